@@ -1,0 +1,86 @@
+//! Configured certificates: readable, undamaged, matching their keys, in force, named.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, SystemTime},
+};
+
+use super::{CERTIFICATE, Check, Status};
+use crate::{
+    certificate::{CertificatePair, Inspection, KeyMatch},
+    config::{CertificateFiles, TlsConfig},
+};
+
+pub(super) fn check(tls: &TlsConfig, listen: &[SocketAddr], now: SystemTime) -> Vec<Check> {
+    if tls.certificates.is_empty() {
+        return vec![check_development(listen)];
+    }
+    let checks = tls.certificates.iter().map(|files| check_files(files, now));
+    checks.collect()
+}
+
+fn check_development(listen: &[SocketAddr]) -> Check {
+    let reason = "none configured: a development certificate is made at every start";
+    if listen.iter().all(|address| address.ip().to_canonical().is_loopback()) {
+        return Check::new(CERTIFICATE, Status::Pass, reason);
+    }
+    Check::new(CERTIFICATE, Status::Warn, reason).advise(
+        "clients on other machines must pin it (GET /certificate.sha256) after each start; \
+         configure `tls.certificates` for anything lasting",
+    )
+}
+
+fn check_files(files: &CertificateFiles, now: SystemTime) -> Check {
+    let name = files.certificate.display();
+    match CertificatePair::load(files).and_then(|pair| pair.inspect()) {
+        Ok(inspection) => judge(&inspection, now).prefix(&format!("{name}: ")),
+        Err(error) => Check::new(CERTIFICATE, Status::Fail, error.to_string()).advise(
+            "check the paths in `tls.certificates`, that the user running moqswitch may read them, and that both are PEM",
+        ),
+    }
+}
+
+fn judge(inspection: &Inspection, now: SystemTime) -> Check {
+    let check = |status, reason: String| Check::new(CERTIFICATE, status, reason);
+    if inspection.key_match == KeyMatch::Differs {
+        return check(
+            Status::Fail,
+            "the private key belongs to another certificate".to_owned(),
+        )
+        .advise("pair each certificate with the key it was issued for");
+    }
+    if now < inspection.not_before {
+        return check(Status::Fail, "not valid yet".to_owned()).advise("check this machine's clock, or wait");
+    }
+    let Ok(left) = inspection.not_after.duration_since(now) else {
+        return check(Status::Fail, "expired".to_owned()).advise("renew it");
+    };
+    let days = left.as_secs() / SECONDS_PER_DAY;
+    if inspection.names.is_empty() {
+        return check(Status::Warn, "it has no subject alternative names".to_owned())
+            .advise("clients refuse it unless they pin it; have it issued with its DNS names");
+    }
+    let names = inspection.names.join(", ");
+    if left < RENEWAL_DUE {
+        return check(Status::Warn, format!("{names}; expires in {days} day(s)"))
+            .advise("renew it; a running moqswitch takes the new files over");
+    }
+    if inspection.key_match == KeyMatch::Unknown {
+        return check(
+            Status::Warn,
+            format!("{names}; whether its key matches cannot be told for this kind of key"),
+        )
+        .advise("ECDSA P-256, ECDSA P-384, Ed25519 and RSA keys can be checked");
+    }
+    check(Status::Pass, format!("{names}; expires in {days} day(s)"))
+}
+
+impl Check {
+    fn prefix(mut self, prefix: &str) -> Self {
+        self.reason.insert_str(0, prefix);
+        self
+    }
+}
+
+const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
+const RENEWAL_DUE: Duration = Duration::from_secs(7 * SECONDS_PER_DAY);

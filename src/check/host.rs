@@ -1,0 +1,233 @@
+//! Kernel, io_uring, resource limits, cores: what the host offers, read as text from /proc.
+
+use std::fs;
+
+use super::{CORES, Check, LOCKED_MEMORY, OPEN_FILES, SOCKET_BUFFERS, Status};
+use crate::{
+    limits,
+    topology::{Placement, TopologyError, format_core_list},
+};
+
+/// Texts of /proc; `None` where a file could not be read.
+#[derive(Clone, Debug, Default)]
+pub struct Host {
+    /// `/proc/sys/kernel/osrelease`
+    pub kernel_release: Option<String>,
+    /// `/proc/sys/kernel/io_uring_disabled`; absent before Linux 6.6
+    pub io_uring_disabled: Option<String>,
+    /// `/proc/self/status`
+    pub status: Option<String>,
+    /// `/proc/self/limits`
+    pub limits: Option<String>,
+    /// `/proc/sys/net/core/rmem_max`
+    pub receive_buffer_max: Option<String>,
+    /// `/proc/sys/net/core/wmem_max`
+    pub send_buffer_max: Option<String>,
+}
+
+impl Host {
+    pub fn read() -> Self {
+        let read = |path| {
+            let text = fs::read_to_string(path).ok()?;
+            Some(text.trim().to_owned())
+        };
+        Self {
+            kernel_release: read("/proc/sys/kernel/osrelease"),
+            io_uring_disabled: read("/proc/sys/kernel/io_uring_disabled"),
+            status: read("/proc/self/status"),
+            limits: read("/proc/self/limits"),
+            receive_buffer_max: read("/proc/sys/net/core/rmem_max"),
+            send_buffer_max: read("/proc/sys/net/core/wmem_max"),
+        }
+    }
+
+    pub(super) fn check_kernel(&self) -> Check {
+        let check = |status, reason| Check::new("kernel", status, reason);
+        let release = self.kernel_release.as_deref().unwrap_or("unknown");
+        match version(release) {
+            None => check(Status::Warn, format!("release `{release}` is not understood"))
+                .advise("make sure that it is Linux 6.0 or later"),
+            Some(version) if version < KERNEL_REQUIRED => check(
+                Status::Fail,
+                format!("Linux {release} has no io_uring multishot receive"),
+            )
+            .advise("use Linux 6.0 or later, 6.12 for best"),
+            Some(version) if version < KERNEL_RECOMMENDED => check(
+                Status::Warn,
+                format!("Linux {release} works, but cannot gather completions while it waits"),
+            )
+            .advise("Linux 6.12 or later costs less CPU"),
+            Some(_) => check(Status::Pass, format!("Linux {release}")),
+        }
+    }
+
+    pub(super) fn check_io_uring(&self, probe: &dyn Fn() -> Result<(), String>) -> Check {
+        let check = |status, reason| Check::new("io_uring", status, reason);
+        let Err(reason) = probe() else {
+            return check(Status::Pass, "permitted".to_owned());
+        };
+        // The setting is looked at first: where it forbids io_uring, a filter does not matter.
+        match self.io_uring_disabled.as_deref() {
+            Some("2") => check(Status::Fail, format!("kernel.io_uring_disabled is 2: {reason}"))
+                .advise("sysctl -w kernel.io_uring_disabled=0, and in /etc/sysctl.d to keep it"),
+            Some("1") => check(
+                Status::Fail,
+                format!("kernel.io_uring_disabled is 1, and this user is not permitted: {reason}"),
+            )
+            .advise("add the user to the group in kernel.io_uring_group, or sysctl -w kernel.io_uring_disabled=0"),
+            _ if self.status_field("Seccomp") == Some("2") => check(
+                Status::Fail,
+                format!("a seccomp filter is active and probably forbids it: {reason}"),
+            )
+            .advise(
+                "permit io_uring_setup, io_uring_enter and io_uring_register: in Docker by a seccomp profile or \
+                 --security-opt seccomp=unconfined, in systemd by SystemCallFilter=",
+            ),
+            _ => check(Status::Fail, reason)
+                .advise("make sure that the kernel has CONFIG_IO_URING, and see `locked memory`"),
+        }
+    }
+
+    pub(super) fn check_locked_memory(&self, shards: usize) -> Check {
+        let check = |status, reason| Check::new(LOCKED_MEMORY, status, reason);
+        if self.may_lock_any_memory() {
+            return check(Status::Pass, "not limited (CAP_IPC_LOCK)".to_owned());
+        }
+        let needed = shards as u64 * limits::LOCKED_BYTES_PER_SHARD;
+        match self.soft_limit("Max locked memory") {
+            None => check(Status::Skip, "/proc/self/limits is not readable".to_owned()),
+            Some(limit) if limit < needed => check(
+                Status::Fail,
+                format!(
+                    "RLIMIT_MEMLOCK is {} KiB; the rings of {shards} shard(s) need {} KiB",
+                    limit / 1024,
+                    needed / 1024
+                ),
+            )
+            .advise("LimitMEMLOCK=infinity in the systemd unit, --ulimit memlock=-1 in Docker, or `ulimit -l`"),
+            Some(u64::MAX) => check(Status::Pass, "not limited".to_owned()),
+            Some(limit) => check(
+                Status::Pass,
+                format!("{} KiB, {} KiB needed", limit / 1024, needed / 1024),
+            ),
+        }
+    }
+
+    pub(super) fn check_open_files(&self, shards: usize, addresses: usize) -> Check {
+        let check = |status, reason| Check::new(OPEN_FILES, status, reason);
+        let per_shard = addresses.saturating_add(limits::FILES_PER_SHARD);
+        let needed = limits::HTTP_CONNECTIONS_MAX + limits::FILES_OF_PROCESS + shards * per_shard;
+        let needed = needed as u64;
+        match self.soft_limit("Max open files") {
+            None => check(Status::Skip, "/proc/self/limits is not readable".to_owned()),
+            Some(limit) if limit < needed => check(
+                Status::Fail,
+                format!("RLIMIT_NOFILE is {limit}; {shards} shard(s) and HTTP need {needed}"),
+            )
+            .advise("LimitNOFILE=65536 in the systemd unit, or `ulimit -n 65536`"),
+            Some(limit) => check(Status::Pass, format!("{limit}, {needed} needed")),
+        }
+    }
+
+    pub(super) fn check_socket_buffers(&self, wanted: u32) -> Check {
+        let check = |status, reason| Check::new(SOCKET_BUFFERS, status, reason);
+        let wanted = u64::from(wanted);
+        let mut small = Vec::new();
+        for (name, text) in [
+            ("net.core.rmem_max", &self.receive_buffer_max),
+            ("net.core.wmem_max", &self.send_buffer_max),
+        ] {
+            let Some(allowed) = text.as_ref().and_then(|text| text.parse::<u64>().ok()) else {
+                return check(Status::Skip, format!("{name} is not readable here"));
+            };
+            if allowed < wanted {
+                small.push((name, allowed));
+            }
+        }
+        if small.is_empty() {
+            return check(Status::Pass, format!("{wanted} bytes allowed"));
+        }
+        let found: Vec<_> = small
+            .iter()
+            .map(|(name, allowed)| format!("{name} is {allowed}"))
+            .collect();
+        let settings: Vec<_> = small.iter().map(|(name, _)| format!("{name}={wanted}")).collect();
+        check(
+            Status::Warn,
+            format!(
+                "{}, less than quic.socket_buffer ({wanted}); bursts may be lost",
+                found.join(" and ")
+            ),
+        )
+        .advise(format!(
+            "sysctl -w {}, and in /etc/sysctl.d to keep it",
+            settings.join(" ")
+        ))
+    }
+
+    fn status_field(&self, name: &str) -> Option<&str> {
+        self.status.as_deref()?.lines().find_map(|line| {
+            let value = line.strip_prefix(name)?.strip_prefix(':')?;
+            Some(value.trim())
+        })
+    }
+
+    fn may_lock_any_memory(&self) -> bool {
+        self.status_field("CapEff")
+            .and_then(|mask| u64::from_str_radix(mask, 16).ok())
+            .is_some_and(|mask| mask & (1 << CAP_IPC_LOCK) != 0)
+    }
+
+    /// A line of /proc/self/limits: name, soft limit, hard limit, unit, in columns.
+    fn soft_limit(&self, name: &str) -> Option<u64> {
+        let line = self
+            .limits
+            .as_deref()?
+            .lines()
+            .find_map(|line| line.strip_prefix(name))?;
+        match line.split_whitespace().next()? {
+            "unlimited" => Some(u64::MAX),
+            number => number.parse().ok(),
+        }
+    }
+}
+
+pub(super) fn check_cores(placement: &Result<Placement, TopologyError>, quota: Option<usize>) -> Check {
+    let check = |status, reason| Check::new(CORES, status, reason);
+    let placement = match placement {
+        Ok(placement) => placement,
+        Err(error) => {
+            return check(Status::Fail, error.to_string())
+                .advise("see `cores` in the configuration, taskset(1) and the cgroup's cpuset");
+        }
+    };
+    let shards = placement.cores.len();
+    let mut cores = placement.cores.clone();
+    cores.sort_unstable();
+    cores.dedup();
+    let plan = format!("{shards} shard(s) on core(s) {}", format_core_list(&cores));
+    if placement.shared {
+        return check(Status::Warn, format!("{plan}, which take turns"))
+            .advise("lower `shards` to the number of cores, except for tests");
+    }
+    match quota {
+        Some(quota) if quota < shards => check(Status::Warn, format!("{plan}, but the CPU quota is worth {quota}"))
+            .advise("lower `shards`, or raise the quota (CPUQuota=, --cpus): a throttled shard stalls its calls"),
+        _ => check(Status::Pass, plan),
+    }
+}
+
+/// Major and minor of `6.18.44-generic`.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|character: char| !character.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// Multishot receive into provided buffers.
+const KERNEL_REQUIRED: (u32, u32) = (6, 0);
+
+/// Waiting for a minimum of completions with a time limit.
+const KERNEL_RECOMMENDED: (u32, u32) = (6, 12);
+
+/// Bit of the capability in `CapEff`, from linux/capability.h.
+const CAP_IPC_LOCK: u32 = 14;

@@ -1,0 +1,39 @@
+//! Whether the configured ports can be bound. A port of a running moqswitch counts as taken:
+//! a second one would join its group of sockets and steal datagrams.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener, UdpSocket},
+};
+
+use super::{Check, Status, TCP_PORT, UDP_PORT};
+
+pub(super) fn check(listen: &[SocketAddr], http: SocketAddr) -> Vec<Check> {
+    let udp = listen.iter().map(|address| {
+        let bound = UdpSocket::bind(address).map(drop);
+        judge(UDP_PORT, "listen", *address, bound)
+    });
+    let mut checks: Vec<_> = udp.collect();
+    let bound = TcpListener::bind(http).map(drop);
+    checks.push(judge(TCP_PORT, "http", http, bound));
+    checks
+}
+
+fn judge(name: &'static str, setting: &str, address: SocketAddr, bound: io::Result<()>) -> Check {
+    let Err(error) = bound else {
+        return Check::new(name, Status::Pass, format!("{address} is free"));
+    };
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("moqswitch or another program has it (`ss -lnpu`, `ss -lnpt`); stop that, or change `{setting}`")
+        }
+        io::ErrorKind::PermissionDenied => format!(
+            "ports below 1024 need CAP_NET_BIND_SERVICE (AmbientCapabilities= in systemd); or change `{setting}`"
+        ),
+        io::ErrorKind::AddrNotAvailable => {
+            format!("no interface has this address (`ip address`); change `{setting}`")
+        }
+        _ => format!("change `{setting}`"),
+    };
+    Check::new(name, Status::Fail, format!("{address}: {error}")).advise(advice)
+}

@@ -1,0 +1,246 @@
+use std::{
+    net::{TcpListener, UdpSocket},
+    path::PathBuf,
+    time::Duration,
+};
+
+use super::*;
+use crate::certificate::DevelopmentCertificate;
+
+#[test]
+fn kernel_is_judged_by_version() {
+    let status = |release: &str| {
+        let host = Host {
+            kernel_release: Some(release.to_owned()),
+            ..Host::default()
+        };
+        host.check_kernel().status
+    };
+    assert_eq!(status("5.19.17"), Status::Fail);
+    assert_eq!(status("6.0.0"), Status::Warn);
+    assert_eq!(status("6.11.0-9-generic"), Status::Warn);
+    assert_eq!(status("6.12.1"), Status::Pass);
+    assert_eq!(status("10.1"), Status::Pass);
+    assert_eq!(status("FreeBSD"), Status::Warn);
+}
+
+#[test]
+fn io_uring_refusal_names_its_likely_cause() {
+    let check = |host: Host| host.check_io_uring(&|| Err("Operation not permitted".to_owned()));
+    let disabled = check(Host {
+        io_uring_disabled: Some("2".to_owned()),
+        ..Host::default()
+    });
+    assert_eq!(disabled.status, Status::Fail);
+    assert!(disabled.reason.contains("kernel.io_uring_disabled is 2"));
+    let group = check(Host {
+        io_uring_disabled: Some("1".to_owned()),
+        ..Host::default()
+    });
+    assert!(group.advice.unwrap().contains("kernel.io_uring_group"));
+    let filtered = check(Host {
+        io_uring_disabled: Some("0".to_owned()),
+        status: Some("Name:\tx\nSeccomp:\t2\nSeccomp_filters:\t1".to_owned()),
+        ..Host::default()
+    });
+    assert!(filtered.reason.contains("seccomp"));
+    assert!(filtered.advice.unwrap().contains("io_uring_setup"));
+    let other = check(Host::default());
+    assert_eq!(other.reason, "Operation not permitted");
+    let permitted = Host::default().check_io_uring(&|| Ok(()));
+    assert_eq!(permitted.status, Status::Pass);
+}
+
+#[test]
+fn locked_memory_grows_with_shards_unless_privileged() {
+    let mut host = Host {
+        limits: Some(LIMITS.to_owned()),
+        status: Some("CapEff:\t0000000000000000".to_owned()),
+        ..Host::default()
+    };
+    assert_eq!(host.check_locked_memory(16).status, Status::Pass);
+    let short = host.check_locked_memory(17);
+    assert_eq!(short.status, Status::Fail);
+    assert!(short.reason.contains("8192 KiB"), "{}", short.reason);
+    host.status = Some("CapEff:\t000001ffffffffff".to_owned());
+    assert_eq!(host.check_locked_memory(17).status, Status::Pass);
+    assert_eq!(Host::default().check_locked_memory(1).status, Status::Skip);
+}
+
+#[test]
+fn open_files_cover_shards_and_http() {
+    let host = Host {
+        limits: Some(LIMITS.to_owned()),
+        ..Host::default()
+    };
+    assert_eq!(host.check_open_files(4, 1).status, Status::Pass);
+    assert_eq!(host.check_open_files(64, 1).status, Status::Fail);
+}
+
+#[test]
+fn small_socket_buffers_are_a_warning_with_the_command() {
+    let host = Host {
+        receive_buffer_max: Some("212992".to_owned()),
+        send_buffer_max: Some("4194304".to_owned()),
+        ..Host::default()
+    };
+    assert_eq!(host.check_socket_buffers(212_992).status, Status::Pass);
+    let small = host.check_socket_buffers(4_194_304);
+    assert_eq!(small.status, Status::Warn);
+    let advice = small.advice.unwrap();
+    assert!(advice.contains("sysctl -w net.core.rmem_max=4194304"), "{advice}");
+    assert!(!advice.contains("wmem_max"), "{advice}");
+    assert_eq!(Host::default().check_socket_buffers(1).status, Status::Skip);
+}
+
+#[test]
+fn certificate_faults_are_told_apart() {
+    let directory = TemporaryDirectory::new();
+    let now = SystemTime::now();
+    let good = DevelopmentCertificate::generate(&[], now).unwrap();
+    let other = DevelopmentCertificate::generate(&[], now).unwrap();
+    let chain = directory.write("chain.pem", &good.certificate_pem);
+    let key = directory.write("key.pem", &good.key_pem);
+    let other_key = directory.write("other.pem", &other.key_pem);
+    let check = |key: &PathBuf, now| {
+        let files = crate::config::CertificateFiles {
+            certificate: chain.clone(),
+            key: key.clone(),
+        };
+        let tls = crate::config::TlsConfig {
+            certificates: vec![files],
+        };
+        certificates::check(&tls, &[], now).remove(0)
+    };
+    let day = Duration::from_secs(24 * 60 * 60);
+
+    let fine = check(&key, now);
+    assert_eq!(fine.status, Status::Pass);
+    assert!(fine.reason.contains("localhost"), "{}", fine.reason);
+    assert!(fine.reason.contains("expires in 12 day(s)"), "{}", fine.reason);
+    assert_eq!(check(&key, now + day * 8).status, Status::Warn);
+    assert!(check(&key, now + day * 14).reason.ends_with("expired"));
+    assert!(check(&key, now - day).reason.ends_with("not valid yet"));
+    assert!(check(&other_key, now).reason.contains("another certificate"));
+    let missing = check(&directory.0.join("nothing"), now);
+    assert_eq!(missing.status, Status::Fail);
+    assert!(missing.reason.contains("nothing"), "{}", missing.reason);
+}
+
+#[test]
+fn development_certificate_beyond_loopback_is_a_warning() {
+    let tls = Config::default().tls;
+    let check = |address: &str| {
+        let listen = [address.parse().unwrap()];
+        certificates::check(&tls, &listen, SystemTime::now()).remove(0)
+    };
+    assert_eq!(check("127.0.0.1:1").status, Status::Pass);
+    assert_eq!(check("0.0.0.0:1").status, Status::Warn);
+}
+
+#[test]
+fn taken_ports_fail() {
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let checks = network::check(&[udp.local_addr().unwrap()], tcp.local_addr().unwrap());
+    assert_eq!(checks.len(), 2);
+    for check in checks {
+        assert_eq!(check.status, Status::Fail);
+        assert!(check.advice.unwrap().contains("ss -lnp"));
+    }
+    let free = "127.0.0.1:0".parse().unwrap();
+    for check in network::check(&[free], free) {
+        assert_eq!(check.status, Status::Pass);
+    }
+}
+
+#[test]
+fn address_of_another_machine_fails() {
+    let free = "127.0.0.1:0".parse().unwrap();
+    let checks = network::check(&["192.0.2.1:0".parse().unwrap()], free);
+    assert!(checks[0].advice.as_ref().unwrap().contains("ip address"));
+}
+
+#[test]
+fn invalid_configuration_fails_and_skips_what_depends_on_it() {
+    let config = Config::from_toml("shards = 0");
+    let report = run(&subject(&config, &Host::default(), &HostCores::read()));
+    assert_eq!(report.exit_status(), 1);
+    assert_eq!(report.checks[0].status, Status::Fail);
+    assert!(report.checks[0].reason.contains("shards"));
+    let skipped = report.checks.iter().filter(|check| check.status == Status::Skip);
+    assert_eq!(skipped.count(), CONFIGURED_CHECKS.len());
+}
+
+#[test]
+fn report_is_aligned_text_and_json() {
+    let report = Report {
+        status: Status::Fail,
+        checks: vec![
+            Check::new("kernel", Status::Pass, "Linux 6.18"),
+            Check::new("locked memory", Status::Fail, "too little").advise("ulimit -l"),
+        ],
+    };
+    let expected = "\
+PASS  kernel         Linux 6.18
+FAIL  locked memory  too little
+                     → ulimit -l
+1 passed, 1 failed
+";
+    assert_eq!(report.to_string(), expected);
+    let json: serde_json::Value = serde_json::from_str(&report.to_json()).unwrap();
+    assert_eq!(json["status"], "fail");
+    assert_eq!(json["checks"][1]["advice"], "ulimit -l");
+}
+
+#[test]
+fn this_host_can_be_checked() {
+    let config = Config::from_toml("listen = \"127.0.0.1:0\"");
+    let report = run(&subject(&config, &Host::read(), &HostCores::read()));
+    let names: Vec<_> = report.checks.iter().map(|check| check.name).collect();
+    for name in CONFIGURED_CHECKS {
+        assert!(names.contains(&name), "{name}");
+    }
+    let kernel = report.checks.iter().find(|check| check.name == "kernel");
+    assert_ne!(kernel.unwrap().status, Status::Skip);
+}
+
+fn subject<'a>(config: &'a Result<Config, ConfigError>, host: &'a Host, cores: &'a HostCores) -> Subject<'a> {
+    Subject {
+        config,
+        host,
+        cores,
+        io_uring_probe: &|| Ok(()),
+        now: SystemTime::now(),
+    }
+}
+
+struct TemporaryDirectory(PathBuf);
+
+impl TemporaryDirectory {
+    fn new() -> Self {
+        let name = format!("moqswitch-check-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+impl Drop for TemporaryDirectory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+const LIMITS: &str = "\
+Limit                     Soft Limit           Hard Limit           Units
+Max open files            1024                 524288               files
+Max locked memory         8388608              8388608              bytes
+Max file locks            unlimited            unlimited            locks
+";

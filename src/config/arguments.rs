@@ -1,0 +1,64 @@
+//! The command line. Only what is set often has a flag; everything else is in the file and the environment.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A media switch for calls over Media over QUIC (moq-lite).
+///
+/// Settings come from flags, else from MOQSWITCH_* environment variables, else from the configuration file,
+/// else from the defaults; `moqswitch config` prints them all.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "moqswitch", version, args_conflicts_with_subcommands = false)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Test configuration and host; exit status 1 if anything fails
+    Check {
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a configuration file with every setting, its default and what it costs
+    Config,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct Flags {
+    /// Configuration file, TOML [env: MOQSWITCH_CONFIG]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// UDP address for QUIC and WebTransport; repeatable [env: MOQSWITCH_LISTEN]
+    #[arg(long, value_name = "ADDR", global = true)]
+    pub listen: Vec<String>,
+    /// TCP address for HTTP [env: MOQSWITCH_HTTP]
+    #[arg(long, value_name = "ADDR", global = true)]
+    pub http: Option<String>,
+    /// Number of shards [env: MOQSWITCH_SHARDS]
+    #[arg(long, value_name = "N", global = true)]
+    pub shards: Option<String>,
+    /// Cores to use, such as 0-3,6 [env: MOQSWITCH_CORES]
+    #[arg(long, value_name = "LIST", global = true)]
+    pub cores: Option<String>,
+    /// Certificate chain; repeatable, each with its --tls-key [env: MOQSWITCH_TLS_CERT]
+    #[arg(long, value_name = "PEM", global = true)]
+    pub tls_cert: Vec<String>,
+    /// Private key of the certificate at the same position [env: MOQSWITCH_TLS_KEY]
+    #[arg(long, value_name = "PEM", global = true)]
+    pub tls_key: Vec<String>,
+    /// How long a shard gathers work before a turn [env: MOQSWITCH_BATCH_WINDOW]
+    #[arg(long, value_name = "DUR", global = true)]
+    pub batch_window: Option<String>,
+    /// Paths open to everyone, such as anon/**; repeatable [env: MOQSWITCH_AUTH_PUBLIC]
+    #[arg(long, value_name = "PATTERN", global = true)]
+    pub auth_public: Vec<String>,
+    /// Log level or filter [env: MOQSWITCH_LOG_LEVEL]
+    #[arg(long, value_name = "LEVEL", global = true)]
+    pub log_level: Option<String>,
+}

@@ -1,0 +1,215 @@
+//! Gives every setting its type and checks what concerns several settings at once.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    num::NonZeroUsize,
+    time::Duration,
+};
+
+use super::{
+    AuthConfig, CertificateFiles, Config, ConfigError, LimitsConfig, LogConfig, LogLevel, OriginConfig, QuicConfig,
+    Source, TlsConfig,
+    layers::{Content, Layers},
+    values,
+};
+use crate::{
+    auth::{Pattern, Patterns},
+    limits,
+};
+
+pub(super) fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
+    let listen = listen(layers)?;
+    let http = match layers.optional("http", values::address)? {
+        Some(address) => address,
+        None => listen[0],
+    };
+    let shards_max = u32::try_from(limits::SHARDS_MAX).expect("a few hundred");
+    Ok(Config {
+        auth: auth(layers, listen.iter().chain([&http]))?,
+        listen,
+        http,
+        shards: layers
+            .optional("shards", |text| values::count(text, shards_max))?
+            .and_then(NonZeroUsize::new),
+        cores: layers.optional("cores", values::cores)?,
+        batch_window: layers.one("batch_window", |text| values::duration(text, limits::BATCH_WINDOW_MAX))?,
+        spin: layers.one("spin", values::boolean)?,
+        drain_deadline: layers.one("drain_deadline", any_duration)?,
+        tls: tls(layers),
+        limits: limits(layers)?,
+        quic: quic(layers)?,
+        log: LogConfig {
+            level: layers.one("log.level", LogLevel::parse)?,
+            format: layers.one("log.format", values::log_format)?,
+        },
+        origin: OriginConfig {
+            hop_id: layers.one("origin.hop_id", values::hop_id)?,
+            route_cost: layers.one("origin.route_cost", |text| {
+                values::integer(text, 0..=limits::VARINT_MAX)
+            })?,
+        },
+    })
+}
+
+impl Layers {
+    /// The value of a setting that has a default.
+    fn one<T>(&self, path: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, ConfigError> {
+        let value = self.optional(path, parse)?;
+        Ok(value.expect("the template gives this setting a default; a test resolves it"))
+    }
+
+    fn optional<T>(
+        &self,
+        path: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, ConfigError> {
+        let values = self.list(path, parse)?;
+        Ok(values.and_then(|mut values| values.pop()))
+    }
+
+    fn list<T>(
+        &self,
+        path: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Option<Vec<T>>, ConfigError> {
+        let Some(given) = self.get(path) else {
+            return Ok(None);
+        };
+        let texts = match &given.content {
+            Content::One(text) => std::slice::from_ref(text),
+            Content::List(texts) => texts,
+            Content::Certificates(_) => &[],
+        };
+        let parsed = texts.iter().map(|text| {
+            parse(text).map_err(|reason| ConfigError::Value {
+                at: given.at.clone(),
+                key: path,
+                text: text.clone(),
+                reason,
+            })
+        });
+        parsed.collect::<Result<_, _>>().map(Some)
+    }
+
+    fn source(&self, path: &str) -> Source {
+        self.get(path).map_or(Source::Default, |given| given.at.clone())
+    }
+}
+
+fn listen(layers: &Layers) -> Result<Vec<SocketAddr>, ConfigError> {
+    let refuse = |text: String, reason: &str| ConfigError::Value {
+        at: layers.source("listen"),
+        key: "listen",
+        text,
+        reason: reason.to_owned(),
+    };
+    let listen = layers.list("listen", values::address)?.unwrap_or_default();
+    if listen.is_empty() {
+        return Err(refuse("[]".to_owned(), "at least one address is needed"));
+    }
+    for (index, address) in listen.iter().enumerate() {
+        // Port 0 asks for any free port, so two of them do not collide.
+        if address.port() != 0 && listen.iter().take(index).any(|other| other == address) {
+            return Err(refuse(address.to_string(), "it is listed twice"));
+        }
+    }
+    Ok(listen)
+}
+
+/// Whatever an address serves, HTTP included, is open to anonymous peers; so each decides.
+fn auth<'a>(layers: &Layers, addresses: impl Iterator<Item = &'a SocketAddr>) -> Result<AuthConfig, ConfigError> {
+    let parse = |text: &str| text.parse::<Pattern>().map_err(|error| error.to_string());
+    if let Some(patterns) = layers.list("auth.public", parse)? {
+        return Ok(AuthConfig {
+            public: Patterns::new(patterns),
+        });
+    }
+    for address in addresses {
+        if !is_loopback(address.ip()) {
+            return Err(ConfigError::PublicAccessUndecided { address: *address });
+        }
+    }
+    Ok(AuthConfig {
+        public: Patterns::everything(),
+    })
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+fn tls(layers: &Layers) -> TlsConfig {
+    let pairs = match layers.get("tls.certificates").map(|given| &given.content) {
+        Some(Content::Certificates(pairs)) => pairs.as_slice(),
+        _ => &[],
+    };
+    let certificates = pairs.iter().map(|(certificate, key)| CertificateFiles {
+        certificate: certificate.into(),
+        key: key.into(),
+    });
+    TlsConfig {
+        certificates: certificates.collect(),
+    }
+}
+
+fn limits(layers: &Layers) -> Result<LimitsConfig, ConfigError> {
+    let count = |path, max| layers.one(path, move |text| values::count(text, max));
+    Ok(LimitsConfig {
+        connections_max: count("limits.connections", 1_000_000)?,
+        subscriptions_max: count("limits.subscriptions", 1_000_000)?,
+        announces_max: count("limits.announces", 1_000_000)?,
+        streams_max: layers.one("limits.streams", |text| values::integer(text, 1..=65_536))?,
+        datagram_queue_max: count("limits.datagram_queue", 65_536)?,
+        cache_bytes_max: layers.one("limits.cache_bytes", |text| values::bytes(text, 0..=TEBIBYTE))?,
+        cache_age_max: layers.one("limits.cache_age", any_duration)?,
+        track_linger: layers.one("limits.track_linger", any_duration)?,
+    })
+}
+
+fn quic(layers: &Layers) -> Result<QuicConfig, ConfigError> {
+    let window = |path| layers.one(path, |text| values::bytes(text, 16 * KIBIBYTE..=GIBIBYTE));
+    let connection_window_bytes = window("quic.connection_window")?;
+    let stream_window_bytes = window("quic.stream_window")?;
+    if stream_window_bytes > connection_window_bytes {
+        return Err(ConfigError::Value {
+            at: layers.source("quic.stream_window"),
+            key: "quic.stream_window",
+            text: stream_window_bytes.to_string(),
+            reason: format!(
+                "`quic.connection_window` is {connection_window_bytes} bytes, and a stream cannot have more"
+            ),
+        });
+    }
+    Ok(QuicConfig {
+        idle_timeout: layers.one("quic.idle_timeout", |text| {
+            match values::duration(text, limits::CONFIGURED_DURATION_MAX)? {
+                timeout if timeout < IDLE_TIMEOUT_MIN => Err("at least 1s".to_owned()),
+                timeout => Ok(timeout),
+            }
+        })?,
+        udp_payload_bytes_max: layers.one("quic.udp_payload", |text| {
+            let range = limits::UDP_PAYLOAD_BYTES_MIN..=limits::UDP_PAYLOAD_BYTES_MAX;
+            let value = values::integer(text, range)?;
+            u16::try_from(value).map_err(|error| error.to_string())
+        })?,
+        connection_window_bytes,
+        stream_window_bytes,
+        congestion_control: layers.one("quic.congestion_control", values::congestion_control)?,
+        socket_buffer_bytes: layers.one("quic.socket_buffer", |text| {
+            // The socket option is a C int.
+            let value = values::bytes(text, 64 * KIBIBYTE..=GIBIBYTE)?;
+            u32::try_from(value).map_err(|error| error.to_string())
+        })?,
+    })
+}
+
+fn any_duration(text: &str) -> Result<Duration, String> {
+    values::duration(text, limits::CONFIGURED_DURATION_MAX)
+}
+
+/// QUIC peers probe and retransmit within a second; a shorter idle timeout kills live connections.
+const IDLE_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+
+const KIBIBYTE: u64 = 1024;
+const GIBIBYTE: u64 = KIBIBYTE * KIBIBYTE * KIBIBYTE;
+const TEBIBYTE: u64 = KIBIBYTE * GIBIBYTE;

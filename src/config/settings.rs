@@ -1,0 +1,297 @@
+//! The table of settings: path, default, unit and cost of each. The TOML keys, the names of the environment
+//! variables, the defaults and the printed template all come from here.
+
+use std::fmt::Write;
+
+/// One setting. `default` and `example` are TOML values.
+pub(super) struct Setting {
+    /// Dotted path in the file.
+    pub(super) path: &'static str,
+    pub(super) kind: Kind,
+    value: Value,
+    help: &'static [&'static str],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    One,
+    /// A list; a single value stands for a list of one.
+    List,
+    /// An array of tables with `certificate` and `key`.
+    Certificates,
+}
+
+enum Value {
+    Default(&'static str),
+    /// Decided at start when not set; the example is printed as a comment.
+    Unset {
+        example: &'static str,
+    },
+}
+
+impl Setting {
+    /// `quic.idle_timeout` is `MOQSWITCH_QUIC_IDLE_TIMEOUT`.
+    pub(super) fn variable(&self) -> String {
+        let name = self.path.replace('.', "_").to_uppercase();
+        format!("{VARIABLE_PREFIX}{name}")
+    }
+
+    fn section(&self) -> Option<&'static str> {
+        self.path.rsplit_once('.').map(|(section, _)| section)
+    }
+
+    fn key(&self) -> &'static str {
+        self.path.rsplit_once('.').map_or(self.path, |(_, key)| key)
+    }
+}
+
+/// A configuration file with every setting at its default, explained.
+pub fn template() -> String {
+    let mut text = String::from(TEMPLATE_HEADER);
+    let mut section = None;
+    for setting in SETTINGS {
+        if setting.section() != section {
+            section = setting.section();
+            if let Some(section) = section {
+                push_line(&mut text, &format!("\n[{section}]"));
+            }
+        }
+        text.push('\n');
+        for line in setting.help {
+            push_line(&mut text, &format!("# {line}"));
+        }
+        match (&setting.value, setting.kind) {
+            (Value::Default(value), _) => {
+                push_line(&mut text, &format!("{} = {value}", setting.key()));
+            }
+            (Value::Unset { example }, Kind::Certificates) => {
+                push_line(&mut text, &format!("# [[{}]]", setting.path));
+                for line in example.lines() {
+                    push_line(&mut text, &format!("# {line}"));
+                }
+            }
+            (Value::Unset { example }, _) => {
+                push_line(&mut text, &format!("# {} = {example}", setting.key()));
+            }
+        }
+    }
+    text
+}
+
+fn push_line(text: &mut String, line: &str) {
+    writeln!(text, "{line}").expect("writing to a String does not fail");
+}
+
+pub(super) const VARIABLE_PREFIX: &str = "MOQSWITCH_";
+
+const TEMPLATE_HEADER: &str = "\
+# Configuration of moqswitch. Every setting is shown with its default.
+# A setting `section.key` is also read from the environment as MOQSWITCH_SECTION_KEY (lists separated by commas),
+# which wins over this file; flags win over both.
+";
+
+/// Grouped by section; settings without one come first, as TOML demands.
+pub(super) const SETTINGS: &[Setting] = &[
+    Setting {
+        path: "listen",
+        kind: Kind::List,
+        value: Value::Default(r#"["127.0.0.1:4443"]"#),
+        help: &[
+            "UDP addresses for QUIC and WebTransport. Each costs one socket per shard.",
+            "Other than loopback addresses also need `auth.public`.",
+        ],
+    },
+    Setting {
+        path: "http",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""127.0.0.1:4443""#,
+        },
+        help: &[
+            "TCP address for metrics, health, certificate hash, /announced and /fetch.",
+            "Default: the first `listen` address, same port.",
+        ],
+    },
+    Setting {
+        path: "shards",
+        kind: Kind::One,
+        value: Value::Unset { example: "4" },
+        help: &[
+            "Event loops, 1 to 256, each pinned to a core. Default: one per usable core, CPU quota considered.",
+            "Each costs `limits.cache_bytes` and its socket buffers; more than there are cores take turns.",
+        ],
+    },
+    Setting {
+        path: "cores",
+        kind: Kind::One,
+        value: Value::Unset { example: r#""0-3,6""# },
+        help: &["Cores to pin shards to. Default: every core this process may run on."],
+    },
+    Setting {
+        path: "batch_window",
+        kind: Kind::One,
+        value: Value::Default(r#""200us""#),
+        help: &[
+            "How long a busy shard gathers work before it takes a turn; 0 to 10ms.",
+            "Longer costs that much latency at worst and saves CPU per frame.",
+        ],
+    },
+    Setting {
+        path: "spin",
+        kind: Kind::One,
+        value: Value::Default("false"),
+        help: &["Never let an idle shard sleep. Costs all of every shard's core, and latency where cores are shared."],
+    },
+    Setting {
+        path: "drain_deadline",
+        kind: Kind::One,
+        value: Value::Default(r#""10s""#),
+        help: &[
+            "After SIGTERM, how long sessions may stay before they are closed. Costs that much shutdown time at worst.",
+        ],
+    },
+    Setting {
+        path: "tls.certificates",
+        kind: Kind::Certificates,
+        value: Value::Unset {
+            example: "certificate = \"/etc/moqswitch/chain.pem\"\nkey = \"/etc/moqswitch/key.pem\"",
+        },
+        help: &[
+            "PEM files, chosen by server name; repeat the table for more. MOQSWITCH_TLS_CERT and MOQSWITCH_TLS_KEY.",
+            "Default: none, and a development certificate valid under 14 days is made at every start.",
+        ],
+    },
+    Setting {
+        path: "auth.public",
+        kind: Kind::List,
+        value: Value::Unset {
+            example: r#"["anon/**"]"#,
+        },
+        help: &[
+            "Broadcast paths everyone may publish and subscribe: `*` is one segment, a final `**` any number.",
+            "Default: [\"**\"] when only loopback addresses are listened on; otherwise it must be set. [] is nobody.",
+        ],
+    },
+    Setting {
+        path: "limits.connections",
+        kind: Kind::One,
+        value: Value::Default("10000"),
+        help: &["Connections per shard. Each costs some 50 KiB and up to `quic.connection_window`. More are refused."],
+    },
+    Setting {
+        path: "limits.subscriptions",
+        kind: Kind::One,
+        value: Value::Default("4096"),
+        help: &["Subscriptions per session; each costs some hundred bytes. More are reset."],
+    },
+    Setting {
+        path: "limits.announces",
+        kind: Kind::One,
+        value: Value::Default("4096"),
+        help: &["Broadcasts a session may announce; each costs its path on every shard. More close the session."],
+    },
+    Setting {
+        path: "limits.streams",
+        kind: Kind::One,
+        value: Value::Default("1024"),
+        help: &["Streams of each kind a peer may have open at once. A group is a stream; more wait at the peer."],
+    },
+    Setting {
+        path: "limits.datagram_queue",
+        kind: Kind::One,
+        value: Value::Default("256"),
+        help: &["Datagrams waiting per connection; each costs up to `quic.udp_payload` bytes. More are dropped."],
+    },
+    Setting {
+        path: "limits.cache_bytes",
+        kind: Kind::One,
+        value: Value::Default(r#""256MiB""#),
+        help: &["Memory per shard for groups kept for late joiners and fetches. Oldest go first."],
+    },
+    Setting {
+        path: "limits.cache_age",
+        kind: Kind::One,
+        value: Value::Default(r#""10s""#),
+        help: &["How long a group that is not a track's latest is kept. Costs cache memory."],
+    },
+    Setting {
+        path: "limits.track_linger",
+        kind: Kind::One,
+        value: Value::Default(r#""2s""#),
+        help: &[
+            "How long a track stays subscribed upstream after its last subscriber left.",
+            "Costs ingest nobody watches; saves a round trip when someone returns.",
+        ],
+    },
+    Setting {
+        path: "quic.idle_timeout",
+        kind: Kind::One,
+        value: Value::Default(r#""30s""#),
+        help: &["Silence after which a connection is dead. Longer keeps the memory of vanished peers."],
+    },
+    Setting {
+        path: "quic.udp_payload",
+        kind: Kind::One,
+        value: Value::Default("1350"),
+        help: &[
+            "Largest UDP payload sent, bytes; 1200 to 65527. 1350 passes nearly every path; 1452 fills Ethernet under IPv6.",
+            "Smaller costs CPU per byte; larger than a path carries is lost.",
+        ],
+    },
+    Setting {
+        path: "quic.connection_window",
+        kind: Kind::One,
+        value: Value::Default(r#""8MiB""#),
+        help: &["Bytes a peer may have in flight to us on a connection. Costs that much memory at worst."],
+    },
+    Setting {
+        path: "quic.stream_window",
+        kind: Kind::One,
+        value: Value::Default(r#""2MiB""#),
+        help: &["Bytes a peer may have in flight to us on a stream; at most the connection's."],
+    },
+    Setting {
+        path: "quic.congestion_control",
+        kind: Kind::One,
+        value: Value::Default(r#""cubic""#),
+        help: &["`cubic` or `bbr2`. BBR keeps queues shorter on paths with loss, and costs more CPU."],
+    },
+    Setting {
+        path: "quic.socket_buffer",
+        kind: Kind::One,
+        value: Value::Default(r#""4MiB""#),
+        help: &[
+            "Kernel memory for each socket and direction; absorbs bursts while a shard is busy.",
+            "The kernel caps it at net.core.rmem_max and wmem_max; `moqswitch check` tells.",
+        ],
+    },
+    Setting {
+        path: "log.level",
+        kind: Kind::One,
+        value: Value::Default(r#""info""#),
+        help: &[
+            "error, warn, info, debug, trace or off; or with modules: \"info,moqswitch::shard=debug\".",
+            "debug costs a line per session event, trace one per packet.",
+        ],
+    },
+    Setting {
+        path: "log.format",
+        kind: Kind::One,
+        value: Value::Default(r#""text""#),
+        help: &["`text` for people, `json` for collectors."],
+    },
+    Setting {
+        path: "origin.hop_id",
+        kind: Kind::One,
+        value: Value::Default("0"),
+        help: &["This relay's hop id, unique in a mesh; loops are found by it. 0: drawn at random at every start."],
+    },
+    Setting {
+        path: "origin.route_cost",
+        kind: Kind::One,
+        value: Value::Default("1"),
+        help: &[
+            "What subscribing through this relay costs, in units of your choice; routes with a lower sum are preferred.",
+        ],
+    },
+];

@@ -1,0 +1,268 @@
+use clap::Parser;
+
+use super::*;
+
+#[test]
+fn template_parses_back_to_the_defaults() {
+    assert_eq!(Config::from_toml(&template()).unwrap(), Config::default());
+}
+
+#[test]
+fn template_examples_are_valid_values() {
+    let examples: String = template()
+        .lines()
+        .filter_map(|line| match line.strip_prefix("# ") {
+            Some(line) if line.contains(" = ") || line.starts_with("[[") => Some(line),
+            Some(_) => None,
+            None => Some(line),
+        })
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let config = Config::from_toml(&examples).unwrap();
+    assert_eq!(config.cores, Some(vec![0, 1, 2, 3, 6]));
+    assert_eq!(config.tls.certificates.len(), 1);
+    assert!(config.auth.public.matches("anon/room"));
+    assert_eq!(config.shards, NonZeroUsize::new(4));
+}
+
+#[test]
+fn defaults_are_loopback_and_open() {
+    let config = Config::default();
+    assert_eq!(config.listen, ["127.0.0.1:4443".parse().unwrap()]);
+    assert_eq!(config.http, config.listen[0]);
+    assert!(config.auth.public.covers_prefix(""));
+    assert_eq!(config.batch_window, Duration::from_micros(200));
+    assert_eq!(config.limits.cache_bytes_max, 256 << 20);
+    assert_eq!(config.origin.hop_id, None);
+}
+
+#[test]
+fn flags_win_over_environment_over_file() {
+    let file = TemporaryFile::new(
+        "layers",
+        "shards = 1\nbatch_window = \"1ms\"\n[limits]\ncache_age = \"1s\"\n",
+    );
+    let flags = flags(&["--shards", "3", "--config", file.path()]);
+    let environment = [("MOQSWITCH_SHARDS", "2"), ("MOQSWITCH_BATCH_WINDOW", "2ms")];
+    let config = Config::load(&flags, variables(&environment)).unwrap();
+    assert_eq!(config.shards, NonZeroUsize::new(3));
+    assert_eq!(config.batch_window, Duration::from_millis(2));
+    assert_eq!(config.limits.cache_age_max, Duration::from_secs(1));
+    assert_eq!(config.quic.idle_timeout, Duration::from_secs(30));
+}
+
+#[test]
+fn environment_may_name_the_file() {
+    let file = TemporaryFile::new("named", "spin = true\n");
+    let environment = [("MOQSWITCH_CONFIG", file.path())];
+    let config = Config::load(&Flags::default(), variables(&environment)).unwrap();
+    assert!(config.spin);
+}
+
+#[test]
+fn missing_file_is_named() {
+    let error = Config::load(&flags(&["--config", "/nowhere/x.toml"]), []).unwrap_err();
+    assert!(error.to_string().contains("/nowhere/x.toml"), "{error}");
+}
+
+#[test]
+fn unknown_key_names_line_and_nearest() {
+    assert_eq!(
+        error_of("\n[auth]\npubic = [\"**\"]\n"),
+        "line 3: unknown key `auth.pubic`: did you mean `auth.public`?"
+    );
+    assert_eq!(
+        error_of("[quick]\nidle_timeout = \"1s\"\n"),
+        "line 2: unknown key `quick.idle_timeout`: did you mean `quic.idle_timeout`?"
+    );
+    assert_eq!(
+        error_of("idle_timeout = \"1s\"\n"),
+        "line 1: unknown key `idle_timeout`: did you mean `quic.idle_timeout`?"
+    );
+    assert_eq!(
+        error_of("frobnicate = 1\n"),
+        "line 1: unknown key `frobnicate`; `moqswitch config` prints the known ones"
+    );
+    assert_eq!(
+        error_of("[[tls.certificates]]\ncertificate = \"a\"\nkeys = \"b\"\n"),
+        "line 3: unknown key `tls.certificates.keys`: did you mean `tls.certificates.key`?"
+    );
+}
+
+#[test]
+fn unknown_variable_names_the_nearest() {
+    let environment = [("HOME", "/"), ("MOQSWITCH_SHARD", "2")];
+    let error = Config::load(&Flags::default(), variables(&environment)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "unknown environment variable `MOQSWITCH_SHARD`: did you mean `MOQSWITCH_SHARDS`?"
+    );
+}
+
+#[test]
+fn empty_variable_counts_as_unset() {
+    let environment = [("MOQSWITCH_SHARDS", ""), ("MOQSWITCH_TLS_CERT", "")];
+    let config = Config::load(&Flags::default(), variables(&environment)).unwrap();
+    assert_eq!(config, Config::default());
+}
+
+#[test]
+fn variable_lists_are_separated_by_commas() {
+    let environment = [
+        ("MOQSWITCH_LISTEN", "127.0.0.1:1, [::1]:2"),
+        ("MOQSWITCH_CORES", "0,2-3"),
+        ("MOQSWITCH_TLS_CERT", "a.pem,b.pem"),
+        ("MOQSWITCH_TLS_KEY", "a.key,b.key"),
+    ];
+    let config = Config::load(&Flags::default(), variables(&environment)).unwrap();
+    assert_eq!(config.listen.len(), 2);
+    assert_eq!(config.http.port(), 1);
+    assert_eq!(config.cores, Some(vec![0, 2, 3]));
+    assert_eq!(config.tls.certificates[1].key, PathBuf::from("b.key"));
+}
+
+#[test]
+fn every_certificate_needs_a_key() {
+    let flags = flags(&["--tls-cert", "a.pem", "--tls-key", "a.key", "--tls-cert", "b.pem"]);
+    let error = Config::load(&flags, []).unwrap_err();
+    assert!(matches!(
+        error,
+        ConfigError::Unpaired {
+            certificates: 2,
+            keys: 1,
+            ..
+        }
+    ));
+}
+
+#[test]
+fn public_address_needs_a_decision() {
+    for text in [
+        "listen = \"0.0.0.0:4443\"",
+        "http = \"192.0.2.1:80\"",
+        "listen = [\"127.0.0.1:1\", \"[::]:1\"]",
+    ] {
+        let error = error_of(text);
+        assert!(error.contains("auth.public"), "{error}");
+    }
+    let decided = "listen = \"0.0.0.0:4443\"\n[auth]\npublic = [\"anon/**\"]";
+    let config = Config::from_toml(decided).unwrap();
+    assert!(config.auth.public.matches("anon/a"));
+    assert!(!config.auth.public.matches("room"));
+    let nobody = "listen = \"0.0.0.0:4443\"\n[auth]\npublic = []";
+    assert!(Config::from_toml(nobody).unwrap().auth.public.is_empty());
+}
+
+#[test]
+fn all_of_127_and_mapped_loopback_are_loopback() {
+    Config::from_toml("listen = [\"127.9.9.9:1\", \"[::1]:1\", \"[::ffff:127.0.0.1]:1\"]").unwrap();
+}
+
+#[test]
+fn values_out_of_range_say_what_is_allowed() {
+    let cases = [
+        ("shards = 0", "1 to 256"),
+        ("shards = -1", "1 to 256"),
+        ("batch_window = \"11ms\"", "at most 10ms"),
+        ("batch_window = 200", "unit"),
+        ("listen = \"4443\"", "127.0.0.1:4443"),
+        ("listen = []", "at least one"),
+        ("listen = [\"127.0.0.1:1\", \"127.0.0.1:1\"]", "twice"),
+        ("cores = \"3-1\"", "3-1"),
+        ("[quic]\nudp_payload = 1199", "1200"),
+        ("[quic]\nidle_timeout = \"10ms\"", "1s"),
+        ("[quic]\nstream_window = \"9MiB\"", "connection_window"),
+        ("[quic]\ncongestion_control = \"reno\"", "cubic"),
+        ("[log]\nlevel = \"infoo\"", "debug"),
+        ("[limits]\ncache_bytes = \"lots\"", "256MiB"),
+        ("[origin]\nhop_id = \"4611686018427387904\"", "4611686018427387903"),
+        ("[auth]\npublic = [\"a*\"]", "whole segment"),
+        ("spin = \"yes\"", "true or false"),
+        ("spin = 1.5", "single"),
+        ("auth = true", "table"),
+        ("listen = [[1]]", "list"),
+    ];
+    for (text, expected) in cases {
+        let error = error_of(text);
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+}
+
+#[test]
+fn value_errors_name_their_source() {
+    let error = Config::load(&flags(&["--shards", "many"]), []).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("flag --shards: `shards` cannot be `many`"),
+        "{error}"
+    );
+    let error = Config::load(&Flags::default(), variables(&[("MOQSWITCH_SPIN", "maybe")])).unwrap_err();
+    assert!(
+        error.to_string().starts_with("environment variable MOQSWITCH_SPIN: "),
+        "{error}"
+    );
+    let file = TemporaryFile::new("source", "\nspin = 3\n");
+    let error = Config::load(&flags(&["--config", file.path()]), []).unwrap_err();
+    assert!(
+        error.to_string().starts_with(&format!("{}:2: ", file.path())),
+        "{error}"
+    );
+}
+
+#[test]
+fn syntax_errors_name_the_line() {
+    let error = error_of("spin = true\nlisten = [\n");
+    assert!(error.starts_with("line "), "{error}");
+    assert!(!error.contains('\n'), "{error}");
+}
+
+#[test]
+fn zero_means_zero_for_linger_and_window() {
+    let config = Config::from_toml("batch_window = \"0s\"\n[limits]\ntrack_linger = \"0s\"").unwrap();
+    assert_eq!(config.batch_window, Duration::ZERO);
+    assert_eq!(config.limits.track_linger, Duration::ZERO);
+}
+
+#[test]
+fn check_takes_the_same_flags() {
+    let arguments = Arguments::try_parse_from(["moqswitch", "check", "--config", "a.toml", "--json"]).unwrap();
+    assert_eq!(arguments.command, Some(Command::Check { json: true }));
+    assert_eq!(arguments.flags.config, Some(PathBuf::from("a.toml")));
+    assert!(Arguments::try_parse_from(["moqswitch", "--sharts", "1"]).is_err());
+}
+
+fn flags(arguments: &[&str]) -> Flags {
+    let arguments = [&["moqswitch"], arguments].concat();
+    Arguments::try_parse_from(arguments).unwrap().flags
+}
+
+fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    let owned = |(name, text): &(&str, &str)| ((*name).to_owned(), (*text).to_owned());
+    pairs.iter().map(owned).collect()
+}
+
+fn error_of(text: &str) -> String {
+    Config::from_toml(text).unwrap_err().to_string()
+}
+
+struct TemporaryFile(PathBuf);
+
+impl TemporaryFile {
+    fn new(name: &str, text: &str) -> Self {
+        let file = format!("moqswitch-config-{}-{name}.toml", std::process::id());
+        let path = std::env::temp_dir().join(file);
+        std::fs::write(&path, text).unwrap();
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for TemporaryFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}

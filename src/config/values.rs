@@ -1,0 +1,112 @@
+//! Text to typed values. A reason for refusal completes the sentence "`key` cannot be `text`: ...".
+
+use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
+
+use bytesize::ByteSize;
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+
+use super::{CongestionControl, LogFormat};
+use crate::{limits, topology};
+
+/// A filter for log lines, known to be valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLevel(String);
+
+impl LogLevel {
+    /// A level, or levels of modules separated by commas: `info,moqswitch::shard=debug`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        for directive in text.split(',') {
+            // The filter would take an unknown word for a module's name and log it at every level.
+            let directive = directive.trim();
+            if !directive.contains('=') && directive.parse::<LevelFilter>().is_err() {
+                return Err("levels are off, error, warn, info, debug and trace".to_owned());
+            }
+        }
+        EnvFilter::try_new(text).map_err(|error| error.to_string())?;
+        Ok(Self(text.to_owned()))
+    }
+
+    pub fn to_filter(&self) -> EnvFilter {
+        EnvFilter::new(&self.0)
+    }
+}
+
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "write address and port, such as 127.0.0.1:4443 or [::]:4443".to_owned())
+}
+
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err("write true or false".to_owned()),
+    }
+}
+
+pub(super) fn cores(text: &str) -> Result<Vec<usize>, String> {
+    topology::parse_core_list(text)
+}
+
+pub(super) fn integer(text: &str, range: RangeInclusive<u64>) -> Result<u64, String> {
+    let outside = || format!("write a whole number from {} to {}", range.start(), range.end());
+    let value = text.parse().map_err(|_| outside())?;
+    if range.contains(&value) {
+        Ok(value)
+    } else {
+        Err(outside())
+    }
+}
+
+/// A count that must fit this machine's `usize`, at least one.
+pub(super) fn count(text: &str, max: u32) -> Result<usize, String> {
+    let value = integer(text, 1..=u64::from(max))?;
+    usize::try_from(value).map_err(|error| error.to_string())
+}
+
+pub(super) fn duration(text: &str, max: Duration) -> Result<Duration, String> {
+    let value = humantime::parse_duration(text)
+        .map_err(|_| "write a number with its unit, such as 200us, 5ms, 10s or 1m".to_owned())?;
+    if value > max {
+        return Err(format!("at most {}", humantime::format_duration(max)));
+    }
+    Ok(value)
+}
+
+pub(super) fn bytes(text: &str, range: RangeInclusive<u64>) -> Result<u64, String> {
+    let value = text
+        .parse::<ByteSize>()
+        .map_err(|_| "write bytes, or a number with its unit, such as 64KiB or 256MiB".to_owned())?
+        .as_u64();
+    if range.contains(&value) {
+        Ok(value)
+    } else {
+        Err(format!(
+            "from {} to {}",
+            ByteSize(*range.start()),
+            ByteSize(*range.end())
+        ))
+    }
+}
+
+pub(super) fn congestion_control(text: &str) -> Result<CongestionControl, String> {
+    match text {
+        "cubic" => Ok(CongestionControl::Cubic),
+        "bbr2" => Ok(CongestionControl::Bbr2),
+        _ => Err("write cubic or bbr2".to_owned()),
+    }
+}
+
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("write text or json".to_owned()),
+    }
+}
+
+/// Zero stands for "draw one at random".
+pub(super) fn hop_id(text: &str) -> Result<Option<u64>, String> {
+    let id = integer(text, 0..=limits::VARINT_MAX)?;
+    Ok((id != 0).then_some(id))
+}

@@ -1,0 +1,232 @@
+//! Shard snapshots as OpenMetrics text. Every counter of `ShardStatistics` has one row in the tables below.
+
+use std::fmt;
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet, text},
+    metrics::{MetricType, info::Info},
+    registry::Registry,
+};
+
+use crate::shard::statistics::{DropCause, QueueSnapshot, ShardSnapshot, ShardStatistics};
+
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The index of a snapshot is its shard's number.
+pub(super) fn encode(snapshots: Vec<ShardSnapshot>) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("moqswitch");
+    let build = vec![("version", env!("CARGO_PKG_VERSION"))];
+    registry.register("build", "What is running", Info::new(build));
+    registry.register_collector(Box::new(Shards(snapshots)));
+    let mut output = String::new();
+    text::encode(&mut output, &registry)?;
+    Ok(output)
+}
+
+#[derive(Debug)]
+struct Shards(Vec<ShardSnapshot>);
+
+type Read = fn(&ShardStatistics) -> u64;
+
+impl Collector for Shards {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        for (name, help, read) in COUNTERS {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (shard, statistics) in self.statistics() {
+                encode_counter(&mut metric, &[("shard", shard)], read(statistics))?;
+            }
+        }
+        for (name, help, read) in GAUGES {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (shard, statistics) in self.statistics() {
+                encode_gauge(&mut metric, &[("shard", shard)], read(statistics))?;
+            }
+        }
+        for (name, help, numerator, denominator) in RATIOS {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (shard, statistics) in self.statistics() {
+                let ratio = ratio(numerator(statistics), denominator(statistics));
+                metric.encode_family(&[("shard", shard)])?.encode_gauge(&ratio)?;
+            }
+        }
+        self.encode_drops(&mut encoder)?;
+        self.encode_queues(&mut encoder)
+    }
+}
+
+impl Shards {
+    fn statistics(&self) -> impl Iterator<Item = (usize, &ShardStatistics)> {
+        self.0.iter().map(|snapshot| &snapshot.statistics).enumerate()
+    }
+
+    fn encode_drops(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "What was not delivered, by cause.";
+        let mut metric = encoder.encode_descriptor("drops", help, None, MetricType::Counter)?;
+        for (shard, statistics) in self.statistics() {
+            for cause in DropCause::ALL {
+                let labels = [("shard", shard.to_string()), ("cause", cause.label().to_owned())];
+                encode_counter(&mut metric, &labels, statistics.drops.get(cause))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn encode_queues(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Messages waiting in a queue this shard reads.";
+        let mut metric = encoder.encode_descriptor("queue_depth", help, None, MetricType::Gauge)?;
+        for (labels, queue) in self.queues() {
+            encode_gauge(&mut metric, &labels, queue.depth_now)?;
+        }
+        let help = "Messages refused because a queue this shard reads was full.";
+        let mut metric = encoder.encode_descriptor("queue_overflows", help, None, MetricType::Counter)?;
+        for (labels, queue) in self.queues() {
+            encode_counter(&mut metric, &labels, queue.overflows)?;
+        }
+        Ok(())
+    }
+
+    fn queues(&self) -> impl Iterator<Item = ([(&'static str, String); 3], &QueueSnapshot)> {
+        self.0.iter().enumerate().flat_map(|(shard, snapshot)| {
+            snapshot.queues.iter().map(move |queue| {
+                let from = queue
+                    .from_shard
+                    .map_or_else(|| "control".to_owned(), |shard| shard.to_string());
+                let labels = [
+                    ("shard", shard.to_string()),
+                    ("queue", queue.kind.label().to_owned()),
+                    ("from", from),
+                ];
+                (labels, queue)
+            })
+        })
+    }
+}
+
+fn encode_counter(metric: &mut MetricEncoder<'_>, labels: &impl EncodeLabelSet, value: u64) -> fmt::Result {
+    metric
+        .encode_family(labels)?
+        .encode_counter::<NoLabelSet, u64, u64>(&value, None)
+}
+
+fn encode_gauge(metric: &mut MetricEncoder<'_>, labels: &impl EncodeLabelSet, value: u64) -> fmt::Result {
+    metric.encode_family(labels)?.encode_gauge(&value)
+}
+
+/// Zero when there was nothing to divide.
+#[expect(clippy::cast_precision_loss, reason = "a mean for people to read")]
+fn ratio(numerator: u64, denominator: u64) -> f64 {
+    numerator as f64 / denominator.max(1) as f64
+}
+
+const COUNTERS: &[(&str, &str, Read)] = &[
+    (
+        "connections_established",
+        "Connections whose handshake completed.",
+        |s| s.connections.established,
+    ),
+    ("connections_closed", "Connections closed after their handshake.", |s| {
+        s.connections.closed
+    }),
+    ("handshake_failures", "Handshakes that failed.", |s| {
+        s.connections.handshake_failures
+    }),
+    ("migrations", "Peers whose changed address was validated.", |s| {
+        s.connections.migrations
+    }),
+    ("version_negotiations", "Version Negotiation packets sent.", |s| {
+        s.connections.version_negotiations
+    }),
+    ("retries", "Retry packets sent.", |s| s.connections.retries),
+    ("sessions_opened", "moq-lite sessions opened.", |s| s.sessions.opened),
+    (
+        "protocol_violations",
+        "Sessions closed for a violation of the peer.",
+        |s| s.sessions.protocol_violations,
+    ),
+    ("streams_opened", "Session streams opened by either side.", |s| {
+        s.sessions.streams_opened
+    }),
+    ("frames_in", "Frames received from publishers.", |s| s.media.frames_in),
+    ("frames_out", "Frames sent, counted once per subscriber.", |s| {
+        s.media.frames_out
+    }),
+    ("groups_in", "Groups received from publishers.", |s| s.media.groups_in),
+    ("groups_out", "Groups sent, counted once per subscriber.", |s| {
+        s.media.groups_out
+    }),
+    ("bytes_in", "Payload bytes received from publishers.", |s| {
+        s.media.bytes_in
+    }),
+    ("bytes_out", "Payload bytes sent, counted once per subscriber.", |s| {
+        s.media.bytes_out
+    }),
+    ("fetches", "Groups fetched by peers.", |s| s.media.fetches),
+    (
+        "fetches_from_cache",
+        "Groups fetched by peers and found in the cache.",
+        |s| s.media.fetches_from_cache,
+    ),
+    ("datagrams_received", "UDP datagrams received.", |s| {
+        s.network.datagrams_received
+    }),
+    ("datagrams_sent", "UDP datagrams sent.", |s| s.network.datagrams_sent),
+    ("datagram_bytes_received", "UDP payload bytes received.", |s| {
+        s.network.datagram_bytes_received
+    }),
+    ("datagram_bytes_sent", "UDP payload bytes sent.", |s| {
+        s.network.datagram_bytes_sent
+    }),
+    (
+        "receives",
+        "Receive completions; each carries one or more datagrams.",
+        |s| s.network.receives,
+    ),
+    ("sends", "Send submissions; each carries one or more datagrams.", |s| {
+        s.network.sends
+    }),
+    ("send_failures", "Send submissions the kernel refused.", |s| {
+        s.network.send_failures
+    }),
+    (
+        "ring_waits",
+        "Times the kernel was entered to wait for the ring.",
+        |s| s.network.ring_waits,
+    ),
+    ("parks", "Times the idle shard parked.", |s| s.network.parks),
+    ("turns", "Turns of the shard's loop.", |s| s.network.turns),
+    ("malformed_packets", "Datagrams that were no usable QUIC packet.", |s| {
+        s.network.malformed_packets
+    }),
+];
+
+const GAUGES: &[(&str, &str, Read)] = &[
+    ("connections", "Connections open.", |s| s.connections.open_now),
+    ("sessions", "moq-lite sessions open.", |s| s.sessions.open_now),
+    ("streams", "Session streams open.", |s| s.sessions.streams_open_now),
+    ("subscriptions", "Subscriptions served.", |s| {
+        s.sessions.subscriptions_now
+    }),
+    ("upstream_subscriptions", "Subscriptions made to publishers.", |s| {
+        s.sessions.upstream_subscriptions_now
+    }),
+    ("announcements", "Broadcasts announced by peers of the shard.", |s| {
+        s.sessions.announcements_now
+    }),
+    ("cache_bytes", "Bytes in the group cache.", |s| s.media.cache_bytes_now),
+];
+
+const RATIOS: &[(&str, &str, Read, Read)] = &[
+    (
+        "datagrams_per_receive",
+        "Mean datagrams per receive since start.",
+        |s| s.network.datagrams_received,
+        |s| s.network.receives,
+    ),
+    (
+        "datagrams_per_send",
+        "Mean datagrams per send since start.",
+        |s| s.network.datagrams_sent,
+        |s| s.network.sends,
+    ),
+];

@@ -1,0 +1,241 @@
+//! The routes. GET answers may be read by web pages of any origin, as moq-relay's may.
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    ops::ControlFlow,
+    time::Instant,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Path, Query, Request, State},
+    http::{HeaderValue, Method, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use futures_lite::stream;
+use tokio::{sync::oneshot, time};
+
+use super::{ControlState, FetchError, FetchGroup, FetchReply, FetchRequest, Phase, ShardCommand, metrics};
+use crate::{limits, shard::statistics::ShardSnapshot};
+
+pub(super) fn router(state: ControlState) -> Router {
+    Router::new()
+        .route("/healthz", get(live))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/certificate.sha256", get(certificate))
+        .route("/announced", get(announced_all))
+        .route("/announced/", get(announced_all))
+        .route("/announced/{*prefix}", get(announced))
+        .route("/fetch/{*path}", get(fetch))
+        .layer(middleware::from_fn(guard))
+        .with_state(state)
+}
+
+/// Refuses overlong paths; answers CORS preflights for GET and marks GET answers as readable from any origin.
+async fn guard(request: Request, next: Next) -> Response {
+    if request.uri().path().len() > limits::HTTP_PATH_BYTES_MAX {
+        return StatusCode::URI_TOO_LONG.into_response();
+    }
+    let method = request.method().clone();
+    let mut response = if method == Method::OPTIONS {
+        preflight(&request)
+    } else {
+        next.run(request).await
+    };
+    if matches!(method, Method::GET | Method::HEAD | Method::OPTIONS) {
+        response
+            .headers_mut()
+            .insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    }
+    response
+}
+
+fn preflight(request: &Request) -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET"));
+    if let Some(wanted) = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
+    }
+    response
+}
+
+/// Live as long as the control thread answers.
+async fn live() -> &'static str {
+    "ok\n"
+}
+
+async fn ready(State(state): State<ControlState>) -> (StatusCode, &'static str) {
+    match state.lifecycle.phase() {
+        Phase::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
+        Phase::Ready => (StatusCode::OK, "ready\n"),
+        Phase::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+    }
+}
+
+async fn metrics(State(state): State<ControlState>) -> Response {
+    let snapshots = match snapshots(&state).await {
+        Ok(snapshots) => snapshots,
+        Err(reason) => return (StatusCode::SERVICE_UNAVAILABLE, reason).into_response(),
+    };
+    match metrics::encode(snapshots) {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// Asks every shard before waiting for any, with one deadline for all.
+async fn snapshots(state: &ControlState) -> Result<Vec<ShardSnapshot>, String> {
+    let deadline = time::Instant::now() + limits::SHARD_ANSWER_WAIT_MAX;
+    let mut answers = Vec::with_capacity(state.shards.len());
+    for (shard, port) in state.shards.iter().enumerate() {
+        let (reply, answer) = oneshot::channel();
+        port.send(ShardCommand::Snapshot(reply))
+            .map_err(|error| format!("shard {shard}: {error}\n"))?;
+        answers.push(answer);
+    }
+    let mut snapshots = Vec::with_capacity(answers.len());
+    for (shard, answer) in answers.into_iter().enumerate() {
+        match time::timeout_at(deadline, answer).await {
+            Ok(Ok(snapshot)) => snapshots.push(snapshot),
+            Ok(Err(_)) => return Err(format!("shard {shard} has stopped\n")),
+            Err(_) => return Err(format!("shard {shard} does not answer\n")),
+        }
+    }
+    Ok(snapshots)
+}
+
+/// Without a line end: clients compare the whole body.
+async fn certificate(State(state): State<ControlState>) -> String {
+    state.certificate_sha256.borrow().to_string()
+}
+
+async fn announced_all(state: State<ControlState>) -> Response {
+    list_announced(&state, "")
+}
+
+async fn announced(state: State<ControlState>, Path(prefix): Path<String>) -> Response {
+    list_announced(&state, &normalize(prefix.split('/')))
+}
+
+/// One path per line, relative to the prefix; the broadcast at the prefix itself is an empty line.
+fn list_announced(state: &ControlState, prefix: &str) -> Response {
+    if !state.public.may_match_below(prefix) {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    let mut paths = Vec::new();
+    let mut truncated = false;
+    (state.announcements)(prefix, &mut |path| {
+        if !state.public.matches(path) {
+            return ControlFlow::Continue(());
+        }
+        if paths.len() == limits::ANNOUNCED_RESULTS_MAX {
+            truncated = true;
+            return ControlFlow::Break(());
+        }
+        paths.extend(below(prefix, path).map(str::to_owned));
+        ControlFlow::Continue(())
+    });
+    paths.sort_unstable();
+    let mut response = paths.join("\n").into_response();
+    if truncated {
+        response
+            .headers_mut()
+            .insert("moqswitch-truncated", HeaderValue::from(limits::ANNOUNCED_RESULTS_MAX));
+    }
+    response
+}
+
+/// `None` when the path is not below the prefix on a segment boundary.
+fn below<'a>(prefix: &str, path: &'a str) -> Option<&'a str> {
+    let rest = path.strip_prefix(prefix)?;
+    if prefix.is_empty() || rest.is_empty() {
+        return Some(rest);
+    }
+    rest.strip_prefix('/')
+}
+
+#[derive(serde::Deserialize)]
+struct FetchParameters {
+    group: Option<String>,
+}
+
+async fn fetch(
+    State(state): State<ControlState>,
+    Path(path): Path<String>,
+    Query(parameters): Query<FetchParameters>,
+) -> Result<Response, StatusCode> {
+    let (broadcast, track) = path.rsplit_once('/').ok_or(StatusCode::BAD_REQUEST)?;
+    let broadcast = normalize(broadcast.split('/'));
+    if broadcast.is_empty() || track.is_empty() {
+        return Err(StatusCode::BAD_REQUEST);
+    }
+    let group = match parameters.group.as_deref() {
+        None | Some("latest") => FetchGroup::Latest,
+        Some(text) => FetchGroup::Sequence(text.parse().map_err(|_| StatusCode::BAD_REQUEST)?),
+    };
+    if !state.public.matches(&broadcast) {
+        return Err(StatusCode::UNAUTHORIZED);
+    }
+    let reply = ask_shard(&state, broadcast, track.to_owned(), group).await?;
+    Ok(serve_group(reply))
+}
+
+async fn ask_shard(
+    state: &ControlState,
+    broadcast: String,
+    track: String,
+    group: FetchGroup,
+) -> Result<FetchReply, StatusCode> {
+    let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+    let shard = home_shard(&broadcast, state.shards.len());
+    let port = state.shards.get(shard).ok_or(unavailable)?;
+    let deadline = Instant::now() + limits::FETCH_WAIT_MAX;
+    let (reply, answer) = oneshot::channel();
+    let request = FetchRequest {
+        broadcast,
+        track,
+        group,
+        deadline,
+        reply,
+    };
+    port.send(ShardCommand::Fetch(request)).map_err(|_| unavailable)?;
+    match time::timeout_at(deadline.into(), answer).await {
+        Ok(Ok(Ok(reply))) => Ok(reply),
+        Ok(Ok(Err(FetchError::NotFound))) => Err(StatusCode::NOT_FOUND),
+        Ok(Ok(Err(FetchError::Timeout))) | Err(_) => Err(StatusCode::GATEWAY_TIMEOUT),
+        Ok(Ok(Err(FetchError::Busy)) | Err(_)) => Err(unavailable),
+        Ok(Ok(Err(FetchError::Failed))) => Err(StatusCode::BAD_GATEWAY),
+    }
+}
+
+/// Fetches of one broadcast go to one shard, so that its cache serves the next.
+fn home_shard(broadcast: &str, shards: usize) -> usize {
+    let mut hasher = DefaultHasher::new();
+    broadcast.hash(&mut hasher);
+    let shards = u64::try_from(shards).unwrap_or(1).max(1);
+    usize::try_from(hasher.finish() % shards).unwrap_or(0)
+}
+
+/// The body is the payloads one after the other; pieces are streamed as they are, not copied together.
+fn serve_group(reply: FetchReply) -> Response {
+    let pieces = reply.payload.into_iter().map(Ok::<_, std::convert::Infallible>);
+    let mut response = Body::from_stream(stream::iter(pieces)).into_response();
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/octet-stream"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert("moqswitch-group", HeaderValue::from(reply.group_sequence));
+    response
+}
+
+fn normalize<'a>(segments: impl Iterator<Item = &'a str>) -> String {
+    let kept: Vec<_> = segments.filter(|segment| !segment.is_empty()).collect();
+    kept.join("/")
+}

@@ -1,0 +1,28 @@
+//! The UDP I/O edge of one shard: sockets, steering by connection id, and an io_uring ring that
+//! receives, sends and waits in one system call.
+//!
+//! Knows datagrams and trains of them, never QUIC or MoQ (steering reads the one byte of a
+//! connection id that names the shard). All of moqswitch's `unsafe` is here.
+#![allow(unsafe_code)]
+
+mod buffers;
+mod error;
+mod mapping;
+mod message;
+mod probe;
+mod readiness;
+mod ring;
+pub mod socket;
+mod statistics;
+pub mod steering;
+mod train;
+pub mod wake;
+
+pub use buffers::Received;
+pub use error::RingError;
+pub use probe::probe_support;
+pub use ring::{RingConfig, Turn, UdpRing, Wait};
+pub use socket::{BindError, SocketGroup, SocketOptions, bind_client, bind_group};
+pub use statistics::{SendErrors, Statistics};
+pub use train::Train;
+pub use wake::{WakeReceiver, Waker};

@@ -1,0 +1,242 @@
+//! UDP sockets as the ring wants them: one for each shard in a steered SO_REUSEPORT group that no
+//! second instance can join by mistake, or a plain one for dialing.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::steering;
+use crate::limits::{SHARDS_MAX, SOCKET_BUFFER_BYTES_DEFAULT};
+
+#[derive(Clone, Debug)]
+pub struct SocketOptions {
+    /// Kernel receive buffer of each socket. Default 4 MiB; memory is used only by what waits in it.
+    pub receive_buffer_bytes: usize,
+    /// Kernel send buffer of each socket. Default 4 MiB.
+    pub send_buffer_bytes: usize,
+}
+
+impl Default for SocketOptions {
+    fn default() -> Self {
+        Self {
+            receive_buffer_bytes: SOCKET_BUFFER_BYTES_DEFAULT,
+            send_buffer_bytes: SOCKET_BUFFER_BYTES_DEFAULT,
+        }
+    }
+}
+
+/// The sockets of all shards, in shard order. The kernel steers by that order, so none may be
+/// closed while another is in use.
+#[derive(Debug)]
+pub struct SocketGroup {
+    pub sockets: Vec<UdpSocket>,
+    pub local: SocketAddr,
+    /// What the kernel granted of the buffers asked for; less means `net.core.rmem_max` or
+    /// `net.core.wmem_max` is in the way.
+    pub granted: SocketOptions,
+    pub guard: InstanceGuard,
+}
+
+/// Marks the address as taken by this process; keep it as long as the sockets.
+#[derive(Debug)]
+pub struct InstanceGuard {
+    _name: Option<UnixDatagram>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    #[error(
+        "UDP {addr} is already in use: another moqswitch or another program has it; \
+         stop that one first (find it with: ss -ulpn) or listen elsewhere with --listen"
+    )]
+    InUse { addr: SocketAddr },
+    #[error("cannot bind UDP {addr}: {source}")]
+    Bind { addr: SocketAddr, source: io::Error },
+    #[error("cannot set {option} on the UDP socket for {addr}: {source}")]
+    Option {
+        option: &'static str,
+        addr: SocketAddr,
+        source: io::Error,
+    },
+    #[error("{shards} shards asked for; between 1 and {SHARDS_MAX} are possible")]
+    Shards { shards: usize },
+}
+
+/// Binds one socket for each shard to one address; port 0 lets the kernel choose the port.
+///
+/// The first bind is exclusive, without SO_REUSEPORT, so that it fails when anyone has the
+/// address, even a group that would let us join; only then is the group opened to our other
+/// sockets. A program that asks for SO_REUSEPORT under our user id *later* can still join; another
+/// moqswitch cannot, because its first bind is exclusive too. A lone shard needs no group and
+/// keeps the address to itself.
+pub fn bind_group(addr: SocketAddr, shards: usize, options: &SocketOptions) -> Result<SocketGroup, BindError> {
+    if !(1..=SHARDS_MAX).contains(&shards) {
+        return Err(BindError::Shards { shards });
+    }
+    let early_guard = if addr.port() == 0 {
+        None
+    } else {
+        Some(InstanceGuard::take(addr)?)
+    };
+    let first = bind(addr, options, Sharing::Exclusive)?;
+    let local = local_addr(&first, addr)?;
+    let guard = match early_guard {
+        Some(guard) => guard,
+        None => InstanceGuard::take(local)?,
+    };
+    let set = |option| {
+        move |source| BindError::Option {
+            option,
+            addr: local,
+            source,
+        }
+    };
+    let mut sockets = vec![first];
+    if shards > 1 {
+        sockets[0].set_reuse_port(true).map_err(set("SO_REUSEPORT"))?;
+        for _ in 1..shards {
+            sockets.push(bind(local, options, Sharing::Group)?);
+        }
+        steering::attach(&sockets[0], shards).map_err(set("SO_ATTACH_REUSEPORT_CBPF"))?;
+    }
+    let granted = granted(&sockets[0]).map_err(set("SO_RCVBUF"))?;
+    let sockets = sockets.into_iter().map(UdpSocket::from).collect();
+    Ok(SocketGroup {
+        sockets,
+        local,
+        granted,
+        guard,
+    })
+}
+
+/// Binds one socket for dialing out, with the same options.
+pub fn bind_client(addr: SocketAddr, options: &SocketOptions) -> Result<UdpSocket, BindError> {
+    bind(addr, options, Sharing::Exclusive).map(UdpSocket::from)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sharing {
+    Exclusive,
+    Group,
+}
+
+fn bind(addr: SocketAddr, options: &SocketOptions, sharing: Sharing) -> Result<Socket, BindError> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse { addr },
+        _ => BindError::Bind { addr, source },
+    };
+    let kind = Type::DGRAM.nonblocking();
+    let socket = Socket::new(Domain::for_address(addr), kind, Some(Protocol::UDP)).map_err(failed)?;
+    let set = |option| move |source| BindError::Option { option, addr, source };
+    if addr.is_ipv6() {
+        let dual_stack = addr.ip().is_unspecified();
+        socket.set_only_v6(!dual_stack).map_err(set("IPV6_V6ONLY"))?;
+    }
+    if sharing == Sharing::Group {
+        socket.set_reuse_port(true).map_err(set("SO_REUSEPORT"))?;
+    }
+    for (option, level, name, value) in switches(addr.ip()) {
+        set_integer(&socket, level, name, value).map_err(set(option))?;
+    }
+    set_buffer(
+        &socket,
+        libc::SO_RCVBUFFORCE,
+        libc::SO_RCVBUF,
+        options.receive_buffer_bytes,
+    )
+    .map_err(set("SO_RCVBUF"))?;
+    set_buffer(
+        &socket,
+        libc::SO_SNDBUFFORCE,
+        libc::SO_SNDBUF,
+        options.send_buffer_bytes,
+    )
+    .map_err(set("SO_SNDBUF"))?;
+    socket.bind(&addr.into()).map_err(failed)?;
+    Ok(socket)
+}
+
+type Switch = (&'static str, libc::c_int, libc::c_int, libc::c_int);
+
+/// Coalesced receive, the local address of each datagram, and no fragmentation: QUIC needs DF set
+/// (RFC 9000, section 14) and does its own path MTU discovery, so the kernel's guess is ignored.
+fn switches(ip: IpAddr) -> Vec<Switch> {
+    let probe = libc::IP_PMTUDISC_PROBE;
+    let mut switches = vec![
+        ("UDP_GRO", libc::SOL_UDP, libc::UDP_GRO, 1),
+        // An IPv6 socket consults this one for the IPv4 peers of a dual-stack socket.
+        ("IP_MTU_DISCOVER", libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, probe),
+    ];
+    if ip.is_ipv4() {
+        switches.push(("IP_PKTINFO", libc::IPPROTO_IP, libc::IP_PKTINFO, 1));
+    } else {
+        let level = libc::IPPROTO_IPV6;
+        switches.push(("IPV6_RECVPKTINFO", level, libc::IPV6_RECVPKTINFO, 1));
+        switches.push(("IPV6_MTU_DISCOVER", level, libc::IPV6_MTU_DISCOVER, probe));
+    }
+    switches
+}
+
+/// The forced form may exceed the host's maximum but needs CAP_NET_ADMIN.
+fn set_buffer(socket: &Socket, forced: libc::c_int, plain: libc::c_int, bytes: usize) -> io::Result<()> {
+    // The kernel doubles the value and clamps what it cannot represent.
+    let value = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX / 2);
+    set_integer(socket, libc::SOL_SOCKET, forced, value)
+        .or_else(|_| set_integer(socket, libc::SOL_SOCKET, plain, value))
+}
+
+/// The kernel reports twice what it grants, the other half being its own overhead.
+fn granted(socket: &Socket) -> io::Result<SocketOptions> {
+    Ok(SocketOptions {
+        receive_buffer_bytes: socket.recv_buffer_size()? / 2,
+        send_buffer_bytes: socket.send_buffer_size()? / 2,
+    })
+}
+
+fn local_addr(socket: &Socket, addr: SocketAddr) -> Result<SocketAddr, BindError> {
+    let local = socket.local_addr().map_err(|source| BindError::Bind { addr, source })?;
+    let wrong = || BindError::Bind {
+        addr,
+        source: io::ErrorKind::InvalidData.into(),
+    };
+    local.as_socket().ok_or_else(wrong)
+}
+
+fn set_integer(socket: &Socket, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    // SAFETY: the option value is a live c_int and its length is passed with it.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw const value).cast(),
+            libc::socklen_t::try_from(size_of::<libc::c_int>()).expect("four bytes"),
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+impl InstanceGuard {
+    /// A name in the abstract unix namespace, which like a port belongs to the network namespace
+    /// and vanishes with the process.
+    fn take(addr: SocketAddr) -> Result<Self, BindError> {
+        let name = UnixAddr::from_abstract_name(format!("moqswitch/udp/{addr}"));
+        match name.and_then(|name| UnixDatagram::bind_addr(&name)) {
+            Ok(socket) => Ok(Self { _name: Some(socket) }),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(BindError::InUse { addr }),
+            // Unix sockets may be forbidden to the service; the exclusive bind still protects.
+            Err(_) => Ok(Self { _name: None }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

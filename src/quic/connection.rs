@@ -1,0 +1,199 @@
+//! One QUIC connection: quiche's, narrowed to what sessions and schedulers need.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::wire::{ErrorCode, StreamId, Version};
+
+use super::buffers::{ReadArena, ZeroCopy};
+use super::timers::Armed;
+
+/// A connection and its place in the endpoint.
+pub struct Connection {
+    pub(super) quic: quiche::Connection<ZeroCopy>,
+    pub(super) armed: Armed,
+    pub(super) is_dirty: bool,
+    pub(super) is_ready: bool,
+    pub(super) announced_established: bool,
+    /// Ids that lead here in the endpoint's maps, to be taken out with the connection.
+    pub(super) issued: Vec<super::identity::IssuedId>,
+    pub(super) chosen_by_client: Option<Vec<u8>>,
+    pub(super) pinned_sha256: Option<[u8; 32]>,
+}
+
+/// What a read of a stream gave.
+#[derive(Debug)]
+pub enum Read {
+    Data {
+        bytes: Bytes,
+        fin: bool,
+    },
+    /// The peer abandoned the stream.
+    Reset(ErrorCode),
+    /// Nothing there at present, or the stream is gone.
+    Nothing,
+}
+
+/// What became of a write.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Written {
+    All,
+    /// So many bytes were taken; the rest waits for congestion or flow control.
+    Partial(usize),
+    /// The peer does not read this stream any more, or it is closed.
+    Stopped(ErrorCode),
+    /// The peer allows no further stream at present.
+    NoStreamCredit,
+}
+
+/// Figures of the path in use.
+#[derive(Clone, Copy, Debug)]
+pub struct PathFigures {
+    pub rtt: Duration,
+    /// Estimated by the congestion controller; 0 while unknown.
+    pub delivery_rate_bits_per_second: u64,
+}
+
+impl Connection {
+    /// The moq-lite draft agreed on by ALPN. `None` before that, or for another protocol.
+    pub fn version(&self) -> Option<Version> {
+        Version::from_alpn(self.quic.application_proto())
+    }
+
+    pub fn application_protocol(&self) -> &[u8] {
+        self.quic.application_proto()
+    }
+
+    pub fn is_server(&self) -> bool {
+        self.quic.is_server()
+    }
+
+    pub fn is_established(&self) -> bool {
+        self.quic.is_established()
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.quic.is_closed()
+    }
+
+    /// The peer's address in use.
+    pub fn peer_address(&self) -> Option<std::net::SocketAddr> {
+        self.quic
+            .path_stats()
+            .find(|path| path.active)
+            .map(|path| path.peer_addr)
+    }
+
+    pub fn poll_readable(&mut self) -> Option<StreamId> {
+        self.quic.stream_readable_next().map(StreamId)
+    }
+
+    /// Reads once. A stream with more to give stays readable.
+    pub fn read(&mut self, stream: StreamId, arena: &mut ReadArena) -> Read {
+        match self.quic.stream_recv_buf(stream.0, arena.space()) {
+            Ok((_, fin)) => Read::Data {
+                bytes: arena.take(),
+                fin,
+            },
+            Err(quiche::Error::StreamReset(code)) => Read::Reset(ErrorCode(code)),
+            Err(_) => Read::Nothing,
+        }
+    }
+
+    /// A stream that may be written again after a partial write, or that the peer stopped.
+    pub fn poll_writable(&mut self) -> Option<(StreamId, Option<ErrorCode>)> {
+        let stream = self.quic.stream_writable_next()?;
+        match self.quic.stream_capacity(stream) {
+            Err(quiche::Error::StreamStopped(code)) => {
+                // Collects the stopped stream's state.
+                let _ = self.quic.stream_send(stream, &[], true);
+                Some((StreamId(stream), Some(ErrorCode(code))))
+            }
+            _ => Some((StreamId(stream), None)),
+        }
+    }
+
+    /// Writes as much as congestion and flow control allow now.
+    pub fn write(&mut self, stream: StreamId, bytes: Bytes, fin: bool) -> Written {
+        let length = bytes.len();
+        match self.quic.stream_send_zc(stream.0, bytes, fin) {
+            Ok((sent, _)) if sent == length => Written::All,
+            Ok((sent, _)) => Written::Partial(sent),
+            Err(quiche::Error::Done) => Written::Partial(0),
+            Err(quiche::Error::StreamLimit) => Written::NoStreamCredit,
+            Err(quiche::Error::StreamStopped(code)) => Written::Stopped(ErrorCode(code)),
+            Err(_) => Written::Stopped(crate::wire::stream_error::CANCEL),
+        }
+    }
+
+    pub fn reset(&mut self, stream: StreamId, code: ErrorCode) {
+        // Fails only for a stream that is gone already, which is what was wanted.
+        let _ = self.quic.stream_shutdown(stream.0, quiche::Shutdown::Write, code.0);
+    }
+
+    pub fn stop_sending(&mut self, stream: StreamId, code: ErrorCode) {
+        let _ = self.quic.stream_shutdown(stream.0, quiche::Shutdown::Read, code.0);
+    }
+
+    /// Whether the peer lets us open another unidirectional stream.
+    pub fn has_uni_credit(&self) -> bool {
+        self.quic.peer_streams_left_uni() > 0
+    }
+
+    pub fn poll_datagram(&mut self) -> Option<Bytes> {
+        self.quic.dgram_recv_buf().ok()
+    }
+
+    /// Bytes that one datagram may carry; `None` when the peer takes no datagrams.
+    pub fn datagram_bytes_max(&self) -> Option<usize> {
+        self.quic.dgram_max_writable_len()
+    }
+
+    /// Sends a datagram if it can leave at once (draft, "Datagrams").
+    pub fn send_datagram(&mut self, body: Bytes) -> bool {
+        !self.quic.is_dgram_send_queue_full() && self.quic.dgram_send_buf(body).is_ok()
+    }
+
+    pub fn close(&mut self, code: ErrorCode, reason: &str) {
+        // `Done` means that it is closing already.
+        let _ = self.quic.close(true, code.0, reason.as_bytes());
+    }
+
+    pub fn path(&self) -> Option<PathFigures> {
+        self.quic.path_stats().find(|path| path.active).map(|path| PathFigures {
+            rtt: path.rtt,
+            delivery_rate_bits_per_second: path.delivery_rate.saturating_mul(8),
+        })
+    }
+
+    /// Why the connection ended, for a log line.
+    pub fn close_reason(&self) -> String {
+        let describe = |who: &str, error: &quiche::ConnectionError| {
+            let kind = if error.is_app { "session" } else { "transport" };
+            let text = String::from_utf8_lossy(&error.reason);
+            format!("{who} closed it with {kind} code {:#x} {text}", error.error_code)
+        };
+        if self.quic.is_timed_out() {
+            return "it was idle for too long".into();
+        }
+        match (self.quic.peer_error(), self.quic.local_error()) {
+            (Some(error), _) => describe("the peer", error),
+            (None, Some(error)) => describe("this side", error),
+            (None, None) => "unknown".into(),
+        }
+    }
+
+    /// True when the certificate is the pinned one, or none is pinned.
+    pub(super) fn is_trusted(&self) -> bool {
+        self.pinned_sha256.is_none_or(|pinned| {
+            self.quic
+                .peer_cert()
+                .is_some_and(|der| ring::digest::digest(&ring::digest::SHA256, der).as_ref() == pinned)
+        })
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.quic.timeout_instant()
+    }
+}

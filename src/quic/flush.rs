@@ -1,0 +1,147 @@
+//! The end of a turn: packets of dirty connections, in trains of equal segments.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use crate::limits::TRAIN_SEGMENTS_MAX;
+use crate::net::{Train, UdpRing};
+
+use super::endpoint::{ConnectionKey, Endpoint};
+
+impl Endpoint {
+    /// Writes what dirty connections have to send into the ring's trains. Connections stay
+    /// dirty when the ring has no buffer left; they go on when some have returned.
+    pub fn flush(&mut self, ring: &mut UdpRing, now: Instant) {
+        self.flush_stateless(ring);
+        for _ in 0..self.dirty.len() {
+            let Some(key) = self.dirty.pop_front() else { break };
+            let Some(connection) = self.get_mut(key) else { continue };
+            connection.is_dirty = false;
+            let is_starved = !self.flush_connection(key, ring);
+            self.settle(key, now);
+            if is_starved {
+                self.mark_dirty(key);
+                break;
+            }
+        }
+    }
+
+    /// What follows a connection's sending: ids, timers, and its end.
+    fn settle(&mut self, key: ConnectionKey, now: Instant) {
+        let Some(connection) = self.get_mut(key) else { return };
+        let is_closed = connection.quic.is_closed();
+        let has_retired = connection.quic.retired_scids() > 0;
+        if connection.deadline().is_some_and(|deadline| deadline <= now) {
+            connection.quic.on_timeout();
+        }
+        if has_retired {
+            self.replenish_ids(key);
+        }
+        if is_closed {
+            self.mark_ready(key);
+        }
+        self.rearm(key);
+    }
+
+    /// False when the ring ran out of buffers.
+    fn flush_connection(&mut self, key: ConnectionKey, ring: &mut UdpRing) -> bool {
+        let payload_bytes_max = self.options.transport.udp_payload_bytes_max;
+        loop {
+            let Some(train) = ring.acquire_train() else {
+                return false;
+            };
+            let Some(connection) = self.get_mut(key) else {
+                return true;
+            };
+            let mut departure = Departure::new(train, payload_bytes_max);
+            let more = departure.fill(&mut connection.quic);
+            self.statistics.packets_sent += departure.packets as u64;
+            departure.depart(ring);
+            if !more {
+                return true;
+            }
+        }
+    }
+
+    fn flush_stateless(&mut self, ring: &mut UdpRing) {
+        while let Some((destination, local, datagram)) = self.stateless.pop_front() {
+            let Some(mut train) = ring.acquire_train() else {
+                return self.stateless.push_front((destination, local, datagram));
+            };
+            train.spare_mut()[..datagram.len()].copy_from_slice(&datagram);
+            train.commit(datagram.len());
+            ring.queue_train(train, segment_bytes(datagram.len()), destination, Some(local));
+        }
+    }
+}
+
+/// One train being filled: packets of one connection, one path and one size, the last
+/// perhaps shorter (what UDP segmentation offload asks for).
+struct Departure {
+    train: Train,
+    payload_bytes_max: usize,
+    segment: usize,
+    path: Option<(SocketAddr, SocketAddr)>,
+    packets: usize,
+    /// A packet that did not fit the train's size or path and leaves in one of its own.
+    stray: Option<(Vec<u8>, (SocketAddr, SocketAddr))>,
+}
+
+impl Departure {
+    fn new(train: Train, payload_bytes_max: usize) -> Self {
+        Self {
+            train,
+            payload_bytes_max,
+            segment: 0,
+            path: None,
+            packets: 0,
+            stray: None,
+        }
+    }
+
+    /// Takes packets until the train is full (true: the connection may have more) or the
+    /// connection has none left (false).
+    fn fill(&mut self, quic: &mut quiche::Connection<super::ZeroCopy>) -> bool {
+        while self.packets < TRAIN_SEGMENTS_MAX {
+            let spare = self.train.spare_mut();
+            if spare.len() < self.payload_bytes_max {
+                return true;
+            }
+            let Ok((length, info)) = quic.send(&mut spare[..self.payload_bytes_max]) else {
+                return false;
+            };
+            let path = (info.to, info.from);
+            if self.packets == 0 {
+                self.segment = length;
+                self.path = Some(path);
+            } else if length > self.segment || self.path != Some(path) {
+                self.stray = Some((spare[..length].to_vec(), path));
+                return true;
+            }
+            self.train.commit(length);
+            self.packets += 1;
+            if length < self.segment {
+                return true;
+            }
+        }
+        true
+    }
+
+    fn depart(self, ring: &mut UdpRing) {
+        // A train that was not filled gives its buffer back when dropped.
+        let Some((to, from)) = self.path else { return };
+        ring.queue_train(self.train, segment_bytes(self.segment), to, Some(from.ip()));
+        if let Some((packet, (to, from))) = self.stray {
+            // Without a buffer the packet is lost, as packets may be; QUIC sends again.
+            if let Some(mut train) = ring.acquire_train() {
+                train.spare_mut()[..packet.len()].copy_from_slice(&packet);
+                train.commit(packet.len());
+                ring.queue_train(train, segment_bytes(packet.len()), to, Some(from.ip()));
+            }
+        }
+    }
+}
+
+fn segment_bytes(length: usize) -> u16 {
+    u16::try_from(length).expect("a UDP payload is below 64 KiB")
+}

@@ -1,0 +1,181 @@
+//! Received datagrams: to the connection they name, to a new one, or to a stateless answer.
+
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+use crate::limits::CONNECTION_ID_BYTES;
+
+use super::ZeroCopy;
+use super::endpoint::{ConnectionKey, Endpoint};
+use super::identity::IssuedId;
+
+impl Endpoint {
+    /// Takes one datagram; it is decrypted in place.
+    pub fn handle_datagram(&mut self, datagram: &mut [u8], source: SocketAddr, local: SocketAddr) {
+        if let Some(key) = self.find_short(datagram) {
+            return self.deliver(key, datagram, source, local);
+        }
+        let header = match quiche::Header::from_slice(datagram, CONNECTION_ID_BYTES) {
+            Ok(header) => header,
+            Err(error) => {
+                self.statistics.malformed += 1;
+                return self.notice(source, format!("a datagram that is no QUIC packet: {error}"));
+            }
+        };
+        if let Some(key) = self.find(&header.dcid) {
+            return self.deliver(key, datagram, source, local);
+        }
+        self.handle_unknown(&header, datagram, source, local);
+    }
+
+    /// The connection of a packet with a short header, without parsing it further.
+    fn find_short(&self, datagram: &[u8]) -> Option<ConnectionKey> {
+        let (first, rest) = datagram.split_first()?;
+        if first & LONG_HEADER != 0 {
+            return None;
+        }
+        let id = rest.first_chunk::<CONNECTION_ID_BYTES>()?;
+        self.issued.get(id).copied()
+    }
+
+    fn find(&self, id: &[u8]) -> Option<ConnectionKey> {
+        let issued = IssuedId::try_from(id).ok().and_then(|id| self.issued.get(&id));
+        issued.or_else(|| self.chosen.get(id)).copied()
+    }
+
+    fn deliver(&mut self, key: ConnectionKey, datagram: &mut [u8], source: SocketAddr, local: SocketAddr) {
+        let Some(connection) = self.get_mut(key) else { return };
+        let info = quiche::RecvInfo {
+            from: source,
+            to: local,
+        };
+        let result = connection.quic.recv(datagram, info);
+        let newly_established = !connection.announced_established && connection.quic.is_established();
+        if let Err(error) = result
+            && error != quiche::Error::Done
+        {
+            self.statistics.malformed += 1;
+            self.notice(source, format!("its connection failed: {error}"));
+        }
+        if newly_established {
+            self.on_established(key);
+        }
+        self.mark_ready(key);
+        self.mark_dirty(key);
+    }
+
+    /// A packet for no connection that is here.
+    fn handle_unknown(&mut self, header: &quiche::Header, datagram: &mut [u8], source: SocketAddr, local: SocketAddr) {
+        if header.ty == quiche::Type::Short {
+            self.statistics.unknown_connection += 1;
+            return self.reset_statelessly(&header.dcid, datagram.len(), source, local);
+        }
+        if self.server.is_none() {
+            self.statistics.unknown_connection += 1;
+            return;
+        }
+        // A client must fill its first datagrams (RFC 9000, section 14.1); answering
+        // smaller ones would make an amplifier of us.
+        if datagram.len() < quiche::MIN_CLIENT_INITIAL_LEN {
+            self.statistics.malformed += 1;
+            return self.notice(source, "a first packet below 1200 bytes".into());
+        }
+        if !quiche::version_is_supported(header.version) {
+            return self.negotiate_version(header, source, local);
+        }
+        if header.ty != quiche::Type::Initial {
+            self.statistics.unknown_connection += 1;
+            return;
+        }
+        self.accept(header, datagram, source, local);
+    }
+
+    fn accept(&mut self, header: &quiche::Header, datagram: &mut [u8], source: SocketAddr, local: SocketAddr) {
+        if self.is_draining {
+            return;
+        }
+        if self.connections.len() >= self.options.connections_max {
+            self.statistics.refused_full += 1;
+            return;
+        }
+        let token = header.token.as_deref().unwrap_or_default();
+        let original = self.identity.open_retry_token(source, token, SystemTime::now());
+        if original.is_none() && self.handshaking >= self.options.retry_above {
+            return self.ask_for_retry(header, source, local);
+        }
+        let id = self.identity.connection_id();
+        let scid = quiche::ConnectionId::from_ref(&id);
+        let Some(config) = self.server.as_mut() else { return };
+        let accepted = match &original {
+            Some(original) => quiche::accept_with_retry::<ZeroCopy>(
+                &scid,
+                quiche::RetryConnectionIds {
+                    original_destination_cid: &quiche::ConnectionId::from_ref(original),
+                    retry_source_cid: &header.dcid,
+                },
+                local,
+                source,
+                config,
+            ),
+            None => quiche::accept_with_buf_factory::<ZeroCopy>(&scid, None, local, source, config),
+        };
+        match accepted {
+            Ok(quic) => {
+                self.statistics.accepted += 1;
+                let key = self.insert(quic, id, Some(header.dcid.to_vec()));
+                self.deliver(key, datagram, source, local);
+            }
+            Err(error) => {
+                self.statistics.malformed += 1;
+                self.notice(source, format!("could not be accepted: {error}"));
+            }
+        }
+    }
+
+    /// RFC 9000, section 6.1: tell a client of an unknown version which ones are spoken.
+    fn negotiate_version(&mut self, header: &quiche::Header, source: SocketAddr, local: SocketAddr) {
+        let mut answer = vec![0; STATELESS_BYTES_MAX];
+        if let Ok(length) = quiche::negotiate_version(&header.scid, &header.dcid, &mut answer) {
+            answer.truncate(length);
+            self.statistics.version_negotiations += 1;
+            self.queue_stateless(source, local, answer);
+        }
+    }
+
+    fn ask_for_retry(&mut self, header: &quiche::Header, source: SocketAddr, local: SocketAddr) {
+        let token = self.identity.retry_token(source, &header.dcid, SystemTime::now());
+        let id = self.identity.connection_id();
+        let id = quiche::ConnectionId::from_ref(&id);
+        let mut answer = vec![0; STATELESS_BYTES_MAX];
+        let written = quiche::retry(&header.scid, &header.dcid, &id, &token, header.version, &mut answer);
+        if let Ok(length) = written {
+            answer.truncate(length);
+            self.statistics.retries += 1;
+            self.queue_stateless(source, local, answer);
+        }
+    }
+
+    /// RFC 9000, section 10.3. Only ids of our length can be ours.
+    fn reset_statelessly(&mut self, id: &[u8], length: usize, source: SocketAddr, local: SocketAddr) {
+        let mut answer = vec![0; STATELESS_BYTES_MAX];
+        if let Some(length) = self.identity.stateless_reset(id, length, &mut answer) {
+            answer.truncate(length);
+            self.statistics.stateless_resets += 1;
+            self.queue_stateless(source, local, answer);
+        }
+    }
+
+    /// Queues a datagram that belongs to no connection; when too many wait it is dropped,
+    /// as the network might have done.
+    fn queue_stateless(&mut self, destination: SocketAddr, local: SocketAddr, datagram: Vec<u8>) {
+        if self.stateless.len() < STATELESS_QUEUE_MAX {
+            self.stateless.push_back((destination, local.ip(), datagram));
+        }
+    }
+}
+
+const LONG_HEADER: u8 = 0x80;
+const STATELESS_BYTES_MAX: usize = 256;
+
+/// Stateless answers waiting for the end of the turn.
+const STATELESS_QUEUE_MAX: usize = 64;

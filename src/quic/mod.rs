@@ -1,0 +1,36 @@
+//! QUIC: quiche connections of one shard, their TLS, their ids and their timers.
+//!
+//! An [`Endpoint`] accepts and dials; relay, load generator and links between relays use
+//! the same one. It knows moq-lite only by its ALPN. WebTransport will join at
+//! [`Connection::application_protocol`]: a connection that agreed on `h3` gets its streams
+//! unwrapped before a session sees them.
+
+mod buffers;
+mod connection;
+mod endpoint;
+mod flush;
+mod identity;
+mod incoming;
+pub mod timers;
+mod tls;
+mod transport;
+
+pub use buffers::{ReadArena, ZeroCopy};
+pub use connection::{Connection, PathFigures, Read, Written};
+pub use endpoint::{Client, ConnectionKey, Endpoint, EndpointOptions, EndpointStatistics, Notice};
+pub use identity::Secrets;
+pub use tls::{ServerCertificate, TlsContext, Trust};
+pub use transport::{CongestionControl, TransportOptions};
+
+/// What can go wrong while an endpoint is set up or dials.
+#[derive(Debug, thiserror::Error)]
+pub enum QuicError {
+    #[error("QUIC: {0}")]
+    Quic(#[from] quiche::Error),
+    #[error("TLS: {0}")]
+    Tls(#[from] boring::error::ErrorStack),
+    #[error("certificate: {0}")]
+    Certificate(String),
+    #[error("the shard holds its maximum of {0} connections")]
+    Full(usize),
+}

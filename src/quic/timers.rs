@@ -1,0 +1,99 @@
+//! Deadlines of many connections, without a scan of them.
+//!
+//! A heap with lazy deletion: a deadline that moves later costs nothing until the earlier
+//! one fires, which is what nearly every packet does to a connection's timers. Each entry
+//! is at most as old as the deadline it was made for, so the heap holds few per connection.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Instant;
+
+/// Deadlines of things named by a small copyable key.
+#[derive(Debug)]
+pub struct Timers<K> {
+    heap: BinaryHeap<Reverse<(Instant, K)>>,
+}
+
+/// What one thing keeps of its place in [`Timers`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Armed(Option<Instant>);
+
+impl<K: Copy + Ord> Timers<K> {
+    pub fn new() -> Self {
+        Self {
+            heap: BinaryHeap::new(),
+        }
+    }
+
+    /// Makes sure that `key` fires no later than `deadline`.
+    pub fn arm(&mut self, armed: &mut Armed, key: K, deadline: Option<Instant>) {
+        let Some(deadline) = deadline else { return };
+        if armed.0.is_none_or(|current| deadline < current) {
+            armed.0 = Some(deadline);
+            self.heap.push(Reverse((deadline, key)));
+        }
+    }
+
+    /// The instant of the next firing, which may turn out to be early.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.heap.peek().map(|Reverse((deadline, _))| *deadline)
+    }
+
+    /// Takes one key whose entry is due. The caller checks the thing's real deadline, calls
+    /// [`Armed::fired`] and arms it again.
+    pub fn pop_due(&mut self, now: Instant) -> Option<(K, Instant)> {
+        if self.next_deadline()? > now {
+            return None;
+        }
+        self.heap.pop().map(|Reverse((deadline, key))| (key, deadline))
+    }
+}
+
+impl<K: Copy + Ord> Default for Timers<K> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Armed {
+    /// Notes that the entry made for `deadline` fired. False when a nearer entry replaced
+    /// it: then there is nothing to do.
+    pub fn fired(&mut self, deadline: Instant) -> bool {
+        if self.0 == Some(deadline) {
+            self.0 = None;
+            return true;
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn deadlines_fire_in_order_and_later_moves_cost_no_entry() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut timers = Timers::new();
+        let (mut a, mut b) = (Armed::default(), Armed::default());
+        timers.arm(&mut a, 1, Some(at(10)));
+        timers.arm(&mut b, 2, Some(at(20)));
+        for later in 11..1000 {
+            timers.arm(&mut a, 1, Some(at(later)));
+        }
+        assert_eq!(timers.heap.len(), 2);
+        timers.arm(&mut b, 2, Some(at(5)));
+
+        assert_eq!(timers.pop_due(at(4)), None);
+        let (key, deadline) = timers.pop_due(at(30)).unwrap();
+        assert_eq!((key, b.fired(deadline)), (2, true));
+        let (key, deadline) = timers.pop_due(at(30)).unwrap();
+        assert_eq!((key, a.fired(deadline)), (1, true));
+        let (key, deadline) = timers.pop_due(at(30)).unwrap();
+        assert_eq!((key, b.fired(deadline)), (2, false), "replaced by the nearer one");
+        assert_eq!(timers.next_deadline(), None);
+    }
+}

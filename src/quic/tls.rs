@@ -1,0 +1,127 @@
+//! TLS by boring: the certificates of a server, chosen by SNI, and how a client checks.
+
+use std::sync::Arc;
+
+use boring::pkey::{PKey, Private};
+use boring::ssl::{NameType, SniError, SslContext, SslContextBuilder, SslMethod, SslVerifyMode, SslVersion};
+use boring::x509::X509;
+
+use super::QuicError;
+
+/// One certificate chain and its key.
+#[derive(Clone)]
+pub struct ServerCertificate {
+    chain: Vec<X509>,
+    key: PKey<Private>,
+}
+
+/// How a client decides whether to trust a server.
+#[derive(Clone, Debug)]
+pub enum Trust {
+    /// The system's roots.
+    Roots,
+    /// A certificate with this SHA-256, and no other (checked after the handshake).
+    Sha256([u8; 32]),
+    /// Anyone. For tests and load generation only.
+    Anyone,
+}
+
+/// A TLS context under construction; one is made for each shard.
+pub struct TlsContext(SslContextBuilder);
+
+impl ServerCertificate {
+    /// From DER: the chain, leaf first, and the leaf's key (PKCS #8, RSA or EC).
+    pub fn from_der(chain: &[Vec<u8>], key: &[u8]) -> Result<Self, QuicError> {
+        let wrong = |error: boring::error::ErrorStack| QuicError::Certificate(error.to_string());
+        let chain: Vec<X509> = chain
+            .iter()
+            .map(|der| X509::from_der(der))
+            .collect::<Result<_, _>>()
+            .map_err(wrong)?;
+        if chain.is_empty() {
+            return Err(QuicError::Certificate("the chain is empty".into()));
+        }
+        let key = PKey::private_key_from_der(key).map_err(wrong)?;
+        Ok(Self { chain, key })
+    }
+
+    /// Whether a TLS server name is one of the leaf's names (RFC 6125: a wildcard stands
+    /// for one label).
+    fn covers(&self, name: &str) -> bool {
+        let Some(names) = self.chain.first().and_then(|leaf| leaf.subject_alt_names()) else {
+            return false;
+        };
+        names.iter().filter_map(|entry| entry.dnsname()).any(|pattern| {
+            pattern.eq_ignore_ascii_case(name)
+                || pattern
+                    .strip_prefix("*.")
+                    .zip(name.split_once('.'))
+                    .is_some_and(|(suffix, (_, rest))| suffix.eq_ignore_ascii_case(rest))
+        })
+    }
+
+    fn install(&self, builder: &mut SslContextBuilder) -> Result<(), boring::error::ErrorStack> {
+        let (leaf, intermediates) = self.chain.split_first().expect("from_der refuses an empty chain");
+        builder.set_certificate(leaf)?;
+        for certificate in intermediates {
+            builder.add_extra_chain_cert(certificate.clone())?;
+        }
+        builder.set_private_key(&self.key)
+    }
+}
+
+impl TlsContext {
+    /// A server with one or more certificates; the first serves clients that name none of
+    /// the others.
+    pub fn server(certificates: &[ServerCertificate]) -> Result<Self, QuicError> {
+        let (first, others) = certificates
+            .split_first()
+            .ok_or_else(|| QuicError::Certificate("no certificate configured".into()))?;
+        let mut builder = context()?;
+        first.install(&mut builder)?;
+        if !others.is_empty() {
+            let by_name = certificates
+                .iter()
+                .map(|certificate| {
+                    let mut builder = context()?;
+                    certificate.install(&mut builder)?;
+                    Ok((certificate.clone(), builder.build()))
+                })
+                .collect::<Result<Vec<(ServerCertificate, SslContext)>, QuicError>>()?;
+            let by_name = Arc::new(by_name);
+            builder.set_servername_callback(move |ssl, _alert| {
+                let Some(name) = ssl.servername(NameType::HOST_NAME) else {
+                    return Ok(());
+                };
+                match by_name.iter().find(|(certificate, _)| certificate.covers(name)) {
+                    Some((_, context)) => ssl.set_ssl_context(context).map_err(|_| SniError::ALERT_FATAL),
+                    None => Ok(()),
+                }
+            });
+        }
+        Ok(Self(builder))
+    }
+
+    pub fn client(trust: &Trust) -> Result<Self, QuicError> {
+        let mut builder = context()?;
+        match trust {
+            Trust::Roots => {
+                builder.set_default_verify_paths()?;
+                builder.set_verify(SslVerifyMode::PEER);
+            }
+            Trust::Sha256(_) | Trust::Anyone => builder.set_verify(SslVerifyMode::NONE),
+        }
+        Ok(Self(builder))
+    }
+
+    pub(super) fn into_builder(self) -> SslContextBuilder {
+        self.0
+    }
+}
+
+fn context() -> Result<SslContextBuilder, QuicError> {
+    let mut builder = SslContextBuilder::new(SslMethod::tls())?;
+    builder.set_min_proto_version(Some(SslVersion::TLS1_3))?;
+    builder.set_max_proto_version(Some(SslVersion::TLS1_3))?;
+    Ok(builder)
+}

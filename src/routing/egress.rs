@@ -1,0 +1,219 @@
+//! What waits to be sent to one peer: cursors into groups, the most important first.
+//!
+//! Invariants: `ready` holds each cursor with something to send at most once, sorted so
+//! that the best is last; a cursor holds no media, only its place; idle and blocked ones
+//! cost nothing.
+
+use std::cmp::Reverse;
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use rustc_hash::FxHashMap;
+use slab::Slab;
+
+use crate::wire::{DatagramHeader, GroupSequence, StreamId, SubscribeId, Transcoder, Version};
+
+use super::group::GroupToken;
+use super::ids::{RequestKey, TrackKey};
+
+/// Order of sending; the smallest is sent first. Priority of the subscriber, then of the
+/// publisher, then age: the newest first unless the subscriber wants order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rank {
+    subscriber: Reverse<u8>,
+    publisher: Reverse<u8>,
+    age: u64,
+}
+
+impl Rank {
+    pub(super) fn new(subscriber: u8, publisher: u8, ordered: bool, arrival: u64) -> Self {
+        Self {
+            subscriber: Reverse(subscriber),
+            publisher: Reverse(publisher),
+            age: if ordered { arrival } else { u64::MAX - arrival },
+        }
+    }
+}
+
+/// Which request a cursor serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Serves {
+    Subscription {
+        track: TrackKey,
+        slot: usize,
+        id: SubscribeId,
+    },
+    Fetch(RequestKey),
+}
+
+/// One group on its way to one peer.
+#[derive(Debug)]
+pub(super) struct Out {
+    pub(super) serves: Serves,
+    pub(super) group: GroupToken,
+    pub(super) sequence: GroupSequence,
+    pub(super) rank: Rank,
+    pub(super) arrival: u64,
+    pub(super) frames: (u64, Option<u64>),
+    pub(super) stream: Option<StreamId>,
+    /// Next chunk, and bytes of it that were sent.
+    pub(super) chunk: usize,
+    pub(super) offset: usize,
+    /// Present when frames must be rewritten; `pieces` waits then.
+    pub(super) transcoder: Option<Box<Transcoder>>,
+    pub(super) pieces: VecDeque<Bytes>,
+    pub(super) state: OutState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OutState {
+    /// Everything there is was sent.
+    Idle,
+    Ready,
+    /// The stream takes nothing until the peer says so.
+    Blocked,
+}
+
+/// Counters of everything sent to peers of a shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EgressStatistics {
+    pub frames: u64,
+    /// Groups given up because they were older than the subscriber wanted.
+    pub expired: u64,
+    /// Groups given up because the cache let go of them before the subscriber read them.
+    pub evicted: u64,
+    /// Datagram groups that could not be sent at once.
+    pub datagrams_dropped: u64,
+}
+
+/// One peer's share.
+#[derive(Debug)]
+pub(super) struct Egress {
+    pub(super) version: Version,
+    pub(super) takes_datagrams: bool,
+    pub(super) outs: Slab<Out>,
+    ready: Vec<(Reverse<Rank>, u32)>,
+    pub(super) blocked: Vec<u32>,
+    pub(super) by_stream: FxHashMap<StreamId, u32>,
+    pub(super) datagrams: VecDeque<(DatagramHeader, Bytes)>,
+    /// Streams of cursors that were given up, to be reset at the next pumping.
+    pub(super) resets: Vec<(StreamId, crate::wire::ErrorCode)>,
+    pub(super) is_dirty: bool,
+}
+
+impl Egress {
+    pub(super) fn new(version: Version, takes_datagrams: bool) -> Self {
+        Self {
+            version,
+            takes_datagrams,
+            outs: Slab::new(),
+            ready: Vec::new(),
+            blocked: Vec::new(),
+            by_stream: FxHashMap::default(),
+            datagrams: VecDeque::new(),
+            resets: Vec::new(),
+            is_dirty: false,
+        }
+    }
+
+    pub(super) fn insert(&mut self, out: Out) -> u32 {
+        if let Some(stream) = out.stream {
+            let index = self.outs.vacant_key();
+            self.by_stream.insert(stream, u32_of(index));
+        }
+        u32_of(self.outs.insert(out))
+    }
+
+    /// A cursor has something to send. True when it had nothing before.
+    pub(super) fn mark_ready(&mut self, index: u32) -> bool {
+        let Some(out) = self.outs.get_mut(index as usize) else {
+            return false;
+        };
+        if out.state != OutState::Idle {
+            return false;
+        }
+        out.state = OutState::Ready;
+        let entry = (Reverse(out.rank), index);
+        let at = self.ready.partition_point(|other| *other < entry);
+        self.ready.insert(at, entry);
+        true
+    }
+
+    /// The best cursor with something to send.
+    pub(super) fn best(&self) -> Option<u32> {
+        self.ready.last().map(|(_, index)| *index)
+    }
+
+    /// Takes a cursor out of the ready ones into another state.
+    pub(super) fn set_state(&mut self, index: u32, state: OutState) {
+        let Some(out) = self.outs.get_mut(index as usize) else {
+            return;
+        };
+        if out.state == OutState::Ready {
+            let entry = (Reverse(out.rank), index);
+            if let Ok(at) = self.ready.binary_search(&entry) {
+                self.ready.remove(at);
+            }
+        }
+        if out.state == OutState::Blocked && state != OutState::Blocked {
+            self.blocked.retain(|other| *other != index);
+        }
+        if state == OutState::Blocked && out.state != OutState::Blocked {
+            self.blocked.push(index);
+        }
+        out.state = state;
+    }
+
+    /// Gives a cursor another rank.
+    pub(super) fn set_rank(&mut self, index: u32, rank: Rank) {
+        let Some(state) = self.outs.get(index as usize).map(|out| out.state) else {
+            return;
+        };
+        self.set_state(index, OutState::Idle);
+        if let Some(out) = self.outs.get_mut(index as usize) {
+            out.rank = rank;
+        }
+        match state {
+            OutState::Ready => drop(self.mark_ready(index)),
+            other => self.set_state(index, other),
+        }
+    }
+
+    pub(super) fn remove(&mut self, index: u32) -> Option<Out> {
+        self.set_state(index, OutState::Idle);
+        let out = self.outs.try_remove(index as usize)?;
+        if let Some(stream) = out.stream {
+            self.by_stream.remove(&stream);
+        }
+        Some(out)
+    }
+
+    /// Blocked streams may be tried again. True when there were any.
+    pub(super) fn unblock(&mut self) -> bool {
+        let blocked = std::mem::take(&mut self.blocked);
+        for index in &blocked {
+            if let Some(out) = self.outs.get_mut(*index as usize) {
+                out.state = OutState::Idle;
+            }
+        }
+        for index in &blocked {
+            self.mark_ready(*index);
+        }
+        !blocked.is_empty()
+    }
+
+    pub(super) fn has_ready(&self) -> bool {
+        !self.ready.is_empty() || !self.datagrams.is_empty()
+    }
+}
+
+fn u32_of(index: usize) -> u32 {
+    u32::try_from(index).expect("OUTS_PER_PEER_MAX is far below 2^32")
+}
+
+/// Groups on their way to one peer. Beyond it the oldest of the least important is given
+/// up, by refusing the further one.
+pub(super) const OUTS_PER_PEER_MAX: usize = 8192;
+
+/// Datagrams waiting for one peer. The oldest goes first.
+pub(super) const DATAGRAMS_PER_PEER_MAX: usize = 128;

@@ -1,0 +1,36 @@
+//! Who gets what: announcements, tracks, the group cache and the order of sending.
+//!
+//! Pure state machines of one shard (the announce table is shared by all): time is an
+//! argument, the transport is a trait, decisions come out of `poll_*`. Two halves that do
+//! not touch each other: [`Announcer`] with [`AnnounceTable`], and [`Tracks`].
+#![forbid(unsafe_code)]
+
+mod announcer;
+mod demand;
+mod downstream;
+mod egress;
+mod fetch;
+mod group;
+mod groups;
+mod ids;
+mod pump;
+mod remote;
+mod select;
+mod table;
+mod track;
+mod tracks;
+mod transport;
+mod upstream;
+
+#[cfg(test)]
+mod tests;
+
+pub use announcer::{AnnounceAction, Announcer, PathChange, Route, TooManyRequests, Visible};
+pub use demand::Demand;
+pub use egress::EgressStatistics;
+pub use ids::{FetchKey, PeerKey, RequestKey, ShardId, Source, TrackKey};
+pub use remote::RemoteMessage;
+pub use select::{is_spliceable, select};
+pub use table::{AnnounceTable, BROADCASTS_MAX, Entry, TableFull};
+pub use tracks::{Action, TrackLimits, Tracks, TracksStatistics};
+pub use transport::{Transport, Written};

@@ -1,0 +1,219 @@
+//! One track on this shard: its source, its subscribers and its cached groups.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+use smallvec::SmallVec;
+
+use crate::wire::{
+    BroadcastPath, ErrorCode, GroupRange, GroupSequence, StreamId, SubscribeId, SubscribeUpdate, TrackInfo, TrackName,
+    Version,
+};
+
+use super::demand::{Demand, starts_at_latest};
+use super::group::GroupToken;
+use super::ids::{RequestKey, ShardId, Source, TrackKey};
+
+/// Who is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    Peer {
+        key: RequestKey,
+        id: SubscribeId,
+        version: Version,
+    },
+    /// Another shard, whose name for the track is this.
+    Shard { shard: ShardId, track: TrackKey },
+}
+
+/// One subscription that is served.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    pub(super) target: Target,
+    pub(super) priority: u8,
+    pub(super) ordered: bool,
+    pub(super) max_latency: Duration,
+    pub(super) range: GroupRange,
+    /// Groups below are not delivered. Set at once by a start in the request, else by the
+    /// first group when the draft says that one is the start.
+    pub(super) floor: Option<GroupSequence>,
+    pub(super) is_started: bool,
+    pub(super) is_accepted: bool,
+    /// Cursors in the egress of the peer.
+    pub(super) outs: SmallVec<[u32; 2]>,
+    /// Groups that a queue between shards lost parts of.
+    pub(super) broken: SmallVec<[GroupSequence; 2]>,
+}
+
+/// How the track is had from its publisher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Upstream {
+    /// Not subscribed.
+    Idle,
+    /// Asked of the session; its id is not known yet.
+    Requested,
+    Local(SubscribeId),
+    Remote,
+    /// All groups were delivered; what is cached is all there is.
+    Finished,
+}
+
+/// Who waits for TRACK_INFO.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum InfoWaiter {
+    Peer(RequestKey),
+    Shard { shard: ShardId, track: TrackKey },
+}
+
+#[derive(Debug)]
+pub(super) struct Track {
+    pub(super) broadcast: BroadcastPath,
+    pub(super) name: TrackName,
+    pub(super) source: Source,
+    pub(super) upstream: Upstream,
+    /// What was last asked of the publisher.
+    pub(super) demand: Option<Demand>,
+    /// The publisher has accepted the subscription, as far as its draft says so.
+    pub(super) is_accepted: bool,
+    pub(super) info: Option<TrackInfo>,
+    pub(super) info_stream: Option<StreamId>,
+    pub(super) is_info_requested: bool,
+    pub(super) info_waiters: SmallVec<[InfoWaiter; 1]>,
+    pub(super) subscriptions: Slab<Subscription>,
+    /// Ascending by sequence.
+    pub(super) groups: VecDeque<(GroupSequence, GroupToken)>,
+    pub(super) latest: Option<GroupSequence>,
+    /// Exclusive end of all groups, once the publisher told it.
+    pub(super) end: Option<GroupSequence>,
+    /// Sequences of groups that came as datagrams of late.
+    pub(super) datagrams: VecDeque<GroupSequence>,
+    /// When nobody has wanted it for long enough.
+    pub(super) linger_until: Option<Instant>,
+}
+
+impl Track {
+    pub(super) fn new(broadcast: BroadcastPath, name: TrackName, source: Source) -> Self {
+        Self {
+            broadcast,
+            name,
+            source,
+            upstream: Upstream::Idle,
+            demand: None,
+            is_accepted: false,
+            info: None,
+            info_stream: None,
+            is_info_requested: false,
+            info_waiters: SmallVec::new(),
+            subscriptions: Slab::new(),
+            groups: VecDeque::new(),
+            latest: None,
+            end: None,
+            datagrams: VecDeque::new(),
+            linger_until: None,
+        }
+    }
+
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.subscriptions.is_empty() || !self.info_waiters.is_empty()
+    }
+
+    /// The place of a sequence in `groups`, or where it would be.
+    pub(super) fn find(&self, sequence: GroupSequence) -> Result<usize, usize> {
+        // Nearly always at or behind the end.
+        if self.groups.back().is_none_or(|(last, _)| *last < sequence) {
+            return Err(self.groups.len());
+        }
+        self.groups.binary_search_by_key(&sequence, |(at, _)| *at)
+    }
+
+    pub(super) fn group(&self, sequence: GroupSequence) -> Option<GroupToken> {
+        self.find(sequence)
+            .ok()
+            .and_then(|at| self.groups.get(at))
+            .map(|(_, token)| *token)
+    }
+
+    /// What all subscribers together want. The priority is the publisher's when it is known:
+    /// a relay cannot choose one of its subscribers' (draft, "Priority").
+    pub(super) fn wanted(&self) -> Option<Demand> {
+        let mut merged = self
+            .subscriptions
+            .iter()
+            .map(|(_, subscription)| Demand::of(&subscription.preferences()))
+            .reduce(Demand::merge)?;
+        if let Some(info) = &self.info {
+            merged.priority = info.priority;
+        }
+        Some(merged)
+    }
+}
+
+impl Subscription {
+    pub(super) fn new(target: Target, preferences: &SubscribeUpdate) -> Self {
+        let mut subscription = Self {
+            target,
+            priority: 0,
+            ordered: false,
+            max_latency: Duration::ZERO,
+            range: GroupRange::default(),
+            floor: None,
+            is_started: false,
+            is_accepted: false,
+            outs: SmallVec::new(),
+            broken: SmallVec::new(),
+        };
+        subscription.apply(preferences);
+        subscription
+    }
+
+    /// Takes over what SUBSCRIBE or SUBSCRIBE_UPDATE asks for.
+    pub(super) fn apply(&mut self, preferences: &SubscribeUpdate) {
+        self.priority = preferences.priority;
+        self.ordered = preferences.ordered;
+        self.max_latency = Duration::from_millis(preferences.max_latency_ms);
+        self.range = preferences.range;
+        if preferences.range.start.is_some() {
+            self.floor = preferences.range.start;
+        }
+    }
+
+    pub(super) fn preferences(&self) -> SubscribeUpdate {
+        SubscribeUpdate {
+            priority: self.priority,
+            ordered: self.ordered,
+            max_latency_ms: u64::try_from(self.max_latency.as_millis()).unwrap_or(u64::MAX),
+            range: self.range,
+        }
+    }
+
+    pub(super) fn wants(&self, sequence: GroupSequence) -> bool {
+        self.floor.is_none_or(|floor| sequence >= floor) && self.range.end.is_none_or(|end| sequence <= end)
+    }
+
+    /// Whether a subscription without a start is pinned to the first group it gets.
+    pub(super) fn pins_start(&self) -> bool {
+        match self.target {
+            Target::Peer { version, .. } => starts_at_latest(version),
+            Target::Shard { .. } => false,
+        }
+    }
+
+    /// The frames of one group that are wanted (06: a range may begin and end inside one).
+    pub(super) fn frames(&self, sequence: GroupSequence) -> (u64, Option<u64>) {
+        let start = if self.range.start == Some(sequence) {
+            self.range.frame_start
+        } else {
+            0
+        };
+        let end = if self.range.end == Some(sequence) {
+            self.range.frame_end
+        } else {
+            None
+        };
+        (start, end)
+    }
+}
+
+/// The code that a subscriber gets when its publisher is gone.
+pub(super) const GONE: ErrorCode = crate::wire::stream_error::SESSION_CLOSED;

@@ -1,0 +1,23 @@
+//! The event loop of one core, and the only place that has one.
+//!
+//! A [`Shard`] ties the layers together: datagrams from `net` go through `quic` into
+//! `session`; what sessions say goes into `routing`; what routing decides goes back. One
+//! turn of the loop receives, processes and sends, in the order that [`worker`] numbers.
+//!
+//! Where to look: `worker` the loop; `service` connections to sessions; `events` sessions to
+//! routing; `actions` routing to sessions; `peer` what one session keeps; `mail` other
+//! shards; `command` the control thread.
+
+mod actions;
+mod command;
+mod events;
+mod mail;
+mod peer;
+mod service;
+mod snapshot;
+pub mod statistics;
+mod worker;
+
+pub use command::{FetchError, FetchGroup, FetchReply, FetchRequest, ShardCommand};
+pub use mail::PostOffice;
+pub use worker::{Shard, ShardOptions, ShardParts};

@@ -1,0 +1,268 @@
+//! One session on this shard: its state machine and what waits for its connection.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+use rustc_hash::{FxHashMap, FxHashSet};
+use smallvec::SmallVec;
+
+use crate::quic::{Connection, Written};
+use crate::routing::{self, PeerKey};
+use crate::session::{Session, Transmit};
+use crate::wire::{BroadcastPath, DatagramHeader, ErrorCode, GroupHeader, HopId, StreamId, session_error};
+
+/// A session and its surroundings.
+pub(super) struct Peer {
+    pub(super) session: Session,
+    /// Where this session's paths are rooted: the path of its SETUP.
+    pub(super) root: BroadcastPath,
+    /// Whom not to route back to: the hop id that the peer declared, else one assigned.
+    pub(super) hop: HopId,
+    /// What subscribing from this peer costs (draft, "Cost Parameter").
+    pub(super) link_cost: u64,
+    /// Full paths this peer has in the announce table.
+    pub(super) published: FxHashSet<BroadcastPath>,
+    /// Probe streams that want reports.
+    pub(super) probes: SmallVec<[StreamId; 1]>,
+    pub(super) outbox: Outbox,
+}
+
+/// Control bytes and group headers that the connection could not take yet.
+#[derive(Default)]
+pub(super) struct Outbox {
+    /// By stream, so that one stream the peer does not read holds up no other.
+    backlog: FxHashMap<StreamId, VecDeque<(Bytes, bool)>>,
+    backlog_bytes: usize,
+    heads: SmallVec<[(StreamId, Bytes); 2]>,
+}
+
+/// The peer let more control bytes pile up than it may.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct BacklogFull;
+
+impl Outbox {
+    /// Sends what the session has to say, as far as the connection takes it.
+    pub(super) fn transmit(&mut self, session: &mut Session, connection: &mut Connection) -> Result<(), BacklogFull> {
+        while let Some(transmit) = session.poll_transmit() {
+            match transmit {
+                Transmit::Write { stream, data, fin } => self.write(connection, stream, data, fin)?,
+                Transmit::Reset { stream, code } => {
+                    self.forget(stream);
+                    connection.reset(stream, code);
+                }
+                Transmit::StopSending { stream, code } => connection.stop_sending(stream, code),
+                Transmit::Close { code, reason } => connection.close(code, &reason),
+            }
+        }
+        Ok(())
+    }
+
+    fn write(
+        &mut self,
+        connection: &mut Connection,
+        stream: StreamId,
+        mut data: Bytes,
+        fin: bool,
+    ) -> Result<(), BacklogFull> {
+        if !self.backlog.contains_key(&stream) {
+            match connection.write(stream, data.clone(), fin) {
+                Written::All | Written::Stopped(_) => return Ok(()),
+                Written::Partial(taken) => drop(data.split_to(taken)),
+                Written::NoStreamCredit => {}
+            }
+        }
+        self.backlog_bytes += data.len() + BACKLOG_ENTRY_BYTES;
+        if self.backlog_bytes > BACKLOG_BYTES_MAX {
+            return Err(BacklogFull);
+        }
+        self.backlog.entry(stream).or_default().push_back((data, fin));
+        Ok(())
+    }
+
+    /// Tries again what waits. Called when the connection heard from its peer.
+    pub(super) fn retry(&mut self, connection: &mut Connection) {
+        if self.backlog.is_empty() {
+            return;
+        }
+        // Streams open in the order of their ids.
+        let mut streams: SmallVec<[StreamId; 8]> = self.backlog.keys().copied().collect();
+        streams.sort_unstable();
+        for stream in streams {
+            self.retry_stream(connection, stream);
+        }
+    }
+
+    fn retry_stream(&mut self, connection: &mut Connection, stream: StreamId) {
+        let Some(queue) = self.backlog.get_mut(&stream) else {
+            return;
+        };
+        while let Some((data, fin)) = queue.front_mut() {
+            match connection.write(stream, data.clone(), *fin) {
+                Written::All => {
+                    self.backlog_bytes -= data.len() + BACKLOG_ENTRY_BYTES;
+                    queue.pop_front();
+                }
+                Written::Partial(taken) => {
+                    self.backlog_bytes -= taken;
+                    drop(data.split_to(taken));
+                    return;
+                }
+                Written::NoStreamCredit => return,
+                Written::Stopped(_) => return self.forget(stream),
+            }
+        }
+        self.backlog.remove(&stream);
+    }
+
+    /// Drops what waits for a stream that is closed.
+    pub(super) fn forget(&mut self, stream: StreamId) {
+        for (data, _) in self.backlog.remove(&stream).unwrap_or_default() {
+            self.backlog_bytes -= data.len() + BACKLOG_ENTRY_BYTES;
+        }
+        self.heads.retain(|(head, _)| *head != stream);
+    }
+
+    /// Writes a held-back group header. True when none is outstanding for the stream.
+    fn flush_head(&mut self, connection: &mut Connection, stream: StreamId) -> bool {
+        let Some(index) = self.heads.iter().position(|(head, _)| *head == stream) else {
+            return true;
+        };
+        let head = &mut self.heads[index].1;
+        match connection.write(stream, head.clone(), false) {
+            Written::Partial(taken) => {
+                drop(head.split_to(taken));
+                false
+            }
+            Written::NoStreamCredit => false,
+            Written::All | Written::Stopped(_) => {
+                self.heads.swap_remove(index);
+                true
+            }
+        }
+    }
+}
+
+/// The egress scheduler's view of one connection, for one pumping.
+pub(super) struct Transport<'a> {
+    connection: &'a mut Connection,
+    peer: &'a mut Peer,
+    pub(super) sent: Sent,
+    /// Writes in a row that took nothing: two of them, on different streams, mean that it
+    /// is the connection which is blocked, not a stream.
+    fruitless_writes: u8,
+}
+
+/// What one pumping put on its way.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sent {
+    pub(super) bytes: u64,
+    pub(super) groups: u64,
+    pub(super) datagrams: u64,
+}
+
+impl<'a> Transport<'a> {
+    pub(super) fn new(connection: &'a mut Connection, peer: &'a mut Peer) -> Self {
+        Self {
+            connection,
+            peer,
+            sent: Sent::default(),
+            fruitless_writes: 0,
+        }
+    }
+}
+
+impl routing::Transport for Transport<'_> {
+    fn open_group(&mut self, header: &GroupHeader) -> Option<StreamId> {
+        if !self.connection.has_uni_credit() {
+            return None;
+        }
+        let stream = self.peer.session.open_uni();
+        let mut head = BytesMut::with_capacity(GROUP_HEAD_BYTES);
+        self.peer.session.group_header(header, &mut head);
+        let mut head = head.freeze();
+        match self.connection.write(stream, head.clone(), false) {
+            Written::All | Written::Stopped(_) => {}
+            Written::Partial(taken) => {
+                drop(head.split_to(taken));
+                self.peer.outbox.heads.push((stream, head));
+            }
+            Written::NoStreamCredit => self.peer.outbox.heads.push((stream, head)),
+        }
+        self.sent.groups += 1;
+        Some(stream)
+    }
+
+    fn write(&mut self, stream: StreamId, bytes: Bytes, fin: bool) -> routing::Written {
+        let length = bytes.len();
+        if !self.peer.outbox.flush_head(self.connection, stream) {
+            self.fruitless_writes += 1;
+            return routing::Written::Partial(0);
+        }
+        match self.connection.write(stream, bytes, fin) {
+            Written::All => {
+                self.fruitless_writes = 0;
+                self.sent.bytes += length as u64;
+                routing::Written::All
+            }
+            Written::Partial(taken) => {
+                self.fruitless_writes = if taken == 0 { self.fruitless_writes + 1 } else { 0 };
+                self.sent.bytes += taken as u64;
+                routing::Written::Partial(taken)
+            }
+            Written::NoStreamCredit => routing::Written::Partial(0),
+            Written::Stopped(code) => routing::Written::Closed(code),
+        }
+    }
+
+    fn reset(&mut self, stream: StreamId, code: ErrorCode) {
+        self.peer.outbox.forget(stream);
+        self.connection.reset(stream, code);
+    }
+
+    fn datagram(&mut self, header: &DatagramHeader, payload: &Bytes) -> bool {
+        let mut body = BytesMut::with_capacity(GROUP_HEAD_BYTES + payload.len());
+        if header.encode(self.peer.session.version(), &mut body).is_err() {
+            return false;
+        }
+        body.extend_from_slice(payload);
+        let fits = self
+            .connection
+            .datagram_bytes_max()
+            .is_some_and(|max| body.len() <= max);
+        let is_sent = fits && self.connection.send_datagram(body.freeze());
+        self.sent.datagrams += u64::from(is_sent);
+        self.sent.bytes += if is_sent { payload.len() as u64 } else { 0 };
+        is_sent
+    }
+
+    fn connection_blocked(&self) -> bool {
+        self.fruitless_writes >= 2
+    }
+}
+
+/// The same index and generation name a connection and the session on it.
+pub(super) fn peer_key(key: crate::quic::ConnectionKey) -> PeerKey {
+    PeerKey {
+        index: key.index,
+        generation: key.generation,
+    }
+}
+
+pub(super) fn connection_key(key: PeerKey) -> crate::quic::ConnectionKey {
+    crate::quic::ConnectionKey {
+        index: key.index,
+        generation: key.generation,
+    }
+}
+
+/// Control bytes that may wait for one peer. A peer that lets more pile up is closed.
+pub(super) const BACKLOG_BYTES_MAX: usize = 1024 * 1024;
+
+/// What a waiting write costs beside its bytes.
+const BACKLOG_ENTRY_BYTES: usize = 64;
+
+/// Stream type, length and three varints, or the three varints of a datagram.
+const GROUP_HEAD_BYTES: usize = 32;
+
+/// For a session that is closed because it did not read what it asked for.
+pub(super) const BACKLOG_CODE: ErrorCode = session_error::CONTROL_TIMEOUT;

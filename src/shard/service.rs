@@ -1,0 +1,300 @@
+//! Connections to sessions and back: reading streams, pumping media, the end of peers.
+
+use crate::quic::{Connection, ConnectionKey, Read};
+use crate::routing::{PeerKey, Source};
+use crate::session::{Session, SessionConfig, Side};
+use crate::wire::{BroadcastPath, HopId, ProbeLevel, Role, Setup, StreamId, session_error};
+
+use super::peer::{BACKLOG_CODE, Outbox, Peer, Transport, connection_key, peer_key};
+use super::worker::Shard;
+
+impl Shard {
+    pub(super) fn service_connections(&mut self) {
+        for _ in 0..CONNECTIONS_PER_TURN_MAX {
+            let Some(key) = self.endpoint.poll_ready() else { break };
+            self.service(key);
+        }
+    }
+
+    /// Everything one connection has for its session.
+    fn service(&mut self, key: ConnectionKey) {
+        let peer = peer_key(key);
+        let Some(connection) = self.endpoint.get_mut(key) else {
+            return;
+        };
+        if connection.is_closed() {
+            return self.remove_connection(key);
+        }
+        if !connection.is_established() {
+            return;
+        }
+        if !self.peers.contains_key(&peer) && !self.begin_session(key) {
+            return;
+        }
+        self.read_connection(key);
+        self.handle_events(peer);
+        self.tracks.handle_writable(peer);
+        self.transmit(peer);
+    }
+
+    /// Starts the session of a connection that has agreed on a draft.
+    fn begin_session(&mut self, key: ConnectionKey) -> bool {
+        let hop = assigned_hop();
+        let Some(connection) = self.endpoint.get_mut(key) else {
+            return false;
+        };
+        let Some(version) = connection.version() else {
+            connection.close(session_error::VERSION, "no moq-lite draft in ALPN");
+            self.endpoint.mark_dirty(key);
+            return false;
+        };
+        let side = if connection.is_server() {
+            Side::Server
+        } else {
+            Side::Client
+        };
+        let takes_datagrams = version.has_datagrams() && connection.datagram_bytes_max().is_some();
+        let session = Session::new(SessionConfig {
+            side,
+            version,
+            setup: Setup {
+                probe: ProbeLevel::Report,
+                path: None,
+                role: Role::Both,
+                cost: self.options.cost,
+                origin: self.options.hop,
+            },
+            hop: self.options.hop,
+            limits: self.options.sessions.clone(),
+        });
+        let peer = peer_key(key);
+        self.tracks.handle_peer(peer, version, takes_datagrams);
+        let has_setup = version.has_setup();
+        self.peers.insert(
+            peer,
+            Peer {
+                session,
+                root: BroadcastPath::root(),
+                hop,
+                link_cost: DEFAULT_COST,
+                published: Default::default(),
+                probes: Default::default(),
+                outbox: Outbox::default(),
+            },
+        );
+        self.statistics.sessions.opened += 1;
+        if !has_setup {
+            self.ask_for_announcements(peer);
+        }
+        true
+    }
+
+    /// Reads the connection's streams and datagrams, up to a budget.
+    fn read_connection(&mut self, key: ConnectionKey) {
+        let Some(peer) = self.peers.get_mut(&peer_key(key)) else {
+            return;
+        };
+        let Some(connection) = self.endpoint.get_mut(key) else {
+            return;
+        };
+        let timestamp_ms = u64::try_from(self.now.duration_since(self.started).as_millis()).unwrap_or(u64::MAX);
+        let mut reads = 0;
+        while reads < READS_PER_SERVICE_MAX {
+            let Some(stream) = connection.poll_readable() else {
+                break;
+            };
+            loop {
+                reads += 1;
+                match connection.read(stream, &mut self.arena) {
+                    Read::Data { bytes, fin } => {
+                        peer.session.handle_stream(stream, bytes, fin, timestamp_ms);
+                        if fin {
+                            break;
+                        }
+                    }
+                    Read::Reset(code) => {
+                        peer.session.handle_reset(stream, code);
+                        break;
+                    }
+                    Read::Nothing => break,
+                }
+            }
+        }
+        while let Some(datagram) = connection.poll_datagram() {
+            peer.session.handle_datagram(datagram);
+        }
+        while let Some((stream, stopped)) = connection.poll_writable() {
+            let Some(code) = stopped else { continue };
+            peer.outbox.forget(stream);
+            if stream.is_uni() {
+                self.tracks.handle_stop_sending(peer_key(key), stream, code);
+            } else {
+                peer.session.handle_stop_sending(stream, code);
+            }
+        }
+        peer.outbox.retry(connection);
+        if reads >= READS_PER_SERVICE_MAX {
+            self.endpoint.mark_ready(key);
+        }
+    }
+
+    /// Hands the session's control bytes to its connection.
+    pub(super) fn transmit(&mut self, peer: PeerKey) {
+        let key = connection_key(peer);
+        let (Some(state), Some(connection)) = (self.peers.get_mut(&peer), self.endpoint.get_mut(key)) else {
+            return;
+        };
+        if state.outbox.transmit(&mut state.session, connection).is_err() {
+            self.statistics
+                .drops
+                .add(super::statistics::DropCause::SlowSubscriber, 1);
+            connection.close(BACKLOG_CODE, "too many control bytes unread");
+        }
+        self.endpoint.mark_dirty(key);
+    }
+
+    /// Sends media to every peer that has some ready.
+    pub(super) fn pump(&mut self) {
+        while let Some(peer) = self.tracks.poll_dirty_peer() {
+            if self.fetches.pump(peer, self.now, &mut self.tracks) {
+                continue;
+            }
+            let key = connection_key(peer);
+            let (Some(state), Some(connection)) = (self.peers.get_mut(&peer), self.endpoint.get_mut(key)) else {
+                continue;
+            };
+            let mut transport = Transport::new(connection, state);
+            self.tracks.pump(peer, self.now, &mut transport);
+            let sent = transport.sent;
+            self.statistics.media.bytes_out += sent.bytes;
+            self.statistics.media.groups_out += sent.groups;
+            self.statistics.media.groups_out += sent.datagrams;
+            self.endpoint.mark_dirty(key);
+        }
+        // Pumping may end groups, which subscribers are told of.
+        self.apply_actions();
+    }
+
+    /// A connection is over: everything its session had goes with it.
+    fn remove_connection(&mut self, key: ConnectionKey) {
+        let peer = peer_key(key);
+        let Some(connection) = self.endpoint.remove(key) else {
+            return;
+        };
+        self.log_end(&connection);
+        let Some(state) = self.peers.remove(&peer) else { return };
+        let source = Source {
+            shard: self.options.id,
+            peer,
+        };
+        for path in &state.published {
+            self.table.remove(path, source);
+        }
+        self.announcer.handle_peer_gone(peer);
+        self.tracks.handle_peer_gone(peer, self.now);
+        for path in &state.published {
+            self.changed_here(path);
+        }
+        self.apply_actions();
+    }
+
+    fn log_end(&mut self, connection: &Connection) {
+        tracing::debug!(peer = ?connection.peer_address(), reason = connection.close_reason(), "connection ended");
+    }
+
+    /// Opens an announce stream to a peer that may publish.
+    pub(super) fn ask_for_announcements(&mut self, peer: PeerKey) {
+        if let Some(state) = self.peers.get_mut(&peer) {
+            state.session.request_announce(&BroadcastPath::root());
+            self.transmit(peer);
+        }
+    }
+
+    /// Sends path figures to those who probe (draft, "Probe").
+    pub(super) fn report_probes(&mut self) {
+        if self.now < self.probes_due {
+            return;
+        }
+        self.probes_due = self.now + PROBE_INTERVAL;
+        let probing: Vec<PeerKey> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| !peer.probes.is_empty())
+            .map(|(key, _)| *key)
+            .collect();
+        for peer in probing {
+            self.report_probe(peer, None);
+        }
+    }
+
+    /// Reports on one probe stream of a peer, or on all of them.
+    pub(super) fn report_probe(&mut self, peer: PeerKey, only: Option<StreamId>) {
+        let Some(path) = self
+            .endpoint
+            .get_mut(connection_key(peer))
+            .and_then(|connection| connection.path())
+        else {
+            return;
+        };
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        let report = crate::wire::Probe {
+            bitrate: Some(path.delivery_rate_bits_per_second).filter(|rate| *rate > 0),
+            rtt_ms: Some(u64::try_from(path.rtt.as_millis()).unwrap_or(u64::MAX).max(1)),
+        };
+        for request in state
+            .probes
+            .iter()
+            .filter(|request| only.is_none_or(|only| only == **request))
+        {
+            state.session.probe_report(*request, &report);
+        }
+        self.transmit(peer);
+    }
+
+    /// Tells every session that the relay goes away, and stops accepting.
+    pub(super) fn begin_drain(&mut self, deadline: std::time::Instant) {
+        if self.drain_deadline.is_some() {
+            return;
+        }
+        self.drain_deadline = Some(deadline);
+        self.endpoint.drain();
+        let peers: Vec<PeerKey> = self.peers.keys().copied().collect();
+        for peer in peers {
+            if let Some(state) = self.peers.get_mut(&peer) {
+                state.session.goaway("");
+            }
+            self.transmit(peer);
+        }
+    }
+
+    /// Closes what is left after the deadline, and gives the packets a last turn.
+    pub(super) fn say_goodbye(&mut self) {
+        for key in self.endpoint.keys() {
+            if let Some(connection) = self.endpoint.get_mut(key) {
+                connection.close(session_error::GOAWAY_TIMEOUT, "the relay is going away");
+            }
+            self.endpoint.mark_dirty(key);
+        }
+        self.endpoint.flush(&mut self.ring, self.now);
+        if let Err(error) = self.ring.turn(crate::net::Wait::None) {
+            tracing::warn!(%error, "the last packets could not be sent");
+        }
+    }
+}
+
+/// A hop id for a peer that declares none, so that it is not sent its own broadcasts.
+fn assigned_hop() -> HopId {
+    use ring::rand::{SecureRandom, SystemRandom};
+    let mut bytes = [0; 8];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .expect("the kernel's random generator is available after boot");
+    HopId((u64::from_be_bytes(bytes) >> 2).max(1))
+}
+
+/// The price of a link that nobody priced (draft, "Cost Parameter").
+pub(super) const DEFAULT_COST: u64 = 1;
+
+const CONNECTIONS_PER_TURN_MAX: usize = 4096;
+const READS_PER_SERVICE_MAX: usize = 512;
+const PROBE_INTERVAL: std::time::Duration = std::time::Duration::from_millis(500);

@@ -1,0 +1,80 @@
+//! What the shard counts, put together for the control thread.
+
+use super::statistics::{
+    ConnectionStatistics, DropCause, MediaStatistics, NetworkStatistics, QueueKind, QueueSnapshot, SessionStatistics,
+    ShardSnapshot, ShardStatistics,
+};
+use super::worker::Shard;
+
+impl Shard {
+    pub(super) fn take_snapshot(&self) -> ShardSnapshot {
+        let own = &self.statistics;
+        let quic = self.endpoint.statistics();
+        let ring = self.ring.statistics();
+        let tracks = self.tracks.statistics();
+        let mut drops = own.drops.clone();
+        drops.add(DropCause::Expired, tracks.egress.expired);
+        drops.add(DropCause::SlowSubscriber, tracks.egress.evicted);
+        drops.add(DropCause::CacheFull, tracks.cache_full);
+        drops.add(DropCause::Datagram, tracks.egress.datagrams_dropped);
+        drops.add(DropCause::SendBuffer, ring.send_errors.total());
+        drops.add(DropCause::ConnectionLimit, quic.refused_full);
+        let lanes = self.mailbox.figures();
+        drops.add(DropCause::QueueFull, lanes.overflows);
+        let streams: usize = self.peers.values().map(|peer| peer.session.stats().streams).sum();
+        let open = self.endpoint.connection_count() as u64;
+        ShardSnapshot {
+            statistics: ShardStatistics {
+                connections: ConnectionStatistics {
+                    open_now: open,
+                    established: quic.established,
+                    closed: quic.established.saturating_sub(open),
+                    handshake_failures: quic.handshakes_failed,
+                    version_negotiations: quic.version_negotiations,
+                    retries: quic.retries,
+                    ..own.connections.clone()
+                },
+                sessions: SessionStatistics {
+                    open_now: self.peers.len() as u64,
+                    streams_open_now: streams as u64,
+                    subscriptions_now: tracks.subscriptions as u64,
+                    upstream_subscriptions_now: tracks.upstream_subscriptions as u64,
+                    announcements_now: self.peers.values().map(|peer| peer.published.len() as u64).sum(),
+                    ..own.sessions.clone()
+                },
+                media: MediaStatistics {
+                    frames_out: tracks.egress.frames,
+                    fetches: tracks.fetches,
+                    fetches_from_cache: tracks.fetches_from_cache,
+                    cache_bytes_now: tracks.cache_bytes as u64,
+                    ..own.media.clone()
+                },
+                network: NetworkStatistics {
+                    datagrams_received: ring.datagrams,
+                    datagrams_sent: ring.segments,
+                    receives: ring.receives,
+                    sends: ring.sends,
+                    send_failures: ring.send_errors.total(),
+                    ring_waits: ring.waits,
+                    malformed_packets: quic.malformed + quic.unknown_connection + ring.malformed + ring.truncated,
+                    ..own.network.clone()
+                },
+                drops,
+            },
+            queues: vec![
+                QueueSnapshot {
+                    kind: QueueKind::Media,
+                    from_shard: None,
+                    depth_now: lanes.depth,
+                    overflows: lanes.overflows,
+                },
+                QueueSnapshot {
+                    kind: QueueKind::Command,
+                    from_shard: None,
+                    depth_now: self.commands.len() as u64,
+                    overflows: 0,
+                },
+            ],
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! What one shard counts. The shard owns the only live copy, plain integers without atomics;
+//! the control thread asks for a snapshot over the shard's command queue and turns it into metrics.
+//! Counters only ever grow; the fields named `*_now` are levels.
+#![forbid(unsafe_code)]
+
+/// A shard's counters and the state of the queues it reads, at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShardSnapshot {
+    pub statistics: ShardStatistics,
+    pub queues: Vec<QueueSnapshot>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShardStatistics {
+    pub connections: ConnectionStatistics,
+    pub sessions: SessionStatistics,
+    pub media: MediaStatistics,
+    pub network: NetworkStatistics,
+    pub drops: DropStatistics,
+}
+
+/// QUIC connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionStatistics {
+    /// Connections open.
+    pub open_now: u64,
+    /// Connections whose handshake completed.
+    pub established: u64,
+    /// Connections closed after their handshake.
+    pub closed: u64,
+    /// Handshakes that failed: timeout, TLS alert, no common ALPN.
+    pub handshake_failures: u64,
+    /// Peers whose address changed and was validated.
+    pub migrations: u64,
+    /// Version Negotiation packets sent.
+    pub version_negotiations: u64,
+    /// Retry packets sent to unvalidated addresses.
+    pub retries: u64,
+}
+
+/// moq-lite sessions and their streams.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionStatistics {
+    pub open_now: u64,
+    pub opened: u64,
+    /// Sessions closed for a protocol violation of the peer.
+    pub protocol_violations: u64,
+    /// QUIC streams of sessions, both directions.
+    pub streams_open_now: u64,
+    pub streams_opened: u64,
+    /// Subscriptions served to peers.
+    pub subscriptions_now: u64,
+    /// Subscriptions made to publishers; one per track.
+    pub upstream_subscriptions_now: u64,
+    /// Broadcasts announced by this shard's peers.
+    pub announcements_now: u64,
+}
+
+/// Media taken in and given out. A frame forwarded to three subscribers counts once in, three times out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MediaStatistics {
+    pub frames_in: u64,
+    pub frames_out: u64,
+    pub groups_in: u64,
+    pub groups_out: u64,
+    /// Payload bytes, without stream framing and QUIC.
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub fetches: u64,
+    pub fetches_from_cache: u64,
+    /// Bytes the group cache holds.
+    pub cache_bytes_now: u64,
+}
+
+/// UDP socket and its ring.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkStatistics {
+    pub datagrams_received: u64,
+    pub datagrams_sent: u64,
+    pub datagram_bytes_received: u64,
+    pub datagram_bytes_sent: u64,
+    /// Receive completions; one carries several datagrams under GRO.
+    pub receives: u64,
+    /// Send submissions; one carries several datagrams under GSO.
+    pub sends: u64,
+    pub send_failures: u64,
+    /// Times the shard entered the kernel to wait for its ring.
+    pub ring_waits: u64,
+    /// Times the shard parked in its executor, idle.
+    pub parks: u64,
+    /// Loop turns.
+    pub turns: u64,
+    /// Datagrams that were no QUIC packet or belonged to no connection.
+    pub malformed_packets: u64,
+}
+
+/// Why something was not delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropCause {
+    /// A group older than the subscriber's maximum latency.
+    Expired,
+    /// A subscriber's backlog was full; its oldest group went.
+    SlowSubscriber,
+    /// A cross-shard queue was full.
+    QueueFull,
+    /// The group cache was over its limit before the group was complete.
+    CacheFull,
+    /// A datagram longer than the path carries, or whose queue was full.
+    Datagram,
+    /// No send buffer was free.
+    SendBuffer,
+    /// No connection slot was free.
+    ConnectionLimit,
+    /// A peer had reached a limit of its session.
+    SessionLimit,
+    /// A path that the peer may not publish or subscribe.
+    Unauthorized,
+    /// A group that nobody asked for: of an ended subscription, too old, or a duplicate.
+    UnwantedGroup,
+}
+
+/// One counter for each [`DropCause`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DropStatistics([u64; DropCause::ALL.len()]);
+
+/// State of one queue this shard reads from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueSnapshot {
+    pub kind: QueueKind,
+    /// The shard that writes; `None` for the control thread.
+    pub from_shard: Option<u8>,
+    /// Messages waiting.
+    pub depth_now: u64,
+    /// Messages refused because the queue was full.
+    pub overflows: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueKind {
+    /// Chunks of groups on their way to subscribers of this shard.
+    Media,
+    /// Subscriptions, fetches and their answers.
+    Routing,
+    /// Commands of the control thread.
+    Command,
+}
+
+impl DropCause {
+    pub const ALL: [Self; 10] = [
+        Self::Expired,
+        Self::SlowSubscriber,
+        Self::QueueFull,
+        Self::CacheFull,
+        Self::Datagram,
+        Self::SendBuffer,
+        Self::ConnectionLimit,
+        Self::SessionLimit,
+        Self::Unauthorized,
+        Self::UnwantedGroup,
+    ];
+
+    /// Value of the metric's `cause` label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::SlowSubscriber => "slow_subscriber",
+            Self::QueueFull => "queue_full",
+            Self::CacheFull => "cache_full",
+            Self::Datagram => "datagram",
+            Self::SendBuffer => "send_buffer",
+            Self::ConnectionLimit => "connection_limit",
+            Self::SessionLimit => "session_limit",
+            Self::Unauthorized => "unauthorized",
+            Self::UnwantedGroup => "unwanted_group",
+        }
+    }
+}
+
+impl DropStatistics {
+    pub fn add(&mut self, cause: DropCause, count: u64) {
+        let counter = &mut self.0[cause as usize];
+        *counter = counter.saturating_add(count);
+    }
+
+    pub fn get(&self, cause: DropCause) -> u64 {
+        self.0[cause as usize]
+    }
+}
+
+impl QueueKind {
+    /// Value of the metric's `queue` label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Media => "media",
+            Self::Routing => "routing",
+            Self::Command => "command",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drop_causes_count_separately() {
+        let mut drops = DropStatistics::default();
+        for (count, cause) in (1..).zip(DropCause::ALL) {
+            drops.add(cause, count);
+        }
+        for (count, cause) in (1..).zip(DropCause::ALL) {
+            assert_eq!(drops.get(cause), count, "{}", cause.label());
+        }
+    }
+
+    #[test]
+    fn every_cause_is_listed_at_its_own_index_with_its_own_label() {
+        let mut labels: Vec<_> = DropCause::ALL.iter().map(|cause| cause.label()).collect();
+        labels.sort_unstable();
+        labels.dedup();
+        assert_eq!(labels.len(), DropCause::ALL.len());
+        for (index, cause) in DropCause::ALL.iter().enumerate() {
+            assert_eq!(*cause as usize, index);
+        }
+    }
+}

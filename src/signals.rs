@@ -1,0 +1,105 @@
+//! SIGTERM and SIGINT: the first asks for a drain, the second ends the process at once.
+#![forbid(unsafe_code)]
+
+use std::{future::Future, io, pin::pin};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The signals that end the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Termination {
+    Terminate,
+    Interrupt,
+}
+
+impl Termination {
+    /// What a shell reports for a process ended by this signal: 128 and its number.
+    pub fn exit_status(self) -> i32 {
+        match self {
+            Self::Terminate => 143,
+            Self::Interrupt => 130,
+        }
+    }
+}
+
+/// Runs `drain` at the first signal and calls `exit` at the second, even while the drain is under way.
+/// Returns after `exit` returned, which outside of tests it does not.
+/// The handlers are installed at the first poll, inside a tokio runtime.
+pub async fn watch<D: Future<Output = ()>>(drain: impl FnOnce() -> D, exit: impl FnOnce(i32)) -> io::Result<()> {
+    let mut signals = Signals::install()?;
+    let first = signals.next().await;
+    tracing::info!(signal = ?first, "draining; a second signal exits at once");
+
+    let mut drain = pin!(drain());
+    let second = tokio::select! {
+        () = &mut drain => signals.next().await,
+        second = signals.next() => second,
+    };
+    tracing::warn!(signal = ?second, "second signal, exiting at once");
+    exit(second.exit_status());
+    Ok(())
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn install() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> Termination {
+        // The streams end only with the runtime, which ends this task too.
+        tokio::select! {
+            _ = self.terminate.recv() => Termination::Terminate,
+            _ = self.interrupt.recv() => Termination::Interrupt,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::pending, process::Command, sync::mpsc, thread};
+
+    use super::*;
+
+    /// One test, since signals reach the whole process.
+    #[test]
+    fn first_signal_drains_and_second_exits_even_while_draining() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .unwrap();
+        // Installed first, so that no signal finds the default action.
+        let guard = runtime.block_on(async { Signals::install().unwrap() });
+        let (drained, draining) = mpsc::sync_channel(1);
+        let sender = thread::spawn(move || {
+            // The handler of `watch` may be installed after the first signal; repeat until it is seen.
+            while draining.recv_timeout(std::time::Duration::from_millis(50)).is_err() {
+                kill("-TERM");
+            }
+            kill("-INT");
+        });
+        let mut status = None;
+        let drain = || async move {
+            drained.send(()).unwrap();
+            pending().await
+        };
+        runtime.block_on(watch(drain, |code| status = Some(code))).unwrap();
+        sender.join().unwrap();
+        // A repeated SIGTERM may have arrived before SIGINT.
+        assert!(matches!(status, Some(130 | 143)), "{status:?}");
+        drop(guard);
+    }
+
+    fn kill(signal: &str) {
+        let process = std::process::id().to_string();
+        let status = Command::new("kill").args([signal, &process]).status();
+        assert!(status.unwrap().success());
+    }
+}

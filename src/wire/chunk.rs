@@ -1,0 +1,346 @@
+//! Chunks: the runs of group bytes that the relay moves, and the two machines that make
+//! and change them.
+//!
+//! A chunk keeps the bytes as they came, frame headers included, and remembers where the
+//! headers are. Between peers whose drafts frame alike the bytes go on untouched; otherwise
+//! only headers are written anew and payload is sliced, never copied.
+//!
+//! Invariants: a chunk never splits a frame header; marks ascend by offset; bytes before
+//! the first mark continue the payload of a frame begun in an earlier chunk.
+
+use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
+
+use super::{DecodeError, FrameForm, FrameHeader};
+
+/// Where one frame header sits in a chunk, and what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameMark {
+    /// Byte offset of the header in the chunk.
+    pub offset: u32,
+    pub header_bytes: u8,
+    /// Absolute, in units of the track's timescale. On a Plain upstream the arrival time.
+    pub timestamp: u64,
+    /// Payload bytes of the whole frame, which may go on beyond this chunk.
+    pub size: u64,
+}
+
+/// A run of bytes of one group.
+#[derive(Clone, Debug)]
+pub struct Chunk {
+    pub bytes: Bytes,
+    pub marks: SmallVec<[FrameMark; 1]>,
+    pub form: FrameForm,
+}
+
+/// Splits the byte stream of one group, in any fragmentation, into chunks.
+#[derive(Debug)]
+pub struct GroupParser {
+    form: FrameForm,
+    /// Bytes of a frame header whose end has not arrived.
+    partial_header: BytesMut,
+    /// Payload bytes still to come of the frame being received.
+    payload_left: u64,
+    timestamp: u64,
+    frame_count: u64,
+}
+
+impl GroupParser {
+    pub fn new(form: FrameForm) -> Self {
+        Self {
+            form,
+            partial_header: BytesMut::new(),
+            payload_left: 0,
+            timestamp: 0,
+            frame_count: 0,
+        }
+    }
+
+    /// Takes the next bytes of the group's stream. `None` when they end inside a header.
+    ///
+    /// A Plain stream carries no timestamps: its frames get `arrival_timestamp`, in
+    /// milliseconds.
+    pub fn push(&mut self, data: Bytes, arrival_timestamp: u64) -> Result<Option<Chunk>, DecodeError> {
+        let mut bytes = self.join_partial_header(data);
+        let mut marks = SmallVec::new();
+        let mut offset = self.skip_payload(0, bytes.len());
+
+        while offset < bytes.len() {
+            match FrameHeader::decode(self.form, &bytes[offset..]) {
+                Ok((header, header_bytes)) => {
+                    marks.push(self.begin_frame(&header, offset, header_bytes, arrival_timestamp)?);
+                    offset = self.skip_payload(offset + header_bytes, bytes.len());
+                }
+                Err(DecodeError::Truncated) => {
+                    self.partial_header.extend_from_slice(&bytes[offset..]);
+                    bytes.truncate(offset);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+
+        Ok((!bytes.is_empty()).then_some(Chunk {
+            bytes,
+            marks,
+            form: self.form,
+        }))
+    }
+
+    /// True when the stream may end here: no header or payload is outstanding.
+    pub fn is_at_boundary(&self) -> bool {
+        self.payload_left == 0 && self.partial_header.is_empty()
+    }
+
+    pub fn frame_count(&self) -> u64 {
+        self.frame_count
+    }
+
+    /// Puts a held-back header in front of the bytes that complete it. The copy happens
+    /// only when a read ended inside a header.
+    fn join_partial_header(&mut self, data: Bytes) -> Bytes {
+        if self.partial_header.is_empty() {
+            return data;
+        }
+        let mut joined = std::mem::take(&mut self.partial_header);
+        joined.extend_from_slice(&data);
+        joined.freeze()
+    }
+
+    fn begin_frame(
+        &mut self,
+        header: &FrameHeader,
+        offset: usize,
+        header_bytes: usize,
+        arrival_timestamp: u64,
+    ) -> Result<FrameMark, DecodeError> {
+        self.timestamp = match self.form {
+            FrameForm::Plain => arrival_timestamp,
+            FrameForm::Timed => self
+                .timestamp
+                .checked_add_signed(header.timestamp_delta)
+                .ok_or(DecodeError::Invalid("frame timestamp below zero"))?,
+        };
+        self.payload_left = header.size;
+        self.frame_count += 1;
+        Ok(FrameMark {
+            offset: u32::try_from(offset).map_err(|_| DecodeError::TooLarge("chunk"))?,
+            header_bytes: u8::try_from(header_bytes).map_err(|_| DecodeError::TooLarge("frame header"))?,
+            timestamp: self.timestamp,
+            size: header.size,
+        })
+    }
+
+    /// The offset behind the payload that is present from `offset` on.
+    fn skip_payload(&mut self, offset: usize, end: usize) -> usize {
+        let present = (end - offset) as u64;
+        let taken = self.payload_left.min(present);
+        self.payload_left -= taken;
+        offset + usize::try_from(taken).expect("at most the length of a slice")
+    }
+}
+
+/// Rewrites the chunks of one group into another frame form, or into a range of its frames.
+#[derive(Debug)]
+pub struct Transcoder {
+    form: FrameForm,
+    frame_start: u64,
+    /// Inclusive.
+    frame_end: Option<u64>,
+    /// Index of the next frame header to come.
+    frame_index: u64,
+    /// Whether the payload being passed belongs to a frame in range.
+    in_range: bool,
+    timestamp: u64,
+}
+
+impl Transcoder {
+    pub fn new(form: FrameForm, frame_start: u64, frame_end: Option<u64>) -> Self {
+        Self {
+            form,
+            frame_start,
+            frame_end,
+            frame_index: 0,
+            in_range: false,
+            timestamp: 0,
+        }
+    }
+
+    /// True when chunks of the `source` form may be sent as they came.
+    pub fn is_identity(&self, source: FrameForm) -> bool {
+        self.form == source && self.frame_start == 0 && self.frame_end.is_none()
+    }
+
+    /// Gives `out` the pieces that replace `chunk`. Every chunk of the group must be given
+    /// once, in order.
+    pub fn push(&mut self, chunk: &Chunk, out: &mut impl FnMut(Bytes)) {
+        let first = chunk
+            .marks
+            .first()
+            .map_or(chunk.bytes.len(), |mark| mark.offset as usize);
+        if self.in_range && first > 0 {
+            out(chunk.bytes.slice(..first));
+        }
+        for (index, mark) in chunk.marks.iter().enumerate() {
+            let payload_start = mark.offset as usize + usize::from(mark.header_bytes);
+            let payload_end = chunk
+                .marks
+                .get(index + 1)
+                .map_or(chunk.bytes.len(), |next| next.offset as usize);
+            self.push_frame(mark, chunk.bytes.slice(payload_start..payload_end), out);
+        }
+    }
+
+    fn push_frame(&mut self, mark: &FrameMark, payload: Bytes, out: &mut impl FnMut(Bytes)) {
+        self.in_range =
+            self.frame_index >= self.frame_start && self.frame_end.is_none_or(|end| self.frame_index <= end);
+        self.frame_index += 1;
+        if !self.in_range {
+            return;
+        }
+        // Deltas start from 0 in each group (FRAME, "Timestamp Delta"), and so they do in a
+        // group that is served from a later frame on. A timestamp that a zigzag varint
+        // cannot carry is held at the last one that it can.
+        let timestamp = mark.timestamp.min(TIMESTAMP_MAX);
+        let header = FrameHeader {
+            timestamp_delta: timestamp.cast_signed() - self.timestamp.cast_signed(),
+            size: mark.size,
+        };
+        self.timestamp = timestamp;
+        let mut head = BytesMut::with_capacity(FRAME_HEADER_BYTES_MAX);
+        header
+            .encode(self.form, &mut head)
+            .expect("delta and size are within the varint range");
+        out(head.freeze());
+        if !payload.is_empty() {
+            out(payload);
+        }
+    }
+}
+
+/// Two varints of eight bytes.
+const FRAME_HEADER_BYTES_MAX: usize = 16;
+
+/// Largest absolute timestamp whose zigzag form fits a 62-bit varint.
+const TIMESTAMP_MAX: u64 = (1 << 61) - 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(form: FrameForm, frames: &[(u64, &[u8])]) -> Bytes {
+        let mut out = BytesMut::new();
+        let mut last = 0i64;
+        for (timestamp, payload) in frames {
+            let header = FrameHeader {
+                timestamp_delta: timestamp.cast_signed() - last,
+                size: payload.len() as u64,
+            };
+            last = timestamp.cast_signed();
+            header.encode(form, &mut out).unwrap();
+            out.extend_from_slice(payload);
+        }
+        out.freeze()
+    }
+
+    fn parse(form: FrameForm, bytes: &Bytes, step: usize, arrival: u64) -> Vec<Chunk> {
+        let mut parser = GroupParser::new(form);
+        let mut chunks = Vec::new();
+        let mut at = 0;
+        while at < bytes.len() {
+            let end = (at + step).min(bytes.len());
+            chunks.extend(parser.push(bytes.slice(at..end), arrival).unwrap());
+            at = end;
+        }
+        assert!(parser.is_at_boundary());
+        chunks
+    }
+
+    fn joined(chunks: &[Chunk]) -> Vec<u8> {
+        chunks.iter().flat_map(|chunk| chunk.bytes.to_vec()).collect()
+    }
+
+    const FRAMES: [(u64, &[u8]); 5] = [
+        (1000, b"hello"),
+        (1020, b""),
+        (1010, &[7; 300]),
+        (90_000_000, b"x"),
+        (90_000_001, b"tail"),
+    ];
+
+    #[test]
+    fn any_fragmentation_gives_the_same_bytes_and_frames() {
+        for form in [FrameForm::Plain, FrameForm::Timed] {
+            let bytes = group(form, &FRAMES);
+            for step in 1..=bytes.len() {
+                let chunks = parse(form, &bytes, step, 5);
+                assert_eq!(joined(&chunks), bytes.to_vec(), "step {step}");
+                let sizes: Vec<u64> = chunks.iter().flat_map(|c| c.marks.iter().map(|m| m.size)).collect();
+                assert_eq!(sizes, [5, 0, 300, 1, 4], "step {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn timestamps_are_absolute() {
+        let chunks = parse(FrameForm::Timed, &group(FrameForm::Timed, &FRAMES), 3, 5);
+        let stamps: Vec<u64> = chunks
+            .iter()
+            .flat_map(|c| c.marks.iter().map(|m| m.timestamp))
+            .collect();
+        assert_eq!(stamps, [1000, 1020, 1010, 90_000_000, 90_000_001]);
+        let chunks = parse(FrameForm::Plain, &group(FrameForm::Plain, &FRAMES), 3, 5);
+        assert!(chunks.iter().flat_map(|c| &c.marks).all(|m| m.timestamp == 5));
+    }
+
+    #[test]
+    fn transcoding_between_forms_keeps_frames() {
+        for step in [1, 2, 7, 400] {
+            let chunks = parse(FrameForm::Timed, &group(FrameForm::Timed, &FRAMES), step, 0);
+            let mut transcoder = Transcoder::new(FrameForm::Plain, 0, None);
+            assert!(!transcoder.is_identity(FrameForm::Timed));
+            let mut out = Vec::new();
+            for chunk in &chunks {
+                transcoder.push(chunk, &mut |piece| out.extend_from_slice(&piece));
+            }
+            assert_eq!(out, group(FrameForm::Plain, &FRAMES).to_vec());
+        }
+    }
+
+    #[test]
+    fn a_frame_range_is_cut_out_exactly() {
+        let chunks = parse(FrameForm::Timed, &group(FrameForm::Timed, &FRAMES), 3, 0);
+        let mut transcoder = Transcoder::new(FrameForm::Timed, 1, Some(3));
+        let mut out = Vec::new();
+        for chunk in &chunks {
+            transcoder.push(chunk, &mut |piece| out.extend_from_slice(&piece));
+        }
+        assert_eq!(out, group(FrameForm::Timed, &FRAMES[1..4]).to_vec());
+    }
+
+    #[test]
+    fn an_end_inside_a_frame_is_seen() {
+        let bytes = group(FrameForm::Timed, &FRAMES);
+        let mut boundaries = 0;
+        for end in 0..bytes.len() {
+            let mut parser = GroupParser::new(FrameForm::Timed);
+            parser.push(bytes.slice(..end), 0).unwrap();
+            boundaries += usize::from(parser.is_at_boundary());
+        }
+        assert_eq!(
+            boundaries,
+            FRAMES.len(),
+            "the start and the end of each frame but the last"
+        );
+    }
+
+    #[test]
+    fn a_timestamp_below_zero_is_refused() {
+        let mut out = BytesMut::new();
+        let header = FrameHeader {
+            timestamp_delta: -1,
+            size: 0,
+        };
+        header.encode(FrameForm::Timed, &mut out).unwrap();
+        assert!(GroupParser::new(FrameForm::Timed).push(out.freeze(), 0).is_err());
+    }
+}

@@ -1,0 +1,273 @@
+//! One entry to every decoder: shared by the fuzz target, the replay of its corpus and the benches.
+//!
+//! The first byte of an input picks version and decoder (see [`selector`]), the rest is decoded.
+//! What decodes must keep the promises of this module, else the input is a bug:
+//! it used no more bytes than there are; those bytes alone decode the same, and one byte less asks
+//! for more; encoded again, it decodes to the same message but for what is never sent.
+
+use std::fmt::Debug;
+
+use bytes::BytesMut;
+
+use super::{
+    Announce, AnnounceOk, AnnounceRequest, BidiType, DatagramHeader, DecodeError, EncodeError, Fetch, FrameHeader,
+    Goaway, GroupHeader, Probe, Setup, Subscribe, SubscribeResponse, SubscribeUpdate, TrackInfo, TrackRequest, UniType,
+    Version, varint,
+};
+
+/// A decoder an input can pick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decoder {
+    Integer,
+    BidiType,
+    UniType,
+    Setup,
+    AnnounceRequest,
+    AnnounceOk,
+    Announce,
+    Subscribe,
+    SubscribeUpdate,
+    SubscribeResponse,
+    TrackRequest,
+    TrackInfo,
+    Fetch,
+    Probe,
+    Goaway,
+    Group,
+    Frame,
+    Datagram,
+}
+
+/// What became of an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Empty, or the first byte names no decoder.
+    NoDecoder,
+    Rejected(DecodeError),
+    /// A message, and how many bytes after the first byte it took.
+    Accepted {
+        consumed: usize,
+    },
+}
+
+/// Decodes what `input` picks; an error describes a broken promise.
+pub fn exercise(input: &[u8]) -> Result<Outcome, String> {
+    let Some((&first, input)) = input.split_first() else {
+        return Ok(Outcome::NoDecoder);
+    };
+    let version = Version::ALL.get(usize::from(first & 0b11));
+    let decoder = Decoder::ALL.get(usize::from(first >> 2));
+    match (version, decoder) {
+        (Some(&version), Some(&decoder)) => decoder.exercise(version, input),
+        _ => Ok(Outcome::NoDecoder),
+    }
+}
+
+/// The first byte that picks a version and a decoder: `decoder << 2 | version`, both by their
+/// place in their `ALL`.
+pub fn selector(version: Version, decoder: Decoder) -> u8 {
+    let place = |found: Option<usize>| found.and_then(|index| u8::try_from(index).ok());
+    let version = place(Version::ALL.iter().position(|other| *other == version));
+    let decoder = place(Decoder::ALL.iter().position(|other| *other == decoder));
+    decoder.unwrap_or(0b11_1111) << 2 | version.unwrap_or(0)
+}
+
+impl Decoder {
+    /// In the order of the first byte; append only, the corpus depends on it.
+    pub const ALL: [Decoder; 18] = [
+        Decoder::Integer,
+        Decoder::BidiType,
+        Decoder::UniType,
+        Decoder::Setup,
+        Decoder::AnnounceRequest,
+        Decoder::AnnounceOk,
+        Decoder::Announce,
+        Decoder::Subscribe,
+        Decoder::SubscribeUpdate,
+        Decoder::SubscribeResponse,
+        Decoder::TrackRequest,
+        Decoder::TrackInfo,
+        Decoder::Fetch,
+        Decoder::Probe,
+        Decoder::Goaway,
+        Decoder::Group,
+        Decoder::Frame,
+        Decoder::Datagram,
+    ];
+
+    fn exercise(self, version: Version, input: &[u8]) -> Result<Outcome, String> {
+        let run = Run {
+            version,
+            decoder: self,
+            input,
+        };
+        match self {
+            Decoder::Integer => run.check(get_integer, put_integer, same),
+            Decoder::BidiType => run.check(BidiType::decode, put_bidi_type, known),
+            Decoder::UniType => run.check(UniType::decode, put_uni_type, known),
+            Decoder::Setup => run.check(Setup::decode, Setup::encode, same),
+            Decoder::AnnounceRequest => {
+                run.check(AnnounceRequest::decode, AnnounceRequest::encode, sent_announce_request)
+            }
+            Decoder::AnnounceOk => run.check(AnnounceOk::decode, AnnounceOk::encode, same),
+            Decoder::Announce => run.check(Announce::decode, Announce::encode, sent_announce),
+            Decoder::Subscribe => run.check(Subscribe::decode, Subscribe::encode, sent_subscribe),
+            Decoder::SubscribeUpdate => {
+                run.check(SubscribeUpdate::decode, SubscribeUpdate::encode, sent_subscribe_update)
+            }
+            Decoder::SubscribeResponse => run.check(SubscribeResponse::decode, SubscribeResponse::encode, same),
+            Decoder::TrackRequest => run.check(TrackRequest::decode, TrackRequest::encode, sent_track_request),
+            Decoder::TrackInfo => run.check(TrackInfo::decode, TrackInfo::encode, sent_track_info),
+            Decoder::Fetch => run.check(Fetch::decode, Fetch::encode, sent_fetch),
+            Decoder::Probe => run.check(Probe::decode, Probe::encode, same),
+            Decoder::Goaway => run.check(Goaway::decode, Goaway::encode, same),
+            Decoder::Group => run.check(GroupHeader::decode, GroupHeader::encode, same),
+            Decoder::Frame => run.check(get_frame, put_frame, same),
+            Decoder::Datagram => run.check(DatagramHeader::decode, DatagramHeader::encode, same),
+        }
+    }
+}
+
+type Decode<M> = fn(Version, &[u8]) -> Result<(M, usize), DecodeError>;
+type Encode<M> = fn(&M, Version, &mut BytesMut) -> Result<(), EncodeError>;
+
+/// One input and how it is read.
+struct Run<'a> {
+    version: Version,
+    decoder: Decoder,
+    input: &'a [u8],
+}
+
+impl Run<'_> {
+    /// `sent` leaves of a message what its encoding carries, or `None` when it is never sent.
+    fn check<M: Clone + PartialEq + Debug>(
+        &self,
+        decode: Decode<M>,
+        encode: Encode<M>,
+        sent: fn(Version, M) -> Option<M>,
+    ) -> Result<Outcome, String> {
+        let version = self.version;
+        let (message, consumed) = match decode(version, self.input) {
+            Ok(decoded) => decoded,
+            Err(error) => return Ok(Outcome::Rejected(error)),
+        };
+        let describe = |what: &str| format!("{version}: {what}: {message:?} from {:02x?}", self.input);
+        let Some(used) = self.input.get(..consumed) else {
+            return Err(describe("used more bytes than there are"));
+        };
+        if decode(version, used) != Ok((message.clone(), consumed)) {
+            return Err(describe("depends on bytes after it"));
+        }
+        let short = consumed.checked_sub(1).and_then(|length| used.get(..length));
+        let waits = match short.map(|short| decode(version, short)) {
+            Some(Err(DecodeError::Truncated)) => self.decoder != Decoder::Datagram,
+            // A datagram is whole: there is nothing to wait for.
+            Some(Err(DecodeError::Invalid(_))) => self.decoder == Decoder::Datagram,
+            _ => false,
+        };
+        if !waits {
+            return Err(describe("does not wait for its last byte"));
+        }
+        let Some(message) = sent(version, message.clone()) else {
+            return Ok(Outcome::Accepted { consumed });
+        };
+        let mut out = BytesMut::new();
+        if let Err(error) = encode(&message, version, &mut out) {
+            return Err(format!("{}: {error}", describe("cannot be encoded")));
+        }
+        let again = decode(version, &out);
+        if again != Ok((message, out.len())) {
+            return Err(format!(
+                "{}: {again:?} from {out:02x?}",
+                describe("changed when encoded")
+            ));
+        }
+        Ok(Outcome::Accepted { consumed })
+    }
+}
+
+fn same<M>(_: Version, message: M) -> Option<M> {
+    Some(message)
+}
+
+fn known<T>(_: Version, kind: Option<T>) -> Option<Option<T>> {
+    kind.map(Some)
+}
+
+fn get_integer(_: Version, input: &[u8]) -> Result<(u64, usize), DecodeError> {
+    varint::get(input)
+}
+
+fn put_integer(value: &u64, _: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
+    varint::put(out, *value)
+}
+
+fn put_bidi_type(kind: &Option<BidiType>, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
+    kind.map_or(Err(UNKNOWN_TYPE), |kind| kind.encode(version, out))
+}
+
+fn put_uni_type(kind: &Option<UniType>, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
+    kind.map_or(Err(UNKNOWN_TYPE), |kind| kind.encode(version, out))
+}
+
+fn get_frame(version: Version, input: &[u8]) -> Result<(FrameHeader, usize), DecodeError> {
+    FrameHeader::decode(version.frame_form(), input)
+}
+
+fn put_frame(header: &FrameHeader, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
+    header.encode(version.frame_form(), out)
+}
+
+fn sent_announce_request(_: Version, message: AnnounceRequest) -> Option<AnnounceRequest> {
+    Some(AnnounceRequest {
+        ended: false,
+        ..message
+    })
+}
+
+fn sent_subscribe(version: Version, message: Subscribe) -> Option<Subscribe> {
+    Some(Subscribe {
+        epoch: 0,
+        ordered: message.ordered && version.has_ordered(),
+        ..message
+    })
+}
+
+fn sent_subscribe_update(version: Version, message: SubscribeUpdate) -> Option<SubscribeUpdate> {
+    Some(SubscribeUpdate {
+        ordered: message.ordered && version.has_ordered(),
+        ..message
+    })
+}
+
+fn sent_track_request(_: Version, message: TrackRequest) -> Option<TrackRequest> {
+    Some(TrackRequest { epoch: 0, ..message })
+}
+
+fn sent_track_info(version: Version, message: TrackInfo) -> Option<TrackInfo> {
+    Some(TrackInfo {
+        epoch: 0,
+        ordered: message.ordered && version.has_ordered(),
+        ..message
+    })
+}
+
+fn sent_fetch(_: Version, message: Fetch) -> Option<Fetch> {
+    Some(Fetch { epoch: 0, ..message })
+}
+
+/// Epoch and Ended are never sent, nor is a type we do not know.
+fn sent_announce(_: Version, message: Announce) -> Option<Announce> {
+    let mut message = message;
+    match &mut message {
+        Announce::Start { advertisement, .. } | Announce::Update { advertisement, .. } => {
+            advertisement.epoch = 0;
+            advertisement.ended = false;
+        }
+        Announce::EndSuffix { .. } | Announce::EndId { .. } => {}
+        Announce::Unknown { .. } => return None,
+    }
+    Some(message)
+}
+
+const UNKNOWN_TYPE: EncodeError = EncodeError::Invalid("unknown stream type");

@@ -1,0 +1,146 @@
+//! STREAM_TYPE: the first integer of every stream.
+
+use bytes::BytesMut;
+
+use super::{DecodeError, EncodeError, Version, varint};
+
+/// What a bidirectional stream is for (draft "Bidirectional Streams").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BidiType {
+    Announce = 1,
+    Subscribe = 2,
+    Fetch = 3,
+    Probe = 4,
+    Goaway = 5,
+    Track = 6,
+}
+
+/// What a unidirectional stream is for (draft "Unidirectional Streams").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UniType {
+    Group = 0,
+    Setup = 1,
+}
+
+impl BidiType {
+    pub fn code(self) -> u64 {
+        self as u64
+    }
+
+    /// `None` for a type the version does not have, which is no violation.
+    pub fn from_code(version: Version, code: u64) -> Option<Self> {
+        let kind = match code {
+            1 => BidiType::Announce,
+            2 => BidiType::Subscribe,
+            3 => BidiType::Fetch,
+            4 => BidiType::Probe,
+            5 => BidiType::Goaway,
+            6 => BidiType::Track,
+            _ => return None,
+        };
+        kind.is_in(version).then_some(kind)
+    }
+
+    pub fn encode(self, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
+        if !self.is_in(version) {
+            return Err(EncodeError::NotInVersion("stream type"));
+        }
+        varint::put(out, self.code())
+    }
+
+    /// `None` for a type the version does not have: the stream is reset, the session goes on
+    /// (draft "STREAM_TYPE").
+    pub fn decode(version: Version, input: &[u8]) -> Result<(Option<Self>, usize), DecodeError> {
+        let (code, used) = varint::get(input)?;
+        Ok((Self::from_code(version, code), used))
+    }
+
+    fn is_in(self, version: Version) -> bool {
+        match self {
+            BidiType::Goaway => version.has_goaway(),
+            BidiType::Track => version.has_track_stream(),
+            BidiType::Announce | BidiType::Subscribe | BidiType::Fetch | BidiType::Probe => true,
+        }
+    }
+}
+
+impl UniType {
+    pub fn code(self) -> u64 {
+        self as u64
+    }
+
+    /// `None` for a type the version does not have, which is no violation.
+    pub fn from_code(version: Version, code: u64) -> Option<Self> {
+        let kind = match code {
+            0 => UniType::Group,
+            1 => UniType::Setup,
+            _ => return None,
+        };
+        kind.is_in(version).then_some(kind)
+    }
+
+    pub fn encode(self, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
+        if !self.is_in(version) {
+            return Err(EncodeError::NotInVersion("stream type"));
+        }
+        varint::put(out, self.code())
+    }
+
+    /// `None` for a type the version does not have: the stream is refused, the session goes on
+    /// (draft "STREAM_TYPE").
+    pub fn decode(version: Version, input: &[u8]) -> Result<(Option<Self>, usize), DecodeError> {
+        let (code, used) = varint::get(input)?;
+        Ok((Self::from_code(version, code), used))
+    }
+
+    fn is_in(self, version: Version) -> bool {
+        match self {
+            UniType::Group => true,
+            UniType::Setup => version.has_setup(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_version_has_its_types() {
+        let bidi = |version| {
+            (0..=64)
+                .filter(|code| BidiType::from_code(version, *code).is_some())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(bidi(Version::Lite03), [1, 2, 3, 4]);
+        assert_eq!(bidi(Version::Lite04), [1, 2, 3, 4, 5]);
+        assert_eq!(bidi(Version::Lite05), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(bidi(Version::Lite06), [1, 2, 3, 4, 5, 6]);
+        let uni = |version| {
+            (0..=64)
+                .filter(|code| UniType::from_code(version, *code).is_some())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(uni(Version::Lite04), [0]);
+        assert_eq!(uni(Version::Lite05), [0, 1]);
+    }
+
+    #[test]
+    fn an_unknown_type_is_told_from_missing_bytes() {
+        assert_eq!(BidiType::decode(Version::Lite06, &[0x40, 0x63]), Ok((None, 2)));
+        assert_eq!(BidiType::decode(Version::Lite06, &[0x40]), Err(DecodeError::Truncated));
+        assert_eq!(UniType::decode(Version::Lite06, &[2]), Ok((None, 1)));
+        assert_eq!(UniType::decode(Version::Lite06, &[]), Err(DecodeError::Truncated));
+    }
+
+    #[test]
+    fn codes_are_those_of_the_draft() {
+        let mut out = BytesMut::new();
+        BidiType::Track.encode(Version::Lite05, &mut out).unwrap();
+        UniType::Setup.encode(Version::Lite05, &mut out).unwrap();
+        assert_eq!(out[..], [6, 1]);
+        assert!(BidiType::Track.encode(Version::Lite04, &mut out).is_err());
+        assert!(UniType::Setup.encode(Version::Lite04, &mut out).is_err());
+        assert_eq!(BidiType::decode(Version::Lite05, &[6]), Ok((Some(BidiType::Track), 1)));
+    }
+}
