@@ -84,20 +84,20 @@ pub struct PathChange {
 }
 
 impl PathChange {
-    /// What a track of `source` has to do: `None`, nothing; `Some(None)`, end;
-    /// `Some(Some(other))`, go on with the same content from there (draft, "Routing").
-    pub fn fate_of(&self, source: Source) -> Option<Option<Source>> {
+    /// Who has the same content as `source`, which does not publish it any more (draft,
+    /// "Routing": live subscriptions may go on there at a group boundary).
+    pub fn successor_of(&self, source: Source) -> Option<Source> {
         if self.after.iter().any(|entry| entry.source == source) {
             return None;
         }
-        let gone = self.before.iter().find(|entry| entry.source == source);
+        let gone = self.before.iter().find(|entry| entry.source == source)?;
         let same: Vec<Entry> = self
             .after
             .iter()
-            .filter(|entry| gone.is_some_and(|gone| is_spliceable(entry, gone)))
+            .filter(|entry| is_spliceable(entry, gone))
             .cloned()
             .collect();
-        Some(select(&same, HopId::UNKNOWN, false).map(|entry| entry.source))
+        select(&same, HopId::UNKNOWN, false).map(|entry| entry.source)
     }
 }
 

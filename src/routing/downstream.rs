@@ -390,7 +390,8 @@ impl Tracks {
                     .is_some_and(|group| group.progress == Progress::Open)
         });
         if upstream_is_done && !has_open_group {
-            self.end_subscription(key, slot, Ending::Finished);
+            let ending = track.failed.map_or(Ending::Finished, Ending::Refused);
+            self.end_subscription(key, slot, ending);
         } else if range_is_done && !has_open_group {
             if let Some(GroupSequence(last)) = subscription.range.end {
                 self.tell_end(key, slot, GroupSequence(last.saturating_add(1)));

@@ -382,15 +382,39 @@ impl Tracks {
                 else {
                     continue;
                 };
-                if self.is_expired(key, out.group, max_latency)
-                    && let Some(egress) = self.peers.get_mut(&request.peer)
-                {
-                    // The pump resets it; a cursor that waits must be looked at for that.
-                    egress.set_state(index, OutState::Idle);
-                    egress.mark_ready(index);
-                    self.mark_dirty(request.peer);
+                if self.is_expired(key, out.group, max_latency) {
+                    self.expire_out(key, slot, request.peer, index);
                 }
             }
+        }
+    }
+
+    /// A group on its way that its subscriber does not want any more: reset when its stream
+    /// was opened, else told to be dropped. This needs no capacity of the connection.
+    fn expire_out(&mut self, key: TrackKey, slot: usize, peer: PeerKey, index: u32) {
+        let Some(egress) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        let Some(out) = egress.remove(index) else { return };
+        let code = if self.groups.get(out.group).is_some() {
+            self.statistics.egress.expired += 1;
+            stream_error::DELIVERY_TIMEOUT
+        } else {
+            self.statistics.egress.evicted += 1;
+            stream_error::EVICTED
+        };
+        let Some(egress) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        if let Some(stream) = out.stream {
+            egress.resets.push((stream, code));
+            self.mark_dirty(peer);
+        } else {
+            self.tell_drop(key, slot, out.sequence, out.sequence, code);
+        }
+        self.forget_reader(out.group, peer, index as usize);
+        if let Some(subscription) = self.track_mut(key).and_then(|track| track.subscriptions.get_mut(slot)) {
+            subscription.outs.retain(|other| *other != index);
         }
     }
 

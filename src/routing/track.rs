@@ -88,6 +88,8 @@ pub(super) struct Track {
     pub(super) end: Option<GroupSequence>,
     /// Sequences of groups that came as datagrams of late.
     pub(super) datagrams: VecDeque<GroupSequence>,
+    /// Why the publisher is lost. Subscribers still get what came, and then this.
+    pub(super) failed: Option<ErrorCode>,
     /// When nobody has wanted it for long enough.
     pub(super) linger_until: Option<Instant>,
 }
@@ -110,6 +112,7 @@ impl Track {
             latest: None,
             end: None,
             datagrams: VecDeque::new(),
+            failed: None,
             linger_until: None,
         }
     }

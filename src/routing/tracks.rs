@@ -171,6 +171,8 @@ pub struct Tracks {
     pub(super) peers: FxHashMap<PeerKey, Egress>,
     pub(super) tracks: Slab<(u32, Track)>,
     next_generation: u32,
+    /// Tracks of each broadcast, counted: most changes of routes concern none of ours.
+    broadcasts: FxHashMap<BroadcastPath, usize>,
     pub(super) by_name: FxHashMap<(BroadcastPath, TrackName, Source), TrackKey>,
     /// Upstream subscriptions at sessions of this shard.
     pub(super) upstream: FxHashMap<(PeerKey, SubscribeId), TrackKey>,
@@ -187,6 +189,8 @@ pub struct Tracks {
     pub(super) arrivals: u64,
     /// In the order of their deadlines, since all linger equally long.
     lingering: VecDeque<(Instant, TrackKey)>,
+    /// Tracks that lost their last subscriber since the last look at the clock.
+    unwanted: Vec<TrackKey>,
     pub(super) actions: VecDeque<Action>,
     pub(super) dirty: VecDeque<PeerKey>,
     pub(super) statistics: TracksStatistics,
@@ -200,6 +204,7 @@ impl Tracks {
             peers: FxHashMap::default(),
             tracks: Slab::new(),
             next_generation: 0,
+            broadcasts: FxHashMap::default(),
             by_name: FxHashMap::default(),
             upstream: FxHashMap::default(),
             info_streams: FxHashMap::default(),
@@ -212,6 +217,7 @@ impl Tracks {
             next_fetch: 0,
             arrivals: 0,
             lingering: VecDeque::new(),
+            unwanted: Vec::new(),
             actions: VecDeque::new(),
             dirty: VecDeque::new(),
             statistics: TracksStatistics::default(),
@@ -248,21 +254,23 @@ impl Tracks {
         self.end_fetches(source);
     }
 
-    /// The sources of a broadcast changed. `replacement` tells, for a track's source: `None`
-    /// it still publishes; `Some(None)` it does not; `Some(Some(other))` another source has
-    /// the same content.
+    /// The sources of a broadcast changed. `successor` tells who has the same content as a
+    /// source that does not publish it any more. Without one nothing happens here: a
+    /// broadcast that ends does not disturb subscriptions in flight (draft, "ANNOUNCE_START",
+    /// `Ended`).
     pub fn handle_route_changed(
         &mut self,
         path: &BroadcastPath,
         now: Instant,
-        replacement: impl Fn(Source) -> Option<Option<Source>>,
+        successor: impl Fn(Source) -> Option<Source>,
     ) {
-        for key in self.keys_of(|track| track.broadcast == *path) {
-            let Some(track) = self.track(key) else { continue };
-            match replacement(track.source) {
-                None => {}
-                Some(Some(other)) => self.splice(key, other, now),
-                Some(None) => self.end_track(key, GONE),
+        if !self.broadcasts.contains_key(path) {
+            return;
+        }
+        for key in self.keys_of(|track| track.broadcast == *path && track.failed.is_none()) {
+            let source = self.track(key).map(|track| track.source);
+            if let Some(other) = source.and_then(&successor) {
+                self.splice(key, other, now);
             }
         }
     }
@@ -310,6 +318,7 @@ impl Tracks {
         let track = Track::new(broadcast.clone(), name.clone(), source);
         let index = self.tracks.insert((self.next_generation, track));
         let key = track_key(index, self.next_generation);
+        *self.broadcasts.entry(broadcast.clone()).or_default() += 1;
         self.by_name.insert(full, key);
         Some(key)
     }
@@ -328,18 +337,46 @@ impl Tracks {
         }
     }
 
-    /// Ends a track for everyone: subscribers are reset, groups let go.
+    /// A track's publisher is lost, or refused. Subscribers get what is there whole, and are
+    /// then reset; who comes later finds another source, or none.
     pub(super) fn end_track(&mut self, key: TrackKey, code: ErrorCode) {
+        self.release_upstream(key);
         let Some(track) = self.track_mut(key) else { return };
-        let slots: Vec<usize> = track.subscriptions.iter().map(|(slot, _)| slot).collect();
+        if track.failed.is_some() {
+            return;
+        }
+        track.upstream = Upstream::Finished;
+        track.failed = Some(code);
+        let name = (track.broadcast.clone(), track.name.clone(), track.source);
         let waiters = std::mem::take(&mut track.info_waiters);
-        for slot in slots {
-            self.end_subscription(key, slot, Ending::Refused(code));
+        let groups: Vec<GroupToken> = track.groups.iter().map(|(_, token)| *token).collect();
+        if self.by_name.get(&name) == Some(&key) {
+            self.by_name.remove(&name);
         }
         for waiter in waiters {
             self.refuse_info(waiter, code);
         }
-        self.remove_track(key);
+        for token in groups {
+            self.abort_if_open(token, code);
+        }
+        for slot in self.slots(key) {
+            self.finish_if_done(key, slot);
+        }
+        self.settle_track(key);
+    }
+
+    /// A track that nobody wants is forgotten: at once when its publisher is lost, else after
+    /// a while.
+    pub(super) fn settle_track(&mut self, key: TrackKey) {
+        let Some(track) = self.track(key) else { return };
+        if track.is_wanted() {
+            return;
+        }
+        if track.failed.is_some() {
+            return self.remove_track(key);
+        }
+        // Its time runs from the next look at the clock.
+        self.unwanted.push(key);
     }
 
     /// Forgets a track that has no subscribers.
@@ -356,7 +393,15 @@ impl Tracks {
             self.info_streams.remove(&(peer, stream));
             self.actions.push_back(Action::CancelRequest { peer, stream });
         }
-        self.by_name.remove(&name);
+        if self.by_name.get(&name) == Some(&key) {
+            self.by_name.remove(&name);
+        }
+        if let Some(count) = self.broadcasts.get_mut(&name.0) {
+            *count -= 1;
+            if *count == 0 {
+                self.broadcasts.remove(&name.0);
+            }
+        }
         self.tracks.remove(key.index as usize);
     }
 
@@ -384,6 +429,7 @@ impl Tracks {
         let Some(subscription) = track.subscriptions.try_remove(slot) else {
             return;
         };
+        self.settle_track(key);
         match subscription.target {
             Target::Peer { key: request, .. } => {
                 self.requests.remove(&request);
@@ -426,6 +472,9 @@ impl Tracks {
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
+        for key in std::mem::take(&mut self.unwanted) {
+            self.linger(key, now);
+        }
         while let Some((until, key)) = self.lingering.front().copied() {
             if until > now {
                 return;

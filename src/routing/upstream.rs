@@ -244,15 +244,14 @@ impl Tracks {
         let Some(track) = self.track_mut(key) else { return };
         track.upstream = Upstream::Finished;
         self.on_accepted(key);
+        // Drafts 03 and 04 end without saying where; later ones must hear it before the FIN.
+        let Some(track) = self.track(key) else { return };
+        if track.end.is_none() {
+            let end = track.latest.map_or(0, |latest| latest.0.saturating_add(1));
+            self.on_end(key, GroupSequence(end));
+        }
         for slot in self.slots(key) {
             self.finish_if_done(key, slot);
-        }
-        // A later subscriber asks anew.
-        if let Some(track) = self.track_mut(key)
-            && track.subscriptions.is_empty()
-        {
-            track.upstream = Upstream::Idle;
-            track.demand = None;
         }
     }
 
@@ -281,6 +280,7 @@ impl Tracks {
     /// The upstream of another shard's track was refused or lost.
     pub(super) fn on_remote_refused(&mut self, key: TrackKey, code: ErrorCode) {
         if let Some(track) = self.track_mut(key) {
+            // Nothing is left there to unsubscribe from.
             track.upstream = Upstream::Idle;
         }
         self.end_track(key, code);

@@ -1,189 +1,176 @@
-//! Announcements of the peer, on announce streams that we opened.
+//! The announcements the peer makes on one Announce Stream of ours.
+//!
+//! Invariant: `paths` is what the peer believes we hold, announcements we discarded included,
+//! since only so the ids and the repeats are right; the caller is told of the `delivered` alone.
 
-use crate::wire::{
-    Advertisement, Announce, AnnounceOk, BroadcastPath, ErrorCode, HopId, StreamId, advertisement, session_error,
-    stream_error,
+use std::collections::HashMap;
+
+use rustc_hash::FxHashMap;
+
+use super::Event;
+use crate::{
+    limits::HOPS_MAX,
+    wire::{Advertisement, Announce, AnnounceOk, BroadcastPath, HopId, StreamId, Version},
 };
 
-use super::inbound::Step;
-use super::streams::{Announced, Stream};
-use super::{Event, Session};
+#[derive(Debug)]
+pub(super) struct Announced {
+    stream: StreamId,
+    prefix: BroadcastPath,
+    version: Version,
+    own_hop: HopId,
+    /// The peer's, once ANNOUNCE_OK came. Before 05 hops already end with it.
+    sender: Option<HopId>,
+    next_id: u64,
+    /// By suffix.
+    paths: HashMap<BroadcastPath, Path>,
+    /// Suffixes by announce id (06).
+    ids: FxHashMap<u64, BroadcastPath>,
+}
 
-/// Why an announce stream is reset (draft, "Announce").
-struct Refused(&'static str);
+#[derive(Clone, Copy, Debug)]
+struct Path {
+    is_delivered: bool,
+}
 
-impl Session {
-    pub(super) fn handle_announced(
-        &mut self,
-        stream: StreamId,
-        mut announced: Box<Announced>,
-        data: &[u8],
-        fin: bool,
-    ) -> Step {
-        announced.inbox.push(data);
-        loop {
-            match self.next_announcement(stream, &mut announced) {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(Refused(reason)) => {
-                    tracing::debug!(stream = stream.0, reason, "an announce stream was reset");
-                    self.cancel_transport(stream, stream_error::INTERNAL);
-                    self.end_announced(stream, *announced);
-                    return Step::Done;
-                }
-            }
-            if self.is_closed {
-                self.end_announced(stream, *announced);
-                return Step::Done;
-            }
+/// What an announcement comes to.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Event(Event),
+    /// The peer holds it, the caller does not see it.
+    Discarded,
+    Nothing,
+}
+
+/// Why the stream must be reset (draft "Announce").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct AnnounceFault;
+
+impl Announced {
+    pub(super) fn new(stream: StreamId, prefix: BroadcastPath, version: Version, own_hop: HopId) -> Self {
+        Self {
+            stream,
+            prefix,
+            version,
+            own_hop,
+            sender: None,
+            next_id: 0,
+            paths: HashMap::new(),
+            ids: FxHashMap::default(),
         }
-        if !fin {
-            return Step::Keep(Stream::Announced(announced));
-        }
-        self.write(stream, bytes::Bytes::new(), true);
-        self.end_announced(stream, *announced);
-        Step::Done
     }
 
-    /// Handles one message, if a whole one is there.
-    fn next_announcement(&mut self, stream: StreamId, announced: &mut Announced) -> Result<bool, Refused> {
-        let version = self.config.version;
-        if version.has_announce_ok() && announced.hop.is_none() {
-            let ok = announced
-                .inbox
-                .take(|bytes| AnnounceOk::decode(version, bytes))
-                .map_err(|_| Refused("no ANNOUNCE_OK first"))?;
-            announced.hop = ok.map(|ok| ok.hop);
-            return Ok(announced.hop.is_some());
-        }
-        let message = announced
-            .inbox
-            .take(|bytes| Announce::decode(version, bytes))
-            .map_err(|_| Refused("a malformed announcement"))?;
-        match message {
-            None => return Ok(false),
-            Some(Announce::Start { suffix, advertisement }) => {
-                self.handle_start(stream, announced, &suffix, advertisement)?;
-            }
-            Some(Announce::Update { id, advertisement }) => {
-                let path = announced
-                    .by_id
-                    .get(&id)
-                    .cloned()
-                    .ok_or(Refused("an update of no live announcement"))?;
-                self.tell_announced(stream, announced, path, advertisement, true);
-            }
-            Some(Announce::EndId { id }) => {
-                let path = announced
-                    .by_id
-                    .remove(&id)
-                    .ok_or(Refused("an end of no live announcement"))?;
-                announced.ids.remove(&path);
-                self.tell_ended(stream, path);
-            }
-            Some(Announce::EndSuffix { suffix }) => {
-                let path = announced.prefix.join(&suffix);
-                // Drafts up to 05 retract by path; what is not there needs no retracting.
-                if let Some(id) = announced.ids.remove(&path) {
-                    announced.by_id.remove(&id);
-                    self.tell_ended(stream, path);
-                }
-            }
-            Some(Announce::Unknown { .. }) => {}
-        }
-        Ok(true)
+    pub(super) fn is_ok_due(&self) -> bool {
+        self.version.has_announce_ok() && self.sender.is_none()
     }
 
-    fn handle_start(
-        &mut self,
-        stream: StreamId,
-        announced: &mut Announced,
-        suffix: &BroadcastPath,
-        advertisement: Advertisement,
-    ) -> Result<(), Refused> {
-        let path = announced.prefix.join(suffix);
-        if !path.is_within_limits() {
-            return Err(Refused("a path longer than allowed"));
-        }
-        if announced.ids.contains_key(&path) {
-            // 06: a violation. Before it a second one replaces the first, and 05 sends
-            // route changes so.
-            if self.config.version.has_announce_ids() {
-                return Err(Refused("a second start for a live path"));
-            }
-            self.tell_announced(stream, announced, path, advertisement, true);
-            return Ok(());
-        }
-        if self.announced >= self.config.limits.announced_max {
-            self.violate(
-                session_error::INTERNAL,
-                "more broadcasts announced than this relay keeps",
-            );
-            return Ok(());
-        }
-        let id = announced.next_id;
-        announced.next_id += 1;
-        announced.by_id.insert(id, path.clone());
-        announced.ids.insert(path.clone(), id);
-        self.announced += 1;
-        self.tell_announced(stream, announced, path, advertisement, false);
-        Ok(())
+    pub(super) fn handle_ok(&mut self, ok: &AnnounceOk) {
+        self.sender = Some(ok.hop);
     }
 
-    fn tell_announced(
-        &mut self,
-        stream: StreamId,
-        announced: &Announced,
-        path: BroadcastPath,
-        mut advertisement: Advertisement,
-        is_replacement: bool,
-    ) {
-        // 05 and later: the path of hops ends with the hop of ANNOUNCE_OK.
-        if let Some(hop) = announced.hop {
-            advertisement.hops.push(hop);
-        }
-        // Draft, "Routing": what passed through us before is neither forwarded nor a route.
-        // An announcement that turns into one is as good as gone.
-        let own = self.config.hop;
-        let is_reflected = own != HopId::UNKNOWN && advertisement.hops.contains(&own);
-        if is_reflected || !advertisement::is_hop_chain_valid(&advertisement.hops) {
-            self.reflected += 1;
-            if is_replacement {
-                self.events.push_back(Event::Unannounced { stream, path });
+    /// Paths the peer believes we hold.
+    pub(super) fn len(&self) -> usize {
+        self.paths.len()
+    }
+
+    pub(super) fn handle(&mut self, announce: Announce) -> Result<Outcome, AnnounceFault> {
+        match announce {
+            Announce::Start { suffix, advertisement } => self.handle_start(suffix, advertisement),
+            Announce::Update { id, advertisement } => {
+                let suffix = self.ids.get(&id).cloned().ok_or(AnnounceFault)?;
+                Ok(self.replace(suffix, advertisement))
             }
-            return;
+            Announce::EndId { id } => {
+                let suffix = self.ids.remove(&id).ok_or(AnnounceFault)?;
+                Ok(self.end(&suffix))
+            }
+            // Before 06 nothing says that an end for an unknown path is wrong, and the released
+            // peers let it pass.
+            Announce::EndSuffix { suffix } => Ok(self.end(&suffix)),
+            Announce::Unknown { .. } => Ok(Outcome::Nothing),
         }
-        self.events.push_back(if is_replacement {
-            Event::AnnounceReplaced {
+    }
+
+    /// Every path the caller was told of, which is all gone.
+    pub(super) fn into_unannounced(self) -> impl Iterator<Item = Event> {
+        let Self {
+            stream, prefix, paths, ..
+        } = self;
+        paths
+            .into_iter()
+            .filter(|(_, path)| path.is_delivered)
+            .map(move |(suffix, _)| Event::Unannounced {
                 stream,
-                path,
-                advertisement,
-            }
+                path: prefix.join(&suffix),
+            })
+    }
+
+    fn handle_start(&mut self, suffix: BroadcastPath, advertisement: Advertisement) -> Result<Outcome, AnnounceFault> {
+        let is_repeated = self.paths.contains_key(&suffix);
+        // 05 replaces by announcing again; on every other version the stream is reset (draft 06
+        // "Announce").
+        if is_repeated && self.version != Version::Lite05 {
+            return Err(AnnounceFault);
+        }
+        if self.version.has_announce_ids() {
+            self.ids.insert(self.next_id, suffix.clone());
+            self.next_id += 1;
+        }
+        if !is_repeated {
+            self.paths.insert(suffix.clone(), Path { is_delivered: false });
+        }
+        Ok(self.replace(suffix, advertisement))
+    }
+
+    fn replace(&mut self, suffix: BroadcastPath, advertisement: Advertisement) -> Outcome {
+        let path = self.prefix.join(&suffix);
+        let accepted = if path.is_within_limits() {
+            self.accept(advertisement)
         } else {
-            Event::Announced {
+            None
+        };
+        let Some(entry) = self.paths.get_mut(&suffix) else {
+            return Outcome::Nothing;
+        };
+        let was_delivered = std::mem::replace(&mut entry.is_delivered, accepted.is_some());
+        let stream = self.stream;
+        match (accepted, was_delivered) {
+            (Some(advertisement), false) => Outcome::Event(Event::Announced {
                 stream,
                 path,
                 advertisement,
-            }
-        });
-    }
-
-    fn tell_ended(&mut self, stream: StreamId, path: BroadcastPath) {
-        self.announced -= 1;
-        self.events.push_back(Event::Unannounced { stream, path });
-    }
-
-    /// Draft, "Announce": when the stream is closed, all of it is unavailable.
-    pub(super) fn end_announced(&mut self, stream: StreamId, announced: Announced) {
-        for path in announced.ids.into_keys() {
-            self.tell_ended(stream, path);
+            }),
+            (Some(advertisement), true) => Outcome::Event(Event::AnnounceReplaced {
+                stream,
+                path,
+                advertisement,
+            }),
+            (None, true) => Outcome::Event(Event::Unannounced { stream, path }),
+            (None, false) => Outcome::Discarded,
         }
-        self.events.push_back(Event::AnnounceStreamEnded { stream });
     }
 
-    /// Ends both directions of a stream.
-    pub(super) fn cancel_transport(&mut self, stream: StreamId, code: ErrorCode) {
-        self.reset(stream, code);
-        self.stop_sending(stream, code);
+    /// The advertisement with its whole path of hops, unless it is one to be discarded: it has
+    /// come back to us (draft "Routing") or to its sender, or has no room for another hop.
+    fn accept(&self, mut advertisement: Advertisement) -> Option<Advertisement> {
+        if let Some(sender) = self.sender {
+            let is_reflected = !sender.is_unknown() && advertisement.hops.contains(&sender);
+            if is_reflected || advertisement.hops.len() >= HOPS_MAX {
+                return None;
+            }
+            advertisement.hops.push(sender);
+        }
+        let is_looped = !self.own_hop.is_unknown() && advertisement.hops.contains(&self.own_hop);
+        (!is_looped).then_some(advertisement)
+    }
+
+    fn end(&mut self, suffix: &BroadcastPath) -> Outcome {
+        match self.paths.remove(suffix) {
+            Some(Path { is_delivered: true }) => Outcome::Event(Event::Unannounced {
+                stream: self.stream,
+                path: self.prefix.join(suffix),
+            }),
+            _ => Outcome::Nothing,
+        }
     }
 }

@@ -1,39 +1,24 @@
-//! What a session tells its owner, and what it wants done to the connection.
+//! What the session tells its caller, and the queue it waits in.
+//!
+//! Invariant: a group event that was queued before the caller named or discarded the group is
+//! corrected when it is taken, so the caller sees its token, or nothing, from then on.
+
+use std::collections::VecDeque;
 
 use bytes::Bytes;
+use rustc_hash::FxHashMap;
 
 use crate::wire::{
-    Advertisement, AnnounceRequest, BroadcastPath, Chunk, DatagramHeader, ErrorCode, Fetch, GroupHeader, GroupRange,
-    GroupSequence, Probe, Setup, StreamId, Subscribe, SubscribeId, SubscribeOk, SubscribeUpdate, TrackInfo, TrackName,
-    TrackRequest,
+    Advertisement, AnnounceRequest, BroadcastPath, DatagramHeader, ErrorCode, Fetch, GroupHeader, GroupSequence, Probe,
+    Setup, StreamId, Subscribe, SubscribeId, SubscribeOk, SubscribeUpdate, TrackInfo, TrackRequest, chunk::Chunk,
 };
 
-/// Something to do to the connection, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Transmit {
-    Write { stream: StreamId, data: Bytes, fin: bool },
-    Reset { stream: StreamId, code: ErrorCode },
-    StopSending { stream: StreamId, code: ErrorCode },
-    Close { code: ErrorCode, reason: String },
-}
+/// The token of a group the caller has not named.
+pub const GROUP_TOKEN_NONE: u64 = u64::MAX;
 
-/// What to subscribe to; the session chooses the id.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SubscribeParameters {
-    pub broadcast: BroadcastPath,
-    pub track: TrackName,
-    pub epoch: u64,
-    pub priority: u8,
-    pub ordered: bool,
-    pub max_latency_ms: u64,
-    pub range: GroupRange,
-}
-
-/// What a peer did. `request` is the stream of the peer's request, `stream` one of ours or
-/// that of a group.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// The peer's SETUP. Requests of moq-lite-05 and later come after it.
+    /// The peer's SETUP (05 and later). Its requests come after it.
     Setup(Setup),
 
     AnnounceRequest {
@@ -51,6 +36,7 @@ pub enum Event {
         request: StreamId,
         message: SubscribeUpdate,
     },
+    /// The peer unsubscribed. Our side of the stream is already closed.
     SubscribeEnded {
         request: StreamId,
     },
@@ -58,6 +44,7 @@ pub enum Event {
         request: StreamId,
         message: Fetch,
     },
+    /// The peer gave up the fetch. Our side of the stream is already reset.
     FetchEnded {
         request: StreamId,
     },
@@ -68,7 +55,8 @@ pub enum Event {
     TrackEnded {
         request: StreamId,
     },
-    /// Again at every update of the target.
+    /// A Probe Stream was opened, or its target changed. The released peers open one without
+    /// ever sending a target, so the first of these has none.
     Probe {
         request: StreamId,
         message: Probe,
@@ -77,8 +65,7 @@ pub enum Event {
         request: StreamId,
     },
 
-    /// A broadcast is there. The path has the requested prefix in front, the hops end with
-    /// the peer's own.
+    /// `path` has the requested prefix before it; the hops end with the peer's.
     Announced {
         stream: StreamId,
         path: BroadcastPath,
@@ -93,7 +80,7 @@ pub enum Event {
         stream: StreamId,
         path: BroadcastPath,
     },
-    /// Comes after [`Event::Unannounced`] for all that was announced on the stream.
+    /// After `Unannounced` for each path that was live on it.
     AnnounceStreamEnded {
         stream: StreamId,
     },
@@ -106,7 +93,6 @@ pub enum Event {
         id: SubscribeId,
         group: GroupSequence,
     },
-    /// No group at or after `end` will come.
     SubscriptionEnd {
         id: SubscribeId,
         end: GroupSequence,
@@ -117,7 +103,8 @@ pub enum Event {
         end: GroupSequence,
         code: ErrorCode,
     },
-    /// `None`: all groups were accounted for.
+    /// `None`: the publisher finished. Groups may still arrive, out of order with its FIN, until
+    /// `unsubscribe` is called.
     SubscriptionClosed {
         id: SubscribeId,
         code: Option<ErrorCode>,
@@ -134,7 +121,6 @@ pub enum Event {
         stream: StreamId,
         chunk: Chunk,
     },
-    /// `None`: the group is complete.
     FetchClosed {
         stream: StreamId,
         code: Option<ErrorCode>,
@@ -167,12 +153,86 @@ pub enum Event {
         stream: StreamId,
         report: Probe,
     },
+    ProbeClosed {
+        stream: StreamId,
+        code: Option<ErrorCode>,
+    },
     Goaway {
         uri: String,
     },
-    /// The session is closed with this code.
+    /// The peer broke the protocol and the session is closed. The last event.
     Violation {
         code: ErrorCode,
         reason: String,
     },
+}
+
+#[derive(Debug, Default)]
+pub(super) struct EventQueue {
+    queue: VecDeque<Event>,
+    /// What the caller said of groups that may have events in the queue. Emptied with it, so it
+    /// never has more entries than calls were made in between.
+    overrides: FxHashMap<StreamId, Override>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Override {
+    Token(u64),
+    Discarded,
+}
+
+impl EventQueue {
+    pub(super) fn push(&mut self, event: Event) {
+        self.queue.push_back(event);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    pub(super) fn set_token(&mut self, stream: StreamId, token: u64) {
+        self.override_group(stream, Override::Token(token));
+    }
+
+    pub(super) fn discard_group(&mut self, stream: StreamId) {
+        self.override_group(stream, Override::Discarded);
+    }
+
+    pub(super) fn poll(&mut self) -> Option<Event> {
+        while let Some(mut event) = self.queue.pop_front() {
+            let is_wanted = self.overrides.is_empty() || self.correct(&mut event);
+            if self.queue.is_empty() {
+                self.overrides.clear();
+            }
+            if is_wanted {
+                return Some(event);
+            }
+        }
+        None
+    }
+
+    fn override_group(&mut self, stream: StreamId, said: Override) {
+        if !self.queue.is_empty() {
+            self.overrides.insert(stream, said);
+        }
+    }
+
+    /// False when the event is of a discarded group.
+    fn correct(&self, event: &mut Event) -> bool {
+        let (stream, token) = match event {
+            Event::GroupStart { stream, .. } => (*stream, None),
+            Event::GroupChunk { stream, token, .. }
+            | Event::GroupEnd { stream, token }
+            | Event::GroupReset { stream, token, .. } => (*stream, Some(token)),
+            _ => return true,
+        };
+        match (self.overrides.get(&stream), token) {
+            (Some(Override::Discarded), _) => false,
+            (Some(Override::Token(said)), Some(token)) => {
+                *token = *said;
+                true
+            }
+            _ => true,
+        }
+    }
 }

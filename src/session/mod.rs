@@ -1,236 +1,300 @@
-//! One moq-lite peer, sans-IO: bytes of streams in, events and bytes out.
+//! One moq-lite peer as a state machine without I/O: bytes of streams go in, events and things
+//! to do on the connection come out.
 //!
-//! The owner of the connection feeds [`Session::handle_stream`] and its siblings, takes
-//! [`Event`]s, answers with commands, and does what [`Session::poll_transmit`] says. Either
-//! side may publish and subscribe, any mix on one session. Streams may come in any order
-//! and any fragmentation; a stream that ends, however, frees all that was kept for it.
-#![forbid(unsafe_code)]
+//! Both ends of a session may publish and subscribe. Streams come in any order and any
+//! fragmentation; all state of a stream goes when the stream ends or is given up, and what comes
+//! late on it is ignored. Everything the peer can make grow is bounded (see [`limits`]).
 
 mod announced;
-mod answer;
+mod announcing;
+mod config;
 mod event;
-mod group;
-mod inbound;
+pub mod exercise;
+mod incoming;
 pub mod limits;
-mod request;
-mod response;
-mod streams;
-
-#[cfg(test)]
-mod tests;
+mod opened;
+mod partial;
+mod publisher;
+mod requests;
+mod seen;
+mod subscriber;
+mod subscriptions;
+mod transmit;
 
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
-use crate::wire::{ErrorCode, HopId, Setup, StreamId, SubscribeId, UniType, Version};
+pub use config::{SessionConfig, SessionCounters, SessionLimits, SessionLive, SessionStats, Side, SubscribeParameters};
+pub use event::{Event, GROUP_TOKEN_NONE};
+pub use transmit::Transmit;
 
-pub use event::{Event, SubscribeParameters, Transmit};
-pub use limits::SessionLimits;
+use crate::wire::{DecodeError, EncodeError, ErrorCode, Role, Setup, StreamId, UniType, Version, session_error};
+use event::EventQueue;
+use incoming::Incoming;
+use opened::Opened;
+use requests::{Request, RequestCounts};
+use seen::{SeenSet, Sighting};
+use subscriptions::Subscriptions;
+use transmit::Outbox;
 
-use streams::Stream;
-
-/// Which end of the connection we are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    Client,
-    Server,
-}
-
-/// How a session begins.
-#[derive(Clone, Debug)]
-pub struct SessionConfig {
-    pub side: Side,
-    pub version: Version,
-    /// What we declare, from moq-lite-05 on. A Path and a Role are sent by clients only.
-    pub setup: Setup,
-    /// Our hop id: told in ANNOUNCE_OK, looked for in announcements that loop back.
-    pub hop: HopId,
-    pub limits: SessionLimits,
-}
-
-/// How much a session holds, for metrics and for tests that look for leaks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SessionStats {
-    pub streams: usize,
-    /// Subscriptions we made.
-    pub subscriptions: usize,
-    /// Subscriptions the peer made.
-    pub subscribers: usize,
-    /// Broadcasts that the peer has announced.
-    pub announced: usize,
-    /// Requests that wait for the peer's SETUP.
-    pub held: usize,
-    /// Groups and datagrams of no live subscription, since the start.
-    pub unwanted: u64,
-    /// Announcements that had looped back, since the start.
-    pub reflected: u64,
-}
-
-/// The state machine of one peer.
 #[derive(Debug)]
 pub struct Session {
     config: SessionConfig,
-    streams: FxHashMap<StreamId, Stream>,
-    events: VecDeque<Event>,
-    transmits: VecDeque<Transmit>,
-    /// Our next streams, counted without the type bits.
-    next_bidi: u64,
-    next_uni: u64,
-    next_subscribe: u64,
-    /// Our subscriptions and their streams.
-    subscriptions: FxHashMap<SubscribeId, StreamId>,
-    /// Ids of the peer's live subscriptions.
-    subscribers: FxHashSet<SubscribeId>,
-    announced: usize,
-    peer_setup: Option<Setup>,
-    saw_setup: bool,
-    saw_goaway: bool,
-    sent_goaway: bool,
-    /// Requests that depend on the peer's SETUP, in their order.
-    held: VecDeque<Event>,
-    unwanted: u64,
-    reflected: u64,
+    /// Closed by either end: nothing goes in or out but what is queued.
     is_closed: bool,
+    /// The peer has sent GOAWAY: we must not open streams (draft "Goaway").
+    is_going_away: bool,
+    is_goaway_sent: bool,
+    is_setup_begun: bool,
+    peer_setup: Option<Setup>,
+
+    bidi_opened: u64,
+    uni_opened: u64,
+    bidi_seen: SeenSet,
+    uni_seen: SeenSet,
+    subscribe_ids_seen: SeenSet,
+
+    /// Two-way streams of the peer.
+    requests: FxHashMap<StreamId, Request>,
+    request_counts: RequestCounts,
+    /// Requests that wait for the peer's SETUP, in order.
+    held: VecDeque<StreamId>,
+    /// Two-way streams of ours.
+    opened: FxHashMap<StreamId, Opened>,
+    /// One-way streams of the peer.
+    incoming: FxHashMap<StreamId, Incoming>,
+    subscriptions: Subscriptions,
+    announced_count: usize,
+    buffered_bytes: usize,
+
+    events: EventQueue,
+    outbox: Outbox,
+    counters: SessionCounters,
 }
 
 impl Session {
-    /// A session whose connection is established. From moq-lite-05 on SETUP is the first
-    /// thing it sends: the released servers take no other stream before it.
+    /// On 05 and later the first thing to send is our SETUP, on our first one-way stream: a
+    /// released server reads the first that arrives and refuses all before SETUP.
     pub fn new(config: SessionConfig) -> Self {
         let mut session = Self {
-            streams: FxHashMap::default(),
-            events: VecDeque::new(),
-            transmits: VecDeque::new(),
-            next_bidi: 0,
-            next_uni: 0,
-            next_subscribe: 0,
-            subscriptions: FxHashMap::default(),
-            subscribers: FxHashSet::default(),
-            announced: 0,
-            peer_setup: None,
-            saw_setup: false,
-            saw_goaway: false,
-            sent_goaway: false,
-            held: VecDeque::new(),
-            unwanted: 0,
-            reflected: 0,
-            is_closed: false,
             config,
+            is_closed: false,
+            is_going_away: false,
+            is_goaway_sent: false,
+            is_setup_begun: false,
+            peer_setup: None,
+            bidi_opened: 0,
+            uni_opened: 0,
+            bidi_seen: SeenSet::new(limits::STREAM_GAPS_MAX),
+            uni_seen: SeenSet::new(limits::STREAM_GAPS_MAX),
+            subscribe_ids_seen: SeenSet::new(limits::SUBSCRIBE_ID_GAPS_MAX),
+            requests: FxHashMap::default(),
+            request_counts: RequestCounts::default(),
+            held: VecDeque::new(),
+            opened: FxHashMap::default(),
+            incoming: FxHashMap::default(),
+            subscriptions: Subscriptions::default(),
+            announced_count: 0,
+            buffered_bytes: 0,
+            events: EventQueue::default(),
+            outbox: Outbox::default(),
+            counters: SessionCounters::default(),
         };
-        if session.config.version.has_setup() {
-            session.send_setup();
-        }
+        session.send_setup();
         session
+    }
+
+    /// The next bytes of a stream, in order. `arrival_timestamp_ms` is for frames of versions
+    /// that carry no timestamps.
+    pub fn handle_stream(&mut self, stream: StreamId, data: Bytes, fin: bool, arrival_timestamp_ms: u64) {
+        if self.is_closed {
+            return;
+        }
+        match (stream.is_uni(), self.is_ours(stream)) {
+            (true, false) => self.handle_incoming(stream, data, fin, arrival_timestamp_ms),
+            (false, false) => self.handle_request(stream, data, fin),
+            (false, true) => self.handle_opened(stream, data, fin, arrival_timestamp_ms),
+            // The peer cannot send on our one-way streams.
+            (true, true) => {}
+        }
+        self.check_growth();
+    }
+
+    /// The peer reset its sending side.
+    pub fn handle_reset(&mut self, stream: StreamId, code: ErrorCode) {
+        if self.is_closed {
+            return;
+        }
+        match (stream.is_uni(), self.is_ours(stream)) {
+            (true, false) => self.reset_incoming(stream, code),
+            (false, false) => self.reset_request(stream),
+            (false, true) => self.reset_opened(stream, code),
+            (true, true) => {}
+        }
+        self.check_growth();
+    }
+
+    /// The peer does not read our sending side any more. For group streams, which the caller
+    /// writes, that is the caller's to act on.
+    pub fn handle_stop_sending(&mut self, stream: StreamId, _code: ErrorCode) {
+        if self.is_closed || stream.is_uni() {
+            return;
+        }
+        if self.is_ours(stream) {
+            self.stop_opened(stream);
+        } else {
+            self.stop_request(stream);
+        }
+    }
+
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.poll()
+    }
+
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.outbox.poll()
+    }
+
+    /// Ends the session. What it held is dropped without events, and so are those not yet taken:
+    /// a caller that turns a peer away at its SETUP does not meet the requests behind it.
+    pub fn close(&mut self, code: ErrorCode, reason: &str) {
+        if !self.is_closed {
+            self.events = EventQueue::default();
+            self.end(code, reason.to_owned());
+        }
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    pub fn peer_setup(&self) -> Option<&Setup> {
+        self.peer_setup.as_ref()
     }
 
     pub fn version(&self) -> Version {
         self.config.version
     }
 
-    /// The peer's SETUP, once it came.
-    pub fn peer_setup(&self) -> Option<&Setup> {
-        self.peer_setup.as_ref()
+    pub fn side(&self) -> Side {
+        self.config.side
     }
 
     pub fn stats(&self) -> SessionStats {
         SessionStats {
-            streams: self.streams.len(),
-            subscriptions: self.subscriptions.len(),
-            subscribers: self.subscribers.len(),
-            announced: self.announced,
-            held: self.held.len(),
-            unwanted: self.unwanted,
-            reflected: self.reflected,
-        }
-    }
-
-    pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
-    }
-
-    pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.transmits.pop_front()
-    }
-
-    /// Ends the session with a code of the session registry.
-    pub fn close(&mut self, code: ErrorCode, reason: &str) {
-        if !std::mem::replace(&mut self.is_closed, true) {
-            self.transmits.push_back(Transmit::Close {
-                code,
-                reason: reason.to_owned(),
-            });
-        }
-    }
-
-    /// The peer broke a rule that ends the session.
-    fn violate(&mut self, code: ErrorCode, reason: &str) {
-        if !self.is_closed {
-            self.events.push_back(Event::Violation {
-                code,
-                reason: reason.to_owned(),
-            });
-            self.close(code, reason);
+            streams: self.requests.len() + self.opened.len() + self.incoming.len(),
+            live: SessionLive {
+                requests: self.requests.len(),
+                requests_held: self.held.len(),
+                opened: self.opened.len(),
+                subscriptions: self.subscriptions.open_count(),
+                incoming: self.incoming.len(),
+                announced: self.announced_count,
+                buffered_bytes: self.buffered_bytes,
+            },
+            counters: self.counters,
         }
     }
 
     fn send_setup(&mut self) {
-        let mut setup = self.config.setup.clone();
-        if self.config.side == Side::Server {
-            // Draft, "Path Parameter" and "Role Parameter": only the client sends them.
-            setup.path = None;
-            setup.role = crate::wire::Role::Both;
-        }
         let version = self.config.version;
-        let mut out = BytesMut::new();
-        let encoded = UniType::Setup
-            .encode(version, &mut out)
-            .and_then(|()| setup.encode(version, &mut out));
-        match encoded {
-            Ok(()) => {
-                let stream = self.open_uni();
-                self.write(stream, out.freeze(), true);
-            }
-            Err(error) => self.close(crate::wire::session_error::INTERNAL, &format!("our SETUP: {error}")),
+        if !version.has_setup() {
+            return;
         }
+        let stream = self.open_uni();
+        let encode = |setup: &Setup, out: &mut BytesMut| {
+            UniType::Setup.encode(version, out)?;
+            setup.encode(version, out)
+        };
+        if self.config.side == Side::Server {
+            // Draft "Path Parameter" and "Role Parameter": only the client sends them.
+            self.config.setup.path = None;
+            self.config.setup.role = Role::Both;
+        }
+        let sent = self.outbox.write(stream, |out| encode(&self.config.setup, out));
+        if !self.count_unsendable(sent) {
+            // The peer waits for a SETUP: for one that cannot be said it gets the defaults.
+            let sent = self.outbox.write(stream, |out| encode(&Setup::default(), out));
+            self.count_unsendable(sent);
+        }
+        self.outbox.finish(stream);
     }
 
-    /// The next stream that we open to send a group on. It is not tracked here: the egress
-    /// scheduler owns it.
-    pub fn open_uni(&mut self) -> StreamId {
-        let stream = StreamId(self.next_uni << 2 | UNI_BIT | self.side_bit());
-        self.next_uni += 1;
-        stream
-    }
-
-    fn open_bidi(&mut self) -> StreamId {
-        let stream = StreamId(self.next_bidi << 2 | self.side_bit());
-        self.next_bidi += 1;
-        stream
-    }
-
-    fn side_bit(&self) -> u64 {
-        u64::from(self.config.side == Side::Server)
-    }
-
-    /// Whether a stream was opened by us.
     fn is_ours(&self, stream: StreamId) -> bool {
         stream.is_client() == (self.config.side == Side::Client)
     }
 
-    fn write(&mut self, stream: StreamId, data: Bytes, fin: bool) {
-        self.transmits.push_back(Transmit::Write { stream, data, fin });
+    /// True when the stream has not been seen before, and is from here on.
+    fn is_first_sight(&mut self, stream: StreamId) -> bool {
+        let seen = if stream.is_uni() {
+            &mut self.uni_seen
+        } else {
+            &mut self.bidi_seen
+        };
+        match seen.insert(stream.0 >> STREAM_ID_INDEX_SHIFT) {
+            Sighting::New => true,
+            Sighting::Repeated => false,
+            Sighting::Full => {
+                self.violate("streams are opened too far out of order");
+                false
+            }
+        }
     }
 
-    fn reset(&mut self, stream: StreamId, code: ErrorCode) {
-        self.transmits.push_back(Transmit::Reset { stream, code });
+    fn count_unsendable(&mut self, result: Result<(), EncodeError>) -> bool {
+        self.counters.messages_unsendable += u64::from(result.is_err());
+        result.is_ok()
     }
 
-    fn stop_sending(&mut self, stream: StreamId, code: ErrorCode) {
-        self.transmits.push_back(Transmit::StopSending { stream, code });
+    fn check_growth(&mut self) {
+        if self.is_closed {
+            return;
+        }
+        if self.buffered_bytes > self.config.limits.control_bytes_max {
+            self.violate("too many bytes of unfinished messages");
+        } else if self.events.len() > self.config.limits.events_queued_max {
+            self.violate("too many messages at once");
+        }
+    }
+
+    fn violate(&mut self, reason: &str) {
+        self.violate_with(session_error::PROTOCOL_VIOLATION, reason.to_owned());
+    }
+
+    /// A message that cannot be right (draft "Message Length").
+    fn violate_message(&mut self, what: &str, error: DecodeError) {
+        self.violate_with(session_error::PROTOCOL_VIOLATION, format!("{what}: {error}"));
+    }
+
+    fn violate_with(&mut self, code: ErrorCode, reason: String) {
+        if self.is_closed {
+            return;
+        }
+        self.events.push(Event::Violation {
+            code,
+            reason: reason.clone(),
+        });
+        self.end(code, reason);
+    }
+
+    fn end(&mut self, code: ErrorCode, reason: String) {
+        self.is_closed = true;
+        self.requests.clear();
+        self.request_counts = RequestCounts::default();
+        self.held.clear();
+        self.opened.clear();
+        self.incoming.clear();
+        self.subscriptions.clear();
+        self.announced_count = 0;
+        self.buffered_bytes = 0;
+        self.outbox.close(code, reason);
     }
 }
 
-/// QUIC stream ids: bit 0 tells the opener, bit 1 the direction (RFC 9000, section 2.1).
-const UNI_BIT: u64 = 2;
+/// Bits of a stream id that say opener and direction, below its ordinal.
+const STREAM_ID_INDEX_SHIFT: u32 = 2;
+
+#[cfg(test)]
+mod tests;

@@ -172,7 +172,7 @@ impl Shard {
     pub(super) fn route_changed(&mut self, path: &BroadcastPath) {
         let change = self.announcer.handle_change(path);
         self.tracks
-            .handle_route_changed(path, self.now, |source| change.fate_of(source));
+            .handle_route_changed(path, self.now, |source| change.successor_of(source));
     }
 
     /// Answers to what we asked of this peer.

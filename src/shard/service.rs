@@ -187,14 +187,13 @@ impl Shard {
             shard: self.options.id,
             peer,
         };
+        self.announcer.handle_peer_gone(peer);
+        // Routes first: a track may go on from another source.
         for path in &state.published {
             self.table.remove(path, source);
-        }
-        self.announcer.handle_peer_gone(peer);
-        self.tracks.handle_peer_gone(peer, self.now);
-        for path in &state.published {
             self.changed_here(path);
         }
+        self.tracks.handle_peer_gone(peer, self.now);
         self.apply_actions();
     }
 

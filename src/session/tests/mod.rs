@@ -1,0 +1,12 @@
+//! Sessions against each other over a network in memory, and against bytes no session sends.
+
+mod announcements;
+mod floods;
+mod groups;
+mod network;
+mod queues;
+mod random;
+mod requests;
+mod setup;
+mod teardown;
+mod violations;

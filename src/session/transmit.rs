@@ -1,0 +1,99 @@
+//! What the caller is to do on the connection, in order.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+use super::limits::WRITE_BYTES_MAX;
+use crate::wire::{EncodeError, ErrorCode, StreamId};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transmit {
+    Write { stream: StreamId, data: Bytes, fin: bool },
+    Reset { stream: StreamId, code: ErrorCode },
+    StopSending { stream: StreamId, code: ErrorCode },
+    Close { code: ErrorCode, reason: String },
+}
+
+/// Transmits that wait to be taken. Consecutive messages for one stream become one write.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    queue: VecDeque<Queued>,
+}
+
+#[derive(Debug)]
+enum Queued {
+    Write {
+        stream: StreamId,
+        data: BytesMut,
+        fin: bool,
+    },
+    Other(Transmit),
+}
+
+impl Outbox {
+    pub(super) fn poll(&mut self) -> Option<Transmit> {
+        Some(match self.queue.pop_front()? {
+            Queued::Write { stream, data, fin } => Transmit::Write {
+                stream,
+                data: data.freeze(),
+                fin,
+            },
+            Queued::Other(transmit) => transmit,
+        })
+    }
+
+    /// Queues what `encode` appends. When it fails nothing is queued.
+    pub(super) fn write(
+        &mut self,
+        stream: StreamId,
+        encode: impl FnOnce(&mut BytesMut) -> Result<(), EncodeError>,
+    ) -> Result<(), EncodeError> {
+        if let Some(Queued::Write {
+            stream: last,
+            data,
+            fin: false,
+        }) = self.queue.back_mut()
+            && *last == stream
+            && data.len() < WRITE_BYTES_MAX
+        {
+            let before = data.len();
+            return encode(data).inspect_err(|_| data.truncate(before));
+        }
+        let mut data = BytesMut::new();
+        encode(&mut data)?;
+        self.queue.push_back(Queued::Write {
+            stream,
+            data,
+            fin: false,
+        });
+        Ok(())
+    }
+
+    pub(super) fn finish(&mut self, stream: StreamId) {
+        if let Some(Queued::Write { stream: last, fin, .. }) = self.queue.back_mut()
+            && *last == stream
+        {
+            *fin = true;
+            return;
+        }
+        self.queue.push_back(Queued::Write {
+            stream,
+            data: BytesMut::new(),
+            fin: true,
+        });
+    }
+
+    pub(super) fn reset(&mut self, stream: StreamId, code: ErrorCode) {
+        self.queue.push_back(Queued::Other(Transmit::Reset { stream, code }));
+    }
+
+    pub(super) fn stop_sending(&mut self, stream: StreamId, code: ErrorCode) {
+        self.queue
+            .push_back(Queued::Other(Transmit::StopSending { stream, code }));
+    }
+
+    pub(super) fn close(&mut self, code: ErrorCode, reason: String) {
+        self.queue.push_back(Queued::Other(Transmit::Close { code, reason }));
+    }
+}

@@ -1,0 +1,90 @@
+//! A UDP forwarder between one client and the relay that can change its relay-facing port, as a
+//! NAT does that has forgotten a mapping.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result};
+use tokio::net::UdpSocket;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+/// Runs until dropped.
+pub struct Forwarder {
+    address: SocketAddr,
+    rebind: mpsc::Sender<oneshot::Sender<SocketAddr>>,
+    task: JoinHandle<()>,
+}
+
+impl Forwarder {
+    pub async fn start(relay: SocketAddr) -> Result<Forwarder> {
+        let client_side = UdpSocket::bind("127.0.0.1:0").await?;
+        let relay_side = connected_socket(relay).await?;
+        let address = client_side.local_addr()?;
+        let (rebind, requests) = mpsc::channel(1);
+        let task = tokio::spawn(async move {
+            if let Err(error) = forward(client_side, relay_side, relay, requests).await {
+                eprintln!("forwarder ended: {error:#}");
+            }
+        });
+        Ok(Forwarder { address, rebind, task })
+    }
+
+    /// What the client dials.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Goes on from a new port, which is returned; what still comes to the old one is lost.
+    pub async fn change_port(&self) -> Result<SocketAddr> {
+        let (done, changed) = oneshot::channel();
+        self.rebind.send(done).await.context("the forwarder is gone")?;
+        changed.await.context("the forwarder is gone")
+    }
+}
+
+impl Drop for Forwarder {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn forward(
+    client_side: UdpSocket,
+    mut relay_side: UdpSocket,
+    relay: SocketAddr,
+    mut requests: mpsc::Receiver<oneshot::Sender<SocketAddr>>,
+) -> Result<()> {
+    let mut client = None;
+    // Old ports stay open and unread: a NAT swallows packets, it does not refuse them.
+    let mut forgotten = Vec::new();
+    let mut up = vec![0; DATAGRAM_BYTES_MAX];
+    let mut down = vec![0; DATAGRAM_BYTES_MAX];
+    loop {
+        tokio::select! {
+            received = client_side.recv_from(&mut up) => {
+                let (length, from) = received?;
+                client = Some(from);
+                relay_side.send(&up[..length]).await.ok();
+            }
+            received = relay_side.recv(&mut down) => {
+                if let (Ok(length), Some(client)) = (received, client) {
+                    client_side.send_to(&down[..length], client).await.ok();
+                }
+            }
+            request = requests.recv() => {
+                let Some(done) = request else { return Ok(()) };
+                let fresh = connected_socket(relay).await?;
+                done.send(fresh.local_addr()?).ok();
+                forgotten.push(std::mem::replace(&mut relay_side, fresh));
+            }
+        }
+    }
+}
+
+async fn connected_socket(relay: SocketAddr) -> Result<UdpSocket> {
+    let socket = UdpSocket::bind("127.0.0.1:0").await?;
+    socket.connect(relay).await?;
+    Ok(socket)
+}
+
+const DATAGRAM_BYTES_MAX: usize = 65_536;

@@ -1,0 +1,123 @@
+//! Runs one behaviour over drafts and shard placements, each on a relay of its own.
+
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::draft::Draft;
+use crate::payload::{Random, seed};
+use crate::peer::{Publisher, Subscriber};
+use crate::relay::Relay;
+
+/// Where the two ends of a case are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    SameShard,
+    AcrossShards,
+    /// The relay's shards cannot be told apart from outside.
+    Anywhere,
+}
+
+/// One cell of the matrix: a fresh relay, and which draft each end speaks.
+pub struct Case {
+    pub relay: Relay,
+    pub publisher_draft: Draft,
+    pub subscriber_draft: Draft,
+    pub placement: Placement,
+    pub random: Random,
+}
+
+impl Case {
+    /// A publisher, on shard 0.
+    pub async fn publisher(&self) -> Result<Publisher> {
+        let connect = || Publisher::connect(self.relay.udp(), self.publisher_draft);
+        self.relay.place(0, connect).await
+    }
+
+    /// A subscriber, on the shard the placement says.
+    pub async fn subscriber(&self) -> Result<Subscriber> {
+        self.subscriber_of("").await
+    }
+
+    /// The same, for announcements at or below `prefix`.
+    pub async fn subscriber_of(&self, prefix: &str) -> Result<Subscriber> {
+        let connect = || Subscriber::connect_with_prefix(self.relay.udp(), self.subscriber_draft, prefix);
+        self.relay.place(self.subscriber_shard(), connect).await
+    }
+
+    pub fn subscriber_shard(&self) -> usize {
+        match self.placement {
+            Placement::SameShard | Placement::Anywhere => 0,
+            Placement::AcrossShards => 1,
+        }
+    }
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{} to {}, {:?}",
+            self.publisher_draft, self.subscriber_draft, self.placement
+        )
+    }
+}
+
+/// Each draft with itself.
+pub fn same_draft(drafts: &[Draft]) -> Vec<(Draft, Draft)> {
+    drafts.iter().map(|draft| (*draft, *draft)).collect()
+}
+
+/// Runs `behaviour` for every pair of drafts and every placement, each within `limit`. All cells run
+/// even when one fails; the panic at the end names every failed cell.
+pub async fn run_matrix<Behaviour, Running>(drafts: &[(Draft, Draft)], limit: Duration, behaviour: Behaviour)
+where
+    Behaviour: Fn(Case) -> Running,
+    Running: Future<Output = Result<()>> + Send + 'static,
+{
+    let mut failures = Vec::new();
+    for (publisher_draft, subscriber_draft) in drafts {
+        for placement in placements().await {
+            let seed = seed();
+            let relay = Relay::start(SHARDS).await.expect("the relay starts");
+            let log = relay.log().to_owned();
+            let case = Case {
+                relay,
+                publisher_draft: *publisher_draft,
+                subscriber_draft: *subscriber_draft,
+                placement,
+                random: Random::new(seed),
+            };
+            let name = format!("{case} (seed {seed})");
+            eprintln!("case: {name}");
+            // A task of its own turns a panic of one cell into one failure.
+            let task = tokio::spawn(tokio::time::timeout(limit, behaviour(case)));
+            let failure = match task.await {
+                Ok(Ok(Ok(()))) => {
+                    std::fs::remove_file(&log).ok();
+                    continue;
+                }
+                Ok(Ok(Err(error))) => format!("{error:#}"),
+                Ok(Err(_)) => format!("still running after {limit:?}"),
+                Err(panic) => format!("{panic}"),
+            };
+            failures.push(format!("{name}: {failure}; relay log {}", log.display()));
+        }
+    }
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+async fn placements() -> Vec<Placement> {
+    let relay = Relay::start(SHARDS).await.expect("the relay starts");
+    let placements = if relay.is_sharded() {
+        vec![Placement::SameShard, Placement::AcrossShards]
+    } else {
+        vec![Placement::Anywhere]
+    };
+    std::fs::remove_file(relay.log()).ok();
+    placements
+}
+
+/// Two shards are enough to be on the same one or on two.
+const SHARDS: usize = 2;

@@ -1,0 +1,196 @@
+//! A QUIC client driven by hand, for what a well-behaved peer never does: wrong ALPN, random
+//! streams, subscribing without ever reading.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use tokio::net::UdpSocket;
+
+use crate::draft::Draft;
+use crate::payload::Random;
+
+/// One connection and its socket. Nothing moves unless it is driven.
+pub struct RawPeer {
+    socket: UdpSocket,
+    connection: quiche::Connection,
+    local: SocketAddr,
+}
+
+/// How a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamEnd {
+    Finished,
+    Reset(u64),
+    Stopped(u64),
+}
+
+impl RawPeer {
+    /// A connection that has sent nothing yet.
+    pub async fn dial(relay: SocketAddr, alpn: &[u8], random: &mut Random) -> Result<RawPeer> {
+        let socket = UdpSocket::bind("127.0.0.1:0").await?;
+        let local = socket.local_addr()?;
+        socket.connect(relay).await?;
+        let mut config = config(alpn)?;
+        let id = random.bytes(16);
+        let id = quiche::ConnectionId::from_ref(&id);
+        let connection = quiche::connect(None, &id, local, relay, &mut config)?;
+        Ok(RawPeer {
+            socket,
+            connection,
+            local,
+        })
+    }
+
+    /// A handshaken connection speaking `draft`, its SETUP sent.
+    pub async fn connect(relay: SocketAddr, draft: Draft, random: &mut Random) -> Result<RawPeer> {
+        let mut peer = Self::dial(relay, draft.alpn().as_bytes(), random).await?;
+        peer.handshake().await?;
+        if let Some(setup) = draft.setup_stream() {
+            peer.send(FIRST_UNI, &setup, true).await?;
+        }
+        Ok(peer)
+    }
+
+    /// Drives until established; an error if the relay refuses.
+    pub async fn handshake(&mut self) -> Result<()> {
+        let established = |connection: &mut quiche::Connection| connection.is_established().then_some(());
+        self.drive_until(HANDSHAKE_LIMIT, established)
+            .await?
+            .context("no handshake in time")
+    }
+
+    /// The first packet a client would send.
+    pub fn first_datagram(&mut self) -> Result<Vec<u8>> {
+        let mut packet = vec![0; DATAGRAM_BYTES_MAX];
+        let (length, _) = self.connection.send(&mut packet)?;
+        packet.truncate(length);
+        Ok(packet)
+    }
+
+    /// Writes a whole stream, waiting for credit as needed.
+    pub async fn send(&mut self, stream: u64, mut bytes: &[u8], finish: bool) -> Result<()> {
+        loop {
+            let wrote = match self.connection.stream_send(stream, bytes, finish) {
+                Ok(wrote) => wrote,
+                Err(quiche::Error::Done) => 0,
+                Err(error) => return Err(error.into()),
+            };
+            bytes = &bytes[wrote..];
+            if bytes.is_empty() {
+                return self.flush().await;
+            }
+            let writable = |connection: &mut quiche::Connection| {
+                connection.stream_writable(stream, 1).unwrap_or(true).then_some(())
+            };
+            self.drive_until(STREAM_LIMIT, writable)
+                .await?
+                .context("no stream credit in time")?;
+        }
+    }
+
+    /// Drives until `stream` ends in any way; its bytes are thrown away.
+    pub async fn until_stream_end(&mut self, stream: u64, limit: Duration) -> Result<StreamEnd> {
+        let mut scratch = vec![0; DATAGRAM_BYTES_MAX];
+        let ended = |connection: &mut quiche::Connection| {
+            if let Err(quiche::Error::StreamStopped(code)) = connection.stream_capacity(stream) {
+                return Some(StreamEnd::Stopped(code));
+            }
+            match connection.stream_recv(stream, &mut scratch) {
+                Ok((_, true)) => Some(StreamEnd::Finished),
+                Err(quiche::Error::StreamReset(code)) => Some(StreamEnd::Reset(code)),
+                _ => None,
+            }
+        };
+        self.drive_until(limit, ended)
+            .await?
+            .with_context(|| format!("stream {stream} still open after {limit:?}"))
+    }
+
+    /// Answers packets for `limit` and reads no stream: flow-control windows fill and stay full.
+    pub async fn drive_without_reading(&mut self, limit: Duration) -> Result<()> {
+        self.drive_until(limit, |_| None::<()>).await?;
+        Ok(())
+    }
+
+    /// The code the relay closed with: (is it the application's, code).
+    pub fn peer_close(&self) -> Option<(bool, u64)> {
+        let error = self.connection.peer_error()?;
+        Some((error.is_app, error.error_code))
+    }
+
+    /// Moves packets until `done` gives something or `limit` is over. An error once closed.
+    pub async fn drive_until<Answer>(
+        &mut self,
+        limit: Duration,
+        mut done: impl FnMut(&mut quiche::Connection) -> Option<Answer>,
+    ) -> Result<Option<Answer>> {
+        let deadline = tokio::time::Instant::now() + limit;
+        let mut packet = vec![0; DATAGRAM_BYTES_MAX];
+        loop {
+            self.flush().await?;
+            if let Some(answer) = done(&mut self.connection) {
+                self.flush().await?;
+                return Ok(Some(answer));
+            }
+            if self.connection.is_closed() || self.connection.is_draining() {
+                bail!("closed: {:?}", self.connection.peer_error());
+            }
+            let timer = self.connection.timeout().unwrap_or(limit);
+            let wake = deadline.min(tokio::time::Instant::now() + timer);
+            tokio::select! {
+                received = self.socket.recv(&mut packet) => {
+                    let length = received?;
+                    let info = quiche::RecvInfo { from: self.socket.peer_addr()?, to: self.local };
+                    match self.connection.recv(&mut packet[..length], info) {
+                        Ok(_) | Err(quiche::Error::Done) => {}
+                        Err(error) => return Err(anyhow!(error)),
+                    }
+                }
+                () = tokio::time::sleep_until(wake) => {
+                    if tokio::time::Instant::now() >= deadline {
+                        return Ok(None);
+                    }
+                    self.connection.on_timeout();
+                }
+            }
+        }
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        let mut packet = vec![0; DATAGRAM_BYTES_MAX];
+        loop {
+            match self.connection.send(&mut packet) {
+                Ok((length, _)) => self.socket.send(&packet[..length]).await?,
+                Err(quiche::Error::Done) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            };
+        }
+    }
+}
+
+fn config(alpn: &[u8]) -> Result<quiche::Config> {
+    let mut config = quiche::Config::new(quiche::PROTOCOL_VERSION)?;
+    config.set_application_protos(&[alpn])?;
+    config.verify_peer(false);
+    config.set_max_idle_timeout(120_000);
+    config.set_max_recv_udp_payload_size(DATAGRAM_BYTES_MAX);
+    config.set_initial_max_data(WINDOW_BYTES);
+    config.set_initial_max_stream_data_bidi_local(WINDOW_BYTES);
+    config.set_initial_max_stream_data_bidi_remote(WINDOW_BYTES);
+    config.set_initial_max_stream_data_uni(WINDOW_BYTES);
+    config.set_initial_max_streams_bidi(STREAMS_MAX);
+    config.set_initial_max_streams_uni(STREAMS_MAX);
+    Ok(config)
+}
+
+/// The first client-initiated streams (RFC 9000, section 2.1); each next one is four further.
+pub const FIRST_BIDI: u64 = 0;
+pub const FIRST_UNI: u64 = 2;
+pub const STREAM_STEP: u64 = 4;
+
+const WINDOW_BYTES: u64 = 1024 * 1024;
+const STREAMS_MAX: u64 = 256;
+const DATAGRAM_BYTES_MAX: usize = 2048;
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+const STREAM_LIMIT: Duration = Duration::from_secs(10);

@@ -1,0 +1,272 @@
+//! The relay under test as a child process on loopback.
+//!
+//! Two kinds of binary are known: `moqswitch`, which says on standard output where it listens, and
+//! `moq-relay`, which the suite itself is checked against.
+
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use url::Url;
+
+use crate::metrics::{Metrics, http_get};
+
+/// A running relay. Dropping it kills the child.
+pub struct Relay {
+    child: Child,
+    kind: RelayKind,
+    shards: usize,
+    udp: SocketAddr,
+    http: SocketAddr,
+    log: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelayKind {
+    Moqswitch,
+    MoqRelay,
+}
+
+impl Relay {
+    pub async fn start(shards: usize) -> Result<Relay> {
+        let (binary, kind) = binary()?;
+        let log = log_path();
+        let starting = async {
+            match kind {
+                RelayKind::Moqswitch => start_moqswitch(&binary, shards, &log).await,
+                RelayKind::MoqRelay => start_moq_relay(&binary, &log).await,
+            }
+        };
+        let (child, udp, http) = tokio::time::timeout(START_LIMIT, starting)
+            .await
+            .with_context(|| format!("{} did not start, see {}", binary.display(), log.display()))?
+            .with_context(|| format!("start {}, see {}", binary.display(), log.display()))?;
+        Ok(Relay {
+            child,
+            kind,
+            shards,
+            udp,
+            http,
+            log,
+        })
+    }
+
+    pub fn kind(&self) -> RelayKind {
+        self.kind
+    }
+
+    pub fn shards(&self) -> usize {
+        self.shards
+    }
+
+    /// Whether clients can be placed on a shard of choice and counted there.
+    pub fn is_sharded(&self) -> bool {
+        self.kind == RelayKind::Moqswitch && self.shards > 1
+    }
+
+    pub fn udp(&self) -> SocketAddr {
+        self.udp
+    }
+
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Where the relay's standard error went.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    pub async fn metrics(&self) -> Result<Metrics> {
+        Metrics::scrape(self.http).await
+    }
+
+    /// Live sessions of each shard.
+    pub async fn sessions_by_shard(&self) -> Result<Vec<f64>> {
+        Ok(self.metrics().await?.sessions_by_shard(self.shards))
+    }
+
+    /// Resident memory of the relay process, from `/proc/<pid>/status`.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        let pid = self.child.id().context("the relay is gone")?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .context("no VmRSS")?;
+        let kibibytes: u64 = line.trim().trim_end_matches(" kB").trim().parse()?;
+        Ok(kibibytes * 1024)
+    }
+
+    /// An error if the relay has ended.
+    pub fn check_alive(&mut self) -> Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!("the relay ended with {status}, see {}", self.log.display());
+        }
+        Ok(())
+    }
+
+    /// Connects until a client lands on `shard`. The kernel picks the shard of a new connection
+    /// from its address, so every try must come from a new port. Clients that landed elsewhere
+    /// are dropped, and seen to be gone, before this returns.
+    pub async fn place<Client, Connect, Connecting>(&self, shard: usize, connect: Connect) -> Result<Client>
+    where
+        Connect: Fn() -> Connecting,
+        Connecting: Future<Output = Result<Client>>,
+    {
+        if !self.is_sharded() {
+            return connect().await;
+        }
+        let mut elsewhere = Vec::new();
+        for _ in 0..PLACEMENT_TRIES {
+            let before = self.sessions_by_shard().await?;
+            let client = connect().await?;
+            let total = before.iter().sum::<f64>() + 1.0;
+            let after = self.until_session_total(total).await?;
+            if after[shard] == before[shard] {
+                elsewhere.push(client);
+                continue;
+            }
+            let remaining = total - elsewhere.len() as f64;
+            drop(elsewhere);
+            self.until_session_total(remaining).await?;
+            return Ok(client);
+        }
+        bail!("no client in {PLACEMENT_TRIES} landed on shard {shard}");
+    }
+
+    /// Waits until the relay reports `total` live sessions; returns them by shard.
+    pub async fn until_session_total(&self, total: f64) -> Result<Vec<f64>> {
+        let mut poll = tokio::time::interval(POLL_INTERVAL);
+        let polling = async {
+            loop {
+                poll.tick().await;
+                let sessions = self.sessions_by_shard().await?;
+                if sessions.iter().sum::<f64>() == total {
+                    return Ok::<_, anyhow::Error>(sessions);
+                }
+            }
+        };
+        tokio::time::timeout(SESSION_COUNT_LIMIT, polling)
+            .await
+            .with_context(|| format!("the relay never reported {total} sessions"))?
+    }
+}
+
+/// The address a peer client dials for raw QUIC at `udp`.
+pub fn raw_quic_url(udp: SocketAddr) -> Url {
+    Url::parse(&format!("moqt://{udp}")).expect("an address makes a valid URL")
+}
+
+fn binary() -> Result<(PathBuf, RelayKind)> {
+    let binary = match std::env::var_os("MOQSWITCH_INTEROP_RELAY") {
+        Some(path) => PathBuf::from(path),
+        None => default_binary()?,
+    };
+    let is_moq_relay = binary.file_name().is_some_and(|name| name == "moq-relay");
+    let kind = if is_moq_relay {
+        RelayKind::MoqRelay
+    } else {
+        RelayKind::Moqswitch
+    };
+    ensure!(
+        binary.is_file(),
+        "{} is missing: build it with `cargo build --workspace`, or name one by MOQSWITCH_INTEROP_RELAY",
+        binary.display()
+    );
+    Ok((binary, kind))
+}
+
+/// `target/<profile>/moqswitch`: the test executable is in `target/<profile>/deps`. The other
+/// profile is the fall-back, the newer of the two builds wins.
+fn default_binary() -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let profile = test.parent().and_then(Path::parent).context("no target directory")?;
+    let target = profile.parent().context("no target directory")?;
+    let newest = ["debug", "release"]
+        .iter()
+        .map(|name| target.join(name).join("moqswitch"))
+        .filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path)))
+        .max();
+    Ok(newest.map_or_else(|| profile.join("moqswitch"), |(_, path)| path))
+}
+
+async fn start_moqswitch(binary: &Path, shards: usize, log: &Path) -> Result<(Child, SocketAddr, SocketAddr)> {
+    let mut child = command(binary, log)?
+        .args(["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"])
+        .args(["--shards", &shards.to_string()])
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let stdout = child.stdout.take().context("no standard output")?;
+    let mut lines = BufReader::new(stdout).lines();
+    while let Some(line) = lines.next_line().await? {
+        if let (Some(udp), Some(http)) = (token(&line, "udp="), token(&line, "http=")) {
+            let addresses = (udp.parse().context("udp=")?, http.parse().context("http=")?);
+            // Keep reading: a relay that logs to a full pipe would stop.
+            tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+            return Ok((child, addresses.0, addresses.1));
+        }
+    }
+    bail!("ended before it said where it listens ({})", child.wait().await?)
+}
+
+async fn start_moq_relay(binary: &Path, log: &Path) -> Result<(Child, SocketAddr, SocketAddr)> {
+    // moq-relay does not tell which port it was given, so two free ones are chosen for it.
+    let udp = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
+    let http = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let mut child = command(binary, log)?
+        .args(["--listen", &udp.to_string()])
+        .args(["--listen-tls-generate", "localhost", "--auth-public", "**"])
+        .args(["--web-http-listen", &http.to_string()])
+        // Without a target, moq-relay keeps everything for half a minute.
+        .args(["--cache-capacity", "32MiB"])
+        .stdout(Stdio::null())
+        .spawn()?;
+    let mut poll = tokio::time::interval(POLL_INTERVAL);
+    loop {
+        poll.tick().await;
+        if http_get(http, "/certificate.sha256").await.is_ok() {
+            return Ok((child, udp, http));
+        }
+        if let Some(status) = child.try_wait()? {
+            bail!("ended with {status}");
+        }
+    }
+}
+
+fn command(binary: &Path, log: &Path) -> Result<Command> {
+    let log = std::fs::File::create(log).with_context(|| format!("create {}", log.display()))?;
+    let mut command = Command::new(binary);
+    // Both relays take settings from their environment, and moqswitch refuses those it does not
+    // know, this suite's own among them.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("MOQSWITCH_") || name.starts_with("MOQ_") {
+            command.env_remove(&*name);
+        }
+    }
+    command.stdin(Stdio::null()).stderr(log).kill_on_drop(true);
+    Ok(command)
+}
+
+/// The value of `key` in a line of `key=value` words.
+fn token<'a>(line: &'a str, key: &str) -> Option<&'a str> {
+    line.split_whitespace().find_map(|word| word.strip_prefix(key))
+}
+
+fn log_path() -> PathBuf {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    std::env::temp_dir().join(format!("moqswitch-interop-{}-{number}.log", std::process::id()))
+}
+
+const START_LIMIT: Duration = Duration::from_secs(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+const SESSION_COUNT_LIMIT: Duration = Duration::from_secs(15);
+/// With two shards, all tries landing on the wrong one has odds of 2^-40.
+const PLACEMENT_TRIES: usize = 40;

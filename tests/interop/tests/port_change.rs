@@ -1,0 +1,73 @@
+//! A client whose UDP port changes in mid-session goes on: no group is lost, no new session is made,
+//! and it stays on its shard.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use moqswitch_interop::matrix::same_draft;
+use moqswitch_interop::{Call, Case, Draft, Forwarder, Publisher, Subscriber, run_matrix};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn session_survives_a_port_change() {
+    run_matrix(&same_draft(&Draft::ALL), LIMIT, change_ports).await;
+}
+
+async fn change_ports(case: Case) -> Result<()> {
+    let relay = case.relay.udp();
+    let (publisher_path, publisher) = case
+        .relay
+        .place(0, || async {
+            let forwarder = Forwarder::start(relay).await?;
+            let publisher = Publisher::connect(forwarder.address(), case.publisher_draft).await?;
+            Ok((forwarder, publisher))
+        })
+        .await?;
+    let (subscriber_path, mut subscriber) = case
+        .relay
+        .place(case.subscriber_shard(), || async {
+            let forwarder = Forwarder::start(relay).await?;
+            let subscriber = Subscriber::connect(forwarder.address(), case.subscriber_draft).await?;
+            Ok((forwarder, subscriber))
+        })
+        .await?;
+    let mut call = Call::start(&publisher, &mut subscriber, "interop/port", case.random.clone()).await?;
+    let before = sessions(&case).await?;
+
+    for round in 0..ROUNDS {
+        for _ in 0..GROUPS_BETWEEN_CHANGES {
+            call.exchange().await.with_context(|| format!("round {round}"))?;
+        }
+        let path = if round % 2 == 0 {
+            &publisher_path
+        } else {
+            &subscriber_path
+        };
+        path.change_port().await?;
+    }
+    for _ in 0..GROUPS_BETWEEN_CHANGES {
+        call.exchange().await.context("after the last change")?;
+    }
+
+    let after = sessions(&case).await?;
+    ensure!(before == after, "sessions by shard were {before:?} and are {after:?}");
+    ensure!(
+        publisher.is_connected() && subscriber.is_connected(),
+        "a session was closed"
+    );
+    Ok(())
+}
+
+/// Live sessions by shard; nothing for a relay that cannot tell.
+async fn sessions(case: &Case) -> Result<Vec<f64>> {
+    if !case.relay.is_sharded() {
+        return Ok(Vec::new());
+    }
+    case.relay.sessions_by_shard().await
+}
+
+/// Even rounds move the publisher, odd ones the subscriber. With two shards, a new port goes to the
+/// other shard half the time: four changes miss that with odds of one in sixteen, and the matrix
+/// repeats them eight times.
+const ROUNDS: usize = 4;
+const GROUPS_BETWEEN_CHANGES: usize = 10;
+const LIMIT: Duration = Duration::from_secs(120);
