@@ -2,17 +2,17 @@
 //! NAT does that has forgotten a mapping.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
-/// Runs until dropped.
+/// Goes on for a moment after it is dropped, so that the relay hears a client's close.
 pub struct Forwarder {
     address: SocketAddr,
     rebind: mpsc::Sender<oneshot::Sender<SocketAddr>>,
-    task: JoinHandle<()>,
 }
 
 impl Forwarder {
@@ -21,12 +21,12 @@ impl Forwarder {
         let relay_side = connected_socket(relay).await?;
         let address = client_side.local_addr()?;
         let (rebind, requests) = mpsc::channel(1);
-        let task = tokio::spawn(async move {
+        tokio::spawn(async move {
             if let Err(error) = forward(client_side, relay_side, relay, requests).await {
                 eprintln!("forwarder ended: {error:#}");
             }
         });
-        Ok(Forwarder { address, rebind, task })
+        Ok(Forwarder { address, rebind })
     }
 
     /// What the client dials.
@@ -42,12 +42,6 @@ impl Forwarder {
     }
 }
 
-impl Drop for Forwarder {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 async fn forward(
     client_side: UdpSocket,
     mut relay_side: UdpSocket,
@@ -55,6 +49,7 @@ async fn forward(
     mut requests: mpsc::Receiver<oneshot::Sender<SocketAddr>>,
 ) -> Result<()> {
     let mut client = None;
+    let mut end = None;
     // Old ports stay open and unread: a NAT swallows packets, it does not refuse them.
     let mut forgotten = Vec::new();
     let mut up = vec![0; DATAGRAM_BYTES_MAX];
@@ -71,13 +66,24 @@ async fn forward(
                     client_side.send_to(&down[..length], client).await.ok();
                 }
             }
-            request = requests.recv() => {
-                let Some(done) = request else { return Ok(()) };
+            () = until(end) => return Ok(()),
+            request = requests.recv(), if end.is_none() => {
+                let Some(done) = request else {
+                    end = Some(Instant::now() + LINGER);
+                    continue;
+                };
                 let fresh = connected_socket(relay).await?;
                 done.send(fresh.local_addr()?).ok();
                 forgotten.push(std::mem::replace(&mut relay_side, fresh));
             }
         }
+    }
+}
+
+async fn until(end: Option<Instant>) {
+    match end {
+        Some(end) => tokio::time::sleep_until(end).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -87,4 +93,5 @@ async fn connected_socket(relay: SocketAddr) -> Result<UdpSocket> {
     Ok(socket)
 }
 
+const LINGER: Duration = Duration::from_secs(1);
 const DATAGRAM_BYTES_MAX: usize = 65_536;

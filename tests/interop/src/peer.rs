@@ -233,7 +233,9 @@ fn client(draft: Draft) -> Result<Client> {
     config.tls.insecure = Some(true);
     config.version = vec![draft.version()?];
     config.timeout = CONNECT_LIMIT;
-    Ok(config.init(Default::default())?.with_reconnect(false))
+    let mut quic = moq_tokio::quic::Config::default();
+    quic.keep_alive = KEEP_ALIVE;
+    Ok(config.init(quic)?.with_reconnect(false))
 }
 
 async fn establish(client: Client, relay: SocketAddr, draft: Draft) -> Result<Connection> {
@@ -254,4 +256,6 @@ async fn establish(client: Client, relay: SocketAddr, draft: Draft) -> Result<Co
 pub const PATIENCE: Duration = Duration::from_secs(120);
 pub const ANSWER_LIMIT: Duration = Duration::from_secs(20);
 const ANNOUNCE_LIMIT: Duration = Duration::from_secs(15);
+/// A client that only receives tells the relay of its new address by its next keep-alive.
+const KEEP_ALIVE: Duration = Duration::from_millis(250);
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);

@@ -70,6 +70,7 @@ impl RawPeer {
 
     /// Writes a whole stream, waiting for credit as needed.
     pub async fn send(&mut self, stream: u64, mut bytes: &[u8], finish: bool) -> Result<()> {
+        let deadline = tokio::time::Instant::now() + STREAM_LIMIT;
         loop {
             let wrote = match self.connection.stream_send(stream, bytes, finish) {
                 Ok(wrote) => wrote,
@@ -80,12 +81,10 @@ impl RawPeer {
             if bytes.is_empty() {
                 return self.flush().await;
             }
-            let writable = |connection: &mut quiche::Connection| {
-                connection.stream_writable(stream, 1).unwrap_or(true).then_some(())
-            };
-            self.drive_until(STREAM_LIMIT, writable)
-                .await?
-                .context("no stream credit in time")?;
+            if tokio::time::Instant::now() >= deadline {
+                bail!("stream {stream}: {} bytes not taken in time", bytes.len());
+            }
+            self.step(deadline).await?;
         }
     }
 
@@ -126,33 +125,40 @@ impl RawPeer {
         mut done: impl FnMut(&mut quiche::Connection) -> Option<Answer>,
     ) -> Result<Option<Answer>> {
         let deadline = tokio::time::Instant::now() + limit;
-        let mut packet = vec![0; DATAGRAM_BYTES_MAX];
         loop {
-            self.flush().await?;
             if let Some(answer) = done(&mut self.connection) {
                 self.flush().await?;
                 return Ok(Some(answer));
             }
-            if self.connection.is_closed() || self.connection.is_draining() {
-                bail!("closed: {:?}", self.connection.peer_error());
+            if tokio::time::Instant::now() >= deadline {
+                return Ok(None);
             }
-            let timer = self.connection.timeout().unwrap_or(limit);
-            let wake = deadline.min(tokio::time::Instant::now() + timer);
-            tokio::select! {
-                received = self.socket.recv(&mut packet) => {
-                    let length = received?;
-                    let info = quiche::RecvInfo { from: self.socket.peer_addr()?, to: self.local };
-                    match self.connection.recv(&mut packet[..length], info) {
-                        Ok(_) | Err(quiche::Error::Done) => {}
-                        Err(error) => return Err(anyhow!(error)),
-                    }
+            self.step(deadline).await?;
+        }
+    }
+
+    /// Sends what there is to send, then takes one packet or one timer, or stops at `deadline`.
+    async fn step(&mut self, deadline: tokio::time::Instant) -> Result<()> {
+        self.flush().await?;
+        if self.connection.is_closed() || self.connection.is_draining() {
+            bail!("closed: {:?}", self.connection.peer_error());
+        }
+        let timer = self.connection.timeout();
+        let timer = timer.map(|timer| tokio::time::Instant::now() + timer);
+        let mut packet = vec![0; DATAGRAM_BYTES_MAX];
+        tokio::select! {
+            received = self.socket.recv(&mut packet) => {
+                let length = received?;
+                let info = quiche::RecvInfo { from: self.socket.peer_addr()?, to: self.local };
+                match self.connection.recv(&mut packet[..length], info) {
+                    Ok(_) | Err(quiche::Error::Done) => Ok(()),
+                    Err(error) => Err(anyhow!(error)),
                 }
-                () = tokio::time::sleep_until(wake) => {
-                    if tokio::time::Instant::now() >= deadline {
-                        return Ok(None);
-                    }
-                    self.connection.on_timeout();
-                }
+            }
+            () = tokio::time::sleep_until(timer.unwrap_or(deadline).min(deadline)) => {
+                // Before the connection's own timer is due, this does nothing.
+                self.connection.on_timeout();
+                Ok(())
             }
         }
     }

@@ -200,6 +200,8 @@ async fn start_moqswitch(binary: &Path, shards: usize, log: &Path) -> Result<(Ch
     let mut child = command(binary, log)?
         .args(["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"])
         .args(["--shards", &shards.to_string()])
+        // Small enough that what the suite pumps through reaches the limit many times over.
+        .env("MOQSWITCH_LIMITS_CACHE_BYTES", CACHE_BYTES)
         .stdout(Stdio::piped())
         .spawn()?;
     let stdout = child.stdout.take().context("no standard output")?;
@@ -224,7 +226,7 @@ async fn start_moq_relay(binary: &Path, log: &Path) -> Result<(Child, SocketAddr
         .args(["--listen-tls-generate", "localhost", "--auth-public", "**"])
         .args(["--web-http-listen", &http.to_string()])
         // Without a target, moq-relay keeps everything for half a minute.
-        .args(["--cache-capacity", "32MiB"])
+        .args(["--cache-capacity", CACHE_BYTES])
         .stdout(Stdio::null())
         .spawn()?;
     let mut poll = tokio::time::interval(POLL_INTERVAL);
@@ -265,6 +267,7 @@ fn log_path() -> PathBuf {
     std::env::temp_dir().join(format!("moqswitch-interop-{}-{number}.log", std::process::id()))
 }
 
+const CACHE_BYTES: &str = "32MiB";
 const START_LIMIT: Duration = Duration::from_secs(20);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 const SESSION_COUNT_LIMIT: Duration = Duration::from_secs(15);

@@ -1,7 +1,7 @@
 //! A client whose UDP port changes in mid-session goes on: no group is lost, no new session is made,
 //! and it stays on its shard.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use moqswitch_interop::matrix::same_draft;
@@ -33,19 +33,27 @@ async fn change_ports(case: Case) -> Result<()> {
     let mut call = Call::start(&publisher, &mut subscriber, "interop/port", case.random.clone()).await?;
     let before = sessions(&case).await?;
 
+    for _ in 0..GROUPS_BETWEEN_CHANGES {
+        call.exchange().await.context("before any change")?;
+    }
     for round in 0..ROUNDS {
-        for _ in 0..GROUPS_BETWEEN_CHANGES {
-            call.exchange().await.with_context(|| format!("round {round}"))?;
-        }
-        let path = if round % 2 == 0 {
-            &publisher_path
-        } else {
-            &subscriber_path
+        let (name, path) = match round % 2 {
+            0 => ("publisher", &publisher_path),
+            _ => ("subscriber", &subscriber_path),
         };
         path.change_port().await?;
-    }
-    for _ in 0..GROUPS_BETWEEN_CHANGES {
-        call.exchange().await.context("after the last change")?;
+        let changed = Instant::now();
+        for group in 0..GROUPS_BETWEEN_CHANGES {
+            call.exchange()
+                .await
+                .with_context(|| format!("round {round}: {name} moved, group {group} after it"))?;
+        }
+        let took = changed.elapsed();
+        eprintln!("{name} moved, {GROUPS_BETWEEN_CHANGES} groups took {took:?}");
+        ensure!(
+            took < RECOVERY_MAX,
+            "round {round}: {name} moved and was out for {took:?}"
+        );
     }
 
     let after = sessions(&case).await?;
@@ -70,4 +78,6 @@ async fn sessions(case: &Case) -> Result<Vec<f64>> {
 /// repeats them eight times.
 const ROUNDS: usize = 4;
 const GROUPS_BETWEEN_CHANGES: usize = 10;
+/// Generous: a keep-alive from the new port, one path validation, a few probe timeouts.
+const RECOVERY_MAX: Duration = Duration::from_secs(5);
 const LIMIT: Duration = Duration::from_secs(120);
