@@ -175,7 +175,11 @@ impl UdpRing {
             } else {
                 self.flush()?;
             }
-            self.woken |= self.wake.take();
+            if self.wake.take() {
+                // The waker's socket holds few signals: unread ones would swallow later wakes.
+                self.wake.drain();
+                self.woken = true;
+            }
         }
         if self.receive_failures >= RECEIVE_FAILURES_MAX
             && let Some(error) = self.take_receive_failure()
