@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use smallvec::SmallVec;
+
 use crate::wire::{ErrorCode, GroupSequence, StreamId, SubscribeId, SubscribeOk, TrackInfo, stream_error};
 
 use super::downstream::plain_info;
@@ -271,7 +273,9 @@ impl Tracks {
         }
     }
 
-    pub(super) fn slots(&self, key: TrackKey) -> Vec<usize> {
+    /// Subscriptions of a track, to walk while they may end. Asked for with each group, so the
+    /// few of an ordinary call cost no allocation.
+    pub(super) fn slots(&self, key: TrackKey) -> SmallVec<[usize; 16]> {
         self.track(key)
             .map(|track| track.subscriptions.iter().map(|(slot, _)| slot).collect())
             .unwrap_or_default()
