@@ -1,5 +1,6 @@
 //! One QUIC connection: quiche's, narrowed to what sessions and schedulers need.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -7,6 +8,7 @@ use bytes::Bytes;
 use crate::wire::{ErrorCode, StreamId, Version};
 
 use super::buffers::{ReadArena, ZeroCopy};
+use super::rebinding::Rebinding;
 use super::timers::Armed;
 
 /// A connection and its place in the endpoint.
@@ -20,6 +22,7 @@ pub struct Connection {
     pub(super) issued: Vec<super::identity::IssuedId>,
     pub(super) chosen_by_client: Option<Vec<u8>>,
     pub(super) pinned_sha256: Option<[u8; 32]>,
+    pub(super) rebinding: Rebinding,
 }
 
 /// What a read of a stream gave.
@@ -78,11 +81,11 @@ impl Connection {
     }
 
     /// The peer's address in use.
-    pub fn peer_address(&self) -> Option<std::net::SocketAddr> {
+    pub fn peer_address(&self) -> Option<SocketAddr> {
         self.quic
             .path_stats()
             .find(|path| path.active)
-            .map(|path| path.peer_addr)
+            .map(|path| self.rebinding.destination(path.peer_addr))
     }
 
     pub fn poll_readable(&mut self) -> Option<StreamId> {
@@ -191,6 +194,30 @@ impl Connection {
                 .peer_cert()
                 .is_some_and(|der| ring::digest::digest(&ring::digest::SHA256, der).as_ref() == pinned)
         })
+    }
+
+    /// Takes one datagram; says whether the peer has moved to another address meanwhile.
+    pub(super) fn receive(
+        &mut self,
+        datagram: &mut [u8],
+        source: SocketAddr,
+        local: SocketAddr,
+    ) -> (quiche::Result<usize>, bool) {
+        let info = quiche::RecvInfo {
+            from: self.rebinding.source(source),
+            to: local,
+        };
+        let result = self.quic.recv(datagram, info);
+        if result.is_ok() {
+            self.rebinding.on_packet(source);
+        }
+        let mut has_moved = false;
+        while let Some(event) = self.quic.path_event_next() {
+            if let quiche::PathEvent::PeerMigrated(_, peer) = event {
+                has_moved |= self.rebinding.on_migrated(peer);
+            }
+        }
+        (result, has_moved)
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {

@@ -15,9 +15,10 @@ use crate::wire::{Version, session_error};
 
 use super::connection::Connection;
 use super::identity::{Identity, IssuedId, Secrets};
+use super::rebinding::Rebinding;
 use super::timers::{Armed, Timers};
 use super::tls::{TlsContext, Trust};
-use super::transport::{CONNECTION_IDS_PER_CONNECTION_MAX, TransportOptions};
+use super::transport::{CONNECTION_IDS_ISSUED_MAX, TransportOptions};
 use super::{QuicError, ZeroCopy};
 
 /// Names one connection of an endpoint for as long as it lives.
@@ -59,6 +60,8 @@ pub struct EndpointStatistics {
     pub version_negotiations: u64,
     pub retries: u64,
     pub stateless_resets: u64,
+    /// Peers that went on from another address.
+    pub migrations: u64,
     pub packets_sent: u64,
 }
 
@@ -144,7 +147,7 @@ impl Endpoint {
             remote,
             &mut client.config,
         )?;
-        let key = self.insert(quic, id, None);
+        let key = self.insert(quic, id, remote, None);
         if let Trust::Sha256(pinned) = client.trust
             && let Some(connection) = self.get_mut(key)
         {
@@ -271,6 +274,7 @@ impl Endpoint {
         &mut self,
         quic: quiche::Connection<ZeroCopy>,
         id: IssuedId,
+        peer: SocketAddr,
         chosen_by_client: Option<Vec<u8>>,
     ) -> ConnectionKey {
         self.next_generation = self.next_generation.wrapping_add(1);
@@ -286,6 +290,7 @@ impl Endpoint {
                 issued: vec![id],
                 chosen_by_client: chosen_by_client.clone(),
                 pinned_sha256: None,
+                rebinding: Rebinding::new(peer),
             },
         ));
         let key = connection_key(index, generation);
@@ -328,7 +333,7 @@ impl Endpoint {
         let wanted = connection
             .quic
             .scids_left()
-            .min(usize::try_from(CONNECTION_IDS_PER_CONNECTION_MAX).unwrap_or(usize::MAX));
+            .min(CONNECTION_IDS_ISSUED_MAX.saturating_sub(connection.issued.len()));
         for _ in 0..wanted {
             let id = self.identity.connection_id();
             let token = u128::from_be_bytes(self.identity.reset_token(&id));

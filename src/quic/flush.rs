@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::limits::TRAIN_SEGMENTS_MAX;
 use crate::net::{Train, UdpRing};
 
+use super::connection::Connection;
 use super::endpoint::{ConnectionKey, Endpoint};
 
 impl Endpoint {
@@ -54,7 +55,7 @@ impl Endpoint {
                 return true;
             };
             let mut departure = Departure::new(train, payload_bytes_max);
-            let more = departure.fill(&mut connection.quic);
+            let more = departure.fill(connection);
             self.statistics.packets_sent += departure.packets as u64;
             departure.depart(ring);
             if !more {
@@ -101,16 +102,16 @@ impl Departure {
 
     /// Takes packets until the train is full (true: the connection may have more) or the
     /// connection has none left (false).
-    fn fill(&mut self, quic: &mut quiche::Connection<super::ZeroCopy>) -> bool {
+    fn fill(&mut self, connection: &mut Connection) -> bool {
         while self.packets < TRAIN_SEGMENTS_MAX {
             let spare = self.train.spare_mut();
             if spare.len() < self.payload_bytes_max {
                 return true;
             }
-            let Ok((length, info)) = quic.send(&mut spare[..self.payload_bytes_max]) else {
+            let Ok((length, info)) = connection.quic.send(&mut spare[..self.payload_bytes_max]) else {
                 return false;
             };
-            let path = (info.to, info.from);
+            let path = (connection.rebinding.destination(info.to), info.from);
             if self.packets == 0 {
                 self.segment = length;
                 self.path = Some(path);

@@ -45,11 +45,7 @@ impl Endpoint {
 
     fn deliver(&mut self, key: ConnectionKey, datagram: &mut [u8], source: SocketAddr, local: SocketAddr) {
         let Some(connection) = self.get_mut(key) else { return };
-        let info = quiche::RecvInfo {
-            from: source,
-            to: local,
-        };
-        let result = connection.quic.recv(datagram, info);
+        let (result, has_moved) = connection.receive(datagram, source, local);
         let newly_established = !connection.announced_established && connection.quic.is_established();
         if let Err(error) = result
             && error != quiche::Error::Done
@@ -57,6 +53,7 @@ impl Endpoint {
             self.statistics.malformed += 1;
             self.notice(source, format!("its connection failed: {error}"));
         }
+        self.statistics.migrations += u64::from(has_moved);
         if newly_established {
             self.on_established(key);
         }
@@ -122,7 +119,7 @@ impl Endpoint {
         match accepted {
             Ok(quic) => {
                 self.statistics.accepted += 1;
-                let key = self.insert(quic, id, Some(header.dcid.to_vec()));
+                let key = self.insert(quic, id, source, Some(header.dcid.to_vec()));
                 self.deliver(key, datagram, source, local);
             }
             Err(error) => {

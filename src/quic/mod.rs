@@ -11,6 +11,7 @@ mod endpoint;
 mod flush;
 mod identity;
 mod incoming;
+mod rebinding;
 pub mod timers;
 mod tls;
 mod transport;

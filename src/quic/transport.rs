@@ -70,7 +70,7 @@ impl TransportOptions {
         config.set_initial_max_streams_uni(self.uni_streams_max);
         config.enable_dgram(true, self.datagram_queue_max, self.datagram_queue_max);
         config.set_max_ack_delay(u64::try_from(self.ack_delay_max.as_millis()).unwrap_or(u64::MAX));
-        config.set_active_connection_id_limit(CONNECTION_IDS_PER_CONNECTION_MAX);
+        config.set_active_connection_id_limit(PATHS_PER_CONNECTION_MAX);
         config.set_cc_algorithm(match self.congestion_control {
             CongestionControl::Cubic => quiche::CongestionControlAlgorithm::CUBIC,
             CongestionControl::Bbr2 => quiche::CongestionControlAlgorithm::Bbr2Gcongestion,
@@ -82,8 +82,12 @@ impl TransportOptions {
     }
 }
 
-/// Ids that one connection may hold at once, so that a peer can move between addresses.
-pub(super) const CONNECTION_IDS_PER_CONNECTION_MAX: u64 = 4;
+/// Ids that one connection holds at once, so that a peer can move between addresses.
+pub(super) const CONNECTION_IDS_ISSUED_MAX: usize = 4;
+
+/// The ids a peer may give us at once, which in quiche is also how many addresses it may
+/// have had. Packets from a further one are dropped, and the connection ends when idle.
+const PATHS_PER_CONNECTION_MAX: u64 = 16;
 
 /// Anything an Ethernet with jumbo frames may bring.
 const RECEIVE_UDP_PAYLOAD_BYTES_MAX: usize = 9000;

@@ -32,6 +32,7 @@ impl Shard {
                     handshake_failures: quic.handshakes_failed,
                     version_negotiations: quic.version_negotiations,
                     retries: quic.retries,
+                    migrations: quic.migrations,
                     ..own.connections.clone()
                 },
                 sessions: SessionStatistics {

@@ -1,7 +1,7 @@
 //! A UDP forwarder between one client and the relay that can change its relay-facing port, as a
-//! NAT does that has forgotten a mapping.
+//! NAT does that has forgotten a mapping, or its host, as a phone does that leaves the house.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -12,13 +12,13 @@ use tokio::time::Instant;
 /// Goes on for a moment after it is dropped, so that the relay hears a client's close.
 pub struct Forwarder {
     address: SocketAddr,
-    rebind: mpsc::Sender<oneshot::Sender<SocketAddr>>,
+    rebind: mpsc::Sender<(Ipv4Addr, oneshot::Sender<SocketAddr>)>,
 }
 
 impl Forwarder {
     pub async fn start(relay: SocketAddr) -> Result<Forwarder> {
         let client_side = UdpSocket::bind("127.0.0.1:0").await?;
-        let relay_side = connected_socket(relay).await?;
+        let relay_side = connected_socket(HOST, relay).await?;
         let address = client_side.local_addr()?;
         let (rebind, requests) = mpsc::channel(1);
         tokio::spawn(async move {
@@ -36,8 +36,17 @@ impl Forwarder {
 
     /// Goes on from a new port, which is returned; what still comes to the old one is lost.
     pub async fn change_port(&self) -> Result<SocketAddr> {
+        self.go_on_from(HOST).await
+    }
+
+    /// Goes on from a new port of another of this machine's addresses.
+    pub async fn change_host(&self, last_octet: u8) -> Result<SocketAddr> {
+        self.go_on_from(Ipv4Addr::new(127, 0, 1, last_octet)).await
+    }
+
+    async fn go_on_from(&self, host: Ipv4Addr) -> Result<SocketAddr> {
         let (done, changed) = oneshot::channel();
-        self.rebind.send(done).await.context("the forwarder is gone")?;
+        self.rebind.send((host, done)).await.context("the forwarder is gone")?;
         changed.await.context("the forwarder is gone")
     }
 }
@@ -46,7 +55,7 @@ async fn forward(
     client_side: UdpSocket,
     mut relay_side: UdpSocket,
     relay: SocketAddr,
-    mut requests: mpsc::Receiver<oneshot::Sender<SocketAddr>>,
+    mut requests: mpsc::Receiver<(Ipv4Addr, oneshot::Sender<SocketAddr>)>,
 ) -> Result<()> {
     let mut client = None;
     let mut end = None;
@@ -68,11 +77,11 @@ async fn forward(
             }
             () = until(end) => return Ok(()),
             request = requests.recv(), if end.is_none() => {
-                let Some(done) = request else {
+                let Some((host, done)) = request else {
                     end = Some(Instant::now() + LINGER);
                     continue;
                 };
-                let fresh = connected_socket(relay).await?;
+                let fresh = connected_socket(host, relay).await?;
                 done.send(fresh.local_addr()?).ok();
                 forgotten.push(std::mem::replace(&mut relay_side, fresh));
             }
@@ -87,11 +96,12 @@ async fn until(end: Option<Instant>) {
     }
 }
 
-async fn connected_socket(relay: SocketAddr) -> Result<UdpSocket> {
-    let socket = UdpSocket::bind("127.0.0.1:0").await?;
+async fn connected_socket(host: Ipv4Addr, relay: SocketAddr) -> Result<UdpSocket> {
+    let socket = UdpSocket::bind((host, 0)).await?;
     socket.connect(relay).await?;
     Ok(socket)
 }
 
+const HOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const LINGER: Duration = Duration::from_secs(1);
 const DATAGRAM_BYTES_MAX: usize = 65_536;
