@@ -253,7 +253,7 @@ fn write(
             drop(bytes.split_to(taken));
             backlog.push((stream, bytes, fin));
         }
-        Written::NoStreamCredit => backlog.push((stream, bytes, fin)),
+        Written::Blocked | Written::NoStreamCredit => backlog.push((stream, bytes, fin)),
     }
 }
 

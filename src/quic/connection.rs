@@ -42,8 +42,12 @@ pub enum Read {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Written {
     All,
-    /// So many bytes were taken; the rest waits for congestion or flow control.
+    /// So many bytes were taken; the rest waits until [`Connection::poll_writable`] names
+    /// the stream.
     Partial(usize),
+    /// Nothing was taken, nor would be on another stream: the congestion window or the
+    /// connection's flow control is used up.
+    Blocked,
     /// The peer does not read this stream any more, or it is closed.
     Stopped(ErrorCode),
     /// The peer allows no further stream at present.
@@ -123,7 +127,7 @@ impl Connection {
         match self.quic.stream_send_zc(stream.0, bytes, fin) {
             Ok((sent, _)) if sent == length => Written::All,
             Ok((sent, _)) => Written::Partial(sent),
-            Err(quiche::Error::Done) => Written::Partial(0),
+            Err(quiche::Error::Done) => Written::Blocked,
             Err(quiche::Error::StreamLimit) => Written::NoStreamCredit,
             Err(quiche::Error::StreamStopped(code)) => Written::Stopped(ErrorCode(code)),
             Err(_) => Written::Stopped(crate::wire::stream_error::CANCEL),

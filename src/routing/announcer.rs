@@ -1,20 +1,24 @@
 //! What each announce stream of this shard is told, as a difference to what it was told.
 //!
-//! Invariant: `told` of a stream is what its peer knows; an action is queued only when that
-//! changes. A change of one path costs as much as the path has segments and as there are
-//! streams that match it.
+//! Invariant: `told` of a stream is what its peer knows, or will by what was handed out. A
+//! change only names its path to the streams that match it; what they are told of it is
+//! decided when their connections have room, so that a slow reader skips what is over by
+//! then. A change costs as much as the path has segments and as there are such streams.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::limits::HOPS_MAX;
 use crate::wire::{Advertisement, BroadcastPath, HopId, StreamId};
 
 use super::ids::{PeerKey, RequestKey, ShardId, Source};
 use super::select::{is_spliceable, select};
 use super::table::{AnnounceTable, BROADCASTS_MAX, Entry};
+use super::tracks::RouteFate;
 
 /// Something to tell a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +40,8 @@ pub enum AnnounceAction {
         request: StreamId,
         suffix: BroadcastPath,
     },
+    /// The peer did not read for so long that it can no longer be told what it missed.
+    Reset { peer: PeerKey, request: StreamId },
 }
 
 /// A shard has its maximum of announce streams; the request is reset.
@@ -54,9 +60,12 @@ pub struct Announcer {
     requests: FxHashMap<RequestKey, Request>,
     /// Streams by the prefix they asked for.
     by_prefix: FxHashMap<BroadcastPath, Vec<RequestKey>>,
-    actions: VecDeque<AnnounceAction>,
+    by_peer: FxHashMap<PeerKey, FxHashSet<StreamId>>,
+    /// Streams with something to be told.
+    ready: VecDeque<RequestKey>,
     /// What was last seen of each path, to tell what became of a source that is gone.
-    followed: FxHashMap<BroadcastPath, Vec<Entry>>,
+    followed: BTreeMap<BroadcastPath, Vec<Entry>>,
+    resync: Resync,
     /// Broadcasts that a stream was not told of because it knows its maximum.
     pub untold: u64,
 }
@@ -67,6 +76,21 @@ struct Request {
     wants_ended: bool,
     visible: Option<Visible>,
     told: FxHashMap<BroadcastPath, Advertisement>,
+    /// How many broadcasts the initial set has, until that is said.
+    active_count: Option<u64>,
+    /// The initial set as it was counted, until it is said.
+    initial: VecDeque<(BroadcastPath, Advertisement)>,
+    /// Paths that may have changed since.
+    changed: VecDeque<BroadcastPath>,
+    is_changed: FxHashSet<BroadcastPath>,
+    is_ready: bool,
+}
+
+/// A second look at everything, after changes were missed.
+enum Resync {
+    Idle,
+    /// Paths up to this one were looked at.
+    After(Option<BroadcastPath>),
 }
 
 /// Where a subscription of a path goes.
@@ -84,20 +108,29 @@ pub struct PathChange {
 }
 
 impl PathChange {
-    /// Who has the same content as `source`, which does not publish it any more (draft,
-    /// "Routing": live subscriptions may go on there at a group boundary).
-    pub fn successor_of(&self, source: Source) -> Option<Source> {
-        if self.after.iter().any(|entry| entry.source == source) {
-            return None;
+    /// What became of a source's broadcast (draft, "Routing": live subscriptions may go on
+    /// at another source of the same content at a group boundary).
+    pub fn fate_of(&self, source: Source) -> RouteFate {
+        let find = |entries: &[Entry]| entries.iter().find(|entry| entry.source == source).cloned();
+        match (find(&self.before), find(&self.after)) {
+            (Some(before), Some(after)) if before.generation != after.generation => RouteFate::Ended,
+            (_, Some(_)) | (None, None) => RouteFate::Unchanged,
+            (Some(gone), None) => {
+                let same: Vec<Entry> = self
+                    .after
+                    .iter()
+                    .filter(|entry| is_spliceable(entry, &gone))
+                    .cloned()
+                    .collect();
+                match select(&same, HopId::UNKNOWN, false) {
+                    Some(entry) => RouteFate::ContinuedBy {
+                        source: entry.source,
+                        hops: entry.advertisement.hops.to_vec(),
+                    },
+                    None => RouteFate::Ended,
+                }
+            }
         }
-        let gone = self.before.iter().find(|entry| entry.source == source)?;
-        let same: Vec<Entry> = self
-            .after
-            .iter()
-            .filter(|entry| is_spliceable(entry, gone))
-            .cloned()
-            .collect();
-        select(&same, HopId::UNKNOWN, false).map(|entry| entry.source)
     }
 }
 
@@ -109,8 +142,10 @@ impl Announcer {
             our_hop,
             requests: FxHashMap::default(),
             by_prefix: FxHashMap::default(),
-            actions: VecDeque::new(),
-            followed: FxHashMap::default(),
+            by_peer: FxHashMap::default(),
+            ready: VecDeque::new(),
+            followed: BTreeMap::new(),
+            resync: Resync::Idle,
             untold: 0,
         }
     }
@@ -130,30 +165,33 @@ impl Announcer {
             return Err(TooManyRequests);
         }
         let key = RequestKey { peer, request };
-        let state = Request {
+        let mut state = Request {
             prefix: prefix.clone(),
             exclude,
             wants_ended,
             visible,
             told: FxHashMap::default(),
+            active_count: None,
+            initial: VecDeque::new(),
+            changed: VecDeque::new(),
+            is_changed: FxHashSet::default(),
+            is_ready: false,
         };
-        let mut initial = Vec::new();
         for path in self.table.paths_under(&prefix, TOLD_PER_REQUEST_MAX) {
             let entries = self.table.entries(&path);
             if let Some(advertisement) = state.wanted(&path, &entries, key.source(self.shard), self.our_hop) {
-                initial.push((path, advertisement));
+                state.initial.push_back((path.clone(), advertisement));
+            }
+            // Its end must be noticed even if its beginning is never heard of.
+            if !entries.is_empty() && self.followed.len() < FOLLOWED_MAX {
+                self.followed.entry(path).or_insert(entries);
             }
         }
-        self.actions.push_back(AnnounceAction::Ok {
-            peer,
-            request,
-            active_count: initial.len() as u64,
-        });
+        state.active_count = Some(state.initial.len() as u64);
         self.by_prefix.entry(prefix).or_default().push(key);
+        self.by_peer.entry(peer).or_default().insert(request);
         self.requests.insert(key, state);
-        for (path, advertisement) in initial {
-            self.tell(key, &path, Some(advertisement));
-        }
+        self.set_ready(key);
         Ok(())
     }
 
@@ -162,6 +200,12 @@ impl Announcer {
         let Some(state) = self.requests.remove(&key) else {
             return;
         };
+        if let Some(requests) = self.by_peer.get_mut(&peer) {
+            requests.remove(&request);
+            if requests.is_empty() {
+                self.by_peer.remove(&peer);
+            }
+        }
         if let Some(keys) = self.by_prefix.get_mut(&state.prefix) {
             keys.retain(|other| *other != key);
             if keys.is_empty() {
@@ -171,55 +215,127 @@ impl Announcer {
     }
 
     pub fn handle_peer_gone(&mut self, peer: PeerKey) {
-        let keys: Vec<RequestKey> = self.requests.keys().filter(|key| key.peer == peer).copied().collect();
-        for key in keys {
-            self.handle_request_ended(key.peer, key.request);
+        for request in self.by_peer.remove(&peer).unwrap_or_default() {
+            self.handle_request_ended(peer, request);
         }
     }
 
-    /// The table changed at `path`: streams that match it are told what is new to them.
+    /// The table changed at `path`: streams that match it will be told what is new to them.
     pub fn handle_change(&mut self, path: &BroadcastPath) -> PathChange {
         let entries = self.table.entries(path);
         let mut prefix = Some(path.clone());
         while let Some(current) = prefix {
             for key in self.by_prefix.get(&current).cloned().unwrap_or_default() {
-                self.update(key, path, &entries);
+                if let Some(state) = self.requests.get_mut(&key)
+                    && state.is_changed.insert(path.clone())
+                {
+                    state.changed.push_back(path.clone());
+                }
+                self.set_ready(key);
             }
             prefix = current.parent();
         }
         let before = self.followed.remove(path).unwrap_or_default();
-        if !entries.is_empty() && before.len() + self.followed.len() < FOLLOWED_MAX {
+        if !entries.is_empty() && self.followed.len() < FOLLOWED_MAX {
             self.followed.insert(path.clone(), entries.clone());
         }
         PathChange { before, after: entries }
     }
 
-    /// Looks at everything again, after changes were missed. Returns all paths that are or
-    /// were told, for whoever else follows them.
-    pub fn resync(&mut self) {
-        let keys: Vec<RequestKey> = self.requests.keys().copied().collect();
-        for key in keys {
-            let Some(state) = self.requests.get(&key) else { continue };
-            let mut paths = self.table.paths_under(&state.prefix, TOLD_PER_REQUEST_MAX);
-            paths.extend(state.told.keys().cloned());
-            paths.sort_unstable();
-            paths.dedup();
-            for path in paths {
-                let entries = self.table.entries(&path);
-                self.update(key, &path, &entries);
+    /// Changes were missed: everything is to be looked at again, from the beginning.
+    pub fn begin_resync(&mut self) {
+        self.resync = Resync::After(None);
+    }
+
+    pub fn is_resyncing(&self) -> bool {
+        matches!(self.resync, Resync::After(_))
+    }
+
+    /// The next paths to be looked at as if they had changed, at most `limit`: those that
+    /// are announced, and those that were.
+    pub fn poll_resync(&mut self, limit: usize) -> Vec<BroadcastPath> {
+        let Resync::After(after) = &self.resync else {
+            return Vec::new();
+        };
+        let mut paths = self.table.paths_after(after.as_ref(), limit);
+        let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let known = self.followed.range::<BroadcastPath, _>((from, Bound::Unbounded));
+        paths.extend(known.take(limit).map(|(path, _)| path.clone()));
+        paths.sort_unstable();
+        paths.dedup();
+        paths.truncate(limit);
+        self.resync = match paths.last() {
+            Some(last) => Resync::After(Some(last.clone())),
+            None => Resync::Idle,
+        };
+        paths
+    }
+
+    /// A stream with something to be told, once. See [`Self::next_action`].
+    pub fn poll_ready(&mut self) -> Option<RequestKey> {
+        while let Some(key) = self.ready.pop_front() {
+            if let Some(state) = self.requests.get_mut(&key) {
+                state.is_ready = false;
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// A stream may have more to be told than there was room for.
+    pub fn set_ready(&mut self, key: RequestKey) {
+        if let Some(state) = self.requests.get_mut(&key)
+            && !std::mem::replace(&mut state.is_ready, true)
+        {
+            self.ready.push_back(key);
+        }
+    }
+
+    /// What a stream is told next; `None` when it knows everything.
+    pub fn next_action(&mut self, key: RequestKey) -> Option<AnnounceAction> {
+        let RequestKey { peer, request } = key;
+        let state = self.requests.get_mut(&key)?;
+        if let Some(active_count) = state.active_count.take() {
+            return Some(AnnounceAction::Ok {
+                peer,
+                request,
+                active_count,
+            });
+        }
+        if state.changed.len() > CHANGED_PER_REQUEST_MAX {
+            self.handle_request_ended(peer, request);
+            return Some(AnnounceAction::Reset { peer, request });
+        }
+        if let Some((path, advertisement)) = state.initial.pop_front() {
+            return self.tell(key, &path, Some(advertisement));
+        }
+        loop {
+            let state = self.requests.get_mut(&key)?;
+            let path = state.changed.pop_front()?;
+            state.is_changed.remove(&path);
+            let entries = self.table.entries(&path);
+            let wanted = state.wanted(&path, &entries, key.source(self.shard), self.our_hop);
+            if let Some(action) = self.tell(key, &path, wanted) {
+                return Some(action);
             }
         }
     }
 
-    pub fn poll_action(&mut self) -> Option<AnnounceAction> {
-        self.actions.pop_front()
-    }
-
-    /// Where a subscription by a peer who declared `exclude` goes.
-    pub fn route(&self, path: &BroadcastPath, exclude: HopId) -> Option<Route> {
-        let entries = self.table.entries(path);
-        // FETCH reads ended broadcasts too; a publisher resets a SUBSCRIBE of one.
-        select(&entries, exclude, true).map(|entry| Route {
+    /// Where a request of `peer`, who declared `exclude`, goes. What is live comes before
+    /// what has ended, which only FETCH can read: a publisher resets a SUBSCRIBE of it.
+    pub fn route(&self, path: &BroadcastPath, peer: PeerKey, exclude: HopId) -> Option<Route> {
+        let own = Source {
+            shard: self.shard,
+            peer,
+        };
+        let mut entries = self.table.entries(path);
+        entries.retain(|entry| entry.source != own);
+        let entry = select(&entries, exclude, false).or_else(|| select(&entries, exclude, true))?;
+        Some(Route {
             source: entry.source,
             epoch: entry.advertisement.epoch,
         })
@@ -229,51 +345,35 @@ impl Announcer {
         self.requests.len()
     }
 
-    fn update(&mut self, key: RequestKey, path: &BroadcastPath, entries: &[Entry]) {
-        let Some(state) = self.requests.get(&key) else { return };
-        let wanted = state.wanted(path, entries, key.source(self.shard), self.our_hop);
-        self.tell(key, path, wanted);
-    }
-
     /// Brings what a stream knows of a path to `wanted`.
-    fn tell(&mut self, key: RequestKey, path: &BroadcastPath, wanted: Option<Advertisement>) {
-        let Some(state) = self.requests.get_mut(&key) else {
-            return;
-        };
-        let Some(suffix) = path.strip_prefix(&state.prefix) else {
-            return;
-        };
+    fn tell(&mut self, key: RequestKey, path: &BroadcastPath, wanted: Option<Advertisement>) -> Option<AnnounceAction> {
         let RequestKey { peer, request } = key;
-        match wanted {
-            Some(advertisement) => {
-                if state.told.get(path) == Some(&advertisement) {
-                    return;
-                }
-                if !state.told.contains_key(path) && state.told.len() >= TOLD_PER_REQUEST_MAX {
-                    self.untold += 1;
-                    return;
-                }
-                state.told.insert(path.clone(), advertisement.clone());
-                self.actions.push_back(AnnounceAction::Announce {
-                    peer,
-                    request,
-                    suffix,
-                    advertisement,
-                });
-            }
-            None => {
-                if state.told.remove(path).is_some() {
-                    self.actions
-                        .push_back(AnnounceAction::Unannounce { peer, request, suffix });
-                }
-            }
+        let state = self.requests.get_mut(&key)?;
+        let suffix = path.strip_prefix(&state.prefix)?;
+        let Some(advertisement) = wanted else {
+            state.told.remove(path)?;
+            return Some(AnnounceAction::Unannounce { peer, request, suffix });
+        };
+        if state.told.get(path) == Some(&advertisement) {
+            return None;
         }
+        if !state.told.contains_key(path) && state.told.len() >= TOLD_PER_REQUEST_MAX {
+            self.untold += 1;
+            return None;
+        }
+        state.told.insert(path.clone(), advertisement.clone());
+        Some(AnnounceAction::Announce {
+            peer,
+            request,
+            suffix,
+            advertisement,
+        })
     }
 }
 
 impl Request {
     /// What this stream shall know of a path: the best that does not come from its own
-    /// peer, or pass through it, or end at us.
+    /// peer, or pass through it, or end at us, and whose path has room for us.
     fn wanted(&self, path: &BroadcastPath, entries: &[Entry], own: Source, our_hop: HopId) -> Option<Advertisement> {
         if self.visible.as_ref().is_some_and(|visible| !visible(path)) {
             return None;
@@ -282,6 +382,7 @@ impl Request {
             .iter()
             .filter(|entry| entry.source != own)
             .filter(|entry| our_hop == HopId::UNKNOWN || !entry.advertisement.hops.contains(&our_hop))
+            .filter(|entry| entry.advertisement.hops.len() < HOPS_MAX)
             .cloned()
             .collect();
         select(&others, self.exclude, self.wants_ended).map(|entry| entry.advertisement.clone())
@@ -299,6 +400,9 @@ const REQUESTS_MAX: usize = 1 << 16;
 
 /// Broadcasts one announce stream is told of. Further ones are counted and left out.
 const TOLD_PER_REQUEST_MAX: usize = 1 << 17;
+
+/// Changed paths that wait for one announce stream to be read. At more it is reset.
+const CHANGED_PER_REQUEST_MAX: usize = 1 << 17;
 
 /// Paths whose sources are remembered. Of others a lost source ends its tracks, even if
 /// another has the same content.

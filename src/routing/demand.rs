@@ -23,14 +23,17 @@ impl Demand {
         }
     }
 
-    /// The least that serves both.
-    pub(super) fn merge(self, other: Self) -> Self {
+    /// The least that serves both. A start is a floor: it binds those who named none only
+    /// when it is no later than the track's latest group.
+    pub(super) fn merge(self, other: Self, latest: Option<GroupSequence>) -> Self {
         Self {
             priority: self.priority.max(other.priority),
             max_latency_ms: self.max_latency_ms.max(other.max_latency_ms),
             start: match (self.start, other.start) {
                 (Some(one), Some(two)) => Some(one.min(two)),
-                (one, two) => one.or(two),
+                (one, two) => one
+                    .or(two)
+                    .filter(|start| latest.is_some_and(|latest| *start <= latest)),
             },
             end: self.end.zip(other.end).map(|(one, two)| one.max(two)),
         }

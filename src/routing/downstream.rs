@@ -5,29 +5,22 @@ use std::time::Instant;
 use smallvec::SmallVec;
 
 use crate::wire::{
-    BroadcastPath, ErrorCode, GroupSequence, StreamId, Subscribe, SubscribeOk, SubscribeUpdate, TrackInfo, TrackName,
-    TrackRequest, stream_error,
+    BroadcastPath, ErrorCode, GroupSequence, HopId, StreamId, Subscribe, SubscribeOk, SubscribeUpdate, TrackInfo,
+    TrackName, TrackRequest, stream_error,
 };
 
+use super::action::Action;
 use super::group::{GroupToken, Progress};
 use super::ids::{PeerKey, RequestKey, Source, TrackKey};
 use super::remote::RemoteMessage;
 use super::track::{InfoWaiter, Subscription, Target, Upstream};
-use super::tracks::{Action, Ending, Requested, Tracks};
+use super::tracks::{Ending, Requested, Tracks};
 
 impl Tracks {
-    /// A peer subscribes. `source` is who publishes the broadcast for this peer; without one
-    /// the subscription is refused at once (draft, "Subscribe").
-    pub fn handle_subscribe(
-        &mut self,
-        peer: PeerKey,
-        request: StreamId,
-        message: &Subscribe,
-        source: Option<Source>,
-        now: Instant,
-    ) {
-        let key = RequestKey { peer, request };
-        let Some(version) = self.peers.get(&peer).map(|egress| egress.version) else {
+    /// A peer known as `hop` subscribes. `source` is who publishes the broadcast for this
+    /// peer; without one the subscription is refused at once (draft, "Subscribe").
+    pub fn handle_subscribe(&mut self, key: RequestKey, hop: HopId, message: &Subscribe, source: Option<Source>) {
+        let Some(version) = self.peers.get(&key.peer).map(|egress| egress.version) else {
             return;
         };
         let Some(source) = source else {
@@ -40,35 +33,31 @@ impl Tracks {
             key,
             id: message.id,
             version,
+            hop,
         };
-        let slot = self.add_subscription(track, Subscription::new(target, &message.preferences()), now);
+        let slot = self.add_subscription(track, Subscription::new(target, &message.preferences()));
         if let Some(slot) = slot {
-            self.requests.insert(key, Requested::Subscription { track, slot });
-            self.join(track, slot, now);
+            self.insert_request(key, Requested::Subscription { track, slot });
+            self.join(track, slot);
         }
     }
 
-    pub(super) fn add_subscription(
-        &mut self,
-        key: TrackKey,
-        subscription: Subscription,
-        now: Instant,
-    ) -> Option<usize> {
+    pub(super) fn add_subscription(&mut self, key: TrackKey, subscription: Subscription) -> Option<usize> {
         let track = self.track_mut(key)?;
         track.linger_until = None;
         let slot = track.subscriptions.insert(subscription);
-        self.ask_upstream(key, now);
+        self.ask_upstream(key);
         Some(slot)
     }
 
     /// What a new subscriber gets of what is there already.
-    pub(super) fn join(&mut self, key: TrackKey, slot: usize, now: Instant) {
+    pub(super) fn join(&mut self, key: TrackKey, slot: usize) {
         let Some(track) = self.track(key) else { return };
         if track.is_accepted {
             self.accept(key, slot);
         }
         for token in self.backlog(key, slot) {
-            self.serve_group(key, slot, token, now);
+            self.serve_group(key, slot, token);
         }
         if let Some(track) = self.track(key)
             && let Some(end) = track.end
@@ -104,60 +93,38 @@ impl Tracks {
             .collect()
     }
 
-    pub fn handle_subscribe_update(
-        &mut self,
-        peer: PeerKey,
-        request: StreamId,
-        message: &SubscribeUpdate,
-        now: Instant,
-    ) {
-        let key = RequestKey { peer, request };
-        let Some(Requested::Subscription { track, slot }) = self.requests.get(&key).copied() else {
-            return;
-        };
-        let Some(subscription) = self
-            .track_mut(track)
-            .and_then(|track| track.subscriptions.get_mut(slot))
-        else {
-            return;
-        };
-        let started_before = subscription.range.start;
-        subscription.apply(message);
-        let outs = subscription.outs.clone();
-        self.rerank(track, slot, peer, &outs);
-        self.ask_upstream(track, now);
-        if message.range.start < started_before && message.range.start.is_some() {
-            self.serve_widened(track, slot, now);
+    pub fn handle_subscribe_update(&mut self, key: RequestKey, message: &SubscribeUpdate) {
+        if let Some(Requested::Subscription { track, slot }) = self.request(key) {
+            self.update_subscription(track, slot, message);
         }
-        self.finish_if_done(track, slot);
     }
 
-    /// A start that moved back: groups of the cache that were not served yet.
-    fn serve_widened(&mut self, key: TrackKey, slot: usize, now: Instant) {
-        let served: SmallVec<[GroupSequence; 8]> = match self.track(key).and_then(|track| track.subscriptions.get(slot))
-        {
-            Some(Subscription {
-                target: Target::Peer { key: request, .. },
-                outs,
-                ..
-            }) => {
-                let egress = self.peers.get(&request.peer);
-                outs.iter()
-                    .filter_map(|out| egress?.outs.get(*out as usize).map(|out| out.sequence))
-                    .collect()
-            }
-            _ => return,
+    /// Other preferences of a subscriber, and the cached groups that he wants only now.
+    pub(super) fn update_subscription(&mut self, key: TrackKey, slot: usize, message: &SubscribeUpdate) {
+        let Some(track) = self.track_mut(key) else { return };
+        let Some(subscription) = track.subscriptions.get_mut(slot) else {
+            return;
         };
-        let lowest = served.iter().min().copied();
+        let (floor, end) = (subscription.floor, subscription.range.end);
+        let wanted_before = |sequence: GroupSequence| {
+            floor.is_none_or(|floor| sequence >= floor) && end.is_none_or(|end| sequence <= end)
+        };
+        subscription.apply(message);
+        if let Target::Peer { key: request, .. } = subscription.target {
+            let outs = subscription.outs.clone();
+            self.rerank(key, slot, request.peer, &outs);
+        }
+        self.ask_upstream(key);
         for token in self.backlog(key, slot) {
-            let below = self
+            let is_new = self
                 .groups
                 .get(token)
-                .is_some_and(|group| lowest.is_none_or(|lowest| group.sequence < lowest));
-            if below {
-                self.serve_group(key, slot, token, now);
+                .is_some_and(|group| !wanted_before(group.sequence));
+            if is_new {
+                self.serve_group(key, slot, token);
             }
         }
+        self.finish_if_done(key, slot);
     }
 
     pub fn handle_subscribe_ended(&mut self, peer: PeerKey, request: StreamId, now: Instant) {
@@ -166,10 +133,10 @@ impl Tracks {
 
     /// A request of a peer is over by the peer's wish.
     pub(super) fn end_request(&mut self, key: RequestKey, now: Instant) {
-        match self.requests.remove(&key) {
+        match self.remove_request(key) {
             Some(Requested::Subscription { track, slot }) => {
                 self.end_subscription(track, slot, Ending::ByPeer);
-                self.ask_upstream(track, now);
+                self.ask_upstream(track);
                 self.linger(track, now);
             }
             Some(Requested::Info(track)) => {
@@ -199,7 +166,7 @@ impl Tracks {
         let Some(track) = track else {
             return self.refuse(key, stream_error::NOT_FOUND);
         };
-        self.requests.insert(key, Requested::Info(track));
+        self.insert_request(key, Requested::Info(track));
         self.want_info(track, InfoWaiter::Peer(key), now);
     }
 
@@ -238,7 +205,7 @@ impl Tracks {
         };
         if source.shard != shard {
             let message = RemoteMessage::Track {
-                track: key,
+                track: track.remote_name(key),
                 broadcast: request.broadcast,
                 name: request.track,
                 source,
@@ -268,7 +235,7 @@ impl Tracks {
         if self.track(key).is_some_and(|track| track.upstream != Upstream::Idle) {
             self.on_accepted(key);
         }
-        self.ask_upstream(key, now);
+        self.ask_upstream(key);
         self.linger(key, now);
     }
 
@@ -284,7 +251,7 @@ impl Tracks {
     fn give_info(&mut self, waiter: InfoWaiter, info: &TrackInfo) {
         match waiter {
             InfoWaiter::Peer(key) => {
-                self.requests.remove(&key);
+                self.remove_request(key);
                 self.actions.push_back(Action::TrackInfo {
                     peer: key.peer,
                     request: key.request,
@@ -298,7 +265,7 @@ impl Tracks {
     pub(super) fn refuse_info(&mut self, waiter: InfoWaiter, code: ErrorCode) {
         match waiter {
             InfoWaiter::Peer(key) => {
-                self.requests.remove(&key);
+                self.remove_request(key);
                 self.refuse(key, code);
             }
             InfoWaiter::Shard { shard, track } => self.send(shard, RemoteMessage::InfoRefused { track, code }),
@@ -374,14 +341,26 @@ impl Tracks {
         if !subscription.outs.is_empty() {
             return;
         }
-        let upstream_is_done = track.upstream == Upstream::Finished;
-        let range_is_done = subscription.range.end.is_some_and(|last| {
-            track.latest.is_some_and(|latest| latest >= last)
-                && track
-                    .group(last)
-                    .and_then(|token| self.groups.get(token))
-                    .is_none_or(|group| group.progress != Progress::Open)
+        let is_over = track.upstream == Upstream::Finished;
+        let last = subscription.range.end;
+        let is_served = last.is_some_and(|last| {
+            track.served_to >= Some(last) || track.has_all_to(last) || track.datagrams.contains(&last)
         });
+        if is_over || is_served {
+            self.finish_if_closed(key, slot);
+        } else if last.is_some() && track.latest >= last {
+            // Groups of the range are missing, and may be on their way.
+            self.incomplete.push(key);
+        }
+    }
+
+    /// Ends a subscription that gets no further group, unless one of its groups is still
+    /// open or on its way.
+    pub(super) fn finish_if_closed(&mut self, key: TrackKey, slot: usize) {
+        let Some(track) = self.track(key) else { return };
+        let Some(subscription) = track.subscriptions.get(slot) else {
+            return;
+        };
         let has_open_group = track.groups.iter().any(|(sequence, token)| {
             subscription.wants(*sequence)
                 && self
@@ -389,15 +368,17 @@ impl Tracks {
                     .get(*token)
                     .is_some_and(|group| group.progress == Progress::Open)
         });
-        if upstream_is_done && !has_open_group {
-            let ending = track.failed.map_or(Ending::Finished, Ending::Refused);
-            self.end_subscription(key, slot, ending);
-        } else if range_is_done && !has_open_group {
-            if let Some(GroupSequence(last)) = subscription.range.end {
-                self.tell_end(key, slot, GroupSequence(last.saturating_add(1)));
-            }
-            self.end_subscription(key, slot, Ending::Finished);
+        if !subscription.outs.is_empty() || has_open_group {
+            return;
         }
+        if track.upstream == Upstream::Finished {
+            let ending = track.failed.map_or(Ending::Finished, Ending::Refused);
+            return self.end_subscription(key, slot, ending);
+        }
+        if let Some(GroupSequence(last)) = subscription.range.end {
+            self.tell_end(key, slot, GroupSequence(last.saturating_add(1)));
+        }
+        self.end_subscription(key, slot, Ending::Finished);
     }
 
     pub(super) fn refuse(&mut self, key: RequestKey, code: ErrorCode) {

@@ -1,8 +1,8 @@
 //! What waits to be sent to one peer: cursors into groups, the most important first.
 //!
-//! Invariants: `ready` holds each cursor with something to send at most once, sorted so
-//! that the best is last; a cursor holds no media, only its place; idle and blocked ones
-//! cost nothing.
+//! Invariants: each cursor with something to send is once in `ready`, or in `unopened`
+//! while it has no stream yet, both sorted so that the best is last; a cursor holds no
+//! media, only its place; idle and blocked ones cost nothing.
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -15,6 +15,7 @@ use crate::wire::{DatagramHeader, GroupSequence, StreamId, SubscribeId, Transcod
 
 use super::group::GroupToken;
 use super::ids::{RequestKey, TrackKey};
+use super::tracks::Requested;
 
 /// Order of sending; the smallest is sent first. Priority of the subscriber, then of the
 /// publisher, then age: the newest first unless the subscriber wants order.
@@ -93,8 +94,10 @@ pub(super) struct Egress {
     pub(super) takes_datagrams: bool,
     pub(super) outs: Slab<Out>,
     ready: Vec<(Reverse<Rank>, u32)>,
-    pub(super) blocked: Vec<u32>,
+    unopened: Vec<(Reverse<Rank>, u32)>,
     pub(super) by_stream: FxHashMap<StreamId, u32>,
+    /// What the peer asked for, by the stream it asked on.
+    pub(super) requests: FxHashMap<StreamId, Requested>,
     pub(super) datagrams: VecDeque<(DatagramHeader, Bytes)>,
     /// Streams of cursors that were given up, to be reset at the next pumping.
     pub(super) resets: Vec<(StreamId, crate::wire::ErrorCode)>,
@@ -108,8 +111,9 @@ impl Egress {
             takes_datagrams,
             outs: Slab::new(),
             ready: Vec::new(),
-            blocked: Vec::new(),
+            unopened: Vec::new(),
             by_stream: FxHashMap::default(),
+            requests: FxHashMap::default(),
             datagrams: VecDeque::new(),
             resets: Vec::new(),
             is_dirty: false,
@@ -134,14 +138,35 @@ impl Egress {
         }
         out.state = OutState::Ready;
         let entry = (Reverse(out.rank), index);
-        let at = self.ready.partition_point(|other| *other < entry);
-        self.ready.insert(at, entry);
+        let queue = match out.stream {
+            Some(_) => &mut self.ready,
+            None => &mut self.unopened,
+        };
+        let at = queue.partition_point(|other| *other < entry);
+        queue.insert(at, entry);
         true
     }
 
-    /// The best cursor with something to send.
-    pub(super) fn best(&self) -> Option<u32> {
-        self.ready.last().map(|(_, index)| *index)
+    /// The best cursor with something to send; one that needs a new stream only if
+    /// `may_open`.
+    pub(super) fn best(&self, may_open: bool) -> Option<u32> {
+        let unopened = self.unopened.last().filter(|_| may_open);
+        self.ready.last().max(unopened).map(|(_, index)| *index)
+    }
+
+    /// A cursor got its stream.
+    pub(super) fn open(&mut self, index: u32, stream: StreamId) {
+        let Some(state) = self.outs.get(index as usize).map(|out| out.state) else {
+            return;
+        };
+        self.set_state(index, OutState::Idle);
+        if let Some(out) = self.outs.get_mut(index as usize) {
+            out.stream = Some(stream);
+        }
+        self.by_stream.insert(stream, index);
+        if state == OutState::Ready {
+            self.mark_ready(index);
+        }
     }
 
     /// Takes a cursor out of the ready ones into another state.
@@ -151,15 +176,13 @@ impl Egress {
         };
         if out.state == OutState::Ready {
             let entry = (Reverse(out.rank), index);
-            if let Ok(at) = self.ready.binary_search(&entry) {
-                self.ready.remove(at);
+            let queue = match out.stream {
+                Some(_) => &mut self.ready,
+                None => &mut self.unopened,
+            };
+            if let Ok(at) = queue.binary_search(&entry) {
+                queue.remove(at);
             }
-        }
-        if out.state == OutState::Blocked && state != OutState::Blocked {
-            self.blocked.retain(|other| *other != index);
-        }
-        if state == OutState::Blocked && out.state != OutState::Blocked {
-            self.blocked.push(index);
         }
         out.state = state;
     }
@@ -188,22 +211,21 @@ impl Egress {
         Some(out)
     }
 
-    /// Blocked streams may be tried again. True when there were any.
-    pub(super) fn unblock(&mut self) -> bool {
-        let blocked = std::mem::take(&mut self.blocked);
-        for index in &blocked {
-            if let Some(out) = self.outs.get_mut(*index as usize) {
-                out.state = OutState::Idle;
-            }
+    /// A blocked stream may be tried again.
+    pub(super) fn unblock(&mut self, stream: StreamId) {
+        let Some(index) = self.by_stream.get(&stream).copied() else {
+            return;
+        };
+        if let Some(out) = self.outs.get_mut(index as usize)
+            && out.state == OutState::Blocked
+        {
+            out.state = OutState::Idle;
+            self.mark_ready(index);
         }
-        for index in &blocked {
-            self.mark_ready(*index);
-        }
-        !blocked.is_empty()
     }
 
     pub(super) fn has_ready(&self) -> bool {
-        !self.ready.is_empty() || !self.datagrams.is_empty()
+        !self.ready.is_empty() || !self.unopened.is_empty() || !self.datagrams.is_empty()
     }
 }
 
@@ -211,8 +233,7 @@ fn u32_of(index: usize) -> u32 {
     u32::try_from(index).expect("OUTS_PER_PEER_MAX is far below 2^32")
 }
 
-/// Groups on their way to one peer. Beyond it the oldest of the least important is given
-/// up, by refusing the further one.
+/// Groups on their way to one peer. A further one is not sent, and told to be dropped.
 pub(super) const OUTS_PER_PEER_MAX: usize = 8192;
 
 /// Datagrams waiting for one peer. The oldest goes first.

@@ -6,11 +6,12 @@ use smallvec::SmallVec;
 
 use crate::wire::{BroadcastPath, Chunk, ErrorCode, Fetch, GroupSequence, StreamId, TrackName, stream_error};
 
+use super::action::Action;
 use super::egress::{Out, OutState, Rank, Serves};
 use super::group::{GroupToken, Progress};
 use super::ids::{FetchKey, PeerKey, RequestKey, ShardId, Source};
 use super::remote::RemoteMessage;
-use super::tracks::{Action, Requested, Tracks};
+use super::tracks::{Requested, Tracks};
 
 /// Who gets a fetched group.
 #[derive(Clone, Debug)]
@@ -131,10 +132,13 @@ impl Tracks {
 
     fn join_fetch(&mut self, fetch: FetchKey, group: Option<GroupToken>, reader: FetchReader) {
         if let Some(token) = group {
-            return self.read_fetched(&reader, token);
+            self.read_fetched(&reader, token);
         }
-        if let FetchReader::Peer { key, .. } = &reader {
-            self.requests.insert(*key, Requested::Fetch(fetch));
+        match &reader {
+            // He reads the group itself.
+            FetchReader::Peer { .. } if group.is_some() => return,
+            FetchReader::Peer { key, .. } => self.insert_request(*key, Requested::Fetch(fetch)),
+            FetchReader::Shard { .. } => {}
         }
         if let Some(fetching) = self.fetching.get_mut(&fetch) {
             fetching.readers.push(reader);
@@ -161,16 +165,14 @@ impl Tracks {
                     state: OutState::Idle,
                 };
                 match self.add_out(key.peer, out) {
-                    Some(out) => drop(self.requests.insert(*key, Requested::Fetched { out })),
+                    Some(out) => self.insert_request(*key, Requested::Fetched { out }),
                     None => self.refuse_fetch(reader, stream_error::INTERNAL),
                 }
             }
             FetchReader::Shard { shard, fetch } => {
                 let Some(group) = self.groups.get(token) else { return };
-                let (chunks, progress) = (group.chunks.clone(), group.progress);
-                for chunk in chunks {
-                    self.send(*shard, RemoteMessage::FetchChunk { fetch: *fetch, chunk });
-                }
+                let (chunks, progress) = (group.chunks.to_vec(), group.progress);
+                self.send(*shard, RemoteMessage::FetchChunks { fetch: *fetch, chunks });
                 if progress == Progress::Ended {
                     self.send(
                         *shard,
@@ -187,7 +189,7 @@ impl Tracks {
     fn refuse_fetch(&mut self, reader: &FetchReader, code: ErrorCode) {
         match reader {
             FetchReader::Peer { key, .. } => {
-                self.requests.remove(key);
+                self.remove_request(*key);
                 self.refuse(*key, code);
             }
             FetchReader::Shard { shard, fetch } => {
@@ -208,7 +210,23 @@ impl Tracks {
         fetching
             .readers
             .retain(|reader| !matches!(reader, FetchReader::Peer { key: other, .. } if *other == key));
-        if fetching.readers.is_empty() && fetching.group.is_none() {
+        self.cancel_if_unread(fetch);
+    }
+
+    /// Gives up a fetch that nobody waits for any more.
+    pub(super) fn cancel_if_unread(&mut self, fetch: FetchKey) {
+        let Some(fetching) = self.fetching.get(&fetch) else {
+            return;
+        };
+        // Peers leave this list for the group's readers once there is a group.
+        let has_readers = match fetching.group.and_then(|token| self.groups.get(token)) {
+            Some(group) => {
+                let is_shard = |reader: &FetchReader| matches!(reader, FetchReader::Shard { .. });
+                !group.readers.is_empty() || fetching.readers.iter().any(is_shard)
+            }
+            None => !fetching.readers.is_empty(),
+        };
+        if !has_readers {
             self.cancel_fetch(fetch);
         }
     }
@@ -217,6 +235,9 @@ impl Tracks {
         let Some(fetching) = self.fetching.remove(&fetch) else {
             return;
         };
+        if let Some(token) = fetching.group {
+            self.groups.remove(token);
+        }
         match fetching.stream {
             Some(stream) => {
                 let peer = fetching.source.peer;
@@ -231,12 +252,11 @@ impl Tracks {
     }
 
     /// The session fetches on this stream.
-    pub fn on_fetching(&mut self, fetch: FetchKey, stream: StreamId) {
+    pub fn on_fetching(&mut self, peer: PeerKey, fetch: FetchKey, stream: StreamId) {
         let Some(fetching) = self.fetching.get_mut(&fetch) else {
-            return;
+            return self.actions.push_back(Action::CancelRequest { peer, stream });
         };
         fetching.stream = Some(stream);
-        let peer = fetching.source.peer;
         self.fetch_streams.insert((peer, stream), fetch);
     }
 
@@ -278,10 +298,10 @@ impl Tracks {
             })
             .unwrap_or_default();
         for (shard, fetch) in shards {
-            let chunk = chunk.clone();
-            self.send(shard, RemoteMessage::FetchChunk { fetch, chunk });
+            let chunks = vec![chunk.clone()];
+            self.send(shard, RemoteMessage::FetchChunks { fetch, chunks });
         }
-        self.append(token, chunk, now);
+        self.append(token, chunk);
     }
 
     /// The group that a fetch fills, with its local readers placed in it.
@@ -292,12 +312,16 @@ impl Tracks {
         }
         let token = self.groups.insert(None, fetching.sequence, now);
         fetching.group = Some(token);
+        if let Some(group) = self.groups.get_mut(token) {
+            group.fetch = Some(fetch);
+        }
         let readers: Vec<FetchReader> = fetching
             .readers
             .iter()
             .filter(|reader| matches!(reader, FetchReader::Peer { .. }))
             .cloned()
             .collect();
+        self.cache_group(token);
         for reader in readers {
             self.read_fetched(&reader, token);
         }
@@ -320,6 +344,9 @@ impl Tracks {
             }
         }
         if let Some(token) = fetching.group {
+            if let Some(group) = self.groups.get_mut(token) {
+                group.fetch = None;
+            }
             match code {
                 None => self.group_finished(token),
                 Some(code) => self.group_aborted(token, code),
@@ -329,7 +356,7 @@ impl Tracks {
     }
 
     /// A group in no cache that nobody reads.
-    fn drop_unread(&mut self, token: GroupToken) {
+    pub(super) fn drop_unread(&mut self, token: GroupToken) {
         let is_unread = self
             .groups
             .get(token)
@@ -365,6 +392,9 @@ impl Tracks {
         now: Instant,
     ) {
         let reader = FetchReader::Shard { shard, fetch };
+        if source.shard != self.shard || !self.peers.contains_key(&source.peer) {
+            return self.refuse_fetch(&reader, stream_error::NOT_FOUND);
+        }
         let whole = self
             .cached(&message.broadcast, &message.track, source, message.group)
             .filter(|token| {
@@ -380,18 +410,19 @@ impl Tracks {
 
     /// Another shard gave a fetch up.
     pub(super) fn handle_remote_cancel(&mut self, shard: ShardId, fetch: FetchKey) {
-        let of_shard = |reader: &FetchReader| matches!(reader, FetchReader::Shard { shard: of, fetch: name } if *of == shard && *name == fetch);
-        let found = self
-            .fetching
-            .iter()
-            .find(|(_, fetching)| fetching.readers.iter().any(of_shard))
-            .map(|(own, _)| *own);
-        let Some(own) = found else { return };
-        if let Some(fetching) = self.fetching.get_mut(&own) {
-            fetching.readers.retain(|reader| !of_shard(reader));
-            if fetching.readers.is_empty() && fetching.group.is_none() {
-                self.cancel_fetch(own);
-            }
+        if let Some(own) = self.forget_fetch_reader(shard, fetch) {
+            self.cancel_if_unread(own);
         }
+    }
+
+    /// Another shard gets no more of a fetched group. Our name for the fetch, if it goes on.
+    pub(super) fn forget_fetch_reader(&mut self, shard: ShardId, fetch: FetchKey) -> Option<FetchKey> {
+        let of_shard = |reader: &FetchReader| matches!(reader, FetchReader::Shard { shard: of, fetch: name } if *of == shard && *name == fetch);
+        let (own, fetching) = self
+            .fetching
+            .iter_mut()
+            .find(|(_, fetching)| fetching.readers.iter().any(of_shard))?;
+        fetching.readers.retain(|reader| !of_shard(reader));
+        Some(*own)
     }
 }

@@ -5,9 +5,9 @@ use std::time::Instant;
 use slab::Slab;
 use smallvec::SmallVec;
 
-use crate::wire::{Chunk, ErrorCode, GroupSequence};
+use crate::wire::{Chunk, ErrorCode, FrameMark, GroupSequence};
 
-use super::ids::{PeerKey, TrackKey};
+use super::ids::{FetchKey, PeerKey, TrackKey};
 
 /// Names a group for as long as it is kept: slab index and generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,6 +31,8 @@ pub(super) enum Progress {
 pub(super) struct Group {
     /// `None`: not part of a track's cache (a fetched group, a datagram).
     pub(super) track: Option<TrackKey>,
+    /// The fetch that fills it, while it does.
+    pub(super) fetch: Option<FetchKey>,
     pub(super) sequence: GroupSequence,
     pub(super) started: Instant,
     /// Of the first frame, in units of the track's timescale.
@@ -57,6 +59,7 @@ impl Groups {
             generation,
             Group {
                 track,
+                fetch: None,
                 sequence,
                 started: now,
                 first_timestamp: None,
@@ -87,20 +90,15 @@ impl Groups {
     }
 
     /// Appends a chunk and counts its bytes.
-    pub(super) fn append(&mut self, token: GroupToken, chunk: Chunk) -> Option<&mut Group> {
-        let bytes = chunk.bytes.len() + CHUNK_BYTES;
-        self.bytes += bytes;
-        let Some(group) = self.get_mut(token) else {
-            self.bytes -= bytes;
-            return None;
-        };
+    pub(super) fn append(&mut self, token: GroupToken, chunk: Chunk) {
+        let bytes = cost_of(&chunk);
+        let Some(group) = self.get_mut(token) else { return };
         group.bytes += bytes;
         if group.first_timestamp.is_none() {
             group.first_timestamp = chunk.marks.first().map(|mark| mark.timestamp);
         }
         group.chunks.push(chunk);
-        // Borrowed anew: the early return above ends the first borrow for the compiler.
-        self.get_mut(token)
+        self.bytes += bytes;
     }
 
     pub(super) fn len(&self) -> usize {
@@ -114,5 +112,12 @@ fn index(token: GroupToken) -> usize {
 
 const GENERATION: u64 = u32::MAX as u64;
 
-/// What a chunk costs beside its bytes, about.
-const CHUNK_BYTES: usize = 96;
+/// Memory that a cached chunk takes. Marks cost more than the empty frames they stand for.
+pub(super) fn cost_of(chunk: &Chunk) -> usize {
+    let marks = if chunk.marks.spilled() {
+        chunk.marks.capacity()
+    } else {
+        0
+    };
+    size_of::<Chunk>() + chunk.bytes.len() + marks * size_of::<FrameMark>()
+}

@@ -34,6 +34,14 @@ pub struct TrackKey {
     pub generation: u32,
 }
 
+/// A subscription of one shard at another, by the subscribing shard's names: its track, and
+/// which of the subscriptions that the track has had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RemoteTrack {
+    pub track: TrackKey,
+    pub subscription: u32,
+}
+
 /// A fetch that waits for its publisher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FetchKey(pub u64);

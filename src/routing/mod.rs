@@ -5,7 +5,10 @@
 //! not touch each other: [`Announcer`] with [`AnnounceTable`], and [`Tracks`].
 #![forbid(unsafe_code)]
 
+mod action;
 mod announcer;
+mod cache;
+mod datagrams;
 mod demand;
 mod downstream;
 mod egress;
@@ -25,12 +28,13 @@ mod upstream;
 #[cfg(test)]
 mod tests;
 
+pub use action::{Action, TrackLimits};
 pub use announcer::{AnnounceAction, Announcer, PathChange, Route, TooManyRequests, Visible};
 pub use demand::Demand;
 pub use egress::EgressStatistics;
-pub use ids::{FetchKey, PeerKey, RequestKey, ShardId, Source, TrackKey};
+pub use ids::{FetchKey, PeerKey, RemoteTrack, RequestKey, ShardId, Source, TrackKey};
 pub use remote::RemoteMessage;
 pub use select::{is_spliceable, select};
 pub use table::{AnnounceTable, BROADCASTS_MAX, Entry, TableFull};
-pub use tracks::{Action, TrackLimits, Tracks, TracksStatistics};
+pub use tracks::{RouteFate, Tracks, TracksStatistics};
 pub use transport::{Transport, Written};

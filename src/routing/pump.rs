@@ -6,10 +6,11 @@ use bytes::Bytes;
 
 use crate::wire::{ErrorCode, FrameForm, GroupHeader, StreamId, Transcoder, stream_error};
 
+use super::action::Action;
 use super::egress::{Egress, Out, OutState, Serves};
 use super::group::{Group, Progress};
 use super::ids::{PeerKey, RequestKey};
-use super::tracks::{Action, Requested, Tracks};
+use super::tracks::{Requested, Tracks};
 use super::transport::{Transport, Written};
 
 /// What became of one cursor's turn.
@@ -20,8 +21,10 @@ enum Outcome {
     Complete,
     /// The stream takes no more now.
     Blocked,
-    /// The peer lets us open no stream now.
-    NoCredit,
+    /// The connection takes no more now.
+    ConnectionBlocked,
+    /// No stream could be opened.
+    Unopened,
     /// The group cannot be sent to its end.
     GivenUp(ErrorCode),
     /// The peer does not want it.
@@ -45,28 +48,29 @@ impl Tracks {
                 self.statistics.egress.datagrams_dropped += 1;
             }
         }
-        loop {
-            if transport.connection_blocked() {
-                return;
-            }
-            let Some(index) = self.peers.get(&peer).and_then(Egress::best) else {
+        // Groups with a stream go on when no further one can be opened.
+        let mut may_open = true;
+        while !transport.connection_blocked() {
+            let Some(index) = self.peers.get(&peer).and_then(|egress| egress.best(may_open)) else {
                 return;
             };
-            let outcome = self.send_one(peer, index, transport);
-            if let Outcome::NoCredit = outcome {
-                return;
+            match self.send_one(peer, index, transport) {
+                Outcome::Unopened => may_open = false,
+                outcome => self.settle(peer, index, outcome, transport),
             }
-            self.settle(peer, index, outcome, transport);
         }
     }
 
-    /// Capacity or credit came back: what was blocked may go on.
-    pub fn handle_writable(&mut self, peer: PeerKey) {
-        let Some(egress) = self.peers.get_mut(&peer) else {
-            return;
-        };
-        egress.unblock();
-        if egress.has_ready() {
+    /// A stream that was blocked takes more.
+    pub fn handle_writable(&mut self, peer: PeerKey, stream: StreamId) {
+        if let Some(egress) = self.peers.get_mut(&peer) {
+            egress.unblock(stream);
+        }
+    }
+
+    /// The connection heard from its peer: capacity or stream credit may have come.
+    pub fn handle_progress(&mut self, peer: PeerKey) {
+        if self.peers.get(&peer).is_some_and(Egress::has_ready) {
             self.mark_dirty(peer);
         }
     }
@@ -102,7 +106,7 @@ impl Tracks {
             return Outcome::Stopped;
         };
         let form = egress.version.frame_form();
-        let Some(out) = egress.outs.get_mut(index as usize) else {
+        let Some(out) = egress.outs.get(index as usize) else {
             return Outcome::Stopped;
         };
         let Some(group) = groups.get(out.group) else {
@@ -110,12 +114,14 @@ impl Tracks {
         };
         if out.stream.is_none() {
             let Some(stream) = open(out, transport) else {
-                return Outcome::NoCredit;
+                return Outcome::Unopened;
             };
-            out.stream = Some(stream);
-            egress.by_stream.insert(stream, index);
+            egress.open(index, stream);
         }
-        write_group(out, group, form, transport, frames)
+        match egress.outs.get_mut(index as usize) {
+            Some(out) => write_group(out, group, form, transport, frames),
+            None => Outcome::Stopped,
+        }
     }
 
     /// Why a cursor's group is not to be sent any more.
@@ -134,7 +140,7 @@ impl Tracks {
             .track(track)
             .and_then(|track| track.subscriptions.get(slot))
             .map_or(Duration::ZERO, |subscription| subscription.max_latency);
-        (group.track.is_some() && self.is_expired(track, out.group, max_latency))
+        self.is_expired(track, out.group, max_latency)
             .then_some(stream_error::DELIVERY_TIMEOUT)
     }
 
@@ -144,7 +150,8 @@ impl Tracks {
             Outcome::Blocked => self.set_out_state(peer, index, OutState::Blocked),
             Outcome::Complete | Outcome::Stopped => self.finish_out(peer, index),
             Outcome::GivenUp(code) => self.give_up(peer, index, code, transport),
-            Outcome::NoCredit => {}
+            // It stays ready.
+            Outcome::ConnectionBlocked | Outcome::Unopened => {}
         }
     }
 
@@ -169,7 +176,7 @@ impl Tracks {
             (Some(stream), Serves::Subscription { .. }) => transport.reset(stream, code),
             (None, Serves::Subscription { track, slot, .. }) => self.tell_drop(track, slot, sequence, sequence, code),
             (_, Serves::Fetch(RequestKey { peer, request })) => {
-                self.requests.remove(&RequestKey { peer, request });
+                self.remove_request(RequestKey { peer, request });
                 self.actions.push_back(Action::Refuse { peer, request, code });
             }
         }
@@ -193,7 +200,7 @@ impl Tracks {
                 }
             }
             Serves::Fetch(key) => {
-                if let Some(Requested::Fetched { .. }) = self.requests.remove(&key) {
+                if let Some(Requested::Fetched { .. }) = self.remove_request(key) {
                     self.actions.push_back(Action::Fetched {
                         peer: key.peer,
                         request: key.request,
@@ -225,7 +232,7 @@ fn write_group(
     frames: &mut u64,
 ) -> Outcome {
     let Some(stream) = out.stream else {
-        return Outcome::NoCredit;
+        return Outcome::Unopened;
     };
     let has_ended = group.progress == Progress::Ended;
     loop {
@@ -244,6 +251,7 @@ fn write_group(
                 advance_within(out, taken);
                 return Outcome::Blocked;
             }
+            Written::ConnectionBlocked => return Outcome::ConnectionBlocked,
             Written::Closed(_) => return Outcome::Stopped,
         }
         if is_end {

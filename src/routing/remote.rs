@@ -1,5 +1,8 @@
 //! Tracks across shards. The shard that has the publisher's session subscribes there; each
 //! other shard subscribes at that shard, once, and fans out itself.
+//!
+//! Queues between shards are bounded. What must arrive, so that nothing is kept for ever,
+//! waits at the sender when its queue is full; media does not, and its group is given up.
 
 use std::time::Instant;
 
@@ -7,10 +10,11 @@ use bytes::Bytes;
 
 use crate::wire::{BroadcastPath, Chunk, ErrorCode, Fetch, GroupSequence, TrackInfo, TrackName, stream_error};
 
+use super::action::Action;
 use super::demand::Demand;
 use super::group::GroupToken;
-use super::ids::{FetchKey, ShardId, Source, TrackKey};
-use super::track::{InfoWaiter, Subscription, Target, Upstream};
+use super::ids::{FetchKey, RemoteTrack, ShardId, Source, TrackKey};
+use super::track::{InfoWaiter, Subscription, Target};
 use super::tracks::{Ending, Tracks};
 
 /// What shards tell each other. `track` and `fetch` are the subscribing shard's names.
@@ -18,21 +22,21 @@ use super::tracks::{Ending, Tracks};
 pub enum RemoteMessage {
     // To the shard of the publisher.
     Subscribe {
-        track: TrackKey,
+        track: RemoteTrack,
         broadcast: BroadcastPath,
         name: TrackName,
         source: Source,
         demand: Demand,
     },
     Update {
-        track: TrackKey,
+        track: RemoteTrack,
         demand: Demand,
     },
     Unsubscribe {
-        track: TrackKey,
+        track: RemoteTrack,
     },
     Track {
-        track: TrackKey,
+        track: RemoteTrack,
         broadcast: BroadcastPath,
         name: TrackName,
         source: Source,
@@ -47,66 +51,99 @@ pub enum RemoteMessage {
     },
     // To the shard of the subscribers.
     Accepted {
-        track: TrackKey,
+        track: RemoteTrack,
     },
     Info {
-        track: TrackKey,
+        track: RemoteTrack,
         info: TrackInfo,
     },
     InfoRefused {
-        track: TrackKey,
+        track: RemoteTrack,
         code: ErrorCode,
     },
     Refused {
-        track: TrackKey,
+        track: RemoteTrack,
         code: ErrorCode,
     },
     End {
-        track: TrackKey,
+        track: RemoteTrack,
         end: GroupSequence,
     },
     Drop {
-        track: TrackKey,
+        track: RemoteTrack,
         start: GroupSequence,
         end: GroupSequence,
         code: ErrorCode,
     },
     /// All groups were sent.
     Finished {
-        track: TrackKey,
+        track: RemoteTrack,
     },
     GroupStart {
-        track: TrackKey,
+        track: RemoteTrack,
         sequence: GroupSequence,
+        /// What it has already.
+        chunks: Vec<Chunk>,
     },
     Chunk {
-        track: TrackKey,
+        track: RemoteTrack,
         sequence: GroupSequence,
         chunk: Chunk,
     },
     GroupEnd {
-        track: TrackKey,
+        track: RemoteTrack,
         sequence: GroupSequence,
     },
     GroupReset {
-        track: TrackKey,
+        track: RemoteTrack,
         sequence: GroupSequence,
         code: ErrorCode,
     },
     Datagram {
-        track: TrackKey,
+        track: RemoteTrack,
         sequence: GroupSequence,
         timestamp: u64,
         payload: Bytes,
     },
-    FetchChunk {
+    FetchChunks {
         fetch: FetchKey,
-        chunk: Chunk,
+        chunks: Vec<Chunk>,
     },
     FetchClosed {
         fetch: FetchKey,
         code: Option<ErrorCode>,
     },
+}
+
+impl RemoteMessage {
+    /// Whether something would be kept for ever without it, on either side. At most a few of
+    /// these are due for each thing that a shard keeps.
+    pub fn must_arrive(&self) -> bool {
+        matches!(
+            self,
+            RemoteMessage::Unsubscribe { .. }
+                | RemoteMessage::CancelFetch { .. }
+                | RemoteMessage::Accepted { .. }
+                | RemoteMessage::Info { .. }
+                | RemoteMessage::InfoRefused { .. }
+                | RemoteMessage::Refused { .. }
+                | RemoteMessage::Finished { .. }
+                | RemoteMessage::GroupEnd { .. }
+                | RemoteMessage::GroupReset { .. }
+                | RemoteMessage::FetchClosed { .. }
+        )
+    }
+
+    /// Whether it asks for something, and can be refused.
+    pub fn is_request(&self) -> bool {
+        matches!(
+            self,
+            RemoteMessage::Subscribe { .. }
+                | RemoteMessage::Update { .. }
+                | RemoteMessage::Track { .. }
+                | RemoteMessage::Fetch { .. }
+        )
+    }
 }
 
 impl Tracks {
@@ -122,16 +159,17 @@ impl Tracks {
             } => self.handle_remote_subscribe(from, track, &broadcast, &name, source, demand, now),
             RemoteMessage::Update { track, demand } => {
                 if let Some((key, slot)) = self.remotes.get(&(from, track)).copied() {
-                    if let Some(subscription) = self.subscription_mut(key, slot) {
-                        subscription.apply(&demand.update());
-                    }
-                    self.ask_upstream(key, now);
+                    self.update_subscription(key, slot, &demand.update());
                 }
             }
             RemoteMessage::Unsubscribe { track } => {
                 if let Some((key, slot)) = self.remotes.remove(&(from, track)) {
                     self.end_subscription(key, slot, Ending::ByPeer);
-                    self.ask_upstream(key, now);
+                    let waiter = InfoWaiter::Shard { shard: from, track };
+                    if let Some(track) = self.track_mut(key) {
+                        track.info_waiters.retain(|other| *other != waiter);
+                    }
+                    self.ask_upstream(key);
                     self.linger(key, now);
                 }
             }
@@ -151,25 +189,17 @@ impl Tracks {
                 self.handle_remote_fetch(from, fetch, source, &message, now);
             }
             RemoteMessage::CancelFetch { fetch } => self.handle_remote_cancel(from, fetch),
-            answer => self.handle_remote_answer(from, answer, now),
+            answer => self.handle_remote_answer(answer, now),
         }
     }
 
-    fn handle_remote_answer(&mut self, from: ShardId, message: RemoteMessage, now: Instant) {
+    fn handle_remote_answer(&mut self, message: RemoteMessage, now: Instant) {
         match message {
-            RemoteMessage::Accepted { track } => self.on_accepted(track),
-            RemoteMessage::Info { track, info } => self.on_info(track, info, now),
-            RemoteMessage::InfoRefused { track, code } => self.on_info_refused(track, code),
-            RemoteMessage::Refused { track, code } => self.on_remote_refused(track, code),
-            RemoteMessage::End { track, end } => self.on_end(track, end),
-            RemoteMessage::Drop {
-                track,
-                start,
-                end,
-                code,
-            } => self.on_drop(track, start, end, code),
-            RemoteMessage::Finished { track } => self.on_finished(track),
-            RemoteMessage::FetchChunk { fetch, chunk } => self.on_fetch_chunk(fetch, chunk, now),
+            RemoteMessage::FetchChunks { fetch, chunks } => {
+                for chunk in chunks {
+                    self.on_fetch_chunk(fetch, chunk, now);
+                }
+            }
             RemoteMessage::FetchClosed { fetch, code } => {
                 if code.is_none() {
                     // A group without any frame still ends as a group.
@@ -177,36 +207,58 @@ impl Tracks {
                 }
                 self.close_fetch(fetch, code);
             }
-            media => self.handle_remote_media(from, media, now),
+            RemoteMessage::Accepted { track } => self.with_current(track, |tracks, key| tracks.on_accepted(key)),
+            RemoteMessage::Info { track, info } => {
+                self.with_current(track, |tracks, key| tracks.on_info(key, info, now));
+            }
+            RemoteMessage::InfoRefused { track, code } => {
+                self.with_current(track, |tracks, key| tracks.on_info_refused(key, code));
+            }
+            RemoteMessage::Refused { track, code } => {
+                self.with_current(track, |tracks, key| tracks.on_remote_refused(key, code));
+            }
+            RemoteMessage::End { track, end } => self.with_current(track, |tracks, key| tracks.on_end(key, end)),
+            RemoteMessage::Drop {
+                track,
+                start,
+                end,
+                code,
+            } => self.with_current(track, |tracks, key| tracks.on_drop(key, start, end, code)),
+            RemoteMessage::Finished { track } => self.with_current(track, |tracks, key| tracks.on_finished(key)),
+            media => self.handle_remote_media(media, now),
         }
     }
 
-    fn handle_remote_media(&mut self, from: ShardId, message: RemoteMessage, now: Instant) {
+    /// Does something for a track unless the message is for a subscription it no longer has:
+    /// it may have changed its source meanwhile.
+    fn with_current(&mut self, name: RemoteTrack, handle: impl FnOnce(&mut Self, TrackKey)) {
+        let is_current = self
+            .track(name.track)
+            .is_some_and(|track| track.subscription == name.subscription);
+        if is_current {
+            handle(self, name.track);
+        }
+    }
+
+    fn handle_remote_media(&mut self, message: RemoteMessage, now: Instant) {
         match message {
-            RemoteMessage::GroupStart { track, sequence } => {
-                if self
-                    .track(track)
-                    .is_some_and(|track| track.upstream == Upstream::Remote)
-                {
-                    self.on_accepted(track);
-                    self.start_group(track, sequence, now);
-                } else {
-                    // Our unsubscribing was lost in a full queue.
-                    self.send(from, RemoteMessage::Unsubscribe { track });
-                }
-            }
+            RemoteMessage::GroupStart {
+                track,
+                sequence,
+                chunks,
+            } => self.with_current(track, |tracks, key| tracks.begin_incoming(key, sequence, chunks, now)),
             RemoteMessage::Chunk { track, sequence, chunk } => {
-                if let Some(token) = self.group_of(track, sequence) {
-                    self.append(token, chunk, now);
+                if let Some(token) = self.incoming(track, sequence) {
+                    self.append(token, chunk);
                 }
             }
             RemoteMessage::GroupEnd { track, sequence } => {
-                if let Some(token) = self.group_of(track, sequence) {
+                if let Some(token) = self.end_incoming(track, sequence) {
                     self.group_finished(token);
                 }
             }
             RemoteMessage::GroupReset { track, sequence, code } => {
-                if let Some(token) = self.group_of(track, sequence) {
+                if let Some(token) = self.end_incoming(track, sequence) {
                     self.group_aborted(token, code);
                 }
             }
@@ -215,16 +267,47 @@ impl Tracks {
                 sequence,
                 timestamp,
                 payload,
-            } => self.on_datagram(track, sequence, timestamp, &payload, now),
+            } => self.with_current(track, |tracks, key| {
+                tracks.on_datagram(key, sequence, timestamp, &payload, now);
+            }),
             _ => {}
         }
+    }
+
+    fn begin_incoming(&mut self, key: TrackKey, sequence: GroupSequence, chunks: Vec<Chunk>, now: Instant) {
+        self.on_accepted(key);
+        let Some(token) = self.start_group(key, sequence, now) else {
+            return;
+        };
+        if let Some(track) = self.track_mut(key) {
+            track.incoming.push((sequence, token));
+        }
+        for chunk in chunks {
+            self.append(token, chunk);
+        }
+    }
+
+    /// The group that another shard's chunks of this sequence belong to.
+    fn incoming(&self, name: RemoteTrack, sequence: GroupSequence) -> Option<GroupToken> {
+        let track = self.track(name.track)?;
+        let is_current = track.subscription == name.subscription;
+        let mut incoming = track.incoming.iter().filter(|_| is_current);
+        incoming.find(|(open, _)| *open == sequence).map(|(_, token)| *token)
+    }
+
+    fn end_incoming(&mut self, name: RemoteTrack, sequence: GroupSequence) -> Option<GroupToken> {
+        let token = self.incoming(name, sequence)?;
+        self.track_mut(name.track)?
+            .incoming
+            .retain(|(open, _)| *open != sequence);
+        Some(token)
     }
 
     #[allow(clippy::too_many_arguments, reason = "the fields of one message")]
     fn handle_remote_subscribe(
         &mut self,
         from: ShardId,
-        track: TrackKey,
+        track: RemoteTrack,
         broadcast: &BroadcastPath,
         name: &TrackName,
         source: Source,
@@ -236,7 +319,7 @@ impl Tracks {
             return self.send(from, RemoteMessage::Refused { track, code });
         };
         let target = Target::Shard { shard: from, track };
-        let Some(slot) = self.add_subscription(key, Subscription::new(target, &demand.update()), now) else {
+        let Some(slot) = self.add_subscription(key, Subscription::new(target, &demand.update())) else {
             return;
         };
         self.remotes.insert((from, track), (key, slot));
@@ -245,7 +328,7 @@ impl Tracks {
         } else {
             self.want_info(key, InfoWaiter::Shard { shard: from, track }, now);
         }
-        self.join(key, slot, now);
+        self.join(key, slot);
     }
 
     /// A track of a publisher of this shard, who must be here still.
@@ -256,52 +339,57 @@ impl Tracks {
         self.track_of(broadcast, name, source)
     }
 
-    fn subscription_mut(&mut self, key: TrackKey, slot: usize) -> Option<&mut Subscription> {
+    pub(super) fn subscription_mut(&mut self, key: TrackKey, slot: usize) -> Option<&mut Subscription> {
         self.track_mut(key)?.subscriptions.get_mut(slot)
     }
 
-    fn group_of(&self, key: TrackKey, sequence: GroupSequence) -> Option<GroupToken> {
-        self.track(key)?.group(sequence)
-    }
-
-    /// A message did not fit the queue to another shard. What it belongs to is given up,
-    /// nothing else: a group is reset there once its end can be told, a request refused.
-    pub fn handle_remote_overflow(&mut self, shard: ShardId, lost: RemoteMessage, now: Instant) {
+    /// A message was not taken for another shard. What it belongs to is given up, nothing
+    /// else: a request is refused, a group reset there.
+    pub fn handle_remote_overflow(&mut self, shard: ShardId, lost: RemoteMessage) {
+        let code = stream_error::TOO_FAR_BEHIND;
         match lost {
-            RemoteMessage::GroupStart { track, sequence }
-            | RemoteMessage::Chunk { track, sequence, .. }
-            | RemoteMessage::GroupEnd { track, sequence } => self.break_group(shard, track, sequence),
-            RemoteMessage::Subscribe { track, .. } => self.on_remote_refused(track, stream_error::INTERNAL),
-            RemoteMessage::Track { track, .. } => self.on_info_refused(track, stream_error::INTERNAL),
+            RemoteMessage::Subscribe { track, .. } => {
+                self.with_current(track, |tracks, key| {
+                    tracks.on_remote_refused(key, stream_error::INTERNAL);
+                });
+            }
+            RemoteMessage::Track { track, .. } => self.with_current(track, |tracks, key| {
+                tracks.on_info_refused(key, stream_error::INTERNAL);
+            }),
             RemoteMessage::Fetch { fetch, .. } => self.close_fetch(fetch, Some(stream_error::INTERNAL)),
-            // Asked for again with the next change; the other shard drops what it knows not.
             RemoteMessage::Update { track, .. } => {
-                if let Some(track) = self.track_mut(track) {
+                if let Some(track) = self.track_mut(track.track) {
                     track.demand = None;
                 }
-                self.ask_upstream(track, now);
+                self.owed_updates.push(track.track);
+            }
+            // Never heard of there.
+            RemoteMessage::GroupStart { track, sequence, .. } => drop(self.close_at(shard, track, sequence)),
+            RemoteMessage::Chunk { track, sequence, .. } if self.close_at(shard, track, sequence) => {
+                // Before anything of the group that is about to be sent.
+                let reset = RemoteMessage::GroupReset { track, sequence, code };
+                self.actions.push_front(Action::Remote(shard, reset));
+            }
+            RemoteMessage::FetchChunks { fetch, .. } => {
+                self.forget_fetch_reader(shard, fetch);
+                let code = Some(code);
+                let closed = RemoteMessage::FetchClosed { fetch, code };
+                self.actions.push_front(Action::Remote(shard, closed));
             }
             _ => {}
         }
     }
 
-    fn break_group(&mut self, shard: ShardId, track: TrackKey, sequence: GroupSequence) {
-        let Some((key, slot)) = self.remotes.get(&(shard, track)).copied() else {
-            return;
+    /// Sends another shard nothing more of a group. False when it was told of its end.
+    fn close_at(&mut self, shard: ShardId, name: RemoteTrack, sequence: GroupSequence) -> bool {
+        let Some((key, slot)) = self.remotes.get(&(shard, name)).copied() else {
+            return false;
         };
-        if let Some(subscription) = self.subscription_mut(key, slot) {
-            if subscription.broken.contains(&sequence) {
-                return;
-            }
-            if subscription.broken.len() >= BROKEN_MAX {
-                subscription.broken.remove(0);
-            }
-            subscription.broken.push(sequence);
-        }
-        let code = stream_error::TOO_FAR_BEHIND;
-        self.send(shard, RemoteMessage::GroupReset { track, sequence, code });
+        let Some(subscription) = self.subscription_mut(key, slot) else {
+            return false;
+        };
+        let known = subscription.open.len();
+        subscription.open.retain(|open| *open != sequence);
+        subscription.open.len() < known
     }
 }
-
-/// Broken groups remembered of each remote subscription.
-const BROKEN_MAX: usize = 64;

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use crate::wire::HopId;
+use crate::wire::{Advertisement, HopId};
 
 use super::table::Entry;
 
@@ -30,7 +30,18 @@ pub fn select(entries: &[Entry], exclude: HopId, wants_ended: bool) -> Option<&E
 /// Whether two advertisements carry interchangeable content: the same epoch or, without
 /// one, the same known original publisher.
 pub fn is_spliceable(one: &Entry, other: &Entry) -> bool {
-    let (one, other) = (&one.advertisement, &other.advertisement);
+    is_interchangeable(&one.advertisement, &other.advertisement)
+}
+
+/// Whether a source that replaces its advertisement goes on with the same content. One that
+/// names nobody as the publisher is taken at its word.
+pub(super) fn is_same_content(old: &Entry, new: &Advertisement) -> bool {
+    let first = |advertisement: &Advertisement| advertisement.hops.first().copied().unwrap_or(HopId::UNKNOWN);
+    let old = &old.advertisement;
+    is_interchangeable(old, new) || (old.epoch == 0 && new.epoch == 0 && first(old) == first(new))
+}
+
+fn is_interchangeable(one: &Advertisement, other: &Advertisement) -> bool {
     if one.epoch != 0 || other.epoch != 0 {
         return one.epoch == other.epoch;
     }

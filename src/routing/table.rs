@@ -3,6 +3,7 @@
 //! A skip list keyed by path and source. Each shard writes only entries of its own
 //! sessions; all read. Paths below a prefix lie next to each other.
 
+use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_skiplist::SkipMap;
@@ -10,6 +11,7 @@ use crossbeam_skiplist::SkipMap;
 use crate::wire::{Advertisement, BroadcastPath};
 
 use super::ids::{PeerKey, ShardId, Source};
+use super::select::is_same_content;
 
 /// One source's advertisement of a broadcast.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +21,12 @@ pub struct Entry {
     pub advertisement: Advertisement,
     /// Rises with every insertion: the most recently received has the highest.
     pub received: u64,
+    /// What `received` was when the source began to publish this content.
+    pub generation: u64,
 }
+
+/// One advertisement of a source; it may for a moment have two, and the later one counts.
+type Key = (BroadcastPath, Source, u64);
 
 /// The table is full; the broadcast is not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,7 +36,7 @@ pub struct TableFull;
 /// All broadcasts that all shards' sessions publish.
 #[derive(Debug, Default)]
 pub struct AnnounceTable {
-    entries: SkipMap<(BroadcastPath, Source), Entry>,
+    entries: SkipMap<Key, Entry>,
     received: AtomicU64,
     count: AtomicUsize,
 }
@@ -48,52 +55,87 @@ impl AnnounceTable {
         mut advertisement: Advertisement,
         link_cost: u64,
     ) -> Result<(), TableFull> {
-        let key = (path.clone(), source);
         // Only the source's own shard writes its entries, so this cannot race.
-        let is_new = !self.entries.contains_key(&key);
-        if is_new && self.count.fetch_add(1, Ordering::Relaxed) >= BROADCASTS_MAX {
+        let old = self.of(path, source);
+        if old.is_none() && self.count.fetch_add(1, Ordering::Relaxed) >= BROADCASTS_MAX {
             self.count.fetch_sub(1, Ordering::Relaxed);
             return Err(TableFull);
         }
         advertisement.cost = advertisement.cost.plus_link(link_cost);
         let received = self.received.fetch_add(1, Ordering::Relaxed);
-        self.entries.insert(
-            key,
-            Entry {
-                source,
-                advertisement,
-                received,
-            },
-        );
+        let continued = old.as_ref().filter(|old| is_same_content(old, &advertisement));
+        let entry = Entry {
+            source,
+            generation: continued.map_or(received, |old| old.generation),
+            advertisement,
+            received,
+        };
+        // The new one first: readers never find the source without any.
+        self.entries.insert((path.clone(), source, received), entry);
+        if let Some(old) = old {
+            self.entries.remove(&(path.clone(), source, old.received));
+        }
         Ok(())
     }
 
     pub fn remove(&self, path: &BroadcastPath, source: Source) {
-        if self.entries.remove(&(path.clone(), source)).is_some() {
+        if let Some(old) = self.of(path, source) {
+            self.entries.remove(&(path.clone(), source, old.received));
             self.count.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
+    fn of(&self, path: &BroadcastPath, source: Source) -> Option<Entry> {
+        let range = (path.clone(), source, 0)..=(path.clone(), source, u64::MAX);
+        self.entries.range(range).next_back().map(|entry| entry.value().clone())
+    }
+
     /// What the sources of one path advertise.
     pub fn entries(&self, path: &BroadcastPath) -> Vec<Entry> {
-        self.entries
-            .range((path.clone(), SOURCE_MIN)..)
-            .take_while(|entry| entry.key().0 == *path)
-            .map(|entry| entry.value().clone())
-            .collect()
+        let mut entries: Vec<Entry> = Vec::new();
+        for entry in self.entries.range((path.clone(), SOURCE_MIN, 0)..) {
+            if entry.key().0 != *path {
+                break;
+            }
+            let entry = entry.value().clone();
+            match entries.last_mut() {
+                Some(last) if last.source == entry.source => *last = entry,
+                _ => entries.push(entry),
+            }
+        }
+        entries
     }
 
     /// Paths announced at or below a prefix, each once, at most `limit`.
     pub fn paths_under(&self, prefix: &BroadcastPath, limit: usize) -> Vec<BroadcastPath> {
+        let from = (prefix.range_start(), SOURCE_MIN, 0);
+        self.paths_from(Bound::Included(from), limit, |path| path.is_under(prefix))
+    }
+
+    /// Announced paths behind `after` in their order, each once, at most `limit`.
+    pub fn paths_after(&self, after: Option<&BroadcastPath>, limit: usize) -> Vec<BroadcastPath> {
+        let from = after.map_or(Bound::Unbounded, |path| {
+            Bound::Excluded((path.clone(), SOURCE_MAX, u64::MAX))
+        });
+        self.paths_from(from, limit, |_| true)
+    }
+
+    fn paths_from(
+        &self,
+        from: Bound<Key>,
+        limit: usize,
+        is_wanted: impl Fn(&BroadcastPath) -> bool,
+    ) -> Vec<BroadcastPath> {
         let mut paths: Vec<BroadcastPath> = Vec::new();
-        for entry in self.entries.range((prefix.range_start(), SOURCE_MIN)..) {
+        for entry in self.entries.range((from, Bound::Unbounded)) {
             let path = &entry.key().0;
-            if paths.len() >= limit || !path.is_under(prefix) {
+            if paths.last() == Some(path) {
+                continue;
+            }
+            if paths.len() >= limit || !is_wanted(path) {
                 break;
             }
-            if paths.last() != Some(path) {
-                paths.push(path.clone());
-            }
+            paths.push(path.clone());
         }
         paths
     }
@@ -113,6 +155,15 @@ const SOURCE_MIN: Source = Source {
     peer: PeerKey {
         index: 0,
         generation: 0,
+    },
+};
+
+/// Above every source that there is.
+const SOURCE_MAX: Source = Source {
+    shard: ShardId(u8::MAX),
+    peer: PeerKey {
+        index: u32::MAX,
+        generation: u32::MAX,
     },
 };
 

@@ -7,13 +7,13 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use crate::wire::{
-    BroadcastPath, ErrorCode, GroupRange, GroupSequence, StreamId, SubscribeId, SubscribeUpdate, TrackInfo, TrackName,
-    Version,
+    BroadcastPath, ErrorCode, GroupRange, GroupSequence, HopId, StreamId, SubscribeId, SubscribeUpdate, TrackInfo,
+    TrackName, Version,
 };
 
 use super::demand::{Demand, starts_at_latest};
 use super::group::GroupToken;
-use super::ids::{RequestKey, ShardId, Source, TrackKey};
+use super::ids::{RemoteTrack, RequestKey, ShardId, Source, TrackKey};
 
 /// Who is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,9 +22,11 @@ pub(super) enum Target {
         key: RequestKey,
         id: SubscribeId,
         version: Version,
+        /// Whom not to serve from what passed through them.
+        hop: HopId,
     },
-    /// Another shard, whose name for the track is this.
-    Shard { shard: ShardId, track: TrackKey },
+    /// Another shard, by its name for the subscription.
+    Shard { shard: ShardId, track: RemoteTrack },
 }
 
 /// One subscription that is served.
@@ -42,8 +44,8 @@ pub(super) struct Subscription {
     pub(super) is_accepted: bool,
     /// Cursors in the egress of the peer.
     pub(super) outs: SmallVec<[u32; 2]>,
-    /// Groups that a queue between shards lost parts of.
-    pub(super) broken: SmallVec<[GroupSequence; 2]>,
+    /// Groups that another shard was told of and not yet of their end.
+    pub(super) open: SmallVec<[GroupSequence; 2]>,
 }
 
 /// How the track is had from its publisher.
@@ -55,6 +57,8 @@ pub(super) enum Upstream {
     Requested,
     Local(SubscribeId),
     Remote,
+    /// The publisher has said its last; groups sent before may still arrive.
+    Ending(SubscribeId),
     /// All groups were delivered; what is cached is all there is.
     Finished,
 }
@@ -63,7 +67,7 @@ pub(super) enum Upstream {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum InfoWaiter {
     Peer(RequestKey),
-    Shard { shard: ShardId, track: TrackKey },
+    Shard { shard: ShardId, track: RemoteTrack },
 }
 
 #[derive(Debug)]
@@ -74,6 +78,12 @@ pub(super) struct Track {
     pub(super) upstream: Upstream,
     /// What was last asked of the publisher.
     pub(super) demand: Option<Demand>,
+    /// The demand has changed and the publisher is to be told.
+    pub(super) is_update_owed: bool,
+    /// Subscriptions of this track at other shards so far.
+    pub(super) subscription: u32,
+    /// Groups that another shard is sending.
+    pub(super) incoming: SmallVec<[(GroupSequence, GroupToken); 2]>,
     /// The publisher has accepted the subscription, as far as its draft says so.
     pub(super) is_accepted: bool,
     pub(super) info: Option<TrackInfo>,
@@ -84,14 +94,22 @@ pub(super) struct Track {
     /// Ascending by sequence.
     pub(super) groups: VecDeque<(GroupSequence, GroupToken)>,
     pub(super) latest: Option<GroupSequence>,
+    /// When that arrived.
+    pub(super) latest_at: Option<Instant>,
     /// Exclusive end of all groups, once the publisher told it.
     pub(super) end: Option<GroupSequence>,
+    /// The same, or of the range that was asked for.
+    pub(super) upstream_end: Option<GroupSequence>,
+    /// The last group of an upstream subscription that is over: none up to it will come.
+    pub(super) served_to: Option<GroupSequence>,
     /// Sequences of groups that came as datagrams of late.
     pub(super) datagrams: VecDeque<GroupSequence>,
     /// Why the publisher is lost. Subscribers still get what came, and then this.
     pub(super) failed: Option<ErrorCode>,
     /// When nobody has wanted it for long enough.
     pub(super) linger_until: Option<Instant>,
+    /// Until when groups that should be there are waited for.
+    pub(super) stragglers_until: Option<Instant>,
 }
 
 impl Track {
@@ -102,6 +120,9 @@ impl Track {
             source,
             upstream: Upstream::Idle,
             demand: None,
+            is_update_owed: false,
+            subscription: 0,
+            incoming: SmallVec::new(),
             is_accepted: false,
             info: None,
             info_stream: None,
@@ -110,10 +131,14 @@ impl Track {
             subscriptions: Slab::new(),
             groups: VecDeque::new(),
             latest: None,
+            latest_at: None,
             end: None,
+            upstream_end: None,
+            served_to: None,
             datagrams: VecDeque::new(),
             failed: None,
             linger_until: None,
+            stragglers_until: None,
         }
     }
 
@@ -137,6 +162,31 @@ impl Track {
             .map(|(_, token)| *token)
     }
 
+    /// Whether no group is missing between the oldest cached one and `last`.
+    pub(super) fn has_all_to(&self, last: GroupSequence) -> bool {
+        match (self.find(last), self.groups.front()) {
+            (Ok(at), Some((first, _))) => last.0 - first.0 == at as u64,
+            _ => false,
+        }
+    }
+
+    /// Whether every group up to the end that the publisher told is here.
+    pub(super) fn is_whole(&self) -> bool {
+        self.upstream_end.is_some_and(|end| {
+            end.0
+                .checked_sub(1)
+                .is_none_or(|last| self.has_all_to(GroupSequence(last)))
+        })
+    }
+
+    /// Another shard's name for what this track is sent.
+    pub(super) fn remote_name(&self, track: TrackKey) -> RemoteTrack {
+        RemoteTrack {
+            track,
+            subscription: self.subscription,
+        }
+    }
+
     /// What all subscribers together want. The priority is the publisher's when it is known:
     /// a relay cannot choose one of its subscribers' (draft, "Priority").
     pub(super) fn wanted(&self) -> Option<Demand> {
@@ -144,7 +194,7 @@ impl Track {
             .subscriptions
             .iter()
             .map(|(_, subscription)| Demand::of(&subscription.preferences()))
-            .reduce(Demand::merge)?;
+            .reduce(|one, other| one.merge(other, self.latest))?;
         if let Some(info) = &self.info {
             merged.priority = info.priority;
         }
@@ -164,7 +214,7 @@ impl Subscription {
             is_started: false,
             is_accepted: false,
             outs: SmallVec::new(),
-            broken: SmallVec::new(),
+            open: SmallVec::new(),
         };
         subscription.apply(preferences);
         subscription
@@ -176,7 +226,7 @@ impl Subscription {
         self.ordered = preferences.ordered;
         self.max_latency = Duration::from_millis(preferences.max_latency_ms);
         self.range = preferences.range;
-        if preferences.range.start.is_some() {
+        if preferences.range.start.is_some() || matches!(self.target, Target::Shard { .. }) {
             self.floor = preferences.range.start;
         }
     }

@@ -3,132 +3,18 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
 
-use crate::wire::{
-    BroadcastPath, ErrorCode, Fetch, GroupSequence, StreamId, SubscribeId, SubscribeOk, SubscribeUpdate, TrackInfo,
-    TrackName, TrackRequest, Version, stream_error,
-};
+use crate::wire::{BroadcastPath, ErrorCode, HopId, StreamId, SubscribeId, TrackName, Version, stream_error};
 
-use super::demand::Demand;
+use super::action::{Action, TrackLimits};
 use super::egress::{Egress, EgressStatistics};
 use super::fetch::Fetching;
 use super::group::{GroupToken, Groups};
-use super::ids::{FetchKey, PeerKey, RequestKey, ShardId, Source, TrackKey};
+use super::ids::{FetchKey, PeerKey, RemoteTrack, RequestKey, ShardId, Source, TrackKey};
 use super::remote::RemoteMessage;
 use super::track::{GONE, Target, Track, Upstream};
-
-/// Bounds of a shard's tracks; each says what happens at it.
-#[derive(Clone, Debug)]
-pub struct TrackLimits {
-    /// Bytes of all cached groups. The oldest that is no track's latest goes first.
-    pub cache_bytes_max: usize,
-    /// How long a group is kept after a newer one came, at most.
-    pub cache_age_max: Duration,
-    /// How long a track nobody wants stays subscribed, in case someone comes back.
-    pub linger: Duration,
-    /// Cached groups of one track. The oldest goes.
-    pub groups_per_track_max: usize,
-    /// Bytes of one group. A longer one is reset for all its subscribers.
-    pub group_bytes_max: usize,
-    /// Tracks of a shard. A request for a further one is refused.
-    pub tracks_max: usize,
-    /// Fetches that wait for publishers. A further one is refused.
-    pub fetches_max: usize,
-}
-
-impl Default for TrackLimits {
-    fn default() -> Self {
-        Self {
-            cache_bytes_max: 256 * 1024 * 1024,
-            cache_age_max: Duration::from_secs(10),
-            linger: Duration::from_secs(2),
-            groups_per_track_max: 1024,
-            group_bytes_max: 32 * 1024 * 1024,
-            tracks_max: 1 << 18,
-            fetches_max: 4096,
-        }
-    }
-}
-
-/// Something for a session or another shard to do. `broadcast` is a full path.
-#[derive(Debug)]
-pub enum Action {
-    /// Subscribe at a publisher of this shard; answered by [`Tracks::on_subscribed`].
-    Subscribe {
-        peer: PeerKey,
-        track: TrackKey,
-        broadcast: BroadcastPath,
-        name: TrackName,
-        demand: Demand,
-    },
-    UpdateSubscription {
-        peer: PeerKey,
-        id: SubscribeId,
-        update: SubscribeUpdate,
-    },
-    Unsubscribe {
-        peer: PeerKey,
-        id: SubscribeId,
-    },
-    RequestTrack {
-        peer: PeerKey,
-        track: TrackKey,
-        request: TrackRequest,
-    },
-    Fetch {
-        peer: PeerKey,
-        fetch: FetchKey,
-        message: Fetch,
-    },
-    CancelRequest {
-        peer: PeerKey,
-        stream: StreamId,
-    },
-    Accept {
-        peer: PeerKey,
-        request: StreamId,
-        ok: SubscribeOk,
-    },
-    Start {
-        peer: PeerKey,
-        request: StreamId,
-        group: GroupSequence,
-    },
-    End {
-        peer: PeerKey,
-        request: StreamId,
-        end: GroupSequence,
-    },
-    Drop {
-        peer: PeerKey,
-        request: StreamId,
-        start: GroupSequence,
-        end: GroupSequence,
-        code: ErrorCode,
-    },
-    Finish {
-        peer: PeerKey,
-        request: StreamId,
-    },
-    /// The scheduler has ended this request's stream itself.
-    Fetched {
-        peer: PeerKey,
-        request: StreamId,
-    },
-    Refuse {
-        peer: PeerKey,
-        request: StreamId,
-        code: ErrorCode,
-    },
-    TrackInfo {
-        peer: PeerKey,
-        request: StreamId,
-        info: TrackInfo,
-    },
-    Remote(ShardId, RemoteMessage),
-}
 
 /// How much is held, for metrics and for tests that look for leaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -171,15 +57,16 @@ pub struct Tracks {
     pub(super) peers: FxHashMap<PeerKey, Egress>,
     pub(super) tracks: Slab<(u32, Track)>,
     next_generation: u32,
-    /// Tracks of each broadcast, counted: most changes of routes concern none of ours.
-    broadcasts: FxHashMap<BroadcastPath, usize>,
+    /// Tracks of each broadcast and of each source.
+    broadcasts: FxHashMap<BroadcastPath, FxHashSet<TrackKey>>,
+    sources: FxHashMap<Source, FxHashSet<TrackKey>>,
+    /// What new requests find. A track that its source no longer publishes is not here.
     pub(super) by_name: FxHashMap<(BroadcastPath, TrackName, Source), TrackKey>,
     /// Upstream subscriptions at sessions of this shard.
     pub(super) upstream: FxHashMap<(PeerKey, SubscribeId), TrackKey>,
     pub(super) info_streams: FxHashMap<(PeerKey, StreamId), TrackKey>,
-    pub(super) requests: FxHashMap<RequestKey, Requested>,
     /// Subscriptions of other shards, by their names for the tracks.
-    pub(super) remotes: FxHashMap<(ShardId, TrackKey), (TrackKey, usize)>,
+    pub(super) remotes: FxHashMap<(ShardId, RemoteTrack), (TrackKey, usize)>,
     pub(super) groups: Groups,
     /// Cached groups in order of their start.
     pub(super) cache: VecDeque<GroupToken>,
@@ -189,6 +76,14 @@ pub struct Tracks {
     pub(super) arrivals: u64,
     /// In the order of their deadlines, since all linger equally long.
     lingering: VecDeque<(Instant, TrackKey)>,
+    /// Likewise those that wait for groups which should be there.
+    straggling: VecDeque<(Instant, TrackKey)>,
+    /// Tracks that began to wait for groups since the last look at the clock.
+    pub(super) incomplete: Vec<TrackKey>,
+    /// Tracks whose publishers are to be told of a changed demand, once in a turn.
+    pub(super) updates: Vec<TrackKey>,
+    /// The same, after a queue to another shard was full.
+    pub(super) owed_updates: Vec<TrackKey>,
     /// Tracks that lost their last subscriber since the last look at the clock.
     unwanted: Vec<TrackKey>,
     pub(super) actions: VecDeque<Action>,
@@ -205,10 +100,10 @@ impl Tracks {
             tracks: Slab::new(),
             next_generation: 0,
             broadcasts: FxHashMap::default(),
+            sources: FxHashMap::default(),
             by_name: FxHashMap::default(),
             upstream: FxHashMap::default(),
             info_streams: FxHashMap::default(),
-            requests: FxHashMap::default(),
             remotes: FxHashMap::default(),
             groups: Groups::default(),
             cache: VecDeque::new(),
@@ -217,6 +112,10 @@ impl Tracks {
             next_fetch: 0,
             arrivals: 0,
             lingering: VecDeque::new(),
+            straggling: VecDeque::new(),
+            incomplete: Vec::new(),
+            updates: Vec::new(),
+            owed_updates: Vec::new(),
             unwanted: Vec::new(),
             actions: VecDeque::new(),
             dirty: VecDeque::new(),
@@ -231,9 +130,13 @@ impl Tracks {
 
     /// A session is over: its requests, and as a publisher its tracks.
     pub fn handle_peer_gone(&mut self, peer: PeerKey, now: Instant) {
-        let requests: Vec<RequestKey> = self.requests.keys().filter(|key| key.peer == peer).copied().collect();
-        for key in requests {
-            self.end_request(key, now);
+        let requests: Vec<StreamId> = self
+            .peers
+            .get(&peer)
+            .map(|egress| egress.requests.keys().copied().collect())
+            .unwrap_or_default();
+        for request in requests {
+            self.end_request(RequestKey { peer, request }, now);
         }
         if let Some(egress) = self.peers.remove(&peer) {
             for (index, out) in &egress.outs {
@@ -248,61 +151,73 @@ impl Tracks {
 
     /// A publisher is gone, or none of its broadcasts are routed any more.
     pub fn handle_source_gone(&mut self, source: Source) {
-        for key in self.keys_of(|track| track.source == source) {
+        for key in keys(self.sources.get(&source)) {
             self.end_track(key, GONE);
         }
         self.end_fetches(source);
     }
 
-    /// The sources of a broadcast changed. `successor` tells who has the same content as a
-    /// source that does not publish it any more. Without one nothing happens here: a
-    /// broadcast that ends does not disturb subscriptions in flight (draft, "ANNOUNCE_START",
-    /// `Ended`).
-    pub fn handle_route_changed(
-        &mut self,
-        path: &BroadcastPath,
-        now: Instant,
-        successor: impl Fn(Source) -> Option<Source>,
-    ) {
-        if !self.broadcasts.contains_key(path) {
-            return;
-        }
-        for key in self.keys_of(|track| track.broadcast == *path && track.failed.is_none()) {
-            let source = self.track(key).map(|track| track.source);
-            if let Some(other) = source.and_then(&successor) {
-                self.splice(key, other, now);
+    /// The sources of a broadcast changed; `fate` tells what that means for the tracks of
+    /// one of them.
+    pub fn handle_route_changed(&mut self, path: &BroadcastPath, now: Instant, fate: impl Fn(Source) -> RouteFate) {
+        for key in keys(self.broadcasts.get(path)) {
+            let Some(track) = self.track(key).filter(|track| track.failed.is_none()) else {
+                continue;
+            };
+            match fate(track.source) {
+                RouteFate::Unchanged => {}
+                RouteFate::Ended => self.retire(key),
+                RouteFate::ContinuedBy { source, hops } => self.splice(key, source, &hops, now),
             }
         }
     }
 
-    fn keys_of(&self, matches: impl Fn(&Track) -> bool) -> Vec<TrackKey> {
-        self.tracks
-            .iter()
-            .filter(|(_, (_, track))| matches(track))
-            .map(|(index, (generation, _))| track_key(index, *generation))
-            .collect()
+    /// New requests for the track begin another one.
+    fn retire(&mut self, key: TrackKey) {
+        let Some(track) = self.track(key) else { return };
+        let name = (track.broadcast.clone(), track.name.clone(), track.source);
+        if self.by_name.get(&name) == Some(&key) {
+            self.by_name.remove(&name);
+        }
     }
 
-    /// Another source continues the track: subscribers go on from its next group.
-    fn splice(&mut self, key: TrackKey, source: Source, now: Instant) {
-        let Some(track) = self.track_mut(key) else { return };
-        let name = (track.broadcast.clone(), track.name.clone(), track.source);
+    /// Another source continues the track: subscribers go on from its next group, but for
+    /// those through whom that source has it (draft, "Routing").
+    fn splice(&mut self, key: TrackKey, source: Source, hops: &[HopId], now: Instant) {
         self.release_upstream(key);
-        self.by_name.remove(&name);
-        if self.by_name.contains_key(&(name.0.clone(), name.1.clone(), source)) {
-            return self.end_track(key, GONE);
-        }
-        self.by_name.insert((name.0, name.1, source), key);
+        self.cancel_info(key);
+        self.retire(key);
         let Some(track) = self.track_mut(key) else { return };
-        track.source = source;
+        let name = (track.broadcast.clone(), track.name.clone(), source);
+        let old = std::mem::replace(&mut track.source, source);
         track.is_accepted = false;
-        track.end = None;
+        (track.end, track.upstream_end, track.served_to) = (None, None, None);
         // An unfinished group will not be continued by the other source.
-        let open: Vec<GroupToken> = track.groups.iter().map(|(_, token)| *token).collect();
-        for token in open {
+        let groups: Vec<GroupToken> = track.groups.iter().map(|(_, token)| *token).collect();
+        remove_from(&mut self.sources, &old, key);
+        self.sources.entry(source).or_default().insert(key);
+        for token in groups {
             self.abort_if_open(token, GONE);
         }
-        self.ask_upstream(key, now);
+        // Where the source has a track of that name already, this one goes on beside it for
+        // those who have it, and new requests find the other.
+        self.by_name.entry(name).or_insert(key);
+        for slot in self.slots(key) {
+            let target = self
+                .track(key)
+                .and_then(|track| track.subscriptions.get(slot))
+                .map(|s| s.target);
+            if let Some(Target::Peer { hop, .. }) = target
+                && hop != HopId::UNKNOWN
+                && hops.contains(&hop)
+            {
+                self.end_subscription(key, slot, Ending::Refused(GONE));
+            }
+        }
+        self.ask_upstream(key);
+        if self.track(key).is_some_and(|track| !track.info_waiters.is_empty()) {
+            self.ask_info(key, now);
+        }
     }
 
     /// The tracks of one name and source, made when there is none.
@@ -318,7 +233,8 @@ impl Tracks {
         let track = Track::new(broadcast.clone(), name.clone(), source);
         let index = self.tracks.insert((self.next_generation, track));
         let key = track_key(index, self.next_generation);
-        *self.broadcasts.entry(broadcast.clone()).or_default() += 1;
+        self.broadcasts.entry(broadcast.clone()).or_default().insert(key);
+        self.sources.entry(source).or_default().insert(key);
         self.by_name.insert(full, key);
         Some(key)
     }
@@ -347,12 +263,9 @@ impl Tracks {
         }
         track.upstream = Upstream::Finished;
         track.failed = Some(code);
-        let name = (track.broadcast.clone(), track.name.clone(), track.source);
         let waiters = std::mem::take(&mut track.info_waiters);
         let groups: Vec<GroupToken> = track.groups.iter().map(|(_, token)| *token).collect();
-        if self.by_name.get(&name) == Some(&key) {
-            self.by_name.remove(&name);
-        }
+        self.retire(key);
         for waiter in waiters {
             self.refuse_info(waiter, code);
         }
@@ -382,42 +295,44 @@ impl Tracks {
     /// Forgets a track that has no subscribers.
     pub(super) fn remove_track(&mut self, key: TrackKey) {
         self.release_upstream(key);
+        self.cancel_info(key);
+        self.retire(key);
         let Some(track) = self.track_mut(key) else { return };
         let groups = std::mem::take(&mut track.groups);
-        let name = (track.broadcast.clone(), track.name.clone(), track.source);
-        let info = track.info_stream.take().map(|stream| (track.source.peer, stream));
+        let (broadcast, source) = (track.broadcast.clone(), track.source);
         for (_, token) in groups {
             self.let_go(token);
         }
-        if let Some((peer, stream)) = info {
+        remove_from(&mut self.broadcasts, &broadcast, key);
+        remove_from(&mut self.sources, &source, key);
+        self.tracks.remove(key.index as usize);
+    }
+
+    /// Stops asking for TRACK_INFO.
+    fn cancel_info(&mut self, key: TrackKey) {
+        let Some(track) = self.track_mut(key) else { return };
+        let peer = track.source.peer;
+        track.is_info_requested = false;
+        if let Some(stream) = track.info_stream.take() {
             self.info_streams.remove(&(peer, stream));
             self.actions.push_back(Action::CancelRequest { peer, stream });
         }
-        if self.by_name.get(&name) == Some(&key) {
-            self.by_name.remove(&name);
-        }
-        if let Some(count) = self.broadcasts.get_mut(&name.0) {
-            *count -= 1;
-            if *count == 0 {
-                self.broadcasts.remove(&name.0);
-            }
-        }
-        self.tracks.remove(key.index as usize);
     }
 
     /// Ends the upstream subscription, if there is one.
     pub(super) fn release_upstream(&mut self, key: TrackKey) {
-        let shard = self.shard;
         let Some(track) = self.track_mut(key) else { return };
         let source = track.source;
         track.demand = None;
+        track.incoming.clear();
         match std::mem::replace(&mut track.upstream, Upstream::Idle) {
-            Upstream::Local(id) => {
+            Upstream::Local(id) | Upstream::Ending(id) => {
                 self.upstream.remove(&(source.peer, id));
                 self.actions.push_back(Action::Unsubscribe { peer: source.peer, id });
             }
-            Upstream::Remote if source.shard != shard => {
-                self.send(source.shard, RemoteMessage::Unsubscribe { track: key });
+            Upstream::Remote => {
+                let track = track.remote_name(key);
+                self.send(source.shard, RemoteMessage::Unsubscribe { track });
             }
             _ => {}
         }
@@ -432,7 +347,7 @@ impl Tracks {
         self.settle_track(key);
         match subscription.target {
             Target::Peer { key: request, .. } => {
-                self.requests.remove(&request);
+                self.remove_request(request);
                 let RequestKey { peer, request } = request;
                 for out in subscription.outs {
                     self.abandon(peer, out, stream_error::CANCEL);
@@ -468,18 +383,21 @@ impl Tracks {
 
     /// The next moment at which something is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.lingering.front().map(|(until, _)| *until)
+        let due = [self.lingering.front(), self.straggling.front()];
+        due.into_iter().flatten().map(|(until, _)| *until).min()
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
+        for key in std::mem::take(&mut self.owed_updates) {
+            self.ask_upstream(key);
+        }
         for key in std::mem::take(&mut self.unwanted) {
             self.linger(key, now);
         }
-        while let Some((until, key)) = self.lingering.front().copied() {
-            if until > now {
-                return;
-            }
-            self.lingering.pop_front();
+        for key in std::mem::take(&mut self.incomplete) {
+            self.wait_for_stragglers(key, now);
+        }
+        while let Some((until, key)) = pop_due(&mut self.lingering, now) {
             // Someone who came in between took the deadline away, or set a later one.
             let is_due = self
                 .track(key)
@@ -488,10 +406,50 @@ impl Tracks {
                 self.remove_track(key);
             }
         }
+        while let Some((until, key)) = pop_due(&mut self.straggling, now) {
+            if let Some(track) = self.track_mut(key)
+                && track.stragglers_until == Some(until)
+            {
+                track.stragglers_until = None;
+                self.give_up_stragglers(key);
+            }
+        }
+    }
+
+    fn wait_for_stragglers(&mut self, key: TrackKey, now: Instant) {
+        if let Some(track) = self.track_mut(key)
+            && track.stragglers_until.is_none()
+        {
+            let until = now + STRAGGLERS_WAIT;
+            track.stragglers_until = Some(until);
+            self.straggling.push_back((until, key));
+        }
     }
 
     pub fn poll_action(&mut self) -> Option<Action> {
-        self.actions.pop_front()
+        if let Some(action) = self.actions.pop_front() {
+            return Some(action);
+        }
+        while let Some(key) = self.updates.pop() {
+            if let Some(action) = self.update_upstream(key) {
+                return Some(action);
+            }
+        }
+        None
+    }
+
+    pub(super) fn insert_request(&mut self, key: RequestKey, requested: Requested) {
+        if let Some(egress) = self.peers.get_mut(&key.peer) {
+            egress.requests.insert(key.request, requested);
+        }
+    }
+
+    pub(super) fn remove_request(&mut self, key: RequestKey) -> Option<Requested> {
+        self.peers.get_mut(&key.peer)?.requests.remove(&key.request)
+    }
+
+    pub(super) fn request(&self, key: RequestKey) -> Option<Requested> {
+        self.peers.get(&key.peer)?.requests.get(&key.request).copied()
     }
 
     /// A peer with something to send since it was last pumped.
@@ -529,11 +487,25 @@ impl Tracks {
             upstream_subscriptions: self.upstream.len(),
             groups: self.groups.len(),
             cache_bytes: self.groups.bytes,
-            requests: self.requests.len(),
+            requests: self.peers.values().map(|egress| egress.requests.len()).sum(),
             fetches_pending: self.fetching.len(),
             ..self.statistics
         }
     }
+}
+
+/// What a change of routes means for the tracks of one source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteFate {
+    Unchanged,
+    /// The source publishes the broadcast no more, or another generation of it. That does
+    /// not disturb subscriptions in flight (draft, "ANNOUNCE_START", `Ended`).
+    Ended,
+    /// Another source has the same content, by this path, and takes over.
+    ContinuedBy {
+        source: Source,
+        hops: Vec<HopId>,
+    },
 }
 
 /// How a subscription ends.
@@ -550,3 +522,28 @@ pub(super) fn track_key(index: usize, generation: u32) -> TrackKey {
         generation,
     }
 }
+
+fn keys(set: Option<&FxHashSet<TrackKey>>) -> Vec<TrackKey> {
+    set.map(|keys| keys.iter().copied().collect()).unwrap_or_default()
+}
+
+fn remove_from<Name: Eq + std::hash::Hash>(
+    index: &mut FxHashMap<Name, FxHashSet<TrackKey>>,
+    name: &Name,
+    key: TrackKey,
+) {
+    if let Some(keys) = index.get_mut(name) {
+        keys.remove(&key);
+        if keys.is_empty() {
+            index.remove(name);
+        }
+    }
+}
+
+fn pop_due(deadlines: &mut VecDeque<(Instant, TrackKey)>, now: Instant) -> Option<(Instant, TrackKey)> {
+    deadlines.pop_front_if(|(until, _)| *until <= now)
+}
+
+/// How long groups are waited for that were sent before the end was told, or that are
+/// missing before the last one of a range. Longer than a retransmission takes.
+const STRAGGLERS_WAIT: Duration = Duration::from_secs(1);

@@ -8,13 +8,13 @@ use crate::wire::{DatagramHeader, ErrorCode, GroupHeader, StreamId};
 /// One peer's connection, for as long as one pumping takes.
 pub trait Transport {
     /// Opens a stream for a group and writes its header. `None`: the peer allows no further
-    /// stream at present.
+    /// stream at present, or nothing can be sent now at all.
     fn open_group(&mut self, header: &GroupHeader) -> Option<StreamId>;
     fn write(&mut self, stream: StreamId, bytes: Bytes, fin: bool) -> Written;
     fn reset(&mut self, stream: StreamId, code: ErrorCode);
     /// Sends a group as a datagram; false when that is not possible now.
     fn datagram(&mut self, header: &DatagramHeader, payload: &Bytes) -> bool;
-    /// Nothing more can be taken on any stream.
+    /// Nothing more can be taken on any stream; known by the first write that took nothing.
     fn connection_blocked(&self) -> bool;
 }
 
@@ -22,8 +22,13 @@ pub trait Transport {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
     All,
-    /// So many bytes were taken; the stream is blocked.
+    /// So many bytes were taken; the stream takes no more until [`Tracks::handle_writable`]
+    /// names it.
+    ///
+    /// [`Tracks::handle_writable`]: super::Tracks::handle_writable
     Partial(usize),
+    /// Nothing was taken, and nothing would be on any stream.
+    ConnectionBlocked,
     /// The peer does not read the stream any more.
     Closed(ErrorCode),
 }

@@ -6,69 +6,83 @@ use smallvec::SmallVec;
 
 use crate::wire::{ErrorCode, GroupSequence, StreamId, SubscribeId, SubscribeOk, TrackInfo, stream_error};
 
+use super::action::Action;
 use super::downstream::plain_info;
 use super::group::Progress;
 use super::ids::{PeerKey, TrackKey};
 use super::remote::RemoteMessage;
 use super::track::{Target, Upstream};
-use super::tracks::{Action, Tracks};
+use super::tracks::Tracks;
 
 impl Tracks {
     /// Brings the upstream subscription in line with what subscribers want together.
-    pub(super) fn ask_upstream(&mut self, key: TrackKey, now: Instant) {
+    pub(super) fn ask_upstream(&mut self, key: TrackKey) {
         let shard = self.shard;
         let Some(track) = self.track_mut(key) else { return };
         let Some(wanted) = track.wanted() else { return };
-        if track.demand == Some(wanted) {
-            return;
-        }
-        let source = track.source;
         match track.upstream {
-            Upstream::Idle => {
-                track.demand = Some(wanted);
-                let (broadcast, name) = (track.broadcast.clone(), track.name.clone());
-                if source.shard != shard {
-                    track.upstream = Upstream::Remote;
-                    let message = RemoteMessage::Subscribe {
-                        track: key,
-                        broadcast,
-                        name,
-                        source,
-                        demand: wanted,
-                    };
-                    return self.send(source.shard, message);
+            Upstream::Idle => {}
+            Upstream::Local(_) | Upstream::Remote => {
+                if track.demand != Some(wanted) && !std::mem::replace(&mut track.is_update_owed, true) {
+                    self.updates.push(key);
                 }
-                track.upstream = Upstream::Requested;
-                self.actions.push_back(Action::Subscribe {
-                    peer: source.peer,
-                    track: key,
-                    broadcast,
-                    name,
-                    demand: wanted,
-                });
-                self.ask_info_if_there(key, now);
-            }
-            Upstream::Local(id) => {
-                track.demand = Some(wanted);
-                self.actions.push_back(Action::UpdateSubscription {
-                    peer: source.peer,
-                    id,
-                    update: wanted.update(),
-                });
-            }
-            Upstream::Remote => {
-                track.demand = Some(wanted);
-                self.send(
-                    source.shard,
-                    RemoteMessage::Update {
-                        track: key,
-                        demand: wanted,
-                    },
-                );
+                return;
             }
             // Told when the session has named the subscription, or of no use any more.
-            Upstream::Requested | Upstream::Finished => {}
+            Upstream::Requested | Upstream::Ending(_) | Upstream::Finished => return,
         }
+        track.demand = Some(wanted);
+        (track.served_to, track.upstream_end) = (None, None);
+        let source = track.source;
+        let (broadcast, name) = (track.broadcast.clone(), track.name.clone());
+        if source.shard != shard {
+            track.upstream = Upstream::Remote;
+            track.subscription = track.subscription.wrapping_add(1);
+            let message = RemoteMessage::Subscribe {
+                track: track.remote_name(key),
+                broadcast,
+                name,
+                source,
+                demand: wanted,
+            };
+            return self.send(source.shard, message);
+        }
+        track.upstream = Upstream::Requested;
+        self.actions.push_back(Action::Subscribe {
+            peer: source.peer,
+            track: key,
+            broadcast,
+            name,
+            demand: wanted,
+        });
+    }
+
+    /// What the publisher is to be told of a changed demand, if it is one still.
+    pub(super) fn update_upstream(&mut self, key: TrackKey) -> Option<Action> {
+        let track = self.track_mut(key)?;
+        track.is_update_owed = false;
+        let demand = track.wanted()?;
+        if track.demand == Some(demand) {
+            return None;
+        }
+        let source = track.source;
+        let action = match track.upstream {
+            Upstream::Local(id) => Action::UpdateSubscription {
+                peer: source.peer,
+                id,
+                update: demand.update(),
+            },
+            Upstream::Remote => Action::Remote(
+                source.shard,
+                RemoteMessage::Update {
+                    track: track.remote_name(key),
+                    demand,
+                },
+            ),
+            _ => return None,
+        };
+        track.demand = Some(demand);
+        Some(action)
     }
 
     /// Drafts from 05 on tell a track's properties apart from its subscription.
@@ -94,7 +108,8 @@ impl Tracks {
         }
         track.upstream = Upstream::Local(id);
         self.upstream.insert((peer, id), key);
-        self.ask_upstream(key, now);
+        self.ask_info_if_there(key, now);
+        self.ask_upstream(key);
     }
 
     /// The session could not subscribe.
@@ -105,8 +120,11 @@ impl Tracks {
     /// The session asks for TRACK_INFO on this stream.
     pub fn on_track_requested(&mut self, key: TrackKey, stream: StreamId) {
         let Some(track) = self.track_mut(key) else { return };
-        track.info_stream = Some(stream);
         let peer = track.source.peer;
+        if !track.is_info_requested || track.info_stream.is_some() {
+            return self.actions.push_back(Action::CancelRequest { peer, stream });
+        }
+        track.info_stream = Some(stream);
         self.info_streams.insert((peer, stream), key);
     }
 
@@ -153,8 +171,9 @@ impl Tracks {
     }
 
     pub(super) fn on_end(&mut self, key: TrackKey, end: GroupSequence) {
-        // An end at the range that we asked for is ours, not the track's.
         let Some(track) = self.track_mut(key) else { return };
+        track.upstream_end = Some(end);
+        // An end at the range that we asked for is ours, not the track's.
         let is_ours = track
             .demand
             .and_then(|demand| demand.end)
@@ -224,36 +243,101 @@ impl Tracks {
         }
     }
 
-    /// The publisher ended the subscription: all is delivered, or it refused or gave up.
+    /// The publisher ended the subscription: all is sent, or it refused or gave up.
     pub fn handle_upstream_closed(&mut self, peer: PeerKey, id: SubscribeId, code: Option<ErrorCode>) {
-        let Some(key) = self.upstream.remove(&(peer, id)) else {
+        let Some(key) = self.upstream.get(&(peer, id)).copied() else {
             return;
         };
+        let Some(track) = self.track_mut(key) else { return };
         match code {
-            None => self.on_finished(key),
+            None => {
+                track.upstream = Upstream::Ending(id);
+                self.finish_when_whole(key);
+            }
             Some(code) => {
-                if let Some(track) = self.track_mut(key) {
-                    track.upstream = Upstream::Idle;
-                }
+                track.upstream = Upstream::Idle;
+                self.upstream.remove(&(peer, id));
                 self.end_track(key, code);
             }
         }
     }
 
-    /// All groups are accounted for. Subscribers end when they have theirs; the cache stays
-    /// for those who come while the track is still wanted.
-    pub(super) fn on_finished(&mut self, key: TrackKey) {
-        let Some(track) = self.track_mut(key) else { return };
-        track.upstream = Upstream::Finished;
-        self.on_accepted(key);
-        // Drafts 03 and 04 end without saying where; later ones must hear it before the FIN.
+    /// Groups travel on streams of their own: some may come after the subscription's end
+    /// (draft, "Subscribe").
+    pub(super) fn finish_when_whole(&mut self, key: TrackKey) {
         let Some(track) = self.track(key) else { return };
-        if track.end.is_none() {
-            let end = track.latest.map_or(0, |latest| latest.0.saturating_add(1));
-            self.on_end(key, GroupSequence(end));
+        if !matches!(track.upstream, Upstream::Ending(_)) {
+            return;
+        }
+        let has_open_group = track.groups.iter().any(|(_, token)| {
+            self.groups
+                .get(*token)
+                .is_some_and(|group| group.progress == Progress::Open)
+        });
+        if track.is_whole() && !has_open_group {
+            self.finish_upstream(key);
+        } else {
+            self.incomplete.push(key);
+        }
+    }
+
+    /// What has not come by now will not.
+    pub(super) fn give_up_stragglers(&mut self, key: TrackKey) {
+        let Some(track) = self.track(key) else { return };
+        if matches!(track.upstream, Upstream::Ending(_)) {
+            return self.finish_upstream(key);
+        }
+        let latest = track.latest;
+        for slot in self.slots(key) {
+            let last = self
+                .track(key)
+                .and_then(|track| track.subscriptions.get(slot))
+                .and_then(|subscription| subscription.range.end);
+            if last.is_some() && last <= latest {
+                self.finish_if_closed(key, slot);
+            }
+        }
+    }
+
+    fn finish_upstream(&mut self, key: TrackKey) {
+        let Some(track) = self.track_mut(key) else { return };
+        if let Upstream::Ending(id) = track.upstream {
+            let peer = track.source.peer;
+            self.upstream.remove(&(peer, id));
+            self.actions.push_back(Action::Unsubscribe { peer, id });
+        }
+        self.on_finished(key);
+    }
+
+    /// An upstream subscription is over. When it was for a range, the track goes on for who
+    /// wants more. Otherwise subscribers end when they have their groups; the cache stays for
+    /// those who come while the track is still wanted.
+    pub(super) fn on_finished(&mut self, key: TrackKey) {
+        self.on_accepted(key);
+        let Some(track) = self.track_mut(key) else { return };
+        let asked = track.demand.and_then(|demand| demand.end);
+        let range = asked.filter(|last| track.end.is_none_or(|end| end > *last));
+        if range.is_some() {
+            track.upstream = Upstream::Idle;
+            track.demand = None;
+            track.served_to = range;
+        } else {
+            track.upstream = Upstream::Finished;
+            // Drafts 03 and 04 end without saying where; later ones must hear it before the FIN.
+            if track.end.is_none() {
+                let end = track.latest.map_or(0, |latest| latest.0.saturating_add(1));
+                self.on_end(key, GroupSequence(end));
+            }
         }
         for slot in self.slots(key) {
             self.finish_if_done(key, slot);
+        }
+        let wants_more = self
+            .track(key)
+            .and_then(|track| track.wanted())
+            .is_some_and(|wanted| wanted.end.is_none() || wanted.end > range);
+        if range.is_some() && wants_more {
+            self.ask_upstream(key);
         }
     }
 

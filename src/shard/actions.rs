@@ -1,55 +1,55 @@
 //! What routing decided, taken to sessions and to other shards.
 
 use crate::routing::{Action, AnnounceAction, Demand, FetchKey, PeerKey, TrackKey};
-use crate::session::SubscribeParameters;
+use crate::session::{Session, SubscribeParameters};
 use crate::wire::{BroadcastPath, Fetch, TrackName, TrackRequest, stream_error};
 
 use super::worker::Shard;
 
 impl Shard {
-    /// Applies decisions until none is left; an applied one may cause others.
+    /// Applies decisions until none is left; an applied one may cause others. What sessions
+    /// have to say because of them leaves together.
     pub(super) fn apply_actions(&mut self) {
-        loop {
-            let mut is_quiet = true;
-            while let Some(action) = self.announcer.poll_action() {
-                is_quiet = false;
-                self.apply_announcement(action);
-            }
-            while let Some(action) = self.tracks.poll_action() {
-                is_quiet = false;
-                self.apply(action);
-            }
-            if is_quiet {
-                return;
-            }
+        while let Some(action) = self.tracks.poll_action() {
+            self.apply(action);
+        }
+        while let Some(peer) = self.talkative.pop() {
+            self.transmit(peer);
         }
     }
 
-    fn apply_announcement(&mut self, action: AnnounceAction) {
-        let (AnnounceAction::Ok { peer, .. }
-        | AnnounceAction::Announce { peer, .. }
-        | AnnounceAction::Unannounce { peer, .. }) = action;
-        let Some(state) = self.peers.get_mut(&peer) else { return };
-        match action {
-            AnnounceAction::Ok {
-                request, active_count, ..
-            } => state.session.announce_ok(request, active_count),
-            AnnounceAction::Announce {
-                request,
-                suffix,
-                advertisement,
-                ..
-            } => state.session.announce(request, &suffix, &advertisement),
-            AnnounceAction::Unannounce { request, suffix, .. } => state.session.unannounce(request, &suffix),
+    /// Tells announce streams what is new to them, as far as their connections have room.
+    pub(super) fn announce(&mut self) {
+        let mut budget = ANNOUNCEMENTS_PER_TURN_MAX;
+        while budget > 0
+            && let Some(key) = self.announcer.poll_ready()
+        {
+            let Some(state) = self.peers.get_mut(&key.peer) else {
+                continue;
+            };
+            if state.outbox.is_backed_up() {
+                state.waiting_announcements.push(key.request);
+                continue;
+            }
+            let mut room = ANNOUNCEMENTS_AT_ONCE.min(budget);
+            while room > 0
+                && let Some(action) = self.announcer.next_action(key)
+            {
+                tell(&mut state.session, action);
+                (room, budget) = (room - 1, budget - 1);
+            }
+            if room == 0 {
+                self.announcer.set_ready(key);
+            }
+            self.transmit(key.peer);
         }
-        self.transmit(peer);
     }
 
     fn apply(&mut self, action: Action) {
         match action {
             Action::Remote(shard, message) => {
                 if let Err(lost) = self.mailbox.send(shard, message) {
-                    self.tracks.handle_remote_overflow(shard, lost, self.now);
+                    self.tracks.handle_remote_overflow(shard, lost);
                 }
             }
             Action::Subscribe {
@@ -138,7 +138,9 @@ impl Shard {
     }
 
     fn request_track(&mut self, peer: PeerKey, track: TrackKey, mut request: TrackRequest) {
-        let Some(state) = self.peers.get_mut(&peer) else { return };
+        let Some(state) = self.peers.get_mut(&peer) else {
+            return self.tracks.on_track_refused(track, stream_error::UNROUTABLE);
+        };
         if let Some(relative) = request.broadcast.strip_prefix(&state.root) {
             request.broadcast = relative;
         }
@@ -150,21 +152,45 @@ impl Shard {
     }
 
     fn fetch_upstream(&mut self, peer: PeerKey, fetch: FetchKey, mut message: Fetch) {
-        let Some(state) = self.peers.get_mut(&peer) else { return };
+        let Some(state) = self.peers.get_mut(&peer) else {
+            return self.tracks.on_fetch_refused(fetch, stream_error::UNROUTABLE);
+        };
         if let Some(relative) = message.broadcast.strip_prefix(&state.root) {
             message.broadcast = relative;
         }
         match state.session.fetch(&message) {
-            Some(stream) => self.tracks.on_fetching(fetch, stream),
+            Some(stream) => self.tracks.on_fetching(peer, fetch, stream),
             None => self.tracks.on_fetch_refused(fetch, stream_error::GOING_AWAY),
         }
         self.transmit(peer);
     }
 
-    fn with_session(&mut self, peer: PeerKey, command: impl FnOnce(&mut crate::session::Session)) {
+    fn with_session(&mut self, peer: PeerKey, command: impl FnOnce(&mut Session)) {
         if let Some(state) = self.peers.get_mut(&peer) {
             command(&mut state.session);
-            self.transmit(peer);
+            if self.talkative.last() != Some(&peer) {
+                self.talkative.push(peer);
+            }
         }
     }
 }
+
+fn tell(session: &mut Session, action: AnnounceAction) {
+    match action {
+        AnnounceAction::Ok {
+            request, active_count, ..
+        } => session.announce_ok(request, active_count),
+        AnnounceAction::Announce {
+            request,
+            suffix,
+            advertisement,
+            ..
+        } => session.announce(request, &suffix, &advertisement),
+        AnnounceAction::Unannounce { request, suffix, .. } => session.unannounce(request, &suffix),
+        AnnounceAction::Reset { request, .. } => session.refuse(request, stream_error::TOO_FAR_BEHIND),
+    }
+}
+
+/// Announcements that one stream is told before another has its turn.
+const ANNOUNCEMENTS_AT_ONCE: usize = 256;
+const ANNOUNCEMENTS_PER_TURN_MAX: usize = 4096;

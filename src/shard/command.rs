@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 
 use crate::limits::HTTP_FETCHES_MAX;
-use crate::routing::{self, PeerKey, Tracks};
+use crate::routing::{self, PeerKey, RequestKey, Tracks};
 use crate::wire::{
     BroadcastPath, DatagramHeader, ErrorCode, Fetch, GroupHeader, GroupParser, GroupRange, GroupSequence, HopId,
     StreamId, Subscribe, SubscribeId, Version,
@@ -105,23 +105,23 @@ impl Shard {
             return;
         }
         let broadcast = BroadcastPath::new(&request.broadcast);
+        let peer = self.fetches.next_peer();
         let Some(source) = self
             .announcer
-            .route(&broadcast, HopId::UNKNOWN)
+            .route(&broadcast, peer, HopId::UNKNOWN)
             .map(|route| route.source)
         else {
             drop(request.reply.send(Err(FetchError::NotFound)));
             return;
         };
-        let peer = self.fetches.next_peer();
         let track = request.track.as_str().into();
         let wanted = request.group;
         self.fetches.pending.insert(peer, Collector::new(request));
         self.tracks.handle_peer(peer, COLLECTOR_DRAFT, false);
         match wanted {
             FetchGroup::Latest => self.tracks.handle_subscribe(
-                peer,
-                REQUEST,
+                RequestKey { peer, request: REQUEST },
+                HopId::UNKNOWN,
                 &Subscribe {
                     id: SubscribeId(0),
                     broadcast,
@@ -133,7 +133,6 @@ impl Shard {
                     range: GroupRange::default(),
                 },
                 Some(source),
-                self.now,
             ),
             FetchGroup::Sequence(group) => self.tracks.handle_fetch(
                 peer,

@@ -1,7 +1,7 @@
 //! What sessions say, taken to routing. Paths get the session's root in front, and every
 //! publish and subscribe is checked against the policy here.
 
-use crate::routing::{PeerKey, Source};
+use crate::routing::{PeerKey, RequestKey, Source};
 use crate::session::Event;
 use crate::wire::{Advertisement, BroadcastPath, HopId, Role, Setup, StreamId, session_error, stream_error};
 
@@ -60,7 +60,7 @@ impl Shard {
                 let headers: usize = chunk.marks.iter().map(|mark| usize::from(mark.header_bytes)).sum();
                 self.statistics.media.frames_in += chunk.marks.len() as u64;
                 self.statistics.media.bytes_in += (chunk.bytes.len() - headers) as u64;
-                self.tracks.group_chunk(token, chunk, self.now);
+                self.tracks.group_chunk(token, chunk);
             }
             Event::GroupEnd { token, .. } => self.tracks.group_ended(token),
             Event::GroupReset { token, code, .. } => self.tracks.group_reset(token, code),
@@ -94,10 +94,11 @@ impl Shard {
             Event::Unannounced { path, .. } => self.unpublish(peer, &path),
             Event::AnnounceRequest { request, message } => {
                 let Some(state) = self.peers.get_mut(&peer) else { return };
-                let exclude = [declared(&state.session), message.exclude_hop]
-                    .into_iter()
-                    .find(|hop| *hop != HopId::UNKNOWN)
-                    .unwrap_or(state.hop);
+                // Drafts 04 and 05 name the peer here, if not in SETUP.
+                if declared(&state.session) == HopId::UNKNOWN && message.exclude_hop != HopId::UNKNOWN {
+                    state.hop = message.exclude_hop;
+                }
+                let exclude = state.hop;
                 let root = state.root.clone();
                 let prefix = root.join(&message.prefix);
                 let public = self.options.public.clone();
@@ -172,7 +173,7 @@ impl Shard {
     pub(super) fn route_changed(&mut self, path: &BroadcastPath) {
         let change = self.announcer.handle_change(path);
         self.tracks
-            .handle_route_changed(path, self.now, |source| change.successor_of(source));
+            .handle_route_changed(path, self.now, |source| change.fate_of(source));
     }
 
     /// Answers to what we asked of this peer.
@@ -198,18 +199,21 @@ impl Shard {
         match event {
             Event::Setup(setup) => self.handle_setup(peer, &setup),
             Event::Subscribe { request, mut message } => {
-                let Some((full, source)) = self.resolve(peer, request, &message.broadcast) else {
+                let Some((full, source)) = self.resolve(peer, request, &message.broadcast, message.epoch) else {
                     return;
                 };
                 message.broadcast = full;
-                self.tracks.handle_subscribe(peer, request, &message, source, self.now);
+                let hop = self.peers.get(&peer).map_or(HopId::UNKNOWN, |state| state.hop);
+                let key = RequestKey { peer, request };
+                self.tracks.handle_subscribe(key, hop, &message, source);
             }
             Event::SubscribeUpdate { request, message } => {
-                self.tracks.handle_subscribe_update(peer, request, &message, self.now);
+                self.tracks
+                    .handle_subscribe_update(RequestKey { peer, request }, &message);
             }
             Event::SubscribeEnded { request } => self.tracks.handle_subscribe_ended(peer, request, self.now),
             Event::Track { request, message } => {
-                let Some((full, source)) = self.resolve(peer, request, &message.broadcast) else {
+                let Some((full, source)) = self.resolve(peer, request, &message.broadcast, message.epoch) else {
                     return;
                 };
                 self.tracks
@@ -217,7 +221,7 @@ impl Shard {
             }
             Event::TrackEnded { request } => self.tracks.handle_track_ended(peer, request, self.now),
             Event::Fetch { request, mut message } => {
-                let Some((full, source)) = self.resolve(peer, request, &message.broadcast) else {
+                let Some((full, source)) = self.resolve(peer, request, &message.broadcast, message.epoch) else {
                     return;
                 };
                 message.broadcast = full;
@@ -236,7 +240,7 @@ impl Shard {
                     state.probes.retain(|probe| *probe != request);
                 }
             }
-            Event::Goaway { uri } => tracing::info!(?peer, uri, "the peer is going away"),
+            Event::Goaway { uri } => self.handle_goaway(peer, &uri),
             Event::Violation { code, reason } => {
                 self.statistics.sessions.protocol_violations += 1;
                 if let Some(suppressed) = self.notices.allow(self.now) {
@@ -248,6 +252,21 @@ impl Shard {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// A peer that goes away takes no new requests (draft, "GOAWAY"): its broadcasts are for
+    /// others to serve from now on, and what it serves already goes on.
+    fn handle_goaway(&mut self, peer: PeerKey, uri: &str) {
+        tracing::info!(?peer, uri, "the peer is going away");
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        let source = Source {
+            shard: self.options.id,
+            peer,
+        };
+        for path in std::mem::take(&mut state.published) {
+            self.table.remove(&path, source);
+            self.changed_here(&path);
         }
     }
 
@@ -280,6 +299,7 @@ impl Shard {
         peer: PeerKey,
         request: StreamId,
         broadcast: &BroadcastPath,
+        epoch: u64,
     ) -> Option<(BroadcastPath, Option<Source>)> {
         let state = self.peers.get(&peer)?;
         let full = state.root.join(broadcast);
@@ -289,7 +309,11 @@ impl Shard {
             self.refuse(peer, request, stream_error::NOT_FOUND);
             return None;
         }
-        let source = self.announcer.route(&full, exclude).map(|route| route.source);
+        // A request for another generation than the one served is refused (draft, "SUBSCRIBE").
+        let route = self.announcer.route(&full, peer, exclude);
+        let source = route
+            .filter(|route| epoch == 0 || epoch == route.epoch)
+            .map(|route| route.source);
         Some((full, source))
     }
 

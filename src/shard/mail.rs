@@ -1,8 +1,10 @@
 //! Messages between shards: one bounded queue for each ordered pair.
 //!
 //! A send never waits. When a queue is full, an announcement turns into "look at the whole
-//! table again", and a track message is handed back so that only its group is given up.
+//! table again", media is handed back so that only its group is given up, and what must
+//! arrive is spilled: kept by the sender until there is room.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -40,6 +42,8 @@ pub(super) struct Mailbox {
     own: usize,
     /// Shards that were sent something since they were last woken.
     unwoken: Vec<bool>,
+    /// What waits for room in the lane to each shard, in order.
+    spill: Vec<VecDeque<RemoteMessage>>,
 }
 
 /// How full the lanes to one shard are, for `/metrics`.
@@ -73,6 +77,7 @@ impl Mailbox {
     pub(super) fn new(office: Arc<PostOffice>, own: ShardId) -> Self {
         Self {
             unwoken: vec![false; office.shards],
+            spill: vec![VecDeque::new(); office.shards],
             own: usize::from(own.0),
             office,
         }
@@ -96,15 +101,40 @@ impl Mailbox {
         if to >= self.office.shards {
             return Err(message);
         }
-        let lane = self.office.lane(self.own, to);
-        self.unwoken[to] = true;
-        lane.queue.push(Mail::Track(message)).map_err(|mail| {
-            lane.overflows.fetch_add(1, Ordering::Relaxed);
-            match mail {
-                Mail::Track(message) => message,
-                Mail::TableChanged(_) => unreachable!("what comes back is what was pushed"),
+        let spill = &mut self.spill[to];
+        let message = if spill.is_empty() {
+            self.unwoken[to] = true;
+            match push(self.office.lane(self.own, to), message) {
+                Ok(()) => return Ok(()),
+                Err(message) => message,
             }
-        })
+        } else {
+            message
+        };
+        if message.must_arrive() || (message.is_request() && spill.len() < SPILLED_REQUESTS_MAX) {
+            spill.push_back(message);
+            return Ok(());
+        }
+        let lane = self.office.lane(self.own, to);
+        lane.overflows.fetch_add(1, Ordering::Relaxed);
+        Err(message)
+    }
+
+    /// Sends what waited for room, as far as there is some now.
+    pub(super) fn flush_spill(&mut self) {
+        for (to, spill) in self.spill.iter_mut().enumerate() {
+            while let Some(message) = spill.pop_front() {
+                self.unwoken[to] = true;
+                if let Err(message) = push(self.office.lane(self.own, to), message) {
+                    spill.push_front(message);
+                    break;
+                }
+            }
+        }
+    }
+
+    pub(super) fn has_spill(&self) -> bool {
+        self.spill.iter().any(|spill| !spill.is_empty())
     }
 
     /// Wakes the shards that were sent something in this turn.
@@ -145,5 +175,81 @@ impl Mailbox {
                 overflows: sum.overflows + lane.overflows.load(Ordering::Relaxed),
             }
         })
+    }
+}
+
+fn push(lane: &Lane, message: RemoteMessage) -> Result<(), RemoteMessage> {
+    lane.queue.push(Mail::Track(message)).map_err(|mail| match mail {
+        Mail::Track(message) => message,
+        Mail::TableChanged(_) => unreachable!("what comes back is what was pushed"),
+    })
+}
+
+/// Messages spilled for one shard at which requests are refused. Media is never spilled, and
+/// what must arrive always: of that there is a few for each thing the shards keep.
+const SPILLED_REQUESTS_MAX: usize = 1 << 14;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::{RemoteTrack, TrackKey};
+    use crate::wire::GroupSequence;
+
+    fn name(subscription: u32) -> RemoteTrack {
+        let track = TrackKey {
+            index: 0,
+            generation: 0,
+        };
+        RemoteTrack { track, subscription }
+    }
+
+    fn media(subscription: u32) -> RemoteMessage {
+        RemoteMessage::GroupStart {
+            track: name(subscription),
+            sequence: GroupSequence(0),
+            chunks: Vec::new(),
+        }
+    }
+
+    fn received(mailbox: &Mailbox) -> Vec<u32> {
+        let messages = std::iter::from_fn(|| mailbox.receive(0));
+        messages
+            .map(|mail| match mail {
+                Mail::Track(
+                    RemoteMessage::GroupStart { track, .. }
+                    | RemoteMessage::Finished { track }
+                    | RemoteMessage::Unsubscribe { track },
+                ) => track.subscription,
+                _ => panic!("nothing else was sent"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_must_arrive_does_so_in_order_and_media_is_given_back() {
+        let wakers = std::iter::repeat_with(|| crate::net::wake::channel().unwrap().0)
+            .take(2)
+            .collect();
+        let office = Arc::new(PostOffice::new(wakers, 2));
+        let mut sender = Mailbox::new(office.clone(), ShardId(0));
+        let receiver = Mailbox::new(office, ShardId(1));
+        let to = ShardId(1);
+        for number in 0..2 {
+            assert!(sender.send(to, media(number)).is_ok());
+        }
+        assert!(sender.send(to, media(2)).is_err());
+        for number in 3..9 {
+            assert!(sender.send(to, RemoteMessage::Finished { track: name(number) }).is_ok());
+        }
+        assert_eq!(received(&receiver), [0, 1]);
+        assert!(sender.send(to, media(9)).is_err(), "it would overtake what waits");
+        let mut arrived = Vec::new();
+        while sender.has_spill() {
+            sender.flush_spill();
+            arrived.extend(received(&receiver));
+        }
+        assert_eq!(arrived, [3, 4, 5, 6, 7, 8]);
+        assert!(sender.send(to, media(10)).is_ok());
+        assert_eq!(receiver.figures().overflows, 2);
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Peer {
     pub(super) published: FxHashSet<BroadcastPath>,
     /// Probe streams that want reports.
     pub(super) probes: SmallVec<[StreamId; 1]>,
+    /// Announce streams that wait for the connection to take more.
+    pub(super) waiting_announcements: SmallVec<[StreamId; 1]>,
     pub(super) outbox: Outbox,
 }
 
@@ -34,6 +36,9 @@ pub(super) struct Outbox {
     backlog: FxHashMap<StreamId, VecDeque<(Bytes, bool)>>,
     backlog_bytes: usize,
     heads: SmallVec<[(StreamId, Bytes); 2]>,
+    /// A stream that was opened for a group when nothing could be written; the next group
+    /// takes it.
+    unused: Option<StreamId>,
 }
 
 /// The peer let more control bytes pile up than it may.
@@ -68,7 +73,7 @@ impl Outbox {
             match connection.write(stream, data.clone(), fin) {
                 Written::All | Written::Stopped(_) => return Ok(()),
                 Written::Partial(taken) => drop(data.split_to(taken)),
-                Written::NoStreamCredit => {}
+                Written::Blocked | Written::NoStreamCredit => {}
             }
         }
         self.backlog_bytes += data.len() + BACKLOG_ENTRY_BYTES;
@@ -107,11 +112,16 @@ impl Outbox {
                     drop(data.split_to(taken));
                     return;
                 }
-                Written::NoStreamCredit => return,
+                Written::Blocked | Written::NoStreamCredit => return,
                 Written::Stopped(_) => return self.forget(stream),
             }
         }
         self.backlog.remove(&stream);
+    }
+
+    /// Whether so much waits that announcements had better wait too.
+    pub(super) fn is_backed_up(&self) -> bool {
+        self.backlog_bytes > ANNOUNCE_BACKLOG_MAX
     }
 
     /// Drops what waits for a stream that is closed.
@@ -122,23 +132,19 @@ impl Outbox {
         self.heads.retain(|(head, _)| *head != stream);
     }
 
-    /// Writes a held-back group header. True when none is outstanding for the stream.
-    fn flush_head(&mut self, connection: &mut Connection, stream: StreamId) -> bool {
+    /// Writes the rest of a group header that was taken in part.
+    fn flush_head(&mut self, connection: &mut Connection, stream: StreamId) -> Written {
         let Some(index) = self.heads.iter().position(|(head, _)| *head == stream) else {
-            return true;
+            return Written::All;
         };
         let head = &mut self.heads[index].1;
-        match connection.write(stream, head.clone(), false) {
-            Written::Partial(taken) => {
-                drop(head.split_to(taken));
-                false
-            }
-            Written::NoStreamCredit => false,
-            Written::All | Written::Stopped(_) => {
-                self.heads.swap_remove(index);
-                true
-            }
+        let written = connection.write(stream, head.clone(), false);
+        match written {
+            Written::Partial(taken) => drop(head.split_to(taken)),
+            Written::Blocked | Written::NoStreamCredit => {}
+            Written::All | Written::Stopped(_) => drop(self.heads.swap_remove(index)),
         }
+        written
     }
 }
 
@@ -147,9 +153,7 @@ pub(super) struct Transport<'a> {
     connection: &'a mut Connection,
     peer: &'a mut Peer,
     pub(super) sent: Sent,
-    /// Writes in a row that took nothing: two of them, on different streams, mean that it
-    /// is the connection which is blocked, not a stream.
-    fruitless_writes: u8,
+    is_blocked: bool,
 }
 
 /// What one pumping put on its way.
@@ -166,27 +170,33 @@ impl<'a> Transport<'a> {
             connection,
             peer,
             sent: Sent::default(),
-            fruitless_writes: 0,
+            is_blocked: false,
         }
     }
 }
 
 impl routing::Transport for Transport<'_> {
     fn open_group(&mut self, header: &GroupHeader) -> Option<StreamId> {
-        if !self.connection.has_uni_credit() {
-            return None;
-        }
-        let stream = self.peer.session.open_uni();
+        let outbox = &mut self.peer.outbox;
+        let stream = match outbox.unused.take() {
+            Some(stream) => stream,
+            None if self.connection.has_uni_credit() => self.peer.session.open_uni(),
+            None => return None,
+        };
         let mut head = BytesMut::with_capacity(GROUP_HEAD_BYTES);
         self.peer.session.group_header(header, &mut head);
         let mut head = head.freeze();
         match self.connection.write(stream, head.clone(), false) {
             Written::All | Written::Stopped(_) => {}
-            Written::Partial(taken) => {
+            Written::Partial(taken @ 1..) => {
                 drop(head.split_to(taken));
-                self.peer.outbox.heads.push((stream, head));
+                outbox.heads.push((stream, head));
             }
-            Written::NoStreamCredit => self.peer.outbox.heads.push((stream, head)),
+            Written::Partial(0) | Written::Blocked | Written::NoStreamCredit => {
+                self.is_blocked = true;
+                outbox.unused = Some(stream);
+                return None;
+            }
         }
         self.sent.groups += 1;
         Some(stream)
@@ -194,22 +204,25 @@ impl routing::Transport for Transport<'_> {
 
     fn write(&mut self, stream: StreamId, bytes: Bytes, fin: bool) -> routing::Written {
         let length = bytes.len();
-        if !self.peer.outbox.flush_head(self.connection, stream) {
-            self.fruitless_writes += 1;
-            return routing::Written::Partial(0);
-        }
-        match self.connection.write(stream, bytes, fin) {
+        let head = self.peer.outbox.flush_head(self.connection, stream);
+        let written = match head {
+            Written::All => self.connection.write(stream, bytes, fin),
+            Written::Partial(_) => Written::Partial(0),
+            other => other,
+        };
+        match written {
             Written::All => {
-                self.fruitless_writes = 0;
                 self.sent.bytes += length as u64;
                 routing::Written::All
             }
             Written::Partial(taken) => {
-                self.fruitless_writes = if taken == 0 { self.fruitless_writes + 1 } else { 0 };
                 self.sent.bytes += taken as u64;
                 routing::Written::Partial(taken)
             }
-            Written::NoStreamCredit => routing::Written::Partial(0),
+            Written::Blocked | Written::NoStreamCredit => {
+                self.is_blocked = true;
+                routing::Written::ConnectionBlocked
+            }
             Written::Stopped(code) => routing::Written::Closed(code),
         }
     }
@@ -236,7 +249,7 @@ impl routing::Transport for Transport<'_> {
     }
 
     fn connection_blocked(&self) -> bool {
-        self.fruitless_writes >= 2
+        self.is_blocked
     }
 }
 
@@ -257,6 +270,9 @@ pub(super) fn connection_key(key: PeerKey) -> crate::quic::ConnectionKey {
 
 /// Control bytes that may wait for one peer. A peer that lets more pile up is closed.
 pub(super) const BACKLOG_BYTES_MAX: usize = 1024 * 1024;
+
+/// Control bytes beyond which announcements wait with the announcer instead.
+const ANNOUNCE_BACKLOG_MAX: usize = 64 * 1024;
 
 /// What a waiting write costs beside its bytes.
 const BACKLOG_ENTRY_BYTES: usize = 64;

@@ -1,7 +1,7 @@
 //! Connections to sessions and back: reading streams, pumping media, the end of peers.
 
 use crate::quic::{Connection, ConnectionKey, Read};
-use crate::routing::{PeerKey, Source};
+use crate::routing::{PeerKey, RequestKey, Source};
 use crate::session::{Session, SessionConfig, Side};
 use crate::wire::{BroadcastPath, HopId, ProbeLevel, Role, Setup, StreamId, session_error};
 
@@ -33,7 +33,7 @@ impl Shard {
         }
         self.read_connection(key);
         self.handle_events(peer);
-        self.tracks.handle_writable(peer);
+        self.tracks.handle_progress(peer);
         self.transmit(peer);
     }
 
@@ -79,6 +79,7 @@ impl Shard {
                 link_cost: DEFAULT_COST,
                 published: Default::default(),
                 probes: Default::default(),
+                waiting_announcements: Default::default(),
                 outbox: Outbox::default(),
             },
         );
@@ -124,7 +125,10 @@ impl Shard {
             peer.session.handle_datagram(datagram);
         }
         while let Some((stream, stopped)) = connection.poll_writable() {
-            let Some(code) = stopped else { continue };
+            let Some(code) = stopped else {
+                self.tracks.handle_writable(peer_key(key), stream);
+                continue;
+            };
             peer.outbox.forget(stream);
             if stream.is_uni() {
                 self.tracks.handle_stop_sending(peer_key(key), stream, code);
@@ -133,6 +137,14 @@ impl Shard {
             }
         }
         peer.outbox.retry(connection);
+        if !peer.outbox.is_backed_up() {
+            for request in peer.waiting_announcements.drain(..) {
+                self.announcer.set_ready(RequestKey {
+                    peer: peer_key(key),
+                    request,
+                });
+            }
+        }
         if reads >= READS_PER_SERVICE_MAX {
             self.endpoint.mark_ready(key);
         }

@@ -33,7 +33,6 @@ impl Shard {
                     version_negotiations: quic.version_negotiations,
                     retries: quic.retries,
                     migrations: quic.migrations,
-                    ..own.connections.clone()
                 },
                 sessions: SessionStatistics {
                     open_now: self.peers.len() as u64,

@@ -65,6 +65,8 @@ pub struct Shard {
     pub(super) endpoint: Endpoint,
     pub(super) arena: ReadArena,
     pub(super) peers: FxHashMap<PeerKey, Peer>,
+    /// Peers whose sessions have something to say because of what routing decided.
+    pub(super) talkative: Vec<PeerKey>,
     pub(super) announcer: Announcer,
     pub(super) table: Arc<AnnounceTable>,
     pub(super) tracks: Tracks,
@@ -97,6 +99,7 @@ impl Shard {
             endpoint,
             arena: ReadArena::default(),
             peers: FxHashMap::default(),
+            talkative: Vec::new(),
             commands: parts.commands,
             fetches: Fetches::default(),
             statistics: ShardStatistics::default(),
@@ -149,11 +152,13 @@ impl Shard {
         self.service_connections();
         // 5. What routing decided, until it has nothing more to say.
         self.apply_actions();
+        self.announce();
         // 6. Media to whoever can take it, the most important first.
         self.pump();
         // 7. Packets, as trains; they leave with the next turn's one submission.
         self.endpoint.flush(&mut self.ring, self.now);
         // 8. Others, last, so that they find everything that was sent to them.
+        self.mailbox.flush_spill();
         self.mailbox.wake_receivers();
         self.log_notices();
         if received + mail + commands > 0 {
@@ -193,7 +198,10 @@ impl Shard {
             }
         }
         if self.mailbox.take_resync() {
-            self.announcer.resync();
+            self.announcer.begin_resync();
+        }
+        for path in self.announcer.poll_resync(RESYNC_PATHS_PER_TURN_MAX) {
+            self.route_changed(&path);
         }
         messages
     }
@@ -204,12 +212,19 @@ impl Shard {
             || self.endpoint.has_ready()
             || self.endpoint.has_dirty()
             || self.mailbox.has_mail()
+            || self.announcer.has_ready()
+            || self.announcer.is_resyncing()
             || !self.commands.is_empty();
         if has_work {
             return Wait::None;
         }
+        let longest = if self.mailbox.has_spill() {
+            SPILL_WAIT_MAX
+        } else {
+            HOT_WAIT_MAX
+        };
         Wait::Until {
-            timeout: self.until_next_deadline().min(HOT_WAIT_MAX),
+            timeout: self.until_next_deadline().min(longest),
             batch_window: self.options.batch_window,
         }
     }
@@ -236,6 +251,7 @@ impl Shard {
             && self.now.duration_since(self.last_busy) >= COLD_AFTER
             && !self.endpoint.has_dirty()
             && !self.mailbox.has_mail()
+            && !self.mailbox.has_spill()
             && self.until_next_deadline() > COLD_DEADLINE_MIN
     }
 
@@ -274,6 +290,9 @@ const EXECUTOR_INTERVAL: Duration = Duration::from_millis(10);
 /// A hot shard looks around at least this often.
 const HOT_WAIT_MAX: Duration = Duration::from_millis(10);
 
+/// A shard whose messages wait for room at another one tries again this soon.
+const SPILL_WAIT_MAX: Duration = Duration::from_millis(1);
+
 /// Without a datagram, a message or a command for this long a shard parks in glommio.
 const COLD_AFTER: Duration = Duration::from_millis(200);
 
@@ -284,6 +303,7 @@ const COLD_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Receptions handled in one turn; each holds up to 64 datagrams.
 const RECEIVES_PER_TURN_MAX: usize = 256;
 const MAIL_PER_TURN_MAX: usize = 1024;
+const RESYNC_PATHS_PER_TURN_MAX: usize = 256;
 
 /// Log lines about peers: a few at once, then one in an interval.
 const NOTICE_INTERVAL: Duration = Duration::from_secs(1);

@@ -57,23 +57,30 @@ impl Watch {
     }
 
     fn settle(&mut self) {
-        while let Some(action) = self.announcer.poll_action() {
-            self.told += 1;
-            match action {
-                AnnounceAction::Ok { .. } => {}
-                AnnounceAction::Announce {
-                    peer,
-                    suffix,
-                    advertisement,
-                    ..
-                } => {
-                    let known = self.known.get_mut(&peer.index).unwrap();
-                    known.insert(suffix.as_str().to_owned(), advertisement);
-                }
-                AnnounceAction::Unannounce { peer, suffix, .. } => {
-                    let known = self.known.get_mut(&peer.index).unwrap();
-                    assert!(known.remove(suffix.as_str()).is_some(), "an end of something not told");
-                }
+        while let Some(key) = self.announcer.poll_ready() {
+            while let Some(action) = self.announcer.next_action(key) {
+                self.apply(action);
+            }
+        }
+    }
+
+    fn apply(&mut self, action: AnnounceAction) {
+        self.told += 1;
+        match action {
+            AnnounceAction::Ok { .. } => {}
+            AnnounceAction::Reset { .. } => panic!("a stream was reset"),
+            AnnounceAction::Announce {
+                peer,
+                suffix,
+                advertisement,
+                ..
+            } => {
+                let known = self.known.get_mut(&peer.index).unwrap();
+                known.insert(suffix.as_str().to_owned(), advertisement);
+            }
+            AnnounceAction::Unannounce { peer, suffix, .. } => {
+                let known = self.known.get_mut(&peer.index).unwrap();
+                assert!(known.remove(suffix.as_str()).is_some(), "an end of something not told");
             }
         }
     }
@@ -152,7 +159,7 @@ fn nobody_is_told_what_passed_through_him_or_us() {
     assert!(
         watch
             .announcer
-            .route(&BroadcastPath::new("through-him"), HopId(42))
+            .route(&BroadcastPath::new("through-him"), peer(1), HopId(42))
             .is_some()
     );
     watch.withdraw(52, "through-him");
@@ -160,7 +167,7 @@ fn nobody_is_told_what_passed_through_him_or_us() {
     assert!(
         watch
             .announcer
-            .route(&BroadcastPath::new("through-him"), HopId(42))
+            .route(&BroadcastPath::new("through-him"), peer(1), HopId(42))
             .is_none()
     );
 }
@@ -186,11 +193,17 @@ fn a_source_that_ends_is_continued_by_one_of_the_same_content() {
     let path = BroadcastPath::new("x");
     watch.table.remove(&path, source(50));
     let change = watch.announcer.handle_change(&path);
-    assert_eq!(change.successor_of(source(50)), Some(source(51)));
-    assert_eq!(change.successor_of(source(51)), None, "it is still there");
+    assert_eq!(
+        change.fate_of(source(50)),
+        RouteFate::ContinuedBy {
+            source: source(51),
+            hops: vec![HopId(7), HopId(2)],
+        }
+    );
+    assert_eq!(change.fate_of(source(51)), RouteFate::Unchanged);
     watch.table.remove(&path, source(51));
     let change = watch.announcer.handle_change(&path);
-    assert_eq!(change.successor_of(source(51)), None, "52 has other content");
+    assert_eq!(change.fate_of(source(51)), RouteFate::Ended, "52 has other content");
 }
 
 #[test]
@@ -223,7 +236,12 @@ fn a_resync_after_missed_changes_ends_where_live_updates_would_have() {
                     .unwrap();
             }
         }
-        late.announcer.resync();
+        late.announcer.begin_resync();
+        while late.announcer.is_resyncing() {
+            for path in late.announcer.poll_resync(2) {
+                late.announcer.handle_change(&path);
+            }
+        }
         late.settle();
         assert_eq!(live.known, late.known, "seed {seed}");
     }
@@ -271,4 +289,63 @@ fn the_table_serves_readers_while_it_is_written() {
         .map(|path| table.entries(path).len())
         .sum();
     assert_eq!(counted, table.len());
+}
+
+#[test]
+fn a_slow_reader_skips_what_is_over_by_then() {
+    let mut watch = Watch::new();
+    watch.watch(1, "", 0);
+    let path = BroadcastPath::new("brief");
+    for _ in 0..1000 {
+        watch.table.insert(&path, source(50), by(&[1]), 1).unwrap();
+        watch.announcer.handle_change(&path);
+        watch.table.remove(&path, source(50));
+        watch.announcer.handle_change(&path);
+    }
+    let told = watch.told;
+    watch.settle();
+    assert_eq!(watch.told, told);
+}
+
+#[test]
+fn the_initial_set_has_as_many_broadcasts_as_was_said() {
+    let mut watch = Watch::new();
+    let longest: Vec<u64> = (1..=crate::limits::HOPS_MAX as u64).collect();
+    watch.announce(50, "has-no-room-for-us", by(&longest));
+    watch.announce(51, "a", by(&[1]));
+    watch.announce(52, "b", by(&[2]));
+    watch
+        .announcer
+        .handle_request(peer(1), REQUEST, BroadcastPath::root(), HopId::UNKNOWN, false, None)
+        .unwrap();
+    // One of them ends before the stream could be told of it.
+    let path = BroadcastPath::new("b");
+    watch.table.remove(&path, source(52));
+    watch.announcer.handle_change(&path);
+    let key = watch.announcer.poll_ready().unwrap();
+    let actions: Vec<_> = std::iter::from_fn(|| watch.announcer.next_action(key)).collect();
+    assert!(matches!(actions[0], AnnounceAction::Ok { active_count: 2, .. }));
+    assert!(matches!(actions[1], AnnounceAction::Announce { .. }));
+    assert!(matches!(actions[2], AnnounceAction::Announce { .. }));
+    assert!(matches!(actions[3], AnnounceAction::Unannounce { .. }));
+    assert_eq!(actions.len(), 4);
+}
+
+#[test]
+fn a_source_that_begins_anew_is_told_from_one_that_goes_on() {
+    let mut watch = Watch::new();
+    watch.announce(50, "x", by(&[7, 1]));
+    let path = BroadcastPath::new("x");
+    let replace = |watch: &mut Watch, advertisement| {
+        watch.table.insert(&path, source(50), advertisement, 1).unwrap();
+        watch.announcer.handle_change(&path).fate_of(source(50))
+    };
+    assert_eq!(replace(&mut watch, by(&[7, 2])), RouteFate::Unchanged);
+    assert_eq!(replace(&mut watch, by(&[8, 2])), RouteFate::Ended);
+    watch.table.remove(&path, source(50));
+    assert_eq!(
+        replace(&mut watch, by(&[8, 2])),
+        RouteFate::Ended,
+        "it was gone in between"
+    );
 }

@@ -42,7 +42,7 @@ fn a_chunk_goes_on_before_its_frame_is_complete() {
     let mut sent = 0;
     for chunk in chunks(FrameForm::Timed, 0, &[&[1; 3000]], 1000) {
         sent += chunk.bytes.len();
-        shard.tracks.group_chunk(token, chunk, shard.now);
+        shard.tracks.group_chunk(token, chunk);
         shard.pump(1, &mut wire);
         assert_eq!(wire.group(0).unwrap().bytes.len(), sent);
     }
@@ -61,7 +61,7 @@ fn a_late_joiner_starts_at_the_first_frame_of_the_latest_group() {
         shard.pass(Duration::from_secs(5));
         let token = shard.start(1).unwrap();
         for chunk in chunks(FrameForm::Timed, 5000, &[b"first", b"second"], usize::MAX) {
-            shard.tracks.group_chunk(token, chunk, shard.now);
+            shard.tracks.group_chunk(token, chunk);
         }
         shard.subscribe(2, version, |_| {});
         let mut wire = Wire::open();
@@ -111,7 +111,7 @@ fn drafts_that_frame_differently_hear_each_other() {
         }
         let token = shard.start(0).unwrap();
         for chunk in chunks(from.frame_form(), 50, &[b"one", b"two", &[3; 900]], 7) {
-            shard.tracks.group_chunk(token, chunk, shard.now);
+            shard.tracks.group_chunk(token, chunk);
         }
         shard.tracks.group_ended(token);
         let mut wire = Wire::open();
@@ -201,7 +201,7 @@ fn the_more_important_track_goes_first_and_updates_count_at_once() {
     let source = shard.source();
     shard
         .tracks
-        .handle_subscribe(peer(1), StreamId(8), &video, Some(source), shard.now);
+        .handle_subscribe(request(1, StreamId(8)), HopId::UNKNOWN, &video, Some(source));
     shard.settle();
     let both = |shard: &mut Shard, sequence| {
         for id in [audio, shard.upstream_id()] {
@@ -210,7 +210,7 @@ fn the_more_important_track_goes_first_and_updates_count_at_once() {
                 .group_started(peer(PUBLISHER), id, GroupSequence(sequence), shard.now)
                 .unwrap();
             for chunk in chunks(FrameForm::Timed, 0, &[b"x"], usize::MAX) {
-                shard.tracks.group_chunk(token, chunk, shard.now);
+                shard.tracks.group_chunk(token, chunk);
             }
             shard.tracks.group_ended(token);
         }
@@ -228,9 +228,7 @@ fn the_more_important_track_goes_first_and_updates_count_at_once() {
     both(&mut shard, 1);
     let mut update = subscribe_message().preferences();
     update.priority = 200;
-    shard
-        .tracks
-        .handle_subscribe_update(peer(1), REQUEST, &update, shard.now);
+    shard.tracks.handle_subscribe_update(request(1, REQUEST), &update);
     assert_eq!(order(&mut shard), [7, 8]);
 }
 
@@ -296,7 +294,7 @@ fn a_reset_group_is_reset_for_its_subscribers_and_no_other_is() {
     let mut wire = Wire::open();
     let token = shard.start(0).unwrap();
     for chunk in chunks(FrameForm::Timed, 0, &[&[1; 100]], 50) {
-        shard.tracks.group_chunk(token, chunk, shard.now);
+        shard.tracks.group_chunk(token, chunk);
     }
     shard.pump(1, &mut wire);
     shard.tracks.group_reset(token, ErrorCode(77));

@@ -49,7 +49,7 @@ fn a_broadcast_without_a_publisher_is_refused_at_once() {
     let message = subscribe_message();
     shard
         .tracks
-        .handle_subscribe(peer(1), REQUEST, &message, None, shard.now);
+        .handle_subscribe(request(1, REQUEST), HopId::UNKNOWN, &message, None);
     shard.settle();
     assert_eq!(refusals(&shard), [(peer(1), stream_error::NOT_FOUND)]);
 }
@@ -117,7 +117,7 @@ fn a_range_with_an_end_finishes_after_it() {
     for sequence in 0..4 {
         if shard.start(sequence).is_some_and(|token| {
             for chunk in chunks(FrameForm::Timed, 0, &[b"x"], usize::MAX) {
-                shard.tracks.group_chunk(token, chunk, shard.now);
+                shard.tracks.group_chunk(token, chunk);
             }
             shard.tracks.group_ended(token);
             true
@@ -229,7 +229,7 @@ fn fetch_is_served_from_the_cache_or_else_once_from_the_publisher() {
         })
         .collect();
     assert_eq!(asked.len(), 1, "one upstream fetch for both");
-    shard.tracks.on_fetching(asked[0], StreamId(40));
+    shard.tracks.on_fetching(peer(PUBLISHER), asked[0], StreamId(40));
     for chunk in chunks(FrameForm::Timed, 5, &[b"from", b"afar"], 3) {
         shard
             .tracks
@@ -250,7 +250,7 @@ fn fetch_is_served_from_the_cache_or_else_once_from_the_publisher() {
 
     ask(&mut shard, 5, 100);
     let fetch = FetchKey(asked[0].0 + 1);
-    shard.tracks.on_fetching(fetch, StreamId(44));
+    shard.tracks.on_fetching(peer(PUBLISHER), fetch, StreamId(44));
     shard
         .tracks
         .handle_fetch_closed(peer(PUBLISHER), StreamId(44), Some(stream_error::NOT_FOUND), shard.now);
@@ -287,7 +287,7 @@ fn a_group_beyond_its_limit_is_reset_for_all() {
     let token = shard.start(0).unwrap();
     let mut wire = Wire::open();
     for chunk in chunks(FrameForm::Timed, 0, &[&[1; 9000]], 1000) {
-        shard.tracks.group_chunk(token, chunk, shard.now);
+        shard.tracks.group_chunk(token, chunk);
         shard.pump(1, &mut wire);
     }
     assert_eq!(wire.group(0).unwrap().reset, Some(stream_error::GROUP_TOO_LARGE));
@@ -315,7 +315,12 @@ fn subscribers_go_on_at_a_source_of_the_same_content() {
     shard.subscribe(1, Version::Lite06, |message| message.max_latency_ms = 60_000);
     shard.publish(0, &[b"from the first"]);
     let path = BroadcastPath::new("room/alice");
-    shard.tracks.handle_route_changed(&path, shard.now, |_| Some(other));
+    shard
+        .tracks
+        .handle_route_changed(&path, shard.now, |_| RouteFate::ContinuedBy {
+            source: other,
+            hops: Vec::new(),
+        });
     shard.tracks.handle_peer_gone(peer(PUBLISHER), shard.now);
     shard.settle();
     assert_eq!(shard.upstream.last().map(|(peer, _)| *peer), Some(peer(9)));
@@ -325,7 +330,7 @@ fn subscribers_go_on_at_a_source_of_the_same_content() {
         .group_started(peer(9), id, GroupSequence(1), shard.now)
         .unwrap();
     for chunk in chunks(FrameForm::Timed, 20, &[b"from the other"], usize::MAX) {
-        shard.tracks.group_chunk(token, chunk, shard.now);
+        shard.tracks.group_chunk(token, chunk);
     }
     shard.tracks.group_ended(token);
     let mut wire = Wire::open();
@@ -348,7 +353,7 @@ fn nothing_stays_when_everyone_is_gone() {
     }
     let open = shard.start(10).unwrap();
     for chunk in chunks(FrameForm::Timed, 200, &[&[4; 4000]], 1000) {
-        shard.tracks.group_chunk(open, chunk, shard.now);
+        shard.tracks.group_chunk(open, chunk);
     }
     for index in 1..=10 {
         let mut wire = Wire::open();

@@ -3,7 +3,9 @@
 mod across_shards;
 mod announce;
 mod delivery;
+mod endings;
 mod lifecycle;
+mod limits;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -13,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use super::*;
 use crate::wire::{
     BroadcastPath, Chunk, DatagramHeader, ErrorCode, Fetch, FrameForm, FrameHeader, GroupHeader, GroupParser,
-    GroupRange, GroupSequence, StreamId, Subscribe, SubscribeId, SubscribeOk, TrackInfo, Version,
+    GroupRange, GroupSequence, HopId, StreamId, Subscribe, SubscribeId, SubscribeOk, TrackInfo, Version,
 };
 
 /// One shard's tracks, with what they decided.
@@ -138,7 +140,7 @@ impl Shard {
         change(&mut message);
         let source = self.source();
         self.tracks
-            .handle_subscribe(peer(index), REQUEST, &message, Some(source), self.now);
+            .handle_subscribe(request(index, REQUEST), HopId::UNKNOWN, &message, Some(source));
         self.settle();
     }
 
@@ -178,14 +180,17 @@ impl Shard {
     pub(super) fn publish(&mut self, sequence: u64, frames: &[&[u8]]) {
         let token = self.start(sequence).expect("a wanted group");
         for chunk in chunks(FrameForm::Timed, sequence * 20, frames, usize::MAX) {
-            self.tracks.group_chunk(token, chunk, self.now);
+            self.tracks.group_chunk(token, chunk);
         }
         self.tracks.group_ended(token);
         self.settle();
     }
 
     pub(super) fn pump(&mut self, index: u32, wire: &mut Wire) {
-        self.tracks.handle_writable(peer(index));
+        for stream in wire.streams.keys() {
+            self.tracks.handle_writable(peer(index), *stream);
+        }
+        self.tracks.handle_progress(peer(index));
         self.tracks.pump(peer(index), self.now, wire);
         self.settle();
     }
@@ -198,6 +203,13 @@ impl Shard {
 }
 
 pub(super) const REQUEST: StreamId = StreamId(0);
+
+pub(super) fn request(index: u32, request: StreamId) -> RequestKey {
+    RequestKey {
+        peer: peer(index),
+        request,
+    }
+}
 
 pub(super) const INFO: TrackInfo = TrackInfo {
     epoch: 0,
