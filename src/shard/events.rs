@@ -44,9 +44,14 @@ impl Shard {
         match event {
             Event::GroupStart { stream, header } => {
                 self.statistics.media.groups_in += 1;
-                let token = self
-                    .tracks
-                    .group_started(peer, header.subscribe, header.sequence, self.now);
+                // We ask for whole groups; one that begins in its midst would be cached as if
+                // it were whole.
+                let token = match header.frame_start {
+                    0 => self
+                        .tracks
+                        .group_started(peer, header.subscribe, header.sequence, self.now),
+                    _ => None,
+                };
                 let Some(state) = self.peers.get_mut(&peer) else { return };
                 match token {
                     Some(token) => state.session.set_group_token(stream, token),
