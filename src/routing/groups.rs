@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
-use crate::wire::{Chunk, ErrorCode, GroupSequence, SubscribeId, stream_error};
+use crate::wire::{Chunk, ErrorCode, GroupSequence, SubscribeId, Version, stream_error};
 
 use super::egress::{Egress, OUTS_PER_PEER_MAX, Out, OutState, Rank, Serves};
 use super::group::{GroupToken, Progress, Reader, cost_of};
@@ -44,7 +44,7 @@ impl Tracks {
     pub(super) fn start_group(&mut self, key: TrackKey, sequence: GroupSequence, now: Instant) -> Option<GroupToken> {
         let groups_max = self.limits.groups_per_track_max as u64;
         let track = self.track(key)?;
-        let is_behind_end = track.upstream_end.is_some_and(|end| sequence >= end);
+        let is_behind_end = track.upstream_end.is_some_and(|end| sequence >= end) && !self.is_last(key, sequence);
         let is_ancient = track
             .latest
             .is_some_and(|latest| latest.0.saturating_sub(sequence.0) >= groups_max);
@@ -69,6 +69,18 @@ impl Tracks {
             self.trim(key, now);
         }
         Some(token)
+    }
+
+    /// Draft 05's SUBSCRIBE_END names the last group; the released peers name the one behind it
+    /// there too, as all do from 06 on. Another shard has looked at its own.
+    fn is_last(&self, key: TrackKey, sequence: GroupSequence) -> bool {
+        let Some(track) = self.track(key) else { return false };
+        let names_last = self
+            .peers
+            .get(&track.source.peer)
+            .is_some_and(|egress| egress.version == Version::Lite05);
+        let is_elsewhere = track.source.shard != self.shard;
+        is_elsewhere || (names_last && track.upstream_end == Some(sequence))
     }
 
     /// Gives a subscriber a place in a group, if he wants it.

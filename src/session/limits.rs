@@ -63,7 +63,8 @@ const MESSAGE_PREFIX_BYTES_MAX: usize = 24;
 const _: () = {
     assert!(REQUESTS_HELD_MAX <= REQUESTS_MAX);
     assert!(ANNOUNCE_REQUESTS_MAX + SUBSCRIPTIONS_MAX + FETCHES_MAX + TRACK_REQUESTS_MAX + PROBES_MAX <= REQUESTS_MAX);
-    // Every announced broadcast can go at once, in one call.
+    // Every announced broadcast can go at once, in one call, which may also have read a
+    // message a byte.
     assert!(ANNOUNCED_MAX + MESSAGE_BYTES_MAX < EVENTS_QUEUED_MAX);
     assert!(CONTROL_BUFFER_BYTES_MAX < CONTROL_BYTES_MAX);
 };

@@ -3,7 +3,8 @@
 //!
 //! Both ends of a session may publish and subscribe. Streams come in any order and any
 //! fragmentation; all state of a stream goes when the stream ends or is given up, and what comes
-//! late on it is ignored. Everything the peer can make grow is bounded (see [`limits`]).
+//! late on it is ignored. Everything the peer can make grow is bounded (see [`limits`]), but for
+//! what waits in `poll_transmit` and `poll_event`: the caller takes that after each input.
 
 mod announced;
 mod announcing;

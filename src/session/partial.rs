@@ -13,6 +13,8 @@ use crate::wire::DecodeError;
 pub(super) enum Input {
     Received(Bytes),
     Joined(BytesMut),
+    /// The same after something was taken off its front, which it still holds.
+    Shortened(BytesMut),
 }
 
 impl Input {
@@ -53,27 +55,33 @@ impl Input {
             _ if self.is_empty() => BytesMut::new(),
             Self::Received(bytes) => BytesMut::from(&bytes[..]),
             Self::Joined(bytes) => bytes,
+            // A copy, so that no more is kept than counts.
+            Self::Shortened(bytes) => BytesMut::from(&bytes[..]),
         }
     }
 
     pub(super) fn into_bytes(self) -> Bytes {
         match self {
             Self::Received(bytes) => bytes,
-            Self::Joined(bytes) => bytes.freeze(),
+            Self::Joined(bytes) | Self::Shortened(bytes) => bytes.freeze(),
         }
     }
 
     fn as_slice(&self) -> &[u8] {
         match self {
             Self::Received(bytes) => bytes,
-            Self::Joined(bytes) => bytes,
+            Self::Joined(bytes) | Self::Shortened(bytes) => bytes,
         }
     }
 
     fn advance(&mut self, count: usize) {
         match self {
             Self::Received(bytes) => bytes.advance(count.min(bytes.len())),
-            Self::Joined(bytes) => bytes.advance(count.min(bytes.len())),
+            Self::Joined(bytes) | Self::Shortened(bytes) => {
+                let mut bytes = std::mem::take(bytes);
+                bytes.advance(count.min(bytes.len()));
+                *self = Self::Shortened(bytes);
+            }
         }
     }
 }

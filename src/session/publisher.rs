@@ -202,8 +202,14 @@ impl Session {
         self.send_announce_ok(request, announcing, 0);
         for message in messages {
             let sent = self.outbox.write(request, |out| message.encode(version, out));
-            if !self.count_unsendable(sent) && matches!(message, Announce::Start { .. }) {
-                self.take_back_start(request, announcing, suffix);
+            if self.count_unsendable(sent) {
+                continue;
+            }
+            match message {
+                Announce::Start { .. } => self.take_back_start(request, announcing, suffix),
+                // What the peer holds is out of date: better nothing than that.
+                Announce::Update { .. } => self.say_ended(request, announcing, suffix),
+                _ => {}
             }
         }
     }
@@ -215,6 +221,11 @@ impl Session {
         if version.has_announce_ids() {
             return announcing.take_back(suffix);
         }
+        self.say_ended(request, announcing, suffix);
+    }
+
+    fn say_ended(&mut self, request: StreamId, announcing: &mut Announcing, suffix: &BroadcastPath) {
+        let version = self.config.version;
         for message in announcing.unannounce(version, suffix) {
             let sent = self.outbox.write(request, |out| message.encode(version, out));
             self.count_unsendable(sent);

@@ -87,13 +87,15 @@ impl Session {
         self.outbox.reset(stream, stream_error::CANCEL);
     }
 
-    /// The peer does not read our answer: the request is given up.
+    /// The peer does not read our answer: the request is given up, also one whose first byte
+    /// is still on its way.
     pub(super) fn stop_request(&mut self, stream: StreamId) {
-        if self.requests.contains_key(&stream) {
-            self.end_request(stream);
-            self.outbox.reset(stream, stream_error::CANCEL);
-            self.outbox.stop_sending(stream, stream_error::CANCEL);
+        if !self.requests.contains_key(&stream) && !self.is_first_sight(stream) {
+            return;
         }
+        self.end_request(stream);
+        self.outbox.reset(stream, stream_error::CANCEL);
+        self.outbox.stop_sending(stream, stream_error::CANCEL);
     }
 
     /// Forgets a request, if there is one.
@@ -186,7 +188,7 @@ impl Session {
                 Ok(Some(Next::Keep)) => {}
                 Ok(Some(Next::Drop)) => return Next::Drop,
                 Ok(None) => return Next::Keep,
-                Err(error) => return self.reject_message(stream, error),
+                Err(error) => return self.reject_message(stream, &request.state, error),
             }
         }
     }
@@ -342,11 +344,12 @@ impl Session {
 
     /// A message above our limits is refused on its stream; one that cannot be right closes the
     /// session (draft "Message Length").
-    fn reject_message(&mut self, stream: StreamId, error: DecodeError) -> Next {
+    fn reject_message(&mut self, stream: StreamId, state: &State, error: DecodeError) -> Next {
         match error {
             DecodeError::TooLarge(_) => {
                 self.counters.requests_refused += 1;
                 self.refuse_stream(stream);
+                self.push_ended(stream, state);
             }
             _ => self.violate_message("request", error),
         }

@@ -127,7 +127,8 @@ impl Session {
     /// Asks the peer to leave, once. 04 and later, else a no-op. The stream stays open: its FIN
     /// would say that we are ready to end the session (draft "Goaway"), which closing does.
     pub fn goaway(&mut self, uri: &str) {
-        if self.is_closed || self.is_goaway_sent || !self.config.version.has_goaway() {
+        // Who was asked to leave opens no further stream, not even to ask the same.
+        if self.is_closed || self.is_goaway_sent || self.is_going_away || !self.config.version.has_goaway() {
             return;
         }
         let message = Goaway { uri: uri.to_owned() };

@@ -42,7 +42,6 @@ pub struct GroupParser {
     /// Payload bytes still to come of the frame being received.
     payload_left: u64,
     timestamp: u64,
-    frame_count: u64,
 }
 
 impl GroupParser {
@@ -52,7 +51,6 @@ impl GroupParser {
             partial_header: BytesMut::new(),
             payload_left: 0,
             timestamp: 0,
-            frame_count: 0,
         }
     }
 
@@ -91,10 +89,6 @@ impl GroupParser {
         self.payload_left == 0 && self.partial_header.is_empty()
     }
 
-    pub fn frame_count(&self) -> u64 {
-        self.frame_count
-    }
-
     /// Puts a held-back header in front of the bytes that complete it. The copy happens
     /// only when a read ended inside a header.
     fn join_partial_header(&mut self, data: Bytes) -> Bytes {
@@ -121,7 +115,6 @@ impl GroupParser {
                 .ok_or(DecodeError::Invalid("frame timestamp below zero"))?,
         };
         self.payload_left = header.size;
-        self.frame_count += 1;
         Ok(FrameMark {
             offset: u32::try_from(offset).map_err(|_| DecodeError::TooLarge("chunk"))?,
             header_bytes: u8::try_from(header_bytes).map_err(|_| DecodeError::TooLarge("frame header"))?,

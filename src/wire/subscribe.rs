@@ -11,8 +11,9 @@
 //!
 //! Group Start is a sequence + 1 with 0 for the latest group; in the released 06 it is the
 //! sequence itself, a floor. Group End and Frame End are + 1 with 0 for none everywhere.
-//! The two forms of 06 cannot always be told apart; the draft's is tried when the released one
-//! does not fit.
+//! The two forms of 06 cannot always be told apart: the draft's is tried when the released one
+//! does not fit. With an Epoch of 0 and a Priority below 64 it has just as many fields, and is
+//! read as the released form.
 
 use bytes::BytesMut;
 

@@ -163,3 +163,17 @@ fn nobody_is_continued_from_what_passed_through_him() {
     assert!(is_refused(&shard, 1));
     assert!(!is_refused(&shard, 2));
 }
+
+#[test]
+fn draft_05_may_name_the_last_group_as_the_end() {
+    for (version, is_wanted) in [(Version::Lite05, true), (Version::Lite06, false)] {
+        let mut shard = Shard::new(TrackLimits::default());
+        shard.tracks.handle_peer(peer(PUBLISHER), version, true);
+        shard.subscribe(1, Version::Lite06, patient);
+        shard.publish(6, &[b"x"]);
+        let id = shard.upstream_id();
+        shard.tracks.handle_upstream_end(peer(PUBLISHER), id, GroupSequence(7));
+        assert_eq!(shard.start(7).is_some(), is_wanted);
+        assert_eq!(shard.start(8), None);
+    }
+}

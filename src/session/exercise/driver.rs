@@ -94,7 +94,10 @@ impl<'a> Driver<'a> {
             8 | 9 => self.group(),
             10 => self.command()?,
             11 => self.answer_command()?,
-            12 => self.drain()?,
+            12 => {
+                self.drain()?;
+                self.model.check_known(&self.session.stats())?;
+            }
             _ => {
                 // A second SETUP ends the session, so there are few.
                 if self.byte() > 0xe0 || self.session.peer_setup().is_none() {

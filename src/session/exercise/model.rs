@@ -94,6 +94,16 @@ impl Model {
         }
     }
 
+    /// What the caller was told of and not yet of its end is alive in the session too.
+    pub(super) fn check_known(&self, stats: &SessionStats) -> Result<(), String> {
+        let (known, live) = (self.requests.len(), stats.live.requests);
+        // A close ends everything at once.
+        if self.is_closed || known <= live {
+            return Ok(());
+        }
+        Err(format!("the caller knows of {known} requests, the session of {live}"))
+    }
+
     fn begin(&mut self, request: StreamId, kind: &'static str) -> bool {
         self.requests.insert(request, kind).is_none()
     }

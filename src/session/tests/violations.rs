@@ -212,6 +212,27 @@ fn a_message_above_our_limits_costs_its_request_alone() {
 }
 
 #[test]
+fn a_later_message_above_our_limits_ends_its_request_for_the_caller_too() {
+    for version in Version::ALL {
+        let mut network = Network::new(version, Delivery::Whole);
+        network.settle();
+        let (_, stream) = network.ends[CLIENT].subscribe(subscribe_parameters()).unwrap();
+        network.settle();
+        network.take_events(SERVER);
+        let server = &mut network.ends[SERVER];
+        server.handle_stream(stream, Bytes::from_static(&[0x80, 1, 0, 1]), false, 0);
+        assert!(!server.is_closed());
+        assert_eq!(server.stats().live.requests, 0);
+        network.settle();
+        let events = network.take_events(SERVER);
+        assert!(
+            matches!(events[..], [Event::SubscribeEnded { request }] if request == stream),
+            "{events:?}"
+        );
+    }
+}
+
+#[test]
 fn closing_drops_everything_and_says_so_once() {
     everywhere(&Version::ALL, |network| {
         let (id, _) = network.ends[CLIENT].subscribe(subscribe_parameters()).unwrap();
