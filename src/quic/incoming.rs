@@ -102,7 +102,10 @@ impl Endpoint {
         }
         let id = self.identity.connection_id();
         let scid = quiche::ConnectionId::from_ref(&id);
+        let reset_token = u128::from_be_bytes(self.identity.reset_token(&id));
         let Some(config) = self.server.as_mut() else { return };
+        // With the ids of a Retry it does not fit what quiche encodes parameters into.
+        config.set_stateless_reset_token(original.is_none().then_some(reset_token));
         let accepted = match &original {
             Some(original) => quiche::accept_with_retry::<ZeroCopy>(
                 &scid,

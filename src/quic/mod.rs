@@ -16,6 +16,9 @@ pub mod timers;
 mod tls;
 mod transport;
 
+#[cfg(test)]
+mod tests;
+
 pub use buffers::{ReadArena, ZeroCopy};
 pub use connection::{Connection, PathFigures, Read, Written};
 pub use endpoint::{Client, ConnectionKey, Endpoint, EndpointOptions, EndpointStatistics, Notice};

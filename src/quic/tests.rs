@@ -1,0 +1,189 @@
+//! Two endpoints and no network: packets are carried by hand.
+
+use super::*;
+use crate::wire::Version;
+
+/// A server and a client that dials it.
+struct Pair {
+    server: Endpoint,
+    client: Endpoint,
+    dialling: Client,
+}
+
+fn endpoint(retry_above: usize, connections_max: usize, certificates: Option<&[ServerCertificate]>) -> Endpoint {
+    let options = EndpointOptions {
+        shard: 0,
+        shards: 1,
+        connections_max,
+        retry_above,
+        transport: TransportOptions::default(),
+        versions: Version::ALL.to_vec(),
+    };
+    let tls = certificates.map(|certificates| TlsContext::server(certificates).unwrap());
+    Endpoint::new(options, &Secrets::generate().unwrap(), tls).unwrap()
+}
+
+/// A certificate for these names, and its SHA-256.
+fn certificate(names: &[&str]) -> (ServerCertificate, [u8; 32]) {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let made = rcgen::generate_simple_self_signed(names).unwrap();
+    let der = made.cert.der().to_vec();
+    let digest = ring::digest::digest(&ring::digest::SHA256, &der);
+    let certificate = ServerCertificate::from_der(&[der], &made.signing_key.serialize_der()).unwrap();
+    (certificate, digest.as_ref().try_into().unwrap())
+}
+
+impl Pair {
+    fn new(server: Endpoint, trust: Trust) -> Self {
+        let client = endpoint(usize::MAX, 100, None);
+        let dialling = client.client(trust, &[Version::Lite06]).unwrap();
+        Self {
+            server,
+            client,
+            dialling,
+        }
+    }
+
+    fn dial(&mut self, name: &str) -> ConnectionKey {
+        self.client
+            .connect(
+                &mut self.dialling,
+                SERVER.parse().unwrap(),
+                CLIENT.parse().unwrap(),
+                name,
+            )
+            .unwrap()
+    }
+
+    /// Carries packets both ways until there are none.
+    fn settle(&mut self) {
+        loop {
+            let there = packets(&mut self.client);
+            let back = packets(&mut self.server);
+            if there.is_empty() && back.is_empty() {
+                return;
+            }
+            for mut packet in there {
+                self.server
+                    .handle_datagram(&mut packet, CLIENT.parse().unwrap(), SERVER.parse().unwrap());
+            }
+            for mut packet in back {
+                self.client
+                    .handle_datagram(&mut packet, SERVER.parse().unwrap(), CLIENT.parse().unwrap());
+            }
+        }
+    }
+
+    fn is_established(&mut self, key: ConnectionKey) -> bool {
+        self.client.get_mut(key).is_some_and(|connection| {
+            connection.is_established() && !connection.is_closed() && connection.quic.local_error().is_none()
+        })
+    }
+}
+
+/// Everything an endpoint has to send.
+fn packets(endpoint: &mut Endpoint) -> Vec<Vec<u8>> {
+    let mut packets: Vec<Vec<u8>> = endpoint.stateless.drain(..).map(|(_, _, packet)| packet).collect();
+    for key in endpoint.keys() {
+        let connection = endpoint.get_mut(key).unwrap();
+        let mut packet = vec![0; 1500];
+        while let Ok((length, _)) = connection.quic.send(&mut packet) {
+            packets.push(packet[..length].to_vec());
+        }
+    }
+    packets
+}
+
+#[test]
+fn a_client_proves_its_address_by_retry_when_many_handshakes_are_open() {
+    let (certificate, _) = certificate(&["localhost"]);
+    let mut pair = Pair::new(endpoint(0, 100, Some(&[certificate])), Trust::Anyone);
+    let key = pair.dial("localhost");
+    pair.settle();
+    assert!(pair.is_established(key));
+    let statistics = pair.server.statistics();
+    // One for each packet of the ClientHello.
+    assert!(statistics.retries >= 1);
+    assert_eq!((statistics.accepted, statistics.established), (1, 1));
+}
+
+#[test]
+fn a_server_has_a_certificate_for_each_name() {
+    let (first, first_hash) = certificate(&["one.test"]);
+    let (second, second_hash) = certificate(&["two.test", "*.wild.test"]);
+    for (name, hash) in [
+        ("one.test", first_hash),
+        ("two.test", second_hash),
+        ("a.wild.test", second_hash),
+        ("a.b.wild.test", first_hash),
+        ("unknown.test", first_hash),
+    ] {
+        let server = endpoint(usize::MAX, 100, Some(&[first.clone(), second.clone()]));
+        let mut pair = Pair::new(server, Trust::Sha256(hash));
+        let key = pair.dial(name);
+        pair.settle();
+        assert!(pair.is_established(key), "{name}");
+        let version = pair.client.get_mut(key).unwrap().version();
+        assert_eq!(version, Some(Version::Lite06), "{name}: ALPN is agreed on too");
+    }
+}
+
+#[test]
+fn another_certificate_than_the_pinned_one_is_not_trusted() {
+    let (certificate, mut hash) = certificate(&["localhost"]);
+    hash[0] ^= 1;
+    let mut pair = Pair::new(endpoint(usize::MAX, 100, Some(&[certificate])), Trust::Sha256(hash));
+    let key = pair.dial("localhost");
+    pair.settle();
+    assert!(!pair.is_established(key));
+}
+
+#[test]
+fn connections_beyond_the_limit_are_refused_and_counted() {
+    let (certificate, _) = certificate(&["localhost"]);
+    let mut pair = Pair::new(endpoint(usize::MAX, 2, Some(&[certificate])), Trust::Anyone);
+    let keys = [pair.dial("localhost"), pair.dial("localhost"), pair.dial("localhost")];
+    pair.settle();
+    let established = keys.iter().filter(|key| pair.is_established(**key)).count();
+    assert_eq!(established, 2);
+    assert_eq!(pair.server.connection_count(), 2);
+    assert!(pair.server.statistics().refused_full > 0);
+}
+
+#[test]
+fn a_packet_of_a_forgotten_connection_is_answered_by_a_reset_that_ends_it() {
+    let (certificate, _) = certificate(&["localhost"]);
+    let mut pair = Pair::new(endpoint(usize::MAX, 100, Some(&[certificate])), Trust::Anyone);
+    let key = pair.dial("localhost");
+    pair.settle();
+    for forgotten in pair.server.keys() {
+        pair.server.remove(forgotten);
+    }
+    assert!(pair.server.issued.is_empty() && pair.server.chosen.is_empty());
+    let (server, client) = (SERVER.parse().unwrap(), CLIENT.parse().unwrap());
+    let connection = pair.client.get_mut(key).unwrap();
+    connection.quic.stream_send(0, &[7; 200], false).unwrap();
+    for mut packet in packets(&mut pair.client) {
+        pair.server.handle_datagram(&mut packet, client, server);
+    }
+    let mut answers = packets(&mut pair.server);
+    assert_eq!(answers.len(), 1);
+    // It looks like a packet for an id that nobody has: the address tells whose it is.
+    let connection = pair.client.get_mut(key).unwrap();
+    let _ = connection.receive(&mut answers[0], server, client);
+    assert!(connection.quic.is_closed() || connection.quic.is_draining());
+}
+
+#[test]
+fn a_draining_server_accepts_nobody() {
+    let (certificate, _) = certificate(&["localhost"]);
+    let mut pair = Pair::new(endpoint(usize::MAX, 100, Some(&[certificate])), Trust::Anyone);
+    pair.server.drain();
+    let key = pair.dial("localhost");
+    pair.settle();
+    assert!(!pair.is_established(key));
+    assert_eq!(pair.server.connection_count(), 0);
+}
+
+const SERVER: &str = "192.0.2.1:4443";
+const CLIENT: &str = "192.0.2.2:50000";
