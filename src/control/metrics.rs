@@ -81,7 +81,9 @@ impl Shards {
         let help = "Messages refused because a queue this shard reads was full.";
         let mut metric = encoder.encode_descriptor("queue_overflows", help, None, MetricType::Counter)?;
         for (labels, queue) in self.queues() {
-            encode_counter(&mut metric, &labels, queue.overflows)?;
+            if let Some(overflows) = queue.overflows {
+                encode_counter(&mut metric, &labels, overflows)?;
+            }
         }
         Ok(())
     }

@@ -43,8 +43,8 @@ fn metrics_label_every_shard_queue_and_cause() {
         "moqswitch_datagrams_per_receive{shard=\"0\"} 0.0",
         "moqswitch_drops_total{shard=\"0\",cause=\"slow_subscriber\"} 3",
         "moqswitch_drops_total{shard=\"0\",cause=\"expired\"} 0",
-        "moqswitch_queue_depth{shard=\"1\",queue=\"media\",from=\"0\"} 5",
-        "moqswitch_queue_overflows_total{shard=\"0\",queue=\"command\",from=\"control\"} 2",
+        "moqswitch_queue_depth{shard=\"1\",queue=\"lane\",from=\"0\"} 5",
+        "moqswitch_queue_overflows_total{shard=\"0\",queue=\"lane\",from=\"1\"} 2",
         "# TYPE moqswitch_queue_overflows counter",
         "# EOF",
     ] {
@@ -449,8 +449,8 @@ fn snapshot(shard: usize) -> ShardSnapshot {
         overflows,
     };
     snapshot.queues = vec![
-        queue(QueueKind::Media, Some(1 - u8::try_from(shard).unwrap()), 5, 0),
-        queue(QueueKind::Command, None, 0, 2),
+        queue(QueueKind::Lane, Some(1 - u8::try_from(shard).unwrap()), 5, Some(2)),
+        queue(QueueKind::Command, None, 0, None),
     ];
     snapshot
 }

@@ -46,7 +46,7 @@ pub(super) struct Mailbox {
     spill: Vec<VecDeque<RemoteMessage>>,
 }
 
-/// How full the lanes to one shard are, for `/metrics`.
+/// How full a lane is, for `/metrics`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct LaneFigures {
     pub(super) depth: u64,
@@ -166,15 +166,26 @@ impl Mailbox {
         self.office.shards
     }
 
-    /// Figures of the lanes that lead here.
-    pub(super) fn figures(&self) -> LaneFigures {
-        (0..self.office.shards).fold(LaneFigures::default(), |sum, from| {
+    pub(super) fn own(&self) -> usize {
+        self.own
+    }
+
+    /// The lanes that lead here, each with the shard that it comes from.
+    pub(super) fn lanes(&self) -> impl Iterator<Item = (usize, LaneFigures)> + '_ {
+        let others = (0..self.office.shards).filter(|from| *from != self.own);
+        others.map(|from| {
             let lane = self.office.lane(from, self.own);
-            LaneFigures {
-                depth: sum.depth + lane.queue.len() as u64,
-                overflows: sum.overflows + lane.overflows.load(Ordering::Relaxed),
-            }
+            let figures = LaneFigures {
+                depth: lane.queue.len() as u64,
+                overflows: lane.overflows.load(Ordering::Relaxed),
+            };
+            (from, figures)
         })
+    }
+
+    /// Messages that wait here for room at other shards.
+    pub(super) fn spilled(&self) -> u64 {
+        self.spill.iter().map(|spill| spill.len() as u64).sum()
     }
 }
 
@@ -250,6 +261,7 @@ mod tests {
         }
         assert_eq!(arrived, [3, 4, 5, 6, 7, 8]);
         assert!(sender.send(to, media(10)).is_ok());
-        assert_eq!(receiver.figures().overflows, 2);
+        let (_, lane) = receiver.lanes().next().unwrap();
+        assert_eq!(lane.overflows, 2);
     }
 }

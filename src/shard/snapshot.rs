@@ -19,8 +19,11 @@ impl Shard {
         drops.add(DropCause::Datagram, tracks.egress.datagrams_dropped);
         drops.add(DropCause::SendBuffer, ring.send_errors.total());
         drops.add(DropCause::ConnectionLimit, quic.refused_full);
-        let lanes = self.mailbox.figures();
-        drops.add(DropCause::QueueFull, lanes.overflows);
+        let queues = self.queues();
+        drops.add(
+            DropCause::QueueFull,
+            queues.iter().filter_map(|queue| queue.overflows).sum(),
+        );
         let streams: usize = self.peers.values().map(|peer| peer.session.stats().streams).sum();
         let open = self.endpoint.connection_count() as u64;
         ShardSnapshot {
@@ -61,20 +64,32 @@ impl Shard {
                 },
                 drops,
             },
-            queues: vec![
-                QueueSnapshot {
-                    kind: QueueKind::Media,
-                    from_shard: None,
-                    depth_now: lanes.depth,
-                    overflows: lanes.overflows,
-                },
-                QueueSnapshot {
-                    kind: QueueKind::Command,
-                    from_shard: None,
-                    depth_now: self.commands.len() as u64,
-                    overflows: 0,
-                },
-            ],
+            queues,
         }
+    }
+
+    fn queues(&self) -> Vec<QueueSnapshot> {
+        let own = u8::try_from(self.mailbox.own()).ok();
+        let lanes = self.mailbox.lanes().map(|(from, lane)| QueueSnapshot {
+            kind: QueueKind::Lane,
+            from_shard: u8::try_from(from).ok(),
+            depth_now: lane.depth,
+            overflows: Some(lane.overflows),
+        });
+        let waiting = [
+            QueueSnapshot {
+                kind: QueueKind::Spill,
+                from_shard: own,
+                depth_now: self.mailbox.spilled(),
+                overflows: None,
+            },
+            QueueSnapshot {
+                kind: QueueKind::Command,
+                from_shard: None,
+                depth_now: self.commands.len() as u64,
+                overflows: None,
+            },
+        ];
+        lanes.chain(waiting).collect()
     }
 }

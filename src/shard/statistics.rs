@@ -131,16 +131,16 @@ pub struct QueueSnapshot {
     pub from_shard: Option<u8>,
     /// Messages waiting.
     pub depth_now: u64,
-    /// Messages refused because the queue was full.
-    pub overflows: u64,
+    /// Messages refused because the queue was full; `None` where the writer is told instead.
+    pub overflows: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueKind {
-    /// Chunks of groups on their way to subscribers of this shard.
-    Media,
-    /// Subscriptions, fetches and their answers.
-    Routing,
+    /// What another shard tells this one: groups, subscriptions, fetches, announcements.
+    Lane,
+    /// What must arrive at other shards and waits here for room in their lanes.
+    Spill,
     /// Commands of the control thread.
     Command,
 }
@@ -191,8 +191,8 @@ impl QueueKind {
     /// Value of the metric's `queue` label.
     pub fn label(self) -> &'static str {
         match self {
-            Self::Media => "media",
-            Self::Routing => "routing",
+            Self::Lane => "lane",
+            Self::Spill => "spill",
             Self::Command => "command",
         }
     }
