@@ -43,6 +43,6 @@ done
 if ((profile)); then
     wait %2 2>/dev/null || true
     echo "-- where the relay's time goes (self time, by object and symbol)"
-    perf report -i "$work/perf.data" --no-children --sort dso --stdio 2>/dev/null | grep -v '^#' | grep '%' | head -10
-    perf report -i "$work/perf.data" --no-children --sort symbol --stdio -g none 2>/dev/null | grep -v '^#' | grep '%' | head -45
+    perf report -i "$work/perf.data" --no-children --sort dso --stdio -g none 2>/dev/null | grep -v '^#' | grep '%' | cut -c1-60 | head -6
+    perf report -i "$work/perf.data" --no-children --sort symbol --stdio -g none 2>/dev/null | grep -v '^#' | grep '%' | cut -c1-120 | head -45
 fi
