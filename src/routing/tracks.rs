@@ -152,9 +152,38 @@ impl Tracks {
     /// A publisher is gone, or none of its broadcasts are routed any more.
     pub fn handle_source_gone(&mut self, source: Source) {
         for key in keys(self.sources.get(&source)) {
-            self.end_track(key, GONE);
+            self.lose_source(key);
         }
         self.end_fetches(source);
+    }
+
+    /// A publisher that had said its last before it left is not missed.
+    fn lose_source(&mut self, key: TrackKey) {
+        let Some(track) = self.track(key) else { return };
+        let is_complete = match track.upstream {
+            Upstream::Ending(_) => {
+                self.finish_upstream(key);
+                true
+            }
+            other => other == Upstream::Finished && track.failed.is_none(),
+        };
+        let is_over = self
+            .track(key)
+            .is_some_and(|track| track.upstream == Upstream::Finished);
+        if !is_complete || !is_over {
+            return self.end_track(key, GONE);
+        }
+        self.retire(key);
+        let Some(track) = self.track_mut(key) else { return };
+        let waiters = std::mem::take(&mut track.info_waiters);
+        let groups: Vec<GroupToken> = track.groups.iter().map(|(_, token)| *token).collect();
+        for waiter in waiters {
+            self.refuse_info(waiter, GONE);
+        }
+        for token in groups {
+            self.abort_if_open(token, GONE);
+        }
+        self.settle_track(key);
     }
 
     /// The sources of a broadcast changed; `fate` tells what that means for the tracks of

@@ -299,7 +299,7 @@ impl Tracks {
         }
     }
 
-    fn finish_upstream(&mut self, key: TrackKey) {
+    pub(super) fn finish_upstream(&mut self, key: TrackKey) {
         let Some(track) = self.track_mut(key) else { return };
         if let Upstream::Ending(id) = track.upstream {
             let peer = track.source.peer;

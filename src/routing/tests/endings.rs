@@ -177,3 +177,27 @@ fn draft_05_may_name_the_last_group_as_the_end() {
         assert_eq!(shard.start(8), None);
     }
 }
+
+#[test]
+fn a_publisher_that_leaves_behind_its_last_word_is_not_missed() {
+    // Drafts 03 and 04 end a subscription without saying where.
+    for version in Version::ALL {
+        let mut shard = Shard::new(TrackLimits::default());
+        shard.tracks.handle_peer(peer(PUBLISHER), version, true);
+        shard.subscribe(1, version, patient);
+        shard.publish(0, &[b"all there is"]);
+        let id = shard.upstream_id();
+        shard.tracks.handle_upstream_closed(peer(PUBLISHER), id, None);
+        shard.tracks.handle_peer_gone(peer(PUBLISHER), shard.now);
+        shard.settle();
+        let mut wire = Wire::open();
+        shard.pump(1, &mut wire);
+        assert!(wire.group(0).unwrap().fin);
+        assert!(is_finished(&shard, 1) && !is_refused(&shard, 1), "{version:?}");
+        shard.tracks.handle_peer_gone(peer(1), shard.now);
+        shard.pass(Duration::from_secs(60));
+        shard.pass(Duration::from_secs(60));
+        while shard.tracks.poll_dirty_peer().is_some() {}
+        assert_empty(&shard.tracks);
+    }
+}
