@@ -146,9 +146,6 @@ const COUNTERS: &[(&str, &str, Read)] = &[
         "Sessions closed for a violation of the peer.",
         |s| s.sessions.protocol_violations,
     ),
-    ("streams_opened", "Session streams opened by either side.", |s| {
-        s.sessions.streams_opened
-    }),
     ("frames_in", "Frames received from publishers.", |s| s.media.frames_in),
     ("frames_out", "Frames sent, counted once per subscriber.", |s| {
         s.media.frames_out

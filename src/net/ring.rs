@@ -204,6 +204,7 @@ impl UdpRing {
             match ReceiveBuffers::parse(filled.buffer, filled.bytes) {
                 Ok(received) => {
                     self.statistics.datagrams += received.datagram_count() as u64;
+                    self.statistics.bytes_received += received.payload_bytes() as u64;
                     return Some(received);
                 }
                 Err(Unusable::Truncated) => self.statistics.truncated += 1,
@@ -241,6 +242,7 @@ impl UdpRing {
         let source = source.filter(|source| !source.is_unspecified());
         self.statistics.sends += 1;
         self.statistics.segments += segments as u64;
+        self.statistics.bytes_sent += bytes as u64;
         if segments > 1 && !self.segmentation {
             self.send_singly(train, segment_bytes, destination, source);
             return;

@@ -22,6 +22,9 @@ pub struct Statistics {
     pub sends: u64,
     /// Datagrams in them.
     pub segments: u64,
+    /// Payload bytes of all datagrams, in each direction.
+    pub bytes_received: u64,
+    pub bytes_sent: u64,
     pub send_errors: SendErrors,
     /// `io_uring_enter` calls.
     pub enters: u64,

@@ -8,7 +8,7 @@ use crate::wire::{ErrorCode, GroupSequence, StreamId, SubscribeId, SubscribeOk, 
 
 use super::action::Action;
 use super::downstream::plain_info;
-use super::group::Progress;
+use super::group::{GroupToken, Progress};
 use super::ids::{PeerKey, TrackKey};
 use super::remote::RemoteMessage;
 use super::track::{Target, Upstream};
@@ -269,22 +269,30 @@ impl Tracks {
         if !matches!(track.upstream, Upstream::Ending(_)) {
             return;
         }
-        let has_open_group = track.groups.iter().any(|(_, token)| {
-            self.groups
-                .get(*token)
-                .is_some_and(|group| group.progress == Progress::Open)
-        });
-        if track.is_whole() && !has_open_group {
+        if track.is_whole() && !self.has_open_group(key) {
             self.finish_upstream(key);
         } else {
             self.incomplete.push(key);
         }
     }
 
+    fn has_open_group(&self, key: TrackKey) -> bool {
+        let is_open = |token: &GroupToken| {
+            let group = self.groups.get(*token);
+            group.is_some_and(|group| group.progress == Progress::Open)
+        };
+        self.track(key)
+            .is_some_and(|track| track.groups.iter().any(|(_, token)| is_open(token)))
+    }
+
     /// What has not come by now will not.
     pub(super) fn give_up_stragglers(&mut self, key: TrackKey) {
         let Some(track) = self.track(key) else { return };
         if matches!(track.upstream, Upstream::Ending(_)) {
+            // A group that is still coming in is none of them, however long it takes.
+            if self.has_open_group(key) {
+                return self.incomplete.push(key);
+            }
             return self.finish_upstream(key);
         }
         let latest = track.latest;
@@ -375,7 +383,7 @@ impl Tracks {
     }
 
     /// A group that will not be continued.
-    pub(super) fn abort_if_open(&mut self, token: super::group::GroupToken, code: ErrorCode) {
+    pub(super) fn abort_if_open(&mut self, token: GroupToken, code: ErrorCode) {
         if self
             .groups
             .get(token)

@@ -28,7 +28,9 @@ impl Shard {
                 continue;
             };
             if state.outbox.is_backed_up() {
-                state.waiting_announcements.push(key.request);
+                if !state.waiting_announcements.contains(&key.request) {
+                    state.waiting_announcements.push(key.request);
+                }
                 continue;
             }
             let mut room = ANNOUNCEMENTS_AT_ONCE.min(budget);

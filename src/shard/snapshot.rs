@@ -55,6 +55,8 @@ impl Shard {
                 network: NetworkStatistics {
                     datagrams_received: ring.datagrams,
                     datagrams_sent: ring.segments,
+                    datagram_bytes_received: ring.bytes_received,
+                    datagram_bytes_sent: ring.bytes_sent,
                     receives: ring.receives,
                     sends: ring.sends,
                     send_failures: ring.send_errors.total(),

@@ -47,7 +47,6 @@ pub struct SessionStatistics {
     pub protocol_violations: u64,
     /// QUIC streams of sessions, both directions.
     pub streams_open_now: u64,
-    pub streams_opened: u64,
     /// Subscriptions served to peers.
     pub subscriptions_now: u64,
     /// Subscriptions made to publishers; one per track.

@@ -201,3 +201,27 @@ fn a_publisher_that_leaves_behind_its_last_word_is_not_missed() {
         assert_empty(&shard.tracks);
     }
 }
+
+#[test]
+fn a_group_that_outlasts_its_subscription_is_delivered_to_its_end() {
+    let mut shard = shard_with_publisher();
+    shard.subscribe(1, Version::Lite06, patient);
+    let token = shard.start(0).unwrap();
+    close(&mut shard, 1);
+    let mut wire = Wire::open();
+    let mut written = 0;
+    for chunk in chunks(FrameForm::Timed, 0, &[&[5; 1000]], 100) {
+        written += chunk.bytes.len();
+        shard.tracks.group_chunk(token, chunk);
+        shard.pass(Duration::from_secs(2));
+        shard.pump(1, &mut wire);
+    }
+    let is_left = |action: &Action| matches!(action, Action::Unsubscribe { .. });
+    assert!(!shard.actions.iter().any(is_left), "that would stop the group");
+    shard.tracks.group_ended(token);
+    shard.pump(1, &mut wire);
+    assert!(wire.group(0).unwrap().fin);
+    assert_eq!(wire.group(0).unwrap().bytes.len(), written);
+    assert!(shard.actions.iter().any(is_left));
+    assert!(is_finished(&shard, 1));
+}
