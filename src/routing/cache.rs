@@ -53,22 +53,20 @@ impl Tracks {
             let Target::Peer { key: request, .. } = subscription.target else {
                 continue;
             };
-            if subscription.outs.len() < 2 {
-                continue;
-            }
             let max_latency = subscription.max_latency;
-            let outs = subscription.outs.clone();
-            for index in outs {
-                let Some(out) = self
-                    .peers
-                    .get(&request.peer)
-                    .and_then(|egress| egress.outs.get(index as usize))
-                else {
-                    continue;
+            // In the order of their beginning: behind one that is young enough are only younger
+            // ones, or late ones that are found when they are sent.
+            for _ in 1..subscription.outs.len() {
+                let subscription = self.track(key).and_then(|track| track.subscriptions.get(slot));
+                let Some(index) = subscription.and_then(|subscription| subscription.outs.first().copied()) else {
+                    break;
                 };
-                if self.is_expired(key, out.group, max_latency) {
-                    self.expire_out(key, slot, request.peer, index);
+                let egress = self.peers.get(&request.peer);
+                let out = egress.and_then(|egress| egress.outs.get(index as usize));
+                if !out.is_some_and(|out| self.is_expired(key, out.group, max_latency)) {
+                    break;
                 }
+                self.expire_out(key, slot, request.peer, index);
             }
         }
     }

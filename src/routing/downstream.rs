@@ -99,22 +99,36 @@ impl Tracks {
         }
     }
 
-    /// Other preferences of a subscriber, and the cached groups that he wants only now.
+    /// Other preferences of a subscriber. What follows from them is done once in a turn,
+    /// however many updates he sends.
     pub(super) fn update_subscription(&mut self, key: TrackKey, slot: usize, message: &SubscribeUpdate) {
-        let Some(track) = self.track_mut(key) else { return };
-        let Some(subscription) = track.subscriptions.get_mut(slot) else {
+        let Some(subscription) = self.subscription_mut(key, slot) else {
             return;
         };
-        let (floor, end) = (subscription.floor, subscription.range.end);
+        let before = (subscription.floor, subscription.range.end);
+        subscription.apply(message);
+        if subscription.before_update.is_none() {
+            subscription.before_update = Some(before);
+            self.updated.push((key, slot));
+        }
+        self.ask_upstream(key);
+    }
+
+    /// New ranks for the groups on their way, and the cached groups that are wanted only now.
+    pub(super) fn settle_update(&mut self, key: TrackKey, slot: usize) {
+        let Some(subscription) = self.subscription_mut(key, slot) else {
+            return;
+        };
+        let Some((floor, end)) = subscription.before_update.take() else {
+            return;
+        };
         let wanted_before = |sequence: GroupSequence| {
             floor.is_none_or(|floor| sequence >= floor) && end.is_none_or(|end| sequence <= end)
         };
-        subscription.apply(message);
         if let Target::Peer { key: request, .. } = subscription.target {
             let outs = subscription.outs.clone();
             self.rerank(key, slot, request.peer, &outs);
         }
-        self.ask_upstream(key);
         for token in self.backlog(key, slot) {
             let is_new = self
                 .groups

@@ -187,18 +187,20 @@ impl Egress {
         out.state = state;
     }
 
-    /// Gives a cursor another rank.
-    pub(super) fn set_rank(&mut self, index: u32, rank: Rank) {
-        let Some(state) = self.outs.get(index as usize).map(|out| out.state) else {
-            return;
-        };
-        self.set_state(index, OutState::Idle);
-        if let Some(out) = self.outs.get_mut(index as usize) {
-            out.rank = rank;
+    /// Gives cursors other ranks, by their arrival.
+    pub(super) fn set_ranks(&mut self, indices: &[u32], rank: impl Fn(u64) -> Rank) {
+        for index in indices {
+            if let Some(out) = self.outs.get_mut(*index as usize) {
+                out.rank = rank(out.arrival);
+            }
         }
-        match state {
-            OutState::Ready => drop(self.mark_ready(index)),
-            other => self.set_state(index, other),
+        for queue in [&mut self.ready, &mut self.unopened] {
+            for (entry, index) in queue.iter_mut() {
+                if let Some(out) = self.outs.get(*index as usize) {
+                    *entry = Reverse(out.rank);
+                }
+            }
+            queue.sort_unstable();
         }
     }
 

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use crate::wire::{Chunk, ErrorCode, GroupSequence, SubscribeId, Version, stream_error};
 
-use super::egress::{Egress, OUTS_PER_PEER_MAX, Out, OutState, Rank, Serves};
+use super::egress::{OUTS_PER_PEER_MAX, Out, OutState, Rank, Serves};
 use super::group::{GroupToken, Progress, Reader, cost_of};
 use super::ids::{PeerKey, RemoteTrack, ShardId, TrackKey};
 use super::remote::RemoteMessage;
@@ -316,15 +316,7 @@ impl Tracks {
         let Some(egress) = self.peers.get_mut(&peer) else {
             return;
         };
-        for index in outs {
-            rerank_one(egress, *index, priority, publisher, ordered);
-        }
+        egress.set_ranks(outs, |arrival| Rank::new(priority, publisher, ordered, arrival));
         self.mark_dirty(peer);
-    }
-}
-
-fn rerank_one(egress: &mut Egress, index: u32, priority: u8, publisher: u8, ordered: bool) {
-    if let Some(arrival) = egress.outs.get(index as usize).map(|out| out.arrival) {
-        egress.set_rank(index, Rank::new(priority, publisher, ordered, arrival));
     }
 }

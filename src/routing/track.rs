@@ -40,6 +40,8 @@ pub(super) struct Subscription {
     /// Groups below are not delivered. Set at once by a start in the request, else by the
     /// first group when the draft says that one is the start.
     pub(super) floor: Option<GroupSequence>,
+    /// Floor and end before updates whose consequences are still to be drawn.
+    pub(super) before_update: Option<(Option<GroupSequence>, Option<GroupSequence>)>,
     pub(super) is_started: bool,
     pub(super) is_accepted: bool,
     /// Cursors in the egress of the peer.
@@ -211,6 +213,7 @@ impl Subscription {
             max_latency: Duration::ZERO,
             range: GroupRange::default(),
             floor: None,
+            before_update: None,
             is_started: false,
             is_accepted: false,
             outs: SmallVec::new(),

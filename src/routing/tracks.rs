@@ -80,6 +80,8 @@ pub struct Tracks {
     straggling: VecDeque<(Instant, TrackKey)>,
     /// Tracks that began to wait for groups since the last look at the clock.
     pub(super) incomplete: Vec<TrackKey>,
+    /// Subscriptions with other preferences since the last turn.
+    pub(super) updated: Vec<(TrackKey, usize)>,
     /// Tracks whose publishers are to be told of a changed demand, once in a turn.
     pub(super) updates: Vec<TrackKey>,
     /// The same, after a queue to another shard was full.
@@ -114,6 +116,7 @@ impl Tracks {
             lingering: VecDeque::new(),
             straggling: VecDeque::new(),
             incomplete: Vec::new(),
+            updated: Vec::new(),
             updates: Vec::new(),
             owed_updates: Vec::new(),
             unwanted: Vec::new(),
@@ -456,6 +459,9 @@ impl Tracks {
     }
 
     pub fn poll_action(&mut self) -> Option<Action> {
+        for (key, slot) in std::mem::take(&mut self.updated) {
+            self.settle_update(key, slot);
+        }
         if let Some(action) = self.actions.pop_front() {
             return Some(action);
         }

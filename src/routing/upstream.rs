@@ -19,11 +19,10 @@ impl Tracks {
     pub(super) fn ask_upstream(&mut self, key: TrackKey) {
         let shard = self.shard;
         let Some(track) = self.track_mut(key) else { return };
-        let Some(wanted) = track.wanted() else { return };
         match track.upstream {
             Upstream::Idle => {}
             Upstream::Local(_) | Upstream::Remote => {
-                if track.demand != Some(wanted) && !std::mem::replace(&mut track.is_update_owed, true) {
+                if !std::mem::replace(&mut track.is_update_owed, true) {
                     self.updates.push(key);
                 }
                 return;
@@ -31,6 +30,7 @@ impl Tracks {
             // Told when the session has named the subscription, or of no use any more.
             Upstream::Requested | Upstream::Ending(_) | Upstream::Finished => return,
         }
+        let Some(wanted) = track.wanted() else { return };
         track.demand = Some(wanted);
         (track.served_to, track.upstream_end) = (None, None);
         let source = track.source;

@@ -229,6 +229,7 @@ fn the_more_important_track_goes_first_and_updates_count_at_once() {
     let mut update = subscribe_message().preferences();
     update.priority = 200;
     shard.tracks.handle_subscribe_update(request(1, REQUEST), &update);
+    shard.settle();
     assert_eq!(order(&mut shard), [7, 8]);
 }
 

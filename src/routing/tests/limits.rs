@@ -214,3 +214,28 @@ fn who_cannot_be_sent_a_group_is_told_of_its_drop() {
     };
     assert!(shard.actions.iter().any(is_drop));
 }
+
+#[test]
+fn updates_rank_what_is_on_its_way_once_and_for_all() {
+    let mut shard = shard_with_publisher();
+    shard.subscribe(1, Version::Lite06, patient);
+    for sequence in 0..50 {
+        shard.publish(sequence, &[b"x"]);
+    }
+    for round in 0..=100 {
+        let update = crate::wire::SubscribeUpdate {
+            ordered: round % 2 == 0,
+            ..subscribe_message().preferences()
+        };
+        let patient = crate::wire::SubscribeUpdate {
+            max_latency_ms: 60_000,
+            ..update
+        };
+        shard.tracks.handle_subscribe_update(request(1, REQUEST), &patient);
+    }
+    shard.settle();
+    let mut wire = Wire::open();
+    shard.pump(1, &mut wire);
+    let order: Vec<u64> = wire.order.iter().map(|sequence| sequence.0).collect();
+    assert_eq!(order, (0..50).collect::<Vec<u64>>());
+}
