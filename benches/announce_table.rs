@@ -46,7 +46,7 @@ impl Table for Locked {
     fn insert(&self, path: &BroadcastPath, source: Source) {
         let entry = Entry {
             source,
-            advertisement: advertisement(),
+            advertisement: Arc::new(advertisement()),
             received: 0,
             generation: 0,
         };

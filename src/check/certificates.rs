@@ -63,7 +63,7 @@ fn judge(inspection: &Inspection, now: SystemTime) -> Check {
     let names = inspection.names.join(", ");
     if left < RENEWAL_DUE {
         return check(Status::Warn, format!("{names}; expires in {days} day(s)"))
-            .advise("renew it; a running moqswitch takes the new files over");
+            .advise("renew it and restart moqswitch, which reads certificates at its start");
     }
     if inspection.key_match == KeyMatch::Unknown {
         return check(

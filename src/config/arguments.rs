@@ -34,7 +34,7 @@ pub struct Flags {
     /// Configuration file, TOML [env: MOQSWITCH_CONFIG]
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
-    /// UDP address for QUIC and WebTransport; repeatable [env: MOQSWITCH_LISTEN]
+    /// UDP address for QUIC; repeatable [env: MOQSWITCH_LISTEN]
     #[arg(long, value_name = "ADDR", global = true)]
     pub listen: Vec<String>,
     /// TCP address for HTTP [env: MOQSWITCH_HTTP]

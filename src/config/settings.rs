@@ -97,7 +97,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         kind: Kind::List,
         value: Value::Default(r#"["127.0.0.1:4443"]"#),
         help: &[
-            "UDP addresses for QUIC and WebTransport. Each costs one socket per shard.",
+            "UDP addresses for QUIC. Each costs one socket per shard.",
             "Other than loopback addresses also need `auth.public`.",
         ],
     },
@@ -188,7 +188,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         path: "limits.announces",
         kind: Kind::One,
         value: Value::Default("4096"),
-        help: &["Broadcasts a session may announce; each costs its path on every shard. More close the session."],
+        help: &[
+            "Broadcasts a session may announce; each costs its path on every shard. With more, none of its are heard.",
+        ],
     },
     Setting {
         path: "limits.streams",

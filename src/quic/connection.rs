@@ -84,6 +84,12 @@ impl Connection {
         self.quic.is_closed()
     }
 
+    /// Either side has closed it: nothing is exchanged any more. What comes late is still
+    /// answered until [`Self::is_closed`] (RFC 9000, section 10.2).
+    pub fn is_over(&self) -> bool {
+        self.quic.is_draining() || self.quic.is_closed()
+    }
+
     /// The peer's address in use.
     pub fn peer_address(&self) -> Option<SocketAddr> {
         self.quic

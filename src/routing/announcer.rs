@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
+use smallvec::SmallVec;
 
 use crate::limits::HOPS_MAX;
 use crate::wire::{Advertisement, BroadcastPath, HopId, StreamId};
@@ -33,7 +34,7 @@ pub enum AnnounceAction {
         peer: PeerKey,
         request: StreamId,
         suffix: BroadcastPath,
-        advertisement: Advertisement,
+        advertisement: Arc<Advertisement>,
     },
     Unannounce {
         peer: PeerKey,
@@ -75,11 +76,11 @@ struct Request {
     exclude: HopId,
     wants_ended: bool,
     visible: Option<Visible>,
-    told: FxHashMap<BroadcastPath, Advertisement>,
+    told: FxHashMap<BroadcastPath, Arc<Advertisement>>,
     /// How many broadcasts the initial set has, until that is said.
     active_count: Option<u64>,
     /// The initial set as it was counted, until it is said.
-    initial: VecDeque<(BroadcastPath, Advertisement)>,
+    initial: VecDeque<(BroadcastPath, Arc<Advertisement>)>,
     /// Paths that may have changed since.
     changed: VecDeque<BroadcastPath>,
     is_changed: FxHashSet<BroadcastPath>,
@@ -346,7 +347,12 @@ impl Announcer {
     }
 
     /// Brings what a stream knows of a path to `wanted`.
-    fn tell(&mut self, key: RequestKey, path: &BroadcastPath, wanted: Option<Advertisement>) -> Option<AnnounceAction> {
+    fn tell(
+        &mut self,
+        key: RequestKey,
+        path: &BroadcastPath,
+        wanted: Option<Arc<Advertisement>>,
+    ) -> Option<AnnounceAction> {
         let RequestKey { peer, request } = key;
         let state = self.requests.get_mut(&key)?;
         let suffix = path.strip_prefix(&state.prefix)?;
@@ -374,11 +380,17 @@ impl Announcer {
 impl Request {
     /// What this stream shall know of a path: the best that does not come from its own
     /// peer, or pass through it, or end at us, and whose path has room for us.
-    fn wanted(&self, path: &BroadcastPath, entries: &[Entry], own: Source, our_hop: HopId) -> Option<Advertisement> {
+    fn wanted(
+        &self,
+        path: &BroadcastPath,
+        entries: &[Entry],
+        own: Source,
+        our_hop: HopId,
+    ) -> Option<Arc<Advertisement>> {
         if self.visible.as_ref().is_some_and(|visible| !visible(path)) {
             return None;
         }
-        let others: Vec<Entry> = entries
+        let others: SmallVec<[Entry; 2]> = entries
             .iter()
             .filter(|entry| entry.source != own)
             .filter(|entry| our_hop == HopId::UNKNOWN || !entry.advertisement.hops.contains(&our_hop))

@@ -4,6 +4,7 @@
 //! sessions; all read. Paths below a prefix lie next to each other.
 
 use std::ops::Bound;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_skiplist::SkipMap;
@@ -18,7 +19,7 @@ use super::select::is_same_content;
 pub struct Entry {
     pub source: Source,
     /// With the link's cost added to its own.
-    pub advertisement: Advertisement,
+    pub advertisement: Arc<Advertisement>,
     /// Rises with every insertion: the most recently received has the highest.
     pub received: u64,
     /// What `received` was when the source began to publish this content.
@@ -67,7 +68,7 @@ impl AnnounceTable {
         let entry = Entry {
             source,
             generation: continued.map_or(received, |old| old.generation),
-            advertisement,
+            advertisement: Arc::new(advertisement),
             received,
         };
         // The new one first: readers never find the source without any.

@@ -22,8 +22,16 @@ impl Shard {
         let Some(connection) = self.endpoint.get_mut(key) else {
             return;
         };
-        if connection.is_closed() {
-            return self.remove_connection(key);
+        if connection.is_over() {
+            let is_closed = connection.is_closed();
+            // What the peer sent before it closed counts.
+            self.read_connection(key);
+            self.handle_events(peer);
+            self.end_session(peer);
+            if is_closed {
+                self.remove_connection(key);
+            }
+            return;
         }
         if !connection.is_established() {
             return;
@@ -187,13 +195,15 @@ impl Shard {
         self.apply_actions();
     }
 
-    /// A connection is over: everything its session had goes with it.
     fn remove_connection(&mut self, key: ConnectionKey) {
-        let peer = peer_key(key);
-        let Some(connection) = self.endpoint.remove(key) else {
-            return;
-        };
-        self.log_end(&connection);
+        if let Some(connection) = self.endpoint.remove(key) {
+            self.log_end(&connection);
+        }
+    }
+
+    /// A connection is over, even if late packets may come: everything its session had goes
+    /// with it, before anyone is sent to it.
+    fn end_session(&mut self, peer: PeerKey) {
         let Some(state) = self.peers.remove(&peer) else { return };
         let source = Source {
             shard: self.options.id,

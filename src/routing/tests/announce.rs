@@ -76,7 +76,7 @@ impl Watch {
                 ..
             } => {
                 let known = self.known.get_mut(&peer.index).unwrap();
-                known.insert(suffix.as_str().to_owned(), advertisement);
+                known.insert(suffix.as_str().to_owned(), (*advertisement).clone());
             }
             AnnounceAction::Unannounce { peer, suffix, .. } => {
                 let known = self.known.get_mut(&peer.index).unwrap();
