@@ -27,7 +27,7 @@ pub const PEM_FILE_BYTES_MAX: u64 = 1024 * 1024;
 pub const UDP_PAYLOAD_BYTES_MIN: u64 = 1200;
 
 /// Largest UDP payload there is.
-pub const UDP_PAYLOAD_BYTES_MAX: u64 = 65_527;
+pub const UDP_PAYLOAD_BYTES_MAX: u64 = 65_507;
 
 /// Largest QUIC variable-length integer; hop ids and costs may not exceed it.
 pub const VARINT_MAX: u64 = (1 << 62) - 1;
@@ -120,7 +120,7 @@ pub const SOCKET_BUFFER_BYTES_DEFAULT: usize = 4 * 1024 * 1024;
 const _: () = assert!(CONNECTION_ID_BYTES >= 8 && CONNECTION_ID_BYTES <= 20);
 const _: () = assert!(STEERING_BYTE_INDEX < CONNECTION_ID_BYTES);
 const _: () = assert!(SHARDS_MAX == 1 << u8::BITS);
-const _: () = assert!(TRAIN_BYTES_MAX <= TRAIN_BUFFER_BYTES);
+const _: () = assert!(TRAIN_BYTES_MAX <= TRAIN_BUFFER_BYTES && UDP_PAYLOAD_BYTES_MAX <= TRAIN_BYTES_MAX as u64);
 const _: () = assert!(RECEIVE_BUFFERS_DEFAULT.is_power_of_two());
 const _: () = assert!(RECEIVE_BUFFERS_MAX.is_power_of_two());
 

@@ -167,7 +167,7 @@ fn limits(layers: &Layers) -> Result<LimitsConfig, ConfigError> {
 }
 
 fn quic(layers: &Layers) -> Result<QuicConfig, ConfigError> {
-    let window = |path| layers.one(path, |text| values::bytes(text, 16 * KIBIBYTE..=GIBIBYTE));
+    let window = |path| layers.one(path, |text| values::bytes(text, 16 * KIBIBYTE..=GIBIBYTE - 1));
     let connection_window_bytes = window("quic.connection_window")?;
     let stream_window_bytes = window("quic.stream_window")?;
     if stream_window_bytes > connection_window_bytes {

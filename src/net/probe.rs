@@ -13,7 +13,7 @@ pub fn probe_support() -> Result<(), RingError> {
     let socket = bind_client(([127, 0, 0, 1], 0).into(), &SocketOptions::default())
         .map_err(io::Error::other)
         .map_err(failed("binding a UDP socket"))?;
-    let (_, wake) = wake::channel().map_err(failed("opening an eventfd"))?;
+    let (_, wake) = wake::channel().map_err(failed("opening the waker's sockets"))?;
     let config = RingConfig {
         receive_buffers: 2,
         send_buffers: 2,

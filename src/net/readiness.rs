@@ -11,8 +11,8 @@ impl UdpRing {
     /// passed. The ring must be paused.
     pub async fn parked(&self, timeout: Duration) -> io::Result<()> {
         debug_assert!(self.is_paused());
-        let socket = readable(self.socket_as_fd().as_fd().try_clone_to_owned()?);
-        let wake = readable(self.wake_as_fd().try_clone_to_owned()?);
+        let socket = received(self.socket_as_fd().as_fd().try_clone_to_owned()?);
+        let wake = woken(self.wake_as_fd().try_clone_to_owned()?);
         let timer = async {
             glommio::timer::sleep(timeout).await;
         };
@@ -21,11 +21,20 @@ impl UdpRing {
     }
 }
 
-/// Completes when a socket has something to read, or cannot be watched. What is there stays
-/// there.
-async fn readable(socket: OwnedFd) {
-    // SAFETY: the descriptor is owned, so nothing else closes it, and it is a socket.
+/// Completes when the UDP socket has a datagram, or cannot be watched. What is there stays
+/// there. (`peek` without the sender wants a connected socket.)
+async fn received(socket: OwnedFd) {
+    // SAFETY: the descriptor is owned, so nothing else closes it, and it is a UDP socket.
     let socket = unsafe { glommio::net::UdpSocket::from_raw_fd(socket.into_raw_fd()) };
+    let mut byte = [0];
+    let _ = socket.peek_from(&mut byte).await;
+}
+
+/// The same of the waker's end, one of a pair of unix datagram sockets. glommio's own type for
+/// those cannot be made of a descriptor; to peek, a stream's does the same.
+async fn woken(socket: OwnedFd) {
+    // SAFETY: as above, a unix socket.
+    let socket = unsafe { glommio::net::UnixStream::from_raw_fd(socket.into_raw_fd()) };
     let mut byte = [0];
     let _ = socket.peek(&mut byte).await;
 }

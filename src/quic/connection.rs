@@ -213,12 +213,15 @@ impl Connection {
         source: SocketAddr,
         local: SocketAddr,
     ) -> (quiche::Result<usize>, bool) {
+        // What quiche did at a timeout is no move of the peer's.
+        while self.quic.path_event_next().is_some() {}
+        let known = self.quic.stats().recv;
         let info = quiche::RecvInfo {
             from: self.rebinding.source(source),
             to: local,
         };
         let result = self.quic.recv(datagram, info);
-        if result.is_ok() {
+        if self.quic.stats().recv > known {
             self.rebinding.on_packet(source);
         }
         let mut has_moved = false;

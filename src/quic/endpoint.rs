@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 use slab::Slab;
@@ -246,17 +246,23 @@ impl Endpoint {
 
     /// Fires due timers of connections.
     pub fn handle_timeouts(&mut self, now: Instant) {
+        // Each once: a deadline that is due again at once stands for the same silence.
+        let mut due = Vec::new();
         while let Some((key, entry)) = self.timers.pop_due(now) {
-            let Some(connection) = self.get_mut(key) else { continue };
-            if !connection.armed.fired(entry) {
-                continue;
+            if let Some(connection) = self.get_mut(key)
+                && connection.armed.fired(entry)
+            {
+                due.push(key);
             }
+        }
+        for key in due {
+            let Some(connection) = self.get_mut(key) else { continue };
             if connection.deadline().is_some_and(|deadline| deadline <= now) {
                 connection.quic.on_timeout();
                 self.mark_dirty(key);
                 self.mark_ready(key);
             }
-            self.rearm(key);
+            self.rearm(key, now);
         }
     }
 
@@ -349,11 +355,13 @@ impl Endpoint {
         }
     }
 
-    pub(super) fn rearm(&mut self, key: ConnectionKey) {
+    pub(super) fn rearm(&mut self, key: ConnectionKey, now: Instant) {
         if let Some((generation, connection)) = self.connections.get_mut(key.index as usize)
             && *generation == key.generation
         {
-            let deadline = connection.deadline();
+            // Far ones fire early and are armed again: an idle timeout that each packet moves
+            // would else leave an entry behind with each nearer deadline that fires.
+            let deadline = connection.deadline().map(|deadline| deadline.min(now + TIMER_HORIZON));
             self.timers.arm(&mut connection.armed, key, deadline);
         }
     }
@@ -367,3 +375,6 @@ pub(super) fn connection_key(index: usize, generation: u32) -> ConnectionKey {
 }
 
 const NOTICES_MAX: usize = 16;
+
+/// Deadlines beyond it are looked at again when it has passed.
+const TIMER_HORIZON: Duration = Duration::from_secs(2);

@@ -27,21 +27,14 @@ impl Endpoint {
         }
     }
 
-    /// What follows a connection's sending: ids, timers, and its end.
+    /// What follows a connection's sending: its timer, and its end.
     fn settle(&mut self, key: ConnectionKey, now: Instant) {
         let Some(connection) = self.get_mut(key) else { return };
         let is_over = connection.is_over();
-        let has_retired = connection.quic.retired_scids() > 0;
-        if connection.deadline().is_some_and(|deadline| deadline <= now) {
-            connection.quic.on_timeout();
-        }
-        if has_retired {
-            self.replenish_ids(key);
-        }
         if is_over {
             self.mark_ready(key);
         }
-        self.rearm(key);
+        self.rearm(key, now);
     }
 
     /// False when the ring ran out of buffers.

@@ -14,7 +14,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use crate::limits::CONNECTION_ID_BYTES;
 use crate::net::steering;
 
-/// An id that this endpoint issued, or the one a client chose of the same length.
+/// An id that this endpoint issued.
 pub(super) type IssuedId = [u8; CONNECTION_ID_BYTES];
 
 /// Keys shared by all shards of a relay, so that a token made by one is good on another.

@@ -46,6 +46,7 @@ impl Endpoint {
     fn deliver(&mut self, key: ConnectionKey, datagram: &mut [u8], source: SocketAddr, local: SocketAddr) {
         let Some(connection) = self.get_mut(key) else { return };
         let (result, has_moved) = connection.receive(datagram, source, local);
+        let has_retired = connection.quic.retired_scids() > 0;
         let newly_established = !connection.announced_established && connection.quic.is_established();
         if let Err(error) = result
             && error != quiche::Error::Done
@@ -54,6 +55,10 @@ impl Endpoint {
             self.notice(source, format!("its connection failed: {error}"));
         }
         self.statistics.migrations += u64::from(has_moved);
+        if has_retired {
+            // At once: a late packet by a retired id must not reach quiche, which would close.
+            self.replenish_ids(key);
+        }
         if newly_established {
             self.on_established(key);
         }
@@ -63,6 +68,11 @@ impl Endpoint {
 
     /// A packet for no connection that is here.
     fn handle_unknown(&mut self, header: &quiche::Header, datagram: &mut [u8], source: SocketAddr, local: SocketAddr) {
+        if header.ty == quiche::Type::VersionNegotiation {
+            // Never answered (RFC 9000, section 6.1).
+            self.statistics.unknown_connection += 1;
+            return;
+        }
         if header.ty == quiche::Type::Short {
             self.statistics.unknown_connection += 1;
             return self.reset_statelessly(&header.dcid, datagram.len(), source, local);
@@ -155,7 +165,7 @@ impl Endpoint {
         }
     }
 
-    /// RFC 9000, section 10.3. Only ids of our length can be ours.
+    /// RFC 9000, section 10.3.
     fn reset_statelessly(&mut self, id: &[u8], length: usize, source: SocketAddr, local: SocketAddr) {
         let mut answer = vec![0; STATELESS_BYTES_MAX];
         if let Some(length) = self.identity.stateless_reset(id, length, &mut answer) {

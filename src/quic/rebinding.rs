@@ -19,6 +19,9 @@ pub(super) struct Rebinding {
     home: SocketAddr,
     /// Where the peer really is, while that is not `home`.
     moved: Option<Moved>,
+    /// The name of the path that quiche uses for a peer who has come back to `home`, until it
+    /// takes up `home` again.
+    alias: Option<SocketAddr>,
 }
 
 #[derive(Clone, Copy)]
@@ -40,6 +43,7 @@ impl Rebinding {
         Self {
             home: peer,
             moved: None,
+            alias: None,
         }
     }
 
@@ -58,12 +62,16 @@ impl Rebinding {
     pub(super) fn destination(&self, destination: SocketAddr) -> SocketAddr {
         match self.moved {
             Some(moved) if destination == self.home => moved.to,
+            None if self.alias == Some(destination) => self.home,
             _ => destination,
         }
     }
 
     /// A packet came from the peer, whose real address this is.
     pub(super) fn on_packet(&mut self, source: SocketAddr) {
+        if self.alias == Some(source) {
+            self.alias = None;
+        }
         match &mut self.moved {
             // It is back before quiche had followed.
             Some(moved) if moved.is_over() && source == self.home => self.moved = None,
@@ -84,6 +92,7 @@ impl Rebinding {
         }
         // The two change places back and forth by the same rule.
         let to = self.source(address);
+        self.alias = (to == self.home && address != to).then_some(address);
         if from == to {
             return false;
         }
@@ -139,8 +148,12 @@ mod tests {
         assert!(rebinding.on_migrated(known_as));
         for port in [first, second, third] {
             assert_eq!(rebinding.source(port), port);
-            assert_eq!(rebinding.destination(port), port);
         }
+        // quiche sends by the third's name until the next packet, to who is at the first.
+        assert_eq!(rebinding.destination(third), first);
+        assert!(!rebinding.on_migrated(first));
+        assert_eq!(rebinding.destination(third), third);
+        assert_eq!(rebinding.destination(first), first);
     }
 
     #[test]

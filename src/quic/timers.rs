@@ -1,8 +1,9 @@
 //! Deadlines of many connections, without a scan of them.
 //!
 //! A heap with lazy deletion: a deadline that moves later costs nothing until the earlier
-//! one fires, which is what nearly every packet does to a connection's timers. Each entry
-//! is at most as old as the deadline it was made for, so the heap holds few per connection.
+//! one fires, which is what nearly every packet does to a connection's timers. An entry stays
+//! until its deadline, so the caller arms for no further than a horizon, and the heap holds
+//! few per connection.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -466,3 +466,41 @@ fn is_readable(fd: RawFd, timeout_ms: i32) -> bool {
     // SAFETY: one pollfd, alive during the call.
     unsafe { libc::poll(&raw mut poll, 1, timeout_ms) > 0 }
 }
+
+#[test]
+fn a_parked_ring_sleeps_until_something_comes() {
+    let executor = glommio::LocalExecutorBuilder::default().make().unwrap();
+    executor.run(async {
+        let (mut shard, waker) = ring_and_waker("127.0.0.1:0", &RingConfig::default());
+        let mut sender = ring("127.0.0.1:0");
+        let long = Duration::from_secs(20);
+
+        shard.pause().unwrap();
+        let begun = Instant::now();
+        shard.parked(Duration::from_millis(100)).await.unwrap();
+        let slept = begun.elapsed();
+        assert!(slept >= Duration::from_millis(100), "slept {slept:?}");
+
+        let begun = Instant::now();
+        let target = shard.local_addr().unwrap();
+        send_to(&mut sender, target, &[100], None);
+        shard.parked(long).await.unwrap();
+        assert!(begun.elapsed() < long / 2, "a datagram ends it");
+        shard.resume();
+        assert_eq!(poll(&mut shard).datagram_count(), 1);
+
+        shard.pause().unwrap();
+        let begun = Instant::now();
+        let thread = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(50));
+            waker.wake();
+        });
+        shard.parked(long).await.unwrap();
+        let slept = begun.elapsed();
+        assert!(
+            (Duration::from_millis(50)..long / 2).contains(&slept),
+            "slept {slept:?}"
+        );
+        thread.join().unwrap();
+    });
+}
