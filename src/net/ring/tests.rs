@@ -493,7 +493,7 @@ fn a_parked_ring_sleeps_until_something_comes() {
         let begun = Instant::now();
         let thread = thread::spawn(move || {
             // Nobody sends: this only lets the time pass.
-            let (_sender, nothing) = std::sync::mpsc::channel::<()>();
+            let (_sender, nothing) = std::sync::mpsc::sync_channel::<()>(1);
             let _ = nothing.recv_timeout(Duration::from_millis(50));
             waker.wake();
         });
