@@ -1,5 +1,6 @@
 //! A subscriber that stops reading costs the others nothing, and the relay no more than its limits.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -22,7 +23,7 @@ async fn stall(mut case: Case) -> Result<()> {
     let mut flow = Flow::start(&mut case, &publisher, &mut subscriber).await?;
 
     let alone = flow.pump(GROUPS / 3).await.context("alone")?;
-    // What as many more cost that do read: bandwidth and the cores that all share.
+    // What as many more that do read cost: bandwidth and the cores that all share.
     let mut readers = Vec::new();
     for _ in 0..OTHER_SUBSCRIBERS {
         readers.push(read_all(&case).await?);
@@ -30,10 +31,10 @@ async fn stall(mut case: Case) -> Result<()> {
     let shared = flow.pump(GROUPS / 3).await.context("beside readers")?;
     for reader in readers {
         reader.abort();
-        ensure!(
-            reader.await.is_err_and(|error| error.is_cancelled()),
-            "a reader lost its subscription"
-        );
+        match reader.await {
+            Ok(lost) => lost.context("a reader lost its subscription")?,
+            Err(error) => ensure!(error.is_cancelled(), "a reader failed: {error}"),
+        }
     }
     let resident_before = case.relay.resident_bytes()?;
 
@@ -49,14 +50,14 @@ async fn stall(mut case: Case) -> Result<()> {
 
     let grown = resident_after.saturating_sub(resident_before);
     eprintln!(
-        "p99 {alone:?} alone, {shared:?} beside {OTHER_SUBSCRIBERS} readers, {disturbed:?} beside as many stalled; \
+        "{alone} alone, {shared} beside {OTHER_SUBSCRIBERS} readers, {disturbed} beside as many stalled; \
          resident {} + {} MiB",
         resident_before / MIB,
         grown / MIB
     );
     ensure!(
-        disturbed <= shared * LATENCY_FACTOR + LATENCY_SLACK,
-        "p99 is {shared:?} beside readers and {disturbed:?} beside stalled ones"
+        disturbed.median <= shared.median * LATENCY_FACTOR + LATENCY_SLACK && disturbed.p99 <= LATENCY_MAX,
+        "{shared} beside readers, {disturbed} beside stalled ones"
     );
     ensure!(grown <= grown_bytes_max(), "the relay grew by {} MiB", grown / MIB);
     Ok(())
@@ -93,14 +94,16 @@ impl Flow {
         Ok(flow)
     }
 
-    /// Sends `groups` groups; returns the 99th percentile of their times.
-    async fn pump(&mut self, groups: usize) -> Result<Duration> {
+    async fn pump(&mut self, groups: usize) -> Result<Latency> {
         let mut times = Vec::with_capacity(groups);
         for _ in 0..groups {
             times.push(self.exchange().await?);
         }
         times.sort();
-        Ok(times[groups * 99 / 100])
+        Ok(Latency {
+            median: times[groups / 2],
+            p99: times[groups * 99 / 100],
+        })
     }
 
     async fn exchange(&mut self) -> Result<Duration> {
@@ -123,13 +126,27 @@ impl Flow {
     }
 }
 
-/// A subscriber that reads whatever comes.
+/// What groups took from the first frame written to the last one read.
+struct Latency {
+    median: Duration,
+    p99: Duration,
+}
+
+impl fmt::Display for Latency {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "median {:?} p99 {:?}", self.median, self.p99)
+    }
+}
+
+/// A subscriber that reads whatever comes. What it reads too late it loses, and reads on.
 async fn read_all(case: &Case) -> Result<JoinHandle<Result<()>>> {
     let subscriber = case.subscriber().await?;
     let mut subscription = subscriber.subscribe(PATH, TRACK).await?;
     Ok(tokio::spawn(async move {
         loop {
-            read_group(&mut subscription).await?;
+            if let Err(error) = read_group(&mut subscription).await {
+                ensure!(matches!(error.downcast_ref(), Some(moq_net::Error::Old)), error);
+            }
             ensure!(subscriber.is_connected(), "disconnected");
         }
     }))
@@ -193,7 +210,10 @@ const GROUP_BYTES: usize = 400_000;
 const GROUPS: usize = 600;
 const GROUP_MILLIS: u64 = 500;
 const MIB: u64 = 1024 * 1024;
-/// Stalled subscribers cost no more than reading ones, but for the noise of a shared machine.
+/// Stalled subscribers cost no more than reading ones. The medians are compared: the percentiles of
+/// two hundred groups are as noisy as the machine, and are printed.
 const LATENCY_FACTOR: u32 = 2;
 const LATENCY_SLACK: Duration = Duration::from_millis(20);
+/// Nobody waits for a stalled subscriber's timer to fire.
+const LATENCY_MAX: Duration = Duration::from_millis(500);
 const LIMIT: Duration = Duration::from_secs(180);
