@@ -1,0 +1,50 @@
+//! Replays the fuzz corpora without a fuzzer, and keeps their seeds current.
+//!
+//! `MOQSWITCH_WRITE_CORPUS=1 cargo test --test corpus` writes the seeds anew; inputs a fuzzer
+//! found live beside them.
+
+use std::path::Path;
+use std::{env, fs};
+
+use moqswitch::{session, wire};
+
+#[test]
+fn corpus_is_current_and_keeps_the_promises_of_the_codec() {
+    let seeds = wire::corpus::seeds().into_iter().map(|seed| (seed.name, seed.bytes));
+    check("wire_decode", seeds, wire::exercise::exercise);
+}
+
+#[test]
+fn corpus_is_current_and_keeps_the_promises_of_the_session() {
+    let seeds = session::exercise::seeds();
+    check("session_operations", seeds, session::exercise::exercise);
+}
+
+fn check<Outcome>(
+    target: &str,
+    seeds: impl IntoIterator<Item = (String, Vec<u8>)>,
+    exercise: impl Fn(&[u8]) -> Result<Outcome, String>,
+) {
+    // Cargo runs tests in the root of their package.
+    let directory = Path::new("tests/fuzz/corpus").join(target);
+    let write = env::var_os("MOQSWITCH_WRITE_CORPUS").is_some();
+    for (name, bytes) in seeds {
+        let path = directory.join(&name);
+        if write {
+            fs::write(&path, &bytes).expect("a writable corpus");
+        }
+        let stored = fs::read(&path).unwrap_or_default();
+        assert!(
+            stored == bytes,
+            "{} is stale: see the head of this file",
+            path.display()
+        );
+    }
+    for entry in fs::read_dir(directory).expect("the corpus is part of the repository") {
+        let path = entry.expect("a readable entry").path();
+        let input = fs::read(&path).expect("a readable file");
+        if let Err(broken) = exercise(&input) {
+            panic!("{}: {broken}", path.display());
+        }
+    }
+}
