@@ -5,7 +5,6 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -17,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::control::{ControlHandle, ControlServer, ControlState, Lifecycle, Phase, ShardPort};
-use crate::limits::{ANNOUNCED_RESULTS_MAX, LANE_MESSAGES_MAX, SHARDS_MAX};
+use crate::limits::{LANE_MESSAGES_MAX, SHARDS_MAX};
 use crate::net::wake::{self, WakeReceiver, Waker};
 use crate::net::{SocketGroup, bind_group};
 use crate::options::{self, Identity};
@@ -201,11 +200,7 @@ fn wake_channels(count: usize) -> anyhow::Result<(Vec<Waker>, Vec<WakeReceiver>)
 /// `/announced` reads the table itself; no shard is asked.
 fn announcements(table: Arc<AnnounceTable>) -> Arc<crate::control::Announcements> {
     Arc::new(move |prefix, visit| {
-        for path in table.paths_under(&BroadcastPath::new(prefix), ANNOUNCED_RESULTS_MAX + 1) {
-            if let ControlFlow::Break(()) = visit(path.as_str()) {
-                return;
-            }
-        }
+        table.visit_under(&BroadcastPath::new(prefix), |path| visit(path.as_str()));
     })
 }
 

@@ -236,7 +236,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         kind: Kind::One,
         value: Value::Default("1350"),
         help: &[
-            "Largest UDP payload sent, bytes; 1200 to 65527. 1350 passes nearly every path; 1452 fills Ethernet under IPv6.",
+            "Largest UDP payload sent, bytes; 1200 to 65507. 1350 passes nearly every path; 1452 fills Ethernet under IPv6.",
             "Smaller costs CPU per byte; larger than a path carries is lost.",
         ],
     },

@@ -3,7 +3,7 @@
 //! A skip list keyed by path and source. Each shard writes only entries of its own
 //! sessions; all read. Paths below a prefix lie next to each other.
 
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -109,8 +109,21 @@ impl AnnounceTable {
 
     /// Paths announced at or below a prefix, each once, at most `limit`.
     pub fn paths_under(&self, prefix: &BroadcastPath, limit: usize) -> Vec<BroadcastPath> {
+        let mut paths = Vec::new();
+        self.visit_under(prefix, |path| collect(&mut paths, path, limit));
+        paths
+    }
+
+    /// Visits each path announced at or below a prefix once, until the visitor breaks off.
+    pub fn visit_under(&self, prefix: &BroadcastPath, mut visit: impl FnMut(&BroadcastPath) -> ControlFlow<()>) {
         let from = (prefix.range_start(), SOURCE_MIN, 0);
-        self.paths_from(Bound::Included(from), limit, |path| path.is_under(prefix))
+        self.visit_from(Bound::Included(from), |path| {
+            if path.is_under(prefix) {
+                visit(path)
+            } else {
+                ControlFlow::Break(())
+            }
+        });
     }
 
     /// Announced paths behind `after` in their order, each once, at most `limit`.
@@ -118,27 +131,23 @@ impl AnnounceTable {
         let from = after.map_or(Bound::Unbounded, |path| {
             Bound::Excluded((path.clone(), SOURCE_MAX, u64::MAX))
         });
-        self.paths_from(from, limit, |_| true)
+        let mut paths = Vec::new();
+        self.visit_from(from, |path| collect(&mut paths, path, limit));
+        paths
     }
 
-    fn paths_from(
-        &self,
-        from: Bound<Key>,
-        limit: usize,
-        is_wanted: impl Fn(&BroadcastPath) -> bool,
-    ) -> Vec<BroadcastPath> {
-        let mut paths: Vec<BroadcastPath> = Vec::new();
+    fn visit_from(&self, from: Bound<Key>, mut visit: impl FnMut(&BroadcastPath) -> ControlFlow<()>) {
+        let mut last: Option<BroadcastPath> = None;
         for entry in self.entries.range((from, Bound::Unbounded)) {
             let path = &entry.key().0;
-            if paths.last() == Some(path) {
+            if last.as_ref() == Some(path) {
                 continue;
             }
-            if paths.len() >= limit || !is_wanted(path) {
-                break;
+            if visit(path).is_break() {
+                return;
             }
-            paths.push(path.clone());
+            last = Some(path.clone());
         }
-        paths
     }
 
     pub fn len(&self) -> usize {
@@ -148,6 +157,15 @@ impl AnnounceTable {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// Adds a path unless there are `limit` already.
+fn collect(paths: &mut Vec<BroadcastPath>, path: &BroadcastPath, limit: usize) -> ControlFlow<()> {
+    if paths.len() >= limit {
+        return ControlFlow::Break(());
+    }
+    paths.push(path.clone());
+    ControlFlow::Continue(())
 }
 
 /// Below every source that there is.

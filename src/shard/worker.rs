@@ -266,7 +266,6 @@ impl Shard {
         }
         self.ring.resume();
         self.now = Instant::now();
-        self.last_busy = self.now;
         Ok(())
     }
 
