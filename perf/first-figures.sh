@@ -2,7 +2,7 @@
 # Relay CPU per delivered frame under a steady audio load, relay and generator on a core of
 # their own each, and where the relay's time goes.
 #
-#   perf/first-figures.sh [--rounds 3] [--seconds 10] [--profile] [loadgen arguments...]
+#   perf/first-figures.sh [--rounds 3] [--seconds 10] [--profile] [loadgen command and flags...]
 #
 # Default load: 100 connections x 4 subscriptions x 50 frames/s x 200 B, one frame per group:
 # 20 000 delivered frames/s.
@@ -18,7 +18,7 @@ while (($#)); do
     *) break ;;
     esac
 done
-load=(--connections 100 --subscriptions 4 --rate 50 --bytes 200 --frames-per-group 1)
+load=(conference --people 100 --hears 4 --calls 1 --frame-bytes 200 --frame-rate 50 --no-catalog)
 (($#)) && load=("$@")
 
 target=${CARGO_TARGET_DIR:-target}
@@ -38,7 +38,7 @@ for round in $(seq "$rounds"); do
         perf record -q -e cpu-clock -F 999 -g -p "$relay" -o "$work/perf.data" -- sleep "$((seconds / 2))" 2>/dev/null &
     fi
     echo "-- round $round"
-    "$target/release/loadgen" --relay "moql://$address/" --relay-pid "$relay" --core 1 --duration "$seconds" "${load[@]}"
+    "$target/release/loadgen" "${load[@]}" --relay "moql://$address/" --relay-pid "$relay" --cores 1 --duration "${seconds}s"
 done
 if ((profile)); then
     wait %2 2>/dev/null || true

@@ -1,40 +1,204 @@
-//! CPU time and memory of processes, from /proc.
+//! What the relay's process and ours cost the host, from /proc.
 
 use std::fs;
+use std::net::SocketAddr;
 
-/// User and system time of a process or, with `thread`, of one of its threads, in seconds.
-pub(crate) fn cpu_seconds(process: u32, thread: Option<u32>) -> Option<f64> {
-    let path = match thread {
-        Some(thread) => format!("/proc/{process}/task/{thread}/stat"),
-        None => format!("/proc/{process}/stat"),
+use serde::{Deserialize, Serialize};
+
+/// Levels and running totals at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sample {
+    /// User and system time.
+    pub(crate) relay_cpu_seconds: Option<f64>,
+    pub(crate) relay_rss_mib: Option<f64>,
+    pub(crate) relay_context_switches: Option<u64>,
+    /// Of all its UDP sockets on the port that is loaded.
+    pub(crate) relay_socket_drops: Option<u64>,
+    /// By thread, in the order of their ids.
+    pub(crate) relay_threads: Vec<ThreadSample>,
+    pub(crate) generator_cpu_seconds: f64,
+    pub(crate) calls_up: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ThreadSample {
+    pub(crate) name: String,
+    pub(crate) cpu_seconds: f64,
+    pub(crate) context_switches: u64,
+}
+
+/// Where the relay runs: a process of its own, or threads of ours.
+pub(crate) struct Sampler {
+    relay: Option<Relay>,
+    port: u16,
+}
+
+struct Relay {
+    process: u32,
+    /// Only threads so named, when the process is ours.
+    threads: Option<&'static str>,
+}
+
+impl Sampler {
+    /// `process` is the relay's; without one the process that listens at `address` on this host is
+    /// looked for. `is_own`: its shards are threads of this process.
+    pub(crate) fn new(process: Option<u32>, address: SocketAddr, is_own: bool) -> Self {
+        let relay = if is_own {
+            Some(Relay {
+                process: std::process::id(),
+                threads: Some(RELAY_THREADS),
+            })
+        } else {
+            process
+                .or_else(|| listener(address))
+                .map(|process| Relay { process, threads: None })
+        };
+        Self {
+            relay,
+            port: address.port(),
+        }
+    }
+
+    pub(crate) fn read(&self, calls_up: u64) -> Sample {
+        let own = cpu_seconds(&format!("/proc/{}/stat", std::process::id())).unwrap_or_default();
+        let Some(relay) = &self.relay else {
+            return Sample {
+                generator_cpu_seconds: own,
+                calls_up,
+                ..Sample::default()
+            };
+        };
+        let threads = threads(relay.process, relay.threads);
+        let shards: f64 = threads.iter().map(|thread| thread.cpu_seconds).sum();
+        let (relay_cpu, generator) = if relay.threads.is_some() {
+            (Some(shards), own - shards)
+        } else {
+            (cpu_seconds(&format!("/proc/{}/stat", relay.process)), own)
+        };
+        Sample {
+            relay_cpu_seconds: relay_cpu,
+            relay_rss_mib: resident_mib(relay.process),
+            relay_context_switches: Some(threads.iter().map(|thread| thread.context_switches).sum()),
+            relay_socket_drops: socket_drops(self.port),
+            relay_threads: threads,
+            generator_cpu_seconds: generator,
+            calls_up,
+        }
+    }
+}
+
+fn threads(process: u32, only: Option<&str>) -> Vec<ThreadSample> {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{process}/task")) else {
+        return Vec::new();
     };
-    let stat = fs::read_to_string(path).ok()?;
+    let mut ids: Vec<u32> = tasks
+        .filter_map(|task| task.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    ids.sort_unstable();
+    ids.into_iter()
+        .filter_map(|thread| {
+            let directory = format!("/proc/{process}/task/{thread}");
+            let name = fs::read_to_string(format!("{directory}/comm")).ok()?.trim().to_owned();
+            if only.is_some_and(|prefix| !name.starts_with(prefix)) {
+                return None;
+            }
+            Some(ThreadSample {
+                name,
+                cpu_seconds: cpu_seconds(&format!("{directory}/stat"))?,
+                context_switches: context_switches(&format!("{directory}/status"))?,
+            })
+        })
+        .collect()
+}
+
+/// User and system time in seconds.
+fn cpu_seconds(stat: &str) -> Option<f64> {
+    let stat = fs::read_to_string(stat).ok()?;
     // The name in parentheses may hold anything; fields count from behind it.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks: f64 = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
     Some(ticks / TICKS_PER_SECOND)
 }
 
-/// Threads of a process whose names begin with `prefix`.
-pub(crate) fn threads_named(process: u32, prefix: &str) -> Vec<u32> {
-    let Ok(tasks) = fs::read_dir(format!("/proc/{process}/task")) else {
-        return Vec::new();
-    };
-    tasks
-        .filter_map(|task| {
-            let thread: u32 = task.ok()?.file_name().to_str()?.parse().ok()?;
-            let name = fs::read_to_string(format!("/proc/{process}/task/{thread}/comm")).ok()?;
-            name.starts_with(prefix).then_some(thread)
-        })
-        .collect()
+fn context_switches(status: &str) -> Option<u64> {
+    let status = fs::read_to_string(status).ok()?;
+    let counts = status.lines().filter(|line| line.contains("ctxt_switches:"));
+    counts
+        .map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
+        .sum()
 }
 
-pub(crate) fn resident_mib(process: u32) -> Option<f64> {
+fn resident_mib(process: u32) -> Option<f64> {
     let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
     let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kib / 1024.0)
 }
 
+/// Rows of the kernel's table of UDP sockets that are bound to a port: inode and drops.
+fn sockets(port: u16) -> Vec<(u64, u64)> {
+    let row = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let bound = u16::from_str_radix(fields.get(1)?.rsplit_once(':')?.1, 16).ok()?;
+        let inode = fields.get(9)?.parse().ok()?;
+        let drops = fields.get(12)?.parse().ok()?;
+        (bound == port).then_some((inode, drops))
+    };
+    ["/proc/net/udp", "/proc/net/udp6"]
+        .iter()
+        .filter_map(|table| fs::read_to_string(table).ok())
+        .flat_map(|table| table.lines().skip(1).filter_map(row).collect::<Vec<_>>())
+        .collect()
+}
+
+fn socket_drops(port: u16) -> Option<u64> {
+    let sockets = sockets(port);
+    (!sockets.is_empty()).then(|| sockets.iter().map(|(_, drops)| drops).sum())
+}
+
+/// The process on this host that has a UDP socket on the port of a loopback address.
+fn listener(address: SocketAddr) -> Option<u32> {
+    if !address.ip().is_loopback() {
+        return None;
+    }
+    let inodes: Vec<String> = sockets(address.port())
+        .iter()
+        .map(|(inode, _)| format!("socket:[{inode}]"))
+        .collect();
+    let processes = fs::read_dir("/proc").ok()?;
+    processes
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+        .find(|process| {
+            let Ok(files) = fs::read_dir(format!("/proc/{process}/fd")) else {
+                return false;
+            };
+            files.flatten().any(|file| {
+                fs::read_link(file.path()).is_ok_and(|link| inodes.iter().any(|inode| link.as_os_str() == &**inode))
+            })
+        })
+}
+
+/// Threads of a relay in this process are named so.
+const RELAY_THREADS: &str = "shard-";
+
 /// `USER_HZ`, which Linux fixes at 100 for user space.
 const TICKS_PER_SECOND: f64 = 100.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_is_found_by_its_port_and_sampled() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let sampler = Sampler::new(None, socket.local_addr().unwrap(), false);
+        assert_eq!(sampler.relay.as_ref().unwrap().process, std::process::id());
+        let sample = sampler.read(3);
+        assert!(sample.relay_rss_mib.unwrap() > 1.0);
+        assert_eq!((sample.relay_socket_drops, sample.calls_up), (Some(0), 3));
+        assert!(!sample.relay_threads.is_empty());
+        drop(socket);
+    }
+}

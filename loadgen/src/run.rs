@@ -1,378 +1,377 @@
-//! One run of a workload: connect, announce, subscribe, send on schedule, count.
+//! One run: the relay if need be, the shards, and the gathering of what they count.
 
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::net::ToSocketAddrs;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use bytes::{Bytes, BytesMut};
-use moqswitch::session::{Event, SubscribeParameters};
-use moqswitch::wire::{
-    Advertisement, BroadcastPath, Chunk, FrameHeader, GroupHeader, GroupRange, GroupSequence, StreamId, SubscribeId,
-    SubscribeOk, TrackInfo,
-};
-use rustc_hash::FxHashMap;
+use crossbeam_queue::ArrayQueue;
+use glommio::{LocalExecutorBuilder, Placement};
+use moqswitch::config::Config;
+use moqswitch::relay::{Relay, Until};
+use moqswitch::wire::Version;
 
-use crate::client::{Client, Target};
-use crate::payload::{self, Stamp};
-use crate::report::Tally;
-use crate::workload::Workload;
+use crate::arguments::Flags;
+use crate::engine::shard::{Shard, ShardParts};
+use crate::engine::{Clock, Controls, Target, nanoseconds};
+use crate::host::{Sample, Sampler};
+use crate::output::jsonl::{Head, Line};
+use crate::output::summary::{Circumstances, HostFigures, Summary};
+use crate::output::threshold;
+use crate::scenario::Scenario;
+use crate::truth::interval::Interval;
 
-/// One connection's part in the run.
-#[derive(Default)]
-struct Part {
-    /// Subscriptions the relay made to our track.
-    serving: Vec<SubscribeId>,
-    /// Publisher of each of our subscriptions, with the next frame expected of it.
-    hearing: FxHashMap<SubscribeId, usize>,
-    subscribed: Vec<usize>,
-    /// Groups being received: the frame that is arriving.
-    arriving: FxHashMap<StreamId, Arriving>,
-    open_group: Option<StreamId>,
-    sent: u64,
-    connected: Option<Duration>,
+pub(crate) fn run(scenario: &Scenario, flags: &Flags) -> anyhow::Result<Summary> {
+    let mut thresholds: Vec<threshold::Threshold> = scenario
+        .thresholds
+        .iter()
+        .map(|text| text.parse().map_err(anyhow::Error::msg))
+        .collect::<anyhow::Result<_>>()?;
+    thresholds.extend(flags.threshold.iter().cloned());
+    if thresholds.is_empty() {
+        thresholds = threshold::defaults();
+    }
+    let cores = Cores::choose(flags)?;
+    let own_relay = match &flags.relay {
+        Some(_) => None,
+        None => Some(Relay::start(
+            &Config::from_toml(&cores.relay_config())?,
+            Until::Drained,
+        )?),
+    };
+    let relay = match (&flags.relay, &own_relay) {
+        (Some(url), _) => url.clone(),
+        (None, Some(relay)) => format!("moql://{}/", relay.address()),
+        (None, None) => unreachable!("one of the two was just made"),
+    };
+    let target = target(&relay, scenario.client.draft)?;
+    let sampler = Sampler::new(flags.relay_pid, target.address, own_relay.is_some());
+    let mut gathered = Run::start(scenario, flags, &cores, &target)?.gather(scenario, flags, &relay, &sampler)?;
+    if let Some(relay) = own_relay {
+        relay.drain_within(DRAIN_GRACE);
+        relay.join()?;
+    }
+    gathered.circumstances.relay = match flags.relay {
+        Some(_) => relay,
+        None => format!("{relay} in this process"),
+    };
+    let mut summary = Summary::new(&gathered.total, &gathered.circumstances);
+    threshold::judge(&mut summary, &thresholds)?;
+    Ok(summary)
 }
 
-#[derive(Default)]
-struct Arriving {
-    payload: BytesMut,
-    size: usize,
+struct Gathered {
+    total: Interval,
+    circumstances: Circumstances,
 }
 
-pub(crate) struct Run {
-    client: Client,
-    workload: Workload,
-    parts: Vec<Part>,
-    tally: Tally,
-    media_started: Option<Instant>,
-    /// Frames heard of each (listener, publisher) pair, as one bit each.
-    heard: FxHashMap<(usize, usize), Vec<u64>>,
+/// Shards at work.
+struct Run {
+    epoch_ns: u64,
+    clock: Clock,
+    controls: Arc<Controls>,
+    settled: Vec<Arc<ArrayQueue<Interval>>>,
+    ended: mpsc::Receiver<anyhow::Result<()>>,
 }
 
 impl Run {
-    pub(crate) fn new(target: Target, workload: Workload) -> anyhow::Result<Self> {
-        Ok(Self {
-            client: Client::new(target, workload.connections)?,
-            parts: (0..workload.connections).map(|_| Part::default()).collect(),
-            workload,
-            tally: Tally::new()?,
-            media_started: None,
-            heard: FxHashMap::default(),
-        })
-    }
-
-    /// Connects everyone and waits until everyone hears whom he shall.
-    pub(crate) fn set_up(&mut self) -> anyhow::Result<()> {
-        let deadline = Instant::now() + SETUP_WAIT_MAX;
-        let mut next = 0;
-        while !self.is_set_up() {
-            anyhow::ensure!(
-                Instant::now() < deadline,
-                "not everyone was connected and subscribed after {SETUP_WAIT_MAX:?}: {} of {} subscriptions, {} of {} served",
-                self.parts.iter().map(|part| part.subscribed.len()).sum::<usize>(),
-                self.subscriptions(),
-                self.parts.iter().filter(|part| !part.serving.is_empty()).count(),
-                self.parts.len(),
-            );
-            if next < self.workload.connections {
-                self.client.connect()?;
-                next += 1;
-            }
-            self.turn(Instant::now() + Duration::from_millis(1))?;
-        }
-        Ok(())
-    }
-
-    fn subscriptions(&self) -> usize {
-        (0..self.parts.len())
-            .map(|index| self.workload.subscribed_by(index).count())
-            .sum()
-    }
-
-    /// Everyone is subscribed, and the relay has subscribed to whoever is heard.
-    fn is_set_up(&self) -> bool {
-        let listened = self.workload.subscriptions > 0;
-        self.parts.iter().enumerate().all(|(index, part)| {
-            part.subscribed.len() == self.workload.subscribed_by(index).count()
-                && (!listened || !part.serving.is_empty())
-        })
-    }
-
-    /// Sends every frame at its time and gathers what arrives.
-    pub(crate) fn media(&mut self) -> anyhow::Result<Duration> {
-        let start = Instant::now() + Duration::from_millis(50);
-        self.media_started = Some(start);
-        let frames = self.workload.frames_each();
-        // Next due (connection, frame), in order: connections are spread evenly.
-        for sequence in 0..frames {
-            for index in 0..self.workload.connections {
-                let intended = self.workload.intended(index, sequence);
-                let due = start + intended;
-                while Instant::now() < due {
-                    self.turn(due)?;
-                }
-                let lag = due.elapsed();
-                self.tally.lag_us.saturating_record(microseconds(lag).max(1));
-                self.send(index, sequence, intended);
-            }
-        }
-        let media = start.elapsed();
-        let end = Instant::now() + DRAIN_WAIT;
-        while Instant::now() < end && self.tally.delivered < self.tally.expected {
-            self.turn(end)?;
-        }
-        Ok(media)
-    }
-
-    pub(crate) fn finish(mut self) -> anyhow::Result<Tally> {
-        self.client.close()?;
-        Ok(self.tally)
-    }
-
-    fn send(&mut self, index: usize, sequence: u64, intended: Duration) {
-        let frames_per_group = self.workload.frames_per_group;
-        let payload = payload::build(
-            Stamp {
-                publisher: u32::try_from(index).unwrap_or(u32::MAX),
-                sequence,
-                intended_ns: u64::try_from(intended.as_nanos()).unwrap_or(u64::MAX),
-            },
-            self.workload.frame_bytes,
-        );
-        let is_first = sequence.is_multiple_of(frames_per_group);
-        let is_last = (sequence + 1).is_multiple_of(frames_per_group);
-        let timestamp = i64::try_from(intended.as_millis()).unwrap_or(i64::MAX);
-        let step = i64::try_from(self.workload.interval().as_millis()).unwrap_or(0);
-        for subscribe in self.parts[index].serving.clone() {
-            let Some(session) = self.client.participants[index].session.as_mut() else {
-                return;
+    fn start(scenario: &Scenario, flags: &Flags, cores: &Cores, target: &Target) -> anyhow::Result<Self> {
+        let clock = Clock::new();
+        let own = cores.generator.len() as u64;
+        let (part, parts) = flags.part.unwrap_or((1, 1));
+        let load = Arc::new(scenario.load_for(own * parts));
+        let controls = Arc::new(Controls::new());
+        let epoch_ns = clock.ns(Instant::now()) + nanoseconds(START_DELAY);
+        let (sender, ended) = mpsc::sync_channel(cores.generator.len());
+        let mut settled = Vec::new();
+        for (index, core) in (0..).zip(&cores.generator) {
+            let queue = Arc::new(ArrayQueue::new(SETTLED_MAX));
+            settled.push(queue.clone());
+            let parts = ShardParts {
+                index: (part - 1) * own + index,
+                load: load.clone(),
+                target: target.clone(),
+                clock,
+                epoch_ns,
+                controls: controls.clone(),
+                settled: queue,
             };
-            let mut head = BytesMut::with_capacity(64);
-            let stream = match self.parts[index].open_group {
-                Some(stream) if !is_first => stream,
-                _ => {
-                    let stream = session.open_uni();
-                    let header = GroupHeader {
-                        subscribe,
-                        sequence: GroupSequence(sequence / frames_per_group),
-                        frame_start: 0,
+            let sender = sender.clone();
+            LocalExecutorBuilder::new(Placement::Fixed(*core))
+                .name(&format!("callers-{index}"))
+                .spawn(move || async move {
+                    let result = match Shard::new(parts) {
+                        Ok(shard) => shard.run().await,
+                        Err(error) => Err(error),
                     };
-                    session.group_header(&header, &mut head);
-                    stream
-                }
-            };
-            let frame = FrameHeader {
-                timestamp_delta: if is_first { timestamp } else { step },
-                size: payload.len() as u64,
-            };
-            frame
-                .encode(session.version().frame_form(), &mut head)
-                .expect("sizes and timestamps of a run are small");
-            self.parts[index].open_group = (!is_last).then_some(stream);
-            self.client.write(index, stream, head.freeze(), false);
-            self.client.write(index, stream, payload.clone(), is_last);
+                    // Nobody waits any more only when another shard failed.
+                    let _ = sender.send(result);
+                })
+                .map_err(|error| anyhow::anyhow!("no shard could start on core {core}: {error}"))?;
         }
-        self.parts[index].sent += 1;
-        let listeners = self
-            .workload
-            .subscriptions
-            .min(self.workload.connections.saturating_sub(1));
-        self.tally.expected += listeners as u64;
+        Ok(Self {
+            epoch_ns,
+            clock,
+            controls,
+            settled,
+            ended,
+        })
     }
 
-    fn turn(&mut self, deadline: Instant) -> anyhow::Result<()> {
-        let Self {
-            client,
-            workload,
-            parts,
-            tally,
-            media_started,
-            heard,
-        } = self;
-        let mut ear = Ear {
-            workload,
-            parts,
-            tally,
-            media_started: *media_started,
-            heard,
+    /// Gathers until every shard has ended.
+    fn gather(self, scenario: &Scenario, flags: &Flags, relay: &str, sampler: &Sampler) -> anyhow::Result<Gathered> {
+        let measured = measured(scenario);
+        let mut gathering = Gathering {
+            measured,
+            waiting: BTreeMap::new(),
+            shards: self.settled.len(),
+            total: Interval::new(0),
+            samples: BTreeMap::new(),
+            file: None,
         };
-        client.turn(deadline, |client, index, event| ear.handle(client, index, event))
+        if let Some(file) = &flags.jsonl {
+            let mut writer =
+                BufWriter::new(File::create(file).with_context(|| format!("cannot write {}", file.display()))?);
+            let head = self.head(scenario, relay, measured);
+            writeln!(writer, "{}", serde_json::to_string(&head)?)?;
+            gathering.file = Some(writer);
+        }
+        let interval = scenario.interval;
+        let mut next_sample = 0;
+        let mut running = self.settled.len();
+        while running > 0 {
+            match self.ended.recv_timeout(GATHER_INTERVAL) {
+                Ok(result) => {
+                    result?;
+                    running -= 1;
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => anyhow::bail!("a shard ended without a word"),
+            }
+            let elapsed = self.clock.ns(Instant::now()).saturating_sub(self.epoch_ns);
+            // A sample at the beginning of each interval.
+            if elapsed >= next_sample * nanoseconds(interval) {
+                let calls_up = self.controls.calls_up.load(Ordering::Relaxed);
+                gathering.samples.insert(next_sample, sampler.read(calls_up));
+                next_sample = elapsed / nanoseconds(interval) + 1;
+            }
+            gathering.take(&self.settled)?;
+        }
+        gathering.finish(&self.settled)?;
+        let (from, to) = measured;
+        Ok(Gathered {
+            circumstances: Circumstances {
+                relay: relay.to_owned(),
+                workload: scenario.describe(),
+                seed: scenario.seed,
+                measured: interval * u32::try_from(to - from)?,
+                codecs: codecs(scenario),
+                host: host_figures(&gathering.samples, from, to),
+            },
+            total: gathering.total,
+        })
+    }
+
+    fn head(&self, scenario: &Scenario, relay: &str, measured: (u64, u64)) -> Head {
+        Head {
+            loadgen: env!("CARGO_PKG_VERSION").to_owned(),
+            relay: relay.to_owned(),
+            workload: scenario.describe(),
+            seed: scenario.seed,
+            codecs: codecs(scenario).iter().map(ToString::to_string).collect(),
+            epoch_ns: self.epoch_ns,
+            interval_ns: nanoseconds(scenario.interval),
+            measured,
+        }
     }
 }
 
-/// The part of a run that reacts to what sessions say.
-struct Ear<'a> {
-    workload: &'a Workload,
-    parts: &'a mut Vec<Part>,
-    tally: &'a mut Tally,
-    media_started: Option<Instant>,
-    heard: &'a mut FxHashMap<(usize, usize), Vec<u64>>,
+/// Intervals of all shards, put together.
+struct Gathering {
+    measured: (u64, u64),
+    /// Sums so far, and how many shards are in them.
+    waiting: BTreeMap<u64, (Interval, usize)>,
+    shards: usize,
+    total: Interval,
+    /// Taken at the beginning of each interval.
+    samples: BTreeMap<u64, Sample>,
+    file: Option<BufWriter<File>>,
 }
 
-impl Ear<'_> {
-    fn handle(&mut self, client: &mut Client, index: usize, event: Event) -> anyhow::Result<()> {
-        if self.parts[index].connected.is_none() {
-            let elapsed = client.started.elapsed();
-            self.parts[index].connected = Some(elapsed);
-            let session = client.participants[index].session.as_mut();
-            session
-                .context("an event came from a session")?
-                .request_announce(&BroadcastPath::new(PREFIX));
-        }
-        match event {
-            Event::GroupStart { stream, header } => {
-                if let Some(publisher) = self.parts[index].hearing.get(&header.subscribe).copied() {
-                    let session = client.participants[index].session.as_mut();
-                    session
-                        .context("a live session")?
-                        .set_group_token(stream, publisher as u64);
-                    self.parts[index].arriving.insert(stream, Arriving::default());
+impl Gathering {
+    fn take(&mut self, queues: &[Arc<ArrayQueue<Interval>>]) -> anyhow::Result<()> {
+        for queue in queues {
+            while let Some(interval) = queue.pop() {
+                match self.waiting.get_mut(&interval.index) {
+                    Some((sum, shards)) => {
+                        sum.add(&interval);
+                        *shards += 1;
+                    }
+                    None => {
+                        self.waiting.insert(interval.index, (interval, 1));
+                    }
                 }
             }
-            Event::GroupChunk { stream, token, chunk } => {
-                let publisher = usize::try_from(token).unwrap_or(usize::MAX);
-                self.handle_chunk(client.now, index, publisher, stream, &chunk);
-            }
-            Event::GroupEnd { stream, .. } | Event::GroupReset { stream, .. } => {
-                self.parts[index].arriving.remove(&stream);
-            }
-            Event::Violation { code, reason } => anyhow::bail!("connection {index}: violation {code:?}: {reason}"),
-            Event::SubscriptionClosed { id, code } if self.parts[index].hearing.contains_key(&id) => {
-                anyhow::bail!("connection {index}: subscription {id:?} was ended by the relay: {code:?}")
-            }
-            other => self.handle_control(client, index, other)?,
+        }
+        while self
+            .waiting
+            .first_key_value()
+            .is_some_and(|(_, (_, shards))| *shards == self.shards)
+        {
+            self.complete_first()?;
         }
         Ok(())
     }
 
-    /// Answers what the relay asks and subscribes to whoever is announced.
-    fn handle_control(&mut self, client: &mut Client, index: usize, event: Event) -> anyhow::Result<()> {
-        let session = client.participants[index].session.as_mut().context("a live session")?;
-        match event {
-            Event::AnnounceRequest { request, message } => {
-                let own = path_of(index);
-                let suffix = own.strip_prefix(&message.prefix);
-                session.announce_ok(request, u64::from(suffix.is_some()));
-                if let Some(suffix) = suffix {
-                    session.announce(request, &suffix, &Advertisement::default());
-                }
-            }
-            Event::Subscribe { request, message } => {
-                session.subscribe_ok(request, &ACCEPTED);
-                session.subscribe_start(request, GroupSequence(0));
-                self.parts[index].serving = vec![message.id];
-            }
-            Event::Track { request, .. } => session.track_info(
-                request,
-                &TrackInfo {
-                    epoch: 0,
-                    priority: 0,
-                    ordered: false,
-                    max_latency_ms: 1000,
-                    timescale: 1000,
-                },
-            ),
-            Event::Announced { path, .. } => {
-                let publisher = self
-                    .workload
-                    .subscribed_by(index)
-                    .find(|publisher| path == path_of(*publisher));
-                if let Some(publisher) = publisher
-                    && !self.parts[index].subscribed.contains(&publisher)
-                {
-                    self.parts[index].subscribed.push(publisher);
-                    let (id, _) = session
-                        .subscribe(parameters(path))
-                        .context("the relay takes no subscription")?;
-                    self.parts[index].hearing.insert(id, publisher);
-                    self.tally
-                        .setup_us
-                        .saturating_record(microseconds(client.started.elapsed()).max(1));
-                }
-            }
-            _ => {}
+    fn finish(&mut self, queues: &[Arc<ArrayQueue<Interval>>]) -> anyhow::Result<()> {
+        self.take(queues)?;
+        // Shards do not end in the same interval.
+        while !self.waiting.is_empty() {
+            self.complete_first()?;
+        }
+        if let Some(file) = &mut self.file {
+            file.flush()?;
         }
         Ok(())
     }
 
-    fn handle_chunk(&mut self, now: Instant, index: usize, publisher: usize, stream: StreamId, chunk: &Chunk) {
-        let Some(mut arriving) = self.parts[index].arriving.remove(&stream) else {
-            return;
+    fn complete_first(&mut self) -> anyhow::Result<()> {
+        let Some((index, (interval, _))) = self.waiting.pop_first() else {
+            return Ok(());
         };
-        let mut at = 0;
-        for mark in &chunk.marks {
-            let header = mark.offset as usize;
-            arriving.payload.extend_from_slice(&chunk.bytes[at..header]);
-            self.complete(now, index, publisher, &mut arriving);
-            arriving.size = usize::try_from(mark.size).unwrap_or(usize::MAX);
-            at = header + usize::from(mark.header_bytes);
+        add(&mut self.total, &interval, self.measured);
+        if let Some(file) = &mut self.file {
+            let line = Line::new(&interval, self.samples.get(&index).cloned())?;
+            writeln!(file, "{}", serde_json::to_string(&line)?)?;
         }
-        arriving.payload.extend_from_slice(&chunk.bytes[at..]);
-        self.complete(now, index, publisher, &mut arriving);
-        self.parts[index].arriving.insert(stream, arriving);
+        Ok(())
     }
+}
 
-    /// Counts a frame once all of it is there.
-    fn complete(&mut self, now: Instant, index: usize, publisher: usize, arriving: &mut Arriving) {
-        if arriving.size == 0 || arriving.payload.len() < arriving.size {
-            return;
-        }
-        let payload: Bytes = arriving.payload.split().freeze();
-        arriving.size = 0;
-        let stamp = payload::read(&payload).filter(|stamp| stamp.publisher as usize == publisher);
-        let Some(stamp) = stamp else {
-            self.tally.corrupt += 1;
-            return;
+/// Adds an interval to the figures of a run: frames of the measured part, calls of all of it.
+pub(crate) fn add(total: &mut Interval, interval: &Interval, measured: (u64, u64)) {
+    total.add_calls(interval);
+    if (measured.0..measured.1).contains(&interval.index) {
+        total.add_media(interval);
+    }
+}
+
+/// Intervals that figures are of.
+fn measured(scenario: &Scenario) -> (u64, u64) {
+    let intervals = |time: Duration| nanoseconds(time) / nanoseconds(scenario.interval);
+    let from = intervals(scenario.warm_up + scenario.interval - Duration::from_nanos(1));
+    (from, intervals(scenario.duration - scenario.cool_down).max(from + 1))
+}
+
+/// What the host's counters say of the intervals from `from` up to `to`.
+pub(crate) fn host_figures(samples: &BTreeMap<u64, Sample>, from: u64, to: u64) -> HostFigures {
+    let (Some((_, before)), Some((_, after))) = (samples.range(from..).next(), samples.range(..=to).next_back()) else {
+        return HostFigures::default();
+    };
+    let since = |of: fn(&Sample) -> Option<f64>| Some(of(after)? - of(before)?);
+    let counted = |of: fn(&Sample) -> Option<u64>| Some(of(after)?.saturating_sub(of(before)?));
+    HostFigures {
+        relay_cpu_seconds: since(|sample| sample.relay_cpu_seconds),
+        relay_rss_mib: after.relay_rss_mib,
+        relay_context_switches: counted(|sample| sample.relay_context_switches),
+        relay_socket_drops: counted(|sample| sample.relay_socket_drops),
+        generator_cpu_seconds: after.generator_cpu_seconds - before.generator_cpu_seconds,
+    }
+}
+
+fn codecs(scenario: &Scenario) -> Vec<&'static str> {
+    let tracks = [&scenario.audio, &scenario.video];
+    tracks.into_iter().flatten().map(|track| track.media.name()).collect()
+}
+
+/// Names of codecs that something is known of.
+pub(crate) fn codec_names(names: &[String]) -> Vec<&'static str> {
+    crate::truth::mos::IMPAIRMENTS
+        .iter()
+        .map(|known| known.codec)
+        .filter(|known| names.iter().any(|name| name == known))
+        .collect()
+}
+
+/// Which cores calls are made on, and which are left for a relay in this process.
+struct Cores {
+    generator: Vec<usize>,
+    relay: Vec<usize>,
+}
+
+impl Cores {
+    fn choose(flags: &Flags) -> anyhow::Result<Self> {
+        let all: Vec<usize> = core_affinity::get_core_ids()
+            .unwrap_or_default()
+            .iter()
+            .map(|core| core.id)
+            .collect();
+        let last = *all.last().context("the cores of this host cannot be told")?;
+        let generator = if flags.cores.is_empty() {
+            vec![last]
+        } else {
+            flags.cores.clone()
         };
-        let heard = self.heard.entry((index, publisher)).or_default();
-        let (word, bit) = (usize::try_from(stamp.sequence / 64).unwrap_or(0), stamp.sequence % 64);
-        if heard.len() <= word {
-            heard.resize(word + 1, 0);
+        if let Some(missing) = generator.iter().find(|core| !all.contains(core)) {
+            anyhow::bail!("core {missing} is not one of those this process may use: {all:?}");
         }
-        if heard[word] & (1 << bit) != 0 {
-            self.tally.duplicated += 1;
-            return;
-        }
-        heard[word] |= 1 << bit;
-        self.tally.delivered += 1;
-        if let Some(start) = self.media_started {
-            let one_way = now.saturating_duration_since(start + Duration::from_nanos(stamp.intended_ns));
-            self.tally.one_way_us.saturating_record(microseconds(one_way).max(1));
-        }
+        let others: Vec<usize> = all.iter().copied().filter(|core| !generator.contains(core)).collect();
+        Ok(Self {
+            relay: if others.is_empty() { all } else { others },
+            generator,
+        })
+    }
+
+    /// A relay in this process: on loopback, on ports that the kernel chooses.
+    fn relay_config(&self) -> String {
+        let cores: Vec<String> = self.relay.iter().map(ToString::to_string).collect();
+        format!(
+            "listen = [\"127.0.0.1:0\"]\nhttp = \"127.0.0.1:0\"\nshards = {}\ncores = \"{}\"\n",
+            cores.len(),
+            cores.join(",")
+        )
     }
 }
 
-fn path_of(index: usize) -> BroadcastPath {
-    BroadcastPath::new(&format!("{PREFIX}/{index}"))
+fn target(relay: &str, draft: u8) -> anyhow::Result<Target> {
+    let url = url::Url::parse(relay).with_context(|| format!("`{relay}` is no URL"))?;
+    anyhow::ensure!(
+        matches!(url.scheme(), "moql" | "moqt"),
+        "`{}` is not spoken: raw QUIC is moql://host:port/path",
+        url.scheme()
+    );
+    let name = url.host_str().context("the URL names no host")?.to_owned();
+    let port = url.port().unwrap_or(4443);
+    let address = (name.trim_matches(['[', ']']), port)
+        .to_socket_addrs()?
+        .next()
+        .with_context(|| format!("{name} has no address"))?;
+    let draft = match draft {
+        3 => Version::Lite03,
+        4 => Version::Lite04,
+        5 => Version::Lite05,
+        6 => Version::Lite06,
+        other => anyhow::bail!("moq-lite-{other:02} is not spoken: 3 to 6"),
+    };
+    Ok(Target {
+        address,
+        name,
+        path: url.path().to_owned(),
+        draft,
+    })
 }
 
-fn parameters(broadcast: BroadcastPath) -> SubscribeParameters {
-    SubscribeParameters {
-        broadcast,
-        track: "audio".into(),
-        epoch: 0,
-        priority: 1,
-        ordered: false,
-        max_latency_ms: 1000,
-        range: GroupRange::default(),
-    }
-}
+/// Shards are running by then.
+const START_DELAY: Duration = Duration::from_millis(100);
+const GATHER_INTERVAL: Duration = Duration::from_millis(20);
 
-fn microseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
+/// Intervals that wait to be gathered.
+const SETTLED_MAX: usize = 256;
 
-/// How drafts 03 and 04 accept a subscription.
-const ACCEPTED: SubscribeOk = SubscribeOk {
-    priority: 0,
-    ordered: false,
-    max_latency_ms: 1000,
-    start: None,
-    end: None,
-};
-
-/// Broadcasts of a run are `call/<number>`.
-const PREFIX: &str = "call";
-
-const SETUP_WAIT_MAX: Duration = Duration::from_secs(20);
-
-/// How long the last frames may take.
-const DRAIN_WAIT: Duration = Duration::from_secs(2);
+/// How long the relay in this process may take to end.
+const DRAIN_GRACE: Duration = Duration::from_secs(1);

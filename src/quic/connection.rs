@@ -23,6 +23,14 @@ pub struct Connection {
     pub(super) chosen_by_client: Option<Vec<u8>>,
     pub(super) pinned_sha256: Option<[u8; 32]>,
     pub(super) rebinding: Rebinding,
+    pub(super) acknowledgement: Acknowledgement,
+}
+
+/// Packets taken in that nothing sent has acknowledged yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Acknowledgement {
+    packets: u32,
+    due: Option<Instant>,
 }
 
 /// What a read of a stream gave.
@@ -234,6 +242,22 @@ impl Connection {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.quic.timeout_instant()
+        let timer = self.quic.timeout_instant();
+        match (timer, self.acknowledgement.due) {
+            (Some(timer), Some(due)) => Some(timer.min(due)),
+            (timer, due) => timer.or(due),
+        }
+    }
+
+    /// Notes a packet that was taken in; true when its acknowledgement may wait.
+    pub(super) fn may_wait(&mut self, every: u32, delay: Duration) -> bool {
+        self.acknowledgement.packets += 1;
+        if self.acknowledgement.packets >= every || !self.quic.is_established() || self.quic.is_draining() {
+            return false;
+        }
+        if self.acknowledgement.due.is_none() {
+            self.acknowledgement.due = Some(Instant::now() + delay);
+        }
+        true
     }
 }

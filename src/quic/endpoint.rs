@@ -13,7 +13,7 @@ use slab::Slab;
 
 use crate::wire::{Version, session_error};
 
-use super::connection::Connection;
+use super::connection::{Acknowledgement, Connection};
 use super::identity::{Identity, IssuedId, Secrets};
 use super::rebinding::Rebinding;
 use super::timers::{Armed, Timers};
@@ -297,6 +297,7 @@ impl Endpoint {
                 chosen_by_client: chosen_by_client.clone(),
                 pinned_sha256: None,
                 rebinding: Rebinding::new(peer),
+                acknowledgement: Acknowledgement::default(),
             },
         ));
         let key = connection_key(index, generation);

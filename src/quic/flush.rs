@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::limits::TRAIN_SEGMENTS_MAX;
 use crate::net::{Train, UdpRing};
 
-use super::connection::Connection;
+use super::connection::{Acknowledgement, Connection};
 use super::endpoint::{ConnectionKey, Endpoint};
 
 impl Endpoint {
@@ -18,6 +18,7 @@ impl Endpoint {
             let Some(key) = self.dirty.pop_front() else { break };
             let Some(connection) = self.get_mut(key) else { continue };
             connection.is_dirty = false;
+            connection.acknowledgement = Acknowledgement::default();
             let is_starved = !self.flush_connection(key, ring);
             self.settle(key, now);
             if is_starved {

@@ -1,7 +1,7 @@
 //! Received datagrams: to the connection they name, to a new one, or to a stateless answer.
 
 use std::net::SocketAddr;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use crate::limits::CONNECTION_ID_BYTES;
 
@@ -44,8 +44,13 @@ impl Endpoint {
     }
 
     fn deliver(&mut self, key: ConnectionKey, datagram: &mut [u8], source: SocketAddr, local: SocketAddr) {
+        let (every, delay) = (self.options.transport.ack_every, self.options.transport.ack_delay_max);
         let Some(connection) = self.get_mut(key) else { return };
+        let lost = connection.quic.stats().lost;
         let (result, has_moved) = connection.receive(datagram, source, local);
+        // Retransmissions do not wait.
+        let has_lost = connection.quic.stats().lost > lost;
+        let may_wait = connection.may_wait(every, delay) && result.is_ok() && !has_moved && !has_lost;
         let has_retired = connection.quic.retired_scids() > 0;
         let newly_established = !connection.announced_established && connection.quic.is_established();
         if let Err(error) = result
@@ -63,7 +68,11 @@ impl Endpoint {
             self.on_established(key);
         }
         self.mark_ready(key);
-        self.mark_dirty(key);
+        if may_wait && !newly_established {
+            self.rearm(key, Instant::now());
+        } else {
+            self.mark_dirty(key);
+        }
     }
 
     /// A packet for no connection that is here.

@@ -33,6 +33,9 @@ pub struct TransportOptions {
     pub datagram_queue_max: usize,
     /// How long an acknowledgement may be held back.
     pub ack_delay_max: Duration,
+    /// Packets after which an acknowledgement is sent at the latest, if nothing else takes it along
+    /// before (RFC 9000, section 13.2.2, recommends 2). With 1 each turn acknowledges what it took in.
+    pub ack_every: u32,
 }
 
 impl Default for TransportOptions {
@@ -47,6 +50,7 @@ impl Default for TransportOptions {
             uni_streams_max: 1024,
             datagram_queue_max: 256,
             ack_delay_max: Duration::from_millis(25),
+            ack_every: 1,
         }
     }
 }

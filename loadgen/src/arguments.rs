@@ -1,0 +1,353 @@
+//! The command line: a scenario, and flags that change it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::load::Shape;
+use crate::model::arrivals::Arrivals;
+use crate::model::codec::Codec;
+use crate::model::hold::Hold;
+use crate::output::threshold::Threshold;
+use crate::scenario::{Scenario, Track};
+
+/// Synthetic calls against a moq-lite relay, and what a caller would have heard.
+///
+/// Without arguments a relay is started in this process and two-party calls are made through it
+/// for ten seconds.
+#[derive(Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) flags: Flags,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Two-party calls.
+    Call(Box<Flags>),
+    /// Everyone hears everyone.
+    Conference {
+        #[arg(long, default_value_t = 8)]
+        people: u16,
+        /// Each hears so many others only, the next in a ring.
+        #[arg(long)]
+        hears: Option<u16>,
+        #[command(flatten)]
+        flags: Box<Flags>,
+    },
+    /// One speaks to many.
+    Broadcast {
+        #[arg(long, default_value_t = 100)]
+        listeners: u16,
+        #[command(flatten)]
+        flags: Box<Flags>,
+    },
+    /// One at a time speaks, the others listen.
+    PushToTalk {
+        #[arg(long, default_value_t = 10)]
+        people: u16,
+        /// How long each speaks.
+        #[arg(long, default_value = "4s", value_parser = humantime::parse_duration)]
+        turn: Duration,
+        #[command(flatten)]
+        flags: Box<Flags>,
+    },
+    /// A scenario from a file, or one that comes along (see `scenarios`).
+    Run {
+        scenario: String,
+        #[command(flatten)]
+        flags: Box<Flags>,
+    },
+    /// Lists the scenarios that come along, with the question each answers.
+    Scenarios,
+    /// Adds up the --jsonl files of several processes or hosts that shared a load.
+    Merge {
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Write the summary to this file.
+        #[arg(long)]
+        json: Option<PathBuf>,
+        #[arg(long)]
+        threshold: Vec<Threshold>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum CodecName {
+    Opus,
+    Pcmu,
+    Pcma,
+}
+
+#[derive(Args, Clone, Default)]
+pub(crate) struct Flags {
+    /// Relay to load, `moql://host:port/path` (raw QUIC). None: one is started in this process.
+    #[arg(long)]
+    pub(crate) relay: Option<String>,
+    /// Process id of the relay, for its CPU time and memory. Found by the port on this host.
+    #[arg(long)]
+    pub(crate) relay_pid: Option<u32>,
+    /// Cores to run on, one shard each: `1` or `2,3`. The last that there is.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) cores: Vec<usize>,
+    /// This process is the i-th of n that share the load: `1/2`. Start all at once, with the same
+    /// seed, and `merge` their --jsonl files.
+    #[arg(long, value_parser = parse_part)]
+    pub(crate) part: Option<(u64, u64)>,
+    /// Write the summary to this file.
+    #[arg(long)]
+    pub(crate) json: Option<PathBuf>,
+    /// Write each interval to this file, to be merged or plotted.
+    #[arg(long)]
+    pub(crate) jsonl: Option<PathBuf>,
+    /// What must hold for the run to pass, `one_way_ms.p99 < 50`; any number of the summary.
+    #[arg(long)]
+    pub(crate) threshold: Vec<Threshold>,
+
+    /// moq-lite draft, 3 to 6.
+    #[arg(long)]
+    draft: Option<u8>,
+    #[arg(long, value_parser = humantime::parse_duration)]
+    duration: Option<Duration>,
+    /// Left out of the figures at the beginning.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    warm_up: Option<Duration>,
+    /// Left out of the figures at the end.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    cool_down: Option<Duration>,
+    /// Calls up at once.
+    #[arg(long)]
+    calls: Option<u64>,
+    /// Calls in all.
+    #[arg(long)]
+    total: Option<u64>,
+    /// Calls that begin in a second, evenly spaced.
+    #[arg(long)]
+    rate: Option<f64>,
+    /// Calls come at random with the rate, as callers do.
+    #[arg(long)]
+    poisson: bool,
+    /// Calls last so long, exponentially distributed.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    hold: Option<Duration>,
+    /// A call begins when one ends, instead of by the schedule.
+    #[arg(long)]
+    closed: bool,
+    #[arg(long)]
+    seed: Option<u64>,
+
+    #[arg(long, value_enum, conflicts_with_all = ["frame_bytes", "frame_rate"])]
+    codec: Option<CodecName>,
+    /// Audio frames of this many bytes, without pauses, instead of a codec's.
+    #[arg(long)]
+    frame_bytes: Option<usize>,
+    /// Audio frames in a second, of --frame-bytes.
+    #[arg(long)]
+    frame_rate: Option<f64>,
+    #[arg(long)]
+    frames_per_group: Option<u32>,
+    /// Audio as datagrams.
+    #[arg(long)]
+    datagrams: bool,
+    /// Talk without pauses.
+    #[arg(long)]
+    no_pauses: bool,
+    /// Add video of this bit rate, in kbit/s.
+    #[arg(long)]
+    video: Option<u32>,
+    /// No `catalog.json`.
+    #[arg(long)]
+    no_catalog: bool,
+    /// Packets after which a client acknowledges at the latest; 1 is at once.
+    #[arg(long)]
+    ack_every: Option<u32>,
+    #[arg(long, value_parser = humantime::parse_duration)]
+    ack_delay: Option<Duration>,
+}
+
+impl Command {
+    /// The scenario that a command is about; `None` for those that make no calls.
+    pub(crate) fn scenario(&self) -> anyhow::Result<Option<(Scenario, &Flags)>> {
+        let shaped = |shape| Scenario {
+            shape,
+            hold: Hold::Forever {},
+            ..Scenario::default()
+        };
+        let (scenario, flags) = match self {
+            Self::Call(flags) => (Scenario::default(), flags),
+            Self::Conference { people, hears, flags } => {
+                let shape = Shape::Conference {
+                    people: *people,
+                    hears: *hears,
+                };
+                (shaped(shape), flags)
+            }
+            Self::Broadcast { listeners, flags } => (shaped(Shape::Broadcast { listeners: *listeners }), flags),
+            Self::PushToTalk { people, turn, flags } => (
+                shaped(Shape::PushToTalk {
+                    people: *people,
+                    turn: *turn,
+                }),
+                flags,
+            ),
+            Self::Run { scenario, flags } => (Scenario::load(scenario)?, flags),
+            Self::Scenarios | Self::Merge { .. } => return Ok(None),
+        };
+        Ok(Some((scenario, &**flags)))
+    }
+}
+
+impl Flags {
+    /// Changes a scenario as the flags say, and checks the outcome.
+    pub(crate) fn apply(&self, mut scenario: Scenario) -> anyhow::Result<Scenario> {
+        set(&mut scenario.client.draft, self.draft);
+        set(&mut scenario.client.ack_every, self.ack_every);
+        set(&mut scenario.client.ack_delay, self.ack_delay);
+        set(&mut scenario.duration, self.duration);
+        set(&mut scenario.warm_up, self.warm_up);
+        set(&mut scenario.cool_down, self.cool_down);
+        if let Some(calls) = self.calls {
+            scenario.limits.concurrent = calls;
+            if self.rate.is_none() && self.hold.is_none() {
+                // So many calls for the whole run, up within a second or two.
+                scenario.hold = Hold::Forever {};
+                let rate = u32::try_from(calls).map_or(f64::from(u32::MAX), f64::from);
+                scenario.arrivals = Arrivals::Constant {
+                    rate: rate.min(RAMP_RATE_MAX),
+                };
+            }
+        }
+        set(&mut scenario.limits.total, self.total);
+        set(&mut scenario.seed, self.seed);
+        scenario.limits.closed |= self.closed;
+        scenario.catalog &= !self.no_catalog;
+        if let Some(rate) = self.rate {
+            scenario.arrivals = if self.poisson {
+                Arrivals::Poisson { rate }
+            } else {
+                Arrivals::Constant { rate }
+            };
+        } else {
+            anyhow::ensure!(!self.poisson, "--poisson needs a --rate");
+        }
+        if let Some(mean) = self.hold {
+            scenario.hold = Hold::Exponential { mean };
+        }
+        self.apply_media(&mut scenario)?;
+        scenario.check()?;
+        Ok(scenario)
+    }
+
+    fn apply_media(&self, scenario: &mut Scenario) -> anyhow::Result<()> {
+        if let Some(audio) = &mut scenario.audio {
+            match self.codec {
+                Some(CodecName::Opus) => {
+                    audio.media = Codec::Opus {
+                        bitrate: 32_000,
+                        dtx: false,
+                    };
+                }
+                Some(CodecName::Pcmu) => audio.media = Codec::Pcmu {},
+                Some(CodecName::Pcma) => audio.media = Codec::Pcma {},
+                None => {}
+            }
+            if self.frame_bytes.is_some() || self.frame_rate.is_some() {
+                audio.pauses = false;
+                audio.media = Codec::Fixed {
+                    bytes: self.frame_bytes.unwrap_or(200),
+                    rate: self.frame_rate.unwrap_or(50.0),
+                };
+            }
+            set(&mut audio.frames_per_group, self.frames_per_group);
+            audio.datagrams |= self.datagrams;
+            audio.pauses &= !self.no_pauses;
+        }
+        if let Some(kilobits) = self.video {
+            scenario.video = Some(Track {
+                media: Codec::Video {
+                    bitrate: kilobits.checked_mul(1000).context("--video is in kbit/s")?,
+                    rate: 30.0,
+                    gop: 60,
+                },
+                frames_per_group: 1,
+                datagrams: false,
+                max_latency: Duration::from_secs(1),
+                pauses: false,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Calls in a second, when all there are to be are to be up soon.
+const RAMP_RATE_MAX: f64 = 200.0;
+
+fn set<T>(value: &mut T, given: Option<T>) {
+    if let Some(given) = given {
+        *value = given;
+    }
+}
+
+fn parse_part(text: &str) -> Result<(u64, u64), String> {
+    let wrong = || format!("`{text}` is no part: the first of two is 1/2");
+    let (part, of) = text.split_once('/').ok_or_else(wrong)?;
+    let (part, of): (u64, u64) = (part.parse().map_err(|_| wrong())?, of.parse().map_err(|_| wrong())?);
+    if part == 0 || part > of || of > 1000 {
+        return Err(wrong());
+    }
+    Ok((part, of))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_change_the_scenario_they_come_with() {
+        let arguments = parse(&[
+            "conference",
+            "--people",
+            "100",
+            "--hears",
+            "4",
+            "--calls",
+            "1",
+            "--frame-bytes",
+            "200",
+            "--frames-per-group",
+            "5",
+            "--duration",
+            "20s",
+            "--draft",
+            "5",
+        ]);
+        let (scenario, flags) = arguments.command.as_ref().unwrap().scenario().unwrap().unwrap();
+        let scenario = flags.apply(scenario).unwrap();
+        assert_eq!(
+            scenario.describe(),
+            "100 people who each hear 4 others, 50/s x 200 B, moq-lite-05"
+        );
+        assert_eq!(scenario.audio.unwrap().frames_per_group, 5);
+        assert_eq!(scenario.limits.concurrent, 1);
+    }
+
+    #[test]
+    fn contradictory_flags_are_errors() {
+        let apply = |flags: &[&str]| parse(flags).flags.apply(Scenario::default());
+        assert!(apply(&["--poisson"]).is_err());
+        assert!(apply(&["--draft", "4", "--datagrams"]).is_err());
+        assert!(apply(&["--duration", "1s"]).is_err());
+        assert!(Arguments::try_parse_from(["loadgen", "--part", "3/2"]).is_err());
+        assert!(Arguments::try_parse_from(["loadgen", "--codec", "opus", "--frame-bytes", "9"]).is_err());
+        assert_eq!(parse(&["--part", "2/3"]).flags.part, Some((2, 3)));
+    }
+
+    fn parse(arguments: &[&str]) -> Arguments {
+        Arguments::try_parse_from(["loadgen"].iter().chain(arguments)).unwrap()
+    }
+}

@@ -1,0 +1,80 @@
+//! The callers: one pinned glommio executor for each shard, on the relay's own UDP ring, QUIC
+//! endpoint and session state machine.
+
+mod behaviour;
+mod call;
+mod lines;
+mod listen;
+mod publish;
+pub(crate) mod shard;
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+pub(crate) use lines::Target;
+
+/// Unix time from a clock that never jumps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    started: Instant,
+    started_ns: u64,
+}
+
+impl Clock {
+    pub(crate) fn new() -> Self {
+        let since_1970 = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        Self {
+            started: Instant::now(),
+            started_ns: nanoseconds(since_1970),
+        }
+    }
+
+    pub(crate) fn ns(&self, at: Instant) -> u64 {
+        self.started_ns + nanoseconds(at.saturating_duration_since(self.started))
+    }
+
+    pub(crate) fn instant(&self, ns: u64) -> Instant {
+        self.started + Duration::from_nanos(ns.saturating_sub(self.started_ns))
+    }
+}
+
+pub(crate) fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// What may be changed while shards run, and what they tell of the moment.
+#[derive(Debug, Default)]
+pub(crate) struct Controls {
+    /// Added to the rate, in per cent of it: 0 is the rate as configured.
+    rate_percent: AtomicU32,
+    is_paused: AtomicBool,
+    is_ending: AtomicBool,
+    pub(crate) calls_up: AtomicU64,
+    pub(crate) connections: AtomicU64,
+}
+
+impl Controls {
+    pub(crate) fn new() -> Self {
+        let controls = Self::default();
+        controls.rate_percent.store(100, Ordering::Relaxed);
+        controls
+    }
+
+    /// What the rate of arrivals is multiplied with.
+    pub(crate) fn rate_scale(&self) -> f64 {
+        if self.is_paused() {
+            return 0.0;
+        }
+        f64::from(self.rate_percent.load(Ordering::Relaxed)) / 100.0
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.is_paused.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_ending.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,321 @@
+//! One call: its people, what they publish and hear, and how far each has come.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use moqswitch::quic::ConnectionKey;
+use moqswitch::wire::{BroadcastPath, StreamId, SubscribeId};
+use rustc_hash::FxHashMap;
+use slab::Slab;
+
+use crate::load::{Load, TrackPlan};
+use crate::model::codec::Source;
+use crate::model::speech::{Means, Speech};
+use crate::model::{Purpose, random};
+use crate::truth::interval::{Ledger, Measure};
+use crate::truth::leg::{Leg, SETTLE};
+use crate::truth::log::TrackLog;
+
+use super::lines::Lines;
+use super::listen::Arriving;
+
+/// Number of a call, the same whatever shard or process makes it.
+pub(super) type CallId = u32;
+
+pub(super) struct Call {
+    pub(super) id: CallId,
+    pub(super) load: Arc<Load>,
+    /// When the schedule wanted it to begin.
+    pub(super) intended_ns: u64,
+    pub(super) people: Vec<Person>,
+    pub(super) legs: Slab<CallLeg>,
+    pub(super) is_established: bool,
+    /// People have begun to come and go.
+    pub(super) is_lively: bool,
+    /// Since when nobody talks any more and the last frames are awaited.
+    pub(super) ending_ns: Option<u64>,
+    /// Who may talk, with push-to-talk.
+    pub(super) floor: Option<u16>,
+}
+
+/// One participant's place in the call.
+pub(super) struct Person {
+    pub(super) line: Option<ConnectionKey>,
+    /// How many lines it has had: what is due for an earlier one is stale.
+    pub(super) generation: u32,
+    /// When it was to come.
+    pub(super) joined_ns: u64,
+    pub(super) tracks: Vec<Published>,
+    pub(super) catalog: Vec<SubscribeId>,
+    /// The relay's wishes for announcements, to say goodbye on.
+    pub(super) announced_on: Vec<(StreamId, BroadcastPath)>,
+    /// Our subscriptions, with the leg that each feeds; `None` for a catalog.
+    pub(super) subscriptions: FxHashMap<SubscribeId, Option<usize>>,
+    /// Who is announced at present, and how many are not that it is to hear.
+    pub(super) sees: Vec<bool>,
+    pub(super) unseen: usize,
+    pub(super) arriving: FxHashMap<StreamId, Arriving>,
+    pub(super) is_muted: bool,
+    /// About to hang up: says nothing more.
+    pub(super) is_leaving: bool,
+    pub(super) phase: Phase,
+}
+
+/// How far a participant has come since it dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    Dialling,
+    /// Waiting for the others to be announced.
+    Connected,
+    /// Waiting for its subscriptions to be accepted.
+    Announced,
+    /// Waiting for the first frame of each.
+    Subscribed,
+    Hearing,
+}
+
+/// A track and what its subscribers are sent.
+pub(super) struct Published {
+    pub(super) source: Source,
+    pub(super) log: TrackLog,
+    /// Intended time of the next frame, and whether one is due at all.
+    pub(super) next_ns: u64,
+    pub(super) subscribers: Vec<Subscriber>,
+    pub(super) group: Option<OpenGroup>,
+}
+
+/// The latest group, for who comes in the middle of it.
+pub(super) struct OpenGroup {
+    pub(super) number: u64,
+    pub(super) frames: Vec<(Bytes, i64)>,
+    pub(super) is_complete: bool,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Subscriber {
+    pub(super) id: SubscribeId,
+    pub(super) request: StreamId,
+    /// The stream of the group that is open.
+    pub(super) stream: Option<StreamId>,
+}
+
+/// One track as one participant hears it.
+pub(super) struct CallLeg {
+    pub(super) listener: u16,
+    pub(super) publisher: u16,
+    pub(super) track: u8,
+    pub(super) leg: Leg,
+    pub(super) is_accepted: bool,
+    /// When the subscription ended; what is not settled waits for its time.
+    pub(super) closed_ns: Option<u64>,
+}
+
+impl Call {
+    pub(super) fn new(id: CallId, load: &Arc<Load>, intended_ns: u64) -> Self {
+        let people = load.shape.people();
+        Self {
+            id,
+            load: load.clone(),
+            intended_ns,
+            people: (0..people)
+                .map(|index| Person::new(id, index, load, intended_ns))
+                .collect(),
+            legs: Slab::new(),
+            is_established: false,
+            is_lively: false,
+            ending_ns: None,
+            floor: matches!(load.shape, crate::load::Shape::PushToTalk { .. }).then_some(0),
+        }
+    }
+
+    pub(super) fn path(&self, participant: u16) -> BroadcastPath {
+        BroadcastPath::new(&format!("{PREFIX}/{}/{participant}", self.id))
+    }
+
+    /// The others are announced below it.
+    pub(super) fn prefix(&self) -> BroadcastPath {
+        BroadcastPath::new(&format!("{PREFIX}/{}", self.id))
+    }
+
+    /// The participant that publishes a path of this call.
+    pub(super) fn participant(&self, path: &BroadcastPath) -> Option<u16> {
+        let suffix = path.strip_prefix(&self.prefix())?;
+        let index: u16 = suffix.as_str().parse().ok()?;
+        (usize::from(index) < self.people.len()).then_some(index)
+    }
+
+    /// Whether a participant is to say something at present.
+    pub(super) fn may_talk(&self, participant: u16) -> bool {
+        let person = &self.people[usize::from(participant)];
+        self.ending_ns.is_none()
+            && self.floor.is_none_or(|floor| floor == participant)
+            && !person.is_muted
+            && !person.is_leaving
+    }
+
+    /// Moves a participant on as far as it has come, and the call when all have.
+    pub(super) fn advance(&mut self, participant: u16, now_ns: u64, ledger: &mut Ledger) {
+        loop {
+            let person = &self.people[usize::from(participant)];
+            let (is_past, measure, next) = match person.phase {
+                Phase::Dialling | Phase::Hearing => break,
+                Phase::Connected => (person.unseen == 0, Measure::Announced, Phase::Announced),
+                Phase::Announced => (
+                    self.own_legs(participant).all(|leg| leg.is_accepted),
+                    Measure::Subscribed,
+                    Phase::Subscribed,
+                ),
+                Phase::Subscribed => (
+                    self.own_legs(participant)
+                        .all(|leg| leg.leg.has_heard() || !self.is_owed(leg)),
+                    Measure::FirstFrame,
+                    Phase::Hearing,
+                ),
+            };
+            if !is_past {
+                break;
+            }
+            // Who comes back finds some of the others away, which is not the relay's delay.
+            if person.generation == 0 {
+                let elapsed = now_ns.saturating_sub(person.joined_ns) / 1000;
+                ledger.at(now_ns).record(measure, elapsed);
+            }
+            self.people[usize::from(participant)].phase = next;
+        }
+        if !self.is_established && self.people.iter().all(|person| person.phase == Phase::Hearing) {
+            self.is_established = true;
+            let interval = ledger.at(now_ns);
+            interval.counts.calls_established += 1;
+            interval.record(Measure::Setup, now_ns.saturating_sub(self.intended_ns) / 1000);
+        }
+    }
+
+    /// Whether the first frame of a leg belongs to setting the call up: its publisher talks.
+    fn is_owed(&self, leg: &CallLeg) -> bool {
+        leg.track == 0 && self.floor.is_none_or(|floor| floor == leg.publisher)
+    }
+
+    fn own_legs(&self, listener: u16) -> impl Iterator<Item = &CallLeg> {
+        self.legs
+            .iter()
+            .map(|(_, leg)| leg)
+            .filter(move |leg| leg.listener == listener && leg.closed_ns.is_none())
+    }
+
+    /// Counts frames that have had their time.
+    pub(super) fn settle(&mut self, now_ns: u64, is_last: bool, ledger: &mut Ledger) {
+        let people = &self.people;
+        self.legs.retain(|_, leg| {
+            let log = &people[usize::from(leg.publisher)].tracks[usize::from(leg.track)].log;
+            let is_done = is_last || leg.closed_ns.is_some_and(|closed| closed + settle_ns() < now_ns);
+            leg.leg.settle(log, now_ns, is_done, ledger);
+            !is_done
+        });
+        let forget_ns = now_ns.saturating_sub(super::nanoseconds(LOG_KEPT));
+        for person in &mut self.people {
+            for track in &mut person.tracks {
+                track.log.forget_before(forget_ns);
+            }
+        }
+    }
+
+    /// Everyone has heard everything that was sent to him.
+    pub(super) fn is_complete(&self) -> bool {
+        self.legs.iter().all(|(_, leg)| {
+            let log = &self.people[usize::from(leg.publisher)].tracks[usize::from(leg.track)].log;
+            leg.leg.is_complete(log)
+        })
+    }
+
+    /// Begins the end: nobody talks, and nothing that is not sent yet is owed.
+    pub(super) fn begin_end(&mut self, now_ns: u64) {
+        self.ending_ns.get_or_insert(now_ns);
+        for (_, leg) in &mut self.legs {
+            leg.leg.leave(now_ns);
+        }
+    }
+
+    /// A participant's line is gone or given up: so is all that hung on it.
+    pub(super) fn disconnect(&mut self, participant: u16, now_ns: u64, lines: &mut Lines) {
+        let person = &mut self.people[usize::from(participant)];
+        if let Some(line) = person.line.take() {
+            lines.close(line);
+        }
+        person.generation += 1;
+        person.phase = Phase::Dialling;
+        person.is_leaving = false;
+        person.subscriptions.clear();
+        person.arriving.clear();
+        person.announced_on.clear();
+        person.catalog.clear();
+        person.sees.fill(false);
+        person.unseen = self.load.shape.heard_by(participant);
+        for track in &mut person.tracks {
+            track.subscribers.clear();
+            track.group = None;
+        }
+        for (_, leg) in &mut self.legs {
+            if leg.listener == participant {
+                leg.close(now_ns);
+            }
+        }
+    }
+}
+
+impl CallLeg {
+    pub(super) fn close(&mut self, now_ns: u64) {
+        self.leg.leave(now_ns);
+        self.closed_ns.get_or_insert(now_ns);
+    }
+}
+
+impl Person {
+    fn new(call: CallId, index: u16, load: &Load, joined_ns: u64) -> Self {
+        let id = (u64::from(call) << 16) | u64::from(index);
+        let tracks: &[TrackPlan] = if load.shape.publishes(index) { &load.tracks } else { &[] };
+        Self {
+            line: None,
+            generation: 0,
+            joined_ns,
+            tracks: (0..)
+                .zip(tracks)
+                .map(|(track, plan)| Published::new(plan, load, id, track))
+                .collect(),
+            catalog: Vec::new(),
+            announced_on: Vec::new(),
+            subscriptions: FxHashMap::default(),
+            sees: vec![false; usize::from(load.shape.people())],
+            unseen: load.shape.heard_by(index),
+            arriving: FxHashMap::default(),
+            is_muted: false,
+            is_leaving: false,
+            phase: Phase::Dialling,
+        }
+    }
+}
+
+impl Published {
+    fn new(plan: &TrackPlan, load: &Load, person: u64, track: u64) -> Self {
+        let means = plan.has_pauses.then(|| Means::of_conversation(load.shape.talkers()));
+        // Tracks of one person share its speech.
+        let speech = Speech::new(means, random(load.seed, Purpose::Speech, person));
+        let random = random(load.seed, Purpose::Codec, (track << 48) | person);
+        Self {
+            source: Source::new(plan.codec.clone(), plan.frames_per_group, speech, random),
+            log: TrackLog::default(),
+            next_ns: 0,
+            subscribers: Vec::new(),
+            group: None,
+        }
+    }
+}
+
+fn settle_ns() -> u64 {
+    super::nanoseconds(SETTLE)
+}
+
+/// Broadcasts are `call/<call>/<participant>`.
+const PREFIX: &str = "call";
+
+/// What is sent is remembered for so long, beyond the time in which it settles.
+const LOG_KEPT: std::time::Duration = std::time::Duration::from_secs(8);

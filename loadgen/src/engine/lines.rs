@@ -1,0 +1,387 @@
+//! Connections to the relay with their sessions: packets in and out, nothing of calls.
+//!
+//! What sessions say waits in order until [`Lines::poll`] takes it.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use bytes::Bytes;
+use moqswitch::net::socket::{SocketOptions, bind_client};
+use moqswitch::net::wake;
+use moqswitch::net::{RingConfig, UdpRing, Wait};
+use moqswitch::quic::{
+    Client, Connection, ConnectionKey, Endpoint, EndpointOptions, Read, ReadArena, Secrets, TransportOptions, Trust,
+    Written,
+};
+use moqswitch::session::{Event, Session, SessionConfig, SessionLimits, Side, Transmit};
+use moqswitch::wire::{
+    DatagramHeader, ErrorCode, HopId, ProbeLevel, Role, Setup, StreamId, Version, session_error, stream_error,
+};
+use rustc_hash::FxHashMap;
+
+/// Where and how to connect.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
+    pub(crate) name: String,
+    pub(crate) path: String,
+    pub(crate) draft: Version,
+}
+
+/// What a line says.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly all are events of sessions")]
+pub(crate) enum Happening {
+    Established,
+    Session(Event),
+    /// The connection is gone, and why. The last that is said of it.
+    Ended(String),
+}
+
+pub(crate) struct Lines {
+    ring: UdpRing,
+    endpoint: Endpoint,
+    client: Client,
+    local: SocketAddr,
+    arena: ReadArena,
+    target: Target,
+    lines: FxHashMap<ConnectionKey, Line>,
+    happenings: VecDeque<(ConnectionKey, Happening)>,
+    /// Lines whose sessions may have something to send.
+    talkative: Vec<ConnectionKey>,
+    pub(crate) now: Instant,
+}
+
+#[derive(Default)]
+struct Line {
+    session: Option<Session>,
+    backlog: Backlog,
+    is_talkative: bool,
+}
+
+/// What congestion and flow control did not take yet, in order.
+#[derive(Default)]
+struct Backlog {
+    writes: VecDeque<(StreamId, Bytes, bool)>,
+    bytes: usize,
+}
+
+impl Lines {
+    pub(crate) fn new(target: Target, connections_max: usize, ack: &AckHabit) -> anyhow::Result<Self> {
+        let unspecified: SocketAddr = if target.address.is_ipv4() {
+            "0.0.0.0:0"
+        } else {
+            "[::]:0"
+        }
+        .parse()?;
+        let socket = bind_client(unspecified, &SocketOptions::default())?;
+        let local = socket.local_addr()?;
+        // Nobody else wakes this thread.
+        let (_, wake) = wake::channel()?;
+        let ring = UdpRing::new(socket, wake, &RingConfig::default())?;
+        let options = EndpointOptions {
+            shard: 0,
+            shards: 1,
+            connections_max,
+            retry_above: connections_max,
+            transport: TransportOptions {
+                ack_delay_max: ack.delay_max,
+                ack_every: ack.every,
+                ..TransportOptions::default()
+            },
+            versions: vec![target.draft],
+        };
+        let secrets = Secrets::generate().map_err(|_| anyhow::anyhow!("the system gave no randomness"))?;
+        let endpoint = Endpoint::new(options, &secrets, None)?;
+        Ok(Self {
+            ring,
+            client: endpoint.client(Trust::Anyone, &[target.draft])?,
+            endpoint,
+            local,
+            arena: ReadArena::default(),
+            target,
+            lines: FxHashMap::default(),
+            happenings: VecDeque::new(),
+            talkative: Vec::new(),
+            now: Instant::now(),
+        })
+    }
+
+    /// Dials; [`Happening::Established`] follows, or [`Happening::Ended`].
+    pub(crate) fn connect(&mut self) -> anyhow::Result<ConnectionKey> {
+        let key = self
+            .endpoint
+            .connect(&mut self.client, self.target.address, self.local, &self.target.name)?;
+        self.lines.insert(key, Line::default());
+        Ok(key)
+    }
+
+    /// Sends what is due, waits at most until `deadline`, and takes in what came.
+    pub(crate) fn turn(&mut self, deadline: Instant) -> anyhow::Result<()> {
+        self.flush();
+        let due = self
+            .endpoint
+            .next_deadline()
+            .map_or(deadline, |timer| timer.min(deadline));
+        let timeout = due.saturating_duration_since(Instant::now());
+        let has_work = self.endpoint.has_ready() || self.endpoint.has_dirty();
+        self.ring.turn(if timeout.is_zero() || has_work {
+            Wait::None
+        } else {
+            Wait::Until {
+                timeout,
+                batch_window: Duration::ZERO,
+            }
+        })?;
+        self.now = Instant::now();
+        while let Some(mut received) = self.ring.poll_receive() {
+            let source = received.source;
+            for datagram in received.datagrams() {
+                self.endpoint.handle_datagram(datagram, source, self.local);
+            }
+        }
+        self.endpoint.handle_timeouts(self.now);
+        while let Some(key) = self.endpoint.poll_ready() {
+            self.service(key)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn poll(&mut self) -> Option<(ConnectionKey, Happening)> {
+        self.happenings.pop_front()
+    }
+
+    /// The session of a line, to say something by it.
+    pub(crate) fn session(&mut self, key: ConnectionKey) -> Option<&mut Session> {
+        let line = self.lines.get_mut(&key)?;
+        let session = line.session.as_mut()?;
+        if !line.is_talkative {
+            line.is_talkative = true;
+            self.talkative.push(key);
+        }
+        Some(session)
+    }
+
+    pub(crate) fn draft(&self) -> Version {
+        self.target.draft
+    }
+
+    /// Writes media to a stream; what congestion control does not take waits.
+    pub(crate) fn write(&mut self, key: ConnectionKey, stream: StreamId, bytes: Bytes, fin: bool) {
+        if let (Some(line), Some(connection)) = (self.lines.get_mut(&key), self.endpoint.get_mut(key)) {
+            line.backlog.write(connection, stream, bytes, fin);
+            self.endpoint.mark_dirty(key);
+        }
+    }
+
+    /// Sends a frame as a datagram; false when it cannot leave.
+    pub(crate) fn send_datagram(&mut self, key: ConnectionKey, header: &DatagramHeader, payload: &[u8]) -> bool {
+        let Some(connection) = self.endpoint.get_mut(key) else {
+            return false;
+        };
+        let mut body = bytes::BytesMut::with_capacity(DatagramHeader::BYTES_MAX + payload.len());
+        if header.encode(self.target.draft, &mut body).is_err() {
+            return false;
+        }
+        body.extend_from_slice(payload);
+        let fits = connection.datagram_bytes_max().is_some_and(|max| body.len() <= max);
+        let is_sent = fits && connection.send_datagram(body.freeze());
+        self.endpoint.mark_dirty(key);
+        is_sent
+    }
+
+    /// Hangs up. No `Ended` follows.
+    pub(crate) fn close(&mut self, key: ConnectionKey) {
+        self.lines.remove(&key);
+        if let Some(connection) = self.endpoint.get_mut(key) {
+            connection.close(session_error::NO_ERROR, "done");
+        }
+        self.endpoint.mark_dirty(key);
+    }
+
+    /// Sends what is still to be said, once, without waiting.
+    pub(crate) fn finish(&mut self) -> anyhow::Result<()> {
+        self.flush();
+        self.ring.turn(Wait::None).context("saying goodbye")?;
+        Ok(())
+    }
+
+    fn flush(&mut self) {
+        for key in std::mem::take(&mut self.talkative) {
+            self.transmit(key);
+        }
+        self.endpoint.flush(&mut self.ring, self.now);
+    }
+
+    /// Takes everything one connection has.
+    fn service(&mut self, key: ConnectionKey) -> anyhow::Result<()> {
+        let Some(connection) = self.endpoint.get_mut(key) else {
+            return Ok(());
+        };
+        if connection.is_over() {
+            let reason = connection.close_reason();
+            if connection.is_closed() {
+                self.endpoint.remove(key);
+            }
+            if self.lines.remove(&key).is_some() {
+                self.happenings.push_back((key, Happening::Ended(reason)));
+            }
+            return Ok(());
+        }
+        let Some(line) = self.lines.get_mut(&key) else {
+            return Ok(());
+        };
+        if !connection.is_established() {
+            return Ok(());
+        }
+        let session = match &mut line.session {
+            Some(session) => session,
+            none => {
+                self.happenings.push_back((key, Happening::Established));
+                none.insert(Session::new(config(&self.target, connection)?))
+            }
+        };
+        if read(connection, session, &mut line.backlog, &mut self.arena) {
+            self.endpoint.mark_dirty(key);
+        }
+        while let Some(event) = line.session.as_mut().and_then(Session::poll_event) {
+            self.happenings.push_back((key, Happening::Session(event)));
+        }
+        self.transmit(key);
+        Ok(())
+    }
+
+    /// Sends what a session has queued.
+    fn transmit(&mut self, key: ConnectionKey) {
+        let (Some(line), Some(connection)) = (self.lines.get_mut(&key), self.endpoint.get_mut(key)) else {
+            return;
+        };
+        line.is_talkative = false;
+        let Some(session) = &mut line.session else { return };
+        let mut is_silent = true;
+        while let Some(transmit) = session.poll_transmit() {
+            is_silent = false;
+            match transmit {
+                Transmit::Write { stream, data, fin } => line.backlog.write(connection, stream, data, fin),
+                Transmit::Reset { stream, code } => {
+                    line.backlog.forget(stream);
+                    connection.reset(stream, code);
+                }
+                Transmit::StopSending { stream, code } => connection.stop_sending(stream, code),
+                Transmit::Close { code, reason } => connection.close(code, &reason),
+            }
+        }
+        if !is_silent {
+            self.endpoint.mark_dirty(key);
+        }
+    }
+}
+
+/// When a client acknowledges, which decides half of a relay's work.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AckHabit {
+    /// So many packets at the latest.
+    pub(crate) every: u32,
+    pub(crate) delay_max: Duration,
+}
+
+/// Hands a session what its connection has; true when something was written meanwhile.
+fn read(connection: &mut Connection, session: &mut Session, backlog: &mut Backlog, arena: &mut ReadArena) -> bool {
+    while let Some(stream) = connection.poll_readable() {
+        loop {
+            match connection.read(stream, arena) {
+                Read::Data { bytes, fin } => {
+                    session.handle_stream(stream, bytes, fin, 0);
+                    if fin {
+                        break;
+                    }
+                }
+                Read::Reset(code) => {
+                    session.handle_reset(stream, code);
+                    break;
+                }
+                Read::Nothing => break,
+            }
+        }
+    }
+    while let Some(datagram) = connection.poll_datagram() {
+        session.handle_datagram(datagram);
+    }
+    while let Some((stream, stopped)) = connection.poll_writable() {
+        if let Some(code) = stopped {
+            backlog.forget(stream);
+            session.handle_stop_sending(stream, code);
+        }
+    }
+    let has_backlog = !backlog.writes.is_empty();
+    backlog.retry(connection);
+    has_backlog
+}
+
+impl Backlog {
+    /// Order within a stream is kept: while something of it waits, the rest waits behind.
+    fn write(&mut self, connection: &mut Connection, stream: StreamId, bytes: Bytes, fin: bool) {
+        let waits = !self.writes.is_empty() && self.writes.iter().any(|(waiting, _, _)| *waiting == stream);
+        let (bytes, fin) = if waits {
+            (bytes, fin)
+        } else {
+            match write(connection, stream, bytes, fin) {
+                Some(rest) => rest,
+                None => return,
+            }
+        };
+        if self.bytes + bytes.len() > BACKLOG_BYTES_MAX {
+            // A publisher as far behind as that gives the group up.
+            self.forget(stream);
+            return connection.reset(stream, stream_error::CANCEL);
+        }
+        self.bytes += bytes.len();
+        self.writes.push_back((stream, bytes, fin));
+    }
+
+    fn retry(&mut self, connection: &mut Connection) {
+        for (stream, bytes, fin) in std::mem::take(&mut self.writes) {
+            self.bytes -= bytes.len();
+            self.write(connection, stream, bytes, fin);
+        }
+    }
+
+    fn forget(&mut self, stream: StreamId) {
+        self.writes.retain(|(waiting, _, _)| *waiting != stream);
+        self.bytes = self.writes.iter().map(|(_, bytes, _)| bytes.len()).sum();
+    }
+}
+
+/// What could not be written.
+fn write(connection: &mut Connection, stream: StreamId, mut bytes: Bytes, fin: bool) -> Option<(Bytes, bool)> {
+    match connection.write(stream, bytes.clone(), fin) {
+        Written::All | Written::Stopped(_) => None,
+        Written::Partial(taken) => Some((bytes.split_off(taken), fin)),
+        Written::Blocked | Written::NoStreamCredit => Some((bytes, fin)),
+    }
+}
+
+fn config(target: &Target, connection: &Connection) -> anyhow::Result<SessionConfig> {
+    let version = connection.version().context("the relay agreed on no moq-lite draft")?;
+    Ok(SessionConfig {
+        side: Side::Client,
+        version,
+        setup: Setup {
+            probe: ProbeLevel::None,
+            path: Some(target.path.clone()),
+            role: Role::Both,
+            cost: None,
+            origin: HopId::UNKNOWN,
+        },
+        hop: HopId::UNKNOWN,
+        limits: SessionLimits::default(),
+    })
+}
+
+/// The code that a publisher refuses unknown tracks with.
+pub(crate) const NO_SUCH_TRACK: ErrorCode = stream_error::NOT_FOUND;
+
+/// Bytes a client holds for a relay that does not take them. Beyond it groups are given up.
+const BACKLOG_BYTES_MAX: usize = 16 * 1024 * 1024;

@@ -1,0 +1,288 @@
+//! What a participant sends: frames on their schedule, to whoever subscribed.
+
+use bytes::{Bytes, BytesMut};
+use moqswitch::quic::ConnectionKey;
+use moqswitch::session::Event;
+use moqswitch::wire::{
+    Advertisement, DatagramHeader, FrameHeader, GroupHeader, GroupSequence, StreamId, SubscribeOk, TrackInfo,
+};
+
+use crate::load::TrackPlan;
+use crate::truth::interval::{Ledger, Measure};
+use crate::truth::stamp::{self, Stamp};
+
+use super::call::{Call, OpenGroup, Subscriber};
+use super::lines::{Lines, NO_SUCH_TRACK};
+
+impl Call {
+    /// Sends what a track has at its next frame time. The caller has made sure it is due.
+    pub(super) fn send_tick(
+        &mut self,
+        participant: u16,
+        track: u8,
+        now_ns: u64,
+        lines: &mut Lines,
+        ledger: &mut Ledger,
+    ) {
+        let may_talk = self.may_talk(participant);
+        let Some(plan) = self.load.tracks.get(usize::from(track)) else {
+            return;
+        };
+        let person = &mut self.people[usize::from(participant)];
+        let (Some(line), Some(published)) = (person.line, person.tracks.get_mut(usize::from(track))) else {
+            return;
+        };
+        let tick = published.source.poll_tick();
+        let intended_ns = published.next_ns;
+        published.next_ns += super::nanoseconds(plan.codec.interval());
+        let Some(bytes) = tick.frame.filter(|_| may_talk) else {
+            // Whoever is silenced in the middle of a group ends it as well.
+            if (tick.ends_group || !may_talk) && published.group.as_ref().is_some_and(|group| !group.is_complete) {
+                end_group(published, line, lines);
+            }
+            return;
+        };
+        if published.group.as_ref().is_none_or(|group| group.is_complete) {
+            begin_group(published);
+        }
+        let sequence = published.log.push(intended_ns);
+        let payload = stamp::build(
+            Stamp {
+                call: self.id,
+                participant,
+                track,
+                sequence,
+                intended_ns,
+            },
+            bytes,
+        );
+        let timestamp_ms = i64::try_from(intended_ns.saturating_sub(self.intended_ns) / 1_000_000).unwrap_or(i64::MAX);
+        let interval = ledger.at(intended_ns);
+        interval.counts.frames_sent += 1;
+        interval.record(Measure::Lag, now_ns.saturating_sub(intended_ns) / 1000);
+        let Some(group) = &mut published.group else { return };
+        group.is_complete = tick.completes_group || plan.datagrams;
+        group.frames.push((payload, timestamp_ms));
+        for subscriber in &mut published.subscribers {
+            let delivery = Delivery { plan, line, group };
+            delivery.send(subscriber, group.frames.len() - 1, lines);
+        }
+    }
+
+    /// Answers what the relay asks of a publisher.
+    pub(super) fn handle_request(&mut self, participant: u16, line: ConnectionKey, event: Event, lines: &mut Lines) {
+        let path = self.path(participant);
+        let publishes = self.load.shape.publishes(participant);
+        let Some(session) = lines.session(line) else { return };
+        let person = &mut self.people[usize::from(participant)];
+        match event {
+            Event::AnnounceRequest { request, message } => {
+                let suffix = path.strip_prefix(&message.prefix).filter(|_| publishes);
+                session.announce_ok(request, u64::from(suffix.is_some()));
+                if let Some(suffix) = suffix {
+                    session.announce(request, &suffix, &Advertisement::default());
+                    person.announced_on.push((request, suffix));
+                }
+            }
+            Event::AnnounceRequestEnded { request } => {
+                person.announced_on.retain(|(announced, _)| *announced != request);
+            }
+            Event::Track { request, message } => {
+                let plan = self.load.tracks.iter().find(|plan| *plan.name == *message.track);
+                match plan.filter(|_| publishes) {
+                    Some(plan) => session.track_info(request, &info(plan)),
+                    None if &*message.track == CATALOG && self.load.has_catalog => {
+                        session.track_info(request, &CATALOG_INFO);
+                    }
+                    None => session.refuse(request, NO_SUCH_TRACK),
+                }
+            }
+            Event::Subscribe { request, message } => {
+                let wanted = (0..)
+                    .zip(&self.load.tracks)
+                    .find(|(_, plan)| *plan.name == *message.track && publishes && message.broadcast == path);
+                if &*message.track == CATALOG && self.load.has_catalog && publishes {
+                    session.subscribe_ok(request, &ACCEPTED);
+                    session.subscribe_start(request, GroupSequence(0));
+                    person.catalog.push(message.id);
+                    return self.send_catalog(line, message.id, lines);
+                }
+                let Some((track, plan)) = wanted else {
+                    return session.refuse(request, NO_SUCH_TRACK);
+                };
+                session.subscribe_ok(request, &ACCEPTED);
+                let track: usize = track;
+                let published = &mut person.tracks[track];
+                let first = published.group.as_ref().map_or(0, |group| group.number);
+                session.subscribe_start(request, GroupSequence(first));
+                let mut subscriber = Subscriber {
+                    id: message.id,
+                    request,
+                    stream: None,
+                };
+                if let Some(group) = published.group.as_ref().filter(|_| !plan.datagrams) {
+                    let delivery = Delivery { plan, line, group };
+                    for frame in 0..group.frames.len() {
+                        delivery.send(&mut subscriber, frame, lines);
+                    }
+                }
+                published.subscribers.push(subscriber);
+            }
+            Event::SubscribeEnded { request } => {
+                for track in &mut person.tracks {
+                    track.subscribers.retain(|subscriber| subscriber.request != request);
+                }
+            }
+            Event::Fetch { request, .. } => session.refuse(request, NO_SUCH_TRACK),
+            _ => {}
+        }
+    }
+
+    /// Says that a participant's broadcast ends.
+    pub(super) fn unannounce(&mut self, participant: u16, lines: &mut Lines) {
+        let person = &mut self.people[usize::from(participant)];
+        let Some(session) = person.line.and_then(|line| lines.session(line)) else {
+            return;
+        };
+        for (request, suffix) in person.announced_on.drain(..) {
+            session.unannounce(request, &suffix);
+        }
+    }
+
+    fn send_catalog(&self, line: ConnectionKey, subscribe: moqswitch::wire::SubscribeId, lines: &mut Lines) {
+        let tracks: Vec<_> = self
+            .load
+            .tracks
+            .iter()
+            .map(|plan| serde_json::json!({"name": plan.name, "codec": plan.codec.name(), "priority": plan.priority}))
+            .collect();
+        let text = serde_json::json!({ "tracks": tracks }).to_string();
+        let header = GroupHeader {
+            subscribe,
+            sequence: GroupSequence(0),
+            frame_start: 0,
+        };
+        if let Some(stream) = open_stream(line, &header, lines) {
+            write_frame(line, stream, 0, Bytes::from(text), true, lines);
+        }
+    }
+}
+
+/// A group on its way to subscribers.
+struct Delivery<'a> {
+    plan: &'a TrackPlan,
+    line: ConnectionKey,
+    group: &'a OpenGroup,
+}
+
+impl Delivery<'_> {
+    /// Sends one frame of the group; frames are sent in order.
+    fn send(&self, subscriber: &mut Subscriber, frame: usize, lines: &mut Lines) {
+        let (payload, timestamp_ms) = &self.group.frames[frame];
+        let sequence = GroupSequence(self.group.number);
+        if self.plan.datagrams {
+            let header = DatagramHeader {
+                subscribe: subscriber.id,
+                sequence,
+                timestamp: u64::try_from(*timestamp_ms).unwrap_or(0),
+            };
+            lines.send_datagram(self.line, &header, payload);
+            return;
+        }
+        let is_last = self.group.is_complete && frame + 1 == self.group.frames.len();
+        let previous_ms = frame.checked_sub(1).map_or(0, |before| self.group.frames[before].1);
+        if frame == 0 {
+            let header = GroupHeader {
+                subscribe: subscriber.id,
+                sequence,
+                frame_start: 0,
+            };
+            subscriber.stream = open_stream(self.line, &header, lines);
+        }
+        let Some(stream) = subscriber.stream else { return };
+        write_frame(
+            self.line,
+            stream,
+            timestamp_ms - previous_ms,
+            payload.clone(),
+            is_last,
+            lines,
+        );
+        if is_last {
+            subscriber.stream = None;
+        }
+    }
+}
+
+fn begin_group(published: &mut super::call::Published) {
+    published.group = Some(OpenGroup {
+        number: published.log.begin_group(),
+        frames: Vec::new(),
+        is_complete: false,
+    });
+}
+
+fn end_group(published: &mut super::call::Published, line: ConnectionKey, lines: &mut Lines) {
+    if let Some(group) = &mut published.group {
+        group.is_complete = true;
+    }
+    for subscriber in &mut published.subscribers {
+        if let Some(stream) = subscriber.stream.take() {
+            lines.write(line, stream, Bytes::new(), true);
+        }
+    }
+}
+
+fn open_stream(line: ConnectionKey, header: &GroupHeader, lines: &mut Lines) -> Option<StreamId> {
+    let mut head = BytesMut::with_capacity(HEAD_BYTES);
+    let session = lines.session(line)?;
+    let stream = session.open_uni();
+    session.group_header(header, &mut head);
+    lines.write(line, stream, head.freeze(), false);
+    Some(stream)
+}
+
+fn write_frame(line: ConnectionKey, stream: StreamId, delta_ms: i64, payload: Bytes, fin: bool, lines: &mut Lines) {
+    let mut head = BytesMut::with_capacity(HEAD_BYTES);
+    let header = FrameHeader {
+        timestamp_delta: delta_ms,
+        size: payload.len() as u64,
+    };
+    header
+        .encode(lines.draft().frame_form(), &mut head)
+        .expect("sizes and timestamps of a run are small");
+    lines.write(line, stream, head.freeze(), false);
+    lines.write(line, stream, payload, fin);
+}
+
+fn info(plan: &TrackPlan) -> TrackInfo {
+    TrackInfo {
+        epoch: 0,
+        priority: plan.priority,
+        ordered: false,
+        max_latency_ms: u64::try_from(plan.max_latency.as_millis()).unwrap_or(u64::MAX),
+        timescale: 1000,
+    }
+}
+
+pub(super) const CATALOG: &str = "catalog.json";
+
+const CATALOG_INFO: TrackInfo = TrackInfo {
+    epoch: 0,
+    priority: 100,
+    ordered: true,
+    max_latency_ms: 10_000,
+    timescale: 1000,
+};
+
+/// How drafts 03 and 04 accept a subscription.
+const ACCEPTED: SubscribeOk = SubscribeOk {
+    priority: 0,
+    ordered: false,
+    max_latency_ms: 1000,
+    start: None,
+    end: None,
+};
+
+/// A stream type and GROUP, or a frame header.
+const HEAD_BYTES: usize = 64;

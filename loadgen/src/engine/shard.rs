@@ -1,0 +1,444 @@
+//! The loop of one shard: calls begin, talk and end on schedule, whatever the relay does.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crossbeam_queue::ArrayQueue;
+use moqswitch::quic::ConnectionKey;
+use rand::RngExt;
+use rustc_hash::FxHashMap;
+
+use crate::load::Load;
+use crate::model::arrivals::Schedule;
+use crate::model::{Purpose, random};
+use crate::truth::interval::{Interval, Ledger, Measure};
+use crate::truth::leg::SETTLE;
+
+use super::call::{Call, CallId, Phase};
+use super::lines::{AckHabit, Happening, Lines, Target};
+use super::listen::Arrival;
+use super::{Clock, Controls, nanoseconds};
+
+/// What a shard is given.
+pub(crate) struct ShardParts {
+    /// Among the shards of all processes.
+    pub(crate) index: u64,
+    pub(crate) load: Arc<Load>,
+    pub(crate) target: Target,
+    pub(crate) clock: Clock,
+    /// When the run begins.
+    pub(crate) epoch_ns: u64,
+    pub(crate) controls: Arc<Controls>,
+    /// Intervals that will not change any more. When it is full they wait.
+    pub(crate) settled: Arc<ArrayQueue<Interval>>,
+}
+
+pub(crate) struct Shard {
+    pub(super) parts: ShardParts,
+    pub(super) lines: Lines,
+    pub(super) calls: FxHashMap<CallId, Call>,
+    pub(super) by_line: FxHashMap<ConnectionKey, (CallId, u16)>,
+    due: BinaryHeap<Reverse<(u64, Due)>>,
+    schedule: Schedule,
+    /// Arrivals of all shards so far; the number of the next.
+    arrivals: u64,
+    pub(super) ledger: Ledger,
+    unsent: Option<Interval>,
+    is_ending: bool,
+    pub(super) now_ns: u64,
+}
+
+/// What is to happen at a time. A participant's affairs name its line's generation, so that those
+/// of a line it no longer has are passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Due {
+    Tick { of: Member, track: u8 },
+    Mute { of: Member },
+    Leave { of: Member },
+    Depart { of: Member, away_ns: u64 },
+    Join { call: CallId, participant: u16 },
+    Floor { call: CallId },
+    Settle { call: CallId },
+    Overdue { call: CallId },
+    End { call: CallId },
+    Drained { call: CallId },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Member {
+    pub(super) call: CallId,
+    pub(super) participant: u16,
+    pub(super) generation: u32,
+}
+
+impl Shard {
+    pub(crate) fn new(parts: ShardParts) -> anyhow::Result<Self> {
+        let people = usize::from(parts.load.shape.people());
+        let calls = usize::try_from(parts.load.concurrent_max).unwrap_or(usize::MAX);
+        // Those that are hanging up still count.
+        let connections_max = calls
+            .saturating_mul(people)
+            .saturating_mul(2)
+            .clamp(64, CONNECTIONS_MAX);
+        let ack = AckHabit {
+            every: parts.load.ack_every,
+            delay_max: parts.load.ack_delay,
+        };
+        Ok(Self {
+            lines: Lines::new(parts.target.clone(), connections_max, &ack)?,
+            calls: FxHashMap::default(),
+            by_line: FxHashMap::default(),
+            due: BinaryHeap::new(),
+            schedule: Schedule::new(
+                parts.load.arrivals.clone(),
+                random(parts.load.seed, Purpose::Arrivals, 0),
+            ),
+            arrivals: 0,
+            ledger: Ledger::new(parts.epoch_ns, nanoseconds(parts.load.interval)),
+            unsent: None,
+            is_ending: false,
+            now_ns: parts.epoch_ns,
+            parts,
+        })
+    }
+
+    /// Runs to the end of the load.
+    pub(crate) async fn run(mut self) -> anyhow::Result<()> {
+        let mut executor_due = Instant::now() + EXECUTOR_INTERVAL;
+        while !(self.is_ending && self.calls.is_empty()) {
+            let deadline = self.deadline();
+            self.lines.turn(deadline)?;
+            self.now_ns = self.parts.clock.ns(self.lines.now);
+            self.handle_happenings()?;
+            self.begin_calls()?;
+            self.handle_due()?;
+            self.send_settled();
+            if self.lines.now >= executor_due {
+                glommio::executor().yield_task_queue_now().await;
+                executor_due = self.lines.now + EXECUTOR_INTERVAL;
+            }
+        }
+        self.lines.finish()?;
+        self.send_rest().await;
+        Ok(())
+    }
+
+    fn deadline(&self) -> Instant {
+        let now = self.lines.now;
+        let mut deadline = now + WAIT_MAX;
+        if !self.is_ending {
+            deadline = now + ARRIVALS_INTERVAL;
+        }
+        match self.due.peek() {
+            Some(Reverse((due_ns, _))) => deadline.min(self.parts.clock.instant(*due_ns)),
+            None => deadline,
+        }
+    }
+
+    fn handle_happenings(&mut self) -> anyhow::Result<()> {
+        while let Some((line, happening)) = self.lines.poll() {
+            // A line that was hung up may still have had something to say.
+            let Some((call, participant)) = self.by_line.get(&line).copied() else {
+                continue;
+            };
+            match happening {
+                Happening::Established => self.handle_established(call, participant, line),
+                Happening::Ended(reason) => self.handle_ended(call, participant, line, &reason),
+                Happening::Session(event) => {
+                    let Some(state) = self.calls.get_mut(&call) else {
+                        continue;
+                    };
+                    if let moqswitch::session::Event::Violation { code, reason } = &event {
+                        anyhow::bail!("the relay broke the protocol: {reason} (code {code:?})");
+                    }
+                    let mut at = Arrival {
+                        participant,
+                        line,
+                        now_ns: self.now_ns,
+                        ledger: &mut self.ledger,
+                    };
+                    if !state.handle_heard(&mut at, &event, &mut self.lines) {
+                        state.handle_request(participant, line, event, &mut self.lines);
+                    }
+                    self.enliven(call);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_established(&mut self, call: CallId, participant: u16, line: ConnectionKey) {
+        let Some(state) = self.calls.get_mut(&call) else { return };
+        let person = &mut state.people[usize::from(participant)];
+        person.phase = Phase::Connected;
+        let of = Member {
+            call,
+            participant,
+            generation: person.generation,
+        };
+        let elapsed = self.now_ns.saturating_sub(person.joined_ns) / 1000;
+        self.ledger.at(self.now_ns).record(Measure::Handshake, elapsed);
+        // Spread, so that not all frames of a call are due at once.
+        let mut spread = random(
+            state.load.seed,
+            Purpose::Behaviour,
+            (u64::from(call) << 16) | u64::from(participant),
+        );
+        for (track, published) in (0..).zip(&mut person.tracks) {
+            let interval = nanoseconds(state.load.tracks[usize::from(track)].codec.interval());
+            published.next_ns = self.now_ns + spread.random_range(0..interval.max(1));
+            self.due.push(Reverse((published.next_ns, Due::Tick { of, track })));
+        }
+        let prefix = state.prefix();
+        if let Some(session) = self.lines.session(line) {
+            session.request_announce(&prefix);
+        }
+        state.advance(participant, self.now_ns, &mut self.ledger);
+        if state.is_lively {
+            self.plan_behaviour(call, participant);
+        }
+    }
+
+    fn handle_ended(&mut self, call: CallId, participant: u16, line: ConnectionKey, reason: &str) {
+        self.by_line.remove(&line);
+        self.ledger.at(self.now_ns).counts.connections_lost += 1;
+        tracing::warn!(call, participant, reason, "a connection was lost");
+        if let Some(state) = self.calls.get_mut(&call) {
+            state.disconnect(participant, self.now_ns, &mut self.lines);
+            self.fail_unless_established(call);
+            self.begin_end(call);
+        }
+    }
+
+    /// Takes this shard's arrivals up to now.
+    fn begin_calls(&mut self) -> anyhow::Result<()> {
+        let load = self.parts.load.clone();
+        let elapsed = Duration::from_nanos(self.now_ns.saturating_sub(self.parts.epoch_ns));
+        if elapsed >= load.duration || self.parts.controls.is_ending() {
+            self.end_all();
+            return Ok(());
+        }
+        let share = share(load.concurrent_max, load.shards, self.parts.index);
+        if load.is_closed {
+            while (self.calls.len() as u64) < share && self.arrivals * load.shards + self.parts.index < load.total_max {
+                let number = self.arrivals * load.shards + self.parts.index;
+                self.arrivals += 1;
+                self.begin_call(number, self.now_ns)?;
+            }
+            return Ok(());
+        }
+        let mut due = Vec::new();
+        let scale = self.parts.controls.rate_scale();
+        self.schedule.advance(elapsed, scale, |at| due.push(at));
+        for at in due {
+            let number = self.arrivals;
+            self.arrivals += 1;
+            if number >= load.total_max || number % load.shards != self.parts.index {
+                continue;
+            }
+            let intended_ns = self.parts.epoch_ns + nanoseconds(at);
+            if self.calls.len() as u64 >= share {
+                self.ledger.at(intended_ns).counts.calls_blocked += 1;
+            } else {
+                self.begin_call(number, intended_ns)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn begin_call(&mut self, number: u64, intended_ns: u64) -> anyhow::Result<()> {
+        let id = CallId::try_from(number)?;
+        let load = self.parts.load.clone();
+        let call = Call::new(id, &load, intended_ns);
+        let people = u16::try_from(call.people.len()).unwrap_or(u16::MAX);
+        self.calls.insert(id, call);
+        self.parts.controls.calls_up.fetch_add(1, Ordering::Relaxed);
+        self.ledger.at(self.now_ns).counts.calls_attempted += 1;
+        for participant in 0..people {
+            self.dial(id, participant)?;
+        }
+        let hold = load.hold.draw(&mut random(load.seed, Purpose::Hold, number));
+        if let Some(hold) = hold {
+            self.at(intended_ns + nanoseconds(hold), Due::End { call: id });
+        }
+        self.at(self.now_ns + nanoseconds(load.setup_max), Due::Overdue { call: id });
+        self.at(self.now_ns + nanoseconds(SETTLE_INTERVAL), Due::Settle { call: id });
+        Ok(())
+    }
+
+    fn dial(&mut self, call: CallId, participant: u16) -> anyhow::Result<()> {
+        let line = self.lines.connect()?;
+        self.by_line.insert(line, (call, participant));
+        if let Some(call) = self.calls.get_mut(&call) {
+            call.people[usize::from(participant)].line = Some(line);
+        }
+        self.parts.controls.connections.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    pub(super) fn at(&mut self, ns: u64, due: Due) {
+        self.due.push(Reverse((ns, due)));
+    }
+
+    fn handle_due(&mut self) -> anyhow::Result<()> {
+        while let Some(Reverse((due_ns, due))) = self.due.peek().copied() {
+            if due_ns > self.now_ns {
+                break;
+            }
+            self.due.pop();
+            self.handle_one(due)?;
+        }
+        Ok(())
+    }
+
+    fn handle_one(&mut self, due: Due) -> anyhow::Result<()> {
+        match due {
+            Due::Tick { of, track } => self.tick(of, track),
+            Due::Mute { of } => self.toggle_mute(of),
+            Due::Leave { of } => self.leave(of),
+            Due::Depart { of, away_ns } => self.depart(of, away_ns),
+            Due::Join { call, participant } => {
+                if self.calls.get(&call).is_some_and(|call| call.ending_ns.is_none()) {
+                    if let Some(state) = self.calls.get_mut(&call) {
+                        state.people[usize::from(participant)].joined_ns = self.now_ns;
+                    }
+                    self.dial(call, participant)?;
+                }
+            }
+            Due::Floor { call } => self.pass_floor(call),
+            Due::Settle { call } => {
+                if let Some(state) = self.calls.get_mut(&call) {
+                    state.settle(self.now_ns, false, &mut self.ledger);
+                    self.at(self.now_ns + nanoseconds(SETTLE_INTERVAL), Due::Settle { call });
+                }
+            }
+            Due::Overdue { call } => {
+                if self
+                    .calls
+                    .get(&call)
+                    .is_some_and(|call| !call.is_established && call.ending_ns.is_none())
+                {
+                    self.fail_unless_established(call);
+                    self.begin_end(call);
+                }
+            }
+            Due::End { call } => self.begin_end(call),
+            Due::Drained { call } => self.finish_if_drained(call),
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self, of: Member, track: u8) {
+        let Some(call) = self.calls.get_mut(&of.call) else {
+            return;
+        };
+        if call.people[usize::from(of.participant)].generation != of.generation || call.ending_ns.is_some() {
+            return;
+        }
+        // The time at which it is handed over, not that at which this turn began.
+        let handed_ns = self.parts.clock.ns(Instant::now());
+        call.send_tick(of.participant, track, handed_ns, &mut self.lines, &mut self.ledger);
+        let next_ns = call.people[usize::from(of.participant)].tracks[usize::from(track)].next_ns;
+        self.at(next_ns, Due::Tick { of, track });
+    }
+
+    /// Ends every call; no further one begins.
+    fn end_all(&mut self) {
+        if std::mem::replace(&mut self.is_ending, true) {
+            return;
+        }
+        let calls: Vec<CallId> = self.calls.keys().copied().collect();
+        for call in calls {
+            let cut_off = self
+                .calls
+                .get(&call)
+                .is_some_and(|call| !call.is_established && call.ending_ns.is_none());
+            self.ledger.at(self.now_ns).counts.calls_cut_off += u64::from(cut_off);
+            self.begin_end(call);
+        }
+    }
+
+    fn fail_unless_established(&mut self, call: CallId) {
+        let is_failed = self
+            .calls
+            .get(&call)
+            .is_some_and(|call| !call.is_established && call.ending_ns.is_none());
+        self.ledger.at(self.now_ns).counts.calls_failed += u64::from(is_failed);
+    }
+
+    fn begin_end(&mut self, call: CallId) {
+        if let Some(state) = self.calls.get_mut(&call)
+            && state.ending_ns.is_none()
+        {
+            state.begin_end(self.now_ns);
+            self.at(self.now_ns + nanoseconds(DRAINED_INTERVAL), Due::Drained { call });
+        }
+    }
+
+    /// Hangs up once the last frames have come, or had their time.
+    fn finish_if_drained(&mut self, call: CallId) {
+        let Some(state) = self.calls.get_mut(&call) else { return };
+        let Some(ending_ns) = state.ending_ns else { return };
+        if !state.is_complete() && self.now_ns < ending_ns + nanoseconds(DRAIN_MAX) {
+            return self.at(self.now_ns + nanoseconds(DRAINED_INTERVAL), Due::Drained { call });
+        }
+        state.settle(self.now_ns, true, &mut self.ledger);
+        let people = u16::try_from(state.people.len()).unwrap_or(u16::MAX);
+        for participant in 0..people {
+            state.unannounce(participant, &mut self.lines);
+            if let Some(line) = state.people[usize::from(participant)].line {
+                self.by_line.remove(&line);
+            }
+            state.disconnect(participant, self.now_ns, &mut self.lines);
+        }
+        self.ledger.at(self.now_ns).counts.calls_ended += u64::from(state.is_established);
+        self.calls.remove(&call);
+        self.parts.controls.calls_up.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Hands over the intervals that can no longer change.
+    fn send_settled(&mut self) {
+        let settled_ns = self.now_ns.saturating_sub(nanoseconds(SETTLE + SETTLE_INTERVAL * 2));
+        loop {
+            let next = self.unsent.take().or_else(|| self.ledger.poll_before(settled_ns));
+            let Some(interval) = next else { return };
+            if let Err(interval) = self.parts.settled.push(interval) {
+                self.unsent = Some(interval);
+                return;
+            }
+        }
+    }
+
+    /// After the last call everything is settled.
+    async fn send_rest(&mut self) {
+        let end_ns = self.now_ns + nanoseconds(self.parts.load.interval);
+        while let Some(interval) = self.unsent.take().or_else(|| self.ledger.poll_before(end_ns)) {
+            if let Err(interval) = self.parts.settled.push(interval) {
+                self.unsent = Some(interval);
+                glommio::timer::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    }
+}
+
+/// A shard's part of a number that all share.
+fn share(whole: u64, shards: u64, index: u64) -> u64 {
+    whole / shards + u64::from(index < whole % shards)
+}
+
+/// The executor gets its turn at least this often.
+const EXECUTOR_INTERVAL: Duration = Duration::from_millis(10);
+const WAIT_MAX: Duration = Duration::from_millis(20);
+/// How precisely calls begin; their set-up is measured from the time that was meant.
+const ARRIVALS_INTERVAL: Duration = Duration::from_millis(2);
+
+const SETTLE_INTERVAL: Duration = Duration::from_millis(500);
+const DRAINED_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How long the last frames of a call may take.
+const DRAIN_MAX: Duration = Duration::from_secs(2);
+
+const CONNECTIONS_MAX: usize = 200_000;

@@ -1,0 +1,182 @@
+//! A load as every shard runs it: who calls whom, with what, for how long.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::arrivals::Arrivals;
+use crate::model::codec::Codec;
+use crate::model::hold::Hold;
+
+/// Who is in a call, and who hears whom.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", tag = "kind")]
+pub(crate) enum Shape {
+    TwoParty {},
+    /// Everyone hears everyone, or the next `hears` only.
+    Conference {
+        people: u16,
+        hears: Option<u16>,
+    },
+    /// One is heard by many.
+    Broadcast {
+        listeners: u16,
+    },
+    /// One at a time talks, in turn; all others hear.
+    PushToTalk {
+        people: u16,
+        #[serde(with = "humantime_serde")]
+        turn: Duration,
+    },
+}
+
+/// A track that participants publish.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct TrackPlan {
+    pub(crate) name: &'static str,
+    pub(crate) codec: Codec,
+    pub(crate) frames_per_group: u32,
+    /// A datagram for each group instead of a stream.
+    pub(crate) datagrams: bool,
+    /// Higher is more important.
+    pub(crate) priority: u8,
+    pub(crate) max_latency: Duration,
+    /// Pauses between talk spurts.
+    pub(crate) has_pauses: bool,
+}
+
+/// What participants do beside talking. All exponentially distributed with these means.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Behaviour {
+    /// Time from one mute to the next, which lasts as long on average.
+    #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    pub(crate) mute_every: Option<Duration>,
+    /// How long a participant stays before it leaves; another comes in its place.
+    #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    pub(crate) leave_every: Option<Duration>,
+    /// How long a participant's place is empty then.
+    #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    pub(crate) away: Option<Duration>,
+    /// Time from one loss of a participant's connection to the next; it dials again at once.
+    #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    pub(crate) reconnect_every: Option<Duration>,
+}
+
+/// Everything a shard needs to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Load {
+    pub(crate) seed: u64,
+    pub(crate) duration: Duration,
+    pub(crate) interval: Duration,
+    pub(crate) arrivals: Arrivals,
+    pub(crate) hold: Hold,
+    /// Begin a call whenever one ends, instead of when the schedule says.
+    pub(crate) is_closed: bool,
+    pub(crate) concurrent_max: u64,
+    pub(crate) total_max: u64,
+    pub(crate) shape: Shape,
+    pub(crate) tracks: Vec<TrackPlan>,
+    pub(crate) has_catalog: bool,
+    pub(crate) behaviour: Behaviour,
+    pub(crate) setup_max: Duration,
+    pub(crate) ack_every: u32,
+    pub(crate) ack_delay: Duration,
+    /// Shards of all processes together, which share the calls out among them.
+    pub(crate) shards: u64,
+}
+
+impl Shape {
+    pub(crate) fn people(&self) -> u16 {
+        match *self {
+            Self::TwoParty {} => 2,
+            Self::Conference { people, .. } | Self::PushToTalk { people, .. } => people,
+            Self::Broadcast { listeners } => listeners.saturating_add(1),
+        }
+    }
+
+    /// Whether participant `listener` is to hear participant `publisher`.
+    pub(crate) fn hears(&self, listener: u16, publisher: u16) -> bool {
+        if listener == publisher {
+            return false;
+        }
+        match *self {
+            Self::TwoParty {} | Self::PushToTalk { .. } | Self::Conference { hears: None, .. } => true,
+            Self::Conference {
+                people,
+                hears: Some(hears),
+            } => (publisher + people - listener) % people <= hears,
+            Self::Broadcast { .. } => publisher == 0,
+        }
+    }
+
+    /// How many others a participant is to hear.
+    pub(crate) fn heard_by(&self, listener: u16) -> usize {
+        (0..self.people())
+            .filter(|publisher| self.hears(listener, *publisher))
+            .count()
+    }
+
+    pub(crate) fn publishes(&self, participant: u16) -> bool {
+        !matches!(self, Self::Broadcast { .. }) || participant == 0
+    }
+
+    /// People of whom each talks as in a conversation.
+    pub(crate) fn talkers(&self) -> usize {
+        match *self {
+            Self::TwoParty {} => 2,
+            Self::Conference { people, .. } => usize::from(people),
+            // Nobody interrupts.
+            Self::Broadcast { .. } | Self::PushToTalk { .. } => 1,
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), String> {
+        match *self {
+            Self::TwoParty {} => Ok(()),
+            Self::Conference { people, .. } | Self::PushToTalk { people, .. }
+                if !(2..=PEOPLE_MAX).contains(&people) =>
+            {
+                Err(format!("a call has 2 to {PEOPLE_MAX} people"))
+            }
+            Self::Broadcast { listeners } if !(1..PEOPLE_MAX).contains(&listeners) => {
+                Err(format!("a broadcast has 1 to {} listeners", PEOPLE_MAX - 1))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+const PEOPLE_MAX: u16 = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_a_ring_everyone_hears_the_next_and_is_heard_as_often() {
+        let shape = Shape::Conference {
+            people: 5,
+            hears: Some(3),
+        };
+        for listener in 0..5 {
+            let heard: Vec<u16> = (0..5).filter(|publisher| shape.hears(listener, *publisher)).collect();
+            assert_eq!(heard.len(), 3);
+            assert!(!heard.contains(&listener));
+        }
+        for publisher in 0..5 {
+            assert_eq!((0..5).filter(|listener| shape.hears(*listener, publisher)).count(), 3);
+        }
+    }
+
+    #[test]
+    fn in_a_broadcast_only_the_first_is_heard() {
+        let shape = Shape::Broadcast { listeners: 3 };
+        assert_eq!(shape.people(), 4);
+        for listener in 0..4 {
+            for publisher in 0..4 {
+                assert_eq!(shape.hears(listener, publisher), publisher == 0 && listener != 0);
+            }
+        }
+    }
+}

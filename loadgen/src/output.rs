@@ -1,0 +1,6 @@
+//! What a run found: for a person, for a machine, for a later merge.
+
+pub(crate) mod jsonl;
+pub(crate) mod summary;
+pub(crate) mod text;
+pub(crate) mod threshold;

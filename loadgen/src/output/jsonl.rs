@@ -1,0 +1,119 @@
+//! Intervals as JSON lines, which can be added up again: counts as numbers, distributions as
+//! HdrHistogram V2 in base64, as its log format has them.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
+use serde::{Deserialize, Serialize};
+
+use crate::host::Sample;
+use crate::truth::interval::{Counts, Interval, Measure};
+
+/// The first line: what the others are of.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Head {
+    pub(crate) loadgen: String,
+    pub(crate) relay: String,
+    pub(crate) workload: String,
+    pub(crate) seed: u64,
+    pub(crate) codecs: Vec<String>,
+    /// Beginning of interval 0, Unix time.
+    pub(crate) epoch_ns: u64,
+    pub(crate) interval_ns: u64,
+    /// Intervals of the warm-up and those before the cool-down: figures are of `[first, last)`.
+    pub(crate) measured: (u64, u64),
+}
+
+/// One interval.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Line {
+    pub(crate) interval: u64,
+    pub(crate) counts: Counts,
+    /// Base64 of V2 with compression; distributions without a value are left out.
+    pub(crate) histograms: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) host: Option<Sample>,
+}
+
+impl Line {
+    pub(crate) fn new(interval: &Interval, host: Option<Sample>) -> anyhow::Result<Self> {
+        let mut histograms = BTreeMap::new();
+        let mut serializer = V2DeflateSerializer::new();
+        for measure in Measure::ALL {
+            let histogram = interval.of(measure);
+            if histogram.is_empty() {
+                continue;
+            }
+            let mut bytes = Vec::new();
+            serializer
+                .serialize(histogram, &mut bytes)
+                .map_err(|error| anyhow::anyhow!("{}: {error:?}", measure.key()))?;
+            histograms.insert(measure.key().to_owned(), STANDARD.encode(bytes));
+        }
+        Ok(Self {
+            interval: interval.index,
+            counts: interval.counts,
+            histograms,
+            host,
+        })
+    }
+
+    pub(crate) fn interval(&self) -> anyhow::Result<Interval> {
+        let mut interval = Interval::new(self.interval);
+        interval.counts = self.counts;
+        for (key, text) in &self.histograms {
+            let measure = Measure::ALL
+                .into_iter()
+                .find(|measure| measure.key() == key)
+                .with_context(|| format!("no distribution is called `{key}`"))?;
+            let bytes = STANDARD.decode(text).with_context(|| format!("{key}: not base64"))?;
+            let histogram = Deserializer::new()
+                .deserialize::<u64, _>(&mut bytes.as_slice())
+                .map_err(|error| anyhow::anyhow!("{key}: {error:?}"))?;
+            interval
+                .of_mut(measure)
+                .add(&histogram)
+                .map_err(|error| anyhow::anyhow!("{key}: {error:?}"))?;
+        }
+        Ok(interval)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_comes_back_as_it_was() {
+        let mut interval = Interval::new(7);
+        interval.counts.frames_lost = 3;
+        for value in 1..5000 {
+            interval.record(Measure::OneWay, value * 37);
+            interval.record(Measure::Mos, 4300);
+        }
+        let text = serde_json::to_string(&Line::new(&interval, None).unwrap()).unwrap();
+        // What every HdrHistogram reads begins with its compressed V2 cookie.
+        assert!(text.contains("\"one_way_us\":\"HISTFAAA"), "{text}");
+        let again = serde_json::from_str::<Line>(&text).unwrap().interval().unwrap();
+        assert_eq!((again.index, again.counts), (7, interval.counts));
+        for measure in Measure::ALL {
+            assert_eq!(again.of(measure), interval.of(measure), "{measure:?}");
+        }
+    }
+
+    #[test]
+    fn damaged_lines_are_errors() {
+        let good = serde_json::to_value(Line::new(&Interval::new(0), None).unwrap()).unwrap();
+        for (key, value) in [("one_way_us", "###"), ("one_way_us", "AAAA"), ("two_way_us", "")] {
+            let mut line = good.clone();
+            line["histograms"][key] = value.into();
+            let line: Line = serde_json::from_value(line).unwrap();
+            assert!(line.interval().is_err(), "{key} {value}");
+        }
+    }
+}

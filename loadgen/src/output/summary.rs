@@ -1,0 +1,192 @@
+//! The figures of a run. The keys are relied on by scripts; milliseconds unless named.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::truth::interval::{Counts, Interval, Measure};
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Summary {
+    pub(crate) relay: String,
+    pub(crate) version: &'static str,
+    pub(crate) workload: String,
+    pub(crate) seed: u64,
+    /// Seconds that the figures are of: without warm-up and cool-down.
+    pub(crate) seconds: f64,
+    #[serde(flatten)]
+    pub(crate) counts: Counts,
+    pub(crate) delivered_per_s: f64,
+    pub(crate) loss_percent: f64,
+    pub(crate) setup_ms: Option<Percentiles>,
+    pub(crate) handshake_ms: Option<Percentiles>,
+    pub(crate) announced_ms: Option<Percentiles>,
+    pub(crate) subscribed_ms: Option<Percentiles>,
+    pub(crate) first_frame_ms: Option<Percentiles>,
+    pub(crate) one_way_ms: Option<Percentiles>,
+    pub(crate) jitter_ms: Option<Percentiles>,
+    /// Estimates: see `mos_model`. `None` without speech.
+    pub(crate) mos: Option<Mos>,
+    pub(crate) mos_model: Vec<String>,
+    pub(crate) relay_cpu_us_per_frame: Option<f64>,
+    pub(crate) relay_cpu_percent: Option<f64>,
+    pub(crate) relay_rss_mib: Option<f64>,
+    pub(crate) relay_context_switches_per_s: Option<f64>,
+    pub(crate) relay_socket_drops: Option<u64>,
+    pub(crate) generator: Generator,
+    pub(crate) thresholds: Vec<Judged>,
+    pub(crate) verdict: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Percentiles {
+    pub(crate) p50: f64,
+    pub(crate) p90: f64,
+    pub(crate) p99: f64,
+    pub(crate) p999: f64,
+    pub(crate) max: f64,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Mos {
+    pub(crate) p1: f64,
+    pub(crate) p50: f64,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Generator {
+    pub(crate) cpu_percent: f64,
+    pub(crate) cpu_us_per_frame: f64,
+    pub(crate) lag_ms_p99: f64,
+    /// False: it was late itself, and the figures are about it instead of the relay.
+    pub(crate) valid: bool,
+}
+
+/// A threshold and what became of it.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Judged {
+    pub(crate) threshold: String,
+    pub(crate) value: Option<f64>,
+    pub(crate) passed: bool,
+}
+
+/// What is known of a run beside what its shards counted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Circumstances {
+    pub(crate) relay: String,
+    pub(crate) workload: String,
+    pub(crate) seed: u64,
+    pub(crate) measured: Duration,
+    pub(crate) codecs: Vec<&'static str>,
+    pub(crate) host: HostFigures,
+}
+
+/// Of the measured part of a run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct HostFigures {
+    pub(crate) relay_cpu_seconds: Option<f64>,
+    pub(crate) relay_rss_mib: Option<f64>,
+    pub(crate) relay_context_switches: Option<u64>,
+    pub(crate) relay_socket_drops: Option<u64>,
+    pub(crate) generator_cpu_seconds: f64,
+}
+
+impl Summary {
+    pub(crate) fn new(total: &Interval, run: &Circumstances) -> Self {
+        let counts = total.counts;
+        let seconds = run.measured.as_secs_f64();
+        let delivered = float(counts.frames_delivered + counts.frames_late);
+        let per_frame = |cpu_seconds: f64| cpu_seconds * 1e6 / delivered.max(1.0);
+        let lag_ms_p99 = ms(total.of(Measure::Lag).value_at_quantile(0.99));
+        let missed = counts.frames_expected - counts.frames_delivered;
+        let host = run.host;
+        Self {
+            relay: run.relay.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            workload: run.workload.clone(),
+            seed: run.seed,
+            seconds,
+            delivered_per_s: delivered / seconds,
+            loss_percent: float(missed) * 100.0 / float(counts.frames_expected).max(1.0),
+            counts,
+            setup_ms: percentiles(total.of(Measure::Setup)),
+            handshake_ms: percentiles(total.of(Measure::Handshake)),
+            announced_ms: percentiles(total.of(Measure::Announced)),
+            subscribed_ms: percentiles(total.of(Measure::Subscribed)),
+            first_frame_ms: percentiles(total.of(Measure::FirstFrame)),
+            one_way_ms: percentiles(total.of(Measure::OneWay)),
+            jitter_ms: percentiles(total.of(Measure::Jitter)),
+            mos: mos(total.of(Measure::Mos)),
+            mos_model: mos_model(&run.codecs),
+            relay_cpu_us_per_frame: host.relay_cpu_seconds.map(per_frame),
+            relay_cpu_percent: host.relay_cpu_seconds.map(|cpu| cpu * 100.0 / seconds),
+            relay_rss_mib: host.relay_rss_mib,
+            relay_context_switches_per_s: host.relay_context_switches.map(|count| float(count) / seconds),
+            relay_socket_drops: host.relay_socket_drops,
+            generator: Generator {
+                cpu_percent: host.generator_cpu_seconds * 100.0 / seconds,
+                cpu_us_per_frame: per_frame(host.generator_cpu_seconds),
+                lag_ms_p99,
+                valid: lag_ms_p99 < LAG_MS_P99_MAX,
+            },
+            thresholds: Vec::new(),
+            verdict: "pass",
+        }
+    }
+
+    /// The status that `loadgen` exits with: 0 pass, 1 a threshold was missed, 3 the generator was
+    /// the bottleneck.
+    pub(crate) fn exit_status(&self) -> u8 {
+        match (self.generator.valid, self.verdict) {
+            (false, _) => 3,
+            (true, "pass") => 0,
+            (true, _) => 1,
+        }
+    }
+}
+
+fn percentiles(histogram: &Histogram<u64>) -> Option<Percentiles> {
+    let at = |quantile| ms(histogram.value_at_quantile(quantile));
+    (!histogram.is_empty()).then(|| Percentiles {
+        p50: at(0.5),
+        p90: at(0.9),
+        p99: at(0.99),
+        p999: at(0.999),
+        max: ms(histogram.max()),
+    })
+}
+
+fn mos(histogram: &Histogram<u64>) -> Option<Mos> {
+    (!histogram.is_empty()).then(|| Mos {
+        p1: ms(histogram.value_at_quantile(0.01)),
+        p50: ms(histogram.value_at_quantile(0.5)),
+    })
+}
+
+/// What the estimates rest on.
+fn mos_model(codecs: &[&'static str]) -> Vec<String> {
+    codecs
+        .iter()
+        .filter_map(|codec| crate::truth::mos::impairment(codec))
+        .map(|known| {
+            format!(
+                "estimate by the E-model (ITU-T G.107, simplified): {}: Ie {}, Bpl {} ({}), {} ms of codec delay, BurstR 1",
+                known.codec, known.ie, known.bpl, known.origin, known.codec_delay_ms
+            )
+        })
+        .collect()
+}
+
+pub(crate) fn ms(microseconds: u64) -> f64 {
+    float(microseconds) / 1000.0
+}
+
+pub(crate) fn float(value: u64) -> f64 {
+    #[allow(clippy::cast_precision_loss, reason = "counts and microseconds stay far below 2^52")]
+    let value = value as f64;
+    value
+}
+
+/// A generator later than this is itself what is measured.
+const LAG_MS_P99_MAX: f64 = 5.0;

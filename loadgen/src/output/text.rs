@@ -1,0 +1,140 @@
+//! The summary as a person reads it.
+
+use std::fmt;
+
+use super::summary::{Percentiles, Summary};
+
+impl fmt::Display for Summary {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_counts(out)?;
+        writeln!(out)?;
+        self.write_times(out)?;
+        writeln!(out)?;
+        self.write_costs(out)?;
+        for judged in &self.thresholds {
+            if !judged.passed {
+                match judged.value {
+                    Some(value) => writeln!(out, "missed     {} (it is {value:.3})", judged.threshold)?,
+                    None => writeln!(out, "missed     {} (it was not measured)", judged.threshold)?,
+                }
+            }
+        }
+        write!(out, "verdict    {}", self.verdict)
+    }
+}
+
+impl Summary {
+    fn write_counts(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let counts = &self.counts;
+        writeln!(out, "relay      {}", self.relay)?;
+        writeln!(
+            out,
+            "load       {}; seed {}, {:.0} s measured",
+            self.workload, self.seed, self.seconds
+        )?;
+        writeln!(
+            out,
+            "calls      {} of {} established, {} failed{}",
+            counts.calls_established,
+            counts.calls_attempted,
+            counts.calls_failed,
+            others(&[
+                (counts.calls_blocked, "blocked"),
+                (counts.calls_cut_off, "cut off by the end"),
+                (counts.connections_lost, "connections lost"),
+                (counts.reconnects, "reconnects"),
+            ])
+        )?;
+        writeln!(
+            out,
+            "frames     {} of {} delivered ({:.0}/s), {} lost, {} late, {} skipped, {} corrupt{}",
+            counts.frames_delivered,
+            counts.frames_expected,
+            self.delivered_per_s,
+            counts.frames_lost,
+            counts.frames_late,
+            counts.frames_skipped,
+            counts.frames_corrupt,
+            others(&[
+                (counts.groups_lost, "whole groups lost"),
+                (counts.frames_duplicated, "twice"),
+                (counts.frames_reordered, "out of order"),
+            ])
+        )
+    }
+
+    fn write_times(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            out,
+            "           {:>9} {:>9} {:>9} {:>9} {:>9}",
+            "p50", "p90", "p99", "p99.9", "max"
+        )?;
+        for (name, percentiles) in [
+            ("one way", &self.one_way_ms),
+            ("jitter", &self.jitter_ms),
+            ("set-up", &self.setup_ms),
+            ("handshake", &self.handshake_ms),
+            ("announced", &self.announced_ms),
+            ("accepted", &self.subscribed_ms),
+            ("1st frame", &self.first_frame_ms),
+        ] {
+            if let Some(percentiles) = percentiles {
+                writeln!(out, "{name:<10} {percentiles}")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_costs(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(mos) = &self.mos {
+            writeln!(
+                out,
+                "MOS        median {:.2}, worst 1 % {:.2} (estimated)",
+                mos.p50, mos.p1
+            )?;
+        }
+        if let Some(cost) = self.relay_cpu_us_per_frame {
+            writeln!(
+                out,
+                "relay      {cost:.2} us of CPU per delivered frame, {:.1} % of a core, {:.1} MiB{}",
+                self.relay_cpu_percent.unwrap_or_default(),
+                self.relay_rss_mib.unwrap_or_default(),
+                others(&[(
+                    self.relay_socket_drops.unwrap_or_default(),
+                    "datagrams dropped by its sockets"
+                )])
+            )?;
+        }
+        writeln!(
+            out,
+            "generator  {:.2} us of CPU per delivered frame, {:.0} % of a core, lag p99 {:.2} ms{}",
+            self.generator.cpu_us_per_frame,
+            self.generator.cpu_percent,
+            self.generator.lag_ms_p99,
+            if self.generator.valid {
+                ""
+            } else {
+                ": it was the bottleneck, this is not a result"
+            }
+        )
+    }
+}
+
+impl fmt::Display for Percentiles {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            out,
+            "{:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>9.2}  ms",
+            self.p50, self.p90, self.p99, self.p999, self.max
+        )
+    }
+}
+
+/// What happened of things that mostly do not.
+fn others(counts: &[(u64, &str)]) -> String {
+    counts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, name)| format!(", {count} {name}"))
+        .collect()
+}

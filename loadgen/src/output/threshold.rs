@@ -1,0 +1,158 @@
+//! What must hold for a run to pass: `one_way_ms.p99 < 50`, any number of the summary by its key.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::summary::{Judged, Summary};
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Threshold {
+    /// Path in the summary, parts separated by dots.
+    key: String,
+    comparison: Comparison,
+    bound: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Comparison {
+    Below,
+    AtMost,
+    Above,
+    AtLeast,
+    Equal,
+}
+
+impl FromStr for Threshold {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // The longer signs first: `<=` begins with `<`.
+        let found = COMPARISONS
+            .iter()
+            .find_map(|(sign, comparison)| Some((text.split_once(sign)?, *comparison)));
+        let Some(((key, bound), comparison)) = found else {
+            return Err(format!("`{text}` is no threshold: `one_way_ms.p99 < 50`"));
+        };
+        let bound = bound
+            .trim()
+            .parse()
+            .map_err(|_| format!("`{}` is no number in threshold `{text}`", bound.trim()))?;
+        let key = key.trim().to_owned();
+        if key.is_empty() {
+            return Err(format!("threshold `{text}` names no figure"));
+        }
+        Ok(Self { key, comparison, bound })
+    }
+}
+
+impl fmt::Display for Threshold {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = COMPARISONS
+            .iter()
+            .find(|(_, comparison)| *comparison == self.comparison)
+            .map_or("?", |(sign, _)| sign);
+        write!(out, "{} {sign} {}", self.key, self.bound)
+    }
+}
+
+/// Judges a run. An unknown key is an error; a figure that was not measured misses its threshold.
+pub(crate) fn judge(summary: &mut Summary, thresholds: &[Threshold]) -> anyhow::Result<()> {
+    let figures = serde_json::to_value(&*summary)?;
+    for threshold in thresholds {
+        let pointer = format!("/{}", threshold.key.replace('.', "/"));
+        let top = threshold.key.split('.').next().unwrap_or_default();
+        let figure = figures.pointer(&pointer);
+        anyhow::ensure!(
+            figures
+                .get(top)
+                .is_some_and(|value| value.is_null() || figure.is_some()),
+            "threshold `{threshold}`: the summary has no `{}`",
+            threshold.key
+        );
+        let value = figure.and_then(serde_json::Value::as_f64);
+        summary.thresholds.push(Judged {
+            threshold: threshold.to_string(),
+            value,
+            passed: value.is_some_and(|value| threshold.holds(value)),
+        });
+    }
+    let all_passed = summary.thresholds.iter().all(|judged| judged.passed);
+    summary.verdict = if all_passed { "pass" } else { "fail" };
+    Ok(())
+}
+
+impl Threshold {
+    fn holds(&self, value: f64) -> bool {
+        match self.comparison {
+            Comparison::Below => value < self.bound,
+            Comparison::AtMost => value <= self.bound,
+            Comparison::Above => value > self.bound,
+            Comparison::AtLeast => value >= self.bound,
+            #[allow(clippy::float_cmp, reason = "counts are compared with this")]
+            Comparison::Equal => value == self.bound,
+        }
+    }
+}
+
+/// What a run is judged by when it is told nothing: everything arrived.
+pub(crate) fn defaults() -> Vec<Threshold> {
+    [
+        "calls_failed == 0",
+        "frames_expected > 0",
+        "frames_lost == 0",
+        "frames_corrupt == 0",
+    ]
+    .iter()
+    .map(|text| text.parse().expect("these are thresholds"))
+    .collect()
+}
+
+const COMPARISONS: [(&str, Comparison); 5] = [
+    ("<=", Comparison::AtMost),
+    (">=", Comparison::AtLeast),
+    ("==", Comparison::Equal),
+    ("<", Comparison::Below),
+    (">", Comparison::Above),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::summary::Circumstances;
+    use crate::truth::interval::{Interval, Measure};
+
+    #[test]
+    fn figures_are_held_against_their_bounds() {
+        let passes = |text: &str| {
+            let mut summary = summary();
+            judge(&mut summary, &[text.parse().unwrap()]).unwrap();
+            summary.verdict == "pass"
+        };
+        assert!(passes("one_way_ms.p99 < 21") && !passes("one_way_ms.p99<19"));
+        assert!(passes("frames_lost==0") && passes("frames_expected>=0") && !passes("frames_expected > 0"));
+        assert!(passes("generator.lag_ms_p99 <= 0"));
+        assert!(!passes("mos.p1 > 1"), "what was not measured does not pass");
+    }
+
+    #[test]
+    fn unknown_figures_and_malformed_thresholds_are_errors() {
+        let judged = |text: &str| judge(&mut summary(), &[text.parse().unwrap()]);
+        assert!(
+            judged("one_way.p99 < 1")
+                .unwrap_err()
+                .to_string()
+                .contains("no `one_way.p99`")
+        );
+        assert!(judged("one_way_ms.p98 < 1").is_err());
+        for text in ["one_way_ms.p99", "< 5", "frames_lost < many", ""] {
+            assert!(text.parse::<Threshold>().is_err(), "{text}");
+        }
+        assert_eq!("a.b<=2".parse::<Threshold>().unwrap().to_string(), "a.b <= 2");
+    }
+
+    fn summary() -> Summary {
+        let mut total = Interval::new(0);
+        total.record(Measure::OneWay, 20_000);
+        Summary::new(&total, &Circumstances::default())
+    }
+}

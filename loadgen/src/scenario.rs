@@ -1,0 +1,359 @@
+//! A scenario: the load as people write it down, in TOML or as flags, checked and made ready to
+//! run.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::load::{Behaviour, Load, Shape, TrackPlan};
+use crate::model::arrivals::Arrivals;
+use crate::model::codec::Codec;
+use crate::model::hold::Hold;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Scenario {
+    /// What a run of it answers.
+    pub(crate) question: String,
+    pub(crate) seed: u64,
+    /// Calls begin and talk for so long; the figures leave out the warm-up at its beginning and
+    /// the cool-down at its end.
+    #[serde(with = "humantime_serde")]
+    pub(crate) duration: Duration,
+    #[serde(with = "humantime_serde")]
+    pub(crate) warm_up: Duration,
+    #[serde(with = "humantime_serde")]
+    pub(crate) cool_down: Duration,
+    /// Length of the intervals that figures are kept for.
+    #[serde(with = "humantime_serde")]
+    pub(crate) interval: Duration,
+    pub(crate) arrivals: Arrivals,
+    pub(crate) hold: Hold,
+    pub(crate) limits: Limits,
+    pub(crate) shape: Shape,
+    pub(crate) audio: Option<Track>,
+    pub(crate) video: Option<Track>,
+    /// Key presses per second of each participant.
+    pub(crate) dtmf_rate: Option<f64>,
+    pub(crate) catalog: bool,
+    pub(crate) behaviour: Behaviour,
+    pub(crate) client: Client,
+    /// What must hold for the run to pass: `one_way_ms.p99 < 50`.
+    pub(crate) thresholds: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    /// Calls up at once; further arrivals are blocked, and counted.
+    pub(crate) concurrent: u64,
+    pub(crate) total: u64,
+    /// A call that is not set up after so long has failed.
+    #[serde(with = "humantime_serde")]
+    pub(crate) setup: Duration,
+    /// A call begins when one ends, instead of when the schedule says: keeps `concurrent` up, and
+    /// waits for a slow relay as closed loops do.
+    pub(crate) closed: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Track {
+    pub(crate) media: Codec,
+    /// Video has a group for each GOP instead.
+    #[serde(default = "one")]
+    pub(crate) frames_per_group: u32,
+    /// A datagram for each frame instead of a stream for each group. Draft 05 and later.
+    #[serde(default)]
+    pub(crate) datagrams: bool,
+    #[serde(default = "second", with = "humantime_serde")]
+    pub(crate) max_latency: Duration,
+    /// Talk spurts and pauses instead of one long sound.
+    #[serde(default)]
+    pub(crate) pauses: bool,
+}
+
+/// How clients behave on the wire.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Client {
+    /// moq-lite draft, 3 to 6.
+    pub(crate) draft: u8,
+    /// Packets after which they acknowledge at the latest, and how long that may wait.
+    pub(crate) ack_every: u32,
+    #[serde(with = "humantime_serde")]
+    pub(crate) ack_delay: Duration,
+}
+
+impl Default for Scenario {
+    /// The shortest answer to "does it work": ten seconds of two-party calls.
+    fn default() -> Self {
+        Self {
+            question: "Can people call each other?".into(),
+            seed: 1,
+            duration: Duration::from_secs(10),
+            warm_up: Duration::from_secs(1),
+            cool_down: Duration::ZERO,
+            interval: Duration::from_secs(1),
+            arrivals: Arrivals::Constant { rate: 5.0 },
+            hold: Hold::Fixed {
+                time: Duration::from_secs(4),
+            },
+            limits: Limits::default(),
+            shape: Shape::TwoParty {},
+            audio: Some(Track {
+                media: Codec::Opus {
+                    bitrate: 32_000,
+                    dtx: false,
+                },
+                frames_per_group: 1,
+                datagrams: false,
+                max_latency: second(),
+                pauses: true,
+            }),
+            video: None,
+            dtmf_rate: None,
+            catalog: true,
+            behaviour: Behaviour::default(),
+            client: Client::default(),
+            thresholds: Vec::new(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            concurrent: 100,
+            total: u64::from(u32::MAX),
+            setup: Duration::from_secs(10),
+            closed: false,
+        }
+    }
+}
+
+impl Default for Client {
+    /// As Chrome does.
+    fn default() -> Self {
+        Self {
+            draft: 6,
+            ack_every: 2,
+            ack_delay: Duration::from_millis(25),
+        }
+    }
+}
+
+impl Scenario {
+    /// A file, or one of the scenarios that come with the program.
+    pub(crate) fn load(name: &str) -> anyhow::Result<Self> {
+        let built_in = BUILT_IN.iter().find(|(known, _)| *known == name);
+        let text = match built_in {
+            Some((_, text)) => (*text).to_owned(),
+            None => std::fs::read_to_string(name).with_context(|| {
+                let known: Vec<&str> = BUILT_IN.iter().map(|(known, _)| *known).collect();
+                format!("`{name}` is neither a file nor one of {}", known.join(", "))
+            })?,
+        };
+        toml::from_str(&text).with_context(|| format!("scenario {name}"))
+    }
+
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        self.arrivals.check().map_err(anyhow::Error::msg)?;
+        self.hold.check().map_err(anyhow::Error::msg)?;
+        self.shape.check().map_err(anyhow::Error::msg)?;
+        let tracks = [&self.audio, &self.video];
+        for track in tracks.into_iter().flatten() {
+            track.media.check().map_err(anyhow::Error::msg)?;
+            ensure!(
+                !track.datagrams || self.client.draft >= 5,
+                "drafts before 05 have no datagrams"
+            );
+            ensure!(
+                !track.datagrams || !track.media.is_video(),
+                "video frames do not fit into datagrams"
+            );
+        }
+        ensure!(
+            self.audio.is_some() || self.video.is_some(),
+            "a participant has `audio` or `video`"
+        );
+        ensure!(
+            self.audio.as_ref().is_none_or(|track| !track.media.is_video()),
+            "`audio` carries video"
+        );
+        ensure!(
+            self.dtmf_rate.is_none_or(|rate| (0.1..=50.0).contains(&rate)),
+            "`dtmf_rate` is 0.1 to 50 keys a second"
+        );
+        ensure!(
+            self.duration >= self.interval,
+            "`duration` is shorter than one interval"
+        );
+        ensure!(
+            self.duration > self.warm_up + self.cool_down,
+            "warm-up and cool-down leave nothing of the duration"
+        );
+        ensure!(
+            self.interval >= Duration::from_millis(100),
+            "`interval` is at least 100 ms"
+        );
+        ensure!(
+            self.limits.concurrent > 0 && self.limits.total > 0,
+            "the limits allow no call"
+        );
+        ensure!(
+            self.limits.total <= u64::from(u32::MAX),
+            "`limits.total` is at most {}",
+            u32::MAX
+        );
+        ensure!(
+            (1..=1000).contains(&self.client.ack_every) && self.client.ack_delay <= Duration::from_secs(1),
+            "clients acknowledge within 1000 packets and a second"
+        );
+        ensure!((3..=6).contains(&self.client.draft), "moq-lite drafts are 3 to 6");
+        Ok(())
+    }
+
+    /// For `shards` shards of all processes together.
+    pub(crate) fn load_for(&self, shards: u64) -> Load {
+        let track = |name, priority, track: &Track| TrackPlan {
+            name,
+            codec: track.media.clone(),
+            frames_per_group: track.frames_per_group,
+            datagrams: track.datagrams,
+            priority,
+            max_latency: track.max_latency,
+            has_pauses: track.pauses,
+        };
+        let dtmf = self.dtmf_rate.map(|rate| TrackPlan {
+            name: "dtmf",
+            codec: Codec::Fixed { bytes: 40, rate },
+            frames_per_group: 1,
+            datagrams: false,
+            priority: 90,
+            max_latency: Duration::from_secs(5),
+            has_pauses: false,
+        });
+        let audio = self.audio.as_ref().map(|plan| track("audio", 80, plan));
+        let video = self.video.as_ref().map(|plan| track("video", 60, plan));
+        Load {
+            seed: self.seed,
+            duration: self.duration,
+            interval: self.interval,
+            arrivals: self.arrivals.clone(),
+            hold: self.hold.clone(),
+            is_closed: self.limits.closed,
+            concurrent_max: self.limits.concurrent,
+            // A place that never becomes free is nothing to wait for.
+            total_max: match self.hold {
+                Hold::Forever {} => self.limits.total.min(self.limits.concurrent),
+                _ => self.limits.total,
+            },
+            shape: self.shape.clone(),
+            tracks: audio.into_iter().chain(video).chain(dtmf).collect(),
+            has_catalog: self.catalog,
+            behaviour: self.behaviour.clone(),
+            setup_max: self.limits.setup,
+            ack_every: self.client.ack_every,
+            ack_delay: self.client.ack_delay,
+            shards,
+        }
+    }
+
+    /// In one line.
+    pub(crate) fn describe(&self) -> String {
+        let shape = match self.shape {
+            Shape::TwoParty {} => "two-party calls".to_owned(),
+            Shape::Conference { people, hears: None } => format!("conferences of {people}"),
+            Shape::Conference {
+                people,
+                hears: Some(hears),
+            } => format!("{people} people who each hear {hears} others"),
+            Shape::Broadcast { listeners } => format!("broadcasts to {listeners}"),
+            Shape::PushToTalk { people, .. } => format!("push-to-talk with {people}"),
+        };
+        let media: Vec<String> = [&self.audio, &self.video]
+            .into_iter()
+            .flatten()
+            .map(|track| {
+                let way = if track.datagrams { ", datagrams" } else { "" };
+                format!("{}{way}", track.media)
+            })
+            .collect();
+        format!("{shape}, {}, moq-lite-{:02}", media.join(" and "), self.client.draft)
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn second() -> Duration {
+    Duration::from_secs(1)
+}
+
+/// Scenarios that come with the program; each file begins with the question it answers.
+pub(crate) const BUILT_IN: &[(&str, &str)] = &[
+    ("two-party", include_str!("../scenarios/two-party.toml")),
+    ("conference-8", include_str!("../scenarios/conference-8.toml")),
+    ("broadcast-1000", include_str!("../scenarios/broadcast-1000.toml")),
+    ("push-to-talk", include_str!("../scenarios/push-to-talk.toml")),
+    ("video-meeting", include_str!("../scenarios/video-meeting.toml")),
+    ("busy-hour", include_str!("../scenarios/busy-hour.toml")),
+    ("churn", include_str!("../scenarios/churn.toml")),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scenarios_that_come_along_are_sound_and_ask_something() {
+        for (name, _) in BUILT_IN {
+            let scenario = Scenario::load(name).unwrap();
+            scenario.check().unwrap();
+            assert!(scenario.question.ends_with('?'), "{name}: {}", scenario.question);
+            let again: Scenario = toml::from_str(&toml::to_string(&scenario).unwrap()).unwrap();
+            assert_eq!(again, scenario, "{name}");
+        }
+        Scenario::default().check().unwrap();
+    }
+
+    #[test]
+    fn unknown_keys_are_errors_that_name_them() {
+        for text in [
+            "durations = '10s'",
+            "[limits]\nconcurent = 3",
+            "[shape]\nkind = 'conference'\npeople = 3\nroom = 1",
+            "[audio]\nmedia = { codec = 'pcmu', bytes = 1 }",
+            "[arrivals]\npattern = 'poisson'\nrates = 1",
+        ] {
+            let error = toml::from_str::<Scenario>(text).unwrap_err().to_string();
+            assert!(
+                error.contains("unknown") || error.contains("missing field"),
+                "{text}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn contradictions_are_errors() {
+        let wrong = |change: fn(&mut Scenario)| {
+            let mut scenario = Scenario::default();
+            change(&mut scenario);
+            scenario.check().unwrap_err().to_string()
+        };
+        assert!(wrong(|scenario| scenario.warm_up = Duration::from_secs(10)).contains("warm-up"));
+        assert!(wrong(|scenario| scenario.audio = None).contains("audio"));
+        assert!(wrong(|scenario| scenario.limits.concurrent = 0).contains("no call"));
+        assert!(wrong(|scenario| scenario.client.draft = 7).contains("drafts"));
+        assert!(
+            wrong(|scenario| {
+                scenario.client.draft = 4;
+                scenario.audio.as_mut().unwrap().datagrams = true;
+            })
+            .contains("datagrams")
+        );
+    }
+}

@@ -1,0 +1,263 @@
+//! Counts and distributions, by interval of intended time. What is in them can be added up, so
+//! that shards, processes and hosts together say what one would have said.
+
+use std::collections::VecDeque;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+/// How often something happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Counts {
+    pub(crate) calls_attempted: u64,
+    /// Everyone who is to be heard was heard by everyone.
+    pub(crate) calls_established: u64,
+    pub(crate) calls_failed: u64,
+    pub(crate) calls_ended: u64,
+    /// Neither: the run ended while they were being set up.
+    pub(crate) calls_cut_off: u64,
+    /// Calls that were due while as many as allowed were up.
+    pub(crate) calls_blocked: u64,
+    /// Connections that the relay or the network ended.
+    pub(crate) connections_lost: u64,
+    pub(crate) reconnects: u64,
+
+    /// Frames sent by publishers, once for each.
+    pub(crate) frames_sent: u64,
+    /// Frames that listeners were to hear: the sum of the five that follow.
+    pub(crate) frames_expected: u64,
+    pub(crate) frames_delivered: u64,
+    pub(crate) frames_late: u64,
+    pub(crate) frames_corrupt: u64,
+    /// Of groups that the relay reset or said it had dropped.
+    pub(crate) frames_skipped: u64,
+    pub(crate) frames_lost: u64,
+
+    /// Came again; not in the sum.
+    pub(crate) frames_duplicated: u64,
+    /// Came after a later one; counted as what they are beside.
+    pub(crate) frames_reordered: u64,
+    /// Groups of which not one frame came.
+    pub(crate) groups_lost: u64,
+    pub(crate) bytes_delivered: u64,
+}
+
+impl Counts {
+    fn add_calls(&mut self, other: &Counts) {
+        self.calls_attempted += other.calls_attempted;
+        self.calls_established += other.calls_established;
+        self.calls_failed += other.calls_failed;
+        self.calls_ended += other.calls_ended;
+        self.calls_cut_off += other.calls_cut_off;
+        self.calls_blocked += other.calls_blocked;
+        self.connections_lost += other.connections_lost;
+        self.reconnects += other.reconnects;
+    }
+
+    fn add_media(&mut self, other: &Counts) {
+        self.frames_sent += other.frames_sent;
+        self.frames_expected += other.frames_expected;
+        self.frames_delivered += other.frames_delivered;
+        self.frames_late += other.frames_late;
+        self.frames_corrupt += other.frames_corrupt;
+        self.frames_skipped += other.frames_skipped;
+        self.frames_lost += other.frames_lost;
+        self.frames_duplicated += other.frames_duplicated;
+        self.frames_reordered += other.frames_reordered;
+        self.groups_lost += other.groups_lost;
+        self.bytes_delivered += other.bytes_delivered;
+    }
+}
+
+/// What is measured rather than counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Measure {
+    /// From intended sending to complete arrival, µs.
+    OneWay,
+    /// RFC 3550 jitter at each frame, µs.
+    Jitter,
+    /// How late a frame was handed to its connection, µs: the generator's own fault.
+    Lag,
+    /// From a call's intended beginning, µs.
+    Setup,
+    Handshake,
+    Announced,
+    Subscribed,
+    FirstFrame,
+    /// E-model estimate of 10 s of a track as one listener heard it, thousandths.
+    Mos,
+}
+
+impl Measure {
+    pub(crate) const ALL: [Self; 9] = [
+        Self::OneWay,
+        Self::Jitter,
+        Self::Lag,
+        Self::Setup,
+        Self::Handshake,
+        Self::Announced,
+        Self::Subscribed,
+        Self::FirstFrame,
+        Self::Mos,
+    ];
+
+    /// Whether it is of setting calls up, which a warm-up is full of.
+    fn is_of_calls(self) -> bool {
+        match self {
+            Self::Setup | Self::Handshake | Self::Announced | Self::Subscribed | Self::FirstFrame => true,
+            Self::OneWay | Self::Jitter | Self::Lag | Self::Mos => false,
+        }
+    }
+
+    /// Its key in JSON lines.
+    pub(crate) fn key(self) -> &'static str {
+        match self {
+            Self::OneWay => "one_way_us",
+            Self::Jitter => "jitter_us",
+            Self::Lag => "lag_us",
+            Self::Setup => "setup_us",
+            Self::Handshake => "handshake_us",
+            Self::Announced => "announced_us",
+            Self::Subscribed => "subscribed_us",
+            Self::FirstFrame => "first_frame_us",
+            Self::Mos => "mos_thousandths",
+        }
+    }
+}
+
+/// One interval, or several added up.
+#[derive(Clone, Debug)]
+pub(crate) struct Interval {
+    /// Counted from the beginning of the run.
+    pub(crate) index: u64,
+    pub(crate) counts: Counts,
+    measures: Vec<Histogram<u64>>,
+}
+
+impl Interval {
+    pub(crate) fn new(index: u64) -> Self {
+        let histogram = || {
+            Histogram::new_with_bounds(1, VALUE_MAX, SIGNIFICANT_DIGITS).expect("the bounds are in the allowed range")
+        };
+        Self {
+            index,
+            counts: Counts::default(),
+            measures: Measure::ALL.iter().map(|_| histogram()).collect(),
+        }
+    }
+
+    pub(crate) fn record(&mut self, measure: Measure, value: u64) {
+        // 0 is no value of a histogram that begins at 1.
+        self.measures[measure as usize].saturating_record(value.max(1));
+    }
+
+    pub(crate) fn of(&self, measure: Measure) -> &Histogram<u64> {
+        &self.measures[measure as usize]
+    }
+
+    pub(crate) fn of_mut(&mut self, measure: Measure) -> &mut Histogram<u64> {
+        &mut self.measures[measure as usize]
+    }
+
+    pub(crate) fn add(&mut self, other: &Interval) {
+        self.add_media(other);
+        self.add_calls(other);
+    }
+
+    /// What frames were and became.
+    pub(crate) fn add_media(&mut self, other: &Interval) {
+        self.counts.add_media(&other.counts);
+        self.add_measures(other, |measure| !measure.is_of_calls());
+    }
+
+    /// How calls were set up and ended.
+    pub(crate) fn add_calls(&mut self, other: &Interval) {
+        self.counts.add_calls(&other.counts);
+        self.add_measures(other, Measure::is_of_calls);
+    }
+
+    fn add_measures(&mut self, other: &Interval, is_wanted: fn(Measure) -> bool) {
+        for measure in Measure::ALL.into_iter().filter(|measure| is_wanted(*measure)) {
+            self.measures[measure as usize]
+                .add(other.of(measure))
+                .expect("all have the same bounds");
+        }
+    }
+}
+
+/// The intervals that may still change, of one shard.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    epoch_ns: u64,
+    length_ns: u64,
+    open: VecDeque<Interval>,
+}
+
+impl Ledger {
+    pub(crate) fn new(epoch_ns: u64, length_ns: u64) -> Self {
+        Self {
+            epoch_ns,
+            length_ns,
+            open: VecDeque::from([Interval::new(0)]),
+        }
+    }
+
+    /// The interval of a time. What is older than all that are open falls into the oldest.
+    pub(crate) fn at(&mut self, ns: u64) -> &mut Interval {
+        let first = self.open.front().map_or(0, |interval| interval.index);
+        let index = (ns.saturating_sub(self.epoch_ns) / self.length_ns).clamp(first, first + OPEN_MAX);
+        while self.open.back().is_none_or(|last| last.index < index) {
+            let next = self.open.back().map_or(first, |last| last.index + 1);
+            self.open.push_back(Interval::new(next));
+        }
+        let at = usize::try_from(index - first).unwrap_or(0);
+        &mut self.open[at]
+    }
+
+    /// The oldest interval if it ended before a time.
+    pub(crate) fn poll_before(&mut self, ns: u64) -> Option<Interval> {
+        let first = self.open.front()?.index;
+        if self.epoch_ns + (first + 1) * self.length_ns > ns {
+            return None;
+        }
+        let interval = self.open.pop_front();
+        if self.open.is_empty() {
+            self.open.push_back(Interval::new(first + 1));
+        }
+        interval
+    }
+}
+
+/// A minute and more; MOS fits as well.
+const VALUE_MAX: u64 = 100_000_000;
+const SIGNIFICANT_DIGITS: u8 = 3;
+
+/// Intervals open at once; what lies further ahead is counted in the last of them.
+const OPEN_MAX: u64 = 120;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_fall_into_the_interval_of_their_time_and_add_up() {
+        let mut ledger = Ledger::new(1000, 100);
+        ledger.at(1000).record(Measure::OneWay, 5);
+        ledger.at(1099).record(Measure::OneWay, 6);
+        ledger.at(1300).counts.frames_lost += 1;
+        assert!(ledger.poll_before(1099).is_none());
+        let first = ledger.poll_before(1100).unwrap();
+        assert_eq!((first.index, first.of(Measure::OneWay).len()), (0, 2));
+        // Too late for its own.
+        ledger.at(1050).counts.frames_lost += 1;
+        let mut sum = first;
+        for index in 1..=3 {
+            let next = ledger.poll_before(2000).unwrap();
+            assert_eq!(next.index, index);
+            sum.add(&next);
+        }
+        assert_eq!((sum.counts.frames_lost, sum.of(Measure::OneWay).len()), (2, 2));
+        assert_eq!(ledger.poll_before(2000).map(|next| next.index), Some(4));
+    }
+}

@@ -1,0 +1,238 @@
+use super::*;
+use crate::truth::interval::Counts;
+use crate::truth::stamp;
+
+#[test]
+fn every_expected_frame_has_one_fate() {
+    let mut test = Test::new(1, Some("pcmu"));
+    for frame in 0..100 {
+        test.send();
+        match frame {
+            10 => {}
+            20 => test.damage(20, 1),
+            30 => {
+                test.hear(30, 1);
+                test.hear(30, 2);
+            }
+            40 => {}
+            41 => {
+                test.hear(41, 1);
+                test.hear(40, 22);
+            }
+            50 => test.leg.handle_skip(&test.log, 50),
+            60 => test.hear(60, 400),
+            _ => test.hear(frame, 1),
+        }
+    }
+    let interval = test.finish();
+    assert_eq!(
+        interval.counts,
+        Counts {
+            frames_expected: 100,
+            frames_delivered: 96,
+            frames_lost: 1,
+            frames_corrupt: 1,
+            frames_skipped: 1,
+            frames_late: 1,
+            frames_duplicated: 1,
+            frames_reordered: 1,
+            groups_lost: 2,
+            bytes_delivered: 97 * 160,
+            ..Counts::default()
+        }
+    );
+    assert_eq!(interval.of(Measure::OneWay).len(), 97);
+    assert_eq!(interval.of(Measure::OneWay).max() / 1000, 400);
+}
+
+#[test]
+fn a_damaged_stamp_is_known_by_its_place_and_a_misplaced_frame_is_corrupt() {
+    let mut test = Test::new(5, None);
+    for _ in 0..10 {
+        test.send();
+    }
+    test.hear(0, 1);
+    // Frame 7 where frame 8 belongs.
+    let stamp = test.stamp(7);
+    test.leg.handle_frame(
+        &test.log,
+        Place { group: 1, index: 3 },
+        Some(stamp),
+        160,
+        test.now(1),
+        &mut test.ledger,
+    );
+    let counts = test.finish().counts;
+    assert_eq!((counts.frames_expected, counts.frames_delivered), (10, 1));
+    assert_eq!((counts.frames_corrupt, counts.frames_lost), (1, 8));
+}
+
+#[test]
+fn a_late_joiner_is_owed_what_came_from_the_cache_on_and_its_delay_does_not_count() {
+    let mut test = Test::new(10, Some("opus"));
+    for _ in 0..25 {
+        test.send();
+    }
+    test.leg = Leg::new(&test.log, mos::impairment("opus"), test.now(1));
+    // The cached group 2 holds frames 20 to 24.
+    for frame in 20..25 {
+        test.hear(frame, 3);
+    }
+    for frame in 25..40 {
+        test.send();
+        test.hear(frame, 2);
+    }
+    let interval = test.finish();
+    assert_eq!(
+        (interval.counts.frames_expected, interval.counts.frames_delivered),
+        (20, 20)
+    );
+    assert_eq!(interval.of(Measure::OneWay).len(), 15);
+    assert!(interval.of(Measure::OneWay).max() <= 2100);
+}
+
+#[test]
+fn what_never_came_is_lost_from_the_subscription_on() {
+    let mut test = Test::new(1, None);
+    for _ in 0..10 {
+        test.send();
+    }
+    test.leg = Leg::new(&test.log, None, test.now(0));
+    for _ in 10..30 {
+        test.send();
+    }
+    let counts = test.finish().counts;
+    assert_eq!(
+        (counts.frames_expected, counts.frames_lost, counts.groups_lost),
+        (20, 20, 20)
+    );
+}
+
+#[test]
+fn who_leaves_is_owed_nothing_more() {
+    let mut test = Test::new(1, None);
+    for frame in 0..10 {
+        test.send();
+        test.hear(frame, 1);
+    }
+    test.leg.leave(test.now(0));
+    assert!(test.leg.is_complete(&test.log));
+    for _ in 10..20 {
+        test.send();
+    }
+    assert!(test.leg.is_complete(&test.log));
+    let counts = test.finish().counts;
+    assert_eq!((counts.frames_expected, counts.frames_delivered), (10, 10));
+}
+
+#[test]
+fn frames_settle_after_their_time_and_not_before() {
+    let mut test = Test::new(1, Some("pcmu"));
+    for frame in 0..500 {
+        test.send();
+        if frame != 100 {
+            test.hear(frame, 1);
+        }
+        let now = test.now(0);
+        test.leg.settle(&test.log, now, false, &mut test.ledger);
+    }
+    assert_eq!(test.leg.settled, Some(249 + 1), "5 s of 500 frames of 20 ms wait");
+    assert!(!test.leg.is_complete(&test.log) || test.leg.fates.len() == 250);
+    // A frame that comes so late is not counted twice.
+    test.hear(100, 6000);
+    let counts = test.finish().counts;
+    assert_eq!((counts.frames_expected, counts.frames_lost), (500, 1));
+    assert_eq!(counts.frames_delivered, 499);
+}
+
+#[test]
+fn ten_seconds_make_one_estimate_and_loss_lowers_it() {
+    let estimate = |keeps: fn(u64) -> bool| {
+        let mut test = Test::new(1, Some("pcmu"));
+        for frame in 0..1001 {
+            test.send();
+            if keeps(frame) {
+                test.hear(frame, 1);
+            }
+        }
+        let interval = test.finish();
+        assert_eq!(interval.of(Measure::Mos).len(), 2);
+        interval.of(Measure::Mos).max() as f64 / 1000.0
+    };
+    let clean = estimate(|_| true);
+    assert!((clean - 4.37).abs() < 0.02, "{clean}");
+    let lossy = estimate(|frame| frame % 20 != 0);
+    assert!((3.8..4.1).contains(&lossy), "{lossy}");
+}
+
+struct Test {
+    log: TrackLog,
+    leg: Leg,
+    ledger: Ledger,
+    frames_per_group: u64,
+}
+
+impl Test {
+    fn new(frames_per_group: u64, codec: Option<&str>) -> Self {
+        let log = TrackLog::default();
+        Self {
+            leg: Leg::new(&log, codec.and_then(mos::impairment), START_NS),
+            log,
+            // Everything in one interval.
+            ledger: Ledger::new(START_NS, 1 << 60),
+            frames_per_group,
+        }
+    }
+
+    /// 20 ms a frame.
+    fn send(&mut self) {
+        if self.log.len().is_multiple_of(self.frames_per_group) {
+            self.log.begin_group();
+        }
+        self.log.push(START_NS + self.log.len() * FRAME_NS);
+    }
+
+    /// Now is when the last frame was sent, and so much later.
+    fn now(&self, later_ms: u64) -> u64 {
+        START_NS + self.log.len().saturating_sub(1) * FRAME_NS + later_ms * 1_000_000
+    }
+
+    fn hear(&mut self, frame: u64, delay_ms: u64) {
+        self.receive(frame, delay_ms, true);
+    }
+
+    fn damage(&mut self, frame: u64, delay_ms: u64) {
+        self.receive(frame, delay_ms, false);
+    }
+
+    fn receive(&mut self, frame: u64, delay_ms: u64, is_whole: bool) {
+        let place = Place {
+            group: frame / self.frames_per_group,
+            index: frame % self.frames_per_group,
+        };
+        let stamp = is_whole.then(|| self.stamp(frame));
+        let arrival = START_NS + frame * FRAME_NS + delay_ms * 1_000_000;
+        self.leg
+            .handle_frame(&self.log, place, stamp, 160, arrival, &mut self.ledger);
+    }
+
+    fn stamp(&self, frame: u64) -> Stamp {
+        let stamp = Stamp {
+            call: 1,
+            participant: 0,
+            track: 0,
+            sequence: frame,
+            intended_ns: START_NS + frame * FRAME_NS,
+        };
+        stamp::read(&stamp::build(stamp, 160)).unwrap()
+    }
+
+    fn finish(mut self) -> Interval {
+        let now = self.now(0);
+        self.leg.settle(&self.log, now, true, &mut self.ledger);
+        self.ledger.poll_before(u64::MAX).unwrap()
+    }
+}
+
+const START_NS: u64 = 1_000_000_000_000;
+const FRAME_NS: u64 = 20_000_000;
