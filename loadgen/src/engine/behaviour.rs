@@ -90,13 +90,18 @@ impl Shard {
         self.begin_departure(of, away_ns);
     }
 
-    /// Stops talking; hangs up when the last words have been heard.
+    /// Stops talking and listening; hangs up when the last words have been heard.
     fn begin_departure(&mut self, of: Member, away_ns: u64) {
         if !self.is_current(of) {
             return;
         }
         if let Some(call) = self.calls.get_mut(&of.call) {
             call.people[usize::from(of.participant)].is_leaving = true;
+            for (_, leg) in &mut call.legs {
+                if leg.listener == of.participant {
+                    leg.leg.leave(self.now_ns);
+                }
+            }
         }
         self.at(self.now_ns + nanoseconds(LAST_WORDS), Due::Depart { of, away_ns });
     }

@@ -161,7 +161,8 @@ impl Call {
                 Phase::Dialling | Phase::Hearing => break,
                 Phase::Connected => (person.unseen == 0, Measure::Announced, Phase::Announced),
                 Phase::Announced => (
-                    self.own_legs(participant).all(|leg| leg.is_accepted),
+                    self.own_legs(participant)
+                        .all(|leg| leg.is_accepted || !self.is_owed(leg)),
                     Measure::Subscribed,
                     Phase::Subscribed,
                 ),

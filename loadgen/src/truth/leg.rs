@@ -124,11 +124,11 @@ impl Leg {
         *fate = Fate::Delivered;
         let interval = ledger.at(sent.intended_ns);
         interval.counts.bytes_delivered += bytes as u64;
-        if self.highest.is_some_and(|highest| sequence < highest) {
-            interval.counts.frames_reordered += 1;
-        }
+        let is_behind = self.highest.is_some_and(|highest| sequence < highest);
         self.highest = self.highest.max(Some(sequence));
+        // What was there before the listener came is in no hurry and in no order.
         if sent.intended_ns >= self.subscribed_ns {
+            interval.counts.frames_reordered += u64::from(is_behind);
             self.measure(sequence, sent.intended_ns, now_ns, interval);
         }
     }
