@@ -94,7 +94,7 @@ impl Call {
             return;
         }
         person.unseen -= 1;
-        if self.ending_ns.is_none() {
+        if self.ending_ns.is_none() && !person.is_leaving {
             self.subscribe(at, publisher, lines);
         }
         self.advance(at.participant, at.now_ns, at.ledger);
