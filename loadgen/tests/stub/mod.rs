@@ -1,0 +1,440 @@
+//! A small relay that does to frames what it is told, and counts it: delays, drops and damages
+//! them, and stalls once. On the product's QUIC endpoint and sessions; routing is its own.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use moqswitch::certificate::DevelopmentCertificate;
+use moqswitch::net::{RingConfig, SocketOptions, UdpRing, Wait, bind_client, wake};
+use moqswitch::quic::{
+    ConnectionKey, Endpoint, EndpointOptions, Read, ReadArena, Secrets, ServerCertificate, TlsContext,
+    TransportOptions, Written,
+};
+use moqswitch::session::{Event, Session, SessionConfig, SessionLimits, Side, SubscribeParameters, Transmit};
+use moqswitch::wire::{
+    Advertisement, BroadcastPath, FrameHeader, GroupHeader, GroupSequence, HopId, ProbeLevel, Role, Setup, StreamId,
+    SubscribeId, TrackInfo, TrackName, Version,
+};
+
+/// What is done to each group on its way to each listener. Every group has one frame.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Faults {
+    pub(crate) delay: Duration,
+    /// One delivery in so many is dropped; 0 is none.
+    pub(crate) drop_every: u64,
+    pub(crate) corrupt_every: u64,
+    /// From the first delivery on: when all wait, and how long.
+    pub(crate) stall: Option<(Duration, Duration)>,
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Done {
+    pub(crate) dropped: u64,
+    pub(crate) corrupted: u64,
+    pub(crate) delivered: u64,
+    /// Deliveries that waited for the stall's end.
+    pub(crate) stalled: u64,
+}
+
+pub(crate) struct Stub {
+    pub(crate) address: SocketAddr,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Done>,
+}
+
+impl Stub {
+    pub(crate) fn start(faults: Faults) -> Stub {
+        let socket = bind_client("127.0.0.1:0".parse().unwrap(), &SocketOptions::default()).unwrap();
+        let address = socket.local_addr().unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let mut relay = Relay::new(socket, faults);
+            while !stopped.load(Ordering::Relaxed) {
+                relay.turn();
+            }
+            relay.done
+        });
+        Stub { address, stop, thread }
+    }
+
+    pub(crate) fn stop(self) -> Done {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
+struct Relay {
+    faults: Faults,
+    done: Done,
+    ring: UdpRing,
+    endpoint: Endpoint,
+    local: SocketAddr,
+    arena: ReadArena,
+    peers: HashMap<ConnectionKey, Peer>,
+    broadcasts: BTreeMap<String, ConnectionKey>,
+    /// Who listens to a track, by the upstream subscription.
+    listeners: HashMap<(ConnectionKey, SubscribeId), Vec<Listener>>,
+    upstream: HashMap<(String, TrackName), (ConnectionKey, SubscribeId)>,
+    due: BinaryHeap<Reverse<(Instant, u64)>>,
+    waiting: HashMap<u64, Delivery>,
+    deliveries: u64,
+    first: Option<Instant>,
+}
+
+struct Peer {
+    session: Session,
+    announce_requests: Vec<(StreamId, BroadcastPath)>,
+    arriving: HashMap<StreamId, (SubscribeId, GroupSequence, BytesMut)>,
+}
+
+struct Listener {
+    peer: ConnectionKey,
+    id: SubscribeId,
+    /// The first ones are left alone, so that it is known what a listener was owed.
+    spared: u64,
+}
+
+struct Delivery {
+    peer: ConnectionKey,
+    id: SubscribeId,
+    sequence: GroupSequence,
+    payload: Bytes,
+}
+
+impl Relay {
+    fn new(socket: std::net::UdpSocket, faults: Faults) -> Relay {
+        let local = socket.local_addr().unwrap();
+        let (_, wake) = wake::channel().unwrap();
+        let made = DevelopmentCertificate::generate(&[local], SystemTime::now()).unwrap();
+        let certificate = ServerCertificate::from_der(&[made.certificate_der], &made.key_der).unwrap();
+        let options = EndpointOptions {
+            shard: 0,
+            shards: 1,
+            connections_max: 1000,
+            retry_above: 1000,
+            transport: TransportOptions::default(),
+            versions: vec![Version::Lite06],
+        };
+        let tls = TlsContext::server(&[certificate]).unwrap();
+        Relay {
+            faults,
+            done: Done::default(),
+            ring: UdpRing::new(socket, wake, &RingConfig::default()).unwrap(),
+            endpoint: Endpoint::new(options, &Secrets::generate().unwrap(), Some(tls)).unwrap(),
+            local,
+            arena: ReadArena::default(),
+            peers: HashMap::new(),
+            broadcasts: BTreeMap::new(),
+            listeners: HashMap::new(),
+            upstream: HashMap::new(),
+            due: BinaryHeap::new(),
+            waiting: HashMap::new(),
+            deliveries: 0,
+            first: None,
+        }
+    }
+
+    fn turn(&mut self) {
+        let now = Instant::now();
+        self.endpoint.flush(&mut self.ring, now);
+        let deadlines = [
+            self.endpoint.next_deadline(),
+            self.due.peek().map(|Reverse((due, _))| *due),
+            Some(now + Duration::from_millis(10)),
+        ];
+        let timeout = deadlines.into_iter().flatten().min().unwrap() - now;
+        let wait = if timeout.is_zero() || self.endpoint.has_ready() {
+            Wait::None
+        } else {
+            Wait::Until {
+                timeout,
+                batch_window: Duration::ZERO,
+            }
+        };
+        self.ring.turn(wait).unwrap();
+        while let Some(mut received) = self.ring.poll_receive() {
+            let source = received.source;
+            for datagram in received.datagrams() {
+                self.endpoint.handle_datagram(datagram, source, self.local);
+            }
+        }
+        let now = Instant::now();
+        self.endpoint.handle_timeouts(now);
+        while let Some(key) = self.endpoint.poll_ready() {
+            self.service(key, now);
+        }
+        while let Some(Reverse((due, number))) = self.due.peek().copied() {
+            if due > now {
+                break;
+            }
+            self.due.pop();
+            if let Some(delivery) = self.waiting.remove(&number) {
+                self.deliver(delivery);
+            }
+        }
+    }
+
+    fn service(&mut self, key: ConnectionKey, now: Instant) {
+        let Some(connection) = self.endpoint.get_mut(key) else {
+            return;
+        };
+        if connection.is_over() {
+            self.peers.remove(&key);
+            self.unpublish(key);
+            return;
+        }
+        if !connection.is_established() {
+            return;
+        }
+        let peer = self.peers.entry(key).or_insert_with(|| {
+            let mut session = Session::new(config());
+            session.request_announce(&BroadcastPath::root());
+            Peer {
+                session,
+                announce_requests: Vec::new(),
+                arriving: HashMap::new(),
+            }
+        });
+        while let Some(stream) = connection.poll_readable() {
+            loop {
+                match connection.read(stream, &mut self.arena) {
+                    Read::Data { bytes, fin } => {
+                        peer.session.handle_stream(stream, bytes, fin, 0);
+                        if fin {
+                            break;
+                        }
+                    }
+                    Read::Reset(code) => {
+                        peer.session.handle_reset(stream, code);
+                        break;
+                    }
+                    Read::Nothing => break,
+                }
+            }
+        }
+        while let Some(event) = self.peers.get_mut(&key).and_then(|peer| peer.session.poll_event()) {
+            self.handle(key, event, now);
+        }
+        self.transmit(key);
+    }
+
+    fn handle(&mut self, key: ConnectionKey, event: Event, now: Instant) {
+        match event {
+            Event::Announced { path, .. } => {
+                self.broadcasts.insert(path.as_str().to_owned(), key);
+                self.announce(&path);
+            }
+            Event::Unannounced { path, .. } => {
+                self.broadcasts.remove(path.as_str());
+            }
+            Event::AnnounceRequest { request, message } => {
+                self.peer(key).session.announce_ok(request, 0);
+                self.peer(key).announce_requests.push((request, message.prefix));
+                let all: Vec<BroadcastPath> = self.broadcasts.keys().map(|path| BroadcastPath::new(path)).collect();
+                for path in all {
+                    self.announce(&path);
+                }
+            }
+            Event::Track { request, .. } => self.peer(key).session.track_info(request, &INFO),
+            Event::Subscribe { request, message } => {
+                let name = (message.broadcast.as_str().to_owned(), message.track.clone());
+                let publisher = self.broadcasts[&name.0];
+                let upstream = *self.upstream.entry(name).or_insert_with(|| {
+                    let parameters = SubscribeParameters {
+                        broadcast: message.broadcast.clone(),
+                        track: message.track.clone(),
+                        epoch: 0,
+                        priority: 0,
+                        ordered: false,
+                        max_latency_ms: 10_000,
+                        range: Default::default(),
+                    };
+                    let session = &mut self.peers.get_mut(&publisher).unwrap().session;
+                    (publisher, session.subscribe(parameters).unwrap().0)
+                });
+                self.listeners.entry(upstream).or_default().push(Listener {
+                    peer: key,
+                    id: message.id,
+                    spared: SPARED,
+                });
+                self.peer(key).session.subscribe_start(request, GroupSequence(0));
+                self.transmit(upstream.0);
+            }
+            Event::GroupStart { stream, header } => {
+                let arriving = (header.subscribe, header.sequence, BytesMut::new());
+                self.peer(key).arriving.insert(stream, arriving);
+            }
+            Event::GroupChunk { stream, chunk, .. } => {
+                let (_, _, payload) = self.peer(key).arriving.get_mut(&stream).unwrap();
+                let mut at = 0;
+                for mark in &chunk.marks {
+                    payload.extend_from_slice(&chunk.bytes[at..mark.offset as usize]);
+                    at = mark.offset as usize + usize::from(mark.header_bytes);
+                }
+                payload.extend_from_slice(&chunk.bytes[at..]);
+            }
+            Event::GroupEnd { stream, .. } => {
+                let (id, sequence, payload) = self.peer(key).arriving.remove(&stream).unwrap();
+                self.forward(key, id, sequence, &payload.freeze(), now);
+            }
+            Event::Violation { reason, .. } => panic!("{reason}"),
+            _ => {}
+        }
+    }
+
+    fn peer(&mut self, key: ConnectionKey) -> &mut Peer {
+        self.peers.get_mut(&key).unwrap()
+    }
+
+    /// To everyone who has asked for a prefix of it, the publisher left out.
+    fn announce(&mut self, path: &BroadcastPath) {
+        let publisher = self.broadcasts[path.as_str()];
+        let keys: Vec<ConnectionKey> = self.peers.keys().copied().filter(|key| *key != publisher).collect();
+        for key in keys {
+            let peer = self.peer(key);
+            for (request, prefix) in peer.announce_requests.clone() {
+                if let Some(suffix) = path.strip_prefix(&prefix) {
+                    peer.session.announce(request, &suffix, &Advertisement::default());
+                }
+            }
+            self.transmit(key);
+        }
+    }
+
+    fn unpublish(&mut self, key: ConnectionKey) {
+        self.broadcasts.retain(|_, publisher| *publisher != key);
+        self.upstream.retain(|_, (publisher, _)| *publisher != key);
+    }
+
+    /// Decides what becomes of a group on its way to each listener.
+    fn forward(
+        &mut self,
+        from: ConnectionKey,
+        id: SubscribeId,
+        sequence: GroupSequence,
+        payload: &Bytes,
+        now: Instant,
+    ) {
+        let first = *self.first.get_or_insert(now);
+        for listener in self.listeners.entry((from, id)).or_default() {
+            let mut payload = payload.clone();
+            if listener.spared > 0 {
+                listener.spared -= 1;
+            } else {
+                self.deliveries += 1;
+                let number = self.deliveries;
+                let is_hit = |every: u64| every > 0 && number.is_multiple_of(every);
+                if is_hit(self.faults.drop_every) {
+                    self.done.dropped += 1;
+                    continue;
+                }
+                if is_hit(self.faults.corrupt_every) {
+                    self.done.corrupted += 1;
+                    let mut damaged = payload.to_vec();
+                    let at = usize::try_from(number).unwrap() % damaged.len();
+                    damaged[at] ^= 0x20;
+                    payload = damaged.into();
+                }
+            }
+            let mut due = now + self.faults.delay;
+            if let Some((at, length)) = self.faults.stall
+                && now >= first + at
+                && now < first + at + length
+            {
+                due = due.max(first + at + length);
+                self.done.stalled += 1;
+            }
+            let number = self.done.delivered;
+            self.done.delivered += 1;
+            self.due.push(Reverse((due, number)));
+            self.waiting.insert(
+                number,
+                Delivery {
+                    peer: listener.peer,
+                    id: listener.id,
+                    sequence,
+                    payload,
+                },
+            );
+        }
+    }
+
+    fn deliver(&mut self, delivery: Delivery) {
+        let (Some(peer), Some(connection)) = (self.peers.get_mut(&delivery.peer), self.endpoint.get_mut(delivery.peer))
+        else {
+            return;
+        };
+        let stream = peer.session.open_uni();
+        let mut bytes = BytesMut::new();
+        let header = GroupHeader {
+            subscribe: delivery.id,
+            sequence: delivery.sequence,
+            frame_start: 0,
+        };
+        peer.session.group_header(&header, &mut bytes);
+        let frame = FrameHeader {
+            timestamp_delta: 0,
+            size: delivery.payload.len() as u64,
+        };
+        frame.encode(Version::Lite06.frame_form(), &mut bytes).unwrap();
+        bytes.extend_from_slice(&delivery.payload);
+        assert_eq!(
+            connection.write(stream, bytes.freeze(), true),
+            Written::All,
+            "a light load"
+        );
+        self.endpoint.mark_dirty(delivery.peer);
+    }
+
+    fn transmit(&mut self, key: ConnectionKey) {
+        let (Some(peer), Some(connection)) = (self.peers.get_mut(&key), self.endpoint.get_mut(key)) else {
+            return;
+        };
+        while let Some(transmit) = peer.session.poll_transmit() {
+            match transmit {
+                Transmit::Write { stream, data, fin } => {
+                    assert_eq!(connection.write(stream, data, fin), Written::All, "a light load");
+                }
+                Transmit::Reset { stream, code } => connection.reset(stream, code),
+                Transmit::StopSending { stream, code } => connection.stop_sending(stream, code),
+                Transmit::Close { code, reason } => connection.close(code, &reason),
+            }
+        }
+        self.endpoint.mark_dirty(key);
+    }
+}
+
+fn config() -> SessionConfig {
+    SessionConfig {
+        side: Side::Server,
+        version: Version::Lite06,
+        setup: Setup {
+            probe: ProbeLevel::None,
+            path: None,
+            role: Role::Both,
+            cost: None,
+            origin: HopId(77),
+        },
+        hop: HopId(77),
+        limits: SessionLimits::default(),
+    }
+}
+
+const INFO: TrackInfo = TrackInfo {
+    epoch: 0,
+    priority: 0,
+    ordered: false,
+    max_latency_ms: 1000,
+    timescale: 1000,
+};
+
+/// The first deliveries to each listener.
+const SPARED: u64 = 5;
