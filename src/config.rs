@@ -26,8 +26,8 @@ pub use values::LogLevel;
 /// which `moqswitch config` prints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// UDP addresses; at least one, no two alike.
-    pub listen: Vec<SocketAddr>,
+    /// UDP address.
+    pub listen: SocketAddr,
     /// TCP address of the control thread.
     pub http: SocketAddr,
     /// `None`: as many as the usable cores (or the listed ones) allow.

@@ -62,7 +62,7 @@ pub const HTTP_STOP_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Memory a shard's rings lock; `moqswitch check` fails when the host allows less.
 pub const LOCKED_BYTES_PER_SHARD: u64 = 512 * 1024;
 
-/// Files a shard opens besides one socket per address: rings, event and timer descriptors.
+/// Files a shard opens: its socket, rings, event and timer descriptors.
 pub const FILES_PER_SHARD: usize = 32;
 
 /// Files of the process besides shards and HTTP connections.

@@ -25,7 +25,7 @@ impl Identity {
     /// Loads what is configured, or makes a development certificate.
     pub(crate) fn load_or_make(config: &Config) -> anyhow::Result<Self> {
         if config.tls.certificates.is_empty() {
-            let made = DevelopmentCertificate::generate(&config.listen, SystemTime::now())?;
+            let made = DevelopmentCertificate::generate(&[config.listen], SystemTime::now())?;
             return Ok(Self {
                 sha256_hex: made.fingerprint(),
                 certificates: vec![ServerCertificate::from_der(&[made.certificate_der], &made.key_der)?],

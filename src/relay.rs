@@ -177,10 +177,7 @@ impl Relay {
 }
 
 fn bind(config: &Config, shards: usize) -> anyhow::Result<SocketGroup> {
-    let [address] = config.listen.as_slice() else {
-        anyhow::bail!("one UDP address can be listened on; `[::]:4443` serves IPv4 and IPv6 both");
-    };
-    let group = bind_group(*address, shards, &options::sockets(config))?;
+    let group = bind_group(config.listen, shards, &options::sockets(config))?;
     let wanted = options::sockets(config).receive_buffer_bytes;
     if group.granted.receive_buffer_bytes < wanted {
         tracing::warn!(

@@ -331,7 +331,7 @@ impl Cores {
     fn relay_config(&self) -> String {
         let cores: Vec<String> = self.relay.iter().map(ToString::to_string).collect();
         format!(
-            "listen = [\"127.0.0.1:0\"]\nhttp = \"127.0.0.1:0\"\nshards = {}\ncores = \"{}\"\n",
+            "listen = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\nshards = {}\ncores = \"{}\"\n",
             cores.len(),
             cores.join(",")
         )

@@ -11,7 +11,7 @@ use crate::{
     config::{CertificateFiles, TlsConfig},
 };
 
-pub(super) fn check(tls: &TlsConfig, listen: &[SocketAddr], now: SystemTime) -> Vec<Check> {
+pub(super) fn check(tls: &TlsConfig, listen: SocketAddr, now: SystemTime) -> Vec<Check> {
     if tls.certificates.is_empty() {
         return vec![check_development(listen)];
     }
@@ -19,9 +19,9 @@ pub(super) fn check(tls: &TlsConfig, listen: &[SocketAddr], now: SystemTime) -> 
     checks.collect()
 }
 
-fn check_development(listen: &[SocketAddr]) -> Check {
+fn check_development(listen: SocketAddr) -> Check {
     let reason = "none configured: a development certificate is made at every start";
-    if listen.iter().all(|address| address.ip().to_canonical().is_loopback()) {
+    if listen.ip().to_canonical().is_loopback() {
         return Check::new(CERTIFICATE, Status::Pass, reason);
     }
     Check::new(CERTIFICATE, Status::Warn, reason).advise(

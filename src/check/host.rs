@@ -113,10 +113,9 @@ impl Host {
         }
     }
 
-    pub(super) fn check_open_files(&self, shards: usize, addresses: usize) -> Check {
+    pub(super) fn check_open_files(&self, shards: usize) -> Check {
         let check = |status, reason| Check::new(OPEN_FILES, status, reason);
-        let per_shard = addresses.saturating_add(limits::FILES_PER_SHARD);
-        let needed = limits::HTTP_CONNECTIONS_MAX + limits::FILES_OF_PROCESS + shards * per_shard;
+        let needed = limits::HTTP_CONNECTIONS_MAX + limits::FILES_OF_PROCESS + shards * limits::FILES_PER_SHARD;
         let needed = needed as u64;
         match self.soft_limit("Max open files") {
             None => check(Status::Skip, "/proc/self/limits is not readable".to_owned()),

@@ -8,15 +8,13 @@ use std::{
 
 use super::{Check, Status, TCP_PORT, UDP_PORT};
 
-pub(super) fn check(listen: &[SocketAddr], http: SocketAddr) -> Vec<Check> {
-    let udp = listen.iter().map(|address| {
-        let bound = UdpSocket::bind(address).map(drop);
-        judge(UDP_PORT, "listen", *address, bound)
-    });
-    let mut checks: Vec<_> = udp.collect();
-    let bound = TcpListener::bind(http).map(drop);
-    checks.push(judge(TCP_PORT, "http", http, bound));
-    checks
+pub(super) fn check(listen: SocketAddr, http: SocketAddr) -> [Check; 2] {
+    let udp = UdpSocket::bind(listen).map(drop);
+    let tcp = TcpListener::bind(http).map(drop);
+    [
+        judge(UDP_PORT, "listen", listen, udp),
+        judge(TCP_PORT, "http", http, tcp),
+    ]
 }
 
 fn judge(name: &'static str, setting: &str, address: SocketAddr, bound: io::Result<()>) -> Check {

@@ -34,9 +34,9 @@ pub struct Flags {
     /// Configuration file, TOML [env: MOQSWITCH_CONFIG]
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
-    /// UDP address for QUIC; repeatable [env: MOQSWITCH_LISTEN]
+    /// UDP address for QUIC; `[::]:4443` is IPv4 and IPv6 [env: MOQSWITCH_LISTEN]
     #[arg(long, value_name = "ADDR", global = true)]
-    pub listen: Vec<String>,
+    pub listen: Option<String>,
     /// TCP address for HTTP [env: MOQSWITCH_HTTP]
     #[arg(long, value_name = "ADDR", global = true)]
     pub http: Option<String>,

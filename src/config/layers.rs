@@ -234,6 +234,7 @@ fn read_environment(
 fn read_flags(flags: &Flags) -> Result<Values, ConfigError> {
     let mut values = Values::new();
     let ones = [
+        ("listen", "--listen", &flags.listen),
         ("http", "--http", &flags.http),
         ("shards", "--shards", &flags.shards),
         ("cores", "--cores", &flags.cores),
@@ -247,16 +248,10 @@ fn read_flags(flags: &Flags) -> Result<Values, ConfigError> {
             values.insert(path, Given { at, content });
         }
     }
-    let lists = [
-        ("listen", "--listen", &flags.listen),
-        ("auth.public", "--auth-public", &flags.auth_public),
-    ];
-    for (path, flag, texts) in lists {
-        if !texts.is_empty() {
-            let content = Content::List(texts.clone());
-            let at = Source::Flag(flag);
-            values.insert(path, Given { at, content });
-        }
+    if !flags.auth_public.is_empty() {
+        let content = Content::List(flags.auth_public.clone());
+        let at = Source::Flag("--auth-public");
+        values.insert("auth.public", Given { at, content });
     }
     let at = Source::Flag("--tls-cert");
     insert_certificates(&mut values, at, flags.tls_cert.clone(), flags.tls_key.clone())?;

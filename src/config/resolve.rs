@@ -18,14 +18,14 @@ use crate::{
 };
 
 pub(super) fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
-    let listen = listen(layers)?;
+    let listen = layers.one("listen", values::address)?;
     let http = match layers.optional("http", values::address)? {
         Some(address) => address,
-        None => listen[0],
+        None => listen,
     };
     let shards_max = u32::try_from(limits::SHARDS_MAX).expect("a few hundred");
     Ok(Config {
-        auth: auth(layers, listen.iter().chain([&http]))?,
+        auth: auth(layers, [listen, http])?,
         listen,
         http,
         shards: layers
@@ -96,28 +96,8 @@ impl Layers {
     }
 }
 
-fn listen(layers: &Layers) -> Result<Vec<SocketAddr>, ConfigError> {
-    let refuse = |text: String, reason: &str| ConfigError::Value {
-        at: layers.source("listen"),
-        key: "listen",
-        text,
-        reason: reason.to_owned(),
-    };
-    let listen = layers.list("listen", values::address)?.unwrap_or_default();
-    if listen.is_empty() {
-        return Err(refuse("[]".to_owned(), "at least one address is needed"));
-    }
-    for (index, address) in listen.iter().enumerate() {
-        // Port 0 asks for any free port, so two of them do not collide.
-        if address.port() != 0 && listen.iter().take(index).any(|other| other == address) {
-            return Err(refuse(address.to_string(), "it is listed twice"));
-        }
-    }
-    Ok(listen)
-}
-
 /// Whatever an address serves, HTTP included, is open to anonymous peers; so each decides.
-fn auth<'a>(layers: &Layers, addresses: impl Iterator<Item = &'a SocketAddr>) -> Result<AuthConfig, ConfigError> {
+fn auth(layers: &Layers, addresses: [SocketAddr; 2]) -> Result<AuthConfig, ConfigError> {
     let parse = |text: &str| text.parse::<Pattern>().map_err(|error| error.to_string());
     if let Some(patterns) = layers.list("auth.public", parse)? {
         return Ok(AuthConfig {
@@ -126,7 +106,7 @@ fn auth<'a>(layers: &Layers, addresses: impl Iterator<Item = &'a SocketAddr>) ->
     }
     for address in addresses {
         if !is_loopback(address.ip()) {
-            return Err(ConfigError::PublicAccessUndecided { address: *address });
+            return Err(ConfigError::PublicAccessUndecided { address });
         }
     }
     Ok(AuthConfig {

@@ -94,11 +94,11 @@ const TEMPLATE_HEADER: &str = "\
 pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         path: "listen",
-        kind: Kind::List,
-        value: Value::Default(r#"["127.0.0.1:4443"]"#),
+        kind: Kind::One,
+        value: Value::Default(r#""127.0.0.1:4443""#),
         help: &[
-            "UDP addresses for QUIC. Each costs one socket per shard.",
-            "Other than loopback addresses also need `auth.public`.",
+            "UDP address for QUIC, one socket per shard; `[::]:4443` serves IPv4 and IPv6 both.",
+            "Any but a loopback address also needs `auth.public`.",
         ],
     },
     Setting {
@@ -109,7 +109,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
         help: &[
             "TCP address for metrics, health, certificate hash, /announced and /fetch.",
-            "Default: the first `listen` address, same port.",
+            "Default: the `listen` address, same port.",
         ],
     },
     Setting {
