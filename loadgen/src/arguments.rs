@@ -65,6 +65,15 @@ pub(crate) enum Command {
     },
     /// Lists the scenarios that come along, with the question each answers.
     Scenarios,
+    /// Makes one page with plots of --jsonl files, to be opened in a browser.
+    Report {
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        #[arg(long, short, default_value = "report.html")]
+        output: PathBuf,
+        #[arg(long)]
+        threshold: Vec<Threshold>,
+    },
     /// Adds up the --jsonl files of several processes or hosts that shared a load.
     Merge {
         #[arg(required = true)]
@@ -196,7 +205,7 @@ impl Command {
                 flags,
             ),
             Self::Run { scenario, flags } => (Scenario::load(scenario)?, flags),
-            Self::Scenarios | Self::Merge { .. } => return Ok(None),
+            Self::Scenarios | Self::Report { .. } | Self::Merge { .. } => return Ok(None),
         };
         Ok(Some((scenario, &**flags)))
     }

@@ -41,6 +41,16 @@ fn execute(arguments: &Arguments) -> anyhow::Result<u8> {
             }
             return Ok(0);
         }
+        Some(Command::Report {
+            files,
+            output,
+            threshold,
+        }) => {
+            let page = merge::report(files, threshold)?;
+            std::fs::write(output, page).with_context(|| format!("cannot write {}", output.display()))?;
+            println!("{}", output.display());
+            return Ok(0);
+        }
         Some(Command::Merge { files, json, threshold }) => {
             let summary = merge::merge(files, threshold)?;
             return finish(&summary, json.as_deref());

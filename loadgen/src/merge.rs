@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 
 use crate::host::Sample;
+use crate::output::html;
 use crate::output::jsonl::{Head, Line};
 use crate::output::summary::{Circumstances, Summary};
 use crate::output::threshold::{self, Threshold};
@@ -49,6 +50,23 @@ impl Recording {
     }
 }
 
+/// One page about recordings, side by side.
+pub(crate) fn report(files: &[PathBuf], thresholds: &[Threshold]) -> anyhow::Result<String> {
+    let mut recordings = Vec::new();
+    let mut summaries = Vec::new();
+    for file in files {
+        let name = file
+            .file_stem()
+            .unwrap_or(file.as_os_str())
+            .to_string_lossy()
+            .into_owned();
+        recordings.push((name, Recording::read(file)?));
+        summaries.push(merge(std::slice::from_ref(file), thresholds)?);
+    }
+    html::page(&recordings, &summaries)
+}
+
+/// The figures of recordings of one load.
 pub(crate) fn merge(files: &[PathBuf], thresholds: &[Threshold]) -> anyhow::Result<Summary> {
     let recordings: Vec<Recording> = files.iter().map(Recording::read).collect::<anyhow::Result<_>>()?;
     let first = &recordings.first().context("no file")?.head;
@@ -86,7 +104,10 @@ pub(crate) fn merge(files: &[PathBuf], thresholds: &[Threshold]) -> anyhow::Resu
         &total,
         &Circumstances {
             relay: first.relay.clone(),
-            workload: format!("{} ({} processes)", first.workload, files.len()),
+            workload: match files.len() {
+                1 => first.workload.clone(),
+                processes => format!("{} ({processes} processes)", first.workload),
+            },
             seed: first.seed,
             measured: Duration::from_nanos((to - from) * first.interval_ns),
             codecs: codec_names(&first.codecs),

@@ -1,6 +1,8 @@
 //! What a run found: for a person, for a machine, for a later merge.
 
+pub(crate) mod html;
 pub(crate) mod jsonl;
+mod plots;
 pub(crate) mod summary;
 pub(crate) mod text;
 pub(crate) mod threshold;
