@@ -198,7 +198,7 @@ fn draw_on(
         .margin_right(24)
         .x_label_area_size(32)
         .y_label_area_size(56)
-        .build_cartesian_2d(0.0..right, 0.0..if top > 0.0 { top * 1.08 } else { 1.0 })?;
+        .build_cartesian_2d(0.0..right, 0.0..if top > 0.0 { top * HEADROOM } else { 1.0 })?;
     chart
         .configure_mesh()
         .light_line_style(TRANSPARENT)
@@ -217,7 +217,7 @@ fn draw_on(
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
+        .position(SeriesLabelPosition::UpperLeft)
         .background_style(WHITE.mix(0.85))
         .label_font(("sans-serif", 13))
         .draw()?;
@@ -225,6 +225,9 @@ fn draw_on(
 }
 
 const SIZE: (u32, u32) = (900, 280);
+
+/// Room above the highest value, for the legend.
+const HEADROOM: f64 = 1.3;
 
 /// The percentile curve goes to 99.99 %.
 const NINES: u32 = 4;
