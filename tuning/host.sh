@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Sourced by check.sh, apply.sh and restore.sh: the options they share, and what this host has
 # (cores, interface, queues, interrupts). Nothing here changes anything.
+# shellcheck disable=SC2034 # what is set here is used by those who source this
 
 export LC_ALL=C
 # sysctl and ethtool live in sbin, which is not in the PATH of every user.
@@ -71,7 +72,9 @@ parse_options() {
     [[ $LAYOUT == shared || $LAYOUT == split ]] || usage_error "--layout is shared or split, not '$LAYOUT'"
     [[ $PROFILE == default || $PROFILE == busy-poll ]] ||
         usage_error "--profile is default or busy-poll, not '$PROFILE'"
-    [[ $PORT =~ ^[1-9][0-9]{0,4}$ ]] && ((PORT <= 65535)) || usage_error "--port is 1 to 65535, not '$PORT'"
+    if ! [[ $PORT =~ ^[1-9][0-9]{0,4}$ ]] || ((PORT > 65535)); then
+        usage_error "--port is 1 to 65535, not '$PORT'"
+    fi
     choose_cores "$cores_text"
     choose_interface
 }
@@ -91,7 +94,7 @@ choose_cores() {
         if [[ $online == *" $core "* ]]; then
             CORES+=("$core")
         elif [[ $listed ]]; then
-            usage_error "core $core of --cores is not online (these are: $(echo $online))"
+            usage_error "core $core of --cores is not online (these are:${online% })"
         fi
     done
     for core in $online; do
@@ -105,7 +108,7 @@ choose_cores() {
 choose_interface() {
     if [[ $INTERFACE ]]; then
         [[ $INTERFACE != */* && $INTERFACE != .* && -d /sys/class/net/$INTERFACE ]] ||
-            usage_error "there is no interface '$INTERFACE' (there are: $(ls /sys/class/net 2>/dev/null | paste -sd ' '))"
+            usage_error "there is no interface '$INTERFACE' (there are: $(find /sys/class/net/ -mindepth 1 -maxdepth 1 -printf '%f\n' 2>/dev/null | sort | paste -sd ' '))"
     else
         INTERFACE=$(default_interface)
     fi
@@ -184,8 +187,9 @@ core_of_queue() {
 
 # First line of a file, blanks made single; fails when there is none.
 read_line() {
-    local words
-    { read -r -a words <"$1"; } 2>/dev/null || ((${#words[@]})) || return 1
+    local words=()
+    { read -r -a words <"$1"; } 2>/dev/null || true
+    ((${#words[@]})) || return 1
     echo "${words[*]}"
 }
 

@@ -58,12 +58,12 @@ label_setting() {
     local kind=$1 target=$2
     case $kind in
         file | choice | mask) echo "${target#/sys/}" | sed 's/^devices\/system\/cpu\///; s/^class\/net\///; s/^kernel\/mm\///' ;;
-        irq) echo "interrupt ${target#*/} of ${target%%/*}" ;;
-        channels) echo "queues of $target" ;;
+        irq) echo "affinity of ${target%%/*}'s interrupt ${target#*/}" ;;
+        channels) echo "queue count of $target" ;;
         rss-table) echo "indirection table of $target" ;;
         rss-hash) echo "hash of ${target##*/} at ${target%/*}" ;;
         ntuple) echo "ntuple filters of $target" ;;
-        conntrack) echo "connection tracking of UDP port $target" ;;
+        conntrack) echo "UDP port $target" ;;
         *) echo "$target" ;;
     esac
 }
@@ -226,13 +226,16 @@ read_rss_hash() {
 # ---- Firewall
 
 bypasses_conntrack() {
-    local port=$1
-    if command -v nft >/dev/null && nft list ruleset 2>/dev/null |
-        grep -Eq "udp dport (\{[^}]*\b)?$port\b.* notrack"; then
-        return
+    local port=$1 rules=""
+    # Read whole: a reader that leaves early is an error of the writer.
+    if command -v nft >/dev/null; then
+        rules+=$(nft list ruleset 2>/dev/null) || true
     fi
-    command -v iptables >/dev/null && iptables -w -t raw -S PREROUTING 2>/dev/null |
-        grep -Eq -- "--dport $port .*-j (NOTRACK|CT --notrack)"
+    if command -v iptables >/dev/null; then
+        rules+=$'\n'$(iptables -w -t raw -S PREROUTING 2>/dev/null) || true
+    fi
+    grep -Eq -e "udp dport (\{[^}]*\b)?$port\b.* notrack" \
+        -e "--dport $port .*-j (NOTRACK|CT --notrack)" <<<"$rules"
 }
 
 plan_conntrack() {

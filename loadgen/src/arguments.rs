@@ -1,11 +1,13 @@
 //! The command line: a scenario, and flags that change it.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::link::Impairment;
 use crate::load::Shape;
 use crate::model::arrivals::Arrivals;
 use crate::model::codec::Codec;
@@ -65,6 +67,21 @@ pub(crate) enum Command {
     },
     /// Lists the scenarios that come along, with the question each answers.
     Scenarios,
+    /// Puts a bad path between clients and a relay: a UDP proxy, each client with a path of its own.
+    Link {
+        #[arg(long)]
+        listen: SocketAddr,
+        /// The relay.
+        #[arg(long)]
+        to: SocketAddr,
+        /// What the path does, each way: `delay=40ms,jitter=10ms,loss=2%,rate=2mbps,reorder=1%`,
+        /// and `buffer=200ms` of the bottleneck.
+        #[arg(long)]
+        impair: Impairment,
+        /// The same seed, the same pattern.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// Makes one page with plots of --jsonl files, to be opened in a browser.
     Report {
         #[arg(required = true)]
@@ -205,7 +222,7 @@ impl Command {
                 flags,
             ),
             Self::Run { scenario, flags } => (Scenario::load(scenario)?, flags),
-            Self::Scenarios | Self::Report { .. } | Self::Merge { .. } => return Ok(None),
+            Self::Scenarios | Self::Link { .. } | Self::Report { .. } | Self::Merge { .. } => return Ok(None),
         };
         Ok(Some((scenario, &**flags)))
     }

@@ -47,10 +47,12 @@ pub(crate) fn nanoseconds(duration: Duration) -> u64 {
 /// What may be changed while shards run, and what they tell of the moment.
 #[derive(Debug, Default)]
 pub(crate) struct Controls {
-    /// Added to the rate, in per cent of it: 0 is the rate as configured.
+    /// Of the rate as configured.
     rate_percent: AtomicU32,
     is_paused: AtomicBool,
     is_ending: AtomicBool,
+    /// Somebody watches: shards tell what goes on before it is settled.
+    pub(crate) is_watched: AtomicBool,
     pub(crate) calls_up: AtomicU64,
     pub(crate) connections: AtomicU64,
 }
@@ -70,6 +72,25 @@ impl Controls {
         f64::from(self.rate_percent.load(Ordering::Relaxed)) / 100.0
     }
 
+    pub(crate) fn set_rate_percent(&self, percent: u32) {
+        self.rate_percent
+            .store(percent.min(RATE_PERCENT_MAX), Ordering::Relaxed);
+    }
+
+    pub(crate) fn rate_percent(&self) -> u32 {
+        self.rate_percent.load(Ordering::Relaxed)
+    }
+
+    /// No calls begin until it is called again.
+    pub(crate) fn toggle_pause(&self) {
+        self.is_paused.fetch_xor(true, Ordering::Relaxed);
+    }
+
+    /// Begins no more calls and ends those that are up.
+    pub(crate) fn end(&self) {
+        self.is_ending.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn is_paused(&self) -> bool {
         self.is_paused.load(Ordering::Relaxed)
     }
@@ -78,3 +99,5 @@ impl Controls {
         self.is_ending.load(Ordering::Relaxed)
     }
 }
+
+const RATE_PERCENT_MAX: u32 = 10_000;

@@ -3,6 +3,8 @@
 mod arguments;
 mod engine;
 mod host;
+mod link;
+mod live;
 mod load;
 mod merge;
 mod model;
@@ -39,6 +41,15 @@ fn execute(arguments: &Arguments) -> anyhow::Result<u8> {
             for (name, _) in BUILT_IN {
                 println!("{name:<16} {}", Scenario::load(name)?.question);
             }
+            return Ok(0);
+        }
+        Some(Command::Link {
+            listen,
+            to,
+            impair,
+            seed,
+        }) => {
+            link::proxy::run(*listen, *to, impair, *seed)?;
             return Ok(0);
         }
         Some(Command::Report {

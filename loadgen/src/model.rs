@@ -25,4 +25,5 @@ pub(crate) enum Purpose {
     Speech,
     Codec,
     Behaviour,
+    Link,
 }

@@ -20,6 +20,7 @@ use crate::arguments::Flags;
 use crate::engine::shard::{Shard, ShardParts};
 use crate::engine::{Clock, Controls, Target, nanoseconds};
 use crate::host::{Sample, Sampler};
+use crate::live::{Live, View};
 use crate::output::jsonl::{Head, Line};
 use crate::output::summary::{Circumstances, HostFigures, Summary};
 use crate::output::threshold;
@@ -76,6 +77,7 @@ struct Run {
     clock: Clock,
     controls: Arc<Controls>,
     settled: Vec<Arc<ArrayQueue<Interval>>>,
+    fresh: Vec<Arc<ArrayQueue<Interval>>>,
     ended: mpsc::Receiver<anyhow::Result<()>>,
 }
 
@@ -88,10 +90,11 @@ impl Run {
         let controls = Arc::new(Controls::new());
         let epoch_ns = clock.ns(Instant::now()) + nanoseconds(START_DELAY);
         let (sender, ended) = mpsc::sync_channel(cores.generator.len());
-        let mut settled = Vec::new();
+        let (mut settled, mut fresh) = (Vec::new(), Vec::new());
         for (index, core) in (0..).zip(&cores.generator) {
             let queue = Arc::new(ArrayQueue::new(SETTLED_MAX));
             settled.push(queue.clone());
+            fresh.push(Arc::new(ArrayQueue::new(1)));
             let parts = ShardParts {
                 index: (part - 1) * own + index,
                 load: load.clone(),
@@ -100,6 +103,7 @@ impl Run {
                 epoch_ns,
                 controls: controls.clone(),
                 settled: queue,
+                fresh: fresh[fresh.len() - 1].clone(),
             };
             let sender = sender.clone();
             LocalExecutorBuilder::new(Placement::Fixed(*core))
@@ -119,6 +123,7 @@ impl Run {
             clock,
             controls,
             settled,
+            fresh,
             ended,
         })
     }
@@ -132,6 +137,7 @@ impl Run {
             shards: self.settled.len(),
             total: Interval::new(0),
             samples: BTreeMap::new(),
+            last: None,
             file: None,
         };
         if let Some(file) = &flags.jsonl {
@@ -143,6 +149,10 @@ impl Run {
         }
         let interval = scenario.interval;
         let mut next_sample = 0;
+        let mut ended_at = None;
+        let mut live = Live::start(scenario.duration);
+        self.controls.is_watched.store(live.is_some(), Ordering::Relaxed);
+        let mut fresh = Fresh::new(&self.fresh);
         let mut running = self.settled.len();
         while running > 0 {
             match self.ended.recv_timeout(GATHER_INTERVAL) {
@@ -154,6 +164,9 @@ impl Run {
                 Err(mpsc::RecvTimeoutError::Disconnected) => anyhow::bail!("a shard ended without a word"),
             }
             let elapsed = self.clock.ns(Instant::now()).saturating_sub(self.epoch_ns);
+            if self.controls.is_ending() {
+                ended_at.get_or_insert(elapsed / nanoseconds(interval));
+            }
             // A sample at the beginning of each interval.
             if elapsed >= next_sample * nanoseconds(interval) {
                 let calls_up = self.controls.calls_up.load(Ordering::Relaxed);
@@ -161,9 +174,22 @@ impl Run {
                 next_sample = elapsed / nanoseconds(interval) + 1;
             }
             gathering.take(&self.settled)?;
+            if let Some(live) = &mut live {
+                live.update(&View {
+                    elapsed: Duration::from_nanos(elapsed),
+                    controls: &self.controls,
+                    fresh: fresh.poll(),
+                    settled: gathering.last.as_ref(),
+                    interval,
+                    samples: gathering.last_samples(),
+                })?;
+            }
         }
+        drop(live);
         gathering.finish(&self.settled)?;
-        let (from, to) = measured;
+        let (from, planned) = measured;
+        // Who is told to stop measures only up to then.
+        let to = planned.min(ended_at.unwrap_or(planned)).max(from + 1);
         Ok(Gathered {
             circumstances: Circumstances {
                 relay: relay.to_owned(),
@@ -200,7 +226,44 @@ struct Gathering {
     total: Interval,
     /// Taken at the beginning of each interval.
     samples: BTreeMap<u64, Sample>,
+    /// The last interval that is complete.
+    last: Option<Interval>,
     file: Option<BufWriter<File>>,
+}
+
+/// What the shards say of the last whole interval, together.
+struct Fresh<'a> {
+    queues: &'a [Arc<ArrayQueue<Interval>>],
+    latest: Vec<Option<Interval>>,
+    sum: Option<Interval>,
+}
+
+impl<'a> Fresh<'a> {
+    fn new(queues: &'a [Arc<ArrayQueue<Interval>>]) -> Self {
+        Self {
+            queues,
+            latest: vec![None; queues.len()],
+            sum: None,
+        }
+    }
+
+    fn poll(&mut self) -> Option<&Interval> {
+        let mut has_news = false;
+        for (queue, latest) in self.queues.iter().zip(&mut self.latest) {
+            if let Some(interval) = queue.pop() {
+                *latest = Some(interval);
+                has_news = true;
+            }
+        }
+        if has_news {
+            let mut known = self.latest.iter().flatten();
+            self.sum = known.next().cloned();
+            if let Some(sum) = &mut self.sum {
+                known.for_each(|other| sum.add(other));
+            }
+        }
+        self.sum.as_ref()
+    }
 }
 
 impl Gathering {
@@ -249,7 +312,14 @@ impl Gathering {
             let line = Line::new(&interval, self.samples.get(&index).cloned())?;
             writeln!(file, "{}", serde_json::to_string(&line)?)?;
         }
+        self.last = Some(interval);
         Ok(())
+    }
+
+    fn last_samples(&self) -> Option<(&Sample, &Sample)> {
+        let mut samples = self.samples.values().rev();
+        let after = samples.next()?;
+        Some((samples.next()?, after))
     }
 }
 

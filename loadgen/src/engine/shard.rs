@@ -34,6 +34,8 @@ pub(crate) struct ShardParts {
     pub(crate) controls: Arc<Controls>,
     /// Intervals that will not change any more. When it is full they wait.
     pub(crate) settled: Arc<ArrayQueue<Interval>>,
+    /// The last whole interval as it is known so far, for who watches. Replaced by the next.
+    pub(crate) fresh: Arc<ArrayQueue<Interval>>,
 }
 
 pub(crate) struct Shard {
@@ -47,6 +49,7 @@ pub(crate) struct Shard {
     arrivals: u64,
     pub(super) ledger: Ledger,
     unsent: Option<Interval>,
+    fresh_due_ns: u64,
     is_ending: bool,
     pub(super) now_ns: u64,
 }
@@ -99,6 +102,7 @@ impl Shard {
             arrivals: 0,
             ledger: Ledger::new(parts.epoch_ns, nanoseconds(parts.load.interval)),
             unsent: None,
+            fresh_due_ns: parts.epoch_ns,
             is_ending: false,
             now_ns: parts.epoch_ns,
             parts,
@@ -116,6 +120,7 @@ impl Shard {
             self.begin_calls()?;
             self.handle_due()?;
             self.send_settled();
+            self.send_fresh();
             if self.lines.now >= executor_due {
                 glommio::executor().yield_task_queue_now().await;
                 executor_due = self.lines.now + EXECUTOR_INTERVAL;
@@ -410,6 +415,16 @@ impl Shard {
                 return;
             }
         }
+    }
+
+    fn send_fresh(&mut self) {
+        if self.now_ns < self.fresh_due_ns || !self.parts.controls.is_watched.load(Ordering::Relaxed) {
+            return;
+        }
+        let length_ns = nanoseconds(self.parts.load.interval);
+        self.fresh_due_ns = self.now_ns + length_ns / 2;
+        let last_ns = self.now_ns.saturating_sub(length_ns).max(self.parts.epoch_ns);
+        self.parts.fresh.force_push(self.ledger.at(last_ns).clone());
     }
 
     /// After the last call everything is settled.
