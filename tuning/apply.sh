@@ -3,13 +3,13 @@
 # before the first change; restore.sh puts them back. Lasts until the next reboot.
 set -euo pipefail
 here=$(dirname "${BASH_SOURCE[0]}")
-# shellcheck source=tuning/host.sh
+# shellcheck source-path=SCRIPTDIR source=host.sh
 . "$here/host.sh"
-# shellcheck source=tuning/settings.sh
+# shellcheck source-path=SCRIPTDIR source=settings.sh
 . "$here/settings.sh"
-# shellcheck source=tuning/knobs.sh
+# shellcheck source-path=SCRIPTDIR source=knobs.sh
 . "$here/knobs.sh"
-# shellcheck source=tuning/saved.sh
+# shellcheck source-path=SCRIPTDIR source=saved.sh
 . "$here/saved.sh"
 
 usage="\

@@ -3,11 +3,11 @@
 # wanted, why, and the command. Changes nothing. `moqswitch check` tells whether the relay runs at all.
 set -euo pipefail
 here=$(dirname "${BASH_SOURCE[0]}")
-# shellcheck source=tuning/host.sh
+# shellcheck source-path=SCRIPTDIR source=host.sh
 . "$here/host.sh"
-# shellcheck source=tuning/settings.sh
+# shellcheck source-path=SCRIPTDIR source=settings.sh
 . "$here/settings.sh"
-# shellcheck source=tuning/knobs.sh
+# shellcheck source-path=SCRIPTDIR source=knobs.sh
 . "$here/knobs.sh"
 
 usage="\
@@ -97,20 +97,21 @@ print_json_check() {
 }
 
 parse_options "$usage" "--json" "$@"
-APPLY="$here/apply.sh"
-((${#SHAPE[@]} == 0)) || APPLY+=" $(COMMAND=("${SHAPE[@]}") && show_command)"
+COMMAND=("$here/apply.sh" "${SHAPE[@]}")
+APPLY=$(show_command)
 
 declare -A counts=([PASS]=0 [FAIL]=0 [WARN]=0 [SKIP]=0)
 width=0
 for name in "${KNOBS[@]}"; do ((${#name} <= width)) || width=${#name}; done
 
-checks="" separator=""
+checks="" separator="" fixable=0
 ((JSON)) || printf 'shards on core(s) %s, interface %s, layout %s, profile %s, UDP port %s\n' \
     "$(format_list "${CORES[@]}")" "${INTERFACE:-none}" "$LAYOUT" "$PROFILE" "$PORT"
 for name in "${KNOBS[@]}"; do
     survey "$name"
     judge "$name"
     counts[$STATUS]=$((counts[$STATUS] + 1))
+    [[ -n $VERDICT || -n $ASKED_BY || $STATUS == PASS ]] || fixable=1
     if ((JSON)); then
         checks+=$(print_json_check "$name" "$separator")
         separator=,
@@ -133,6 +134,6 @@ else
     ((counts[WARN] == 0)) || summary+=", ${counts[WARN]} to be looked at"
     ((counts[SKIP] == 0)) || summary+=", ${counts[SKIP]} skipped"
     printf '%s\n' "$summary"
-    ((counts[WARN] + counts[FAIL] == 0)) || printf 'all that can be changed at run time: %s (--dry-run shows what it would do)\n' "$APPLY"
+    ((!fixable)) || printf 'all that can be set while the host runs: %s (--dry-run shows what it would do)\n' "$APPLY"
 fi
 ((counts[FAIL] == 0))

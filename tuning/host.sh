@@ -48,6 +48,9 @@ parse_options() {
                 ;;
         esac
         case $option in
+            --interface | --cores | --layout | --profile | --port) [[ $value ]] || usage_error "$option needs a value" ;;
+        esac
+        case $option in
             --interface) INTERFACE=$value ;;
             --cores) cores_text=$value ;;
             --layout) LAYOUT=$value ;;

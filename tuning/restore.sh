@@ -2,11 +2,11 @@
 # Undoes apply.sh: puts the saved values back, the last change first, and forgets them.
 set -euo pipefail
 here=$(dirname "${BASH_SOURCE[0]}")
-# shellcheck source=tuning/host.sh
+# shellcheck source-path=SCRIPTDIR source=host.sh
 . "$here/host.sh"
-# shellcheck source=tuning/settings.sh
+# shellcheck source-path=SCRIPTDIR source=settings.sh
 . "$here/settings.sh"
-# shellcheck source=tuning/saved.sh
+# shellcheck source-path=SCRIPTDIR source=saved.sh
 . "$here/saved.sh"
 
 usage="\

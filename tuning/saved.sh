@@ -41,7 +41,7 @@ load_saved() {
 
 # Starts with nothing saved.
 clear_saved() {
-    (umask 022 && boot_line >"$TUNING_STATE")
+    (umask 022 && boot_line >"$TUNING_STATE") || die "cannot write $TUNING_STATE"
     SAVED=() SAVED_KEYS=()
 }
 

@@ -70,13 +70,10 @@ label_setting() {
 
 # The command as it can be typed.
 show_command() {
-    local word text=""
-    if [[ ${COMMAND[0]} == write_file ]]; then
-        echo "echo ${COMMAND[1]} > ${COMMAND[2]}"
-        return
-    fi
-    for word in "${COMMAND[@]}"; do
-        if [[ $word =~ ^[A-Za-z0-9_./:=,@+-]+$ ]]; then text+=" $word"; else text+=" '${word//\'/\'\\\'\'}'"; fi
+    local word words=("${COMMAND[@]}") text=""
+    [[ ${words[0]} != write_file ]] || words=(echo "${words[1]}" ">" "${words[2]}")
+    for word in "${words[@]}"; do
+        if [[ $word =~ ^([A-Za-z0-9_./:=,@+-]+|>)$ ]]; then text+=" $word"; else text+=" '${word//\'/\'\\\'\'}'"; fi
     done
     echo "${text# }"
 }
