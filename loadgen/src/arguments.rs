@@ -201,11 +201,10 @@ impl Command {
     pub(crate) fn scenario(&self) -> anyhow::Result<Option<(Scenario, &Flags)>> {
         let shaped = |shape| Scenario {
             shape,
-            hold: Hold::Forever {},
             ..Scenario::default()
         };
         let (scenario, flags) = match self {
-            Self::Call(flags) => (Scenario::default(), flags),
+            Self::Call(flags) => (Scenario::short_calls(), flags),
             Self::Conference { people, hears, flags } => {
                 let shape = Shape::Conference {
                     people: *people,

@@ -45,10 +45,14 @@ pub(crate) struct TrackPlan {
     pub(crate) has_pauses: bool,
 }
 
-/// What participants do beside talking. All exponentially distributed with these means.
+/// What participants do beside talking. Times are exponentially distributed with these means, if
+/// nothing else is said.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Behaviour {
+    /// Participants come evenly spread over this time instead of all at once.
+    #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    pub(crate) join_over: Option<Duration>,
     /// Time from one mute to the next, which lasts as long on average.
     #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
     pub(crate) mute_every: Option<Duration>,

@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 #[allow(clippy::print_stdout, reason = "what the command is for")]
 fn execute(arguments: &Arguments) -> anyhow::Result<u8> {
     let (scenario, flags) = match &arguments.command {
-        None => (Scenario::default(), &arguments.flags),
+        None => (Scenario::short_calls(), &arguments.flags),
         Some(Command::Scenarios) => {
             for (name, _) in BUILT_IN {
                 println!("{name:<16} {}", Scenario::load(name)?.question);

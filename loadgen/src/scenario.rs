@@ -87,7 +87,7 @@ pub(crate) struct Client {
 }
 
 impl Default for Scenario {
-    /// The shortest answer to "does it work": ten seconds of two-party calls.
+    /// Ten seconds of two-party calls, which begin as fast as they may and last to the end.
     fn default() -> Self {
         Self {
             question: "Can people call each other?".into(),
@@ -96,10 +96,8 @@ impl Default for Scenario {
             warm_up: Duration::from_secs(1),
             cool_down: Duration::ZERO,
             interval: Duration::from_secs(1),
-            arrivals: Arrivals::Constant { rate: 5.0 },
-            hold: Hold::Fixed {
-                time: Duration::from_secs(4),
-            },
+            arrivals: Arrivals::Constant { rate: 20.0 },
+            hold: Hold::Forever {},
             limits: Limits::default(),
             shape: Shape::TwoParty {},
             audio: Some(Track {
@@ -145,6 +143,17 @@ impl Default for Client {
 }
 
 impl Scenario {
+    /// The shortest answer to "does it work": calls come and go, twenty at a time.
+    pub(crate) fn short_calls() -> Self {
+        Self {
+            arrivals: Arrivals::Constant { rate: 5.0 },
+            hold: Hold::Fixed {
+                time: Duration::from_secs(4),
+            },
+            ..Self::default()
+        }
+    }
+
     /// A file, or one of the scenarios that come with the program.
     pub(crate) fn load(name: &str) -> anyhow::Result<Self> {
         let built_in = BUILT_IN.iter().find(|(known, _)| *known == name);
@@ -302,6 +311,7 @@ pub(crate) const BUILT_IN: &[(&str, &str)] = &[
     ("video-meeting", include_str!("../scenarios/video-meeting.toml")),
     ("busy-hour", include_str!("../scenarios/busy-hour.toml")),
     ("churn", include_str!("../scenarios/churn.toml")),
+    ("announce-storm", include_str!("../scenarios/announce-storm.toml")),
 ];
 
 #[cfg(test)]

@@ -262,8 +262,14 @@ impl Shard {
         self.calls.insert(id, call);
         self.parts.controls.calls_up.fetch_add(1, Ordering::Relaxed);
         self.ledger.at(self.now_ns).counts.calls_attempted += 1;
+        let spread_ns = load.behaviour.join_over.map_or(0, nanoseconds) / u64::from(people.max(1));
         for participant in 0..people {
-            self.dial(id, participant)?;
+            let join_ns = intended_ns + spread_ns * u64::from(participant);
+            if join_ns > self.now_ns {
+                self.at(join_ns, Due::Join { call: id, participant });
+            } else {
+                self.dial(id, participant)?;
+            }
         }
         let hold = load.hold.draw(&mut random(load.seed, Purpose::Hold, number));
         if let Some(hold) = hold {

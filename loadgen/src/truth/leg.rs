@@ -35,6 +35,8 @@ pub(crate) struct Leg {
     fates: VecDeque<Fate>,
     /// Frames below are settled, or never were expected. `None` before any came.
     settled: Option<u64>,
+    /// Intended time of the last one that is.
+    settled_ns: u64,
     highest: Option<u64>,
     jitter: Jitter,
     /// Speech alone is played out in time.
@@ -69,6 +71,7 @@ impl Leg {
             until_ns: u64::MAX,
             fates: VecDeque::new(),
             settled: None,
+            settled_ns: now_ns,
             highest: None,
             jitter: Jitter::default(),
             speech: codec.map(|codec| Listening {
@@ -187,9 +190,10 @@ impl Leg {
             count(fate, interval);
             self.settle_group(sent.group, fate, interval);
             self.rate(fate, sent.intended_ns, interval);
+            self.settled_ns = sent.intended_ns;
         }
         if is_last {
-            let interval = ledger.at(now_ns);
+            let interval = ledger.at(self.settled_ns);
             self.end_group(interval);
             self.conclude(interval);
         }
