@@ -194,6 +194,13 @@ pub(crate) struct Flags {
     ack_every: Option<u32>,
     #[arg(long, value_parser = humantime::parse_duration)]
     ack_delay: Option<Duration>,
+    /// What becomes of each client's datagrams, each way: `delay=40ms,jitter=10ms,loss=2%,rate=2mbps,
+    /// reorder=1%`, and `buffer=200ms` of the bottleneck. The same seed, the same pattern.
+    #[arg(long)]
+    impair: Option<Impairment>,
+    /// Impair only so many of each call's participants, the last ones.
+    #[arg(long)]
+    impaired: Option<u16>,
 }
 
 impl Command {
@@ -233,6 +240,8 @@ impl Flags {
         set(&mut scenario.client.draft, self.draft);
         set(&mut scenario.client.ack_every, self.ack_every);
         set(&mut scenario.client.ack_delay, self.ack_delay);
+        scenario.client.impair = self.impair.clone().or(scenario.client.impair);
+        scenario.client.impaired = self.impaired.or(scenario.client.impaired);
         set(&mut scenario.duration, self.duration);
         set(&mut scenario.warm_up, self.warm_up);
         set(&mut scenario.cool_down, self.cool_down);

@@ -3,15 +3,20 @@
 
 pub(crate) mod proxy;
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use rand::RngExt;
 use rand_pcg::Pcg64Mcg;
+use serde::{Deserialize, Serialize};
 
 /// What a path does to datagrams, in each direction.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub(crate) struct Impairment {
+    /// As it was written.
+    text: String,
     /// One way.
     delay: Duration,
     /// The delay varies evenly by so much up and down; order is kept.
@@ -56,6 +61,7 @@ impl Link {
             rate,
             reorder,
             buffer,
+            ..
         } = self.impairment;
         // Always as many, so that one datagram's fate does not change the next one's.
         let [is_lost, overtakes, shift] = self.random.random::<[f64; 3]>();
@@ -86,7 +92,10 @@ impl FromStr for Impairment {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut impairment = Self::default();
+        let mut impairment = Self {
+            text: text.trim().to_owned(),
+            ..Self::default()
+        };
         for part in text.split(',') {
             let (key, value) = part
                 .split_once('=')
@@ -110,6 +119,26 @@ impl FromStr for Impairment {
             return Err("the jitter is more than the delay".into());
         }
         Ok(impairment)
+    }
+}
+
+impl TryFrom<String> for Impairment {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Impairment> for String {
+    fn from(impairment: Impairment) -> Self {
+        impairment.text
+    }
+}
+
+impl fmt::Display for Impairment {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.text)
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::link::Impairment;
 use crate::model::arrivals::Arrivals;
 use crate::model::codec::Codec;
 use crate::model::hold::Hold;
@@ -67,6 +68,14 @@ pub(crate) struct Behaviour {
     pub(crate) reconnect_every: Option<Duration>,
 }
 
+/// Whose path is worse than the host's own, and how.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PathPlan {
+    pub(crate) impairment: Option<Impairment>,
+    /// How many participants of each call are behind such a path, the last ones first.
+    pub(crate) impaired: u16,
+}
+
 /// Everything a shard needs to know.
 #[derive(Clone, Debug)]
 pub(crate) struct Load {
@@ -86,8 +95,20 @@ pub(crate) struct Load {
     pub(crate) setup_max: Duration,
     pub(crate) ack_every: u32,
     pub(crate) ack_delay: Duration,
+    pub(crate) paths: PathPlan,
     /// Shards of all processes together, which share the calls out among them.
     pub(crate) shards: u64,
+}
+
+impl Load {
+    pub(crate) fn is_impaired(&self, participant: u16) -> bool {
+        self.paths.impairment.is_some() && participant >= self.shape.people().saturating_sub(self.paths.impaired)
+    }
+
+    /// Whether some paths are impaired and others are not.
+    pub(crate) fn has_both_paths(&self) -> bool {
+        self.is_impaired(self.shape.people() - 1) && !self.is_impaired(0)
+    }
 }
 
 impl Shape {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::load::{Behaviour, Load, Shape, TrackPlan};
+use crate::link::Impairment;
+use crate::load::{Behaviour, Load, PathPlan, Shape, TrackPlan};
 use crate::model::arrivals::Arrivals;
 use crate::model::codec::Codec;
 use crate::model::hold::Hold;
@@ -84,6 +85,12 @@ pub(crate) struct Client {
     pub(crate) ack_every: u32,
     #[serde(with = "humantime_serde")]
     pub(crate) ack_delay: Duration,
+    /// What becomes of their datagrams, each way: `delay=40ms,jitter=10ms,loss=2%,rate=2mbps`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) impair: Option<Impairment>,
+    /// How many of a call's participants have such a path: the last ones, and all unless said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) impaired: Option<u16>,
 }
 
 impl Default for Scenario {
@@ -138,6 +145,8 @@ impl Default for Client {
             draft: 6,
             ack_every: 2,
             ack_delay: Duration::from_millis(25),
+            impair: None,
+            impaired: None,
         }
     }
 }
@@ -220,6 +229,12 @@ impl Scenario {
             (1..=1000).contains(&self.client.ack_every) && self.client.ack_delay <= Duration::from_secs(1),
             "clients acknowledge within 1000 packets and a second"
         );
+        ensure!(
+            self.client
+                .impaired
+                .is_none_or(|people| people > 0 && self.client.impair.is_some()),
+            "`impaired` is at least 1, and says whose paths `impair` is of"
+        );
         ensure!((3..=6).contains(&self.client.draft), "moq-lite drafts are 3 to 6");
         Ok(())
     }
@@ -266,6 +281,10 @@ impl Scenario {
             setup_max: self.limits.setup,
             ack_every: self.client.ack_every,
             ack_delay: self.client.ack_delay,
+            paths: PathPlan {
+                impairment: self.client.impair.clone(),
+                impaired: self.client.impaired.unwrap_or(u16::MAX),
+            },
             shards,
         }
     }
@@ -290,7 +309,16 @@ impl Scenario {
                 format!("{}{way}", track.media)
             })
             .collect();
-        format!("{shape}, {}, moq-lite-{:02}", media.join(" and "), self.client.draft)
+        let path = match (&self.client.impair, self.client.impaired) {
+            (None, _) => String::new(),
+            (Some(impairment), None) => format!(", paths with {impairment}"),
+            (Some(impairment), Some(people)) => format!(", paths of {people} in each with {impairment}"),
+        };
+        format!(
+            "{shape}, {}, moq-lite-{:02}{path}",
+            media.join(" and "),
+            self.client.draft
+        )
     }
 }
 
@@ -312,6 +340,8 @@ pub(crate) const BUILT_IN: &[(&str, &str)] = &[
     ("busy-hour", include_str!("../scenarios/busy-hour.toml")),
     ("churn", include_str!("../scenarios/churn.toml")),
     ("announce-storm", include_str!("../scenarios/announce-storm.toml")),
+    ("lossy-mobile", include_str!("../scenarios/lossy-mobile.toml")),
+    ("slow-listener", include_str!("../scenarios/slow-listener.toml")),
 ];
 
 #[cfg(test)]

@@ -47,6 +47,13 @@ impl Train {
         self.bytes == 0
     }
 
+    /// What was committed.
+    pub fn written(&self) -> &[u8] {
+        let start = self.pool.memory(self.slot);
+        // SAFETY: as in `spare_mut`, for the range before it.
+        unsafe { slice::from_raw_parts(start, self.bytes) }
+    }
+
     pub(super) fn written_mut(&mut self) -> &mut [u8] {
         let start = self.pool.memory(self.slot);
         // SAFETY: as in `spare_mut`, for the range before it.

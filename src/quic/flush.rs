@@ -1,6 +1,6 @@
 //! The end of a turn: packets of dirty connections, in trains of equal segments.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use crate::limits::TRAIN_SEGMENTS_MAX;
@@ -9,17 +9,60 @@ use crate::net::{Train, UdpRing};
 use super::connection::{Acknowledgement, Connection};
 use super::endpoint::{ConnectionKey, Endpoint};
 
+/// Datagrams for one address that are ready to leave, all of one length but for the last.
+#[derive(Debug)]
+pub struct Outgoing {
+    train: Train,
+    segment_bytes: u16,
+    pub destination: SocketAddr,
+    pub source: Option<IpAddr>,
+}
+
+impl Outgoing {
+    /// One datagram; `None` when the ring has no buffer left.
+    pub fn alone(ring: &mut UdpRing, datagram: &[u8], destination: SocketAddr, source: Option<IpAddr>) -> Option<Self> {
+        let mut train = ring.acquire_train()?;
+        train.spare_mut()[..datagram.len()].copy_from_slice(datagram);
+        train.commit(datagram.len());
+        Some(Self {
+            train,
+            segment_bytes: segment_bytes(datagram.len()),
+            destination,
+            source,
+        })
+    }
+
+    pub fn queue(self, ring: &mut UdpRing) {
+        ring.queue_train(self.train, self.segment_bytes, self.destination, self.source);
+    }
+
+    pub fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
+        self.train.written().chunks(usize::from(self.segment_bytes))
+    }
+}
+
 impl Endpoint {
     /// Writes what dirty connections have to send into the ring's trains. Connections stay
     /// dirty when the ring has no buffer left; they go on when some have returned.
     pub fn flush(&mut self, ring: &mut UdpRing, now: Instant) {
-        self.flush_stateless(ring);
+        self.flush_through(ring, now, |ring, _, outgoing| outgoing.queue(ring));
+    }
+
+    /// As [`Self::flush`], but `depart` decides what becomes of the datagrams, which it is told
+    /// the connection of unless they are of none.
+    pub fn flush_through(
+        &mut self,
+        ring: &mut UdpRing,
+        now: Instant,
+        mut depart: impl FnMut(&mut UdpRing, Option<ConnectionKey>, Outgoing),
+    ) {
+        self.flush_stateless(ring, &mut depart);
         for _ in 0..self.dirty.len() {
             let Some(key) = self.dirty.pop_front() else { break };
             let Some(connection) = self.get_mut(key) else { continue };
             connection.is_dirty = false;
             connection.acknowledgement = Acknowledgement::default();
-            let is_starved = !self.flush_connection(key, ring);
+            let is_starved = !self.flush_connection(key, ring, &mut depart);
             self.settle(key, now);
             if is_starved {
                 self.mark_dirty(key);
@@ -39,7 +82,12 @@ impl Endpoint {
     }
 
     /// False when the ring ran out of buffers.
-    fn flush_connection(&mut self, key: ConnectionKey, ring: &mut UdpRing) -> bool {
+    fn flush_connection(
+        &mut self,
+        key: ConnectionKey,
+        ring: &mut UdpRing,
+        depart: &mut impl FnMut(&mut UdpRing, Option<ConnectionKey>, Outgoing),
+    ) -> bool {
         let payload_bytes_max = self.options.transport.udp_payload_bytes_max;
         loop {
             let Some(train) = ring.acquire_train() else {
@@ -51,21 +99,23 @@ impl Endpoint {
             let mut departure = Departure::new(train, payload_bytes_max);
             let more = departure.fill(connection);
             self.statistics.packets_sent += departure.packets as u64;
-            departure.depart(ring);
+            departure.depart(ring, |ring, outgoing| depart(ring, Some(key), outgoing));
             if !more {
                 return true;
             }
         }
     }
 
-    fn flush_stateless(&mut self, ring: &mut UdpRing) {
+    fn flush_stateless(
+        &mut self,
+        ring: &mut UdpRing,
+        depart: &mut impl FnMut(&mut UdpRing, Option<ConnectionKey>, Outgoing),
+    ) {
         while let Some((destination, local, datagram)) = self.stateless.pop_front() {
-            let Some(mut train) = ring.acquire_train() else {
+            let Some(outgoing) = Outgoing::alone(ring, &datagram, destination, Some(local)) else {
                 return self.stateless.push_front((destination, local, datagram));
             };
-            train.spare_mut()[..datagram.len()].copy_from_slice(&datagram);
-            train.commit(datagram.len());
-            ring.queue_train(train, segment_bytes(datagram.len()), destination, Some(local));
+            depart(ring, None, outgoing);
         }
     }
 }
@@ -122,16 +172,20 @@ impl Departure {
         true
     }
 
-    fn depart(self, ring: &mut UdpRing) {
+    fn depart(self, ring: &mut UdpRing, mut depart: impl FnMut(&mut UdpRing, Outgoing)) {
         // A train that was not filled gives its buffer back when dropped.
         let Some((to, from)) = self.path else { return };
-        ring.queue_train(self.train, segment_bytes(self.segment), to, Some(from.ip()));
+        let outgoing = Outgoing {
+            train: self.train,
+            segment_bytes: segment_bytes(self.segment),
+            destination: to,
+            source: Some(from.ip()),
+        };
+        depart(ring, outgoing);
         if let Some((packet, (to, from))) = self.stray {
             // Without a buffer the packet is lost, as packets may be; QUIC sends again.
-            if let Some(mut train) = ring.acquire_train() {
-                train.spare_mut()[..packet.len()].copy_from_slice(&packet);
-                train.commit(packet.len());
-                ring.queue_train(train, segment_bytes(packet.len()), to, Some(from.ip()));
+            if let Some(outgoing) = Outgoing::alone(ring, &packet, to, Some(from.ip())) {
+                depart(ring, outgoing);
             }
         }
     }

@@ -28,6 +28,20 @@ impl Endpoint {
         self.handle_unknown(&header, datagram, source, local);
     }
 
+    /// The connection that a datagram names, if it is here.
+    pub fn connection_of(&self, datagram: &[u8]) -> Option<ConnectionKey> {
+        self.find_short(datagram).or_else(|| self.find_long(datagram))
+    }
+
+    /// The connection of a packet with a long header (RFC 8999, section 5.1).
+    fn find_long(&self, datagram: &[u8]) -> Option<ConnectionKey> {
+        if datagram.first()? & LONG_HEADER == 0 {
+            return None;
+        }
+        let (length, rest) = datagram.get(LONG_ID_AT..)?.split_first()?;
+        self.find(rest.get(..usize::from(*length))?)
+    }
+
     /// The connection of a packet with a short header, without parsing it further.
     fn find_short(&self, datagram: &[u8]) -> Option<ConnectionKey> {
         let (first, rest) = datagram.split_first()?;
@@ -194,6 +208,8 @@ impl Endpoint {
 }
 
 const LONG_HEADER: u8 = 0x80;
+/// The length of the destination's id, after the first byte and the version.
+const LONG_ID_AT: usize = 5;
 const STATELESS_BYTES_MAX: usize = 256;
 
 /// Stateless answers waiting for the end of the turn.

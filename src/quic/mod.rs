@@ -22,6 +22,7 @@ mod tests;
 pub use buffers::{ReadArena, ZeroCopy};
 pub use connection::{Connection, PathFigures, Read, Written};
 pub use endpoint::{Client, ConnectionKey, Endpoint, EndpointOptions, EndpointStatistics, Notice};
+pub use flush::Outgoing;
 pub use identity::Secrets;
 pub use tls::{ServerCertificate, TlsContext, Trust};
 pub use transport::{CongestionControl, TransportOptions};

@@ -12,14 +12,16 @@ use moqswitch::net::socket::{SocketOptions, bind_client};
 use moqswitch::net::wake;
 use moqswitch::net::{RingConfig, UdpRing, Wait};
 use moqswitch::quic::{
-    Client, Connection, ConnectionKey, Endpoint, EndpointOptions, Read, ReadArena, Secrets, TransportOptions, Trust,
-    Written,
+    Client, Connection, ConnectionKey, Endpoint, EndpointOptions, Outgoing, Read, ReadArena, Secrets, TransportOptions,
+    Trust, Written,
 };
 use moqswitch::session::{Event, Session, SessionConfig, SessionLimits, Side, Transmit};
 use moqswitch::wire::{
     DatagramHeader, ErrorCode, HopId, ProbeLevel, Role, Setup, StreamId, Version, session_error, stream_error,
 };
 use rustc_hash::FxHashMap;
+
+use super::paths::{Paths, Way};
 
 /// Where and how to connect.
 #[derive(Clone, Debug)]
@@ -48,6 +50,8 @@ pub(crate) struct Lines {
     arena: ReadArena,
     target: Target,
     lines: FxHashMap<ConnectionKey, Line>,
+    /// Of lines that are impaired.
+    paths: Option<Paths>,
     happenings: VecDeque<(ConnectionKey, Happening)>,
     /// Lines whose sessions may have something to send.
     talkative: Vec<ConnectionKey>,
@@ -69,7 +73,12 @@ struct Backlog {
 }
 
 impl Lines {
-    pub(crate) fn new(target: Target, connections_max: usize, ack: &AckHabit) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        target: Target,
+        connections_max: usize,
+        ack: &AckHabit,
+        paths: Option<Paths>,
+    ) -> anyhow::Result<Self> {
         let unspecified: SocketAddr = if target.address.is_ipv4() {
             "0.0.0.0:0"
         } else {
@@ -103,6 +112,7 @@ impl Lines {
             arena: ReadArena::default(),
             target,
             lines: FxHashMap::default(),
+            paths,
             happenings: VecDeque::new(),
             talkative: Vec::new(),
             now: Instant::now(),
@@ -110,21 +120,23 @@ impl Lines {
     }
 
     /// Dials; [`Happening::Established`] follows, or [`Happening::Ended`].
-    pub(crate) fn connect(&mut self) -> anyhow::Result<ConnectionKey> {
+    pub(crate) fn connect(&mut self, is_impaired: bool) -> anyhow::Result<ConnectionKey> {
         let key = self
             .endpoint
             .connect(&mut self.client, self.target.address, self.local, &self.target.name)?;
         self.lines.insert(key, Line::default());
+        if let Some(paths) = self.paths.as_mut().filter(|_| is_impaired) {
+            paths.insert(key);
+        }
         Ok(key)
     }
 
     /// Sends what is due, waits at most until `deadline`, and takes in what came.
     pub(crate) fn turn(&mut self, deadline: Instant) -> anyhow::Result<()> {
         self.flush();
-        let due = self
-            .endpoint
-            .next_deadline()
-            .map_or(deadline, |timer| timer.min(deadline));
+        let next_on_path = self.paths.as_ref().and_then(Paths::next_due);
+        let timers = [self.endpoint.next_deadline(), next_on_path];
+        let due = timers.into_iter().flatten().fold(deadline, Instant::min);
         let timeout = due.saturating_duration_since(Instant::now());
         let has_work = self.endpoint.has_ready() || self.endpoint.has_dirty();
         self.ring.turn(if timeout.is_zero() || has_work {
@@ -139,9 +151,16 @@ impl Lines {
         while let Some(mut received) = self.ring.poll_receive() {
             let source = received.source;
             for datagram in received.datagrams() {
+                if let Some(paths) = &mut self.paths
+                    && let Some(line) = self.endpoint.connection_of(datagram)
+                    && paths.receive(line, datagram, source, self.now)
+                {
+                    continue;
+                }
                 self.endpoint.handle_datagram(datagram, source, self.local);
             }
         }
+        self.end_ways(self.now);
         self.endpoint.handle_timeouts(self.now);
         while let Some(key) = self.endpoint.poll_ready() {
             self.service(key)?;
@@ -204,6 +223,11 @@ impl Lines {
     /// Sends what is still to be said, once, without waiting.
     pub(crate) fn finish(&mut self) -> anyhow::Result<()> {
         self.flush();
+        // What is still on its way is not waited for.
+        let last = self.paths.as_ref().and_then(Paths::last_due);
+        if let Some(last) = last {
+            self.end_ways(last);
+        }
         self.ring.turn(Wait::None).context("saying goodbye")?;
         Ok(())
     }
@@ -212,7 +236,31 @@ impl Lines {
         for key in std::mem::take(&mut self.talkative) {
             self.transmit(key);
         }
-        self.endpoint.flush(&mut self.ring, self.now);
+        let Some(paths) = &mut self.paths else {
+            return self.endpoint.flush(&mut self.ring, self.now);
+        };
+        self.endpoint
+            .flush_through(&mut self.ring, self.now, |ring, line, outgoing| {
+                if !line.is_some_and(|line| paths.send(line, &outgoing, Instant::now())) {
+                    outgoing.queue(ring);
+                }
+            });
+    }
+
+    /// Lets datagrams out of their links whose time has come.
+    fn end_ways(&mut self, now: Instant) {
+        let Some(paths) = &mut self.paths else { return };
+        while let Some(mut datagram) = paths.poll(now) {
+            match datagram.way {
+                Way::ToClient { source } => self.endpoint.handle_datagram(&mut datagram.bytes, source, self.local),
+                Way::ToRelay { destination, source } => {
+                    // Without a buffer it is lost, as the path might have done.
+                    if let Some(outgoing) = Outgoing::alone(&mut self.ring, &datagram.bytes, destination, source) {
+                        outgoing.queue(&mut self.ring);
+                    }
+                }
+            }
+        }
     }
 
     /// Takes everything one connection has.
@@ -224,6 +272,7 @@ impl Lines {
             let reason = connection.close_reason();
             if connection.is_closed() {
                 self.endpoint.remove(key);
+                self.paths.iter_mut().for_each(|paths| paths.remove(key));
             }
             if self.lines.remove(&key).is_some() {
                 self.happenings.push_back((key, Happening::Ended(reason)));

@@ -117,17 +117,21 @@ impl Call {
         {
             self.people[usize::from(at.participant)].subscriptions.insert(id, None);
         }
+        let is_on_clear_path =
+            self.load.has_both_paths() && !self.load.is_impaired(at.participant) && !self.load.is_impaired(publisher);
         for (track, plan) in (0..).zip(&self.load.tracks) {
             let max_latency_ms = u64::try_from(plan.max_latency.as_millis()).unwrap_or(u64::MAX);
             let Some((id, _)) = session.subscribe(parameters(plan.name, plan.priority, max_latency_ms)) else {
                 continue;
             };
             let log = &self.people[usize::from(publisher)].tracks[usize::from(track)].log;
+            let mut leg = Leg::new(log, mos::impairment(plan.codec.name()), at.now_ns);
+            leg.is_on_clear_path = is_on_clear_path;
             let leg = self.legs.insert(CallLeg {
                 listener: at.participant,
                 publisher,
                 track,
-                leg: Leg::new(log, mos::impairment(plan.codec.name()), at.now_ns),
+                leg,
                 is_accepted: false,
                 closed_ns: None,
             });

@@ -20,6 +20,7 @@ use crate::truth::leg::SETTLE;
 use super::call::{Call, CallId, Phase};
 use super::lines::{AckHabit, Happening, Lines, Target};
 use super::listen::Arrival;
+use super::paths::Paths;
 use super::{Clock, Controls, nanoseconds};
 
 /// What a shard is given.
@@ -90,8 +91,10 @@ impl Shard {
             every: parts.load.ack_every,
             delay_max: parts.load.ack_delay,
         };
+        let impairment = parts.load.paths.impairment.clone();
+        let paths = impairment.map(|impairment| Paths::new(impairment, parts.load.seed, parts.index, Instant::now()));
         Ok(Self {
-            lines: Lines::new(parts.target.clone(), connections_max, &ack)?,
+            lines: Lines::new(parts.target.clone(), connections_max, &ack, paths)?,
             calls: FxHashMap::default(),
             by_line: FxHashMap::default(),
             due: BinaryHeap::new(),
@@ -281,7 +284,7 @@ impl Shard {
     }
 
     fn dial(&mut self, call: CallId, participant: u16) -> anyhow::Result<()> {
-        let line = self.lines.connect()?;
+        let line = self.lines.connect(self.parts.load.is_impaired(participant))?;
         self.by_line.insert(line, (call, participant));
         if let Some(call) = self.calls.get_mut(&call) {
             call.people[usize::from(participant)].line = Some(line);

@@ -25,6 +25,8 @@ pub(crate) struct Summary {
     pub(crate) subscribed_ms: Option<Percentiles>,
     pub(crate) first_frame_ms: Option<Percentiles>,
     pub(crate) one_way_ms: Option<Percentiles>,
+    /// Where neither end's path is impaired, when only some are.
+    pub(crate) clear_path_one_way_ms: Option<Percentiles>,
     pub(crate) jitter_ms: Option<Percentiles>,
     /// Estimates: see `mos_model`. `None` without speech.
     pub(crate) mos: Option<Mos>,
@@ -116,6 +118,7 @@ impl Summary {
             subscribed_ms: percentiles(total.of(Measure::Subscribed)),
             first_frame_ms: percentiles(total.of(Measure::FirstFrame)),
             one_way_ms: percentiles(total.of(Measure::OneWay)),
+            clear_path_one_way_ms: percentiles(total.of(Measure::ClearPathOneWay)),
             jitter_ms: percentiles(total.of(Measure::Jitter)),
             mos: mos(total.of(Measure::Mos)),
             mos_model: mos_model(&run.codecs),

@@ -60,7 +60,15 @@ impl Summary {
                 (counts.frames_duplicated, "twice"),
                 (counts.frames_reordered, "out of order"),
             ])
-        )
+        )?;
+        if counts.clear_path_expected > 0 {
+            writeln!(
+                out,
+                "           {} of {} missed where neither path is impaired",
+                counts.clear_path_missed, counts.clear_path_expected
+            )?;
+        }
+        Ok(())
     }
 
     fn write_times(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -71,6 +79,7 @@ impl Summary {
         )?;
         for (name, percentiles) in [
             ("one way", &self.one_way_ms),
+            ("clear path", &self.clear_path_one_way_ms),
             ("jitter", &self.jitter_ms),
             ("set-up", &self.setup_ms),
             ("handshake", &self.handshake_ms),

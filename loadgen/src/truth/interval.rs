@@ -41,6 +41,11 @@ pub(crate) struct Counts {
     /// Groups of which not one frame came.
     pub(crate) groups_lost: u64,
     pub(crate) bytes_delivered: u64,
+
+    /// Of the expected frames those on clear paths, when only some paths are impaired, and which
+    /// of them were not delivered in time and whole.
+    pub(crate) clear_path_expected: u64,
+    pub(crate) clear_path_missed: u64,
 }
 
 impl Counts {
@@ -67,6 +72,8 @@ impl Counts {
         self.frames_reordered += other.frames_reordered;
         self.groups_lost += other.groups_lost;
         self.bytes_delivered += other.bytes_delivered;
+        self.clear_path_expected += other.clear_path_expected;
+        self.clear_path_missed += other.clear_path_missed;
     }
 }
 
@@ -75,6 +82,8 @@ impl Counts {
 pub(crate) enum Measure {
     /// From intended sending to complete arrival, µs.
     OneWay,
+    /// The same on clear paths, when only some are impaired.
+    ClearPathOneWay,
     /// RFC 3550 jitter at each frame, µs.
     Jitter,
     /// How late a frame was handed to its connection, µs: the generator's own fault.
@@ -90,8 +99,9 @@ pub(crate) enum Measure {
 }
 
 impl Measure {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::OneWay,
+        Self::ClearPathOneWay,
         Self::Jitter,
         Self::Lag,
         Self::Setup,
@@ -106,7 +116,7 @@ impl Measure {
     fn is_of_calls(self) -> bool {
         match self {
             Self::Setup | Self::Handshake | Self::Announced | Self::Subscribed | Self::FirstFrame => true,
-            Self::OneWay | Self::Jitter | Self::Lag | Self::Mos => false,
+            Self::OneWay | Self::ClearPathOneWay | Self::Jitter | Self::Lag | Self::Mos => false,
         }
     }
 
@@ -114,6 +124,7 @@ impl Measure {
     pub(crate) fn key(self) -> &'static str {
         match self {
             Self::OneWay => "one_way_us",
+            Self::ClearPathOneWay => "clear_path_one_way_us",
             Self::Jitter => "jitter_us",
             Self::Lag => "lag_us",
             Self::Setup => "setup_us",

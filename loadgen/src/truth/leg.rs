@@ -42,6 +42,8 @@ pub(crate) struct Leg {
     /// Speech alone is played out in time.
     speech: Option<Listening>,
     group: GroupFate,
+    /// In a load where only some paths are impaired, neither its publisher's nor its listener's is.
+    pub(crate) is_on_clear_path: bool,
 }
 
 /// What an estimate of quality needs.
@@ -83,6 +85,7 @@ impl Leg {
                 delay: Duration::ZERO,
             }),
             group: GroupFate::default(),
+            is_on_clear_path: false,
         }
     }
 
@@ -159,6 +162,9 @@ impl Leg {
     fn measure(&mut self, sequence: u64, intended_ns: u64, now_ns: u64, interval: &mut Interval) {
         let one_way = Duration::from_nanos(now_ns.saturating_sub(intended_ns));
         interval.record(Measure::OneWay, microseconds(one_way));
+        if self.is_on_clear_path {
+            interval.record(Measure::ClearPathOneWay, microseconds(one_way));
+        }
         let jitter_ns = self
             .jitter
             .handle(i64::try_from(one_way.as_nanos()).unwrap_or(i64::MAX));
@@ -188,6 +194,10 @@ impl Leg {
             self.settled = Some(sequence + 1);
             let interval = ledger.at(sent.intended_ns);
             count(fate, interval);
+            if self.is_on_clear_path {
+                interval.counts.clear_path_expected += 1;
+                interval.counts.clear_path_missed += u64::from(fate != Fate::Delivered);
+            }
             self.settle_group(sent.group, fate, interval);
             self.rate(fate, sent.intended_ns, interval);
             self.settled_ns = sent.intended_ns;
