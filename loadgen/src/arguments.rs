@@ -49,6 +49,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         flags: Box<Flags>,
     },
+    /// Conferences of forty that come and go: how soon announcements are seen.
+    Announce(Box<Flags>),
     /// One at a time speaks, the others listen.
     PushToTalk {
         #[arg(long, default_value_t = 10)]
@@ -59,8 +61,31 @@ pub(crate) enum Command {
         #[command(flatten)]
         flags: Box<Flags>,
     },
+    /// Two-party calls with media from files: Ogg Opus, WAV (as PCMU), IVF or Annex B (H.264). What
+    /// arrives is compared with the file byte for byte.
+    Replay {
+        /// A file of audio, one of video, or both.
+        #[arg(required = true, num_args = 1..=2)]
+        files: Vec<PathBuf>,
+        /// Frames in a second, for video that does not say (Annex B).
+        #[arg(long, default_value_t = 30.0)]
+        video_rate: f64,
+        #[command(flatten)]
+        flags: Box<Flags>,
+    },
     /// A scenario from a file, or one that comes along (see `scenarios`).
     Run {
+        scenario: String,
+        #[command(flatten)]
+        flags: Box<Flags>,
+    },
+    /// The most calls at once with which the relay meets an objective, by bisection.
+    Capacity {
+        /// What is asked of the relay, in TOML; `telephone` comes along.
+        #[arg(long, default_value = "telephone")]
+        slo: String,
+        /// What the calls are like: a scenario, of which arrivals, hold times and limits are replaced.
+        #[arg(long, default_value = "two-party")]
         scenario: String,
         #[command(flatten)]
         flags: Box<Flags>,
@@ -81,6 +106,11 @@ pub(crate) enum Command {
         /// The same seed, the same pattern.
         #[arg(long, default_value_t = 1)]
         seed: u64,
+    },
+    /// Tells other hosts the time, for their --clock.
+    Clock {
+        #[arg(long)]
+        listen: SocketAddr,
     },
     /// Makes one page with plots of --jsonl files, to be opened in a browser.
     Report {
@@ -125,6 +155,10 @@ pub(crate) struct Flags {
     /// seed, and `merge` their --jsonl files.
     #[arg(long, value_parser = parse_part)]
     pub(crate) part: Option<(u64, u64)>,
+    /// Compare the clock of this host with that of a `loadgen clock` first, `host:port`; `merge`
+    /// tells how far those of all hosts were apart.
+    #[arg(long)]
+    pub(crate) clock: Option<String>,
     /// Write the summary to this file.
     #[arg(long)]
     pub(crate) json: Option<PathBuf>,
@@ -140,13 +174,14 @@ pub(crate) struct Flags {
     draft: Option<u8>,
     #[arg(long, value_parser = humantime::parse_duration)]
     duration: Option<Duration>,
-    /// Left out of the figures at the beginning.
+    /// Left out of the figures of frames at the beginning; those of calls are of the whole run.
     #[arg(long, value_parser = humantime::parse_duration)]
     warm_up: Option<Duration>,
-    /// Left out of the figures at the end.
+    /// Left out of the figures of frames at the end.
     #[arg(long, value_parser = humantime::parse_duration)]
     cool_down: Option<Duration>,
-    /// Calls up at once.
+    /// Calls up at once. But for `run`, they begin in the first seconds and last to the end, unless
+    /// --rate or --hold is given.
     #[arg(long)]
     calls: Option<u64>,
     /// Calls in all.
@@ -212,6 +247,7 @@ impl Command {
         };
         let (scenario, flags) = match self {
             Self::Call(flags) => (Scenario::short_calls(), flags),
+            Self::Announce(flags) => (Scenario::load("announce-storm")?, flags),
             Self::Conference { people, hears, flags } => {
                 let shape = Shape::Conference {
                     people: *people,
@@ -227,16 +263,29 @@ impl Command {
                 }),
                 flags,
             ),
+            Self::Replay {
+                files,
+                video_rate,
+                flags,
+            } => (Scenario::replay(files, *video_rate)?, flags),
             Self::Run { scenario, flags } => (Scenario::load(scenario)?, flags),
-            Self::Scenarios | Self::Link { .. } | Self::Report { .. } | Self::Merge { .. } => return Ok(None),
+            Self::Capacity { scenario, flags, .. } => (Scenario::load(scenario)?, flags),
+            Self::Scenarios | Self::Link { .. } | Self::Clock { .. } | Self::Report { .. } | Self::Merge { .. } => {
+                return Ok(None);
+            }
         };
         Ok(Some((scenario, &**flags)))
     }
 }
 
 impl Flags {
-    /// Changes a scenario as the flags say, and checks the outcome.
-    pub(crate) fn apply(&self, mut scenario: Scenario) -> anyhow::Result<Scenario> {
+    /// Changes a scenario as the flags say, and checks the outcome. A scenario that
+    /// `keeps_pattern` is asked for its own arrivals and hold times.
+    pub(crate) fn apply(&self, mut scenario: Scenario, keeps_pattern: bool) -> anyhow::Result<Scenario> {
+        anyhow::ensure!(
+            self.relay.is_some() || self.relay_pid.is_none(),
+            "--relay-pid is of a --relay; without one it is started in this process"
+        );
         set(&mut scenario.client.draft, self.draft);
         set(&mut scenario.client.ack_every, self.ack_every);
         set(&mut scenario.client.ack_delay, self.ack_delay);
@@ -247,7 +296,7 @@ impl Flags {
         set(&mut scenario.cool_down, self.cool_down);
         if let Some(calls) = self.calls {
             scenario.limits.concurrent = calls;
-            if self.rate.is_none() && self.hold.is_none() {
+            if !keeps_pattern && self.rate.is_none() && self.hold.is_none() {
                 // So many calls for the whole run, up within a second or two.
                 scenario.hold = Hold::Forever {};
                 let rate = u32::try_from(calls).map_or(f64::from(u32::MAX), f64::from);
@@ -278,6 +327,16 @@ impl Flags {
     }
 
     fn apply_media(&self, scenario: &mut Scenario) -> anyhow::Result<()> {
+        let is_of_audio = self.codec.is_some()
+            || self.frame_bytes.is_some()
+            || self.frame_rate.is_some()
+            || self.frames_per_group.is_some()
+            || self.datagrams
+            || self.no_pauses;
+        anyhow::ensure!(
+            scenario.audio.is_some() || !is_of_audio,
+            "the scenario has no audio that these flags could change"
+        );
         if let Some(audio) = &mut scenario.audio {
             match self.codec {
                 Some(CodecName::Opus) => {
@@ -361,7 +420,7 @@ mod tests {
             "5",
         ]);
         let (scenario, flags) = arguments.command.as_ref().unwrap().scenario().unwrap().unwrap();
-        let scenario = flags.apply(scenario).unwrap();
+        let scenario = flags.apply(scenario, false).unwrap();
         assert_eq!(
             scenario.describe(),
             "100 people who each hear 4 others, 50/s x 200 B, moq-lite-05"
@@ -372,7 +431,7 @@ mod tests {
 
     #[test]
     fn contradictory_flags_are_errors() {
-        let apply = |flags: &[&str]| parse(flags).flags.apply(Scenario::default());
+        let apply = |flags: &[&str]| parse(flags).flags.apply(Scenario::default(), false);
         assert!(apply(&["--poisson"]).is_err());
         assert!(apply(&["--draft", "4", "--datagrams"]).is_err());
         assert!(apply(&["--duration", "1s"]).is_err());

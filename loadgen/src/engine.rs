@@ -12,6 +12,8 @@ pub(crate) mod shard;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use crossbeam_queue::ArrayQueue;
+
 pub(crate) use lines::Target;
 
 /// Unix time from a clock that never jumps.
@@ -46,7 +48,7 @@ pub(crate) fn nanoseconds(duration: Duration) -> u64 {
 }
 
 /// What may be changed while shards run, and what they tell of the moment.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Controls {
     /// Of the rate as configured.
     rate_percent: AtomicU32,
@@ -55,14 +57,25 @@ pub(crate) struct Controls {
     /// Somebody watches: shards tell what goes on before it is settled.
     pub(crate) is_watched: AtomicBool,
     pub(crate) calls_up: AtomicU64,
-    pub(crate) connections: AtomicU64,
+    /// Connections begun, and those that came up.
+    pub(crate) dials: AtomicU64,
+    pub(crate) handshakes: AtomicU64,
+    /// Why the latest connection was lost.
+    pub(crate) last_reason: ArrayQueue<String>,
 }
 
 impl Controls {
     pub(crate) fn new() -> Self {
-        let controls = Self::default();
-        controls.rate_percent.store(100, Ordering::Relaxed);
-        controls
+        Self {
+            rate_percent: AtomicU32::new(100),
+            is_paused: AtomicBool::new(false),
+            is_ending: AtomicBool::new(false),
+            is_watched: AtomicBool::new(false),
+            calls_up: AtomicU64::new(0),
+            dials: AtomicU64::new(0),
+            handshakes: AtomicU64::new(0),
+            last_reason: ArrayQueue::new(1),
+        }
     }
 
     /// What the rate of arrivals is multiplied with.

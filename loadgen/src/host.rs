@@ -18,6 +18,10 @@ pub(crate) struct Sample {
     /// By thread, in the order of their ids.
     pub(crate) relay_threads: Vec<ThreadSample>,
     pub(crate) generator_cpu_seconds: f64,
+    pub(crate) generator_rss_mib: f64,
+    /// By the kernel, for want of room in the generator's own sockets.
+    pub(crate) generator_socket_drops: u64,
+    pub(crate) generator_threads: Vec<ThreadSample>,
     pub(crate) calls_up: u64,
 }
 
@@ -62,20 +66,25 @@ impl Sampler {
     }
 
     pub(crate) fn read(&self, calls_up: u64) -> Sample {
-        let own = cpu_seconds(&format!("/proc/{}/stat", std::process::id())).unwrap_or_default();
+        let own = std::process::id();
+        let cpu = cpu_seconds(&format!("/proc/{own}/stat")).unwrap_or_default();
+        let generator = Sample {
+            generator_cpu_seconds: cpu,
+            generator_rss_mib: resident_mib(own).unwrap_or_default(),
+            generator_socket_drops: own_socket_drops(self.port),
+            generator_threads: threads(own, Some(GENERATOR_THREADS)),
+            calls_up,
+            ..Sample::default()
+        };
         let Some(relay) = &self.relay else {
-            return Sample {
-                generator_cpu_seconds: own,
-                calls_up,
-                ..Sample::default()
-            };
+            return generator;
         };
         let threads = threads(relay.process, relay.threads);
         let shards: f64 = threads.iter().map(|thread| thread.cpu_seconds).sum();
-        let (relay_cpu, generator) = if relay.threads.is_some() {
-            (Some(shards), own - shards)
+        let (relay_cpu, generator_cpu) = if relay.threads.is_some() {
+            (Some(shards), cpu - shards)
         } else {
-            (cpu_seconds(&format!("/proc/{}/stat", relay.process)), own)
+            (cpu_seconds(&format!("/proc/{}/stat", relay.process)), cpu)
         };
         Sample {
             relay_cpu_seconds: relay_cpu,
@@ -83,8 +92,8 @@ impl Sampler {
             relay_context_switches: Some(threads.iter().map(|thread| thread.context_switches).sum()),
             relay_socket_drops: socket_drops(self.port),
             relay_threads: threads,
-            generator_cpu_seconds: generator,
-            calls_up,
+            generator_cpu_seconds: generator_cpu,
+            ..generator
         }
     }
 }
@@ -138,24 +147,43 @@ fn resident_mib(process: u32) -> Option<f64> {
 }
 
 /// Rows of the kernel's table of UDP sockets that are bound to a port: inode and drops.
-fn sockets(port: u16) -> Vec<(u64, u64)> {
+fn sockets(is_meant: impl Fn(u16) -> bool) -> Vec<(u64, u64)> {
     let row = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let bound = u16::from_str_radix(fields.get(1)?.rsplit_once(':')?.1, 16).ok()?;
         let inode = fields.get(9)?.parse().ok()?;
         let drops = fields.get(12)?.parse().ok()?;
-        (bound == port).then_some((inode, drops))
+        is_meant(bound).then_some((inode, drops))
     };
     ["/proc/net/udp", "/proc/net/udp6"]
         .iter()
         .filter_map(|table| fs::read_to_string(table).ok())
-        .flat_map(|table| table.lines().skip(1).filter_map(row).collect::<Vec<_>>())
+        .flat_map(|table| table.lines().skip(1).filter_map(&row).collect::<Vec<_>>())
         .collect()
 }
 
 fn socket_drops(port: u16) -> Option<u64> {
-    let sockets = sockets(port);
+    let sockets = sockets(|bound| bound == port);
     (!sockets.is_empty()).then(|| sockets.iter().map(|(_, drops)| drops).sum())
+}
+
+/// Of the sockets of this process, but those on the relay's port, which may be in it too.
+fn own_socket_drops(relay_port: u16) -> u64 {
+    let Ok(files) = fs::read_dir("/proc/self/fd") else {
+        return 0;
+    };
+    let links: Vec<_> = files
+        .flatten()
+        .filter_map(|file| fs::read_link(file.path()).ok())
+        .collect();
+    sockets(|bound| bound != relay_port)
+        .iter()
+        .filter(|(inode, _)| {
+            let name = format!("socket:[{inode}]");
+            links.iter().any(|link| link.as_os_str() == &*name)
+        })
+        .map(|(_, drops)| drops)
+        .sum()
 }
 
 /// The process on this host that has a UDP socket on the port of a loopback address.
@@ -163,7 +191,7 @@ fn listener(address: SocketAddr) -> Option<u32> {
     if !address.ip().is_loopback() {
         return None;
     }
-    let inodes: Vec<String> = sockets(address.port())
+    let inodes: Vec<String> = sockets(|bound| bound == address.port())
         .iter()
         .map(|(inode, _)| format!("socket:[{inode}]"))
         .collect();
@@ -171,6 +199,11 @@ fn listener(address: SocketAddr) -> Option<u32> {
     processes
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
         .find(|process| {
+            // Another loadgen there is a link, whose costs are not the relay's.
+            let program = |process: &str| fs::read_link(format!("/proc/{process}/exe")).ok();
+            if program(&process.to_string()) == program("self") && *process != std::process::id() {
+                return false;
+            }
             let Ok(files) = fs::read_dir(format!("/proc/{process}/fd")) else {
                 return false;
             };
@@ -182,6 +215,7 @@ fn listener(address: SocketAddr) -> Option<u32> {
 
 /// Threads of a relay in this process are named so.
 const RELAY_THREADS: &str = "shard-";
+const GENERATOR_THREADS: &str = "callers-";
 
 /// `USER_HZ`, which Linux fixes at 100 for user space.
 const TICKS_PER_SECOND: f64 = 100.0;

@@ -115,6 +115,9 @@ impl FromStr for Impairment {
                 }
             }
         }
+        if impairment.reorder > 0.0 && impairment.delay.is_zero() {
+            return Err("without a delay nothing overtakes".into());
+        }
         if impairment.jitter > impairment.delay {
             return Err("the jitter is more than the delay".into());
         }

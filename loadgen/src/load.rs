@@ -1,10 +1,12 @@
 //! A load as every shard runs it: who calls whom, with what, for how long.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::link::Impairment;
+use crate::media::Media;
 use crate::model::arrivals::Arrivals;
 use crate::model::codec::Codec;
 use crate::model::hold::Hold;
@@ -36,6 +38,8 @@ pub(crate) enum Shape {
 pub(crate) struct TrackPlan {
     pub(crate) name: &'static str,
     pub(crate) codec: Codec,
+    /// Of a replay.
+    pub(crate) media: Option<Arc<Media>>,
     pub(crate) frames_per_group: u32,
     /// A datagram for each group instead of a stream.
     pub(crate) datagrams: bool,
@@ -68,6 +72,31 @@ pub(crate) struct Behaviour {
     pub(crate) reconnect_every: Option<Duration>,
 }
 
+impl Behaviour {
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let periods = [
+            ("mute_every", self.mute_every),
+            ("leave_every", self.leave_every),
+            ("reconnect_every", self.reconnect_every),
+        ];
+        for (name, period) in periods {
+            if period.is_some_and(|period| !PERIODS.contains(&period)) {
+                return Err(format!("`{name}` {PERIODS_TEXT}"));
+            }
+        }
+        for (name, time) in [("join_over", self.join_over), ("away", self.away)] {
+            if time.is_some_and(|time| time > *PERIODS.end()) {
+                return Err(format!("`{name}` is at most a day"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What periods of people may be.
+const PERIODS: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(86_400);
+const PERIODS_TEXT: &str = "is 100 ms to a day";
+
 /// Whose path is worse than the host's own, and how.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PathPlan {
@@ -82,6 +111,8 @@ pub(crate) struct Load {
     pub(crate) seed: u64,
     pub(crate) duration: Duration,
     pub(crate) interval: Duration,
+    /// Intervals before this one are warm-up.
+    pub(crate) measured_from: u64,
     pub(crate) arrivals: Arrivals,
     pub(crate) hold: Hold,
     /// Begin a call whenever one ends, instead of when the schedule says.
@@ -164,6 +195,7 @@ impl Shape {
             {
                 Err(format!("a call has 2 to {PEOPLE_MAX} people"))
             }
+            Self::PushToTalk { turn, .. } if !PERIODS.contains(&turn) => Err(format!("`turn` {PERIODS_TEXT}")),
             Self::Broadcast { listeners } if !(1..PEOPLE_MAX).contains(&listeners) => {
                 Err(format!("a broadcast has 1 to {} listeners", PEOPLE_MAX - 1))
             }

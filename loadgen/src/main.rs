@@ -1,11 +1,14 @@
 //! `loadgen`: synthetic calls against a moq-lite relay, and what a caller would have heard.
 
 mod arguments;
+mod capacity;
+mod clock;
 mod engine;
 mod host;
 mod link;
 mod live;
 mod load;
+mod media;
 mod merge;
 mod model;
 mod output;
@@ -20,6 +23,7 @@ use anyhow::Context;
 use clap::Parser;
 
 use arguments::{Arguments, Command};
+use capacity::Objective;
 use output::summary::Summary;
 use scenario::{BUILT_IN, Scenario};
 
@@ -52,15 +56,19 @@ fn execute(arguments: &Arguments) -> anyhow::Result<u8> {
             link::proxy::run(*listen, *to, impair, *seed)?;
             return Ok(0);
         }
+        Some(Command::Clock { listen }) => {
+            clock::serve(*listen)?;
+            return Ok(0);
+        }
         Some(Command::Report {
             files,
             output,
             threshold,
         }) => {
-            let page = merge::report(files, threshold)?;
+            let (page, status) = merge::report(files, threshold)?;
             std::fs::write(output, page).with_context(|| format!("cannot write {}", output.display()))?;
             println!("{}", output.display());
-            return Ok(0);
+            return Ok(status);
         }
         Some(Command::Merge { files, json, threshold }) => {
             let summary = merge::merge(files, threshold)?;
@@ -68,7 +76,21 @@ fn execute(arguments: &Arguments) -> anyhow::Result<u8> {
         }
         Some(command) => command.scenario()?.context("the other commands make calls")?,
     };
-    let scenario = flags.apply(scenario)?;
+    let keeps_pattern = matches!(
+        arguments.command,
+        Some(Command::Run { .. } | Command::Announce(_) | Command::Capacity { .. })
+    );
+    let scenario = flags.apply(scenario, keeps_pattern)?;
+    if let Some(file) = &flags.json {
+        // Rather now than after the run.
+        std::fs::File::create(file).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    if let Some(Command::Capacity { slo, .. }) = &arguments.command {
+        let capacity = capacity::find(&Objective::load(slo)?, &scenario, flags)?;
+        println!("{capacity}");
+        write_json(flags.json.as_deref(), &capacity)?;
+        return Ok(capacity.exit_status());
+    }
     let summary = run::run(&scenario, flags)?;
     finish(&summary, flags.json.as_deref())
 }
@@ -76,9 +98,12 @@ fn execute(arguments: &Arguments) -> anyhow::Result<u8> {
 #[allow(clippy::print_stdout, reason = "what the command is for")]
 fn finish(summary: &Summary, json: Option<&Path>) -> anyhow::Result<u8> {
     println!("{summary}");
-    if let Some(file) = json {
-        std::fs::write(file, serde_json::to_string_pretty(summary)?)
-            .with_context(|| format!("cannot write {}", file.display()))?;
-    }
+    write_json(json, summary)?;
     Ok(summary.exit_status())
+}
+
+fn write_json(file: Option<&Path>, figures: &impl serde::Serialize) -> anyhow::Result<()> {
+    let Some(file) = file else { return Ok(()) };
+    std::fs::write(file, serde_json::to_string_pretty(figures)?)
+        .with_context(|| format!("cannot write {}", file.display()))
 }

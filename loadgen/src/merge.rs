@@ -9,8 +9,8 @@ use anyhow::{Context, ensure};
 
 use crate::host::Sample;
 use crate::output::html;
-use crate::output::jsonl::{Head, Line};
-use crate::output::summary::{Circumstances, Summary};
+use crate::output::jsonl::{Head, Line, Tail};
+use crate::output::summary::{Circumstances, HostFigures, Summary};
 use crate::output::threshold::{self, Threshold};
 use crate::run::{add, codec_names, host_figures};
 use crate::truth::interval::Interval;
@@ -18,6 +18,8 @@ use crate::truth::interval::Interval;
 /// One file: its head, its intervals, and samples of the host by interval.
 pub(crate) struct Recording {
     pub(crate) head: Head,
+    /// Intervals that figures are of.
+    pub(crate) measured: (u64, u64),
     pub(crate) intervals: Vec<Interval>,
     pub(crate) samples: BTreeMap<u64, Sample>,
 }
@@ -29,15 +31,21 @@ impl Recording {
     }
 
     fn parse(text: &str) -> anyhow::Result<Self> {
-        let mut lines = text.lines();
-        let head = lines.next().context("the file is empty")?;
+        let mut lines: Vec<(usize, &str)> = (1..).zip(text.lines()).collect();
+        ensure!(!lines.is_empty(), "the file is empty");
+        let (_, head) = lines.remove(0);
         let head: Head = serde_json::from_str(head).context("line 1 is not the head of a --jsonl file")?;
+        let tail = lines
+            .pop()
+            .and_then(|(_, line)| serde_json::from_str::<Tail>(line).ok());
+        let tail = tail.context("the recording has no end: its process did not come to the end of its run")?;
         let mut recording = Self {
             head,
+            measured: tail.ended,
             intervals: Vec::new(),
             samples: BTreeMap::new(),
         };
-        for (number, line) in (2..).zip(lines) {
+        for (number, line) in lines {
             let line: Line = serde_json::from_str(line).with_context(|| format!("line {number}"))?;
             recording
                 .intervals
@@ -50,8 +58,8 @@ impl Recording {
     }
 }
 
-/// One page about recordings, side by side.
-pub(crate) fn report(files: &[PathBuf], thresholds: &[Threshold]) -> anyhow::Result<String> {
+/// One page about recordings, side by side, and the worst exit status of their summaries.
+pub(crate) fn report(files: &[PathBuf], thresholds: &[Threshold]) -> anyhow::Result<(String, u8)> {
     let mut recordings = Vec::new();
     let mut summaries = Vec::new();
     for file in files {
@@ -60,57 +68,80 @@ pub(crate) fn report(files: &[PathBuf], thresholds: &[Threshold]) -> anyhow::Res
             .unwrap_or(file.as_os_str())
             .to_string_lossy()
             .into_owned();
-        recordings.push((name, Recording::read(file)?));
-        summaries.push(merge(std::slice::from_ref(file), thresholds)?);
+        let recording = Recording::read(file)?;
+        summaries.push(summarize(std::slice::from_ref(&recording), thresholds)?);
+        recordings.push((name, recording));
     }
-    html::page(&recordings, &summaries)
+    let status = summaries.iter().map(Summary::exit_status).max().unwrap_or_default();
+    Ok((html::page(&recordings, &summaries)?, status))
 }
 
-/// The figures of recordings of one load.
+/// The figures of the recordings of one load, of every process that shared it.
 pub(crate) fn merge(files: &[PathBuf], thresholds: &[Threshold]) -> anyhow::Result<Summary> {
     let recordings: Vec<Recording> = files.iter().map(Recording::read).collect::<anyhow::Result<_>>()?;
     let first = &recordings.first().context("no file")?.head;
-    let (from, to) = first.measured;
-    let mut total = Interval::new(0);
-    let mut generator_cpu_seconds = 0.0;
     for (file, recording) in files.iter().zip(&recordings) {
         let head = &recording.head;
         ensure!(
-            (head.seed, head.measured, head.interval_ns) == (first.seed, first.measured, first.interval_ns),
+            (head.seed, head.measured, head.interval_ns) == (first.seed, first.measured, first.interval_ns)
+                && (&head.workload, &head.codecs) == (&first.workload, &first.codecs),
             "{} is of another load than {}",
             file.display(),
             files[0].display()
         );
-        let apart = Duration::from_nanos(head.epoch_ns.abs_diff(first.epoch_ns));
+        let apart = Duration::from_secs_f64((epoch_ms(head) - epoch_ms(first)).abs() / 1000.0);
         ensure!(
             apart < APART_MAX,
             "{} began {apart:?} apart from {}",
             file.display(),
             files[0].display()
         );
-        for interval in &recording.intervals {
-            add(&mut total, interval, head.measured);
-        }
-        generator_cpu_seconds += host_figures(&recording.samples, from, to).generator_cpu_seconds;
     }
+    let mut parts: Vec<u64> = recordings.iter().map(|recording| recording.head.part.0).collect();
+    parts.sort_unstable();
+    ensure!(
+        parts.iter().copied().eq(1..=first.part.1),
+        "these are the parts {parts:?} of a load that {} processes shared: each is wanted once",
+        first.part.1
+    );
+    summarize(&recordings, thresholds)
+}
+
+fn summarize(recordings: &[Recording], thresholds: &[Threshold]) -> anyhow::Result<Summary> {
+    let first = recordings.first().context("no recording")?;
+    // What all of them measured.
+    let (from, to) = recordings.iter().fold(first.measured, |(from, to), recording| {
+        (from.max(recording.measured.0), to.min(recording.measured.1))
+    });
+    ensure!(from < to, "the recordings have no interval in common");
+    let mut total = Interval::new(0);
     // One relay, which each may have sampled.
-    let mut host = recordings
-        .iter()
-        .map(|recording| host_figures(&recording.samples, from, to))
-        .find(|figures| figures.relay_cpu_seconds.is_some())
-        .unwrap_or_default();
-    host.generator_cpu_seconds = generator_cpu_seconds;
+    let mut host = HostFigures::default();
+    let (mut cpu_seconds, mut socket_drops) = (0.0, 0);
+    for recording in recordings {
+        for interval in &recording.intervals {
+            add(&mut total, interval, (from, to));
+        }
+        let figures = host_figures(&recording.samples, from, to);
+        cpu_seconds += figures.generator_cpu_seconds;
+        socket_drops += figures.generator_socket_drops;
+        if host.relay_cpu_seconds.is_none() {
+            host = figures;
+        }
+    }
+    host.generator_cpu_seconds = cpu_seconds;
+    host.generator_socket_drops = socket_drops;
     let mut summary = Summary::new(
         &total,
         &Circumstances {
-            relay: first.relay.clone(),
-            workload: match files.len() {
-                1 => first.workload.clone(),
-                processes => format!("{} ({processes} processes)", first.workload),
+            relay: first.head.relay.clone(),
+            workload: match recordings.len() {
+                1 => first.head.workload.clone(),
+                processes => format!("{} ({processes} processes)", first.head.workload),
             },
-            seed: first.seed,
-            measured: Duration::from_nanos((to - from) * first.interval_ns),
-            codecs: codec_names(&first.codecs),
+            seed: first.head.seed,
+            measured: Duration::from_nanos((to - from) * first.head.interval_ns),
+            codecs: codec_names(&first.head.codecs),
             host,
         },
     );
@@ -120,7 +151,42 @@ pub(crate) fn merge(files: &[PathBuf], thresholds: &[Threshold]) -> anyhow::Resu
         thresholds.to_vec()
     };
     threshold::judge(&mut summary, &thresholds)?;
+    summary.clocks = clocks(recordings);
     Ok(summary)
+}
+
+/// When a run began, by the clock that its own was compared with, if it was.
+fn epoch_ms(head: &Head) -> f64 {
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "2^53 ns are 104 days, but a µs is near enough"
+    )]
+    let own = head.epoch_ns as f64 / 1e6;
+    own + head.clock.as_ref().map_or(0.0, |clock| clock.offset_ms)
+}
+
+/// How far the clocks of several processes were apart, in words.
+fn clocks(recordings: &[Recording]) -> Option<String> {
+    if recordings.len() < 2 {
+        return None;
+    }
+    let heads = || recordings.iter().map(|recording| &recording.head);
+    let spread = |values: &dyn Fn(&Head) -> f64| {
+        let all = || heads().map(values);
+        all().fold(f64::MIN, f64::max) - all().fold(f64::MAX, f64::min)
+    };
+    let apart = spread(&epoch_ms);
+    let offsets: Vec<_> = heads().filter_map(|head| head.clock.as_ref()).collect();
+    if offsets.len() < recordings.len() {
+        return Some(format!(
+            "not compared (--clock); the processes began {apart:.1} ms apart by their own"
+        ));
+    }
+    let uncertainty = offsets.iter().map(|offset| offset.uncertainty_ms).fold(0.0, f64::max);
+    let of_clocks = spread(&|head| head.clock.as_ref().map_or(0.0, |clock| clock.offset_ms));
+    Some(format!(
+        "{of_clocks:.3} ms apart at most (+- {uncertainty:.3} ms), which is taken into account; the processes began {apart:.1} ms apart"
+    ))
 }
 
 /// Processes that share a load begin within so long of each other.

@@ -17,11 +17,12 @@ use moqswitch::relay::{Relay, Until};
 use moqswitch::wire::Version;
 
 use crate::arguments::Flags;
+use crate::clock::{self, Offset};
 use crate::engine::shard::{Shard, ShardParts};
 use crate::engine::{Clock, Controls, Target, nanoseconds};
 use crate::host::{Sample, Sampler};
 use crate::live::{Live, View};
-use crate::output::jsonl::{Head, Line};
+use crate::output::jsonl::{Head, Line, Tail};
 use crate::output::summary::{Circumstances, HostFigures, Summary};
 use crate::output::threshold;
 use crate::scenario::Scenario;
@@ -37,6 +38,7 @@ pub(crate) fn run(scenario: &Scenario, flags: &Flags) -> anyhow::Result<Summary>
     if thresholds.is_empty() {
         thresholds = threshold::defaults();
     }
+    threshold::check(&thresholds)?;
     let cores = Cores::choose(flags)?;
     let own_relay = match &flags.relay {
         Some(_) => None,
@@ -52,15 +54,16 @@ pub(crate) fn run(scenario: &Scenario, flags: &Flags) -> anyhow::Result<Summary>
     };
     let target = target(&relay, scenario.client.draft)?;
     let sampler = Sampler::new(flags.relay_pid, target.address, own_relay.is_some());
-    let mut gathered = Run::start(scenario, flags, &cores, &target)?.gather(scenario, flags, &relay, &sampler)?;
+    // A query may hold a credential.
+    let name = relay.split_once('?').map_or(&*relay, |(plain, _)| plain);
+    let mut gathered = Run::start(scenario, flags, &cores, &target)?.gather(scenario, flags, name, &sampler)?;
     if let Some(relay) = own_relay {
         relay.drain_within(DRAIN_GRACE);
         relay.join()?;
     }
-    gathered.circumstances.relay = match flags.relay {
-        Some(_) => relay,
-        None => format!("{relay} in this process"),
-    };
+    if flags.relay.is_none() {
+        gathered.circumstances.relay.push_str(" in this process");
+    }
     let mut summary = Summary::new(&gathered.total, &gathered.circumstances);
     threshold::judge(&mut summary, &thresholds)?;
     Ok(summary)
@@ -74,6 +77,8 @@ struct Gathered {
 /// Shards at work.
 struct Run {
     epoch_ns: u64,
+    /// Of the host's clock.
+    offset: Option<Offset>,
     clock: Clock,
     controls: Arc<Controls>,
     settled: Vec<Arc<ArrayQueue<Interval>>>,
@@ -83,10 +88,11 @@ struct Run {
 
 impl Run {
     fn start(scenario: &Scenario, flags: &Flags, cores: &Cores, target: &Target) -> anyhow::Result<Self> {
+        let offset = flags.clock.as_deref().map(clock::measure).transpose()?;
         let clock = Clock::new();
         let own = cores.generator.len() as u64;
         let (part, parts) = flags.part.unwrap_or((1, 1));
-        let load = Arc::new(scenario.load_for(own * parts));
+        let load = Arc::new(scenario.load_for(own * parts)?);
         let controls = Arc::new(Controls::new());
         let epoch_ns = clock.ns(Instant::now()) + nanoseconds(START_DELAY);
         let (sender, ended) = mpsc::sync_channel(cores.generator.len());
@@ -120,6 +126,7 @@ impl Run {
         }
         Ok(Self {
             epoch_ns,
+            offset,
             clock,
             controls,
             settled,
@@ -130,7 +137,7 @@ impl Run {
 
     /// Gathers until every shard has ended.
     fn gather(self, scenario: &Scenario, flags: &Flags, relay: &str, sampler: &Sampler) -> anyhow::Result<Gathered> {
-        let measured = measured(scenario);
+        let measured = scenario.measured();
         let mut gathering = Gathering {
             measured,
             waiting: BTreeMap::new(),
@@ -143,13 +150,13 @@ impl Run {
         if let Some(file) = &flags.jsonl {
             let mut writer =
                 BufWriter::new(File::create(file).with_context(|| format!("cannot write {}", file.display()))?);
-            let head = self.head(scenario, relay, measured);
+            let head = self.head(scenario, flags, relay);
             writeln!(writer, "{}", serde_json::to_string(&head)?)?;
             gathering.file = Some(writer);
         }
         let interval = scenario.interval;
         let mut next_sample = 0;
-        let mut ended_at = None;
+        let mut dialled_at = None;
         let mut live = Live::start(scenario.duration);
         self.controls.is_watched.store(live.is_some(), Ordering::Relaxed);
         let mut fresh = Fresh::new(&self.fresh);
@@ -163,9 +170,12 @@ impl Run {
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Err(mpsc::RecvTimeoutError::Disconnected) => anyhow::bail!("a shard ended without a word"),
             }
+            self.check_answered(&mut dialled_at, relay)?;
             let elapsed = self.clock.ns(Instant::now()).saturating_sub(self.epoch_ns);
             if self.controls.is_ending() {
-                ended_at.get_or_insert(elapsed / nanoseconds(interval));
+                // Who is told to stop measures only up to then.
+                let last = &mut gathering.measured.1;
+                *last = (*last).min(elapsed / nanoseconds(interval)).max(measured.0 + 1);
             }
             // A sample at the beginning of each interval.
             if elapsed >= next_sample * nanoseconds(interval) {
@@ -187,9 +197,7 @@ impl Run {
         }
         drop(live);
         gathering.finish(&self.settled)?;
-        let (from, planned) = measured;
-        // Who is told to stop measures only up to then.
-        let to = planned.min(ended_at.unwrap_or(planned)).max(from + 1);
+        let (from, to) = gathering.measured;
         Ok(Gathered {
             circumstances: Circumstances {
                 relay: relay.to_owned(),
@@ -203,7 +211,24 @@ impl Run {
         })
     }
 
-    fn head(&self, scenario: &Scenario, relay: &str, measured: (u64, u64)) -> Head {
+    /// A relay that nobody gets through to is none.
+    fn check_answered(&self, dialled_at: &mut Option<Instant>, relay: &str) -> anyhow::Result<()> {
+        let has_dialled = self.controls.dials.load(Ordering::Relaxed) > 0;
+        let has_answer = self.controls.handshakes.load(Ordering::Relaxed) > 0;
+        if !has_dialled || has_answer {
+            return Ok(());
+        }
+        let waited = dialled_at.get_or_insert_with(Instant::now).elapsed();
+        let reason = self.controls.last_reason.pop();
+        anyhow::ensure!(
+            waited < ANSWER_MAX && reason.is_none(),
+            "no relay answers at {relay}: {}. Is it running there, and does it speak this draft over raw QUIC?",
+            reason.unwrap_or_else(|| format!("no handshake within {ANSWER_MAX:?}"))
+        );
+        Ok(())
+    }
+
+    fn head(&self, scenario: &Scenario, flags: &Flags, relay: &str) -> Head {
         Head {
             loadgen: env!("CARGO_PKG_VERSION").to_owned(),
             relay: relay.to_owned(),
@@ -212,7 +237,9 @@ impl Run {
             codecs: codecs(scenario).iter().map(ToString::to_string).collect(),
             epoch_ns: self.epoch_ns,
             interval_ns: nanoseconds(scenario.interval),
-            measured,
+            measured: scenario.measured(),
+            part: flags.part.unwrap_or((1, 1)),
+            clock: self.offset.clone(),
         }
     }
 }
@@ -298,6 +325,8 @@ impl Gathering {
             self.complete_first()?;
         }
         if let Some(file) = &mut self.file {
+            let tail = Tail { ended: self.measured };
+            writeln!(file, "{}", serde_json::to_string(&tail)?)?;
             file.flush()?;
         }
         Ok(())
@@ -331,13 +360,6 @@ pub(crate) fn add(total: &mut Interval, interval: &Interval, measured: (u64, u64
     }
 }
 
-/// Intervals that figures are of.
-fn measured(scenario: &Scenario) -> (u64, u64) {
-    let intervals = |time: Duration| nanoseconds(time) / nanoseconds(scenario.interval);
-    let from = intervals(scenario.warm_up + scenario.interval - Duration::from_nanos(1));
-    (from, intervals(scenario.duration - scenario.cool_down).max(from + 1))
-}
-
 /// What the host's counters say of the intervals from `from` up to `to`.
 pub(crate) fn host_figures(samples: &BTreeMap<u64, Sample>, from: u64, to: u64) -> HostFigures {
     let (Some((_, before)), Some((_, after))) = (samples.range(from..).next(), samples.range(..=to).next_back()) else {
@@ -351,6 +373,7 @@ pub(crate) fn host_figures(samples: &BTreeMap<u64, Sample>, from: u64, to: u64) 
         relay_context_switches: counted(|sample| sample.relay_context_switches),
         relay_socket_drops: counted(|sample| sample.relay_socket_drops),
         generator_cpu_seconds: after.generator_cpu_seconds - before.generator_cpu_seconds,
+        generator_socket_drops: after.generator_socket_drops - before.generator_socket_drops,
     }
 }
 
@@ -431,10 +454,13 @@ fn target(relay: &str, draft: u8) -> anyhow::Result<Target> {
     Ok(Target {
         address,
         name,
-        path: url.path().to_owned(),
+        path: url[url::Position::BeforePath..url::Position::AfterQuery].to_owned(),
         draft,
     })
 }
+
+/// How long the first handshake may take.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// Shards are running by then.
 const START_DELAY: Duration = Duration::from_millis(100);

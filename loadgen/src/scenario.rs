@@ -1,16 +1,21 @@
 //! A scenario: the load as people write it down, in TOML or as flags, checked and made ready to
 //! run.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::engine::nanoseconds;
 use crate::link::Impairment;
 use crate::load::{Behaviour, Load, PathPlan, Shape, TrackPlan};
+use crate::media::Media;
 use crate::model::arrivals::Arrivals;
 use crate::model::codec::Codec;
 use crate::model::hold::Hold;
+use crate::output::threshold::Threshold;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -132,7 +137,7 @@ impl Default for Limits {
         Self {
             concurrent: 100,
             total: u64::from(u32::MAX),
-            setup: Duration::from_secs(10),
+            setup: Duration::from_secs(3),
             closed: false,
         }
     }
@@ -163,6 +168,38 @@ impl Scenario {
         }
     }
 
+    /// Short calls with the media of files.
+    pub(crate) fn replay(files: &[PathBuf], rate: f64) -> anyhow::Result<Self> {
+        let mut scenario = Self {
+            audio: None,
+            ..Self::short_calls()
+        };
+        for file in files {
+            let media = Codec::Replay {
+                file: file.clone(),
+                rate,
+            };
+            let place = if media.is_video() {
+                &mut scenario.video
+            } else {
+                &mut scenario.audio
+            };
+            ensure!(
+                place.is_none(),
+                "{}: one file of audio and one of video",
+                file.display()
+            );
+            *place = Some(Track {
+                media,
+                frames_per_group: 1,
+                datagrams: false,
+                max_latency: second(),
+                pauses: false,
+            });
+        }
+        Ok(scenario)
+    }
+
     /// A file, or one of the scenarios that come with the program.
     pub(crate) fn load(name: &str) -> anyhow::Result<Self> {
         let built_in = BUILT_IN.iter().find(|(known, _)| *known == name);
@@ -180,42 +217,12 @@ impl Scenario {
         self.arrivals.check().map_err(anyhow::Error::msg)?;
         self.hold.check().map_err(anyhow::Error::msg)?;
         self.shape.check().map_err(anyhow::Error::msg)?;
-        let tracks = [&self.audio, &self.video];
-        for track in tracks.into_iter().flatten() {
-            track.media.check().map_err(anyhow::Error::msg)?;
-            ensure!(
-                !track.datagrams || self.client.draft >= 5,
-                "drafts before 05 have no datagrams"
-            );
-            ensure!(
-                !track.datagrams || !track.media.is_video(),
-                "video frames do not fit into datagrams"
-            );
+        self.behaviour.check().map_err(anyhow::Error::msg)?;
+        for threshold in &self.thresholds {
+            threshold.parse::<Threshold>().map_err(anyhow::Error::msg)?;
         }
-        ensure!(
-            self.audio.is_some() || self.video.is_some(),
-            "a participant has `audio` or `video`"
-        );
-        ensure!(
-            self.audio.as_ref().is_none_or(|track| !track.media.is_video()),
-            "`audio` carries video"
-        );
-        ensure!(
-            self.dtmf_rate.is_none_or(|rate| (0.1..=50.0).contains(&rate)),
-            "`dtmf_rate` is 0.1 to 50 keys a second"
-        );
-        ensure!(
-            self.duration >= self.interval,
-            "`duration` is shorter than one interval"
-        );
-        ensure!(
-            self.duration > self.warm_up + self.cool_down,
-            "warm-up and cool-down leave nothing of the duration"
-        );
-        ensure!(
-            self.interval >= Duration::from_millis(100),
-            "`interval` is at least 100 ms"
-        );
+        self.check_media()?;
+        self.check_times()?;
         ensure!(
             self.limits.concurrent > 0 && self.limits.total > 0,
             "the limits allow no call"
@@ -239,11 +246,78 @@ impl Scenario {
         Ok(())
     }
 
+    fn check_media(&self) -> anyhow::Result<()> {
+        let tracks = [&self.audio, &self.video];
+        for track in tracks.into_iter().flatten() {
+            track.media.check().map_err(anyhow::Error::msg)?;
+            ensure!(
+                !track.datagrams || self.client.draft >= 5,
+                "drafts before 05 have no datagrams"
+            );
+            ensure!(
+                !track.datagrams || track.media.largest() <= DATAGRAM_FRAME_BYTES_MAX,
+                "frames of {} do not fit into datagrams: at most {DATAGRAM_FRAME_BYTES_MAX} bytes do",
+                track.media
+            );
+            ensure!(
+                !track.datagrams || track.frames_per_group == 1,
+                "a datagram is a group of one frame"
+            );
+        }
+        ensure!(
+            self.audio.is_some() || self.video.is_some(),
+            "a participant has `audio` or `video`"
+        );
+        ensure!(
+            self.audio.as_ref().is_none_or(|track| !track.media.is_video()),
+            "`audio` carries video"
+        );
+        ensure!(
+            self.dtmf_rate.is_none_or(|rate| (0.1..=50.0).contains(&rate)),
+            "`dtmf_rate` is 0.1 to 50 keys a second"
+        );
+        Ok(())
+    }
+
+    fn check_times(&self) -> anyhow::Result<()> {
+        ensure!(
+            self.duration >= self.interval,
+            "`duration` is shorter than one interval"
+        );
+        ensure!(
+            self.duration > self.warm_up + self.cool_down,
+            "warm-up and cool-down leave nothing of the duration"
+        );
+        ensure!(
+            self.interval >= Duration::from_millis(100),
+            "`interval` is at least 100 ms"
+        );
+        let (from, to) = self.measured();
+        ensure!(
+            from < to,
+            "warm-up and cool-down leave no whole interval of {:?} to be measured",
+            self.interval
+        );
+        Ok(())
+    }
+
+    /// Intervals that figures of media are of: `[first, last)`.
+    pub(crate) fn measured(&self) -> (u64, u64) {
+        let intervals = |time: Duration| nanoseconds(time) / nanoseconds(self.interval);
+        let from = intervals(self.warm_up + self.interval - Duration::from_nanos(1));
+        (from, intervals(self.duration - self.cool_down))
+    }
+
     /// For `shards` shards of all processes together.
-    pub(crate) fn load_for(&self, shards: u64) -> Load {
-        let track = |name, priority, track: &Track| TrackPlan {
+    pub(crate) fn load_for(&self, shards: u64) -> anyhow::Result<Load> {
+        let media = |track: &Track| match &track.media {
+            Codec::Replay { file, rate } => Media::open(file, *rate).map(|media| Some(Arc::new(media))),
+            _ => Ok(None),
+        };
+        let track = |name, priority, track: &Track, media| TrackPlan {
             name,
             codec: track.media.clone(),
+            media,
             frames_per_group: track.frames_per_group,
             datagrams: track.datagrams,
             priority,
@@ -253,18 +327,25 @@ impl Scenario {
         let dtmf = self.dtmf_rate.map(|rate| TrackPlan {
             name: "dtmf",
             codec: Codec::Fixed { bytes: 40, rate },
+            media: None,
             frames_per_group: 1,
             datagrams: false,
             priority: 90,
             max_latency: Duration::from_secs(5),
             has_pauses: false,
         });
-        let audio = self.audio.as_ref().map(|plan| track("audio", 80, plan));
-        let video = self.video.as_ref().map(|plan| track("video", 60, plan));
-        Load {
+        let mut tracks = Vec::new();
+        for (name, priority, plan) in [("audio", 80, &self.audio), ("video", 60, &self.video)] {
+            if let Some(plan) = plan {
+                tracks.push(track(name, priority, plan, media(plan)?));
+            }
+        }
+        tracks.extend(dtmf);
+        Ok(Load {
             seed: self.seed,
             duration: self.duration,
             interval: self.interval,
+            measured_from: self.measured().0,
             arrivals: self.arrivals.clone(),
             hold: self.hold.clone(),
             is_closed: self.limits.closed,
@@ -275,7 +356,7 @@ impl Scenario {
                 _ => self.limits.total,
             },
             shape: self.shape.clone(),
-            tracks: audio.into_iter().chain(video).chain(dtmf).collect(),
+            tracks,
             has_catalog: self.catalog,
             behaviour: self.behaviour.clone(),
             setup_max: self.limits.setup,
@@ -286,7 +367,7 @@ impl Scenario {
                 impaired: self.client.impaired.unwrap_or(u16::MAX),
             },
             shards,
-        }
+        })
     }
 
     /// In one line.
@@ -321,6 +402,9 @@ impl Scenario {
         )
     }
 }
+
+/// What fits into every path's datagrams, with the largest headers.
+const DATAGRAM_FRAME_BYTES_MAX: usize = 1100;
 
 fn one() -> u32 {
     1

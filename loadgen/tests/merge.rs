@@ -63,7 +63,7 @@ fn recordings_of_different_loads_are_not_added_up() {
     let head = |seed: u64| {
         format!(
             "{{\"loadgen\":\"0\",\"relay\":\"r\",\"workload\":\"w\",\"seed\":{seed},\"codecs\":[],\
-             \"epoch_ns\":0,\"interval_ns\":1000000000,\"measured\":[0,1]}}\n"
+             \"epoch_ns\":0,\"interval_ns\":1000000000,\"measured\":[0,1],\"part\":[1,2]}}\n{{\"ended\":[0,1]}}\n"
         )
     };
     std::fs::write(directory.0.join("a.jsonl"), head(1)).unwrap();

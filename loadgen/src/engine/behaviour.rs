@@ -7,10 +7,11 @@ use rand::RngExt;
 
 use crate::load::Shape;
 use crate::model::{Purpose, random};
+use crate::truth::leg::SETTLE;
 
 use super::call::CallId;
 use super::nanoseconds;
-use super::shard::{Due, Member, Shard};
+use super::shard::{Due, Farewell, Member, Shard};
 
 impl Shard {
     /// Lets people come and go once their call is up.
@@ -24,6 +25,13 @@ impl Shard {
             Shape::PushToTalk { turn, .. } => Some(turn),
             _ => None,
         };
+        let hold = state
+            .load
+            .hold
+            .draw(&mut random(state.load.seed, Purpose::Hold, u64::from(call)));
+        if let Some(hold) = hold {
+            self.at(self.now_ns + nanoseconds(hold), Due::End { call });
+        }
         if let Some(turn) = floor {
             self.at(self.now_ns + nanoseconds(turn), Due::Floor { call });
         }
@@ -51,7 +59,13 @@ impl Shard {
         }
         if let Some(mean) = behaviour.reconnect_every {
             let ns = self.draw(of, 3, mean);
-            self.at(self.now_ns + ns, Due::Depart { of, away_ns: 0 });
+            self.at(
+                self.now_ns + ns,
+                Due::Depart {
+                    of,
+                    farewell: Farewell::Vanishes,
+                },
+            );
         }
     }
 
@@ -75,66 +89,89 @@ impl Shard {
             return;
         }
         let mean = self.parts.load.behaviour.mute_every.unwrap_or_default();
-        if let Some(call) = self.calls.get_mut(&of.call) {
-            let person = &mut call.people[usize::from(of.participant)];
-            person.is_muted = !person.is_muted;
-        }
+        let Some(call) = self.calls.get_mut(&of.call) else {
+            return;
+        };
+        let person = &mut call.people[usize::from(of.participant)];
+        person.is_muted = !person.is_muted;
+        person.mutes += 1;
         // A purpose of its own for each time it is drawn.
-        let ns = self.draw(of, 4 + (self.now_ns << 8), mean);
+        let purpose = 4 + (u64::from(person.mutes) << 40);
+        let ns = self.draw(of, purpose, mean);
         self.at(self.now_ns + ns, Due::Mute { of });
     }
 
     pub(super) fn leave(&mut self, of: Member) {
         let mean = self.parts.load.behaviour.away.unwrap_or_default();
         let away_ns = self.draw(of, 5, mean);
-        self.begin_departure(of, away_ns);
+        self.begin_departure(of, Farewell::HangsUp { away_ns });
     }
 
     /// Stops talking and listening; hangs up when the last words have been heard.
-    fn begin_departure(&mut self, of: Member, away_ns: u64) {
+    fn begin_departure(&mut self, of: Member, farewell: Farewell) {
         if !self.is_current(of) {
             return;
         }
         if let Some(call) = self.calls.get_mut(&of.call) {
-            call.people[usize::from(of.participant)].is_leaving = true;
+            call.people[usize::from(of.participant)].leaving_ns = Some(self.now_ns);
             for (_, leg) in &mut call.legs {
-                if leg.listener == of.participant {
+                if leg.listener == of.participant || leg.publisher == of.participant {
                     leg.leg.leave(self.now_ns);
                 }
             }
         }
-        self.at(self.now_ns + nanoseconds(LAST_WORDS), Due::Depart { of, away_ns });
+        self.at(
+            self.now_ns + nanoseconds(LAST_WORDS_INTERVAL),
+            Due::Depart { of, farewell },
+        );
     }
 
-    pub(super) fn depart(&mut self, of: Member, away_ns: u64) {
+    pub(super) fn depart(&mut self, of: Member, farewell: Farewell) {
         if !self.is_current(of) {
             return;
         }
         let Some(call) = self.calls.get_mut(&of.call) else {
             return;
         };
-        if !call.people[usize::from(of.participant)].is_leaving {
-            return self.begin_departure(of, away_ns);
+        let Some(leaving_ns) = call.people[usize::from(of.participant)].leaving_ns else {
+            return self.begin_departure(of, farewell);
+        };
+        if !call.has_last_words(of.participant) && self.now_ns < leaving_ns + nanoseconds(SETTLE) {
+            return self.at(
+                self.now_ns + nanoseconds(LAST_WORDS_INTERVAL),
+                Due::Depart { of, farewell },
+            );
         }
-        if let Some(line) = call.people[usize::from(of.participant)].line {
+        let line = call.people[usize::from(of.participant)].line;
+        if let Some(line) = line {
             self.by_line.remove(&line);
         }
-        call.unannounce(of.participant, &mut self.lines);
+        let back_ns = match farewell {
+            Farewell::HangsUp { away_ns } => {
+                call.unannounce(of.participant, &mut self.lines);
+                self.now_ns + away_ns
+            }
+            Farewell::Vanishes => {
+                line.into_iter().for_each(|line| self.lines.drop_silently(line));
+                self.now_ns
+            }
+        };
         call.disconnect(of.participant, self.now_ns, &mut self.lines);
         self.ledger.at(self.now_ns).counts.reconnects += 1;
         let (call, participant) = (of.call, of.participant);
-        self.at(self.now_ns + away_ns, Due::Join { call, participant });
+        self.at(back_ns, Due::Join { call, participant });
     }
 
-    pub(super) fn pass_floor(&mut self, call: CallId) {
+    pub(super) fn pass_floor(&mut self, call: CallId, due_ns: u64) {
         let Some(state) = self.calls.get_mut(&call) else { return };
         let Shape::PushToTalk { people, turn } = state.load.shape else {
             return;
         };
         state.floor = state.floor.map(|floor| (floor + 1) % people);
-        self.at(self.now_ns + nanoseconds(turn), Due::Floor { call });
+        state.floor_ns = due_ns;
+        self.at(due_ns + nanoseconds(turn), Due::Floor { call });
     }
 }
 
-/// Between a participant's last frame and its hanging up.
-const LAST_WORDS: Duration = Duration::from_millis(300);
+/// How often who leaves looks whether the last was heard.
+const LAST_WORDS_INTERVAL: Duration = Duration::from_millis(20);

@@ -36,6 +36,8 @@ pub(super) struct Call {
     pub(super) ending_ns: Option<u64>,
     /// Who may talk, with push-to-talk.
     pub(super) floor: Option<u16>,
+    /// Since when.
+    pub(super) floor_ns: u64,
 }
 
 /// One participant's place in the call.
@@ -46,7 +48,6 @@ pub(super) struct Person {
     /// When it was to come.
     pub(super) joined_ns: u64,
     pub(super) tracks: Vec<Published>,
-    pub(super) catalog: Vec<SubscribeId>,
     /// The relay's wishes for announcements, to say goodbye on.
     pub(super) announced_on: Vec<(StreamId, BroadcastPath)>,
     /// Our subscriptions, with the leg that each feeds; `None` for a catalog.
@@ -56,9 +57,13 @@ pub(super) struct Person {
     pub(super) unseen: usize,
     pub(super) arriving: FxHashMap<StreamId, Arriving>,
     pub(super) is_muted: bool,
-    /// About to hang up: says nothing more.
-    pub(super) is_leaving: bool,
+    /// How often it muted or spoke again.
+    pub(super) mutes: u32,
+    /// Since when it is about to hang up, and says nothing more.
+    pub(super) leaving_ns: Option<u64>,
     pub(super) phase: Phase,
+    /// When it came into this phase.
+    pub(super) phase_began_ns: u64,
 }
 
 /// How far a participant has come since it dialled.
@@ -106,6 +111,8 @@ pub(super) struct CallLeg {
     pub(super) track: u8,
     pub(super) leg: Leg,
     pub(super) is_accepted: bool,
+    /// The latest taking of the floor that the listener heard of this publisher, or came after.
+    pub(super) heard_floor_ns: u64,
     /// When the subscription ended; what is not settled waits for its time.
     pub(super) closed_ns: Option<u64>,
 }
@@ -125,6 +132,7 @@ impl Call {
             is_lively: false,
             ending_ns: None,
             floor: matches!(load.shape, crate::load::Shape::PushToTalk { .. }).then_some(0),
+            floor_ns: intended_ns,
         }
     }
 
@@ -150,7 +158,7 @@ impl Call {
         self.ending_ns.is_none()
             && self.floor.is_none_or(|floor| floor == participant)
             && !person.is_muted
-            && !person.is_leaving
+            && person.leaving_ns.is_none()
     }
 
     /// Moves a participant on as far as it has come, and the call when all have.
@@ -161,14 +169,12 @@ impl Call {
                 Phase::Dialling | Phase::Hearing => break,
                 Phase::Connected => (person.unseen == 0, Measure::Announced, Phase::Announced),
                 Phase::Announced => (
-                    self.own_legs(participant)
-                        .all(|leg| leg.is_accepted || !self.is_owed(leg)),
+                    self.has_all(participant, |leg| leg.is_accepted),
                     Measure::Subscribed,
                     Phase::Subscribed,
                 ),
                 Phase::Subscribed => (
-                    self.own_legs(participant)
-                        .all(|leg| leg.leg.has_heard() || !self.is_owed(leg)),
+                    self.has_all(participant, |leg| leg.leg.has_heard()),
                     Measure::FirstFrame,
                     Phase::Hearing,
                 ),
@@ -178,40 +184,74 @@ impl Call {
             }
             // Who comes back finds some of the others away, which is not the relay's delay.
             if person.generation == 0 {
-                let elapsed = now_ns.saturating_sub(person.joined_ns) / 1000;
-                ledger.at(now_ns).record(measure, elapsed);
+                // Nor is it that others come later by plan.
+                let began_ns = match person.phase {
+                    Phase::Connected => person.phase_began_ns.max(self.last_joined_ns(participant)),
+                    _ => person.phase_began_ns,
+                };
+                ledger
+                    .at(now_ns)
+                    .record(measure, now_ns.saturating_sub(began_ns) / 1000);
             }
-            self.people[usize::from(participant)].phase = next;
+            let person = &mut self.people[usize::from(participant)];
+            (person.phase, person.phase_began_ns) = (next, now_ns);
         }
         if !self.is_established && self.people.iter().all(|person| person.phase == Phase::Hearing) {
             self.is_established = true;
+            let joined_ns = self.people.iter().map(|person| person.joined_ns).max();
+            let elapsed = now_ns.saturating_sub(joined_ns.unwrap_or(self.intended_ns));
             let interval = ledger.at(now_ns);
             interval.counts.calls_established += 1;
-            interval.record(Measure::Setup, now_ns.saturating_sub(self.intended_ns) / 1000);
+            interval.record(Measure::Setup, elapsed / 1000);
         }
     }
 
-    /// Whether the first frame of a leg belongs to setting the call up: its publisher talks.
-    fn is_owed(&self, leg: &CallLeg) -> bool {
-        leg.track == 0 && self.floor.is_none_or(|floor| floor == leg.publisher)
+    /// Whether something holds of the speech of everyone that a listener is to hear.
+    fn has_all(&self, listener: u16, holds: impl Fn(&CallLeg) -> bool) -> bool {
+        let mut publishers = (0..self.load.shape.people())
+            .filter(|publisher| self.load.shape.hears(listener, *publisher))
+            // The first frame of who has not the floor is not a part of setting the call up.
+            .filter(|publisher| self.floor.is_none_or(|floor| floor == *publisher));
+        publishers.all(|publisher| {
+            self.legs.iter().any(|(_, leg)| {
+                leg.listener == listener
+                    && leg.publisher == publisher
+                    && leg.track == 0
+                    && leg.closed_ns.is_none()
+                    && holds(leg)
+            })
+        })
     }
 
-    fn own_legs(&self, listener: u16) -> impl Iterator<Item = &CallLeg> {
-        self.legs
-            .iter()
-            .map(|(_, leg)| leg)
-            .filter(move |leg| leg.listener == listener && leg.closed_ns.is_none())
+    /// When the last of those that a listener is to hear was to come.
+    fn last_joined_ns(&self, listener: u16) -> u64 {
+        (0..)
+            .zip(&self.people)
+            .filter(|(publisher, _)| self.load.shape.hears(listener, *publisher))
+            .map(|(_, person)| person.joined_ns)
+            .max()
+            .unwrap_or(0)
     }
 
     /// Counts frames that have had their time.
     pub(super) fn settle(&mut self, now_ns: u64, is_last: bool, ledger: &mut Ledger) {
         let people = &self.people;
-        self.legs.retain(|_, leg| {
+        let mut gone = Vec::new();
+        self.legs.retain(|index, leg| {
             let log = &people[usize::from(leg.publisher)].tracks[usize::from(leg.track)].log;
             let is_done = is_last || leg.closed_ns.is_some_and(|closed| closed + settle_ns() < now_ns);
             leg.leg.settle(log, now_ns, is_done, ledger);
+            if is_done {
+                gone.push((leg.listener, index));
+            }
             !is_done
         });
+        // What the relay still sends of them must not be taken for another's.
+        for (listener, index) in gone {
+            let person = &mut self.people[usize::from(listener)];
+            person.subscriptions.retain(|_, leg| *leg != Some(index));
+            person.arriving.retain(|_, arriving| arriving.leg != index);
+        }
         let forget_ns = now_ns.saturating_sub(super::nanoseconds(LOG_KEPT));
         for person in &mut self.people {
             for track in &mut person.tracks {
@@ -222,7 +262,17 @@ impl Call {
 
     /// Everyone has heard everything that was sent to him.
     pub(super) fn is_complete(&self) -> bool {
-        self.legs.iter().all(|(_, leg)| {
+        self.are_complete(|_| true)
+    }
+
+    /// Everything was heard that a participant said or was to hear.
+    pub(super) fn has_last_words(&self, participant: u16) -> bool {
+        self.are_complete(|leg| leg.listener == participant || leg.publisher == participant)
+    }
+
+    fn are_complete(&self, is_meant: impl Fn(&CallLeg) -> bool) -> bool {
+        let mut legs = self.legs.iter().map(|(_, leg)| leg).filter(|leg| is_meant(leg));
+        legs.all(|leg| {
             let log = &self.people[usize::from(leg.publisher)].tracks[usize::from(leg.track)].log;
             leg.leg.is_complete(log)
         })
@@ -244,19 +294,19 @@ impl Call {
         }
         person.generation += 1;
         person.phase = Phase::Dialling;
-        person.is_leaving = false;
+        person.leaving_ns = None;
         person.subscriptions.clear();
         person.arriving.clear();
         person.announced_on.clear();
-        person.catalog.clear();
         person.sees.fill(false);
         person.unseen = self.load.shape.heard_by(participant);
         for track in &mut person.tracks {
             track.subscribers.clear();
             track.group = None;
         }
+        // Nobody is to hear it, nor it anybody, until it is back.
         for (_, leg) in &mut self.legs {
-            if leg.listener == participant {
+            if leg.listener == participant || leg.publisher == participant {
                 leg.close(now_ns);
             }
         }
@@ -282,15 +332,16 @@ impl Person {
                 .zip(tracks)
                 .map(|(track, plan)| Published::new(plan, load, id, track))
                 .collect(),
-            catalog: Vec::new(),
             announced_on: Vec::new(),
             subscriptions: FxHashMap::default(),
             sees: vec![false; usize::from(load.shape.people())],
             unseen: load.shape.heard_by(index),
             arriving: FxHashMap::default(),
             is_muted: false,
-            is_leaving: false,
+            mutes: 0,
+            leaving_ns: None,
             phase: Phase::Dialling,
+            phase_began_ns: joined_ns,
         }
     }
 }
@@ -302,7 +353,13 @@ impl Published {
         let speech = Speech::new(means, random(load.seed, Purpose::Speech, person));
         let random = random(load.seed, Purpose::Codec, (track << 48) | person);
         Self {
-            source: Source::new(plan.codec.clone(), plan.frames_per_group, speech, random),
+            source: Source::new(
+                plan.codec.clone(),
+                plan.media.clone(),
+                plan.frames_per_group,
+                speech,
+                random,
+            ),
             log: TrackLog::default(),
             next_ns: 0,
             subscribers: Vec::new(),

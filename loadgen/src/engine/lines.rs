@@ -55,6 +55,8 @@ pub(crate) struct Lines {
     happenings: VecDeque<(ConnectionKey, Happening)>,
     /// Lines whose sessions may have something to send.
     talkative: Vec<ConnectionKey>,
+    /// Groups and datagrams that congestion or the relay kept from being sent.
+    given_up: u64,
     pub(crate) now: Instant,
 }
 
@@ -115,6 +117,7 @@ impl Lines {
             paths,
             happenings: VecDeque::new(),
             talkative: Vec::new(),
+            given_up: 0,
             now: Instant::now(),
         })
     }
@@ -190,29 +193,35 @@ impl Lines {
     /// Writes media to a stream; what congestion control does not take waits.
     pub(crate) fn write(&mut self, key: ConnectionKey, stream: StreamId, bytes: Bytes, fin: bool) {
         if let (Some(line), Some(connection)) = (self.lines.get_mut(&key), self.endpoint.get_mut(key)) {
-            line.backlog.write(connection, stream, bytes, fin);
+            self.given_up += u64::from(!line.backlog.write(connection, stream, bytes, fin));
             self.endpoint.mark_dirty(key);
         }
     }
 
-    /// Sends a frame as a datagram; false when it cannot leave.
-    pub(crate) fn send_datagram(&mut self, key: ConnectionKey, header: &DatagramHeader, payload: &[u8]) -> bool {
+    /// Groups and datagrams since the last call that could not be sent.
+    pub(crate) fn take_given_up(&mut self) -> u64 {
+        std::mem::take(&mut self.given_up)
+    }
+
+    /// Sends a frame as a datagram, if congestion control takes it now.
+    pub(crate) fn send_datagram(&mut self, key: ConnectionKey, header: &DatagramHeader, payload: &[u8]) {
         let Some(connection) = self.endpoint.get_mut(key) else {
-            return false;
+            return;
         };
         let mut body = bytes::BytesMut::with_capacity(DatagramHeader::BYTES_MAX + payload.len());
-        if header.encode(self.target.draft, &mut body).is_err() {
-            return false;
-        }
+        header
+            .encode(self.target.draft, &mut body)
+            .expect("a draft with datagrams was asked for");
         body.extend_from_slice(payload);
         let fits = connection.datagram_bytes_max().is_some_and(|max| body.len() <= max);
         let is_sent = fits && connection.send_datagram(body.freeze());
+        self.given_up += u64::from(!is_sent);
         self.endpoint.mark_dirty(key);
-        is_sent
     }
 
-    /// Hangs up. No `Ended` follows.
+    /// Says what is still to be said and hangs up. No `Ended` follows.
     pub(crate) fn close(&mut self, key: ConnectionKey) {
+        self.transmit(key);
         self.lines.remove(&key);
         if let Some(connection) = self.endpoint.get_mut(key) {
             connection.close(session_error::NO_ERROR, "done");
@@ -220,9 +229,28 @@ impl Lines {
         self.endpoint.mark_dirty(key);
     }
 
-    /// Sends what is still to be said, once, without waiting.
+    /// Forgets a line, as when its network is lost: the relay hears nothing of it.
+    pub(crate) fn drop_silently(&mut self, key: ConnectionKey) {
+        self.lines.remove(&key);
+        self.endpoint.remove(key);
+        self.paths.iter_mut().for_each(|paths| paths.remove(key));
+    }
+
+    /// Sends what is still to be said, without waiting for answers.
     pub(crate) fn finish(&mut self) -> anyhow::Result<()> {
-        self.flush();
+        let deadline = Instant::now() + FINISH_MAX;
+        loop {
+            self.flush();
+            if !self.endpoint.has_dirty() || Instant::now() >= deadline {
+                break;
+            }
+            // Buffers come back as datagrams leave.
+            self.ring.turn(Wait::Until {
+                timeout: Duration::from_millis(1),
+                batch_window: Duration::ZERO,
+            })?;
+            while self.ring.poll_receive().is_some() {}
+        }
         // What is still on its way is not waited for.
         let last = self.paths.as_ref().and_then(Paths::last_due);
         if let Some(last) = last {
@@ -313,7 +341,9 @@ impl Lines {
         while let Some(transmit) = session.poll_transmit() {
             is_silent = false;
             match transmit {
-                Transmit::Write { stream, data, fin } => line.backlog.write(connection, stream, data, fin),
+                Transmit::Write { stream, data, fin } => {
+                    self.given_up += u64::from(!line.backlog.write(connection, stream, data, fin));
+                }
                 Transmit::Reset { stream, code } => {
                     line.backlog.forget(stream);
                     connection.reset(stream, code);
@@ -370,24 +400,27 @@ fn read(connection: &mut Connection, session: &mut Session, backlog: &mut Backlo
 }
 
 impl Backlog {
-    /// Order within a stream is kept: while something of it waits, the rest waits behind.
-    fn write(&mut self, connection: &mut Connection, stream: StreamId, bytes: Bytes, fin: bool) {
+    /// Order within a stream is kept: while something of it waits, the rest waits behind. False
+    /// when the stream was given up.
+    fn write(&mut self, connection: &mut Connection, stream: StreamId, bytes: Bytes, fin: bool) -> bool {
         let waits = !self.writes.is_empty() && self.writes.iter().any(|(waiting, _, _)| *waiting == stream);
         let (bytes, fin) = if waits {
             (bytes, fin)
         } else {
             match write(connection, stream, bytes, fin) {
                 Some(rest) => rest,
-                None => return,
+                None => return true,
             }
         };
         if self.bytes + bytes.len() > BACKLOG_BYTES_MAX {
             // A publisher as far behind as that gives the group up.
             self.forget(stream);
-            return connection.reset(stream, stream_error::CANCEL);
+            connection.reset(stream, stream_error::CANCEL);
+            return false;
         }
         self.bytes += bytes.len();
         self.writes.push_back((stream, bytes, fin));
+        true
     }
 
     fn retry(&mut self, connection: &mut Connection) {
@@ -434,3 +467,6 @@ pub(crate) const NO_SUCH_TRACK: ErrorCode = stream_error::NOT_FOUND;
 
 /// Bytes a client holds for a relay that does not take them. Beyond it groups are given up.
 const BACKLOG_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How long goodbyes may take to leave.
+const FINISH_MAX: Duration = Duration::from_secs(1);

@@ -5,10 +5,11 @@ use moqswitch::quic::ConnectionKey;
 use moqswitch::session::{Event, SubscribeParameters};
 use moqswitch::wire::{Chunk, DatagramHeader, GroupRange, StreamId, SubscribeId};
 
-use crate::truth::interval::Ledger;
+use crate::truth::interval::{Ledger, Measure};
 use crate::truth::leg::{Leg, Place};
+use crate::truth::log::SentFrame;
 use crate::truth::mos;
-use crate::truth::stamp;
+use crate::truth::stamp::{self, Stamp};
 
 use super::call::{Call, CallLeg};
 use super::lines::Lines;
@@ -17,7 +18,7 @@ use super::publish::CATALOG;
 /// A group that is coming in.
 #[derive(Debug)]
 pub(super) struct Arriving {
-    leg: usize,
+    pub(super) leg: usize,
     group: u64,
     /// Of the frame that is coming in.
     index: u64,
@@ -75,13 +76,34 @@ impl Call {
                     self.handle_announced(at, publisher, lines);
                 }
             }
+            Event::AnnounceReplaced { path, .. } => {
+                // Of who came back by another connection; else the subscriptions go on.
+                if let Some(publisher) = self.participant(path)
+                    && !self.hears_at_present(at.participant, publisher)
+                {
+                    self.handle_unannounced(at, publisher, lines);
+                    self.handle_announced(at, publisher, lines);
+                }
+            }
             Event::Unannounced { path, .. } => {
                 if let Some(publisher) = self.participant(path) {
                     self.handle_unannounced(at, publisher, lines);
                 }
             }
             Event::SubscriptionOk { id, .. } | Event::SubscriptionStart { id, .. } => self.accept(at, *id),
-            Event::SubscriptionClosed { id, .. } => self.close_subscription(at, *id, lines),
+            Event::SubscriptionClosed { id, code } => {
+                if self.loses(at.participant, *id) {
+                    let why = match code {
+                        Some(code) => format!("a subscription was refused or ended with code {}", code.0),
+                        None => "a subscription was finished although its publisher talks".to_owned(),
+                    };
+                    lose(at, &why);
+                    // What is missed from here on is lost, until it is announced anew.
+                    self.forget_subscription(at, *id, lines);
+                } else {
+                    self.close_subscription(at, *id, lines);
+                }
+            }
             _ => return false,
         }
         true
@@ -94,7 +116,7 @@ impl Call {
             return;
         }
         person.unseen -= 1;
-        if self.ending_ns.is_none() && !person.is_leaving {
+        if self.ending_ns.is_none() && person.leaving_ns.is_none() {
             self.subscribe(at, publisher, lines);
         }
         self.advance(at.participant, at.now_ns, at.ledger);
@@ -112,6 +134,12 @@ impl Call {
             max_latency_ms,
             range: GroupRange::default(),
         };
+        // What the relay had taken away is heard again.
+        for (_, leg) in &mut self.legs {
+            if leg.listener == at.participant && leg.publisher == publisher {
+                leg.close(at.now_ns);
+            }
+        }
         if self.load.has_catalog
             && let Some((id, _)) = session.subscribe(parameters(CATALOG, 100, 10_000))
         {
@@ -133,6 +161,7 @@ impl Call {
                 track,
                 leg,
                 is_accepted: false,
+                heard_floor_ns: self.floor_ns,
                 closed_ns: None,
             });
             self.people[usize::from(at.participant)]
@@ -142,7 +171,7 @@ impl Call {
     }
 
     /// The publisher has gone. When it comes back it is subscribed anew.
-    fn handle_unannounced(&mut self, at: &Arrival<'_>, publisher: u16, lines: &mut Lines) {
+    fn handle_unannounced(&mut self, at: &mut Arrival<'_>, publisher: u16, lines: &mut Lines) {
         let person = &mut self.people[usize::from(at.participant)];
         let was_seen = std::mem::replace(&mut person.sees[usize::from(publisher)], false);
         if was_seen && self.load.shape.hears(at.participant, publisher) {
@@ -158,24 +187,70 @@ impl Call {
             .map(|(id, _)| *id)
             .collect();
         for id in gone {
-            self.close_subscription(at, id, lines);
+            if self.loses(at.participant, id) {
+                lose(at, "a broadcast was withdrawn although its publisher talks");
+                self.forget_subscription(at, id, lines);
+            } else {
+                self.close_subscription(at, id, lines);
+            }
         }
     }
 
+    fn hears_at_present(&self, listener: u16, publisher: u16) -> bool {
+        self.legs
+            .iter()
+            .any(|(_, leg)| leg.listener == listener && leg.publisher == publisher && leg.closed_ns.is_none())
+    }
+
+    /// Whether the end of a subscription is the relay's fault: both ends are there, and the
+    /// publisher has not hung up since.
+    fn loses(&self, listener: u16, id: SubscribeId) -> bool {
+        let leg = self.leg_of(listener, id).and_then(|leg| self.legs.get(leg));
+        self.ending_ns.is_none()
+            && leg.is_some_and(|leg| {
+                leg.closed_ns.is_none()
+                    && [leg.publisher, listener]
+                        .iter()
+                        .all(|who| self.people[usize::from(*who)].leaving_ns.is_none())
+            })
+    }
+
     fn accept(&mut self, at: &mut Arrival<'_>, id: SubscribeId) {
-        if let Some(leg) = self.leg_of(at.participant, id).and_then(|leg| self.legs.get_mut(leg))
+        let Some(leg) = self.leg_of(at.participant, id) else {
+            return;
+        };
+        if let Some(leg) = self.legs.get_mut(leg)
             && !std::mem::replace(&mut leg.is_accepted, true)
         {
+            let published = &self.people[usize::from(leg.publisher)].tracks[usize::from(leg.track)];
+            if !published.subscribers.is_empty() {
+                leg.leg.owe(&published.log);
+            }
             self.advance(at.participant, at.now_ns, at.ledger);
         }
     }
 
+    /// A track has a subscriber: who was accepted is owed what is sent from here on.
+    pub(super) fn owe(&mut self, publisher: u16, track: u8) {
+        let log = &self.people[usize::from(publisher)].tracks[usize::from(track)].log;
+        for (_, leg) in &mut self.legs {
+            if leg.publisher == publisher && leg.track == track && leg.is_accepted && leg.closed_ns.is_none() {
+                leg.leg.owe(log);
+            }
+        }
+    }
+
+    /// The subscription is over, and nothing more is owed.
     fn close_subscription(&mut self, at: &Arrival<'_>, id: SubscribeId, lines: &mut Lines) {
+        if let Some(leg) = self.leg_of(at.participant, id).and_then(|leg| self.legs.get_mut(leg)) {
+            leg.close(at.now_ns);
+        }
+        self.forget_subscription(at, id, lines);
+    }
+
+    fn forget_subscription(&mut self, at: &Arrival<'_>, id: SubscribeId, lines: &mut Lines) {
         let person = &mut self.people[usize::from(at.participant)];
         if let Some(leg) = person.subscriptions.remove(&id).flatten() {
-            if let Some(leg) = self.legs.get_mut(leg) {
-                leg.close(at.now_ns);
-            }
             person.arriving.retain(|_, arriving| arriving.leg != leg);
         }
         if let Some(session) = lines.session(at.line) {
@@ -255,16 +330,52 @@ impl Call {
     }
 
     fn handle_frame(&mut self, at: &mut Arrival<'_>, leg: usize, place: Place, payload: &[u8]) {
+        let call = self.id;
         let Some(leg) = self.legs.get_mut(leg) else { return };
-        let stamp = stamp::read(payload)
-            .filter(|stamp| stamp.call == self.id && stamp.participant == leg.publisher && stamp.track == leg.track);
-        let log = &self.people[usize::from(leg.publisher)].tracks[usize::from(leg.track)].log;
+        let (participant, track) = (leg.publisher, leg.track);
+        let log = &self.people[usize::from(participant)].tracks[usize::from(track)].log;
         let was_silent = !leg.leg.has_heard();
+        let media = self.load.tracks[usize::from(track)].media.as_ref();
+        let is_whole = |sequence, sent: SentFrame| {
+            if let Some((media, index)) = media.zip(sent.replayed) {
+                return media.frames[index as usize].bytes == payload;
+            }
+            let stamp = Stamp {
+                call,
+                participant,
+                track,
+                sequence,
+                intended_ns: sent.intended_ns,
+            };
+            stamp::read(payload) == Some(stamp)
+        };
         leg.leg
-            .handle_frame(log, place, stamp, payload.len(), at.now_ns, at.ledger);
+            .handle_frame(log, place, is_whole, payload.len(), at.now_ns, at.ledger);
         leg.is_accepted = true;
-        if was_silent && leg.leg.has_heard() {
+        let has_begun = was_silent && leg.leg.has_heard();
+        // The first that was heard of who took the floor.
+        if track == 0
+            && self.is_established
+            && self.floor == Some(participant)
+            && leg.heard_floor_ns != self.floor_ns
+            && log
+                .sequence_at(place.group, place.index)
+                .and_then(|sequence| log.get(sequence))
+                .is_some_and(|sent| sent.intended_ns >= self.floor_ns)
+        {
+            leg.heard_floor_ns = self.floor_ns;
+            let elapsed = at.now_ns.saturating_sub(self.floor_ns) / 1000;
+            at.ledger.at(self.floor_ns).record(Measure::Floor, elapsed);
+        }
+        if has_begun {
             self.advance(at.participant, at.now_ns, at.ledger);
         }
     }
+}
+
+/// The relay took something away that was to be there.
+fn lose(at: &mut Arrival<'_>, why: &str) {
+    let interval = at.ledger.at(at.now_ns);
+    interval.counts.subscriptions_lost += 1;
+    interval.note(why, 1);
 }

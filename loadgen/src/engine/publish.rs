@@ -8,6 +8,7 @@ use moqswitch::wire::{
 };
 
 use crate::load::TrackPlan;
+use crate::model::codec::Content;
 use crate::truth::interval::{Ledger, Measure};
 use crate::truth::stamp::{self, Stamp};
 
@@ -34,8 +35,8 @@ impl Call {
         };
         let tick = published.source.poll_tick();
         let intended_ns = published.next_ns;
-        published.next_ns += super::nanoseconds(plan.codec.interval());
-        let Some(bytes) = tick.frame.filter(|_| may_talk) else {
+        published.next_ns += super::nanoseconds(tick.lasts);
+        let Some(content) = tick.frame.filter(|_| may_talk) else {
             // Whoever is silenced in the middle of a group ends it as well.
             if (tick.ends_group || !may_talk) && published.group.as_ref().is_some_and(|group| !group.is_complete) {
                 end_group(published, line, lines);
@@ -45,17 +46,23 @@ impl Call {
         if published.group.as_ref().is_none_or(|group| group.is_complete) {
             begin_group(published);
         }
-        let sequence = published.log.push(intended_ns);
-        let payload = stamp::build(
-            Stamp {
-                call: self.id,
-                participant,
-                track,
-                sequence,
-                intended_ns,
-            },
-            bytes,
-        );
+        let payload = match content {
+            Content::Synthetic(bytes) => {
+                let stamp = Stamp {
+                    call: self.id,
+                    participant,
+                    track,
+                    sequence: published.log.push(intended_ns, None),
+                    intended_ns,
+                };
+                stamp::build(stamp, bytes)
+            }
+            Content::Replayed(index) => {
+                published.log.push(intended_ns, Some(index));
+                let frame = plan.media.as_ref().map(|media| &media.frames[index as usize]);
+                frame.map(|frame| frame.bytes.clone()).unwrap_or_default()
+            }
+        };
         let timestamp_ms = i64::try_from(intended_ns.saturating_sub(self.intended_ns) / 1_000_000).unwrap_or(i64::MAX);
         let interval = ledger.at(intended_ns);
         interval.counts.frames_sent += 1;
@@ -104,7 +111,6 @@ impl Call {
                 if &*message.track == CATALOG && self.load.has_catalog && publishes {
                     session.subscribe_ok(request, &ACCEPTED);
                     session.subscribe_start(request, GroupSequence(0));
-                    person.catalog.push(message.id);
                     return self.send_catalog(line, message.id, lines);
                 }
                 let Some((track, plan)) = wanted else {
@@ -127,6 +133,7 @@ impl Call {
                     }
                 }
                 published.subscribers.push(subscriber);
+                self.owe(participant, u8::try_from(track).unwrap_or(u8::MAX));
             }
             Event::SubscribeEnded { request } => {
                 for track in &mut person.tracks {

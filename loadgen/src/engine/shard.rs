@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_queue::ArrayQueue;
 use moqswitch::quic::ConnectionKey;
+use moqswitch::session::Event;
 use rand::RngExt;
 use rustc_hash::FxHashMap;
 
@@ -52,6 +53,8 @@ pub(crate) struct Shard {
     unsent: Option<Interval>,
     fresh_due_ns: u64,
     is_ending: bool,
+    /// In a closed loop: when the next call may begin.
+    closed_after_ns: u64,
     pub(super) now_ns: u64,
 }
 
@@ -62,13 +65,23 @@ pub(super) enum Due {
     Tick { of: Member, track: u8 },
     Mute { of: Member },
     Leave { of: Member },
-    Depart { of: Member, away_ns: u64 },
+    Depart { of: Member, farewell: Farewell },
     Join { call: CallId, participant: u16 },
     Floor { call: CallId },
     Settle { call: CallId },
     Overdue { call: CallId },
     End { call: CallId },
     Drained { call: CallId },
+}
+
+/// How a participant goes, and when it is back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Farewell {
+    HangsUp {
+        away_ns: u64,
+    },
+    /// Without a word, as when a network is lost; it dials again at once.
+    Vanishes,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -103,7 +116,12 @@ impl Shard {
                 random(parts.load.seed, Purpose::Arrivals, 0),
             ),
             arrivals: 0,
-            ledger: Ledger::new(parts.epoch_ns, nanoseconds(parts.load.interval)),
+            ledger: Ledger::new(
+                parts.epoch_ns,
+                nanoseconds(parts.load.interval),
+                parts.load.measured_from,
+            ),
+            closed_after_ns: parts.epoch_ns,
             unsent: None,
             fresh_due_ns: parts.epoch_ns,
             is_ending: false,
@@ -119,9 +137,10 @@ impl Shard {
             let deadline = self.deadline();
             self.lines.turn(deadline)?;
             self.now_ns = self.parts.clock.ns(self.lines.now);
+            self.ledger.at(self.now_ns).counts.groups_unsent += self.lines.take_given_up();
             self.handle_happenings()?;
             self.begin_calls()?;
-            self.handle_due()?;
+            self.handle_due();
             self.send_settled();
             self.send_fresh();
             if self.lines.now >= executor_due {
@@ -155,13 +174,19 @@ impl Shard {
             match happening {
                 Happening::Established => self.handle_established(call, participant, line),
                 Happening::Ended(reason) => self.handle_ended(call, participant, line, &reason),
+                Happening::Session(Event::Violation { reason, .. }) => {
+                    self.ledger.at(self.now_ns).counts.violations += 1;
+                    self.handle_ended(
+                        call,
+                        participant,
+                        line,
+                        &format!("the relay broke the protocol: {reason}"),
+                    );
+                }
                 Happening::Session(event) => {
                     let Some(state) = self.calls.get_mut(&call) else {
                         continue;
                     };
-                    if let moqswitch::session::Event::Violation { code, reason } = &event {
-                        anyhow::bail!("the relay broke the protocol: {reason} (code {code:?})");
-                    }
                     let mut at = Arrival {
                         participant,
                         line,
@@ -187,8 +212,10 @@ impl Shard {
             participant,
             generation: person.generation,
         };
+        person.phase_began_ns = self.now_ns;
         let elapsed = self.now_ns.saturating_sub(person.joined_ns) / 1000;
         self.ledger.at(self.now_ns).record(Measure::Handshake, elapsed);
+        self.parts.controls.handshakes.fetch_add(1, Ordering::Relaxed);
         // Spread, so that not all frames of a call are due at once.
         let mut spread = random(
             state.load.seed,
@@ -207,13 +234,17 @@ impl Shard {
         state.advance(participant, self.now_ns, &mut self.ledger);
         if state.is_lively {
             self.plan_behaviour(call, participant);
+        } else {
+            self.enliven(call);
         }
     }
 
     fn handle_ended(&mut self, call: CallId, participant: u16, line: ConnectionKey, reason: &str) {
         self.by_line.remove(&line);
-        self.ledger.at(self.now_ns).counts.connections_lost += 1;
-        tracing::warn!(call, participant, reason, "a connection was lost");
+        let interval = self.ledger.at(self.now_ns);
+        interval.counts.connections_lost += 1;
+        interval.note(reason, 1);
+        self.parts.controls.last_reason.force_push(reason.to_owned());
         if let Some(state) = self.calls.get_mut(&call) {
             state.disconnect(participant, self.now_ns, &mut self.lines);
             self.fail_unless_established(call);
@@ -231,6 +262,9 @@ impl Shard {
         }
         let share = share(load.concurrent_max, load.shards, self.parts.index);
         if load.is_closed {
+            if self.parts.controls.is_paused() || self.now_ns < self.closed_after_ns {
+                return Ok(());
+            }
             while (self.calls.len() as u64) < share && self.arrivals * load.shards + self.parts.index < load.total_max {
                 let number = self.arrivals * load.shards + self.parts.index;
                 self.arrivals += 1;
@@ -271,58 +305,65 @@ impl Shard {
             if join_ns > self.now_ns {
                 self.at(join_ns, Due::Join { call: id, participant });
             } else {
-                self.dial(id, participant)?;
+                self.dial(id, participant);
             }
         }
-        let hold = load.hold.draw(&mut random(load.seed, Purpose::Hold, number));
-        if let Some(hold) = hold {
-            self.at(intended_ns + nanoseconds(hold), Due::End { call: id });
-        }
-        self.at(self.now_ns + nanoseconds(load.setup_max), Due::Overdue { call: id });
+        let last_ns = self
+            .now_ns
+            .max(intended_ns + load.behaviour.join_over.map_or(0, nanoseconds));
+        self.at(last_ns + nanoseconds(load.setup_max), Due::Overdue { call: id });
         self.at(self.now_ns + nanoseconds(SETTLE_INTERVAL), Due::Settle { call: id });
         Ok(())
     }
 
-    fn dial(&mut self, call: CallId, participant: u16) -> anyhow::Result<()> {
-        let line = self.lines.connect(self.parts.load.is_impaired(participant))?;
-        self.by_line.insert(line, (call, participant));
-        if let Some(call) = self.calls.get_mut(&call) {
-            call.people[usize::from(participant)].line = Some(line);
+    fn dial(&mut self, call: CallId, participant: u16) {
+        self.parts.controls.dials.fetch_add(1, Ordering::Relaxed);
+        match self.lines.connect(self.parts.load.is_impaired(participant)) {
+            Ok(line) => {
+                self.by_line.insert(line, (call, participant));
+                if let Some(call) = self.calls.get_mut(&call) {
+                    call.people[usize::from(participant)].line = Some(line);
+                }
+            }
+            Err(error) => {
+                self.ledger
+                    .at(self.now_ns)
+                    .note(&format!("could not be dialled: {error}"), 1);
+                self.fail_unless_established(call);
+                self.begin_end(call);
+            }
         }
-        self.parts.controls.connections.fetch_add(1, Ordering::Relaxed);
-        Ok(())
     }
 
     pub(super) fn at(&mut self, ns: u64, due: Due) {
         self.due.push(Reverse((ns, due)));
     }
 
-    fn handle_due(&mut self) -> anyhow::Result<()> {
+    fn handle_due(&mut self) {
         while let Some(Reverse((due_ns, due))) = self.due.peek().copied() {
             if due_ns > self.now_ns {
                 break;
             }
             self.due.pop();
-            self.handle_one(due)?;
+            self.handle_one(due, due_ns);
         }
-        Ok(())
     }
 
-    fn handle_one(&mut self, due: Due) -> anyhow::Result<()> {
+    fn handle_one(&mut self, due: Due, due_ns: u64) {
         match due {
             Due::Tick { of, track } => self.tick(of, track),
             Due::Mute { of } => self.toggle_mute(of),
             Due::Leave { of } => self.leave(of),
-            Due::Depart { of, away_ns } => self.depart(of, away_ns),
+            Due::Depart { of, farewell } => self.depart(of, farewell),
             Due::Join { call, participant } => {
                 if self.calls.get(&call).is_some_and(|call| call.ending_ns.is_none()) {
                     if let Some(state) = self.calls.get_mut(&call) {
-                        state.people[usize::from(participant)].joined_ns = self.now_ns;
+                        state.people[usize::from(participant)].joined_ns = due_ns;
                     }
-                    self.dial(call, participant)?;
+                    self.dial(call, participant);
                 }
             }
-            Due::Floor { call } => self.pass_floor(call),
+            Due::Floor { call } => self.pass_floor(call, due_ns),
             Due::Settle { call } => {
                 if let Some(state) = self.calls.get_mut(&call) {
                     state.settle(self.now_ns, false, &mut self.ledger);
@@ -342,7 +383,6 @@ impl Shard {
             Due::End { call } => self.begin_end(call),
             Due::Drained { call } => self.finish_if_drained(call),
         }
-        Ok(())
     }
 
     fn tick(&mut self, of: Member, track: u8) {
@@ -381,6 +421,10 @@ impl Shard {
             .get(&call)
             .is_some_and(|call| !call.is_established && call.ending_ns.is_none());
         self.ledger.at(self.now_ns).counts.calls_failed += u64::from(is_failed);
+        if is_failed {
+            // A closed loop does not hammer a relay that refuses.
+            self.closed_after_ns = self.now_ns + nanoseconds(CLOSED_BACK_OFF);
+        }
     }
 
     fn begin_end(&mut self, call: CallId) {
@@ -396,7 +440,7 @@ impl Shard {
     fn finish_if_drained(&mut self, call: CallId) {
         let Some(state) = self.calls.get_mut(&call) else { return };
         let Some(ending_ns) = state.ending_ns else { return };
-        if !state.is_complete() && self.now_ns < ending_ns + nanoseconds(DRAIN_MAX) {
+        if !state.is_complete() && self.now_ns < ending_ns + nanoseconds(SETTLE) {
             return self.at(self.now_ns + nanoseconds(DRAINED_INTERVAL), Due::Drained { call });
         }
         state.settle(self.now_ns, true, &mut self.ledger);
@@ -462,7 +506,7 @@ const ARRIVALS_INTERVAL: Duration = Duration::from_millis(2);
 const SETTLE_INTERVAL: Duration = Duration::from_millis(500);
 const DRAINED_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How long the last frames of a call may take.
-const DRAIN_MAX: Duration = Duration::from_secs(2);
+/// After a call that failed, in a closed loop.
+const CLOSED_BACK_OFF: Duration = Duration::from_secs(1);
 
 const CONNECTIONS_MAX: usize = 200_000;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use moqswitch::net::socket::{SocketOptions, bind_client};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -28,15 +29,20 @@ struct Lane {
 pub(crate) fn run(listen: SocketAddr, to: SocketAddr, impairment: &Impairment, seed: u64) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let socket = UdpSocket::bind(listen)
-            .await
-            .with_context(|| format!("cannot listen on {listen} (UDP)"))?;
+        let socket = bind(listen).with_context(|| format!("cannot listen on {listen} (UDP)"))?;
         println!("link ready: {} to {to}", socket.local_addr()?);
         tokio::select! {
             result = forward(Arc::new(socket), to, impairment, seed) => result,
             _ = tokio::signal::ctrl_c() => Ok(()),
         }
     })
+}
+
+/// With the buffers that a relay's sockets have, so that bursts are not lost beside the plan.
+fn bind(address: SocketAddr) -> anyhow::Result<UdpSocket> {
+    let socket = bind_client(address, &SocketOptions::default())?;
+    socket.set_nonblocking(true)?;
+    Ok(UdpSocket::from_std(socket)?)
 }
 
 /// Hands each client's datagrams to its path.
@@ -64,7 +70,7 @@ async fn forward(socket: Arc<UdpSocket>, to: SocketAddr, impairment: &Impairment
             let (up, down) = (lane(0), lane(1));
             seen += 1;
             let unspecified: SocketAddr = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }.parse()?;
-            let relay = UdpSocket::bind(unspecified).await?;
+            let relay = bind(unspecified)?;
             relay.connect(to).await?;
             tokio::spawn(serve(socket.clone(), client, relay, datagrams, up, down));
             clients.insert(client, path);

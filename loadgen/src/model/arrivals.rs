@@ -40,7 +40,8 @@ pub(crate) enum Arrivals {
 }
 
 /// The arrivals of a run, in order. Every shard and process walks through all of them and takes
-/// its own, so that together they offer what one would.
+/// its own, so that together they offer what one would. But for the limit of calls at once: each
+/// shard has its share of it, and blocks a little more than one with the whole limit would.
 #[derive(Clone, Debug)]
 pub(crate) struct Schedule {
     arrivals: Arrivals,

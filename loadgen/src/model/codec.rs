@@ -1,6 +1,8 @@
 //! Codecs as traffic: how large each frame is, when there is none, and where a group begins.
 
 use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -9,6 +11,7 @@ use rand_pcg::Pcg64Mcg;
 use serde::{Deserialize, Serialize};
 
 use super::speech::Speech;
+use crate::media::{Container, Media};
 
 /// What a track carries.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +38,13 @@ pub(crate) enum Codec {
         /// Frames from one key frame to the next.
         gop: u32,
     },
+    /// What a file holds, again and again.
+    Replay {
+        file: PathBuf,
+        /// Frames in a second, for files that do not say (Annex B).
+        #[serde(default = "video_rate")]
+        rate: f64,
+    },
 }
 
 /// The frames of one track, in order.
@@ -45,6 +55,8 @@ pub(crate) struct Source {
     frames_per_group: u32,
     speech: Speech,
     random: Pcg64Mcg,
+    /// Of a replay.
+    media: Option<Arc<Media>>,
     /// Frame times passed, silent ones included.
     ticks: u64,
     in_group: u32,
@@ -56,22 +68,37 @@ pub(crate) struct Source {
 pub(crate) struct Tick {
     /// A group that is open ends before this tick's frame, if it has one.
     pub(crate) ends_group: bool,
-    /// Bytes of the frame; `None` in silence.
-    pub(crate) frame: Option<usize>,
+    /// `None` in silence.
+    pub(crate) frame: Option<Content>,
+    /// Until the next frame time.
+    pub(crate) lasts: Duration,
     /// The frame is the last of its group.
     pub(crate) completes_group: bool,
 }
 
+/// What a frame carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// So many bytes that say which frame it is.
+    Synthetic(usize),
+    /// The frame of the file with this index.
+    Replayed(u32),
+}
+
 impl Codec {
+    /// From one frame to the next, of a replay about.
     pub(crate) fn interval(&self) -> Duration {
         match *self {
-            Self::Opus { .. } | Self::Pcmu {} | Self::Pcma {} => AUDIO_FRAME,
+            Self::Opus { .. } | Self::Pcmu {} | Self::Pcma {} | Self::Replay { .. } => AUDIO_FRAME,
             Self::Fixed { rate, .. } | Self::Video { rate, .. } => Duration::from_secs_f64(1.0 / rate),
         }
     }
 
     pub(crate) fn is_video(&self) -> bool {
-        matches!(self, Self::Video { .. })
+        match self {
+            Self::Replay { file, .. } => Container::of(file).is_ok_and(Container::is_video),
+            _ => matches!(self, Self::Video { .. }),
+        }
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -81,10 +108,26 @@ impl Codec {
             Self::Pcma {} => "pcma",
             Self::Fixed { .. } => "fixed",
             Self::Video { .. } => "video",
+            Self::Replay { file, .. } => Container::of(file).map_or("unknown", Container::codec),
+        }
+    }
+
+    /// Bytes of the largest frame that is likely.
+    pub(crate) fn largest(&self) -> usize {
+        match self {
+            // Four standard deviations.
+            Self::Opus { bitrate, .. } => *bitrate as usize / 400 * 5 / 2,
+            Self::Pcmu {} | Self::Pcma {} => 160,
+            Self::Fixed { bytes, .. } => *bytes,
+            Self::Replay { file, .. } if Container::of(file) == Ok(Container::Wav) => 160,
+            Self::Video { .. } | Self::Replay { .. } => FRAME_BYTES_MAX,
         }
     }
 
     pub(crate) fn check(&self) -> Result<(), String> {
+        if let Self::Replay { file, .. } = self {
+            Container::of(file)?;
+        }
         let (is_sane, what) = match *self {
             Self::Opus { bitrate, .. } => ((6_000..=510_000).contains(&bitrate), "Opus has 6000 to 510000 bit/s"),
             Self::Pcmu {} | Self::Pcma {} => (true, ""),
@@ -96,6 +139,7 @@ impl Codec {
                 (10_000..=1_000_000_000).contains(&bitrate) && is_rate(rate) && (1..=10_000).contains(&gop),
                 "video has 10 kbit/s to 1 Gbit/s, 0.1 to 10000 frames/s and 1 to 10000 of them in a GOP",
             ),
+            Self::Replay { rate, .. } => (is_rate(rate), "0.1 to 10000 frames come in a second"),
         };
         if is_sane { Ok(()) } else { Err(what.into()) }
     }
@@ -112,8 +156,13 @@ impl fmt::Display for Codec {
             Self::Video { bitrate, rate, gop } => {
                 write!(out, "video {} kbit/s, {rate}/s, GOP {gop}", bitrate / 1000)
             }
+            Self::Replay { file, .. } => write!(out, "{}", file.display()),
         }
     }
+}
+
+fn video_rate() -> f64 {
+    30.0
 }
 
 fn is_rate(rate: f64) -> bool {
@@ -121,7 +170,13 @@ fn is_rate(rate: f64) -> bool {
 }
 
 impl Source {
-    pub(crate) fn new(codec: Codec, frames_per_group: u32, speech: Speech, random: Pcg64Mcg) -> Self {
+    pub(crate) fn new(
+        codec: Codec,
+        media: Option<Arc<Media>>,
+        frames_per_group: u32,
+        speech: Speech,
+        random: Pcg64Mcg,
+    ) -> Self {
         let frames_per_group = match codec {
             Codec::Video { gop, .. } => gop,
             _ => frames_per_group.max(1),
@@ -131,6 +186,7 @@ impl Source {
             frames_per_group,
             speech,
             random,
+            media,
             ticks: 0,
             in_group: 0,
             silent_ticks: 0,
@@ -139,6 +195,36 @@ impl Source {
 
     /// The next frame time.
     pub(crate) fn poll_tick(&mut self) -> Tick {
+        match self.media.clone() {
+            Some(media) => self.poll_replayed(&media),
+            None => self.poll_synthetic(),
+        }
+    }
+
+    fn poll_replayed(&mut self, media: &Media) -> Tick {
+        let frames = media.frames.len() as u64;
+        let at = |tick: u64| usize::try_from(tick % frames).expect("an index");
+        let (now, next) = (at(self.ticks), at(self.ticks + 1));
+        self.ticks += 1;
+        self.in_group += 1;
+        let completes_group = if self.codec.is_video() {
+            media.frames[next].is_key
+        } else {
+            self.in_group >= self.frames_per_group
+        };
+        if completes_group {
+            self.in_group = 0;
+        }
+        Tick {
+            ends_group: false,
+            frame: Some(Content::Replayed(u32::try_from(now).expect("files have fewer frames"))),
+            lasts: media.frames[now].lasts,
+            completes_group,
+        }
+    }
+
+    fn poll_synthetic(&mut self) -> Tick {
+        let lasts = self.codec.interval();
         #[allow(clippy::cast_precision_loss, reason = "frame times of a run stay far below 2^52")]
         let seconds = self.ticks as f64 * self.codec.interval().as_secs_f64();
         let is_talking = self.speech.is_talking(seconds);
@@ -150,6 +236,7 @@ impl Source {
             return Tick {
                 ends_group,
                 frame: None,
+                lasts,
                 completes_group: false,
             };
         };
@@ -160,7 +247,8 @@ impl Source {
         }
         Tick {
             ends_group: false,
-            frame: Some(bytes.clamp(FRAME_BYTES_MIN, FRAME_BYTES_MAX)),
+            frame: Some(Content::Synthetic(bytes.clamp(FRAME_BYTES_MIN, FRAME_BYTES_MAX))),
+            lasts,
             completes_group,
         }
     }
@@ -178,6 +266,7 @@ impl Source {
             }
             Codec::Pcmu {} | Codec::Pcma {} => Some(160),
             Codec::Fixed { bytes, .. } => Some(bytes),
+            Codec::Replay { .. } => None,
             Codec::Video { bitrate, rate, gop } => {
                 // With a key frame of k means, the other gop - 1 frames have the rest.
                 let mean = f64::from(bitrate) / 8.0 / rate;
@@ -236,7 +325,7 @@ mod tests {
         for (codec, wanted) in [(opus, 48_000.0), (video, 2_000_000.0), (Codec::Pcmu {}, 64_000.0)] {
             let mut source = source(codec.clone(), 1, None);
             let ticks = 60_000;
-            let bytes: usize = (0..ticks).map(|_| source.poll_tick().frame.unwrap()).sum();
+            let bytes: usize = (0..ticks).map(|_| bytes(source.poll_tick()).unwrap()).sum();
             let bitrate = bytes as f64 * 8.0 / (codec.interval().as_secs_f64() * f64::from(ticks));
             assert!((bitrate / wanted - 1.0).abs() < 0.03, "{codec:?}: {bitrate}");
         }
@@ -256,7 +345,7 @@ mod tests {
                 assert!(open > 0, "only an open group ends");
                 open = 0;
             }
-            match tick.frame {
+            match bytes(tick) {
                 Some(bytes) => {
                     assert!(bytes >= FRAME_BYTES_MIN);
                     open += 1;
@@ -282,7 +371,7 @@ mod tests {
         };
         let mut source = source(codec, 1, None);
         let gops: Vec<Vec<usize>> = (0..100)
-            .map(|_| (0..30).map(|_| source.poll_tick().frame.unwrap()).collect())
+            .map(|_| (0..30).map(|_| bytes(source.poll_tick()).unwrap()).collect())
             .collect();
         let key: usize = gops.iter().map(|gop| gop[0]).sum();
         let other: usize = gops.iter().map(|gop| gop[1..].iter().sum::<usize>() / 29).sum();
@@ -291,6 +380,13 @@ mod tests {
 
     fn source(codec: Codec, frames_per_group: u32, means: Option<Means>) -> Source {
         let speech = Speech::new(means, random(5, Purpose::Speech, 0));
-        Source::new(codec, frames_per_group, speech, random(5, Purpose::Codec, 0))
+        Source::new(codec, None, frames_per_group, speech, random(5, Purpose::Codec, 0))
+    }
+
+    fn bytes(tick: Tick) -> Option<usize> {
+        match tick.frame? {
+            Content::Synthetic(bytes) => Some(bytes),
+            Content::Replayed(_) => None,
+        }
     }
 }

@@ -110,7 +110,7 @@ h1 { font-size: 1.5em } h2 { font-size: 1.15em; margin-top: 1.6em }
 table { border-collapse: collapse; margin: .8em 0 } th { text-align: left; font-weight: 500; padding: .15em 1.2em .15em 0 }
 td { padding: .15em 1.2em .15em 0; font-variant-numeric: tabular-nums }
 figure { margin: 1.4em 0 } figcaption { font-weight: 600 } svg { width: 100%; height: auto }
-.pass { color: #00734d } .fail { color: #b33c00; font-weight: 600 } .note { color: #666; font-size: .9em }
+.pass { color: #00734d } .fail, .invalid { color: #b33c00; font-weight: 600 } .note { color: #666; font-size: .9em }
 ";
 
 #[cfg(test)]
@@ -140,6 +140,8 @@ mod tests {
             epoch_ns: 0,
             interval_ns: 1_000_000_000,
             measured: (0, 10),
+            part: (1, 1),
+            clock: None,
         };
         let samples = BTreeMap::from_iter((0..10).map(|index| (index, Sample::default())));
         let circumstances = Circumstances {
@@ -150,6 +152,7 @@ mod tests {
         let summary = Summary::new(&intervals[0], &circumstances);
         let recording = Recording {
             head,
+            measured: (0, 10),
             intervals,
             samples,
         };

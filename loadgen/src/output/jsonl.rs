@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Offset;
 use crate::host::Sample;
 use crate::truth::interval::{Counts, Interval, Measure};
 
@@ -26,6 +27,19 @@ pub(crate) struct Head {
     pub(crate) interval_ns: u64,
     /// Intervals of the warm-up and those before the cool-down: figures are of `[first, last)`.
     pub(crate) measured: (u64, u64),
+    /// This process is the i-th of n that share the load.
+    pub(crate) part: (u64, u64),
+    /// What the clock of this host was compared with, and how far it was off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) clock: Option<Offset>,
+}
+
+/// The last line: the process came to the end of its run.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tail {
+    /// `measured` as it was, for a run that was ended before its time.
+    pub(crate) ended: (u64, u64),
 }
 
 /// One interval.
@@ -36,6 +50,9 @@ pub(crate) struct Line {
     pub(crate) counts: Counts,
     /// Base64 of V2 with compression; distributions without a value are left out.
     pub(crate) histograms: BTreeMap<String, String>,
+    /// Why connections and subscriptions were lost, and how often.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) reasons: BTreeMap<String, u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) host: Option<Sample>,
 }
@@ -59,6 +76,7 @@ impl Line {
             interval: interval.index,
             counts: interval.counts,
             histograms,
+            reasons: interval.reasons.clone(),
             host,
         })
     }
@@ -66,6 +84,7 @@ impl Line {
     pub(crate) fn interval(&self) -> anyhow::Result<Interval> {
         let mut interval = Interval::new(self.interval);
         interval.counts = self.counts;
+        interval.reasons.clone_from(&self.reasons);
         for (key, text) in &self.histograms {
             let measure = Measure::ALL
                 .into_iter()

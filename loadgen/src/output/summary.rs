@@ -1,5 +1,6 @@
 //! The figures of a run. The keys are relied on by scripts; milliseconds unless named.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -18,12 +19,17 @@ pub(crate) struct Summary {
     #[serde(flatten)]
     pub(crate) counts: Counts,
     pub(crate) delivered_per_s: f64,
-    pub(crate) loss_percent: f64,
+    /// Of the expected frames, those that were not there whole and in time.
+    pub(crate) missed_percent: f64,
+    /// Why connections and subscriptions were lost.
+    pub(crate) reasons: BTreeMap<String, u64>,
     pub(crate) setup_ms: Option<Percentiles>,
     pub(crate) handshake_ms: Option<Percentiles>,
     pub(crate) announced_ms: Option<Percentiles>,
     pub(crate) subscribed_ms: Option<Percentiles>,
     pub(crate) first_frame_ms: Option<Percentiles>,
+    /// From when the floor was passed on until each listener heard who took it.
+    pub(crate) floor_ms: Option<Percentiles>,
     pub(crate) one_way_ms: Option<Percentiles>,
     /// Where neither end's path is impaired, when only some are.
     pub(crate) clear_path_one_way_ms: Option<Percentiles>,
@@ -37,6 +43,9 @@ pub(crate) struct Summary {
     pub(crate) relay_context_switches_per_s: Option<f64>,
     pub(crate) relay_socket_drops: Option<u64>,
     pub(crate) generator: Generator,
+    /// Of several processes: how far their clocks were apart, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) clocks: Option<String>,
     pub(crate) thresholds: Vec<Judged>,
     pub(crate) verdict: &'static str,
 }
@@ -61,7 +70,12 @@ pub(crate) struct Generator {
     pub(crate) cpu_percent: f64,
     pub(crate) cpu_us_per_frame: f64,
     pub(crate) lag_ms_p99: f64,
-    /// False: it was late itself, and the figures are about it instead of the relay.
+    /// How late frames were handed to their connections.
+    pub(crate) lag_ms: Option<Percentiles>,
+    /// Datagrams that its own sockets had no room for.
+    pub(crate) socket_drops: u64,
+    /// False: it was late itself or did not take what came, and the figures are about it instead
+    /// of the relay.
     pub(crate) valid: bool,
 }
 
@@ -92,6 +106,7 @@ pub(crate) struct HostFigures {
     pub(crate) relay_context_switches: Option<u64>,
     pub(crate) relay_socket_drops: Option<u64>,
     pub(crate) generator_cpu_seconds: f64,
+    pub(crate) generator_socket_drops: u64,
 }
 
 impl Summary {
@@ -100,7 +115,7 @@ impl Summary {
         let seconds = run.measured.as_secs_f64();
         let delivered = float(counts.frames_delivered + counts.frames_late);
         let per_frame = |cpu_seconds: f64| cpu_seconds * 1e6 / delivered.max(1.0);
-        let lag_ms_p99 = ms(total.of(Measure::Lag).value_at_quantile(0.99));
+        let lag_ms = percentiles(total.of(Measure::Lag));
         let missed = counts.frames_expected - counts.frames_delivered;
         let host = run.host;
         Self {
@@ -110,13 +125,15 @@ impl Summary {
             seed: run.seed,
             seconds,
             delivered_per_s: delivered / seconds,
-            loss_percent: float(missed) * 100.0 / float(counts.frames_expected).max(1.0),
+            missed_percent: float(missed) * 100.0 / float(counts.frames_expected).max(1.0),
             counts,
+            reasons: total.reasons.clone(),
             setup_ms: percentiles(total.of(Measure::Setup)),
             handshake_ms: percentiles(total.of(Measure::Handshake)),
             announced_ms: percentiles(total.of(Measure::Announced)),
             subscribed_ms: percentiles(total.of(Measure::Subscribed)),
             first_frame_ms: percentiles(total.of(Measure::FirstFrame)),
+            floor_ms: percentiles(total.of(Measure::Floor)),
             one_way_ms: percentiles(total.of(Measure::OneWay)),
             clear_path_one_way_ms: percentiles(total.of(Measure::ClearPathOneWay)),
             jitter_ms: percentiles(total.of(Measure::Jitter)),
@@ -130,9 +147,13 @@ impl Summary {
             generator: Generator {
                 cpu_percent: host.generator_cpu_seconds * 100.0 / seconds,
                 cpu_us_per_frame: per_frame(host.generator_cpu_seconds),
-                lag_ms_p99,
-                valid: lag_ms_p99 < LAG_MS_P99_MAX,
+                lag_ms_p99: lag_ms.map_or(0.0, |lag| lag.p99),
+                lag_ms,
+                socket_drops: host.generator_socket_drops,
+                valid: host.generator_socket_drops == 0
+                    && lag_ms.is_none_or(|lag| lag.p99 < LAG_MS_P99_MAX && lag.p999 < LAG_MS_P999_MAX),
             },
+            clocks: None,
             thresholds: Vec::new(),
             verdict: "pass",
         }
@@ -193,3 +214,29 @@ pub(crate) fn float(value: u64) -> f64 {
 
 /// A generator later than this is itself what is measured.
 const LAG_MS_P99_MAX: f64 = 5.0;
+const LAG_MS_P999_MAX: f64 = 50.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generator_that_was_late_or_lost_datagrams_has_no_result() {
+        let valid = |lags_ms: &[(u64, u64)], socket_drops| {
+            let mut total = Interval::new(0);
+            for (lag_ms, times) in lags_ms {
+                (0..*times).for_each(|_| total.record(Measure::Lag, lag_ms * 1000));
+            }
+            let mut circumstances = Circumstances::default();
+            circumstances.host.generator_socket_drops = socket_drops;
+            let summary = Summary::new(&total, &circumstances);
+            assert_eq!(summary.exit_status(), if summary.generator.valid { 0 } else { 3 });
+            summary.generator.valid
+        };
+        assert!(valid(&[(1, 1000)], 0));
+        assert!(!valid(&[(1, 1000)], 1), "what it dropped itself is nobody's loss");
+        assert!(!valid(&[(1, 900), (6, 100)], 0), "late for one frame in ten");
+        assert!(!valid(&[(1, 10_000), (60, 80)], 0), "a stall of its own");
+        assert!(valid(&[(1, 10_000), (60, 5)], 0), "a hiccup is bearable");
+    }
+}

@@ -11,6 +11,9 @@ impl fmt::Display for Summary {
         self.write_times(out)?;
         writeln!(out)?;
         self.write_costs(out)?;
+        if let Some(clocks) = &self.clocks {
+            writeln!(out, "clocks     {clocks}")?;
+        }
         for judged in &self.thresholds {
             if !judged.passed {
                 match judged.value {
@@ -42,9 +45,14 @@ impl Summary {
                 (counts.calls_blocked, "blocked"),
                 (counts.calls_cut_off, "cut off by the end"),
                 (counts.connections_lost, "connections lost"),
+                (counts.subscriptions_lost, "subscriptions lost"),
+                (counts.violations, "breaches of the protocol"),
                 (counts.reconnects, "reconnects"),
             ])
         )?;
+        for (reason, times) in &self.reasons {
+            writeln!(out, "           {times} x {reason}")?;
+        }
         writeln!(
             out,
             "frames     {} of {} delivered ({:.0}/s), {} lost, {} late, {} skipped, {} corrupt{}",
@@ -59,6 +67,8 @@ impl Summary {
                 (counts.groups_lost, "whole groups lost"),
                 (counts.frames_duplicated, "twice"),
                 (counts.frames_reordered, "out of order"),
+                (counts.frames_stray, "stray"),
+                (counts.groups_unsent, "groups not sent by clients"),
             ])
         )?;
         if counts.clear_path_expected > 0 {
@@ -86,6 +96,7 @@ impl Summary {
             ("announced", &self.announced_ms),
             ("accepted", &self.subscribed_ms),
             ("1st frame", &self.first_frame_ms),
+            ("floor", &self.floor_ms),
         ] {
             if let Some(percentiles) = percentiles {
                 writeln!(out, "{name:<10} {percentiles}")?;
@@ -116,10 +127,12 @@ impl Summary {
         }
         writeln!(
             out,
-            "generator  {:.2} us of CPU per delivered frame, {:.0} % of a core, lag p99 {:.2} ms{}",
+            "generator  {:.2} us of CPU per delivered frame, {:.0} % of a core, late by {:.2} ms (p99), {:.2} ms at most{}{}",
             self.generator.cpu_us_per_frame,
             self.generator.cpu_percent,
             self.generator.lag_ms_p99,
+            self.generator.lag_ms.map_or(0.0, |lag| lag.max),
+            others(&[(self.generator.socket_drops, "datagrams dropped by its sockets")]),
             if self.generator.valid {
                 ""
             } else {

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::summary::{Judged, Summary};
+use super::summary::{Circumstances, Judged, Summary};
+use crate::truth::interval::{Interval, Measure};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Threshold {
@@ -77,8 +78,22 @@ pub(crate) fn judge(summary: &mut Summary, thresholds: &[Threshold]) -> anyhow::
         });
     }
     let all_passed = summary.thresholds.iter().all(|judged| judged.passed);
-    summary.verdict = if all_passed { "pass" } else { "fail" };
+    summary.verdict = match (summary.generator.valid, all_passed) {
+        (false, _) => "invalid",
+        (true, true) => "pass",
+        (true, false) => "fail",
+    };
     Ok(())
+}
+
+/// That each names a figure that there is, before a run is made for it.
+pub(crate) fn check(thresholds: &[Threshold]) -> anyhow::Result<()> {
+    // Everything is measured in it.
+    let mut total = Interval::new(0);
+    for measure in Measure::ALL {
+        total.record(measure, 1);
+    }
+    judge(&mut Summary::new(&total, &Circumstances::default()), thresholds)
 }
 
 impl Threshold {
@@ -94,11 +109,15 @@ impl Threshold {
     }
 }
 
-/// What a run is judged by when it is told nothing: everything arrived.
+/// What a run is judged by when it is told nothing: everything came, if some of it late.
 pub(crate) fn defaults() -> Vec<Threshold> {
     [
         "calls_failed == 0",
+        "connections_lost == 0",
+        "subscriptions_lost == 0",
+        "violations == 0",
         "frames_expected > 0",
+        "frames_skipped == 0",
         "frames_lost == 0",
         "frames_corrupt == 0",
     ]
@@ -118,8 +137,6 @@ const COMPARISONS: [(&str, Comparison); 5] = [
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::summary::Circumstances;
-    use crate::truth::interval::{Interval, Measure};
 
     #[test]
     fn figures_are_held_against_their_bounds() {

@@ -1,7 +1,7 @@
 //! Counts and distributions, by interval of intended time. What is in them can be added up, so
 //! that shards, processes and hosts together say what one would have said.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,7 @@ pub(crate) struct Counts {
     pub(crate) calls_attempted: u64,
     /// Everyone who is to be heard was heard by everyone.
     pub(crate) calls_established: u64,
+    /// Not set up in time, or ended by the relay before that.
     pub(crate) calls_failed: u64,
     pub(crate) calls_ended: u64,
     /// Neither: the run ended while they were being set up.
@@ -22,6 +23,11 @@ pub(crate) struct Counts {
     /// Connections that the relay or the network ended.
     pub(crate) connections_lost: u64,
     pub(crate) reconnects: u64,
+    /// Subscriptions that the relay ended, or broadcasts that it withdrew, while the publisher was
+    /// there and talking. What is missed for it is lost.
+    pub(crate) subscriptions_lost: u64,
+    /// Messages of the relay that break the protocol; each ended its connection.
+    pub(crate) violations: u64,
 
     /// Frames sent by publishers, once for each.
     pub(crate) frames_sent: u64,
@@ -38,7 +44,12 @@ pub(crate) struct Counts {
     pub(crate) frames_duplicated: u64,
     /// Came after a later one; counted as what they are beside.
     pub(crate) frames_reordered: u64,
-    /// Groups of which not one frame came.
+    /// Came where nothing was sent, or after it was given up for lost; not in the sum.
+    pub(crate) frames_stray: u64,
+    /// Groups and datagrams that a client could not send to the relay, for congestion or want of
+    /// credit. What was in them is lost.
+    pub(crate) groups_unsent: u64,
+    /// Groups that were not skipped and of which not one frame came.
     pub(crate) groups_lost: u64,
     pub(crate) bytes_delivered: u64,
 
@@ -58,6 +69,8 @@ impl Counts {
         self.calls_blocked += other.calls_blocked;
         self.connections_lost += other.connections_lost;
         self.reconnects += other.reconnects;
+        self.subscriptions_lost += other.subscriptions_lost;
+        self.violations += other.violations;
     }
 
     fn add_media(&mut self, other: &Counts) {
@@ -70,6 +83,8 @@ impl Counts {
         self.frames_lost += other.frames_lost;
         self.frames_duplicated += other.frames_duplicated;
         self.frames_reordered += other.frames_reordered;
+        self.frames_stray += other.frames_stray;
+        self.groups_unsent += other.groups_unsent;
         self.groups_lost += other.groups_lost;
         self.bytes_delivered += other.bytes_delivered;
         self.clear_path_expected += other.clear_path_expected;
@@ -88,18 +103,24 @@ pub(crate) enum Measure {
     Jitter,
     /// How late a frame was handed to its connection, µs: the generator's own fault.
     Lag,
-    /// From a call's intended beginning, µs.
+    /// From when a call's last participant was to come until everyone heard everyone, µs.
     Setup,
+    /// A participant's phases, each from the end of the one before, µs. From when it was to come:
     Handshake,
+    /// Until all it is to hear were announced, counted from when the last of them was to come.
     Announced,
+    /// Until its subscriptions were accepted.
     Subscribed,
+    /// Until the first frame of each.
     FirstFrame,
+    /// From when the floor was passed on until a listener heard who took it, µs.
+    Floor,
     /// E-model estimate of 10 s of a track as one listener heard it, thousandths.
     Mos,
 }
 
 impl Measure {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::OneWay,
         Self::ClearPathOneWay,
         Self::Jitter,
@@ -109,6 +130,7 @@ impl Measure {
         Self::Announced,
         Self::Subscribed,
         Self::FirstFrame,
+        Self::Floor,
         Self::Mos,
     ];
 
@@ -116,7 +138,7 @@ impl Measure {
     fn is_of_calls(self) -> bool {
         match self {
             Self::Setup | Self::Handshake | Self::Announced | Self::Subscribed | Self::FirstFrame => true,
-            Self::OneWay | Self::ClearPathOneWay | Self::Jitter | Self::Lag | Self::Mos => false,
+            Self::OneWay | Self::ClearPathOneWay | Self::Jitter | Self::Lag | Self::Floor | Self::Mos => false,
         }
     }
 
@@ -132,6 +154,7 @@ impl Measure {
             Self::Announced => "announced_us",
             Self::Subscribed => "subscribed_us",
             Self::FirstFrame => "first_frame_us",
+            Self::Floor => "floor_us",
             Self::Mos => "mos_thousandths",
         }
     }
@@ -144,23 +167,36 @@ pub(crate) struct Interval {
     pub(crate) index: u64,
     pub(crate) counts: Counts,
     measures: Vec<Histogram<u64>>,
+    /// Why connections and subscriptions were lost, and how often. At most [`REASONS_MAX`]; further
+    /// ones are only counted above.
+    pub(crate) reasons: BTreeMap<String, u64>,
 }
 
 impl Interval {
     pub(crate) fn new(index: u64) -> Self {
-        let histogram = || {
-            Histogram::new_with_bounds(1, VALUE_MAX, SIGNIFICANT_DIGITS).expect("the bounds are in the allowed range")
-        };
+        // As large as its largest value asks for.
+        let histogram = || Histogram::new(SIGNIFICANT_DIGITS).expect("the digits are in the allowed range");
         Self {
             index,
             counts: Counts::default(),
             measures: Measure::ALL.iter().map(|_| histogram()).collect(),
+            reasons: BTreeMap::new(),
         }
     }
 
     pub(crate) fn record(&mut self, measure: Measure, value: u64) {
         // 0 is no value of a histogram that begins at 1.
-        self.measures[measure as usize].saturating_record(value.max(1));
+        self.measures[measure as usize]
+            .record(value.clamp(1, VALUE_MAX))
+            .expect("a histogram grows to any value");
+    }
+
+    /// Remembers why something was lost.
+    pub(crate) fn note(&mut self, reason: &str, times: u64) {
+        let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
+        if self.reasons.len() < REASONS_MAX || self.reasons.contains_key(&reason) {
+            *self.reasons.entry(reason).or_default() += times;
+        }
     }
 
     pub(crate) fn of(&self, measure: Measure) -> &Histogram<u64> {
@@ -185,6 +221,9 @@ impl Interval {
     /// How calls were set up and ended.
     pub(crate) fn add_calls(&mut self, other: &Interval) {
         self.counts.add_calls(&other.counts);
+        for (reason, times) in &other.reasons {
+            self.note(reason, *times);
+        }
         self.add_measures(other, Measure::is_of_calls);
     }
 
@@ -192,7 +231,7 @@ impl Interval {
         for measure in Measure::ALL.into_iter().filter(|measure| is_wanted(*measure)) {
             self.measures[measure as usize]
                 .add(other.of(measure))
-                .expect("all have the same bounds");
+                .expect("a histogram grows to any value");
         }
     }
 }
@@ -202,14 +241,18 @@ impl Interval {
 pub(crate) struct Ledger {
     epoch_ns: u64,
     length_ns: u64,
+    /// The end of the warm-up.
+    pub(crate) measured_from_ns: u64,
     open: VecDeque<Interval>,
 }
 
 impl Ledger {
-    pub(crate) fn new(epoch_ns: u64, length_ns: u64) -> Self {
+    /// Intervals of a length, counted from an epoch; those before `measured_from` are warm-up.
+    pub(crate) fn new(epoch_ns: u64, length_ns: u64, measured_from: u64) -> Self {
         Self {
             epoch_ns,
             length_ns,
+            measured_from_ns: epoch_ns + measured_from * length_ns,
             open: VecDeque::from([Interval::new(0)]),
         }
     }
@@ -240,8 +283,13 @@ impl Ledger {
     }
 }
 
-/// A minute and more; MOS fits as well.
-const VALUE_MAX: u64 = 100_000_000;
+/// A quarter of an hour in µs; what takes longer counts as this.
+const VALUE_MAX: u64 = 1_000_000_000;
+
+/// Different reasons, and the length of each.
+const REASONS_MAX: usize = 8;
+const REASON_CHARS_MAX: usize = 120;
+
 const SIGNIFICANT_DIGITS: u8 = 3;
 
 /// Intervals open at once; what lies further ahead is counted in the last of them.
@@ -253,7 +301,7 @@ mod tests {
 
     #[test]
     fn values_fall_into_the_interval_of_their_time_and_add_up() {
-        let mut ledger = Ledger::new(1000, 100);
+        let mut ledger = Ledger::new(1000, 100, 0);
         ledger.at(1000).record(Measure::OneWay, 5);
         ledger.at(1099).record(Measure::OneWay, 6);
         ledger.at(1300).counts.frames_lost += 1;

@@ -16,6 +16,8 @@ pub(crate) struct TrackLog {
 pub(crate) struct SentFrame {
     pub(crate) intended_ns: u64,
     pub(crate) group: u64,
+    /// Of a replay: which frame of the file.
+    pub(crate) replayed: Option<u32>,
 }
 
 impl TrackLog {
@@ -31,9 +33,13 @@ impl TrackLog {
     }
 
     /// Adds a frame to the latest group; returns its number.
-    pub(crate) fn push(&mut self, intended_ns: u64) -> u64 {
+    pub(crate) fn push(&mut self, intended_ns: u64, replayed: Option<u32>) -> u64 {
         let group = (self.groups_forgotten + self.groups.len() as u64).saturating_sub(1);
-        self.frames.push_back(SentFrame { intended_ns, group });
+        self.frames.push_back(SentFrame {
+            intended_ns,
+            group,
+            replayed,
+        });
         self.len() - 1
     }
 
@@ -88,7 +94,7 @@ mod tests {
         for group in 0..10 {
             assert_eq!(log.begin_group(), group);
             for frame in 0..=group {
-                log.push((group * 100 + frame) * 10);
+                log.push((group * 100 + frame) * 10, None);
             }
         }
         assert_eq!(log.frames_of(3), 6..10);
@@ -102,7 +108,8 @@ mod tests {
             log.get(17),
             Some(SentFrame {
                 intended_ns: 5020,
-                group: 5
+                group: 5,
+                replayed: None,
             })
         );
         assert_eq!(log.sequence_at(5, 2), Some(17));

@@ -8,36 +8,44 @@ use std::time::Duration;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Playout {
-    /// Share of recent frames with a delay in each bucket; the last holds all beyond.
+    /// Weight of recent frames with a delay in each bucket; the last holds all beyond. It sums up
+    /// to 1 once there were many.
     recent: Box<[f32; BUCKETS]>,
     delay: Duration,
 }
 
+/// What a frame's coming means to the listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Played {
+    pub(crate) in_time: bool,
+    /// The delay grows: nothing is played for so long, beside the frames that came too late.
+    pub(crate) silence: Duration,
+}
+
 impl Playout {
     pub(crate) fn new() -> Self {
-        let mut recent = Box::new([0.0; BUCKETS]);
-        recent[bucket(DELAY_FIRST - MARGIN)] = 1.0;
         Self {
-            recent,
+            recent: Box::new([0.0; BUCKETS]),
             delay: DELAY_FIRST,
         }
     }
 
-    /// Takes a frame that came so long after its intended time; false when it is too late to be
-    /// played.
-    pub(crate) fn handle(&mut self, one_way: Duration) -> bool {
+    /// Takes a frame that came so long after its intended time.
+    pub(crate) fn handle(&mut self, one_way: Duration) -> Played {
         let in_time = one_way <= self.delay;
         for share in self.recent.iter_mut() {
             *share *= FORGET;
         }
         self.recent[bucket(one_way)] += 1.0 - FORGET;
         let wanted = (self.percentile() + MARGIN).clamp(DELAY_MIN, DELAY_MAX);
-        self.delay = if wanted > self.delay {
-            wanted
+        let mut silence = Duration::ZERO;
+        if wanted > self.delay {
+            silence = wanted - self.delay;
+            self.delay = wanted;
         } else {
-            wanted.max(self.delay.saturating_sub(SHRINK_PER_FRAME))
-        };
-        in_time
+            self.delay = wanted.max(self.delay.saturating_sub(SHRINK_PER_FRAME));
+        }
+        Played { in_time, silence }
     }
 
     /// From intended sending to playing, at present.
@@ -47,7 +55,7 @@ impl Playout {
 
     /// The upper end of the bucket with the 99th percentile.
     fn percentile(&self) -> Duration {
-        let mut beyond = 0.01;
+        let mut beyond = 0.01 * self.recent.iter().sum::<f32>();
         for (index, share) in self.recent.iter().enumerate().rev() {
             beyond -= share;
             if beyond < 0.0 {
@@ -81,7 +89,11 @@ mod tests {
     #[test]
     fn a_steady_path_is_never_late_and_the_buffer_shrinks() {
         let mut playout = Playout::new();
-        assert!((0..4000).all(|_| playout.handle(ms(3))));
+        let steady = Played {
+            in_time: true,
+            silence: Duration::ZERO,
+        };
+        assert!((0..100).all(|_| playout.handle(ms(3)) == steady));
         assert_eq!(playout.delay(), DELAY_MIN);
     }
 
@@ -91,7 +103,7 @@ mod tests {
         for _ in 0..500 {
             playout.handle(ms(20));
         }
-        let late = (0..500).filter(|_| !playout.handle(ms(150))).count();
+        let late = (0..500).filter(|_| !playout.handle(ms(150)).in_time).count();
         assert!((1..=10).contains(&late), "{late}");
         assert!((ms(150)..=ms(170)).contains(&playout.delay()), "{:?}", playout.delay());
     }
@@ -104,9 +116,18 @@ mod tests {
             1000..1025 => ms(500 - (frame - 1000) * 20),
             _ => ms(2),
         };
-        let late: Vec<u64> = (0..2000).filter(|frame| !playout.handle(delay(*frame))).collect();
+        let (mut late, mut silence) = (Vec::new(), Duration::ZERO);
+        for frame in 0..2000 {
+            let played = playout.handle(delay(frame));
+            silence += played.silence;
+            if !played.in_time {
+                late.push(frame);
+            }
+        }
         assert!(late.iter().all(|frame| (1000..1025).contains(frame)), "{late:?}");
-        assert!(late.len() >= 2, "{late:?}");
+        // What the listener waited for: about as long as the stall.
+        let waited = silence + ms(20) * u32::try_from(late.len()).unwrap();
+        assert!((ms(460)..=ms(520)).contains(&waited), "{waited:?}, {late:?}");
     }
 
     fn ms(milliseconds: u64) -> Duration {

@@ -1,5 +1,5 @@
-//! A small relay that does to frames what it is told, and counts it: delays, drops and damages
-//! them, and stalls once. On the product's QUIC endpoint and sessions; routing is its own.
+//! A small relay that does to frames what it is told, and counts it: delays, drops, damages, resets
+//! and renumbers them, stalls once, gives up, or tells nobody of anybody. On the product's QUIC endpoint and sessions; routing is its own.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
@@ -19,7 +19,7 @@ use moqswitch::quic::{
 use moqswitch::session::{Event, Session, SessionConfig, SessionLimits, Side, SubscribeParameters, Transmit};
 use moqswitch::wire::{
     Advertisement, BroadcastPath, FrameHeader, GroupHeader, GroupSequence, HopId, ProbeLevel, Role, Setup, StreamId,
-    SubscribeId, TrackInfo, TrackName, Version,
+    SubscribeId, TrackInfo, TrackName, Version, session_error, stream_error,
 };
 
 /// What is done to each group on its way to each listener. Every group has one frame.
@@ -29,6 +29,16 @@ pub(crate) struct Faults {
     /// One delivery in so many is dropped; 0 is none.
     pub(crate) drop_every: u64,
     pub(crate) corrupt_every: u64,
+    /// One in so many groups is begun and reset.
+    pub(crate) skip_every: u64,
+    /// Groups have numbers that are too high by so much.
+    pub(crate) renumber: u64,
+    /// Nothing is announced.
+    pub(crate) is_deaf: bool,
+    /// From the first delivery on: when all subscriptions are finished, and when all connections
+    /// are closed.
+    pub(crate) finish_at: Option<Duration>,
+    pub(crate) close_at: Option<Duration>,
     /// From the first delivery on: when all wait, and how long.
     pub(crate) stall: Option<(Duration, Duration)>,
 }
@@ -38,6 +48,7 @@ pub(crate) struct Faults {
 pub(crate) struct Done {
     pub(crate) dropped: u64,
     pub(crate) corrupted: u64,
+    pub(crate) skipped: u64,
     pub(crate) delivered: u64,
     /// Deliveries that waited for the stall's end.
     pub(crate) stalled: u64,
@@ -86,6 +97,8 @@ struct Relay {
     due: BinaryHeap<Reverse<(Instant, u64)>>,
     waiting: HashMap<u64, Delivery>,
     deliveries: u64,
+    /// Streams whose header is on its way, and when they are reset.
+    given_up: Vec<(Instant, ConnectionKey, StreamId)>,
     first: Option<Instant>,
 }
 
@@ -98,6 +111,7 @@ struct Peer {
 struct Listener {
     peer: ConnectionKey,
     id: SubscribeId,
+    request: StreamId,
     /// The first ones are left alone, so that it is known what a listener was owed.
     spared: u64,
 }
@@ -107,6 +121,7 @@ struct Delivery {
     id: SubscribeId,
     sequence: GroupSequence,
     payload: Bytes,
+    is_skipped: bool,
 }
 
 impl Relay {
@@ -138,6 +153,7 @@ impl Relay {
             due: BinaryHeap::new(),
             waiting: HashMap::new(),
             deliveries: 0,
+            given_up: Vec::new(),
             first: None,
         }
     }
@@ -170,6 +186,12 @@ impl Relay {
         self.endpoint.handle_timeouts(now);
         while let Some(key) = self.endpoint.poll_ready() {
             self.service(key, now);
+        }
+        for (_, key, stream) in self.given_up.extract_if(.., |(due, _, _)| *due <= now) {
+            if let Some(connection) = self.endpoint.get_mut(key) {
+                connection.reset(stream, stream_error::OLD);
+                self.endpoint.mark_dirty(key);
+            }
         }
         while let Some(Reverse((due, number))) = self.due.peek().copied() {
             if due > now {
@@ -263,6 +285,7 @@ impl Relay {
                 self.listeners.entry(upstream).or_default().push(Listener {
                     peer: key,
                     id: message.id,
+                    request,
                     spared: SPARED,
                 });
                 self.peer(key).session.subscribe_start(request, GroupSequence(0));
@@ -296,6 +319,9 @@ impl Relay {
 
     /// To everyone who has asked for a prefix of it, the publisher left out.
     fn announce(&mut self, path: &BroadcastPath) {
+        if self.faults.is_deaf {
+            return;
+        }
         let publisher = self.broadcasts[path.as_str()];
         let keys: Vec<ConnectionKey> = self.peers.keys().copied().filter(|key| *key != publisher).collect();
         for key in keys {
@@ -324,8 +350,16 @@ impl Relay {
         now: Instant,
     ) {
         let first = *self.first.get_or_insert(now);
+        let is_time = |at: Option<Duration>| at.is_some_and(|at| now >= first + at);
+        if is_time(self.faults.close_at) {
+            return self.close_all();
+        }
+        if is_time(self.faults.finish_at) {
+            return self.finish_all();
+        }
         for listener in self.listeners.entry((from, id)).or_default() {
             let mut payload = payload.clone();
+            let mut is_skipped = false;
             if listener.spared > 0 {
                 listener.spared -= 1;
             } else {
@@ -336,6 +370,8 @@ impl Relay {
                     self.done.dropped += 1;
                     continue;
                 }
+                is_skipped = is_hit(self.faults.skip_every);
+                self.done.skipped += u64::from(is_skipped);
                 if is_hit(self.faults.corrupt_every) {
                     self.done.corrupted += 1;
                     let mut damaged = payload.to_vec();
@@ -360,10 +396,30 @@ impl Relay {
                 Delivery {
                     peer: listener.peer,
                     id: listener.id,
-                    sequence,
+                    sequence: GroupSequence(sequence.0 + self.faults.renumber),
                     payload,
+                    is_skipped,
                 },
             );
+        }
+    }
+
+    fn finish_all(&mut self) {
+        for listener in std::mem::take(&mut self.listeners).into_values().flatten() {
+            if let Some(peer) = self.peers.get_mut(&listener.peer) {
+                peer.session.finish(listener.request);
+                self.transmit(listener.peer);
+            }
+        }
+    }
+
+    fn close_all(&mut self) {
+        let keys: Vec<ConnectionKey> = self.peers.keys().copied().collect();
+        for key in keys {
+            self.peer(key)
+                .session
+                .close(session_error::INTERNAL, "the stub gives up");
+            self.transmit(key);
         }
     }
 
@@ -380,6 +436,16 @@ impl Relay {
             frame_start: 0,
         };
         peer.session.group_header(&header, &mut bytes);
+        if delivery.is_skipped {
+            assert_eq!(
+                connection.write(stream, bytes.freeze(), false),
+                Written::All,
+                "a light load"
+            );
+            self.given_up
+                .push((Instant::now() + RESET_AFTER, delivery.peer, stream));
+            return self.endpoint.mark_dirty(delivery.peer);
+        }
         let frame = FrameHeader {
             timestamp_delta: 0,
             size: delivery.payload.len() as u64,
@@ -435,6 +501,9 @@ const INFO: TrackInfo = TrackInfo {
     max_latency_ms: 1000,
     timescale: 1000,
 };
+
+/// A header is there by then.
+const RESET_AFTER: Duration = Duration::from_millis(100);
 
 /// The first deliveries to each listener.
 const SPARED: u64 = 5;
