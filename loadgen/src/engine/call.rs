@@ -108,6 +108,8 @@ pub(super) struct Subscriber {
 pub(super) struct CallLeg {
     pub(super) listener: u16,
     pub(super) publisher: u16,
+    /// The publisher's line then.
+    pub(super) publisher_line: Option<ConnectionKey>,
     pub(super) track: u8,
     pub(super) leg: Leg,
     pub(super) is_accepted: bool,

@@ -90,7 +90,11 @@ impl Call {
                     self.handle_unannounced(at, publisher, lines);
                 }
             }
-            Event::SubscriptionOk { id, .. } | Event::SubscriptionStart { id, .. } => self.accept(at, *id),
+            Event::SubscriptionOk { id, .. } | Event::SubscriptionStart { id, .. } => {
+                if let Some(leg) = self.leg_of(at.participant, *id) {
+                    self.accept(at, leg);
+                }
+            }
             Event::SubscriptionClosed { id, code } => {
                 if self.loses(at.participant, *id) {
                     let why = match code {
@@ -110,6 +114,10 @@ impl Call {
     }
 
     fn handle_announced(&mut self, at: &mut Arrival<'_>, publisher: u16, lines: &mut Lines) {
+        // Until it misses a connection that vanished, the relay may announce it once more.
+        if self.people[usize::from(publisher)].line.is_none() {
+            return;
+        }
         let person = &mut self.people[usize::from(at.participant)];
         let is_news = !std::mem::replace(&mut person.sees[usize::from(publisher)], true);
         if !is_news || !self.load.shape.hears(at.participant, publisher) {
@@ -158,6 +166,7 @@ impl Call {
             let leg = self.legs.insert(CallLeg {
                 listener: at.participant,
                 publisher,
+                publisher_line: self.people[usize::from(publisher)].line,
                 track,
                 leg,
                 is_accepted: false,
@@ -196,10 +205,15 @@ impl Call {
         }
     }
 
+    /// Whether a listener has subscribed to what a publisher sends by the line it has.
     fn hears_at_present(&self, listener: u16, publisher: u16) -> bool {
-        self.legs
-            .iter()
-            .any(|(_, leg)| leg.listener == listener && leg.publisher == publisher && leg.closed_ns.is_none())
+        let line = self.people[usize::from(publisher)].line;
+        self.legs.iter().any(|(_, leg)| {
+            leg.listener == listener
+                && leg.publisher == publisher
+                && leg.publisher_line == line
+                && leg.closed_ns.is_none()
+        })
     }
 
     /// Whether the end of a subscription is the relay's fault: both ends are there, and the
@@ -215,10 +229,7 @@ impl Call {
             })
     }
 
-    fn accept(&mut self, at: &mut Arrival<'_>, id: SubscribeId) {
-        let Some(leg) = self.leg_of(at.participant, id) else {
-            return;
-        };
+    fn accept(&mut self, at: &mut Arrival<'_>, leg: usize) {
         if let Some(leg) = self.legs.get_mut(leg)
             && !std::mem::replace(&mut leg.is_accepted, true)
         {
@@ -331,6 +342,8 @@ impl Call {
 
     fn handle_frame(&mut self, at: &mut Arrival<'_>, leg: usize, place: Place, payload: &[u8]) {
         let call = self.id;
+        // Where no message says that a subscription was accepted, its first frame does.
+        self.accept(at, leg);
         let Some(leg) = self.legs.get_mut(leg) else { return };
         let (participant, track) = (leg.publisher, leg.track);
         let log = &self.people[usize::from(participant)].tracks[usize::from(track)].log;
@@ -351,7 +364,6 @@ impl Call {
         };
         leg.leg
             .handle_frame(log, place, is_whole, payload.len(), at.now_ns, at.ledger);
-        leg.is_accepted = true;
         let has_begun = was_silent && leg.leg.has_heard();
         // The first that was heard of who took the floor.
         if track == 0
