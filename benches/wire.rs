@@ -1,60 +1,94 @@
-//! What the codec costs: headers of groups and frames, and splitting a group into chunks.
+//! What the codec costs: messages of the data and the control path, and splitting a group into
+//! chunks.
 
-use bytes::{Bytes, BytesMut};
+use std::fmt::Debug;
+use std::hint::black_box;
+use std::time::Duration;
+
+use bytes::BytesMut;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use moqswitch::wire::{
-    FrameForm, FrameHeader, GroupHeader, GroupParser, GroupSequence, SubscribeId, Transcoder, Version,
+    Advertisement, Announce, BroadcastPath, DecodeError, EncodeError, FrameForm, GroupHeader, GroupParser, GroupRange,
+    GroupSequence, HopId, RouteCost, Subscribe, SubscribeId, Transcoder, Version,
 };
-use std::hint::black_box;
 
-fn headers(criterion: &mut Criterion) {
-    let header = GroupHeader {
+mod workload;
+use workload::group::{FORM, VERSION, frames, pieces};
+use workload::timing::each_for;
+
+fn messages(criterion: &mut Criterion) {
+    let group = GroupHeader {
         subscribe: SubscribeId(300),
         sequence: GroupSequence(70_000),
         frame_start: 0,
     };
+    message(
+        criterion,
+        "group header",
+        &group,
+        GroupHeader::encode,
+        GroupHeader::decode,
+    );
+    let announce = Announce::Start {
+        suffix: BroadcastPath::new("call/1234/5"),
+        advertisement: Advertisement {
+            hops: vec![HopId(1 << 40), HopId(1 << 50)],
+            cost: RouteCost { warm: 1, cold: 2 },
+            ..Advertisement::default()
+        },
+    };
+    message(criterion, "announce", &announce, Announce::encode, Announce::decode);
+    let subscribe = Subscribe {
+        id: SubscribeId(300),
+        broadcast: BroadcastPath::new("call/1234/5"),
+        track: "audio".into(),
+        epoch: 0,
+        priority: 5,
+        ordered: false,
+        max_latency_ms: 1000,
+        range: GroupRange::default(),
+    };
+    message(criterion, "subscribe", &subscribe, Subscribe::encode, Subscribe::decode);
+}
+
+/// Both directions of one message.
+fn message<Message: Debug + PartialEq>(
+    criterion: &mut Criterion,
+    name: &str,
+    message: &Message,
+    encode: impl Fn(&Message, Version, &mut BytesMut) -> Result<(), EncodeError>,
+    decode: impl Fn(Version, &[u8]) -> Result<(Message, usize), DecodeError>,
+) {
     let mut encoded = BytesMut::new();
-    header.encode(Version::Lite06, &mut encoded).expect("a small header");
-    criterion.bench_function("group header, decode", |bencher| {
-        bencher.iter(|| GroupHeader::decode(Version::Lite06, black_box(&encoded)));
+    encode(message, VERSION, &mut encoded).expect("a message of the draft");
+    let (decoded, used) = decode(VERSION, &encoded).expect("what was encoded");
+    assert_eq!((&decoded, used), (message, encoded.len()));
+    criterion.bench_function(&format!("{name}, decode"), |bencher| {
+        bencher.iter(|| decode(VERSION, black_box(&encoded)));
     });
-    criterion.bench_function("group header, encode", |bencher| {
+    criterion.bench_function(&format!("{name}, encode"), |bencher| {
         let mut out = BytesMut::with_capacity(64);
         bencher.iter(|| {
             out.clear();
-            header.encode(Version::Lite06, black_box(&mut out))
+            encode(black_box(message), VERSION, black_box(&mut out))
         });
     });
 }
 
-/// A group of `frames` frames of `bytes` each.
-fn group(frames: u64, bytes: usize) -> Bytes {
-    let mut out = BytesMut::new();
-    for _ in 0..frames {
-        let header = FrameHeader {
-            timestamp_delta: 20,
-            size: bytes as u64,
-        };
-        header.encode(FrameForm::Timed, &mut out).expect("a small header");
-        out.extend_from_slice(&vec![7; bytes]);
-    }
-    out.freeze()
-}
-
 fn chunks(criterion: &mut Criterion) {
     let mut parse = criterion.benchmark_group("parse a group");
-    for (name, frames, bytes, step) in [
+    for (name, count, bytes, step) in [
         ("1 x 200 B, whole", 1, 200, usize::MAX),
         ("5 x 200 B, whole", 5, 200, usize::MAX),
         ("30 x 10 kB, 1350 B reads", 30, 10_000, 1350),
     ] {
-        let group = group(frames, bytes);
-        parse.throughput(Throughput::Elements(frames));
+        let group = frames(count, bytes);
+        parse.throughput(Throughput::Elements(count));
         parse.bench_with_input(BenchmarkId::from_parameter(name), &group, |bencher, group| {
             bencher.iter_batched(
                 || pieces(group, step),
                 |pieces| {
-                    let mut parser = GroupParser::new(FrameForm::Timed);
+                    let mut parser = GroupParser::new(FORM);
                     for piece in pieces {
                         black_box(parser.push(piece, 0)).expect("a well-formed group");
                     }
@@ -67,9 +101,9 @@ fn chunks(criterion: &mut Criterion) {
 }
 
 fn transcode(criterion: &mut Criterion) {
-    let mut parser = GroupParser::new(FrameForm::Timed);
+    let mut parser = GroupParser::new(FORM);
     let chunk = parser
-        .push(group(1, 200), 0)
+        .push(frames(1, 200), 0)
         .expect("well-formed")
         .expect("a whole frame");
     criterion.bench_function("transcode 1 x 200 B, timed to plain", |bencher| {
@@ -82,14 +116,9 @@ fn transcode(criterion: &mut Criterion) {
     });
 }
 
-fn pieces(group: &Bytes, step: usize) -> Vec<Bytes> {
-    let mut rest = group.clone();
-    let mut pieces = Vec::new();
-    while !rest.is_empty() {
-        pieces.push(rest.split_to(step.min(rest.len())));
-    }
-    pieces
+criterion_group! {
+    name = benches;
+    config = each_for(Duration::from_secs(3));
+    targets = messages, chunks, transcode
 }
-
-criterion_group!(benches, headers, chunks, transcode);
 criterion_main!(benches);
