@@ -1,16 +1,19 @@
 //! The announce table against a locked ordered map with the same contents: what a lookup, a
-//! scan below a prefix and a change cost, alone and while another thread changes entries.
+//! scan below a prefix and a change cost, alone and while other threads read or change entries.
 #![allow(clippy::disallowed_types, reason = "the lock is what is measured against")]
 
 use std::collections::BTreeMap;
-use std::hint::black_box;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use moqswitch::routing::{AnnounceTable, Entry, PeerKey, ShardId, Source};
 use moqswitch::wire::{Advertisement, BroadcastPath, HopId};
+
+mod workload;
+use workload::timing::each_for;
 
 /// What shards need of a table.
 trait Table: Send + Sync + 'static {
@@ -97,77 +100,179 @@ fn source(index: u32) -> Source {
     }
 }
 
+fn call(number: usize) -> BroadcastPath {
+    BroadcastPath::new(&format!("call/{number}"))
+}
+
 fn path(call: usize, participant: usize) -> BroadcastPath {
     BroadcastPath::new(&format!("call/{call}/{participant}"))
 }
 
-fn fill(table: &impl Table) {
-    for call in 0..CALLS {
-        for participant in 0..PARTICIPANTS {
-            table.insert(&path(call, participant), source(1));
+/// Numbers of calls all over the table, no two alike among `calls` in a row.
+struct Calls {
+    calls: usize,
+    last: usize,
+}
+
+impl Calls {
+    fn next(&mut self) -> usize {
+        self.last = (self.last + CALL_STEP) % self.calls;
+        self.last
+    }
+}
+
+/// What other threads do meanwhile, without pause.
+struct Others {
+    name: &'static str,
+    readers: usize,
+    writers: usize,
+}
+
+impl Others {
+    fn beside<T: Table>(&self, table: &Arc<T>, calls: usize, body: impl FnOnce()) {
+        let stop = Arc::new(AtomicBool::new(false));
+        let threads: Vec<_> = [(self.readers, read as fn(&T, usize)), (self.writers, write)]
+            .into_iter()
+            .flat_map(|(count, work)| std::iter::repeat_n(work, count))
+            .map(|work| {
+                let (table, stop) = (table.clone(), stop.clone());
+                std::thread::spawn(move || {
+                    let mut calls = Calls { calls, last: 0 };
+                    while !stop.load(Ordering::Relaxed) {
+                        work(&table, calls.next());
+                    }
+                })
+            })
+            .collect();
+        body();
+        stop.store(true, Ordering::Relaxed);
+        for thread in threads {
+            thread.join().expect("the thread found what it looked for");
         }
     }
 }
 
-/// Runs `body` while another thread adds and removes broadcasts without pause.
-fn beside_a_writer<T: Table>(table: &Arc<T>, body: impl FnOnce()) {
-    let stop = Arc::new(AtomicBool::new(false));
-    let writer = std::thread::spawn({
-        let (table, stop) = (table.clone(), stop.clone());
-        move || {
-            let mut call = 0;
-            while !stop.load(Ordering::Relaxed) {
-                let path = path(call % CALLS, PARTICIPANTS);
-                table.insert(&path, source(2));
-                table.remove(&path, source(2));
-                call += 1;
-            }
-        }
-    });
-    body();
-    stop.store(true, Ordering::Relaxed);
-    writer.join().expect("the writer ends");
+/// What a shard reads for a subscription, and for an announce request.
+fn read<T: Table>(table: &T, number: usize) {
+    assert_eq!(table.entries(&path(number, 3)), 1);
+    assert!(table.paths_under(&call(number)) >= PARTICIPANTS);
 }
 
-fn measure<T: Table>(criterion: &mut Criterion, name: &str, table: T) {
-    fill(&table);
-    let table = Arc::new(table);
+fn write<T: Table>(table: &T, number: usize) {
+    let path = path(number, PARTICIPANTS);
+    table.insert(&path, source(2));
+    table.remove(&path, source(2));
+}
+
+fn lookups<T: Table>(criterion: &mut Criterion, table: &T, name: &str, others: &str, calls: usize) {
     let mut group = criterion.benchmark_group(name);
-    let lookups = |group: &mut criterion::BenchmarkGroup<'_, _>, load: &str| {
-        let mut call = 0;
-        group.bench_function(format!("sources of a path, {load}"), |bencher| {
-            bencher.iter(|| {
-                call = (call + 7919) % CALLS;
-                black_box(table.entries(&path(call, 3)))
-            });
-        });
-        group.bench_function(format!("paths of a call, {load}"), |bencher| {
-            bencher.iter(|| {
-                call = (call + 7919) % CALLS;
-                black_box(table.paths_under(&BroadcastPath::new(&format!("call/{call}"))))
-            });
-        });
-        group.bench_function(format!("add and remove, {load}"), |bencher| {
-            bencher.iter(|| {
-                call = (call + 7919) % CALLS;
-                let path = path(call, 9);
-                table.insert(&path, source(3));
+    let mut calls = Calls { calls, last: 0 };
+    group.bench_function(BenchmarkId::new("sources of a path", others), |bencher| {
+        bencher.iter_batched_ref(
+            || path(calls.next(), 3),
+            |path| assert_eq!(table.entries(path), 1),
+            BATCH,
+        );
+    });
+    group.bench_function(BenchmarkId::new("paths of a call", others), |bencher| {
+        bencher.iter_batched_ref(
+            || call(calls.next()),
+            |call| assert!(table.paths_under(call) >= PARTICIPANTS),
+            BATCH,
+        );
+    });
+}
+
+/// Each batch is of paths none of which, or all of which, are there before it. At most a ninth of
+/// the table comes and goes.
+fn changes<T: Table>(criterion: &mut Criterion, table: &T, name: &str, others: &str, calls: usize) {
+    let mut group = criterion.benchmark_group(name);
+    let mut calls = Calls { calls, last: 0 };
+    group.bench_function(BenchmarkId::new("insert", others), |bencher| {
+        bencher.iter_batched_ref(
+            || {
+                let path = path(calls.next(), ADDED);
                 table.remove(&path, source(3));
-            });
+                path
+            },
+            |path| table.insert(path, source(3)),
+            BATCH,
+        );
+        assert_eq!(table.entries(&path(calls.last, ADDED)), 1, "it was inserted");
+    });
+    group.bench_function(BenchmarkId::new("remove", others), |bencher| {
+        bencher.iter_batched_ref(
+            || {
+                let path = path(calls.next(), ADDED);
+                table.insert(&path, source(3));
+                path
+            },
+            |path| table.remove(path, source(3)),
+            BATCH,
+        );
+        assert_eq!(table.entries(&path(calls.last, ADDED)), 0, "it was removed");
+    });
+}
+
+fn measure<T: Table>(criterion: &mut Criterion, name: &str, table: T, calls: usize) {
+    for number in 0..calls {
+        for participant in 0..PARTICIPANTS {
+            table.insert(&path(number, participant), source(1));
+        }
+    }
+    let table = Arc::new(table);
+    for others in &OTHERS {
+        others.beside(&table, calls, || {
+            lookups(criterion, &*table, name, others.name, calls);
+            changes(criterion, &*table, name, others.name, calls);
         });
-    };
-    lookups(&mut group, "alone");
-    beside_a_writer(&table, || lookups(&mut group, "beside a writer"));
-    group.finish();
+    }
 }
 
 fn tables(criterion: &mut Criterion) {
-    measure(criterion, "skip list", AnnounceTable::new());
-    measure(criterion, "locked tree", Locked::default());
+    for calls in CALLS {
+        let broadcasts = calls * PARTICIPANTS;
+        measure(
+            criterion,
+            &format!("skip list of {broadcasts}"),
+            AnnounceTable::new(),
+            calls,
+        );
+        measure(
+            criterion,
+            &format!("locked tree of {broadcasts}"),
+            Locked::default(),
+            calls,
+        );
+    }
 }
 
-const CALLS: usize = 12_500;
+/// A thousand and a hundred thousand broadcasts.
+const CALLS: [usize; 2] = [125, 12_500];
 const PARTICIPANTS: usize = 8;
+/// The participant that comes and goes.
+const ADDED: usize = 9;
 
-criterion_group!(benches, tables);
+/// A prime that divides no number of calls.
+const CALL_STEP: usize = 7919;
+
+/// Fewer than there are calls, so that a batch does not meet its own changes.
+const BATCH: BatchSize = BatchSize::NumIterations(100);
+
+const OTHERS: [Others; 4] = [
+    others("alone", 0, 0),
+    others("beside a reader", 1, 0),
+    others("beside 2 readers", 2, 0),
+    others("beside a writer", 0, 1),
+];
+
+const fn others(name: &'static str, readers: usize, writers: usize) -> Others {
+    Others { name, readers, writers }
+}
+
+criterion_group! {
+    name = benches;
+    config = each_for(Duration::from_millis(800));
+    targets = tables
+}
 criterion_main!(benches);
