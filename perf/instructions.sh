@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# How many instructions an operation takes: codec, session, fan-out. Counted by valgrind, so what
+# else the machine does hardly matters and two commits can be compared by one run of each, with
+# the same compiler, libc and valgrind.
+#
+#   perf/instructions.sh [--json FILE]
+#
+# Prints {"wire_group_decode": N, ...}, and writes it to FILE too. Each workload
+# (benches/instructions.rs) runs twice, a few times and many: the difference leaves out what
+# happens once.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+usage() { sed -n '2,/^set/{s/^# \{0,1\}//p}' "$0" >&2; exit 2; }
+json=
+while (($#)); do
+    case $1 in
+    --json) (($# > 1)) || usage; json=$2; shift 2 ;;
+    *) usage ;;
+    esac
+done
+
+for tool in valgrind jq; do
+    if ! command -v "$tool" >/dev/null; then
+        echo "instructions.sh: $tool is missing: apt-get install valgrind jq" >&2
+        exit 2
+    fi
+done
+
+few=100 many=1100
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+cargo bench --quiet --bench instructions --no-run --message-format=json-render-diagnostics >"$work/build"
+bench=$(jq -r 'select(.target.name? == "instructions") | .executable // empty' "$work/build")
+
+# NAME TIMES: instructions of the whole process.
+count() {
+    if ! valgrind --tool=callgrind --callgrind-out-file="$work/profile" "$bench" "$1" "$2" >"$work/log" 2>&1; then
+        echo "instructions.sh: $1 failed under valgrind:" >&2
+        cat "$work/log" >&2
+        return 1
+    fi
+    sed -n 's/^\(summary\|totals\): //p' "$work/profile" | head -n 1
+}
+
+"$bench" >"$work/names"
+while read -r name; do
+    base=$(count "$name" "$few")
+    whole=$(count "$name" "$many")
+    jq -n --arg name "$name" --argjson base "$base" --argjson whole "$whole" --argjson times $((many - few)) \
+        '{($name): (($whole - $base) / $times | round)}'
+done <"$work/names" >"$work/counts"
+jq -s add "$work/counts" | tee ${json:+"$json"}
