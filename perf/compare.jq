@@ -1,0 +1,61 @@
+# The result of compare.sh: runs (slurped) to one entry for each workload, with medians over the rounds that are valid.
+
+def median: sort | if length == 0 then null else (.[(length - 1) / 2 | floor] + .[length / 2 | floor]) / 2 end;
+
+# All runs of a contender under one workload.
+def contender:
+    (map(.round) | unique | length) as $rounds
+    | map(select(.figures.is_valid).figures)
+    | (map(.frames_expected) | add // 0) as $expected
+    | (map(.frames_arrived) | add // 0) as $arrived
+    | (map(.relay_us_per_frame | select(. != null))) as $us
+    | {
+        us: ($us | median), us_min: ($us | min), us_max: ($us | max),
+        p99_ms: (map(.one_way_p99_ms | select(. != null)) | median),
+        announced_p99_ms: (map(.announced_p99_ms | select(. != null)) | median),
+        rss_mib: (map(.relay_rss_mib) | median),
+        delivered_per_s: (map(.delivered_per_s) | median),
+        delivered_percent: (if $expected > 0 then 100 * $arrived / $expected else null end),
+        lost: (if length > 0 then $expected - $arrived else null end),
+        generator_lag_p99_ms: (map(.generator_lag_p99_ms) | max),
+        rounds: length, rounds_invalid: ($rounds - length)
+    };
+
+def whole_enough: .delivered_percent != null and .delivered_percent >= $delivered_percent_min;
+
+# The mode to compare with: the cheapest of those that delivered, else the one that delivered most.
+def best_mode:
+    map(select(.us != null))
+    | (map(select(whole_enough)) | min_by(.us)) // max_by(.delivered_percent);
+
+def percent: . * 100 | round / 100;
+
+def workload:
+    .[0].workload as $name
+    | (map(select(.contender == "moqswitch")) | contender) as $ours
+    | (map(select(.contender != "moqswitch")) | group_by(.contender) | map({mode: .[0].contender} + contender)) as $modes
+    | ($modes | best_mode) as $peer
+    | {
+        name: $name,
+        delivered_per_s: $ours.delivered_per_s,
+        ours_us: $ours.us, peer_us: $peer.us, peer_mode: $peer.mode,
+        ratio: (if $ours.us and $peer.us then $peer.us / $ours.us else null end),
+        ours_p99_ms: $ours.p99_ms, peer_p99_ms: $peer.p99_ms,
+        ours_rss_mib: $ours.rss_mib, peer_rss_mib: $peer.rss_mib,
+        ours_lost: $ours.lost, peer_lost: $peer.lost,
+        rounds: ([$ours.rounds, $peer.rounds // 0] | min),
+        ours: $ours, modes: $modes,
+        notes: [
+            (select($peer != null and ($peer | whole_enough | not))
+                | "no mode of moq-relay delivered \($delivered_percent_min) % of the frames; the one that delivered most is shown (\($peer.delivered_percent | percent) %)"),
+            (select($peer == null) | "no run of moq-relay counts"),
+            (select($ours.us != null and ($ours | whole_enough | not))
+                | "moqswitch delivered only \($ours.delivered_percent | percent) % of the frames"),
+            ([{mode: "moqswitch"} + $ours] + $modes | .[] | select(.rounds_invalid > 0)
+                | "\(.mode): \(.rounds_invalid) of \(.rounds + .rounds_invalid) rounds are left out, the generator was the bottleneck")
+        ]
+    };
+
+(map(.workload) | reduce .[] as $name ([]; if index($name) then . else . + [$name] end)) as $order
+| group_by(.workload) | map({key: .[0].workload, value: workload}) | from_entries as $results
+| $stamp + {peer: $peer, workloads: [$order[] | $results[.]]}

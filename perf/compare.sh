@@ -1,0 +1,177 @@
+#!/usr/bin/env bash
+# What does a delivered frame cost moqswitch, and what does it cost moq-relay, under the same load?
+#
+#   perf/compare.sh [--workload W]... [--rounds R] [--seconds S] [--modes LIST] [--json FILE] [--no-history]
+#
+#   --workload W    one of perf/workloads; may be repeated          (default: all)
+#   --rounds R      runs of each contender, in turn                 (default: 3)
+#   --seconds S     measured in each run, after a warm-up           (default: 10)
+#   --modes LIST    modes of moq-relay, by comma                    (default: tokio,workers-1,io-uring)
+#   --json FILE     writes the result
+#   --no-history    does not append each run to perf/history.jsonl
+#
+#   MOQ_RELAY       the moq-relay to compare with    (default: installed from crates.io into a cache, once)
+#   RELAY_CORE, LOADGEN_CORE    cores of the two     (default: 0 and 1)
+#
+# Each run has a fresh relay on its core. A run in which the generator was the bottleneck is repeated once, and left out when
+# it is again. The table has medians over rounds, and moq-relay in the mode that costs least for each frame among those that
+# delivered 99 % of the frames. Exit status: 0 measured, 2 cannot run.
+set -euo pipefail
+peer=${MOQ_RELAY:-}
+# shellcheck source-path=SCRIPTDIR
+source "$(dirname "${BASH_SOURCE[0]}")/lab.sh"
+
+readonly PEER_VERSION=0.17.10
+readonly MODE_NAMES=(tokio workers-1 io-uring)
+declare -rA MODES=(
+    [tokio]=""
+    [workers-1]="--runtime-workers 1"
+    [io-uring]="--runtime-workers 1 --runtime-io-uring"
+)
+# Of the frames expected, for a mode to be compared with.
+readonly DELIVERED_PERCENT_MIN=99
+
+main() {
+    local workloads=() modes=() rounds=3 seconds=10 json='' with_history=1
+    parse "$@"
+    lab_begin
+    check_cores
+    [[ -z $json ]] || writable --json "$json"
+    local name
+    for name in "${workloads[@]}"; do read_workload "$name"; done
+    need openssl "apt-get install openssl"
+    build
+    find_peer
+    make_certificate
+    local stamp round contender
+    stamp=$(stamp)
+    for name in "${workloads[@]}"; do
+        for ((round = 1; round <= rounds; round++)); do
+            for contender in moqswitch "${modes[@]}"; do
+                measure "$name" "$contender" "$round"
+            done
+        done
+    done
+    jq -s --argjson stamp "$stamp" --arg peer "$("$peer" --version)" --argjson delivered_percent_min $DELIVERED_PERCENT_MIN \
+        -f "$lab_directory/compare.jq" "$work/runs.jsonl" >"$work/result.json"
+    [[ -z $json ]] || cp "$work/result.json" "$json"
+    print_table "$work/result.json"
+}
+
+parse() {
+    local mode
+    while (($#)); do
+        case $1 in
+        --workload) [[ -n ${2:-} ]] || die 2 "--workload needs a name"; workloads+=("$2"); shift 2 ;;
+        --rounds) positive "$1" "${2:-}"; rounds=$2; shift 2 ;;
+        --seconds) positive "$1" "${2:-}"; seconds=$2; shift 2 ;;
+        --modes) [[ -n ${2:-} ]] || die 2 "--modes needs a list"; IFS=, read -ra modes <<<"$2"; shift 2 ;;
+        --json) json=${2:-}; [[ -n $json ]] || die 2 "--json needs a file"; shift 2 ;;
+        --no-history) with_history=0; shift ;;
+        -h | --help) usage ;;
+        *) die 2 "unknown argument '$1' (--help shows all)" ;;
+        esac
+    done
+    ((${#modes[@]})) || modes=("${MODE_NAMES[@]}")
+    for mode in "${modes[@]}"; do
+        [[ -n $mode && -n ${MODES[$mode]+known} ]] || die 2 "no mode '$mode' of moq-relay; there are: ${MODE_NAMES[*]}"
+    done
+    ((${#workloads[@]})) || readarray -t workloads < <(workload_names)
+}
+
+find_peer() {
+    if [[ -z $peer ]]; then
+        install_crate peers moq-relay "$PEER_VERSION" moq-relay --features io-uring
+        peer=$installed
+    fi
+    [[ -x $peer ]] || die 2 "MOQ_RELAY=$peer is not a program"
+}
+
+measure() { # workload, contender, round
+    local status
+    for _ in 1 2; do
+        say "$1, round $3: $2"
+        if [[ $2 == moqswitch ]]; then start_moqswitch "$moqswitch"; else start_peer "$2"; fi
+        read_workload "$1"
+        start_load "$work/summary.json" "$seconds" "${workload[@]}"
+        status=0
+        finish_load || status=$?
+        end_relay
+        record "$@"
+        ((status)) || return 0
+        say "  $(generator_fault)"
+    done
+}
+
+start_peer() { # mode
+    local flags
+    read -ra flags <<<"${MODES[$1]}"
+    start_child "$work/relay.out" taskset -c "$RELAY_CORE" "$peer" --listen 127.0.0.1:0 --auth-public '**' --log-level warn \
+        --listen-tls-cert "$work/certificate.pem" --listen-tls-key "$work/key.pem" "${flags[@]}"
+    relay_pid=$child_pid
+    await_relay find_peer_address || relay_failed
+}
+
+# It does not say which port it was given: that of its UDP socket on 127.0.0.1.
+find_peer_address() {
+    local sockets port
+    sockets=$(readlink "/proc/$relay_pid/fd/"* 2>/dev/null | sed -n 's/^socket:\[\(.*\)\]$/\1/p')
+    port=$(awk -v sockets="$sockets" '
+        BEGIN { split(sockets, list, "\n"); for (i in list) is_own[list[i]] = 1 }
+        is_own[$10] && sub(/^0100007F:/, "", $2) { print $2; exit }' /proc/net/udp)
+    [[ -n $port ]] && relay_address=127.0.0.1:$((16#$port))
+}
+
+# For this run only. Made here because some of its modes do not make one themselves.
+make_certificate() {
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
+        -addext subjectAltName=DNS:localhost -keyout "$work/key.pem" -out "$work/certificate.pem" 2>"$work/openssl.err" \
+        || die 2 "openssl makes no certificate: $(tail -n 1 "$work/openssl.err")"
+}
+
+# One run, as it goes into the history.
+record() { # workload, contender, round
+    jq -c --arg workload "$1" --arg contender "$2" --argjson round "$3" '
+        (.frames_delivered + .frames_late) as $arrived | {
+            workload: $workload, contender: $contender, round: $round,
+            figures: {
+                seconds, frames_expected, frames_arrived: $arrived, frames_late, frames_lost, frames_skipped, frames_corrupt,
+                calls_failed, connections_lost, delivered_per_s,
+                relay_us_per_frame: (if $arrived > 0 then .relay_cpu_us_per_frame else null end),
+                relay_cpu_percent, relay_rss_mib,
+                one_way_p50_ms: .one_way_ms.p50, one_way_p99_ms: .one_way_ms.p99, announced_p99_ms: .announced_ms.p99,
+                generator_lag_p99_ms: .generator.lag_ms_p99, generator_cpu_percent: .generator.cpu_percent,
+                generator_socket_drops: .generator.socket_drops, is_valid: .generator.valid
+            }
+        }' "$work/summary.json" >"$work/run.json"
+    cat "$work/run.json" >>"$work/runs.jsonl"
+    ((!with_history)) || append_history compare <"$work/run.json"
+}
+
+print_table() { # result
+    jq -r '"\(.date), commit \(.commit), \(.host), kernel \(.kernel), load average before \(.load_average); \(.peer)",
+        "µs: relay CPU for each delivered frame. Pairs: moqswitch / moq-relay.", ""' "$1"
+    jq -r --argjson minimum $DELIVERED_PERCENT_MIN '
+        def fixed(digits): if . == null then "-" else
+            (. * pow(10; digits) | round | tostring) as $text
+            | if digits == 0 then $text
+              else ("0" * ([digits + 1 - ($text | length), 0] | max) // "") + $text | .[:-digits] + "." + .[-digits:] end
+            end;
+        def cells: "| " + join(" | ") + " |";
+        (["workload", "frames/s", "moqswitch, µs", "moq-relay, µs", "its mode", "ratio", "p99, ms", "RSS, MiB", "not arrived",
+            "rounds"] | cells),
+        ("|" + "---|" * 10),
+        (.workloads[] | [.name, (.delivered_per_s | fixed(0)), (.ours_us | fixed(1)), (.peer_us | fixed(1)), .peer_mode // "-",
+            (.ratio | fixed(2)), "\(.ours_p99_ms | fixed(2)) / \(.peer_p99_ms | fixed(2))",
+            "\(.ours_rss_mib | fixed(0)) / \(.peer_rss_mib | fixed(0))", "\(.ours_lost // "-") / \(.peer_lost // "-")",
+            "\(.rounds)"] | cells),
+        (.workloads[] | .notes[] as $note | "\n\(.name): \($note)"),
+        "\nEach mode of moq-relay: µs for each frame that arrived, and how many of those expected did.\n",
+        (["workload", "mode", "µs", "delivered", "p99, ms", "rounds"] | cells),
+        ("|" + "---|" * 6),
+        (.workloads[] | .name as $name | .modes | sort_by(.us)[] | [$name, .mode, (.us | fixed(1)),
+            "\(.delivered_percent | fixed(1)) %", (.p99_ms | fixed(2)), "\(.rounds)"] | cells)
+    ' "$1"
+}
+
+main "$@"
