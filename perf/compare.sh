@@ -81,7 +81,8 @@ parse() {
 
 find_peer() {
     if [[ -z $peer ]]; then
-        install_crate peers moq-relay "$PEER_VERSION" moq-relay --features io-uring
+        install_crate peers moq-relay "$PEER_VERSION" moq-relay --features io-uring \
+            || die 2 "cannot install moq-relay $PEER_VERSION, see above; MOQ_RELAY names one that was built otherwise"
         peer=$installed
     fi
     [[ -x $peer ]] || die 2 "MOQ_RELAY=$peer is not a program"

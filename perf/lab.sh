@@ -114,8 +114,7 @@ install_crate() { # directory of the cache, crate, version, program, further fla
     installed=$directory/bin/$program
     [[ -x $installed ]] && return
     say "installing $crate $version into $directory"
-    env -u CARGO_TARGET_DIR -u RUSTFLAGS cargo install "$crate" --version "$version" --locked --root "$directory" "$@" >&2 \
-        || die 2 "cannot install $crate $version into $directory"
+    env -u CARGO_TARGET_DIR -u RUSTFLAGS cargo install "$crate" --version "$version" --locked --root "$directory" "$@" >&2
 }
 
 # --- workloads
@@ -216,6 +215,13 @@ finish_load() {
     esac
 }
 
+# What is to be watched under load has to be loaded.
+load_is_on() {
+    kill -0 "$load_pid" 2>/dev/null && return
+    finish_load || true
+    die 2 "the load ended too early; it says: $(tail -n 1 "$work/loadgen.out")"
+}
+
 # Why the figures of the last run are not of the relay.
 generator_fault() {
     jq -r '.generator | "the generator was the bottleneck: late by \(.lag_ms_p99) ms (p99), \(.socket_drops) datagrams dropped"' \
@@ -232,6 +238,7 @@ check_perf() {
 
 # Samples of the relay while it is on a CPU, with stacks by frame pointers.
 record_on_cpu() { # file, seconds
+    load_is_on
     start_child "$work/perf.out" perf record -q -e cpu-clock -F $SAMPLE_HERTZ --call-graph fp -p "$relay_pid" -o "$1" -- sleep "$2"
     wait "$child_pid" || die 2 "perf record failed: $(tail -n 1 "$work/perf.out.err")"
 }

@@ -17,7 +17,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/lab.sh"
 readonly SETTLE_SECONDS=12
 # Calls of audio fill the cache of groups for ten seconds before it is as large as it gets.
 readonly CACHE_SECONDS=15
-readonly CHURN_WARM_UP_SECONDS=25
+# Connections that vanish without a word are kept until their idle timeout of 30 s: it takes as long, and again, to level out.
+readonly CHURN_WARM_UP_SECONDS=60
 # By a minute of churn; less is noise of the allocator.
 readonly GROWTH_KIB_MAX=1024
 # Two people who announce themselves and neither hear nor say anything.

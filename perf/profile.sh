@@ -26,7 +26,8 @@ main() {
     mkdir -p "$output" 2>/dev/null || die 2 "--output: cannot make '$output'"
     [[ -w $output ]] || die 2 "--output: cannot write into '$output'"
     check_perf
-    install_crate tools inferno "$INFERNO_VERSION" inferno-flamegraph
+    install_crate tools inferno "$INFERNO_VERSION" inferno-flamegraph \
+        || die 2 "cannot install inferno $INFERNO_VERSION, see above"
     build
     build_with_frame_pointers
 

@@ -66,7 +66,7 @@ measure() { # workload
     read_workload "$1"
     start_moqswitch "$moqswitch"
     start_load "$work/summary.json" $((seconds + 2 * PROBE_SECONDS)) "${workload[@]}"
-    local load=$load_pid train receive
+    local train receive
     pause "$WARM_UP_SECONDS"
     start_child "$work/train.out" bpftrace -f json "$lab_directory/train.bt" "$relay_pid" "$seconds"
     train=$child_pid
@@ -75,8 +75,8 @@ measure() { # workload
     if ! { wait "$train" && wait "$receive"; }; then
         die 2 "bpftrace failed: $(cat "$work/train.out.err" "$work/receive.out.err" | tail -n 1)"
     fi
-    kill -0 "$load" 2>/dev/null || die 2 "the load ended before the probes did"
-    end_child "$load"
+    load_is_on
+    end_child "$load_pid"
     end_relay
     {
         jq -n --arg name "$1" --argjson seconds "$seconds" '{name: $name, seconds: $seconds}'
