@@ -35,6 +35,7 @@ def workload:
     | (map(select(.contender == "moqswitch")) | contender) as $ours
     | (map(select(.contender != "moqswitch")) | group_by(.contender) | map({mode: .[0].contender} + contender)) as $modes
     | ($modes | best_mode) as $peer
+    | ($peer != null and ($peer | whole_enough | not)) as $is_peer_overloaded
     | {
         name: $name,
         delivered_per_s: $ours.delivered_per_s,
@@ -44,10 +45,11 @@ def workload:
         ours_rss_mib: $ours.rss_mib, peer_rss_mib: $peer.rss_mib,
         ours_lost: $ours.lost, peer_lost: $peer.lost,
         rounds: ([$ours.rounds, $peer.rounds // 0] | min),
+        is_peer_overloaded: $is_peer_overloaded,
         ours: $ours, modes: $modes,
         notes: [
-            (select($peer != null and ($peer | whole_enough | not))
-                | "no mode of moq-relay delivered \($delivered_percent_min) % of the frames; the one that delivered most is shown (\($peer.delivered_percent | percent) %)"),
+            (select($is_peer_overloaded)
+                | "* no mode of moq-relay delivered \($delivered_percent_min) % of the frames; the one that delivered most is shown (\($peer.delivered_percent | percent) %), so the ratio is that of a relay which is not up to the load"),
             (select($peer == null) | "no run of moq-relay counts"),
             (select($ours.us != null and ($ours | whole_enough | not))
                 | "moqswitch delivered only \($ours.delivered_percent | percent) % of the frames"),

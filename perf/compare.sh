@@ -163,7 +163,7 @@ print_table() { # result
             "rounds"] | cells),
         ("|" + "---|" * 10),
         (.workloads[] | [.name, (.delivered_per_s | fixed(0)), (.ours_us | fixed(1)), (.peer_us | fixed(1)), .peer_mode // "-",
-            (.ratio | fixed(2)), "\(.ours_p99_ms | fixed(2)) / \(.peer_p99_ms | fixed(2))",
+            (.ratio | fixed(2)) + (if .is_peer_overloaded then " *" else "" end), "\(.ours_p99_ms | fixed(2)) / \(.peer_p99_ms | fixed(2))",
             "\(.ours_rss_mib | fixed(0)) / \(.peer_rss_mib | fixed(0))", "\(.ours_lost // "-") / \(.peer_lost // "-")",
             "\(.rounds)"] | cells),
         (.workloads[] | .notes[] as $note | "\n\(.name): \($note)"),
