@@ -23,7 +23,7 @@ pub(crate) struct Objective {
     pub(crate) question: String,
     /// What must hold with so many calls.
     pub(crate) thresholds: Vec<String>,
-    /// Runs with the number that was found, and with the next that failed.
+    /// Runs with the number that was found, after the one that found it.
     #[serde(default = "repeats")]
     pub(crate) repeats: u32,
     /// Of the number that is found.
@@ -51,11 +51,13 @@ pub(crate) struct Capacity {
     pub(crate) objective: Vec<String>,
     /// `None`: not even the least.
     pub(crate) calls: Option<u64>,
-    /// Runs with that many, and how many of them met the objective.
+    /// Numbers that were repeated before one held.
+    pub(crate) candidates: u32,
+    /// Runs with that many after it was found, and how many of them met the objective.
     pub(crate) runs: u32,
     pub(crate) runs_passed: u32,
     /// With 95 % confidence at least this share of runs with as many calls meets the objective
-    /// (Clopper and Pearson, one-sided, when all runs did).
+    /// (Clopper and Pearson, one-sided, when all runs did; Bonferroni for several candidates).
     pub(crate) pass_share_at_least: f64,
     /// The fewest calls that missed it.
     pub(crate) fails_at: Option<u64>,
@@ -120,7 +122,9 @@ impl Objective {
         scenario.arrivals = Arrivals::Constant { rate };
         scenario.hold = Hold::Forever {};
         scenario.limits.concurrent = calls;
-        scenario.warm_up = self.ramp + SETTLE_IN;
+        scenario.limits.total = u64::from(u32::MAX);
+        scenario.limits.closed = false;
+        scenario.warm_up = self.ramp + scenario.behaviour.join_over.unwrap_or_default() + SETTLE_IN;
         scenario.cool_down = Duration::ZERO;
         scenario.duration = scenario.warm_up + self.measure;
         scenario.thresholds.clone_from(&self.thresholds);
@@ -141,6 +145,7 @@ pub(crate) fn find(objective: &Objective, scenario: &Scenario, flags: &Flags) ->
         question: objective.question.clone(),
         objective: objective.thresholds.clone(),
         calls: None,
+        candidates: 0,
         runs: 0,
         runs_passed: 0,
         pass_share_at_least: 0.0,
@@ -149,15 +154,21 @@ pub(crate) fn find(objective: &Objective, scenario: &Scenario, flags: &Flags) ->
         trials: Vec::new(),
     };
     let attempt = |calls: u64, capacity: &mut Capacity| -> anyhow::Result<bool> {
-        let trial_scenario = objective.scenario(scenario, calls);
+        let mut trial_scenario = objective.scenario(scenario, calls);
+        // Another run is another draw.
+        trial_scenario.seed = scenario.seed.wrapping_add(capacity.trials.len() as u64);
         trial_scenario.check()?;
         let summary = run::run(&trial_scenario, flags)?;
         capacity.relay.clone_from(&summary.relay);
-        capacity.is_lower_bound |= !summary.generator.valid;
+        ensure!(
+            summary.seconds + 0.5 > objective.measure.as_secs_f64(),
+            "the search was interrupted"
+        );
         let trial = Trial::new(calls, &summary);
         eprintln!("{trial}");
+        let passed = trial.verdict == "pass";
         capacity.trials.push(trial);
-        Ok(summary.verdict == "pass")
+        Ok(passed)
     };
     loop {
         while let Some(calls) = search.next() {
@@ -165,18 +176,14 @@ pub(crate) fn find(objective: &Objective, scenario: &Scenario, flags: &Flags) ->
             search.tell(calls, passed);
         }
         let Some(calls) = search.passed else { break };
-        let is_confirmed = loop {
-            let of_it = capacity.trials.iter().filter(|trial| trial.calls == calls);
-            let passed = of_it.clone().filter(|trial| trial.verdict == "pass").count();
-            if of_it.count() > passed {
-                break false;
-            }
-            if passed >= objective.repeats as usize {
-                break true;
-            }
-            attempt(calls, &mut capacity)?;
-        };
-        if is_confirmed {
+        (capacity.runs, capacity.runs_passed) = (0, 0);
+        while capacity.runs < objective.repeats && capacity.runs == capacity.runs_passed {
+            let passed = attempt(calls, &mut capacity)?;
+            capacity.runs += 1;
+            capacity.runs_passed += u32::from(passed);
+        }
+        capacity.candidates += 1;
+        if capacity.runs == capacity.runs_passed {
             break;
         }
         // It passed by luck: what is below is looked at again.
@@ -190,11 +197,9 @@ impl Capacity {
     fn conclude(&mut self, search: &Search) {
         self.calls = search.passed;
         self.fails_at = search.failed;
-        let of_it = self.trials.iter().filter(|trial| Some(trial.calls) == self.calls);
-        self.runs = u32::try_from(of_it.clone().count()).unwrap_or(u32::MAX);
-        self.runs_passed = u32::try_from(of_it.filter(|trial| trial.verdict == "pass").count()).unwrap_or(u32::MAX);
-        if self.runs > 0 && self.runs == self.runs_passed {
-            self.pass_share_at_least = 0.05_f64.powf(1.0 / f64::from(self.runs));
+        if self.calls.is_some() && self.runs > 0 && self.runs == self.runs_passed {
+            let risk = 0.05 / f64::from(self.candidates.max(1));
+            self.pass_share_at_least = risk.powf(1.0 / f64::from(self.runs));
         }
         // Only what ended the search upwards makes it a bound.
         self.is_lower_bound = match self.fails_at {
@@ -218,15 +223,25 @@ impl Capacity {
 
 impl Trial {
     fn new(calls: u64, summary: &Summary) -> Self {
+        let mut missed: Vec<String> = summary
+            .thresholds
+            .iter()
+            .filter(|judged| !judged.passed)
+            .map(|judged| judged.threshold.clone())
+            .collect();
+        // Whatever was asked: so many calls are to be up, and to stay so.
+        let counts = &summary.counts;
+        let mut verdict = summary.verdict;
+        if counts.calls_established != calls || counts.connections_lost > 0 || counts.subscriptions_lost > 0 {
+            missed.push(format!("{calls} calls up to the end"));
+            if verdict == "pass" {
+                verdict = "fail";
+            }
+        }
         Self {
             calls,
-            verdict: summary.verdict,
-            missed: summary
-                .thresholds
-                .iter()
-                .filter(|judged| !judged.passed)
-                .map(|judged| judged.threshold.clone())
-                .collect(),
+            verdict,
+            missed,
             setup_ms_p99: summary.setup_ms.map(|times| times.p99),
             one_way_ms_p99: summary.one_way_ms.map(|times| times.p99),
             missed_percent: summary.missed_percent,

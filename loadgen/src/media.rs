@@ -73,9 +73,9 @@ impl Media {
     /// Reads a whole file. `rate` is the frame rate of video that does not say its own.
     pub(crate) fn open(file: &Path, rate: f64) -> anyhow::Result<Self> {
         let container = Container::of(file).map_err(anyhow::Error::msg)?;
-        let bytes = std::fs::metadata(file)
-            .with_context(|| format!("cannot read {}", file.display()))?
-            .len();
+        let metadata = std::fs::metadata(file).with_context(|| format!("cannot read {}", file.display()))?;
+        ensure!(metadata.is_file(), "{} is no file", file.display());
+        let bytes = metadata.len();
         ensure!(
             bytes <= FILE_BYTES_MAX,
             "{} is larger than {FILE_BYTES_MAX} bytes",

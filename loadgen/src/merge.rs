@@ -89,14 +89,18 @@ pub(crate) fn merge(files: &[PathBuf], thresholds: &[Threshold]) -> anyhow::Resu
             file.display(),
             files[0].display()
         );
-        let apart = Duration::from_secs_f64((epoch_ms(head) - epoch_ms(first)).abs() / 1000.0);
+        let apart_ms = (epoch_ms(head) - epoch_ms(first)).abs();
         ensure!(
-            apart < APART_MAX,
-            "{} began {apart:?} apart from {}",
+            apart_ms < APART_MAX.as_secs_f64() * 1000.0,
+            "{} began {apart_ms:.0} ms apart from {}",
             file.display(),
             files[0].display()
         );
     }
+    ensure!(
+        recordings.iter().all(|recording| recording.head.part.1 == first.part.1),
+        "the recordings are of loads that different numbers of processes shared"
+    );
     let mut parts: Vec<u64> = recordings.iter().map(|recording| recording.head.part.0).collect();
     parts.sort_unstable();
     ensure!(
@@ -182,10 +186,13 @@ fn clocks(recordings: &[Recording]) -> Option<String> {
             "not compared (--clock); the processes began {apart:.1} ms apart by their own"
         ));
     }
-    let uncertainty = offsets.iter().map(|offset| offset.uncertainty_ms).fold(0.0, f64::max);
+    // A difference is as uncertain as its two sides together.
+    let mut uncertainties: Vec<f64> = offsets.iter().map(|offset| offset.uncertainty_ms).collect();
+    uncertainties.sort_by(|one, other| other.total_cmp(one));
+    let uncertainty: f64 = uncertainties.iter().take(2).sum();
     let of_clocks = spread(&|head| head.clock.as_ref().map_or(0.0, |clock| clock.offset_ms));
     Some(format!(
-        "{of_clocks:.3} ms apart at most (+- {uncertainty:.3} ms), which is taken into account; the processes began {apart:.1} ms apart"
+        "{of_clocks:.3} ms apart at most (+- {uncertainty:.3} ms); the processes began {apart:.1} ms apart by the clock they were compared with"
     ))
 }
 

@@ -373,7 +373,9 @@ pub(crate) fn host_figures(samples: &BTreeMap<u64, Sample>, from: u64, to: u64) 
         relay_context_switches: counted(|sample| sample.relay_context_switches),
         relay_socket_drops: counted(|sample| sample.relay_socket_drops),
         generator_cpu_seconds: after.generator_cpu_seconds - before.generator_cpu_seconds,
-        generator_socket_drops: after.generator_socket_drops - before.generator_socket_drops,
+        generator_socket_drops: after
+            .generator_socket_drops
+            .saturating_sub(before.generator_socket_drops),
     }
 }
 

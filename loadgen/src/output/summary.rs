@@ -116,7 +116,7 @@ impl Summary {
         let delivered = float(counts.frames_delivered + counts.frames_late);
         let per_frame = |cpu_seconds: f64| cpu_seconds * 1e6 / delivered.max(1.0);
         let lag_ms = percentiles(total.of(Measure::Lag));
-        let missed = counts.frames_expected - counts.frames_delivered;
+        let missed = counts.frames_expected.saturating_sub(counts.frames_delivered);
         let host = run.host;
         Self {
             relay: run.relay.clone(),
