@@ -136,6 +136,8 @@ read_workload() { # name
 start_child() { # output file, command...
     local output=$1
     shift
+    # Emptied before the child does so: nobody takes the words of an earlier one for its.
+    : >"$output"
     "$@" </dev/null >"$output" 2>"$output.err" &
     child_pid=$!
 }
@@ -232,14 +234,14 @@ generator_fault() {
 
 check_perf() {
     need perf "apt-get install linux-perf"
-    perf record -q -e cpu-clock -o "$work/probe.data" -- true 2>"$work/probe.out" \
+    perf record -q -N -e cpu-clock -o "$work/probe.data" -- true 2>"$work/probe.out" \
         || die 2 "perf may not record: $(tail -n 1 "$work/probe.out"); run as root, or set kernel.perf_event_paranoid to 1 or less"
 }
 
 # Samples of the relay while it is on a CPU, with stacks by frame pointers.
 record_on_cpu() { # file, seconds
     load_is_on
-    start_child "$work/perf.out" perf record -q -e cpu-clock -F $SAMPLE_HERTZ --call-graph fp -p "$relay_pid" -o "$1" -- sleep "$2"
+    start_child "$work/perf.out" perf record -q -N -e cpu-clock -F $SAMPLE_HERTZ --call-graph fp -p "$relay_pid" -o "$1" -- sleep "$2"
     wait "$child_pid" || die 2 "perf record failed: $(tail -n 1 "$work/perf.out.err")"
 }
 

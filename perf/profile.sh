@@ -71,11 +71,11 @@ record_off_cpu() {
     local threads
     threads=$(echo "/proc/$relay_pid/task/"*)
     off_cpu_threads=${threads//"/proc/$relay_pid/task/"/}
-    if ! perf record -q -e sched:sched_switch -C "$RELAY_CORE" -o "$work/probe.data" -- true >"$work/probe.out" 2>&1; then
+    if ! perf record -q -N -e sched:sched_switch -C "$RELAY_CORE" -o "$work/probe.data" -- true >"$work/probe.out" 2>&1; then
         off_cpu_skipped="no sched:sched_switch here: $(grep . "$work/probe.out" | head -n 1)"
         return
     fi
-    start_child "$work/perf.out" perf record -q -e sched:sched_switch --call-graph fp -C "$RELAY_CORE" \
+    start_child "$work/perf.out" perf record -q -N -e sched:sched_switch --call-graph fp -C "$RELAY_CORE" \
         -o "$output/off-cpu.data" -- sleep "$seconds"
     wait "$child_pid" || off_cpu_skipped="perf record failed: $(tail -n 1 "$work/perf.out.err")"
 }
