@@ -153,7 +153,7 @@ pub(crate) fn find(objective: &Objective, scenario: &Scenario, flags: &Flags) ->
         is_lower_bound: false,
         trials: Vec::new(),
     };
-    let attempt = |calls: u64, capacity: &mut Capacity| -> anyhow::Result<bool> {
+    let run = |calls: u64, capacity: &mut Capacity| -> anyhow::Result<&'static str> {
         let mut trial_scenario = objective.scenario(scenario, calls);
         // Another run is another draw.
         trial_scenario.seed = scenario.seed.wrapping_add(capacity.trials.len() as u64);
@@ -166,9 +166,17 @@ pub(crate) fn find(objective: &Objective, scenario: &Scenario, flags: &Flags) ->
         );
         let trial = Trial::new(calls, &summary);
         eprintln!("{trial}");
-        let passed = trial.verdict == "pass";
+        let verdict = trial.verdict;
         capacity.trials.push(trial);
-        Ok(passed)
+        Ok(verdict)
+    };
+    // A generator that was late once may have been disturbed: twice is its limit.
+    let attempt = |calls: u64, capacity: &mut Capacity| -> anyhow::Result<bool> {
+        let mut verdict = run(calls, capacity)?;
+        if verdict == "invalid" {
+            verdict = run(calls, capacity)?;
+        }
+        Ok(verdict == "pass")
     };
     loop {
         while let Some(calls) = search.next() {
@@ -204,10 +212,12 @@ impl Capacity {
         // Only what ended the search upwards makes it a bound.
         self.is_lower_bound = match self.fails_at {
             None => self.calls.is_some(),
-            Some(calls) => self
-                .trials
-                .iter()
-                .any(|trial| trial.calls == calls && trial.verdict == "invalid"),
+            Some(calls) => {
+                let mut latest = self.trials.iter().rev();
+                latest
+                    .find(|trial| trial.calls == calls)
+                    .is_some_and(|trial| trial.verdict == "invalid")
+            }
         };
     }
 

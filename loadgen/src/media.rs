@@ -161,6 +161,10 @@ mod tests {
         let file = directory.join("cut.ivf");
         std::fs::write(&file, &whole[..whole.len() - 10]).unwrap();
         assert_eq!(Media::open(&file, 25.0).unwrap().frames.len(), 24);
+        // A frame that says it has 4 GiB.
+        let mut absurd = whole[..32].to_vec();
+        absurd.extend_from_slice(&[0xff; 40]);
+        assert!(error("absurd.ivf", &absurd).contains("has no frames"));
         std::fs::remove_dir_all(&directory).unwrap();
     }
 

@@ -83,9 +83,8 @@ pub(crate) fn merge(files: &[PathBuf], thresholds: &[Threshold]) -> anyhow::Resu
     for (file, recording) in files.iter().zip(&recordings) {
         let head = &recording.head;
         ensure!(
-            (head.seed, head.measured, head.interval_ns) == (first.seed, first.measured, first.interval_ns)
-                && (&head.workload, &head.codecs) == (&first.workload, &first.codecs),
-            "{} is of another load than {}",
+            (&head.scenario, head.shards) == (&first.scenario, first.shards),
+            "{} is of another load than {}: the scenario or the number of shards differs",
             file.display(),
             files[0].display()
         );
@@ -143,17 +142,13 @@ fn summarize(recordings: &[Recording], thresholds: &[Threshold]) -> anyhow::Resu
                 1 => first.head.workload.clone(),
                 processes => format!("{} ({processes} processes)", first.head.workload),
             },
-            seed: first.head.seed,
+            seed: first.head.scenario.seed,
             measured: Duration::from_nanos((to - from) * first.head.interval_ns),
             codecs: codec_names(&first.head.codecs),
             host,
         },
     );
-    let thresholds = if thresholds.is_empty() {
-        threshold::defaults()
-    } else {
-        thresholds.to_vec()
-    };
+    let thresholds = threshold::choose(&first.head.scenario.thresholds, thresholds)?;
     threshold::judge(&mut summary, &thresholds)?;
     summary.clocks = clocks(recordings);
     Ok(summary)

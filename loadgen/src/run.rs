@@ -29,16 +29,7 @@ use crate::scenario::Scenario;
 use crate::truth::interval::Interval;
 
 pub(crate) fn run(scenario: &Scenario, flags: &Flags) -> anyhow::Result<Summary> {
-    let mut thresholds: Vec<threshold::Threshold> = scenario
-        .thresholds
-        .iter()
-        .map(|text| text.parse().map_err(anyhow::Error::msg))
-        .collect::<anyhow::Result<_>>()?;
-    thresholds.extend(flags.threshold.iter().cloned());
-    if thresholds.is_empty() {
-        thresholds = threshold::defaults();
-    }
-    threshold::check(&thresholds)?;
+    let thresholds = threshold::choose(&scenario.thresholds, &flags.threshold)?;
     let cores = Cores::choose(flags)?;
     let own_relay = match &flags.relay {
         Some(_) => None,
@@ -233,12 +224,13 @@ impl Run {
             loadgen: env!("CARGO_PKG_VERSION").to_owned(),
             relay: relay.to_owned(),
             workload: scenario.describe(),
-            seed: scenario.seed,
+            scenario: scenario.clone(),
             codecs: codecs(scenario).iter().map(ToString::to_string).collect(),
             epoch_ns: self.epoch_ns,
             interval_ns: nanoseconds(scenario.interval),
             measured: scenario.measured(),
             part: flags.part.unwrap_or((1, 1)),
+            shards: self.settled.len() as u64,
             clock: self.offset.clone(),
         }
     }

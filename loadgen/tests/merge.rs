@@ -60,22 +60,36 @@ fn two_processes_find_what_one_finds() {
 #[test]
 fn recordings_of_different_loads_are_not_added_up() {
     let directory = Directory::new();
-    let head = |seed: u64| {
-        format!(
-            "{{\"loadgen\":\"0\",\"relay\":\"r\",\"workload\":\"w\",\"seed\":{seed},\"codecs\":[],\
-             \"epoch_ns\":0,\"interval_ns\":1000000000,\"measured\":[0,1],\"part\":[1,2]}}\n{{\"ended\":[0,1]}}\n"
-        )
+    let write = |name: &str, scenario: &str, part: u64, shards: u64| {
+        let text = format!(
+            "{{\"loadgen\":\"0\",\"relay\":\"r\",\"workload\":\"w\",\"scenario\":{scenario},\"codecs\":[],\
+             \"epoch_ns\":0,\"interval_ns\":1000000000,\"measured\":[0,1],\"part\":[{part},2],\"shards\":{shards}}}\n\
+             {{\"ended\":[0,1]}}\n"
+        );
+        std::fs::write(directory.0.join(name), text).unwrap();
     };
-    std::fs::write(directory.0.join("a.jsonl"), head(1)).unwrap();
-    std::fs::write(directory.0.join("b.jsonl"), head(2)).unwrap();
-    let output = Command::new(LOADGEN)
-        .current_dir(&directory.0)
-        .args(["merge", "a.jsonl", "b.jsonl"])
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(error.contains("b.jsonl is of another load than a.jsonl"), "{error}");
+    let merge = || {
+        Command::new(LOADGEN)
+            .current_dir(&directory.0)
+            .args(["merge", "a.jsonl", "b.jsonl"])
+            .output()
+            .unwrap()
+    };
+    write("a.jsonl", "{\"seed\":1}", 1, 1);
+    for (scenario, shards) in [
+        ("{\"seed\":2}", 1),
+        ("{\"seed\":1,\"catalog\":false}", 1),
+        ("{\"seed\":1}", 2),
+    ] {
+        write("b.jsonl", scenario, 2, shards);
+        let output = merge();
+        assert_eq!(output.status.code(), Some(2), "{scenario} {shards}");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(error.contains("b.jsonl is of another load than a.jsonl"), "{error}");
+    }
+    write("b.jsonl", "{\"seed\":1}", 2, 1);
+    // They are added up, and nothing that was to be heard is in them.
+    assert_eq!(merge().status.code(), Some(1));
 }
 
 fn start(url: &str, directory: &Path, name: &str, part: Option<&str>) -> Child {

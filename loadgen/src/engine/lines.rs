@@ -21,7 +21,7 @@ use moqswitch::wire::{
 };
 use rustc_hash::FxHashMap;
 
-use super::paths::{Paths, Way};
+use super::paths::{Owner, Paths, Way};
 
 /// Where and how to connect.
 #[derive(Clone, Debug)]
@@ -122,14 +122,15 @@ impl Lines {
         })
     }
 
-    /// Dials; [`Happening::Established`] follows, or [`Happening::Ended`].
-    pub(crate) fn connect(&mut self, is_impaired: bool) -> anyhow::Result<ConnectionKey> {
+    /// Dials, on an impaired path if it is somebody's; [`Happening::Established`] follows, or
+    /// [`Happening::Ended`].
+    pub(crate) fn connect(&mut self, path: Option<Owner>) -> anyhow::Result<ConnectionKey> {
         let key = self
             .endpoint
             .connect(&mut self.client, self.target.address, self.local, &self.target.name)?;
         self.lines.insert(key, Line::default());
-        if let Some(paths) = self.paths.as_mut().filter(|_| is_impaired) {
-            paths.insert(key);
+        if let (Some(paths), Some(owner)) = (&mut self.paths, path) {
+            paths.insert(key, owner);
         }
         Ok(key)
     }
@@ -201,6 +202,11 @@ impl Lines {
     /// Groups and datagrams since the last call that could not be sent.
     pub(crate) fn take_given_up(&mut self) -> u64 {
         std::mem::take(&mut self.given_up)
+    }
+
+    /// Datagrams since the last call that impaired paths had no room for.
+    pub(crate) fn take_dropped(&mut self) -> u64 {
+        self.paths.as_mut().map_or(0, Paths::take_dropped)
     }
 
     /// Sends a frame as a datagram, if congestion control takes it now.
@@ -278,14 +284,20 @@ impl Lines {
     /// Lets datagrams out of their links whose time has come.
     fn end_ways(&mut self, now: Instant) {
         let Some(paths) = &mut self.paths else { return };
-        while let Some(mut datagram) = paths.poll(now) {
-            match datagram.way {
-                Way::ToClient { source } => self.endpoint.handle_datagram(&mut datagram.bytes, source, self.local),
-                Way::ToRelay { destination, source } => {
-                    // Without a buffer it is lost, as the path might have done.
-                    if let Some(outgoing) = Outgoing::alone(&mut self.ring, &datagram.bytes, destination, source) {
-                        outgoing.queue(&mut self.ring);
+        while let Some(next) = paths.peek(now) {
+            match next.way {
+                Way::ToClient { source } => {
+                    if let Some(mut datagram) = paths.pop() {
+                        self.endpoint.handle_datagram(&mut datagram.bytes, source, self.local);
                     }
+                }
+                Way::ToRelay { destination, source } => {
+                    // Buffers come back as datagrams leave; until then it stays where it is.
+                    let Some(outgoing) = Outgoing::alone(&mut self.ring, &next.bytes, destination, source) else {
+                        return;
+                    };
+                    outgoing.queue(&mut self.ring);
+                    paths.pop();
                 }
             }
         }

@@ -21,7 +21,7 @@ use crate::truth::leg::SETTLE;
 use super::call::{Call, CallId, Phase};
 use super::lines::{AckHabit, Happening, Lines, Target};
 use super::listen::Arrival;
-use super::paths::Paths;
+use super::paths::{Owner, Paths};
 use super::{Clock, Controls, nanoseconds};
 
 /// What a shard is given.
@@ -105,7 +105,7 @@ impl Shard {
             delay_max: parts.load.ack_delay,
         };
         let impairment = parts.load.paths.impairment.clone();
-        let paths = impairment.map(|impairment| Paths::new(impairment, parts.load.seed, parts.index, Instant::now()));
+        let paths = impairment.map(|impairment| Paths::new(impairment, parts.load.seed, Instant::now()));
         Ok(Self {
             lines: Lines::new(parts.target.clone(), connections_max, &ack, paths)?,
             calls: FxHashMap::default(),
@@ -137,7 +137,9 @@ impl Shard {
             let deadline = self.deadline();
             self.lines.turn(deadline)?;
             self.now_ns = self.parts.clock.ns(self.lines.now);
-            self.ledger.at(self.now_ns).counts.groups_unsent += self.lines.take_given_up();
+            let counts = &mut self.ledger.at(self.now_ns).counts;
+            counts.groups_unsent += self.lines.take_given_up();
+            counts.path_datagrams_dropped += self.lines.take_dropped();
             self.handle_happenings()?;
             self.begin_calls()?;
             self.handle_due();
@@ -318,7 +320,16 @@ impl Shard {
 
     fn dial(&mut self, call: CallId, participant: u16) {
         self.parts.controls.dials.fetch_add(1, Ordering::Relaxed);
-        match self.lines.connect(self.parts.load.is_impaired(participant)) {
+        let generation = self
+            .calls
+            .get(&call)
+            .map_or(0, |state| state.people[usize::from(participant)].generation);
+        let path = self.parts.load.is_impaired(participant).then_some(Owner {
+            call,
+            participant,
+            generation,
+        });
+        match self.lines.connect(path) {
             Ok(line) => {
                 self.by_line.insert(line, (call, participant));
                 if let Some(call) = self.calls.get_mut(&call) {

@@ -13,7 +13,9 @@ use rtc_media::io::ivf_reader::IVFReader;
 use super::Frame;
 
 pub(super) fn ivf(file: &Path) -> anyhow::Result<Vec<Frame>> {
-    let (mut reader, header) = IVFReader::new(BufReader::new(File::open(file)?)).context("it is no IVF file")?;
+    let bytes = std::fs::read(file)?;
+    let mut whole = whole_frames(&bytes);
+    let (mut reader, header) = IVFReader::new(&mut whole).context("it is no IVF file")?;
     ensure!(
         header.timebase_numerator > 0 && header.timebase_denominator > 0,
         "its header has no time base"
@@ -21,7 +23,7 @@ pub(super) fn ivf(file: &Path) -> anyhow::Result<Vec<Frame>> {
     let tick = f64::from(header.timebase_numerator) / f64::from(header.timebase_denominator);
     let mut frames: Vec<Frame> = Vec::new();
     let mut last = 0;
-    // The reader does not tell the end from an error: what was cut off is left out.
+    // The reader does not tell the end from an error.
     while let Ok((bytes, frame)) = reader.parse_next_frame() {
         if let Some(before) = frames.last_mut() {
             let ticks = frame
@@ -44,7 +46,22 @@ pub(super) fn ivf(file: &Path) -> anyhow::Result<Vec<Frame>> {
     Ok(frames)
 }
 
-/// Access units of H.264, with their start codes.
+/// The file without what was cut off at its end. The reader makes room for as much as a frame's
+/// header says, before it looks whether that is there.
+fn whole_frames(file: &[u8]) -> &[u8] {
+    let mut end = IVF_HEADER_BYTES;
+    while let Some(size) = file.get(end..).and_then(<[u8]>::first_chunk) {
+        let next = end + IVF_FRAME_HEADER_BYTES + u32::from_le_bytes(*size) as usize;
+        if next > file.len() {
+            break;
+        }
+        end = next;
+    }
+    &file[..end.min(file.len())]
+}
+
+/// Access units of H.264, with their start codes. The reader leaves SEI units out, so captions and
+/// timing are not sent.
 pub(super) fn annex_b(file: &Path, rate: f64) -> anyhow::Result<Vec<Frame>> {
     let mut reader = H26xReader::new(BufReader::new(File::open(file)?), READ_BYTES, false);
     let lasts = Duration::from_secs_f64(1.0 / rate);
@@ -105,5 +122,7 @@ fn is_key(four_cc: [u8; 4], frame: &[u8]) -> anyhow::Result<bool> {
     }
 }
 
+const IVF_HEADER_BYTES: usize = 32;
+const IVF_FRAME_HEADER_BYTES: usize = 12;
 const START_CODE: [u8; 4] = [0, 0, 0, 1];
 const READ_BYTES: usize = 64 * 1024;

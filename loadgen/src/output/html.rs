@@ -121,6 +121,7 @@ mod tests {
     use crate::host::Sample;
     use crate::output::jsonl::Head;
     use crate::output::summary::Circumstances;
+    use crate::scenario::Scenario;
     use crate::truth::interval::{Interval, Measure};
 
     #[test]
@@ -135,12 +136,13 @@ mod tests {
             loadgen: "0".into(),
             relay: "moql://<script>alert(1)</script>/".into(),
             workload: "calls".into(),
-            seed: 1,
+            scenario: Scenario::default(),
             codecs: vec!["opus".into()],
             epoch_ns: 0,
             interval_ns: 1_000_000_000,
             measured: (0, 10),
             part: (1, 1),
+            shards: 1,
             clock: None,
         };
         let samples = BTreeMap::from_iter((0..10).map(|index| (index, Sample::default())));

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Offset;
 use crate::host::Sample;
+use crate::scenario::Scenario;
 use crate::truth::interval::{Counts, Interval, Measure};
 
 /// The first line: what the others are of.
@@ -20,7 +21,8 @@ pub(crate) struct Head {
     pub(crate) loadgen: String,
     pub(crate) relay: String,
     pub(crate) workload: String,
-    pub(crate) seed: u64,
+    /// The whole load, as it was made of a file and flags.
+    pub(crate) scenario: Scenario,
     pub(crate) codecs: Vec<String>,
     /// Beginning of interval 0, Unix time.
     pub(crate) epoch_ns: u64,
@@ -29,6 +31,8 @@ pub(crate) struct Head {
     pub(crate) measured: (u64, u64),
     /// This process is the i-th of n that share the load.
     pub(crate) part: (u64, u64),
+    /// Shards of this process.
+    pub(crate) shards: u64,
     /// What the clock of this host was compared with, and how far it was off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) clock: Option<Offset>,

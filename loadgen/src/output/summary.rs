@@ -151,6 +151,7 @@ impl Summary {
                 lag_ms,
                 socket_drops: host.generator_socket_drops,
                 valid: host.generator_socket_drops == 0
+                    && counts.path_datagrams_dropped == 0
                     && lag_ms.is_none_or(|lag| lag.p99 < LAG_MS_P99_MAX && lag.p999 < LAG_MS_P999_MAX),
             },
             clocks: None,

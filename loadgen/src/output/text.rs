@@ -132,7 +132,13 @@ impl Summary {
             self.generator.cpu_percent,
             self.generator.lag_ms_p99,
             self.generator.lag_ms.map_or(0.0, |lag| lag.max),
-            others(&[(self.generator.socket_drops, "datagrams dropped by its sockets")]),
+            others(&[
+                (self.generator.socket_drops, "datagrams dropped by its sockets"),
+                (
+                    self.counts.path_datagrams_dropped,
+                    "datagrams too many on impaired paths"
+                )
+            ]),
             if self.generator.valid {
                 ""
             } else {

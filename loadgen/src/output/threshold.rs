@@ -56,6 +56,21 @@ impl fmt::Display for Threshold {
     }
 }
 
+/// What a run is judged by: the scenario's, those that were asked for, and the usual ones without
+/// either.
+pub(crate) fn choose(scenario: &[String], asked: &[Threshold]) -> anyhow::Result<Vec<Threshold>> {
+    let mut thresholds: Vec<Threshold> = scenario
+        .iter()
+        .map(|text| text.parse().map_err(anyhow::Error::msg))
+        .collect::<anyhow::Result<_>>()?;
+    thresholds.extend_from_slice(asked);
+    if thresholds.is_empty() {
+        thresholds = defaults();
+    }
+    check(&thresholds)?;
+    Ok(thresholds)
+}
+
 /// Judges a run. An unknown key is an error; a figure that was not measured misses its threshold.
 pub(crate) fn judge(summary: &mut Summary, thresholds: &[Threshold]) -> anyhow::Result<()> {
     let figures = serde_json::to_value(&*summary)?;

@@ -49,6 +49,9 @@ pub(crate) struct Counts {
     /// Groups and datagrams that a client could not send to the relay, for congestion or want of
     /// credit. What was in them is lost.
     pub(crate) groups_unsent: u64,
+    /// Datagrams on impaired paths that the generator had no room for: its own doing, so the run
+    /// has no result.
+    pub(crate) path_datagrams_dropped: u64,
     /// Groups that were not skipped and of which not one frame came.
     pub(crate) groups_lost: u64,
     pub(crate) bytes_delivered: u64,
@@ -85,6 +88,7 @@ impl Counts {
         self.frames_reordered += other.frames_reordered;
         self.frames_stray += other.frames_stray;
         self.groups_unsent += other.groups_unsent;
+        self.path_datagrams_dropped += other.path_datagrams_dropped;
         self.groups_lost += other.groups_lost;
         self.bytes_delivered += other.bytes_delivered;
         self.clear_path_expected += other.clear_path_expected;
