@@ -25,13 +25,15 @@ main() {
         esac
     done
     lab_begin
+    ((record)) || find_recorded
+    built_commit=$(commit)
     count
-    local counts
-    counts=$(jq -c . "$work/counts.json")
     if ((record)); then
+        local counts
+        counts=$(jq -c . "$work/counts.json")
         jq -n --argjson counts "$counts" --arg compiler "$(rustc --version)" '{compiler: $compiler, instructions: $counts}' \
             | append_history instructions
-        echo "recorded $(jq length "$work/counts.json") counts of $(commit)"
+        echo "recorded $(jq length "$work/counts.json") counts of $built_commit"
         return
     fi
     compare
@@ -45,9 +47,12 @@ count() {
         || die 2 "$program did not print a JSON object of names and counts"
 }
 
-compare() {
+find_recorded() {
     grep '"kind":"instructions"' "$history_file" 2>/dev/null | tail -n 1 >"$work/recorded.json" || true
     [[ -s $work/recorded.json ]] || die 2 "nothing is recorded yet: perf/check.sh --record on the commit to compare with"
+}
+
+compare() {
     jq -n --slurpfile recorded "$work/recorded.json" --slurpfile counts "$work/counts.json" --arg compiler "$(rustc --version)" \
         --argjson maximum $GROWTH_PERCENT_MAX '
         $recorded[0] as $before | $counts[0] as $now

@@ -13,9 +13,15 @@
 #   MOQ_RELAY       the moq-relay to compare with    (default: installed from crates.io into a cache, once)
 #   RELAY_CORE, LOADGEN_CORE    cores of the two     (default: 0 and 1)
 #
-# Each run has a fresh relay on its core. A run in which the generator was the bottleneck is repeated once, and left out when
-# it is again. The table has medians over rounds, and moq-relay in the mode that costs least for each frame among those that
-# delivered 99 % of the frames. Exit status: 0 measured, 2 cannot run.
+# Each run has a fresh relay on its core, and takes about 5 s more than is measured: three rounds of all are half an hour.
+# A run in which the generator was the bottleneck is repeated once, and left out when it is again; so is one in which the
+# relay does not start, ends or does not answer. The table has medians over rounds, and moq-relay in the mode that costs
+# least for each frame among those that set up every call and delivered 99 % of the frames that the load has. moq-relay is
+# built with the same profile as moqswitch (thin LTO, 4 codegen units, abort on panic). Exit status: 0 measured, 2 cannot run.
+#
+# Columns: frames/s that moqswitch delivered; µs of relay CPU, user and system, for each frame that arrived; p99 of the delay
+# from when the schedule wanted a frame sent, and by how much the generator was late itself at its p99, which is in that
+# delay; resident memory at the end; frames that were owed to listeners and did not arrive, of all rounds.
 set -euo pipefail
 peer=${MOQ_RELAY:-}
 # shellcheck source-path=SCRIPTDIR
@@ -28,7 +34,7 @@ declare -rA MODES=(
     [workers-1]="--runtime-workers 1"
     [io-uring]="--runtime-workers 1 --runtime-io-uring"
 )
-# Of the frames expected, for a mode to be compared with.
+# Of the frames of the load, for a mode to be compared with.
 readonly DELIVERED_PERCENT_MIN=99
 
 main() {
@@ -51,11 +57,16 @@ main() {
                 measure "$name" "$contender" "$round"
             done
         done
+        # What is known so far is not lost when a later workload goes wrong.
+        sum_up
     done
+    print_table "$work/result.json"
+}
+
+sum_up() {
     jq -s --argjson stamp "$stamp" --arg peer "$("$peer" --version)" --argjson delivered_percent_min $DELIVERED_PERCENT_MIN \
         -f "$lab_directory/compare.jq" "$work/runs.jsonl" >"$work/result.json"
     [[ -z $json ]] || cp "$work/result.json" "$json"
-    print_table "$work/result.json"
 }
 
 parse() {
@@ -81,7 +92,9 @@ parse() {
 
 find_peer() {
     if [[ -z $peer ]]; then
-        install_crate peers moq-relay "$PEER_VERSION" moq-relay --features io-uring \
+        # As this workspace's release profile has it.
+        local -x CARGO_PROFILE_RELEASE_LTO=thin CARGO_PROFILE_RELEASE_CODEGEN_UNITS=4 CARGO_PROFILE_RELEASE_PANIC=abort
+        install_crate peers-thin-lto moq-relay "$PEER_VERSION" moq-relay --features io-uring \
             || die 2 "cannot install moq-relay $PEER_VERSION, see above; MOQ_RELAY names one that was built otherwise"
         peer=$installed
     fi
@@ -89,28 +102,45 @@ find_peer() {
 }
 
 measure() { # workload, contender, round
-    local status
+    local status failure
     for _ in 1 2; do
         say "$1, round $3: $2"
-        if [[ $2 == moqswitch ]]; then start_moqswitch "$moqswitch"; else start_peer "$2"; fi
-        read_workload "$1"
-        start_load "$work/summary.json" "$seconds" "${workload[@]}"
-        status=0
-        finish_load || status=$?
+        status=0 failure=''
+        if launch "$2"; then
+            read_workload "$1"
+            start_load "$work/summary.json" "$seconds" "${workload[@]}"
+            await_load || status=$?
+            kill -0 "$relay_pid" 2>/dev/null || failure="the relay ended under the load: $(last_line "$work/relay.out")"
+            ((status == 0 || status == 3)) || failure=${failure:-"no figures: $(last_line "$work/loadgen.out")"}
+        else
+            failure="the relay does not start: $(last_line "$work/relay.out")"
+        fi
         end_relay
+        if [[ $failure ]]; then
+            say "  $failure"
+            record_failure "$@" "$failure"
+            return
+        fi
         record "$@"
         ((status)) || return 0
         say "  $(generator_fault)"
     done
 }
 
-start_peer() { # mode
+last_line() { # output file
+    cat "$1" "$1.err" | grep . | tail -n 1 | cut -c 1-200
+}
+
+launch() { # contender
+    if [[ $1 == moqswitch ]]; then launch_moqswitch "$moqswitch"; else launch_peer "$1"; fi
+}
+
+launch_peer() { # mode
     local flags
     read -ra flags <<<"${MODES[$1]}"
-    start_child "$work/relay.out" taskset -c "$RELAY_CORE" "$peer" --listen 127.0.0.1:0 --auth-public '**' --log-level warn \
+    launch_relay "$peer" --listen 127.0.0.1:0 --auth-public '**' --log-level warn \
         --listen-tls-cert "$work/certificate.pem" --listen-tls-key "$work/key.pem" "${flags[@]}"
-    relay_pid=$child_pid
-    await_relay find_peer_address || relay_failed
+    await_relay find_peer_address
 }
 
 # It does not say which port it was given: that of its UDP socket on 127.0.0.1.
@@ -145,6 +175,17 @@ record() { # workload, contender, round
                 generator_socket_drops: .generator.socket_drops, is_valid: .generator.valid
             }
         }' "$work/summary.json" >"$work/run.json"
+    keep_run
+}
+
+# One that has no figures, and why.
+record_failure() { # workload, contender, round, reason
+    jq -nc --arg workload "$1" --arg contender "$2" --argjson round "$3" --arg failure "$4" \
+        '{workload: $workload, contender: $contender, round: $round, failure: $failure}' >"$work/run.json"
+    keep_run
+}
+
+keep_run() {
     cat "$work/run.json" >>"$work/runs.jsonl"
     ((!with_history)) || append_history compare <"$work/run.json"
 }
@@ -159,19 +200,21 @@ print_table() { # result
               else ("0" * ([digits + 1 - ($text | length), 0] | max) // "") + $text | .[:-digits] + "." + .[-digits:] end
             end;
         def cells: "| " + join(" | ") + " |";
-        (["workload", "frames/s", "moqswitch, µs", "moq-relay, µs", "its mode", "ratio", "p99, ms", "RSS, MiB", "not arrived",
-            "rounds"] | cells),
-        ("|" + "---|" * 10),
+        (["workload", "frames/s", "moqswitch, µs", "moq-relay, µs", "its mode", "ratio", "p99, ms", "generator late, ms",
+            "RSS, MiB", "not arrived", "rounds"] | cells),
+        ("|" + "---|" * 11),
         (.workloads[] | [.name, (.delivered_per_s | fixed(0)), (.ours_us | fixed(1)), (.peer_us | fixed(1)), .peer_mode // "-",
             (.ratio | fixed(2)) + (if .is_peer_overloaded then " *" else "" end), "\(.ours_p99_ms | fixed(2)) / \(.peer_p99_ms | fixed(2))",
+            "\(.ours_lag_ms | fixed(2)) / \(.peer_lag_ms | fixed(2))",
             "\(.ours_rss_mib | fixed(0)) / \(.peer_rss_mib | fixed(0))", "\(.ours_lost // "-") / \(.peer_lost // "-")",
             "\(.rounds)"] | cells),
         (.workloads[] | .notes[] as $note | "\n\(.name): \($note)"),
-        "\nEach mode of moq-relay: µs for each frame that arrived, and how many of those expected did.\n",
-        (["workload", "mode", "µs", "delivered", "p99, ms", "rounds"] | cells),
-        ("|" + "---|" * 6),
+        "\nEach mode of moq-relay: µs for each frame that arrived, and how many of the load did.\n",
+        (["workload", "mode", "µs", "delivered", "calls failed", "connections lost", "p99, ms", "generator late, ms", "rounds"] | cells),
+        ("|" + "---|" * 9),
         (.workloads[] | .name as $name | .modes | sort_by(.us)[] | [$name, .mode, (.us | fixed(1)),
-            "\(.delivered_percent | fixed(1)) %", (.p99_ms | fixed(2)), "\(.rounds)"] | cells)
+            "\(.delivered_percent | fixed(1)) %", "\(.calls_failed)", "\(.connections_lost)", (.p99_ms | fixed(2)),
+            (.generator_lag_p99_ms | fixed(2)), "\(.rounds)"] | cells)
     ' "$1"
 }
 

@@ -29,7 +29,7 @@ BEGIN {
     if (depth == 1) { innermost = frame; began_in_kernel = in_kernel }
     if (found) next
     # What the kernel does without a name of ours it does for itself, not for the caller of the system call.
-    if (began_in_kernel && !in_kernel) { found = "kernel-other"; next }
+    if (began_in_kernel && !in_kernel) { found = "kernel-other"; unknown[innermost]++; next }
     if (!in_kernel && address in origin) found = classify_inlined(origin[address])
     if (!found) found = classify(frame, in_kernel ? "kernel" : "user")
     next
@@ -45,7 +45,7 @@ END {
 
 function finish() {
     if (!depth) return
-    if (!found && began_in_kernel) found = "kernel-other"
+    if (!found && began_in_kernel) { found = "kernel-other"; unknown[innermost]++ }
     if (!found) { found = "unclassified"; unknown[innermost]++ }
     samples[found]++
     depth = 0; found = ""

@@ -3,26 +3,22 @@
 # else the machine does hardly matters and two commits can be compared by one run of each, with
 # the same compiler, libc and valgrind.
 #
-#   perf/instructions.sh [--json FILE]
+#   perf/instructions.sh
 #
-# Prints {"wire_group_decode": N, ...}, and writes it to FILE too. Each workload
-# (benches/instructions.rs) runs twice, a few times and many: the difference leaves out what
-# happens once.
+# Prints {"wire_group_decode": N, ...}. Each workload (benches/instructions.rs) runs twice, a few times and many: the
+# difference leaves out what happens once. Exit status: 0 counted, 1 a workload failed, 2 cannot run.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+root=$(dirname "$(dirname "$(realpath "$0")")")
 
-usage() { sed -n '2,/^set/{s/^# \{0,1\}//p}' "$0" >&2; exit 2; }
-json=
-while (($#)); do
-    case $1 in
-    --json) (($# > 1)) || usage; json=$2; shift 2 ;;
-    *) usage ;;
-    esac
-done
+if (($#)); then
+    sed -n '2,/^set/{/^set/!s/^# \{0,1\}//p}' "$0"
+    [[ $1 == -h || $1 == --help ]] && exit 0
+    exit 2
+fi
 
-for tool in valgrind jq; do
+for tool in cargo valgrind jq; do
     if ! command -v "$tool" >/dev/null; then
-        echo "instructions.sh: $tool is missing: apt-get install valgrind jq" >&2
+        echo "instructions.sh: $tool is missing: apt-get install valgrind jq; cargo comes from https://rustup.rs" >&2
         exit 2
     fi
 done
@@ -31,7 +27,7 @@ few=100 many=1100
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-cargo bench --quiet --bench instructions --no-run --message-format=json-render-diagnostics >"$work/build"
+cargo bench --quiet --manifest-path "$root/Cargo.toml" --bench instructions --no-run --message-format=json-render-diagnostics >"$work/build"
 bench=$(jq -r 'select(.target.name? == "instructions") | .executable // empty' "$work/build")
 
 # NAME TIMES: instructions of the whole process.
@@ -51,4 +47,4 @@ while read -r name; do
     jq -n --arg name "$name" --argjson base "$base" --argjson whole "$whole" --argjson times $((many - few)) \
         '{($name): (($whole - $base) / $times | round)}'
 done <"$work/names" >"$work/counts"
-jq -s add "$work/counts" | tee ${json:+"$json"}
+jq -s add "$work/counts"

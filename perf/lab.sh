@@ -12,7 +12,8 @@ readonly END_SECONDS_MAX=2
 # Samples in a second of CPU; no round number, so that nothing periodic keeps step with it.
 readonly SAMPLE_HERTZ=997
 
-lab_directory=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# Without symbolic links, as perf names what it finds.
+lab_directory=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 root=$(dirname "$lab_directory")
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/moqswitch
 history_file=$lab_directory/history.jsonl
@@ -20,15 +21,17 @@ work=''
 
 # Each function that starts something leaves what is known of it here.
 relay_pid='' relay_address='' load_pid=''
+built_commit='' host_load=''
 
 lab_begin() {
     work=$(mktemp -d -t moqswitch-perf.XXXXXX)
     trap lab_end EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
-    # Relays and generator are configured by flags alone, never by this shell's environment.
+    # Programs are built and configured alike, by flags alone, never by this shell's environment.
+    unset RUST_LOG RUSTFLAGS
     local name
-    while read -r name; do unset "$name"; done < <(compgen -e MOQ_; compgen -e MOQSWITCH_)
+    while read -r name; do unset "$name"; done < <(compgen -e MOQ_; compgen -e MOQSWITCH_; compgen -e CARGO_PROFILE_)
     local tool
     for tool in cargo git jq taskset; do
         need "$tool" "apt-get install jq git util-linux; cargo comes from https://rustup.rs"
@@ -82,11 +85,12 @@ pause() { read -rt "$1" <> <(:) || true; } # seconds
 
 # --- programs
 
-target_directory() { echo "${CARGO_TARGET_DIR:-$root/target}"; }
+target_directory() { realpath -m "${CARGO_TARGET_DIR:-$root/target}"; }
 
 build() {
     say "building moqswitch and loadgen"
-    cargo build --quiet --release --manifest-path "$root/Cargo.toml" -p moqswitch -p loadgen \
+    built_commit=$(commit)
+    cargo build --quiet --release --manifest-path "$root/Cargo.toml" --workspace \
         || die 2 "the build failed; tuning/prepare.sh installs what it needs"
     local target
     target=$(target_directory)
@@ -100,8 +104,8 @@ build_with_frame_pointers() {
     say "building moqswitch with frame pointers"
     local target
     target=$(target_directory)/frame-pointers
-    RUSTFLAGS="${RUSTFLAGS:-} -C force-frame-pointers=yes" \
-        CFLAGS="${CFLAGS:-} -fno-omit-frame-pointer" CXXFLAGS="${CXXFLAGS:-} -fno-omit-frame-pointer" \
+    built_commit=$(commit)
+    RUSTFLAGS="-C force-frame-pointers=yes" CFLAGS="${CFLAGS:-} -fno-omit-frame-pointer" CXXFLAGS="${CXXFLAGS:-} -fno-omit-frame-pointer" \
         cargo build --quiet --release --manifest-path "$root/Cargo.toml" --target-dir "$target" -p moqswitch \
         || die 2 "the build failed; tuning/prepare.sh installs what it needs"
     moqswitch_profiled=$target/release/moqswitch
@@ -114,7 +118,11 @@ install_crate() { # directory of the cache, crate, version, program, further fla
     installed=$directory/bin/$program
     [[ -x $installed ]] && return
     say "installing $crate $version into $directory"
-    env -u CARGO_TARGET_DIR -u RUSTFLAGS cargo install "$crate" --version "$version" --locked --root "$directory" "$@" >&2
+    local command=(env -u CARGO_TARGET_DIR cargo install "$crate" --version "$version" --root "$directory" "$@")
+    "${command[@]}" --locked >&2 && return
+    # A registry that mirrors crates.io need not have every version that is locked.
+    say "trying again with dependencies other than the locked ones"
+    "${command[@]}" >&2
 }
 
 # --- workloads
@@ -162,11 +170,20 @@ end_child() { # pid
 # --- relays, on a core of their own
 
 start_moqswitch() { # program
-    start_child "$work/relay.out" taskset -c "$RELAY_CORE" "$1" \
-        --listen 127.0.0.1:0 --http 127.0.0.1:0 --shards 1 --cores "$RELAY_CORE"
-    relay_pid=$child_pid
-    await_relay grep -q ready "$work/relay.out" || relay_failed
+    launch_moqswitch "$1" || relay_failed
+}
+
+# Fails when it does not come up.
+launch_moqswitch() { # program
+    launch_relay "$1" --listen 127.0.0.1:0 --http 127.0.0.1:0 --shards 1 --cores "$RELAY_CORE"
+    await_relay grep -q ready "$work/relay.out" || return 1
     relay_address=$(grep -o 'udp=[^ ]*' "$work/relay.out" | cut -d= -f2)
+}
+
+launch_relay() { # program, flags...
+    host_load=$(cut -d' ' -f1 /proc/loadavg)
+    start_child "$work/relay.out" taskset -c "$RELAY_CORE" "$@"
+    relay_pid=$child_pid
 }
 
 # At once: a relay that drains waits for sessions, and none of them is of any interest any more.
@@ -202,19 +219,25 @@ start_load() { # summary file, seconds measured, flags...
     load_pid=$child_pid
 }
 
-# Waits for the generator. 0: there are figures, and they are of the relay. 3: the generator was the bottleneck. What it says of its
-# thresholds (status 1) is for the caller to see in the summary. Anything else is an error.
+# Waits for the generator. 0: there are figures, and they are of the relay. 3: the generator was the bottleneck. What it
+# says of its thresholds (status 1) is for the caller to see in the summary. Anything else is an error.
 finish_load() {
     local status=0
+    await_load || status=$?
+    ((status == 0 || status == 3)) || load_failed "$status"
+    return "$status"
+}
+
+# The same, and any other status when there are no figures.
+await_load() {
+    local status=0
     wait "$load_pid" || status=$?
-    case $status in
-    0 | 1) ;;
-    3) return 3 ;;
-    *)
-        last_words "$work/loadgen.out"
-        die 2 "loadgen ended with status $status; what it said last is above"
-        ;;
-    esac
+    ((status == 1)) || return "$status"
+}
+
+load_failed() { # status
+    last_words "$work/loadgen.out"
+    die 2 "loadgen ended with status $1; what it said last is above"
 }
 
 # What is to be watched under load has to be loaded.
@@ -254,7 +277,7 @@ print_stacks() { # file, further flags of perf script...
 
 # --- what a figure is stamped with
 
-# Of the commit that is measured; figures appended by a run do not change what is measured.
+# Of the files as they are; figures appended by a run do not change what is measured.
 commit() {
     local name
     name=$(git -C "$root" rev-parse --short HEAD 2>/dev/null) || { echo none; return; }
@@ -262,11 +285,12 @@ commit() {
     echo "$name"
 }
 
-# As JSON. What else the host does at that moment shows in the load average.
+# As JSON: the commit that was built, whatever was edited since. The load average is of the minute before the relay of a
+# run was started, so it has the run before in it.
 stamp() {
-    jq -nc --arg date "$(date -u +%Y-%m-%dT%H:%M:%SZ)" --arg commit "$(commit)" --arg kernel "$(uname -r)" \
+    jq -nc --arg date "$(date -u +%Y-%m-%dT%H:%M:%SZ)" --arg commit "${built_commit:-$(commit)}" --arg kernel "$(uname -r)" \
         --arg cpu "$(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | head -n 1)" --argjson cores "$(nproc)" \
-        --argjson load "$(cut -d' ' -f1 /proc/loadavg)" \
+        --argjson load "${host_load:-$(cut -d' ' -f1 /proc/loadavg)}" \
         '{date: $date, commit: $commit, host: "\($cpu), \($cores) cores", kernel: $kernel, load_average: $load}'
 }
 

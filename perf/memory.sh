@@ -5,10 +5,11 @@
 #
 #   --json FILE          writes the result
 #   --no-history         does not append the result to perf/history.jsonl
-#   --churn-seconds S    of churn that count, after a warm-up   (default: 60)
+#   --churn-seconds S    of churn that count, after a warm-up   (default: 60, at least 30)
 #
 # Each figure is a slope: resident memory under one load less that under a smaller one, by what the two differ in, so that
-# what a relay needs at all is not in it. Exit status: 0 measured and steady, 1 memory grows, 2 cannot run.
+# what a relay needs at all is not in it. Under churn it is a straight line through resident memory, second by second, as
+# growth for each connection that came and went. Exit status: 0 measured and steady, 1 memory grows, 2 cannot run.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR
 source "$(dirname "${BASH_SOURCE[0]}")/lab.sh"
@@ -19,8 +20,11 @@ readonly SETTLE_SECONDS=12
 readonly CACHE_SECONDS=15
 # Connections that vanish without a word are kept until their idle timeout of 30 s: it takes as long, and again, to level out.
 readonly CHURN_WARM_UP_SECONDS=60
-# By a minute of churn; less is noise of the allocator.
-readonly GROWTH_KIB_MAX=1024
+# Fewer seconds are no line.
+readonly CHURN_SECONDS_MIN=30
+# For each connection that came and went. What the allocator does from minute to minute is half of it; a connection that is
+# kept is more than fifty times as much.
+readonly GROWTH_BYTES_MAX=1024
 # Two people who announce themselves and neither hear nor say anything.
 readonly SILENT=(conference --people 2 --hears 0 --frame-bytes 40 --frame-rate 1 --no-catalog)
 
@@ -51,6 +55,7 @@ parse() {
         *) die 2 "unknown argument '$1' (--help shows all)" ;;
         esac
     done
+    ((churn_seconds >= CHURN_SECONDS_MIN)) || die 2 "--churn-seconds: less than $CHURN_SECONDS_MIN s is no line"
 }
 
 measure_levels() {
@@ -68,8 +73,8 @@ measure_levels() {
     slope "two-party call with speech" "$calls_100" "$calls_200" 100
 }
 
-# Resident KiB of a fresh relay at the end of a load, or without one. Nothing when the generator was the bottleneck twice: what a
-# starved relay keeps is a backlog.
+# Resident KiB of a fresh relay at the end of a load, or without one. When twice the generator was the bottleneck or not
+# everybody came, there is nothing to measure: what a starved relay keeps is a backlog.
 # shellcheck disable=SC2034 # written to by its other name
 level() { # variable, [seconds, flags...]
     local -n kib=$1
@@ -89,20 +94,20 @@ level() { # variable, [seconds, flags...]
         start_load "$work/summary.json" "$seconds" "$@"
         finish_load || status=$?
         end_relay
-        jq -e '.calls_established == .calls_attempted and .connections_lost == 0' "$work/summary.json" >/dev/null || status=1
+        jq -e '.calls_established == .calls_attempted and .calls_established > 0 and .connections_lost == 0' "$work/summary.json" \
+            >/dev/null || status=1
         if ((!status)); then
             kib=$(jq '.relay_rss_mib * 1024 | round' "$work/summary.json")
             return
         fi
         say "  not as it should be: $(jq -c '{calls_attempted, calls_established, connections_lost, generator}' "$work/summary.json")"
     done
+    die 2 "$name could not be measured, see above"
 }
 
 slope() { # of what, the two levels in KiB, number they differ by
-    jq -nc --arg of "$1" --argjson below "${2:-null}" --argjson above "${3:-null}" --argjson number "$4" '{
-        of: $of, over: $number,
-        bytes: (if $below and $above then ($above - $below) * 1024 / $number | round else null end)
-    }' >>"$work/slopes"
+    jq -nc --arg of "$1" --argjson below "$2" --argjson above "$3" --argjson number "$4" \
+        '{of: $of, over: $number, bytes: (($above - $below) * 1024 / $number | round)}' >>"$work/slopes"
 }
 
 measure_churn() {
@@ -110,17 +115,22 @@ measure_churn() {
     start_moqswitch "$moqswitch"
     start_load "$work/summary.json" $((CHURN_WARM_UP_SECONDS - WARM_UP_SECONDS + churn_seconds)) \
         run "$lab_directory/scenarios/churn.toml" --jsonl "$work/churn.jsonl"
-    finish_load || say "  $(generator_fault)"
+    finish_load || die 2 "churn: $(generator_fault)"
     end_relay
-    # A straight line through resident memory, second by second.
-    jq -s --argjson from $CHURN_WARM_UP_SECONDS --argjson maximum $GROWTH_KIB_MAX --slurpfile summary "$work/summary.json" '
-        [.[] | select(.host.relay_rss_mib and .interval >= $from) | {x: .interval, y: (.host.relay_rss_mib * 1024)}]
+    jq -e '.calls_ended > 0 and .reconnects > 0' "$work/summary.json" >/dev/null || die 2 "churn: nobody came and went"
+    # One line of the recording for each second, and the last for the end of what is measured.
+    jq -s --argjson from $CHURN_WARM_UP_SECONDS --argjson maximum $GROWTH_BYTES_MAX --slurpfile summary "$work/summary.json" '
+        .[-1].ended[1] as $to
+        | [.[] | select(.host.relay_rss_mib and .interval >= $from and .interval < $to)
+            | {x: .interval, y: (.host.relay_rss_mib * 1024), went: (.counts.reconnects + 2 * .counts.calls_ended)}]
         | (length) as $n | (map(.x) | add / $n) as $x | (map(.y) | add / $n) as $y
         | ((map((.x - $x) * (.y - $y)) | add) / (map((.x - $x) * (.x - $x)) | add)) as $slope
+        | ((map(.went) | add) / $n) as $went_per_s
+        | ($slope * 1024 / $went_per_s) as $growth
         | {
             seconds: $n, kib: ($y | round), kib_min: (map(.y) | min), kib_max: (map(.y) | max),
-            growth_kib_per_minute: ($slope * 60 | round), is_steady: ($slope * 60 <= $maximum),
-            calls: $summary[0].calls_ended, reconnects: $summary[0].reconnects
+            connections_per_minute: ($went_per_s * 60 | round), growth_bytes_per_connection: ($growth | round),
+            is_steady: ($growth <= $maximum), calls: $summary[0].calls_ended, reconnects: $summary[0].reconnects
         }' "$work/churn.jsonl" >"$work/churn.json"
 }
 
@@ -128,8 +138,8 @@ print_table() {
     jq -r '
         "\(.date), commit \(.commit), \(.host), kernel \(.kernel)", "",
         "| of each | bytes |", "|---|---|",
-        (.slopes[] | "| \(.of) | \(.bytes // "not measured: the generator was the bottleneck") |"), "",
-        (.churn | "churn of \(.calls) calls with \(.reconnects) reconnects: \(.kib) KiB (\(.kib_min) to \(.kib_max)) over \(.seconds) s, growth \(.growth_kib_per_minute) KiB per minute: \(if .is_steady then "steady" else "GROWS" end)")
+        (.slopes[] | "| \(.of) | \(.bytes) |"), "",
+        (.churn | "churn of \(.calls) calls with \(.reconnects) reconnects: \(.kib) KiB (\(.kib_min) to \(.kib_max)) over \(.seconds) s, \(.connections_per_minute) connections gone a minute, growth \(.growth_bytes_per_connection) bytes for each: \(if .is_steady then "steady" else "GROWS" end)")
     ' "$work/result.json"
 }
 

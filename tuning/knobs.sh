@@ -81,6 +81,8 @@ want_rss_table() {
         skip "$INTERFACE has one receive queue"
     elif ! read_setting rss-table "$INTERFACE" >/dev/null; then
         skip "the driver of $INTERFACE has no indirection table"
+    elif [[ $(read_setting rss-table "$INTERFACE") == custom ]]; then
+        skip "the table of $INTERFACE has an order of its own, which could not be put back; it is left alone"
     else
         ((queues > ${#CORES[@]})) && queues=${#CORES[@]}
         want rss-table "$INTERFACE" exactly "even over $queues"
@@ -132,7 +134,7 @@ want_xps() {
 knob irqbalance WARN "it moves interrupts away from the cores chosen here" unmeasured
 want_irqbalance() {
     local process banned core
-    if process=$(pgrep -xo irqbalance) && [[ $LAYOUT == split && -r /proc/$process/environ ]]; then
+    if process=$(find_process irqbalance) && [[ $LAYOUT == split && -r /proc/$process/environ ]]; then
         banned=$(tr '\0' '\n' <"/proc/$process/environ" | sed -n 's/^IRQBALANCE_BANNED_CPULIST=//p')
         if banned=$(expand_list "$banned"); then
             for core in "${CORES[@]}"; do

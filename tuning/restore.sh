@@ -14,14 +14,31 @@ Usage: restore.sh
 Puts back what apply.sh changed, from $TUNING_STATE (environment: TUNING_STATE).
 A setting that someone else changed since is put back too.
 
-Exit status: 0 all is as before, 1 something could not be put back (it stays saved), 2 usage."
+Exit status: 0 all is as before, but for what this host has no more; 1 something could not be put back (it stays saved),
+2 usage."
+
+# What a driver tells is not there for a moment after its queues changed.
+read_patiently() {
+    local attempt
+    for attempt in 1 2 3 4 5 6 7 8 9 10; do
+        read_setting "$1" "$2" && return
+        has_setting "$1" "$2" || return
+        ((attempt == 10)) || read -rt 0.2 <> <(:) || true
+    done
+    return 1
+}
 
 # put_back KIND TARGET VALUE
 put_back() {
     local kind=$1 target=$2 old=$3 value reason label
     label=$(label_setting "$kind" "$target")
-    if ! value=$(read_setting "$kind" "$target"); then
+    if ! value=$(read_patiently "$kind" "$target"); then
+        if has_setting "$kind" "$target"; then
+            echo "FAIL  $label cannot be read now"
+            return 1
+        fi
         echo "SKIP  $label is no longer there"
+        gone=$((gone + 1))
         return
     elif [[ $value == "$old" ]]; then
         echo "GOOD  $label is $old"
@@ -59,7 +76,7 @@ if ! load_saved; then
     exit 0
 fi
 
-failed=()
+failed=() gone=0
 for ((index = ${#SAVED[@]} - 1; index >= 0; index--)); do
     IFS=$'\t' read -r kind target value <<<"${SAVED[index]}"
     put_back "$kind" "$target" "$value" || failed=("${SAVED[index]}" "${failed[@]}")
@@ -72,4 +89,8 @@ if ((${#failed[@]})); then
     exit 1
 fi
 rm -- "$TUNING_STATE"
-echo "all is as before apply.sh"
+if ((gone)); then
+    echo "all is as before apply.sh, but for $gone setting(s) that this host has no more"
+else
+    echo "all is as before apply.sh"
+fi

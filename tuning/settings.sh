@@ -27,16 +27,26 @@ read_setting() {
         rss-table) read_rss_table "$target" ;;
         rss-hash) read_rss_hash "${target%/*}" "${target##*/}" ;;
         ntuple) ethtool -k "$target" 2>/dev/null | sed -n 's/^ntuple-filters: \(on\|off\).*/\1/p' | grep . ;;
-        service) if pgrep -x "$target" >/dev/null; then echo running; else echo stopped; fi ;;
+        service) if find_process "$target" >/dev/null; then echo running; else echo stopped; fi ;;
         conntrack) if bypasses_conntrack "$target"; then echo bypassed; else echo tracked; fi ;;
         *) return 1 ;;
+    esac
+}
+
+# Whether this host has the setting at all, even if it cannot be read at present.
+has_setting() {
+    local kind=$1 target=$2
+    case $kind in
+        sysctl) [[ -e /proc/sys/${target//.//} ]] ;;
+        file | choice | mask) [[ -e $target ]] ;;
+        irq | channels | rss-table | rss-hash | ntuple) [[ -e /sys/class/net/${target%%/*} ]] ;;
     esac
 }
 
 plan_setting() {
     local kind=$1 target=$2 value=$3 words
     case $kind in
-        sysctl) COMMAND=(sysctl -q -w "$target=$value") ;;
+        sysctl) COMMAND=(write_file "$value" "/proc/sys/${target//.//}") ;;
         file | choice | mask) COMMAND=(write_file "$value" "$target") ;;
         irq) COMMAND=(write_file "$value" "/proc/irq/$(find_irq "$target")/smp_affinity_list") ;;
         channels)
@@ -136,6 +146,19 @@ describe_wanted() {
     esac
 }
 
+# Number of the first process of that name.
+find_process() {
+    local file name
+    for file in /proc/[0-9]*/comm; do
+        name=$(read_line "$file") || continue
+        [[ $name == "$1" ]] || continue
+        file=${file%/comm}
+        echo "${file##*/}"
+        return
+    done
+    return 1
+}
+
 # ---- Interrupts
 
 # Number of the interrupt `IFACE/action`. Looked up each time, because drivers renumber when queues change.
@@ -171,9 +194,10 @@ read_channels() {
     echo "$line"
 }
 
-# `even over 4` for 0 1 2 3 0 1 ..., else `weight` and how often each queue occurs.
+# `even over 4` for 0 1 2 3 0 1 ...; `weight 2 1` for 0 0 1, as ethtool writes weights; `custom` for any other order, which
+# ethtool could not write back.
 read_rss_table() {
-    local entries=() counts=() entry index even=1 last=0
+    local entries=() counts=() entry index even=1 sorted=1 last=0
     read -r -a entries < <(ethtool -x "$1" 2>/dev/null |
         sed -n 's/^ *[0-9]*: *\([0-9 \t]*\)$/\1/p' | paste -sd ' ')
     ((${#entries[@]})) || return 1
@@ -183,9 +207,14 @@ read_rss_table() {
     done
     for index in "${!entries[@]}"; do
         ((entries[index] == index % (last + 1))) || even=0
+        ((index == 0 || entries[index] >= entries[index - 1])) || sorted=0
     done
     if ((even)); then
         echo "even over $((last + 1))"
+        return
+    fi
+    if ((!sorted)); then
+        echo custom
         return
     fi
     for ((index = 0; index <= last; index++)); do counts[index]=${counts[index]:-0}; done

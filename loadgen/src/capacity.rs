@@ -221,7 +221,7 @@ impl Capacity {
         };
     }
 
-    /// 0: there is a capacity; 1: not even the least; 3: the generator was the limit.
+    /// 0: there is a capacity; 1: not even the least; 3: a lower bound.
     pub(crate) fn exit_status(&self) -> u8 {
         match (self.calls, self.is_lower_bound) {
             (None, false) => 1,
@@ -307,10 +307,11 @@ impl fmt::Display for Capacity {
             }
         }
         if self.is_lower_bound {
-            write!(
-                out,
-                "\n           a lower bound: the relay was not brought to its limit"
-            )?;
+            let why = match self.fails_at {
+                None => "the objective has no more (calls_max)".to_owned(),
+                Some(calls) => format!("with {calls} the generator was the bottleneck"),
+            };
+            write!(out, "\n           a lower bound: {why}")?;
         }
         Ok(())
     }
