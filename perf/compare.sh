@@ -17,7 +17,7 @@
 # A run in which the generator was the bottleneck is repeated once, and left out when it is again; so is one in which the
 # relay does not start, ends or does not answer. The table has medians over rounds, and moq-relay in the mode that costs
 # least for each frame among those that set up every call and delivered 99 % of the frames that the load has. moq-relay is
-# built with the same profile as moqswitch (thin LTO, 4 codegen units, abort on panic). Exit status: 0 measured, 2 cannot run.
+# built as `cargo install` does it, with its authors' profile. Exit status: 0 measured, 2 cannot run.
 #
 # Columns: frames/s that moqswitch delivered; µs of relay CPU, user and system, for each frame that arrived; p99 of the delay
 # from when the schedule wanted a frame sent, and by how much the generator was late itself at its p99, which is in that
@@ -92,9 +92,7 @@ parse() {
 
 find_peer() {
     if [[ -z $peer ]]; then
-        # As this workspace's release profile has it.
-        local -x CARGO_PROFILE_RELEASE_LTO=thin CARGO_PROFILE_RELEASE_CODEGEN_UNITS=4 CARGO_PROFILE_RELEASE_PANIC=abort
-        install_crate peers-thin-lto moq-relay "$PEER_VERSION" moq-relay --features io-uring \
+        install_crate peers moq-relay "$PEER_VERSION" moq-relay --features io-uring \
             || die 2 "cannot install moq-relay $PEER_VERSION, see above; MOQ_RELAY names one that was built otherwise"
         peer=$installed
     fi
