@@ -19,10 +19,11 @@ knob() {
     SEVERITY[$1]=$2 WHY[$1]=$3 EFFECT[$1]=$4
 }
 
-knob receive-buffer WARN "bursts wait in the socket buffer while a shard is busy; what does not fit is lost" unmeasured
+knob receive-buffer WARN "bursts wait in the socket buffer while a shard is busy; what does not fit is lost" \
+    "broadcast to 500, a relay without CAP_NET_ADMIN: 11.4 to 8.9 us of CPU per frame; call: none"
 want_receive_buffer() { want sysctl net.core.rmem_max at-least "$SOCKET_BUFFER_BYTES"; }
 
-knob send-buffer WARN "a turn's packets for all subscribers leave at once and wait here for the wire" unmeasured
+knob send-buffer WARN "a turn's packets for all subscribers leave at once and wait here for the wire" "none on loopback"
 want_send_buffer() { want sysctl net.core.wmem_max at-least "$SOCKET_BUFFER_BYTES"; }
 
 knob udp-memory FAIL "all UDP sockets together may not hold more pages; the kernel drops datagrams beyond" unmeasured
@@ -34,13 +35,13 @@ want_udp_memory() {
     want sysctl net.ipv4.udp_mem at-least "$pages $((pages * 3 / 2)) $((pages * 2))"
 }
 
-knob packet-budget WARN "a core stops receiving when the budget of one round is used up, however much waits" unmeasured
+knob packet-budget WARN "a core stops receiving when the budget of one round is used up, however much waits" "none on loopback"
 want_packet_budget() {
     want sysctl net.core.netdev_budget at-least 600
     want sysctl net.core.netdev_budget_usecs at-least 8000
 }
 
-knob backlog WARN "packets that one core hands to another (RPS, loopback, veth) queue here; more are dropped" unmeasured
+knob backlog WARN "packets that one core hands to another (RPS, loopback, veth) queue here; more are dropped" "none on loopback"
 want_backlog() { want sysctl net.core.netdev_max_backlog at-least 8192; }
 
 knob busy-read WARN "a receive that finds nothing looks into the NIC's queue itself before it gives up" unmeasured
