@@ -29,7 +29,7 @@ def contender($offered):
 
 def whole_enough:
     .delivered_percent != null and .delivered_percent >= $delivered_percent_min
-    and .calls_failed == 0 and .connections_lost == 0 and .failures == [];
+    and .calls_failed == 0 and .connections_lost == 0;
 
 # The mode to compare with: the cheapest of those that delivered, else the one that delivered most.
 def best_mode:

@@ -126,7 +126,9 @@ measure() { # workload, contender, round
 }
 
 last_line() { # output file
-    cat "$1" "$1.err" | grep . | tail -n 1 | cut -c 1-200
+    local line
+    line=$(cat "$1" "$1.err" | grep . | tail -n 1 | cut -c 1-200) || line="it said nothing"
+    echo "$line"
 }
 
 launch() { # contender

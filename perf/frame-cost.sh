@@ -134,11 +134,13 @@ print_table() {
         "| class | share | µs |", "|---|---|---|",
         (.classes[] | "| \(.class) | \(.percent | fixed(1)) % | \(.us | fixed(2)) |"),
         "",
-        "together: kernel \(.together.kernel.us | fixed(1)) µs, quiche and crypto \(.together.transport.us | fixed(1)) µs, our own layers \(.together.ours.us | fixed(1)) µs; \(.unclassified_percent | fixed(1)) % of no class"
+        "together: kernel \(.together.kernel.us | fixed(1)) µs, quiche and crypto \(.together.transport.us | fixed(1)) µs, our own layers \(.together.ours.us | fixed(1)) µs",
+        "without a rule: \(.unclassified_percent | fixed(1)) % in user space, \(.kernel_other_percent | fixed(1)) % in the kernel"
     ' "$work/result.json"
     if grep -q '^?' "$work/classes"; then
-        printf '\nOf no class, by innermost frame:\n'
-        grep '^?' "$work/classes" | cut -d' ' -f2- | sort -rn | head -n 8
+        printf '\nWithout a rule, samples by innermost frame:\n'
+        awk '/^[?]/ { count = $2; sub(/^[?] [0-9]+ /, ""); samples[$0] += count }
+            END { for (frame in samples) print samples[frame], frame }' "$work/classes" | sort -rn | head -n 8
     fi
 }
 

@@ -11,8 +11,11 @@ set -euo pipefail
 root=$(dirname "$(dirname "$(realpath "$0")")")
 
 if (($#)); then
-    sed -n '2,/^set/{/^set/!s/^# \{0,1\}//p}' "$0"
-    [[ $1 == -h || $1 == --help ]] && exit 0
+    if [[ $1 == -h || $1 == --help ]]; then
+        sed -n '2,/^set/{/^set/!s/^# \{0,1\}//p}' "$0"
+        exit 0
+    fi
+    echo "instructions.sh: unknown argument '$1' (--help shows all)" >&2
     exit 2
 fi
 
@@ -27,7 +30,10 @@ few=100 many=1100
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-cargo bench --quiet --manifest-path "$root/Cargo.toml" --bench instructions --no-run --message-format=json-render-diagnostics >"$work/build"
+cargo bench --quiet --manifest-path "$root/Cargo.toml" --bench instructions --no-run --message-format=json-render-diagnostics >"$work/build" || {
+    echo "instructions.sh: the build failed; tuning/prepare.sh installs what it needs" >&2
+    exit 2
+}
 bench=$(jq -r 'select(.target.name? == "instructions") | .executable // empty' "$work/build")
 
 # NAME TIMES: instructions of the whole process.

@@ -29,9 +29,9 @@ lab_begin() {
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
     # Programs are built and configured alike, by flags alone, never by this shell's environment.
-    unset RUST_LOG RUSTFLAGS
+    unset RUST_LOG RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_RUSTFLAGS
     local name
-    while read -r name; do unset "$name"; done < <(compgen -e MOQ_; compgen -e MOQSWITCH_; compgen -e CARGO_PROFILE_)
+    while read -r name; do unset "$name"; done < <(compgen -e MOQ_; compgen -e MOQSWITCH_; compgen -e CARGO_PROFILE_; compgen -e CARGO_TARGET_ | grep _RUSTFLAGS)
     local tool
     for tool in cargo git jq taskset; do
         need "$tool" "apt-get install jq git util-linux; cargo comes from https://rustup.rs"

@@ -22,8 +22,8 @@ readonly CACHE_SECONDS=15
 readonly CHURN_WARM_UP_SECONDS=60
 # Fewer seconds are no line.
 readonly CHURN_SECONDS_MIN=30
-# For each connection that came and went. What the allocator does from minute to minute is half of it; a connection that is
-# kept is more than fifty times as much.
+# For each connection that came and went. What the allocator does from minute to minute is a third of it; a connection that
+# is kept is more than thirty times as much.
 readonly GROWTH_BYTES_MAX=1024
 # Two people who announce themselves and neither hear nor say anything.
 readonly SILENT=(conference --people 2 --hears 0 --frame-bytes 40 --frame-rate 1 --no-catalog)
@@ -120,9 +120,9 @@ measure_churn() {
     jq -e '.calls_ended > 0 and .reconnects > 0' "$work/summary.json" >/dev/null || die 2 "churn: nobody came and went"
     # One line of the recording for each second, and the last for the end of what is measured.
     jq -s --argjson from $CHURN_WARM_UP_SECONDS --argjson maximum $GROWTH_BYTES_MAX --slurpfile summary "$work/summary.json" '
-        .[-1].ended[1] as $to
+        .[-1].ended[1] as $to | .[0].scenario.shape.people as $people
         | [.[] | select(.host.relay_rss_mib and .interval >= $from and .interval < $to)
-            | {x: .interval, y: (.host.relay_rss_mib * 1024), went: (.counts.reconnects + 2 * .counts.calls_ended)}]
+            | {x: .interval, y: (.host.relay_rss_mib * 1024), went: (.counts.reconnects + $people * .counts.calls_ended)}]
         | (length) as $n | (map(.x) | add / $n) as $x | (map(.y) | add / $n) as $y
         | ((map((.x - $x) * (.y - $y)) | add) / (map((.x - $x) * (.x - $x)) | add)) as $slope
         | ((map(.went) | add) / $n) as $went_per_s

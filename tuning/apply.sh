@@ -23,7 +23,7 @@ the network for a moment on most NICs.
 $SHARED_OPTIONS
 
 Old values are saved in $TUNING_STATE (environment: TUNING_STATE).
-Exit status: 0 all is as wanted, 1 something could not be set, 2 usage."
+Exit status: 0 all is as wanted, 1 cannot begin or go on, 2 usage, 3 something could not be set and the rest was."
 
 say() {
     printf '%s  %-*s  %s\n' "$1" "$width" "$name" "$2"
@@ -108,7 +108,7 @@ if ((DRY_RUN)); then
     echo "nothing was changed; what is planned for queues is for those there are, apply looks again after it set their number"
 elif ((failures)); then
     echo "$failures setting(s) could not be set, see FAIL above; undo the others with $here/restore.sh"
-    exit 1
+    exit 3
 else
     echo "undo with $here/restore.sh; gone after a reboot"
 fi
