@@ -64,7 +64,9 @@ find_moq_cli() {
     [ -n "$moq" ] || {
         local cache=${XDG_CACHE_HOME:-$HOME/.cache}/moqswitch/moq-cli-$CLI_VERSION
         moq=$cache/bin/moq
+        # Without its lock file when the registry is a mirror that lacks a version in it.
         [ -x "$moq" ] || cargo install moq-cli --version "$CLI_VERSION" --locked --root "$cache" >&2 \
+            || cargo install moq-cli --version "$CLI_VERSION" --root "$cache" >&2 \
             || die 2 "cannot install moq-cli"
     }
     [ -x "$moq" ] || die 2 "$moq is not a program"
