@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::wire::{ErrorCode, StreamId, Version};
 
+use super::acknowledgement::Acknowledgement;
 use super::buffers::{ReadArena, ZeroCopy};
 use super::rebinding::Rebinding;
 use super::timers::Armed;
@@ -26,11 +27,13 @@ pub struct Connection {
     pub(super) acknowledgement: Acknowledgement,
 }
 
-/// Packets taken in that nothing sent has acknowledged yet.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Acknowledgement {
-    packets: u32,
-    due: Option<Instant>,
+/// What became of a datagram.
+pub(super) struct Reception {
+    pub(super) result: quiche::Result<usize>,
+    /// The peer has moved to another address.
+    pub(super) has_moved: bool,
+    /// Packets were found to be lost, and are to be sent again.
+    pub(super) has_lost: bool,
 }
 
 /// What a read of a stream gave.
@@ -140,8 +143,14 @@ impl Connection {
         let length = bytes.len();
         match self.quic.stream_send_zc(stream.0, bytes, fin) {
             Ok((sent, _)) if sent == length => Written::All,
-            Ok((sent, _)) => Written::Partial(sent),
-            Err(quiche::Error::Done) => Written::Blocked,
+            Ok((sent, _)) => {
+                self.acknowledgement.on_blocked();
+                Written::Partial(sent)
+            }
+            Err(quiche::Error::Done) => {
+                self.acknowledgement.on_blocked();
+                Written::Blocked
+            }
             Err(quiche::Error::StreamLimit) => Written::NoStreamCredit,
             Err(quiche::Error::StreamStopped(code)) => Written::Stopped(ErrorCode(code)),
             Err(_) => Written::Stopped(crate::wire::stream_error::CANCEL),
@@ -214,22 +223,18 @@ impl Connection {
         })
     }
 
-    /// Takes one datagram; says whether the peer has moved to another address meanwhile.
-    pub(super) fn receive(
-        &mut self,
-        datagram: &mut [u8],
-        source: SocketAddr,
-        local: SocketAddr,
-    ) -> (quiche::Result<usize>, bool) {
+    /// Takes one datagram.
+    pub(super) fn receive(&mut self, datagram: &mut [u8], source: SocketAddr, local: SocketAddr) -> Reception {
         // What quiche did at a timeout is no move of the peer's.
         while self.quic.path_event_next().is_some() {}
-        let known = self.quic.stats().recv;
+        let before = self.counts();
         let info = quiche::RecvInfo {
             from: self.rebinding.source(source),
             to: local,
         };
         let result = self.quic.recv(datagram, info);
-        if self.quic.stats().recv > known {
+        let after = self.counts();
+        if after.received > before.received {
             self.rebinding.on_packet(source);
         }
         let mut has_moved = false;
@@ -238,26 +243,41 @@ impl Connection {
                 has_moved |= self.rebinding.on_migrated(peer);
             }
         }
-        (result, has_moved)
+        Reception {
+            result,
+            has_moved,
+            has_lost: after.lost > before.lost,
+        }
+    }
+
+    /// Of its paths, of which it nearly always has one. quiche's `stats` of the whole connection look
+    /// at every stream.
+    fn counts(&self) -> Counts {
+        self.quic.path_stats().fold(Counts::default(), |sum, path| Counts {
+            received: sum.received + path.recv,
+            lost: sum.lost + path.lost,
+        })
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         let timer = self.quic.timeout_instant();
-        match (timer, self.acknowledgement.due) {
+        match (timer, self.acknowledgement.due()) {
             (Some(timer), Some(due)) => Some(timer.min(due)),
             (timer, due) => timer.or(due),
         }
     }
 
-    /// Notes a packet that was taken in; true when its acknowledgement may wait.
-    pub(super) fn may_wait(&mut self, every: u32, delay: Duration) -> bool {
-        self.acknowledgement.packets += 1;
-        if self.acknowledgement.packets >= every || !self.quic.is_established() || self.quic.is_draining() {
-            return false;
-        }
-        if self.acknowledgement.due.is_none() {
-            self.acknowledgement.due = Some(Instant::now() + delay);
-        }
-        true
+    /// Whether the answer to a datagram that was just taken in may wait.
+    pub(super) fn may_wait(&mut self, bytes: usize, every: u32, delay: Duration, now: Instant) -> bool {
+        self.acknowledgement.may_wait(bytes, every, delay, now)
+            && self.quic.is_established()
+            && !self.quic.is_draining()
     }
+}
+
+/// Packets of a connection.
+#[derive(Default)]
+struct Counts {
+    received: usize,
+    lost: usize,
 }

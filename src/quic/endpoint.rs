@@ -13,7 +13,8 @@ use slab::Slab;
 
 use crate::wire::{Version, session_error};
 
-use super::connection::{Acknowledgement, Connection};
+use super::acknowledgement::Acknowledgement;
+use super::connection::Connection;
 use super::identity::{Identity, IssuedId, Secrets};
 use super::rebinding::Rebinding;
 use super::timers::{Armed, Timers};

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::limits::TRAIN_SEGMENTS_MAX;
 use crate::net::{Train, UdpRing};
 
-use super::connection::{Acknowledgement, Connection};
+use super::connection::Connection;
 use super::endpoint::{ConnectionKey, Endpoint};
 
 /// Datagrams for one address that are ready to leave, all of one length but for the last.
@@ -61,7 +61,6 @@ impl Endpoint {
             let Some(key) = self.dirty.pop_front() else { break };
             let Some(connection) = self.get_mut(key) else { continue };
             connection.is_dirty = false;
-            connection.acknowledgement = Acknowledgement::default();
             let is_starved = !self.flush_connection(key, ring, &mut depart);
             self.settle(key, now);
             if is_starved {
@@ -89,6 +88,7 @@ impl Endpoint {
         depart: &mut impl FnMut(&mut UdpRing, Option<ConnectionKey>, Outgoing),
     ) -> bool {
         let payload_bytes_max = self.options.transport.udp_payload_bytes_max;
+        let mut packets = 0;
         loop {
             let Some(train) = ring.acquire_train() else {
                 return false;
@@ -98,6 +98,10 @@ impl Endpoint {
             };
             let mut departure = Departure::new(train, payload_bytes_max);
             let more = departure.fill(connection);
+            packets += departure.packets;
+            if !more {
+                connection.acknowledgement.on_flushed(packets);
+            }
             self.statistics.packets_sent += departure.packets as u64;
             departure.depart(ring, |ring, outgoing| depart(ring, Some(key), outgoing));
             if !more {

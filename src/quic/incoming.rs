@@ -6,14 +6,15 @@ use std::time::{Instant, SystemTime};
 use crate::limits::CONNECTION_ID_BYTES;
 
 use super::ZeroCopy;
+use super::connection::Reception;
 use super::endpoint::{ConnectionKey, Endpoint};
 use super::identity::IssuedId;
 
 impl Endpoint {
     /// Takes one datagram; it is decrypted in place.
-    pub fn handle_datagram(&mut self, datagram: &mut [u8], source: SocketAddr, local: SocketAddr) {
+    pub fn handle_datagram(&mut self, datagram: &mut [u8], source: SocketAddr, local: SocketAddr, now: Instant) {
         if let Some(key) = self.find_short(datagram) {
-            return self.deliver(key, datagram, source, local);
+            return self.deliver(key, datagram, source, local, now);
         }
         let header = match quiche::Header::from_slice(datagram, CONNECTION_ID_BYTES) {
             Ok(header) => header,
@@ -23,7 +24,7 @@ impl Endpoint {
             }
         };
         if let Some(key) = self.find(&header.dcid) {
-            return self.deliver(key, datagram, source, local);
+            return self.deliver(key, datagram, source, local, now);
         }
         self.handle_unknown(&header, datagram, source, local);
     }
@@ -57,14 +58,24 @@ impl Endpoint {
         issued.or_else(|| self.chosen.get(id)).copied()
     }
 
-    fn deliver(&mut self, key: ConnectionKey, datagram: &mut [u8], source: SocketAddr, local: SocketAddr) {
+    fn deliver(
+        &mut self,
+        key: ConnectionKey,
+        datagram: &mut [u8],
+        source: SocketAddr,
+        local: SocketAddr,
+        now: Instant,
+    ) {
         let (every, delay) = (self.options.transport.ack_every, self.options.transport.ack_delay_max);
         let Some(connection) = self.get_mut(key) else { return };
-        let lost = connection.quic.stats().lost;
-        let (result, has_moved) = connection.receive(datagram, source, local);
+        let Reception {
+            result,
+            has_moved,
+            has_lost,
+        } = connection.receive(datagram, source, local);
         // Retransmissions do not wait.
-        let has_lost = connection.quic.stats().lost > lost;
-        let may_wait = connection.may_wait(every, delay) && result.is_ok() && !has_moved && !has_lost;
+        let may_wait =
+            connection.may_wait(datagram.len(), every, delay, now) && result.is_ok() && !has_moved && !has_lost;
         let has_retired = connection.quic.retired_scids() > 0;
         let newly_established = !connection.announced_established && connection.quic.is_established();
         if let Err(error) = result
@@ -83,7 +94,7 @@ impl Endpoint {
         }
         self.mark_ready(key);
         if may_wait && !newly_established {
-            self.rearm(key, Instant::now());
+            self.rearm(key, now);
         } else {
             self.mark_dirty(key);
         }
@@ -156,7 +167,7 @@ impl Endpoint {
             Ok(quic) => {
                 self.statistics.accepted += 1;
                 let key = self.insert(quic, id, source, Some(header.dcid.to_vec()));
-                self.deliver(key, datagram, source, local);
+                self.deliver(key, datagram, source, local, Instant::now());
             }
             Err(error) => {
                 self.statistics.malformed += 1;

@@ -5,6 +5,7 @@
 //! [`Connection::application_protocol`]: a connection that agreed on `h3` gets its streams
 //! unwrapped before a session sees them.
 
+mod acknowledgement;
 mod buffers;
 mod connection;
 mod endpoint;

@@ -65,11 +65,11 @@ impl Pair {
             }
             for mut packet in there {
                 self.server
-                    .handle_datagram(&mut packet, CLIENT.parse().unwrap(), SERVER.parse().unwrap());
+                    .handle_datagram(&mut packet, CLIENT.parse().unwrap(), SERVER.parse().unwrap(), Instant::now());
             }
             for mut packet in back {
                 self.client
-                    .handle_datagram(&mut packet, SERVER.parse().unwrap(), CLIENT.parse().unwrap());
+                    .handle_datagram(&mut packet, SERVER.parse().unwrap(), CLIENT.parse().unwrap(), Instant::now());
             }
         }
     }
@@ -160,11 +160,11 @@ fn a_packet_of_a_forgotten_connection_is_answered_by_a_reset_that_ends_it() {
         pair.server.remove(forgotten);
     }
     assert!(pair.server.issued.is_empty() && pair.server.chosen.is_empty());
-    let (server, client) = (SERVER.parse().unwrap(), CLIENT.parse().unwrap());
+    let (server, client) = (SERVER.parse().unwrap(), CLIENT.parse().unwrap(), Instant::now());
     let connection = pair.client.get_mut(key).unwrap();
     connection.quic.stream_send(0, &[7; 200], false).unwrap();
     for mut packet in packets(&mut pair.client) {
-        pair.server.handle_datagram(&mut packet, client, server);
+        pair.server.handle_datagram(&mut packet, client, server, Instant::now());
     }
     let mut answers = packets(&mut pair.server);
     assert_eq!(answers.len(), 1);

@@ -50,7 +50,7 @@ impl Default for TransportOptions {
             uni_streams_max: 1024,
             datagram_queue_max: 256,
             ack_delay_max: Duration::from_millis(25),
-            ack_every: 1,
+            ack_every: 2,
         }
     }
 }

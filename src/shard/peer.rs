@@ -46,9 +46,12 @@ pub(super) struct Outbox {
 pub(super) struct BacklogFull;
 
 impl Outbox {
-    /// Sends what the session has to say, as far as the connection takes it.
-    pub(super) fn transmit(&mut self, session: &mut Session, connection: &mut Connection) -> Result<(), BacklogFull> {
+    /// Sends what the session has to say, as far as the connection takes it. False when that is
+    /// nothing.
+    pub(super) fn transmit(&mut self, session: &mut Session, connection: &mut Connection) -> Result<bool, BacklogFull> {
+        let mut has_spoken = false;
         while let Some(transmit) = session.poll_transmit() {
+            has_spoken = true;
             match transmit {
                 Transmit::Write { stream, data, fin } => self.write(connection, stream, data, fin)?,
                 Transmit::Reset { stream, code } => {
@@ -59,7 +62,7 @@ impl Outbox {
                 Transmit::Close { code, reason } => connection.close(code, &reason),
             }
         }
-        Ok(())
+        Ok(has_spoken)
     }
 
     fn write(
@@ -84,10 +87,11 @@ impl Outbox {
         Ok(())
     }
 
-    /// Tries again what waits. Called when the connection heard from its peer.
-    pub(super) fn retry(&mut self, connection: &mut Connection) {
+    /// Tries again what waits. Called when the connection heard from its peer. False when nothing
+    /// waited.
+    pub(super) fn retry(&mut self, connection: &mut Connection) -> bool {
         if self.backlog.is_empty() {
-            return;
+            return false;
         }
         // Streams open in the order of their ids.
         let mut streams: SmallVec<[StreamId; 8]> = self.backlog.keys().copied().collect();
@@ -95,6 +99,7 @@ impl Outbox {
         for stream in streams {
             self.retry_stream(connection, stream);
         }
+        true
     }
 
     fn retry_stream(&mut self, connection: &mut Connection, stream: StreamId) {

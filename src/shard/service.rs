@@ -5,7 +5,7 @@ use crate::routing::{PeerKey, RequestKey, Source};
 use crate::session::{Session, SessionConfig, Side};
 use crate::wire::{BroadcastPath, HopId, ProbeLevel, Role, Setup, StreamId, session_error};
 
-use super::peer::{BACKLOG_CODE, Outbox, Peer, Transport, connection_key, peer_key};
+use super::peer::{BACKLOG_CODE, BacklogFull, Outbox, Peer, Transport, connection_key, peer_key};
 use super::worker::Shard;
 
 impl Shard {
@@ -144,7 +144,7 @@ impl Shard {
                 peer.session.handle_stop_sending(stream, code);
             }
         }
-        peer.outbox.retry(connection);
+        let has_written = peer.outbox.retry(connection);
         if !peer.outbox.is_backed_up() {
             for request in peer.waiting_announcements.drain(..) {
                 self.announcer.set_ready(RequestKey {
@@ -156,6 +156,9 @@ impl Shard {
         if reads >= READS_PER_SERVICE_MAX {
             self.endpoint.mark_ready(key);
         }
+        if has_written {
+            self.endpoint.mark_dirty(key);
+        }
     }
 
     /// Hands the session's control bytes to its connection.
@@ -164,11 +167,15 @@ impl Shard {
         let (Some(state), Some(connection)) = (self.peers.get_mut(&peer), self.endpoint.get_mut(key)) else {
             return;
         };
-        if state.outbox.transmit(&mut state.session, connection).is_err() {
-            self.statistics
-                .drops
-                .add(super::statistics::DropCause::SlowSubscriber, 1);
-            connection.close(BACKLOG_CODE, "too many control bytes unread");
+        match state.outbox.transmit(&mut state.session, connection) {
+            Ok(false) => return,
+            Ok(true) => {}
+            Err(BacklogFull) => {
+                self.statistics
+                    .drops
+                    .add(super::statistics::DropCause::SlowSubscriber, 1);
+                connection.close(BACKLOG_CODE, "too many control bytes unread");
+            }
         }
         self.endpoint.mark_dirty(key);
     }

@@ -176,7 +176,7 @@ impl Shard {
             let source = received.source;
             for datagram in received.datagrams() {
                 datagrams += 1;
-                self.endpoint.handle_datagram(datagram, source, local);
+                self.endpoint.handle_datagram(datagram, source, local, self.now);
             }
         }
         datagrams

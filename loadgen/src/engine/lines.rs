@@ -161,7 +161,7 @@ impl Lines {
                 {
                     continue;
                 }
-                self.endpoint.handle_datagram(datagram, source, self.local);
+                self.endpoint.handle_datagram(datagram, source, self.local, self.now);
             }
         }
         self.end_ways(self.now);
@@ -288,7 +288,8 @@ impl Lines {
             match next.way {
                 Way::ToClient { source } => {
                     if let Some(mut datagram) = paths.pop() {
-                        self.endpoint.handle_datagram(&mut datagram.bytes, source, self.local);
+                        self.endpoint
+                            .handle_datagram(&mut datagram.bytes, source, self.local, self.now);
                     }
                 }
                 Way::ToRelay { destination, source } => {
