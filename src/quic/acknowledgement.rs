@@ -47,6 +47,11 @@ impl Acknowledgement {
         };
     }
 
+    /// Nothing waits for the congestion window.
+    pub(super) fn is_calm(&self) -> bool {
+        self.patience == 0
+    }
+
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }

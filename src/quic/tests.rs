@@ -1,5 +1,7 @@
 //! Two endpoints and no network: packets are carried by hand.
 
+use std::time::Instant;
+
 use super::*;
 use crate::wire::Version;
 
@@ -64,12 +66,20 @@ impl Pair {
                 return;
             }
             for mut packet in there {
-                self.server
-                    .handle_datagram(&mut packet, CLIENT.parse().unwrap(), SERVER.parse().unwrap(), Instant::now());
+                self.server.handle_datagram(
+                    &mut packet,
+                    CLIENT.parse().unwrap(),
+                    SERVER.parse().unwrap(),
+                    Instant::now(),
+                );
             }
             for mut packet in back {
-                self.client
-                    .handle_datagram(&mut packet, SERVER.parse().unwrap(), CLIENT.parse().unwrap(), Instant::now());
+                self.client.handle_datagram(
+                    &mut packet,
+                    SERVER.parse().unwrap(),
+                    CLIENT.parse().unwrap(),
+                    Instant::now(),
+                );
             }
         }
     }
@@ -160,7 +170,7 @@ fn a_packet_of_a_forgotten_connection_is_answered_by_a_reset_that_ends_it() {
         pair.server.remove(forgotten);
     }
     assert!(pair.server.issued.is_empty() && pair.server.chosen.is_empty());
-    let (server, client) = (SERVER.parse().unwrap(), CLIENT.parse().unwrap(), Instant::now());
+    let (server, client) = (SERVER.parse().unwrap(), CLIENT.parse().unwrap());
     let connection = pair.client.get_mut(key).unwrap();
     connection.quic.stream_send(0, &[7; 200], false).unwrap();
     for mut packet in packets(&mut pair.client) {

@@ -192,7 +192,7 @@ impl Shard {
             };
             let mut transport = Transport::new(connection, state);
             self.tracks.pump(peer, self.now, &mut transport);
-            let sent = transport.sent;
+            let sent = transport.finish();
             self.statistics.media.bytes_out += sent.bytes;
             self.statistics.media.groups_out += sent.groups;
             self.statistics.media.groups_out += sent.datagrams;
