@@ -83,6 +83,8 @@ pub struct UdpRing {
     ring: IoUring,
     socket: UdpSocket,
     wake: WakeReceiver,
+    /// What the socket is bound to.
+    local: IpAddr,
     family: Family,
     buffers: Rc<ReceiveBuffers>,
     pool: Rc<SendPool>,
@@ -139,6 +141,7 @@ impl UdpRing {
             ring,
             socket,
             wake,
+            local: local.ip(),
             family: if local.is_ipv4() { Family::V4 } else { Family::V6 },
             buffers,
             pool,
@@ -239,7 +242,8 @@ impl UdpRing {
         let segments = bytes.div_ceil(usize::from(segment_bytes).max(1));
         assert!(segments <= TRAIN_SEGMENTS_MAX, "{segments} segments in one train");
         debug_assert!(bytes <= TRAIN_BYTES_MAX);
-        let source = source.filter(|source| !source.is_unspecified());
+        // The kernel need not be told what it would choose.
+        let source = source.filter(|source| !source.is_unspecified() && *source != self.local);
         self.statistics.sends += 1;
         self.statistics.segments += segments as u64;
         self.statistics.bytes_sent += bytes as u64;

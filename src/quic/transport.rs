@@ -49,7 +49,7 @@ impl Default for TransportOptions {
             bidi_streams_max: 1024,
             uni_streams_max: 1024,
             datagram_queue_max: 256,
-            ack_delay_max: Duration::from_millis(10),
+            ack_delay_max: Duration::from_millis(25),
             ack_every: 2,
         }
     }

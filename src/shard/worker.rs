@@ -223,9 +223,11 @@ impl Shard {
         } else {
             HOT_WAIT_MAX
         };
+        let batch_window = self.options.batch_window;
         Wait::Until {
-            timeout: self.until_next_deadline().min(longest),
-            batch_window: self.options.batch_window,
+            // Timers are no more exact than the rest: a turn for each costs more than all they do.
+            timeout: self.until_next_deadline().min(longest).max(batch_window),
+            batch_window,
         }
     }
 

@@ -179,7 +179,8 @@ impl Relay {
         while let Some(mut received) = self.ring.poll_receive() {
             let source = received.source;
             for datagram in received.datagrams() {
-                self.endpoint.handle_datagram(datagram, source, self.local, Instant::now());
+                self.endpoint
+                    .handle_datagram(datagram, source, self.local, Instant::now());
             }
         }
         let now = Instant::now();
