@@ -10,6 +10,10 @@ use moqswitch::relay::{Relay, Until};
 use moqswitch::topology::HostCores;
 use moqswitch::{check, config, logging, net};
 
+/// 7 % less CPU for a frame of a call than the C library's, for some 16 MiB (perf/README.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(code) => code,
