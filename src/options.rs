@@ -97,6 +97,7 @@ fn tracks(config: &Config) -> TrackLimits {
 }
 
 fn transport(config: &Config) -> TransportOptions {
+    let defaults = TransportOptions::default();
     TransportOptions {
         idle_timeout: config.quic.idle_timeout,
         udp_payload_bytes_max: usize::from(config.quic.udp_payload_bytes_max),
@@ -109,7 +110,12 @@ fn transport(config: &Config) -> TransportOptions {
         bidi_streams_max: config.limits.streams_max,
         uni_streams_max: config.limits.streams_max,
         datagram_queue_max: config.limits.datagram_queue_max,
-        ..TransportOptions::default()
+        // A datagram may wait for one turn, and its answer for another.
+        ack_delay: defaults
+            .ack_delay_max
+            .saturating_sub(2 * config.batch_window)
+            .max(ACK_DELAY_MIN),
+        ..defaults
     }
 }
 
@@ -130,3 +136,6 @@ fn name(path: &Path) -> String {
 
 /// Unfinished handshakes of one shard from which on clients must prove their address.
 const HANDSHAKES_BEFORE_RETRY: usize = 1024;
+
+/// Acknowledgements wait so long for media at least, however long turns are.
+const ACK_DELAY_MIN: std::time::Duration = std::time::Duration::from_millis(5);

@@ -191,6 +191,11 @@ fn listener(address: SocketAddr) -> Option<u32> {
     if !address.ip().is_loopback() {
         return None;
     }
+    // The kernel's table is read in pieces, and misses rows while others come and go.
+    (0..LISTENER_LOOKS).find_map(|_| find_listener(address))
+}
+
+fn find_listener(address: SocketAddr) -> Option<u32> {
     let inodes: Vec<String> = sockets(|bound| bound == address.port())
         .iter()
         .map(|(inode, _)| format!("socket:[{inode}]"))
@@ -212,6 +217,8 @@ fn listener(address: SocketAddr) -> Option<u32> {
             })
         })
 }
+
+const LISTENER_LOOKS: usize = 5;
 
 /// Threads of a relay in this process are named so.
 const RELAY_THREADS: &str = "shard-";

@@ -3,7 +3,9 @@
 //!
 //! quiche acknowledges whenever it is asked for packets, so it is asked late: after so many
 //! packets with something in them or so long a time (RFC 9000, section 13.2), unless there is
-//! media to send before.
+//! media to send before. quiche does not tell whether it holds anything back for the congestion
+//! window, so while it may, every acknowledgement of the peer is followed by a look. What stays
+//! behind all the same leaves when the answer is due.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +31,8 @@ impl Acknowledgement {
         true
     }
 
-    /// Notes that congestion or flow control did not take everything.
+    /// Notes that quiche may hold something back: congestion or flow control did not take everything,
+    /// or something was lost.
     pub(super) fn on_blocked(&mut self) {
         self.patience = PATIENCE;
     }
@@ -47,11 +50,6 @@ impl Acknowledgement {
         };
     }
 
-    /// Nothing waits for the congestion window.
-    pub(super) fn is_calm(&self) -> bool {
-        self.patience == 0
-    }
-
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
@@ -64,7 +62,8 @@ const BARE_BYTES_MAX: usize = 48;
 /// After so many packets at once the window may be used up (RFC 9002, section 7.2, begins with ten),
 /// and quiche may still hold what was written.
 const BURST_PACKETS: usize = 8;
-const PATIENCE: u8 = 3;
+/// While what is in flight is more than a window that was just cut, acknowledgements let nothing go.
+const PATIENCE: u8 = 16;
 
 #[cfg(test)]
 mod tests {

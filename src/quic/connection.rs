@@ -9,7 +9,6 @@ use crate::wire::{ErrorCode, StreamId, Version};
 
 use super::acknowledgement::Acknowledgement;
 use super::buffers::{ReadArena, ZeroCopy};
-use super::identity::IssuedId;
 use super::rebinding::Rebinding;
 use super::timers::Armed;
 
@@ -21,15 +20,11 @@ pub struct Connection {
     pub(super) is_ready: bool,
     pub(super) announced_established: bool,
     /// Ids that lead here in the endpoint's maps, to be taken out with the connection.
-    pub(super) issued: Vec<IssuedId>,
+    pub(super) issued: Vec<super::identity::IssuedId>,
     pub(super) chosen_by_client: Option<Vec<u8>>,
     pub(super) pinned_sha256: Option<[u8; 32]>,
     pub(super) rebinding: Rebinding,
-    acknowledgement: Acknowledgement,
-    /// Writes since packets were last asked for, less the packets.
-    writes: u32,
-    /// quiche may have more to send than what was written: retransmissions, probes, a handshake.
-    is_unsettled: bool,
+    pub(super) acknowledgement: Acknowledgement,
 }
 
 /// What became of a datagram.
@@ -79,28 +74,6 @@ pub struct PathFigures {
 }
 
 impl Connection {
-    pub(super) fn new(
-        quic: quiche::Connection<ZeroCopy>,
-        id: IssuedId,
-        peer: SocketAddr,
-        chosen_by_client: Option<Vec<u8>>,
-    ) -> Self {
-        Self {
-            quic,
-            armed: Armed::default(),
-            is_dirty: false,
-            is_ready: false,
-            announced_established: false,
-            issued: vec![id],
-            chosen_by_client,
-            pinned_sha256: None,
-            rebinding: Rebinding::new(peer),
-            acknowledgement: Acknowledgement::default(),
-            writes: 0,
-            is_unsettled: true,
-        }
-    }
-
     /// The moq-lite draft agreed on by ALPN. `None` before that, or for another protocol.
     pub fn version(&self) -> Option<Version> {
         Version::from_alpn(self.quic.application_proto())
@@ -168,7 +141,6 @@ impl Connection {
     /// Writes as much as congestion and flow control allow now.
     pub fn write(&mut self, stream: StreamId, bytes: Bytes, fin: bool) -> Written {
         let length = bytes.len();
-        self.writes += 1;
         match self.quic.stream_send_zc(stream.0, bytes, fin) {
             Ok((sent, _)) if sent == length => Written::All,
             Ok((sent, _)) => {
@@ -186,13 +158,11 @@ impl Connection {
     }
 
     pub fn reset(&mut self, stream: StreamId, code: ErrorCode) {
-        self.is_unsettled = true;
         // Fails only for a stream that is gone already, which is what was wanted.
         let _ = self.quic.stream_shutdown(stream.0, quiche::Shutdown::Write, code.0);
     }
 
     pub fn stop_sending(&mut self, stream: StreamId, code: ErrorCode) {
-        self.is_unsettled = true;
         let _ = self.quic.stream_shutdown(stream.0, quiche::Shutdown::Read, code.0);
     }
 
@@ -216,7 +186,6 @@ impl Connection {
     }
 
     pub fn close(&mut self, code: ErrorCode, reason: &str) {
-        self.is_unsettled = true;
         // `Done` means that it is closing already.
         let _ = self.quic.close(true, code.0, reason.as_bytes());
     }
@@ -275,7 +244,9 @@ impl Connection {
             }
         }
         let has_lost = after.lost > before.lost;
-        self.is_unsettled |= has_moved || has_lost || after.paths > 1 || !self.quic.is_established();
+        if has_lost {
+            self.acknowledgement.on_blocked();
+        }
         Reception {
             result,
             has_moved,
@@ -283,29 +254,12 @@ impl Connection {
         }
     }
 
-    pub(super) fn on_timeout(&mut self) {
-        self.is_unsettled = true;
-        self.quic.on_timeout();
-    }
-
-    /// Notes a packet that quiche made of what was written. True when it has no other, so that it
-    /// need not be asked once more: it puts one STREAM frame into a packet, so with as many packets
-    /// as there were writes, and the last of them short, everything has left. What stays behind all
-    /// the same leaves with the next packets.
-    pub(super) fn was_last(&mut self, length: usize, payload_bytes_max: usize) -> bool {
-        self.writes = self.writes.saturating_sub(1);
-        self.writes == 0
-            && !self.is_unsettled
-            && self.acknowledgement.is_calm()
-            && length + CONTROL_BYTES_MAX <= payload_bytes_max
-            && self.quic.dgram_send_queue_len() == 0
-    }
-
-    /// Notes that quiche has nothing more to send at present.
-    pub(super) fn on_flushed(&mut self, packets: usize) {
-        self.acknowledgement.on_flushed(packets);
-        self.writes = 0;
-        self.is_unsettled = !self.quic.is_established();
+    /// A timer is due: quiche's, or that of an acknowledgement.
+    pub(super) fn on_timeout(&mut self, now: Instant) {
+        if self.quic.timeout_instant().is_some_and(|deadline| deadline <= now) {
+            self.acknowledgement.on_blocked();
+            self.quic.on_timeout();
+        }
     }
 
     /// Of its paths, of which it nearly always has one. quiche's `stats` of the whole connection look
@@ -314,7 +268,6 @@ impl Connection {
         self.quic.path_stats().fold(Counts::default(), |sum, path| Counts {
             received: sum.received + path.recv,
             lost: sum.lost + path.lost,
-            paths: sum.paths + 1,
         })
     }
 
@@ -339,8 +292,4 @@ impl Connection {
 struct Counts {
     received: usize,
     lost: usize,
-    paths: usize,
 }
-
-/// A packet with so much room left took along all that quiche wanted to say beside media.
-const CONTROL_BYTES_MAX: usize = 128;

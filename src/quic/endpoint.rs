@@ -13,9 +13,11 @@ use slab::Slab;
 
 use crate::wire::{Version, session_error};
 
+use super::acknowledgement::Acknowledgement;
 use super::connection::Connection;
 use super::identity::{Identity, IssuedId, Secrets};
-use super::timers::Timers;
+use super::rebinding::Rebinding;
+use super::timers::{Armed, Timers};
 use super::tls::{TlsContext, Trust};
 use super::transport::{CONNECTION_IDS_ISSUED_MAX, TransportOptions};
 use super::{QuicError, ZeroCopy};
@@ -257,11 +259,13 @@ impl Endpoint {
         for key in due {
             let Some(connection) = self.get_mut(key) else { continue };
             if connection.deadline().is_some_and(|deadline| deadline <= now) {
-                connection.on_timeout();
+                connection.on_timeout(now);
                 self.mark_dirty(key);
                 self.mark_ready(key);
+            } else {
+                // Of others the flush that follows does it.
+                self.rearm(key, now);
             }
-            self.rearm(key, now);
         }
     }
 
@@ -284,9 +288,21 @@ impl Endpoint {
     ) -> ConnectionKey {
         self.next_generation = self.next_generation.wrapping_add(1);
         let generation = self.next_generation;
-        let index = self
-            .connections
-            .insert((generation, Connection::new(quic, id, peer, chosen_by_client.clone())));
+        let index = self.connections.insert((
+            generation,
+            Connection {
+                quic,
+                armed: Armed::default(),
+                is_dirty: false,
+                is_ready: false,
+                announced_established: false,
+                issued: vec![id],
+                chosen_by_client: chosen_by_client.clone(),
+                pinned_sha256: None,
+                rebinding: Rebinding::new(peer),
+                acknowledgement: Acknowledgement::default(),
+            },
+        ));
         let key = connection_key(index, generation);
         self.issued.insert(id, key);
         if let Some(chosen) = chosen_by_client {

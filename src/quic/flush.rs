@@ -100,7 +100,7 @@ impl Endpoint {
             let more = departure.fill(connection);
             packets += departure.packets;
             if !more {
-                connection.on_flushed(packets);
+                connection.acknowledgement.on_flushed(packets);
             }
             self.statistics.packets_sent += departure.packets as u64;
             departure.depart(ring, |ring, outgoing| depart(ring, Some(key), outgoing));
@@ -169,9 +169,6 @@ impl Departure {
             }
             self.train.commit(length);
             self.packets += 1;
-            if connection.was_last(length, self.payload_bytes_max) {
-                return false;
-            }
             if length < self.segment {
                 return true;
             }

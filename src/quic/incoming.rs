@@ -66,7 +66,9 @@ impl Endpoint {
         local: SocketAddr,
         now: Instant,
     ) {
-        let (every, delay) = (self.options.transport.ack_every, self.options.transport.ack_delay_max);
+        let (every, delay) = (self.options.transport.ack_every, self.options.transport.ack_delay);
+        // Packets of a handshake are answered at once (RFC 9000, section 13.2.1).
+        let is_long = datagram.first().is_some_and(|first| first & LONG_HEADER != 0);
         let Some(connection) = self.get_mut(key) else { return };
         let Reception {
             result,
@@ -74,8 +76,11 @@ impl Endpoint {
             has_lost,
         } = connection.receive(datagram, source, local);
         // Retransmissions do not wait.
-        let may_wait =
-            connection.may_wait(datagram.len(), every, delay, now) && result.is_ok() && !has_moved && !has_lost;
+        let may_wait = connection.may_wait(datagram.len(), every, delay, now)
+            && result.is_ok()
+            && !has_moved
+            && !has_lost
+            && !is_long;
         let has_retired = connection.quic.retired_scids() > 0;
         let newly_established = !connection.announced_established && connection.quic.is_established();
         if let Err(error) = result

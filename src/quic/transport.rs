@@ -31,8 +31,10 @@ pub struct TransportOptions {
     pub uni_streams_max: u64,
     /// Datagrams held in each direction; the oldest go first.
     pub datagram_queue_max: usize,
-    /// How long an acknowledgement may be held back.
+    /// How long peers are told that an acknowledgement may be held back (RFC 9000, section 18.2).
     pub ack_delay_max: Duration,
+    /// How long one is held back: less, by what a turn is late.
+    pub ack_delay: Duration,
     /// Packets after which an acknowledgement is sent at the latest, if nothing else takes it along
     /// before (RFC 9000, section 13.2.2, recommends 2). With 1 each turn acknowledges what it took in.
     pub ack_every: u32,
@@ -50,6 +52,7 @@ impl Default for TransportOptions {
             uni_streams_max: 1024,
             datagram_queue_max: 256,
             ack_delay_max: Duration::from_millis(25),
+            ack_delay: Duration::from_millis(24),
             ack_every: 2,
         }
     }

@@ -7,8 +7,8 @@ use crate::wire::{DatagramHeader, ErrorCode, GroupHeader, StreamId};
 
 /// One peer's connection, for as long as one pumping takes.
 pub trait Transport {
-    /// Opens a stream for a group, whose header leaves with what is written first. `None`: the peer
-    /// allows no further stream at present.
+    /// Opens a stream for a group and writes its header. `None`: the peer allows no further
+    /// stream at present, or nothing can be sent now at all.
     fn open_group(&mut self, header: &GroupHeader) -> Option<StreamId>;
     fn write(&mut self, stream: StreamId, bytes: Bytes, fin: bool) -> Written;
     fn reset(&mut self, stream: StreamId, code: ErrorCode);

@@ -35,17 +35,10 @@ pub(super) struct Outbox {
     /// By stream, so that one stream the peer does not read holds up no other.
     backlog: FxHashMap<StreamId, VecDeque<(Bytes, bool)>>,
     backlog_bytes: usize,
-    heads: SmallVec<[Head; 2]>,
-    /// Streams that were meant for groups and of which nothing was sent. The next groups take them,
-    /// so that the peer is not left with streams that never begin.
-    unused: SmallVec<[StreamId; 2]>,
-}
-
-/// What is left of a group's header, which leaves with the group's first bytes.
-struct Head {
-    stream: StreamId,
-    bytes: Bytes,
-    is_begun: bool,
+    heads: SmallVec<[(StreamId, Bytes); 2]>,
+    /// A stream that was opened for a group when nothing could be written; the next group
+    /// takes it.
+    unused: Option<StreamId>,
 }
 
 /// The peer let more control bytes pile up than it may.
@@ -141,53 +134,22 @@ impl Outbox {
         for (data, _) in self.backlog.remove(&stream).unwrap_or_default() {
             self.backlog_bytes -= data.len() + BACKLOG_ENTRY_BYTES;
         }
-        if let Some(index) = self.head_of(stream) {
-            let head = self.heads.swap_remove(index);
-            if !head.is_begun {
-                self.unused.push(stream);
-            }
-        }
+        self.heads.retain(|(head, _)| *head != stream);
     }
 
-    fn head_of(&self, stream: StreamId) -> Option<usize> {
-        self.heads.iter().position(|head| head.stream == stream)
-    }
-
-    /// Writes what is left of a group's header and `bytes` behind it; says what became of those.
-    fn write_head(&mut self, connection: &mut Connection, index: usize, bytes: Bytes, fin: bool) -> Written {
-        let head = &mut self.heads[index];
-        let (stream, head_length) = (head.stream, head.bytes.len());
-        // One write is one QUIC frame. A second one costs more than the copy of a few bytes.
-        let is_joined = bytes.len() <= JOINED_BYTES_MAX;
-        let written = if is_joined {
-            let mut joined = BytesMut::with_capacity(head_length + bytes.len());
-            joined.extend_from_slice(&head.bytes);
-            joined.extend_from_slice(&bytes);
-            connection.write(stream, joined.freeze(), fin)
-        } else {
-            connection.write(stream, head.bytes.clone(), false)
+    /// Writes the rest of a group header that was taken in part.
+    fn flush_head(&mut self, connection: &mut Connection, stream: StreamId) -> Written {
+        let Some(index) = self.heads.iter().position(|(head, _)| *head == stream) else {
+            return Written::All;
         };
+        let head = &mut self.heads[index].1;
+        let written = connection.write(stream, head.clone(), false);
         match written {
-            Written::Blocked | Written::NoStreamCredit => return written,
-            Written::Partial(taken) if taken < head_length => {
-                head.is_begun |= taken > 0;
-                drop(head.bytes.split_to(taken));
-                return Written::Partial(0);
-            }
-            Written::Partial(_) | Written::All | Written::Stopped(_) => drop(self.heads.swap_remove(index)),
+            Written::Partial(taken) => drop(head.split_to(taken)),
+            Written::Blocked | Written::NoStreamCredit => {}
+            Written::All | Written::Stopped(_) => drop(self.heads.swap_remove(index)),
         }
-        match written {
-            Written::Partial(taken) => Written::Partial(taken - head_length),
-            Written::All if !is_joined => connection.write(stream, bytes, fin),
-            other => other,
-        }
-    }
-
-    /// Writes headers of groups that have nothing else yet.
-    fn flush_heads(&mut self, connection: &mut Connection) {
-        for index in (0..self.heads.len()).rev() {
-            self.write_head(connection, index, Bytes::new(), false);
-        }
+        written
     }
 }
 
@@ -195,7 +157,7 @@ impl Outbox {
 pub(super) struct Transport<'a> {
     connection: &'a mut Connection,
     peer: &'a mut Peer,
-    sent: Sent,
+    pub(super) sent: Sent,
     is_blocked: bool,
 }
 
@@ -216,38 +178,42 @@ impl<'a> Transport<'a> {
             is_blocked: false,
         }
     }
-
-    /// Ends the pumping.
-    pub(super) fn finish(self) -> Sent {
-        self.peer.outbox.flush_heads(self.connection);
-        self.sent
-    }
 }
 
 impl routing::Transport for Transport<'_> {
     fn open_group(&mut self, header: &GroupHeader) -> Option<StreamId> {
         let outbox = &mut self.peer.outbox;
-        let stream = match outbox.unused.pop() {
+        let stream = match outbox.unused.take() {
             Some(stream) => stream,
             None if self.connection.has_uni_credit() => self.peer.session.open_uni(),
             None => return None,
         };
         let mut head = BytesMut::with_capacity(GROUP_HEAD_BYTES);
         self.peer.session.group_header(header, &mut head);
-        outbox.heads.push(Head {
-            stream,
-            bytes: head.freeze(),
-            is_begun: false,
-        });
+        let mut head = head.freeze();
+        match self.connection.write(stream, head.clone(), false) {
+            Written::All | Written::Stopped(_) => {}
+            Written::Partial(taken @ 1..) => {
+                drop(head.split_to(taken));
+                outbox.heads.push((stream, head));
+            }
+            Written::Partial(0) | Written::Blocked | Written::NoStreamCredit => {
+                self.is_blocked = true;
+                outbox.unused = Some(stream);
+                return None;
+            }
+        }
         self.sent.groups += 1;
         Some(stream)
     }
 
     fn write(&mut self, stream: StreamId, bytes: Bytes, fin: bool) -> routing::Written {
         let length = bytes.len();
-        let written = match self.peer.outbox.head_of(stream) {
-            Some(index) => self.peer.outbox.write_head(self.connection, index, bytes, fin),
-            None => self.connection.write(stream, bytes, fin),
+        let head = self.peer.outbox.flush_head(self.connection, stream);
+        let written = match head {
+            Written::All => self.connection.write(stream, bytes, fin),
+            Written::Partial(_) => Written::Partial(0),
+            other => other,
         };
         match written {
             Written::All => {
@@ -315,9 +281,6 @@ const ANNOUNCE_BACKLOG_MAX: usize = 64 * 1024;
 
 /// What a waiting write costs beside its bytes.
 const BACKLOG_ENTRY_BYTES: usize = 64;
-
-/// Payloads up to this size are copied behind their group's header.
-const JOINED_BYTES_MAX: usize = 1024;
 
 /// Stream type, length and three varints, or the three varints of a datagram.
 const GROUP_HEAD_BYTES: usize = 32;

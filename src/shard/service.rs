@@ -153,10 +153,12 @@ impl Shard {
                 });
             }
         }
-        if reads >= READS_PER_SERVICE_MAX {
+        let has_more = reads >= READS_PER_SERVICE_MAX;
+        if has_more {
             self.endpoint.mark_ready(key);
         }
-        if has_written {
+        // Reading so much gives the peer credit, which it is to be told of.
+        if has_written || has_more {
             self.endpoint.mark_dirty(key);
         }
     }
@@ -192,7 +194,7 @@ impl Shard {
             };
             let mut transport = Transport::new(connection, state);
             self.tracks.pump(peer, self.now, &mut transport);
-            let sent = transport.finish();
+            let sent = transport.sent;
             self.statistics.media.bytes_out += sent.bytes;
             self.statistics.media.groups_out += sent.groups;
             self.statistics.media.groups_out += sent.datagrams;

@@ -99,6 +99,7 @@ impl Lines {
             retry_above: connections_max,
             transport: TransportOptions {
                 ack_delay_max: ack.delay_max,
+                ack_delay: ack.delay_max,
                 ack_every: ack.every,
                 ..TransportOptions::default()
             },
