@@ -174,8 +174,10 @@ start_moqswitch() { # program
 }
 
 # Fails when it does not come up.
-launch_moqswitch() { # program
-    launch_relay "$1" --listen 127.0.0.1:0 --http 127.0.0.1:0 --shards 1 --cores "$RELAY_CORE"
+launch_moqswitch() { # program, further flags...
+    local program=$1
+    shift
+    launch_relay "$program" --listen 127.0.0.1:0 --http 127.0.0.1:0 --shards 1 --cores "$RELAY_CORE" "$@"
     await_relay grep -q ready "$work/relay.out" || return 1
     relay_address=$(grep -o 'udp=[^ ]*' "$work/relay.out" | cut -d= -f2)
 }

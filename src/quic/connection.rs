@@ -27,15 +27,6 @@ pub struct Connection {
     pub(super) acknowledgement: Acknowledgement,
 }
 
-/// What became of a datagram.
-pub(super) struct Reception {
-    pub(super) result: quiche::Result<usize>,
-    /// The peer has moved to another address.
-    pub(super) has_moved: bool,
-    /// Packets were found to be lost, and are to be sent again.
-    pub(super) has_lost: bool,
-}
-
 /// What a read of a stream gave.
 #[derive(Debug)]
 pub enum Read {
@@ -223,8 +214,13 @@ impl Connection {
         })
     }
 
-    /// Takes one datagram.
-    pub(super) fn receive(&mut self, datagram: &mut [u8], source: SocketAddr, local: SocketAddr) -> Reception {
+    /// Takes one datagram; says whether the peer has moved to another address meanwhile.
+    pub(super) fn receive(
+        &mut self,
+        datagram: &mut [u8],
+        source: SocketAddr,
+        local: SocketAddr,
+    ) -> (quiche::Result<usize>, bool) {
         // What quiche did at a timeout is no move of the peer's.
         while self.quic.path_event_next().is_some() {}
         let before = self.counts();
@@ -243,15 +239,11 @@ impl Connection {
                 has_moved |= self.rebinding.on_migrated(peer);
             }
         }
-        let has_lost = after.lost > before.lost;
-        if has_lost {
+        if after.lost > before.lost {
+            // Retransmissions do not wait.
             self.acknowledgement.on_blocked();
         }
-        Reception {
-            result,
-            has_moved,
-            has_lost,
-        }
+        (result, has_moved)
     }
 
     /// A timer is due: quiche's, or that of an acknowledgement.

@@ -263,7 +263,7 @@ impl Endpoint {
                 self.mark_dirty(key);
                 self.mark_ready(key);
             } else {
-                // Of others the flush that follows does it.
+                // Dirty ones are armed by the flush that follows.
                 self.rearm(key, now);
             }
         }

@@ -6,7 +6,6 @@ use std::time::{Instant, SystemTime};
 use crate::limits::CONNECTION_ID_BYTES;
 
 use super::ZeroCopy;
-use super::connection::Reception;
 use super::endpoint::{ConnectionKey, Endpoint};
 use super::identity::IssuedId;
 
@@ -70,17 +69,9 @@ impl Endpoint {
         // Packets of a handshake are answered at once (RFC 9000, section 13.2.1).
         let is_long = datagram.first().is_some_and(|first| first & LONG_HEADER != 0);
         let Some(connection) = self.get_mut(key) else { return };
-        let Reception {
-            result,
-            has_moved,
-            has_lost,
-        } = connection.receive(datagram, source, local);
-        // Retransmissions do not wait.
-        let may_wait = connection.may_wait(datagram.len(), every, delay, now)
-            && result.is_ok()
-            && !has_moved
-            && !has_lost
-            && !is_long;
+        let (result, has_moved) = connection.receive(datagram, source, local);
+        let may_wait =
+            connection.may_wait(datagram.len(), every, delay, now) && result.is_ok() && !has_moved && !is_long;
         let has_retired = connection.quic.retired_scids() > 0;
         let newly_established = !connection.announced_established && connection.quic.is_established();
         if let Err(error) = result
