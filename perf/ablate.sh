@@ -37,8 +37,8 @@ main() {
         for contender in "${contenders[@]}"; do run "${contender%%=*}" "${contender#*=}"; done
     done
     jq -rs 'def median: sort | if length == 0 then null else (.[(length - 1) / 2 | floor] + .[length / 2 | floor]) / 2 end;
-        map(select(.valid)) | group_by(.label)[]
-        | "\(.[0].label): \(map(.us) | median) µs, p99 \(map(.p99_ms) | median) ms, \(map(.rss_mib) | median) MiB, medians of \(length)"' \
+        map(select(.valid)) | group_by(.name)[]
+        | "\(.[0].name): \(map(.us) | median) µs, p99 \(map(.p99_ms) | median) ms, \(map(.rss_mib) | median) MiB, medians of \(length)"' \
         "$work/runs.jsonl"
 }
 
@@ -50,7 +50,7 @@ run() { # label, program and flags by comma
     start_load "$work/summary.json" "$seconds" "${workload[@]}"
     finish_load || say "$1: $(generator_fault)"
     end_relay
-    jq -c --arg label "$1" '{label: $label, us: .relay_cpu_us_per_frame, p50_ms: .one_way_ms.p50, p99_ms: .one_way_ms.p99,
+    jq -c --arg name "$1" '{name: $name, us: .relay_cpu_us_per_frame, p50_ms: .one_way_ms.p50, p99_ms: .one_way_ms.p99,
         missed_percent, rss_mib: .relay_rss_mib, valid: .generator.valid}' "$work/summary.json" | tee -a "$work/runs.jsonl"
 }
 
