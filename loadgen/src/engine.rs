@@ -25,12 +25,9 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn new() -> Self {
-        let since_1970 = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
         Self {
             started: Instant::now(),
-            started_ns: nanoseconds(since_1970),
+            started_ns: nanoseconds(since_1970()),
         }
     }
 
@@ -41,6 +38,23 @@ impl Clock {
     pub(crate) fn instant(&self, ns: u64) -> Instant {
         self.started + Duration::from_nanos(ns.saturating_sub(self.started_ns))
     }
+
+    /// The next time on the grid.
+    pub(crate) fn on_grid(&self, at: Instant) -> Instant {
+        self.instant(on_grid(self.ns(at)))
+    }
+}
+
+/// What the host's clock shows.
+pub(crate) fn since_1970() -> Duration {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
+/// The next time on the grid, of Unix ns.
+pub(crate) fn on_grid(ns: u64) -> u64 {
+    ns.next_multiple_of(GRID_NS)
 }
 
 pub(crate) fn nanoseconds(duration: Duration) -> u64 {
@@ -113,5 +127,10 @@ impl Controls {
         self.is_ending.load(Ordering::Relaxed)
     }
 }
+
+/// Frames are meant for times that lie so far apart, and timers keep to them, so that a shard does
+/// not wake for each of thousands of clients by itself.
+pub(crate) const GRID: Duration = Duration::from_nanos(GRID_NS);
+const GRID_NS: u64 = 250_000;
 
 const RATE_PERCENT_MAX: u32 = 10_000;

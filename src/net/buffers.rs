@@ -11,6 +11,7 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 use std::slice;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
 use io_uring::types::{BufRingEntry, RecvMsgOut};
 
@@ -25,6 +26,8 @@ pub struct Received {
     pub source: SocketAddr,
     /// The address the peer sent to, to answer from.
     pub local: IpAddr,
+    /// When the kernel took in the first of them, since 1970, if it was asked to note that.
+    pub arrived: Option<Duration>,
     segment_bytes: usize,
     buffer: Buffer,
     payload_offset: usize,
@@ -165,6 +168,7 @@ impl ReceiveBuffers {
         Ok(Received {
             source,
             local: control.local.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            arrived: control.arrived,
             segment_bytes,
             payload_offset: HEADER_BYTES as usize,
             payload_bytes,

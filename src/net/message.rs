@@ -10,6 +10,7 @@
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::ptr;
+use std::time::Duration;
 
 /// Which kind of addresses a socket speaks to the kernel; a dual-stack socket speaks IPv6 and maps
 /// IPv4 into it.
@@ -25,6 +26,8 @@ pub(super) struct ReceiveControl {
     pub(super) local: Option<IpAddr>,
     /// Size of each datagram but the last, when the kernel coalesced several.
     pub(super) segment_bytes: Option<u16>,
+    /// When the kernel took it in, since 1970.
+    pub(super) arrived: Option<Duration>,
 }
 
 /// One outgoing message. The kernel reads it while a submission is consumed, so it must stay where
@@ -146,6 +149,12 @@ pub(super) fn parse_control(mut bytes: &[u8]) -> ReceiveControl {
             (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                 let ip = array::<16>(data, 0).map(Ipv6Addr::from);
                 control.local = ip.map(|ip| IpAddr::V6(ip).to_canonical());
+            }
+            // timespec: seconds (i64) | nanoseconds (i64)
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
+                let part = |offset| u64::try_from(i64::from_ne_bytes(array(data, offset)?)).ok();
+                let whole = |seconds, nanoseconds| Duration::from_secs(seconds) + Duration::from_nanos(nanoseconds);
+                control.arrived = part(0).zip(part(8)).map(|(seconds, rest)| whole(seconds, rest));
             }
             _ => {}
         }
@@ -311,18 +320,39 @@ mod tests {
         let all = writer.used;
         let segment_bytes = Some(1_200);
         let local = Some("192.0.2.7".parse().unwrap());
-        assert_eq!(parse_control(&bytes[..all]), ReceiveControl { local, segment_bytes });
+        let whole = ReceiveControl {
+            local,
+            segment_bytes,
+            arrived: None,
+        };
+        assert_eq!(parse_control(&bytes[..all]), whole);
         for cut in first..all - 4 {
-            assert_eq!(
-                parse_control(&bytes[..cut]),
-                ReceiveControl {
-                    local: None,
-                    segment_bytes
-                }
-            );
+            assert_eq!(parse_control(&bytes[..cut]), ReceiveControl { local: None, ..whole });
         }
         for cut in 0..CONTROL_HEADER_BYTES + 4 {
             assert_eq!(parse_control(&bytes[..cut]), ReceiveControl::default());
+        }
+    }
+
+    #[test]
+    fn the_kernels_time_is_read_unless_it_makes_no_sense() {
+        for (seconds, nanoseconds, arrived) in [
+            (1_700_000_000_i64, 5_i64, Some(Duration::new(1_700_000_000, 5))),
+            (-1, 0, None),
+            (
+                i64::MAX,
+                i64::MAX,
+                Some(Duration::from_secs(i64::MAX as u64) + Duration::from_nanos(i64::MAX as u64)),
+            ),
+        ] {
+            let mut bytes = [0; SEND_CONTROL_BYTES];
+            let mut writer = ControlWriter {
+                bytes: &mut bytes,
+                used: 0,
+            };
+            let timespec: Vec<u8> = [seconds.to_ne_bytes(), nanoseconds.to_ne_bytes()].concat();
+            writer.push(libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS, &timespec);
+            assert_eq!(parse_control(&bytes).arrived, arrived);
         }
     }
 

@@ -19,6 +19,7 @@ use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 use super::buffers::{Buffer, ReceiveBuffers, Received, Unusable};
 use super::error::RingError;
 use super::message::{Family, SendMessage};
+use super::socket;
 use super::statistics::Statistics;
 use super::train::{SendMessages, SendPool, Train};
 use super::wake::WakeReceiver;
@@ -41,6 +42,8 @@ pub struct RingConfig {
     pub send_buffers: u16,
     /// Let the kernel do the batch window where it can (Linux 6.12). Default true.
     pub kernel_batch_window: bool,
+    /// Have the kernel note when each datagram comes in. Default false.
+    pub notes_arrivals: bool,
 }
 
 impl Default for RingConfig {
@@ -50,6 +53,7 @@ impl Default for RingConfig {
             receive_payload_bytes_max: RECEIVE_PAYLOAD_BYTES_MAX,
             send_buffers: SEND_BUFFERS_DEFAULT,
             kernel_batch_window: true,
+            notes_arrivals: false,
         }
     }
 }
@@ -124,6 +128,9 @@ impl UdpRing {
         let payload_bytes_max = config.receive_payload_bytes_max.min(RECEIVE_PAYLOAD_BYTES_MAX);
         let failed = |operation| move |source| RingError::new(operation, source);
         let local = socket.local_addr().map_err(failed("reading the socket's address"))?;
+        if config.notes_arrivals {
+            socket::note_arrivals(&socket).map_err(failed("asking for times of arrival"))?;
+        }
         let ring = open(receive_buffers, send_buffers).map_err(failed("opening the ring"))?;
         let buffers =
             ReceiveBuffers::new(receive_buffers, payload_bytes_max).map_err(failed("mapping receive buffers"))?;

@@ -206,7 +206,12 @@ fn local_addr(socket: &Socket, addr: SocketAddr) -> Result<SocketAddr, BindError
     local.as_socket().ok_or_else(wrong)
 }
 
-fn set_integer(socket: &Socket, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+/// Has the kernel note when each datagram comes in.
+pub(super) fn note_arrivals(socket: &UdpSocket) -> io::Result<()> {
+    set_integer(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)
+}
+
+fn set_integer(socket: &impl AsRawFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
     // SAFETY: the option value is a live c_int and its length is passed with it.
     let result = unsafe {
         libc::setsockopt(

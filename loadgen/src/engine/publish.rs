@@ -34,7 +34,7 @@ impl Call {
             return;
         };
         let tick = published.source.poll_tick();
-        let intended_ns = published.next_ns;
+        let intended_ns = super::on_grid(published.next_ns);
         published.next_ns += super::nanoseconds(tick.lasts);
         let Some(content) = tick.frame.filter(|_| may_talk) else {
             // Whoever is silenced in the middle of a group ends it as well.

@@ -22,7 +22,7 @@ use super::call::{Call, CallId, Phase};
 use super::lines::{AckHabit, Happening, Lines, Target};
 use super::listen::Arrival;
 use super::paths::{Owner, Paths};
-use super::{Clock, Controls, nanoseconds};
+use super::{Clock, Controls, nanoseconds, on_grid};
 
 /// What a shard is given.
 pub(crate) struct ShardParts {
@@ -107,7 +107,7 @@ impl Shard {
         let impairment = parts.load.paths.impairment.clone();
         let paths = impairment.map(|impairment| Paths::new(impairment, parts.load.seed, Instant::now()));
         Ok(Self {
-            lines: Lines::new(parts.target.clone(), connections_max, &ack, paths)?,
+            lines: Lines::new(parts.target.clone(), connections_max, &ack, paths, parts.clock)?,
             calls: FxHashMap::default(),
             by_line: FxHashMap::default(),
             due: BinaryHeap::new(),
@@ -168,7 +168,9 @@ impl Shard {
     }
 
     fn handle_happenings(&mut self) -> anyhow::Result<()> {
-        while let Some((line, happening)) = self.lines.poll() {
+        let end_ns = self.now_ns;
+        while let Some((at, line, happening)) = self.lines.poll() {
+            self.now_ns = self.parts.clock.ns(at);
             // A line that was hung up may still have had something to say.
             let Some((call, participant)) = self.by_line.get(&line).copied() else {
                 continue;
@@ -202,6 +204,7 @@ impl Shard {
                 }
             }
         }
+        self.now_ns = end_ns;
         Ok(())
     }
 
@@ -227,7 +230,8 @@ impl Shard {
         for (track, published) in (0..).zip(&mut person.tracks) {
             let interval = nanoseconds(state.load.tracks[usize::from(track)].codec.interval());
             published.next_ns = self.now_ns + spread.random_range(0..interval.max(1));
-            self.due.push(Reverse((published.next_ns, Due::Tick { of, track })));
+            self.due
+                .push(Reverse((on_grid(published.next_ns), Due::Tick { of, track })));
         }
         let prefix = state.prefix();
         if let Some(session) = self.lines.session(line) {
@@ -407,7 +411,7 @@ impl Shard {
         let handed_ns = self.parts.clock.ns(Instant::now());
         call.send_tick(of.participant, track, handed_ns, &mut self.lines, &mut self.ledger);
         let next_ns = call.people[usize::from(of.participant)].tracks[usize::from(track)].next_ns;
-        self.at(next_ns, Due::Tick { of, track });
+        self.at(on_grid(next_ns), Due::Tick { of, track });
     }
 
     /// Ends every call; no further one begins.

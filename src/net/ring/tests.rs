@@ -1,5 +1,5 @@
 use std::thread;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use std::os::fd::{AsRawFd, RawFd};
 
@@ -57,6 +57,28 @@ fn unspecified_ipv4_answers_from_the_address_it_was_asked_at() {
     drop(received);
     send_to(&mut receiver, source, &[100], Some(target.ip()));
     assert_eq!(poll(&mut sender).source, target);
+}
+
+#[test]
+fn arrivals_are_noted_before_anyone_looks() {
+    let config = RingConfig {
+        notes_arrivals: true,
+        ..RingConfig::default()
+    };
+    for addr in ["127.0.0.1:0", "[::1]:0"] {
+        let (mut receiver, _waker) = ring_and_waker(addr, &config);
+        let (mut sender, mut idle) = (ring(addr), ring(addr));
+        let since_1970 = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let before = since_1970();
+        send(&mut sender, &receiver, &[1_200, 1_200, 7]);
+        // Loopback delivers while it sends.
+        let after = since_1970();
+        idle.turn(wait(30_000)).unwrap();
+        let arrived = poll(&mut receiver).arrived.unwrap();
+        assert!((before..=after).contains(&arrived), "{before:?} {arrived:?} {after:?}");
+        send(&mut receiver, &sender, &[100]);
+        assert_eq!(poll(&mut sender).arrived, None, "not asked for");
+    }
 }
 
 #[test]
