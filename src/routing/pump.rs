@@ -106,22 +106,19 @@ impl Tracks {
             return Outcome::Stopped;
         };
         let form = egress.version.frame_form();
-        let Some(out) = egress.outs.get(index as usize) else {
+        let Some(out) = egress.outs.get_mut(index as usize) else {
             return Outcome::Stopped;
         };
         let Some(group) = groups.get(out.group) else {
             return Outcome::GivenUp(stream_error::EVICTED);
         };
-        if out.stream.is_none() {
-            let Some(stream) = open(out, transport) else {
-                return Outcome::Unopened;
-            };
+        let mut opened = None;
+        let outcome = write_group(out, group, form, &mut opened, transport, frames);
+        // A group that was sent whole at once needs no place among those that go on.
+        if let (Some(stream), Outcome::Idle | Outcome::Blocked | Outcome::ConnectionBlocked) = (opened, &outcome) {
             egress.open(index, stream);
         }
-        match egress.outs.get_mut(index as usize) {
-            Some(out) => write_group(out, group, form, transport, frames),
-            None => Outcome::Stopped,
-        }
+        outcome
     }
 
     /// Why a cursor's group is not to be sent any more.
@@ -211,29 +208,15 @@ impl Tracks {
     }
 }
 
-/// Opens the stream of a group.
-fn open(out: &Out, transport: &mut impl Transport) -> Option<StreamId> {
-    let Serves::Subscription { id, .. } = out.serves else {
-        return None;
-    };
-    transport.open_group(&GroupHeader {
-        subscribe: id,
-        sequence: out.sequence,
-        frame_start: out.frames.0,
-    })
-}
-
-/// Writes chunks of a group from the cursor on.
+/// Writes chunks of a group from the cursor on, to a stream `opened` for them if it has none.
 fn write_group(
     out: &mut Out,
     group: &Group,
     form: FrameForm,
+    opened: &mut Option<StreamId>,
     transport: &mut impl Transport,
     frames: &mut u64,
 ) -> Outcome {
-    let Some(stream) = out.stream else {
-        return Outcome::Unopened;
-    };
     let has_ended = group.progress == Progress::Ended;
     loop {
         fill(out, group, form);
@@ -242,10 +225,22 @@ fn write_group(
             Some(bytes) => (bytes, has_ended && is_last && out.pieces.len() <= 1),
             // Everything there is was sent; an end that came later goes by itself.
             None if has_ended => (Bytes::new(), true),
-            None => return Outcome::Idle,
+            None if out.stream.or(*opened).is_some() => return Outcome::Idle,
+            None => (Bytes::new(), false),
         };
         let length = bytes.len();
-        match transport.write(stream, bytes, is_end) {
+        let written = match (out.stream.or(*opened), header(out)) {
+            (Some(stream), _) => transport.write(stream, bytes, is_end),
+            (None, Some(header)) => match transport.open_group(&header, bytes, is_end) {
+                Some((stream, written)) => {
+                    *opened = Some(stream);
+                    written
+                }
+                None => return Outcome::Unopened,
+            },
+            (None, None) => return Outcome::Unopened,
+        };
+        match written {
             Written::All => advance(out, group, length, frames),
             Written::Partial(taken) => {
                 advance_within(out, taken);
@@ -257,6 +252,18 @@ fn write_group(
         if is_end {
             return Outcome::Complete;
         }
+    }
+}
+
+/// What a group's stream begins with; a fetched one is behind its request.
+fn header(out: &Out) -> Option<GroupHeader> {
+    match out.serves {
+        Serves::Subscription { id, .. } => Some(GroupHeader {
+            subscribe: id,
+            sequence: out.sequence,
+            frame_start: out.frames.0,
+        }),
+        Serves::Fetch(_) => None,
     }
 }
 

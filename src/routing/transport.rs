@@ -7,9 +7,10 @@ use crate::wire::{DatagramHeader, ErrorCode, GroupHeader, StreamId};
 
 /// One peer's connection, for as long as one pumping takes.
 pub trait Transport {
-    /// Opens a stream for a group and writes its header. `None`: the peer allows no further
-    /// stream at present, or nothing can be sent now at all.
-    fn open_group(&mut self, header: &GroupHeader) -> Option<StreamId>;
+    /// Opens a stream for a group and writes its header and the first bytes behind it, `fin` if they
+    /// are the last. `None`: the peer allows no further stream at present, or nothing can be sent now
+    /// at all, and nothing was taken.
+    fn open_group(&mut self, header: &GroupHeader, bytes: Bytes, fin: bool) -> Option<(StreamId, Written)>;
     fn write(&mut self, stream: StreamId, bytes: Bytes, fin: bool) -> Written;
     fn reset(&mut self, stream: StreamId, code: ErrorCode);
     /// Sends a group as a datagram; false when that is not possible now.

@@ -181,30 +181,45 @@ impl<'a> Transport<'a> {
 }
 
 impl routing::Transport for Transport<'_> {
-    fn open_group(&mut self, header: &GroupHeader) -> Option<StreamId> {
+    fn open_group(&mut self, header: &GroupHeader, bytes: Bytes, fin: bool) -> Option<(StreamId, routing::Written)> {
         let outbox = &mut self.peer.outbox;
         let stream = match outbox.unused.take() {
             Some(stream) => stream,
             None if self.connection.has_uni_credit() => self.peer.session.open_uni(),
             None => return None,
         };
-        let mut head = BytesMut::with_capacity(GROUP_HEAD_BYTES);
+        let is_joined = bytes.len() <= JOINED_BYTES_MAX;
+        let joined_bytes = if is_joined { bytes.len() } else { 0 };
+        let mut head = BytesMut::with_capacity(GROUP_HEAD_BYTES + joined_bytes);
         self.peer.session.group_header(header, &mut head);
+        let head_bytes = head.len();
+        head.extend_from_slice(&bytes[..joined_bytes]);
         let mut head = head.freeze();
-        match self.connection.write(stream, head.clone(), false) {
-            Written::All | Written::Stopped(_) => {}
-            Written::Partial(taken @ 1..) => {
-                drop(head.split_to(taken));
-                outbox.heads.push((stream, head));
-            }
+        let written = match self.connection.write(stream, head.clone(), fin && is_joined) {
+            Written::All if is_joined => routing::Written::All,
+            Written::All => self.write(stream, bytes, fin),
             Written::Partial(0) | Written::Blocked | Written::NoStreamCredit => {
                 self.is_blocked = true;
                 outbox.unused = Some(stream);
                 return None;
             }
-        }
+            Written::Partial(taken) if taken < head_bytes => {
+                head.truncate(head_bytes);
+                outbox.heads.push((stream, head.split_off(taken)));
+                routing::Written::Partial(0)
+            }
+            Written::Partial(taken) => routing::Written::Partial(taken - head_bytes),
+            Written::Stopped(code) => routing::Written::Closed(code),
+        };
         self.sent.groups += 1;
-        Some(stream)
+        if is_joined {
+            self.sent.bytes += match written {
+                routing::Written::All => joined_bytes as u64,
+                routing::Written::Partial(taken) => taken as u64,
+                routing::Written::ConnectionBlocked | routing::Written::Closed(_) => 0,
+            };
+        }
+        Some((stream, written))
     }
 
     fn write(&mut self, stream: StreamId, bytes: Bytes, fin: bool) -> routing::Written {
@@ -284,6 +299,10 @@ const BACKLOG_ENTRY_BYTES: usize = 64;
 
 /// Stream type, length and three varints, or the three varints of a datagram.
 const GROUP_HEAD_BYTES: usize = 32;
+
+/// First bytes of a group up to so many are copied behind its header: one buffer less for quiche to
+/// keep until it is acknowledged costs less than the copy.
+const JOINED_BYTES_MAX: usize = 512;
 
 /// For a session that is closed because it did not read what it asked for.
 pub(super) const BACKLOG_CODE: ErrorCode = session_error::CONTROL_TIMEOUT;
