@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Does a change make the hot paths longer? Counts instructions (perf/instructions.sh) and compares them with the last
-# that were recorded in perf/history.jsonl.
+# Does a change make the hot paths longer? Counts instructions, of single operations (perf/instructions.sh) and of the whole
+# relay for a frame of a call (perf/call-instructions.sh), and compares them with the last that were recorded in
+# perf/history.jsonl.
 #
 #   perf/check.sh [--record]
 #
 #   --record    appends the counts of this commit to the history, to be compared with from then on
 #
-#   INSTRUCTIONS    the program that counts: prints a JSON object of names and counts   (default: perf/instructions.sh)
+#   INSTRUCTIONS    a program that counts instead: prints a JSON object of names and counts   (default: the two named)
 #
 # Exit status: 0 nothing is more than 3 % above (or recorded), 1 something is, or is counted no more, 2 cannot run.
 set -euo pipefail
@@ -40,11 +41,15 @@ main() {
 }
 
 count() {
-    local program=${INSTRUCTIONS:-$lab_directory/instructions.sh}
-    [[ -x $program ]] || die 2 "'$program' is not a program; INSTRUCTIONS names another that counts"
-    "$program" >"$work/counts.json" 2>"$work/counts.err" || die 2 "$program failed: $(tail -n 1 "$work/counts.err")"
+    local programs=("$lab_directory/instructions.sh" "$lab_directory/call-instructions.sh") program
+    [[ -z ${INSTRUCTIONS:-} ]] || programs=("$INSTRUCTIONS")
+    for program in "${programs[@]}"; do
+        [[ -x $program ]] || die 2 "'$program' is not a program; INSTRUCTIONS names another that counts"
+        "$program" 2>"$work/counts.err" || die 2 "$program failed: $(tail -n 1 "$work/counts.err")"
+    done >"$work/counts"
+    jq -s add "$work/counts" >"$work/counts.json"
     jq -e 'type == "object" and length > 0 and all(.[]; type == "number" and . > 0)' "$work/counts.json" >/dev/null 2>&1 \
-        || die 2 "$program did not print a JSON object of names and counts"
+        || die 2 "no JSON object of names and counts was printed"
 }
 
 find_recorded() {

@@ -10,6 +10,7 @@
 #   --json FILE     writes the result
 #   --no-history    does not append each run to perf/history.jsonl
 #
+#   MOQSWITCH       the moqswitch to compare, such as perf/pgo.sh builds    (default: built from this tree)
 #   MOQ_RELAY       the moq-relay to compare with    (default: installed from crates.io into a cache, once)
 #   RELAY_CORE, LOADGEN_CORE    cores of the two     (default: 0 and 1)
 #
@@ -23,7 +24,7 @@
 # from when the schedule wanted a frame sent, and by how much the generator was late itself at its p99, which is in that
 # delay; resident memory at the end; frames that were owed to listeners and did not arrive, of all rounds.
 set -euo pipefail
-peer=${MOQ_RELAY:-}
+relay=${MOQSWITCH:-} peer=${MOQ_RELAY:-}
 # shellcheck source-path=SCRIPTDIR
 source "$(dirname "${BASH_SOURCE[0]}")/lab.sh"
 
@@ -47,6 +48,8 @@ main() {
     for name in "${workloads[@]}"; do read_workload "$name"; done
     need openssl "apt-get install openssl"
     build
+    moqswitch=${relay:-$moqswitch}
+    [[ -x $moqswitch ]] || die 2 "MOQSWITCH=$moqswitch is not a program"
     find_peer
     make_certificate
     local stamp round contender

@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# How far from the floor is a delivered frame? Runs the relay under `call` and `video` in turn with a bare forwarder
+# (benches/floor.rs: the same datagrams in, the same sealed and out, no QUIC), which is 1.0.
+#
+#   perf/floor.sh [--rounds R] [--seconds S] [--no-history]
+#
+#   --rounds R      of each                                     (default: 3)
+#   --seconds S     measured in each run, after a warm-up       (default: 5)
+#   --no-history    does not append the medians to perf/history.jsonl
+#
+#   MOQSWITCH    a relay to measure instead of this tree's, such as perf/pgo.sh builds
+#
+# Prints medians over rounds and their ratio. Exit status: 0 measured, 2 cannot run.
+set -euo pipefail
+relay=${MOQSWITCH:-}
+# shellcheck source-path=SCRIPTDIR
+source "$(dirname "${BASH_SOURCE[0]}")/lab.sh"
+
+main() {
+    local rounds=3 seconds=5 with_history=1 round name
+    while (($#)); do
+        case $1 in
+        --rounds) positive "$1" "${2:-}"; rounds=$2; shift 2 ;;
+        --seconds) positive "$1" "${2:-}"; seconds=$2; shift 2 ;;
+        --no-history) with_history=0; shift ;;
+        -h | --help) usage ;;
+        *) die 2 "unknown argument '$1' (--help shows all)" ;;
+        esac
+    done
+    lab_begin
+    check_cores
+    build
+    find_floor
+    for ((round = 1; round <= rounds; round++)); do
+        for name in call video; do
+            say "$name, round $round"
+            measure_floor "$name"
+            measure_relay "$name"
+        done
+    done
+    jq -s 'def median: sort | if length == 0 then null else (.[(length - 1) / 2 | floor] + .[length / 2 | floor]) / 2 end;
+        group_by(.workload) | map({
+            workload: .[0].workload, floor_us: map(.floor_us // empty) | median, relay_us: map(.relay_us // empty) | median
+        } | .multiple = (if .relay_us then .relay_us / .floor_us else null end))' "$work/runs.jsonl" >"$work/result.json"
+    jq -r '.[] | "\(.workload): floor \(.floor_us * 100 | round / 100) µs, relay \(.relay_us // 0 | . * 100 | round / 100) µs, multiple \(.multiple // 0 | . * 100 | round / 100)"' \
+        "$work/result.json"
+    ((!with_history)) || jq -c '{floor: .}' "$work/result.json" | append_history floor
+}
+
+# Leaves the bench in `floor`, and the relay in `moqswitch`.
+find_floor() {
+    moqswitch=${relay:-$moqswitch}
+    [[ -x $moqswitch ]] || die 2 "MOQSWITCH=$moqswitch is not a program"
+    cargo bench --quiet --manifest-path "$root/Cargo.toml" --bench floor --no-run --message-format=json-render-diagnostics >"$work/built" \
+        || die 2 "the build failed; tuning/prepare.sh installs what it needs"
+    floor=$(jq -r 'select(.target.name? == "floor") | .executable // empty' "$work/built")
+}
+
+measure_floor() { # workload
+    "$floor" --seconds "$seconds" --core "$RELAY_CORE" --driver-core "$LOADGEN_CORE" "$1" >"$work/floor.out" 2>"$work/floor.err" \
+        || die 2 "the bare forwarder failed: $(tail -n 2 "$work/floor.err" | head -n 1)"
+    jq -c --arg workload "$1" '{workload: $workload, floor_us: .us_per_frame}' "$work/floor.out" >>"$work/runs.jsonl"
+}
+
+measure_relay() { # workload
+    read_workload "$1"
+    launch_moqswitch "$moqswitch" || relay_failed
+    start_load "$work/summary.json" "$seconds" "${workload[@]}"
+    if finish_load; then
+        jq -c --arg workload "$1" '{workload: $workload, relay_us: .relay_cpu_us_per_frame}' "$work/summary.json" >>"$work/runs.jsonl"
+    else
+        say "  $(generator_fault)"
+    fi
+    end_relay
+}
+
+main "$@"
