@@ -88,6 +88,8 @@ pub struct Endpoint {
     ready: VecDeque<ConnectionKey>,
     pub(super) dirty: VecDeque<ConnectionKey>,
     pub(super) timers: Timers<ConnectionKey>,
+    /// What the slots of far timers count from.
+    started: Instant,
     /// Datagrams that belong to no connection: version negotiation, Retry, stateless reset.
     pub(super) stateless: VecDeque<(SocketAddr, IpAddr, Vec<u8>)>,
     notices: VecDeque<Notice>,
@@ -113,6 +115,7 @@ impl Endpoint {
             ready: VecDeque::new(),
             dirty: VecDeque::new(),
             timers: Timers::new(),
+            started: Instant::now(),
             stateless: VecDeque::new(),
             notices: VecDeque::new(),
             statistics: EndpointStatistics::default(),
@@ -364,8 +367,16 @@ impl Endpoint {
             && *generation == key.generation
         {
             // Far ones fire early and are armed again: an idle timeout that each packet moves
-            // would else leave an entry behind with each nearer deadline that fires.
-            let deadline = connection.deadline().map(|deadline| deadline.min(now + TIMER_HORIZON));
+            // would else leave an entry behind with each nearer deadline that fires. All at a few
+            // times, so that a thousand idle connections do not wake the shard a thousand times.
+            let horizon = now + TIMER_HORIZON;
+            let deadline = connection.deadline().map(|deadline| {
+                if deadline <= horizon {
+                    return deadline;
+                }
+                let slots = (horizon - self.started).as_millis() / TIMER_SLOT.as_millis() + 1;
+                deadline.min(self.started + TIMER_SLOT * u32::try_from(slots).unwrap_or(u32::MAX))
+            });
             self.timers.arm(&mut connection.armed, key, deadline);
         }
     }
@@ -380,5 +391,6 @@ pub(super) fn connection_key(index: usize, generation: u32) -> ConnectionKey {
 
 const NOTICES_MAX: usize = 16;
 
-/// Deadlines beyond it are looked at again when it has passed.
+/// Deadlines beyond it are looked at again when it has passed, at the next multiple of the slot.
 const TIMER_HORIZON: Duration = Duration::from_secs(2);
+const TIMER_SLOT: Duration = Duration::from_millis(250);
