@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds a relay for what it does: once with counters, runs it under the workloads of perf/workloads, and once more with what
-# they counted (profile-guided optimisation). What it gains: perf/README.md.
+# Builds relay and generator for what they do: once with counters, runs them with the workloads of perf/workloads, and once
+# more with what was counted (profile-guided optimisation). What it gains: perf/README.md.
 #
 #   perf/pgo.sh [--seconds S] [--workload W]...
 #
@@ -10,8 +10,8 @@
 #   LLVM_PROFDATA    llvm-profdata of rustc's LLVM or a later one
 #                    (default: that of `rustup component add llvm-tools`, else the first in PATH that reads the counts)
 #
-# Takes two builds from scratch beside the usual one, some ten minutes on two cores. The last line names the program. Exit
-# status: 0 built, 2 cannot.
+# Takes two builds from scratch, some ten minutes on two cores. The last two lines name the programs. Exit status: 0 built,
+# 2 cannot.
 set -euo pipefail
 profdata=${LLVM_PROFDATA:-}
 # shellcheck source-path=SCRIPTDIR
@@ -32,14 +32,12 @@ main() {
     check_cores
     for name in "${workloads[@]}"; do read_workload "$name"; done
     find_profdata
-    build
-    local learning
     build_for pgo-learning -Cprofile-generate="$work/counts"
-    learning=$built
-    for name in "${workloads[@]}"; do learn "$name" "$learning"; done
+    for name in "${workloads[@]}"; do learn "$name"; done
     "$profdata" merge -o "$work/profile" "$work/counts" || die 2 "$profdata cannot merge what was counted"
     build_for pgo -Cprofile-use="$work/profile"
-    echo "$built"
+    echo "$moqswitch"
+    echo "$loadgen"
 }
 
 find_profdata() {
@@ -52,21 +50,22 @@ find_profdata() {
     [[ -n $profdata ]] || die 2 "llvm-profdata of LLVM $major is missing: rustup component add llvm-tools, or apt-get install llvm-$major"
 }
 
-# Leaves the program in `built`. With a target named, what only runs during the build is left as it is.
+# Leaves the programs in `moqswitch` and `loadgen`. With a target named, what only runs during the build is left as it is.
 build_for() { # directory, flags of rustc
     local target triple
     triple=$(rustc -vV | sed -n 's/^host: //p')
     target=$(target_directory)/$1
-    say "building moqswitch with ${2%%=*}"
-    RUSTFLAGS=$2 cargo build --quiet --release --manifest-path "$root/Cargo.toml" --target-dir "$target" --target "$triple" -p moqswitch \
+    say "building moqswitch and loadgen with ${2%%=*}"
+    RUSTFLAGS=$2 cargo build --quiet --release --manifest-path "$root/Cargo.toml" --target-dir "$target" --target "$triple" --bins -p moqswitch -p loadgen \
         || die 2 "the build failed; tuning/prepare.sh installs what it needs"
-    built=$target/$triple/release/moqswitch
+    moqswitch=$target/$triple/release/moqswitch
+    loadgen=$target/$triple/release/loadgen
 }
 
-learn() { # workload, program
+learn() { # workload
     read_workload "$1"
     say "learning from $1"
-    launch_moqswitch "$2" || relay_failed
+    launch_moqswitch "$moqswitch" || relay_failed
     start_load "$work/summary.json" "$seconds" "${workload[@]}"
     finish_load || true
     # By itself: only then it writes what it counted.

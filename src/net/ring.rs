@@ -68,6 +68,7 @@ pub enum Wait {
     /// A nonzero `batch_window` lets arrivals gather: whatever comes less than that after the wait
     /// began ends it only when the window closes; after that the first arrival ends it at once.
     /// So under load there is one wake a window, and a lone datagram after a pause has no delay.
+    /// As many as there are buffers end it early.
     /// (Where the kernel has no such wait, the window opens with the first arrival instead.)
     Until { timeout: Duration, batch_window: Duration },
 }
@@ -336,7 +337,8 @@ impl UdpRing {
         let Wait::Until { timeout, batch_window } = wait else {
             return self.flush();
         };
-        let everything = self.ring.params().cq_entries();
+        // When no buffer is left nothing more can come in.
+        let everything = u32::from(self.buffers.provided()).max(1);
         if batch_window >= timeout {
             // The window is the whole wait.
             let want = if batch_window.is_zero() { 0 } else { everything };
