@@ -9,7 +9,7 @@
 #   --seconds S     measured in each run, after a warm-up       (default: 5)
 #
 # So `perf/ablate.sh short=target/release/moqswitch,--batch-window,200us long=target/release/moqswitch,--batch-window,1ms`.
-# Prints a line for each run, and medians of those in which the generator was not the bottleneck. Exit status: 0 measured,
+# Prints a line for each run, and medians of those in which the generator was not the bottleneck and 99 % arrived. Exit status: 0 measured,
 # 2 cannot run.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR
@@ -36,8 +36,12 @@ main() {
     for ((round = 1; round <= rounds; round++)); do
         for contender in "${contenders[@]}"; do run "${contender%%=*}" "${contender#*=}"; done
     done
+    for contender in "${contenders[@]}"; do
+        jq -es --arg name "${contender%%=*}" 'any(.[]; .name == $name and .valid and .missed_percent < 1)' "$work/runs.jsonl" >/dev/null \
+            || die 2 "no run of ${contender%%=*} is a result"
+    done
     jq -rs 'def median: sort | if length == 0 then null else (.[(length - 1) / 2 | floor] + .[length / 2 | floor]) / 2 end;
-        map(select(.valid)) | group_by(.name)[]
+        map(select(.valid and .missed_percent < 1)) | group_by(.name)[]
         | "\(.[0].name): \(map(.us) | median) µs, p99 \(map(.p99_ms) | median) ms, \(map(.rss_mib) | median) MiB, medians of \(length)"' \
         "$work/runs.jsonl"
 }

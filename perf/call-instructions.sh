@@ -19,7 +19,7 @@ readonly LOAD=(conference --people 10 --hears 4 --calls 1 --frame-bytes 200 --fr
 readonly SETTLE_SECONDS=4
 # Valgrind is told what to do and does it some time later.
 readonly SPARE_SECONDS=10
-readonly FRAMES_MIN=1000
+readonly FRAMES_PER_SECOND=2000 FRAMES_PERCENT_MIN=95
 
 main() {
     local seconds=12 relay='' profile=''
@@ -63,7 +63,8 @@ count_for() { # seconds
     load_is_on
     callgrind --dump
     frames=$((after - before))
-    ((frames >= FRAMES_MIN)) || die 2 "only $frames frames were delivered in $1 s"
+    # A relay that cannot keep up does more in a turn, so less for a frame.
+    ((frames * 100 >= $1 * FRAMES_PER_SECOND * FRAMES_PERCENT_MIN)) || die 2 "only $frames frames were delivered in $1 s"
     instructions=$(sed -n 's/^totals: //p' "$work"/profile* | sort -n | tail -n 1)
     ((instructions > 0)) || die 2 "valgrind left no counts"
     jq -n --argjson instructions "$instructions" --argjson frames "$frames" '{relay_call_frame: ($instructions / $frames | round)}'

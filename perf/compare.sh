@@ -64,6 +64,7 @@ main() {
         sum_up
     done
     print_table "$work/result.json"
+    [[ -z $relay ]] || echo "moqswitch was not built here: $(built_otherwise "$relay")"
 }
 
 sum_up() {
@@ -178,19 +179,21 @@ record() { # workload, contender, round
                 generator_socket_drops: .generator.socket_drops, is_valid: .generator.valid
             }
         }' "$work/summary.json" >"$work/run.json"
-    keep_run
+    keep_run "$@"
 }
 
 # One that has no figures, and why.
 record_failure() { # workload, contender, round, reason
     jq -nc --arg workload "$1" --arg contender "$2" --argjson round "$3" --arg failure "$4" \
         '{workload: $workload, contender: $contender, round: $round, failure: $failure}' >"$work/run.json"
-    keep_run
+    keep_run "$@"
 }
 
 keep_run() {
     cat "$work/run.json" >>"$work/runs.jsonl"
-    ((!with_history)) || append_history compare <"$work/run.json"
+    [[ $2 != moqswitch ]] || jq -c --argjson built "$(built_otherwise "$relay")" '. + $built' "$work/run.json" >"$work/kept.json"
+    [[ $2 == moqswitch ]] || cp "$work/run.json" "$work/kept.json"
+    ((!with_history)) || append_history compare <"$work/kept.json"
 }
 
 print_table() { # result

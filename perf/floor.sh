@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # How far from the floor is a delivered frame? Runs the relay under `call` and `video` in turn with a bare forwarder
-# (benches/floor.rs: the same datagrams in, the same sealed and out, no QUIC), which is 1.0.
+# (benches/floor.rs: as many datagrams of the same size in, as many sealed and out, none opened, no QUIC), which is 1.0.
 #
 #   perf/floor.sh [--rounds R] [--seconds S] [--no-history]
 #
@@ -42,9 +42,10 @@ main() {
         group_by(.workload) | map({
             workload: .[0].workload, floor_us: map(.floor_us // empty) | median, relay_us: map(.relay_us // empty) | median
         } | .multiple = (if .relay_us then .relay_us / .floor_us else null end))' "$work/runs.jsonl" >"$work/result.json"
+    jq -e 'all(.[]; .multiple)' "$work/result.json" >/dev/null || die 2 "no run of one workload is a result, see above"
     jq -r '.[] | "\(.workload): floor \(.floor_us * 100 | round / 100) µs, relay \(.relay_us // 0 | . * 100 | round / 100) µs, multiple \(.multiple // 0 | . * 100 | round / 100)"' \
         "$work/result.json"
-    ((!with_history)) || jq -c '{floor: .}' "$work/result.json" | append_history floor
+    ((!with_history)) || jq -c --argjson built "$(built_otherwise "$relay")" '{floor: .} + $built' "$work/result.json" | append_history floor
 }
 
 # Leaves the bench in `floor`, and the relay in `moqswitch`.
@@ -66,10 +67,12 @@ measure_relay() { # workload
     read_workload "$1"
     launch_moqswitch "$moqswitch" || relay_failed
     start_load "$work/summary.json" "$seconds" "${workload[@]}"
-    if finish_load; then
-        jq -c --arg workload "$1" '{workload: $workload, relay_us: .relay_cpu_us_per_frame}' "$work/summary.json" >>"$work/runs.jsonl"
-    else
+    if ! finish_load; then
         say "  $(generator_fault)"
+    elif ! jq -e '.missed_percent < 1' "$work/summary.json" >/dev/null; then
+        say "  $(jq .missed_percent "$work/summary.json") % of the frames did not arrive"
+    else
+        jq -c --arg workload "$1" '{workload: $workload, relay_us: .relay_cpu_us_per_frame}' "$work/summary.json" >>"$work/runs.jsonl"
     fi
     end_relay
 }

@@ -296,6 +296,12 @@ stamp() {
         '{date: $date, commit: $commit, host: "\($cpu), \($cores) cores", kernel: $kernel, load_average: $load}'
 }
 
+# As JSON, what a relay is that this tree's build did not make; nothing for one that it made.
+built_otherwise() { # program, or nothing
+    [[ -z $1 ]] || jq -nc --arg sha256 "$(sha256sum "$1" | cut -c 1-16)" --arg program "$1" '{built_otherwise: {program: $program, sha256: $sha256}}'
+    [[ -n $1 ]] || echo '{}'
+}
+
 # Appends a line to the history: the stamp, the kind, and what is on standard input.
 append_history() { # kind
     jq -c --arg kind "$1" --argjson stamp "$(stamp)" '{kind: $kind} + $stamp + .' >>"$history_file"

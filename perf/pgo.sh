@@ -8,7 +8,7 @@
 #   --workload W    to learn from; may be repeated       (default: call, audio, video, call-datagrams, announce)
 #
 #   LLVM_PROFDATA    llvm-profdata of rustc's LLVM or a later one
-#                    (default: that of `rustup component add llvm-tools`, else the first in PATH that reads the counts)
+#                    (default: that of `rustup component add llvm-tools`, else the distribution's llvm-profdata-VERSION)
 #
 # Takes two builds from scratch, some ten minutes on two cores. The last two lines name the programs. Exit status: 0 built,
 # 2 cannot.
@@ -67,7 +67,8 @@ learn() { # workload
     say "learning from $1"
     launch_moqswitch "$moqswitch" || relay_failed
     start_load "$work/summary.json" "$seconds" "${workload[@]}"
-    finish_load || true
+    finish_load || say "  $(generator_fault)"
+    jq -e '.frames_delivered > 0 or .calls_established > 0' "$work/summary.json" >/dev/null || die 2 "nothing came through under $1"
     # By itself: only then it writes what it counted.
     kill "$relay_pid"
     wait "$relay_pid" || die 2 "the relay did not end well: $(tail -n 1 "$work/relay.out.err")"

@@ -15,8 +15,9 @@
 #   MOQSWITCH    a relay to measure instead of this tree's, such as perf/pgo.sh builds
 #
 # With two cores the generator has to share one with a shard, which costs both: `apart` has that too, so what `two` costs
-# more is what crossing costs. CPU for each delivered frame is of all relays together. What two shards carry, in those of
-# one: 2 x cost of `apart` / cost of `two`, as far as CPU limits it. Exit status: 0 measured, 2 cannot run.
+# more is what crossing costs, stated for each delivered frame that came from the other shard (one transfer serves all who
+# hear it there). CPU for each delivered frame is of all relays together. What two shards carry, in those of one: 2 x cost
+# of `apart` / cost of `two`, as far as CPU limits it and costs are as under this load. Exit status: 0 measured, 2 cannot run.
 set -euo pipefail
 relay=${MOQSWITCH:-}
 # shellcheck source-path=SCRIPTDIR
@@ -49,7 +50,7 @@ main() {
         done
     done
     sum_up
-    ((!with_history)) || jq -c '{shards: .}' "$work/result.json" | append_history shards
+    ((!with_history)) || jq -c --argjson built "$(built_otherwise "$relay")" '{shards: .} + $built' "$work/result.json" | append_history shards
 }
 
 measure_one() {
@@ -61,8 +62,8 @@ measure_one() {
 
 measure_apart() {
     start_relay left "$RELAY_CORE"
-    load left $PEOPLE
     start_relay right "$LOADGEN_CORE"
+    load left $PEOPLE
     load right $PEOPLE
     finish left
     finish right
@@ -76,18 +77,19 @@ measure_two() {
     add_up two two
 }
 
-declare -A relays=() loads=()
+declare -A relays=() addresses=() loads=()
 
 start_relay() { # name, cores
     local cores=${2//[^,]/}
     start_child "$work/$1.out" taskset -c "$2" "$moqswitch" --listen 127.0.0.1:0 --http 127.0.0.1:0 --shards $((${#cores} + 1)) --cores "$2"
     relay_pid=$child_pid
     await_relay grep -q ready "$work/$1.out" || { last_words "$work/$1.out"; die 2 "the relay does not start; what it said last is above"; }
-    relay_address=$(grep -o 'udp=[^ ]*' "$work/$1.out" | cut -d= -f2)
+    addresses[$1]=$(grep -o 'udp=[^ ]*' "$work/$1.out" | cut -d= -f2)
     relays[$1]=$relay_pid
 }
 
 load() { # name, people
+    relay_pid=${relays[$1]} relay_address=${addresses[$1]}
     start_load "$work/$1.json" "$seconds" conference --people "$2" --hears $HEARS --calls 1 --frame-bytes 200 --frame-rate 50 --no-catalog
     loads[$1]=$load_pid
 }
@@ -105,7 +107,7 @@ add_up() { # way, names...
     shift
     for name in "$@"; do files+=("$work/$name.json"); done
     jq -cs --arg way "$way" 'if all(.[]; .generator.valid and .missed_percent < 1) then
-            {way: $way, us: ((map(.relay_cpu_us_per_frame * .frames_delivered) | add) / (map(.frames_delivered) | add)),
+            {way: $way, us: ((map(.relay_cpu_us_per_frame * (.frames_delivered + .frames_late)) | add) / (map(.frames_delivered + .frames_late) | add)),
                 p99_ms: (map(.one_way_ms.p99) | max)}
         else empty end' "${files[@]}" >>"$work/runs.jsonl" 2>"$work/jq.err" || die 2 "no figures: $(tail -n 1 "$work/jq.err")"
 }
@@ -121,11 +123,11 @@ sum_up() {
         | if .apart_us and .two_us then
             .capacity = 2 * .apart_us / .two_us | .crossing_us = (.two_us - .apart_us) / $share
           else . end' "$work/runs.jsonl" >"$work/result.json"
-    jq -e '.capacity' "$work/result.json" >/dev/null || die 2 "no run of one way is a result: $(jq -c . "$work/result.json")"
+    jq -e '.capacity and .one_us' "$work/result.json" >/dev/null || die 2 "no run of one way is a result: $(jq -c . "$work/result.json")"
     jq -r 'def figure: . * 100 | round / 100;
         "one \(.one_us | figure) µs, apart \(.apart_us | figure) µs, two \(.two_us | figure) µs for each delivered frame, medians",
         "p99 \(.one_p99_ms | figure), \(.apart_p99_ms | figure), \(.two_p99_ms | figure) ms",
-        "two shards carry \(.capacity | figure) times what one does; a frame that crosses costs \(.crossing_us | figure) µs more"' \
+        "two shards carry \(.capacity | figure) times what one does; a delivered frame from the other shard costs \(.crossing_us | figure) µs more"' \
         "$work/result.json"
 }
 

@@ -10,8 +10,8 @@ use moqswitch::relay::{Relay, Until};
 use moqswitch::topology::HostCores;
 use moqswitch::{check, config, logging, net};
 
-/// Some 5 % less CPU for a frame of a call than the C library's. Without huge pages, which would save another 1 to 3 % and make
-/// the relay a third larger (perf/README.md).
+/// Some 5 % less CPU for a frame of a call than the C library's. It asks for no huge pages, which
+/// would save another 2 to 5 % and make the relay larger by a half (perf/README.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

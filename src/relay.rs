@@ -274,8 +274,8 @@ impl Starts {
     }
 }
 
-/// What glommio keeps at hand for files, of which a shard opens none: the least it takes. By default it would be 10 MiB, all
-/// of it resident.
+/// What glommio keeps at hand for files, of which a shard opens none: the least it takes. By default
+/// it would be 10 MiB, all of it resident.
 const FILE_BUFFER_BYTES: usize = 64 * 1024;
 
 const START_WAIT_MAX: Duration = Duration::from_secs(20);

@@ -129,8 +129,9 @@ impl Controls {
 }
 
 /// Frames are meant for times that lie so far apart, and timers keep to them, so that a shard does
-/// not wake for each of thousands of clients by itself.
+/// not wake for each of thousands of clients by itself. No part of what a relay may gather for, nor of
+/// a frame's time: else the two would keep step.
 pub(crate) const GRID: Duration = Duration::from_nanos(GRID_NS);
-const GRID_NS: u64 = 250_000;
+const GRID_NS: u64 = 230_000;
 
 const RATE_PERCENT_MAX: u32 = 10_000;

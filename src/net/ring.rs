@@ -68,7 +68,7 @@ pub enum Wait {
     /// A nonzero `batch_window` lets arrivals gather: whatever comes less than that after the wait
     /// began ends it only when the window closes; after that the first arrival ends it at once.
     /// So under load there is one wake a window, and a lone datagram after a pause has no delay.
-    /// As many as there are buffers end it early.
+    /// It does not begin while as many wait as there are buffers.
     /// (Where the kernel has no such wait, the window opens with the first arrival instead.)
     Until { timeout: Duration, batch_window: Duration },
 }
@@ -338,21 +338,25 @@ impl UdpRing {
             return self.flush();
         };
         // When no buffer is left nothing more can come in.
-        let everything = u32::from(self.buffers.provided()).max(1);
+        let everything = |buffers: &ReceiveBuffers| u32::from(buffers.provided()).max(1);
         if batch_window >= timeout {
             // The window is the whole wait.
-            let want = if batch_window.is_zero() { 0 } else { everything };
+            let want = if batch_window.is_zero() {
+                0
+            } else {
+                everything(&self.buffers)
+            };
             self.enter(want, Some(timeout), Duration::ZERO)?;
         } else if batch_window.is_zero() {
             self.enter(1, Some(timeout), Duration::ZERO)?;
         } else if self.kernel_batch_window {
             // Deferred completions count only when they are run, so this sleeps the window out.
-            self.enter(everything, Some(timeout), batch_window)?;
+            self.enter(everything(&self.buffers), Some(timeout), batch_window)?;
         } else {
             self.enter(1, Some(timeout), Duration::ZERO)?;
             self.reap();
             if !self.ready.is_empty() {
-                self.enter(everything, Some(batch_window), Duration::ZERO)?;
+                self.enter(everything(&self.buffers), Some(batch_window), Duration::ZERO)?;
             }
         }
         self.reap();

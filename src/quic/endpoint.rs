@@ -252,7 +252,9 @@ impl Endpoint {
     pub fn handle_timeouts(&mut self, now: Instant) {
         // Each once: a deadline that is due again at once stands for the same silence.
         let mut due = Vec::new();
-        while let Some((key, entry)) = self.timers.pop_due(now) {
+        while due.len() < TIMEOUTS_PER_TURN_MAX
+            && let Some((key, entry)) = self.timers.pop_due(now)
+        {
             if let Some(connection) = self.get_mut(key)
                 && connection.armed.fired(entry)
             {
@@ -393,4 +395,7 @@ const NOTICES_MAX: usize = 16;
 
 /// Deadlines beyond it are looked at again when it has passed, at the next multiple of the slot.
 const TIMER_HORIZON: Duration = Duration::from_secs(2);
-const TIMER_SLOT: Duration = Duration::from_millis(250);
+const TIMER_SLOT: Duration = Duration::from_millis(100);
+
+/// Connections whose timers are seen to in one turn; those of others wait for the next.
+const TIMEOUTS_PER_TURN_MAX: usize = 1024;

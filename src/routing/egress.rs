@@ -104,6 +104,15 @@ pub(super) struct Egress {
     pub(super) is_dirty: bool,
 }
 
+impl Out {
+    /// Forgets what was prepared and not sent: a cursor without a stream holds no media.
+    pub(super) fn rewind(&mut self) {
+        self.chunk = 0;
+        self.transcoder = None;
+        self.pieces = VecDeque::new();
+    }
+}
+
 impl Egress {
     pub(super) fn new(version: Version, takes_datagrams: bool) -> Self {
         Self {

@@ -114,6 +114,9 @@ impl Tracks {
         };
         let mut opened = None;
         let outcome = write_group(out, group, form, &mut opened, transport, frames);
+        if let Outcome::Unopened = outcome {
+            out.rewind();
+        }
         // A group that was sent whole at once needs no place among those that go on.
         if let (Some(stream), Outcome::Idle | Outcome::Blocked | Outcome::ConnectionBlocked) = (opened, &outcome) {
             egress.open(index, stream);

@@ -135,6 +135,7 @@ impl Outbox {
             self.backlog_bytes -= data.len() + BACKLOG_ENTRY_BYTES;
         }
         self.heads.retain(|(head, _)| *head != stream);
+        self.unused = self.unused.filter(|unused| *unused != stream);
     }
 
     /// Writes the rest of a group header that was taken in part.
@@ -204,6 +205,8 @@ impl routing::Transport for Transport<'_> {
                 return None;
             }
             Written::Partial(taken) if taken < head_bytes => {
+                // The next would fare no better, and heads that wait are few.
+                self.is_blocked = true;
                 head.truncate(head_bytes);
                 outbox.heads.push((stream, head.split_off(taken)));
                 routing::Written::Partial(0)

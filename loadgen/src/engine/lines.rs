@@ -24,7 +24,7 @@ use moqswitch::wire::{
 use rustc_hash::FxHashMap;
 
 use super::paths::{Owner, Paths, Way};
-use super::{Clock, GRID, since_1970};
+use super::{Clock, GRID, nanoseconds, since_1970};
 
 /// Where and how to connect.
 #[derive(Clone, Debug)]
@@ -61,6 +61,8 @@ pub(crate) struct Lines {
     /// Groups and datagrams that congestion or the relay kept from being sent.
     given_up: u64,
     clock: Clock,
+    /// What the host's clock showed more than ours.
+    offset_ns: i64,
     /// Of what is looked at; after a turn, the end of its wait.
     pub(crate) now: Instant,
 }
@@ -131,6 +133,7 @@ impl Lines {
             talkative: Vec::new(),
             given_up: 0,
             clock,
+            offset_ns: 0,
             now: Instant::now(),
         })
     }
@@ -166,11 +169,14 @@ impl Lines {
                 batch_window: GRID,
             }
         })?;
-        let (now, since_1970) = (Instant::now(), since_1970());
+        // In this order: who is interrupted in between finds delays longer, not shorter.
+        let since_1970 = since_1970();
+        let now = Instant::now();
+        let is_same_clock = self.compare_clocks(since_1970, now);
         while let Some(mut received) = self.ring.poll_receive() {
             let source = received.source;
             let age = received.arrived.map(|arrived| since_1970.saturating_sub(arrived));
-            self.now = now - age.unwrap_or_default().min(AGE_MAX);
+            self.now = now - age.filter(|_| is_same_clock).unwrap_or_default();
             for datagram in received.datagrams() {
                 if let Some(paths) = &mut self.paths
                     && let Some(line) = self.endpoint.connection_of(datagram)
@@ -183,10 +189,18 @@ impl Lines {
             // Before the next, so that what comes of it is known by its own time.
             self.service_ready()?;
         }
+        self.end_ways(now)?;
         self.now = now;
-        self.end_ways(self.now);
         self.endpoint.handle_timeouts(self.now);
         self.service_ready()
+    }
+
+    /// Whether the host's clock has gone on as ours since it was last looked at. When it was set, nobody knows how long
+    /// ago something arrived; then it did so now, which is late.
+    fn compare_clocks(&mut self, since_1970: Duration, now: Instant) -> bool {
+        let offset_ns = nanoseconds(since_1970).wrapping_sub(self.clock.ns(now)).cast_signed();
+        let step_ns = offset_ns.abs_diff(std::mem::replace(&mut self.offset_ns, offset_ns));
+        step_ns < nanoseconds(STEP_MIN)
     }
 
     fn service_ready(&mut self) -> anyhow::Result<()> {
@@ -285,7 +299,7 @@ impl Lines {
         // What is still on its way is not waited for.
         let last = self.paths.as_ref().and_then(Paths::last_due);
         if let Some(last) = last {
-            self.end_ways(last);
+            self.end_ways(last)?;
         }
         self.ring.turn(Wait::None).context("saying goodbye")?;
         Ok(())
@@ -307,26 +321,35 @@ impl Lines {
     }
 
     /// Lets datagrams out of their links whose time has come.
-    fn end_ways(&mut self, now: Instant) {
-        let Some(paths) = &mut self.paths else { return };
-        while let Some(next) = paths.peek(now) {
+    fn end_ways(&mut self, until: Instant) -> anyhow::Result<()> {
+        while let Some(paths) = &mut self.paths
+            && let Some((due, next)) = paths.peek(until)
+        {
             match next.way {
                 Way::ToClient { source } => {
                     if let Some(mut datagram) = paths.pop() {
+                        self.now = due;
                         self.endpoint
                             .handle_datagram(&mut datagram.bytes, source, self.local, self.now);
+                        self.service_ready()?;
                     }
                 }
                 Way::ToRelay { destination, source } => {
                     // Buffers come back as datagrams leave; until then it stays where it is.
                     let Some(outgoing) = Outgoing::alone(&mut self.ring, &next.bytes, destination, source) else {
-                        return;
+                        break;
                     };
                     outgoing.queue(&mut self.ring);
                     paths.pop();
                 }
             }
         }
+        Ok(())
+    }
+
+    /// The time, for what happens while something is looked at that came earlier.
+    pub(crate) fn present_ns(&self) -> u64 {
+        self.clock.ns(Instant::now())
     }
 
     /// Takes everything one connection has.
@@ -509,8 +532,8 @@ const BACKLOG_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What comes in between two looks at the socket, several times over at 100 000 packets/s. They
 /// take memory as far as they are used.
 const RECEIVE_BUFFERS: u16 = 256;
-/// Nothing waits in a socket for so long: the host's time was set.
-const AGE_MAX: Duration = Duration::from_secs(1);
+/// The host's clock was set when it jumps so far between two turns; steered, it moves by a thousandth of that.
+const STEP_MIN: Duration = Duration::from_micros(200);
 
 /// How long goodbyes may take to leave.
 const FINISH_MAX: Duration = Duration::from_secs(1);

@@ -132,6 +132,7 @@ impl Call {
 
     fn subscribe(&mut self, at: &Arrival<'_>, publisher: u16, lines: &mut Lines) {
         let broadcast = self.path(publisher);
+        let subscribed_ns = lines.present_ns();
         let Some(session) = lines.session(at.line) else { return };
         let parameters = |track: &str, priority, max_latency_ms| SubscribeParameters {
             broadcast: broadcast.clone(),
@@ -161,7 +162,7 @@ impl Call {
                 continue;
             };
             let log = &self.people[usize::from(publisher)].tracks[usize::from(track)].log;
-            let mut leg = Leg::new(log, mos::impairment(plan.codec.name()), at.now_ns);
+            let mut leg = Leg::new(log, mos::impairment(plan.codec.name()), subscribed_ns);
             leg.is_on_clear_path = is_on_clear_path;
             let leg = self.legs.insert(CallLeg {
                 listener: at.participant,

@@ -145,10 +145,10 @@ impl Paths {
         waiting.map(|Reverse(waiting)| waiting.due).max()
     }
 
-    /// The next datagram that is due. It stays until [`Paths::pop`].
-    pub(super) fn peek(&self, now: Instant) -> Option<&Datagram> {
+    /// The next datagram that is due, and since when. It stays until [`Paths::pop`].
+    pub(super) fn peek(&self, now: Instant) -> Option<(Instant, &Datagram)> {
         let Reverse(next) = self.transit.waiting.peek()?;
-        (next.due <= now).then_some(&next.datagram)
+        (next.due <= now).then_some((next.due, &next.datagram))
     }
 
     pub(super) fn pop(&mut self) -> Option<Datagram> {
@@ -207,7 +207,7 @@ mod tests {
         }
         assert!(paths.peek(now + Duration::from_millis(39)).is_none());
         let mut came: [Vec<u8>; 3] = Default::default();
-        while let Some(datagram) = paths.peek(now + Duration::from_millis(40)) {
+        while let Some((_, datagram)) = paths.peek(now + Duration::from_millis(40)) {
             came[usize::from(datagram.bytes[0])].push(datagram.bytes[1]);
             paths.pop();
         }
