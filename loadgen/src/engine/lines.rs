@@ -95,7 +95,13 @@ impl Lines {
             "[::]:0"
         }
         .parse()?;
-        let socket = bind_client(unspecified, &SocketOptions::default())?;
+        let socket = bind_client(
+            unspecified,
+            &SocketOptions {
+                receive_buffer_bytes: SOCKET_BUFFER_BYTES,
+                ..SocketOptions::default()
+            },
+        )?;
         let local = socket.local_addr()?;
         // Nobody else wakes this thread.
         let (_, wake) = wake::channel()?;
@@ -532,6 +538,9 @@ const BACKLOG_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What comes in between two looks at the socket, several times over at 100 000 packets/s. They
 /// take memory as far as they are used.
 const RECEIVE_BUFFERS: u16 = 256;
+/// What all clients of a shard may have waiting for them, as far as the host allows: a relay's burst to thousands of them
+/// at once, of which each takes a kilobyte of the kernel's memory.
+const SOCKET_BUFFER_BYTES: usize = 32 * 1024 * 1024;
 /// The host's clock was set when it jumps so far between two turns; steered, it moves by a thousandth of that.
 const STEP_MIN: Duration = Duration::from_micros(200);
 
