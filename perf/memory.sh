@@ -19,7 +19,7 @@ readonly SETTLE_SECONDS=12
 # Calls of audio fill the cache of groups for ten seconds before it is as large as it gets.
 readonly CACHE_SECONDS=15
 # Connections that vanish without a word are kept until their idle timeout of 30 s: it takes as long, and again, to level out.
-readonly CHURN_WARM_UP_SECONDS=60
+readonly CHURN_WARM_UP_SECONDS=110
 # Fewer seconds are no line.
 readonly CHURN_SECONDS_MIN=30
 # For each connection that came and went. What the allocator does from minute to minute is a third of it; a connection that
