@@ -89,7 +89,7 @@ fn main() {
 
 #[allow(clippy::print_stdout, reason = "what it is for")]
 fn report(load: &Load, us: f64) {
-    println!("{{\"floor\": \"{}\", \"us_per_frame\": {us:.3}}}", load.name);
+    println!("{}", serde_json::json!({"floor": load.name, "us_per_frame": us}));
 }
 
 /// Microseconds of CPU for a forwarded frame.

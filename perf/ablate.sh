@@ -40,7 +40,7 @@ main() {
         jq -es --arg name "${contender%%=*}" 'any(.[]; .name == $name and .valid and .missed_percent < 1)' "$work/runs.jsonl" >/dev/null \
             || die 2 "no run of ${contender%%=*} is a result"
     done
-    jq -rs 'def median: sort | if length == 0 then null else (.[(length - 1) / 2 | floor] + .[length / 2 | floor]) / 2 end;
+    jq -rs "$MEDIAN"'
         map(select(.valid and .missed_percent < 1)) | group_by(.name)[]
         | "\(.[0].name): \(map(.us) | median) µs, p99 \(map(.p99_ms) | median) ms, \(map(.rss_mib) | median) MiB, medians of \(length)"' \
         "$work/runs.jsonl"

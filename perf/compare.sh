@@ -48,8 +48,7 @@ main() {
     for name in "${workloads[@]}"; do read_workload "$name"; done
     need openssl "apt-get install openssl"
     build
-    moqswitch=${relay:-$moqswitch}
-    [[ -x $moqswitch ]] || die 2 "MOQSWITCH=$moqswitch is not a program"
+    choose_relay "$relay"
     find_peer
     make_certificate
     local stamp round contender

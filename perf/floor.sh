@@ -17,16 +17,8 @@ relay=${MOQSWITCH:-}
 source "$(dirname "${BASH_SOURCE[0]}")/lab.sh"
 
 main() {
-    local rounds=3 seconds=5 with_history=1 round name
-    while (($#)); do
-        case $1 in
-        --rounds) positive "$1" "${2:-}"; rounds=$2; shift 2 ;;
-        --seconds) positive "$1" "${2:-}"; seconds=$2; shift 2 ;;
-        --no-history) with_history=0; shift ;;
-        -h | --help) usage ;;
-        *) die 2 "unknown argument '$1' (--help shows all)" ;;
-        esac
-    done
+    local rounds seconds with_history round name
+    parse_rounds "$@"
     lab_begin
     check_cores
     build
@@ -38,7 +30,7 @@ main() {
             measure_relay "$name"
         done
     done
-    jq -s 'def median: sort | if length == 0 then null else (.[(length - 1) / 2 | floor] + .[length / 2 | floor]) / 2 end;
+    jq -s "$MEDIAN"'
         group_by(.workload) | map({
             workload: .[0].workload, floor_us: map(.floor_us // empty) | median, relay_us: map(.relay_us // empty) | median
         } | .multiple = (if .relay_us then .relay_us / .floor_us else null end))' "$work/runs.jsonl" >"$work/result.json"
@@ -50,8 +42,7 @@ main() {
 
 # Leaves the bench in `floor`, and the relay in `moqswitch`.
 find_floor() {
-    moqswitch=${relay:-$moqswitch}
-    [[ -x $moqswitch ]] || die 2 "MOQSWITCH=$moqswitch is not a program"
+    choose_relay "$relay"
     cargo bench --quiet --manifest-path "$root/Cargo.toml" --bench floor --no-run --message-format=json-render-diagnostics >"$work/built" \
         || die 2 "the build failed; tuning/prepare.sh installs what it needs"
     floor=$(jq -r 'select(.target.name? == "floor") | .executable // empty' "$work/built")

@@ -69,6 +69,20 @@ need() { # tool, what to do when it is missing
     command -v "$1" >/dev/null || die 2 "$1 is missing: $2"
 }
 
+# The options of scripts that run something in rounds; leaves `rounds`, `seconds` and `with_history`.
+parse_rounds() { # arguments...
+    rounds=3 seconds=5 with_history=1
+    while (($#)); do
+        case $1 in
+        --rounds) positive "$1" "${2:-}"; rounds=$2; shift 2 ;;
+        --seconds) positive "$1" "${2:-}"; seconds=$2; shift 2 ;;
+        --no-history) with_history=0; shift ;;
+        -h | --help) usage ;;
+        *) die 2 "unknown argument '$1' (--help shows all)" ;;
+        esac
+    done
+}
+
 positive() { # option, value
     [[ ${2:-} =~ ^[1-9][0-9]{0,4}$ ]] || die 2 "$1 needs a whole number from 1 on, not '${2:-}'"
 }
@@ -98,6 +112,12 @@ build() {
     loadgen=$target/release/loadgen
 }
 
+# A relay that MOQSWITCH named takes the place of the one just built.
+choose_relay() { # program, or nothing
+    moqswitch=${1:-$moqswitch}
+    [[ -x $moqswitch ]] || die 2 "MOQSWITCH=$moqswitch is not a program"
+}
+
 # The relay with frame pointers, for usable stacks: the same code and profile otherwise, in a directory of its own so that
 # neither build makes the other anew.
 build_with_frame_pointers() {
@@ -124,6 +144,9 @@ install_crate() { # directory of the cache, crate, version, program, further fla
     say "trying again with dependencies other than the locked ones"
     "${command[@]}" >&2
 }
+
+# For jq: null of nothing.
+readonly MEDIAN='def median: sort | if length == 0 then null else (.[(length - 1) / 2 | floor] + .[length / 2 | floor]) / 2 end;'
 
 # --- workloads
 

@@ -28,21 +28,12 @@ readonly PEOPLE=100 HEARS=4
 readonly CROSSING_SHARE=0.5
 
 main() {
-    local rounds=3 seconds=5 with_history=1 round way
-    while (($#)); do
-        case $1 in
-        --rounds) positive "$1" "${2:-}"; rounds=$2; shift 2 ;;
-        --seconds) positive "$1" "${2:-}"; seconds=$2; shift 2 ;;
-        --no-history) with_history=0; shift ;;
-        -h | --help) usage ;;
-        *) die 2 "unknown argument '$1' (--help shows all)" ;;
-        esac
-    done
+    local rounds seconds with_history round way
+    parse_rounds "$@"
     lab_begin
     check_cores
     build
-    moqswitch=${relay:-$moqswitch}
-    [[ -x $moqswitch ]] || die 2 "MOQSWITCH=$moqswitch is not a program"
+    choose_relay "$relay"
     for ((round = 1; round <= rounds; round++)); do
         for way in one apart two; do
             say "$way, round $round"
@@ -113,8 +104,7 @@ add_up() { # way, names...
 }
 
 sum_up() {
-    jq -s --argjson share $CROSSING_SHARE '
-        def median: sort | if length == 0 then null else (.[(length - 1) / 2 | floor] + .[length / 2 | floor]) / 2 end;
+    jq -s --argjson share $CROSSING_SHARE "$MEDIAN"'
         . as $runs
         | def us($way): [$runs[] | select(.way == $way) | .us] | median;
         def p99($way): [$runs[] | select(.way == $way) | .p99_ms] | median;

@@ -113,7 +113,7 @@ fn exchange(socket: &UdpSocket, number: u32) -> anyhow::Result<Option<(u64, i128
     Ok(Some((round_trip, offset)))
 }
 
-fn unix_ns() -> u64 {
+pub(crate) fn unix_ns() -> u64 {
     let since_1970 = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();

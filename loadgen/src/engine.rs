@@ -10,11 +10,13 @@ mod publish;
 pub(crate) mod shard;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use crossbeam_queue::ArrayQueue;
 
 pub(crate) use lines::Target;
+
+use crate::clock::unix_ns;
 
 /// Unix time from a clock that never jumps.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +29,7 @@ impl Clock {
     pub(crate) fn new() -> Self {
         Self {
             started: Instant::now(),
-            started_ns: nanoseconds(since_1970()),
+            started_ns: unix_ns(),
         }
     }
 
@@ -43,13 +45,6 @@ impl Clock {
     pub(crate) fn on_grid(&self, at: Instant) -> Instant {
         self.instant(on_grid(self.ns(at)))
     }
-}
-
-/// What the host's clock shows.
-pub(crate) fn since_1970() -> Duration {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default()
 }
 
 /// The next time on the grid, of Unix ns.

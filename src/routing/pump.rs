@@ -232,16 +232,16 @@ fn write_group(
             None => (Bytes::new(), false),
         };
         let length = bytes.len();
-        let written = match (out.stream.or(*opened), header(out)) {
-            (Some(stream), _) => transport.write(stream, bytes, is_end),
-            (None, Some(header)) => match transport.open_group(&header, bytes, is_end) {
-                Some((stream, written)) => {
-                    *opened = Some(stream);
-                    written
-                }
-                None => return Outcome::Unopened,
-            },
-            (None, None) => return Outcome::Unopened,
+        let written = match out.stream.or(*opened) {
+            Some(stream) => transport.write(stream, bytes, is_end),
+            None => {
+                let begun = header(out).and_then(|header| transport.open_group(&header, bytes, is_end));
+                let Some((stream, written)) = begun else {
+                    return Outcome::Unopened;
+                };
+                *opened = Some(stream);
+                written
+            }
         };
         match written {
             Written::All => advance(out, group, length, frames),

@@ -1,8 +1,8 @@
 //! Connections to the relay with their sessions: packets in and out, nothing of calls.
 //!
 //! What sessions say waits in order until [`Lines::poll`] takes it, each with the time at which the
-//! kernel took in what it came from. So packets may gather before they are looked at, which makes a
-//! client several times cheaper and no latency longer.
+//! kernel took in what it came from. So packets may gather before they are looked at, which costs
+//! less and makes no delay longer.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -24,7 +24,8 @@ use moqswitch::wire::{
 use rustc_hash::FxHashMap;
 
 use super::paths::{Owner, Paths, Way};
-use super::{Clock, GRID, nanoseconds, since_1970};
+use super::{Clock, GRID, nanoseconds};
+use crate::clock::unix_ns;
 
 /// Where and how to connect.
 #[derive(Clone, Debug)]
@@ -176,13 +177,14 @@ impl Lines {
             }
         })?;
         // In this order: who is interrupted in between finds delays longer, not shorter.
-        let since_1970 = since_1970();
+        let host_ns = unix_ns();
         let now = Instant::now();
-        let is_same_clock = self.compare_clocks(since_1970, now);
+        let is_same_clock = self.compare_clocks(host_ns, now);
         while let Some(mut received) = self.ring.poll_receive() {
             let source = received.source;
-            let age = received.arrived.map(|arrived| since_1970.saturating_sub(arrived));
-            self.now = now - age.filter(|_| is_same_clock).unwrap_or_default();
+            let arrived = received.arrived.filter(|_| is_same_clock);
+            let age_ns = arrived.map_or(0, |arrived| host_ns.saturating_sub(nanoseconds(arrived)));
+            self.now = now - Duration::from_nanos(age_ns);
             for datagram in received.datagrams() {
                 if let Some(paths) = &mut self.paths
                     && let Some(line) = self.endpoint.connection_of(datagram)
@@ -203,8 +205,8 @@ impl Lines {
 
     /// Whether the host's clock has gone on as ours since it was last looked at. When it was set, nobody knows how long
     /// ago something arrived; then it did so now, which is late.
-    fn compare_clocks(&mut self, since_1970: Duration, now: Instant) -> bool {
-        let offset_ns = nanoseconds(since_1970).wrapping_sub(self.clock.ns(now)).cast_signed();
+    fn compare_clocks(&mut self, host_ns: u64, now: Instant) -> bool {
+        let offset_ns = host_ns.wrapping_sub(self.clock.ns(now)).cast_signed();
         let step_ns = offset_ns.abs_diff(std::mem::replace(&mut self.offset_ns, offset_ns));
         step_ns < nanoseconds(STEP_MIN)
     }
@@ -541,7 +543,7 @@ const RECEIVE_BUFFERS: u16 = 256;
 /// What all clients of a shard may have waiting for them, as far as the host allows: a relay's burst to thousands of them
 /// at once, of which each takes a kilobyte of the kernel's memory.
 const SOCKET_BUFFER_BYTES: usize = 32 * 1024 * 1024;
-/// The host's clock was set when it jumps so far between two turns; steered, it moves by a thousandth of that.
+/// The host's clock was set when it jumps so far between two turns; steered, it moves by a twentieth of that.
 const STEP_MIN: Duration = Duration::from_micros(200);
 
 /// How long goodbyes may take to leave.
