@@ -42,7 +42,8 @@ pub struct RingConfig {
     pub send_buffers: u16,
     /// Let the kernel do the batch window where it can (Linux 6.12). Default true.
     pub kernel_batch_window: bool,
-    /// Have the kernel note when each datagram comes in. Default false.
+    /// Have the kernel note when each datagram comes in. Default false. The first socket of a
+    /// host to ask for it may be given the time of the reading for some milliseconds.
     pub notes_arrivals: bool,
 }
 
