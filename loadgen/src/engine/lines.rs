@@ -75,10 +75,13 @@ struct Line {
     is_talkative: bool,
 }
 
-/// What congestion and flow control did not take yet, in order.
+/// What congestion and flow control did not take yet, in order within a stream.
 #[derive(Default)]
 struct Backlog {
-    writes: VecDeque<(StreamId, Bytes, bool)>,
+    /// None of them is empty.
+    streams: FxHashMap<StreamId, VecDeque<(Bytes, bool)>>,
+    /// Whose turn it is next; one that is not among `streams` any more is passed over.
+    order: VecDeque<StreamId>,
     bytes: usize,
 }
 
@@ -463,7 +466,7 @@ fn read(connection: &mut Connection, session: &mut Session, backlog: &mut Backlo
             session.handle_stop_sending(stream, code);
         }
     }
-    let has_backlog = !backlog.writes.is_empty();
+    let has_backlog = !backlog.streams.is_empty();
     backlog.retry(connection);
     has_backlog
 }
@@ -472,7 +475,7 @@ impl Backlog {
     /// Order within a stream is kept: while something of it waits, the rest waits behind. False
     /// when the stream was given up.
     fn write(&mut self, connection: &mut Connection, stream: StreamId, bytes: Bytes, fin: bool) -> bool {
-        let waits = !self.writes.is_empty() && self.writes.iter().any(|(waiting, _, _)| *waiting == stream);
+        let waits = !self.streams.is_empty() && self.streams.contains_key(&stream);
         let (bytes, fin) = if waits {
             (bytes, fin)
         } else {
@@ -488,20 +491,46 @@ impl Backlog {
             return false;
         }
         self.bytes += bytes.len();
-        self.writes.push_back((stream, bytes, fin));
+        let waiting = self.streams.entry(stream).or_default();
+        if waiting.is_empty() {
+            self.order.push_back(stream);
+        }
+        waiting.push_back((bytes, fin));
         true
     }
 
+    /// Tries the streams in turn. When some in a row take nothing, it is hardly their own flow control that holds them.
     fn retry(&mut self, connection: &mut Connection) {
-        for (stream, bytes, fin) in std::mem::take(&mut self.writes) {
-            self.bytes -= bytes.len();
-            self.write(connection, stream, bytes, fin);
+        let mut refused = 0;
+        for _ in 0..self.order.len() {
+            let Some(stream) = self.order.pop_front() else { break };
+            let Some(waiting) = self.streams.get_mut(&stream) else {
+                continue;
+            };
+            let before = self.bytes;
+            while let Some((bytes, fin)) = waiting.pop_front() {
+                self.bytes -= bytes.len();
+                if let Some((rest, fin)) = write(connection, stream, bytes, fin) {
+                    self.bytes += rest.len();
+                    waiting.push_front((rest, fin));
+                    break;
+                }
+            }
+            if waiting.is_empty() {
+                self.streams.remove(&stream);
+                continue;
+            }
+            self.order.push_back(stream);
+            refused = if self.bytes == before { refused + 1 } else { 0 };
+            if refused == REFUSED_MAX {
+                break;
+            }
         }
     }
 
     fn forget(&mut self, stream: StreamId) {
-        self.writes.retain(|(waiting, _, _)| *waiting != stream);
-        self.bytes = self.writes.iter().map(|(_, bytes, _)| bytes.len()).sum();
+        let waiting = self.streams.remove(&stream).unwrap_or_default();
+        self.bytes -= waiting.iter().map(|(bytes, _)| bytes.len()).sum::<usize>();
     }
 }
 
@@ -536,6 +565,8 @@ pub(crate) const NO_SUCH_TRACK: ErrorCode = stream_error::NOT_FOUND;
 
 /// Bytes a client holds for a relay that does not take them. Beyond it groups are given up.
 const BACKLOG_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Streams with a backlog that may take nothing before the others wait for another time.
+const REFUSED_MAX: u32 = 8;
 
 /// What comes in between two looks at the socket, several times over at 100 000 packets/s. They
 /// take memory as far as they are used.
