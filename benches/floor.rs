@@ -292,7 +292,7 @@ fn pin(core: usize) {
 /// As the relay waits by default.
 const TURN: Wait = Wait::Until {
     timeout: Duration::from_millis(10),
-    batch_window: Duration::from_micros(500),
+    batch_window: Duration::from_micros(750),
 };
 /// As the generator's.
 const GRID: Duration = Duration::from_micros(230);

@@ -130,7 +130,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting {
         path: "batch_window",
         kind: Kind::One,
-        value: Value::Default(r#""500us""#),
+        value: Value::Default(r#""750us""#),
         help: &[
             "How long a busy shard gathers work before it takes a turn; 0 to 10ms.",
             "Longer costs that much latency at worst and saves CPU per frame.",

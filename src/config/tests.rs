@@ -31,7 +31,7 @@ fn defaults_are_loopback_and_open() {
     assert_eq!(config.listen, "127.0.0.1:4443".parse().unwrap());
     assert_eq!(config.http, config.listen);
     assert!(config.auth.public.covers_prefix(""));
-    assert_eq!(config.batch_window, Duration::from_micros(500));
+    assert_eq!(config.batch_window, Duration::from_micros(750));
     assert_eq!(config.limits.cache_bytes_max, 256 << 20);
     assert_eq!(config.origin.hop_id, None);
 }
