@@ -234,12 +234,15 @@ relay_failed() {
 
 # --- load
 
+# How the generator connects: moql is raw QUIC, https WebTransport.
+load_scheme=moql
+
 # Starts the generator, pinned; the summary will be in a file.
 start_load() { # summary file, seconds measured, flags...
     local summary=$1 seconds=$2
     shift 2
     rm -f "$summary"
-    start_child "$work/loadgen.out" "$loadgen" "$@" --relay "moql://$relay_address/" --relay-pid "$relay_pid" \
+    start_child "$work/loadgen.out" "$loadgen" "$@" --relay "$load_scheme://$relay_address/" --relay-pid "$relay_pid" \
         --cores "$LOADGEN_CORE" --warm-up "${WARM_UP_SECONDS}s" --duration "$((WARM_UP_SECONDS + seconds))s" --json "$summary"
     load_pid=$child_pid
 }

@@ -5,6 +5,7 @@
 mod metrics;
 mod routes;
 mod server;
+mod web;
 
 #[cfg(test)]
 mod tests;
@@ -92,7 +93,13 @@ impl ShardPort {
     }
 
     pub fn send(&self, command: ShardCommand) -> Result<(), ShardBusy> {
-        self.queue.push(command).map_err(|_| ShardBusy)?;
+        self.offer(command).map_err(|_| ShardBusy)
+    }
+
+    /// As [`Self::send`], but gives the command back when the queue is full.
+    #[allow(clippy::result_large_err, reason = "it is taken back, not passed on")]
+    fn offer(&self, command: ShardCommand) -> Result<(), ShardCommand> {
+        self.queue.push(command)?;
         (self.wake)();
         Ok(())
     }

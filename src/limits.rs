@@ -75,6 +75,13 @@ const _: () = {
     assert!(HTTP_HEADER_WAIT_MAX.as_millis() < HTTP_CONNECTION_AGE_MAX.as_millis());
 };
 
+/// Requests over HTTP/3 that wait for the control thread. A further one is answered 503.
+pub const HTTP3_REQUESTS_MAX: usize = 64;
+
+/// Body of one answer over HTTP/3, which is gathered before it is sent. For a longer one the answer is 507; over TCP it
+/// is not gathered.
+pub const HTTP3_BODY_BYTES_MAX: usize = 1024 * 1024;
+
 /// HTTP fetches that one shard serves at once. A further one is answered 503.
 pub const HTTP_FETCHES_MAX: usize = 64;
 

@@ -74,9 +74,10 @@ impl Relay {
             announcements: announcements(table.clone()),
             public: config.auth.public.clone(),
         };
-        let control = ControlServer::bind(config.http, state.clone())
+        let mut control = ControlServer::bind(config.http, state.clone())
             .with_context(|| format!("cannot listen on {} (TCP)", config.http))?;
 
+        let web_requests = control.take_web_requests();
         let office = Arc::new(PostOffice::new(wakers, LANE_MESSAGES_MAX));
         let hop = HopId(config.origin.hop_id.unwrap_or_else(options::random_hop));
         let secrets = Secrets::generate().map_err(|_| anyhow::anyhow!("the system gave no randomness"))?;
@@ -91,6 +92,7 @@ impl Relay {
                 office: office.clone(),
                 table: table.clone(),
                 commands: port.queue.clone(),
+                web_requests: web_requests.clone(),
                 secrets: secrets.clone(),
                 tls: TlsContext::server(&identity.certificates)?,
             };

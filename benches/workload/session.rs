@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use moqswitch::session::{Event, Session, SessionConfig, SessionLimits, Side, SubscribeParameters};
 use moqswitch::wire::{
-    BroadcastPath, GroupHeader, GroupRange, GroupSequence, HopId, Setup, StreamId, SubscribeId, UniType,
+    BroadcastPath, GroupHeader, GroupRange, GroupSequence, HopId, Setup, StreamHeads, StreamId, SubscribeId, UniType,
 };
 
 use super::group::{self, VERSION};
@@ -24,6 +24,7 @@ impl Subscriber {
             setup: Setup::default(),
             hop: HopId(1),
             limits: SessionLimits::default(),
+            heads: StreamHeads::default(),
         });
         let mut setup = BytesMut::new();
         UniType::Setup

@@ -142,7 +142,7 @@ pub(crate) enum CodecName {
 
 #[derive(Args, Clone, Default)]
 pub(crate) struct Flags {
-    /// Relay to load, `moql://host:port/path` (raw QUIC). None: one is started in this process.
+    /// Relay to load, `moql://host:port/path` (raw QUIC) or `https://host:port/path` (WebTransport). None: one is started in this process.
     #[arg(long)]
     pub(crate) relay: Option<String>,
     /// Process id of the relay, for its CPU time and memory. Found by the port on this host.

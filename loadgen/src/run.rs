@@ -427,13 +427,15 @@ impl Cores {
 
 fn target(relay: &str, draft: u8) -> anyhow::Result<Target> {
     let url = url::Url::parse(relay).with_context(|| format!("`{relay}` is no URL"))?;
-    anyhow::ensure!(
-        matches!(url.scheme(), "moql" | "moqt"),
-        "`{}` is not spoken: raw QUIC is moql://host:port/path",
-        url.scheme()
-    );
+    let authority = match url.scheme() {
+        "moql" | "moqt" => None,
+        "https" => Some(url.authority().to_owned()),
+        other => anyhow::bail!(
+            "`{other}` is not spoken: raw QUIC is moql://host:port/path, WebTransport https://host:port/path"
+        ),
+    };
     let name = url.host_str().context("the URL names no host")?.to_owned();
-    let port = url.port().unwrap_or(4443);
+    let port = url.port_or_known_default().unwrap_or(4443);
     let address = (name.trim_matches(['[', ']']), port)
         .to_socket_addrs()?
         .next()
@@ -449,6 +451,7 @@ fn target(relay: &str, draft: u8) -> anyhow::Result<Target> {
         address,
         name,
         path: url[url::Position::BeforePath..url::Position::AfterQuery].to_owned(),
+        authority,
         draft,
     })
 }

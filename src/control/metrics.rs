@@ -141,6 +141,18 @@ const COUNTERS: &[(&str, &str, Read)] = &[
     }),
     ("retries", "Retry packets sent.", |s| s.connections.retries),
     ("sessions_opened", "moq-lite sessions opened.", |s| s.sessions.opened),
+    ("web_sessions_opened", "Of these, sessions over WebTransport.", |s| {
+        s.web.sessions_opened
+    }),
+    (
+        "web_sessions_refused",
+        "WebTransport sessions refused for their path or draft.",
+        |s| s.web.sessions_refused,
+    ),
+    ("web_requests", "Ordinary requests over HTTP/3.", |s| s.web.requests),
+    ("web_violations", "Connections closed for a violation of HTTP/3.", |s| {
+        s.web.violations
+    }),
     (
         "protocol_violations",
         "Sessions closed for a violation of the peer.",

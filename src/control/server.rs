@@ -19,17 +19,22 @@ use hyper_util::{
 };
 use tokio::{
     net::TcpStream,
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
     time,
 };
 
-use super::{ControlState, routes};
-use crate::{limits, ratelimit::RateLimit};
+use super::{ControlState, routes, web};
+use crate::{
+    limits,
+    ratelimit::RateLimit,
+    shard::{WebRequest, WebRequests},
+};
 
 /// A bound listener; nothing is served before [`ControlServer::spawn`].
 pub struct ControlServer {
     listener: TcpListener,
     state: ControlState,
+    web_requests: Option<mpsc::Receiver<WebRequest>>,
 }
 
 /// The running control thread. Dropping it leaves the thread running; [`ControlHandle::stop`] ends it.
@@ -43,7 +48,18 @@ impl ControlServer {
     pub fn bind(address: SocketAddr, state: ControlState) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
-        Ok(Self { listener, state })
+        Ok(Self {
+            listener,
+            state,
+            web_requests: None,
+        })
+    }
+
+    /// Where shards send requests that come to them by HTTP/3.
+    pub fn take_web_requests(&mut self) -> WebRequests {
+        let (sender, receiver) = mpsc::channel(limits::HTTP3_REQUESTS_MAX);
+        self.web_requests = Some(receiver);
+        sender
     }
 
     pub fn address(&self) -> io::Result<SocketAddr> {
@@ -60,7 +76,12 @@ impl ControlServer {
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(self.listener)?;
                 tokio::spawn(background);
-                serve(listener, routes::router(self.state), stopped).await;
+                let shards = self.state.shards.clone();
+                let router = routes::router(self.state);
+                if let Some(requests) = self.web_requests {
+                    tokio::spawn(web::answer(requests, router.clone(), shards));
+                }
+                serve(listener, router, stopped).await;
                 Ok(())
             })
         })?;

@@ -12,7 +12,12 @@ use crate::shard::statistics::ShardSnapshot;
 use super::*;
 use crate::{
     auth::Pattern,
-    shard::statistics::{DropCause, QueueKind, QueueSnapshot},
+    quic::ConnectionKey,
+    shard::{
+        WebRequest, WebStream,
+        statistics::{DropCause, QueueKind, QueueSnapshot},
+    },
+    wire::StreamId,
 };
 
 #[test]
@@ -251,6 +256,65 @@ fn client_that_never_ends_its_request_head_is_disconnected() {
     });
 }
 
+/// What comes by HTTP/3 is answered by the same routes, to the shard it came from.
+#[test]
+fn requests_over_http3_are_answered_to_their_shard() {
+    let (mut state, shards) = state(Behaviour::Answers, vec!["room/bob".to_owned()]);
+    let port = ShardPort::new(Arc::new(|| {}));
+    state.shards.push(port.clone());
+    let shard = state.shards.len() - 1;
+    let mut server = ControlServer::bind("127.0.0.1:0".parse().unwrap(), state).unwrap();
+    let requests = server.take_web_requests();
+    let handle = server.spawn(std::future::pending()).unwrap();
+    for (index, (method, path, status, body)) in [
+        ("GET", "/healthz", 200, "ok\n"),
+        ("GET", "/announced/room", 200, "bob"),
+        ("GET", "/announced/private", 401, ""),
+        ("POST", "/healthz", 405, ""),
+        ("GET", "/nothing", 404, ""),
+        ("NO METHOD", "/healthz", 400, ""),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let at = WebStream {
+            connection: ConnectionKey {
+                index: 7,
+                generation: 1,
+            },
+            stream: StreamId(4 * index as u64),
+        };
+        let (method, path) = (method.to_owned(), path.to_owned());
+        let request = WebRequest {
+            shard,
+            at,
+            method,
+            path,
+        };
+        requests.blocking_send(request).unwrap();
+        let ShardCommand::Respond { at: to, response } = wait_for(&port) else {
+            panic!("no answer");
+        };
+        assert_eq!(to, at);
+        let text = String::from_utf8_lossy(&response.body);
+        assert_eq!((response.status, &*text), (status, body), "{index}");
+        assert!(response.fields.iter().all(|(name, _)| name != "content-length"));
+    }
+    handle.stop().unwrap();
+    drop(shards);
+}
+
+fn wait_for(port: &ShardPort) -> ShardCommand {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < deadline {
+        if let Some(command) = port.queue.pop() {
+            return command;
+        }
+        thread::yield_now();
+    }
+    panic!("the shard was told nothing");
+}
+
 #[test]
 fn taken_port_is_an_error() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -430,7 +494,7 @@ fn answer(shard: usize, command: ShardCommand) {
             };
             drop(request.reply.send(reply));
         }
-        ShardCommand::Drain { .. } => {}
+        ShardCommand::Respond { .. } | ShardCommand::Drain { .. } => {}
     }
 }
 

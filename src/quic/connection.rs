@@ -11,6 +11,7 @@ use super::acknowledgement::Acknowledgement;
 use super::buffers::{ReadArena, ZeroCopy};
 use super::rebinding::Rebinding;
 use super::timers::Armed;
+use super::web::{self, Web, WebDial};
 
 /// A connection and its place in the endpoint.
 pub struct Connection {
@@ -25,6 +26,10 @@ pub struct Connection {
     pub(super) pinned_sha256: Option<[u8; 32]>,
     pub(super) rebinding: Rebinding,
     pub(super) acknowledgement: Acknowledgement,
+    /// Where it is to ask for a session, if it is a client's over HTTP/3.
+    pub(super) dial: Option<WebDial>,
+    /// Of one that agreed on HTTP/3.
+    pub(super) web: Option<Box<Web>>,
 }
 
 /// What a read of a stream gave.
@@ -65,9 +70,13 @@ pub struct PathFigures {
 }
 
 impl Connection {
-    /// The moq-lite draft agreed on by ALPN. `None` before that, or for another protocol.
+    /// The moq-lite draft agreed on by ALPN, or over HTTP/3 by the session's request. `None` before
+    /// that, or for another protocol.
     pub fn version(&self) -> Option<Version> {
-        Version::from_alpn(self.quic.application_proto())
+        match &self.web {
+            Some(web) => web.draft(),
+            None => Version::from_alpn(self.quic.application_proto()),
+        }
     }
 
     pub fn application_protocol(&self) -> &[u8] {
@@ -82,6 +91,16 @@ impl Connection {
         self.quic.is_established()
     }
 
+    /// It speaks HTTP/3, in which a session may be asked for.
+    pub fn is_web(&self) -> bool {
+        self.web.is_some()
+    }
+
+    /// Established, and over HTTP/3 with a session in it.
+    pub fn has_session(&self) -> bool {
+        self.quic.is_established() && self.web.as_ref().is_none_or(|web| web.is_open())
+    }
+
     pub fn is_closed(&self) -> bool {
         self.quic.is_closed()
     }
@@ -89,7 +108,7 @@ impl Connection {
     /// Either side has closed it: nothing is exchanged any more. What comes late is still
     /// answered until [`Self::is_closed`] (RFC 9000, section 10.2).
     pub fn is_over(&self) -> bool {
-        self.quic.is_draining() || self.quic.is_closed()
+        self.quic.is_draining() || self.quic.is_closed() || self.web.as_ref().is_some_and(|web| web.is_over())
     }
 
     /// The peer's address in use.
@@ -101,31 +120,39 @@ impl Connection {
     }
 
     pub fn poll_readable(&mut self) -> Option<StreamId> {
-        self.quic.stream_readable_next().map(StreamId)
+        match &mut self.web {
+            Some(web) => web.poll_readable(&mut self.quic),
+            None => self.quic.stream_readable_next().map(StreamId),
+        }
     }
 
     /// Reads once. A stream with more to give stays readable.
     pub fn read(&mut self, stream: StreamId, arena: &mut ReadArena) -> Read {
-        match self.quic.stream_recv_buf(stream.0, arena.space()) {
-            Ok((_, fin)) => Read::Data {
-                bytes: arena.take(),
-                fin,
-            },
-            Err(quiche::Error::StreamReset(code)) => Read::Reset(ErrorCode(code)),
-            Err(_) => Read::Nothing,
+        match &mut self.web {
+            Some(web) => web.read(&mut self.quic, stream, arena),
+            None => read_stream(&mut self.quic, stream, arena),
         }
     }
 
     /// A stream that may be written again after a partial write, or that the peer stopped.
     pub fn poll_writable(&mut self) -> Option<(StreamId, Option<ErrorCode>)> {
-        let stream = self.quic.stream_writable_next()?;
-        match self.quic.stream_capacity(stream) {
-            Err(quiche::Error::StreamStopped(code)) => {
-                // Collects the stopped stream's state.
-                let _ = self.quic.stream_send(stream, &[], true);
-                Some((StreamId(stream), Some(ErrorCode(code))))
+        loop {
+            let stream = self.quic.stream_writable_next()?;
+            let stopped = match self.quic.stream_capacity(stream) {
+                Err(quiche::Error::StreamStopped(code)) => {
+                    // Collects the stopped stream's state.
+                    let _ = self.quic.stream_send(stream, &[], true);
+                    Some(self.code_of(code))
+                }
+                _ => None,
+            };
+            let stream = StreamId(stream);
+            if let Some(web) = &mut self.web
+                && web.handle_writable(&mut self.quic, stream)
+            {
+                continue;
             }
-            _ => Some((StreamId(stream), None)),
+            return Some((stream, stopped));
         }
     }
 
@@ -143,18 +170,20 @@ impl Connection {
                 Written::Blocked
             }
             Err(quiche::Error::StreamLimit) => Written::NoStreamCredit,
-            Err(quiche::Error::StreamStopped(code)) => Written::Stopped(ErrorCode(code)),
+            Err(quiche::Error::StreamStopped(code)) => Written::Stopped(self.code_of(code)),
             Err(_) => Written::Stopped(crate::wire::stream_error::CANCEL),
         }
     }
 
     pub fn reset(&mut self, stream: StreamId, code: ErrorCode) {
         // Fails only for a stream that is gone already, which is what was wanted.
-        let _ = self.quic.stream_shutdown(stream.0, quiche::Shutdown::Write, code.0);
+        let code = self.wire_code(code);
+        let _ = self.quic.stream_shutdown(stream.0, quiche::Shutdown::Write, code);
     }
 
     pub fn stop_sending(&mut self, stream: StreamId, code: ErrorCode) {
-        let _ = self.quic.stream_shutdown(stream.0, quiche::Shutdown::Read, code.0);
+        let code = self.wire_code(code);
+        let _ = self.quic.stream_shutdown(stream.0, quiche::Shutdown::Read, code);
     }
 
     /// Whether the peer lets us open another unidirectional stream.
@@ -163,10 +192,26 @@ impl Connection {
     }
 
     pub fn poll_datagram(&mut self) -> Option<Bytes> {
-        self.quic.dgram_recv_buf().ok()
+        loop {
+            let datagram = self.quic.dgram_recv_buf().ok()?;
+            match &self.web {
+                None => return Some(datagram),
+                // Others are dropped, as datagrams may be (RFC 9297, section 2.1).
+                Some(web) => {
+                    if let Some(body) = web.unwrap_datagram(&datagram) {
+                        return Some(body);
+                    }
+                }
+            }
+        }
     }
 
-    /// Bytes that one datagram may carry; `None` when the peer takes no datagrams.
+    /// What has to stand before the body of each datagram that is sent.
+    pub fn datagram_head(&self) -> &[u8] {
+        self.web.as_ref().map_or(&[], |web| web.datagram_head())
+    }
+
+    /// Bytes that one datagram may carry, its head included; `None` when the peer takes no datagrams.
     pub fn datagram_bytes_max(&self) -> Option<usize> {
         self.quic.dgram_max_writable_len()
     }
@@ -177,8 +222,11 @@ impl Connection {
     }
 
     pub fn close(&mut self, code: ErrorCode, reason: &str) {
-        // `Done` means that it is closing already.
-        let _ = self.quic.close(true, code.0, reason.as_bytes());
+        match &mut self.web {
+            Some(web) => web.close(&mut self.quic, code, reason),
+            // `Done` means that it is closing already.
+            None => drop(self.quic.close(true, code.0, reason.as_bytes())),
+        }
     }
 
     pub fn path(&self) -> Option<PathFigures> {
@@ -195,6 +243,9 @@ impl Connection {
             let text = String::from_utf8_lossy(&error.reason);
             format!("{who} closed it with {kind} code {:#x} {text}", error.error_code)
         };
+        if let Some(reason) = self.web.as_ref().and_then(|web| web.reason()) {
+            return reason.to_owned();
+        }
         if self.quic.is_timed_out() {
             return "it was idle for too long".into();
         }
@@ -202,6 +253,28 @@ impl Connection {
             (Some(error), _) => describe("the peer", error),
             (None, Some(error)) => describe("this side", error),
             (None, None) => "unknown".into(),
+        }
+    }
+
+    /// Once it is established: speaks HTTP/3, if that was agreed on.
+    pub(super) fn begin_web(&mut self) {
+        let is_wanted = self.quic.is_server() || self.dial.is_some();
+        if is_wanted && self.quic.application_proto() == web::ALPN {
+            self.web = Some(Box::new(Web::begin(&mut self.quic, self.dial.take())));
+        }
+    }
+
+    /// A code of the session's as the wire has it.
+    fn wire_code(&self, code: ErrorCode) -> u64 {
+        if self.is_web() { web::to_wire(code) } else { code.0 }
+    }
+
+    /// A code of the wire as the session knows it.
+    fn code_of(&self, code: u64) -> ErrorCode {
+        if self.is_web() {
+            web::from_wire(code)
+        } else {
+            ErrorCode(code)
         }
     }
 
@@ -229,6 +302,9 @@ impl Connection {
             to: local,
         };
         let result = self.quic.recv(datagram, info);
+        if let Some(web) = &mut self.web {
+            web.handle_closing(&mut self.quic, Instant::now());
+        }
         let after = self.counts();
         if after.received > before.received {
             self.rebinding.on_packet(source);
@@ -248,6 +324,9 @@ impl Connection {
 
     /// A timer is due: quiche's, or that of an acknowledgement.
     pub(super) fn on_timeout(&mut self, now: Instant) {
+        if let Some(web) = &mut self.web {
+            web.handle_closing(&mut self.quic, now);
+        }
         if self.quic.timeout_instant().is_some_and(|deadline| deadline <= now) {
             self.acknowledgement.on_blocked();
             self.quic.on_timeout();
@@ -264,11 +343,12 @@ impl Connection {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let timer = self.quic.timeout_instant();
-        match (timer, self.acknowledgement.due()) {
-            (Some(timer), Some(due)) => Some(timer.min(due)),
-            (timer, due) => timer.or(due),
-        }
+        let timers = [
+            self.quic.timeout_instant(),
+            self.acknowledgement.due(),
+            self.web.as_ref().and_then(|web| web.deadline()),
+        ];
+        timers.into_iter().flatten().min()
     }
 
     /// Whether the answer to a datagram that was just taken in may wait.
@@ -276,6 +356,18 @@ impl Connection {
         self.acknowledgement.may_wait(bytes, every, delay, now)
             && self.quic.is_established()
             && !self.quic.is_draining()
+    }
+}
+
+/// Reads a stream of any kind once.
+pub(super) fn read_stream(quic: &mut quiche::Connection<ZeroCopy>, stream: StreamId, arena: &mut ReadArena) -> Read {
+    match quic.stream_recv_buf(stream.0, arena.space()) {
+        Ok((_, fin)) => Read::Data {
+            bytes: arena.take(),
+            fin,
+        },
+        Err(quiche::Error::StreamReset(code)) => Read::Reset(ErrorCode(code)),
+        Err(_) => Read::Nothing,
     }
 }
 

@@ -20,6 +20,7 @@ use super::rebinding::Rebinding;
 use super::timers::{Armed, Timers};
 use super::tls::{TlsContext, Trust};
 use super::transport::{CONNECTION_IDS_ISSUED_MAX, TransportOptions};
+use super::web::{self, WebDial};
 use super::{QuicError, ZeroCopy};
 
 /// Names one connection of an endpoint for as long as it lives.
@@ -47,6 +48,8 @@ pub struct EndpointOptions {
 pub struct Client {
     pub(super) config: quiche::Config,
     trust: Trust,
+    /// Over HTTP/3.
+    dial: Option<WebDial>,
 }
 
 /// Counters of an endpoint, since its start.
@@ -100,8 +103,10 @@ pub struct Endpoint {
 impl Endpoint {
     /// `server` is the TLS context to accept with; without one the endpoint only dials.
     pub fn new(options: EndpointOptions, secrets: &Secrets, server: Option<TlsContext>) -> Result<Self, QuicError> {
+        let mut protocols = alpns(&options.versions);
+        protocols.push(web::ALPN);
         let server = server
-            .map(|tls| options.transport.configure(tls, &options.versions))
+            .map(|tls| options.transport.configure(tls, &protocols))
             .transpose()?;
         Ok(Self {
             identity: Identity::new(options.shard, options.shards, secrets),
@@ -128,8 +133,26 @@ impl Endpoint {
         let config = self
             .options
             .transport
-            .configure(TlsContext::client(&trust)?, versions)?;
-        Ok(Client { config, trust })
+            .configure(TlsContext::client(&trust)?, &alpns(versions))?;
+        let dial = None;
+        Ok(Client { config, trust, dial })
+    }
+
+    /// Prepares dialling for sessions over HTTP/3.
+    pub fn web_client(&self, trust: Trust, dial: WebDial) -> Result<Client, QuicError> {
+        let mut client = self.http_client(trust)?;
+        client.dial = Some(dial);
+        Ok(client)
+    }
+
+    /// Prepares dialling for HTTP/3, which the caller speaks.
+    pub(super) fn http_client(&self, trust: Trust) -> Result<Client, QuicError> {
+        let config = self
+            .options
+            .transport
+            .configure(TlsContext::client(&trust)?, &[web::ALPN])?;
+        let dial = None;
+        Ok(Client { config, trust, dial })
     }
 
     /// Opens a connection; it becomes ready when the handshake is done or has failed.
@@ -152,10 +175,11 @@ impl Endpoint {
             &mut client.config,
         )?;
         let key = self.insert(quic, id, remote, None);
-        if let Trust::Sha256(pinned) = client.trust
-            && let Some(connection) = self.get_mut(key)
-        {
-            connection.pinned_sha256 = Some(pinned);
+        if let Some(connection) = self.get_mut(key) {
+            connection.dial.clone_from(&client.dial);
+            if let Trust::Sha256(pinned) = client.trust {
+                connection.pinned_sha256 = Some(pinned);
+            }
         }
         self.mark_dirty(key);
         Ok(key)
@@ -306,6 +330,8 @@ impl Endpoint {
                 pinned_sha256: None,
                 rebinding: Rebinding::new(peer),
                 acknowledgement: Acknowledgement::default(),
+                dial: None,
+                web: None,
             },
         ));
         let key = connection_key(index, generation);
@@ -322,6 +348,7 @@ impl Endpoint {
     pub(super) fn on_established(&mut self, key: ConnectionKey) {
         let Some(connection) = self.get_mut(key) else { return };
         connection.announced_established = true;
+        connection.begin_web();
         let chosen = connection.chosen_by_client.take();
         if !connection.is_trusted() {
             connection.close(session_error::UNAUTHORIZED, "the certificate is not the pinned one");
@@ -382,6 +409,10 @@ impl Endpoint {
             self.timers.arm(&mut connection.armed, key, deadline);
         }
     }
+}
+
+fn alpns(versions: &[Version]) -> Vec<&'static [u8]> {
+    versions.iter().map(|version| version.alpn()).collect()
 }
 
 pub(super) fn connection_key(index: usize, generation: u32) -> ConnectionKey {

@@ -1,9 +1,8 @@
 //! QUIC: quiche connections of one shard, their TLS, their ids and their timers.
 //!
 //! An [`Endpoint`] accepts and dials; relay, load generator and links between relays use
-//! the same one. It knows moq-lite only by its ALPN. WebTransport will join at
-//! [`Connection::application_protocol`]: a connection that agreed on `h3` gets its streams
-//! unwrapped before a session sees them.
+//! the same one. It knows moq-lite only by its names. A connection that agreed on `h3` gets the
+//! streams of its WebTransport session unwrapped before the session sees them (`web`).
 
 mod acknowledgement;
 mod buffers;
@@ -16,6 +15,7 @@ mod rebinding;
 pub mod timers;
 mod tls;
 mod transport;
+mod web;
 
 #[cfg(test)]
 mod tests;
@@ -27,6 +27,7 @@ pub use flush::Outgoing;
 pub use identity::Secrets;
 pub use tls::{ServerCertificate, TlsContext, Trust};
 pub use transport::{CongestionControl, TransportOptions};
+pub use web::{WebDial, WebEvent};
 
 /// What can go wrong while an endpoint is set up or dials.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! What a session is told when it starts, and what it tells of itself.
 
 use super::limits;
-use crate::wire::{BroadcastPath, GroupRange, HopId, Setup, TrackName, Version};
+use crate::wire::{BroadcastPath, GroupRange, HopId, Setup, StreamHeads, TrackName, Version};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -19,6 +19,8 @@ pub struct SessionConfig {
     /// are known by. `UNKNOWN` turns the last off.
     pub hop: HopId,
     pub limits: SessionLimits,
+    /// What stands before the session's bytes on streams that we open.
+    pub heads: StreamHeads,
 }
 
 /// Bounds of one session; see [`limits`] for what happens at each.

@@ -79,6 +79,7 @@ impl Session {
     /// On 05 and later the first thing to send is our SETUP, on our first one-way stream: a
     /// released server reads the first that arrives and refuses all before SETUP.
     pub fn new(config: SessionConfig) -> Self {
+        let (bidi_opened, uni_opened) = (config.heads.bidi_taken, config.heads.uni_taken);
         let mut session = Self {
             config,
             is_closed: false,
@@ -86,8 +87,8 @@ impl Session {
             is_goaway_sent: false,
             is_setup_begun: false,
             peer_setup: None,
-            bidi_opened: 0,
-            uni_opened: 0,
+            bidi_opened,
+            uni_opened,
             bidi_seen: SeenSet::new(limits::STREAM_GAPS_MAX),
             uni_seen: SeenSet::new(limits::STREAM_GAPS_MAX),
             subscribe_ids_seen: SeenSet::new(limits::SUBSCRIBE_ID_GAPS_MAX),
@@ -205,7 +206,9 @@ impl Session {
             return;
         }
         let stream = self.open_uni();
+        let head = self.config.heads.uni.clone();
         let encode = |setup: &Setup, out: &mut BytesMut| {
+            out.extend_from_slice(&head);
             UniType::Setup.encode(version, out)?;
             setup.encode(version, out)
         };

@@ -131,11 +131,12 @@ impl Session {
         stream
     }
 
-    /// `Stream Type (i) | GROUP`: what a group stream starts with. Nothing is appended when the
+    /// `Stream Type (i) | GROUP` behind the head of a stream: what a group stream starts with. Nothing is appended when the
     /// version cannot say it (a frame start before 06).
     pub fn group_header(&self, header: &GroupHeader, out: &mut BytesMut) -> bool {
         let start = out.len();
         let version = self.config.version;
+        out.extend_from_slice(&self.config.heads.uni);
         let written = UniType::Group
             .encode(version, out)
             .and_then(|()| header.encode(version, out));

@@ -164,7 +164,9 @@ impl Session {
     ) -> Option<StreamId> {
         let version = self.config.version;
         let stream = self.own_stream(self.bidi_opened, false);
+        let head = &self.config.heads.bidi;
         let sent = self.outbox.write(stream, |out| {
+            out.extend_from_slice(head);
             kind.encode(version, out)?;
             encode(version, out)
         });

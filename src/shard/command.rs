@@ -17,6 +17,7 @@ use crate::wire::{
 };
 
 use super::statistics::ShardSnapshot;
+use super::web::{WebResponse, WebStream};
 use super::worker::Shard;
 
 /// A shard answers by sending on the enclosed channel, which never waits.
@@ -24,6 +25,11 @@ use super::worker::Shard;
 pub enum ShardCommand {
     Snapshot(oneshot::Sender<ShardSnapshot>),
     Fetch(FetchRequest),
+    /// Answers a request over HTTP/3.
+    Respond {
+        at: WebStream,
+        response: WebResponse,
+    },
     /// Send GOAWAY to every session and close what is left at the deadline.
     Drain {
         deadline: Instant,
@@ -93,6 +99,7 @@ impl Shard {
                 // The asker may have gone; then nobody needs the answer.
                 ShardCommand::Snapshot(reply) => drop(reply.send(self.take_snapshot())),
                 ShardCommand::Fetch(request) => self.begin_fetch(request),
+                ShardCommand::Respond { at, response } => self.respond(at, &response),
                 ShardCommand::Drain { deadline } => self.begin_drain(deadline),
             }
         }

@@ -277,21 +277,29 @@ impl Shard {
 
     /// SETUP tells where the session is rooted, who the peer is and what it will do.
     fn handle_setup(&mut self, peer: PeerKey, setup: &Setup) {
+        let has_request_path = self.has_request_path(peer);
+        let root = match &setup.path {
+            // Draft "Path Parameter": not where the handshake carries a path.
+            Some(_) if has_request_path => Err((session_error::PROTOCOL_VIOLATION, "a second path")),
+            None if has_request_path => Ok(None),
+            path => match self.admit(path.as_deref().unwrap_or_default()) {
+                Some(root) => Ok(Some(root)),
+                None => Err((session_error::UNAUTHORIZED, "nothing below this path is public")),
+            },
+        };
         let Some(state) = self.peers.get_mut(&peer) else { return };
-        // The query is the credential of a deployment that checks one.
-        let path = setup.path.as_deref().unwrap_or_default();
-        let path = path.split_once('?').map_or(path, |(path, _query)| path);
-        state.root = BroadcastPath::new(path);
         if setup.origin != HopId::UNKNOWN {
             state.hop = setup.origin;
         }
         state.link_cost = setup.cost.unwrap_or(DEFAULT_COST);
-        if !self.options.public.may_match_below(state.root.as_str()) {
-            state
-                .session
-                .close(session_error::UNAUTHORIZED, "nothing below this path is public");
-            self.statistics.drops.add(DropCause::Unauthorized, 1);
-            return;
+        match root {
+            Ok(Some(root)) => state.root = root,
+            Ok(None) => {}
+            Err((code, reason)) => {
+                state.session.close(code, reason);
+                self.statistics.drops.add(DropCause::Unauthorized, 1);
+                return;
+            }
         }
         if setup.role != Role::Subscriber {
             self.ask_for_announcements(peer);

@@ -6,7 +6,7 @@
 //!
 //! Where to look: `worker` the loop; `service` connections to sessions; `events` sessions to
 //! routing; `actions` routing to sessions; `peer` what one session keeps; `mail` other
-//! shards; `command` the control thread.
+//! shards; `command` the control thread; `web` HTTP/3.
 
 mod actions;
 mod command;
@@ -16,8 +16,10 @@ mod peer;
 mod service;
 mod snapshot;
 pub mod statistics;
+mod web;
 mod worker;
 
 pub use command::{FetchError, FetchGroup, FetchReply, FetchRequest, ShardCommand};
 pub use mail::PostOffice;
+pub use web::{WebRequest, WebRequests, WebResponse, WebStream};
 pub use worker::{Shard, ShardOptions, ShardParts};

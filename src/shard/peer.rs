@@ -257,6 +257,7 @@ impl routing::Transport for Transport<'_> {
 
     fn datagram(&mut self, header: &DatagramHeader, payload: &Bytes) -> bool {
         let mut body = BytesMut::with_capacity(GROUP_HEAD_BYTES + payload.len());
+        body.extend_from_slice(self.connection.datagram_head());
         if header.encode(self.peer.session.version(), &mut body).is_err() {
             return false;
         }

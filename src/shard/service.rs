@@ -36,17 +36,24 @@ impl Shard {
         if !connection.is_established() {
             return;
         }
-        if !self.peers.contains_key(&peer) && !self.begin_session(key) {
+        let is_web = connection.is_web();
+        if is_web {
+            self.service_web(key);
+        }
+        if !self.peers.contains_key(&peer) && (is_web || !self.begin_session(key, BroadcastPath::root())) {
             return;
         }
         self.read_connection(key);
+        if is_web {
+            self.handle_web_events(key);
+        }
         self.handle_events(peer);
         self.tracks.handle_progress(peer);
         self.transmit(peer);
     }
 
     /// Starts the session of a connection that has agreed on a draft.
-    fn begin_session(&mut self, key: ConnectionKey) -> bool {
+    pub(super) fn begin_session(&mut self, key: ConnectionKey, root: BroadcastPath) -> bool {
         let hop = assigned_hop();
         let Some(connection) = self.endpoint.get_mut(key) else {
             return false;
@@ -74,6 +81,7 @@ impl Shard {
             },
             hop: self.options.hop,
             limits: self.options.sessions.clone(),
+            heads: connection.stream_heads(),
         });
         let peer = peer_key(key);
         self.tracks.handle_peer(peer, version, takes_datagrams);
@@ -82,7 +90,7 @@ impl Shard {
             peer,
             Peer {
                 session,
-                root: BroadcastPath::root(),
+                root,
                 hop,
                 link_cost: DEFAULT_COST,
                 published: Default::default(),
@@ -292,6 +300,9 @@ impl Shard {
         for peer in peers {
             if let Some(state) = self.peers.get_mut(&peer) {
                 state.session.goaway("");
+            }
+            if let Some(connection) = self.endpoint.get_mut(connection_key(peer)) {
+                connection.drain_session();
             }
             self.transmit(peer);
         }

@@ -45,6 +45,7 @@ impl Shard {
                     announcements_now: self.peers.values().map(|peer| peer.published.len() as u64).sum(),
                     ..own.sessions.clone()
                 },
+                web: own.web.clone(),
                 media: MediaStatistics {
                     frames_out: tracks.egress.frames,
                     fetches: tracks.fetches,

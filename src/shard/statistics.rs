@@ -14,6 +14,7 @@ pub struct ShardSnapshot {
 pub struct ShardStatistics {
     pub connections: ConnectionStatistics,
     pub sessions: SessionStatistics,
+    pub web: WebStatistics,
     pub media: MediaStatistics,
     pub network: NetworkStatistics,
     pub drops: DropStatistics,
@@ -53,6 +54,19 @@ pub struct SessionStatistics {
     pub upstream_subscriptions_now: u64,
     /// Broadcasts announced by this shard's peers.
     pub announcements_now: u64,
+}
+
+/// HTTP/3 and the sessions over it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WebStatistics {
+    /// WebTransport sessions accepted; they are among the sessions too.
+    pub sessions_opened: u64,
+    /// Requests for a session that were refused: a path without permission, no common draft.
+    pub sessions_refused: u64,
+    /// Ordinary requests.
+    pub requests: u64,
+    /// Connections closed for a violation of HTTP/3 by the peer.
+    pub violations: u64,
 }
 
 /// Media taken in and given out. A frame forwarded to three subscribers counts once in, three times out.

@@ -24,6 +24,7 @@ use super::command::{Fetches, ShardCommand};
 use super::mail::{Mail, Mailbox, PostOffice};
 use super::peer::Peer;
 use super::statistics::ShardStatistics;
+use super::web::WebRequests;
 
 /// How a shard behaves.
 #[derive(Clone)]
@@ -53,6 +54,8 @@ pub struct ShardParts {
     pub office: Arc<PostOffice>,
     pub table: Arc<AnnounceTable>,
     pub commands: Arc<ArrayQueue<ShardCommand>>,
+    /// Where requests over HTTP/3 go.
+    pub web_requests: WebRequests,
     pub secrets: Secrets,
     pub tls: TlsContext,
 }
@@ -72,6 +75,7 @@ pub struct Shard {
     pub(super) tracks: Tracks,
     pub(super) mailbox: Mailbox,
     pub(super) commands: Arc<ArrayQueue<ShardCommand>>,
+    pub(super) web_requests: WebRequests,
     pub(super) fetches: Fetches,
     pub(super) statistics: ShardStatistics,
     pub(super) now: Instant,
@@ -101,6 +105,7 @@ impl Shard {
             peers: FxHashMap::default(),
             talkative: Vec::new(),
             commands: parts.commands,
+            web_requests: parts.web_requests,
             fetches: Fetches::default(),
             statistics: ShardStatistics::default(),
             now,

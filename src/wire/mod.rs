@@ -46,7 +46,7 @@ pub use ids::{ErrorCode, GroupSequence, HopId, StreamId, SubscribeId};
 pub use path::{BroadcastPath, TrackName};
 pub use probe::Probe;
 pub use setup::{ProbeLevel, Role, Setup};
-pub use stream_type::{BidiType, UniType};
+pub use stream_type::{BidiType, StreamHeads, UniType};
 pub use subscribe::{GroupRange, Subscribe, SubscribeUpdate};
 pub use subscribe_response::{SubscribeOk, SubscribeResponse};
 pub use track::{TrackInfo, TrackRequest};

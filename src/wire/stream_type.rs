@@ -1,6 +1,6 @@
 //! STREAM_TYPE: the first integer of every stream.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use super::{DecodeError, EncodeError, Version, varint};
 
@@ -20,6 +20,18 @@ pub enum BidiType {
 pub enum UniType {
     Group = 0,
     Setup = 1,
+}
+
+/// What surrounds the streams of a session that does not have its connection to itself, as in
+/// WebTransport. Empty for one that has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamHeads {
+    /// Before everything on each stream that we open.
+    pub uni: Bytes,
+    pub bidi: Bytes,
+    /// Streams that we opened before the first of the session.
+    pub uni_taken: u64,
+    pub bidi_taken: u64,
 }
 
 impl BidiType {

@@ -15,7 +15,7 @@ use moqswitch::net::wake;
 use moqswitch::net::{RingConfig, UdpRing, Wait};
 use moqswitch::quic::{
     Client, Connection, ConnectionKey, Endpoint, EndpointOptions, Outgoing, Read, ReadArena, Secrets, TransportOptions,
-    Trust, Written,
+    Trust, WebDial, Written,
 };
 use moqswitch::session::{Event, Session, SessionConfig, SessionLimits, Side, Transmit};
 use moqswitch::wire::{
@@ -33,6 +33,8 @@ pub(crate) struct Target {
     pub(crate) address: SocketAddr,
     pub(crate) name: String,
     pub(crate) path: String,
+    /// `host:port` as a URL names it, to be reached by WebTransport; none for raw QUIC.
+    pub(crate) authority: Option<String>,
     pub(crate) draft: Version,
 }
 
@@ -130,9 +132,20 @@ impl Lines {
         };
         let secrets = Secrets::generate().map_err(|_| anyhow::anyhow!("the system gave no randomness"))?;
         let endpoint = Endpoint::new(options, &secrets, None)?;
+        let client = match &target.authority {
+            None => endpoint.client(Trust::Anyone, &[target.draft])?,
+            Some(authority) => endpoint.web_client(
+                Trust::Anyone,
+                WebDial {
+                    authority: authority.clone(),
+                    path: target.path.clone(),
+                    versions: vec![target.draft],
+                },
+            )?,
+        };
         Ok(Self {
             ring,
-            client: endpoint.client(Trust::Anyone, &[target.draft])?,
+            client,
             endpoint,
             local,
             arena: ReadArena::default(),
@@ -264,7 +277,8 @@ impl Lines {
         let Some(connection) = self.endpoint.get_mut(key) else {
             return;
         };
-        let mut body = bytes::BytesMut::with_capacity(DatagramHeader::BYTES_MAX + payload.len());
+        let mut body = bytes::BytesMut::with_capacity(DATAGRAM_HEAD_BYTES + DatagramHeader::BYTES_MAX + payload.len());
+        body.extend_from_slice(connection.datagram_head());
         header
             .encode(self.target.draft, &mut body)
             .expect("a draft with datagrams was asked for");
@@ -385,6 +399,21 @@ impl Lines {
         if !connection.is_established() {
             return Ok(());
         }
+        if connection.is_web() && line.session.is_none() {
+            // The answer to the request for a session.
+            while let Some(stream) = connection.poll_readable() {
+                connection.read(stream, &mut self.arena);
+            }
+            while connection.poll_writable().is_some() {}
+            let has_session = connection.has_session();
+            self.endpoint.mark_dirty(key);
+            if !has_session {
+                return Ok(());
+            }
+        }
+        let Some(connection) = self.endpoint.get_mut(key) else {
+            return Ok(());
+        };
         let session = match &mut line.session {
             Some(session) => session,
             none => {
@@ -550,13 +579,15 @@ fn config(target: &Target, connection: &Connection) -> anyhow::Result<SessionCon
         version,
         setup: Setup {
             probe: ProbeLevel::None,
-            path: Some(target.path.clone()),
+            // Draft "Path Parameter": not where the handshake carries a path.
+            path: target.authority.is_none().then(|| target.path.clone()),
             role: Role::Both,
             cost: None,
             origin: HopId::UNKNOWN,
         },
         hop: HopId::UNKNOWN,
         limits: SessionLimits::default(),
+        heads: connection.stream_heads(),
     })
 }
 
@@ -576,6 +607,9 @@ const RECEIVE_BUFFERS: u16 = 256;
 const SOCKET_BUFFER_BYTES: usize = 32 * 1024 * 1024;
 /// The host's clock was set when it jumps so far between two turns; steered, it moves by a twentieth of that.
 const STEP_MIN: Duration = Duration::from_micros(200);
+
+/// What WebTransport has before a datagram.
+const DATAGRAM_HEAD_BYTES: usize = 8;
 
 /// How long goodbyes may take to leave.
 const FINISH_MAX: Duration = Duration::from_secs(1);

@@ -18,8 +18,8 @@ use moqswitch::quic::{
 };
 use moqswitch::session::{Event, Session, SessionConfig, SessionLimits, Side, SubscribeParameters, Transmit};
 use moqswitch::wire::{
-    Advertisement, BroadcastPath, FrameHeader, GroupHeader, GroupSequence, HopId, ProbeLevel, Role, Setup, StreamId,
-    SubscribeId, TrackInfo, TrackName, Version, session_error, stream_error,
+    Advertisement, BroadcastPath, FrameHeader, GroupHeader, GroupSequence, HopId, ProbeLevel, Role, Setup, StreamHeads,
+    StreamId, SubscribeId, TrackInfo, TrackName, Version, session_error, stream_error,
 };
 
 /// What is done to each group on its way to each listener. Every group has one frame.
@@ -492,6 +492,7 @@ fn config() -> SessionConfig {
         },
         hop: HopId(77),
         limits: SessionLimits::default(),
+        heads: StreamHeads::default(),
     }
 }
 

@@ -8,8 +8,8 @@ use crate::{
     wire::{
         Advertisement, Announce, AnnounceOk, AnnounceRequest, BidiType, BroadcastPath, DatagramHeader, EncodeError,
         ErrorCode, Fetch, FrameHeader, Goaway, GroupHeader, GroupRange, GroupSequence, HopId, Probe, ProbeLevel, Setup,
-        StreamId, Subscribe, SubscribeId, SubscribeOk, SubscribeResponse, SubscribeUpdate, TrackInfo, TrackRequest,
-        UniType, Version, session_error, stream_error,
+        StreamHeads, StreamId, Subscribe, SubscribeId, SubscribeOk, SubscribeResponse, SubscribeUpdate, TrackInfo,
+        TrackRequest, UniType, Version, session_error, stream_error,
     },
 };
 
@@ -52,6 +52,7 @@ impl<'a> Driver<'a> {
             },
             hop: HopId(3),
             limits: limits.clone(),
+            heads: StreamHeads::default(),
         };
         let mut driver = Self {
             input,

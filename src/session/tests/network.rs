@@ -10,7 +10,7 @@ use crate::{
     session::{Event, Session, SessionConfig, SessionLimits, SessionLive, Side, SubscribeParameters, Transmit},
     wire::{
         BroadcastPath, ErrorCode, Fetch, FrameHeader, GroupHeader, GroupRange, GroupSequence, HopId, ProbeLevel, Setup,
-        StreamId, SubscribeId, TrackRequest, Version,
+        StreamHeads, StreamId, SubscribeId, TrackRequest, Version,
     },
 };
 
@@ -102,6 +102,7 @@ pub(super) fn config(side: Side, version: Version) -> SessionConfig {
         },
         hop,
         limits: SessionLimits::default(),
+        heads: StreamHeads::default(),
     }
 }
 

@@ -5,6 +5,7 @@
 //! by `MOQSWITCH_INTEROP_RELAY`. Tests live in `tests/`, one file for each thing the relay promises.
 
 pub mod call;
+pub mod carrier;
 pub mod draft;
 pub mod forwarder;
 pub mod matrix;
@@ -15,6 +16,7 @@ pub mod raw_peer;
 pub mod relay;
 
 pub use call::Call;
+pub use carrier::{Carrier, Dial};
 pub use draft::Draft;
 pub use forwarder::Forwarder;
 pub use matrix::{Case, Placement, run_matrix};

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::carrier::{Carrier, Dial};
 use crate::draft::Draft;
 use crate::payload::{Random, seed};
 use crate::peer::{Publisher, Subscriber};
@@ -23,7 +24,9 @@ pub enum Placement {
 pub struct Case {
     pub relay: Relay,
     pub publisher_draft: Draft,
+    pub publisher_carrier: Carrier,
     pub subscriber_draft: Draft,
+    pub subscriber_carrier: Carrier,
     pub placement: Placement,
     pub random: Random,
 }
@@ -31,7 +34,7 @@ pub struct Case {
 impl Case {
     /// A publisher, on shard 0.
     pub async fn publisher(&self) -> Result<Publisher> {
-        let connect = || Publisher::connect(self.relay.udp(), self.publisher_draft);
+        let connect = || Publisher::connect(self.relay.udp(), self.publisher_carrier.with(self.publisher_draft));
         self.relay.place(0, connect).await
     }
 
@@ -42,7 +45,8 @@ impl Case {
 
     /// The same, for announcements at or below `prefix`.
     pub async fn subscriber_of(&self, prefix: &str) -> Result<Subscriber> {
-        let connect = || Subscriber::connect_with_prefix(self.relay.udp(), self.subscriber_draft, prefix);
+        let dial = self.subscriber_carrier.with(self.subscriber_draft);
+        let connect = || Subscriber::connect_with_prefix(self.relay.udp(), dial, prefix);
         self.relay.place(self.subscriber_shard(), connect).await
     }
 
@@ -59,7 +63,9 @@ impl fmt::Display for Case {
         write!(
             formatter,
             "{} to {}, {:?}",
-            self.publisher_draft, self.subscriber_draft, self.placement
+            self.publisher_carrier.with(self.publisher_draft),
+            self.subscriber_carrier.with(self.subscriber_draft),
+            self.placement
         )
     }
 }
@@ -69,23 +75,43 @@ pub fn same_draft(drafts: &[Draft]) -> Vec<(Draft, Draft)> {
     drafts.iter().map(|draft| (*draft, *draft)).collect()
 }
 
-/// Runs `behaviour` for every pair of drafts and every placement, each within `limit`. All cells run
-/// even when one fails; the panic at the end names every failed cell.
-pub async fn run_matrix<Behaviour, Running>(drafts: &[(Draft, Draft)], limit: Duration, behaviour: Behaviour)
+/// Each pair of carriers of which one at least is not raw QUIC, between each draft and its neighbour.
+pub fn carrier_pairs(drafts: &[Draft]) -> Vec<(Dial, Dial)> {
+    let mut pairs = Vec::new();
+    for (index, draft) in drafts.iter().enumerate() {
+        let neighbour = drafts[(index + 1) % drafts.len()];
+        for publisher in Carrier::ALL {
+            for subscriber in Carrier::ALL {
+                if (publisher, subscriber) != (Carrier::Quic, Carrier::Quic) {
+                    pairs.push((publisher.with(*draft), subscriber.with(neighbour)));
+                }
+            }
+        }
+    }
+    pairs
+}
+
+/// Runs `behaviour` for every pair of publisher and subscriber and every placement, each within
+/// `limit`. All cells run even when one fails; the panic at the end names every failed cell.
+pub async fn run_matrix<End, Behaviour, Running>(pairs: &[(End, End)], limit: Duration, behaviour: Behaviour)
 where
+    End: Copy + Into<Dial>,
     Behaviour: Fn(Case) -> Running,
     Running: Future<Output = Result<()>> + Send + 'static,
 {
     let mut failures = Vec::new();
-    for (publisher_draft, subscriber_draft) in drafts {
+    for pair in pairs {
+        let (publisher, subscriber): (Dial, Dial) = (pair.0.into(), pair.1.into());
         for placement in placements().await {
             let seed = seed();
             let relay = Relay::start(SHARDS).await.expect("the relay starts");
             let log = relay.log().to_owned();
             let case = Case {
                 relay,
-                publisher_draft: *publisher_draft,
-                subscriber_draft: *subscriber_draft,
+                publisher_draft: publisher.draft,
+                publisher_carrier: publisher.carrier,
+                subscriber_draft: subscriber.draft,
+                subscriber_carrier: subscriber.carrier,
                 placement,
                 random: Random::new(seed),
             };

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use moq_net::{Pattern, Patterns, Timescale, Timestamp, announce, broadcast, group, origin, track};
 use moq_tokio::{Client, Connection};
 
+use crate::carrier::Dial;
 use crate::draft::Draft;
 use crate::payload::PlannedGroup;
-use crate::relay::raw_quic_url;
 
 /// A client that only publishes.
 pub struct Publisher {
@@ -33,10 +33,11 @@ pub struct PublishedTrack {
 }
 
 impl Publisher {
-    pub async fn connect(relay: SocketAddr, draft: Draft) -> Result<Publisher> {
+    pub async fn connect(relay: SocketAddr, dial: impl Into<Dial>) -> Result<Publisher> {
+        let dial = dial.into();
         let origin = moq_tokio::origin::spawn();
-        let client = client(draft)?.with_publisher(&origin);
-        let connection = establish(client, relay, draft).await?;
+        let client = client(dial.draft)?.with_publisher(&origin);
+        let connection = establish(client, relay, dial).await?;
         Ok(Publisher { origin, connection })
     }
 
@@ -64,12 +65,13 @@ impl Publisher {
 
 impl Subscriber {
     /// Connects and asks for every announcement.
-    pub async fn connect(relay: SocketAddr, draft: Draft) -> Result<Subscriber> {
-        Self::connect_with_prefix(relay, draft, "").await
+    pub async fn connect(relay: SocketAddr, dial: impl Into<Dial>) -> Result<Subscriber> {
+        Self::connect_with_prefix(relay, dial, "").await
     }
 
     /// Connects and asks for the announcements at or below `prefix`.
-    pub async fn connect_with_prefix(relay: SocketAddr, draft: Draft, prefix: &str) -> Result<Subscriber> {
+    pub async fn connect_with_prefix(relay: SocketAddr, dial: impl Into<Dial>, prefix: &str) -> Result<Subscriber> {
+        let dial = dial.into();
         let origin = moq_tokio::origin::spawn();
         let origin = match prefix {
             "" => origin,
@@ -77,8 +79,8 @@ impl Subscriber {
         };
         let consumer = origin.consume();
         let announced = consumer.announced();
-        let client = client(draft)?.with_subscriber(origin);
-        let connection = establish(client, relay, draft).await?;
+        let client = client(dial.draft)?.with_subscriber(origin);
+        let connection = establish(client, relay, dial).await?;
         Ok(Subscriber {
             origin: consumer,
             announced,
@@ -238,15 +240,15 @@ fn client(draft: Draft) -> Result<Client> {
     Ok(config.init(quic)?.with_reconnect(false))
 }
 
-async fn establish(client: Client, relay: SocketAddr, draft: Draft) -> Result<Connection> {
+async fn establish(client: Client, relay: SocketAddr, dial: Dial) -> Result<Connection> {
     let connection = client
-        .connect(raw_quic_url(relay))
+        .connect(dial.carrier.url(relay))
         .established()
         .await
-        .with_context(|| format!("connect with {draft}"))?;
+        .with_context(|| format!("connect with {dial}"))?;
     ensure!(
-        connection.version() == Some(draft.version()?),
-        "asked for {draft}, got {:?}",
+        connection.version() == Some(dial.draft.version()?),
+        "asked for {dial}, got {:?}",
         connection.version()
     );
     Ok(connection)

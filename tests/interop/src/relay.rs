@@ -12,7 +12,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
-use url::Url;
 
 use crate::metrics::{Metrics, http_get};
 
@@ -156,11 +155,6 @@ impl Relay {
             .await
             .with_context(|| format!("the relay never reported {total} sessions"))?
     }
-}
-
-/// The address a peer client dials for raw QUIC at `udp`.
-pub fn raw_quic_url(udp: SocketAddr) -> Url {
-    Url::parse(&format!("moqt://{udp}")).expect("an address makes a valid URL")
 }
 
 fn binary() -> Result<(PathBuf, RelayKind)> {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use moqswitch_interop::matrix::same_draft;
+use moqswitch_interop::matrix::{carrier_pairs, same_draft};
 use moqswitch_interop::peer::{PublishedTrack, check_same, read_group};
 use moqswitch_interop::raw_peer::{FIRST_BIDI, StreamEnd};
 use moqswitch_interop::{Case, Draft, PlannedGroup, Publisher, RawPeer, Subscriber, run_matrix};
@@ -17,6 +17,11 @@ async fn announcements_come_and_go() {
 #[tokio::test(flavor = "multi_thread")]
 async fn announcements_end_with_their_session() {
     run_matrix(&same_draft(&Draft::ALL), LIMIT, end_session).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn announcements_end_with_their_session_over_every_carrier() {
+    run_matrix(&carrier_pairs(&Draft::ALL), LIMIT, end_session).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use moq_net::group;
-use moqswitch_interop::matrix::same_draft;
+use moqswitch_interop::matrix::{carrier_pairs, same_draft};
 use moqswitch_interop::peer::{ANSWER_LIMIT, check_same, read_frame, read_frames, read_group, timestamp, write_group};
 use moqswitch_interop::{Case, Draft, PlannedGroup, run_matrix};
 
@@ -24,6 +24,16 @@ async fn drafts_interoperate_through_the_relay() {
         (Draft::Lite05, Draft::Lite04),
     ];
     run_matrix(&pairs, LIMIT, publish_and_compare).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn carriers_interoperate_through_the_relay() {
+    run_matrix(&carrier_pairs(&Draft::ALL), LIMIT, publish_and_compare).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn datagrams_arrive_over_every_carrier() {
+    run_matrix(&carrier_pairs(&DATAGRAM_DRAFTS), LIMIT, send_datagrams).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,101 @@
+//! Requests that came by HTTP/3: the routes answer them as they do those of TCP.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::{self, Body},
+    http::{Request, StatusCode, header},
+    response::Response,
+};
+use bytes::Bytes;
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time,
+};
+use tower::ServiceExt;
+
+use super::{ShardCommand, ShardPort};
+use crate::{
+    limits,
+    shard::{WebRequest, WebResponse},
+};
+
+/// Answers as many at once as there may be connections over TCP; further ones wait in the queue.
+pub(super) async fn answer(mut requests: mpsc::Receiver<WebRequest>, router: Router, shards: Vec<ShardPort>) {
+    let slots = Arc::new(Semaphore::new(limits::HTTP_CONNECTIONS_MAX));
+    loop {
+        // It is never closed.
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+            return;
+        };
+        let Some(request) = requests.recv().await else { return };
+        let (router, port) = (router.clone(), shards.get(request.shard).cloned());
+        tokio::spawn(async move {
+            let at = request.at;
+            let response = ask(router, request).await;
+            if let Some(port) = port {
+                deliver(&port, ShardCommand::Respond { at, response }).await;
+            }
+            drop(slot);
+        });
+    }
+}
+
+async fn ask(router: Router, request: WebRequest) -> WebResponse {
+    let request = Request::builder()
+        .method(request.method.as_str())
+        .uri(request.path.as_str())
+        .body(Body::empty());
+    let Ok(request) = request else {
+        return bare(StatusCode::BAD_REQUEST);
+    };
+    let answered = async {
+        let Ok(response) = router.oneshot(request).await;
+        collect(response).await
+    };
+    time::timeout(limits::HTTP_CONNECTION_AGE_MAX, answered)
+        .await
+        .unwrap_or_else(|_| bare(StatusCode::GATEWAY_TIMEOUT))
+}
+
+async fn collect(response: Response) -> WebResponse {
+    let (head, body) = response.into_parts();
+    let Ok(body) = body::to_bytes(body, limits::HTTP3_BODY_BYTES_MAX).await else {
+        return bare(StatusCode::INSUFFICIENT_STORAGE);
+    };
+    let fields = head
+        .headers
+        .iter()
+        // It is the transport's to say.
+        .filter(|(name, _)| **name != header::CONTENT_LENGTH)
+        .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
+    WebResponse {
+        status: head.status.as_u16(),
+        fields: fields.collect(),
+        body,
+    }
+}
+
+fn bare(status: StatusCode) -> WebResponse {
+    WebResponse {
+        status: status.as_u16(),
+        fields: Vec::new(),
+        body: Bytes::new(),
+    }
+}
+
+/// A shard whose commands are full for so long has other worries; the client gives up by itself.
+async fn deliver(port: &ShardPort, mut command: ShardCommand) {
+    for _ in 0..DELIVERIES_MAX {
+        match port.offer(command) {
+            Ok(()) => return,
+            Err(refused) => command = refused,
+        }
+        time::sleep(DELIVERY_INTERVAL).await;
+    }
+    tracing::warn!("an answer to an HTTP/3 request found no room in its shard's queue");
+}
+
+const DELIVERIES_MAX: usize = 100;
+const DELIVERY_INTERVAL: Duration = Duration::from_millis(10);

@@ -1,0 +1,170 @@
+//! HTTP/3 on a connection: who may have a session, and what else is asked.
+//!
+//! Ordinary requests are the control thread's, which has the routes; it answers by a command.
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::quic::{ConnectionKey, WebEvent};
+use crate::routing::PeerKey;
+use crate::wire::{BroadcastPath, StreamId};
+
+use super::peer::connection_key;
+use super::statistics::DropCause;
+use super::worker::Shard;
+
+/// An ordinary request over HTTP/3, answered by [`super::ShardCommand::Respond`].
+#[derive(Debug)]
+pub struct WebRequest {
+    pub shard: usize,
+    pub at: WebStream,
+    pub method: String,
+    /// Path and query.
+    pub path: String,
+}
+
+/// Where an answer goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WebStream {
+    pub connection: ConnectionKey,
+    pub stream: StreamId,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebResponse {
+    pub status: u16,
+    /// Names in lower case.
+    pub fields: Vec<(String, String)>,
+    pub body: Bytes,
+}
+
+/// Takes requests to the control thread. When it is full they are answered 503.
+pub type WebRequests = mpsc::Sender<WebRequest>;
+
+impl Shard {
+    /// Reads what a connection says that has no session yet, and does what its client asks for.
+    pub(super) fn service_web(&mut self, key: ConnectionKey) {
+        let Some(connection) = self.endpoint.get_mut(key) else {
+            return;
+        };
+        if !connection.has_session() {
+            for _ in 0..STREAMS_PER_SERVICE_MAX {
+                let Some(stream) = connection.poll_readable() else {
+                    break;
+                };
+                // Nothing of it is a session's yet.
+                connection.read(stream, &mut self.arena);
+            }
+            while connection.poll_writable().is_some() {}
+        }
+        self.handle_web_events(key);
+    }
+
+    pub(super) fn handle_web_events(&mut self, key: ConnectionKey) {
+        while let Some(event) = self.endpoint.get_mut(key).and_then(|connection| connection.poll_web()) {
+            match event {
+                WebEvent::SessionRequested { path } => self.decide_session(key, &path),
+                WebEvent::Request { stream, method, path } => {
+                    let at = WebStream {
+                        connection: key,
+                        stream,
+                    };
+                    self.pass_on(at, method, path);
+                }
+                WebEvent::Failed { reason } => {
+                    self.statistics.web.violations += 1;
+                    self.log_refusal(key, &reason);
+                }
+            }
+        }
+        let has_written = self
+            .endpoint
+            .get_mut(key)
+            .is_some_and(|connection| connection.take_web_written());
+        if has_written {
+            self.endpoint.mark_dirty(key);
+        }
+    }
+
+    fn pass_on(&mut self, at: WebStream, method: String, path: String) {
+        self.statistics.web.requests += 1;
+        let request = WebRequest {
+            shard: self.options.id.0.into(),
+            at,
+            method,
+            path,
+        };
+        if self.web_requests.try_send(request).is_err() {
+            let busy = WebResponse {
+                status: STATUS_UNAVAILABLE,
+                fields: Vec::new(),
+                body: Bytes::new(),
+            };
+            self.respond(at, &busy);
+        }
+    }
+
+    fn log_refusal(&mut self, key: ConnectionKey, reason: &str) {
+        if let Some(suppressed) = self.notices.allow(self.now) {
+            let connection = self.endpoint.get_mut(key);
+            let peer = connection.and_then(|connection| connection.peer_address());
+            tracing::info!(?peer, reason, suppressed, "refused");
+        }
+    }
+
+    pub(super) fn respond(&mut self, at: WebStream, response: &WebResponse) {
+        // A client that is gone needs no answer.
+        let Some(connection) = self.endpoint.get_mut(at.connection) else {
+            return;
+        };
+        let fields: Vec<(&str, &str)> = response
+            .fields
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        connection.respond(at.stream, response.status, &fields, &response.body);
+        self.endpoint.mark_dirty(at.connection);
+    }
+
+    /// The path and query of a CONNECT are asked of the same policy as those of a SETUP.
+    fn decide_session(&mut self, key: ConnectionKey, path: &str) {
+        let root = self.admit(path);
+        let Some(connection) = self.endpoint.get_mut(key) else {
+            return;
+        };
+        let Some(root) = root else {
+            connection.refuse_session(STATUS_FORBIDDEN);
+            self.statistics.web.sessions_refused += 1;
+            self.statistics.drops.add(DropCause::Unauthorized, 1);
+            return self.log_refusal(key, "nothing below the path of its session is public");
+        };
+        if !connection.accept_session(&self.options.endpoint.versions) {
+            self.statistics.web.sessions_refused += 1;
+            return self.log_refusal(key, "it offers no draft that is spoken here");
+        }
+        if self.begin_session(key, root) {
+            self.statistics.web.sessions_opened += 1;
+            self.endpoint.mark_ready(key);
+        }
+    }
+
+    /// Where a session of this path and query is rooted; `None` if it may do nothing there.
+    pub(super) fn admit(&self, target: &str) -> Option<BroadcastPath> {
+        // The query is the credential of a deployment that checks one.
+        let path = target.split_once('?').map_or(target, |(path, _query)| path);
+        let root = BroadcastPath::new(path);
+        self.options.public.may_match_below(root.as_str()).then_some(root)
+    }
+
+    /// Whether a peer's connection came with a path of its own.
+    pub(super) fn has_request_path(&mut self, peer: PeerKey) -> bool {
+        let connection = self.endpoint.get_mut(connection_key(peer));
+        connection.is_some_and(|connection| connection.is_web())
+    }
+}
+
+/// Streams of one connection read in one turn before it has a session; others wait for the next.
+const STREAMS_PER_SERVICE_MAX: usize = 512;
+
+const STATUS_FORBIDDEN: u16 = 403;
+const STATUS_UNAVAILABLE: u16 = 503;
