@@ -105,9 +105,13 @@ impl Endpoint {
     pub fn new(options: EndpointOptions, secrets: &Secrets, server: Option<TlsContext>) -> Result<Self, QuicError> {
         let mut protocols = alpns(&options.versions);
         protocols.push(web::ALPN);
-        let server = server
+        let mut server = server
             .map(|tls| options.transport.configure(tls, &protocols))
             .transpose()?;
+        if let Some(config) = &mut server {
+            // Early data stays off: what is replayed could publish or subscribe.
+            config.set_ticket_key(secrets.ticket_key())?;
+        }
         Ok(Self {
             identity: Identity::new(options.shard, options.shards, secrets),
             options,

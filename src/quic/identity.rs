@@ -22,6 +22,7 @@ pub(super) type IssuedId = [u8; CONNECTION_ID_BYTES];
 pub struct Secrets {
     reset: hmac::Key,
     token: [u8; 32],
+    ticket: [u8; TICKET_KEY_BYTES],
 }
 
 /// Makes and checks ids and tokens of one shard.
@@ -39,12 +40,20 @@ impl Secrets {
         let random = SystemRandom::new();
         let mut reset = [0; 32];
         let mut token = [0; 32];
+        let mut ticket = [0; TICKET_KEY_BYTES];
         random.fill(&mut reset)?;
         random.fill(&mut token)?;
+        random.fill(&mut ticket)?;
         Ok(Self {
             reset: hmac::Key::new(hmac::HMAC_SHA256, &reset),
             token,
+            ticket,
         })
+    }
+
+    /// What tickets are sealed with, so that a client resumes its TLS session on whichever shard it lands.
+    pub(super) fn ticket_key(&self) -> &[u8] {
+        &self.ticket
     }
 }
 
@@ -149,6 +158,9 @@ const TOKEN_AGE_MAX: Duration = Duration::from_secs(30);
 /// A reset must look like a packet (RFC 9000, section 10.3: at least 21 bytes).
 const RESET_BYTES_MIN: usize = 21;
 const RESET_BYTES_MAX: usize = 43;
+
+/// What BoringSSL asks for: a name, and keys for AES and HMAC.
+const TICKET_KEY_BYTES: usize = 48;
 
 #[cfg(test)]
 mod tests {

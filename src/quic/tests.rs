@@ -111,6 +111,39 @@ fn packets(endpoint: &mut Endpoint) -> Vec<Vec<u8>> {
 }
 
 #[test]
+fn a_tls_session_is_resumed_on_another_shard_and_without_early_data() {
+    let (certificate, _) = certificate(&["localhost"]);
+    let secrets = Secrets::generate().unwrap();
+    let shard = || {
+        let tls = TlsContext::server(std::slice::from_ref(&certificate)).unwrap();
+        let options = endpoint(usize::MAX, 100, None).options;
+        Endpoint::new(options, &secrets, Some(tls)).unwrap()
+    };
+    let mut pair = Pair::new(shard(), Trust::Anyone);
+    let key = pair.dial("localhost");
+    pair.settle();
+    let first = &pair.client.get_mut(key).unwrap().quic;
+    assert!(!first.is_resumed());
+    let session = first.session().unwrap().to_vec();
+    pair.server = shard();
+    let key = pair.dial("localhost");
+    let second = &mut pair.client.get_mut(key).unwrap().quic;
+    second.set_session(&session).unwrap();
+    pair.settle();
+    let second = &pair.client.get_mut(key).unwrap().quic;
+    assert!(second.is_established() && second.is_resumed());
+    assert!(!second.is_in_early_data());
+    // And not with the keys of another process.
+    pair.server = endpoint(usize::MAX, 100, Some(&[certificate]));
+    let key = pair.dial("localhost");
+    let third = &mut pair.client.get_mut(key).unwrap().quic;
+    third.set_session(&session).unwrap();
+    pair.settle();
+    let third = &pair.client.get_mut(key).unwrap().quic;
+    assert!(third.is_established() && !third.is_resumed());
+}
+
+#[test]
 fn a_client_proves_its_address_by_retry_when_many_handshakes_are_open() {
     let (certificate, _) = certificate(&["localhost"]);
     let mut pair = Pair::new(endpoint(0, 100, Some(&[certificate])), Trust::Anyone);
