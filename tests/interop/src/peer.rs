@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use moq_net::{Pattern, Patterns, Timescale, Timestamp, announce, broadcast, group, origin, track};
 use moq_tokio::{Client, Connection};
+use url::Url;
 
 use crate::draft::Draft;
 use crate::payload::PlannedGroup;
@@ -34,9 +35,14 @@ pub struct PublishedTrack {
 
 impl Publisher {
     pub async fn connect(relay: SocketAddr, draft: Draft) -> Result<Publisher> {
+        Self::connect_to(raw_quic_url(relay), draft).await
+    }
+
+    /// Connects as the scheme of `url` says: `moqt` is raw QUIC, `ws` and `wss` are WebSocket.
+    pub async fn connect_to(url: Url, draft: Draft) -> Result<Publisher> {
         let origin = moq_tokio::origin::spawn();
         let client = client(draft)?.with_publisher(&origin);
-        let connection = establish(client, relay, draft).await?;
+        let connection = establish(client, url, draft).await?;
         Ok(Publisher { origin, connection })
     }
 
@@ -70,6 +76,11 @@ impl Subscriber {
 
     /// Connects and asks for the announcements at or below `prefix`.
     pub async fn connect_with_prefix(relay: SocketAddr, draft: Draft, prefix: &str) -> Result<Subscriber> {
+        Self::connect_to(raw_quic_url(relay), draft, prefix).await
+    }
+
+    /// Connects as the scheme of `url` says.
+    pub async fn connect_to(url: Url, draft: Draft, prefix: &str) -> Result<Subscriber> {
         let origin = moq_tokio::origin::spawn();
         let origin = match prefix {
             "" => origin,
@@ -78,7 +89,7 @@ impl Subscriber {
         let consumer = origin.consume();
         let announced = consumer.announced();
         let client = client(draft)?.with_subscriber(origin);
-        let connection = establish(client, relay, draft).await?;
+        let connection = establish(client, url, draft).await?;
         Ok(Subscriber {
             origin: consumer,
             announced,
@@ -238,9 +249,9 @@ fn client(draft: Draft) -> Result<Client> {
     Ok(config.init(quic)?.with_reconnect(false))
 }
 
-async fn establish(client: Client, relay: SocketAddr, draft: Draft) -> Result<Connection> {
+async fn establish(client: Client, url: Url, draft: Draft) -> Result<Connection> {
     let connection = client
-        .connect(raw_quic_url(relay))
+        .connect(url)
         .established()
         .await
         .with_context(|| format!("connect with {draft}"))?;
