@@ -18,7 +18,7 @@ use axum::{
 use futures_lite::stream;
 use tokio::{sync::oneshot, time};
 
-use super::{ControlState, FetchError, FetchGroup, FetchReply, FetchRequest, Phase, ShardCommand, metrics};
+use super::{ControlState, FetchError, FetchGroup, FetchReply, FetchRequest, Phase, ShardCommand, metrics, websocket};
 use crate::{limits, shard::statistics::ShardSnapshot};
 
 pub(super) fn router(state: ControlState) -> Router {
@@ -32,6 +32,8 @@ pub(super) fn router(state: ControlState) -> Router {
         .route("/announced/{*prefix}", get(announced))
         .route("/fetch/{*path}", get(fetch))
         .layer(middleware::from_fn(guard))
+        // Outermost: a WebSocket may have the path of a route.
+        .layer(middleware::from_fn_with_state(state.clone(), websocket::intercept))
         .with_state(state)
 }
 

@@ -1,3 +1,5 @@
+mod upgrade;
+
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
@@ -372,6 +374,8 @@ fn state(behaviour: Behaviour, paths: Vec<String>) -> (ControlState, Shards) {
                 .map(|text| text.parse::<Pattern>().unwrap())
                 .to_vec(),
         ),
+        websockets: WebSockets::new(2, 2, Duration::from_secs(30)),
+        tls: None,
     };
     (state, shards)
 }
@@ -430,7 +434,7 @@ fn answer(shard: usize, command: ShardCommand) {
             };
             drop(request.reply.send(reply));
         }
-        ShardCommand::Drain { .. } => {}
+        ShardCommand::Drain { .. } | ShardCommand::Attach(_) => {}
     }
 }
 

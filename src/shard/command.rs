@@ -16,6 +16,7 @@ use crate::wire::{
     StreamId, Subscribe, SubscribeId, Version,
 };
 
+use super::link::Attachment;
 use super::statistics::ShardSnapshot;
 use super::worker::Shard;
 
@@ -24,6 +25,8 @@ use super::worker::Shard;
 pub enum ShardCommand {
     Snapshot(oneshot::Sender<ShardSnapshot>),
     Fetch(FetchRequest),
+    /// Take on a WebSocket connection. Not answered: the link's ends see each other.
+    Attach(Box<Attachment>),
     /// Send GOAWAY to every session and close what is left at the deadline.
     Drain {
         deadline: Instant,
@@ -93,6 +96,9 @@ impl Shard {
                 // The asker may have gone; then nobody needs the answer.
                 ShardCommand::Snapshot(reply) => drop(reply.send(self.take_snapshot())),
                 ShardCommand::Fetch(request) => self.begin_fetch(request),
+                // A shard that drains drops it, which closes it.
+                ShardCommand::Attach(_) if self.drain_deadline.is_some() => {}
+                ShardCommand::Attach(attachment) => self.links.attach(*attachment),
                 ShardCommand::Drain { deadline } => self.begin_drain(deadline),
             }
         }

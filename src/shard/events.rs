@@ -5,6 +5,7 @@ use crate::routing::{PeerKey, RequestKey, Source};
 use crate::session::Event;
 use crate::wire::{Advertisement, BroadcastPath, HopId, Role, Setup, StreamId, session_error, stream_error};
 
+use super::carrier::carrier;
 use super::service::DEFAULT_COST;
 use super::statistics::DropCause;
 use super::worker::Shard;
@@ -249,9 +250,7 @@ impl Shard {
             Event::Violation { code, reason } => {
                 self.statistics.sessions.protocol_violations += 1;
                 if let Some(suppressed) = self.notices.allow(self.now) {
-                    let address = self
-                        .endpoint
-                        .get_mut(super::peer::connection_key(peer))
+                    let address = carrier(&mut self.endpoint, &mut self.links, peer)
                         .and_then(|connection| connection.peer_address());
                     tracing::info!(peer = ?address, code = code.0, reason, suppressed, "protocol violation");
                 }
@@ -278,24 +277,37 @@ impl Shard {
     /// SETUP tells where the session is rooted, who the peer is and what it will do.
     fn handle_setup(&mut self, peer: PeerKey, setup: &Setup) {
         let Some(state) = self.peers.get_mut(&peer) else { return };
-        // The query is the credential of a deployment that checks one.
-        let path = setup.path.as_deref().unwrap_or_default();
-        let path = path.split_once('?').map_or(path, |(path, _query)| path);
-        state.root = BroadcastPath::new(path);
         if setup.origin != HopId::UNKNOWN {
             state.hop = setup.origin;
         }
         state.link_cost = setup.cost.unwrap_or(DEFAULT_COST);
-        if !self.options.public.may_match_below(state.root.as_str()) {
-            state
-                .session
-                .close(session_error::UNAUTHORIZED, "nothing below this path is public");
-            self.statistics.drops.add(DropCause::Unauthorized, 1);
+        let is_rooted = carrier(&mut self.endpoint, &mut self.links, peer)
+            .is_some_and(|connection| connection.request_path().is_some());
+        if !is_rooted && !self.take_root(peer, setup.path.as_deref().unwrap_or_default()) {
             return;
         }
         if setup.role != Role::Subscriber {
             self.ask_for_announcements(peer);
         }
+    }
+
+    /// Roots the session at the path of its SETUP, or of the request that made its connection.
+    /// False when it may do nothing there, and was closed.
+    pub(super) fn take_root(&mut self, peer: PeerKey, path: &str) -> bool {
+        let Some(state) = self.peers.get_mut(&peer) else {
+            return false;
+        };
+        // The query is the credential of a deployment that checks one.
+        let path = path.split_once('?').map_or(path, |(path, _query)| path);
+        state.root = BroadcastPath::new(path);
+        if self.options.public.may_match_below(state.root.as_str()) {
+            return true;
+        }
+        state
+            .session
+            .close(session_error::UNAUTHORIZED, "nothing below this path is public");
+        self.statistics.drops.add(DropCause::Unauthorized, 1);
+        false
     }
 
     /// The full path of a request and who publishes it. `None` when it was refused.

@@ -6,11 +6,15 @@
 //!
 //! Where to look: `worker` the loop; `service` connections to sessions; `events` sessions to
 //! routing; `actions` routing to sessions; `peer` what one session keeps; `mail` other
-//! shards; `command` the control thread.
+//! shards; `command` the control thread; `link` and `links` WebSockets, which it has; `carrier`
+//! what a session lives on.
 
 mod actions;
+mod carrier;
 mod command;
 mod events;
+mod link;
+mod links;
 mod mail;
 mod peer;
 mod service;
@@ -19,5 +23,6 @@ pub mod statistics;
 mod worker;
 
 pub use command::{FetchError, FetchGroup, FetchReply, FetchRequest, ShardCommand};
+pub use link::{Attachment, Bell, Doorbell, Incoming, Link, LinkPort, link};
 pub use mail::PostOffice;
 pub use worker::{Shard, ShardOptions, ShardParts};
