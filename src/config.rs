@@ -30,6 +30,7 @@ pub struct Config {
     pub listen: SocketAddr,
     /// TCP address of the control thread.
     pub http: SocketAddr,
+    pub http_tls: HttpTls,
     /// `None`: as many as the usable cores (or the listed ones) allow.
     pub shards: Option<NonZeroUsize>,
     /// `None`: every usable core.
@@ -43,6 +44,14 @@ pub struct Config {
     pub quic: QuicConfig,
     pub log: LogConfig,
     pub origin: OriginConfig,
+}
+
+/// What the TCP address serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpTls {
+    /// TLS to whoever begins with it, plain HTTP to others.
+    Optional,
+    Required,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +78,8 @@ pub struct AuthConfig {
 pub struct LimitsConfig {
     /// Per shard.
     pub connections_max: usize,
+    /// WebSocket connections of the process.
+    pub websockets_max: u32,
     /// Per session.
     pub subscriptions_max: usize,
     /// Per session, each direction.

@@ -5,7 +5,9 @@
 mod metrics;
 mod routes;
 mod server;
+mod tls;
 mod web;
+mod websocket;
 
 #[cfg(test)]
 mod tests;
@@ -22,11 +24,13 @@ use std::{
 use crossbeam_queue::ArrayQueue;
 use tokio::sync::watch;
 
-use crate::{auth::Patterns, limits};
+use crate::{auth::Patterns, limits, shard::Doorbell};
 
 pub use crate::shard::{FetchError, FetchGroup, FetchReply, FetchRequest, ShardCommand};
 
 pub use server::{ControlHandle, ControlServer};
+pub use tls::Tls;
+pub use websocket::WebSockets;
 
 /// What the routes answer from.
 #[derive(Clone)]
@@ -39,6 +43,9 @@ pub struct ControlState {
     pub announcements: Arc<Announcements>,
     /// Broadcasts HTTP clients may see and fetch.
     pub public: Patterns,
+    pub websockets: Arc<WebSockets>,
+    /// `None`: plain HTTP and nothing else.
+    pub tls: Option<Tls>,
 }
 
 /// Visits the full path of every announced broadcast at or below a prefix of whole segments,
@@ -52,6 +59,8 @@ pub struct ShardPort {
     pub queue: Arc<ArrayQueue<ShardCommand>>,
     /// Wakes a parked shard; called after each command.
     pub wake: Arc<dyn Fn() + Send + Sync>,
+    /// Rung when a WebSocket of the shard has news.
+    pub doorbell: Arc<Doorbell>,
 }
 
 /// The shard's command queue is full.
@@ -88,6 +97,7 @@ impl ShardPort {
     pub fn new(wake: Arc<dyn Fn() + Send + Sync>) -> Self {
         Self {
             queue: Arc::new(ArrayQueue::new(limits::SHARD_COMMANDS_MAX)),
+            doorbell: Doorbell::new(Arc::clone(&wake)),
             wake,
         }
     }

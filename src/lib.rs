@@ -8,6 +8,7 @@
 //!   shard              the event loop of a core; ties the layers below together
 //!     routing  session   pure: who gets what │ one peer, sans-IO; neither knows the other
 //!     quic               quiche endpoint, TLS, ids, timers
+//!     qmux               pure: streams over the messages of a WebSocket
 //!     net                UDP ring and steering: all the `unsafe`
 //!     wire               bytes and messages of moq-lite-03 … 06
 //! ```
@@ -23,6 +24,7 @@ pub mod limits;
 pub mod logging;
 pub mod net;
 mod options;
+pub mod qmux;
 pub mod quic;
 pub mod ratelimit;
 pub mod relay;

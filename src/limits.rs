@@ -35,6 +35,27 @@ pub const VARINT_MAX: u64 = (1 << 62) - 1;
 /// HTTP connections served at once; further ones wait in the kernel's accept queue.
 pub const HTTP_CONNECTIONS_MAX: usize = 256;
 
+/// WebSocket connections that may be configured.
+pub const WEBSOCKETS_MAX: u32 = 100_000;
+
+/// Longest WebSocket message and frame: no record of QMux is longer. One that is ends the connection.
+pub const WEBSOCKET_MESSAGE_BYTES_MAX: usize = 16 * 1024;
+
+/// Read at once from a WebSocket, and what a cached frame of it pins at most.
+pub const WEBSOCKET_READ_BYTES: usize = 16 * 1024;
+
+/// Unsent bytes in the kernel from which on a WebSocket takes no more: what is urgent waits behind them.
+pub const WEBSOCKET_UNSENT_BYTES_MAX: u32 = 64 * 1024;
+
+/// Time a client has for its first message; a slower one is disconnected.
+pub const WEBSOCKET_FIRST_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Pings of a WebSocket, or a third of the idle timeout if that is less.
+pub const WEBSOCKET_PING_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Wait for a peer to close after it was told to; then the socket is dropped.
+pub const WEBSOCKET_CLOSE_WAIT_MAX: Duration = Duration::from_secs(1);
+
 /// Life of one HTTP connection from accept to last byte; a slower client is disconnected.
 pub const HTTP_CONNECTION_AGE_MAX: Duration = Duration::from_secs(60);
 
@@ -93,6 +114,13 @@ pub const LANE_MESSAGES_MAX: usize = 8192;
 
 /// A smaller group cache would not hold one video group for each of a few tracks.
 pub const CACHE_BYTES_MIN: usize = 1024 * 1024;
+
+/// Messages waiting between a WebSocket and its shard, in each direction: 64 KiB of them at most.
+/// When full the socket is not read, or the shard holds back what it would send.
+pub const LINK_MESSAGES_MAX: usize = 4;
+
+/// Links of one shard that may have news at once. With more, all of them are looked at.
+pub const LINK_BELLS_MAX: usize = 4096;
 
 // ---- Network edge
 /// Length of the connection ids this server issues. The steering program reads a long header's

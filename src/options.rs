@@ -9,6 +9,7 @@ use crate::certificate::{CertificatePair, DevelopmentCertificate, fingerprint};
 use crate::config::{self, Config};
 use crate::limits::CACHE_BYTES_MIN;
 use crate::net::{RingConfig, SocketOptions};
+use crate::qmux;
 use crate::quic::{CongestionControl, EndpointOptions, ServerCertificate, TransportOptions};
 use crate::routing::{ShardId, TrackLimits};
 use crate::session::SessionLimits;
@@ -80,8 +81,21 @@ pub(crate) fn shard(config: &Config, id: ShardId, shards: usize, hop: HopId) -> 
             transport: transport(config),
             versions: Version::ALL.to_vec(),
         },
+        qmux: websockets(config),
         ring: RingConfig::default(),
         public: config.auth.public.clone(),
+    }
+}
+
+/// The windows of QUIC: what they bound is the same.
+fn websockets(config: &Config) -> qmux::Options {
+    qmux::Options {
+        connection_window_bytes: config.quic.connection_window_bytes,
+        stream_window_bytes: config.quic.stream_window_bytes,
+        bidi_streams_max: config.limits.streams_max,
+        uni_streams_max: config.limits.streams_max,
+        datagram_queue_max: config.limits.datagram_queue_max,
+        idle_timeout_ms: u64::try_from(config.quic.idle_timeout.as_millis()).unwrap_or(u64::MAX),
     }
 }
 

@@ -11,11 +11,12 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use boring::ssl::SslContext;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder};
 use tokio::sync::watch;
 
-use crate::config::Config;
-use crate::control::{ControlHandle, ControlServer, ControlState, Lifecycle, Phase, ShardPort};
+use crate::config::{Config, HttpTls};
+use crate::control::{ControlHandle, ControlServer, ControlState, Lifecycle, Phase, ShardPort, Tls, WebSockets};
 use crate::limits::{LANE_MESSAGES_MAX, SHARDS_MAX};
 use crate::net::wake::{self, WakeReceiver, Waker};
 use crate::net::{SocketGroup, bind_group};
@@ -49,6 +50,8 @@ pub struct Relay {
     _group: SocketGroup,
     /// Keeps the fingerprint's channel open.
     _certificate: watch::Sender<Arc<str>>,
+    /// The certificates of the TCP side; what is sent here serves connections from then on.
+    _http_tls: watch::Sender<SslContext>,
 }
 
 impl Relay {
@@ -67,12 +70,18 @@ impl Relay {
             .collect();
         let certificate_sha256: Arc<str> = identity.sha256_hex.clone().into();
         let (certificate, certificate_seen) = watch::channel(certificate_sha256.clone());
+        let (http_tls, http_tls_seen) = watch::channel(TlsContext::http_server(&identity.certificates)?);
         let state = ControlState {
             shards: ports.clone(),
             certificate_sha256: certificate_seen,
             lifecycle: Arc::new(Lifecycle::default()),
             announcements: announcements(table.clone()),
             public: config.auth.public.clone(),
+            websockets: WebSockets::new(shard_count, config.limits.websockets_max, config.quic.idle_timeout),
+            tls: Some(Tls {
+                context: http_tls_seen,
+                is_required: config.http_tls == HttpTls::Required,
+            }),
         };
         let mut control = ControlServer::bind(config.http, state.clone())
             .with_context(|| format!("cannot listen on {} (TCP)", config.http))?;
@@ -93,6 +102,7 @@ impl Relay {
                 table: table.clone(),
                 commands: port.queue.clone(),
                 web_requests: web_requests.clone(),
+                doorbell: port.doorbell.clone(),
                 secrets: secrets.clone(),
                 tls: TlsContext::server(&identity.certificates)?,
             };
@@ -111,6 +121,7 @@ impl Relay {
             drain_deadline: config.drain_deadline,
             _group: group,
             _certificate: certificate,
+            _http_tls: http_tls,
         })
     }
 

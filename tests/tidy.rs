@@ -13,11 +13,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("routing", &["routing", "wire", "limits"]),
     ("net", &["net", "limits"]),
     ("quic", &["quic", "net", "wire", "limits"]),
+    ("qmux", &["qmux", "wire", "limits"]),
     (
         "shard",
         &[
             "shard",
             "quic",
+            "qmux",
             "net",
             "session",
             "routing",
@@ -33,6 +35,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "control",
             "shard",
+            "qmux",
             "limits",
             "certificate",
             "config",
@@ -43,7 +46,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that may not contain `unsafe`, beside the lint that denies it.
-const PURE: &[&str] = &["wire", "session", "routing", "control"];
+const PURE: &[&str] = &["wire", "session", "routing", "qmux", "control"];
 
 /// Things a pure layer may not touch: time, sockets and threads come from outside.
 const IMPURE: &[&str] = &[
@@ -54,7 +57,7 @@ const IMPURE: &[&str] = &[
     "std::thread",
     "tokio::",
 ];
-const CLOCKLESS: &[&str] = &["wire", "session", "routing"];
+const CLOCKLESS: &[&str] = &["wire", "session", "routing", "qmux"];
 
 const FILE_CODE_LINES_MAX: usize = 600;
 

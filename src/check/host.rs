@@ -113,7 +113,7 @@ impl Host {
         }
     }
 
-    pub(super) fn check_open_files(&self, shards: usize) -> Check {
+    pub(super) fn check_open_files(&self, shards: usize, websockets: u32) -> Check {
         let check = |status, reason| Check::new(OPEN_FILES, status, reason);
         let needed = limits::HTTP_CONNECTIONS_MAX + limits::FILES_OF_PROCESS + shards * limits::FILES_PER_SHARD;
         let needed = needed as u64;
@@ -124,7 +124,18 @@ impl Host {
                 format!("RLIMIT_NOFILE is {limit}; {shards} shard(s) and HTTP need {needed}"),
             )
             .advise("LimitNOFILE=65536 in the systemd unit, or `ulimit -n 65536`"),
-            Some(limit) => check(Status::Pass, format!("{limit}, {needed} needed")),
+            Some(limit) if limit < needed + u64::from(websockets) => check(
+                Status::Warn,
+                format!(
+                    "RLIMIT_NOFILE is {limit}: enough for {} of {websockets} WebSockets",
+                    limit - needed
+                ),
+            )
+            .advise("LimitNOFILE=65536 in the systemd unit, `ulimit -n 65536`, or lower `limits.websockets`"),
+            Some(limit) => check(
+                Status::Pass,
+                format!("{limit}, {} needed", needed + u64::from(websockets)),
+            ),
         }
     }
 

@@ -28,6 +28,7 @@ pub(super) fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
         auth: auth(layers, [listen, http])?,
         listen,
         http,
+        http_tls: layers.one("http_tls", values::http_tls)?,
         shards: layers
             .optional("shards", |text| values::count(text, shards_max))?
             .and_then(NonZeroUsize::new),
@@ -136,6 +137,10 @@ fn limits(layers: &Layers) -> Result<LimitsConfig, ConfigError> {
     let count = |path, max| layers.one(path, move |text| values::count(text, max));
     Ok(LimitsConfig {
         connections_max: count("limits.connections", 1_000_000)?,
+        websockets_max: layers.one("limits.websockets", |text| {
+            let count = values::integer(text, 0..=u64::from(limits::WEBSOCKETS_MAX))?;
+            u32::try_from(count).map_err(|error| error.to_string())
+        })?,
         subscriptions_max: count("limits.subscriptions", 1_000_000)?,
         announces_max: count("limits.announces", 1_000_000)?,
         streams_max: layers.one("limits.streams", |text| values::integer(text, 1..=65_536))?,

@@ -108,8 +108,17 @@ pub(super) const SETTINGS: &[Setting] = &[
             example: r#""127.0.0.1:4443""#,
         },
         help: &[
-            "TCP address for metrics, health, certificate hash, /announced and /fetch.",
+            "TCP address for metrics, health, certificate hash, /announced and /fetch, and for WebSockets at any path.",
             "Default: the `listen` address, same port.",
+        ],
+    },
+    Setting {
+        path: "http_tls",
+        kind: Kind::One,
+        value: Value::Default(r#""optional""#),
+        help: &[
+            "`optional`: the TCP address serves https and wss to whoever begins with TLS, http and ws to others.",
+            "`required`: others are dropped, health checks and scrapes among them. Certificates are those of `tls`.",
         ],
     },
     Setting {
@@ -177,6 +186,15 @@ pub(super) const SETTINGS: &[Setting] = &[
         kind: Kind::One,
         value: Value::Default("10000"),
         help: &["Connections per shard. Each costs some 50 KiB and up to `quic.connection_window`. More are refused."],
+    },
+    Setting {
+        path: "limits.websockets",
+        kind: Kind::One,
+        value: Value::Default("1000"),
+        help: &[
+            "WebSocket connections of the process, shared out among its shards; 0: none. More are answered 503.",
+            "Each costs a file, some 300 KiB when its peer does not read, and CPU of the one control thread.",
+        ],
     },
     Setting {
         path: "limits.subscriptions",

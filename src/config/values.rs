@@ -5,7 +5,7 @@ use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
 use bytesize::ByteSize;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
-use super::{CongestionControl, LogFormat};
+use super::{CongestionControl, HttpTls, LogFormat};
 use crate::{limits, topology};
 
 /// A filter for log lines, known to be valid.
@@ -94,6 +94,14 @@ pub(super) fn congestion_control(text: &str) -> Result<CongestionControl, String
         "cubic" => Ok(CongestionControl::Cubic),
         "bbr2" => Ok(CongestionControl::Bbr2),
         _ => Err("write cubic or bbr2".to_owned()),
+    }
+}
+
+pub(super) fn http_tls(text: &str) -> Result<HttpTls, String> {
+    match text {
+        "optional" => Ok(HttpTls::Optional),
+        "required" => Ok(HttpTls::Required),
+        _ => Err("write optional or required".to_owned()),
     }
 }
 

@@ -140,6 +140,21 @@ const COUNTERS: &[(&str, &str, Read)] = &[
         s.connections.version_negotiations
     }),
     ("retries", "Retry packets sent.", |s| s.connections.retries),
+    ("websockets_opened", "WebSocket connections taken on.", |s| {
+        s.websockets.opened
+    }),
+    ("websocket_messages_in", "WebSocket messages received.", |s| {
+        s.websockets.messages_in
+    }),
+    ("websocket_messages_out", "WebSocket messages sent.", |s| {
+        s.websockets.messages_out
+    }),
+    ("websocket_bytes_in", "Bytes of WebSocket messages received.", |s| {
+        s.websockets.bytes_in
+    }),
+    ("websocket_bytes_out", "Bytes of WebSocket messages sent.", |s| {
+        s.websockets.bytes_out
+    }),
     ("sessions_opened", "moq-lite sessions opened.", |s| s.sessions.opened),
     ("web_sessions_opened", "Of these, sessions over WebTransport.", |s| {
         s.web.sessions_opened
@@ -213,6 +228,12 @@ const COUNTERS: &[(&str, &str, Read)] = &[
 
 const GAUGES: &[(&str, &str, Read)] = &[
     ("connections", "Connections open.", |s| s.connections.open_now),
+    ("websockets", "WebSocket connections open.", |s| s.websockets.open_now),
+    (
+        "websocket_held_bytes",
+        "Bytes that wait for WebSocket peers to read.",
+        |s| s.websockets.held_bytes_now,
+    ),
     ("sessions", "moq-lite sessions open.", |s| s.sessions.open_now),
     ("streams", "Session streams open.", |s| s.sessions.streams_open_now),
     ("subscriptions", "Subscriptions served.", |s| {

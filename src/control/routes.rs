@@ -18,7 +18,7 @@ use axum::{
 use futures_lite::stream;
 use tokio::{sync::oneshot, time};
 
-use super::{ControlState, FetchError, FetchGroup, FetchReply, FetchRequest, Phase, ShardCommand, metrics};
+use super::{ControlState, FetchError, FetchGroup, FetchReply, FetchRequest, Phase, ShardCommand, metrics, websocket};
 use crate::{limits, shard::statistics::ShardSnapshot};
 
 pub(super) fn router(state: ControlState) -> Router {
@@ -32,6 +32,9 @@ pub(super) fn router(state: ControlState) -> Router {
         .route("/announced/{*prefix}", get(announced))
         .route("/fetch/{*path}", get(fetch))
         .layer(middleware::from_fn(guard))
+        // Outermost: a WebSocket may have the path of a route.
+        .layer(middleware::from_fn_with_state(state.clone(), websocket::intercept))
+        .layer(middleware::map_response(close_after))
         .with_state(state)
 }
 
@@ -60,6 +63,17 @@ fn preflight(request: &Request) -> Response {
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET"));
     if let Some(wanted) = request.headers().get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
+    }
+    response
+}
+
+/// A connection carries one request, or becomes a WebSocket. To forbid keep-alive to hyper would take the
+/// `Connection: upgrade` out of the answer to the latter.
+async fn close_after(mut response: Response) -> Response {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }

@@ -1,29 +1,36 @@
 //! The thread, its runtime and the accept loop. Connections are bounded in number, age and time to send a request;
-//! each carries one request, so that an idle client holds no slot.
+//! each carries one request, so that an idle client holds no slot. A connection that becomes a WebSocket gives its
+//! slot back, and has limits of its own.
 
 use std::{
     future::Future,
     io,
     net::{SocketAddr, TcpListener},
+    pin::pin,
     sync::Arc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use axum::Router;
-use hyper::server::conn::http1;
+use axum::{Router, extract::Request};
+use hyper::{body::Incoming, server::conn::http1, service::Service};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
     service::TowerToHyperService,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
     time,
 };
 
-use super::{ControlState, routes, web};
+use super::{
+    ControlState, routes,
+    tls::{self, Tls},
+    web,
+    websocket::WebSockets,
+};
 use crate::{
     limits,
     ratelimit::RateLimit,
@@ -42,6 +49,30 @@ pub struct ControlHandle {
     address: SocketAddr,
     stop: watch::Sender<bool>,
     thread: JoinHandle<io::Result<()>>,
+}
+
+/// Where a request came from; an extension of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Remote(pub(super) SocketAddr);
+
+/// What every connection needs.
+#[derive(Clone)]
+pub(super) struct Serving {
+    router: Router,
+    tls: Option<Tls>,
+    websockets: Arc<WebSockets>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Serving {
+    pub(super) fn new(state: ControlState, stopped: watch::Receiver<bool>) -> Self {
+        Self {
+            tls: state.tls.clone(),
+            websockets: Arc::clone(&state.websockets),
+            router: routes::router(state),
+            stopped,
+        }
+    }
 }
 
 impl ControlServer {
@@ -72,16 +103,16 @@ impl ControlServer {
         let address = self.address()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = watch::channel(false);
+        let shards = self.state.shards.clone();
+        let serving = Serving::new(self.state, stopped);
         let thread = thread::Builder::new().name("control".to_owned()).spawn(move || {
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(self.listener)?;
                 tokio::spawn(background);
-                let shards = self.state.shards.clone();
-                let router = routes::router(self.state);
                 if let Some(requests) = self.web_requests {
-                    tokio::spawn(web::answer(requests, router.clone(), shards));
+                    tokio::spawn(web::answer(requests, serving.router.clone(), shards));
                 }
-                serve(listener, router, stopped).await;
+                serve(listener, serving).await;
                 Ok(())
             })
         })?;
@@ -103,12 +134,11 @@ impl ControlHandle {
     }
 }
 
-pub(super) async fn serve(listener: tokio::net::TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
+pub(super) async fn serve(listener: tokio::net::TcpListener, mut serving: Serving) {
     let slots = Arc::new(Semaphore::new(limits::HTTP_CONNECTIONS_MAX));
-    let graceful = GracefulShutdown::new();
     let mut complaints = RateLimit::new(COMPLAINT_PERIOD, 1);
     loop {
-        let (stream, slot) = tokio::select! {
+        let (stream, remote, slot) = tokio::select! {
             accepted = accept(&listener, &slots) => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
@@ -120,32 +150,75 @@ pub(super) async fn serve(listener: tokio::net::TcpListener, router: Router, mut
                     continue;
                 }
             },
-            () = stop_requested(&mut stopped) => break,
+            () = stop_requested(&mut serving.stopped) => break,
         };
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits::HTTP_HEADER_WAIT_MAX)
-            .keep_alive(false)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
-        let connection = graceful.watch(connection);
+        let serving = serving.clone();
         tokio::spawn(async move {
             // A client's failure or slowness is its own affair.
-            let _ = time::timeout(limits::HTTP_CONNECTION_AGE_MAX, connection).await;
+            let _ = time::timeout(limits::HTTP_CONNECTION_AGE_MAX, handle(stream, remote, serving)).await;
             drop(slot);
         });
     }
     drop(listener);
-    let _ = time::timeout(limits::HTTP_STOP_WAIT_MAX, graceful.shutdown()).await;
+    let ended = async {
+        let all = u32::try_from(limits::HTTP_CONNECTIONS_MAX).unwrap_or(u32::MAX);
+        // Fails only when the semaphore is closed, which it never is.
+        let _ = slots.acquire_many(all).await;
+        serving.websockets.ended().await;
+    };
+    let _ = time::timeout(limits::HTTP_STOP_WAIT_MAX, ended).await;
 }
 
 /// Takes a slot first, so that connections beyond the limit wait in the kernel.
 async fn accept(
     listener: &tokio::net::TcpListener,
     slots: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, slot))
+    let (stream, remote) = listener.accept().await?;
+    Ok((stream, remote, slot))
+}
+
+/// Serves one connection, over TLS if it begins with that.
+async fn handle(stream: TcpStream, remote: SocketAddr, serving: Serving) {
+    tls::tune(&stream);
+    let Some(tls) = &serving.tls else {
+        return handle_http(stream, remote, serving).await;
+    };
+    let Ok(is_tls) = time::timeout(limits::HTTP_HEADER_WAIT_MAX, tls::begins_with_tls(&stream)).await else {
+        return;
+    };
+    if is_tls {
+        let accepting = tls.accept(stream);
+        if let Ok(Some(stream)) = time::timeout(limits::HTTP_HEADER_WAIT_MAX, accepting).await {
+            handle_http(stream, remote, serving).await;
+        }
+    } else if !tls.is_required {
+        handle_http(stream, remote, serving).await;
+    }
+}
+
+async fn handle_http(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    remote: SocketAddr,
+    mut serving: Serving,
+) {
+    let service = TowerToHyperService::new(serving.router);
+    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Remote(remote));
+        service.call(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits::HTTP_HEADER_WAIT_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = stop_requested(&mut serving.stopped) => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
 }
 
 async fn stop_requested(stopped: &mut watch::Receiver<bool>) {

@@ -1,3 +1,5 @@
+mod upgrade;
+
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
@@ -250,7 +252,7 @@ fn client_that_never_ends_its_request_head_is_disconnected() {
             stop.send_replace(true);
             answer
         });
-        server::serve(listener, routes::router(state), stopped).await;
+        server::serve(listener, server::Serving::new(state, stopped)).await;
         let answer = client.join().unwrap();
         assert!(!answer.starts_with(b"HTTP/1.1 200"), "{answer:?}");
     });
@@ -298,7 +300,12 @@ fn requests_over_http3_are_answered_to_their_shard() {
         assert_eq!(to, at);
         let text = String::from_utf8_lossy(&response.body);
         assert_eq!((response.status, &*text), (status, body), "{index}");
-        assert!(response.fields.iter().all(|(name, _)| name != "content-length"));
+        assert!(
+            response
+                .fields
+                .iter()
+                .all(|(name, _)| name != "content-length" && name != "connection")
+        );
     }
     handle.stop().unwrap();
     drop(shards);
@@ -436,6 +443,8 @@ fn state(behaviour: Behaviour, paths: Vec<String>) -> (ControlState, Shards) {
                 .map(|text| text.parse::<Pattern>().unwrap())
                 .to_vec(),
         ),
+        websockets: WebSockets::new(2, 2, Duration::from_secs(30)),
+        tls: None,
     };
     (state, shards)
 }
@@ -494,7 +503,7 @@ fn answer(shard: usize, command: ShardCommand) {
             };
             drop(request.reply.send(reply));
         }
-        ShardCommand::Respond { .. } | ShardCommand::Drain { .. } => {}
+        ShardCommand::Respond { .. } | ShardCommand::Drain { .. } | ShardCommand::Attach(_) => {}
     }
 }
 

@@ -67,8 +67,8 @@ async fn collect(response: Response) -> WebResponse {
     let fields = head
         .headers
         .iter()
-        // It is the transport's to say.
-        .filter(|(name, _)| **name != header::CONTENT_LENGTH)
+        // These are the transport's to say.
+        .filter(|(name, _)| ![header::CONTENT_LENGTH, header::CONNECTION].contains(*name))
         .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
     WebResponse {
         status: head.status.as_u16(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use boring::pkey::{PKey, Private};
-use boring::ssl::{NameType, SniError, SslContext, SslContextBuilder, SslMethod, SslVerifyMode, SslVersion};
+use boring::ssl::{AlpnError, NameType, SniError, SslContext, SslContextBuilder, SslMethod, SslVerifyMode, SslVersion};
 use boring::x509::X509;
 
 use super::QuicError;
@@ -102,6 +102,20 @@ impl TlsContext {
         Ok(Self(builder))
     }
 
+    /// A server of HTTP/1.1 over TCP with the same certificates. TLS 1.2 is taken as well: a client
+    /// that has no QUIC may be an old one.
+    pub fn http_server(certificates: &[ServerCertificate]) -> Result<SslContext, QuicError> {
+        let Self(mut builder) = Self::server(certificates)?;
+        builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
+        builder.set_alpn_select_callback(|_, offered| {
+            // A client that offers others only is served HTTP/1.1 nevertheless.
+            boring::ssl::select_next_proto(HTTP_ALPN, offered)
+                .filter(|chosen| *chosen == &HTTP_ALPN[1..])
+                .ok_or(AlpnError::NOACK)
+        });
+        Ok(builder.build())
+    }
+
     pub fn client(trust: &Trust) -> Result<Self, QuicError> {
         let mut builder = context()?;
         match trust {
@@ -118,6 +132,9 @@ impl TlsContext {
         self.0
     }
 }
+
+/// As ALPN has it, with its length in front.
+const HTTP_ALPN: &[u8] = b"\x08http/1.1";
 
 fn context() -> Result<SslContextBuilder, QuicError> {
     let mut builder = SslContextBuilder::new(SslMethod::tls())?;

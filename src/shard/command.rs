@@ -16,6 +16,7 @@ use crate::wire::{
     StreamId, Subscribe, SubscribeId, Version,
 };
 
+use super::link::Attachment;
 use super::statistics::ShardSnapshot;
 use super::web::{WebResponse, WebStream};
 use super::worker::Shard;
@@ -30,6 +31,8 @@ pub enum ShardCommand {
         at: WebStream,
         response: WebResponse,
     },
+    /// Take on a WebSocket connection. Not answered: the link's ends see each other.
+    Attach(Box<Attachment>),
     /// Send GOAWAY to every session and close what is left at the deadline.
     Drain {
         deadline: Instant,
@@ -100,6 +103,9 @@ impl Shard {
                 ShardCommand::Snapshot(reply) => drop(reply.send(self.take_snapshot())),
                 ShardCommand::Fetch(request) => self.begin_fetch(request),
                 ShardCommand::Respond { at, response } => self.respond(at, &response),
+                // A shard that drains drops it, which closes it.
+                ShardCommand::Attach(_) if self.drain_deadline.is_some() => {}
+                ShardCommand::Attach(attachment) => self.links.attach(*attachment),
                 ShardCommand::Drain { deadline } => self.begin_drain(deadline),
             }
         }

@@ -5,6 +5,7 @@ use crate::routing::{PeerKey, RequestKey, Source};
 use crate::session::Event;
 use crate::wire::{Advertisement, BroadcastPath, HopId, Role, Setup, StreamId, session_error, stream_error};
 
+use super::carrier::carrier;
 use super::service::DEFAULT_COST;
 use super::statistics::DropCause;
 use super::worker::Shard;
@@ -249,9 +250,7 @@ impl Shard {
             Event::Violation { code, reason } => {
                 self.statistics.sessions.protocol_violations += 1;
                 if let Some(suppressed) = self.notices.allow(self.now) {
-                    let address = self
-                        .endpoint
-                        .get_mut(super::peer::connection_key(peer))
+                    let address = carrier(&mut self.endpoint, &mut self.links, peer)
                         .and_then(|connection| connection.peer_address());
                     tracing::info!(peer = ?address, code = code.0, reason, suppressed, "protocol violation");
                 }
@@ -277,33 +276,50 @@ impl Shard {
 
     /// SETUP tells where the session is rooted, who the peer is and what it will do.
     fn handle_setup(&mut self, peer: PeerKey, setup: &Setup) {
-        let has_request_path = self.has_request_path(peer);
-        let root = match &setup.path {
-            // Draft "Path Parameter": not where the handshake carries a path.
-            Some(_) if has_request_path => Err((session_error::PROTOCOL_VIOLATION, "a second path")),
-            None if has_request_path => Ok(None),
-            path => match self.admit(path.as_deref().unwrap_or_default()) {
-                Some(root) => Ok(Some(root)),
-                None => Err((session_error::UNAUTHORIZED, "nothing below this path is public")),
-            },
-        };
+        let has_request_path = carrier(&mut self.endpoint, &mut self.links, peer)
+            .is_some_and(|connection| connection.request_path().is_some());
         let Some(state) = self.peers.get_mut(&peer) else { return };
         if setup.origin != HopId::UNKNOWN {
             state.hop = setup.origin;
         }
         state.link_cost = setup.cost.unwrap_or(DEFAULT_COST);
-        match root {
-            Ok(Some(root)) => state.root = root,
-            Ok(None) => {}
-            Err((code, reason)) => {
-                state.session.close(code, reason);
-                self.statistics.drops.add(DropCause::Unauthorized, 1);
-                return;
-            }
+        if has_request_path && setup.path.is_some() {
+            // Draft "Path Parameter": not where the handshake carries a path.
+            state.session.close(session_error::PROTOCOL_VIOLATION, "a second path");
+            return;
+        }
+        if !has_request_path && !self.take_root(peer, setup.path.as_deref().unwrap_or_default()) {
+            return;
         }
         if setup.role != Role::Subscriber {
             self.ask_for_announcements(peer);
         }
+    }
+
+    /// Roots the session at the path of its SETUP, or of the request that made its connection.
+    /// False when it may do nothing there, and was closed.
+    pub(super) fn take_root(&mut self, peer: PeerKey, target: &str) -> bool {
+        let root = self.admit(target);
+        let Some(state) = self.peers.get_mut(&peer) else {
+            return false;
+        };
+        let Some(root) = root else {
+            state
+                .session
+                .close(session_error::UNAUTHORIZED, "nothing below this path is public");
+            self.statistics.drops.add(DropCause::Unauthorized, 1);
+            return false;
+        };
+        state.root = root;
+        true
+    }
+
+    /// Where a session of this path and query is rooted; `None` if it may do nothing there.
+    pub(super) fn admit(&self, target: &str) -> Option<BroadcastPath> {
+        // The query is the credential of a deployment that checks one.
+        let path = target.split_once('?').map_or(target, |(path, _query)| path);
+        let root = BroadcastPath::new(path);
+        self.options.public.may_match_below(root.as_str()).then_some(root)
     }
 
     /// The full path of a request and who publishes it. `None` when it was refused.

@@ -6,11 +6,15 @@
 //!
 //! Where to look: `worker` the loop; `service` connections to sessions; `events` sessions to
 //! routing; `actions` routing to sessions; `peer` what one session keeps; `mail` other
-//! shards; `command` the control thread; `web` HTTP/3.
+//! shards; `command` the control thread; `web` HTTP/3; `link` and `links` WebSockets, which the control thread has; `carrier`
+//! what a session lives on.
 
 mod actions;
+mod carrier;
 mod command;
 mod events;
+mod link;
+mod links;
 mod mail;
 mod peer;
 mod service;
@@ -20,6 +24,7 @@ mod web;
 mod worker;
 
 pub use command::{FetchError, FetchGroup, FetchReply, FetchRequest, ShardCommand};
+pub use link::{Attachment, Bell, Doorbell, Incoming, Link, LinkPort, link};
 pub use mail::PostOffice;
 pub use web::{WebRequest, WebRequests, WebResponse, WebStream};
 pub use worker::{Shard, ShardOptions, ShardParts};

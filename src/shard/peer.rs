@@ -6,10 +6,12 @@ use bytes::{Bytes, BytesMut};
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
-use crate::quic::{Connection, Written};
+use crate::quic::Written;
 use crate::routing::{self, PeerKey};
 use crate::session::{Session, Transmit};
 use crate::wire::{BroadcastPath, DatagramHeader, ErrorCode, GroupHeader, HopId, StreamId, session_error};
+
+use super::carrier::Carrier;
 
 /// A session and its surroundings.
 pub(super) struct Peer {
@@ -48,7 +50,11 @@ pub(super) struct BacklogFull;
 impl Outbox {
     /// Sends what the session has to say, as far as the connection takes it. False when that is
     /// nothing.
-    pub(super) fn transmit(&mut self, session: &mut Session, connection: &mut Connection) -> Result<bool, BacklogFull> {
+    pub(super) fn transmit(
+        &mut self,
+        session: &mut Session,
+        connection: &mut Carrier<'_>,
+    ) -> Result<bool, BacklogFull> {
         let mut has_spoken = false;
         while let Some(transmit) = session.poll_transmit() {
             has_spoken = true;
@@ -67,7 +73,7 @@ impl Outbox {
 
     fn write(
         &mut self,
-        connection: &mut Connection,
+        connection: &mut Carrier<'_>,
         stream: StreamId,
         mut data: Bytes,
         fin: bool,
@@ -89,7 +95,7 @@ impl Outbox {
 
     /// Tries again what waits. Called when the connection heard from its peer. False when nothing
     /// waited.
-    pub(super) fn retry(&mut self, connection: &mut Connection) -> bool {
+    pub(super) fn retry(&mut self, connection: &mut Carrier<'_>) -> bool {
         if self.backlog.is_empty() {
             return false;
         }
@@ -102,7 +108,7 @@ impl Outbox {
         true
     }
 
-    fn retry_stream(&mut self, connection: &mut Connection, stream: StreamId) {
+    fn retry_stream(&mut self, connection: &mut Carrier<'_>, stream: StreamId) {
         let Some(queue) = self.backlog.get_mut(&stream) else {
             return;
         };
@@ -139,7 +145,7 @@ impl Outbox {
     }
 
     /// Writes the rest of a group header that was taken in part.
-    fn flush_head(&mut self, connection: &mut Connection, stream: StreamId) -> Written {
+    fn flush_head(&mut self, connection: &mut Carrier<'_>, stream: StreamId) -> Written {
         let Some(index) = self.heads.iter().position(|(head, _)| *head == stream) else {
             return Written::All;
         };
@@ -156,7 +162,7 @@ impl Outbox {
 
 /// The egress scheduler's view of one connection, for one pumping.
 pub(super) struct Transport<'a> {
-    connection: &'a mut Connection,
+    connection: Carrier<'a>,
     peer: &'a mut Peer,
     pub(super) sent: Sent,
     is_blocked: bool,
@@ -171,7 +177,7 @@ pub(super) struct Sent {
 }
 
 impl<'a> Transport<'a> {
-    pub(super) fn new(connection: &'a mut Connection, peer: &'a mut Peer) -> Self {
+    pub(super) fn new(connection: Carrier<'a>, peer: &'a mut Peer) -> Self {
         Self {
             connection,
             peer,
@@ -227,7 +233,7 @@ impl routing::Transport for Transport<'_> {
 
     fn write(&mut self, stream: StreamId, bytes: Bytes, fin: bool) -> routing::Written {
         let length = bytes.len();
-        let head = self.peer.outbox.flush_head(self.connection, stream);
+        let head = self.peer.outbox.flush_head(&mut self.connection, stream);
         let written = match head {
             Written::All => self.connection.write(stream, bytes, fin),
             Written::Partial(_) => Written::Partial(0),

@@ -1,10 +1,12 @@
 //! Connections to sessions and back: reading streams, pumping media, the end of peers.
 
-use crate::quic::{Connection, ConnectionKey, Read};
+use crate::quic::Read;
 use crate::routing::{PeerKey, RequestKey, Source};
 use crate::session::{Session, SessionConfig, Side};
 use crate::wire::{BroadcastPath, HopId, ProbeLevel, Role, Setup, StreamId, session_error};
 
+use super::carrier::{Carrier, carrier};
+use super::link::is_link;
 use super::peer::{BACKLOG_CODE, BacklogFull, Outbox, Peer, Transport, connection_key, peer_key};
 use super::worker::Shard;
 
@@ -12,24 +14,29 @@ impl Shard {
     pub(super) fn service_connections(&mut self) {
         for _ in 0..CONNECTIONS_PER_TURN_MAX {
             let Some(key) = self.endpoint.poll_ready() else { break };
-            self.service(key);
+            self.service(peer_key(key));
+        }
+        for _ in 0..CONNECTIONS_PER_TURN_MAX {
+            let Some(peer) = self.links.poll_ready() else { break };
+            self.links.receive(peer);
+            self.service(peer);
+            self.links.mark_dirty(peer);
         }
     }
 
     /// Everything one connection has for its session.
-    fn service(&mut self, key: ConnectionKey) {
-        let peer = peer_key(key);
-        let Some(connection) = self.endpoint.get_mut(key) else {
+    fn service(&mut self, peer: PeerKey) {
+        let Some(connection) = carrier(&mut self.endpoint, &mut self.links, peer) else {
             return;
         };
         if connection.is_over() {
             let is_closed = connection.is_closed();
             // What the peer sent before it closed counts.
-            self.read_connection(key);
+            self.read_connection(peer);
             self.handle_events(peer);
             self.end_session(peer);
             if is_closed {
-                self.remove_connection(key);
+                self.remove_connection(peer);
             }
             return;
         }
@@ -38,14 +45,14 @@ impl Shard {
         }
         let is_web = connection.is_web();
         if is_web {
-            self.service_web(key);
+            self.service_web(connection_key(peer));
         }
-        if !self.peers.contains_key(&peer) && (is_web || !self.begin_session(key, BroadcastPath::root())) {
+        if !self.peers.contains_key(&peer) && (is_web || !self.begin_session(peer)) {
             return;
         }
-        self.read_connection(key);
+        self.read_connection(peer);
         if is_web {
-            self.handle_web_events(key);
+            self.handle_web_events(connection_key(peer));
         }
         self.handle_events(peer);
         self.tracks.handle_progress(peer);
@@ -53,16 +60,17 @@ impl Shard {
     }
 
     /// Starts the session of a connection that has agreed on a draft.
-    pub(super) fn begin_session(&mut self, key: ConnectionKey, root: BroadcastPath) -> bool {
+    pub(super) fn begin_session(&mut self, peer: PeerKey) -> bool {
         let hop = assigned_hop();
-        let Some(connection) = self.endpoint.get_mut(key) else {
+        let Some(mut connection) = carrier(&mut self.endpoint, &mut self.links, peer) else {
             return false;
         };
         let Some(version) = connection.version() else {
             connection.close(session_error::VERSION, "no moq-lite draft in ALPN");
-            self.endpoint.mark_dirty(key);
+            self.mark_dirty(peer);
             return false;
         };
+        let path = connection.request_path().map(str::to_owned);
         let side = if connection.is_server() {
             Side::Server
         } else {
@@ -83,14 +91,13 @@ impl Shard {
             limits: self.options.sessions.clone(),
             heads: connection.stream_heads(),
         });
-        let peer = peer_key(key);
         self.tracks.handle_peer(peer, version, takes_datagrams);
         let has_setup = version.has_setup();
         self.peers.insert(
             peer,
             Peer {
                 session,
-                root,
+                root: BroadcastPath::root(),
                 hop,
                 link_cost: DEFAULT_COST,
                 published: Default::default(),
@@ -100,6 +107,12 @@ impl Shard {
             },
         );
         self.statistics.sessions.opened += 1;
+        if let Some(path) = path
+            && !self.take_root(peer, &path)
+        {
+            self.transmit(peer);
+            return true;
+        }
         if !has_setup {
             self.ask_for_announcements(peer);
         }
@@ -107,11 +120,11 @@ impl Shard {
     }
 
     /// Reads the connection's streams and datagrams, up to a budget.
-    fn read_connection(&mut self, key: ConnectionKey) {
-        let Some(peer) = self.peers.get_mut(&peer_key(key)) else {
+    fn read_connection(&mut self, key: PeerKey) {
+        let Some(peer) = self.peers.get_mut(&key) else {
             return;
         };
-        let Some(connection) = self.endpoint.get_mut(key) else {
+        let Some(mut connection) = carrier(&mut self.endpoint, &mut self.links, key) else {
             return;
         };
         let timestamp_ms = u64::try_from(self.now.duration_since(self.started).as_millis()).unwrap_or(u64::MAX);
@@ -142,42 +155,39 @@ impl Shard {
         }
         while let Some((stream, stopped)) = connection.poll_writable() {
             let Some(code) = stopped else {
-                self.tracks.handle_writable(peer_key(key), stream);
+                self.tracks.handle_writable(key, stream);
                 continue;
             };
             peer.outbox.forget(stream);
             if stream.is_uni() {
-                self.tracks.handle_stop_sending(peer_key(key), stream, code);
+                self.tracks.handle_stop_sending(key, stream, code);
             } else {
                 peer.session.handle_stop_sending(stream, code);
             }
         }
-        let has_written = peer.outbox.retry(connection);
+        let has_written = peer.outbox.retry(&mut connection);
         if !peer.outbox.is_backed_up() {
             for request in peer.waiting_announcements.drain(..) {
-                self.announcer.set_ready(RequestKey {
-                    peer: peer_key(key),
-                    request,
-                });
+                self.announcer.set_ready(RequestKey { peer: key, request });
             }
         }
         let has_more = reads >= READS_PER_SERVICE_MAX;
         if has_more {
-            self.endpoint.mark_ready(key);
+            self.mark_ready(key);
         }
         // Reading so much gives the peer credit, which it is to be told of.
         if has_written || has_more {
-            self.endpoint.mark_dirty(key);
+            self.mark_dirty(key);
         }
     }
 
     /// Hands the session's control bytes to its connection.
     pub(super) fn transmit(&mut self, peer: PeerKey) {
-        let key = connection_key(peer);
-        let (Some(state), Some(connection)) = (self.peers.get_mut(&peer), self.endpoint.get_mut(key)) else {
+        let connection = carrier(&mut self.endpoint, &mut self.links, peer);
+        let (Some(state), Some(mut connection)) = (self.peers.get_mut(&peer), connection) else {
             return;
         };
-        match state.outbox.transmit(&mut state.session, connection) {
+        match state.outbox.transmit(&mut state.session, &mut connection) {
             Ok(false) => return,
             Ok(true) => {}
             Err(BacklogFull) => {
@@ -187,7 +197,7 @@ impl Shard {
                 connection.close(BACKLOG_CODE, "too many control bytes unread");
             }
         }
-        self.endpoint.mark_dirty(key);
+        self.mark_dirty(peer);
     }
 
     /// Sends media to every peer that has some ready.
@@ -196,8 +206,8 @@ impl Shard {
             if self.fetches.pump(peer, self.now, &mut self.tracks) {
                 continue;
             }
-            let key = connection_key(peer);
-            let (Some(state), Some(connection)) = (self.peers.get_mut(&peer), self.endpoint.get_mut(key)) else {
+            let connection = carrier(&mut self.endpoint, &mut self.links, peer);
+            let (Some(state), Some(connection)) = (self.peers.get_mut(&peer), connection) else {
                 continue;
             };
             let mut transport = Transport::new(connection, state);
@@ -206,15 +216,19 @@ impl Shard {
             self.statistics.media.bytes_out += sent.bytes;
             self.statistics.media.groups_out += sent.groups;
             self.statistics.media.groups_out += sent.datagrams;
-            self.endpoint.mark_dirty(key);
+            self.mark_dirty(peer);
         }
         // Pumping may end groups, which subscribers are told of.
         self.apply_actions();
     }
 
-    fn remove_connection(&mut self, key: ConnectionKey) {
-        if let Some(connection) = self.endpoint.remove(key) {
-            self.log_end(&connection);
+    fn remove_connection(&mut self, peer: PeerKey) {
+        if is_link(peer) {
+            if let Some(mut connection) = self.links.remove(peer) {
+                log_end(&Carrier::WebSocket(&mut connection));
+            }
+        } else if let Some(mut connection) = self.endpoint.remove(connection_key(peer)) {
+            log_end(&Carrier::Quic(&mut connection));
         }
     }
 
@@ -234,10 +248,6 @@ impl Shard {
         }
         self.tracks.handle_peer_gone(peer, self.now);
         self.apply_actions();
-    }
-
-    fn log_end(&mut self, connection: &Connection) {
-        tracing::debug!(peer = ?connection.peer_address(), reason = connection.close_reason(), "connection ended");
     }
 
     /// Opens an announce stream to a peer that may publish.
@@ -267,10 +277,7 @@ impl Shard {
 
     /// Reports on one probe stream of a peer, or on all of them.
     pub(super) fn report_probe(&mut self, peer: PeerKey, only: Option<StreamId>) {
-        let Some(path) = self
-            .endpoint
-            .get_mut(connection_key(peer))
-            .and_then(|connection| connection.path())
+        let Some(path) = carrier(&mut self.endpoint, &mut self.links, peer).and_then(|connection| connection.path())
         else {
             return;
         };
@@ -316,11 +323,24 @@ impl Shard {
             }
             self.endpoint.mark_dirty(key);
         }
+        for key in self.links.keys() {
+            if let Some(connection) = self.links.get_mut(key) {
+                connection
+                    .qmux
+                    .close(session_error::GOAWAY_TIMEOUT, "the relay is going away");
+            }
+            self.links.mark_dirty(key);
+        }
         self.endpoint.flush(&mut self.ring, self.now);
+        self.links.flush();
         if let Err(error) = self.ring.turn(crate::net::Wait::None) {
             tracing::warn!(%error, "the last packets could not be sent");
         }
     }
+}
+
+fn log_end(connection: &Carrier<'_>) {
+    tracing::debug!(peer = ?connection.peer_address(), reason = connection.close_reason(), "connection ended");
 }
 
 /// A hop id for a peer that declares none, so that it is not sent its own broadcasts.

@@ -13,6 +13,7 @@ pub struct ShardSnapshot {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ShardStatistics {
     pub connections: ConnectionStatistics,
+    pub websockets: WebSocketStatistics,
     pub sessions: SessionStatistics,
     pub web: WebStatistics,
     pub media: MediaStatistics,
@@ -37,6 +38,20 @@ pub struct ConnectionStatistics {
     pub version_negotiations: u64,
     /// Retry packets sent to unvalidated addresses.
     pub retries: u64,
+}
+
+/// WebSocket connections, which are not among the QUIC connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WebSocketStatistics {
+    pub open_now: u64,
+    pub opened: u64,
+    /// Binary messages and their bytes, QMux framing included.
+    pub messages_in: u64,
+    pub messages_out: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    /// Stream bytes that wait in shards for room towards the control thread.
+    pub held_bytes_now: u64,
 }
 
 /// moq-lite sessions and their streams.

@@ -6,10 +6,9 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::quic::{ConnectionKey, WebEvent};
-use crate::routing::PeerKey;
-use crate::wire::{BroadcastPath, StreamId};
+use crate::wire::StreamId;
 
-use super::peer::connection_key;
+use super::peer::peer_key;
 use super::statistics::DropCause;
 use super::worker::Shard;
 
@@ -128,38 +127,24 @@ impl Shard {
 
     /// The path and query of a CONNECT are asked of the same policy as those of a SETUP.
     fn decide_session(&mut self, key: ConnectionKey, path: &str) {
-        let root = self.admit(path);
+        let may_be = self.admit(path).is_some();
         let Some(connection) = self.endpoint.get_mut(key) else {
             return;
         };
-        let Some(root) = root else {
+        if !may_be {
             connection.refuse_session(STATUS_FORBIDDEN);
             self.statistics.web.sessions_refused += 1;
             self.statistics.drops.add(DropCause::Unauthorized, 1);
             return self.log_refusal(key, "nothing below the path of its session is public");
-        };
+        }
         if !connection.accept_session(&self.options.endpoint.versions) {
             self.statistics.web.sessions_refused += 1;
             return self.log_refusal(key, "it offers no draft that is spoken here");
         }
-        if self.begin_session(key, root) {
+        if self.begin_session(peer_key(key)) {
             self.statistics.web.sessions_opened += 1;
             self.endpoint.mark_ready(key);
         }
-    }
-
-    /// Where a session of this path and query is rooted; `None` if it may do nothing there.
-    pub(super) fn admit(&self, target: &str) -> Option<BroadcastPath> {
-        // The query is the credential of a deployment that checks one.
-        let path = target.split_once('?').map_or(target, |(path, _query)| path);
-        let root = BroadcastPath::new(path);
-        self.options.public.may_match_below(root.as_str()).then_some(root)
-    }
-
-    /// Whether a peer's connection came with a path of its own.
-    pub(super) fn has_request_path(&mut self, peer: PeerKey) -> bool {
-        let connection = self.endpoint.get_mut(connection_key(peer));
-        connection.is_some_and(|connection| connection.is_web())
     }
 }
 

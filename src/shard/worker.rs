@@ -14,6 +14,7 @@ use rustc_hash::FxHashMap;
 use crate::auth::Patterns;
 use crate::net::wake::WakeReceiver;
 use crate::net::{RingConfig, UdpRing, Wait};
+use crate::qmux;
 use crate::quic::{Endpoint, EndpointOptions, ReadArena, Secrets, TlsContext};
 use crate::ratelimit::RateLimit;
 use crate::routing::{AnnounceTable, Announcer, PeerKey, ShardId, TrackLimits, Tracks};
@@ -21,6 +22,8 @@ use crate::session::SessionLimits;
 use crate::wire::HopId;
 
 use super::command::{Fetches, ShardCommand};
+use super::link::Doorbell;
+use super::links::Links;
 use super::mail::{Mail, Mailbox, PostOffice};
 use super::peer::Peer;
 use super::statistics::ShardStatistics;
@@ -41,6 +44,8 @@ pub struct ShardOptions {
     pub tracks: TrackLimits,
     pub sessions: SessionLimits,
     pub endpoint: EndpointOptions,
+    /// What WebSocket connections allow their peers.
+    pub qmux: qmux::Options,
     pub ring: RingConfig,
     /// Paths that anyone may publish and subscribe.
     pub public: Patterns,
@@ -56,6 +61,7 @@ pub struct ShardParts {
     pub commands: Arc<ArrayQueue<ShardCommand>>,
     /// Where requests over HTTP/3 go.
     pub web_requests: WebRequests,
+    pub doorbell: Arc<Doorbell>,
     pub secrets: Secrets,
     pub tls: TlsContext,
 }
@@ -66,6 +72,7 @@ pub struct Shard {
     pub(super) local: SocketAddr,
     pub(super) ring: UdpRing,
     pub(super) endpoint: Endpoint,
+    pub(super) links: Links,
     pub(super) arena: ReadArena,
     pub(super) peers: FxHashMap<PeerKey, Peer>,
     /// Peers whose sessions have something to say because of what routing decided.
@@ -101,6 +108,7 @@ impl Shard {
             local: parts.local,
             ring,
             endpoint,
+            links: Links::new(options.qmux.clone(), parts.doorbell),
             arena: ReadArena::default(),
             peers: FxHashMap::default(),
             talkative: Vec::new(),
@@ -145,9 +153,10 @@ impl Shard {
         self.statistics.network.turns += 1;
         // 1. Datagrams into connections.
         let received = self.receive();
-        // 2. Messages of other shards and of the control thread.
+        // 2. Messages of other shards and of the control thread, WebSockets among them.
         let mail = self.read_mail();
         let commands = self.handle_commands();
+        let heard = self.links.hear();
         // 3. Timers.
         self.endpoint.handle_timeouts(self.now);
         self.tracks.handle_timeout(self.now);
@@ -160,13 +169,14 @@ impl Shard {
         self.announce();
         // 6. Media to whoever can take it, the most important first.
         self.pump();
-        // 7. Packets, as trains; they leave with the next turn's one submission.
+        // 7. Packets, as trains; they leave with the next turn's one submission. Messages of WebSockets.
         self.endpoint.flush(&mut self.ring, self.now);
+        self.links.flush();
         // 8. Others, last, so that they find everything that was sent to them.
         self.mailbox.flush_spill();
         self.mailbox.wake_receivers();
         self.log_notices();
-        if received + mail + commands > 0 {
+        if received + mail + commands + heard > 0 {
             self.last_busy = self.now;
         }
     }
@@ -216,6 +226,7 @@ impl Shard {
         let has_work = self.options.spin
             || self.endpoint.has_ready()
             || self.endpoint.has_dirty()
+            || self.links.has_work()
             || self.mailbox.has_mail()
             || self.announcer.has_ready()
             || self.announcer.is_resyncing()
@@ -257,6 +268,7 @@ impl Shard {
         !self.options.spin
             && self.now.duration_since(self.last_busy) >= COLD_AFTER
             && !self.endpoint.has_dirty()
+            && !self.links.has_work()
             && !self.mailbox.has_mail()
             && !self.mailbox.has_spill()
             && self.until_next_deadline() > COLD_DEADLINE_MIN
@@ -277,8 +289,9 @@ impl Shard {
     }
 
     fn is_finished(&self) -> bool {
-        self.drain_deadline
-            .is_some_and(|deadline| self.endpoint.connection_count() == 0 || self.now >= deadline)
+        self.drain_deadline.is_some_and(|deadline| {
+            (self.endpoint.connection_count() == 0 && self.links.is_empty()) || self.now >= deadline
+        })
     }
 
     fn log_notices(&mut self) {

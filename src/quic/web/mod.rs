@@ -83,6 +83,8 @@ pub(super) struct Web {
     outgoing: VecDeque<(StreamId, Bytes, bool)>,
     has_written: bool,
     draft: Option<Version>,
+    /// Path and query of the session's request.
+    path: Option<String>,
     head: Bytes,
     reason: Option<String>,
 }
@@ -146,6 +148,7 @@ impl Web {
             outgoing: VecDeque::new(),
             has_written: false,
             draft: None,
+            path: None,
             head: Bytes::new(),
             reason: None,
         };
@@ -175,6 +178,10 @@ impl Web {
     /// The session is over, even if the connection is not yet.
     pub(super) fn is_over(&self) -> bool {
         matches!(self.stage, Stage::Closing { .. } | Stage::Over)
+    }
+
+    pub(super) fn path(&self) -> Option<&str> {
+        self.path.as_deref()
     }
 
     pub(super) fn draft(&self) -> Option<Version> {

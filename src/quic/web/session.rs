@@ -12,6 +12,11 @@ impl Connection {
         self.web.as_mut()?.poll_event()
     }
 
+    /// Path and query that a client asked for its session at.
+    pub fn request_path(&self) -> Option<&str> {
+        self.web.as_ref()?.path()
+    }
+
     /// Accepts the session that was asked for, in the first of `versions` that the client offered.
     /// False when it offered none of them: it is refused then.
     pub fn accept_session(&mut self, versions: &[Version]) -> bool {

@@ -34,7 +34,7 @@ pub struct Case {
 impl Case {
     /// A publisher, on shard 0.
     pub async fn publisher(&self) -> Result<Publisher> {
-        let connect = || Publisher::connect(self.relay.udp(), self.publisher_carrier.with(self.publisher_draft));
+        let connect = || Publisher::connect_to(self.publisher_carrier.url(&self.relay), self.publisher_draft);
         self.relay.place(0, connect).await
     }
 
@@ -45,8 +45,8 @@ impl Case {
 
     /// The same, for announcements at or below `prefix`.
     pub async fn subscriber_of(&self, prefix: &str) -> Result<Subscriber> {
-        let dial = self.subscriber_carrier.with(self.subscriber_draft);
-        let connect = || Subscriber::connect_with_prefix(self.relay.udp(), dial, prefix);
+        let url = self.subscriber_carrier.url(&self.relay);
+        let connect = || Subscriber::connect_to(url.clone(), self.subscriber_draft, prefix);
         self.relay.place(self.subscriber_shard(), connect).await
     }
 

@@ -8,8 +8,9 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use moq_net::{Pattern, Patterns, Timescale, Timestamp, announce, broadcast, group, origin, track};
 use moq_tokio::{Client, Connection};
+use url::Url;
 
-use crate::carrier::Dial;
+use crate::carrier::raw_quic_url;
 use crate::draft::Draft;
 use crate::payload::PlannedGroup;
 
@@ -33,11 +34,15 @@ pub struct PublishedTrack {
 }
 
 impl Publisher {
-    pub async fn connect(relay: SocketAddr, dial: impl Into<Dial>) -> Result<Publisher> {
-        let dial = dial.into();
+    pub async fn connect(relay: SocketAddr, draft: Draft) -> Result<Publisher> {
+        Self::connect_to(raw_quic_url(relay), draft).await
+    }
+
+    /// Connects as the scheme of `url` says, see [`crate::Carrier`].
+    pub async fn connect_to(url: Url, draft: Draft) -> Result<Publisher> {
         let origin = moq_tokio::origin::spawn();
-        let client = client(dial.draft)?.with_publisher(&origin);
-        let connection = establish(client, relay, dial).await?;
+        let client = client(draft)?.with_publisher(&origin);
+        let connection = establish(client, url, draft).await?;
         Ok(Publisher { origin, connection })
     }
 
@@ -65,13 +70,17 @@ impl Publisher {
 
 impl Subscriber {
     /// Connects and asks for every announcement.
-    pub async fn connect(relay: SocketAddr, dial: impl Into<Dial>) -> Result<Subscriber> {
-        Self::connect_with_prefix(relay, dial, "").await
+    pub async fn connect(relay: SocketAddr, draft: Draft) -> Result<Subscriber> {
+        Self::connect_with_prefix(relay, draft, "").await
     }
 
     /// Connects and asks for the announcements at or below `prefix`.
-    pub async fn connect_with_prefix(relay: SocketAddr, dial: impl Into<Dial>, prefix: &str) -> Result<Subscriber> {
-        let dial = dial.into();
+    pub async fn connect_with_prefix(relay: SocketAddr, draft: Draft, prefix: &str) -> Result<Subscriber> {
+        Self::connect_to(raw_quic_url(relay), draft, prefix).await
+    }
+
+    /// Connects as the scheme of `url` says.
+    pub async fn connect_to(url: Url, draft: Draft, prefix: &str) -> Result<Subscriber> {
         let origin = moq_tokio::origin::spawn();
         let origin = match prefix {
             "" => origin,
@@ -79,8 +88,8 @@ impl Subscriber {
         };
         let consumer = origin.consume();
         let announced = consumer.announced();
-        let client = client(dial.draft)?.with_subscriber(origin);
-        let connection = establish(client, relay, dial).await?;
+        let client = client(draft)?.with_subscriber(origin);
+        let connection = establish(client, url, draft).await?;
         Ok(Subscriber {
             origin: consumer,
             announced,
@@ -240,15 +249,15 @@ fn client(draft: Draft) -> Result<Client> {
     Ok(config.init(quic)?.with_reconnect(false))
 }
 
-async fn establish(client: Client, relay: SocketAddr, dial: Dial) -> Result<Connection> {
+async fn establish(client: Client, url: Url, draft: Draft) -> Result<Connection> {
     let connection = client
-        .connect(dial.carrier.url(relay))
+        .connect(url)
         .established()
         .await
-        .with_context(|| format!("connect with {dial}"))?;
+        .with_context(|| format!("connect with {draft}"))?;
     ensure!(
-        connection.version() == Some(dial.draft.version()?),
-        "asked for {dial}, got {:?}",
+        connection.version() == Some(draft.version()?),
+        "asked for {draft}, got {:?}",
         connection.version()
     );
     Ok(connection)

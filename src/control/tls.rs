@@ -1,0 +1,59 @@
+//! TLS on the TCP side. One port serves TLS and plain HTTP: the first byte of a connection tells
+//! them apart, as no HTTP request begins with that of a TLS handshake.
+
+use std::fmt;
+
+use boring::ssl::{Ssl, SslContext};
+use socket2::SockRef;
+use tokio::{net::TcpStream, sync::watch};
+use tokio_boring::{SslStream, SslStreamBuilder};
+
+use crate::limits;
+
+/// How connections are secured.
+#[derive(Clone)]
+pub struct Tls {
+    /// The certificates, by server name; connections that begin after a change get the new ones.
+    pub context: watch::Receiver<SslContext>,
+    /// Connections that begin otherwise are dropped.
+    pub is_required: bool,
+}
+
+impl Tls {
+    /// Shakes hands. `None`: it failed, and the connection is gone.
+    pub(super) async fn accept(&self, stream: TcpStream) -> Option<SslStream<TcpStream>> {
+        let ssl = Ssl::new(&self.context.borrow()).ok()?;
+        match SslStreamBuilder::new(ssl, stream).accept().await {
+            Ok(stream) => Some(stream),
+            Err(error) => {
+                tracing::debug!(%error, "a TLS handshake failed");
+                None
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Tls")
+            .field("is_required", &self.is_required)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether the first record is that of a TLS handshake (RFC 8446, section 5.1). Takes nothing.
+pub(super) async fn begins_with_tls(stream: &TcpStream) -> bool {
+    let mut first = [0];
+    matches!(stream.peek(&mut first).await, Ok(1)) && first == [TLS_HANDSHAKE]
+}
+
+/// No delay for small messages, and little in the kernel that what is urgent has to wait behind.
+pub(super) fn tune(stream: &TcpStream) {
+    let socket = SockRef::from(stream);
+    // A kernel that cannot is only slower.
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_tcp_notsent_lowat(limits::WEBSOCKET_UNSENT_BYTES_MAX);
+}
+
+const TLS_HANDSHAKE: u8 = 0x16;

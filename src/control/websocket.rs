@@ -1,0 +1,291 @@
+//! WebSocket upgrades, at any path, and the sockets that came of them: each is a task that carries
+//! messages between its socket and the shard that has its session.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use axum::{
+    extract::{
+        FromRequestParts, Request, State, WebSocketUpgrade,
+        ws::{CloseFrame, Message, WebSocket, close_code},
+    },
+    http::{HeaderValue, StatusCode, header, request::Parts},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time,
+};
+
+use super::{ControlState, Phase, ShardCommand, ShardPort, server::Remote};
+use crate::{
+    limits,
+    qmux::Subprotocol,
+    shard::{Attachment, Bell, Incoming, LinkPort, link},
+};
+
+/// Who may connect, and who has.
+#[derive(Debug)]
+pub struct WebSockets {
+    seats: Arc<Semaphore>,
+    connections_max: u32,
+    idle_timeout: Duration,
+    /// Connections of each shard.
+    open: Vec<AtomicUsize>,
+}
+
+/// One of the connections allowed, on one of the shards.
+struct Seat {
+    websockets: Arc<WebSockets>,
+    shard: usize,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// How a connection ended, as far as its socket is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// Nobody is there to be told.
+    Lost,
+    Close(u16),
+}
+
+impl WebSockets {
+    /// More than `connections_max` connections are answered 503; one that is silent for
+    /// `idle_timeout`, pings included, is closed.
+    pub fn new(shards: usize, connections_max: u32, idle_timeout: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            seats: Arc::new(Semaphore::new(connections_max as usize)),
+            connections_max,
+            idle_timeout,
+            open: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
+        })
+    }
+
+    /// Waits until all connections have ended.
+    pub(super) async fn ended(&self) {
+        // Fails only when the semaphore is closed, which it never is.
+        let _ = self.seats.acquire_many(self.connections_max).await;
+    }
+
+    /// A place on the shard that has the fewest.
+    fn take_seat(self: &Arc<Self>) -> Option<Seat> {
+        let permit = Arc::clone(&self.seats).try_acquire_owned().ok()?;
+        let loads = self.open.iter().map(|open| open.load(Ordering::Relaxed));
+        let (shard, _) = loads.enumerate().min_by_key(|(_, load)| *load)?;
+        self.open[shard].fetch_add(1, Ordering::Relaxed);
+        Some(Seat {
+            websockets: Arc::clone(self),
+            shard,
+            _permit: permit,
+        })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.websockets.open[self.shard].fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Takes requests for a WebSocket, whatever their path, and lets others pass.
+pub(super) async fn intercept(State(state): State<ControlState>, request: Request, next: Next) -> Response {
+    let is_upgrade = request
+        .headers()
+        .get(header::UPGRADE)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    if !is_upgrade {
+        return next.run(request).await;
+    }
+    let (mut parts, _) = request.into_parts();
+    match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
+        Ok(upgrade) => upgrade_to_session(&state, &parts, upgrade)
+            .unwrap_or_else(|(status, reason)| (status, reason).into_response()),
+        Err(rejection) => rejection.into_response(),
+    }
+}
+
+fn upgrade_to_session(
+    state: &ControlState,
+    parts: &Parts,
+    upgrade: WebSocketUpgrade,
+) -> Result<Response, (StatusCode, &'static str)> {
+    let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
+    if path.len() > limits::SETUP_PATH_BYTES_MAX {
+        return Err((StatusCode::URI_TOO_LONG, "the path is too long\n"));
+    }
+    if state.lifecycle.phase() != Phase::Ready {
+        return Err((StatusCode::SERVICE_UNAVAILABLE, "not accepting sessions\n"));
+    }
+    // Draft-lcurley-qmux-websocket, "Subprotocol Negotiation": without one in common there is no session.
+    let subprotocol = choose(parts).ok_or((StatusCode::BAD_REQUEST, "no supported subprotocol\n"))?;
+    let remote = parts.extensions.get::<Remote>().map(|remote| remote.0);
+    let remote = remote.ok_or((StatusCode::INTERNAL_SERVER_ERROR, "the peer has no address\n"))?;
+    let seat = state.websockets.take_seat();
+    let seat = seat.ok_or((StatusCode::SERVICE_UNAVAILABLE, "too many WebSockets\n"))?;
+    let port = state.shards.get(seat.shard).cloned();
+    let port = port.ok_or((StatusCode::SERVICE_UNAVAILABLE, "no shard\n"))?;
+    let path = path.to_owned();
+    let mut upgrade = upgrade
+        .max_message_size(limits::WEBSOCKET_MESSAGE_BYTES_MAX)
+        .max_frame_size(limits::WEBSOCKET_MESSAGE_BYTES_MAX)
+        .read_buffer_size(limits::WEBSOCKET_READ_BYTES);
+    if let Ok(name) = HeaderValue::from_str(&subprotocol.to_string()) {
+        upgrade.set_selected_protocol(name);
+    }
+    Ok(upgrade.on_upgrade(async move |socket| {
+        if let Some(link) = attach(&port, subprotocol, path, remote).await {
+            carry(socket, link, seat.websockets.idle_timeout).await;
+        }
+        drop(seat);
+    }))
+}
+
+fn choose(parts: &Parts) -> Option<Subprotocol> {
+    let values = parts.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
+    let offered: Vec<&str> = values
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .collect();
+    Subprotocol::choose(offered.iter().copied())
+}
+
+/// Hands the connection to its shard. `None`: the shard is too busy, and the connection is dropped.
+async fn attach(port: &ShardPort, subprotocol: Subprotocol, path: String, remote: SocketAddr) -> Option<LinkPort> {
+    let (link, end) = link(&port.doorbell);
+    let mut command = ShardCommand::Attach(Box::new(Attachment {
+        link,
+        subprotocol,
+        path,
+        remote,
+    }));
+    let deadline = Instant::now() + limits::SHARD_ANSWER_WAIT_MAX;
+    loop {
+        command = match port.queue.push(command) {
+            Ok(()) => break,
+            Err(_) if Instant::now() >= deadline => return None,
+            Err(command) => command,
+        };
+        time::sleep(super::DRAIN_RETRY_INTERVAL).await;
+    }
+    (port.wake)();
+    Some(end)
+}
+
+/// Carries messages until either side ends the connection, and tells the other.
+async fn carry(socket: WebSocket, mut port: LinkPort, idle_timeout: Duration) {
+    let (mut sink, mut source) = socket.split();
+    let started = Instant::now();
+    let ending = {
+        let (incoming, outgoing, bell) = port.parts();
+        tokio::select! {
+            ending = read(&mut source, &incoming, bell, started, idle_timeout) => ending,
+            ending = write(&mut sink, outgoing, bell, started, idle_timeout) => ending,
+        }
+    };
+    drop(port);
+    if let Ending::Close(code) = ending {
+        let farewell = async {
+            let frame = CloseFrame {
+                code,
+                reason: "".into(),
+            };
+            if sink.send(Message::Close(Some(frame))).await.is_ok() {
+                // To drop a socket with bytes unread would take back what was sent last.
+                while let Some(Ok(_)) = source.next().await {}
+            }
+        };
+        // A peer that does not close either is left alone.
+        let _ = time::timeout(limits::WEBSOCKET_CLOSE_WAIT_MAX, farewell).await;
+    }
+}
+
+async fn read(
+    source: &mut (impl Stream<Item = Result<Message, axum::Error>> + Unpin),
+    incoming: &Incoming<'_>,
+    bell: &Bell,
+    started: Instant,
+    idle_timeout: Duration,
+) -> Ending {
+    let mut has_spoken = false;
+    loop {
+        let wait = if has_spoken {
+            idle_timeout
+        } else {
+            limits::WEBSOCKET_FIRST_WAIT_MAX.saturating_sub(started.elapsed())
+        };
+        let Ok(received) = time::timeout(wait, source.next()).await else {
+            return Ending::Close(close_code::AWAY);
+        };
+        match received {
+            Some(Ok(Message::Binary(message))) => {
+                has_spoken = true;
+                if incoming.send(message).await.is_err() {
+                    // The shard's last messages are on their way out; when they are, this ends.
+                    time::sleep(limits::WEBSOCKET_CLOSE_WAIT_MAX).await;
+                    return Ending::Lost;
+                }
+            }
+            Some(Ok(Message::Pong(payload))) => {
+                if let Some(sent_us) = payload.first_chunk().map(|bytes| u64::from_be_bytes(*bytes)) {
+                    bell.set_rtt(started.elapsed().saturating_sub(Duration::from_micros(sent_us)));
+                }
+            }
+            Some(Ok(Message::Ping(_))) => {}
+            Some(Ok(Message::Text(_))) => return Ending::Close(close_code::UNSUPPORTED),
+            Some(Ok(Message::Close(_))) => return Ending::Close(close_code::NORMAL),
+            Some(Err(_)) | None => return Ending::Lost,
+        }
+    }
+}
+
+async fn write(
+    sink: &mut (impl Sink<Message, Error = axum::Error> + Unpin),
+    outgoing: &mut mpsc::Receiver<Bytes>,
+    bell: &Bell,
+    started: Instant,
+    idle_timeout: Duration,
+) -> Ending {
+    let mut pings = time::interval(limits::WEBSOCKET_PING_INTERVAL.min(idle_timeout / 3));
+    pings.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+    loop {
+        let written = tokio::select! {
+            message = outgoing.recv() => match message {
+                Some(message) => write_all(sink, message, outgoing).await,
+                None => return Ending::Close(close_code::NORMAL),
+            },
+            _ = pings.tick() => {
+                let now_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+                sink.send(Message::Ping(Bytes::copy_from_slice(&now_us.to_be_bytes()))).await
+            }
+        };
+        if written.is_err() {
+            return Ending::Lost;
+        }
+        bell.on_room();
+    }
+}
+
+/// Writes a message and those that wait behind it.
+async fn write_all(
+    sink: &mut (impl Sink<Message, Error = axum::Error> + Unpin),
+    first: Bytes,
+    outgoing: &mut mpsc::Receiver<Bytes>,
+) -> Result<(), axum::Error> {
+    sink.feed(Message::Binary(first)).await?;
+    for _ in 1..limits::LINK_MESSAGES_MAX {
+        let Ok(message) = outgoing.try_recv() else { break };
+        sink.feed(Message::Binary(message)).await?;
+    }
+    sink.flush().await
+}

@@ -1,0 +1,240 @@
+//! Clients without UDP: sessions over WebSocket, beside and against those over QUIC, and what
+//! becomes of them when their TCP connection breaks or stalls.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use moq_net::{Timescale, Timestamp, track};
+use moqswitch_interop::matrix::same_draft;
+use moqswitch_interop::peer::{check_same, read_group, write_group};
+use moqswitch_interop::{Carrier, Case, Dial, Draft, PlannedGroup, Publisher, Subscriber, run_matrix};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use url::Url;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn websocket_to_quic() {
+    run_matrix(&pairs(Carrier::WebSocket, Carrier::Quic), LIMIT, publish_and_compare).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quic_to_websocket() {
+    run_matrix(&pairs(Carrier::Quic, Carrier::WebSocket), LIMIT, publish_and_compare).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secure_websocket_to_websocket() {
+    run_matrix(
+        &pairs(Carrier::SecureWebSocket, Carrier::WebSocket),
+        LIMIT,
+        publish_and_compare,
+    )
+    .await;
+}
+
+/// Each draft with itself.
+fn pairs(from: Carrier, to: Carrier) -> Vec<(Dial, Dial)> {
+    Draft::ALL
+        .iter()
+        .map(|draft| (from.with(*draft), to.with(*draft)))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn path_of_the_url_roots_the_session() {
+    run_matrix(&same_draft(&[Draft::Lite03, Draft::Lite05]), LIMIT, root_by_path).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_tcp_connection_unannounces() {
+    run_matrix(&same_draft(&[Draft::Lite05]), LIMIT, break_connection).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn websocket_that_does_not_read_costs_no_memory() {
+    let over_websocket = Carrier::WebSocket.with(Draft::Lite05);
+    run_matrix(&[(Draft::Lite05.into(), over_websocket)], LIMIT, stall).await;
+}
+
+async fn publish_and_compare(mut case: Case) -> Result<()> {
+    let publisher = case.publisher().await?;
+    let mut subscriber = case.subscriber().await?;
+    let first = case.random.group(0, &[17]);
+    let published = publisher.publish(PATH, TRACK, &first)?;
+    subscriber.until_announced(PATH, true).await?;
+    let mut subscription = subscriber.subscribe(PATH, TRACK).await?;
+    check_same(&read_group(&mut subscription).await?, &first)?;
+
+    let planned: Vec<PlannedGroup> = [&[1][..], &[200; 50], &[0, 3, 0], &[100_000, 5, 400_000], &[1200; 200]]
+        .into_iter()
+        .zip(1..)
+        .map(|(lengths, sequence)| case.random.group(sequence, lengths))
+        .collect();
+    for group in &planned {
+        write_group(&published.track, group)?;
+    }
+    let mut received = BTreeMap::new();
+    while received.len() < planned.len() {
+        let group = read_group(&mut subscription)
+            .await
+            .with_context(|| format!("after groups {:?}", received.keys()))?;
+        received.insert(group.sequence, group);
+    }
+    for group in &planned {
+        let arrived = received.get(&group.sequence).context("a group is missing")?;
+        check_same(arrived, group)?;
+    }
+    drop(published.broadcast);
+    drop(publisher);
+    subscriber.until_announced(PATH, false).await?;
+    ensure!(subscriber.is_connected(), "disconnected");
+    Ok(())
+}
+
+async fn root_by_path(mut case: Case) -> Result<()> {
+    let mut subscriber = case.subscriber().await?;
+    let mut url = Carrier::WebSocket.url(&case.relay);
+    url.set_path("/room/7");
+    url.set_query(Some("jwt=unused"));
+    let publisher = Publisher::connect_to(url, case.publisher_draft).await?;
+    let first = case.random.group(0, &[17]);
+    let _published = publisher.publish("alice", TRACK, &first)?;
+    subscriber.until_announced("room/7/alice", true).await?;
+    let mut subscription = subscriber.subscribe("room/7/alice", TRACK).await?;
+    check_same(&read_group(&mut subscription).await?, &first)
+}
+
+async fn break_connection(mut case: Case) -> Result<()> {
+    let proxy = Proxy::start(case.relay.http()).await?;
+    let mut subscriber = case.subscriber().await?;
+    let publisher = Publisher::connect_to(proxy.url(), case.publisher_draft).await?;
+    let first = case.random.group(0, &[17]);
+    let _published = publisher.publish(PATH, TRACK, &first)?;
+    subscriber.until_announced(PATH, true).await?;
+    drop(proxy);
+    subscriber.until_announced(PATH, false).await?;
+    case.relay.until_session_total(1.0).await?;
+    Ok(())
+}
+
+/// A hundred megabytes for a subscriber behind a connection that takes nothing.
+async fn stall(mut case: Case) -> Result<()> {
+    let publisher = case.publisher().await?;
+    let mut reading = case.subscriber().await?;
+    let proxy = Proxy::start(case.relay.http()).await?;
+    let stalled = Subscriber::connect_to(proxy.url(), case.subscriber_draft, "").await?;
+
+    let broadcast = publisher.broadcast(PATH)?;
+    // Groups age by their timestamps, which run ahead of the clock.
+    let info = track::Info::default().with_timescale(Timescale::MILLI);
+    let track = broadcast.create_track(TRACK, info)?;
+    broadcast.announce(Default::default())?;
+    reading.until_announced(PATH, true).await?;
+    let mut subscription = reading.subscribe(PATH, TRACK).await?;
+    let mut unread = stalled.subscribe(PATH, TRACK).await?;
+    let planned = case.random.group(0, &[GROUP_BYTES / 4; 4]);
+    exchange(&track, &mut subscription, &planned, 0).await?;
+    read_group(&mut unread).await?;
+    proxy.pause();
+    let before = case.relay.resident_bytes()?;
+    for sequence in 1..GROUPS {
+        exchange(&track, &mut subscription, &planned, sequence).await?;
+    }
+    let grown = case.relay.resident_bytes()?.saturating_sub(before);
+    eprintln!("resident {} + {} MiB", before / MIB, grown / MIB);
+    ensure!(grown < GROWN_BYTES_MAX, "the relay grew by {} MiB", grown / MIB);
+    case.relay.check_alive()
+}
+
+async fn exchange(
+    track: &track::Producer,
+    subscription: &mut track::Subscriber,
+    planned: &PlannedGroup,
+    sequence: u64,
+) -> Result<()> {
+    let mut group = track.create_group(moq_net::group::Info { sequence })?;
+    for frame in &planned.frames {
+        group.write_frame(Timestamp::from_millis(sequence * 500)?, frame.clone())?;
+    }
+    group.finish()?;
+    let received = read_group(subscription)
+        .await
+        .with_context(|| format!("group {sequence} was lost"))?;
+    ensure!(received.frames == planned.frames, "group {sequence}: bytes differ");
+    Ok(())
+}
+
+/// Forwards TCP connections until dropped, and towards the client until paused.
+struct Proxy {
+    address: SocketAddr,
+    is_paused: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Proxy {
+    async fn start(to: SocketAddr) -> Result<Proxy> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let (is_paused, paused) = watch::channel(false);
+        let task = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok((client, _)) = listener.accept().await {
+                connections.spawn(forward(client, to, paused.clone()));
+            }
+        });
+        Ok(Proxy {
+            address,
+            is_paused,
+            task,
+        })
+    }
+
+    fn url(&self) -> Url {
+        format!("ws://{}/", self.address)
+            .parse()
+            .expect("an address makes a valid URL")
+    }
+
+    fn pause(&self) {
+        self.is_paused.send_replace(true);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn forward(client: TcpStream, to: SocketAddr, mut paused: watch::Receiver<bool>) -> Result<()> {
+    let relay = TcpStream::connect(to).await?;
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_relay, mut to_relay) = relay.into_split();
+    let there = async { tokio::io::copy(&mut from_client, &mut to_relay).await.map(drop) };
+    let back = async {
+        let mut buffer = vec![0; 16 * 1024];
+        loop {
+            let is_running = paused.wait_for(|paused| !paused).await.is_ok();
+            let length = from_relay.read(&mut buffer).await?;
+            if length == 0 || !is_running {
+                return Ok::<_, std::io::Error>(());
+            }
+            to_client.write_all(&buffer[..length]).await?;
+        }
+    };
+    tokio::try_join!(there, back)?;
+    Ok(())
+}
+
+const PATH: &str = "interop/websocket";
+const TRACK: &str = "media";
+const GROUP_BYTES: usize = 400_000;
+const GROUPS: u64 = 250;
+const MIB: u64 = 1024 * 1024;
+/// What the cache holds of such a track within its default age is in it.
+const GROWN_BYTES_MAX: u64 = 96 * MIB;
+const LIMIT: Duration = Duration::from_secs(60);
