@@ -65,9 +65,11 @@ pub struct PathFigures {
 }
 
 impl Connection {
-    /// The moq-lite draft agreed on by ALPN. `None` before that, or for another protocol.
+    /// The moq-lite draft agreed on by ALPN, or the newest of those among which the session is to
+    /// agree in band. `None` before that, or for another protocol.
     pub fn version(&self) -> Option<Version> {
-        Version::from_alpn(self.quic.application_proto())
+        let alpn = self.quic.application_proto();
+        Version::from_alpn(alpn).or_else(|| Version::in_band_from_alpn(alpn))
     }
 
     pub fn application_protocol(&self) -> &[u8] {

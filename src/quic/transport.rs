@@ -62,7 +62,9 @@ impl TransportOptions {
     /// quiche's configuration for connections that may speak `versions`, best first.
     pub(super) fn configure(&self, tls: TlsContext, versions: &[Version]) -> Result<quiche::Config, QuicError> {
         let mut config = quiche::Config::with_boring_ssl_ctx_builder(quiche::PROTOCOL_VERSION, tls.into_builder())?;
-        let protocols: Vec<&[u8]> = versions.iter().map(|version| version.alpn()).collect();
+        let mut protocols: Vec<&[u8]> = versions.iter().map(|version| version.alpn()).collect();
+        // Those that are agreed on in band are next to each other.
+        protocols.dedup();
         config.set_application_protos(&protocols)?;
         config.set_max_idle_timeout(u64::try_from(self.idle_timeout.as_millis()).unwrap_or(u64::MAX));
         config.set_max_recv_udp_payload_size(RECEIVE_UDP_PAYLOAD_BYTES_MAX);

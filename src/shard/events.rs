@@ -277,6 +277,13 @@ impl Shard {
 
     /// SETUP tells where the session is rooted, who the peer is and what it will do.
     fn handle_setup(&mut self, peer: PeerKey, setup: &Setup) {
+        if self
+            .peers
+            .get(&peer)
+            .is_some_and(|state| state.session.version().is_in_band())
+        {
+            self.begin_routing(peer);
+        }
         let Some(state) = self.peers.get_mut(&peer) else { return };
         // The query is the credential of a deployment that checks one.
         let path = setup.path.as_deref().unwrap_or_default();
