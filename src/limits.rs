@@ -183,6 +183,15 @@ pub const SETUP_PARAMETERS_MAX: usize = 64;
 /// The Path parameter of SETUP: path and query, which may hold a credential. A longer one is refused.
 pub const SETUP_PATH_BYTES_MAX: usize = 8192;
 
+/// Versions in one SESSION_CLIENT. More are refused.
+pub const SESSION_VERSIONS_MAX: usize = 64;
+
+/// Body of one ANNOUNCE_INIT that is received. A longer one is refused as soon as its length is read.
+pub const ANNOUNCE_INIT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Suffixes in one ANNOUNCE_INIT. More are refused.
+pub const ANNOUNCE_INIT_SUFFIXES_MAX: usize = 65_536;
+
 /// The URI of a GOAWAY. A longer one is refused.
 pub const GOAWAY_URI_BYTES_MAX: usize = 8192;
 
@@ -202,6 +211,8 @@ const _: () = {
     assert!(PATH_BYTES_MAX + (HOPS_MAX + 6) * 8 < MESSAGE_BYTES_MAX);
     assert!(GOAWAY_URI_BYTES_MAX + 8 < MESSAGE_BYTES_MAX);
     assert!(SETUP_PATH_BYTES_MAX + SETUP_PARAMETERS_MAX * 16 < MESSAGE_BYTES_MAX);
+    assert!(SETUP_PATH_BYTES_MAX + SESSION_VERSIONS_MAX * 8 + 24 < u16::MAX as usize);
+    assert!(MESSAGE_BYTES_MAX <= ANNOUNCE_INIT_BYTES_MAX);
     assert!(GROUP_HEADER_BODY_BYTES_MAX < 64);
     assert!(FRAME_BYTES_MAX < 1 << 30);
 };

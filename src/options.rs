@@ -79,7 +79,7 @@ pub(crate) fn shard(config: &Config, id: ShardId, shards: usize, hop: HopId) -> 
             connections_max: config.limits.connections_max,
             retry_above: HANDSHAKES_BEFORE_RETRY,
             transport: transport(config),
-            versions: Version::ALL.to_vec(),
+            versions: Version::EVERY.to_vec(),
         },
         qmux: websockets(config),
         ring: RingConfig::default(),

@@ -141,10 +141,7 @@ impl Relay {
 
     /// What an operator wants to see first.
     pub fn banner(&self) -> String {
-        let drafts: Vec<&str> = Version::ALL
-            .iter()
-            .filter_map(|version| std::str::from_utf8(version.alpn()).ok())
-            .collect();
+        let drafts: Vec<&str> = Version::EVERY.iter().map(|version| version.name()).collect();
         let cores: Vec<String> = self.placement.cores.iter().map(ToString::to_string).collect();
         format!(
             "moqswitch {} ready: udp={} http={} shards={} cores={} drafts={} sha256={}",

@@ -70,12 +70,12 @@ pub struct PathFigures {
 }
 
 impl Connection {
-    /// The moq-lite draft agreed on by ALPN, or over HTTP/3 by the session's request. `None` before
-    /// that, or for another protocol.
+    /// The moq-lite draft agreed on by ALPN, or over HTTP/3 by the session's request; or the newest of
+    /// those among which the session is to agree in band. `None` before that, or for another protocol.
     pub fn version(&self) -> Option<Version> {
         match &self.web {
             Some(web) => web.draft(),
-            None => Version::from_alpn(self.quic.application_proto()),
+            None => version_of(self.quic.application_proto()),
         }
     }
 
@@ -357,6 +357,11 @@ impl Connection {
             && self.quic.is_established()
             && !self.quic.is_draining()
     }
+}
+
+/// What the name of a protocol stands for: a draft, or the newest that may be agreed on in band.
+pub(super) fn version_of(protocol: &[u8]) -> Option<Version> {
+    Version::from_alpn(protocol).or_else(|| Version::in_band_from_alpn(protocol))
 }
 
 /// Reads a stream of any kind once.

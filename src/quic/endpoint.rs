@@ -416,7 +416,10 @@ impl Endpoint {
 }
 
 fn alpns(versions: &[Version]) -> Vec<&'static [u8]> {
-    versions.iter().map(|version| version.alpn()).collect()
+    let mut alpns: Vec<&[u8]> = versions.iter().map(|version| version.alpn()).collect();
+    // Those that are agreed on in band are next to each other.
+    alpns.dedup();
+    alpns
 }
 
 pub(super) fn connection_key(index: usize, generation: u32) -> ConnectionKey {

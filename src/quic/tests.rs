@@ -19,7 +19,7 @@ fn endpoint(retry_above: usize, connections_max: usize, certificates: Option<&[S
         connections_max,
         retry_above,
         transport: TransportOptions::default(),
-        versions: Version::ALL.to_vec(),
+        versions: Version::EVERY.to_vec(),
     };
     let tls = certificates.map(|certificates| TlsContext::server(certificates).unwrap());
     Endpoint::new(options, &Secrets::generate().unwrap(), tls).unwrap()
@@ -174,6 +174,28 @@ fn a_server_has_a_certificate_for_each_name() {
         assert!(pair.is_established(key), "{name}");
         let version = pair.client.get_mut(key).unwrap().version();
         assert_eq!(version, Some(Version::Lite06), "{name}: ALPN is agreed on too");
+    }
+}
+
+#[test]
+fn a_client_gets_the_draft_it_asks_for_or_the_alpn_under_which_to_agree_on_it() {
+    let (certificate, _) = certificate(&["localhost"]);
+    for (asked, agreed) in [
+        (&[Version::Lite03][..], Version::Lite03),
+        (&[Version::Lite02, Version::Lite01], Version::Lite02),
+        (&[Version::Lite01], Version::Lite02),
+        (&[Version::Gomoqt], Version::Gomoqt),
+        (&Version::EVERY, Version::Lite06),
+    ] {
+        let server = endpoint(usize::MAX, 100, Some(std::slice::from_ref(&certificate)));
+        let mut pair = Pair::new(server, Trust::Anyone);
+        pair.dialling = pair.client.client(Trust::Anyone, asked).unwrap();
+        let key = pair.dial("localhost");
+        pair.settle();
+        let server_key = pair.server.keys()[0];
+        for connection in [pair.client.get_mut(key), pair.server.get_mut(server_key)] {
+            assert_eq!(connection.unwrap().version(), Some(agreed), "{asked:?}");
+        }
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Announced {
     own_hop: HopId,
     /// The peer's, once ANNOUNCE_OK came. Before 05 hops already end with it.
     sender: Option<HopId>,
+    /// ANNOUNCE_INIT came (01 and 02).
+    is_init_seen: bool,
     next_id: u64,
     /// By suffix.
     paths: HashMap<BroadcastPath, Path>,
@@ -54,6 +56,7 @@ impl Announced {
             version,
             own_hop,
             sender: None,
+            is_init_seen: false,
             next_id: 0,
             paths: HashMap::new(),
             ids: FxHashMap::default(),
@@ -62,6 +65,15 @@ impl Announced {
 
     pub(super) fn is_ok_due(&self) -> bool {
         self.version.has_announce_ok() && self.sender.is_none()
+    }
+
+    pub(super) fn is_init_due(&self) -> bool {
+        self.version.has_announce_init() && !self.is_init_seen
+    }
+
+    /// The announcements in it are to be handled like those that follow.
+    pub(super) fn handle_init(&mut self) {
+        self.is_init_seen = true;
     }
 
     pub(super) fn handle_ok(&mut self, ok: &AnnounceOk) {
@@ -84,8 +96,8 @@ impl Announced {
                 let suffix = self.ids.remove(&id).ok_or(AnnounceFault)?;
                 Ok(self.end(&suffix))
             }
-            // Before 06 nothing says that an end for an unknown path is wrong, and the released
-            // peers let it pass.
+            // From 03 to 05 nothing says that an end for an unknown path is wrong, 01 and 02 do
+            // (draft 01 "Announce"), and the released peers let it pass on all of them.
             Announce::EndSuffix { suffix } => Ok(self.end(&suffix)),
             Announce::Unknown { .. } => Ok(Outcome::Nothing),
         }

@@ -8,7 +8,7 @@ use smallvec::{SmallVec, smallvec};
 
 use crate::{
     limits::HOPS_MAX,
-    wire::{Advertisement, Announce, BroadcastPath, HopId, Version},
+    wire::{Advertisement, Announce, AnnounceInit, BroadcastPath, HopId, Version},
 };
 
 /// At most an end and a start.
@@ -16,9 +16,21 @@ pub(super) type Messages = SmallVec<[Announce; 2]>;
 
 #[derive(Debug, Default)]
 pub(super) struct Announcing {
+    /// ANNOUNCE_OK, or on 01 and 02 ANNOUNCE_INIT: begun, if not sent.
     pub(super) is_ok_sent: bool,
     next_id: u64,
     live: HashMap<BroadcastPath, Sent>,
+    /// The initial set that is not said yet.
+    initial: Option<Box<Initial>>,
+}
+
+/// What goes into ANNOUNCE_INIT, which is one message.
+#[derive(Debug)]
+struct Initial {
+    /// Announcements of the initial set that are still to come.
+    left: u64,
+    init: AnnounceInit,
+    bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -63,8 +75,8 @@ impl Announcing {
                 advertisement
             }];
         }
-        // 03 and 04 cannot replace. Another route to the same publisher is not worth the
-        // interruption; another publisher is. On 03 the wire carries no hops to tell them by.
+        // Up to 04 nothing can be replaced. Another route to the same publisher is not worth the
+        // interruption; another publisher is. Up to 03 the wire carries no hops to tell them by.
         if sent.first_hop == first_hop {
             return Messages::new();
         }
@@ -82,6 +94,47 @@ impl Announcing {
         } else {
             smallvec![Announce::EndSuffix { suffix: suffix.clone() }]
         }
+    }
+
+    /// The next so many announcements are the initial set, which ANNOUNCE_INIT holds.
+    pub(super) fn begin_initial(&mut self, left: u64) {
+        self.initial = Some(Box::new(Initial {
+            left,
+            init: AnnounceInit::default(),
+            bytes: 0,
+        }));
+    }
+
+    /// Keeps what belongs into ANNOUNCE_INIT, and returns what does not.
+    pub(super) fn gather(&mut self, messages: Messages) -> Messages {
+        let Some(initial) = &mut self.initial else {
+            return messages;
+        };
+        initial.left = initial.left.saturating_sub(1);
+        match messages.as_slice() {
+            // It was not worth an announcement.
+            [] => messages,
+            [Announce::Start { suffix, .. }]
+                if suffix.is_within_limits()
+                    && initial.bytes + AnnounceInit::suffix_bytes(suffix) <= AnnounceInit::SUFFIXES_BYTES_MAX =>
+            {
+                initial.bytes += AnnounceInit::suffix_bytes(suffix);
+                initial.init.suffixes.push(suffix.clone());
+                Messages::new()
+            }
+            // There is no room, or it is no announcement of the initial set: the rest follows one
+            // by one.
+            _ => {
+                initial.left = 0;
+                messages
+            }
+        }
+    }
+
+    /// ANNOUNCE_INIT, once the initial set is whole.
+    pub(super) fn poll_init(&mut self) -> Option<AnnounceInit> {
+        let initial = self.initial.take_if(|initial| initial.left == 0)?;
+        Some(initial.init)
     }
 
     /// The last START was not sent: the peer has not counted it.

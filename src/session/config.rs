@@ -12,8 +12,10 @@ pub enum Side {
 #[derive(Clone, Debug)]
 pub struct SessionConfig {
     pub side: Side,
+    /// The version that ALPN named. One that is agreed on in band makes a client offer it and those
+    /// before it, and a server take any of them.
     pub version: Version,
-    /// Ours, sent on 05 and later.
+    /// Ours, sent on 05 and later; of a client's the path is in SESSION_CLIENT too.
     pub setup: Setup,
     /// Ours: named in ANNOUNCE_OK, appended to hops before 05, and what reflected announcements
     /// are known by. `UNKNOWN` turns the last off.

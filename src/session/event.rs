@@ -18,8 +18,13 @@ pub const GROUP_TOKEN_NONE: u64 = u64::MAX;
 
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// The peer's SETUP (05 and later). Its requests come after it.
+    /// The peer's SETUP (05 and later), or what its side of the handshake says (01 and 02): from then
+    /// on the version is known. Its requests come after it.
     Setup(Setup),
+    /// The peer's estimate of the connection's bitrate (01 and 02).
+    SessionUpdate {
+        bitrate: Option<u64>,
+    },
 
     AnnounceRequest {
         request: StreamId,

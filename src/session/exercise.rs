@@ -31,7 +31,7 @@ pub fn exercise(input: &[u8]) -> Result<Outcome, String> {
 /// Inputs to start a fuzzer from: each version and side, with each operation.
 pub fn seeds() -> Vec<(String, Vec<u8>)> {
     let mut seeds = Vec::new();
-    for head in 0..32u8 {
+    for head in 0..64u8 {
         let mut all = vec![head];
         for operation in 0..driver::OPERATIONS {
             for argument in 0..8 {

@@ -241,7 +241,7 @@ impl Session {
         }
     }
 
-    fn accept_setup(&mut self, setup: Setup) {
+    pub(super) fn accept_setup(&mut self, setup: Setup) {
         // Draft "Path Parameter" and "Role Parameter": only the client sends them.
         if self.config.side == Side::Client && (setup.path.is_some() || setup.role != Role::Both) {
             return self.violate("Path or Role from a server");

@@ -11,6 +11,7 @@ mod announcing;
 mod config;
 mod event;
 pub mod exercise;
+mod handshake;
 mod incoming;
 pub mod limits;
 mod opened;
@@ -49,7 +50,12 @@ pub struct Session {
     is_going_away: bool,
     is_goaway_sent: bool,
     is_setup_begun: bool,
+    /// What the peer said in SETUP or in the handshake of 01 and 02.
     peer_setup: Option<Setup>,
+    /// That of 01 and 02.
+    session_stream: Option<StreamId>,
+    /// In our last SESSION_UPDATE.
+    bitrate_said: u64,
 
     bidi_opened: u64,
     uni_opened: u64,
@@ -77,7 +83,8 @@ pub struct Session {
 
 impl Session {
     /// On 05 and later the first thing to send is our SETUP, on our first one-way stream: a
-    /// released server reads the first that arrives and refuses all before SETUP.
+    /// released server reads the first that arrives and refuses all before SETUP. On 01 and 02 it is
+    /// a client's SESSION_CLIENT.
     pub fn new(config: SessionConfig) -> Self {
         let (bidi_opened, uni_opened) = (config.heads.bidi_taken, config.heads.uni_taken);
         let mut session = Self {
@@ -87,6 +94,8 @@ impl Session {
             is_goaway_sent: false,
             is_setup_begun: false,
             peer_setup: None,
+            session_stream: None,
+            bitrate_said: 0,
             bidi_opened,
             uni_opened,
             bidi_seen: SeenSet::new(limits::STREAM_GAPS_MAX),
@@ -105,6 +114,7 @@ impl Session {
             counters: SessionCounters::default(),
         };
         session.send_setup();
+        session.open_session_stream();
         session
     }
 
@@ -176,6 +186,7 @@ impl Session {
         self.peer_setup.as_ref()
     }
 
+    /// The version spoken. While it [is negotiated](Self::is_negotiating), the best to choose from.
     pub fn version(&self) -> Version {
         self.config.version
     }

@@ -8,8 +8,8 @@ use super::{
     partial::Input,
 };
 use crate::wire::{
-    Announce, AnnounceOk, DecodeError, ErrorCode, Probe, StreamId, SubscribeId, SubscribeResponse, TrackInfo,
-    chunk::GroupParser, stream_error,
+    Advertisement, Announce, AnnounceInit, AnnounceOk, DecodeError, ErrorCode, HandshakeForm, Probe, SessionServer,
+    SessionUpdate, StreamId, SubscribeId, SubscribeResponse, TrackInfo, chunk::GroupParser, stream_error,
 };
 
 #[derive(Debug)]
@@ -23,11 +23,17 @@ pub(super) struct Opened {
 
 #[derive(Debug)]
 pub(super) enum State {
+    Session {
+        form: HandshakeForm,
+        is_answered: bool,
+    },
     Announce(Box<Announced>),
-    /// Confirmed by the first SUBSCRIBE_OK on 03 and 04, by itself on 05 and later.
+    /// Confirmed by the first SUBSCRIBE_OK up to 04, by itself on 05 and later.
     Subscribe {
         id: SubscribeId,
         is_confirmed: bool,
+        /// What stands for the publisher's where SUBSCRIBE_OK does not say it.
+        priority: u8,
     },
     Fetch(Box<GroupParser>),
     Track,
@@ -100,6 +106,9 @@ impl Session {
         if let Some(opened) = self.opened.get_mut(&stream)
             && !opened.is_send_closed
         {
+            if matches!(opened.state, State::Session { .. }) {
+                return self.end_session_stream();
+            }
             opened.is_send_closed = true;
             self.outbox.reset(stream, stream_error::CANCEL);
         }
@@ -140,6 +149,7 @@ impl Session {
 
     fn push_closed(&mut self, stream: StreamId, state: State, code: Option<ErrorCode>) {
         let event = match state {
+            State::Session { .. } => return self.end_session_stream(),
             State::Announce(announced) => {
                 for event in announced.into_unannounced() {
                     self.events.push(event);
@@ -171,8 +181,13 @@ impl Session {
     fn read_opened(&mut self, stream: StreamId, state: &mut State, input: &mut Input) -> Next {
         loop {
             let step = match state {
+                State::Session { form, is_answered } => self.read_session(*form, is_answered, input),
                 State::Announce(announced) => self.read_announce(announced, input),
-                State::Subscribe { id, is_confirmed } => self.read_response(*id, is_confirmed, input),
+                State::Subscribe {
+                    id,
+                    is_confirmed,
+                    priority,
+                } => self.read_response(*id, is_confirmed, *priority, input),
                 State::Track => self.read_track_info(stream, input),
                 State::Probe => match input.take(|bytes| Probe::decode(self.config.version, bytes)) {
                     Ok(Some(report)) => {
@@ -201,6 +216,10 @@ impl Session {
     /// stream. Elsewhere a message that cannot be right closes the session (draft "Message
     /// Length").
     fn reject_answer(&mut self, state: &State, error: DecodeError) -> Next {
+        if matches!(state, State::Session { .. }) {
+            self.reject_handshake(error);
+            return Next::Closed;
+        }
         let is_stream_matter =
             matches!(error, DecodeError::TooLarge(_)) || matches!(state, State::Announce(_) | State::Track);
         if is_stream_matter {
@@ -208,6 +227,28 @@ impl Session {
         }
         self.violate_message("answer", error);
         Next::Closed
+    }
+
+    fn read_session(
+        &mut self,
+        form: HandshakeForm,
+        is_answered: &mut bool,
+        input: &mut Input,
+    ) -> Result<Option<Next>, DecodeError> {
+        let version = self.config.version;
+        if *is_answered {
+            let update = input.take(|bytes| SessionUpdate::decode(version, bytes))?;
+            return Ok(update.map(|SessionUpdate { bitrate }| {
+                self.events.push(Event::SessionUpdate { bitrate });
+                Next::Keep
+            }));
+        }
+        let Some(server) = input.take(|bytes| SessionServer::decode(form, bytes))? else {
+            return Ok(None);
+        };
+        *is_answered = true;
+        self.accept_server(server);
+        Ok(Some(if self.is_closed { Next::Closed } else { Next::Keep }))
     }
 
     fn read_announce(&mut self, announced: &mut Announced, input: &mut Input) -> Result<Option<Next>, DecodeError> {
@@ -219,11 +260,27 @@ impl Session {
                 Next::Keep
             }));
         }
-        let Some(message) = input.take(|bytes| Announce::decode(version, bytes))? else {
-            return Ok(None);
-        };
+        if announced.is_init_due() {
+            let Some(init) = input.take(|bytes| AnnounceInit::decode(version, bytes))? else {
+                return Ok(None);
+            };
+            announced.handle_init();
+            for suffix in init.suffixes {
+                let advertisement = Advertisement::default();
+                let next = self.take_announce(announced, Announce::Start { suffix, advertisement });
+                if next != Next::Keep {
+                    return Ok(Some(next));
+                }
+            }
+            return Ok(Some(Next::Keep));
+        }
+        let message = input.take(|bytes| Announce::decode(version, bytes))?;
+        Ok(message.map(|message| self.take_announce(announced, message)))
+    }
+
+    fn take_announce(&mut self, announced: &mut Announced, message: Announce) -> Next {
         let Ok(outcome) = announced.handle(message) else {
-            return Ok(Some(Next::Reset(stream_error::MALFORMED_TRACK)));
+            return Next::Reset(stream_error::MALFORMED_TRACK);
         };
         match outcome {
             Outcome::Event(event) => self.events.push(event),
@@ -231,15 +288,16 @@ impl Session {
             Outcome::Nothing => {}
         }
         if self.announced_count + announced.len() > self.config.limits.announced_max {
-            return Ok(Some(Next::Reset(stream_error::INTERNAL)));
+            return Next::Reset(stream_error::INTERNAL);
         }
-        Ok(Some(Next::Keep))
+        Next::Keep
     }
 
     fn read_response(
         &mut self,
         id: SubscribeId,
         is_confirmed: &mut bool,
+        asked_priority: u8,
         input: &mut Input,
     ) -> Result<Option<Next>, DecodeError> {
         let version = self.config.version;
@@ -247,8 +305,11 @@ impl Session {
             return Ok(None);
         };
         let event = match response {
-            SubscribeResponse::Ok(ok) => {
+            SubscribeResponse::Ok(mut ok) => {
                 *is_confirmed = true;
+                if !version.has_publisher_priority() {
+                    ok.priority = asked_priority;
+                }
                 Event::SubscriptionOk { id, ok }
             }
             _ if !*is_confirmed => {

@@ -15,7 +15,8 @@ use crate::wire::{
 
 impl Session {
     /// Once, before the announcements, of which `active_count` are the initial set. Sent with a
-    /// count of 0 before the first announcement if it was not. No-op before 05.
+    /// count of 0 before the first announcement if it was not. On 01 and 02 the initial set waits
+    /// until it is whole, since one message holds it. No-op on 03 and 04.
     pub fn announce_ok(&mut self, request: StreamId, active_count: u64) {
         self.with_announcing(request, |session, announcing| {
             session.send_announce_ok(request, announcing, active_count);
@@ -24,8 +25,8 @@ impl Session {
 
     /// Starts an announcement, or replaces it in place when it is live on this stream.
     ///
-    /// 06 sends ANNOUNCE_UPDATE, 05 announces again; 03 and 04 end and start anew if the first
-    /// hop changed, else say nothing. Before 05 our own hop is appended. An announcement whose
+    /// 06 sends ANNOUNCE_UPDATE, 05 announces again; up to 04 an announcement ends and starts anew if
+    /// the first hop changed, else nothing is said. Before 05 our own hop is appended. An announcement whose
     /// path is full is retracted: no peer would accept it.
     pub fn announce(&mut self, request: StreamId, suffix: &BroadcastPath, advertisement: &Advertisement) {
         let (version, hop) = (self.config.version, self.config.hop);
@@ -43,14 +44,17 @@ impl Session {
         });
     }
 
-    /// 03 and 04; the released peers want it before any other response. No-op on 05 and later.
+    /// Up to 04; the released peers want it before any other response. On 01 and 02 it says nothing
+    /// that could change, and goes out once. No-op on 05 and later.
     pub fn subscribe_ok(&mut self, request: StreamId, ok: &SubscribeOk) {
-        if self.config.version.has_track_stream() {
+        let version = self.config.version;
+        if version.has_track_stream() {
             return;
         }
         let response = SubscribeResponse::Ok(*ok);
-        if let Some(State::Subscribe { is_confirmed }) = self.request_state(request) {
-            *is_confirmed = true;
+        if let Some(State::Subscribe { is_confirmed }) = self.request_state(request)
+            && (!std::mem::replace(is_confirmed, true) || version.has_typed_responses())
+        {
             self.respond(request, &response);
         }
     }
@@ -70,8 +74,11 @@ impl Session {
     }
 
     /// On 03 and 04 only after `subscribe_ok`: the released peers fail a subscription whose first
-    /// response is another.
+    /// response is another. No-op on 01 and 02.
     pub fn subscribe_drop(&mut self, request: StreamId, start: GroupSequence, end: GroupSequence, code: ErrorCode) {
+        if !self.config.version.has_typed_responses() {
+            return;
+        }
         let is_early = !self.config.version.has_track_stream()
             && matches!(
                 self.request_state(request),
@@ -177,16 +184,31 @@ impl Session {
 
     fn send_announce_ok(&mut self, request: StreamId, announcing: &mut Announcing, active_count: u64) {
         let version = self.config.version;
-        if announcing.is_ok_sent || !version.has_announce_ok() {
+        if announcing.is_ok_sent {
             return;
         }
         announcing.is_ok_sent = true;
+        if version.has_announce_init() {
+            announcing.begin_initial(active_count);
+            return self.send_announce_init(request, announcing);
+        }
+        if !version.has_announce_ok() {
+            return;
+        }
         let ok = AnnounceOk {
             hop: self.config.hop,
             active_count,
         };
         let sent = self.outbox.write(request, |out| ok.encode(version, out));
         self.count_unsendable(sent);
+    }
+
+    fn send_announce_init(&mut self, request: StreamId, announcing: &mut Announcing) {
+        let version = self.config.version;
+        if let Some(init) = announcing.poll_init() {
+            let sent = self.outbox.write(request, |out| init.encode(version, out));
+            self.count_unsendable(sent);
+        }
     }
 
     fn send_announces(
@@ -196,11 +218,12 @@ impl Session {
         suffix: &BroadcastPath,
         messages: Messages,
     ) {
-        if messages.is_empty() {
-            return;
-        }
         let version = self.config.version;
-        self.send_announce_ok(request, announcing, 0);
+        if !messages.is_empty() {
+            self.send_announce_ok(request, announcing, 0);
+        }
+        let messages = announcing.gather(messages);
+        self.send_announce_init(request, announcing);
         for message in messages {
             let sent = self.outbox.write(request, |out| message.encode(version, out));
             if self.count_unsendable(sent) {

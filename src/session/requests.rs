@@ -1,14 +1,15 @@
 //! The peer's request streams: what it asks, and when it stops asking.
 //!
 //! The peer ends a request by closing either direction, and both are then closed (draft
-//! "Termination"). A request that waits for the peer's SETUP keeps its bytes unread.
+//! "Termination"). A request that waits for the peer's SETUP keeps its bytes unread. The Session
+//! Stream of 01 and 02 is one that a client opens and that lasts as long as the session.
 
 use bytes::{Bytes, BytesMut};
 
 use super::{Event, Session, announcing::Announcing, partial::Input};
 use crate::wire::{
-    AnnounceRequest, BidiType, DecodeError, Fetch, Goaway, Probe, ProbeLevel, StreamId, Subscribe, SubscribeUpdate,
-    TrackRequest, stream_error,
+    AnnounceRequest, BidiType, DecodeError, Fetch, Goaway, HandshakeForm, Probe, ProbeLevel, SessionClient,
+    SessionUpdate, StreamId, Subscribe, SubscribeUpdate, TrackRequest, stream_error,
 };
 
 #[derive(Debug)]
@@ -27,6 +28,7 @@ pub(super) enum State {
     Held(BidiType),
     /// The first message is not complete.
     Asking(BidiType),
+    Session(HandshakeForm),
     Announce(Box<Announcing>),
     Subscribe {
         is_confirmed: bool,
@@ -40,6 +42,7 @@ pub(super) enum State {
 /// Live requests by kind, held and incomplete ones included.
 #[derive(Debug, Default)]
 pub(super) struct RequestCounts {
+    sessions: usize,
     announces: usize,
     subscribes: usize,
     fetches: usize,
@@ -84,7 +87,9 @@ impl Session {
             return;
         }
         self.end_request(stream);
-        self.outbox.reset(stream, stream_error::CANCEL);
+        if !self.is_closed {
+            self.outbox.reset(stream, stream_error::CANCEL);
+        }
     }
 
     /// The peer does not read our answer: the request is given up, also one whose first byte
@@ -94,8 +99,10 @@ impl Session {
             return;
         }
         self.end_request(stream);
-        self.outbox.reset(stream, stream_error::CANCEL);
-        self.outbox.stop_sending(stream, stream_error::CANCEL);
+        if !self.is_closed {
+            self.outbox.reset(stream, stream_error::CANCEL);
+            self.outbox.stop_sending(stream, stream_error::CANCEL);
+        }
     }
 
     /// Forgets a request, if there is one.
@@ -144,8 +151,9 @@ impl Session {
     }
 
     fn read_request(&mut self, stream: StreamId, request: &mut Request, input: &mut Input) -> Next {
-        let version = self.config.version;
         loop {
+            // The handshake changes it.
+            let version = self.config.version;
             let step = match &mut request.state {
                 State::Untyped => match input.take(|bytes| BidiType::decode(version, bytes)) {
                     Ok(Some(kind)) => Ok(Some(self.begin_request(stream, request, kind))),
@@ -153,6 +161,9 @@ impl Session {
                     Err(error) => Err(error),
                 },
                 State::Held(_) => return self.hold_request(stream, input),
+                State::Session(_) => input
+                    .take(|bytes| SessionUpdate::decode(version, bytes))
+                    .map(|update| update.map(|SessionUpdate { bitrate }| self.emit(Event::SessionUpdate { bitrate }))),
                 State::Asking(kind) => {
                     let kind = *kind;
                     self.read_first_message(stream, request, kind, input)
@@ -199,6 +210,9 @@ impl Session {
     }
 
     fn begin_request(&mut self, stream: StreamId, request: &mut Request, kind: Option<BidiType>) -> Next {
+        if !self.check_first_stream(kind) {
+            return Next::Drop;
+        }
         let Some(kind) = kind else {
             // Draft "STREAM_TYPE": never fatal.
             self.counters.streams_unknown += 1;
@@ -218,7 +232,8 @@ impl Session {
             return Next::Drop;
         }
         // What the peer asks depends on its SETUP, which names the path it asks under.
-        let is_held = has_setup && self.peer_setup.is_none() && kind != BidiType::Goaway;
+        let is_session = matches!(kind, BidiType::Session | BidiType::SessionCompat);
+        let is_held = self.is_setup_due() && kind != BidiType::Goaway && !is_session;
         if is_held && self.held.len() >= self.config.limits.requests_held_max {
             self.counters.requests_refused += 1;
             self.refuse_stream(stream);
@@ -243,6 +258,36 @@ impl Session {
         Next::Drop
     }
 
+    fn read_goaway(&mut self, request: &mut Request, input: &mut Input) -> Result<Option<Next>, DecodeError> {
+        let version = self.config.version;
+        let Some(goaway) = input.take(|bytes| Goaway::decode(version, bytes))? else {
+            return Ok(None);
+        };
+        if self.is_going_away {
+            self.violate("second GOAWAY");
+            return Ok(Some(Next::Drop));
+        }
+        self.is_going_away = true;
+        request.state = State::Goaway;
+        self.events.push(Event::Goaway { uri: goaway.uri });
+        Ok(Some(Next::Keep))
+    }
+
+    fn read_client(
+        &mut self,
+        stream: StreamId,
+        request: &mut Request,
+        form: HandshakeForm,
+        input: &mut Input,
+    ) -> Result<Option<Next>, DecodeError> {
+        let Some(client) = input.take(|bytes| SessionClient::decode(form, bytes))? else {
+            return Ok(None);
+        };
+        request.state = State::Session(form);
+        self.accept_client(stream, form, client);
+        Ok(Some(if self.is_closed { Next::Drop } else { Next::Keep }))
+    }
+
     fn read_first_message(
         &mut self,
         stream: StreamId,
@@ -252,6 +297,9 @@ impl Session {
     ) -> Result<Option<Next>, DecodeError> {
         let version = self.config.version;
         let (state, event) = match kind {
+            BidiType::Session => return self.read_client(stream, request, HandshakeForm::Session, input),
+            BidiType::SessionCompat => return self.read_client(stream, request, HandshakeForm::Compat, input),
+            BidiType::Goaway => return self.read_goaway(request, input),
             BidiType::Announce => match input.take(|bytes| AnnounceRequest::decode(version, bytes))? {
                 Some(message) => (
                     State::Announce(Box::default()),
@@ -308,17 +356,6 @@ impl Session {
                     message: Probe::default(),
                 },
             ),
-            BidiType::Goaway => match input.take(|bytes| Goaway::decode(version, bytes))? {
-                Some(_) if self.is_going_away => {
-                    self.violate("second GOAWAY");
-                    return Ok(Some(Next::Drop));
-                }
-                Some(goaway) => {
-                    self.is_going_away = true;
-                    (State::Goaway, Event::Goaway { uri: goaway.uri })
-                }
-                None => return Ok(None),
-            },
         };
         request.state = state;
         self.events.push(event);
@@ -346,6 +383,9 @@ impl Session {
     /// session (draft "Message Length").
     fn reject_message(&mut self, stream: StreamId, state: &State, error: DecodeError) -> Next {
         match error {
+            _ if matches!(state.kind(), Some(BidiType::Session | BidiType::SessionCompat)) => {
+                self.reject_handshake(error);
+            }
             DecodeError::TooLarge(_) => {
                 self.counters.requests_refused += 1;
                 self.refuse_stream(stream);
@@ -369,6 +409,9 @@ impl Session {
 
     fn push_ended(&mut self, request: StreamId, state: &State) {
         let event = match state {
+            State::Session(_) | State::Asking(BidiType::Session | BidiType::SessionCompat) => {
+                return self.end_session_stream();
+            }
             State::Untyped | State::Held(_) | State::Asking(_) | State::Goaway => return,
             State::Announce(_) => Event::AnnounceRequestEnded { request },
             State::Subscribe { .. } => Event::SubscribeEnded { request },
@@ -391,6 +434,7 @@ impl Session {
     fn requests_max(&self, kind: BidiType) -> usize {
         let limits = &self.config.limits;
         match kind {
+            BidiType::Session | BidiType::SessionCompat => SESSIONS_MAX,
             BidiType::Announce => limits.announce_requests_max,
             BidiType::Subscribe => limits.subscriptions_max,
             BidiType::Fetch => limits.fetches_max,
@@ -408,6 +452,7 @@ impl State {
         Some(match self {
             Self::Untyped => return None,
             Self::Held(kind) | Self::Asking(kind) => *kind,
+            Self::Session(form) => form.stream_type(),
             Self::Announce(_) => BidiType::Announce,
             Self::Subscribe { .. } => BidiType::Subscribe,
             Self::Fetch => BidiType::Fetch,
@@ -421,6 +466,7 @@ impl State {
 impl RequestCounts {
     fn of(&mut self, kind: BidiType) -> &mut usize {
         match kind {
+            BidiType::Session | BidiType::SessionCompat => &mut self.sessions,
             BidiType::Announce => &mut self.announces,
             BidiType::Subscribe => &mut self.subscribes,
             BidiType::Fetch => &mut self.fetches,
@@ -432,3 +478,6 @@ impl RequestCounts {
 }
 
 const GOAWAYS_MAX: usize = 2;
+
+/// Draft 01 "Session": there is only one.
+const SESSIONS_MAX: usize = 1;

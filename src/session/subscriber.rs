@@ -1,4 +1,5 @@
-//! Requests of ours. Each opens a stream; none does after the peer's GOAWAY (draft "Goaway").
+//! Requests of ours. Each opens a stream; none does after the peer's GOAWAY (draft "Goaway"), nor
+//! before the version is agreed on.
 //! Our side of a request stays open until the answer is complete: to the released peers, and by
 //! the draft ("Termination"), a FIN gives the request up.
 
@@ -42,11 +43,23 @@ impl Session {
         let stream = self.open_request(BidiType::Subscribe, |version, out| message.encode(version, out))?;
         let id = self.subscriptions.insert(stream);
         let is_confirmed = self.config.version.has_track_stream();
-        self.insert_opened(stream, State::Subscribe { id, is_confirmed });
+        let priority = message.priority;
+        self.insert_opened(
+            stream,
+            State::Subscribe {
+                id,
+                is_confirmed,
+                priority,
+            },
+        );
         Some((id, stream))
     }
 
+    /// No-op on 01 and 02, whose released peers would give the subscription up.
     pub fn update_subscription(&mut self, id: SubscribeId, update: &SubscribeUpdate) {
+        if !self.config.version.takes_subscribe_update() {
+            return;
+        }
         let Some(stream) = self.subscriptions.stream(id) else {
             return;
         };
@@ -68,8 +81,11 @@ impl Session {
         }
     }
 
-    /// The released peers of 03 and 04 reset it.
+    /// The released peers of 03 and 04 reset it; `None` before.
     pub fn fetch(&mut self, fetch: &Fetch) -> Option<StreamId> {
+        if !self.config.version.has_fetch() {
+            return None;
+        }
         let stream = self.open_request(BidiType::Fetch, |version, out| fetch.encode(version, out))?;
         let parser = GroupParser::new(self.config.version.frame_form());
         self.insert_opened(stream, State::Fetch(Box::new(parser)));
@@ -86,7 +102,7 @@ impl Session {
         Some(stream)
     }
 
-    /// `None` also when the peer has not said that it serves probes (05 and later).
+    /// `None` also when the peer has not said that it serves probes (05 and later), and before 03.
     ///
     /// The released peers report to a stream on which nothing was sent and drop one with a
     /// message, so a target is sent only when there is one.
@@ -95,7 +111,8 @@ impl Session {
             .peer_setup
             .as_ref()
             .is_some_and(|setup| setup.probe != ProbeLevel::None);
-        if self.config.version.has_setup() && !is_served {
+        let version = self.config.version;
+        if !version.has_probe() || (version.has_setup() && !is_served) {
             return None;
         }
         let stream = self.open_request(BidiType::Probe, |version, out| {
@@ -150,14 +167,14 @@ impl Session {
         kind: BidiType,
         encode: impl FnOnce(Version, &mut BytesMut) -> Result<(), EncodeError>,
     ) -> Option<StreamId> {
-        if self.is_closed || self.is_going_away {
+        if self.is_closed || self.is_going_away || self.is_negotiating() {
             return None;
         }
         self.open_bidi(kind, encode)
     }
 
     /// `None` when the message cannot be said; no stream is used up then.
-    fn open_bidi(
+    pub(super) fn open_bidi(
         &mut self,
         kind: BidiType,
         encode: impl FnOnce(Version, &mut BytesMut) -> Result<(), EncodeError>,
@@ -177,7 +194,7 @@ impl Session {
         Some(stream)
     }
 
-    fn insert_opened(&mut self, stream: StreamId, state: State) {
+    pub(super) fn insert_opened(&mut self, stream: StreamId, state: State) {
         self.opened.insert(stream, Opened::new(state));
     }
 }

@@ -276,6 +276,13 @@ impl Shard {
 
     /// SETUP tells where the session is rooted, who the peer is and what it will do.
     fn handle_setup(&mut self, peer: PeerKey, setup: &Setup) {
+        if self
+            .peers
+            .get(&peer)
+            .is_some_and(|state| state.session.version().is_in_band())
+        {
+            self.begin_routing(peer);
+        }
         let has_request_path = carrier(&mut self.endpoint, &mut self.links, peer)
             .is_some_and(|connection| connection.request_path().is_some());
         let Some(state) = self.peers.get_mut(&peer) else { return };

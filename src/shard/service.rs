@@ -59,7 +59,7 @@ impl Shard {
         self.transmit(peer);
     }
 
-    /// Starts the session of a connection that has agreed on a draft.
+    /// Starts the session of a connection that has agreed on a draft, or on how to.
     pub(super) fn begin_session(&mut self, peer: PeerKey) -> bool {
         let hop = assigned_hop();
         let Some(mut connection) = carrier(&mut self.endpoint, &mut self.links, peer) else {
@@ -76,7 +76,6 @@ impl Shard {
         } else {
             Side::Client
         };
-        let takes_datagrams = version.has_datagrams() && connection.datagram_bytes_max().is_some();
         let session = Session::new(SessionConfig {
             side,
             version,
@@ -91,8 +90,7 @@ impl Shard {
             limits: self.options.sessions.clone(),
             heads: connection.stream_heads(),
         });
-        self.tracks.handle_peer(peer, version, takes_datagrams);
-        let has_setup = version.has_setup();
+        let is_setup_due = version.has_setup() || session.is_negotiating();
         self.peers.insert(
             peer,
             Peer {
@@ -107,16 +105,31 @@ impl Shard {
             },
         );
         self.statistics.sessions.opened += 1;
+        self.begin_routing(peer);
         if let Some(path) = path
             && !self.take_root(peer, &path)
         {
             self.transmit(peer);
             return true;
         }
-        if !has_setup {
+        if !is_setup_due {
             self.ask_for_announcements(peer);
         }
         true
+    }
+
+    /// Makes a peer known to routing, as soon as its session knows the version.
+    pub(super) fn begin_routing(&mut self, peer: PeerKey) {
+        let connection = carrier(&mut self.endpoint, &mut self.links, peer);
+        let (Some(state), Some(connection)) = (self.peers.get(&peer), connection) else {
+            return;
+        };
+        if state.session.is_negotiating() {
+            return;
+        }
+        let version = state.session.version();
+        let takes_datagrams = version.has_datagrams() && connection.datagram_bytes_max().is_some();
+        self.tracks.handle_peer(peer, version, takes_datagrams);
     }
 
     /// Reads the connection's streams and datagrams, up to a budget.
@@ -258,7 +271,8 @@ impl Shard {
         }
     }
 
-    /// Sends path figures to those who probe (draft, "Probe").
+    /// Sends path figures to those who probe (draft, "Probe"), and to those who are told unasked
+    /// (draft 01, "SESSION_UPDATE").
     pub(super) fn report_probes(&mut self) {
         if self.now < self.probes_due {
             return;
@@ -267,7 +281,7 @@ impl Shard {
         let probing: Vec<PeerKey> = self
             .peers
             .iter()
-            .filter(|(_, peer)| !peer.probes.is_empty())
+            .filter(|(_, peer)| !peer.probes.is_empty() || peer.session.version().is_in_band())
             .map(|(key, _)| *key)
             .collect();
         for peer in probing {
@@ -293,6 +307,7 @@ impl Shard {
         {
             state.session.probe_report(*request, &report);
         }
+        state.session.update_bitrate(report.bitrate);
         self.transmit(peer);
     }
 

@@ -1,4 +1,5 @@
-//! ANNOUNCE_REQUEST, ANNOUNCE_OK and the announcements of an Announce Stream.
+//! ANNOUNCE_REQUEST, ANNOUNCE_OK and the announcements of an Announce Stream. Before 04 the first is
+//! called ANNOUNCE_PLEASE; ANNOUNCE_INIT is in `announce_init`.
 //!
 //! Up to 05 an announcement is one message whose status is inside its body; 06 has typed messages
 //! that name a broadcast by the ordinal of its ANNOUNCE_START.
@@ -48,13 +49,14 @@ pub enum Announce {
 }
 
 impl AnnounceRequest {
-    /// `Message Length (i) | Prefix (s)`, and on 04 and 05 `| Exclude Hop (i)`.
+    /// `Message Length (i) | Prefix (s)`, and on 04 and 05 `| Exclude Hop (i)`. gomoqt wants its
+    /// prefix with a slash at both ends: it goes down over any other.
     ///
     /// Draft 06 "ANNOUNCE_REQUEST" ends with `Ended (i)`; the released 06 does not have it and
     /// refuses it, so it is not sent.
     pub fn encode(&self, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
         framing::encode(out, |out| {
-            body::put_path(out, &self.prefix)?;
+            body::put_prefix(version, out, &self.prefix)?;
             if version.has_exclude_hop() {
                 varint::put(out, self.exclude_hop.0)?;
             }
@@ -175,10 +177,11 @@ impl Announce {
     ///
     /// ```text
     /// Message Length (i) | Status | Suffix (s) | Hop Count (i) | Hop ID (i) ...   03: no Hop IDs
+    /// Message Length (i) | Status | Suffix (s)                                    01, 02, gomoqt
     /// ```
     ///
-    /// The 03 text has the status as an integer, the released peers as a byte: the same bytes for
-    /// every status there is.
+    /// The texts up to 03 have the status as an integer, the released peers as a byte: the same
+    /// bytes for every status there is.
     fn encode_status(&self, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
         let (status, suffix, hops) = match self {
             Announce::Start { suffix, advertisement } => (STATUS_ACTIVE, suffix, advertisement.hops.as_slice()),
@@ -193,6 +196,9 @@ impl Announce {
         framing::encode(out, |out| {
             varint::put(out, status)?;
             body::put_path(out, suffix)?;
+            if !version.has_hops() {
+                return Ok(());
+            }
             advertisement::put_hops(version, out, hops)
         })
     }
@@ -200,7 +206,11 @@ impl Announce {
     fn status(version: Version, body: &mut Body<'_>) -> Result<Self, DecodeError> {
         let status = body.integer()?;
         let suffix = body.path()?;
-        let hops = advertisement::get_hops(version, body)?;
+        let hops = if version.has_hops() {
+            advertisement::get_hops(version, body)?
+        } else {
+            Vec::new()
+        };
         match status {
             STATUS_ENDED => Ok(Announce::EndSuffix { suffix }),
             // 05 replaces by a second active (draft appendix A); the released peers take an

@@ -5,7 +5,7 @@
 
 use bytes::BytesMut;
 
-use super::{BroadcastPath, DecodeError, EncodeError, GroupSequence, TrackName, varint};
+use super::{BroadcastPath, DecodeError, EncodeError, GroupSequence, TrackName, Version, varint};
 use crate::limits::{PATH_BYTES_MAX, TRACK_NAME_BYTES_MAX};
 
 /// What is left to read of a complete body.
@@ -50,6 +50,12 @@ impl<'a> Body<'a> {
         let (value, used) = varint::get(self.rest).map_err(|_| SHORT_BODY)?;
         self.rest = self.rest.get(used..).ok_or(SHORT_BODY)?;
         Ok(value)
+    }
+
+    /// An integer that we keep in a byte: the drafts allow it more than anyone uses.
+    pub(super) fn small_integer(&mut self) -> Result<u8, DecodeError> {
+        let value = self.integer()?;
+        Ok(u8::try_from(value).unwrap_or(u8::MAX))
     }
 
     /// An integer holding a sequence + 1, with 0 for absent.
@@ -100,7 +106,7 @@ impl<'a> Body<'a> {
     }
 
     pub(super) fn path(&mut self) -> Result<BroadcastPath, DecodeError> {
-        let path = BroadcastPath::new(self.text(PATH_BYTES_MAX, "broadcast path")?);
+        let path = BroadcastPath::new(self.text(PATH_BYTES_MAX + ROOT_BYTES, "broadcast path")?);
         if path.is_within_limits() {
             Ok(path)
         } else {
@@ -183,8 +189,40 @@ pub(super) fn put_path(out: &mut BytesMut, path: &BroadcastPath) -> Result<(), E
     put_bytes(out, path.as_str().as_bytes(), PATH_BYTES_MAX, "broadcast path")
 }
 
+/// A path that stands alone: where the version has it so, `/` goes before it.
+pub(super) fn put_full_path(version: Version, out: &mut BytesMut, path: &BroadcastPath) -> Result<(), EncodeError> {
+    if version.has_rooted_paths() {
+        put_rooted(out, path, "")
+    } else {
+        put_path(out, path)
+    }
+}
+
+/// A prefix of paths: where the version has it so, `/` goes before it and behind it.
+pub(super) fn put_prefix(version: Version, out: &mut BytesMut, prefix: &BroadcastPath) -> Result<(), EncodeError> {
+    if version.has_rooted_paths() {
+        put_rooted(out, prefix, if prefix.is_root() { "" } else { "/" })
+    } else {
+        put_path(out, prefix)
+    }
+}
+
+fn put_rooted(out: &mut BytesMut, path: &BroadcastPath, end: &str) -> Result<(), EncodeError> {
+    if !path.is_within_limits() {
+        return Err(EncodeError::TooLarge("broadcast path"));
+    }
+    varint::put(out, (1 + path.as_str().len() + end.len()) as u64)?;
+    for part in ["/", path.as_str(), end] {
+        out.extend_from_slice(part.as_bytes());
+    }
+    Ok(())
+}
+
 pub(super) fn put_track_name(out: &mut BytesMut, name: &TrackName) -> Result<(), EncodeError> {
     put_bytes(out, name.as_bytes(), TRACK_NAME_BYTES_MAX, "track name")
 }
+
+/// Slashes before and behind a path, which normalising takes off.
+const ROOT_BYTES: usize = 2;
 
 const SHORT_BODY: DecodeError = DecodeError::Invalid("message body too short for its fields");

@@ -2,13 +2,14 @@
 //! are accepted beside the released ones, and some inputs that must be refused.
 
 use bytes::BytesMut;
+use smallvec::smallvec;
 
 use super::exercise::{Decoder, selector};
 use super::{
-    Advertisement, Announce, AnnounceOk, AnnounceRequest, BidiType, BroadcastPath, DatagramHeader, EncodeError,
-    ErrorCode, Fetch, FrameHeader, Goaway, GroupHeader, GroupRange, GroupSequence, HopId, Probe, ProbeLevel, Role,
-    RouteCost, Setup, Subscribe, SubscribeId, SubscribeOk, SubscribeResponse, SubscribeUpdate, TrackInfo, TrackRequest,
-    UniType, Version, varint,
+    Advertisement, Announce, AnnounceInit, AnnounceOk, AnnounceRequest, BidiType, BroadcastPath, DatagramHeader,
+    EncodeError, ErrorCode, Fetch, FrameHeader, Goaway, GroupHeader, GroupRange, GroupSequence, HandshakeForm, HopId,
+    Probe, ProbeLevel, Role, RouteCost, SessionClient, SessionServer, SessionUpdate, Setup, Subscribe, SubscribeId,
+    SubscribeOk, SubscribeResponse, SubscribeUpdate, TrackInfo, TrackRequest, UniType, Version, varint,
 };
 
 /// An input of [`exercise`](super::exercise::exercise).
@@ -27,6 +28,7 @@ pub struct Seed {
 pub fn seeds() -> Vec<Seed> {
     let mut seeds = Seeds::default();
     add_streams(&mut seeds);
+    add_handshakes(&mut seeds);
     add_announcements(&mut seeds);
     add_subscriptions(&mut seeds);
     add_subscribe_responses(&mut seeds);
@@ -48,7 +50,7 @@ impl Seeds {
         name: &str,
         encode: impl Fn(Version, &mut BytesMut) -> Result<(), EncodeError>,
     ) {
-        for version in Version::ALL {
+        for version in Version::EVERY {
             let mut out = BytesMut::new();
             if encode(version, &mut out).is_ok() {
                 self.raw(version, decoder, name, &out, true);
@@ -77,6 +79,8 @@ fn add_streams(seeds: &mut Seeds) {
         });
     }
     for kind in [
+        BidiType::Session,
+        BidiType::SessionCompat,
         BidiType::Announce,
         BidiType::Subscribe,
         BidiType::Fetch,
@@ -112,6 +116,50 @@ fn add_streams(seeds: &mut Seeds) {
     }
 }
 
+fn add_handshakes(seeds: &mut Seeds) {
+    let client = SessionClient {
+        versions: smallvec![0xff0d_ad02, 0xff0d_ad01, 0xff00_000e, 0xfeed_babe],
+        path: Some("/room?jwt=abc".to_owned()),
+    };
+    let server = SessionServer { version: 0xff0d_ad01 };
+    let in_band = |version: Version| {
+        let known = version.is_in_band();
+        known.then_some(()).ok_or(EncodeError::NotInVersion("handshake"))
+    };
+    for (form, client_decoder, server_decoder, name) in [
+        (
+            HandshakeForm::Session,
+            Decoder::SessionClient,
+            Decoder::SessionServer,
+            "session",
+        ),
+        (
+            HandshakeForm::Compat,
+            Decoder::SessionClientCompat,
+            Decoder::SessionServerCompat,
+            "compat",
+        ),
+    ] {
+        seeds.message(client_decoder, &format!("{name}-client"), |version, out| {
+            in_band(version)?;
+            client.encode(form, out)
+        });
+        seeds.message(client_decoder, &format!("{name}-client-bare"), |version, out| {
+            in_band(version)?;
+            SessionClient::default().encode(form, out)
+        });
+        seeds.message(server_decoder, &format!("{name}-server"), |version, out| {
+            in_band(version)?;
+            server.encode(form, out)
+        });
+    }
+    for (name, bitrate) in [("session-update-unknown", None), ("session-update", Some(2_500_000))] {
+        seeds.message(Decoder::SessionUpdate, name, |version, out| {
+            SessionUpdate { bitrate }.encode(version, out)
+        });
+    }
+}
+
 fn add_announcements(seeds: &mut Seeds) {
     for (name, prefix) in [("announce-request-root", ""), ("announce-request", "room/a")] {
         let prefix = BroadcastPath::new(prefix);
@@ -123,6 +171,15 @@ fn add_announcements(seeds: &mut Seeds) {
         seeds.message(Decoder::AnnounceRequest, name, |version, out| {
             request.encode(version, out)
         });
+    }
+    for (name, suffixes) in [
+        ("announce-init-empty", &[][..]),
+        ("announce-init", &["room/é", "", "b"]),
+    ] {
+        let init = AnnounceInit {
+            suffixes: suffixes.iter().copied().map(BroadcastPath::new).collect(),
+        };
+        seeds.message(Decoder::AnnounceInit, name, |version, out| init.encode(version, out));
     }
     let ok = AnnounceOk {
         hop: HopId(0x1234_5678_9abc),
@@ -315,7 +372,7 @@ fn add_data(seeds: &mut Seeds) {
     });
 }
 
-/// Forms of the draft 06 text that the released 06 does not send, and what older peers may send.
+/// Forms of a draft's text that its released peers do not send, and what older peers may send.
 fn add_draft_forms(seeds: &mut Seeds) {
     for (version, decoder, name, bytes) in DRAFT_FORMS {
         seeds.raw(version, decoder, name, bytes, true);
@@ -329,7 +386,39 @@ fn add_malformed(seeds: &mut Seeds) {
 }
 
 /// Version, decoder, name and the bytes to decode.
-const DRAFT_FORMS: [(Version, Decoder, &str, &[u8]); 12] = [
+const DRAFT_FORMS: [(Version, Decoder, &str, &[u8]); 17] = [
+    // Priority 200 as an integer.
+    (
+        Version::Lite01,
+        Decoder::Subscribe,
+        "draft-subscribe",
+        b"\x07\x05\x01a\x01v\x40\xc8",
+    ),
+    (
+        Version::Lite02,
+        Decoder::SubscribeUpdate,
+        "draft-subscribe-update",
+        b"\x02\x40\xc8",
+    ),
+    (
+        Version::Lite01,
+        Decoder::SubscribeResponse,
+        "draft-subscribe-ok",
+        b"\x02\x40\xc8",
+    ),
+    // Parameters of moq-transport: MAX_REQUEST_ID 100 and an implementation.
+    (
+        Version::Lite02,
+        Decoder::SessionClientCompat,
+        "draft-compat-client-parameters",
+        b"\x00\x0b\x01\x05\x02\x02\x40\x64\x07\x03abc",
+    ),
+    (
+        Version::Lite02,
+        Decoder::SessionServerCompat,
+        "draft-compat-server-bare",
+        b"\x21\x00\x01\x05",
+    ),
     (
         Version::Lite06,
         Decoder::AnnounceRequest,
@@ -401,7 +490,31 @@ const DRAFT_FORMS: [(Version, Decoder, &str, &[u8]); 12] = [
 ];
 
 /// Version, decoder, name and the bytes to decode.
-const MALFORMED: [(Version, Decoder, &str, &[u8]); 12] = [
+const MALFORMED: [(Version, Decoder, &str, &[u8]); 16] = [
+    (
+        Version::Lite01,
+        Decoder::SessionClient,
+        "bad-session-client-count",
+        b"\x02\x40\x41",
+    ),
+    (
+        Version::Lite02,
+        Decoder::SessionServerCompat,
+        "bad-compat-server-type",
+        b"\x20\x00\x01\x05",
+    ),
+    (
+        Version::Lite02,
+        Decoder::SubscribeResponse,
+        "bad-subscribe-ok-priority",
+        b"\x01\x05",
+    ),
+    (
+        Version::Gomoqt,
+        Decoder::AnnounceInit,
+        "bad-announce-init-count",
+        b"\x02\x02\x00",
+    ),
     (
         Version::Lite06,
         Decoder::Setup,

@@ -10,9 +10,9 @@ use std::fmt::Debug;
 use bytes::BytesMut;
 
 use super::{
-    Announce, AnnounceOk, AnnounceRequest, BidiType, DatagramHeader, DecodeError, EncodeError, Fetch, FrameHeader,
-    Goaway, GroupHeader, Probe, Setup, Subscribe, SubscribeResponse, SubscribeUpdate, TrackInfo, TrackRequest, UniType,
-    Version, varint,
+    Announce, AnnounceInit, AnnounceOk, AnnounceRequest, BidiType, DatagramHeader, DecodeError, EncodeError, Fetch,
+    FrameHeader, Goaway, GroupHeader, HandshakeForm, Probe, SessionClient, SessionServer, SessionUpdate, Setup,
+    Subscribe, SubscribeResponse, SubscribeUpdate, TrackInfo, TrackRequest, UniType, Version, varint,
 };
 
 /// A decoder an input can pick.
@@ -36,6 +36,12 @@ pub enum Decoder {
     Group,
     Frame,
     Datagram,
+    SessionClient,
+    SessionClientCompat,
+    SessionServer,
+    SessionServerCompat,
+    SessionUpdate,
+    AnnounceInit,
 }
 
 /// What became of an input.
@@ -55,8 +61,13 @@ pub fn exercise(input: &[u8]) -> Result<Outcome, String> {
     let Some((&first, input)) = input.split_first() else {
         return Ok(Outcome::NoDecoder);
     };
-    let version = Version::ALL.get(usize::from(first & 0b11));
-    let decoder = Decoder::ALL.get(usize::from(first >> 2));
+    let versions = if first & IN_BAND == 0 {
+        &Version::ALL[..]
+    } else {
+        &Version::IN_BAND
+    };
+    let version = versions.get(usize::from(first & 0b11));
+    let decoder = Decoder::ALL.get(usize::from((first & !IN_BAND) >> 2));
     match (version, decoder) {
         (Some(&version), Some(&decoder)) => decoder.exercise(version, input),
         _ => Ok(Outcome::NoDecoder),
@@ -64,17 +75,19 @@ pub fn exercise(input: &[u8]) -> Result<Outcome, String> {
 }
 
 /// The first byte that picks a version and a decoder: `decoder << 2 | version`, both by their
-/// place in their `ALL`.
+/// place in their `ALL`; for a version of `IN_BAND` by its place there, with the first bit set.
 pub fn selector(version: Version, decoder: Decoder) -> u8 {
     let place = |found: Option<usize>| found.and_then(|index| u8::try_from(index).ok());
+    let in_band = place(Version::IN_BAND.iter().position(|other| *other == version));
     let version = place(Version::ALL.iter().position(|other| *other == version));
     let decoder = place(Decoder::ALL.iter().position(|other| *other == decoder));
-    decoder.unwrap_or(0b11_1111) << 2 | version.unwrap_or(0)
+    let version = version.or_else(|| in_band.map(|place| place | IN_BAND));
+    decoder.unwrap_or(0b1_1111) << 2 | version.unwrap_or(0)
 }
 
 impl Decoder {
     /// In the order of the first byte; append only, the corpus depends on it.
-    pub const ALL: [Decoder; 18] = [
+    pub const ALL: [Decoder; 24] = [
         Decoder::Integer,
         Decoder::BidiType,
         Decoder::UniType,
@@ -93,6 +106,12 @@ impl Decoder {
         Decoder::Group,
         Decoder::Frame,
         Decoder::Datagram,
+        Decoder::SessionClient,
+        Decoder::SessionClientCompat,
+        Decoder::SessionServer,
+        Decoder::SessionServerCompat,
+        Decoder::SessionUpdate,
+        Decoder::AnnounceInit,
     ];
 
     fn exercise(self, version: Version, input: &[u8]) -> Result<Outcome, String> {
@@ -124,6 +143,39 @@ impl Decoder {
             Decoder::Group => run.check(GroupHeader::decode, GroupHeader::encode, same),
             Decoder::Frame => run.check(get_frame, put_frame, same),
             Decoder::Datagram => run.check(DatagramHeader::decode, DatagramHeader::encode, same),
+            Decoder::SessionUpdate => run.check(SessionUpdate::decode, SessionUpdate::encode, same),
+            Decoder::AnnounceInit => run.check(AnnounceInit::decode, AnnounceInit::encode, sent_announce_init),
+            _ => self.exercise_handshake(&run),
+        }
+    }
+
+    /// Their form is that of their stream, not of a version.
+    fn exercise_handshake(self, run: &Run<'_>) -> Result<Outcome, String> {
+        if !run.version.is_in_band() {
+            return Ok(Outcome::Rejected(DecodeError::Invalid("handshake after moq-lite-02")));
+        }
+        match self {
+            Decoder::SessionClient => run.check(
+                |_, input| SessionClient::decode(HandshakeForm::Session, input),
+                |message, _, out| message.encode(HandshakeForm::Session, out),
+                same,
+            ),
+            Decoder::SessionClientCompat => run.check(
+                |_, input| SessionClient::decode(HandshakeForm::Compat, input),
+                |message, _, out| message.encode(HandshakeForm::Compat, out),
+                same,
+            ),
+            Decoder::SessionServer => run.check(
+                |_, input| SessionServer::decode(HandshakeForm::Session, input),
+                |message, _, out| message.encode(HandshakeForm::Session, out),
+                same,
+            ),
+            Decoder::SessionServerCompat => run.check(
+                |_, input| SessionServer::decode(HandshakeForm::Compat, input),
+                |message, _, out| message.encode(HandshakeForm::Compat, out),
+                same,
+            ),
+            _ => Ok(Outcome::NoDecoder),
         }
     }
 }
@@ -256,6 +308,12 @@ fn sent_fetch(_: Version, message: Fetch) -> Option<Fetch> {
     Some(Fetch { epoch: 0, ..message })
 }
 
+/// What is more than fits is sent otherwise.
+fn sent_announce_init(_: Version, message: AnnounceInit) -> Option<AnnounceInit> {
+    let bytes: usize = message.suffixes.iter().map(AnnounceInit::suffix_bytes).sum();
+    (bytes <= AnnounceInit::SUFFIXES_BYTES_MAX).then_some(message)
+}
+
 /// Epoch and Ended are never sent, nor is a type we do not know.
 fn sent_announce(_: Version, message: Announce) -> Option<Announce> {
     let mut message = message;
@@ -269,5 +327,8 @@ fn sent_announce(_: Version, message: Announce) -> Option<Announce> {
     }
     Some(message)
 }
+
+/// The bit of the first byte that picks among the versions that are agreed on in band.
+const IN_BAND: u8 = 0b1000_0000;
 
 const UNKNOWN_TYPE: EncodeError = EncodeError::Invalid("unknown stream type");

@@ -1,4 +1,4 @@
-//! FETCH: one group of a track, answered with its frames on the same stream.
+//! FETCH (03 and later): one group of a track, answered with its frames on the same stream.
 //!
 //! ```text
 //! 03, 04, 05        Length | Broadcast Path (s) | Track Name (s) | Priority (8) | Group (i)
@@ -33,6 +33,9 @@ pub struct Fetch {
 
 impl Fetch {
     pub fn encode(&self, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
+        if !version.has_fetch() {
+            return Err(EncodeError::NotInVersion("FETCH"));
+        }
         if self.frame_end.is_some_and(|end| end < self.frame_start) {
             return Err(EncodeError::Invalid("frame range ends before it starts"));
         }
@@ -55,6 +58,9 @@ impl Fetch {
 
     /// The draft 06 form is tried when the released one does not fit.
     pub fn decode(version: Version, input: &[u8]) -> Result<(Self, usize), DecodeError> {
+        if !version.has_fetch() {
+            return Err(DecodeError::Invalid("FETCH before moq-lite-03"));
+        }
         framing::decode(input, |body| {
             let broadcast = body.path()?;
             let track = body.track_name()?;
@@ -167,6 +173,14 @@ mod tests {
             Fetch::decode(Version::Lite06, &draft),
             Ok((Fetch { epoch: 9, ..fetch() }, 8))
         );
+    }
+
+    #[test]
+    fn older_drafts_have_no_fetch() {
+        for version in Version::IN_BAND {
+            assert!(fetch().encode(version, &mut BytesMut::new()).is_err());
+            assert!(Fetch::decode(version, &[6, 1, b'a', 1, b'v', 200, 7]).is_err());
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! FRAME: the head of each payload in a group.
 //!
 //! ```text
-//! plain (03, 04)   Size (i) | payload
+//! plain (to 04)    Size (i) | payload
 //! timed (05, 06)   Timestamp Delta (i) | Size (i) | payload
 //! ```
 //!

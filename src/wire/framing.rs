@@ -50,6 +50,19 @@ pub(super) fn decode_typed<'a, M>(
     Ok((message, kind_bytes + used))
 }
 
+/// Decodes a message whose length is two bytes, as moq-transport up to 14 has it.
+pub(super) fn decode_short<'a, M>(
+    input: &'a [u8],
+    fields: impl FnOnce(&mut Body<'a>) -> Result<M, DecodeError>,
+) -> Result<(M, usize), DecodeError> {
+    let length = input.first_chunk().ok_or(DecodeError::Truncated)?;
+    let end = SHORT_PREFIX_BYTES + usize::from(u16::from_be_bytes(*length));
+    let mut body = Body::new(input.get(SHORT_PREFIX_BYTES..end).ok_or(DecodeError::Truncated)?);
+    let message = fields(&mut body)?;
+    body.finish()?;
+    Ok((message, end))
+}
+
 /// Encodes a length-prefixed message whose fields `fields` writes.
 pub(super) fn encode(
     out: &mut BytesMut,
@@ -77,6 +90,27 @@ pub(super) fn encode_typed(
     result
 }
 
+/// Encodes a message whose length is two bytes.
+pub(super) fn encode_short(
+    out: &mut BytesMut,
+    fields: impl FnOnce(&mut BytesMut) -> Result<(), EncodeError>,
+) -> Result<(), EncodeError> {
+    let start = out.len();
+    out.extend_from_slice(&[0; SHORT_PREFIX_BYTES]);
+    let result = fields(out).and_then(|()| {
+        let length = out.len() - start - SHORT_PREFIX_BYTES;
+        let length = u16::try_from(length).map_err(|_| EncodeError::TooLarge("message"))?;
+        if let Some(prefix) = out.get_mut(start..start + SHORT_PREFIX_BYTES) {
+            prefix.copy_from_slice(&length.to_be_bytes());
+        }
+        Ok(())
+    });
+    if result.is_err() {
+        out.truncate(start);
+    }
+    result
+}
+
 /// Puts the length before the body that starts at `start`: written behind it, then rotated to the
 /// front, which needs no second buffer.
 fn put_prefix(out: &mut BytesMut, start: usize) -> Result<(), EncodeError> {
@@ -91,6 +125,8 @@ fn put_prefix(out: &mut BytesMut, start: usize) -> Result<(), EncodeError> {
     }
     Ok(())
 }
+
+const SHORT_PREFIX_BYTES: usize = 2;
 
 #[cfg(test)]
 mod tests {
@@ -139,6 +175,34 @@ mod tests {
             .unwrap();
             assert_eq!((got, used), (body, out.len() - 7));
         }
+    }
+
+    #[test]
+    fn short_lengths_are_two_bytes() {
+        for length in [0, 1, 255, 256, usize::from(u16::MAX)] {
+            let mut out = BytesMut::from(&b"before"[..]);
+            encode_short(&mut out, |out| {
+                out.resize(out.len() + length, 7);
+                Ok(())
+            })
+            .unwrap();
+            let (got, used) = decode_short(&out[6..], |body| {
+                let got = body.len();
+                body.skip_rest();
+                Ok(got)
+            })
+            .unwrap();
+            assert_eq!((got, used), (length, out.len() - 6));
+            let cut = decode_short(&out[6..out.len() - 1], |_| Ok(()));
+            assert_eq!(cut, Err(DecodeError::Truncated));
+        }
+        let mut out = BytesMut::from(&b"before"[..]);
+        let refused = encode_short(&mut out, |out| {
+            out.resize(out.len() + usize::from(u16::MAX) + 1, 7);
+            Ok(())
+        });
+        assert_eq!(refused, Err(EncodeError::TooLarge("message")));
+        assert_eq!(&out[..], b"before");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The moq-lite wire format, drafts 03 to 06: bytes to messages and back, one file per family.
+//! The moq-lite wire format, drafts 01 to 06 and the gomoqt dialect: bytes to messages and back, one
+//! file per family.
 //!
 //! Pure: no clock, no sockets, no state between calls. A decoder looks at the bytes received so
 //! far and says [`DecodeError::Truncated`] only when more bytes of the stream could complete the
@@ -9,6 +10,7 @@
 
 pub mod advertisement;
 pub mod announce;
+pub mod announce_init;
 mod body;
 pub mod chunk;
 pub mod corpus;
@@ -21,6 +23,7 @@ pub mod frame;
 mod framing;
 pub mod goaway;
 pub mod group;
+pub mod handshake;
 pub mod ids;
 pub mod path;
 pub mod probe;
@@ -34,6 +37,7 @@ pub mod version;
 
 pub use advertisement::{Advertisement, RouteCost};
 pub use announce::{Announce, AnnounceOk, AnnounceRequest};
+pub use announce_init::AnnounceInit;
 pub use chunk::{Chunk, FrameMark, GroupParser, Transcoder};
 pub use datagram::DatagramHeader;
 pub use error::{DecodeError, EncodeError};
@@ -42,6 +46,7 @@ pub use fetch::Fetch;
 pub use frame::FrameHeader;
 pub use goaway::Goaway;
 pub use group::GroupHeader;
+pub use handshake::{HandshakeForm, SessionClient, SessionServer, SessionUpdate};
 pub use ids::{ErrorCode, GroupSequence, HopId, StreamId, SubscribeId};
 pub use path::{BroadcastPath, TrackName};
 pub use probe::Probe;

@@ -1,4 +1,4 @@
-//! PROBE: a target or an estimate of the connection's bitrate.
+//! PROBE (03 and later): a target or an estimate of the connection's bitrate.
 //!
 //! ```text
 //! Message Length (i) | Bitrate (i) | RTT (i)        03: no RTT
@@ -19,6 +19,9 @@ pub struct Probe {
 
 impl Probe {
     pub fn encode(&self, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
+        if !version.has_probe() {
+            return Err(EncodeError::NotInVersion("PROBE"));
+        }
         let known = |value: Option<u64>| value.map_or(0, |value| value.max(1));
         framing::encode(out, |out| {
             varint::put(out, known(self.bitrate))?;
@@ -30,6 +33,9 @@ impl Probe {
     }
 
     pub fn decode(version: Version, input: &[u8]) -> Result<(Self, usize), DecodeError> {
+        if !version.has_probe() {
+            return Err(DecodeError::Invalid("PROBE before moq-lite-03"));
+        }
         let known = |value: u64| Some(value).filter(|value| *value != 0);
         framing::decode(input, |body| {
             let bitrate = known(body.integer()?);
@@ -67,6 +73,14 @@ mod tests {
         }
         assert_eq!(Probe::decode(Version::Lite03, &[1, 0]), Ok((Probe::default(), 2)));
         assert_eq!(Probe::decode(Version::Lite03, &[2, 1, 1]), Err(DecodeError::Trailing));
+    }
+
+    #[test]
+    fn older_drafts_have_no_probe() {
+        for version in Version::IN_BAND {
+            assert!(Probe::default().encode(version, &mut BytesMut::new()).is_err());
+            assert!(Probe::decode(version, &[1, 0]).is_err());
+        }
     }
 
     #[test]

@@ -7,12 +7,17 @@ use super::{DecodeError, EncodeError, Version, varint};
 /// What a bidirectional stream is for (draft "Bidirectional Streams").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BidiType {
+    /// 01 and 02, and gomoqt: the handshake, and then SESSION_UPDATE.
+    Session = 0,
     Announce = 1,
     Subscribe = 2,
     Fetch = 3,
     Probe = 4,
     Goaway = 5,
     Track = 6,
+    /// The same whose handshake has the form of moq-transport-14 (draft 02 "SessionCompat"): this is
+    /// the type of CLIENT_SETUP.
+    SessionCompat = 0x20,
 }
 
 /// What a unidirectional stream is for (draft "Unidirectional Streams").
@@ -42,12 +47,14 @@ impl BidiType {
     /// `None` for a type the version does not have, which is no violation.
     pub fn from_code(version: Version, code: u64) -> Option<Self> {
         let kind = match code {
+            0 => BidiType::Session,
             1 => BidiType::Announce,
             2 => BidiType::Subscribe,
             3 => BidiType::Fetch,
             4 => BidiType::Probe,
             5 => BidiType::Goaway,
             6 => BidiType::Track,
+            0x20 => BidiType::SessionCompat,
             _ => return None,
         };
         kind.is_in(version).then_some(kind)
@@ -71,7 +78,10 @@ impl BidiType {
         match self {
             BidiType::Goaway => version.has_goaway(),
             BidiType::Track => version.has_track_stream(),
-            BidiType::Announce | BidiType::Subscribe | BidiType::Fetch | BidiType::Probe => true,
+            BidiType::Fetch => version.has_fetch(),
+            BidiType::Probe => version.has_probe(),
+            BidiType::Session | BidiType::SessionCompat => version.is_in_band(),
+            BidiType::Announce | BidiType::Subscribe => true,
         }
     }
 }
@@ -124,6 +134,9 @@ mod tests {
                 .filter(|code| BidiType::from_code(version, *code).is_some())
                 .collect::<Vec<_>>()
         };
+        for version in Version::IN_BAND {
+            assert_eq!(bidi(version), [0, 1, 2, 0x20]);
+        }
         assert_eq!(bidi(Version::Lite03), [1, 2, 3, 4]);
         assert_eq!(bidi(Version::Lite04), [1, 2, 3, 4, 5]);
         assert_eq!(bidi(Version::Lite05), [1, 2, 3, 4, 5, 6]);
@@ -133,6 +146,7 @@ mod tests {
                 .filter(|code| UniType::from_code(version, *code).is_some())
                 .collect::<Vec<_>>()
         };
+        assert_eq!(uni(Version::Lite01), [0]);
         assert_eq!(uni(Version::Lite04), [0]);
         assert_eq!(uni(Version::Lite05), [0, 1]);
     }

@@ -7,8 +7,12 @@
 //! preferences       Priority (8) | Ordered (8) | Max Latency (i) | Group Start (i) | Group End (i)
 //! released 06       Priority (8) | Max Latency (i) | Group Start (i) | Group End (i) | Frame Start (i) | Frame End (i)
 //! draft 06 text     as the older ones; SUBSCRIBE has Epoch (i) before Priority
+//! released 01, 02   Priority (8)
+//! draft 01, 02      Priority (i), also gomoqt (SubscribeMessage, SubscribeUpdateMessage)
 //! ```
 //!
+//! Priority is the last field of 01 and 02, so what is left of the message tells its two forms apart,
+//! and both are accepted. What those cannot say gets the values of [`SubscribeUpdate::UNSTATED`].
 //! Group Start is a sequence + 1 with 0 for the latest group; in the released 06 it is the
 //! sequence itself, a floor. Group End and Frame End are + 1 with 0 for none everywhere.
 //! The two forms of 06 cannot always be told apart: the draft's is tried when the released one
@@ -63,7 +67,7 @@ impl Subscribe {
     pub fn encode(&self, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
         framing::encode(out, |out| {
             varint::put(out, self.id.0)?;
-            body::put_path(out, &self.broadcast)?;
+            body::put_full_path(version, out, &self.broadcast)?;
             body::put_track_name(out, &self.track)?;
             self.preferences().put(version, out)
         })
@@ -80,7 +84,7 @@ impl Subscribe {
                     |body| Ok((body.integer()?, SubscribeUpdate::get_draft_06(body)?)),
                 )?
             } else {
-                (0, SubscribeUpdate::get_before_06(body)?)
+                (0, SubscribeUpdate::get_older(version, body)?)
             };
             let SubscribeUpdate {
                 priority,
@@ -113,6 +117,20 @@ impl Subscribe {
 }
 
 impl SubscribeUpdate {
+    /// What a subscription of 01 or 02 comes to: no order is asked for, the range is from the latest
+    /// group on. The drafts leave it to the publisher how late a group may be.
+    pub const UNSTATED: SubscribeUpdate = SubscribeUpdate {
+        priority: 0,
+        ordered: false,
+        max_latency_ms: UNSTATED_LATENCY_MS,
+        range: GroupRange {
+            start: None,
+            end: None,
+            frame_start: 0,
+            frame_end: None,
+        },
+    };
+
     pub fn encode(&self, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
         framing::encode(out, |out| self.put(version, out))
     }
@@ -122,18 +140,44 @@ impl SubscribeUpdate {
             if version.has_frame_bounds() {
                 body.released_or_draft(Self::get_released_06, Self::get_draft_06)
             } else {
-                Self::get_before_06(body)
+                Self::get_older(version, body)
             }
         })
     }
 
     fn put(&self, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
+        if !version.has_delivery_preferences() {
+            return self.put_priority(version, out);
+        }
         body::put_byte(out, self.priority);
         if version.has_ordered() {
             body::put_byte(out, u8::from(self.ordered));
         }
         varint::put(out, self.max_latency_ms)?;
         self.range.put(version, out)
+    }
+
+    /// The range is not said, which is no error: what comes is from the latest group on and has no
+    /// end, of which the caller takes what it wants. But frames that are not wanted would come.
+    fn put_priority(&self, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
+        if self.range.frame_start != 0 || self.range.frame_end.is_some() {
+            return Err(EncodeError::NotInVersion("frame bounds"));
+        }
+        if version == Version::Gomoqt {
+            return varint::put(out, u64::from(self.priority));
+        }
+        body::put_byte(out, self.priority);
+        Ok(())
+    }
+
+    fn get_older(version: Version, body: &mut Body<'_>) -> Result<Self, DecodeError> {
+        if version.has_delivery_preferences() {
+            return Self::get_before_06(body);
+        }
+        Ok(Self {
+            priority: body.released_or_draft(Body::byte, Body::small_integer)?,
+            ..Self::UNSTATED
+        })
     }
 
     fn get_before_06(body: &mut Body<'_>) -> Result<Self, DecodeError> {
@@ -224,6 +268,9 @@ impl GroupRange {
         })
     }
 }
+
+/// As long as the released peers keep groups if nobody says otherwise.
+const UNSTATED_LATENCY_MS: u64 = 5000;
 
 #[cfg(test)]
 mod tests;

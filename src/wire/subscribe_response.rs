@@ -10,13 +10,20 @@
 //! SUBSCRIBE_START  Type | Length | Group (i)
 //! SUBSCRIBE_END    Type | Length | Group (i)
 //! SUBSCRIBE_DROP   Type | Length | Start (i) | End (i) | Error Code (i)
+//!
+//! 01, 02 and gomoqt have SUBSCRIBE_OK alone, without a type:
+//!
+//! released 01      Length | Priority (8)
+//! draft 01         Length | Priority (i)
+//! 02, gomoqt       Length, which is 0 (gomoqt SubscribeOkMessage)
 //! ```
 
 use bytes::BytesMut;
 
 use super::{DecodeError, EncodeError, ErrorCode, GroupSequence, Version, body, body::Body, framing, varint};
 
-/// 03 and 04: the publisher's preferences and the range as far as it is known.
+/// Up to 04: the publisher's preferences and the range as far as it is known. On 01 the priority
+/// alone, on 02 and gomoqt nothing: what is not on the wire is decoded as 0 and `None`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubscribeOk {
     pub priority: u8,
@@ -30,7 +37,7 @@ pub struct SubscribeOk {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubscribeResponse {
-    /// 03 and 04; may be sent again with more known.
+    /// Up to 04; on 03 and 04 may be sent again with more known.
     Ok(SubscribeOk),
     /// 05 and later: the first group that will be delivered.
     Start { group: GroupSequence },
@@ -48,6 +55,13 @@ impl SubscribeResponse {
     pub fn encode(&self, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
         let ranged = version.has_track_stream();
         match self {
+            Self::Ok(ok) if !version.has_typed_responses() => framing::encode(out, |out| {
+                if version.has_publisher_priority() {
+                    body::put_byte(out, ok.priority);
+                }
+                Ok(())
+            }),
+            _ if !version.has_typed_responses() => Err(EncodeError::NotInVersion("response that is not SUBSCRIBE_OK")),
             Self::Ok(ok) if !ranged => framing::encode_typed(out, OK, |out| ok.put(out)),
             Self::Ok(_) => Err(EncodeError::NotInVersion("SUBSCRIBE_OK with preferences")),
             Self::Start { group } if ranged => framing::encode_typed(out, START, |out| varint::put(out, group.0)),
@@ -70,6 +84,9 @@ impl SubscribeResponse {
     }
 
     pub fn decode(version: Version, input: &[u8]) -> Result<(Self, usize), DecodeError> {
+        if !version.has_typed_responses() {
+            return framing::decode(input, |body| SubscribeOk::get_untyped(version, body).map(Self::Ok));
+        }
         framing::decode_typed(input, |kind, body| match (version.has_track_stream(), kind) {
             (false, OK) => SubscribeOk::get(body).map(Self::Ok),
             (true, START) => Ok(Self::Start {
@@ -105,6 +122,21 @@ impl SubscribeOk {
         varint::put(out, self.max_latency_ms)?;
         body::put_offset_sequence(out, self.start)?;
         body::put_offset_sequence(out, self.end)
+    }
+
+    fn get_untyped(version: Version, body: &mut Body<'_>) -> Result<Self, DecodeError> {
+        let priority = if version.has_publisher_priority() {
+            body.released_or_draft(Body::byte, Body::small_integer)?
+        } else {
+            0
+        };
+        Ok(Self {
+            priority,
+            ordered: false,
+            max_latency_ms: 0,
+            start: None,
+            end: None,
+        })
     }
 
     fn get(body: &mut Body<'_>) -> Result<Self, DecodeError> {
@@ -172,6 +204,50 @@ mod tests {
             },
             &[1, 1, 0],
         );
+    }
+
+    #[test]
+    fn responses_before_03_have_no_type() {
+        let ok = |priority| {
+            SubscribeResponse::Ok(SubscribeOk {
+                priority,
+                ordered: false,
+                max_latency_ms: 0,
+                start: None,
+                end: None,
+            })
+        };
+        fixture(&[Version::Lite01], ok(200), &[1, 200]);
+        assert_eq!(
+            SubscribeResponse::decode(Version::Lite01, &[2, 0x40, 200]),
+            Ok((ok(200), 3))
+        );
+        let unsaid = [Version::Lite02, Version::Gomoqt];
+        fixture(&unsaid, ok(0), &[0]);
+        for version in unsaid {
+            assert_eq!(
+                SubscribeResponse::decode(version, &[1, 200]),
+                Err(DecodeError::Trailing)
+            );
+        }
+        for version in Version::IN_BAND {
+            let group = GroupSequence(1);
+            let drop = SubscribeResponse::Drop {
+                start: group,
+                end: group,
+                code: ErrorCode(0),
+            };
+            for response in [
+                SubscribeResponse::Start { group },
+                SubscribeResponse::End { group },
+                drop,
+            ] {
+                assert!(matches!(
+                    response.encode(version, &mut BytesMut::new()),
+                    Err(EncodeError::NotInVersion(_))
+                ));
+            }
+        }
     }
 
     #[test]

@@ -1,10 +1,18 @@
 //! The drafts we speak and what each of them has (draft appendix A).
+//!
+//! From 03 on ALPN says which one is spoken. 01, 02 and the gomoqt dialect are agreed on in band:
+//! the client lists versions by their codes in its first message, the server picks one.
 
 use std::fmt;
 
-/// A moq-lite draft.
+/// A moq-lite draft, or a dialect of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Version {
+    /// What gomoqt calls its development version: draft 01, whose SUBSCRIBE_OK is empty as in 02,
+    /// and whose paths begin with `/`.
+    Gomoqt,
+    Lite01,
+    Lite02,
     Lite03,
     Lite04,
     Lite05,
@@ -14,33 +22,127 @@ pub enum Version {
 /// How frames are headed inside a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FrameForm {
-    /// 03 and 04: size, payload.
+    /// Up to 04: size, payload.
     Plain,
     /// 05 and 06: zigzag timestamp delta, size, payload.
     Timed,
 }
 
 impl Version {
-    /// Newest first, the order in which they are offered.
+    /// Those with an ALPN token of their own. Newest first, the order in which they are offered.
     pub const ALL: [Version; 4] = [Version::Lite06, Version::Lite05, Version::Lite04, Version::Lite03];
 
-    /// The ALPN token (draft "Session").
+    /// Those that are agreed on in band, newest first.
+    pub const IN_BAND: [Version; 3] = [Version::Lite02, Version::Lite01, Version::Gomoqt];
+
+    /// All of both, newest first.
+    pub const EVERY: [Version; 7] = [
+        Version::Lite06,
+        Version::Lite05,
+        Version::Lite04,
+        Version::Lite03,
+        Version::Lite02,
+        Version::Lite01,
+        Version::Gomoqt,
+    ];
+
+    /// The ALPN token (draft "Session"). Those of [`IN_BAND`](Self::IN_BAND) share theirs, with each
+    /// other or with moq-transport-14.
     pub fn alpn(self) -> &'static [u8] {
-        self.name().as_bytes()
+        match self {
+            Version::Lite01 | Version::Lite02 => ALPN_LITE,
+            Version::Gomoqt => ALPN_GOMOQT,
+            _ => self.name().as_bytes(),
+        }
     }
 
+    /// The version that an ALPN token names.
     pub fn from_alpn(alpn: &[u8]) -> Option<Version> {
         Self::ALL.into_iter().find(|version| version.alpn() == alpn)
     }
 
-    /// The ALPN token as text, which is also the WebTransport protocol name.
+    /// The newest version that may be agreed on in band under an ALPN token.
+    pub fn in_band_from_alpn(alpn: &[u8]) -> Option<Version> {
+        Self::IN_BAND.into_iter().find(|version| version.alpn() == alpn)
+    }
+
+    /// What stands for it in SESSION_CLIENT and SESSION_SERVER (draft 01 "Session"); `None` where
+    /// ALPN decides.
+    pub fn code(self) -> Option<u64> {
+        match self {
+            Version::Gomoqt => Some(0xfeed_babe),
+            Version::Lite01 => Some(0xff0d_ad01),
+            Version::Lite02 => Some(0xff0d_ad02),
+            _ => None,
+        }
+    }
+
+    pub fn from_code(code: u64) -> Option<Version> {
+        Self::IN_BAND.into_iter().find(|version| version.code() == Some(code))
+    }
+
+    /// As text. From 03 on also the ALPN token and the WebTransport protocol name.
     pub fn name(self) -> &'static str {
         match self {
+            Version::Gomoqt => "gomoqt",
+            Version::Lite01 => "moq-lite-01",
+            Version::Lite02 => "moq-lite-02",
             Version::Lite03 => "moq-lite-03",
             Version::Lite04 => "moq-lite-04",
             Version::Lite05 => "moq-lite-05",
             Version::Lite06 => "moq-lite-06",
         }
+    }
+
+    /// Agreed on by SESSION_CLIENT and SESSION_SERVER, on a Session Stream that lasts as long as the
+    /// session.
+    pub fn is_in_band(self) -> bool {
+        self < Version::Lite03
+    }
+
+    /// ANNOUNCE_INIT holds the initial set of announcements.
+    pub fn has_announce_init(self) -> bool {
+        self.is_in_band()
+    }
+
+    /// Announcements say how far a broadcast has come: 03 the number of hops, later ones which.
+    pub fn has_hops(self) -> bool {
+        self >= Version::Lite03
+    }
+
+    /// SUBSCRIBE says more than a priority: latency and range. Without it a subscription starts at
+    /// the latest group and has no end.
+    pub fn has_delivery_preferences(self) -> bool {
+        self >= Version::Lite03
+    }
+
+    /// Responses to SUBSCRIBE have a type, and there are more of them than SUBSCRIBE_OK.
+    pub fn has_typed_responses(self) -> bool {
+        self >= Version::Lite03
+    }
+
+    /// SUBSCRIBE_OK says the publisher's priority (up to 04; later ones have no SUBSCRIBE_OK).
+    pub fn has_publisher_priority(self) -> bool {
+        matches!(self, Version::Lite01 | Version::Lite03 | Version::Lite04)
+    }
+
+    /// Drafts 01 and 02 have SUBSCRIBE_UPDATE, but their released peers give up a subscription that
+    /// gets one: it is understood there, and not sent.
+    pub fn takes_subscribe_update(self) -> bool {
+        !matches!(self, Version::Lite01 | Version::Lite02)
+    }
+
+    pub fn has_fetch(self) -> bool {
+        self >= Version::Lite03
+    }
+
+    pub fn has_probe(self) -> bool {
+        self >= Version::Lite03
+    }
+
+    /// Paths begin with `/`, and prefixes end with it: gomoqt refuses others.
+    pub fn has_rooted_paths(self) -> bool {
+        self == Version::Gomoqt
     }
 
     /// A Setup Stream in each direction.
@@ -88,7 +190,7 @@ impl Version {
 
     /// The Ordered byte is on the wire. The draft 06 text keeps it, the released 06 does not.
     pub fn has_ordered(self) -> bool {
-        self <= Version::Lite05
+        self.has_delivery_preferences() && self <= Version::Lite05
     }
 
     pub fn frame_form(self) -> FrameForm {
@@ -106,6 +208,12 @@ impl fmt::Display for Version {
     }
 }
 
+/// Drafts 01 and 02, told apart in band.
+const ALPN_LITE: &[u8] = b"moql";
+
+/// Shared with the IETF's moq-transport up to draft 14.
+const ALPN_GOMOQT: &[u8] = b"moq-00";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,6 +227,8 @@ mod tests {
         assert_eq!(Version::Lite03.alpn(), b"moq-lite-03");
         for other in [
             &b"moq-lite-02"[..],
+            b"moql",
+            b"moq-00",
             b"moq-lite-07",
             b"moq-lite-0",
             b"moq-lite-066",
@@ -131,6 +241,27 @@ mod tests {
 
     #[test]
     fn versions_are_offered_newest_first() {
-        assert!(Version::ALL.windows(2).all(|pair| pair[0] > pair[1]));
+        assert!(Version::EVERY.windows(2).all(|pair| pair[0] > pair[1]));
+        assert_eq!(Version::EVERY[..4], Version::ALL);
+        assert_eq!(Version::EVERY[4..], Version::IN_BAND);
+    }
+
+    #[test]
+    fn codes_name_each_version_that_is_agreed_on_in_band() {
+        for version in Version::EVERY {
+            assert_eq!(version.code().is_some(), version.is_in_band());
+            assert_eq!(
+                version.code().and_then(Version::from_code),
+                version.code().map(|_| version)
+            );
+            let in_band = Version::in_band_from_alpn(version.alpn());
+            assert_eq!(in_band.is_some(), version.is_in_band());
+        }
+        // moq-lite-03 and moq-transport-14, which are not agreed on so.
+        for code in [0xff0d_ad03, 0xff00_000e] {
+            assert_eq!(Version::from_code(code), None);
+        }
+        assert_eq!(Version::in_band_from_alpn(b"moql"), Some(Version::Lite02));
+        assert_eq!(Version::in_band_from_alpn(b"moq-00"), Some(Version::Gomoqt));
     }
 }

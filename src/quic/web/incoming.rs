@@ -7,8 +7,8 @@ use super::http::{self, FieldError, Request, Response, code, frame};
 use super::records::{Kinds, Record, Records};
 use super::{Held, Quic, Stage, Violation, Web, WebEvent, reject, stop, violation};
 use crate::quic::ReadArena;
-use crate::quic::connection::{Read, read_stream};
-use crate::wire::{StreamId, Version, varint};
+use crate::quic::connection::{Read, read_stream, version_of};
+use crate::wire::{StreamId, varint};
 
 /// What a stream is.
 enum First {
@@ -312,7 +312,8 @@ impl Web {
             // Informational ones come before the final one.
             100..=199 => {}
             200..=299 => {
-                let draft = response.protocol.and_then(|name| Version::from_alpn(name.as_bytes()));
+                let named = response.protocol.as_deref().map(str::as_bytes);
+                let draft = version_of(named.unwrap_or(super::IN_BAND));
                 self.open(quic, draft);
             }
             status => self.end(quic, &format!("the session was refused with status {status}")),

@@ -22,7 +22,7 @@ use web_transport_proto::{error_from_http3, error_to_http3};
 
 use super::ReadArena;
 use super::ZeroCopy;
-use super::connection::{Read, read_stream};
+use super::connection::{Read, read_stream, version_of};
 use crate::wire::{ErrorCode, StreamHeads, StreamId, Version, stream_error, varint};
 use http::{Request, Response, code, frame};
 use records::{Excess, Records};
@@ -155,7 +155,12 @@ impl Web {
         let control = StreamId(if is_server { 3 } else { 2 });
         web.write(quic, control, http::settings(is_server), false);
         if let Some(dial) = &web.dial {
-            let names: Vec<&str> = dial.versions.iter().map(|version| version.name()).collect();
+            let mut names: Vec<&str> = dial
+                .versions
+                .iter()
+                .filter_map(|version| str::from_utf8(version.alpn()).ok())
+                .collect();
+            names.dedup();
             let request = Request::connect(&dial.authority, &dial.path, &names);
             web.stage = Stage::Asked {
                 stream: CLIENT_SESSION,
@@ -222,23 +227,25 @@ impl Web {
     /// Opens the session that was asked for, in the first of `versions` that the client offered.
     /// False when it offered none of them; then it is refused.
     pub(super) fn accept(&mut self, quic: &mut Quic, versions: &[Version]) -> bool {
-        let Stage::Asked {
-            stream,
-            available: Some(available),
-            ..
-        } = &self.stage
-        else {
-            self.refuse(quic, STATUS_BAD_REQUEST);
+        let Stage::Asked { stream, available, .. } = &self.stage else {
             return false;
         };
         let stream = *stream;
-        let is_offered = |version: &&Version| available.iter().any(|name| name == version.name());
-        let Some(draft) = versions.iter().find(is_offered).copied() else {
-            self.refuse(quic, STATUS_BAD_REQUEST);
-            return false;
+        let named = available.as_ref().map(|names| {
+            let is_offered = |alpn: &&[u8]| names.iter().any(|name| name.as_bytes() == *alpn);
+            versions.iter().map(|version| version.alpn()).find(is_offered)
+        });
+        let (protocol, draft) = match named {
+            // Without a name the draft is agreed on in band.
+            None => (None, version_of(IN_BAND)),
+            Some(None) => {
+                self.refuse(quic, STATUS_BAD_REQUEST);
+                return false;
+            }
+            Some(Some(alpn)) => (str::from_utf8(alpn).ok(), version_of(alpn)),
         };
-        self.write(quic, stream, Response::accept(Some(draft.name())), false);
-        self.open(quic, Some(draft));
+        self.write(quic, stream, Response::accept(protocol), false);
+        self.open(quic, draft);
         true
     }
 
@@ -494,6 +501,9 @@ fn violation(code: u64, reason: &'static str) -> Violation {
 fn put(out: &mut BytesMut, value: u64) {
     varint::put(out, value).expect("types and stream ids are below 2^62");
 }
+
+/// The protocol of a session that names none.
+const IN_BAND: &[u8] = b"moql";
 
 /// The first two-way stream of a client.
 const CLIENT_SESSION: StreamId = StreamId(0);

@@ -6,10 +6,11 @@ use super::{Outcome, model::Model};
 use crate::{
     session::{Event, Session, SessionConfig, SessionLimits, SessionLive, Side, SubscribeParameters},
     wire::{
-        Advertisement, Announce, AnnounceOk, AnnounceRequest, BidiType, BroadcastPath, DatagramHeader, EncodeError,
-        ErrorCode, Fetch, FrameHeader, Goaway, GroupHeader, GroupRange, GroupSequence, HopId, Probe, ProbeLevel, Setup,
-        StreamHeads, StreamId, Subscribe, SubscribeId, SubscribeOk, SubscribeResponse, SubscribeUpdate, TrackInfo,
-        TrackRequest, UniType, Version, session_error, stream_error,
+        Advertisement, Announce, AnnounceInit, AnnounceOk, AnnounceRequest, BidiType, BroadcastPath, DatagramHeader,
+        EncodeError, ErrorCode, Fetch, FrameHeader, Goaway, GroupHeader, GroupRange, GroupSequence, HandshakeForm,
+        HopId, Probe, ProbeLevel, SessionClient, SessionServer, Setup, StreamHeads, StreamId, Subscribe, SubscribeId,
+        SubscribeOk, SubscribeResponse, SubscribeUpdate, TrackInfo, TrackRequest, UniType, Version, session_error,
+        stream_error,
     },
 };
 
@@ -36,7 +37,12 @@ impl<'a> Driver<'a> {
     /// The first byte picks version, side, limits and whether the peer's SETUP came.
     pub(super) fn new(input: &'a [u8]) -> Self {
         let (&head, input) = input.split_first().unwrap_or((&0, &[]));
-        let version = Version::ALL[usize::from(head & 0b11)];
+        let versions = if head & 0b10_0000 == 0 {
+            &Version::ALL[..]
+        } else {
+            &Version::IN_BAND
+        };
+        let version = versions[usize::from(head & 0b11) % versions.len()];
         let side = if head & 0b100 == 0 { Side::Client } else { Side::Server };
         let limits = if head & 0b1000 == 0 {
             SessionLimits::default()
@@ -66,7 +72,7 @@ impl<'a> Driver<'a> {
             subscriptions: Vec::new(),
             subscribe_id: 0,
         };
-        if head & 0b1_0000 == 0 && version.has_setup() {
+        if head & 0b1_0000 == 0 && (version.has_setup() || version.is_in_band()) {
             driver.send_setup();
         }
         driver
@@ -190,6 +196,9 @@ impl<'a> Driver<'a> {
     fn send_setup(&mut self) {
         let mut out = BytesMut::new();
         let version = self.session.version();
+        if version.is_in_band() {
+            return self.send_handshake(version);
+        }
         let setup = Setup {
             probe: ProbeLevel::Report,
             ..Setup::default()
@@ -201,6 +210,34 @@ impl<'a> Driver<'a> {
             let stream = self.peer_stream(self.uni_count, true);
             self.uni_count += 1;
             self.session.handle_stream(stream, out.freeze(), true, 0);
+        }
+    }
+
+    fn send_handshake(&mut self, version: Version) {
+        let form = HandshakeForm::of(version);
+        let code = version.code().unwrap_or_default();
+        let mut out = BytesMut::new();
+        let (stream, encoded) = match self.session.side() {
+            Side::Client => {
+                let server = SessionServer { version: code };
+                (StreamId(0), server.encode(form, &mut out))
+            }
+            Side::Server => {
+                let client = SessionClient {
+                    versions: [code].as_slice().into(),
+                    path: None,
+                };
+                let stream = self.peer_stream(self.bidi_count, false);
+                self.bidi_count += 1;
+                let encoded = form
+                    .stream_type()
+                    .encode(version, &mut out)
+                    .and_then(|()| client.encode(form, &mut out));
+                (stream, encoded)
+            }
+        };
+        if encoded.is_ok() {
+            self.session.handle_stream(stream, out.freeze(), false, 0);
         }
     }
 
@@ -231,6 +268,7 @@ impl<'a> Driver<'a> {
     fn request(&mut self, kind: BidiType, out: &mut BytesMut) -> Result<(), EncodeError> {
         let version = self.session.version();
         match kind {
+            BidiType::Session | BidiType::SessionCompat => Ok(()),
             BidiType::Announce => AnnounceRequest {
                 prefix: path(self.small()),
                 exclude_hop: HopId(self.small()),
@@ -303,7 +341,7 @@ impl<'a> Driver<'a> {
                 rtt_ms: None,
             }
             .encode(version, &mut out),
-            BidiType::Goaway => Ok(()),
+            BidiType::Goaway | BidiType::Session | BidiType::SessionCompat => Ok(()),
         };
         if encoded.is_ok() {
             let fin = choice & 0xc0 == 0xc0;
@@ -417,7 +455,14 @@ impl<'a> Driver<'a> {
             hop: HopId(7),
             active_count: 0,
         };
-        if choice & 0x40 == 0 && ok.encode(self.session.version(), &mut out).is_ok() {
+        let version = self.session.version();
+        let encoded = if version.has_announce_init() {
+            let suffixes = vec![path(number + 1)];
+            AnnounceInit { suffixes }.encode(version, &mut out)
+        } else {
+            ok.encode(version, &mut out)
+        };
+        if choice & 0x40 == 0 && encoded.is_ok() {
             self.session.handle_stream(stream, out.freeze(), false, 0);
         }
         Some((stream, BidiType::Announce))
@@ -457,13 +502,14 @@ impl<'a> Driver<'a> {
             6 => self.session.subscribe_end(request, group),
             7 => self.session.subscribe_drop(request, group, group, stream_error::OLD),
             8 => self.session.track_info(request, &info()),
-            9 => self.session.probe_report(
-                request,
-                &Probe {
+            9 => {
+                let report = Probe {
                     bitrate: Some(number),
                     rtt_ms: None,
-                },
-            ),
+                };
+                self.session.probe_report(request, &report);
+                self.session.update_bitrate(report.bitrate);
+            }
             10 => self.session.finish(request),
             11 => self.session.finished_elsewhere(request),
             _ => self.session.refuse(request, stream_error::NOT_FOUND),

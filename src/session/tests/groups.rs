@@ -29,7 +29,7 @@ fn named_events(network: &mut Network, token: u64) -> Vec<Event> {
 
 #[test]
 fn groups_of_many_streams_arrive_whole() {
-    everywhere(&Version::ALL, |network| {
+    everywhere(&Version::EVERY, |network| {
         let id = subscribed(network);
         let data = frames(network.version, &[b"key frame", b"", &[9; 200]]);
         let streams: Vec<StreamId> = (0..5)
@@ -104,7 +104,7 @@ fn a_group_is_named_before_its_queued_chunks_are_taken() {
 
 #[test]
 fn a_discarded_group_is_heard_of_no_more() {
-    everywhere(&Version::ALL, |network| {
+    everywhere(&Version::EVERY, |network| {
         let id = subscribed(network);
         let data = frames(network.version, &[b"unwanted"]);
         let stream = network.write_group(SERVER, id, 0, &data[..3], false);

@@ -2,7 +2,9 @@
 
 mod announcements;
 mod floods;
+mod gomoqt;
 mod groups;
+mod in_band;
 mod network;
 mod queues;
 mod random;

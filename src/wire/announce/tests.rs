@@ -318,3 +318,22 @@ fn paths_are_normalised_and_limited() {
     let refused = too_long.encode(Version::Lite05, &mut BytesMut::new());
     assert_eq!(refused, Err(EncodeError::TooLarge("broadcast path")));
 }
+
+#[test]
+fn announcements_before_03_have_no_hops() {
+    for version in Version::IN_BAND {
+        let mut out = BytesMut::new();
+        start(&[7, 300], RouteCost::default())
+            .encode(version, &mut out)
+            .unwrap();
+        assert_eq!(out[..], [3, 1, 1, b'a']);
+        assert_eq!(decode(version, &out), Ok(start(&[], RouteCost::default())));
+        fixture(version, &Announce::EndSuffix { suffix: path("a") }, &[3, 0, 1, b'a']);
+        // Hops are a byte too many, and 2 is no status.
+        assert_eq!(decode(version, &[4, 1, 1, b'a', 0]), Err(DecodeError::Trailing));
+        assert_eq!(
+            decode(version, &[3, 2, 1, b'a']),
+            Err(DecodeError::Invalid("announce status"))
+        );
+    }
+}

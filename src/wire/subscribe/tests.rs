@@ -54,6 +54,40 @@ fn fixture(version: Version, message: &Subscribe, preferences: &[u8]) {
 }
 
 #[test]
+fn bytes_before_03_have_a_priority_alone() {
+    let subscribe = Subscribe {
+        max_latency_ms: SubscribeUpdate::UNSTATED.max_latency_ms,
+        ..subscribe(GroupRange::default())
+    };
+    for version in [Version::Lite01, Version::Lite02] {
+        fixture(version, &subscribe, &[200]);
+        // The text has an integer, which the released peers do not send.
+        let bytes = with_length(&[&HEAD, &[0x40, 200]]);
+        assert_eq!(Subscribe::decode(version, &bytes), Ok((subscribe.clone(), bytes.len())));
+        let above = with_length(&[&HEAD, &[0x41, 0]]);
+        assert_eq!(Subscribe::decode(version, &above).unwrap().0.priority, u8::MAX);
+        // What cannot be said is left out, but not what would bring frames that are not wanted.
+        let ranged = Subscribe {
+            range: RANGE,
+            ..subscribe.clone()
+        };
+        let mut out = BytesMut::new();
+        ranged.encode(version, &mut out).unwrap();
+        assert_eq!(Subscribe::decode(version, &out).unwrap().0, subscribe);
+        let framed = GroupRange {
+            frame_start: 1,
+            ..RANGE
+        };
+        let refused = Subscribe {
+            range: framed,
+            ..subscribe.clone()
+        }
+        .encode(version, &mut out);
+        assert_eq!(refused, Err(EncodeError::NotInVersion("frame bounds")));
+    }
+}
+
+#[test]
 fn bytes_before_06_have_ordered_and_offset_groups() {
     for version in BEFORE_06 {
         fixture(version, &subscribe(RANGE), &[200, 0, 0x40, 100, 8, 0x41, 0x2d]);

@@ -8,6 +8,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 /// A moq-lite draft. Each client is restricted to exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Draft {
+    Lite01,
+    Lite02,
     Lite03,
     Lite04,
     Lite05,
@@ -15,10 +17,30 @@ pub enum Draft {
 }
 
 impl Draft {
+    /// Those with an ALPN token of their own.
     pub const ALL: [Draft; 4] = [Draft::Lite03, Draft::Lite04, Draft::Lite05, Draft::Lite06];
+
+    /// Those and the ones that are agreed on in band.
+    pub const EVERY: [Draft; 6] = [
+        Draft::Lite01,
+        Draft::Lite02,
+        Draft::Lite03,
+        Draft::Lite04,
+        Draft::Lite05,
+        Draft::Lite06,
+    ];
 
     pub fn alpn(self) -> &'static str {
         match self {
+            Draft::Lite01 | Draft::Lite02 => "moql",
+            _ => self.name(),
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Draft::Lite01 => "moq-lite-01",
+            Draft::Lite02 => "moq-lite-02",
             Draft::Lite03 => "moq-lite-03",
             Draft::Lite04 => "moq-lite-04",
             Draft::Lite05 => "moq-lite-05",
@@ -28,7 +50,7 @@ impl Draft {
 
     /// The peer crate's name for this draft.
     pub fn version(self) -> Result<moq_net::Version> {
-        self.alpn()
+        self.name()
             .parse()
             .map_err(|error| anyhow::anyhow!("peer does not know {self}: {error:?}"))
     }
@@ -72,7 +94,7 @@ impl Draft {
 
 impl fmt::Display for Draft {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.alpn())
+        formatter.write_str(self.name())
     }
 }
 

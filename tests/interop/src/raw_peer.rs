@@ -88,6 +88,32 @@ impl RawPeer {
         }
     }
 
+    /// Drives until so many bytes of `stream` have come.
+    pub async fn receive(&mut self, stream: u64, length: usize) -> Result<Vec<u8>> {
+        let mut received = Vec::new();
+        let take = |connection: &mut quiche::Connection| {
+            let mut rest = vec![0; length - received.len()];
+            if let Ok((taken, _)) = connection.stream_recv(stream, &mut rest) {
+                received.extend_from_slice(&rest[..taken]);
+            }
+            (received.len() == length).then_some(())
+        };
+        let whole = self.drive_until(STREAM_LIMIT, take).await?;
+        whole.with_context(|| format!("stream {stream}: {} of {length} bytes came", received.len()))?;
+        Ok(received)
+    }
+
+    /// Drives until the relay has closed the connection: (is it the application's, code).
+    pub async fn until_closed(&mut self, limit: Duration) -> Result<(bool, u64)> {
+        let closed = |connection: &mut quiche::Connection| {
+            let error = connection.peer_error()?;
+            Some((error.is_app, error.error_code))
+        };
+        self.drive_until(limit, closed)
+            .await?
+            .with_context(|| format!("not closed after {limit:?}"))
+    }
+
     /// Drives until `stream` ends in any way; its bytes are thrown away.
     pub async fn until_stream_end(&mut self, stream: u64, limit: Duration) -> Result<StreamEnd> {
         let mut scratch = vec![0; DATAGRAM_BYTES_MAX];
@@ -190,9 +216,11 @@ fn config(alpn: &[u8]) -> Result<quiche::Config> {
     Ok(config)
 }
 
-/// The first client-initiated streams (RFC 9000, section 2.1); each next one is four further.
+/// The first streams (RFC 9000, section 2.1) of the client, and of the relay; each next one is four further.
 pub const FIRST_BIDI: u64 = 0;
 pub const FIRST_UNI: u64 = 2;
+pub const FIRST_BIDI_OF_RELAY: u64 = 1;
+pub const FIRST_UNI_OF_RELAY: u64 = 3;
 pub const STREAM_STEP: u64 = 4;
 
 const WINDOW_BYTES: u64 = 1024 * 1024;

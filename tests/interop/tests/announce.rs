@@ -11,12 +11,12 @@ use moqswitch_interop::{Case, Draft, PlannedGroup, Publisher, RawPeer, Subscribe
 
 #[tokio::test(flavor = "multi_thread")]
 async fn announcements_come_and_go() {
-    run_matrix(&same_draft(&Draft::ALL), LIMIT, announce_and_end).await;
+    run_matrix(&same_draft(&Draft::EVERY), LIMIT, announce_and_end).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn announcements_end_with_their_session() {
-    run_matrix(&same_draft(&Draft::ALL), LIMIT, end_session).await;
+    run_matrix(&same_draft(&Draft::EVERY), LIMIT, end_session).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -26,17 +26,17 @@ async fn announcements_end_with_their_session_over_every_carrier() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn prefix_matches_whole_segments() {
-    run_matrix(&same_draft(&Draft::ALL), LIMIT, filter_by_prefix).await;
+    run_matrix(&same_draft(&Draft::EVERY), LIMIT, filter_by_prefix).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn second_publisher_takes_over() {
-    run_matrix(&same_draft(&Draft::ALL), LIMIT, fail_over).await;
+    run_matrix(&same_draft(&Draft::EVERY), LIMIT, fail_over).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn missing_track_is_refused_promptly() {
-    run_matrix(&same_draft(&Draft::ALL), LIMIT, subscribe_to_missing_track).await;
+    run_matrix(&same_draft(&Draft::EVERY), LIMIT, subscribe_to_missing_track).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
