@@ -21,7 +21,7 @@ async fn announcements_end_with_their_session() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn announcements_end_with_their_session_over_every_carrier() {
-    run_matrix(&carrier_pairs(&Draft::ALL), LIMIT, end_session).await;
+    run_matrix(&carrier_pairs(&Draft::EVERY), LIMIT, end_session).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
