@@ -204,6 +204,15 @@ impl Carrier<'_> {
         }
     }
 
+    /// Whether groups that came as datagrams are sent on as such. Over TCP nothing is gained by it, and
+    /// moq-net 0.3.18 over QMux looks once, before our parameters have come, whether there may be any.
+    pub(super) fn takes_datagrams(&self) -> bool {
+        match self {
+            Self::Quic(connection) => connection.datagram_bytes_max().is_some(),
+            Self::WebSocket(_) => false,
+        }
+    }
+
     pub(super) fn send_datagram(&mut self, body: Bytes) -> bool {
         match self {
             Self::Quic(connection) => connection.send_datagram(body),

@@ -128,7 +128,7 @@ impl Shard {
             return;
         }
         let version = state.session.version();
-        let takes_datagrams = version.has_datagrams() && connection.datagram_bytes_max().is_some();
+        let takes_datagrams = version.has_datagrams() && connection.takes_datagrams();
         self.tracks.handle_peer(peer, version, takes_datagrams);
     }
 

@@ -40,7 +40,7 @@ async fn carriers_interoperate_through_the_relay() {
 #[tokio::test(flavor = "multi_thread")]
 async fn datagrams_arrive_over_every_carrier() {
     let mut pairs = carrier_pairs(&DATAGRAM_DRAFTS);
-    // A subscriber of moq-tokio 0.19.31 over QMux is given none of them; whose fault that is, is not known.
+    // There they arrive as streams, see websocket.rs.
     pairs.retain(|(_, subscriber)| subscriber.carrier != Carrier::WebSocket);
     run_matrix(&pairs, LIMIT, send_datagrams).await;
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use moq_net::{Timescale, Timestamp, track};
 use moqswitch_interop::matrix::same_draft;
-use moqswitch_interop::peer::{check_same, read_group, write_group};
+use moqswitch_interop::peer::{check_same, read_group, timestamp, write_group};
 use moqswitch_interop::{Carrier, Case, Dial, Draft, PlannedGroup, Publisher, Subscriber, run_matrix};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -47,6 +47,12 @@ fn pairs(from: Carrier, to: Carrier) -> Vec<(Dial, Dial)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn path_of_the_url_roots_the_session() {
     run_matrix(&same_draft(&[Draft::Lite03, Draft::Lite05]), LIMIT, root_by_path).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn datagrams_reach_a_websocket_as_streams() {
+    let over_websocket = Carrier::WebSocket.with(Draft::Lite05);
+    run_matrix(&[(Draft::Lite05.into(), over_websocket)], LIMIT, send_datagrams).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,6 +98,27 @@ async fn publish_and_compare(mut case: Case) -> Result<()> {
     drop(publisher);
     subscriber.until_announced(PATH, false).await?;
     ensure!(subscriber.is_connected(), "disconnected");
+    Ok(())
+}
+
+/// A datagram has no advantage over TCP, and reaches a subscriber there as a stream.
+async fn send_datagrams(mut case: Case) -> Result<()> {
+    let publisher = case.publisher().await?;
+    let mut subscriber = case.subscriber().await?;
+    let first = case.random.group(0, &[17]);
+    let mut published = publisher.publish(PATH, TRACK, &first)?;
+    subscriber.until_announced(PATH, true).await?;
+    let mut subscription = subscriber.subscribe(PATH, TRACK).await?;
+    check_same(&read_group(&mut subscription).await?, &first)?;
+    for _ in 0..20 {
+        let payload = case.random.bytes(150);
+        let sequence = published.track.append_datagram(timestamp(1), payload.clone())?;
+        let frames = vec![payload];
+        check_same(
+            &read_group(&mut subscription).await?,
+            &PlannedGroup { sequence, frames },
+        )?;
+    }
     Ok(())
 }
 
