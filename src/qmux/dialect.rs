@@ -2,7 +2,8 @@
 //! the WebSocket subprotocol.
 //!
 //! Released peers put the QMux draft in front (`qmux-02.moq-lite-05`). The current binding draft
-//! ("Subprotocol Negotiation") has the ALPN alone (`moq-lite-05`); its records are those of 02.
+//! ("Subprotocol Negotiation") has the ALPN alone (`moq-lite-05`); its records are those of 02. Older
+//! peers name QMux alone (`qmux-01`) and agree on moq-lite-01 or -02 in band.
 
 use std::fmt;
 
@@ -21,9 +22,17 @@ pub enum Dialect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subprotocol {
     pub dialect: Dialect,
+    /// Of those that are agreed on in band the newest.
     pub version: Version,
-    /// Named without its QMux draft.
-    is_bare: bool,
+    naming: Naming,
+}
+
+/// Of which drafts the name consists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Naming {
+    Both,
+    MoqLite,
+    Qmux,
 }
 
 impl Dialect {
@@ -36,11 +45,11 @@ impl Dialect {
         self.has_records()
     }
 
-    fn prefix(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
-            Self::Draft00 => "qmux-00.",
-            Self::Draft01 => "qmux-01.",
-            Self::Draft02 => "qmux-02.",
+            Self::Draft00 => "qmux-00",
+            Self::Draft01 => "qmux-01",
+            Self::Draft02 => "qmux-02",
         }
     }
 }
@@ -48,18 +57,21 @@ impl Dialect {
 impl Subprotocol {
     /// All that a server accepts, best first.
     pub fn all() -> impl Iterator<Item = Self> {
-        Version::ALL.into_iter().flat_map(|version| {
+        let named = Version::ALL.into_iter().chain([Version::Lite02]).flat_map(|version| {
             [
-                (Dialect::Draft02, false),
-                (Dialect::Draft02, true),
-                (Dialect::Draft01, false),
-                (Dialect::Draft00, false),
+                (Dialect::Draft02, Naming::Both),
+                (Dialect::Draft02, Naming::MoqLite),
+                (Dialect::Draft01, Naming::Both),
+                (Dialect::Draft00, Naming::Both),
             ]
-            .map(|(dialect, is_bare)| Self {
-                dialect,
-                version,
-                is_bare,
-            })
+            .map(|(dialect, naming)| (dialect, version, naming))
+        });
+        let unnamed = [Dialect::Draft02, Dialect::Draft01, Dialect::Draft00]
+            .map(|dialect| (dialect, Version::Lite02, Naming::Qmux));
+        named.chain(unnamed).map(|(dialect, version, naming)| Self {
+            dialect,
+            version,
+            naming,
         })
     }
 
@@ -74,7 +86,11 @@ impl Subprotocol {
 
 impl fmt::Display for Subprotocol {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let prefix = if self.is_bare { "" } else { self.dialect.prefix() };
-        write!(formatter, "{prefix}{}", self.version)
+        let (qmux, moq_lite) = (self.dialect.name(), String::from_utf8_lossy(self.version.alpn()));
+        match self.naming {
+            Naming::Both => write!(formatter, "{qmux}.{moq_lite}"),
+            Naming::MoqLite => formatter.write_str(&moq_lite),
+            Naming::Qmux => formatter.write_str(qmux),
+        }
     }
 }

@@ -39,7 +39,7 @@ fn upgrade_goes_before_a_route_of_the_same_path() {
 #[test]
 fn upgrade_without_a_known_subprotocol_is_refused() {
     let (fixture, _ports) = fixture(None);
-    for offered in ["chat", "qmux-02", "webtransport", ""] {
+    for offered in ["chat", "qmux-03", "webtransport", ""] {
         assert_eq!(upgrade(&fixture, "/", offered).0, 400, "{offered:?}");
     }
     let long = format!("/{}", "x".repeat(limits::SETUP_PATH_BYTES_MAX));

@@ -257,6 +257,12 @@ fn subprotocols_name_both_drafts() {
     assert_eq!(choose(&released).as_deref(), Some("qmux-02.moq-lite-05"));
     assert_eq!(choose(&["qmux-00.moq-lite-03"]).as_deref(), Some("qmux-00.moq-lite-03"));
     assert_eq!(choose(&["moq-lite-04", "moq-lite-05"]).as_deref(), Some("moq-lite-05"));
+    // Then moq-lite-01 or -02 is agreed on in band.
+    assert_eq!(
+        choose(&["qmux-01", "qmux-00", "webtransport"]).as_deref(),
+        Some("qmux-01")
+    );
+    assert_eq!(choose(&["qmux-01.moql", "qmux-02"]).as_deref(), Some("qmux-01.moql"));
     for unknown in [
         &["webtransport"][..],
         &["qmux-03.moq-lite-05"],
