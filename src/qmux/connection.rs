@@ -367,6 +367,14 @@ impl Connection {
         self.end(Some(told), reason);
     }
 
+    /// The peer does not read what it is to be told at the end.
+    pub fn handle_unheard(&mut self) {
+        self.is_greeted = true;
+        if let Some(ending) = &mut self.ending {
+            ending.told = None;
+        }
+    }
+
     /// The carrier is gone.
     pub fn handle_lost(&mut self, reason: &str) {
         self.end(None, reason.to_owned());

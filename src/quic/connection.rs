@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use rustc_hash::FxHashSet;
 
 use crate::wire::{ErrorCode, StreamId, Version};
 
@@ -26,10 +27,20 @@ pub struct Connection {
     pub(super) pinned_sha256: Option<[u8; 32]>,
     pub(super) rebinding: Rebinding,
     pub(super) acknowledgement: Acknowledgement,
+    pub(super) refused: Refused,
     /// Where it is to ask for a session, if it is a client's over HTTP/3.
     pub(super) dial: Option<WebDial>,
     /// Of one that agreed on HTTP/3.
     pub(super) web: Option<Box<Web>>,
+}
+
+/// Streams of the peer that nobody reads.
+#[derive(Debug, Default)]
+pub(super) struct Refused {
+    /// Those that were told so.
+    stops: u32,
+    /// Those that were not, until they end; as many as the peer may have open.
+    streams: FxHashSet<StreamId>,
 }
 
 /// What a read of a stream gave.
@@ -120,9 +131,15 @@ impl Connection {
     }
 
     pub fn poll_readable(&mut self) -> Option<StreamId> {
-        match &mut self.web {
-            Some(web) => web.poll_readable(&mut self.quic),
-            None => self.quic.stream_readable_next().map(StreamId),
+        loop {
+            let stream = match &mut self.web {
+                Some(web) => web.poll_readable(&mut self.quic),
+                None => self.quic.stream_readable_next().map(StreamId),
+            }?;
+            if !self.refused.streams.contains(&stream) {
+                return Some(stream);
+            }
+            self.discard(stream);
         }
     }
 
@@ -181,9 +198,38 @@ impl Connection {
         let _ = self.quic.stream_shutdown(stream.0, quiche::Shutdown::Write, code);
     }
 
+    /// Reads a stream of the peer's no further. quiche 0.30 keeps one for good on which STOP_SENDING was
+    /// said before its end came, and the peer's credit for another with it; so that is said to some, and
+    /// what the others bring is thrown away as it comes.
     pub fn stop_sending(&mut self, stream: StreamId, code: ErrorCode) {
-        let code = self.wire_code(code);
-        let _ = self.quic.stream_shutdown(stream.0, quiche::Shutdown::Read, code);
+        if let Some(web) = &mut self.web {
+            web.forget(stream);
+        }
+        if self.discard(stream) {
+            return;
+        }
+        if self.refused.stops < STOPS_MAX {
+            self.refused.stops += 1;
+            let code = self.wire_code(code);
+            let _ = self.quic.stream_shutdown(stream.0, quiche::Shutdown::Read, code);
+        } else {
+            self.refused.streams.insert(stream);
+        }
+    }
+
+    /// Throws away what a stream has; true when that was its end.
+    fn discard(&mut self, stream: StreamId) -> bool {
+        let mut scratch = [0; 4096];
+        loop {
+            match self.quic.stream_recv(stream.0, &mut scratch) {
+                Ok((_, false)) => {}
+                Err(quiche::Error::Done) => return false,
+                Ok((_, true)) | Err(_) => {
+                    self.refused.streams.remove(&stream);
+                    return true;
+                }
+            }
+        }
     }
 
     /// Whether the peer lets us open another unidirectional stream.
@@ -375,6 +421,10 @@ pub(super) fn read_stream(quic: &mut quiche::Connection<ZeroCopy>, stream: Strea
         Err(_) => Read::Nothing,
     }
 }
+
+/// STOP_SENDING on one connection: each may cost the peer one of its streams for good (the least that a
+/// configuration may allow is far more).
+const STOPS_MAX: u32 = 64;
 
 /// Packets of a connection.
 #[derive(Default)]

@@ -334,6 +334,7 @@ impl Endpoint {
                 pinned_sha256: None,
                 rebinding: Rebinding::new(peer),
                 acknowledgement: Acknowledgement::default(),
+                refused: Default::default(),
                 dial: None,
                 web: None,
             },

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::*;
-use crate::wire::Version;
+use crate::wire::{StreamId, Version, stream_error};
 
 /// A server and a client that dials it.
 pub(super) struct Pair {
@@ -258,3 +258,37 @@ fn a_draining_server_accepts_nobody() {
 
 const SERVER: &str = "192.0.2.1:4443";
 const CLIENT: &str = "192.0.2.2:50000";
+
+/// Of streams that end before they are stopped, and of others that go on for a while.
+#[test]
+fn streams_that_are_not_read_give_their_credit_back() {
+    let mut pair = Pair::trusting();
+    let key = pair.dial("localhost");
+    pair.settle();
+    let server = pair.server.keys()[0];
+    let credit = |pair: &mut Pair| pair.client.get_mut(key).unwrap().quic.peer_streams_left_uni();
+    let before = credit(&mut pair);
+    let mut stops = 0;
+    for index in 0..3 * before {
+        let stream = StreamId(2 + 4 * index);
+        let write = |pair: &mut Pair, fin| {
+            let client = pair.client.get_mut(key).unwrap();
+            let written = client.write(stream, bytes::Bytes::from_static(b"x"), fin);
+            pair.settle();
+            written
+        };
+        assert_eq!(write(&mut pair, index % 2 == 0), Written::All, "{index}");
+        let connection = pair.server.get_mut(server).unwrap();
+        assert_eq!(connection.poll_readable(), Some(stream));
+        connection.stop_sending(stream, stream_error::CANCEL);
+        pair.settle();
+        if index % 2 == 1 {
+            stops += u32::from(write(&mut pair, true) == Written::Stopped(stream_error::CANCEL));
+            assert_eq!(pair.server.get_mut(server).unwrap().poll_readable(), None);
+            pair.settle();
+        }
+    }
+    assert_eq!(stops, 64, "some are told");
+    let after = credit(&mut pair);
+    assert!(after > before / 2, "{after} of {before}");
+}

@@ -132,7 +132,13 @@ impl Links {
                     self.statistics.bytes_out += message.len() as u64;
                     permit.send(message);
                 }
-                Err(TrySendError::Full(())) => break,
+                Err(TrySendError::Full(())) => {
+                    // Who does not read is not waited for with a last word.
+                    if connection.qmux.is_over() {
+                        connection.qmux.handle_unheard();
+                    }
+                    break;
+                }
                 Err(TrySendError::Closed(())) => {
                     connection.qmux.handle_lost("the WebSocket is gone");
                     break;

@@ -323,10 +323,19 @@ impl Shard {
             if let Some(state) = self.peers.get_mut(&peer) {
                 state.session.goaway("");
             }
-            if let Some(connection) = self.endpoint.get_mut(connection_key(peer)) {
-                connection.drain_session();
-            }
             self.transmit(peer);
+        }
+        for key in self.endpoint.keys() {
+            let Some(connection) = self.endpoint.get_mut(key) else {
+                continue;
+            };
+            if connection.has_session() {
+                connection.drain_session();
+            } else if connection.is_web() {
+                // Of what it might still ask for, it would get nothing.
+                connection.close(session_error::NO_ERROR, "the relay is going away");
+            }
+            self.endpoint.mark_dirty(key);
         }
     }
 
@@ -348,6 +357,14 @@ impl Shard {
         }
         self.endpoint.flush(&mut self.ring, self.now);
         self.links.flush();
+        // Over HTTP/3 the session was ended so far, its connection not yet.
+        for key in self.endpoint.keys() {
+            if let Some(connection) = self.endpoint.get_mut(key).filter(|connection| connection.is_web()) {
+                connection.abandon();
+                self.endpoint.mark_dirty(key);
+            }
+        }
+        self.endpoint.flush(&mut self.ring, self.now);
         if let Err(error) = self.ring.turn(crate::net::Wait::None) {
             tracing::warn!(%error, "the last packets could not be sent");
         }

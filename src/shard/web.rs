@@ -47,14 +47,18 @@ impl Shard {
             return;
         };
         if !connection.has_session() {
-            for _ in 0..STREAMS_PER_SERVICE_MAX {
-                let Some(stream) = connection.poll_readable() else {
-                    break;
-                };
+            let mut streams = 0;
+            while streams < STREAMS_PER_SERVICE_MAX
+                && let Some(stream) = connection.poll_readable()
+            {
+                streams += 1;
                 // Nothing of it is a session's yet.
                 connection.read(stream, &mut self.arena);
             }
             while connection.poll_writable().is_some() {}
+            if streams == STREAMS_PER_SERVICE_MAX {
+                self.endpoint.mark_ready(key);
+            }
         }
         self.handle_web_events(key);
     }
@@ -128,9 +132,13 @@ impl Shard {
     /// The path and query of a CONNECT are asked of the same policy as those of a SETUP.
     fn decide_session(&mut self, key: ConnectionKey, path: &str) {
         let may_be = self.admit(path).is_some();
+        let is_draining = self.drain_deadline.is_some();
         let Some(connection) = self.endpoint.get_mut(key) else {
             return;
         };
+        if is_draining {
+            return connection.refuse_session(STATUS_UNAVAILABLE);
+        }
         if !may_be {
             connection.refuse_session(STATUS_FORBIDDEN);
             self.statistics.web.sessions_refused += 1;

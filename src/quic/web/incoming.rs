@@ -270,6 +270,7 @@ impl Web {
             records,
             available: request.available,
         };
+        self.path = Some(request.path.clone());
         self.events.push_back(WebEvent::SessionRequested { path: request.path });
         self.handle_session(quic, rest, fin)
     }

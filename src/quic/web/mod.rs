@@ -250,10 +250,15 @@ impl Web {
     }
 
     pub(super) fn refuse(&mut self, quic: &mut Quic, status: u16) {
-        if let Stage::Asked { stream, .. } = std::mem::replace(&mut self.stage, Stage::Idle) {
-            self.held.clear();
-            self.respond(quic, stream, status, &[], &Bytes::new());
+        let Stage::Asked { stream, .. } = self.stage else {
+            return;
+        };
+        self.stage = Stage::Idle;
+        self.path = None;
+        for held in std::mem::take(&mut self.held) {
+            reject(quic, held.stream, code::SESSION_GONE);
         }
+        self.write(quic, stream, Response::whole(status, &[], &Bytes::new()), true);
     }
 
     /// Answers an ordinary request.
@@ -293,6 +298,12 @@ impl Web {
         };
     }
 
+    /// Ends the connection, whether the peer has heard of its session's end or not.
+    pub(super) fn abandon(&mut self, quic: &mut Quic) {
+        self.stage = Stage::Over;
+        let _ = quic.close(true, code::NO_ERROR, b"");
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.stage {
             Stage::Closing { due, .. } => Some(due),
@@ -306,6 +317,7 @@ impl Web {
         let Stage::Closing { stream, due } = self.stage else {
             return;
         };
+        self.retry(quic);
         let is_answered = loop {
             match quic.stream_recv(stream.0, &mut [0; 512]) {
                 Ok((_, false)) => {}
@@ -362,6 +374,11 @@ impl Web {
             return Read::Nothing;
         }
         self.read_other(quic, stream, arena)
+    }
+
+    /// A stream of the session that is not read any further.
+    pub(super) fn forget(&mut self, stream: StreamId) {
+        self.carried.remove(&stream);
     }
 
     /// The payload of a datagram, if it is the session's.

@@ -38,6 +38,13 @@ impl Connection {
         }
     }
 
+    /// Ends the connection at once, whether the peer has heard of its session's end or not.
+    pub fn abandon(&mut self) {
+        if let Some(web) = &mut self.web {
+            web.abandon(&mut self.quic);
+        }
+    }
+
     /// Asks the peer to end its session soon, where HTTP/3 has a way to.
     pub fn drain_session(&mut self) {
         if let Some(web) = &mut self.web {

@@ -124,15 +124,20 @@ async fn send_datagrams(mut case: Case) -> Result<()> {
 
 async fn root_by_path(mut case: Case) -> Result<()> {
     let mut subscriber = case.subscriber().await?;
-    let mut url = Carrier::WebSocket.url(&case.relay);
-    url.set_path("/room/7");
-    url.set_query(Some("jwt=unused"));
-    let publisher = Publisher::connect_to(url, case.publisher_draft).await?;
-    let first = case.random.group(0, &[17]);
-    let _published = publisher.publish("alice", TRACK, &first)?;
-    subscriber.until_announced("room/7/alice", true).await?;
-    let mut subscription = subscriber.subscribe("room/7/alice", TRACK).await?;
-    check_same(&read_group(&mut subscription).await?, &first)
+    for carrier in [Carrier::WebSocket, Carrier::WebTransport] {
+        let mut url = carrier.url(&case.relay);
+        url.set_path("/room/7");
+        url.set_query(Some("jwt=unused"));
+        let publisher = Publisher::connect_to(url, case.publisher_draft).await?;
+        let first = case.random.group(0, &[17]);
+        let name = format!("{carrier:?}");
+        let _published = publisher.publish(&name, TRACK, &first)?;
+        let full = format!("room/7/{name}");
+        subscriber.until_announced(&full, true).await?;
+        let mut subscription = subscriber.subscribe(&full, TRACK).await?;
+        check_same(&read_group(&mut subscription).await?, &first)?;
+    }
+    Ok(())
 }
 
 async fn break_connection(mut case: Case) -> Result<()> {
