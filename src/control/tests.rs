@@ -274,6 +274,7 @@ fn requests_over_http3_are_answered_to_their_shard() {
         ("GET", "/announced/private", 401, ""),
         ("POST", "/healthz", 405, ""),
         ("GET", "/nothing", 404, ""),
+        ("GET", "/metrics", 404, ""),
         ("NO METHOD", "/healthz", 400, ""),
     ]
     .into_iter()

@@ -50,6 +50,10 @@ async fn ask(router: Router, request: WebRequest) -> WebResponse {
     let Ok(request) = request else {
         return bare(StatusCode::BAD_REQUEST);
     };
+    if request.uri().path() == "/metrics" {
+        // They are the operator's, whose HTTP address may be a private one; this port is everyone's.
+        return bare(StatusCode::NOT_FOUND);
+    }
     let answered = async {
         let Ok(response) = router.oneshot(request).await;
         collect(response).await

@@ -271,6 +271,10 @@ impl Web {
         body: &Bytes,
     ) {
         self.unanswered = self.unanswered.saturating_sub(1);
+        let waiting: usize = self.outgoing.iter().map(|(_, bytes, _)| bytes.len()).sum();
+        if waiting + body.len() > OUTGOING_BYTES_MAX {
+            return reject(quic, stream, code::EXCESSIVE_LOAD);
+        }
         self.write(quic, stream, Response::whole(status, fields, body), true);
     }
 
@@ -462,7 +466,9 @@ impl Web {
             match quic.stream_send_zc(stream.0, bytes.clone(), *fin) {
                 Ok((taken, _)) if taken == bytes.len() => return false,
                 Ok((taken, _)) => bytes.advance(taken),
-                Err(quiche::Error::Done | quiche::Error::StreamLimit) => {}
+                Err(quiche::Error::StreamLimit) => {}
+                // Of a stream that is gone quiche says that, too.
+                Err(quiche::Error::Done) if quic.stream_capacity(stream.0).is_ok() => {}
                 // Stopped or gone: nobody wants it.
                 Err(_) => return false,
             }
@@ -525,6 +531,8 @@ const IN_BAND: &[u8] = b"moql";
 /// The first two-way stream of a client.
 const CLIENT_SESSION: StreamId = StreamId(0);
 
+/// Of answers that a client does not take. A further one is reset instead.
+const OUTGOING_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// How long a peer may take to end its side of a session that we closed.
 const CLOSE_WAIT_MAX: Duration = Duration::from_millis(500);
 
