@@ -137,6 +137,7 @@ impl Shard {
             return;
         };
         if is_draining {
+            self.statistics.web.sessions_refused += 1;
             return connection.refuse_session(STATUS_UNAVAILABLE);
         }
         if !may_be {

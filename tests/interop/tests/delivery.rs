@@ -38,6 +38,15 @@ async fn carriers_interoperate_through_the_relay() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn secure_websockets_interoperate_through_the_relay() {
+    let pairs = Draft::ALL.map(|draft| {
+        let ends = [Carrier::SecureWebSocket, Carrier::WebSocket].map(|carrier| carrier.with(draft));
+        (ends[0], ends[1])
+    });
+    run_matrix(&pairs, LIMIT, publish_and_compare).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn datagrams_arrive_over_every_carrier() {
     let mut pairs = carrier_pairs(&DATAGRAM_DRAFTS);
     // There they arrive as streams, see websocket.rs.

@@ -1,48 +1,19 @@
 //! Clients without UDP: sessions over WebSocket, beside and against those over QUIC, and what
 //! becomes of them when their TCP connection breaks or stalls.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use moq_net::{Timescale, Timestamp, track};
 use moqswitch_interop::matrix::same_draft;
-use moqswitch_interop::peer::{check_same, read_group, timestamp, write_group};
-use moqswitch_interop::{Carrier, Case, Dial, Draft, PlannedGroup, Publisher, Subscriber, run_matrix};
+use moqswitch_interop::peer::{check_same, read_group, timestamp};
+use moqswitch_interop::{Carrier, Case, Draft, PlannedGroup, Publisher, Subscriber, run_matrix};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use url::Url;
-
-#[tokio::test(flavor = "multi_thread")]
-async fn websocket_to_quic() {
-    run_matrix(&pairs(Carrier::WebSocket, Carrier::Quic), LIMIT, publish_and_compare).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn quic_to_websocket() {
-    run_matrix(&pairs(Carrier::Quic, Carrier::WebSocket), LIMIT, publish_and_compare).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn secure_websocket_to_websocket() {
-    run_matrix(
-        &pairs(Carrier::SecureWebSocket, Carrier::WebSocket),
-        LIMIT,
-        publish_and_compare,
-    )
-    .await;
-}
-
-/// Each draft with itself.
-fn pairs(from: Carrier, to: Carrier) -> Vec<(Dial, Dial)> {
-    Draft::ALL
-        .iter()
-        .map(|draft| (from.with(*draft), to.with(*draft)))
-        .collect()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn path_of_the_url_roots_the_session() {
@@ -64,41 +35,6 @@ async fn broken_tcp_connection_unannounces() {
 async fn websocket_that_does_not_read_costs_no_memory() {
     let over_websocket = Carrier::WebSocket.with(Draft::Lite05);
     run_matrix(&[(Draft::Lite05.into(), over_websocket)], LIMIT, stall).await;
-}
-
-async fn publish_and_compare(mut case: Case) -> Result<()> {
-    let publisher = case.publisher().await?;
-    let mut subscriber = case.subscriber().await?;
-    let first = case.random.group(0, &[17]);
-    let published = publisher.publish(PATH, TRACK, &first)?;
-    subscriber.until_announced(PATH, true).await?;
-    let mut subscription = subscriber.subscribe(PATH, TRACK).await?;
-    check_same(&read_group(&mut subscription).await?, &first)?;
-
-    let planned: Vec<PlannedGroup> = [&[1][..], &[200; 50], &[0, 3, 0], &[100_000, 5, 400_000], &[1200; 200]]
-        .into_iter()
-        .zip(1..)
-        .map(|(lengths, sequence)| case.random.group(sequence, lengths))
-        .collect();
-    for group in &planned {
-        write_group(&published.track, group)?;
-    }
-    let mut received = BTreeMap::new();
-    while received.len() < planned.len() {
-        let group = read_group(&mut subscription)
-            .await
-            .with_context(|| format!("after groups {:?}", received.keys()))?;
-        received.insert(group.sequence, group);
-    }
-    for group in &planned {
-        let arrived = received.get(&group.sequence).context("a group is missing")?;
-        check_same(arrived, group)?;
-    }
-    drop(published.broadcast);
-    drop(publisher);
-    subscriber.until_announced(PATH, false).await?;
-    ensure!(subscriber.is_connected(), "disconnected");
-    Ok(())
 }
 
 /// A datagram has no advantage over TCP, and reaches a subscriber there as a stream.
