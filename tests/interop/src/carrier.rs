@@ -53,14 +53,6 @@ fn url(scheme: &str, address: SocketAddr) -> Url {
     Url::parse(&format!("{scheme}://{address}/")).expect("an address makes a valid URL")
 }
 
-impl Dial {
-    /// Whether the relay serves the draft over the carrier.
-    pub fn exists(self) -> bool {
-        let is_websocket = matches!(self.carrier, Carrier::WebSocket | Carrier::SecureWebSocket);
-        !is_websocket || self.draft >= Draft::Lite03
-    }
-}
-
 impl From<Draft> for Dial {
     fn from(draft: Draft) -> Self {
         Carrier::Quic.with(draft)
