@@ -165,6 +165,11 @@ const COUNTERS: &[(&str, &str, Read)] = &[
         |s| s.web.sessions_refused,
     ),
     ("web_requests", "Ordinary requests over HTTP/3.", |s| s.web.requests),
+    (
+        "web_streams_refused",
+        "Streams of HTTP/3 that were given up: for no session, malformed, one too many, unknown.",
+        |s| s.web.streams_refused,
+    ),
     ("web_violations", "Connections closed for a violation of HTTP/3.", |s| {
         s.web.violations
     }),

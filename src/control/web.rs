@@ -1,6 +1,6 @@
 //! Requests that came by HTTP/3: the routes answer them as they do those of TCP.
 
-use std::{sync::Arc, time::Duration};
+use std::time::{Duration, Instant};
 
 use axum::{
     Router,
@@ -9,35 +9,41 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use tokio::{
-    sync::{Semaphore, mpsc},
-    time,
-};
+use tokio::{sync::mpsc, task::JoinSet, time};
 use tower::ServiceExt;
 
 use super::{ShardCommand, ShardPort};
 use crate::{
     limits,
+    ratelimit::RateLimit,
     shard::{WebRequest, WebResponse},
 };
 
 /// Answers as many at once as there may be connections over TCP; further ones wait in the queue.
 pub(super) async fn answer(mut requests: mpsc::Receiver<WebRequest>, router: Router, shards: Vec<ShardPort>) {
-    let slots = Arc::new(Semaphore::new(limits::HTTP_CONNECTIONS_MAX));
+    let mut complaints = RateLimit::new(COMPLAINT_PERIOD, 1);
+    let mut answers = JoinSet::new();
     loop {
-        // It is never closed.
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
-            return;
+        let request = tokio::select! {
+            Some(answered) = answers.join_next() => {
+                if answered.is_ok_and(|is_delivered: bool| !is_delivered)
+                    && let Some(suppressed) = complaints.allow(Instant::now())
+                {
+                    tracing::warn!(suppressed, "an answer to an HTTP/3 request found no room in its shard's queue");
+                }
+                continue;
+            }
+            request = requests.recv(), if answers.len() < limits::HTTP_CONNECTIONS_MAX => request,
         };
-        let Some(request) = requests.recv().await else { return };
-        let (router, port) = (router.clone(), shards.get(request.shard).cloned());
-        tokio::spawn(async move {
+        let Some(request) = request else { return };
+        let Some(port) = shards.get(request.shard).cloned() else {
+            continue;
+        };
+        let router = router.clone();
+        answers.spawn(async move {
             let at = request.at;
             let response = ask(router, request).await;
-            if let Some(port) = port {
-                deliver(&port, ShardCommand::Respond { at, response }).await;
-            }
-            drop(slot);
+            deliver(&port, ShardCommand::Respond { at, response }).await
         });
     }
 }
@@ -89,17 +95,19 @@ fn bare(status: StatusCode) -> WebResponse {
     }
 }
 
-/// A shard whose commands are full for so long has other worries; the client gives up by itself.
-async fn deliver(port: &ShardPort, mut command: ShardCommand) {
+/// Whether it was. A shard whose commands are full for so long has other worries; the client gives up
+/// by itself.
+async fn deliver(port: &ShardPort, mut command: ShardCommand) -> bool {
     for _ in 0..DELIVERIES_MAX {
         match port.offer(command) {
-            Ok(()) => return,
+            Ok(()) => return true,
             Err(refused) => command = refused,
         }
         time::sleep(DELIVERY_INTERVAL).await;
     }
-    tracing::warn!("an answer to an HTTP/3 request found no room in its shard's queue");
+    false
 }
 
 const DELIVERIES_MAX: usize = 100;
 const DELIVERY_INTERVAL: Duration = Duration::from_millis(10);
+const COMPLAINT_PERIOD: Duration = Duration::from_secs(10);

@@ -165,7 +165,7 @@ impl Connection {
             };
             let stream = StreamId(stream);
             if let Some(web) = &mut self.web
-                && web.handle_writable(&mut self.quic, stream)
+                && web.handle_writable(&mut self.quic, stream, stopped.is_some())
             {
                 continue;
             }
@@ -349,7 +349,7 @@ impl Connection {
         };
         let result = self.quic.recv(datagram, info);
         if let Some(web) = &mut self.web {
-            web.handle_closing(&mut self.quic, Instant::now());
+            web.handle_closing(&mut self.quic);
         }
         let after = self.counts();
         if after.received > before.received {
@@ -371,7 +371,7 @@ impl Connection {
     /// A timer is due: quiche's, or that of an acknowledgement.
     pub(super) fn on_timeout(&mut self, now: Instant) {
         if let Some(web) = &mut self.web {
-            web.handle_closing(&mut self.quic, now);
+            web.handle_timeout(&mut self.quic, now);
         }
         if self.quic.timeout_instant().is_some_and(|deadline| deadline <= now) {
             self.acknowledgement.on_blocked();

@@ -160,9 +160,12 @@ impl Shard {
         if let Some(relative) = message.broadcast.strip_prefix(&state.root) {
             message.broadcast = relative;
         }
+        let can_fetch = state.session.version().has_fetch();
         match state.session.fetch(&message) {
             Some(stream) => self.tracks.on_fetching(peer, fetch, stream),
-            None => self.tracks.on_fetch_refused(fetch, stream_error::GOING_AWAY),
+            None if can_fetch => self.tracks.on_fetch_refused(fetch, stream_error::GOING_AWAY),
+            // 01 and 02 have no FETCH: the group is not to be had.
+            None => self.tracks.on_fetch_refused(fetch, stream_error::NOT_FOUND),
         }
         self.transmit(peer);
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 
-use crate::limits::HTTP_FETCHES_MAX;
+use crate::limits::{HTTP_FETCHES_MAX, SHARD_COMMANDS_MAX};
 use crate::routing::{self, PeerKey, RequestKey, Tracks};
 use crate::wire::{
     BroadcastPath, DatagramHeader, ErrorCode, Fetch, GroupHeader, GroupParser, GroupRange, GroupSequence, HopId,
@@ -96,11 +96,18 @@ struct Collector {
 impl Shard {
     pub(super) fn handle_commands(&mut self) -> usize {
         let mut handled = 0;
-        while let Some(command) = self.commands.pop() {
+        let mut snapshot = None;
+        while handled < SHARD_COMMANDS_MAX
+            && let Some(command) = self.commands.pop()
+        {
             handled += 1;
             match command {
-                // The asker may have gone; then nobody needs the answer.
-                ShardCommand::Snapshot(reply) => drop(reply.send(self.take_snapshot())),
+                ShardCommand::Snapshot(reply) => {
+                    // All who ask in one turn are told the same, for the price of one.
+                    let snapshot = snapshot.get_or_insert_with(|| self.take_snapshot());
+                    // The asker may have gone; then nobody needs the answer.
+                    drop(reply.send(snapshot.clone()));
+                }
                 ShardCommand::Fetch(request) => self.begin_fetch(request),
                 ShardCommand::Respond { at, response } => self.respond(at, &response),
                 // A shard that drains drops it, which closes it.

@@ -80,6 +80,9 @@ pub struct WebStatistics {
     pub sessions_refused: u64,
     /// Ordinary requests.
     pub requests: u64,
+    /// Streams given up: for a session that is not there, half a request or one too many, of an
+    /// unknown type.
+    pub streams_refused: u64,
     /// Connections closed for a violation of HTTP/3 by the peer.
     pub violations: u64,
 }

@@ -80,11 +80,11 @@ impl Shard {
                 }
             }
         }
-        let has_written = self
-            .endpoint
-            .get_mut(key)
-            .is_some_and(|connection| connection.take_web_written());
-        if has_written {
+        let Some(connection) = self.endpoint.get_mut(key) else {
+            return;
+        };
+        self.statistics.web.streams_refused += connection.take_web_turned_away();
+        if connection.take_web_written() {
             self.endpoint.mark_dirty(key);
         }
     }

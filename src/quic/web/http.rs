@@ -282,6 +282,8 @@ pub(super) mod code {
     pub(in crate::quic::web) const SETTINGS: u64 = 0x109;
     pub(in crate::quic::web) const MISSING_SETTINGS: u64 = 0x10a;
     pub(in crate::quic::web) const REQUEST_REJECTED: u64 = 0x10b;
+    pub(in crate::quic::web) const REQUEST_CANCELLED: u64 = 0x10c;
+    pub(in crate::quic::web) const REQUEST_INCOMPLETE: u64 = 0x10d;
     pub(in crate::quic::web) const MESSAGE: u64 = 0x10e;
     pub(in crate::quic::web) const QPACK_DECOMPRESSION_FAILED: u64 = 0x200;
     pub(in crate::quic::web) const QPACK_ENCODER_STREAM: u64 = 0x201;

@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::http::{self, FieldError, Request, Response, code, frame};
 use super::records::{Kinds, Record, Records};
-use super::{Held, Quic, Stage, Violation, Web, WebEvent, reject, stop, violation};
+use super::{Held, Quic, Stage, Violation, Web, WebEvent, stop, violation};
 use crate::quic::ReadArena;
 use crate::quic::connection::{Read, read_stream, version_of};
 use crate::wire::{StreamId, varint};
@@ -73,7 +73,7 @@ impl Web {
             }
         };
         let Some((first, used)) = first(stream.is_uni(), &whole) else {
-            return self.hold_unsorted(stream, &whole, fin).map(|()| None);
+            return self.hold_unsorted(quic, stream, &whole, fin).map(|()| None);
         };
         self.sort(quic, stream, first, whole.slice(used..), &whole, fin)
     }
@@ -107,12 +107,14 @@ impl Web {
             // Only servers push, and only after they were allowed to (RFC 9114, section 4.6).
             First::Push => return Err(violation(code::STREAM_CREATION, "a push stream")),
             // RFC 9114, section 9: never fatal.
-            First::Unknown => stop(quic, stream, code::STREAM_CREATION),
+            First::Unknown => self.turn_away(quic, stream, code::STREAM_CREATION),
             // Only clients open request streams (RFC 9114, section 6.1).
             First::Request if !self.is_server => {
                 return Err(violation(code::STREAM_CREATION, "a request from a server"));
             }
-            First::Request if self.request_count() >= REQUESTS_MAX => reject(quic, stream, code::REQUEST_REJECTED),
+            First::Request if self.request_count() >= REQUESTS_MAX => {
+                self.turn_away(quic, stream, code::REQUEST_REJECTED);
+            }
             First::Request => {
                 self.requests.insert(stream, Records::new(REQUEST_KINDS));
                 self.handle_request(quic, stream, whole.clone(), fin)?;
@@ -153,7 +155,7 @@ impl Web {
             } else {
                 code::SESSION_GONE
             };
-            reject(quic, stream, code);
+            self.turn_away(quic, stream, code);
         }
         Ok(None)
     }
@@ -163,9 +165,10 @@ impl Web {
         self.requests.len() + self.unanswered + self.outgoing.len()
     }
 
-    fn hold_unsorted(&mut self, stream: StreamId, whole: &Bytes, fin: bool) -> Result<(), Violation> {
+    fn hold_unsorted(&mut self, quic: &mut Quic, stream: StreamId, whole: &Bytes, fin: bool) -> Result<(), Violation> {
         // One that ends before it says what it is was given up by the peer.
         if fin {
+            self.turn_away(quic, stream, code::REQUEST_INCOMPLETE);
             return Ok(());
         }
         if self.unsorted.len() >= UNSORTED_MAX {
@@ -182,6 +185,7 @@ impl Web {
         let Some((_, records)) = &mut self.control else {
             return Ok(());
         };
+        let mut is_first = false;
         while let Some(record) = records.poll(&mut bytes)? {
             match record {
                 Record::Gathered { value, .. } if !self.has_settings => {
@@ -189,6 +193,7 @@ impl Web {
                         return Err(violation(code::SETTINGS, "SETTINGS with what may not be there"));
                     }
                     self.has_settings = true;
+                    is_first = true;
                 }
                 // RFC 9114, section 6.2.1.
                 _ if !self.has_settings => {
@@ -203,6 +208,9 @@ impl Web {
         }
         if fin {
             return Err(violation(code::CLOSED_CRITICAL_STREAM, "the control stream ended"));
+        }
+        if is_first {
+            self.ask();
         }
         Ok(())
     }
@@ -234,7 +242,7 @@ impl Web {
                         });
                         return Ok(());
                     }
-                    Err(error) => return refuse_head(quic, stream, error),
+                    Err(error) => return self.refuse_head(quic, stream, error),
                 },
                 Record::Streamed(_) => return Err(violation(code::FRAME_UNEXPECTED, "a body before its head")),
                 Record::Skipped(frame::SETTINGS) => {
@@ -244,11 +252,24 @@ impl Web {
             }
         }
         if fin {
-            reject(quic, stream, code::MESSAGE);
+            self.turn_away(quic, stream, code::REQUEST_INCOMPLETE);
         } else {
             self.requests.insert(stream, records);
         }
         Ok(())
+    }
+
+    fn refuse_head(&mut self, quic: &mut Quic, stream: StreamId, error: FieldError) -> Result<(), Violation> {
+        match error {
+            FieldError::Compression => Err(violation(
+                code::QPACK_DECOMPRESSION_FAILED,
+                "a field section that cannot be read",
+            )),
+            FieldError::Malformed => {
+                self.turn_away(quic, stream, code::MESSAGE);
+                Ok(())
+            }
+        }
     }
 
     fn handle_connect(
@@ -262,7 +283,7 @@ impl Web {
     ) -> Result<(), Violation> {
         if !matches!(self.stage, Stage::Idle) || fin {
             // One session for a connection, as SETTINGS said.
-            reject(quic, stream, code::REQUEST_REJECTED);
+            self.turn_away(quic, stream, code::REQUEST_REJECTED);
             return Ok(());
         }
         self.stage = Stage::Asked {
@@ -270,9 +291,21 @@ impl Web {
             records,
             available: request.available,
         };
-        self.path = Some(request.path.clone());
-        self.events.push_back(WebEvent::SessionRequested { path: request.path });
+        self.path = Some(request.path);
+        self.ask();
         self.handle_session(quic, rest, fin)
+    }
+
+    /// Tells of the session that is asked for, once the client's SETTINGS are there
+    /// (draft-ietf-webtrans-http3, section 3.1): without them no request for one is processed.
+    fn ask(&mut self) {
+        if self.is_server
+            && self.has_settings
+            && matches!(self.stage, Stage::Asked { .. })
+            && let Some(path) = self.path.clone()
+        {
+            self.events.push_back(WebEvent::SessionRequested { path });
+        }
     }
 
     /// Bytes of the CONNECT stream behind the request.
@@ -349,11 +382,14 @@ impl Web {
         if is_control || self.qpack.contains(&Some(stream)) {
             return Err(violation(code::CLOSED_CRITICAL_STREAM, "a critical stream was reset"));
         }
-        if self.session_stream() == Some(stream) {
-            self.end(quic, "the peer reset the session");
-        }
         self.unsorted.remove(&stream);
         self.requests.remove(&stream);
+        if self.session_stream() == Some(stream) {
+            self.end(quic, "the peer reset the session");
+        } else {
+            // Nobody waits for an answer to half a request.
+            self.turn_away(quic, stream, code::REQUEST_CANCELLED);
+        }
         Ok(())
     }
 }
@@ -390,19 +426,6 @@ fn check_qpack(kind: usize, bytes: &[u8], fin: bool) -> Result<(), Violation> {
         ));
     }
     Ok(())
-}
-
-fn refuse_head(quic: &mut Quic, stream: StreamId, error: FieldError) -> Result<(), Violation> {
-    match error {
-        FieldError::Compression => Err(violation(
-            code::QPACK_DECOMPRESSION_FAILED,
-            "a field section that cannot be read",
-        )),
-        FieldError::Malformed => {
-            reject(quic, stream, code::MESSAGE);
-            Ok(())
-        }
-    }
 }
 
 const CONTROL_KINDS: Kinds = Kinds {

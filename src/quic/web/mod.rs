@@ -82,6 +82,8 @@ pub(super) struct Web {
     /// What the connection did not take yet.
     outgoing: VecDeque<(StreamId, Bytes, bool)>,
     has_written: bool,
+    /// Streams of the peer that were given up, since this was last asked.
+    turned_away: u64,
     draft: Option<Version>,
     /// Path and query of the session's request.
     path: Option<String>,
@@ -147,6 +149,7 @@ impl Web {
             unanswered: 0,
             outgoing: VecDeque::new(),
             has_written: false,
+            turned_away: 0,
             draft: None,
             path: None,
             head: Bytes::new(),
@@ -203,6 +206,10 @@ impl Web {
         std::mem::take(&mut self.has_written)
     }
 
+    pub(super) fn take_turned_away(&mut self) -> u64 {
+        std::mem::take(&mut self.turned_away)
+    }
+
     /// What stands before each datagram of the session (RFC 9297, section 2.1).
     pub(super) fn datagram_head(&self) -> &[u8] {
         &self.head
@@ -256,7 +263,7 @@ impl Web {
         self.stage = Stage::Idle;
         self.path = None;
         for held in std::mem::take(&mut self.held) {
-            reject(quic, held.stream, code::SESSION_GONE);
+            self.turn_away(quic, held.stream, code::SESSION_GONE);
         }
         self.write(quic, stream, Response::whole(status, &[], &Bytes::new()), true);
     }
@@ -273,7 +280,7 @@ impl Web {
         self.unanswered = self.unanswered.saturating_sub(1);
         let waiting: usize = self.outgoing.iter().map(|(_, bytes, _)| bytes.len()).sum();
         if waiting + body.len() > OUTGOING_BYTES_MAX {
-            return reject(quic, stream, code::EXCESSIVE_LOAD);
+            return self.turn_away(quic, stream, code::EXCESSIVE_LOAD);
         }
         self.write(quic, stream, Response::whole(status, fields, body), true);
     }
@@ -315,12 +322,22 @@ impl Web {
         }
     }
 
-    /// After a packet or a timeout: a session that was closed takes its connection along once the
-    /// peer has ended its side too, or has had the time to.
-    pub(super) fn handle_closing(&mut self, quic: &mut Quic, now: Instant) {
-        let Stage::Closing { stream, due } = self.stage else {
-            return;
-        };
+    /// After a packet: a session that was closed takes its connection along once the peer has ended
+    /// its side too, or has had the time to.
+    pub(super) fn handle_closing(&mut self, quic: &mut Quic) {
+        if let Stage::Closing { stream, due } = self.stage {
+            self.finish_closing(quic, stream, due, Instant::now());
+        }
+    }
+
+    /// The same, after a timeout.
+    pub(super) fn handle_timeout(&mut self, quic: &mut Quic, now: Instant) {
+        if let Stage::Closing { stream, due } = self.stage {
+            self.finish_closing(quic, stream, due, now);
+        }
+    }
+
+    fn finish_closing(&mut self, quic: &mut Quic, stream: StreamId, due: Instant, now: Instant) {
         self.retry(quic);
         let is_answered = loop {
             match quic.stream_recv(stream.0, &mut [0; 512]) {
@@ -346,8 +363,19 @@ impl Web {
         quic.stream_readable_next().map(StreamId)
     }
 
-    /// A stream of the session that may be written again or was stopped.
-    pub(super) fn handle_writable(&mut self, quic: &mut Quic, stream: StreamId) -> bool {
+    /// A stream that may be written again or was stopped; false when it is the session's affair.
+    pub(super) fn handle_writable(&mut self, quic: &mut Quic, stream: StreamId, is_stopped: bool) -> bool {
+        if stream == self.own_control() && is_stopped && !self.is_over() {
+            // RFC 9114, section 6.2.1.
+            self.fail(
+                quic,
+                &violation(code::CLOSED_CRITICAL_STREAM, "the control stream was stopped"),
+            );
+        }
+        if self.session_stream() == Some(stream) && is_stopped && self.is_open() {
+            self.end(quic, "the peer stopped the session");
+            return true;
+        }
         let is_internal = self.outgoing.iter().any(|(waiting, ..)| *waiting == stream);
         if is_internal {
             self.retry(quic);
@@ -405,13 +433,13 @@ impl Web {
             records,
             capsules: Records::new(incoming::CAPSULE_KINDS),
         };
-        self.held.retain(|held| {
-            let is_ours = held.session == stream;
-            if !is_ours {
-                reject(quic, held.stream, code::SESSION_GONE);
+        for held in std::mem::take(&mut self.held) {
+            if held.session == stream {
+                self.held.push_back(held);
+            } else {
+                self.turn_away(quic, held.stream, code::SESSION_GONE);
             }
-            is_ours
-        });
+        }
     }
 
     /// The peer has ended the session, and with it what the connection is for.
@@ -431,6 +459,15 @@ impl Web {
         self.reason = Some(reason);
         self.has_written = true;
         let _ = quic.close(true, violation.code, violation.reason.as_bytes());
+    }
+
+    /// Gives a stream of the peer up in both directions.
+    fn turn_away(&mut self, quic: &mut Quic, stream: StreamId, code: u64) {
+        self.turned_away += 1;
+        stop(quic, stream, code);
+        if !stream.is_uni() {
+            let _ = quic.stream_shutdown(stream.0, quiche::Shutdown::Write, code);
+        }
     }
 
     fn session_stream(&self) -> Option<StreamId> {
@@ -507,14 +544,6 @@ fn session_read(read: Read) -> Read {
 fn stop(quic: &mut Quic, stream: StreamId, code: u64) {
     // Fails only for a stream that is gone already.
     let _ = quic.stream_shutdown(stream.0, quiche::Shutdown::Read, code);
-}
-
-/// Gives a stream of the peer up in both directions.
-fn reject(quic: &mut Quic, stream: StreamId, code: u64) {
-    stop(quic, stream, code);
-    if !stream.is_uni() {
-        let _ = quic.stream_shutdown(stream.0, quiche::Shutdown::Write, code);
-    }
 }
 
 fn violation(code: u64, reason: &'static str) -> Violation {

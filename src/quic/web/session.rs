@@ -59,6 +59,12 @@ impl Connection {
             .map_or_else(StreamHeads::default, |web| web.stream_heads())
     }
 
+    /// Streams that HTTP/3 turned away since this was last asked: for a session that is not there, half
+    /// a request or one too many, of an unknown type.
+    pub fn take_web_turned_away(&mut self) -> u64 {
+        self.web.as_mut().map_or(0, |web| web.take_turned_away())
+    }
+
     /// Whether HTTP/3 itself has written something since this was last asked.
     pub fn take_web_written(&mut self) -> bool {
         self.web.as_mut().is_some_and(|web| web.take_written())

@@ -172,6 +172,62 @@ fn what_comes_before_the_session_is_accepted_waits_for_it() {
 }
 
 #[test]
+fn a_session_is_not_asked_for_before_the_settings_of_its_client() {
+    let mut web = Exchange::raw();
+    let request = Request::connect("relay", "/early", &["moq-lite-06"]);
+    web.client_write(StreamId(0), &request, false);
+    web.settle();
+    assert_eq!(web.events(), []);
+    web.client_write(StreamId(CONTROL), &http::settings(false), false);
+    web.settle();
+    assert_eq!(web.events(), [asked("/early")]);
+}
+
+#[test]
+fn requests_that_end_too_early_are_ended_on_our_side_too() {
+    let mut web = Exchange::raw();
+    web.client_write(StreamId(CONTROL), &http::settings(false), false);
+    let (nothing, half, cancelled) = (StreamId(0), StreamId(4), StreamId(8));
+    web.client_write(nothing, &[0x40], true);
+    web.client_write(half, &[1, 9, 0], true);
+    web.client_write(cancelled, &[1, 9, 0], false);
+    web.settle();
+    assert_eq!(web.events(), []);
+    let quic = &mut web.client_end().quic;
+    quic.stream_shutdown(cancelled.0, quiche::Shutdown::Write, code::NO_ERROR)
+        .unwrap();
+    web.settle();
+    assert_eq!(web.events(), []);
+    web.settle();
+    for (stream, code) in [
+        (nothing, code::REQUEST_INCOMPLETE),
+        (half, code::REQUEST_INCOMPLETE),
+        (cancelled, code::REQUEST_CANCELLED),
+    ] {
+        let read = web.client_end().quic.stream_recv(stream.0, &mut [0; 16]);
+        assert_eq!(read, Err(quiche::Error::StreamReset(code)), "{stream:?}");
+    }
+    assert_eq!(web.closed_with(), None);
+}
+
+#[test]
+fn to_stop_a_critical_stream_closes_the_connection() {
+    for (stream, expected) in [
+        (StreamId(3), code::CLOSED_CRITICAL_STREAM),
+        (StreamId(0), code::NO_ERROR),
+    ] {
+        let mut web = Exchange::raw();
+        web.connect();
+        let quic = &mut web.client_end().quic;
+        quic.stream_shutdown(stream.0, quiche::Shutdown::Read, code::NO_ERROR)
+            .unwrap();
+        web.settle();
+        while web.server().poll_writable().is_some() {}
+        assert_eq!(web.closed_with(), Some(expected), "{stream:?}");
+    }
+}
+
+#[test]
 fn ordinary_requests_are_asked_of_the_caller() {
     let mut web = Exchange::raw();
     web.client_write(StreamId(2), &http::settings(false), false);

@@ -34,8 +34,12 @@ pub struct Case {
 impl Case {
     /// A publisher, on shard 0.
     pub async fn publisher(&self) -> Result<Publisher> {
+        self.publisher_on(0).await
+    }
+
+    pub async fn publisher_on(&self, shard: usize) -> Result<Publisher> {
         let connect = || Publisher::connect_to(self.publisher_carrier.url(&self.relay), self.publisher_draft);
-        self.relay.place(0, connect).await
+        self.relay.place(shard, connect).await
     }
 
     /// A subscriber, on the shard the placement says.
@@ -43,11 +47,31 @@ impl Case {
         self.subscriber_of("").await
     }
 
+    pub async fn subscriber_on(&self, shard: usize) -> Result<Subscriber> {
+        let url = self.subscriber_carrier.url(&self.relay);
+        let connect = || Subscriber::connect_to(url.clone(), self.subscriber_draft, "");
+        self.relay.place(shard, connect).await
+    }
+
     /// The same, for announcements at or below `prefix`.
     pub async fn subscriber_of(&self, prefix: &str) -> Result<Subscriber> {
         let url = self.subscriber_carrier.url(&self.relay);
         let connect = || Subscriber::connect_to(url.clone(), self.subscriber_draft, prefix);
         self.relay.place(self.subscriber_shard(), connect).await
+    }
+
+    /// The shard of the only session there is, and the one that the placement wants the other end on.
+    pub async fn shard_beside_first(&self) -> Result<usize> {
+        if !self.relay.is_sharded() {
+            return Ok(0);
+        }
+        let sessions = self.relay.until_session_total(1.0).await?;
+        let shard = sessions.iter().position(|sessions| *sessions > 0.0);
+        let shard = shard.expect("one of them has the session");
+        Ok(match self.placement {
+            Placement::SameShard | Placement::Anywhere => shard,
+            Placement::AcrossShards => SHARDS - 1 - shard,
+        })
     }
 
     pub fn subscriber_shard(&self) -> usize {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use quiche::h3;
 use tokio::net::UdpSocket;
 
 use crate::draft::Draft;
@@ -58,6 +59,18 @@ impl RawPeer {
         self.drive_until(HANDSHAKE_LIMIT, established)
             .await?
             .context("no handshake in time")
+    }
+
+    /// Has a connection that speaks HTTP/3 open a session in which the draft is agreed on in band.
+    pub async fn open_web_session(&mut self, path: &str) -> Result<()> {
+        self.send(FIRST_UNI, HTTP3_SETTINGS, false).await?;
+        self.send(FIRST_BIDI, &connect_request(path), false).await?;
+        let head = self.receive(FIRST_BIDI, 2).await?;
+        let answer = self.receive(FIRST_BIDI, usize::from(head[1])).await?;
+        if head[0] != HTTP3_HEADERS || answer.get(2) != Some(&STATUS_200) {
+            bail!("CONNECT was answered {head:02x?} {answer:02x?}");
+        }
+        Ok(())
     }
 
     /// The first packet a client would send.
@@ -201,6 +214,24 @@ impl RawPeer {
     }
 }
 
+/// The HEADERS frame of a CONNECT request for a session.
+pub fn connect_request(path: &str) -> Vec<u8> {
+    let fields = [
+        (":method", "CONNECT"),
+        (":protocol", "webtransport"),
+        (":scheme", "https"),
+        (":authority", "relay"),
+        (":path", path),
+    ]
+    .map(|(name, value)| h3::Header::new(name.as_bytes(), value.as_bytes()));
+    let mut block = [0; 256];
+    let used = h3::qpack::Encoder::new()
+        .encode(&fields, &mut block)
+        .expect("a field section of 256 bytes");
+    let length = u16::try_from(used).expect("no more than 256") | 0x4000;
+    [&[HTTP3_HEADERS][..], &length.to_be_bytes(), &block[..used]].concat()
+}
+
 fn config(alpn: &[u8]) -> Result<quiche::Config> {
     let mut config = quiche::Config::new(quiche::PROTOCOL_VERSION)?;
     config.set_application_protos(&[alpn])?;
@@ -222,6 +253,12 @@ pub const FIRST_UNI: u64 = 2;
 pub const FIRST_BIDI_OF_RELAY: u64 = 1;
 pub const FIRST_UNI_OF_RELAY: u64 = 3;
 pub const STREAM_STEP: u64 = 4;
+
+/// A control stream with empty SETTINGS.
+pub const HTTP3_SETTINGS: &[u8] = &[0, 4, 0];
+const HTTP3_HEADERS: u8 = 1;
+/// `:status 200` of the static table (RFC 9204, appendix A).
+const STATUS_200: u8 = 0xc0 | 25;
 
 const WINDOW_BYTES: u64 = 1024 * 1024;
 const STREAMS_MAX: u64 = 256;

@@ -33,11 +33,16 @@ pub enum RelayKind {
 
 impl Relay {
     pub async fn start(shards: usize) -> Result<Relay> {
+        Self::start_with(shards, &[]).await
+    }
+
+    /// With further settings of moqswitch, as its environment has them.
+    pub async fn start_with(shards: usize, settings: &[(&str, &str)]) -> Result<Relay> {
         let (binary, kind) = binary()?;
         let log = log_path();
         let starting = async {
             match kind {
-                RelayKind::Moqswitch => start_moqswitch(&binary, shards, &log).await,
+                RelayKind::Moqswitch => start_moqswitch(&binary, shards, settings, &log).await,
                 RelayKind::MoqRelay => start_moq_relay(&binary, &log).await,
             }
         };
@@ -190,12 +195,18 @@ fn default_binary() -> Result<PathBuf> {
     Ok(newest.map_or_else(|| profile.join("moqswitch"), |(_, path)| path))
 }
 
-async fn start_moqswitch(binary: &Path, shards: usize, log: &Path) -> Result<(Child, SocketAddr, SocketAddr)> {
+async fn start_moqswitch(
+    binary: &Path,
+    shards: usize,
+    settings: &[(&str, &str)],
+    log: &Path,
+) -> Result<(Child, SocketAddr, SocketAddr)> {
     let mut child = command(binary, log)?
         .args(["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"])
         .args(["--shards", &shards.to_string()])
         // Small enough that what the suite pumps through reaches the limit many times over.
         .env("MOQSWITCH_LIMITS_CACHE_BYTES", CACHE_BYTES)
+        .envs(settings.iter().copied())
         .stdout(Stdio::piped())
         .spawn()?;
     let stdout = child.stdout.take().context("no standard output")?;

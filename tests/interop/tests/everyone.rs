@@ -17,7 +17,7 @@ async fn every_pair_of_drafts_and_carriers_shares_a_relay() {
     tokio::time::timeout(LIMIT, meet(Random::new(seed)))
         .await
         .unwrap_or_else(|_| panic!("still running after {LIMIT:?} (seed {seed})"))
-        .unwrap_or_else(|error| panic!("seed {seed}: {error:?}"));
+        .unwrap_or_else(|error| panic!("seed {seed}: {error:#}"));
 }
 
 /// A publisher and what it has to say.
