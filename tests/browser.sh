@@ -6,7 +6,7 @@
 #   tests/browser.sh [flags]
 #
 #   --relay PROGRAM  moqswitch or moq-relay to test     (default: target/{release,debug}/moqswitch, the newer)
-#   --cases LIST     webtransport, websocket, websocket-unnamed, by comma    (default: webtransport,websocket)
+#   --cases LIST     webtransport, websocket, websocket-named, by comma      (default: webtransport,websocket)
 #   --codec PREFIX   video codec to publish, such as vp8 or av01             (default: the first that Chromium has)
 #   --json FILE      what was seen
 #   --net-log FILE   Chromium's log of the network, with every byte

@@ -55,8 +55,8 @@ const NOISE_LINES_MAX = 40;
 const CASES = {
   webtransport: { transport: 'webtransport', query: '' },
   websocket: { transport: 'websocket', query: '' },
-  // The publisher without a named draft, for relays that speak moq-lite-02.
-  'websocket-unnamed': { transport: 'websocket', query: '&unnamed' },
+  // The publisher with named drafts, for relays that do not speak those that are agreed on in band.
+  'websocket-named': { transport: 'websocket', query: '&named' },
 };
 
 // What Chromium is asked whether it can encode, as @moq/publish would.

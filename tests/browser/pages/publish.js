@@ -28,9 +28,9 @@ publisher.signals.run((effect) => {
   effect.get(publisher.video)?.constraints.set(CAMERA);
 });
 
-if (options.get('transport') === 'websocket' && !options.has('unnamed')) {
-  // This @moq/net names no draft over WebSocket and asks for moq-lite-02 by SETUP, which is older than what relays need
-  // speak. It takes a transport of its caller's, though, so it is given a WebSocket on which drafts are named.
+if (options.get('transport') === 'websocket' && options.has('named')) {
+  // Left alone, this @moq/net names no draft over WebSocket and asks for moq-lite-02 by SETUP. It takes a transport of its
+  // caller's, so it can be given a WebSocket on which drafts are named.
   const transport = new Session(relay, { protocols: DRAFTS, versions: Object.fromEntries(DRAFTS.map((draft) => [draft, null])) });
   await transport.ready;
   publisher.connection.established.set(await PublishNet.Connection.connect(relay, { transport }));
