@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::{env, fs};
 
-use moqswitch::{session, wire};
+use moqswitch::{qmux, quic, session, wire};
 
 #[test]
 fn corpus_is_current_and_keeps_the_promises_of_the_codec() {
@@ -18,6 +18,18 @@ fn corpus_is_current_and_keeps_the_promises_of_the_codec() {
 fn corpus_is_current_and_keeps_the_promises_of_the_session() {
     let seeds = session::exercise::seeds();
     check("session_operations", seeds, session::exercise::exercise);
+}
+
+#[test]
+fn corpus_is_current_and_keeps_the_promises_of_qmux() {
+    let seeds = qmux::exercise::seeds();
+    check("qmux_operations", seeds, qmux::exercise::exercise);
+}
+
+#[test]
+fn corpus_is_current_and_keeps_the_promises_of_http3() {
+    let seeds = quic::exercise::seeds();
+    check("http3_decode", seeds, quic::exercise::exercise);
 }
 
 fn check<Outcome>(

@@ -9,6 +9,7 @@
 mod connection;
 mod dialect;
 mod error;
+pub mod exercise;
 mod frame;
 mod inbound;
 pub mod limits;

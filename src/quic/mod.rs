@@ -27,7 +27,7 @@ pub use flush::Outgoing;
 pub use identity::Secrets;
 pub use tls::{ServerCertificate, TlsContext, Trust};
 pub use transport::{CongestionControl, TransportOptions};
-pub use web::{WebDial, WebEvent};
+pub use web::{WebDial, WebEvent, exercise};
 
 /// What can go wrong while an endpoint is set up or dials.
 #[derive(Debug, thiserror::Error)]

@@ -428,7 +428,7 @@ fn check_qpack(kind: usize, bytes: &[u8], fin: bool) -> Result<(), Violation> {
     Ok(())
 }
 
-const CONTROL_KINDS: Kinds = Kinds {
+pub(super) const CONTROL_KINDS: Kinds = Kinds {
     gathered: &[frame::SETTINGS],
     gathered_bytes_max: 4096,
     streamed: None,

@@ -5,6 +5,7 @@
 //! its bytes are not touched again. One session for a connection, of which [`Stage`] says how far it
 //! is; what comes for it too early waits, within limits.
 
+pub mod exercise;
 mod http;
 mod incoming;
 mod records;

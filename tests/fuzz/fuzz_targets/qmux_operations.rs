@@ -1,0 +1,9 @@
+//! A QMux connection that meets a sequence of operations: messages, frames, calls of a session.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| {
+    if let Err(broken) = moqswitch::qmux::exercise::exercise(input) {
+        panic!("{broken}");
+    }
+});
