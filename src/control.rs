@@ -108,7 +108,7 @@ impl ShardPort {
 
     /// As [`Self::send`], but gives the command back when the queue is full.
     #[allow(clippy::result_large_err, reason = "it is taken back, not passed on")]
-    fn offer(&self, command: ShardCommand) -> Result<(), ShardCommand> {
+    pub fn offer(&self, command: ShardCommand) -> Result<(), ShardCommand> {
         self.queue.push(command)?;
         (self.wake)();
         Ok(())

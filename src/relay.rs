@@ -1,7 +1,9 @@
-//! A whole relay in one process: start order, drain, shutdown.
+//! A whole relay in one process: start order, reload, drain, shutdown.
 //!
 //! Sockets are bound and certificates loaded before any thread starts, so that what an
 //! operator can get wrong is an error of [`Relay::start`] and not of a shard.
+
+mod reload;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -11,9 +13,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use boring::ssl::SslContext;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder};
-use tokio::sync::watch;
+use reload::{Certificates, Seen};
 
 use crate::config::{Config, HttpTls};
 use crate::control::{ControlHandle, ControlServer, ControlState, Lifecycle, Phase, ShardPort, Tls, WebSockets};
@@ -31,7 +32,7 @@ use crate::wire::{BroadcastPath, HopId, Version};
 /// Who ends the relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
-    /// SIGTERM or SIGINT: the first drains, the second exits at once.
+    /// SIGTERM or SIGINT: the first drains, the second exits at once. SIGHUP reloads certificates.
     Signal,
     /// The caller, by [`Relay::drain`].
     Drained,
@@ -40,7 +41,7 @@ pub enum Until {
 /// A running relay.
 pub struct Relay {
     address: SocketAddr,
-    certificate_sha256: Arc<str>,
+    certificate_sha256: String,
     placement: Placement,
     state: ControlState,
     shards: Vec<ExecutorJoinHandle<anyhow::Result<()>>>,
@@ -48,10 +49,6 @@ pub struct Relay {
     drain_deadline: Duration,
     /// Keeps the port ours for the life of the relay.
     _group: SocketGroup,
-    /// Keeps the fingerprint's channel open.
-    _certificate: watch::Sender<Arc<str>>,
-    /// The certificates of the TCP side; what is sent here serves connections from then on.
-    _http_tls: watch::Sender<SslContext>,
 }
 
 impl Relay {
@@ -68,18 +65,16 @@ impl Relay {
             .cloned()
             .map(|waker| ShardPort::new(Arc::new(move || waker.wake())))
             .collect();
-        let certificate_sha256: Arc<str> = identity.sha256_hex.clone().into();
-        let (certificate, certificate_seen) = watch::channel(certificate_sha256.clone());
-        let (http_tls, http_tls_seen) = watch::channel(TlsContext::http_server(&identity.certificates)?);
+        let (certificates, Seen { sha256, http }) = Certificates::new(&identity)?;
         let state = ControlState {
             shards: ports.clone(),
-            certificate_sha256: certificate_seen,
+            certificate_sha256: sha256,
             lifecycle: Arc::new(Lifecycle::default()),
             announcements: announcements(table.clone()),
             public: config.auth.public.clone(),
             websockets: WebSockets::new(shard_count, config.limits.websockets_max, config.quic.idle_timeout),
             tls: Some(Tls {
-                context: http_tls_seen,
+                context: http,
                 is_required: config.http_tls == HttpTls::Required,
             }),
         };
@@ -109,19 +104,17 @@ impl Relay {
             starts.spawn(placement.cores[index], index, options, parts)?;
         }
         let shards = starts.wait_until_running()?;
-        let control = control.spawn(background(until, &state, config.drain_deadline))?;
+        let control = control.spawn(background(until, &state, certificates, config))?;
         state.lifecycle.set(Phase::Ready);
         Ok(Self {
             address: group.local,
-            certificate_sha256,
+            certificate_sha256: identity.sha256_hex,
             placement,
             state,
             shards,
             control,
             drain_deadline: config.drain_deadline,
             _group: group,
-            _certificate: certificate,
-            _http_tls: http_tls,
         })
     }
 
@@ -134,7 +127,7 @@ impl Relay {
         self.control.address()
     }
 
-    /// SHA-256 of the first certificate, in hexadecimal.
+    /// SHA-256 of the first certificate it began with, in hexadecimal.
     pub fn certificate_sha256(&self) -> &str {
         &self.certificate_sha256
     }
@@ -214,16 +207,35 @@ fn announcements(table: Arc<AnnounceTable>) -> Arc<crate::control::Announcements
 type Background = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What runs beside HTTP on the control thread.
-fn background(until: Until, state: &ControlState, grace: Duration) -> Background {
+fn background(until: Until, state: &ControlState, certificates: Certificates, config: &Config) -> Background {
     if until == Until::Drained {
-        return Box::pin(std::future::ready(()));
+        return Box::pin(async move {
+            // Its channels stay open for the life of the relay.
+            let _certificates = certificates;
+            std::future::pending().await
+        });
     }
-    let state = state.clone();
-    Box::pin(async move {
+    let (state, config) = (state.clone(), config.clone());
+    let shards = state.shards.clone();
+    let grace = config.drain_deadline;
+    let ends = async move {
         let drain = || async move { state.drain(grace).await };
         if let Err(error) = signals::watch(drain, |status| std::process::exit(status)).await {
             tracing::error!(%error, "signals cannot be watched; only SIGKILL will end this process");
         }
+    };
+    let reloads = async move {
+        match signals::Hangups::install() {
+            Ok(mut hangups) => {
+                while hangups.next().await {
+                    certificates.reload(&config, &shards).await;
+                }
+            }
+            Err(error) => tracing::error!(%error, "SIGHUP cannot be watched; certificates are not reloaded"),
+        }
+    };
+    Box::pin(async {
+        tokio::join!(ends, reloads);
     })
 }
 

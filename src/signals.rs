@@ -1,4 +1,5 @@
-//! SIGTERM and SIGINT: the first asks for a drain, the second ends the process at once.
+//! SIGTERM and SIGINT: the first asks for a drain, the second ends the process at once. SIGHUP asks
+//! for certificates to be read again.
 #![forbid(unsafe_code)]
 
 use std::{future::Future, io, pin::pin};
@@ -38,6 +39,21 @@ pub async fn watch<D: Future<Output = ()>>(drain: impl FnOnce() -> D, exit: impl
     tracing::warn!(signal = ?second, "second signal, exiting at once");
     exit(second.exit_status());
     Ok(())
+}
+
+/// SIGHUP, which without this ends the process.
+pub struct Hangups(Signal);
+
+impl Hangups {
+    /// Within a tokio runtime.
+    pub fn install() -> io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    /// Waits for one; those that come before the next wait are one. False with the end of the runtime.
+    pub async fn next(&mut self) -> bool {
+        self.0.recv().await.is_some()
+    }
 }
 
 struct Signals {

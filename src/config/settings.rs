@@ -167,7 +167,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
         help: &[
             "PEM files, chosen by server name; repeat the table for more. MOQSWITCH_TLS_CERT and MOQSWITCH_TLS_KEY.",
-            "Default: none, and a development certificate valid under 14 days is made at every start.",
+            "They are read at the start and at SIGHUP, which ends no session.",
+            "Default: none, and a development certificate valid under 14 days is made at those times.",
         ],
     },
     Setting {

@@ -504,7 +504,7 @@ fn answer(shard: usize, command: ShardCommand) {
             };
             drop(request.reply.send(reply));
         }
-        ShardCommand::Respond { .. } | ShardCommand::Drain { .. } | ShardCommand::Attach(_) => {}
+        _ => {}
     }
 }
 

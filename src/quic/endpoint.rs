@@ -81,6 +81,7 @@ pub struct Endpoint {
     pub(super) options: EndpointOptions,
     pub(super) identity: Identity,
     pub(super) server: Option<quiche::Config>,
+    ticket_key: Vec<u8>,
     pub(super) connections: Slab<(u32, Connection)>,
     next_generation: u32,
     pub(super) issued: FxHashMap<IssuedId, ConnectionKey>,
@@ -103,19 +104,13 @@ pub struct Endpoint {
 impl Endpoint {
     /// `server` is the TLS context to accept with; without one the endpoint only dials.
     pub fn new(options: EndpointOptions, secrets: &Secrets, server: Option<TlsContext>) -> Result<Self, QuicError> {
-        let mut protocols = alpns(&options.versions);
-        protocols.push(web::ALPN);
-        let mut server = server
-            .map(|tls| options.transport.configure(tls, &protocols))
-            .transpose()?;
-        if let Some(config) = &mut server {
-            // Early data stays off: what is replayed could publish or subscribe.
-            config.set_ticket_key(secrets.ticket_key())?;
-        }
+        let ticket_key = secrets.ticket_key().to_vec();
+        let server = server.map(|tls| accept_with(tls, &options, &ticket_key)).transpose()?;
         Ok(Self {
             identity: Identity::new(options.shard, options.shards, secrets),
             options,
             server,
+            ticket_key,
             connections: Slab::new(),
             next_generation: 0,
             issued: FxHashMap::default(),
@@ -130,6 +125,13 @@ impl Endpoint {
             statistics: EndpointStatistics::default(),
             is_draining: false,
         })
+    }
+
+    /// Connections that begin from now on are accepted with other certificates. Tickets of sessions
+    /// that were made before are still good.
+    pub fn replace_certificates(&mut self, tls: TlsContext) -> Result<(), QuicError> {
+        self.server = Some(accept_with(tls, &self.options, &self.ticket_key)?);
+        Ok(())
     }
 
     /// Prepares dialling with one trust and one list of drafts, best first.
@@ -414,6 +416,16 @@ impl Endpoint {
             self.timers.arm(&mut connection.armed, key, deadline);
         }
     }
+}
+
+/// What a server accepts with, HTTP/3 included. Early data stays off: what is replayed could publish
+/// or subscribe.
+fn accept_with(tls: TlsContext, options: &EndpointOptions, ticket_key: &[u8]) -> Result<quiche::Config, QuicError> {
+    let mut protocols = alpns(&options.versions);
+    protocols.push(web::ALPN);
+    let mut config = options.transport.configure(tls, &protocols)?;
+    config.set_ticket_key(ticket_key)?;
+    Ok(config)
 }
 
 fn alpns(versions: &[Version]) -> Vec<&'static [u8]> {

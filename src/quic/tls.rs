@@ -1,5 +1,6 @@
 //! TLS by boring: the certificates of a server, chosen by SNI, and how a client checks.
 
+use std::fmt;
 use std::sync::Arc;
 
 use boring::pkey::{PKey, Private};
@@ -28,6 +29,12 @@ pub enum Trust {
 
 /// A TLS context under construction; one is made for each shard.
 pub struct TlsContext(SslContextBuilder);
+
+impl fmt::Debug for TlsContext {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("TlsContext").finish_non_exhaustive()
+    }
+}
 
 impl ServerCertificate {
     /// From DER: the chain, leaf first, and the leaf's key (PKCS #8, RSA or EC).
@@ -74,6 +81,15 @@ impl TlsContext {
     /// A server with one or more certificates; the first serves clients that name none of
     /// the others.
     pub fn server(certificates: &[ServerCertificate]) -> Result<Self, QuicError> {
+        Self::server_on(context, certificates)
+    }
+
+    /// Every certificate gets a context of its own, as a connection takes the callbacks of the one
+    /// that its server name leads to.
+    fn server_on(
+        context: fn() -> Result<SslContextBuilder, QuicError>,
+        certificates: &[ServerCertificate],
+    ) -> Result<Self, QuicError> {
         let (first, others) = certificates
             .split_first()
             .ok_or_else(|| QuicError::Certificate("no certificate configured".into()))?;
@@ -105,14 +121,7 @@ impl TlsContext {
     /// A server of HTTP/1.1 over TCP with the same certificates. TLS 1.2 is taken as well: a client
     /// that has no QUIC may be an old one.
     pub fn http_server(certificates: &[ServerCertificate]) -> Result<SslContext, QuicError> {
-        let Self(mut builder) = Self::server(certificates)?;
-        builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
-        builder.set_alpn_select_callback(|_, offered| {
-            // A client that offers others only is served HTTP/1.1 nevertheless.
-            boring::ssl::select_next_proto(HTTP_ALPN, offered)
-                .filter(|chosen| *chosen == &HTTP_ALPN[1..])
-                .ok_or(AlpnError::NOACK)
-        });
+        let Self(builder) = Self::server_on(http_context, certificates)?;
         Ok(builder.build())
     }
 
@@ -140,5 +149,17 @@ fn context() -> Result<SslContextBuilder, QuicError> {
     let mut builder = SslContextBuilder::new(SslMethod::tls())?;
     builder.set_min_proto_version(Some(SslVersion::TLS1_3))?;
     builder.set_max_proto_version(Some(SslVersion::TLS1_3))?;
+    Ok(builder)
+}
+
+fn http_context() -> Result<SslContextBuilder, QuicError> {
+    let mut builder = context()?;
+    builder.set_min_proto_version(Some(SslVersion::TLS1_2))?;
+    builder.set_alpn_select_callback(|_, offered| {
+        // A client that offers others only is served HTTP/1.1 nevertheless.
+        boring::ssl::select_next_proto(HTTP_ALPN, offered)
+            .filter(|chosen| *chosen == &HTTP_ALPN[1..])
+            .ok_or(AlpnError::NOACK)
+    });
     Ok(builder)
 }

@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 
 use crate::limits::{HTTP_FETCHES_MAX, SHARD_COMMANDS_MAX};
+use crate::quic::TlsContext;
 use crate::routing::{self, PeerKey, RequestKey, Tracks};
 use crate::wire::{
     BroadcastPath, DatagramHeader, ErrorCode, Fetch, GroupHeader, GroupParser, GroupRange, GroupSequence, HopId,
@@ -33,6 +34,8 @@ pub enum ShardCommand {
     },
     /// Take on a WebSocket connection. Not answered: the link's ends see each other.
     Attach(Box<Attachment>),
+    /// Accept connections with other certificates from now on.
+    ReplaceCertificates(Box<TlsContext>),
     /// Send GOAWAY to every session and close what is left at the deadline.
     Drain {
         deadline: Instant,
@@ -113,6 +116,11 @@ impl Shard {
                 // A shard that drains drops it, which closes it.
                 ShardCommand::Attach(_) if self.drain_deadline.is_some() => {}
                 ShardCommand::Attach(attachment) => self.links.attach(*attachment),
+                ShardCommand::ReplaceCertificates(tls) => {
+                    if let Err(error) = self.endpoint.replace_certificates(*tls) {
+                        tracing::error!(shard = self.options.id.0, %error, "the certificates stay as they are");
+                    }
+                }
                 ShardCommand::Drain { deadline } => self.begin_drain(deadline),
             }
         }

@@ -29,13 +29,22 @@ pub enum StreamEnd {
 impl RawPeer {
     /// A connection that has sent nothing yet.
     pub async fn dial(relay: SocketAddr, alpn: &[u8], random: &mut Random) -> Result<RawPeer> {
+        Self::dial_as(relay, alpn, None, random).await
+    }
+
+    /// The same, for a server of a name.
+    pub async fn dial_name(relay: SocketAddr, alpn: &[u8], name: &str, random: &mut Random) -> Result<RawPeer> {
+        Self::dial_as(relay, alpn, Some(name), random).await
+    }
+
+    async fn dial_as(relay: SocketAddr, alpn: &[u8], name: Option<&str>, random: &mut Random) -> Result<RawPeer> {
         let socket = UdpSocket::bind("127.0.0.1:0").await?;
         let local = socket.local_addr()?;
         socket.connect(relay).await?;
         let mut config = config(alpn)?;
         let id = random.bytes(16);
         let id = quiche::ConnectionId::from_ref(&id);
-        let connection = quiche::connect(None, &id, local, relay, &mut config)?;
+        let connection = quiche::connect(name, &id, local, relay, &mut config)?;
         Ok(RawPeer {
             socket,
             connection,
@@ -71,6 +80,11 @@ impl RawPeer {
             bail!("CONNECT was answered {head:02x?} {answer:02x?}");
         }
         Ok(())
+    }
+
+    /// The relay's certificate, once the handshake is done.
+    pub fn certificate(&self) -> Option<&[u8]> {
+        self.connection.peer_cert()
     }
 
     /// The first packet a client would send.

@@ -107,6 +107,14 @@ impl Relay {
         Ok(kibibytes * 1024)
     }
 
+    /// Sends it a signal, named as `kill` wants it.
+    pub async fn signal(&self, signal: &str) -> Result<()> {
+        let pid = self.child.id().context("the relay is gone")?.to_string();
+        let status = Command::new("kill").args([signal, &pid]).status().await?;
+        ensure!(status.success(), "kill {signal} {pid}: {status}");
+        Ok(())
+    }
+
     /// An error if the relay has ended.
     pub fn check_alive(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
