@@ -5,6 +5,7 @@
 mod metrics;
 mod routes;
 mod server;
+mod socket;
 mod tls;
 mod web;
 mod websocket;

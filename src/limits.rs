@@ -44,6 +44,20 @@ pub const WEBSOCKET_MESSAGE_BYTES_MAX: usize = 16 * 1024;
 /// Read at once from a WebSocket, and what a cached frame of it pins at most.
 pub const WEBSOCKET_READ_BYTES: usize = 16 * 1024;
 
+/// Gathered before a WebSocket is written to.
+pub const WEBSOCKET_WRITE_BYTES: usize = 16 * 1024;
+
+/// What a WebSocket may hold that its socket has not taken: the above, a message and answers to pings.
+/// With more of those waiting, the last of them is answered for all; no room for a message ends the connection.
+pub const WEBSOCKET_UNWRITTEN_BYTES_MAX: usize = 128 * 1024;
+
+/// Pings and pongs of one WebSocket in `WEBSOCKET_CONTROL_INTERVAL`. With more it is closed (1008).
+pub const WEBSOCKET_CONTROL_FRAMES_MAX: u32 = 128;
+pub const WEBSOCKET_CONTROL_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A control frame with the longest payload (RFC 6455, section 5.5).
+const WEBSOCKET_CONTROL_FRAME_BYTES_MAX: usize = 2 + 125;
+
 /// Unsent bytes in the kernel from which on a WebSocket takes no more: what is urgent waits behind them.
 pub const WEBSOCKET_UNSENT_BYTES_MAX: u32 = 64 * 1024;
 
@@ -94,6 +108,9 @@ const _: () = {
     assert!(SHARD_ANSWER_WAIT_MAX.as_millis() < FETCH_WAIT_MAX.as_millis());
     assert!(FETCH_WAIT_MAX.as_millis() < HTTP_CONNECTION_AGE_MAX.as_millis());
     assert!(HTTP_HEADER_WAIT_MAX.as_millis() < HTTP_CONNECTION_AGE_MAX.as_millis());
+    // Answers to pings have room behind a message, and behind what is gathered.
+    let control = WEBSOCKET_CONTROL_FRAMES_MAX as usize * WEBSOCKET_CONTROL_FRAME_BYTES_MAX;
+    assert!(WEBSOCKET_WRITE_BYTES + WEBSOCKET_MESSAGE_BYTES_MAX + control < WEBSOCKET_UNWRITTEN_BYTES_MAX);
 };
 
 /// Requests over HTTP/3 that wait for the control thread. A further one is answered 503.

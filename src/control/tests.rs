@@ -1,3 +1,4 @@
+mod socket;
 mod upgrade;
 
 use std::{

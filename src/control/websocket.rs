@@ -1,5 +1,4 @@
-//! WebSocket upgrades, at any path, and the sockets that came of them: each is a task that carries
-//! messages between its socket and the shard that has its session.
+//! WebSocket upgrades, at any path, and who may have one. What becomes of its socket: `socket.rs`.
 
 use std::{
     net::SocketAddr,
@@ -11,26 +10,21 @@ use std::{
 };
 
 use axum::{
-    extract::{
-        FromRequestParts, Request, State, WebSocketUpgrade,
-        ws::{CloseFrame, Message, WebSocket, close_code},
-    },
+    extract::{FromRequestParts, Request, State, WebSocketUpgrade},
     http::{HeaderValue, StatusCode, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
-use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time,
 };
 
-use super::{ControlState, Phase, ShardCommand, ShardPort, server::Remote};
+use super::{ControlState, Phase, ShardCommand, ShardPort, server::Remote, socket};
 use crate::{
     limits,
     qmux::Subprotocol,
-    shard::{Attachment, Bell, Incoming, LinkPort, link},
+    shard::{Attachment, LinkPort, link},
 };
 
 /// Who may connect, and who has.
@@ -48,14 +42,6 @@ struct Seat {
     websockets: Arc<WebSockets>,
     shard: usize,
     _permit: OwnedSemaphorePermit,
-}
-
-/// How a connection ended, as far as its socket is concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ending {
-    /// Nobody is there to be told.
-    Lost,
-    Close(u16),
 }
 
 impl WebSockets {
@@ -137,13 +123,15 @@ fn upgrade_to_session(
     let mut upgrade = upgrade
         .max_message_size(limits::WEBSOCKET_MESSAGE_BYTES_MAX)
         .max_frame_size(limits::WEBSOCKET_MESSAGE_BYTES_MAX)
-        .read_buffer_size(limits::WEBSOCKET_READ_BYTES);
+        .read_buffer_size(limits::WEBSOCKET_READ_BYTES)
+        .write_buffer_size(limits::WEBSOCKET_WRITE_BYTES)
+        .max_write_buffer_size(limits::WEBSOCKET_UNWRITTEN_BYTES_MAX);
     if let Ok(name) = HeaderValue::from_str(&subprotocol.to_string()) {
         upgrade.set_selected_protocol(name);
     }
     Ok(upgrade.on_upgrade(async move |socket| {
         if let Some(link) = attach(&port, subprotocol, path, remote).await {
-            carry(socket, link, seat.websockets.idle_timeout).await;
+            socket::carry(socket, link, seat.websockets.idle_timeout).await;
         }
         drop(seat);
     }))
@@ -180,112 +168,4 @@ async fn attach(port: &ShardPort, subprotocol: Subprotocol, path: String, remote
     }
     (port.wake)();
     Some(end)
-}
-
-/// Carries messages until either side ends the connection, and tells the other.
-async fn carry(socket: WebSocket, mut port: LinkPort, idle_timeout: Duration) {
-    let (mut sink, mut source) = socket.split();
-    let started = Instant::now();
-    let ending = {
-        let (incoming, outgoing, bell) = port.parts();
-        tokio::select! {
-            ending = read(&mut source, &incoming, bell, started, idle_timeout) => ending,
-            ending = write(&mut sink, outgoing, bell, started, idle_timeout) => ending,
-        }
-    };
-    drop(port);
-    if let Ending::Close(code) = ending {
-        let farewell = async {
-            let frame = CloseFrame {
-                code,
-                reason: "".into(),
-            };
-            if sink.send(Message::Close(Some(frame))).await.is_ok() {
-                // To drop a socket with bytes unread would take back what was sent last.
-                while let Some(Ok(_)) = source.next().await {}
-            }
-        };
-        // A peer that does not close either is left alone.
-        let _ = time::timeout(limits::WEBSOCKET_CLOSE_WAIT_MAX, farewell).await;
-    }
-}
-
-async fn read(
-    source: &mut (impl Stream<Item = Result<Message, axum::Error>> + Unpin),
-    incoming: &Incoming<'_>,
-    bell: &Bell,
-    started: Instant,
-    idle_timeout: Duration,
-) -> Ending {
-    let mut has_spoken = false;
-    loop {
-        let wait = if has_spoken {
-            idle_timeout
-        } else {
-            limits::WEBSOCKET_FIRST_WAIT_MAX.saturating_sub(started.elapsed())
-        };
-        let Ok(received) = time::timeout(wait, source.next()).await else {
-            return Ending::Close(close_code::AWAY);
-        };
-        match received {
-            Some(Ok(Message::Binary(message))) => {
-                has_spoken = true;
-                if incoming.send(message).await.is_err() {
-                    // The shard's last messages are on their way out; when they are, this ends.
-                    time::sleep(limits::WEBSOCKET_CLOSE_WAIT_MAX).await;
-                    return Ending::Lost;
-                }
-            }
-            Some(Ok(Message::Pong(payload))) => {
-                if let Some(sent_us) = payload.first_chunk().map(|bytes| u64::from_be_bytes(*bytes)) {
-                    bell.set_rtt(started.elapsed().saturating_sub(Duration::from_micros(sent_us)));
-                }
-            }
-            Some(Ok(Message::Ping(_))) => {}
-            Some(Ok(Message::Text(_))) => return Ending::Close(close_code::UNSUPPORTED),
-            Some(Ok(Message::Close(_))) => return Ending::Close(close_code::NORMAL),
-            Some(Err(_)) | None => return Ending::Lost,
-        }
-    }
-}
-
-async fn write(
-    sink: &mut (impl Sink<Message, Error = axum::Error> + Unpin),
-    outgoing: &mut mpsc::Receiver<Bytes>,
-    bell: &Bell,
-    started: Instant,
-    idle_timeout: Duration,
-) -> Ending {
-    let mut pings = time::interval(limits::WEBSOCKET_PING_INTERVAL.min(idle_timeout / 3));
-    pings.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
-    loop {
-        let written = tokio::select! {
-            message = outgoing.recv() => match message {
-                Some(message) => write_all(sink, message, outgoing).await,
-                None => return Ending::Close(close_code::NORMAL),
-            },
-            _ = pings.tick() => {
-                let now_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-                sink.send(Message::Ping(Bytes::copy_from_slice(&now_us.to_be_bytes()))).await
-            }
-        };
-        if written.is_err() {
-            return Ending::Lost;
-        }
-        bell.on_room();
-    }
-}
-
-/// Writes a message and those that wait behind it.
-async fn write_all(
-    sink: &mut (impl Sink<Message, Error = axum::Error> + Unpin),
-    first: Bytes,
-    outgoing: &mut mpsc::Receiver<Bytes>,
-) -> Result<(), axum::Error> {
-    sink.feed(Message::Binary(first)).await?;
-    for _ in 1..limits::LINK_MESSAGES_MAX {
-        let Ok(message) = outgoing.try_recv() else { break };
-        sink.feed(Message::Binary(message)).await?;
-    }
-    sink.flush().await
 }

@@ -176,6 +176,13 @@ impl Incoming<'_> {
         self.bell.ring();
         Ok(())
     }
+
+    /// Waits until the shard has ended the connection.
+    pub async fn closed(&self) {
+        if let Some(sender) = self.sender {
+            sender.closed().await;
+        }
+    }
 }
 
 impl Drop for LinkPort {

@@ -79,6 +79,25 @@ fn shard_that_drops_a_connection_closes_it() {
 }
 
 #[test]
+fn pings_without_end_close_the_connection() {
+    let (fixture, ports) = fixture(None);
+    let (_, _, mut socket) = upgrade(&fixture, "/", "moq-lite-05");
+    let _attached = attachment(&ports);
+    // Empty, final and masked with zeros: a binary message, then pings.
+    socket.write_all(&[0x82, 0x80, 0, 0, 0, 0]).unwrap();
+    let ping = [&[0x89, 0x80 | 125, 0, 0, 0, 0][..], &[7; 125]].concat();
+    let pings = usize::try_from(limits::WEBSOCKET_CONTROL_FRAMES_MAX).unwrap() * 4;
+    socket.write_all(&ping.repeat(pings)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut rest = Vec::new();
+    socket.read_to_end(&mut rest).unwrap();
+    // A close frame with code 1008, and perhaps the answer to the last ping.
+    let is_close = |bytes: &[u8]| bytes == [0x88, 2, 0x03, 0xf0];
+    assert!(rest.windows(4).any(is_close), "{} bytes", rest.len());
+    assert!(rest.len() < ping.len() * pings, "most went unanswered");
+}
+
+#[test]
 fn one_port_serves_tls_and_plain_http() {
     let (fixture, _ports) = fixture(Some(false));
     assert_eq!(fixture.get("/healthz").status, 200);
