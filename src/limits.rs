@@ -41,7 +41,7 @@ pub const WEBSOCKETS_MAX: u32 = 100_000;
 /// Longest WebSocket message and frame: no record of QMux is longer. One that is ends the connection.
 pub const WEBSOCKET_MESSAGE_BYTES_MAX: usize = 16 * 1024;
 
-/// Read at once from a WebSocket, and what a cached frame of it pins at most.
+/// Read at once from a WebSocket.
 pub const WEBSOCKET_READ_BYTES: usize = 16 * 1024;
 
 /// Gathered before a WebSocket is written to.

@@ -43,6 +43,15 @@ impl ReadArena {
         (&mut self.block).limit(capacity)
     }
 
+    /// A copy of what lies in some other block, for a small part of that not to pin it.
+    pub fn copy(&mut self, bytes: &[u8]) -> Bytes {
+        if self.block.capacity() < bytes.len() {
+            self.block = BytesMut::with_capacity(BLOCK_BYTES.max(bytes.len()));
+        }
+        self.block.extend_from_slice(bytes);
+        self.take()
+    }
+
     /// Cuts off what the last read put into the space.
     pub(super) fn take(&mut self) -> Bytes {
         self.block.split().freeze()
@@ -78,5 +87,18 @@ mod tests {
             .filter(|pair| pair[0].as_ptr_range().end == pair[1].as_ptr())
             .count();
         assert!(adjacent > 190, "only {adjacent} of 199 slices lie behind each other");
+    }
+
+    #[test]
+    fn copies_share_a_block_and_leave_their_own() {
+        let mut arena = ReadArena::default();
+        let block = Bytes::from(vec![7; BLOCK_BYTES]);
+        let copies: Vec<Bytes> = (0..10).map(|at| arena.copy(&block.slice(at..=at))).collect();
+        assert!(block.is_unique(), "a copy pins what it was made of");
+        let adjacent = copies
+            .windows(2)
+            .all(|pair| pair[0].as_ptr_range().end == pair[1].as_ptr());
+        assert!(adjacent && copies.iter().all(|copy| copy[..] == [7]));
+        assert_eq!(arena.copy(&[1; BLOCK_BYTES + 1]).len(), BLOCK_BYTES + 1);
     }
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
+use crate::limits::WEBSOCKET_READ_BYTES;
 use crate::qmux;
 use crate::quic::{self, Endpoint, PathFigures, Read, ReadArena, Written};
 use crate::routing::PeerKey;
@@ -141,7 +142,10 @@ impl Carrier<'_> {
         match self {
             Self::Quic(connection) => connection.read(stream, arena),
             Self::WebSocket(connection) => match connection.qmux.read(stream) {
-                qmux::Read::Data { bytes, fin } => Read::Data { bytes, fin },
+                qmux::Read::Data { bytes, fin } => Read::Data {
+                    bytes: unpinned(bytes, arena),
+                    fin,
+                },
                 qmux::Read::Reset(code) => Read::Reset(code),
                 qmux::Read::Nothing => Read::Nothing,
             },
@@ -190,10 +194,13 @@ impl Carrier<'_> {
         }
     }
 
-    pub(super) fn poll_datagram(&mut self) -> Option<Bytes> {
+    pub(super) fn poll_datagram(&mut self, arena: &mut ReadArena) -> Option<Bytes> {
         match self {
             Self::Quic(connection) => connection.poll_datagram(),
-            Self::WebSocket(connection) => connection.qmux.poll_datagram(),
+            Self::WebSocket(connection) => {
+                let datagram = connection.qmux.poll_datagram()?;
+                Some(unpinned(datagram, arena))
+            }
         }
     }
 
@@ -243,5 +250,34 @@ impl Carrier<'_> {
             Self::Quic(connection) => connection.close_reason(),
             Self::WebSocket(connection) => connection.qmux.close_reason().to_owned(),
         }
+    }
+}
+
+/// What came by WebSocket is a slice of the block that the socket was read into, and the cache counts
+/// the slice. A small one is copied out, whatever else its block holds.
+fn unpinned(bytes: Bytes, arena: &mut ReadArena) -> Bytes {
+    if bytes.len() < COPIED_BYTES_MAX {
+        arena.copy(&bytes)
+    } else {
+        bytes
+    }
+}
+
+/// Payloads below this are copied, so that a cached byte pins no more than four or, cut from several
+/// reads, eight.
+const COPIED_BYTES_MAX: usize = WEBSOCKET_READ_BYTES / 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_payload_pins_no_block_and_a_large_one_is_not_copied() {
+        let mut arena = ReadArena::default();
+        let block = Bytes::from(vec![7; WEBSOCKET_READ_BYTES]);
+        let small = unpinned(block.slice(..COPIED_BYTES_MAX - 1), &mut arena);
+        assert!(block.is_unique() && small[..] == block[..COPIED_BYTES_MAX - 1]);
+        let large = unpinned(block.slice(..COPIED_BYTES_MAX), &mut arena);
+        assert_eq!(large.as_ptr(), block.as_ptr());
     }
 }

@@ -163,7 +163,7 @@ impl Shard {
                 }
             }
         }
-        while let Some(datagram) = connection.poll_datagram() {
+        while let Some(datagram) = connection.poll_datagram(&mut self.arena) {
             peer.session.handle_datagram(datagram);
         }
         while let Some((stream, stopped)) = connection.poll_writable() {
