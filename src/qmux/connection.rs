@@ -1,7 +1,7 @@
 //! One connection, with the calls that a session makes of a QUIC connection.
 //!
-//! Invariants: `held_bytes` and `held_pieces` are the sums over all sending halves; a stream is in
-//! a queue exactly when its flag for that queue says so, or is gone; ids below `opened` that have
+//! Invariants: `held_bytes` and `held_pieces` are the sums over all sending halves, `unread_chunks` is
+//! that over all receiving ones; a stream is in a queue exactly when its flag for that queue says so, or is gone; ids below `opened` that have
 //! no entry are done.
 
 use std::collections::VecDeque;
@@ -14,6 +14,7 @@ use crate::wire::{ErrorCode, StreamId, Version, stream_error};
 use super::dialect::{Dialect, Subprotocol};
 use super::limits::{
     DATAGRAM_HEAD_BYTES_MAX, DATAGRAMS_WAITING_MAX, HELD_BYTES_MAX, HELD_PIECES_MAX, RECORD_BYTES_MAX,
+    UNREAD_CHUNKS_MAX,
 };
 use super::parameters::Parameters;
 use super::stream::{Opened, Receive, Send, Stream, ordinal, with_ordinal};
@@ -92,6 +93,7 @@ pub struct Connection {
     pub(super) held_bytes: usize,
     pub(super) held_pieces: usize,
     pub(super) is_short_of_room: bool,
+    pub(super) unread_chunks: usize,
     pub(super) readable: VecDeque<StreamId>,
     pub(super) writable: VecDeque<StreamId>,
     /// Writes of these were cut short by the room of the connection.
@@ -152,6 +154,7 @@ impl Connection {
             held_bytes: 0,
             held_pieces: 0,
             is_short_of_room: false,
+            unread_chunks: 0,
             readable: VecDeque::new(),
             writable: VecDeque::new(),
             waiting: VecDeque::new(),
@@ -183,6 +186,11 @@ impl Connection {
         self.ending.is_some()
     }
 
+    /// So many small pieces wait to be read that the carrier should bring no more.
+    pub fn has_backlog(&self) -> bool {
+        self.unread_chunks >= UNREAD_CHUNKS_MAX && !self.is_over()
+    }
+
     pub fn poll_readable(&mut self) -> Option<StreamId> {
         while let Some(stream) = self.readable.pop_front() {
             if let Some(receive) = self.receive_half(stream) {
@@ -209,11 +217,13 @@ impl Connection {
         if chunk.is_none() && !fin {
             return Read::Nothing;
         }
+        let chunks = usize::from(chunk.is_some());
         let bytes = chunk.unwrap_or_default();
         if receive.has_news() && !receive.is_listed && !fin {
             receive.is_listed = true;
             self.readable.push_back(stream);
         }
+        self.unread_chunks -= chunks;
         self.consume(stream, bytes.len() as u64);
         if fin {
             self.finish_receiving(stream);
@@ -315,8 +325,9 @@ impl Connection {
             return;
         }
         receive.is_refused = true;
-        let unread = receive.discard();
+        let (chunks, unread) = receive.discard();
         let is_done = receive.fin || receive.reset.is_some();
+        self.unread_chunks -= chunks;
         self.consume(stream, unread);
         if is_done {
             self.finish_receiving(stream);

@@ -148,6 +148,7 @@ impl Connection {
             return Ok(());
         }
         if length > 0 {
+            self.unread_chunks += 1;
             receive.chunks.push_back(data);
         }
         if receive.has_news() && !receive.is_listed {
@@ -177,7 +178,8 @@ impl Connection {
             return Err(Violation::new(FLOW_CONTROL_ERROR, "more data than was allowed"));
         }
         receive.reset = Some(code);
-        let unread = receive.discard();
+        let (chunks, unread) = receive.discard();
+        self.unread_chunks -= chunks;
         window.consume(unread + unsent);
         if receive.is_refused {
             self.finish_receiving(stream);

@@ -18,6 +18,10 @@ pub const HELD_BYTES_MAX: usize = 64 * 1024;
 /// Pieces of those; a piece costs an entry and may pin a block. At the bound `write` says Blocked.
 pub const HELD_PIECES_MAX: usize = 1024;
 
+/// Payloads of STREAM frames that wait to be read; each costs an entry. From there on the next message is
+/// left with the carrier, so that it is this and what one message may hold.
+pub const UNREAD_CHUNKS_MAX: usize = 512;
+
 /// Resets, refusals and credits that wait to be sent. A peer that makes more pile up does not read,
 /// and is closed.
 pub const CONTROL_FRAMES_MAX: usize = 4096;

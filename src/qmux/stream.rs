@@ -75,9 +75,10 @@ impl Receive {
         !self.chunks.is_empty() || self.fin || self.reset.is_some()
     }
 
-    /// Drops what was not read; returns how much that was.
-    pub(super) fn discard(&mut self) -> u64 {
-        self.chunks.drain(..).map(|chunk| chunk.len() as u64).sum()
+    /// Drops what was not read; returns how many chunks and how many bytes that was.
+    pub(super) fn discard(&mut self) -> (usize, u64) {
+        let chunks = self.chunks.len();
+        (chunks, self.chunks.drain(..).map(|chunk| chunk.len() as u64).sum())
     }
 }
 

@@ -89,13 +89,16 @@ impl Links {
         heard
     }
 
-    /// Takes messages of the peer in, up to a budget.
+    /// Takes messages of the peer in, up to a budget, and no more than its session gets read.
     pub(super) fn receive(&mut self, key: PeerKey) {
         let Some(connection) = self.connections.get_mut(&key) else {
             return;
         };
         connection.link.hear();
         for _ in 0..MESSAGES_PER_SERVICE_MAX {
+            if connection.qmux.has_backlog() {
+                break;
+            }
             match connection.link.incoming.try_recv() {
                 Ok(message) => {
                     self.statistics.messages_in += 1;
@@ -219,3 +222,64 @@ impl WebSocketConnection {
 
 /// Messages of one connection in one turn; its others wait for the next.
 const MESSAGES_PER_SERVICE_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::limits::LINK_MESSAGES_MAX;
+    use crate::qmux::limits::{RECORD_BYTES_MAX, UNREAD_CHUNKS_MAX};
+    use crate::qmux::{Connection, Options, Read, Side, Subprotocol};
+    use crate::shard::link;
+    use crate::wire::StreamId;
+
+    #[test]
+    fn messages_of_tiny_frames_stay_in_the_queue_until_what_came_is_read() {
+        let doorbell = Doorbell::new(Arc::new(|| {}));
+        let (link, mut port) = link(&doorbell);
+        let (key, subprotocol) = (link.key, Subprotocol::all().next().unwrap());
+        let mut links = Links::new(options(), doorbell);
+        links.attach(Attachment {
+            link,
+            subprotocol,
+            path: String::new(),
+            remote: "127.0.0.1:1".parse().unwrap(),
+        });
+        let mut client = Connection::new(Side::Client, subprotocol, options());
+        let (incoming, _, _) = port.parts();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let send = |message| runtime.block_on(incoming.send(message)).unwrap();
+        send(client.poll_transmit().unwrap());
+        // STREAM with its length, stream 2, one byte.
+        let tiny = Bytes::from([0x0a, 2, 1, 7].repeat(RECORD_BYTES_MAX / 4));
+        (1..LINK_MESSAGES_MAX).for_each(|_| send(tiny.clone()));
+        links.receive(key);
+        let connection = links.get_mut(key).unwrap();
+        assert!(connection.qmux.has_backlog());
+        assert_eq!(
+            connection.link.incoming.len(),
+            LINK_MESSAGES_MAX - 2,
+            "one message is too much"
+        );
+        assert_eq!(links.poll_ready(), Some(key), "the rest is not forgotten");
+        let connection = links.get_mut(key).unwrap();
+        for _ in 0..RECORD_BYTES_MAX / 4 - UNREAD_CHUNKS_MAX + 1 {
+            assert!(connection.qmux.has_backlog());
+            assert!(matches!(connection.qmux.read(StreamId(2)), Read::Data { .. }));
+        }
+        links.receive(key);
+        assert_eq!(links.get_mut(key).unwrap().link.incoming.len(), LINK_MESSAGES_MAX - 3);
+    }
+
+    fn options() -> Options {
+        Options {
+            connection_window_bytes: 1 << 20,
+            stream_window_bytes: 1 << 20,
+            bidi_streams_max: 8,
+            uni_streams_max: 8,
+            datagram_queue_max: 4,
+            idle_timeout_ms: 30_000,
+        }
+    }
+}

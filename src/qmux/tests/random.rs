@@ -50,8 +50,12 @@ fn everything_arrives_whatever_the_windows_and_the_order_of_turns() {
             let open = end.connection.streams.keys().filter(|stream| stream.is_uni()).count();
             assert_eq!(open, 0, "seed {seed}");
             assert_eq!(
-                (end.connection.held_bytes, end.connection.held_pieces),
-                (0, 0),
+                (
+                    end.connection.held_bytes,
+                    end.connection.held_pieces,
+                    end.connection.unread_chunks
+                ),
+                (0, 0, 0),
                 "seed {seed}"
             );
         }
