@@ -32,7 +32,10 @@ pub const UDP_PAYLOAD_BYTES_MAX: u64 = 65_507;
 /// Largest QUIC variable-length integer; hop ids and costs may not exceed it.
 pub const VARINT_MAX: u64 = (1 << 62) - 1;
 
-/// HTTP connections served at once; further ones wait in the kernel's accept queue.
+/// TCP connections whose request has not come, TLS handshakes included. A further one ends the oldest.
+pub const HTTP_ARRIVING_MAX: usize = 512;
+
+/// HTTP connections served at once. A further one ends the oldest.
 pub const HTTP_CONNECTIONS_MAX: usize = 256;
 
 /// WebSocket connections that may be configured.
@@ -73,8 +76,8 @@ pub const WEBSOCKET_CLOSE_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Life of one HTTP connection from accept to last byte; a slower client is disconnected.
 pub const HTTP_CONNECTION_AGE_MAX: Duration = Duration::from_secs(60);
 
-/// Time a client has to send its request head; a slower one is disconnected.
-pub const HTTP_HEADER_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Time a client has from accept to the end of its request head, TLS included; a slower one is disconnected.
+pub const HTTP_ARRIVAL_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Request path of `/announced` and `/fetch`; a longer one is answered 414.
 pub const HTTP_PATH_BYTES_MAX: usize = 2048;
@@ -107,7 +110,7 @@ const _: () = {
     assert!(SHARDS_MAX <= 1 << 8);
     assert!(SHARD_ANSWER_WAIT_MAX.as_millis() < FETCH_WAIT_MAX.as_millis());
     assert!(FETCH_WAIT_MAX.as_millis() < HTTP_CONNECTION_AGE_MAX.as_millis());
-    assert!(HTTP_HEADER_WAIT_MAX.as_millis() < HTTP_CONNECTION_AGE_MAX.as_millis());
+    assert!(HTTP_ARRIVAL_WAIT_MAX.as_millis() < HTTP_CONNECTION_AGE_MAX.as_millis());
     // Answers to pings have room behind a message, and behind what is gathered.
     let control = WEBSOCKET_CONTROL_FRAMES_MAX as usize * WEBSOCKET_CONTROL_FRAME_BYTES_MAX;
     assert!(WEBSOCKET_WRITE_BYTES + WEBSOCKET_MESSAGE_BYTES_MAX + control < WEBSOCKET_UNWRITTEN_BYTES_MAX);

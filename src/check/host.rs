@@ -117,6 +117,7 @@ impl Host {
         let check = |status, reason| Check::new(OPEN_FILES, status, reason);
         let needed = limits::HTTP_CONNECTIONS_MAX + limits::FILES_OF_PROCESS + shards * limits::FILES_PER_SHARD;
         let needed = needed as u64;
+        let clients = u64::from(websockets) + limits::HTTP_ARRIVING_MAX as u64;
         match self.soft_limit("Max open files") {
             None => check(Status::Skip, "/proc/self/limits is not readable".to_owned()),
             Some(limit) if limit < needed => check(
@@ -124,18 +125,15 @@ impl Host {
                 format!("RLIMIT_NOFILE is {limit}; {shards} shard(s) and HTTP need {needed}"),
             )
             .advise("LimitNOFILE=65536 in the systemd unit, or `ulimit -n 65536`"),
-            Some(limit) if limit < needed + u64::from(websockets) => check(
+            Some(limit) if limit < needed + clients => check(
                 Status::Warn,
                 format!(
-                    "RLIMIT_NOFILE is {limit}: enough for {} of {websockets} WebSockets",
+                    "RLIMIT_NOFILE is {limit}: enough for {} of {clients} TCP clients",
                     limit - needed
                 ),
             )
             .advise("LimitNOFILE=65536 in the systemd unit, `ulimit -n 65536`, or lower `limits.websockets`"),
-            Some(limit) => check(
-                Status::Pass,
-                format!("{limit}, {} needed", needed + u64::from(websockets)),
-            ),
+            Some(limit) => check(Status::Pass, format!("{limit}, {} needed", needed + clients)),
         }
     }
 

@@ -73,8 +73,8 @@ fn open_files_cover_shards_and_http() {
         limits: Some(LIMITS.to_owned()),
         ..Host::default()
     };
-    assert_eq!(host.check_open_files(4, 100).status, Status::Pass);
-    assert_eq!(host.check_open_files(4, 1000).status, Status::Warn);
+    assert_eq!(host.check_open_files(4, 50).status, Status::Pass);
+    assert_eq!(host.check_open_files(4, 100).status, Status::Warn);
     assert_eq!(host.check_open_files(64, 0).status, Status::Fail);
 }
 

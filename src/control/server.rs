@@ -1,6 +1,6 @@
 //! The thread, its runtime and the accept loop. Connections are bounded in number, age and time to send a request;
-//! each carries one request, so that an idle client holds no slot. A connection that becomes a WebSocket gives its
-//! slot back, and has limits of its own.
+//! each carries one request, so that an idle client holds no place. A connection that becomes a WebSocket gives its
+//! place back, and has limits of its own.
 
 use std::{
     future::Future,
@@ -14,19 +14,18 @@ use std::{
 
 use axum::{Router, extract::Request};
 use hyper::{body::Incoming, server::conn::http1, service::Service};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    sync::{mpsc, watch},
     time,
 };
 
 use super::{
-    ControlState, routes,
+    ControlState,
+    connections::{Arrival, Connections},
+    routes,
     tls::{self, Tls},
     web,
     websocket::WebSockets,
@@ -135,11 +134,11 @@ impl ControlHandle {
 }
 
 pub(super) async fn serve(listener: tokio::net::TcpListener, mut serving: Serving) {
-    let slots = Arc::new(Semaphore::new(limits::HTTP_CONNECTIONS_MAX));
+    let mut connections = Connections::new(limits::HTTP_ARRIVING_MAX, limits::HTTP_CONNECTIONS_MAX);
     let mut complaints = RateLimit::new(COMPLAINT_PERIOD, 1);
     loop {
-        let (stream, remote, slot) = tokio::select! {
-            accepted = accept(&listener, &slots) => match accepted {
+        let (stream, remote) = tokio::select! {
+            accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of file descriptors, most likely; the backlog waits meanwhile.
@@ -150,51 +149,32 @@ pub(super) async fn serve(listener: tokio::net::TcpListener, mut serving: Servin
                     continue;
                 }
             },
+            () = connections.changed() => continue,
             () = stop_requested(&mut serving.stopped) => break,
         };
         let serving = serving.clone();
-        tokio::spawn(async move {
-            // A client's failure or slowness is its own affair.
-            let _ = time::timeout(limits::HTTP_CONNECTION_AGE_MAX, handle(stream, remote, serving)).await;
-            drop(slot);
-        });
+        connections.spawn(|arrival| handle(stream, remote, serving, arrival));
     }
     drop(listener);
     let ended = async {
-        let all = u32::try_from(limits::HTTP_CONNECTIONS_MAX).unwrap_or(u32::MAX);
-        // Fails only when the semaphore is closed, which it never is.
-        let _ = slots.acquire_many(all).await;
+        connections.ended().await;
         serving.websockets.ended().await;
     };
     let _ = time::timeout(limits::HTTP_STOP_WAIT_MAX, ended).await;
 }
 
-/// Takes a slot first, so that connections beyond the limit wait in the kernel.
-async fn accept(
-    listener: &tokio::net::TcpListener,
-    slots: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, remote) = listener.accept().await?;
-    Ok((stream, remote, slot))
-}
-
-/// Serves one connection, over TLS if it begins with that.
-async fn handle(stream: TcpStream, remote: SocketAddr, serving: Serving) {
+/// Serves one connection, over TLS if it begins with that. A client's failure is its own affair.
+async fn handle(stream: TcpStream, remote: SocketAddr, serving: Serving, arrival: Arrival) {
     tls::tune(&stream);
     let Some(tls) = &serving.tls else {
-        return handle_http(stream, remote, serving).await;
+        return handle_http(stream, remote, serving, arrival).await;
     };
-    let Ok(is_tls) = time::timeout(limits::HTTP_HEADER_WAIT_MAX, tls::begins_with_tls(&stream)).await else {
-        return;
-    };
-    if is_tls {
-        let accepting = tls.accept(stream);
-        if let Ok(Some(stream)) = time::timeout(limits::HTTP_HEADER_WAIT_MAX, accepting).await {
-            handle_http(stream, remote, serving).await;
+    if tls::begins_with_tls(&stream).await {
+        if let Some(stream) = tls.accept(stream).await {
+            handle_http(stream, remote, serving, arrival).await;
         }
     } else if !tls.is_required {
-        handle_http(stream, remote, serving).await;
+        handle_http(stream, remote, serving, arrival).await;
     }
 }
 
@@ -202,15 +182,15 @@ async fn handle_http(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     remote: SocketAddr,
     mut serving: Serving,
+    arrival: Arrival,
 ) {
     let service = TowerToHyperService::new(serving.router);
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        arrival.announce();
         request.extensions_mut().insert(Remote(remote));
         service.call(request)
     });
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits::HTTP_HEADER_WAIT_MAX)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = pin!(connection);
