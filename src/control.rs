@@ -4,6 +4,7 @@
 
 mod connections;
 mod metrics;
+mod portions;
 mod routes;
 mod server;
 mod socket;

@@ -35,6 +35,9 @@ pub const VARINT_MAX: u64 = (1 << 62) - 1;
 /// TCP connections whose request has not come, TLS handshakes included. A further one ends the oldest.
 pub const HTTP_ARRIVING_MAX: usize = 512;
 
+/// Reads of a TCP connection in a row, each of up to 16 KiB; then the other tasks of the control thread go on.
+pub const TCP_READS_MAX: usize = 2;
+
 /// HTTP connections served at once. A further one ends the oldest.
 pub const HTTP_CONNECTIONS_MAX: usize = 256;
 

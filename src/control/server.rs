@@ -25,6 +25,7 @@ use tokio::{
 use super::{
     ControlState,
     connections::{Arrival, Connections},
+    portions::Portions,
     routes,
     tls::{self, Tls},
     web,
@@ -191,7 +192,7 @@ async fn handle_http(
         service.call(request)
     });
     let connection = http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Portions::new(stream)), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     tokio::select! {
