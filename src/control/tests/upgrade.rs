@@ -101,13 +101,21 @@ fn pings_without_end_close_the_connection() {
 fn one_port_serves_tls_and_plain_http() {
     let (fixture, _ports) = fixture(Some(false));
     assert_eq!(fixture.get("/healthz").status, 200);
-    assert_eq!(secure_get(fixture.address, "/healthz"), 200);
+    assert_eq!(secure_get(fixture.address, "localhost", "/healthz"), 200);
+}
+
+#[test]
+fn certificate_of_each_name_comes_with_the_protocol() {
+    let (fixture, _ports) = fixture(Some(false));
+    for name in ["localhost", OTHER_NAME] {
+        assert_eq!(secure_get(fixture.address, name, "/healthz"), 200);
+    }
 }
 
 #[test]
 fn required_tls_drops_plain_http() {
     let (fixture, _ports) = fixture(Some(true));
-    assert_eq!(secure_get(fixture.address, "/healthz"), 200);
+    assert_eq!(secure_get(fixture.address, "localhost", "/healthz"), 200);
     let mut stream = TcpStream::connect(fixture.address).unwrap();
     stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     let mut answer = Vec::new();
@@ -122,8 +130,10 @@ fn fixture(tls: Option<bool>) -> (Fixture, Vec<ShardPort>) {
     state.shards = (0..2).map(|_| ShardPort::new(Arc::new(|| {}))).collect();
     state.lifecycle.set(Phase::Ready);
     let made = DevelopmentCertificate::generate(&[], SystemTime::now()).unwrap();
-    let certificate = ServerCertificate::from_der(&[made.certificate_der], &made.key_der).unwrap();
-    let (_, context) = watch::channel(TlsContext::http_server(&[certificate]).unwrap());
+    let first = ServerCertificate::from_der(&[made.certificate_der], &made.key_der).unwrap();
+    let made = rcgen::generate_simple_self_signed([OTHER_NAME.to_owned()]).unwrap();
+    let other = ServerCertificate::from_der(&[made.cert.der().to_vec()], &made.signing_key.serialize_der()).unwrap();
+    let (_, context) = watch::channel(TlsContext::http_server(&[first, other]).unwrap());
     state.tls = tls.map(|is_required| Tls { context, is_required });
     let (lifecycle, ports) = (Arc::clone(&state.lifecycle), state.shards.clone());
     let server = ControlServer::bind("127.0.0.1:0".parse().unwrap(), state).unwrap();
@@ -171,15 +181,20 @@ fn upgrade(fixture: &Fixture, path: &str, offered: &str) -> (u16, String, TcpStr
     (status, head, stream)
 }
 
-fn secure_get(address: SocketAddr, path: &str) -> u16 {
+fn secure_get(address: SocketAddr, name: &str, path: &str) -> u16 {
     let mut connector = SslConnector::builder(SslMethod::tls()).unwrap();
     connector.set_verify(SslVerifyMode::NONE);
     connector.set_alpn_protos(b"\x02h2\x08http/1.1").unwrap();
     let stream = TcpStream::connect(address).unwrap();
-    let mut stream = connector.build().connect("localhost", stream).unwrap();
+    let mut stream = connector.build().connect(name, stream).unwrap();
+    let certificate = stream.ssl().peer_certificate().unwrap();
+    let names = certificate.subject_alt_names().unwrap();
+    assert!(names.iter().any(|entry| entry.dnsname() == Some(name)), "{name}");
     assert_eq!(stream.ssl().selected_alpn_protocol(), Some(&b"http/1.1"[..]));
     write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).unwrap();
     String::from_utf8_lossy(&answer[9..]).parse().unwrap()
 }
+
+const OTHER_NAME: &str = "other.test";
