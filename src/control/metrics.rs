@@ -13,12 +13,16 @@ use crate::shard::statistics::{DropCause, QueueSnapshot, ShardSnapshot, ShardSta
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The index of a snapshot is its shard's number.
-pub(super) fn encode(snapshots: Vec<ShardSnapshot>) -> Result<String, fmt::Error> {
+/// The index of a snapshot is its shard's number. `websockets_refused`: by reason.
+pub(super) fn encode(
+    snapshots: Vec<ShardSnapshot>,
+    websockets_refused: Vec<(&'static str, u64)>,
+) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("moqswitch");
     let build = vec![("version", env!("CARGO_PKG_VERSION"))];
     registry.register("build", "What is running", Info::new(build));
     registry.register_collector(Box::new(Shards(snapshots)));
+    registry.register_collector(Box::new(Refused(websockets_refused)));
     let mut output = String::new();
     text::encode(&mut output, &registry)?;
     Ok(output)
@@ -26,6 +30,21 @@ pub(super) fn encode(snapshots: Vec<ShardSnapshot>) -> Result<String, fmt::Error
 
 #[derive(Debug)]
 struct Shards(Vec<ShardSnapshot>);
+
+/// Requests for a WebSocket that the control thread refused, which belong to no shard.
+#[derive(Debug)]
+struct Refused(Vec<(&'static str, u64)>);
+
+impl Collector for Refused {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "WebSockets refused, by reason.";
+        let mut metric = encoder.encode_descriptor("websockets_refused", help, None, MetricType::Counter)?;
+        for (reason, count) in &self.0 {
+            encode_counter(&mut metric, &[("reason", *reason)], *count)?;
+        }
+        Ok(())
+    }
+}
 
 type Read = fn(&ShardStatistics) -> u64;
 

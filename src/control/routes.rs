@@ -96,7 +96,7 @@ async fn metrics(State(state): State<ControlState>) -> Response {
         Ok(snapshots) => snapshots,
         Err(reason) => return (StatusCode::SERVICE_UNAVAILABLE, reason).into_response(),
     };
-    match metrics::encode(snapshots) {
+    match metrics::encode(snapshots, state.websockets.refused().collect()) {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }

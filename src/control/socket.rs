@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use axum::extract::ws::{CloseFrame, Message, close_code};
+use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use tokio::{sync::mpsc, time};
@@ -41,19 +41,33 @@ where
     };
     drop(port);
     if let Ending::Close(code) = ending {
-        let farewell = async {
-            let frame = CloseFrame {
-                code,
-                reason: "".into(),
-            };
-            if sink.send(Message::Close(Some(frame))).await.is_ok() {
-                // To drop a socket with bytes unread would take back what was sent last.
-                while let Some(Ok(_)) = source.next().await {}
-            }
-        };
-        // A peer that does not close either is left alone.
-        let _ = time::timeout(limits::WEBSOCKET_CLOSE_WAIT_MAX, farewell).await;
+        close(&mut sink, &mut source, code).await;
     }
+}
+
+/// Tells a client that came for nothing to come again.
+pub(super) async fn turn_away(socket: WebSocket) {
+    let (mut sink, mut source) = socket.split();
+    close(&mut sink, &mut source, close_code::AGAIN).await;
+}
+
+/// Says why it is over. A peer that does not close either is left alone.
+async fn close(
+    sink: &mut (impl Sink<Message, Error = axum::Error> + Unpin),
+    source: &mut (impl Stream<Item = Result<Message, axum::Error>> + Unpin),
+    code: u16,
+) {
+    let farewell = async {
+        let frame = CloseFrame {
+            code,
+            reason: "".into(),
+        };
+        if sink.send(Message::Close(Some(frame))).await.is_ok() {
+            // To drop a socket with bytes unread would take back what was sent last.
+            while let Some(Ok(_)) = source.next().await {}
+        }
+    };
+    let _ = time::timeout(limits::WEBSOCKET_CLOSE_WAIT_MAX, farewell).await;
 }
 
 /// The shard has ended the connection, and what it said last had time to leave.

@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -35,6 +35,23 @@ pub struct WebSockets {
     idle_timeout: Duration,
     /// Connections of each shard.
     open: Vec<AtomicUsize>,
+    refused: [AtomicU64; Refusal::ALL.len()],
+}
+
+/// Why a request for a WebSocket came to nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It is not as RFC 6455 has it.
+    Malformed,
+    LongPath,
+    /// The process is starting, or draining.
+    NotReady,
+    /// No subprotocol in common.
+    Subprotocol,
+    /// As many as there may be.
+    Limit,
+    /// The shard takes no commands; the client is told when it has been upgraded.
+    ShardBusy,
 }
 
 /// One of the connections allowed, on one of the shards.
@@ -53,7 +70,18 @@ impl WebSockets {
             connections_max,
             idle_timeout,
             open: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
+            refused: Default::default(),
         })
+    }
+
+    /// How many were refused, by reason.
+    pub(super) fn refused(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = self.refused.iter().map(|count| count.load(Ordering::Relaxed));
+        Refusal::ALL.into_iter().map(Refusal::label).zip(counts)
+    }
+
+    fn count(&self, refusal: Refusal) {
+        self.refused[refusal as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Waits until all connections have ended.
@@ -76,6 +104,40 @@ impl WebSockets {
     }
 }
 
+impl Refusal {
+    const ALL: [Self; 6] = [
+        Self::Malformed,
+        Self::LongPath,
+        Self::NotReady,
+        Self::Subprotocol,
+        Self::Limit,
+        Self::ShardBusy,
+    ];
+
+    /// Value of the metric's `reason` label.
+    fn label(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::LongPath => "long_path",
+            Self::NotReady => "not_ready",
+            Self::Subprotocol => "subprotocol",
+            Self::Limit => "limit",
+            Self::ShardBusy => "shard_busy",
+        }
+    }
+
+    fn answer(self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Malformed => (StatusCode::BAD_REQUEST, "not a WebSocket request\n"),
+            Self::LongPath => (StatusCode::URI_TOO_LONG, "the path is too long\n"),
+            Self::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "not accepting sessions\n"),
+            Self::Subprotocol => (StatusCode::BAD_REQUEST, "no supported subprotocol\n"),
+            Self::Limit => (StatusCode::SERVICE_UNAVAILABLE, "too many WebSockets\n"),
+            Self::ShardBusy => (StatusCode::SERVICE_UNAVAILABLE, "the shard is busy\n"),
+        }
+    }
+}
+
 impl Drop for Seat {
     fn drop(&mut self) {
         self.websockets.open[self.shard].fetch_sub(1, Ordering::Relaxed);
@@ -93,32 +155,31 @@ pub(super) async fn intercept(State(state): State<ControlState>, request: Reques
     }
     let (mut parts, _) = request.into_parts();
     match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
-        Ok(upgrade) => upgrade_to_session(&state, &parts, upgrade)
-            .unwrap_or_else(|(status, reason)| (status, reason).into_response()),
-        Err(rejection) => rejection.into_response(),
+        Ok(upgrade) => upgrade_to_session(&state, &parts, upgrade).unwrap_or_else(|refusal| {
+            state.websockets.count(refusal);
+            refusal.answer().into_response()
+        }),
+        Err(rejection) => {
+            state.websockets.count(Refusal::Malformed);
+            rejection.into_response()
+        }
     }
 }
 
-fn upgrade_to_session(
-    state: &ControlState,
-    parts: &Parts,
-    upgrade: WebSocketUpgrade,
-) -> Result<Response, (StatusCode, &'static str)> {
+fn upgrade_to_session(state: &ControlState, parts: &Parts, upgrade: WebSocketUpgrade) -> Result<Response, Refusal> {
     let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
     if path.len() > limits::SETUP_PATH_BYTES_MAX {
-        return Err((StatusCode::URI_TOO_LONG, "the path is too long\n"));
+        return Err(Refusal::LongPath);
     }
     if state.lifecycle.phase() != Phase::Ready {
-        return Err((StatusCode::SERVICE_UNAVAILABLE, "not accepting sessions\n"));
+        return Err(Refusal::NotReady);
     }
     // Draft-lcurley-qmux-websocket, "Subprotocol Negotiation": without one in common there is no session.
-    let subprotocol = choose(parts).ok_or((StatusCode::BAD_REQUEST, "no supported subprotocol\n"))?;
-    let remote = parts.extensions.get::<Remote>().map(|remote| remote.0);
-    let remote = remote.ok_or((StatusCode::INTERNAL_SERVER_ERROR, "the peer has no address\n"))?;
-    let seat = state.websockets.take_seat();
-    let seat = seat.ok_or((StatusCode::SERVICE_UNAVAILABLE, "too many WebSockets\n"))?;
-    let port = state.shards.get(seat.shard).cloned();
-    let port = port.ok_or((StatusCode::SERVICE_UNAVAILABLE, "no shard\n"))?;
+    let subprotocol = choose(parts).ok_or(Refusal::Subprotocol)?;
+    // What came by HTTP/3 has no socket of its own.
+    let Remote(remote) = *parts.extensions.get::<Remote>().ok_or(Refusal::Malformed)?;
+    let seat = state.websockets.take_seat().ok_or(Refusal::Limit)?;
+    let port = state.shards.get(seat.shard).cloned().ok_or(Refusal::ShardBusy)?;
     let path = path.to_owned();
     let mut upgrade = upgrade
         .max_message_size(limits::WEBSOCKET_MESSAGE_BYTES_MAX)
@@ -130,8 +191,12 @@ fn upgrade_to_session(
         upgrade.set_selected_protocol(name);
     }
     Ok(upgrade.on_upgrade(async move |socket| {
-        if let Some(link) = attach(&port, subprotocol, path, remote).await {
-            socket::carry(socket, link, seat.websockets.idle_timeout).await;
+        match attach(&port, subprotocol, path, remote).await {
+            Some(link) => socket::carry(socket, link, seat.websockets.idle_timeout).await,
+            None => {
+                seat.websockets.count(Refusal::ShardBusy);
+                socket::turn_away(socket).await;
+            }
         }
         drop(seat);
     }))
@@ -148,7 +213,7 @@ fn choose(parts: &Parts) -> Option<Subprotocol> {
     Subprotocol::choose(offered.iter().copied())
 }
 
-/// Hands the connection to its shard. `None`: the shard is too busy, and the connection is dropped.
+/// Hands the connection to its shard. `None`: the shard is too busy.
 async fn attach(port: &ShardPort, subprotocol: Subprotocol, path: String, remote: SocketAddr) -> Option<LinkPort> {
     let (link, end) = link(&port.doorbell);
     let mut command = ShardCommand::Attach(Box::new(Attachment {

@@ -47,6 +47,25 @@ fn upgrade_without_a_known_subprotocol_is_refused() {
 }
 
 #[test]
+fn busy_shard_has_the_client_come_again_and_refusals_are_counted() {
+    let fixture = Fixture::start(Behaviour::Answers);
+    fixture.lifecycle.set(Phase::Ready);
+    assert_eq!(upgrade(&fixture, "/", "chat").0, 400);
+    let metrics = fixture.get("/metrics").body;
+    for line in ["reason=\"subprotocol\"} 1", "reason=\"shard_busy\"} 0"] {
+        let line = format!("moqswitch_websockets_refused_total{{{line}");
+        assert!(metrics.lines().any(|found| found == line), "{line}\n{metrics}");
+    }
+    let fixture = Fixture::start(Behaviour::QueueFull);
+    fixture.lifecycle.set(Phase::Ready);
+    let (status, _, mut socket) = upgrade(&fixture, "/", "moq-lite-05");
+    assert_eq!(status, 101);
+    let mut rest = Vec::new();
+    socket.read_to_end(&mut rest).unwrap();
+    assert_eq!(rest, [0x88, 2, 0x03, 0xf5], "a close frame with code 1013");
+}
+
+#[test]
 fn upgrade_is_refused_while_draining_and_beyond_the_limit() {
     let (fixture, ports) = fixture(None);
     let _first = upgrade(&fixture, "/", "moq-lite-05");
