@@ -142,6 +142,10 @@ pub const CACHE_BYTES_MIN: usize = 1024 * 1024;
 /// When full the socket is not read, or the shard holds back what it would send.
 pub const LINK_MESSAGES_MAX: usize = 4;
 
+/// Time a peer has for SETUP or SESSION_CLIENT, where its draft begins with one, and over WebSocket for its
+/// transport parameters before; then it is closed with CONTROL_MESSAGE_TIMEOUT.
+pub const SETUP_WAIT_MAX: Duration = Duration::from_secs(10);
+
 /// Links of one shard that may have news at once. With more, all of them are looked at.
 pub const LINK_BELLS_MAX: usize = 4096;
 

@@ -17,8 +17,8 @@ impl Session {
         self.config.version.is_in_band() && self.peer_setup.is_none()
     }
 
-    /// Whether requests of the peer wait for what it has to say first.
-    pub(super) fn is_setup_due(&self) -> bool {
+    /// Whether the peer has yet to say what its version begins with. Its requests wait for that.
+    pub fn is_setup_due(&self) -> bool {
         let has_setup = self.config.version.has_setup() || self.config.version.is_in_band();
         has_setup && self.peer_setup.is_none()
     }

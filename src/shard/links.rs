@@ -3,12 +3,15 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustc_hash::FxHashMap;
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 
+use crate::limits::SETUP_WAIT_MAX;
 use crate::qmux;
 use crate::routing::PeerKey;
+use crate::wire::session_error;
 
 use super::link::{Attachment, Doorbell, Link};
 use super::statistics::WebSocketStatistics;
@@ -21,6 +24,8 @@ pub(super) struct WebSocketConnection {
     pub(super) remote: std::net::SocketAddr,
     is_ready: bool,
     is_dirty: bool,
+    /// By when the peer must have said what it allows; set at the first look.
+    deadline: Option<Instant>,
 }
 
 /// All of them. `is_ready` and `is_dirty` say whether one is in the queue of that name.
@@ -60,6 +65,7 @@ impl Links {
             remote,
             is_ready: false,
             is_dirty: false,
+            deadline: None,
         };
         self.connections.insert(key, connection);
         self.statistics.opened += 1;
@@ -110,6 +116,22 @@ impl Links {
             }
         }
         self.mark_ready(key);
+    }
+
+    /// Closes those whose peer has sent no transport parameters in time.
+    pub(super) fn close_silent(&mut self, now: Instant) {
+        for key in self.keys() {
+            let Some(connection) = self.connections.get_mut(&key) else {
+                continue;
+            };
+            let deadline = *connection.deadline.get_or_insert(now + SETUP_WAIT_MAX);
+            if now >= deadline && !connection.qmux.is_established() {
+                connection
+                    .qmux
+                    .close(session_error::CONTROL_TIMEOUT, "no parameters in time");
+                self.mark_dirty(key);
+            }
+        }
     }
 
     /// Hands over what has room in the queue to the control thread.

@@ -1,6 +1,7 @@
 //! One session on this shard: its state machine and what waits for its connection.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -22,6 +23,8 @@ pub(super) struct Peer {
     pub(super) hop: HopId,
     /// What subscribing from this peer costs (draft, "Cost Parameter").
     pub(super) link_cost: u64,
+    /// By when the peer must have said what its draft begins with, SETUP or SESSION_CLIENT.
+    pub(super) setup_deadline: Instant,
     /// Full paths this peer has in the announce table.
     pub(super) published: FxHashSet<BroadcastPath>,
     /// Probe streams that want reports.

@@ -1,5 +1,6 @@
 //! Connections to sessions and back: reading streams, pumping media, the end of peers.
 
+use crate::limits::SETUP_WAIT_MAX;
 use crate::quic::Read;
 use crate::routing::{PeerKey, RequestKey, Source};
 use crate::session::{Session, SessionConfig, Side};
@@ -8,6 +9,7 @@ use crate::wire::{BroadcastPath, HopId, ProbeLevel, Role, Setup, StreamId, sessi
 use super::carrier::{Carrier, carrier};
 use super::link::is_link;
 use super::peer::{BACKLOG_CODE, BacklogFull, Outbox, Peer, Transport, connection_key, peer_key};
+use super::statistics::DropCause;
 use super::worker::Shard;
 
 impl Shard {
@@ -98,6 +100,7 @@ impl Shard {
                 root: BroadcastPath::root(),
                 hop,
                 link_cost: DEFAULT_COST,
+                setup_deadline: self.now + SETUP_WAIT_MAX,
                 published: Default::default(),
                 probes: Default::default(),
                 waiting_announcements: Default::default(),
@@ -204,9 +207,7 @@ impl Shard {
             Ok(false) => return,
             Ok(true) => {}
             Err(BacklogFull) => {
-                self.statistics
-                    .drops
-                    .add(super::statistics::DropCause::SlowSubscriber, 1);
+                self.statistics.drops.add(DropCause::SlowSubscriber, 1);
                 connection.close(BACKLOG_CODE, "too many control bytes unread");
             }
         }
@@ -271,13 +272,38 @@ impl Shard {
         }
     }
 
-    /// Sends path figures to those who probe (draft, "Probe"), and to those who are told unasked
-    /// (draft 01, "SESSION_UPDATE").
-    pub(super) fn report_probes(&mut self) {
+    /// What is looked at now and then.
+    pub(super) fn look_around(&mut self) {
         if self.now < self.probes_due {
             return;
         }
         self.probes_due = self.now + PROBE_INTERVAL;
+        self.report_probes();
+        self.close_silent();
+    }
+
+    /// Closes connections whose peer has not begun as its draft has it. Of 03 and 04 nothing is due.
+    fn close_silent(&mut self) {
+        self.links.close_silent(self.now);
+        let is_late = |peer: &Peer| self.now >= peer.setup_deadline && peer.session.is_setup_due();
+        let late: Vec<PeerKey> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| is_late(peer) && !peer.session.is_closed())
+            .map(|(key, _)| *key)
+            .collect();
+        for peer in late {
+            if let Some(state) = self.peers.get_mut(&peer) {
+                state.session.close(session_error::CONTROL_TIMEOUT, "no SETUP in time");
+                self.statistics.drops.add(DropCause::SessionLimit, 1);
+            }
+            self.transmit(peer);
+        }
+    }
+
+    /// Sends path figures to those who probe (draft, "Probe"), and to those who are told unasked
+    /// (draft 01, "SESSION_UPDATE").
+    fn report_probes(&mut self) {
         let probing: Vec<PeerKey> = self
             .peers
             .iter()

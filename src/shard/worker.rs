@@ -160,7 +160,7 @@ impl Shard {
         // 3. Timers.
         self.endpoint.handle_timeouts(self.now);
         self.tracks.handle_timeout(self.now);
-        self.report_probes();
+        self.look_around();
         self.fetches.expire(self.now, &mut self.tracks);
         // 4. Connections with something to tell: streams into sessions, sessions into routing.
         self.service_connections();

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use moq_net::{Timescale, Timestamp, track};
 use moqswitch_interop::matrix::same_draft;
 use moqswitch_interop::peer::{check_same, read_group, timestamp};
-use moqswitch_interop::{Carrier, Case, Draft, PlannedGroup, Publisher, Subscriber, run_matrix};
+use moqswitch_interop::{Carrier, Case, Draft, PlannedGroup, Publisher, Relay, Subscriber, run_matrix};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -35,6 +35,38 @@ async fn broken_tcp_connection_unannounces() {
 async fn websocket_that_does_not_read_costs_no_memory() {
     let over_websocket = Carrier::WebSocket.with(Draft::Lite05);
     run_matrix(&[(Draft::Lite05.into(), over_websocket)], LIMIT, stall).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn websocket_that_never_begins_is_closed() {
+    let relay = Relay::start(1).await.expect("the relay starts");
+    let http = relay.http();
+    let (silent, without_setup, of_an_older_draft) = tokio::join!(
+        is_closed_after(http, "moq-lite-05", &[]),
+        is_closed_after(http, "moq-lite-05", PARAMETERS),
+        // It has no SETUP, so that nothing is due.
+        is_closed_after(http, "moq-lite-04", PARAMETERS),
+    );
+    assert!(silent.unwrap(), "without transport parameters");
+    assert!(without_setup.unwrap(), "without SETUP");
+    assert!(!of_an_older_draft.unwrap(), "draft 04 may be silent");
+}
+
+/// Whether the relay closes a WebSocket that sends one binary message and reads what comes.
+async fn is_closed_after(relay: SocketAddr, subprotocol: &str, message: &[u8]) -> Result<bool> {
+    let mut socket = TcpStream::connect(relay).await?;
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: {subprotocol}\r\n\r\n"
+    );
+    socket.write_all(request.as_bytes()).await?;
+    // Final, binary and masked with zeros.
+    let head = [0x82, 0x80 | u8::try_from(message.len())?, 0, 0, 0, 0];
+    socket.write_all(&[&head, message].concat()).await?;
+    let mut answer = Vec::new();
+    let closed = tokio::time::timeout(BEGIN_LIMIT, socket.read_to_end(&mut answer)).await;
+    ensure!(answer.starts_with(b"HTTP/1.1 101"), "no WebSocket");
+    Ok(closed.is_ok())
 }
 
 /// A datagram has no advantage over TCP, and reaches a subscriber there as a stream.
@@ -198,6 +230,10 @@ async fn forward(client: TcpStream, to: SocketAddr, mut paused: watch::Receiver<
     Ok(())
 }
 
+/// QX_TRANSPORT_PARAMETERS that allow nothing.
+const PARAMETERS: &[u8] = b"\xffQS0\r\n\r\n\0";
+/// A peer has 10 s to begin, and one to close.
+const BEGIN_LIMIT: Duration = Duration::from_secs(14);
 const PATH: &str = "interop/websocket";
 const TRACK: &str = "media";
 const GROUP_BYTES: usize = 400_000;
