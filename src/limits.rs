@@ -138,8 +138,8 @@ pub const LANE_MESSAGES_MAX: usize = 8192;
 /// A smaller group cache would not hold one video group for each of a few tracks.
 pub const CACHE_BYTES_MIN: usize = 1024 * 1024;
 
-/// Messages waiting between a WebSocket and its shard, in each direction: 64 KiB of them at most.
-/// When full the socket is not read, or the shard holds back what it would send.
+/// Messages waiting between a WebSocket and its shard, in each direction: 64 KiB of them at most, and as much
+/// is taken in by one turn. When full the socket is not read, or the shard holds back what it would send.
 pub const LINK_MESSAGES_MAX: usize = 4;
 
 /// Time a peer has for SETUP or SESSION_CLIENT, where its draft begins with one, and over WebSocket for its

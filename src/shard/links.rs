@@ -8,7 +8,7 @@ use std::time::Instant;
 use rustc_hash::FxHashMap;
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 
-use crate::limits::SETUP_WAIT_MAX;
+use crate::limits::{LINK_MESSAGES_MAX, SETUP_WAIT_MAX};
 use crate::qmux;
 use crate::routing::PeerKey;
 use crate::wire::session_error;
@@ -176,6 +176,11 @@ impl Links {
         }
     }
 
+    /// How many [`Self::poll_ready`] may give at present.
+    pub(super) fn ready_count(&self) -> usize {
+        self.ready.len()
+    }
+
     pub(super) fn poll_ready(&mut self) -> Option<PeerKey> {
         while let Some(key) = self.ready.pop_front() {
             if let Some(connection) = self.connections.get_mut(&key) {
@@ -243,14 +248,13 @@ impl WebSocketConnection {
 }
 
 /// Messages of one connection in one turn; its others wait for the next.
-const MESSAGES_PER_SERVICE_MAX: usize = 64;
+const MESSAGES_PER_SERVICE_MAX: usize = LINK_MESSAGES_MAX;
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::limits::LINK_MESSAGES_MAX;
     use crate::qmux::limits::{RECORD_BYTES_MAX, UNREAD_CHUNKS_MAX};
     use crate::qmux::{Connection, Options, Read, Side, Subprotocol};
     use crate::shard::link;

@@ -18,7 +18,8 @@ impl Shard {
             let Some(key) = self.endpoint.poll_ready() else { break };
             self.service(peer_key(key));
         }
-        for _ in 0..CONNECTIONS_PER_TURN_MAX {
+        // Of one that has more the rest waits for the next turn: the control thread may go on for ever.
+        for _ in 0..self.links.ready_count().min(CONNECTIONS_PER_TURN_MAX) {
             let Some(peer) = self.links.poll_ready() else { break };
             self.links.receive(peer);
             self.service(peer);
