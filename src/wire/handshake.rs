@@ -182,7 +182,8 @@ impl SessionUpdate {
     }
 }
 
-/// Passes over all extensions but the path.
+/// Passes over all extensions but the path. AUTHORITY, which is among them, chooses nothing here: the
+/// broadcasts are the same under every name of the relay, on every carrier.
 fn get_path(form: HandshakeForm, body: &mut Body<'_>) -> Result<Option<String>, DecodeError> {
     let count = usize::try_from(body.integer()?).unwrap_or(usize::MAX);
     if count > SETUP_PARAMETERS_MAX {
