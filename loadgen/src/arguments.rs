@@ -165,7 +165,9 @@ pub(crate) struct Flags {
     /// Write each interval to this file, to be merged or plotted.
     #[arg(long)]
     pub(crate) jsonl: Option<PathBuf>,
-    /// What must hold for the run to pass, `one_way_ms.p99 < 50`; any number of the summary.
+    /// What must hold for the run to pass, `one_way_ms.p99 < 50`; any number of the summary. Beside
+    /// it hold `frames_expected > 0`, `connections_lost == 0`, `subscriptions_lost == 0` and
+    /// `violations == 0`, unless one is about the same figure.
     #[arg(long)]
     pub(crate) threshold: Vec<Threshold>,
 

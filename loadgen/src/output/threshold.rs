@@ -57,16 +57,21 @@ impl fmt::Display for Threshold {
 }
 
 /// What a run is judged by: the scenario's, those that were asked for, and the usual ones without
-/// either.
+/// either. Those without which the others may say nothing stand beside them, unless they are about
+/// the same figure.
 pub(crate) fn choose(scenario: &[String], asked: &[Threshold]) -> anyhow::Result<Vec<Threshold>> {
     let mut thresholds: Vec<Threshold> = scenario
         .iter()
         .map(|text| text.parse().map_err(anyhow::Error::msg))
         .collect::<anyhow::Result<_>>()?;
     thresholds.extend_from_slice(asked);
-    if thresholds.is_empty() {
-        thresholds = defaults();
-    }
+    let mut others = if thresholds.is_empty() {
+        defaults()
+    } else {
+        parse(&STANDING)
+    };
+    others.retain(|other| thresholds.iter().all(|given| given.key != other.key));
+    thresholds.append(&mut others);
     check(&thresholds)?;
     Ok(thresholds)
 }
@@ -126,20 +131,29 @@ impl Threshold {
 
 /// What a run is judged by when it is told nothing: everything came, if some of it late.
 pub(crate) fn defaults() -> Vec<Threshold> {
-    [
-        "calls_failed == 0",
-        "connections_lost == 0",
-        "subscriptions_lost == 0",
-        "violations == 0",
-        "frames_expected > 0",
+    let mut defaults = parse(&["calls_failed == 0"]);
+    defaults.append(&mut parse(&STANDING));
+    defaults.append(&mut parse(&[
         "frames_skipped == 0",
         "frames_lost == 0",
         "frames_corrupt == 0",
-    ]
-    .iter()
-    .map(|text| text.parse().expect("these are thresholds"))
-    .collect()
+    ]));
+    defaults
 }
+
+fn parse(texts: &[&str]) -> Vec<Threshold> {
+    let parse = |text: &&str| text.parse().expect("these are thresholds");
+    texts.iter().map(parse).collect()
+}
+
+/// In force whatever else is asked: something was to be heard, and the relay took nobody's
+/// connection or subscription.
+const STANDING: [&str; 4] = [
+    "connections_lost == 0",
+    "subscriptions_lost == 0",
+    "violations == 0",
+    "frames_expected > 0",
+];
 
 const COMPARISONS: [(&str, Comparison); 5] = [
     ("<=", Comparison::AtMost),
@@ -180,6 +194,30 @@ mod tests {
             assert!(text.parse::<Threshold>().is_err(), "{text}");
         }
         assert_eq!("a.b<=2".parse::<Threshold>().unwrap().to_string(), "a.b <= 2");
+    }
+
+    #[test]
+    fn lost_connections_count_unless_a_threshold_is_about_them() {
+        let keys = |scenario: &[&str], asked: &[&str]| -> Vec<String> {
+            let scenario: Vec<String> = scenario.iter().map(|text| (*text).to_owned()).collect();
+            let chosen = choose(&scenario, &parse(asked)).unwrap();
+            chosen.iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(keys(&[], &[]).len(), defaults().len());
+        assert_eq!(
+            keys(&["calls_failed == 0"], &["one_way_ms.p99 < 50"])[2..],
+            STANDING.map(str::to_owned)
+        );
+        let tolerant = keys(&["connections_lost < 5"], &["frames_expected > 1000"]);
+        assert_eq!(
+            tolerant,
+            [
+                "connections_lost < 5",
+                "frames_expected > 1000",
+                "subscriptions_lost == 0",
+                "violations == 0"
+            ]
+        );
     }
 
     fn summary() -> Summary {
