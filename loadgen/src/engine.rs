@@ -5,6 +5,7 @@ mod behaviour;
 mod call;
 mod lines;
 mod listen;
+mod lost;
 mod paths;
 mod publish;
 pub(crate) mod shard;

@@ -173,6 +173,13 @@ impl Shape {
             .count()
     }
 
+    /// How many others are to hear a participant.
+    pub(crate) fn audience(&self, publisher: u16) -> usize {
+        (0..self.people())
+            .filter(|listener| self.hears(*listener, publisher))
+            .count()
+    }
+
     pub(crate) fn publishes(&self, participant: u16) -> bool {
         !matches!(self, Self::Broadcast { .. }) || participant == 0
     }
@@ -222,7 +229,7 @@ mod tests {
             assert!(!heard.contains(&listener));
         }
         for publisher in 0..5 {
-            assert_eq!((0..5).filter(|listener| shape.hears(*listener, publisher)).count(), 3);
+            assert_eq!(shape.audience(publisher), 3);
         }
     }
 

@@ -13,7 +13,7 @@ use stub::{Done, Faults, Stub};
 
 #[test]
 fn a_delay_is_measured_and_loses_nothing() {
-    let (report, _) = run(Faults {
+    let (report, done) = run(Faults {
         delay: Duration::from_millis(30),
         ..Faults::default()
     });
@@ -21,6 +21,7 @@ fn a_delay_is_measured_and_loses_nothing() {
     // Above it is what a busy machine adds; below it nothing can be.
     assert!((30.0..50.0).contains(&p50), "{p50}");
     assert_adds_up(&report);
+    assert_delivered(&report, &done);
     assert_eq!(number(&report, "/frames_lost"), 0.0);
     assert!(
         number(&report, "/first_frame_ms/p50") >= 30.0,
@@ -40,6 +41,7 @@ fn every_dropped_and_every_damaged_frame_is_counted_for_what_it_is() {
     assert_eq!(count(&report, "/frames_corrupt"), done.corrupted);
     assert_eq!(count(&report, "/groups_lost"), done.dropped);
     assert_adds_up(&report);
+    assert_delivered(&report, &done);
     assert_ne!(report["verdict"], "pass");
 }
 
@@ -69,6 +71,7 @@ fn a_stall_shows_in_the_tail_although_the_schedule_was_kept() {
     assert!(mos < 4.3, "silence of half a second is heard: {mos}");
     assert_eq!(count(&report, "/frames_lost"), 0);
     assert_adds_up(&report);
+    assert_delivered(&report, &done);
 }
 
 #[test]
@@ -85,8 +88,9 @@ fn what_the_relay_gave_up_is_skipped_and_what_it_misnumbered_is_nothing_that_was
         "skipped frames are missed by whoever asked for none"
     );
     assert_adds_up(&report);
+    assert_delivered(&report, &done);
 
-    let (report, _) = run_with(
+    let (report, done) = run_with(
         Faults {
             renumber: 1,
             ..Faults::default()
@@ -97,6 +101,7 @@ fn what_the_relay_gave_up_is_skipped_and_what_it_misnumbered_is_nothing_that_was
     assert_eq!(count(&report, "/calls_established"), 0);
     assert!(count(&report, "/calls_failed") + count(&report, "/calls_cut_off") == 10);
     assert_adds_up(&report);
+    assert_delivered(&report, &done);
 }
 
 #[test]
@@ -113,6 +118,8 @@ fn calls_that_are_never_set_up_have_failed() {
         (12, 12)
     );
     assert_ne!(report["verdict"], "pass");
+    assert_adds_up(&report);
+    assert_eq!(count(&report, "/frames_not_owed"), count(&report, "/frames_offered"));
 }
 
 #[test]
@@ -139,6 +146,84 @@ fn a_relay_that_gives_up_in_mid_call_does_not_pass() {
         "{reasons:?}"
     );
     assert_ne!(report["verdict"], "pass");
+    assert_adds_up(&report);
+    let (lost, expected) = (count(&report, "/frames_lost"), count(&report, "/frames_expected"));
+    assert!(lost > expected / 3, "{lost} of {expected}");
+}
+
+#[test]
+fn who_loses_a_connection_in_mid_call_misses_the_rest_of_it_and_is_missed() {
+    let faults = Faults {
+        close_one_at: Some(Duration::from_secs(5)),
+        ..Faults::default()
+    };
+    // The others heard everything, and in time: that is not all there was to hear.
+    let (report, done) = run_with(faults, &["--threshold", "one_way_ms.p50 < 1000"]);
+    assert_eq!(count(&report, "/calls_established"), 10);
+    assert_eq!(count(&report, "/connections_lost"), 1);
+    assert_eq!(
+        count(&report, "/subscriptions_lost"),
+        0,
+        "the connection's loss is counted once"
+    );
+    assert_ne!(report["verdict"], "pass");
+    let judged = report["thresholds"].as_array().unwrap();
+    assert!(
+        judged
+            .iter()
+            .any(|one| one["threshold"] == "connections_lost == 0" && one["passed"] == false),
+        "{judged:?}"
+    );
+    // From the fifth second on, both ways, 50 frames/s, and what was on its way.
+    let lost = count(&report, "/frames_lost");
+    assert!((300..=600).contains(&lost), "{lost}");
+    assert_adds_up(&report);
+    assert_delivered(&report, &done);
+}
+
+#[test]
+fn what_cannot_be_subscribed_to_is_lost() {
+    let faults = Faults {
+        goes_away: true,
+        ..Faults::default()
+    };
+    let (report, _) = run_with(faults, &["--total", "10"]);
+    assert!(count(&report, "/subscriptions_lost") >= 10, "{report}");
+    assert!(count(&report, "/calls_established") < 10, "{report}");
+    assert!(count(&report, "/frames_lost") > 100, "{report}");
+    assert_ne!(report["verdict"], "pass");
+    assert_adds_up(&report);
+}
+
+#[test]
+fn who_comes_back_and_is_not_announced_is_missed() {
+    let scenario = std::env::temp_dir().join(format!("moqswitch-truth-returns-{}.toml", std::process::id()));
+    let text = "duration = \"10s\"\ncatalog = false\n\
+        [arrivals]\npattern = \"constant\"\nrate = 10.0\n[limits]\nconcurrent = 3\nsetup = \"1s\"\n\
+        [shape]\nkind = \"two-party\"\n[audio]\nmedia = { codec = \"pcmu\" }\n\
+        [behaviour]\nleave_every = \"3s\"\naway = \"100ms\"\n";
+    std::fs::write(&scenario, text).unwrap();
+    let heard = |is_deaf_to_returns| {
+        let stub = Stub::start(Faults {
+            is_deaf_to_returns,
+            ..Faults::default()
+        });
+        run_against(stub, &["run", scenario.to_str().unwrap()])
+    };
+    for is_deaf in [false, true] {
+        let (report, _) = heard(is_deaf);
+        assert!(count(&report, "/reconnects") > 2, "{report}");
+        assert_eq!(count(&report, "/connections_lost"), 0, "{}", report["reasons"]);
+        assert_eq!(
+            count(&report, "/subscriptions_lost") > 0,
+            is_deaf,
+            "{}",
+            report["reasons"]
+        );
+        assert_eq!(count(&report, "/frames_lost") > 100, is_deaf, "{report}");
+        assert_adds_up(&report);
+    }
+    std::fs::remove_file(&scenario).unwrap();
 }
 
 #[test]
@@ -158,25 +243,34 @@ fn a_relay_that_does_not_answer_is_none() {
 fn run(faults: Faults) -> (Value, Done) {
     let (report, done) = run_with(faults, &[]);
     assert_eq!(count(&report, "/calls_established"), 10, "{report}");
-    assert!(count(&report, "/frames_expected") > 4000, "{report}");
+    // But for what was sent while calls were set up all that was offered was to be heard.
+    let (offered, expected) = (count(&report, "/frames_offered"), count(&report, "/frames_expected"));
+    assert!(offered > 4000 && expected > offered / 10 * 9, "{report}");
     (report, done)
 }
 
 fn run_with(faults: Faults, flags: &[&str]) -> (Value, Done) {
-    let stub = Stub::start(faults);
+    let call = [
+        "call",
+        "--calls",
+        "10",
+        "--codec",
+        "pcmu",
+        "--no-pauses",
+        "--no-catalog",
+        "--duration",
+        "10s",
+        "--warm-up",
+        "0s",
+    ];
+    run_against(Stub::start(faults), &[&call, flags].concat())
+}
+
+fn run_against(stub: Stub, arguments: &[&str]) -> (Value, Done) {
     let file = std::env::temp_dir().join(format!("moqswitch-truth-{}.json", stub.address.port()));
     let output = Command::new(env!("CARGO_BIN_EXE_loadgen"))
-        .args([
-            "call",
-            "--calls",
-            "10",
-            "--codec",
-            "pcmu",
-            "--no-pauses",
-            "--no-catalog",
-        ])
-        .args(["--duration", "10s", "--warm-up", "0s", "--draft", "6"])
-        .args(flags)
+        .args(arguments)
+        .args(["--draft", "6"])
         .args(["--relay", &format!("moql://{}/", stub.address), "--json"])
         .arg(&file)
         .output()
@@ -200,12 +294,29 @@ fn assert_settled(report: &Value) {
     assert_eq!(settled, count(report, "/calls_attempted"));
 }
 
+/// Every frame that somebody was to hear came to one end. What was offered is counted where frames
+/// are sent, by who hears whom in a call: a listener's books, from which the other figures are,
+/// miss none of it. Whether it was right not to owe what is not owed they do not tell.
 fn assert_adds_up(report: &Value) {
+    assert_eq!(
+        count(report, "/frames_offered"),
+        count(report, "/frames_expected") + count(report, "/frames_not_owed"),
+        "{report}"
+    );
     let sum: u64 = ["delivered", "late", "lost", "skipped", "corrupt"]
         .iter()
         .map(|fate| count(report, &format!("/frames_{fate}")))
         .sum();
     assert_eq!(sum, count(report, "/frames_expected"));
+}
+
+/// What the relay says it delivered came, and nothing else did.
+fn assert_delivered(report: &Value, done: &Done) {
+    let came: u64 = ["delivered", "late", "corrupt", "duplicated", "stray"]
+        .iter()
+        .map(|fate| count(report, &format!("/frames_{fate}")))
+        .sum();
+    assert_eq!(came, done.delivered, "{done:?}, {report}");
 }
 
 fn number(report: &Value, pointer: &str) -> f64 {

@@ -77,10 +77,10 @@ impl Shard {
         nanoseconds(mean.mul_f64(random.sample::<f64, _>(rand_distr::Exp1).min(20.0)))
     }
 
-    fn is_current(&self, of: Member) -> bool {
+    pub(super) fn is_current(&self, of: Member) -> bool {
         self.calls.get(&of.call).is_some_and(|call| {
             let person = &call.people[usize::from(of.participant)];
-            call.ending_ns.is_none() && person.generation == of.generation && person.line.is_some()
+            call.ending_ns.is_none() && person.generation == of.generation
         })
     }
 
@@ -114,11 +114,7 @@ impl Shard {
         }
         if let Some(call) = self.calls.get_mut(&of.call) {
             call.people[usize::from(of.participant)].leaving_ns = Some(self.now_ns);
-            for (_, leg) in &mut call.legs {
-                if leg.listener == of.participant || leg.publisher == of.participant {
-                    leg.leg.leave(self.now_ns);
-                }
-            }
+            call.leave(of.participant);
         }
         self.at(
             self.now_ns + nanoseconds(LAST_WORDS_INTERVAL),

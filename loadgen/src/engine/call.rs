@@ -15,6 +15,7 @@ use crate::model::{Purpose, random};
 use crate::truth::interval::{Ledger, Measure};
 use crate::truth::leg::{Leg, SETTLE};
 use crate::truth::log::TrackLog;
+use crate::truth::mos;
 
 use super::lines::Lines;
 use super::listen::Arriving;
@@ -45,6 +46,9 @@ pub(super) struct Person {
     pub(super) line: Option<ConnectionKey>,
     /// How many lines it has had: what is due for an earlier one is stale.
     pub(super) generation: u32,
+    /// The relay or the network ended its connection. What it would say and hear is still owed, until
+    /// it hangs up by its own plan.
+    pub(super) is_lost: bool,
     /// When it was to come.
     pub(super) joined_ns: u64,
     pub(super) tracks: Vec<Published>,
@@ -55,6 +59,10 @@ pub(super) struct Person {
     /// Who is announced at present, and how many are not that it is to hear.
     pub(super) sees: Vec<bool>,
     pub(super) unseen: usize,
+    /// Its latest leg of each publisher's tracks, as long as that is kept.
+    pub(super) hearing: FxHashMap<(u16, u8), usize>,
+    /// How many others are to hear it.
+    pub(super) audience: u64,
     pub(super) arriving: FxHashMap<StreamId, Arriving>,
     pub(super) is_muted: bool,
     /// How often it muted or spoke again.
@@ -85,6 +93,8 @@ pub(super) struct Published {
     pub(super) log: TrackLog,
     /// Intended time of the next frame, and whether one is due at all.
     pub(super) next_ns: u64,
+    /// Legs that are to hear what is sent.
+    pub(super) listeners: u64,
     pub(super) subscribers: Vec<Subscriber>,
     pub(super) group: Option<OpenGroup>,
 }
@@ -198,7 +208,11 @@ impl Call {
             let person = &mut self.people[usize::from(participant)];
             (person.phase, person.phase_began_ns) = (next, now_ns);
         }
-        if !self.is_established && self.people.iter().all(|person| person.phase == Phase::Hearing) {
+        // What failed or was cut off is not set up after all while it ends.
+        if !self.is_established
+            && self.ending_ns.is_none()
+            && self.people.iter().all(|person| person.phase == Phase::Hearing)
+        {
             self.is_established = true;
             let joined_ns = self.people.iter().map(|person| person.joined_ns).max();
             let elapsed = now_ns.saturating_sub(joined_ns.unwrap_or(self.intended_ns));
@@ -210,19 +224,71 @@ impl Call {
 
     /// Whether something holds of the speech of everyone that a listener is to hear.
     fn has_all(&self, listener: u16, holds: impl Fn(&CallLeg) -> bool) -> bool {
-        let mut publishers = (0..self.load.shape.people())
-            .filter(|publisher| self.load.shape.hears(listener, *publisher))
-            // The first frame of who has not the floor is not a part of setting the call up.
-            .filter(|publisher| self.floor.is_none_or(|floor| floor == *publisher));
-        publishers.all(|publisher| {
-            self.legs.iter().any(|(_, leg)| {
-                leg.listener == listener
-                    && leg.publisher == publisher
-                    && leg.track == 0
-                    && leg.closed_ns.is_none()
-                    && holds(leg)
-            })
-        })
+        // The first frame of who has not the floor is not a part of setting the call up.
+        if let Some(floor) = self.floor {
+            return !self.load.shape.hears(listener, floor) || self.open_leg(listener, floor, 0).is_some_and(holds);
+        }
+        let hearing = &self.people[usize::from(listener)].hearing;
+        let speech = hearing.iter().filter(|((_, track), _)| *track == 0);
+        let heard = speech.filter_map(|(_, leg)| self.legs.get(*leg));
+        let that_hold = heard.filter(|leg| leg.closed_ns.is_none() && holds(leg)).count();
+        that_hold == self.load.shape.heard_by(listener)
+    }
+
+    /// The leg by which a listener hears a track at present.
+    pub(super) fn open_leg(&self, listener: u16, publisher: u16, track: u8) -> Option<&CallLeg> {
+        let leg = self.people[usize::from(listener)].hearing.get(&(publisher, track))?;
+        self.legs.get(*leg).filter(|leg| leg.closed_ns.is_none())
+    }
+
+    /// A leg on which a listener is to hear a track, in the place of the one before.
+    pub(super) fn open(&mut self, listener: u16, publisher: u16, track: u8, now_ns: u64) -> usize {
+        let before = self.people[usize::from(listener)].hearing.get(&(publisher, track));
+        let before = before.copied().filter(|leg| self.legs.contains(*leg));
+        if let Some(before) = before {
+            self.close(before, now_ns);
+        }
+        let load = &self.load;
+        let codec = load.tracks[usize::from(track)].codec.name();
+        let line = self.people[usize::from(publisher)].line;
+        let published = &mut self.people[usize::from(publisher)].tracks[usize::from(track)];
+        published.listeners += 1;
+        let mut leg = Leg::new(&published.log, mos::impairment(codec), now_ns);
+        leg.is_on_clear_path = load.has_both_paths() && !load.is_impaired(listener) && !load.is_impaired(publisher);
+        if let Some(before) = before.and_then(|before| self.legs.get(before)) {
+            leg.follow(&before.leg);
+        }
+        let leg = self.legs.insert(CallLeg {
+            listener,
+            publisher,
+            publisher_line: line,
+            track,
+            leg,
+            is_accepted: false,
+            heard_floor_ns: self.floor_ns,
+            closed_ns: None,
+        });
+        self.people[usize::from(listener)]
+            .hearing
+            .insert((publisher, track), leg);
+        leg
+    }
+
+    /// A subscription ends, and nothing more is owed on it.
+    pub(super) fn close(&mut self, leg: usize, now_ns: u64) {
+        if let Some(leg) = self.legs.get_mut(leg) {
+            leave(leg, &mut self.people);
+            leg.closed_ns.get_or_insert(now_ns);
+        }
+    }
+
+    /// A participant listens no more, and nobody is to hear what it says from here on.
+    pub(super) fn leave(&mut self, participant: u16) {
+        for (_, leg) in &mut self.legs {
+            if leg.listener == participant || leg.publisher == participant {
+                leave(leg, &mut self.people);
+            }
+        }
     }
 
     /// When the last of those that a listener is to hear was to come.
@@ -244,13 +310,16 @@ impl Call {
             let is_done = is_last || leg.closed_ns.is_some_and(|closed| closed + settle_ns() < now_ns);
             leg.leg.settle(log, now_ns, is_done, ledger);
             if is_done {
-                gone.push((leg.listener, index));
+                gone.push((leg.listener, (leg.publisher, leg.track), index));
             }
             !is_done
         });
         // What the relay still sends of them must not be taken for another's.
-        for (listener, index) in gone {
+        for (listener, heard, index) in gone {
             let person = &mut self.people[usize::from(listener)];
+            if person.hearing.get(&heard) == Some(&index) {
+                person.hearing.remove(&heard);
+            }
             person.subscriptions.retain(|_, leg| *leg != Some(index));
             person.arriving.retain(|_, arriving| arriving.leg != index);
         }
@@ -284,7 +353,7 @@ impl Call {
     pub(super) fn begin_end(&mut self, now_ns: u64) {
         self.ending_ns.get_or_insert(now_ns);
         for (_, leg) in &mut self.legs {
-            leg.leg.leave(now_ns);
+            leave(leg, &mut self.people);
         }
     }
 
@@ -295,6 +364,7 @@ impl Call {
             lines.close(line);
         }
         person.generation += 1;
+        person.is_lost = false;
         person.phase = Phase::Dialling;
         person.leaving_ns = None;
         person.subscriptions.clear();
@@ -309,16 +379,10 @@ impl Call {
         // Nobody is to hear it, nor it anybody, until it is back.
         for (_, leg) in &mut self.legs {
             if leg.listener == participant || leg.publisher == participant {
-                leg.close(now_ns);
+                leave(leg, &mut self.people);
+                leg.closed_ns.get_or_insert(now_ns);
             }
         }
-    }
-}
-
-impl CallLeg {
-    pub(super) fn close(&mut self, now_ns: u64) {
-        self.leg.leave(now_ns);
-        self.closed_ns.get_or_insert(now_ns);
     }
 }
 
@@ -329,6 +393,7 @@ impl Person {
         Self {
             line: None,
             generation: 0,
+            is_lost: false,
             joined_ns,
             tracks: (0..)
                 .zip(tracks)
@@ -338,6 +403,8 @@ impl Person {
             subscriptions: FxHashMap::default(),
             sees: vec![false; usize::from(load.shape.people())],
             unseen: load.shape.heard_by(index),
+            hearing: FxHashMap::default(),
+            audience: load.shape.audience(index) as u64,
             arriving: FxHashMap::default(),
             is_muted: false,
             mutes: 0,
@@ -364,9 +431,18 @@ impl Published {
             ),
             log: TrackLog::default(),
             next_ns: 0,
+            listeners: 0,
             subscribers: Vec::new(),
             group: None,
         }
+    }
+}
+
+/// What is sent from here on is not owed on a leg.
+fn leave(leg: &mut CallLeg, people: &mut [Person]) {
+    let published = &mut people[usize::from(leg.publisher)].tracks[usize::from(leg.track)];
+    if leg.leg.leave(&published.log) {
+        published.listeners -= 1;
     }
 }
 

@@ -254,12 +254,16 @@ impl Lines {
         self.target.draft
     }
 
-    /// Writes media to a stream; what congestion control does not take waits.
-    pub(crate) fn write(&mut self, key: ConnectionKey, stream: StreamId, bytes: Bytes, fin: bool) {
-        if let (Some(line), Some(connection)) = (self.lines.get_mut(&key), self.endpoint.get_mut(key)) {
-            self.given_up += u64::from(!line.backlog.write(connection, stream, bytes, fin));
-            self.endpoint.mark_dirty(key);
-        }
+    /// Writes media to a stream; what congestion control does not take waits. False when too much
+    /// waits: then the stream is given up, and the group on it.
+    pub(crate) fn write(&mut self, key: ConnectionKey, stream: StreamId, bytes: Bytes, fin: bool) -> bool {
+        let (Some(line), Some(connection)) = (self.lines.get_mut(&key), self.endpoint.get_mut(key)) else {
+            return true;
+        };
+        let is_taken = line.backlog.write(connection, stream, bytes, fin);
+        self.given_up += u64::from(!is_taken);
+        self.endpoint.mark_dirty(key);
+        is_taken
     }
 
     /// Groups and datagrams since the last call that could not be sent.
@@ -272,10 +276,10 @@ impl Lines {
         self.paths.as_mut().map_or(0, Paths::take_dropped)
     }
 
-    /// Sends a frame as a datagram, if congestion control takes it now.
-    pub(crate) fn send_datagram(&mut self, key: ConnectionKey, header: &DatagramHeader, payload: &[u8]) {
+    /// Sends a frame as a datagram, if congestion control takes it now; false when it does not.
+    pub(crate) fn send_datagram(&mut self, key: ConnectionKey, header: &DatagramHeader, payload: &[u8]) -> bool {
         let Some(connection) = self.endpoint.get_mut(key) else {
-            return;
+            return true;
         };
         let mut body = bytes::BytesMut::with_capacity(DATAGRAM_HEAD_BYTES + DatagramHeader::BYTES_MAX + payload.len());
         body.extend_from_slice(connection.datagram_head());
@@ -287,6 +291,7 @@ impl Lines {
         let is_sent = fits && connection.send_datagram(body.freeze());
         self.given_up += u64::from(!is_sent);
         self.endpoint.mark_dirty(key);
+        is_sent
     }
 
     /// Says what is still to be said and hangs up. No `Ended` follows.

@@ -6,12 +6,11 @@ use moqswitch::session::{Event, SubscribeParameters};
 use moqswitch::wire::{Chunk, DatagramHeader, GroupRange, StreamId, SubscribeId};
 
 use crate::truth::interval::{Ledger, Measure};
-use crate::truth::leg::{Leg, Place};
+use crate::truth::leg::Place;
 use crate::truth::log::SentFrame;
-use crate::truth::mos;
 use crate::truth::stamp::{self, Stamp};
 
-use super::call::{Call, CallLeg};
+use super::call::Call;
 use super::lines::Lines;
 use super::publish::CATALOG;
 
@@ -62,12 +61,12 @@ impl Call {
             Event::GroupReset { stream, .. } => {
                 let arriving = self.people[usize::from(at.participant)].arriving.remove(stream);
                 if let Some(arriving) = arriving {
-                    self.skip(arriving.leg, arriving.group..=arriving.group);
+                    self.skip(at, arriving.leg, arriving.group..=arriving.group);
                 }
             }
             Event::SubscriptionDrop { id, start, end, .. } => {
                 if let Some(leg) = self.leg_of(at.participant, *id) {
-                    self.skip(leg, start.0..=end.0);
+                    self.skip(at, leg, start.0..=end.0);
                 }
             }
             Event::Datagram { header, payload } => self.handle_datagram(at, header, payload),
@@ -96,17 +95,11 @@ impl Call {
                 }
             }
             Event::SubscriptionClosed { id, code } => {
-                if self.loses(at.participant, *id) {
-                    let why = match code {
-                        Some(code) => format!("a subscription was refused or ended with code {}", code.0),
-                        None => "a subscription was finished although its publisher talks".to_owned(),
-                    };
-                    lose(at, &why);
-                    // What is missed from here on is lost, until it is announced anew.
-                    self.forget_subscription(at, *id, lines);
-                } else {
-                    self.close_subscription(at, *id, lines);
-                }
+                let why = match code {
+                    Some(code) => format!("a subscription was refused or ended with code {}", code.0),
+                    None => "a subscription was finished although its publisher talks".to_owned(),
+                };
+                self.end_subscription(at, *id, &why, lines);
             }
             _ => return false,
         }
@@ -130,7 +123,7 @@ impl Call {
         self.advance(at.participant, at.now_ns, at.ledger);
     }
 
-    fn subscribe(&mut self, at: &Arrival<'_>, publisher: u16, lines: &mut Lines) {
+    fn subscribe(&mut self, at: &mut Arrival<'_>, publisher: u16, lines: &mut Lines) {
         let broadcast = self.path(publisher);
         let subscribed_ns = lines.present_ns();
         let Some(session) = lines.session(at.line) else { return };
@@ -143,40 +136,24 @@ impl Call {
             max_latency_ms,
             range: GroupRange::default(),
         };
-        // What the relay had taken away is heard again.
-        for (_, leg) in &mut self.legs {
-            if leg.listener == at.participant && leg.publisher == publisher {
-                leg.close(at.now_ns);
-            }
-        }
         if self.load.has_catalog
             && let Some((id, _)) = session.subscribe(parameters(CATALOG, 100, 10_000))
         {
             self.people[usize::from(at.participant)].subscriptions.insert(id, None);
         }
-        let is_on_clear_path =
-            self.load.has_both_paths() && !self.load.is_impaired(at.participant) && !self.load.is_impaired(publisher);
-        for (track, plan) in (0..).zip(&self.load.tracks) {
+        let load = self.load.clone();
+        for (track, plan) in (0..).zip(&load.tracks) {
             let max_latency_ms = u64::try_from(plan.max_latency.as_millis()).unwrap_or(u64::MAX);
-            let Some((id, _)) = session.subscribe(parameters(plan.name, plan.priority, max_latency_ms)) else {
-                continue;
-            };
-            let log = &self.people[usize::from(publisher)].tracks[usize::from(track)].log;
-            let mut leg = Leg::new(log, mos::impairment(plan.codec.name()), subscribed_ns);
-            leg.is_on_clear_path = is_on_clear_path;
-            let leg = self.legs.insert(CallLeg {
-                listener: at.participant,
-                publisher,
-                publisher_line: self.people[usize::from(publisher)].line,
-                track,
-                leg,
-                is_accepted: false,
-                heard_floor_ns: self.floor_ns,
-                closed_ns: None,
-            });
-            self.people[usize::from(at.participant)]
-                .subscriptions
-                .insert(id, Some(leg));
+            // What the relay had taken away is heard again.
+            let leg = self.open(at.participant, publisher, track, subscribed_ns);
+            match session.subscribe(parameters(plan.name, plan.priority, max_latency_ms)) {
+                Some((id, _)) => {
+                    let person = &mut self.people[usize::from(at.participant)];
+                    person.subscriptions.insert(id, Some(leg));
+                }
+                // Nothing can come: what is sent from here on is lost.
+                None => lose(at, "a subscription could not be asked for: the session is ending"),
+            }
         }
     }
 
@@ -197,13 +174,23 @@ impl Call {
             .map(|(id, _)| *id)
             .collect();
         for id in gone {
-            if self.loses(at.participant, id) {
-                lose(at, "a broadcast was withdrawn although its publisher talks");
-                self.forget_subscription(at, id, lines);
-            } else {
-                self.close_subscription(at, id, lines);
-            }
+            let why = "a broadcast was withdrawn although its publisher talks";
+            self.end_subscription(at, id, why, lines);
         }
+    }
+
+    /// A subscription has come to an end, by the relay's fault or because somebody hung up.
+    fn end_subscription(&mut self, at: &mut Arrival<'_>, id: SubscribeId, why: &str, lines: &mut Lines) {
+        if !self.loses(at.participant, id) {
+            return self.close_subscription(at, id, lines);
+        }
+        let leg = self.leg_of(at.participant, id).and_then(|leg| self.legs.get(leg));
+        // The loss of a connection is counted as that.
+        if leg.is_some_and(|leg| !self.people[usize::from(leg.publisher)].is_lost) {
+            lose(at, why);
+        }
+        // What is missed from here on is lost, until it is announced anew.
+        self.forget_subscription(at, id, lines);
     }
 
     /// Whether a listener has subscribed to what a publisher sends by the line it has.
@@ -217,8 +204,8 @@ impl Call {
         })
     }
 
-    /// Whether the end of a subscription is the relay's fault: both ends are there, and the
-    /// publisher has not hung up since.
+    /// Whether the end of a subscription is the relay's fault: nobody at either end has hung up
+    /// since.
     fn loses(&self, listener: u16, id: SubscribeId) -> bool {
         let leg = self.leg_of(listener, id).and_then(|leg| self.legs.get(leg));
         self.ending_ns.is_none()
@@ -236,26 +223,33 @@ impl Call {
         {
             let published = &self.people[usize::from(leg.publisher)].tracks[usize::from(leg.track)];
             if !published.subscribers.is_empty() {
-                leg.leg.owe(&published.log);
+                leg.leg.owe(&published.log, at.ledger);
             }
             self.advance(at.participant, at.now_ns, at.ledger);
         }
     }
 
     /// A track has a subscriber: who was accepted is owed what is sent from here on.
-    pub(super) fn owe(&mut self, publisher: u16, track: u8) {
+    pub(super) fn owe(&mut self, publisher: u16, track: u8, ledger: &mut Ledger) {
         let log = &self.people[usize::from(publisher)].tracks[usize::from(track)].log;
-        for (_, leg) in &mut self.legs {
-            if leg.publisher == publisher && leg.track == track && leg.is_accepted && leg.closed_ns.is_none() {
-                leg.leg.owe(log);
+        let hearing = self
+            .people
+            .iter()
+            .filter_map(|person| person.hearing.get(&(publisher, track)));
+        for leg in hearing {
+            if let Some(leg) = self.legs.get_mut(*leg)
+                && leg.is_accepted
+                && leg.closed_ns.is_none()
+            {
+                leg.leg.owe(log, ledger);
             }
         }
     }
 
     /// The subscription is over, and nothing more is owed.
     fn close_subscription(&mut self, at: &Arrival<'_>, id: SubscribeId, lines: &mut Lines) {
-        if let Some(leg) = self.leg_of(at.participant, id).and_then(|leg| self.legs.get_mut(leg)) {
-            leg.close(at.now_ns);
+        if let Some(leg) = self.leg_of(at.participant, id) {
+            self.close(leg, at.now_ns);
         }
         self.forget_subscription(at, id, lines);
     }
@@ -275,7 +269,7 @@ impl Call {
     }
 
     /// The relay says that groups will not come.
-    fn skip(&mut self, leg: usize, groups: std::ops::RangeInclusive<u64>) {
+    fn skip(&mut self, at: &mut Arrival<'_>, leg: usize, groups: std::ops::RangeInclusive<u64>) {
         let Some(leg) = self.legs.get_mut(leg) else { return };
         let log = &self.people[usize::from(leg.publisher)].tracks[usize::from(leg.track)].log;
         let known = log.groups();
@@ -284,7 +278,7 @@ impl Call {
             (*groups.end()).min(known.end.saturating_sub(1)),
         );
         for group in first..=last {
-            leg.leg.handle_skip(log, group);
+            leg.leg.handle_skip(log, group, at.ledger);
         }
     }
 

@@ -14,6 +14,7 @@ use crate::truth::stamp::{self, Stamp};
 
 use super::call::{Call, OpenGroup, Subscriber};
 use super::lines::{Lines, NO_SUCH_TRACK};
+use super::listen::Arrival;
 
 impl Call {
     /// Sends what a track has at its next frame time. The caller has made sure it is due.
@@ -30,7 +31,8 @@ impl Call {
             return;
         };
         let person = &mut self.people[usize::from(participant)];
-        let (Some(line), Some(published)) = (person.line, person.tracks.get_mut(usize::from(track))) else {
+        let (line, audience) = (person.line, person.audience);
+        let Some(published) = person.tracks.get_mut(usize::from(track)) else {
             return;
         };
         let tick = published.source.poll_tick();
@@ -46,6 +48,17 @@ impl Call {
         if published.group.as_ref().is_none_or(|group| group.is_complete) {
             begin_group(published);
         }
+        let counts = &mut ledger.at(intended_ns).counts;
+        counts.frames_offered += audience;
+        counts.frames_not_owed += audience.saturating_sub(published.listeners);
+        let Some(line) = line else {
+            // The connection is lost: who was to hear it does not.
+            published.log.push(intended_ns, None);
+            if let Some(group) = &mut published.group {
+                group.is_complete = tick.completes_group || plan.datagrams;
+            }
+            return;
+        };
         let payload = match content {
             Content::Synthetic(bytes) => {
                 let stamp = Stamp {
@@ -70,14 +83,19 @@ impl Call {
         let Some(group) = &mut published.group else { return };
         group.is_complete = tick.completes_group || plan.datagrams;
         group.frames.push((payload, timestamp_ms));
+        let mut is_sent = true;
         for subscriber in &mut published.subscribers {
             let delivery = Delivery { plan, line, group };
-            delivery.send(subscriber, group.frames.len() - 1, lines);
+            is_sent &= delivery.send(subscriber, group.frames.len() - 1, lines);
+        }
+        if !is_sent {
+            published.log.give_up(group.number);
         }
     }
 
     /// Answers what the relay asks of a publisher.
-    pub(super) fn handle_request(&mut self, participant: u16, line: ConnectionKey, event: Event, lines: &mut Lines) {
+    pub(super) fn handle_request(&mut self, at: &mut Arrival<'_>, event: Event, lines: &mut Lines) {
+        let (participant, line) = (at.participant, at.line);
         let path = self.path(participant);
         let publishes = self.load.shape.publishes(participant);
         let Some(session) = lines.session(line) else { return };
@@ -128,12 +146,12 @@ impl Call {
                 };
                 if let Some(group) = published.group.as_ref().filter(|_| !plan.datagrams) {
                     let delivery = Delivery { plan, line, group };
-                    for frame in 0..group.frames.len() {
-                        delivery.send(&mut subscriber, frame, lines);
+                    if !(0..group.frames.len()).all(|frame| delivery.send(&mut subscriber, frame, lines)) {
+                        published.log.give_up(group.number);
                     }
                 }
                 published.subscribers.push(subscriber);
-                self.owe(participant, u8::try_from(track).unwrap_or(u8::MAX));
+                self.owe(participant, u8::try_from(track).unwrap_or(u8::MAX), at.ledger);
             }
             Event::SubscribeEnded { request } => {
                 for track in &mut person.tracks {
@@ -183,8 +201,8 @@ struct Delivery<'a> {
 }
 
 impl Delivery<'_> {
-    /// Sends one frame of the group; frames are sent in order.
-    fn send(&self, subscriber: &mut Subscriber, frame: usize, lines: &mut Lines) {
+    /// Sends one frame of the group; frames are sent in order. False when the group is given up.
+    fn send(&self, subscriber: &mut Subscriber, frame: usize, lines: &mut Lines) -> bool {
         let (payload, timestamp_ms) = &self.group.frames[frame];
         let sequence = GroupSequence(self.group.number);
         if self.plan.datagrams {
@@ -193,8 +211,7 @@ impl Delivery<'_> {
                 sequence,
                 timestamp: u64::try_from(*timestamp_ms).unwrap_or(0),
             };
-            lines.send_datagram(self.line, &header, payload);
-            return;
+            return lines.send_datagram(self.line, &header, payload);
         }
         let is_last = self.group.is_complete && frame + 1 == self.group.frames.len();
         let previous_ms = frame.checked_sub(1).map_or(0, |before| self.group.frames[before].1);
@@ -206,18 +223,15 @@ impl Delivery<'_> {
             };
             subscriber.stream = open_stream(self.line, &header, lines);
         }
-        let Some(stream) = subscriber.stream else { return };
-        write_frame(
-            self.line,
-            stream,
-            timestamp_ms - previous_ms,
-            payload.clone(),
-            is_last,
-            lines,
-        );
-        if is_last {
+        let Some(stream) = subscriber.stream else {
+            return frame > 0;
+        };
+        let delta_ms = timestamp_ms - previous_ms;
+        let is_taken = write_frame(self.line, stream, delta_ms, payload.clone(), is_last, lines);
+        if is_last || !is_taken {
             subscriber.stream = None;
         }
+        is_taken
     }
 }
 
@@ -229,14 +243,14 @@ fn begin_group(published: &mut super::call::Published) {
     });
 }
 
-fn end_group(published: &mut super::call::Published, line: ConnectionKey, lines: &mut Lines) {
+fn end_group(published: &mut super::call::Published, line: Option<ConnectionKey>, lines: &mut Lines) {
     if let Some(group) = &mut published.group {
         group.is_complete = true;
     }
-    for subscriber in &mut published.subscribers {
-        if let Some(stream) = subscriber.stream.take() {
-            lines.write(line, stream, Bytes::new(), true);
-        }
+    let streams = published.subscribers.iter_mut().map(|one| one.stream.take());
+    for (stream, line) in streams.filter_map(|stream| stream.zip(line)) {
+        // Nothing is nothing too much.
+        lines.write(line, stream, Bytes::new(), true);
     }
 }
 
@@ -245,11 +259,18 @@ fn open_stream(line: ConnectionKey, header: &GroupHeader, lines: &mut Lines) -> 
     let session = lines.session(line)?;
     let stream = session.open_uni();
     session.group_header(header, &mut head);
-    lines.write(line, stream, head.freeze(), false);
-    Some(stream)
+    lines.write(line, stream, head.freeze(), false).then_some(stream)
 }
 
-fn write_frame(line: ConnectionKey, stream: StreamId, delta_ms: i64, payload: Bytes, fin: bool, lines: &mut Lines) {
+/// False when the stream was given up.
+fn write_frame(
+    line: ConnectionKey,
+    stream: StreamId,
+    delta_ms: i64,
+    payload: Bytes,
+    fin: bool,
+    lines: &mut Lines,
+) -> bool {
     let mut head = BytesMut::with_capacity(HEAD_BYTES);
     let header = FrameHeader {
         timestamp_delta: delta_ms,
@@ -258,8 +279,7 @@ fn write_frame(line: ConnectionKey, stream: StreamId, delta_ms: i64, payload: By
     header
         .encode(lines.draft().frame_form(), &mut head)
         .expect("sizes and timestamps of a run are small");
-    lines.write(line, stream, head.freeze(), false);
-    lines.write(line, stream, payload, fin);
+    lines.write(line, stream, head.freeze(), false) && lines.write(line, stream, payload, fin)
 }
 
 fn info(plan: &TrackPlan) -> TrackInfo {

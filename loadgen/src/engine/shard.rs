@@ -67,6 +67,7 @@ pub(super) enum Due {
     Leave { of: Member },
     Depart { of: Member, farewell: Farewell },
     Join { call: CallId, participant: u16 },
+    Back { of: Member },
     Floor { call: CallId },
     Settle { call: CallId },
     Overdue { call: CallId },
@@ -198,7 +199,7 @@ impl Shard {
                         ledger: &mut self.ledger,
                     };
                     if !state.handle_heard(&mut at, &event, &mut self.lines) {
-                        state.handle_request(participant, line, event, &mut self.lines);
+                        state.handle_request(&mut at, event, &mut self.lines);
                     }
                     self.enliven(call);
                 }
@@ -209,18 +210,44 @@ impl Shard {
     }
 
     fn handle_established(&mut self, call: CallId, participant: u16, line: ConnectionKey) {
+        self.note_setup_lag(self.now_ns);
         let Some(state) = self.calls.get_mut(&call) else { return };
         let person = &mut state.people[usize::from(participant)];
-        person.phase = Phase::Connected;
+        (person.phase, person.phase_began_ns) = (Phase::Connected, self.now_ns);
+        let elapsed = self.now_ns.saturating_sub(person.joined_ns) / 1000;
+        self.ledger.at(self.now_ns).record(Measure::Handshake, elapsed);
+        self.parts.controls.handshakes.fetch_add(1, Ordering::Relaxed);
+        let prefix = state.prefix();
+        if let Some(session) = self.lines.session(line) {
+            session.request_announce(&prefix);
+        }
+        state.advance(participant, self.now_ns, &mut self.ledger);
+        let is_back = state.is_lively;
+        self.begin_talking(call, participant);
+        if is_back {
+            self.expect_back(call, participant);
+            self.plan_behaviour(call, participant);
+        } else {
+            self.enliven(call);
+        }
+    }
+
+    /// Something of a participant's coming was to be done at a time, and is done.
+    fn note_setup_lag(&mut self, intended_ns: u64) {
+        // As for frames: when it is done, not when this turn began.
+        let lag_ns = self.lines.present_ns().saturating_sub(intended_ns);
+        self.ledger.at(self.now_ns).record(Measure::SetupLag, lag_ns / 1000);
+    }
+
+    /// What a participant says is due from here on.
+    pub(super) fn begin_talking(&mut self, call: CallId, participant: u16) {
+        let Some(state) = self.calls.get_mut(&call) else { return };
+        let person = &mut state.people[usize::from(participant)];
         let of = Member {
             call,
             participant,
             generation: person.generation,
         };
-        person.phase_began_ns = self.now_ns;
-        let elapsed = self.now_ns.saturating_sub(person.joined_ns) / 1000;
-        self.ledger.at(self.now_ns).record(Measure::Handshake, elapsed);
-        self.parts.controls.handshakes.fetch_add(1, Ordering::Relaxed);
         // Spread, so that not all frames of a call are due at once.
         let mut spread = random(
             state.load.seed,
@@ -233,29 +260,12 @@ impl Shard {
             self.due
                 .push(Reverse((on_grid(published.next_ns), Due::Tick { of, track })));
         }
-        let prefix = state.prefix();
-        if let Some(session) = self.lines.session(line) {
-            session.request_announce(&prefix);
-        }
-        state.advance(participant, self.now_ns, &mut self.ledger);
-        if state.is_lively {
-            self.plan_behaviour(call, participant);
-        } else {
-            self.enliven(call);
-        }
     }
 
     fn handle_ended(&mut self, call: CallId, participant: u16, line: ConnectionKey, reason: &str) {
         self.by_line.remove(&line);
-        let interval = self.ledger.at(self.now_ns);
-        interval.counts.connections_lost += 1;
-        interval.note(reason, 1);
         self.parts.controls.last_reason.force_push(reason.to_owned());
-        if let Some(state) = self.calls.get_mut(&call) {
-            state.disconnect(participant, self.now_ns, &mut self.lines);
-            self.fail_unless_established(call);
-            self.begin_end(call);
-        }
+        self.handle_lost(call, participant, reason);
     }
 
     /// Takes this shard's arrivals up to now.
@@ -311,7 +321,7 @@ impl Shard {
             if join_ns > self.now_ns {
                 self.at(join_ns, Due::Join { call: id, participant });
             } else {
-                self.dial(id, participant);
+                self.dial(id, participant, join_ns);
             }
         }
         let last_ns = self
@@ -322,8 +332,10 @@ impl Shard {
         Ok(())
     }
 
-    fn dial(&mut self, call: CallId, participant: u16) {
+    /// Connects a participant, which was to come at a time.
+    fn dial(&mut self, call: CallId, participant: u16, join_ns: u64) {
         self.parts.controls.dials.fetch_add(1, Ordering::Relaxed);
+        self.note_setup_lag(join_ns);
         let generation = self
             .calls
             .get(&call)
@@ -340,13 +352,7 @@ impl Shard {
                     call.people[usize::from(participant)].line = Some(line);
                 }
             }
-            Err(error) => {
-                self.ledger
-                    .at(self.now_ns)
-                    .note(&format!("could not be dialled: {error}"), 1);
-                self.fail_unless_established(call);
-                self.begin_end(call);
-            }
+            Err(error) => self.handle_lost(call, participant, &format!("could not be dialled: {error}")),
         }
     }
 
@@ -375,9 +381,10 @@ impl Shard {
                     if let Some(state) = self.calls.get_mut(&call) {
                         state.people[usize::from(participant)].joined_ns = due_ns;
                     }
-                    self.dial(call, participant);
+                    self.dial(call, participant, due_ns);
                 }
             }
+            Due::Back { of } => self.check_back(of),
             Due::Floor { call } => self.pass_floor(call, due_ns),
             Due::Settle { call } => {
                 if let Some(state) = self.calls.get_mut(&call) {
@@ -430,7 +437,7 @@ impl Shard {
         }
     }
 
-    fn fail_unless_established(&mut self, call: CallId) {
+    pub(super) fn fail_unless_established(&mut self, call: CallId) {
         let is_failed = self
             .calls
             .get(&call)
@@ -442,7 +449,7 @@ impl Shard {
         }
     }
 
-    fn begin_end(&mut self, call: CallId) {
+    pub(super) fn begin_end(&mut self, call: CallId) {
         if let Some(state) = self.calls.get_mut(&call)
             && state.ending_ns.is_none()
         {

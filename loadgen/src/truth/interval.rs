@@ -20,7 +20,8 @@ pub(crate) struct Counts {
     pub(crate) calls_cut_off: u64,
     /// Calls that were due while as many as allowed were up.
     pub(crate) calls_blocked: u64,
-    /// Connections that the relay or the network ended.
+    /// Connections that the relay or the network ended, or that could not be made. What their calls
+    /// had still to say and to hear on them is lost.
     pub(crate) connections_lost: u64,
     pub(crate) reconnects: u64,
     /// Subscriptions that the relay ended, or broadcasts that it withdrew, while the publisher was
@@ -31,7 +32,14 @@ pub(crate) struct Counts {
 
     /// Frames sent by publishers, once for each.
     pub(crate) frames_sent: u64,
-    /// Frames that listeners were to hear: the sum of the five that follow.
+    /// Frames that publishers had to send, once for each of those who hear them by the call's
+    /// shape, counted when they were due. Also of a publisher whose connection was lost.
+    pub(crate) frames_offered: u64,
+    /// Of those what was sent while the listener had no subscription, as before it came or after it
+    /// left, or before its subscription was known to both ends.
+    pub(crate) frames_not_owed: u64,
+    /// Frames that listeners were to hear: those offered but for those not owed, and the sum of the
+    /// five that follow.
     pub(crate) frames_expected: u64,
     pub(crate) frames_delivered: u64,
     pub(crate) frames_late: u64,
@@ -40,7 +48,7 @@ pub(crate) struct Counts {
     pub(crate) frames_skipped: u64,
     pub(crate) frames_lost: u64,
 
-    /// Came again; not in the sum.
+    /// Came again, or by a later subscription than that which was to bring it; not in the sum.
     pub(crate) frames_duplicated: u64,
     /// Came after a later one; counted as what they are beside.
     pub(crate) frames_reordered: u64,
@@ -74,10 +82,13 @@ impl Counts {
         self.reconnects += other.reconnects;
         self.subscriptions_lost += other.subscriptions_lost;
         self.violations += other.violations;
+        self.path_datagrams_dropped += other.path_datagrams_dropped;
     }
 
     fn add_media(&mut self, other: &Counts) {
         self.frames_sent += other.frames_sent;
+        self.frames_offered += other.frames_offered;
+        self.frames_not_owed += other.frames_not_owed;
         self.frames_expected += other.frames_expected;
         self.frames_delivered += other.frames_delivered;
         self.frames_late += other.frames_late;
@@ -88,7 +99,6 @@ impl Counts {
         self.frames_reordered += other.frames_reordered;
         self.frames_stray += other.frames_stray;
         self.groups_unsent += other.groups_unsent;
-        self.path_datagrams_dropped += other.path_datagrams_dropped;
         self.groups_lost += other.groups_lost;
         self.bytes_delivered += other.bytes_delivered;
         self.clear_path_expected += other.clear_path_expected;
@@ -107,6 +117,9 @@ pub(crate) enum Measure {
     Jitter,
     /// How late a frame was handed to its connection, µs: the generator's own fault.
     Lag,
+    /// How late a participant was dialled, and how long after it came the end of its handshake was
+    /// looked at, µs: the generator's own fault too.
+    SetupLag,
     /// From when a call's last participant was to come until everyone heard everyone, µs.
     Setup,
     /// A participant's phases, each from the end of the one before, µs. From when it was to come:
@@ -124,11 +137,12 @@ pub(crate) enum Measure {
 }
 
 impl Measure {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::OneWay,
         Self::ClearPathOneWay,
         Self::Jitter,
         Self::Lag,
+        Self::SetupLag,
         Self::Setup,
         Self::Handshake,
         Self::Announced,
@@ -141,7 +155,9 @@ impl Measure {
     /// Whether it is of setting calls up, which a warm-up is full of.
     fn is_of_calls(self) -> bool {
         match self {
-            Self::Setup | Self::Handshake | Self::Announced | Self::Subscribed | Self::FirstFrame => true,
+            Self::SetupLag | Self::Setup | Self::Handshake | Self::Announced | Self::Subscribed | Self::FirstFrame => {
+                true
+            }
             Self::OneWay | Self::ClearPathOneWay | Self::Jitter | Self::Lag | Self::Floor | Self::Mos => false,
         }
     }
@@ -153,6 +169,7 @@ impl Measure {
             Self::ClearPathOneWay => "clear_path_one_way_us",
             Self::Jitter => "jitter_us",
             Self::Lag => "lag_us",
+            Self::SetupLag => "setup_lag_us",
             Self::Setup => "setup_us",
             Self::Handshake => "handshake_us",
             Self::Announced => "announced_us",

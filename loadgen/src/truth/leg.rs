@@ -4,8 +4,12 @@
 //! publisher knows of it, or from the first that came if that is an older one (its group may have
 //! been in the relay's cache: then its delay does not count), up to the moment the listener leaves.
 //! What has not come [`SETTLE`] after its time is lost.
+//!
+//! What was sent meanwhile and is not expected is counted as not owed. The publisher counts what it
+//! offers by itself, so that the three can be held against each other.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
 use std::time::Duration;
 
 use super::interval::{Interval, Ledger, Measure};
@@ -32,8 +36,10 @@ pub(crate) struct Leg {
     subscribed_at: u64,
     /// The track's next frame when both ends knew of the subscription.
     owed_at: Option<u64>,
-    /// Frames intended later are not expected.
-    until_ns: u64,
+    /// This frame and later ones are not expected.
+    until: u64,
+    /// Earlier frames were an earlier leg's affair.
+    earliest: u64,
     /// Fates of frames from `settled` on, each with the play-out delay when it came.
     fates: VecDeque<(Fate, Duration)>,
     /// Frames below are settled, or never were expected. `None` before any came.
@@ -79,7 +85,8 @@ impl Leg {
             subscribed_ns: now_ns,
             subscribed_at: log.len(),
             owed_at: None,
-            until_ns: u64::MAX,
+            until: u64::MAX,
+            earliest: 0,
             fates: VecDeque::new(),
             settled: None,
             settled_ns: now_ns,
@@ -105,14 +112,28 @@ impl Leg {
         self.highest.is_some()
     }
 
-    /// Both ends know of the subscription: what is sent from here on is to come.
-    pub(crate) fn owe(&mut self, log: &TrackLog) {
-        self.owed_at.get_or_insert(log.len());
+    /// The same listener heard the same track by another leg before.
+    pub(crate) fn follow(&mut self, earlier: &Leg) {
+        self.earliest = earlier.until;
     }
 
-    /// The listener leaves: what is to be sent later is none of its business.
-    pub(crate) fn leave(&mut self, now_ns: u64) {
-        self.until_ns = self.until_ns.min(now_ns);
+    /// Both ends know of the subscription: what is sent from here on is to come, and what was sent
+    /// since it was subscribed need not.
+    pub(crate) fn owe(&mut self, log: &TrackLog, ledger: &mut Ledger) {
+        if self.owed_at.is_none() {
+            self.owed_at = Some(log.len());
+            if self.settled.is_none() {
+                waive(log, self.subscribed_at..log.len().min(self.until), ledger);
+            }
+        }
+    }
+
+    /// The listener leaves: what is sent from here on is none of its business. False when it has
+    /// left already.
+    pub(crate) fn leave(&mut self, log: &TrackLog) -> bool {
+        let is_first = self.until == u64::MAX;
+        self.until = self.until.min(log.len());
+        is_first
     }
 
     /// Takes a whole frame that came at a place of the track; `is_whole` tells whether its content
@@ -129,10 +150,19 @@ impl Leg {
         let sent = log
             .sequence_at(place.group, place.index)
             .and_then(|sequence| Some((sequence, log.get(sequence)?)));
-        let found = sent.and_then(|(sequence, sent)| Some((sequence, sent, self.fate_mut(sequence)?)));
+        let found = sent.and_then(|(sequence, sent)| {
+            self.reach(log, sequence, sent, now_ns, ledger);
+            Some((sequence, sent, self.fate_mut(sequence)?))
+        });
         let Some((sequence, sent, (fate, _))) = found else {
-            // Nothing was sent there, or it was given up for lost long ago.
-            ledger.at(now_ns).counts.frames_stray += 1;
+            let counts = &mut ledger.at(now_ns).counts;
+            if sent.is_some_and(|(sequence, _)| sequence < self.earliest) {
+                // From the relay's cache, once more.
+                counts.frames_duplicated += 1;
+            } else {
+                // Nothing was sent there, or it was given up for lost long ago.
+                counts.frames_stray += 1;
+            }
             return;
         };
         if matches!(fate, Fate::Delivered | Fate::Late) {
@@ -156,9 +186,14 @@ impl Leg {
     }
 
     /// The relay gave a group up: what did not come of it will not.
-    pub(crate) fn handle_skip(&mut self, log: &TrackLog, group: u64) {
+    pub(crate) fn handle_skip(&mut self, log: &TrackLog, group: u64, ledger: &mut Ledger) {
+        // What it was not sent it passes on as it came: that is lost, and not its policy.
+        if log.is_unsent(group) {
+            return;
+        }
         let first = self.first();
         for sequence in log.frames_of(group).filter(|sequence| *sequence >= first) {
+            self.begin(log, sequence, ledger);
             if let Some((fate @ Fate::Missing, _)) = self.fate_mut(sequence) {
                 *fate = Fate::Skipped;
             }
@@ -171,9 +206,7 @@ impl Leg {
 
     /// Everything that was to be heard was.
     pub(crate) fn is_complete(&self, log: &TrackLog) -> bool {
-        let expected = (self.first()..log.len())
-            .take_while(|sequence| log.get(*sequence).is_some_and(|sent| sent.intended_ns <= self.until_ns));
-        expected
+        (self.first()..log.len().min(self.until))
             .zip(0..)
             .all(|(_, at)| self.fates.get(at).is_some_and(|(fate, _)| *fate != Fate::Missing))
     }
@@ -203,11 +236,13 @@ impl Leg {
 
     /// Counts what has had its time. With `is_last` all of it, for a leg that ends.
     pub(crate) fn settle(&mut self, log: &TrackLog, now_ns: u64, is_last: bool, ledger: &mut Ledger) {
-        let settle_ns = u64::try_from(SETTLE.as_nanos()).unwrap_or(u64::MAX);
+        let settle_ns = settle_ns();
         loop {
             let sequence = self.first();
-            let Some(sent) = log.get(sequence) else { break };
-            if sent.intended_ns > self.until_ns || !(is_last || sent.intended_ns + settle_ns <= now_ns) {
+            let Some(sent) = log.get(sequence).filter(|_| sequence < self.until) else {
+                break;
+            };
+            if !is_last && sent.intended_ns + settle_ns > now_ns {
                 break;
             }
             let (mut fate, delay) = self.fates.pop_front().unwrap_or_default();
@@ -243,21 +278,40 @@ impl Leg {
         self.settled.or(self.owed_at).unwrap_or(self.subscribed_at)
     }
 
+    /// The first frame that is not settled, of a leg that heard of this one.
+    fn begin(&mut self, log: &TrackLog, sequence: u64, ledger: &mut Ledger) -> u64 {
+        let (subscribed_at, owed_at, until) = (self.subscribed_at, self.owed_at, self.until);
+        *self.settled.get_or_insert_with(|| {
+            owed_at.unwrap_or_else(|| {
+                // Who sends has accepted.
+                let first = sequence.max(subscribed_at);
+                waive(log, subscribed_at..first.min(until), ledger);
+                first
+            })
+        })
+    }
+
+    /// Expects a frame that came and what follows it, though both ends did not know of the
+    /// subscription then: the relay had it in its cache, or it overtook others at the beginning.
+    fn reach(&mut self, log: &TrackLog, sequence: u64, sent: SentFrame, now_ns: u64, ledger: &mut Ledger) {
+        let first = self.begin(log, sequence, ledger);
+        let is_in_time = sent.intended_ns + settle_ns() > now_ns;
+        if sequence >= first || sequence < self.earliest || !self.is_unsettled() || !is_in_time {
+            return;
+        }
+        for sent in (sequence..first.min(self.until)).filter_map(|sequence| log.get(sequence)) {
+            let counts = &mut ledger.at(sent.intended_ns).counts;
+            counts.frames_not_owed = counts.frames_not_owed.saturating_sub(1);
+        }
+        for _ in sequence..first {
+            self.fates.push_front(Default::default());
+        }
+        self.settled = Some(sequence);
+    }
+
     /// The fate of a frame that is not settled.
     fn fate_mut(&mut self, sequence: u64) -> Option<&mut (Fate, Duration)> {
-        let owed_at = self.owed_at.unwrap_or(sequence);
-        let first = *self.settled.get_or_insert(owed_at.min(sequence));
-        if sequence < first {
-            if !self.is_unsettled() || first - sequence > CAUGHT_UP_MAX {
-                return None;
-            }
-            // Reordered at the very beginning: an earlier frame comes after the first.
-            for _ in sequence..first {
-                self.fates.push_front(Default::default());
-            }
-            self.settled = Some(sequence);
-        }
-        let at = usize::try_from(sequence - self.settled?).ok()?;
+        let at = usize::try_from(sequence.checked_sub(self.first())?).ok()?;
         if at >= FATES_MAX {
             return None;
         }
@@ -331,6 +385,17 @@ pub(crate) struct Place {
     pub(crate) index: u64,
 }
 
+/// Counts frames that were sent to a listener which need not hear them.
+fn waive(log: &TrackLog, frames: Range<u64>, ledger: &mut Ledger) {
+    for sent in frames.filter_map(|sequence| log.get(sequence)) {
+        ledger.at(sent.intended_ns).counts.frames_not_owed += 1;
+    }
+}
+
+fn settle_ns() -> u64 {
+    u64::try_from(SETTLE.as_nanos()).unwrap_or(u64::MAX)
+}
+
 fn count(fate: Fate, interval: &mut Interval) {
     let counts = &mut interval.counts;
     counts.frames_expected += 1;
@@ -354,9 +419,6 @@ pub(crate) const SETTLE: Duration = Duration::from_secs(5);
 const RATED: Duration = Duration::from_secs(10);
 const RATED_FRAMES_MIN: u32 = 25;
 const SPEECH_FRAME: Duration = Duration::from_millis(20);
-
-/// How far before the first frame that came an earlier one may still come.
-const CAUGHT_UP_MAX: u64 = 1000;
 
 /// Frames of a track that are not settled; a generator that gets so far ahead is broken.
 const FATES_MAX: usize = 1 << 20;

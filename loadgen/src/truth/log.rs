@@ -1,6 +1,6 @@
 //! What a publisher has sent on a track, as long as anybody may still be asked about it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// Frames and groups of one track, numbered from 0; those long settled are forgotten.
 #[derive(Clone, Debug, Default)]
@@ -10,6 +10,8 @@ pub(crate) struct TrackLog {
     /// First frame of each group.
     groups: VecDeque<u64>,
     groups_forgotten: u64,
+    /// Groups that the publisher gave up itself.
+    unsent: BTreeSet<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +57,15 @@ impl TrackLog {
         (self.get(sequence)?.group == group).then_some(sequence)
     }
 
+    /// The publisher gives a group up: nobody, or not everybody, is sent the whole of it.
+    pub(crate) fn give_up(&mut self, group: u64) {
+        self.unsent.insert(group);
+    }
+
+    pub(crate) fn is_unsent(&self, group: u64) -> bool {
+        self.unsent.contains(&group)
+    }
+
     /// The groups that are not forgotten.
     pub(crate) fn groups(&self) -> std::ops::Range<u64> {
         self.groups_forgotten..self.groups_forgotten + self.groups.len() as u64
@@ -80,6 +91,9 @@ impl TrackLog {
         while self.groups.get(1).is_some_and(|next| *next <= self.frames_forgotten) {
             self.groups.pop_front();
             self.groups_forgotten += 1;
+        }
+        while self.unsent.first().is_some_and(|group| *group < self.groups_forgotten) {
+            self.unsent.pop_first();
         }
     }
 }
@@ -116,5 +130,19 @@ mod tests {
         assert_eq!(log.sequence_at(5, 1), None);
         assert_eq!(log.frames_of(9), 45..55);
         assert_eq!(log.frames_of(4), 0..0);
+    }
+
+    #[test]
+    fn what_was_given_up_is_remembered_as_long_as_its_frames() {
+        let mut log = TrackLog::default();
+        for group in 0..10 {
+            log.begin_group();
+            log.push(group, None);
+        }
+        log.give_up(3);
+        log.give_up(7);
+        log.forget_before(5);
+        let unsent: Vec<u64> = (0..10).filter(|group| log.is_unsent(*group)).collect();
+        assert_eq!(unsent, [7]);
     }
 }

@@ -2,7 +2,7 @@
 //! and renumbers them, stalls once, gives up, or tells nobody of anybody. On the product's QUIC endpoint and sessions; routing is its own.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,6 +39,12 @@ pub(crate) struct Faults {
     /// are closed.
     pub(crate) finish_at: Option<Duration>,
     pub(crate) close_at: Option<Duration>,
+    /// When the one connection is closed that sent last, and what it published withdrawn.
+    pub(crate) close_one_at: Option<Duration>,
+    /// Who publishes again after its first connection went is not announced.
+    pub(crate) is_deaf_to_returns: bool,
+    /// Everyone is told to go elsewhere who has asked for announcements, and gets them.
+    pub(crate) goes_away: bool,
     /// From the first delivery on: when all wait, and how long.
     pub(crate) stall: Option<(Duration, Duration)>,
 }
@@ -49,6 +55,7 @@ pub(crate) struct Done {
     pub(crate) dropped: u64,
     pub(crate) corrupted: u64,
     pub(crate) skipped: u64,
+    /// Frames that were written to a listener's connection, the corrupted ones too.
     pub(crate) delivered: u64,
     /// Deliveries that waited for the stall's end.
     pub(crate) stalled: u64,
@@ -96,7 +103,12 @@ struct Relay {
     upstream: HashMap<(String, TrackName), (ConnectionKey, SubscribeId)>,
     due: BinaryHeap<Reverse<(Instant, u64)>>,
     waiting: HashMap<u64, Delivery>,
+    /// Deliveries that waited, which is the next one's number.
+    waited: u64,
     deliveries: u64,
+    has_closed_one: bool,
+    /// All that were ever announced.
+    known: BTreeSet<String>,
     /// Streams whose header is on its way, and when they are reset.
     given_up: Vec<(Instant, ConnectionKey, StreamId)>,
     first: Option<Instant>,
@@ -152,7 +164,10 @@ impl Relay {
             upstream: HashMap::new(),
             due: BinaryHeap::new(),
             waiting: HashMap::new(),
+            waited: 0,
             deliveries: 0,
+            has_closed_one: false,
+            known: BTreeSet::new(),
             given_up: Vec::new(),
             first: None,
         }
@@ -252,20 +267,20 @@ impl Relay {
     fn handle(&mut self, key: ConnectionKey, event: Event, now: Instant) {
         match event {
             Event::Announced { path, .. } => {
+                let is_return = !self.known.insert(path.as_str().to_owned());
+                if is_return && self.faults.is_deaf_to_returns {
+                    return;
+                }
                 self.broadcasts.insert(path.as_str().to_owned(), key);
                 self.announce(&path);
             }
-            Event::Unannounced { path, .. } => {
-                self.broadcasts.remove(path.as_str());
-            }
-            Event::AnnounceRequest { request, message } => {
-                self.peer(key).session.announce_ok(request, 0);
-                self.peer(key).announce_requests.push((request, message.prefix));
-                let all: Vec<BroadcastPath> = self.broadcasts.keys().map(|path| BroadcastPath::new(path)).collect();
-                for path in all {
-                    self.announce(&path);
+            Event::Unannounced { path, .. } => self.withdraw(&path),
+            Event::SubscribeEnded { request } => {
+                for listeners in self.listeners.values_mut() {
+                    listeners.retain(|listener| listener.peer != key || listener.request != request);
                 }
             }
+            Event::AnnounceRequest { request, message } => self.handle_announce_request(key, request, message.prefix),
             Event::Track { request, .. } => self.peer(key).session.track_info(request, &INFO),
             Event::Subscribe { request, message } => {
                 let name = (message.broadcast.as_str().to_owned(), message.track.clone());
@@ -314,6 +329,19 @@ impl Relay {
         }
     }
 
+    fn handle_announce_request(&mut self, key: ConnectionKey, request: StreamId, prefix: BroadcastPath) {
+        self.peer(key).session.announce_ok(request, 0);
+        if self.faults.goes_away {
+            self.peer(key).session.goaway("");
+            self.transmit(key);
+        }
+        self.peer(key).announce_requests.push((request, prefix));
+        let all: Vec<BroadcastPath> = self.broadcasts.keys().map(|path| BroadcastPath::new(path)).collect();
+        for path in all {
+            self.announce(&path);
+        }
+    }
+
     fn peer(&mut self, key: ConnectionKey) -> &mut Peer {
         self.peers.get_mut(&key).unwrap()
     }
@@ -336,9 +364,32 @@ impl Relay {
         }
     }
 
+    /// What a connection published is withdrawn with it.
     fn unpublish(&mut self, key: ConnectionKey) {
-        self.broadcasts.retain(|_, publisher| *publisher != key);
+        let published = self.broadcasts.iter().filter(|(_, publisher)| **publisher == key);
+        let paths: Vec<BroadcastPath> = published.map(|(path, _)| BroadcastPath::new(path)).collect();
+        for path in paths {
+            self.withdraw(&path);
+        }
         self.upstream.retain(|_, (publisher, _)| *publisher != key);
+    }
+
+    fn withdraw(&mut self, path: &BroadcastPath) {
+        if self.broadcasts.remove(path.as_str()).is_none() || self.faults.is_deaf {
+            return;
+        }
+        let name = path.as_str();
+        self.upstream.retain(|(broadcast, _), _| broadcast != name);
+        let keys: Vec<ConnectionKey> = self.peers.keys().copied().collect();
+        for key in keys {
+            let peer = self.peer(key);
+            for (request, prefix) in peer.announce_requests.clone() {
+                if let Some(suffix) = path.strip_prefix(&prefix) {
+                    peer.session.unannounce(request, &suffix);
+                }
+            }
+            self.transmit(key);
+        }
     }
 
     /// Decides what becomes of a group on its way to each listener.
@@ -357,6 +408,9 @@ impl Relay {
         }
         if is_time(self.faults.finish_at) {
             return self.finish_all();
+        }
+        if is_time(self.faults.close_one_at) && !std::mem::replace(&mut self.has_closed_one, true) {
+            return self.close(from);
         }
         for listener in self.listeners.entry((from, id)).or_default() {
             let mut payload = payload.clone();
@@ -389,8 +443,8 @@ impl Relay {
                 due = due.max(first + at + length);
                 self.done.stalled += 1;
             }
-            let number = self.done.delivered;
-            self.done.delivered += 1;
+            let number = self.waited;
+            self.waited += 1;
             self.due.push(Reverse((due, number)));
             self.waiting.insert(
                 number,
@@ -417,11 +471,15 @@ impl Relay {
     fn close_all(&mut self) {
         let keys: Vec<ConnectionKey> = self.peers.keys().copied().collect();
         for key in keys {
-            self.peer(key)
-                .session
-                .close(session_error::INTERNAL, "the stub gives up");
-            self.transmit(key);
+            self.close(key);
         }
+    }
+
+    fn close(&mut self, key: ConnectionKey) {
+        self.peer(key)
+            .session
+            .close(session_error::INTERNAL, "the stub gives up");
+        self.transmit(key);
     }
 
     fn deliver(&mut self, delivery: Delivery) {
@@ -451,6 +509,7 @@ impl Relay {
             timestamp_delta: 0,
             size: delivery.payload.len() as u64,
         };
+        self.done.delivered += 1;
         frame.encode(Version::Lite06.frame_form(), &mut bytes).unwrap();
         bytes.extend_from_slice(&delivery.payload);
         assert_eq!(

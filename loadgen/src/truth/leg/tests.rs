@@ -19,7 +19,7 @@ fn every_expected_frame_has_one_fate() {
                 test.hear(41, 1);
                 test.hear(40, 22);
             }
-            50 => test.leg.handle_skip(&test.log, 50),
+            50 => test.leg.handle_skip(&test.log, 50, &mut test.ledger),
             60 => test.hear(60, 400),
             _ => test.hear(frame, 1),
         }
@@ -28,6 +28,7 @@ fn every_expected_frame_has_one_fate() {
     assert_eq!(
         interval.counts,
         Counts {
+            frames_offered: 100,
             frames_expected: 100,
             frames_delivered: 96,
             frames_lost: 1,
@@ -64,10 +65,9 @@ fn a_damaged_stamp_is_known_by_its_place_and_a_misplaced_frame_is_corrupt() {
 #[test]
 fn a_late_joiner_is_owed_what_came_from_the_cache_on_and_its_delay_does_not_count() {
     let mut test = Test::new(10, Some("opus"));
-    for _ in 0..25 {
-        test.send();
-    }
-    test.leg = Leg::new(&test.log, mos::impairment("opus"), test.now(1));
+    test.is_heard = false;
+    test.send_many(25);
+    test.listen(&[]);
     // The cached group 2 holds frames 20 to 24.
     for frame in 20..25 {
         test.hear(frame, 3);
@@ -83,6 +83,74 @@ fn a_late_joiner_is_owed_what_came_from_the_cache_on_and_its_delay_does_not_coun
     );
     assert_eq!(interval.of(Measure::OneWay).len(), 15);
     assert!(interval.of(Measure::OneWay).max() <= 2100);
+    let counts = interval.counts;
+    assert_eq!((counts.frames_offered, counts.frames_not_owed), (40, 20));
+}
+
+#[test]
+fn what_is_offered_is_expected_or_not_owed_whoever_comes_and_goes() {
+    let mut test = Test::new(10, None);
+    test.is_heard = false;
+    test.send_many(5);
+    test.listen(&[]);
+    test.send_many(3);
+    // Accepted at frame 8, and the group that is open comes from the relay's cache, its end first.
+    test.leg.owe(&test.log, &mut test.ledger);
+    for frame in [6, 2, 3, 4, 5, 7] {
+        test.hear(frame, 9);
+    }
+    test.send_many(20);
+    test.hear(20, 9);
+    test.leave();
+    test.send_many(4);
+    // Who comes back is owed nothing of the time when it was owed it before.
+    let first = std::mem::replace(&mut test.leg, Leg::new(&test.log, None, 0));
+    test.listen(&[&first]);
+    test.send_many(2);
+    test.leg.owe(&test.log, &mut test.ledger);
+    for frame in 20..30 {
+        test.hear(frame, 9);
+    }
+    test.send_many(6);
+    test.leave();
+    test.send_many(1);
+    let second = std::mem::replace(&mut test.leg, first);
+    let now = test.now(0);
+    test.leg.settle(&test.log, now, true, &mut test.ledger);
+    test.leg = second;
+    let counts = test.finish().counts;
+    assert_eq!(counts.frames_offered, 41);
+    // From 2 to 28 by the first, from 28 to 40 by the second, which had what the relay kept of them.
+    assert_eq!((counts.frames_expected, counts.frames_not_owed), (26 + 12, 3));
+    assert_eq!((counts.frames_delivered, counts.frames_duplicated), (7 + 2, 8));
+}
+
+#[test]
+fn who_leaves_before_it_was_accepted_is_owed_nothing_of_what_follows() {
+    let mut test = Test::new(1, None);
+    test.is_heard = false;
+    test.listen(&[]);
+    test.send_many(4);
+    test.leave();
+    test.send_many(6);
+    test.leg.owe(&test.log, &mut test.ledger);
+    test.hear(8, 1);
+    let counts = test.finish().counts;
+    assert_eq!((counts.frames_offered, counts.frames_not_owed), (10, 10));
+    assert_eq!(counts.frames_expected, 0);
+}
+
+#[test]
+fn a_group_that_the_publisher_gave_up_is_lost_and_not_skipped() {
+    let mut test = Test::new(5, None);
+    test.send_many(15);
+    (0..5).chain(10..15).for_each(|frame| test.hear(frame, 1));
+    test.log.give_up(1);
+    // As the relay passes the reset on.
+    test.leg.handle_skip(&test.log, 1, &mut test.ledger);
+    let counts = test.finish().counts;
+    assert_eq!((counts.frames_delivered, counts.frames_lost), (10, 5));
+    assert_eq!((counts.frames_skipped, counts.groups_lost), (0, 1));
 }
 
 #[test]
@@ -109,7 +177,7 @@ fn who_leaves_is_owed_nothing_more() {
         test.send();
         test.hear(frame, 1);
     }
-    test.leg.leave(test.now(0));
+    assert!(test.leg.leave(&test.log));
     assert!(test.leg.is_complete(&test.log));
     for _ in 10..20 {
         test.send();
@@ -145,7 +213,7 @@ fn what_is_missing_at_the_beginning_is_lost_once_both_ends_know_of_the_subscript
         let mut test = Test::new(1, Some("pcmu"));
         for frame in 0..400 {
             if frame == 5 {
-                test.leg.owe(&test.log);
+                test.leg.owe(&test.log, &mut test.ledger);
             }
             test.send();
             if frame >= silent {
@@ -166,7 +234,7 @@ fn a_group_given_up_while_it_is_open_is_skipped_to_its_end() {
         test.send();
         match frame {
             0..30 | 60.. => test.hear(frame, 1),
-            30 => test.leg.handle_skip(&test.log, 0),
+            30 => test.leg.handle_skip(&test.log, 0, &mut test.ledger),
             _ => {}
         }
     }
@@ -270,6 +338,8 @@ struct Test {
     leg: Leg,
     ledger: Ledger,
     frames_per_group: u64,
+    /// Somebody has a subscription.
+    is_heard: bool,
 }
 
 impl Test {
@@ -281,11 +351,31 @@ impl Test {
             // Everything in one interval.
             ledger: Ledger::new(START_NS, 1 << 60, 0),
             frames_per_group,
+            is_heard: true,
         }
     }
 
-    /// 20 ms a frame.
+    /// Subscribes anew, after earlier legs.
+    fn listen(&mut self, earlier: &[&Leg]) {
+        self.leg = Leg::new(&self.log, mos::impairment("opus"), self.now(1));
+        earlier.iter().for_each(|earlier| self.leg.follow(earlier));
+        self.is_heard = true;
+    }
+
+    fn leave(&mut self) {
+        assert!(self.leg.leave(&self.log) && !self.leg.leave(&self.log));
+        self.is_heard = false;
+    }
+
+    fn send_many(&mut self, frames: u64) {
+        (0..frames).for_each(|_| self.send());
+    }
+
+    /// 20 ms a frame. Counts as a publisher does.
     fn send(&mut self) {
+        let counts = &mut self.ledger.at(self.now(0)).counts;
+        counts.frames_offered += 1;
+        counts.frames_not_owed += u64::from(!self.is_heard);
         if self.log.len().is_multiple_of(self.frames_per_group) {
             self.log.begin_group();
         }

@@ -1,0 +1,127 @@
+//! What is owed when the relay or the network took somebody's connection: all that its call would
+//! have said and heard by its own plan. The others talk on, it says its part to nobody, and what
+//! does not come is lost.
+
+use crate::truth::interval::Ledger;
+
+use super::call::{Call, CallId, Phase};
+use super::lines::Lines;
+use super::nanoseconds;
+use super::shard::{Due, Member, Shard};
+
+impl Shard {
+    /// A participant's connection was ended or could not be made.
+    pub(super) fn handle_lost(&mut self, call: CallId, participant: u16, reason: &str) {
+        let interval = self.ledger.at(self.now_ns);
+        interval.counts.connections_lost += 1;
+        interval.note(reason, 1);
+        let Some(state) = self.calls.get_mut(&call) else { return };
+        if !state.is_established || state.ending_ns.is_some() {
+            state.disconnect(participant, self.now_ns, &mut self.lines);
+            self.fail_unless_established(call);
+            return self.begin_end(call);
+        }
+        // Who was about to come back has not said anything yet.
+        let is_silent = state.people[usize::from(participant)].phase == Phase::Dialling;
+        state.lose_line(participant, self.now_ns, &mut self.lines);
+        if is_silent {
+            self.begin_talking(call, participant);
+        }
+    }
+
+    /// Who has come back is to hear the others and be heard as soon as a call is to be set up.
+    pub(super) fn expect_back(&mut self, call: CallId, participant: u16) {
+        let Some(state) = self.calls.get_mut(&call) else { return };
+        state.owe_to_lost(participant, self.now_ns);
+        let generation = state.people[usize::from(participant)].generation;
+        let of = Member {
+            call,
+            participant,
+            generation,
+        };
+        let back_ns = self.now_ns + nanoseconds(self.parts.load.setup_max);
+        self.at(back_ns, Due::Back { of });
+    }
+
+    pub(super) fn check_back(&mut self, of: Member) {
+        if self.is_current(of)
+            && let Some(state) = self.calls.get_mut(&of.call)
+        {
+            state.miss_unheard(of.participant, self.now_ns, &mut self.ledger);
+        }
+    }
+}
+
+impl Call {
+    fn lose_line(&mut self, participant: u16, now_ns: u64, lines: &mut Lines) {
+        let person = &mut self.people[usize::from(participant)];
+        if let Some(line) = person.line.take() {
+            lines.close(line);
+        }
+        person.is_lost = true;
+        person.subscriptions.clear();
+        person.arriving.clear();
+        person.announced_on.clear();
+        for track in &mut person.tracks {
+            track.subscribers.clear();
+            track.group = None;
+        }
+        self.owe_to_lost(participant, now_ns);
+    }
+
+    /// Between those who have lost their connections and the others all is owed, whether they had
+    /// found each other or not.
+    fn owe_to_lost(&mut self, participant: u16, now_ns: u64) {
+        for (listener, publisher) in self.pairs(participant) {
+            let is_lost = [listener, publisher]
+                .iter()
+                .any(|who| self.people[usize::from(*who)].is_lost);
+            if is_lost {
+                self.owe_unopened(listener, publisher, now_ns);
+            }
+        }
+    }
+
+    /// Who came back and is not announced to others, or they to him, cannot be subscribed to: that is
+    /// as good as a subscription lost. Of two who came back the later one sees to it.
+    fn miss_unheard(&mut self, participant: u16, now_ns: u64, ledger: &mut Ledger) {
+        let person = |who: u16| &self.people[usize::from(who)];
+        let came = |who: u16| (person(who).joined_ns, who);
+        let is_missing = |(listener, publisher): &(u16, u16)| {
+            came(*listener).max(came(*publisher)) == came(participant)
+                && !person(*listener).is_lost
+                && !person(*publisher).is_lost
+                && self.open_leg(*listener, *publisher, 0).is_none()
+        };
+        let missing: Vec<(u16, u16)> = self.pairs(participant).into_iter().filter(is_missing).collect();
+        for (listener, publisher) in missing {
+            let interval = ledger.at(now_ns);
+            interval.counts.subscriptions_lost += 1;
+            interval.note("somebody who came back was not announced in time, or nobody to him", 1);
+            self.owe_unopened(listener, publisher, now_ns);
+        }
+    }
+
+    /// Listeners and publishers that one of the call is to hear or to be heard by, and that are
+    /// there.
+    fn pairs(&self, participant: u16) -> Vec<(u16, u16)> {
+        let is_there = |who: &u16| {
+            let person = &self.people[usize::from(*who)];
+            person.leaving_ns.is_none() && (person.is_lost || person.phase != Phase::Dialling)
+        };
+        (0..self.load.shape.people())
+            .filter(|other| is_there(other) && is_there(&participant))
+            .flat_map(|other| [(participant, other), (other, participant)])
+            .filter(|(listener, publisher)| self.load.shape.hears(*listener, *publisher))
+            .collect()
+    }
+
+    /// What is sent from here on is expected, on tracks that the listener has no leg for.
+    fn owe_unopened(&mut self, listener: u16, publisher: u16, now_ns: u64) {
+        for track in 0..u8::try_from(self.load.tracks.len()).unwrap_or(u8::MAX) {
+            if self.open_leg(listener, publisher, track).is_none() {
+                self.open(listener, publisher, track, now_ns);
+            }
+        }
+    }
+}
