@@ -277,7 +277,7 @@ load_is_on() {
 
 # Why the figures of the last run are not of the relay.
 generator_fault() {
-    jq -r '.generator | "the generator was the bottleneck: late by \(.lag_ms_p99) ms (p99), \(.socket_drops) datagrams dropped"' \
+    jq -r '.generator | "the generator was the bottleneck: late by \(.lag_ms_p99) ms (p99), by \(.setup_lag_ms.p99) ms with setting up, \(.socket_drops) datagrams dropped"' \
         "$work/summary.json"
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct Recording {
     /// Intervals that figures are of.
     pub(crate) measured: (u64, u64),
     pub(crate) intervals: Vec<Interval>,
+    /// How late each shard was, by interval.
+    pub(crate) shards: Vec<Vec<Interval>>,
     pub(crate) samples: BTreeMap<u64, Sample>,
 }
 
@@ -43,6 +45,7 @@ impl Recording {
             head,
             measured: tail.ended,
             intervals: Vec::new(),
+            shards: Vec::new(),
             samples: BTreeMap::new(),
         };
         for (number, line) in lines {
@@ -50,11 +53,25 @@ impl Recording {
             recording
                 .intervals
                 .push(line.interval().with_context(|| format!("line {number}"))?);
+            recording
+                .shards
+                .push(line.shards().with_context(|| format!("line {number}"))?);
             if let Some(sample) = line.host {
                 recording.samples.insert(line.interval, sample);
             }
         }
         Ok(recording)
+    }
+
+    /// How late each shard was in the measured intervals.
+    fn lags(&self, measured: (u64, u64)) -> Vec<Interval> {
+        let shards = self.shards.iter().map(Vec::len).max().unwrap_or(0);
+        let mut lags = vec![Interval::new(0); shards];
+        for (lag, shard) in self.shards.iter().flat_map(|shards| (0..).zip(shards)) {
+            let lag: usize = lag;
+            add(&mut lags[lag], shard, measured);
+        }
+        lags
     }
 }
 
@@ -121,7 +138,9 @@ fn summarize(recordings: &[Recording], thresholds: &[Threshold]) -> anyhow::Resu
     // One relay, which each may have sampled.
     let mut host = HostFigures::default();
     let (mut cpu_seconds, mut socket_drops) = (0.0, 0);
+    let mut shards = Vec::new();
     for recording in recordings {
+        shards.append(&mut recording.lags((from, to)));
         for interval in &recording.intervals {
             add(&mut total, interval, (from, to));
         }
@@ -146,6 +165,7 @@ fn summarize(recordings: &[Recording], thresholds: &[Threshold]) -> anyhow::Resu
             measured: Duration::from_nanos((to - from) * first.head.interval_ns),
             codecs: codec_names(&first.head.codecs),
             host,
+            shards,
         },
     );
     let thresholds = threshold::choose(&first.head.scenario.thresholds, thresholds)?;

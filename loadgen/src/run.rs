@@ -129,15 +129,7 @@ impl Run {
     /// Gathers until every shard has ended.
     fn gather(self, scenario: &Scenario, flags: &Flags, relay: &str, sampler: &Sampler) -> anyhow::Result<Gathered> {
         let measured = scenario.measured();
-        let mut gathering = Gathering {
-            measured,
-            waiting: BTreeMap::new(),
-            shards: self.settled.len(),
-            total: Interval::new(0),
-            samples: BTreeMap::new(),
-            last: None,
-            file: None,
-        };
+        let mut gathering = Gathering::new(measured, self.settled.len());
         if let Some(file) = &flags.jsonl {
             let mut writer =
                 BufWriter::new(File::create(file).with_context(|| format!("cannot write {}", file.display()))?);
@@ -197,6 +189,7 @@ impl Run {
                 measured: interval * u32::try_from(to - from)?,
                 codecs: codecs(scenario),
                 host: host_figures(&gathering.samples, from, to),
+                shards: gathering.shards,
             },
             total: gathering.total,
         })
@@ -239,10 +232,11 @@ impl Run {
 /// Intervals of all shards, put together.
 struct Gathering {
     measured: (u64, u64),
-    /// Sums so far, and how many shards are in them.
-    waiting: BTreeMap<u64, (Interval, usize)>,
-    shards: usize,
+    /// What shards have sent so far, each at its place.
+    waiting: BTreeMap<u64, Vec<Option<Interval>>>,
     total: Interval,
+    /// The same of each shard.
+    shards: Vec<Interval>,
     /// Taken at the beginning of each interval.
     samples: BTreeMap<u64, Sample>,
     /// The last interval that is complete.
@@ -286,24 +280,30 @@ impl<'a> Fresh<'a> {
 }
 
 impl Gathering {
+    fn new(measured: (u64, u64), shards: usize) -> Self {
+        Self {
+            measured,
+            waiting: BTreeMap::new(),
+            total: Interval::new(0),
+            shards: vec![Interval::new(0); shards],
+            samples: BTreeMap::new(),
+            last: None,
+            file: None,
+        }
+    }
+
     fn take(&mut self, queues: &[Arc<ArrayQueue<Interval>>]) -> anyhow::Result<()> {
-        for queue in queues {
+        for (shard, queue) in queues.iter().enumerate() {
             while let Some(interval) = queue.pop() {
-                match self.waiting.get_mut(&interval.index) {
-                    Some((sum, shards)) => {
-                        sum.add(&interval);
-                        *shards += 1;
-                    }
-                    None => {
-                        self.waiting.insert(interval.index, (interval, 1));
-                    }
-                }
+                let waiting = self.waiting.entry(interval.index).or_default();
+                waiting.resize(queues.len(), None);
+                waiting[shard] = Some(interval);
             }
         }
         while self
             .waiting
             .first_key_value()
-            .is_some_and(|(_, (_, shards))| *shards == self.shards)
+            .is_some_and(|(_, shards)| shards.iter().all(Option::is_some))
         {
             self.complete_first()?;
         }
@@ -325,12 +325,19 @@ impl Gathering {
     }
 
     fn complete_first(&mut self) -> anyhow::Result<()> {
-        let Some((index, (interval, _))) = self.waiting.pop_first() else {
+        let Some((index, shards)) = self.waiting.pop_first() else {
             return Ok(());
         };
+        let mut interval = Interval::new(index);
+        for (total, shard) in self.shards.iter_mut().zip(&shards) {
+            if let Some(shard) = shard {
+                add(total, shard, self.measured);
+                interval.add(shard);
+            }
+        }
         add(&mut self.total, &interval, self.measured);
         if let Some(file) = &mut self.file {
-            let line = Line::new(&interval, self.samples.get(&index).cloned())?;
+            let line = Line::new(&interval, &shards, self.samples.get(&index).cloned())?;
             writeln!(file, "{}", serde_json::to_string(&line)?)?;
         }
         self.last = Some(interval);
@@ -359,15 +366,15 @@ pub(crate) fn host_figures(samples: &BTreeMap<u64, Sample>, from: u64, to: u64) 
     };
     let since = |of: fn(&Sample) -> Option<f64>| Some(of(after)? - of(before)?);
     let counted = |of: fn(&Sample) -> Option<u64>| Some(of(after)?.saturating_sub(of(before)?));
+    // Of the whole run: what is dropped while calls are set up makes that slow, or fail.
+    let drops = || samples.values().map(|sample| sample.generator_socket_drops);
     HostFigures {
         relay_cpu_seconds: since(|sample| sample.relay_cpu_seconds),
         relay_rss_mib: after.relay_rss_mib,
         relay_context_switches: counted(|sample| sample.relay_context_switches),
         relay_socket_drops: counted(|sample| sample.relay_socket_drops),
         generator_cpu_seconds: after.generator_cpu_seconds - before.generator_cpu_seconds,
-        generator_socket_drops: after
-            .generator_socket_drops
-            .saturating_sub(before.generator_socket_drops),
+        generator_socket_drops: drops().max().unwrap_or(0).saturating_sub(drops().next().unwrap_or(0)),
     }
 }
 

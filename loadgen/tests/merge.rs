@@ -162,10 +162,12 @@ impl Drop for Directory {
 const LOADGEN: &str = env!("CARGO_BIN_EXE_loadgen");
 const CALLS: u64 = 6;
 
-const COUNTS: [&str; 8] = [
+const COUNTS: [&str; 10] = [
     "calls_attempted",
     "calls_established",
     "frames_sent",
+    "frames_offered",
+    "frames_not_owed",
     "frames_expected",
     "frames_delivered",
     "frames_late",

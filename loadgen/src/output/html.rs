@@ -156,6 +156,7 @@ mod tests {
             head,
             measured: (0, 10),
             intervals,
+            shards: Vec::new(),
             samples,
         };
         let page = page(&[("run".to_owned(), recording)], &[summary]).unwrap();

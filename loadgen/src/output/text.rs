@@ -71,6 +71,11 @@ impl Summary {
                 (counts.groups_unsent, "groups not sent by clients"),
             ])
         )?;
+        writeln!(
+            out,
+            "           of {} offered; {} not owed, as sent before a listener had subscribed or after it left",
+            counts.frames_offered, counts.frames_not_owed
+        )?;
         if counts.clear_path_expected > 0 {
             writeln!(
                 out,
@@ -127,11 +132,12 @@ impl Summary {
         }
         writeln!(
             out,
-            "generator  {:.2} us of CPU per delivered frame, {:.0} % of a core, late by {:.2} ms (p99), {:.2} ms at most{}{}",
+            "generator  {:.2} us of CPU per delivered frame, {:.0} % of a core, late by {:.2} ms (p99), {:.2} ms at most, by {:.2} ms (p99) with setting up{}{}",
             self.generator.cpu_us_per_frame,
             self.generator.cpu_percent,
             self.generator.lag_ms_p99,
             self.generator.lag_ms.map_or(0.0, |lag| lag.max),
+            self.generator.setup_lag_ms.map_or(0.0, |lag| lag.p99),
             others(&[
                 (self.generator.socket_drops, "datagrams dropped by its sockets"),
                 (
