@@ -146,7 +146,7 @@ install_crate() { # directory of the cache, crate, version, program, further fla
 }
 
 # For jq: null of nothing.
-readonly MEDIAN='def median: sort | if length == 0 then null else (.[(length - 1) / 2 | floor] + .[length / 2 | floor]) / 2 end;'
+readonly MEDIAN='def median: map(select(. != null)) | sort | if length == 0 then null else (.[(length - 1) / 2 | floor] + .[length / 2 | floor]) / 2 end;'
 
 # --- workloads
 

@@ -62,13 +62,13 @@ fn overview(name: &str, summary: &Summary) -> Markup {
                 @if let Some(mos) = summary.mos {
                     (row("MOS, estimated", &format!("median {:.2}, worst 1 % {:.2}", mos.p50, mos.p1)))
                 }
-                @if let Some(cost) = summary.relay_cpu_us_per_frame {
-                    (row("relay CPU", &format!("{cost:.2} µs per delivered frame, {:.1} % of a core", summary.relay_cpu_percent.unwrap_or_default())))
+                @if let Some(percent) = summary.relay_cpu_percent {
+                    (row("relay CPU", &format!("{}{percent:.1} % of a core", per_frame(summary.relay_cpu_us_per_frame))))
                 }
                 @if let Some(memory) = summary.relay_rss_mib {
                     (row("relay memory", &format!("{memory:.1} MiB")))
                 }
-                (row("generator", &format!("{:.0} % of a core, lag p99 {:.2} ms", summary.generator.cpu_percent, summary.generator.lag_ms_p99)))
+                (row("generator", &format!("{}{:.0} % of a core, lag p99 {:.2} ms", per_frame(summary.generator.cpu_us_per_frame), summary.generator.cpu_percent, summary.generator.lag_ms_p99)))
                 @for judged in &summary.thresholds {
                     (row(&judged.threshold, &format!("{}{}", judged.value.map_or("not measured".to_owned(), |value| format!("{value:.3}")), if judged.passed { "" } else { " — missed" })))
                 }
@@ -85,6 +85,11 @@ fn overview(name: &str, summary: &Summary) -> Markup {
             }
         }
     }
+}
+
+/// Nothing when no frame was delivered.
+fn per_frame(cpu_us: Option<f64>) -> String {
+    cpu_us.map_or_else(String::new, |cost| format!("{cost:.2} µs per delivered frame, "))
 }
 
 fn row(name: &str, value: &str) -> Markup {

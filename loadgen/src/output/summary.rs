@@ -38,6 +38,7 @@ pub(crate) struct Summary {
     /// Estimates: see `mos_model`. `None` without speech.
     pub(crate) mos: Option<Mos>,
     pub(crate) mos_model: Vec<String>,
+    /// For each frame that arrived; `None` when none did.
     pub(crate) relay_cpu_us_per_frame: Option<f64>,
     pub(crate) relay_cpu_percent: Option<f64>,
     pub(crate) relay_rss_mib: Option<f64>,
@@ -69,7 +70,7 @@ pub(crate) struct Mos {
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Generator {
     pub(crate) cpu_percent: f64,
-    pub(crate) cpu_us_per_frame: f64,
+    pub(crate) cpu_us_per_frame: Option<f64>,
     pub(crate) lag_ms_p99: f64,
     /// How late frames were handed to their connections. Of several shards or processes, by the
     /// latest.
@@ -122,7 +123,7 @@ impl Summary {
         let counts = total.counts;
         let seconds = run.measured.as_secs_f64();
         let delivered = float(counts.frames_delivered + counts.frames_late);
-        let per_frame = |cpu_seconds: f64| cpu_seconds * 1e6 / delivered.max(1.0);
+        let per_frame = |cpu_seconds: f64| (delivered > 0.0).then_some(cpu_seconds * 1e6 / delivered);
         let lag_ms = latest(total, run, Measure::Lag);
         let setup_lag_ms = latest(total, run, Measure::SetupLag);
         let missed = counts.frames_expected.saturating_sub(counts.frames_delivered);
@@ -148,7 +149,7 @@ impl Summary {
             jitter_ms: percentiles(total.of(Measure::Jitter)),
             mos: mos(total.of(Measure::Mos)),
             mos_model: mos_model(&run.codecs),
-            relay_cpu_us_per_frame: host.relay_cpu_seconds.map(per_frame),
+            relay_cpu_us_per_frame: host.relay_cpu_seconds.and_then(per_frame),
             relay_cpu_percent: host.relay_cpu_seconds.map(|cpu| cpu * 100.0 / seconds),
             relay_rss_mib: host.relay_rss_mib,
             relay_context_switches_per_s: host.relay_context_switches.map(|count| float(count) / seconds),
@@ -260,6 +261,23 @@ const SETUP_LAG_SHARE_MAX: f64 = 0.3;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_frame_costs_is_said_when_there_were_any() {
+        let mut total = Interval::new(0);
+        let mut circumstances = Circumstances::default();
+        circumstances.host.relay_cpu_seconds = Some(0.3);
+        circumstances.host.generator_cpu_seconds = 0.2;
+        let costs = |total: &Interval| {
+            let summary = Summary::new(total, &circumstances);
+            (summary.relay_cpu_us_per_frame, summary.generator.cpu_us_per_frame)
+        };
+        assert_eq!(costs(&total), (None, None));
+        total.counts.frames_delivered = 9000;
+        total.counts.frames_late = 1000;
+        let (relay, generator) = costs(&total);
+        assert!((relay.unwrap() - 30.0).abs() < 1e-9 && (generator.unwrap() - 20.0).abs() < 1e-9);
+    }
 
     #[test]
     fn a_generator_that_was_late_or_lost_datagrams_has_no_result() {

@@ -118,12 +118,13 @@ impl Summary {
                 mos.p50, mos.p1
             )?;
         }
-        if let Some(cost) = self.relay_cpu_us_per_frame {
+        if let Some(percent) = self.relay_cpu_percent {
+            let memory = self.relay_rss_mib.map(|mib| format!(", {mib:.1} MiB"));
             writeln!(
                 out,
-                "relay      {cost:.2} us of CPU per delivered frame, {:.1} % of a core, {:.1} MiB{}",
-                self.relay_cpu_percent.unwrap_or_default(),
-                self.relay_rss_mib.unwrap_or_default(),
+                "relay      {}{percent:.1} % of a core{}{}",
+                per_frame(self.relay_cpu_us_per_frame),
+                memory.unwrap_or_default(),
                 others(&[(
                     self.relay_socket_drops.unwrap_or_default(),
                     "datagrams dropped by its sockets"
@@ -132,8 +133,8 @@ impl Summary {
         }
         writeln!(
             out,
-            "generator  {:.2} us of CPU per delivered frame, {:.0} % of a core, late by {:.2} ms (p99), {:.2} ms at most, by {:.2} ms (p99) with setting up{}{}",
-            self.generator.cpu_us_per_frame,
+            "generator  {}{:.0} % of a core, late by {:.2} ms (p99), {:.2} ms at most, by {:.2} ms (p99) with setting up{}{}",
+            per_frame(self.generator.cpu_us_per_frame),
             self.generator.cpu_percent,
             self.generator.lag_ms_p99,
             self.generator.lag_ms.map_or(0.0, |lag| lag.max),
@@ -162,6 +163,11 @@ impl fmt::Display for Percentiles {
             self.p50, self.p90, self.p99, self.p999, self.max
         )
     }
+}
+
+/// Nothing when no frame was delivered.
+fn per_frame(cpu_us: Option<f64>) -> String {
+    cpu_us.map_or_else(String::new, |cost| format!("{cost:.2} us of CPU per delivered frame, "))
 }
 
 /// What happened of things that mostly do not.
