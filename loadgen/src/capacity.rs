@@ -8,6 +8,7 @@ use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::arguments::Flags;
+use crate::engine::nanoseconds;
 use crate::model::arrivals::Arrivals;
 use crate::model::hold::Hold;
 use crate::output::summary::Summary;
@@ -124,9 +125,16 @@ impl Objective {
         scenario.limits.concurrent = calls;
         scenario.limits.total = u64::from(u32::MAX);
         scenario.limits.closed = false;
-        scenario.warm_up = self.ramp + scenario.behaviour.join_over.unwrap_or_default() + SETTLE_IN;
+        // Whole intervals, so that no less is measured than was asked for.
+        let whole = |time: Duration| {
+            let ns = nanoseconds(time).next_multiple_of(nanoseconds(scenario.interval).max(1));
+            Duration::from_nanos(ns)
+        };
+        let warm_up = whole(self.ramp + scenario.behaviour.join_over.unwrap_or_default() + SETTLE_IN);
+        let measure = whole(self.measure);
+        scenario.warm_up = warm_up;
         scenario.cool_down = Duration::ZERO;
-        scenario.duration = scenario.warm_up + self.measure;
+        scenario.duration = warm_up + measure;
         scenario.thresholds.clone_from(&self.thresholds);
         scenario
     }
@@ -160,10 +168,7 @@ pub(crate) fn find(objective: &Objective, scenario: &Scenario, flags: &Flags) ->
         trial_scenario.check()?;
         let summary = run::run(&trial_scenario, flags)?;
         capacity.relay.clone_from(&summary.relay);
-        ensure!(
-            summary.seconds + 0.5 > objective.measure.as_secs_f64(),
-            "the search was interrupted"
-        );
+        ensure!(!summary.ended_early, "the search was interrupted");
         let trial = Trial::new(calls, &summary);
         eprintln!("{trial}");
         let verdict = trial.verdict;
@@ -428,6 +433,25 @@ mod tests {
         search.tell(37, false);
         assert_eq!((search.passed, search.failed), (None, Some(37)));
         assert_eq!(search.next(), Some(23), "the least and what failed are halved");
+    }
+
+    #[test]
+    fn a_trial_measures_what_was_asked_for_whatever_the_times() {
+        let objective = |times: &str| -> Objective {
+            toml::from_str(&format!("thresholds = ['frames_lost == 0']\n{times}")).unwrap()
+        };
+        for (times, join_over_ms, measured) in [
+            ("", 0, (7, 17)),
+            ("ramp = '5500ms'\nmeasure = '10s'", 0, (8, 18)),
+            ("ramp = '5500ms'\nmeasure = '9100ms'", 0, (8, 18)),
+            ("", 500, (8, 18)),
+        ] {
+            let mut scenario = Scenario::default();
+            scenario.behaviour.join_over = Some(Duration::from_millis(join_over_ms));
+            let trial = objective(times).scenario(&scenario, 10);
+            trial.check().unwrap();
+            assert_eq!(trial.measured(), measured, "{times} {join_over_ms}");
+        }
     }
 
     #[test]

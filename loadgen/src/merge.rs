@@ -163,6 +163,9 @@ fn summarize(recordings: &[Recording], thresholds: &[Threshold]) -> anyhow::Resu
             },
             seed: first.head.scenario.seed,
             measured: Duration::from_nanos((to - from) * first.head.interval_ns),
+            ended_early: recordings
+                .iter()
+                .any(|recording| recording.measured != recording.head.measured),
             codecs: codec_names(&first.head.codecs),
             host,
             shards,

@@ -187,6 +187,7 @@ impl Run {
                 workload: scenario.describe(),
                 seed: scenario.seed,
                 measured: interval * u32::try_from(to - from)?,
+                ended_early: self.controls.is_ending(),
                 codecs: codecs(scenario),
                 host: host_figures(&gathering.samples, from, to),
                 shards: gathering.shards,

@@ -51,7 +51,7 @@ fn overview(name: &str, summary: &Summary) -> Markup {
         section {
             h2 { (name) " " span class=(summary.verdict) { (summary.verdict) } }
             p { (summary.workload) "; relay " (summary.relay) "; seed " (summary.seed) "; "
-                (format!("{:.0}", summary.seconds)) " s measured." }
+                (format!("{:.0}", summary.seconds)) " s measured" @if summary.ended_early { ", ended early" } "." }
             @if !summary.generator.valid {
                 p.fail { "The generator was the bottleneck: this is not a result." }
             }

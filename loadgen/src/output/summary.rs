@@ -17,6 +17,8 @@ pub(crate) struct Summary {
     pub(crate) seed: u64,
     /// Seconds that the figures are of: without warm-up and cool-down.
     pub(crate) seconds: f64,
+    /// It was told to stop before its time.
+    pub(crate) ended_early: bool,
     #[serde(flatten)]
     pub(crate) counts: Counts,
     pub(crate) delivered_per_s: f64,
@@ -100,6 +102,7 @@ pub(crate) struct Circumstances {
     pub(crate) workload: String,
     pub(crate) seed: u64,
     pub(crate) measured: Duration,
+    pub(crate) ended_early: bool,
     pub(crate) codecs: Vec<&'static str>,
     pub(crate) host: HostFigures,
     /// How late each shard of each process was. Without any there is one.
@@ -134,6 +137,7 @@ impl Summary {
             workload: run.workload.clone(),
             seed: run.seed,
             seconds,
+            ended_early: run.ended_early,
             delivered_per_s: delivered / seconds,
             missed_percent: float(missed) * 100.0 / float(counts.frames_expected).max(1.0),
             counts,

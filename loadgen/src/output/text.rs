@@ -32,8 +32,11 @@ impl Summary {
         writeln!(out, "relay      {}", self.relay)?;
         writeln!(
             out,
-            "load       {}; seed {}, {:.0} s measured",
-            self.workload, self.seed, self.seconds
+            "load       {}; seed {}, {:.0} s measured{}",
+            self.workload,
+            self.seed,
+            self.seconds,
+            if self.ended_early { ", ended early" } else { "" }
         )?;
         writeln!(
             out,
