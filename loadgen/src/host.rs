@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Sample {
     /// User and system time.
     pub(crate) relay_cpu_seconds: Option<f64>,
+    /// `None` for a relay in this process, whose memory nobody can tell from the generator's.
     pub(crate) relay_rss_mib: Option<f64>,
     pub(crate) relay_context_switches: Option<u64>,
     /// Of all its UDP sockets on the port that is loaded.
@@ -18,6 +19,7 @@ pub(crate) struct Sample {
     /// By thread, in the order of their ids.
     pub(crate) relay_threads: Vec<ThreadSample>,
     pub(crate) generator_cpu_seconds: f64,
+    /// With that of a relay in this process.
     pub(crate) generator_rss_mib: f64,
     /// By the kernel, for want of room in the generator's own sockets.
     pub(crate) generator_socket_drops: u64,
@@ -42,17 +44,17 @@ pub(crate) struct Sampler {
 struct Relay {
     process: u32,
     /// Only threads so named, when the process is ours.
-    threads: Option<&'static str>,
+    threads: Option<&'static [&'static str]>,
 }
 
 impl Sampler {
     /// `process` is the relay's; without one the process that listens at `address` on this host is
-    /// looked for. `is_own`: its shards are threads of this process.
+    /// looked for. `is_own`: it consists of threads of this process.
     pub(crate) fn new(process: Option<u32>, address: SocketAddr, is_own: bool) -> Self {
         let relay = if is_own {
             Some(Relay {
                 process: std::process::id(),
-                threads: Some(RELAY_THREADS),
+                threads: Some(&RELAY_THREADS),
             })
         } else {
             process
@@ -72,7 +74,7 @@ impl Sampler {
             generator_cpu_seconds: cpu,
             generator_rss_mib: resident_mib(own).unwrap_or_default(),
             generator_socket_drops: own_socket_drops(self.port),
-            generator_threads: threads(own, Some(GENERATOR_THREADS)),
+            generator_threads: threads(own, Some(&GENERATOR_THREADS)),
             calls_up,
             ..Sample::default()
         };
@@ -80,15 +82,16 @@ impl Sampler {
             return generator;
         };
         let threads = threads(relay.process, relay.threads);
-        let shards: f64 = threads.iter().map(|thread| thread.cpu_seconds).sum();
-        let (relay_cpu, generator_cpu) = if relay.threads.is_some() {
-            (Some(shards), cpu - shards)
+        let relay_threads: f64 = threads.iter().map(|thread| thread.cpu_seconds).sum();
+        let is_own = relay.threads.is_some();
+        let (relay_cpu, generator_cpu) = if is_own {
+            (Some(relay_threads), cpu - relay_threads)
         } else {
             (cpu_seconds(&format!("/proc/{}/stat", relay.process)), cpu)
         };
         Sample {
             relay_cpu_seconds: relay_cpu,
-            relay_rss_mib: resident_mib(relay.process),
+            relay_rss_mib: resident_mib(relay.process).filter(|_| !is_own),
             relay_context_switches: Some(threads.iter().map(|thread| thread.context_switches).sum()),
             relay_socket_drops: socket_drops(self.port),
             relay_threads: threads,
@@ -98,7 +101,7 @@ impl Sampler {
     }
 }
 
-fn threads(process: u32, only: Option<&str>) -> Vec<ThreadSample> {
+fn threads(process: u32, only: Option<&[&str]>) -> Vec<ThreadSample> {
     let Ok(tasks) = fs::read_dir(format!("/proc/{process}/task")) else {
         return Vec::new();
     };
@@ -110,7 +113,7 @@ fn threads(process: u32, only: Option<&str>) -> Vec<ThreadSample> {
         .filter_map(|thread| {
             let directory = format!("/proc/{process}/task/{thread}");
             let name = fs::read_to_string(format!("{directory}/comm")).ok()?.trim().to_owned();
-            if only.is_some_and(|prefix| !name.starts_with(prefix)) {
+            if only.is_some_and(|prefixes| !prefixes.iter().any(|prefix| name.starts_with(prefix))) {
                 return None;
             }
             Some(ThreadSample {
@@ -220,9 +223,9 @@ fn find_listener(address: SocketAddr) -> Option<u32> {
 
 const LISTENER_LOOKS: usize = 5;
 
-/// Threads of a relay in this process are named so.
-const RELAY_THREADS: &str = "shard-";
-const GENERATOR_THREADS: &str = "callers-";
+/// How threads of a relay in this process are named.
+const RELAY_THREADS: [&str; 2] = ["shard-", "control"];
+const GENERATOR_THREADS: [&str; 1] = ["callers-"];
 
 /// `USER_HZ`, which Linux fixes at 100 for user space.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -241,5 +244,27 @@ mod tests {
         assert_eq!((sample.relay_socket_drops, sample.calls_up), (Some(0), 3));
         assert!(!sample.relay_threads.is_empty());
         drop(socket);
+    }
+
+    #[test]
+    fn of_a_relay_in_this_process_its_threads_are_known_and_its_memory_is_not() {
+        let (stop, stopped) = std::sync::mpsc::sync_channel::<()>(1);
+        let control = std::thread::Builder::new()
+            .name("control".to_owned())
+            .spawn(move || stopped.recv())
+            .unwrap();
+        let sampler = Sampler::new(None, "127.0.0.1:1".parse().unwrap(), true);
+        // A thread names itself once it runs.
+        let sample = loop {
+            let sample = sampler.read(0);
+            if !sample.relay_threads.is_empty() {
+                break sample;
+            }
+        };
+        assert_eq!(sample.relay_threads[0].name, "control");
+        assert_eq!(sample.relay_rss_mib, None);
+        assert!(sample.relay_cpu_seconds.is_some() && sample.generator_rss_mib > 1.0);
+        drop(stop);
+        control.join().unwrap().unwrap_err();
     }
 }

@@ -43,6 +43,7 @@ pub(crate) struct Summary {
     /// For each frame that arrived; `None` when none did.
     pub(crate) relay_cpu_us_per_frame: Option<f64>,
     pub(crate) relay_cpu_percent: Option<f64>,
+    /// `None` for a relay in this process.
     pub(crate) relay_rss_mib: Option<f64>,
     pub(crate) relay_context_switches_per_s: Option<f64>,
     pub(crate) relay_socket_drops: Option<u64>,
