@@ -129,11 +129,11 @@ fn cpu(recording: &Recording) -> Vec<Series> {
     .collect()
 }
 
-/// Delay against the number of nines: 1 is 90 %, 2 is 99 %.
+/// Delay in the measured part against the number of nines: 1 is 90 %, 2 is 99 %.
 fn curve(recording: &Recording) -> Vec<Series> {
     let mut total = Interval::new(0);
     for interval in &recording.intervals {
-        crate::run::add(&mut total, interval, recording.head.measured);
+        crate::run::add(&mut total, interval, recording.measured);
     }
     let histogram = total.of(Measure::OneWay);
     let points = (0..=NINES * 10)
@@ -242,3 +242,41 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(86, 180, 233),
     RGBColor(90, 90, 90),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::output::jsonl::Head;
+    use crate::scenario::Scenario;
+
+    #[test]
+    fn the_curve_is_of_what_was_measured_before_the_end_of_a_run_that_was_stopped() {
+        let mut intervals: Vec<Interval> = (0..10).map(Interval::new).collect();
+        for (index, interval) in (1..).zip(&mut intervals) {
+            interval.record(Measure::OneWay, 1000 * index);
+        }
+        let recording = Recording {
+            head: Head {
+                loadgen: String::new(),
+                relay: String::new(),
+                workload: String::new(),
+                scenario: Scenario::default(),
+                codecs: Vec::new(),
+                epoch_ns: 0,
+                interval_ns: 1_000_000_000,
+                measured: (0, 10),
+                part: (1, 1),
+                shards: 1,
+                clock: None,
+            },
+            measured: (1, 4),
+            intervals,
+            samples: BTreeMap::new(),
+        };
+        let curve = curve(&recording);
+        let ends = [curve[0].points.first().unwrap().1, curve[0].points.last().unwrap().1];
+        assert_eq!(ends.map(f64::round), [2.0, 4.0]);
+    }
+}
