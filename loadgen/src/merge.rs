@@ -187,10 +187,14 @@ fn epoch_ms(head: &Head) -> f64 {
     own + head.clock.as_ref().map_or(0.0, |clock| clock.offset_ms)
 }
 
-/// How far the clocks of several processes were apart, in words.
+/// How far the clocks of several processes were apart, or that of one from another host's, in words.
 fn clocks(recordings: &[Recording]) -> Option<String> {
-    if recordings.len() < 2 {
-        return None;
+    if let [alone] = recordings {
+        let clock = alone.head.clock.as_ref()?;
+        return Some(format!(
+            "{:.3} ms behind that at {} (+- {:.3} ms)",
+            clock.offset_ms, clock.reference, clock.uncertainty_ms
+        ));
     }
     let heads = || recordings.iter().map(|recording| &recording.head);
     let spread = |values: &dyn Fn(&Head) -> f64| {

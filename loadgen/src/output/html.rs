@@ -4,6 +4,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::plots::{self, Plot};
 use super::summary::{Percentiles, Summary};
+use super::text::others;
 use crate::merge::Recording;
 
 /// The page for recordings, each with its name and summary.
@@ -35,9 +36,6 @@ fn render(names: &[&str], summaries: &[Summary], plots: &[Plot]) -> Markup {
                     }
                 }
                 @if let Some(first) = summaries.first() {
-                    @for model in &first.mos_model {
-                        p.note { "MOS: " (model) "." }
-                    }
                     p.note { "loadgen " (first.version) ". Delays count from when the schedule wanted a frame sent." }
                 }
             }
@@ -56,9 +54,12 @@ fn overview(name: &str, summary: &Summary) -> Markup {
                 p.fail { "The generator was the bottleneck: this is not a result." }
             }
             table {
-                (row("calls established", &format!("{} of {}, {} failed", counts.calls_established, counts.calls_attempted, counts.calls_failed)))
+                (calls(summary))
                 (row("frames delivered", &format!("{} of {} ({:.0}/s)", counts.frames_delivered, counts.frames_expected, summary.delivered_per_s)))
                 (row("lost, late, skipped, corrupt", &format!("{}, {}, {}, {}", counts.frames_lost, counts.frames_late, counts.frames_skipped, counts.frames_corrupt)))
+                @if counts.clear_path_expected > 0 {
+                    (row("missed where neither path is impaired", &format!("{} of {}", counts.clear_path_missed, counts.clear_path_expected)))
+                }
                 @if let Some(mos) = summary.mos {
                     (row("MOS, estimated", &format!("median {:.2}, worst 1 % {:.2}", mos.p50, mos.p1)))
                 }
@@ -69,6 +70,9 @@ fn overview(name: &str, summary: &Summary) -> Markup {
                     (row("relay memory", &format!("{memory:.1} MiB")))
                 }
                 (row("generator", &format!("{}{:.0} % of a core, lag p99 {:.2} ms", per_frame(summary.generator.cpu_us_per_frame), summary.generator.cpu_percent, summary.generator.lag_ms_p99)))
+                @if let Some(clocks) = &summary.clocks {
+                    (row("clocks", clocks))
+                }
                 @for judged in &summary.thresholds {
                     (row(&judged.threshold, &format!("{}{}", judged.value.map_or("not measured".to_owned(), |value| format!("{value:.3}")), if judged.passed { "" } else { " — missed" })))
                 }
@@ -76,13 +80,42 @@ fn overview(name: &str, summary: &Summary) -> Markup {
             table {
                 tr { th { "ms" } th { "p50" } th { "p90" } th { "p99" } th { "p99.9" } th { "max" } }
                 (times("one way", summary.one_way_ms))
+                (times("one way, neither path impaired", summary.clear_path_one_way_ms))
                 (times("jitter", summary.jitter_ms))
                 (times("set-up", summary.setup_ms))
                 (times("handshake", summary.handshake_ms))
                 (times("announced", summary.announced_ms))
                 (times("accepted", summary.subscribed_ms))
                 (times("first frame", summary.first_frame_ms))
+                (times("floor", summary.floor_ms))
             }
+            @for model in &summary.mos_model {
+                p.note { "MOS: " (model) "." }
+            }
+        }
+    }
+}
+
+/// How calls came up and went, and what the relay ended.
+fn calls(summary: &Summary) -> Markup {
+    let counts = &summary.counts;
+    let unusual = others(&[
+        (counts.calls_blocked, "blocked"),
+        (counts.calls_cut_off, "cut off by the end"),
+        (counts.reconnects, "reconnects"),
+    ]);
+    let lost = others(&[
+        (counts.connections_lost, "connections"),
+        (counts.subscriptions_lost, "subscriptions"),
+        (counts.violations, "breaches of the protocol"),
+    ]);
+    html! {
+        (row("calls established", &format!("{} of {}, {} failed{unusual}", counts.calls_established, counts.calls_attempted, counts.calls_failed)))
+        @if !lost.is_empty() {
+            (row("ended by the relay", lost.trim_start_matches(", ")))
+        }
+        @for (reason, times) in &summary.reasons {
+            (row("", &format!("{times} x {reason}")))
         }
     }
 }
@@ -131,6 +164,51 @@ mod tests {
 
     #[test]
     fn the_page_has_its_plots_and_nothing_from_elsewhere() {
+        let (recording, summary) = recorded(|_| {});
+        let page = page(&[("run".to_owned(), recording)], &[summary]).unwrap();
+        assert_eq!(page.matches("<svg").count(), 5);
+        assert!(page.matches("<polyline").count() >= 8, "lines are drawn");
+        assert!(!page.contains("<script"), "text is escaped");
+        let links = page.matches("http").count();
+        assert_eq!(links, page.matches("xmlns=\"http://www.w3.org/2000/svg\"").count());
+    }
+
+    #[test]
+    fn the_page_has_what_the_scenarios_ask_for() {
+        let page = |change: fn(&mut Interval)| {
+            let (recording, summary) = recorded(change);
+            page(&[("run".to_owned(), recording)], &[summary]).unwrap()
+        };
+        let usual = page(|_| {});
+        let unusual = page(|interval| {
+            interval.counts.clear_path_expected = 900;
+            interval.counts.clear_path_missed = 7;
+            interval.counts.calls_blocked = 11;
+            interval.counts.calls_cut_off = 12;
+            interval.counts.connections_lost = 13;
+            interval.counts.subscriptions_lost = 14;
+            interval.note("the relay <sulks>", 13);
+            interval.record(Measure::ClearPathOneWay, 5000);
+            interval.record(Measure::Floor, 123_456);
+        });
+        for text in [
+            "7 of 900",
+            "11 blocked, 12 cut off by the end",
+            "<td>13 connections, 14 subscriptions</td>",
+            "13 x the relay &lt;sulks&gt;",
+            "<th>floor</th><td>123.",
+            "<th>one way, neither path impaired</th>",
+        ] {
+            assert!(unusual.contains(text) && !usual.contains(text), "{text}: {unusual}");
+        }
+        assert!(
+            usual.contains("opus: Ie 0, Bpl 25.1"),
+            "the estimate says what it rests on"
+        );
+    }
+
+    /// Ten intervals, with a change to their sum.
+    fn recorded(change: fn(&mut Interval)) -> (Recording, Summary) {
         let mut intervals: Vec<Interval> = (0..10).map(Interval::new).collect();
         for (index, interval) in (1..).zip(&mut intervals) {
             interval.counts.frames_expected = 100;
@@ -156,7 +234,10 @@ mod tests {
             codecs: vec!["opus"],
             ..Circumstances::default()
         };
-        let summary = Summary::new(&intervals[0], &circumstances);
+        let mut total = Interval::new(0);
+        intervals.iter().for_each(|interval| total.add(interval));
+        change(&mut total);
+        let summary = Summary::new(&total, &circumstances);
         let recording = Recording {
             head,
             measured: (0, 10),
@@ -164,11 +245,6 @@ mod tests {
             shards: Vec::new(),
             samples,
         };
-        let page = page(&[("run".to_owned(), recording)], &[summary]).unwrap();
-        assert_eq!(page.matches("<svg").count(), 5);
-        assert!(page.matches("<polyline").count() >= 8, "lines are drawn");
-        assert!(!page.contains("<script"), "text is escaped");
-        let links = page.matches("http").count();
-        assert_eq!(links, page.matches("xmlns=\"http://www.w3.org/2000/svg\"").count());
+        (recording, summary)
     }
 }

@@ -239,8 +239,8 @@ fn mos_model(codecs: &[&'static str]) -> Vec<String> {
         .filter_map(|codec| crate::truth::mos::impairment(codec))
         .map(|known| {
             format!(
-                "estimate by the E-model (ITU-T G.107, simplified): {}: Ie {}, Bpl {} ({}), {} ms of codec delay, BurstR 1",
-                known.codec, known.ie, known.bpl, known.origin, known.codec_delay_ms
+                "{MOS_MODEL}: {}: Ie {}, Bpl {}, BurstR 1, {} ms of codec delay ({})",
+                known.codec, known.ie, known.bpl, known.codec_delay_ms, known.origin
             )
         })
         .collect()
@@ -255,6 +255,9 @@ pub(crate) fn float(value: u64) -> f64 {
     let value = value as f64;
     value
 }
+
+/// Each line of `mos_model` begins so.
+pub(crate) const MOS_MODEL: &str = "estimate by the E-model (ITU-T G.107, simplified)";
 
 /// A generator later than this is itself what is measured.
 const LAG_MS_P99_MAX: f64 = 5.0;

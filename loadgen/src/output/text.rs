@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::summary::{Percentiles, Summary};
+use super::summary::{MOS_MODEL, Percentiles, Summary};
 
 impl fmt::Display for Summary {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -117,9 +117,16 @@ impl Summary {
         if let Some(mos) = &self.mos {
             writeln!(
                 out,
-                "MOS        median {:.2}, worst 1 % {:.2} (estimated)",
-                mos.p50, mos.p1
+                "MOS        median {:.2}, worst 1 % {:.2}: {}",
+                mos.p50, mos.p1, MOS_MODEL
             )?;
+            for model in &self.mos_model {
+                writeln!(
+                    out,
+                    "           {}",
+                    model.trim_start_matches(MOS_MODEL).trim_start_matches(": ")
+                )?;
+            }
         }
         if let Some(percent) = self.relay_cpu_percent {
             let memory = self.relay_rss_mib.map(|mib| format!(", {mib:.1} MiB"));
@@ -174,10 +181,35 @@ fn per_frame(cpu_us: Option<f64>) -> String {
 }
 
 /// What happened of things that mostly do not.
-fn others(counts: &[(u64, &str)]) -> String {
+pub(super) fn others(counts: &[(u64, &str)]) -> String {
     counts
         .iter()
         .filter(|(count, _)| *count > 0)
         .map(|(count, name)| format!(", {count} {name}"))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::summary::Circumstances;
+    use crate::truth::interval::{Interval, Measure};
+
+    #[test]
+    fn an_estimate_says_what_it_rests_on() {
+        let mut total = Interval::new(0);
+        let run = Circumstances {
+            codecs: vec!["pcmu"],
+            ..Circumstances::default()
+        };
+        let text = |total: &Interval| Summary::new(total, &run).to_string();
+        assert!(!text(&total).contains("MOS"), "nothing was estimated");
+        total.record(Measure::Mos, 4321);
+        let text = text(&total);
+        assert!(text.contains("worst 1 % 4.32: estimate by the E-model"), "{text}");
+        assert!(
+            text.contains("\n           pcmu: Ie 0, Bpl 25.1, BurstR 1, 20 ms of codec delay (G.113"),
+            "{text}"
+        );
+    }
 }
