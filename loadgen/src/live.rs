@@ -1,11 +1,12 @@
 //! What a person sees while a run goes on, and the keys that steer it.
 
 use std::io::{self, IsTerminal, Stderr};
+use std::sync::Once;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ratatui::backend::CrosstermBackend;
-use ratatui::crossterm::cursor::MoveToColumn;
+use ratatui::crossterm::cursor::{MoveToColumn, Show};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use ratatui::crossterm::{execute, terminal};
 use ratatui::style::{Style, Stylize};
@@ -15,6 +16,7 @@ use ratatui::{Terminal, TerminalOptions, Viewport};
 
 use crate::engine::Controls;
 use crate::host::Sample;
+use crate::interrupt;
 use crate::output::summary::{float, ms};
 use crate::truth::interval::{Interval, Measure};
 
@@ -44,6 +46,14 @@ impl Live {
             return None;
         }
         terminal::enable_raw_mode().ok()?;
+        // A release aborts when it panics, and drops nothing.
+        HOOK.call_once(|| {
+            let hook = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |panic| {
+                restore_terminal();
+                hook(panic);
+            }));
+        });
         let options = TerminalOptions {
             viewport: Viewport::Inline(LINES),
         };
@@ -55,7 +65,7 @@ impl Live {
             }),
             Err(_) => {
                 // The run goes on without being watched.
-                let _ = terminal::disable_raw_mode();
+                restore_terminal();
                 None
             }
         }
@@ -68,7 +78,11 @@ impl Live {
                 && key.kind == KeyEventKind::Press
             {
                 let is_interrupt = key.modifiers.contains(KeyModifiers::CONTROL) && key.code == KeyCode::Char('c');
-                press(if is_interrupt { KeyCode::Char('q') } else { key.code }, view.controls);
+                if is_interrupt {
+                    interrupt::handle_key();
+                } else {
+                    press(key.code, view.controls);
+                }
             }
         }
         if self.drawn.is_some_and(|drawn| drawn.elapsed() < DRAW_INTERVAL) {
@@ -86,7 +100,15 @@ impl Drop for Live {
     fn drop(&mut self) {
         // Of no use to complain about at the end.
         let _ = self.terminal.clear();
-        let _ = execute!(io::stderr(), MoveToColumn(0));
+        restore_terminal();
+    }
+}
+
+/// Leaves the terminal as it was found, also for who ends the process otherwise.
+pub(crate) fn restore_terminal() {
+    // Not so when nobody watches: its escapes would end up in a file.
+    if terminal::is_raw_mode_enabled().unwrap_or(false) {
+        let _ = execute!(io::stderr(), MoveToColumn(0), Show);
         let _ = terminal::disable_raw_mode();
     }
 }
@@ -175,6 +197,9 @@ fn line(name: &'static str, text: String) -> Line<'static> {
         text.into(),
     ])
 }
+
+/// A search has a view for each run, and one hook.
+static HOOK: Once = Once::new();
 
 const LINES: u16 = 6;
 const DRAW_INTERVAL: Duration = Duration::from_millis(250);

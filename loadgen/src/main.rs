@@ -5,6 +5,7 @@ mod capacity;
 mod clock;
 mod engine;
 mod host;
+mod interrupt;
 mod link;
 mod live;
 mod load;
@@ -89,6 +90,7 @@ fn execute(arguments: &Arguments) -> anyhow::Result<u8> {
         // Rather now than after the run.
         std::fs::File::create(file).with_context(|| format!("cannot write {}", file.display()))?;
     }
+    interrupt::watch()?;
     if let Some(Command::Capacity { slo, .. }) = &arguments.command {
         let capacity = capacity::find(&Objective::load(slo)?, &scenario, flags)?;
         println!("{capacity}");

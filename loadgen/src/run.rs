@@ -21,6 +21,7 @@ use crate::clock::{self, Offset};
 use crate::engine::shard::{Shard, ShardParts};
 use crate::engine::{Clock, Controls, Target, nanoseconds};
 use crate::host::{Sample, Sampler};
+use crate::interrupt;
 use crate::live::{Live, View};
 use crate::output::jsonl::{Head, Line, Tail};
 use crate::output::summary::{Circumstances, HostFigures, Summary};
@@ -130,13 +131,7 @@ impl Run {
     fn gather(self, scenario: &Scenario, flags: &Flags, relay: &str, sampler: &Sampler) -> anyhow::Result<Gathered> {
         let measured = scenario.measured();
         let mut gathering = Gathering::new(measured, self.settled.len());
-        if let Some(file) = &flags.jsonl {
-            let mut writer =
-                BufWriter::new(File::create(file).with_context(|| format!("cannot write {}", file.display()))?);
-            let head = self.head(scenario, flags, relay);
-            writeln!(writer, "{}", serde_json::to_string(&head)?)?;
-            gathering.file = Some(writer);
-        }
+        gathering.file = self.open_recording(scenario, flags, relay)?;
         let interval = scenario.interval;
         let mut next_sample = 0;
         let mut dialled_at = None;
@@ -154,6 +149,7 @@ impl Run {
                 Err(mpsc::RecvTimeoutError::Disconnected) => anyhow::bail!("a shard ended without a word"),
             }
             self.check_answered(&mut dialled_at, relay)?;
+            self.heed_signals(live.is_some());
             let elapsed = self.clock.ns(Instant::now()).saturating_sub(self.epoch_ns);
             if self.controls.is_ending() {
                 // Who is told to stop measures only up to then.
@@ -194,6 +190,31 @@ impl Run {
             },
             total: gathering.total,
         })
+    }
+
+    /// The file of --jsonl, with its head.
+    fn open_recording(
+        &self,
+        scenario: &Scenario,
+        flags: &Flags,
+        relay: &str,
+    ) -> anyhow::Result<Option<BufWriter<File>>> {
+        let Some(file) = &flags.jsonl else { return Ok(None) };
+        let mut writer =
+            BufWriter::new(File::create(file).with_context(|| format!("cannot write {}", file.display()))?);
+        let head = self.head(scenario, flags, relay);
+        writeln!(writer, "{}", serde_json::to_string(&head)?)?;
+        Ok(Some(writer))
+    }
+
+    /// Hangs up when a signal asked for it.
+    fn heed_signals(&self, is_watched: bool) {
+        if interrupt::is_requested() && !self.controls.is_ending() {
+            self.controls.end();
+            if !is_watched {
+                eprintln!("loadgen: hanging up; a second signal ends it at once");
+            }
+        }
     }
 
     /// A relay that nobody gets through to is none.
