@@ -92,7 +92,8 @@ pub(crate) enum Command {
     },
     /// Lists the scenarios that come along, with the question each answers.
     Scenarios,
-    /// Puts a bad path between clients and a relay: a UDP proxy, each client with a path of its own.
+    /// Puts a bad path between clients and a relay: a UDP proxy, with a path of its own for each address that clients
+    /// send from. All clients of a core of loadgen share one; its own --impair gives each client a path.
     Link {
         #[arg(long)]
         listen: SocketAddr,

@@ -1,5 +1,6 @@
 //! What the relay's process and ours cost the host, from /proc.
 
+use std::collections::HashSet;
 use std::fs;
 use std::net::SocketAddr;
 
@@ -73,7 +74,10 @@ impl Sampler {
         let generator = Sample {
             generator_cpu_seconds: cpu,
             generator_rss_mib: resident_mib(own).unwrap_or_default(),
-            generator_socket_drops: own_socket_drops(self.port),
+            generator_socket_drops: own_sockets(|bound| bound != self.port)
+                .iter()
+                .map(|(_, drops)| drops)
+                .sum(),
             generator_threads: threads(own, Some(&GENERATOR_THREADS)),
             calls_up,
             ..Sample::default()
@@ -170,23 +174,19 @@ fn socket_drops(port: u16) -> Option<u64> {
     (!sockets.is_empty()).then(|| sockets.iter().map(|(_, drops)| drops).sum())
 }
 
-/// Of the sockets of this process, but those on the relay's port, which may be in it too.
-fn own_socket_drops(relay_port: u16) -> u64 {
+/// The UDP sockets of this process that are bound to certain ports: inode and drops. A relay's may be in it too.
+pub(crate) fn own_sockets(is_meant: impl Fn(u16) -> bool) -> Vec<(u64, u64)> {
     let Ok(files) = fs::read_dir("/proc/self/fd") else {
-        return 0;
+        return Vec::new();
     };
-    let links: Vec<_> = files
+    let inode = |link: &str| link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
+    let own: HashSet<u64> = files
         .flatten()
-        .filter_map(|file| fs::read_link(file.path()).ok())
+        .filter_map(|file| inode(fs::read_link(file.path()).ok()?.to_str()?))
         .collect();
-    sockets(|bound| bound != relay_port)
-        .iter()
-        .filter(|(inode, _)| {
-            let name = format!("socket:[{inode}]");
-            links.iter().any(|link| link.as_os_str() == &*name)
-        })
-        .map(|(_, drops)| drops)
-        .sum()
+    let mut sockets = sockets(is_meant);
+    sockets.retain(|(inode, _)| own.contains(inode));
+    sockets
 }
 
 /// The process on this host that has a UDP socket on the port of a loopback address.

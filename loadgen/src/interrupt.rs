@@ -1,10 +1,12 @@
 //! SIGINT and SIGTERM: the first ends a run as its key `q` does, so that what was measured is
 //! reported; the second ends the process at once.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use moqswitch::signals::{self, Termination};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::live;
 
@@ -36,6 +38,15 @@ pub(crate) fn handle_key() {
 /// Whether what goes on is to be ended.
 pub(crate) fn is_requested() -> bool {
     IS_REQUESTED.load(Ordering::Relaxed)
+}
+
+/// Waits for the first signal, instead of [`watch`].
+pub(crate) async fn first() -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        result = tokio::signal::ctrl_c() => result,
+    }
 }
 
 fn exit(status: i32) {

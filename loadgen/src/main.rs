@@ -58,8 +58,7 @@ fn execute(arguments: &Arguments) -> anyhow::Result<u8> {
             impair,
             seed,
         }) => {
-            link::proxy::run(*listen, *to, impair, *seed)?;
-            return Ok(0);
+            return link::proxy::run(*listen, *to, impair, *seed);
         }
         Some(Command::Clock { listen }) => {
             clock::serve(*listen)?;
