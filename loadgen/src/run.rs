@@ -228,8 +228,13 @@ impl Run {
         let reason = self.controls.last_reason.pop();
         anyhow::ensure!(
             waited < ANSWER_MAX && reason.is_none(),
-            "no relay answers at {relay}: {}. Is it running there, and does it speak this draft over raw QUIC?",
-            reason.unwrap_or_else(|| format!("no handshake within {ANSWER_MAX:?}"))
+            "no relay answers at {relay}: {}. Is it running there, and does it speak this draft over {}?",
+            reason.unwrap_or_else(|| format!("no handshake within {ANSWER_MAX:?}")),
+            if relay.starts_with("https:") {
+                "WebTransport"
+            } else {
+                "raw QUIC"
+            }
         );
         Ok(())
     }
