@@ -150,8 +150,11 @@ pub(crate) struct Flags {
     #[arg(long)]
     pub(crate) relay_pid: Option<u32>,
     /// Cores to run on, one shard each: `1` or `2,3`. The last that there is.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', conflicts_with = "shards")]
     pub(crate) cores: Vec<usize>,
+    /// Run on so many cores, the last that there are, one shard each.
+    #[arg(long)]
+    pub(crate) shards: Option<usize>,
     /// This process is the i-th of n that share the load: `1/2`. Start all at once, with the same
     /// seed, and `merge` their --jsonl files.
     #[arg(long, value_parser = parse_part)]
@@ -440,6 +443,7 @@ mod tests {
         assert!(apply(&["--duration", "1s"]).is_err());
         assert!(Arguments::try_parse_from(["loadgen", "--part", "3/2"]).is_err());
         assert!(Arguments::try_parse_from(["loadgen", "--codec", "opus", "--frame-bytes", "9"]).is_err());
+        assert!(Arguments::try_parse_from(["loadgen", "--shards", "2", "--cores", "1"]).is_err());
         assert_eq!(parse(&["--part", "2/3"]).flags.part, Some((2, 3)));
     }
 

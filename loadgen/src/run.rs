@@ -432,11 +432,20 @@ impl Cores {
             .iter()
             .map(|core| core.id)
             .collect();
-        let last = *all.last().context("the cores of this host cannot be told")?;
-        let generator = if flags.cores.is_empty() {
-            vec![last]
+        Self::among(all, &flags.cores, flags.shards)
+    }
+
+    fn among(all: Vec<usize>, asked: &[usize], shards: Option<usize>) -> anyhow::Result<Self> {
+        anyhow::ensure!(!all.is_empty(), "the cores of this host cannot be told");
+        let generator = if asked.is_empty() {
+            let shards = shards.unwrap_or(1);
+            anyhow::ensure!(
+                (1..=all.len()).contains(&shards),
+                "{shards} shards want a core each, and this process may use {all:?}"
+            );
+            all[all.len() - shards..].to_vec()
         } else {
-            flags.cores.clone()
+            asked.to_vec()
         };
         if let Some(missing) = generator.iter().find(|core| !all.contains(core)) {
             anyhow::bail!("core {missing} is not one of those this process may use: {all:?}");
@@ -502,3 +511,22 @@ const SETTLED_MAX: usize = 256;
 
 /// How long the relay in this process may take to end.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_have_the_last_cores_and_a_relay_in_this_process_the_others() {
+        let choose = |cores: &[usize], shards: Option<usize>| {
+            Cores::among(vec![0, 2, 3, 5], cores, shards).map(|cores| (cores.generator, cores.relay))
+        };
+        assert_eq!(choose(&[], None).unwrap(), (vec![5], vec![0, 2, 3]));
+        assert_eq!(choose(&[], Some(2)).unwrap(), (vec![3, 5], vec![0, 2]));
+        assert_eq!(choose(&[], Some(4)).unwrap(), (vec![0, 2, 3, 5], vec![0, 2, 3, 5]));
+        assert_eq!(choose(&[2, 0], None).unwrap(), (vec![2, 0], vec![3, 5]));
+        for (cores, shards) in [(&[][..], Some(0)), (&[], Some(5)), (&[1], None)] {
+            assert!(choose(cores, shards).is_err(), "{cores:?} {shards:?}");
+        }
+    }
+}
