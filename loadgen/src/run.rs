@@ -264,7 +264,7 @@ struct Gathering {
     total: Interval,
     /// The same of each shard.
     shards: Vec<Interval>,
-    /// Taken at the beginning of each interval.
+    /// Taken at the beginning of each interval; the older ones are forgotten.
     samples: BTreeMap<u64, Sample>,
     /// The last interval that is complete.
     last: Option<Interval>,
@@ -368,7 +368,22 @@ impl Gathering {
             writeln!(file, "{}", serde_json::to_string(&line)?)?;
         }
         self.last = Some(interval);
+        self.forget_samples(index);
         Ok(())
+    }
+
+    /// Keeps those of intervals that are not complete, and what differences are taken of: the first of the run and of
+    /// the measured part, the last of each.
+    fn forget_samples(&mut self, complete: u64) {
+        let (from, to) = self.measured;
+        let ends = [
+            self.samples.keys().next().copied(),
+            self.samples.range(from..).next().map(|(index, _)| *index),
+            self.samples.range(..=to).next_back().map(|(index, _)| *index),
+            self.samples.keys().next_back().copied(),
+        ];
+        self.samples
+            .retain(|index, _| *index > complete || ends.contains(&Some(*index)));
     }
 
     fn last_samples(&self) -> Option<(&Sample, &Sample)> {
@@ -515,6 +530,41 @@ const DRAIN_GRACE: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::summary::float;
+
+    #[test]
+    fn samples_of_a_long_run_are_forgotten_and_its_figures_are_the_same() {
+        let mut gathering = Gathering {
+            measured: (10, 5000),
+            waiting: BTreeMap::new(),
+            shards: 1,
+            total: Interval::new(0),
+            samples: BTreeMap::new(),
+            last: None,
+            file: None,
+        };
+        let mut all = BTreeMap::new();
+        for index in 0..=5020 {
+            let sample = Sample {
+                generator_cpu_seconds: float(index),
+                generator_socket_drops: index,
+                ..Sample::default()
+            };
+            all.insert(index, sample.clone());
+            gathering.samples.insert(index, sample);
+            // Those that are not settled yet.
+            if let Some(complete) = index.checked_sub(7) {
+                gathering.waiting.insert(complete, (Interval::new(complete), 1));
+                gathering.complete_first().unwrap();
+            }
+            assert!(gathering.samples.len() <= 12, "{:?}", gathering.samples.keys());
+        }
+        for (from, to) in [gathering.measured, (0, u64::MAX)] {
+            let (kept, whole) = (host_figures(&gathering.samples, from, to), host_figures(&all, from, to));
+            assert!((kept.generator_cpu_seconds - whole.generator_cpu_seconds).abs() < f64::EPSILON);
+            assert_eq!(kept.generator_socket_drops, whole.generator_socket_drops);
+        }
+    }
 
     #[test]
     fn shards_have_the_last_cores_and_a_relay_in_this_process_the_others() {
