@@ -107,8 +107,9 @@ impl Call {
     }
 
     fn handle_announced(&mut self, at: &mut Arrival<'_>, publisher: u16, lines: &mut Lines) {
-        // Until it misses a connection that vanished, the relay may announce it once more.
-        if self.people[usize::from(publisher)].line.is_none() {
+        // Until it misses a connection that vanished, the relay may announce it once more: who has not said yet that it
+        // is there again is heard by nobody.
+        if self.people[usize::from(publisher)].announced_on.is_empty() {
             return;
         }
         let person = &mut self.people[usize::from(at.participant)];
