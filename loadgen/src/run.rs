@@ -534,15 +534,7 @@ mod tests {
 
     #[test]
     fn samples_of_a_long_run_are_forgotten_and_its_figures_are_the_same() {
-        let mut gathering = Gathering {
-            measured: (10, 5000),
-            waiting: BTreeMap::new(),
-            shards: 1,
-            total: Interval::new(0),
-            samples: BTreeMap::new(),
-            last: None,
-            file: None,
-        };
+        let mut gathering = Gathering::new((10, 5000), 1);
         let mut all = BTreeMap::new();
         for index in 0..=5020 {
             let sample = Sample {
@@ -554,7 +546,7 @@ mod tests {
             gathering.samples.insert(index, sample);
             // Those that are not settled yet.
             if let Some(complete) = index.checked_sub(7) {
-                gathering.waiting.insert(complete, (Interval::new(complete), 1));
+                gathering.waiting.insert(complete, vec![Some(Interval::new(complete))]);
                 gathering.complete_first().unwrap();
             }
             assert!(gathering.samples.len() <= 12, "{:?}", gathering.samples.keys());

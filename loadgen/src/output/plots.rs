@@ -273,6 +273,7 @@ mod tests {
             },
             measured: (1, 4),
             intervals,
+            shards: Vec::new(),
             samples: BTreeMap::new(),
         };
         let curve = curve(&recording);
