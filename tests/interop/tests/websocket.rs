@@ -7,8 +7,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use moq_net::{Timescale, Timestamp, track};
 use moqswitch_interop::matrix::same_draft;
+use moqswitch_interop::payload::seed;
 use moqswitch_interop::peer::{check_same, read_group, timestamp};
-use moqswitch_interop::{Carrier, Case, Draft, PlannedGroup, Publisher, Relay, Subscriber, run_matrix};
+use moqswitch_interop::{
+    Carrier, Case, Draft, PlannedGroup, Publisher, Random, RawPeer, Relay, Subscriber, run_matrix,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -38,18 +41,29 @@ async fn websocket_that_does_not_read_costs_no_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn websocket_that_never_begins_is_closed() {
+async fn peer_that_never_begins_is_closed() {
     let relay = Relay::start(1).await.expect("the relay starts");
     let http = relay.http();
-    let (silent, without_setup, of_an_older_draft) = tokio::join!(
+    let (with_setup, in_band, silent, without_setup, of_an_older_draft) = tokio::join!(
+        closing_code(relay.udp(), b"moq-lite-05"),
+        closing_code(relay.udp(), b"moql"),
         is_closed_after(http, "moq-lite-05", &[]),
         is_closed_after(http, "moq-lite-05", PARAMETERS),
         // It has no SETUP, so that nothing is due.
         is_closed_after(http, "moq-lite-04", PARAMETERS),
     );
+    assert_eq!(with_setup.unwrap(), CONTROL_MESSAGE_TIMEOUT, "without SETUP");
+    assert_eq!(in_band.unwrap(), CONTROL_MESSAGE_TIMEOUT, "without SESSION_CLIENT");
     assert!(silent.unwrap(), "without transport parameters");
     assert!(without_setup.unwrap(), "without SETUP");
     assert!(!of_an_older_draft.unwrap(), "draft 04 may be silent");
+}
+
+/// What the relay closes a QUIC connection with that says nothing: (is it the application's, code).
+async fn closing_code(relay: SocketAddr, alpn: &[u8]) -> Result<(bool, u64)> {
+    let mut peer = RawPeer::dial(relay, alpn, &mut Random::new(seed())).await?;
+    peer.handshake().await?;
+    peer.until_closed(BEGIN_LIMIT).await
 }
 
 /// Whether the relay closes a WebSocket that sends one binary message and reads what comes.
@@ -232,6 +246,7 @@ async fn forward(client: TcpStream, to: SocketAddr, mut paused: watch::Receiver<
 
 /// QX_TRANSPORT_PARAMETERS that allow nothing.
 const PARAMETERS: &[u8] = b"\xffQS0\r\n\r\n\0";
+const CONTROL_MESSAGE_TIMEOUT: (bool, u64) = (true, 0x11);
 /// A peer has 10 s to begin, and one to close.
 const BEGIN_LIMIT: Duration = Duration::from_secs(14);
 const PATH: &str = "interop/websocket";
