@@ -22,7 +22,7 @@ pub(super) struct Acknowledgement {
 impl Acknowledgement {
     /// Notes a datagram that was taken in; true when the answer may wait.
     pub(super) fn may_wait(&mut self, bytes: usize, every: u32, delay: Duration, now: Instant) -> bool {
-        self.packets += u32::from(bytes > BARE_BYTES_MAX);
+        self.packets = self.packets.saturating_add(u32::from(bytes > BARE_BYTES_MAX));
         if self.patience > 0 || self.packets >= every {
             return false;
         }
@@ -35,6 +35,11 @@ impl Acknowledgement {
     /// or something was lost.
     pub(super) fn on_blocked(&mut self) {
         self.patience = PATIENCE;
+    }
+
+    /// Notes that something was written because of what came in: it leaves at once.
+    pub(super) fn on_written(&mut self) {
+        self.packets = u32::MAX;
     }
 
     /// Notes that everything there was to send was sent, as far as the window goes.

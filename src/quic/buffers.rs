@@ -4,23 +4,64 @@
 //! one copy out of quiche's reassembly goes into a shared arena ([`ReadArena`]), so that
 //! small frames cost no allocation each.
 
+use std::rc::Rc;
+
 use bytes::{BufMut, Bytes, BytesMut};
-use quiche::BufFactory;
+use quiche::{BufFactory, BufSplit};
 
 /// Tells quiche to hold what it is to send as [`Bytes`].
 #[derive(Clone, Debug, Default)]
 pub struct ZeroCopy;
 
 impl BufFactory for ZeroCopy {
-    type Buf = Bytes;
+    type Buf = Unacknowledged;
     type DgramBuf = Bytes;
 
-    fn buf_from_slice(slice: &[u8]) -> Bytes {
-        Bytes::copy_from_slice(slice)
+    fn buf_from_slice(slice: &[u8]) -> Unacknowledged {
+        Bytes::copy_from_slice(slice).into()
     }
 
     fn dgram_buf_from_slice(slice: &[u8]) -> Bytes {
         Bytes::copy_from_slice(slice)
+    }
+}
+
+/// Stream bytes, which quiche keeps until the peer has acknowledged them.
+#[derive(Clone, Debug, Default)]
+pub struct Unacknowledged {
+    bytes: Bytes,
+    /// Lives as long as they do.
+    mark: Option<Mark>,
+}
+
+/// Shared by all bytes that quiche holds of one stream.
+pub(super) type Mark = Rc<()>;
+
+impl Unacknowledged {
+    pub(super) fn marked(bytes: Bytes, mark: Mark) -> Self {
+        let mark = Some(mark);
+        Self { bytes, mark }
+    }
+}
+
+impl From<Bytes> for Unacknowledged {
+    fn from(bytes: Bytes) -> Self {
+        Self { bytes, mark: None }
+    }
+}
+
+impl AsRef<[u8]> for Unacknowledged {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl BufSplit for Unacknowledged {
+    fn split_at(&mut self, at: usize) -> Self {
+        Self {
+            bytes: self.bytes.split_off(at),
+            mark: self.mark.clone(),
+        }
     }
 }
 

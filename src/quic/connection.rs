@@ -9,7 +9,8 @@ use rustc_hash::FxHashSet;
 use crate::wire::{ErrorCode, StreamId, Version};
 
 use super::acknowledgement::Acknowledgement;
-use super::buffers::{ReadArena, ZeroCopy};
+use super::buffers::{ReadArena, Unacknowledged, ZeroCopy};
+use super::ends::Ends;
 use super::rebinding::Rebinding;
 use super::timers::Armed;
 use super::web::{self, Web, WebDial};
@@ -28,6 +29,7 @@ pub struct Connection {
     pub(super) rebinding: Rebinding,
     pub(super) acknowledgement: Acknowledgement,
     pub(super) refused: Refused,
+    pub(super) ends: Ends,
     /// Where it is to ask for a session, if it is a client's over HTTP/3.
     pub(super) dial: Option<WebDial>,
     /// Of one that agreed on HTTP/3.
@@ -164,6 +166,9 @@ impl Connection {
                 _ => None,
             };
             let stream = StreamId(stream);
+            if stopped.is_some() {
+                self.ends.forget(stream);
+            }
             if let Some(web) = &mut self.web
                 && web.handle_writable(&mut self.quic, stream, stopped.is_some())
             {
@@ -176,8 +181,18 @@ impl Connection {
     /// Writes as much as congestion and flow control allow now.
     pub fn write(&mut self, stream: StreamId, bytes: Bytes, fin: bool) -> Written {
         let length = bytes.len();
+        let bytes = match (fin, length) {
+            (false, _) => Unacknowledged::marked(bytes, self.ends.mark(stream)),
+            (true, 0) if !self.ends.may_be_told(stream) => return Written::All,
+            (true, _) => bytes.into(),
+        };
         match self.quic.stream_send_zc(stream.0, bytes, fin) {
-            Ok((sent, _)) if sent == length => Written::All,
+            Ok((sent, _)) if sent == length => {
+                if fin {
+                    self.ends.forget(stream);
+                }
+                Written::All
+            }
             Ok((sent, _)) => {
                 self.acknowledgement.on_blocked();
                 Written::Partial(sent)
@@ -187,12 +202,19 @@ impl Connection {
                 Written::Blocked
             }
             Err(quiche::Error::StreamLimit) => Written::NoStreamCredit,
-            Err(quiche::Error::StreamStopped(code)) => Written::Stopped(self.code_of(code)),
-            Err(_) => Written::Stopped(crate::wire::stream_error::CANCEL),
+            Err(quiche::Error::StreamStopped(code)) => {
+                self.ends.forget(stream);
+                Written::Stopped(self.code_of(code))
+            }
+            Err(_) => {
+                self.ends.forget(stream);
+                Written::Stopped(crate::wire::stream_error::CANCEL)
+            }
         }
     }
 
     pub fn reset(&mut self, stream: StreamId, code: ErrorCode) {
+        self.ends.forget(stream);
         // Fails only for a stream that is gone already, which is what was wanted.
         let code = self.wire_code(code);
         let _ = self.quic.stream_shutdown(stream.0, quiche::Shutdown::Write, code);
@@ -351,6 +373,7 @@ impl Connection {
         if let Some(web) = &mut self.web {
             web.handle_closing(&mut self.quic);
         }
+        self.tell_ends();
         let after = self.counts();
         if after.received > before.received {
             self.rebinding.on_packet(source);
@@ -366,6 +389,15 @@ impl Connection {
             self.acknowledgement.on_blocked();
         }
         (result, has_moved)
+    }
+
+    /// Tells the ends of streams that waited for acknowledgements.
+    fn tell_ends(&mut self) {
+        while let Some(stream) = self.ends.poll() {
+            // Fails only for a stream that the peer has stopped.
+            let _ = self.quic.stream_send_zc(stream.0, Unacknowledged::default(), true);
+            self.acknowledgement.on_written();
+        }
     }
 
     /// A timer is due: quiche's, or that of an acknowledgement.

@@ -337,6 +337,7 @@ impl Endpoint {
                 rebinding: Rebinding::new(peer),
                 acknowledgement: Acknowledgement::default(),
                 refused: Default::default(),
+                ends: Default::default(),
                 dial: None,
                 web: None,
             },

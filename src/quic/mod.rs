@@ -8,6 +8,7 @@ mod acknowledgement;
 mod buffers;
 mod connection;
 mod endpoint;
+mod ends;
 mod flush;
 mod identity;
 mod incoming;

@@ -1,6 +1,6 @@
 //! Two endpoints and no network: packets are carried by hand.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::wire::{StreamId, Version, stream_error};
@@ -79,14 +79,18 @@ impl Pair {
                     Instant::now(),
                 );
             }
-            for mut packet in back {
-                self.client.handle_datagram(
-                    &mut packet,
-                    SERVER.parse().unwrap(),
-                    CLIENT.parse().unwrap(),
-                    Instant::now(),
-                );
-            }
+            self.client_takes(back);
+        }
+    }
+
+    fn client_takes(&mut self, packets: Vec<Vec<u8>>) {
+        for mut packet in packets {
+            self.client.handle_datagram(
+                &mut packet,
+                SERVER.parse().unwrap(),
+                CLIENT.parse().unwrap(),
+                Instant::now(),
+            );
         }
     }
 
@@ -291,4 +295,52 @@ fn streams_that_are_not_read_give_their_credit_back() {
     assert_eq!(stops, 64, "some are told");
     let after = credit(&mut pair);
     assert!(after > before / 2, "{after} of {before}");
+}
+
+#[test]
+fn the_end_of_a_stream_arrives_although_its_packet_was_lost() {
+    // With the bytes before it acknowledged, or on their way.
+    for is_acknowledged in [true, false] {
+        let mut pair = Pair::trusting();
+        let client = pair.dial("localhost");
+        pair.settle();
+        let server = pair.server.keys()[0];
+        let stream = StreamId(3);
+        let mut write = |pair: &mut Pair, bytes: &'static [u8], fin| {
+            let connection = pair.server.get_mut(server).unwrap();
+            assert_eq!(connection.write(stream, bytes.into(), fin), Written::All);
+        };
+        write(&mut pair, b"all", false);
+        let first = packets(&mut pair.server);
+        if is_acknowledged {
+            pair.client_takes(first);
+            pair.settle();
+            write(&mut pair, b"", true);
+            assert_ne!(packets(&mut pair.server).len(), 0, "the end is told at once, and lost");
+        } else {
+            write(&mut pair, b"", true);
+            drop(packets(&mut pair.server));
+            pair.client_takes(first);
+        }
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let mut end = Vec::new();
+        while !end.iter().any(|(_, _, fin)| *fin) {
+            assert!(
+                Instant::now() < deadline,
+                "it never came; acknowledged: {is_acknowledged}"
+            );
+            pair.settle();
+            pair.server.get_mut(server).unwrap().on_timeout(Instant::now());
+            let connection = pair.client.get_mut(client).unwrap();
+            let mut bytes = [0; 16];
+            if let Ok((length, fin)) = connection.quic.stream_recv(stream.0, &mut bytes) {
+                end.push((stream, bytes[..length].to_vec(), fin));
+            }
+        }
+        assert_eq!(
+            end.iter().flat_map(|(_, bytes, _)| bytes.clone()).collect::<Vec<u8>>(),
+            b"all"
+        );
+        assert_eq!(pair.server.get_mut(server).unwrap().ends.open_count(), 0);
+    }
 }

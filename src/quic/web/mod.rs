@@ -501,7 +501,7 @@ impl Web {
             if blocked.contains(stream) {
                 return true;
             }
-            match quic.stream_send_zc(stream.0, bytes.clone(), *fin) {
+            match quic.stream_send_zc(stream.0, bytes.clone().into(), *fin) {
                 Ok((taken, _)) if taken == bytes.len() => return false,
                 Ok((taken, _)) => bytes.advance(taken),
                 Err(quiche::Error::StreamLimit) => {}
