@@ -57,6 +57,7 @@ pub(crate) fn sockets(config: &Config) -> SocketOptions {
     SocketOptions {
         receive_buffer_bytes: bytes,
         send_buffer_bytes: bytes,
+        ..SocketOptions::default()
     }
 }
 

@@ -54,7 +54,7 @@ fn the_floor_goes_round_and_only_who_has_it_is_heard() {
 
 #[test]
 fn who_leaves_comes_back_and_is_heard_again() {
-    let run = Run::of_scenario("leave", "behaviour = { leave_every = \"1s\", away = \"200ms\" }");
+    let run = Run::of_scenario("leave", "behaviour = { leave_every = \"1s\", away = \"200ms\" }", &[]);
     assert!(matches!(run.status, Some(0 | 3)), "{}", run.text);
     let gone = run.count("reconnects");
     // The first three, and everyone who came back before the end.
@@ -70,7 +70,7 @@ fn who_leaves_comes_back_and_is_heard_again() {
 
 #[test]
 fn who_loses_its_connection_dials_again() {
-    let run = Run::of_scenario("reconnect", "behaviour = { reconnect_every = \"1s\" }");
+    let run = Run::of_scenario("reconnect", "behaviour = { reconnect_every = \"1s\" }", &[]);
     assert!(matches!(run.status, Some(0 | 3)), "{}", run.text);
     let (lost, handshakes) = (run.count("reconnects"), run.values("handshake_us"));
     assert!(
@@ -84,7 +84,7 @@ fn who_loses_its_connection_dials_again() {
 
 #[test]
 fn who_is_muted_sends_nothing() {
-    let run = Run::of_scenario("mute", "behaviour = { mute_every = \"300ms\" }");
+    let run = Run::of_scenario("mute", "behaviour = { mute_every = \"300ms\" }", &[]);
     assert!(matches!(run.status, Some(0 | 3)), "{}", run.text);
     // Three people, 50 frames a second, four seconds: 600, of which about half is not said.
     let sent = run.count("frames_sent");
@@ -95,7 +95,7 @@ fn who_is_muted_sends_nothing() {
 
 #[test]
 fn keys_are_pressed_beside_the_talk() {
-    let run = Run::of_scenario("dtmf", &format!("dtmf_rate = 20.0\n[audio]\n{FEW_FRAMES}"));
+    let run = Run::of_scenario("dtmf", &format!("dtmf_rate = 20.0\n[audio]\n{FEW_FRAMES}"), &[]);
     assert!(matches!(run.status, Some(0 | 3)), "{}", run.text);
     // Of three people in four seconds 12 frames, and 240 keys.
     let sent = run.count("frames_sent");
@@ -159,7 +159,7 @@ fn every_draft_and_carrier_is_spoken() {
 
 #[test]
 fn impaired_paths_delay_and_lose_datagrams_on_their_way_to_and_from_the_socket() {
-    let run = Run::of("impair", &[&DATAGRAMS[..], &SHORT, &["--impair", BAD_PATH]].concat());
+    let run = Run::of_scenario("impair", DATAGRAMS, &["--impair", BAD_PATH]);
     assert_bad_path(&run);
     assert_eq!(run.count("path_datagrams_dropped"), 0);
 }
@@ -180,7 +180,7 @@ fn a_link_delays_and_loses_datagrams_of_other_clients_and_says_how_many() {
     output.read_line(&mut line).unwrap();
     let listens = line.split(' ').nth(2).unwrap_or_else(|| panic!("{line}"));
     let url = format!("moql://{listens}/");
-    let run = Run::of("link", &[&DATAGRAMS[..], &SHORT, &["--relay", &url]].concat());
+    let run = Run::of_scenario("link", DATAGRAMS, &["--relay", &url]);
     assert_bad_path(&run);
 
     shell(&link, "kill -TERM $0");
@@ -270,14 +270,14 @@ fn a_signal_ends_a_run_with_a_report_and_a_second_one_at_once() {
 /// Datagrams that are lost for good, and come by two paths.
 fn assert_bad_path(run: &Run) {
     assert!(matches!(run.status, Some(1 | 3)), "{}", run.text);
-    assert!(run.count("calls_established") >= 2, "{}", run.text);
+    assert_eq!(run.count("calls_established"), 1, "{}", run.text);
     let p50 = run.report["one_way_ms"]["p50"].as_f64().unwrap();
     assert!((40.0..80.0).contains(&p50), "{p50}");
-    // 2 % each way are 3.96 %.
+    // 2 % each way are 3.96 %; what finds no room in a congestion window that shrank for it is lost too.
     let (lost, expected) = (run.count("frames_lost"), run.count("frames_expected"));
-    assert!(expected > 300, "{expected}");
+    assert!(expected > 200, "{expected}");
     assert!(
-        lost * 1000 > expected * 15 && lost * 1000 < expected * 80,
+        lost * 1000 > expected * 15 && lost * 2 < expected,
         "{lost} of {expected}"
     );
     run.assert_adds_up();
@@ -336,20 +336,21 @@ impl Run {
         Started::new(name, arguments).finish()
     }
 
-    /// Four seconds of one conference of three, with a change.
-    fn of_scenario(name: &str, change: &str) -> Run {
+    /// Four seconds of one conference of three, with a change and flags.
+    fn of_scenario(name: &str, change: &str, flags: &[&str]) -> Run {
         let directory = Directory::new(name);
         let audio = if change.contains("[audio]") {
             ""
         } else {
-            "[audio]\nmedia = { codec = \"pcmu\" }"
+            // Nothing is skipped when the machine holds the relay up for a second.
+            "[audio]\nmedia = { codec = \"pcmu\" }\nmax_latency = \"5s\""
         };
         let text = format!(
-            "duration = \"4s\"\nwarm_up = \"0s\"\nhold = {{ distribution = \"forever\" }}\nlimits = {{ concurrent = 1 }}\n\
+            "duration = \"4s\"\nwarm_up = \"0s\"\nhold = {{ distribution = \"forever\" }}\nlimits = {{ concurrent = 1, setup = \"20s\" }}\n\
              shape = {{ kind = \"conference\", people = 3 }}\n{change}\n{audio}\n"
         );
         std::fs::write(directory.0.join("scenario.toml"), text).unwrap();
-        Started::within(directory, &["run", "scenario.toml"]).finish()
+        Started::within(directory, &[&["run", "scenario.toml"], flags].concat()).finish()
     }
 
     fn count(&self, key: &str) -> u64 {
@@ -496,6 +497,6 @@ impl Drop for Directory {
 const LOADGEN: &str = env!("CARGO_BIN_EXE_loadgen");
 
 const SHORT: [&str; 4] = ["--duration", "4s", "--warm-up", "0s"];
-const DATAGRAMS: [&str; 7] = ["call", "--calls", "4", "--codec", "pcmu", "--no-pauses", "--datagrams"];
+const DATAGRAMS: &str = "[audio]\nmedia = { codec = \"pcmu\" }\ndatagrams = true";
 const BAD_PATH: &str = "delay=20ms,loss=2%";
-const FEW_FRAMES: &str = "media = { codec = \"fixed\", bytes = 40, rate = 1.0 }";
+const FEW_FRAMES: &str = "media = { codec = \"fixed\", bytes = 40, rate = 1.0 }\nmax_latency = \"5s\"";

@@ -18,6 +18,9 @@ pub struct SocketOptions {
     pub receive_buffer_bytes: usize,
     /// Kernel send buffer of each socket. Default 4 MiB.
     pub send_buffer_bytes: usize,
+    /// Datagrams that arrive in a train are received as one buffer (UDP GRO). Default; who reads without looking for the
+    /// train's segment size takes it for one datagram.
+    pub joins_received: bool,
 }
 
 impl Default for SocketOptions {
@@ -25,6 +28,7 @@ impl Default for SocketOptions {
         Self {
             receive_buffer_bytes: SOCKET_BUFFER_BYTES_DEFAULT,
             send_buffer_bytes: SOCKET_BUFFER_BYTES_DEFAULT,
+            joins_received: true,
         }
     }
 }
@@ -139,7 +143,7 @@ fn bind(addr: SocketAddr, options: &SocketOptions, sharing: Sharing) -> Result<S
     if sharing == Sharing::Group {
         socket.set_reuse_port(true).map_err(set("SO_REUSEPORT"))?;
     }
-    for (option, level, name, value) in switches(addr.ip()) {
+    for (option, level, name, value) in switches(addr.ip(), options) {
         set_integer(&socket, level, name, value).map_err(set(option))?;
     }
     set_buffer(
@@ -164,10 +168,15 @@ type Switch = (&'static str, libc::c_int, libc::c_int, libc::c_int);
 
 /// Coalesced receive, the local address of each datagram, and no fragmentation: QUIC needs DF set
 /// (RFC 9000, section 14) and does its own path MTU discovery, so the kernel's guess is ignored.
-fn switches(ip: IpAddr) -> Vec<Switch> {
+fn switches(ip: IpAddr, options: &SocketOptions) -> Vec<Switch> {
     let probe = libc::IP_PMTUDISC_PROBE;
     let mut switches = vec![
-        ("UDP_GRO", libc::SOL_UDP, libc::UDP_GRO, 1),
+        (
+            "UDP_GRO",
+            libc::SOL_UDP,
+            libc::UDP_GRO,
+            libc::c_int::from(options.joins_received),
+        ),
         // An IPv6 socket consults this one for the IPv4 peers of a dual-stack socket.
         ("IP_MTU_DISCOVER", libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, probe),
     ];
@@ -194,6 +203,7 @@ fn granted(socket: &Socket) -> io::Result<SocketOptions> {
     Ok(SocketOptions {
         receive_buffer_bytes: socket.recv_buffer_size()? / 2,
         send_buffer_bytes: socket.send_buffer_size()? / 2,
+        ..SocketOptions::default()
     })
 }
 

@@ -103,9 +103,14 @@ pub(crate) fn run(listen: SocketAddr, to: SocketAddr, impairment: &Impairment, s
     })
 }
 
-/// With the buffers that a relay's sockets have, so that bursts are not lost beside the plan.
+/// With the buffers that a relay's sockets have, so that bursts are not lost beside the plan. Each datagram by itself: it
+/// has a fate of its own, and one that was joined with others would arrive as no packet at all.
 fn bind(address: SocketAddr, peer: Option<SocketAddr>) -> anyhow::Result<UdpSocket> {
-    let socket = bind_client(address, &SocketOptions::default())?;
+    let options = SocketOptions {
+        joins_received: false,
+        ..SocketOptions::default()
+    };
+    let socket = bind_client(address, &options)?;
     if let Some(peer) = peer {
         socket.connect(peer)?;
     }

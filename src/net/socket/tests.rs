@@ -74,6 +74,7 @@ fn granted_buffers_are_reported() {
     let options = SocketOptions {
         receive_buffer_bytes: 100_000,
         send_buffer_bytes: 50_000,
+        ..SocketOptions::default()
     };
     let group = bind_group(any_port(), 2, &options).unwrap();
     assert_eq!(group.granted.receive_buffer_bytes, 100_000);
