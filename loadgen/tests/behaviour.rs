@@ -397,6 +397,9 @@ impl Run {
             .map(|fate| self.count(&format!("frames_{fate}")))
             .sum();
         assert_eq!(sum, self.count("frames_expected"), "{}", self.text);
+        // What publishers sent to those who were to hear it, counted by them.
+        let offered = self.count("frames_expected") + self.count("frames_not_owed");
+        assert_eq!(offered, self.count("frames_offered"), "{}", self.text);
     }
 }
 

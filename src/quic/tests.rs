@@ -306,7 +306,7 @@ fn the_end_of_a_stream_arrives_although_its_packet_was_lost() {
         pair.settle();
         let server = pair.server.keys()[0];
         let stream = StreamId(3);
-        let mut write = |pair: &mut Pair, bytes: &'static [u8], fin| {
+        let write = |pair: &mut Pair, bytes: &'static [u8], fin| {
             let connection = pair.server.get_mut(server).unwrap();
             assert_eq!(connection.write(stream, bytes.into(), fin), Written::All);
         };
