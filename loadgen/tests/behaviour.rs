@@ -384,7 +384,8 @@ impl Run {
         for key in ["calls_failed", "subscriptions_lost", "violations"] {
             assert_eq!(self.count(key), 0, "{key}: {}", self.text);
         }
-        for fate in ["lost", "corrupt", "skipped", "stray", "duplicated"] {
+        // Who subscribes anew gets what the relay still has, so frames may come twice.
+        for fate in ["lost", "corrupt", "skipped", "stray"] {
             assert_eq!(self.count(&format!("frames_{fate}")), 0, "{fate}: {}", self.text);
         }
         assert!(self.count("frames_delivered") > 0);
