@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use bytes::{Buf, Bytes};
 use rustc_hash::FxHashMap;
 
-use crate::wire::{ErrorCode, StreamId, Version, stream_error};
+use crate::wire::{ErrorCode, Read, StreamId, Version, Written, stream_error};
 
 use super::dialect::{Dialect, Subprotocol};
 use super::limits::{
@@ -40,34 +40,6 @@ pub struct Options {
 pub enum Side {
     Client,
     Server,
-}
-
-/// What a read of a stream gave.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Read {
-    Data {
-        bytes: Bytes,
-        fin: bool,
-    },
-    /// The peer abandoned the stream.
-    Reset(ErrorCode),
-    /// Nothing there at present, or the stream is gone.
-    Nothing,
-}
-
-/// What became of a write.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Written {
-    All,
-    /// So many bytes were taken; the rest waits until [`Connection::poll_writable`] names the stream.
-    Partial(usize),
-    /// Nothing was taken, nor would be on another stream: too much waits to leave, or the peer's
-    /// credit for the connection is used up.
-    Blocked,
-    /// The peer does not read this stream any more, or it is closed.
-    Stopped(ErrorCode),
-    /// The peer allows no further stream at present.
-    NoStreamCredit,
 }
 
 /// A QMux connection.

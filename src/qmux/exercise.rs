@@ -7,14 +7,14 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::connection::{Connection, Options, Read, Side};
+use super::connection::{Connection, Options, Side};
 use super::dialect::{Dialect, Subprotocol};
 use super::frame;
 use super::limits::{
     CONTROL_FRAMES_MAX, DATAGRAMS_WAITING_MAX, FRAME_00_BYTES_MAX, HELD_BYTES_MAX, HELD_PIECES_MAX, RECORD_BYTES_MAX,
 };
 use super::parameters::Parameters;
-use crate::wire::{ErrorCode, StreamId};
+use crate::wire::{ErrorCode, Read, StreamId};
 
 /// What a run came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -21,5 +21,6 @@ mod window;
 #[cfg(test)]
 mod tests;
 
-pub use connection::{Connection, Options, Read, Side, Written};
+pub use crate::wire::{Read, Written};
+pub use connection::{Connection, Options, Side};
 pub use dialect::{Dialect, Subprotocol};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rustc_hash::FxHashSet;
 
-use crate::wire::{ErrorCode, StreamId, Version};
+use crate::wire::{ErrorCode, Read, StreamId, Version, Written};
 
 use super::acknowledgement::Acknowledgement;
 use super::buffers::{ReadArena, Unacknowledged, ZeroCopy};
@@ -43,35 +43,6 @@ pub(super) struct Refused {
     stops: u32,
     /// Those that were not, until they end; as many as the peer may have open.
     streams: FxHashSet<StreamId>,
-}
-
-/// What a read of a stream gave.
-#[derive(Debug)]
-pub enum Read {
-    Data {
-        bytes: Bytes,
-        fin: bool,
-    },
-    /// The peer abandoned the stream.
-    Reset(ErrorCode),
-    /// Nothing there at present, or the stream is gone.
-    Nothing,
-}
-
-/// What became of a write.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Written {
-    All,
-    /// So many bytes were taken; the rest waits until [`Connection::poll_writable`] names
-    /// the stream.
-    Partial(usize),
-    /// Nothing was taken, nor would be on another stream: the congestion window or the
-    /// connection's flow control is used up.
-    Blocked,
-    /// The peer does not read this stream any more, or it is closed.
-    Stopped(ErrorCode),
-    /// The peer allows no further stream at present.
-    NoStreamCredit,
 }
 
 /// Figures of the path in use.

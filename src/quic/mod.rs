@@ -21,8 +21,9 @@ mod web;
 #[cfg(test)]
 mod tests;
 
+pub use crate::wire::{Read, Written};
 pub use buffers::{ReadArena, ZeroCopy};
-pub use connection::{Connection, PathFigures, Read, Written};
+pub use connection::{Connection, PathFigures};
 pub use endpoint::{Client, ConnectionKey, Endpoint, EndpointOptions, EndpointStatistics, Notice};
 pub use flush::Outgoing;
 pub use identity::Secrets;

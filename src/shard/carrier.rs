@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use crate::limits::WEBSOCKET_READ_BYTES;
-use crate::qmux;
 use crate::quic::{self, Endpoint, PathFigures, Read, ReadArena, Written};
 use crate::routing::PeerKey;
 use crate::wire::{ErrorCode, StreamHeads, StreamId, Version};
@@ -142,12 +141,11 @@ impl Carrier<'_> {
         match self {
             Self::Quic(connection) => connection.read(stream, arena),
             Self::WebSocket(connection) => match connection.qmux.read(stream) {
-                qmux::Read::Data { bytes, fin } => Read::Data {
+                Read::Data { bytes, fin } => Read::Data {
                     bytes: unpinned(bytes, arena),
                     fin,
                 },
-                qmux::Read::Reset(code) => Read::Reset(code),
-                qmux::Read::Nothing => Read::Nothing,
+                other => other,
             },
         }
     }
@@ -162,13 +160,7 @@ impl Carrier<'_> {
     pub(super) fn write(&mut self, stream: StreamId, bytes: Bytes, fin: bool) -> Written {
         match self {
             Self::Quic(connection) => connection.write(stream, bytes, fin),
-            Self::WebSocket(connection) => match connection.qmux.write(stream, bytes, fin) {
-                qmux::Written::All => Written::All,
-                qmux::Written::Partial(taken) => Written::Partial(taken),
-                qmux::Written::Blocked => Written::Blocked,
-                qmux::Written::Stopped(code) => Written::Stopped(code),
-                qmux::Written::NoStreamCredit => Written::NoStreamCredit,
-            },
+            Self::WebSocket(connection) => connection.qmux.write(stream, bytes, fin),
         }
     }
 

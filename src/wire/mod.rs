@@ -32,6 +32,7 @@ pub mod stream_type;
 pub mod subscribe;
 pub mod subscribe_response;
 pub mod track;
+pub mod transfer;
 pub mod varint;
 pub mod version;
 
@@ -55,6 +56,7 @@ pub use stream_type::{BidiType, StreamHeads, UniType};
 pub use subscribe::{GroupRange, Subscribe, SubscribeUpdate};
 pub use subscribe_response::{SubscribeOk, SubscribeResponse};
 pub use track::{TrackInfo, TrackRequest};
+pub use transfer::{Read, Written};
 pub use version::{FrameForm, Version};
 
 #[cfg(test)]

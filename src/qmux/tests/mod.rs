@@ -7,9 +7,9 @@ mod random;
 
 use bytes::{Bytes, BytesMut};
 
-use super::connection::{Connection, Options, Read, Side, Written};
+use super::connection::{Connection, Options, Side};
 use super::dialect::{Dialect, Subprotocol};
-use crate::wire::{ErrorCode, StreamId, Version};
+use crate::wire::{ErrorCode, Read, StreamId, Version, Written};
 
 fn options() -> Options {
     Options {

@@ -7,8 +7,8 @@ use super::http::{self, FieldError, Request, Response, code, frame};
 use super::records::{Kinds, Record, Records};
 use super::{Held, Quic, Stage, Violation, Web, WebEvent, stop, violation};
 use crate::quic::ReadArena;
-use crate::quic::connection::{Read, read_stream, version_of};
-use crate::wire::{StreamId, varint};
+use crate::quic::connection::{read_stream, version_of};
+use crate::wire::{Read, StreamId, varint};
 
 /// What a stream is.
 enum First {

@@ -23,8 +23,8 @@ use web_transport_proto::{error_from_http3, error_to_http3};
 
 use super::ReadArena;
 use super::ZeroCopy;
-use super::connection::{Read, read_stream, version_of};
-use crate::wire::{ErrorCode, StreamHeads, StreamId, Version, stream_error, varint};
+use super::connection::{read_stream, version_of};
+use crate::wire::{ErrorCode, Read, StreamHeads, StreamId, Version, stream_error, varint};
 use http::{Request, Response, code, frame};
 use records::{Excess, Records};
 

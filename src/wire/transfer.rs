@@ -1,0 +1,34 @@
+//! What becomes of the bytes of a stream, on whatever carries it: the calls of QUIC and of QMux give
+//! the same answers.
+
+use bytes::Bytes;
+
+use super::ErrorCode;
+
+/// What a read of a stream gave.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Read {
+    Data {
+        bytes: Bytes,
+        fin: bool,
+    },
+    /// The peer abandoned the stream.
+    Reset(ErrorCode),
+    /// Nothing there at present, or the stream is gone.
+    Nothing,
+}
+
+/// What became of a write.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Written {
+    All,
+    /// So many bytes were taken; the rest waits until the connection names the stream as writable.
+    Partial(usize),
+    /// Nothing was taken, nor would be on another stream: the connection's window or flow control is
+    /// used up, or too much waits to leave.
+    Blocked,
+    /// The peer does not read this stream any more, or it is closed.
+    Stopped(ErrorCode),
+    /// The peer allows no further stream at present.
+    NoStreamCredit,
+}
