@@ -62,8 +62,11 @@ pub(crate) struct Capacity {
     pub(crate) pass_share_at_least: f64,
     /// The fewest calls that missed it.
     pub(crate) fails_at: Option<u64>,
-    /// The generator, not the relay, was what did not keep up: there may be room beyond.
+    /// The generator, not the relay, was what did not keep up, or the search was ended: there may be room
+    /// beyond.
     pub(crate) is_lower_bound: bool,
+    /// It was interrupted, and this is what it knew by then.
+    pub(crate) ended_early: bool,
     pub(crate) trials: Vec<Trial>,
 }
 
@@ -159,6 +162,7 @@ pub(crate) fn find(objective: &Objective, scenario: &Scenario, flags: &Flags) ->
         pass_share_at_least: 0.0,
         fails_at: None,
         is_lower_bound: false,
+        ended_early: false,
         trials: Vec::new(),
     };
     let run = |calls: u64, capacity: &mut Capacity| -> anyhow::Result<&'static str> {
@@ -168,7 +172,11 @@ pub(crate) fn find(objective: &Objective, scenario: &Scenario, flags: &Flags) ->
         trial_scenario.check()?;
         let summary = run::run(&trial_scenario, flags)?;
         capacity.relay.clone_from(&summary.relay);
-        ensure!(!summary.ended_early, "the search was interrupted");
+        if summary.ended_early {
+            // Of no use: it was shorter than the others.
+            capacity.ended_early = true;
+            return Ok("ended");
+        }
         let trial = Trial::new(calls, &summary);
         eprintln!("{trial}");
         let verdict = trial.verdict;
@@ -183,15 +191,21 @@ pub(crate) fn find(objective: &Objective, scenario: &Scenario, flags: &Flags) ->
         }
         Ok(verdict == "pass")
     };
-    loop {
+    'search: loop {
         while let Some(calls) = search.next() {
             let passed = attempt(calls, &mut capacity)?;
+            if capacity.ended_early {
+                break 'search;
+            }
             search.tell(calls, passed);
         }
         let Some(calls) = search.passed else { break };
         (capacity.runs, capacity.runs_passed) = (0, 0);
         while capacity.runs < objective.repeats && capacity.runs == capacity.runs_passed {
             let passed = attempt(calls, &mut capacity)?;
+            if capacity.ended_early {
+                break 'search;
+            }
             capacity.runs += 1;
             capacity.runs_passed += u32::from(passed);
         }
@@ -216,6 +230,7 @@ impl Capacity {
         }
         // Only what ended the search upwards makes it a bound.
         self.is_lower_bound = match self.fails_at {
+            _ if self.ended_early => true,
             None => self.calls.is_some(),
             Some(calls) => {
                 let mut latest = self.trials.iter().rev();
@@ -226,7 +241,7 @@ impl Capacity {
         };
     }
 
-    /// 0: there is a capacity; 1: not even the least; 3: a lower bound.
+    /// 0: there is a capacity; 1: not even the least; 3: a lower bound, if any.
     pub(crate) fn exit_status(&self) -> u8 {
         match (self.calls, self.is_lower_bound) {
             (None, false) => 1,
@@ -292,27 +307,28 @@ impl fmt::Display for Capacity {
         writeln!(out, "relay      {}", self.relay)?;
         writeln!(out, "load       {}", self.workload)?;
         writeln!(out, "objective  {}", self.objective.join(", "))?;
-        match self.calls {
-            None => write!(
-                out,
-                "capacity   none: {} calls miss it",
-                self.fails_at.unwrap_or_default()
-            )?,
-            Some(calls) => {
-                write!(
-                    out,
-                    "capacity   {calls} calls at once: {} of {} runs met it (with 95 % confidence {:.0} % of runs or more do)",
-                    self.runs_passed,
-                    self.runs,
-                    self.pass_share_at_least * 100.0
-                )?;
-                if let Some(fails_at) = self.fails_at {
+        match (self.calls, self.fails_at) {
+            (None, None) => write!(out, "capacity   unknown")?,
+            (None, Some(fails_at)) => write!(out, "capacity   none: {fails_at} calls miss it")?,
+            (Some(calls), fails_at) => {
+                write!(out, "capacity   {calls} calls at once: ")?;
+                match self.runs {
+                    0 => write!(out, "one run met it")?,
+                    runs => write!(
+                        out,
+                        "{} of {runs} runs met it (with 95 % confidence {:.0} % of runs or more do)",
+                        self.runs_passed,
+                        self.pass_share_at_least * 100.0
+                    )?,
+                }
+                if let Some(fails_at) = fails_at {
                     write!(out, "; {fails_at} did not")?;
                 }
             }
         }
         if self.is_lower_bound {
             let why = match self.fails_at {
+                _ if self.ended_early => "the search was interrupted".to_owned(),
                 None => "the objective has no more (calls_max)".to_owned(),
                 Some(calls) => format!("with {calls} the generator was the bottleneck"),
             };

@@ -199,8 +199,8 @@ fn a_link_delays_and_loses_datagrams_of_other_clients_and_says_how_many() {
 
 #[test]
 fn a_search_for_the_capacity_says_what_it_found() {
-    let lenient = Search::new("capacity", "\"calls_failed == 0\", \"frames_lost == 0\"");
-    let impossible = Search::new("no-capacity", "\"one_way_ms.p50 < 0.001\"");
+    let lenient = Search::new("capacity", LENIENT, 1);
+    let impossible = Search::new("no-capacity", "\"one_way_ms.p50 < 0.001\"", 1);
 
     let (status, found) = lenient.finish();
     // One was asked for at most: there may be room beyond.
@@ -222,6 +222,27 @@ fn a_search_for_the_capacity_says_what_it_found() {
     assert!(found["calls"].is_null(), "{found}");
     if !verdicts(&found).contains(&"invalid") {
         assert_eq!((status, verdicts(&found)), (Some(1), vec!["fail"]), "{found}");
+    }
+}
+
+#[test]
+fn an_interrupted_search_says_what_it_knew() {
+    let search = Search::new("interrupted", LENIENT, 100);
+    let seconds_max = 30;
+    let wait = format!(
+        "for second in $(seq {seconds_max}); do grep -q calls {}/found.err && break; sleep 1; done; kill -INT $0",
+        search.directory.0.display()
+    );
+    shell(&search.process, &wait);
+    let (status, found) = search.finish();
+    assert_eq!(
+        (status, &found["ended_early"]),
+        (Some(3), &Value::Bool(true)),
+        "{found}"
+    );
+    assert!(!verdicts(&found).is_empty(), "{found}");
+    if verdicts(&found)[0] == "pass" {
+        assert_eq!(found["calls"], 1, "{found}");
     }
 }
 
@@ -404,6 +425,9 @@ impl Run {
     }
 }
 
+/// What any relay meets.
+const LENIENT: &str = "\"calls_failed == 0\", \"frames_lost == 0\"";
+
 /// A search for a capacity of one call at most.
 struct Search {
     directory: Directory,
@@ -411,11 +435,11 @@ struct Search {
 }
 
 impl Search {
-    fn new(name: &str, thresholds: &str) -> Search {
+    fn new(name: &str, thresholds: &str, repeats: u32) -> Search {
         let directory = Directory::new(name);
         // Times that are no whole intervals.
         let objective = format!(
-            "thresholds = [{thresholds}]\nrepeats = 1\ncalls_min = 1\ncalls_max = 1\nramp = \"1100ms\"\nmeasure = \"2s\"\n"
+            "thresholds = [{thresholds}]\nrepeats = {repeats}\ncalls_min = 1\ncalls_max = 1\nramp = \"1100ms\"\nmeasure = \"2s\"\n"
         );
         std::fs::write(directory.0.join("objective.toml"), objective).unwrap();
         let process = Command::new(LOADGEN)
