@@ -46,12 +46,12 @@ impl Host {
         let release = self.kernel_release.as_deref().unwrap_or("unknown");
         match version(release) {
             None => check(Status::Warn, format!("release `{release}` is not understood"))
-                .advise("make sure that it is Linux 6.0 or later"),
+                .advise("make sure that it is Linux 6.1 or later"),
             Some(version) if version < KERNEL_REQUIRED => check(
                 Status::Fail,
-                format!("Linux {release} has no io_uring multishot receive"),
+                format!("Linux {release} cannot defer the completions of an io_uring"),
             )
-            .advise("use Linux 6.0 or later, 6.12 for best"),
+            .advise("use Linux 6.1 or later, 6.12 for best"),
             Some(version) if version < KERNEL_RECOMMENDED => check(
                 Status::Warn,
                 format!("Linux {release} works, but cannot gather completions while it waits"),
@@ -231,8 +231,8 @@ fn version(release: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-/// Multishot receive into provided buffers.
-const KERNEL_REQUIRED: (u32, u32) = (6, 0);
+/// Deferred completions, and datagrams sent to an address without a message header.
+const KERNEL_REQUIRED: (u32, u32) = (6, 1);
 
 /// Waiting for a minimum of completions with a time limit.
 const KERNEL_RECOMMENDED: (u32, u32) = (6, 12);

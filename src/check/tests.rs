@@ -17,7 +17,8 @@ fn kernel_is_judged_by_version() {
         host.check_kernel().status
     };
     assert_eq!(status("5.19.17"), Status::Fail);
-    assert_eq!(status("6.0.0"), Status::Warn);
+    assert_eq!(status("6.0.19"), Status::Fail);
+    assert_eq!(status("6.1.0-18-amd64"), Status::Warn);
     assert_eq!(status("6.11.0-9-generic"), Status::Warn);
     assert_eq!(status("6.12.1"), Status::Pass);
     assert_eq!(status("10.1"), Status::Pass);
