@@ -169,8 +169,9 @@ pub const RECEIVE_FAILURES_MAX: u32 = 64;
 pub const SEND_BUFFERS_DEFAULT: u16 = 256;
 /// Bounds the submission queue, which has one entry for each train.
 pub const SEND_BUFFERS_MAX: u16 = 8_192;
-/// Room of one train's buffer.
-pub const TRAIN_BUFFER_BYTES: usize = 65_536;
+/// Room of one train's buffer; no multiple of the page, so that the beginnings of all do not compete for the same few sets
+/// of the cache.
+pub const TRAIN_BUFFER_BYTES: usize = 65_536 + 320;
 /// Largest UDP payload over IPv4, which also bounds a GSO train.
 pub const TRAIN_BYTES_MAX: usize = 65_507;
 /// `UDP_MAX_SEGMENTS` of the oldest kernel supported.

@@ -97,6 +97,11 @@ impl SendMessage {
         self.header.msg_controllen = control_bytes as _;
         &raw const self.header
     }
+
+    /// Where it goes.
+    pub(super) fn address(&self) -> (*const libc::sockaddr, libc::socklen_t) {
+        (self.name.as_ptr().cast(), self.header.msg_namelen)
+    }
 }
 
 /// The template of a multishot receive: it says how much room each buffer reserves for the name

@@ -263,15 +263,22 @@ impl UdpRing {
         let slot = train.into_slot();
         let payload = self.pool.memory(slot);
         let segment_bytes = (segments > 1).then_some(segment_bytes);
-        let message = self
-            .messages
-            .of(slot)
-            .fill(payload, bytes, segment_bytes, destination, source, self.family);
-        let entry = opcode::SendMsg::new(SOCKET, message)
-            .flags(libc::MSG_DONTWAIT as u32)
-            .build()
-            .flags(squeue::Flags::SKIP_SUCCESS)
-            .user_data(SEND);
+        let message = self.messages.of(slot);
+        let header = message.fill(payload, bytes, segment_bytes, destination, source, self.family);
+        let entry = if segment_bytes.is_none() && source.is_none() {
+            // Of which the kernel has less to take in.
+            let (address, address_bytes) = message.address();
+            opcode::Send::new(SOCKET, payload, u32::try_from(bytes).expect("below 64 KiB"))
+                .dest_addr(address)
+                .dest_addr_len(address_bytes)
+                .flags(libc::MSG_DONTWAIT)
+                .build()
+        } else {
+            opcode::SendMsg::new(SOCKET, header)
+                .flags(libc::MSG_DONTWAIT as u32)
+                .build()
+        };
+        let entry = entry.flags(squeue::Flags::SKIP_SUCCESS).user_data(SEND);
         if self.push(&entry).is_ok() {
             self.queued.push(slot);
         } else {

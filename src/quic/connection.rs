@@ -28,6 +28,8 @@ pub struct Connection {
     pub(super) pinned_sha256: Option<[u8; 32]>,
     pub(super) rebinding: Rebinding,
     pub(super) acknowledgement: Acknowledgement,
+    /// As they were when quiche had last taken something in.
+    pub(super) counts: Counts,
     pub(super) refused: Refused,
     pub(super) ends: Ends,
     /// Where it is to ask for a session, if it is a client's over HTTP/3.
@@ -335,7 +337,7 @@ impl Connection {
     ) -> (quiche::Result<usize>, bool) {
         // What quiche did at a timeout is no move of the peer's.
         while self.quic.path_event_next().is_some() {}
-        let before = self.counts();
+        let before = self.counts;
         let info = quiche::RecvInfo {
             from: self.rebinding.source(source),
             to: local,
@@ -345,7 +347,8 @@ impl Connection {
             web.handle_closing(&mut self.quic);
         }
         self.tell_ends();
-        let after = self.counts();
+        let after = self.count();
+        self.counts = after;
         if after.received > before.received {
             self.rebinding.on_packet(source);
         }
@@ -379,12 +382,14 @@ impl Connection {
         if self.quic.timeout_instant().is_some_and(|deadline| deadline <= now) {
             self.acknowledgement.on_blocked();
             self.quic.on_timeout();
+            // What it took for lost is known already.
+            self.counts = self.count();
         }
     }
 
     /// Of its paths, of which it nearly always has one. quiche's `stats` of the whole connection look
     /// at every stream.
-    fn counts(&self) -> Counts {
+    fn count(&self) -> Counts {
         self.quic.path_stats().fold(Counts::default(), |sum, path| Counts {
             received: sum.received + path.recv,
             lost: sum.lost + path.lost,
@@ -430,8 +435,8 @@ pub(super) fn read_stream(quic: &mut quiche::Connection<ZeroCopy>, stream: Strea
 const STOPS_MAX: u32 = 64;
 
 /// Packets of a connection.
-#[derive(Default)]
-struct Counts {
+#[derive(Clone, Copy, Default)]
+pub(super) struct Counts {
     received: usize,
     lost: usize,
 }

@@ -282,11 +282,14 @@ impl Endpoint {
     pub fn handle_timeouts(&mut self, now: Instant) {
         // Each once: a deadline that is due again at once stands for the same silence.
         let mut due = Vec::new();
-        while due.len() < TIMEOUTS_PER_TURN_MAX
-            && let Some((key, entry)) = self.timers.pop_due(now)
-        {
-            if let Some(connection) = self.get_mut(key)
+        for _ in 0..TIMEOUTS_PER_TURN_MAX {
+            let Some((key, entry)) = self.timers.pop_due(now) else {
+                break;
+            };
+            if let Some((generation, connection)) = self.connections.get_mut(key.index as usize)
+                && *generation == key.generation
                 && connection.armed.fired(entry)
+                && !self.timers.defer(&mut connection.armed, key, now)
             {
                 due.push(key);
             }
@@ -336,6 +339,7 @@ impl Endpoint {
                 pinned_sha256: None,
                 rebinding: Rebinding::new(peer),
                 acknowledgement: Acknowledgement::default(),
+                counts: Default::default(),
                 refused: Default::default(),
                 ends: Default::default(),
                 dial: None,
@@ -449,5 +453,5 @@ const NOTICES_MAX: usize = 16;
 const TIMER_HORIZON: Duration = Duration::from_secs(2);
 const TIMER_SLOT: Duration = Duration::from_millis(100);
 
-/// Connections whose timers are seen to in one turn; those of others wait for the next.
+/// Timers seen to in one turn; others wait for the next.
 const TIMEOUTS_PER_TURN_MAX: usize = 1024;

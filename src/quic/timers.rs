@@ -1,9 +1,9 @@
 //! Deadlines of many connections, without a scan of them.
 //!
 //! A heap with lazy deletion: a deadline that moves later costs nothing until the earlier
-//! one fires, which is what nearly every packet does to a connection's timers. An entry stays
-//! until its deadline, so the caller arms for no further than a horizon, and the heap holds
-//! few per connection.
+//! one fires, and then no more than a new entry, which is what nearly every packet does to a
+//! connection's timers. An entry stays until its deadline, so the caller arms for no further than a
+//! horizon, and the heap holds few per connection.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -17,7 +17,12 @@ pub struct Timers<K> {
 
 /// What one thing keeps of its place in [`Timers`].
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Armed(Option<Instant>);
+pub struct Armed {
+    /// When its nearest entry fires.
+    entry: Option<Instant>,
+    /// Its deadline, as it was armed last.
+    deadline: Option<Instant>,
+}
 
 impl<K: Copy + Ord> Timers<K> {
     pub fn new() -> Self {
@@ -28,11 +33,21 @@ impl<K: Copy + Ord> Timers<K> {
 
     /// Makes sure that `key` fires no later than `deadline`.
     pub fn arm(&mut self, armed: &mut Armed, key: K, deadline: Option<Instant>) {
+        armed.deadline = deadline;
         let Some(deadline) = deadline else { return };
-        if armed.0.is_none_or(|current| deadline < current) {
-            armed.0 = Some(deadline);
+        if armed.entry.is_none_or(|current| deadline < current) {
+            armed.entry = Some(deadline);
             self.heap.push(Reverse((deadline, key)));
         }
+    }
+
+    /// Arms again what fired before the deadline it was armed for last; false if that is due.
+    pub fn defer(&mut self, armed: &mut Armed, key: K, now: Instant) -> bool {
+        let is_early = armed.deadline.is_some_and(|deadline| deadline > now);
+        if is_early {
+            self.arm(armed, key, armed.deadline);
+        }
+        is_early
     }
 
     /// The instant of the next firing, which may turn out to be early.
@@ -40,8 +55,8 @@ impl<K: Copy + Ord> Timers<K> {
         self.heap.peek().map(|Reverse((deadline, _))| *deadline)
     }
 
-    /// Takes one key whose entry is due. The caller checks the thing's real deadline, calls
-    /// [`Armed::fired`] and arms it again.
+    /// Takes one key whose entry is due. The caller calls [`Armed::fired`] and [`Self::defer`], and
+    /// when the deadline is due checks the thing's real one and arms it again.
     pub fn pop_due(&mut self, now: Instant) -> Option<(K, Instant)> {
         if self.next_deadline()? > now {
             return None;
@@ -60,8 +75,8 @@ impl Armed {
     /// Notes that the entry made for `deadline` fired. False when a nearer entry replaced
     /// it: then there is nothing to do.
     pub fn fired(&mut self, deadline: Instant) -> bool {
-        if self.0 == Some(deadline) {
-            self.0 = None;
+        if self.entry == Some(deadline) {
+            self.entry = None;
             return true;
         }
         false
@@ -91,10 +106,12 @@ mod tests {
         assert_eq!(timers.pop_due(at(4)), None);
         let (key, deadline) = timers.pop_due(at(30)).unwrap();
         assert_eq!((key, b.fired(deadline)), (2, true));
+        assert!(!timers.defer(&mut b, 2, at(30)), "it is due");
         let (key, deadline) = timers.pop_due(at(30)).unwrap();
         assert_eq!((key, a.fired(deadline)), (1, true));
+        assert!(timers.defer(&mut a, 1, at(30)), "it had moved");
         let (key, deadline) = timers.pop_due(at(30)).unwrap();
         assert_eq!((key, b.fired(deadline)), (2, false), "replaced by the nearer one");
-        assert_eq!(timers.next_deadline(), None);
+        assert_eq!(timers.next_deadline(), Some(at(999)));
     }
 }
