@@ -1,28 +1,32 @@
 #!/usr/bin/env bash
 # Builds relay and generator for what they do: once with counters, runs them with the workloads of perf/workloads, and once
-# more with what was counted (profile-guided optimisation). What it gains: perf/README.md.
+# more with what was counted (profile-guided optimisation). Then, if llvm-bolt is installed, counts once more in the relay so
+# built and puts its machine code into the order in which it runs, BoringSSL's included. What it gains: perf/README.md.
 #
-#   perf/pgo.sh [--seconds S] [--workload W]...
+#   perf/pgo.sh [--seconds S] [--workload W]... [--no-bolt]
 #
 #   --seconds S     of each workload, after a warm-up    (default: 4)
 #   --workload W    to learn from; may be repeated       (default: call, audio, video, call-datagrams, announce)
+#   --no-bolt       leaves the relay as rustc made it
 #
 #   LLVM_PROFDATA    llvm-profdata of rustc's LLVM or a later one
 #                    (default: that of `rustup component add llvm-tools`, else the distribution's llvm-profdata-VERSION)
+#   LLVM_BOLT        llvm-bolt, beside which there is merge-fdata    (default: the latest of /usr/lib/llvm-VERSION/bin)
 #
 # Takes two builds from scratch, some ten minutes on two cores. The last two lines name the programs. Exit status: 0 built,
 # 2 cannot.
 set -euo pipefail
-profdata=${LLVM_PROFDATA:-}
+profdata=${LLVM_PROFDATA:-} bolt=${LLVM_BOLT:-}
 # shellcheck source-path=SCRIPTDIR
 source "$(dirname "${BASH_SOURCE[0]}")/lab.sh"
 
 main() {
-    local seconds=4 workloads=() name
+    local seconds=4 workloads=() with_bolt=1 name
     while (($#)); do
         case $1 in
         --seconds) positive "$1" "${2:-}"; seconds=$2; shift 2 ;;
         --workload) [[ -n ${2:-} ]] || die 2 "--workload needs a name"; workloads+=("$2"); shift 2 ;;
+        --no-bolt) with_bolt=0; shift ;;
         -h | --help) usage ;;
         *) die 2 "unknown argument '$1' (--help shows all)" ;;
         esac
@@ -32,10 +36,13 @@ main() {
     check_cores
     for name in "${workloads[@]}"; do read_workload "$name"; done
     find_profdata
+    ((!with_bolt)) || find_bolt
     build_for pgo-learning -Cprofile-generate="$work/counts"
     for name in "${workloads[@]}"; do learn "$name"; done
     "$profdata" merge -o "$work/profile" "$work/counts" || die 2 "$profdata cannot merge what was counted"
-    build_for pgo -Cprofile-use="$work/profile"
+    # With relocations the code can still be moved.
+    build_for pgo "-Cprofile-use=$work/profile -Clink-arg=-Wl,--emit-relocs"
+    ((!with_bolt)) || reorder
     echo "$moqswitch"
     echo "$loadgen"
 }
@@ -50,12 +57,38 @@ find_profdata() {
     [[ -n $profdata ]] || die 2 "llvm-profdata of LLVM $major is missing: rustup component add llvm-tools, or apt-get install llvm-$major"
 }
 
+find_bolt() {
+    [[ -n $bolt ]] || bolt=$(find /usr/lib/llvm-*/bin -name llvm-bolt 2>/dev/null | sort -V | tail -n 1)
+    if [[ -z $bolt ]]; then
+        say "llvm-bolt is not there (apt-get install bolt-19, or a later one): the code stays in rustc's order"
+        with_bolt=0
+    fi
+}
+
+# Leaves the relay with its code in the order in which it runs in `moqswitch`.
+reorder() {
+    local built=$moqswitch name
+    bolted "$built" -instrument -o "$work/counting" --instrumentation-file="$work/order" --instrumentation-file-append-pid
+    moqswitch=$work/counting
+    for name in "${workloads[@]}"; do learn "$name"; done
+    "$(dirname "$bolt")/merge-fdata" "$work"/order.* >"$work/order" 2>"$work/merge.err" \
+        || die 2 "merge-fdata: $(tail -n 1 "$work/merge.err")"
+    moqswitch=$built.ordered
+    bolted "$built" -o "$moqswitch" -data="$work/order" -reorder-blocks=ext-tsp -reorder-functions=cdsort -split-functions \
+        -split-all-cold -split-eh -icf=1
+}
+
+bolted() { # arguments of llvm-bolt...
+    "$bolt" "$@" >"$work/bolt.out" 2>&1 || die 2 "$bolt: $(tail -n 1 "$work/bolt.out")"
+}
+
 # Leaves the programs in `moqswitch` and `loadgen`. With a target named, what only runs during the build is left as it is.
 build_for() { # directory, flags of rustc
     local target triple
     triple=$(rustc -vV | sed -n 's/^host: //p')
     target=$(target_directory)/$1
-    say "building moqswitch and loadgen with ${2%%=*}"
+    local way=${2%% *}
+    say "building moqswitch and loadgen with ${way%%=*}"
     RUSTFLAGS=$2 cargo build --quiet --release --manifest-path "$root/Cargo.toml" --target-dir "$target" --target "$triple" --bins -p moqswitch -p loadgen \
         || die 2 "the build failed; tuning/prepare.sh installs what it needs"
     moqswitch=$target/$triple/release/moqswitch
