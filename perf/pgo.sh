@@ -7,11 +7,12 @@
 #
 #   --seconds S     of each workload, after a warm-up    (default: 4)
 #   --workload W    to learn from; may be repeated       (default: call, audio, video, call-datagrams, announce)
-#   --no-bolt       leaves the relay as rustc made it
+#   --no-bolt       leaves the relay as the linker made it
 #
 #   LLVM_PROFDATA    llvm-profdata of rustc's LLVM or a later one
 #                    (default: that of `rustup component add llvm-tools`, else the distribution's llvm-profdata-VERSION)
-#   LLVM_BOLT        llvm-bolt, beside which there is merge-fdata    (default: the latest of /usr/lib/llvm-VERSION/bin)
+#   LLVM_BOLT        llvm-bolt 19 or later, beside which there is merge-fdata
+#                    (default: the latest of /usr/lib/llvm-VERSION/bin)
 #
 # Takes two builds from scratch, some ten minutes on two cores. The last two lines name the programs. Exit status: 0 built,
 # 2 cannot.
@@ -19,6 +20,9 @@ set -euo pipefail
 profdata=${LLVM_PROFDATA:-} bolt=${LLVM_BOLT:-}
 # shellcheck source-path=SCRIPTDIR
 source "$(dirname "${BASH_SOURCE[0]}")/lab.sh"
+
+# The first with all that is asked of it here.
+readonly BOLT_VERSION_MIN=19
 
 main() {
     local seconds=4 workloads=() with_bolt=1 name
@@ -40,8 +44,10 @@ main() {
     build_for pgo-learning -Cprofile-generate="$work/counts"
     for name in "${workloads[@]}"; do learn "$name"; done
     "$profdata" merge -o "$work/profile" "$work/counts" || die 2 "$profdata cannot merge what was counted"
+    local flags=-Cprofile-use=$work/profile
     # With relocations the code can still be moved.
-    build_for pgo "-Cprofile-use=$work/profile -Clink-arg=-Wl,--emit-relocs"
+    ((!with_bolt)) || flags+=" -Clink-arg=-Wl,--emit-relocs"
+    build_for pgo "$flags"
     ((!with_bolt)) || reorder
     echo "$moqswitch"
     echo "$loadgen"
@@ -57,29 +63,44 @@ find_profdata() {
     [[ -n $profdata ]] || die 2 "llvm-profdata of LLVM $major is missing: rustup component add llvm-tools, or apt-get install llvm-$major"
 }
 
+# Asked for by name it has to be there; otherwise it is done without.
 find_bolt() {
-    [[ -n $bolt ]] || bolt=$(find /usr/lib/llvm-*/bin -name llvm-bolt 2>/dev/null | sort -V | tail -n 1)
+    local directory version
     if [[ -z $bolt ]]; then
-        say "llvm-bolt is not there (apt-get install bolt-19, or a later one): the code stays in rustc's order"
-        with_bolt=0
+        for directory in /usr/lib/llvm-*/bin; do
+            [[ ! -x $directory/llvm-bolt ]] || bolt+=$directory/llvm-bolt$'\n'
+        done
+        bolt=$(sort -V <<<"$bolt" | tail -n 1)
+        [[ -n $bolt ]] || { without_bolt "llvm-bolt is not there"; return; }
     fi
+    bolt=$(realpath "$bolt")
+    [[ -x $bolt && -x $(dirname "$bolt")/merge-fdata ]] || die 2 "LLVM_BOLT: '$bolt' is no program with a merge-fdata beside it"
+    version=$("$bolt" --version | sed -n 's/.*LLVM version \([0-9]*\).*/\1/p')
+    ((version >= BOLT_VERSION_MIN)) || without_bolt "$bolt is of version ${version:-unknown}"
+}
+
+without_bolt() { # why
+    say "$1, $BOLT_VERSION_MIN is needed (apt-get install bolt-$BOLT_VERSION_MIN): the code stays in the linker's order"
+    with_bolt=0
 }
 
 # Leaves the relay with its code in the order in which it runs in `moqswitch`.
 reorder() {
     local built=$moqswitch name
-    bolted "$built" -instrument -o "$work/counting" --instrumentation-file="$work/order" --instrumentation-file-append-pid
-    moqswitch=$work/counting
+    moqswitch=$built.counting
+    bolted "$built" -instrument -o "$moqswitch" --instrumentation-file="$work/order" --instrumentation-file-append-pid
     for name in "${workloads[@]}"; do learn "$name"; done
-    "$(dirname "$bolt")/merge-fdata" "$work"/order.* >"$work/order" 2>"$work/merge.err" \
+    local counts=("$work"/order.*)
+    ((${#counts[@]} == ${#workloads[@]})) || die 2 "of ${#workloads[@]} workloads ${#counts[@]} were counted"
+    "$(dirname "$bolt")/merge-fdata" "${counts[@]}" >"$work/order" 2>"$work/merge.err" \
         || die 2 "merge-fdata: $(tail -n 1 "$work/merge.err")"
     moqswitch=$built.ordered
     bolted "$built" -o "$moqswitch" -data="$work/order" -reorder-blocks=ext-tsp -reorder-functions=cdsort -split-functions \
-        -split-all-cold -split-eh -icf=1
+        -split-all-cold -split-eh -icf=1 -update-debug-sections
 }
 
 bolted() { # arguments of llvm-bolt...
-    "$bolt" "$@" >"$work/bolt.out" 2>&1 || die 2 "$bolt: $(tail -n 1 "$work/bolt.out")"
+    "$bolt" "$@" >"$work/bolt.out" 2>&1 || die 2 "$bolt: $(tail -n 1 "$work/bolt.out") (--no-bolt does without)"
 }
 
 # Leaves the programs in `moqswitch` and `loadgen`. With a target named, what only runs during the build is left as it is.

@@ -44,13 +44,13 @@ pub(crate) struct Objective {
 }
 
 /// What was found.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Capacity {
     pub(crate) relay: String,
     pub(crate) workload: String,
     pub(crate) question: String,
     pub(crate) objective: Vec<String>,
-    /// `None`: not even the least.
+    /// `None`: not even the least, or none is known since the search ended early.
     pub(crate) calls: Option<u64>,
     /// Numbers that were repeated before one held.
     pub(crate) candidates: u32,
@@ -62,8 +62,8 @@ pub(crate) struct Capacity {
     pub(crate) pass_share_at_least: f64,
     /// The fewest calls that missed it.
     pub(crate) fails_at: Option<u64>,
-    /// The generator, not the relay, was what did not keep up, or the search was ended: there may be room
-    /// beyond.
+    /// The generator, not the relay, was what did not keep up, or the search ended early: there may be
+    /// room beyond.
     pub(crate) is_lower_bound: bool,
     /// It was interrupted, and this is what it knew by then.
     pub(crate) ended_early: bool,
@@ -151,19 +151,10 @@ pub(crate) fn find(objective: &Objective, scenario: &Scenario, flags: &Flags) ->
     );
     let mut search = Search::new(objective.calls_min, objective.calls_max, objective.precision_percent);
     let mut capacity = Capacity {
-        relay: String::new(),
         workload: scenario.describe(),
         question: objective.question.clone(),
         objective: objective.thresholds.clone(),
-        calls: None,
-        candidates: 0,
-        runs: 0,
-        runs_passed: 0,
-        pass_share_at_least: 0.0,
-        fails_at: None,
-        is_lower_bound: false,
-        ended_early: false,
-        trials: Vec::new(),
+        ..Capacity::default()
     };
     let run = |calls: u64, capacity: &mut Capacity| -> anyhow::Result<&'static str> {
         let mut trial_scenario = objective.scenario(scenario, calls);
@@ -200,7 +191,7 @@ pub(crate) fn find(objective: &Objective, scenario: &Scenario, flags: &Flags) ->
             search.tell(calls, passed);
         }
         let Some(calls) = search.passed else { break };
-        (capacity.runs, capacity.runs_passed) = (0, 0);
+        capacity.candidates += 1;
         while capacity.runs < objective.repeats && capacity.runs == capacity.runs_passed {
             let passed = attempt(calls, &mut capacity)?;
             if capacity.ended_early {
@@ -209,12 +200,12 @@ pub(crate) fn find(objective: &Objective, scenario: &Scenario, flags: &Flags) ->
             capacity.runs += 1;
             capacity.runs_passed += u32::from(passed);
         }
-        capacity.candidates += 1;
         if capacity.runs == capacity.runs_passed {
             break;
         }
         // It passed by luck: what is below is looked at again.
         search.tell(calls, false);
+        (capacity.runs, capacity.runs_passed) = (0, 0);
     }
     capacity.conclude(&search);
     Ok(capacity)
@@ -224,13 +215,21 @@ impl Capacity {
     fn conclude(&mut self, search: &Search) {
         self.calls = search.passed;
         self.fails_at = search.failed;
+        if self.ended_early && self.calls.is_none() {
+            // What passed before a number above it failed in the end was not tried again.
+            let passed = self.trials.iter().filter(|trial| trial.verdict == "pass");
+            let calls = passed.map(|trial| trial.calls);
+            self.calls = calls
+                .filter(|calls| search.failed.is_none_or(|failed| *calls < failed))
+                .max();
+        }
         if self.calls.is_some() && self.runs > 0 && self.runs == self.runs_passed {
             let risk = 0.05 / f64::from(self.candidates.max(1));
             self.pass_share_at_least = risk.powf(1.0 / f64::from(self.runs));
         }
         // Only what ended the search upwards makes it a bound.
         self.is_lower_bound = match self.fails_at {
-            _ if self.ended_early => true,
+            _ if self.ended_early => self.calls.is_some(),
             None => self.calls.is_some(),
             Some(calls) => {
                 let mut latest = self.trials.iter().rev();
@@ -241,9 +240,9 @@ impl Capacity {
         };
     }
 
-    /// 0: there is a capacity; 1: not even the least; 3: a lower bound, if any.
+    /// 0: there is a capacity; 1: not even the least; 3: a lower bound, or nothing is known.
     pub(crate) fn exit_status(&self) -> u8 {
-        match (self.calls, self.is_lower_bound) {
+        match (self.calls, self.is_lower_bound || self.ended_early) {
             (None, false) => 1,
             (Some(_), false) => 0,
             (_, true) => 3,
@@ -308,7 +307,13 @@ impl fmt::Display for Capacity {
         writeln!(out, "load       {}", self.workload)?;
         writeln!(out, "objective  {}", self.objective.join(", "))?;
         match (self.calls, self.fails_at) {
-            (None, None) => write!(out, "capacity   unknown")?,
+            (None, None) => write!(out, "capacity   unknown: the search was interrupted")?,
+            (None, Some(fails_at)) if self.ended_early => {
+                write!(
+                    out,
+                    "capacity   unknown, below {fails_at} calls: the search was interrupted"
+                )?;
+            }
             (None, Some(fails_at)) => write!(out, "capacity   none: {fails_at} calls miss it")?,
             (Some(calls), fails_at) => {
                 write!(out, "capacity   {calls} calls at once: ")?;
@@ -449,6 +454,51 @@ mod tests {
         search.tell(37, false);
         assert_eq!((search.passed, search.failed), (None, Some(37)));
         assert_eq!(search.next(), Some(23), "the least and what failed are halved");
+    }
+
+    #[test]
+    fn what_is_known_of_a_search_that_ended_early_is_said_of_the_right_number() {
+        let conclude = |trials: &[(u64, &'static str)], passed, failed| {
+            let mut search = Search::new(10, 1000, 5);
+            (search.passed, search.failed) = (passed, failed);
+            let mut capacity = Capacity {
+                ended_early: true,
+                trials: trials.iter().map(|(calls, verdict)| trial(*calls, verdict)).collect(),
+                ..Capacity::default()
+            };
+            capacity.conclude(&search);
+            let text = capacity.to_string();
+            let line = text
+                .lines()
+                .find(|line| line.starts_with("capacity"))
+                .unwrap()
+                .to_owned();
+            (capacity.calls, capacity.is_lower_bound, capacity.exit_status(), line)
+        };
+        let unknown = "capacity   unknown: the search was interrupted";
+        assert_eq!(conclude(&[], None, None), (None, false, 3, unknown.to_owned()));
+        let unknown = "capacity   unknown, below 20 calls: the search was interrupted";
+        assert_eq!(
+            conclude(&[(20, "fail")], None, Some(20)),
+            (None, false, 3, unknown.to_owned())
+        );
+        // Forty passed, and then did not; of those below, twenty had.
+        let trials = [(10, "pass"), (20, "pass"), (40, "pass"), (40, "fail")];
+        let known = "capacity   20 calls at once: one run met it; 40 did not";
+        assert_eq!(conclude(&trials, None, Some(40)), (Some(20), true, 3, known.to_owned()));
+    }
+
+    fn trial(calls: u64, verdict: &'static str) -> Trial {
+        Trial {
+            calls,
+            verdict,
+            missed: Vec::new(),
+            setup_ms_p99: None,
+            one_way_ms_p99: None,
+            missed_percent: 0.0,
+            mos_p1: None,
+            relay_cpu_percent: None,
+        }
     }
 
     #[test]

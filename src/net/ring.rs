@@ -266,7 +266,8 @@ impl UdpRing {
         let message = self.messages.of(slot);
         let header = message.fill(payload, bytes, segment_bytes, destination, source, self.family);
         let entry = if segment_bytes.is_none() && source.is_none() {
-            // Of which the kernel has less to take in.
+            // Of which the kernel has less to take in. (A socket that is bound to no address in particular
+            // has to say the source.)
             let (address, address_bytes) = message.address();
             opcode::Send::new(SOCKET, payload, u32::try_from(bytes).expect("below 64 KiB"))
                 .dest_addr(address)

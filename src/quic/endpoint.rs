@@ -282,7 +282,10 @@ impl Endpoint {
     pub fn handle_timeouts(&mut self, now: Instant) {
         // Each once: a deadline that is due again at once stands for the same silence.
         let mut due = Vec::new();
-        for _ in 0..TIMEOUTS_PER_TURN_MAX {
+        for _ in 0..TIMER_ENTRIES_PER_TURN_MAX {
+            if due.len() >= TIMEOUTS_PER_TURN_MAX {
+                break;
+            }
             let Some((key, entry)) = self.timers.pop_due(now) else {
                 break;
             };
@@ -453,5 +456,8 @@ const NOTICES_MAX: usize = 16;
 const TIMER_HORIZON: Duration = Duration::from_secs(2);
 const TIMER_SLOT: Duration = Duration::from_millis(100);
 
-/// Timers seen to in one turn; others wait for the next.
+/// Connections whose timers are seen to in one turn; those of others wait for the next.
 const TIMEOUTS_PER_TURN_MAX: usize = 1024;
+
+/// Entries looked at for them. Most are early, or of connections that have a nearer one or are gone.
+const TIMER_ENTRIES_PER_TURN_MAX: usize = 8 * TIMEOUTS_PER_TURN_MAX;

@@ -1,9 +1,9 @@
 //! Deadlines of many connections, without a scan of them.
 //!
-//! A heap with lazy deletion: a deadline that moves later costs nothing until the earlier
-//! one fires, and then no more than a new entry, which is what nearly every packet does to a
-//! connection's timers. An entry stays until its deadline, so the caller arms for no further than a
-//! horizon, and the heap holds few per connection.
+//! A heap with lazy deletion: a deadline that moves later, as nearly every packet moves those of its
+//! connection, costs nothing until the earlier one fires, and then no more than a new entry. An entry
+//! stays until its deadline, so the caller arms for no further than a horizon, and the heap holds few
+//! per connection.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
