@@ -94,6 +94,7 @@ reorder() {
     ((${#counts[@]} == ${#workloads[@]})) || die 2 "of ${#workloads[@]} workloads ${#counts[@]} were counted"
     "$(dirname "$bolt")/merge-fdata" "${counts[@]}" >"$work/order" 2>"$work/merge.err" \
         || die 2 "merge-fdata: $(tail -n 1 "$work/merge.err")"
+    rm "$moqswitch"
     moqswitch=$built.ordered
     bolted "$built" -o "$moqswitch" -data="$work/order" -reorder-blocks=ext-tsp -reorder-functions=cdsort -split-functions \
         -split-all-cold -split-eh -icf=1 -update-debug-sections
