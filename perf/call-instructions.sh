@@ -8,7 +8,7 @@
 #   --relay PROGRAM    the relay to count                                 (default: built from this tree)
 #   --profile FILE     keeps the counts by function, for callgrind_annotate
 #
-# Prints {"relay_call_frame": N}. How many frames share a turn is a matter of timing, so two runs differ by about 1 %.
+# Prints {"relay_call_frame": N}. How many frames share a turn is a matter of timing, so two runs differ by up to 2 %.
 # Valgrind knows no AVX-512, so encryption takes more instructions than it does without it. Exit status: 0 counted, 2 cannot run.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR

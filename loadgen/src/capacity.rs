@@ -156,7 +156,8 @@ pub(crate) fn find(objective: &Objective, scenario: &Scenario, flags: &Flags) ->
         objective: objective.thresholds.clone(),
         ..Capacity::default()
     };
-    let run = |calls: u64, capacity: &mut Capacity| -> anyhow::Result<&'static str> {
+    // `None`: the search is to end.
+    let run = |calls: u64, capacity: &mut Capacity| -> anyhow::Result<Option<&'static str>> {
         let mut trial_scenario = objective.scenario(scenario, calls);
         // Another run is another draw.
         trial_scenario.seed = scenario.seed.wrapping_add(capacity.trials.len() as u64);
@@ -166,37 +167,35 @@ pub(crate) fn find(objective: &Objective, scenario: &Scenario, flags: &Flags) ->
         if summary.ended_early {
             // Of no use: it was shorter than the others.
             capacity.ended_early = true;
-            return Ok("ended");
+            return Ok(None);
         }
         let trial = Trial::new(calls, &summary);
         eprintln!("{trial}");
         let verdict = trial.verdict;
         capacity.trials.push(trial);
-        Ok(verdict)
+        Ok(Some(verdict))
     };
     // A generator that was late once may have been disturbed: twice is its limit.
-    let attempt = |calls: u64, capacity: &mut Capacity| -> anyhow::Result<bool> {
+    let attempt = |calls: u64, capacity: &mut Capacity| -> anyhow::Result<Option<bool>> {
         let mut verdict = run(calls, capacity)?;
-        if verdict == "invalid" {
+        if verdict == Some("invalid") {
             verdict = run(calls, capacity)?;
         }
-        Ok(verdict == "pass")
+        Ok(verdict.map(|verdict| verdict == "pass"))
     };
     'search: loop {
         while let Some(calls) = search.next() {
-            let passed = attempt(calls, &mut capacity)?;
-            if capacity.ended_early {
+            let Some(passed) = attempt(calls, &mut capacity)? else {
                 break 'search;
-            }
+            };
             search.tell(calls, passed);
         }
         let Some(calls) = search.passed else { break };
         capacity.candidates += 1;
         while capacity.runs < objective.repeats && capacity.runs == capacity.runs_passed {
-            let passed = attempt(calls, &mut capacity)?;
-            if capacity.ended_early {
+            let Some(passed) = attempt(calls, &mut capacity)? else {
                 break 'search;
-            }
+            };
             capacity.runs += 1;
             capacity.runs_passed += u32::from(passed);
         }

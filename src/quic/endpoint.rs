@@ -192,10 +192,7 @@ impl Endpoint {
     }
 
     pub fn get_mut(&mut self, key: ConnectionKey) -> Option<&mut Connection> {
-        match self.connections.get_mut(key.index as usize) {
-            Some((generation, connection)) if *generation == key.generation => Some(connection),
-            _ => None,
-        }
+        live(&mut self.connections, key)
     }
 
     /// A connection with something for the application: established, readable, closed.
@@ -289,8 +286,7 @@ impl Endpoint {
             let Some((key, entry)) = self.timers.pop_due(now) else {
                 break;
             };
-            if let Some((generation, connection)) = self.connections.get_mut(key.index as usize)
-                && *generation == key.generation
+            if let Some(connection) = live(&mut self.connections, key)
                 && connection.armed.fired(entry)
                 && !self.timers.defer(&mut connection.armed, key, now)
             {
@@ -378,7 +374,7 @@ impl Endpoint {
 
     /// Takes out retired ids and issues new ones in their place (RFC 9000, section 5.1.1).
     pub(super) fn replenish_ids(&mut self, key: ConnectionKey) {
-        let Some((_, connection)) = self.connections.get_mut(key.index as usize) else {
+        let Some(connection) = live(&mut self.connections, key) else {
             return;
         };
         while let Some(retired) = connection.quic.retired_scid_next() {
@@ -407,9 +403,7 @@ impl Endpoint {
     }
 
     pub(super) fn rearm(&mut self, key: ConnectionKey, now: Instant) {
-        if let Some((generation, connection)) = self.connections.get_mut(key.index as usize)
-            && *generation == key.generation
-        {
+        if let Some(connection) = live(&mut self.connections, key) {
             // Far ones fire early and are armed again: an idle timeout that each packet moves
             // would else leave an entry behind with each nearer deadline that fires. All at a few
             // times, so that a thousand idle connections do not wake the shard a thousand times.
@@ -423,6 +417,14 @@ impl Endpoint {
             });
             self.timers.arm(&mut connection.armed, key, deadline);
         }
+    }
+}
+
+/// As [`Endpoint::get_mut`], while other parts of the endpoint are used.
+fn live(connections: &mut Slab<(u32, Connection)>, key: ConnectionKey) -> Option<&mut Connection> {
+    match connections.get_mut(key.index as usize) {
+        Some((generation, connection)) if *generation == key.generation => Some(connection),
+        _ => None,
     }
 }
 
