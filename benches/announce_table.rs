@@ -9,8 +9,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
-use moqswitch::routing::{AnnounceTable, Entry, PeerKey, ShardId, Source};
-use moqswitch::wire::{Advertisement, BroadcastPath, HopId};
+use moqswitch_proto::wire::{Advertisement, BroadcastPath, HopId};
+use moqswitch_relay::routing::{AnnounceTable, Entry, PeerKey, ShardId, Source};
 
 mod workload;
 use workload::timing::each_for;

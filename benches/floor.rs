@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use moqswitch::net::{Received, RingConfig, SocketOptions, UdpRing, Wait, bind_client, wake};
+use moqswitch_relay::net::{Received, RingConfig, SocketOptions, UdpRing, Wait, bind_client, wake};
 use ring::aead::{AES_128_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
 /// Measures the cost of a frame that is forwarded without QUIC.

@@ -8,7 +8,7 @@
 use std::hint::black_box;
 
 use bytes::BytesMut;
-use moqswitch::wire::{FrameHeader, GroupHeader, GroupParser, GroupSequence, SubscribeId, UniType};
+use moqswitch_proto::wire::{FrameHeader, GroupHeader, GroupParser, GroupSequence, SubscribeId, UniType};
 
 mod workload;
 use workload::fan_out::FanOut;

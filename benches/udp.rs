@@ -14,7 +14,7 @@ use std::ptr;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use moqswitch::net::{RingConfig, SocketOptions, UdpRing, Wait, bind_client, wake};
+use moqswitch_relay::net::{RingConfig, SocketOptions, UdpRing, Wait, bind_client, wake};
 use socket2::SockAddr;
 
 mod workload;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use moqswitch::wire::{
+use moqswitch_proto::wire::{
     Advertisement, Announce, BroadcastPath, DecodeError, EncodeError, FrameForm, GroupHeader, GroupParser, GroupRange,
     GroupSequence, HopId, RouteCost, Subscribe, SubscribeId, Transcoder, Version,
 };

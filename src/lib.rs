@@ -1,36 +1,20 @@
-//! moqswitch: a media switch for calls over Media over QUIC (moq-lite), one shard per core.
-//!
-//! Layers, and who may use whom (checked by `tests/tidy.rs`):
+//! The program `moqswitch`: configuration, checks of the host and HTTP around the relay of [`moqswitch_relay`].
 //!
 //! ```text
-//! relay, main          the whole: start order, drain
-//!   control            HTTP on its own thread; reaches shards by messages
-//!   shard              the event loop of a core; ties the layers below together
-//!     routing  session   pure: who gets what │ one peer, sans-IO; neither knows the other
-//!     quic               quiche endpoint, TLS, ids, timers
-//!     qmux               pure: streams over the messages of a WebSocket
-//!     net                UDP ring and steering: all the `unsafe`
-//!     wire               bytes and messages of moq-lite-03 … 06
+//! switch               the whole: start order, signals, shutdown
+//!   control            HTTP and WebSocket on their own thread; reaches shards by messages
+//!   check              will this configuration run on this host?
+//!   config             flags, environment and file to one validated configuration
+//!   logging signals reload
 //! ```
 //!
-//! README.md, "Architecture", follows a datagram through them file by file.
+//! `src/README.md` follows a datagram through the relay file by file; `src/OPERATING.md` is for operators.
 
-pub mod auth;
-pub mod certificate;
 pub mod check;
 pub mod config;
 pub mod control;
 pub mod limits;
 pub mod logging;
-pub mod net;
-mod options;
-pub mod qmux;
-pub mod quic;
-pub mod ratelimit;
-pub mod relay;
-pub mod routing;
-pub mod session;
-pub mod shard;
+mod reload;
 pub mod signals;
-pub mod topology;
-pub mod wire;
+pub mod switch;

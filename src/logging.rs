@@ -1,5 +1,5 @@
 //! Log output on stderr, as text for people or JSON lines for collectors.
-//! Repeated lines go through [`crate::ratelimit::RateLimit`] first.
+//! Repeated lines go through [`moqswitch_relay::ratelimit::RateLimit`] first.
 #![forbid(unsafe_code)]
 
 use std::io::{self, IsTerminal};

@@ -6,9 +6,10 @@ use std::time::SystemTime;
 
 use clap::Parser;
 use moqswitch::config::{Arguments, Command, Config};
-use moqswitch::relay::{Relay, Until};
-use moqswitch::topology::HostCores;
-use moqswitch::{check, config, logging, net};
+use moqswitch::switch::Switch;
+use moqswitch::{check, config, logging};
+use moqswitch_relay::net;
+use moqswitch_relay::topology::HostCores;
 
 /// Some 5 % less CPU for a frame of a call than the C library's. It asks for no huge pages, which
 /// would save another 2 to 5 % and make the relay larger by a half (perf/README.md).
@@ -51,9 +52,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         None => {
             let config = config?;
             logging::install(&config.log)?;
-            let relay = Relay::start(&config, Until::Signal)?;
-            println!("{}", relay.banner());
-            relay.join()?;
+            let switch = Switch::start(&config)?;
+            println!("{}", switch.banner());
+            switch.join()?;
         }
     }
     Ok(ExitCode::SUCCESS)

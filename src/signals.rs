@@ -2,7 +2,9 @@
 //! for certificates to be read again.
 #![forbid(unsafe_code)]
 
-use std::{future::Future, io, pin::pin};
+use std::future::Future;
+use std::io;
+use std::pin::pin;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -80,7 +82,10 @@ impl Signals {
 
 #[cfg(test)]
 mod tests {
-    use std::{future::pending, process::Command, sync::mpsc, thread};
+    use std::future::pending;
+    use std::process::Command;
+    use std::sync::mpsc;
+    use std::thread;
 
     use super::*;
 

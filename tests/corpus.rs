@@ -6,7 +6,8 @@
 use std::path::Path;
 use std::{env, fs};
 
-use moqswitch::{qmux, quic, session, wire};
+use moqswitch_proto::{qmux, session, wire};
+use moqswitch_relay::quic;
 
 #[test]
 fn corpus_is_current_and_keeps_the_promises_of_the_codec() {

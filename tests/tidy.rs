@@ -5,48 +5,127 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Which modules of `src/` each one may name with `crate::`. What is not listed here may
-/// use anything (`relay`, `options`: they put the whole together).
-const LAYERS: &[(&str, &[&str])] = &[
-    ("wire", &["wire", "limits"]),
-    ("session", &["session", "wire", "limits"]),
-    ("routing", &["routing", "wire", "limits"]),
-    ("net", &["net", "limits"]),
-    ("quic", &["quic", "net", "wire", "limits"]),
-    ("qmux", &["qmux", "wire", "limits"]),
-    (
-        "shard",
+/// What each module may name: of its own crate, of `moqswitch_proto` and of `moqswitch_relay`. Every module of a crate has
+/// a row; what cargo enforces (who depends on which crate) has none.
+struct Layer {
+    /// Below `src/`.
+    place: &'static str,
+    own: &'static [&'static str],
+    proto: &'static [&'static str],
+    relay: &'static [&'static str],
+}
+
+const LAYERS: &[Layer] = &[
+    layer("proto/wire", &["wire", "limits"], &[], &[]),
+    layer("proto/session", &["session", "wire", "limits"], &[], &[]),
+    layer("proto/qmux", &["qmux", "wire", "limits"], &[], &[]),
+    layer("proto/limits", &[], &[], &[]),
+    layer("relay/net", &["net", "limits"], &[], &[]),
+    layer("relay/quic", &["quic", "net", "limits"], &["wire", "limits"], &[]),
+    layer("relay/routing", &["routing", "limits"], &["wire", "limits"], &[]),
+    layer(
+        "relay/shard",
+        &["shard", "quic", "net", "routing", "auth", "ratelimit", "limits"],
+        &["wire", "session", "qmux", "limits"],
+        &[],
+    ),
+    layer("relay/auth", &["auth"], &[], &[]),
+    layer("relay/certificate", &["certificate", "limits"], &[], &[]),
+    layer("relay/topology", &["topology", "limits"], &[], &[]),
+    layer("relay/ratelimit", &["ratelimit"], &[], &[]),
+    layer("relay/limits", &["limits"], &[], &[]),
+    // They put a relay together.
+    layer("relay/options", ANY, ANY, &[]),
+    layer("relay/start", ANY, ANY, &[]),
+    layer("limits", &["limits"], &["limits"], &["limits"]),
+    layer(
+        "config",
+        &["config", "limits"],
+        &["limits", "session", "wire"],
         &[
-            "shard",
-            "quic",
-            "qmux",
-            "net",
-            "session",
-            "routing",
-            "wire",
-            "limits",
             "auth",
-            "ratelimit",
+            "certificate",
+            "limits",
+            "net",
+            "quic",
+            "routing",
+            "topology",
+            "RelayOptions",
         ],
     ),
-    // `control` talks to shards by messages: it may name those and nothing else of them.
-    (
+    layer(
+        "check",
+        &["check", "config", "limits"],
+        &[],
+        &["certificate", "limits", "topology"],
+    ),
+    // `control` talks to shards by messages.
+    layer(
         "control",
-        &[
-            "control",
-            "shard",
-            "qmux",
-            "limits",
-            "certificate",
-            "config",
-            "ratelimit",
-            "auth",
-        ],
+        &["control", "limits"],
+        &["limits", "qmux", "wire"],
+        &["auth", "certificate", "limits", "ratelimit", "shard", "Announcements"],
+    ),
+    layer("logging", &["config"], &[], &["ratelimit"]),
+    layer("signals", &[], &[], &[]),
+    layer("reload", &["config"], &[], &["quic", "shard", "ServerIdentity"]),
+    layer(
+        "switch",
+        &["config", "control", "reload", "signals"],
+        &["wire"],
+        &["Relay", "RelayHandle", "RelayOptions"],
     ),
 ];
 
+const ANY: &[&str] = &["*"];
+
+const fn layer(
+    place: &'static str,
+    own: &'static [&'static str],
+    proto: &'static [&'static str],
+    relay: &'static [&'static str],
+) -> Layer {
+    Layer {
+        place,
+        own,
+        proto,
+        relay,
+    }
+}
+
+/// Of `shard`, `control` may name the messages and where they go.
+const SHARD_FACE: &[&str] = &[
+    "Attachment",
+    "Bell",
+    "Doorbell",
+    "FetchError",
+    "FetchGroup",
+    "FetchReply",
+    "FetchRequest",
+    "Incoming",
+    "Link",
+    "LinkPort",
+    "ShardCommand",
+    "ShardPort",
+    "WebRequest",
+    "WebRequests",
+    "WebResponse",
+    "WebStream",
+    "link",
+    "statistics",
+];
+
 /// Modules that may not contain `unsafe`, beside the lint that denies it.
-const PURE: &[&str] = &["wire", "session", "routing", "qmux", "control"];
+const PURE: &[&str] = &[
+    "proto/wire",
+    "proto/session",
+    "proto/qmux",
+    "relay/routing",
+    "relay/auth",
+    "control",
+    "config",
+    "check",
+];
 
 /// Things a pure layer may not touch: time, sockets and threads come from outside.
 const IMPURE: &[&str] = &[
@@ -57,19 +136,30 @@ const IMPURE: &[&str] = &[
     "std::thread",
     "tokio::",
 ];
-const CLOCKLESS: &[&str] = &["wire", "session", "routing", "qmux"];
+const CLOCKLESS: &[&str] = &[
+    "proto/wire",
+    "proto/session",
+    "proto/qmux",
+    "relay/routing",
+    "relay/auth",
+];
 
 const FILE_CODE_LINES_MAX: usize = 600;
 
 #[test]
 fn layers_name_only_what_is_below_them() {
     let mut offences = Vec::new();
-    for (layer, allowed) in LAYERS {
-        for file in files_of(layer) {
-            for (number, line) in code_lines(&file) {
-                for used in used_modules(&line) {
-                    if !allowed.contains(&used.as_str()) {
-                        offences.push(format!("{}:{number}: {layer} uses {used}", file.display()));
+    for layer in LAYERS {
+        for file in files_of(layer.place) {
+            let text = code(&file);
+            for (root, allowed) in [
+                ("crate", layer.own),
+                ("moqswitch_proto", layer.proto),
+                ("moqswitch_relay", layer.relay),
+            ] {
+                for used in names_below(&text, root) {
+                    if allowed != ANY && !allowed.contains(&used.as_str()) {
+                        offences.push(format!("{}: {} uses {root}::{used}", file.display(), layer.place));
                     }
                 }
             }
@@ -79,22 +169,88 @@ fn layers_name_only_what_is_below_them() {
 }
 
 #[test]
-fn every_layer_exists() {
-    for (layer, _) in LAYERS {
-        assert!(!files_of(layer).is_empty(), "no files of layer {layer}");
+fn control_knows_shards_by_their_messages() {
+    for file in files_of("control") {
+        for used in names_below(&code(&file), "moqswitch_relay::shard") {
+            assert!(SHARD_FACE.contains(&used.as_str()), "{}: {used}", file.display());
+        }
+    }
+}
+
+#[test]
+fn every_module_has_a_row_and_every_row_a_module() {
+    for layer in LAYERS {
+        assert!(!files_of(layer.place).is_empty(), "no files of {}", layer.place);
+    }
+    for (root, folder) in [
+        ("src/lib.rs", ""),
+        ("src/relay/lib.rs", "relay/"),
+        ("src/proto/lib.rs", "proto/"),
+    ] {
+        for line in fs::read_to_string(root).unwrap().lines() {
+            let line = line.trim_start_matches("pub ");
+            if let Some(name) = line.strip_prefix("mod ").and_then(|name| name.strip_suffix(';')) {
+                let place = format!("{folder}{name}");
+                assert!(LAYERS.iter().any(|layer| layer.place == place), "no row for {place}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_checker_sees_each_form_of_a_name() {
+    let text = "use crate::{limits, shard::Bell};\nuse crate::wire;\nlet x = crate::quic::Y(crate::net::Z);";
+    assert_eq!(names_below(text, "crate"), ["limits", "shard", "wire", "quic", "net"]);
+    assert_eq!(names_below("use crate::shard::{A, b::C};", "crate::shard"), ["A", "b"]);
+    assert!(names_below("use mycrate::wire;", "crate").is_empty());
+}
+
+#[test]
+fn imports_are_of_one_module_each() {
+    let mut offences = Vec::new();
+    for file in ["src", "loadgen", "benches", "tests"].into_iter().flat_map(rust_files) {
+        let text = code(&file);
+        for statement in text.split(";").filter_map(|piece| piece.rsplit_once("use ")) {
+            let (before, tree) = statement;
+            let is_statement = before.is_empty() || before.ends_with(['\n', ' ']);
+            let Some((_, names)) = tree.split_once('{') else {
+                continue;
+            };
+            if is_statement && !tree.contains(['(', '"']) && (names.contains("::") || tree.starts_with('{')) {
+                offences.push(format!("{}: use {tree}", file.display()));
+            }
+        }
+        if text.contains("super::super") && !file.to_string_lossy().contains("tests") {
+            offences.push(format!("{}: super::super", file.display()));
+        }
+    }
+    assert!(offences.is_empty(), "\n{}", offences.join("\n"));
+}
+
+#[test]
+fn module_faces_are_mod_rs() {
+    for file in ["src", "loadgen/src"].into_iter().flat_map(rust_files) {
+        let is_split = file.with_extension("").is_dir();
+        let holds_tests_only = fs::read_dir(file.with_extension(""))
+            .is_ok_and(|entries| entries.flatten().all(|entry| entry.file_name() == "tests.rs"));
+        assert!(
+            !is_split || holds_tests_only,
+            "{} has a folder beside it: move it to mod.rs there",
+            file.display()
+        );
     }
 }
 
 #[test]
 fn pure_layers_have_no_clock_no_sockets_and_no_unsafe() {
     let mut offences = Vec::new();
-    for layer in PURE {
-        for file in files_of(layer) {
+    for place in PURE {
+        for file in files_of(place) {
             for (number, line) in code_lines(&file) {
                 if line.contains("unsafe ") && !line.contains("forbid") {
                     offences.push(format!("{}:{number}: unsafe", file.display()));
                 }
-                if CLOCKLESS.contains(layer) {
+                if CLOCKLESS.contains(place) {
                     for word in IMPURE.iter().filter(|word| line.contains(*word)) {
                         offences.push(format!("{}:{number}: {word}", file.display()));
                     }
@@ -109,7 +265,7 @@ fn pure_layers_have_no_clock_no_sockets_and_no_unsafe() {
 fn loadgen_never_uses_shard_or_routing() {
     for file in rust_files("loadgen/src") {
         for (number, line) in code_lines(&file) {
-            for forbidden in ["moqswitch::shard", "moqswitch::routing"] {
+            for forbidden in ["moqswitch_relay::shard", "moqswitch_relay::routing"] {
                 assert!(!line.contains(forbidden), "{}:{number}: {forbidden}", file.display());
             }
         }
@@ -157,6 +313,11 @@ fn the_top_level_is_the_agreed_one() {
         "loadgen",
         "tests",
         "README.md",
+        "LICENSE-MIT",
+        "LICENSE-APACHE",
+        "CHANGELOG.md",
+        "SECURITY.md",
+        "CONTRIBUTING.md",
     ]
     .into();
     for entry in fs::read_dir(".").unwrap() {
@@ -168,17 +329,34 @@ fn the_top_level_is_the_agreed_one() {
     }
 }
 
-/// `name` in every `crate::name` and `moqswitch::name` of a line.
-fn used_modules(line: &str) -> Vec<String> {
-    line.match_indices("crate::")
-        .map(|(at, found)| {
-            line[at + found.len()..]
-                .chars()
-                .take_while(|character| character.is_alphanumeric() || *character == '_')
-                .collect()
-        })
-        .filter(|name: &String| !name.is_empty())
-        .collect()
+/// The first name behind `root::`, wherever it stands; of `root::{a, b::c}` each.
+fn names_below(text: &str, root: &str) -> Vec<String> {
+    let root = format!("{root}::");
+    let is_part = |character: char| character.is_alphanumeric() || character == '_';
+    let name = |text: &str| {
+        text.trim()
+            .chars()
+            .take_while(|character| is_part(*character))
+            .collect::<String>()
+    };
+    let mut names = Vec::new();
+    for (at, found) in text.match_indices(&root) {
+        if text[..at].ends_with(is_part) || text[..at].ends_with("::") {
+            continue;
+        }
+        let behind = &text[at + found.len()..];
+        match behind.strip_prefix('{').and_then(|list| list.split_once('}')) {
+            Some((list, _)) => names.extend(list.split(',').map(name)),
+            None => names.push(name(behind)),
+        }
+    }
+    names.retain(|name| !name.is_empty());
+    names
+}
+
+/// A file's lines up to its test module, without comments.
+fn code(file: &Path) -> String {
+    code_lines(file).map(|(_, line)| line + "\n").collect()
 }
 
 /// Lines of a file up to its test module, without comments.

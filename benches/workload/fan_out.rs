@@ -4,11 +4,11 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use moqswitch::routing::{Action, PeerKey, RequestKey, ShardId, Source, TrackLimits, Tracks, Transport, Written};
-use moqswitch::wire::{
+use moqswitch_proto::wire::{
     BroadcastPath, Chunk, DatagramHeader, ErrorCode, GroupHeader, GroupParser, GroupRange, GroupSequence, HopId,
     StreamId, Subscribe, SubscribeId, TrackInfo,
 };
+use moqswitch_relay::routing::{Action, PeerKey, RequestKey, ShardId, Source, TrackLimits, Tracks, Transport, Written};
 
 use super::group::{self, FORM, VERSION};
 

@@ -1,7 +1,7 @@
 //! The bytes of groups.
 
 use bytes::{Bytes, BytesMut};
-use moqswitch::wire::{FrameForm, FrameHeader, GroupHeader, UniType, Version};
+use moqswitch_proto::wire::{FrameForm, FrameHeader, GroupHeader, UniType, Version};
 
 /// The newest draft, and how it frames.
 pub(crate) const VERSION: Version = Version::Lite06;

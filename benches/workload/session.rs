@@ -1,8 +1,8 @@
 //! The relay's session with a publisher, who sends it groups.
 
 use bytes::{Bytes, BytesMut};
-use moqswitch::session::{Event, Session, SessionConfig, SessionLimits, Side, SubscribeParameters};
-use moqswitch::wire::{
+use moqswitch_proto::session::{Event, Session, SessionConfig, SessionLimits, Side, SubscribeParameters};
+use moqswitch_proto::wire::{
     BroadcastPath, GroupHeader, GroupRange, GroupSequence, HopId, Setup, StreamHeads, StreamId, SubscribeId, UniType,
 };
 

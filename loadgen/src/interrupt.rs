@@ -5,8 +5,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
-use moqswitch::signals::{self, Termination};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::live;
 
@@ -19,8 +18,7 @@ pub(crate) fn watch() -> anyhow::Result<()> {
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
-            let request = || async { IS_REQUESTED.store(true, Ordering::Relaxed) };
-            if let Err(error) = runtime.block_on(signals::watch(request, exit)) {
+            if let Err(error) = runtime.block_on(heed()) {
                 eprintln!("loadgen: signals cannot be watched: {error}");
             }
         })
@@ -31,7 +29,7 @@ pub(crate) fn watch() -> anyhow::Result<()> {
 /// Ctrl-C, which is a key and no signal while the live view has the terminal.
 pub(crate) fn handle_key() {
     if IS_REQUESTED.swap(true, Ordering::Relaxed) {
-        exit(Termination::Interrupt.exit_status());
+        exit(INTERRUPTED);
     }
 }
 
@@ -42,10 +40,37 @@ pub(crate) fn is_requested() -> bool {
 
 /// Waits for the first signal, instead of [`watch`].
 pub(crate) async fn first() -> io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        result = tokio::signal::ctrl_c() => result,
+    Signals::install()?.next().await;
+    Ok(())
+}
+
+async fn heed() -> io::Result<()> {
+    let mut signals = Signals::install()?;
+    signals.next().await;
+    IS_REQUESTED.store(true, Ordering::Relaxed);
+    exit(signals.next().await);
+    Ok(())
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn install() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for one, and tells the exit status that stands for it.
+    async fn next(&mut self) -> i32 {
+        tokio::select! {
+            _ = self.terminate.recv() => TERMINATED,
+            _ = self.interrupt.recv() => INTERRUPTED,
+        }
     }
 }
 
@@ -53,3 +78,7 @@ fn exit(status: i32) {
     live::restore_terminal();
     std::process::exit(status);
 }
+
+/// What a shell reports for a process that SIGTERM or SIGINT ended: 128 and the signal's number.
+const TERMINATED: i32 = 143;
+const INTERRUPTED: i32 = 130;

@@ -12,9 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use crossbeam_queue::ArrayQueue;
 use glommio::{LocalExecutorBuilder, Placement};
-use moqswitch::config::Config;
-use moqswitch::relay::{Relay, Until};
-use moqswitch::wire::Version;
+use moqswitch_proto::wire::Version;
+use moqswitch_relay::{Relay, RelayOptions};
 
 use crate::arguments::Flags;
 use crate::clock::{self, Offset};
@@ -34,10 +33,7 @@ pub(crate) fn run(scenario: &Scenario, flags: &Flags) -> anyhow::Result<Summary>
     let cores = Cores::choose(flags)?;
     let own_relay = match &flags.relay {
         Some(_) => None,
-        None => Some(Relay::start(
-            &Config::from_toml(&cores.relay_config())?,
-            Until::Drained,
-        )?),
+        None => Some(Relay::start(cores.relay_options())?),
     };
     let relay = match (&flags.relay, &own_relay) {
         (Some(url), _) => url.clone(),
@@ -50,7 +46,7 @@ pub(crate) fn run(scenario: &Scenario, flags: &Flags) -> anyhow::Result<Summary>
     let name = relay.split_once('?').map_or(&*relay, |(plain, _)| plain);
     let mut gathered = Run::start(scenario, flags, &cores, &target)?.gather(scenario, flags, name, &sampler)?;
     if let Some(relay) = own_relay {
-        relay.drain_within(DRAIN_GRACE);
+        relay.drain(DRAIN_GRACE);
         relay.join()?;
     }
     if flags.relay.is_none() {
@@ -472,14 +468,13 @@ impl Cores {
         })
     }
 
-    /// A relay in this process: on loopback, on ports that the kernel chooses.
-    fn relay_config(&self) -> String {
-        let cores: Vec<String> = self.relay.iter().map(ToString::to_string).collect();
-        format!(
-            "listen = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\nshards = {}\ncores = \"{}\"\n",
-            cores.len(),
-            cores.join(",")
-        )
+    /// A relay in this process: on loopback, on a port that the kernel chooses.
+    fn relay_options(&self) -> RelayOptions {
+        RelayOptions {
+            listen: ([127, 0, 0, 1], 0).into(),
+            cores: Some(self.relay.clone()),
+            ..RelayOptions::default()
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -13,8 +14,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::serialization::Deserializer;
-use moqswitch::config::Config;
-use moqswitch::relay::{Relay, Until};
+use moqswitch_relay::{Relay, RelayHandle, RelayOptions};
 use serde_json::Value;
 
 #[test]
@@ -153,7 +153,7 @@ fn every_draft_and_carrier_is_spoken() {
         assert!((250..=410).contains(&expected), "{expected}: {}", run.text);
         run.assert_nothing_lost();
     }
-    relay.drain();
+    relay.drain(Duration::from_secs(1));
     relay.join().unwrap();
 }
 
@@ -193,7 +193,7 @@ fn a_link_delays_and_loses_datagrams_of_other_clients_and_says_how_many() {
     };
     assert_eq!((clients, dropped, overflowed), (1, 0, 0), "one core's clients: {last}");
     assert!(lost * 1000 > datagrams * 10 && lost * 1000 < datagrams * 35, "{last}");
-    relay.drain();
+    relay.drain(Duration::from_secs(1));
     relay.join().unwrap();
 }
 
@@ -261,7 +261,7 @@ fn a_generator_that_does_not_get_its_time_has_no_result() {
     assert_eq!(generator["valid"], false);
     let late = generator["lag_ms"]["max"].as_f64().unwrap();
     assert!((350.0..3000.0).contains(&late), "{late}");
-    relay.drain();
+    relay.drain(Duration::from_secs(1));
     relay.join().unwrap();
 }
 
@@ -469,9 +469,13 @@ fn verdicts(found: &Value) -> Vec<&str> {
     trials.iter().map(|trial| trial["verdict"].as_str().unwrap()).collect()
 }
 
-fn start_relay() -> Relay {
-    let config = "listen = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\nshards = 1\n";
-    Relay::start(&Config::from_toml(config).unwrap(), Until::Drained).unwrap()
+fn start_relay() -> RelayHandle {
+    Relay::start(RelayOptions {
+        listen: ([127, 0, 0, 1], 0).into(),
+        shards: NonZeroUsize::new(1),
+        ..RelayOptions::default()
+    })
+    .unwrap()
 }
 
 /// Does something to a process, `$0`.

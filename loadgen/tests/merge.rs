@@ -2,17 +2,22 @@
 
 #![allow(clippy::unwrap_used, reason = "a failure of a test is a panic")]
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
-use moqswitch::config::Config;
-use moqswitch::relay::{Relay, Until};
+use moqswitch_relay::{Relay, RelayOptions};
 use serde_json::Value;
 
 #[test]
 fn two_processes_find_what_one_finds() {
-    let config = "listen = \"127.0.0.1:0\"\nhttp = \"127.0.0.1:0\"\nshards = 1\n";
-    let relay = Relay::start(&Config::from_toml(config).unwrap(), Until::Drained).unwrap();
+    let relay = Relay::start(RelayOptions {
+        listen: ([127, 0, 0, 1], 0).into(),
+        shards: NonZeroUsize::new(1),
+        ..RelayOptions::default()
+    })
+    .unwrap();
     let directory = Directory::new();
     let url = format!("moql://{}/", relay.address());
 
@@ -22,7 +27,7 @@ fn two_processes_find_what_one_finds() {
         start(&url, &directory.0, "second", Some("2/2")),
     ];
     parts.into_iter().for_each(finish);
-    relay.drain();
+    relay.drain(Duration::from_secs(1));
     relay.join().unwrap();
 
     let one = read(&directory.0.join("one.json"));

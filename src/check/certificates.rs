@@ -1,15 +1,14 @@
 //! Configured certificates: readable, undamaged, matching their keys, in force, named.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, SystemTime},
-};
+use moqswitch_relay::certificate::CertificateFiles;
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use moqswitch_relay::certificate::{CertificatePair, Inspection, KeyMatch};
+
+use crate::config::TlsConfig;
 
 use super::{CERTIFICATE, Check, Status};
-use crate::{
-    certificate::{CertificatePair, Inspection, KeyMatch},
-    config::{CertificateFiles, TlsConfig},
-};
 
 pub(super) fn check(tls: &TlsConfig, listen: SocketAddr, now: SystemTime) -> Vec<Check> {
     if tls.certificates.is_empty() {

@@ -2,11 +2,12 @@
 
 use std::fs;
 
+use moqswitch_relay::limits::{FILES_PER_SHARD, LOCKED_BYTES_PER_SHARD};
+use moqswitch_relay::topology::{Placement, TopologyError, format_core_list};
+
+use crate::limits;
+
 use super::{CORES, Check, LOCKED_MEMORY, OPEN_FILES, SOCKET_BUFFERS, Status};
-use crate::{
-    limits,
-    topology::{Placement, TopologyError, format_core_list},
-};
 
 /// Texts of /proc; `None` where a file could not be read.
 #[derive(Clone, Debug, Default)]
@@ -93,7 +94,7 @@ impl Host {
         if self.may_lock_any_memory() {
             return check(Status::Pass, "not limited (CAP_IPC_LOCK)".to_owned());
         }
-        let needed = shards as u64 * limits::LOCKED_BYTES_PER_SHARD;
+        let needed = shards as u64 * LOCKED_BYTES_PER_SHARD;
         match self.soft_limit("Max locked memory") {
             None => check(Status::Skip, "/proc/self/limits is not readable".to_owned()),
             Some(limit) if limit < needed => check(
@@ -115,7 +116,7 @@ impl Host {
 
     pub(super) fn check_open_files(&self, shards: usize, websockets: u32) -> Check {
         let check = |status, reason| Check::new(OPEN_FILES, status, reason);
-        let needed = limits::HTTP_CONNECTIONS_MAX + limits::FILES_OF_PROCESS + shards * limits::FILES_PER_SHARD;
+        let needed = limits::HTTP_CONNECTIONS_MAX + limits::FILES_OF_PROCESS + shards * FILES_PER_SHARD;
         let needed = needed as u64;
         let clients = u64::from(websockets) + limits::HTTP_ARRIVING_MAX as u64;
         match self.soft_limit("Max open files") {

@@ -1,10 +1,8 @@
 //! Whether the configured ports can be bound. A port of a running moqswitch counts as taken:
 //! a second one would join its group of sockets and steal datagrams.
 
-use std::{
-    io,
-    net::{SocketAddr, TcpListener, UdpSocket},
-};
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 use super::{Check, Status, TCP_PORT, UDP_PORT};
 

@@ -1,11 +1,10 @@
-use std::{
-    net::{TcpListener, UdpSocket},
-    path::PathBuf,
-    time::Duration,
-};
+use std::net::{TcpListener, UdpSocket};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use moqswitch_relay::certificate::DevelopmentCertificate;
 
 use super::*;
-use crate::certificate::DevelopmentCertificate;
 
 #[test]
 fn kernel_is_judged_by_version() {
@@ -105,7 +104,7 @@ fn certificate_faults_are_told_apart() {
     let key = directory.write("key.pem", &good.key_pem);
     let other_key = directory.write("other.pem", &other.key_pem);
     let check = |key: &PathBuf, now| {
-        let files = crate::config::CertificateFiles {
+        let files = moqswitch_relay::certificate::CertificateFiles {
             certificate: chain.clone(),
             key: key.clone(),
         };

@@ -1,6 +1,8 @@
 //! What can be wrong with a configuration, said so that the reader knows what to change and where.
 
-use std::{fmt, io, net::SocketAddr, path::PathBuf};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::{fmt, io};
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]

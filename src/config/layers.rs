@@ -1,24 +1,19 @@
 //! Collects the text of every setting from file, environment and flags, later layers over earlier ones,
 //! and refuses names no setting has. Values stay text here; `resolve` gives them types.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    io::{self, Read},
-    path::{Path, PathBuf},
-};
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
-use toml::{
-    Spanned,
-    de::{DeTable, DeValue},
-};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
-use super::{
-    ConfigError, Flags, Source,
-    error::nearest,
-    settings::{self, Kind, SETTINGS, Setting, VARIABLE_PREFIX},
-};
 use crate::limits;
+
+use super::error::nearest;
+use super::settings::{Kind, SETTINGS, Setting, VARIABLE_PREFIX};
+use super::{ConfigError, Flags, Source, settings};
 
 /// The winning text of each setting, by path.
 pub(super) struct Layers(BTreeMap<&'static str, Given>);

@@ -1,20 +1,20 @@
 //! Gives every setting its type and checks what concerns several settings at once.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    num::NonZeroUsize,
-    time::Duration,
-};
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::time::Duration;
 
+use moqswitch_proto::limits::VARINT_MAX;
+use moqswitch_relay::auth::{Pattern, Patterns};
+use moqswitch_relay::certificate::CertificateFiles;
+use moqswitch_relay::limits::{SHARDS_MAX, UDP_PAYLOAD_BYTES_MAX};
+
+use crate::limits;
+
+use super::layers::{Content, Layers};
 use super::{
-    AuthConfig, CertificateFiles, Config, ConfigError, LimitsConfig, LogConfig, LogLevel, OriginConfig, QuicConfig,
-    Source, TlsConfig,
-    layers::{Content, Layers},
+    AuthConfig, Config, ConfigError, LimitsConfig, LogConfig, LogLevel, OriginConfig, QuicConfig, Source, TlsConfig,
     values,
-};
-use crate::{
-    auth::{Pattern, Patterns},
-    limits,
 };
 
 pub(super) fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
@@ -23,7 +23,7 @@ pub(super) fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
         Some(address) => address,
         None => listen,
     };
-    let shards_max = u32::try_from(limits::SHARDS_MAX).expect("a few hundred");
+    let shards_max = u32::try_from(SHARDS_MAX).expect("a few hundred");
     Ok(Config {
         auth: auth(layers, [listen, http])?,
         listen,
@@ -45,9 +45,7 @@ pub(super) fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
         },
         origin: OriginConfig {
             hop_id: layers.one("origin.hop_id", values::hop_id)?,
-            route_cost: layers.one("origin.route_cost", |text| {
-                values::integer(text, 0..=limits::VARINT_MAX)
-            })?,
+            route_cost: layers.one("origin.route_cost", |text| values::integer(text, 0..=VARINT_MAX))?,
         },
     })
 }
@@ -173,7 +171,7 @@ fn quic(layers: &Layers) -> Result<QuicConfig, ConfigError> {
             }
         })?,
         udp_payload_bytes_max: layers.one("quic.udp_payload", |text| {
-            let range = limits::UDP_PAYLOAD_BYTES_MIN..=limits::UDP_PAYLOAD_BYTES_MAX;
+            let range = limits::UDP_PAYLOAD_BYTES_MIN..=UDP_PAYLOAD_BYTES_MAX;
             let value = values::integer(text, range)?;
             u16::try_from(value).map_err(|error| error.to_string())
         })?,

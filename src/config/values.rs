@@ -1,12 +1,16 @@
 //! Text to typed values. A reason for refusal completes the sentence "`key` cannot be `text`: ...".
 
-use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use bytesize::ByteSize;
+use moqswitch_proto::limits::VARINT_MAX;
+use moqswitch_relay::quic::CongestionControl;
+use moqswitch_relay::topology;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
-use super::{CongestionControl, HttpTls, LogFormat};
-use crate::{limits, topology};
+use super::{HttpTls, LogFormat};
 
 /// A filter for log lines, known to be valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +119,6 @@ pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
 
 /// Zero stands for "draw one at random".
 pub(super) fn hop_id(text: &str) -> Result<Option<u64>, String> {
-    let id = integer(text, 0..=limits::VARINT_MAX)?;
+    let id = integer(text, 0..=VARINT_MAX)?;
     Ok((id != 0).then_some(id))
 }

@@ -1,20 +1,14 @@
 //! The connections of the HTTP server, by whether their request has come. One more than there may be
 //! of a kind ends the oldest of it: nobody keeps others out by saying nothing, or by not reading.
 
-use std::{
-    collections::VecDeque,
-    future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::{
-    sync::Notify,
-    task::{AbortHandle, JoinSet},
-    time,
-};
+use tokio::sync::Notify;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time;
 
 use crate::limits;
 

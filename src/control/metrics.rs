@@ -2,14 +2,12 @@
 
 use std::fmt;
 
-use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet, text},
-    metrics::{MetricType, info::Info},
-    registry::Registry,
-};
-
-use crate::shard::statistics::{DropCause, QueueSnapshot, ShardSnapshot, ShardStatistics};
+use moqswitch_relay::shard::statistics::{DropCause, QueueSnapshot, ShardSnapshot, ShardStatistics};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 

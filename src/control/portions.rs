@@ -1,11 +1,9 @@
 //! Reading in portions. What is in a portion may be thousands of empty WebSocket frames, which are all
 //! handled before the task yields; others have their turn before the next.
 
-use std::{
-    io,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 

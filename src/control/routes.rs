@@ -1,25 +1,24 @@
 //! The routes. GET answers may be read by web pages of any origin, as moq-relay's may.
 
-use std::{
-    hash::{DefaultHasher, Hash, Hasher},
-    ops::ControlFlow,
-    time::Instant,
-};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::ControlFlow;
+use std::time::Instant;
 
-use axum::{
-    Router,
-    body::Body,
-    extract::{Path, Query, Request, State},
-    http::{HeaderValue, Method, StatusCode, header},
-    middleware::{self, Next},
-    response::{IntoResponse, Response},
-    routing::get,
-};
+use axum::body::Body;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Router, middleware};
 use futures_lite::stream;
-use tokio::{sync::oneshot, time};
+use moqswitch_relay::shard::statistics::ShardSnapshot;
+use tokio::sync::oneshot;
+use tokio::time;
+
+use crate::limits;
 
 use super::{ControlState, FetchError, FetchGroup, FetchReply, FetchRequest, Phase, ShardCommand, metrics, websocket};
-use crate::{limits, shard::statistics::ShardSnapshot};
 
 pub(super) fn router(state: ControlState) -> Router {
     Router::new()

@@ -2,46 +2,41 @@
 //! each carries one request, so that an idle client holds no place. A connection that becomes a WebSocket gives its
 //! place back, and has limits of its own.
 
-use std::{
-    future::Future,
-    io,
-    net::{SocketAddr, TcpListener},
-    pin::pin,
-    sync::Arc,
-    thread::{self, JoinHandle},
-    time::{Duration, Instant},
-};
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use std::{io, thread};
 
-use axum::{Router, extract::Request};
-use hyper::{body::Incoming, server::conn::http1, service::Service};
-use hyper_util::{rt::TokioIo, service::TowerToHyperService};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    sync::{mpsc, watch},
-    time,
-};
+use axum::Router;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use moqswitch_relay::ratelimit::RateLimit;
+use moqswitch_relay::shard::{WebRequest, WebRequests};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio::time;
 
-use super::{
-    ControlState,
-    connections::{Arrival, Connections},
-    portions::Portions,
-    routes,
-    tls::{self, Tls},
-    web,
-    websocket::WebSockets,
-};
-use crate::{
-    limits,
-    ratelimit::RateLimit,
-    shard::{WebRequest, WebRequests},
-};
+use crate::limits;
+
+use super::connections::{Arrival, Connections};
+use super::portions::Portions;
+use super::tls::Tls;
+use super::websocket::WebSockets;
+use super::{ControlState, routes, tls, web};
 
 /// A bound listener; nothing is served before [`ControlServer::spawn`].
 pub struct ControlServer {
     listener: TcpListener,
     state: ControlState,
-    web_requests: Option<mpsc::Receiver<WebRequest>>,
+    web_requests: mpsc::Receiver<WebRequest>,
 }
 
 /// The running control thread. Dropping it leaves the thread running; [`ControlHandle::stop`] ends it.
@@ -75,24 +70,38 @@ impl Serving {
     }
 }
 
-impl ControlServer {
-    pub fn bind(address: SocketAddr, state: ControlState) -> io::Result<Self> {
+/// A bound address, before there are shards to answer for.
+pub struct ControlListener {
+    listener: TcpListener,
+    requests: (WebRequests, mpsc::Receiver<WebRequest>),
+}
+
+impl ControlListener {
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         Ok(Self {
             listener,
-            state,
-            web_requests: None,
+            requests: mpsc::channel(limits::HTTP3_REQUESTS_MAX),
         })
     }
 
     /// Where shards send requests that come to them by HTTP/3.
-    pub fn take_web_requests(&mut self) -> WebRequests {
-        let (sender, receiver) = mpsc::channel(limits::HTTP3_REQUESTS_MAX);
-        self.web_requests = Some(receiver);
-        sender
+    pub fn web_requests(&self) -> WebRequests {
+        self.requests.0.clone()
     }
 
+    /// The server that answers from `state`.
+    pub fn serve(self, state: ControlState) -> ControlServer {
+        ControlServer {
+            listener: self.listener,
+            state,
+            web_requests: self.requests.1,
+        }
+    }
+}
+
+impl ControlServer {
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
@@ -109,9 +118,7 @@ impl ControlServer {
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(self.listener)?;
                 tokio::spawn(background);
-                if let Some(requests) = self.web_requests {
-                    tokio::spawn(web::answer(requests, serving.router.clone(), shards));
-                }
+                tokio::spawn(web::answer(self.web_requests, serving.router.clone(), shards));
                 serve(listener, serving).await;
                 Ok(())
             })

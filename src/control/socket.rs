@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
-use tokio::{sync::mpsc, time};
+use moqswitch_relay::limits::LINK_MESSAGES_MAX;
+use moqswitch_relay::ratelimit::RateLimit;
+use moqswitch_relay::shard::{Bell, Incoming, LinkPort};
+use tokio::sync::mpsc;
+use tokio::time;
 
-use crate::{
-    limits,
-    ratelimit::RateLimit,
-    shard::{Bell, Incoming, LinkPort},
-};
+use crate::limits;
 
 /// How a connection ended, as far as its socket is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,7 +155,7 @@ async fn write_all(
     wait: Duration,
 ) -> Result<(), Ending> {
     in_time(wait, sink.feed(Message::Binary(first))).await?;
-    for _ in 1..limits::LINK_MESSAGES_MAX {
+    for _ in 1..LINK_MESSAGES_MAX {
         let Ok(message) = outgoing.try_recv() else { break };
         in_time(wait, sink.feed(Message::Binary(message))).await?;
     }

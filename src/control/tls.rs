@@ -5,7 +5,8 @@ use std::fmt;
 
 use boring::ssl::{Ssl, SslContext};
 use socket2::SockRef;
-use tokio::{net::TcpStream, sync::watch};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio_boring::{SslStream, SslStreamBuilder};
 
 use crate::limits;

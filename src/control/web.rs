@@ -2,22 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-use axum::{
-    Router,
-    body::{self, Body},
-    http::{Request, StatusCode, header},
-    response::Response,
-};
+use axum::body::Body;
+use axum::http::{Request, StatusCode, header};
+use axum::response::Response;
+use axum::{Router, body};
 use bytes::Bytes;
-use tokio::{sync::mpsc, task::JoinSet, time};
+use moqswitch_relay::ratelimit::RateLimit;
+use moqswitch_relay::shard::{WebRequest, WebResponse};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time;
 use tower::ServiceExt;
 
+use crate::limits;
+
 use super::{ShardCommand, ShardPort};
-use crate::{
-    limits,
-    ratelimit::RateLimit,
-    shard::{WebRequest, WebResponse},
-};
 
 /// Answers as many at once as there may be connections over TCP; further ones wait in the queue.
 pub(super) async fn answer(mut requests: mpsc::Receiver<WebRequest>, router: Router, shards: Vec<ShardPort>) {

@@ -1,31 +1,26 @@
 //! WebSocket upgrades, at any path, and who may have one. What becomes of its socket: `socket.rs`.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use axum::{
-    extract::{FromRequestParts, Request, State, WebSocketUpgrade},
-    http::{HeaderValue, StatusCode, header, request::Parts},
-    middleware::Next,
-    response::{IntoResponse, Response},
-};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time,
-};
+use axum::extract::{FromRequestParts, Request, State, WebSocketUpgrade};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use moqswitch_proto::limits::SETUP_PATH_BYTES_MAX;
+use moqswitch_proto::qmux::Subprotocol;
+use moqswitch_relay::limits::WEBSOCKET_READ_BYTES;
+use moqswitch_relay::shard::{Attachment, LinkPort, link};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time;
 
-use super::{ControlState, Phase, ShardCommand, ShardPort, server::Remote, socket};
-use crate::{
-    limits,
-    qmux::Subprotocol,
-    shard::{Attachment, LinkPort, link},
-};
+use crate::limits;
+
+use super::server::Remote;
+use super::{ControlState, Phase, ShardCommand, ShardPort, socket};
 
 /// Who may connect, and who has.
 #[derive(Debug)]
@@ -168,7 +163,7 @@ pub(super) async fn intercept(State(state): State<ControlState>, request: Reques
 
 fn upgrade_to_session(state: &ControlState, parts: &Parts, upgrade: WebSocketUpgrade) -> Result<Response, Refusal> {
     let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
-    if path.len() > limits::SETUP_PATH_BYTES_MAX {
+    if path.len() > SETUP_PATH_BYTES_MAX {
         return Err(Refusal::LongPath);
     }
     if state.lifecycle.phase() != Phase::Ready {
@@ -184,7 +179,7 @@ fn upgrade_to_session(state: &ControlState, parts: &Parts, upgrade: WebSocketUpg
     let mut upgrade = upgrade
         .max_message_size(limits::WEBSOCKET_MESSAGE_BYTES_MAX)
         .max_frame_size(limits::WEBSOCKET_MESSAGE_BYTES_MAX)
-        .read_buffer_size(limits::WEBSOCKET_READ_BYTES)
+        .read_buffer_size(WEBSOCKET_READ_BYTES)
         .write_buffer_size(limits::WEBSOCKET_WRITE_BYTES)
         .max_write_buffer_size(limits::WEBSOCKET_UNWRITTEN_BYTES_MAX);
     if let Ok(name) = HeaderValue::from_str(&subprotocol.to_string()) {

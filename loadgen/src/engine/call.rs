@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use moqswitch::quic::ConnectionKey;
-use moqswitch::wire::{BroadcastPath, StreamId, SubscribeId};
+use moqswitch_proto::wire::{BroadcastPath, StreamId, SubscribeId};
+use moqswitch_relay::quic::ConnectionKey;
 use rustc_hash::FxHashMap;
 use slab::Slab;
 

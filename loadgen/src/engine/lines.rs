@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bytes::Bytes;
-use moqswitch::net::socket::{SocketOptions, bind_client};
-use moqswitch::net::wake;
-use moqswitch::net::{RingConfig, UdpRing, Wait};
-use moqswitch::quic::{
+use moqswitch_proto::session::{Event, Session, SessionConfig, SessionLimits, Side, Transmit};
+use moqswitch_proto::wire::{
+    DatagramHeader, ErrorCode, HopId, ProbeLevel, Role, Setup, StreamId, Version, session_error, stream_error,
+};
+use moqswitch_relay::net::socket::{SocketOptions, bind_client};
+use moqswitch_relay::net::wake;
+use moqswitch_relay::net::{RingConfig, UdpRing, Wait};
+use moqswitch_relay::quic::{
     Client, Connection, ConnectionKey, Endpoint, EndpointOptions, Outgoing, Read, ReadArena, Secrets, TransportOptions,
     Trust, WebDial, Written,
-};
-use moqswitch::session::{Event, Session, SessionConfig, SessionLimits, Side, Transmit};
-use moqswitch::wire::{
-    DatagramHeader, ErrorCode, HopId, ProbeLevel, Role, Setup, StreamId, Version, session_error, stream_error,
 };
 use rustc_hash::FxHashMap;
 

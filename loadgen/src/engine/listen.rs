@@ -1,9 +1,9 @@
 //! What a participant hears: announcements, subscriptions, frames.
 
 use bytes::BytesMut;
-use moqswitch::quic::ConnectionKey;
-use moqswitch::session::{Event, SubscribeParameters};
-use moqswitch::wire::{Chunk, DatagramHeader, GroupRange, StreamId, SubscribeId};
+use moqswitch_proto::session::{Event, SubscribeParameters};
+use moqswitch_proto::wire::{Chunk, DatagramHeader, GroupRange, StreamId, SubscribeId};
+use moqswitch_relay::quic::ConnectionKey;
 
 use crate::truth::interval::{Ledger, Measure};
 use crate::truth::leg::Place;

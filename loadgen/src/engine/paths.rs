@@ -6,7 +6,7 @@ use std::collections::BinaryHeap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use moqswitch::quic::{ConnectionKey, Outgoing};
+use moqswitch_relay::quic::{ConnectionKey, Outgoing};
 use rustc_hash::FxHashMap;
 
 use crate::link::{Impairment, Link};

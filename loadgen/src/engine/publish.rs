@@ -1,11 +1,11 @@
 //! What a participant sends: frames on their schedule, to whoever subscribed.
 
 use bytes::{Bytes, BytesMut};
-use moqswitch::quic::ConnectionKey;
-use moqswitch::session::Event;
-use moqswitch::wire::{
+use moqswitch_proto::session::Event;
+use moqswitch_proto::wire::{
     Advertisement, DatagramHeader, FrameHeader, GroupHeader, GroupSequence, StreamId, SubscribeOk, TrackInfo,
 };
+use moqswitch_relay::quic::ConnectionKey;
 
 use crate::load::TrackPlan;
 use crate::model::codec::Content;
@@ -174,7 +174,7 @@ impl Call {
         }
     }
 
-    fn send_catalog(&self, line: ConnectionKey, subscribe: moqswitch::wire::SubscribeId, lines: &mut Lines) {
+    fn send_catalog(&self, line: ConnectionKey, subscribe: moqswitch_proto::wire::SubscribeId, lines: &mut Lines) {
         let tracks: Vec<_> = self
             .load
             .tracks

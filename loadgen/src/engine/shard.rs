@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_queue::ArrayQueue;
-use moqswitch::quic::ConnectionKey;
-use moqswitch::session::Event;
+use moqswitch_proto::session::Event;
+use moqswitch_relay::quic::ConnectionKey;
 use rand::RngExt;
 use rustc_hash::FxHashMap;
 

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use moqswitch::net::socket::{SocketOptions, bind_client};
+use moqswitch_relay::net::socket::{SocketOptions, bind_client};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;

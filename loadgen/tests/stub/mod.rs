@@ -10,16 +10,16 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use moqswitch::certificate::DevelopmentCertificate;
-use moqswitch::net::{RingConfig, SocketOptions, UdpRing, Wait, bind_client, wake};
-use moqswitch::quic::{
-    ConnectionKey, Endpoint, EndpointOptions, Read, ReadArena, Secrets, ServerCertificate, TlsContext,
-    TransportOptions, Written,
-};
-use moqswitch::session::{Event, Session, SessionConfig, SessionLimits, Side, SubscribeParameters, Transmit};
-use moqswitch::wire::{
+use moqswitch_proto::session::{Event, Session, SessionConfig, SessionLimits, Side, SubscribeParameters, Transmit};
+use moqswitch_proto::wire::{
     Advertisement, BroadcastPath, FrameHeader, GroupHeader, GroupSequence, HopId, ProbeLevel, Role, Setup, StreamHeads,
     StreamId, SubscribeId, TrackInfo, TrackName, Version, session_error, stream_error,
+};
+use moqswitch_relay::certificate::DevelopmentCertificate;
+use moqswitch_relay::net::{RingConfig, SocketOptions, UdpRing, Wait, bind_client, wake};
+use moqswitch_relay::quic::{
+    ConnectionKey, Endpoint, EndpointOptions, Read, ReadArena, Secrets, ServerCertificate, TlsContext,
+    TransportOptions, Written,
 };
 
 /// What is done to each group on its way to each listener. Every group has one frame.

@@ -1,5 +1,7 @@
 //! Who has to go when there are too many connections.
 
+use crate::limits;
+
 use super::*;
 use crate::control::connections::{Arrival, Connections};
 

@@ -1,19 +1,18 @@
 //! One WebSocket whose peer misbehaves. The clock is paused, and so runs ahead whenever there are only
 //! timers to wait for.
 
-use std::{
-    pin::Pin,
-    task::{Context, Poll},
-};
+use crate::limits;
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use axum::extract::ws::Message;
 use futures_util::{Sink, Stream};
+use moqswitch_relay::shard::{Doorbell, link};
+
+use crate::control::socket::carry;
 
 use super::*;
-use crate::{
-    control::socket::carry,
-    shard::{Doorbell, link},
-};
 
 #[test]
 fn peer_that_takes_nothing_is_gone_after_the_idle_timeout() {

@@ -1,15 +1,15 @@
 //! Connections that become something other than plain HTTP: WebSockets and TLS.
 
+use crate::limits;
+
 use std::time::SystemTime;
 
 use boring::ssl::{SslConnector, SslMethod, SslVerifyMode};
+use moqswitch_relay::certificate::DevelopmentCertificate;
+use moqswitch_relay::quic::{ServerCertificate, TlsContext};
+use moqswitch_relay::shard::Attachment;
 
 use super::*;
-use crate::{
-    certificate::DevelopmentCertificate,
-    quic::{ServerCertificate, TlsContext},
-    shard::Attachment,
-};
 
 #[test]
 fn upgrade_agrees_on_a_subprotocol_and_hands_the_connection_to_a_shard() {
@@ -42,7 +42,7 @@ fn upgrade_without_a_known_subprotocol_is_refused() {
     for offered in ["chat", "qmux-03", "webtransport", ""] {
         assert_eq!(upgrade(&fixture, "/", offered).0, 400, "{offered:?}");
     }
-    let long = format!("/{}", "x".repeat(limits::SETUP_PATH_BYTES_MAX));
+    let long = format!("/{}", "x".repeat(moqswitch_proto::limits::SETUP_PATH_BYTES_MAX));
     assert_eq!(upgrade(&fixture, &long, "moq-lite-05").0, 414);
 }
 
@@ -155,7 +155,9 @@ fn fixture(tls: Option<bool>) -> (Fixture, Vec<ShardPort>) {
     let (_, context) = watch::channel(TlsContext::http_server(&[first, other]).unwrap());
     state.tls = tls.map(|is_required| Tls { context, is_required });
     let (lifecycle, ports) = (Arc::clone(&state.lifecycle), state.shards.clone());
-    let server = ControlServer::bind("127.0.0.1:0".parse().unwrap(), state).unwrap();
+    let server = ControlListener::bind("127.0.0.1:0".parse().unwrap())
+        .unwrap()
+        .serve(state);
     let handle = server.spawn(std::future::pending()).unwrap();
     let fixture = Fixture {
         address: handle.address(),

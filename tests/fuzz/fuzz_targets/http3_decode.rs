@@ -3,7 +3,7 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
-    if let Err(broken) = moqswitch::quic::exercise::exercise(input) {
+    if let Err(broken) = moqswitch_relay::quic::exercise::exercise(input) {
         panic!("{broken}");
     }
 });

@@ -3,7 +3,7 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
-    if let Err(broken) = moqswitch::qmux::exercise::exercise(input) {
+    if let Err(broken) = moqswitch_proto::qmux::exercise::exercise(input) {
         panic!("{broken}");
     }
 });

@@ -4,7 +4,7 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
-    if let Err(broken) = moqswitch::wire::exercise::exercise(input) {
+    if let Err(broken) = moqswitch_proto::wire::exercise::exercise(input) {
         panic!("{broken}");
     }
 });

@@ -1,0 +1,145 @@
+//! Flags, environment (`MOQSWITCH_*`) and a TOML file become one validated [`Config`].
+//! Later layers win: default, file, environment, flag. Whoever holds a `Config` need not check it again.
+//! Names, defaults and help of the settings are in one table, `config/settings.rs`.
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod error;
+mod layers;
+mod relay;
+mod resolve;
+mod settings;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use moqswitch_relay::auth::Patterns;
+use moqswitch_relay::certificate::CertificateFiles;
+use moqswitch_relay::quic::CongestionControl;
+
+pub use arguments::{Arguments, Command, Flags};
+pub use error::{ConfigError, Source};
+pub use settings::template;
+pub use values::LogLevel;
+
+/// Everything an operator may decide. Unit, default and cost of each field are in the settings table,
+/// which `moqswitch config` prints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// UDP address.
+    pub listen: SocketAddr,
+    /// TCP address of the control thread.
+    pub http: SocketAddr,
+    pub http_tls: HttpTls,
+    /// `None`: as many as the usable cores (or the listed ones) allow.
+    pub shards: Option<NonZeroUsize>,
+    /// `None`: every usable core.
+    pub cores: Option<Vec<usize>>,
+    pub batch_window: Duration,
+    pub spin: bool,
+    pub drain_deadline: Duration,
+    pub tls: TlsConfig,
+    pub auth: AuthConfig,
+    pub limits: LimitsConfig,
+    pub quic: QuicConfig,
+    pub log: LogConfig,
+    pub origin: OriginConfig,
+}
+
+/// What the TCP address serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpTls {
+    /// TLS to whoever begins with it, plain HTTP to others.
+    Optional,
+    Required,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// Empty: a development certificate is made at start.
+    pub certificates: Vec<CertificateFiles>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthConfig {
+    /// Paths anonymous peers may publish and subscribe.
+    pub public: Patterns,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitsConfig {
+    /// Per shard.
+    pub connections_max: usize,
+    /// WebSocket connections of the process.
+    pub websockets_max: u32,
+    /// Per session.
+    pub subscriptions_max: usize,
+    /// Per session, each direction.
+    pub announces_max: usize,
+    /// Streams a peer may have open at once, each kind, per connection.
+    pub streams_max: u64,
+    /// Datagrams waiting for one connection.
+    pub datagram_queue_max: usize,
+    /// Group cache per shard.
+    pub cache_bytes_max: u64,
+    pub cache_age_max: Duration,
+    /// Time an upstream subscription outlives its last subscriber.
+    pub track_linger: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuicConfig {
+    pub idle_timeout: Duration,
+    pub udp_payload_bytes_max: u16,
+    /// Flow control window of a connection.
+    pub connection_window_bytes: u64,
+    /// Flow control window of a stream.
+    pub stream_window_bytes: u64,
+    pub congestion_control: CongestionControl,
+    /// Kernel buffer of each shard's socket, each direction.
+    pub socket_buffer_bytes: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    pub level: LogLevel,
+    pub format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginConfig {
+    /// `None`: a random one is drawn at start.
+    pub hop_id: Option<u64>,
+    /// Cost this relay declares in SETUP; receivers add it to routes through it.
+    pub route_cost: u64,
+}
+
+impl Config {
+    /// Layers `flags` over `environment` over the file they name over the defaults.
+    /// `environment` is the whole environment; other programs' variables are passed over.
+    pub fn load(flags: &Flags, environment: impl IntoIterator<Item = (String, String)>) -> Result<Self, ConfigError> {
+        resolve::resolve(&layers::Layers::load(flags, environment)?)
+    }
+
+    /// The configuration in `text`, over the defaults.
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        resolve::resolve(&layers::Layers::from_toml(text)?)
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::from_toml("").expect("the defaults are valid; a test resolves them")
+    }
+}

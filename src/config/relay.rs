@@ -1,0 +1,70 @@
+//! What the configuration means for the relay.
+
+use anyhow::Context;
+use moqswitch_proto::session::SessionLimits;
+use moqswitch_proto::wire::HopId;
+use moqswitch_relay::RelayOptions;
+use moqswitch_relay::certificate::CertificatePair;
+use moqswitch_relay::net::SocketOptions;
+use moqswitch_relay::quic::TransportOptions;
+use moqswitch_relay::routing::TrackLimits;
+
+use super::Config;
+
+impl Config {
+    /// The options of a relay but for its certificates, which [`Config::certificates`] reads.
+    pub fn relay_options(&self) -> RelayOptions {
+        let socket_buffer_bytes = usize::try_from(self.quic.socket_buffer_bytes).unwrap_or(usize::MAX);
+        let defaults = RelayOptions::default();
+        RelayOptions {
+            listen: self.listen,
+            shards: self.shards,
+            cores: self.cores.clone(),
+            batch_window: self.batch_window,
+            spin: self.spin,
+            public: self.auth.public.clone(),
+            hop: self.origin.hop_id.map(HopId),
+            cost: self.origin.route_cost,
+            connections_max: self.limits.connections_max,
+            transport: TransportOptions {
+                idle_timeout: self.quic.idle_timeout,
+                udp_payload_bytes_max: usize::from(self.quic.udp_payload_bytes_max),
+                congestion_control: self.quic.congestion_control,
+                connection_window_bytes: self.quic.connection_window_bytes,
+                stream_window_bytes: self.quic.stream_window_bytes,
+                bidi_streams_max: self.limits.streams_max,
+                uni_streams_max: self.limits.streams_max,
+                datagram_queue_max: self.limits.datagram_queue_max,
+                ..defaults.transport
+            },
+            tracks: TrackLimits {
+                cache_bytes_max: usize::try_from(self.limits.cache_bytes_max).unwrap_or(usize::MAX),
+                cache_age_max: self.limits.cache_age_max,
+                linger: self.limits.track_linger,
+                ..defaults.tracks
+            },
+            sessions: SessionLimits {
+                subscriptions_max: self.limits.subscriptions_max,
+                announced_max: self.limits.announces_max,
+                ..defaults.sessions
+            },
+            sockets: SocketOptions {
+                receive_buffer_bytes: socket_buffer_bytes,
+                send_buffer_bytes: socket_buffer_bytes,
+                ..defaults.sockets
+            },
+            ..defaults
+        }
+    }
+
+    /// Reads the certificates configured; none are configured for a development certificate.
+    pub fn certificates(&self) -> anyhow::Result<Vec<CertificatePair>> {
+        let load = |files| CertificatePair::load(files);
+        let pairs = self
+            .tls
+            .certificates
+            .iter()
+            .map(|files| load(files).with_context(|| format!("certificate {}", files.certificate.display())));
+        pairs.collect()
+    }
+}

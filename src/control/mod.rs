@@ -1,0 +1,87 @@
+//! The control thread: HTTP for operators, browsers and tools.
+//! It reaches shards only by bounded queues and waits for them; a shard never waits for it.
+#![forbid(unsafe_code)]
+
+mod connections;
+mod metrics;
+mod portions;
+mod routes;
+mod server;
+mod socket;
+mod tls;
+mod web;
+mod websocket;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use moqswitch_relay::Announcements;
+use moqswitch_relay::auth::Patterns;
+use tokio::sync::watch;
+
+pub use moqswitch_relay::shard::{FetchError, FetchGroup, FetchReply, FetchRequest, ShardCommand, ShardPort};
+pub use server::{ControlHandle, ControlListener, ControlServer};
+pub use tls::Tls;
+pub use websocket::WebSockets;
+
+/// What the routes answer from.
+#[derive(Clone)]
+pub struct ControlState {
+    /// Index is the shard's number.
+    pub shards: Vec<ShardPort>,
+    /// Fingerprint of the first certificate; changes when certificates are reloaded.
+    pub certificate_sha256: watch::Receiver<Arc<str>>,
+    pub lifecycle: Arc<Lifecycle>,
+    pub announcements: Arc<Announcements>,
+    /// Broadcasts HTTP clients may see and fetch.
+    pub public: Patterns,
+    pub websockets: Arc<WebSockets>,
+    /// `None`: plain HTTP and nothing else.
+    pub tls: Option<Tls>,
+}
+
+/// Where the process stands; read by `/readyz`.
+#[derive(Debug, Default)]
+pub struct Lifecycle(AtomicU8);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Starting,
+    Ready,
+    Draining,
+}
+
+impl ControlState {
+    /// Turns `/readyz` to 503 and has every shard drain until `grace` has passed.
+    /// Keeps trying while a command queue is full, so a busy shard is not forgotten.
+    pub async fn drain(&self, grace: Duration) {
+        self.lifecycle.set(Phase::Draining);
+        let deadline = Instant::now() + grace;
+        for port in &self.shards {
+            while port.send(ShardCommand::Drain { deadline }).is_err() && Instant::now() < deadline {
+                tokio::time::sleep(DRAIN_RETRY_INTERVAL).await;
+            }
+        }
+    }
+}
+
+impl Lifecycle {
+    /// Phases only advance: a drain that begins during start-up is not undone by `Ready`.
+    pub fn set(&self, phase: Phase) {
+        self.0.fetch_max(phase as u8, Ordering::AcqRel);
+    }
+
+    pub fn phase(&self) -> Phase {
+        match self.0.load(Ordering::Acquire) {
+            0 => Phase::Starting,
+            1 => Phase::Ready,
+            _ => Phase::Draining,
+        }
+    }
+}
+
+const DRAIN_RETRY_INTERVAL: Duration = Duration::from_millis(5);

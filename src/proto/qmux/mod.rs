@@ -1,0 +1,27 @@
+//! QMux: the streams and datagrams of QUIC over an ordered, reliable carrier, here the binary
+//! messages of a WebSocket (draft-lcurley-qmux-websocket over draft-ietf-quic-qmux).
+//!
+//! Sans-IO: [`Connection::handle_message`] takes a message in, [`Connection::poll_transmit`] gives
+//! one out, and between them are the calls that a session makes of a QUIC connection. What a peer
+//! can make it hold is bounded by the windows it is granted, what waits for a peer by `limits`.
+#![forbid(unsafe_code)]
+
+mod connection;
+mod dialect;
+mod error;
+#[cfg(any(test, feature = "exercise"))]
+pub mod exercise;
+mod frame;
+mod inbound;
+pub mod limits;
+mod parameters;
+mod stream;
+mod transmit;
+mod window;
+
+#[cfg(test)]
+mod tests;
+
+pub use crate::wire::{Read, Written};
+pub use connection::{Connection, Options, Side};
+pub use dialect::{Dialect, Subprotocol};

@@ -1,0 +1,112 @@
+//! What must hold of the events and transmits of a session, whatever goes in.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::session::{Event, SessionLimits, SessionStats, Transmit};
+use crate::wire::{BroadcastPath, StreamId};
+
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    pub(super) groups: HashSet<StreamId>,
+    pub(super) announced: HashSet<(StreamId, BroadcastPath)>,
+    /// The peer's requests we were told of, by the name of their kind.
+    pub(super) requests: HashMap<StreamId, &'static str>,
+    closed: HashSet<StreamId>,
+    stopped: HashSet<StreamId>,
+    is_violated: bool,
+    is_closed: bool,
+}
+
+impl Model {
+    pub(super) fn is_violated(&self) -> bool {
+        self.is_violated
+    }
+
+    pub(super) fn handle_event(&mut self, event: &Event) -> Result<(), String> {
+        let holds = !self.is_violated
+            && match event {
+                Event::AnnounceRequest { request, .. } => self.begin(*request, "announce"),
+                Event::Subscribe { request, .. } => self.begin(*request, "subscribe"),
+                Event::Fetch { request, .. } => self.begin(*request, "fetch"),
+                Event::Track { request, .. } => self.begin(*request, "track"),
+                Event::Probe { request, .. } => *self.requests.entry(*request).or_insert("probe") == "probe",
+                Event::SubscribeUpdate { request, .. } => self.requests.get(request) == Some(&"subscribe"),
+                Event::AnnounceRequestEnded { request } => self.end(*request, "announce"),
+                Event::SubscribeEnded { request } => self.end(*request, "subscribe"),
+                Event::FetchEnded { request } => self.end(*request, "fetch"),
+                Event::TrackEnded { request } => self.end(*request, "track"),
+                Event::ProbeEnded { request } => self.end(*request, "probe"),
+                Event::Announced { stream, path, .. } => self.announced.insert((*stream, path.clone())),
+                Event::AnnounceReplaced { stream, path, .. } => self.announced.contains(&(*stream, path.clone())),
+                Event::Unannounced { stream, path } => self.announced.remove(&(*stream, path.clone())),
+                Event::AnnounceStreamEnded { stream } => {
+                    !self.announced.iter().any(|(announced, _)| announced == stream)
+                }
+                Event::GroupStart { stream, .. } => self.groups.insert(*stream),
+                Event::GroupChunk { stream, chunk, .. } => self.groups.contains(stream) && !chunk.bytes.is_empty(),
+                Event::GroupEnd { stream, .. } | Event::GroupReset { stream, .. } => self.groups.remove(stream),
+                Event::Violation { .. } => {
+                    self.is_violated = true;
+                    true
+                }
+                _ => true,
+            };
+        holds.then_some(()).ok_or_else(|| format!("unexpected {event:?}"))
+    }
+
+    pub(super) fn handle_transmit(&mut self, transmit: &Transmit) -> Result<(), String> {
+        let holds = !self.is_closed
+            && match transmit {
+                Transmit::Write { stream, fin, data } => {
+                    let is_sensible = *fin || !data.is_empty();
+                    let is_open = !self.closed.contains(stream);
+                    if *fin {
+                        self.closed.insert(*stream);
+                    }
+                    is_sensible && is_open
+                }
+                Transmit::Reset { stream, .. } => self.closed.insert(*stream),
+                Transmit::StopSending { stream, .. } => self.stopped.insert(*stream),
+                Transmit::Close { .. } => {
+                    self.is_closed = true;
+                    true
+                }
+            };
+        holds.then_some(()).ok_or_else(|| format!("unexpected {transmit:?}"))
+    }
+
+    /// The session keeps no more than it may.
+    pub(super) fn check(limits: &SessionLimits, stats: &SessionStats) -> Result<(), String> {
+        let live = &stats.live;
+        let bounds = [
+            ("requests", live.requests, limits.requests_max),
+            ("requests_held", live.requests_held, limits.requests_held_max),
+            ("announced", live.announced, limits.announced_max),
+            // SETUP has a place of its own.
+            ("incoming", live.incoming, limits.groups_max + 1),
+            ("buffered_bytes", live.buffered_bytes, limits.control_bytes_max),
+        ];
+        match bounds.iter().find(|(_, value, bound)| value > bound) {
+            Some((name, value, bound)) => Err(format!("{name} is {value}, above {bound}")),
+            None => Ok(()),
+        }
+    }
+
+    /// What the caller was told of and not yet of its end is alive in the session too.
+    pub(super) fn check_known(&self, stats: &SessionStats) -> Result<(), String> {
+        let (known, live) = (self.requests.len(), stats.live.requests);
+        // A close ends everything at once.
+        if self.is_closed || known <= live {
+            return Ok(());
+        }
+        Err(format!("the caller knows of {known} requests, the session of {live}"))
+    }
+
+    fn begin(&mut self, request: StreamId, kind: &'static str) -> bool {
+        self.requests.insert(request, kind).is_none()
+    }
+
+    fn end(&mut self, request: StreamId, kind: &'static str) -> bool {
+        self.requests.remove(&request) == Some(kind)
+    }
+}

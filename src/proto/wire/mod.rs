@@ -1,0 +1,65 @@
+//! The moq-lite wire format, drafts 01 to 06 and the gomoqt dialect: bytes to messages and back, one
+//! file per family.
+//!
+//! Pure: no clock, no sockets, no state between calls. A decoder looks at the bytes received so
+//! far and says [`DecodeError::Truncated`] only when more bytes of the stream could complete the
+//! message; every other error is the peer's fault for good. An encoder that fails leaves its
+//! output as it was. `Draft` in comments is draft-lcurley-moq-lite, `released` is what the
+//! published implementations of the same draft number send; where they differ we send the
+//! released form and accept both.
+
+pub mod advertisement;
+pub mod announce;
+pub mod announce_init;
+mod body;
+pub mod chunk;
+#[cfg(any(test, feature = "exercise"))]
+pub mod corpus;
+pub mod datagram;
+pub mod error;
+pub mod error_code;
+#[cfg(any(test, feature = "exercise"))]
+pub mod exercise;
+pub mod fetch;
+pub mod frame;
+mod framing;
+pub mod goaway;
+pub mod group;
+pub mod handshake;
+pub mod ids;
+pub mod path;
+pub mod probe;
+pub mod setup;
+pub mod stream_type;
+pub mod subscribe;
+pub mod subscribe_response;
+pub mod track;
+pub mod transfer;
+pub mod varint;
+pub mod version;
+
+pub use advertisement::{Advertisement, RouteCost};
+pub use announce::{Announce, AnnounceOk, AnnounceRequest};
+pub use announce_init::AnnounceInit;
+pub use chunk::{Chunk, FrameMark, GroupParser, Transcoder};
+pub use datagram::DatagramHeader;
+pub use error::{DecodeError, EncodeError};
+pub use error_code::{session_error, stream_error};
+pub use fetch::Fetch;
+pub use frame::FrameHeader;
+pub use goaway::Goaway;
+pub use group::GroupHeader;
+pub use handshake::{HandshakeForm, SessionClient, SessionServer, SessionUpdate};
+pub use ids::{ErrorCode, GroupSequence, HopId, StreamId, SubscribeId};
+pub use path::{BroadcastPath, TrackName};
+pub use probe::Probe;
+pub use setup::{ProbeLevel, Role, Setup};
+pub use stream_type::{BidiType, StreamHeads, UniType};
+pub use subscribe::{GroupRange, Subscribe, SubscribeUpdate};
+pub use subscribe_response::{SubscribeOk, SubscribeResponse};
+pub use track::{TrackInfo, TrackRequest};
+pub use transfer::{Read, Written};
+pub use version::{FrameForm, Version};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! Bounds of the relay, and how they relate. What a peer can make a track or an endpoint hold has its limits
+//! beside the code: `TrackLimits`, `TransportOptions`. The unit is in the name; what happens at the bound is said with it.
+
+use std::time::Duration;
+
+/// Shards of one process; `ShardId` is one byte. More is a configuration error.
+pub const SHARDS_MAX: usize = 256;
+
+/// A CPU number no Linux kernel exceeds (`NR_CPUS` is at most 8192). Higher is a configuration error.
+pub const CORE_NUMBER_MAX: usize = 8191;
+
+/// Certificate or key file size; a larger one is refused unread.
+pub const PEM_FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Largest UDP payload there is.
+pub const UDP_PAYLOAD_BYTES_MAX: u64 = 65_507;
+
+/// Read at once from a WebSocket.
+pub const WEBSOCKET_READ_BYTES: usize = 16 * 1024;
+
+/// Commands waiting for one shard; when full the request is answered 503.
+pub const SHARD_COMMANDS_MAX: usize = 64;
+
+/// Memory a shard's rings lock; `moqswitch check` fails when the host allows less.
+pub const LOCKED_BYTES_PER_SHARD: u64 = 512 * 1024;
+
+/// Files a shard opens: its socket, rings, event and timer descriptors.
+pub const FILES_PER_SHARD: usize = 32;
+
+/// HTTP fetches that one shard serves at once. A further one is answered 503.
+pub const HTTP_FETCHES_MAX: usize = 64;
+
+/// Messages waiting from one shard to another. When full an announcement becomes a look at
+/// the whole table, and a piece of media costs its group.
+pub const LANE_MESSAGES_MAX: usize = 8192;
+
+/// A smaller group cache would not hold one video group for each of a few tracks.
+pub const CACHE_BYTES_MIN: usize = 1024 * 1024;
+
+/// Messages waiting between a WebSocket and its shard, in each direction: 64 KiB of them at most, and as much
+/// is taken in by one turn. When full the socket is not read, or the shard holds back what it would send.
+pub const LINK_MESSAGES_MAX: usize = 4;
+
+/// Time a peer has for SETUP or SESSION_CLIENT, where its draft begins with one, and over WebSocket for its
+/// transport parameters before; then it is closed with CONTROL_MESSAGE_TIMEOUT.
+pub const SETUP_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Links of one shard that may have news at once. With more, all of them are looked at.
+pub const LINK_BELLS_MAX: usize = 4096;
+
+/// Length of the connection ids this server issues. The steering program reads a long header's
+/// id only when it has this length.
+pub const CONNECTION_ID_BYTES: usize = 16;
+
+/// Which byte of an issued connection id names the shard.
+pub const STEERING_BYTE_INDEX: usize = 0;
+
+/// Receive buffers of one shard; each holds one GRO super-datagram.
+pub const RECEIVE_BUFFERS_DEFAULT: u16 = 64;
+
+/// The kernel's limit on entries of a provided-buffer ring.
+pub const RECEIVE_BUFFERS_MAX: u16 = 32_768;
+
+/// Receive payload room of each buffer: no UDP payload and no GRO super-datagram is larger.
+pub const RECEIVE_PAYLOAD_BYTES_MAX: u32 = 65_535;
+
+/// Receive operations that may fail in a row before the ring reports the socket broken.
+pub const RECEIVE_FAILURES_MAX: u32 = 64;
+
+/// Trains one shard may hold at once; memory is touched only by those in use.
+pub const SEND_BUFFERS_DEFAULT: u16 = 256;
+
+/// Bounds the submission queue, which has one entry for each train.
+pub const SEND_BUFFERS_MAX: u16 = 8_192;
+
+/// Room of one train's buffer; no multiple of the page, so that the beginnings of all do not compete for the same few sets
+/// of the cache.
+pub const TRAIN_BUFFER_BYTES: usize = 65_536 + 320;
+
+/// Largest UDP payload over IPv4, which also bounds a GSO train.
+pub const TRAIN_BYTES_MAX: usize = 65_507;
+
+/// `UDP_MAX_SEGMENTS` of the oldest kernel supported.
+pub const TRAIN_SEGMENTS_MAX: usize = 64;
+
+/// Kernel socket buffer asked for in each direction, for each shard.
+pub const SOCKET_BUFFER_BYTES_DEFAULT: usize = 4 * 1024 * 1024;
+
+const _: () = assert!(CONNECTION_ID_BYTES >= 8 && CONNECTION_ID_BYTES <= 20);
+
+const _: () = assert!(STEERING_BYTE_INDEX < CONNECTION_ID_BYTES);
+
+const _: () = assert!(SHARDS_MAX == 1 << u8::BITS);
+
+const _: () = assert!(TRAIN_BYTES_MAX <= TRAIN_BUFFER_BYTES && UDP_PAYLOAD_BYTES_MAX <= TRAIN_BYTES_MAX as u64);
+
+const _: () = assert!(RECEIVE_BUFFERS_DEFAULT.is_power_of_two());
+
+const _: () = assert!(RECEIVE_BUFFERS_MAX.is_power_of_two());

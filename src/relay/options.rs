@@ -1,0 +1,191 @@
+//! What a relay is started with, and what that means for each of its shards.
+//!
+//! The defaults of a relay have their one place here and in the options that are embedded; the program's table of
+//! settings is compared with them by a test.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use moqswitch_proto::qmux;
+use moqswitch_proto::session::SessionLimits;
+use moqswitch_proto::wire::{HopId, Version};
+
+use crate::auth::Patterns;
+use crate::certificate::{CertificatePair, DevelopmentCertificate, fingerprint};
+use crate::limits::CACHE_BYTES_MIN;
+use crate::net::{RingConfig, SocketOptions};
+use crate::quic::{EndpointOptions, ServerCertificate, TransportOptions};
+use crate::routing::{ShardId, TrackLimits};
+use crate::shard::{ShardOptions, WebRequests};
+
+/// What [`Relay::start`](crate::Relay::start) takes. [`RelayOptions::default`] listens on loopback, with a development
+/// certificate, open to everyone on this host.
+#[derive(Clone)]
+pub struct RelayOptions {
+    /// UDP address for QUIC, one socket for each shard. Default 127.0.0.1:4443; port 0 lets the kernel choose.
+    pub listen: SocketAddr,
+    /// Event loops, each pinned to a core. Default (`None`): one for each usable core, CPU quota considered.
+    pub shards: Option<NonZeroUsize>,
+    /// Cores to pin shards to. Default (`None`): every core this process may run on.
+    pub cores: Option<Vec<usize>>,
+    /// How long a busy shard gathers work before a turn. Default 750 us: longer costs that much latency at worst and
+    /// saves CPU for each frame.
+    pub batch_window: Duration,
+    /// Never let an idle shard sleep. Default false: it costs all of every shard's core.
+    pub spin: bool,
+    /// Chosen by server name. Default: none, and a development certificate is made.
+    pub certificates: Vec<CertificatePair>,
+    /// Paths that peers may publish and subscribe. Default: all.
+    pub public: Patterns,
+    /// This relay's hop id, unique in a mesh. Default (`None`): drawn at random.
+    pub hop: Option<HopId>,
+    /// What subscribing through this relay costs its peers (SETUP "Cost"). Default 1.
+    pub cost: u64,
+    /// Connections of one shard. Default 10 000. More are refused.
+    pub connections_max: usize,
+    /// QUIC's windows, timeouts and congestion control; QMux gets the same windows.
+    pub transport: TransportOptions,
+    /// The group cache and what tracks may hold. A cache below 1 MiB is taken as 1 MiB.
+    pub tracks: TrackLimits,
+    /// What one session may ask for.
+    pub sessions: SessionLimits,
+    /// Kernel buffers of each shard's socket.
+    pub sockets: SocketOptions,
+    /// Buffers of each shard's ring.
+    pub ring: RingConfig,
+    /// Who answers ordinary requests over HTTP/3. Default (`None`): nobody, they are answered 404.
+    pub web_requests: Option<WebRequests>,
+}
+
+impl Default for RelayOptions {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 4443)),
+            shards: None,
+            cores: None,
+            batch_window: Duration::from_micros(750),
+            spin: false,
+            certificates: Vec::new(),
+            public: Patterns::everything(),
+            hop: None,
+            cost: 1,
+            connections_max: 10_000,
+            transport: TransportOptions::default(),
+            tracks: TrackLimits::default(),
+            sessions: SessionLimits {
+                announced_max: ANNOUNCED_PER_SESSION_MAX,
+                ..SessionLimits::default()
+            },
+            sockets: SocketOptions::default(),
+            ring: RingConfig::default(),
+            web_requests: None,
+        }
+    }
+}
+
+/// The certificates that a server shows, and the fingerprint of the first.
+#[derive(Clone)]
+pub struct ServerIdentity {
+    /// Chosen by server name; never empty.
+    pub certificates: Vec<ServerCertificate>,
+    /// SHA-256 of the first, in lowercase hexadecimal, as clients pin it.
+    pub sha256_hex: String,
+}
+
+impl ServerIdentity {
+    /// Of the pairs given; of none, a development certificate for `listen`, made now.
+    pub fn new(pairs: &[CertificatePair], listen: SocketAddr) -> anyhow::Result<Self> {
+        let Some(first) = pairs.first() else {
+            let made = DevelopmentCertificate::generate(&[listen], SystemTime::now())?;
+            return Ok(Self {
+                sha256_hex: made.fingerprint(),
+                certificates: vec![ServerCertificate::from_der(&[made.certificate_der], &made.key_der)?],
+            });
+        };
+        let leaf = first.chain.first().context("a certificate chain is empty")?;
+        Ok(Self {
+            sha256_hex: fingerprint(leaf),
+            certificates: pairs
+                .iter()
+                .map(|pair| ServerCertificate::from_der(&pair.chain, &pair.key.der))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl RelayOptions {
+    pub(crate) fn shard(&self, id: ShardId, shards: usize, hop: HopId) -> ShardOptions {
+        ShardOptions {
+            id,
+            hop,
+            cost: Some(self.cost),
+            batch_window: self.batch_window,
+            spin: self.spin,
+            tracks: TrackLimits {
+                cache_bytes_max: self.tracks.cache_bytes_max.max(CACHE_BYTES_MIN),
+                ..self.tracks.clone()
+            },
+            sessions: self.sessions.clone(),
+            endpoint: EndpointOptions {
+                shard: usize::from(id.0),
+                shards,
+                connections_max: self.connections_max,
+                retry_above: HANDSHAKES_BEFORE_RETRY,
+                transport: self.transport(),
+                versions: Version::EVERY.to_vec(),
+            },
+            qmux: self.websockets(),
+            ring: self.ring.clone(),
+            public: self.public.clone(),
+        }
+    }
+
+    /// The windows of QUIC: what they bound is the same.
+    fn websockets(&self) -> qmux::Options {
+        qmux::Options {
+            connection_window_bytes: self.transport.connection_window_bytes,
+            stream_window_bytes: self.transport.stream_window_bytes,
+            bidi_streams_max: self.transport.bidi_streams_max,
+            uni_streams_max: self.transport.uni_streams_max,
+            datagram_queue_max: self.transport.datagram_queue_max,
+            idle_timeout_ms: u64::try_from(self.transport.idle_timeout.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    fn transport(&self) -> TransportOptions {
+        TransportOptions {
+            // A datagram may wait for one turn, and its answer for another.
+            ack_delay: self
+                .transport
+                .ack_delay_max
+                .saturating_sub(2 * self.batch_window)
+                .max(ACK_DELAY_MIN),
+            ..self.transport.clone()
+        }
+    }
+
+    /// The hop id configured, or a random one, which suffices (draft, "ANNOUNCE_OK").
+    pub(crate) fn hop(&self) -> HopId {
+        self.hop.unwrap_or_else(random_hop)
+    }
+}
+
+fn random_hop() -> HopId {
+    use ring::rand::{SecureRandom, SystemRandom};
+    let mut bytes = [0; 8];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .expect("the kernel's random generator is available after boot");
+    HopId((u64::from_be_bytes(bytes) >> 2).max(1))
+}
+
+/// Broadcasts that one session may announce to a relay. A client is told of many more.
+const ANNOUNCED_PER_SESSION_MAX: usize = 4096;
+
+/// Unfinished handshakes of one shard from which on clients must prove their address.
+const HANDSHAKES_BEFORE_RETRY: usize = 1024;
+
+/// Acknowledgements wait so long for media at least, however long turns are.
+const ACK_DELAY_MIN: Duration = Duration::from_millis(5);

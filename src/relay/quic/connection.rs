@@ -1,0 +1,442 @@
+//! One QUIC connection: quiche's, narrowed to what sessions and schedulers need.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use moqswitch_proto::wire::{ErrorCode, Read, StreamId, Version, Written};
+use rustc_hash::FxHashSet;
+
+use super::acknowledgement::Acknowledgement;
+use super::buffers::{ReadArena, Unacknowledged, ZeroCopy};
+use super::ends::Ends;
+use super::rebinding::Rebinding;
+use super::timers::Armed;
+use super::web;
+use super::web::{Web, WebDial};
+
+/// A connection and its place in the endpoint.
+pub struct Connection {
+    pub(super) quic: quiche::Connection<ZeroCopy>,
+    pub(super) armed: Armed,
+    pub(super) is_dirty: bool,
+    pub(super) is_ready: bool,
+    pub(super) announced_established: bool,
+    /// Ids that lead here in the endpoint's maps, to be taken out with the connection.
+    pub(super) issued: Vec<super::identity::IssuedId>,
+    pub(super) chosen_by_client: Option<Vec<u8>>,
+    pub(super) pinned_sha256: Option<[u8; 32]>,
+    pub(super) rebinding: Rebinding,
+    pub(super) acknowledgement: Acknowledgement,
+    /// As they were when quiche had last taken something in.
+    pub(super) counts: Counts,
+    pub(super) refused: Refused,
+    pub(super) ends: Ends,
+    /// Where it is to ask for a session, if it is a client's over HTTP/3.
+    pub(super) dial: Option<WebDial>,
+    /// Of one that agreed on HTTP/3.
+    pub(super) web: Option<Box<Web>>,
+}
+
+/// Streams of the peer that nobody reads.
+#[derive(Debug, Default)]
+pub(super) struct Refused {
+    /// Those that were told so.
+    stops: u32,
+    /// Those that were not, until they end; as many as the peer may have open.
+    streams: FxHashSet<StreamId>,
+}
+
+/// Figures of the path in use.
+#[derive(Clone, Copy, Debug)]
+pub struct PathFigures {
+    pub rtt: Duration,
+    /// Estimated by the congestion controller; 0 while unknown.
+    pub delivery_rate_bits_per_second: u64,
+}
+
+impl Connection {
+    /// The moq-lite draft agreed on by ALPN, or over HTTP/3 by the session's request; or the newest of
+    /// those among which the session is to agree in band. `None` before that, or for another protocol.
+    pub fn version(&self) -> Option<Version> {
+        match &self.web {
+            Some(web) => web.draft(),
+            None => version_of(self.quic.application_proto()),
+        }
+    }
+
+    pub fn application_protocol(&self) -> &[u8] {
+        self.quic.application_proto()
+    }
+
+    pub fn is_server(&self) -> bool {
+        self.quic.is_server()
+    }
+
+    pub fn is_established(&self) -> bool {
+        self.quic.is_established()
+    }
+
+    /// It speaks HTTP/3, in which a session may be asked for.
+    pub fn is_web(&self) -> bool {
+        self.web.is_some()
+    }
+
+    /// Established, and over HTTP/3 with a session in it.
+    pub fn has_session(&self) -> bool {
+        self.quic.is_established() && self.web.as_ref().is_none_or(|web| web.is_open())
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.quic.is_closed()
+    }
+
+    /// Either side has closed it: nothing is exchanged any more. What comes late is still
+    /// answered until [`Self::is_closed`] (RFC 9000, section 10.2).
+    pub fn is_over(&self) -> bool {
+        self.quic.is_draining() || self.quic.is_closed() || self.web.as_ref().is_some_and(|web| web.is_over())
+    }
+
+    /// The peer's address in use.
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        self.quic
+            .path_stats()
+            .find(|path| path.active)
+            .map(|path| self.rebinding.destination(path.peer_addr))
+    }
+
+    pub fn poll_readable(&mut self) -> Option<StreamId> {
+        loop {
+            let stream = match &mut self.web {
+                Some(web) => web.poll_readable(&mut self.quic),
+                None => self.quic.stream_readable_next().map(StreamId),
+            }?;
+            if !self.refused.streams.contains(&stream) {
+                return Some(stream);
+            }
+            self.discard(stream);
+        }
+    }
+
+    /// Reads once. A stream with more to give stays readable.
+    pub fn read(&mut self, stream: StreamId, arena: &mut ReadArena) -> Read {
+        match &mut self.web {
+            Some(web) => web.read(&mut self.quic, stream, arena),
+            None => read_stream(&mut self.quic, stream, arena),
+        }
+    }
+
+    /// A stream that may be written again after a partial write, or that the peer stopped.
+    pub fn poll_writable(&mut self) -> Option<(StreamId, Option<ErrorCode>)> {
+        loop {
+            let stream = self.quic.stream_writable_next()?;
+            let stopped = match self.quic.stream_capacity(stream) {
+                Err(quiche::Error::StreamStopped(code)) => {
+                    // Collects the stopped stream's state.
+                    let _ = self.quic.stream_send(stream, &[], true);
+                    Some(self.code_of(code))
+                }
+                _ => None,
+            };
+            let stream = StreamId(stream);
+            if stopped.is_some() {
+                self.ends.forget(stream);
+            }
+            if let Some(web) = &mut self.web
+                && web.handle_writable(&mut self.quic, stream, stopped.is_some())
+            {
+                continue;
+            }
+            return Some((stream, stopped));
+        }
+    }
+
+    /// Writes as much as congestion and flow control allow now.
+    pub fn write(&mut self, stream: StreamId, bytes: Bytes, fin: bool) -> Written {
+        let length = bytes.len();
+        let bytes = match (fin, length) {
+            (false, _) => Unacknowledged::marked(bytes, self.ends.mark(stream)),
+            (true, 0) if !self.ends.may_be_told(stream) => return Written::All,
+            (true, _) => bytes.into(),
+        };
+        match self.quic.stream_send_zc(stream.0, bytes, fin) {
+            Ok((sent, _)) if sent == length => {
+                if fin {
+                    self.ends.forget(stream);
+                }
+                Written::All
+            }
+            Ok((sent, _)) => {
+                self.acknowledgement.on_blocked();
+                Written::Partial(sent)
+            }
+            Err(quiche::Error::Done) => {
+                self.acknowledgement.on_blocked();
+                Written::Blocked
+            }
+            Err(quiche::Error::StreamLimit) => Written::NoStreamCredit,
+            Err(quiche::Error::StreamStopped(code)) => {
+                self.ends.forget(stream);
+                Written::Stopped(self.code_of(code))
+            }
+            Err(_) => {
+                self.ends.forget(stream);
+                Written::Stopped(moqswitch_proto::wire::stream_error::CANCEL)
+            }
+        }
+    }
+
+    pub fn reset(&mut self, stream: StreamId, code: ErrorCode) {
+        self.ends.forget(stream);
+        // Fails only for a stream that is gone already, which is what was wanted.
+        let code = self.wire_code(code);
+        let _ = self.quic.stream_shutdown(stream.0, quiche::Shutdown::Write, code);
+    }
+
+    /// Reads a stream of the peer's no further. quiche 0.30 keeps one for good on which STOP_SENDING was
+    /// said before its end came, and the peer's credit for another with it; so that is said to some, and
+    /// what the others bring is thrown away as it comes.
+    pub fn stop_sending(&mut self, stream: StreamId, code: ErrorCode) {
+        if let Some(web) = &mut self.web {
+            web.forget(stream);
+        }
+        if self.discard(stream) {
+            return;
+        }
+        if self.refused.stops < STOPS_MAX {
+            self.refused.stops += 1;
+            let code = self.wire_code(code);
+            let _ = self.quic.stream_shutdown(stream.0, quiche::Shutdown::Read, code);
+        } else {
+            self.refused.streams.insert(stream);
+        }
+    }
+
+    /// Throws away what a stream has; true when that was its end.
+    fn discard(&mut self, stream: StreamId) -> bool {
+        let mut scratch = [0; 4096];
+        loop {
+            match self.quic.stream_recv(stream.0, &mut scratch) {
+                Ok((_, false)) => {}
+                Err(quiche::Error::Done) => return false,
+                Ok((_, true)) | Err(_) => {
+                    self.refused.streams.remove(&stream);
+                    return true;
+                }
+            }
+        }
+    }
+
+    /// Whether the peer lets us open another unidirectional stream.
+    pub fn has_uni_credit(&self) -> bool {
+        self.quic.peer_streams_left_uni() > 0
+    }
+
+    pub fn poll_datagram(&mut self) -> Option<Bytes> {
+        loop {
+            let datagram = self.quic.dgram_recv_buf().ok()?;
+            match &self.web {
+                None => return Some(datagram),
+                // Others are dropped, as datagrams may be (RFC 9297, section 2.1).
+                Some(web) => {
+                    if let Some(body) = web.unwrap_datagram(&datagram) {
+                        return Some(body);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What has to stand before the body of each datagram that is sent.
+    pub fn datagram_head(&self) -> &[u8] {
+        self.web.as_ref().map_or(&[], |web| web.datagram_head())
+    }
+
+    /// Bytes that one datagram may carry, its head included; `None` when the peer takes no datagrams.
+    pub fn datagram_bytes_max(&self) -> Option<usize> {
+        self.quic.dgram_max_writable_len()
+    }
+
+    /// Sends a datagram if it can leave at once (draft, "Datagrams").
+    pub fn send_datagram(&mut self, body: Bytes) -> bool {
+        !self.quic.is_dgram_send_queue_full() && self.quic.dgram_send_buf(body).is_ok()
+    }
+
+    pub fn close(&mut self, code: ErrorCode, reason: &str) {
+        match &mut self.web {
+            Some(web) => web.close(&mut self.quic, code, reason),
+            // `Done` means that it is closing already.
+            None => drop(self.quic.close(true, code.0, reason.as_bytes())),
+        }
+    }
+
+    pub fn path(&self) -> Option<PathFigures> {
+        self.quic.path_stats().find(|path| path.active).map(|path| PathFigures {
+            rtt: path.rtt,
+            delivery_rate_bits_per_second: path.delivery_rate.saturating_mul(8),
+        })
+    }
+
+    /// Why the connection ended, for a log line.
+    pub fn close_reason(&self) -> String {
+        let describe = |who: &str, error: &quiche::ConnectionError| {
+            let kind = if error.is_app { "session" } else { "transport" };
+            let text = String::from_utf8_lossy(&error.reason);
+            format!("{who} closed it with {kind} code {:#x} {text}", error.error_code)
+        };
+        if let Some(reason) = self.web.as_ref().and_then(|web| web.reason()) {
+            return reason.to_owned();
+        }
+        if self.quic.is_timed_out() {
+            return "it was idle for too long".into();
+        }
+        match (self.quic.peer_error(), self.quic.local_error()) {
+            (Some(error), _) => describe("the peer", error),
+            (None, Some(error)) => describe("this side", error),
+            (None, None) => "unknown".into(),
+        }
+    }
+
+    /// Once it is established: speaks HTTP/3, if that was agreed on.
+    pub(super) fn begin_web(&mut self) {
+        let is_wanted = self.quic.is_server() || self.dial.is_some();
+        if is_wanted && self.quic.application_proto() == web::ALPN {
+            self.web = Some(Box::new(Web::begin(&mut self.quic, self.dial.take())));
+        }
+    }
+
+    /// A code of the session's as the wire has it.
+    fn wire_code(&self, code: ErrorCode) -> u64 {
+        if self.is_web() { web::to_wire(code) } else { code.0 }
+    }
+
+    /// A code of the wire as the session knows it.
+    fn code_of(&self, code: u64) -> ErrorCode {
+        if self.is_web() {
+            web::from_wire(code)
+        } else {
+            ErrorCode(code)
+        }
+    }
+
+    /// True when the certificate is the pinned one, or none is pinned.
+    pub(super) fn is_trusted(&self) -> bool {
+        self.pinned_sha256.is_none_or(|pinned| {
+            self.quic
+                .peer_cert()
+                .is_some_and(|der| ring::digest::digest(&ring::digest::SHA256, der).as_ref() == pinned)
+        })
+    }
+
+    /// Takes one datagram; says whether the peer has moved to another address meanwhile.
+    pub(super) fn receive(
+        &mut self,
+        datagram: &mut [u8],
+        source: SocketAddr,
+        local: SocketAddr,
+    ) -> (quiche::Result<usize>, bool) {
+        // What quiche did at a timeout is no move of the peer's.
+        while self.quic.path_event_next().is_some() {}
+        let before = self.counts;
+        let info = quiche::RecvInfo {
+            from: self.rebinding.source(source),
+            to: local,
+        };
+        let result = self.quic.recv(datagram, info);
+        if let Some(web) = &mut self.web {
+            web.handle_closing(&mut self.quic);
+        }
+        self.tell_ends();
+        let after = self.count();
+        self.counts = after;
+        if after.received > before.received {
+            self.rebinding.on_packet(source);
+        }
+        let mut has_moved = false;
+        while let Some(event) = self.quic.path_event_next() {
+            if let quiche::PathEvent::PeerMigrated(_, peer) = event {
+                has_moved |= self.rebinding.on_migrated(peer);
+            }
+        }
+        if after.lost > before.lost {
+            // Retransmissions do not wait.
+            self.acknowledgement.on_blocked();
+        }
+        (result, has_moved)
+    }
+
+    /// Tells the ends of streams that waited for acknowledgements.
+    fn tell_ends(&mut self) {
+        while let Some(stream) = self.ends.poll() {
+            // Fails only for a stream that the peer has stopped.
+            let _ = self.quic.stream_send_zc(stream.0, Unacknowledged::default(), true);
+            self.acknowledgement.on_written();
+        }
+    }
+
+    /// A timer is due: quiche's, or that of an acknowledgement.
+    pub(super) fn on_timeout(&mut self, now: Instant) {
+        if let Some(web) = &mut self.web {
+            web.handle_timeout(&mut self.quic, now);
+        }
+        if self.quic.timeout_instant().is_some_and(|deadline| deadline <= now) {
+            self.acknowledgement.on_blocked();
+            self.quic.on_timeout();
+            // What it took for lost is known already.
+            self.counts = self.count();
+        }
+    }
+
+    /// Of its paths, of which it nearly always has one. quiche's `stats` of the whole connection look
+    /// at every stream.
+    fn count(&self) -> Counts {
+        self.quic.path_stats().fold(Counts::default(), |sum, path| Counts {
+            received: sum.received + path.recv,
+            lost: sum.lost + path.lost,
+        })
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let timers = [
+            self.quic.timeout_instant(),
+            self.acknowledgement.due(),
+            self.web.as_ref().and_then(|web| web.deadline()),
+        ];
+        timers.into_iter().flatten().min()
+    }
+
+    /// Whether the answer to a datagram that was just taken in may wait.
+    pub(super) fn may_wait(&mut self, bytes: usize, every: u32, delay: Duration, now: Instant) -> bool {
+        self.acknowledgement.may_wait(bytes, every, delay, now)
+            && self.quic.is_established()
+            && !self.quic.is_draining()
+    }
+}
+
+/// What the name of a protocol stands for: a draft, or the newest that may be agreed on in band.
+pub(super) fn version_of(protocol: &[u8]) -> Option<Version> {
+    Version::from_alpn(protocol).or_else(|| Version::in_band_from_alpn(protocol))
+}
+
+/// Reads a stream of any kind once.
+pub(super) fn read_stream(quic: &mut quiche::Connection<ZeroCopy>, stream: StreamId, arena: &mut ReadArena) -> Read {
+    match quic.stream_recv_buf(stream.0, arena.space()) {
+        Ok((_, fin)) => Read::Data {
+            bytes: arena.take(),
+            fin,
+        },
+        Err(quiche::Error::StreamReset(code)) => Read::Reset(ErrorCode(code)),
+        Err(_) => Read::Nothing,
+    }
+}
+
+/// STOP_SENDING on one connection: each may cost the peer one of its streams for good (the least that a
+/// configuration may allow is far more).
+const STOPS_MAX: u32 = 64;
+
+/// Packets of a connection.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Counts {
+    received: usize,
+    lost: usize,
+}

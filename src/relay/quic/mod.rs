@@ -1,0 +1,47 @@
+//! QUIC: quiche connections of one shard, their TLS, their ids and their timers.
+//!
+//! An [`Endpoint`] accepts and dials; relay, load generator and links between relays use
+//! the same one. It knows moq-lite only by its names. A connection that agreed on `h3` gets the
+//! streams of its WebTransport session unwrapped before the session sees them (`web`).
+
+mod acknowledgement;
+mod buffers;
+mod connection;
+mod endpoint;
+mod ends;
+mod flush;
+mod identity;
+mod incoming;
+mod rebinding;
+pub mod timers;
+mod tls;
+mod transport;
+mod web;
+
+#[cfg(test)]
+mod tests;
+
+pub use buffers::{ReadArena, ZeroCopy};
+pub use connection::{Connection, PathFigures};
+pub use endpoint::{Client, ConnectionKey, Endpoint, EndpointOptions, EndpointStatistics, Notice};
+pub use flush::Outgoing;
+pub use identity::Secrets;
+pub use moqswitch_proto::wire::{Read, Written};
+pub use tls::{ServerCertificate, TlsContext, Trust};
+pub use transport::{CongestionControl, TransportOptions};
+#[cfg(any(test, feature = "exercise"))]
+pub use web::exercise;
+pub use web::{WebDial, WebEvent};
+
+/// What can go wrong while an endpoint is set up or dials.
+#[derive(Debug, thiserror::Error)]
+pub enum QuicError {
+    #[error("QUIC: {0}")]
+    Quic(#[from] quiche::Error),
+    #[error("TLS: {0}")]
+    Tls(#[from] boring::error::ErrorStack),
+    #[error("certificate: {0}")]
+    Certificate(String),
+    #[error("the shard holds its maximum of {0} connections")]
+    Full(usize),
+}

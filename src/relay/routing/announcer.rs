@@ -1,0 +1,421 @@
+//! What each announce stream of this shard is told, as a difference to what it was told.
+//!
+//! Invariant: `told` of a stream is what its peer knows, or will by what was handed out. A
+//! change only names its path to the streams that match it; what they are told of it is
+//! decided when their connections have room, so that a slow reader skips what is over by
+//! then. A change costs as much as the path has segments and as there are such streams.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use smallvec::SmallVec;
+
+use moqswitch_proto::limits::HOPS_MAX;
+use moqswitch_proto::wire::{Advertisement, BroadcastPath, HopId, StreamId};
+
+use super::ids::{PeerKey, RequestKey, ShardId, Source};
+use super::select::{is_spliceable, select};
+use super::table::{AnnounceTable, BROADCASTS_MAX, Entry};
+use super::tracks::RouteFate;
+
+/// Something to tell a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AnnounceAction {
+    Ok {
+        peer: PeerKey,
+        request: StreamId,
+        active_count: u64,
+    },
+    /// New, or changed: the session knows which and in what form.
+    Announce {
+        peer: PeerKey,
+        request: StreamId,
+        suffix: BroadcastPath,
+        advertisement: Arc<Advertisement>,
+    },
+    Unannounce {
+        peer: PeerKey,
+        request: StreamId,
+        suffix: BroadcastPath,
+    },
+    /// The peer did not read for so long that it can no longer be told what it missed.
+    Reset { peer: PeerKey, request: StreamId },
+}
+
+/// A shard has its maximum of announce streams; the request is reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the shard serves its maximum of {REQUESTS_MAX} announce streams")]
+pub struct TooManyRequests;
+
+/// Which paths a peer may be told of.
+pub type Visible = Rc<dyn Fn(&BroadcastPath) -> bool>;
+
+/// Who is interested and what they know.
+pub struct Announcer {
+    table: Arc<AnnounceTable>,
+    shard: ShardId,
+    our_hop: HopId,
+    requests: FxHashMap<RequestKey, Request>,
+    /// Streams by the prefix they asked for.
+    by_prefix: FxHashMap<BroadcastPath, Vec<RequestKey>>,
+    by_peer: FxHashMap<PeerKey, FxHashSet<StreamId>>,
+    /// Streams with something to be told.
+    ready: VecDeque<RequestKey>,
+    /// What was last seen of each path, to tell what became of a source that is gone.
+    followed: BTreeMap<BroadcastPath, Vec<Entry>>,
+    resync: Resync,
+    /// Broadcasts that a stream was not told of because it knows its maximum.
+    pub untold: u64,
+}
+
+struct Request {
+    prefix: BroadcastPath,
+    exclude: HopId,
+    wants_ended: bool,
+    visible: Option<Visible>,
+    told: FxHashMap<BroadcastPath, Arc<Advertisement>>,
+    /// How many broadcasts the initial set has, until that is said.
+    active_count: Option<u64>,
+    /// The initial set as it was counted, until it is said.
+    initial: VecDeque<(BroadcastPath, Arc<Advertisement>)>,
+    /// Paths that may have changed since.
+    changed: VecDeque<BroadcastPath>,
+    is_changed: FxHashSet<BroadcastPath>,
+    is_ready: bool,
+}
+
+/// A second look at everything, after changes were missed.
+enum Resync {
+    Idle,
+    /// Paths up to this one were looked at.
+    After(Option<BroadcastPath>),
+}
+
+/// Where a subscription of a path goes.
+#[derive(Clone, Debug)]
+pub struct Route {
+    pub source: Source,
+    pub epoch: u64,
+}
+
+/// The sources of a path after it changed, and before.
+#[derive(Clone, Debug)]
+pub struct PathChange {
+    before: Vec<Entry>,
+    after: Vec<Entry>,
+}
+
+impl PathChange {
+    /// What became of a source's broadcast (draft, "Routing": live subscriptions may go on
+    /// at another source of the same content at a group boundary).
+    pub fn fate_of(&self, source: Source) -> RouteFate {
+        let find = |entries: &[Entry]| entries.iter().find(|entry| entry.source == source).cloned();
+        match (find(&self.before), find(&self.after)) {
+            (Some(before), Some(after)) if before.generation != after.generation => RouteFate::Ended,
+            (_, Some(_)) | (None, None) => RouteFate::Unchanged,
+            (Some(gone), None) => {
+                let same: Vec<Entry> = self
+                    .after
+                    .iter()
+                    .filter(|entry| is_spliceable(entry, &gone))
+                    .cloned()
+                    .collect();
+                match select(&same, HopId::UNKNOWN, false) {
+                    Some(entry) => RouteFate::ContinuedBy {
+                        source: entry.source,
+                        hops: entry.advertisement.hops.to_vec(),
+                    },
+                    None => RouteFate::Ended,
+                }
+            }
+        }
+    }
+}
+
+impl Announcer {
+    pub fn new(table: Arc<AnnounceTable>, shard: ShardId, our_hop: HopId) -> Self {
+        Self {
+            table,
+            shard,
+            our_hop,
+            requests: FxHashMap::default(),
+            by_prefix: FxHashMap::default(),
+            by_peer: FxHashMap::default(),
+            ready: VecDeque::new(),
+            followed: BTreeMap::new(),
+            resync: Resync::Idle,
+            untold: 0,
+        }
+    }
+
+    /// A peer wants to hear of broadcasts below `prefix`, a full path, but not of what
+    /// passed through `exclude`.
+    pub fn handle_request(
+        &mut self,
+        peer: PeerKey,
+        request: StreamId,
+        prefix: BroadcastPath,
+        exclude: HopId,
+        wants_ended: bool,
+        visible: Option<Visible>,
+    ) -> Result<(), TooManyRequests> {
+        if self.requests.len() >= REQUESTS_MAX {
+            return Err(TooManyRequests);
+        }
+        let key = RequestKey { peer, request };
+        let mut state = Request {
+            prefix: prefix.clone(),
+            exclude,
+            wants_ended,
+            visible,
+            told: FxHashMap::default(),
+            active_count: None,
+            initial: VecDeque::new(),
+            changed: VecDeque::new(),
+            is_changed: FxHashSet::default(),
+            is_ready: false,
+        };
+        for path in self.table.paths_under(&prefix, TOLD_PER_REQUEST_MAX) {
+            let entries = self.table.entries(&path);
+            if let Some(advertisement) = state.wanted(&path, &entries, key.source(self.shard), self.our_hop) {
+                state.initial.push_back((path.clone(), advertisement));
+            }
+            // Its end must be noticed even if its beginning is never heard of.
+            if !entries.is_empty() && self.followed.len() < FOLLOWED_MAX {
+                self.followed.entry(path).or_insert(entries);
+            }
+        }
+        state.active_count = Some(state.initial.len() as u64);
+        self.by_prefix.entry(prefix).or_default().push(key);
+        self.by_peer.entry(peer).or_default().insert(request);
+        self.requests.insert(key, state);
+        self.set_ready(key);
+        Ok(())
+    }
+
+    pub fn handle_request_ended(&mut self, peer: PeerKey, request: StreamId) {
+        let key = RequestKey { peer, request };
+        let Some(state) = self.requests.remove(&key) else {
+            return;
+        };
+        if let Some(requests) = self.by_peer.get_mut(&peer) {
+            requests.remove(&request);
+            if requests.is_empty() {
+                self.by_peer.remove(&peer);
+            }
+        }
+        if let Some(keys) = self.by_prefix.get_mut(&state.prefix) {
+            keys.retain(|other| *other != key);
+            if keys.is_empty() {
+                self.by_prefix.remove(&state.prefix);
+            }
+        }
+    }
+
+    pub fn handle_peer_gone(&mut self, peer: PeerKey) {
+        for request in self.by_peer.remove(&peer).unwrap_or_default() {
+            self.handle_request_ended(peer, request);
+        }
+    }
+
+    /// The table changed at `path`: streams that match it will be told what is new to them.
+    pub fn handle_change(&mut self, path: &BroadcastPath) -> PathChange {
+        let entries = self.table.entries(path);
+        let mut prefix = Some(path.clone());
+        while let Some(current) = prefix {
+            for key in self.by_prefix.get(&current).cloned().unwrap_or_default() {
+                if let Some(state) = self.requests.get_mut(&key)
+                    && state.is_changed.insert(path.clone())
+                {
+                    state.changed.push_back(path.clone());
+                }
+                self.set_ready(key);
+            }
+            prefix = current.parent();
+        }
+        let before = self.followed.remove(path).unwrap_or_default();
+        if !entries.is_empty() && self.followed.len() < FOLLOWED_MAX {
+            self.followed.insert(path.clone(), entries.clone());
+        }
+        PathChange { before, after: entries }
+    }
+
+    /// Changes were missed: everything is to be looked at again, from the beginning.
+    pub fn begin_resync(&mut self) {
+        self.resync = Resync::After(None);
+    }
+
+    pub fn is_resyncing(&self) -> bool {
+        matches!(self.resync, Resync::After(_))
+    }
+
+    /// The next paths to be looked at as if they had changed, at most `limit`: those that
+    /// are announced, and those that were.
+    pub fn poll_resync(&mut self, limit: usize) -> Vec<BroadcastPath> {
+        let Resync::After(after) = &self.resync else {
+            return Vec::new();
+        };
+        let mut paths = self.table.paths_after(after.as_ref(), limit);
+        let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let known = self.followed.range::<BroadcastPath, _>((from, Bound::Unbounded));
+        paths.extend(known.take(limit).map(|(path, _)| path.clone()));
+        paths.sort_unstable();
+        paths.dedup();
+        paths.truncate(limit);
+        self.resync = match paths.last() {
+            Some(last) => Resync::After(Some(last.clone())),
+            None => Resync::Idle,
+        };
+        paths
+    }
+
+    /// A stream with something to be told, once. See [`Self::next_action`].
+    pub fn poll_ready(&mut self) -> Option<RequestKey> {
+        while let Some(key) = self.ready.pop_front() {
+            if let Some(state) = self.requests.get_mut(&key) {
+                state.is_ready = false;
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// A stream may have more to be told than there was room for.
+    pub fn set_ready(&mut self, key: RequestKey) {
+        if let Some(state) = self.requests.get_mut(&key)
+            && !std::mem::replace(&mut state.is_ready, true)
+        {
+            self.ready.push_back(key);
+        }
+    }
+
+    /// What a stream is told next; `None` when it knows everything.
+    pub fn next_action(&mut self, key: RequestKey) -> Option<AnnounceAction> {
+        let RequestKey { peer, request } = key;
+        let state = self.requests.get_mut(&key)?;
+        if let Some(active_count) = state.active_count.take() {
+            return Some(AnnounceAction::Ok {
+                peer,
+                request,
+                active_count,
+            });
+        }
+        if state.changed.len() > CHANGED_PER_REQUEST_MAX {
+            self.handle_request_ended(peer, request);
+            return Some(AnnounceAction::Reset { peer, request });
+        }
+        if let Some((path, advertisement)) = state.initial.pop_front() {
+            return self.tell(key, &path, Some(advertisement));
+        }
+        loop {
+            let state = self.requests.get_mut(&key)?;
+            let path = state.changed.pop_front()?;
+            state.is_changed.remove(&path);
+            let entries = self.table.entries(&path);
+            let wanted = state.wanted(&path, &entries, key.source(self.shard), self.our_hop);
+            if let Some(action) = self.tell(key, &path, wanted) {
+                return Some(action);
+            }
+        }
+    }
+
+    /// Where a request of `peer`, who declared `exclude`, goes. What is live comes before
+    /// what has ended, which only FETCH can read: a publisher resets a SUBSCRIBE of it.
+    pub fn route(&self, path: &BroadcastPath, peer: PeerKey, exclude: HopId) -> Option<Route> {
+        let own = Source {
+            shard: self.shard,
+            peer,
+        };
+        let mut entries = self.table.entries(path);
+        entries.retain(|entry| entry.source != own);
+        let entry = select(&entries, exclude, false).or_else(|| select(&entries, exclude, true))?;
+        Some(Route {
+            source: entry.source,
+            epoch: entry.advertisement.epoch,
+        })
+    }
+
+    pub fn request_count(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Brings what a stream knows of a path to `wanted`.
+    fn tell(
+        &mut self,
+        key: RequestKey,
+        path: &BroadcastPath,
+        wanted: Option<Arc<Advertisement>>,
+    ) -> Option<AnnounceAction> {
+        let RequestKey { peer, request } = key;
+        let state = self.requests.get_mut(&key)?;
+        let suffix = path.strip_prefix(&state.prefix)?;
+        let Some(advertisement) = wanted else {
+            state.told.remove(path)?;
+            return Some(AnnounceAction::Unannounce { peer, request, suffix });
+        };
+        if state.told.get(path) == Some(&advertisement) {
+            return None;
+        }
+        if !state.told.contains_key(path) && state.told.len() >= TOLD_PER_REQUEST_MAX {
+            self.untold += 1;
+            return None;
+        }
+        state.told.insert(path.clone(), advertisement.clone());
+        Some(AnnounceAction::Announce {
+            peer,
+            request,
+            suffix,
+            advertisement,
+        })
+    }
+}
+
+impl Request {
+    /// What this stream shall know of a path: the best that does not come from its own
+    /// peer, or pass through it, or end at us, and whose path has room for us.
+    fn wanted(
+        &self,
+        path: &BroadcastPath,
+        entries: &[Entry],
+        own: Source,
+        our_hop: HopId,
+    ) -> Option<Arc<Advertisement>> {
+        if self.visible.as_ref().is_some_and(|visible| !visible(path)) {
+            return None;
+        }
+        let others: SmallVec<[Entry; 2]> = entries
+            .iter()
+            .filter(|entry| entry.source != own)
+            .filter(|entry| our_hop == HopId::UNKNOWN || !entry.advertisement.hops.contains(&our_hop))
+            .filter(|entry| entry.advertisement.hops.len() < HOPS_MAX)
+            .cloned()
+            .collect();
+        select(&others, self.exclude, self.wants_ended).map(|entry| entry.advertisement.clone())
+    }
+}
+
+impl RequestKey {
+    fn source(self, shard: ShardId) -> Source {
+        Source { shard, peer: self.peer }
+    }
+}
+
+/// Announce streams of one shard. A further one is refused.
+const REQUESTS_MAX: usize = 1 << 16;
+
+/// Broadcasts one announce stream is told of. Further ones are counted and left out.
+const TOLD_PER_REQUEST_MAX: usize = 1 << 17;
+
+/// Changed paths that wait for one announce stream to be read. At more it is reset.
+const CHANGED_PER_REQUEST_MAX: usize = 1 << 17;
+
+/// Paths whose sources are remembered. Of others a lost source ends its tracks, even if
+/// another has the same content.
+const FOLLOWED_MAX: usize = BROADCASTS_MAX;

@@ -1,0 +1,251 @@
+//! What waits to be sent to one peer: cursors into groups, the most important first.
+//!
+//! Invariants: each cursor with something to send is once in `ready`, or in `unopened`
+//! while it has no stream yet, both sorted so that the best is last; a cursor holds no
+//! media, only its place; idle and blocked ones cost nothing.
+
+use std::cmp::Reverse;
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use rustc_hash::FxHashMap;
+use slab::Slab;
+
+use moqswitch_proto::wire::{DatagramHeader, GroupSequence, StreamId, SubscribeId, Transcoder, Version};
+
+use super::group::GroupToken;
+use super::ids::{RequestKey, TrackKey};
+use super::tracks::Requested;
+
+/// Order of sending; the smallest is sent first. Priority of the subscriber, then of the
+/// publisher, then age: the newest first unless the subscriber wants order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rank {
+    subscriber: Reverse<u8>,
+    publisher: Reverse<u8>,
+    age: u64,
+}
+
+impl Rank {
+    pub(super) fn new(subscriber: u8, publisher: u8, ordered: bool, arrival: u64) -> Self {
+        Self {
+            subscriber: Reverse(subscriber),
+            publisher: Reverse(publisher),
+            age: if ordered { arrival } else { u64::MAX - arrival },
+        }
+    }
+}
+
+/// Which request a cursor serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Serves {
+    Subscription {
+        track: TrackKey,
+        slot: usize,
+        id: SubscribeId,
+    },
+    Fetch(RequestKey),
+}
+
+/// One group on its way to one peer.
+#[derive(Debug)]
+pub(super) struct Out {
+    pub(super) serves: Serves,
+    pub(super) group: GroupToken,
+    pub(super) sequence: GroupSequence,
+    pub(super) rank: Rank,
+    pub(super) arrival: u64,
+    pub(super) frames: (u64, Option<u64>),
+    pub(super) stream: Option<StreamId>,
+    /// Next chunk, and bytes of it that were sent.
+    pub(super) chunk: usize,
+    pub(super) offset: usize,
+    /// Present when frames must be rewritten; `pieces` waits then.
+    pub(super) transcoder: Option<Box<Transcoder>>,
+    pub(super) pieces: VecDeque<Bytes>,
+    pub(super) state: OutState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OutState {
+    /// Everything there is was sent.
+    Idle,
+    Ready,
+    /// The stream takes nothing until the peer says so.
+    Blocked,
+}
+
+/// Counters of everything sent to peers of a shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EgressStatistics {
+    pub frames: u64,
+    /// Groups given up because they were older than the subscriber wanted.
+    pub expired: u64,
+    /// Groups given up because the cache let go of them before the subscriber read them.
+    pub evicted: u64,
+    /// Datagram groups that could not be sent at once.
+    pub datagrams_dropped: u64,
+}
+
+/// One peer's share.
+#[derive(Debug)]
+pub(super) struct Egress {
+    pub(super) version: Version,
+    pub(super) takes_datagrams: bool,
+    pub(super) outs: Slab<Out>,
+    ready: Vec<(Reverse<Rank>, u32)>,
+    unopened: Vec<(Reverse<Rank>, u32)>,
+    pub(super) by_stream: FxHashMap<StreamId, u32>,
+    /// What the peer asked for, by the stream it asked on.
+    pub(super) requests: FxHashMap<StreamId, Requested>,
+    pub(super) datagrams: VecDeque<(DatagramHeader, Bytes)>,
+    /// Streams of cursors that were given up, to be reset at the next pumping.
+    pub(super) resets: Vec<(StreamId, moqswitch_proto::wire::ErrorCode)>,
+    pub(super) is_dirty: bool,
+}
+
+impl Out {
+    /// Forgets what was prepared and not sent: a cursor without a stream holds no media.
+    pub(super) fn rewind(&mut self) {
+        self.chunk = 0;
+        self.transcoder = None;
+        self.pieces = VecDeque::new();
+    }
+}
+
+impl Egress {
+    pub(super) fn new(version: Version, takes_datagrams: bool) -> Self {
+        Self {
+            version,
+            takes_datagrams,
+            outs: Slab::new(),
+            ready: Vec::new(),
+            unopened: Vec::new(),
+            by_stream: FxHashMap::default(),
+            requests: FxHashMap::default(),
+            datagrams: VecDeque::new(),
+            resets: Vec::new(),
+            is_dirty: false,
+        }
+    }
+
+    pub(super) fn insert(&mut self, out: Out) -> u32 {
+        if let Some(stream) = out.stream {
+            let index = self.outs.vacant_key();
+            self.by_stream.insert(stream, u32_of(index));
+        }
+        u32_of(self.outs.insert(out))
+    }
+
+    /// A cursor has something to send. True when it had nothing before.
+    pub(super) fn mark_ready(&mut self, index: u32) -> bool {
+        let Some(out) = self.outs.get_mut(index as usize) else {
+            return false;
+        };
+        if out.state != OutState::Idle {
+            return false;
+        }
+        out.state = OutState::Ready;
+        let entry = (Reverse(out.rank), index);
+        let queue = match out.stream {
+            Some(_) => &mut self.ready,
+            None => &mut self.unopened,
+        };
+        let at = queue.partition_point(|other| *other < entry);
+        queue.insert(at, entry);
+        true
+    }
+
+    /// The best cursor with something to send; one that needs a new stream only if
+    /// `may_open`.
+    pub(super) fn best(&self, may_open: bool) -> Option<u32> {
+        let unopened = self.unopened.last().filter(|_| may_open);
+        self.ready.last().max(unopened).map(|(_, index)| *index)
+    }
+
+    /// A cursor got its stream.
+    pub(super) fn open(&mut self, index: u32, stream: StreamId) {
+        let Some(state) = self.outs.get(index as usize).map(|out| out.state) else {
+            return;
+        };
+        self.set_state(index, OutState::Idle);
+        if let Some(out) = self.outs.get_mut(index as usize) {
+            out.stream = Some(stream);
+        }
+        self.by_stream.insert(stream, index);
+        if state == OutState::Ready {
+            self.mark_ready(index);
+        }
+    }
+
+    /// Takes a cursor out of the ready ones into another state.
+    pub(super) fn set_state(&mut self, index: u32, state: OutState) {
+        let Some(out) = self.outs.get_mut(index as usize) else {
+            return;
+        };
+        if out.state == OutState::Ready {
+            let entry = (Reverse(out.rank), index);
+            let queue = match out.stream {
+                Some(_) => &mut self.ready,
+                None => &mut self.unopened,
+            };
+            if let Ok(at) = queue.binary_search(&entry) {
+                queue.remove(at);
+            }
+        }
+        out.state = state;
+    }
+
+    /// Gives cursors other ranks, by their arrival.
+    pub(super) fn set_ranks(&mut self, indices: &[u32], rank: impl Fn(u64) -> Rank) {
+        for index in indices {
+            if let Some(out) = self.outs.get_mut(*index as usize) {
+                out.rank = rank(out.arrival);
+            }
+        }
+        for queue in [&mut self.ready, &mut self.unopened] {
+            for (entry, index) in queue.iter_mut() {
+                if let Some(out) = self.outs.get(*index as usize) {
+                    *entry = Reverse(out.rank);
+                }
+            }
+            queue.sort_unstable();
+        }
+    }
+
+    pub(super) fn remove(&mut self, index: u32) -> Option<Out> {
+        self.set_state(index, OutState::Idle);
+        let out = self.outs.try_remove(index as usize)?;
+        if let Some(stream) = out.stream {
+            self.by_stream.remove(&stream);
+        }
+        Some(out)
+    }
+
+    /// A blocked stream may be tried again.
+    pub(super) fn unblock(&mut self, stream: StreamId) {
+        let Some(index) = self.by_stream.get(&stream).copied() else {
+            return;
+        };
+        if let Some(out) = self.outs.get_mut(index as usize)
+            && out.state == OutState::Blocked
+        {
+            out.state = OutState::Idle;
+            self.mark_ready(index);
+        }
+    }
+
+    pub(super) fn has_ready(&self) -> bool {
+        !self.ready.is_empty() || !self.unopened.is_empty() || !self.datagrams.is_empty()
+    }
+}
+
+fn u32_of(index: usize) -> u32 {
+    u32::try_from(index).expect("OUTS_PER_PEER_MAX is far below 2^32")
+}
+
+/// Groups on their way to one peer. A further one is not sent, and told to be dropped.
+pub(super) const OUTS_PER_PEER_MAX: usize = 8192;
+
+/// Datagrams waiting for one peer. The oldest goes first.
+pub(super) const DATAGRAMS_PER_PEER_MAX: usize = 128;

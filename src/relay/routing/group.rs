@@ -1,0 +1,123 @@
+//! One group: its chunks as received, and the cursors that read it.
+
+use std::time::Instant;
+
+use slab::Slab;
+use smallvec::SmallVec;
+
+use moqswitch_proto::wire::{Chunk, ErrorCode, FrameMark, GroupSequence};
+
+use super::ids::{FetchKey, PeerKey, TrackKey};
+
+/// Names a group for as long as it is kept: slab index and generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct GroupToken(pub(super) u64);
+
+/// A subscriber's place in a group, kept in his egress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Reader {
+    pub(super) peer: PeerKey,
+    pub(super) out: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    Open,
+    Ended,
+    Aborted(ErrorCode),
+}
+
+#[derive(Debug)]
+pub(super) struct Group {
+    /// `None`: not part of a track's cache (a fetched group, a datagram).
+    pub(super) track: Option<TrackKey>,
+    /// The fetch that fills it, while it does.
+    pub(super) fetch: Option<FetchKey>,
+    pub(super) sequence: GroupSequence,
+    pub(super) started: Instant,
+    /// Of the first frame, in units of the track's timescale.
+    pub(super) first_timestamp: Option<u64>,
+    pub(super) chunks: SmallVec<[Chunk; 1]>,
+    pub(super) bytes: usize,
+    pub(super) progress: Progress,
+    pub(super) readers: SmallVec<[Reader; 4]>,
+}
+
+/// All groups of a shard.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    slab: Slab<(u32, Group)>,
+    next_generation: u32,
+    pub(super) bytes: usize,
+}
+
+impl Groups {
+    pub(super) fn insert(&mut self, track: Option<TrackKey>, sequence: GroupSequence, now: Instant) -> GroupToken {
+        self.next_generation = self.next_generation.wrapping_add(1);
+        let generation = self.next_generation;
+        let index = self.slab.insert((
+            generation,
+            Group {
+                track,
+                fetch: None,
+                sequence,
+                started: now,
+                first_timestamp: None,
+                chunks: SmallVec::new(),
+                bytes: 0,
+                progress: Progress::Open,
+                readers: SmallVec::new(),
+            },
+        ));
+        GroupToken((index as u64) << 32 | u64::from(generation))
+    }
+
+    pub(super) fn get(&self, token: GroupToken) -> Option<&Group> {
+        let (generation, group) = self.slab.get(index(token))?;
+        (u64::from(*generation) == token.0 & GENERATION).then_some(group)
+    }
+
+    pub(super) fn get_mut(&mut self, token: GroupToken) -> Option<&mut Group> {
+        let (generation, group) = self.slab.get_mut(index(token))?;
+        (u64::from(*generation) == token.0 & GENERATION).then_some(group)
+    }
+
+    pub(super) fn remove(&mut self, token: GroupToken) -> Option<Group> {
+        self.get(token)?;
+        let (_, group) = self.slab.remove(index(token));
+        self.bytes -= group.bytes;
+        Some(group)
+    }
+
+    /// Appends a chunk and counts its bytes.
+    pub(super) fn append(&mut self, token: GroupToken, chunk: Chunk) {
+        let bytes = cost_of(&chunk);
+        let Some(group) = self.get_mut(token) else { return };
+        group.bytes += bytes;
+        if group.first_timestamp.is_none() {
+            group.first_timestamp = chunk.marks.first().map(|mark| mark.timestamp);
+        }
+        group.chunks.push(chunk);
+        self.bytes += bytes;
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slab.len()
+    }
+}
+
+fn index(token: GroupToken) -> usize {
+    usize::try_from(token.0 >> 32).unwrap_or(usize::MAX)
+}
+
+const GENERATION: u64 = u32::MAX as u64;
+
+/// Memory that a cached chunk takes. Marks cost more than the empty frames they stand for.
+pub(super) fn cost_of(chunk: &Chunk) -> usize {
+    let marks = if chunk.marks.spilled() {
+        chunk.marks.capacity()
+    } else {
+        0
+    };
+    size_of::<Chunk>() + chunk.bytes.len() + marks * size_of::<FrameMark>()
+}

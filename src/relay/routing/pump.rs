@@ -1,0 +1,326 @@
+//! Media out: one peer's connection is given what it takes now, the most important first.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use moqswitch_proto::wire::{ErrorCode, FrameForm, GroupHeader, StreamId, Transcoder, stream_error};
+
+use super::action::Action;
+use super::egress::{Egress, Out, OutState, Serves};
+use super::group::{Group, Progress};
+use super::ids::{PeerKey, RequestKey};
+use super::tracks::{Requested, Tracks};
+use super::transport::{Transport, Written};
+
+/// What became of one cursor's turn.
+enum Outcome {
+    /// All there is was sent; more may come.
+    Idle,
+    /// The group is sent whole.
+    Complete,
+    /// The stream takes no more now.
+    Blocked,
+    /// The connection takes no more now.
+    ConnectionBlocked,
+    /// No stream could be opened.
+    Unopened,
+    /// The group cannot be sent to its end.
+    GivenUp(ErrorCode),
+    /// The peer does not want it.
+    Stopped,
+}
+
+impl Tracks {
+    /// Sends what the transport takes now. Called at the end of a turn, so that what came
+    /// in the turn leaves together.
+    pub fn pump(&mut self, peer: PeerKey, _now: Instant, transport: &mut impl Transport) {
+        let Some(egress) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        for (stream, code) in egress.resets.drain(..) {
+            transport.reset(stream, code);
+        }
+        while let Some((header, payload)) = egress.datagrams.pop_front() {
+            if transport.datagram(&header, &payload) {
+                self.statistics.egress.frames += 1;
+            } else {
+                self.statistics.egress.datagrams_dropped += 1;
+            }
+        }
+        // Groups with a stream go on when no further one can be opened.
+        let mut may_open = true;
+        while !transport.connection_blocked() {
+            let Some(index) = self.peers.get(&peer).and_then(|egress| egress.best(may_open)) else {
+                return;
+            };
+            match self.send_one(peer, index, transport) {
+                Outcome::Unopened => may_open = false,
+                outcome => self.settle(peer, index, outcome, transport),
+            }
+        }
+    }
+
+    /// A stream that was blocked takes more.
+    pub fn handle_writable(&mut self, peer: PeerKey, stream: StreamId) {
+        if let Some(egress) = self.peers.get_mut(&peer) {
+            egress.unblock(stream);
+        }
+    }
+
+    /// The connection heard from its peer: capacity or stream credit may have come.
+    pub fn handle_progress(&mut self, peer: PeerKey) {
+        if self.peers.get(&peer).is_some_and(Egress::has_ready) {
+            self.mark_dirty(peer);
+        }
+    }
+
+    /// The peer stopped a stream that we send a group on.
+    pub fn handle_stop_sending(&mut self, peer: PeerKey, stream: StreamId, _code: ErrorCode) {
+        let Some(index) = self
+            .peers
+            .get(&peer)
+            .and_then(|egress| egress.by_stream.get(&stream))
+            .copied()
+        else {
+            return;
+        };
+        self.finish_out(peer, index);
+    }
+
+    fn send_one(&mut self, peer: PeerKey, index: u32, transport: &mut impl Transport) -> Outcome {
+        let Some(out) = self.peers.get(&peer).and_then(|egress| egress.outs.get(index as usize)) else {
+            return Outcome::Stopped;
+        };
+        if let Some(code) = self.reason_to_give_up(out) {
+            return Outcome::GivenUp(code);
+        }
+        let Self {
+            peers,
+            groups,
+            statistics,
+            ..
+        } = self;
+        let frames = &mut statistics.egress.frames;
+        let Some(egress) = peers.get_mut(&peer) else {
+            return Outcome::Stopped;
+        };
+        let form = egress.version.frame_form();
+        let Some(out) = egress.outs.get_mut(index as usize) else {
+            return Outcome::Stopped;
+        };
+        let Some(group) = groups.get(out.group) else {
+            return Outcome::GivenUp(stream_error::EVICTED);
+        };
+        let mut opened = None;
+        let outcome = write_group(out, group, form, &mut opened, transport, frames);
+        if let Outcome::Unopened = outcome {
+            out.rewind();
+        }
+        // A group that was sent whole at once needs no place among those that go on.
+        if let (Some(stream), Outcome::Idle | Outcome::Blocked | Outcome::ConnectionBlocked) = (opened, &outcome) {
+            egress.open(index, stream);
+        }
+        outcome
+    }
+
+    /// Why a cursor's group is not to be sent any more.
+    fn reason_to_give_up(&self, out: &Out) -> Option<ErrorCode> {
+        let group = match self.groups.get(out.group) {
+            Some(group) => group,
+            None => return Some(stream_error::EVICTED),
+        };
+        if let Progress::Aborted(code) = group.progress {
+            return Some(code);
+        }
+        let Serves::Subscription { track, slot, .. } = out.serves else {
+            return None;
+        };
+        let max_latency = self
+            .track(track)
+            .and_then(|track| track.subscriptions.get(slot))
+            .map_or(Duration::ZERO, |subscription| subscription.max_latency);
+        self.is_expired(track, out.group, max_latency)
+            .then_some(stream_error::DELIVERY_TIMEOUT)
+    }
+
+    fn settle(&mut self, peer: PeerKey, index: u32, outcome: Outcome, transport: &mut impl Transport) {
+        match outcome {
+            Outcome::Idle => self.set_out_state(peer, index, OutState::Idle),
+            Outcome::Blocked => self.set_out_state(peer, index, OutState::Blocked),
+            Outcome::Complete | Outcome::Stopped => self.finish_out(peer, index),
+            Outcome::GivenUp(code) => self.give_up(peer, index, code, transport),
+            // It stays ready.
+            Outcome::ConnectionBlocked | Outcome::Unopened => {}
+        }
+    }
+
+    fn set_out_state(&mut self, peer: PeerKey, index: u32, state: OutState) {
+        if let Some(egress) = self.peers.get_mut(&peer) {
+            egress.set_state(index, state);
+        }
+    }
+
+    /// Resets a group's stream, or tells that it will not come when it has none.
+    fn give_up(&mut self, peer: PeerKey, index: u32, code: ErrorCode, transport: &mut impl Transport) {
+        let Some(out) = self.peers.get(&peer).and_then(|egress| egress.outs.get(index as usize)) else {
+            return;
+        };
+        let (stream, serves, sequence) = (out.stream, out.serves, out.sequence);
+        match code {
+            stream_error::DELIVERY_TIMEOUT => self.statistics.egress.expired += 1,
+            stream_error::EVICTED => self.statistics.egress.evicted += 1,
+            _ => {}
+        }
+        match (stream, serves) {
+            (Some(stream), Serves::Subscription { .. }) => transport.reset(stream, code),
+            (None, Serves::Subscription { track, slot, .. }) => self.tell_drop(track, slot, sequence, sequence, code),
+            (_, Serves::Fetch(RequestKey { peer, request })) => {
+                self.remove_request(RequestKey { peer, request });
+                self.actions.push_back(Action::Refuse { peer, request, code });
+            }
+        }
+        self.finish_out(peer, index);
+    }
+
+    /// A cursor has done its work, or lost its purpose.
+    fn finish_out(&mut self, peer: PeerKey, index: u32) {
+        let Some(out) = self.peers.get_mut(&peer).and_then(|egress| egress.remove(index)) else {
+            return;
+        };
+        self.forget_reader(out.group, peer, index as usize);
+        match out.serves {
+            Serves::Subscription { track, slot, .. } => {
+                if let Some(subscription) = self
+                    .track_mut(track)
+                    .and_then(|track| track.subscriptions.get_mut(slot))
+                {
+                    subscription.outs.retain(|other| *other != index);
+                    self.finish_if_done(track, slot);
+                }
+            }
+            Serves::Fetch(key) => {
+                if let Some(Requested::Fetched { .. }) = self.remove_request(key) {
+                    self.actions.push_back(Action::Fetched {
+                        peer: key.peer,
+                        request: key.request,
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Writes chunks of a group from the cursor on, to a stream `opened` for them if it has none.
+fn write_group(
+    out: &mut Out,
+    group: &Group,
+    form: FrameForm,
+    opened: &mut Option<StreamId>,
+    transport: &mut impl Transport,
+    frames: &mut u64,
+) -> Outcome {
+    let has_ended = group.progress == Progress::Ended;
+    loop {
+        fill(out, group, form);
+        let is_last = out.chunk + 1 >= group.chunks.len();
+        let (bytes, is_end) = match next_piece(out, group) {
+            Some(bytes) => (bytes, has_ended && is_last && out.pieces.len() <= 1),
+            // Everything there is was sent; an end that came later goes by itself.
+            None if has_ended => (Bytes::new(), true),
+            None if out.stream.or(*opened).is_some() => return Outcome::Idle,
+            None => (Bytes::new(), false),
+        };
+        let length = bytes.len();
+        let written = match out.stream.or(*opened) {
+            Some(stream) => transport.write(stream, bytes, is_end),
+            None => {
+                let begun = header(out).and_then(|header| transport.open_group(&header, bytes, is_end));
+                let Some((stream, written)) = begun else {
+                    return Outcome::Unopened;
+                };
+                *opened = Some(stream);
+                written
+            }
+        };
+        match written {
+            Written::All => advance(out, group, length, frames),
+            Written::Partial(taken) => {
+                advance_within(out, taken);
+                return Outcome::Blocked;
+            }
+            Written::ConnectionBlocked => return Outcome::ConnectionBlocked,
+            Written::Closed(_) => return Outcome::Stopped,
+        }
+        if is_end {
+            return Outcome::Complete;
+        }
+    }
+}
+
+/// What a group's stream begins with; a fetched one is behind its request.
+fn header(out: &Out) -> Option<GroupHeader> {
+    match out.serves {
+        Serves::Subscription { id, .. } => Some(GroupHeader {
+            subscribe: id,
+            sequence: out.sequence,
+            frame_start: out.frames.0,
+        }),
+        Serves::Fetch(_) => None,
+    }
+}
+
+/// Rewrites the next chunk when the subscriber's draft frames differently, or wants only
+/// some frames.
+fn fill(out: &mut Out, group: &Group, form: FrameForm) {
+    while out.pieces.is_empty()
+        && let Some(chunk) = group.chunks.get(out.chunk)
+    {
+        let (start, end) = out.frames;
+        if out.transcoder.is_none() {
+            let transcoder = Transcoder::new(form, start, end);
+            if transcoder.is_identity(chunk.form) {
+                return;
+            }
+            out.transcoder = Some(Box::new(transcoder));
+        }
+        let Out { transcoder, pieces, .. } = out;
+        if let Some(transcoder) = transcoder {
+            transcoder.push(chunk, &mut |piece| pieces.push_back(piece));
+        }
+        if pieces.is_empty() {
+            // Nothing of this chunk is wanted.
+            out.chunk += 1;
+        }
+    }
+}
+
+fn next_piece(out: &Out, group: &Group) -> Option<Bytes> {
+    if out.transcoder.is_some() {
+        return out.pieces.front().map(|piece| piece.slice(out.offset..));
+    }
+    let chunk = group.chunks.get(out.chunk)?;
+    Some(chunk.bytes.slice(out.offset..))
+}
+
+/// A piece was taken whole.
+fn advance(out: &mut Out, group: &Group, length: usize, frames: &mut u64) {
+    out.offset = 0;
+    if length == 0 && out.pieces.is_empty() && out.chunk >= group.chunks.len() {
+        return;
+    }
+    if out.transcoder.is_some() {
+        out.pieces.pop_front();
+        if !out.pieces.is_empty() {
+            return;
+        }
+    }
+    if let Some(chunk) = group.chunks.get(out.chunk) {
+        *frames += chunk.marks.len() as u64;
+    }
+    out.chunk += 1;
+}
+
+fn advance_within(out: &mut Out, taken: usize) {
+    out.offset += taken;
+}

@@ -1,0 +1,397 @@
+//! Tracks across shards. The shard that has the publisher's session subscribes there; each
+//! other shard subscribes at that shard, once, and fans out itself.
+//!
+//! Queues between shards are bounded. What must arrive, so that nothing is kept for ever,
+//! waits at the sender when its queue is full; media does not, and its group is given up.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use moqswitch_proto::wire::{
+    BroadcastPath, Chunk, ErrorCode, Fetch, GroupSequence, TrackInfo, TrackName, stream_error,
+};
+
+use super::action::Action;
+use super::demand::Demand;
+use super::group::GroupToken;
+use super::ids::{FetchKey, RemoteTrack, ShardId, Source, TrackKey};
+use super::track::{InfoWaiter, Subscription, Target};
+use super::tracks::{Ending, Tracks};
+
+/// What shards tell each other. `track` and `fetch` are the subscribing shard's names.
+#[derive(Clone, Debug)]
+pub enum RemoteMessage {
+    // To the shard of the publisher.
+    Subscribe {
+        track: RemoteTrack,
+        broadcast: BroadcastPath,
+        name: TrackName,
+        source: Source,
+        demand: Demand,
+    },
+    Update {
+        track: RemoteTrack,
+        demand: Demand,
+    },
+    Unsubscribe {
+        track: RemoteTrack,
+    },
+    Track {
+        track: RemoteTrack,
+        broadcast: BroadcastPath,
+        name: TrackName,
+        source: Source,
+    },
+    Fetch {
+        fetch: FetchKey,
+        source: Source,
+        message: Fetch,
+    },
+    CancelFetch {
+        fetch: FetchKey,
+    },
+    // To the shard of the subscribers.
+    Accepted {
+        track: RemoteTrack,
+    },
+    Info {
+        track: RemoteTrack,
+        info: TrackInfo,
+    },
+    InfoRefused {
+        track: RemoteTrack,
+        code: ErrorCode,
+    },
+    Refused {
+        track: RemoteTrack,
+        code: ErrorCode,
+    },
+    End {
+        track: RemoteTrack,
+        end: GroupSequence,
+    },
+    Drop {
+        track: RemoteTrack,
+        start: GroupSequence,
+        end: GroupSequence,
+        code: ErrorCode,
+    },
+    /// All groups were sent.
+    Finished {
+        track: RemoteTrack,
+    },
+    GroupStart {
+        track: RemoteTrack,
+        sequence: GroupSequence,
+        /// What it has already.
+        chunks: Vec<Chunk>,
+    },
+    Chunk {
+        track: RemoteTrack,
+        sequence: GroupSequence,
+        chunk: Chunk,
+    },
+    GroupEnd {
+        track: RemoteTrack,
+        sequence: GroupSequence,
+    },
+    GroupReset {
+        track: RemoteTrack,
+        sequence: GroupSequence,
+        code: ErrorCode,
+    },
+    Datagram {
+        track: RemoteTrack,
+        sequence: GroupSequence,
+        timestamp: u64,
+        payload: Bytes,
+    },
+    FetchChunks {
+        fetch: FetchKey,
+        chunks: Vec<Chunk>,
+    },
+    FetchClosed {
+        fetch: FetchKey,
+        code: Option<ErrorCode>,
+    },
+}
+
+impl RemoteMessage {
+    /// Whether something would be kept for ever without it, on either side. At most a few of
+    /// these are due for each thing that a shard keeps.
+    pub fn must_arrive(&self) -> bool {
+        matches!(
+            self,
+            RemoteMessage::Unsubscribe { .. }
+                | RemoteMessage::CancelFetch { .. }
+                | RemoteMessage::Accepted { .. }
+                | RemoteMessage::Info { .. }
+                | RemoteMessage::InfoRefused { .. }
+                | RemoteMessage::Refused { .. }
+                | RemoteMessage::Finished { .. }
+                | RemoteMessage::GroupEnd { .. }
+                | RemoteMessage::GroupReset { .. }
+                | RemoteMessage::FetchClosed { .. }
+        )
+    }
+
+    /// Whether it asks for something, and can be refused.
+    pub fn is_request(&self) -> bool {
+        matches!(
+            self,
+            RemoteMessage::Subscribe { .. }
+                | RemoteMessage::Update { .. }
+                | RemoteMessage::Track { .. }
+                | RemoteMessage::Fetch { .. }
+        )
+    }
+}
+
+impl Tracks {
+    /// Takes a message of another shard.
+    pub fn handle_remote(&mut self, from: ShardId, message: RemoteMessage, now: Instant) {
+        match message {
+            RemoteMessage::Subscribe {
+                track,
+                broadcast,
+                name,
+                source,
+                demand,
+            } => self.handle_remote_subscribe(from, track, &broadcast, &name, source, demand, now),
+            RemoteMessage::Update { track, demand } => {
+                if let Some((key, slot)) = self.remotes.get(&(from, track)).copied() {
+                    self.update_subscription(key, slot, &demand.update());
+                }
+            }
+            RemoteMessage::Unsubscribe { track } => {
+                if let Some((key, slot)) = self.remotes.remove(&(from, track)) {
+                    self.end_subscription(key, slot, Ending::ByPeer);
+                    let waiter = InfoWaiter::Shard { shard: from, track };
+                    if let Some(track) = self.track_mut(key) {
+                        track.info_waiters.retain(|other| *other != waiter);
+                    }
+                    self.ask_upstream(key);
+                    self.linger(key, now);
+                }
+            }
+            RemoteMessage::Track {
+                track,
+                broadcast,
+                name,
+                source,
+            } => {
+                let waiter = InfoWaiter::Shard { shard: from, track };
+                match self.local_track(&broadcast, &name, source) {
+                    Some(key) => self.want_info(key, waiter, now),
+                    None => self.refuse_info(waiter, stream_error::NOT_FOUND),
+                }
+            }
+            RemoteMessage::Fetch { fetch, source, message } => {
+                self.handle_remote_fetch(from, fetch, source, &message, now);
+            }
+            RemoteMessage::CancelFetch { fetch } => self.handle_remote_cancel(from, fetch),
+            answer => self.handle_remote_answer(answer, now),
+        }
+    }
+
+    fn handle_remote_answer(&mut self, message: RemoteMessage, now: Instant) {
+        match message {
+            RemoteMessage::FetchChunks { fetch, chunks } => {
+                for chunk in chunks {
+                    self.on_fetch_chunk(fetch, chunk, now);
+                }
+            }
+            RemoteMessage::FetchClosed { fetch, code } => {
+                if code.is_none() {
+                    // A group without any frame still ends as a group.
+                    self.ensure_group(fetch, now);
+                }
+                self.close_fetch(fetch, code);
+            }
+            RemoteMessage::Accepted { track } => self.with_current(track, |tracks, key| tracks.on_accepted(key)),
+            RemoteMessage::Info { track, info } => {
+                self.with_current(track, |tracks, key| tracks.on_info(key, info, now));
+            }
+            RemoteMessage::InfoRefused { track, code } => {
+                self.with_current(track, |tracks, key| tracks.on_info_refused(key, code));
+            }
+            RemoteMessage::Refused { track, code } => {
+                self.with_current(track, |tracks, key| tracks.on_remote_refused(key, code));
+            }
+            RemoteMessage::End { track, end } => self.with_current(track, |tracks, key| tracks.on_end(key, end)),
+            RemoteMessage::Drop {
+                track,
+                start,
+                end,
+                code,
+            } => self.with_current(track, |tracks, key| tracks.on_drop(key, start, end, code)),
+            RemoteMessage::Finished { track } => self.with_current(track, |tracks, key| tracks.on_finished(key)),
+            media => self.handle_remote_media(media, now),
+        }
+    }
+
+    /// Does something for a track unless the message is for a subscription it no longer has:
+    /// it may have changed its source meanwhile.
+    fn with_current(&mut self, name: RemoteTrack, handle: impl FnOnce(&mut Self, TrackKey)) {
+        let is_current = self
+            .track(name.track)
+            .is_some_and(|track| track.subscription == name.subscription);
+        if is_current {
+            handle(self, name.track);
+        }
+    }
+
+    fn handle_remote_media(&mut self, message: RemoteMessage, now: Instant) {
+        match message {
+            RemoteMessage::GroupStart {
+                track,
+                sequence,
+                chunks,
+            } => self.with_current(track, |tracks, key| tracks.begin_incoming(key, sequence, chunks, now)),
+            RemoteMessage::Chunk { track, sequence, chunk } => {
+                if let Some(token) = self.incoming(track, sequence) {
+                    self.append(token, chunk);
+                }
+            }
+            RemoteMessage::GroupEnd { track, sequence } => {
+                if let Some(token) = self.end_incoming(track, sequence) {
+                    self.group_finished(token);
+                }
+            }
+            RemoteMessage::GroupReset { track, sequence, code } => {
+                if let Some(token) = self.end_incoming(track, sequence) {
+                    self.group_aborted(token, code);
+                }
+            }
+            RemoteMessage::Datagram {
+                track,
+                sequence,
+                timestamp,
+                payload,
+            } => self.with_current(track, |tracks, key| {
+                tracks.on_datagram(key, sequence, timestamp, &payload, now);
+            }),
+            _ => {}
+        }
+    }
+
+    fn begin_incoming(&mut self, key: TrackKey, sequence: GroupSequence, chunks: Vec<Chunk>, now: Instant) {
+        self.on_accepted(key);
+        let Some(token) = self.start_group(key, sequence, now) else {
+            return;
+        };
+        if let Some(track) = self.track_mut(key) {
+            track.incoming.push((sequence, token));
+        }
+        for chunk in chunks {
+            self.append(token, chunk);
+        }
+    }
+
+    /// The group that another shard's chunks of this sequence belong to.
+    fn incoming(&self, name: RemoteTrack, sequence: GroupSequence) -> Option<GroupToken> {
+        let track = self.track(name.track)?;
+        let is_current = track.subscription == name.subscription;
+        let mut incoming = track.incoming.iter().filter(|_| is_current);
+        incoming.find(|(open, _)| *open == sequence).map(|(_, token)| *token)
+    }
+
+    fn end_incoming(&mut self, name: RemoteTrack, sequence: GroupSequence) -> Option<GroupToken> {
+        let token = self.incoming(name, sequence)?;
+        self.track_mut(name.track)?
+            .incoming
+            .retain(|(open, _)| *open != sequence);
+        Some(token)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the fields of one message")]
+    fn handle_remote_subscribe(
+        &mut self,
+        from: ShardId,
+        track: RemoteTrack,
+        broadcast: &BroadcastPath,
+        name: &TrackName,
+        source: Source,
+        demand: Demand,
+        now: Instant,
+    ) {
+        let Some(key) = self.local_track(broadcast, name, source) else {
+            let code = stream_error::NOT_FOUND;
+            return self.send(from, RemoteMessage::Refused { track, code });
+        };
+        let target = Target::Shard { shard: from, track };
+        let Some(slot) = self.add_subscription(key, Subscription::new(target, &demand.update())) else {
+            return;
+        };
+        self.remotes.insert((from, track), (key, slot));
+        if let Some(info) = self.track(key).and_then(|track| track.info) {
+            self.send(from, RemoteMessage::Info { track, info });
+        } else {
+            self.want_info(key, InfoWaiter::Shard { shard: from, track }, now);
+        }
+        self.join(key, slot);
+    }
+
+    /// A track of a publisher of this shard, who must be here still.
+    fn local_track(&mut self, broadcast: &BroadcastPath, name: &TrackName, source: Source) -> Option<TrackKey> {
+        if source.shard != self.shard || !self.peers.contains_key(&source.peer) {
+            return None;
+        }
+        self.track_of(broadcast, name, source)
+    }
+
+    pub(super) fn subscription_mut(&mut self, key: TrackKey, slot: usize) -> Option<&mut Subscription> {
+        self.track_mut(key)?.subscriptions.get_mut(slot)
+    }
+
+    /// A message was not taken for another shard. What it belongs to is given up, nothing
+    /// else: a request is refused, a group reset there.
+    pub fn handle_remote_overflow(&mut self, shard: ShardId, lost: RemoteMessage) {
+        let code = stream_error::TOO_FAR_BEHIND;
+        match lost {
+            RemoteMessage::Subscribe { track, .. } => {
+                self.with_current(track, |tracks, key| {
+                    tracks.on_remote_refused(key, stream_error::INTERNAL);
+                });
+            }
+            RemoteMessage::Track { track, .. } => self.with_current(track, |tracks, key| {
+                tracks.on_info_refused(key, stream_error::INTERNAL);
+            }),
+            RemoteMessage::Fetch { fetch, .. } => self.close_fetch(fetch, Some(stream_error::INTERNAL)),
+            RemoteMessage::Update { track, .. } => {
+                if let Some(track) = self.track_mut(track.track) {
+                    track.demand = None;
+                }
+                self.owed_updates.push(track.track);
+            }
+            // Never heard of there.
+            RemoteMessage::GroupStart { track, sequence, .. } => drop(self.close_at(shard, track, sequence)),
+            RemoteMessage::Chunk { track, sequence, .. } if self.close_at(shard, track, sequence) => {
+                // Before anything of the group that is about to be sent.
+                let reset = RemoteMessage::GroupReset { track, sequence, code };
+                self.actions.push_front(Action::Remote(shard, reset));
+            }
+            RemoteMessage::FetchChunks { fetch, .. } => {
+                self.forget_fetch_reader(shard, fetch);
+                let code = Some(code);
+                let closed = RemoteMessage::FetchClosed { fetch, code };
+                self.actions.push_front(Action::Remote(shard, closed));
+            }
+            _ => {}
+        }
+    }
+
+    /// Sends another shard nothing more of a group. False when it was told of its end.
+    fn close_at(&mut self, shard: ShardId, name: RemoteTrack, sequence: GroupSequence) -> bool {
+        let Some((key, slot)) = self.remotes.get(&(shard, name)).copied() else {
+            return false;
+        };
+        let Some(subscription) = self.subscription_mut(key, slot) else {
+            return false;
+        };
+        let known = subscription.open.len();
+        subscription.open.retain(|open| *open != sequence);
+        subscription.open.len() < known
+    }
+}

@@ -1,0 +1,395 @@
+//! The publisher's side of tracks: one subscription for all subscribers, and its answers.
+
+use std::time::Instant;
+
+use smallvec::SmallVec;
+
+use moqswitch_proto::wire::{ErrorCode, GroupSequence, StreamId, SubscribeId, SubscribeOk, TrackInfo, stream_error};
+
+use super::action::Action;
+use super::downstream::plain_info;
+use super::group::{GroupToken, Progress};
+use super::ids::{PeerKey, TrackKey};
+use super::remote::RemoteMessage;
+use super::track::{Target, Upstream};
+use super::tracks::Tracks;
+
+impl Tracks {
+    /// Brings the upstream subscription in line with what subscribers want together.
+    pub(super) fn ask_upstream(&mut self, key: TrackKey) {
+        let shard = self.shard;
+        let Some(track) = self.track_mut(key) else { return };
+        match track.upstream {
+            Upstream::Idle => {}
+            Upstream::Local(_) | Upstream::Remote => {
+                if !std::mem::replace(&mut track.is_update_owed, true) {
+                    self.updates.push(key);
+                }
+                return;
+            }
+            // Told when the session has named the subscription, or of no use any more.
+            Upstream::Requested | Upstream::Ending(_) | Upstream::Finished => return,
+        }
+        let Some(wanted) = track.wanted() else { return };
+        track.demand = Some(wanted);
+        (track.served_to, track.upstream_end) = (None, None);
+        let source = track.source;
+        let (broadcast, name) = (track.broadcast.clone(), track.name.clone());
+        if source.shard != shard {
+            track.upstream = Upstream::Remote;
+            track.subscription = track.subscription.wrapping_add(1);
+            let message = RemoteMessage::Subscribe {
+                track: track.remote_name(key),
+                broadcast,
+                name,
+                source,
+                demand: wanted,
+            };
+            return self.send(source.shard, message);
+        }
+        track.upstream = Upstream::Requested;
+        self.actions.push_back(Action::Subscribe {
+            peer: source.peer,
+            track: key,
+            broadcast,
+            name,
+            demand: wanted,
+        });
+    }
+
+    /// What the publisher is to be told of a changed demand, if it is one still.
+    pub(super) fn update_upstream(&mut self, key: TrackKey) -> Option<Action> {
+        let track = self.track_mut(key)?;
+        track.is_update_owed = false;
+        let demand = track.wanted()?;
+        if track.demand == Some(demand) {
+            return None;
+        }
+        let source = track.source;
+        let action = match track.upstream {
+            Upstream::Local(id) => Action::UpdateSubscription {
+                peer: source.peer,
+                id,
+                update: demand.update(),
+            },
+            Upstream::Remote => Action::Remote(
+                source.shard,
+                RemoteMessage::Update {
+                    track: track.remote_name(key),
+                    demand,
+                },
+            ),
+            _ => return None,
+        };
+        track.demand = Some(demand);
+        Some(action)
+    }
+
+    /// Drafts from 05 on tell a track's properties apart from its subscription.
+    fn ask_info_if_there(&mut self, key: TrackKey, now: Instant) {
+        let Some(source) = self.track(key).map(|track| track.source) else {
+            return;
+        };
+        let has_info = self
+            .peers
+            .get(&source.peer)
+            .is_some_and(|egress| egress.version.has_track_stream());
+        if has_info {
+            self.ask_info(key, now);
+        }
+    }
+
+    /// The session has subscribed under this id.
+    pub fn on_subscribed(&mut self, key: TrackKey, id: SubscribeId, now: Instant) {
+        let Some(track) = self.track_mut(key) else { return };
+        let peer = track.source.peer;
+        if track.upstream != Upstream::Requested {
+            return self.actions.push_back(Action::Unsubscribe { peer, id });
+        }
+        track.upstream = Upstream::Local(id);
+        self.upstream.insert((peer, id), key);
+        self.ask_info_if_there(key, now);
+        self.ask_upstream(key);
+    }
+
+    /// The session could not subscribe.
+    pub fn on_subscribe_refused(&mut self, key: TrackKey, code: ErrorCode) {
+        self.end_track(key, code);
+    }
+
+    /// The session asks for TRACK_INFO on this stream.
+    pub fn on_track_requested(&mut self, key: TrackKey, stream: StreamId) {
+        let Some(track) = self.track_mut(key) else { return };
+        let peer = track.source.peer;
+        if !track.is_info_requested || track.info_stream.is_some() {
+            return self.actions.push_back(Action::CancelRequest { peer, stream });
+        }
+        track.info_stream = Some(stream);
+        self.info_streams.insert((peer, stream), key);
+    }
+
+    /// The session could not ask for TRACK_INFO.
+    pub fn on_track_refused(&mut self, key: TrackKey, code: ErrorCode) {
+        self.on_info_refused(key, code);
+    }
+
+    /// SUBSCRIBE_OK of drafts 03 and 04.
+    pub fn handle_upstream_ok(&mut self, peer: PeerKey, id: SubscribeId, ok: &SubscribeOk, now: Instant) {
+        let Some(key) = self.upstream.get(&(peer, id)).copied() else {
+            return;
+        };
+        if self.track(key).is_some_and(|track| track.info.is_none()) {
+            let info = plain_info(Some(ok), self.limits.cache_age_max);
+            self.on_info(key, info, now);
+        }
+        self.on_accepted(key);
+    }
+
+    /// SUBSCRIBE_START: the subscription stands.
+    pub fn handle_upstream_start(&mut self, peer: PeerKey, id: SubscribeId, _group: GroupSequence) {
+        if let Some(key) = self.upstream.get(&(peer, id)).copied() {
+            self.on_accepted(key);
+        }
+    }
+
+    /// The publisher serves this track: everyone who waits is told.
+    pub(super) fn on_accepted(&mut self, key: TrackKey) {
+        let Some(track) = self.track_mut(key) else { return };
+        if std::mem::replace(&mut track.is_accepted, true) {
+            return;
+        }
+        for slot in self.slots(key) {
+            self.accept(key, slot);
+        }
+    }
+
+    /// SUBSCRIBE_END: no group at or after `end` will come.
+    pub fn handle_upstream_end(&mut self, peer: PeerKey, id: SubscribeId, end: GroupSequence) {
+        if let Some(key) = self.upstream.get(&(peer, id)).copied() {
+            self.on_end(key, end);
+        }
+    }
+
+    pub(super) fn on_end(&mut self, key: TrackKey, end: GroupSequence) {
+        let Some(track) = self.track_mut(key) else { return };
+        track.upstream_end = Some(end);
+        // An end at the range that we asked for is ours, not the track's.
+        let is_ours = track
+            .demand
+            .and_then(|demand| demand.end)
+            .is_some_and(|last| end.0 == last.0.saturating_add(1));
+        if is_ours {
+            return;
+        }
+        track.end = Some(end);
+        for slot in self.slots(key) {
+            self.tell_end(key, slot, end);
+        }
+    }
+
+    /// SUBSCRIBE_DROP: these groups will not come.
+    pub fn handle_upstream_drop(
+        &mut self,
+        peer: PeerKey,
+        id: SubscribeId,
+        start: GroupSequence,
+        end: GroupSequence,
+        code: ErrorCode,
+    ) {
+        if let Some(key) = self.upstream.get(&(peer, id)).copied() {
+            self.on_drop(key, start, end, code);
+        }
+    }
+
+    pub(super) fn on_drop(&mut self, key: TrackKey, start: GroupSequence, end: GroupSequence, code: ErrorCode) {
+        for slot in self.slots(key) {
+            self.tell_drop(key, slot, start, end, code);
+        }
+    }
+
+    pub(super) fn tell_drop(
+        &mut self,
+        key: TrackKey,
+        slot: usize,
+        start: GroupSequence,
+        end: GroupSequence,
+        code: ErrorCode,
+    ) {
+        let Some(subscription) = self.track(key).and_then(|track| track.subscriptions.get(slot)) else {
+            return;
+        };
+        let start = subscription.floor.map_or(start, |floor| start.max(floor));
+        let end = subscription.range.end.map_or(end, |last| end.min(last));
+        if start > end {
+            return;
+        }
+        match subscription.target {
+            Target::Peer { key, .. } => self.actions.push_back(Action::Drop {
+                peer: key.peer,
+                request: key.request,
+                start,
+                end,
+                code,
+            }),
+            Target::Shard { shard, track } => self.send(
+                shard,
+                RemoteMessage::Drop {
+                    track,
+                    start,
+                    end,
+                    code,
+                },
+            ),
+        }
+    }
+
+    /// The publisher ended the subscription: all is sent, or it refused or gave up.
+    pub fn handle_upstream_closed(&mut self, peer: PeerKey, id: SubscribeId, code: Option<ErrorCode>) {
+        let Some(key) = self.upstream.get(&(peer, id)).copied() else {
+            return;
+        };
+        let Some(track) = self.track_mut(key) else { return };
+        match code {
+            None => {
+                track.upstream = Upstream::Ending(id);
+                self.finish_when_whole(key);
+            }
+            Some(code) => {
+                track.upstream = Upstream::Idle;
+                self.upstream.remove(&(peer, id));
+                self.end_track(key, code);
+            }
+        }
+    }
+
+    /// Groups travel on streams of their own: some may come after the subscription's end
+    /// (draft, "Subscribe").
+    pub(super) fn finish_when_whole(&mut self, key: TrackKey) {
+        let Some(track) = self.track(key) else { return };
+        if !matches!(track.upstream, Upstream::Ending(_)) {
+            return;
+        }
+        if track.is_whole() && !self.has_open_group(key) {
+            self.finish_upstream(key);
+        } else {
+            self.incomplete.push(key);
+        }
+    }
+
+    fn has_open_group(&self, key: TrackKey) -> bool {
+        let is_open = |token: &GroupToken| {
+            let group = self.groups.get(*token);
+            group.is_some_and(|group| group.progress == Progress::Open)
+        };
+        self.track(key)
+            .is_some_and(|track| track.groups.iter().any(|(_, token)| is_open(token)))
+    }
+
+    /// What has not come by now will not.
+    pub(super) fn give_up_stragglers(&mut self, key: TrackKey) {
+        let Some(track) = self.track(key) else { return };
+        if matches!(track.upstream, Upstream::Ending(_)) {
+            // A group that is still coming in is none of them, however long it takes.
+            if self.has_open_group(key) {
+                return self.incomplete.push(key);
+            }
+            return self.finish_upstream(key);
+        }
+        let latest = track.latest;
+        for slot in self.slots(key) {
+            let last = self
+                .track(key)
+                .and_then(|track| track.subscriptions.get(slot))
+                .and_then(|subscription| subscription.range.end);
+            if last.is_some() && last <= latest {
+                self.finish_if_closed(key, slot);
+            }
+        }
+    }
+
+    pub(super) fn finish_upstream(&mut self, key: TrackKey) {
+        let Some(track) = self.track_mut(key) else { return };
+        if let Upstream::Ending(id) = track.upstream {
+            let peer = track.source.peer;
+            self.upstream.remove(&(peer, id));
+            self.actions.push_back(Action::Unsubscribe { peer, id });
+        }
+        self.on_finished(key);
+    }
+
+    /// An upstream subscription is over. When it was for a range, the track goes on for who
+    /// wants more. Otherwise subscribers end when they have their groups; the cache stays for
+    /// those who come while the track is still wanted.
+    pub(super) fn on_finished(&mut self, key: TrackKey) {
+        self.on_accepted(key);
+        let Some(track) = self.track_mut(key) else { return };
+        let asked = track.demand.and_then(|demand| demand.end);
+        let range = asked.filter(|last| track.end.is_none_or(|end| end > *last));
+        if range.is_some() {
+            track.upstream = Upstream::Idle;
+            track.demand = None;
+            track.served_to = range;
+        } else {
+            track.upstream = Upstream::Finished;
+            // Drafts 03 and 04 end without saying where; later ones must hear it before the FIN.
+            if track.end.is_none() {
+                let end = track.latest.map_or(0, |latest| latest.0.saturating_add(1));
+                self.on_end(key, GroupSequence(end));
+            }
+        }
+        for slot in self.slots(key) {
+            self.finish_if_done(key, slot);
+        }
+        let wants_more = self
+            .track(key)
+            .and_then(|track| track.wanted())
+            .is_some_and(|wanted| wanted.end.is_none() || wanted.end > range);
+        if range.is_some() && wants_more {
+            self.ask_upstream(key);
+        }
+    }
+
+    pub fn handle_track_info(&mut self, peer: PeerKey, stream: StreamId, info: &TrackInfo, now: Instant) {
+        if let Some(key) = self.info_streams.remove(&(peer, stream)) {
+            // Draft, "TRACK_INFO": a timescale of 0 is a violation.
+            if info.timescale == 0 {
+                return self.on_info_refused(key, stream_error::MALFORMED_TRACK);
+            }
+            self.on_info(key, *info, now);
+        }
+    }
+
+    pub fn handle_track_refused(&mut self, peer: PeerKey, stream: StreamId, code: ErrorCode) {
+        if let Some(key) = self.info_streams.remove(&(peer, stream)) {
+            self.on_info_refused(key, code);
+        }
+    }
+
+    /// Subscriptions of a track, to walk while they may end. Asked for with each group, so the
+    /// few of an ordinary call cost no allocation.
+    pub(super) fn slots(&self, key: TrackKey) -> SmallVec<[usize; 16]> {
+        self.track(key)
+            .map(|track| track.subscriptions.iter().map(|(slot, _)| slot).collect())
+            .unwrap_or_default()
+    }
+
+    /// The upstream of another shard's track was refused or lost.
+    pub(super) fn on_remote_refused(&mut self, key: TrackKey, code: ErrorCode) {
+        if let Some(track) = self.track_mut(key) {
+            // Nothing is left there to unsubscribe from.
+            track.upstream = Upstream::Idle;
+        }
+        self.end_track(key, code);
+    }
+
+    /// A group that will not be continued.
+    pub(super) fn abort_if_open(&mut self, token: GroupToken, code: ErrorCode) {
+        if self
+            .groups
+            .get(token)
+            .is_some_and(|group| group.progress == Progress::Open)
+        {
+            self.group_aborted(token, code);
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! What the control thread may ask of a shard, and how the shard answers.
+//!
+//! A `/fetch` of HTTP is a subscriber like any other to routing: a peer without a
+//! connection, whose transport collects the frames of one group.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use moqswitch_proto::wire::{
+    BroadcastPath, DatagramHeader, ErrorCode, Fetch, GroupHeader, GroupParser, GroupRange, GroupSequence, HopId,
+    StreamId, Subscribe, SubscribeId, Version,
+};
+use rustc_hash::FxHashMap;
+use tokio::sync::oneshot;
+
+use crate::limits::{HTTP_FETCHES_MAX, SHARD_COMMANDS_MAX};
+use crate::quic::TlsContext;
+use crate::routing;
+use crate::routing::{PeerKey, RequestKey, Tracks};
+
+use super::link::Attachment;
+use super::statistics::ShardSnapshot;
+use super::web::{WebResponse, WebStream};
+use super::worker::Shard;
+
+/// A shard answers by sending on the enclosed channel, which never waits.
+#[derive(Debug)]
+pub enum ShardCommand {
+    Snapshot(oneshot::Sender<ShardSnapshot>),
+    Fetch(FetchRequest),
+    /// Answers a request over HTTP/3.
+    Respond {
+        at: WebStream,
+        response: WebResponse,
+    },
+    /// Take on a WebSocket connection. Not answered: the link's ends see each other.
+    Attach(Box<Attachment>),
+    /// Accept connections with other certificates from now on.
+    ReplaceCertificates(Box<TlsContext>),
+    /// Send GOAWAY to every session and close what is left at the deadline.
+    Drain {
+        deadline: Instant,
+    },
+}
+
+#[derive(Debug)]
+pub struct FetchRequest {
+    /// Normalised path: segments joined by single slashes.
+    pub broadcast: String,
+    pub track: String,
+    pub group: FetchGroup,
+    /// Nobody waits for the reply after this.
+    pub deadline: Instant,
+    pub reply: oneshot::Sender<Result<FetchReply, FetchError>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchGroup {
+    Latest,
+    Sequence(u64),
+}
+
+/// One complete group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchReply {
+    pub group_sequence: u64,
+    /// Frame payloads in order; a payload may be in several pieces.
+    pub payload: Vec<Bytes>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchError {
+    /// No such broadcast, track or group.
+    NotFound,
+    /// The group did not arrive before the deadline.
+    Timeout,
+    /// The shard is at one of its limits.
+    Busy,
+    /// The publisher reset the stream.
+    Failed,
+}
+
+/// Fetches of HTTP in progress.
+#[derive(Default)]
+pub(super) struct Fetches {
+    pending: FxHashMap<PeerKey, Collector>,
+    started: u32,
+}
+
+/// Stands where a connection would, and keeps what it is given.
+struct Collector {
+    reply: oneshot::Sender<Result<FetchReply, FetchError>>,
+    deadline: Instant,
+    parser: GroupParser,
+    group: Option<GroupSequence>,
+    payload: Vec<Bytes>,
+    outcome: Option<Result<(), FetchError>>,
+}
+
+impl Shard {
+    pub(super) fn handle_commands(&mut self) -> usize {
+        let mut handled = 0;
+        let mut snapshot = None;
+        while handled < SHARD_COMMANDS_MAX
+            && let Some(command) = self.commands.pop()
+        {
+            handled += 1;
+            match command {
+                ShardCommand::Snapshot(reply) => {
+                    // All who ask in one turn are told the same, for the price of one.
+                    let snapshot = snapshot.get_or_insert_with(|| self.take_snapshot());
+                    // The asker may have gone; then nobody needs the answer.
+                    drop(reply.send(snapshot.clone()));
+                }
+                ShardCommand::Fetch(request) => self.begin_fetch(request),
+                ShardCommand::Respond { at, response } => self.respond(at, &response),
+                // A shard that drains drops it, which closes it.
+                ShardCommand::Attach(_) if self.drain_deadline.is_some() => {}
+                ShardCommand::Attach(attachment) => self.links.attach(*attachment),
+                ShardCommand::ReplaceCertificates(tls) => {
+                    if let Err(error) = self.endpoint.replace_certificates(*tls) {
+                        tracing::error!(shard = self.options.id.0, %error, "the certificates stay as they are");
+                    }
+                }
+                ShardCommand::Drain { deadline } => self.begin_drain(deadline),
+            }
+        }
+        handled
+    }
+
+    fn begin_fetch(&mut self, request: FetchRequest) {
+        if self.fetches.pending.len() >= HTTP_FETCHES_MAX {
+            drop(request.reply.send(Err(FetchError::Busy)));
+            return;
+        }
+        let broadcast = BroadcastPath::new(&request.broadcast);
+        let peer = self.fetches.next_peer();
+        let Some(source) = self
+            .announcer
+            .route(&broadcast, peer, HopId::UNKNOWN)
+            .map(|route| route.source)
+        else {
+            drop(request.reply.send(Err(FetchError::NotFound)));
+            return;
+        };
+        let track = request.track.as_str().into();
+        let wanted = request.group;
+        self.fetches.pending.insert(peer, Collector::new(request));
+        self.tracks.handle_peer(peer, COLLECTOR_DRAFT, false);
+        match wanted {
+            FetchGroup::Latest => self.tracks.handle_subscribe(
+                RequestKey { peer, request: REQUEST },
+                HopId::UNKNOWN,
+                &Subscribe {
+                    id: SubscribeId(0),
+                    broadcast,
+                    track,
+                    epoch: 0,
+                    priority: 0,
+                    ordered: false,
+                    max_latency_ms: 0,
+                    range: GroupRange::default(),
+                },
+                Some(source),
+            ),
+            FetchGroup::Sequence(group) => self.tracks.handle_fetch(
+                peer,
+                REQUEST,
+                &Fetch {
+                    broadcast,
+                    track,
+                    epoch: 0,
+                    priority: 0,
+                    group: GroupSequence(group),
+                    frame_start: 0,
+                    frame_end: None,
+                },
+                Some(source),
+                self.now,
+            ),
+        }
+    }
+}
+
+impl Fetches {
+    /// A key that no connection has: indices of connections are far below.
+    fn next_peer(&mut self) -> PeerKey {
+        self.started = self.started.wrapping_add(1);
+        PeerKey {
+            index: u32::MAX,
+            generation: self.started,
+        }
+    }
+
+    /// Pumps a fetch; false when `peer` is a connection.
+    pub(super) fn pump(&mut self, peer: PeerKey, now: Instant, tracks: &mut Tracks) -> bool {
+        if peer.index != u32::MAX {
+            return false;
+        }
+        if let Some(collector) = self.pending.get_mut(&peer) {
+            tracks.pump(peer, now, collector);
+        }
+        self.conclude(peer, tracks, now);
+        true
+    }
+
+    /// Routing refused the request behind a fetch.
+    pub(super) fn on_refused(&mut self, peer: PeerKey, tracks: &mut Tracks, now: Instant) {
+        if let Some(collector) = self.pending.get_mut(&peer) {
+            collector.outcome.get_or_insert(Err(FetchError::NotFound));
+        }
+        self.conclude(peer, tracks, now);
+    }
+
+    /// Gives up on fetches that took too long.
+    pub(super) fn expire(&mut self, now: Instant, tracks: &mut Tracks) {
+        let late: Vec<PeerKey> = self
+            .pending
+            .iter()
+            .filter(|(_, collector)| collector.deadline <= now)
+            .map(|(peer, _)| *peer)
+            .collect();
+        for peer in late {
+            if let Some(collector) = self.pending.get_mut(&peer) {
+                collector.outcome.get_or_insert(Err(FetchError::Timeout));
+            }
+            self.conclude(peer, tracks, now);
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.pending.values().map(|collector| collector.deadline).min()
+    }
+
+    /// Answers a fetch whose outcome is known.
+    fn conclude(&mut self, peer: PeerKey, tracks: &mut Tracks, now: Instant) {
+        if self
+            .pending
+            .get(&peer)
+            .is_none_or(|collector| collector.outcome.is_none())
+        {
+            return;
+        }
+        tracks.handle_peer_gone(peer, now);
+        let Some(collector) = self.pending.remove(&peer) else {
+            return;
+        };
+        let result = match collector.outcome {
+            Some(Ok(())) => Ok(FetchReply {
+                group_sequence: collector.group.unwrap_or_default().0,
+                payload: collector.payload,
+            }),
+            Some(Err(error)) => Err(error),
+            None => return,
+        };
+        // The asker may have gone; then nobody needs the answer.
+        drop(collector.reply.send(result));
+    }
+}
+
+impl Collector {
+    fn new(request: FetchRequest) -> Self {
+        Self {
+            reply: request.reply,
+            deadline: request.deadline,
+            parser: GroupParser::new(COLLECTOR_DRAFT.frame_form()),
+            group: match request.group {
+                FetchGroup::Latest => None,
+                FetchGroup::Sequence(group) => Some(GroupSequence(group)),
+            },
+            payload: Vec::new(),
+            outcome: None,
+        }
+    }
+
+    /// Keeps the payload in a piece of the group, without its frame headers.
+    fn collect(&mut self, bytes: Bytes) -> Result<(), FetchError> {
+        let chunk = self.parser.push(bytes, 0).map_err(|_| FetchError::Failed)?;
+        let Some(chunk) = chunk else { return Ok(()) };
+        let mut at = 0;
+        for mark in &chunk.marks {
+            let header = mark.offset as usize;
+            self.payload.push(chunk.bytes.slice(at..header));
+            at = header + usize::from(mark.header_bytes);
+        }
+        self.payload.push(chunk.bytes.slice(at..));
+        self.payload.retain(|piece| !piece.is_empty());
+        Ok(())
+    }
+}
+
+impl routing::Transport for Collector {
+    fn open_group(&mut self, header: &GroupHeader, bytes: Bytes, fin: bool) -> Option<(StreamId, routing::Written)> {
+        // The first group to come is the latest; no other is wanted.
+        if *self.group.get_or_insert(header.sequence) == header.sequence {
+            Some((GROUP, self.write(GROUP, bytes, fin)))
+        } else {
+            None
+        }
+    }
+
+    fn write(&mut self, _stream: StreamId, bytes: Bytes, fin: bool) -> routing::Written {
+        if let Err(error) = self.collect(bytes) {
+            self.outcome.get_or_insert(Err(error));
+        }
+        if fin {
+            self.outcome.get_or_insert(Ok(()));
+        }
+        routing::Written::All
+    }
+
+    fn reset(&mut self, _stream: StreamId, _code: ErrorCode) {
+        self.outcome.get_or_insert(Err(FetchError::Failed));
+    }
+
+    fn datagram(&mut self, _header: &DatagramHeader, _payload: &Bytes) -> bool {
+        false
+    }
+
+    fn connection_blocked(&self) -> bool {
+        self.outcome.is_some()
+    }
+}
+
+/// A collector reads plain frames: a size and a payload.
+const COLLECTOR_DRAFT: Version = Version::Lite04;
+
+/// Stream ids in a collector's own little world.
+const REQUEST: StreamId = StreamId(0);
+const GROUP: StreamId = StreamId(3);

@@ -1,0 +1,367 @@
+//! What sessions say, taken to routing. Paths get the session's root in front, and every
+//! publish and subscribe is checked against the policy here.
+
+use moqswitch_proto::session::Event;
+use moqswitch_proto::wire::{Advertisement, BroadcastPath, HopId, Role, Setup, StreamId, session_error, stream_error};
+
+use crate::routing::{PeerKey, RequestKey, Source};
+
+use super::carrier::carrier;
+use super::service::DEFAULT_COST;
+use super::statistics::DropCause;
+use super::worker::Shard;
+
+impl Shard {
+    /// Handles all that a session has to say.
+    pub(super) fn handle_events(&mut self, peer: PeerKey) {
+        while let Some(event) = self.peers.get_mut(&peer).and_then(|state| state.session.poll_event()) {
+            match event {
+                Event::GroupStart { .. }
+                | Event::GroupChunk { .. }
+                | Event::GroupEnd { .. }
+                | Event::GroupReset { .. }
+                | Event::Datagram { .. } => self.handle_media(peer, event),
+                Event::Announced { .. }
+                | Event::AnnounceReplaced { .. }
+                | Event::Unannounced { .. }
+                | Event::AnnounceRequest { .. }
+                | Event::AnnounceRequestEnded { .. }
+                | Event::AnnounceStreamEnded { .. } => self.handle_announcement(peer, event),
+                Event::SubscriptionOk { .. }
+                | Event::SubscriptionStart { .. }
+                | Event::SubscriptionEnd { .. }
+                | Event::SubscriptionDrop { .. }
+                | Event::SubscriptionClosed { .. }
+                | Event::TrackInfo { .. }
+                | Event::TrackClosed { .. }
+                | Event::FetchChunk { .. }
+                | Event::FetchClosed { .. } => self.handle_answer(peer, event),
+                other => self.handle_request(peer, other),
+            }
+        }
+    }
+
+    /// The hot path: groups and datagrams of tracks we subscribed to.
+    fn handle_media(&mut self, peer: PeerKey, event: Event) {
+        match event {
+            Event::GroupStart { stream, header } => {
+                self.statistics.media.groups_in += 1;
+                // We ask for whole groups; one that begins in its midst would be cached as if
+                // it were whole.
+                let token = match header.frame_start {
+                    0 => self
+                        .tracks
+                        .group_started(peer, header.subscribe, header.sequence, self.now),
+                    _ => None,
+                };
+                let Some(state) = self.peers.get_mut(&peer) else { return };
+                match token {
+                    Some(token) => state.session.set_group_token(stream, token),
+                    None => {
+                        state.session.discard_group(stream, stream_error::CANCEL);
+                        self.statistics.drops.add(DropCause::UnwantedGroup, 1);
+                    }
+                }
+            }
+            Event::GroupChunk { token, chunk, .. } => {
+                let headers: usize = chunk.marks.iter().map(|mark| usize::from(mark.header_bytes)).sum();
+                self.statistics.media.frames_in += chunk.marks.len() as u64;
+                self.statistics.media.bytes_in += (chunk.bytes.len() - headers) as u64;
+                self.tracks.group_chunk(token, chunk);
+            }
+            Event::GroupEnd { token, .. } => self.tracks.group_ended(token),
+            Event::GroupReset { token, code, .. } => self.tracks.group_reset(token, code),
+            Event::Datagram { header, payload } => {
+                self.statistics.media.frames_in += 1;
+                self.statistics.media.groups_in += 1;
+                self.statistics.media.bytes_in += payload.len() as u64;
+                self.tracks.datagram(
+                    peer,
+                    header.subscribe,
+                    header.sequence,
+                    header.timestamp,
+                    payload,
+                    self.now,
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn handle_announcement(&mut self, peer: PeerKey, event: Event) {
+        match event {
+            Event::Announced {
+                path, advertisement, ..
+            }
+            | Event::AnnounceReplaced {
+                path, advertisement, ..
+            } => {
+                self.publish(peer, &path, advertisement);
+            }
+            Event::Unannounced { path, .. } => self.unpublish(peer, &path),
+            Event::AnnounceRequest { request, message } => {
+                let Some(state) = self.peers.get_mut(&peer) else { return };
+                // Drafts 04 and 05 name the peer here, if not in SETUP.
+                if declared(&state.session) == HopId::UNKNOWN && message.exclude_hop != HopId::UNKNOWN {
+                    state.hop = message.exclude_hop;
+                }
+                let exclude = state.hop;
+                let root = state.root.clone();
+                let prefix = root.join(&message.prefix);
+                let public = self.options.public.clone();
+                let visible = move |path: &BroadcastPath| public.matches(path.as_str());
+                let told = self.announcer.handle_request(
+                    peer,
+                    request,
+                    prefix,
+                    exclude,
+                    message.ended,
+                    Some(std::rc::Rc::new(visible)),
+                );
+                if told.is_err() {
+                    self.statistics.drops.add(DropCause::SessionLimit, 1);
+                    self.refuse(peer, request, stream_error::INTERNAL);
+                }
+            }
+            Event::AnnounceRequestEnded { request } => self.announcer.handle_request_ended(peer, request),
+            _ => {}
+        }
+    }
+
+    /// Puts a peer's broadcast into the table, if it may publish it.
+    fn publish(&mut self, peer: PeerKey, path: &BroadcastPath, mut advertisement: Advertisement) {
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        let full = state.root.join(path);
+        if !self.options.public.matches(full.as_str()) {
+            self.statistics.drops.add(DropCause::Unauthorized, 1);
+            return;
+        }
+        // A peer that names itself nowhere gets the identity assigned to its session:
+        // otherwise nothing could tell its broadcasts from those of another such peer.
+        match advertisement.hops.last_mut() {
+            Some(last) if *last == HopId::UNKNOWN => *last = state.hop,
+            Some(_) => {}
+            None => advertisement.hops.push(state.hop),
+        }
+        let source = Source {
+            shard: self.options.id,
+            peer,
+        };
+        let link_cost = state.link_cost;
+        if self.table.insert(&full, source, advertisement, link_cost).is_err() {
+            self.statistics.drops.add(DropCause::SessionLimit, 1);
+            return;
+        }
+        state.published.insert(full.clone());
+        self.changed_here(&full);
+    }
+
+    fn unpublish(&mut self, peer: PeerKey, path: &BroadcastPath) {
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        let full = state.root.join(path);
+        if !state.published.remove(&full) {
+            return;
+        }
+        let source = Source {
+            shard: self.options.id,
+            peer,
+        };
+        self.table.remove(&full, source);
+        self.changed_here(&full);
+    }
+
+    /// The table changed by something on this shard: tell our own peers and all shards.
+    pub(super) fn changed_here(&mut self, path: &BroadcastPath) {
+        self.mailbox.table_changed(path);
+        self.route_changed(path);
+    }
+
+    /// The table changed at `path`: peers are told, and tracks of it find their new source.
+    pub(super) fn route_changed(&mut self, path: &BroadcastPath) {
+        let change = self.announcer.handle_change(path);
+        self.tracks
+            .handle_route_changed(path, self.now, |source| change.fate_of(source));
+    }
+
+    /// Answers to what we asked of this peer.
+    fn handle_answer(&mut self, peer: PeerKey, event: Event) {
+        match event {
+            Event::SubscriptionOk { id, ok } => self.tracks.handle_upstream_ok(peer, id, &ok, self.now),
+            Event::SubscriptionStart { id, group } => self.tracks.handle_upstream_start(peer, id, group),
+            Event::SubscriptionEnd { id, end } => self.tracks.handle_upstream_end(peer, id, end),
+            Event::SubscriptionDrop { id, start, end, code } => {
+                self.tracks.handle_upstream_drop(peer, id, start, end, code);
+            }
+            Event::SubscriptionClosed { id, code } => self.tracks.handle_upstream_closed(peer, id, code),
+            Event::TrackInfo { stream, info } => self.tracks.handle_track_info(peer, stream, &info, self.now),
+            Event::TrackClosed { stream, code } => self.tracks.handle_track_refused(peer, stream, code),
+            Event::FetchChunk { stream, chunk } => self.tracks.handle_fetch_chunk(peer, stream, chunk, self.now),
+            Event::FetchClosed { stream, code } => self.tracks.handle_fetch_closed(peer, stream, code, self.now),
+            _ => {}
+        }
+    }
+
+    /// What this peer asks of us, and what it says of itself.
+    fn handle_request(&mut self, peer: PeerKey, event: Event) {
+        match event {
+            Event::Setup(setup) => self.handle_setup(peer, &setup),
+            Event::Subscribe { request, mut message } => {
+                let Some((full, source)) = self.resolve(peer, request, &message.broadcast, message.epoch) else {
+                    return;
+                };
+                message.broadcast = full;
+                let hop = self.peers.get(&peer).map_or(HopId::UNKNOWN, |state| state.hop);
+                let key = RequestKey { peer, request };
+                self.tracks.handle_subscribe(key, hop, &message, source);
+            }
+            Event::SubscribeUpdate { request, message } => {
+                self.tracks
+                    .handle_subscribe_update(RequestKey { peer, request }, &message);
+            }
+            Event::SubscribeEnded { request } => self.tracks.handle_subscribe_ended(peer, request, self.now),
+            Event::Track { request, message } => {
+                let Some((full, source)) = self.resolve(peer, request, &message.broadcast, message.epoch) else {
+                    return;
+                };
+                self.tracks
+                    .handle_track(peer, request, &full, &message.track, source, self.now);
+            }
+            Event::TrackEnded { request } => self.tracks.handle_track_ended(peer, request, self.now),
+            Event::Fetch { request, mut message } => {
+                let Some((full, source)) = self.resolve(peer, request, &message.broadcast, message.epoch) else {
+                    return;
+                };
+                message.broadcast = full;
+                self.tracks.handle_fetch(peer, request, &message, source, self.now);
+            }
+            Event::FetchEnded { request } => self.tracks.handle_fetch_ended(peer, request, self.now),
+            Event::Probe { request, .. } => {
+                let Some(state) = self.peers.get_mut(&peer) else { return };
+                if !state.probes.contains(&request) {
+                    state.probes.push(request);
+                }
+                self.report_probe(peer, Some(request));
+            }
+            Event::ProbeEnded { request } => {
+                if let Some(state) = self.peers.get_mut(&peer) {
+                    state.probes.retain(|probe| *probe != request);
+                }
+            }
+            Event::Goaway { uri } => self.handle_goaway(peer, &uri),
+            Event::Violation { code, reason } => {
+                self.statistics.sessions.protocol_violations += 1;
+                if let Some(suppressed) = self.notices.allow(self.now) {
+                    let address = carrier(&mut self.endpoint, &mut self.links, peer)
+                        .and_then(|connection| connection.peer_address());
+                    tracing::info!(peer = ?address, code = code.0, reason, suppressed, "protocol violation");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A peer that goes away takes no new requests (draft, "GOAWAY"): its broadcasts are for
+    /// others to serve from now on, and what it serves already goes on.
+    fn handle_goaway(&mut self, peer: PeerKey, uri: &str) {
+        tracing::info!(?peer, uri, "the peer is going away");
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        let source = Source {
+            shard: self.options.id,
+            peer,
+        };
+        for path in std::mem::take(&mut state.published) {
+            self.table.remove(&path, source);
+            self.changed_here(&path);
+        }
+    }
+
+    /// SETUP tells where the session is rooted, who the peer is and what it will do.
+    fn handle_setup(&mut self, peer: PeerKey, setup: &Setup) {
+        if self
+            .peers
+            .get(&peer)
+            .is_some_and(|state| state.session.version().is_in_band())
+        {
+            self.begin_routing(peer);
+        }
+        let has_request_path = carrier(&mut self.endpoint, &mut self.links, peer)
+            .is_some_and(|connection| connection.request_path().is_some());
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        if setup.origin != HopId::UNKNOWN {
+            state.hop = setup.origin;
+        }
+        state.link_cost = setup.cost.unwrap_or(DEFAULT_COST);
+        if has_request_path && setup.path.is_some() {
+            // Draft "Path Parameter": not where the handshake carries a path.
+            state.session.close(session_error::PROTOCOL_VIOLATION, "a second path");
+            return;
+        }
+        if !has_request_path && !self.take_root(peer, setup.path.as_deref().unwrap_or_default()) {
+            return;
+        }
+        if setup.role != Role::Subscriber {
+            self.ask_for_announcements(peer);
+        }
+    }
+
+    /// Roots the session at the path of its SETUP, or of the request that made its connection.
+    /// False when it may do nothing there, and was closed.
+    pub(super) fn take_root(&mut self, peer: PeerKey, target: &str) -> bool {
+        let root = self.admit(target);
+        let Some(state) = self.peers.get_mut(&peer) else {
+            return false;
+        };
+        let Some(root) = root else {
+            state
+                .session
+                .close(session_error::UNAUTHORIZED, "nothing below this path is public");
+            self.statistics.drops.add(DropCause::Unauthorized, 1);
+            return false;
+        };
+        state.root = root;
+        true
+    }
+
+    /// Where a session of this path and query is rooted; `None` if it may do nothing there.
+    pub(super) fn admit(&self, target: &str) -> Option<BroadcastPath> {
+        // The query is the credential of a deployment that checks one.
+        let path = target.split_once('?').map_or(target, |(path, _query)| path);
+        let root = BroadcastPath::new(path);
+        self.options.public.may_match_below(root.as_str()).then_some(root)
+    }
+
+    /// The full path of a request and who publishes it. `None` when it was refused.
+    fn resolve(
+        &mut self,
+        peer: PeerKey,
+        request: StreamId,
+        broadcast: &BroadcastPath,
+        epoch: u64,
+    ) -> Option<(BroadcastPath, Option<Source>)> {
+        let state = self.peers.get(&peer)?;
+        let full = state.root.join(broadcast);
+        let exclude = state.hop;
+        if !self.options.public.matches(full.as_str()) {
+            self.statistics.drops.add(DropCause::Unauthorized, 1);
+            self.refuse(peer, request, stream_error::NOT_FOUND);
+            return None;
+        }
+        // A request for another generation than the one served is refused (draft, "SUBSCRIBE").
+        let route = self.announcer.route(&full, peer, exclude);
+        let source = route
+            .filter(|route| epoch == 0 || epoch == route.epoch)
+            .map(|route| route.source);
+        Some((full, source))
+    }
+
+    pub(super) fn refuse(&mut self, peer: PeerKey, request: StreamId, code: moqswitch_proto::wire::ErrorCode) {
+        if let Some(state) = self.peers.get_mut(&peer) {
+            state.session.refuse(request, code);
+        }
+    }
+}
+
+/// The hop id in the peer's SETUP.
+fn declared(session: &moqswitch_proto::session::Session) -> HopId {
+    session.peer_setup().map_or(HopId::UNKNOWN, |setup| setup.origin)
+}

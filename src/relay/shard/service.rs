@@ -1,0 +1,421 @@
+//! Connections to sessions and back: reading streams, pumping media, the end of peers.
+
+use moqswitch_proto::session::{Session, SessionConfig, Side};
+use moqswitch_proto::wire::{BroadcastPath, HopId, ProbeLevel, Role, Setup, StreamId, session_error};
+
+use crate::limits::SETUP_WAIT_MAX;
+use crate::quic::Read;
+use crate::routing::{PeerKey, RequestKey, Source};
+
+use super::carrier::{Carrier, carrier};
+use super::link::is_link;
+use super::peer::{BACKLOG_CODE, BacklogFull, Outbox, Peer, Transport, connection_key, peer_key};
+use super::statistics::DropCause;
+use super::worker::Shard;
+
+impl Shard {
+    pub(super) fn service_connections(&mut self) {
+        for _ in 0..CONNECTIONS_PER_TURN_MAX {
+            let Some(key) = self.endpoint.poll_ready() else { break };
+            self.service(peer_key(key));
+        }
+        // Of one that has more the rest waits for the next turn: the control thread may go on for ever.
+        for _ in 0..self.links.ready_count().min(CONNECTIONS_PER_TURN_MAX) {
+            let Some(peer) = self.links.poll_ready() else { break };
+            self.links.receive(peer);
+            self.service(peer);
+            self.links.mark_dirty(peer);
+        }
+    }
+
+    /// Everything one connection has for its session.
+    fn service(&mut self, peer: PeerKey) {
+        let Some(connection) = carrier(&mut self.endpoint, &mut self.links, peer) else {
+            return;
+        };
+        if connection.is_over() {
+            let is_closed = connection.is_closed();
+            // What the peer sent before it closed counts.
+            self.read_connection(peer);
+            self.handle_events(peer);
+            self.end_session(peer);
+            if is_closed {
+                self.remove_connection(peer);
+            }
+            return;
+        }
+        if !connection.is_established() {
+            return;
+        }
+        let is_web = connection.is_web();
+        if is_web {
+            self.service_web(connection_key(peer));
+        }
+        if !self.peers.contains_key(&peer) && (is_web || !self.begin_session(peer)) {
+            return;
+        }
+        self.read_connection(peer);
+        if is_web {
+            self.handle_web_events(connection_key(peer));
+        }
+        self.handle_events(peer);
+        self.tracks.handle_progress(peer);
+        self.transmit(peer);
+    }
+
+    /// Starts the session of a connection that has agreed on a draft, or on how to.
+    pub(super) fn begin_session(&mut self, peer: PeerKey) -> bool {
+        let hop = assigned_hop();
+        let Some(mut connection) = carrier(&mut self.endpoint, &mut self.links, peer) else {
+            return false;
+        };
+        let Some(version) = connection.version() else {
+            connection.close(session_error::VERSION, "no moq-lite draft in ALPN");
+            self.mark_dirty(peer);
+            return false;
+        };
+        let path = connection.request_path().map(str::to_owned);
+        let side = if connection.is_server() {
+            Side::Server
+        } else {
+            Side::Client
+        };
+        let session = Session::new(SessionConfig {
+            side,
+            version,
+            setup: Setup {
+                probe: ProbeLevel::Report,
+                path: None,
+                role: Role::Both,
+                cost: self.options.cost,
+                origin: self.options.hop,
+            },
+            hop: self.options.hop,
+            limits: self.options.sessions.clone(),
+            heads: connection.stream_heads(),
+        });
+        let is_setup_due = version.has_setup() || session.is_negotiating();
+        self.peers.insert(
+            peer,
+            Peer {
+                session,
+                root: BroadcastPath::root(),
+                hop,
+                link_cost: DEFAULT_COST,
+                setup_deadline: self.now + SETUP_WAIT_MAX,
+                published: Default::default(),
+                probes: Default::default(),
+                waiting_announcements: Default::default(),
+                outbox: Outbox::default(),
+            },
+        );
+        self.statistics.sessions.opened += 1;
+        self.begin_routing(peer);
+        if let Some(path) = path
+            && !self.take_root(peer, &path)
+        {
+            self.transmit(peer);
+            return true;
+        }
+        if !is_setup_due {
+            self.ask_for_announcements(peer);
+        }
+        true
+    }
+
+    /// Makes a peer known to routing, as soon as its session knows the version.
+    pub(super) fn begin_routing(&mut self, peer: PeerKey) {
+        let connection = carrier(&mut self.endpoint, &mut self.links, peer);
+        let (Some(state), Some(connection)) = (self.peers.get(&peer), connection) else {
+            return;
+        };
+        if state.session.is_negotiating() {
+            return;
+        }
+        let version = state.session.version();
+        let takes_datagrams = version.has_datagrams() && connection.takes_datagrams();
+        self.tracks.handle_peer(peer, version, takes_datagrams);
+    }
+
+    /// Reads the connection's streams and datagrams, up to a budget.
+    fn read_connection(&mut self, key: PeerKey) {
+        let Some(peer) = self.peers.get_mut(&key) else {
+            return;
+        };
+        let Some(mut connection) = carrier(&mut self.endpoint, &mut self.links, key) else {
+            return;
+        };
+        let timestamp_ms = u64::try_from(self.now.duration_since(self.started).as_millis()).unwrap_or(u64::MAX);
+        let mut reads = 0;
+        while reads < READS_PER_SERVICE_MAX {
+            let Some(stream) = connection.poll_readable() else {
+                break;
+            };
+            loop {
+                reads += 1;
+                match connection.read(stream, &mut self.arena) {
+                    Read::Data { bytes, fin } => {
+                        peer.session.handle_stream(stream, bytes, fin, timestamp_ms);
+                        if fin {
+                            break;
+                        }
+                    }
+                    Read::Reset(code) => {
+                        peer.session.handle_reset(stream, code);
+                        break;
+                    }
+                    Read::Nothing => break,
+                }
+            }
+        }
+        while let Some(datagram) = connection.poll_datagram(&mut self.arena) {
+            peer.session.handle_datagram(datagram);
+        }
+        while let Some((stream, stopped)) = connection.poll_writable() {
+            let Some(code) = stopped else {
+                self.tracks.handle_writable(key, stream);
+                continue;
+            };
+            peer.outbox.forget(stream);
+            if stream.is_uni() {
+                self.tracks.handle_stop_sending(key, stream, code);
+            } else {
+                peer.session.handle_stop_sending(stream, code);
+            }
+        }
+        let has_written = peer.outbox.retry(&mut connection);
+        if !peer.outbox.is_backed_up() {
+            for request in peer.waiting_announcements.drain(..) {
+                self.announcer.set_ready(RequestKey { peer: key, request });
+            }
+        }
+        let has_more = reads >= READS_PER_SERVICE_MAX;
+        if has_more {
+            self.mark_ready(key);
+        }
+        // Reading so much gives the peer credit, which it is to be told of.
+        if has_written || has_more {
+            self.mark_dirty(key);
+        }
+    }
+
+    /// Hands the session's control bytes to its connection.
+    pub(super) fn transmit(&mut self, peer: PeerKey) {
+        let connection = carrier(&mut self.endpoint, &mut self.links, peer);
+        let (Some(state), Some(mut connection)) = (self.peers.get_mut(&peer), connection) else {
+            return;
+        };
+        match state.outbox.transmit(&mut state.session, &mut connection) {
+            Ok(false) => return,
+            Ok(true) => {}
+            Err(BacklogFull) => {
+                self.statistics.drops.add(DropCause::SlowSubscriber, 1);
+                connection.close(BACKLOG_CODE, "too many control bytes unread");
+            }
+        }
+        self.mark_dirty(peer);
+    }
+
+    /// Sends media to every peer that has some ready.
+    pub(super) fn pump(&mut self) {
+        while let Some(peer) = self.tracks.poll_dirty_peer() {
+            if self.fetches.pump(peer, self.now, &mut self.tracks) {
+                continue;
+            }
+            let connection = carrier(&mut self.endpoint, &mut self.links, peer);
+            let (Some(state), Some(connection)) = (self.peers.get_mut(&peer), connection) else {
+                continue;
+            };
+            let mut transport = Transport::new(connection, state);
+            self.tracks.pump(peer, self.now, &mut transport);
+            let sent = transport.sent;
+            self.statistics.media.bytes_out += sent.bytes;
+            self.statistics.media.groups_out += sent.groups;
+            self.statistics.media.groups_out += sent.datagrams;
+            self.mark_dirty(peer);
+        }
+        // Pumping may end groups, which subscribers are told of.
+        self.apply_actions();
+    }
+
+    fn remove_connection(&mut self, peer: PeerKey) {
+        if is_link(peer) {
+            if let Some(mut connection) = self.links.remove(peer) {
+                log_end(&Carrier::WebSocket(&mut connection));
+            }
+        } else if let Some(mut connection) = self.endpoint.remove(connection_key(peer)) {
+            log_end(&Carrier::Quic(&mut connection));
+        }
+    }
+
+    /// A connection is over, even if late packets may come: everything its session had goes
+    /// with it, before anyone is sent to it.
+    fn end_session(&mut self, peer: PeerKey) {
+        let Some(state) = self.peers.remove(&peer) else { return };
+        let source = Source {
+            shard: self.options.id,
+            peer,
+        };
+        self.announcer.handle_peer_gone(peer);
+        // Routes first: a track may go on from another source.
+        for path in &state.published {
+            self.table.remove(path, source);
+            self.changed_here(path);
+        }
+        self.tracks.handle_peer_gone(peer, self.now);
+        self.apply_actions();
+    }
+
+    /// Opens an announce stream to a peer that may publish.
+    pub(super) fn ask_for_announcements(&mut self, peer: PeerKey) {
+        if let Some(state) = self.peers.get_mut(&peer) {
+            state.session.request_announce(&BroadcastPath::root());
+            self.transmit(peer);
+        }
+    }
+
+    /// What is looked at now and then.
+    pub(super) fn look_around(&mut self) {
+        if self.now < self.probes_due {
+            return;
+        }
+        self.probes_due = self.now + PROBE_INTERVAL;
+        self.report_probes();
+        self.close_silent();
+    }
+
+    /// Closes connections whose peer has not begun as its draft has it. Of 03 and 04 nothing is due.
+    fn close_silent(&mut self) {
+        self.links.close_silent(self.now);
+        let is_late = |peer: &Peer| self.now >= peer.setup_deadline && peer.session.is_setup_due();
+        let late: Vec<PeerKey> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| is_late(peer) && !peer.session.is_closed())
+            .map(|(key, _)| *key)
+            .collect();
+        for peer in late {
+            if let Some(state) = self.peers.get_mut(&peer) {
+                state.session.close(session_error::CONTROL_TIMEOUT, "no SETUP in time");
+                self.statistics.drops.add(DropCause::SessionLimit, 1);
+            }
+            self.transmit(peer);
+        }
+    }
+
+    /// Sends path figures to those who probe (draft, "Probe"), and to those who are told unasked
+    /// (draft 01, "SESSION_UPDATE").
+    fn report_probes(&mut self) {
+        let probing: Vec<PeerKey> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| !peer.probes.is_empty() || peer.session.version().is_in_band())
+            .map(|(key, _)| *key)
+            .collect();
+        for peer in probing {
+            self.report_probe(peer, None);
+        }
+    }
+
+    /// Reports on one probe stream of a peer, or on all of them.
+    pub(super) fn report_probe(&mut self, peer: PeerKey, only: Option<StreamId>) {
+        let Some(path) = carrier(&mut self.endpoint, &mut self.links, peer).and_then(|connection| connection.path())
+        else {
+            return;
+        };
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        let report = moqswitch_proto::wire::Probe {
+            bitrate: Some(path.delivery_rate_bits_per_second).filter(|rate| *rate > 0),
+            rtt_ms: Some(u64::try_from(path.rtt.as_millis()).unwrap_or(u64::MAX).max(1)),
+        };
+        for request in state
+            .probes
+            .iter()
+            .filter(|request| only.is_none_or(|only| only == **request))
+        {
+            state.session.probe_report(*request, &report);
+        }
+        state.session.update_bitrate(report.bitrate);
+        self.transmit(peer);
+    }
+
+    /// Tells every session that the relay goes away, and stops accepting.
+    pub(super) fn begin_drain(&mut self, deadline: std::time::Instant) {
+        if self.drain_deadline.is_some() {
+            return;
+        }
+        self.drain_deadline = Some(deadline);
+        self.endpoint.drain();
+        let peers: Vec<PeerKey> = self.peers.keys().copied().collect();
+        for peer in peers {
+            if let Some(state) = self.peers.get_mut(&peer) {
+                state.session.goaway("");
+            }
+            self.transmit(peer);
+        }
+        for key in self.endpoint.keys() {
+            let Some(connection) = self.endpoint.get_mut(key) else {
+                continue;
+            };
+            if connection.has_session() {
+                connection.drain_session();
+            } else if connection.is_web() {
+                // Of what it might still ask for, it would get nothing.
+                connection.close(session_error::NO_ERROR, "the relay is going away");
+            }
+            self.endpoint.mark_dirty(key);
+        }
+    }
+
+    /// Closes what is left after the deadline, and gives the packets a last turn.
+    pub(super) fn say_goodbye(&mut self) {
+        for key in self.endpoint.keys() {
+            if let Some(connection) = self.endpoint.get_mut(key) {
+                connection.close(session_error::GOAWAY_TIMEOUT, "the relay is going away");
+            }
+            self.endpoint.mark_dirty(key);
+        }
+        for key in self.links.keys() {
+            if let Some(connection) = self.links.get_mut(key) {
+                connection
+                    .qmux
+                    .close(session_error::GOAWAY_TIMEOUT, "the relay is going away");
+            }
+            self.links.mark_dirty(key);
+        }
+        self.endpoint.flush(&mut self.ring, self.now);
+        self.links.flush();
+        // Over HTTP/3 the session was ended so far, its connection not yet.
+        for key in self.endpoint.keys() {
+            if let Some(connection) = self.endpoint.get_mut(key).filter(|connection| connection.is_web()) {
+                connection.abandon();
+                self.endpoint.mark_dirty(key);
+            }
+        }
+        self.endpoint.flush(&mut self.ring, self.now);
+        if let Err(error) = self.ring.turn(crate::net::Wait::None) {
+            tracing::warn!(%error, "the last packets could not be sent");
+        }
+    }
+}
+
+fn log_end(connection: &Carrier<'_>) {
+    tracing::debug!(peer = ?connection.peer_address(), reason = connection.close_reason(), "connection ended");
+}
+
+/// A hop id for a peer that declares none, so that it is not sent its own broadcasts.
+fn assigned_hop() -> HopId {
+    use ring::rand::{SecureRandom, SystemRandom};
+    let mut bytes = [0; 8];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .expect("the kernel's random generator is available after boot");
+    HopId((u64::from_be_bytes(bytes) >> 2).max(1))
+}
+
+/// The price of a link that nobody priced (draft, "Cost Parameter").
+pub(super) const DEFAULT_COST: u64 = 1;
+
+const CONNECTIONS_PER_TURN_MAX: usize = 4096;
+const READS_PER_SERVICE_MAX: usize = 512;
+const PROBE_INTERVAL: std::time::Duration = std::time::Duration::from_millis(500);

@@ -1,0 +1,168 @@
+//! HTTP/3 on a connection: who may have a session, and what else is asked.
+//!
+//! Ordinary requests are the control thread's, which has the routes; it answers by a command.
+
+use bytes::Bytes;
+use moqswitch_proto::wire::StreamId;
+use tokio::sync::mpsc;
+
+use crate::quic::{ConnectionKey, WebEvent};
+
+use super::peer::peer_key;
+use super::statistics::DropCause;
+use super::worker::Shard;
+
+/// An ordinary request over HTTP/3, answered by [`super::ShardCommand::Respond`].
+#[derive(Debug)]
+pub struct WebRequest {
+    pub shard: usize,
+    pub at: WebStream,
+    pub method: String,
+    /// Path and query.
+    pub path: String,
+}
+
+/// Where an answer goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WebStream {
+    pub connection: ConnectionKey,
+    pub stream: StreamId,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebResponse {
+    pub status: u16,
+    /// Names in lower case.
+    pub fields: Vec<(String, String)>,
+    pub body: Bytes,
+}
+
+/// Takes requests to the control thread. When it is full they are answered 503.
+pub type WebRequests = mpsc::Sender<WebRequest>;
+
+impl Shard {
+    /// Reads what a connection says that has no session yet, and does what its client asks for.
+    pub(super) fn service_web(&mut self, key: ConnectionKey) {
+        let Some(connection) = self.endpoint.get_mut(key) else {
+            return;
+        };
+        if !connection.has_session() {
+            let mut streams = 0;
+            while streams < STREAMS_PER_SERVICE_MAX
+                && let Some(stream) = connection.poll_readable()
+            {
+                streams += 1;
+                // Nothing of it is a session's yet.
+                connection.read(stream, &mut self.arena);
+            }
+            while connection.poll_writable().is_some() {}
+            if streams == STREAMS_PER_SERVICE_MAX {
+                self.endpoint.mark_ready(key);
+            }
+        }
+        self.handle_web_events(key);
+    }
+
+    pub(super) fn handle_web_events(&mut self, key: ConnectionKey) {
+        while let Some(event) = self.endpoint.get_mut(key).and_then(|connection| connection.poll_web()) {
+            match event {
+                WebEvent::SessionRequested { path } => self.decide_session(key, &path),
+                WebEvent::Request { stream, method, path } => {
+                    let at = WebStream {
+                        connection: key,
+                        stream,
+                    };
+                    self.pass_on(at, method, path);
+                }
+                WebEvent::Failed { reason } => {
+                    self.statistics.web.violations += 1;
+                    self.log_refusal(key, &reason);
+                }
+            }
+        }
+        let Some(connection) = self.endpoint.get_mut(key) else {
+            return;
+        };
+        self.statistics.web.streams_refused += connection.take_web_turned_away();
+        if connection.take_web_written() {
+            self.endpoint.mark_dirty(key);
+        }
+    }
+
+    fn pass_on(&mut self, at: WebStream, method: String, path: String) {
+        self.statistics.web.requests += 1;
+        let request = WebRequest {
+            shard: self.options.id.0.into(),
+            at,
+            method,
+            path,
+        };
+        let status = match &self.web_requests {
+            None => STATUS_NOT_FOUND,
+            Some(requests) if requests.try_send(request).is_err() => STATUS_UNAVAILABLE,
+            Some(_) => return,
+        };
+        let refusal = WebResponse {
+            status,
+            fields: Vec::new(),
+            body: Bytes::new(),
+        };
+        self.respond(at, &refusal);
+    }
+
+    fn log_refusal(&mut self, key: ConnectionKey, reason: &str) {
+        if let Some(suppressed) = self.notices.allow(self.now) {
+            let connection = self.endpoint.get_mut(key);
+            let peer = connection.and_then(|connection| connection.peer_address());
+            tracing::info!(?peer, reason, suppressed, "refused");
+        }
+    }
+
+    pub(super) fn respond(&mut self, at: WebStream, response: &WebResponse) {
+        // A client that is gone needs no answer.
+        let Some(connection) = self.endpoint.get_mut(at.connection) else {
+            return;
+        };
+        let fields: Vec<(&str, &str)> = response
+            .fields
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        connection.respond(at.stream, response.status, &fields, &response.body);
+        self.endpoint.mark_dirty(at.connection);
+    }
+
+    /// The path and query of a CONNECT are asked of the same policy as those of a SETUP.
+    fn decide_session(&mut self, key: ConnectionKey, path: &str) {
+        let may_be = self.admit(path).is_some();
+        let is_draining = self.drain_deadline.is_some();
+        let Some(connection) = self.endpoint.get_mut(key) else {
+            return;
+        };
+        if is_draining {
+            self.statistics.web.sessions_refused += 1;
+            return connection.refuse_session(STATUS_UNAVAILABLE);
+        }
+        if !may_be {
+            connection.refuse_session(STATUS_FORBIDDEN);
+            self.statistics.web.sessions_refused += 1;
+            self.statistics.drops.add(DropCause::Unauthorized, 1);
+            return self.log_refusal(key, "nothing below the path of its session is public");
+        }
+        if !connection.accept_session(&self.options.endpoint.versions) {
+            self.statistics.web.sessions_refused += 1;
+            return self.log_refusal(key, "it offers no draft that is spoken here");
+        }
+        if self.begin_session(peer_key(key)) {
+            self.statistics.web.sessions_opened += 1;
+            self.endpoint.mark_ready(key);
+        }
+    }
+}
+
+/// Streams of one connection read in one turn before it has a session; others wait for the next.
+const STREAMS_PER_SERVICE_MAX: usize = 512;
+
+const STATUS_FORBIDDEN: u16 = 403;
+const STATUS_NOT_FOUND: u16 = 404;
+const STATUS_UNAVAILABLE: u16 = 503;

@@ -1,0 +1,329 @@
+//! The loop: what a shard does in a turn, and when it sleeps.
+//!
+//! Hot: the thread waits in its own ring and comes back to the glommio executor only now
+//! and then. Cold: with nothing to do for a while it parks in glommio, which watches the
+//! same sockets, and costs no CPU.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_queue::ArrayQueue;
+use moqswitch_proto::qmux;
+use moqswitch_proto::session::SessionLimits;
+use moqswitch_proto::wire::HopId;
+use rustc_hash::FxHashMap;
+
+use crate::auth::Patterns;
+use crate::net::wake::WakeReceiver;
+use crate::net::{RingConfig, UdpRing, Wait};
+use crate::quic::{Endpoint, EndpointOptions, ReadArena, Secrets, TlsContext};
+use crate::ratelimit::RateLimit;
+use crate::routing::{AnnounceTable, Announcer, PeerKey, ShardId, TrackLimits, Tracks};
+
+use super::command::{Fetches, ShardCommand};
+use super::link::Doorbell;
+use super::links::Links;
+use super::mail::{Mail, Mailbox, PostOffice};
+use super::peer::Peer;
+use super::statistics::ShardStatistics;
+use super::web::WebRequests;
+
+/// How a shard behaves.
+#[derive(Clone)]
+pub struct ShardOptions {
+    pub id: ShardId,
+    /// The relay's hop id, one for all its shards.
+    pub hop: HopId,
+    /// What subscribing from this relay costs its peers (SETUP "Cost").
+    pub cost: Option<u64>,
+    /// How long receptions are gathered before a turn begins.
+    pub batch_window: Duration,
+    /// Never sleep: lower latency for a whole core.
+    pub spin: bool,
+    pub tracks: TrackLimits,
+    pub sessions: SessionLimits,
+    pub endpoint: EndpointOptions,
+    /// What WebSocket connections allow their peers.
+    pub qmux: qmux::Options,
+    pub ring: RingConfig,
+    /// Paths that anyone may publish and subscribe.
+    pub public: Patterns,
+}
+
+/// What a shard is given of the things that all share or that were opened before it ran.
+pub struct ShardParts {
+    pub socket: std::net::UdpSocket,
+    pub local: SocketAddr,
+    pub wake: WakeReceiver,
+    pub office: Arc<PostOffice>,
+    pub table: Arc<AnnounceTable>,
+    pub commands: Arc<ArrayQueue<ShardCommand>>,
+    /// Where requests over HTTP/3 go, if anywhere.
+    pub web_requests: Option<WebRequests>,
+    pub doorbell: Arc<Doorbell>,
+    pub secrets: Secrets,
+    pub tls: TlsContext,
+}
+
+/// One core's share of the relay.
+pub struct Shard {
+    pub(super) options: ShardOptions,
+    pub(super) local: SocketAddr,
+    pub(super) ring: UdpRing,
+    pub(super) endpoint: Endpoint,
+    pub(super) links: Links,
+    pub(super) arena: ReadArena,
+    pub(super) peers: FxHashMap<PeerKey, Peer>,
+    /// Peers whose sessions have something to say because of what routing decided.
+    pub(super) talkative: Vec<PeerKey>,
+    pub(super) announcer: Announcer,
+    pub(super) table: Arc<AnnounceTable>,
+    pub(super) tracks: Tracks,
+    pub(super) mailbox: Mailbox,
+    pub(super) commands: Arc<ArrayQueue<ShardCommand>>,
+    pub(super) web_requests: Option<WebRequests>,
+    pub(super) fetches: Fetches,
+    pub(super) statistics: ShardStatistics,
+    pub(super) now: Instant,
+    /// What timestamps of drafts without any count from.
+    pub(super) started: Instant,
+    pub(super) probes_due: Instant,
+    pub(super) notices: RateLimit,
+    pub(super) drain_deadline: Option<Instant>,
+    last_busy: Instant,
+}
+
+impl Shard {
+    /// Builds a shard on the thread that will run it.
+    pub fn new(options: ShardOptions, parts: ShardParts) -> anyhow::Result<Self> {
+        let now = Instant::now();
+        let ring = UdpRing::new(parts.socket, parts.wake, &options.ring)?;
+        let endpoint = Endpoint::new(options.endpoint.clone(), &parts.secrets, Some(parts.tls))?;
+        Ok(Self {
+            announcer: Announcer::new(parts.table.clone(), options.id, options.hop),
+            tracks: Tracks::new(options.id, options.tracks.clone()),
+            mailbox: Mailbox::new(parts.office, options.id),
+            table: parts.table,
+            local: parts.local,
+            ring,
+            endpoint,
+            links: Links::new(options.qmux.clone(), parts.doorbell),
+            arena: ReadArena::default(),
+            peers: FxHashMap::default(),
+            talkative: Vec::new(),
+            commands: parts.commands,
+            web_requests: parts.web_requests,
+            fetches: Fetches::default(),
+            statistics: ShardStatistics::default(),
+            now,
+            started: now,
+            probes_due: now,
+            notices: RateLimit::new(NOTICE_INTERVAL, NOTICE_BURST),
+            drain_deadline: None,
+            last_busy: now,
+            options,
+        })
+    }
+
+    /// Runs until drained. `is_running` is set once the first turn can receive.
+    pub async fn run(mut self, on_running: impl FnOnce()) -> anyhow::Result<()> {
+        on_running();
+        let mut executor_due = Instant::now() + EXECUTOR_INTERVAL;
+        while !self.is_finished() {
+            let wait = self.plan_wait();
+            self.ring.turn(wait)?;
+            self.turn();
+            if self.now >= executor_due {
+                glommio::executor().yield_task_queue_now().await;
+                executor_due = self.now + EXECUTOR_INTERVAL;
+            }
+            if self.is_idle() {
+                self.sleep_cold().await?;
+                executor_due = self.now + EXECUTOR_INTERVAL;
+            }
+        }
+        self.say_goodbye();
+        Ok(())
+    }
+
+    /// One turn. Each step takes from a budget, so that none starves another.
+    fn turn(&mut self) {
+        self.now = Instant::now();
+        self.statistics.network.turns += 1;
+        // 1. Datagrams into connections.
+        let received = self.receive();
+        // 2. Messages of other shards and of the control thread, WebSockets among them.
+        let mail = self.read_mail();
+        let commands = self.handle_commands();
+        let heard = self.links.hear();
+        // 3. Timers.
+        self.endpoint.handle_timeouts(self.now);
+        self.tracks.handle_timeout(self.now);
+        self.look_around();
+        self.fetches.expire(self.now, &mut self.tracks);
+        // 4. Connections with something to tell: streams into sessions, sessions into routing.
+        self.service_connections();
+        // 5. What routing decided, until it has nothing more to say.
+        self.apply_actions();
+        self.announce();
+        // 6. Media to whoever can take it, the most important first.
+        self.pump();
+        // 7. Packets, as trains; they leave with the next turn's one submission. Messages of WebSockets.
+        self.endpoint.flush(&mut self.ring, self.now);
+        self.links.flush();
+        // 8. Others, last, so that they find everything that was sent to them.
+        self.mailbox.flush_spill();
+        self.mailbox.wake_receivers();
+        self.log_notices();
+        if received + mail + commands + heard > 0 {
+            self.last_busy = self.now;
+        }
+    }
+
+    fn receive(&mut self) -> usize {
+        let mut datagrams = 0;
+        for _ in 0..RECEIVES_PER_TURN_MAX {
+            let Some(mut received) = self.ring.poll_receive() else {
+                break;
+            };
+            let local = SocketAddr::new(received.local, self.local.port());
+            let source = received.source;
+            for datagram in received.datagrams() {
+                datagrams += 1;
+                self.endpoint.handle_datagram(datagram, source, local, self.now);
+            }
+        }
+        datagrams
+    }
+
+    fn read_mail(&mut self) -> usize {
+        let mut messages = 0;
+        for from in 0..self.mailbox.shards() {
+            for _ in 0..MAIL_PER_TURN_MAX {
+                let Some(mail) = self.mailbox.receive(from) else { break };
+                messages += 1;
+                match mail {
+                    Mail::TableChanged(path) => self.route_changed(&path),
+                    Mail::Track(message) => {
+                        let from = ShardId(u8::try_from(from).unwrap_or(u8::MAX));
+                        self.tracks.handle_remote(from, message, self.now);
+                    }
+                }
+            }
+        }
+        if self.mailbox.take_resync() {
+            self.announcer.begin_resync();
+        }
+        for path in self.announcer.poll_resync(RESYNC_PATHS_PER_TURN_MAX) {
+            self.route_changed(&path);
+        }
+        messages
+    }
+
+    /// How long the ring may wait, and how long it gathers once something came.
+    fn plan_wait(&self) -> Wait {
+        let has_work = self.options.spin
+            || self.endpoint.has_ready()
+            || self.endpoint.has_dirty()
+            || self.links.has_work()
+            || self.mailbox.has_mail()
+            || self.announcer.has_ready()
+            || self.announcer.is_resyncing()
+            || !self.commands.is_empty();
+        if has_work {
+            return Wait::None;
+        }
+        let longest = if self.mailbox.has_spill() {
+            SPILL_WAIT_MAX
+        } else {
+            HOT_WAIT_MAX
+        };
+        let batch_window = self.options.batch_window;
+        Wait::Until {
+            // Timers are no more exact than the rest: a turn for each costs more than all they do.
+            timeout: self.until_next_deadline().min(longest).max(batch_window),
+            batch_window,
+        }
+    }
+
+    fn until_next_deadline(&self) -> Duration {
+        let probes = (!self.peers.is_empty()).then_some(self.probes_due);
+        [
+            self.endpoint.next_deadline(),
+            self.tracks.poll_timeout(),
+            self.fetches.next_deadline(),
+            self.drain_deadline,
+            probes,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .map_or(COLD_WAIT_MAX, |deadline| {
+            deadline.saturating_duration_since(Instant::now())
+        })
+    }
+
+    fn is_idle(&self) -> bool {
+        !self.options.spin
+            && self.now.duration_since(self.last_busy) >= COLD_AFTER
+            && !self.endpoint.has_dirty()
+            && !self.links.has_work()
+            && !self.mailbox.has_mail()
+            && !self.mailbox.has_spill()
+            && self.until_next_deadline() > COLD_DEADLINE_MIN
+    }
+
+    /// Parks in glommio until a datagram, a wake or the next deadline.
+    async fn sleep_cold(&mut self) -> anyhow::Result<()> {
+        self.ring.pause()?;
+        // What had arrived by then is there still, and is worth staying awake for.
+        if self.receive() == 0 {
+            self.statistics.network.parks += 1;
+            let timeout = self.until_next_deadline().min(COLD_WAIT_MAX);
+            self.ring.parked(timeout).await?;
+        }
+        self.ring.resume();
+        self.now = Instant::now();
+        Ok(())
+    }
+
+    fn is_finished(&self) -> bool {
+        self.drain_deadline.is_some_and(|deadline| {
+            (self.endpoint.connection_count() == 0 && self.links.is_empty()) || self.now >= deadline
+        })
+    }
+
+    fn log_notices(&mut self) {
+        while let Some(notice) = self.endpoint.poll_notice() {
+            if let Some(suppressed) = self.notices.allow(self.now) {
+                tracing::info!(peer = %notice.peer, reason = notice.reason, suppressed, "refused");
+            }
+        }
+    }
+}
+
+/// The executor gets its turn at least this often while the shard is hot.
+const EXECUTOR_INTERVAL: Duration = Duration::from_millis(10);
+
+/// A hot shard looks around at least this often.
+const HOT_WAIT_MAX: Duration = Duration::from_millis(10);
+
+/// A shard whose messages wait for room at another one tries again this soon.
+const SPILL_WAIT_MAX: Duration = Duration::from_millis(1);
+
+/// Without a datagram, a message or a command for this long a shard parks in glommio.
+const COLD_AFTER: Duration = Duration::from_millis(200);
+
+/// Not worth parking for less.
+const COLD_DEADLINE_MIN: Duration = Duration::from_millis(5);
+const COLD_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// Receptions handled in one turn; each holds up to 64 datagrams.
+const RECEIVES_PER_TURN_MAX: usize = 256;
+const MAIL_PER_TURN_MAX: usize = 1024;
+const RESYNC_PATHS_PER_TURN_MAX: usize = 256;
+
+/// Log lines about peers: a few at once, then one in an interval.
+const NOTICE_INTERVAL: Duration = Duration::from_secs(1);
+const NOTICE_BURST: u32 = 5;

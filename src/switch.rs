@@ -1,0 +1,112 @@
+//! The whole program: a relay, and the control thread beside it. Start order, signals, shutdown.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use anyhow::Context;
+use moqswitch_proto::wire::Version;
+use moqswitch_relay::{Relay, RelayHandle, RelayOptions};
+
+use crate::config::{Config, HttpTls};
+use crate::control::{ControlHandle, ControlListener, ControlState, Lifecycle, Phase, Tls, WebSockets};
+use crate::reload::{Certificates, Seen};
+use crate::signals;
+
+/// A running relay with its control thread. SIGTERM or SIGINT ends it: the first drains, the second exits at once.
+/// SIGHUP reloads certificates.
+pub struct Switch {
+    relay: RelayHandle,
+    control: ControlHandle,
+}
+
+impl Switch {
+    /// Binds, starts every shard and the control thread; returns once all of them serve.
+    pub fn start(config: &Config) -> anyhow::Result<Self> {
+        let listener =
+            ControlListener::bind(config.http).with_context(|| format!("cannot listen on {} (TCP)", config.http))?;
+        let relay = Relay::start(RelayOptions {
+            certificates: config.certificates()?,
+            web_requests: Some(listener.web_requests()),
+            ..config.relay_options()
+        })?;
+        let (certificates, Seen { sha256, http }) = Certificates::new(relay.identity())?;
+        let state = ControlState {
+            shards: relay.ports().to_vec(),
+            certificate_sha256: sha256,
+            lifecycle: Arc::new(Lifecycle::default()),
+            announcements: relay.announcements(),
+            public: config.auth.public.clone(),
+            websockets: WebSockets::new(
+                relay.ports().len(),
+                config.limits.websockets_max,
+                config.quic.idle_timeout,
+            ),
+            tls: Some(Tls {
+                context: http,
+                is_required: config.http_tls == HttpTls::Required,
+            }),
+        };
+        let background = background(&state, certificates, config);
+        let control = listener.serve(state.clone()).spawn(background)?;
+        state.lifecycle.set(Phase::Ready);
+        Ok(Self { relay, control })
+    }
+
+    /// Where it listens for HTTP.
+    pub fn http_address(&self) -> SocketAddr {
+        self.control.address()
+    }
+
+    /// What an operator wants to see first.
+    pub fn banner(&self) -> String {
+        let drafts: Vec<&str> = Version::EVERY.iter().map(|version| version.name()).collect();
+        let cores: Vec<String> = self.relay.cores().iter().map(ToString::to_string).collect();
+        format!(
+            "moqswitch {} ready: udp={} http={} shards={} cores={} drafts={} sha256={}",
+            env!("CARGO_PKG_VERSION"),
+            self.relay.address(),
+            self.http_address(),
+            cores.len(),
+            cores.join(","),
+            drafts.join(","),
+            self.relay.identity().sha256_hex,
+        )
+    }
+
+    /// Waits until every shard has ended, then stops the control thread.
+    pub fn join(self) -> anyhow::Result<()> {
+        let outcome = self.relay.join();
+        self.control.stop()?;
+        outcome
+    }
+}
+
+type Background = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What runs beside HTTP on the control thread.
+fn background(state: &ControlState, certificates: Certificates, config: &Config) -> Background {
+    let (state, config) = (state.clone(), config.clone());
+    let shards = state.shards.clone();
+    let grace = config.drain_deadline;
+    let ends = async move {
+        let drain = || async move { state.drain(grace).await };
+        if let Err(error) = signals::watch(drain, |status| std::process::exit(status)).await {
+            tracing::error!(%error, "signals cannot be watched; only SIGKILL will end this process");
+        }
+    };
+    let reloads = async move {
+        match signals::Hangups::install() {
+            Ok(mut hangups) => {
+                while hangups.next().await {
+                    certificates.reload(&config, &shards).await;
+                }
+            }
+            Err(error) => tracing::error!(%error, "SIGHUP cannot be watched; certificates are not reloaded"),
+        }
+    };
+    Box::pin(async {
+        tokio::join!(ends, reloads);
+    })
+}
