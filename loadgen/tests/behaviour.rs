@@ -288,7 +288,7 @@ fn a_signal_ends_a_run_with_a_report_and_a_second_one_at_once() {
     assert!(matches!(status.code(), Some(130 | 143)), "{status}");
 }
 
-/// Datagrams that are lost for good, and come by two paths.
+/// Datagrams that are lost permanently, and come by two paths.
 fn assert_bad_path(run: &Run) {
     assert!(matches!(run.status, Some(1 | 3)), "{}", run.text);
     assert_eq!(run.count("calls_established"), 1, "{}", run.text);

@@ -331,7 +331,7 @@ impl Call {
         }
     }
 
-    /// Everyone has heard everything that was sent to him.
+    /// Everyone has heard everything that was sent to them.
     pub(super) fn is_complete(&self) -> bool {
         self.are_complete(|_| true)
     }

@@ -82,8 +82,8 @@ impl Call {
         }
     }
 
-    /// Who came back and is not announced to others, or they to him, cannot be subscribed to: that is
-    /// as good as a subscription lost. Of two who came back the later one sees to it.
+    /// Someone who came back cannot be subscribed to while the others do not see the announcement, or the
+    /// other way round: that counts as a lost subscription. Of two who came back the later one counts it.
     fn miss_unheard(&mut self, participant: u16, now_ns: u64, ledger: &mut Ledger) {
         let person = |who: u16| &self.people[usize::from(who)];
         let came = |who: u16| (person(who).joined_ns, who);

@@ -3,7 +3,7 @@
 //!
 //! Pure: no clock, no sockets, no state between calls. A decoder looks at the bytes received so
 //! far and says [`DecodeError::Truncated`] only when more bytes of the stream could complete the
-//! message; every other error is the peer's fault for good. An encoder that fails leaves its
+//! message; every other error is a fault of the peer that no further byte can mend. An encoder that fails leaves its
 //! output as it was. `Draft` in comments is draft-lcurley-moq-lite, `released` is what the
 //! published implementations of the same draft number send; where they differ we send the
 //! released form and accept both.

@@ -266,8 +266,8 @@ impl UdpRing {
         let message = self.messages.of(slot);
         let header = message.fill(payload, bytes, segment_bytes, destination, source, self.family);
         let entry = if segment_bytes.is_none() && source.is_none() {
-            // Of which the kernel has less to take in. (A socket that is bound to no address in particular
-            // has to say the source.)
+            // The kernel has less to read in than for a message with a header. (A socket that is bound to no
+            // particular address has to name the source, which needs the header.)
             let (address, address_bytes) = message.address();
             opcode::Send::new(SOCKET, payload, u32::try_from(bytes).expect("below 64 KiB"))
                 .dest_addr(address)

@@ -193,9 +193,9 @@ impl Connection {
         let _ = self.quic.stream_shutdown(stream.0, quiche::Shutdown::Write, code);
     }
 
-    /// Reads a stream of the peer's no further. quiche 0.30 keeps one for good on which STOP_SENDING was
-    /// said before its end came, and the peer's credit for another with it; so that is said to some, and
-    /// what the others bring is thrown away as it comes.
+    /// Stops reading a stream of the peer. After STOP_SENDING on a stream whose end has not come, quiche 0.30
+    /// keeps the stream permanently, and with it the peer's credit for another one. So STOP_SENDING is sent
+    /// on a few streams only, and what arrives on the others is thrown away.
     pub fn stop_sending(&mut self, stream: StreamId, code: ErrorCode) {
         if let Some(web) = &mut self.web {
             web.forget(stream);
@@ -430,7 +430,7 @@ pub(super) fn read_stream(quic: &mut quiche::Connection<ZeroCopy>, stream: Strea
     }
 }
 
-/// STOP_SENDING on one connection: each may cost the peer one of its streams for good (the least that a
+/// STOP_SENDING on one connection: each may cost the peer one of its streams permanently (the least that a
 /// configuration may allow is far more).
 const STOPS_MAX: u32 = 64;
 

@@ -121,7 +121,7 @@ impl Identity {
         token
     }
 
-    /// The original id in a Retry token of `peer`, when it is ours, recent and his.
+    /// The original id in a Retry token of `peer`, when the token is ours, recent and was given to `peer`.
     pub(super) fn open_retry_token(&self, peer: SocketAddr, token: &[u8], now: SystemTime) -> Option<Vec<u8>> {
         let (nonce, sealed) = token.split_at_checked(NONCE_LEN)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;

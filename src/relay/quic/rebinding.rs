@@ -2,7 +2,7 @@
 //!
 //! quiche 0.30 keeps loss recovery per path. What was in flight to the old address belongs
 //! to the old path, where nothing is acknowledged any more: of it, only the two oldest
-//! packets are ever sent again, and a third one's stream frames stay lost for good. So quiche
+//! packets are ever sent again, and a third one's stream frames stay lost permanently. So quiche
 //! sees the move as it is, validates the new address by itself (RFC 9000, section 9.3), and
 //! once it has, the old path is made to lead to the new address too: the peer's next packet
 //! is said to come from the old one, quiche takes that path up again, and its recovery goes on.

@@ -100,7 +100,7 @@ impl Tracks {
     }
 
     /// Other preferences of a subscriber. What follows from them is done once in a turn,
-    /// however many updates he sends.
+    /// however many updates it sends.
     pub(super) fn update_subscription(&mut self, key: TrackKey, slot: usize, message: &SubscribeUpdate) {
         let Some(subscription) = self.subscription_mut(key, slot) else {
             return;
@@ -286,7 +286,7 @@ impl Tracks {
         }
     }
 
-    /// Tells a subscriber that his subscription stands (03 and 04: SUBSCRIBE_OK).
+    /// Tells a subscriber that its subscription stands (03 and 04: SUBSCRIBE_OK).
     pub(super) fn accept(&mut self, key: TrackKey, slot: usize) {
         let Some(track) = self.track_mut(key) else { return };
         let info = track.info;
@@ -313,7 +313,7 @@ impl Tracks {
         }
     }
 
-    /// Tells a subscriber where his subscription starts, before its first group.
+    /// Tells a subscriber where its subscription starts, before its first group.
     pub(super) fn start(&mut self, key: TrackKey, slot: usize, group: GroupSequence) {
         self.accept(key, slot);
         let Some(track) = self.track_mut(key) else { return };

@@ -135,7 +135,7 @@ impl Tracks {
             self.read_fetched(&reader, token);
         }
         match &reader {
-            // He reads the group itself.
+            // The peer reads the group itself.
             FetchReader::Peer { .. } if group.is_some() => return,
             FetchReader::Peer { key, .. } => self.insert_request(*key, Requested::Fetch(fetch)),
             FetchReader::Shard { .. } => {}

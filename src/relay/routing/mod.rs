@@ -1,8 +1,9 @@
 //! Who gets what: announcements, tracks, the group cache and the order of sending.
 //!
 //! Pure state machines of one shard (the announce table is shared by all): time is an
-//! argument, the transport is a trait, decisions come out of `poll_*`. Two halves that do
-//! not touch each other: [`Announcer`] with [`AnnounceTable`], and [`Tracks`].
+//! argument, the transport is a trait, decisions come out of `poll_*`. Two halves:
+//! [`Announcer`] with [`AnnounceTable`], and [`Tracks`]. They share no state; the first only names what became of a
+//! route ([`RouteFate`]), which the second acts on.
 #![forbid(unsafe_code)]
 
 mod action;

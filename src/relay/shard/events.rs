@@ -46,7 +46,7 @@ impl Shard {
         match event {
             Event::GroupStart { stream, header } => {
                 self.statistics.media.groups_in += 1;
-                // We ask for whole groups; one that begins in its midst would be cached as if
+                // We ask for whole groups; one that begins in the middle would be cached as if
                 // it were whole.
                 let token = match header.frame_start {
                     0 => self

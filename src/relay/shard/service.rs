@@ -274,7 +274,7 @@ impl Shard {
         }
     }
 
-    /// What is looked at now and then.
+    /// What is checked periodically, once in `PROBE_INTERVAL`.
     pub(super) fn look_around(&mut self) {
         if self.now < self.probes_due {
             return;
@@ -284,7 +284,8 @@ impl Shard {
         self.close_silent();
     }
 
-    /// Closes connections whose peer has not begun as its draft has it. Of 03 and 04 nothing is due.
+    /// Closes connections whose peer has not sent the first message that its draft asks for. Drafts 03 and 04
+    /// ask for none.
     fn close_silent(&mut self) {
         self.links.close_silent(self.now);
         let is_late = |peer: &Peer| self.now >= peer.setup_deadline && peer.session.is_setup_due();

@@ -30,7 +30,7 @@ fn upstream_is_left_when_the_last_subscriber_has_been_gone_for_the_linger() {
     };
     assert!(!unsubscribed(&shard));
 
-    // Someone comes back in time, and the same subscription serves him.
+    // Someone comes back in time, and the same subscription serves them.
     shard.subscribe(3, Version::Lite06, |_| {});
     shard.pass(Duration::from_secs(10));
     assert!(!unsubscribed(&shard));
