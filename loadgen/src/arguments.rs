@@ -406,6 +406,8 @@ fn parse_part(text: &str) -> Result<(u64, u64), String> {
 mod tests {
     use super::*;
 
+    include!("../../tests/manual/commands.rs");
+
     #[test]
     fn flags_change_the_scenario_they_come_with() {
         let arguments = parse(&[
@@ -445,6 +447,35 @@ mod tests {
         assert!(Arguments::try_parse_from(["loadgen", "--codec", "opus", "--frame-bytes", "9"]).is_err());
         assert!(Arguments::try_parse_from(["loadgen", "--shards", "2", "--cores", "1"]).is_err());
         assert_eq!(parse(&["--part", "2/3"]).flags.part, Some((2, 3)));
+    }
+
+    #[test]
+    fn commands_in_the_manuals_are_understood() {
+        let mut count = 0;
+        for name in MANUALS {
+            // Cargo runs tests in the root of their package.
+            let text = std::fs::read_to_string(std::path::Path::new("..").join(name)).unwrap();
+            for words in calls_of("loadgen", &text) {
+                count += 1;
+                if let Err(error) = check(&words) {
+                    panic!("{name}: `{}`: {error:#}", words.join(" "));
+                }
+            }
+        }
+        assert!(count >= 10, "only {count} commands were found");
+    }
+
+    /// Parses a command, and makes its scenario, but for files that a reader is to have.
+    fn check(words: &[String]) -> anyhow::Result<()> {
+        let arguments = Arguments::try_parse_from(words)?;
+        match &arguments.command {
+            None => arguments.flags.apply(Scenario::short_calls(), false).map(drop),
+            Some(Command::Replay { .. }) => Ok(()),
+            Some(command) => match command.scenario()? {
+                Some((scenario, flags)) => flags.apply(scenario, true).map(drop),
+                None => Ok(()),
+            },
+        }
     }
 
     fn parse(arguments: &[&str]) -> Arguments {

@@ -1,0 +1,316 @@
+//! The manuals, checked: what they point to is there, and what they tell to type is understood.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use clap::Parser;
+use moqswitch::config::{Arguments, Config};
+
+include!("manual/commands.rs");
+
+/// Manuals of single folders: their links are checked, and nothing else.
+const OTHERS: [&str; 4] = [
+    "tuning/README.md",
+    "perf/README.md",
+    "benches/README.md",
+    "tests/browser/README.md",
+];
+
+const FRONT_PAGE_LINES_MAX: usize = 120;
+
+#[test]
+fn links_lead_somewhere() {
+    let mut offences = Vec::new();
+    for name in MANUALS.iter().chain(&OTHERS) {
+        for link in links_of(&read(name)) {
+            if !link.contains("://") && !leads_somewhere(name, &link) {
+                offences.push(format!("{name}: {link}"));
+            }
+        }
+    }
+    assert!(offences.is_empty(), "\n{}", offences.join("\n"));
+}
+
+#[test]
+fn files_that_manuals_name_are_there() {
+    let mut offences = Vec::new();
+    for name in MANUALS {
+        for text in code_of(&read(name)) {
+            if looks_like_a_file(&text) && !is_there(name, &text) {
+                offences.push(format!("{name}: `{text}`"));
+            }
+        }
+    }
+    assert!(offences.is_empty(), "\n{}", offences.join("\n"));
+}
+
+#[test]
+fn the_front_page_is_short_and_has_the_two_commands() {
+    let text = read("README.md");
+    let lines = text.lines().count();
+    assert!(
+        lines <= FRONT_PAGE_LINES_MAX,
+        "{lines} lines, at most {FRONT_PAGE_LINES_MAX}"
+    );
+    let blocks = blocks_of("sh", &text);
+    let first = blocks.first().expect("the front page begins with commands");
+    for command in [
+        "tuning/prepare.sh && cargo run --release -p loadgen",
+        "tuning/prepare.sh && cargo test --workspace",
+    ] {
+        assert!(
+            first.lines().any(|line| line.starts_with(command)),
+            "no line begins with `{command}`"
+        );
+    }
+}
+
+#[test]
+fn commands_of_the_relay_are_understood() {
+    let mut count = 0;
+    for name in MANUALS {
+        for words in calls_of("moqswitch", &read(name)) {
+            count += 1;
+            let arguments = match Arguments::try_parse_from(&words) {
+                Ok(arguments) => arguments,
+                Err(error) => panic!("{name}: `{}`: {error}", words.join(" ")),
+            };
+            // A file that a reader is to write is not there.
+            if arguments.flags.config.is_none()
+                && let Err(error) = Config::load(&arguments.flags, [])
+            {
+                panic!("{name}: `{}`: {error}", words.join(" "));
+            }
+        }
+    }
+    assert!(count >= 5, "only {count} commands were found");
+}
+
+#[test]
+fn configurations_in_the_manual_are_valid() {
+    let blocks = blocks_of("toml", &read("src/OPERATING.md"));
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        if let Err(error) = Config::from_toml(&block) {
+            panic!("{error} in\n{block}");
+        }
+    }
+}
+
+#[test]
+fn requests_have_a_route() {
+    let routes = routes();
+    assert!(routes.contains("/fetch") && routes.contains("/healthz"), "{routes:?}");
+    let mut count = 0;
+    for name in MANUALS {
+        let text = read(name);
+        for words in calls_of("curl", &text) {
+            let urls = words.iter().filter(|word| word.contains("://"));
+            for path in urls.filter_map(|url| path_of(url)) {
+                count += 1;
+                assert!(has_route(&routes, path), "{name}: no route for {path}");
+            }
+        }
+        for code in code_of(&text) {
+            if let Some(path) = code.strip_prefix("GET ") {
+                count += 1;
+                assert!(has_route(&routes, path), "{name}: no route for {path}");
+            }
+        }
+    }
+    assert!(count >= 5, "only {count} requests were found");
+    let operating = read("src/OPERATING.md");
+    for route in &routes {
+        assert!(
+            operating.contains(&format!("| `{route}")),
+            "{route} is not in the table of paths"
+        );
+    }
+}
+
+#[test]
+fn every_question_has_its_answer() {
+    let text = read("tests/questions.md");
+    let rows: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| question"))
+        .collect();
+    assert!(rows.len() >= 20, "{} questions", rows.len());
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
+        assert_eq!(cells.len(), 3, "{row}");
+        assert!(cells[0].ends_with('?'), "no question: {row}");
+        assert_eq!(links_of(cells[2]).len(), 1, "one place for each answer: {row}");
+    }
+}
+
+#[test]
+fn every_metric_is_explained() {
+    let text = read("src/OPERATING.md");
+    let source = read("src/control/metrics.rs");
+    let (_, tables) = source.split_once("const COUNTERS").expect("the table of counters");
+    let (counters, others) = tables.split_once("const GAUGES").expect("the table of gauges");
+    let counters = names_in(counters).into_iter().map(|name| format!("{name}_total"));
+    let fixed = [
+        "drops_total",
+        "queue_depth",
+        "queue_overflows_total",
+        "websockets_refused_total",
+    ];
+    for name in counters.chain(names_in(others)).chain(fixed.map(str::to_owned)) {
+        assert!(text.contains(&format!("`{name}`")), "{name} is not explained");
+    }
+}
+
+#[test]
+fn every_setting_is_explained() {
+    let text = read("src/OPERATING.md");
+    let source = read("src/config/settings.rs");
+    let mut count = 0;
+    for line in source.lines() {
+        let Some(path) = line
+            .trim()
+            .strip_prefix("path: \"")
+            .and_then(|rest| rest.strip_suffix("\","))
+        else {
+            continue;
+        };
+        count += 1;
+        assert!(text.contains(&format!("| `{path}` |")), "{path} is not explained");
+    }
+    assert!(count >= 20, "only {count} settings were found");
+}
+
+#[test]
+fn lines_are_read_as_a_shell_reads_them() {
+    let line = "A=1 tuning/prepare.sh && moqswitch --listen '[::]:1' --auth-public \"a b\" > out.txt # a comment";
+    assert_eq!(
+        commands_of(line),
+        [
+            vec!["tuning/prepare.sh"],
+            vec!["moqswitch", "--listen", "[::]:1", "--auth-public", "a b"]
+        ]
+    );
+    let manual = "```sh\na/moqswitch check \\\n    --json  # c\n```\n```toml\nmoqswitch = 1\n```\n";
+    assert_eq!(calls_of("moqswitch", manual), [["a/moqswitch", "check", "--json"]]);
+    assert_eq!(anchor_of("Start, drain and stop"), "start-drain-and-stop");
+}
+
+fn read(name: &str) -> String {
+    // Cargo runs tests in the root of their package.
+    match fs::read_to_string(name) {
+        Ok(text) => text,
+        Err(error) => panic!("{name}: {error}"),
+    }
+}
+
+/// Targets of `[text](target)`.
+fn links_of(text: &str) -> Vec<String> {
+    text.match_indices("](")
+        .filter_map(|(at, found)| text[at + found.len()..].split_once(')'))
+        .map(|(target, _)| target.to_owned())
+        .collect()
+}
+
+/// A link is relative to the folder of its manual; what follows `#` is a heading.
+fn leads_somewhere(manual: &str, link: &str) -> bool {
+    let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+    let folder = Path::new(manual).parent().unwrap_or(Path::new(""));
+    let target = if file.is_empty() {
+        Path::new(manual).to_owned()
+    } else {
+        folder.join(file)
+    };
+    if anchor.is_empty() {
+        return target.exists();
+    }
+    let Ok(text) = fs::read_to_string(&target) else {
+        return false;
+    };
+    text.lines()
+        .filter(|line| line.starts_with('#'))
+        .any(|line| anchor_of(line.trim_start_matches('#').trim()) == anchor)
+}
+
+/// As GitHub makes it: small letters, digits and hyphens; spaces become hyphens.
+fn anchor_of(heading: &str) -> String {
+    heading
+        .to_lowercase()
+        .chars()
+        .filter_map(|character| match character {
+            ' ' => Some('-'),
+            '-' | '_' => Some(character),
+            _ => character.is_alphanumeric().then_some(character),
+        })
+        .collect()
+}
+
+/// Texts between single backticks, outside of blocks of code.
+fn code_of(text: &str) -> Vec<String> {
+    let mut is_block = false;
+    let mut plain = String::new();
+    for line in text.lines() {
+        if line.starts_with("```") {
+            is_block = !is_block;
+        } else if !is_block {
+            plain.push_str(line);
+            plain.push('\n');
+        }
+    }
+    plain
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .map(|code| code.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect()
+}
+
+/// A path of the repository, not one of a host, of a request or of a broadcast.
+fn looks_like_a_file(text: &str) -> bool {
+    let is_path = |character: char| character.is_ascii_alphanumeric() || "/._-".contains(character);
+    let has_ending = [".rs", ".sh", ".md", ".toml", "/"]
+        .iter()
+        .any(|end| text.ends_with(end));
+    text.contains('/') && !text.starts_with('/') && has_ending && text.chars().all(is_path)
+}
+
+/// Beside the manual, or below the root.
+fn is_there(manual: &str, file: &str) -> bool {
+    let folder = Path::new(manual).parent().unwrap_or(Path::new(""));
+    folder.join(file).exists() || Path::new(file).exists()
+}
+
+/// First segments of the routes that the relay has.
+fn routes() -> BTreeSet<String> {
+    read("src/control/routes.rs")
+        .split(".route(\"")
+        .skip(1)
+        .filter_map(|rest| rest.split_once('"'))
+        .filter_map(|(route, _)| route.split('/').nth(1))
+        .map(|segment| format!("/{segment}"))
+        .collect()
+}
+
+fn has_route(routes: &BTreeSet<String>, path: &str) -> bool {
+    let segment = path.split(['/', '?']).nth(1).unwrap_or_default();
+    routes.contains(&format!("/{segment}"))
+}
+
+/// The path of a URL.
+fn path_of(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    rest.find('/').map(|at| &rest[at..])
+}
+
+/// String literals that are names: small letters, digits and underscores.
+fn names_in(source: &str) -> Vec<String> {
+    let is_name = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit() || character == '_';
+    source
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .filter(|text| !text.is_empty() && text.chars().all(is_name))
+        .map(str::to_owned)
+        .collect()
+}
