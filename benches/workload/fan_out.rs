@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use moqswitch_proto::wire::{
     BroadcastPath, Chunk, DatagramHeader, ErrorCode, GroupHeader, GroupParser, GroupRange, GroupSequence, HopId,
-    StreamId, Subscribe, SubscribeId, TrackInfo,
+    StreamId, Subscribe, SubscribeId, TrackInfo, Written,
 };
-use moqswitch_relay::routing::{Action, PeerKey, RequestKey, ShardId, Source, TrackLimits, Tracks, Transport, Written};
+use moqswitch_relay::routing::{
+    Action, DatagramSent, PeerKey, RequestKey, ShardId, Source, TrackLimits, Tracks, Transport,
+};
 
 use super::group::{self, FORM, VERSION};
 
@@ -46,7 +48,7 @@ impl Transport for Connection {
         panic!("{stream:?} was given up: {code:?}");
     }
 
-    fn datagram(&mut self, _header: &DatagramHeader, _payload: &Bytes) -> bool {
+    fn datagram(&mut self, _header: &DatagramHeader, _payload: &Bytes) -> DatagramSent {
         panic!("the group is not a datagram");
     }
 
@@ -95,7 +97,7 @@ impl FanOut {
         self.apply_actions();
         while let Some(peer) = self.tracks.poll_dirty_peer() {
             let connection = &mut self.connections[peer.index as usize];
-            self.tracks.pump(peer, self.now, connection);
+            self.tracks.pump(peer, connection);
         }
         self.apply_actions();
     }

@@ -17,9 +17,9 @@ use moqswitch_proto::limits::HOPS_MAX;
 use moqswitch_proto::wire::{Advertisement, BroadcastPath, HopId, StreamId};
 
 use super::ids::{PeerKey, RequestKey, ShardId, Source};
+use super::route::{Entry, RouteFate};
 use super::select::{is_spliceable, select};
-use super::table::{AnnounceTable, BROADCASTS_MAX, Entry};
-use super::tracks::RouteFate;
+use super::table::{AnnounceTable, BROADCASTS_MAX};
 
 /// Something to tell a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]

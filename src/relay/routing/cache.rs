@@ -9,7 +9,7 @@ use super::downstream::PLAIN_TIMESCALE;
 use super::egress::OutState;
 use super::group::{Group, GroupToken, Progress};
 use super::ids::{PeerKey, TrackKey};
-use super::track::Target;
+use super::track_state::Target;
 use super::tracks::Tracks;
 
 impl Tracks {

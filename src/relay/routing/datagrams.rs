@@ -1,4 +1,8 @@
 //! Groups that come as datagrams: of one frame, not cached (draft, "Datagrams").
+//!
+//! To a subscriber such a group goes on as a datagram or, if it cannot, as a stream. Whether
+//! the peer takes datagrams and the draft one so long is known when it comes; whether the path
+//! does, when it is sent. One for which there is no room at that moment is dropped.
 
 use std::time::Instant;
 
@@ -7,16 +11,16 @@ use smallvec::SmallVec;
 
 use moqswitch_proto::wire::{Chunk, DatagramHeader, FrameForm, FrameHeader, FrameMark, GroupSequence, SubscribeId};
 
-use super::egress::DATAGRAMS_PER_PEER_MAX;
+use super::egress::{DATAGRAMS_PER_PEER_MAX, QueuedDatagram};
 use super::group::{GroupToken, Groups, Progress};
 use super::ids::{PeerKey, TrackKey};
 use super::remote::RemoteMessage;
-use super::track::Target;
+use super::track_state::Target;
 use super::tracks::Tracks;
+use super::transport::{DatagramSent, Transport};
 
 impl Tracks {
-    /// A datagram of one of our subscriptions: a group of one frame that is not cached
-    /// (draft, "Datagrams"). Subscribers who cannot take datagrams get it as a stream.
+    /// A datagram of one of our subscriptions.
     pub fn datagram(
         &mut self,
         peer: PeerKey,
@@ -76,7 +80,14 @@ impl Tracks {
                         sequence,
                         timestamp,
                     };
-                    if self.queue_datagram(request.peer, header, payload) {
+                    let queued = QueuedDatagram {
+                        track: key,
+                        slot,
+                        header,
+                        payload: payload.clone(),
+                        arrived: now,
+                    };
+                    if self.queue_datagram(request.peer, queued) {
                         self.start(key, slot, sequence);
                         self.mark_dirty(request.peer);
                     } else {
@@ -88,25 +99,75 @@ impl Tracks {
             }
         }
         if let Some(token) = as_stream {
-            self.cache_group(token);
-            self.drop_unread(token);
+            self.keep_while_read(token);
         }
     }
 
-    /// False when the peer takes no datagrams.
-    fn queue_datagram(&mut self, peer: PeerKey, header: DatagramHeader, payload: &Bytes) -> bool {
+    /// Keeps a group that is in no track's cache until it is sent, or the cache is full.
+    fn keep_while_read(&mut self, token: GroupToken) {
+        self.cache_group(token);
+        self.drop_unread(token);
+        if self.groups.bytes > self.limits.cache_bytes_max {
+            self.shrink();
+        }
+    }
+
+    /// False when the peer takes no datagrams, or none so long.
+    fn queue_datagram(&mut self, peer: PeerKey, queued: QueuedDatagram) -> bool {
         let Some(egress) = self.peers.get_mut(&peer) else {
             return false;
         };
-        if !egress.takes_datagrams || !header.fits(payload.len()) {
+        if !egress.takes_datagrams || !queued.header.fits(queued.payload.len()) {
             return false;
         }
         if egress.datagrams.len() >= DATAGRAMS_PER_PEER_MAX {
             egress.datagrams.pop_front();
             self.statistics.egress.datagrams_dropped += 1;
         }
-        egress.datagrams.push_back((header, payload.clone()));
+        egress.datagrams.push_back(queued);
         true
+    }
+
+    /// Sends all that wait for a peer; none is kept for later.
+    pub(super) fn send_datagrams(&mut self, peer: PeerKey, transport: &mut impl Transport) {
+        let Some(egress) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        let mut too_large: SmallVec<[QueuedDatagram; 1]> = SmallVec::new();
+        while let Some(queued) = egress.datagrams.pop_front() {
+            match transport.datagram(&queued.header, &queued.payload) {
+                DatagramSent::Sent => self.statistics.egress.frames += 1,
+                DatagramSent::Full => self.statistics.egress.datagrams_dropped += 1,
+                DatagramSent::TooLarge => too_large.push(queued),
+            }
+        }
+        let ended = std::mem::take(&mut egress.ends_after_datagrams);
+        for queued in too_large {
+            self.send_as_stream(peer, &queued);
+        }
+        for (key, slot) in ended {
+            self.finish_if_done(key, slot);
+        }
+    }
+
+    /// A group that the path to its subscriber does not take as a datagram.
+    fn send_as_stream(&mut self, peer: PeerKey, queued: &QueuedDatagram) {
+        let DatagramHeader {
+            subscribe,
+            sequence,
+            timestamp,
+        } = queued.header;
+        // The subscription may be over, and its slot another's.
+        let is_its_own =
+            |target: Target| matches!(target, Target::Peer { key, id, .. } if key.peer == peer && id == subscribe);
+        let subscription = self.subscription_mut(queued.track, queued.slot);
+        if subscription.is_some_and(|subscription| is_its_own(subscription.target)) {
+            let token = self
+                .groups
+                .insert_whole(sequence, timestamp, &queued.payload, queued.arrived);
+            self.serve_group(queued.track, queued.slot, token);
+            self.keep_while_read(token);
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use super::action::Action;
 use super::group::{GroupToken, Progress};
 use super::ids::{PeerKey, RequestKey, Source, TrackKey};
 use super::remote::RemoteMessage;
-use super::track::{InfoWaiter, Subscription, Target, Upstream};
+use super::track_state::{InfoWaiter, Subscription, Target, Upstream};
 use super::tracks::{Ending, Requested, Tracks};
 
 impl Tracks {
@@ -369,7 +369,7 @@ impl Tracks {
     }
 
     /// Ends a subscription that gets no further group, unless one of its groups is still
-    /// open or on its way.
+    /// open or on its way: a datagram may yet have to become a stream.
     pub(super) fn finish_if_closed(&mut self, key: TrackKey, slot: usize) {
         let Some(track) = self.track(key) else { return };
         let Some(subscription) = track.subscriptions.get(slot) else {
@@ -385,11 +385,19 @@ impl Tracks {
         if !subscription.outs.is_empty() || has_open_group {
             return;
         }
-        if track.upstream == Upstream::Finished {
-            let ending = track.failed.map_or(Ending::Finished, Ending::Refused);
+        let (target, last) = (subscription.target, subscription.range.end);
+        let is_over = track.upstream == Upstream::Finished;
+        let ending = track.failed.map_or(Ending::Finished, Ending::Refused);
+        if let Target::Peer { key: request, .. } = target
+            && let Some(egress) = self.peers.get_mut(&request.peer)
+            && egress.ends_after_datagrams(key, slot)
+        {
+            return;
+        }
+        if is_over {
             return self.end_subscription(key, slot, ending);
         }
-        if let Some(GroupSequence(last)) = subscription.range.end {
+        if let Some(GroupSequence(last)) = last {
             self.tell_end(key, slot, GroupSequence(last.saturating_add(1)));
         }
         self.end_subscription(key, slot, Ending::Finished);

@@ -6,6 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
@@ -87,6 +88,16 @@ pub struct EgressStatistics {
     pub datagrams_dropped: u64,
 }
 
+/// A group that is to go as a datagram, and what it takes to make it a stream.
+#[derive(Debug)]
+pub(super) struct QueuedDatagram {
+    pub(super) track: TrackKey,
+    pub(super) slot: usize,
+    pub(super) header: DatagramHeader,
+    pub(super) payload: Bytes,
+    pub(super) arrived: Instant,
+}
+
 /// One peer's share.
 #[derive(Debug)]
 pub(super) struct Egress {
@@ -98,7 +109,9 @@ pub(super) struct Egress {
     pub(super) by_stream: FxHashMap<StreamId, u32>,
     /// What the peer asked for, by the stream it asked on.
     pub(super) requests: FxHashMap<StreamId, Requested>,
-    pub(super) datagrams: VecDeque<(DatagramHeader, Bytes)>,
+    pub(super) datagrams: VecDeque<QueuedDatagram>,
+    /// Subscriptions that end when the datagrams are sent.
+    pub(super) ends_after_datagrams: Vec<(TrackKey, usize)>,
     /// Streams of cursors that were given up, to be reset at the next pumping.
     pub(super) resets: Vec<(StreamId, moqswitch_proto::wire::ErrorCode)>,
     pub(super) is_dirty: bool,
@@ -124,6 +137,7 @@ impl Egress {
             by_stream: FxHashMap::default(),
             requests: FxHashMap::default(),
             datagrams: VecDeque::new(),
+            ends_after_datagrams: Vec::new(),
             resets: Vec::new(),
             is_dirty: false,
         }
@@ -233,6 +247,18 @@ impl Egress {
             out.state = OutState::Idle;
             self.mark_ready(index);
         }
+    }
+
+    /// Notes that a subscription is to end when its datagrams are sent; false when none waits.
+    pub(super) fn ends_after_datagrams(&mut self, track: TrackKey, slot: usize) -> bool {
+        let is_queued = self
+            .datagrams
+            .iter()
+            .any(|queued| (queued.track, queued.slot) == (track, slot));
+        if is_queued {
+            self.ends_after_datagrams.push((track, slot));
+        }
+        is_queued
     }
 
     pub(super) fn has_ready(&self) -> bool {

@@ -35,14 +35,7 @@ pub(super) struct Fetching {
 
 impl Tracks {
     /// A peer fetches a group. The path in `message` is a full one.
-    pub fn handle_fetch(
-        &mut self,
-        peer: PeerKey,
-        request: StreamId,
-        message: &Fetch,
-        source: Option<Source>,
-        now: Instant,
-    ) {
+    pub fn handle_fetch(&mut self, peer: PeerKey, request: StreamId, message: &Fetch, source: Option<Source>) {
         let key = RequestKey { peer, request };
         let Some(source) = source else {
             return self.refuse(key, stream_error::NOT_FOUND);
@@ -56,7 +49,7 @@ impl Tracks {
             self.statistics.fetches_from_cache += 1;
             return self.read_fetched(&reader, token);
         }
-        self.fetch_upstream(reader, message, source, now);
+        self.fetch_upstream(reader, message, source);
     }
 
     pub fn handle_fetch_ended(&mut self, peer: PeerKey, request: StreamId, now: Instant) {
@@ -77,7 +70,7 @@ impl Tracks {
         (!matches!(group.progress, Progress::Aborted(_))).then_some(token)
     }
 
-    fn fetch_upstream(&mut self, reader: FetchReader, message: &Fetch, source: Source, _now: Instant) {
+    fn fetch_upstream(&mut self, reader: FetchReader, message: &Fetch, source: Source) {
         let same = self.fetching.iter().find(|(_, fetching)| {
             fetching.source == source
                 && fetching.sequence == message.group
@@ -135,7 +128,7 @@ impl Tracks {
             self.read_fetched(&reader, token);
         }
         match &reader {
-            // The peer reads the group itself.
+            // It reads the group by itself.
             FetchReader::Peer { .. } if group.is_some() => return,
             FetchReader::Peer { key, .. } => self.insert_request(*key, Requested::Fetch(fetch)),
             FetchReader::Shard { .. } => {}
@@ -383,14 +376,7 @@ impl Tracks {
     }
 
     /// Another shard fetches from a publisher of ours.
-    pub(super) fn handle_remote_fetch(
-        &mut self,
-        shard: ShardId,
-        fetch: FetchKey,
-        source: Source,
-        message: &Fetch,
-        now: Instant,
-    ) {
+    pub(super) fn handle_remote_fetch(&mut self, shard: ShardId, fetch: FetchKey, source: Source, message: &Fetch) {
         let reader = FetchReader::Shard { shard, fetch };
         if source.shard != self.shard || !self.peers.contains_key(&source.peer) {
             return self.refuse_fetch(&reader, stream_error::NOT_FOUND);
@@ -404,7 +390,7 @@ impl Tracks {
             });
         match whole {
             Some(token) => self.read_fetched(&reader, token),
-            None => self.fetch_upstream(reader, message, source, now),
+            None => self.fetch_upstream(reader, message, source),
         }
     }
 

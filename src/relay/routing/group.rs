@@ -13,7 +13,7 @@ use super::ids::{FetchKey, PeerKey, TrackKey};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct GroupToken(pub(super) u64);
 
-/// A subscriber's place in a group, kept in the subscriber's egress.
+/// A subscriber's place in a group, kept in its egress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reader {
     pub(super) peer: PeerKey,

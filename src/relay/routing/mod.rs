@@ -1,9 +1,9 @@
 //! Who gets what: announcements, tracks, the group cache and the order of sending.
 //!
 //! Pure state machines of one shard (the announce table is shared by all): time is an
-//! argument, the transport is a trait, decisions come out of `poll_*`. Two halves:
-//! [`Announcer`] with [`AnnounceTable`], and [`Tracks`]. They share no state; the first only names what became of a
-//! route ([`RouteFate`]), which the second acts on.
+//! argument, the transport is a trait, decisions come out of `poll_*`. Two halves that use
+//! nothing of each other: [`Announcer`] with [`AnnounceTable`] and [`select`], and
+//! [`Tracks`]. Both have `ids` and `route`.
 #![forbid(unsafe_code)]
 
 mod action;
@@ -15,13 +15,14 @@ mod downstream;
 mod egress;
 mod fetch;
 mod group;
-mod groups;
 mod ids;
 mod pump;
 mod remote;
+mod route;
 mod select;
+mod serving;
 mod table;
-mod track;
+mod track_state;
 mod tracks;
 mod transport;
 mod upstream;
@@ -35,7 +36,8 @@ pub use demand::Demand;
 pub use egress::EgressStatistics;
 pub use ids::{FetchKey, PeerKey, RemoteTrack, RequestKey, ShardId, Source, TrackKey};
 pub use remote::RemoteMessage;
+pub use route::{Entry, RouteFate};
 pub use select::{is_spliceable, select};
-pub use table::{AnnounceTable, BROADCASTS_MAX, Entry, TableFull};
-pub use tracks::{RouteFate, Tracks, TracksStatistics};
-pub use transport::{Transport, Written};
+pub use table::{AnnounceTable, BROADCASTS_MAX, TableFull};
+pub use tracks::{Tracks, TracksStatistics};
+pub use transport::{DatagramSent, Transport};

@@ -1,17 +1,17 @@
 //! Media out: one peer's connection is given what it takes now, the most important first.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 
-use moqswitch_proto::wire::{ErrorCode, FrameForm, GroupHeader, StreamId, Transcoder, stream_error};
+use moqswitch_proto::wire::{ErrorCode, FrameForm, GroupHeader, StreamId, Transcoder, Written, stream_error};
 
 use super::action::Action;
 use super::egress::{Egress, Out, OutState, Serves};
 use super::group::{Group, Progress};
 use super::ids::{PeerKey, RequestKey};
 use super::tracks::{Requested, Tracks};
-use super::transport::{Transport, Written};
+use super::transport::Transport;
 
 /// What became of one cursor's turn.
 enum Outcome {
@@ -34,19 +34,15 @@ enum Outcome {
 impl Tracks {
     /// Sends what the transport takes now. Called at the end of a turn, so that what came
     /// in the turn leaves together.
-    pub fn pump(&mut self, peer: PeerKey, _now: Instant, transport: &mut impl Transport) {
+    pub fn pump(&mut self, peer: PeerKey, transport: &mut impl Transport) {
         let Some(egress) = self.peers.get_mut(&peer) else {
             return;
         };
         for (stream, code) in egress.resets.drain(..) {
             transport.reset(stream, code);
         }
-        while let Some((header, payload)) = egress.datagrams.pop_front() {
-            if transport.datagram(&header, &payload) {
-                self.statistics.egress.frames += 1;
-            } else {
-                self.statistics.egress.datagrams_dropped += 1;
-            }
+        if !egress.datagrams.is_empty() {
+            self.send_datagrams(peer, transport);
         }
         // Groups with a stream go on when no further one can be opened.
         let mut may_open = true;
@@ -76,7 +72,7 @@ impl Tracks {
     }
 
     /// The peer stopped a stream that we send a group on.
-    pub fn handle_stop_sending(&mut self, peer: PeerKey, stream: StreamId, _code: ErrorCode) {
+    pub fn handle_stop_sending(&mut self, peer: PeerKey, stream: StreamId) {
         let Some(index) = self
             .peers
             .get(&peer)
@@ -249,8 +245,8 @@ fn write_group(
                 advance_within(out, taken);
                 return Outcome::Blocked;
             }
-            Written::ConnectionBlocked => return Outcome::ConnectionBlocked,
-            Written::Closed(_) => return Outcome::Stopped,
+            Written::Blocked | Written::NoStreamCredit => return Outcome::ConnectionBlocked,
+            Written::Stopped(_) => return Outcome::Stopped,
         }
         if is_end {
             return Outcome::Complete;

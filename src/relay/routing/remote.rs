@@ -16,7 +16,7 @@ use super::action::Action;
 use super::demand::Demand;
 use super::group::GroupToken;
 use super::ids::{FetchKey, RemoteTrack, ShardId, Source, TrackKey};
-use super::track::{InfoWaiter, Subscription, Target};
+use super::track_state::{InfoWaiter, Subscription, Target};
 use super::tracks::{Ending, Tracks};
 
 /// What shards tell each other. `track` and `fetch` are the subscribing shard's names.
@@ -188,7 +188,7 @@ impl Tracks {
                 }
             }
             RemoteMessage::Fetch { fetch, source, message } => {
-                self.handle_remote_fetch(from, fetch, source, &message, now);
+                self.handle_remote_fetch(from, fetch, source, &message);
             }
             RemoteMessage::CancelFetch { fetch } => self.handle_remote_cancel(from, fetch),
             answer => self.handle_remote_answer(answer, now),

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use moqswitch_proto::wire::{Advertisement, HopId};
 
-use super::table::Entry;
+use super::route::Entry;
 
 /// The best entry for a subscriber who declared `exclude`.
 ///

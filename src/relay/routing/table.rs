@@ -12,19 +12,8 @@ use crossbeam_skiplist::SkipMap;
 use moqswitch_proto::wire::{Advertisement, BroadcastPath};
 
 use super::ids::{PeerKey, ShardId, Source};
+use super::route::Entry;
 use super::select::is_same_content;
-
-/// One source's advertisement of a broadcast.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    pub source: Source,
-    /// With the link's cost added to its own.
-    pub advertisement: Arc<Advertisement>,
-    /// Rises with every insertion: the most recently received has the highest.
-    pub received: u64,
-    /// What `received` was when the source began to publish this content.
-    pub generation: u64,
-}
 
 /// One advertisement of a source; it may for a moment have two, and the later one counts.
 type Key = (BroadcastPath, Source, u64);

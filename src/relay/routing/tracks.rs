@@ -14,7 +14,8 @@ use super::fetch::Fetching;
 use super::group::{GroupToken, Groups};
 use super::ids::{FetchKey, PeerKey, RemoteTrack, RequestKey, ShardId, Source, TrackKey};
 use super::remote::RemoteMessage;
-use super::track::{GONE, Target, Track, Upstream};
+use super::route::RouteFate;
+use super::track_state::{GONE, Target, Track, Upstream};
 
 /// How much is held, for metrics and for tests that look for leaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -527,20 +528,6 @@ impl Tracks {
             ..self.statistics
         }
     }
-}
-
-/// What a change of routes means for the tracks of one source.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RouteFate {
-    Unchanged,
-    /// The source publishes the broadcast no more, or another generation of it. That does
-    /// not disturb subscriptions in flight (draft, "ANNOUNCE_START", `Ended`).
-    Ended,
-    /// Another source has the same content, by this path, and takes over.
-    ContinuedBy {
-        source: Source,
-        hops: Vec<HopId>,
-    },
 }
 
 /// How a subscription ends.

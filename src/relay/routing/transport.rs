@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use moqswitch_proto::wire::{DatagramHeader, ErrorCode, GroupHeader, StreamId};
+use moqswitch_proto::wire::{DatagramHeader, ErrorCode, GroupHeader, StreamId, Written};
 
 /// One peer's connection, for as long as one pumping takes.
 pub trait Transport {
@@ -11,25 +11,23 @@ pub trait Transport {
     /// are the last. `None`: the peer allows no further stream at present, or nothing can be sent now
     /// at all, and nothing was taken.
     fn open_group(&mut self, header: &GroupHeader, bytes: Bytes, fin: bool) -> Option<(StreamId, Written)>;
+    /// What was not taken whole waits until [`Tracks::handle_writable`] names the stream.
+    ///
+    /// [`Tracks::handle_writable`]: super::Tracks::handle_writable
     fn write(&mut self, stream: StreamId, bytes: Bytes, fin: bool) -> Written;
     fn reset(&mut self, stream: StreamId, code: ErrorCode);
-    /// Sends a group as a datagram; false when that is not possible now.
-    fn datagram(&mut self, header: &DatagramHeader, payload: &Bytes) -> bool;
+    /// Sends a group as a datagram, if it can leave at once.
+    fn datagram(&mut self, header: &DatagramHeader, payload: &Bytes) -> DatagramSent;
     /// Nothing more can be taken on any stream; known by the first write that took nothing.
     fn connection_blocked(&self) -> bool;
 }
 
-/// What became of a write.
+/// What became of a group that was to go as a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Written {
-    All,
-    /// So many bytes were taken; the stream takes no more until [`Tracks::handle_writable`]
-    /// names it.
-    ///
-    /// [`Tracks::handle_writable`]: super::Tracks::handle_writable
-    Partial(usize),
-    /// Nothing was taken, and nothing would be on any stream.
-    ConnectionBlocked,
-    /// The peer does not read the stream any more.
-    Closed(ErrorCode),
+pub enum DatagramSent {
+    Sent,
+    /// The path, or the peer, takes none that is so long. The group goes as a stream.
+    TooLarge,
+    /// None can leave at present. The group is dropped.
+    Full,
 }

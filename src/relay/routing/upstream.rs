@@ -11,7 +11,7 @@ use super::downstream::plain_info;
 use super::group::{GroupToken, Progress};
 use super::ids::{PeerKey, TrackKey};
 use super::remote::RemoteMessage;
-use super::track::{Target, Upstream};
+use super::track_state::{Target, Upstream};
 use super::tracks::Tracks;
 
 impl Tracks {
@@ -146,7 +146,7 @@ impl Tracks {
     }
 
     /// SUBSCRIBE_START: the subscription stands.
-    pub fn handle_upstream_start(&mut self, peer: PeerKey, id: SubscribeId, _group: GroupSequence) {
+    pub fn handle_upstream_start(&mut self, peer: PeerKey, id: SubscribeId) {
         if let Some(key) = self.upstream.get(&(peer, id)).copied() {
             self.on_accepted(key);
         }

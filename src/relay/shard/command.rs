@@ -6,17 +6,16 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use moqswitch_proto::wire::{
-    BroadcastPath, DatagramHeader, ErrorCode, Fetch, GroupHeader, GroupParser, GroupRange, GroupSequence, HopId,
-    StreamId, Subscribe, SubscribeId, Version,
-};
 use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 
 use crate::limits::{HTTP_FETCHES_MAX, SHARD_COMMANDS_MAX};
 use crate::quic::TlsContext;
-use crate::routing;
-use crate::routing::{PeerKey, RequestKey, Tracks};
+use crate::routing::{self, DatagramSent, PeerKey, RequestKey, Tracks};
+use moqswitch_proto::wire::{
+    BroadcastPath, DatagramHeader, ErrorCode, Fetch, GroupHeader, GroupParser, GroupRange, GroupSequence, HopId,
+    StreamId, Subscribe, SubscribeId, Version, Written,
+};
 
 use super::link::Attachment;
 use super::statistics::ShardSnapshot;
@@ -176,7 +175,6 @@ impl Shard {
                     frame_end: None,
                 },
                 Some(source),
-                self.now,
             ),
         }
     }
@@ -198,7 +196,7 @@ impl Fetches {
             return false;
         }
         if let Some(collector) = self.pending.get_mut(&peer) {
-            tracks.pump(peer, now, collector);
+            tracks.pump(peer, collector);
         }
         self.conclude(peer, tracks, now);
         true
@@ -290,7 +288,7 @@ impl Collector {
 }
 
 impl routing::Transport for Collector {
-    fn open_group(&mut self, header: &GroupHeader, bytes: Bytes, fin: bool) -> Option<(StreamId, routing::Written)> {
+    fn open_group(&mut self, header: &GroupHeader, bytes: Bytes, fin: bool) -> Option<(StreamId, Written)> {
         // The first group to come is the latest; no other is wanted.
         if *self.group.get_or_insert(header.sequence) == header.sequence {
             Some((GROUP, self.write(GROUP, bytes, fin)))
@@ -299,22 +297,22 @@ impl routing::Transport for Collector {
         }
     }
 
-    fn write(&mut self, _stream: StreamId, bytes: Bytes, fin: bool) -> routing::Written {
+    fn write(&mut self, _stream: StreamId, bytes: Bytes, fin: bool) -> Written {
         if let Err(error) = self.collect(bytes) {
             self.outcome.get_or_insert(Err(error));
         }
         if fin {
             self.outcome.get_or_insert(Ok(()));
         }
-        routing::Written::All
+        Written::All
     }
 
     fn reset(&mut self, _stream: StreamId, _code: ErrorCode) {
         self.outcome.get_or_insert(Err(FetchError::Failed));
     }
 
-    fn datagram(&mut self, _header: &DatagramHeader, _payload: &Bytes) -> bool {
-        false
+    fn datagram(&mut self, _header: &DatagramHeader, _payload: &Bytes) -> DatagramSent {
+        DatagramSent::TooLarge
     }
 
     fn connection_blocked(&self) -> bool {

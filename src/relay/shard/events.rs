@@ -1,10 +1,9 @@
 //! What sessions say, taken to routing. Paths get the session's root in front, and every
 //! publish and subscribe is checked against the policy here.
 
+use crate::routing::{PeerKey, RequestKey, Source};
 use moqswitch_proto::session::Event;
 use moqswitch_proto::wire::{Advertisement, BroadcastPath, HopId, Role, Setup, StreamId, session_error, stream_error};
-
-use crate::routing::{PeerKey, RequestKey, Source};
 
 use super::carrier::carrier;
 use super::service::DEFAULT_COST;
@@ -187,7 +186,7 @@ impl Shard {
     fn handle_answer(&mut self, peer: PeerKey, event: Event) {
         match event {
             Event::SubscriptionOk { id, ok } => self.tracks.handle_upstream_ok(peer, id, &ok, self.now),
-            Event::SubscriptionStart { id, group } => self.tracks.handle_upstream_start(peer, id, group),
+            Event::SubscriptionStart { id, .. } => self.tracks.handle_upstream_start(peer, id),
             Event::SubscriptionEnd { id, end } => self.tracks.handle_upstream_end(peer, id, end),
             Event::SubscriptionDrop { id, start, end, code } => {
                 self.tracks.handle_upstream_drop(peer, id, start, end, code);
@@ -232,7 +231,7 @@ impl Shard {
                     return;
                 };
                 message.broadcast = full;
-                self.tracks.handle_fetch(peer, request, &message, source, self.now);
+                self.tracks.handle_fetch(peer, request, &message, source);
             }
             Event::FetchEnded { request } => self.tracks.handle_fetch_ended(peer, request, self.now),
             Event::Probe { request, .. } => {

@@ -4,14 +4,13 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use moqswitch_proto::session::{Session, Transmit};
-use moqswitch_proto::wire::{BroadcastPath, DatagramHeader, ErrorCode, GroupHeader, HopId, StreamId, session_error};
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use crate::quic::Written;
-use crate::routing;
-use crate::routing::PeerKey;
+use crate::routing::{self, DatagramSent, PeerKey};
+use moqswitch_proto::session::{Session, Transmit};
+use moqswitch_proto::wire::{BroadcastPath, DatagramHeader, ErrorCode, GroupHeader, HopId, StreamId, session_error};
 
 use super::carrier::Carrier;
 
@@ -192,7 +191,7 @@ impl<'a> Transport<'a> {
 }
 
 impl routing::Transport for Transport<'_> {
-    fn open_group(&mut self, header: &GroupHeader, bytes: Bytes, fin: bool) -> Option<(StreamId, routing::Written)> {
+    fn open_group(&mut self, header: &GroupHeader, bytes: Bytes, fin: bool) -> Option<(StreamId, Written)> {
         let outbox = &mut self.peer.outbox;
         let stream = match outbox.unused.take() {
             Some(stream) => stream,
@@ -207,7 +206,7 @@ impl routing::Transport for Transport<'_> {
         head.extend_from_slice(&bytes[..joined_bytes]);
         let mut head = head.freeze();
         let written = match self.connection.write(stream, head.clone(), fin && is_joined) {
-            Written::All if is_joined => routing::Written::All,
+            Written::All if is_joined => Written::All,
             Written::All => self.write(stream, bytes, fin),
             Written::Partial(0) | Written::Blocked | Written::NoStreamCredit => {
                 self.is_blocked = true;
@@ -219,23 +218,23 @@ impl routing::Transport for Transport<'_> {
                 self.is_blocked = true;
                 head.truncate(head_bytes);
                 outbox.heads.push((stream, head.split_off(taken)));
-                routing::Written::Partial(0)
+                Written::Partial(0)
             }
-            Written::Partial(taken) => routing::Written::Partial(taken - head_bytes),
-            Written::Stopped(code) => routing::Written::Closed(code),
+            Written::Partial(taken) => Written::Partial(taken - head_bytes),
+            stopped @ Written::Stopped(_) => stopped,
         };
         self.sent.groups += 1;
         if is_joined {
             self.sent.bytes += match written {
-                routing::Written::All => joined_bytes as u64,
-                routing::Written::Partial(taken) => taken as u64,
-                routing::Written::ConnectionBlocked | routing::Written::Closed(_) => 0,
+                Written::All => joined_bytes as u64,
+                Written::Partial(taken) => taken as u64,
+                Written::Blocked | Written::NoStreamCredit | Written::Stopped(_) => 0,
             };
         }
         Some((stream, written))
     }
 
-    fn write(&mut self, stream: StreamId, bytes: Bytes, fin: bool) -> routing::Written {
+    fn write(&mut self, stream: StreamId, bytes: Bytes, fin: bool) -> Written {
         let length = bytes.len();
         let head = self.peer.outbox.flush_head(&mut self.connection, stream);
         let written = match head {
@@ -244,20 +243,12 @@ impl routing::Transport for Transport<'_> {
             other => other,
         };
         match written {
-            Written::All => {
-                self.sent.bytes += length as u64;
-                routing::Written::All
-            }
-            Written::Partial(taken) => {
-                self.sent.bytes += taken as u64;
-                routing::Written::Partial(taken)
-            }
-            Written::Blocked | Written::NoStreamCredit => {
-                self.is_blocked = true;
-                routing::Written::ConnectionBlocked
-            }
-            Written::Stopped(code) => routing::Written::Closed(code),
+            Written::All => self.sent.bytes += length as u64,
+            Written::Partial(taken) => self.sent.bytes += taken as u64,
+            Written::Blocked | Written::NoStreamCredit => self.is_blocked = true,
+            Written::Stopped(_) => {}
         }
+        written
     }
 
     fn reset(&mut self, stream: StreamId, code: ErrorCode) {
@@ -265,21 +256,22 @@ impl routing::Transport for Transport<'_> {
         self.connection.reset(stream, code);
     }
 
-    fn datagram(&mut self, header: &DatagramHeader, payload: &Bytes) -> bool {
+    fn datagram(&mut self, header: &DatagramHeader, payload: &Bytes) -> DatagramSent {
         let mut body = BytesMut::with_capacity(GROUP_HEAD_BYTES + payload.len());
         body.extend_from_slice(self.connection.datagram_head());
         if header.encode(self.peer.session.version(), &mut body).is_err() {
-            return false;
+            return DatagramSent::TooLarge;
         }
         body.extend_from_slice(payload);
-        let fits = self
-            .connection
-            .datagram_bytes_max()
-            .is_some_and(|max| body.len() <= max);
-        let is_sent = fits && self.connection.send_datagram(body.freeze());
-        self.sent.datagrams += u64::from(is_sent);
-        self.sent.bytes += if is_sent { payload.len() as u64 } else { 0 };
-        is_sent
+        if self.connection.datagram_bytes_max().is_none_or(|max| body.len() > max) {
+            return DatagramSent::TooLarge;
+        }
+        if !self.connection.send_datagram(body.freeze()) {
+            return DatagramSent::Full;
+        }
+        self.sent.datagrams += 1;
+        self.sent.bytes += payload.len() as u64;
+        DatagramSent::Sent
     }
 
     fn connection_blocked(&self) -> bool {

@@ -1,11 +1,10 @@
 //! Connections to sessions and back: reading streams, pumping media, the end of peers.
 
-use moqswitch_proto::session::{Session, SessionConfig, Side};
-use moqswitch_proto::wire::{BroadcastPath, HopId, ProbeLevel, Role, Setup, StreamId, session_error};
-
 use crate::limits::SETUP_WAIT_MAX;
 use crate::quic::Read;
 use crate::routing::{PeerKey, RequestKey, Source};
+use moqswitch_proto::session::{Session, SessionConfig, Side};
+use moqswitch_proto::wire::{BroadcastPath, HopId, ProbeLevel, Role, Setup, StreamId, session_error};
 
 use super::carrier::{Carrier, carrier};
 use super::link::is_link;
@@ -178,7 +177,7 @@ impl Shard {
             };
             peer.outbox.forget(stream);
             if stream.is_uni() {
-                self.tracks.handle_stop_sending(key, stream, code);
+                self.tracks.handle_stop_sending(key, stream);
             } else {
                 peer.session.handle_stop_sending(stream, code);
             }
@@ -227,7 +226,7 @@ impl Shard {
                 continue;
             };
             let mut transport = Transport::new(connection, state);
-            self.tracks.pump(peer, self.now, &mut transport);
+            self.tracks.pump(peer, &mut transport);
             let sent = transport.sent;
             self.statistics.media.bytes_out += sent.bytes;
             self.statistics.media.groups_out += sent.groups;

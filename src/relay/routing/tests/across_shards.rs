@@ -98,9 +98,7 @@ fn refusals_infos_fetches_and_ends_cross_too() {
 
     other.tracks.handle_peer(peer(2), Version::Lite06, true);
     let source = Some(owner.source());
-    other
-        .tracks
-        .handle_fetch(peer(2), REQUEST, &fetch_message(50), source, other.now);
+    other.tracks.handle_fetch(peer(2), REQUEST, &fetch_message(50), source);
     carry(&mut owner, &mut other);
     let fetch = owner
         .actions
@@ -202,9 +200,7 @@ fn a_fetch_that_is_under_way_serves_a_shard_that_joins() {
     let (mut owner, mut other) = pair();
     let source = Some(owner.source());
     owner.tracks.handle_peer(peer(1), Version::Lite06, true);
-    owner
-        .tracks
-        .handle_fetch(peer(1), REQUEST, &fetch_message(50), source, owner.now);
+    owner.tracks.handle_fetch(peer(1), REQUEST, &fetch_message(50), source);
     owner.settle();
     owner.tracks.on_fetching(peer(PUBLISHER), FetchKey(1), StreamId(40));
     let mut pieces = chunks(FrameForm::Timed, 1, &[&[3; 100]], 60).into_iter();
@@ -213,9 +209,7 @@ fn a_fetch_that_is_under_way_serves_a_shard_that_joins() {
         .tracks
         .handle_fetch_chunk(peer(PUBLISHER), StreamId(40), first, owner.now);
     other.tracks.handle_peer(peer(2), Version::Lite06, true);
-    other
-        .tracks
-        .handle_fetch(peer(2), REQUEST, &fetch_message(50), source, other.now);
+    other.tracks.handle_fetch(peer(2), REQUEST, &fetch_message(50), source);
     carry(&mut owner, &mut other);
     for chunk in pieces {
         owner

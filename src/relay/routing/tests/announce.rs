@@ -151,23 +151,23 @@ fn the_best_of_several_sources_is_told_and_the_next_when_it_ends() {
 fn nobody_is_told_what_passed_through_him_or_us() {
     let mut watch = Watch::new();
     watch.watch(1, "", 42);
-    watch.announce(50, "through-him", by(&[1, 42]));
+    watch.announce(50, "through-them", by(&[1, 42]));
     watch.announce(51, "through-us", by(&[1, OUR_HOP.0, 2]));
-    watch.announce(52, "through-him", by(&[3, 4, 5]));
-    assert_eq!(watch.knows(1), ["through-him"]);
-    assert_eq!(watch.known[&1]["through-him"].hops.len(), 3, "the best that remains");
+    watch.announce(52, "through-them", by(&[3, 4, 5]));
+    assert_eq!(watch.knows(1), ["through-them"]);
+    assert_eq!(watch.known[&1]["through-them"].hops.len(), 3, "the best that remains");
     assert!(
         watch
             .announcer
-            .route(&BroadcastPath::new("through-him"), peer(1), HopId(42))
+            .route(&BroadcastPath::new("through-them"), peer(1), HopId(42))
             .is_some()
     );
-    watch.withdraw(52, "through-him");
+    watch.withdraw(52, "through-them");
     assert!(watch.knows(1).is_empty());
     assert!(
         watch
             .announcer
-            .route(&BroadcastPath::new("through-him"), peer(1), HopId(42))
+            .route(&BroadcastPath::new("through-them"), peer(1), HopId(42))
             .is_none()
     );
 }

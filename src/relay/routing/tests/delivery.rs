@@ -289,6 +289,93 @@ fn datagrams_go_on_as_datagrams_or_as_streams_where_they_cannot() {
 }
 
 #[test]
+fn a_datagram_longer_than_the_path_takes_goes_as_a_stream_every_time() {
+    let mut shard = shard_with_publisher();
+    shard.subscribe(1, Version::Lite06, |_| {});
+    shard.subscribe(2, Version::Lite06, |_| {});
+    let (mut narrow, mut wide) = (Wire::open(), Wire::open());
+    narrow.datagram_bytes_max = 500;
+    let long = [7; 900];
+    for sequence in 6..10 {
+        shard.datagram(sequence, &long);
+        shard.pump(1, &mut narrow);
+        shard.pump(2, &mut wide);
+    }
+    shard.datagram(10, b"opus");
+    shard.pump(1, &mut narrow);
+    let sequences: Vec<u64> = narrow.order.iter().map(|sequence| sequence.0).collect();
+    assert_eq!(sequences, [6, 7, 8, 9]);
+    for sequence in 6..10 {
+        let group = narrow.group(sequence).unwrap();
+        assert_eq!(group.header.unwrap().subscribe, SubscribeId(7));
+        assert_eq!(group.bytes, encode(FrameForm::Timed, sequence * 20, &[&long]));
+        assert!(group.fin);
+    }
+    assert_eq!(narrow.datagrams.len(), 1, "the short one");
+    assert_eq!((wide.datagrams.len(), wide.streams.len()), (4, 0));
+    let held = shard.tracks.statistics();
+    assert_eq!(
+        (held.egress.datagrams_dropped, held.groups, held.cache_bytes),
+        (0, 0, 0)
+    );
+}
+
+#[test]
+fn a_datagram_that_finds_no_room_is_dropped_and_counted() {
+    let mut shard = shard_with_publisher();
+    shard.subscribe(1, Version::Lite06, |_| {});
+    let mut wire = Wire::open();
+    wire.datagram_room = 1;
+    for sequence in 0..3 {
+        shard.datagram(sequence, b"opus");
+    }
+    shard.pump(1, &mut wire);
+    assert_eq!((wire.datagrams.len(), wire.streams.len()), (1, 0));
+    assert_eq!(shard.tracks.statistics().egress.datagrams_dropped, 2);
+    assert_eq!(shard.tracks.statistics().egress.frames, 1);
+}
+
+#[test]
+fn a_datagram_too_long_for_the_path_comes_before_the_end_of_its_subscription() {
+    let mut shard = shard_with_publisher();
+    shard.subscribe(1, Version::Lite06, |_| {});
+    let id = shard.upstream_id();
+    shard.datagram(0, &[7; 900]);
+    shard
+        .tracks
+        .handle_upstream_closed(peer(PUBLISHER), id, Some(ErrorCode(5)));
+    shard.settle();
+    let refused = |actions: &[Action]| {
+        actions
+            .iter()
+            .any(|action| matches!(action, Action::Refuse { code: ErrorCode(5), .. }))
+    };
+    assert!(!refused(&shard.actions));
+    let mut wire = Wire::open();
+    wire.datagram_bytes_max = 500;
+    shard.pump(1, &mut wire);
+    assert_eq!(wire.group(0).unwrap().bytes, encode(FrameForm::Timed, 0, &[&[7; 900]]));
+    assert!(wire.group(0).unwrap().fin);
+    assert!(refused(&shard.actions));
+    assert_eq!(shard.tracks.statistics().tracks, 0);
+}
+
+#[test]
+fn a_datagram_whose_subscription_is_over_goes_to_nobody() {
+    let mut shard = shard_with_publisher();
+    shard.subscribe(1, Version::Lite06, |_| {});
+    shard.datagram(0, &[7; 900]);
+    shard.tracks.handle_subscribe_ended(peer(1), REQUEST, shard.now);
+    shard.subscribe(2, Version::Lite06, |_| {});
+    let (mut narrow, mut other) = (Wire::open(), Wire::open());
+    narrow.datagram_bytes_max = 500;
+    shard.pump(1, &mut narrow);
+    shard.pump(2, &mut other);
+    assert_eq!((narrow.streams.len(), other.streams.len()), (0, 0));
+    assert_eq!(shard.tracks.statistics().groups, 0);
+}
+
+#[test]
 fn a_reset_group_is_reset_for_its_subscribers_and_no_other_is() {
     let mut shard = shard_with_publisher();
     shard.subscribe(1, Version::Lite06, |message| message.max_latency_ms = 60_000);

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Subscribes as a peer that named its hop.
+/// Subscribes as a peer who named its hop.
 fn subscribe_from_hop(shard: &mut Shard, index: u32, hop: u64) {
     shard.tracks.handle_peer(peer(index), Version::Lite06, true);
     let source = Some(shard.source());

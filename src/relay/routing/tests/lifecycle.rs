@@ -206,7 +206,7 @@ fn fetch_is_served_from_the_cache_or_else_once_from_the_publisher() {
         shard.tracks.handle_peer(peer(index), Version::Lite06, true);
         shard
             .tracks
-            .handle_fetch(peer(index), REQUEST, &fetch_message(group), source, shard.now);
+            .handle_fetch(peer(index), REQUEST, &fetch_message(group), source);
         shard.settle();
     };
     ask(&mut shard, 2, 0);
@@ -362,10 +362,10 @@ fn nothing_stays_when_everyone_is_gone() {
     }
     shard
         .tracks
-        .handle_fetch(peer(3), StreamId(16), &fetch_message(77), source, shard.now);
+        .handle_fetch(peer(3), StreamId(16), &fetch_message(77), source);
     shard
         .tracks
-        .handle_fetch(peer(3), StreamId(20), &fetch_message(2), source, shard.now);
+        .handle_fetch(peer(3), StreamId(20), &fetch_message(2), source);
     shard.settle();
     for index in 1..=20 {
         shard.tracks.handle_peer_gone(peer(index), shard.now);

@@ -98,6 +98,24 @@ fn datagrams_that_nobody_takes_are_not_kept() {
 }
 
 #[test]
+fn datagrams_that_became_streams_count_against_the_cache() {
+    let mut shard = Shard::new(TrackLimits {
+        cache_bytes_max: 100_000,
+        ..TrackLimits::default()
+    });
+    shard.tracks.handle_peer(peer(PUBLISHER), Version::Lite06, true);
+    shard.subscribe(1, Version::Lite06, patient);
+    let mut wire = Wire::open();
+    (wire.datagram_bytes_max, wire.credit) = (500, 0);
+    for sequence in 0..1000 {
+        shard.datagram(sequence, &[7; 900]);
+        shard.pump(1, &mut wire);
+    }
+    let held = shard.tracks.statistics();
+    assert!(held.cache_bytes <= 100_000 && held.groups > 50);
+}
+
+#[test]
 fn fetched_groups_count_against_the_cache() {
     let mut shard = Shard::new(TrackLimits {
         cache_bytes_max: 100_000,
@@ -107,13 +125,9 @@ fn fetched_groups_count_against_the_cache() {
     let source = Some(shard.source());
     for index in 1..=20u32 {
         shard.tracks.handle_peer(peer(index), Version::Lite06, true);
-        shard.tracks.handle_fetch(
-            peer(index),
-            REQUEST,
-            &fetch_message(u64::from(index)),
-            source,
-            shard.now,
-        );
+        shard
+            .tracks
+            .handle_fetch(peer(index), REQUEST, &fetch_message(u64::from(index)), source);
         shard.settle();
         let fetch = FetchKey(u64::from(index));
         let stream = StreamId(u64::from(index) * 4);
@@ -135,9 +149,7 @@ fn a_fetch_whose_readers_left_is_given_up() {
     let mut shard = shard_with_publisher();
     let source = Some(shard.source());
     shard.tracks.handle_peer(peer(1), Version::Lite06, true);
-    shard
-        .tracks
-        .handle_fetch(peer(1), REQUEST, &fetch_message(5), source, shard.now);
+    shard.tracks.handle_fetch(peer(1), REQUEST, &fetch_message(5), source);
     shard.settle();
     shard.tracks.on_fetching(peer(PUBLISHER), FetchKey(1), StreamId(40));
     let chunk = chunks(FrameForm::Timed, 1, &[&[1; 100]], 50).remove(0);

@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use super::*;
 use moqswitch_proto::wire::{
     BroadcastPath, Chunk, DatagramHeader, ErrorCode, Fetch, FrameForm, FrameHeader, GroupHeader, GroupParser,
-    GroupRange, GroupSequence, HopId, StreamId, Subscribe, SubscribeId, SubscribeOk, TrackInfo, Version,
+    GroupRange, GroupSequence, HopId, StreamId, Subscribe, SubscribeId, SubscribeOk, TrackInfo, Version, Written,
 };
 
 /// One shard's tracks, with what they decided.
@@ -40,6 +40,9 @@ pub(super) struct Wire {
     /// Bytes it takes before it blocks.
     pub(super) window: usize,
     pub(super) credit: usize,
+    /// Bytes that a datagram may have, and how many of them it takes.
+    pub(super) datagram_bytes_max: usize,
+    pub(super) datagram_room: usize,
 }
 
 #[derive(Default, Debug)]
@@ -55,6 +58,8 @@ impl Wire {
         Self {
             window: usize::MAX,
             credit: usize::MAX,
+            datagram_bytes_max: usize::MAX,
+            datagram_room: usize::MAX,
             ..Self::default()
         }
     }
@@ -94,9 +99,15 @@ impl Transport for Wire {
         self.streams.entry(stream).or_default().reset = Some(code);
     }
 
-    fn datagram(&mut self, header: &DatagramHeader, payload: &Bytes) -> bool {
+    fn datagram(&mut self, header: &DatagramHeader, payload: &Bytes) -> DatagramSent {
+        if header.encoded_len() + payload.len() > self.datagram_bytes_max {
+            return DatagramSent::TooLarge;
+        }
+        if self.datagrams.len() >= self.datagram_room {
+            return DatagramSent::Full;
+        }
         self.datagrams.push((*header, payload.clone()));
-        true
+        DatagramSent::Sent
     }
 
     fn connection_blocked(&self) -> bool {
@@ -186,12 +197,27 @@ impl Shard {
         self.settle();
     }
 
+    /// A group that comes as a datagram.
+    pub(super) fn datagram(&mut self, sequence: u64, payload: &[u8]) {
+        let id = self.upstream_id();
+        let payload = Bytes::copy_from_slice(payload);
+        self.tracks.datagram(
+            peer(PUBLISHER),
+            id,
+            GroupSequence(sequence),
+            sequence * 20,
+            payload,
+            self.now,
+        );
+        self.settle();
+    }
+
     pub(super) fn pump(&mut self, index: u32, wire: &mut Wire) {
         for stream in wire.streams.keys() {
             self.tracks.handle_writable(peer(index), *stream);
         }
         self.tracks.handle_progress(peer(index));
-        self.tracks.pump(peer(index), self.now, wire);
+        self.tracks.pump(peer(index), wire);
         self.settle();
     }
 

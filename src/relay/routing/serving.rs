@@ -11,7 +11,7 @@ use super::egress::{OUTS_PER_PEER_MAX, Out, OutState, Rank, Serves};
 use super::group::{GroupToken, Progress, Reader, cost_of};
 use super::ids::{PeerKey, RemoteTrack, ShardId, TrackKey};
 use super::remote::RemoteMessage;
-use super::track::Target;
+use super::track_state::Target;
 use super::tracks::Tracks;
 
 impl Tracks {
@@ -83,7 +83,7 @@ impl Tracks {
         is_elsewhere || (names_last && track.upstream_end == Some(sequence))
     }
 
-    /// Gives a subscriber a place in a group, if it wants the group.
+    /// Gives a subscriber a place in a group, if it wants it.
     pub(super) fn serve_group(&mut self, key: TrackKey, slot: usize, token: GroupToken) {
         let Some(group) = self.groups.get(token) else { return };
         let sequence = group.sequence;
@@ -150,7 +150,7 @@ impl Tracks {
         }
     }
 
-    /// Puts a cursor into a peer's egress. `None` when the peer has too many already.
+    /// Puts a cursor into a peer's egress. `None` when it has too many already.
     pub(super) fn add_out(&mut self, peer: PeerKey, out: Out) -> Option<u32> {
         let token = out.group;
         let egress = self.peers.get_mut(&peer)?;
