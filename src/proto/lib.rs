@@ -9,6 +9,7 @@
 //!
 //! `session` and `qmux` use `wire` and do not know each other.
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 pub mod limits;
 pub mod qmux;

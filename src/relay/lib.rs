@@ -16,6 +16,7 @@
 //! ```
 //!
 //! Messages, sessions and QMux are the crate [`moqswitch_proto`].
+#![warn(missing_docs)]
 
 pub mod auth;
 pub mod certificate;

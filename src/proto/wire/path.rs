@@ -51,10 +51,12 @@ impl BroadcastPath {
         Self(Arc::from(""))
     }
 
+    /// The path in its normal form: no `/` at either end, none doubled. Empty for the root.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
+    /// Whether this is the empty path, the prefix of every path.
     pub fn is_root(&self) -> bool {
         self.0.is_empty()
     }
