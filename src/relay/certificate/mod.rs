@@ -17,10 +17,13 @@ pub use pair::{CertificateFiles, CertificatePair, Inspection, KeyKind, KeyMatch,
 /// ECDSA P-256, valid for less than 14 days.
 #[derive(Clone)]
 pub struct DevelopmentCertificate {
+    /// The certificate, in PEM.
     pub certificate_pem: String,
+    /// The certificate, in DER.
     pub certificate_der: Vec<u8>,
     /// PKCS #8.
     pub key_pem: String,
+    /// The key, PKCS #8 in DER.
     pub key_der: Vec<u8>,
 }
 
@@ -46,6 +49,7 @@ impl DevelopmentCertificate {
         })
     }
 
+    /// SHA-256 of the certificate, in lowercase hexadecimal, as clients pin it.
     pub fn fingerprint(&self) -> String {
         fingerprint(&self.certificate_der)
     }

@@ -13,7 +13,7 @@ mod flush;
 mod identity;
 mod incoming;
 mod rebinding;
-pub mod timers;
+mod timers;
 mod tls;
 mod transport;
 mod web;
@@ -36,12 +36,16 @@ pub use web::{WebDial, WebEvent};
 /// What can go wrong while an endpoint is set up or dials.
 #[derive(Debug, thiserror::Error)]
 pub enum QuicError {
+    /// quiche refused: a configuration or a connection.
     #[error("QUIC: {0}")]
     Quic(#[from] quiche::Error),
+    /// BoringSSL refused a certificate, a key or a setting.
     #[error("TLS: {0}")]
     Tls(#[from] boring::error::ErrorStack),
+    /// A certificate cannot be used, and why.
     #[error("certificate: {0}")]
     Certificate(String),
+    /// The endpoint holds as many connections as it may.
     #[error("the shard holds its maximum of {0} connections")]
     Full(usize),
 }

@@ -16,13 +16,16 @@ pub use host::HostCores;
 /// A core for each shard; the index is the shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
+    /// The core of each shard.
     pub cores: Vec<usize>,
     /// More shards than cores: some take turns. Worth a warning.
     pub shared: bool,
 }
 
+/// Why shards cannot be placed. Its message says what to change.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TopologyError {
+    /// Affinity and cpuset leave no core.
     #[error("no core is usable: {0}")]
     NoCores(&'static str),
     #[error(
@@ -30,7 +33,12 @@ pub enum TopologyError {
          change the list, or the CPU affinity or cpuset of the service",
         format_core_list(usable)
     )]
-    CoreUnusable { core: usize, usable: Vec<usize> },
+    CoreUnusable {
+        /// The core that was asked for.
+        core: usize,
+        /// The cores that this process may run on, ascending.
+        usable: Vec<usize>,
+    },
 }
 
 impl Placement {
