@@ -16,7 +16,7 @@ use crate::limits::{PATH_BYTES_MAX, PATH_SEGMENTS_MAX};
 /// from [`range_start`](Self::range_start) while [`is_under`](Self::is_under) holds:
 ///
 /// ```
-/// use moqswitch::wire::BroadcastPath;
+/// use moqswitch_proto::wire::BroadcastPath;
 /// let paths = ["a", "a!b", "a/b", "b"].map(BroadcastPath::new);
 /// let map: std::collections::BTreeSet<_> = paths.into_iter().collect();
 /// let prefix = BroadcastPath::new("a");
