@@ -205,6 +205,15 @@ impl Tracks {
         }
     }
 
+    /// A source may not publish a broadcast any more: its tracks end, for those who have them, too.
+    pub fn handle_revoked(&mut self, path: &BroadcastPath, source: Source) {
+        for key in keys(self.broadcasts.get(path)) {
+            if self.track(key).is_some_and(|track| track.source == source) {
+                self.end_track(key, GONE);
+            }
+        }
+    }
+
     /// New requests for the track begin another one.
     fn retire(&mut self, key: TrackKey) {
         let Some(track) = self.track(key) else { return };
