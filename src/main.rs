@@ -1,6 +1,7 @@
 //! The `moqswitch` command: arguments to configuration to a running relay, until it is told
 //! to stop.
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -20,20 +21,16 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("moqswitch: {error:#}");
+            let _ = writeln!(std::io::stderr(), "moqswitch: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-#[allow(
-    clippy::print_stdout,
-    reason = "what a command was asked to print goes to standard output"
-)]
 fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let config = Config::load(&arguments.flags, std::env::vars());
     match arguments.command {
-        Some(Command::Config) => print!("{}", config::template()),
+        Some(Command::Config) => logging::say(&config::template()),
         Some(Command::Check { json }) => {
             let report = check::run(&check::Subject {
                 config: &config,
@@ -42,7 +39,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 io_uring_probe: &|| net::probe_support().map_err(|error| error.to_string()),
                 now: SystemTime::now(),
             });
-            print!("{}", if json { report.to_json() } else { report.to_string() });
+            logging::say(&if json { report.to_json() } else { report.to_string() });
             return Ok(if report.status == check::Status::Fail {
                 ExitCode::FAILURE
             } else {
@@ -52,8 +49,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         None => {
             let config = config?;
             logging::install(&config.log)?;
+            net::raise_file_limit();
             let switch = Switch::start(&config)?;
-            println!("{}", switch.banner());
+            logging::say(&format!("{}\n", switch.banner()));
             switch.join()?;
         }
     }

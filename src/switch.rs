@@ -26,10 +26,12 @@ impl Switch {
     pub fn start(config: &Config) -> anyhow::Result<Self> {
         let listener =
             ControlListener::bind(config.http).with_context(|| format!("cannot listen on {} (TCP)", config.http))?;
+        let options = config.relay_options();
+        let relay_grant = Arc::new(options.grant.clone());
         let relay = Relay::start(RelayOptions {
             certificates: config.certificates()?,
             web_requests: Some(listener.web_requests()),
-            ..config.relay_options()
+            ..options
         })?;
         let (certificates, Seen { sha256, http }) = Certificates::new(relay.identity())?;
         let state = ControlState {
@@ -37,7 +39,7 @@ impl Switch {
             certificate_sha256: sha256,
             lifecycle: Arc::new(Lifecycle::default()),
             announcements: relay.announcements(),
-            public: config.auth.public.clone(),
+            grant: relay_grant,
             websockets: WebSockets::new(
                 relay.ports().len(),
                 config.limits.websockets_max,

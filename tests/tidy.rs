@@ -62,7 +62,7 @@ const LAYERS: &[Layer] = &[
     // `control` talks to shards by messages.
     layer(
         "control",
-        &["control", "limits"],
+        &["control", "limits", "logging"],
         &["limits", "qmux", "wire"],
         &["auth", "certificate", "limits", "ratelimit", "shard", "Announcements"],
     ),

@@ -4,6 +4,7 @@ use anyhow::Context;
 use moqswitch_proto::session::SessionLimits;
 use moqswitch_proto::wire::HopId;
 use moqswitch_relay::RelayOptions;
+use moqswitch_relay::auth::Grant;
 use moqswitch_relay::certificate::CertificatePair;
 use moqswitch_relay::net::SocketOptions;
 use moqswitch_relay::quic::TransportOptions;
@@ -22,7 +23,7 @@ impl Config {
             cores: self.cores.clone(),
             batch_window: self.batch_window,
             spin: self.spin,
-            public: self.auth.public.clone(),
+            grant: Grant::of(self.auth.public.clone()),
             hop: self.origin.hop_id.map(HopId),
             cost: self.origin.route_cost,
             connections_max: self.limits.connections_max,

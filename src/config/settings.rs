@@ -227,7 +227,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         path: "limits.cache_bytes",
         kind: Kind::One,
         value: Value::Default(r#""256MiB""#),
-        help: &["Memory per shard for groups kept for late joiners and fetches. Oldest go first."],
+        help: &[
+            "Memory per shard for groups kept for late joiners and fetches. Oldest go first.",
+            "Less than 1MiB counts as 1MiB.",
+        ],
     },
     Setting {
         path: "limits.cache_age",
@@ -291,7 +294,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         kind: Kind::One,
         value: Value::Default(r#""info""#),
         help: &[
-            "error, warn, info, debug, trace or off; or with modules: \"info,moqswitch::shard=debug\".",
+            "error, warn, info, debug, trace or off; or with modules: \"info,moqswitch_relay::shard=debug\".",
             "debug costs a line per session event, trace one per packet.",
         ],
     },

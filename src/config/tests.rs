@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use moqswitch_relay::RelayOptions;
 
 use super::*;
 
@@ -267,5 +268,26 @@ impl TemporaryFile {
 impl Drop for TemporaryFile {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// One source of defaults: the table of settings says what the library does by itself.
+#[test]
+fn defaults_of_the_table_are_those_of_the_relay() {
+    let (table, library) = (Config::default().relay_options(), RelayOptions::default());
+    assert_eq!(table.listen, library.listen);
+    assert_eq!((table.shards, &table.cores), (library.shards, &library.cores));
+    assert_eq!((table.batch_window, table.spin), (library.batch_window, library.spin));
+    assert_eq!(table.grant, library.grant);
+    assert_eq!((table.hop, table.cost), (library.hop, library.cost));
+    assert_eq!(table.connections_max, library.connections_max);
+    for (table, library) in [
+        (format!("{:?}", table.transport), format!("{:?}", library.transport)),
+        (format!("{:?}", table.tracks), format!("{:?}", library.tracks)),
+        (format!("{:?}", table.sessions), format!("{:?}", library.sessions)),
+        (format!("{:?}", table.sockets), format!("{:?}", library.sockets)),
+        (format!("{:?}", table.ring), format!("{:?}", library.ring)),
+    ] {
+        assert_eq!(table, library);
     }
 }

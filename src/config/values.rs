@@ -17,7 +17,7 @@ use super::{HttpTls, LogFormat};
 pub struct LogLevel(String);
 
 impl LogLevel {
-    /// A level, or levels of modules separated by commas: `info,moqswitch::shard=debug`.
+    /// A level, or levels of modules separated by commas: `info,moqswitch_relay::shard=debug`.
     pub fn parse(text: &str) -> Result<Self, String> {
         for directive in text.split(',') {
             // The filter would take an unknown word for a module's name and log it at every level.

@@ -9,6 +9,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::logging;
+
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The index of a snapshot is its shard's number. `websockets_refused`: by reason.
@@ -21,6 +23,7 @@ pub(super) fn encode(
     registry.register("build", "What is running", Info::new(build));
     registry.register_collector(Box::new(Shards(snapshots)));
     registry.register_collector(Box::new(Refused(websockets_refused)));
+    registry.register_collector(Box::new(LogLines));
     let mut output = String::new();
     text::encode(&mut output, &registry)?;
     Ok(output)
@@ -32,6 +35,19 @@ struct Shards(Vec<ShardSnapshot>);
 /// Requests for a WebSocket that the control thread refused, which belong to no shard.
 #[derive(Debug)]
 struct Refused(Vec<(&'static str, u64)>);
+
+/// Lines of the log that could not be written, which belong to no shard.
+#[derive(Debug)]
+struct LogLines;
+
+impl Collector for LogLines {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Log lines that could not be written.";
+        encoder
+            .encode_descriptor("log_lines_lost", help, None, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, u64, u64>(&logging::lost(), None)
+    }
+}
 
 impl Collector for Refused {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
@@ -242,6 +258,11 @@ const COUNTERS: &[(&str, &str, Read)] = &[
         |s| s.network.ring_waits,
     ),
     ("parks", "Times the idle shard parked.", |s| s.network.parks),
+    (
+        "parks_failed",
+        "Times an idle shard stayed awake for want of a file.",
+        |s| s.network.parks_failed,
+    ),
     ("turns", "Turns of the shard's loop.", |s| s.network.turns),
     ("malformed_packets", "Datagrams that were no usable QUIC packet.", |s| {
         s.network.malformed_packets

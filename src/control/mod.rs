@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use moqswitch_relay::Announcements;
-use moqswitch_relay::auth::Patterns;
+use moqswitch_relay::auth::Grant;
 use tokio::sync::watch;
 
 pub use moqswitch_relay::shard::{FetchError, FetchGroup, FetchReply, FetchRequest, ShardCommand, ShardPort};
@@ -37,8 +37,8 @@ pub struct ControlState {
     pub certificate_sha256: watch::Receiver<Arc<str>>,
     pub lifecycle: Arc<Lifecycle>,
     pub announcements: Arc<Announcements>,
-    /// Broadcasts HTTP clients may see and fetch.
-    pub public: Patterns,
+    /// What HTTP clients may see and fetch.
+    pub grant: Arc<Grant>,
     pub websockets: Arc<WebSockets>,
     /// `None`: plain HTTP and nothing else.
     pub tls: Option<Tls>,

@@ -137,13 +137,13 @@ async fn announced(state: State<ControlState>, Path(prefix): Path<String>) -> Re
 
 /// One path per line, relative to the prefix; the broadcast at the prefix itself is an empty line.
 fn list_announced(state: &ControlState, prefix: &str) -> Response {
-    if !state.public.may_match_below(prefix) {
+    if !state.grant.subscribe.may_match_below(prefix) {
         return StatusCode::UNAUTHORIZED.into_response();
     }
     let mut paths = Vec::new();
     let mut truncated = false;
     (state.announcements)(prefix, &mut |path| {
-        if !state.public.matches(path) {
+        if !state.grant.may_subscribe(path) {
             return ControlFlow::Continue(());
         }
         if paths.len() == limits::ANNOUNCED_RESULTS_MAX {
@@ -191,7 +191,7 @@ async fn fetch(
         None | Some("latest") => FetchGroup::Latest,
         Some(text) => FetchGroup::Sequence(text.parse().map_err(|_| StatusCode::BAD_REQUEST)?),
     };
-    if !state.public.matches(&broadcast) {
+    if !state.grant.may_subscribe(&broadcast) {
         return Err(StatusCode::UNAUTHORIZED);
     }
     let reply = ask_shard(&state, broadcast, track.to_owned(), group).await?;

@@ -24,6 +24,10 @@ pub const SHARD_COMMANDS_MAX: usize = 64;
 /// Memory a shard's rings lock; `moqswitch check` fails when the host allows less.
 pub const LOCKED_BYTES_PER_SHARD: u64 = 512 * 1024;
 
+/// Events of a feed that wait for its reader, 200 bytes each at most beside their paths. Further ones are lost, and the
+/// reader is told how many.
+pub const FEED_EVENTS_DEFAULT: usize = 65_536;
+
 /// Files a shard opens: its socket, rings, event and timer descriptors.
 pub const FILES_PER_SHARD: usize = 32;
 

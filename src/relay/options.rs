@@ -12,13 +12,13 @@ use moqswitch_proto::qmux;
 use moqswitch_proto::session::SessionLimits;
 use moqswitch_proto::wire::{HopId, Version};
 
-use crate::auth::Patterns;
+use crate::auth::{Grant, Policy};
 use crate::certificate::{CertificatePair, DevelopmentCertificate, fingerprint};
 use crate::limits::CACHE_BYTES_MIN;
 use crate::net::{RingConfig, SocketOptions};
 use crate::quic::{EndpointOptions, ServerCertificate, TransportOptions};
 use crate::routing::{ShardId, TrackLimits};
-use crate::shard::{ShardOptions, WebRequests};
+use crate::shard::{FeedWriter, ShardOptions, WebRequests};
 
 /// What [`Relay::start`](crate::Relay::start) takes. [`RelayOptions::default`] listens on loopback, with a development
 /// certificate, open to everyone on this host.
@@ -37,8 +37,8 @@ pub struct RelayOptions {
     pub spin: bool,
     /// Chosen by server name. Default: none, and a development certificate is made.
     pub certificates: Vec<CertificatePair>,
-    /// Paths that peers may publish and subscribe. Default: all.
-    pub public: Patterns,
+    /// What each session may do that is not granted otherwise. Default: everything.
+    pub grant: Grant,
     /// This relay's hop id, unique in a mesh. Default (`None`): drawn at random.
     pub hop: Option<HopId>,
     /// What subscribing through this relay costs its peers (SETUP "Cost"). Default 1.
@@ -57,6 +57,8 @@ pub struct RelayOptions {
     pub ring: RingConfig,
     /// Who answers ordinary requests over HTTP/3. Default (`None`): nobody, they are answered 404.
     pub web_requests: Option<WebRequests>,
+    /// Where sessions, announcements and subscriptions are told of. Default (`None`): nowhere, and it costs nothing.
+    pub feed: Option<FeedWriter>,
 }
 
 impl Default for RelayOptions {
@@ -68,7 +70,7 @@ impl Default for RelayOptions {
             batch_window: Duration::from_micros(750),
             spin: false,
             certificates: Vec::new(),
-            public: Patterns::everything(),
+            grant: Grant::everything(),
             hop: None,
             cost: 1,
             connections_max: 10_000,
@@ -81,6 +83,7 @@ impl Default for RelayOptions {
             sockets: SocketOptions::default(),
             ring: RingConfig::default(),
             web_requests: None,
+            feed: None,
         }
     }
 }
@@ -138,7 +141,7 @@ impl RelayOptions {
             },
             qmux: self.websockets(),
             ring: self.ring.clone(),
-            public: self.public.clone(),
+            policy: Policy::uniform(self.grant.clone()),
         }
     }
 

@@ -79,6 +79,7 @@ impl Relay {
                 commands: port.queue.clone(),
                 web_requests: options.web_requests.clone(),
                 doorbell: port.doorbell.clone(),
+                feed: options.feed.clone(),
                 secrets: secrets.clone(),
                 tls: TlsContext::server(&identity.certificates)?,
             };

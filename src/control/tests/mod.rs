@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use moqswitch_proto::wire::StreamId;
-use moqswitch_relay::auth::Pattern;
+use moqswitch_relay::auth::{Pattern, Patterns};
 use moqswitch_relay::quic::ConnectionKey;
 use moqswitch_relay::shard::statistics::{DropCause, QueueKind, QueueSnapshot, ShardSnapshot};
 use moqswitch_relay::shard::{WebRequest, WebStream};
@@ -441,11 +441,11 @@ fn state(behaviour: Behaviour, paths: Vec<String>) -> (ControlState, Shards) {
             let below = |path: &&String| path.starts_with(prefix);
             let _ = paths.iter().filter(below).try_for_each(|path| visit(path));
         }),
-        public: Patterns::new(
+        grant: Arc::new(Grant::of(Patterns::new(
             ["room/**", "roomy/**"]
                 .map(|text| text.parse::<Pattern>().unwrap())
                 .to_vec(),
-        ),
+        ))),
         websockets: WebSockets::new(2, 2, Duration::from_secs(30)),
         tls: None,
     };

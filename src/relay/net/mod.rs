@@ -7,6 +7,7 @@
 
 mod buffers;
 mod error;
+mod files;
 mod mapping;
 mod message;
 mod probe;
@@ -20,6 +21,7 @@ pub mod wake;
 
 pub use buffers::Received;
 pub use error::RingError;
+pub use files::raise_file_limit;
 pub use probe::probe_support;
 pub use ring::{RingConfig, Turn, UdpRing, Wait};
 pub use socket::{BindError, SocketGroup, SocketOptions, bind_client, bind_group};

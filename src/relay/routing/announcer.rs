@@ -237,6 +237,30 @@ impl Announcer {
         }
     }
 
+    /// A peer may hear of other broadcasts from now on: its streams are told what begins and what ends by that.
+    pub fn set_visible(&mut self, peer: PeerKey, visible: &Visible) {
+        let requests: Vec<StreamId> = self.by_peer.get(&peer).into_iter().flatten().copied().collect();
+        for request in requests {
+            let key = RequestKey { peer, request };
+            let Some(state) = self.requests.get_mut(&key) else {
+                continue;
+            };
+            state.visible = Some(visible.clone());
+            state.initial.retain(|(path, _)| visible(path));
+            if let Some(count) = &mut state.active_count {
+                *count = state.initial.len() as u64;
+            }
+            let known: Vec<BroadcastPath> = state.told.keys().cloned().collect();
+            let announced = self.table.paths_under(&state.prefix, TOLD_PER_REQUEST_MAX);
+            for path in known.into_iter().chain(announced) {
+                if state.is_changed.insert(path.clone()) {
+                    state.changed.push_back(path);
+                }
+            }
+            self.set_ready(key);
+        }
+    }
+
     /// The session is over: all its announce streams are forgotten.
     pub fn handle_peer_gone(&mut self, peer: PeerKey) {
         for request in self.by_peer.remove(&peer).unwrap_or_default() {

@@ -1,45 +1,93 @@
 //! How long groups are kept: for their subscribers' patience, the track's age and number, and
 //! the shard's budget of bytes.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use moqswitch_proto::wire::{TrackInfo, stream_error};
 
 use super::downstream::PLAIN_TIMESCALE;
 use super::egress::OutState;
-use super::group::{Group, GroupToken, Progress};
+use super::group::{GroupToken, Groups, Progress};
 use super::ids::{PeerKey, TrackKey};
-use super::track_state::Target;
+use super::subscription::Target;
 use super::tracks::Tracks;
+
+/// Cached groups in order of their start.
+#[derive(Debug, Default)]
+pub(super) struct CacheOrder {
+    tokens: VecDeque<GroupToken>,
+    /// Groups that had to go because the cache was full.
+    overflows: u64,
+}
+
+impl CacheOrder {
+    fn push(&mut self, token: GroupToken, groups: &Groups) {
+        // Groups leave the list when they come to its front; one that stays there for long
+        // must not hold up the names of those behind it.
+        if self.tokens.len() > 2 * groups.len() + CACHE_NAMES_SPARE {
+            self.tokens.retain(|token| groups.get(*token).is_some());
+        }
+        self.tokens.push_back(token);
+    }
+
+    fn pop(&mut self) -> Option<GroupToken> {
+        self.tokens.pop_front()
+    }
+
+    /// One that is spared is looked at again after all others.
+    fn put_back(&mut self, token: GroupToken) {
+        self.tokens.push_back(token);
+    }
+
+    /// The oldest is one that is still there.
+    fn skip_gone(&mut self, groups: &Groups) {
+        while let Some(front) = self.tokens.front()
+            && groups.get(*front).is_none()
+        {
+            self.tokens.pop_front();
+        }
+    }
+
+    fn count_overflow(&mut self) {
+        self.overflows += 1;
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    pub(super) fn overflows(&self) -> u64 {
+        self.overflows
+    }
+}
 
 impl Tracks {
     /// Puts a group where the cache's budget finds it.
     pub(super) fn cache_group(&mut self, token: GroupToken) {
-        // Groups leave the list when they come to its front; one that stays there for long
-        // must not hold up the names of those behind it.
-        if self.cache.len() > 2 * self.groups.len() + CACHE_NAMES_SPARE {
-            self.cache.retain(|token| self.groups.get(*token).is_some());
-        }
-        self.cache.push_back(token);
+        self.cache.push(token, &self.groups);
     }
 
     /// Whether a group is older, against the track's latest, than a subscriber wants (draft,
     /// "Expiration": by timestamp or by arrival, whichever is more).
     pub(super) fn is_expired(&self, key: TrackKey, token: GroupToken, max_latency: Duration) -> bool {
         let Some(track) = self.track(key) else { return true };
-        let (Some(group), Some(latest)) = (self.groups.get(token), track.latest) else {
+        let (Some(group), Some(latest)) = (self.groups.get(token), track.groups.latest()) else {
             return true;
         };
-        if group.sequence >= latest {
+        if group.sequence() >= latest {
             return false;
         }
-        let newest_at = track.latest_at.unwrap_or(group.started);
-        if newest_at.saturating_duration_since(group.started) > max_latency {
+        let newest_at = track.groups.latest_at().unwrap_or(group.started());
+        if newest_at.saturating_duration_since(group.started()) > max_latency {
             return true;
         }
-        let newest = track.group(latest).and_then(|token| self.groups.get(token));
-        match (group.first_timestamp, newest.and_then(|group| group.first_timestamp)) {
-            (Some(old), Some(new)) => timestamp_age(new.saturating_sub(old), track.info.as_ref()) > max_latency,
+        let newest = track.groups.token(latest).and_then(|token| self.groups.get(token));
+        match (
+            group.first_timestamp(),
+            newest.and_then(|group| group.first_timestamp()),
+        ) {
+            (Some(old), Some(new)) => timestamp_age(new.saturating_sub(old), track.properties.info()) > max_latency,
             _ => false,
         }
     }
@@ -47,22 +95,22 @@ impl Tracks {
     /// After a newer group came: groups that subscribers do not want any more.
     pub(super) fn expire(&mut self, key: TrackKey) {
         for slot in self.slots(key) {
-            let Some(subscription) = self.track(key).and_then(|track| track.subscriptions.get(slot)) else {
+            let Some(subscription) = self.track(key).and_then(|track| track.subscription(slot)) else {
                 continue;
             };
-            let Target::Peer { key: request, .. } = subscription.target else {
+            let Target::Peer { key: request, .. } = subscription.target() else {
                 continue;
             };
-            let max_latency = subscription.max_latency;
+            let max_latency = subscription.max_latency();
             // In the order of their beginning: behind one that is young enough are only younger
             // ones, or late ones that are found when they are sent.
-            for _ in 1..subscription.outs.len() {
-                let subscription = self.track(key).and_then(|track| track.subscriptions.get(slot));
-                let Some(index) = subscription.and_then(|subscription| subscription.outs.first().copied()) else {
+            for _ in 1..subscription.outs().len() {
+                let subscription = self.track(key).and_then(|track| track.subscription(slot));
+                let Some(index) = subscription.and_then(|subscription| subscription.outs().first().copied()) else {
                     break;
                 };
-                let egress = self.peers.get(&request.peer);
-                let out = egress.and_then(|egress| egress.outs.get(index as usize));
+                let egress = self.peers.get(request.peer);
+                let out = egress.and_then(|egress| egress.out(index));
                 if !out.is_some_and(|out| self.is_expired(key, out.group, max_latency)) {
                     break;
                 }
@@ -74,29 +122,28 @@ impl Tracks {
     /// A group on its way that its subscriber does not want any more: reset when its stream
     /// was opened, else told to be dropped. This needs no capacity of the connection.
     fn expire_out(&mut self, key: TrackKey, slot: usize, peer: PeerKey, index: u32) {
-        let Some(egress) = self.peers.get_mut(&peer) else {
+        let Some(egress) = self.peers.get_mut(peer) else {
             return;
         };
         let Some(out) = egress.remove(index) else { return };
         let code = if self.groups.get(out.group).is_some() {
-            self.statistics.egress.expired += 1;
             stream_error::DELIVERY_TIMEOUT
         } else {
-            self.statistics.egress.evicted += 1;
             stream_error::EVICTED
         };
-        let Some(egress) = self.peers.get_mut(&peer) else {
+        self.sent.count_given_up(code);
+        let Some(egress) = self.peers.get_mut(peer) else {
             return;
         };
         if let Some(stream) = out.stream {
-            egress.resets.push((stream, code));
-            self.mark_dirty(peer);
+            egress.reset(stream, code);
+            self.peers.mark_dirty(peer);
         } else {
             self.tell_drop(key, slot, out.sequence, out.sequence, code);
         }
         self.forget_reader(out.group, peer, index as usize);
-        if let Some(subscription) = self.track_mut(key).and_then(|track| track.subscriptions.get_mut(slot)) {
-            subscription.outs.retain(|other| *other != index);
+        if let Some(subscription) = self.track_mut(key).and_then(|track| track.subscription_mut(slot)) {
+            subscription.remove_out(index);
         }
     }
 
@@ -106,19 +153,19 @@ impl Tracks {
         let cache_age = self.limits.cache_age_max;
         loop {
             let Some(track) = self.track(key) else { return };
-            let Some((sequence, token)) = track.groups.front().copied() else {
+            let Some((sequence, token)) = track.groups.get(0) else {
                 return;
             };
-            if Some(sequence) == track.latest {
+            if Some(sequence) == track.groups.latest() {
                 return;
             }
-            let age_max = track.info.map_or(cache_age, |info| {
+            let age_max = track.properties.info().map_or(cache_age, |info| {
                 cache_age.min(Duration::from_millis(info.max_latency_ms))
             });
             // The age counts from the arrival of a newer group.
-            let superseded = track.groups.get(1).and_then(|(_, next)| self.groups.get(*next));
-            let is_old = superseded.is_some_and(|next| now.saturating_duration_since(next.started) > age_max);
-            let has_readers = self.groups.get(token).is_some_and(|group| !group.readers.is_empty());
+            let superseded = track.groups.get(1).and_then(|(_, next)| self.groups.get(next));
+            let is_old = superseded.is_some_and(|next| now.saturating_duration_since(next.started()) > age_max);
+            let has_readers = self.groups.get(token).is_some_and(|group| !group.readers().is_empty());
             if track.groups.len() <= groups_max && (!is_old || has_readers) {
                 return;
             }
@@ -131,19 +178,19 @@ impl Tracks {
     pub(super) fn shrink(&mut self) {
         for spare_latest in [true, false] {
             for _ in 0..self.cache.len() {
-                if self.groups.bytes <= self.limits.cache_bytes_max {
+                if self.groups.bytes() <= self.limits.cache_bytes_max {
                     return;
                 }
-                let Some(token) = self.cache.pop_front() else { break };
+                let Some(token) = self.cache.pop() else { break };
                 let Some(group) = self.groups.get(token) else { continue };
                 let is_latest = group
-                    .track
+                    .track()
                     .and_then(|key| self.track(key))
-                    .is_some_and(|track| track.latest == Some(group.sequence));
+                    .is_some_and(|track| track.groups.latest() == Some(group.sequence()));
                 if is_latest && spare_latest {
-                    self.cache.push_back(token);
+                    self.cache.put_back(token);
                 } else {
-                    self.statistics.cache_full += 1;
+                    self.cache.count_overflow();
                     self.evict(token);
                 }
             }
@@ -153,11 +200,9 @@ impl Tracks {
     /// A group leaves the cache; those who still read it are reset.
     fn evict(&mut self, token: GroupToken) {
         let Some(group) = self.groups.get(token) else { return };
-        let (key, sequence) = (group.track, group.sequence);
-        if let Some(track) = key.and_then(|key| self.track_mut(key))
-            && let Ok(at) = track.find(sequence)
-        {
-            track.groups.remove(at);
+        let (key, sequence) = (group.track(), group.sequence());
+        if let Some(track) = key.and_then(|key| self.track_mut(key)) {
+            track.groups.remove(sequence);
         }
         self.let_go(token);
     }
@@ -166,30 +211,23 @@ impl Tracks {
     pub(super) fn let_go(&mut self, token: GroupToken) {
         self.wake_all_readers(token);
         let group = self.groups.remove(token);
-        if let Some(Group {
-            track: Some(key),
-            sequence,
-            progress: Progress::Open,
-            ..
-        }) = group
+        if let Some(group) = group
+            && let Some(key) = group.track()
+            && group.progress() == Progress::Open
         {
-            self.end_at_shards(key, sequence, Progress::Aborted(stream_error::EVICTED));
+            self.end_at_shards(key, group.sequence(), Progress::Aborted(stream_error::EVICTED));
         }
-        while let Some(front) = self.cache.front()
-            && self.groups.get(*front).is_none()
-        {
-            self.cache.pop_front();
-        }
+        self.cache.skip_gone(&self.groups);
     }
 
     /// Blocked cursors too: they must learn that their group is gone.
     fn wake_all_readers(&mut self, token: GroupToken) {
         let Some(group) = self.groups.get(token) else { return };
-        for reader in group.readers.clone() {
-            if let Some(egress) = self.peers.get_mut(&reader.peer) {
+        for reader in group.readers().clone() {
+            if let Some(egress) = self.peers.get_mut(reader.peer) {
                 egress.set_state(reader.out, OutState::Idle);
                 egress.mark_ready(reader.out);
-                self.mark_dirty(reader.peer);
+                self.peers.mark_dirty(reader.peer);
             }
         }
     }
@@ -199,13 +237,11 @@ impl Tracks {
         let Some(group) = self.groups.get_mut(token) else {
             return;
         };
-        group
-            .readers
-            .retain(|reader| reader.peer != peer || reader.out as usize != out);
-        if !group.readers.is_empty() || group.track.is_some() {
+        group.remove_reader(peer, out);
+        if !group.readers().is_empty() || group.track().is_some() {
             return;
         }
-        match group.fetch {
+        match group.fetch() {
             Some(fetch) => self.cancel_if_unread(fetch),
             None => drop(self.groups.remove(token)),
         }
@@ -213,7 +249,7 @@ impl Tracks {
 }
 
 /// Units of a track's timescale as time.
-fn timestamp_age(units: u64, info: Option<&TrackInfo>) -> Duration {
+fn timestamp_age(units: u64, info: Option<TrackInfo>) -> Duration {
     let timescale = info.map_or(PLAIN_TIMESCALE, |info| info.timescale).max(1);
     let seconds = units / timescale;
     let rest = units % timescale;

@@ -11,11 +11,11 @@ use smallvec::SmallVec;
 
 use moqswitch_proto::wire::{Chunk, DatagramHeader, FrameForm, FrameHeader, FrameMark, GroupSequence, SubscribeId};
 
-use super::egress::{DATAGRAMS_PER_PEER_MAX, QueuedDatagram};
+use super::egress::QueuedDatagram;
 use super::group::{GroupToken, Groups, Progress};
 use super::ids::{PeerKey, TrackKey};
 use super::remote::RemoteMessage;
-use super::track_state::Target;
+use super::subscription::Target;
 use super::tracks::Tracks;
 use super::transport::{DatagramSent, Transport};
 
@@ -30,7 +30,7 @@ impl Tracks {
         payload: Bytes,
         now: Instant,
     ) {
-        if let Some(key) = self.upstream.get(&(peer, id)).copied() {
+        if let Some(key) = self.names.subscription(peer, id) {
             self.on_accepted(key);
             self.on_datagram(key, sequence, timestamp, &payload, now);
         }
@@ -45,27 +45,19 @@ impl Tracks {
         now: Instant,
     ) {
         let Some(track) = self.track_mut(key) else { return };
-        if track.find(sequence).is_ok() || track.datagrams.contains(&sequence) {
+        if !track.groups.insert_datagram(sequence, now) {
             return;
-        }
-        if track.datagrams.len() >= DATAGRAMS_REMEMBERED_MAX {
-            track.datagrams.pop_front();
-        }
-        track.datagrams.push_back(sequence);
-        if track.latest < Some(sequence) {
-            track.latest = Some(sequence);
-            track.latest_at = Some(now);
         }
         let mut as_stream: Option<GroupToken> = None;
         for slot in self.slots(key) {
-            let Some(subscription) = self.track(key).and_then(|track| track.subscriptions.get(slot)) else {
+            let Some(subscription) = self.track(key).and_then(|track| track.subscription(slot)) else {
                 continue;
             };
             if !subscription.wants(sequence) {
                 continue;
             }
-            match subscription.target {
-                Target::Shard { shard, track } => self.send(
+            match subscription.target() {
+                Target::Shard { shard, track } => self.decisions.send(
                     shard,
                     RemoteMessage::Datagram {
                         track,
@@ -89,7 +81,7 @@ impl Tracks {
                     };
                     if self.queue_datagram(request.peer, queued) {
                         self.start(key, slot, sequence);
-                        self.mark_dirty(request.peer);
+                        self.peers.mark_dirty(request.peer);
                     } else {
                         let token = *as_stream
                             .get_or_insert_with(|| self.groups.insert_whole(sequence, timestamp, payload, now));
@@ -107,41 +99,37 @@ impl Tracks {
     fn keep_while_read(&mut self, token: GroupToken) {
         self.cache_group(token);
         self.drop_unread(token);
-        if self.groups.bytes > self.limits.cache_bytes_max {
+        if self.groups.bytes() > self.limits.cache_bytes_max {
             self.shrink();
         }
     }
 
     /// False when the peer takes no datagrams, or none so long.
     fn queue_datagram(&mut self, peer: PeerKey, queued: QueuedDatagram) -> bool {
-        let Some(egress) = self.peers.get_mut(&peer) else {
+        let Some(egress) = self.peers.get_mut(peer) else {
             return false;
         };
-        if !egress.takes_datagrams || !queued.header.fits(queued.payload.len()) {
-            return false;
+        let is_taken = egress.takes_as_datagram(&queued.header, &queued.payload);
+        if is_taken && !egress.queue_datagram(queued) {
+            self.sent.count_dropped_datagram();
         }
-        if egress.datagrams.len() >= DATAGRAMS_PER_PEER_MAX {
-            egress.datagrams.pop_front();
-            self.statistics.egress.datagrams_dropped += 1;
-        }
-        egress.datagrams.push_back(queued);
-        true
+        is_taken
     }
 
     /// Sends all that wait for a peer; none is kept for later.
     pub(super) fn send_datagrams(&mut self, peer: PeerKey, transport: &mut impl Transport) {
-        let Some(egress) = self.peers.get_mut(&peer) else {
+        let Some(egress) = self.peers.get_mut(peer) else {
             return;
         };
         let mut too_large: SmallVec<[QueuedDatagram; 1]> = SmallVec::new();
-        while let Some(queued) = egress.datagrams.pop_front() {
+        while let Some(queued) = egress.next_datagram() {
             match transport.datagram(&queued.header, &queued.payload) {
-                DatagramSent::Sent => self.statistics.egress.frames += 1,
-                DatagramSent::Full => self.statistics.egress.datagrams_dropped += 1,
+                DatagramSent::Sent => self.sent.count_frames(1),
+                DatagramSent::Full => self.sent.count_dropped_datagram(),
                 DatagramSent::TooLarge => too_large.push(queued),
             }
         }
-        let ended = std::mem::take(&mut egress.ends_after_datagrams);
+        let ended = egress.take_ends_after_datagrams();
         for queued in too_large {
             self.send_as_stream(peer, &queued);
         }
@@ -161,7 +149,7 @@ impl Tracks {
         let is_its_own =
             |target: Target| matches!(target, Target::Peer { key, id, .. } if key.peer == peer && id == subscribe);
         let subscription = self.subscription_mut(queued.track, queued.slot);
-        if subscription.is_some_and(|subscription| is_its_own(subscription.target)) {
+        if subscription.is_some_and(|subscription| is_its_own(subscription.target())) {
             let token = self
                 .groups
                 .insert_whole(sequence, timestamp, &queued.payload, queued.arrived);
@@ -205,11 +193,8 @@ impl Groups {
             },
         );
         if let Some(group) = self.get_mut(token) {
-            group.progress = Progress::Ended;
+            group.conclude(Progress::Ended);
         }
         token
     }
 }
-
-/// Sequences of datagram groups remembered of each track, to drop duplicates.
-const DATAGRAMS_REMEMBERED_MAX: usize = 64;

@@ -10,17 +10,20 @@ use moqswitch_proto::wire::{
 };
 
 use super::action::Action;
+use super::egress::Requested;
 use super::group::{GroupToken, Progress};
 use super::ids::{PeerKey, RequestKey, Source, TrackKey};
+use super::properties::InfoWaiter;
 use super::remote::RemoteMessage;
-use super::track_state::{InfoWaiter, Subscription, Target, Upstream};
-use super::tracks::{Ending, Requested, Tracks};
+use super::subscription::{Subscription, Target};
+use super::track_state::Upstream;
+use super::tracks::{Ending, Tracks};
 
 impl Tracks {
     /// A peer known as `hop` subscribes. `source` is who publishes the broadcast for this
     /// peer; without one the subscription is refused at once (draft, "Subscribe").
     pub fn handle_subscribe(&mut self, key: RequestKey, hop: HopId, message: &Subscribe, source: Option<Source>) {
-        let Some(version) = self.peers.get(&key.peer).map(|egress| egress.version) else {
+        let Some(version) = self.peers.version(key.peer) else {
             return;
         };
         let Some(source) = source else {
@@ -37,15 +40,14 @@ impl Tracks {
         };
         let slot = self.add_subscription(track, Subscription::new(target, &message.preferences()));
         if let Some(slot) = slot {
-            self.insert_request(key, Requested::Subscription { track, slot });
+            self.peers.insert_request(key, Requested::Subscription { track, slot });
             self.join(track, slot);
         }
     }
 
     pub(super) fn add_subscription(&mut self, key: TrackKey, subscription: Subscription) -> Option<usize> {
         let track = self.track_mut(key)?;
-        track.linger_until = None;
-        let slot = track.subscriptions.insert(subscription);
+        let slot = track.insert_subscription(subscription);
         self.ask_upstream(key);
         Some(slot)
     }
@@ -53,14 +55,14 @@ impl Tracks {
     /// What a new subscriber gets of what is there already.
     pub(super) fn join(&mut self, key: TrackKey, slot: usize) {
         let Some(track) = self.track(key) else { return };
-        if track.is_accepted {
+        if track.is_accepted() {
             self.accept(key, slot);
         }
         for token in self.backlog(key, slot) {
             self.serve_group(key, slot, token);
         }
         if let Some(track) = self.track(key)
-            && let Some(end) = track.end
+            && let Some(end) = track.end()
         {
             self.tell_end(key, slot, end);
         }
@@ -73,11 +75,11 @@ impl Tracks {
         let Some(track) = self.track(key) else {
             return SmallVec::new();
         };
-        let Some(subscription) = track.subscriptions.get(slot) else {
+        let Some(subscription) = track.subscription(slot) else {
             return SmallVec::new();
         };
-        let pins_latest = subscription.range.start.is_none() && subscription.pins_start();
-        let latest = track.latest;
+        let pins_latest = subscription.range().start.is_none() && subscription.pins_start();
+        let latest = track.groups.latest();
         track
             .groups
             .iter()
@@ -86,16 +88,16 @@ impl Tracks {
             .filter(|(_, token)| {
                 self.groups
                     .get(*token)
-                    .is_some_and(|group| !matches!(group.progress, Progress::Aborted(_)))
+                    .is_some_and(|group| !matches!(group.progress(), Progress::Aborted(_)))
             })
-            .filter(|(_, token)| !self.is_expired(key, *token, subscription.max_latency))
-            .map(|(_, token)| *token)
+            .filter(|(_, token)| !self.is_expired(key, *token, subscription.max_latency()))
+            .map(|(_, token)| token)
             .collect()
     }
 
     /// A peer changed the preferences of its subscription. Nothing happens when the request is no subscription.
     pub fn handle_subscribe_update(&mut self, key: RequestKey, message: &SubscribeUpdate) {
-        if let Some(Requested::Subscription { track, slot }) = self.request(key) {
+        if let Some(Requested::Subscription { track, slot }) = self.peers.request(key) {
             self.update_subscription(track, slot, message);
         }
     }
@@ -106,11 +108,8 @@ impl Tracks {
         let Some(subscription) = self.subscription_mut(key, slot) else {
             return;
         };
-        let before = (subscription.floor, subscription.range.end);
-        subscription.apply(message);
-        if subscription.before_update.is_none() {
-            subscription.before_update = Some(before);
-            self.updated.push((key, slot));
+        if subscription.update(message) {
+            self.decisions.on_preferences_changed(key, slot);
         }
         self.ask_upstream(key);
     }
@@ -120,21 +119,21 @@ impl Tracks {
         let Some(subscription) = self.subscription_mut(key, slot) else {
             return;
         };
-        let Some((floor, end)) = subscription.before_update.take() else {
+        let Some((floor, end)) = subscription.take_before_update() else {
             return;
         };
         let wanted_before = |sequence: GroupSequence| {
             floor.is_none_or(|floor| sequence >= floor) && end.is_none_or(|end| sequence <= end)
         };
-        if let Target::Peer { key: request, .. } = subscription.target {
-            let outs = subscription.outs.clone();
+        if let Target::Peer { key: request, .. } = subscription.target() {
+            let outs = subscription.outs().clone();
             self.rerank(key, slot, request.peer, &outs);
         }
         for token in self.backlog(key, slot) {
             let is_new = self
                 .groups
                 .get(token)
-                .is_some_and(|group| !wanted_before(group.sequence));
+                .is_some_and(|group| !wanted_before(group.sequence()));
             if is_new {
                 self.serve_group(key, slot, token);
             }
@@ -149,7 +148,7 @@ impl Tracks {
 
     /// A request of a peer is over by the peer's wish.
     pub(super) fn end_request(&mut self, key: RequestKey, now: Instant) {
-        match self.remove_request(key) {
+        match self.peers.remove_request(key) {
             Some(Requested::Subscription { track, slot }) => {
                 self.end_subscription(track, slot, Ending::ByPeer);
                 self.ask_upstream(track);
@@ -157,7 +156,7 @@ impl Tracks {
             }
             Some(Requested::Info(track)) => {
                 if let Some(state) = self.track_mut(track) {
-                    state.info_waiters.retain(|waiter| *waiter != InfoWaiter::Peer(key));
+                    state.properties.remove_waiter(InfoWaiter::Peer(key));
                 }
                 self.linger(track, now);
             }
@@ -182,7 +181,7 @@ impl Tracks {
         let Some(track) = track else {
             return self.refuse(key, stream_error::NOT_FOUND);
         };
-        self.insert_request(key, Requested::Info(track));
+        self.peers.insert_request(key, Requested::Info(track));
         self.want_info(track, InfoWaiter::Peer(key), now);
     }
 
@@ -194,15 +193,14 @@ impl Tracks {
     /// Answers with TRACK_INFO now or when it is there.
     pub(super) fn want_info(&mut self, key: TrackKey, waiter: InfoWaiter, now: Instant) {
         let Some(track) = self.track_mut(key) else { return };
-        track.linger_until = None;
-        if let Some(info) = track.info {
+        track.stop_lingering();
+        if let Some(info) = track.properties.info() {
             self.give_info(waiter, &info);
             return self.linger(key, now);
         }
-        if track.info_waiters.len() >= INFO_WAITERS_MAX {
+        if !track.properties.add_waiter(waiter) {
             return self.refuse_info(waiter, stream_error::INTERNAL);
         }
-        track.info_waiters.push(waiter);
         self.ask_info(key, now);
     }
 
@@ -211,13 +209,13 @@ impl Tracks {
     pub(super) fn ask_info(&mut self, key: TrackKey, now: Instant) {
         let shard = self.shard;
         let Some(track) = self.track_mut(key) else { return };
-        if track.info.is_some() || std::mem::replace(&mut track.is_info_requested, true) {
+        if !track.properties.begin_request() {
             return;
         }
-        let source = track.source;
+        let source = track.source();
         let request = TrackRequest {
-            broadcast: track.broadcast.clone(),
-            track: track.name.clone(),
+            broadcast: track.broadcast().clone(),
+            track: track.name().clone(),
             epoch: 0,
         };
         if source.shard != shard {
@@ -227,10 +225,10 @@ impl Tracks {
                 name: request.track,
                 source,
             };
-            return self.send(source.shard, message);
+            return self.decisions.send(source.shard, message);
         }
-        match self.peers.get(&source.peer).map(|egress| egress.version) {
-            Some(version) if version.has_track_stream() => self.actions.push_back(Action::RequestTrack {
+        match self.peers.version(source.peer) {
+            Some(version) if version.has_track_stream() => self.decisions.push(Action::RequestTrack {
                 peer: source.peer,
                 track: key,
                 request,
@@ -243,13 +241,11 @@ impl Tracks {
     /// The properties are there: everyone who waits is told.
     pub(super) fn on_info(&mut self, key: TrackKey, info: TrackInfo, now: Instant) {
         let Some(track) = self.track_mut(key) else { return };
-        track.info = Some(info);
-        track.info_stream = None;
-        for waiter in std::mem::take(&mut track.info_waiters) {
+        for waiter in track.properties.set_info(info) {
             self.give_info(waiter, &info);
         }
         // From 05 on there is no other sign that a subscription was accepted.
-        if self.track(key).is_some_and(|track| track.upstream != Upstream::Idle) {
+        if self.track(key).is_some_and(|track| track.upstream() != Upstream::Idle) {
             self.on_accepted(key);
         }
         self.ask_upstream(key);
@@ -258,9 +254,7 @@ impl Tracks {
 
     pub(super) fn on_info_refused(&mut self, key: TrackKey, code: ErrorCode) {
         let Some(track) = self.track_mut(key) else { return };
-        track.info_stream = None;
-        track.is_info_requested = false;
-        for waiter in std::mem::take(&mut track.info_waiters) {
+        for waiter in track.properties.set_refused() {
             self.refuse_info(waiter, code);
         }
     }
@@ -268,51 +262,55 @@ impl Tracks {
     fn give_info(&mut self, waiter: InfoWaiter, info: &TrackInfo) {
         match waiter {
             InfoWaiter::Peer(key) => {
-                self.remove_request(key);
-                self.actions.push_back(Action::TrackInfo {
+                self.peers.remove_request(key);
+                self.decisions.push(Action::TrackInfo {
                     peer: key.peer,
                     request: key.request,
                     info: *info,
                 });
             }
-            InfoWaiter::Shard { shard, track } => self.send(shard, RemoteMessage::Info { track, info: *info }),
+            InfoWaiter::Shard { shard, track } => {
+                self.decisions.send(shard, RemoteMessage::Info { track, info: *info })
+            }
         }
     }
 
     pub(super) fn refuse_info(&mut self, waiter: InfoWaiter, code: ErrorCode) {
         match waiter {
             InfoWaiter::Peer(key) => {
-                self.remove_request(key);
+                self.peers.remove_request(key);
                 self.refuse(key, code);
             }
-            InfoWaiter::Shard { shard, track } => self.send(shard, RemoteMessage::InfoRefused { track, code }),
+            InfoWaiter::Shard { shard, track } => {
+                self.decisions.send(shard, RemoteMessage::InfoRefused { track, code })
+            }
         }
     }
 
     /// Tells a subscriber that its subscription stands (03 and 04: SUBSCRIBE_OK).
     pub(super) fn accept(&mut self, key: TrackKey, slot: usize) {
         let Some(track) = self.track_mut(key) else { return };
-        let info = track.info;
-        let Some(subscription) = track.subscriptions.get_mut(slot) else {
+        let info = track.properties.info();
+        let Some(subscription) = track.subscription_mut(slot) else {
             return;
         };
-        if std::mem::replace(&mut subscription.is_accepted, true) {
+        if !subscription.accept() {
             return;
         }
-        match subscription.target {
+        match subscription.target() {
             Target::Peer { key, version, .. } if !version.has_track_stream() => {
                 let ok = SubscribeOk {
-                    priority: info.map_or(subscription.priority, |info| info.priority),
+                    priority: info.map_or(subscription.priority(), |info| info.priority),
                     ordered: false,
                     max_latency_ms: info.map_or(0, |info| info.max_latency_ms),
                     start: None,
                     end: None,
                 };
                 let RequestKey { peer, request } = key;
-                self.actions.push_back(Action::Accept { peer, request, ok });
+                self.decisions.push(Action::Accept { peer, request, ok });
             }
             Target::Peer { .. } => {}
-            Target::Shard { shard, track } => self.send(shard, RemoteMessage::Accepted { track }),
+            Target::Shard { shard, track } => self.decisions.send(shard, RemoteMessage::Accepted { track }),
         }
     }
 
@@ -320,54 +318,49 @@ impl Tracks {
     pub(super) fn start(&mut self, key: TrackKey, slot: usize, group: GroupSequence) {
         self.accept(key, slot);
         let Some(track) = self.track_mut(key) else { return };
-        let Some(subscription) = track.subscriptions.get_mut(slot) else {
+        let Some(subscription) = track.subscription_mut(slot) else {
             return;
         };
-        if std::mem::replace(&mut subscription.is_started, true) {
+        if !subscription.start(group) {
             return;
         }
-        if subscription.pins_start() && subscription.floor.is_none() {
-            subscription.floor = Some(group);
-        }
-        if let Target::Peer { key, .. } = subscription.target {
+        if let Target::Peer { key, .. } = subscription.target() {
             let RequestKey { peer, request } = key;
-            self.actions.push_back(Action::Start { peer, request, group });
+            self.decisions.push(Action::Start { peer, request, group });
         }
     }
 
     pub(super) fn tell_end(&mut self, key: TrackKey, slot: usize, end: GroupSequence) {
-        let Some(subscription) = self.track(key).and_then(|track| track.subscriptions.get(slot)) else {
+        let Some(subscription) = self.track(key).and_then(|track| track.subscription(slot)) else {
             return;
         };
-        match subscription.target {
-            Target::Peer { key, .. } => self.actions.push_back(Action::End {
+        match subscription.target() {
+            Target::Peer { key, .. } => self.decisions.push(Action::End {
                 peer: key.peer,
                 request: key.request,
                 end,
             }),
-            Target::Shard { shard, track } => self.send(shard, RemoteMessage::End { track, end }),
+            Target::Shard { shard, track } => self.decisions.send(shard, RemoteMessage::End { track, end }),
         }
     }
 
     /// Ends a subscription whose groups have all been accounted for (draft, "Subscribe").
     pub(super) fn finish_if_done(&mut self, key: TrackKey, slot: usize) {
         let Some(track) = self.track(key) else { return };
-        let Some(subscription) = track.subscriptions.get(slot) else {
+        let Some(subscription) = track.subscription(slot) else {
             return;
         };
-        if !subscription.outs.is_empty() {
+        if !subscription.outs().is_empty() {
             return;
         }
-        let is_over = track.upstream == Upstream::Finished;
-        let last = subscription.range.end;
-        let is_served = last.is_some_and(|last| {
-            track.served_to >= Some(last) || track.has_all_to(last) || track.datagrams.contains(&last)
-        });
+        let is_over = track.upstream() == Upstream::Finished;
+        let last = subscription.range().end;
+        let is_served = last.is_some_and(|last| track.is_served_to(last));
         if is_over || is_served {
             self.finish_if_closed(key, slot);
-        } else if last.is_some() && track.latest >= last {
+        } else if last.is_some() && track.groups.latest() >= last {
             // Groups of the range are missing, and may be on their way.
-            self.incomplete.push(key);
+            self.deadlines.on_incomplete(key);
         }
     }
 
@@ -375,24 +368,24 @@ impl Tracks {
     /// open or on its way: a datagram may yet have to become a stream.
     pub(super) fn finish_if_closed(&mut self, key: TrackKey, slot: usize) {
         let Some(track) = self.track(key) else { return };
-        let Some(subscription) = track.subscriptions.get(slot) else {
+        let Some(subscription) = track.subscription(slot) else {
             return;
         };
         let has_open_group = track.groups.iter().any(|(sequence, token)| {
-            subscription.wants(*sequence)
+            subscription.wants(sequence)
                 && self
                     .groups
-                    .get(*token)
-                    .is_some_and(|group| group.progress == Progress::Open)
+                    .get(token)
+                    .is_some_and(|group| group.progress() == Progress::Open)
         });
-        if !subscription.outs.is_empty() || has_open_group {
+        if !subscription.outs().is_empty() || has_open_group {
             return;
         }
-        let (target, last) = (subscription.target, subscription.range.end);
-        let is_over = track.upstream == Upstream::Finished;
-        let ending = track.failed.map_or(Ending::Finished, Ending::Refused);
+        let (target, last) = (subscription.target(), subscription.range().end);
+        let is_over = track.upstream() == Upstream::Finished;
+        let ending = track.failed().map_or(Ending::Finished, Ending::Refused);
         if let Target::Peer { key: request, .. } = target
-            && let Some(egress) = self.peers.get_mut(&request.peer)
+            && let Some(egress) = self.peers.get_mut(request.peer)
             && egress.ends_after_datagrams(key, slot)
         {
             return;
@@ -408,7 +401,7 @@ impl Tracks {
 
     pub(super) fn refuse(&mut self, key: RequestKey, code: ErrorCode) {
         let RequestKey { peer, request } = key;
-        self.actions.push_back(Action::Refuse { peer, request, code });
+        self.decisions.push(Action::Refuse { peer, request, code });
     }
 }
 
@@ -429,6 +422,3 @@ pub(super) fn plain_info(ok: Option<&SubscribeOk>, cache_age: std::time::Duratio
 
 /// Units per second of timestamps that this relay makes.
 pub(super) const PLAIN_TIMESCALE: u64 = 1000;
-
-/// Requests that wait for one track's TRACK_INFO. A further one is refused.
-const INFO_WAITERS_MAX: usize = 1 << 16;

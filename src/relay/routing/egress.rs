@@ -12,11 +12,12 @@ use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use slab::Slab;
 
-use moqswitch_proto::wire::{DatagramHeader, GroupSequence, StreamId, SubscribeId, Transcoder, Version};
+use moqswitch_proto::wire::{
+    DatagramHeader, ErrorCode, GroupSequence, StreamId, SubscribeId, Transcoder, Version, stream_error,
+};
 
 use super::group::GroupToken;
-use super::ids::{RequestKey, TrackKey};
-use super::tracks::Requested;
+use super::ids::{FetchKey, RequestKey, TrackKey};
 
 /// Order of sending; the smallest is sent first. Priority of the subscriber, then of the
 /// publisher, then age: the newest first unless the subscriber wants order.
@@ -35,6 +36,22 @@ impl Rank {
             age: if ordered { arrival } else { u64::MAX - arrival },
         }
     }
+}
+
+/// What a request of a peer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Requested {
+    Subscription {
+        track: TrackKey,
+        slot: usize,
+    },
+    Info(TrackKey),
+    /// Waits for the publisher.
+    Fetch(FetchKey),
+    /// Being sent from a group.
+    Fetched {
+        out: u32,
+    },
 }
 
 /// Which request a cursor serves.
@@ -89,6 +106,25 @@ pub struct EgressStatistics {
     pub datagrams_dropped: u64,
 }
 
+impl EgressStatistics {
+    pub(super) fn count_frames(&mut self, frames: usize) {
+        self.frames += frames as u64;
+    }
+
+    /// A group is given up for this reason.
+    pub(super) fn count_given_up(&mut self, code: ErrorCode) {
+        match code {
+            stream_error::DELIVERY_TIMEOUT => self.expired += 1,
+            stream_error::EVICTED => self.evicted += 1,
+            _ => {}
+        }
+    }
+
+    pub(super) fn count_dropped_datagram(&mut self) {
+        self.datagrams_dropped += 1;
+    }
+}
+
 /// A group that is to go as a datagram, and what it takes to make it a stream.
 #[derive(Debug)]
 pub(super) struct QueuedDatagram {
@@ -102,20 +138,20 @@ pub(super) struct QueuedDatagram {
 /// One peer's share.
 #[derive(Debug)]
 pub(super) struct Egress {
-    pub(super) version: Version,
-    pub(super) takes_datagrams: bool,
-    pub(super) outs: Slab<Out>,
+    version: Version,
+    takes_datagrams: bool,
+    outs: Slab<Out>,
     ready: Vec<(Reverse<Rank>, u32)>,
     unopened: Vec<(Reverse<Rank>, u32)>,
-    pub(super) by_stream: FxHashMap<StreamId, u32>,
+    by_stream: FxHashMap<StreamId, u32>,
     /// What the peer asked for, by the stream it asked on.
-    pub(super) requests: FxHashMap<StreamId, Requested>,
-    pub(super) datagrams: VecDeque<QueuedDatagram>,
+    requests: FxHashMap<StreamId, Requested>,
+    datagrams: VecDeque<QueuedDatagram>,
     /// Subscriptions that end when the datagrams are sent.
-    pub(super) ends_after_datagrams: Vec<(TrackKey, usize)>,
+    ends_after_datagrams: Vec<(TrackKey, usize)>,
     /// Streams of cursors that were given up, to be reset at the next pumping.
-    pub(super) resets: Vec<(StreamId, moqswitch_proto::wire::ErrorCode)>,
-    pub(super) is_dirty: bool,
+    resets: Vec<(StreamId, ErrorCode)>,
+    is_dirty: bool,
 }
 
 impl Out {
@@ -144,12 +180,95 @@ impl Egress {
         }
     }
 
-    pub(super) fn insert(&mut self, out: Out) -> u32 {
+    /// True when it was not dirty before.
+    pub(super) fn mark_dirty(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_dirty, true)
+    }
+
+    pub(super) fn clear_dirty(&mut self) {
+        self.is_dirty = false;
+    }
+
+    pub(super) fn version(&self) -> Version {
+        self.version
+    }
+
+    /// `None` when it has too many already.
+    pub(super) fn insert(&mut self, out: Out) -> Option<u32> {
+        if self.outs.len() >= OUTS_PER_PEER_MAX {
+            return None;
+        }
         if let Some(stream) = out.stream {
             let index = self.outs.vacant_key();
             self.by_stream.insert(stream, u32_of(index));
         }
-        u32_of(self.outs.insert(out))
+        Some(u32_of(self.outs.insert(out)))
+    }
+
+    pub(super) fn out(&self, index: u32) -> Option<&Out> {
+        self.outs.get(index as usize)
+    }
+
+    pub(super) fn out_mut(&mut self, index: u32) -> Option<&mut Out> {
+        self.outs.get_mut(index as usize)
+    }
+
+    /// All cursors with their indices.
+    pub(super) fn outs(&self) -> impl Iterator<Item = (usize, &Out)> {
+        self.outs.iter()
+    }
+
+    /// The cursor whose group goes on this stream.
+    pub(super) fn on_stream(&self, stream: StreamId) -> Option<u32> {
+        self.by_stream.get(&stream).copied()
+    }
+
+    /// Has a stream reset at the next pumping.
+    pub(super) fn reset(&mut self, stream: StreamId, code: ErrorCode) {
+        self.resets.push((stream, code));
+    }
+
+    pub(super) fn drain_resets(&mut self) -> impl Iterator<Item = (StreamId, ErrorCode)> {
+        self.resets.drain(..)
+    }
+
+    pub(super) fn insert_request(&mut self, request: StreamId, requested: Requested) {
+        self.requests.insert(request, requested);
+    }
+
+    pub(super) fn remove_request(&mut self, request: StreamId) -> Option<Requested> {
+        self.requests.remove(&request)
+    }
+
+    pub(super) fn request(&self, request: StreamId) -> Option<Requested> {
+        self.requests.get(&request).copied()
+    }
+
+    pub(super) fn requests(&self) -> impl ExactSizeIterator<Item = StreamId> {
+        self.requests.keys().copied()
+    }
+
+    /// Whether a group may go to the peer as a datagram, if its path takes one so long.
+    pub(super) fn takes_as_datagram(&self, header: &DatagramHeader, payload: &Bytes) -> bool {
+        self.takes_datagrams && header.fits(payload.len())
+    }
+
+    /// False when the oldest that waited had to go for it.
+    pub(super) fn queue_datagram(&mut self, queued: QueuedDatagram) -> bool {
+        let has_room = self.datagrams.len() < DATAGRAMS_PER_PEER_MAX;
+        if !has_room {
+            self.datagrams.pop_front();
+        }
+        self.datagrams.push_back(queued);
+        has_room
+    }
+
+    pub(super) fn has_datagrams(&self) -> bool {
+        !self.datagrams.is_empty()
+    }
+
+    pub(super) fn next_datagram(&mut self) -> Option<QueuedDatagram> {
+        self.datagrams.pop_front()
     }
 
     /// A cursor has something to send. True when it had nothing before.
@@ -262,6 +381,10 @@ impl Egress {
         is_queued
     }
 
+    pub(super) fn take_ends_after_datagrams(&mut self) -> Vec<(TrackKey, usize)> {
+        std::mem::take(&mut self.ends_after_datagrams)
+    }
+
     pub(super) fn has_ready(&self) -> bool {
         !self.ready.is_empty() || !self.unopened.is_empty() || !self.datagrams.is_empty()
     }
@@ -275,4 +398,4 @@ fn u32_of(index: usize) -> u32 {
 pub(super) const OUTS_PER_PEER_MAX: usize = 8192;
 
 /// Datagrams waiting for one peer. The oldest goes first.
-pub(super) const DATAGRAMS_PER_PEER_MAX: usize = 128;
+const DATAGRAMS_PER_PEER_MAX: usize = 128;

@@ -2,16 +2,17 @@
 
 use std::time::Instant;
 
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use moqswitch_proto::wire::{BroadcastPath, Chunk, ErrorCode, Fetch, GroupSequence, StreamId, TrackName, stream_error};
 
 use super::action::Action;
-use super::egress::{Out, OutState, Rank, Serves};
+use super::egress::{Out, OutState, Rank, Requested, Serves};
 use super::group::{GroupToken, Progress};
 use super::ids::{FetchKey, PeerKey, RequestKey, ShardId, Source};
 use super::remote::RemoteMessage;
-use super::tracks::{Requested, Tracks};
+use super::tracks::Tracks;
 
 /// Who gets a fetched group.
 #[derive(Clone, Debug)]
@@ -26,11 +27,43 @@ pub(super) struct Fetching {
     broadcast: BroadcastPath,
     name: TrackName,
     sequence: GroupSequence,
-    pub(super) source: Source,
+    source: Source,
     stream: Option<StreamId>,
     /// Made with the first bytes: until then the publisher may still refuse.
     group: Option<GroupToken>,
     readers: SmallVec<[FetchReader; 1]>,
+}
+
+/// The fetches that wait for their publishers.
+#[derive(Debug, Default)]
+pub(super) struct FetchTable {
+    pending: FxHashMap<FetchKey, Fetching>,
+    named: u64,
+    asked: u64,
+    from_cache: u64,
+}
+
+impl FetchTable {
+    fn insert(&mut self, fetching: Fetching) -> FetchKey {
+        self.named += 1;
+        let fetch = FetchKey(self.named);
+        self.pending.insert(fetch, fetching);
+        fetch
+    }
+
+    pub(super) fn pending(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Fetches of peers of this shard so far.
+    pub(super) fn asked(&self) -> u64 {
+        self.asked
+    }
+
+    /// Those of them that asked no publisher.
+    pub(super) fn answered_from_cache(&self) -> u64 {
+        self.from_cache
+    }
 }
 
 impl Tracks {
@@ -40,13 +73,13 @@ impl Tracks {
         let Some(source) = source else {
             return self.refuse(key, stream_error::NOT_FOUND);
         };
-        self.statistics.fetches += 1;
+        self.fetches.asked += 1;
         let reader = FetchReader::Peer {
             key,
             message: message.clone(),
         };
         if let Some(token) = self.cached(&message.broadcast, &message.track, source, message.group) {
-            self.statistics.fetches_from_cache += 1;
+            self.fetches.from_cache += 1;
             return self.read_fetched(&reader, token);
         }
         self.fetch_upstream(reader, message, source);
@@ -65,14 +98,14 @@ impl Tracks {
         source: Source,
         sequence: GroupSequence,
     ) -> Option<GroupToken> {
-        let key = self.by_name.get(&(broadcast.clone(), name.clone(), source))?;
-        let token = self.track(*key)?.group(sequence)?;
+        let key = self.store.find(broadcast, name, source)?;
+        let token = self.track(key)?.groups.token(sequence)?;
         let group = self.groups.get(token)?;
-        (!matches!(group.progress, Progress::Aborted(_))).then_some(token)
+        (!matches!(group.progress(), Progress::Aborted(_))).then_some(token)
     }
 
     fn fetch_upstream(&mut self, reader: FetchReader, message: &Fetch, source: Source) {
-        let same = self.fetching.iter().find(|(_, fetching)| {
+        let same = self.fetches.pending.iter().find(|(_, fetching)| {
             fetching.source == source
                 && fetching.sequence == message.group
                 && fetching.broadcast == message.broadcast
@@ -81,23 +114,18 @@ impl Tracks {
         if let Some((fetch, group)) = same.map(|(fetch, fetching)| (*fetch, fetching.group)) {
             return self.join_fetch(fetch, group, reader);
         }
-        if self.fetching.len() >= self.limits.fetches_max {
+        if self.fetches.pending() >= self.limits.fetches_max {
             return self.refuse_fetch(&reader, stream_error::INTERNAL);
         }
-        self.next_fetch += 1;
-        let fetch = FetchKey(self.next_fetch);
-        self.fetching.insert(
-            fetch,
-            Fetching {
-                broadcast: message.broadcast.clone(),
-                name: message.track.clone(),
-                sequence: message.group,
-                source,
-                stream: None,
-                group: None,
-                readers: SmallVec::new(),
-            },
-        );
+        let fetch = self.fetches.insert(Fetching {
+            broadcast: message.broadcast.clone(),
+            name: message.track.clone(),
+            sequence: message.group,
+            source,
+            stream: None,
+            group: None,
+            readers: SmallVec::new(),
+        });
         // The whole group, so that it serves everyone who wants a part.
         let whole = Fetch {
             epoch: 0,
@@ -106,13 +134,13 @@ impl Tracks {
             ..message.clone()
         };
         if source.shard == self.shard {
-            self.actions.push_back(Action::Fetch {
+            self.decisions.push(Action::Fetch {
                 peer: source.peer,
                 fetch,
                 message: whole,
             });
         } else {
-            self.send(
+            self.decisions.send(
                 source.shard,
                 RemoteMessage::Fetch {
                     fetch,
@@ -131,10 +159,10 @@ impl Tracks {
         match &reader {
             // It reads the group by itself.
             FetchReader::Peer { .. } if group.is_some() => return,
-            FetchReader::Peer { key, .. } => self.insert_request(*key, Requested::Fetch(fetch)),
+            FetchReader::Peer { key, .. } => self.peers.insert_request(*key, Requested::Fetch(fetch)),
             FetchReader::Shard { .. } => {}
         }
-        if let Some(fetching) = self.fetching.get_mut(&fetch) {
+        if let Some(fetching) = self.fetches.pending.get_mut(&fetch) {
             fetching.readers.push(reader);
         }
     }
@@ -143,13 +171,13 @@ impl Tracks {
     fn read_fetched(&mut self, reader: &FetchReader, token: GroupToken) {
         match reader {
             FetchReader::Peer { key, message } => {
-                self.arrivals += 1;
+                let arrival = self.peers.next_arrival();
                 let out = Out {
                     serves: Serves::Fetch(*key),
                     group: token,
                     sequence: message.group,
-                    rank: Rank::new(message.priority, 0, true, self.arrivals),
-                    arrival: self.arrivals,
+                    rank: Rank::new(message.priority, 0, true, arrival),
+                    arrival,
                     frames: (message.frame_start, message.frame_end),
                     stream: Some(key.request),
                     chunk: 0,
@@ -159,16 +187,17 @@ impl Tracks {
                     state: OutState::Idle,
                 };
                 match self.add_out(key.peer, out) {
-                    Some(out) => self.insert_request(*key, Requested::Fetched { out }),
+                    Some(out) => self.peers.insert_request(*key, Requested::Fetched { out }),
                     None => self.refuse_fetch(reader, stream_error::INTERNAL),
                 }
             }
             FetchReader::Shard { shard, fetch } => {
                 let Some(group) = self.groups.get(token) else { return };
-                let (chunks, progress) = (group.chunks.to_vec(), group.progress);
-                self.send(*shard, RemoteMessage::FetchChunks { fetch: *fetch, chunks });
+                let (chunks, progress) = (group.chunks().to_vec(), group.progress());
+                self.decisions
+                    .send(*shard, RemoteMessage::FetchChunks { fetch: *fetch, chunks });
                 if progress == Progress::Ended {
-                    self.send(
+                    self.decisions.send(
                         *shard,
                         RemoteMessage::FetchClosed {
                             fetch: *fetch,
@@ -183,7 +212,7 @@ impl Tracks {
     fn refuse_fetch(&mut self, reader: &FetchReader, code: ErrorCode) {
         match reader {
             FetchReader::Peer { key, .. } => {
-                self.remove_request(*key);
+                self.peers.remove_request(*key);
                 self.refuse(*key, code);
             }
             FetchReader::Shard { shard, fetch } => {
@@ -191,14 +220,14 @@ impl Tracks {
                     fetch: *fetch,
                     code: Some(code),
                 };
-                self.send(*shard, message);
+                self.decisions.send(*shard, message);
             }
         }
     }
 
     /// A waiting peer gave up.
     pub(super) fn leave_fetch(&mut self, fetch: FetchKey, key: RequestKey) {
-        let Some(fetching) = self.fetching.get_mut(&fetch) else {
+        let Some(fetching) = self.fetches.pending.get_mut(&fetch) else {
             return;
         };
         fetching
@@ -209,14 +238,14 @@ impl Tracks {
 
     /// Gives up a fetch that nobody waits for any more.
     pub(super) fn cancel_if_unread(&mut self, fetch: FetchKey) {
-        let Some(fetching) = self.fetching.get(&fetch) else {
+        let Some(fetching) = self.fetches.pending.get(&fetch) else {
             return;
         };
         // Peers leave this list for the group's readers once there is a group.
         let has_readers = match fetching.group.and_then(|token| self.groups.get(token)) {
             Some(group) => {
                 let is_shard = |reader: &FetchReader| matches!(reader, FetchReader::Shard { .. });
-                !group.readers.is_empty() || fetching.readers.iter().any(is_shard)
+                !group.readers().is_empty() || fetching.readers.iter().any(is_shard)
             }
             None => !fetching.readers.is_empty(),
         };
@@ -226,7 +255,7 @@ impl Tracks {
     }
 
     fn cancel_fetch(&mut self, fetch: FetchKey) {
-        let Some(fetching) = self.fetching.remove(&fetch) else {
+        let Some(fetching) = self.fetches.pending.remove(&fetch) else {
             return;
         };
         if let Some(token) = fetching.group {
@@ -235,11 +264,12 @@ impl Tracks {
         match fetching.stream {
             Some(stream) => {
                 let peer = fetching.source.peer;
-                self.fetch_streams.remove(&(peer, stream));
-                self.actions.push_back(Action::CancelRequest { peer, stream });
+                self.names.remove_fetch(peer, stream);
+                self.decisions.push(Action::CancelRequest { peer, stream });
             }
             None if fetching.source.shard != self.shard => {
-                self.send(fetching.source.shard, RemoteMessage::CancelFetch { fetch });
+                self.decisions
+                    .send(fetching.source.shard, RemoteMessage::CancelFetch { fetch });
             }
             None => {}
         }
@@ -247,11 +277,11 @@ impl Tracks {
 
     /// The session fetches on this stream.
     pub fn on_fetching(&mut self, peer: PeerKey, fetch: FetchKey, stream: StreamId) {
-        let Some(fetching) = self.fetching.get_mut(&fetch) else {
-            return self.actions.push_back(Action::CancelRequest { peer, stream });
+        let Some(fetching) = self.fetches.pending.get_mut(&fetch) else {
+            return self.decisions.push(Action::CancelRequest { peer, stream });
         };
         fetching.stream = Some(stream);
-        self.fetch_streams.insert((peer, stream), fetch);
+        self.names.add_fetch(peer, stream, fetch);
     }
 
     /// The session cannot fetch, or not any more: all who wait are refused.
@@ -261,14 +291,14 @@ impl Tracks {
 
     /// Bytes of a fetched group came, in order. Nothing happens when nobody waits for them.
     pub fn handle_fetch_chunk(&mut self, peer: PeerKey, stream: StreamId, chunk: Chunk, now: Instant) {
-        if let Some(fetch) = self.fetch_streams.get(&(peer, stream)).copied() {
+        if let Some(fetch) = self.names.fetch(peer, stream) {
             self.on_fetch_chunk(fetch, chunk, now);
         }
     }
 
     /// A fetch of the session's is over: with `None` the group is whole, else those who wait for it are refused.
     pub fn handle_fetch_closed(&mut self, peer: PeerKey, stream: StreamId, code: Option<ErrorCode>, now: Instant) {
-        if let Some(fetch) = self.fetch_streams.remove(&(peer, stream)) {
+        if let Some(fetch) = self.names.remove_fetch(peer, stream) {
             if code.is_none() {
                 self.ensure_group(fetch, now);
             }
@@ -281,7 +311,8 @@ impl Tracks {
             return;
         };
         let shards: SmallVec<[(ShardId, FetchKey); 2]> = self
-            .fetching
+            .fetches
+            .pending
             .get(&fetch)
             .map(|fetching| {
                 fetching
@@ -296,21 +327,21 @@ impl Tracks {
             .unwrap_or_default();
         for (shard, fetch) in shards {
             let chunks = vec![chunk.clone()];
-            self.send(shard, RemoteMessage::FetchChunks { fetch, chunks });
+            self.decisions.send(shard, RemoteMessage::FetchChunks { fetch, chunks });
         }
         self.append(token, chunk);
     }
 
     /// The group that a fetch fills, with its local readers placed in it.
     pub(super) fn ensure_group(&mut self, fetch: FetchKey, now: Instant) -> Option<GroupToken> {
-        let fetching = self.fetching.get_mut(&fetch)?;
+        let fetching = self.fetches.pending.get_mut(&fetch)?;
         if let Some(token) = fetching.group {
             return Some(token);
         }
         let token = self.groups.insert(None, fetching.sequence, now);
         fetching.group = Some(token);
         if let Some(group) = self.groups.get_mut(token) {
-            group.fetch = Some(fetch);
+            group.set_fetch(Some(fetch));
         }
         let readers: Vec<FetchReader> = fetching
             .readers
@@ -326,13 +357,14 @@ impl Tracks {
     }
 
     pub(super) fn close_fetch(&mut self, fetch: FetchKey, code: Option<ErrorCode>) {
-        let Some(fetching) = self.fetching.remove(&fetch) else {
+        let Some(fetching) = self.fetches.pending.remove(&fetch) else {
             return;
         };
         for reader in &fetching.readers {
             match reader {
                 FetchReader::Shard { shard, fetch } => {
-                    self.send(*shard, RemoteMessage::FetchClosed { fetch: *fetch, code });
+                    self.decisions
+                        .send(*shard, RemoteMessage::FetchClosed { fetch: *fetch, code });
                 }
                 FetchReader::Peer { .. } if fetching.group.is_none() => {
                     self.refuse_fetch(reader, code.unwrap_or(stream_error::NOT_FOUND));
@@ -342,7 +374,7 @@ impl Tracks {
         }
         if let Some(token) = fetching.group {
             if let Some(group) = self.groups.get_mut(token) {
-                group.fetch = None;
+                group.set_fetch(None);
             }
             match code {
                 None => self.group_finished(token),
@@ -357,7 +389,7 @@ impl Tracks {
         let is_unread = self
             .groups
             .get(token)
-            .is_some_and(|group| group.track.is_none() && group.readers.is_empty());
+            .is_some_and(|group| group.track().is_none() && group.readers().is_empty());
         if is_unread {
             self.groups.remove(token);
         }
@@ -366,14 +398,15 @@ impl Tracks {
     /// Fetches whose publisher is gone.
     pub(super) fn end_fetches(&mut self, source: Source) {
         let gone: Vec<FetchKey> = self
-            .fetching
+            .fetches
+            .pending
             .iter()
             .filter(|(_, fetching)| fetching.source == source)
             .map(|(fetch, _)| *fetch)
             .collect();
         for fetch in gone {
-            if let Some(stream) = self.fetching.get(&fetch).and_then(|fetching| fetching.stream) {
-                self.fetch_streams.remove(&(source.peer, stream));
+            if let Some(stream) = self.fetches.pending.get(&fetch).and_then(|fetching| fetching.stream) {
+                self.names.remove_fetch(source.peer, stream);
             }
             self.close_fetch(fetch, Some(stream_error::SESSION_CLOSED));
         }
@@ -382,7 +415,7 @@ impl Tracks {
     /// Another shard fetches from a publisher of ours.
     pub(super) fn handle_remote_fetch(&mut self, shard: ShardId, fetch: FetchKey, source: Source, message: &Fetch) {
         let reader = FetchReader::Shard { shard, fetch };
-        if source.shard != self.shard || !self.peers.contains_key(&source.peer) {
+        if source.shard != self.shard || !self.peers.contains(source.peer) {
             return self.refuse_fetch(&reader, stream_error::NOT_FOUND);
         }
         let whole = self
@@ -390,7 +423,7 @@ impl Tracks {
             .filter(|token| {
                 self.groups
                     .get(*token)
-                    .is_some_and(|group| group.progress == Progress::Ended)
+                    .is_some_and(|group| group.progress() == Progress::Ended)
             });
         match whole {
             Some(token) => self.read_fetched(&reader, token),
@@ -409,7 +442,8 @@ impl Tracks {
     pub(super) fn forget_fetch_reader(&mut self, shard: ShardId, fetch: FetchKey) -> Option<FetchKey> {
         let of_shard = |reader: &FetchReader| matches!(reader, FetchReader::Shard { shard: of, fetch: name } if *of == shard && *name == fetch);
         let (own, fetching) = self
-            .fetching
+            .fetches
+            .pending
             .iter_mut()
             .find(|(_, fetching)| fetching.readers.iter().any(of_shard))?;
         fetching.readers.retain(|reader| !of_shard(reader));

@@ -30,17 +30,17 @@ pub(super) enum Progress {
 #[derive(Debug)]
 pub(super) struct Group {
     /// `None`: not part of a track's cache (a fetched group, a datagram).
-    pub(super) track: Option<TrackKey>,
+    track: Option<TrackKey>,
     /// The fetch that fills it, while it does.
-    pub(super) fetch: Option<FetchKey>,
-    pub(super) sequence: GroupSequence,
-    pub(super) started: Instant,
+    fetch: Option<FetchKey>,
+    sequence: GroupSequence,
+    started: Instant,
     /// Of the first frame, in units of the track's timescale.
-    pub(super) first_timestamp: Option<u64>,
-    pub(super) chunks: SmallVec<[Chunk; 1]>,
-    pub(super) bytes: usize,
-    pub(super) progress: Progress,
-    pub(super) readers: SmallVec<[Reader; 4]>,
+    first_timestamp: Option<u64>,
+    chunks: SmallVec<[Chunk; 1]>,
+    bytes: usize,
+    progress: Progress,
+    readers: SmallVec<[Reader; 4]>,
 }
 
 /// All groups of a shard.
@@ -48,7 +48,73 @@ pub(super) struct Group {
 pub(super) struct Groups {
     slab: Slab<(u32, Group)>,
     next_generation: u32,
-    pub(super) bytes: usize,
+    bytes: usize,
+}
+
+impl Group {
+    pub(super) fn track(&self) -> Option<TrackKey> {
+        self.track
+    }
+
+    pub(super) fn fetch(&self) -> Option<FetchKey> {
+        self.fetch
+    }
+
+    pub(super) fn sequence(&self) -> GroupSequence {
+        self.sequence
+    }
+
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
+    pub(super) fn first_timestamp(&self) -> Option<u64> {
+        self.first_timestamp
+    }
+
+    pub(super) fn chunks(&self) -> &[Chunk] {
+        &self.chunks
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    pub(super) fn readers(&self) -> &SmallVec<[Reader; 4]> {
+        &self.readers
+    }
+
+    /// No chunk follows; false when that was known.
+    pub(super) fn conclude(&mut self, progress: Progress) -> bool {
+        let was_open = self.progress == Progress::Open;
+        if was_open {
+            self.progress = progress;
+        }
+        was_open
+    }
+
+    /// It serves nobody who comes later.
+    pub(super) fn leave_cache(&mut self) {
+        self.track = None;
+    }
+
+    /// Which fetch fills it from here on.
+    pub(super) fn set_fetch(&mut self, fetch: Option<FetchKey>) {
+        self.fetch = fetch;
+    }
+
+    pub(super) fn add_reader(&mut self, reader: Reader) {
+        self.readers.push(reader);
+    }
+
+    pub(super) fn remove_reader(&mut self, peer: PeerKey, out: usize) {
+        self.readers
+            .retain(|reader| reader.peer != peer || reader.out as usize != out);
+    }
 }
 
 impl Groups {
@@ -99,6 +165,11 @@ impl Groups {
         }
         group.chunks.push(chunk);
         self.bytes += bytes;
+    }
+
+    /// Memory that all chunks take.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(super) fn len(&self) -> usize {

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use moqswitch_proto::wire::{ErrorCode, FrameForm, GroupHeader, StreamId, Transcoder, Written, stream_error};
 
 use super::action::Action;
-use super::egress::{Egress, Out, OutState, Serves};
+use super::egress::{Egress, EgressStatistics, Out, OutState, Requested, Serves};
 use super::group::{Group, Progress};
 use super::ids::{PeerKey, RequestKey};
-use super::tracks::{Requested, Tracks};
+use super::tracks::Tracks;
 use super::transport::Transport;
 
 /// What became of one cursor's turn.
@@ -35,19 +35,19 @@ impl Tracks {
     /// Sends what the transport takes now. Called at the end of a turn, so that what came
     /// in the turn leaves together.
     pub fn pump(&mut self, peer: PeerKey, transport: &mut impl Transport) {
-        let Some(egress) = self.peers.get_mut(&peer) else {
+        let Some(egress) = self.peers.get_mut(peer) else {
             return;
         };
-        for (stream, code) in egress.resets.drain(..) {
+        for (stream, code) in egress.drain_resets() {
             transport.reset(stream, code);
         }
-        if !egress.datagrams.is_empty() {
+        if egress.has_datagrams() {
             self.send_datagrams(peer, transport);
         }
         // Groups with a stream go on when no further one can be opened.
         let mut may_open = true;
         while !transport.connection_blocked() {
-            let Some(index) = self.peers.get(&peer).and_then(|egress| egress.best(may_open)) else {
+            let Some(index) = self.peers.get(peer).and_then(|egress| egress.best(may_open)) else {
                 return;
             };
             match self.send_one(peer, index, transport) {
@@ -59,57 +59,48 @@ impl Tracks {
 
     /// A stream that was blocked takes more.
     pub fn handle_writable(&mut self, peer: PeerKey, stream: StreamId) {
-        if let Some(egress) = self.peers.get_mut(&peer) {
+        if let Some(egress) = self.peers.get_mut(peer) {
             egress.unblock(stream);
         }
     }
 
     /// The connection heard from its peer: capacity or stream credit may have come.
     pub fn handle_progress(&mut self, peer: PeerKey) {
-        if self.peers.get(&peer).is_some_and(Egress::has_ready) {
-            self.mark_dirty(peer);
+        if self.peers.get(peer).is_some_and(Egress::has_ready) {
+            self.peers.mark_dirty(peer);
         }
     }
 
     /// The peer stopped a stream that we send a group on.
     pub fn handle_stop_sending(&mut self, peer: PeerKey, stream: StreamId) {
-        let Some(index) = self
-            .peers
-            .get(&peer)
-            .and_then(|egress| egress.by_stream.get(&stream))
-            .copied()
-        else {
+        let Some(index) = self.peers.get(peer).and_then(|egress| egress.on_stream(stream)) else {
             return;
         };
         self.finish_out(peer, index);
     }
 
     fn send_one(&mut self, peer: PeerKey, index: u32, transport: &mut impl Transport) -> Outcome {
-        let Some(out) = self.peers.get(&peer).and_then(|egress| egress.outs.get(index as usize)) else {
+        let Some(out) = self.peers.get(peer).and_then(|egress| egress.out(index)) else {
             return Outcome::Stopped;
         };
         if let Some(code) = self.reason_to_give_up(out) {
             return Outcome::GivenUp(code);
         }
         let Self {
-            peers,
-            groups,
-            statistics,
-            ..
+            peers, groups, sent, ..
         } = self;
-        let frames = &mut statistics.egress.frames;
-        let Some(egress) = peers.get_mut(&peer) else {
+        let Some(egress) = peers.get_mut(peer) else {
             return Outcome::Stopped;
         };
-        let form = egress.version.frame_form();
-        let Some(out) = egress.outs.get_mut(index as usize) else {
+        let form = egress.version().frame_form();
+        let Some(out) = egress.out_mut(index) else {
             return Outcome::Stopped;
         };
         let Some(group) = groups.get(out.group) else {
             return Outcome::GivenUp(stream_error::EVICTED);
         };
         let mut opened = None;
-        let outcome = write_group(out, group, form, &mut opened, transport, frames);
+        let outcome = write_group(out, group, form, &mut opened, transport, sent);
         if let Outcome::Unopened = outcome {
             out.rewind();
         }
@@ -126,7 +117,7 @@ impl Tracks {
             Some(group) => group,
             None => return Some(stream_error::EVICTED),
         };
-        if let Progress::Aborted(code) = group.progress {
+        if let Progress::Aborted(code) = group.progress() {
             return Some(code);
         }
         let Serves::Subscription { track, slot, .. } = out.serves else {
@@ -134,8 +125,8 @@ impl Tracks {
         };
         let max_latency = self
             .track(track)
-            .and_then(|track| track.subscriptions.get(slot))
-            .map_or(Duration::ZERO, |subscription| subscription.max_latency);
+            .and_then(|track| track.subscription(slot))
+            .map_or(Duration::ZERO, |subscription| subscription.max_latency());
         self.is_expired(track, out.group, max_latency)
             .then_some(stream_error::DELIVERY_TIMEOUT)
     }
@@ -152,28 +143,24 @@ impl Tracks {
     }
 
     fn set_out_state(&mut self, peer: PeerKey, index: u32, state: OutState) {
-        if let Some(egress) = self.peers.get_mut(&peer) {
+        if let Some(egress) = self.peers.get_mut(peer) {
             egress.set_state(index, state);
         }
     }
 
     /// Resets a group's stream, or tells that it will not come when it has none.
     fn give_up(&mut self, peer: PeerKey, index: u32, code: ErrorCode, transport: &mut impl Transport) {
-        let Some(out) = self.peers.get(&peer).and_then(|egress| egress.outs.get(index as usize)) else {
+        let Some(out) = self.peers.get(peer).and_then(|egress| egress.out(index)) else {
             return;
         };
         let (stream, serves, sequence) = (out.stream, out.serves, out.sequence);
-        match code {
-            stream_error::DELIVERY_TIMEOUT => self.statistics.egress.expired += 1,
-            stream_error::EVICTED => self.statistics.egress.evicted += 1,
-            _ => {}
-        }
+        self.sent.count_given_up(code);
         match (stream, serves) {
             (Some(stream), Serves::Subscription { .. }) => transport.reset(stream, code),
             (None, Serves::Subscription { track, slot, .. }) => self.tell_drop(track, slot, sequence, sequence, code),
             (_, Serves::Fetch(RequestKey { peer, request })) => {
-                self.remove_request(RequestKey { peer, request });
-                self.actions.push_back(Action::Refuse { peer, request, code });
+                self.peers.remove_request(RequestKey { peer, request });
+                self.decisions.push(Action::Refuse { peer, request, code });
             }
         }
         self.finish_out(peer, index);
@@ -181,23 +168,20 @@ impl Tracks {
 
     /// A cursor has done its work, or lost its purpose.
     fn finish_out(&mut self, peer: PeerKey, index: u32) {
-        let Some(out) = self.peers.get_mut(&peer).and_then(|egress| egress.remove(index)) else {
+        let Some(out) = self.peers.get_mut(peer).and_then(|egress| egress.remove(index)) else {
             return;
         };
         self.forget_reader(out.group, peer, index as usize);
         match out.serves {
             Serves::Subscription { track, slot, .. } => {
-                if let Some(subscription) = self
-                    .track_mut(track)
-                    .and_then(|track| track.subscriptions.get_mut(slot))
-                {
-                    subscription.outs.retain(|other| *other != index);
+                if let Some(subscription) = self.track_mut(track).and_then(|track| track.subscription_mut(slot)) {
+                    subscription.remove_out(index);
                     self.finish_if_done(track, slot);
                 }
             }
             Serves::Fetch(key) => {
-                if let Some(Requested::Fetched { .. }) = self.remove_request(key) {
-                    self.actions.push_back(Action::Fetched {
+                if let Some(Requested::Fetched { .. }) = self.peers.remove_request(key) {
+                    self.decisions.push(Action::Fetched {
                         peer: key.peer,
                         request: key.request,
                     });
@@ -214,12 +198,12 @@ fn write_group(
     form: FrameForm,
     opened: &mut Option<StreamId>,
     transport: &mut impl Transport,
-    frames: &mut u64,
+    sent: &mut EgressStatistics,
 ) -> Outcome {
-    let has_ended = group.progress == Progress::Ended;
+    let has_ended = group.progress() == Progress::Ended;
     loop {
         fill(out, group, form);
-        let is_last = out.chunk + 1 >= group.chunks.len();
+        let is_last = out.chunk + 1 >= group.chunks().len();
         let (bytes, is_end) = match next_piece(out, group) {
             Some(bytes) => (bytes, has_ended && is_last && out.pieces.len() <= 1),
             // Everything there is was sent; an end that came later goes by itself.
@@ -240,7 +224,7 @@ fn write_group(
             }
         };
         match written {
-            Written::All => advance(out, group, length, frames),
+            Written::All => advance(out, group, length, sent),
             Written::Partial(taken) => {
                 advance_within(out, taken);
                 return Outcome::Blocked;
@@ -270,7 +254,7 @@ fn header(out: &Out) -> Option<GroupHeader> {
 /// some frames.
 fn fill(out: &mut Out, group: &Group, form: FrameForm) {
     while out.pieces.is_empty()
-        && let Some(chunk) = group.chunks.get(out.chunk)
+        && let Some(chunk) = group.chunks().get(out.chunk)
     {
         let (start, end) = out.frames;
         if out.transcoder.is_none() {
@@ -295,14 +279,14 @@ fn next_piece(out: &Out, group: &Group) -> Option<Bytes> {
     if out.transcoder.is_some() {
         return out.pieces.front().map(|piece| piece.slice(out.offset..));
     }
-    let chunk = group.chunks.get(out.chunk)?;
+    let chunk = group.chunks().get(out.chunk)?;
     Some(chunk.bytes.slice(out.offset..))
 }
 
 /// A piece was taken whole.
-fn advance(out: &mut Out, group: &Group, length: usize, frames: &mut u64) {
+fn advance(out: &mut Out, group: &Group, length: usize, sent: &mut EgressStatistics) {
     out.offset = 0;
-    if length == 0 && out.pieces.is_empty() && out.chunk >= group.chunks.len() {
+    if length == 0 && out.pieces.is_empty() && out.chunk >= group.chunks().len() {
         return;
     }
     if out.transcoder.is_some() {
@@ -311,8 +295,8 @@ fn advance(out: &mut Out, group: &Group, length: usize, frames: &mut u64) {
             return;
         }
     }
-    if let Some(chunk) = group.chunks.get(out.chunk) {
-        *frames += chunk.marks.len() as u64;
+    if let Some(chunk) = group.chunks().get(out.chunk) {
+        sent.count_frames(chunk.marks.len());
     }
     out.chunk += 1;
 }

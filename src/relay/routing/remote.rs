@@ -12,11 +12,11 @@ use moqswitch_proto::wire::{
     BroadcastPath, Chunk, ErrorCode, Fetch, GroupSequence, TrackInfo, TrackName, stream_error,
 };
 
-use super::action::Action;
 use super::demand::Demand;
 use super::group::GroupToken;
 use super::ids::{FetchKey, RemoteTrack, ShardId, Source, TrackKey};
-use super::track_state::{InfoWaiter, Subscription, Target};
+use super::properties::InfoWaiter;
+use super::subscription::{Subscription, Target};
 use super::tracks::{Ending, Tracks};
 
 /// What shards tell each other. `track` and `fetch` are the subscribing shard's names.
@@ -227,16 +227,16 @@ impl Tracks {
                 demand,
             } => self.handle_remote_subscribe(from, track, &broadcast, &name, source, demand, now),
             RemoteMessage::Update { track, demand } => {
-                if let Some((key, slot)) = self.remotes.get(&(from, track)).copied() {
+                if let Some((key, slot)) = self.names.remote(from, track) {
                     self.update_subscription(key, slot, &demand.update());
                 }
             }
             RemoteMessage::Unsubscribe { track } => {
-                if let Some((key, slot)) = self.remotes.remove(&(from, track)) {
+                if let Some((key, slot)) = self.names.remove_remote(from, track) {
                     self.end_subscription(key, slot, Ending::ByPeer);
                     let waiter = InfoWaiter::Shard { shard: from, track };
                     if let Some(track) = self.track_mut(key) {
-                        track.info_waiters.retain(|other| *other != waiter);
+                        track.properties.remove_waiter(waiter);
                     }
                     self.ask_upstream(key);
                     self.linger(key, now);
@@ -301,9 +301,7 @@ impl Tracks {
     /// Does something for a track unless the message is for a subscription it no longer has:
     /// it may have changed its source meanwhile.
     fn with_current(&mut self, name: RemoteTrack, handle: impl FnOnce(&mut Self, TrackKey)) {
-        let is_current = self
-            .track(name.track)
-            .is_some_and(|track| track.subscription == name.subscription);
+        let is_current = self.track(name.track).is_some_and(|track| track.is_named(name));
         if is_current {
             handle(self, name.track);
         }
@@ -349,7 +347,7 @@ impl Tracks {
             return;
         };
         if let Some(track) = self.track_mut(key) {
-            track.incoming.push((sequence, token));
+            track.add_incoming(sequence, token);
         }
         for chunk in chunks {
             self.append(token, chunk);
@@ -359,16 +357,15 @@ impl Tracks {
     /// The group that another shard's chunks of this sequence belong to.
     fn incoming(&self, name: RemoteTrack, sequence: GroupSequence) -> Option<GroupToken> {
         let track = self.track(name.track)?;
-        let is_current = track.subscription == name.subscription;
-        let mut incoming = track.incoming.iter().filter(|_| is_current);
-        incoming.find(|(open, _)| *open == sequence).map(|(_, token)| *token)
+        if !track.is_named(name) {
+            return None;
+        }
+        track.incoming(sequence)
     }
 
     fn end_incoming(&mut self, name: RemoteTrack, sequence: GroupSequence) -> Option<GroupToken> {
         let token = self.incoming(name, sequence)?;
-        self.track_mut(name.track)?
-            .incoming
-            .retain(|(open, _)| *open != sequence);
+        self.track_mut(name.track)?.remove_incoming(sequence);
         Some(token)
     }
 
@@ -385,15 +382,15 @@ impl Tracks {
     ) {
         let Some(key) = self.local_track(broadcast, name, source) else {
             let code = stream_error::NOT_FOUND;
-            return self.send(from, RemoteMessage::Refused { track, code });
+            return self.decisions.send(from, RemoteMessage::Refused { track, code });
         };
         let target = Target::Shard { shard: from, track };
         let Some(slot) = self.add_subscription(key, Subscription::new(target, &demand.update())) else {
             return;
         };
-        self.remotes.insert((from, track), (key, slot));
-        if let Some(info) = self.track(key).and_then(|track| track.info) {
-            self.send(from, RemoteMessage::Info { track, info });
+        self.names.add_remote(from, track, key, slot);
+        if let Some(info) = self.track(key).and_then(|track| track.properties.info()) {
+            self.decisions.send(from, RemoteMessage::Info { track, info });
         } else {
             self.want_info(key, InfoWaiter::Shard { shard: from, track }, now);
         }
@@ -402,14 +399,14 @@ impl Tracks {
 
     /// A track of a publisher of this shard, who must be here still.
     fn local_track(&mut self, broadcast: &BroadcastPath, name: &TrackName, source: Source) -> Option<TrackKey> {
-        if source.shard != self.shard || !self.peers.contains_key(&source.peer) {
+        if source.shard != self.shard || !self.peers.contains(source.peer) {
             return None;
         }
         self.track_of(broadcast, name, source)
     }
 
     pub(super) fn subscription_mut(&mut self, key: TrackKey, slot: usize) -> Option<&mut Subscription> {
-        self.track_mut(key)?.subscriptions.get_mut(slot)
+        self.track_mut(key)?.subscription_mut(slot)
     }
 
     /// A message was not taken for another shard. What it belongs to is given up, nothing
@@ -428,22 +425,22 @@ impl Tracks {
             RemoteMessage::Fetch { fetch, .. } => self.close_fetch(fetch, Some(stream_error::INTERNAL)),
             RemoteMessage::Update { track, .. } => {
                 if let Some(track) = self.track_mut(track.track) {
-                    track.demand = None;
+                    track.forget_demand();
                 }
-                self.owed_updates.push(track.track);
+                self.deadlines.owe_update(track.track);
             }
             // Never heard of there.
             RemoteMessage::GroupStart { track, sequence, .. } => drop(self.close_at(shard, track, sequence)),
             RemoteMessage::Chunk { track, sequence, .. } if self.close_at(shard, track, sequence) => {
                 // Before anything of the group that is about to be sent.
                 let reset = RemoteMessage::GroupReset { track, sequence, code };
-                self.actions.push_front(Action::Remote(shard, reset));
+                self.decisions.send_first(shard, reset);
             }
             RemoteMessage::FetchChunks { fetch, .. } => {
                 self.forget_fetch_reader(shard, fetch);
                 let code = Some(code);
                 let closed = RemoteMessage::FetchClosed { fetch, code };
-                self.actions.push_front(Action::Remote(shard, closed));
+                self.decisions.send_first(shard, closed);
             }
             _ => {}
         }
@@ -451,14 +448,12 @@ impl Tracks {
 
     /// Sends another shard nothing more of a group. False when it was told of its end.
     fn close_at(&mut self, shard: ShardId, name: RemoteTrack, sequence: GroupSequence) -> bool {
-        let Some((key, slot)) = self.remotes.get(&(shard, name)).copied() else {
+        let Some((key, slot)) = self.names.remote(shard, name) else {
             return false;
         };
         let Some(subscription) = self.subscription_mut(key, slot) else {
             return false;
         };
-        let known = subscription.open.len();
-        subscription.open.retain(|open| *open != sequence);
-        subscription.open.len() < known
+        subscription.close(sequence)
     }
 }

@@ -7,11 +7,11 @@ use smallvec::SmallVec;
 
 use moqswitch_proto::wire::{Chunk, ErrorCode, GroupSequence, SubscribeId, Version, stream_error};
 
-use super::egress::{OUTS_PER_PEER_MAX, Out, OutState, Rank, Serves};
+use super::egress::{Out, OutState, Rank, Serves};
 use super::group::{GroupToken, Progress, Reader, cost_of};
 use super::ids::{PeerKey, RemoteTrack, ShardId, TrackKey};
 use super::remote::RemoteMessage;
-use super::track_state::Target;
+use super::subscription::Target;
 use super::tracks::Tracks;
 
 impl Tracks {
@@ -24,7 +24,7 @@ impl Tracks {
         sequence: GroupSequence,
         now: Instant,
     ) -> Option<u64> {
-        let key = self.upstream.get(&(peer, id)).copied()?;
+        let key = self.names.subscription(peer, id)?;
         self.on_accepted(key);
         self.start_group(key, sequence, now).map(|token| token.0)
     }
@@ -47,22 +47,18 @@ impl Tracks {
     pub(super) fn start_group(&mut self, key: TrackKey, sequence: GroupSequence, now: Instant) -> Option<GroupToken> {
         let groups_max = self.limits.groups_per_track_max as u64;
         let track = self.track(key)?;
-        let is_behind_end = track.upstream_end.is_some_and(|end| sequence >= end) && !self.is_last(key, sequence);
+        let is_behind_end = track.upstream_end().is_some_and(|end| sequence >= end) && !self.is_last(key, sequence);
         let is_ancient = track
-            .latest
+            .groups
+            .latest()
             .is_some_and(|latest| latest.0.saturating_sub(sequence.0) >= groups_max);
-        let at = track.find(sequence).err()?;
-        if is_behind_end || is_ancient || track.datagrams.contains(&sequence) {
+        let at = track.groups.find(sequence).err()?;
+        if is_behind_end || is_ancient || track.groups.has_datagram(sequence) {
             return None;
         }
         let token = self.groups.insert(Some(key), sequence, now);
         let track = self.track_mut(key)?;
-        track.groups.insert(at, (sequence, token));
-        let is_latest = track.latest.is_none_or(|latest| sequence > latest);
-        if is_latest {
-            track.latest = Some(sequence);
-            track.latest_at = Some(now);
-        }
+        let is_latest = track.groups.insert(at, sequence, token, now);
         self.cache_group(token);
         for slot in self.slots(key) {
             self.serve_group(key, slot, token);
@@ -80,37 +76,37 @@ impl Tracks {
         let Some(track) = self.track(key) else { return false };
         let names_last = self
             .peers
-            .get(&track.source.peer)
-            .is_some_and(|egress| egress.version == Version::Lite05);
-        let is_elsewhere = track.source.shard != self.shard;
-        is_elsewhere || (names_last && track.upstream_end == Some(sequence))
+            .get(track.source().peer)
+            .is_some_and(|egress| egress.version() == Version::Lite05);
+        let is_elsewhere = track.source().shard != self.shard;
+        is_elsewhere || (names_last && track.upstream_end() == Some(sequence))
     }
 
     /// Gives a subscriber a place in a group, if it wants it.
     pub(super) fn serve_group(&mut self, key: TrackKey, slot: usize, token: GroupToken) {
         let Some(group) = self.groups.get(token) else { return };
-        let sequence = group.sequence;
+        let sequence = group.sequence();
         let Some(track) = self.track(key) else { return };
-        let publisher = track.info.map_or(0, |info| info.priority);
-        let Some(subscription) = track.subscriptions.get(slot) else {
+        let publisher = track.properties.priority();
+        let Some(subscription) = track.subscription(slot) else {
             return;
         };
         if !subscription.wants(sequence) {
             return;
         }
-        let (priority, ordered) = (subscription.priority, subscription.ordered);
+        let (priority, ordered) = (subscription.priority(), subscription.ordered());
         let frames = subscription.frames(sequence);
-        let target = subscription.target;
+        let target = subscription.target();
         self.start(key, slot, sequence);
         match target {
             Target::Peer { key: request, id, .. } => {
-                self.arrivals += 1;
+                let arrival = self.peers.next_arrival();
                 let out = Out {
                     serves: Serves::Subscription { track: key, slot, id },
                     group: token,
                     sequence,
-                    rank: Rank::new(priority, publisher, ordered, self.arrivals),
-                    arrival: self.arrivals,
+                    rank: Rank::new(priority, publisher, ordered, arrival),
+                    arrival,
                     frames,
                     stream: None,
                     chunk: 0,
@@ -121,9 +117,9 @@ impl Tracks {
                 };
                 match self.add_out(request.peer, out) {
                     Some(index) => {
-                        let subscription = self.track_mut(key).and_then(|track| track.subscriptions.get_mut(slot));
+                        let subscription = self.track_mut(key).and_then(|track| track.subscription_mut(slot));
                         if let Some(subscription) = subscription {
-                            subscription.outs.push(index);
+                            subscription.add_out(index);
                         }
                     }
                     None => self.tell_drop(key, slot, sequence, sequence, stream_error::TOO_FAR_BEHIND),
@@ -136,8 +132,8 @@ impl Tracks {
     /// Tells another shard of a group, with what it has so far.
     fn begin_at_shard(&mut self, key: TrackKey, slot: usize, shard: ShardId, track: RemoteTrack, token: GroupToken) {
         let Some(group) = self.groups.get(token) else { return };
-        let (sequence, progress, chunks) = (group.sequence, group.progress, group.chunks.to_vec());
-        self.send(
+        let (sequence, progress, chunks) = (group.sequence(), group.progress(), group.chunks().to_vec());
+        self.decisions.send(
             shard,
             RemoteMessage::GroupStart {
                 track,
@@ -146,35 +142,34 @@ impl Tracks {
             },
         );
         if progress == Progress::Ended {
-            return self.send(shard, RemoteMessage::GroupEnd { track, sequence });
+            return self.decisions.send(shard, RemoteMessage::GroupEnd { track, sequence });
         }
         if let Some(subscription) = self.subscription_mut(key, slot) {
-            subscription.open.push(sequence);
+            subscription.open(sequence);
         }
     }
 
     /// Puts a cursor into a peer's egress. `None` when it has too many already.
     pub(super) fn add_out(&mut self, peer: PeerKey, out: Out) -> Option<u32> {
         let token = out.group;
-        let egress = self.peers.get_mut(&peer)?;
-        if egress.outs.len() >= OUTS_PER_PEER_MAX {
-            self.statistics.egress.expired += 1;
+        let egress = self.peers.get_mut(peer)?;
+        let Some(index) = egress.insert(out) else {
+            self.sent.count_given_up(stream_error::DELIVERY_TIMEOUT);
             return None;
-        }
-        let index = egress.insert(out);
+        };
         egress.mark_ready(index);
-        self.groups.get_mut(token)?.readers.push(Reader { peer, out: index });
-        self.mark_dirty(peer);
+        self.groups.get_mut(token)?.add_reader(Reader { peer, out: index });
+        self.peers.mark_dirty(peer);
         Some(index)
     }
 
     pub(super) fn append(&mut self, token: GroupToken, chunk: Chunk) {
         let Some(group) = self.groups.get(token) else { return };
-        if group.progress != Progress::Open {
+        if group.progress() != Progress::Open {
             return;
         }
-        let (track, sequence) = (group.track, group.sequence);
-        if group.bytes + cost_of(&chunk) > self.limits.group_bytes_max {
+        let (track, sequence) = (group.track(), group.sequence());
+        if group.bytes() + cost_of(&chunk) > self.limits.group_bytes_max {
             return self.group_aborted(token, stream_error::GROUP_TOO_LARGE);
         }
         if let Some(key) = track {
@@ -182,19 +177,20 @@ impl Tracks {
         }
         self.groups.append(token, chunk);
         self.wake_readers(token);
-        if self.groups.bytes > self.limits.cache_bytes_max {
+        if self.groups.bytes() > self.limits.cache_bytes_max {
             self.shrink();
         }
     }
 
     /// One message to each shard that subscribes, however many subscribers it has.
     fn forward(&mut self, key: TrackKey, sequence: GroupSequence, chunk: &Chunk) {
-        if self.remotes.is_empty() {
+        if !self.names.has_remotes() {
             return;
         }
         for (shard, track) in self.shards_of(key, sequence) {
             let chunk = chunk.clone();
-            self.send(shard, RemoteMessage::Chunk { track, sequence, chunk });
+            self.decisions
+                .send(shard, RemoteMessage::Chunk { track, sequence, chunk });
         }
     }
 
@@ -204,10 +200,10 @@ impl Tracks {
             return SmallVec::new();
         };
         track
-            .subscriptions
+            .subscriptions()
             .iter()
-            .filter_map(|(_, subscription)| match subscription.target {
-                Target::Shard { shard, track } => subscription.open.contains(&sequence).then_some((shard, track)),
+            .filter_map(|(_, subscription)| match subscription.target() {
+                Target::Shard { shard, track } => subscription.has_open(sequence).then_some((shard, track)),
                 Target::Peer { .. } => None,
             })
             .collect()
@@ -215,19 +211,18 @@ impl Tracks {
 
     /// Tells the shards that have a group of its end.
     pub(super) fn end_at_shards(&mut self, key: TrackKey, sequence: GroupSequence, progress: Progress) {
-        if self.remotes.is_empty() {
+        if !self.names.has_remotes() {
             return;
         }
         let Some(track) = self.track_mut(key) else { return };
         let mut messages: SmallVec<[(ShardId, RemoteMessage); 4]> = SmallVec::new();
-        for (_, subscription) in &mut track.subscriptions {
-            let Target::Shard { shard, track } = subscription.target else {
+        for subscription in track.subscriptions_mut() {
+            let Target::Shard { shard, track } = subscription.target() else {
                 continue;
             };
-            let Some(at) = subscription.open.iter().position(|open| *open == sequence) else {
+            if !subscription.close(sequence) {
                 continue;
-            };
-            subscription.open.swap_remove(at);
+            }
             let message = match progress {
                 Progress::Aborted(code) => RemoteMessage::GroupReset { track, sequence, code },
                 _ => RemoteMessage::GroupEnd { track, sequence },
@@ -235,23 +230,15 @@ impl Tracks {
             messages.push((shard, message));
         }
         for (shard, message) in messages {
-            self.send(shard, message);
+            self.decisions.send(shard, message);
         }
     }
 
     /// Cursors of a group have something to send.
     fn wake_readers(&mut self, token: GroupToken) {
-        let Self {
-            groups, peers, dirty, ..
-        } = self;
-        let Some(group) = groups.get(token) else { return };
-        for reader in &group.readers {
-            let Some(egress) = peers.get_mut(&reader.peer) else {
-                continue;
-            };
-            if egress.mark_ready(reader.out) && !std::mem::replace(&mut egress.is_dirty, true) {
-                dirty.push_back(reader.peer);
-            }
+        let Some(group) = self.groups.get(token) else { return };
+        for reader in group.readers() {
+            self.peers.wake(*reader);
         }
     }
 
@@ -267,24 +254,21 @@ impl Tracks {
         let Some(group) = self.groups.get_mut(token) else {
             return;
         };
-        if group.progress != Progress::Open {
+        if !group.conclude(progress) {
             return;
         }
-        group.progress = progress;
-        let (track, sequence) = (group.track, group.sequence);
+        let (track, sequence) = (group.track(), group.sequence());
         self.wake_readers(token);
         let Some(key) = track else { return };
         self.end_at_shards(key, sequence, progress);
         if let Progress::Aborted(_) = progress {
             // It serves nobody who comes later, and goes when its readers know.
-            if let Some(track) = self.track_mut(key)
-                && let Ok(at) = track.find(sequence)
-            {
-                track.groups.remove(at);
+            if let Some(track) = self.track_mut(key) {
+                track.groups.remove(sequence);
             }
             if let Some(group) = self.groups.get_mut(token) {
-                group.track = None;
-                if group.readers.is_empty() {
+                group.leave_cache();
+                if group.readers().is_empty() {
                     self.groups.remove(token);
                 }
             }
@@ -297,13 +281,13 @@ impl Tracks {
 
     /// Gives up a cursor: its stream is reset at the next pumping.
     pub(super) fn abandon(&mut self, peer: PeerKey, index: u32, code: ErrorCode) {
-        let Some(egress) = self.peers.get_mut(&peer) else {
+        let Some(egress) = self.peers.get_mut(peer) else {
             return;
         };
         let Some(out) = egress.remove(index) else { return };
         if let (Some(stream), Serves::Subscription { .. }) = (out.stream, out.serves) {
-            egress.resets.push((stream, code));
-            self.mark_dirty(peer);
+            egress.reset(stream, code);
+            self.peers.mark_dirty(peer);
         }
         self.forget_reader(out.group, peer, index as usize);
     }
@@ -311,15 +295,15 @@ impl Tracks {
     /// New priorities for the groups on their way.
     pub(super) fn rerank(&mut self, key: TrackKey, slot: usize, peer: PeerKey, outs: &[u32]) {
         let Some(track) = self.track(key) else { return };
-        let publisher = track.info.map_or(0, |info| info.priority);
-        let Some(subscription) = track.subscriptions.get(slot) else {
+        let publisher = track.properties.priority();
+        let Some(subscription) = track.subscription(slot) else {
             return;
         };
-        let (priority, ordered) = (subscription.priority, subscription.ordered);
-        let Some(egress) = self.peers.get_mut(&peer) else {
+        let (priority, ordered) = (subscription.priority(), subscription.ordered());
+        let Some(egress) = self.peers.get_mut(peer) else {
             return;
         };
         egress.set_ranks(outs, |arrival| Rank::new(priority, publisher, ordered, arrival));
-        self.mark_dirty(peer);
+        self.peers.mark_dirty(peer);
     }
 }

@@ -1,54 +1,19 @@
-//! One track on this shard: its source, its subscribers and its cached groups.
+//! One track on this shard: its source, what its publisher was asked and has said, who
+//! subscribes, and until when it waits.
 
-use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use slab::Slab;
 use smallvec::SmallVec;
 
-use moqswitch_proto::wire::{
-    BroadcastPath, ErrorCode, GroupRange, GroupSequence, HopId, StreamId, SubscribeId, SubscribeUpdate, TrackInfo,
-    TrackName, Version,
-};
+use moqswitch_proto::wire::{BroadcastPath, ErrorCode, GroupSequence, SubscribeId, TrackName};
 
-use super::demand::{Demand, starts_at_latest};
+use super::demand::Demand;
 use super::group::GroupToken;
-use super::ids::{RemoteTrack, RequestKey, ShardId, Source, TrackKey};
-
-/// Who is served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Target {
-    Peer {
-        key: RequestKey,
-        id: SubscribeId,
-        version: Version,
-        /// Whom not to serve from what passed through them.
-        hop: HopId,
-    },
-    /// Another shard, by its name for the subscription.
-    Shard { shard: ShardId, track: RemoteTrack },
-}
-
-/// One subscription that is served.
-#[derive(Debug)]
-pub(super) struct Subscription {
-    pub(super) target: Target,
-    pub(super) priority: u8,
-    pub(super) ordered: bool,
-    pub(super) max_latency: Duration,
-    pub(super) range: GroupRange,
-    /// Groups below are not delivered. Set at once by a start in the request, else by the
-    /// first group when the draft says that one is the start.
-    pub(super) floor: Option<GroupSequence>,
-    /// Floor and end before updates whose consequences are still to be drawn.
-    pub(super) before_update: Option<(Option<GroupSequence>, Option<GroupSequence>)>,
-    pub(super) is_started: bool,
-    pub(super) is_accepted: bool,
-    /// Cursors in the egress of the peer.
-    pub(super) outs: SmallVec<[u32; 2]>,
-    /// Groups that another shard was told of and not yet of their end.
-    pub(super) open: SmallVec<[GroupSequence; 2]>,
-}
+use super::ids::{RemoteTrack, Source, TrackKey};
+use super::properties::Properties;
+use super::subscription::Subscription;
+use super::track_groups::TrackGroups;
 
 /// How the track is had from its publisher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,53 +30,37 @@ pub(super) enum Upstream {
     Finished,
 }
 
-/// Who waits for TRACK_INFO.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum InfoWaiter {
-    Peer(RequestKey),
-    Shard { shard: ShardId, track: RemoteTrack },
-}
-
 #[derive(Debug)]
 pub(super) struct Track {
-    pub(super) broadcast: BroadcastPath,
-    pub(super) name: TrackName,
-    pub(super) source: Source,
-    pub(super) upstream: Upstream,
+    broadcast: BroadcastPath,
+    name: TrackName,
+    source: Source,
+    upstream: Upstream,
     /// What was last asked of the publisher.
-    pub(super) demand: Option<Demand>,
+    demand: Option<Demand>,
     /// The demand has changed and the publisher is to be told.
-    pub(super) is_update_owed: bool,
+    is_update_owed: bool,
     /// Subscriptions of this track at other shards so far.
-    pub(super) subscription: u32,
+    subscription: u32,
     /// Groups that another shard is sending.
-    pub(super) incoming: SmallVec<[(GroupSequence, GroupToken); 2]>,
+    incoming: SmallVec<[(GroupSequence, GroupToken); 2]>,
     /// The publisher has accepted the subscription, as far as its draft says so.
-    pub(super) is_accepted: bool,
-    pub(super) info: Option<TrackInfo>,
-    pub(super) info_stream: Option<StreamId>,
-    pub(super) is_info_requested: bool,
-    pub(super) info_waiters: SmallVec<[InfoWaiter; 1]>,
-    pub(super) subscriptions: Slab<Subscription>,
-    /// Ascending by sequence.
-    pub(super) groups: VecDeque<(GroupSequence, GroupToken)>,
-    pub(super) latest: Option<GroupSequence>,
-    /// When that arrived.
-    pub(super) latest_at: Option<Instant>,
+    is_accepted: bool,
+    pub(super) properties: Properties,
+    subscriptions: Slab<Subscription>,
+    pub(super) groups: TrackGroups,
     /// Exclusive end of all groups, once the publisher told it.
-    pub(super) end: Option<GroupSequence>,
+    end: Option<GroupSequence>,
     /// The same, or of the range that was asked for.
-    pub(super) upstream_end: Option<GroupSequence>,
+    upstream_end: Option<GroupSequence>,
     /// The last group of an upstream subscription that is over: none up to it will come.
-    pub(super) served_to: Option<GroupSequence>,
-    /// Sequences of groups that came as datagrams of late.
-    pub(super) datagrams: VecDeque<GroupSequence>,
+    served_to: Option<GroupSequence>,
     /// Why the publisher is lost. Subscribers still get what came, and then this.
-    pub(super) failed: Option<ErrorCode>,
+    failed: Option<ErrorCode>,
     /// When nobody has wanted it for long enough.
-    pub(super) linger_until: Option<Instant>,
+    linger_until: Option<Instant>,
     /// Until when groups that should be there are waited for.
-    pub(super) stragglers_until: Option<Instant>,
+    stragglers_until: Option<Instant>,
 }
 
 impl Track {
@@ -126,50 +75,252 @@ impl Track {
             subscription: 0,
             incoming: SmallVec::new(),
             is_accepted: false,
-            info: None,
-            info_stream: None,
-            is_info_requested: false,
-            info_waiters: SmallVec::new(),
+            properties: Properties::default(),
             subscriptions: Slab::new(),
-            groups: VecDeque::new(),
-            latest: None,
-            latest_at: None,
+            groups: TrackGroups::default(),
             end: None,
             upstream_end: None,
             served_to: None,
-            datagrams: VecDeque::new(),
             failed: None,
             linger_until: None,
             stragglers_until: None,
         }
     }
 
+    pub(super) fn broadcast(&self) -> &BroadcastPath {
+        &self.broadcast
+    }
+
+    pub(super) fn name(&self) -> &TrackName {
+        &self.name
+    }
+
+    pub(super) fn source(&self) -> Source {
+        self.source
+    }
+
+    /// Another source takes over, with ends of its own. The one it had.
+    pub(super) fn change_source(&mut self, source: Source) -> Source {
+        self.is_accepted = false;
+        (self.end, self.upstream_end, self.served_to) = (None, None, None);
+        std::mem::replace(&mut self.source, source)
+    }
+
+    pub(super) fn upstream(&self) -> Upstream {
+        self.upstream
+    }
+
+    /// The session of its publisher is asked for it.
+    pub(super) fn request(&mut self, demand: Demand) {
+        self.begin(demand);
+        self.upstream = Upstream::Requested;
+    }
+
+    /// The shard of its publisher is asked for it, under another name than before.
+    pub(super) fn request_at_shard(&mut self, demand: Demand) {
+        self.begin(demand);
+        self.upstream = Upstream::Remote;
+        self.subscription = self.subscription.wrapping_add(1);
+    }
+
+    fn begin(&mut self, demand: Demand) {
+        self.demand = Some(demand);
+        (self.served_to, self.upstream_end) = (None, None);
+    }
+
+    /// The session has named the subscription; false when it is not wanted any more.
+    pub(super) fn set_subscribed(&mut self, id: SubscribeId) -> bool {
+        let is_wanted = self.upstream == Upstream::Requested;
+        if is_wanted {
+            self.upstream = Upstream::Local(id);
+        }
+        is_wanted
+    }
+
+    /// The publisher is to be told of a changed demand; false when that was known.
+    pub(super) fn owe_update(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_update_owed, true)
+    }
+
+    /// The demand, if it is another than the publisher was told.
+    pub(super) fn take_update(&mut self) -> Option<Demand> {
+        self.is_update_owed = false;
+        let demand = self.wanted()?;
+        (self.demand != Some(demand)).then_some(demand)
+    }
+
+    pub(super) fn set_demand(&mut self, demand: Demand) {
+        self.demand = Some(demand);
+    }
+
+    /// The publisher was not told of the demand after all.
+    pub(super) fn forget_demand(&mut self) {
+        self.demand = None;
+    }
+
+    /// The publisher serves it; false when that was known.
+    pub(super) fn accept(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_accepted, true)
+    }
+
+    pub(super) fn is_accepted(&self) -> bool {
+        self.is_accepted
+    }
+
+    /// No group at or behind `end` will come from upstream. False when that is the end of the
+    /// range that was asked for, not the track's.
+    pub(super) fn set_end(&mut self, end: GroupSequence) -> bool {
+        self.upstream_end = Some(end);
+        let asked = self.demand.and_then(|demand| demand.end);
+        let is_ours = asked.is_some_and(|last| end.0 == last.0.saturating_add(1));
+        if !is_ours {
+            self.end = Some(end);
+        }
+        !is_ours
+    }
+
+    pub(super) fn end(&self) -> Option<GroupSequence> {
+        self.end
+    }
+
+    pub(super) fn upstream_end(&self) -> Option<GroupSequence> {
+        self.upstream_end
+    }
+
+    /// The publisher has said its last.
+    pub(super) fn begin_ending(&mut self, id: SubscribeId) {
+        self.upstream = Upstream::Ending(id);
+    }
+
+    /// The upstream subscription is over. When it was for a range that ends before the track,
+    /// the last group of that.
+    pub(super) fn finish(&mut self) -> Option<GroupSequence> {
+        let asked = self.demand.and_then(|demand| demand.end);
+        let range = asked.filter(|last| self.end.is_none_or(|end| end > *last));
+        if range.is_some() {
+            self.upstream = Upstream::Idle;
+            self.demand = None;
+            self.served_to = range;
+        } else {
+            self.upstream = Upstream::Finished;
+        }
+        range
+    }
+
+    /// Whether all groups up to this one have come or will not come.
+    pub(super) fn is_served_to(&self, last: GroupSequence) -> bool {
+        self.served_to >= Some(last) || self.groups.has_all_to(last) || self.groups.has_datagram(last)
+    }
+
+    /// Nothing is left to unsubscribe from.
+    pub(super) fn forget_upstream(&mut self) {
+        self.upstream = Upstream::Idle;
+    }
+
+    /// Gives the upstream subscription up. What it was.
+    pub(super) fn release(&mut self) -> Upstream {
+        self.demand = None;
+        self.incoming.clear();
+        std::mem::replace(&mut self.upstream, Upstream::Idle)
+    }
+
+    /// The publisher is lost; false when it was before.
+    pub(super) fn fail(&mut self, code: ErrorCode) -> bool {
+        if self.failed.is_some() {
+            return false;
+        }
+        self.upstream = Upstream::Finished;
+        self.failed = Some(code);
+        true
+    }
+
+    pub(super) fn failed(&self) -> Option<ErrorCode> {
+        self.failed
+    }
+
+    /// Whether another shard means the subscription that this track has, not an earlier one.
+    pub(super) fn is_named(&self, name: RemoteTrack) -> bool {
+        self.subscription == name.subscription
+    }
+
+    pub(super) fn add_incoming(&mut self, sequence: GroupSequence, token: GroupToken) {
+        self.incoming.push((sequence, token));
+    }
+
+    /// A group that another shard is sending.
+    pub(super) fn incoming(&self, sequence: GroupSequence) -> Option<GroupToken> {
+        let mut incoming = self.incoming.iter();
+        incoming.find(|(open, _)| *open == sequence).map(|(_, token)| *token)
+    }
+
+    pub(super) fn remove_incoming(&mut self, sequence: GroupSequence) {
+        self.incoming.retain(|(open, _)| *open != sequence);
+    }
+
+    /// The slot of a subscriber that joins.
+    pub(super) fn insert_subscription(&mut self, subscription: Subscription) -> usize {
+        self.linger_until = None;
+        self.subscriptions.insert(subscription)
+    }
+
+    pub(super) fn remove_subscription(&mut self, slot: usize) -> Option<Subscription> {
+        self.subscriptions.try_remove(slot)
+    }
+
+    pub(super) fn subscription(&self, slot: usize) -> Option<&Subscription> {
+        self.subscriptions.get(slot)
+    }
+
+    pub(super) fn subscription_mut(&mut self, slot: usize) -> Option<&mut Subscription> {
+        self.subscriptions.get_mut(slot)
+    }
+
+    pub(super) fn subscriptions(&self) -> &Slab<Subscription> {
+        &self.subscriptions
+    }
+
+    pub(super) fn subscriptions_mut(&mut self) -> impl Iterator<Item = &mut Subscription> {
+        self.subscriptions.iter_mut().map(|(_, subscription)| subscription)
+    }
+
+    /// Nobody wants it, and that has not been noted yet.
+    pub(super) fn may_linger(&self) -> bool {
+        !self.is_wanted() && self.linger_until.is_none()
+    }
+
+    pub(super) fn set_lingering(&mut self, until: Instant) {
+        self.linger_until = Some(until);
+    }
+
+    /// Someone wants it again.
+    pub(super) fn stop_lingering(&mut self) {
+        self.linger_until = None;
+    }
+
+    /// Whether nobody has wanted it until this moment, which was set for it.
+    pub(super) fn has_lingered(&self, until: Instant) -> bool {
+        self.linger_until == Some(until) && !self.is_wanted()
+    }
+
+    pub(super) fn awaits_stragglers(&self) -> bool {
+        self.stragglers_until.is_some()
+    }
+
+    pub(super) fn set_straggling(&mut self, until: Instant) {
+        self.stragglers_until = Some(until);
+    }
+
+    /// Ends the wait for stragglers if this is the moment that was set for it.
+    pub(super) fn stop_straggling(&mut self, until: Instant) -> bool {
+        let is_due = self.stragglers_until == Some(until);
+        if is_due {
+            self.stragglers_until = None;
+        }
+        is_due
+    }
+
     pub(super) fn is_wanted(&self) -> bool {
-        !self.subscriptions.is_empty() || !self.info_waiters.is_empty()
-    }
-
-    /// The place of a sequence in `groups`, or where it would be.
-    pub(super) fn find(&self, sequence: GroupSequence) -> Result<usize, usize> {
-        // Nearly always at or behind the end.
-        if self.groups.back().is_none_or(|(last, _)| *last < sequence) {
-            return Err(self.groups.len());
-        }
-        self.groups.binary_search_by_key(&sequence, |(at, _)| *at)
-    }
-
-    pub(super) fn group(&self, sequence: GroupSequence) -> Option<GroupToken> {
-        self.find(sequence)
-            .ok()
-            .and_then(|at| self.groups.get(at))
-            .map(|(_, token)| *token)
-    }
-
-    /// Whether no group is missing between the oldest cached one and `last`.
-    pub(super) fn has_all_to(&self, last: GroupSequence) -> bool {
-        match (self.find(last), self.groups.front()) {
-            (Ok(at), Some((first, _))) => last.0 - first.0 == at as u64,
-            _ => false,
-        }
+        !self.subscriptions.is_empty() || self.properties.is_awaited()
     }
 
     /// Whether every group up to the end that the publisher told is here.
@@ -177,7 +328,7 @@ impl Track {
         self.upstream_end.is_some_and(|end| {
             end.0
                 .checked_sub(1)
-                .is_none_or(|last| self.has_all_to(GroupSequence(last)))
+                .is_none_or(|last| self.groups.has_all_to(GroupSequence(last)))
         })
     }
 
@@ -196,78 +347,11 @@ impl Track {
             .subscriptions
             .iter()
             .map(|(_, subscription)| Demand::of(&subscription.preferences()))
-            .reduce(|one, other| one.merge(other, self.latest))?;
-        if let Some(info) = &self.info {
+            .reduce(|one, other| one.merge(other, self.groups.latest()))?;
+        if let Some(info) = self.properties.info() {
             merged.priority = info.priority;
         }
         Some(merged)
-    }
-}
-
-impl Subscription {
-    pub(super) fn new(target: Target, preferences: &SubscribeUpdate) -> Self {
-        let mut subscription = Self {
-            target,
-            priority: 0,
-            ordered: false,
-            max_latency: Duration::ZERO,
-            range: GroupRange::default(),
-            floor: None,
-            before_update: None,
-            is_started: false,
-            is_accepted: false,
-            outs: SmallVec::new(),
-            open: SmallVec::new(),
-        };
-        subscription.apply(preferences);
-        subscription
-    }
-
-    /// Takes over what SUBSCRIBE or SUBSCRIBE_UPDATE asks for.
-    pub(super) fn apply(&mut self, preferences: &SubscribeUpdate) {
-        self.priority = preferences.priority;
-        self.ordered = preferences.ordered;
-        self.max_latency = Duration::from_millis(preferences.max_latency_ms);
-        self.range = preferences.range;
-        if preferences.range.start.is_some() || matches!(self.target, Target::Shard { .. }) {
-            self.floor = preferences.range.start;
-        }
-    }
-
-    pub(super) fn preferences(&self) -> SubscribeUpdate {
-        SubscribeUpdate {
-            priority: self.priority,
-            ordered: self.ordered,
-            max_latency_ms: u64::try_from(self.max_latency.as_millis()).unwrap_or(u64::MAX),
-            range: self.range,
-        }
-    }
-
-    pub(super) fn wants(&self, sequence: GroupSequence) -> bool {
-        self.floor.is_none_or(|floor| sequence >= floor) && self.range.end.is_none_or(|end| sequence <= end)
-    }
-
-    /// Whether a subscription without a start is pinned to the first group it gets.
-    pub(super) fn pins_start(&self) -> bool {
-        match self.target {
-            Target::Peer { version, .. } => starts_at_latest(version),
-            Target::Shard { .. } => false,
-        }
-    }
-
-    /// The frames of one group that are wanted (06: a range may begin and end inside one).
-    pub(super) fn frames(&self, sequence: GroupSequence) -> (u64, Option<u64>) {
-        let start = if self.range.start == Some(sequence) {
-            self.range.frame_start
-        } else {
-            0
-        };
-        let end = if self.range.end == Some(sequence) {
-            self.range.frame_end
-        } else {
-            None
-        };
-        (start, end)
     }
 }
 

@@ -11,7 +11,8 @@ use super::downstream::plain_info;
 use super::group::{GroupToken, Progress};
 use super::ids::{PeerKey, TrackKey};
 use super::remote::RemoteMessage;
-use super::track_state::{Target, Upstream};
+use super::subscription::Target;
+use super::track_state::Upstream;
 use super::tracks::Tracks;
 
 impl Tracks {
@@ -19,11 +20,11 @@ impl Tracks {
     pub(super) fn ask_upstream(&mut self, key: TrackKey) {
         let shard = self.shard;
         let Some(track) = self.track_mut(key) else { return };
-        match track.upstream {
+        match track.upstream() {
             Upstream::Idle => {}
             Upstream::Local(_) | Upstream::Remote => {
-                if !std::mem::replace(&mut track.is_update_owed, true) {
-                    self.updates.push(key);
+                if track.owe_update() {
+                    self.decisions.on_demand_changed(key);
                 }
                 return;
             }
@@ -31,13 +32,10 @@ impl Tracks {
             Upstream::Requested | Upstream::Ending(_) | Upstream::Finished => return,
         }
         let Some(wanted) = track.wanted() else { return };
-        track.demand = Some(wanted);
-        (track.served_to, track.upstream_end) = (None, None);
-        let source = track.source;
-        let (broadcast, name) = (track.broadcast.clone(), track.name.clone());
+        let source = track.source();
+        let (broadcast, name) = (track.broadcast().clone(), track.name().clone());
         if source.shard != shard {
-            track.upstream = Upstream::Remote;
-            track.subscription = track.subscription.wrapping_add(1);
+            track.request_at_shard(wanted);
             let message = RemoteMessage::Subscribe {
                 track: track.remote_name(key),
                 broadcast,
@@ -45,10 +43,10 @@ impl Tracks {
                 source,
                 demand: wanted,
             };
-            return self.send(source.shard, message);
+            return self.decisions.send(source.shard, message);
         }
-        track.upstream = Upstream::Requested;
-        self.actions.push_back(Action::Subscribe {
+        track.request(wanted);
+        self.decisions.push(Action::Subscribe {
             peer: source.peer,
             track: key,
             broadcast,
@@ -60,13 +58,9 @@ impl Tracks {
     /// What the publisher is to be told of a changed demand, if it is one still.
     pub(super) fn update_upstream(&mut self, key: TrackKey) -> Option<Action> {
         let track = self.track_mut(key)?;
-        track.is_update_owed = false;
-        let demand = track.wanted()?;
-        if track.demand == Some(demand) {
-            return None;
-        }
-        let source = track.source;
-        let action = match track.upstream {
+        let demand = track.take_update()?;
+        let source = track.source();
+        let action = match track.upstream() {
             Upstream::Local(id) => Action::UpdateSubscription {
                 peer: source.peer,
                 id,
@@ -81,19 +75,19 @@ impl Tracks {
             ),
             _ => return None,
         };
-        track.demand = Some(demand);
+        track.set_demand(demand);
         Some(action)
     }
 
     /// Drafts from 05 on tell a track's properties apart from its subscription.
     fn ask_info_if_there(&mut self, key: TrackKey, now: Instant) {
-        let Some(source) = self.track(key).map(|track| track.source) else {
+        let Some(source) = self.track(key).map(|track| track.source()) else {
             return;
         };
         let has_info = self
             .peers
-            .get(&source.peer)
-            .is_some_and(|egress| egress.version.has_track_stream());
+            .get(source.peer)
+            .is_some_and(|egress| egress.version().has_track_stream());
         if has_info {
             self.ask_info(key, now);
         }
@@ -102,12 +96,11 @@ impl Tracks {
     /// The session has subscribed under this id.
     pub fn on_subscribed(&mut self, key: TrackKey, id: SubscribeId, now: Instant) {
         let Some(track) = self.track_mut(key) else { return };
-        let peer = track.source.peer;
-        if track.upstream != Upstream::Requested {
-            return self.actions.push_back(Action::Unsubscribe { peer, id });
+        let peer = track.source().peer;
+        if !track.set_subscribed(id) {
+            return self.decisions.push(Action::Unsubscribe { peer, id });
         }
-        track.upstream = Upstream::Local(id);
-        self.upstream.insert((peer, id), key);
+        self.names.add_subscription(peer, id, key);
         self.ask_info_if_there(key, now);
         self.ask_upstream(key);
     }
@@ -120,12 +113,11 @@ impl Tracks {
     /// The session asks for TRACK_INFO on this stream.
     pub fn on_track_requested(&mut self, key: TrackKey, stream: StreamId) {
         let Some(track) = self.track_mut(key) else { return };
-        let peer = track.source.peer;
-        if !track.is_info_requested || track.info_stream.is_some() {
-            return self.actions.push_back(Action::CancelRequest { peer, stream });
+        let peer = track.source().peer;
+        if !track.properties.set_stream(stream) {
+            return self.decisions.push(Action::CancelRequest { peer, stream });
         }
-        track.info_stream = Some(stream);
-        self.info_streams.insert((peer, stream), key);
+        self.names.add_info(peer, stream, key);
     }
 
     /// The session could not ask for TRACK_INFO.
@@ -135,10 +127,10 @@ impl Tracks {
 
     /// SUBSCRIBE_OK of drafts 03 and 04.
     pub fn handle_upstream_ok(&mut self, peer: PeerKey, id: SubscribeId, ok: &SubscribeOk, now: Instant) {
-        let Some(key) = self.upstream.get(&(peer, id)).copied() else {
+        let Some(key) = self.names.subscription(peer, id) else {
             return;
         };
-        if self.track(key).is_some_and(|track| track.info.is_none()) {
+        if self.track(key).is_some_and(|track| track.properties.info().is_none()) {
             let info = plain_info(Some(ok), self.limits.cache_age_max);
             self.on_info(key, info, now);
         }
@@ -147,7 +139,7 @@ impl Tracks {
 
     /// SUBSCRIBE_START: the subscription stands.
     pub fn handle_upstream_start(&mut self, peer: PeerKey, id: SubscribeId) {
-        if let Some(key) = self.upstream.get(&(peer, id)).copied() {
+        if let Some(key) = self.names.subscription(peer, id) {
             self.on_accepted(key);
         }
     }
@@ -155,7 +147,7 @@ impl Tracks {
     /// The publisher serves this track: everyone who waits is told.
     pub(super) fn on_accepted(&mut self, key: TrackKey) {
         let Some(track) = self.track_mut(key) else { return };
-        if std::mem::replace(&mut track.is_accepted, true) {
+        if !track.accept() {
             return;
         }
         for slot in self.slots(key) {
@@ -165,23 +157,16 @@ impl Tracks {
 
     /// SUBSCRIBE_END: no group at or after `end` will come.
     pub fn handle_upstream_end(&mut self, peer: PeerKey, id: SubscribeId, end: GroupSequence) {
-        if let Some(key) = self.upstream.get(&(peer, id)).copied() {
+        if let Some(key) = self.names.subscription(peer, id) {
             self.on_end(key, end);
         }
     }
 
     pub(super) fn on_end(&mut self, key: TrackKey, end: GroupSequence) {
         let Some(track) = self.track_mut(key) else { return };
-        track.upstream_end = Some(end);
-        // An end at the range that we asked for is ours, not the track's.
-        let is_ours = track
-            .demand
-            .and_then(|demand| demand.end)
-            .is_some_and(|last| end.0 == last.0.saturating_add(1));
-        if is_ours {
+        if !track.set_end(end) {
             return;
         }
-        track.end = Some(end);
         for slot in self.slots(key) {
             self.tell_end(key, slot, end);
         }
@@ -196,7 +181,7 @@ impl Tracks {
         end: GroupSequence,
         code: ErrorCode,
     ) {
-        if let Some(key) = self.upstream.get(&(peer, id)).copied() {
+        if let Some(key) = self.names.subscription(peer, id) {
             self.on_drop(key, start, end, code);
         }
     }
@@ -215,23 +200,23 @@ impl Tracks {
         end: GroupSequence,
         code: ErrorCode,
     ) {
-        let Some(subscription) = self.track(key).and_then(|track| track.subscriptions.get(slot)) else {
+        let Some(subscription) = self.track(key).and_then(|track| track.subscription(slot)) else {
             return;
         };
-        let start = subscription.floor.map_or(start, |floor| start.max(floor));
-        let end = subscription.range.end.map_or(end, |last| end.min(last));
+        let start = subscription.floor().map_or(start, |floor| start.max(floor));
+        let end = subscription.range().end.map_or(end, |last| end.min(last));
         if start > end {
             return;
         }
-        match subscription.target {
-            Target::Peer { key, .. } => self.actions.push_back(Action::Drop {
+        match subscription.target() {
+            Target::Peer { key, .. } => self.decisions.push(Action::Drop {
                 peer: key.peer,
                 request: key.request,
                 start,
                 end,
                 code,
             }),
-            Target::Shard { shard, track } => self.send(
+            Target::Shard { shard, track } => self.decisions.send(
                 shard,
                 RemoteMessage::Drop {
                     track,
@@ -245,18 +230,18 @@ impl Tracks {
 
     /// The publisher ended the subscription: all is sent, or it refused or gave up.
     pub fn handle_upstream_closed(&mut self, peer: PeerKey, id: SubscribeId, code: Option<ErrorCode>) {
-        let Some(key) = self.upstream.get(&(peer, id)).copied() else {
+        let Some(key) = self.names.subscription(peer, id) else {
             return;
         };
         let Some(track) = self.track_mut(key) else { return };
         match code {
             None => {
-                track.upstream = Upstream::Ending(id);
+                track.begin_ending(id);
                 self.finish_when_whole(key);
             }
             Some(code) => {
-                track.upstream = Upstream::Idle;
-                self.upstream.remove(&(peer, id));
+                track.forget_upstream();
+                self.names.remove_subscription(peer, id);
                 self.end_track(key, code);
             }
         }
@@ -266,20 +251,20 @@ impl Tracks {
     /// (draft, "Subscribe").
     pub(super) fn finish_when_whole(&mut self, key: TrackKey) {
         let Some(track) = self.track(key) else { return };
-        if !matches!(track.upstream, Upstream::Ending(_)) {
+        if !matches!(track.upstream(), Upstream::Ending(_)) {
             return;
         }
         if track.is_whole() && !self.has_open_group(key) {
             self.finish_upstream(key);
         } else {
-            self.incomplete.push(key);
+            self.deadlines.on_incomplete(key);
         }
     }
 
     fn has_open_group(&self, key: TrackKey) -> bool {
-        let is_open = |token: &GroupToken| {
-            let group = self.groups.get(*token);
-            group.is_some_and(|group| group.progress == Progress::Open)
+        let is_open = |token: GroupToken| {
+            let group = self.groups.get(token);
+            group.is_some_and(|group| group.progress() == Progress::Open)
         };
         self.track(key)
             .is_some_and(|track| track.groups.iter().any(|(_, token)| is_open(token)))
@@ -288,19 +273,19 @@ impl Tracks {
     /// What has not come by now will not.
     pub(super) fn give_up_stragglers(&mut self, key: TrackKey) {
         let Some(track) = self.track(key) else { return };
-        if matches!(track.upstream, Upstream::Ending(_)) {
+        if matches!(track.upstream(), Upstream::Ending(_)) {
             // A group that is still coming in is none of them, however long it takes.
             if self.has_open_group(key) {
-                return self.incomplete.push(key);
+                return self.deadlines.on_incomplete(key);
             }
             return self.finish_upstream(key);
         }
-        let latest = track.latest;
+        let latest = track.groups.latest();
         for slot in self.slots(key) {
             let last = self
                 .track(key)
-                .and_then(|track| track.subscriptions.get(slot))
-                .and_then(|subscription| subscription.range.end);
+                .and_then(|track| track.subscription(slot))
+                .and_then(|subscription| subscription.range().end);
             if last.is_some() && last <= latest {
                 self.finish_if_closed(key, slot);
             }
@@ -309,10 +294,10 @@ impl Tracks {
 
     pub(super) fn finish_upstream(&mut self, key: TrackKey) {
         let Some(track) = self.track_mut(key) else { return };
-        if let Upstream::Ending(id) = track.upstream {
-            let peer = track.source.peer;
-            self.upstream.remove(&(peer, id));
-            self.actions.push_back(Action::Unsubscribe { peer, id });
+        if let Upstream::Ending(id) = track.upstream() {
+            let peer = track.source().peer;
+            self.names.remove_subscription(peer, id);
+            self.decisions.push(Action::Unsubscribe { peer, id });
         }
         self.on_finished(key);
     }
@@ -323,19 +308,11 @@ impl Tracks {
     pub(super) fn on_finished(&mut self, key: TrackKey) {
         self.on_accepted(key);
         let Some(track) = self.track_mut(key) else { return };
-        let asked = track.demand.and_then(|demand| demand.end);
-        let range = asked.filter(|last| track.end.is_none_or(|end| end > *last));
-        if range.is_some() {
-            track.upstream = Upstream::Idle;
-            track.demand = None;
-            track.served_to = range;
-        } else {
-            track.upstream = Upstream::Finished;
+        let range = track.finish();
+        if range.is_none() && track.end().is_none() {
             // Drafts 03 and 04 end without saying where; later ones must hear it before the FIN.
-            if track.end.is_none() {
-                let end = track.latest.map_or(0, |latest| latest.0.saturating_add(1));
-                self.on_end(key, GroupSequence(end));
-            }
+            let end = track.groups.latest().map_or(0, |latest| latest.0.saturating_add(1));
+            self.on_end(key, GroupSequence(end));
         }
         for slot in self.slots(key) {
             self.finish_if_done(key, slot);
@@ -351,7 +328,7 @@ impl Tracks {
 
     /// A publisher of this shard answered TRACK. A timescale of 0 is refused (draft "TRACK_INFO").
     pub fn handle_track_info(&mut self, peer: PeerKey, stream: StreamId, info: &TrackInfo, now: Instant) {
-        if let Some(key) = self.info_streams.remove(&(peer, stream)) {
+        if let Some(key) = self.names.remove_info(peer, stream) {
             // Draft, "TRACK_INFO": a timescale of 0 is a violation.
             if info.timescale == 0 {
                 return self.on_info_refused(key, stream_error::MALFORMED_TRACK);
@@ -362,7 +339,7 @@ impl Tracks {
 
     /// A publisher of this shard does not answer TRACK: all who wait for it are refused.
     pub fn handle_track_refused(&mut self, peer: PeerKey, stream: StreamId, code: ErrorCode) {
-        if let Some(key) = self.info_streams.remove(&(peer, stream)) {
+        if let Some(key) = self.names.remove_info(peer, stream) {
             self.on_info_refused(key, code);
         }
     }
@@ -371,7 +348,7 @@ impl Tracks {
     /// few of an ordinary call cost no allocation.
     pub(super) fn slots(&self, key: TrackKey) -> SmallVec<[usize; 16]> {
         self.track(key)
-            .map(|track| track.subscriptions.iter().map(|(slot, _)| slot).collect())
+            .map(|track| track.subscriptions().iter().map(|(slot, _)| slot).collect())
             .unwrap_or_default()
     }
 
@@ -379,7 +356,7 @@ impl Tracks {
     pub(super) fn on_remote_refused(&mut self, key: TrackKey, code: ErrorCode) {
         if let Some(track) = self.track_mut(key) {
             // Nothing is left there to unsubscribe from.
-            track.upstream = Upstream::Idle;
+            track.forget_upstream();
         }
         self.end_track(key, code);
     }
@@ -389,7 +366,7 @@ impl Tracks {
         if self
             .groups
             .get(token)
-            .is_some_and(|group| group.progress == Progress::Open)
+            .is_some_and(|group| group.progress() == Progress::Open)
         {
             self.group_aborted(token, code);
         }

@@ -94,18 +94,24 @@ impl Shard {
                 end,
                 code,
             } => self.with_session(peer, |session| session.subscribe_drop(request, start, end, code)),
-            Action::Finish { peer, request } => self.with_session(peer, |session| session.finish(request)),
+            Action::Finish { peer, request } => {
+                self.forget_request(peer, request);
+                self.with_session(peer, |session| session.finish(request));
+            }
             Action::Fetched { peer, request } => {
+                self.forget_request(peer, request);
                 self.with_session(peer, |session| session.finished_elsewhere(request));
             }
             Action::Refuse { peer, request, code } => {
                 if self.peers.contains_key(&peer) {
+                    self.forget_request(peer, request);
                     self.with_session(peer, |session| session.refuse(request, code));
                 } else {
                     self.fetches.on_refused(peer, &mut self.tracks, self.now);
                 }
             }
             Action::TrackInfo { peer, request, info } => {
+                self.forget_request(peer, request);
                 self.with_session(peer, |session| session.track_info(request, &info));
             }
             _ => {}

@@ -3,12 +3,14 @@
 //! A `/fetch` of HTTP is a subscriber like any other to routing: a peer without a
 //! connection, whose transport collects the frames of one group.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 
+use crate::auth::Grant;
 use crate::limits::{HTTP_FETCHES_MAX, SHARD_COMMANDS_MAX};
 use crate::quic::TlsContext;
 use crate::routing::{self, DatagramSent, PeerKey, RequestKey, Tracks};
@@ -17,6 +19,7 @@ use moqswitch_proto::wire::{
     StreamId, Subscribe, SubscribeId, Version, Written,
 };
 
+use super::grants::UnknownSession;
 use super::link::Attachment;
 use super::statistics::ShardSnapshot;
 use super::web::{WebResponse, WebStream};
@@ -38,6 +41,13 @@ pub enum ShardCommand {
     },
     /// Take on a WebSocket connection. Not answered: the link's ends see each other.
     Attach(Box<Attachment>),
+    /// Replace what a session may do. What the new grant does not cover has ended when the answer comes.
+    SetGrant {
+        /// Which session of this shard.
+        session: PeerKey,
+        grant: Arc<Grant>,
+        reply: oneshot::Sender<Result<(), UnknownSession>>,
+    },
     /// Accept connections with other certificates from now on.
     ReplaceCertificates(Box<TlsContext>),
     /// Send GOAWAY to every session and close what is left at the deadline.
@@ -130,6 +140,10 @@ impl Shard {
                 // A shard that drains drops it, which closes it.
                 ShardCommand::Attach(_) if self.drain_deadline.is_some() => {}
                 ShardCommand::Attach(attachment) => self.links.attach(*attachment),
+                ShardCommand::SetGrant { session, grant, reply } => {
+                    // The asker may have gone; then nobody needs the answer.
+                    let _ = reply.send(self.set_grant(session, grant));
+                }
                 ShardCommand::ReplaceCertificates(tls) => {
                     if let Err(error) = self.endpoint.replace_certificates(*tls) {
                         tracing::error!(shard = self.options.id.0, %error, "the certificates stay as they are");

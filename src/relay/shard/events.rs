@@ -6,6 +6,9 @@ use moqswitch_proto::session::Event;
 use moqswitch_proto::wire::{Advertisement, BroadcastPath, HopId, Role, Setup, StreamId, session_error, stream_error};
 
 use super::carrier::carrier;
+use super::feed::FeedEvent;
+use super::grants::visible_by;
+use super::peer::Requested;
 use super::service::DEFAULT_COST;
 use super::statistics::DropCause;
 use super::worker::Shard;
@@ -106,17 +109,11 @@ impl Shard {
                 }
                 let exclude = state.hop;
                 let root = state.root.clone();
+                let visible = visible_by(&state.grant);
                 let prefix = root.join(&message.prefix);
-                let public = self.options.public.clone();
-                let visible = move |path: &BroadcastPath| public.matches(path.as_str());
-                let told = self.announcer.handle_request(
-                    peer,
-                    request,
-                    prefix,
-                    exclude,
-                    message.ended,
-                    Some(std::rc::Rc::new(visible)),
-                );
+                let told = self
+                    .announcer
+                    .handle_request(peer, request, prefix, exclude, message.ended, Some(visible));
                 if told.is_err() {
                     self.statistics.drops.add(DropCause::SessionLimit, 1);
                     self.refuse(peer, request, stream_error::INTERNAL);
@@ -131,7 +128,7 @@ impl Shard {
     fn publish(&mut self, peer: PeerKey, path: &BroadcastPath, mut advertisement: Advertisement) {
         let Some(state) = self.peers.get_mut(&peer) else { return };
         let full = state.root.join(path);
-        if !self.options.public.matches(full.as_str()) {
+        if !state.grant.may_publish(full.as_str()) {
             self.statistics.drops.add(DropCause::Unauthorized, 1);
             return;
         }
@@ -153,6 +150,7 @@ impl Shard {
         }
         state.published.insert(full.clone());
         self.changed_here(&full);
+        self.report(|session| FeedEvent::Published { session, path: full }, peer);
     }
 
     fn unpublish(&mut self, peer: PeerKey, path: &BroadcastPath) {
@@ -167,6 +165,7 @@ impl Shard {
         };
         self.table.remove(&full, source);
         self.changed_here(&full);
+        self.report(|session| FeedEvent::Ended { session, path: full }, peer);
     }
 
     /// The table changed by something on this shard: tell our own peers and all shards.
@@ -205,9 +204,19 @@ impl Shard {
         match event {
             Event::Setup(setup) => self.handle_setup(peer, &setup),
             Event::Subscribe { request, mut message } => {
-                let Some((full, source)) = self.resolve(peer, request, &message.broadcast, message.epoch) else {
+                let Some((full, source)) = self.resolve(peer, request, &message.broadcast, message.epoch, true) else {
                     return;
                 };
+                let (path, track) = (full.clone(), message.track.clone());
+                self.report(
+                    |session| FeedEvent::Subscribed {
+                        session,
+                        request,
+                        path,
+                        track,
+                    },
+                    peer,
+                );
                 message.broadcast = full;
                 let hop = self.peers.get(&peer).map_or(HopId::UNKNOWN, |state| state.hop);
                 let key = RequestKey { peer, request };
@@ -217,23 +226,32 @@ impl Shard {
                 self.tracks
                     .handle_subscribe_update(RequestKey { peer, request }, &message);
             }
-            Event::SubscribeEnded { request } => self.tracks.handle_subscribe_ended(peer, request, self.now),
+            Event::SubscribeEnded { request } => {
+                self.forget_request(peer, request);
+                self.tracks.handle_subscribe_ended(peer, request, self.now);
+            }
             Event::Track { request, message } => {
-                let Some((full, source)) = self.resolve(peer, request, &message.broadcast, message.epoch) else {
+                let Some((full, source)) = self.resolve(peer, request, &message.broadcast, message.epoch, false) else {
                     return;
                 };
                 self.tracks
                     .handle_track(peer, request, &full, &message.track, source, self.now);
             }
-            Event::TrackEnded { request } => self.tracks.handle_track_ended(peer, request, self.now),
+            Event::TrackEnded { request } => {
+                self.forget_request(peer, request);
+                self.tracks.handle_track_ended(peer, request, self.now);
+            }
             Event::Fetch { request, mut message } => {
-                let Some((full, source)) = self.resolve(peer, request, &message.broadcast, message.epoch) else {
+                let Some((full, source)) = self.resolve(peer, request, &message.broadcast, message.epoch, false) else {
                     return;
                 };
                 message.broadcast = full;
                 self.tracks.handle_fetch(peer, request, &message, source);
             }
-            Event::FetchEnded { request } => self.tracks.handle_fetch_ended(peer, request, self.now),
+            Event::FetchEnded { request } => {
+                self.forget_request(peer, request);
+                self.tracks.handle_fetch_ended(peer, request, self.now);
+            }
             Event::Probe { request, .. } => {
                 let Some(state) = self.peers.get_mut(&peer) else { return };
                 if !state.probes.contains(&request) {
@@ -271,6 +289,7 @@ impl Shard {
         for path in std::mem::take(&mut state.published) {
             self.table.remove(&path, source);
             self.changed_here(&path);
+            self.report(|session| FeedEvent::Ended { session, path }, peer);
         }
     }
 
@@ -306,27 +325,21 @@ impl Shard {
     /// Roots the session at the path of its SETUP, or of the request that made its connection.
     /// False when it may do nothing there, and was closed.
     pub(super) fn take_root(&mut self, peer: PeerKey, target: &str) -> bool {
-        let root = self.admit(target);
+        let admission = self.options.policy.admit(target);
         let Some(state) = self.peers.get_mut(&peer) else {
             return false;
         };
-        let Some(root) = root else {
+        let Some(admission) = admission else {
             state
                 .session
                 .close(session_error::UNAUTHORIZED, "nothing below this path is public");
             self.statistics.drops.add(DropCause::Unauthorized, 1);
             return false;
         };
-        state.root = root;
+        state.root = BroadcastPath::new(admission.root);
+        self.install_grant(peer, admission.grant);
+        self.report_opened(peer);
         true
-    }
-
-    /// Where a session of this path and query is rooted; `None` if it may do nothing there.
-    pub(super) fn admit(&self, target: &str) -> Option<BroadcastPath> {
-        // The query is the credential of a deployment that checks one.
-        let path = target.split_once('?').map_or(target, |(path, _query)| path);
-        let root = BroadcastPath::new(path);
-        self.options.public.may_match_below(root.as_str()).then_some(root)
     }
 
     /// The full path of a request and who publishes it. `None` when it was refused.
@@ -336,15 +349,21 @@ impl Shard {
         request: StreamId,
         broadcast: &BroadcastPath,
         epoch: u64,
+        is_subscription: bool,
     ) -> Option<(BroadcastPath, Option<Source>)> {
-        let state = self.peers.get(&peer)?;
+        let state = self.peers.get_mut(&peer)?;
         let full = state.root.join(broadcast);
         let exclude = state.hop;
-        if !self.options.public.matches(full.as_str()) {
+        if !state.grant.may_subscribe(full.as_str()) {
             self.statistics.drops.add(DropCause::Unauthorized, 1);
             self.refuse(peer, request, stream_error::NOT_FOUND);
             return None;
         }
+        let requested = Requested {
+            path: full.clone(),
+            is_subscription,
+        };
+        state.requested.insert(request, requested);
         // A request for another generation than the one served is refused (draft, "SUBSCRIBE").
         let route = self.announcer.route(&full, peer, exclude);
         let source = route
@@ -357,6 +376,7 @@ impl Shard {
         if let Some(state) = self.peers.get_mut(&peer) {
             state.session.refuse(request, code);
         }
+        self.forget_request(peer, request);
     }
 }
 

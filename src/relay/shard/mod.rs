@@ -5,7 +5,8 @@
 //! turn of the loop receives, processes and sends, in the order that [`worker`] numbers.
 //!
 //! Where to look: `worker` the loop; `service` connections to sessions; `events` sessions to
-//! routing; `actions` routing to sessions; `peer` what one session keeps; `mail` other
+//! routing; `actions` routing to sessions; `grants` what sessions may do;
+//! `feed` what a reader outside hears; `peer` what one session keeps; `mail` other
 //! shards; `command` the control thread; `web` HTTP/3; `link` and `links` WebSockets, which the control thread has; `carrier`
 //! what a session lives on.
 
@@ -13,6 +14,8 @@ mod actions;
 mod carrier;
 mod command;
 mod events;
+mod feed;
+mod grants;
 mod link;
 mod links;
 mod mail;
@@ -25,6 +28,8 @@ mod web;
 mod worker;
 
 pub use command::{FetchError, FetchGroup, FetchReply, FetchRequest, ShardCommand};
+pub use feed::{FeedEvent, FeedReader, FeedWriter, feed};
+pub use grants::UnknownSession;
 pub use link::{Attachment, Bell, Doorbell, Incoming, Link, LinkPort, link};
 pub use mail::PostOffice;
 pub use port::{ShardBusy, ShardPort};

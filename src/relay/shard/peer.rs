@@ -1,12 +1,14 @@
 //! One session on this shard: its state machine and what waits for its connection.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
+use crate::auth::Grant;
 use crate::quic::Written;
 use crate::routing::{self, DatagramSent, PeerKey};
 use moqswitch_proto::session::{Session, Transmit};
@@ -19,6 +21,12 @@ pub(super) struct Peer {
     pub(super) session: Session,
     /// Where this session's paths are rooted: the path of its SETUP.
     pub(super) root: BroadcastPath,
+    /// What it may do: of the policy, or of whoever has set another since.
+    pub(super) grant: Arc<Grant>,
+    /// The feed has told of it.
+    pub(super) is_reported: bool,
+    /// Requests that are not over.
+    pub(super) requested: FxHashMap<StreamId, Requested>,
     /// Whom not to route back to: the hop id that the peer declared, else one assigned.
     pub(super) hop: HopId,
     /// What subscribing from this peer costs (draft, "Cost Parameter").
@@ -32,6 +40,13 @@ pub(super) struct Peer {
     /// Announce streams that wait for the connection to take more.
     pub(super) waiting_announcements: SmallVec<[StreamId; 1]>,
     pub(super) outbox: Outbox,
+}
+
+/// What a request of the peer is about.
+pub(super) struct Requested {
+    /// The full path of the broadcast.
+    pub(super) path: BroadcastPath,
+    pub(super) is_subscription: bool,
 }
 
 /// Control bytes and group headers that the connection could not take yet.

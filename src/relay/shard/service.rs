@@ -7,6 +7,7 @@ use moqswitch_proto::session::{Session, SessionConfig, Side};
 use moqswitch_proto::wire::{BroadcastPath, HopId, ProbeLevel, Role, Setup, StreamId, session_error};
 
 use super::carrier::{Carrier, carrier};
+use super::feed::FeedEvent;
 use super::link::is_link;
 use super::peer::{BACKLOG_CODE, BacklogFull, Outbox, Peer, Transport, connection_key, peer_key};
 use super::statistics::DropCause;
@@ -99,6 +100,9 @@ impl Shard {
             Peer {
                 session,
                 root: BroadcastPath::root(),
+                grant: self.options.policy.default_grant(),
+                is_reported: false,
+                requested: Default::default(),
                 hop,
                 link_cost: DEFAULT_COST,
                 setup_deadline: self.now + SETUP_WAIT_MAX,
@@ -117,6 +121,7 @@ impl Shard {
             return true;
         }
         if !is_setup_due {
+            self.report_opened(peer);
             self.ask_for_announcements(peer);
         }
         true
@@ -251,6 +256,10 @@ impl Shard {
     /// with it, before anyone is sent to it.
     fn end_session(&mut self, peer: PeerKey) {
         let Some(state) = self.peers.remove(&peer) else { return };
+        self.lapses.forget(peer, &state.grant);
+        if state.is_reported {
+            self.report(|session| FeedEvent::SessionClosed { session }, peer);
+        }
         let source = Source {
             shard: self.options.id,
             peer,

@@ -148,6 +148,8 @@ pub struct NetworkStatistics {
     pub ring_waits: u64,
     /// Times the shard parked in its executor, idle.
     pub parks: u64,
+    /// Times an idle shard stayed awake, because the process could open no file.
+    pub parks_failed: u64,
     /// Loop turns.
     pub turns: u64,
     /// Datagrams that were no QUIC packet or belonged to no connection.

@@ -142,7 +142,7 @@ impl Shard {
 
     /// The path and query of a CONNECT are asked of the same policy as those of a SETUP.
     fn decide_session(&mut self, key: ConnectionKey, path: &str) {
-        let may_be = self.admit(path).is_some();
+        let may_be = self.options.policy.admit(path).is_some();
         let is_draining = self.drain_deadline.is_some();
         let Some(connection) = self.endpoint.get_mut(key) else {
             return;

@@ -14,7 +14,7 @@ use moqswitch_proto::session::SessionLimits;
 use moqswitch_proto::wire::HopId;
 use rustc_hash::FxHashMap;
 
-use crate::auth::Patterns;
+use crate::auth::Policy;
 use crate::net::wake::WakeReceiver;
 use crate::net::{RingConfig, UdpRing, Wait};
 use crate::quic::{Endpoint, EndpointOptions, ReadArena, Secrets, TlsContext};
@@ -22,6 +22,8 @@ use crate::ratelimit::RateLimit;
 use crate::routing::{AnnounceTable, Announcer, PeerKey, ShardId, TrackLimits, Tracks};
 
 use super::command::{Fetches, ShardCommand};
+use super::feed::{Feed, FeedWriter};
+use super::grants::Lapses;
 use super::link::Doorbell;
 use super::links::Links;
 use super::mail::{Mail, Mailbox, PostOffice};
@@ -52,8 +54,8 @@ pub struct ShardOptions {
     pub qmux: qmux::Options,
     /// Buffers of the ring.
     pub ring: RingConfig,
-    /// Paths that anyone may publish and subscribe.
-    pub public: Patterns,
+    /// Gives each session its grant.
+    pub policy: Policy,
 }
 
 /// What a shard is given of the things that all share or that were opened before it ran.
@@ -74,6 +76,8 @@ pub struct ShardParts {
     pub web_requests: Option<WebRequests>,
     /// Which WebSockets have news.
     pub doorbell: Arc<Doorbell>,
+    /// Who hears of what happens, if anybody.
+    pub feed: Option<FeedWriter>,
     /// Keys that all shards of the relay must have in common.
     pub secrets: Secrets,
     /// The certificates to accept connections with.
@@ -105,6 +109,8 @@ pub struct Shard {
     pub(super) probes_due: Instant,
     pub(super) notices: RateLimit,
     pub(super) drain_deadline: Option<Instant>,
+    pub(super) lapses: Lapses,
+    pub(super) feed: Feed,
     last_busy: Instant,
 }
 
@@ -135,6 +141,8 @@ impl Shard {
             probes_due: now,
             notices: RateLimit::new(NOTICE_INTERVAL, NOTICE_BURST),
             drain_deadline: None,
+            lapses: Lapses::default(),
+            feed: Feed::new(parts.feed),
             last_busy: now,
             options,
         })
@@ -175,6 +183,7 @@ impl Shard {
         self.endpoint.handle_timeouts(self.now);
         self.tracks.handle_timeout(self.now);
         self.look_around();
+        self.end_lapsed_grants();
         self.fetches.expire(self.now, &mut self.tracks);
         // 4. Connections with something to tell: streams into sessions, sessions into routing.
         self.service_connections();
@@ -189,6 +198,7 @@ impl Shard {
         // 8. Others, last, so that they find everything that was sent to them.
         self.mailbox.flush_spill();
         self.mailbox.wake_receivers();
+        self.report_losses();
         self.log_notices();
         if received + mail + commands + heard > 0 {
             self.last_busy = self.now;
@@ -268,6 +278,7 @@ impl Shard {
             self.tracks.poll_timeout(),
             self.fetches.next_deadline(),
             self.drain_deadline,
+            self.lapses.next(),
             probes,
         ]
         .into_iter()
@@ -295,7 +306,14 @@ impl Shard {
         if self.receive() == 0 {
             self.statistics.network.parks += 1;
             let timeout = self.until_next_deadline().min(COLD_WAIT_MAX);
-            self.ring.parked(timeout).await?;
+            if let Err(error) = self.ring.parked(timeout).await {
+                // Parking takes a file or two. Without them the shard waits in its own ring, and tries later.
+                self.statistics.network.parks_failed += 1;
+                self.last_busy = Instant::now();
+                if let Some(suppressed) = self.notices.allow(self.last_busy) {
+                    tracing::warn!(shard = self.options.id.0, %error, suppressed, "an idle shard stays awake");
+                }
+            }
         }
         self.ring.resume();
         self.now = Instant::now();

@@ -2,8 +2,6 @@
 //! `*` is exactly one segment, a final `**` any number of segments, none included;
 //! so `anon/**` also matches `anon`. Slashes at the ends and doubled ones carry no meaning,
 //! in patterns as in paths.
-#![forbid(unsafe_code)]
-
 use std::fmt;
 use std::str::FromStr;
 

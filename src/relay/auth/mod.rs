@@ -1,0 +1,12 @@
+//! Who may do what: path patterns, the grant that each session holds, and the policy that gives it.
+//!
+//! Pure: strings and times in, decisions out. A session gets its [`Grant`] from the [`Policy`] when it begins; a command
+//! to its shard ([`ShardCommand::SetGrant`](crate::shard::ShardCommand)) replaces it while the session lives. What the
+//! new one does not cover ends at once.
+#![forbid(unsafe_code)]
+
+mod grant;
+mod pattern;
+
+pub use grant::{Admission, Grant, Policy};
+pub use pattern::{Pattern, PatternError, Patterns};

@@ -1,0 +1,212 @@
+//! What happens at the relay, for one reader outside: which session came or went, what is published, ended, subscribed.
+//!
+//! One bounded channel for all shards. A shard never waits for it: what finds no room is counted, and the reader is told
+//! how much it missed before it gets anything later of that shard.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use moqswitch_proto::wire::{BroadcastPath, StreamId, TrackName, Version};
+use tokio::sync::mpsc;
+
+use crate::auth::Grant;
+use crate::routing::{PeerKey, ShardId, Source};
+
+use super::carrier::carrier;
+use super::worker::Shard;
+
+/// Something that happened on a shard. Those of one shard come in their order.
+#[derive(Clone, Debug)]
+pub enum FeedEvent {
+    /// A session was let in. Nothing of it comes before this.
+    SessionOpened {
+        /// Its name for [`ShardCommand::SetGrant`](super::ShardCommand::SetGrant).
+        session: Source,
+        remote: Option<SocketAddr>,
+        /// Where its paths are rooted: the path of its SETUP or of its URL, without the query.
+        root: BroadcastPath,
+        version: Version,
+        grant: Arc<Grant>,
+    },
+    /// A session is over, and with it everything that it published and subscribed: there is no event for each.
+    SessionClosed { session: Source },
+    /// A session announced a broadcast, by its full path, that its grant covers. Once more if it announced it anew.
+    Published { session: Source, path: BroadcastPath },
+    /// A session publishes a broadcast no more.
+    Ended { session: Source, path: BroadcastPath },
+    /// A session subscribed to a track. The broadcast may not be there: then `Unsubscribed` follows.
+    Subscribed {
+        session: Source,
+        /// Names the subscription in [`FeedEvent::Unsubscribed`].
+        request: StreamId,
+        path: BroadcastPath,
+        track: TrackName,
+    },
+    /// A subscription is over, by whichever side.
+    Unsubscribed { session: Source, request: StreamId },
+    /// So many events of a shard were left out here, because the feed was full.
+    Lost { shard: ShardId, count: u64 },
+}
+
+/// What the relay is given to write to.
+#[derive(Clone, Debug)]
+pub struct FeedWriter(mpsc::Sender<FeedEvent>);
+
+/// Reads what happens, in a thread or task outside of the shards.
+#[derive(Debug)]
+pub struct FeedReader(mpsc::Receiver<FeedEvent>);
+
+/// A feed that holds at most `capacity` events. Default to choose: [`FEED_EVENTS_DEFAULT`](crate::limits::FEED_EVENTS_DEFAULT).
+pub fn feed(capacity: usize) -> (FeedWriter, FeedReader) {
+    let (sender, receiver) = mpsc::channel(capacity.max(1));
+    (FeedWriter(sender), FeedReader(receiver))
+}
+
+impl FeedReader {
+    /// The next event. `None` when the relay has ended.
+    pub async fn next(&mut self) -> Option<FeedEvent> {
+        self.0.recv().await
+    }
+
+    /// As [`Self::next`], for a thread without a runtime.
+    pub fn next_blocking(&mut self) -> Option<FeedEvent> {
+        self.0.blocking_recv()
+    }
+
+    /// What is there already.
+    pub fn try_next(&mut self) -> Option<FeedEvent> {
+        self.0.try_recv().ok()
+    }
+}
+
+/// A shard's end of the feed.
+#[derive(Debug, Default)]
+pub(super) struct Feed {
+    writer: Option<FeedWriter>,
+    lost: u64,
+}
+
+impl Feed {
+    pub(super) fn new(writer: Option<FeedWriter>) -> Self {
+        Self { writer, lost: 0 }
+    }
+
+    /// Whether somebody reads, so that an event is worth making.
+    pub(super) fn is_read(&self) -> bool {
+        self.writer.is_some()
+    }
+
+    fn push(&mut self, shard: ShardId, event: FeedEvent) {
+        self.tell_of_losses(shard);
+        let Some(FeedWriter(sender)) = &self.writer else {
+            return;
+        };
+        let is_behind = self.lost > 0;
+        match (!is_behind).then(|| sender.try_send(event)) {
+            Some(Ok(())) => {}
+            // Nobody reads any more.
+            Some(Err(mpsc::error::TrySendError::Closed(_))) => self.writer = None,
+            Some(Err(mpsc::error::TrySendError::Full(_))) | None => self.lost += 1,
+        }
+    }
+
+    /// Says how much was left out, once there is room to say it.
+    fn tell_of_losses(&mut self, shard: ShardId) {
+        let Some(FeedWriter(sender)) = self.writer.as_ref().filter(|_| self.lost > 0) else {
+            return;
+        };
+        let count = self.lost;
+        if sender.try_send(FeedEvent::Lost { shard, count }).is_ok() {
+            self.lost = 0;
+        }
+    }
+}
+
+impl Shard {
+    pub(super) fn session_of(&self, peer: PeerKey) -> Source {
+        Source {
+            shard: self.options.id,
+            peer,
+        }
+    }
+
+    /// Makes an event only if somebody reads it.
+    pub(super) fn report(&mut self, event: impl FnOnce(Source) -> FeedEvent, peer: PeerKey) {
+        if self.feed.is_read() {
+            let event = event(self.session_of(peer));
+            self.feed.push(self.options.id, event);
+        }
+    }
+
+    /// A session was let in. Once for each.
+    pub(super) fn report_opened(&mut self, peer: PeerKey) {
+        let remote =
+            carrier(&mut self.endpoint, &mut self.links, peer).and_then(|connection| connection.peer_address());
+        let Some(state) = self.peers.get_mut(&peer).filter(|state| !state.is_reported) else {
+            return;
+        };
+        if self.feed.is_read() {
+            state.is_reported = true;
+            let event = FeedEvent::SessionOpened {
+                session: Source {
+                    shard: self.options.id,
+                    peer,
+                },
+                remote,
+                root: state.root.clone(),
+                version: state.session.version(),
+                grant: state.grant.clone(),
+            };
+            self.feed.push(self.options.id, event);
+        }
+    }
+
+    /// Once in a turn, so that a loss is told of even if nothing more happens.
+    pub(super) fn report_losses(&mut self) {
+        self.feed.tell_of_losses(self.options.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_feed_loses_events_and_says_how_many() {
+        let (writer, mut reader) = feed(2);
+        let mut feed = Feed::new(Some(writer));
+        (0..5).for_each(|index| feed.push(ShardId(3), closed(index)));
+        assert_eq!(names(&mut reader), ["closed 0", "closed 1"]);
+        feed.tell_of_losses(ShardId(3));
+        feed.push(ShardId(3), closed(5));
+        assert_eq!(names(&mut reader), ["3 lost 3", "closed 5"]);
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_costs_nothing_more() {
+        let (writer, reader) = feed(2);
+        let mut feed = Feed::new(Some(writer));
+        drop(reader);
+        feed.push(ShardId(0), closed(0));
+        assert!(!feed.is_read() && feed.lost == 0);
+    }
+
+    fn closed(index: u32) -> FeedEvent {
+        FeedEvent::SessionClosed {
+            session: Source {
+                shard: ShardId(3),
+                peer: PeerKey { index, generation: 0 },
+            },
+        }
+    }
+
+    fn names(reader: &mut FeedReader) -> Vec<String> {
+        std::iter::from_fn(|| reader.try_next())
+            .map(|event| match event {
+                FeedEvent::SessionClosed { session } => format!("closed {}", session.peer.index),
+                FeedEvent::Lost { shard, count } => format!("{} lost {count}", shard.0),
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+}
