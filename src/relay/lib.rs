@@ -30,12 +30,12 @@
 //!
 //! (`cargo run -p moqswitch-relay --example embed` runs the same.)
 //!
-//! - Who may publish and subscribe: [`RelayOptions::public`], patterns of paths (see [`auth`]). The relay does not know
-//!   users.
+//! - Who may publish and subscribe: [`RelayOptions::grant`], patterns of paths (see [`auth`]), and
+//!   [`ShardCommand::SetGrant`](shard::ShardCommand::SetGrant) for one session. The relay does not know users.
 //! - Certificates from files: [`certificate::CertificatePair::load`].
 //! - What a shard counts, one group by request, a WebSocket to take on: commands to its [`RelayHandle::ports`] (see
 //!   [`shard`]).
-//! - What is announced: [`RelayHandle::announcements`].
+//! - What is announced: [`RelayHandle::announcements`]. Who comes, publishes and subscribes: [`RelayOptions::feed`].
 //! - `Relay::start` blocks until all shards serve, or says why not. The threads are the relay's own; the embedder needs no
 //!   async runtime.
 //!

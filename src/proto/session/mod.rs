@@ -5,6 +5,12 @@
 //! fragmentation; all state of a stream goes when the stream ends or is given up, and what comes
 //! late on it is ignored. Everything the peer can make grow is bounded (see [`limits`]), but for
 //! what waits in `poll_transmit` and `poll_event`: the caller takes that after each input.
+//!
+//! Begin with [`Session::new`] and the example on the front page of the crate. In go bytes, resets and datagrams
+//! (`handle_*`) and the caller's own wishes: a subscriber's are [`Session::subscribe`] and those beside it, a publisher's
+//! answers are [`Session::announce`], [`Session::subscribe_ok`] and those beside them. Out come [`Event`]s and
+//! [`Transmit`]s. The bytes of groups that we publish do not pass through: the caller writes them behind
+//! [`Session::group_header`].
 
 mod announced;
 mod announcing;

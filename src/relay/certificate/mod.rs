@@ -1,5 +1,10 @@
 //! Certificates: the development certificate made when none is configured, PEM pairs loaded from disk,
 //! and the SHA-256 fingerprint clients pin. Also what `moqswitch check` asks of a pair.
+//!
+//! Begin with [`CertificatePair::load`]: two files go in, DER comes out, as
+//! [`RelayOptions::certificates`](crate::RelayOptions::certificates) takes it. [`CertificatePair::inspect`] says for whom
+//! and how long it is good, before anybody connects. Without files, [`DevelopmentCertificate::generate`] makes a pair that
+//! browsers accept by its [`fingerprint`].
 
 mod pair;
 

@@ -3,6 +3,11 @@
 //! An [`Endpoint`] accepts and dials; relay, load generator and links between relays use
 //! the same one. It knows moq-lite only by its names. A connection that agreed on `h3` gets the
 //! streams of its WebTransport session unwrapped before the session sees them (`web`).
+//!
+//! In go datagrams from the ring, out come connections with something to do ([`Endpoint::poll_ready`]) and, at the end of
+//! a turn, trains of packets ([`Endpoint::flush`]). Begin with [`Secrets::generate`], a [`TlsContext`] and
+//! [`Endpoint::new`]. What a session needs is on [`Connection`]: `read`, `write`, `reset`, datagrams. After a change to a
+//! connection the caller says so by [`Endpoint::mark_dirty`]; nothing leaves before.
 
 mod acknowledgement;
 mod buffers;

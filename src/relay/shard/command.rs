@@ -45,7 +45,9 @@ pub enum ShardCommand {
     SetGrant {
         /// Which session of this shard.
         session: PeerKey,
+        /// What it may do from now on.
         grant: Arc<Grant>,
+        /// Told when it has been done, or that the shard has no such session.
         reply: oneshot::Sender<Result<(), UnknownSession>>,
     },
     /// Accept connections with other certificates from now on.

@@ -1,5 +1,8 @@
 //! Which cores this process may use and which shard goes on which.
-//! Reading the system (`Host`) is apart from deciding (`Placement`), which is pure.
+//! Reading the system ([`HostCores`]) is apart from deciding ([`Placement`]), which is pure.
+//!
+//! In go the cores that the kernel allows, and the shards and cores that an operator asked for; out comes a core for each
+//! shard, or what to change. Begin with [`HostCores::read`], then [`Placement::plan`].
 #![forbid(unsafe_code)]
 
 mod host;
