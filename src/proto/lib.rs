@@ -47,7 +47,6 @@
 //! }
 //!
 //! let (mut subscriber, mut publisher) = (end(Side::Client, 1), end(Side::Server, 2));
-//!
 //! // SETUP goes first, then the question. The publisher has read both when `carry` returns.
 //! let wanted = SubscribeParameters {
 //!     broadcast: "room/ali".into(), track: "audio".into(), epoch: 0, range: GroupRange::default(),
@@ -61,9 +60,9 @@
 //!     let Event::Subscribe { request, message } = event else { continue };
 //!     publisher.subscribe_start(request, GroupSequence(0));
 //!     carry(&mut publisher, &mut subscriber);
-//!     let (subscribe, sequence) = (message.id, GroupSequence(0));
+//!     let group = GroupHeader { subscribe: message.id, sequence: GroupSequence(0), frame_start: 0 };
 //!     let mut bytes = BytesMut::new();
-//!     assert!(publisher.group_header(&GroupHeader { subscribe, sequence, frame_start: 0 }, &mut bytes));
+//!     assert!(publisher.group_header(&group, &mut bytes));
 //!     let frame = FrameHeader { timestamp_delta: 0, size: 5 };
 //!     frame.encode(publisher.version().frame_form(), &mut bytes).expect("five bytes are within the limits");
 //!     bytes.extend_from_slice(b"hello");
@@ -75,12 +74,10 @@
 //! while let Some(event) = subscriber.poll_event() {
 //!     match event {
 //!         Event::GroupStart { header, .. } => assert_eq!(header.subscribe, id),
-//!         Event::GroupChunk { chunk, .. } => {
-//!             for mark in &chunk.marks {
-//!                 let payload = mark.offset as usize + usize::from(mark.header_bytes);
-//!                 received.extend_from_slice(&chunk.bytes[payload..]);
-//!             }
-//!         }
+//!         Event::GroupChunk { chunk, .. } => for mark in &chunk.marks {
+//!             let payload = mark.offset as usize + usize::from(mark.header_bytes);
+//!             received.extend_from_slice(&chunk.bytes[payload..]);
+//!         },
 //!         _ => {}
 //!     }
 //! }

@@ -54,16 +54,13 @@ fn main() {
         };
         publisher.subscribe_start(request, GroupSequence(0));
         carry(&mut publisher, &mut subscriber);
-        let (subscribe, sequence) = (message.id, GroupSequence(0));
+        let group = GroupHeader {
+            subscribe: message.id,
+            sequence: GroupSequence(0),
+            frame_start: 0,
+        };
         let mut bytes = BytesMut::new();
-        assert!(publisher.group_header(
-            &GroupHeader {
-                subscribe,
-                sequence,
-                frame_start: 0
-            },
-            &mut bytes
-        ));
+        assert!(publisher.group_header(&group, &mut bytes));
         let frame = FrameHeader {
             timestamp_delta: 0,
             size: 5,

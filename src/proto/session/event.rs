@@ -50,7 +50,7 @@ pub enum Event {
     Subscribe {
         /// The peer's Subscribe Stream.
         request: StreamId,
-        /// The track, and what of it is wanted. Its id has not been used before in the session.
+        /// The track, and what of it is wanted.
         message: Subscribe,
     },
     /// The peer changed the preferences of a live subscription.

@@ -12,7 +12,7 @@
 //!
 //! From outside a shard is a [`ShardPort`]: [`ShardCommand`]s go in, and each is answered on the channel that it brings
 //! along. Embedders begin there; [`RelayHandle::ports`](crate::RelayHandle::ports) has one for each shard.
-//! [`statistics`] is what a shard answers to `Snapshot`, [`feed`] what it tells without being asked.
+//! [`statistics`] is what a shard answers to `Snapshot`, [`feed()`] what it tells without being asked.
 
 mod actions;
 mod carrier;
