@@ -31,6 +31,7 @@ pub enum TopologyError {
     /// Affinity and cpuset leave no core.
     #[error("no core is usable: {0}")]
     NoCores(&'static str),
+    /// A core was asked for that this process may not run on.
     #[error(
         "core {core} is listed in `cores`, but this process may only run on {}; \
          change the list, or the CPU affinity or cpuset of the service",
