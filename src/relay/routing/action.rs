@@ -48,6 +48,8 @@ impl Default for TrackLimits {
 #[derive(Debug)]
 pub enum Action {
     /// Subscribe at a publisher of this shard; answered by [`Tracks::on_subscribed`].
+    ///
+    /// [`Tracks::on_subscribed`]: super::Tracks::on_subscribed
     Subscribe {
         /// The publisher's session.
         peer: PeerKey,
