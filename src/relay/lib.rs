@@ -13,7 +13,6 @@
 //!
 //! use moqswitch_relay::{Relay, RelayOptions};
 //!
-//! # fn main() -> anyhow::Result<()> {
 //! let relay = Relay::start(RelayOptions {
 //!     // Port 0: the kernel chooses one. Without certificates, a development certificate is made.
 //!     listen: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -24,8 +23,8 @@
 //!
 //! // Sessions get a GOAWAY and up to a second; `join` waits for the end of all shards.
 //! relay.drain(Duration::from_secs(1));
-//! relay.join()
-//! # }
+//! relay.join()?;
+//! # Ok::<(), anyhow::Error>(())
 //! ```
 //!
 //! (`cargo run -p moqswitch-relay --example embed` runs the same.)
