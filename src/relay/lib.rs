@@ -4,7 +4,44 @@
 //! [`Relay::start`] takes [`RelayOptions`] and returns a [`RelayHandle`], which drains, reloads certificates and reaches
 //! shards. There is no configuration file, no command line and no HTTP here: those are the program's.
 //!
-//! Layers, and who may use whom (`tests/tidy.rs` checks it):
+//! # Embedding
+//!
+//! ```
+//! use std::net::SocketAddr;
+//! use std::num::NonZeroUsize;
+//! use std::time::Duration;
+//!
+//! use moqswitch_relay::{Relay, RelayOptions};
+//!
+//! # fn main() -> anyhow::Result<()> {
+//! let relay = Relay::start(RelayOptions {
+//!     // Port 0: the kernel chooses one. Without certificates, a development certificate is made.
+//!     listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+//!     shards: NonZeroUsize::new(1),
+//!     ..RelayOptions::default()
+//! })?;
+//! println!("serving at {}, certificate {}", relay.address(), relay.identity().sha256_hex);
+//!
+//! // Sessions get a GOAWAY and up to a second; `join` waits for the end of all shards.
+//! relay.drain(Duration::from_secs(1));
+//! relay.join()
+//! # }
+//! ```
+//!
+//! (`cargo run -p moqswitch-relay --example embed` runs the same.)
+//!
+//! - Who may publish and subscribe: [`RelayOptions::grant`], patterns of paths (see [`auth`]), and
+//!   [`ShardCommand::SetGrant`](shard::ShardCommand::SetGrant) for one session. The relay does not know users.
+//! - Certificates from files: [`certificate::CertificatePair::load`].
+//! - What a shard counts, one group by request, a WebSocket to take on: commands to its [`RelayHandle::ports`] (see
+//!   [`shard`]).
+//! - What is announced: [`RelayHandle::announcements`]. Who comes, publishes and subscribes: [`RelayOptions::feed`].
+//! - `Relay::start` blocks until all shards serve, or says why not. The threads are the relay's own; the embedder needs no
+//!   async runtime.
+//!
+//! # Layers
+//!
+//! Who may use whom (`tests/tidy.rs` checks it):
 //!
 //! ```text
 //! start, options       the whole: start order, drain
@@ -16,6 +53,7 @@
 //! ```
 //!
 //! Messages, sessions and QMux are the crate [`moqswitch_proto`].
+#![warn(missing_docs)]
 
 pub mod auth;
 pub mod certificate;
@@ -31,3 +69,8 @@ pub mod topology;
 
 pub use options::{RelayOptions, ServerIdentity};
 pub use start::{Announcements, Relay, RelayHandle, Visitor};
+
+/// The example of the README is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("README.md")]
+struct Readme;

@@ -25,9 +25,11 @@ use super::window::Window;
 pub struct Options {
     /// Bytes that may wait here unread, of a connection and of one stream.
     pub connection_window_bytes: u64,
+    /// Bytes of one stream that may wait here unread.
     pub stream_window_bytes: u64,
     /// Streams that the peer may have open at once, of each kind.
     pub bidi_streams_max: u64,
+    /// One-way streams that the peer may have open at once.
     pub uni_streams_max: u64,
     /// Datagrams that may wait to be read. The oldest goes for a further one.
     pub datagram_queue_max: usize,
@@ -36,9 +38,12 @@ pub struct Options {
     pub idle_timeout_ms: u64,
 }
 
+/// Which end of the carrier this is. It decides whose stream ids are whose (RFC 9000 section 2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
+    /// The end that opened the carrier. Its stream ids are even.
     Client,
+    /// The end that accepted the carrier. Its stream ids are odd.
     Server,
 }
 
@@ -108,6 +113,8 @@ pub(super) struct Farewell {
 }
 
 impl Connection {
+    /// A connection that has exchanged nothing yet. The first message of [`poll_transmit`](Self::poll_transmit) holds
+    /// what `options` allow the peer.
     pub fn new(side: Side, subprotocol: Subprotocol, options: Options) -> Self {
         Self {
             dialect: subprotocol.dialect,
@@ -144,6 +151,7 @@ impl Connection {
         self.version
     }
 
+    /// Whether this side is [`Side::Server`].
     pub fn is_server(&self) -> bool {
         self.side == Side::Server
     }
@@ -163,6 +171,8 @@ impl Connection {
         self.unread_chunks >= UNREAD_CHUNKS_MAX && !self.is_over()
     }
 
+    /// The next stream with bytes, a FIN or a reset to [`read`](Self::read). Each is named once until it is read.
+    /// `None`: no stream has any.
     pub fn poll_readable(&mut self) -> Option<StreamId> {
         while let Some(stream) = self.readable.pop_front() {
             if let Some(receive) = self.receive_half(stream) {
@@ -276,6 +286,8 @@ impl Connection {
         Written::Partial(taken)
     }
 
+    /// Abandons our sending half: what waits to leave is dropped, and the peer is told `code` (RESET_STREAM, RFC 9000
+    /// section 19.4). Nothing happens when that half is done or was never opened.
     pub fn reset(&mut self, stream: StreamId, code: ErrorCode) {
         let Some(send) = self.send_half(stream) else { return };
         if send.stopped.is_none() {
@@ -289,6 +301,8 @@ impl Connection {
         self.finish_sending(stream);
     }
 
+    /// Asks the peer to send no more on the stream (STOP_SENDING, RFC 9000 section 19.5). What came and was not read is
+    /// dropped. Nothing is sent when the peer has finished already, or at a second call.
     pub fn stop_sending(&mut self, stream: StreamId, code: ErrorCode) {
         let Some(receive) = self.receive_half(stream) else {
             return;
@@ -313,6 +327,7 @@ impl Connection {
         self.ours[UNI].opened < self.ours[UNI].limit
     }
 
+    /// The oldest datagram that was received and not taken. `None`: none waits.
     pub fn poll_datagram(&mut self) -> Option<Bytes> {
         self.datagrams_in.pop_front()
     }

@@ -14,13 +14,16 @@ use crate::wire::Version;
 pub enum Dialect {
     /// One frame in a message; no datagrams, no pings.
     Draft00,
+    /// A message is a record of frames; there are datagrams and pings.
     Draft01,
+    /// As 01 on the wire, under another name. That of the current binding draft.
     Draft02,
 }
 
 /// What a subprotocol name says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subprotocol {
+    /// The QMux draft, which says how messages are read and written.
     pub dialect: Dialect,
     /// Of those that are agreed on in band the newest.
     pub version: Version,

@@ -19,11 +19,13 @@ use crate::wire::{ErrorCode, Read, StreamId};
 /// What a run came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
+    /// Operations that were carried out.
     pub operations: usize,
     /// Messages that the connection had to send.
     pub messages: usize,
     /// Stream bytes that a session got.
     pub bytes_read: usize,
+    /// The connection had ended after the last operation.
     pub is_over: bool,
 }
 

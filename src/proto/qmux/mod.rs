@@ -3,7 +3,11 @@
 //!
 //! Sans-IO: [`Connection::handle_message`] takes a message in, [`Connection::poll_transmit`] gives
 //! one out, and between them are the calls that a session makes of a QUIC connection. What a peer
-//! can make it hold is bounded by the windows it is granted, what waits for a peer by `limits`.
+//! can make it hold is bounded by the windows it is granted, what waits for a peer by [`limits`].
+//!
+//! Begin with [`Subprotocol::choose`], which picks from what a client's WebSocket offers, and [`Connection::new`]. After
+//! each message taken in: [`Connection::poll_readable`] and [`Connection::read`] for what goes to a session,
+//! [`Connection::poll_writable`] for writes that may go on, then messages to send until there is none.
 #![forbid(unsafe_code)]
 
 mod connection;

@@ -39,6 +39,9 @@ enum Header {
 }
 
 impl Session {
+    /// A datagram came. It becomes [`Event::Datagram`] when it is for a live subscription. Else it is dropped and
+    /// counted (draft "Datagrams"): before 05, above [`DATAGRAM_BODY_BYTES_MAX`], malformed, or of an unknown
+    /// subscription.
     pub fn handle_datagram(&mut self, data: Bytes) {
         if self.is_closed {
             return;

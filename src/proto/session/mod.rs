@@ -5,6 +5,12 @@
 //! fragmentation; all state of a stream goes when the stream ends or is given up, and what comes
 //! late on it is ignored. Everything the peer can make grow is bounded (see [`limits`]), but for
 //! what waits in `poll_transmit` and `poll_event`: the caller takes that after each input.
+//!
+//! Begin with [`Session::new`] and the example on the front page of the crate. In go bytes, resets and datagrams
+//! (`handle_*`) and the caller's own wishes: a subscriber's are [`Session::subscribe`] and those beside it, a publisher's
+//! answers are [`Session::announce`], [`Session::subscribe_ok`] and those beside them. Out come [`Event`]s and
+//! [`Transmit`]s. The bytes of groups that we publish do not pass through: the caller writes them behind
+//! [`Session::group_header`].
 
 mod announced;
 mod announcing;
@@ -42,6 +48,12 @@ use seen::{SeenSet, Sighting};
 use subscriptions::Subscriptions;
 use transmit::Outbox;
 
+/// One end of a moq-lite session.
+///
+/// The caller feeds what arrives into `handle_*`, and after each input takes everything from
+/// [`poll_event`](Self::poll_event) and [`poll_transmit`](Self::poll_transmit). Commands are methods too; what they
+/// send comes out of `poll_transmit`. The head and the frames of groups are the caller's own writes: see
+/// [`open_uni`](Self::open_uni) and [`group_header`](Self::group_header).
 #[derive(Debug)]
 pub struct Session {
     config: SessionConfig,
@@ -162,10 +174,12 @@ impl Session {
         }
     }
 
+    /// The next thing that happened, in order. `None`: nothing waits.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.poll()
     }
 
+    /// The next thing to do on the connection, in order. `None`: nothing waits.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         self.outbox.poll()
     }
@@ -179,10 +193,13 @@ impl Session {
         }
     }
 
+    /// Whether either end has closed the session. What is queued can still be taken; nothing else comes in or goes out.
     pub fn is_closed(&self) -> bool {
         self.is_closed
     }
 
+    /// What the peer said in SETUP (05 and later) or in the handshake (01 and 02). `None` before, and always on 03 and
+    /// 04.
     pub fn peer_setup(&self) -> Option<&Setup> {
         self.peer_setup.as_ref()
     }
@@ -192,10 +209,12 @@ impl Session {
         self.config.version
     }
 
+    /// Which end we are.
     pub fn side(&self) -> Side {
         self.config.side
     }
 
+    /// What the session holds now, and what it has counted. Cheap: nothing is walked through.
     pub fn stats(&self) -> SessionStats {
         SessionStats {
             streams: self.requests.len() + self.opened.len() + self.incoming.len(),

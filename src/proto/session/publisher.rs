@@ -35,6 +35,7 @@ impl Session {
         });
     }
 
+    /// Ends an announcement that is live on this stream. Nothing is said when none is.
     pub fn unannounce(&mut self, request: StreamId, suffix: &BroadcastPath) {
         let version = self.config.version;
         self.with_announcing(request, |session, announcing| {
@@ -122,6 +123,7 @@ impl Session {
         }
     }
 
+    /// Reports the estimated bitrate and round-trip time on a Probe Stream of the peer (03 and later).
     pub fn probe_report(&mut self, request: StreamId, probe: &Probe) {
         if matches!(self.request_state(request), Some(State::Probe)) {
             let version = self.config.version;

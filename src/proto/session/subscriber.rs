@@ -16,6 +16,10 @@ use super::opened::{Opened, State};
 use super::{Session, SubscribeParameters};
 
 impl Session {
+    /// Asks for the announcements at and below `prefix`. The answers name the returned stream.
+    ///
+    /// `None`: nothing was sent. The session is closed, the peer sent GOAWAY, the version is not agreed on yet, or the
+    /// message is above a limit of this version.
     pub fn request_announce(&mut self, prefix: &BroadcastPath) -> Option<StreamId> {
         let (version, hop) = (self.config.version, self.config.hop);
         let request = AnnounceRequest {
@@ -29,6 +33,10 @@ impl Session {
         Some(stream)
     }
 
+    /// Subscribes to a track. [`Event::SubscriptionOk`](super::Event::SubscriptionOk) and its like name the returned
+    /// id, and so does the header of each group that comes. Ids count up and are never reused (draft "SUBSCRIBE").
+    ///
+    /// `None` as for [`request_announce`](Self::request_announce).
     pub fn subscribe(&mut self, parameters: SubscribeParameters) -> Option<(SubscribeId, StreamId)> {
         let message = Subscribe {
             id: self.subscriptions.next_id(),

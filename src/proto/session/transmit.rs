@@ -7,12 +7,40 @@ use bytes::{Bytes, BytesMut};
 use super::limits::WRITE_BYTES_MAX;
 use crate::wire::{EncodeError, ErrorCode, StreamId};
 
+/// One thing that the caller is to do on the connection. [`Session::poll_transmit`](super::Session::poll_transmit)
+/// gives them in the order in which they are to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transmit {
-    Write { stream: StreamId, data: Bytes, fin: bool },
-    Reset { stream: StreamId, code: ErrorCode },
-    StopSending { stream: StreamId, code: ErrorCode },
-    Close { code: ErrorCode, reason: String },
+    /// Write bytes to a stream. A stream of ours is opened by its first write; ids of each kind are used in order.
+    Write {
+        /// The stream, of ours or of the peer.
+        stream: StreamId,
+        /// The next bytes; empty when there is only a FIN to send.
+        data: Bytes,
+        /// Nothing follows these bytes: finish our side.
+        fin: bool,
+    },
+    /// Abandon our sending side (RESET_STREAM, RFC 9000 section 19.4). What was not sent of it may be dropped.
+    Reset {
+        /// The stream, of ours or of the peer.
+        stream: StreamId,
+        /// The reason, one of [`stream_error`](crate::wire::stream_error).
+        code: ErrorCode,
+    },
+    /// Ask the peer to send no more on a stream (STOP_SENDING, RFC 9000 section 19.5).
+    StopSending {
+        /// The stream, of ours or of the peer.
+        stream: StreamId,
+        /// The reason, one of [`stream_error`](crate::wire::stream_error).
+        code: ErrorCode,
+    },
+    /// Close the connection (CONNECTION_CLOSE, RFC 9000 section 19.19). Nothing follows it.
+    Close {
+        /// The reason, one of [`session_error`](crate::wire::session_error).
+        code: ErrorCode,
+        /// The reason in words, for the peer's log.
+        reason: String,
+    },
 }
 
 /// Transmits that wait to be taken. Consecutive messages for one stream become one write.

@@ -12,7 +12,9 @@ use super::{DecodeError, EncodeError, HopId, Version, varint};
 /// then `cold`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RouteCost {
+    /// As the path is cached at present. 0 to 2^62-1; what is above is sent as 2^62-1.
     pub warm: u64,
+    /// As if nothing on the path were cached. The same range.
     pub cold: u64,
 }
 

@@ -14,6 +14,7 @@ use super::{
 /// Asks for the announcements under a prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AnnounceRequest {
+    /// The paths wanted are this one and those below it. The root asks for all.
     pub prefix: BroadcastPath,
     /// 04 and 05: broadcasts that came through this hop are not wanted.
     pub exclude_hop: HopId,
@@ -35,17 +36,33 @@ pub struct AnnounceOk {
 pub enum Announce {
     /// On 05 a second one for a live path replaces the first.
     Start {
+        /// The path of the broadcast below the prefix that was asked for.
         suffix: BroadcastPath,
+        /// Its route and state. On versions before 06 the hops alone, before 03 nothing.
         advertisement: Advertisement,
     },
     /// Up to 05.
-    EndSuffix { suffix: BroadcastPath },
+    EndSuffix {
+        /// The path of the broadcast below the prefix that was asked for.
+        suffix: BroadcastPath,
+    },
     /// 06.
-    EndId { id: u64 },
+    EndId {
+        /// The ordinal of the ANNOUNCE_START that is ended, counted from 0 on each Announce Stream.
+        id: u64,
+    },
     /// 06.
-    Update { id: u64, advertisement: Advertisement },
+    Update {
+        /// The ordinal of the ANNOUNCE_START that is changed, counted from 0 on each Announce Stream.
+        id: u64,
+        /// Its route and state from now on.
+        advertisement: Advertisement,
+    },
     /// 06: a type we do not know, skipped by its length. It assigns no announce id. Never sent.
-    Unknown { kind: u64 },
+    Unknown {
+        /// The message type as it came.
+        kind: u64,
+    },
 }
 
 impl AnnounceRequest {
@@ -64,6 +81,7 @@ impl AnnounceRequest {
         })
     }
 
+    /// Reads the message from the front of `input`; also returns how many bytes it took.
     pub fn decode(version: Version, input: &[u8]) -> Result<(Self, usize), DecodeError> {
         framing::decode(input, |body| {
             let prefix = body.path()?;
@@ -95,6 +113,7 @@ impl AnnounceOk {
         })
     }
 
+    /// Reads the message from the front of `input`; also returns how many bytes it took. `Invalid` before 05.
     pub fn decode(version: Version, input: &[u8]) -> Result<(Self, usize), DecodeError> {
         if !version.has_announce_ok() {
             return Err(DecodeError::Invalid("ANNOUNCE_OK before moq-lite-05"));
@@ -109,6 +128,8 @@ impl AnnounceOk {
 }
 
 impl Announce {
+    /// Appends the message, in the form of the version. `NotInVersion` for an id before 06 and for a suffix to be ended
+    /// on 06; `Invalid` for [`Unknown`](Self::Unknown) and for a chain of hops that no peer accepts.
     pub fn encode(&self, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
         if version.has_announce_ids() {
             self.encode_typed(out)
@@ -117,6 +138,7 @@ impl Announce {
         }
     }
 
+    /// Reads one message from the front of `input`; also returns how many bytes it took.
     pub fn decode(version: Version, input: &[u8]) -> Result<(Self, usize), DecodeError> {
         if version.has_announce_ids() {
             framing::decode_typed(input, Self::typed)

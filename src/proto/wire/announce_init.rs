@@ -13,6 +13,7 @@ use crate::limits::{ANNOUNCE_INIT_BYTES_MAX, ANNOUNCE_INIT_SUFFIXES_MAX, MESSAGE
 use super::body::Body;
 use super::{BroadcastPath, DecodeError, EncodeError, Version, body, framing, varint};
 
+/// Every broadcast below the requested prefix that is active at that moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AnnounceInit {
     /// Below the prefix that was asked for. None twice (draft 01 "ANNOUNCE_INIT"), which the
@@ -31,6 +32,7 @@ impl AnnounceInit {
         varint::len(length as u64) + length
     }
 
+    /// Appends the message. `NotInVersion` from 03 on; `TooLarge` above the bounds of a message.
     pub fn encode(&self, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
         if !version.has_announce_init() {
             return Err(EncodeError::NotInVersion("ANNOUNCE_INIT"));

@@ -18,6 +18,7 @@ use super::{DecodeError, FrameForm, FrameHeader};
 pub struct FrameMark {
     /// Byte offset of the header in the chunk.
     pub offset: u32,
+    /// Bytes of the header, 1 to 16. The payload begins behind them.
     pub header_bytes: u8,
     /// Absolute, in units of the track's timescale. On a Plain upstream the arrival time.
     pub timestamp: u64,
@@ -28,8 +29,11 @@ pub struct FrameMark {
 /// A run of bytes of one group.
 #[derive(Clone, Debug)]
 pub struct Chunk {
+    /// Headers and payload as they came. Never empty when a [`GroupParser`] made it.
     pub bytes: Bytes,
+    /// The frame headers in `bytes`, by ascending offset; none when the bytes only continue a frame.
     pub marks: SmallVec<[FrameMark; 1]>,
+    /// How the headers in `bytes` are written.
     pub form: FrameForm,
 }
 
@@ -45,6 +49,7 @@ pub struct GroupParser {
 }
 
 impl GroupParser {
+    /// A parser at the beginning of a group whose frames are headed in this form.
     pub fn new(form: FrameForm) -> Self {
         Self {
             form,
@@ -147,6 +152,8 @@ pub struct Transcoder {
 }
 
 impl Transcoder {
+    /// A machine at the beginning of a group. It writes headers in `form`, and of the frames those from index
+    /// `frame_start` to `frame_end`, inclusive; `None`: to the end of the group.
     pub fn new(form: FrameForm, frame_start: u64, frame_end: Option<u64>) -> Self {
         Self {
             form,

@@ -17,10 +17,13 @@ use super::{
 pub struct Seed {
     /// The name of its file.
     pub name: String,
+    /// The version in which `bytes` are read.
     pub version: Version,
+    /// The decoder that reads them.
     pub decoder: Decoder,
     /// The first byte and the bytes to decode.
     pub bytes: Vec<u8>,
+    /// Whether the decoder must accept them.
     pub is_valid: bool,
 }
 

@@ -11,9 +11,12 @@ use crate::limits::DATAGRAM_BODY_BYTES_MAX;
 use super::body::Body;
 use super::{DecodeError, EncodeError, GroupSequence, SubscribeId, Version, varint};
 
+/// What stands before the payload in a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DatagramHeader {
+    /// The receiver's subscription that the group is for.
     pub subscribe: SubscribeId,
+    /// The number of the group, of which the payload is the only frame.
     pub sequence: GroupSequence,
     /// Absolute, in units of the track's timescale.
     pub timestamp: u64,

@@ -18,29 +18,53 @@ use super::{
 /// A decoder an input can pick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decoder {
+    /// [`varint::get`].
     Integer,
+    /// [`BidiType::decode`].
     BidiType,
+    /// [`UniType::decode`].
     UniType,
+    /// [`Setup::decode`].
     Setup,
+    /// [`AnnounceRequest::decode`].
     AnnounceRequest,
+    /// [`AnnounceOk::decode`].
     AnnounceOk,
+    /// [`Announce::decode`].
     Announce,
+    /// [`Subscribe::decode`].
     Subscribe,
+    /// [`SubscribeUpdate::decode`].
     SubscribeUpdate,
+    /// [`SubscribeResponse::decode`].
     SubscribeResponse,
+    /// [`TrackRequest::decode`].
     TrackRequest,
+    /// [`TrackInfo::decode`].
     TrackInfo,
+    /// [`Fetch::decode`].
     Fetch,
+    /// [`Probe::decode`].
     Probe,
+    /// [`Goaway::decode`].
     Goaway,
+    /// [`GroupHeader::decode`].
     Group,
+    /// [`FrameHeader::decode`], in the form of the version.
     Frame,
+    /// [`DatagramHeader::decode`].
     Datagram,
+    /// [`SessionClient::decode`] in the form of draft 01.
     SessionClient,
+    /// [`SessionClient::decode`] in the form of moq-transport.
     SessionClientCompat,
+    /// [`SessionServer::decode`] in the form of draft 01.
     SessionServer,
+    /// [`SessionServer::decode`] in the form of moq-transport.
     SessionServerCompat,
+    /// [`SessionUpdate::decode`].
     SessionUpdate,
+    /// [`AnnounceInit::decode`].
     AnnounceInit,
 }
 
@@ -49,9 +73,11 @@ pub enum Decoder {
 pub enum Outcome {
     /// Empty, or the first byte names no decoder.
     NoDecoder,
+    /// The decoder refused the bytes, for this reason.
     Rejected(DecodeError),
     /// A message, and how many bytes after the first byte it took.
     Accepted {
+        /// Bytes of the message.
         consumed: usize,
     },
 }

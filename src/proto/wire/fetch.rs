@@ -16,13 +16,18 @@ use bytes::BytesMut;
 use super::body::Body;
 use super::{BroadcastPath, DecodeError, EncodeError, GroupSequence, TrackName, Version, body, framing, varint};
 
+/// Asks for one group of a track.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetch {
+    /// The full path of the broadcast.
     pub broadcast: BroadcastPath,
+    /// The name of the track within the broadcast.
     pub track: TrackName,
     /// Draft 06 text alone, never sent: the generation wanted, 0 for the current one.
     pub epoch: u64,
+    /// Higher first; 0 to 255.
     pub priority: u8,
+    /// The group wanted.
     pub group: GroupSequence,
     /// 06: the first frame wanted.
     pub frame_start: u64,
@@ -31,6 +36,8 @@ pub struct Fetch {
 }
 
 impl Fetch {
+    /// Appends the message. `NotInVersion` before 03, and before 06 with frame bounds; `Invalid` for a range of frames
+    /// that ends before it starts.
     pub fn encode(&self, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
         if !version.has_fetch() {
             return Err(EncodeError::NotInVersion("FETCH"));

@@ -12,6 +12,7 @@ use bytes::BytesMut;
 use super::{DecodeError, EncodeError, FrameForm, varint};
 use crate::limits::FRAME_BYTES_MAX;
 
+/// What stands before the payload of a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FrameHeader {
     /// In units of the track's timescale; 0 in the plain form.
@@ -24,6 +25,7 @@ impl FrameHeader {
     /// The most bytes a header takes in any form.
     pub const BYTES_MAX: usize = 16;
 
+    /// Appends the header. `TooLarge` above [`FRAME_BYTES_MAX`].
     #[inline]
     pub fn encode(&self, form: FrameForm, out: &mut BytesMut) -> Result<(), EncodeError> {
         if self.size > FRAME_BYTES_MAX {
@@ -35,6 +37,8 @@ impl FrameHeader {
         varint::put(out, self.size)
     }
 
+    /// Reads a header from the front of `input`; also returns how many bytes it took. `TooLarge` above
+    /// [`FRAME_BYTES_MAX`].
     #[inline]
     pub fn decode(form: FrameForm, input: &[u8]) -> Result<(Self, usize), DecodeError> {
         let (timestamp_delta, delta_bytes) = match form {

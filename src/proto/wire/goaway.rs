@@ -9,6 +9,7 @@ use bytes::BytesMut;
 use super::{DecodeError, EncodeError, Version, body, framing};
 use crate::limits::GOAWAY_URI_BYTES_MAX;
 
+/// Asks the peer to end the session (draft "Goaway").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Goaway {
     /// Empty: no redirect.
@@ -16,6 +17,7 @@ pub struct Goaway {
 }
 
 impl Goaway {
+    /// Appends the message. `NotInVersion` before 04; `TooLarge` above [`GOAWAY_URI_BYTES_MAX`].
     pub fn encode(&self, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
         if !version.has_goaway() {
             return Err(EncodeError::NotInVersion("GOAWAY"));
@@ -25,6 +27,7 @@ impl Goaway {
         })
     }
 
+    /// Reads the message from the front of `input`; also returns how many bytes it took. `Invalid` before 04.
     pub fn decode(version: Version, input: &[u8]) -> Result<(Self, usize), DecodeError> {
         if !version.has_goaway() {
             return Err(DecodeError::Invalid("GOAWAY before moq-lite-04"));

@@ -12,15 +12,19 @@ use bytes::BytesMut;
 use super::{DecodeError, EncodeError, GroupSequence, SubscribeId, Version, framing, varint};
 use crate::limits::GROUP_HEADER_BODY_BYTES_MAX;
 
+/// Says which group a Group Stream carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupHeader {
+    /// The receiver's subscription that the group is for.
     pub subscribe: SubscribeId,
+    /// The number of the group within its track.
     pub sequence: GroupSequence,
     /// 06: the index within the group of the first frame on this stream.
     pub frame_start: u64,
 }
 
 impl GroupHeader {
+    /// Appends the message. `NotInVersion` before 06 when the first frame is not frame 0.
     #[inline]
     pub fn encode(&self, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
         let with_frame = version.has_frame_bounds();
@@ -39,6 +43,7 @@ impl GroupHeader {
         })
     }
 
+    /// Reads the message from the front of `input`; also returns how many bytes it took.
     #[inline]
     pub fn decode(version: Version, input: &[u8]) -> Result<(Self, usize), DecodeError> {
         // A longer body has bytes left over whatever they are.

@@ -30,7 +30,9 @@ use super::{BidiType, DecodeError, EncodeError, Version, body, framing, varint};
 /// The two forms of the handshake, told apart by the type of their stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HandshakeForm {
+    /// That of draft 01 and of gomoqt, behind stream type 0x0.
     Session,
+    /// That of moq-transport-11 to -14, behind stream type 0x20 (draft 02 "SessionCompat").
     Compat,
 }
 
@@ -46,6 +48,7 @@ pub struct SessionClient {
 /// What the server has chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionServer {
+    /// The [code](Version::code) of the version chosen, also of one that we do not know.
     pub version: u64,
 }
 
@@ -65,7 +68,7 @@ impl HandshakeForm {
         }
     }
 
-    pub fn stream_type(self) -> BidiType {
+    pub(crate) fn stream_type(self) -> BidiType {
         match self {
             Self::Session => BidiType::Session,
             Self::Compat => BidiType::SessionCompat,
@@ -111,6 +114,8 @@ impl SessionClient {
         })
     }
 
+    /// Reads the message from the front of `input`; also returns how many bytes it took. `TooLarge` for more than
+    /// [`SESSION_VERSIONS_MAX`] versions, too many extensions or too long a path.
     pub fn decode(form: HandshakeForm, input: &[u8]) -> Result<(Self, usize), DecodeError> {
         form.decode(input, |body| {
             let count = usize::try_from(body.integer()?).unwrap_or(usize::MAX);
@@ -128,6 +133,7 @@ impl SessionClient {
 }
 
 impl SessionServer {
+    /// Appends the message, in the second form with its type.
     pub fn encode(self, form: HandshakeForm, out: &mut BytesMut) -> Result<(), EncodeError> {
         let start = out.len();
         if form == HandshakeForm::Compat {
@@ -166,6 +172,7 @@ impl SessionServer {
 }
 
 impl SessionUpdate {
+    /// Appends the message, with 0 for an unknown bitrate. `NotInVersion` from 03 on.
     pub fn encode(&self, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
         if !version.is_in_band() {
             return Err(EncodeError::NotInVersion("SESSION_UPDATE"));
@@ -173,6 +180,7 @@ impl SessionUpdate {
         framing::encode(out, |out| varint::put(out, self.bitrate.unwrap_or(0)))
     }
 
+    /// Reads the message from the front of `input`; also returns how many bytes it took. `Invalid` from 03 on.
     pub fn decode(version: Version, input: &[u8]) -> Result<(Self, usize), DecodeError> {
         if !version.is_in_band() {
             return Err(DecodeError::Invalid("SESSION_UPDATE after moq-lite-02"));

@@ -27,12 +27,14 @@ impl HopId {
     /// Not assigned or withheld; matches nothing (draft "Routing").
     pub const UNKNOWN: HopId = HopId(0);
 
+    /// Whether this is [`UNKNOWN`](Self::UNKNOWN).
     pub fn is_unknown(self) -> bool {
         self == Self::UNKNOWN
     }
 }
 
 impl StreamId {
+    /// Whether only its opener sends on it.
     pub fn is_uni(self) -> bool {
         self.0 & 0b10 != 0
     }

@@ -7,6 +7,12 @@
 //! output as it was. `Draft` in comments is draft-lcurley-moq-lite, `released` is what the
 //! published implementations of the same draft number send; where they differ we send the
 //! released form and accept both.
+//!
+//! In go a [`Version`] and the bytes of a stream, out come a message and the number of bytes it took; the other way round
+//! for `encode`, which appends. Each file begins with the layouts of its messages. Begin with [`Version`], which says what
+//! a draft has; [`BidiType`] and [`UniType`], which say what a stream is for; then [`Subscribe`] and [`GroupHeader`].
+//! Payload is never copied: [`GroupParser`] cuts a group's stream into [`Chunk`]s that remember where frames begin, and
+//! [`Transcoder`] writes their headers anew for another draft.
 
 pub mod advertisement;
 pub mod announce;

@@ -16,7 +16,7 @@ use crate::limits::{PATH_BYTES_MAX, PATH_SEGMENTS_MAX};
 /// from [`range_start`](Self::range_start) while [`is_under`](Self::is_under) holds:
 ///
 /// ```
-/// use moqswitch::wire::BroadcastPath;
+/// use moqswitch_proto::wire::BroadcastPath;
 /// let paths = ["a", "a!b", "a/b", "b"].map(BroadcastPath::new);
 /// let map: std::collections::BTreeSet<_> = paths.into_iter().collect();
 /// let prefix = BroadcastPath::new("a");
@@ -51,10 +51,12 @@ impl BroadcastPath {
         Self(Arc::from(""))
     }
 
+    /// The path in its normal form: no `/` at either end, none doubled. Empty for the root.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
+    /// Whether this is the empty path, the prefix of every path.
     pub fn is_root(&self) -> bool {
         self.0.is_empty()
     }

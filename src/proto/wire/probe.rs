@@ -18,6 +18,7 @@ pub struct Probe {
 }
 
 impl Probe {
+    /// Appends the message. `NotInVersion` before 03.
     pub fn encode(&self, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
         if !version.has_probe() {
             return Err(EncodeError::NotInVersion("PROBE"));
@@ -32,6 +33,7 @@ impl Probe {
         })
     }
 
+    /// Reads the message from the front of `input`; also returns how many bytes it took. `Invalid` before 03.
     pub fn decode(version: Version, input: &[u8]) -> Result<(Self, usize), DecodeError> {
         if !version.has_probe() {
             return Err(DecodeError::Invalid("PROBE before moq-lite-03"));

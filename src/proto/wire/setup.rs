@@ -17,26 +17,35 @@ use super::{DecodeError, EncodeError, HopId, Version, body, framing, varint};
 /// Parameter").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ProbeLevel {
+    /// Not at all: it resets them (draft "Probe"). On the wire 0, or no parameter.
     #[default]
     None,
+    /// It reports its estimates. On the wire 1.
     Report,
+    /// The highest level the draft has. On the wire 2, and so are values above.
     Increase,
 }
 
 /// The directions a client will use (draft "Role Parameter").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
+    /// Publish and subscribe. On the wire 0, no parameter, or a value that is not recognised.
     #[default]
     Both,
+    /// Publish alone. On the wire 1.
     Publisher,
+    /// Subscribe alone. On the wire 2.
     Subscriber,
 }
 
+/// What an endpoint can do and wants, as [`Setup::encode`] writes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Setup {
+    /// How far the sender serves Probe Streams.
     pub probe: ProbeLevel,
     /// Path and query of the wanted resource; `Some("")` and `None` both ask for the default.
     pub path: Option<String>,
+    /// What the sender is going to do. A client's alone: a server's is always [`Role::Both`].
     pub role: Role,
     /// What subscribing from the sender costs; absent means 1, which is not the same as 0.
     pub cost: Option<u64>,
@@ -45,6 +54,7 @@ pub struct Setup {
 }
 
 impl Setup {
+    /// Appends the message. `NotInVersion` before 05; `TooLarge` above [`SETUP_PATH_BYTES_MAX`].
     pub fn encode(&self, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
         if !version.has_setup() {
             return Err(EncodeError::NotInVersion("SETUP"));
@@ -52,6 +62,8 @@ impl Setup {
         framing::encode(out, |out| self.put_parameters(out))
     }
 
+    /// Reads the message from the front of `input`; also returns how many bytes it took. `Invalid` before 05, and for a
+    /// parameter that comes twice (draft "SETUP"). Unknown parameters are ignored.
     pub fn decode(version: Version, input: &[u8]) -> Result<(Self, usize), DecodeError> {
         if !version.has_setup() {
             return Err(DecodeError::Invalid("SETUP before moq-lite-05"));

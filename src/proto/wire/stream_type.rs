@@ -9,11 +9,17 @@ use super::{DecodeError, EncodeError, Version, varint};
 pub enum BidiType {
     /// 01 and 02, and gomoqt: the handshake, and then SESSION_UPDATE.
     Session = 0,
+    /// Which broadcasts there are.
     Announce = 1,
+    /// A subscription. Its groups come on Group Streams.
     Subscribe = 2,
+    /// 03 and later: one group, which comes on this stream.
     Fetch = 3,
+    /// 03 and later: estimates of the connection's bitrate.
     Probe = 4,
+    /// 04 and later: the sender asks the peer to leave.
     Goaway = 5,
+    /// 05 and later: the properties of a track.
     Track = 6,
     /// The same whose handshake has the form of moq-transport-14 (draft 02 "SessionCompat"): this is
     /// the type of CLIENT_SETUP.
@@ -23,7 +29,9 @@ pub enum BidiType {
 /// What a unidirectional stream is for (draft "Unidirectional Streams").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UniType {
+    /// The frames of one group; on 06 those from an index on.
     Group = 0,
+    /// 05 and later: the sender's SETUP and nothing else.
     Setup = 1,
 }
 
@@ -33,13 +41,16 @@ pub enum UniType {
 pub struct StreamHeads {
     /// Before everything on each stream that we open.
     pub uni: Bytes,
+    /// Before everything on each two-way stream that we open.
     pub bidi: Bytes,
     /// Streams that we opened before the first of the session.
     pub uni_taken: u64,
+    /// Two-way streams that we opened before the first of the session.
     pub bidi_taken: u64,
 }
 
 impl BidiType {
+    /// The integer on the wire.
     pub fn code(self) -> u64 {
         self as u64
     }
@@ -60,6 +71,7 @@ impl BidiType {
         kind.is_in(version).then_some(kind)
     }
 
+    /// Appends the stream type. `NotInVersion` for one that the version does not have.
     pub fn encode(self, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
         if !self.is_in(version) {
             return Err(EncodeError::NotInVersion("stream type"));
@@ -87,6 +99,7 @@ impl BidiType {
 }
 
 impl UniType {
+    /// The integer on the wire.
     pub fn code(self) -> u64 {
         self as u64
     }
@@ -101,6 +114,7 @@ impl UniType {
         kind.is_in(version).then_some(kind)
     }
 
+    /// Appends the stream type. `NotInVersion` for one that the version does not have.
     pub fn encode(self, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
         if !self.is_in(version) {
             return Err(EncodeError::NotInVersion("stream type"));

@@ -40,10 +40,14 @@ pub struct GroupRange {
     pub frame_end: Option<u64>,
 }
 
+/// Asks for the groups of a track as they come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscribe {
+    /// Chosen by the subscriber, once in a session.
     pub id: SubscribeId,
+    /// The full path of the broadcast.
     pub broadcast: BroadcastPath,
+    /// The name of the track within the broadcast.
     pub track: TrackName,
     /// Draft 06 text alone, never sent: the generation wanted, 0 for the current one.
     pub epoch: u64,
@@ -51,19 +55,27 @@ pub struct Subscribe {
     pub priority: u8,
     /// Older groups first. Up to 05 and in the draft 06 text; the released peers send 0.
     pub ordered: bool,
+    /// How late a group may be, in milliseconds.
     pub max_latency_ms: u64,
+    /// Which groups are wanted.
     pub range: GroupRange,
 }
 
+/// Replaces the preferences of a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubscribeUpdate {
+    /// Higher first.
     pub priority: u8,
+    /// Older groups first. On the wire from 03 to 05.
     pub ordered: bool,
+    /// How late a group may be, in milliseconds.
     pub max_latency_ms: u64,
+    /// Which groups are wanted.
     pub range: GroupRange,
 }
 
 impl Subscribe {
+    /// Appends the message. `NotInVersion` before 06 with frame bounds; `Invalid` for a frame bound without its group.
     pub fn encode(&self, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
         framing::encode(out, |out| {
             varint::put(out, self.id.0)?;
@@ -73,6 +85,7 @@ impl Subscribe {
         })
     }
 
+    /// Reads the message from the front of `input`; also returns how many bytes it took.
     pub fn decode(version: Version, input: &[u8]) -> Result<(Self, usize), DecodeError> {
         framing::decode(input, |body| {
             let id = SubscribeId(body.integer()?);
@@ -131,10 +144,12 @@ impl SubscribeUpdate {
         },
     };
 
+    /// Appends the message, under the same conditions as [`Subscribe::encode`].
     pub fn encode(&self, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
         framing::encode(out, |out| self.put(version, out))
     }
 
+    /// Reads the message from the front of `input`; also returns how many bytes it took.
     pub fn decode(version: Version, input: &[u8]) -> Result<(Self, usize), DecodeError> {
         framing::decode(input, |body| {
             if version.has_frame_bounds() {

@@ -27,8 +27,11 @@ use super::{DecodeError, EncodeError, ErrorCode, GroupSequence, Version, body, f
 /// alone, on 02 and gomoqt nothing: what is not on the wire is decoded as 0 and `None`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubscribeOk {
+    /// The publisher's, higher first.
     pub priority: u8,
+    /// Older groups first.
     pub ordered: bool,
+    /// How late a group may be, in milliseconds.
     pub max_latency_ms: u64,
     /// `None`: not yet known.
     pub start: Option<GroupSequence>,
@@ -36,23 +39,35 @@ pub struct SubscribeOk {
     pub end: Option<GroupSequence>,
 }
 
+/// One message of a publisher on a Subscribe Stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubscribeResponse {
     /// Up to 04; on 03 and 04 may be sent again with more known.
     Ok(SubscribeOk),
     /// 05 and later: the first group that will be delivered.
-    Start { group: GroupSequence },
+    Start {
+        /// That group.
+        group: GroupSequence,
+    },
     /// 05 and later: the first group that will never be delivered, 0 for none at all.
-    End { group: GroupSequence },
+    End {
+        /// That group.
+        group: GroupSequence,
+    },
     /// These groups, `end` inclusive, will not be delivered.
     Drop {
+        /// The first of them; not above `end`.
         start: GroupSequence,
+        /// The last of them.
         end: GroupSequence,
+        /// Why, one of [`stream_error`](super::stream_error).
         code: ErrorCode,
     },
 }
 
 impl SubscribeResponse {
+    /// Appends the message. `NotInVersion` for a response that the version does not have; `Invalid` for a dropped range
+    /// that ends before it starts.
     pub fn encode(&self, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
         let ranged = version.has_track_stream();
         match self {
@@ -84,6 +99,8 @@ impl SubscribeResponse {
         }
     }
 
+    /// Reads one message from the front of `input`; also returns how many bytes it took. `Invalid` for a type that the
+    /// version does not have.
     pub fn decode(version: Version, input: &[u8]) -> Result<(Self, usize), DecodeError> {
         if !version.has_typed_responses() {
             return framing::decode(input, |body| SubscribeOk::get_untyped(version, body).map(Self::Ok));

@@ -16,16 +16,20 @@ use super::{BroadcastPath, DecodeError, EncodeError, TrackName, Version, body, f
 /// The message TRACK.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrackRequest {
+    /// The full path of the broadcast.
     pub broadcast: BroadcastPath,
+    /// The name of the track within the broadcast.
     pub track: TrackName,
     /// Draft 06 text alone, never sent: the generation wanted, 0 for the current one.
     pub epoch: u64,
 }
 
+/// The message TRACK_INFO: the properties of a track.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrackInfo {
     /// Draft 06 text alone, never sent: the generation these belong to.
     pub epoch: u64,
+    /// The publisher's, higher first.
     pub priority: u8,
     /// 05 and in the draft 06 text; the released peers send 0.
     pub ordered: bool,
@@ -36,6 +40,7 @@ pub struct TrackInfo {
 }
 
 impl TrackRequest {
+    /// Appends the message. `NotInVersion` before 05.
     pub fn encode(&self, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
         if !version.has_track_stream() {
             return Err(EncodeError::NotInVersion("TRACK"));
@@ -46,6 +51,7 @@ impl TrackRequest {
         })
     }
 
+    /// Reads the message from the front of `input`; also returns how many bytes it took. `Invalid` before 05.
     pub fn decode(version: Version, input: &[u8]) -> Result<(Self, usize), DecodeError> {
         if !version.has_track_stream() {
             return Err(DecodeError::Invalid("TRACK before moq-lite-05"));
@@ -65,6 +71,7 @@ impl TrackRequest {
 }
 
 impl TrackInfo {
+    /// Appends the message. `NotInVersion` before 05; `Invalid` for a timescale of 0.
     pub fn encode(&self, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
         if !version.has_track_stream() {
             return Err(EncodeError::NotInVersion("TRACK_INFO"));

@@ -8,8 +8,11 @@ use super::ErrorCode;
 /// What a read of a stream gave.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Read {
+    /// Bytes, the end of the stream, or both.
     Data {
+        /// The next bytes, in order; may be empty at the end.
         bytes: Bytes,
+        /// Nothing follows them.
         fin: bool,
     },
     /// The peer abandoned the stream.
@@ -21,6 +24,7 @@ pub enum Read {
 /// What became of a write.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Written {
+    /// Every byte was taken, and the FIN if there was one.
     All,
     /// So many bytes were taken; the rest waits until the connection names the stream as writable.
     Partial(usize),

@@ -11,11 +11,17 @@ pub enum Version {
     /// What gomoqt calls its development version: draft 01, whose SUBSCRIBE_OK is empty as in 02,
     /// and whose paths begin with `/`.
     Gomoqt,
+    /// draft-lcurley-moq-lite-01, agreed on in band.
     Lite01,
+    /// draft-lcurley-moq-lite-02, agreed on in band.
     Lite02,
+    /// draft-lcurley-moq-lite-03, the first with an ALPN token of its own.
     Lite03,
+    /// draft-lcurley-moq-lite-04.
     Lite04,
+    /// draft-lcurley-moq-lite-05, the first with SETUP, TRACK and datagrams.
     Lite05,
+    /// draft-lcurley-moq-lite-06, the newest.
     Lite06,
 }
 
@@ -77,7 +83,7 @@ impl Version {
         }
     }
 
-    pub fn from_code(code: u64) -> Option<Version> {
+    pub(crate) fn from_code(code: u64) -> Option<Version> {
         Self::IN_BAND.into_iter().find(|version| version.code() == Some(code))
     }
 
@@ -132,10 +138,12 @@ impl Version {
         !matches!(self, Version::Lite01 | Version::Lite02)
     }
 
+    /// FETCH: one group on request.
     pub fn has_fetch(self) -> bool {
         self >= Version::Lite03
     }
 
+    /// PROBE: estimates of the bitrate on request.
     pub fn has_probe(self) -> bool {
         self >= Version::Lite03
     }
@@ -165,10 +173,12 @@ impl Version {
         self >= Version::Lite06
     }
 
+    /// GOAWAY: a peer is asked to leave.
     pub fn has_goaway(self) -> bool {
         self >= Version::Lite04
     }
 
+    /// Groups of one frame may go as datagrams.
     pub fn has_datagrams(self) -> bool {
         self >= Version::Lite05
     }
@@ -193,6 +203,7 @@ impl Version {
         self.has_delivery_preferences() && self <= Version::Lite05
     }
 
+    /// How frames are headed inside its groups.
     pub fn frame_form(self) -> FrameForm {
         if self >= Version::Lite05 {
             FrameForm::Timed

@@ -23,12 +23,16 @@ enum Segment {
     Literal(String),
 }
 
+/// Why a text is no pattern. Its message says what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
+    /// There is no segment in it.
     #[error("an empty pattern matches nothing useful; write `**` for every path")]
     Empty,
+    /// `**` stands before another segment.
     #[error("`**` may only be the last segment")]
     OpenInside,
+    /// A segment, which is named here, has a `*` and something else.
     #[error("`{0}` mixes `*` with text; a wildcard stands for a whole segment")]
     PartialWildcard(String),
 }
@@ -74,6 +78,7 @@ impl Pattern {
 }
 
 impl Patterns {
+    /// Grants what any of `patterns` grants; nothing when there is none.
     pub fn new(patterns: Vec<Pattern>) -> Self {
         Self(patterns)
     }
@@ -83,10 +88,12 @@ impl Patterns {
         Self(vec![Pattern::everything()])
     }
 
+    /// Whether there is no pattern, and so nothing is granted.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
+    /// Whether one of the patterns matches exactly this path.
     pub fn matches(&self, path: &str) -> bool {
         self.0.iter().any(|pattern| pattern.matches(path))
     }
@@ -96,6 +103,7 @@ impl Patterns {
         self.0.iter().any(|pattern| pattern.covers_prefix(prefix))
     }
 
+    /// Whether any path at or below `prefix` can match one of the patterns.
     pub fn may_match_below(&self, prefix: &str) -> bool {
         self.0.iter().any(|pattern| pattern.may_match_below(prefix))
     }

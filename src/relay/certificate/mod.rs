@@ -1,5 +1,10 @@
 //! Certificates: the development certificate made when none is configured, PEM pairs loaded from disk,
 //! and the SHA-256 fingerprint clients pin. Also what `moqswitch check` asks of a pair.
+//!
+//! Begin with [`CertificatePair::load`]: two files go in, DER comes out, as
+//! [`RelayOptions::certificates`](crate::RelayOptions::certificates) takes it. [`CertificatePair::inspect`] says for whom
+//! and how long it is good, before anybody connects. Without files, [`DevelopmentCertificate::generate`] makes a pair that
+//! browsers accept by its [`fingerprint`].
 
 mod pair;
 
@@ -17,10 +22,13 @@ pub use pair::{CertificateFiles, CertificatePair, Inspection, KeyKind, KeyMatch,
 /// ECDSA P-256, valid for less than 14 days.
 #[derive(Clone)]
 pub struct DevelopmentCertificate {
+    /// The certificate, in PEM.
     pub certificate_pem: String,
+    /// The certificate, in DER.
     pub certificate_der: Vec<u8>,
     /// PKCS #8.
     pub key_pem: String,
+    /// The key, PKCS #8 in DER.
     pub key_der: Vec<u8>,
 }
 
@@ -46,6 +54,7 @@ impl DevelopmentCertificate {
         })
     }
 
+    /// SHA-256 of the certificate, in lowercase hexadecimal, as clients pin it.
     pub fn fingerprint(&self) -> String {
         fingerprint(&self.certificate_der)
     }

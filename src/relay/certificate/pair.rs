@@ -20,6 +20,7 @@ use crate::limits;
 pub struct CertificateFiles {
     /// Chain, leaf first.
     pub certificate: PathBuf,
+    /// The private key of the leaf.
     pub key: PathBuf,
 }
 
@@ -28,17 +29,23 @@ pub struct CertificateFiles {
 pub struct CertificatePair {
     /// DER, leaf first; never empty.
     pub chain: Vec<Vec<u8>>,
+    /// The private key of the leaf.
     pub key: PrivateKey,
 }
 
+/// A private key as its file has it. Never printed: no `Debug`.
 #[derive(Clone)]
 pub struct PrivateKey {
+    /// How `der` is laid out.
     pub kind: KeyKind,
+    /// The key, in DER.
     pub der: Vec<u8>,
 }
 
+/// The layouts of private keys that PEM files hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyKind {
+    /// PKCS #8 (RFC 5208 PrivateKeyInfo), whatever the algorithm.
     Pkcs8,
     /// RFC 8017 RSAPrivateKey.
     Rsa,
@@ -51,36 +58,56 @@ pub enum KeyKind {
 pub struct Inspection {
     /// Subject alternative names, addresses included.
     pub names: Vec<String>,
+    /// The certificate is not good before this time.
     pub not_before: SystemTime,
+    /// The certificate is not good after this time.
     pub not_after: SystemTime,
+    /// Whether the key belongs to the certificate.
     pub key_match: KeyMatch,
 }
 
+/// Whether a private key is that of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyMatch {
+    /// The public halves are equal.
     Matches,
+    /// The public halves differ: TLS would fail.
     Differs,
     /// A kind of key this check cannot compute the public half of.
     Unknown,
 }
 
+/// Why files are no certificate with its key. The messages name the file, and what to change.
 #[derive(Debug, thiserror::Error)]
 pub enum PairError {
+    /// A file is not there or may not be read.
     #[error("cannot read {}: {source}", path.display())]
-    Read { path: PathBuf, source: io::Error },
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The named file has no certificate in it.
     #[error("{0} holds no PEM certificate (`-----BEGIN CERTIFICATE-----`)")]
     NoCertificate(String),
+    /// The named file has no private key in it.
     #[error("{0} holds no PEM private key (`-----BEGIN PRIVATE KEY-----`)")]
     NoKey(String),
+    /// The named file has a private key that needs a passphrase.
     #[error("{0} holds an encrypted private key; decrypt it first, with `openssl pkey`")]
     EncryptedKey(String),
+    /// The named file is not valid PEM; then the fault.
     #[error("{0} is damaged PEM: {1}")]
     Pem(String, String),
+    /// The first certificate of the chain cannot be read; the fault.
     #[error("the leaf certificate is damaged: {0}")]
     Leaf(String),
 }
 
 impl CertificatePair {
+    /// Reads both files and takes the chain and the key out of them. A file above
+    /// [`PEM_FILE_BYTES_MAX`](crate::limits::PEM_FILE_BYTES_MAX) is refused unread.
     pub fn load(files: &CertificateFiles) -> Result<Self, PairError> {
         let chain = read_pem(&files.certificate)?;
         let key = read_pem(&files.key)?;
@@ -109,11 +136,13 @@ impl CertificatePair {
         })
     }
 
+    /// SHA-256 of the leaf certificate, in lowercase hexadecimal.
     pub fn fingerprint(&self) -> String {
         let leaf = self.chain.first().map_or(&[][..], Vec::as_slice);
         super::fingerprint(leaf)
     }
 
+    /// What the leaf certificate says, and whether the key fits it. `Leaf` when it cannot be read.
     pub fn inspect(&self) -> Result<Inspection, PairError> {
         let leaf = self.chain.first().map_or(&[][..], Vec::as_slice);
         let (_, leaf) = X509Certificate::from_der(leaf).map_err(|error| PairError::Leaf(error.to_string()))?;

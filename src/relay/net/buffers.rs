@@ -41,6 +41,7 @@ impl Received {
         self.payload_mut().chunks_mut(segment_bytes)
     }
 
+    /// How many datagrams there are; at least one.
     pub fn datagram_count(&self) -> usize {
         self.payload_bytes.div_ceil(self.segment_bytes).max(1)
     }

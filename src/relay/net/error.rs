@@ -2,32 +2,53 @@
 
 use std::{fs, io};
 
+/// Why a ring could not be had. Each message says what the operator has to change.
 #[derive(Debug, thiserror::Error)]
 pub enum RingError {
+    /// EPERM or EACCES, and io_uring is switched off.
     #[error(
         "io_uring is switched off: the sysctl kernel.io_uring_disabled is {value}; \
          set it to 0 (1 allows only CAP_SYS_ADMIN and kernel.io_uring_group)"
     )]
-    Disabled { value: u8 },
+    Disabled {
+        /// The sysctl `kernel.io_uring_disabled`: 1 or 2.
+        value: u8,
+    },
+    /// EPERM or EACCES for another reason, usually a seccomp profile.
     #[error(
         "io_uring is not permitted here: usually a seccomp profile (Docker's and containerd's \
          default profiles forbid it); allow io_uring_setup, io_uring_enter and io_uring_register"
     )]
     NotPermitted,
+    /// ENOSYS: the kernel has no io_uring, or hides it.
     #[error(
         "this kernel has no io_uring (ENOSYS): it is older than 6.1, was built without it, \
          or a seccomp profile hides it"
     )]
     Missing,
+    /// EINVAL: the kernel does not know what was asked for.
     #[error("this kernel's io_uring is too old while {operation} (EINVAL); Linux 6.1 or later is needed")]
-    TooOld { operation: &'static str },
+    TooOld {
+        /// What was being done.
+        operation: &'static str,
+    },
+    /// ENOMEM: the limit of locked memory is too low, or memory is short.
     #[error(
         "no memory for io_uring while {operation} (ENOMEM): raise the locked memory limit \
          (ulimit -l, LimitMEMLOCK=, docker --ulimit memlock=-1) or free some memory"
     )]
-    MemoryLimit { operation: &'static str },
+    MemoryLimit {
+        /// What was being done.
+        operation: &'static str,
+    },
+    /// Another error of the system.
     #[error("{operation} failed: {source}")]
-    Io { operation: &'static str, source: io::Error },
+    Io {
+        /// What was being done.
+        operation: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
 }
 
 impl RingError {

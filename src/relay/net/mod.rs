@@ -3,6 +3,10 @@
 //!
 //! Knows datagrams and trains of them, never QUIC or MoQ (steering reads the one byte of a
 //! connection id that names the shard). All of moqswitch's `unsafe` is here.
+//!
+//! In go [`Train`]s of datagrams for one address, out come [`Received`] ones; a [`Turn`] does both and says what it
+//! brought. Begin with [`probe_support`], which says whether the host lets us, then [`bind_group`] for a server's sockets
+//! or [`bind_client`] for one that dials, then [`UdpRing`]. A [`Waker`] ends the sleep of a turn from another thread.
 #![allow(unsafe_code)]
 
 mod buffers;

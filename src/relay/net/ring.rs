@@ -28,6 +28,7 @@ use crate::limits::{
     SEND_BUFFERS_DEFAULT, SEND_BUFFERS_MAX, TRAIN_BYTES_MAX, TRAIN_SEGMENTS_MAX,
 };
 
+/// Buffers of one ring, and what the kernel is to do for it.
 #[derive(Clone, Debug)]
 pub struct RingConfig {
     /// Receive buffers, rounded up to a power of two. Default 64. Each takes 64 KiB of address
@@ -71,7 +72,12 @@ pub enum Wait {
     /// So under load there is one wake a window, and a lone datagram after a pause has no delay.
     /// It does not begin while as many wait as there are buffers.
     /// (Where the kernel has no such wait, the window opens with the first arrival instead.)
-    Until { timeout: Duration, batch_window: Duration },
+    Until {
+        /// The longest that the turn may sleep.
+        timeout: Duration,
+        /// How long arrivals may gather; zero for not at all.
+        batch_window: Duration,
+    },
 }
 
 /// What a turn brought.
@@ -85,6 +91,7 @@ pub struct Turn {
     pub woken: bool,
 }
 
+/// The io_uring of one shard, with the UDP socket that it receives from and sends to.
 pub struct UdpRing {
     ring: IoUring,
     socket: UdpSocket,
@@ -312,6 +319,7 @@ impl UdpRing {
         }
     }
 
+    /// Whether receiving is paused, and so turns bring no datagrams.
     pub fn is_paused(&self) -> bool {
         self.paused
     }
@@ -324,6 +332,7 @@ impl UdpRing {
         self.wake.as_fd()
     }
 
+    /// The address that the socket is bound to.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
@@ -333,6 +342,7 @@ impl UdpRing {
         self.kernel_batch_window
     }
 
+    /// What the ring has counted since it was made.
     pub fn statistics(&self) -> Statistics {
         self.statistics
     }

@@ -12,6 +12,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::steering;
 use crate::limits::{SHARDS_MAX, SOCKET_BUFFER_BYTES_DEFAULT};
 
+/// What is asked of the kernel for each UDP socket.
 #[derive(Clone, Debug)]
 pub struct SocketOptions {
     /// Kernel receive buffer of each socket. Default 4 MiB; memory is used only by what waits in it.
@@ -37,11 +38,14 @@ impl Default for SocketOptions {
 /// closed while another is in use.
 #[derive(Debug)]
 pub struct SocketGroup {
+    /// One for each shard, in shard order.
     pub sockets: Vec<UdpSocket>,
+    /// The address that all of them are bound to, its port chosen.
     pub local: SocketAddr,
     /// What the kernel granted of the buffers asked for; less means `net.core.rmem_max` or
     /// `net.core.wmem_max` is in the way.
     pub granted: SocketOptions,
+    /// Keeps other instances away from the address; to be dropped after the sockets.
     pub guard: InstanceGuard,
 }
 
@@ -51,23 +55,42 @@ pub struct InstanceGuard {
     _name: Option<UnixDatagram>,
 }
 
+/// Why sockets could not be had. Each message says what to change.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
+    /// Another process has the address.
     #[error(
         "UDP {addr} is already in use: another moqswitch or another program has it; \
          stop that one first (find it with: ss -ulpn) or listen elsewhere with --listen"
     )]
-    InUse { addr: SocketAddr },
-    #[error("cannot bind UDP {addr}: {source}")]
-    Bind { addr: SocketAddr, source: io::Error },
-    #[error("cannot set {option} on the UDP socket for {addr}: {source}")]
-    Option {
-        option: &'static str,
+    InUse {
+        /// The address asked for.
         addr: SocketAddr,
+    },
+    /// The system refused the address for another reason.
+    #[error("cannot bind UDP {addr}: {source}")]
+    Bind {
+        /// The address asked for.
+        addr: SocketAddr,
+        /// What the system said.
         source: io::Error,
     },
+    /// The system refused a socket option.
+    #[error("cannot set {option} on the UDP socket for {addr}: {source}")]
+    Option {
+        /// The option's name.
+        option: &'static str,
+        /// The address that the socket was for.
+        addr: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// No shard, or more than [`SHARDS_MAX`].
     #[error("{shards} shards asked for; between 1 and {SHARDS_MAX} are possible")]
-    Shards { shards: usize },
+    Shards {
+        /// The shards asked for.
+        shards: usize,
+    },
 }
 
 /// Binds one socket for each shard to one address; port 0 lets the kernel choose the port.

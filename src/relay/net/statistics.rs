@@ -2,6 +2,7 @@
 
 use std::io;
 
+/// Counters of one ring since it was made. They only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
     /// Receive completions, each one datagram or one GRO super-datagram.
@@ -24,7 +25,9 @@ pub struct Statistics {
     pub segments: u64,
     /// Payload bytes of all datagrams, in each direction.
     pub bytes_received: u64,
+    /// The same of those sent.
     pub bytes_sent: u64,
+    /// Trains the kernel refused, which are not among those above.
     pub send_errors: SendErrors,
     /// `io_uring_enter` calls.
     pub enters: u64,
@@ -49,10 +52,12 @@ pub struct SendErrors {
     pub unreachable: u64,
     /// EIO: the device cannot segment; trains are sent singly from then on.
     pub segmentation_refused: u64,
+    /// Any other error.
     pub other: u64,
 }
 
 impl SendErrors {
+    /// All of them together.
     pub fn total(&self) -> u64 {
         self.would_block
             + self.no_buffers

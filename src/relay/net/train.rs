@@ -39,10 +39,12 @@ impl Train {
         self.bytes += bytes;
     }
 
+    /// Bytes that were committed.
     pub fn len(&self) -> usize {
         self.bytes
     }
 
+    /// Whether nothing was committed.
     pub fn is_empty(&self) -> bool {
         self.bytes == 0
     }

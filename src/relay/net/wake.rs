@@ -29,6 +29,8 @@ struct Shared {
     receiver: UnixDatagram,
 }
 
+/// Both sides of a new wake: the waker for other threads, the receiver for the shard's ring. Costs two sockets; fails
+/// when the process may open no more.
 pub fn channel() -> io::Result<(Waker, WakeReceiver)> {
     let (sender, receiver) = UnixDatagram::pair()?;
     sender.set_nonblocking(true)?;

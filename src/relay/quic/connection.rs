@@ -50,6 +50,7 @@ pub(super) struct Refused {
 /// Figures of the path in use.
 #[derive(Clone, Copy, Debug)]
 pub struct PathFigures {
+    /// Smoothed round-trip time.
     pub rtt: Duration,
     /// Estimated by the congestion controller; 0 while unknown.
     pub delivery_rate_bits_per_second: u64,
@@ -65,14 +66,17 @@ impl Connection {
         }
     }
 
+    /// The ALPN token agreed on; empty before that.
     pub fn application_protocol(&self) -> &[u8] {
         self.quic.application_proto()
     }
 
+    /// Whether this side accepted the connection.
     pub fn is_server(&self) -> bool {
         self.quic.is_server()
     }
 
+    /// Whether the handshake is done.
     pub fn is_established(&self) -> bool {
         self.quic.is_established()
     }
@@ -87,6 +91,7 @@ impl Connection {
         self.quic.is_established() && self.web.as_ref().is_none_or(|web| web.is_open())
     }
 
+    /// Whether it is gone for good: nothing is sent any more, and it may be removed.
     pub fn is_closed(&self) -> bool {
         self.quic.is_closed()
     }
@@ -105,6 +110,7 @@ impl Connection {
             .map(|path| self.rebinding.destination(path.peer_addr))
     }
 
+    /// The next stream with bytes, a FIN or a reset to [`read`](Self::read). `None`: no stream has any.
     pub fn poll_readable(&mut self) -> Option<StreamId> {
         loop {
             let stream = match &mut self.web {
@@ -186,6 +192,8 @@ impl Connection {
         }
     }
 
+    /// Abandons our sending half: the peer is told `code` (RESET_STREAM, RFC 9000 section 19.4). Nothing happens when
+    /// that half is gone.
     pub fn reset(&mut self, stream: StreamId, code: ErrorCode) {
         self.ends.forget(stream);
         // Fails only for a stream that is gone already, which is what was wanted.
@@ -232,6 +240,7 @@ impl Connection {
         self.quic.peer_streams_left_uni() > 0
     }
 
+    /// The oldest datagram of the session that was received and not taken, without its head. `None`: none waits.
     pub fn poll_datagram(&mut self) -> Option<Bytes> {
         loop {
             let datagram = self.quic.dgram_recv_buf().ok()?;
@@ -262,6 +271,7 @@ impl Connection {
         !self.quic.is_dgram_send_queue_full() && self.quic.dgram_send_buf(body).is_ok()
     }
 
+    /// Ends the session with a code and a reason that the peer is told. Nothing happens when it is closing already.
     pub fn close(&mut self, code: ErrorCode, reason: &str) {
         match &mut self.web {
             Some(web) => web.close(&mut self.quic, code, reason),
@@ -270,6 +280,7 @@ impl Connection {
         }
     }
 
+    /// Figures of the path in use; `None` while there is none.
     pub fn path(&self) -> Option<PathFigures> {
         self.quic.path_stats().find(|path| path.active).map(|path| PathFigures {
             rtt: path.rtt,

@@ -25,19 +25,24 @@ use super::{QuicError, ZeroCopy, web};
 /// Names one connection of an endpoint for as long as it lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionKey {
+    /// The place in the endpoint, used again after the connection is removed.
     pub index: u32,
+    /// Tells apart the connections that have had the place.
     pub generation: u32,
 }
 
 /// How an endpoint behaves.
 #[derive(Clone, Debug)]
 pub struct EndpointOptions {
+    /// The number of this shard, which is written into the connection ids it issues.
     pub shard: usize,
+    /// Shards of the relay, 1 to 256.
     pub shards: usize,
     /// Connections held at once. Further Initial packets are dropped and counted.
     pub connections_max: usize,
     /// Unfinished handshakes from which on a client must prove its address by a Retry.
     pub retry_above: usize,
+    /// What the endpoint declares to its peers, and how it sends.
     pub transport: TransportOptions,
     /// Drafts offered and accepted, best first.
     pub versions: Vec<Version>,
@@ -54,24 +59,36 @@ pub struct Client {
 /// Counters of an endpoint, since its start.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct EndpointStatistics {
+    /// Connections that a client began here.
     pub accepted: u64,
+    /// Connections whose handshake was done.
     pub established: u64,
+    /// Connections that were removed before their handshake was done.
     pub handshakes_failed: u64,
+    /// Initial packets dropped because `connections_max` connections are held.
     pub refused_full: u64,
+    /// Datagrams that are no QUIC packet, that are too short to begin a connection, or with which one failed.
     pub malformed: u64,
+    /// Packets for a connection that is not held here.
     pub unknown_connection: u64,
+    /// Version Negotiation packets sent (RFC 9000 section 6.1).
     pub version_negotiations: u64,
+    /// Retry packets sent (RFC 9000 section 8.1).
     pub retries: u64,
+    /// Stateless resets sent (RFC 9000 section 10.3).
     pub stateless_resets: u64,
     /// Peers that went on from another address.
     pub migrations: u64,
+    /// Packets of connections that were handed to the ring.
     pub packets_sent: u64,
 }
 
 /// Something a log may tell about a peer. Bounded; what does not fit is only counted.
 #[derive(Clone, Debug)]
 pub struct Notice {
+    /// The address that it came from.
     pub peer: SocketAddr,
+    /// What to tell, in one line.
     pub reason: String,
 }
 
@@ -190,6 +207,7 @@ impl Endpoint {
         Ok(key)
     }
 
+    /// The connection of a key; `None` once it is removed.
     pub fn get_mut(&mut self, key: ConnectionKey) -> Option<&mut Connection> {
         live(&mut self.connections, key)
     }
@@ -225,10 +243,12 @@ impl Endpoint {
         }
     }
 
+    /// Whether [`poll_ready`](Self::poll_ready) would give a connection.
     pub fn has_ready(&self) -> bool {
         !self.ready.is_empty()
     }
 
+    /// Whether a flush would have something to send.
     pub fn has_dirty(&self) -> bool {
         !self.dirty.is_empty() || !self.stateless.is_empty()
     }
@@ -255,21 +275,23 @@ impl Endpoint {
         self.is_draining = true;
     }
 
-    pub fn connection_count(&self) -> usize {
+    pub(crate) fn connection_count(&self) -> usize {
         self.connections.len()
     }
 
-    pub fn keys(&self) -> Vec<ConnectionKey> {
+    pub(crate) fn keys(&self) -> Vec<ConnectionKey> {
         self.connections
             .iter()
             .map(|(index, (generation, _))| connection_key(index, *generation))
             .collect()
     }
 
+    /// What the endpoint has counted since it was made.
     pub fn statistics(&self) -> EndpointStatistics {
         self.statistics
     }
 
+    /// When [`handle_timeouts`](Self::handle_timeouts) is due next; `None` while no timer runs.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.timers.next_deadline()
     }
@@ -305,6 +327,7 @@ impl Endpoint {
         }
     }
 
+    /// The next thing that a log may tell. `None`: nothing waits.
     pub fn poll_notice(&mut self) -> Option<Notice> {
         self.notices.pop_front()
     }

@@ -14,7 +14,9 @@ use super::endpoint::{ConnectionKey, Endpoint};
 pub struct Outgoing {
     train: Train,
     segment_bytes: u16,
+    /// Where they go.
     pub destination: SocketAddr,
+    /// The local address to send from; `None` leaves it to the system.
     pub source: Option<IpAddr>,
 }
 
@@ -32,10 +34,12 @@ impl Outgoing {
         })
     }
 
+    /// Hands the datagrams to the ring, which sends them with its next turn.
     pub fn queue(self, ring: &mut UdpRing) {
         ring.queue_train(self.train, self.segment_bytes, self.destination, self.source);
     }
 
+    /// The datagrams, in order.
     pub fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
         self.train.written().chunks(usize::from(self.segment_bytes))
     }

@@ -11,13 +11,13 @@ use std::time::Instant;
 
 /// Deadlines of things named by a small copyable key.
 #[derive(Debug)]
-pub struct Timers<K> {
+pub(super) struct Timers<K> {
     heap: BinaryHeap<Reverse<(Instant, K)>>,
 }
 
 /// What one thing keeps of its place in [`Timers`].
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Armed {
+pub(super) struct Armed {
     /// When its nearest entry fires.
     entry: Option<Instant>,
     /// Its deadline, as it was armed last.
@@ -25,14 +25,14 @@ pub struct Armed {
 }
 
 impl<K: Copy + Ord> Timers<K> {
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             heap: BinaryHeap::new(),
         }
     }
 
     /// Makes sure that `key` fires no later than `deadline`.
-    pub fn arm(&mut self, armed: &mut Armed, key: K, deadline: Option<Instant>) {
+    pub(super) fn arm(&mut self, armed: &mut Armed, key: K, deadline: Option<Instant>) {
         armed.deadline = deadline;
         let Some(deadline) = deadline else { return };
         if armed.entry.is_none_or(|current| deadline < current) {
@@ -42,7 +42,7 @@ impl<K: Copy + Ord> Timers<K> {
     }
 
     /// Arms again what fired before the deadline it was armed for last; false if that is due.
-    pub fn defer(&mut self, armed: &mut Armed, key: K, now: Instant) -> bool {
+    pub(super) fn defer(&mut self, armed: &mut Armed, key: K, now: Instant) -> bool {
         let is_early = armed.deadline.is_some_and(|deadline| deadline > now);
         if is_early {
             self.arm(armed, key, armed.deadline);
@@ -51,13 +51,13 @@ impl<K: Copy + Ord> Timers<K> {
     }
 
     /// The instant of the next firing, which may turn out to be early.
-    pub fn next_deadline(&self) -> Option<Instant> {
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse((deadline, _))| *deadline)
     }
 
     /// Takes one key whose entry is due. The caller calls [`Armed::fired`] and [`Self::defer`], and
     /// when the deadline is due checks the thing's real one and arms it again.
-    pub fn pop_due(&mut self, now: Instant) -> Option<(K, Instant)> {
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<(K, Instant)> {
         if self.next_deadline()? > now {
             return None;
         }
@@ -74,7 +74,7 @@ impl<K: Copy + Ord> Default for Timers<K> {
 impl Armed {
     /// Notes that the entry made for `deadline` fired. False when a nearer entry replaced
     /// it: then there is nothing to do.
-    pub fn fired(&mut self, deadline: Instant) -> bool {
+    pub(super) fn fired(&mut self, deadline: Instant) -> bool {
         if self.entry == Some(deadline) {
             self.entry = None;
             return true;

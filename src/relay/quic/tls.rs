@@ -125,6 +125,7 @@ impl TlsContext {
         Ok(builder.build())
     }
 
+    /// The context that a client dials with, TLS 1.3 alone. A pinned certificate is compared after the handshake.
     pub fn client(trust: &Trust) -> Result<Self, QuicError> {
         let mut builder = context()?;
         match trust {

@@ -8,8 +8,10 @@ use super::tls::TlsContext;
 /// Congestion controllers that quiche offers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CongestionControl {
+    /// CUBIC (RFC 9438).
     #[default]
     Cubic,
+    /// BBR, the second version as quiche has it.
     Bbr2,
 }
 
@@ -20,12 +22,15 @@ pub struct TransportOptions {
     pub idle_timeout: Duration,
     /// Largest UDP payload sent, in bytes. At least 1200 (RFC 9000, section 14).
     pub udp_payload_bytes_max: usize,
+    /// Who decides how much may be in flight to a peer.
     pub congestion_control: CongestionControl,
     /// Bytes that a peer may have in flight to us, for a connection and for one stream.
     pub connection_window_bytes: u64,
+    /// Bytes of one stream that a peer may have in flight to us.
     pub stream_window_bytes: u64,
     /// Streams that a peer may have open to us at once.
     pub bidi_streams_max: u64,
+    /// One-way streams that a peer may have open to us at once.
     pub uni_streams_max: u64,
     /// Datagrams held in each direction; the oldest go first.
     pub datagram_queue_max: usize,

@@ -48,76 +48,139 @@ impl Default for TrackLimits {
 #[derive(Debug)]
 pub enum Action {
     /// Subscribe at a publisher of this shard; answered by [`Tracks::on_subscribed`].
+    ///
+    /// [`Tracks::on_subscribed`]: super::Tracks::on_subscribed
     Subscribe {
+        /// The publisher's session.
         peer: PeerKey,
+        /// The track that is subscribed for.
         track: TrackKey,
+        /// The path of the broadcast.
         broadcast: BroadcastPath,
+        /// The name of the track.
         name: TrackName,
+        /// What all its subscribers together want.
         demand: Demand,
     },
+    /// The subscribers of a track want something else now.
     UpdateSubscription {
+        /// The publisher's session.
         peer: PeerKey,
+        /// The session's subscription.
         id: SubscribeId,
+        /// What they want, in place of what was asked before.
         update: SubscribeUpdate,
     },
+    /// Nobody wants the track any more.
     Unsubscribe {
+        /// The publisher's session.
         peer: PeerKey,
+        /// The session's subscription, which is over.
         id: SubscribeId,
     },
+    /// Ask a publisher of this shard for TRACK_INFO; answered by [`Tracks::on_track_requested`].
+    ///
+    /// [`Tracks::on_track_requested`]: super::Tracks::on_track_requested
     RequestTrack {
+        /// The publisher's session.
         peer: PeerKey,
+        /// The track whose properties are wanted.
         track: TrackKey,
+        /// The message to send.
         request: TrackRequest,
     },
+    /// Fetch a group at a publisher of this shard; answered by [`Tracks::on_fetching`].
+    ///
+    /// [`Tracks::on_fetching`]: super::Tracks::on_fetching
     Fetch {
+        /// The publisher's session.
         peer: PeerKey,
+        /// The fetch that the answer is for.
         fetch: FetchKey,
+        /// The message to send.
         message: Fetch,
     },
+    /// Give up a request at a publisher that nobody waits for any more.
     CancelRequest {
+        /// The publisher's session.
         peer: PeerKey,
+        /// The request's stream.
         stream: StreamId,
     },
+    /// Tell a subscriber SUBSCRIBE_OK (up to 04).
     Accept {
+        /// The subscriber's session.
         peer: PeerKey,
+        /// Its Subscribe Stream.
         request: StreamId,
+        /// The message to send.
         ok: SubscribeOk,
     },
+    /// Tell a subscriber SUBSCRIBE_START (05 and later).
     Start {
+        /// The subscriber's session.
         peer: PeerKey,
+        /// Its Subscribe Stream.
         request: StreamId,
+        /// The first group that it will get.
         group: GroupSequence,
     },
+    /// Tell a subscriber SUBSCRIBE_END (05 and later).
     End {
+        /// The subscriber's session.
         peer: PeerKey,
+        /// Its Subscribe Stream.
         request: StreamId,
+        /// The first group that it will never get.
         end: GroupSequence,
     },
+    /// Tell a subscriber SUBSCRIBE_DROP (03 and later).
     Drop {
+        /// The subscriber's session.
         peer: PeerKey,
+        /// Its Subscribe Stream.
         request: StreamId,
+        /// The first group that it will not get.
         start: GroupSequence,
+        /// The last of them, inclusive.
         end: GroupSequence,
+        /// Why.
         code: ErrorCode,
     },
+    /// Everything of a request was answered: finish its stream.
     Finish {
+        /// The session of the peer that asked.
         peer: PeerKey,
+        /// The request's stream.
         request: StreamId,
     },
     /// The scheduler has ended this request's stream itself.
     Fetched {
+        /// The session of the peer that asked.
         peer: PeerKey,
+        /// The request's stream.
         request: StreamId,
     },
+    /// A request cannot be served: reset its stream.
     Refuse {
+        /// The session of the peer that asked.
         peer: PeerKey,
+        /// The request's stream.
         request: StreamId,
+        /// Why.
         code: ErrorCode,
     },
+    /// Answer a TRACK and finish its stream.
     TrackInfo {
+        /// The session of the peer that asked.
         peer: PeerKey,
+        /// The request's stream.
         request: StreamId,
+        /// The message to send.
         info: TrackInfo,
     },
+    /// Take a message to another shard. When its queue is full, [`Tracks::handle_remote_overflow`] is told.
+    ///
+    /// [`Tracks::handle_remote_overflow`]: super::Tracks::handle_remote_overflow
     Remote(ShardId, RemoteMessage),
 }

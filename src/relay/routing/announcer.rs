@@ -24,25 +24,42 @@ use super::table::{AnnounceTable, BROADCASTS_MAX};
 /// Something to tell a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AnnounceAction {
+    /// The answer to the request begins (draft "ANNOUNCE_OK").
     Ok {
+        /// The session that asked.
         peer: PeerKey,
+        /// Its Announce Stream.
         request: StreamId,
+        /// How many announcements follow as the initial set.
         active_count: u64,
     },
     /// New, or changed: the session knows which and in what form.
     Announce {
+        /// The session that asked.
         peer: PeerKey,
+        /// Its Announce Stream.
         request: StreamId,
+        /// The path below the prefix that it asked for.
         suffix: BroadcastPath,
+        /// What it is told of the broadcast.
         advertisement: Arc<Advertisement>,
     },
+    /// A broadcast that the peer was told of is gone, or not for it any more.
     Unannounce {
+        /// The session that asked.
         peer: PeerKey,
+        /// Its Announce Stream.
         request: StreamId,
+        /// The path below the prefix that it asked for.
         suffix: BroadcastPath,
     },
     /// The peer did not read for so long that it can no longer be told what it missed.
-    Reset { peer: PeerKey, request: StreamId },
+    Reset {
+        /// The session that asked.
+        peer: PeerKey,
+        /// Its Announce Stream, which serves no more.
+        request: StreamId,
+    },
 }
 
 /// A shard has its maximum of announce streams; the request is reset.
@@ -97,7 +114,9 @@ enum Resync {
 /// Where a subscription of a path goes.
 #[derive(Clone, Debug)]
 pub struct Route {
+    /// The session that publishes.
     pub source: Source,
+    /// The generation of its content; 0 when unspecified.
     pub epoch: u64,
 }
 
@@ -136,6 +155,8 @@ impl PathChange {
 }
 
 impl Announcer {
+    /// The announcer of `shard`, which knows no request yet. `our_hop` is the relay's own hop id, by which loops are
+    /// known.
     pub fn new(table: Arc<AnnounceTable>, shard: ShardId, our_hop: HopId) -> Self {
         Self {
             table,
@@ -196,6 +217,7 @@ impl Announcer {
         Ok(())
     }
 
+    /// The peer wants no more announcements on this stream.
     pub fn handle_request_ended(&mut self, peer: PeerKey, request: StreamId) {
         let key = RequestKey { peer, request };
         let Some(state) = self.requests.remove(&key) else {
@@ -239,6 +261,7 @@ impl Announcer {
         }
     }
 
+    /// The session is over: all its announce streams are forgotten.
     pub fn handle_peer_gone(&mut self, peer: PeerKey) {
         for request in self.by_peer.remove(&peer).unwrap_or_default() {
             self.handle_request_ended(peer, request);
@@ -272,6 +295,7 @@ impl Announcer {
         self.resync = Resync::After(None);
     }
 
+    /// Whether a second look at everything is under way. [`poll_resync`](Self::poll_resync) goes on with it.
     pub fn is_resyncing(&self) -> bool {
         matches!(self.resync, Resync::After(_))
     }
@@ -307,6 +331,7 @@ impl Announcer {
         None
     }
 
+    /// Whether [`poll_ready`](Self::poll_ready) would give a stream.
     pub fn has_ready(&self) -> bool {
         !self.ready.is_empty()
     }
@@ -366,6 +391,7 @@ impl Announcer {
         })
     }
 
+    /// Announce streams that are served now.
     pub fn request_count(&self) -> usize {
         self.requests.len()
     }

@@ -5,7 +5,9 @@ use moqswitch_proto::wire::{GroupRange, GroupSequence, SubscribeUpdate, Version}
 /// The parameters of the one upstream subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Demand {
+    /// The highest that anyone asked for.
     pub priority: u8,
+    /// The longest that anyone allows, in milliseconds.
     pub max_latency_ms: u64,
     /// The earliest group that anyone asked for; `None`: the latest is enough.
     pub start: Option<GroupSequence>,

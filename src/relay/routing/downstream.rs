@@ -95,6 +95,7 @@ impl Tracks {
             .collect()
     }
 
+    /// A peer changed the preferences of its subscription. Nothing happens when the request is no subscription.
     pub fn handle_subscribe_update(&mut self, key: RequestKey, message: &SubscribeUpdate) {
         if let Some(Requested::Subscription { track, slot }) = self.peers.request(key) {
             self.update_subscription(track, slot, message);
@@ -140,6 +141,7 @@ impl Tracks {
         self.finish_if_done(key, slot);
     }
 
+    /// A peer unsubscribed. Its request is forgotten; the track goes when nobody else wants it.
     pub fn handle_subscribe_ended(&mut self, peer: PeerKey, request: StreamId, now: Instant) {
         self.end_request(RequestKey { peer, request }, now);
     }
@@ -183,6 +185,7 @@ impl Tracks {
         self.want_info(track, InfoWaiter::Peer(key), now);
     }
 
+    /// A peer gave up its question for a track's properties.
     pub fn handle_track_ended(&mut self, peer: PeerKey, request: StreamId, now: Instant) {
         self.end_request(RequestKey { peer, request }, now);
     }

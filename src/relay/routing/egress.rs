@@ -106,6 +106,7 @@ pub(super) enum OutState {
 /// Counters of everything sent to peers of a shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EgressStatistics {
+    /// Frames that were sent, once for each subscriber.
     pub frames: u64,
     /// Groups given up because they were older than the subscriber wanted.
     pub expired: u64,

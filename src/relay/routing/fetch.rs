@@ -85,6 +85,7 @@ impl Tracks {
         self.fetch_upstream(reader, message, source);
     }
 
+    /// A peer gave up its fetch.
     pub fn handle_fetch_ended(&mut self, peer: PeerKey, request: StreamId, now: Instant) {
         self.end_request(RequestKey { peer, request }, now);
     }
@@ -283,16 +284,19 @@ impl Tracks {
         self.names.add_fetch(peer, stream, fetch);
     }
 
+    /// The session cannot fetch, or not any more: all who wait are refused.
     pub fn on_fetch_refused(&mut self, fetch: FetchKey, code: ErrorCode) {
         self.close_fetch(fetch, Some(code));
     }
 
+    /// Bytes of a fetched group came, in order. Nothing happens when nobody waits for them.
     pub fn handle_fetch_chunk(&mut self, peer: PeerKey, stream: StreamId, chunk: Chunk, now: Instant) {
         if let Some(fetch) = self.names.fetch(peer, stream) {
             self.on_fetch_chunk(fetch, chunk, now);
         }
     }
 
+    /// A fetch of the session's is over: with `None` the group is whole, else those who wait for it are refused.
     pub fn handle_fetch_closed(&mut self, peer: PeerKey, stream: StreamId, code: Option<ErrorCode>, now: Instant) {
         if let Some(fetch) = self.names.remove_fetch(peer, stream) {
             if code.is_none() {

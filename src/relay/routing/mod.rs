@@ -2,8 +2,13 @@
 //!
 //! Pure state machines of one shard (the announce table is shared by all): time is an
 //! argument, the transport is a trait, decisions come out of `poll_*`. Two halves that use
-//! nothing of each other: [`Announcer`] with [`AnnounceTable`] and [`select`], and
+//! nothing of each other: [`Announcer`] with [`AnnounceTable`] and [`select()`], and
 //! [`Tracks`]. Both have `ids` and `route`.
+//!
+//! In go announcements, requests, groups and answers, with full paths; out come what a peer is to be told
+//! ([`AnnounceAction`], [`Action`]), messages to other shards ([`RemoteMessage`]), and the bytes that
+//! [`Tracks::pump`] gives to a [`Transport`]. Begin with [`select()`], which says which source wins; then
+//! [`Announcer::route`], and [`Tracks::handle_subscribe`] down to [`Tracks::pump`].
 #![forbid(unsafe_code)]
 
 mod action;

@@ -23,96 +23,163 @@ use super::tracks::{Ending, Tracks};
 #[derive(Clone, Debug)]
 pub enum RemoteMessage {
     // To the shard of the publisher.
+    /// A shard wants the groups of a track.
     Subscribe {
+        /// The subscribing shard's name for the subscription.
         track: RemoteTrack,
+        /// The full path of the broadcast.
         broadcast: BroadcastPath,
+        /// The name of the track.
         name: TrackName,
+        /// The publisher, a session of the receiving shard.
         source: Source,
+        /// What the subscribers of the asking shard want.
         demand: Demand,
     },
+    /// The subscribers of a shard want something else now.
     Update {
+        /// The subscription.
         track: RemoteTrack,
+        /// What they want from now on.
         demand: Demand,
     },
+    /// A shard wants no more of a track.
     Unsubscribe {
+        /// The subscription, which is over.
         track: RemoteTrack,
     },
+    /// A shard wants the properties of a track.
     Track {
+        /// The asking shard's name for the track.
         track: RemoteTrack,
+        /// The full path of the broadcast.
         broadcast: BroadcastPath,
+        /// The name of the track.
         name: TrackName,
+        /// The publisher, a session of the receiving shard.
         source: Source,
     },
+    /// A shard wants one group.
     Fetch {
+        /// The asking shard's name for the fetch.
         fetch: FetchKey,
+        /// The publisher, a session of the receiving shard.
         source: Source,
+        /// The group, and which of its frames are wanted.
         message: Fetch,
     },
+    /// A shard does not want a group any more.
     CancelFetch {
+        /// The fetch, which is over.
         fetch: FetchKey,
     },
     // To the shard of the subscribers.
+    /// The publisher has accepted the subscription.
     Accepted {
+        /// The subscription.
         track: RemoteTrack,
     },
+    /// The properties of a track.
     Info {
+        /// The asking shard's name for the track.
         track: RemoteTrack,
+        /// What the publisher said.
         info: TrackInfo,
     },
+    /// The properties of a track are not to be had.
     InfoRefused {
+        /// The asking shard's name for the track.
         track: RemoteTrack,
+        /// Why.
         code: ErrorCode,
     },
+    /// The subscription is refused, or ended by a failure.
     Refused {
+        /// The subscription, which is over.
         track: RemoteTrack,
+        /// Why.
         code: ErrorCode,
     },
+    /// The end of the track is known.
     End {
+        /// The subscription.
         track: RemoteTrack,
+        /// The first group that will never come.
         end: GroupSequence,
     },
+    /// Groups will not come.
     Drop {
+        /// The subscription.
         track: RemoteTrack,
+        /// The first of them.
         start: GroupSequence,
+        /// The last of them, inclusive.
         end: GroupSequence,
+        /// Why.
         code: ErrorCode,
     },
     /// All groups were sent.
     Finished {
+        /// The subscription, which is over.
         track: RemoteTrack,
     },
+    /// A group begins.
     GroupStart {
+        /// The subscription.
         track: RemoteTrack,
+        /// The number of the group.
         sequence: GroupSequence,
         /// What it has already.
         chunks: Vec<Chunk>,
     },
+    /// More bytes of a group, in order.
     Chunk {
+        /// The subscription.
         track: RemoteTrack,
+        /// The number of the group.
         sequence: GroupSequence,
+        /// The bytes.
         chunk: Chunk,
     },
+    /// A group is whole.
     GroupEnd {
+        /// The subscription.
         track: RemoteTrack,
+        /// The number of the group.
         sequence: GroupSequence,
     },
+    /// A group is given up; no more of it comes.
     GroupReset {
+        /// The subscription.
         track: RemoteTrack,
+        /// The number of the group.
         sequence: GroupSequence,
+        /// Why.
         code: ErrorCode,
     },
+    /// A group of one frame that came as a datagram.
     Datagram {
+        /// The subscription.
         track: RemoteTrack,
+        /// The number of the group.
         sequence: GroupSequence,
+        /// In units of the track's timescale.
         timestamp: u64,
+        /// The payload of the frame.
         payload: Bytes,
     },
+    /// Bytes of a fetched group, in order.
     FetchChunks {
+        /// The asking shard's name for the fetch.
         fetch: FetchKey,
+        /// The bytes.
         chunks: Vec<Chunk>,
     },
+    /// A fetch is over.
     FetchClosed {
+        /// The asking shard's name for the fetch.
         fetch: FetchKey,
+        /// `None`: the group is whole. Else why it is not.
         code: Option<ErrorCode>,
     },
 }

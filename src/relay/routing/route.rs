@@ -10,6 +10,7 @@ use super::ids::Source;
 /// One source's advertisement of a broadcast.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
+    /// Who publishes.
     pub source: Source,
     /// With the link's cost added to its own.
     pub advertisement: Arc<Advertisement>,
@@ -22,13 +23,16 @@ pub struct Entry {
 /// What a change of routes means for the tracks of one source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteFate {
+    /// The source publishes as before, has only now begun, or has never published.
     Unchanged,
     /// The source publishes the broadcast no more, or another generation of it. That does
     /// not disturb subscriptions in flight (draft, "ANNOUNCE_START", `Ended`).
     Ended,
     /// Another source has the same content, by this path, and takes over.
     ContinuedBy {
+        /// The source that takes over.
         source: Source,
+        /// The hops of its advertisement.
         hops: Vec<HopId>,
     },
 }

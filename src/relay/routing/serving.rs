@@ -29,14 +29,17 @@ impl Tracks {
         self.start_group(key, sequence, now).map(|token| token.0)
     }
 
+    /// Bytes of a group that [`group_started`](Self::group_started) gave a token for, in order.
     pub fn group_chunk(&mut self, token: u64, chunk: Chunk) {
         self.append(GroupToken(token), chunk);
     }
 
+    /// A group is whole. Its token means nothing any more.
     pub fn group_ended(&mut self, token: u64) {
         self.group_finished(GroupToken(token));
     }
 
+    /// The publisher gave a group up: all who are served from it get the same code. Its token means nothing any more.
     pub fn group_reset(&mut self, token: u64, code: ErrorCode) {
         self.group_aborted(GroupToken(token), code);
     }

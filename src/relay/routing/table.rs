@@ -32,6 +32,7 @@ pub struct AnnounceTable {
 }
 
 impl AnnounceTable {
+    /// A table without any broadcast.
     pub fn new() -> Self {
         Self::default()
     }
@@ -68,6 +69,7 @@ impl AnnounceTable {
         Ok(())
     }
 
+    /// Takes a source's advertisement away. Nothing happens when it has none.
     pub fn remove(&self, path: &BroadcastPath, source: Source) {
         if let Some(old) = self.of(path, source) {
             self.entries.remove(&(path.clone(), source, old.received));
@@ -139,10 +141,12 @@ impl AnnounceTable {
         }
     }
 
+    /// Advertisements in the table, one for each path and source.
     pub fn len(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
 
+    /// Whether nothing is advertised.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

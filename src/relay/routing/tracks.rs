@@ -24,17 +24,29 @@ use super::track_state::{GONE, Track, Upstream};
 /// How much is held, for metrics and for tests that look for leaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TracksStatistics {
+    /// Sessions that are known.
     pub peers: usize,
+    /// Tracks that are held, those that nobody wants at present included.
     pub tracks: usize,
+    /// Subscriptions of peers and of other shards.
     pub subscriptions: usize,
+    /// Subscriptions at publishers of this shard.
     pub upstream_subscriptions: usize,
+    /// Groups that are held.
     pub groups: usize,
+    /// Bytes of those groups.
     pub cache_bytes: usize,
+    /// Requests of peers that are served or wait.
     pub requests: usize,
+    /// Fetches that wait for their publisher.
     pub fetches_pending: usize,
+    /// Fetches that peers have asked for so far.
     pub fetches: u64,
+    /// Those of them that the cache had.
     pub fetches_from_cache: u64,
+    /// Groups that the cache has let go so far because it was full.
     pub cache_full: u64,
+    /// What was sent so far, and what could not be.
     pub egress: EgressStatistics,
 }
 
@@ -58,6 +70,7 @@ pub struct Tracks {
 }
 
 impl Tracks {
+    /// The tracks of `shard`: none yet.
     pub fn new(shard: ShardId, limits: TrackLimits) -> Self {
         Self {
             shard,
@@ -323,6 +336,8 @@ impl Tracks {
         self.deadlines.next()
     }
 
+    /// Does what is due by `now`. To be called at [`poll_timeout`](Self::poll_timeout), and in each turn that took
+    /// something in.
     pub fn handle_timeout(&mut self, now: Instant) {
         for key in self.deadlines.take_owed_updates() {
             self.ask_upstream(key);
@@ -357,6 +372,7 @@ impl Tracks {
         }
     }
 
+    /// The next thing to be done, in order. `None`: nothing is left to do.
     pub fn poll_action(&mut self) -> Option<Action> {
         for (key, slot) in self.decisions.take_changed_preferences() {
             self.settle_update(key, slot);
@@ -377,6 +393,7 @@ impl Tracks {
         self.peers.poll_dirty()
     }
 
+    /// What is held now, and what was counted so far. Walks over tracks and peers.
     pub fn statistics(&self) -> TracksStatistics {
         TracksStatistics {
             peers: self.peers.len(),

@@ -15,6 +15,7 @@ pub trait Transport {
     ///
     /// [`Tracks::handle_writable`]: super::Tracks::handle_writable
     fn write(&mut self, stream: StreamId, bytes: Bytes, fin: bool) -> Written;
+    /// Abandons a stream; what was not sent of it may be dropped.
     fn reset(&mut self, stream: StreamId, code: ErrorCode);
     /// Sends a group as a datagram, if it can leave at once.
     fn datagram(&mut self, header: &DatagramHeader, payload: &Bytes) -> DatagramSent;
@@ -25,6 +26,7 @@ pub trait Transport {
 /// What became of a group that was to go as a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DatagramSent {
+    /// It left, or will with the next packets.
     Sent,
     /// The path, or the peer, takes none that is so long. The group goes as a stream.
     TooLarge,

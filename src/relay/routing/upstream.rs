@@ -326,6 +326,7 @@ impl Tracks {
         }
     }
 
+    /// A publisher of this shard answered TRACK. A timescale of 0 is refused (draft "TRACK_INFO").
     pub fn handle_track_info(&mut self, peer: PeerKey, stream: StreamId, info: &TrackInfo, now: Instant) {
         if let Some(key) = self.names.remove_info(peer, stream) {
             // Draft, "TRACK_INFO": a timescale of 0 is a violation.
@@ -336,6 +337,7 @@ impl Tracks {
         }
     }
 
+    /// A publisher of this shard does not answer TRACK: all who wait for it are refused.
     pub fn handle_track_refused(&mut self, peer: PeerKey, stream: StreamId, code: ErrorCode) {
         if let Some(key) = self.names.remove_info(peer, stream) {
             self.on_info_refused(key, code);

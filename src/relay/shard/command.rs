@@ -28,11 +28,15 @@ use super::worker::Shard;
 /// A shard answers by sending on the enclosed channel, which never waits.
 #[derive(Debug)]
 pub enum ShardCommand {
+    /// Say what the shard has counted. All who ask in one turn get the same.
     Snapshot(oneshot::Sender<ShardSnapshot>),
+    /// Get one group, from the cache or from its publisher.
     Fetch(FetchRequest),
     /// Answers a request over HTTP/3.
     Respond {
+        /// The stream of the request.
         at: WebStream,
+        /// What it is answered.
         response: WebResponse,
     },
     /// Take on a WebSocket connection. Not answered: the link's ends see each other.
@@ -41,42 +45,54 @@ pub enum ShardCommand {
     SetGrant {
         /// Which session of this shard.
         session: PeerKey,
+        /// What it may do from now on.
         grant: Arc<Grant>,
+        /// Told when it has been done, or that the shard has no such session.
         reply: oneshot::Sender<Result<(), UnknownSession>>,
     },
     /// Accept connections with other certificates from now on.
     ReplaceCertificates(Box<TlsContext>),
     /// Send GOAWAY to every session and close what is left at the deadline.
     Drain {
+        /// When connections that are still there are closed.
         deadline: Instant,
     },
 }
 
+/// Asks a shard for one group, as `GET /fetch` does.
 #[derive(Debug)]
 pub struct FetchRequest {
     /// Normalised path: segments joined by single slashes.
     pub broadcast: String,
+    /// The name of the track.
     pub track: String,
+    /// Which group of it.
     pub group: FetchGroup,
     /// Nobody waits for the reply after this.
     pub deadline: Instant,
+    /// Where the answer goes. When nobody waits there any more, it is dropped.
     pub reply: oneshot::Sender<Result<FetchReply, FetchError>>,
 }
 
+/// Which group is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FetchGroup {
+    /// The newest one that there is.
     Latest,
+    /// The one with this number.
     Sequence(u64),
 }
 
 /// One complete group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchReply {
+    /// The number of the group.
     pub group_sequence: u64,
     /// Frame payloads in order; a payload may be in several pieces.
     pub payload: Vec<Bytes>,
 }
 
+/// Why a group is not to be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FetchError {
     /// No such broadcast, track or group.

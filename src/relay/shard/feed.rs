@@ -22,30 +22,59 @@ pub enum FeedEvent {
     SessionOpened {
         /// Its name for [`ShardCommand::SetGrant`](super::ShardCommand::SetGrant).
         session: Source,
+        /// The peer's address; `None` when it is not known.
         remote: Option<SocketAddr>,
         /// Where its paths are rooted: the path of its SETUP or of its URL, without the query.
         root: BroadcastPath,
+        /// The draft that it speaks.
         version: Version,
+        /// What it may do.
         grant: Arc<Grant>,
     },
     /// A session is over, and with it everything that it published and subscribed: there is no event for each.
-    SessionClosed { session: Source },
+    SessionClosed {
+        /// The session.
+        session: Source,
+    },
     /// A session announced a broadcast, by its full path, that its grant covers. Once more if it announced it anew.
-    Published { session: Source, path: BroadcastPath },
+    Published {
+        /// The session that publishes.
+        session: Source,
+        /// The full path of the broadcast.
+        path: BroadcastPath,
+    },
     /// A session publishes a broadcast no more.
-    Ended { session: Source, path: BroadcastPath },
+    Ended {
+        /// The session that published.
+        session: Source,
+        /// The full path of the broadcast.
+        path: BroadcastPath,
+    },
     /// A session subscribed to a track. The broadcast may not be there: then `Unsubscribed` follows.
     Subscribed {
+        /// The session that subscribed.
         session: Source,
         /// Names the subscription in [`FeedEvent::Unsubscribed`].
         request: StreamId,
+        /// The full path of the broadcast.
         path: BroadcastPath,
+        /// The name of the track within the broadcast.
         track: TrackName,
     },
     /// A subscription is over, by whichever side.
-    Unsubscribed { session: Source, request: StreamId },
+    Unsubscribed {
+        /// The session that had subscribed.
+        session: Source,
+        /// The `request` of [`FeedEvent::Subscribed`].
+        request: StreamId,
+    },
     /// So many events of a shard were left out here, because the feed was full.
-    Lost { shard: ShardId, count: u64 },
+    Lost {
+        /// The shard whose events they were.
+        shard: ShardId,
+        /// How many.
+        count: u64,
+    },
 }
 
 /// What the relay is given to write to.

@@ -30,10 +30,13 @@ pub struct Doorbell {
 /// A WebSocket connection for a shard to take on.
 #[derive(Debug)]
 pub struct Attachment {
+    /// The shard's end of the link to its socket.
     pub link: Link,
+    /// The QMux draft and the moq-lite draft that the WebSocket agreed on.
     pub subprotocol: Subprotocol,
     /// Path and query of the request.
     pub path: String,
+    /// The client's address.
     pub remote: SocketAddr,
 }
 
@@ -138,6 +141,7 @@ impl Bell {
         (self.doorbell.wake)();
     }
 
+    /// Tells the shard the round-trip time of the last ping, from 1 µs up.
     pub fn set_rtt(&self, rtt: Duration) {
         let micros = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX).max(1);
         self.shared.rtt_us.store(micros, Ordering::Relaxed);

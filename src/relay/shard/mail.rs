@@ -54,6 +54,8 @@ pub(super) struct LaneFigures {
 }
 
 impl PostOffice {
+    /// Empty lanes between as many shards as there are wakers. Each lane takes `lane_messages_max` messages; what
+    /// happens to a further one is said above.
     pub fn new(wakers: Vec<Waker>, lane_messages_max: usize) -> Self {
         let shards = wakers.len();
         let lane = || Lane {

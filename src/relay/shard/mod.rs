@@ -2,13 +2,17 @@
 //!
 //! A [`Shard`] ties the layers together: datagrams from `net` go through `quic` into
 //! `session`; what sessions say goes into `routing`; what routing decides goes back. One
-//! turn of the loop receives, processes and sends, in the order that [`worker`] numbers.
+//! turn of the loop receives, processes and sends, in the order that `worker` numbers.
 //!
 //! Where to look: `worker` the loop; `service` connections to sessions; `events` sessions to
 //! routing; `actions` routing to sessions; `grants` what sessions may do;
 //! `feed` what a reader outside hears; `peer` what one session keeps; `mail` other
 //! shards; `command` the control thread; `web` HTTP/3; `link` and `links` WebSockets, which the control thread has; `carrier`
 //! what a session lives on.
+//!
+//! From outside a shard is a [`ShardPort`]: [`ShardCommand`]s go in, and each is answered on the channel that it brings
+//! along. Embedders begin there; [`RelayHandle::ports`](crate::RelayHandle::ports) has one for each shard.
+//! [`statistics`] is what a shard answers to `Snapshot`, [`feed()`] what it tells without being asked.
 
 mod actions;
 mod carrier;

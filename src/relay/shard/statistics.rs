@@ -6,18 +6,28 @@
 /// A shard's counters and the state of the queues it reads, at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ShardSnapshot {
+    /// The counters.
     pub statistics: ShardStatistics,
+    /// The queues that the shard reads, and what it holds back for others.
     pub queues: Vec<QueueSnapshot>,
 }
 
+/// All counters of a shard, by what they are about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ShardStatistics {
+    /// QUIC connections.
     pub connections: ConnectionStatistics,
+    /// WebSocket connections.
     pub websockets: WebSocketStatistics,
+    /// moq-lite sessions, over whatever carries them.
     pub sessions: SessionStatistics,
+    /// HTTP/3 and WebTransport.
     pub web: WebStatistics,
+    /// Frames, groups and the cache.
     pub media: MediaStatistics,
+    /// Datagrams, the ring and turns of the loop.
     pub network: NetworkStatistics,
+    /// What was not delivered, by cause.
     pub drops: DropStatistics,
 }
 
@@ -43,12 +53,17 @@ pub struct ConnectionStatistics {
 /// WebSocket connections, which are not among the QUIC connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WebSocketStatistics {
+    /// Connections open.
     pub open_now: u64,
+    /// Connections opened.
     pub opened: u64,
     /// Binary messages and their bytes, QMux framing included.
     pub messages_in: u64,
+    /// Binary messages sent.
     pub messages_out: u64,
+    /// Bytes of messages received.
     pub bytes_in: u64,
+    /// Bytes of messages sent.
     pub bytes_out: u64,
     /// Stream bytes that wait in shards for room towards the control thread.
     pub held_bytes_now: u64,
@@ -57,7 +72,9 @@ pub struct WebSocketStatistics {
 /// moq-lite sessions and their streams.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionStatistics {
+    /// Sessions open.
     pub open_now: u64,
+    /// Sessions opened.
     pub opened: u64,
     /// Sessions closed for a protocol violation of the peer.
     pub protocol_violations: u64,
@@ -90,14 +107,21 @@ pub struct WebStatistics {
 /// Media taken in and given out. A frame forwarded to three subscribers counts once in, three times out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MediaStatistics {
+    /// Frames from publishers.
     pub frames_in: u64,
+    /// Frames to subscribers, once for each.
     pub frames_out: u64,
+    /// Groups from publishers.
     pub groups_in: u64,
+    /// Groups to subscribers, once for each.
     pub groups_out: u64,
     /// Payload bytes, without stream framing and QUIC.
     pub bytes_in: u64,
+    /// Payload bytes to subscribers.
     pub bytes_out: u64,
+    /// Fetches that peers asked for.
     pub fetches: u64,
+    /// Those of them that the cache had.
     pub fetches_from_cache: u64,
     /// Bytes the group cache holds.
     pub cache_bytes_now: u64,
@@ -106,14 +130,19 @@ pub struct MediaStatistics {
 /// UDP socket and its ring.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetworkStatistics {
+    /// Datagrams from the socket.
     pub datagrams_received: u64,
+    /// Datagrams to the socket.
     pub datagrams_sent: u64,
+    /// UDP payload bytes from the socket.
     pub datagram_bytes_received: u64,
+    /// UDP payload bytes to the socket.
     pub datagram_bytes_sent: u64,
     /// Receive completions; one carries several datagrams under GRO.
     pub receives: u64,
     /// Send submissions; one carries several datagrams under GSO.
     pub sends: u64,
+    /// Sends that the kernel refused. QUIC takes each for loss.
     pub send_failures: u64,
     /// Times the shard entered the kernel to wait for its ring.
     pub ring_waits: u64,
@@ -159,6 +188,7 @@ pub struct DropStatistics([u64; DropCause::ALL.len()]);
 /// State of one queue this shard reads from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueSnapshot {
+    /// Which queue.
     pub kind: QueueKind,
     /// The shard that writes; `None` for the control thread.
     pub from_shard: Option<u8>,
@@ -168,6 +198,7 @@ pub struct QueueSnapshot {
     pub overflows: Option<u64>,
 }
 
+/// The kinds of queues that a shard reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueKind {
     /// What another shard tells this one: groups, subscriptions, fetches, announcements.
@@ -179,6 +210,7 @@ pub enum QueueKind {
 }
 
 impl DropCause {
+    /// Every cause, each at the index that `as usize` gives it.
     pub const ALL: [Self; 10] = [
         Self::Expired,
         Self::SlowSubscriber,
@@ -210,11 +242,13 @@ impl DropCause {
 }
 
 impl DropStatistics {
+    /// Adds to the counter of a cause; it stays at its maximum.
     pub fn add(&mut self, cause: DropCause, count: u64) {
         let counter = &mut self.0[cause as usize];
         *counter = counter.saturating_add(count);
     }
 
+    /// The counter of a cause.
     pub fn get(&self, cause: DropCause) -> u64 {
         self.0[cause as usize]
     }

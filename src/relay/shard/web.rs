@@ -15,8 +15,11 @@ use super::worker::Shard;
 /// An ordinary request over HTTP/3, answered by [`super::ShardCommand::Respond`].
 #[derive(Debug)]
 pub struct WebRequest {
+    /// The number of the shard that has the connection, to which the answer is sent.
     pub shard: usize,
+    /// Where the answer goes.
     pub at: WebStream,
+    /// The HTTP method.
     pub method: String,
     /// Path and query.
     pub path: String,
@@ -25,15 +28,20 @@ pub struct WebRequest {
 /// Where an answer goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WebStream {
+    /// The connection of the request.
     pub connection: ConnectionKey,
+    /// The stream of the request.
     pub stream: StreamId,
 }
 
+/// The answer to a [`WebRequest`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebResponse {
+    /// The HTTP status.
     pub status: u16,
     /// Names in lower case.
     pub fields: Vec<(String, String)>,
+    /// The body; may be empty.
     pub body: Bytes,
 }
 

@@ -34,6 +34,7 @@ use super::web::WebRequests;
 /// How a shard behaves.
 #[derive(Clone)]
 pub struct ShardOptions {
+    /// Which shard it is.
     pub id: ShardId,
     /// The relay's hop id, one for all its shards.
     pub hop: HopId,
@@ -43,11 +44,15 @@ pub struct ShardOptions {
     pub batch_window: Duration,
     /// Never sleep: lower latency for a whole core.
     pub spin: bool,
+    /// Bounds of the shard's tracks and of its group cache.
     pub tracks: TrackLimits,
+    /// Bounds of each session.
     pub sessions: SessionLimits,
+    /// How the QUIC side behaves.
     pub endpoint: EndpointOptions,
     /// What WebSocket connections allow their peers.
     pub qmux: qmux::Options,
+    /// Buffers of the ring.
     pub ring: RingConfig,
     /// Gives each session its grant.
     pub policy: Policy,
@@ -55,18 +60,27 @@ pub struct ShardOptions {
 
 /// What a shard is given of the things that all share or that were opened before it ran.
 pub struct ShardParts {
+    /// The UDP socket of this shard, one of a steered group.
     pub socket: std::net::UdpSocket,
+    /// The address it is bound to.
     pub local: SocketAddr,
+    /// What other threads wake the shard by.
     pub wake: WakeReceiver,
+    /// The queues to and from the other shards.
     pub office: Arc<PostOffice>,
+    /// Who publishes what, shared by all shards.
     pub table: Arc<AnnounceTable>,
+    /// Commands from other threads.
     pub commands: Arc<ArrayQueue<ShardCommand>>,
     /// Where requests over HTTP/3 go, if anywhere.
     pub web_requests: Option<WebRequests>,
+    /// Which WebSockets have news.
     pub doorbell: Arc<Doorbell>,
     /// Who hears of what happens, if anybody.
     pub feed: Option<FeedWriter>,
+    /// Keys that all shards of the relay must have in common.
     pub secrets: Secrets,
+    /// The certificates to accept connections with.
     pub tls: TlsContext,
 }
 

@@ -6,6 +6,7 @@ use std::{fs, thread};
 
 use super::parse_core_list;
 
+/// The cores that the kernel lets this process use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostCores {
     /// Scheduler affinity.
@@ -24,6 +25,8 @@ pub(super) struct Quota {
 }
 
 impl HostCores {
+    /// Reads /proc and /sys. What cannot be read does not restrict; without an affinity it is as many cores as the
+    /// standard library counts.
     pub fn read() -> Self {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let affinity = affinity(&status).unwrap_or_else(|| {

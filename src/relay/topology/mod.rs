@@ -1,5 +1,8 @@
 //! Which cores this process may use and which shard goes on which.
-//! Reading the system (`Host`) is apart from deciding (`Placement`), which is pure.
+//! Reading the system ([`HostCores`]) is apart from deciding ([`Placement`]), which is pure.
+//!
+//! In go the cores that the kernel allows, and the shards and cores that an operator asked for; out comes a core for each
+//! shard, or what to change. Begin with [`HostCores::read`], then [`Placement::plan`].
 #![forbid(unsafe_code)]
 
 mod host;
@@ -16,21 +19,30 @@ pub use host::HostCores;
 /// A core for each shard; the index is the shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
+    /// The core of each shard.
     pub cores: Vec<usize>,
     /// More shards than cores: some take turns. Worth a warning.
     pub shared: bool,
 }
 
+/// Why shards cannot be placed. Its message says what to change.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TopologyError {
+    /// Affinity and cpuset leave no core.
     #[error("no core is usable: {0}")]
     NoCores(&'static str),
+    /// A core was asked for that this process may not run on.
     #[error(
         "core {core} is listed in `cores`, but this process may only run on {}; \
          change the list, or the CPU affinity or cpuset of the service",
         format_core_list(usable)
     )]
-    CoreUnusable { core: usize, usable: Vec<usize> },
+    CoreUnusable {
+        /// The core that was asked for.
+        core: usize,
+        /// The cores that this process may run on, ascending.
+        usable: Vec<usize>,
+    },
 }
 
 impl Placement {

@@ -14,8 +14,11 @@ use driver::Driver;
 /// What a run came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
+    /// Operations that were carried out.
     pub operations: usize,
+    /// Events that the session gave.
     pub events: usize,
+    /// Things that the session asked to be done on the connection.
     pub transmits: usize,
     /// The session was closed for a violation.
     pub is_violated: bool,

@@ -13,7 +13,9 @@ use super::records::{Kinds, Record, Records};
 /// What became of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
+    /// The decoder refused it, or there was no input.
     Rejected,
+    /// The decoder took it, and what it gave held.
     Accepted,
 }
 

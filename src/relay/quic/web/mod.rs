@@ -37,15 +37,24 @@ pub(super) const ALPN: &[u8] = b"h3";
 #[derive(Debug, PartialEq, Eq)]
 pub enum WebEvent {
     /// For a session at this path and query, to be accepted or refused.
-    SessionRequested { path: String },
+    SessionRequested {
+        /// Path and query of the request.
+        path: String,
+    },
     /// For a resource; [`super::Connection::respond`] answers.
     Request {
+        /// The stream of the request, on which the answer goes.
         stream: StreamId,
+        /// The HTTP method.
         method: String,
+        /// Path and query of the request.
         path: String,
     },
     /// It broke HTTP/3, and the connection is being closed. The last event.
-    Failed { reason: String },
+    Failed {
+        /// What was wrong, for a log line.
+        reason: String,
+    },
 }
 
 /// Where a client wants its session.
