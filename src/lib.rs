@@ -20,6 +20,7 @@ pub mod certificate;
 pub mod check;
 pub mod config;
 pub mod control;
+pub mod generate;
 pub mod limits;
 pub mod logging;
 pub mod net;

@@ -4,11 +4,11 @@
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use moqswitch::config::{Arguments, Command, Config};
 use moqswitch::relay::{Relay, Until};
 use moqswitch::topology::HostCores;
-use moqswitch::{check, config, logging, net};
+use moqswitch::{check, config, generate, logging, net};
 
 /// Some 5 % less CPU for a frame of a call than the C library's. It asks for no huge pages, which
 /// would save another 2 to 5 % and make the relay larger by a half (perf/README.md).
@@ -31,8 +31,10 @@ fn main() -> ExitCode {
 )]
 fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let config = Config::load(&arguments.flags, std::env::vars());
-    match arguments.command {
+    match &arguments.command {
         Some(Command::Config) => print!("{}", config::template()),
+        Some(Command::Completions { shell }) => generate::completions(Arguments::command(), *shell)?,
+        Some(Command::Man { command }) => generate::manual(Arguments::command(), command.as_deref())?,
         Some(Command::Check { json }) => {
             let report = check::run(&check::Subject {
                 config: &config,
@@ -41,7 +43,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 io_uring_probe: &|| net::probe_support().map_err(|error| error.to_string()),
                 now: SystemTime::now(),
             });
-            print!("{}", if json { report.to_json() } else { report.to_string() });
+            print!("{}", if *json { report.to_json() } else { report.to_string() });
             return Ok(if report.status == check::Status::Fail {
                 ExitCode::FAILURE
             } else {
