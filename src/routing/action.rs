@@ -47,7 +47,7 @@ impl Default for TrackLimits {
 /// Something for a session or another shard to do. `broadcast` is a full path.
 #[derive(Debug)]
 pub enum Action {
-    /// Subscribe at a publisher of this shard; answered by [`Tracks::on_subscribed`].
+    /// Subscribe at a publisher of this shard; answered by `Tracks::on_subscribed`.
     Subscribe {
         peer: PeerKey,
         track: TrackKey,

@@ -2,7 +2,7 @@
 //!
 //! A [`Shard`] ties the layers together: datagrams from `net` go through `quic` into
 //! `session`; what sessions say goes into `routing`; what routing decides goes back. One
-//! turn of the loop receives, processes and sends, in the order that [`worker`] numbers.
+//! turn of the loop receives, processes and sends, in the order that `worker` numbers.
 //!
 //! Where to look: `worker` the loop; `service` connections to sessions; `events` sessions to
 //! routing; `actions` routing to sessions; `peer` what one session keeps; `mail` other
