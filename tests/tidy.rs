@@ -66,6 +66,7 @@ const LAYERS: &[Layer] = &[
         &["limits", "qmux", "wire"],
         &["auth", "certificate", "limits", "ratelimit", "shard", "Announcements"],
     ),
+    layer("generate", &[], &[], &[]),
     layer("logging", &["config"], &[], &["ratelimit"]),
     layer("signals", &[], &[], &[]),
     layer("reload", &["config"], &[], &["quic", "shard", "ServerIdentity"]),

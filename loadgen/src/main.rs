@@ -21,7 +21,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use moqswitch::generate;
 
 use arguments::{Arguments, Command};
 use capacity::Objective;
@@ -50,6 +51,14 @@ fn execute(arguments: &Arguments) -> anyhow::Result<u8> {
             for (name, _) in BUILT_IN {
                 println!("{name:<16} {}", Scenario::load(name)?.question);
             }
+            return Ok(0);
+        }
+        Some(Command::Completions { shell }) => {
+            generate::completions(Arguments::command(), *shell)?;
+            return Ok(0);
+        }
+        Some(Command::Man { command }) => {
+            generate::manual(Arguments::command(), command.as_deref())?;
             return Ok(0);
         }
         Some(Command::Link {
