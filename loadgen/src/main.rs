@@ -4,6 +4,9 @@ mod arguments;
 mod capacity;
 mod clock;
 mod engine;
+#[allow(unreachable_pub, reason = "a public module of moqswitch")]
+#[path = "../../src/generate.rs"]
+mod generate;
 mod host;
 mod interrupt;
 mod link;
@@ -22,7 +25,6 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser};
-use moqswitch::generate;
 
 use arguments::{Arguments, Command};
 use capacity::Objective;
