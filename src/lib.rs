@@ -13,6 +13,7 @@
 pub mod check;
 pub mod config;
 pub mod control;
+pub mod generate;
 pub mod limits;
 pub mod logging;
 mod reload;

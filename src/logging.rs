@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn lines_that_cannot_be_written_are_counted_and_end_nothing() {
         struct Full;
-        impl io::Write for Full {
+        impl Write for Full {
             fn write(&mut self, _: &[u8]) -> io::Result<usize> {
                 Err(io::ErrorKind::StorageFull.into())
             }
@@ -111,7 +111,7 @@ mod tests {
 
     struct Output(SyncSender<Vec<u8>>);
 
-    impl io::Write for Output {
+    impl Write for Output {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.try_send(bytes.to_vec()).map_err(io::Error::other)?;
             Ok(bytes.len())

@@ -5,10 +5,10 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use moqswitch::config::{Arguments, Command, Config};
 use moqswitch::switch::Switch;
-use moqswitch::{check, config, logging};
+use moqswitch::{check, config, generate, logging};
 use moqswitch_relay::net;
 use moqswitch_relay::topology::HostCores;
 
@@ -29,8 +29,10 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let config = Config::load(&arguments.flags, std::env::vars());
-    match arguments.command {
+    match &arguments.command {
         Some(Command::Config) => logging::say(&config::template()),
+        Some(Command::Completions { shell }) => generate::completions(Arguments::command(), *shell)?,
+        Some(Command::Man { command }) => generate::manual(Arguments::command(), command.as_deref())?,
         Some(Command::Check { json }) => {
             let report = check::run(&check::Subject {
                 config: &config,
@@ -39,7 +41,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 io_uring_probe: &|| net::probe_support().map_err(|error| error.to_string()),
                 now: SystemTime::now(),
             });
-            logging::say(&if json { report.to_json() } else { report.to_string() });
+            logging::say(&if *json { report.to_json() } else { report.to_string() });
             return Ok(if report.status == check::Status::Fail {
                 ExitCode::FAILURE
             } else {

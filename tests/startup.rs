@@ -45,11 +45,11 @@ fn a_reader_of_the_ready_line_may_go() {
     let mut command = moqswitch();
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
+    let mut output = child.stderr.take().unwrap();
     thread::scope(|scope| {
-        let log = scope.spawn(|| {
+        let log = scope.spawn(move || {
             let mut text = String::new();
-            let mut log = child.stderr.take().unwrap();
-            log.read_to_string(&mut text).map(|_| text)
+            output.read_to_string(&mut text).map(|_| text)
         });
         // It listens by the time it could have said so; that it goes on is seen when it is told to end.
         let end = Instant::now() + LIMIT;

@@ -66,6 +66,7 @@ const LAYERS: &[Layer] = &[
         &["limits", "qmux", "wire"],
         &["auth", "certificate", "limits", "ratelimit", "shard", "Announcements"],
     ),
+    layer("generate", &[], &[], &[]),
     layer("logging", &["config"], &[], &["ratelimit"]),
     layer("signals", &[], &[], &[]),
     layer("reload", &["config"], &[], &["quic", "shard", "ServerIdentity"]),
@@ -354,9 +355,10 @@ fn names_below(text: &str, root: &str) -> Vec<String> {
     names
 }
 
-/// A file's lines up to its test module, without comments.
+/// A file's lines up to its test module, without comments and without what stands between quotes.
 fn code(file: &Path) -> String {
-    code_lines(file).map(|(_, line)| line + "\n").collect()
+    let unquoted = |line: String| line.split('"').step_by(2).collect::<Vec<_>>().join("\"\"");
+    code_lines(file).map(|(_, line)| unquoted(line) + "\n").collect()
 }
 
 /// Lines of a file up to its test module, without comments.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use crate::link::Impairment;
 use crate::load::Shape;
@@ -121,6 +122,13 @@ pub(crate) enum Command {
         output: PathBuf,
         #[arg(long)]
         threshold: Vec<Threshold>,
+    },
+    /// Prints a completion script for a shell.
+    Completions { shell: Shell },
+    /// Prints a manual page, for `man -l -`.
+    Man {
+        /// Of this command instead of the whole program.
+        command: Option<String>,
     },
     /// Adds up the --jsonl files of several processes or hosts that shared a load.
     Merge {
@@ -276,9 +284,13 @@ impl Command {
             } => (Scenario::replay(files, *video_rate)?, flags),
             Self::Run { scenario, flags } => (Scenario::load(scenario)?, flags),
             Self::Capacity { scenario, flags, .. } => (Scenario::load(scenario)?, flags),
-            Self::Scenarios | Self::Link { .. } | Self::Clock { .. } | Self::Report { .. } | Self::Merge { .. } => {
-                return Ok(None);
-            }
+            Self::Scenarios
+            | Self::Link { .. }
+            | Self::Clock { .. }
+            | Self::Report { .. }
+            | Self::Merge { .. }
+            | Self::Completions { .. }
+            | Self::Man { .. } => return Ok(None),
         };
         Ok(Some((scenario, &**flags)))
     }

@@ -4,6 +4,9 @@ mod arguments;
 mod capacity;
 mod clock;
 mod engine;
+#[allow(unreachable_pub, reason = "a public module of moqswitch")]
+#[path = "../../src/generate.rs"]
+mod generate;
 mod host;
 mod interrupt;
 mod link;
@@ -21,7 +24,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use arguments::{Arguments, Command};
 use capacity::Objective;
@@ -50,6 +53,14 @@ fn execute(arguments: &Arguments) -> anyhow::Result<u8> {
             for (name, _) in BUILT_IN {
                 println!("{name:<16} {}", Scenario::load(name)?.question);
             }
+            return Ok(0);
+        }
+        Some(Command::Completions { shell }) => {
+            generate::completions(Arguments::command(), *shell)?;
+            return Ok(0);
+        }
+        Some(Command::Man { command }) => {
+            generate::manual(Arguments::command(), command.as_deref())?;
             return Ok(0);
         }
         Some(Command::Link {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 
 /// A media switch for calls over Media over QUIC (moq-lite).
 ///
@@ -27,6 +28,13 @@ pub enum Command {
     },
     /// Print a configuration file with every setting, its default and what it costs
     Config,
+    /// Print a completion script for a shell
+    Completions { shell: Shell },
+    /// Print a manual page, for `man -l -`
+    Man {
+        /// Of this command instead of the whole program
+        command: Option<String>,
+    },
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]

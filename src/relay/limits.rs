@@ -87,6 +87,23 @@ pub const TRAIN_BYTES_MAX: usize = 65_507;
 /// `UDP_MAX_SEGMENTS` of the oldest kernel supported.
 pub const TRAIN_SEGMENTS_MAX: usize = 64;
 
+/// Sockets a ring serves besides its own. A further one is refused.
+pub const SOCKETS_DEFAULT: u32 = 4_096;
+/// Bounds the table of them; no process may have more files by default.
+pub const SOCKETS_MAX: u32 = 1 << 20;
+/// Receive buffers all of them share: what comes in during a turn of 5 ms on 4,096 sockets with 50
+/// datagrams a second each. With none left datagrams wait in their sockets.
+pub const SOCKET_RECEIVE_BUFFERS_DEFAULT: u16 = 1_024;
+/// Datagrams for them that may be held or queued at once. With none left those queued are submitted.
+pub const SOCKET_SEND_BUFFERS_DEFAULT: u16 = 512;
+/// Payload of a datagram that needs no train's buffer, and of the largest received by default:
+/// more than a packet of Ethernet carries. A larger one received is dropped and counted.
+pub const SOCKET_DATAGRAM_BYTES: u32 = 1_500;
+/// Room of one such datagram, so that the beginnings of all are spread over the sets of the cache.
+pub const SOCKET_DATAGRAM_BUFFER_BYTES: usize = 1_536 + 64;
+/// Receives armed, and receives cancelled, in one turn. The rest follows in the next, at once.
+pub const SOCKET_ARMS_PER_TURN_MAX: usize = 256;
+
 /// Kernel socket buffer asked for in each direction, for each shard.
 pub const SOCKET_BUFFER_BYTES_DEFAULT: usize = 4 * 1024 * 1024;
 
@@ -101,3 +118,5 @@ const _: () = assert!(TRAIN_BYTES_MAX <= TRAIN_BUFFER_BYTES && UDP_PAYLOAD_BYTES
 const _: () = assert!(RECEIVE_BUFFERS_DEFAULT.is_power_of_two());
 
 const _: () = assert!(RECEIVE_BUFFERS_MAX.is_power_of_two());
+const _: () = assert!(SOCKET_RECEIVE_BUFFERS_DEFAULT.is_power_of_two());
+const _: () = assert!(SOCKET_DATAGRAM_BYTES as usize <= SOCKET_DATAGRAM_BUFFER_BYTES && SOCKETS_MAX < 1 << 24);

@@ -56,20 +56,21 @@ impl SendMessage {
         })
     }
 
-    /// Points at `payload_bytes` bytes to be sent as datagrams of `segment_bytes`, if given.
+    /// Points at `payload_bytes` bytes to be sent as datagrams of `segment_bytes`, if given, to
+    /// `destination` or else the peer of a connected socket.
     pub(super) fn fill(
         &mut self,
         payload: *mut u8,
         payload_bytes: usize,
         segment_bytes: Option<u16>,
-        destination: SocketAddr,
+        destination: Option<SocketAddr>,
         source: Option<IpAddr>,
         family: Family,
     ) -> *const libc::msghdr {
-        let name_bytes = encode_address(&mut self.name, destination, family);
+        let name_bytes = destination.map_or(0, |destination| encode_address(&mut self.name, destination, family));
         let scope = match destination {
-            SocketAddr::V6(destination) => destination.scope_id(),
-            SocketAddr::V4(_) => 0,
+            Some(SocketAddr::V6(destination)) => destination.scope_id(),
+            _ => 0,
         };
         let mut control = ControlWriter {
             bytes: &mut self.control.0,
@@ -86,7 +87,10 @@ impl SendMessage {
             iov_base: payload.cast(),
             iov_len: payload_bytes,
         };
-        self.header.msg_name = self.name.as_mut_ptr().cast();
+        self.header.msg_name = match name_bytes {
+            0 => ptr::null_mut(),
+            _ => self.name.as_mut_ptr().cast(),
+        };
         self.header.msg_namelen = name_bytes;
         self.header.msg_iov = &raw mut self.payload;
         self.header.msg_iovlen = 1;
@@ -98,9 +102,9 @@ impl SendMessage {
         &raw const self.header
     }
 
-    /// Where it goes.
+    /// Where it goes; null for the peer of a connected socket.
     pub(super) fn address(&self) -> (*const libc::sockaddr, libc::socklen_t) {
-        (self.name.as_ptr().cast(), self.header.msg_namelen)
+        (self.header.msg_name.cast_const().cast(), self.header.msg_namelen)
     }
 }
 

@@ -7,16 +7,30 @@ use std::time::Duration;
 use super::UdpRing;
 
 impl UdpRing {
-    /// Parks the calling task until there is something to receive, a wake, or `timeout` has
-    /// passed. The ring must be paused.
+    /// Parks the calling task until there is something to receive, on any socket, a wake, or `timeout`
+    /// has passed. The ring must be paused.
     pub async fn parked(&self, timeout: Duration) -> io::Result<()> {
         debug_assert!(self.is_paused());
+        if self.has_socket_receives() {
+            return Ok(());
+        }
         let socket = received(self.socket_as_fd().as_fd().try_clone_to_owned()?);
         let wake = woken(self.wake_as_fd().try_clone_to_owned()?);
         let timer = async {
             glommio::timer::sleep(timeout).await;
         };
-        futures_lite::future::or(timer, futures_lite::future::or(socket, wake)).await;
+        let others = match self.sockets_as_fd() {
+            Some(event) => Some(event.try_clone_to_owned()?),
+            None => None,
+        };
+        let others = async {
+            match others {
+                Some(event) => signalled(event).await,
+                None => futures_lite::future::pending().await,
+            }
+        };
+        let woken = futures_lite::future::or(socket, wake);
+        futures_lite::future::or(timer, futures_lite::future::or(woken, others)).await;
         Ok(())
     }
 }
@@ -37,4 +51,12 @@ async fn woken(socket: OwnedFd) {
     let socket = unsafe { glommio::net::UnixStream::from_raw_fd(socket.into_raw_fd()) };
     let mut byte = [0];
     let _ = socket.peek(&mut byte).await;
+}
+
+/// Completes when the event descriptor has been signalled, which takes the signal. It is read as
+/// a file would be, since glommio has no type for it; the kernel ignores the position.
+async fn signalled(event: OwnedFd) {
+    // SAFETY: the descriptor is owned, so nothing else closes it.
+    let event = unsafe { glommio::io::BufferedFile::from_raw_fd(event.into_raw_fd()) };
+    let _ = event.read_at(0, size_of::<u64>()).await;
 }

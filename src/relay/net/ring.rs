@@ -20,13 +20,21 @@ use super::buffers::{Buffer, ReceiveBuffers, Received, Unusable};
 use super::error::RingError;
 use super::message::{Family, SendMessage};
 use super::socket;
-use super::statistics::Statistics;
-use super::train::{SendMessages, SendPool, Train};
+use super::statistics::{SocketStatistics, Statistics};
+use super::train::{SendMessages, SendPool};
 use super::wake::WakeReceiver;
 use crate::limits::{
     RECEIVE_BUFFERS_DEFAULT, RECEIVE_BUFFERS_MAX, RECEIVE_FAILURES_MAX, RECEIVE_PAYLOAD_BYTES_MAX,
-    SEND_BUFFERS_DEFAULT, SEND_BUFFERS_MAX, TRAIN_BYTES_MAX, TRAIN_SEGMENTS_MAX,
+    SEND_BUFFERS_DEFAULT, SEND_BUFFERS_MAX, SOCKET_DATAGRAM_BYTES, SOCKET_RECEIVE_BUFFERS_DEFAULT,
+    SOCKET_SEND_BUFFERS_DEFAULT, SOCKETS_DEFAULT, TRAIN_BUFFER_BYTES, TRAIN_BYTES_MAX,
 };
+
+mod sending;
+mod sockets;
+mod table;
+
+use sockets::Sockets;
+pub use table::{AddSocketError, SocketEvent, SocketId};
 
 /// Buffers of one ring, and what the kernel is to do for it.
 #[derive(Clone, Debug)]
@@ -43,6 +51,18 @@ pub struct RingConfig {
     pub send_buffers: u16,
     /// Let the kernel do the batch window where it can (Linux 6.12). Default true.
     pub kernel_batch_window: bool,
+    /// Sockets that may be added. Default 4,096; a further one is refused. They cost nothing before
+    /// the first is added, then about 1 KiB of kernel memory each, and the buffers below for all.
+    pub sockets_max: u32,
+    /// Receive buffers all added sockets share, rounded up to a power of two. Default 1,024. When
+    /// they run out the rest waits in the sockets, and each of those is armed again.
+    pub socket_receive_buffers: u16,
+    /// Largest datagram received on an added socket; larger ones are dropped and counted. Default
+    /// 1,500. Each buffer takes so much and 172 bytes.
+    pub socket_payload_bytes_max: u32,
+    /// Single datagrams for added sockets that may be held or queued at once. Default 512 of 1,600
+    /// bytes each.
+    pub socket_send_buffers: u16,
     /// Have the kernel note when each datagram comes in. Default false. The first socket of a
     /// host to ask for it may be given the time of the reading for some milliseconds.
     pub notes_arrivals: bool,
@@ -55,6 +75,10 @@ impl Default for RingConfig {
             receive_payload_bytes_max: RECEIVE_PAYLOAD_BYTES_MAX,
             send_buffers: SEND_BUFFERS_DEFAULT,
             kernel_batch_window: true,
+            sockets_max: SOCKETS_DEFAULT,
+            socket_receive_buffers: SOCKET_RECEIVE_BUFFERS_DEFAULT,
+            socket_payload_bytes_max: SOCKET_DATAGRAM_BYTES,
+            socket_send_buffers: SOCKET_SEND_BUFFERS_DEFAULT,
             notes_arrivals: false,
         }
     }
@@ -85,6 +109,8 @@ pub enum Wait {
 pub struct Turn {
     /// Receives that became available to `poll_receive`, here or since the last turn.
     pub received: usize,
+    /// The same of `poll_socket_receive`.
+    pub socket_received: usize,
     /// Trains the kernel consumed, here or since the last turn.
     pub sends: usize,
     /// Another thread called `Waker::wake`.
@@ -122,6 +148,10 @@ pub struct UdpRing {
     receive_failures: u32,
     receive_failure: Option<io::Error>,
     statistics: Statistics,
+    config: RingConfig,
+    /// Those added, if there ever was one. Below `ring`, so that it is dropped after it.
+    sockets: Option<Box<Sockets>>,
+    socket_statistics: SocketStatistics,
 }
 
 struct Filled {
@@ -140,10 +170,11 @@ impl UdpRing {
         if config.notes_arrivals {
             socket::note_arrivals(&socket).map_err(failed("asking for times of arrival"))?;
         }
-        let ring = open(receive_buffers, send_buffers).map_err(failed("opening the ring"))?;
+        let ring = open(receive_buffers, send_buffers, config).map_err(failed("opening the ring"))?;
         let buffers =
             ReceiveBuffers::new(receive_buffers, payload_bytes_max).map_err(failed("mapping receive buffers"))?;
-        let pool = SendPool::new(send_buffers).map_err(failed("mapping send buffers"))?;
+        let pool =
+            SendPool::new(send_buffers, TRAIN_BUFFER_BYTES, TRAIN_BYTES_MAX).map_err(failed("mapping send buffers"))?;
         let submitter = ring.submitter();
         submitter
             .register_files(&[socket.as_raw_fd(), wake.as_raw_fd()])
@@ -176,6 +207,9 @@ impl UdpRing {
             receive_failures: 0,
             receive_failure: None,
             statistics: Statistics::default(),
+            config: config.clone(),
+            sockets: None,
+            socket_statistics: SocketStatistics::default(),
         })
     }
 
@@ -188,7 +222,8 @@ impl UdpRing {
             self.flush()?;
         } else {
             self.arm()?;
-            let sleeping = self.ready.is_empty() && !self.woken && wait != Wait::None;
+            let are_sockets_settled = self.sockets.is_none() || self.arm_sockets()?;
+            let sleeping = self.ready.is_empty() && are_sockets_settled && !self.woken && wait != Wait::None;
             if sleeping && self.wake.prepare_sleep() {
                 self.sleep(wait)?;
             } else {
@@ -200,6 +235,7 @@ impl UdpRing {
                 self.woken = true;
             }
         }
+        self.close_removed();
         if self.receive_failures >= RECEIVE_FAILURES_MAX
             && let Some(error) = self.take_receive_failure()
         {
@@ -210,6 +246,7 @@ impl UdpRing {
         let received = mem::take(&mut self.received);
         Ok(Turn {
             received,
+            socket_received: self.take_sockets_received(),
             sends: mem::take(&mut self.sends),
             woken,
         })
@@ -232,77 +269,16 @@ impl UdpRing {
         }
     }
 
-    /// An empty train, or `None` when the caller holds all of them. Queued trains are submitted if
-    /// that is what it takes.
-    pub fn acquire_train(&mut self) -> Option<Train> {
-        if let Some(train) = SendPool::acquire(&self.pool) {
-            return Some(train);
-        }
-        if self.queued.is_empty() {
-            return None;
-        }
-        // A failure to submit leaves the pool empty, and the next turn reports it.
-        let _ = self.submit();
-        SendPool::acquire(&self.pool)
-    }
-
-    /// Queues a train for the next turn: datagrams of `segment_bytes`, the last maybe shorter, from
-    /// the local address `source` or one of the kernel's choice. Refusals by the kernel are
-    /// counted in the statistics.
-    pub fn queue_train(&mut self, train: Train, segment_bytes: u16, destination: SocketAddr, source: Option<IpAddr>) {
-        assert!(train.belongs_to(&self.pool), "a train of another ring");
-        let bytes = train.len();
-        if bytes == 0 {
-            return;
-        }
-        let segments = bytes.div_ceil(usize::from(segment_bytes).max(1));
-        assert!(segments <= TRAIN_SEGMENTS_MAX, "{segments} segments in one train");
-        debug_assert!(bytes <= TRAIN_BYTES_MAX);
-        // The kernel need not be told what it would choose.
-        let source = source.filter(|source| !source.is_unspecified() && *source != self.local);
-        self.statistics.sends += 1;
-        self.statistics.segments += segments as u64;
-        self.statistics.bytes_sent += bytes as u64;
-        if segments > 1 && !self.segmentation {
-            self.send_singly(train, segment_bytes, destination, source);
-            return;
-        }
-        let slot = train.into_slot();
-        let payload = self.pool.memory(slot);
-        let segment_bytes = (segments > 1).then_some(segment_bytes);
-        let message = self.messages.of(slot);
-        let header = message.fill(payload, bytes, segment_bytes, destination, source, self.family);
-        let entry = if segment_bytes.is_none() && source.is_none() {
-            // The kernel has less to read in than for a message with a header. (A socket that is bound to no
-            // particular address has to name the source, which needs the header.)
-            let (address, address_bytes) = message.address();
-            opcode::Send::new(SOCKET, payload, u32::try_from(bytes).expect("below 64 KiB"))
-                .dest_addr(address)
-                .dest_addr_len(address_bytes)
-                .flags(libc::MSG_DONTWAIT)
-                .build()
-        } else {
-            opcode::SendMsg::new(SOCKET, header)
-                .flags(libc::MSG_DONTWAIT as u32)
-                .build()
-        };
-        let entry = entry.flags(squeue::Flags::SKIP_SUCCESS).user_data(SEND);
-        if self.push(&entry).is_ok() {
-            self.queued.push(slot);
-        } else {
-            self.pool.free(slot);
-            self.statistics.send_errors.no_buffers += 1;
-        }
-    }
-
     /// Takes the receive and the wake poll off the ring, so that their descriptors can be
     /// watched for readability elsewhere. What was received stays available to `poll_receive`, so
-    /// poll before sleeping. A wake, past or to come, makes the waker's readable.
+    /// poll before sleeping. A wake, past or to come, makes the waker's readable. Added sockets go
+    /// on receiving, and one more descriptor becomes readable when they have.
     pub fn pause(&mut self) -> io::Result<()> {
         if self.paused {
             return Ok(());
         }
         self.quiesce()?;
+        self.watch_sockets()?;
         self.paused = true;
         self.wake.drain();
         if self.woken || !self.wake.prepare_sleep() {
@@ -314,6 +290,7 @@ impl UdpRing {
     /// The next turn receives again.
     pub fn resume(&mut self) {
         if mem::take(&mut self.paused) {
+            self.unwatch_sockets();
             self.wake.drain();
             self.woken |= self.wake.take();
         }
@@ -357,25 +334,24 @@ impl UdpRing {
             return self.flush();
         };
         // When no buffer is left nothing more can come in.
-        let everything = |buffers: &ReceiveBuffers| u32::from(buffers.provided()).max(1);
+        let everything = |ring: &Self| {
+            let of_sockets = ring.sockets.as_ref().map_or(0, |sockets| sockets.buffers.provided());
+            (u32::from(ring.buffers.provided()) + u32::from(of_sockets)).max(1)
+        };
         if batch_window >= timeout {
             // The window is the whole wait.
-            let want = if batch_window.is_zero() {
-                0
-            } else {
-                everything(&self.buffers)
-            };
+            let want = if batch_window.is_zero() { 0 } else { everything(self) };
             self.enter(want, Some(timeout), Duration::ZERO)?;
         } else if batch_window.is_zero() {
             self.enter(1, Some(timeout), Duration::ZERO)?;
         } else if self.kernel_batch_window {
             // Deferred completions count only when they are run, so this sleeps the window out.
-            self.enter(everything(&self.buffers), Some(timeout), batch_window)?;
+            self.enter(everything(self), Some(timeout), batch_window)?;
         } else {
             self.enter(1, Some(timeout), Duration::ZERO)?;
             self.reap();
-            if !self.ready.is_empty() {
-                self.enter(everything(&self.buffers), Some(batch_window), Duration::ZERO)?;
+            if !self.ready.is_empty() || self.has_socket_receives() {
+                self.enter(everything(self), Some(batch_window), Duration::ZERO)?;
             }
         }
         self.reap();
@@ -430,10 +406,7 @@ impl UdpRing {
                 .enter(queued, want, flags.bits(), Some(&arguments))
         };
         if self.ring.submission().is_empty() {
-            self.sends += self.queued.len();
-            for slot in self.queued.drain(..) {
-                self.pool.free(slot);
-            }
+            self.release_sent();
         }
         match entered {
             Ok(_) => Ok(()),
@@ -454,7 +427,8 @@ impl UdpRing {
                 RECEIVE => self.handle_receive(entry.result(), entry.flags()),
                 WAKE => self.wake_armed &= cqueue::more(entry.flags()),
                 SEND => self.handle_send_refused(entry.result()),
-                _ => {} // a cancellation's own completion: what it cancelled completes too
+                CANCEL => {} // what it cancelled completes too
+                data => self.handle_socket_completion(data, entry.result(), entry.flags()),
             }
         }
     }
@@ -473,14 +447,6 @@ impl UdpRing {
             self.statistics.receive_errors += 1;
             self.receive_failures += 1;
             self.receive_failure = Some(io::Error::from_raw_os_error(-result));
-        }
-    }
-
-    fn handle_send_refused(&mut self, result: i32) {
-        if result < 0 {
-            let error = io::Error::from_raw_os_error(-result);
-            self.segmentation &= error.raw_os_error() != Some(libc::EIO);
-            self.statistics.send_errors.count(&error);
         }
     }
 
@@ -533,43 +499,28 @@ impl UdpRing {
         let pushed = unsafe { self.ring.submission().push(entry) };
         pushed.map_err(|_| io::ErrorKind::WouldBlock.into())
     }
-
-    /// For devices that cannot segment: one system call for each datagram.
-    fn send_singly(&mut self, mut train: Train, segment_bytes: u16, destination: SocketAddr, source: Option<IpAddr>) {
-        for segment in train.written_mut().chunks_mut(usize::from(segment_bytes)) {
-            let message = self.single.fill(
-                segment.as_mut_ptr(),
-                segment.len(),
-                None,
-                destination,
-                source,
-                self.family,
-            );
-            // SAFETY: the message and the segment it points to are alive during the call.
-            let sent = unsafe { libc::sendmsg(self.socket.as_raw_fd(), message, libc::MSG_DONTWAIT) };
-            if sent < 0 {
-                self.statistics.send_errors.count(&io::Error::last_os_error());
-            }
-        }
-        self.sends += 1;
-    }
 }
 
 impl Drop for UdpRing {
     fn drop(&mut self) {
-        if self.quiesce().is_err() {
+        if self.quiesce().and_then(|()| self.quiesce_sockets()).is_err() {
             // The kernel may still write to the receive buffers and read queued trains: leak them.
             mem::forget(Rc::clone(&self.buffers));
             mem::forget(Rc::clone(&self.pool));
             mem::forget(mem::take(&mut self.messages));
+            self.leak_sockets();
         }
     }
 }
 
-fn open(receive_buffers: u16, send_buffers: u16) -> io::Result<IoUring> {
+fn open(receive_buffers: u16, send_buffers: u16, config: &RingConfig) -> io::Result<IoUring> {
     // Room for all trains and for arming; completions for all receives besides.
     let submissions = u32::from(send_buffers) + 4;
-    let completions = u32::from(receive_buffers) + 2 * submissions.next_power_of_two();
+    let of_sockets = match config.sockets_max {
+        0 => 0,
+        _ => sockets::receive_buffers(config),
+    };
+    let completions = u32::from(receive_buffers) + u32::from(of_sockets) + 2 * submissions.next_power_of_two();
     IoUring::builder()
         .dontfork()
         .setup_single_issuer()

@@ -244,6 +244,20 @@ pub(super) fn note_arrivals(socket: &UdpSocket) -> io::Result<()> {
     set_integer(socket, libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)
 }
 
+/// Makes the kernel say which local address each datagram was sent to.
+pub(super) fn report_local(socket: &UdpSocket, ip: IpAddr) -> io::Result<()> {
+    if ip.is_ipv4() {
+        set_integer(socket, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)
+    } else {
+        set_integer(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)
+    }
+}
+
+/// Has each datagram received by itself (no UDP GRO).
+pub(super) fn receive_singly(socket: &UdpSocket) -> io::Result<()> {
+    set_integer(socket, libc::SOL_UDP, libc::UDP_GRO, 0)
+}
+
 fn set_integer(socket: &impl AsRawFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
     // SAFETY: the option value is a live c_int and its length is passed with it.
     let result = unsafe {

@@ -37,6 +37,37 @@ pub struct Statistics {
     pub wakes: u64,
 }
 
+/// The same for the sockets a ring serves besides its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketStatistics {
+    /// Receive completions, each one datagram.
+    pub receives: u64,
+    /// Those of them that were polled, and their payload bytes.
+    pub datagrams: u64,
+    pub bytes_received: u64,
+    /// Times the kernel found no free receive buffer; nothing is lost, the rest waits in the socket.
+    pub receive_buffers_exhausted: u64,
+    /// Times a multishot receive ended and was armed again.
+    pub receive_rearms: u64,
+    /// Receives that brought news of a datagram sent before, by ICMP: no such port, no way there.
+    pub refusals: u64,
+    /// Receive operations that failed for another reason.
+    pub receive_errors: u64,
+    /// Sockets whose receive was given up.
+    pub receives_stopped: u64,
+    /// Receives dropped because the datagram was larger than the buffer.
+    pub truncated: u64,
+    /// Receives dropped because their addresses could not be read.
+    pub malformed: u64,
+    /// Trains and single datagrams handed to the kernel, the datagrams in them, their bytes.
+    pub sends: u64,
+    pub segments: u64,
+    pub bytes_sent: u64,
+    /// Sends dropped because the ring does not have the socket.
+    pub sends_unknown: u64,
+    pub send_errors: SendErrors,
+}
+
 /// Trains the kernel refused, by cause. QUIC sees each as loss and retransmits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SendErrors {
@@ -50,6 +81,9 @@ pub struct SendErrors {
     pub not_permitted: u64,
     /// ENETUNREACH, EHOSTUNREACH, ENETDOWN, EHOSTDOWN, EADDRNOTAVAIL: no way to send there.
     pub unreachable: u64,
+    /// ECONNREFUSED: the peer's host said of an earlier datagram that nobody has the port. Only
+    /// connected sockets hear of that.
+    pub refused: u64,
     /// EIO: the device cannot segment; trains are sent singly from then on.
     pub segmentation_refused: u64,
     /// Any other error.
@@ -64,6 +98,7 @@ impl SendErrors {
             + self.too_large
             + self.not_permitted
             + self.unreachable
+            + self.refused
             + self.segmentation_refused
             + self.other
     }
@@ -77,6 +112,7 @@ impl SendErrors {
             Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::ENETDOWN | libc::EHOSTDOWN | libc::EADDRNOTAVAIL) => {
                 &mut self.unreachable
             }
+            Some(libc::ECONNREFUSED) => &mut self.refused,
             Some(libc::EIO) => &mut self.segmentation_refused,
             _ => &mut self.other,
         };

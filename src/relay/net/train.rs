@@ -1,4 +1,4 @@
-//! The send side's memory: a bounded pool of buffers, each a train of datagrams to one peer.
+//! The send side's memory: bounded pools of buffers, each a train of datagrams to one peer.
 //!
 //! Invariant: a slot is free, owned by one `Train`, or listed by the ring as submitted.
 
@@ -9,10 +9,9 @@ use std::slice;
 
 use super::mapping::Mapping;
 use super::message::SendMessage;
-use crate::limits::{TRAIN_BUFFER_BYTES, TRAIN_BYTES_MAX};
 
 /// Datagrams for one peer, being written. All but the last must come out the same size; hand it to
-/// `UdpRing::queue_train`. Dropping it gives the buffer back unsent.
+/// `UdpRing::queue_train` or `queue_train_on`. Dropping it gives the buffer back unsent.
 #[derive(Debug)]
 pub struct Train {
     pool: Rc<SendPool>,
@@ -26,14 +25,14 @@ impl Train {
         let used = self.bytes;
         let start = self.pool.memory(self.slot);
         // SAFETY: the slot's bytes were zeroed when mapped and belong to this train alone; the
-        // range is inside its buffer because `commit` keeps `bytes` within TRAIN_BYTES_MAX.
-        unsafe { slice::from_raw_parts_mut(start.add(used), TRAIN_BYTES_MAX - used) }
+        // range is inside its buffer because `commit` keeps `bytes` within the pool's bound.
+        unsafe { slice::from_raw_parts_mut(start.add(used), self.pool.train_bytes_max - used) }
     }
 
     /// Counts the first `bytes` bytes of the spare room as written.
     pub fn commit(&mut self, bytes: usize) {
         assert!(
-            bytes <= TRAIN_BYTES_MAX - self.bytes,
+            bytes <= self.pool.train_bytes_max - self.bytes,
             "committed more than there is room for"
         );
         self.bytes += bytes;
@@ -86,6 +85,9 @@ impl Drop for Train {
 pub(super) struct SendPool {
     mapping: Mapping,
     capacity: u16,
+    /// Room of one train's buffer, and how much of it a train may fill.
+    buffer_bytes: usize,
+    train_bytes_max: usize,
     /// Slots ever used; those above have no resident memory.
     used: Cell<u16>,
     /// Last freed, first used: its memory is the warmest.
@@ -93,11 +95,14 @@ pub(super) struct SendPool {
 }
 
 impl SendPool {
-    pub(super) fn new(capacity: u16) -> io::Result<Rc<Self>> {
+    pub(super) fn new(capacity: u16, buffer_bytes: usize, train_bytes_max: usize) -> io::Result<Rc<Self>> {
         assert!(capacity > 0 && capacity < NO_SLOT, "slots have 16-bit numbers");
+        assert!(train_bytes_max <= buffer_bytes, "a train fits in its buffer");
         Ok(Rc::new(Self {
-            mapping: Mapping::new(usize::from(capacity) * TRAIN_BUFFER_BYTES)?,
+            mapping: Mapping::new(usize::from(capacity) * buffer_bytes)?,
             capacity,
+            buffer_bytes,
+            train_bytes_max,
             used: Cell::new(0),
             free: RefCell::new(Vec::with_capacity(usize::from(capacity))),
         }))
@@ -119,7 +124,7 @@ impl SendPool {
 
     pub(super) fn memory(&self, slot: u16) -> *mut u8 {
         self.mapping
-            .at(usize::from(slot) * TRAIN_BUFFER_BYTES, TRAIN_BUFFER_BYTES)
+            .at(usize::from(slot) * self.buffer_bytes, self.buffer_bytes)
             .as_ptr()
     }
 

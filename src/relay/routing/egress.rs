@@ -84,6 +84,16 @@ pub(super) struct Out {
     pub(super) state: OutState,
 }
 
+/// What is to be known of a cursor that is no more. It is small: a cursor is not, and each
+/// group on its way ends with this.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Removed {
+    pub(super) serves: Serves,
+    pub(super) group: GroupToken,
+    pub(super) sequence: GroupSequence,
+    pub(super) stream: Option<StreamId>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum OutState {
     /// Everything there is was sent.
@@ -193,16 +203,17 @@ impl Egress {
         self.version
     }
 
-    /// `None` when it has too many already.
-    pub(super) fn insert(&mut self, out: Out) -> Option<u32> {
-        if self.outs.len() >= OUTS_PER_PEER_MAX {
-            return None;
-        }
+    /// Whether it has as many cursors as it may.
+    pub(super) fn is_full(&self) -> bool {
+        self.outs.len() >= OUTS_PER_PEER_MAX
+    }
+
+    pub(super) fn insert(&mut self, out: Out) -> u32 {
         if let Some(stream) = out.stream {
             let index = self.outs.vacant_key();
             self.by_stream.insert(stream, u32_of(index));
         }
-        Some(u32_of(self.outs.insert(out)))
+        u32_of(self.outs.insert(out))
     }
 
     pub(super) fn out(&self, index: u32) -> Option<&Out> {
@@ -347,13 +358,20 @@ impl Egress {
         }
     }
 
-    pub(super) fn remove(&mut self, index: u32) -> Option<Out> {
+    pub(super) fn remove(&mut self, index: u32) -> Option<Removed> {
         self.set_state(index, OutState::Idle);
-        let out = self.outs.try_remove(index as usize)?;
-        if let Some(stream) = out.stream {
+        let out = self.outs.get(index as usize)?;
+        let removed = Removed {
+            serves: out.serves,
+            group: out.group,
+            sequence: out.sequence,
+            stream: out.stream,
+        };
+        drop(self.outs.remove(index as usize));
+        if let Some(stream) = removed.stream {
             self.by_stream.remove(&stream);
         }
-        Some(out)
+        Some(removed)
     }
 
     /// A blocked stream may be tried again.

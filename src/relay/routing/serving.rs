@@ -153,10 +153,11 @@ impl Tracks {
     pub(super) fn add_out(&mut self, peer: PeerKey, out: Out) -> Option<u32> {
         let token = out.group;
         let egress = self.peers.get_mut(peer)?;
-        let Some(index) = egress.insert(out) else {
+        if egress.is_full() {
             self.sent.count_given_up(stream_error::DELIVERY_TIMEOUT);
             return None;
-        };
+        }
+        let index = egress.insert(out);
         egress.mark_ready(index);
         self.groups.get_mut(token)?.add_reader(Reader { peer, out: index });
         self.peers.mark_dirty(peer);
