@@ -23,11 +23,11 @@ pub struct Statistics {
     pub sends: u64,
     /// Datagrams in them.
     pub segments: u64,
-    /// Payload bytes of all datagrams, in each direction.
+    /// Payload bytes of the datagrams received.
     pub bytes_received: u64,
-    /// The same of those sent.
+    /// Payload bytes of the datagrams sent.
     pub bytes_sent: u64,
-    /// Trains the kernel refused, which are not among those above.
+    /// Sends that the kernel refused, by cause.
     pub send_errors: SendErrors,
     /// `io_uring_enter` calls.
     pub enters: u64,
@@ -42,8 +42,9 @@ pub struct Statistics {
 pub struct SocketStatistics {
     /// Receive completions, each one datagram.
     pub receives: u64,
-    /// Those of them that were polled, and their payload bytes.
+    /// Those of them that were polled.
     pub datagrams: u64,
+    /// Payload bytes of those that were polled.
     pub bytes_received: u64,
     /// Times the kernel found no free receive buffer; nothing is lost, the rest waits in the socket.
     pub receive_buffers_exhausted: u64,
@@ -59,12 +60,15 @@ pub struct SocketStatistics {
     pub truncated: u64,
     /// Receives dropped because their addresses could not be read.
     pub malformed: u64,
-    /// Trains and single datagrams handed to the kernel, the datagrams in them, their bytes.
+    /// Trains and single datagrams handed to the kernel.
     pub sends: u64,
+    /// Datagrams in them.
     pub segments: u64,
+    /// Payload bytes of those datagrams.
     pub bytes_sent: u64,
     /// Sends dropped because the ring does not have the socket.
     pub sends_unknown: u64,
+    /// Sends that the kernel refused, by cause.
     pub send_errors: SendErrors,
 }
 

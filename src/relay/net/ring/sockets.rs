@@ -109,6 +109,7 @@ impl UdpRing {
         Ok(())
     }
 
+    /// The address that an added socket is bound to. `NotFound` when the ring does not have it.
     pub fn socket_local_addr(&self, id: SocketId) -> io::Result<SocketAddr> {
         let member = self.sockets.as_ref().and_then(|sockets| sockets.table.get(id));
         member.ok_or(io::ErrorKind::NotFound)?.socket().local_addr()
@@ -124,6 +125,7 @@ impl UdpRing {
         self.config.sockets_max.min(SOCKETS_MAX)
     }
 
+    /// What the ring has counted of all added sockets together since it was made.
     pub fn socket_statistics(&self) -> SocketStatistics {
         self.socket_statistics
     }

@@ -36,17 +36,33 @@ impl SocketId {
 #[derive(Debug)]
 pub enum SocketEvent {
     /// Its receive failed too often in a row and has been stopped. It still sends. Remove it.
-    ReceiveStopped { socket: SocketId, error: io::Error },
+    ReceiveStopped {
+        /// The socket.
+        socket: SocketId,
+        /// The last failure.
+        error: io::Error,
+    },
 }
 
+/// Why a socket was not added. It gives the socket back.
 #[derive(Debug, thiserror::Error)]
 pub enum AddSocketError {
+    /// The ring serves as many as it may, which can be none.
     #[error("the ring has {sockets_max} sockets, which are all it may have")]
-    Full { sockets_max: u32, socket: UdpSocket },
+    Full {
+        /// As many as it may.
+        sockets_max: u32,
+        /// The socket that was not added.
+        socket: UdpSocket,
+    },
+    /// The system refused what the ring needs of the socket.
     #[error("{operation} failed: {source}")]
     Io {
+        /// What was being done.
         operation: &'static str,
+        /// What the system said.
         source: io::Error,
+        /// The socket that was not added.
         socket: UdpSocket,
     },
 }
