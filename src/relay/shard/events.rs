@@ -252,6 +252,13 @@ impl Shard {
                 self.forget_request(peer, request);
                 self.tracks.handle_fetch_ended(peer, request, self.now);
             }
+            other => self.handle_remark(peer, other),
+        }
+    }
+
+    /// Probes, and what the peer says of the session as a whole.
+    fn handle_remark(&mut self, peer: PeerKey, event: Event) {
+        match event {
             Event::Probe { request, .. } => {
                 let Some(state) = self.peers.get_mut(&peer) else { return };
                 if !state.probes.contains(&request) {
