@@ -357,7 +357,13 @@ fn names_below(text: &str, root: &str) -> Vec<String> {
 
 /// A file's lines up to its test module, without comments and without what stands between quotes.
 fn code(file: &Path) -> String {
-    let unquoted = |line: String| line.replace("\\\"", "").split('"').step_by(2).collect::<Vec<_>>().join("\"\"");
+    let unquoted = |line: String| {
+        line.replace("\\\"", "")
+            .split('"')
+            .step_by(2)
+            .collect::<Vec<_>>()
+            .join("\"\"")
+    };
     code_lines(file).map(|(_, line)| unquoted(line) + "\n").collect()
 }
 

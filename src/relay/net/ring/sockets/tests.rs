@@ -150,7 +150,12 @@ fn connected_sockets_send_to_their_peer() {
         let sizes = [(); 3].map(|()| peer.recv(&mut [0; 200]).unwrap());
         assert_eq!(sizes, [172, 10, 10]);
     }
+    // It sends to others too, but does not hear them.
+    ring.send_on(id, &stamp(3), first.local_addr().unwrap(), None);
+    ring.turn(Wait::None).unwrap();
     let target = ring.socket_local_addr(id).unwrap();
+    assert_eq!(first.recv_from(&mut [0; 200]).unwrap(), (172, target));
+    first.send_to(&stamp(4), target).unwrap();
     second.send_to(&stamp(2), target).unwrap();
     assert_eq!(poll(&mut ring).1.source, second.local_addr().unwrap());
 }
@@ -201,6 +206,7 @@ fn removed_socket_is_unknown_its_receives_are_dropped_and_its_port_is_free() {
     // What was queued before leaves; what comes after is dropped.
     ring.send_on(ids[0], &stamp(2), peer.local_addr().unwrap(), None);
     ring.remove_socket(ids[0]);
+    assert_eq!(buffers_provided(&ring), 1_023, "but for the other socket's");
     ring.send_on(ids[0], &stamp(3), peer.local_addr().unwrap(), None);
     let train = ring.acquire_datagram().unwrap();
     ring.queue_train_on(ids[0], train, 10, peer.local_addr().unwrap(), None);
