@@ -1,4 +1,5 @@
 //! What ends a start, and what must not end a relay that runs: the program itself, as an operator starts it.
+#![allow(clippy::unwrap_used, reason = "a failure of a test is a panic")]
 #![allow(unsafe_code, reason = "a process gets its seccomp filter between fork and exec")]
 
 use std::fs::File;
