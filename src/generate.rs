@@ -12,7 +12,7 @@ pub fn completions(mut command: Command, shell: Shell) -> io::Result<()> {
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, name, &mut script);
-    io::stdout().write_all(&script)
+    print(&script)
 }
 
 /// Writes the manual page of a program, or of one of its commands, to standard output.
@@ -27,5 +27,14 @@ pub fn manual(program: Command, command: Option<&str>) -> io::Result<()> {
     };
     let mut page = Vec::new();
     Man::new(subject.clone()).render(&mut page)?;
-    io::stdout().write_all(&page)
+    print(&page)
+}
+
+/// Writes to standard output. A reader that has had enough, as `head` has, is no error; a full disk is.
+pub fn print(bytes: &[u8]) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    match output.write_all(bytes).and_then(|()| output.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
 }

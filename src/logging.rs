@@ -23,12 +23,6 @@ pub fn lost() -> u64 {
     LOST.load(Ordering::Relaxed)
 }
 
-/// Prints for whoever started the process. A reader that has gone, as with `| head -1`, is no error.
-pub fn say(text: &str) {
-    let mut output = io::stdout().lock();
-    let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
-}
-
 /// A log that cannot be written must not end what it is about: what fails is counted.
 struct Forgiving<W>(W);
 

@@ -30,7 +30,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let config = Config::load(&arguments.flags, std::env::vars());
     match &arguments.command {
-        Some(Command::Config) => logging::say(&config::template()),
+        Some(Command::Config) => generate::print(config::template().as_bytes())?,
         Some(Command::Completions { shell }) => generate::completions(Arguments::command(), *shell)?,
         Some(Command::Man { command }) => generate::manual(Arguments::command(), command.as_deref())?,
         Some(Command::Check { json }) => {
@@ -41,7 +41,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 io_uring_probe: &|| net::probe_support().map_err(|error| error.to_string()),
                 now: SystemTime::now(),
             });
-            logging::say(&if *json { report.to_json() } else { report.to_string() });
+            let text = if *json { report.to_json() } else { report.to_string() };
+            generate::print(text.as_bytes())?;
             return Ok(if report.status == check::Status::Fail {
                 ExitCode::FAILURE
             } else {
@@ -53,7 +54,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             logging::install(&config.log)?;
             net::raise_file_limit();
             let switch = Switch::start(&config)?;
-            logging::say(&format!("{}\n", switch.banner()));
+            // A relay that runs does not end because nobody reads that it does.
+            let _ = generate::print(format!("{}\n", switch.banner()).as_bytes());
             switch.join()?;
         }
     }

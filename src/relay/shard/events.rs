@@ -207,13 +207,12 @@ impl Shard {
                 let Some((full, source)) = self.resolve(peer, request, &message.broadcast, message.epoch, true) else {
                     return;
                 };
-                let (path, track) = (full.clone(), message.track.clone());
                 self.report(
                     |session| FeedEvent::Subscribed {
                         session,
                         request,
-                        path,
-                        track,
+                        path: full.clone(),
+                        track: message.track.clone(),
                     },
                     peer,
                 );
