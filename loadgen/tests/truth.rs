@@ -310,13 +310,15 @@ fn assert_adds_up(report: &Value) {
     assert_eq!(sum, count(report, "/frames_expected"));
 }
 
-/// What the relay says it delivered came, and nothing else did.
+/// What the relay says it delivered came, and nothing else did. Of what a close overtook any part
+/// may have come.
 fn assert_delivered(report: &Value, done: &Done) {
     let came: u64 = ["delivered", "late", "corrupt", "duplicated", "stray"]
         .iter()
         .map(|fate| count(report, &format!("/frames_{fate}")))
         .sum();
-    assert_eq!(came, done.delivered, "{done:?}, {report}");
+    let delivered = done.delivered - done.overtaken..=done.delivered;
+    assert!(delivered.contains(&came), "{came}: {done:?}, {report}");
 }
 
 fn number(report: &Value, pointer: &str) -> f64 {

@@ -2,7 +2,7 @@
 //! and renumbers them, stalls once, gives up, or tells nobody of anybody. On the product's QUIC endpoint and sessions; routing is its own.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,6 +57,9 @@ pub(crate) struct Done {
     pub(crate) skipped: u64,
     /// Frames that were written to a listener's connection, the corrupted ones too.
     pub(crate) delivered: u64,
+    /// Those of `delivered` that were on their way when their connection was closed. What is
+    /// unread when a connection ends is lost with it (RFC 9000 section 10.2).
+    pub(crate) overtaken: u64,
     /// Deliveries that waited for the stall's end.
     pub(crate) stalled: u64,
 }
@@ -118,6 +121,9 @@ struct Peer {
     session: Session,
     announce_requests: Vec<(StreamId, BroadcastPath)>,
     arriving: HashMap<StreamId, (SubscribeId, GroupSequence, BytesMut)>,
+    /// When frames were written, those of the last `ON_ITS_WAY`.
+    written: VecDeque<Instant>,
+    is_closed: bool,
 }
 
 struct Listener {
@@ -239,6 +245,8 @@ impl Relay {
                 session,
                 announce_requests: Vec::new(),
                 arriving: HashMap::new(),
+                written: VecDeque::new(),
+                is_closed: false,
             }
         });
         while let Some(stream) = connection.poll_readable() {
@@ -476,9 +484,13 @@ impl Relay {
     }
 
     fn close(&mut self, key: ConnectionKey) {
-        self.peer(key)
-            .session
-            .close(session_error::INTERNAL, "the stub gives up");
+        let peer = self.peer(key);
+        if std::mem::replace(&mut peer.is_closed, true) {
+            return;
+        }
+        peer.session.close(session_error::INTERNAL, "the stub gives up");
+        let overtaken = peer.written.iter().filter(|at| at.elapsed() < ON_ITS_WAY).count();
+        self.done.overtaken += overtaken as u64;
         self.transmit(key);
     }
 
@@ -487,6 +499,9 @@ impl Relay {
         else {
             return;
         };
+        if peer.is_closed {
+            return;
+        }
         let stream = peer.session.open_uni();
         let mut bytes = BytesMut::new();
         let header = GroupHeader {
@@ -510,6 +525,9 @@ impl Relay {
             size: delivery.payload.len() as u64,
         };
         self.done.delivered += 1;
+        let now = Instant::now();
+        peer.written.retain(|at| now - *at < ON_ITS_WAY);
+        peer.written.push_back(now);
         frame.encode(Version::Lite06.frame_form(), &mut bytes).unwrap();
         bytes.extend_from_slice(&delivery.payload);
         assert_eq!(
@@ -564,6 +582,8 @@ const INFO: TrackInfo = TrackInfo {
 };
 
 /// A header is there by then.
+/// How long a frame is on its way at most, on loopback and with the machine busy.
+const ON_ITS_WAY: Duration = Duration::from_millis(100);
 const RESET_AFTER: Duration = Duration::from_millis(100);
 
 /// The first deliveries to each listener.
