@@ -267,6 +267,24 @@ const COUNTERS: &[(&str, &str, Read)] = &[
     ("malformed_packets", "Datagrams that were no usable QUIC packet.", |s| {
         s.network.malformed_packets
     }),
+    (
+        "local_datagrams_received",
+        "Datagrams from sockets of local peers.",
+        |s| s.local.datagrams_received,
+    ),
+    ("local_datagrams_sent", "Datagrams to sockets of local peers.", |s| {
+        s.local.datagrams_sent
+    }),
+    (
+        "local_send_failures",
+        "Datagrams to sockets of local peers that found no buffer or were refused.",
+        |s| s.local.send_failures,
+    ),
+    (
+        "local_truncated",
+        "Datagrams from sockets of local peers that were too large.",
+        |s| s.local.truncated,
+    ),
 ];
 
 const GAUGES: &[(&str, &str, Read)] = &[
@@ -289,6 +307,8 @@ const GAUGES: &[(&str, &str, Read)] = &[
         s.sessions.announcements_now
     }),
     ("cache_bytes", "Bytes in the group cache.", |s| s.media.cache_bytes_now),
+    ("local_peers", "Peers without a connection open.", |s| s.local.peers_now),
+    ("local_sockets", "Sockets of local peers open.", |s| s.local.sockets_now),
 ];
 
 const RATIOS: &[(&str, &str, Read, Read)] = &[

@@ -34,6 +34,35 @@ pub const FILES_PER_SHARD: usize = 32;
 /// HTTP fetches that one shard serves at once. A further one is answered 503.
 pub const HTTP_FETCHES_MAX: usize = 64;
 
+/// Applications of one shard. A further one is refused.
+pub const APPLICATIONS_MAX: usize = 8;
+
+/// Local peers of one shard, of all its applications. A further one is refused.
+pub const LOCAL_PEERS_MAX: usize = 65_536;
+
+/// Tracks of one broadcast of a local peer. It is not published with more.
+pub const LOCAL_TRACKS_MAX: usize = 64;
+
+/// Subscriptions, watches and questions for track properties of one local peer. A further one is refused.
+pub const LOCAL_REQUESTS_MAX: usize = 8_192;
+
+/// Events of media that a local peer is given before its application has been called. The rest waits in the cache;
+/// of datagrams it is dropped.
+pub const LOCAL_EVENTS_PER_TURN_MAX: usize = 1_024;
+
+/// Announcements that a watch is told in one go. The rest follows in the next.
+pub const LOCAL_ANNOUNCEMENTS_PER_TURN_MAX: usize = 1_024;
+
+/// Bytes of one frame for a local peer, gathered from its pieces. The group of a larger one ends with FRAME_TOO_LARGE.
+pub const LOCAL_FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// How often applications are called in one turn as long as what they do causes more events. The rest follows in the
+/// next turn.
+pub const APPLICATION_ROUNDS_PER_TURN_MAX: usize = 4;
+
+/// Receptions on sockets of applications in one turn. The rest follows in the next.
+pub const SOCKET_RECEIVES_PER_TURN_MAX: usize = 1_024;
+
 /// Messages waiting from one shard to another. When full an announcement becomes a look at
 /// the whole table, and a piece of media costs its group.
 pub const LANE_MESSAGES_MAX: usize = 8192;

@@ -184,3 +184,26 @@ pub enum Action {
     /// [`Tracks::handle_remote_overflow`]: super::Tracks::handle_remote_overflow
     Remote(ShardId, RemoteMessage),
 }
+
+impl Action {
+    /// The peer whose session it is for. `None` for a message to another shard.
+    pub fn peer(&self) -> Option<PeerKey> {
+        match self {
+            Self::Subscribe { peer, .. }
+            | Self::UpdateSubscription { peer, .. }
+            | Self::Unsubscribe { peer, .. }
+            | Self::RequestTrack { peer, .. }
+            | Self::Fetch { peer, .. }
+            | Self::CancelRequest { peer, .. }
+            | Self::Accept { peer, .. }
+            | Self::Start { peer, .. }
+            | Self::End { peer, .. }
+            | Self::Drop { peer, .. }
+            | Self::Finish { peer, .. }
+            | Self::Fetched { peer, .. }
+            | Self::Refuse { peer, .. }
+            | Self::TrackInfo { peer, .. } => Some(*peer),
+            Self::Remote(..) => None,
+        }
+    }
+}

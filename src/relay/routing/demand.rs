@@ -16,7 +16,8 @@ pub struct Demand {
 }
 
 impl Demand {
-    pub(super) fn of(preferences: &SubscribeUpdate) -> Self {
+    /// What one subscriber with these preferences wants.
+    pub fn of(preferences: &SubscribeUpdate) -> Self {
         Self {
             priority: preferences.priority,
             max_latency_ms: preferences.max_latency_ms,

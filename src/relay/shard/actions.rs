@@ -5,6 +5,7 @@ use moqswitch_proto::wire::{BroadcastPath, Fetch, TrackName, TrackRequest, strea
 
 use crate::routing::{Action, AnnounceAction, Demand, FetchKey, PeerKey, TrackKey};
 
+use super::local::is_local;
 use super::worker::Shard;
 
 impl Shard {
@@ -12,7 +13,10 @@ impl Shard {
     /// have to say because of them leaves together.
     pub(super) fn apply_actions(&mut self) {
         while let Some(action) = self.tracks.poll_action() {
-            self.apply(action);
+            match action.peer().filter(|peer| is_local(*peer)) {
+                Some(peer) => self.apply_local(peer, action),
+                None => self.apply(action),
+            }
         }
         while let Some(peer) = self.talkative.pop() {
             self.transmit(peer);
@@ -25,6 +29,10 @@ impl Shard {
         while budget > 0
             && let Some(key) = self.announcer.poll_ready()
         {
+            if is_local(key.peer) {
+                budget = budget.saturating_sub(self.announce_local(key));
+                continue;
+            }
             let Some(state) = self.peers.get_mut(&key.peer) else {
                 continue;
             };

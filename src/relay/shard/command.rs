@@ -21,6 +21,7 @@ use moqswitch_proto::wire::{
 
 use super::grants::UnknownSession;
 use super::link::Attachment;
+use super::local::{Installation, TooManyApplications};
 use super::statistics::ShardSnapshot;
 use super::web::{WebResponse, WebStream};
 use super::worker::Shard;
@@ -49,6 +50,13 @@ pub enum ShardCommand {
         grant: Arc<Grant>,
         /// Told when it has been done, or that the shard has no such session.
         reply: oneshot::Sender<Result<(), UnknownSession>>,
+    },
+    /// Run an application, whose peers are local to the shard.
+    Install {
+        /// What makes it.
+        application: Installation,
+        /// Told when it is there, or that the shard has no room for it.
+        reply: oneshot::Sender<Result<(), TooManyApplications>>,
     },
     /// Accept connections with other certificates from now on.
     ReplaceCertificates(Box<TlsContext>),
@@ -145,6 +153,10 @@ impl Shard {
                 ShardCommand::SetGrant { session, grant, reply } => {
                     // The asker may have gone; then nobody needs the answer.
                     let _ = reply.send(self.set_grant(session, grant));
+                }
+                ShardCommand::Install { application, reply } => {
+                    // The asker may have gone; the application is there all the same.
+                    let _ = reply.send(self.install(application));
                 }
                 ShardCommand::ReplaceCertificates(tls) => {
                     if let Err(error) = self.endpoint.replace_certificates(*tls) {

@@ -233,24 +233,24 @@ impl fmt::Debug for Doorbell {
     }
 }
 
-/// Whether a session is on a link, and not on a QUIC connection nor a fetch of HTTP.
+/// Whether a session is on a link. Others are on a QUIC connection, local peers or fetches of HTTP.
 pub(super) fn is_link(peer: PeerKey) -> bool {
-    peer.index & LINK_MARK == LINK_MARK && peer.index != u32::MAX
+    peer.index & !LINK_NUMBER_BITS == LINK_MARK
 }
 
 /// Keys of links differ from those of connections, whose indices are far below.
 fn next_key() -> PeerKey {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let low = u32::try_from(number & LINK_NUMBER_MASK).unwrap_or(0);
+    let low = u32::try_from(number & u64::from(LINK_NUMBER_BITS)).unwrap_or(0);
     PeerKey {
         index: LINK_MARK | low,
-        generation: u32::try_from(number >> LINK_NUMBER_MASK.count_ones() & u64::from(u32::MAX)).unwrap_or(0),
+        generation: u32::try_from(number >> LINK_NUMBER_BITS.count_ones() & u64::from(u32::MAX)).unwrap_or(0),
     }
 }
 
 const LINK_MARK: u32 = 1 << 31;
-const LINK_NUMBER_MASK: u64 = (1 << 30) - 1;
+const LINK_NUMBER_BITS: u32 = (1 << 30) - 1;
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@
 //!
 //! Where to look: `worker` the loop; `service` connections to sessions; `events` sessions to
 //! routing; `actions` routing to sessions; `grants` what sessions may do;
-//! `feed` what a reader outside hears; `peer` what one session keeps; `mail` other
+//! `feed` what a reader outside hears; `local` peers without a connection; `peer` what one session keeps; `mail` other
 //! shards; `command` the control thread; `web` HTTP/3; `link` and `links` WebSockets, which the control thread has; `carrier`
 //! what a session lives on.
 //!
@@ -22,6 +22,7 @@ mod feed;
 mod grants;
 mod link;
 mod links;
+pub mod local;
 mod mail;
 mod peer;
 mod port;

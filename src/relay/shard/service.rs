@@ -9,6 +9,7 @@ use moqswitch_proto::wire::{BroadcastPath, HopId, ProbeLevel, Role, Setup, Strea
 use super::carrier::{Carrier, carrier};
 use super::feed::FeedEvent;
 use super::link::is_link;
+use super::local::is_local;
 use super::peer::{BACKLOG_CODE, BacklogFull, Outbox, Peer, Transport, connection_key, peer_key};
 use super::statistics::DropCause;
 use super::worker::Shard;
@@ -226,6 +227,10 @@ impl Shard {
             if self.fetches.pump(peer, self.now, &mut self.tracks) {
                 continue;
             }
+            if is_local(peer) {
+                self.pump_local(peer);
+                continue;
+            }
             let connection = carrier(&mut self.endpoint, &mut self.links, peer);
             let (Some(state), Some(connection)) = (self.peers.get_mut(&peer), connection) else {
                 continue;
@@ -354,6 +359,7 @@ impl Shard {
             return;
         }
         self.drain_deadline = Some(deadline);
+        self.drain_applications(deadline);
         self.endpoint.drain();
         let peers: Vec<PeerKey> = self.peers.keys().copied().collect();
         for peer in peers {
@@ -413,7 +419,7 @@ fn log_end(connection: &Carrier<'_>) {
 }
 
 /// A hop id for a peer that declares none, so that it is not sent its own broadcasts.
-fn assigned_hop() -> HopId {
+pub(super) fn assigned_hop() -> HopId {
     use ring::rand::{SecureRandom, SystemRandom};
     let mut bytes = [0; 8];
     SystemRandom::new()

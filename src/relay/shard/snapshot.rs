@@ -1,8 +1,8 @@
 //! What the shard counts, put together for the control thread.
 
 use super::statistics::{
-    ConnectionStatistics, DropCause, MediaStatistics, NetworkStatistics, QueueKind, QueueSnapshot, SessionStatistics,
-    ShardSnapshot, ShardStatistics,
+    ConnectionStatistics, DropCause, LocalStatistics, MediaStatistics, NetworkStatistics, QueueKind, QueueSnapshot,
+    SessionStatistics, ShardSnapshot, ShardStatistics,
 };
 use super::worker::Shard;
 
@@ -11,6 +11,7 @@ impl Shard {
         let own = &self.statistics;
         let quic = self.endpoint.statistics();
         let ring = self.ring.statistics();
+        let sockets = self.ring.socket_statistics();
         let tracks = self.tracks.statistics();
         let mut drops = own.drops.clone();
         drops.add(DropCause::Expired, tracks.egress.expired);
@@ -43,7 +44,8 @@ impl Shard {
                     streams_open_now: streams as u64,
                     subscriptions_now: tracks.subscriptions as u64,
                     upstream_subscriptions_now: tracks.upstream_subscriptions as u64,
-                    announcements_now: self.peers.values().map(|peer| peer.published.len() as u64).sum(),
+                    announcements_now: (self.peers.values().map(|peer| peer.published.len()).sum::<usize>()
+                        + self.locals.published_count()) as u64,
                     ..own.sessions.clone()
                 },
                 web: own.web.clone(),
@@ -65,6 +67,14 @@ impl Shard {
                     ring_waits: ring.waits,
                     malformed_packets: quic.malformed + quic.unknown_connection + ring.malformed + ring.truncated,
                     ..own.network.clone()
+                },
+                local: LocalStatistics {
+                    peers_now: self.locals.peer_count() as u64,
+                    sockets_now: self.ring.socket_count() as u64,
+                    datagrams_received: sockets.datagrams,
+                    datagrams_sent: sockets.segments,
+                    send_failures: sockets.send_errors.total(),
+                    truncated: sockets.truncated,
                 },
                 drops,
             },

@@ -27,6 +27,8 @@ pub struct ShardStatistics {
     pub media: MediaStatistics,
     /// Datagrams, the ring and turns of the loop.
     pub network: NetworkStatistics,
+    /// Local peers, and the sockets of their applications.
+    pub local: LocalStatistics,
     /// What was not delivered, by cause.
     pub drops: DropStatistics,
 }
@@ -154,6 +156,23 @@ pub struct NetworkStatistics {
     pub turns: u64,
     /// Datagrams that were no QUIC packet or belonged to no connection.
     pub malformed_packets: u64,
+}
+
+/// Local peers, and the sockets of their applications. Their frames are among those of `media`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LocalStatistics {
+    /// Local peers open.
+    pub peers_now: u64,
+    /// Sockets that the ring serves for applications.
+    pub sockets_now: u64,
+    /// Datagrams from those sockets.
+    pub datagrams_received: u64,
+    /// Datagrams to those sockets.
+    pub datagrams_sent: u64,
+    /// Datagrams to those sockets that found no buffer, or that the kernel refused.
+    pub send_failures: u64,
+    /// Datagrams from those sockets that were larger than the buffer, and were dropped.
+    pub truncated: u64,
 }
 
 /// Why something was not delivered.

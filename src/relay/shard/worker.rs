@@ -26,6 +26,7 @@ use super::feed::{Feed, FeedWriter};
 use super::grants::Lapses;
 use super::link::Doorbell;
 use super::links::Links;
+use super::local::Locals;
 use super::mail::{Mail, Mailbox, PostOffice};
 use super::peer::Peer;
 use super::statistics::ShardStatistics;
@@ -111,6 +112,7 @@ pub struct Shard {
     pub(super) drain_deadline: Option<Instant>,
     pub(super) lapses: Lapses,
     pub(super) feed: Feed,
+    pub(super) locals: Locals,
     last_busy: Instant,
 }
 
@@ -143,6 +145,7 @@ impl Shard {
             drain_deadline: None,
             lapses: Lapses::default(),
             feed: Feed::new(parts.feed),
+            locals: Locals::default(),
             last_busy: now,
             options,
         })
@@ -174,7 +177,7 @@ impl Shard {
         self.now = Instant::now();
         self.statistics.network.turns += 1;
         // 1. Datagrams into connections.
-        let received = self.receive();
+        let received = self.receive() + self.receive_on_sockets();
         // 2. Messages of other shards and of the control thread, WebSockets among them.
         let mail = self.read_mail();
         let commands = self.handle_commands();
@@ -185,6 +188,7 @@ impl Shard {
         self.look_around();
         self.end_lapsed_grants();
         self.fetches.expire(self.now, &mut self.tracks);
+        self.turn_applications();
         // 4. Connections with something to tell: streams into sessions, sessions into routing.
         self.service_connections();
         // 5. What routing decided, until it has nothing more to say.
@@ -192,6 +196,7 @@ impl Shard {
         self.announce();
         // 6. Media to whoever can take it, the most important first.
         self.pump();
+        let told = self.tell_applications();
         // 7. Packets, as trains; they leave with the next turn's one submission. Messages of WebSockets.
         self.endpoint.flush(&mut self.ring, self.now);
         self.links.flush();
@@ -200,7 +205,7 @@ impl Shard {
         self.mailbox.wake_receivers();
         self.report_losses();
         self.log_notices();
-        if received + mail + commands + heard > 0 {
+        if received + mail + commands + heard + told > 0 {
             self.last_busy = self.now;
         }
     }
@@ -254,7 +259,8 @@ impl Shard {
             || self.mailbox.has_mail()
             || self.announcer.has_ready()
             || self.announcer.is_resyncing()
-            || !self.commands.is_empty();
+            || !self.commands.is_empty()
+            || self.locals.has_work();
         if has_work {
             return Wait::None;
         }
@@ -279,6 +285,7 @@ impl Shard {
             self.fetches.next_deadline(),
             self.drain_deadline,
             self.lapses.next(),
+            self.locals.next_deadline(),
             probes,
         ]
         .into_iter()
@@ -296,6 +303,7 @@ impl Shard {
             && !self.links.has_work()
             && !self.mailbox.has_mail()
             && !self.mailbox.has_spill()
+            && !self.locals.has_work()
             && self.until_next_deadline() > COLD_DEADLINE_MIN
     }
 
@@ -303,7 +311,7 @@ impl Shard {
     async fn sleep_cold(&mut self) -> anyhow::Result<()> {
         self.ring.pause()?;
         // What had arrived by then is there still, and is worth staying awake for.
-        if self.receive() == 0 {
+        if self.receive() + self.receive_on_sockets() == 0 {
             self.statistics.network.parks += 1;
             let timeout = self.until_next_deadline().min(COLD_WAIT_MAX);
             if let Err(error) = self.ring.parked(timeout).await {
