@@ -52,7 +52,7 @@ fn judge(inspection: &Inspection, now: SystemTime) -> Check {
         return check(Status::Fail, "not valid yet".to_owned()).advise("check this machine's clock, or wait");
     }
     let Ok(left) = inspection.not_after.duration_since(now) else {
-        return check(Status::Fail, "expired".to_owned()).advise("renew it");
+        return check(Status::Fail, "expired".to_owned()).advise(RENEWAL);
     };
     let days = left.as_secs() / SECONDS_PER_DAY;
     if inspection.names.is_empty() {
@@ -61,8 +61,7 @@ fn judge(inspection: &Inspection, now: SystemTime) -> Check {
     }
     let names = inspection.names.join(", ");
     if left < RENEWAL_DUE {
-        return check(Status::Warn, format!("{names}; expires in {days} day(s)"))
-            .advise("renew it and restart moqswitch, which reads certificates at its start");
+        return check(Status::Warn, format!("{names}; expires in {days} day(s)")).advise(RENEWAL);
     }
     if inspection.key_match == KeyMatch::Unknown {
         return check(
@@ -81,5 +80,6 @@ impl Check {
     }
 }
 
+const RENEWAL: &str = "renew it and send SIGHUP (`systemctl reload moqswitch`)";
 const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
 const RENEWAL_DUE: Duration = Duration::from_secs(7 * SECONDS_PER_DAY);

@@ -26,6 +26,13 @@ pub struct Host {
     pub send_buffer_max: Option<String>,
 }
 
+/// A column of /proc/self/limits.
+#[derive(Clone, Copy, Debug)]
+enum Limit {
+    Soft,
+    Hard,
+}
+
 impl Host {
     pub fn read() -> Self {
         let read = |path| {
@@ -91,11 +98,11 @@ impl Host {
 
     pub(super) fn check_locked_memory(&self, shards: usize) -> Check {
         let check = |status, reason| Check::new(LOCKED_MEMORY, status, reason);
-        if self.may_lock_any_memory() {
-            return check(Status::Pass, "not limited (CAP_IPC_LOCK)".to_owned());
-        }
-        let needed = shards as u64 * LOCKED_BYTES_PER_SHARD;
-        match self.soft_limit("Max locked memory") {
+        let is_privileged = self.may_lock_any_memory();
+        // With the privilege the kernel does not count, but each executor still looks at the limit for itself.
+        let counted = if is_privileged { 1 } else { shards };
+        let needed = counted as u64 * LOCKED_BYTES_PER_SHARD;
+        match self.limit("Max locked memory", Limit::Soft) {
             None => check(Status::Skip, "/proc/self/limits is not readable".to_owned()),
             Some(limit) if limit < needed => check(
                 Status::Fail,
@@ -106,6 +113,7 @@ impl Host {
                 ),
             )
             .advise("LimitMEMLOCK=infinity in the systemd unit, --ulimit memlock=-1 in Docker, or `ulimit -l`"),
+            Some(_) if is_privileged => check(Status::Pass, "not limited (CAP_IPC_LOCK)".to_owned()),
             Some(u64::MAX) => check(Status::Pass, "not limited".to_owned()),
             Some(limit) => check(
                 Status::Pass,
@@ -119,13 +127,16 @@ impl Host {
         let needed = limits::HTTP_CONNECTIONS_MAX + limits::FILES_OF_PROCESS + shards * FILES_PER_SHARD;
         let needed = needed as u64;
         let clients = u64::from(websockets) + limits::HTTP_ARRIVING_MAX as u64;
-        match self.soft_limit("Max open files") {
+        // A start raises the soft limit to the hard one.
+        match self.limit("Max open files", Limit::Hard) {
             None => check(Status::Skip, "/proc/self/limits is not readable".to_owned()),
             Some(limit) if limit < needed => check(
                 Status::Fail,
                 format!("RLIMIT_NOFILE is {limit}; {shards} shard(s) and HTTP need {needed}"),
             )
-            .advise("LimitNOFILE=65536 in the systemd unit, or `ulimit -n 65536`"),
+            .advise(
+                "LimitNOFILE=65536 in the systemd unit, --ulimit nofile=65536 in Docker, or `ulimit -Hn 65536` as root",
+            ),
             Some(limit) if limit < needed + clients => check(
                 Status::Warn,
                 format!(
@@ -133,7 +144,7 @@ impl Host {
                     limit - needed
                 ),
             )
-            .advise("LimitNOFILE=65536 in the systemd unit, `ulimit -n 65536`, or lower `limits.websockets`"),
+            .advise("LimitNOFILE=65536 in the systemd unit, `ulimit -Hn 65536` as root, or lower `limits.websockets`"),
             Some(limit) => check(Status::Pass, format!("{limit}, {} needed", needed + clients)),
         }
     }
@@ -188,13 +199,13 @@ impl Host {
     }
 
     /// A line of /proc/self/limits: name, soft limit, hard limit, unit, in columns.
-    fn soft_limit(&self, name: &str) -> Option<u64> {
+    fn limit(&self, name: &str, which: Limit) -> Option<u64> {
         let line = self
             .limits
             .as_deref()?
             .lines()
             .find_map(|line| line.strip_prefix(name))?;
-        match line.split_whitespace().next()? {
+        match line.split_whitespace().nth(which as usize)? {
             "unlimited" => Some(u64::MAX),
             number => number.parse().ok(),
         }

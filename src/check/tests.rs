@@ -64,11 +64,16 @@ fn locked_memory_grows_with_shards_unless_privileged() {
     assert!(short.reason.contains("8192 KiB"), "{}", short.reason);
     host.status = Some("CapEff:\t000001ffffffffff".to_owned());
     assert_eq!(host.check_locked_memory(17).status, Status::Pass);
+    // Executors look at the limit for themselves.
+    host.limits = Some(LIMITS.replace("8388608", "65536"));
+    let refused = host.check_locked_memory(17);
+    assert_eq!(refused.status, Status::Fail);
+    assert!(refused.reason.contains("need 512 KiB"), "{}", refused.reason);
     assert_eq!(Host::default().check_locked_memory(1).status, Status::Skip);
 }
 
 #[test]
-fn open_files_cover_shards_and_http() {
+fn open_files_cover_shards_and_http_by_the_hard_limit() {
     let host = Host {
         limits: Some(LIMITS.to_owned()),
         ..Host::default()
@@ -119,7 +124,9 @@ fn certificate_faults_are_told_apart() {
     assert_eq!(fine.status, Status::Pass);
     assert!(fine.reason.contains("localhost"), "{}", fine.reason);
     assert!(fine.reason.contains("expires in 12 day(s)"), "{}", fine.reason);
-    assert_eq!(check(&key, now + day * 8).status, Status::Warn);
+    let due = check(&key, now + day * 8);
+    assert_eq!(due.status, Status::Warn);
+    assert!(due.advice.unwrap().contains("SIGHUP"));
     assert!(check(&key, now + day * 14).reason.ends_with("expired"));
     assert!(check(&key, now - day).reason.ends_with("not valid yet"));
     assert!(check(&other_key, now).reason.contains("another certificate"));
@@ -238,7 +245,7 @@ impl Drop for TemporaryDirectory {
 
 const LIMITS: &str = "\
 Limit                     Soft Limit           Hard Limit           Units
-Max open files            1024                 524288               files
+Max open files            256                  1024                 files
 Max locked memory         8388608              8388608              bytes
 Max file locks            unlimited            unlimited            locks
 ";

@@ -236,7 +236,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         path: "limits.cache_age",
         kind: Kind::One,
         value: Value::Default(r#""10s""#),
-        help: &["How long a group that is not a track's latest is kept. Costs cache memory."],
+        help: &[
+            "How long a group that is not a track's latest is kept, at most. Costs cache memory.",
+            "A shorter maximum latency of the track goes first.",
+        ],
     },
     Setting {
         path: "limits.track_linger",

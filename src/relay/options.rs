@@ -45,15 +45,21 @@ pub struct RelayOptions {
     pub cost: u64,
     /// Connections of one shard. Default 10 000. More are refused.
     pub connections_max: usize,
-    /// QUIC's windows, timeouts and congestion control; QMux gets the same windows.
+    /// QUIC's windows, timeouts and congestion control; QMux gets the same windows. Default: 8 MiB in flight on a
+    /// connection, 2 MiB on a stream, 1024 streams of each kind, 30 s of silence, CUBIC. A peer may cost the window of
+    /// its connection.
     pub transport: TransportOptions,
-    /// The group cache and what tracks may hold. A cache below 1 MiB is taken as 1 MiB.
+    /// The group cache and what tracks may hold. Default: 256 MiB, groups for 10 s at most, tracks that nobody wants for
+    /// 2 s. The cache is of each shard, and costs what it holds. One below 1 MiB is taken as 1 MiB.
     pub tracks: TrackLimits,
-    /// What one session may ask for.
+    /// What one session may ask for. Default: 4096 subscriptions, 4096 broadcasts announced, the rest as
+    /// [`SessionLimits`] has it. A subscription costs some hundred bytes, an announcement its path on every shard.
     pub sessions: SessionLimits,
-    /// Kernel buffers of each shard's socket.
+    /// Kernel buffers of each shard's socket. Default: 4 MiB in each direction. They cost memory only for what waits in
+    /// them.
     pub sockets: SocketOptions,
-    /// Buffers of each shard's ring.
+    /// Buffers of each shard's ring. Default: 64 to receive and 256 to send, each of 64 KiB. They cost memory only as far
+    /// as they have been filled.
     pub ring: RingConfig,
     /// Who answers ordinary requests over HTTP/3. Default (`None`): nobody, they are answered 404.
     pub web_requests: Option<WebRequests>,

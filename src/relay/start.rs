@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder};
 use moqswitch_proto::wire::BroadcastPath;
 
@@ -66,7 +67,7 @@ impl Relay {
         let office = Arc::new(PostOffice::new(wakers, LANE_MESSAGES_MAX));
         let hop = options.hop();
         let secrets = Secrets::generate().map_err(|_| anyhow::anyhow!("the system gave no randomness"))?;
-        let mut starts = Starts::new();
+        let mut starts = Starts::new(ports.as_slice().into());
         let sockets = std::mem::take(&mut group.sockets);
         for (index, ((socket, wake), port)) in sockets.into_iter().zip(receivers).zip(&ports).enumerate() {
             let shard = options.shard(ShardId(u8::try_from(index)?), shard_count, hop);
@@ -129,24 +130,38 @@ impl RelayHandle {
     /// Says GOAWAY to all and stops accepting. Shards end when their connections have, or when `grace` has passed;
     /// [`RelayHandle::join`] waits for that.
     pub fn drain(&self, grace: Duration) {
-        let deadline = Instant::now() + grace;
-        for port in &self.ports {
-            while port.send(ShardCommand::Drain { deadline }).is_err() && Instant::now() < deadline {
-                std::thread::yield_now();
-            }
-        }
+        drain_each(&self.ports, grace);
     }
 
     /// Waits until every shard has ended.
+    ///
+    /// # Errors
+    ///
+    /// A shard failed. The others were drained then, within 2 s. The error names the shard and says why.
     pub fn join(self) -> anyhow::Result<()> {
         let mut outcome = Ok(());
-        for shard in self.shards {
-            let result = shard
-                .join()
-                .map_err(|error| anyhow::anyhow!("a shard ended early: {error}"));
-            outcome = outcome.and(result.and_then(|inner| inner));
+        for (index, shard) in self.shards.into_iter().enumerate() {
+            outcome = outcome.and(join_shard(index, shard));
         }
         outcome
+    }
+}
+
+fn join_shard(index: usize, shard: ExecutorJoinHandle<anyhow::Result<()>>) -> anyhow::Result<()> {
+    shard
+        .join()
+        .map_err(|error| anyhow::anyhow!("{error}"))
+        .and_then(|outcome| outcome)
+        .with_context(|| format!("shard {index} failed"))
+}
+
+/// A shard whose queue is full is asked again, until the time is over.
+fn drain_each<'a>(ports: impl IntoIterator<Item = &'a ShardPort>, grace: Duration) {
+    let deadline = Instant::now() + grace;
+    for port in ports {
+        while port.send(ShardCommand::Drain { deadline }).is_err() && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
     }
 }
 
@@ -171,15 +186,17 @@ fn wake_channels(count: usize) -> anyhow::Result<(Vec<Waker>, Vec<WakeReceiver>)
 /// Shards that are starting, each telling when it runs.
 struct Starts {
     handles: Vec<ExecutorJoinHandle<anyhow::Result<()>>>,
+    ports: Arc<[ShardPort]>,
     sender: mpsc::SyncSender<()>,
     running: mpsc::Receiver<()>,
 }
 
 impl Starts {
-    fn new() -> Self {
+    fn new(ports: Arc<[ShardPort]>) -> Self {
         let (sender, running) = mpsc::sync_channel(SHARDS_MAX);
         Self {
             handles: Vec::new(),
+            ports,
             sender,
             running,
         }
@@ -187,17 +204,22 @@ impl Starts {
 
     fn spawn(&mut self, core: usize, index: usize, options: ShardOptions, parts: ShardParts) -> anyhow::Result<()> {
         let running = self.sender.clone();
+        let alarm = Alarm::new(index, Arc::clone(&self.ports));
         let handle = LocalExecutorBuilder::new(glommio::Placement::Fixed(core))
             .name(&format!("shard-{index}"))
             .io_memory(FILE_BUFFER_BYTES)
             .spawn(move || async move {
                 let shard = Shard::new(options, parts)?;
-                shard
+                let outcome = shard
                     .run(move || {
                         // Nobody waits any more only when another shard failed to start.
                         let _ = running.send(());
                     })
-                    .await
+                    .await;
+                if outcome.is_ok() {
+                    alarm.disarm();
+                }
+                outcome
             })
             .map_err(|error| anyhow::anyhow!("shard {index} could not start on core {core}: {error}"))?;
         self.handles.push(handle);
@@ -218,10 +240,43 @@ impl Starts {
         if running == self.handles.len() {
             return Ok(self.handles);
         }
-        for handle in self.handles {
-            handle.join().map_err(|error| anyhow::anyhow!("{error}"))??;
+        for (index, handle) in self.handles.into_iter().enumerate() {
+            join_shard(index, handle)?;
         }
         anyhow::bail!("a shard ended before it ran")
+    }
+}
+
+/// Drains the other shards when one fails. Otherwise clients would go on to reach its socket, which nobody reads, and
+/// [`RelayHandle::join`] would wait for shards that have no reason to end.
+struct Alarm {
+    shard: usize,
+    ports: Arc<[ShardPort]>,
+    is_armed: bool,
+}
+
+impl Alarm {
+    fn new(shard: usize, ports: Arc<[ShardPort]>) -> Self {
+        Self {
+            shard,
+            ports,
+            is_armed: true,
+        }
+    }
+
+    fn disarm(mut self) {
+        self.is_armed = false;
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if !self.is_armed {
+            return;
+        }
+        tracing::error!(shard = self.shard, "a shard failed: the others drain");
+        let others = self.ports.iter().enumerate().filter(|(index, _)| *index != self.shard);
+        drain_each(others.map(|(_, port)| port), FAILURE_GRACE);
     }
 }
 
@@ -230,3 +285,21 @@ impl Starts {
 const FILE_BUFFER_BYTES: usize = 64 * 1024;
 
 const START_WAIT_MAX: Duration = Duration::from_secs(20);
+
+/// How long the sessions of other shards may stay when one has failed.
+const FAILURE_GRACE: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_that_fails_drains_the_others() {
+        let ports: Arc<[ShardPort]> = (0..3).map(|_| ShardPort::new(Arc::new(|| {}))).collect();
+        Alarm::new(1, Arc::clone(&ports)).disarm();
+        assert!(ports.iter().all(|port| port.queue.is_empty()));
+        drop(Alarm::new(1, Arc::clone(&ports)));
+        let is_drained = |port: &ShardPort| matches!(port.queue.pop(), Some(ShardCommand::Drain { .. }));
+        assert_eq!(ports.iter().map(is_drained).collect::<Vec<_>>(), [true, false, true]);
+    }
+}

@@ -26,7 +26,7 @@ pub const REQUESTS_MAX: usize = 8192;
 pub const REQUESTS_HELD_MAX: usize = 256;
 
 /// Broadcasts the peer announces to us, over all our Announce Streams. The stream with one more
-/// is reset, which ends all its announcements.
+/// is reset, which ends all its announcements. It is for clients; a relay lets a session announce 4096 by default.
 pub const ANNOUNCED_MAX: usize = 65_536;
 
 /// Group streams of the peer that are not finished. One more gets STOP_SENDING.

@@ -180,15 +180,16 @@ pub struct LocalStatistics {
 pub enum DropCause {
     /// A group older than the subscriber's maximum latency.
     Expired,
-    /// A subscriber's backlog was full; its oldest group went.
+    /// A group that the cache had let go before a slow subscriber read it; or a session that was closed because too many
+    /// control bytes were unread.
     SlowSubscriber,
     /// A cross-shard queue was full.
     QueueFull,
-    /// The group cache was over its limit before the group was complete.
+    /// A group that was evicted because the cache was over its limit.
     CacheFull,
-    /// A datagram longer than the path carries, or whose queue was full.
+    /// A datagram that found too many waiting for its subscriber, or whose connection took no more.
     Datagram,
-    /// No send buffer was free.
+    /// A send that the kernel refused, as in `send_failures`.
     SendBuffer,
     /// No connection slot was free.
     ConnectionLimit,

@@ -256,8 +256,8 @@ fn entry(
     );
     let file = Fd(route.descriptor);
     let entry = if segment_bytes.is_none() && route.source.is_none() {
-        // Of which the kernel has less to take in. (A socket that is bound to no address in particular
-        // has to say the source.)
+        // The kernel reads less than for a message. A socket that is bound to no address in particular
+        // needs one, to say the source.
         let bytes = u32::try_from(bytes).expect("below 64 KiB");
         let (address, address_bytes) = message.address();
         let send = match route.id {

@@ -2,7 +2,7 @@
 //! system call. Their receive buffers are apart, so that a flood on them takes none of QUIC's.
 //!
 //! They are not in the ring's table of files: until Linux 6.13 a file that leaves the table stays
-//! open as long as any request that was there before it, and the receives stay for good.
+//! open as long as any request that was there before it, and the receives stay.
 
 use std::collections::VecDeque;
 use std::io;

@@ -2,7 +2,7 @@
 //! system calls.
 //!
 //! Invariants: a place is given to another socket only after the kernel has let go of the last
-//! one: its receive has completed for good, and no submission that names its descriptor is
+//! one: its receive has ended, and no submission that names its descriptor is
 //! unconsumed. Each place is at most once in each list.
 
 use std::collections::VecDeque;
@@ -88,7 +88,7 @@ pub(super) struct Member {
     /// What it is connected to.
     pub(super) peer: Option<SocketAddr>,
     state: State,
-    /// A receive has been queued, and has not completed for good.
+    /// A receive has been queued, and has not ended: more completions may come of it.
     pub(super) armed: bool,
     /// In a row.
     pub(super) failures: u32,
@@ -292,7 +292,7 @@ impl Table {
         self.to_arm.push_front(place);
     }
 
-    /// A receive has completed for good.
+    /// A receive has ended: no completion of it comes any more.
     pub(super) fn on_receive_ended(&mut self, place: u32) {
         let Some(member) = &mut self.places[place as usize].member else {
             return;
