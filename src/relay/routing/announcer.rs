@@ -84,6 +84,8 @@ pub struct Announcer {
     /// What was last seen of each path, to tell what became of a source that is gone.
     followed: BTreeMap<BroadcastPath, Vec<Entry>>,
     resync: Resync,
+    /// Streams that may hear of other broadcasts than before, and have not been told what that changes.
+    rescans: VecDeque<RequestKey>,
     /// Broadcasts that a stream was not told of because it knows its maximum.
     pub untold: u64,
 }
@@ -102,6 +104,9 @@ struct Request {
     changed: VecDeque<BroadcastPath>,
     is_changed: FxHashSet<BroadcastPath>,
     is_ready: bool,
+    /// How far the look at everything has come that follows a change of `visible`.
+    rescan: Resync,
+    is_rescan_queued: bool,
 }
 
 /// A second look at everything, after changes were missed.
@@ -168,6 +173,7 @@ impl Announcer {
             ready: VecDeque::new(),
             followed: BTreeMap::new(),
             resync: Resync::Idle,
+            rescans: VecDeque::new(),
             untold: 0,
         }
     }
@@ -198,6 +204,8 @@ impl Announcer {
             changed: VecDeque::new(),
             is_changed: FxHashSet::default(),
             is_ready: false,
+            rescan: Resync::Idle,
+            is_rescan_queued: false,
         };
         for path in self.table.paths_under(&prefix, TOLD_PER_REQUEST_MAX) {
             let entries = self.table.entries(&path);
@@ -237,7 +245,8 @@ impl Announcer {
         }
     }
 
-    /// A peer may hear of other broadcasts from now on: its streams are told what begins and what ends by that.
+    /// A peer may hear of other broadcasts from now on: its streams are told what begins and what ends by that, as
+    /// [`Self::rescan`] comes to it.
     pub fn set_visible(&mut self, peer: PeerKey, visible: &Visible) {
         let requests: Vec<StreamId> = self.by_peer.get(&peer).into_iter().flatten().copied().collect();
         for request in requests {
@@ -246,18 +255,59 @@ impl Announcer {
                 continue;
             };
             state.visible = Some(visible.clone());
-            state.initial.retain(|(path, _)| visible(path));
-            if let Some(count) = &mut state.active_count {
-                *count = state.initial.len() as u64;
+            // Once the peer knows how many come first, so many come.
+            if state.active_count.is_some() {
+                state.initial.retain(|(path, _)| visible(path));
+                state.active_count = Some(state.initial.len() as u64);
             }
-            let known: Vec<BroadcastPath> = state.told.keys().cloned().collect();
-            let announced = self.table.paths_under(&state.prefix, TOLD_PER_REQUEST_MAX);
-            for path in known.into_iter().chain(announced) {
-                if state.is_changed.insert(path.clone()) {
+            state.rescan = Resync::After(None);
+            self.queue_rescan(key);
+        }
+    }
+
+    /// Looks at up to `limit` announced paths for streams that may hear of other broadcasts than before. A stream is
+    /// told what was found before more is looked for.
+    pub fn rescan(&mut self, limit: usize) {
+        let mut left = limit;
+        while left > 0
+            && let Some(key) = self.rescans.pop_front()
+        {
+            let Some(state) = self.requests.get_mut(&key) else {
+                continue;
+            };
+            state.is_rescan_queued = false;
+            let Resync::After(after) = &state.rescan else { continue };
+            let paths = self.table.paths_under_after(&state.prefix, after.as_ref(), left);
+            state.rescan = match paths.last() {
+                Some(last) if paths.len() == left => Resync::After(Some(last.clone())),
+                _ => Resync::Idle,
+            };
+            left -= paths.len().max(1).min(left);
+            for path in paths {
+                let is_visible = state.visible.as_ref().is_none_or(|visible| visible(&path));
+                if is_visible != state.told.contains_key(&path) && state.is_changed.insert(path.clone()) {
                     state.changed.push_back(path);
                 }
             }
-            self.set_ready(key);
+            if state.changed.is_empty() {
+                self.queue_rescan(key);
+            } else {
+                self.set_ready(key);
+            }
+        }
+    }
+
+    /// Whether [`rescan`](Self::rescan) has something to look at.
+    pub fn has_rescans(&self) -> bool {
+        !self.rescans.is_empty()
+    }
+
+    fn queue_rescan(&mut self, key: RequestKey) {
+        if let Some(state) = self.requests.get_mut(&key)
+            && matches!(state.rescan, Resync::After(_))
+            && !std::mem::replace(&mut state.is_rescan_queued, true)
+        {
+            self.rescans.push_back(key);
         }
     }
 
@@ -365,7 +415,10 @@ impl Announcer {
         }
         loop {
             let state = self.requests.get_mut(&key)?;
-            let path = state.changed.pop_front()?;
+            let Some(path) = state.changed.pop_front() else {
+                self.queue_rescan(key);
+                return None;
+            };
             state.is_changed.remove(&path);
             let entries = self.table.entries(&path);
             let wanted = state.wanted(&path, &entries, key.source(self.shard), self.our_hop);

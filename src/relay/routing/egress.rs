@@ -399,6 +399,12 @@ impl Egress {
         is_queued
     }
 
+    /// Drops the datagrams of a subscription that is over.
+    pub(super) fn forget_datagrams(&mut self, track: TrackKey, slot: usize) {
+        self.datagrams
+            .retain(|queued| (queued.track, queued.slot) != (track, slot));
+    }
+
     pub(super) fn take_ends_after_datagrams(&mut self) -> Vec<(TrackKey, usize)> {
         std::mem::take(&mut self.ends_after_datagrams)
     }

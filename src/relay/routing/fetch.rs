@@ -395,13 +395,13 @@ impl Tracks {
         }
     }
 
-    /// Fetches whose publisher is gone.
-    pub(super) fn end_fetches(&mut self, source: Source) {
+    /// Fetches whose publisher is gone, or may not answer any more.
+    pub(super) fn end_fetches(&mut self, source: Source, is_over: impl Fn(&BroadcastPath) -> bool) {
         let gone: Vec<FetchKey> = self
             .fetches
             .pending
             .iter()
-            .filter(|(_, fetching)| fetching.source == source)
+            .filter(|(_, fetching)| fetching.source == source && is_over(&fetching.broadcast))
             .map(|(fetch, _)| *fetch)
             .collect();
         for fetch in gone {

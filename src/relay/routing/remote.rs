@@ -185,6 +185,17 @@ pub enum RemoteMessage {
 }
 
 impl RemoteMessage {
+    /// What a request is for: the publisher, a session of the receiving shard, and the path of its broadcast.
+    pub fn asked(&self) -> Option<(Source, &BroadcastPath)> {
+        match self {
+            Self::Subscribe { source, broadcast, .. } | Self::Track { source, broadcast, .. } => {
+                Some((*source, broadcast))
+            }
+            Self::Fetch { source, message, .. } => Some((*source, &message.broadcast)),
+            _ => None,
+        }
+    }
+
     /// Whether something would be kept for ever without it, on either side. At most a few of
     /// these are due for each thing that a shard keeps.
     pub fn must_arrive(&self) -> bool {
@@ -352,6 +363,21 @@ impl Tracks {
         for chunk in chunks {
             self.append(token, chunk);
         }
+    }
+
+    /// Another shard asks for what its publisher may not publish any more.
+    pub fn refuse_remote(&mut self, from: ShardId, message: &RemoteMessage) {
+        let code = stream_error::NOT_FOUND;
+        let answer = match message {
+            RemoteMessage::Subscribe { track, .. } => RemoteMessage::Refused { track: *track, code },
+            RemoteMessage::Track { track, .. } => RemoteMessage::InfoRefused { track: *track, code },
+            RemoteMessage::Fetch { fetch, .. } => RemoteMessage::FetchClosed {
+                fetch: *fetch,
+                code: Some(code),
+            },
+            _ => return,
+        };
+        self.decisions.send(from, answer);
     }
 
     /// The group that another shard's chunks of this sequence belong to.

@@ -105,6 +105,27 @@ impl AnnounceTable {
         paths
     }
 
+    /// Those of them behind `after` in their order.
+    pub fn paths_under_after(
+        &self,
+        prefix: &BroadcastPath,
+        after: Option<&BroadcastPath>,
+        limit: usize,
+    ) -> Vec<BroadcastPath> {
+        let Some(after) = after else {
+            return self.paths_under(prefix, limit);
+        };
+        let mut paths = Vec::new();
+        self.visit_from(Bound::Excluded((after.clone(), SOURCE_MAX, u64::MAX)), |path| {
+            if path.is_under(prefix) {
+                collect(&mut paths, path, limit)
+            } else {
+                ControlFlow::Break(())
+            }
+        });
+        paths
+    }
+
     /// Visits each path announced at or below a prefix once, until the visitor breaks off.
     pub fn visit_under(&self, prefix: &BroadcastPath, mut visit: impl FnMut(&BroadcastPath) -> ControlFlow<()>) {
         let from = (prefix.range_start(), SOURCE_MIN, 0);

@@ -118,7 +118,7 @@ impl Tracks {
         for key in self.store.of_source(source) {
             self.lose_source(key);
         }
-        self.end_fetches(source);
+        self.end_fetches(source, |_| true);
     }
 
     /// A publisher that had said its last before it left is not missed.
@@ -165,13 +165,15 @@ impl Tracks {
         }
     }
 
-    /// A source may not publish a broadcast any more: its tracks end, for those who have them, too.
-    pub fn handle_revoked(&mut self, path: &BroadcastPath, source: Source) {
-        for key in self.store.of_broadcast(path) {
-            if self.track(key).is_some_and(|track| track.source() == source) {
+    /// A source may publish no more than this: its other tracks end, for those who have them, too, whether their
+    /// broadcasts are announced still or not. So do fetches that it has not answered.
+    pub fn handle_revoked(&mut self, source: Source, may_publish: impl Fn(&BroadcastPath) -> bool) {
+        for key in self.store.of_source(source) {
+            if self.track(key).is_some_and(|track| !may_publish(track.broadcast())) {
                 self.end_track(key, GONE);
             }
         }
+        self.end_fetches(source, |broadcast| !may_publish(broadcast));
     }
 
     /// Another source continues the track: subscribers go on from its next group, but for
@@ -304,6 +306,9 @@ impl Tracks {
                 let RequestKey { peer, request } = request;
                 for out in subscription.outs() {
                     self.abandon(peer, *out, stream_error::CANCEL);
+                }
+                if let Some(egress) = self.peers.get_mut(peer) {
+                    egress.forget_datagrams(key, slot);
                 }
                 match ending {
                     Ending::ByPeer => {}

@@ -25,6 +25,7 @@ impl Shard {
 
     /// Tells announce streams what is new to them, as far as their connections have room.
     pub(super) fn announce(&mut self) {
+        self.announcer.rescan(RESCAN_PATHS_PER_TURN_MAX);
         let mut budget = ANNOUNCEMENTS_PER_TURN_MAX;
         while budget > 0
             && let Some(key) = self.announcer.poll_ready()
@@ -214,3 +215,6 @@ fn tell(session: &mut Session, action: AnnounceAction) {
 /// Announcements that one stream is told before another has its turn.
 const ANNOUNCEMENTS_AT_ONCE: usize = 256;
 const ANNOUNCEMENTS_PER_TURN_MAX: usize = 4096;
+
+/// Paths looked at in one turn for streams that may hear of other broadcasts than before.
+const RESCAN_PATHS_PER_TURN_MAX: usize = 1024;

@@ -126,6 +126,7 @@ impl Shard {
 
     /// Puts a peer's broadcast into the table, if it may publish it.
     fn publish(&mut self, peer: PeerKey, path: &BroadcastPath, mut advertisement: Advertisement) {
+        let source = self.session_of(peer);
         let Some(state) = self.peers.get_mut(&peer) else { return };
         let full = state.root.join(path);
         if !state.grant.may_publish(full.as_str()) {
@@ -139,10 +140,6 @@ impl Shard {
             Some(_) => {}
             None => advertisement.hops.push(state.hop),
         }
-        let source = Source {
-            shard: self.options.id,
-            peer,
-        };
         let link_cost = state.link_cost;
         if self.table.insert(&full, source, advertisement, link_cost).is_err() {
             self.statistics.drops.add(DropCause::SessionLimit, 1);
@@ -159,10 +156,7 @@ impl Shard {
         if !state.published.remove(&full) {
             return;
         }
-        let source = Source {
-            shard: self.options.id,
-            peer,
-        };
+        let source = self.session_of(peer);
         self.table.remove(&full, source);
         self.changed_here(&full);
         self.report(|session| FeedEvent::Ended { session, path: full }, peer);
@@ -287,11 +281,8 @@ impl Shard {
     /// others to serve from now on, and what it serves already goes on.
     fn handle_goaway(&mut self, peer: PeerKey, uri: &str) {
         tracing::info!(?peer, uri, "the peer is going away");
+        let source = self.session_of(peer);
         let Some(state) = self.peers.get_mut(&peer) else { return };
-        let source = Source {
-            shard: self.options.id,
-            peer,
-        };
         for path in std::mem::take(&mut state.published) {
             self.table.remove(&path, source);
             self.changed_here(&path);
@@ -320,7 +311,9 @@ impl Shard {
             state.session.close(session_error::PROTOCOL_VIOLATION, "a second path");
             return;
         }
-        if !has_request_path && !self.take_root(peer, setup.path.as_deref().unwrap_or_default()) {
+        if has_request_path {
+            self.report_opened(peer);
+        } else if !self.take_root(peer, setup.path.as_deref().unwrap_or_default()) {
             return;
         }
         if setup.role != Role::Subscriber {

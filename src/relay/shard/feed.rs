@@ -13,6 +13,7 @@ use crate::auth::Grant;
 use crate::routing::{PeerKey, ShardId, Source};
 
 use super::carrier::carrier;
+use super::peer::Peer;
 use super::worker::Shard;
 
 /// Something that happened on a shard. Those of one shard come in their order.
@@ -171,16 +172,16 @@ impl Shard {
     pub(super) fn report_opened(&mut self, peer: PeerKey) {
         let remote =
             carrier(&mut self.endpoint, &mut self.links, peer).and_then(|connection| connection.peer_address());
-        let Some(state) = self.peers.get_mut(&peer).filter(|state| !state.is_reported) else {
+        let session = self.session_of(peer);
+        // Which draft it speaks is known only when that is agreed on.
+        let is_new = |state: &&mut Peer| !state.is_reported && !state.session.is_negotiating();
+        let Some(state) = self.peers.get_mut(&peer).filter(is_new) else {
             return;
         };
         if self.feed.is_read() {
             state.is_reported = true;
             let event = FeedEvent::SessionOpened {
-                session: Source {
-                    shard: self.options.id,
-                    peer,
-                },
+                session,
                 remote,
                 root: state.root.clone(),
                 version: state.session.version(),

@@ -25,7 +25,7 @@ pub struct UnknownSession;
 pub(super) struct Lapses(BTreeSet<(Instant, PeerKey)>);
 
 impl Lapses {
-    fn note(&mut self, peer: PeerKey, grant: &Grant) {
+    pub(super) fn note(&mut self, peer: PeerKey, grant: &Grant) {
         self.0.extend(grant.until.map(|until| (until, peer)));
     }
 
@@ -65,24 +65,33 @@ impl Shard {
         let before = std::mem::replace(&mut state.grant, grant.clone());
         self.lapses.forget(peer, &before);
         self.lapses.note(peer, &grant);
-        self.revoke_announcements(peer, &grant);
-        self.revoke_requests(peer, &grant);
-        self.announcer.set_visible(peer, &visible_by(&grant));
+        if before.publish != grant.publish {
+            self.revoke_announcements(peer, &grant);
+        }
+        if before.subscribe != grant.subscribe {
+            self.revoke_requests(peer, &grant);
+            self.announcer.set_visible(peer, &visible_by(&grant));
+        }
     }
 
     /// Sessions whose grant has lapsed may do nothing from now on.
     pub(super) fn end_lapsed_grants(&mut self) {
-        while let Some(peer) = self.lapses.poll(self.now) {
+        for _ in 0..LAPSES_PER_TURN_MAX {
+            let Some(peer) = self.lapses.poll(self.now) else { break };
             self.install_grant(peer, Arc::new(Grant::nothing()));
         }
     }
 
+    /// Whether a publisher of this shard may be asked for a broadcast. Its grant may have changed since another shard
+    /// chose it. Local peers need none, and of those who are gone routing knows.
+    pub(super) fn may_serve(&self, source: Source, path: &BroadcastPath) -> bool {
+        let publisher = self.peers.get(&source.peer);
+        publisher.is_none_or(|state| state.grant.may_publish(path.as_str()))
+    }
+
     fn revoke_announcements(&mut self, peer: PeerKey, grant: &Grant) {
+        let source = self.session_of(peer);
         let Some(state) = self.peers.get_mut(&peer) else { return };
-        let source = Source {
-            shard: self.options.id,
-            peer,
-        };
         let revoked: Vec<BroadcastPath> = state
             .published
             .extract_if(|path| !grant.may_publish(path.as_str()))
@@ -91,9 +100,10 @@ impl Shard {
             self.statistics.drops.add(DropCause::Unauthorized, 1);
             self.table.remove(&path, source);
             self.changed_here(&path);
-            self.tracks.handle_revoked(&path, source);
             self.report(|session| FeedEvent::Ended { session, path }, peer);
         }
+        self.tracks
+            .handle_revoked(source, |path| grant.may_publish(path.as_str()));
     }
 
     fn revoke_requests(&mut self, peer: PeerKey, grant: &Grant) {
@@ -130,3 +140,6 @@ pub(super) fn visible_by(grant: &Arc<Grant>) -> Visible {
     let grant = grant.clone();
     Rc::new(move |path: &BroadcastPath| grant.may_subscribe(path.as_str()))
 }
+
+/// Grants that lapse in one turn. The rest follows in the next, at once.
+const LAPSES_PER_TURN_MAX: usize = 64;

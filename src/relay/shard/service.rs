@@ -2,7 +2,7 @@
 
 use crate::limits::SETUP_WAIT_MAX;
 use crate::quic::Read;
-use crate::routing::{PeerKey, RequestKey, Source};
+use crate::routing::{PeerKey, RequestKey};
 use moqswitch_proto::session::{Session, SessionConfig, Side};
 use moqswitch_proto::wire::{BroadcastPath, HopId, ProbeLevel, Role, Setup, StreamId, session_error};
 
@@ -96,12 +96,14 @@ impl Shard {
             heads: connection.stream_heads(),
         });
         let is_setup_due = version.has_setup() || session.is_negotiating();
+        let grant = self.options.policy.default_grant();
+        self.lapses.note(peer, &grant);
         self.peers.insert(
             peer,
             Peer {
                 session,
                 root: BroadcastPath::root(),
-                grant: self.options.policy.default_grant(),
+                grant,
                 is_reported: false,
                 requested: Default::default(),
                 hop,
@@ -265,10 +267,7 @@ impl Shard {
         if state.is_reported {
             self.report(|session| FeedEvent::SessionClosed { session }, peer);
         }
-        let source = Source {
-            shard: self.options.id,
-            peer,
-        };
+        let source = self.session_of(peer);
         self.announcer.handle_peer_gone(peer);
         // Routes first: a track may go on from another source.
         for path in &state.published {

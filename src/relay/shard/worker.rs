@@ -236,7 +236,14 @@ impl Shard {
                     Mail::TableChanged(path) => self.route_changed(&path),
                     Mail::Track(message) => {
                         let from = ShardId(u8::try_from(from).unwrap_or(u8::MAX));
-                        self.tracks.handle_remote(from, message, self.now);
+                        let may_serve = message
+                            .asked()
+                            .is_none_or(|(source, path)| self.may_serve(source, path));
+                        if may_serve {
+                            self.tracks.handle_remote(from, message, self.now);
+                        } else {
+                            self.tracks.refuse_remote(from, &message);
+                        }
                     }
                 }
             }
@@ -259,6 +266,7 @@ impl Shard {
             || self.mailbox.has_mail()
             || self.announcer.has_ready()
             || self.announcer.is_resyncing()
+            || self.announcer.has_rescans()
             || !self.commands.is_empty()
             || self.locals.has_work();
         if has_work {

@@ -49,6 +49,11 @@ impl Call {
         check_same(&received, &sent)
     }
 
+    /// Announces the broadcast no more. Its track goes on.
+    pub fn withdraw(&self) {
+        self.published.broadcast.unannounce();
+    }
+
     /// Groups that went through so far.
     pub fn exchanged(&self) -> u64 {
         self.next_sequence

@@ -115,6 +115,88 @@ async fn a_session_that_is_over_gets_no_grant() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_that_is_revoked_or_lapses_is_heard_no_more_announced_or_not() -> Result<()> {
+    for shards in [1, 2] {
+        for is_lapse in [false, true] {
+            for is_withdrawn in [false, true] {
+                silence(shards, is_lapse, is_withdrawn)
+                    .await
+                    .with_context(|| format!("{shards} shards, lapse {is_lapse}, withdrawn {is_withdrawn}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn silence(shards: usize, is_lapse: bool, is_withdrawn: bool) -> Result<()> {
+    let draft = Draft::ALL[Draft::ALL.len() - 1];
+    let (writer, mut events) = feed(1024);
+    let relay = start(shards, Some(writer))?;
+    let publisher = Publisher::connect(relay.address(), draft).await?;
+    let publishing = opened(&mut events).await?;
+    // Those of several connections may land on one shard or another.
+    let mut others = Vec::new();
+    for number in 0..shards * 2 {
+        let mut subscriber = Subscriber::connect(relay.address(), draft).await?;
+        let path = format!("call/7/{number}");
+        let mut call = Call::start(&publisher, &mut subscriber, &path, Random::new(7)).await?;
+        call.exchange().await?;
+        if is_withdrawn {
+            call.withdraw();
+            subscriber.until_announced(&path, false).await?;
+        }
+        others.push((subscriber, call));
+    }
+    if is_lapse {
+        let until = Instant::now() + Duration::from_millis(100);
+        set_grant(&relay, publishing, &["call/7/**"], Some(until)).await??;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    } else {
+        set_grant(&relay, publishing, &["call/8/**"], None).await??;
+    }
+    for (_, call) in &mut others {
+        ensure!(
+            timeout(QUIET, call.exchange())
+                .await
+                .map_or(true, |exchanged| exchanged.is_err()),
+            "media of a revoked publisher came"
+        );
+    }
+    relay.drain(Duration::from_millis(100));
+    tokio::task::spawn_blocking(move || relay.join()).await?
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_grant_that_all_begin_with_lapses_too() -> Result<()> {
+    let lapses = Instant::now() + Duration::from_secs(2);
+    let (writer, mut events) = feed(1024);
+    let relay = Relay::start(RelayOptions {
+        listen: ([127, 0, 0, 1], 0).into(),
+        shards: NonZeroUsize::new(1),
+        grant: Grant {
+            until: Some(lapses),
+            ..Grant::everything()
+        },
+        feed: Some(writer),
+        ..RelayOptions::default()
+    })?;
+    let publisher = Publisher::connect(relay.address(), Draft::ALL[0]).await?;
+    let mut subscriber = Subscriber::connect(relay.address(), Draft::ALL[0]).await?;
+    let mut call = Call::start(&publisher, &mut subscriber, "call/1/a", Random::new(1)).await?;
+    call.exchange().await?;
+    until(&mut events, |event| matches!(event, FeedEvent::Ended { .. })).await?;
+    ensure!(Instant::now() >= lapses, "it lapsed early");
+    ensure!(
+        timeout(QUIET, call.exchange())
+            .await
+            .map_or(true, |exchanged| exchanged.is_err()),
+        "media came after the grant had lapsed"
+    );
+    relay.drain(Duration::from_millis(100));
+    tokio::task::spawn_blocking(move || relay.join()).await?
+}
+
 fn start(shards: usize, feed: Option<moqswitch_relay::shard::FeedWriter>) -> Result<RelayHandle> {
     Relay::start(RelayOptions {
         listen: ([127, 0, 0, 1], 0).into(),

@@ -6,6 +6,7 @@ mod delivery;
 mod endings;
 mod lifecycle;
 mod limits;
+mod revoked;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
