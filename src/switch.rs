@@ -1,12 +1,13 @@
 //! The whole program: a relay, and the control thread beside it. Start order, signals, shutdown.
 
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use anyhow::Context;
 use moqswitch_proto::wire::Version;
+use moqswitch_relay::net::probe_support;
 use moqswitch_relay::{Relay, RelayHandle, RelayOptions};
 
 use crate::config::{Config, HttpTls};
@@ -24,8 +25,9 @@ pub struct Switch {
 impl Switch {
     /// Binds, starts every shard and the control thread; returns once all of them serve.
     pub fn start(config: &Config) -> anyhow::Result<Self> {
-        let listener =
-            ControlListener::bind(config.http).with_context(|| format!("cannot listen on {} (TCP)", config.http))?;
+        // What the host refuses is said before what is in use.
+        probe_support()?;
+        let listener = ControlListener::bind(config.http).map_err(|error| cannot_listen(config.http, error))?;
         let options = config.relay_options();
         let relay_grant = Arc::new(options.grant.clone());
         let relay = Relay::start(RelayOptions {
@@ -111,4 +113,15 @@ fn background(state: &ControlState, certificates: Certificates, config: &Config)
     Box::pin(async {
         tokio::join!(ends, reloads);
     })
+}
+
+/// The ports of UDP and TCP are usually one number, so that a second relay fails here first.
+fn cannot_listen(address: SocketAddr, error: io::Error) -> anyhow::Error {
+    if error.kind() == io::ErrorKind::AddrInUse {
+        return anyhow::anyhow!(
+            "TCP {address} is already in use: another moqswitch or another program has it; stop that one first or choose \
+             another address with --http"
+        );
+    }
+    anyhow::Error::new(error).context(format!("cannot listen on {address} (TCP)"))
 }

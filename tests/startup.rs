@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -43,7 +43,10 @@ fn a_log_that_cannot_be_written_ends_nothing() {
 
 #[test]
 fn a_reader_of_the_ready_line_may_go() {
-    let mut command = moqswitch();
+    // Where it listens is in the line that nobody reads: the port is chosen before.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_moqswitch"));
+    command.args(["--listen", "127.0.0.1:0", "--http", &port.to_string(), "--shards", "1"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     let mut output = child.stderr.take().unwrap();
@@ -52,18 +55,17 @@ fn a_reader_of_the_ready_line_may_go() {
             let mut text = String::new();
             output.read_to_string(&mut text).map(|_| text)
         });
-        // It listens by the time it could have said so; that it goes on is seen when it is told to end.
         let end = Instant::now() + LIMIT;
-        while child.try_wait().unwrap().is_none() && Instant::now() < end {
-            let told = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
-            assert!(told.unwrap().success());
+        while get(port, "/readyz").is_none_or(|answer| answer != "ready\n") {
+            assert_eq!(child.try_wait().unwrap(), None, "it ended with the reader of its line");
+            assert!(Instant::now() < end, "it does not become ready");
             thread::park_timeout(STEP);
         }
+        let told = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+        assert!(told.unwrap().success());
         let status = child.wait().unwrap();
         let text = log.join().unwrap().unwrap();
-        assert!(!text.contains("panicked"), "{text}");
-        // Killed before it watched for signals, or ended by itself after it did.
-        assert_ne!(status.code(), Some(101), "{text}");
+        assert!(status.success() && !text.contains("panicked"), "{status}: {text}");
     });
 }
 
@@ -90,6 +92,11 @@ fn an_idle_relay_outlives_a_lack_of_files() {
     }
     drop(silent);
     relay.until("it answers again", || relay.get("/healthz").is_some());
+    let failed = relay.metric("moqswitch_parks_failed_total");
+    assert!(
+        failed.is_some_and(|failed| failed > 0.0),
+        "it had files enough to park: {failed:?}"
+    );
 }
 
 #[test]
@@ -131,19 +138,14 @@ impl Running {
     }
 
     fn get(&self, path: &str) -> Option<String> {
-        let mut stream = TcpStream::connect(self.http).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        let (head, body) = answer.split_once("\r\n\r\n")?;
-        head.starts_with("HTTP/1.1 200").then(|| body.to_owned())
+        get(self.http, path)
     }
 
     fn metric(&self, name: &str) -> Option<f64> {
         let text = self.get("/metrics")?;
-        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-        line.trim().parse().ok()
+        // Its name, labels if it has any, its value.
+        let line = text.lines().find(|line| line.starts_with(name))?;
+        line.rsplit(' ').next()?.parse().ok()
     }
 
     fn until(&self, what: &str, is_so: impl Fn() -> bool) {
@@ -160,6 +162,16 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn get(http: SocketAddr, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(http).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    head.starts_with("HTTP/1.1 200").then(|| body.to_owned())
 }
 
 fn moqswitch() -> Command {

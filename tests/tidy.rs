@@ -74,7 +74,7 @@ const LAYERS: &[Layer] = &[
         "switch",
         &["config", "control", "reload", "signals"],
         &["wire"],
-        &["Relay", "RelayHandle", "RelayOptions"],
+        &["net", "Relay", "RelayHandle", "RelayOptions"],
     ),
 ];
 

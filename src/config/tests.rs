@@ -33,7 +33,7 @@ fn defaults_are_loopback_and_open() {
     let config = Config::default();
     assert_eq!(config.listen, "127.0.0.1:4443".parse().unwrap());
     assert_eq!(config.http, config.listen);
-    assert!(config.auth.public.covers_prefix(""));
+    assert!(config.auth.public.matches("") && config.auth.public.matches("a/b/c"));
     assert_eq!(config.batch_window, Duration::from_micros(750));
     assert_eq!(config.limits.cache_bytes_max, 256 << 20);
     assert_eq!(config.origin.hop_id, None);
@@ -153,7 +153,7 @@ fn public_address_needs_a_decision() {
     assert!(config.auth.public.matches("anon/a"));
     assert!(!config.auth.public.matches("room"));
     let nobody = "listen = \"0.0.0.0:4443\"\n[auth]\npublic = []";
-    assert!(Config::from_toml(nobody).unwrap().auth.public.is_empty());
+    assert!(!Config::from_toml(nobody).unwrap().auth.public.may_match_below(""));
 }
 
 #[test]

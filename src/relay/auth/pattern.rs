@@ -58,11 +58,6 @@ impl Pattern {
         self.open || path.next().is_none()
     }
 
-    /// Does the pattern match every path at or below `prefix`?
-    pub fn covers_prefix(&self, prefix: &str) -> bool {
-        self.open && self.matches(prefix)
-    }
-
     /// Can any path at or below `prefix` match?
     pub fn may_match_below(&self, prefix: &str) -> bool {
         let mut expected = self.segments.iter();
@@ -88,19 +83,9 @@ impl Patterns {
         Self(vec![Pattern::everything()])
     }
 
-    /// Whether there is no pattern, and so nothing is granted.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Whether one of the patterns matches exactly this path.
     pub fn matches(&self, path: &str) -> bool {
         self.0.iter().any(|pattern| pattern.matches(path))
-    }
-
-    /// True when one of the patterns alone covers the prefix.
-    pub fn covers_prefix(&self, prefix: &str) -> bool {
-        self.0.iter().any(|pattern| pattern.covers_prefix(prefix))
     }
 
     /// Whether any path at or below `prefix` can match one of the patterns.
@@ -196,16 +181,6 @@ mod tests {
         assert!(!pattern("anon/**").matches("anonymous"));
         assert!(pattern("**").matches(""));
         assert!(pattern("**").matches("a/b/c"));
-    }
-
-    #[test]
-    fn covers_prefix_only_when_nothing_below_is_refused() {
-        assert!(pattern("anon/**").covers_prefix("anon"));
-        assert!(pattern("anon/**").covers_prefix("anon/room"));
-        assert!(!pattern("anon/**").covers_prefix(""));
-        assert!(!pattern("anon/*").covers_prefix("anon"));
-        assert!(pattern("*/open/**").covers_prefix("alice/open"));
-        assert!(pattern("**").covers_prefix(""));
     }
 
     #[test]

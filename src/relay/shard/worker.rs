@@ -4,6 +4,7 @@
 //! and then. Cold: with nothing to do for a while it parks in glommio, which watches the
 //! same sockets, and costs no CPU.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -317,23 +318,34 @@ impl Shard {
 
     /// Parks in glommio until a datagram, a wake or the next deadline.
     async fn sleep_cold(&mut self) -> anyhow::Result<()> {
-        self.ring.pause()?;
+        match self.ring.pause() {
+            Ok(()) => {}
+            Err(error) if is_for_want_of_files(&error) => {
+                self.stay_awake(&error);
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        }
         // What had arrived by then is there still, and is worth staying awake for.
         if self.receive() + self.receive_on_sockets() == 0 {
             self.statistics.network.parks += 1;
             let timeout = self.until_next_deadline().min(COLD_WAIT_MAX);
             if let Err(error) = self.ring.parked(timeout).await {
-                // Parking takes a file or two. Without them the shard waits in its own ring, and tries later.
-                self.statistics.network.parks_failed += 1;
-                self.last_busy = Instant::now();
-                if let Some(suppressed) = self.notices.allow(self.last_busy) {
-                    tracing::warn!(shard = self.options.id.0, %error, suppressed, "an idle shard stays awake");
-                }
+                self.stay_awake(&error);
             }
         }
         self.ring.resume();
         self.now = Instant::now();
         Ok(())
+    }
+
+    /// Parking takes a file or two. Without them the shard waits in its own ring, and tries later.
+    fn stay_awake(&mut self, error: &io::Error) {
+        self.statistics.network.parks_failed += 1;
+        self.last_busy = Instant::now();
+        if let Some(suppressed) = self.notices.allow(self.last_busy) {
+            tracing::warn!(shard = self.options.id.0, %error, suppressed, "an idle shard stays awake");
+        }
     }
 
     fn is_finished(&self) -> bool {
@@ -349,6 +361,11 @@ impl Shard {
             }
         }
     }
+}
+
+/// No file can be opened: by this process, by the host, or for want of memory.
+fn is_for_want_of_files(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
 }
 
 /// The executor gets its turn at least this often while the shard is hot.

@@ -51,8 +51,9 @@ pub struct RingConfig {
     pub send_buffers: u16,
     /// Let the kernel do the batch window where it can (Linux 6.12). Default true.
     pub kernel_batch_window: bool,
-    /// Sockets that may be added. Default 4,096; a further one is refused. They cost nothing before
-    /// the first is added, then about 1 KiB of kernel memory each, and the buffers below for all.
+    /// Sockets that may be added. Default 4,096; a further one is refused. Before the first is added they cost 32 KiB of
+    /// room for completions (none if `sockets_max` is 0); then about 1 KiB of kernel memory each, and the buffers below
+    /// for all.
     pub sockets_max: u32,
     /// Receive buffers all added sockets share, rounded up to a power of two. Default 1,024. When
     /// they run out the rest waits in the sockets, and each of those is armed again.
@@ -221,7 +222,11 @@ impl UdpRing {
         if self.paused {
             self.flush()?;
         } else {
-            self.arm()?;
+            match self.arm() {
+                // The submission queue stays full for want of memory: the next turn goes on from there.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                armed => armed?,
+            }
             let are_sockets_settled = self.sockets.is_none() || self.arm_sockets()?;
             let sleeping = self.ready.is_empty() && are_sockets_settled && !self.woken && wait != Wait::None;
             if sleeping && self.wake.prepare_sleep() {
@@ -333,10 +338,11 @@ impl UdpRing {
         let Wait::Until { timeout, batch_window } = wait else {
             return self.flush();
         };
-        // When no buffer is left nothing more can come in.
+        // When no buffer is left, of either kind, nothing more of that kind can come in.
         let everything = |ring: &Self| {
             let of_sockets = ring.sockets.as_ref().map_or(0, |sockets| sockets.buffers.provided());
-            (u32::from(ring.buffers.provided()) + u32::from(of_sockets)).max(1)
+            let provided = [ring.buffers.provided(), of_sockets].into_iter();
+            u32::from(provided.filter(|left| *left > 0).min().unwrap_or(1))
         };
         if batch_window >= timeout {
             // The window is the whole wait.

@@ -143,10 +143,11 @@ impl UdpRing {
             "a train of another ring"
         );
         let bytes = train.len();
-        if bytes == 0 {
+        // On sockets of others a datagram without payload has a meaning: it keeps a path open (RFC 6263 section 4.1).
+        if bytes == 0 && route.id.is_none() {
             return;
         }
-        let segments = bytes.div_ceil(usize::from(segment_bytes).max(1));
+        let segments = bytes.div_ceil(usize::from(segment_bytes).max(1)).max(1);
         assert!(segments <= TRAIN_SEGMENTS_MAX, "{segments} segments in one train");
         self.count_send(route, segments, bytes);
         if segments > 1 && !route.segmentation {

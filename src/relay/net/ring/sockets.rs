@@ -97,7 +97,8 @@ impl UdpRing {
         removed
     }
 
-    /// Connects an added socket, which makes sending to `peer` cheaper and receives from nobody else.
+    /// Connects an added socket, which makes sending to `peer` cheaper and receives from nobody else from then on: what
+    /// came before is still told.
     pub fn connect_socket(&mut self, id: SocketId, peer: SocketAddr) -> io::Result<()> {
         let member = self
             .sockets

@@ -321,7 +321,8 @@ impl Host<'_> {
         }
     }
 
-    /// Connects a socket, which makes sending to `peer` cheaper and receives from nobody else.
+    /// Connects a socket, which makes sending to `peer` cheaper and receives from nobody else from then on: what came
+    /// before is still told.
     pub fn connect_socket(&mut self, socket: SocketId, peer: SocketAddr) -> io::Result<()> {
         if !self.owns(socket) {
             return Err(io::ErrorKind::NotFound.into());

@@ -134,6 +134,21 @@ fn trains_leave_on_added_sockets_and_larger_datagrams_too() {
 }
 
 #[test]
+fn datagrams_without_payload_leave_on_added_sockets() {
+    let mut ring = ring();
+    let ids = add(&mut ring, "127.0.0.1:0", 2);
+    let peer = peer("127.0.0.1:0");
+    let target = peer.local_addr().unwrap();
+    ring.connect_socket(ids[1], target).unwrap();
+    for id in ids {
+        ring.send_on(id, &[], target, None);
+        ring.turn(Wait::None).unwrap();
+        let (bytes, source) = peer.recv_from(&mut [0; 200]).unwrap();
+        assert_eq!((bytes, source), (0, ring.socket_local_addr(id).unwrap()));
+    }
+}
+
+#[test]
 fn connected_sockets_send_to_their_peer() {
     let mut ring = ring();
     let (first, second) = (peer("127.0.0.1:0"), peer("127.0.0.1:0"));
