@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::live;
+use crate::terminal;
 
 /// Signals reach the whole process, whichever run of several it is at.
 static IS_REQUESTED: AtomicBool = AtomicBool::new(false);
@@ -75,7 +75,7 @@ impl Signals {
 }
 
 fn exit(status: i32) {
-    live::restore_terminal();
+    terminal::restore();
     std::process::exit(status);
 }
 

@@ -18,6 +18,7 @@ mod model;
 mod output;
 mod run;
 mod scenario;
+mod terminal;
 mod truth;
 
 use std::path::Path;
