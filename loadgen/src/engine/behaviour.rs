@@ -9,9 +9,9 @@ use crate::load::Shape;
 use crate::model::{Purpose, random};
 use crate::truth::leg::SETTLE;
 
-use super::call::CallId;
+use super::ids::{CallId, Member};
 use super::nanoseconds;
-use super::shard::{Due, Farewell, Member, Shard};
+use super::shard::{Due, Farewell, Shard};
 
 impl Shard {
     /// Lets people come and go once their call is up.

@@ -3,40 +3,16 @@
 use bytes::BytesMut;
 use moqswitch_proto::session::{Event, SubscribeParameters};
 use moqswitch_proto::wire::{Chunk, DatagramHeader, GroupRange, StreamId, SubscribeId};
-use moqswitch_relay::quic::ConnectionKey;
 
+use crate::load::CATALOG;
 use crate::truth::interval::{Ledger, Measure};
 use crate::truth::leg::Place;
 use crate::truth::log::SentFrame;
 use crate::truth::stamp::{self, Stamp};
 
-use super::call::Call;
+use super::call::{Arrival, Call};
 use super::lines::Lines;
-use super::publish::CATALOG;
-
-/// A group that is coming in.
-#[derive(Debug)]
-pub(super) struct Arriving {
-    pub(super) leg: usize,
-    group: u64,
-    /// Of the frame that is coming in.
-    index: u64,
-    frame: Option<Incomplete>,
-}
-
-#[derive(Debug)]
-struct Incomplete {
-    size: usize,
-    payload: BytesMut,
-}
-
-/// Where and when something came in.
-pub(super) struct Arrival<'a> {
-    pub(super) participant: u16,
-    pub(super) line: ConnectionKey,
-    pub(super) now_ns: u64,
-    pub(super) ledger: &'a mut Ledger,
-}
+use super::person::{Arriving, Incomplete};
 
 impl Call {
     /// Takes what a session said; false for what is a publisher's affair, or nobody's.

@@ -4,10 +4,12 @@
 
 use crate::truth::interval::Ledger;
 
-use super::call::{Call, CallId, Phase};
+use super::call::Call;
+use super::ids::{CallId, Member};
 use super::lines::Lines;
 use super::nanoseconds;
-use super::shard::{Due, Member, Shard};
+use super::person::Phase;
+use super::shard::{Due, Shard};
 
 impl Shard {
     /// A participant's connection was ended or could not be made.

@@ -3,18 +3,20 @@
 use bytes::{Bytes, BytesMut};
 use moqswitch_proto::session::Event;
 use moqswitch_proto::wire::{
-    Advertisement, DatagramHeader, FrameHeader, GroupHeader, GroupSequence, StreamId, SubscribeOk, TrackInfo,
+    Advertisement, DatagramHeader, FrameHeader, GroupHeader, GroupSequence, StreamId, SubscribeId, SubscribeOk,
+    TrackInfo,
 };
 use moqswitch_relay::quic::ConnectionKey;
 
-use crate::load::TrackPlan;
+use crate::load::{CATALOG, TrackPlan};
 use crate::model::codec::Content;
 use crate::truth::interval::{Ledger, Measure};
 use crate::truth::stamp::{self, Stamp};
 
-use super::call::{Call, OpenGroup, Subscriber};
+use super::call::{Arrival, Call};
 use super::lines::{Lines, NO_SUCH_TRACK};
-use super::listen::Arrival;
+use super::person::{OpenGroup, Published, Subscriber};
+use super::{nanoseconds, on_grid};
 
 impl Call {
     /// Sends what a track has at its next frame time. The caller has made sure it is due.
@@ -36,8 +38,8 @@ impl Call {
             return;
         };
         let tick = published.source.poll_tick();
-        let intended_ns = super::on_grid(published.next_ns);
-        published.next_ns += super::nanoseconds(tick.lasts);
+        let intended_ns = on_grid(published.next_ns);
+        published.next_ns += nanoseconds(tick.lasts);
         let Some(content) = tick.frame.filter(|_| may_talk) else {
             // Whoever is silenced in the middle of a group ends it as well.
             if (tick.ends_group || !may_talk) && published.group.as_ref().is_some_and(|group| !group.is_complete) {
@@ -174,7 +176,7 @@ impl Call {
         }
     }
 
-    fn send_catalog(&self, line: ConnectionKey, subscribe: moqswitch_proto::wire::SubscribeId, lines: &mut Lines) {
+    fn send_catalog(&self, line: ConnectionKey, subscribe: SubscribeId, lines: &mut Lines) {
         let tracks: Vec<_> = self
             .load
             .tracks
@@ -235,7 +237,7 @@ impl Delivery<'_> {
     }
 }
 
-fn begin_group(published: &mut super::call::Published) {
+fn begin_group(published: &mut Published) {
     published.group = Some(OpenGroup {
         number: published.log.begin_group(),
         frames: Vec::new(),
@@ -243,7 +245,7 @@ fn begin_group(published: &mut super::call::Published) {
     });
 }
 
-fn end_group(published: &mut super::call::Published, line: Option<ConnectionKey>, lines: &mut Lines) {
+fn end_group(published: &mut Published, line: Option<ConnectionKey>, lines: &mut Lines) {
     if let Some(group) = &mut published.group {
         group.is_complete = true;
     }
@@ -291,8 +293,6 @@ fn info(plan: &TrackPlan) -> TrackInfo {
         timescale: 1000,
     }
 }
-
-pub(super) const CATALOG: &str = "catalog.json";
 
 const CATALOG_INFO: TrackInfo = TrackInfo {
     epoch: 0,

@@ -18,10 +18,11 @@ use crate::model::{Purpose, random};
 use crate::truth::interval::{Interval, Ledger, Measure};
 use crate::truth::leg::SETTLE;
 
-use super::call::{Call, CallId, Phase};
+use super::call::{Arrival, Call};
+use super::ids::{CallId, Member};
 use super::lines::{AckHabit, Happening, Lines, Target};
-use super::listen::Arrival;
 use super::paths::{Owner, Paths};
+use super::person::Phase;
 use super::{Clock, Controls, nanoseconds, on_grid};
 
 /// What a shard is given.
@@ -83,13 +84,6 @@ pub(super) enum Farewell {
     },
     /// Without a word, as when a network is lost; it dials again at once.
     Vanishes,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Member {
-    pub(super) call: CallId,
-    pub(super) participant: u16,
-    pub(super) generation: u32,
 }
 
 impl Shard {
