@@ -16,6 +16,7 @@ mod media;
 mod merge;
 mod model;
 mod output;
+mod report;
 mod run;
 mod scenario;
 mod terminal;
@@ -81,7 +82,7 @@ fn execute(arguments: &Arguments) -> anyhow::Result<u8> {
             output,
             threshold,
         }) => {
-            let (page, status) = merge::report(files, threshold)?;
+            let (page, status) = report::report(files, threshold)?;
             std::fs::write(output, page).with_context(|| format!("cannot write {}", output.display()))?;
             println!("{}", output.display());
             return Ok(status);

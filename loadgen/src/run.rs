@@ -19,11 +19,11 @@ use crate::arguments::Flags;
 use crate::clock::{self, Offset};
 use crate::engine::shard::{Shard, ShardParts};
 use crate::engine::{Clock, Controls, Target, nanoseconds};
-use crate::host::{Sample, Sampler};
+use crate::host::{HostFigures, Sample, Sampler};
 use crate::interrupt;
 use crate::live::{Live, View};
 use crate::output::jsonl::{Head, Line, Tail};
-use crate::output::summary::{Circumstances, HostFigures, Summary};
+use crate::output::summary::{Circumstances, Summary};
 use crate::output::threshold;
 use crate::scenario::Scenario;
 use crate::truth::interval::Interval;
@@ -180,8 +180,8 @@ impl Run {
                 seed: scenario.seed,
                 measured: interval * u32::try_from(to - from)?,
                 ended_early: self.controls.is_ending(),
-                codecs: codecs(scenario),
-                host: host_figures(&gathering.samples, from, to),
+                codecs: scenario.codecs(),
+                host: HostFigures::of(&gathering.samples, from, to),
                 shards: gathering.shards,
             },
             total: gathering.total,
@@ -241,7 +241,7 @@ impl Run {
             relay: relay.to_owned(),
             workload: scenario.describe(),
             scenario: scenario.clone(),
-            codecs: codecs(scenario).iter().map(ToString::to_string).collect(),
+            codecs: scenario.codecs().iter().map(ToString::to_string).collect(),
             epoch_ns: self.epoch_ns,
             interval_ns: nanoseconds(scenario.interval),
             measured: scenario.measured(),
@@ -354,11 +354,11 @@ impl Gathering {
         let mut interval = Interval::new(index);
         for (total, shard) in self.shards.iter_mut().zip(&shards) {
             if let Some(shard) = shard {
-                add(total, shard, self.measured);
+                total.add_to_run(shard, self.measured);
                 interval.add(shard);
             }
         }
-        add(&mut self.total, &interval, self.measured);
+        self.total.add_to_run(&interval, self.measured);
         if let Some(file) = &mut self.file {
             let line = Line::new(&interval, &shards, self.samples.get(&index).cloned())?;
             writeln!(file, "{}", serde_json::to_string(&line)?)?;
@@ -387,47 +387,6 @@ impl Gathering {
         let after = samples.next()?;
         Some((samples.next()?, after))
     }
-}
-
-/// Adds an interval to the figures of a run: frames of the measured part, calls of all of it.
-pub(crate) fn add(total: &mut Interval, interval: &Interval, measured: (u64, u64)) {
-    total.add_calls(interval);
-    if (measured.0..measured.1).contains(&interval.index) {
-        total.add_media(interval);
-    }
-}
-
-/// What the host's counters say of the intervals from `from` up to `to`.
-pub(crate) fn host_figures(samples: &BTreeMap<u64, Sample>, from: u64, to: u64) -> HostFigures {
-    let (Some((_, before)), Some((_, after))) = (samples.range(from..).next(), samples.range(..=to).next_back()) else {
-        return HostFigures::default();
-    };
-    let since = |of: fn(&Sample) -> Option<f64>| Some(of(after)? - of(before)?);
-    let counted = |of: fn(&Sample) -> Option<u64>| Some(of(after)?.saturating_sub(of(before)?));
-    // Of the whole run: what is dropped while calls are set up makes that slow, or fail.
-    let drops = || samples.values().map(|sample| sample.generator_socket_drops);
-    HostFigures {
-        relay_cpu_seconds: since(|sample| sample.relay_cpu_seconds),
-        relay_rss_mib: after.relay_rss_mib,
-        relay_context_switches: counted(|sample| sample.relay_context_switches),
-        relay_socket_drops: counted(|sample| sample.relay_socket_drops),
-        generator_cpu_seconds: after.generator_cpu_seconds - before.generator_cpu_seconds,
-        generator_socket_drops: drops().max().unwrap_or(0).saturating_sub(drops().next().unwrap_or(0)),
-    }
-}
-
-fn codecs(scenario: &Scenario) -> Vec<&'static str> {
-    let tracks = [&scenario.audio, &scenario.video];
-    tracks.into_iter().flatten().map(|track| track.media.name()).collect()
-}
-
-/// Names of codecs that something is known of.
-pub(crate) fn codec_names(names: &[String]) -> Vec<&'static str> {
-    crate::truth::mos::IMPAIRMENTS
-        .iter()
-        .map(|known| known.codec)
-        .filter(|known| names.iter().any(|name| name == known))
-        .collect()
 }
 
 /// Which cores calls are made on, and which are left for a relay in this process.
@@ -547,7 +506,10 @@ mod tests {
             assert!(gathering.samples.len() <= 12, "{:?}", gathering.samples.keys());
         }
         for (from, to) in [gathering.measured, (0, u64::MAX)] {
-            let (kept, whole) = (host_figures(&gathering.samples, from, to), host_figures(&all, from, to));
+            let (kept, whole) = (
+                HostFigures::of(&gathering.samples, from, to),
+                HostFigures::of(&all, from, to),
+            );
             assert!((kept.generator_cpu_seconds - whole.generator_cpu_seconds).abs() < f64::EPSILON);
             assert_eq!(kept.generator_socket_drops, whole.generator_socket_drops);
         }

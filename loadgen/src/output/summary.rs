@@ -7,6 +7,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::host::HostFigures;
 use crate::truth::interval::{Counts, Interval, Measure};
 
 #[derive(Clone, Debug, Serialize)]
@@ -108,18 +109,6 @@ pub(crate) struct Circumstances {
     pub(crate) host: HostFigures,
     /// How late each shard of each process was. Without any there is one.
     pub(crate) shards: Vec<Interval>,
-}
-
-/// Of the measured part of a run.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct HostFigures {
-    pub(crate) relay_cpu_seconds: Option<f64>,
-    pub(crate) relay_rss_mib: Option<f64>,
-    pub(crate) relay_context_switches: Option<u64>,
-    pub(crate) relay_socket_drops: Option<u64>,
-    pub(crate) generator_cpu_seconds: f64,
-    /// Of the whole run.
-    pub(crate) generator_socket_drops: u64,
 }
 
 impl Summary {
