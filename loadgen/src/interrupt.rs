@@ -18,7 +18,7 @@ pub(crate) fn watch() -> anyhow::Result<()> {
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
-            if let Err(error) = runtime.block_on(heed()) {
+            if let Err(error) = runtime.block_on(handle_signals()) {
                 eprintln!("loadgen: signals cannot be watched: {error}");
             }
         })
@@ -44,7 +44,7 @@ pub(crate) async fn first() -> io::Result<()> {
     Ok(())
 }
 
-async fn heed() -> io::Result<()> {
+async fn handle_signals() -> io::Result<()> {
     let mut signals = Signals::install()?;
     signals.next().await;
     IS_REQUESTED.store(true, Ordering::Relaxed);

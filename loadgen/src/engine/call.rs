@@ -25,7 +25,7 @@ pub(super) struct Call {
     pub(super) legs: Slab<CallLeg>,
     pub(super) is_established: bool,
     /// People have begun to come and go.
-    pub(super) is_lively: bool,
+    pub(super) has_started_behaviour: bool,
     /// Since when nobody talks any more and the last frames are awaited.
     pub(super) ending_ns: Option<u64>,
     /// Who may talk, with push-to-talk.
@@ -69,7 +69,7 @@ impl Call {
                 .collect(),
             legs: Slab::new(),
             is_established: false,
-            is_lively: false,
+            has_started_behaviour: false,
             ending_ns: None,
             floor: matches!(load.shape, Shape::PushToTalk { .. }).then_some(0),
             floor_ns: intended_ns,
@@ -265,7 +265,7 @@ impl Call {
     }
 
     /// Everything was heard that a participant said or was to hear.
-    pub(super) fn has_last_words(&self, participant: u16) -> bool {
+    pub(super) fn is_complete_for(&self, participant: u16) -> bool {
         self.are_complete(|leg| leg.listener == participant || leg.publisher == participant)
     }
 

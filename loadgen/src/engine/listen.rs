@@ -200,14 +200,14 @@ impl Call {
         {
             let published = &self.people[usize::from(leg.publisher)].tracks[usize::from(leg.track)];
             if !published.subscribers.is_empty() {
-                leg.leg.owe(&published.log, at.ledger);
+                leg.leg.begin_expecting(&published.log, at.ledger);
             }
             self.advance(at.participant, at.now_ns, at.ledger);
         }
     }
 
     /// A track has a subscriber: who was accepted is owed what is sent from here on.
-    pub(super) fn owe(&mut self, publisher: u16, track: u8, ledger: &mut Ledger) {
+    pub(super) fn begin_expecting(&mut self, publisher: u16, track: u8, ledger: &mut Ledger) {
         let log = &self.people[usize::from(publisher)].tracks[usize::from(track)].log;
         let hearing = self
             .people
@@ -218,7 +218,7 @@ impl Call {
                 && leg.is_accepted
                 && leg.closed_ns.is_none()
             {
-                leg.leg.owe(log, ledger);
+                leg.leg.begin_expecting(log, ledger);
             }
         }
     }

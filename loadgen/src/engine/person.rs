@@ -24,7 +24,7 @@ pub(super) struct Person {
     /// When it was to come.
     pub(super) joined_ns: u64,
     pub(super) tracks: Vec<Published>,
-    /// The relay's wishes for announcements, to say goodbye on.
+    /// The relay's requests for announcements, on which the end of this one's broadcast is announced too.
     pub(super) announced_on: Vec<(StreamId, BroadcastPath)>,
     /// Our subscriptions, with the leg that each feeds; `None` for a catalog.
     pub(super) subscriptions: FxHashMap<SubscribeId, Option<usize>>,

@@ -153,7 +153,7 @@ impl Call {
                     }
                 }
                 published.subscribers.push(subscriber);
-                self.owe(participant, u8::try_from(track).unwrap_or(u8::MAX), at.ledger);
+                self.begin_expecting(participant, u8::try_from(track).unwrap_or(u8::MAX), at.ledger);
             }
             Event::SubscribeEnded { request } => {
                 for track in &mut person.tracks {
