@@ -6,7 +6,7 @@ use moqswitch_proto::wire::{Chunk, DatagramHeader, GroupRange, StreamId, Subscri
 
 use crate::load::CATALOG;
 use crate::truth::interval::{Ledger, Measure};
-use crate::truth::leg::Place;
+use crate::truth::leg::{ArrivedFrame, Place};
 use crate::truth::log::SentFrame;
 use crate::truth::stamp::{self, Stamp};
 
@@ -334,8 +334,12 @@ impl Call {
             };
             stamp::read(payload) == Some(stamp)
         };
-        leg.leg
-            .handle_frame(log, place, is_whole, payload.len(), at.now_ns, at.ledger);
+        let arrived = ArrivedFrame {
+            place,
+            bytes: payload.len(),
+            now_ns: at.now_ns,
+        };
+        leg.leg.handle_frame(log, arrived, is_whole, at.ledger);
         let has_begun = was_silent && leg.leg.has_heard();
         // The first that was heard of who took the floor.
         if track == 0

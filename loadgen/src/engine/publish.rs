@@ -190,7 +190,12 @@ impl Call {
             frame_start: 0,
         };
         if let Some(stream) = open_stream(line, &header, lines) {
-            write_frame(line, stream, 0, Bytes::from(text), true, lines);
+            let frame = StreamFrame {
+                delta_ms: 0,
+                payload: Bytes::from(text),
+                is_last: true,
+            };
+            write_frame(line, stream, frame, lines);
         }
     }
 }
@@ -228,8 +233,12 @@ impl Delivery<'_> {
         let Some(stream) = subscriber.stream else {
             return frame > 0;
         };
-        let delta_ms = timestamp_ms - previous_ms;
-        let is_taken = write_frame(self.line, stream, delta_ms, payload.clone(), is_last, lines);
+        let frame = StreamFrame {
+            delta_ms: timestamp_ms - previous_ms,
+            payload: payload.clone(),
+            is_last,
+        };
+        let is_taken = write_frame(self.line, stream, frame, lines);
         if is_last || !is_taken {
             subscriber.stream = None;
         }
@@ -264,24 +273,26 @@ fn open_stream(line: ConnectionKey, header: &GroupHeader, lines: &mut Lines) -> 
     lines.write(line, stream, head.freeze(), false).then_some(stream)
 }
 
-/// False when the stream was given up.
-fn write_frame(
-    line: ConnectionKey,
-    stream: StreamId,
+/// A frame on the stream of its group.
+struct StreamFrame {
+    /// From the one before.
     delta_ms: i64,
     payload: Bytes,
-    fin: bool,
-    lines: &mut Lines,
-) -> bool {
+    /// The group ends with it.
+    is_last: bool,
+}
+
+/// False when the stream was given up.
+fn write_frame(line: ConnectionKey, stream: StreamId, frame: StreamFrame, lines: &mut Lines) -> bool {
     let mut head = BytesMut::with_capacity(HEAD_BYTES);
     let header = FrameHeader {
-        timestamp_delta: delta_ms,
-        size: payload.len() as u64,
+        timestamp_delta: frame.delta_ms,
+        size: frame.payload.len() as u64,
     };
     header
         .encode(lines.draft().frame_form(), &mut head)
         .expect("sizes and timestamps of a run are small");
-    lines.write(line, stream, head.freeze(), false) && lines.write(line, stream, payload, fin)
+    lines.write(line, stream, head.freeze(), false) && lines.write(line, stream, frame.payload, frame.is_last)
 }
 
 fn info(plan: &TrackPlan) -> TrackInfo {

@@ -136,17 +136,15 @@ impl Leg {
         is_first
     }
 
-    /// Takes a whole frame that came at a place of the track; `is_whole` tells whether its content
-    /// is that of the frame that was sent there.
+    /// Takes a whole frame; `is_whole` tells whether its content is that of the frame that was sent at its place.
     pub(crate) fn handle_frame(
         &mut self,
         log: &TrackLog,
-        place: Place,
+        arrived: ArrivedFrame,
         is_whole: impl FnOnce(u64, SentFrame) -> bool,
-        bytes: usize,
-        now_ns: u64,
         ledger: &mut Ledger,
     ) {
+        let ArrivedFrame { place, bytes, now_ns } = arrived;
         let sent = log
             .sequence_at(place.group, place.index)
             .and_then(|sequence| Some((sequence, log.get(sequence)?)));
@@ -384,6 +382,14 @@ impl Leg {
         }
         (speech.expected, speech.heard, speech.delay) = (0, 0, Duration::ZERO);
     }
+}
+
+/// A frame that came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ArrivedFrame {
+    pub(crate) place: Place,
+    pub(crate) bytes: usize,
+    pub(crate) now_ns: u64,
 }
 
 /// Where in its track a frame came.

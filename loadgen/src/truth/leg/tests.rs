@@ -408,8 +408,12 @@ impl Test {
         let is_whole = |sequence, sent: SentFrame| {
             stamp.is_some_and(|stamp| (stamp.sequence, stamp.intended_ns) == (sequence, sent.intended_ns))
         };
-        self.leg
-            .handle_frame(&self.log, place, is_whole, 160, now_ns, &mut self.ledger);
+        let arrived = ArrivedFrame {
+            place,
+            bytes: 160,
+            now_ns,
+        };
+        self.leg.handle_frame(&self.log, arrived, is_whole, &mut self.ledger);
     }
 
     fn stamp(&self, frame: u64) -> Stamp {
