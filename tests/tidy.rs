@@ -1,9 +1,14 @@
-//! The rules of the house, checked: which layer may use which, how long files and
-//! functions may be, and that no file is dead.
+//! The rules of the house, checked: which layer may use which, that modules do not name each other in circles, how long
+//! files may be, and that each says what it is for.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use circles::Crate;
+
+#[path = "tidy/circles.rs"]
+mod circles;
 
 /// What each module may name: of its own crate, of `moqswitch_proto` and of `moqswitch_relay`. Every module of a crate has
 /// a row; what cargo enforces (who depends on which crate) has none.
@@ -211,13 +216,11 @@ fn imports_are_of_one_module_each() {
     let mut offences = Vec::new();
     for file in ["src", "loadgen", "benches", "tests"].into_iter().flat_map(rust_files) {
         let text = code(&file);
-        for statement in text.split(";").filter_map(|piece| piece.rsplit_once("use ")) {
-            let (before, tree) = statement;
-            let is_statement = before.is_empty() || before.ends_with(['\n', ' ']);
+        for (_, tree) in text.split(';').filter_map(use_tree) {
             let Some((_, names)) = tree.split_once('{') else {
                 continue;
             };
-            if is_statement && !tree.contains(['(', '"']) && (names.contains("::") || tree.starts_with('{')) {
+            if names.contains("::") || tree.starts_with('{') {
                 offences.push(format!("{}: use {tree}", file.display()));
             }
         }
@@ -226,6 +229,78 @@ fn imports_are_of_one_module_each() {
         }
     }
     assert!(offences.is_empty(), "\n{}", offences.join("\n"));
+}
+
+/// Modules that name each other in a circle; elsewhere there is none. They are one type, told in several files.
+const CIRCLES: &[&str] = &[
+    "src/proto/session",
+    "src/relay/net/ring",
+    "src/relay/routing",
+    "src/relay/shard",
+];
+
+#[test]
+fn modules_do_not_name_each_other_in_circles() {
+    let mut found = BTreeSet::new();
+    let mut offences = Vec::new();
+    for (directory, root, but) in [
+        ("loadgen/src", "main.rs", &[][..]),
+        ("src", "lib.rs", &["proto", "relay"]),
+        ("src/proto", "lib.rs", &[]),
+        ("src/relay", "lib.rs", &[]),
+    ] {
+        for circle in Crate::read(directory, root, but).circles() {
+            let name = |module: &Vec<String>| format!("{directory}/{}", module.join("/"));
+            let place = CIRCLES
+                .iter()
+                .find(|place| circle.keys().all(|module| name(module).starts_with(*place)));
+            if let Some(place) = place {
+                found.insert(*place);
+                continue;
+            }
+            offences.push("a circle:".to_owned());
+            for (module, named) in &circle {
+                let named: Vec<String> = named.iter().map(name).collect();
+                offences.push(format!("  {} names {}", name(module), named.join(", ")));
+            }
+        }
+    }
+    assert!(offences.is_empty(), "\n{}", offences.join("\n"));
+    assert!(found.iter().eq(CIRCLES), "circles are left in {found:?} alone");
+}
+
+#[test]
+fn the_checker_sees_circles_and_through_faces() {
+    let circles = |modules: &[(&str, &str)]| -> Vec<String> {
+        let module = |name: &str| {
+            name.split('/')
+                .filter(|part| !part.is_empty())
+                .map(str::to_owned)
+                .collect()
+        };
+        let modules = modules.iter().map(|(name, text)| (module(name), (*text).to_owned()));
+        let names = |circle: &Vec<String>| circle.join("/");
+        let circles = Crate::of(modules).circles();
+        circles.iter().flat_map(|circle| circle.keys().map(names)).collect()
+    };
+    let face = ("a", "mod b;\nmod c;\npub(crate) use b::{B, Other as O};\nfn f() {}");
+    let b = ("a/b", "struct B;");
+    assert!(circles(&[("", "mod a;"), face, b, ("a/c", "use super::{B, O};")]).is_empty());
+    assert_eq!(circles(&[("", "mod a;"), face, ("a/b", "use super::f;")]), ["a", "a/b"]);
+    assert_eq!(
+        circles(&[face, ("a/b", "use super::c::C;"), ("a/c", "crate::a::O::new()")]),
+        ["a/b", "a/c"]
+    );
+    assert_eq!(
+        circles(&[
+            ("", ""),
+            ("x", "use crate::y;"),
+            ("y", "use crate::z::{self, Z};"),
+            ("z", "use crate::x::X;")
+        ]),
+        ["x", "y", "z"]
+    );
+    assert!(circles(&[("", ""), ("x", "use std::y::Z;"), ("y", "use crate::x::X;")]).is_empty());
 }
 
 #[test]
@@ -353,6 +428,14 @@ fn names_below(text: &str, root: &str) -> Vec<String> {
     }
     names.retain(|name| !name.is_empty());
     names
+}
+
+/// What a statement imports, `a::{b, C}`, with what stands before its `use`; none for other statements. The text ends where
+/// the statement does.
+fn use_tree(text: &str) -> Option<(&str, &str)> {
+    let (before, tree) = text.rsplit_once("use ")?;
+    let is_statement = before.is_empty() || before.ends_with(['\n', ' ']);
+    (is_statement && !tree.contains(['(', '"'])).then_some((before, tree))
 }
 
 /// A file's lines up to its test module, without comments and without what stands between quotes.

@@ -1,6 +1,6 @@
 //! What the relay's process and ours cost the host, from /proc.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::net::SocketAddr;
 
@@ -34,6 +34,40 @@ pub(crate) struct ThreadSample {
     pub(crate) name: String,
     pub(crate) cpu_seconds: f64,
     pub(crate) context_switches: u64,
+}
+
+/// Of the measured part of a run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct HostFigures {
+    pub(crate) relay_cpu_seconds: Option<f64>,
+    pub(crate) relay_rss_mib: Option<f64>,
+    pub(crate) relay_context_switches: Option<u64>,
+    pub(crate) relay_socket_drops: Option<u64>,
+    pub(crate) generator_cpu_seconds: f64,
+    /// Of the whole run.
+    pub(crate) generator_socket_drops: u64,
+}
+
+impl HostFigures {
+    /// What the host's counters say of the intervals from `from` up to `to`.
+    pub(crate) fn of(samples: &BTreeMap<u64, Sample>, from: u64, to: u64) -> Self {
+        let (Some((_, before)), Some((_, after))) = (samples.range(from..).next(), samples.range(..=to).next_back())
+        else {
+            return Self::default();
+        };
+        let since = |of: fn(&Sample) -> Option<f64>| Some(of(after)? - of(before)?);
+        let counted = |of: fn(&Sample) -> Option<u64>| Some(of(after)?.saturating_sub(of(before)?));
+        // Of the whole run: what is dropped while calls are set up makes that slow, or fail.
+        let drops = || samples.values().map(|sample| sample.generator_socket_drops);
+        Self {
+            relay_cpu_seconds: since(|sample| sample.relay_cpu_seconds),
+            relay_rss_mib: after.relay_rss_mib,
+            relay_context_switches: counted(|sample| sample.relay_context_switches),
+            relay_socket_drops: counted(|sample| sample.relay_socket_drops),
+            generator_cpu_seconds: after.generator_cpu_seconds - before.generator_cpu_seconds,
+            generator_socket_drops: drops().max().unwrap_or(0).saturating_sub(drops().next().unwrap_or(0)),
+        }
+    }
 }
 
 /// Where the relay runs: a process of its own, or threads of ours.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::live;
+use crate::terminal;
 
 /// Signals reach the whole process, whichever run of several it is at.
 static IS_REQUESTED: AtomicBool = AtomicBool::new(false);
@@ -18,7 +18,7 @@ pub(crate) fn watch() -> anyhow::Result<()> {
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
-            if let Err(error) = runtime.block_on(heed()) {
+            if let Err(error) = runtime.block_on(handle_signals()) {
                 eprintln!("loadgen: signals cannot be watched: {error}");
             }
         })
@@ -44,7 +44,7 @@ pub(crate) async fn first() -> io::Result<()> {
     Ok(())
 }
 
-async fn heed() -> io::Result<()> {
+async fn handle_signals() -> io::Result<()> {
     let mut signals = Signals::install()?;
     signals.next().await;
     IS_REQUESTED.store(true, Ordering::Relaxed);
@@ -75,7 +75,7 @@ impl Signals {
 }
 
 fn exit(status: i32) {
-    live::restore_terminal();
+    terminal::restore();
     std::process::exit(status);
 }
 

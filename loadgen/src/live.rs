@@ -1,14 +1,11 @@
 //! What a person sees while a run goes on, and the keys that steer it.
 
 use std::io::{self, IsTerminal, Stderr};
-use std::sync::Once;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ratatui::backend::CrosstermBackend;
-use ratatui::crossterm::cursor::{MoveToColumn, Show};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
-use ratatui::crossterm::{execute, terminal};
 use ratatui::style::{Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
@@ -18,6 +15,7 @@ use crate::engine::Controls;
 use crate::host::Sample;
 use crate::interrupt;
 use crate::output::summary::{float, ms};
+use crate::terminal;
 use crate::truth::interval::{Interval, Measure};
 
 /// A few lines at the end of the terminal. Absent when there is none.
@@ -45,15 +43,7 @@ impl Live {
         if !io::stderr().is_terminal() || !io::stdin().is_terminal() {
             return None;
         }
-        terminal::enable_raw_mode().ok()?;
-        // A release aborts when it panics, and drops nothing.
-        HOOK.call_once(|| {
-            let hook = std::panic::take_hook();
-            std::panic::set_hook(Box::new(move |panic| {
-                restore_terminal();
-                hook(panic);
-            }));
-        });
+        terminal::take_over().ok()?;
         let options = TerminalOptions {
             viewport: Viewport::Inline(LINES),
         };
@@ -65,7 +55,7 @@ impl Live {
             }),
             Err(_) => {
                 // The run goes on without being watched.
-                restore_terminal();
+                terminal::restore();
                 None
             }
         }
@@ -100,16 +90,7 @@ impl Drop for Live {
     fn drop(&mut self) {
         // Of no use to complain about at the end.
         let _ = self.terminal.clear();
-        restore_terminal();
-    }
-}
-
-/// Leaves the terminal as it was found, also for who ends the process otherwise.
-pub(crate) fn restore_terminal() {
-    // Not so when nobody watches: its escapes would end up in a file.
-    if terminal::is_raw_mode_enabled().unwrap_or(false) {
-        let _ = execute!(io::stderr(), MoveToColumn(0), Show);
-        let _ = terminal::disable_raw_mode();
+        terminal::restore();
     }
 }
 
@@ -197,9 +178,6 @@ fn line(name: &'static str, text: String) -> Line<'static> {
         text.into(),
     ])
 }
-
-/// A search has a view for each run, and one hook.
-static HOOK: Once = Once::new();
 
 const LINES: u16 = 6;
 const DRAW_INTERVAL: Duration = Duration::from_millis(250);

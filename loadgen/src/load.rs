@@ -211,6 +211,9 @@ impl Shape {
     }
 }
 
+/// The track that describes the others.
+pub(crate) const CATALOG: &str = "catalog.json";
+
 const PEOPLE_MAX: u16 = 10_000;
 
 #[cfg(test)]

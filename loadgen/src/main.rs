@@ -16,8 +16,10 @@ mod media;
 mod merge;
 mod model;
 mod output;
+mod report;
 mod run;
 mod scenario;
+mod terminal;
 mod truth;
 
 use std::path::Path;
@@ -80,7 +82,7 @@ fn execute(arguments: &Arguments) -> anyhow::Result<u8> {
             output,
             threshold,
         }) => {
-            let (page, status) = merge::report(files, threshold)?;
+            let (page, status) = report::report(files, threshold)?;
             std::fs::write(output, page).with_context(|| format!("cannot write {}", output.display()))?;
             println!("{}", output.display());
             return Ok(status);

@@ -1,103 +1,30 @@
 //! Adds up what several processes wrote of one load: counts as numbers, distributions value by
 //! value, so that the sum is what one process would have found.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
-use crate::host::Sample;
-use crate::output::html;
-use crate::output::jsonl::{Head, Line, Tail};
-use crate::output::summary::{Circumstances, HostFigures, Summary};
+use crate::host::HostFigures;
+use crate::output::jsonl::Head;
+use crate::output::recording::Recording;
+use crate::output::summary::{Circumstances, Summary};
 use crate::output::threshold::{self, Threshold};
-use crate::run::{add, codec_names, host_figures};
 use crate::truth::interval::Interval;
-
-/// One file: its head, its intervals, and samples of the host by interval.
-pub(crate) struct Recording {
-    pub(crate) head: Head,
-    /// Intervals that figures are of.
-    pub(crate) measured: (u64, u64),
-    pub(crate) intervals: Vec<Interval>,
-    /// How late each shard was, by interval.
-    pub(crate) shards: Vec<Vec<Interval>>,
-    pub(crate) samples: BTreeMap<u64, Sample>,
-}
-
-impl Recording {
-    pub(crate) fn read(file: &PathBuf) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-        Self::parse(&text).with_context(|| file.display().to_string())
-    }
-
-    fn parse(text: &str) -> anyhow::Result<Self> {
-        let mut lines: Vec<(usize, &str)> = (1..).zip(text.lines()).collect();
-        ensure!(!lines.is_empty(), "the file is empty");
-        let (_, head) = lines.remove(0);
-        let head: Head = serde_json::from_str(head).context("line 1 is not the head of a --jsonl file")?;
-        let tail = lines
-            .pop()
-            .and_then(|(_, line)| serde_json::from_str::<Tail>(line).ok());
-        let tail = tail.context("the recording has no end: its process did not come to the end of its run")?;
-        let mut recording = Self {
-            head,
-            measured: tail.ended,
-            intervals: Vec::new(),
-            shards: Vec::new(),
-            samples: BTreeMap::new(),
-        };
-        for (number, line) in lines {
-            let line: Line = serde_json::from_str(line).with_context(|| format!("line {number}"))?;
-            recording
-                .intervals
-                .push(line.interval().with_context(|| format!("line {number}"))?);
-            recording
-                .shards
-                .push(line.shards().with_context(|| format!("line {number}"))?);
-            if let Some(sample) = line.host {
-                recording.samples.insert(line.interval, sample);
-            }
-        }
-        Ok(recording)
-    }
-
-    /// How late each shard was in the measured intervals.
-    fn lags(&self, measured: (u64, u64)) -> Vec<Interval> {
-        let shards = self.shards.iter().map(Vec::len).max().unwrap_or(0);
-        let mut lags = vec![Interval::new(0); shards];
-        for (lag, shard) in self.shards.iter().flat_map(|shards| (0..).zip(shards)) {
-            let lag: usize = lag;
-            add(&mut lags[lag], shard, measured);
-        }
-        lags
-    }
-}
-
-/// One page about recordings, side by side, and the worst exit status of their summaries.
-pub(crate) fn report(files: &[PathBuf], thresholds: &[Threshold]) -> anyhow::Result<(String, u8)> {
-    let mut recordings = Vec::new();
-    let mut summaries = Vec::new();
-    for file in files {
-        let name = file
-            .file_stem()
-            .unwrap_or(file.as_os_str())
-            .to_string_lossy()
-            .into_owned();
-        let recording = Recording::read(file)?;
-        summaries.push(summarize(std::slice::from_ref(&recording), thresholds)?);
-        recordings.push((name, recording));
-    }
-    let status = summaries.iter().map(Summary::exit_status).max().unwrap_or_default();
-    Ok((html::page(&recordings, &summaries)?, status))
-}
+use crate::truth::mos;
 
 /// The figures of the recordings of one load, of every process that shared it.
 pub(crate) fn merge(files: &[PathBuf], thresholds: &[Threshold]) -> anyhow::Result<Summary> {
     let recordings: Vec<Recording> = files.iter().map(Recording::read).collect::<anyhow::Result<_>>()?;
+    check_one_load(files, &recordings)?;
+    summarize(&recordings, thresholds)
+}
+
+/// Recordings are of one load: each part once, begun at the same time.
+fn check_one_load(files: &[PathBuf], recordings: &[Recording]) -> anyhow::Result<()> {
     let first = &recordings.first().context("no file")?.head;
-    for (file, recording) in files.iter().zip(&recordings) {
+    for (file, recording) in files.iter().zip(recordings) {
         let head = &recording.head;
         ensure!(
             (&head.scenario, head.shards) == (&first.scenario, first.shards),
@@ -124,10 +51,11 @@ pub(crate) fn merge(files: &[PathBuf], thresholds: &[Threshold]) -> anyhow::Resu
         "these are the parts {parts:?} of a load that {} processes shared: each is wanted once",
         first.part.1
     );
-    summarize(&recordings, thresholds)
+    Ok(())
 }
 
-fn summarize(recordings: &[Recording], thresholds: &[Threshold]) -> anyhow::Result<Summary> {
+/// The figures of recordings, added up.
+pub(crate) fn summarize(recordings: &[Recording], thresholds: &[Threshold]) -> anyhow::Result<Summary> {
     let first = recordings.first().context("no recording")?;
     // What all of them measured.
     let (from, to) = recordings.iter().fold(first.measured, |(from, to), recording| {
@@ -142,9 +70,9 @@ fn summarize(recordings: &[Recording], thresholds: &[Threshold]) -> anyhow::Resu
     for recording in recordings {
         shards.append(&mut recording.lags((from, to)));
         for interval in &recording.intervals {
-            add(&mut total, interval, (from, to));
+            total.add_to_run(interval, (from, to));
         }
-        let figures = host_figures(&recording.samples, from, to);
+        let figures = HostFigures::of(&recording.samples, from, to);
         cpu_seconds += figures.generator_cpu_seconds;
         socket_drops += figures.generator_socket_drops;
         if host.relay_cpu_seconds.is_none() {
@@ -166,7 +94,7 @@ fn summarize(recordings: &[Recording], thresholds: &[Threshold]) -> anyhow::Resu
             ended_early: recordings
                 .iter()
                 .any(|recording| recording.measured != recording.head.measured),
-            codecs: codec_names(&first.head.codecs),
+            codecs: mos::known_codecs(&first.head.codecs),
             host,
             shards,
         },

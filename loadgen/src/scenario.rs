@@ -370,6 +370,12 @@ impl Scenario {
         })
     }
 
+    /// Names of what its tracks are coded with.
+    pub(crate) fn codecs(&self) -> Vec<&'static str> {
+        let tracks = [&self.audio, &self.video];
+        tracks.into_iter().flatten().map(|track| track.media.name()).collect()
+    }
+
     /// In one line.
     pub(crate) fn describe(&self) -> String {
         let shape = match self.shape {

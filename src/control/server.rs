@@ -26,7 +26,7 @@ use tokio::time;
 
 use crate::limits;
 
-use super::connections::{Arrival, Connections};
+use super::connections::{Arrival, Connections, Remote};
 use super::portions::Portions;
 use super::tls::Tls;
 use super::websocket::WebSockets;
@@ -45,10 +45,6 @@ pub struct ControlHandle {
     stop: watch::Sender<bool>,
     thread: JoinHandle<io::Result<()>>,
 }
-
-/// Where a request came from; an extension of it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Remote(pub(super) SocketAddr);
 
 /// What every connection needs.
 #[derive(Clone)]

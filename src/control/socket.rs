@@ -57,7 +57,7 @@ async fn close(
     source: &mut (impl Stream<Item = Result<Message, axum::Error>> + Unpin),
     code: u16,
 ) {
-    let farewell = async {
+    let closing = async {
         let frame = CloseFrame {
             code,
             reason: "".into(),
@@ -67,7 +67,7 @@ async fn close(
             while let Some(Ok(_)) = source.next().await {}
         }
     };
-    let _ = time::timeout(limits::WEBSOCKET_CLOSE_WAIT_MAX, farewell).await;
+    let _ = time::timeout(limits::WEBSOCKET_CLOSE_WAIT_MAX, closing).await;
 }
 
 /// The shard has ended the connection, and what it said last had time to leave.

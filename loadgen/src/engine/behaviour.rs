@@ -9,15 +9,15 @@ use crate::load::Shape;
 use crate::model::{Purpose, random};
 use crate::truth::leg::SETTLE;
 
-use super::call::CallId;
+use super::ids::{CallId, Member};
 use super::nanoseconds;
-use super::shard::{Due, Farewell, Member, Shard};
+use super::shard::{Departure, Due, Shard};
 
 impl Shard {
     /// Lets people come and go once their call is up.
-    pub(super) fn enliven(&mut self, call: CallId) {
+    pub(super) fn start_behaviour(&mut self, call: CallId) {
         let Some(state) = self.calls.get_mut(&call) else { return };
-        if !state.is_established || std::mem::replace(&mut state.is_lively, true) {
+        if !state.is_established || std::mem::replace(&mut state.has_started_behaviour, true) {
             return;
         }
         let people = u16::try_from(state.people.len()).unwrap_or(u16::MAX);
@@ -63,7 +63,7 @@ impl Shard {
                 self.now_ns + ns,
                 Due::Depart {
                     of,
-                    farewell: Farewell::Vanishes,
+                    departure: Departure::Vanishes,
                 },
             );
         }
@@ -104,11 +104,11 @@ impl Shard {
     pub(super) fn leave(&mut self, of: Member) {
         let mean = self.parts.load.behaviour.away.unwrap_or_default();
         let away_ns = self.draw(of, 5, mean);
-        self.begin_departure(of, Farewell::HangsUp { away_ns });
+        self.begin_departure(of, Departure::HangsUp { away_ns });
     }
 
     /// Stops talking and listening; hangs up when the last words have been heard.
-    fn begin_departure(&mut self, of: Member, farewell: Farewell) {
+    fn begin_departure(&mut self, of: Member, departure: Departure) {
         if !self.is_current(of) {
             return;
         }
@@ -117,12 +117,12 @@ impl Shard {
             call.leave(of.participant);
         }
         self.at(
-            self.now_ns + nanoseconds(LAST_WORDS_INTERVAL),
-            Due::Depart { of, farewell },
+            self.now_ns + nanoseconds(DEPARTURE_INTERVAL),
+            Due::Depart { of, departure },
         );
     }
 
-    pub(super) fn depart(&mut self, of: Member, farewell: Farewell) {
+    pub(super) fn depart(&mut self, of: Member, departure: Departure) {
         if !self.is_current(of) {
             return;
         }
@@ -130,24 +130,24 @@ impl Shard {
             return;
         };
         let Some(leaving_ns) = call.people[usize::from(of.participant)].leaving_ns else {
-            return self.begin_departure(of, farewell);
+            return self.begin_departure(of, departure);
         };
-        if !call.has_last_words(of.participant) && self.now_ns < leaving_ns + nanoseconds(SETTLE) {
+        if !call.is_complete_for(of.participant) && self.now_ns < leaving_ns + nanoseconds(SETTLE) {
             return self.at(
-                self.now_ns + nanoseconds(LAST_WORDS_INTERVAL),
-                Due::Depart { of, farewell },
+                self.now_ns + nanoseconds(DEPARTURE_INTERVAL),
+                Due::Depart { of, departure },
             );
         }
         let line = call.people[usize::from(of.participant)].line;
         if let Some(line) = line {
             self.by_line.remove(&line);
         }
-        let back_ns = match farewell {
-            Farewell::HangsUp { away_ns } => {
+        let back_ns = match departure {
+            Departure::HangsUp { away_ns } => {
                 call.unannounce(of.participant, &mut self.lines);
                 self.now_ns + away_ns
             }
-            Farewell::Vanishes => {
+            Departure::Vanishes => {
                 line.into_iter().for_each(|line| self.lines.drop_silently(line));
                 self.now_ns
             }
@@ -170,4 +170,4 @@ impl Shard {
 }
 
 /// How often who leaves looks whether the last was heard.
-const LAST_WORDS_INTERVAL: Duration = Duration::from_millis(20);
+const DEPARTURE_INTERVAL: Duration = Duration::from_millis(20);

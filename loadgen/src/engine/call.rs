@@ -1,27 +1,20 @@
-//! One call: its people, what they publish and hear, and how far each has come.
+//! One call: its people, who hears whom by which leg, and how far it has come.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use moqswitch_proto::wire::{BroadcastPath, StreamId, SubscribeId};
+use moqswitch_proto::wire::BroadcastPath;
 use moqswitch_relay::quic::ConnectionKey;
-use rustc_hash::FxHashMap;
 use slab::Slab;
 
-use crate::load::{Load, TrackPlan};
-use crate::model::codec::Source;
-use crate::model::speech::{Means, Speech};
-use crate::model::{Purpose, random};
+use crate::load::{Load, Shape};
 use crate::truth::interval::{Ledger, Measure};
 use crate::truth::leg::{Leg, SETTLE};
-use crate::truth::log::TrackLog;
 use crate::truth::mos;
 
+use super::ids::CallId;
 use super::lines::Lines;
-use super::listen::Arriving;
-
-/// Number of a call, the same whatever shard or process makes it.
-pub(super) type CallId = u32;
+use super::nanoseconds;
+use super::person::{Person, Phase};
 
 pub(super) struct Call {
     pub(super) id: CallId,
@@ -32,86 +25,13 @@ pub(super) struct Call {
     pub(super) legs: Slab<CallLeg>,
     pub(super) is_established: bool,
     /// People have begun to come and go.
-    pub(super) is_lively: bool,
+    pub(super) has_started_behaviour: bool,
     /// Since when nobody talks any more and the last frames are awaited.
     pub(super) ending_ns: Option<u64>,
     /// Who may talk, with push-to-talk.
     pub(super) floor: Option<u16>,
     /// Since when.
     pub(super) floor_ns: u64,
-}
-
-/// One participant's place in the call.
-pub(super) struct Person {
-    pub(super) line: Option<ConnectionKey>,
-    /// How many lines it has had: what is due for an earlier one is stale.
-    pub(super) generation: u32,
-    /// The relay or the network ended its connection. What it would say and hear is still owed, until
-    /// it hangs up by its own plan.
-    pub(super) is_lost: bool,
-    /// When it was to come.
-    pub(super) joined_ns: u64,
-    pub(super) tracks: Vec<Published>,
-    /// The relay's wishes for announcements, to say goodbye on.
-    pub(super) announced_on: Vec<(StreamId, BroadcastPath)>,
-    /// Our subscriptions, with the leg that each feeds; `None` for a catalog.
-    pub(super) subscriptions: FxHashMap<SubscribeId, Option<usize>>,
-    /// Who is announced at present, and how many are not that it is to hear.
-    pub(super) sees: Vec<bool>,
-    pub(super) unseen: usize,
-    /// Its latest leg of each publisher's tracks, as long as that is kept.
-    pub(super) hearing: FxHashMap<(u16, u8), usize>,
-    /// How many others are to hear it.
-    pub(super) audience: u64,
-    pub(super) arriving: FxHashMap<StreamId, Arriving>,
-    pub(super) is_muted: bool,
-    /// How often it muted or spoke again.
-    pub(super) mutes: u32,
-    /// Since when it is about to hang up, and says nothing more.
-    pub(super) leaving_ns: Option<u64>,
-    pub(super) phase: Phase,
-    /// When it came into this phase.
-    pub(super) phase_began_ns: u64,
-}
-
-/// How far a participant has come since it dialled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Phase {
-    Dialling,
-    /// Waiting for the others to be announced.
-    Connected,
-    /// Waiting for its subscriptions to be accepted.
-    Announced,
-    /// Waiting for the first frame of each.
-    Subscribed,
-    Hearing,
-}
-
-/// A track and what its subscribers are sent.
-pub(super) struct Published {
-    pub(super) source: Source,
-    pub(super) log: TrackLog,
-    /// Intended time of the next frame, and whether one is due at all.
-    pub(super) next_ns: u64,
-    /// Legs that are to hear what is sent.
-    pub(super) listeners: u64,
-    pub(super) subscribers: Vec<Subscriber>,
-    pub(super) group: Option<OpenGroup>,
-}
-
-/// The latest group, for who comes in the middle of it.
-pub(super) struct OpenGroup {
-    pub(super) number: u64,
-    pub(super) frames: Vec<(Bytes, i64)>,
-    pub(super) is_complete: bool,
-}
-
-#[derive(Clone, Copy)]
-pub(super) struct Subscriber {
-    pub(super) id: SubscribeId,
-    pub(super) request: StreamId,
-    /// The stream of the group that is open.
-    pub(super) stream: Option<StreamId>,
 }
 
 /// One track as one participant hears it.
@@ -129,6 +49,14 @@ pub(super) struct CallLeg {
     pub(super) closed_ns: Option<u64>,
 }
 
+/// Where and when something came in.
+pub(super) struct Arrival<'a> {
+    pub(super) participant: u16,
+    pub(super) line: ConnectionKey,
+    pub(super) now_ns: u64,
+    pub(super) ledger: &'a mut Ledger,
+}
+
 impl Call {
     pub(super) fn new(id: CallId, load: &Arc<Load>, intended_ns: u64) -> Self {
         let people = load.shape.people();
@@ -141,9 +69,9 @@ impl Call {
                 .collect(),
             legs: Slab::new(),
             is_established: false,
-            is_lively: false,
+            has_started_behaviour: false,
             ending_ns: None,
-            floor: matches!(load.shape, crate::load::Shape::PushToTalk { .. }).then_some(0),
+            floor: matches!(load.shape, Shape::PushToTalk { .. }).then_some(0),
             floor_ns: intended_ns,
         }
     }
@@ -323,7 +251,7 @@ impl Call {
             person.subscriptions.retain(|_, leg| *leg != Some(index));
             person.arriving.retain(|_, arriving| arriving.leg != index);
         }
-        let forget_ns = now_ns.saturating_sub(super::nanoseconds(LOG_KEPT));
+        let forget_ns = now_ns.saturating_sub(nanoseconds(LOG_KEPT));
         for person in &mut self.people {
             for track in &mut person.tracks {
                 track.log.forget_before(forget_ns);
@@ -337,7 +265,7 @@ impl Call {
     }
 
     /// Everything was heard that a participant said or was to hear.
-    pub(super) fn has_last_words(&self, participant: u16) -> bool {
+    pub(super) fn is_complete_for(&self, participant: u16) -> bool {
         self.are_complete(|leg| leg.listener == participant || leg.publisher == participant)
     }
 
@@ -386,58 +314,6 @@ impl Call {
     }
 }
 
-impl Person {
-    fn new(call: CallId, index: u16, load: &Load, joined_ns: u64) -> Self {
-        let id = (u64::from(call) << 16) | u64::from(index);
-        let tracks: &[TrackPlan] = if load.shape.publishes(index) { &load.tracks } else { &[] };
-        Self {
-            line: None,
-            generation: 0,
-            is_lost: false,
-            joined_ns,
-            tracks: (0..)
-                .zip(tracks)
-                .map(|(track, plan)| Published::new(plan, load, id, track))
-                .collect(),
-            announced_on: Vec::new(),
-            subscriptions: FxHashMap::default(),
-            sees: vec![false; usize::from(load.shape.people())],
-            unseen: load.shape.heard_by(index),
-            hearing: FxHashMap::default(),
-            audience: load.shape.audience(index) as u64,
-            arriving: FxHashMap::default(),
-            is_muted: false,
-            mutes: 0,
-            leaving_ns: None,
-            phase: Phase::Dialling,
-            phase_began_ns: joined_ns,
-        }
-    }
-}
-
-impl Published {
-    fn new(plan: &TrackPlan, load: &Load, person: u64, track: u64) -> Self {
-        let means = plan.has_pauses.then(|| Means::of_conversation(load.shape.talkers()));
-        // Tracks of one person share its speech.
-        let speech = Speech::new(means, random(load.seed, Purpose::Speech, person));
-        let random = random(load.seed, Purpose::Codec, (track << 48) | person);
-        Self {
-            source: Source::new(
-                plan.codec.clone(),
-                plan.media.clone(),
-                plan.frames_per_group,
-                speech,
-                random,
-            ),
-            log: TrackLog::default(),
-            next_ns: 0,
-            listeners: 0,
-            subscribers: Vec::new(),
-            group: None,
-        }
-    }
-}
-
 /// What is sent from here on is not owed on a leg.
 fn leave(leg: &mut CallLeg, people: &mut [Person]) {
     let published = &mut people[usize::from(leg.publisher)].tracks[usize::from(leg.track)];
@@ -447,7 +323,7 @@ fn leave(leg: &mut CallLeg, people: &mut [Person]) {
 }
 
 fn settle_ns() -> u64 {
-    super::nanoseconds(SETTLE)
+    nanoseconds(SETTLE)
 }
 
 /// Broadcasts are `call/<call>/<participant>`.

@@ -3,40 +3,16 @@
 use bytes::BytesMut;
 use moqswitch_proto::session::{Event, SubscribeParameters};
 use moqswitch_proto::wire::{Chunk, DatagramHeader, GroupRange, StreamId, SubscribeId};
-use moqswitch_relay::quic::ConnectionKey;
 
+use crate::load::CATALOG;
 use crate::truth::interval::{Ledger, Measure};
-use crate::truth::leg::Place;
+use crate::truth::leg::{ArrivedFrame, Place};
 use crate::truth::log::SentFrame;
 use crate::truth::stamp::{self, Stamp};
 
-use super::call::Call;
+use super::call::{Arrival, Call};
 use super::lines::Lines;
-use super::publish::CATALOG;
-
-/// A group that is coming in.
-#[derive(Debug)]
-pub(super) struct Arriving {
-    pub(super) leg: usize,
-    group: u64,
-    /// Of the frame that is coming in.
-    index: u64,
-    frame: Option<Incomplete>,
-}
-
-#[derive(Debug)]
-struct Incomplete {
-    size: usize,
-    payload: BytesMut,
-}
-
-/// Where and when something came in.
-pub(super) struct Arrival<'a> {
-    pub(super) participant: u16,
-    pub(super) line: ConnectionKey,
-    pub(super) now_ns: u64,
-    pub(super) ledger: &'a mut Ledger,
-}
+use super::person::{Arriving, Incomplete};
 
 impl Call {
     /// Takes what a session said; false for what is a publisher's affair, or nobody's.
@@ -224,14 +200,14 @@ impl Call {
         {
             let published = &self.people[usize::from(leg.publisher)].tracks[usize::from(leg.track)];
             if !published.subscribers.is_empty() {
-                leg.leg.owe(&published.log, at.ledger);
+                leg.leg.begin_expecting(&published.log, at.ledger);
             }
             self.advance(at.participant, at.now_ns, at.ledger);
         }
     }
 
     /// A track has a subscriber: who was accepted is owed what is sent from here on.
-    pub(super) fn owe(&mut self, publisher: u16, track: u8, ledger: &mut Ledger) {
+    pub(super) fn begin_expecting(&mut self, publisher: u16, track: u8, ledger: &mut Ledger) {
         let log = &self.people[usize::from(publisher)].tracks[usize::from(track)].log;
         let hearing = self
             .people
@@ -242,7 +218,7 @@ impl Call {
                 && leg.is_accepted
                 && leg.closed_ns.is_none()
             {
-                leg.leg.owe(log, ledger);
+                leg.leg.begin_expecting(log, ledger);
             }
         }
     }
@@ -358,8 +334,12 @@ impl Call {
             };
             stamp::read(payload) == Some(stamp)
         };
-        leg.leg
-            .handle_frame(log, place, is_whole, payload.len(), at.now_ns, at.ledger);
+        let arrived = ArrivedFrame {
+            place,
+            bytes: payload.len(),
+            now_ns: at.now_ns,
+        };
+        leg.leg.handle_frame(log, arrived, is_whole, at.ledger);
         let has_begun = was_silent && leg.leg.has_heard();
         // The first that was heard of who took the floor.
         if track == 0

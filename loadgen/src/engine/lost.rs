@@ -4,10 +4,12 @@
 
 use crate::truth::interval::Ledger;
 
-use super::call::{Call, CallId, Phase};
+use super::call::Call;
+use super::ids::{CallId, Member};
 use super::lines::Lines;
 use super::nanoseconds;
-use super::shard::{Due, Member, Shard};
+use super::person::Phase;
+use super::shard::{Due, Shard};
 
 impl Shard {
     /// A participant's connection was ended or could not be made.
@@ -30,9 +32,9 @@ impl Shard {
     }
 
     /// Who has come back is to hear the others and be heard as soon as a call is to be set up.
-    pub(super) fn expect_back(&mut self, call: CallId, participant: u16) {
+    pub(super) fn plan_rejoin_check(&mut self, call: CallId, participant: u16) {
         let Some(state) = self.calls.get_mut(&call) else { return };
-        state.owe_to_lost(participant, self.now_ns);
+        state.expect_for_lost(participant, self.now_ns);
         let generation = state.people[usize::from(participant)].generation;
         let of = Member {
             call,
@@ -40,14 +42,14 @@ impl Shard {
             generation,
         };
         let back_ns = self.now_ns + nanoseconds(self.parts.load.setup_max);
-        self.at(back_ns, Due::Back { of });
+        self.at(back_ns, Due::RejoinCheck { of });
     }
 
-    pub(super) fn check_back(&mut self, of: Member) {
+    pub(super) fn check_rejoined(&mut self, of: Member) {
         if self.is_current(of)
             && let Some(state) = self.calls.get_mut(&of.call)
         {
-            state.miss_unheard(of.participant, self.now_ns, &mut self.ledger);
+            state.count_unannounced(of.participant, self.now_ns, &mut self.ledger);
         }
     }
 }
@@ -66,25 +68,25 @@ impl Call {
             track.subscribers.clear();
             track.group = None;
         }
-        self.owe_to_lost(participant, now_ns);
+        self.expect_for_lost(participant, now_ns);
     }
 
     /// Between those who have lost their connections and the others all is owed, whether they had
     /// found each other or not.
-    fn owe_to_lost(&mut self, participant: u16, now_ns: u64) {
+    fn expect_for_lost(&mut self, participant: u16, now_ns: u64) {
         for (listener, publisher) in self.pairs(participant) {
             let is_lost = [listener, publisher]
                 .iter()
                 .any(|who| self.people[usize::from(*who)].is_lost);
             if is_lost {
-                self.owe_unopened(listener, publisher, now_ns);
+                self.open_missing(listener, publisher, now_ns);
             }
         }
     }
 
     /// Someone who came back cannot be subscribed to while the others do not see the announcement, or the
     /// other way round: that counts as a lost subscription. Of two who came back the later one counts it.
-    fn miss_unheard(&mut self, participant: u16, now_ns: u64, ledger: &mut Ledger) {
+    fn count_unannounced(&mut self, participant: u16, now_ns: u64, ledger: &mut Ledger) {
         let person = |who: u16| &self.people[usize::from(who)];
         let came = |who: u16| (person(who).joined_ns, who);
         let is_missing = |(listener, publisher): &(u16, u16)| {
@@ -98,7 +100,7 @@ impl Call {
             let interval = ledger.at(now_ns);
             interval.counts.subscriptions_lost += 1;
             interval.note("somebody who came back was not announced in time, or nobody to him", 1);
-            self.owe_unopened(listener, publisher, now_ns);
+            self.open_missing(listener, publisher, now_ns);
         }
     }
 
@@ -117,7 +119,7 @@ impl Call {
     }
 
     /// What is sent from here on is expected, on tracks that the listener has no leg for.
-    fn owe_unopened(&mut self, listener: u16, publisher: u16, now_ns: u64) {
+    fn open_missing(&mut self, listener: u16, publisher: u16, now_ns: u64) {
         for track in 0..u8::try_from(self.load.tracks.len()).unwrap_or(u8::MAX) {
             if self.open_leg(listener, publisher, track).is_none() {
                 self.open(listener, publisher, track, now_ns);

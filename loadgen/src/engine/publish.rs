@@ -3,18 +3,20 @@
 use bytes::{Bytes, BytesMut};
 use moqswitch_proto::session::Event;
 use moqswitch_proto::wire::{
-    Advertisement, DatagramHeader, FrameHeader, GroupHeader, GroupSequence, StreamId, SubscribeOk, TrackInfo,
+    Advertisement, DatagramHeader, FrameHeader, GroupHeader, GroupSequence, StreamId, SubscribeId, SubscribeOk,
+    TrackInfo,
 };
 use moqswitch_relay::quic::ConnectionKey;
 
-use crate::load::TrackPlan;
+use crate::load::{CATALOG, TrackPlan};
 use crate::model::codec::Content;
 use crate::truth::interval::{Ledger, Measure};
 use crate::truth::stamp::{self, Stamp};
 
-use super::call::{Call, OpenGroup, Subscriber};
+use super::call::{Arrival, Call};
 use super::lines::{Lines, NO_SUCH_TRACK};
-use super::listen::Arrival;
+use super::person::{OpenGroup, Published, Subscriber};
+use super::{nanoseconds, on_grid};
 
 impl Call {
     /// Sends what a track has at its next frame time. The caller has made sure it is due.
@@ -36,8 +38,8 @@ impl Call {
             return;
         };
         let tick = published.source.poll_tick();
-        let intended_ns = super::on_grid(published.next_ns);
-        published.next_ns += super::nanoseconds(tick.lasts);
+        let intended_ns = on_grid(published.next_ns);
+        published.next_ns += nanoseconds(tick.lasts);
         let Some(content) = tick.frame.filter(|_| may_talk) else {
             // Whoever is silenced in the middle of a group ends it as well.
             if (tick.ends_group || !may_talk) && published.group.as_ref().is_some_and(|group| !group.is_complete) {
@@ -151,7 +153,7 @@ impl Call {
                     }
                 }
                 published.subscribers.push(subscriber);
-                self.owe(participant, u8::try_from(track).unwrap_or(u8::MAX), at.ledger);
+                self.begin_expecting(participant, u8::try_from(track).unwrap_or(u8::MAX), at.ledger);
             }
             Event::SubscribeEnded { request } => {
                 for track in &mut person.tracks {
@@ -174,7 +176,7 @@ impl Call {
         }
     }
 
-    fn send_catalog(&self, line: ConnectionKey, subscribe: moqswitch_proto::wire::SubscribeId, lines: &mut Lines) {
+    fn send_catalog(&self, line: ConnectionKey, subscribe: SubscribeId, lines: &mut Lines) {
         let tracks: Vec<_> = self
             .load
             .tracks
@@ -188,7 +190,12 @@ impl Call {
             frame_start: 0,
         };
         if let Some(stream) = open_stream(line, &header, lines) {
-            write_frame(line, stream, 0, Bytes::from(text), true, lines);
+            let frame = StreamFrame {
+                delta_ms: 0,
+                payload: Bytes::from(text),
+                is_last: true,
+            };
+            write_frame(line, stream, frame, lines);
         }
     }
 }
@@ -226,8 +233,12 @@ impl Delivery<'_> {
         let Some(stream) = subscriber.stream else {
             return frame > 0;
         };
-        let delta_ms = timestamp_ms - previous_ms;
-        let is_taken = write_frame(self.line, stream, delta_ms, payload.clone(), is_last, lines);
+        let frame = StreamFrame {
+            delta_ms: timestamp_ms - previous_ms,
+            payload: payload.clone(),
+            is_last,
+        };
+        let is_taken = write_frame(self.line, stream, frame, lines);
         if is_last || !is_taken {
             subscriber.stream = None;
         }
@@ -235,7 +246,7 @@ impl Delivery<'_> {
     }
 }
 
-fn begin_group(published: &mut super::call::Published) {
+fn begin_group(published: &mut Published) {
     published.group = Some(OpenGroup {
         number: published.log.begin_group(),
         frames: Vec::new(),
@@ -243,7 +254,7 @@ fn begin_group(published: &mut super::call::Published) {
     });
 }
 
-fn end_group(published: &mut super::call::Published, line: Option<ConnectionKey>, lines: &mut Lines) {
+fn end_group(published: &mut Published, line: Option<ConnectionKey>, lines: &mut Lines) {
     if let Some(group) = &mut published.group {
         group.is_complete = true;
     }
@@ -262,24 +273,26 @@ fn open_stream(line: ConnectionKey, header: &GroupHeader, lines: &mut Lines) -> 
     lines.write(line, stream, head.freeze(), false).then_some(stream)
 }
 
-/// False when the stream was given up.
-fn write_frame(
-    line: ConnectionKey,
-    stream: StreamId,
+/// A frame on the stream of its group.
+struct StreamFrame {
+    /// From the one before.
     delta_ms: i64,
     payload: Bytes,
-    fin: bool,
-    lines: &mut Lines,
-) -> bool {
+    /// The group ends with it.
+    is_last: bool,
+}
+
+/// False when the stream was given up.
+fn write_frame(line: ConnectionKey, stream: StreamId, frame: StreamFrame, lines: &mut Lines) -> bool {
     let mut head = BytesMut::with_capacity(HEAD_BYTES);
     let header = FrameHeader {
-        timestamp_delta: delta_ms,
-        size: payload.len() as u64,
+        timestamp_delta: frame.delta_ms,
+        size: frame.payload.len() as u64,
     };
     header
         .encode(lines.draft().frame_form(), &mut head)
         .expect("sizes and timestamps of a run are small");
-    lines.write(line, stream, head.freeze(), false) && lines.write(line, stream, payload, fin)
+    lines.write(line, stream, head.freeze(), false) && lines.write(line, stream, frame.payload, frame.is_last)
 }
 
 fn info(plan: &TrackPlan) -> TrackInfo {
@@ -291,8 +304,6 @@ fn info(plan: &TrackPlan) -> TrackInfo {
         timescale: 1000,
     }
 }
-
-pub(super) const CATALOG: &str = "catalog.json";
 
 const CATALOG_INFO: TrackInfo = TrackInfo {
     epoch: 0,

@@ -18,10 +18,11 @@ use crate::model::{Purpose, random};
 use crate::truth::interval::{Interval, Ledger, Measure};
 use crate::truth::leg::SETTLE;
 
-use super::call::{Call, CallId, Phase};
+use super::call::{Arrival, Call};
+use super::ids::{CallId, Member};
 use super::lines::{AckHabit, Happening, Lines, Target};
-use super::listen::Arrival;
 use super::paths::{Owner, Paths};
+use super::person::Phase;
 use super::{Clock, Controls, nanoseconds, on_grid};
 
 /// What a shard is given.
@@ -65,9 +66,9 @@ pub(super) enum Due {
     Tick { of: Member, track: u8 },
     Mute { of: Member },
     Leave { of: Member },
-    Depart { of: Member, farewell: Farewell },
+    Depart { of: Member, departure: Departure },
     Join { call: CallId, participant: u16 },
-    Back { of: Member },
+    RejoinCheck { of: Member },
     Floor { call: CallId },
     Settle { call: CallId },
     Overdue { call: CallId },
@@ -77,19 +78,12 @@ pub(super) enum Due {
 
 /// How a participant goes, and when it is back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Farewell {
+pub(super) enum Departure {
     HangsUp {
         away_ns: u64,
     },
     /// Without a word, as when a network is lost; it dials again at once.
     Vanishes,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Member {
-    pub(super) call: CallId,
-    pub(super) participant: u16,
-    pub(super) generation: u32,
 }
 
 impl Shard {
@@ -201,7 +195,7 @@ impl Shard {
                     if !state.handle_heard(&mut at, &event, &mut self.lines) {
                         state.handle_request(&mut at, event, &mut self.lines);
                     }
-                    self.enliven(call);
+                    self.start_behaviour(call);
                 }
             }
         }
@@ -222,13 +216,13 @@ impl Shard {
             session.request_announce(&prefix);
         }
         state.advance(participant, self.now_ns, &mut self.ledger);
-        let is_back = state.is_lively;
+        let is_back = state.has_started_behaviour;
         self.begin_talking(call, participant);
         if is_back {
-            self.expect_back(call, participant);
+            self.plan_rejoin_check(call, participant);
             self.plan_behaviour(call, participant);
         } else {
-            self.enliven(call);
+            self.start_behaviour(call);
         }
     }
 
@@ -375,7 +369,7 @@ impl Shard {
             Due::Tick { of, track } => self.tick(of, track),
             Due::Mute { of } => self.toggle_mute(of),
             Due::Leave { of } => self.leave(of),
-            Due::Depart { of, farewell } => self.depart(of, farewell),
+            Due::Depart { of, departure } => self.depart(of, departure),
             Due::Join { call, participant } => {
                 if self.calls.get(&call).is_some_and(|call| call.ending_ns.is_none()) {
                     if let Some(state) = self.calls.get_mut(&call) {
@@ -384,7 +378,7 @@ impl Shard {
                     self.dial(call, participant, due_ns);
                 }
             }
-            Due::Back { of } => self.check_back(of),
+            Due::RejoinCheck { of } => self.check_rejoined(of),
             Due::Floor { call } => self.pass_floor(call, due_ns),
             Due::Settle { call } => {
                 if let Some(state) = self.calls.get_mut(&call) {
@@ -444,7 +438,7 @@ impl Shard {
             .is_some_and(|call| !call.is_established && call.ending_ns.is_none());
         self.ledger.at(self.now_ns).counts.calls_failed += u64::from(is_failed);
         if is_failed {
-            // A closed loop does not hammer a relay that refuses.
+            // A closed loop waits before it tries a relay again that refuses.
             self.closed_after_ns = self.now_ns + nanoseconds(CLOSED_BACK_OFF);
         }
     }

@@ -178,9 +178,16 @@ impl Proxy {
         };
         let (up, down) = (lane(0), lane(1));
         let (path, datagrams) = mpsc::channel(PATH_DATAGRAMS_MAX);
-        let socket = self.socket.clone();
+        let client_path = ClientPath {
+            socket: self.socket.clone(),
+            client,
+            relay,
+            datagrams,
+            up,
+            down,
+        };
         self.paths.spawn(async move {
-            serve(&socket, client, &relay, datagrams, up, down).await;
+            client_path.serve().await;
             client
         });
         self.clients.insert(client, path);
@@ -188,46 +195,56 @@ impl Proxy {
     }
 }
 
-/// One client's path, until nothing was sent for a while.
-async fn serve(
-    socket: &UdpSocket,
+/// One client's way to the relay and back.
+struct ClientPath {
+    /// Where clients send to.
+    socket: Arc<UdpSocket>,
     client: SocketAddr,
-    relay: &UdpSocket,
-    mut datagrams: mpsc::Receiver<Vec<u8>>,
-    mut up: Lane,
-    mut down: Lane,
-) {
-    let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
-    let mut idle_at = Instant::now() + IDLE_MAX;
-    loop {
-        let next = [up.due(), down.due(), Some(idle_at)].into_iter().flatten().min();
-        tokio::select! {
-            datagram = datagrams.recv() => match datagram {
-                Some(datagram) => {
-                    idle_at = Instant::now() + IDLE_MAX;
-                    up.take(datagram);
+    relay: UdpSocket,
+    /// What the client sent.
+    datagrams: mpsc::Receiver<Vec<u8>>,
+    up: Lane,
+    down: Lane,
+}
+
+impl ClientPath {
+    /// Until nothing was sent for a while.
+    async fn serve(mut self) {
+        let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+        let mut idle_at = Instant::now() + IDLE_MAX;
+        loop {
+            let next = [self.up.due(), self.down.due(), Some(idle_at)]
+                .into_iter()
+                .flatten()
+                .min();
+            tokio::select! {
+                datagram = self.datagrams.recv() => match datagram {
+                    Some(datagram) => {
+                        idle_at = Instant::now() + IDLE_MAX;
+                        self.up.take(datagram);
+                    }
+                    None => return,
+                },
+                received = self.relay.recv(&mut buffer) => {
+                    if let Ok(bytes) = received {
+                        self.down.tally.taken.fetch_add(1, Ordering::Relaxed);
+                        self.down.take(buffer[..bytes].to_vec());
+                    }
                 }
-                None => return,
-            },
-            received = relay.recv(&mut buffer) => {
-                if let Ok(bytes) = received {
-                    down.tally.taken.fetch_add(1, Ordering::Relaxed);
-                    down.take(buffer[..bytes].to_vec());
-                }
+                () = tokio::time::sleep_until(next.unwrap_or(idle_at)) => {}
             }
-            () = tokio::time::sleep_until(next.unwrap_or(idle_at)) => {}
-        }
-        let now = Instant::now();
-        while let Some(datagram) = up.poll(now) {
-            let is_sent = relay.send(&datagram).await.is_ok();
-            up.tally.unsent.fetch_add(u64::from(!is_sent), Ordering::Relaxed);
-        }
-        while let Some(datagram) = down.poll(now) {
-            let is_sent = socket.send_to(&datagram, client).await.is_ok();
-            down.tally.unsent.fetch_add(u64::from(!is_sent), Ordering::Relaxed);
-        }
-        if now >= idle_at {
-            return;
+            let now = Instant::now();
+            while let Some(datagram) = self.up.poll(now) {
+                let is_sent = self.relay.send(&datagram).await.is_ok();
+                self.up.tally.unsent.fetch_add(u64::from(!is_sent), Ordering::Relaxed);
+            }
+            while let Some(datagram) = self.down.poll(now) {
+                let is_sent = self.socket.send_to(&datagram, self.client).await.is_ok();
+                self.down.tally.unsent.fetch_add(u64::from(!is_sent), Ordering::Relaxed);
+            }
+            if now >= idle_at {
+                return;
+            }
         }
     }
 }

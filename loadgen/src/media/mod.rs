@@ -2,27 +2,20 @@
 //! Annex B (H.264). Demuxed by crates; what is here says where frames and groups begin.
 
 mod audio;
+mod frame;
 mod video;
 
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use bytes::Bytes;
+
+pub(crate) use frame::Frame;
 
 /// A file's frames, in order. They are sent again from the beginning when they have all been sent.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Media {
     pub(crate) frames: Vec<Frame>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Frame {
-    pub(crate) bytes: Bytes,
-    /// Until the next frame's time.
-    pub(crate) lasts: Duration,
-    /// Decoding can begin here. Of audio that is every frame.
-    pub(crate) is_key: bool,
 }
 
 /// What a file holds, by the end of its name.

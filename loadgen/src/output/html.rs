@@ -3,9 +3,9 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::plots::{self, Plot};
+use super::recording::Recording;
 use super::summary::{Percentiles, Summary};
 use super::text::others;
-use crate::merge::Recording;
 
 /// The page for recordings, each with its name and summary.
 pub(crate) fn page(recordings: &[(String, Recording)], summaries: &[Summary]) -> anyhow::Result<String> {

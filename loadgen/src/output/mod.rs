@@ -3,6 +3,7 @@
 pub(crate) mod html;
 pub(crate) mod jsonl;
 mod plots;
+pub(crate) mod recording;
 pub(crate) mod summary;
 pub(crate) mod text;
 pub(crate) mod threshold;

@@ -4,8 +4,9 @@ use anyhow::anyhow;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
+use super::recording::Recording;
 use super::summary::{float, ms};
-use crate::merge::Recording;
+use crate::host::Sample;
 use crate::truth::interval::{Interval, Measure};
 
 /// A plot and what it shows.
@@ -105,7 +106,7 @@ fn calls(recording: &Recording) -> Vec<Series> {
 }
 
 fn cpu(recording: &Recording) -> Vec<Series> {
-    let rate = |of: fn(&crate::host::Sample) -> Option<f64>| -> Vec<(f64, f64)> {
+    let rate = |of: fn(&Sample) -> Option<f64>| -> Vec<(f64, f64)> {
         recording
             .samples
             .iter()
@@ -133,7 +134,7 @@ fn cpu(recording: &Recording) -> Vec<Series> {
 fn curve(recording: &Recording) -> Vec<Series> {
     let mut total = Interval::new(0);
     for interval in &recording.intervals {
-        crate::run::add(&mut total, interval, recording.measured);
+        total.add_to_run(interval, recording.measured);
     }
     let histogram = total.of(Measure::OneWay);
     let points = (0..=NINES * 10)

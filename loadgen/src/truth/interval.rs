@@ -233,14 +233,22 @@ impl Interval {
         self.add_calls(other);
     }
 
+    /// Adds an interval to the figures of a run: frames of the measured part, calls of all of it.
+    pub(crate) fn add_to_run(&mut self, interval: &Interval, measured: (u64, u64)) {
+        self.add_calls(interval);
+        if (measured.0..measured.1).contains(&interval.index) {
+            self.add_media(interval);
+        }
+    }
+
     /// What frames were and became.
-    pub(crate) fn add_media(&mut self, other: &Interval) {
+    fn add_media(&mut self, other: &Interval) {
         self.counts.add_media(&other.counts);
         self.add_measures(other, |measure| !measure.is_of_calls());
     }
 
     /// How calls were set up and ended.
-    pub(crate) fn add_calls(&mut self, other: &Interval) {
+    fn add_calls(&mut self, other: &Interval) {
         self.counts.add_calls(&other.counts);
         for (reason, times) in &other.reasons {
             self.note(reason, *times);

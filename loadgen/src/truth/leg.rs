@@ -19,7 +19,7 @@ use super::mos::{self, Impairment};
 use super::playout::Playout;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Fate {
+enum Outcome {
     #[default]
     Missing,
     Delivered,
@@ -35,13 +35,13 @@ pub(crate) struct Leg {
     /// accepted the subscription nor sent anything.
     subscribed_at: u64,
     /// The track's next frame when both ends knew of the subscription.
-    owed_at: Option<u64>,
+    expected_at: Option<u64>,
     /// This frame and later ones are not expected.
     until: u64,
     /// Earlier frames were an earlier leg's affair.
     earliest: u64,
-    /// Fates of frames from `settled` on, each with the play-out delay when it came.
-    fates: VecDeque<(Fate, Duration)>,
+    /// Outcomes of frames from `settled` on, each with the play-out delay when it came.
+    outcomes: VecDeque<(Outcome, Duration)>,
     /// Frames below are settled, or never were expected. `None` before any came.
     settled: Option<u64>,
     /// Intended time of the last one that is.
@@ -52,7 +52,7 @@ pub(crate) struct Leg {
     /// Speech that was not heard while the play-out delay grew, beside frames that came too late.
     silence: Duration,
     speech: Option<Listening>,
-    group: GroupFate,
+    group: GroupOutcome,
     /// Groups that the relay gave up, as long as frames of them may settle.
     skipped: BTreeSet<u64>,
     /// In a load where only some paths are impaired, neither its publisher's nor its listener's is.
@@ -72,7 +72,7 @@ struct Listening {
 
 /// Whether anything of the group being settled came.
 #[derive(Clone, Copy, Debug, Default)]
-struct GroupFate {
+struct GroupOutcome {
     number: u64,
     frames: u32,
     came: u32,
@@ -84,10 +84,10 @@ impl Leg {
         Self {
             subscribed_ns: now_ns,
             subscribed_at: log.len(),
-            owed_at: None,
+            expected_at: None,
             until: u64::MAX,
             earliest: 0,
-            fates: VecDeque::new(),
+            outcomes: VecDeque::new(),
             settled: None,
             settled_ns: now_ns,
             highest: None,
@@ -101,7 +101,7 @@ impl Leg {
                 heard: 0,
                 delay: Duration::ZERO,
             }),
-            group: GroupFate::default(),
+            group: GroupOutcome::default(),
             skipped: BTreeSet::new(),
             is_on_clear_path: false,
         }
@@ -119,11 +119,11 @@ impl Leg {
 
     /// Both ends know of the subscription: what is sent from here on is to come, and what was sent
     /// since it was subscribed need not.
-    pub(crate) fn owe(&mut self, log: &TrackLog, ledger: &mut Ledger) {
-        if self.owed_at.is_none() {
-            self.owed_at = Some(log.len());
+    pub(crate) fn begin_expecting(&mut self, log: &TrackLog, ledger: &mut Ledger) {
+        if self.expected_at.is_none() {
+            self.expected_at = Some(log.len());
             if self.settled.is_none() {
-                waive(log, self.subscribed_at..log.len().min(self.until), ledger);
+                count_not_owed(log, self.subscribed_at..log.len().min(self.until), ledger);
             }
         }
     }
@@ -136,25 +136,23 @@ impl Leg {
         is_first
     }
 
-    /// Takes a whole frame that came at a place of the track; `is_whole` tells whether its content
-    /// is that of the frame that was sent there.
+    /// Takes a whole frame; `is_whole` tells whether its content is that of the frame that was sent at its place.
     pub(crate) fn handle_frame(
         &mut self,
         log: &TrackLog,
-        place: Place,
+        arrived: ArrivedFrame,
         is_whole: impl FnOnce(u64, SentFrame) -> bool,
-        bytes: usize,
-        now_ns: u64,
         ledger: &mut Ledger,
     ) {
+        let ArrivedFrame { place, bytes, now_ns } = arrived;
         let sent = log
             .sequence_at(place.group, place.index)
             .and_then(|sequence| Some((sequence, log.get(sequence)?)));
         let found = sent.and_then(|(sequence, sent)| {
             self.reach(log, sequence, sent, now_ns, ledger);
-            Some((sequence, sent, self.fate_mut(sequence)?))
+            Some((sequence, sent, self.outcome_mut(sequence)?))
         });
-        let Some((sequence, sent, (fate, _))) = found else {
+        let Some((sequence, sent, (outcome, _))) = found else {
             let counts = &mut ledger.at(now_ns).counts;
             if sent.is_some_and(|(sequence, _)| sequence < self.earliest) {
                 // From the relay's cache, once more.
@@ -165,15 +163,15 @@ impl Leg {
             }
             return;
         };
-        if matches!(fate, Fate::Delivered | Fate::Late) {
+        if matches!(outcome, Outcome::Delivered | Outcome::Late) {
             ledger.at(sent.intended_ns).counts.frames_duplicated += 1;
             return;
         }
         if !is_whole(sequence, sent) {
-            *fate = Fate::Corrupt;
+            *outcome = Outcome::Corrupt;
             return;
         }
-        *fate = Fate::Delivered;
+        *outcome = Outcome::Delivered;
         let interval = ledger.at(sent.intended_ns);
         interval.counts.bytes_delivered += bytes as u64;
         let is_behind = self.highest.is_some_and(|highest| sequence < highest);
@@ -194,8 +192,8 @@ impl Leg {
         let first = self.first();
         for sequence in log.frames_of(group).filter(|sequence| *sequence >= first) {
             self.begin(log, sequence, ledger);
-            if let Some((fate @ Fate::Missing, _)) = self.fate_mut(sequence) {
-                *fate = Fate::Skipped;
+            if let Some((outcome @ Outcome::Missing, _)) = self.outcome_mut(sequence) {
+                *outcome = Outcome::Skipped;
             }
         }
         // More of it may be sent.
@@ -206,9 +204,11 @@ impl Leg {
 
     /// Everything that was to be heard was.
     pub(crate) fn is_complete(&self, log: &TrackLog) -> bool {
-        (self.first()..log.len().min(self.until))
-            .zip(0..)
-            .all(|(_, at)| self.fates.get(at).is_some_and(|(fate, _)| *fate != Fate::Missing))
+        (self.first()..log.len().min(self.until)).zip(0..).all(|(_, at)| {
+            self.outcomes
+                .get(at)
+                .is_some_and(|(outcome, _)| *outcome != Outcome::Missing)
+        })
     }
 
     fn measure(&mut self, sequence: u64, intended_ns: u64, now_ns: u64, interval: &mut Interval) {
@@ -229,8 +229,15 @@ impl Leg {
         let played = self.playout.handle(one_way);
         self.silence += played.silence;
         let delay = self.playout.delay();
-        if let Some(fate) = self.fate_mut(sequence) {
-            *fate = (if played.in_time { Fate::Delivered } else { Fate::Late }, delay);
+        if let Some(outcome) = self.outcome_mut(sequence) {
+            *outcome = (
+                if played.in_time {
+                    Outcome::Delivered
+                } else {
+                    Outcome::Late
+                },
+                delay,
+            );
         }
     }
 
@@ -245,10 +252,10 @@ impl Leg {
             if !is_last && sent.intended_ns + settle_ns > now_ns {
                 break;
             }
-            let (mut fate, delay) = self.fates.pop_front().unwrap_or_default();
+            let (mut outcome, delay) = self.outcomes.pop_front().unwrap_or_default();
             self.settled = Some(sequence + 1);
-            if fate == Fate::Missing && self.skipped.contains(&sent.group) {
-                fate = Fate::Skipped;
+            if outcome == Outcome::Missing && self.skipped.contains(&sent.group) {
+                outcome = Outcome::Skipped;
             }
             let is_first_measured =
                 self.settled_ns < ledger.measured_from_ns && sent.intended_ns >= ledger.measured_from_ns;
@@ -257,13 +264,13 @@ impl Leg {
                 self.conclude(ledger.at(self.settled_ns));
             }
             let interval = ledger.at(sent.intended_ns);
-            count(fate, interval);
+            count(outcome, interval);
             if self.is_on_clear_path {
                 interval.counts.clear_path_expected += 1;
-                interval.counts.clear_path_missed += u64::from(fate != Fate::Delivered);
+                interval.counts.clear_path_missed += u64::from(outcome != Outcome::Delivered);
             }
-            self.settle_group(sent.group, fate, interval);
-            self.rate(fate, delay, sent.intended_ns, interval);
+            self.settle_group(sent.group, outcome, interval);
+            self.rate(outcome, delay, sent.intended_ns, interval);
             self.settled_ns = sent.intended_ns;
         }
         if is_last {
@@ -275,17 +282,17 @@ impl Leg {
 
     /// The first frame that is not settled.
     fn first(&self) -> u64 {
-        self.settled.or(self.owed_at).unwrap_or(self.subscribed_at)
+        self.settled.or(self.expected_at).unwrap_or(self.subscribed_at)
     }
 
     /// The first frame that is not settled, of a leg that heard of this one.
     fn begin(&mut self, log: &TrackLog, sequence: u64, ledger: &mut Ledger) -> u64 {
-        let (subscribed_at, owed_at, until) = (self.subscribed_at, self.owed_at, self.until);
+        let (subscribed_at, expected_at, until) = (self.subscribed_at, self.expected_at, self.until);
         *self.settled.get_or_insert_with(|| {
-            owed_at.unwrap_or_else(|| {
+            expected_at.unwrap_or_else(|| {
                 // Who sends has accepted.
                 let first = sequence.max(subscribed_at);
-                waive(log, subscribed_at..first.min(until), ledger);
+                count_not_owed(log, subscribed_at..first.min(until), ledger);
                 first
             })
         })
@@ -304,21 +311,21 @@ impl Leg {
             counts.frames_not_owed = counts.frames_not_owed.saturating_sub(1);
         }
         for _ in sequence..first {
-            self.fates.push_front(Default::default());
+            self.outcomes.push_front(Default::default());
         }
         self.settled = Some(sequence);
     }
 
-    /// The fate of a frame that is not settled.
-    fn fate_mut(&mut self, sequence: u64) -> Option<&mut (Fate, Duration)> {
+    /// The outcome of a frame that is not settled.
+    fn outcome_mut(&mut self, sequence: u64) -> Option<&mut (Outcome, Duration)> {
         let at = usize::try_from(sequence.checked_sub(self.first())?).ok()?;
-        if at >= FATES_MAX {
+        if at >= OUTCOMES_MAX {
             return None;
         }
-        if self.fates.len() <= at {
-            self.fates.resize(at + 1, Default::default());
+        if self.outcomes.len() <= at {
+            self.outcomes.resize(at + 1, Default::default());
         }
-        self.fates.get_mut(at)
+        self.outcomes.get_mut(at)
     }
 
     /// Nothing has been settled yet.
@@ -326,15 +333,15 @@ impl Leg {
         self.group.frames == 0 && self.speech.as_ref().is_none_or(|speech| speech.expected == 0)
     }
 
-    fn settle_group(&mut self, group: u64, fate: Fate, interval: &mut Interval) {
+    fn settle_group(&mut self, group: u64, outcome: Outcome, interval: &mut Interval) {
         if self.group.number != group {
             self.end_group(interval);
             self.group.number = group;
             self.skipped = self.skipped.split_off(&group);
         }
         self.group.frames += 1;
-        self.group.came += u32::from(matches!(fate, Fate::Delivered | Fate::Late | Fate::Corrupt));
-        self.group.missing += u32::from(fate == Fate::Missing);
+        self.group.came += u32::from(matches!(outcome, Outcome::Delivered | Outcome::Late | Outcome::Corrupt));
+        self.group.missing += u32::from(outcome == Outcome::Missing);
     }
 
     fn end_group(&mut self, interval: &mut Interval) {
@@ -343,13 +350,13 @@ impl Leg {
     }
 
     /// Gathers ten seconds of speech for one estimate.
-    fn rate(&mut self, fate: Fate, delay: Duration, intended_ns: u64, interval: &mut Interval) {
+    fn rate(&mut self, outcome: Outcome, delay: Duration, intended_ns: u64, interval: &mut Interval) {
         let Some(speech) = &mut self.speech else { return };
         if speech.expected == 0 {
             speech.began_ns = intended_ns;
         }
         speech.expected += 1;
-        if fate == Fate::Delivered {
+        if outcome == Outcome::Delivered {
             speech.heard += 1;
             speech.delay += delay;
         }
@@ -377,6 +384,14 @@ impl Leg {
     }
 }
 
+/// A frame that came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ArrivedFrame {
+    pub(crate) place: Place,
+    pub(crate) bytes: usize,
+    pub(crate) now_ns: u64,
+}
+
 /// Where in its track a frame came.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
@@ -386,7 +401,7 @@ pub(crate) struct Place {
 }
 
 /// Counts frames that were sent to a listener which need not hear them.
-fn waive(log: &TrackLog, frames: Range<u64>, ledger: &mut Ledger) {
+fn count_not_owed(log: &TrackLog, frames: Range<u64>, ledger: &mut Ledger) {
     for sent in frames.filter_map(|sequence| log.get(sequence)) {
         ledger.at(sent.intended_ns).counts.frames_not_owed += 1;
     }
@@ -396,15 +411,15 @@ fn settle_ns() -> u64 {
     u64::try_from(SETTLE.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn count(fate: Fate, interval: &mut Interval) {
+fn count(outcome: Outcome, interval: &mut Interval) {
     let counts = &mut interval.counts;
     counts.frames_expected += 1;
-    match fate {
-        Fate::Missing => counts.frames_lost += 1,
-        Fate::Delivered => counts.frames_delivered += 1,
-        Fate::Late => counts.frames_late += 1,
-        Fate::Corrupt => counts.frames_corrupt += 1,
-        Fate::Skipped => counts.frames_skipped += 1,
+    match outcome {
+        Outcome::Missing => counts.frames_lost += 1,
+        Outcome::Delivered => counts.frames_delivered += 1,
+        Outcome::Late => counts.frames_late += 1,
+        Outcome::Corrupt => counts.frames_corrupt += 1,
+        Outcome::Skipped => counts.frames_skipped += 1,
     }
 }
 
@@ -421,7 +436,7 @@ const RATED_FRAMES_MIN: u32 = 25;
 const SPEECH_FRAME: Duration = Duration::from_millis(20);
 
 /// Frames of a track that are not settled; a generator that gets so far ahead is broken.
-const FATES_MAX: usize = 1 << 20;
+const OUTCOMES_MAX: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests;

@@ -27,6 +27,15 @@ pub(crate) fn impairment(codec: &str) -> Option<Impairment> {
     IMPAIRMENTS.iter().find(|known| known.codec == codec).copied()
 }
 
+/// Those among names of codecs that something is assumed of.
+pub(crate) fn known_codecs(names: &[String]) -> Vec<&'static str> {
+    IMPAIRMENTS
+        .iter()
+        .map(|known| known.codec)
+        .filter(|known| names.iter().any(|name| name == known))
+        .collect()
+}
+
 /// MOS, 1 to 4.5.
 pub(crate) fn estimate(codec: Impairment, loss: f64, playout_delay: Duration) -> f64 {
     let delay = playout_delay.as_secs_f64() * 1000.0 + codec.codec_delay_ms;
@@ -50,7 +59,7 @@ fn mos(rating: f64) -> f64 {
 /// G.107 with all other parameters at their defaults.
 const R_DEFAULT: f64 = 93.2;
 
-pub(crate) const IMPAIRMENTS: [Impairment; 3] = [
+const IMPAIRMENTS: [Impairment; 3] = [
     Impairment {
         codec: "pcmu",
         ie: 0.0,

@@ -102,11 +102,11 @@ pub(super) enum Control {
 /// Why nothing is exchanged any more.
 pub(super) struct Ending {
     /// What the peer is still to be told.
-    pub(super) told: Option<Farewell>,
+    pub(super) notice: Option<CloseNotice>,
     pub(super) reason: String,
 }
 
-pub(super) struct Farewell {
+pub(super) struct CloseNotice {
     pub(super) is_application: bool,
     pub(super) code: ErrorCode,
     pub(super) reason: String,
@@ -356,20 +356,20 @@ impl Connection {
 
     /// Ends the session. What waits to leave is dropped; the peer is told.
     pub fn close(&mut self, code: ErrorCode, reason: &str) {
-        let told = Farewell {
+        let notice = CloseNotice {
             is_application: true,
             code,
             reason: reason.to_owned(),
         };
         let reason = format!("this side closed it with session code {code} {reason}");
-        self.end(Some(told), reason);
+        self.end(Some(notice), reason);
     }
 
     /// The peer does not read what it is to be told at the end.
     pub fn handle_unheard(&mut self) {
         self.is_greeted = true;
         if let Some(ending) = &mut self.ending {
-            ending.told = None;
+            ending.notice = None;
         }
     }
 
@@ -394,11 +394,11 @@ impl Connection {
     }
 
     /// Ends it, unless that has happened already. What came before can still be read.
-    pub(super) fn end(&mut self, told: Option<Farewell>, reason: String) {
+    pub(super) fn end(&mut self, notice: Option<CloseNotice>, reason: String) {
         if self.ending.is_some() {
             return;
         }
-        self.ending = Some(Ending { told, reason });
+        self.ending = Some(Ending { notice, reason });
         for stream in self.streams.values_mut() {
             stream.send = None;
         }

@@ -12,6 +12,7 @@ use crate::wire::{ErrorCode, StreamId, varint};
 
 use super::dialect::Dialect;
 use super::error::{FRAME_ENCODING_ERROR, Violation};
+use super::integer::put;
 use super::parameters::Parameters;
 
 /// A frame from the peer. Payload is a slice of the message.
@@ -162,12 +163,6 @@ fn counted(message: &mut Bytes) -> Result<Bytes, Violation> {
         Ok(length) if length <= message.len() => Ok(message.split_to(length)),
         _ => Err(Violation::new(FRAME_ENCODING_ERROR, "a frame is cut off")),
     }
-}
-
-/// Appends an integer. Ours are counters and ids that cannot reach the bound.
-pub(super) fn put(out: &mut BytesMut, value: u64) {
-    let put = varint::put(out, value.min(varint::VALUE_MAX));
-    debug_assert!(put.is_ok(), "the largest value fits");
 }
 
 pub(super) fn put_stream_head(out: &mut BytesMut, stream: StreamId, offset: u64, length: usize, fin: bool) {

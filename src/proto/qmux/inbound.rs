@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::wire::{ErrorCode, StreamId};
 
-use super::connection::{BIDI, Connection, Control, Farewell, UNI};
+use super::connection::{BIDI, CloseNotice, Connection, Control, UNI};
 use super::error::{
     FINAL_SIZE_ERROR, FLOW_CONTROL_ERROR, FRAME_ENCODING_ERROR, INTERNAL_ERROR, PROTOCOL_VIOLATION, STREAM_LIMIT_ERROR,
     STREAM_STATE_ERROR, Violation,
@@ -35,13 +35,13 @@ impl Connection {
 
     fn fail(&mut self, violation: Violation) {
         let Violation { code, reason } = violation;
-        let told = Farewell {
+        let notice = CloseNotice {
             is_application: false,
             code: ErrorCode(code),
             reason: reason.to_owned(),
         };
         self.end(
-            Some(told),
+            Some(notice),
             format!("this side closed it with transport code {code:#x} {reason}"),
         );
     }

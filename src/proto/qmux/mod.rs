@@ -17,6 +17,7 @@ mod error;
 pub mod exercise;
 mod frame;
 mod inbound;
+mod integer;
 pub mod limits;
 mod parameters;
 mod stream;

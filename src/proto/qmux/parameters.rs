@@ -5,7 +5,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use crate::wire::varint;
 
 use super::error::{FRAME_ENCODING_ERROR, TRANSPORT_PARAMETER_ERROR, Violation};
-use super::frame::put;
+use super::integer::put;
 use super::limits::RECORD_BYTES_MAX;
 
 /// What one side allows the other.

@@ -35,7 +35,7 @@ impl Connection {
             return record.finish();
         }
         if self.is_over() {
-            self.put_farewell(&mut record);
+            self.put_close_notice(&mut record);
             return record.finish();
         }
         while record.has_room(CONTROL_FRAME_BYTES_MAX) && self.put_credit(&mut record) {}
@@ -64,7 +64,7 @@ impl Connection {
     /// Whether something may wait. A stream that was reset meanwhile counts until its turn comes.
     pub fn has_transmit(&self) -> bool {
         if let Some(ending) = &self.ending {
-            return !self.is_greeted || ending.told.is_some();
+            return !self.is_greeted || ending.notice.is_some();
         }
         !self.is_greeted
             || self.pong.is_some()
@@ -106,11 +106,11 @@ impl Connection {
         }
     }
 
-    fn put_farewell(&mut self, record: &mut Record) {
-        if let Some(told) = self.ending.as_mut().and_then(|ending| ending.told.take()) {
-            let reason = told.reason.as_bytes();
+    fn put_close_notice(&mut self, record: &mut Record) {
+        if let Some(notice) = self.ending.as_mut().and_then(|ending| ending.notice.take()) {
+            let reason = notice.reason.as_bytes();
             let reason = &reason[..reason.len().min(REASON_BYTES_MAX)];
-            frame::put_close(&mut record.bytes, told.is_application, told.code, reason);
+            frame::put_close(&mut record.bytes, notice.is_application, notice.code, reason);
         }
     }
 

@@ -91,7 +91,7 @@ impl Connection {
         self.quic.is_established() && self.web.as_ref().is_none_or(|web| web.is_open())
     }
 
-    /// Whether it is gone for good: nothing is sent any more, and it may be removed.
+    /// Whether it is gone: nothing is sent any more, and it may be removed.
     pub fn is_closed(&self) -> bool {
         self.quic.is_closed()
     }

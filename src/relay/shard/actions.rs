@@ -18,7 +18,7 @@ impl Shard {
                 None => self.apply(action),
             }
         }
-        while let Some(peer) = self.talkative.pop() {
+        while let Some(peer) = self.to_transmit.pop() {
             self.transmit(peer);
         }
     }
@@ -189,8 +189,8 @@ impl Shard {
     fn with_session(&mut self, peer: PeerKey, command: impl FnOnce(&mut Session)) {
         if let Some(state) = self.peers.get_mut(&peer) {
             command(&mut state.session);
-            if self.talkative.last() != Some(&peer) {
-                self.talkative.push(peer);
+            if self.to_transmit.last() != Some(&peer) {
+                self.to_transmit.push(peer);
             }
         }
     }

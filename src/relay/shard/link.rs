@@ -199,7 +199,7 @@ impl Drop for LinkPort {
 
 impl Link {
     /// News from here on ring again.
-    pub(super) fn hear(&self) {
+    pub(super) fn reset_bell(&self) {
         // A swap, so that what was sent before the last ring is seen by the look that follows.
         self.shared.is_rung.swap(false, Ordering::AcqRel);
     }
@@ -268,7 +268,7 @@ mod tests {
         }
         assert_eq!(wakes.load(Ordering::Relaxed), 1);
         assert_eq!((doorbell.poll(), doorbell.poll()), (Some(link.key), None));
-        link.hear();
+        link.reset_bell();
         port.parts().2.ring();
         assert_eq!(wakes.load(Ordering::Relaxed), 2);
         assert_eq!(doorbell.poll(), Some(link.key));
@@ -296,7 +296,7 @@ mod tests {
         let (mut link, mut port) = link(&doorbell);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(port.parts().0.send(Bytes::new())).unwrap();
-        link.hear();
+        link.reset_bell();
         drop(port);
         assert_eq!(wakes.load(Ordering::Relaxed), 2);
         assert!(link.incoming.try_recv().is_ok());

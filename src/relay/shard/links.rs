@@ -78,21 +78,21 @@ impl Links {
     }
 
     /// Takes in what has rung; returns how many.
-    pub(super) fn hear(&mut self) -> usize {
-        let mut heard = 0;
+    pub(super) fn handle_rings(&mut self) -> usize {
+        let mut rung = 0;
         while let Some(key) = self.doorbell.poll() {
-            heard += 1;
+            rung += 1;
             self.mark_ready(key);
             self.mark_dirty(key);
         }
         if self.doorbell.take_overrun() {
             for key in self.keys() {
-                heard += 1;
+                rung += 1;
                 self.mark_ready(key);
                 self.mark_dirty(key);
             }
         }
-        heard
+        rung
     }
 
     /// Takes messages of the peer in, up to a budget, and no more than its session gets read.
@@ -100,7 +100,7 @@ impl Links {
         let Some(connection) = self.connections.get_mut(&key) else {
             return;
         };
-        connection.link.hear();
+        connection.link.reset_bell();
         for _ in 0..MESSAGES_PER_SERVICE_MAX {
             if connection.qmux.has_backlog() {
                 break;

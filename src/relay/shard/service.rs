@@ -287,7 +287,7 @@ impl Shard {
     }
 
     /// What is checked periodically, once in `PROBE_INTERVAL`.
-    pub(super) fn look_around(&mut self) {
+    pub(super) fn check_periodically(&mut self) {
         if self.now < self.probes_due {
             return;
         }
@@ -382,7 +382,7 @@ impl Shard {
     }
 
     /// Closes what is left after the deadline, and gives the packets a last turn.
-    pub(super) fn say_goodbye(&mut self) {
+    pub(super) fn close_remaining(&mut self) {
         for key in self.endpoint.keys() {
             if let Some(connection) = self.endpoint.get_mut(key) {
                 connection.close(session_error::GOAWAY_TIMEOUT, "the relay is going away");

@@ -96,7 +96,7 @@ pub struct Shard {
     pub(super) arena: ReadArena,
     pub(super) peers: FxHashMap<PeerKey, Peer>,
     /// Peers whose sessions have something to say because of what routing decided.
-    pub(super) talkative: Vec<PeerKey>,
+    pub(super) to_transmit: Vec<PeerKey>,
     pub(super) announcer: Announcer,
     pub(super) table: Arc<AnnounceTable>,
     pub(super) tracks: Tracks,
@@ -134,7 +134,7 @@ impl Shard {
             links: Links::new(options.qmux.clone(), parts.doorbell),
             arena: ReadArena::default(),
             peers: FxHashMap::default(),
-            talkative: Vec::new(),
+            to_transmit: Vec::new(),
             commands: parts.commands,
             web_requests: parts.web_requests,
             fetches: Fetches::default(),
@@ -169,7 +169,7 @@ impl Shard {
                 executor_due = self.now + EXECUTOR_INTERVAL;
             }
         }
-        self.say_goodbye();
+        self.close_remaining();
         Ok(())
     }
 
@@ -182,11 +182,11 @@ impl Shard {
         // 2. Messages of other shards and of the control thread, WebSockets among them.
         let mail = self.read_mail();
         let commands = self.handle_commands();
-        let heard = self.links.hear();
+        let rung = self.links.handle_rings();
         // 3. Timers.
         self.endpoint.handle_timeouts(self.now);
         self.tracks.handle_timeout(self.now);
-        self.look_around();
+        self.check_periodically();
         self.end_lapsed_grants();
         self.fetches.expire(self.now, &mut self.tracks);
         self.turn_applications();
@@ -206,7 +206,7 @@ impl Shard {
         self.mailbox.wake_receivers();
         self.report_losses();
         self.log_notices();
-        if received + mail + commands + heard + told > 0 {
+        if received + mail + commands + rung + told > 0 {
             self.last_busy = self.now;
         }
     }

@@ -95,7 +95,7 @@ fn what_is_offered_is_expected_or_not_owed_whoever_comes_and_goes() {
     test.listen(&[]);
     test.send_many(3);
     // Accepted at frame 8, and the group that is open comes from the relay's cache, its end first.
-    test.leg.owe(&test.log, &mut test.ledger);
+    test.leg.begin_expecting(&test.log, &mut test.ledger);
     for frame in [6, 2, 3, 4, 5, 7] {
         test.hear(frame, 9);
     }
@@ -107,7 +107,7 @@ fn what_is_offered_is_expected_or_not_owed_whoever_comes_and_goes() {
     let first = std::mem::replace(&mut test.leg, Leg::new(&test.log, None, 0));
     test.listen(&[&first]);
     test.send_many(2);
-    test.leg.owe(&test.log, &mut test.ledger);
+    test.leg.begin_expecting(&test.log, &mut test.ledger);
     for frame in 20..30 {
         test.hear(frame, 9);
     }
@@ -133,7 +133,7 @@ fn who_leaves_before_it_was_accepted_is_owed_nothing_of_what_follows() {
     test.send_many(4);
     test.leave();
     test.send_many(6);
-    test.leg.owe(&test.log, &mut test.ledger);
+    test.leg.begin_expecting(&test.log, &mut test.ledger);
     test.hear(8, 1);
     let counts = test.finish().counts;
     assert_eq!((counts.frames_offered, counts.frames_not_owed), (10, 10));
@@ -199,7 +199,7 @@ fn frames_settle_after_their_time_and_not_before() {
         test.leg.settle(&test.log, now, false, &mut test.ledger);
     }
     assert_eq!(test.leg.settled, Some(249 + 1), "5 s of 500 frames of 20 ms wait");
-    assert_eq!(test.leg.fates.len(), 250);
+    assert_eq!(test.leg.outcomes.len(), 250);
     // A frame that comes so late is not counted twice.
     test.hear(100, 6000);
     let counts = test.finish().counts;
@@ -213,7 +213,7 @@ fn what_is_missing_at_the_beginning_is_lost_once_both_ends_know_of_the_subscript
         let mut test = Test::new(1, Some("pcmu"));
         for frame in 0..400 {
             if frame == 5 {
-                test.leg.owe(&test.log, &mut test.ledger);
+                test.leg.begin_expecting(&test.log, &mut test.ledger);
             }
             test.send();
             if frame >= silent {
@@ -408,8 +408,12 @@ impl Test {
         let is_whole = |sequence, sent: SentFrame| {
             stamp.is_some_and(|stamp| (stamp.sequence, stamp.intended_ns) == (sequence, sent.intended_ns))
         };
-        self.leg
-            .handle_frame(&self.log, place, is_whole, 160, now_ns, &mut self.ledger);
+        let arrived = ArrivedFrame {
+            place,
+            bytes: 160,
+            now_ns,
+        };
+        self.leg.handle_frame(&self.log, arrived, is_whole, &mut self.ledger);
     }
 
     fn stamp(&self, frame: u64) -> Stamp {
