@@ -10,10 +10,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use moqswitch_proto::session::{Event, Session, SessionConfig, SessionLimits, Side, SubscribeParameters, Transmit};
+use moqswitch_proto::session::{
+    AnnouncementEvent, Event, MediaEvent, RequestEvent, Session, SessionConfig, SessionEvent, SessionLimits, Side,
+    SubscribeParameters, Transmit,
+};
 use moqswitch_proto::wire::{
     Advertisement, BroadcastPath, FrameHeader, GroupHeader, GroupSequence, HopId, ProbeLevel, Role, Setup, StreamHeads,
-    StreamId, SubscribeId, TrackInfo, TrackName, Version, session_error, stream_error,
+    StreamId, Subscribe, SubscribeId, TrackInfo, TrackName, Version, session_error, stream_error,
 };
 use moqswitch_relay::certificate::DevelopmentCertificate;
 use moqswitch_relay::net::{RingConfig, SocketOptions, UdpRing, Wait, bind_client, wake};
@@ -274,52 +277,25 @@ impl Relay {
 
     fn handle(&mut self, key: ConnectionKey, event: Event, now: Instant) {
         match event {
-            Event::Announced { path, .. } => {
-                let is_return = !self.known.insert(path.as_str().to_owned());
-                if is_return && self.faults.is_deaf_to_returns {
-                    return;
-                }
-                self.broadcasts.insert(path.as_str().to_owned(), key);
-                self.announce(&path);
-            }
-            Event::Unannounced { path, .. } => self.withdraw(&path),
-            Event::SubscribeEnded { request } => {
-                for listeners in self.listeners.values_mut() {
-                    listeners.retain(|listener| listener.peer != key || listener.request != request);
-                }
-            }
-            Event::AnnounceRequest { request, message } => self.handle_announce_request(key, request, message.prefix),
-            Event::Track { request, .. } => self.peer(key).session.track_info(request, &INFO),
-            Event::Subscribe { request, message } => {
-                let name = (message.broadcast.as_str().to_owned(), message.track.clone());
-                let publisher = self.broadcasts[&name.0];
-                let upstream = *self.upstream.entry(name).or_insert_with(|| {
-                    let parameters = SubscribeParameters {
-                        broadcast: message.broadcast.clone(),
-                        track: message.track.clone(),
-                        epoch: 0,
-                        priority: 0,
-                        ordered: false,
-                        max_latency_ms: 10_000,
-                        range: Default::default(),
-                    };
-                    let session = &mut self.peers.get_mut(&publisher).unwrap().session;
-                    (publisher, session.subscribe(parameters).unwrap().0)
-                });
-                self.listeners.entry(upstream).or_default().push(Listener {
-                    peer: key,
-                    id: message.id,
-                    request,
-                    spared: SPARED,
-                });
-                self.peer(key).session.subscribe_start(request, GroupSequence(0));
-                self.transmit(upstream.0);
-            }
-            Event::GroupStart { stream, header } => {
+            Event::Media(event) => self.handle_media(key, event, now),
+            Event::Announcement(event) => self.handle_announcement(key, event),
+            // What publishers answer is known beforehand.
+            Event::Answer(_) => {}
+            Event::Request(event) => self.handle_request(key, event),
+            Event::Session(SessionEvent::Violation { reason, .. }) => panic!("{reason}"),
+            Event::Session(
+                SessionEvent::Setup(_) | SessionEvent::SessionUpdate { .. } | SessionEvent::Goaway { .. },
+            ) => {}
+        }
+    }
+
+    fn handle_media(&mut self, key: ConnectionKey, event: MediaEvent, now: Instant) {
+        match event {
+            MediaEvent::GroupStart { stream, header } => {
                 let arriving = (header.subscribe, header.sequence, BytesMut::new());
                 self.peer(key).arriving.insert(stream, arriving);
             }
-            Event::GroupChunk { stream, chunk, .. } => {
+            MediaEvent::GroupChunk { stream, chunk, .. } => {
                 let (_, _, payload) = self.peer(key).arriving.get_mut(&stream).unwrap();
                 let mut at = 0;
                 for mark in &chunk.marks {
@@ -328,13 +304,76 @@ impl Relay {
                 }
                 payload.extend_from_slice(&chunk.bytes[at..]);
             }
-            Event::GroupEnd { stream, .. } => {
+            MediaEvent::GroupEnd { stream, .. } => {
                 let (id, sequence, payload) = self.peer(key).arriving.remove(&stream).unwrap();
                 self.forward(key, id, sequence, &payload.freeze(), now);
             }
-            Event::Violation { reason, .. } => panic!("{reason}"),
-            _ => {}
+            MediaEvent::GroupReset { .. } | MediaEvent::Datagram { .. } => {}
         }
+    }
+
+    fn handle_announcement(&mut self, key: ConnectionKey, event: AnnouncementEvent) {
+        match event {
+            AnnouncementEvent::Announced { path, .. } => {
+                let is_return = !self.known.insert(path.as_str().to_owned());
+                if is_return && self.faults.is_deaf_to_returns {
+                    return;
+                }
+                self.broadcasts.insert(path.as_str().to_owned(), key);
+                self.announce(&path);
+            }
+            AnnouncementEvent::Unannounced { path, .. } => self.withdraw(&path),
+            AnnouncementEvent::AnnounceRequest { request, message } => {
+                self.handle_announce_request(key, request, message.prefix);
+            }
+            AnnouncementEvent::AnnounceReplaced { .. }
+            | AnnouncementEvent::AnnounceStreamEnded { .. }
+            | AnnouncementEvent::AnnounceRequestEnded { .. } => {}
+        }
+    }
+
+    fn handle_request(&mut self, key: ConnectionKey, event: RequestEvent) {
+        match event {
+            RequestEvent::Track { request, .. } => self.peer(key).session.track_info(request, &INFO),
+            RequestEvent::Subscribe { request, message } => self.handle_subscribe(key, request, message),
+            RequestEvent::SubscribeEnded { request } => {
+                for listeners in self.listeners.values_mut() {
+                    listeners.retain(|listener| listener.peer != key || listener.request != request);
+                }
+            }
+            RequestEvent::SubscribeUpdate { .. }
+            | RequestEvent::Fetch { .. }
+            | RequestEvent::FetchEnded { .. }
+            | RequestEvent::TrackEnded { .. }
+            | RequestEvent::Probe { .. }
+            | RequestEvent::ProbeEnded { .. } => {}
+        }
+    }
+
+    fn handle_subscribe(&mut self, key: ConnectionKey, request: StreamId, message: Subscribe) {
+        let name = (message.broadcast.as_str().to_owned(), message.track.clone());
+        let publisher = self.broadcasts[&name.0];
+        let upstream = *self.upstream.entry(name).or_insert_with(|| {
+            let parameters = SubscribeParameters {
+                broadcast: message.broadcast.clone(),
+                track: message.track.clone(),
+                epoch: 0,
+                priority: 0,
+                ordered: false,
+                max_latency_ms: 10_000,
+                range: Default::default(),
+            };
+            let session = &mut self.peers.get_mut(&publisher).unwrap().session;
+            (publisher, session.subscribe(parameters).unwrap().0)
+        });
+        self.listeners.entry(upstream).or_default().push(Listener {
+            peer: key,
+            id: message.id,
+            request,
+            spared: SPARED,
+        });
+        self.peer(key).session.subscribe_start(request, GroupSequence(0));
+        self.transmit(upstream.0);
     }
 
     fn handle_announce_request(&mut self, key: ConnectionKey, request: StreamId, prefix: BroadcastPath) {

@@ -2,7 +2,9 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::session::{Event, Session, SessionConfig, SessionLimits, SessionLive, Side, SubscribeParameters};
+use crate::session::{
+    Event, MediaEvent, Session, SessionConfig, SessionLimits, SessionLive, Side, SubscribeParameters,
+};
 use crate::wire::{
     Advertisement, Announce, AnnounceInit, AnnounceOk, AnnounceRequest, BidiType, BroadcastPath, DatagramHeader,
     EncodeError, ErrorCode, Fetch, FrameHeader, Goaway, GroupHeader, GroupRange, GroupSequence, HandshakeForm, HopId,
@@ -142,12 +144,16 @@ impl<'a> Driver<'a> {
         while let Some(event) = self.session.poll_event() {
             self.outcome.events += 1;
             self.model.handle_event(&event)?;
-            if let Event::GroupStart { stream, .. } = event {
-                self.session.set_group_token(stream, stream.0);
-            } else if let Event::GroupChunk { stream, token, .. } = event
-                && token != stream.0
-            {
-                return Err(format!("{stream:?} has token {token}"));
+            let Event::Media(event) = event else { continue };
+            match event {
+                MediaEvent::GroupStart { stream, .. } => self.session.set_group_token(stream, stream.0),
+                MediaEvent::GroupChunk { stream, token, .. } if token != stream.0 => {
+                    return Err(format!("{stream:?} has token {token}"));
+                }
+                MediaEvent::GroupChunk { .. }
+                | MediaEvent::GroupEnd { .. }
+                | MediaEvent::GroupReset { .. }
+                | MediaEvent::Datagram { .. } => {}
             }
         }
         while let Some(transmit) = self.session.poll_transmit() {
