@@ -19,10 +19,11 @@ use moqswitch_proto::wire::{
     StreamId, Subscribe, SubscribeId, TrackInfo, TrackName, Version, session_error, stream_error,
 };
 use moqswitch_relay::certificate::DevelopmentCertificate;
+use moqswitch_relay::driver;
 use moqswitch_relay::net::{RingConfig, SocketOptions, UdpRing, Wait, bind_client, wake};
 use moqswitch_relay::quic::{
-    ConnectionKey, Endpoint, EndpointOptions, Read, ReadArena, Secrets, ServerCertificate, TlsContext,
-    TransportOptions, Written,
+    ConnectionKey, Endpoint, EndpointOptions, ReadArena, Secrets, ServerCertificate, TlsContext, TransportOptions,
+    Written,
 };
 
 /// What is done to each group on its way to each listener. Every group has one frame.
@@ -252,23 +253,7 @@ impl Relay {
                 is_closed: false,
             }
         });
-        while let Some(stream) = connection.poll_readable() {
-            loop {
-                match connection.read(stream, &mut self.arena) {
-                    Read::Data { bytes, fin } => {
-                        peer.session.handle_stream(stream, bytes, fin, 0);
-                        if fin {
-                            break;
-                        }
-                    }
-                    Read::Reset(code) => {
-                        peer.session.handle_reset(stream, code);
-                        break;
-                    }
-                    Read::Nothing => break,
-                }
-            }
-        }
+        driver::read(connection, &mut peer.session, &mut self.arena, 0, usize::MAX);
         while let Some(event) = self.peers.get_mut(&key).and_then(|peer| peer.session.poll_event()) {
             self.handle(key, event, now);
         }

@@ -13,10 +13,10 @@ use tokio::sync::oneshot;
 use crate::auth::Grant;
 use crate::limits::{HTTP_FETCHES_MAX, SHARD_COMMANDS_MAX};
 use crate::quic::TlsContext;
-use crate::routing::{self, DatagramSent, PeerKey, RequestKey, Tracks};
+use crate::routing::{self, PeerKey, RequestKey, Tracks};
 use moqswitch_proto::wire::{
-    BroadcastPath, DatagramHeader, ErrorCode, Fetch, GroupHeader, GroupParser, GroupRange, GroupSequence, HopId,
-    StreamId, Subscribe, SubscribeId, Version, Written,
+    BroadcastPath, DatagramHeader, DatagramSent, ErrorCode, Fetch, GroupHeader, GroupParser, GroupRange, GroupSequence,
+    HopId, StreamId, Subscribe, SubscribeId, Version, Written,
 };
 
 use super::grants::UnknownSession;

@@ -1,7 +1,7 @@
 //! Connections to sessions and back: reading streams, pumping media, the end of peers.
 
+use crate::driver::{self, Backlog, BacklogFull, Carry};
 use crate::limits::SETUP_WAIT_MAX;
-use crate::quic::Read;
 use crate::routing::{PeerKey, RequestKey};
 use moqswitch_proto::session::{Session, SessionConfig, Side};
 use moqswitch_proto::wire::{BroadcastPath, HopId, ProbeLevel, Role, Setup, StreamId, session_error};
@@ -10,7 +10,7 @@ use super::carrier::{Carrier, carrier};
 use super::feed::FeedEvent;
 use super::link::is_link;
 use super::local::is_local;
-use super::peer::{BACKLOG_CODE, BacklogFull, Outbox, Peer, Transport, connection_key, peer_key};
+use super::peer::{BACKLOG, BACKLOG_CODE, Peer, Transport, connection_key, peer_key};
 use super::statistics::DropCause;
 use super::worker::Shard;
 
@@ -112,7 +112,8 @@ impl Shard {
                 published: Default::default(),
                 probes: Default::default(),
                 waiting_announcements: Default::default(),
-                outbox: Outbox::default(),
+                backlog: Backlog::new(BACKLOG),
+                heads: Default::default(),
             },
         );
         self.statistics.sessions.opened += 1;
@@ -153,50 +154,29 @@ impl Shard {
             return;
         };
         let timestamp_ms = u64::try_from(self.now.duration_since(self.started).as_millis()).unwrap_or(u64::MAX);
-        let mut reads = 0;
-        while reads < READS_PER_SERVICE_MAX {
-            let Some(stream) = connection.poll_readable() else {
-                break;
-            };
-            loop {
-                reads += 1;
-                match connection.read(stream, &mut self.arena) {
-                    Read::Data { bytes, fin } => {
-                        peer.session.handle_stream(stream, bytes, fin, timestamp_ms);
-                        if fin {
-                            break;
-                        }
-                    }
-                    Read::Reset(code) => {
-                        peer.session.handle_reset(stream, code);
-                        break;
-                    }
-                    Read::Nothing => break,
-                }
-            }
-        }
-        while let Some(datagram) = connection.poll_datagram(&mut self.arena) {
-            peer.session.handle_datagram(datagram);
-        }
-        while let Some((stream, stopped)) = connection.poll_writable() {
-            let Some(code) = stopped else {
+        let has_more = driver::read(
+            &mut connection,
+            &mut peer.session,
+            &mut self.arena,
+            timestamp_ms,
+            READS_PER_SERVICE_MAX,
+        );
+        while let Some((stream, stopped)) = peer.backlog.poll_writable(&mut peer.session, &mut connection) {
+            if stopped.is_none() {
                 self.tracks.handle_writable(key, stream);
                 continue;
-            };
-            peer.outbox.forget(stream);
+            }
+            peer.heads.forget(stream);
             if stream.is_uni() {
                 self.tracks.handle_stop_sending(key, stream);
-            } else {
-                peer.session.handle_stop_sending(stream, code);
             }
         }
-        let has_written = peer.outbox.retry(&mut connection);
-        if !peer.outbox.is_backed_up() {
+        let has_written = peer.backlog.retry(&mut connection);
+        if !peer.is_backed_up() {
             for request in peer.waiting_announcements.drain(..) {
                 self.announcer.set_ready(RequestKey { peer: key, request });
             }
         }
-        let has_more = reads >= READS_PER_SERVICE_MAX;
         if has_more {
             self.mark_ready(key);
         }
@@ -212,10 +192,10 @@ impl Shard {
         let (Some(state), Some(mut connection)) = (self.peers.get_mut(&peer), connection) else {
             return;
         };
-        match state.outbox.transmit(&mut state.session, &mut connection) {
+        match state.backlog.transmit(&mut state.session, &mut connection) {
             Ok(false) => return,
             Ok(true) => {}
-            Err(BacklogFull) => {
+            Err(BacklogFull { .. }) => {
                 self.statistics.drops.add(DropCause::SlowSubscriber, 1);
                 connection.close(BACKLOG_CODE, "too many control bytes unread");
             }
