@@ -28,6 +28,7 @@ use crate::limits;
 
 use super::connections::{Arrival, Connections};
 use super::portions::Portions;
+use super::remote::Remote;
 use super::tls::Tls;
 use super::websocket::WebSockets;
 use super::{ControlState, routes, tls, web};
@@ -45,10 +46,6 @@ pub struct ControlHandle {
     stop: watch::Sender<bool>,
     thread: JoinHandle<io::Result<()>>,
 }
-
-/// Where a request came from; an extension of it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Remote(pub(super) SocketAddr);
 
 /// What every connection needs.
 #[derive(Clone)]

@@ -17,10 +17,11 @@ mod error;
 pub mod exercise;
 mod frame;
 mod inbound;
+mod integer;
 pub mod limits;
+mod outbound;
 mod parameters;
 mod stream;
-mod transmit;
 mod window;
 
 #[cfg(test)]

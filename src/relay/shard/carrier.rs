@@ -13,8 +13,8 @@ use crate::quic::{Endpoint, PathFigures, Read, ReadArena, Written};
 use crate::routing::PeerKey;
 
 use super::link::is_link;
-use super::links::{Links, WebSocketConnection};
 use super::peer::connection_key;
+use super::websockets::{WebSocketConnection, WebSocketConnections};
 use super::worker::Shard;
 
 /// One connection, borrowed for as long as it is worked on.
@@ -25,9 +25,13 @@ pub(super) enum Carrier<'a> {
 
 /// The connection of a session. Both homes are arguments, so that the rest of the shard can be
 /// used beside it.
-pub(super) fn carrier<'a>(endpoint: &'a mut Endpoint, links: &'a mut Links, peer: PeerKey) -> Option<Carrier<'a>> {
+pub(super) fn carrier<'a>(
+    endpoint: &'a mut Endpoint,
+    websockets: &'a mut WebSocketConnections,
+    peer: PeerKey,
+) -> Option<Carrier<'a>> {
     if is_link(peer) {
-        links.get_mut(peer).map(Carrier::WebSocket)
+        websockets.get_mut(peer).map(Carrier::WebSocket)
     } else {
         endpoint.get_mut(connection_key(peer)).map(Carrier::Quic)
     }
@@ -37,7 +41,7 @@ impl Shard {
     /// Says that a connection has something to send.
     pub(super) fn mark_dirty(&mut self, peer: PeerKey) {
         if is_link(peer) {
-            self.links.mark_dirty(peer);
+            self.websockets.mark_dirty(peer);
         } else {
             self.endpoint.mark_dirty(connection_key(peer));
         }
@@ -46,7 +50,7 @@ impl Shard {
     /// Says that a connection has more for the session than one service took.
     pub(super) fn mark_ready(&mut self, peer: PeerKey) {
         if is_link(peer) {
-            self.links.mark_ready(peer);
+            self.websockets.mark_ready(peer);
         } else {
             self.endpoint.mark_ready(connection_key(peer));
         }

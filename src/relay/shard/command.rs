@@ -149,7 +149,7 @@ impl Shard {
                 ShardCommand::Respond { at, response } => self.respond(at, &response),
                 // A shard that drains drops it, which closes it.
                 ShardCommand::Attach(_) if self.drain_deadline.is_some() => {}
-                ShardCommand::Attach(attachment) => self.links.attach(*attachment),
+                ShardCommand::Attach(attachment) => self.websockets.attach(*attachment),
                 ShardCommand::SetGrant { session, grant, reply } => {
                     // The asker may have gone; then nobody needs the answer.
                     let _ = reply.send(self.set_grant(session, grant));

@@ -257,7 +257,7 @@ impl Shard {
             SessionEvent::Violation { code, reason } => {
                 self.statistics.sessions.protocol_violations += 1;
                 if let Some(suppressed) = self.notices.allow(self.now) {
-                    let address = carrier(&mut self.endpoint, &mut self.links, peer)
+                    let address = carrier(&mut self.endpoint, &mut self.websockets, peer)
                         .and_then(|connection| connection.peer_address());
                     tracing::info!(peer = ?address, code = code.0, reason, suppressed, "protocol violation");
                 }
@@ -287,7 +287,7 @@ impl Shard {
         {
             self.begin_routing(peer);
         }
-        let has_request_path = carrier(&mut self.endpoint, &mut self.links, peer)
+        let has_request_path = carrier(&mut self.endpoint, &mut self.websockets, peer)
             .is_some_and(|connection| connection.request_path().is_some());
         let Some(state) = self.peers.get_mut(&peer) else { return };
         if setup.origin != HopId::UNKNOWN {

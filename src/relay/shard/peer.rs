@@ -98,7 +98,7 @@ impl GroupHeads {
 }
 
 /// The egress scheduler's view of one connection, for one pumping.
-pub(super) struct Transport<'a> {
+pub(super) struct PeerOutlet<'a> {
     connection: Carrier<'a>,
     peer: &'a mut Peer,
     pub(super) sent: Sent,
@@ -113,7 +113,7 @@ pub(super) struct Sent {
     pub(super) datagrams: u64,
 }
 
-impl<'a> Transport<'a> {
+impl<'a> PeerOutlet<'a> {
     pub(super) fn new(connection: Carrier<'a>, peer: &'a mut Peer) -> Self {
         Self {
             connection,
@@ -124,7 +124,7 @@ impl<'a> Transport<'a> {
     }
 }
 
-impl routing::Transport for Transport<'_> {
+impl routing::Transport for PeerOutlet<'_> {
     fn open_group(&mut self, header: &GroupHeader, bytes: Bytes, fin: bool) -> Option<(StreamId, Written)> {
         let heads = &mut self.peer.heads;
         let stream = match heads.unused.take() {

@@ -10,7 +10,7 @@ use super::carrier::{Carrier, carrier};
 use super::feed::FeedEvent;
 use super::link::is_link;
 use super::local::is_local;
-use super::peer::{BACKLOG, BACKLOG_CODE, Peer, Transport, connection_key, peer_key};
+use super::peer::{BACKLOG, BACKLOG_CODE, Peer, PeerOutlet, connection_key, peer_key};
 use super::statistics::DropCause;
 use super::worker::Shard;
 
@@ -21,17 +21,19 @@ impl Shard {
             self.service(peer_key(key));
         }
         // Of one that has more the rest waits for the next turn: the control thread may go on for ever.
-        for _ in 0..self.links.ready_count().min(CONNECTIONS_PER_TURN_MAX) {
-            let Some(peer) = self.links.poll_ready() else { break };
-            self.links.receive(peer);
+        for _ in 0..self.websockets.ready_count().min(CONNECTIONS_PER_TURN_MAX) {
+            let Some(peer) = self.websockets.poll_ready() else {
+                break;
+            };
+            self.websockets.receive(peer);
             self.service(peer);
-            self.links.mark_dirty(peer);
+            self.websockets.mark_dirty(peer);
         }
     }
 
     /// Everything one connection has for its session.
     fn service(&mut self, peer: PeerKey) {
-        let Some(connection) = carrier(&mut self.endpoint, &mut self.links, peer) else {
+        let Some(connection) = carrier(&mut self.endpoint, &mut self.websockets, peer) else {
             return;
         };
         if connection.is_over() {
@@ -67,7 +69,7 @@ impl Shard {
     /// Starts the session of a connection that has agreed on a draft, or on how to.
     pub(super) fn begin_session(&mut self, peer: PeerKey) -> bool {
         let hop = assigned_hop();
-        let Some(mut connection) = carrier(&mut self.endpoint, &mut self.links, peer) else {
+        let Some(mut connection) = carrier(&mut self.endpoint, &mut self.websockets, peer) else {
             return false;
         };
         let Some(version) = connection.version() else {
@@ -133,7 +135,7 @@ impl Shard {
 
     /// Makes a peer known to routing, as soon as its session knows the version.
     pub(super) fn begin_routing(&mut self, peer: PeerKey) {
-        let connection = carrier(&mut self.endpoint, &mut self.links, peer);
+        let connection = carrier(&mut self.endpoint, &mut self.websockets, peer);
         let (Some(state), Some(connection)) = (self.peers.get(&peer), connection) else {
             return;
         };
@@ -150,7 +152,7 @@ impl Shard {
         let Some(peer) = self.peers.get_mut(&key) else {
             return;
         };
-        let Some(mut connection) = carrier(&mut self.endpoint, &mut self.links, key) else {
+        let Some(mut connection) = carrier(&mut self.endpoint, &mut self.websockets, key) else {
             return;
         };
         let timestamp_ms = u64::try_from(self.now.duration_since(self.started).as_millis()).unwrap_or(u64::MAX);
@@ -188,7 +190,7 @@ impl Shard {
 
     /// Hands the session's control bytes to its connection.
     pub(super) fn transmit(&mut self, peer: PeerKey) {
-        let connection = carrier(&mut self.endpoint, &mut self.links, peer);
+        let connection = carrier(&mut self.endpoint, &mut self.websockets, peer);
         let (Some(state), Some(mut connection)) = (self.peers.get_mut(&peer), connection) else {
             return;
         };
@@ -213,13 +215,13 @@ impl Shard {
                 self.pump_local(peer);
                 continue;
             }
-            let connection = carrier(&mut self.endpoint, &mut self.links, peer);
+            let connection = carrier(&mut self.endpoint, &mut self.websockets, peer);
             let (Some(state), Some(connection)) = (self.peers.get_mut(&peer), connection) else {
                 continue;
             };
-            let mut transport = Transport::new(connection, state);
-            self.tracks.pump(peer, &mut transport);
-            let sent = transport.sent;
+            let mut outlet = PeerOutlet::new(connection, state);
+            self.tracks.pump(peer, &mut outlet);
+            let sent = outlet.sent;
             self.statistics.media.bytes_out += sent.bytes;
             self.statistics.media.groups_out += sent.groups;
             self.statistics.media.groups_out += sent.datagrams;
@@ -231,7 +233,7 @@ impl Shard {
 
     fn remove_connection(&mut self, peer: PeerKey) {
         if is_link(peer) {
-            if let Some(mut connection) = self.links.remove(peer) {
+            if let Some(mut connection) = self.websockets.remove(peer) {
                 log_end(&Carrier::WebSocket(&mut connection));
             }
         } else if let Some(mut connection) = self.endpoint.remove(connection_key(peer)) {
@@ -279,7 +281,7 @@ impl Shard {
     /// Closes connections whose peer has not sent the first message that its draft asks for. Drafts 03 and 04
     /// ask for none.
     fn close_silent(&mut self) {
-        self.links.close_silent(self.now);
+        self.websockets.close_silent(self.now);
         let is_late = |peer: &Peer| self.now >= peer.setup_deadline && peer.session.is_setup_due();
         let late: Vec<PeerKey> = self
             .peers
@@ -312,7 +314,8 @@ impl Shard {
 
     /// Reports on one probe stream of a peer, or on all of them.
     pub(super) fn report_probe(&mut self, peer: PeerKey, only: Option<StreamId>) {
-        let Some(path) = carrier(&mut self.endpoint, &mut self.links, peer).and_then(|connection| connection.path())
+        let Some(path) =
+            carrier(&mut self.endpoint, &mut self.websockets, peer).and_then(|connection| connection.path())
         else {
             return;
         };
@@ -369,16 +372,16 @@ impl Shard {
             }
             self.endpoint.mark_dirty(key);
         }
-        for key in self.links.keys() {
-            if let Some(connection) = self.links.get_mut(key) {
+        for key in self.websockets.keys() {
+            if let Some(connection) = self.websockets.get_mut(key) {
                 connection
                     .qmux
                     .close(session_error::GOAWAY_TIMEOUT, "the relay is going away");
             }
-            self.links.mark_dirty(key);
+            self.websockets.mark_dirty(key);
         }
         self.endpoint.flush(&mut self.ring, self.now);
-        self.links.flush();
+        self.websockets.flush();
         // Over HTTP/3 the session was ended so far, its connection not yet.
         for key in self.endpoint.keys() {
             if let Some(connection) = self.endpoint.get_mut(key).filter(|connection| connection.is_web()) {

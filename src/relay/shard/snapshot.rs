@@ -38,7 +38,7 @@ impl Shard {
                     retries: quic.retries,
                     migrations: quic.migrations,
                 },
-                websockets: self.links.statistics(),
+                websockets: self.websockets.statistics(),
                 sessions: SessionStatistics {
                     open_now: self.peers.len() as u64,
                     streams_open_now: streams as u64,

@@ -234,8 +234,8 @@ fn pings_are_answered_once_for_all_before() {
     let mut server = greeted_server(options());
     for sequence in 0..1000 {
         server.handle_message(message(|out| {
-            super::frame::put(out, 0x348c_6752_9ef8_c7bd);
-            super::frame::put(out, sequence);
+            super::integer::put(out, 0x348c_6752_9ef8_c7bd);
+            super::integer::put(out, sequence);
         }));
     }
     let answer = server.poll_transmit().unwrap();

@@ -19,7 +19,7 @@ use super::model::Model;
 pub(super) const OPERATIONS: u8 = 14;
 
 #[derive(Debug)]
-pub(super) struct Driver<'a> {
+pub(super) struct Performer<'a> {
     input: &'a [u8],
     session: Session,
     limits: SessionLimits,
@@ -34,7 +34,7 @@ pub(super) struct Driver<'a> {
     subscribe_id: u64,
 }
 
-impl<'a> Driver<'a> {
+impl<'a> Performer<'a> {
     /// The first byte picks version, side, limits and whether the peer's SETUP came.
     pub(super) fn new(input: &'a [u8]) -> Self {
         let (&head, input) = input.split_first().unwrap_or((&0, &[]));
@@ -61,7 +61,7 @@ impl<'a> Driver<'a> {
             limits: limits.clone(),
             heads: StreamHeads::default(),
         };
-        let mut driver = Self {
+        let mut performer = Self {
             input,
             session: Session::new(config),
             limits,
@@ -74,9 +74,9 @@ impl<'a> Driver<'a> {
             subscribe_id: 0,
         };
         if head & 0b1_0000 == 0 && (version.has_setup() || version.is_in_band()) {
-            driver.send_setup();
+            performer.send_setup();
         }
-        driver
+        performer
     }
 
     /// Does one operation; false when there is none left.
