@@ -5,12 +5,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use moqswitch_proto::wire::{
-    BroadcastPath, Chunk, DatagramHeader, ErrorCode, GroupHeader, GroupParser, GroupRange, GroupSequence, HopId,
-    StreamId, Subscribe, SubscribeId, TrackInfo, Written,
+    BroadcastPath, Chunk, DatagramHeader, DatagramSent, ErrorCode, GroupHeader, GroupParser, GroupRange, GroupSequence,
+    HopId, StreamId, Subscribe, SubscribeId, TrackInfo, Written,
 };
-use moqswitch_relay::routing::{
-    Action, DatagramSent, PeerKey, RequestKey, ShardId, Source, TrackLimits, Tracks, Transport,
-};
+use moqswitch_relay::routing::{Action, PeerKey, RequestKey, ShardId, Source, TrackLimits, Tracks, Transport};
 
 use super::group::{self, FORM, VERSION};
 

@@ -1,7 +1,9 @@
 //! The relay's session with a publisher, who sends it groups.
 
 use bytes::{Bytes, BytesMut};
-use moqswitch_proto::session::{Event, Session, SessionConfig, SessionLimits, Side, SubscribeParameters};
+use moqswitch_proto::session::{
+    Event, MediaEvent, Session, SessionConfig, SessionEvent, SessionLimits, Side, SubscribeParameters,
+};
 use moqswitch_proto::wire::{
     BroadcastPath, GroupHeader, GroupRange, GroupSequence, HopId, Setup, StreamHeads, StreamId, SubscribeId, UniType,
 };
@@ -33,7 +35,10 @@ impl Subscriber {
         Setup::default().encode(VERSION, &mut setup).expect("a short SETUP");
         session.handle_stream(peer_stream(0), setup.freeze(), true, 0);
         let (subscribe, _) = session.subscribe(parameters()).expect("the session is open");
-        assert!(matches!(session.poll_event(), Some(Event::Setup(_))));
+        assert!(matches!(
+            session.poll_event(),
+            Some(Event::Session(SessionEvent::Setup(_)))
+        ));
         while session.poll_transmit().is_some() {}
         Self {
             session,
@@ -62,13 +67,22 @@ impl Subscriber {
             let fin = index + 1 == pieces.len();
             self.session.handle_stream(stream, piece.clone(), fin, 0);
             while let Some(event) = self.session.poll_event() {
+                let Event::Media(event) = event else {
+                    panic!("{event:?} of a whole group")
+                };
                 match event {
-                    Event::GroupStart { stream, .. } => self.session.set_group_token(stream, TOKEN),
-                    Event::GroupChunk {
-                        token: TOKEN, chunk, ..
-                    } => frames += chunk.marks.len(),
-                    Event::GroupEnd { token: TOKEN, .. } => is_ended = true,
-                    other => panic!("{other:?} of a whole group"),
+                    MediaEvent::GroupStart { stream, .. } => self.session.set_group_token(stream, TOKEN),
+                    MediaEvent::GroupChunk { token, chunk, .. } => {
+                        assert_eq!(token, TOKEN);
+                        frames += chunk.marks.len();
+                    }
+                    MediaEvent::GroupEnd { token, .. } => {
+                        assert_eq!(token, TOKEN);
+                        is_ended = true;
+                    }
+                    MediaEvent::GroupReset { .. } | MediaEvent::Datagram { .. } => {
+                        panic!("{event:?} of a whole group")
+                    }
                 }
             }
         }

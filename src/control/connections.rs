@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -27,10 +26,6 @@ struct Connection {
     has_arrived: Arc<AtomicBool>,
     task: AbortHandle,
 }
-
-/// Where a request came from; an extension of it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Remote(pub(super) SocketAddr);
 
 /// Of one connection, for its task to say that the request is there.
 #[derive(Clone)]

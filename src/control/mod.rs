@@ -5,6 +5,7 @@
 mod connections;
 mod metrics;
 mod portions;
+mod remote;
 mod routes;
 mod server;
 mod socket;

@@ -26,8 +26,9 @@ use tokio::time;
 
 use crate::limits;
 
-use super::connections::{Arrival, Connections, Remote};
+use super::connections::{Arrival, Connections};
 use super::portions::Portions;
+use super::remote::Remote;
 use super::tls::Tls;
 use super::websocket::WebSockets;
 use super::{ControlState, routes, tls, web};

@@ -19,7 +19,7 @@ use tokio::time;
 
 use crate::limits;
 
-use super::connections::Remote;
+use super::remote::Remote;
 use super::{ControlState, Phase, ShardCommand, ShardPort, socket};
 
 /// Who may connect, and who has.

@@ -23,7 +23,9 @@
 //!
 //! ```
 //! use bytes::BytesMut;
-//! use moqswitch_proto::session::{Event, Session, SessionConfig, SessionLimits, Side, SubscribeParameters, Transmit};
+//! use moqswitch_proto::session::{
+//!     Event, MediaEvent, RequestEvent, Session, SessionConfig, SessionLimits, Side, SubscribeParameters, Transmit,
+//! };
 //! use moqswitch_proto::wire::{FrameHeader, GroupHeader, GroupRange, GroupSequence, HopId, Setup, StreamHeads, Version};
 //!
 //! /// The connection between two ends: does for `to` what `from` asks for.
@@ -57,7 +59,7 @@
 //!
 //! // The answer, and group 0 on a stream of its own: its head, then a frame. Those bytes the caller writes.
 //! while let Some(event) = publisher.poll_event() {
-//!     let Event::Subscribe { request, message } = event else { continue };
+//!     let Event::Request(RequestEvent::Subscribe { request, message }) = event else { continue };
 //!     publisher.subscribe_start(request, GroupSequence(0));
 //!     carry(&mut publisher, &mut subscriber);
 //!     let group = GroupHeader { subscribe: message.id, sequence: GroupSequence(0), frame_start: 0 };
@@ -72,13 +74,16 @@
 //! // What the subscriber is told. A chunk has the bytes as they came; its marks say where frames begin.
 //! let mut received = Vec::new();
 //! while let Some(event) = subscriber.poll_event() {
+//!     let Event::Media(event) = event else { continue };
 //!     match event {
-//!         Event::GroupStart { header, .. } => assert_eq!(header.subscribe, id),
-//!         Event::GroupChunk { chunk, .. } => for mark in &chunk.marks {
+//!         MediaEvent::GroupStart { header, .. } => assert_eq!(header.subscribe, id),
+//!         MediaEvent::GroupChunk { chunk, .. } => for mark in &chunk.marks {
 //!             let payload = mark.offset as usize + usize::from(mark.header_bytes);
 //!             received.extend_from_slice(&chunk.bytes[payload..]);
 //!         },
-//!         _ => {}
+//!         MediaEvent::GroupEnd { .. } => {}
+//!         MediaEvent::GroupReset { code, .. } => panic!("the group ended with {code}"),
+//!         MediaEvent::Datagram { .. } => unreachable!("nothing was sent as one"),
 //!     }
 //! }
 //! assert_eq!(received, b"hello");

@@ -46,6 +46,7 @@
 //! start, options       the whole: start order, drain
 //!   shard              the event loop of a core; ties the layers below together
 //!     routing          pure: who gets what
+//!     driver           a session on its connection
 //!     quic             quiche endpoint, TLS, ids, timers
 //!     net              UDP ring and steering: all the `unsafe`
 //!   auth certificate topology ratelimit
@@ -56,6 +57,7 @@
 
 pub mod auth;
 pub mod certificate;
+pub mod driver;
 pub mod limits;
 pub mod net;
 mod options;

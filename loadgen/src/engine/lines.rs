@@ -10,16 +10,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bytes::Bytes;
-use moqswitch_proto::session::{Event, Session, SessionConfig, SessionLimits, Side, Transmit};
+use moqswitch_proto::session::{Event, Session, SessionConfig, SessionLimits, Side};
 use moqswitch_proto::wire::{
-    DatagramHeader, ErrorCode, HopId, ProbeLevel, Role, Setup, StreamId, Version, session_error, stream_error,
+    DatagramHeader, DatagramSent, ErrorCode, HopId, ProbeLevel, Role, Setup, StreamId, Version, session_error,
+    stream_error,
 };
+use moqswitch_relay::driver::{self, Backlog, BacklogFull, BacklogLimits};
 use moqswitch_relay::net::socket::{SocketOptions, bind_client};
 use moqswitch_relay::net::wake;
 use moqswitch_relay::net::{RingConfig, UdpRing, Wait};
 use moqswitch_relay::quic::{
-    Client, Connection, ConnectionKey, Endpoint, EndpointOptions, Outgoing, Read, ReadArena, Secrets, TransportOptions,
-    Trust, WebDial, Written,
+    Client, Connection, ConnectionKey, Endpoint, EndpointOptions, Outgoing, ReadArena, Secrets, TransportOptions,
+    Trust, WebDial,
 };
 use rustc_hash::FxHashMap;
 
@@ -70,21 +72,21 @@ pub(crate) struct Lines {
     pub(crate) now: Instant,
 }
 
-#[derive(Default)]
 struct Line {
     session: Option<Session>,
+    /// Control bytes and groups that congestion and flow control did not take yet.
     backlog: Backlog,
     is_talkative: bool,
 }
 
-/// What congestion and flow control did not take yet, in order within a stream.
-#[derive(Default)]
-struct Backlog {
-    /// None of them is empty.
-    streams: FxHashMap<StreamId, VecDeque<(Bytes, bool)>>,
-    /// Whose turn it is next; one that is not among `streams` any more is passed over.
-    order: VecDeque<StreamId>,
-    bytes: usize,
+impl Line {
+    fn new() -> Self {
+        Self {
+            session: None,
+            backlog: Backlog::new(BACKLOG),
+            is_talkative: false,
+        }
+    }
 }
 
 impl Lines {
@@ -167,7 +169,7 @@ impl Lines {
         let key = self
             .endpoint
             .connect(&mut self.client, self.target.address, self.local, &self.target.name)?;
-        self.lines.insert(key, Line::default());
+        self.lines.insert(key, Line::new());
         if let (Some(paths), Some(owner)) = (&mut self.paths, path) {
             paths.insert(key, owner);
         }
@@ -260,8 +262,12 @@ impl Lines {
         let (Some(line), Some(connection)) = (self.lines.get_mut(&key), self.endpoint.get_mut(key)) else {
             return true;
         };
-        let is_taken = line.backlog.write(connection, stream, bytes, fin);
-        self.given_up += u64::from(!is_taken);
+        let written = line.backlog.write(connection, stream, bytes, fin);
+        let is_taken = written.is_ok();
+        if let Err(full) = written {
+            give_up(full, &mut line.backlog, connection);
+            self.given_up += 1;
+        }
         self.endpoint.mark_dirty(key);
         is_taken
     }
@@ -281,14 +287,8 @@ impl Lines {
         let Some(connection) = self.endpoint.get_mut(key) else {
             return true;
         };
-        let mut body = bytes::BytesMut::with_capacity(DATAGRAM_HEAD_BYTES + DatagramHeader::BYTES_MAX + payload.len());
-        body.extend_from_slice(connection.datagram_head());
-        header
-            .encode(self.target.draft, &mut body)
-            .expect("a draft with datagrams was asked for");
-        body.extend_from_slice(payload);
-        let fits = connection.datagram_bytes_max().is_some_and(|max| body.len() <= max);
-        let is_sent = fits && connection.send_datagram(body.freeze());
+        let sent = driver::send_datagram(connection, self.target.draft, header, payload);
+        let is_sent = sent == DatagramSent::Sent;
         self.given_up += u64::from(!is_sent);
         self.endpoint.mark_dirty(key);
         is_sent
@@ -426,7 +426,9 @@ impl Lines {
                 none.insert(Session::new(config(&self.target, connection)?))
             }
         };
-        if read(connection, session, &mut line.backlog, &mut self.arena) {
+        driver::read(connection, session, &mut self.arena, 0, READS_MAX);
+        while line.backlog.poll_writable(session, connection).is_some() {}
+        if line.backlog.retry(connection) {
             self.endpoint.mark_dirty(key);
         }
         while let Some(event) = line.session.as_mut().and_then(Session::poll_event) {
@@ -443,22 +445,21 @@ impl Lines {
         };
         line.is_talkative = false;
         let Some(session) = &mut line.session else { return };
-        let mut is_silent = true;
-        while let Some(transmit) = session.poll_transmit() {
-            is_silent = false;
-            match transmit {
-                Transmit::Write { stream, data, fin } => {
-                    self.given_up += u64::from(!line.backlog.write(connection, stream, data, fin));
+        let mut has_spoken = false;
+        loop {
+            match line.backlog.transmit(session, connection) {
+                Ok(spoken) => {
+                    has_spoken |= spoken;
+                    break;
                 }
-                Transmit::Reset { stream, code } => {
-                    line.backlog.forget(stream);
-                    connection.reset(stream, code);
+                Err(full) => {
+                    give_up(full, &mut line.backlog, connection);
+                    self.given_up += 1;
+                    has_spoken = true;
                 }
-                Transmit::StopSending { stream, code } => connection.stop_sending(stream, code),
-                Transmit::Close { code, reason } => connection.close(code, &reason),
             }
         }
-        if !is_silent {
+        if has_spoken {
             self.endpoint.mark_dirty(key);
         }
     }
@@ -472,109 +473,10 @@ pub(crate) struct AckHabit {
     pub(crate) delay_max: Duration,
 }
 
-/// Hands a session what its connection has; true when something was written meanwhile.
-fn read(connection: &mut Connection, session: &mut Session, backlog: &mut Backlog, arena: &mut ReadArena) -> bool {
-    while let Some(stream) = connection.poll_readable() {
-        loop {
-            match connection.read(stream, arena) {
-                Read::Data { bytes, fin } => {
-                    session.handle_stream(stream, bytes, fin, 0);
-                    if fin {
-                        break;
-                    }
-                }
-                Read::Reset(code) => {
-                    session.handle_reset(stream, code);
-                    break;
-                }
-                Read::Nothing => break,
-            }
-        }
-    }
-    while let Some(datagram) = connection.poll_datagram() {
-        session.handle_datagram(datagram);
-    }
-    while let Some((stream, stopped)) = connection.poll_writable() {
-        if let Some(code) = stopped {
-            backlog.forget(stream);
-            session.handle_stop_sending(stream, code);
-        }
-    }
-    let has_backlog = !backlog.streams.is_empty();
-    backlog.retry(connection);
-    has_backlog
-}
-
-impl Backlog {
-    /// Order within a stream is kept: while something of it waits, the rest waits behind. False
-    /// when the stream was given up.
-    fn write(&mut self, connection: &mut Connection, stream: StreamId, bytes: Bytes, fin: bool) -> bool {
-        let waits = !self.streams.is_empty() && self.streams.contains_key(&stream);
-        let (bytes, fin) = if waits {
-            (bytes, fin)
-        } else {
-            match write(connection, stream, bytes, fin) {
-                Some(rest) => rest,
-                None => return true,
-            }
-        };
-        if self.bytes + bytes.len() > BACKLOG_BYTES_MAX {
-            // A publisher as far behind as that gives the group up.
-            self.forget(stream);
-            connection.reset(stream, stream_error::CANCEL);
-            return false;
-        }
-        self.bytes += bytes.len();
-        let waiting = self.streams.entry(stream).or_default();
-        if waiting.is_empty() {
-            self.order.push_back(stream);
-        }
-        waiting.push_back((bytes, fin));
-        true
-    }
-
-    /// Tries the streams in turn. When some in a row take nothing, it is hardly their own flow control that holds them.
-    fn retry(&mut self, connection: &mut Connection) {
-        let mut refused = 0;
-        for _ in 0..self.order.len() {
-            let Some(stream) = self.order.pop_front() else { break };
-            let Some(waiting) = self.streams.get_mut(&stream) else {
-                continue;
-            };
-            let before = self.bytes;
-            while let Some((bytes, fin)) = waiting.pop_front() {
-                self.bytes -= bytes.len();
-                if let Some((rest, fin)) = write(connection, stream, bytes, fin) {
-                    self.bytes += rest.len();
-                    waiting.push_front((rest, fin));
-                    break;
-                }
-            }
-            if waiting.is_empty() {
-                self.streams.remove(&stream);
-                continue;
-            }
-            self.order.push_back(stream);
-            refused = if self.bytes == before { refused + 1 } else { 0 };
-            if refused == REFUSED_MAX {
-                break;
-            }
-        }
-    }
-
-    fn forget(&mut self, stream: StreamId) {
-        let waiting = self.streams.remove(&stream).unwrap_or_default();
-        self.bytes -= waiting.iter().map(|(bytes, _)| bytes.len()).sum::<usize>();
-    }
-}
-
-/// What could not be written.
-fn write(connection: &mut Connection, stream: StreamId, mut bytes: Bytes, fin: bool) -> Option<(Bytes, bool)> {
-    match connection.write(stream, bytes.clone(), fin) {
-        Written::All | Written::Stopped(_) => None,
-        Written::Partial(taken) => Some((bytes.split_off(taken), fin)),
-        Written::Blocked | Written::NoStreamCredit => Some((bytes, fin)),
-    }
+/// A publisher that far behind gives the group up.
+fn give_up(full: BacklogFull, backlog: &mut Backlog, connection: &mut Connection) {
+    backlog.forget(full.stream);
+    connection.reset(full.stream, stream_error::CANCEL);
 }
 
 fn config(target: &Target, connection: &Connection) -> anyhow::Result<SessionConfig> {
@@ -599,10 +501,14 @@ fn config(target: &Target, connection: &Connection) -> anyhow::Result<SessionCon
 /// The code that a publisher refuses unknown tracks with.
 pub(crate) const NO_SUCH_TRACK: ErrorCode = stream_error::NOT_FOUND;
 
-/// Bytes a client holds for a relay that does not take them. Beyond it groups are given up.
-const BACKLOG_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Streams with a backlog that may take nothing before the others wait for another time.
-const REFUSED_MAX: u32 = 8;
+/// What a client holds for a relay that does not take it. Beyond it groups are given up. There may be thousands of
+/// streams, and nearly always it is congestion that holds them all.
+const BACKLOG: BacklogLimits = BacklogLimits {
+    bytes_max: 16 * 1024 * 1024,
+    refusals_max: 8,
+};
+/// Everything that came is looked at before the next datagram is, so that its time is known.
+const READS_MAX: usize = usize::MAX;
 
 /// What comes in between two looks at the socket, several times over at 100 000 packets/s. They
 /// take memory as far as they are used.
@@ -612,9 +518,6 @@ const RECEIVE_BUFFERS: u16 = 256;
 const SOCKET_BUFFER_BYTES: usize = 32 * 1024 * 1024;
 /// The host's clock was set when it jumps so far between two turns; steered, it moves by a twentieth of that.
 const STEP_MIN: Duration = Duration::from_micros(200);
-
-/// What WebTransport has before a datagram.
-const DATAGRAM_HEAD_BYTES: usize = 8;
 
 /// How long goodbyes may take to leave.
 const FINISH_MAX: Duration = Duration::from_secs(1);

@@ -1,7 +1,7 @@
-//! What a participant hears: announcements, subscriptions, frames.
+//! What a participant hears: announcements, answers to its subscriptions, frames.
 
 use bytes::BytesMut;
-use moqswitch_proto::session::{Event, SubscribeParameters};
+use moqswitch_proto::session::{AnnouncementEvent, AnswerEvent, MediaEvent, SubscribeParameters};
 use moqswitch_proto::wire::{Chunk, DatagramHeader, GroupRange, StreamId, SubscribeId};
 
 use crate::load::CATALOG;
@@ -15,10 +15,9 @@ use super::lines::Lines;
 use super::person::{Arriving, Incomplete};
 
 impl Call {
-    /// Takes what a session said; false for what is a publisher's affair, or nobody's.
-    pub(super) fn handle_heard(&mut self, at: &mut Arrival<'_>, event: &Event, lines: &mut Lines) -> bool {
+    pub(super) fn handle_media(&mut self, at: &mut Arrival<'_>, event: &MediaEvent) {
         match event {
-            Event::GroupStart { stream, header } => {
+            MediaEvent::GroupStart { stream, header } => {
                 let person = &mut self.people[usize::from(at.participant)];
                 if let Some(Some(leg)) = person.subscriptions.get(&header.subscribe) {
                     let arriving = Arriving {
@@ -30,56 +29,82 @@ impl Call {
                     person.arriving.insert(*stream, arriving);
                 }
             }
-            Event::GroupChunk { stream, chunk, .. } => self.handle_chunk(at, *stream, chunk),
-            Event::GroupEnd { stream, .. } => {
+            MediaEvent::GroupChunk { stream, chunk, .. } => self.handle_chunk(at, *stream, chunk),
+            MediaEvent::GroupEnd { stream, .. } => {
                 self.people[usize::from(at.participant)].arriving.remove(stream);
             }
-            Event::GroupReset { stream, .. } => {
+            MediaEvent::GroupReset { stream, .. } => {
                 let arriving = self.people[usize::from(at.participant)].arriving.remove(stream);
                 if let Some(arriving) = arriving {
                     self.skip(at, arriving.leg, arriving.group..=arriving.group);
                 }
             }
-            Event::SubscriptionDrop { id, start, end, .. } => {
-                if let Some(leg) = self.leg_of(at.participant, *id) {
-                    self.skip(at, leg, start.0..=end.0);
-                }
-            }
-            Event::Datagram { header, payload } => self.handle_datagram(at, header, payload),
-            Event::Announced { path, .. } => {
-                if let Some(publisher) = self.participant(path) {
+            MediaEvent::Datagram { header, payload } => self.handle_datagram(at, header, payload),
+        }
+    }
+
+    /// Who can be heard, and what the relay wants to be told of it.
+    pub(super) fn handle_announcement(&mut self, at: &mut Arrival<'_>, event: AnnouncementEvent, lines: &mut Lines) {
+        match event {
+            AnnouncementEvent::Announced { path, .. } => {
+                if let Some(publisher) = self.participant(&path) {
                     self.handle_announced(at, publisher, lines);
                 }
             }
-            Event::AnnounceReplaced { path, .. } => {
+            AnnouncementEvent::AnnounceReplaced { path, .. } => {
                 // Of who came back by another connection; else the subscriptions go on.
-                if let Some(publisher) = self.participant(path)
+                if let Some(publisher) = self.participant(&path)
                     && !self.hears_at_present(at.participant, publisher)
                 {
                     self.handle_unannounced(at, publisher, lines);
                     self.handle_announced(at, publisher, lines);
                 }
             }
-            Event::Unannounced { path, .. } => {
-                if let Some(publisher) = self.participant(path) {
+            AnnouncementEvent::Unannounced { path, .. } => {
+                if let Some(publisher) = self.participant(&path) {
                     self.handle_unannounced(at, publisher, lines);
                 }
             }
-            Event::SubscriptionOk { id, .. } | Event::SubscriptionStart { id, .. } => {
+            // Each path on it was withdrawn before.
+            AnnouncementEvent::AnnounceStreamEnded { .. } => {}
+            AnnouncementEvent::AnnounceRequest { request, message } => {
+                self.announce(at, request, &message.prefix, lines);
+            }
+            AnnouncementEvent::AnnounceRequestEnded { request } => {
+                let person = &mut self.people[usize::from(at.participant)];
+                person.announced_on.retain(|(announced, _)| *announced != request);
+            }
+        }
+    }
+
+    /// What becomes of subscriptions. Nothing else is asked of a relay.
+    pub(super) fn handle_answer(&mut self, at: &mut Arrival<'_>, event: &AnswerEvent, lines: &mut Lines) {
+        match event {
+            AnswerEvent::SubscriptionOk { id, .. } | AnswerEvent::SubscriptionStart { id, .. } => {
                 if let Some(leg) = self.leg_of(at.participant, *id) {
                     self.accept(at, leg);
                 }
             }
-            Event::SubscriptionClosed { id, code } => {
+            AnswerEvent::SubscriptionDrop { id, start, end, .. } => {
+                if let Some(leg) = self.leg_of(at.participant, *id) {
+                    self.skip(at, leg, start.0..=end.0);
+                }
+            }
+            AnswerEvent::SubscriptionClosed { id, code } => {
                 let why = match code {
                     Some(code) => format!("a subscription was refused or ended with code {}", code.0),
                     None => "a subscription was finished although its publisher talks".to_owned(),
                 };
                 self.end_subscription(at, *id, &why, lines);
             }
-            _ => return false,
+            AnswerEvent::SubscriptionEnd { .. }
+            | AnswerEvent::TrackInfo { .. }
+            | AnswerEvent::TrackClosed { .. }
+            | AnswerEvent::FetchChunk { .. }
+            | AnswerEvent::FetchClosed { .. }
+            | AnswerEvent::ProbeReport { .. }
+            | AnswerEvent::ProbeClosed { .. } => {}
         }
-        true
     }
 
     fn handle_announced(&mut self, at: &mut Arrival<'_>, publisher: u16, lines: &mut Lines) {

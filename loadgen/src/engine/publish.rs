@@ -1,10 +1,10 @@
 //! What a participant sends: frames on their schedule, to whoever subscribed.
 
 use bytes::{Bytes, BytesMut};
-use moqswitch_proto::session::Event;
+use moqswitch_proto::session::RequestEvent;
 use moqswitch_proto::wire::{
-    Advertisement, DatagramHeader, FrameHeader, GroupHeader, GroupSequence, StreamId, SubscribeId, SubscribeOk,
-    TrackInfo,
+    Advertisement, BroadcastPath, DatagramHeader, FrameHeader, GroupHeader, GroupSequence, StreamId, SubscribeId,
+    SubscribeOk, TrackInfo,
 };
 use moqswitch_relay::quic::ConnectionKey;
 
@@ -95,26 +95,30 @@ impl Call {
         }
     }
 
+    /// Tells the relay of a participant's broadcast, if it is below `prefix`.
+    pub(super) fn announce(&mut self, at: &Arrival<'_>, request: StreamId, prefix: &BroadcastPath, lines: &mut Lines) {
+        let suffix = self
+            .path(at.participant)
+            .strip_prefix(prefix)
+            .filter(|_| self.load.shape.publishes(at.participant));
+        let Some(session) = lines.session(at.line) else { return };
+        session.announce_ok(request, u64::from(suffix.is_some()));
+        if let Some(suffix) = suffix {
+            session.announce(request, &suffix, &Advertisement::default());
+            let person = &mut self.people[usize::from(at.participant)];
+            person.announced_on.push((request, suffix));
+        }
+    }
+
     /// Answers what the relay asks of a publisher.
-    pub(super) fn handle_request(&mut self, at: &mut Arrival<'_>, event: Event, lines: &mut Lines) {
+    pub(super) fn handle_request(&mut self, at: &mut Arrival<'_>, event: RequestEvent, lines: &mut Lines) {
         let (participant, line) = (at.participant, at.line);
         let path = self.path(participant);
         let publishes = self.load.shape.publishes(participant);
         let Some(session) = lines.session(line) else { return };
         let person = &mut self.people[usize::from(participant)];
         match event {
-            Event::AnnounceRequest { request, message } => {
-                let suffix = path.strip_prefix(&message.prefix).filter(|_| publishes);
-                session.announce_ok(request, u64::from(suffix.is_some()));
-                if let Some(suffix) = suffix {
-                    session.announce(request, &suffix, &Advertisement::default());
-                    person.announced_on.push((request, suffix));
-                }
-            }
-            Event::AnnounceRequestEnded { request } => {
-                person.announced_on.retain(|(announced, _)| *announced != request);
-            }
-            Event::Track { request, message } => {
+            RequestEvent::Track { request, message } => {
                 let plan = self.load.tracks.iter().find(|plan| *plan.name == *message.track);
                 match plan.filter(|_| publishes) {
                     Some(plan) => session.track_info(request, &info(plan)),
@@ -124,7 +128,7 @@ impl Call {
                     None => session.refuse(request, NO_SUCH_TRACK),
                 }
             }
-            Event::Subscribe { request, message } => {
+            RequestEvent::Subscribe { request, message } => {
                 let wanted = (0..)
                     .zip(&self.load.tracks)
                     .find(|(_, plan)| *plan.name == *message.track && publishes && message.broadcast == path);
@@ -155,13 +159,17 @@ impl Call {
                 published.subscribers.push(subscriber);
                 self.begin_expecting(participant, u8::try_from(track).unwrap_or(u8::MAX), at.ledger);
             }
-            Event::SubscribeEnded { request } => {
+            RequestEvent::SubscribeEnded { request } => {
                 for track in &mut person.tracks {
                     track.subscribers.retain(|subscriber| subscriber.request != request);
                 }
             }
-            Event::Fetch { request, .. } => session.refuse(request, NO_SUCH_TRACK),
-            _ => {}
+            RequestEvent::Fetch { request, .. } => session.refuse(request, NO_SUCH_TRACK),
+            RequestEvent::SubscribeUpdate { .. }
+            | RequestEvent::FetchEnded { .. }
+            | RequestEvent::TrackEnded { .. }
+            | RequestEvent::Probe { .. }
+            | RequestEvent::ProbeEnded { .. } => {}
         }
     }
 

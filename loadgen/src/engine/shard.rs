@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_queue::ArrayQueue;
-use moqswitch_proto::session::Event;
+use moqswitch_proto::session::{Event, SessionEvent};
 use moqswitch_relay::quic::ConnectionKey;
 use rand::RngExt;
 use rustc_hash::FxHashMap;
@@ -173,34 +173,39 @@ impl Shard {
             match happening {
                 Happening::Established => self.handle_established(call, participant, line),
                 Happening::Ended(reason) => self.handle_ended(call, participant, line, &reason),
-                Happening::Session(Event::Violation { reason, .. }) => {
-                    self.ledger.at(self.now_ns).counts.violations += 1;
-                    self.handle_ended(
-                        call,
-                        participant,
-                        line,
-                        &format!("the relay broke the protocol: {reason}"),
-                    );
-                }
-                Happening::Session(event) => {
-                    let Some(state) = self.calls.get_mut(&call) else {
-                        continue;
-                    };
-                    let mut at = Arrival {
-                        participant,
-                        line,
-                        now_ns: self.now_ns,
-                        ledger: &mut self.ledger,
-                    };
-                    if !state.handle_heard(&mut at, &event, &mut self.lines) {
-                        state.handle_request(&mut at, event, &mut self.lines);
-                    }
-                    self.start_behaviour(call);
-                }
+                Happening::Session(event) => self.handle_event(call, participant, line, event),
             }
         }
         self.now_ns = end_ns;
         Ok(())
+    }
+
+    /// Takes what a session said to the call.
+    fn handle_event(&mut self, call: CallId, participant: u16, line: ConnectionKey, event: Event) {
+        let Some(state) = self.calls.get_mut(&call) else { return };
+        let lines = &mut self.lines;
+        let at = &mut Arrival {
+            participant,
+            line,
+            now_ns: self.now_ns,
+            ledger: &mut self.ledger,
+        };
+        match event {
+            Event::Media(event) => state.handle_media(at, &event),
+            Event::Announcement(event) => state.handle_announcement(at, event, lines),
+            Event::Answer(event) => state.handle_answer(at, &event, lines),
+            Event::Request(event) => state.handle_request(at, event, lines),
+            Event::Session(SessionEvent::Violation { reason, .. }) => {
+                self.ledger.at(self.now_ns).counts.violations += 1;
+                let reason = format!("the relay broke the protocol: {reason}");
+                return self.handle_ended(call, participant, line, &reason);
+            }
+            // A relay that goes away is known by the end of its connections.
+            Event::Session(
+                SessionEvent::Setup(_) | SessionEvent::SessionUpdate { .. } | SessionEvent::Goaway { .. },
+            ) => {}
+        }
+        self.start_behaviour(call);
     }
 
     fn handle_established(&mut self, call: CallId, participant: u16, line: ConnectionKey) {

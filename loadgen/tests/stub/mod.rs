@@ -10,16 +10,19 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use moqswitch_proto::session::{Event, Session, SessionConfig, SessionLimits, Side, SubscribeParameters, Transmit};
+use moqswitch_proto::session::{
+    AnnouncementEvent, Event, MediaEvent, RequestEvent, Session, SessionConfig, SessionEvent, SessionLimits, Side,
+    SubscribeParameters,
+};
 use moqswitch_proto::wire::{
     Advertisement, BroadcastPath, FrameHeader, GroupHeader, GroupSequence, HopId, ProbeLevel, Role, Setup, StreamHeads,
-    StreamId, SubscribeId, TrackInfo, TrackName, Version, session_error, stream_error,
+    StreamId, Subscribe, SubscribeId, TrackInfo, TrackName, Version, session_error, stream_error,
 };
 use moqswitch_relay::certificate::DevelopmentCertificate;
+use moqswitch_relay::driver::{self, Backlog, BacklogLimits};
 use moqswitch_relay::net::{RingConfig, SocketOptions, UdpRing, Wait, bind_client, wake};
 use moqswitch_relay::quic::{
-    ConnectionKey, Endpoint, EndpointOptions, Read, ReadArena, Secrets, ServerCertificate, TlsContext,
-    TransportOptions, Written,
+    ConnectionKey, Endpoint, EndpointOptions, ReadArena, Secrets, ServerCertificate, TlsContext, TransportOptions,
 };
 
 /// What is done to each group on its way to each listener. Every group has one frame.
@@ -119,6 +122,7 @@ struct Relay {
 
 struct Peer {
     session: Session,
+    backlog: Backlog,
     announce_requests: Vec<(StreamId, BroadcastPath)>,
     arriving: HashMap<StreamId, (SubscribeId, GroupSequence, BytesMut)>,
     /// When frames were written, those of the last `ON_ITS_WAY`.
@@ -210,7 +214,8 @@ impl Relay {
             self.service(key, now);
         }
         for (_, key, stream) in self.given_up.extract_if(.., |(due, _, _)| *due <= now) {
-            if let Some(connection) = self.endpoint.get_mut(key) {
+            if let (Some(peer), Some(connection)) = (self.peers.get_mut(&key), self.endpoint.get_mut(key)) {
+                peer.backlog.forget(stream);
                 connection.reset(stream, stream_error::OLD);
                 self.endpoint.mark_dirty(key);
             }
@@ -243,29 +248,16 @@ impl Relay {
             session.request_announce(&BroadcastPath::root());
             Peer {
                 session,
+                backlog: Backlog::new(BACKLOG),
                 announce_requests: Vec::new(),
                 arriving: HashMap::new(),
                 written: VecDeque::new(),
                 is_closed: false,
             }
         });
-        while let Some(stream) = connection.poll_readable() {
-            loop {
-                match connection.read(stream, &mut self.arena) {
-                    Read::Data { bytes, fin } => {
-                        peer.session.handle_stream(stream, bytes, fin, 0);
-                        if fin {
-                            break;
-                        }
-                    }
-                    Read::Reset(code) => {
-                        peer.session.handle_reset(stream, code);
-                        break;
-                    }
-                    Read::Nothing => break,
-                }
-            }
-        }
+        driver::read(connection, &mut peer.session, &mut self.arena, 0, usize::MAX);
+        while peer.backlog.poll_writable(&mut peer.session, connection).is_some() {}
+        peer.backlog.retry(connection);
         while let Some(event) = self.peers.get_mut(&key).and_then(|peer| peer.session.poll_event()) {
             self.handle(key, event, now);
         }
@@ -274,52 +266,25 @@ impl Relay {
 
     fn handle(&mut self, key: ConnectionKey, event: Event, now: Instant) {
         match event {
-            Event::Announced { path, .. } => {
-                let is_return = !self.known.insert(path.as_str().to_owned());
-                if is_return && self.faults.is_deaf_to_returns {
-                    return;
-                }
-                self.broadcasts.insert(path.as_str().to_owned(), key);
-                self.announce(&path);
-            }
-            Event::Unannounced { path, .. } => self.withdraw(&path),
-            Event::SubscribeEnded { request } => {
-                for listeners in self.listeners.values_mut() {
-                    listeners.retain(|listener| listener.peer != key || listener.request != request);
-                }
-            }
-            Event::AnnounceRequest { request, message } => self.handle_announce_request(key, request, message.prefix),
-            Event::Track { request, .. } => self.peer(key).session.track_info(request, &INFO),
-            Event::Subscribe { request, message } => {
-                let name = (message.broadcast.as_str().to_owned(), message.track.clone());
-                let publisher = self.broadcasts[&name.0];
-                let upstream = *self.upstream.entry(name).or_insert_with(|| {
-                    let parameters = SubscribeParameters {
-                        broadcast: message.broadcast.clone(),
-                        track: message.track.clone(),
-                        epoch: 0,
-                        priority: 0,
-                        ordered: false,
-                        max_latency_ms: 10_000,
-                        range: Default::default(),
-                    };
-                    let session = &mut self.peers.get_mut(&publisher).unwrap().session;
-                    (publisher, session.subscribe(parameters).unwrap().0)
-                });
-                self.listeners.entry(upstream).or_default().push(Listener {
-                    peer: key,
-                    id: message.id,
-                    request,
-                    spared: SPARED,
-                });
-                self.peer(key).session.subscribe_start(request, GroupSequence(0));
-                self.transmit(upstream.0);
-            }
-            Event::GroupStart { stream, header } => {
+            Event::Media(event) => self.handle_media(key, event, now),
+            Event::Announcement(event) => self.handle_announcement(key, event),
+            // What publishers answer is known beforehand.
+            Event::Answer(_) => {}
+            Event::Request(event) => self.handle_request(key, event),
+            Event::Session(SessionEvent::Violation { reason, .. }) => panic!("{reason}"),
+            Event::Session(
+                SessionEvent::Setup(_) | SessionEvent::SessionUpdate { .. } | SessionEvent::Goaway { .. },
+            ) => {}
+        }
+    }
+
+    fn handle_media(&mut self, key: ConnectionKey, event: MediaEvent, now: Instant) {
+        match event {
+            MediaEvent::GroupStart { stream, header } => {
                 let arriving = (header.subscribe, header.sequence, BytesMut::new());
                 self.peer(key).arriving.insert(stream, arriving);
             }
-            Event::GroupChunk { stream, chunk, .. } => {
+            MediaEvent::GroupChunk { stream, chunk, .. } => {
                 let (_, _, payload) = self.peer(key).arriving.get_mut(&stream).unwrap();
                 let mut at = 0;
                 for mark in &chunk.marks {
@@ -328,13 +293,76 @@ impl Relay {
                 }
                 payload.extend_from_slice(&chunk.bytes[at..]);
             }
-            Event::GroupEnd { stream, .. } => {
+            MediaEvent::GroupEnd { stream, .. } => {
                 let (id, sequence, payload) = self.peer(key).arriving.remove(&stream).unwrap();
                 self.forward(key, id, sequence, &payload.freeze(), now);
             }
-            Event::Violation { reason, .. } => panic!("{reason}"),
-            _ => {}
+            MediaEvent::GroupReset { .. } | MediaEvent::Datagram { .. } => {}
         }
+    }
+
+    fn handle_announcement(&mut self, key: ConnectionKey, event: AnnouncementEvent) {
+        match event {
+            AnnouncementEvent::Announced { path, .. } => {
+                let is_return = !self.known.insert(path.as_str().to_owned());
+                if is_return && self.faults.is_deaf_to_returns {
+                    return;
+                }
+                self.broadcasts.insert(path.as_str().to_owned(), key);
+                self.announce(&path);
+            }
+            AnnouncementEvent::Unannounced { path, .. } => self.withdraw(&path),
+            AnnouncementEvent::AnnounceRequest { request, message } => {
+                self.handle_announce_request(key, request, message.prefix);
+            }
+            AnnouncementEvent::AnnounceReplaced { .. }
+            | AnnouncementEvent::AnnounceStreamEnded { .. }
+            | AnnouncementEvent::AnnounceRequestEnded { .. } => {}
+        }
+    }
+
+    fn handle_request(&mut self, key: ConnectionKey, event: RequestEvent) {
+        match event {
+            RequestEvent::Track { request, .. } => self.peer(key).session.track_info(request, &INFO),
+            RequestEvent::Subscribe { request, message } => self.handle_subscribe(key, request, message),
+            RequestEvent::SubscribeEnded { request } => {
+                for listeners in self.listeners.values_mut() {
+                    listeners.retain(|listener| listener.peer != key || listener.request != request);
+                }
+            }
+            RequestEvent::SubscribeUpdate { .. }
+            | RequestEvent::Fetch { .. }
+            | RequestEvent::FetchEnded { .. }
+            | RequestEvent::TrackEnded { .. }
+            | RequestEvent::Probe { .. }
+            | RequestEvent::ProbeEnded { .. } => {}
+        }
+    }
+
+    fn handle_subscribe(&mut self, key: ConnectionKey, request: StreamId, message: Subscribe) {
+        let name = (message.broadcast.as_str().to_owned(), message.track.clone());
+        let publisher = self.broadcasts[&name.0];
+        let upstream = *self.upstream.entry(name).or_insert_with(|| {
+            let parameters = SubscribeParameters {
+                broadcast: message.broadcast.clone(),
+                track: message.track.clone(),
+                epoch: 0,
+                priority: 0,
+                ordered: false,
+                max_latency_ms: 10_000,
+                range: Default::default(),
+            };
+            let session = &mut self.peers.get_mut(&publisher).unwrap().session;
+            (publisher, session.subscribe(parameters).unwrap().0)
+        });
+        self.listeners.entry(upstream).or_default().push(Listener {
+            peer: key,
+            id: message.id,
+            request,
+            spared: SPARED,
+        });
+        self.peer(key).session.subscribe_start(request, GroupSequence(0));
+        self.transmit(upstream.0);
     }
 
     fn handle_announce_request(&mut self, key: ConnectionKey, request: StreamId, prefix: BroadcastPath) {
@@ -511,11 +539,8 @@ impl Relay {
         };
         peer.session.group_header(&header, &mut bytes);
         if delivery.is_skipped {
-            assert_eq!(
-                connection.write(stream, bytes.freeze(), false),
-                Written::All,
-                "a light load"
-            );
+            let written = peer.backlog.write(connection, stream, bytes.freeze(), false);
+            written.expect("a light load");
             self.given_up
                 .push((Instant::now() + RESET_AFTER, delivery.peer, stream));
             return self.endpoint.mark_dirty(delivery.peer);
@@ -530,11 +555,8 @@ impl Relay {
         peer.written.push_back(now);
         frame.encode(Version::Lite06.frame_form(), &mut bytes).unwrap();
         bytes.extend_from_slice(&delivery.payload);
-        assert_eq!(
-            connection.write(stream, bytes.freeze(), true),
-            Written::All,
-            "a light load"
-        );
+        let written = peer.backlog.write(connection, stream, bytes.freeze(), true);
+        written.expect("a light load");
         self.endpoint.mark_dirty(delivery.peer);
     }
 
@@ -542,16 +564,8 @@ impl Relay {
         let (Some(peer), Some(connection)) = (self.peers.get_mut(&key), self.endpoint.get_mut(key)) else {
             return;
         };
-        while let Some(transmit) = peer.session.poll_transmit() {
-            match transmit {
-                Transmit::Write { stream, data, fin } => {
-                    assert_eq!(connection.write(stream, data, fin), Written::All, "a light load");
-                }
-                Transmit::Reset { stream, code } => connection.reset(stream, code),
-                Transmit::StopSending { stream, code } => connection.stop_sending(stream, code),
-                Transmit::Close { code, reason } => connection.close(code, &reason),
-            }
-        }
+        let transmitted = peer.backlog.transmit(&mut peer.session, connection);
+        transmitted.expect("a light load");
         self.endpoint.mark_dirty(key);
     }
 }
@@ -585,6 +599,12 @@ const INFO: TrackInfo = TrackInfo {
 /// How long a frame is on its way at most, on loopback and with the machine busy.
 const ON_ITS_WAY: Duration = Duration::from_millis(100);
 const RESET_AFTER: Duration = Duration::from_millis(100);
+
+/// A busy machine acknowledges late, so that a light load may have to wait.
+const BACKLOG: BacklogLimits = BacklogLimits {
+    bytes_max: 1024 * 1024,
+    refusals_max: usize::MAX,
+};
 
 /// The first deliveries to each listener.
 const SPARED: u64 = 5;

@@ -6,13 +6,13 @@
 //! STREAM  { 08 | 04 offset | 02 length | 01 fin, stream, [offset], [length], data }
 //! ```
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
-use crate::wire::{ErrorCode, StreamId, varint};
+use crate::wire::{ErrorCode, StreamId};
 
 use super::dialect::Dialect;
 use super::error::{FRAME_ENCODING_ERROR, Violation};
-use super::integer::put;
+use super::integer::{put, take};
 use super::parameters::Parameters;
 
 /// A frame from the peer. Payload is a slice of the message.
@@ -63,35 +63,35 @@ impl Frame {
     /// Takes one frame off the front of a message that is not empty.
     pub(super) fn take(message: &mut Bytes, dialect: Dialect) -> Result<Self, Violation> {
         let before = message.len();
-        let kind = integer(message)?;
+        let kind = take(message)?;
         let frame = match kind {
             PADDING => Self::Nothing,
             STREAM..=STREAM_LAST => return stream(kind, message),
             RESET_STREAM => Self::Reset {
-                stream: StreamId(integer(message)?),
-                code: ErrorCode(integer(message)?),
-                final_size: integer(message)?,
+                stream: StreamId(take(message)?),
+                code: ErrorCode(take(message)?),
+                final_size: take(message)?,
             },
             STOP_SENDING => Self::StopSending {
-                stream: StreamId(integer(message)?),
-                code: ErrorCode(integer(message)?),
+                stream: StreamId(take(message)?),
+                code: ErrorCode(take(message)?),
             },
-            MAX_DATA => Self::MaxData(integer(message)?),
+            MAX_DATA => Self::MaxData(take(message)?),
             MAX_STREAM_DATA => Self::MaxStreamData {
-                stream: StreamId(integer(message)?),
-                limit: integer(message)?,
+                stream: StreamId(take(message)?),
+                limit: take(message)?,
             },
             MAX_STREAMS_BIDI | MAX_STREAMS_UNI => Self::MaxStreams {
                 is_uni: kind == MAX_STREAMS_UNI,
-                limit: integer(message)?,
+                limit: take(message)?,
             },
             STREAM_DATA_BLOCKED => {
-                integer(message)?;
-                integer(message)?;
+                take(message)?;
+                take(message)?;
                 Self::Nothing
             }
             DATA_BLOCKED | STREAMS_BLOCKED_BIDI | STREAMS_BLOCKED_UNI => {
-                integer(message)?;
+                take(message)?;
                 Self::Nothing
             }
             CONNECTION_CLOSE | APPLICATION_CLOSE => close(kind, message)?,
@@ -107,9 +107,9 @@ impl Frame {
                     frame_bytes: before - message.len(),
                 }
             }
-            PING_REQUEST if dialect.has_records() => Self::Ping(integer(message)?),
+            PING_REQUEST if dialect.has_records() => Self::Ping(take(message)?),
             PING_RESPONSE if dialect.has_records() => {
-                integer(message)?;
+                take(message)?;
                 Self::Nothing
             }
             _ => return Err(Violation::new(FRAME_ENCODING_ERROR, "a frame that QMux does not have")),
@@ -119,10 +119,10 @@ impl Frame {
 }
 
 fn stream(kind: u64, message: &mut Bytes) -> Result<Frame, Violation> {
-    let stream = StreamId(integer(message)?);
+    let stream = StreamId(take(message)?);
     let offset = match kind & STREAM_OFFSET {
         0 => None,
-        _ => Some(integer(message)?),
+        _ => Some(take(message)?),
     };
     let data = match kind & STREAM_LENGTH {
         0 => std::mem::take(message),
@@ -137,10 +137,10 @@ fn stream(kind: u64, message: &mut Bytes) -> Result<Frame, Violation> {
 }
 
 fn close(kind: u64, message: &mut Bytes) -> Result<Frame, Violation> {
-    let code = ErrorCode(integer(message)?);
+    let code = ErrorCode(take(message)?);
     if kind == CONNECTION_CLOSE {
         // The type of the frame that was wrong.
-        integer(message)?;
+        take(message)?;
     }
     let reason = counted(message)?;
     Ok(Frame::Close {
@@ -150,15 +150,9 @@ fn close(kind: u64, message: &mut Bytes) -> Result<Frame, Violation> {
     })
 }
 
-fn integer(message: &mut Bytes) -> Result<u64, Violation> {
-    let (value, length) = varint::get(message)?;
-    message.advance(length);
-    Ok(value)
-}
-
 /// A length and so many bytes.
 fn counted(message: &mut Bytes) -> Result<Bytes, Violation> {
-    let length = integer(message)?;
+    let length = take(message)?;
     match usize::try_from(length) {
         Ok(length) if length <= message.len() => Ok(message.split_to(length)),
         _ => Err(Violation::new(FRAME_ENCODING_ERROR, "a frame is cut off")),

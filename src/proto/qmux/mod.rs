@@ -19,9 +19,9 @@ mod frame;
 mod inbound;
 mod integer;
 pub mod limits;
+mod outbound;
 mod parameters;
 mod stream;
-mod transmit;
 mod window;
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! QX_TRANSPORT_PARAMETERS: those of QUIC (RFC 9000, section 18.2) that QMux keeps, and its own.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 use crate::wire::varint;
 
 use super::error::{FRAME_ENCODING_ERROR, TRANSPORT_PARAMETER_ERROR, Violation};
-use super::integer::put;
+use super::integer::{put, take};
 use super::limits::RECORD_BYTES_MAX;
 
 /// What one side allows the other.
@@ -126,12 +126,6 @@ fn is_prohibited(id: u64) -> bool {
 
 fn wrong(reason: &'static str) -> Violation {
     Violation::new(TRANSPORT_PARAMETER_ERROR, reason)
-}
-
-fn take(input: &mut Bytes) -> Result<u64, Violation> {
-    let (value, length) = varint::get(input)?;
-    input.advance(length);
-    Ok(value)
 }
 
 const IDLE_TIMEOUT: u64 = 0x01;

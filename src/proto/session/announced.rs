@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use crate::limits::HOPS_MAX;
 use crate::wire::{Advertisement, Announce, AnnounceOk, BroadcastPath, HopId, StreamId, Version};
 
-use super::Event;
+use super::AnnouncementEvent;
 
 #[derive(Debug)]
 pub(super) struct Announced {
@@ -37,7 +37,7 @@ struct Path {
 /// What an announcement comes to.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    Event(Event),
+    Event(AnnouncementEvent),
     /// The peer holds it, the caller does not see it.
     Discarded,
     Nothing,
@@ -103,14 +103,14 @@ impl Announced {
     }
 
     /// Every path the caller was told of, which is all gone.
-    pub(super) fn into_unannounced(self) -> impl Iterator<Item = Event> {
+    pub(super) fn into_unannounced(self) -> impl Iterator<Item = AnnouncementEvent> {
         let Self {
             stream, prefix, paths, ..
         } = self;
         paths
             .into_iter()
             .filter(|(_, path)| path.is_delivered)
-            .map(move |(suffix, _)| Event::Unannounced {
+            .map(move |(suffix, _)| AnnouncementEvent::Unannounced {
                 stream,
                 path: prefix.join(&suffix),
             })
@@ -146,17 +146,17 @@ impl Announced {
         let was_delivered = std::mem::replace(&mut entry.is_delivered, accepted.is_some());
         let stream = self.stream;
         match (accepted, was_delivered) {
-            (Some(advertisement), false) => Outcome::Event(Event::Announced {
+            (Some(advertisement), false) => Outcome::Event(AnnouncementEvent::Announced {
                 stream,
                 path,
                 advertisement,
             }),
-            (Some(advertisement), true) => Outcome::Event(Event::AnnounceReplaced {
+            (Some(advertisement), true) => Outcome::Event(AnnouncementEvent::AnnounceReplaced {
                 stream,
                 path,
                 advertisement,
             }),
-            (None, true) => Outcome::Event(Event::Unannounced { stream, path }),
+            (None, true) => Outcome::Event(AnnouncementEvent::Unannounced { stream, path }),
             (None, false) => Outcome::Discarded,
         }
     }
@@ -177,7 +177,7 @@ impl Announced {
 
     fn end(&mut self, suffix: &BroadcastPath) -> Outcome {
         match self.paths.remove(suffix) {
-            Some(Path { is_delivered: true }) => Outcome::Event(Event::Unannounced {
+            Some(Path { is_delivered: true }) => Outcome::Event(AnnouncementEvent::Unannounced {
                 stream: self.stream,
                 path: self.prefix.join(suffix),
             }),

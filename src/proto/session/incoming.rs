@@ -10,7 +10,7 @@ use crate::wire::{
 };
 
 use super::partial::Input;
-use super::{Event, GROUP_TOKEN_NONE, Session, Side};
+use super::{GROUP_TOKEN_NONE, MediaEvent, Session, SessionEvent, Side};
 
 #[derive(Debug)]
 pub(super) enum Incoming {
@@ -39,7 +39,7 @@ enum Header {
 }
 
 impl Session {
-    /// A datagram came. It becomes [`Event::Datagram`] when it is for a live subscription. Else it is dropped and
+    /// A datagram came. It becomes [`MediaEvent::Datagram`] when it is for a live subscription. Else it is dropped and
     /// counted (draft "Datagrams"): before 05, above [`DATAGRAM_BODY_BYTES_MAX`], malformed, or of an unknown
     /// subscription.
     pub fn handle_datagram(&mut self, data: Bytes) {
@@ -53,7 +53,7 @@ impl Session {
         match DatagramHeader::decode(version, &data) {
             Ok((header, used)) if is_sane && self.subscriptions.contains(header.subscribe) => {
                 let payload = data.slice(used.min(data.len())..);
-                self.events.push(Event::Datagram { header, payload });
+                self.events.push(MediaEvent::Datagram { header, payload });
             }
             _ => self.counters.datagrams_dropped += 1,
         }
@@ -108,7 +108,7 @@ impl Session {
             Some(Incoming::Group(group)) => {
                 self.subscriptions.remove_group(group.subscribe, stream);
                 let token = group.token;
-                self.events.push(Event::GroupReset { stream, token, code });
+                self.events.push(MediaEvent::GroupReset { stream, token, code });
             }
         }
     }
@@ -168,7 +168,7 @@ impl Session {
             parser: GroupParser::new(self.config.version.frame_form()),
         };
         self.incoming.insert(stream, Incoming::Group(group));
-        self.events.push(Event::GroupStart { stream, header });
+        self.events.push(MediaEvent::GroupStart { stream, header });
         true
     }
 
@@ -187,7 +187,7 @@ impl Session {
         } else {
             match group.parser.push(data, arrival_timestamp) {
                 Ok(Some(chunk)) => {
-                    self.events.push(Event::GroupChunk { stream, token, chunk });
+                    self.events.push(MediaEvent::GroupChunk { stream, token, chunk });
                     None
                 }
                 Ok(None) => None,
@@ -198,15 +198,15 @@ impl Session {
         let subscribe = group.subscribe;
         match failure {
             None if !fin => return,
-            None if is_whole => self.events.push(Event::GroupEnd { stream, token }),
+            None if is_whole => self.events.push(MediaEvent::GroupEnd { stream, token }),
             // The end came inside a frame: of this group alone it says something.
-            None => self.events.push(Event::GroupReset {
+            None => self.events.push(MediaEvent::GroupReset {
                 stream,
                 token,
                 code: stream_error::WRONG_SIZE,
             }),
             Some(code) => {
-                self.events.push(Event::GroupReset { stream, token, code });
+                self.events.push(MediaEvent::GroupReset { stream, token, code });
                 if !fin {
                     self.outbox.stop_sending(stream, code);
                 }
@@ -251,7 +251,7 @@ impl Session {
             return self.violate("Path or Role from a server");
         }
         self.peer_setup = Some(setup.clone());
-        self.events.push(Event::Setup(setup));
+        self.events.push(SessionEvent::Setup(setup));
         self.release_held();
     }
 }

@@ -36,7 +36,7 @@ use bytes::{Bytes, BytesMut};
 use rustc_hash::FxHashMap;
 
 pub use config::{SessionConfig, SessionCounters, SessionLimits, SessionLive, SessionStats, Side, SubscribeParameters};
-pub use event::{Event, GROUP_TOKEN_NONE};
+pub use event::{AnnouncementEvent, AnswerEvent, Event, GROUP_TOKEN_NONE, MediaEvent, RequestEvent, SessionEvent};
 pub use transmit::Transmit;
 
 use crate::wire::{DecodeError, EncodeError, ErrorCode, Role, Setup, StreamId, UniType, Version, session_error};
@@ -310,7 +310,7 @@ impl Session {
         if self.is_closed {
             return;
         }
-        self.events.push(Event::Violation {
+        self.events.push(SessionEvent::Violation {
             code,
             reason: reason.clone(),
         });

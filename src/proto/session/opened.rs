@@ -10,7 +10,7 @@ use crate::wire::{
 
 use super::announced::{Announced, Outcome};
 use super::partial::Input;
-use super::{Event, Session};
+use super::{AnnouncementEvent, AnswerEvent, Event, Session, SessionEvent};
 
 #[derive(Debug)]
 pub(super) struct Opened {
@@ -148,13 +148,13 @@ impl Session {
     }
 
     fn push_closed(&mut self, stream: StreamId, state: State, code: Option<ErrorCode>) {
-        let event = match state {
+        let event: Event = match state {
             State::Session { .. } => return self.end_session_stream(),
             State::Announce(announced) => {
                 for event in announced.into_unannounced() {
                     self.events.push(event);
                 }
-                Event::AnnounceStreamEnded { stream }
+                AnnouncementEvent::AnnounceStreamEnded { stream }.into()
             }
             State::Subscribe { id, .. } => {
                 match code {
@@ -164,15 +164,15 @@ impl Session {
                         self.subscriptions.remove(id);
                     }
                 }
-                Event::SubscriptionClosed { id, code }
+                AnswerEvent::SubscriptionClosed { id, code }.into()
             }
-            State::Fetch(_) => Event::FetchClosed { stream, code },
+            State::Fetch(_) => AnswerEvent::FetchClosed { stream, code }.into(),
             // Without a code it was answered.
             State::Track => match code {
-                Some(code) => Event::TrackClosed { stream, code },
+                Some(code) => AnswerEvent::TrackClosed { stream, code }.into(),
                 None => return,
             },
-            State::Probe => Event::ProbeClosed { stream, code },
+            State::Probe => AnswerEvent::ProbeClosed { stream, code }.into(),
             State::Goaway => return,
         };
         self.events.push(event);
@@ -191,7 +191,7 @@ impl Session {
                 State::Track => self.read_track_info(stream, input),
                 State::Probe => match input.take(|bytes| Probe::decode(self.config.version, bytes)) {
                     Ok(Some(report)) => {
-                        self.events.push(Event::ProbeReport { stream, report });
+                        self.events.push(AnswerEvent::ProbeReport { stream, report });
                         Ok(Some(Next::Keep))
                     }
                     Ok(None) => Ok(None),
@@ -239,7 +239,7 @@ impl Session {
         if *is_answered {
             let update = input.take(|bytes| SessionUpdate::decode(version, bytes))?;
             return Ok(update.map(|SessionUpdate { bitrate }| {
-                self.events.push(Event::SessionUpdate { bitrate });
+                self.events.push(SessionEvent::SessionUpdate { bitrate });
                 Next::Keep
             }));
         }
@@ -310,15 +310,15 @@ impl Session {
                 if !version.has_publisher_priority() {
                     ok.priority = asked_priority;
                 }
-                Event::SubscriptionOk { id, ok }
+                AnswerEvent::SubscriptionOk { id, ok }
             }
             _ if !*is_confirmed => {
                 self.violate("response before SUBSCRIBE_OK");
                 return Ok(Some(Next::Closed));
             }
-            SubscribeResponse::Start { group } => Event::SubscriptionStart { id, group },
-            SubscribeResponse::End { group } => Event::SubscriptionEnd { id, end: group },
-            SubscribeResponse::Drop { start, end, code } => Event::SubscriptionDrop { id, start, end, code },
+            SubscribeResponse::Start { group } => AnswerEvent::SubscriptionStart { id, group },
+            SubscribeResponse::End { group } => AnswerEvent::SubscriptionEnd { id, end: group },
+            SubscribeResponse::Drop { start, end, code } => AnswerEvent::SubscriptionDrop { id, start, end, code },
         };
         self.events.push(event);
         Ok(Some(Next::Keep))
@@ -328,7 +328,7 @@ impl Session {
         let version = self.config.version;
         let info = input.take(|bytes| TrackInfo::decode(version, bytes))?;
         Ok(info.map(|info| {
-            self.events.push(Event::TrackInfo { stream, info });
+            self.events.push(AnswerEvent::TrackInfo { stream, info });
             Next::Finish
         }))
     }
@@ -354,7 +354,7 @@ fn fetch_next(
 ) -> Next {
     if !data.is_empty() {
         match parser.push(data, arrival_timestamp) {
-            Ok(Some(chunk)) => events.push(Event::FetchChunk { stream, chunk }),
+            Ok(Some(chunk)) => events.push(AnswerEvent::FetchChunk { stream, chunk }),
             Ok(None) => {}
             Err(DecodeError::TooLarge(_)) => return Next::Reset(stream_error::FRAME_TOO_LARGE),
             Err(_) => return Next::Reset(stream_error::MALFORMED_TRACK),

@@ -13,7 +13,7 @@ use crate::wire::{
 
 use super::announcing::Announcing;
 use super::partial::Input;
-use super::{Event, Session};
+use super::{AnnouncementEvent, Event, RequestEvent, Session, SessionEvent};
 
 #[derive(Debug)]
 pub(super) struct Request {
@@ -164,9 +164,9 @@ impl Session {
                     Err(error) => Err(error),
                 },
                 State::Held(_) => return self.hold_request(stream, input),
-                State::Session(_) => input
-                    .take(|bytes| SessionUpdate::decode(version, bytes))
-                    .map(|update| update.map(|SessionUpdate { bitrate }| self.emit(Event::SessionUpdate { bitrate }))),
+                State::Session(_) => input.take(|bytes| SessionUpdate::decode(version, bytes)).map(|update| {
+                    update.map(|SessionUpdate { bitrate }| self.emit(SessionEvent::SessionUpdate { bitrate }))
+                }),
                 State::Asking(kind) => {
                     let kind = *kind;
                     self.read_first_message(stream, request, kind, input)
@@ -175,7 +175,7 @@ impl Session {
                     .take(|bytes| SubscribeUpdate::decode(version, bytes))
                     .map(|update| {
                         update.map(|message| {
-                            self.emit(Event::SubscribeUpdate {
+                            self.emit(RequestEvent::SubscribeUpdate {
                                 request: stream,
                                 message,
                             })
@@ -183,7 +183,7 @@ impl Session {
                     }),
                 State::Probe => input.take(|bytes| Probe::decode(version, bytes)).map(|probe| {
                     probe.map(|message| {
-                        self.emit(Event::Probe {
+                        self.emit(RequestEvent::Probe {
                             request: stream,
                             message,
                         })
@@ -207,7 +207,7 @@ impl Session {
         }
     }
 
-    fn emit(&mut self, event: Event) -> Next {
+    fn emit(&mut self, event: impl Into<Event>) -> Next {
         self.events.push(event);
         Next::Keep
     }
@@ -272,7 +272,7 @@ impl Session {
         }
         self.is_going_away = true;
         request.state = State::Goaway;
-        self.events.push(Event::Goaway { uri: goaway.uri });
+        self.events.push(SessionEvent::Goaway { uri: goaway.uri });
         Ok(Some(Next::Keep))
     }
 
@@ -299,17 +299,18 @@ impl Session {
         input: &mut Input,
     ) -> Result<Option<Next>, DecodeError> {
         let version = self.config.version;
-        let (state, event) = match kind {
+        let (state, event): (State, Event) = match kind {
             BidiType::Session => return self.read_client(stream, request, HandshakeForm::Session, input),
             BidiType::SessionCompat => return self.read_client(stream, request, HandshakeForm::Compat, input),
             BidiType::Goaway => return self.read_goaway(request, input),
             BidiType::Announce => match input.take(|bytes| AnnounceRequest::decode(version, bytes))? {
                 Some(message) => (
                     State::Announce(Box::default()),
-                    Event::AnnounceRequest {
+                    AnnouncementEvent::AnnounceRequest {
                         request: stream,
                         message,
-                    },
+                    }
+                    .into(),
                 ),
                 None => return Ok(None),
             },
@@ -322,10 +323,11 @@ impl Session {
                     }
                     (
                         State::Subscribe { is_confirmed: false },
-                        Event::Subscribe {
+                        RequestEvent::Subscribe {
                             request: stream,
                             message,
-                        },
+                        }
+                        .into(),
                     )
                 }
                 None => return Ok(None),
@@ -333,20 +335,22 @@ impl Session {
             BidiType::Fetch => match input.take(|bytes| Fetch::decode(version, bytes))? {
                 Some(message) => (
                     State::Fetch,
-                    Event::Fetch {
+                    RequestEvent::Fetch {
                         request: stream,
                         message,
-                    },
+                    }
+                    .into(),
                 ),
                 None => return Ok(None),
             },
             BidiType::Track => match input.take(|bytes| TrackRequest::decode(version, bytes))? {
                 Some(message) => (
                     State::Track,
-                    Event::Track {
+                    RequestEvent::Track {
                         request: stream,
                         message,
-                    },
+                    }
+                    .into(),
                 ),
                 None => return Ok(None),
             },
@@ -354,10 +358,11 @@ impl Session {
             // reports as it is.
             BidiType::Probe => (
                 State::Probe,
-                Event::Probe {
+                RequestEvent::Probe {
                     request: stream,
                     message: Probe::default(),
-                },
+                }
+                .into(),
             ),
         };
         request.state = state;
@@ -411,16 +416,16 @@ impl Session {
     }
 
     fn push_ended(&mut self, request: StreamId, state: &State) {
-        let event = match state {
+        let event: Event = match state {
             State::Session(_) | State::Asking(BidiType::Session | BidiType::SessionCompat) => {
                 return self.end_session_stream();
             }
             State::Untyped | State::Held(_) | State::Asking(_) | State::Goaway => return,
-            State::Announce(_) => Event::AnnounceRequestEnded { request },
-            State::Subscribe { .. } => Event::SubscribeEnded { request },
-            State::Fetch => Event::FetchEnded { request },
-            State::Track => Event::TrackEnded { request },
-            State::Probe => Event::ProbeEnded { request },
+            State::Announce(_) => AnnouncementEvent::AnnounceRequestEnded { request }.into(),
+            State::Subscribe { .. } => RequestEvent::SubscribeEnded { request }.into(),
+            State::Fetch => RequestEvent::FetchEnded { request }.into(),
+            State::Track => RequestEvent::TrackEnded { request }.into(),
+            State::Probe => RequestEvent::ProbeEnded { request }.into(),
         };
         self.events.push(event);
     }

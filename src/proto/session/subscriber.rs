@@ -33,7 +33,7 @@ impl Session {
         Some(stream)
     }
 
-    /// Subscribes to a track. [`Event::SubscriptionOk`](super::Event::SubscriptionOk) and its like name the returned
+    /// Subscribes to a track. [`AnswerEvent::SubscriptionOk`](super::AnswerEvent::SubscriptionOk) and its like name the returned
     /// id, and so does the header of each group that comes. Ids count up and are never reused (draft "SUBSCRIBE").
     ///
     /// `None` as for [`request_announce`](Self::request_announce).

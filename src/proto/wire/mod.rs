@@ -64,7 +64,7 @@ pub use stream_type::{BidiType, StreamHeads, UniType};
 pub use subscribe::{GroupRange, Subscribe, SubscribeUpdate};
 pub use subscribe_response::{SubscribeOk, SubscribeResponse};
 pub use track::{TrackInfo, TrackRequest};
-pub use transfer::{Read, Written};
+pub use transfer::{DatagramSent, Read, Written};
 pub use version::{FrameForm, Version};
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What becomes of the bytes of a stream, on whatever carries it: the calls of QUIC and of QMux give
+//! What becomes of the bytes of streams and of datagrams, on whatever carries them: the calls of QUIC and of QMux give
 //! the same answers.
 
 use bytes::Bytes;
@@ -35,4 +35,15 @@ pub enum Written {
     Stopped(ErrorCode),
     /// The peer allows no further stream at present.
     NoStreamCredit,
+}
+
+/// What became of a group that was to go as a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DatagramSent {
+    /// It left, or will with the next packets.
+    Sent,
+    /// The path, or the peer, takes none that is so long. The group goes as a stream.
+    TooLarge,
+    /// None can leave at present. The group is dropped.
+    Full,
 }

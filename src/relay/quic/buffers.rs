@@ -7,6 +7,7 @@
 use std::rc::Rc;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use moqswitch_proto::wire::{ErrorCode, Read, StreamId};
 use quiche::{BufFactory, BufSplit};
 
 /// Tells quiche to hold what it is to send as [`Bytes`].
@@ -76,12 +77,24 @@ pub struct ReadArena {
 
 impl ReadArena {
     /// Space to read into: at least [`READ_BYTES_MIN`] bytes.
-    pub(super) fn space(&mut self) -> impl BufMut + '_ {
+    fn space(&mut self) -> impl BufMut + '_ {
         if self.block.capacity() < READ_BYTES_MIN {
             self.block = BytesMut::with_capacity(BLOCK_BYTES);
         }
         let capacity = self.block.capacity();
         (&mut self.block).limit(capacity)
+    }
+
+    /// Reads a stream of any kind once.
+    pub(super) fn read(&mut self, quic: &mut quiche::Connection<ZeroCopy>, stream: StreamId) -> Read {
+        match quic.stream_recv_buf(stream.0, self.space()) {
+            Ok((_, fin)) => Read::Data {
+                bytes: self.take(),
+                fin,
+            },
+            Err(quiche::Error::StreamReset(code)) => Read::Reset(ErrorCode(code)),
+            Err(_) => Read::Nothing,
+        }
     }
 
     /// A copy of what lies in some other block, for a small part of that not to pin it.
@@ -94,7 +107,7 @@ impl ReadArena {
     }
 
     /// Cuts off what the last read put into the space.
-    pub(super) fn take(&mut self) -> Bytes {
+    fn take(&mut self) -> Bytes {
         self.block.split().freeze()
     }
 }

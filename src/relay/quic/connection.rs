@@ -8,6 +8,7 @@ use moqswitch_proto::wire::{ErrorCode, Read, StreamId, Version, Written};
 use rustc_hash::FxHashSet;
 
 use super::acknowledgement::Acknowledgement;
+use super::alpn::version_of;
 use super::buffers::{ReadArena, Unacknowledged, ZeroCopy};
 use super::ends::Ends;
 use super::rebinding::Rebinding;
@@ -64,11 +65,6 @@ impl Connection {
             Some(web) => web.draft(),
             None => version_of(self.quic.application_proto()),
         }
-    }
-
-    /// The ALPN token agreed on; empty before that.
-    pub fn application_protocol(&self) -> &[u8] {
-        self.quic.application_proto()
     }
 
     /// Whether this side accepted the connection.
@@ -128,7 +124,7 @@ impl Connection {
     pub fn read(&mut self, stream: StreamId, arena: &mut ReadArena) -> Read {
         match &mut self.web {
             Some(web) => web.read(&mut self.quic, stream, arena),
-            None => read_stream(&mut self.quic, stream, arena),
+            None => arena.read(&mut self.quic, stream),
         }
     }
 
@@ -421,23 +417,6 @@ impl Connection {
         self.acknowledgement.may_wait(bytes, every, delay, now)
             && self.quic.is_established()
             && !self.quic.is_draining()
-    }
-}
-
-/// What the name of a protocol stands for: a draft, or the newest that may be agreed on in band.
-pub(super) fn version_of(protocol: &[u8]) -> Option<Version> {
-    Version::from_alpn(protocol).or_else(|| Version::in_band_from_alpn(protocol))
-}
-
-/// Reads a stream of any kind once.
-pub(super) fn read_stream(quic: &mut quiche::Connection<ZeroCopy>, stream: StreamId, arena: &mut ReadArena) -> Read {
-    match quic.stream_recv_buf(stream.0, arena.space()) {
-        Ok((_, fin)) => Read::Data {
-            bytes: arena.take(),
-            fin,
-        },
-        Err(quiche::Error::StreamReset(code)) => Read::Reset(ErrorCode(code)),
-        Err(_) => Read::Nothing,
     }
 }
 

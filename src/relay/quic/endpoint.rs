@@ -13,6 +13,7 @@ use rustc_hash::FxHashMap;
 use slab::Slab;
 
 use super::acknowledgement::Acknowledgement;
+use super::alpn::alpns;
 use super::connection::Connection;
 use super::identity::{Identity, IssuedId, Secrets};
 use super::rebinding::Rebinding;
@@ -458,13 +459,6 @@ fn accept_with(tls: TlsContext, options: &EndpointOptions, ticket_key: &[u8]) ->
     let mut config = options.transport.configure(tls, &protocols)?;
     config.set_ticket_key(ticket_key)?;
     Ok(config)
-}
-
-fn alpns(versions: &[Version]) -> Vec<&'static [u8]> {
-    let mut alpns: Vec<&[u8]> = versions.iter().map(|version| version.alpn()).collect();
-    // Those that are agreed on in band are next to each other.
-    alpns.dedup();
-    alpns
 }
 
 pub(super) fn connection_key(index: usize, generation: u32) -> ConnectionKey {

@@ -10,18 +10,20 @@
 //! connection the caller says so by [`Endpoint::mark_dirty`]; nothing leaves before.
 
 mod acknowledgement;
+mod alpn;
 mod buffers;
 mod connection;
+mod dispatch;
 mod endpoint;
 mod ends;
 mod flush;
 mod identity;
-mod incoming;
 mod rebinding;
 mod timers;
 mod tls;
 mod transport;
 mod web;
+mod webtransport;
 
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,9 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
-use moqswitch_proto::wire::{Chunk, DatagramHeader, FrameForm, FrameHeader, FrameMark, GroupSequence, SubscribeId};
+use moqswitch_proto::wire::{
+    Chunk, DatagramHeader, DatagramSent, FrameForm, FrameHeader, FrameMark, GroupSequence, SubscribeId,
+};
 
 use super::egress::QueuedDatagram;
 use super::group::{GroupToken, Groups, Progress};
@@ -17,7 +19,7 @@ use super::ids::{PeerKey, TrackKey};
 use super::remote::RemoteMessage;
 use super::subscription::Target;
 use super::tracks::Tracks;
-use super::transport::{DatagramSent, Transport};
+use super::transport::Transport;
 
 impl Tracks {
     /// A datagram of one of our subscriptions.

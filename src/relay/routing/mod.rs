@@ -53,4 +53,4 @@ pub use route::{Entry, RouteFate};
 pub use select::{is_spliceable, select};
 pub use table::{AnnounceTable, BROADCASTS_MAX, TableFull};
 pub use tracks::{Tracks, TracksStatistics};
-pub use transport::{DatagramSent, Transport};
+pub use transport::Transport;

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use moqswitch_proto::wire::{DatagramHeader, ErrorCode, GroupHeader, StreamId, Written};
+use moqswitch_proto::wire::{DatagramHeader, DatagramSent, ErrorCode, GroupHeader, StreamId, Written};
 
 /// One peer's connection, for as long as one pumping takes.
 pub trait Transport {
@@ -21,15 +21,4 @@ pub trait Transport {
     fn datagram(&mut self, header: &DatagramHeader, payload: &Bytes) -> DatagramSent;
     /// Nothing more can be taken on any stream; known by the first write that took nothing.
     fn connection_blocked(&self) -> bool;
-}
-
-/// What became of a group that was to go as a datagram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DatagramSent {
-    /// It left, or will with the next packets.
-    Sent,
-    /// The path, or the peer, takes none that is so long. The group goes as a stream.
-    TooLarge,
-    /// None can leave at present. The group is dropped.
-    Full,
 }

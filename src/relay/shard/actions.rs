@@ -37,7 +37,7 @@ impl Shard {
             let Some(state) = self.peers.get_mut(&key.peer) else {
                 continue;
             };
-            if state.outbox.is_backed_up() {
+            if state.is_backed_up() {
                 if !state.waiting_announcements.contains(&key.request) {
                     state.waiting_announcements.push(key.request);
                 }

@@ -6,14 +6,15 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use moqswitch_proto::wire::{ErrorCode, StreamHeads, StreamId, Version};
 
+use crate::driver::Carry;
 use crate::limits::WEBSOCKET_READ_BYTES;
 use crate::quic;
 use crate::quic::{Endpoint, PathFigures, Read, ReadArena, Written};
 use crate::routing::PeerKey;
 
 use super::link::is_link;
-use super::links::{Links, WebSocketConnection};
 use super::peer::connection_key;
+use super::websockets::{WebSocketConnection, WebSocketConnections};
 use super::worker::Shard;
 
 /// One connection, borrowed for as long as it is worked on.
@@ -24,9 +25,13 @@ pub(super) enum Carrier<'a> {
 
 /// The connection of a session. Both homes are arguments, so that the rest of the shard can be
 /// used beside it.
-pub(super) fn carrier<'a>(endpoint: &'a mut Endpoint, links: &'a mut Links, peer: PeerKey) -> Option<Carrier<'a>> {
+pub(super) fn carrier<'a>(
+    endpoint: &'a mut Endpoint,
+    websockets: &'a mut WebSocketConnections,
+    peer: PeerKey,
+) -> Option<Carrier<'a>> {
     if is_link(peer) {
-        links.get_mut(peer).map(Carrier::WebSocket)
+        websockets.get_mut(peer).map(Carrier::WebSocket)
     } else {
         endpoint.get_mut(connection_key(peer)).map(Carrier::Quic)
     }
@@ -36,7 +41,7 @@ impl Shard {
     /// Says that a connection has something to send.
     pub(super) fn mark_dirty(&mut self, peer: PeerKey) {
         if is_link(peer) {
-            self.links.mark_dirty(peer);
+            self.websockets.mark_dirty(peer);
         } else {
             self.endpoint.mark_dirty(connection_key(peer));
         }
@@ -45,7 +50,7 @@ impl Shard {
     /// Says that a connection has more for the session than one service took.
     pub(super) fn mark_ready(&mut self, peer: PeerKey) {
         if is_link(peer) {
-            self.links.mark_ready(peer);
+            self.websockets.mark_ready(peer);
         } else {
             self.endpoint.mark_ready(connection_key(peer));
         }
@@ -86,14 +91,6 @@ impl Carrier<'_> {
         }
     }
 
-    /// What has to stand before the body of each datagram.
-    pub(super) fn datagram_head(&self) -> &[u8] {
-        match self {
-            Self::Quic(connection) => connection.datagram_head(),
-            Self::WebSocket(_) => &[],
-        }
-    }
-
     pub(super) fn is_server(&self) -> bool {
         match self {
             Self::Quic(connection) => connection.is_server(),
@@ -131,76 +128,11 @@ impl Carrier<'_> {
         }
     }
 
-    pub(super) fn poll_readable(&mut self) -> Option<StreamId> {
-        match self {
-            Self::Quic(connection) => connection.poll_readable(),
-            Self::WebSocket(connection) => connection.qmux.poll_readable(),
-        }
-    }
-
-    pub(super) fn read(&mut self, stream: StreamId, arena: &mut ReadArena) -> Read {
-        match self {
-            Self::Quic(connection) => connection.read(stream, arena),
-            Self::WebSocket(connection) => match connection.qmux.read(stream) {
-                Read::Data { bytes, fin } => Read::Data {
-                    bytes: unpinned(bytes, arena),
-                    fin,
-                },
-                other => other,
-            },
-        }
-    }
-
-    pub(super) fn poll_writable(&mut self) -> Option<(StreamId, Option<ErrorCode>)> {
-        match self {
-            Self::Quic(connection) => connection.poll_writable(),
-            Self::WebSocket(connection) => connection.qmux.poll_writable(),
-        }
-    }
-
-    pub(super) fn write(&mut self, stream: StreamId, bytes: Bytes, fin: bool) -> Written {
-        match self {
-            Self::Quic(connection) => connection.write(stream, bytes, fin),
-            Self::WebSocket(connection) => connection.qmux.write(stream, bytes, fin),
-        }
-    }
-
-    pub(super) fn reset(&mut self, stream: StreamId, code: ErrorCode) {
-        match self {
-            Self::Quic(connection) => connection.reset(stream, code),
-            Self::WebSocket(connection) => connection.qmux.reset(stream, code),
-        }
-    }
-
-    pub(super) fn stop_sending(&mut self, stream: StreamId, code: ErrorCode) {
-        match self {
-            Self::Quic(connection) => connection.stop_sending(stream, code),
-            Self::WebSocket(connection) => connection.qmux.stop_sending(stream, code),
-        }
-    }
-
     /// Whether the peer lets us open another unidirectional stream.
     pub(super) fn has_uni_credit(&self) -> bool {
         match self {
             Self::Quic(connection) => connection.has_uni_credit(),
             Self::WebSocket(connection) => connection.qmux.has_uni_credit(),
-        }
-    }
-
-    pub(super) fn poll_datagram(&mut self, arena: &mut ReadArena) -> Option<Bytes> {
-        match self {
-            Self::Quic(connection) => connection.poll_datagram(),
-            Self::WebSocket(connection) => {
-                let datagram = connection.qmux.poll_datagram()?;
-                Some(unpinned(datagram, arena))
-            }
-        }
-    }
-
-    pub(super) fn datagram_bytes_max(&self) -> Option<usize> {
-        match self {
-            Self::Quic(connection) => connection.datagram_bytes_max(),
-            Self::WebSocket(connection) => connection.qmux.datagram_bytes_max(),
         }
     }
 
@@ -210,20 +142,6 @@ impl Carrier<'_> {
         match self {
             Self::Quic(connection) => connection.datagram_bytes_max().is_some(),
             Self::WebSocket(_) => false,
-        }
-    }
-
-    pub(super) fn send_datagram(&mut self, body: Bytes) -> bool {
-        match self {
-            Self::Quic(connection) => connection.send_datagram(body),
-            Self::WebSocket(connection) => connection.qmux.send_datagram(body),
-        }
-    }
-
-    pub(super) fn close(&mut self, code: ErrorCode, reason: &str) {
-        match self {
-            Self::Quic(connection) => connection.close(code, reason),
-            Self::WebSocket(connection) => connection.qmux.close(code, reason),
         }
     }
 
@@ -242,6 +160,94 @@ impl Carrier<'_> {
         match self {
             Self::Quic(connection) => connection.close_reason(),
             Self::WebSocket(connection) => connection.qmux.close_reason().to_owned(),
+        }
+    }
+}
+
+impl Carry for Carrier<'_> {
+    fn poll_readable(&mut self) -> Option<StreamId> {
+        match self {
+            Self::Quic(connection) => connection.poll_readable(),
+            Self::WebSocket(connection) => connection.qmux.poll_readable(),
+        }
+    }
+
+    fn read(&mut self, stream: StreamId, arena: &mut ReadArena) -> Read {
+        match self {
+            Self::Quic(connection) => connection.read(stream, arena),
+            Self::WebSocket(connection) => match connection.qmux.read(stream) {
+                Read::Data { bytes, fin } => Read::Data {
+                    bytes: unpinned(bytes, arena),
+                    fin,
+                },
+                other => other,
+            },
+        }
+    }
+
+    fn poll_datagram(&mut self, arena: &mut ReadArena) -> Option<Bytes> {
+        match self {
+            Self::Quic(connection) => connection.poll_datagram(),
+            Self::WebSocket(connection) => {
+                let datagram = connection.qmux.poll_datagram()?;
+                Some(unpinned(datagram, arena))
+            }
+        }
+    }
+
+    fn poll_writable(&mut self) -> Option<(StreamId, Option<ErrorCode>)> {
+        match self {
+            Self::Quic(connection) => connection.poll_writable(),
+            Self::WebSocket(connection) => connection.qmux.poll_writable(),
+        }
+    }
+
+    fn write(&mut self, stream: StreamId, bytes: Bytes, fin: bool) -> Written {
+        match self {
+            Self::Quic(connection) => connection.write(stream, bytes, fin),
+            Self::WebSocket(connection) => connection.qmux.write(stream, bytes, fin),
+        }
+    }
+
+    fn reset(&mut self, stream: StreamId, code: ErrorCode) {
+        match self {
+            Self::Quic(connection) => connection.reset(stream, code),
+            Self::WebSocket(connection) => connection.qmux.reset(stream, code),
+        }
+    }
+
+    fn stop_sending(&mut self, stream: StreamId, code: ErrorCode) {
+        match self {
+            Self::Quic(connection) => connection.stop_sending(stream, code),
+            Self::WebSocket(connection) => connection.qmux.stop_sending(stream, code),
+        }
+    }
+
+    fn close(&mut self, code: ErrorCode, reason: &str) {
+        match self {
+            Self::Quic(connection) => connection.close(code, reason),
+            Self::WebSocket(connection) => connection.qmux.close(code, reason),
+        }
+    }
+
+    fn datagram_head(&self) -> &[u8] {
+        match self {
+            Self::Quic(connection) => connection.datagram_head(),
+            Self::WebSocket(_) => &[],
+        }
+    }
+
+    fn datagram_bytes_max(&self) -> Option<usize> {
+        match self {
+            Self::Quic(connection) => connection.datagram_bytes_max(),
+            Self::WebSocket(connection) => connection.qmux.datagram_bytes_max(),
+        }
+    }
+
+    fn send_datagram(&mut self, body: Bytes) -> bool {
+        match self {
+            Self::Quic(connection) => connection.send_datagram(body),
+            Self::WebSocket(connection) => connection.qmux.send_datagram(body),
         }
     }
 }

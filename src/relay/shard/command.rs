@@ -13,10 +13,10 @@ use tokio::sync::oneshot;
 use crate::auth::Grant;
 use crate::limits::{HTTP_FETCHES_MAX, SHARD_COMMANDS_MAX};
 use crate::quic::TlsContext;
-use crate::routing::{self, DatagramSent, PeerKey, RequestKey, Tracks};
+use crate::routing::{self, PeerKey, RequestKey, Tracks};
 use moqswitch_proto::wire::{
-    BroadcastPath, DatagramHeader, ErrorCode, Fetch, GroupHeader, GroupParser, GroupRange, GroupSequence, HopId,
-    StreamId, Subscribe, SubscribeId, Version, Written,
+    BroadcastPath, DatagramHeader, DatagramSent, ErrorCode, Fetch, GroupHeader, GroupParser, GroupRange, GroupSequence,
+    HopId, StreamId, Subscribe, SubscribeId, Version, Written,
 };
 
 use super::grants::UnknownSession;
@@ -149,7 +149,7 @@ impl Shard {
                 ShardCommand::Respond { at, response } => self.respond(at, &response),
                 // A shard that drains drops it, which closes it.
                 ShardCommand::Attach(_) if self.drain_deadline.is_some() => {}
-                ShardCommand::Attach(attachment) => self.links.attach(*attachment),
+                ShardCommand::Attach(attachment) => self.websockets.attach(*attachment),
                 ShardCommand::SetGrant { session, grant, reply } => {
                     // The asker may have gone; then nobody needs the answer.
                     let _ = reply.send(self.set_grant(session, grant));

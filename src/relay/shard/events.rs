@@ -2,7 +2,7 @@
 //! publish and subscribe is checked against the policy here.
 
 use crate::routing::{PeerKey, RequestKey, Source};
-use moqswitch_proto::session::Event;
+use moqswitch_proto::session::{AnnouncementEvent, AnswerEvent, Event, MediaEvent, RequestEvent, SessionEvent};
 use moqswitch_proto::wire::{Advertisement, BroadcastPath, HopId, Role, Setup, StreamId, session_error, stream_error};
 
 use super::carrier::carrier;
@@ -18,35 +18,19 @@ impl Shard {
     pub(super) fn handle_events(&mut self, peer: PeerKey) {
         while let Some(event) = self.peers.get_mut(&peer).and_then(|state| state.session.poll_event()) {
             match event {
-                Event::GroupStart { .. }
-                | Event::GroupChunk { .. }
-                | Event::GroupEnd { .. }
-                | Event::GroupReset { .. }
-                | Event::Datagram { .. } => self.handle_media(peer, event),
-                Event::Announced { .. }
-                | Event::AnnounceReplaced { .. }
-                | Event::Unannounced { .. }
-                | Event::AnnounceRequest { .. }
-                | Event::AnnounceRequestEnded { .. }
-                | Event::AnnounceStreamEnded { .. } => self.handle_announcement(peer, event),
-                Event::SubscriptionOk { .. }
-                | Event::SubscriptionStart { .. }
-                | Event::SubscriptionEnd { .. }
-                | Event::SubscriptionDrop { .. }
-                | Event::SubscriptionClosed { .. }
-                | Event::TrackInfo { .. }
-                | Event::TrackClosed { .. }
-                | Event::FetchChunk { .. }
-                | Event::FetchClosed { .. } => self.handle_answer(peer, event),
-                other => self.handle_request(peer, other),
+                Event::Media(event) => self.handle_media(peer, event),
+                Event::Announcement(event) => self.handle_announcement(peer, event),
+                Event::Answer(event) => self.handle_answer(peer, event),
+                Event::Request(event) => self.handle_request(peer, event),
+                Event::Session(event) => self.handle_session(peer, event),
             }
         }
     }
 
     /// The hot path: groups and datagrams of tracks we subscribed to.
-    fn handle_media(&mut self, peer: PeerKey, event: Event) {
+    fn handle_media(&mut self, peer: PeerKey, event: MediaEvent) {
         match event {
-            Event::GroupStart { stream, header } => {
+            MediaEvent::GroupStart { stream, header } => {
                 self.statistics.media.groups_in += 1;
                 // We ask for whole groups; one that begins in the middle would be cached as if
                 // it were whole.
@@ -65,15 +49,15 @@ impl Shard {
                     }
                 }
             }
-            Event::GroupChunk { token, chunk, .. } => {
+            MediaEvent::GroupChunk { token, chunk, .. } => {
                 let headers: usize = chunk.marks.iter().map(|mark| usize::from(mark.header_bytes)).sum();
                 self.statistics.media.frames_in += chunk.marks.len() as u64;
                 self.statistics.media.bytes_in += (chunk.bytes.len() - headers) as u64;
                 self.tracks.group_chunk(token, chunk);
             }
-            Event::GroupEnd { token, .. } => self.tracks.group_ended(token),
-            Event::GroupReset { token, code, .. } => self.tracks.group_reset(token, code),
-            Event::Datagram { header, payload } => {
+            MediaEvent::GroupEnd { token, .. } => self.tracks.group_ended(token),
+            MediaEvent::GroupReset { token, code, .. } => self.tracks.group_reset(token, code),
+            MediaEvent::Datagram { header, payload } => {
                 self.statistics.media.frames_in += 1;
                 self.statistics.media.groups_in += 1;
                 self.statistics.media.bytes_in += payload.len() as u64;
@@ -86,22 +70,21 @@ impl Shard {
                     self.now,
                 );
             }
-            _ => {}
         }
     }
 
-    fn handle_announcement(&mut self, peer: PeerKey, event: Event) {
+    fn handle_announcement(&mut self, peer: PeerKey, event: AnnouncementEvent) {
         match event {
-            Event::Announced {
+            AnnouncementEvent::Announced {
                 path, advertisement, ..
             }
-            | Event::AnnounceReplaced {
+            | AnnouncementEvent::AnnounceReplaced {
                 path, advertisement, ..
             } => {
                 self.publish(peer, &path, advertisement);
             }
-            Event::Unannounced { path, .. } => self.unpublish(peer, &path),
-            Event::AnnounceRequest { request, message } => {
+            AnnouncementEvent::Unannounced { path, .. } => self.unpublish(peer, &path),
+            AnnouncementEvent::AnnounceRequest { request, message } => {
                 let Some(state) = self.peers.get_mut(&peer) else { return };
                 // Drafts 04 and 05 name the peer here, if not in SETUP.
                 if declared(&state.session) == HopId::UNKNOWN && message.exclude_hop != HopId::UNKNOWN {
@@ -119,8 +102,9 @@ impl Shard {
                     self.refuse(peer, request, stream_error::INTERNAL);
                 }
             }
-            Event::AnnounceRequestEnded { request } => self.announcer.handle_request_ended(peer, request),
-            _ => {}
+            AnnouncementEvent::AnnounceRequestEnded { request } => self.announcer.handle_request_ended(peer, request),
+            // Each path on it was withdrawn before.
+            AnnouncementEvent::AnnounceStreamEnded { .. } => {}
         }
     }
 
@@ -176,28 +160,28 @@ impl Shard {
     }
 
     /// Answers to what we asked of this peer.
-    fn handle_answer(&mut self, peer: PeerKey, event: Event) {
+    fn handle_answer(&mut self, peer: PeerKey, event: AnswerEvent) {
         match event {
-            Event::SubscriptionOk { id, ok } => self.tracks.handle_upstream_ok(peer, id, &ok, self.now),
-            Event::SubscriptionStart { id, .. } => self.tracks.handle_upstream_start(peer, id),
-            Event::SubscriptionEnd { id, end } => self.tracks.handle_upstream_end(peer, id, end),
-            Event::SubscriptionDrop { id, start, end, code } => {
+            AnswerEvent::SubscriptionOk { id, ok } => self.tracks.handle_upstream_ok(peer, id, &ok, self.now),
+            AnswerEvent::SubscriptionStart { id, .. } => self.tracks.handle_upstream_start(peer, id),
+            AnswerEvent::SubscriptionEnd { id, end } => self.tracks.handle_upstream_end(peer, id, end),
+            AnswerEvent::SubscriptionDrop { id, start, end, code } => {
                 self.tracks.handle_upstream_drop(peer, id, start, end, code);
             }
-            Event::SubscriptionClosed { id, code } => self.tracks.handle_upstream_closed(peer, id, code),
-            Event::TrackInfo { stream, info } => self.tracks.handle_track_info(peer, stream, &info, self.now),
-            Event::TrackClosed { stream, code } => self.tracks.handle_track_refused(peer, stream, code),
-            Event::FetchChunk { stream, chunk } => self.tracks.handle_fetch_chunk(peer, stream, chunk, self.now),
-            Event::FetchClosed { stream, code } => self.tracks.handle_fetch_closed(peer, stream, code, self.now),
-            _ => {}
+            AnswerEvent::SubscriptionClosed { id, code } => self.tracks.handle_upstream_closed(peer, id, code),
+            AnswerEvent::TrackInfo { stream, info } => self.tracks.handle_track_info(peer, stream, &info, self.now),
+            AnswerEvent::TrackClosed { stream, code } => self.tracks.handle_track_refused(peer, stream, code),
+            AnswerEvent::FetchChunk { stream, chunk } => self.tracks.handle_fetch_chunk(peer, stream, chunk, self.now),
+            AnswerEvent::FetchClosed { stream, code } => self.tracks.handle_fetch_closed(peer, stream, code, self.now),
+            // A relay does not ask for reports.
+            AnswerEvent::ProbeReport { .. } | AnswerEvent::ProbeClosed { .. } => {}
         }
     }
 
-    /// What this peer asks of us, and what it says of itself.
-    fn handle_request(&mut self, peer: PeerKey, event: Event) {
+    /// What this peer asks of us.
+    fn handle_request(&mut self, peer: PeerKey, event: RequestEvent) {
         match event {
-            Event::Setup(setup) => self.handle_setup(peer, &setup),
-            Event::Subscribe { request, mut message } => {
+            RequestEvent::Subscribe { request, mut message } => {
                 let Some((full, source)) = self.resolve(peer, request, &message.broadcast, message.epoch, true) else {
                     return;
                 };
@@ -215,65 +199,69 @@ impl Shard {
                 let key = RequestKey { peer, request };
                 self.tracks.handle_subscribe(key, hop, &message, source);
             }
-            Event::SubscribeUpdate { request, message } => {
+            RequestEvent::SubscribeUpdate { request, message } => {
                 self.tracks
                     .handle_subscribe_update(RequestKey { peer, request }, &message);
             }
-            Event::SubscribeEnded { request } => {
+            RequestEvent::SubscribeEnded { request } => {
                 self.forget_request(peer, request);
                 self.tracks.handle_subscribe_ended(peer, request, self.now);
             }
-            Event::Track { request, message } => {
+            RequestEvent::Track { request, message } => {
                 let Some((full, source)) = self.resolve(peer, request, &message.broadcast, message.epoch, false) else {
                     return;
                 };
                 self.tracks
                     .handle_track(peer, request, &full, &message.track, source, self.now);
             }
-            Event::TrackEnded { request } => {
+            RequestEvent::TrackEnded { request } => {
                 self.forget_request(peer, request);
                 self.tracks.handle_track_ended(peer, request, self.now);
             }
-            Event::Fetch { request, mut message } => {
+            RequestEvent::Fetch { request, mut message } => {
                 let Some((full, source)) = self.resolve(peer, request, &message.broadcast, message.epoch, false) else {
                     return;
                 };
                 message.broadcast = full;
                 self.tracks.handle_fetch(peer, request, &message, source);
             }
-            Event::FetchEnded { request } => {
+            RequestEvent::FetchEnded { request } => {
                 self.forget_request(peer, request);
                 self.tracks.handle_fetch_ended(peer, request, self.now);
             }
-            other => self.handle_remark(peer, other),
-        }
-    }
-
-    /// Probes, and what the peer says of the session as a whole.
-    fn handle_remark(&mut self, peer: PeerKey, event: Event) {
-        match event {
-            Event::Probe { request, .. } => {
-                let Some(state) = self.peers.get_mut(&peer) else { return };
-                if !state.probes.contains(&request) {
-                    state.probes.push(request);
-                }
-                self.report_probe(peer, Some(request));
-            }
-            Event::ProbeEnded { request } => {
+            RequestEvent::Probe { request, .. } => self.handle_probe(peer, request),
+            RequestEvent::ProbeEnded { request } => {
                 if let Some(state) = self.peers.get_mut(&peer) {
                     state.probes.retain(|probe| *probe != request);
                 }
             }
-            Event::Goaway { uri } => self.handle_goaway(peer, &uri),
-            Event::Violation { code, reason } => {
+        }
+    }
+
+    /// It gets a report at once, then periodically.
+    fn handle_probe(&mut self, peer: PeerKey, request: StreamId) {
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        if !state.probes.contains(&request) {
+            state.probes.push(request);
+        }
+        self.report_probe(peer, Some(request));
+    }
+
+    /// What the peer says of itself, and how it broke the protocol.
+    fn handle_session(&mut self, peer: PeerKey, event: SessionEvent) {
+        match event {
+            SessionEvent::Setup(setup) => self.handle_setup(peer, &setup),
+            // The estimate that counts is our own.
+            SessionEvent::SessionUpdate { .. } => {}
+            SessionEvent::Goaway { uri } => self.handle_goaway(peer, &uri),
+            SessionEvent::Violation { code, reason } => {
                 self.statistics.sessions.protocol_violations += 1;
                 if let Some(suppressed) = self.notices.allow(self.now) {
-                    let address = carrier(&mut self.endpoint, &mut self.links, peer)
+                    let address = carrier(&mut self.endpoint, &mut self.websockets, peer)
                         .and_then(|connection| connection.peer_address());
                     tracing::info!(peer = ?address, code = code.0, reason, suppressed, "protocol violation");
                 }
             }
-            _ => {}
         }
     }
 
@@ -299,7 +287,7 @@ impl Shard {
         {
             self.begin_routing(peer);
         }
-        let has_request_path = carrier(&mut self.endpoint, &mut self.links, peer)
+        let has_request_path = carrier(&mut self.endpoint, &mut self.websockets, peer)
             .is_some_and(|connection| connection.request_path().is_some());
         let Some(state) = self.peers.get_mut(&peer) else { return };
         if setup.origin != HopId::UNKNOWN {

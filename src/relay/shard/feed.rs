@@ -171,7 +171,7 @@ impl Shard {
     /// A session was let in. Once for each.
     pub(super) fn report_opened(&mut self, peer: PeerKey) {
         let remote =
-            carrier(&mut self.endpoint, &mut self.links, peer).and_then(|connection| connection.peer_address());
+            carrier(&mut self.endpoint, &mut self.websockets, peer).and_then(|connection| connection.peer_address());
         let session = self.session_of(peer);
         // Which draft it speaks is known only when that is agreed on.
         let is_new = |state: &&mut Peer| !state.is_reported && !state.session.is_negotiating();

@@ -7,8 +7,8 @@
 //! Where to look: `worker` the loop; `service` connections to sessions; `events` sessions to
 //! routing; `actions` routing to sessions; `grants` what sessions may do;
 //! `feed` what a reader outside hears; `local` peers without a connection; `peer` what one session keeps; `mail` other
-//! shards; `command` the control thread; `web` HTTP/3; `link` and `links` WebSockets, which the control thread has; `carrier`
-//! what a session lives on.
+//! shards; `command` the control thread; `web` HTTP/3; `websockets` and `link` WebSockets, whose sockets the control
+//! thread has; `carrier` what a session lives on.
 //!
 //! From outside a shard is a [`ShardPort`]: [`ShardCommand`]s go in, and each is answered on the channel that it brings
 //! along. Embedders begin there; [`RelayHandle::ports`](crate::RelayHandle::ports) has one for each shard.
@@ -21,7 +21,6 @@ mod events;
 mod feed;
 mod grants;
 mod link;
-mod links;
 pub mod local;
 mod mail;
 mod peer;
@@ -30,6 +29,7 @@ mod service;
 mod snapshot;
 pub mod statistics;
 mod web;
+mod websockets;
 mod worker;
 
 pub use command::{FetchError, FetchGroup, FetchReply, FetchRequest, ShardCommand};

@@ -1,7 +1,7 @@
 //! Connections to sessions and back: reading streams, pumping media, the end of peers.
 
+use crate::driver::{self, Backlog, BacklogFull, Carry};
 use crate::limits::SETUP_WAIT_MAX;
-use crate::quic::Read;
 use crate::routing::{PeerKey, RequestKey};
 use moqswitch_proto::session::{Session, SessionConfig, Side};
 use moqswitch_proto::wire::{BroadcastPath, HopId, ProbeLevel, Role, Setup, StreamId, session_error};
@@ -10,7 +10,7 @@ use super::carrier::{Carrier, carrier};
 use super::feed::FeedEvent;
 use super::link::is_link;
 use super::local::is_local;
-use super::peer::{BACKLOG_CODE, BacklogFull, Outbox, Peer, Transport, connection_key, peer_key};
+use super::peer::{BACKLOG, BACKLOG_CODE, Peer, PeerOutlet, connection_key, peer_key};
 use super::statistics::DropCause;
 use super::worker::Shard;
 
@@ -21,17 +21,19 @@ impl Shard {
             self.service(peer_key(key));
         }
         // Of one that has more the rest waits for the next turn: the control thread may go on for ever.
-        for _ in 0..self.links.ready_count().min(CONNECTIONS_PER_TURN_MAX) {
-            let Some(peer) = self.links.poll_ready() else { break };
-            self.links.receive(peer);
+        for _ in 0..self.websockets.ready_count().min(CONNECTIONS_PER_TURN_MAX) {
+            let Some(peer) = self.websockets.poll_ready() else {
+                break;
+            };
+            self.websockets.receive(peer);
             self.service(peer);
-            self.links.mark_dirty(peer);
+            self.websockets.mark_dirty(peer);
         }
     }
 
     /// Everything one connection has for its session.
     fn service(&mut self, peer: PeerKey) {
-        let Some(connection) = carrier(&mut self.endpoint, &mut self.links, peer) else {
+        let Some(connection) = carrier(&mut self.endpoint, &mut self.websockets, peer) else {
             return;
         };
         if connection.is_over() {
@@ -67,7 +69,7 @@ impl Shard {
     /// Starts the session of a connection that has agreed on a draft, or on how to.
     pub(super) fn begin_session(&mut self, peer: PeerKey) -> bool {
         let hop = assigned_hop();
-        let Some(mut connection) = carrier(&mut self.endpoint, &mut self.links, peer) else {
+        let Some(mut connection) = carrier(&mut self.endpoint, &mut self.websockets, peer) else {
             return false;
         };
         let Some(version) = connection.version() else {
@@ -112,7 +114,8 @@ impl Shard {
                 published: Default::default(),
                 probes: Default::default(),
                 waiting_announcements: Default::default(),
-                outbox: Outbox::default(),
+                backlog: Backlog::new(BACKLOG),
+                heads: Default::default(),
             },
         );
         self.statistics.sessions.opened += 1;
@@ -132,7 +135,7 @@ impl Shard {
 
     /// Makes a peer known to routing, as soon as its session knows the version.
     pub(super) fn begin_routing(&mut self, peer: PeerKey) {
-        let connection = carrier(&mut self.endpoint, &mut self.links, peer);
+        let connection = carrier(&mut self.endpoint, &mut self.websockets, peer);
         let (Some(state), Some(connection)) = (self.peers.get(&peer), connection) else {
             return;
         };
@@ -149,54 +152,33 @@ impl Shard {
         let Some(peer) = self.peers.get_mut(&key) else {
             return;
         };
-        let Some(mut connection) = carrier(&mut self.endpoint, &mut self.links, key) else {
+        let Some(mut connection) = carrier(&mut self.endpoint, &mut self.websockets, key) else {
             return;
         };
         let timestamp_ms = u64::try_from(self.now.duration_since(self.started).as_millis()).unwrap_or(u64::MAX);
-        let mut reads = 0;
-        while reads < READS_PER_SERVICE_MAX {
-            let Some(stream) = connection.poll_readable() else {
-                break;
-            };
-            loop {
-                reads += 1;
-                match connection.read(stream, &mut self.arena) {
-                    Read::Data { bytes, fin } => {
-                        peer.session.handle_stream(stream, bytes, fin, timestamp_ms);
-                        if fin {
-                            break;
-                        }
-                    }
-                    Read::Reset(code) => {
-                        peer.session.handle_reset(stream, code);
-                        break;
-                    }
-                    Read::Nothing => break,
-                }
-            }
-        }
-        while let Some(datagram) = connection.poll_datagram(&mut self.arena) {
-            peer.session.handle_datagram(datagram);
-        }
-        while let Some((stream, stopped)) = connection.poll_writable() {
-            let Some(code) = stopped else {
+        let has_more = driver::read(
+            &mut connection,
+            &mut peer.session,
+            &mut self.arena,
+            timestamp_ms,
+            READS_PER_SERVICE_MAX,
+        );
+        while let Some((stream, stopped)) = peer.backlog.poll_writable(&mut peer.session, &mut connection) {
+            if stopped.is_none() {
                 self.tracks.handle_writable(key, stream);
                 continue;
-            };
-            peer.outbox.forget(stream);
+            }
+            peer.heads.forget(stream);
             if stream.is_uni() {
                 self.tracks.handle_stop_sending(key, stream);
-            } else {
-                peer.session.handle_stop_sending(stream, code);
             }
         }
-        let has_written = peer.outbox.retry(&mut connection);
-        if !peer.outbox.is_backed_up() {
+        let has_written = peer.backlog.retry(&mut connection);
+        if !peer.is_backed_up() {
             for request in peer.waiting_announcements.drain(..) {
                 self.announcer.set_ready(RequestKey { peer: key, request });
             }
         }
-        let has_more = reads >= READS_PER_SERVICE_MAX;
         if has_more {
             self.mark_ready(key);
         }
@@ -208,14 +190,14 @@ impl Shard {
 
     /// Hands the session's control bytes to its connection.
     pub(super) fn transmit(&mut self, peer: PeerKey) {
-        let connection = carrier(&mut self.endpoint, &mut self.links, peer);
+        let connection = carrier(&mut self.endpoint, &mut self.websockets, peer);
         let (Some(state), Some(mut connection)) = (self.peers.get_mut(&peer), connection) else {
             return;
         };
-        match state.outbox.transmit(&mut state.session, &mut connection) {
+        match state.backlog.transmit(&mut state.session, &mut connection) {
             Ok(false) => return,
             Ok(true) => {}
-            Err(BacklogFull) => {
+            Err(BacklogFull { .. }) => {
                 self.statistics.drops.add(DropCause::SlowSubscriber, 1);
                 connection.close(BACKLOG_CODE, "too many control bytes unread");
             }
@@ -233,13 +215,13 @@ impl Shard {
                 self.pump_local(peer);
                 continue;
             }
-            let connection = carrier(&mut self.endpoint, &mut self.links, peer);
+            let connection = carrier(&mut self.endpoint, &mut self.websockets, peer);
             let (Some(state), Some(connection)) = (self.peers.get_mut(&peer), connection) else {
                 continue;
             };
-            let mut transport = Transport::new(connection, state);
-            self.tracks.pump(peer, &mut transport);
-            let sent = transport.sent;
+            let mut outlet = PeerOutlet::new(connection, state);
+            self.tracks.pump(peer, &mut outlet);
+            let sent = outlet.sent;
             self.statistics.media.bytes_out += sent.bytes;
             self.statistics.media.groups_out += sent.groups;
             self.statistics.media.groups_out += sent.datagrams;
@@ -251,7 +233,7 @@ impl Shard {
 
     fn remove_connection(&mut self, peer: PeerKey) {
         if is_link(peer) {
-            if let Some(mut connection) = self.links.remove(peer) {
+            if let Some(mut connection) = self.websockets.remove(peer) {
                 log_end(&Carrier::WebSocket(&mut connection));
             }
         } else if let Some(mut connection) = self.endpoint.remove(connection_key(peer)) {
@@ -299,7 +281,7 @@ impl Shard {
     /// Closes connections whose peer has not sent the first message that its draft asks for. Drafts 03 and 04
     /// ask for none.
     fn close_silent(&mut self) {
-        self.links.close_silent(self.now);
+        self.websockets.close_silent(self.now);
         let is_late = |peer: &Peer| self.now >= peer.setup_deadline && peer.session.is_setup_due();
         let late: Vec<PeerKey> = self
             .peers
@@ -332,7 +314,8 @@ impl Shard {
 
     /// Reports on one probe stream of a peer, or on all of them.
     pub(super) fn report_probe(&mut self, peer: PeerKey, only: Option<StreamId>) {
-        let Some(path) = carrier(&mut self.endpoint, &mut self.links, peer).and_then(|connection| connection.path())
+        let Some(path) =
+            carrier(&mut self.endpoint, &mut self.websockets, peer).and_then(|connection| connection.path())
         else {
             return;
         };
@@ -389,16 +372,16 @@ impl Shard {
             }
             self.endpoint.mark_dirty(key);
         }
-        for key in self.links.keys() {
-            if let Some(connection) = self.links.get_mut(key) {
+        for key in self.websockets.keys() {
+            if let Some(connection) = self.websockets.get_mut(key) {
                 connection
                     .qmux
                     .close(session_error::GOAWAY_TIMEOUT, "the relay is going away");
             }
-            self.links.mark_dirty(key);
+            self.websockets.mark_dirty(key);
         }
         self.endpoint.flush(&mut self.ring, self.now);
-        self.links.flush();
+        self.websockets.flush();
         // Over HTTP/3 the session was ended so far, its connection not yet.
         for key in self.endpoint.keys() {
             if let Some(connection) = self.endpoint.get_mut(key).filter(|connection| connection.is_web()) {

@@ -11,7 +11,6 @@ impl Shard {
         let own = &self.statistics;
         let quic = self.endpoint.statistics();
         let ring = self.ring.statistics();
-        let sockets = self.ring.socket_statistics();
         let tracks = self.tracks.statistics();
         let mut drops = own.drops.clone();
         drops.add(DropCause::Expired, tracks.egress.expired);
@@ -38,7 +37,7 @@ impl Shard {
                     retries: quic.retries,
                     migrations: quic.migrations,
                 },
-                websockets: self.links.statistics(),
+                websockets: self.websockets.statistics(),
                 sessions: SessionStatistics {
                     open_now: self.peers.len() as u64,
                     streams_open_now: streams as u64,
@@ -68,17 +67,22 @@ impl Shard {
                     malformed_packets: quic.malformed + quic.unknown_connection + ring.malformed + ring.truncated,
                     ..own.network.clone()
                 },
-                local: LocalStatistics {
-                    peers_now: self.locals.peer_count() as u64,
-                    sockets_now: self.ring.socket_count() as u64,
-                    datagrams_received: sockets.datagrams,
-                    datagrams_sent: sockets.segments,
-                    send_failures: sockets.send_errors.total(),
-                    truncated: sockets.truncated,
-                },
+                local: self.local_statistics(),
                 drops,
             },
             queues,
+        }
+    }
+
+    fn local_statistics(&self) -> LocalStatistics {
+        let sockets = self.ring.socket_statistics();
+        LocalStatistics {
+            peers_now: self.locals.peer_count() as u64,
+            sockets_now: self.ring.socket_count() as u64,
+            datagrams_received: sockets.datagrams,
+            datagrams_sent: sockets.segments,
+            send_failures: sockets.send_errors.total(),
+            truncated: sockets.truncated,
         }
     }
 

@@ -26,12 +26,12 @@ use super::command::{Fetches, ShardCommand};
 use super::feed::{Feed, FeedWriter};
 use super::grants::Lapses;
 use super::link::Doorbell;
-use super::links::Links;
 use super::local::Locals;
 use super::mail::{Mail, Mailbox, PostOffice};
 use super::peer::Peer;
 use super::statistics::ShardStatistics;
 use super::web::WebRequests;
+use super::websockets::WebSocketConnections;
 
 /// How a shard behaves.
 #[derive(Clone)]
@@ -92,7 +92,7 @@ pub struct Shard {
     pub(super) local: SocketAddr,
     pub(super) ring: UdpRing,
     pub(super) endpoint: Endpoint,
-    pub(super) links: Links,
+    pub(super) websockets: WebSocketConnections,
     pub(super) arena: ReadArena,
     pub(super) peers: FxHashMap<PeerKey, Peer>,
     /// Peers whose sessions have something to say because of what routing decided.
@@ -131,7 +131,7 @@ impl Shard {
             local: parts.local,
             ring,
             endpoint,
-            links: Links::new(options.qmux.clone(), parts.doorbell),
+            websockets: WebSocketConnections::new(options.qmux.clone(), parts.doorbell),
             arena: ReadArena::default(),
             peers: FxHashMap::default(),
             to_transmit: Vec::new(),
@@ -182,7 +182,7 @@ impl Shard {
         // 2. Messages of other shards and of the control thread, WebSockets among them.
         let mail = self.read_mail();
         let commands = self.handle_commands();
-        let rung = self.links.handle_rings();
+        let rung = self.websockets.handle_rings();
         // 3. Timers.
         self.endpoint.handle_timeouts(self.now);
         self.tracks.handle_timeout(self.now);
@@ -200,7 +200,7 @@ impl Shard {
         let told = self.tell_applications();
         // 7. Packets, as trains; they leave with the next turn's one submission. Messages of WebSockets.
         self.endpoint.flush(&mut self.ring, self.now);
-        self.links.flush();
+        self.websockets.flush();
         // 8. Others, last, so that they find everything that was sent to them.
         self.mailbox.flush_spill();
         self.mailbox.wake_receivers();
@@ -263,7 +263,7 @@ impl Shard {
         let has_work = self.options.spin
             || self.endpoint.has_ready()
             || self.endpoint.has_dirty()
-            || self.links.has_work()
+            || self.websockets.has_work()
             || self.mailbox.has_mail()
             || self.announcer.has_ready()
             || self.announcer.is_resyncing()
@@ -309,7 +309,7 @@ impl Shard {
         !self.options.spin
             && self.now.duration_since(self.last_busy) >= COLD_AFTER
             && !self.endpoint.has_dirty()
-            && !self.links.has_work()
+            && !self.websockets.has_work()
             && !self.mailbox.has_mail()
             && !self.mailbox.has_spill()
             && !self.locals.has_work()
@@ -350,7 +350,7 @@ impl Shard {
 
     fn is_finished(&self) -> bool {
         self.drain_deadline.is_some_and(|deadline| {
-            (self.endpoint.connection_count() == 0 && self.links.is_empty()) || self.now >= deadline
+            (self.endpoint.connection_count() == 0 && self.websockets.is_empty()) || self.now >= deadline
         })
     }
 

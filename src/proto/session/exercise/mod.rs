@@ -6,10 +6,10 @@
 //! limits are kept, events make sense in their order, nothing is sent on a closed stream, and
 //! closing leaves nothing.
 
-mod driver;
 mod model;
+mod operations;
 
-use driver::Driver;
+use operations::Performer;
 
 /// What a run came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,9 +26,9 @@ pub struct Outcome {
 
 /// Runs the operations in `input`; an error describes a broken promise.
 pub fn exercise(input: &[u8]) -> Result<Outcome, String> {
-    let mut driver = Driver::new(input);
-    while driver.step()? {}
-    driver.finish()
+    let mut performer = Performer::new(input);
+    while performer.step()? {}
+    performer.finish()
 }
 
 /// Inputs to start a fuzzer from: each version and side, with each operation.
@@ -36,7 +36,7 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
     let mut seeds = Vec::new();
     for head in 0..64u8 {
         let mut all = vec![head];
-        for operation in 0..driver::OPERATIONS {
+        for operation in 0..operations::OPERATIONS {
             for argument in 0..8 {
                 all.extend_from_slice(&[operation, argument, argument, 3, 0, 1, 2]);
             }

@@ -2,7 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::session::{Event, SessionLimits, SessionStats, Transmit};
+use crate::session::{
+    AnnouncementEvent, Event, MediaEvent, RequestEvent, SessionEvent, SessionLimits, SessionStats, Transmit,
+};
 use crate::wire::{BroadcastPath, StreamId};
 
 #[derive(Debug, Default)]
@@ -25,33 +27,60 @@ impl Model {
     pub(super) fn handle_event(&mut self, event: &Event) -> Result<(), String> {
         let holds = !self.is_violated
             && match event {
-                Event::AnnounceRequest { request, .. } => self.begin(*request, "announce"),
-                Event::Subscribe { request, .. } => self.begin(*request, "subscribe"),
-                Event::Fetch { request, .. } => self.begin(*request, "fetch"),
-                Event::Track { request, .. } => self.begin(*request, "track"),
-                Event::Probe { request, .. } => *self.requests.entry(*request).or_insert("probe") == "probe",
-                Event::SubscribeUpdate { request, .. } => self.requests.get(request) == Some(&"subscribe"),
-                Event::AnnounceRequestEnded { request } => self.end(*request, "announce"),
-                Event::SubscribeEnded { request } => self.end(*request, "subscribe"),
-                Event::FetchEnded { request } => self.end(*request, "fetch"),
-                Event::TrackEnded { request } => self.end(*request, "track"),
-                Event::ProbeEnded { request } => self.end(*request, "probe"),
-                Event::Announced { stream, path, .. } => self.announced.insert((*stream, path.clone())),
-                Event::AnnounceReplaced { stream, path, .. } => self.announced.contains(&(*stream, path.clone())),
-                Event::Unannounced { stream, path } => self.announced.remove(&(*stream, path.clone())),
-                Event::AnnounceStreamEnded { stream } => {
-                    !self.announced.iter().any(|(announced, _)| announced == stream)
-                }
-                Event::GroupStart { stream, .. } => self.groups.insert(*stream),
-                Event::GroupChunk { stream, chunk, .. } => self.groups.contains(stream) && !chunk.bytes.is_empty(),
-                Event::GroupEnd { stream, .. } | Event::GroupReset { stream, .. } => self.groups.remove(stream),
-                Event::Violation { .. } => {
-                    self.is_violated = true;
-                    true
-                }
-                _ => true,
+                Event::Media(event) => self.handle_media(event),
+                Event::Announcement(event) => self.handle_announcement(event),
+                // Of what the caller asked the model keeps nothing.
+                Event::Answer(_) => true,
+                Event::Request(event) => self.handle_request(event),
+                Event::Session(event) => self.handle_session(event),
             };
         holds.then_some(()).ok_or_else(|| format!("unexpected {event:?}"))
+    }
+
+    fn handle_media(&mut self, event: &MediaEvent) -> bool {
+        match event {
+            MediaEvent::GroupStart { stream, .. } => self.groups.insert(*stream),
+            MediaEvent::GroupChunk { stream, chunk, .. } => self.groups.contains(stream) && !chunk.bytes.is_empty(),
+            MediaEvent::GroupEnd { stream, .. } | MediaEvent::GroupReset { stream, .. } => self.groups.remove(stream),
+            MediaEvent::Datagram { .. } => true,
+        }
+    }
+
+    fn handle_announcement(&mut self, event: &AnnouncementEvent) -> bool {
+        match event {
+            AnnouncementEvent::Announced { stream, path, .. } => self.announced.insert((*stream, path.clone())),
+            AnnouncementEvent::AnnounceReplaced { stream, path, .. } => {
+                self.announced.contains(&(*stream, path.clone()))
+            }
+            AnnouncementEvent::Unannounced { stream, path } => self.announced.remove(&(*stream, path.clone())),
+            AnnouncementEvent::AnnounceStreamEnded { stream } => {
+                !self.announced.iter().any(|(announced, _)| announced == stream)
+            }
+            AnnouncementEvent::AnnounceRequest { request, .. } => self.begin(*request, "announce"),
+            AnnouncementEvent::AnnounceRequestEnded { request } => self.end(*request, "announce"),
+        }
+    }
+
+    fn handle_request(&mut self, event: &RequestEvent) -> bool {
+        match event {
+            RequestEvent::Subscribe { request, .. } => self.begin(*request, "subscribe"),
+            RequestEvent::SubscribeUpdate { request, .. } => self.requests.get(request) == Some(&"subscribe"),
+            RequestEvent::SubscribeEnded { request } => self.end(*request, "subscribe"),
+            RequestEvent::Fetch { request, .. } => self.begin(*request, "fetch"),
+            RequestEvent::FetchEnded { request } => self.end(*request, "fetch"),
+            RequestEvent::Track { request, .. } => self.begin(*request, "track"),
+            RequestEvent::TrackEnded { request } => self.end(*request, "track"),
+            RequestEvent::Probe { request, .. } => *self.requests.entry(*request).or_insert("probe") == "probe",
+            RequestEvent::ProbeEnded { request } => self.end(*request, "probe"),
+        }
+    }
+
+    fn handle_session(&mut self, event: &SessionEvent) -> bool {
+        match event {
+            SessionEvent::Violation { .. } => self.is_violated = true,
+            SessionEvent::Setup(_) | SessionEvent::SessionUpdate { .. } | SessionEvent::Goaway { .. } => {}
+        }
+        true
     }
 
     pub(super) fn handle_transmit(&mut self, transmit: &Transmit) -> Result<(), String> {

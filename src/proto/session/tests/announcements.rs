@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use crate::limits::HOPS_MAX;
-use crate::session::Event;
+use crate::session::{AnnouncementEvent, Event};
 use crate::wire::{
     Advertisement, Announce, AnnounceOk, BroadcastPath, HopId, RouteCost, StreamId, Version, stream_error,
 };
@@ -21,7 +21,8 @@ fn route(hops: &[u64], warm: u64) -> Advertisement {
 /// The client asks the server for what is under `prefix`.
 fn requested(network: &mut Network, prefix: &str) -> StreamId {
     let stream = network.ends[CLIENT].request_announce(&path(prefix)).unwrap();
-    let Event::AnnounceRequest { request, message } = network.settled_event(SERVER) else {
+    let Event::Announcement(AnnouncementEvent::AnnounceRequest { request, message }) = network.settled_event(SERVER)
+    else {
         panic!()
     };
     assert_eq!((request, &message.prefix), (stream, &path(prefix)));
@@ -37,15 +38,20 @@ fn requested(network: &mut Network, prefix: &str) -> StreamId {
 /// One event in short: what happened, the path, the hops.
 fn told(event: Event) -> (&'static str, BroadcastPath, Vec<u64>) {
     let hops = |advertisement: Advertisement| advertisement.hops.iter().map(|hop| hop.0).collect();
+    let Event::Announcement(event) = event else {
+        panic!("{event:?}")
+    };
     match event {
-        Event::Announced {
+        AnnouncementEvent::Announced {
             path, advertisement, ..
         } => ("announced", path, hops(advertisement)),
-        Event::AnnounceReplaced {
+        AnnouncementEvent::AnnounceReplaced {
             path, advertisement, ..
         } => ("replaced", path, hops(advertisement)),
-        Event::Unannounced { path, .. } => ("unannounced", path, Vec::new()),
-        other => panic!("{other:?}"),
+        AnnouncementEvent::Unannounced { path, .. } => ("unannounced", path, Vec::new()),
+        AnnouncementEvent::AnnounceStreamEnded { .. }
+        | AnnouncementEvent::AnnounceRequest { .. }
+        | AnnouncementEvent::AnnounceRequestEnded { .. } => panic!("{event:?}"),
     }
 }
 
@@ -116,7 +122,9 @@ fn announcements_come_change_and_go() {
 
         network.ends[SERVER].finish(request);
         let mut events = network.settled_events(CLIENT);
-        assert!(matches!(events.pop(), Some(Event::AnnounceStreamEnded { stream }) if stream == request));
+        assert!(
+            matches!(events.pop(), Some(Event::Announcement(AnnouncementEvent::AnnounceStreamEnded { stream })) if stream == request)
+        );
         assert_eq!(told(events.remove(0)), ("unannounced", path("room/ali"), vec![]));
         assert!(events.is_empty());
         network.assert_idle();
@@ -128,7 +136,8 @@ fn costs_arrive_on_06_alone() {
     everywhere(&Version::EVERY, |network| {
         let request = requested(network, "");
         network.ends[SERVER].announce(request, &path("a"), &route(&[], 7));
-        let Event::Announced { advertisement, .. } = network.settled_event(CLIENT) else {
+        let Event::Announcement(AnnouncementEvent::Announced { advertisement, .. }) = network.settled_event(CLIENT)
+        else {
             panic!()
         };
         let expected = if network.version == Version::Lite06 { 7 } else { 0 };
@@ -146,12 +155,12 @@ fn overlapping_prefixes_are_told_apart_by_their_streams() {
         let mut streams: Vec<StreamId> = network
             .settled_events(CLIENT)
             .into_iter()
-            .map(|event| match event {
-                Event::Announced { stream, path: got, .. } => {
-                    assert_eq!(got, path("room/ali"));
-                    stream
-                }
-                other => panic!("{other:?}"),
+            .map(|event| {
+                let Event::Announcement(AnnouncementEvent::Announced { stream, path: got, .. }) = event else {
+                    panic!("{event:?}")
+                };
+                assert_eq!(got, path("room/ali"));
+                stream
             })
             .collect();
         streams.sort_unstable();
@@ -257,12 +266,15 @@ fn assert_fault(version: Version, messages: &[Announce], announced: usize) {
         network.write(SERVER, stream, &answer(version, messages), false);
         let events = network.settled_events(CLIENT);
         assert_eq!(events.len(), 2 * announced + 1, "{events:#?}");
-        assert!(matches!(events.last(), Some(Event::AnnounceStreamEnded { .. })));
+        assert!(matches!(
+            events.last(),
+            Some(Event::Announcement(AnnouncementEvent::AnnounceStreamEnded { .. }))
+        ));
         let live = network.ends[CLIENT].stats().live;
         assert_eq!((live.opened, live.announced), (0, 0));
         assert!(matches!(
             network.settled_events(SERVER)[..],
-            [Event::AnnounceRequestEnded { .. }]
+            [Event::Announcement(AnnouncementEvent::AnnounceRequestEnded { .. })]
         ));
         network.assert_open();
     });
@@ -300,7 +312,7 @@ fn a_malformed_announcement_resets_the_stream() {
             network.write(SERVER, stream, &bytes, false);
             assert!(matches!(
                 network.settled_events(CLIENT)[..],
-                [Event::AnnounceStreamEnded { .. }]
+                [Event::Announcement(AnnouncementEvent::AnnounceStreamEnded { .. })]
             ));
             network.settle();
             network.assert_open();

@@ -2,7 +2,9 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::session::{Event, Session, SessionLimits, Side, Transmit, limits};
+use crate::session::{
+    AnnouncementEvent, AnswerEvent, Event, RequestEvent, Session, SessionLimits, Side, Transmit, limits,
+};
 use crate::wire::{
     Advertisement, Announce, AnnounceOk, BidiType, HopId, Probe, StreamId, SubscribeId, Version, session_error,
     stream_error,
@@ -46,10 +48,10 @@ fn requests_above_their_limit_are_reset_and_room_is_given_back() {
         assert_eq!(network.take_events(SERVER).len(), 2);
         assert!(matches!(
             network.take_events(CLIENT)[..],
-            [Event::SubscriptionClosed {
+            [Event::Answer(AnswerEvent::SubscriptionClosed {
                 code: Some(stream_error::INTERNAL),
                 ..
-            }]
+            })]
         ));
         assert_eq!(network.ends[SERVER].stats().counters.requests_refused, 1);
         network.ends[CLIENT].unsubscribe(open[0].0);
@@ -57,7 +59,10 @@ fn requests_above_their_limit_are_reset_and_room_is_given_back() {
         network.settle();
         assert!(matches!(
             network.take_events(SERVER)[..],
-            [Event::SubscribeEnded { .. }, Event::Subscribe { .. }]
+            [
+                Event::Request(RequestEvent::SubscribeEnded { .. }),
+                Event::Request(RequestEvent::Subscribe { .. })
+            ]
         ));
         network.assert_open();
     }
@@ -171,7 +176,9 @@ fn a_stream_with_too_many_announcements_is_reset() {
         }
         network.ends[CLIENT].handle_stream(second, bytes.freeze(), false, 0);
         let events: Vec<Event> = std::iter::from_fn(|| network.ends[CLIENT].poll_event()).collect();
-        assert!(matches!(events.last(), Some(Event::AnnounceStreamEnded { stream }) if *stream == second));
+        assert!(
+            matches!(events.last(), Some(Event::Announcement(AnnouncementEvent::AnnounceStreamEnded { stream })) if *stream == second)
+        );
         assert_eq!(events.len(), 7, "two and one too many come, three go");
         let live = network.ends[CLIENT].stats().live;
         assert_eq!((live.announced, live.opened), (3, 1));

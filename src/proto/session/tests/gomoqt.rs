@@ -4,7 +4,9 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::session::{Event, Session, Side, Transmit};
+use crate::session::{
+    AnnouncementEvent, AnswerEvent, Event, MediaEvent, RequestEvent, Session, SessionEvent, Side, Transmit,
+};
 use crate::wire::{
     Advertisement, GroupHeader, GroupSequence, StreamId, SubscribeId, SubscribeOk, SubscribeUpdate, Version,
     session_error,
@@ -70,16 +72,21 @@ fn gomoqt_subscribes_and_publishes_as_a_client() {
     let mut relay = Script::new(Side::Server);
     // StreamTypeSession, SessionClientMessage with the path among its Parameters.
     relay.hears(0, b"\x00\x11\x01\xc0\x00\x00\x00\xfe\xed\xba\xbe\x01\x01\x05/echo");
-    let Event::Setup(setup) = relay.event() else { panic!() };
+    let Event::Session(SessionEvent::Setup(setup)) = relay.event() else {
+        panic!()
+    };
     assert_eq!(setup.path.as_deref(), Some("/echo"));
     relay.says(0, &SESSION_SERVER, false);
     // SessionUpdateMessage.
     relay.hears(0, &[2, 0x43, 0xe8]);
-    assert!(matches!(relay.event(), Event::SessionUpdate { bitrate: Some(1000) }));
+    assert!(matches!(
+        relay.event(),
+        Event::Session(SessionEvent::SessionUpdate { bitrate: Some(1000) })
+    ));
 
     // StreamTypeAnnounce, AnnouncePleaseMessage for "/room/".
     relay.hears(4, b"\x01\x07\x06/room/");
-    let Event::AnnounceRequest { request, message } = relay.event() else {
+    let Event::Announcement(AnnouncementEvent::AnnounceRequest { request, message }) = relay.event() else {
         panic!()
     };
     assert_eq!((request, &message.prefix), (StreamId(4), &path("room")));
@@ -93,7 +100,7 @@ fn gomoqt_subscribes_and_publishes_as_a_client() {
 
     // StreamTypeSubscribe, SubscribeMessage: ids begin with 1.
     relay.hears(8, b"\x02\x0f\x01\x07/room/b\x03cam\x40\x80");
-    let Event::Subscribe { request, message } = relay.event() else {
+    let Event::Request(RequestEvent::Subscribe { request, message }) = relay.event() else {
         panic!()
     };
     assert_eq!((message.id, message.priority), (SubscribeId(1), 128));
@@ -113,7 +120,7 @@ fn gomoqt_subscribes_and_publishes_as_a_client() {
     relay.hears(8, &[2, 0x40, 0xc8]);
     assert!(matches!(
         relay.event(),
-        Event::SubscribeUpdate { message, .. } if message.priority == 200
+        Event::Request(RequestEvent::SubscribeUpdate { message, .. }) if message.priority == 200
     ));
 
     // What it publishes itself is asked for in its own terms.
@@ -121,13 +128,20 @@ fn gomoqt_subscribes_and_publishes_as_a_client() {
     assert_eq!(announcements, StreamId(1));
     relay.says(1, b"\x01\x02\x01/", false);
     relay.hears(1, b"\x08\x01\x06room/c");
-    assert!(matches!(relay.event(), Event::Announced { path: got, .. } if got == path("room/c")));
+    assert!(
+        matches!(relay.event(), Event::Announcement(AnnouncementEvent::Announced { path: got, .. }) if got == path("room/c"))
+    );
     relay.hears(1, b"\x08\x00\x06room/c");
-    assert!(matches!(relay.event(), Event::Unannounced { path: got, .. } if got == path("room/c")));
+    assert!(
+        matches!(relay.event(), Event::Announcement(AnnouncementEvent::Unannounced { path: got, .. }) if got == path("room/c"))
+    );
 
     // TrackReader.Close finishes the stream.
     relay.hears_end(8);
-    assert!(matches!(relay.event(), Event::SubscribeEnded { .. }));
+    assert!(matches!(
+        relay.event(),
+        Event::Request(RequestEvent::SubscribeEnded { .. })
+    ));
     relay.says(8, &[], true);
 }
 
@@ -138,7 +152,7 @@ fn gomoqt_publishes_as_a_server() {
     hello.extend_from_slice(b"/room?jwt=x");
     relay.says(0, &hello, false);
     relay.hears(0, &SESSION_SERVER);
-    assert!(matches!(relay.event(), Event::Setup(_)));
+    assert!(matches!(relay.event(), Event::Session(SessionEvent::Setup(_))));
 
     // AnnounceInitMessage, AnnounceMessage.
     let stream = relay.session.request_announce(&path("room")).unwrap();
@@ -146,7 +160,7 @@ fn gomoqt_publishes_as_a_server() {
     relay.hears(4, b"\x05\x01\x03ali");
     assert!(matches!(
         relay.event(),
-        Event::Announced { stream: got, path: announced, .. } if (got, &announced) == (stream, &path("room/ali"))
+        Event::Announcement(AnnouncementEvent::Announced { stream: got, path: announced, .. }) if (got, &announced) == (stream, &path("room/ali"))
     ));
 
     let (id, stream) = relay.session.subscribe(subscribe_parameters()).unwrap();
@@ -156,7 +170,7 @@ fn gomoqt_publishes_as_a_server() {
     relay.hears(8, &[0]);
     assert!(matches!(
         relay.event(),
-        Event::SubscriptionOk { ok, .. } if ok.priority == subscribe_parameters().priority
+        Event::Answer(AnswerEvent::SubscriptionOk { ok, .. }) if ok.priority == subscribe_parameters().priority
     ));
     let update = SubscribeUpdate {
         priority: 64,
@@ -171,17 +185,20 @@ fn gomoqt_publishes_as_a_server() {
     let mut bytes = Vec::new();
     let mut last = None;
     while let Some(event) = relay.session.poll_event() {
-        if let Event::GroupChunk { chunk, .. } = &event {
+        if let Event::Media(MediaEvent::GroupChunk { chunk, .. }) = &event {
             bytes.extend_from_slice(&chunk.bytes);
         }
         last = Some(event);
     }
     assert_eq!(bytes, b"\x05frame\x00");
-    assert!(matches!(last, Some(Event::GroupEnd { .. })));
+    assert!(matches!(last, Some(Event::Media(MediaEvent::GroupEnd { .. }))));
 
     // TrackWriter.Close.
     relay.hears_end(8);
-    assert!(matches!(relay.event(), Event::SubscriptionClosed { code: None, .. }));
+    assert!(matches!(
+        relay.event(),
+        Event::Answer(AnswerEvent::SubscriptionClosed { code: None, .. })
+    ));
     relay.says(8, &[], true);
     // The server goes.
     relay.hears_end(0);

@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::session::{Event, GROUP_TOKEN_NONE};
+use crate::session::{Event, GROUP_TOKEN_NONE, MediaEvent};
 use crate::wire::{DatagramHeader, GroupSequence, StreamId, SubscribeId, Version, stream_error};
 
 use super::network::{ARRIVAL_MS, CLIENT, Network, SERVER, everywhere, frames, subscribe_parameters};
@@ -18,7 +18,7 @@ fn subscribed(network: &mut Network) -> SubscribeId {
 fn named_events(network: &mut Network, token: u64) -> Vec<Event> {
     let mut events = Vec::new();
     while let Some(event) = network.ends[CLIENT].poll_event() {
-        if let Event::GroupStart { stream, .. } = &event {
+        if let Event::Media(MediaEvent::GroupStart { stream, .. }) = &event {
             network.ends[CLIENT].set_group_token(*stream, token);
         }
         events.push(event);
@@ -41,23 +41,26 @@ fn groups_of_many_streams_arrive_whole() {
             let mut is_started = false;
             let mut is_ended = false;
             for event in &events {
+                let Event::Media(event) = event else {
+                    panic!("{event:?}")
+                };
                 match event {
-                    Event::GroupStart { stream: got, header } if got == stream => {
+                    MediaEvent::GroupStart { stream: got, .. }
+                    | MediaEvent::GroupChunk { stream: got, .. }
+                    | MediaEvent::GroupEnd { stream: got, .. }
+                        if got != stream => {}
+                    MediaEvent::GroupStart { header, .. } => {
                         assert_eq!((header.subscribe, header.sequence), (id, GroupSequence(index as u64)));
                         is_started = true;
                     }
-                    Event::GroupChunk {
-                        stream: got,
-                        token,
-                        chunk,
-                    } if got == stream => {
+                    MediaEvent::GroupChunk { token, chunk, .. } => {
                         assert!(is_started && !is_ended);
                         assert_eq!(*token, GROUP_TOKEN_NONE);
                         bytes.extend_from_slice(&chunk.bytes);
                         stamps.extend(chunk.marks.iter().map(|mark| mark.timestamp));
                     }
-                    Event::GroupEnd { stream: got, .. } if got == stream => is_ended = true,
-                    _ => {}
+                    MediaEvent::GroupEnd { .. } => is_ended = true,
+                    MediaEvent::GroupReset { .. } | MediaEvent::Datagram { .. } => panic!("{event:?}"),
                 }
             }
             assert!(is_ended);
@@ -94,9 +97,9 @@ fn a_group_is_named_before_its_queued_chunks_are_taken() {
     assert!(matches!(
         events[..],
         [
-            Event::GroupStart { .. },
-            Event::GroupChunk { token: 42, .. },
-            Event::GroupEnd { token: 42, .. }
+            Event::Media(MediaEvent::GroupStart { .. }),
+            Event::Media(MediaEvent::GroupChunk { token: 42, .. }),
+            Event::Media(MediaEvent::GroupEnd { token: 42, .. })
         ]
     ));
 }
@@ -108,7 +111,10 @@ fn a_discarded_group_is_heard_of_no_more() {
         let data = frames(network.version, &[b"unwanted"]);
         let stream = network.write_group(SERVER, id, 0, &data[..3], false);
         network.settle();
-        assert!(matches!(network.take_events(CLIENT)[0], Event::GroupStart { .. }));
+        assert!(matches!(
+            network.take_events(CLIENT)[0],
+            Event::Media(MediaEvent::GroupStart { .. })
+        ));
         network.ends[CLIENT].discard_group(stream, stream_error::OLD);
         network.write(SERVER, stream, &data[3..], true);
         assert!(network.settled_events(CLIENT).is_empty());
@@ -138,7 +144,7 @@ fn queued_events_of_a_discarded_group_are_dropped() {
     network.ends[CLIENT].handle_stream(StreamId(7), whole.freeze(), false, 0);
     assert!(matches!(
         network.ends[CLIENT].poll_event(),
-        Some(Event::GroupStart { .. })
+        Some(Event::Media(MediaEvent::GroupStart { .. }))
     ));
     network.ends[CLIENT].discard_group(StreamId(7), stream_error::CANCEL);
     assert!(network.ends[CLIENT].poll_event().is_none());
@@ -153,10 +159,10 @@ fn a_reset_group_and_one_cut_short_end_with_a_code() {
         let events = network.settled_events(CLIENT);
         assert!(matches!(
             events.last(),
-            Some(Event::GroupReset {
+            Some(Event::Media(MediaEvent::GroupReset {
                 code: stream_error::WRONG_SIZE,
                 ..
-            })
+            }))
         ));
         let stream = network.write_group(SERVER, id, 1, &data, false);
         network.settle();
@@ -164,10 +170,10 @@ fn a_reset_group_and_one_cut_short_end_with_a_code() {
         network.reset(SERVER, stream, stream_error::OLD);
         assert!(matches!(
             network.settled_event(CLIENT),
-            Event::GroupReset {
+            Event::Media(MediaEvent::GroupReset {
                 code: stream_error::OLD,
                 ..
-            }
+            })
         ));
         assert_eq!(network.ends[CLIENT].stats().live.incoming, 0);
         network.assert_open();
@@ -188,10 +194,10 @@ fn a_frame_that_is_too_large_costs_its_group_alone() {
         let events = network.settled_events(CLIENT);
         assert!(matches!(
             events.last(),
-            Some(Event::GroupReset {
+            Some(Event::Media(MediaEvent::GroupReset {
                 code: stream_error::FRAME_TOO_LARGE,
                 ..
-            })
+            }))
         ));
         network.reset(SERVER, stream, stream_error::CANCEL);
         network.settle();
@@ -229,7 +235,7 @@ fn datagrams_reach_live_subscriptions_alone() {
         network.ends[CLIENT].handle_datagram(datagram(id, b"opus"));
         assert!(matches!(
             network.settled_event(CLIENT),
-            Event::Datagram { header, payload } if header.timestamp == 1234 && payload == b"opus"[..]
+            Event::Media(MediaEvent::Datagram { header, payload }) if header.timestamp == 1234 && payload == b"opus"[..]
         ));
         network.ends[CLIENT].handle_datagram(datagram(SubscribeId(9), b"opus"));
         network.ends[CLIENT].handle_datagram(datagram(id, &[0; 1200]));

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::session::{Event, exercise};
+use crate::session::{AnnouncementEvent, Event, RequestEvent, Session, exercise};
 use crate::wire::{
     Advertisement, ErrorCode, GroupSequence, HopId, Probe, StreamId, SubscribeId, SubscribeOk, TrackInfo, Version,
     stream_error,
@@ -104,11 +104,11 @@ fn random_traffic_between_two_sessions_is_no_violation_and_leaves_nothing() {
 fn is_request(event: &Event) -> bool {
     matches!(
         event,
-        Event::AnnounceRequest { .. }
-            | Event::Subscribe { .. }
-            | Event::Fetch { .. }
-            | Event::Track { .. }
-            | Event::Probe { .. }
+        Event::Announcement(AnnouncementEvent::AnnounceRequest { .. })
+            | Event::Request(RequestEvent::Subscribe { .. })
+            | Event::Request(RequestEvent::Fetch { .. })
+            | Event::Request(RequestEvent::Track { .. })
+            | Event::Request(RequestEvent::Probe { .. })
     )
 }
 
@@ -154,24 +154,40 @@ fn act(network: &mut Network, caller: &mut Caller, end: usize, random: &mut Rand
 
 /// True when the request is over.
 fn respond(network: &mut Network, caller: &mut Caller, end: usize, request: &Event, random: &mut Random) -> bool {
+    match request {
+        Event::Announcement(event) => {
+            let AnnouncementEvent::AnnounceRequest { request, .. } = event else {
+                panic!("{event:?} is no request")
+            };
+            respond_announcements(&mut network.ends[end], *request, random)
+        }
+        Event::Request(request) => answer(network, caller, end, request, random),
+        Event::Media(_) | Event::Answer(_) | Event::Session(_) => panic!("{request:?} is no request"),
+    }
+}
+
+fn respond_announcements(session: &mut Session, request: StreamId, random: &mut Random) -> bool {
+    let is_over = random.below(6) == 0;
+    let suffix = path(["a", "b", "c"][random.below(3)]);
+    let advertisement = Advertisement {
+        hops: vec![HopId(1 + random.next() % 2)],
+        ..Advertisement::default()
+    };
+    match random.below(3) {
+        0 => session.unannounce(request, &suffix),
+        _ => session.announce(request, &suffix, &advertisement),
+    }
+    if is_over {
+        session.finish(request);
+    }
+    is_over
+}
+
+fn answer(network: &mut Network, caller: &mut Caller, end: usize, request: &RequestEvent, random: &mut Random) -> bool {
     let session = &mut network.ends[end];
     let is_over = random.below(6) == 0;
     match request {
-        Event::AnnounceRequest { request, .. } => {
-            let suffix = path(["a", "b", "c"][random.below(3)]);
-            let advertisement = Advertisement {
-                hops: vec![HopId(1 + random.next() % 2)],
-                ..Advertisement::default()
-            };
-            match random.below(3) {
-                0 => session.unannounce(*request, &suffix),
-                _ => session.announce(*request, &suffix, &advertisement),
-            }
-            if is_over {
-                session.finish(*request);
-            }
-        }
-        Event::Subscribe { request, message } => {
+        RequestEvent::Subscribe { request, message } => {
             let ok = SubscribeOk {
                 priority: 0,
                 ordered: false,
@@ -194,16 +210,16 @@ fn respond(network: &mut Network, caller: &mut Caller, end: usize, request: &Eve
                 }
             }
         }
-        Event::Fetch { request, .. } if is_over => session.refuse(*request, stream_error::NOT_FOUND),
-        Event::Fetch { request, .. } => {
+        RequestEvent::Fetch { request, .. } if is_over => session.refuse(*request, stream_error::NOT_FOUND),
+        RequestEvent::Fetch { request, .. } => {
             session.finish(*request);
             return true;
         }
-        Event::Track { request, .. } => {
+        RequestEvent::Track { request, .. } => {
             session.track_info(*request, &INFO);
             return true;
         }
-        Event::Probe { request, .. } => {
+        RequestEvent::Probe { request, .. } => {
             session.probe_report(
                 *request,
                 &Probe {
@@ -215,7 +231,11 @@ fn respond(network: &mut Network, caller: &mut Caller, end: usize, request: &Eve
                 session.refuse(*request, stream_error::CANCEL);
             }
         }
-        _ => {}
+        RequestEvent::SubscribeUpdate { .. }
+        | RequestEvent::SubscribeEnded { .. }
+        | RequestEvent::FetchEnded { .. }
+        | RequestEvent::TrackEnded { .. }
+        | RequestEvent::ProbeEnded { .. } => panic!("{request:?} is no request"),
     }
     is_over
 }

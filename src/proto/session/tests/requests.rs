@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::session::Event;
+use crate::session::{AnswerEvent, Event, RequestEvent, SessionEvent};
 use crate::wire::{
     GroupRange, GroupSequence, Probe, ProbeLevel, StreamId, SubscribeOk, SubscribeUpdate, TrackInfo, Version,
     stream_error,
@@ -25,7 +25,7 @@ fn a_subscription_runs_from_request_to_finish() {
 fn subscription(network: &mut Network, subscriber: usize, publisher: usize) {
     let has_ranges = network.version.has_track_stream();
     let (id, stream) = network.ends[subscriber].subscribe(subscribe_parameters()).unwrap();
-    let Event::Subscribe { request, message } = network.settled_event(publisher) else {
+    let Event::Request(RequestEvent::Subscribe { request, message }) = network.settled_event(publisher) else {
         panic!()
     };
     assert_eq!((request, message.id), (stream, id));
@@ -41,17 +41,13 @@ fn subscription(network: &mut Network, subscriber: usize, publisher: usize) {
     };
     network.ends[publisher].subscribe_ok(request, &ok);
     network.ends[publisher].subscribe_start(request, GroupSequence(3));
-    match network.settled_event(subscriber) {
-        Event::SubscriptionOk { id: got, ok: message } => {
-            assert!(!has_ranges);
-            assert_eq!((got, message), (id, ok));
-        }
-        Event::SubscriptionStart { id: got, group } => {
-            assert!(has_ranges);
-            assert_eq!((got, group), (id, GroupSequence(3)));
-        }
-        other => panic!("{other:?}"),
-    }
+    let answer = network.settled_event(subscriber);
+    let is_expected = if has_ranges {
+        matches!(answer, Event::Answer(AnswerEvent::SubscriptionStart { id: got, group: GroupSequence(3) }) if got == id)
+    } else {
+        matches!(answer, Event::Answer(AnswerEvent::SubscriptionOk { id: got, ok: message }) if got == id && message == ok)
+    };
+    assert!(is_expected);
 
     let update = SubscribeUpdate {
         priority: 9,
@@ -62,18 +58,18 @@ fn subscription(network: &mut Network, subscriber: usize, publisher: usize) {
     network.ends[subscriber].update_subscription(id, &update);
     assert!(matches!(
         network.settled_event(publisher),
-        Event::SubscribeUpdate { request: got, message } if got == request && message == update
+        Event::Request(RequestEvent::SubscribeUpdate { request: got, message }) if got == request && message == update
     ));
 
     network.ends[publisher].subscribe_drop(request, GroupSequence(5), GroupSequence(6), stream_error::OLD);
     assert!(matches!(
         network.settled_event(subscriber),
-        Event::SubscriptionDrop {
+        Event::Answer(AnswerEvent::SubscriptionDrop {
             start: GroupSequence(5),
             end: GroupSequence(6),
             code: stream_error::OLD,
             ..
-        }
+        })
     ));
 
     network.ends[publisher].subscribe_end(request, GroupSequence(7));
@@ -81,15 +77,15 @@ fn subscription(network: &mut Network, subscriber: usize, publisher: usize) {
     let mut events = network.settled_events(subscriber);
     assert!(matches!(
         events.pop(),
-        Some(Event::SubscriptionClosed { code: None, .. })
+        Some(Event::Answer(AnswerEvent::SubscriptionClosed { code: None, .. }))
     ));
     if has_ranges {
         assert!(matches!(
             events.pop(),
-            Some(Event::SubscriptionEnd {
+            Some(Event::Answer(AnswerEvent::SubscriptionEnd {
                 end: GroupSequence(7),
                 ..
-            })
+            }))
         ));
     }
     assert!(events.is_empty());
@@ -105,7 +101,7 @@ fn subscription(network: &mut Network, subscriber: usize, publisher: usize) {
 fn a_drop_before_the_ok_is_not_sent_where_it_would_fail_the_subscription() {
     everywhere(&[Version::Lite03, Version::Lite04], |network| {
         network.ends[CLIENT].subscribe(subscribe_parameters()).unwrap();
-        let Event::Subscribe { request, .. } = network.settled_event(SERVER) else {
+        let Event::Request(RequestEvent::Subscribe { request, .. }) = network.settled_event(SERVER) else {
             panic!()
         };
         network.ends[SERVER].subscribe_drop(request, GroupSequence(1), GroupSequence(1), stream_error::OLD);
@@ -113,10 +109,10 @@ fn a_drop_before_the_ok_is_not_sent_where_it_would_fail_the_subscription() {
         network.ends[SERVER].refuse(request, stream_error::NOT_FOUND);
         assert!(matches!(
             network.settled_event(CLIENT),
-            Event::SubscriptionClosed {
+            Event::Answer(AnswerEvent::SubscriptionClosed {
                 code: Some(stream_error::NOT_FOUND),
                 ..
-            }
+            })
         ));
         network.assert_idle();
     });
@@ -126,7 +122,7 @@ fn a_drop_before_the_ok_is_not_sent_where_it_would_fail_the_subscription() {
 fn unsubscribing_ends_the_request_and_its_groups() {
     everywhere(&Version::EVERY, |network| {
         let (id, _) = network.ends[CLIENT].subscribe(subscribe_parameters()).unwrap();
-        let Event::Subscribe { request, .. } = network.settled_event(SERVER) else {
+        let Event::Request(RequestEvent::Subscribe { request, .. }) = network.settled_event(SERVER) else {
             panic!()
         };
         let group = network.write_group(SERVER, id, 0, b"", false);
@@ -134,7 +130,7 @@ fn unsubscribing_ends_the_request_and_its_groups() {
         network.ends[CLIENT].unsubscribe(id);
         assert!(matches!(
             network.settled_event(SERVER),
-            Event::SubscribeEnded { request: got } if got == request
+            Event::Request(RequestEvent::SubscribeEnded { request: got }) if got == request
         ));
         assert!(network.settled_events(CLIENT).is_empty());
         network.reset(SERVER, group, stream_error::CANCEL);
@@ -154,10 +150,13 @@ fn a_subscriber_that_finishes_is_answered_with_a_finish() {
         network.settle();
         network.take_events(SERVER);
         network.ends[SERVER].handle_stream(stream, Bytes::new(), true, 0);
-        assert!(matches!(network.settled_event(SERVER), Event::SubscribeEnded { .. }));
+        assert!(matches!(
+            network.settled_event(SERVER),
+            Event::Request(RequestEvent::SubscribeEnded { .. })
+        ));
         assert!(matches!(
             network.settled_event(CLIENT),
-            Event::SubscriptionClosed { code: None, .. }
+            Event::Answer(AnswerEvent::SubscriptionClosed { code: None, .. })
         ));
         let session_stream = usize::from(network.version.is_in_band());
         assert_eq!(network.ends[SERVER].stats().live.requests, session_stream);
@@ -170,19 +169,23 @@ fn a_fetch_is_answered_with_bare_frames() {
         for (subscriber, publisher) in BOTH_WAYS {
             let message = fetch_message();
             let stream = network.ends[subscriber].fetch(&message).unwrap();
-            match network.settled_event(publisher) {
-                Event::Fetch { request, message: got } => assert_eq!((request, got), (stream, message)),
-                other => panic!("{other:?}"),
-            }
+            let event = network.settled_event(publisher);
+            let Event::Request(RequestEvent::Fetch { request, message: got }) = event else {
+                panic!("{event:?}")
+            };
+            assert_eq!((request, got), (stream, message));
             let data = frames(network.version, &[b"one", b"", b"three"]);
             network.write(publisher, stream, &data, false);
             network.ends[publisher].finish(stream);
             let mut received = Vec::new();
             let mut frame_count = 0;
             let mut events = network.settled_events(subscriber);
-            assert!(matches!(events.pop(), Some(Event::FetchClosed { code: None, .. })));
+            assert!(matches!(
+                events.pop(),
+                Some(Event::Answer(AnswerEvent::FetchClosed { code: None, .. }))
+            ));
             for event in events {
-                let Event::FetchChunk { chunk, .. } = event else {
+                let Event::Answer(AnswerEvent::FetchChunk { chunk, .. }) = event else {
                     panic!("{event:?}")
                 };
                 received.extend_from_slice(&chunk.bytes);
@@ -204,10 +207,10 @@ fn a_fetch_that_ends_inside_a_frame_is_not_taken_for_whole() {
         network.ends[SERVER].finish(stream);
         assert!(matches!(
             network.settled_events(CLIENT).last(),
-            Some(Event::FetchClosed {
+            Some(Event::Answer(AnswerEvent::FetchClosed {
                 code: Some(stream_error::WRONG_SIZE),
                 ..
-            })
+            }))
         ));
         network.assert_idle();
     });
@@ -223,25 +226,33 @@ fn a_requester_that_finishes_gives_up_a_fetch() {
         network.write(CLIENT, fetch, &[], true);
         network.write(CLIENT, track, &[], true);
         let events = network.settled_events(SERVER);
-        assert!(events.iter().any(|event| matches!(event, Event::FetchEnded { .. })));
-        assert!(events.iter().any(|event| matches!(event, Event::TrackEnded { .. })));
+        assert!(
+            events
+                .iter()
+                .any(|event| matches!(event, Event::Request(RequestEvent::FetchEnded { .. })))
+        );
+        assert!(
+            events
+                .iter()
+                .any(|event| matches!(event, Event::Request(RequestEvent::TrackEnded { .. })))
+        );
         let events = network.settled_events(CLIENT);
         assert!(events.iter().any(|event| {
             matches!(
                 event,
-                Event::FetchClosed {
+                Event::Answer(AnswerEvent::FetchClosed {
                     code: Some(stream_error::CANCEL),
                     ..
-                }
+                })
             )
         }));
         assert!(events.iter().any(|event| {
             matches!(
                 event,
-                Event::TrackClosed {
+                Event::Answer(AnswerEvent::TrackClosed {
                     code: stream_error::CANCEL,
                     ..
-                }
+                })
             )
         }));
     });
@@ -261,12 +272,12 @@ fn a_track_is_described_or_refused() {
             let stream = network.ends[subscriber].track(&track_message()).unwrap();
             assert!(matches!(
                 network.settled_event(publisher),
-                Event::Track { request, message } if request == stream && message == track_message()
+                Event::Request(RequestEvent::Track { request, message }) if request == stream && message == track_message()
             ));
             network.ends[publisher].track_info(stream, &info);
             assert!(matches!(
                 network.settled_event(subscriber),
-                Event::TrackInfo { stream: got, info: described } if got == stream && described == info
+                Event::Answer(AnswerEvent::TrackInfo { stream: got, info: described }) if got == stream && described == info
             ));
 
             let stream = network.ends[subscriber].track(&track_message()).unwrap();
@@ -275,10 +286,10 @@ fn a_track_is_described_or_refused() {
             network.ends[publisher].refuse(stream, stream_error::UNROUTABLE);
             assert!(matches!(
                 network.settled_event(subscriber),
-                Event::TrackClosed {
+                Event::Answer(AnswerEvent::TrackClosed {
                     code: stream_error::UNROUTABLE,
                     ..
-                }
+                })
             ));
         }
         network.assert_idle();
@@ -300,7 +311,7 @@ fn a_probe_without_a_target_asks_for_reports() {
             let stream = network.ends[subscriber].probe(None).unwrap();
             assert!(matches!(
                 network.settled_event(publisher),
-                Event::Probe { request, message } if request == stream && message == Probe::default()
+                Event::Request(RequestEvent::Probe { request, message }) if request == stream && message == Probe::default()
             ));
             let report = Probe {
                 bitrate: Some(1_000_000),
@@ -311,10 +322,13 @@ fn a_probe_without_a_target_asks_for_reports() {
             let events = network.settled_events(subscriber);
             assert_eq!(events.len(), 2);
             for event in events {
-                assert!(matches!(event, Event::ProbeReport { report: got, .. } if got == report));
+                assert!(matches!(event, Event::Answer(AnswerEvent::ProbeReport { report: got, .. }) if got == report));
             }
             network.ends[subscriber].cancel(stream, stream_error::CANCEL);
-            assert!(matches!(network.settled_event(publisher), Event::ProbeEnded { .. }));
+            assert!(matches!(
+                network.settled_event(publisher),
+                Event::Request(RequestEvent::ProbeEnded { .. })
+            ));
         }
         network.assert_idle();
     });
@@ -327,16 +341,18 @@ fn a_probe_target_follows_the_request() {
         let targets: Vec<Option<u64>> = network
             .settled_events(SERVER)
             .into_iter()
-            .map(|event| match event {
-                Event::Probe { message, .. } => message.bitrate,
-                other => panic!("{other:?}"),
+            .map(|event| {
+                let Event::Request(RequestEvent::Probe { message, .. }) = event else {
+                    panic!("{event:?}")
+                };
+                message.bitrate
             })
             .collect();
         assert_eq!(targets, [None, Some(5)]);
         network.ends[SERVER].finish(stream);
         assert!(matches!(
             network.settled_event(CLIENT),
-            Event::ProbeClosed { code: None, .. }
+            Event::Answer(AnswerEvent::ProbeClosed { code: None, .. })
         ));
         network.assert_idle();
     });
@@ -371,7 +387,7 @@ fn goaway_is_sent_once_and_stops_new_requests() {
         network.ends[SERVER].goaway("https://nowhere.example/");
         assert!(matches!(
             network.settled_event(CLIENT),
-            Event::Goaway { uri } if uri == "https://elsewhere.example/"
+            Event::Session(SessionEvent::Goaway { uri }) if uri == "https://elsewhere.example/"
         ));
         assert_eq!(network.ends[CLIENT].subscribe(subscribe_parameters()), None);
         assert_eq!(network.ends[CLIENT].request_announce(&super::network::path("")), None);

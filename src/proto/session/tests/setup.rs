@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::session::{Event, Session, Side, Transmit};
+use crate::session::{AnnouncementEvent, Event, RequestEvent, Session, SessionEvent, Side, Transmit};
 use crate::wire::{ErrorCode, Role, Setup, StreamId, Version, session_error, stream_error};
 
 use super::network::{
@@ -38,12 +38,15 @@ fn both_ends_learn_the_others_setup() {
     for version in WITH_SETUP {
         for delivery in deliveries() {
             let mut network = Network::new(version, delivery);
-            let Event::Setup(setup) = network.settled_event(SERVER) else {
+            let Event::Session(SessionEvent::Setup(setup)) = network.settled_event(SERVER) else {
                 panic!()
             };
             assert_eq!(setup.path.as_deref(), Some("/room?jwt=x"));
             assert_eq!(network.ends[SERVER].peer_setup(), Some(&setup));
-            assert!(matches!(network.settled_event(CLIENT), Event::Setup(_)));
+            assert!(matches!(
+                network.settled_event(CLIENT),
+                Event::Session(SessionEvent::Setup(_))
+            ));
             network.assert_idle();
         }
     }
@@ -82,23 +85,23 @@ fn requests_wait_for_a_late_setup_in_their_order() {
         assert!(matches!(
             events[..],
             [
-                Event::Setup(_),
-                Event::Subscribe {
+                Event::Session(SessionEvent::Setup(_)),
+                Event::Request(RequestEvent::Subscribe {
                     request: StreamId(0),
                     ..
-                },
-                Event::AnnounceRequest {
+                }),
+                Event::Announcement(AnnouncementEvent::AnnounceRequest {
                     request: StreamId(4),
                     ..
-                },
-                Event::Fetch {
+                }),
+                Event::Request(RequestEvent::Fetch {
                     request: StreamId(8),
                     ..
-                },
-                Event::Track {
+                }),
+                Event::Request(RequestEvent::Track {
                     request: StreamId(12),
                     ..
-                },
+                }),
             ]
         ));
     }
@@ -108,7 +111,10 @@ fn requests_wait_for_a_late_setup_in_their_order() {
 fn goaway_does_not_wait_for_setup() {
     let mut server = Session::new(config(Side::Server, Version::Lite06));
     server.handle_stream(StreamId(0), Bytes::from_static(&[5, 1, 0]), false, 0);
-    assert!(matches!(server.poll_event(), Some(Event::Goaway { .. })));
+    assert!(matches!(
+        server.poll_event(),
+        Some(Event::Session(SessionEvent::Goaway { .. }))
+    ));
 }
 
 #[test]
@@ -139,12 +145,12 @@ fn a_held_request_that_is_given_up_is_never_heard_of() {
         assert!(matches!(
             events[..],
             [
-                Event::Setup(_),
-                Event::Subscribe {
+                Event::Session(SessionEvent::Setup(_)),
+                Event::Request(RequestEvent::Subscribe {
                     request: StreamId(8),
                     ..
-                },
-                Event::SubscribeEnded { request: StreamId(8) }
+                }),
+                Event::Request(RequestEvent::SubscribeEnded { request: StreamId(8) })
             ]
         ));
         assert_eq!(server.stats().live, crate::session::SessionLive::default());
@@ -195,10 +201,10 @@ fn assert_violation(mut session: Session) {
     let last = std::iter::from_fn(|| session.poll_event()).last();
     assert!(matches!(
         last,
-        Some(Event::Violation {
+        Some(Event::Session(SessionEvent::Violation {
             code: session_error::PROTOCOL_VIOLATION,
             ..
-        })
+        }))
     ));
     let last = std::iter::from_fn(|| session.poll_transmit()).last();
     assert!(matches!(
@@ -273,7 +279,7 @@ fn a_server_sends_no_path_or_role() {
     server.setup.role = Role::Publisher;
     let mut network = Network::with(config(Side::Client, Version::Lite06), server, Delivery::Whole);
     network.settle();
-    let Event::Setup(setup) = network.settled_event(CLIENT) else {
+    let Event::Session(SessionEvent::Setup(setup)) = network.settled_event(CLIENT) else {
         panic!()
     };
     assert_eq!((setup.path, setup.role), (None, Role::Both));
@@ -286,7 +292,10 @@ fn a_peer_turned_away_at_its_setup_gets_no_request_through() {
         let mut server = Session::new(config(Side::Server, version));
         client.subscribe(subscribe_parameters()).unwrap();
         deliver_setup_last(&mut client, &mut server);
-        assert!(matches!(server.poll_event(), Some(Event::Setup(_))));
+        assert!(matches!(
+            server.poll_event(),
+            Some(Event::Session(SessionEvent::Setup(_)))
+        ));
         server.close(session_error::UNAUTHORIZED, "not here");
         assert!(server.poll_event().is_none());
     }

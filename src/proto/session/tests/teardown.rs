@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::session::{Event, SessionLive, Transmit};
+use crate::session::{AnswerEvent, Event, MediaEvent, SessionLive, Transmit};
 use crate::wire::{
     Advertisement, AnnounceRequest, BidiType, GroupSequence, HopId, Probe, StreamId, Subscribe, SubscribeId,
     SubscribeOk, Version, stream_error,
@@ -256,7 +256,12 @@ fn group_streams_cut_anywhere_leave_nothing() {
             let events = network.take_events(CLIENT);
             let ends = events
                 .iter()
-                .filter(|event| matches!(event, Event::GroupEnd { .. } | Event::GroupReset { .. }))
+                .filter(|event| {
+                    matches!(
+                        event,
+                        Event::Media(MediaEvent::GroupEnd { .. }) | Event::Media(MediaEvent::GroupReset { .. })
+                    )
+                })
                 .count();
             assert_eq!(ends, 2, "{length} {over:?}");
             assert_eq!(network.ends[CLIENT].stats().live.incoming, 0);
@@ -288,7 +293,10 @@ fn an_answer_after_stop_sending_is_still_read() {
         network.ends[CLIENT].handle_stream(stream, answer.freeze(), true, 0);
         network.take_events(CLIENT);
         while let Some(event) = network.ends[CLIENT].poll_event() {
-            assert!(matches!(event, Event::TrackInfo { .. }), "{event:?}");
+            assert!(
+                matches!(event, Event::Answer(AnswerEvent::TrackInfo { .. })),
+                "{event:?}"
+            );
         }
         assert_eq!(network.ends[CLIENT].stats().live, SessionLive::default());
     });

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::session::{Event, SessionLive, Transmit};
+use crate::session::{Event, RequestEvent, SessionEvent, SessionLive, Transmit};
 use crate::wire::{StreamId, Version, session_error, stream_error};
 
 use super::network::{CLIENT, Delivery, Network, SERVER, everywhere, fetch_message, path, subscribe_parameters};
@@ -37,10 +37,10 @@ fn assert_closed(mut network: Network) {
     let events: Vec<Event> = std::iter::from_fn(|| server.poll_event()).collect();
     assert!(matches!(
         events.last(),
-        Some(Event::Violation {
+        Some(Event::Session(SessionEvent::Violation {
             code: session_error::PROTOCOL_VIOLATION,
             ..
-        })
+        }))
     ));
     let transmits: Vec<Transmit> = std::iter::from_fn(|| server.poll_transmit()).collect();
     assert!(matches!(
@@ -128,7 +128,10 @@ fn a_first_response_that_is_no_ok_closes_the_session_before_05() {
         let (_, stream) = network.ends[CLIENT].subscribe(subscribe_parameters()).unwrap();
         network.settle();
         network.write(SERVER, stream, &[1, 3, 1, 1, 0], false);
-        assert!(matches!(network.settled_events(CLIENT)[..], [Event::Violation { .. }]));
+        assert!(matches!(
+            network.settled_events(CLIENT)[..],
+            [Event::Session(SessionEvent::Violation { .. })]
+        ));
     });
 }
 
@@ -225,7 +228,7 @@ fn a_later_message_above_our_limits_ends_its_request_for_the_caller_too() {
         network.settle();
         let events = network.take_events(SERVER);
         assert!(
-            matches!(events[..], [Event::SubscribeEnded { request }] if request == stream),
+            matches!(events[..], [Event::Request(RequestEvent::SubscribeEnded { request })] if request == stream),
             "{events:?}"
         );
     }

@@ -7,7 +7,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::http::{self, Request, Response};
-use super::incoming::{CAPSULE_KINDS, CONTROL_KINDS, REQUEST_KINDS};
+use super::peer_streams::{CAPSULE_KINDS, CONTROL_KINDS, REQUEST_KINDS};
 use super::records::{Kinds, Record, Records};
 
 /// What became of an input.

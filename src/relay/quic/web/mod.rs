@@ -8,9 +8,8 @@
 #[cfg(any(test, feature = "exercise"))]
 pub mod exercise;
 mod http;
-mod incoming;
+mod peer_streams;
 mod records;
-mod session;
 #[cfg(test)]
 mod tests;
 
@@ -25,7 +24,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 use web_transport_proto::{error_from_http3, error_to_http3};
 
-use super::connection::{read_stream, version_of};
+use super::alpn::version_of;
 use super::{ReadArena, ZeroCopy};
 
 type Quic = quiche::Connection<ZeroCopy>;
@@ -177,7 +176,7 @@ impl Web {
             let request = Request::connect(&dial.authority, &dial.path, &names);
             web.stage = Stage::Asked {
                 stream: CLIENT_SESSION,
-                records: Records::new(incoming::REQUEST_KINDS),
+                records: Records::new(peer_streams::REQUEST_KINDS),
                 available: None,
             };
             web.write(quic, CLIENT_SESSION, request, false);
@@ -406,7 +405,7 @@ impl Web {
             return Read::Data { bytes, fin };
         }
         if self.carried.contains(&stream) || self.is_answer(stream) {
-            let read = session_read(read_stream(quic, stream, arena));
+            let read = session_read(arena.read(quic, stream));
             if matches!(read, Read::Data { fin: true, .. } | Read::Reset(_)) {
                 self.carried.remove(&stream);
             }
@@ -441,7 +440,7 @@ impl Web {
         self.stage = Stage::Open {
             stream,
             records,
-            capsules: Records::new(incoming::CAPSULE_KINDS),
+            capsules: Records::new(peer_streams::CAPSULE_KINDS),
         };
         for held in std::mem::take(&mut self.held) {
             if held.session == stream {

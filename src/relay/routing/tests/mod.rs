@@ -15,8 +15,9 @@ use bytes::{Bytes, BytesMut};
 
 use super::*;
 use moqswitch_proto::wire::{
-    BroadcastPath, Chunk, DatagramHeader, ErrorCode, Fetch, FrameForm, FrameHeader, GroupHeader, GroupParser,
-    GroupRange, GroupSequence, HopId, StreamId, Subscribe, SubscribeId, SubscribeOk, TrackInfo, Version, Written,
+    BroadcastPath, Chunk, DatagramHeader, DatagramSent, ErrorCode, Fetch, FrameForm, FrameHeader, GroupHeader,
+    GroupParser, GroupRange, GroupSequence, HopId, StreamId, Subscribe, SubscribeId, SubscribeOk, TrackInfo, Version,
+    Written,
 };
 
 /// One shard's tracks, with what they decided.

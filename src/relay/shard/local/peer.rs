@@ -6,12 +6,12 @@ use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
 use moqswitch_proto::wire::{
-    BroadcastPath, DatagramHeader, ErrorCode, GroupHeader, HopId, StreamId, SubscribeId, TrackName, Version, Written,
-    stream_error,
+    BroadcastPath, DatagramHeader, DatagramSent, ErrorCode, GroupHeader, HopId, StreamId, SubscribeId, TrackName,
+    Version, Written, stream_error,
 };
 
 use crate::limits::LOCAL_EVENTS_PER_TURN_MAX;
-use crate::routing::{DatagramSent, PeerKey, Transport};
+use crate::routing::{PeerKey, Transport};
 
 use super::application::LocalEvent;
 use super::frames::OpenGroup;

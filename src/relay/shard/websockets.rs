@@ -29,7 +29,7 @@ pub(super) struct WebSocketConnection {
 }
 
 /// All of them. `is_ready` and `is_dirty` say whether one is in the queue of that name.
-pub(super) struct Links {
+pub(super) struct WebSocketConnections {
     options: qmux::Options,
     doorbell: Arc<Doorbell>,
     connections: FxHashMap<PeerKey, WebSocketConnection>,
@@ -38,7 +38,7 @@ pub(super) struct Links {
     statistics: WebSocketStatistics,
 }
 
-impl Links {
+impl WebSocketConnections {
     pub(super) fn new(options: qmux::Options, doorbell: Arc<Doorbell>) -> Self {
         Self {
             options,
@@ -266,8 +266,8 @@ mod tests {
         let doorbell = Doorbell::new(Arc::new(|| {}));
         let (link, mut port) = link(&doorbell);
         let (key, subprotocol) = (link.key, Subprotocol::all().next().unwrap());
-        let mut links = Links::new(options(), doorbell);
-        links.attach(Attachment {
+        let mut websockets = WebSocketConnections::new(options(), doorbell);
+        websockets.attach(Attachment {
             link,
             subprotocol,
             path: String::new(),
@@ -281,22 +281,25 @@ mod tests {
         // STREAM with its length, stream 2, one byte.
         let tiny = Bytes::from([0x0a, 2, 1, 7].repeat(RECORD_BYTES_MAX / 4));
         (1..LINK_MESSAGES_MAX).for_each(|_| send(tiny.clone()));
-        links.receive(key);
-        let connection = links.get_mut(key).unwrap();
+        websockets.receive(key);
+        let connection = websockets.get_mut(key).unwrap();
         assert!(connection.qmux.has_backlog());
         assert_eq!(
             connection.link.incoming.len(),
             LINK_MESSAGES_MAX - 2,
             "one message is too much"
         );
-        assert_eq!(links.poll_ready(), Some(key), "the rest is not forgotten");
-        let connection = links.get_mut(key).unwrap();
+        assert_eq!(websockets.poll_ready(), Some(key), "the rest is not forgotten");
+        let connection = websockets.get_mut(key).unwrap();
         for _ in 0..RECORD_BYTES_MAX / 4 - UNREAD_CHUNKS_MAX + 1 {
             assert!(connection.qmux.has_backlog());
             assert!(matches!(connection.qmux.read(StreamId(2)), Read::Data { .. }));
         }
-        links.receive(key);
-        assert_eq!(links.get_mut(key).unwrap().link.incoming.len(), LINK_MESSAGES_MAX - 3);
+        websockets.receive(key);
+        assert_eq!(
+            websockets.get_mut(key).unwrap().link.incoming.len(),
+            LINK_MESSAGES_MAX - 3
+        );
     }
 
     fn options() -> Options {

@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use moqswitch_proto::wire::{Read, StreamId, varint};
 
 use crate::quic::ReadArena;
-use crate::quic::connection::{read_stream, version_of};
+use crate::quic::alpn::version_of;
 
 use super::http::{FieldError, Request, Response, code, frame};
 use super::records::{Kinds, Record, Records};
@@ -24,7 +24,7 @@ enum First {
 impl Web {
     pub(super) fn read_other(&mut self, quic: &mut Quic, stream: StreamId, arena: &mut ReadArena) -> Read {
         loop {
-            let outcome = match read_stream(quic, stream, arena) {
+            let outcome = match arena.read(quic, stream) {
                 Read::Data { bytes, fin } => match self.handle(quic, stream, bytes, fin) {
                     Ok(Some(bytes)) => return Read::Data { bytes, fin },
                     Ok(None) if fin => Ok(Read::Nothing),

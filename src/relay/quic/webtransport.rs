@@ -3,9 +3,8 @@
 use bytes::Bytes;
 use moqswitch_proto::wire::{StreamHeads, StreamId, Version};
 
-use crate::quic::Connection;
-
-use super::WebEvent;
+use super::connection::Connection;
+use super::web::WebEvent;
 
 impl Connection {
     /// What the client asks for next. Comes of reading its streams.

@@ -2,7 +2,9 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::session::{Event, Session, SessionConfig, SessionLimits, SessionLive, Side, SubscribeParameters};
+use crate::session::{
+    Event, MediaEvent, Session, SessionConfig, SessionLimits, SessionLive, Side, SubscribeParameters,
+};
 use crate::wire::{
     Advertisement, Announce, AnnounceInit, AnnounceOk, AnnounceRequest, BidiType, BroadcastPath, DatagramHeader,
     EncodeError, ErrorCode, Fetch, FrameHeader, Goaway, GroupHeader, GroupRange, GroupSequence, HandshakeForm, HopId,
@@ -17,7 +19,7 @@ use super::model::Model;
 pub(super) const OPERATIONS: u8 = 14;
 
 #[derive(Debug)]
-pub(super) struct Driver<'a> {
+pub(super) struct Performer<'a> {
     input: &'a [u8],
     session: Session,
     limits: SessionLimits,
@@ -32,7 +34,7 @@ pub(super) struct Driver<'a> {
     subscribe_id: u64,
 }
 
-impl<'a> Driver<'a> {
+impl<'a> Performer<'a> {
     /// The first byte picks version, side, limits and whether the peer's SETUP came.
     pub(super) fn new(input: &'a [u8]) -> Self {
         let (&head, input) = input.split_first().unwrap_or((&0, &[]));
@@ -59,7 +61,7 @@ impl<'a> Driver<'a> {
             limits: limits.clone(),
             heads: StreamHeads::default(),
         };
-        let mut driver = Self {
+        let mut performer = Self {
             input,
             session: Session::new(config),
             limits,
@@ -72,9 +74,9 @@ impl<'a> Driver<'a> {
             subscribe_id: 0,
         };
         if head & 0b1_0000 == 0 && (version.has_setup() || version.is_in_band()) {
-            driver.send_setup();
+            performer.send_setup();
         }
-        driver
+        performer
     }
 
     /// Does one operation; false when there is none left.
@@ -142,12 +144,16 @@ impl<'a> Driver<'a> {
         while let Some(event) = self.session.poll_event() {
             self.outcome.events += 1;
             self.model.handle_event(&event)?;
-            if let Event::GroupStart { stream, .. } = event {
-                self.session.set_group_token(stream, stream.0);
-            } else if let Event::GroupChunk { stream, token, .. } = event
-                && token != stream.0
-            {
-                return Err(format!("{stream:?} has token {token}"));
+            let Event::Media(event) = event else { continue };
+            match event {
+                MediaEvent::GroupStart { stream, .. } => self.session.set_group_token(stream, stream.0),
+                MediaEvent::GroupChunk { stream, token, .. } if token != stream.0 => {
+                    return Err(format!("{stream:?} has token {token}"));
+                }
+                MediaEvent::GroupChunk { .. }
+                | MediaEvent::GroupEnd { .. }
+                | MediaEvent::GroupReset { .. }
+                | MediaEvent::Datagram { .. } => {}
             }
         }
         while let Some(transmit) = self.session.poll_transmit() {
