@@ -37,7 +37,7 @@ struct Measured {
     tasks: mpsc::Receiver<Task>,
     /// The datagrams of the task are there.
     filled: mpsc::Receiver<()>,
-    spent: mpsc::Sender<Duration>,
+    spent: mpsc::SyncSender<Duration>,
     subscribers: u64,
     talker: Option<PeerKey>,
     wanted: Option<SubscribeId>,
@@ -189,8 +189,8 @@ impl Application for Measured {
 struct Bench {
     relay: Option<RelayHandle>,
     port: ShardPort,
-    tasks: mpsc::Sender<Task>,
-    filled: mpsc::Sender<()>,
+    tasks: mpsc::SyncSender<Task>,
+    filled: mpsc::SyncSender<()>,
     spent: mpsc::Receiver<Duration>,
     /// Where datagrams go in, and where they come out.
     entrance: SocketAddr,
@@ -210,9 +210,9 @@ impl Bench {
         let target = peer.local_addr().expect("a bound socket");
         let sockets = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port"));
         let entrance = sockets[0].local_addr().expect("a bound socket");
-        let (tasks, tasks_in) = mpsc::channel();
-        let (filled, filled_in) = mpsc::channel();
-        let (spent, spent_out) = mpsc::channel();
+        let (tasks, tasks_in) = mpsc::sync_channel(1);
+        let (filled, filled_in) = mpsc::sync_channel(1);
+        let (spent, spent_out) = mpsc::sync_channel(1);
         let (reply, answer) = oneshot::channel();
         let application = Installation::new(move || Measured {
             tasks: tasks_in,

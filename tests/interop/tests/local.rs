@@ -340,20 +340,21 @@ type Script = Box<dyn FnOnce(&mut Host<'_>) + Send>;
 /// Does what the test says, and tells it everything. Answers datagrams in capitals.
 struct Scripted {
     scripts: mpsc::Receiver<Script>,
-    events: channel::UnboundedSender<LocalEvent>,
+    events: channel::Sender<LocalEvent>,
 }
 
 /// The test's side of it.
 struct Remote {
     port: ShardPort,
-    scripts: mpsc::Sender<Script>,
-    events: channel::UnboundedReceiver<LocalEvent>,
+    scripts: mpsc::SyncSender<Script>,
+    events: channel::Receiver<LocalEvent>,
     passed: Vec<LocalEvent>,
 }
 
 impl Application for Scripted {
     fn handle(&mut self, event: LocalEvent, _host: &mut Host<'_>) {
-        let _ = self.events.send(event);
+        let is_kept = self.events.try_send(event).is_ok();
+        assert!(is_kept || self.events.is_closed(), "the test does not listen");
     }
 
     fn handle_datagram(&mut self, datagram: SocketDatagram<'_>, host: &mut Host<'_>) {
@@ -375,9 +376,9 @@ impl Application for Scripted {
 }
 
 impl Scripted {
-    fn new() -> ((mpsc::Sender<Script>, channel::UnboundedReceiver<LocalEvent>), Self) {
-        let (scripts, scripted) = mpsc::channel();
-        let (events, told) = channel::unbounded_channel();
+    fn new() -> ((mpsc::SyncSender<Script>, channel::Receiver<LocalEvent>), Self) {
+        let (scripts, scripted) = mpsc::sync_channel(SCRIPTS_MAX);
+        let (events, told) = channel::channel(EVENTS_MAX);
         let application = Self {
             scripts: scripted,
             events,
@@ -581,6 +582,10 @@ const INFO: TrackInfo = TrackInfo {
     max_latency_ms: 10_000,
     timescale: 8000,
 };
+
+/// What an application tells before the test has looked.
+const EVENTS_MAX: usize = 1 << 16;
+const SCRIPTS_MAX: usize = 16;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
