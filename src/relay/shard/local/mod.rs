@@ -11,6 +11,75 @@
 //! applications and peers of a shard, tracks of a broadcast, frames that a peer is given in a turn, bytes of a frame
 //! ([`limits`](crate::limits)).
 //!
+//! An application that says the time to whoever subscribes:
+//!
+//! ```
+//! use std::num::NonZeroUsize;
+//! use std::time::{Duration, Instant};
+//!
+//! use moqswitch_proto::wire::{BroadcastPath, GroupSequence, SubscribeId, TrackInfo};
+//! use moqswitch_relay::routing::PeerKey;
+//! use moqswitch_relay::shard::ShardCommand;
+//! use moqswitch_relay::shard::local::{
+//!     Application, Delivery, Host, Installation, LocalEvent, LocalFrame, LocalTrack,
+//! };
+//! use moqswitch_relay::{Relay, RelayOptions};
+//!
+//! #[derive(Default)]
+//! struct Clock {
+//!     peer: Option<PeerKey>,
+//!     wanted: Option<SubscribeId>,
+//!     ticks: u64,
+//!     due: Option<Instant>,
+//! }
+//!
+//! impl Application for Clock {
+//!     fn handle(&mut self, event: LocalEvent, _host: &mut Host<'_>) {
+//!         match event {
+//!             LocalEvent::Wanted { id, .. } => self.wanted = Some(id),
+//!             LocalEvent::Unwanted { .. } => self.wanted = None,
+//!             _ => {}
+//!         }
+//!     }
+//!
+//!     fn handle_turn(&mut self, host: &mut Host<'_>) {
+//!         let peer = *self.peer.get_or_insert_with(|| {
+//!             let peer = host.open_peer().expect("the shard has room");
+//!             let info = TrackInfo { epoch: 0, priority: 0, ordered: false, max_latency_ms: 5000, timescale: 1000 };
+//!             let track = LocalTrack { name: "time".into(), info, tag: 0 };
+//!             host.publish(peer, &BroadcastPath::new("clock"), vec![track]).expect("the path is free");
+//!             peer
+//!         });
+//!         if self.due.is_some_and(|due| due > host.now()) {
+//!             return;
+//!         }
+//!         self.due = Some(host.now() + Duration::from_secs(1));
+//!         self.ticks += 1;
+//!         if let Some(id) = self.wanted {
+//!             let payload = host.copy(self.ticks.to_string().as_bytes());
+//!             let frame = LocalFrame { group: GroupSequence(self.ticks), timestamp: self.ticks * 1000, payload };
+//!             host.send(peer, id, frame, Delivery::Stream);
+//!         }
+//!     }
+//!
+//!     fn next_deadline(&self) -> Option<Instant> {
+//!         self.due
+//!     }
+//! }
+//!
+//! let relay = Relay::start(RelayOptions {
+//!     listen: ([127, 0, 0, 1], 0).into(),
+//!     shards: NonZeroUsize::new(1),
+//!     ..RelayOptions::default()
+//! })?;
+//! let (reply, answer) = tokio::sync::oneshot::channel();
+//! relay.ports()[0].send(ShardCommand::Install { application: Installation::new(Clock::default), reply })?;
+//! answer.blocking_recv()??;
+//! relay.drain(Duration::ZERO);
+//! relay.join()?;
+//! # Ok::<(), anyhow::Error>(())
+//! ```
+//!
 //! Where to look: `application` the trait and its events; `host` what may be done; `frames` groups taken apart into
 //! frames, and made of them; `peer` what one peer keeps; `drive` the shard's side.
 //!
