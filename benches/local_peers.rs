@@ -35,7 +35,8 @@ enum Task {
 
 struct Measured {
     tasks: mpsc::Receiver<Task>,
-    /// The datagrams of the task are there.
+    /// It waits for the datagrams of the task, and they are there.
+    waits: mpsc::SyncSender<()>,
     filled: mpsc::Receiver<()>,
     spent: mpsc::SyncSender<Duration>,
     subscribers: u64,
@@ -170,6 +171,7 @@ impl Application for Measured {
                 }
             }
             Task::Forward { datagrams, .. } => {
+                self.waits.send(()).expect("the bench waits for it");
                 self.filled.recv().expect("the bench fills the socket");
                 self.running = Some(Running {
                     task,
@@ -190,6 +192,7 @@ struct Bench {
     relay: Option<RelayHandle>,
     port: ShardPort,
     tasks: mpsc::SyncSender<Task>,
+    waits: mpsc::Receiver<()>,
     filled: mpsc::SyncSender<()>,
     spent: mpsc::Receiver<Duration>,
     /// Where datagrams go in, and where they come out.
@@ -211,11 +214,13 @@ impl Bench {
         let sockets = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").expect("loopback has a free port"));
         let entrance = sockets[0].local_addr().expect("a bound socket");
         let (tasks, tasks_in) = mpsc::sync_channel(1);
+        let (waits, waits_out) = mpsc::sync_channel(1);
         let (filled, filled_in) = mpsc::sync_channel(1);
         let (spent, spent_out) = mpsc::sync_channel(1);
         let (reply, answer) = oneshot::channel();
         let application = Installation::new(move || Measured {
             tasks: tasks_in,
+            waits,
             filled: filled_in,
             spent,
             subscribers,
@@ -237,6 +242,7 @@ impl Bench {
             relay: Some(relay),
             port,
             tasks,
+            waits: waits_out,
             filled,
             spent: spent_out,
             entrance,
@@ -249,6 +255,7 @@ impl Bench {
 
     fn forward(&self, datagrams: u64, routed: Option<Delivery>) -> Duration {
         let fill = || {
+            self.waits.recv_timeout(LIMIT).expect("the application takes the task");
             for _ in 0..datagrams {
                 self.peer.send_to(&PACKET, self.entrance).expect("room in the socket");
             }
