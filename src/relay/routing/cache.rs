@@ -104,17 +104,23 @@ impl Tracks {
             let max_latency = subscription.max_latency();
             // In the order of their beginning: behind one that is young enough are only younger
             // ones, or late ones that are found when they are sent.
+            let mut passed = 0;
             for _ in 1..subscription.outs().len() {
                 let subscription = self.track(key).and_then(|track| track.subscription(slot));
-                let Some(index) = subscription.and_then(|subscription| subscription.outs().first().copied()) else {
+                let Some(index) = subscription.and_then(|subscription| subscription.outs().get(passed).copied()) else {
                     break;
                 };
                 let egress = self.peers.get(request.peer);
-                let out = egress.and_then(|egress| egress.out(index));
-                if !out.is_some_and(|out| self.is_expired(key, out.group, max_latency)) {
+                let Some(out) = egress.and_then(|egress| egress.out(index)) else {
+                    break;
+                };
+                if out.is_in_step() && passed < IN_STEP_PASSED_MAX {
+                    passed += 1;
+                } else if !out.is_in_step() && self.is_expired(key, out.group, max_latency) {
+                    self.expire_out(key, slot, request.peer, index);
+                } else {
                     break;
                 }
-                self.expire_out(key, slot, request.peer, index);
             }
         }
     }
@@ -259,3 +265,6 @@ fn timestamp_age(units: u64, info: Option<TrackInfo>) -> Duration {
 
 /// Names of groups that are gone which the cache's list may hold beside those that are not.
 const CACHE_NAMES_SPARE: usize = 64;
+
+/// Groups in step with their publisher that are passed over, for one new group, in search of those that are not.
+const IN_STEP_PASSED_MAX: usize = 8;

@@ -82,6 +82,8 @@ pub(super) struct Out {
     pub(super) transcoder: Option<Box<Transcoder>>,
     pub(super) pieces: VecDeque<Bytes>,
     pub(super) state: OutState,
+    /// It had no room for what there was when it was last sent, and has not caught up since.
+    pub(super) is_behind: bool,
 }
 
 /// What is to be known of a cursor that is no more. It is small: a cursor is not, and each
@@ -165,6 +167,12 @@ pub(super) struct Egress {
 }
 
 impl Out {
+    /// Whether its group is on its way to a peer that takes all of it as it comes in. Such a group is not given up
+    /// because a newer one has begun: it costs nothing that waits.
+    pub(super) fn is_in_step(&self) -> bool {
+        self.stream.is_some() && !self.is_behind
+    }
+
     /// Forgets what was prepared and not sent: a cursor without a stream holds no media.
     pub(super) fn rewind(&mut self) {
         self.chunk = 0;

@@ -185,6 +185,7 @@ impl Tracks {
                     transcoder: None,
                     pieces: Default::default(),
                     state: OutState::Idle,
+                    is_behind: false,
                 };
                 match self.add_out(key.peer, out) {
                     Some(out) => self.peers.insert_request(*key, Requested::Fetched { out }),

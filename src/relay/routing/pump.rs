@@ -101,6 +101,7 @@ impl Tracks {
         };
         let mut opened = None;
         let outcome = write_group(out, group, form, &mut opened, transport, sent);
+        out.is_behind = matches!(outcome, Outcome::Blocked | Outcome::ConnectionBlocked);
         if let Outcome::Unopened = outcome {
             out.rewind();
         }
@@ -123,6 +124,9 @@ impl Tracks {
         let Serves::Subscription { track, slot, .. } = out.serves else {
             return None;
         };
+        if out.is_in_step() {
+            return None;
+        }
         let max_latency = self
             .track(track)
             .and_then(|track| track.subscription(slot))

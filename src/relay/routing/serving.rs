@@ -114,6 +114,7 @@ impl Tracks {
                     transcoder: None,
                     pieces: Default::default(),
                     state: OutState::Idle,
+                    is_behind: false,
                 };
                 match self.add_out(request.peer, out) {
                     Some(index) => {

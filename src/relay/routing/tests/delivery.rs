@@ -126,6 +126,68 @@ fn drafts_that_frame_differently_hear_each_other() {
 }
 
 #[test]
+fn a_group_that_ends_after_the_next_began_comes_whole_to_who_is_not_behind() {
+    for max_latency_ms in [0, 10] {
+        let mut shard = shard_with_publisher();
+        for index in [1, 2] {
+            shard.subscribe(index, Version::Lite05, |message| {
+                message.max_latency_ms = max_latency_ms
+            });
+        }
+        let mut wires = [Wire::open(), Wire::open()];
+        wires[1].window = 100;
+        let mut open: Option<u64> = None;
+        for sequence in 0..20 {
+            let token = shard.start(sequence).unwrap();
+            let first = chunks(FrameForm::Timed, sequence * 20, &[&[1; 60]], usize::MAX);
+            first
+                .into_iter()
+                .for_each(|chunk| shard.tracks.group_chunk(token, chunk));
+            for (index, wire) in (1..).zip(&mut wires) {
+                shard.pump(index, wire);
+            }
+            shard.pass(Duration::from_millis(10));
+            // Only now the one before gets its last frame.
+            if let Some(before) = open.replace(token) {
+                let last = chunks(FrameForm::Timed, 5, &[b"late"], usize::MAX);
+                last.into_iter()
+                    .for_each(|chunk| shard.tracks.group_chunk(before, chunk));
+                shard.tracks.group_ended(before);
+            }
+            for (index, wire) in (1..).zip(&mut wires) {
+                shard.pump(index, wire);
+            }
+            shard.pass(Duration::from_millis(10));
+        }
+        let [fast, slow] = wires;
+        for sequence in 0..19 {
+            let group = fast.group(sequence).unwrap();
+            assert!(
+                group.fin && group.reset.is_none(),
+                "{sequence} with {max_latency_ms} ms"
+            );
+        }
+        assert!(slow.streams.len() < 5, "what found no room is given up as before");
+        assert!(shard.tracks.statistics().egress.expired >= 15);
+    }
+}
+
+#[test]
+fn what_came_all_at_once_after_a_stall_is_sent_from_the_newest_on() {
+    let mut shard = shard_with_publisher();
+    shard.subscribe(1, Version::Lite06, |message| message.max_latency_ms = 100);
+    let mut wire = Wire::open();
+    // Ten seconds of groups, read in one turn.
+    for sequence in 0..500 {
+        shard.publish(sequence, &[&[9; 200]]);
+    }
+    shard.pump(1, &mut wire);
+    let sent: Vec<u64> = wire.order.iter().map(|sequence| sequence.0).collect();
+    assert_eq!(sent[0], 499, "the newest first");
+    assert!(sent.iter().all(|sequence| *sequence >= 494), "{sent:?}");
+}
+
+#[test]
 fn a_slow_subscriber_loses_its_oldest_groups_and_nobody_else_any() {
     let mut shard = shard_with_publisher();
     shard.subscribe(1, Version::Lite06, |message| message.max_latency_ms = 100);
