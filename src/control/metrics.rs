@@ -1,5 +1,6 @@
-//! Shard snapshots as OpenMetrics text. Every counter of `ShardStatistics` has one row in the tables below.
+//! Shard snapshots as OpenMetrics, or in Prometheus' older text format. Every counter of `ShardStatistics` has one row in the tables below.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use moqswitch_relay::shard::statistics::{DropCause, QueueSnapshot, ShardSnapshot, ShardStatistics};
@@ -11,12 +12,35 @@ use prometheus_client::registry::Registry;
 
 use crate::logging;
 
-pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The two forms of the exposition: OpenMetrics for who asks for it, the older text for all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    OpenMetrics,
+    Text,
+}
+
+impl Form {
+    /// By the request's Accept header.
+    pub(super) fn of(accept: Option<&str>) -> Self {
+        match accept {
+            Some(accept) if accept.contains("application/openmetrics-text") => Self::OpenMetrics,
+            _ => Self::Text,
+        }
+    }
+
+    pub(super) fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
 
 /// The index of a snapshot is its shard's number. `websockets_refused`: by reason.
 pub(super) fn encode(
     snapshots: Vec<ShardSnapshot>,
     websockets_refused: Vec<(&'static str, u64)>,
+    form: Form,
 ) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("moqswitch");
     let build = vec![("version", env!("CARGO_PKG_VERSION"))];
@@ -26,7 +50,39 @@ pub(super) fn encode(
     registry.register_collector(Box::new(LogLines));
     let mut output = String::new();
     text::encode(&mut output, &registry)?;
-    Ok(output)
+    Ok(match form {
+        Form::OpenMetrics => output,
+        Form::Text => plain(&output),
+    })
+}
+
+/// OpenMetrics in the text format 0.0.4: there a counter's family has the name of its sample, an info is a gauge, and
+/// there is no end mark.
+fn plain(open_metrics: &str) -> String {
+    let types: HashMap<&str, &str> = open_metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .collect();
+    let mut output = String::with_capacity(open_metrics.len());
+    for line in open_metrics.lines() {
+        let family = ["# HELP ", "# TYPE "].into_iter().find_map(|mark| {
+            let (name, rest) = line.strip_prefix(mark)?.split_once(' ')?;
+            Some((mark, name, rest))
+        });
+        match family {
+            Some((mark, name, rest)) => {
+                let (suffix, rest) = match types.get(name) {
+                    Some(&"counter") => ("_total", rest),
+                    Some(&"info") => ("_info", if mark == "# TYPE " { "gauge" } else { rest }),
+                    _ => ("", rest),
+                };
+                output.extend([mark, name, suffix, " ", rest, "\n"]);
+            }
+            None if line.starts_with('#') => {}
+            None => output.extend([line, "\n"]),
+        }
+    }
+    output
 }
 
 #[derive(Debug)]
@@ -210,6 +266,11 @@ const COUNTERS: &[(&str, &str, Read)] = &[
         "protocol_violations",
         "Sessions closed for a violation of the peer.",
         |s| s.sessions.protocol_violations,
+    ),
+    (
+        "sessions_held_back",
+        "Times a session was read no further for a while, since it asked for too much.",
+        |s| s.sessions.held_back,
     ),
     ("frames_in", "Frames received from publishers.", |s| s.media.frames_in),
     ("frames_out", "Frames sent, counted once per subscriber.", |s| {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -18,6 +18,7 @@ use tokio::time;
 
 use crate::limits;
 
+use super::metrics::Form;
 use super::{ControlState, FetchError, FetchGroup, FetchReply, FetchRequest, Phase, ShardCommand, metrics, websocket};
 
 pub(super) fn router(state: ControlState) -> Router {
@@ -90,13 +91,14 @@ async fn ready(State(state): State<ControlState>) -> (StatusCode, &'static str) 
     }
 }
 
-async fn metrics(State(state): State<ControlState>) -> Response {
+async fn metrics(State(state): State<ControlState>, headers: HeaderMap) -> Response {
+    let form = Form::of(headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()));
     let snapshots = match snapshots(&state).await {
         Ok(snapshots) => snapshots,
         Err(reason) => return (StatusCode::SERVICE_UNAVAILABLE, reason).into_response(),
     };
-    match metrics::encode(snapshots, state.websockets.refused().collect()) {
-        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+    match metrics::encode(snapshots, state.websockets.refused().collect(), form) {
+        Ok(text) => ([(header::CONTENT_TYPE, form.content_type())], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

@@ -37,7 +37,8 @@ fn live_and_ready_follow_the_lifecycle() {
 #[test]
 fn metrics_label_every_shard_queue_and_cause() {
     let fixture = Fixture::start(Behaviour::Answers);
-    let answer = fixture.get("/metrics");
+    let accept = "Accept: application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";
+    let answer = fixture.request(&format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{accept}\r\n\r\n"));
     assert_eq!(answer.status, 200);
     assert!(answer.head.contains("application/openmetrics-text"), "{}", answer.head);
     for line in [
@@ -61,6 +62,27 @@ fn metrics_label_every_shard_queue_and_cause() {
     }
     let version = format!("moqswitch_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
     assert!(answer.body.contains(&version), "{}", answer.body);
+}
+
+#[test]
+fn metrics_for_who_does_not_ask_for_openmetrics_are_of_the_older_format() {
+    let fixture = Fixture::start(Behaviour::Answers);
+    let answer = fixture.get("/metrics");
+    assert!(answer.head.contains("text/plain; version=0.0.4"), "{}", answer.head);
+    let mut families = Vec::new();
+    for line in answer.body.lines() {
+        if let Some(family) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = family.split_once(' ').unwrap();
+            assert!(matches!(kind, "counter" | "gauge"), "{line}");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+            families.push(name);
+        } else if !line.starts_with("# HELP ") {
+            // Every sample is of the family before it.
+            let name = line.split(['{', ' ']).next().unwrap();
+            assert_eq!(Some(&name), families.last(), "{line}");
+        }
+    }
+    assert!(families.contains(&"moqswitch_frames_out_total") && families.contains(&"moqswitch_build_info"));
 }
 
 #[test]
