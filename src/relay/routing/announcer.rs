@@ -84,6 +84,8 @@ pub struct Announcer {
     /// What was last seen of each path, to tell what became of a source that is gone.
     followed: BTreeMap<BroadcastPath, Vec<Entry>>,
     resync: Resync,
+    /// Changed paths that wait, of all streams.
+    waiting: usize,
     /// Streams that may hear of other broadcasts than before, and have not been told what that changes.
     rescans: VecDeque<RequestKey>,
     /// Broadcasts that a stream was not told of because it knows its maximum.
@@ -107,6 +109,8 @@ struct Request {
     /// How far the look at everything has come that follows a change of `visible`.
     rescan: Resync,
     is_rescan_queued: bool,
+    /// It has missed changes for want of room, and can only be reset.
+    is_lost: bool,
 }
 
 /// A second look at everything, after changes were missed.
@@ -130,9 +134,15 @@ pub struct Route {
 pub struct PathChange {
     before: Vec<Entry>,
     after: Vec<Entry>,
+    watchers: usize,
 }
 
 impl PathChange {
+    /// How many announce streams match the path.
+    pub fn watchers(&self) -> usize {
+        self.watchers
+    }
+
     /// What became of a source's broadcast (draft, "Routing": live subscriptions may go on
     /// at another source of the same content at a group boundary).
     pub fn fate_of(&self, source: Source) -> RouteFate {
@@ -173,6 +183,7 @@ impl Announcer {
             ready: VecDeque::new(),
             followed: BTreeMap::new(),
             resync: Resync::Idle,
+            waiting: 0,
             rescans: VecDeque::new(),
             untold: 0,
         }
@@ -188,7 +199,7 @@ impl Announcer {
         exclude: HopId,
         wants_ended: bool,
         visible: Option<Visible>,
-    ) -> Result<(), TooManyRequests> {
+    ) -> Result<usize, TooManyRequests> {
         if self.requests.len() >= REQUESTS_MAX {
             return Err(TooManyRequests);
         }
@@ -206,6 +217,7 @@ impl Announcer {
             is_ready: false,
             rescan: Resync::Idle,
             is_rescan_queued: false,
+            is_lost: false,
         };
         for path in self.table.paths_under(&prefix, TOLD_PER_REQUEST_MAX) {
             let entries = self.table.entries(&path);
@@ -217,12 +229,13 @@ impl Announcer {
                 self.followed.entry(path).or_insert(entries);
             }
         }
-        state.active_count = Some(state.initial.len() as u64);
+        let initial = state.initial.len();
+        state.active_count = Some(initial as u64);
         self.by_prefix.entry(prefix).or_default().push(key);
         self.by_peer.entry(peer).or_default().insert(request);
         self.requests.insert(key, state);
         self.set_ready(key);
-        Ok(())
+        Ok(initial)
     }
 
     /// The peer wants no more announcements on this stream.
@@ -231,6 +244,7 @@ impl Announcer {
         let Some(state) = self.requests.remove(&key) else {
             return;
         };
+        self.waiting -= state.changed.len();
         if let Some(requests) = self.by_peer.get_mut(&peer) {
             requests.remove(&request);
             if requests.is_empty() {
@@ -287,6 +301,7 @@ impl Announcer {
                 let is_visible = state.visible.as_ref().is_none_or(|visible| visible(&path));
                 if is_visible != state.told.contains_key(&path) && state.is_changed.insert(path.clone()) {
                     state.changed.push_back(path);
+                    self.waiting += 1;
                 }
             }
             if state.changed.is_empty() {
@@ -321,15 +336,20 @@ impl Announcer {
     /// The table changed at `path`: streams that match it will be told what is new to them.
     pub fn handle_change(&mut self, path: &BroadcastPath) -> PathChange {
         let entries = self.table.entries(path);
+        let mut watchers = 0;
         let mut prefix = Some(path.clone());
         while let Some(current) = prefix {
-            for key in self.by_prefix.get(&current).cloned().unwrap_or_default() {
-                if let Some(state) = self.requests.get_mut(&key)
-                    && state.is_changed.insert(path.clone())
-                {
-                    state.changed.push_back(path.clone());
+            for key in self.by_prefix.get(&current).into_iter().flatten() {
+                watchers += 1;
+                let Some(state) = self.requests.get_mut(key) else {
+                    continue;
+                };
+                let before = state.changed.len();
+                state.note_change(path, self.waiting >= CHANGED_PER_SHARD_MAX);
+                self.waiting = self.waiting + state.changed.len() - before;
+                if !std::mem::replace(&mut state.is_ready, true) {
+                    self.ready.push_back(*key);
                 }
-                self.set_ready(key);
             }
             prefix = current.parent();
         }
@@ -337,7 +357,11 @@ impl Announcer {
         if !entries.is_empty() && self.followed.len() < FOLLOWED_MAX {
             self.followed.insert(path.clone(), entries.clone());
         }
-        PathChange { before, after: entries }
+        PathChange {
+            before,
+            after: entries,
+            watchers,
+        }
     }
 
     /// Changes were missed: everything is to be looked at again, from the beginning.
@@ -406,7 +430,7 @@ impl Announcer {
                 active_count,
             });
         }
-        if state.changed.len() > CHANGED_PER_REQUEST_MAX {
+        if state.is_lost {
             self.handle_request_ended(peer, request);
             return Some(AnnounceAction::Reset { peer, request });
         }
@@ -419,6 +443,7 @@ impl Announcer {
                 self.queue_rescan(key);
                 return None;
             };
+            self.waiting -= 1;
             state.is_changed.remove(&path);
             let entries = self.table.entries(&path);
             let wanted = state.wanted(&path, &entries, key.source(self.shard), self.our_hop);
@@ -481,6 +506,26 @@ impl Announcer {
 }
 
 impl Request {
+    /// Queues a path that may have changed. Of a stream that is too far behind nothing is kept: the peer has to ask anew.
+    fn note_change(&mut self, path: &BroadcastPath, is_shard_full: bool) {
+        if self.is_lost || !self.is_changed.insert(path.clone()) {
+            return;
+        }
+        self.changed.push_back(path.clone());
+        let room = if is_shard_full {
+            CHANGED_SPARED
+        } else {
+            CHANGED_PER_REQUEST_MAX
+        };
+        if self.changed.len() > room {
+            self.is_lost = true;
+            self.changed = VecDeque::new();
+            self.is_changed = FxHashSet::default();
+            self.initial = VecDeque::new();
+            self.told = FxHashMap::default();
+        }
+    }
+
     /// What this stream shall know of a path: the best that does not come from its own
     /// peer, or pass through it, or end at us, and whose path has room for us.
     fn wanted(
@@ -518,6 +563,11 @@ const TOLD_PER_REQUEST_MAX: usize = 1 << 17;
 
 /// Changed paths that wait for one announce stream to be read. At more it is reset.
 const CHANGED_PER_REQUEST_MAX: usize = 1 << 17;
+
+/// Changed paths that wait for all announce streams of a shard together, of some 50 bytes each. At more the streams that
+/// are behind most, those with more than `CHANGED_SPARED`, are reset as they come to need room.
+const CHANGED_PER_SHARD_MAX: usize = 1 << 22;
+const CHANGED_SPARED: usize = 1024;
 
 /// Paths whose sources are remembered. Of others a lost source ends its tracks, even if
 /// another has the same content.

@@ -16,15 +16,29 @@ use super::worker::Shard;
 impl Shard {
     /// Handles all that a session has to say.
     pub(super) fn handle_events(&mut self, peer: PeerKey) {
-        while let Some(event) = self.peers.get_mut(&peer).and_then(|state| state.session.poll_event()) {
+        while let Some(event) = self.next_event(peer) {
             match event {
                 Event::Media(event) => self.handle_media(peer, event),
-                Event::Announcement(event) => self.handle_announcement(peer, event),
+                Event::Announcement(event) => {
+                    self.charge(peer, 0);
+                    self.handle_announcement(peer, event);
+                }
                 Event::Answer(event) => self.handle_answer(peer, event),
-                Event::Request(event) => self.handle_request(peer, event),
+                Event::Request(event) => {
+                    self.charge(peer, 0);
+                    self.handle_request(peer, event);
+                }
                 Event::Session(event) => self.handle_session(peer, event),
             }
         }
+    }
+
+    /// The next event of a session that is not held back.
+    fn next_event(&mut self, peer: PeerKey) -> Option<Event> {
+        if self.is_held_back(peer) {
+            return None;
+        }
+        self.peers.get_mut(&peer)?.session.poll_event()
     }
 
     /// The hot path: groups and datagrams of tracks we subscribed to.
@@ -97,9 +111,12 @@ impl Shard {
                 let told = self
                     .announcer
                     .handle_request(peer, request, prefix, exclude, message.ended, Some(visible));
-                if told.is_err() {
-                    self.statistics.drops.add(DropCause::SessionLimit, 1);
-                    self.refuse(peer, request, stream_error::INTERNAL);
+                match told {
+                    Ok(told) => self.charge(peer, told),
+                    Err(_) => {
+                        self.statistics.drops.add(DropCause::SessionLimit, 1);
+                        self.refuse(peer, request, stream_error::INTERNAL);
+                    }
                 }
             }
             AnnouncementEvent::AnnounceRequestEnded { request } => self.announcer.handle_request_ended(peer, request),
@@ -130,7 +147,8 @@ impl Shard {
             return;
         }
         state.published.insert(full.clone());
-        self.changed_here(&full);
+        let watchers = self.changed_here(&full);
+        self.charge(peer, watchers);
         self.report(|session| FeedEvent::Published { session, path: full }, peer);
     }
 
@@ -142,21 +160,25 @@ impl Shard {
         }
         let source = self.session_of(peer);
         self.table.remove(&full, source);
-        self.changed_here(&full);
+        let watchers = self.changed_here(&full);
+        self.charge(peer, watchers);
         self.report(|session| FeedEvent::Ended { session, path: full }, peer);
     }
 
-    /// The table changed by something on this shard: tell our own peers and all shards.
-    pub(super) fn changed_here(&mut self, path: &BroadcastPath) {
+    /// The table changed by something on this shard: tell our own peers and all shards. Returns how many announce
+    /// streams of this shard are told.
+    pub(super) fn changed_here(&mut self, path: &BroadcastPath) -> usize {
         self.mailbox.table_changed(path);
-        self.route_changed(path);
+        self.route_changed(path)
     }
 
-    /// The table changed at `path`: peers are told, and tracks of it find their new source.
-    pub(super) fn route_changed(&mut self, path: &BroadcastPath) {
+    /// The table changed at `path`: peers are told, and tracks of it find their new source. Returns how many announce
+    /// streams are told.
+    pub(super) fn route_changed(&mut self, path: &BroadcastPath) -> usize {
         let change = self.announcer.handle_change(path);
         self.tracks
             .handle_route_changed(path, self.now, |source| change.fate_of(source));
+        change.watchers()
     }
 
     /// Answers to what we asked of this peer.
@@ -268,7 +290,13 @@ impl Shard {
     /// A peer that goes away takes no new requests (draft, "GOAWAY"): its broadcasts are for
     /// others to serve from now on, and what it serves already goes on.
     fn handle_goaway(&mut self, peer: PeerKey, uri: &str) {
-        tracing::info!(?peer, uri, "the peer is going away");
+        if let Some(suppressed) = self.notices.allow(self.now) {
+            let address = carrier(&mut self.endpoint, &mut self.websockets, peer)
+                .and_then(|connection| connection.peer_address());
+            // As much of it as a log wants to have.
+            let uri: String = uri.chars().take(GOAWAY_URI_LOGGED_MAX).collect();
+            tracing::info!(peer = ?address, uri, suppressed, "the peer is going away");
+        }
         let source = self.session_of(peer);
         let Some(state) = self.peers.get_mut(&peer) else { return };
         for path in std::mem::take(&mut state.published) {
@@ -371,3 +399,6 @@ impl Shard {
 fn declared(session: &moqswitch_proto::session::Session) -> HopId {
     session.peer_setup().map_or(HopId::UNKNOWN, |setup| setup.origin)
 }
+
+/// Characters of a GOAWAY's URI that are logged.
+const GOAWAY_URI_LOGGED_MAX: usize = 256;

@@ -16,6 +16,7 @@ use moqswitch_proto::wire::{
     BroadcastPath, DatagramHeader, DatagramSent, ErrorCode, GroupHeader, HopId, StreamId, session_error,
 };
 
+use super::allowance::Allowance;
 use super::carrier::Carrier;
 
 /// A session and its surroundings.
@@ -44,6 +45,8 @@ pub(super) struct Peer {
     /// Control bytes that the connection could not take yet.
     pub(super) backlog: Backlog,
     pub(super) heads: GroupHeads,
+    /// What it may still cause.
+    pub(super) allowance: Allowance,
 }
 
 /// What a request of the peer is about.

@@ -22,6 +22,7 @@ use crate::quic::{Endpoint, EndpointOptions, ReadArena, Secrets, TlsContext};
 use crate::ratelimit::RateLimit;
 use crate::routing::{AnnounceTable, Announcer, PeerKey, ShardId, TrackLimits, Tracks};
 
+use super::allowance::HeldBack;
 use super::command::{Fetches, ShardCommand};
 use super::feed::{Feed, FeedWriter};
 use super::grants::Lapses;
@@ -112,6 +113,7 @@ pub struct Shard {
     pub(super) notices: RateLimit,
     pub(super) drain_deadline: Option<Instant>,
     pub(super) lapses: Lapses,
+    pub(super) held_back: HeldBack,
     pub(super) feed: Feed,
     pub(super) locals: Locals,
     last_busy: Instant,
@@ -145,6 +147,7 @@ impl Shard {
             notices: RateLimit::new(NOTICE_INTERVAL, NOTICE_BURST),
             drain_deadline: None,
             lapses: Lapses::default(),
+            held_back: HeldBack::default(),
             feed: Feed::new(parts.feed),
             locals: Locals::default(),
             last_busy: now,
@@ -188,6 +191,7 @@ impl Shard {
         self.tracks.handle_timeout(self.now);
         self.check_periodically();
         self.end_lapsed_grants();
+        self.release_held_back();
         self.fetches.expire(self.now, &mut self.tracks);
         self.turn_applications();
         // 4. Connections with something to tell: streams into sessions, sessions into routing.
@@ -234,7 +238,9 @@ impl Shard {
                 let Some(mail) = self.mailbox.receive(from) else { break };
                 messages += 1;
                 match mail {
-                    Mail::TableChanged(path) => self.route_changed(&path),
+                    Mail::TableChanged(path) => {
+                        self.route_changed(&path);
+                    }
                     Mail::Track(message) => {
                         let from = ShardId(u8::try_from(from).unwrap_or(u8::MAX));
                         let may_serve = message
@@ -294,6 +300,7 @@ impl Shard {
             self.fetches.next_deadline(),
             self.drain_deadline,
             self.lapses.next(),
+            self.held_back.first().map(|(due, _)| *due),
             self.locals.next_deadline(),
             probes,
         ]

@@ -349,3 +349,30 @@ fn a_source_that_begins_anew_is_told_from_one_that_goes_on() {
         "it was gone in between"
     );
 }
+
+#[test]
+fn a_stream_that_is_not_read_is_reset_at_its_bound_and_keeps_nothing() {
+    let mut watch = Watch::new();
+    watch.watch(1, "", 0);
+    watch.watch(2, "", 0);
+    let key = request(1, REQUEST);
+    // More fresh paths than may wait; the second stream reads.
+    for number in 0..140_000 {
+        let path = BroadcastPath::new(&format!("storm/{number}"));
+        watch.announcer.handle_change(&path);
+        while let Some(ready) = watch.announcer.poll_ready() {
+            if ready == key {
+                continue;
+            }
+            while let Some(action) = watch.announcer.next_action(ready) {
+                watch.apply(action);
+            }
+        }
+    }
+    assert!(matches!(
+        watch.announcer.next_action(key),
+        Some(AnnounceAction::Reset { .. })
+    ));
+    assert_eq!(watch.announcer.next_action(key), None);
+    assert_eq!(watch.announcer.request_count(), 1);
+}
