@@ -16,7 +16,8 @@ use crate::routing::{Action, AnnounceAction, Demand, PeerKey, RequestKey};
 use crate::shard::feed::FeedEvent;
 use crate::shard::worker::Shard;
 
-use super::application::{Application, Installation, LocalEvent, SocketDatagram, TooManyApplications};
+use super::application::{Application, Installation, SocketDatagram, TooManyApplications};
+use super::events::LocalEvent;
 use super::host::Host;
 use super::peer::{LocalOutlet, LocalPeer, Request};
 

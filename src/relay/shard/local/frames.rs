@@ -14,7 +14,7 @@ use moqswitch_proto::wire::{
 
 use crate::limits::LOCAL_FRAME_BYTES_MAX;
 
-use super::application::LocalEvent;
+use super::events::LocalEvent;
 
 /// How a group of one frame travels to sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

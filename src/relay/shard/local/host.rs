@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use moqswitch_proto::wire::{
-    Advertisement, BroadcastPath, ErrorCode, GroupRange, GroupSequence, StreamId, Subscribe, SubscribeId, TrackInfo,
-    TrackName,
+    Advertisement, BroadcastPath, ErrorCode, GroupRange, GroupSequence, StreamId, Subscribe, SubscribeId, TrackName,
 };
 
 use crate::limits::{LOCAL_PEERS_MAX, LOCAL_REQUESTS_MAX, LOCAL_TRACKS_MAX};
@@ -19,7 +18,7 @@ use crate::shard::service::{DEFAULT_COST, assigned_hop};
 use crate::shard::worker::Shard;
 
 use super::frames::{Delivery, LocalGroup};
-use super::peer::{self, LOCAL_DRAFT, LocalPeer, Request, Subscription};
+use super::peer::{self, LOCAL_DRAFT, LocalPeer, LocalTrack, Request, Subscription};
 
 /// The shard, lent to an application for one call.
 pub struct Host<'a> {
@@ -27,17 +26,6 @@ pub struct Host<'a> {
     pub(super) application: usize,
     /// The application is over when the call returns.
     pub(super) is_ended: bool,
-}
-
-/// A track that a peer offers.
-#[derive(Clone, Debug)]
-pub struct LocalTrack {
-    /// The name within its broadcast.
-    pub name: TrackName,
-    /// What is said of it to who asks.
-    pub info: TrackInfo,
-    /// Given back with each event of the track.
-    pub tag: u64,
 }
 
 /// What a peer subscribes to.

@@ -80,20 +80,23 @@
 //! # Ok::<(), anyhow::Error>(())
 //! ```
 //!
-//! Where to look: `application` the trait and its events; `host` what may be done; `frames` groups taken apart into
+//! Where to look: `application` the trait; `events` what it is told; `host` what may be done; `frames` groups taken apart into
 //! frames, and made of them; `peer` what one peer keeps; `drive` the shard's side.
 //!
 //! [`ShardCommand::Install`]: super::ShardCommand::Install
 
 mod application;
 mod drive;
+mod events;
 mod frames;
 mod host;
 mod peer;
 
-pub use application::{Application, Installation, LocalEvent, SocketDatagram, TooManyApplications};
+pub use application::{Application, Installation, SocketDatagram, TooManyApplications};
+pub use events::LocalEvent;
 pub use frames::{Delivery, LocalGroup};
-pub use host::{Host, LocalError, LocalFrame, LocalSubscription, LocalTrack};
+pub use host::{Host, LocalError, LocalFrame, LocalSubscription};
+pub use peer::LocalTrack;
 
 pub(super) use drive::Locals;
 pub(super) use peer::is_local;

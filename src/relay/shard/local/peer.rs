@@ -6,16 +6,26 @@ use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
 use moqswitch_proto::wire::{
-    BroadcastPath, DatagramHeader, DatagramSent, ErrorCode, GroupHeader, HopId, StreamId, SubscribeId, TrackName,
-    Version, Written, stream_error,
+    BroadcastPath, DatagramHeader, DatagramSent, ErrorCode, GroupHeader, HopId, StreamId, SubscribeId, TrackInfo,
+    TrackName, Version, Written, stream_error,
 };
 
 use crate::limits::LOCAL_EVENTS_PER_TURN_MAX;
 use crate::routing::{PeerKey, Transport};
 
-use super::application::LocalEvent;
+use super::events::LocalEvent;
 use super::frames::OpenGroup;
-use super::host::LocalTrack;
+
+/// A track that a peer offers.
+#[derive(Clone, Debug)]
+pub struct LocalTrack {
+    /// The name within its broadcast.
+    pub name: TrackName,
+    /// What is said of it to who asks.
+    pub info: TrackInfo,
+    /// Given back with each event of the track.
+    pub tag: u64,
+}
 
 /// A peer of an application.
 pub(super) struct LocalPeer {
