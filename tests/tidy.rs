@@ -28,7 +28,7 @@ const LAYERS: &[Layer] = &[
     layer("relay/net", &["net", "limits"], &[], &[]),
     layer("relay/quic", &["quic", "net", "limits"], &["wire", "limits"], &[]),
     layer("relay/routing", &["routing", "limits"], &["wire", "limits"], &[]),
-    layer("relay/driver", &["driver", "quic", "limits"], &["wire", "session"], &[]),
+    layer("relay/driver", &["driver", "quic"], &["wire", "session"], &[]),
     layer(
         "relay/shard",
         &[

@@ -267,11 +267,6 @@ const COUNTERS: &[(&str, &str, Read)] = &[
         "Sessions closed for a violation of the peer.",
         |s| s.sessions.protocol_violations,
     ),
-    (
-        "sessions_held_back",
-        "Times a session was read no further for a while, since it asked for too much.",
-        |s| s.sessions.held_back,
-    ),
     ("frames_in", "Frames received from publishers.", |s| s.media.frames_in),
     ("frames_out", "Frames sent, counted once per subscriber.", |s| {
         s.media.frames_out

@@ -47,7 +47,7 @@ pub const LOCAL_TRACKS_MAX: usize = 64;
 pub const LOCAL_REQUESTS_MAX: usize = 8_192;
 
 /// Events of media that a local peer is given before its application has been called. The rest waits in the cache;
-/// of datagrams it is dropped.
+/// of datagrams it is dropped. A group of which more frames than this come in one piece ends with MALFORMED_TRACK.
 pub const LOCAL_EVENTS_PER_TURN_MAX: usize = 1_024;
 
 /// Announcements that a watch is told in one go. The rest follows in the next.
@@ -62,19 +62,6 @@ pub const APPLICATION_ROUNDS_PER_TURN_MAX: usize = 4;
 
 /// Receptions on sockets of applications in one turn. The rest follows in the next.
 pub const SOCKET_RECEIVES_PER_TURN_MAX: usize = 1_024;
-
-/// What one session's announcements and requests may cost at once, in units (see `shard/allowance.rs`). A session that has
-/// used it up is read again as it grows.
-pub const SESSION_ALLOWANCE_MAX: i64 = 20_000;
-
-/// By how much that grows in a second.
-pub const SESSION_ALLOWANCE_PER_SECOND: u64 = 4_000;
-
-/// Announce streams that are told of an announcement for one unit.
-pub const WATCHERS_PER_UNIT: usize = 8;
-
-/// Events of a session that wait to be handled before its connection is read no further in this turn.
-pub const SESSION_EVENTS_WAITING_MAX: usize = 4_096;
 
 /// Messages waiting from one shard to another. When full an announcement becomes a look at
 /// the whole table, and a piece of media costs its group.

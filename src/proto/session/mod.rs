@@ -214,11 +214,6 @@ impl Session {
         self.config.side
     }
 
-    /// Events that [`poll_event`](Self::poll_event) has not given yet.
-    pub fn waiting_events(&self) -> usize {
-        self.events.len()
-    }
-
     /// What the session holds now, and what it has counted. Cheap: nothing is walked through.
     pub fn stats(&self) -> SessionStats {
         SessionStats {

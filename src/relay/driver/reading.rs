@@ -3,14 +3,12 @@
 use moqswitch_proto::session::Session;
 use moqswitch_proto::wire::Read;
 
-use crate::limits::SESSION_EVENTS_WAITING_MAX;
 use crate::quic::ReadArena;
 
 use super::Carry;
 
 /// Gives a session what its connection has: of streams until `reads_max` reads were made, and all datagrams, whose
-/// number the connection bounds. It stops, too, when so many events wait that the caller should handle some first. True
-/// when streams may have more; the caller comes back for it.
+/// number the connection bounds. True when streams may have more; the caller comes back for it.
 ///
 /// `arrival_timestamp_ms` is for frames of drafts that carry no timestamps.
 pub fn read(
@@ -21,13 +19,11 @@ pub fn read(
     reads_max: usize,
 ) -> bool {
     let mut reads = 0;
-    let mut has_more = false;
-    'streams: while let Some(stream) = connection.poll_readable() {
+    while reads < reads_max {
+        let Some(stream) = connection.poll_readable() else {
+            break;
+        };
         loop {
-            if session.waiting_events() >= SESSION_EVENTS_WAITING_MAX {
-                has_more = true;
-                break 'streams;
-            }
             reads += 1;
             match connection.read(stream, arena) {
                 Read::Data { bytes, fin } => {
@@ -43,13 +39,9 @@ pub fn read(
                 Read::Nothing => break,
             }
         }
-        if reads >= reads_max {
-            has_more = true;
-            break;
-        }
     }
     while let Some(datagram) = connection.poll_datagram(arena) {
         session.handle_datagram(datagram);
     }
-    has_more
+    reads >= reads_max
 }

@@ -134,15 +134,9 @@ pub struct Route {
 pub struct PathChange {
     before: Vec<Entry>,
     after: Vec<Entry>,
-    watchers: usize,
 }
 
 impl PathChange {
-    /// How many announce streams match the path.
-    pub fn watchers(&self) -> usize {
-        self.watchers
-    }
-
     /// What became of a source's broadcast (draft, "Routing": live subscriptions may go on
     /// at another source of the same content at a group boundary).
     pub fn fate_of(&self, source: Source) -> RouteFate {
@@ -199,7 +193,7 @@ impl Announcer {
         exclude: HopId,
         wants_ended: bool,
         visible: Option<Visible>,
-    ) -> Result<usize, TooManyRequests> {
+    ) -> Result<(), TooManyRequests> {
         if self.requests.len() >= REQUESTS_MAX {
             return Err(TooManyRequests);
         }
@@ -229,13 +223,12 @@ impl Announcer {
                 self.followed.entry(path).or_insert(entries);
             }
         }
-        let initial = state.initial.len();
-        state.active_count = Some(initial as u64);
+        state.active_count = Some(state.initial.len() as u64);
         self.by_prefix.entry(prefix).or_default().push(key);
         self.by_peer.entry(peer).or_default().insert(request);
         self.requests.insert(key, state);
         self.set_ready(key);
-        Ok(initial)
+        Ok(())
     }
 
     /// The peer wants no more announcements on this stream.
@@ -336,11 +329,9 @@ impl Announcer {
     /// The table changed at `path`: streams that match it will be told what is new to them.
     pub fn handle_change(&mut self, path: &BroadcastPath) -> PathChange {
         let entries = self.table.entries(path);
-        let mut watchers = 0;
         let mut prefix = Some(path.clone());
         while let Some(current) = prefix {
             for key in self.by_prefix.get(&current).into_iter().flatten() {
-                watchers += 1;
                 let Some(state) = self.requests.get_mut(key) else {
                     continue;
                 };
@@ -357,11 +348,7 @@ impl Announcer {
         if !entries.is_empty() && self.followed.len() < FOLLOWED_MAX {
             self.followed.insert(path.clone(), entries.clone());
         }
-        PathChange {
-            before,
-            after: entries,
-            watchers,
-        }
+        PathChange { before, after: entries }
     }
 
     /// Changes were missed: everything is to be looked at again, from the beginning.
@@ -567,7 +554,7 @@ const CHANGED_PER_REQUEST_MAX: usize = 1 << 17;
 /// Changed paths that wait for all announce streams of a shard together, of some 50 bytes each. At more the streams that
 /// are behind most, those with more than `CHANGED_SPARED`, are reset as they come to need room.
 const CHANGED_PER_SHARD_MAX: usize = 1 << 22;
-const CHANGED_SPARED: usize = 1024;
+const CHANGED_SPARED: usize = CHANGED_PER_SHARD_MAX / REQUESTS_MAX;
 
 /// Paths whose sources are remembered. Of others a lost source ends its tracks, even if
 /// another has the same content.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use moqswitch_proto::wire::{TrackInfo, stream_error};
 
 use super::downstream::PLAIN_TIMESCALE;
-use super::egress::OutState;
+use super::egress::{Out, OutState};
 use super::group::{GroupToken, Groups, Progress};
 use super::ids::{PeerKey, TrackKey};
 use super::subscription::Target;
@@ -114,15 +114,24 @@ impl Tracks {
                 let Some(out) = egress.and_then(|egress| egress.out(index)) else {
                     break;
                 };
-                if out.is_in_step() && passed < IN_STEP_PASSED_MAX {
+                if self.is_spared(key, out) {
                     passed += 1;
-                } else if !out.is_in_step() && self.is_expired(key, out.group, max_latency) {
+                } else if self.is_expired(key, out.group, max_latency) {
                     self.expire_out(key, slot, request.peer, index);
                 } else {
                     break;
                 }
             }
         }
+    }
+
+    /// Whether a group is on its way to a peer that takes all of it as it comes in, and only few newer ones have begun.
+    /// It is not given up because the next one has begun: nothing of it waits.
+    pub(super) fn is_spared(&self, key: TrackKey, out: &Out) -> bool {
+        out.is_in_step()
+            && self
+                .track(key)
+                .is_some_and(|track| track.groups.is_among_newest(out.sequence, IN_STEP_GROUPS_MAX))
     }
 
     /// A group on its way that its subscriber does not want any more: reset when its stream
@@ -266,5 +275,5 @@ fn timestamp_age(units: u64, info: Option<TrackInfo>) -> Duration {
 /// Names of groups that are gone which the cache's list may hold beside those that are not.
 const CACHE_NAMES_SPARE: usize = 64;
 
-/// Groups in step with their publisher that are passed over, for one new group, in search of those that are not.
-const IN_STEP_PASSED_MAX: usize = 8;
+/// Open groups of a track, from the latest back, that are not given up for their age where the subscriber is not behind.
+const IN_STEP_GROUPS_MAX: usize = 4;

@@ -167,8 +167,7 @@ pub(super) struct Egress {
 }
 
 impl Out {
-    /// Whether its group is on its way to a peer that takes all of it as it comes in. Such a group is not given up
-    /// because a newer one has begun: it costs nothing that waits.
+    /// Whether its group is on its way to a peer that takes all of it as it comes in.
     pub(super) fn is_in_step(&self) -> bool {
         self.stream.is_some() && !self.is_behind
     }
@@ -328,6 +327,15 @@ impl Egress {
         self.by_stream.insert(stream, index);
         if state == OutState::Ready {
             self.mark_ready(index);
+        }
+    }
+
+    /// The connection takes no more: what has not been sent of groups that have a stream is late from here on.
+    pub(super) fn mark_behind(&mut self) {
+        for (_, index) in &self.ready {
+            if let Some(out) = self.outs.get_mut(*index as usize) {
+                out.is_behind = true;
+            }
         }
     }
 

@@ -55,6 +55,9 @@ impl Tracks {
                 outcome => self.settle(peer, index, outcome, transport),
             }
         }
+        if let Some(egress) = self.peers.get_mut(peer) {
+            egress.mark_behind();
+        }
     }
 
     /// A stream that was blocked takes more.
@@ -124,7 +127,7 @@ impl Tracks {
         let Serves::Subscription { track, slot, .. } = out.serves else {
             return None;
         };
-        if out.is_in_step() {
+        if self.is_spared(track, out) {
             return None;
         }
         let max_latency = self

@@ -106,6 +106,11 @@ impl TrackGroups {
         self.datagrams.contains(&sequence)
     }
 
+    /// Whether a group is cached and at most `count` are from it on.
+    pub(super) fn is_among_newest(&self, sequence: GroupSequence, count: usize) -> bool {
+        self.find(sequence).is_ok_and(|at| self.cached.len() - at <= count)
+    }
+
     /// Whether no group is missing between the oldest cached one and `last`.
     pub(super) fn has_all_to(&self, last: GroupSequence) -> bool {
         match (self.find(last), self.cached.front()) {

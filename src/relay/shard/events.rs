@@ -16,29 +16,15 @@ use super::worker::Shard;
 impl Shard {
     /// Handles all that a session has to say.
     pub(super) fn handle_events(&mut self, peer: PeerKey) {
-        while let Some(event) = self.next_event(peer) {
+        while let Some(event) = self.peers.get_mut(&peer).and_then(|state| state.session.poll_event()) {
             match event {
                 Event::Media(event) => self.handle_media(peer, event),
-                Event::Announcement(event) => {
-                    self.charge(peer, 0);
-                    self.handle_announcement(peer, event);
-                }
+                Event::Announcement(event) => self.handle_announcement(peer, event),
                 Event::Answer(event) => self.handle_answer(peer, event),
-                Event::Request(event) => {
-                    self.charge(peer, 0);
-                    self.handle_request(peer, event);
-                }
+                Event::Request(event) => self.handle_request(peer, event),
                 Event::Session(event) => self.handle_session(peer, event),
             }
         }
-    }
-
-    /// The next event of a session that is not held back.
-    fn next_event(&mut self, peer: PeerKey) -> Option<Event> {
-        if self.is_held_back(peer) {
-            return None;
-        }
-        self.peers.get_mut(&peer)?.session.poll_event()
     }
 
     /// The hot path: groups and datagrams of tracks we subscribed to.
@@ -111,12 +97,9 @@ impl Shard {
                 let told = self
                     .announcer
                     .handle_request(peer, request, prefix, exclude, message.ended, Some(visible));
-                match told {
-                    Ok(told) => self.charge(peer, told),
-                    Err(_) => {
-                        self.statistics.drops.add(DropCause::SessionLimit, 1);
-                        self.refuse(peer, request, stream_error::INTERNAL);
-                    }
+                if told.is_err() {
+                    self.statistics.drops.add(DropCause::SessionLimit, 1);
+                    self.refuse(peer, request, stream_error::INTERNAL);
                 }
             }
             AnnouncementEvent::AnnounceRequestEnded { request } => self.announcer.handle_request_ended(peer, request),
@@ -147,8 +130,7 @@ impl Shard {
             return;
         }
         state.published.insert(full.clone());
-        let watchers = self.changed_here(&full);
-        self.charge(peer, watchers);
+        self.changed_here(&full);
         self.report(|session| FeedEvent::Published { session, path: full }, peer);
     }
 
@@ -160,25 +142,21 @@ impl Shard {
         }
         let source = self.session_of(peer);
         self.table.remove(&full, source);
-        let watchers = self.changed_here(&full);
-        self.charge(peer, watchers);
+        self.changed_here(&full);
         self.report(|session| FeedEvent::Ended { session, path: full }, peer);
     }
 
-    /// The table changed by something on this shard: tell our own peers and all shards. Returns how many announce
-    /// streams of this shard are told.
-    pub(super) fn changed_here(&mut self, path: &BroadcastPath) -> usize {
+    /// The table changed by something on this shard: tell our own peers and all shards.
+    pub(super) fn changed_here(&mut self, path: &BroadcastPath) {
         self.mailbox.table_changed(path);
-        self.route_changed(path)
+        self.route_changed(path);
     }
 
-    /// The table changed at `path`: peers are told, and tracks of it find their new source. Returns how many announce
-    /// streams are told.
-    pub(super) fn route_changed(&mut self, path: &BroadcastPath) -> usize {
+    /// The table changed at `path`: peers are told, and tracks of it find their new source.
+    pub(super) fn route_changed(&mut self, path: &BroadcastPath) {
         let change = self.announcer.handle_change(path);
         self.tracks
             .handle_route_changed(path, self.now, |source| change.fate_of(source));
-        change.watchers()
     }
 
     /// Answers to what we asked of this peer.

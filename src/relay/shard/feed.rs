@@ -16,7 +16,8 @@ use super::carrier::carrier;
 use super::peer::Peer;
 use super::worker::Shard;
 
-/// Something that happened on a shard. Those of one shard come in their order.
+/// Something that happened on a shard. Those of one shard come in their order. Local peers are no sessions: of them there
+/// is `Published` and `Ended` alone, with their keys as the session's.
 #[derive(Clone, Debug)]
 pub enum FeedEvent {
     /// A session was let in. Nothing of it comes before this.

@@ -5,7 +5,7 @@
 //! turn of the loop receives, processes and sends, in the order that `worker` numbers.
 //!
 //! Where to look: `worker` the loop; `service` connections to sessions; `events` sessions to
-//! routing; `actions` routing to sessions; `grants` what sessions may do; `allowance` how much of it;
+//! routing; `actions` routing to sessions; `grants` what sessions may do;
 //! `feed` what a reader outside hears; `local` peers without a connection; `peer` what one session keeps; `mail` other
 //! shards; `command` the control thread; `web` HTTP/3; `websockets` and `link` WebSockets, whose sockets the control
 //! thread has; `carrier` what a session lives on.
@@ -15,7 +15,6 @@
 //! [`statistics`] is what a shard answers to `Snapshot`, [`feed()`] what it tells without being asked.
 
 mod actions;
-mod allowance;
 mod carrier;
 mod command;
 mod events;

@@ -16,7 +16,6 @@ use moqswitch_proto::wire::{
     BroadcastPath, DatagramHeader, DatagramSent, ErrorCode, GroupHeader, HopId, StreamId, session_error,
 };
 
-use super::allowance::Allowance;
 use super::carrier::Carrier;
 
 /// A session and its surroundings.
@@ -45,8 +44,6 @@ pub(super) struct Peer {
     /// Control bytes that the connection could not take yet.
     pub(super) backlog: Backlog,
     pub(super) heads: GroupHeads,
-    /// What it may still cause.
-    pub(super) allowance: Allowance,
 }
 
 /// What a request of the peer is about.

@@ -6,7 +6,6 @@ use crate::routing::{PeerKey, RequestKey};
 use moqswitch_proto::session::{Session, SessionConfig, Side};
 use moqswitch_proto::wire::{BroadcastPath, HopId, ProbeLevel, Role, Setup, StreamId, session_error};
 
-use super::allowance::Allowance;
 use super::carrier::{Carrier, carrier};
 use super::feed::FeedEvent;
 use super::link::is_link;
@@ -40,7 +39,7 @@ impl Shard {
         if connection.is_over() {
             let is_closed = connection.is_closed();
             // What the peer sent before it closed counts.
-            self.read_connection(peer, true);
+            self.read_connection(peer);
             self.handle_events(peer);
             self.end_session(peer);
             if is_closed {
@@ -58,8 +57,7 @@ impl Shard {
         if !self.peers.contains_key(&peer) && (is_web || !self.begin_session(peer)) {
             return;
         }
-        let may_read = !self.is_held_back(peer);
-        self.read_connection(peer, may_read);
+        self.read_connection(peer);
         if is_web {
             self.handle_web_events(connection_key(peer));
         }
@@ -113,7 +111,6 @@ impl Shard {
                 hop,
                 link_cost: DEFAULT_COST,
                 setup_deadline: self.now + SETUP_WAIT_MAX,
-                allowance: Allowance::new(self.now),
                 published: Default::default(),
                 probes: Default::default(),
                 waiting_announcements: Default::default(),
@@ -151,7 +148,7 @@ impl Shard {
     }
 
     /// Reads the connection's streams and datagrams, up to a budget.
-    fn read_connection(&mut self, key: PeerKey, may_read: bool) {
+    fn read_connection(&mut self, key: PeerKey) {
         let Some(peer) = self.peers.get_mut(&key) else {
             return;
         };
@@ -159,14 +156,13 @@ impl Shard {
             return;
         };
         let timestamp_ms = u64::try_from(self.now.duration_since(self.started).as_millis()).unwrap_or(u64::MAX);
-        let has_more = may_read
-            && driver::read(
-                &mut connection,
-                &mut peer.session,
-                &mut self.arena,
-                timestamp_ms,
-                READS_PER_SERVICE_MAX,
-            );
+        let has_more = driver::read(
+            &mut connection,
+            &mut peer.session,
+            &mut self.arena,
+            timestamp_ms,
+            READS_PER_SERVICE_MAX,
+        );
         while let Some((stream, stopped)) = peer.backlog.poll_writable(&mut peer.session, &mut connection) {
             if stopped.is_none() {
                 self.tracks.handle_writable(key, stream);
@@ -250,7 +246,6 @@ impl Shard {
     fn end_session(&mut self, peer: PeerKey) {
         let Some(state) = self.peers.remove(&peer) else { return };
         self.lapses.forget(peer, &state.grant);
-        self.forget_held_back(peer, state.allowance.held_until);
         if state.is_reported {
             self.report(|session| FeedEvent::SessionClosed { session }, peer);
         }

@@ -80,8 +80,6 @@ pub struct SessionStatistics {
     pub opened: u64,
     /// Sessions closed for a protocol violation of the peer.
     pub protocol_violations: u64,
-    /// Times that a session was read no further for a while, since it asked for too much.
-    pub held_back: u64,
     /// QUIC streams of sessions, both directions.
     pub streams_open_now: u64,
     /// Subscriptions served to peers.

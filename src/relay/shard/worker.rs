@@ -22,7 +22,6 @@ use crate::quic::{Endpoint, EndpointOptions, ReadArena, Secrets, TlsContext};
 use crate::ratelimit::RateLimit;
 use crate::routing::{AnnounceTable, Announcer, PeerKey, ShardId, TrackLimits, Tracks};
 
-use super::allowance::HeldBack;
 use super::command::{Fetches, ShardCommand};
 use super::feed::{Feed, FeedWriter};
 use super::grants::Lapses;
@@ -113,7 +112,6 @@ pub struct Shard {
     pub(super) notices: RateLimit,
     pub(super) drain_deadline: Option<Instant>,
     pub(super) lapses: Lapses,
-    pub(super) held_back: HeldBack,
     pub(super) feed: Feed,
     pub(super) locals: Locals,
     last_busy: Instant,
@@ -147,7 +145,6 @@ impl Shard {
             notices: RateLimit::new(NOTICE_INTERVAL, NOTICE_BURST),
             drain_deadline: None,
             lapses: Lapses::default(),
-            held_back: HeldBack::default(),
             feed: Feed::new(parts.feed),
             locals: Locals::default(),
             last_busy: now,
@@ -191,7 +188,6 @@ impl Shard {
         self.tracks.handle_timeout(self.now);
         self.check_periodically();
         self.end_lapsed_grants();
-        self.release_held_back();
         self.fetches.expire(self.now, &mut self.tracks);
         self.turn_applications();
         // 4. Connections with something to tell: streams into sessions, sessions into routing.
@@ -266,17 +262,7 @@ impl Shard {
 
     /// How long the ring may wait, and how long it gathers once something came.
     fn plan_wait(&self) -> Wait {
-        let has_work = self.options.spin
-            || self.endpoint.has_ready()
-            || self.endpoint.has_dirty()
-            || self.websockets.has_work()
-            || self.mailbox.has_mail()
-            || self.announcer.has_ready()
-            || self.announcer.is_resyncing()
-            || self.announcer.has_rescans()
-            || !self.commands.is_empty()
-            || self.locals.has_work();
-        if has_work {
+        if self.options.spin || self.has_work() {
             return Wait::None;
         }
         let longest = if self.mailbox.has_spill() {
@@ -292,6 +278,19 @@ impl Shard {
         }
     }
 
+    /// Something was left for the next turn, or has come in since this one.
+    fn has_work(&self) -> bool {
+        self.endpoint.has_ready()
+            || self.endpoint.has_dirty()
+            || self.websockets.has_work()
+            || self.mailbox.has_mail()
+            || self.announcer.has_ready()
+            || self.announcer.is_resyncing()
+            || self.announcer.has_rescans()
+            || !self.commands.is_empty()
+            || self.locals.has_work()
+    }
+
     fn until_next_deadline(&self) -> Duration {
         let probes = (!self.peers.is_empty()).then_some(self.probes_due);
         [
@@ -300,7 +299,6 @@ impl Shard {
             self.fetches.next_deadline(),
             self.drain_deadline,
             self.lapses.next(),
-            self.held_back.first().map(|(due, _)| *due),
             self.locals.next_deadline(),
             probes,
         ]
@@ -315,11 +313,8 @@ impl Shard {
     fn is_idle(&self) -> bool {
         !self.options.spin
             && self.now.duration_since(self.last_busy) >= COLD_AFTER
-            && !self.endpoint.has_dirty()
-            && !self.websockets.has_work()
-            && !self.mailbox.has_mail()
+            && !self.has_work()
             && !self.mailbox.has_spill()
-            && !self.locals.has_work()
             && self.until_next_deadline() > COLD_DEADLINE_MIN
     }
 

@@ -181,6 +181,9 @@ async fn what_is_more_than_a_turn_takes_comes_with_the_next_ones_and_a_paused_pe
     local.run(move |host| host.pause(listening)).await?;
     let sent = Random::new(1).group(1, &[100]);
     local.send(peer, id, &sent, Delivery::Stream).await?;
+    // A datagram is of use now or never.
+    let lost = Random::new(9).group(9, &[100]);
+    local.send(peer, id, &lost, Delivery::Datagram).await?;
     ensure!(
         timeout(QUIET, local.until(|event| matches!(event, LocalEvent::Frame { .. })))
             .await
@@ -189,11 +192,15 @@ async fn what_is_more_than_a_turn_takes_comes_with_the_next_ones_and_a_paused_pe
     );
     local.run(move |host| host.resume(listening)).await?;
     ensure!(local.group().await? == sent);
+    ensure!(
+        timeout(QUIET, local.group()).await.is_err(),
+        "a datagram waited for a peer that was paused"
+    );
 
     // A group that is given up is told of with its code.
     local
         .run(move |host| {
-            let mut group = host.begin_group(peer, id, GroupSequence(2)).unwrap();
+            let mut group = host.begin_group(peer, id, GroupSequence(10)).unwrap();
             host.write(&mut group, 0, &payload(0));
             host.abort_group(group, stream_error::EVICTED);
         })

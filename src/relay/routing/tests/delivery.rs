@@ -173,6 +173,45 @@ fn a_group_that_ends_after_the_next_began_comes_whole_to_who_is_not_behind() {
 }
 
 #[test]
+fn groups_that_never_end_are_given_up_when_a_few_newer_ones_have_begun() {
+    let mut shard = shard_with_publisher();
+    shard.subscribe(1, Version::Lite06, |message| message.max_latency_ms = 10);
+    let mut wire = Wire::open();
+    for sequence in 0..100 {
+        let token = shard.start(sequence).unwrap();
+        let first = chunks(FrameForm::Timed, sequence * 20, &[&[1; 60]], usize::MAX);
+        first
+            .into_iter()
+            .for_each(|chunk| shard.tracks.group_chunk(token, chunk));
+        shard.pump(1, &mut wire);
+        shard.pass(Duration::from_millis(20));
+    }
+    let open = wire.streams.values().filter(|stream| stream.reset.is_none()).count();
+    assert!(open <= 5, "{open} streams stay open");
+}
+
+#[test]
+fn what_waited_behind_a_blocked_connection_is_late() {
+    let mut shard = shard_with_publisher();
+    shard.subscribe(1, Version::Lite06, |message| message.max_latency_ms = 10);
+    let mut wire = Wire::open();
+    let token = shard.start(0).unwrap();
+    let mut pieces = chunks(FrameForm::Timed, 0, &[&[1; 60], &[2; 60]], 62).into_iter();
+    shard.tracks.group_chunk(token, pieces.next().unwrap());
+    shard.pump(1, &mut wire);
+    // More of it comes while nothing can be sent, and so does the next group.
+    wire.window = 0;
+    pieces.for_each(|chunk| shard.tracks.group_chunk(token, chunk));
+    shard.pump(1, &mut wire);
+    shard.pass(Duration::from_secs(3));
+    shard.publish(1, &[b"newest"]);
+    wire.window = usize::MAX;
+    shard.pump(1, &mut wire);
+    assert_eq!(wire.group(0).unwrap().reset, Some(stream_error::DELIVERY_TIMEOUT));
+    assert!(wire.group(1).unwrap().fin);
+}
+
+#[test]
 fn what_came_all_at_once_after_a_stall_is_sent_from_the_newest_on() {
     let mut shard = shard_with_publisher();
     shard.subscribe(1, Version::Lite06, |message| message.max_latency_ms = 100);

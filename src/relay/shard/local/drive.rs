@@ -108,6 +108,9 @@ impl Shard {
             let (source, local, arrived) = (received.source, received.local, received.arrived);
             self.call(application, |called, host| {
                 for payload in received.datagrams() {
+                    if host.is_ended {
+                        break;
+                    }
                     let datagram = SocketDatagram {
                         socket,
                         source,
@@ -252,9 +255,9 @@ impl Shard {
         self.report(|session| FeedEvent::Ended { session, path }, peer);
     }
 
-    /// Media to a local peer, unless it is paused.
+    /// Media to a local peer.
     pub(in crate::shard) fn pump_local(&mut self, peer: PeerKey) {
-        let Some(state) = self.locals.peers.get_mut(&peer).filter(|state| !state.is_paused) else {
+        let Some(state) = self.locals.peers.get_mut(&peer) else {
             return;
         };
         let Some(running) = self.locals.applications.get_mut(state.application) else {

@@ -12,7 +12,7 @@ use moqswitch_proto::wire::{
     Chunk, ErrorCode, FrameForm, FrameHeader, FrameMark, GroupParser, GroupSequence, stream_error,
 };
 
-use crate::limits::LOCAL_FRAME_BYTES_MAX;
+use crate::limits::{LOCAL_EVENTS_PER_TURN_MAX, LOCAL_FRAME_BYTES_MAX};
 
 use super::events::LocalEvent;
 
@@ -134,6 +134,9 @@ impl OpenGroup {
     fn take(&mut self, bytes: Bytes, events: &mut VecDeque<LocalEvent>) -> Result<(), ErrorCode> {
         let chunk = self.parser.push(bytes, 0).map_err(|_| stream_error::MALFORMED_TRACK)?;
         let Some(chunk) = chunk else { return Ok(()) };
+        if chunk.marks.len() > LOCAL_EVENTS_PER_TURN_MAX {
+            return Err(stream_error::MALFORMED_TRACK);
+        }
         let mut at = 0;
         for mark in &chunk.marks {
             let header = mark.offset as usize;

@@ -107,7 +107,8 @@ impl Host<'_> {
         Ok(key)
     }
 
-    /// Ends a peer, and all that it publishes and subscribes. Nothing more is told of it.
+    /// Ends a peer, and all that it publishes and subscribes. Nothing more is told of it, but for what this turn had for
+    /// the application already: use its tags again in a later turn.
     pub fn close_peer(&mut self, peer: PeerKey) {
         if self.peer(peer).is_ok() {
             self.shard.remove_local(peer);
@@ -188,7 +189,8 @@ impl Host<'_> {
         Ok(id)
     }
 
-    /// Ends a subscription. Nothing more is told of it, but for what was on its way to the application.
+    /// Ends a subscription. Nothing more is told of it, but for what this turn had for the application already: use its
+    /// tag again in a later turn.
     pub fn unsubscribe(&mut self, peer: PeerKey, id: SubscribeId) {
         let now = self.shard.now;
         let Ok(state) = self.peer(peer) else { return };
@@ -233,7 +235,8 @@ impl Host<'_> {
         }
     }
 
-    /// Sends a group of one frame to all who want the track. False when nobody does, or the track has had the group.
+    /// Sends a group of one frame to all who want the track. False when nobody does. A group that the track has had is
+    /// dropped; of one that is to be a stream that is told by false, too.
     pub fn send(&mut self, peer: PeerKey, id: SubscribeId, frame: LocalFrame, delivery: Delivery) -> bool {
         match delivery {
             Delivery::Datagram => self.send_datagram(peer, id, frame),

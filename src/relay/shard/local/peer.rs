@@ -109,8 +109,9 @@ pub(super) struct LocalOutlet<'a> {
 }
 
 impl LocalOutlet<'_> {
+    /// A paused peer is given nothing: datagrams are dropped, streams that were given up are told of.
     fn is_full(&self) -> bool {
-        self.peer.given >= LOCAL_EVENTS_PER_TURN_MAX
+        self.peer.is_paused || self.peer.given >= LOCAL_EVENTS_PER_TURN_MAX
     }
 
     fn push(&mut self, group: &mut OpenGroup, bytes: Bytes, fin: bool) -> Written {
