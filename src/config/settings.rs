@@ -178,7 +178,7 @@ pub(super) const SETTINGS: &[Setting] = &[
             example: r#"["anon/**"]"#,
         },
         help: &[
-            "Broadcast paths everyone may publish and subscribe: `*` is one segment, a final `**` any number.",
+            "Broadcast paths everyone may publish and subscribe: `*` is one segment, `**` any number, once.",
             "Default: [\"**\"] when only loopback addresses are listened on; otherwise it must be set. [] is nobody.",
         ],
     },

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod grant;
+pub mod limits;
 mod pattern;
 
 pub use grant::{Admission, Grant, Policy};
