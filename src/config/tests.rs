@@ -25,6 +25,7 @@ fn template_examples_are_valid_values() {
     assert_eq!(config.cores, Some(vec![0, 1, 2, 3, 6]));
     assert_eq!(config.tls.certificates.len(), 1);
     assert!(config.auth.public.matches("anon/room"));
+    assert_eq!(config.auth.key, Some(PathBuf::from("/etc/moqswitch/token.jwk")));
     assert_eq!(config.shards, NonZeroUsize::new(4));
 }
 
@@ -154,6 +155,18 @@ fn public_address_needs_a_decision() {
     assert!(!config.auth.public.matches("room"));
     let nobody = "listen = \"0.0.0.0:4443\"\n[auth]\npublic = []";
     assert!(!Config::from_toml(nobody).unwrap().auth.public.may_match_below(""));
+}
+
+#[test]
+fn with_keys_nothing_is_public_unless_it_is_said() {
+    let config = Config::from_toml("listen = \"0.0.0.0:4443\"\n[auth]\nkey = \"a.jwk\"").unwrap();
+    assert!(!config.auth.public.may_match_below(""));
+    let environment = [("MOQSWITCH_AUTH_KEY", "keys"), ("MOQSWITCH_AUTH_PUBLIC", "anon/**")];
+    let config = Config::load(&Flags::default(), variables(&environment)).unwrap();
+    assert!(config.auth.public.matches("anon/x") && !config.auth.public.matches("x"));
+    let config = Config::load(&flags(&["--auth-key", "b.jwk"]), variables(&environment)).unwrap();
+    assert_eq!(config.auth.key, Some(PathBuf::from("b.jwk")));
+    assert!(error_of("[auth]\nkey = \"\"").contains("a file or a directory"));
 }
 
 #[test]
