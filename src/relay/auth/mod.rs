@@ -10,6 +10,8 @@
 //! may publish and subscribe. [`token`] has the keys that tokens are checked by.
 #![forbid(unsafe_code)]
 
+#[cfg(any(test, feature = "exercise"))]
+pub mod exercise;
 mod grant;
 pub mod limits;
 mod moment;
