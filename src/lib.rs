@@ -5,6 +5,8 @@
 //!   control            HTTP and WebSocket on their own thread; reaches shards by messages
 //!   check              will this configuration run on this host?
 //!   config             flags, environment and file to one validated configuration
+//!   keys               keys of tokens from files
+//!   token              `moqswitch token`: keys and tokens made and explained
 //!   logging signals reload
 //! ```
 //!
@@ -14,8 +16,10 @@ pub mod check;
 pub mod config;
 pub mod control;
 pub mod generate;
+pub mod keys;
 pub mod limits;
 pub mod logging;
 mod reload;
 pub mod signals;
 pub mod switch;
+pub mod token;

@@ -12,6 +12,12 @@ pub const CONFIGURED_DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Configuration file size; a larger one is refused unread.
 pub const CONFIG_FILE_BYTES_MAX: u64 = 1024 * 1024;
 
+/// How often the files with keys of tokens are looked at. A change is seen so much later at worst; SIGHUP is at once.
+pub const KEYS_LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// A token on standard input; a longer text is refused.
+pub const TOKEN_INPUT_BYTES_MAX: u64 = 64 * 1024;
+
 /// UDP payload every QUIC path carries (RFC 9000 section 14); the configured maximum may not be lower.
 pub const UDP_PAYLOAD_BYTES_MIN: u64 = 1200;
 

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use clap::{CommandFactory, Parser};
 use moqswitch::config::{Arguments, Command, Config};
 use moqswitch::switch::Switch;
-use moqswitch::{check, config, generate, logging};
+use moqswitch::{check, config, generate, logging, token};
 use moqswitch_relay::net;
 use moqswitch_relay::topology::HostCores;
 
@@ -31,6 +31,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let config = Config::load(&arguments.flags, std::env::vars());
     match &arguments.command {
         Some(Command::Config) => generate::print(config::template().as_bytes())?,
+        Some(Command::Token { action }) => return token::run(action, &arguments.flags),
         Some(Command::Completions { shell }) => generate::completions(Arguments::command(), *shell)?,
         Some(Command::Man { command }) => generate::manual(Arguments::command(), command.as_deref())?,
         Some(Command::Check { json }) => {

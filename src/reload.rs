@@ -1,17 +1,22 @@
-//! New certificates for a relay that goes on: those of the same files, read again. Connections that
-//! begin from then on get them; others keep what they have.
+//! New certificates and keys for a relay that goes on: those of the same files, read again. Connections and sessions that
+//! begin from then on get them; others keep what they have. Each is whole or not at all, and one line says which.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use boring::ssl::SslContext;
 use moqswitch_relay::ServerIdentity;
+use moqswitch_relay::auth::Policy;
+use moqswitch_relay::auth::token::{Key, Keys};
 use moqswitch_relay::quic::TlsContext;
 use moqswitch_relay::shard::{ShardCommand, ShardPort};
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::keys::{self, Stamp};
+use crate::limits;
 
 /// Where certificates go, beside the shards.
 pub(crate) struct Certificates {
@@ -24,6 +29,15 @@ pub(crate) struct Certificates {
 pub(crate) struct Seen {
     pub(crate) sha256: watch::Receiver<Arc<str>>,
     pub(crate) http: watch::Receiver<SslContext>,
+}
+
+/// Where keys of tokens come from, and where they go beside the shards.
+pub(crate) struct TokenKeys {
+    /// `None`: there are none, and nothing is read.
+    path: Option<PathBuf>,
+    /// Of what was read last, whether it was taken or not.
+    stamp: Stamp,
+    policy: watch::Sender<Policy>,
 }
 
 impl Certificates {
@@ -55,7 +69,7 @@ impl Certificates {
             .map(|_| TlsContext::server(&identity.certificates))
             .collect::<Result<_, _>>()?;
         for (index, (port, context)) in shards.iter().zip(contexts).enumerate() {
-            install(port, context)
+            install(port, ShardCommand::ReplaceCertificates(Box::new(context)))
                 .await
                 .with_context(|| format!("shard {index} keeps its certificates"))?;
         }
@@ -65,9 +79,66 @@ impl Certificates {
     }
 }
 
-async fn install(port: &ShardPort, context: TlsContext) -> anyhow::Result<()> {
+impl TokenKeys {
+    /// `stamp` is of before the keys of `policy` were read.
+    pub(crate) fn new(config: &Config, stamp: Stamp, policy: Policy) -> (Self, watch::Receiver<Policy>) {
+        let (policy, seen) = watch::channel(policy);
+        let path = config.auth.key.clone();
+        (Self { path, stamp, policy }, seen)
+    }
+
+    /// Waits until the files are not what they were.
+    pub(crate) async fn changed(&self) {
+        let Some(path) = &self.path else {
+            return std::future::pending().await;
+        };
+        loop {
+            tokio::time::sleep(limits::KEYS_LOOK_INTERVAL).await;
+            let path = path.clone();
+            let look = tokio::task::spawn_blocking(move || Stamp::of(&path)).await;
+            if look.is_ok_and(|stamp| stamp != self.stamp) {
+                return;
+            }
+        }
+    }
+
+    /// What is wrong with new ones is logged, and the old ones stay.
+    pub(crate) async fn reload(&mut self, shards: &[ShardPort]) {
+        let Some(path) = self.path.clone() else { return };
+        match self.replace(path, shards).await {
+            Ok(keys) => tracing::info!(keys = names(&keys), "token keys reloaded"),
+            Err(error) => tracing::error!("token keys not reloaded: {error:#}"),
+        }
+    }
+
+    async fn replace(&mut self, path: PathBuf, shards: &[ShardPort]) -> anyhow::Result<Arc<Keys>> {
+        let read = move || (Stamp::of(&path), keys::load(&path));
+        let (stamp, keys) = tokio::task::spawn_blocking(read).await?;
+        self.stamp = stamp;
+        let keys = Arc::new(keys?);
+        for (index, port) in shards.iter().enumerate() {
+            install(port, ShardCommand::ReplaceKeys(Some(keys.clone())))
+                .await
+                .with_context(|| format!("shard {index} keeps its keys"))?;
+        }
+        self.policy
+            .send_modify(|policy| *policy = policy.clone().with_keys(Some(keys.clone())));
+        Ok(keys)
+    }
+}
+
+/// For a line of the log: how many there are, and how some are called.
+fn names(keys: &Keys) -> String {
+    let count = keys.iter().count();
+    let named: Vec<&str> = keys.iter().filter_map(Key::id).take(NAMES_LOGGED_MAX).collect();
+    match named.is_empty() {
+        true => count.to_string(),
+        false => format!("{count}: {}", named.join(", ")),
+    }
+}
+
+async fn install(port: &ShardPort, mut command: ShardCommand) -> anyhow::Result<()> {
     let deadline = Instant::now() + SHARD_WAIT_MAX;
-    let mut command = ShardCommand::ReplaceCertificates(Box::new(context));
     while let Err(refused) = port.offer(command) {
         command = refused;
         anyhow::ensure!(Instant::now() < deadline, "its command queue is full");
@@ -78,3 +149,4 @@ async fn install(port: &ShardPort, context: TlsContext) -> anyhow::Result<()> {
 
 const SHARD_WAIT_MAX: Duration = Duration::from_secs(10);
 const RETRY_INTERVAL: Duration = Duration::from_millis(5);
+const NAMES_LOGGED_MAX: usize = 16;

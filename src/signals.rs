@@ -1,5 +1,5 @@
 //! SIGTERM and SIGINT: the first asks for a drain, the second ends the process at once. SIGHUP asks
-//! for certificates to be read again.
+//! for certificates and keys to be read again.
 #![forbid(unsafe_code)]
 
 use std::future::Future;

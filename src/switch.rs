@@ -12,11 +12,12 @@ use moqswitch_relay::{Relay, RelayHandle, RelayOptions};
 
 use crate::config::{Config, HttpTls};
 use crate::control::{ControlHandle, ControlListener, ControlState, Lifecycle, Phase, Tls, WebSockets};
-use crate::reload::{Certificates, Seen};
+use crate::keys::Stamp;
+use crate::reload::{Certificates, Seen, TokenKeys};
 use crate::signals;
 
 /// A running relay with its control thread. SIGTERM or SIGINT ends it: the first drains, the second exits at once.
-/// SIGHUP reloads certificates.
+/// SIGHUP reloads certificates and keys of tokens.
 pub struct Switch {
     relay: RelayHandle,
     control: ControlHandle,
@@ -28,20 +29,22 @@ impl Switch {
         // What the host refuses is said before what is in use.
         probe_support()?;
         let listener = ControlListener::bind(config.http).map_err(|error| cannot_listen(config.http, error))?;
-        let options = config.relay_options();
-        let relay_grant = Arc::new(options.grant.clone());
-        let relay = Relay::start(RelayOptions {
+        let stamp = config.auth.key.as_deref().map(Stamp::of).unwrap_or_default();
+        let options = RelayOptions {
             certificates: config.certificates()?,
+            keys: config.token_keys()?,
             web_requests: Some(listener.web_requests()),
-            ..options
-        })?;
+            ..config.relay_options()
+        };
+        let (keys, policy) = TokenKeys::new(config, stamp, options.policy());
+        let relay = Relay::start(options)?;
         let (certificates, Seen { sha256, http }) = Certificates::new(relay.identity())?;
         let state = ControlState {
             shards: relay.ports().to_vec(),
             certificate_sha256: sha256,
             lifecycle: Arc::new(Lifecycle::default()),
             announcements: relay.announcements(),
-            grant: relay_grant,
+            policy,
             websockets: WebSockets::new(
                 relay.ports().len(),
                 config.limits.websockets_max,
@@ -52,7 +55,7 @@ impl Switch {
                 is_required: config.http_tls == HttpTls::Required,
             }),
         };
-        let background = background(&state, certificates, config);
+        let background = background(&state, certificates, keys, config);
         let control = listener.serve(state.clone()).spawn(background)?;
         state.lifecycle.set(Phase::Ready);
         Ok(Self { relay, control })
@@ -90,7 +93,7 @@ impl Switch {
 type Background = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What runs beside HTTP on the control thread.
-fn background(state: &ControlState, certificates: Certificates, config: &Config) -> Background {
+fn background(state: &ControlState, certificates: Certificates, mut keys: TokenKeys, config: &Config) -> Background {
     let (state, config) = (state.clone(), config.clone());
     let shards = state.shards.clone();
     let grace = config.drain_deadline;
@@ -101,13 +104,21 @@ fn background(state: &ControlState, certificates: Certificates, config: &Config)
         }
     };
     let reloads = async move {
-        match signals::Hangups::install() {
-            Ok(mut hangups) => {
-                while hangups.next().await {
+        let mut hangups = match signals::Hangups::install() {
+            Ok(hangups) => hangups,
+            Err(error) => return tracing::error!(%error, "SIGHUP cannot be watched; nothing is reloaded"),
+        };
+        loop {
+            tokio::select! {
+                is_hangup = hangups.next() => {
+                    if !is_hangup {
+                        return;
+                    }
                     certificates.reload(&config, &shards).await;
+                    keys.reload(&shards).await;
                 }
+                () = keys.changed() => keys.reload(&shards).await,
             }
-            Err(error) => tracing::error!(%error, "SIGHUP cannot be watched; certificates are not reloaded"),
         }
     };
     Box::pin(async {

@@ -4,10 +4,11 @@
 //! found live beside them.
 
 use std::path::Path;
+use std::time::Instant;
 use std::{env, fs};
 
 use moqswitch_proto::{qmux, session, wire};
-use moqswitch_relay::quic;
+use moqswitch_relay::{auth, quic};
 
 #[test]
 fn corpus_is_current_and_keeps_the_promises_of_the_codec() {
@@ -31,6 +32,12 @@ fn corpus_is_current_and_keeps_the_promises_of_qmux() {
 fn corpus_is_current_and_keeps_the_promises_of_http3() {
     let seeds = quic::exercise::seeds();
     check("http3_decode", seeds, quic::exercise::exercise);
+}
+
+#[test]
+fn corpus_is_current_and_keeps_the_promises_of_tokens_and_patterns() {
+    let seeds = auth::exercise::seeds();
+    check("auth", seeds, |input| auth::exercise::exercise(input, Instant::now()));
 }
 
 fn check<Outcome>(

@@ -55,7 +55,7 @@ const LAYERS: &[Layer] = &[
     layer("limits", &["limits"], &["limits"], &["limits"]),
     layer(
         "config",
-        &["config", "limits"],
+        &["config", "keys", "limits"],
         &["limits", "session", "wire"],
         &[
             "auth",
@@ -70,9 +70,9 @@ const LAYERS: &[Layer] = &[
     ),
     layer(
         "check",
-        &["check", "config", "limits"],
+        &["check", "config", "keys", "limits"],
         &[],
-        &["certificate", "limits", "topology"],
+        &["auth", "certificate", "limits", "topology"],
     ),
     // `control` talks to shards by messages.
     layer(
@@ -84,10 +84,17 @@ const LAYERS: &[Layer] = &[
     layer("generate", &[], &[], &[]),
     layer("logging", &["config"], &[], &["ratelimit"]),
     layer("signals", &[], &[], &[]),
-    layer("reload", &["config"], &[], &["quic", "shard", "ServerIdentity"]),
+    layer(
+        "reload",
+        &["config", "keys", "limits"],
+        &[],
+        &["auth", "quic", "shard", "ServerIdentity"],
+    ),
+    layer("keys", &[], &[], &["auth"]),
+    layer("token", &["config", "generate", "keys", "limits"], &[], &["auth"]),
     layer(
         "switch",
-        &["config", "control", "reload", "signals"],
+        &["config", "control", "keys", "reload", "signals"],
         &["wire"],
         &["net", "Relay", "RelayHandle", "RelayOptions"],
     ),

@@ -4,6 +4,7 @@
 
 mod certificates;
 mod host;
+mod keys;
 mod network;
 
 #[cfg(test)]
@@ -73,6 +74,7 @@ pub fn run(subject: &Subject<'_>) -> Report {
             checks.push(host.check_open_files(shards, config.limits.websockets_max));
             checks.push(host.check_socket_buffers(config.quic.socket_buffer_bytes));
             checks.extend(certificates::check(&config.tls, config.listen, subject.now));
+            checks.push(keys::check(&config.auth));
             checks.extend(network::check(config.listen, config.http));
         }
         Err(_) => checks.extend(CONFIGURED_CHECKS.map(|name| {
@@ -167,15 +169,17 @@ const LOCKED_MEMORY: &str = "locked memory";
 const OPEN_FILES: &str = "open files";
 const SOCKET_BUFFERS: &str = "socket buffers";
 const CERTIFICATE: &str = "certificate";
+const TOKEN_KEYS: &str = "token keys";
 const UDP_PORT: &str = "UDP port";
 const TCP_PORT: &str = "TCP port";
 
-const CONFIGURED_CHECKS: [&str; 7] = [
+const CONFIGURED_CHECKS: [&str; 8] = [
     CORES,
     LOCKED_MEMORY,
     OPEN_FILES,
     SOCKET_BUFFERS,
     CERTIFICATE,
+    TOKEN_KEYS,
     UDP_PORT,
     TCP_PORT,
 ];

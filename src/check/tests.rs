@@ -1,8 +1,14 @@
+use std::fs::Permissions;
 use std::net::{TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use moqswitch_relay::auth::token::{Algorithm, Key};
 use moqswitch_relay::certificate::DevelopmentCertificate;
+use ring::rand::SystemRandom;
+
+use crate::config::AuthConfig;
 
 use super::*;
 
@@ -101,7 +107,7 @@ fn small_socket_buffers_are_a_warning_with_the_command() {
 
 #[test]
 fn certificate_faults_are_told_apart() {
-    let directory = TemporaryDirectory::new();
+    let directory = TemporaryDirectory::new("certificates");
     let now = SystemTime::now();
     let good = DevelopmentCertificate::generate(&[], now).unwrap();
     let other = DevelopmentCertificate::generate(&[], now).unwrap();
@@ -141,6 +147,36 @@ fn development_certificate_beyond_loopback_is_a_warning() {
     let check = |address: &str| certificates::check(&tls, address.parse().unwrap(), SystemTime::now()).remove(0);
     assert_eq!(check("127.0.0.1:1").status, Status::Pass);
     assert_eq!(check("0.0.0.0:1").status, Status::Warn);
+}
+
+#[test]
+fn token_keys_are_read_and_kept_from_others() {
+    let directory = TemporaryDirectory::new("keys");
+    let key = Key::generate(Algorithm::ES256, "a", &SystemRandom::new()).unwrap();
+    let check = |path: Option<&PathBuf>| {
+        let auth = AuthConfig {
+            key: path.cloned(),
+            ..Config::default().auth
+        };
+        keys::check(&auth)
+    };
+    assert_eq!(check(None).status, Status::Pass);
+    let path = directory.write("a.jwk", &key.to_public().unwrap().to_json());
+    assert_eq!(check(Some(&path)).status, Status::Pass);
+    let mode = |path: &PathBuf, mode| std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    let path = directory.write("a.jwk", &key.to_json());
+    mode(&path, 0o644);
+    assert_eq!(check(Some(&path)).status, Status::Warn);
+    assert_eq!(check(Some(&directory.0)).status, Status::Warn);
+    mode(&path, 0o600);
+    assert_eq!(check(Some(&path)).status, Status::Pass);
+    assert_eq!(check(Some(&directory.0)).status, Status::Pass);
+    let path = directory.write("a.jwk", &key.to_json().replace(r#","verify""#, ""));
+    assert!(check(Some(&path)).reason.contains("the key a is not for verifying"));
+    let path = directory.write("a.jwk", "{}");
+    let failed = check(Some(&path));
+    assert_eq!(failed.status, Status::Fail);
+    assert!(failed.reason.contains("a.jwk: `alg` is missing"), "{}", failed.reason);
 }
 
 #[test]
@@ -223,8 +259,8 @@ fn subject<'a>(config: &'a Result<Config, ConfigError>, host: &'a Host, cores: &
 struct TemporaryDirectory(PathBuf);
 
 impl TemporaryDirectory {
-    fn new() -> Self {
-        let name = format!("moqswitch-check-{}", std::process::id());
+    fn new(name: &str) -> Self {
+        let name = format!("moqswitch-check-{}-{name}", std::process::id());
         let path = std::env::temp_dir().join(name);
         std::fs::create_dir_all(&path).unwrap();
         Self(path)

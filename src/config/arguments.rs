@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use moqswitch_relay::auth::token::Algorithm;
 
 /// A media switch for calls over Media over QUIC (moq-lite).
 ///
@@ -28,6 +29,11 @@ pub enum Command {
     },
     /// Print a configuration file with every setting, its default and what it costs
     Config,
+    /// Make keys and tokens, and say what a token grants
+    Token {
+        #[command(subcommand)]
+        action: TokenAction,
+    },
     /// Print a completion script for a shell
     Completions { shell: Shell },
     /// Print a manual page, for `man -l -`
@@ -35,6 +41,65 @@ pub enum Command {
         /// Of this command instead of the whole program
         command: Option<String>,
     },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum TokenAction {
+    /// Make a key; without --out it is printed
+    Generate {
+        /// HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA
+        #[arg(long, default_value = "ES256")]
+        algorithm: Algorithm,
+        /// Name of the key; default: 16 random hexadecimal digits
+        #[arg(long)]
+        kid: Option<String>,
+        /// File for the key, which must not exist yet; only its owner may read it
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// File for the public half, which is all that the relay needs
+        #[arg(long, value_name = "FILE", requires = "out")]
+        public: Option<PathBuf>,
+        /// What tokens of the key may grant at most; default: everything
+        #[command(flatten)]
+        scope: GrantArguments,
+    },
+    /// Print a token
+    Sign {
+        /// File with the private key, a JWK
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        #[command(flatten)]
+        grant: GrantArguments,
+        /// How long it is valid, such as 10m; default: without end
+        #[arg(long, value_name = "DUR")]
+        expires_in: Option<humantime::Duration>,
+    },
+    /// Check a token; exit status 1 and the reason if it is refused
+    Verify(TokenArguments),
+    /// Say what a token grants and until when, or why it is refused
+    Explain(TokenArguments),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct GrantArguments {
+    /// Path that the patterns are below
+    #[arg(long, value_name = "PATH", default_value = "", hide_default_value = true)]
+    pub root: String,
+    /// What may be published, such as alice/**; repeatable
+    #[arg(long, value_name = "PATTERN")]
+    pub publish: Vec<String>,
+    /// What may be subscribed; repeatable
+    #[arg(long, value_name = "PATTERN")]
+    pub subscribe: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct TokenArguments {
+    /// The token; default: from standard input
+    pub token: Option<String>,
+    /// Path of the session; default: any
+    #[arg(long, value_name = "PATH")]
+    pub path: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
@@ -66,6 +131,9 @@ pub struct Flags {
     /// Paths open to everyone, such as anon/**; repeatable [env: MOQSWITCH_AUTH_PUBLIC]
     #[arg(long, value_name = "PATTERN", global = true)]
     pub auth_public: Vec<String>,
+    /// Keys of tokens: a JWK, a JWKS, or a directory of ID.jwk [env: MOQSWITCH_AUTH_KEY]
+    #[arg(long, value_name = "FILE|DIR", global = true)]
+    pub auth_key: Option<String>,
     /// Log level or filter [env: MOQSWITCH_LOG_LEVEL]
     #[arg(long, value_name = "LEVEL", global = true)]
     pub log_level: Option<String>,

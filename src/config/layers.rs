@@ -234,6 +234,7 @@ fn read_flags(flags: &Flags) -> Result<Values, ConfigError> {
         ("shards", "--shards", &flags.shards),
         ("cores", "--cores", &flags.cores),
         ("batch_window", "--batch-window", &flags.batch_window),
+        ("auth.key", "--auth-key", &flags.auth_key),
         ("log.level", "--log-level", &flags.log_level),
     ];
     for (path, flag, text) in ones {

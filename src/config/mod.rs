@@ -16,13 +16,14 @@ mod tests;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use moqswitch_relay::auth::Patterns;
 use moqswitch_relay::certificate::CertificateFiles;
 use moqswitch_relay::quic::CongestionControl;
 
-pub use arguments::{Arguments, Command, Flags};
+pub use arguments::{Arguments, Command, Flags, GrantArguments, TokenAction, TokenArguments};
 pub use error::{ConfigError, Source};
 pub use settings::template;
 pub use values::LogLevel;
@@ -69,6 +70,8 @@ pub struct TlsConfig {
 pub struct AuthConfig {
     /// Paths anonymous peers may publish and subscribe.
     pub public: Patterns,
+    /// File or directory with the keys of tokens. `None`: there are no tokens.
+    pub key: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

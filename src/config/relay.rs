@@ -1,19 +1,25 @@
 //! What the configuration means for the relay.
 
+use std::sync::Arc;
+
 use anyhow::Context;
 use moqswitch_proto::session::SessionLimits;
 use moqswitch_proto::wire::HopId;
 use moqswitch_relay::RelayOptions;
 use moqswitch_relay::auth::Grant;
+use moqswitch_relay::auth::token::Keys;
 use moqswitch_relay::certificate::CertificatePair;
 use moqswitch_relay::net::SocketOptions;
 use moqswitch_relay::quic::TransportOptions;
 use moqswitch_relay::routing::TrackLimits;
 
+use crate::keys::{self, KeyFileError};
+
 use super::Config;
 
 impl Config {
-    /// The options of a relay but for its certificates, which [`Config::certificates`] reads.
+    /// The options of a relay but for its certificates and keys, which [`Config::certificates`] and
+    /// [`Config::token_keys`] read.
     pub fn relay_options(&self) -> RelayOptions {
         let socket_buffer_bytes = usize::try_from(self.quic.socket_buffer_bytes).unwrap_or(usize::MAX);
         let defaults = RelayOptions::default();
@@ -56,6 +62,12 @@ impl Config {
             },
             ..defaults
         }
+    }
+
+    /// Reads the keys of tokens configured; `None` if there are none.
+    pub fn token_keys(&self) -> Result<Option<Arc<Keys>>, KeyFileError> {
+        let keys = self.auth.key.as_deref().map(keys::load).transpose()?;
+        Ok(keys.map(Arc::new))
     }
 
     /// Reads the certificates configured; none are configured for a development certificate.

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use moqswitch_proto::limits::VARINT_MAX;
@@ -98,9 +99,21 @@ impl Layers {
 /// Whatever an address serves, HTTP included, is open to anonymous peers; so each decides.
 fn auth(layers: &Layers, addresses: [SocketAddr; 2]) -> Result<AuthConfig, ConfigError> {
     let parse = |text: &str| text.parse::<Pattern>().map_err(|error| error.to_string());
+    let key = layers.optional("auth.key", |text| match text {
+        "" => Err("write a file or a directory".to_owned()),
+        path => Ok(PathBuf::from(path)),
+    })?;
     if let Some(patterns) = layers.list("auth.public", parse)? {
         return Ok(AuthConfig {
             public: Patterns::new(patterns),
+            key,
+        });
+    }
+    // Who has tokens wants them to be needed.
+    if key.is_some() {
+        return Ok(AuthConfig {
+            public: Patterns::default(),
+            key,
         });
     }
     for address in addresses {
@@ -110,6 +123,7 @@ fn auth(layers: &Layers, addresses: [SocketAddr; 2]) -> Result<AuthConfig, Confi
     }
     Ok(AuthConfig {
         public: Patterns::everything(),
+        key,
     })
 }
 

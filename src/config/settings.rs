@@ -98,7 +98,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         value: Value::Default(r#""127.0.0.1:4443""#),
         help: &[
             "UDP address for QUIC, one socket per shard; `[::]:4443` serves IPv4 and IPv6 both.",
-            "Any but a loopback address also needs `auth.public`.",
+            "Any but a loopback address also needs `auth.public` or `auth.key`.",
         ],
     },
     Setting {
@@ -178,8 +178,21 @@ pub(super) const SETTINGS: &[Setting] = &[
             example: r#"["anon/**"]"#,
         },
         help: &[
-            "Broadcast paths everyone may publish and subscribe: `*` is one segment, a final `**` any number.",
-            "Default: [\"**\"] when only loopback addresses are listened on; otherwise it must be set. [] is nobody.",
+            "Broadcast paths everyone may publish and subscribe without a token: `*` is one segment, `pre*` a part of one,",
+            "`**` any number; it may stand once, anywhere. [] is nobody, and the default when `auth.key` is set.",
+            "Otherwise the default is [\"**\"] when only loopback addresses are listened on; else it must be set.",
+        ],
+    },
+    Setting {
+        path: "auth.key",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/token.jwk""#,
+        },
+        help: &[
+            "Keys that tokens are signed by: a file with a JWK or a JWKS, or a directory with a file ID.jwk for each key.",
+            "Read again at SIGHUP and when a file changes, all or none. A token is `?jwt=` in the URL, or a Bearer for HTTP.",
+            "Default: none, and tokens are not looked at. Checking one costs up to 0.2 ms of its shard.",
         ],
     },
     Setting {

@@ -4,6 +4,7 @@
 
 mod connections;
 mod metrics;
+mod permit;
 mod portions;
 mod remote;
 mod routes;
@@ -21,7 +22,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use moqswitch_relay::Announcements;
-use moqswitch_relay::auth::Grant;
+use moqswitch_relay::auth::Policy;
 use tokio::sync::watch;
 
 pub use moqswitch_relay::shard::{FetchError, FetchGroup, FetchReply, FetchRequest, ShardCommand, ShardPort};
@@ -38,8 +39,8 @@ pub struct ControlState {
     pub certificate_sha256: watch::Receiver<Arc<str>>,
     pub lifecycle: Arc<Lifecycle>,
     pub announcements: Arc<Announcements>,
-    /// What HTTP clients may see and fetch.
-    pub grant: Arc<Grant>,
+    /// What HTTP clients may see and fetch; changes when keys of tokens are reloaded.
+    pub policy: watch::Receiver<Policy>,
     pub websockets: Arc<WebSockets>,
     /// `None`: plain HTTP and nothing else.
     pub tls: Option<Tls>,

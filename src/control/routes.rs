@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Router, middleware};
 use futures_lite::stream;
+use moqswitch_relay::auth::Grant;
 use moqswitch_relay::shard::statistics::ShardSnapshot;
 use tokio::sync::oneshot;
 use tokio::time;
@@ -19,6 +20,7 @@ use tokio::time;
 use crate::limits;
 
 use super::metrics::Form;
+use super::permit::Permit;
 use super::{ControlState, FetchError, FetchGroup, FetchReply, FetchRequest, Phase, ShardCommand, metrics, websocket};
 
 pub(super) fn router(state: ControlState) -> Router {
@@ -129,23 +131,23 @@ async fn certificate(State(state): State<ControlState>) -> String {
     state.certificate_sha256.borrow().to_string()
 }
 
-async fn announced_all(state: State<ControlState>) -> Response {
-    list_announced(&state, "")
+async fn announced_all(State(state): State<ControlState>, Permit(grant): Permit) -> Response {
+    list_announced(&state, &grant, "")
 }
 
-async fn announced(state: State<ControlState>, Path(prefix): Path<String>) -> Response {
-    list_announced(&state, &normalize(prefix.split('/')))
+async fn announced(State(state): State<ControlState>, Permit(grant): Permit, Path(prefix): Path<String>) -> Response {
+    list_announced(&state, &grant, &normalize(prefix.split('/')))
 }
 
 /// One path per line, relative to the prefix; the broadcast at the prefix itself is an empty line.
-fn list_announced(state: &ControlState, prefix: &str) -> Response {
-    if !state.grant.subscribe.may_match_below(prefix) {
+fn list_announced(state: &ControlState, grant: &Grant, prefix: &str) -> Response {
+    if !grant.subscribe.may_match_below(prefix) {
         return StatusCode::UNAUTHORIZED.into_response();
     }
     let mut paths = Vec::new();
     let mut truncated = false;
     (state.announcements)(prefix, &mut |path| {
-        if !state.grant.may_subscribe(path) {
+        if !grant.may_subscribe(path) {
             return ControlFlow::Continue(());
         }
         if paths.len() == limits::ANNOUNCED_RESULTS_MAX {
@@ -181,6 +183,7 @@ struct FetchParameters {
 
 async fn fetch(
     State(state): State<ControlState>,
+    Permit(grant): Permit,
     Path(path): Path<String>,
     Query(parameters): Query<FetchParameters>,
 ) -> Result<Response, StatusCode> {
@@ -193,7 +196,7 @@ async fn fetch(
         None | Some("latest") => FetchGroup::Latest,
         Some(text) => FetchGroup::Sequence(text.parse().map_err(|_| StatusCode::BAD_REQUEST)?),
     };
-    if !state.grant.may_subscribe(&broadcast) {
+    if !grant.may_subscribe(&broadcast) {
         return Err(StatusCode::UNAUTHORIZED);
     }
     let reply = ask_shard(&state, broadcast, track.to_owned(), group).await?;

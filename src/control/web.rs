@@ -48,11 +48,13 @@ pub(super) async fn answer(mut requests: mpsc::Receiver<WebRequest>, router: Rou
 }
 
 async fn ask(router: Router, request: WebRequest) -> WebResponse {
-    let request = Request::builder()
+    let mut builder = Request::builder()
         .method(request.method.as_str())
-        .uri(request.path.as_str())
-        .body(Body::empty());
-    let Ok(request) = request else {
+        .uri(request.path.as_str());
+    if let Some(authorization) = &request.authorization {
+        builder = builder.header(header::AUTHORIZATION, authorization.as_str());
+    }
+    let Ok(request) = builder.body(Body::empty()) else {
         return bare(StatusCode::BAD_REQUEST);
     };
     if request.uri().path() == "/metrics" {

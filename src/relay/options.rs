@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
@@ -12,6 +13,7 @@ use moqswitch_proto::qmux;
 use moqswitch_proto::session::SessionLimits;
 use moqswitch_proto::wire::{HopId, Version};
 
+use crate::auth::token::Keys;
 use crate::auth::{Grant, Policy};
 use crate::certificate::{CertificatePair, DevelopmentCertificate, fingerprint};
 use crate::limits::CACHE_BYTES_MIN;
@@ -39,6 +41,9 @@ pub struct RelayOptions {
     pub certificates: Vec<CertificatePair>,
     /// What each session may do that is not granted otherwise. Default: everything.
     pub grant: Grant,
+    /// Keys of tokens. Who has one in the query of its path gets what it grants, and not `grant`. Default (`None`): there
+    /// are no tokens. [`ShardCommand::ReplaceKeys`](crate::shard::ShardCommand::ReplaceKeys) replaces them.
+    pub keys: Option<Arc<Keys>>,
     /// This relay's hop id, unique in a mesh. Default (`None`): drawn at random.
     pub hop: Option<HopId>,
     /// What subscribing through this relay costs its peers (SETUP "Cost"). Default 1.
@@ -77,6 +82,7 @@ impl Default for RelayOptions {
             spin: false,
             certificates: Vec::new(),
             grant: Grant::everything(),
+            keys: None,
             hop: None,
             cost: 1,
             connections_max: 10_000,
@@ -147,8 +153,13 @@ impl RelayOptions {
             },
             qmux: self.websockets(),
             ring: self.ring.clone(),
-            policy: Policy::uniform(self.grant.clone()),
+            policy: self.policy(),
         }
+    }
+
+    /// What decides on sessions at the start.
+    pub fn policy(&self) -> Policy {
+        Policy::uniform(self.grant.clone()).with_keys(self.keys.clone())
     }
 
     /// The windows of QUIC: what they bound is the same.

@@ -11,7 +11,8 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use moqswitch_proto::wire::StreamId;
-use moqswitch_relay::auth::{Pattern, Patterns};
+use moqswitch_relay::auth::token::{Algorithm, Key, Keys};
+use moqswitch_relay::auth::{Grant, Pattern, Patterns};
 use moqswitch_relay::quic::ConnectionKey;
 use moqswitch_relay::shard::statistics::{DropCause, QueueKind, QueueSnapshot, ShardSnapshot};
 use moqswitch_relay::shard::{WebRequest, WebStream};
@@ -128,6 +129,47 @@ fn announced_lists_public_paths_relative_to_whole_segments() {
     assert_eq!((none.status, none.body.as_str()), (401, ""));
     assert_eq!(fixture.get("/announced/private").status, 401);
     assert_eq!(fixture.get("/announced/room/carol").status, 200);
+}
+
+#[test]
+fn a_token_shows_what_it_grants_and_nothing_else() {
+    let fixture = Fixture::start(Behaviour::Answers);
+    let random = ring::rand::SystemRandom::new();
+    let key = Key::generate(Algorithm::ES256, "a", &random).unwrap();
+    let keys = Keys::parse(&key.to_json()).unwrap();
+    let token = key.sign(r#"{"subscribe":["private/**"]}"#, &random).unwrap();
+    // Without keys nobody looks at a token.
+    assert_eq!(fixture.get("/announced/private?jwt=x").status, 401);
+    assert_eq!(fixture.get("/announced?jwt=x").status, 200);
+    fixture
+        .shards
+        .policy
+        .0
+        .send_modify(|policy| *policy = policy.clone().with_keys(Some(Arc::new(keys))));
+    assert_eq!(fixture.get(&format!("/announced?jwt={token}")).body, "private/y");
+    let bearer = |path: &str, token: &str| {
+        fixture.request(&format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: bearer {token}\r\n\r\n"
+        ))
+    };
+    assert_eq!(bearer("/announced/private", &token).body, "y");
+    assert_eq!(bearer("/fetch/private/y/cam", &token).status, 200);
+    assert_eq!(bearer("/fetch/room/cam", &token).status, 401);
+    assert_eq!(fixture.get("/fetch/room/cam").status, 200);
+    let refused = bearer("/announced", "a.b.c");
+    assert_eq!(refused.status, 401);
+    assert!(refused.head.contains("www-authenticate: Bearer"), "{}", refused.head);
+    assert!(
+        refused.body.contains("part of the token") && !refused.body.contains("a.b.c"),
+        "{}",
+        refused.body
+    );
+    assert!(
+        bearer(&format!("/announced?jwt={token}"), "other")
+            .body
+            .contains("two tokens")
+    );
+    assert_eq!(bearer("/healthz", "a.b.c").status, 200);
 }
 
 #[test]
@@ -316,6 +358,7 @@ fn requests_over_http3_are_answered_to_their_shard() {
             at,
             method,
             path,
+            authorization: None,
         };
         requests.blocking_send(request).unwrap();
         let ShardCommand::Respond { at: to, response } = wait_for(&port) else {
@@ -375,11 +418,12 @@ struct Fixture {
     lifecycle: Arc<Lifecycle>,
     certificate: watch::Sender<Arc<str>>,
     handle: Option<ControlHandle>,
-    _shards: Shards,
+    shards: Shards,
 }
 
 struct Shards {
     certificate: Option<watch::Sender<Arc<str>>>,
+    policy: (watch::Sender<Policy>, watch::Receiver<Policy>),
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -402,7 +446,7 @@ impl Fixture {
             lifecycle,
             certificate: shards.certificate.take().unwrap(),
             handle: Some(handle),
-            _shards: shards,
+            shards,
         }
     }
 
@@ -449,8 +493,10 @@ impl Drop for Shards {
 /// Two shards; `room/**` and `roomy/**` are public.
 fn state(behaviour: Behaviour, paths: Vec<String>) -> (ControlState, Shards) {
     let (certificate, receiver) = watch::channel(Arc::from("aa11"));
+    let public = ["room/**", "roomy/**"].map(|text| text.parse::<Pattern>().unwrap());
     let mut shards = Shards {
         certificate: Some(certificate),
+        policy: watch::channel(Policy::uniform(Grant::of(Patterns::new(public.to_vec())))),
         stop: Arc::default(),
         threads: Vec::new(),
     };
@@ -463,11 +509,7 @@ fn state(behaviour: Behaviour, paths: Vec<String>) -> (ControlState, Shards) {
             let below = |path: &&String| path.starts_with(prefix);
             let _ = paths.iter().filter(below).try_for_each(|path| visit(path));
         }),
-        grant: Arc::new(Grant::of(Patterns::new(
-            ["room/**", "roomy/**"]
-                .map(|text| text.parse::<Pattern>().unwrap())
-                .to_vec(),
-        ))),
+        policy: shards.policy.1.clone(),
         websockets: WebSockets::new(2, 2, Duration::from_secs(30)),
         tls: None,
     };

@@ -164,7 +164,7 @@ fn fixture(tls: Option<bool>) -> (Fixture, Vec<ShardPort>) {
         lifecycle,
         certificate: shards.certificate.take().unwrap(),
         handle: Some(handle),
-        _shards: shards,
+        shards,
     };
     (fixture, ports)
 }

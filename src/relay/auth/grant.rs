@@ -1,6 +1,5 @@
-//! What one session may publish and subscribe, until when, and who decides it.
+//! What one session may publish and subscribe, and until when.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::pattern::Patterns;
@@ -52,45 +51,6 @@ impl Grant {
     }
 }
 
-/// Gives each session its grant when it begins. The only place that does.
-#[derive(Clone, Debug)]
-pub struct Policy {
-    default: Arc<Grant>,
-}
-
-/// What a session gets that is let in.
-#[derive(Clone, Debug)]
-pub struct Admission<'a> {
-    /// Path without query: where the session's broadcasts are rooted.
-    pub root: &'a str,
-    /// What it may do.
-    pub grant: Arc<Grant>,
-}
-
-impl Policy {
-    /// Every session gets the same.
-    pub fn uniform(grant: Grant) -> Self {
-        Self {
-            default: Arc::new(grant),
-        }
-    }
-
-    /// What a session has that names no path.
-    pub fn default_grant(&self) -> Arc<Grant> {
-        self.default.clone()
-    }
-
-    /// Decides on a session by the path and query of its SETUP or of its URL. `None`: it may do nothing there.
-    pub fn admit<'a>(&self, target: &'a str) -> Option<Admission<'a>> {
-        // The query is the credential of a deployment that checks one.
-        let root = target.split_once('?').map_or(target, |(path, _query)| path);
-        self.default.may_use_below(root).then(|| Admission {
-            root,
-            grant: self.default_grant(),
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,14 +66,6 @@ mod tests {
         assert!(grant.may_subscribe("call/7/b/audio") && !grant.may_subscribe("call/8/b"));
         assert!(grant.may_use_below("call/7") && !grant.may_use_below("call/8"));
         assert!(!Grant::nothing().may_use_below(""));
-    }
-
-    #[test]
-    fn who_could_do_nothing_below_a_path_is_not_let_in() {
-        let policy = Policy::uniform(Grant::of(patterns(&["anon/**"])));
-        assert_eq!(policy.admit("/anon/room?jwt=x").unwrap().root, "/anon/room");
-        assert!(policy.admit("").is_some());
-        assert!(policy.admit("/anonymous").is_none());
     }
 
     fn patterns(texts: &[&str]) -> Patterns {

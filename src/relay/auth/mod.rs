@@ -1,15 +1,25 @@
-//! Who may do what: path patterns, the grant that each session holds, and the policy that gives it.
+//! Who may do what: path patterns, the grant that each session holds, the tokens that say what to grant, and the policy
+//! that gives it.
 //!
-//! Pure: strings and times in, decisions out. A session gets its [`Grant`] from the [`Policy`] when it begins; a command
-//! to its shard ([`ShardCommand::SetGrant`](crate::shard::ShardCommand)) replaces it while the session lives. What the
-//! new one does not cover ends at once.
+//! Pure: strings and times in, decisions out. A session gets its [`Grant`] from the [`Policy`] when it begins: that of the
+//! token in the query of its path, else what is public. A command to its shard
+//! ([`ShardCommand::SetGrant`](crate::shard::ShardCommand)) replaces it while the session lives. What the new one does not
+//! cover ends at once.
 //!
 //! Begin with [`Pattern`] and [`Grant::of`]: texts such as `call/*/a/**` become [`Patterns`], those become what a session
-//! may publish and subscribe. Who a peer is, is decided elsewhere.
+//! may publish and subscribe. [`token`] has the keys that tokens are checked by.
 #![forbid(unsafe_code)]
 
+#[cfg(any(test, feature = "exercise"))]
+pub mod exercise;
 mod grant;
+pub mod limits;
+mod moment;
 mod pattern;
+mod policy;
+pub mod token;
 
-pub use grant::{Admission, Grant, Policy};
+pub use grant::Grant;
+pub use moment::Moment;
 pub use pattern::{Pattern, PatternError, Patterns};
+pub use policy::{Admission, Policy};

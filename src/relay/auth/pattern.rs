@@ -1,16 +1,24 @@
-//! Path patterns that say which broadcasts anonymous peers may reach.
-//! `*` is exactly one segment, a final `**` any number of segments, none included;
-//! so `anon/**` also matches `anon`. Slashes at the ends and doubled ones carry no meaning,
-//! in patterns as in paths.
+//! Path patterns: which broadcasts may be reached.
+//!
+//! `*` is exactly one segment, `pre*post` one that begins and ends so, `**` any number of segments, none included. It may
+//! stand once in a pattern, anywhere; so `anon/**` also matches `anon`. Slashes at the ends and doubled ones carry no
+//! meaning in paths; in patterns of a configuration neither, in those of a token they are an error.
+//!
+//! To match is linear in the length of the path: what stands before `**` is compared from the front, the rest from the
+//! back.
+
 use std::fmt;
 use std::str::FromStr;
+
+use super::limits::{PATTERN_BYTES_MAX, PATTERN_SEGMENTS_MAX};
 
 /// One pattern over the segments of a broadcast path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
-    segments: Vec<Segment>,
-    /// The pattern ends in `**`.
-    open: bool,
+    /// What stands before `**`; everything, if there is none.
+    head: Vec<Segment>,
+    /// What stands behind `**`. `None`: the pattern has none.
+    tail: Option<Vec<Segment>>,
 }
 
 /// Patterns any of which grants.
@@ -21,6 +29,11 @@ pub struct Patterns(Vec<Pattern>);
 enum Segment {
     Any,
     Literal(String),
+    /// Begins and ends so, and the two do not overlap. Never are both empty.
+    Part {
+        prefix: String,
+        suffix: String,
+    },
 }
 
 /// Why a text is no pattern. Its message says what to write instead.
@@ -29,46 +42,127 @@ pub enum PatternError {
     /// There is no segment in it.
     #[error("an empty pattern matches nothing useful; write `**` for every path")]
     Empty,
-    /// `**` stands before another segment.
-    #[error("`**` may only be the last segment")]
-    OpenInside,
-    /// A segment, which is named here, has a `*` and something else.
-    #[error("`{0}` mixes `*` with text; a wildcard stands for a whole segment")]
-    PartialWildcard(String),
+    /// There is a second `**`.
+    #[error("`**` may stand in a pattern once")]
+    OpenTwice,
+    /// A segment, of which this is the beginning, has a second `*`.
+    #[error("`{0}` has more than one `*`; a segment may have one")]
+    Stars(String),
+    /// A slash at an end, or two together.
+    #[error("a pattern has no slash at its ends, and none doubled")]
+    EmptySegment,
+    /// The path that patterns are put below has a `*`.
+    #[error("a root has no `*`")]
+    RootStar,
+    /// It is longer than [`PATTERN_BYTES_MAX`].
+    #[error("a pattern has at most {PATTERN_BYTES_MAX} bytes")]
+    TooLong,
+    /// It has more segments than [`PATTERN_SEGMENTS_MAX`].
+    #[error("a pattern has at most {PATTERN_SEGMENTS_MAX} segments, its root included")]
+    TooManySegments,
 }
 
 impl Pattern {
     /// The pattern `**`.
     pub fn everything() -> Self {
         Self {
-            segments: Vec::new(),
-            open: true,
+            head: Vec::new(),
+            tail: Some(Vec::new()),
         }
+    }
+
+    /// The pattern `text` below the path `root`, as tokens have it: an empty text is the root itself.
+    pub fn below(root: &str, text: &str) -> Result<Self, PatternError> {
+        if !text.is_empty() && text.split('/').any(str::is_empty) {
+            return Err(PatternError::EmptySegment);
+        }
+        Self::rooted(root, segments(text))
+    }
+
+    /// `prefix` and every path below it, below the path `root`. No star has a meaning here, and none is allowed.
+    pub fn subtree(root: &str, prefix: &str) -> Result<Self, PatternError> {
+        if prefix.contains('*') {
+            return Err(PatternError::Stars(beginning(prefix)));
+        }
+        let count = segments(root).count() + segments(prefix).count();
+        // Below the deepest path there is nothing.
+        let open = (count < PATTERN_SEGMENTS_MAX).then_some("**");
+        Self::rooted(root, segments(prefix).chain(open))
+    }
+
+    fn rooted<'a>(root: &'a str, texts: impl Iterator<Item = &'a str>) -> Result<Self, PatternError> {
+        if root.contains('*') {
+            return Err(PatternError::RootStar);
+        }
+        Self::of(segments(root).chain(texts))
+    }
+
+    fn of<'a>(texts: impl Iterator<Item = &'a str>) -> Result<Self, PatternError> {
+        let (mut head, mut tail) = (Vec::new(), None);
+        let (mut bytes, mut count) = (0, 0);
+        for text in texts {
+            bytes += text.len() + 1;
+            count += 1;
+            if bytes > PATTERN_BYTES_MAX {
+                return Err(PatternError::TooLong);
+            }
+            if count > PATTERN_SEGMENTS_MAX {
+                return Err(PatternError::TooManySegments);
+            }
+            if text != "**" {
+                tail.as_mut().unwrap_or(&mut head).push(Segment::parse(text)?);
+            } else if tail.replace(Vec::new()).is_some() {
+                return Err(PatternError::OpenTwice);
+            }
+        }
+        // `*/**` is `**/*`: one form for one meaning.
+        if let Some(tail) = &mut tail {
+            while head.pop_if(|last| *last == Segment::Any).is_some() {
+                tail.insert(0, Segment::Any);
+            }
+        }
+        Ok(Self { head, tail })
     }
 
     /// Does the pattern match exactly this path?
     pub fn matches(&self, path: &str) -> bool {
         let mut path = segments(path);
-        for expected in &self.segments {
-            match path.next() {
-                Some(segment) if expected.accepts(segment) => {}
-                _ => return false,
-            }
-        }
-        self.open || path.next().is_none()
+        let head = self.head.iter();
+        let tail = self.tail.iter().flatten();
+        head.into_iter()
+            .all(|expected| path.next().is_some_and(|segment| expected.accepts(segment)))
+            && tail
+                .rev()
+                .all(|expected| path.next_back().is_some_and(|segment| expected.accepts(segment)))
+            && (self.tail.is_some() || path.next().is_none())
     }
 
     /// Can any path at or below `prefix` match?
     pub fn may_match_below(&self, prefix: &str) -> bool {
-        let mut expected = self.segments.iter();
+        let mut expected = self.head.iter();
         for segment in segments(prefix) {
             match expected.next() {
                 Some(pattern) if pattern.accepts(segment) => {}
                 Some(_) => return false,
-                None => return self.open,
+                None => return self.tail.is_some(),
             }
         }
         true
+    }
+
+    /// Does the pattern match every path that `other` matches?
+    pub fn contains(&self, other: &Self) -> bool {
+        let Some(tail) = &self.tail else {
+            return other.tail.is_none() && same_length(&self.head, &other.head) && covers(&self.head, &other.head);
+        };
+        let shortest = other.head.len() + other.tail.as_ref().map_or(0, Vec::len);
+        // Its shortest path must be long enough. What reaches into its `**` must be `*`.
+        shortest >= self.head.len() + tail.len()
+            && covers(&self.head, &other.head)
+            && covers(
+                tail.iter().rev(),
+                other.tail.as_ref().unwrap_or(&other.head).iter().rev(),
+            )
     }
 }
 
@@ -83,6 +177,11 @@ impl Patterns {
         Self(vec![Pattern::everything()])
     }
 
+    /// Whether there is none, so that nothing matches.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether one of the patterns matches exactly this path.
     pub fn matches(&self, path: &str) -> bool {
         self.0.iter().any(|pattern| pattern.matches(path))
@@ -92,66 +191,123 @@ impl Patterns {
     pub fn may_match_below(&self, prefix: &str) -> bool {
         self.0.iter().any(|pattern| pattern.may_match_below(prefix))
     }
+
+    /// Whether each pattern of `others` is contained in one of these. What only several together contain is not.
+    pub fn cover(&self, others: &Self) -> bool {
+        let is_covered = |other| self.0.iter().any(|pattern| pattern.contains(other));
+        others.0.iter().all(is_covered)
+    }
 }
 
+/// As a configuration has it.
 impl FromStr for Pattern {
     type Err = PatternError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut pattern = Self {
-            segments: Vec::new(),
-            open: false,
-        };
-        for segment in segments(text) {
-            if pattern.open {
-                return Err(PatternError::OpenInside);
-            }
-            match segment {
-                "**" => pattern.open = true,
-                "*" => pattern.segments.push(Segment::Any),
-                _ if segment.contains('*') => {
-                    return Err(PatternError::PartialWildcard(segment.to_owned()));
-                }
-                _ => pattern.segments.push(Segment::Literal(segment.to_owned())),
-            }
-        }
-        if pattern.segments.is_empty() && !pattern.open {
+        if segments(text).next().is_none() {
             return Err(PatternError::Empty);
         }
-        Ok(pattern)
+        Self::of(segments(text))
     }
 }
 
 impl fmt::Display for Pattern {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut separator = "";
-        for segment in &self.segments {
-            let text = match segment {
-                Segment::Any => "*",
-                Segment::Literal(text) => text,
-            };
-            write!(formatter, "{separator}{text}")?;
-            separator = "/";
-        }
-        if self.open {
-            write!(formatter, "{separator}**")?;
-        }
-        Ok(())
+        let head = self.head.iter().map(Segment::to_string);
+        let open = self.tail.is_some().then(|| "**".to_owned());
+        let tail = self.tail.iter().flatten().map(Segment::to_string);
+        let texts: Vec<String> = head.chain(open).chain(tail).collect();
+        formatter.write_str(&texts.join("/"))
+    }
+}
+
+/// Separated by commas. The pattern of the root alone, which is empty, is put between quotes.
+impl fmt::Display for Patterns {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |pattern: &Pattern| match pattern.to_string() {
+            text if text.is_empty() => "\"\"".to_owned(),
+            text => text,
+        };
+        let texts: Vec<String> = self.0.iter().map(text).collect();
+        formatter.write_str(&texts.join(", "))
     }
 }
 
 impl Segment {
+    fn parse(text: &str) -> Result<Self, PatternError> {
+        match text.split_once('*') {
+            None => Ok(Self::Literal(text.to_owned())),
+            Some(("", "")) => Ok(Self::Any),
+            Some((_, suffix)) if suffix.contains('*') => Err(PatternError::Stars(beginning(text))),
+            Some((prefix, suffix)) => Ok(Self::Part {
+                prefix: prefix.to_owned(),
+                suffix: suffix.to_owned(),
+            }),
+        }
+    }
+
     fn accepts(&self, segment: &str) -> bool {
         match self {
             Self::Any => true,
             Self::Literal(text) => text == segment,
+            Self::Part { prefix, suffix } => segment
+                .strip_prefix(prefix.as_str())
+                .is_some_and(|rest| rest.ends_with(suffix.as_str())),
+        }
+    }
+
+    /// Does it accept every segment that `other` accepts?
+    fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) => true,
+            (_, Self::Any) => false,
+            (_, Self::Literal(text)) => self.accepts(text),
+            (Self::Literal(_), Self::Part { .. }) => false,
+            (
+                Self::Part { prefix, suffix },
+                Self::Part {
+                    prefix: other_prefix,
+                    suffix: other_suffix,
+                },
+            ) => other_prefix.starts_with(prefix.as_str()) && other_suffix.ends_with(suffix.as_str()),
         }
     }
 }
 
-fn segments(path: &str) -> impl Iterator<Item = &str> {
+impl fmt::Display for Segment {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => formatter.write_str("*"),
+            Self::Literal(text) => formatter.write_str(text),
+            Self::Part { prefix, suffix } => write!(formatter, "{prefix}*{suffix}"),
+        }
+    }
+}
+
+/// Each of these covers the one of `others` in its place. Where `others` has no more, only `*` will do.
+fn covers<'a>(these: impl IntoIterator<Item = &'a Segment>, others: impl IntoIterator<Item = &'a Segment>) -> bool {
+    let mut others = others.into_iter();
+    these.into_iter().all(|segment| {
+        others
+            .next()
+            .map_or(*segment == Segment::Any, |other| segment.covers(other))
+    })
+}
+
+fn same_length(these: &[Segment], others: &[Segment]) -> bool {
+    these.len() == others.len()
+}
+
+fn segments(path: &str) -> impl DoubleEndedIterator<Item = &str> {
     path.split('/').filter(|segment| !segment.is_empty())
 }
+
+/// So much of a text as an error may show.
+fn beginning(text: &str) -> String {
+    text.chars().take(SHOWN_CHARACTERS_MAX).collect()
+}
+
+const SHOWN_CHARACTERS_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -206,16 +362,17 @@ mod tests {
     fn malformed_patterns_are_refused() {
         assert_eq!("".parse::<Pattern>(), Err(PatternError::Empty));
         assert_eq!("/".parse::<Pattern>(), Err(PatternError::Empty));
-        assert_eq!("**/a".parse::<Pattern>(), Err(PatternError::OpenInside));
-        assert_eq!(
-            "room*".parse::<Pattern>(),
-            Err(PatternError::PartialWildcard("room*".to_owned()))
-        );
+        assert_eq!("**/a/**".parse::<Pattern>(), Err(PatternError::OpenTwice));
+        for text in ["room**", "***", "a*b*c", "*a*"] {
+            assert_eq!(text.parse::<Pattern>(), Err(PatternError::Stars(text.to_owned())));
+        }
+        assert_eq!("a/".repeat(33).parse::<Pattern>(), Err(PatternError::TooManySegments));
+        assert_eq!("a".repeat(1025).parse::<Pattern>(), Err(PatternError::TooLong));
     }
 
     #[test]
     fn display_round_trips() {
-        for text in ["**", "anon/**", "*/cam", "a/b"] {
+        for text in ["**", "anon/**", "*/cam", "a/b", "**/chat", "a/**/*/b", "a*b/*c/d*"] {
             assert_eq!(pattern(text).to_string(), text);
         }
     }

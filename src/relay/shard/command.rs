@@ -11,6 +11,7 @@ use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 
 use crate::auth::Grant;
+use crate::auth::token::Keys;
 use crate::limits::{HTTP_FETCHES_MAX, SHARD_COMMANDS_MAX};
 use crate::quic::TlsContext;
 use crate::routing::{self, PeerKey, RequestKey, Tracks};
@@ -58,6 +59,9 @@ pub enum ShardCommand {
         /// Told when it is there, or that the shard has no room for it.
         reply: oneshot::Sender<Result<(), TooManyApplications>>,
     },
+    /// Check the tokens of sessions that begin by other keys from now on; `None`: there are no tokens any more. Sessions
+    /// that are there keep what they were granted.
+    ReplaceKeys(Option<Arc<Keys>>),
     /// Accept connections with other certificates from now on.
     ReplaceCertificates(Box<TlsContext>),
     /// Send GOAWAY to every session and close what is left at the deadline.
@@ -157,6 +161,9 @@ impl Shard {
                 ShardCommand::Install { application, reply } => {
                     // The asker may have gone; the application is there all the same.
                     let _ = reply.send(self.install(application));
+                }
+                ShardCommand::ReplaceKeys(keys) => {
+                    self.options.policy = self.options.policy.clone().with_keys(keys);
                 }
                 ShardCommand::ReplaceCertificates(tls) => {
                     if let Err(error) = self.endpoint.replace_certificates(*tls) {

@@ -1,6 +1,9 @@
 //! What sessions say, taken to routing. Paths get the session's root in front, and every
 //! publish and subscribe is checked against the policy here.
 
+use std::time::{Instant, SystemTime};
+
+use crate::auth::{Admission, Moment};
 use crate::routing::{PeerKey, RequestKey, Source};
 use moqswitch_proto::session::{AnnouncementEvent, AnswerEvent, Event, MediaEvent, RequestEvent, SessionEvent};
 use moqswitch_proto::wire::{Advertisement, BroadcastPath, HopId, Role, Setup, StreamId, session_error, stream_error};
@@ -318,21 +321,30 @@ impl Shard {
     /// Roots the session at the path of its SETUP, or of the request that made its connection.
     /// False when it may do nothing there, and was closed.
     pub(super) fn take_root(&mut self, peer: PeerKey, target: &str) -> bool {
-        let admission = self.options.policy.admit(target);
-        let Some(state) = self.peers.get_mut(&peer) else {
-            return false;
-        };
-        let Some(admission) = admission else {
-            state
-                .session
-                .close(session_error::UNAUTHORIZED, "nothing below this path is public");
-            self.statistics.drops.add(DropCause::Unauthorized, 1);
-            return false;
-        };
+        match self.options.policy.admit(target, moment()) {
+            Ok(admission) => {
+                self.let_in(peer, admission);
+                true
+            }
+            Err(refusal) => {
+                self.statistics.drops.add(DropCause::Unauthorized, 1);
+                let reason = refusal.to_string();
+                self.log_refusal(peer, &reason);
+                if let Some(state) = self.peers.get_mut(&peer) {
+                    state.session.close(session_error::UNAUTHORIZED, &reason);
+                }
+                false
+            }
+        }
+    }
+
+    /// Gives a session the root and the grant that were decided on.
+    pub(super) fn let_in(&mut self, peer: PeerKey, admission: Admission<'_>) {
+        let Some(state) = self.peers.get_mut(&peer) else { return };
         state.root = BroadcastPath::new(admission.root);
+        state.ends_with_grant = admission.has_token;
         self.install_grant(peer, admission.grant);
         self.report_opened(peer);
-        true
     }
 
     /// The full path of a request and who publishes it. `None` when it was refused.
@@ -370,6 +382,14 @@ impl Shard {
             state.session.refuse(request, code);
         }
         self.forget_request(peer, request);
+    }
+}
+
+/// Now. The time of the turn would do, but that of tokens must be as exact.
+pub(super) fn moment() -> Moment {
+    Moment {
+        instant: Instant::now(),
+        system: SystemTime::now(),
     }
 }
 

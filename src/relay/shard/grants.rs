@@ -6,9 +6,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use moqswitch_proto::wire::{BroadcastPath, StreamId, stream_error};
+use moqswitch_proto::wire::{BroadcastPath, StreamId, session_error, stream_error};
 
 use crate::auth::Grant;
+use crate::auth::token::Refusal;
 use crate::routing::{PeerKey, Source, Visible};
 
 use super::feed::FeedEvent;
@@ -52,6 +53,9 @@ impl Shard {
             return Err(UnknownSession);
         }
         self.install_grant(session, grant);
+        if let Some(state) = self.peers.get_mut(&session) {
+            state.ends_with_grant = false;
+        }
         self.apply_actions();
         Ok(())
     }
@@ -79,7 +83,19 @@ impl Shard {
         for _ in 0..LAPSES_PER_TURN_MAX {
             let Some(peer) = self.lapses.poll(self.now) else { break };
             self.install_grant(peer, Arc::new(Grant::nothing()));
+            self.end_with_grant(peer);
         }
+    }
+
+    /// Without its token a session has no reason to be. Its end tells the client to come again with a new one.
+    fn end_with_grant(&mut self, peer: PeerKey) {
+        let Some(state) = self.peers.get_mut(&peer).filter(|state| state.ends_with_grant) else {
+            return;
+        };
+        state
+            .session
+            .close(session_error::UNAUTHORIZED, &Refusal::Expired.to_string());
+        self.transmit(peer);
     }
 
     /// Whether a publisher of this shard may be asked for a broadcast. Its grant may have changed since another shard

@@ -25,6 +25,8 @@ pub(super) struct Peer {
     pub(super) root: BroadcastPath,
     /// What it may do: of the policy, or of whoever has set another since.
     pub(super) grant: Arc<Grant>,
+    /// What it may do is what its token said. When that lapses, the session is closed.
+    pub(super) ends_with_grant: bool,
     /// The feed has told of it.
     pub(super) is_reported: bool,
     /// Requests that are not over.

@@ -1,5 +1,6 @@
 //! Connections to sessions and back: reading streams, pumping media, the end of peers.
 
+use crate::auth::Admission;
 use crate::driver::{self, Backlog, BacklogFull, Carry};
 use crate::limits::SETUP_WAIT_MAX;
 use crate::routing::{PeerKey, RequestKey};
@@ -54,7 +55,7 @@ impl Shard {
         if is_web {
             self.service_web(connection_key(peer));
         }
-        if !self.peers.contains_key(&peer) && (is_web || !self.begin_session(peer)) {
+        if !self.peers.contains_key(&peer) && (is_web || !self.begin_session(peer, None)) {
             return;
         }
         self.read_connection(peer);
@@ -66,8 +67,9 @@ impl Shard {
         self.transmit(peer);
     }
 
-    /// Starts the session of a connection that has agreed on a draft, or on how to.
-    pub(super) fn begin_session(&mut self, peer: PeerKey) -> bool {
+    /// Starts the session of a connection that has agreed on a draft, or on how to. If it was decided already what it may
+    /// do, that is not decided again.
+    pub(super) fn begin_session(&mut self, peer: PeerKey, admission: Option<Admission<'_>>) -> bool {
         let hop = assigned_hop();
         let Some(mut connection) = carrier(&mut self.endpoint, &mut self.websockets, peer) else {
             return false;
@@ -106,6 +108,7 @@ impl Shard {
                 session,
                 root: BroadcastPath::root(),
                 grant,
+                ends_with_grant: false,
                 is_reported: false,
                 requested: Default::default(),
                 hop,
@@ -120,7 +123,9 @@ impl Shard {
         );
         self.statistics.sessions.opened += 1;
         self.begin_routing(peer);
-        if let Some(path) = path
+        if let Some(admission) = admission {
+            self.let_in(peer, admission);
+        } else if let Some(path) = path
             && !self.take_root(peer, &path)
         {
             self.transmit(peer);

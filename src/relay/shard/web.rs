@@ -7,7 +7,10 @@ use moqswitch_proto::wire::StreamId;
 use tokio::sync::mpsc;
 
 use crate::quic::{ConnectionKey, WebEvent};
+use crate::routing::PeerKey;
 
+use super::carrier::carrier;
+use super::events::moment;
 use super::peer::peer_key;
 use super::statistics::DropCause;
 use super::worker::Shard;
@@ -23,6 +26,8 @@ pub struct WebRequest {
     pub method: String,
     /// Path and query.
     pub path: String,
+    /// The field `Authorization`, if it came.
+    pub authorization: Option<String>,
 }
 
 /// Where an answer goes.
@@ -75,16 +80,27 @@ impl Shard {
         while let Some(event) = self.endpoint.get_mut(key).and_then(|connection| connection.poll_web()) {
             match event {
                 WebEvent::SessionRequested { path } => self.decide_session(key, &path),
-                WebEvent::Request { stream, method, path } => {
+                WebEvent::Request {
+                    stream,
+                    method,
+                    path,
+                    authorization,
+                } => {
                     let at = WebStream {
                         connection: key,
                         stream,
                     };
-                    self.pass_on(at, method, path);
+                    self.pass_on(WebRequest {
+                        shard: self.options.id.0.into(),
+                        at,
+                        method,
+                        path,
+                        authorization,
+                    });
                 }
                 WebEvent::Failed { reason } => {
                     self.statistics.web.violations += 1;
-                    self.log_refusal(key, &reason);
+                    self.log_refusal(peer_key(key), &reason);
                 }
             }
         }
@@ -97,14 +113,9 @@ impl Shard {
         }
     }
 
-    fn pass_on(&mut self, at: WebStream, method: String, path: String) {
+    fn pass_on(&mut self, request: WebRequest) {
         self.statistics.web.requests += 1;
-        let request = WebRequest {
-            shard: self.options.id.0.into(),
-            at,
-            method,
-            path,
-        };
+        let at = request.at;
         let status = match &self.web_requests {
             None => STATUS_NOT_FOUND,
             Some(requests) if requests.try_send(request).is_err() => STATUS_UNAVAILABLE,
@@ -118,9 +129,9 @@ impl Shard {
         self.respond(at, &refusal);
     }
 
-    fn log_refusal(&mut self, key: ConnectionKey, reason: &str) {
+    pub(super) fn log_refusal(&mut self, peer: PeerKey, reason: &str) {
         if let Some(suppressed) = self.notices.allow(self.now) {
-            let connection = self.endpoint.get_mut(key);
+            let connection = carrier(&mut self.endpoint, &mut self.websockets, peer);
             let peer = connection.and_then(|connection| connection.peer_address());
             tracing::info!(?peer, reason, suppressed, "refused");
         }
@@ -142,7 +153,7 @@ impl Shard {
 
     /// The path and query of a CONNECT are asked of the same policy as those of a SETUP.
     fn decide_session(&mut self, key: ConnectionKey, path: &str) {
-        let may_be = self.options.policy.admit(path).is_some();
+        let admission = self.options.policy.admit(path, moment());
         let is_draining = self.drain_deadline.is_some();
         let Some(connection) = self.endpoint.get_mut(key) else {
             return;
@@ -151,17 +162,24 @@ impl Shard {
             self.statistics.web.sessions_refused += 1;
             return connection.refuse_session(STATUS_UNAVAILABLE);
         }
-        if !may_be {
-            connection.refuse_session(STATUS_FORBIDDEN);
-            self.statistics.web.sessions_refused += 1;
-            self.statistics.drops.add(DropCause::Unauthorized, 1);
-            return self.log_refusal(key, "nothing below the path of its session is public");
-        }
+        let admission = match admission {
+            Ok(admission) => admission,
+            Err(refusal) => {
+                let status = match refusal.is_of_token() {
+                    true => STATUS_UNAUTHORIZED,
+                    false => STATUS_FORBIDDEN,
+                };
+                connection.refuse_session(status);
+                self.statistics.web.sessions_refused += 1;
+                self.statistics.drops.add(DropCause::Unauthorized, 1);
+                return self.log_refusal(peer_key(key), &refusal.to_string());
+            }
+        };
         if !connection.accept_session(&self.options.endpoint.versions) {
             self.statistics.web.sessions_refused += 1;
-            return self.log_refusal(key, "it offers no draft that is spoken here");
+            return self.log_refusal(peer_key(key), "it offers no draft that is spoken here");
         }
-        if self.begin_session(peer_key(key)) {
+        if self.begin_session(peer_key(key), Some(admission)) {
             self.statistics.web.sessions_opened += 1;
             self.endpoint.mark_ready(key);
         }
@@ -171,6 +189,7 @@ impl Shard {
 /// Streams of one connection read in one turn before it has a session; others wait for the next.
 const STREAMS_PER_SERVICE_MAX: usize = 512;
 
+const STATUS_UNAUTHORIZED: u16 = 401;
 const STATUS_FORBIDDEN: u16 = 403;
 const STATUS_NOT_FOUND: u16 = 404;
 const STATUS_UNAVAILABLE: u16 = 503;

@@ -13,6 +13,8 @@ pub(super) struct Request {
     pub(super) path: String,
     /// Of an extended CONNECT (RFC 9220).
     pub(super) protocol: Option<String>,
+    /// Scheme and credential of the client.
+    pub(super) authorization: Option<String>,
     /// Protocols to run in the session, best first; `None` when the client negotiates none.
     pub(super) available: Option<Vec<String>>,
 }
@@ -47,6 +49,7 @@ impl Request {
                 b":scheme" | b":authority" => {}
                 // RFC 9114, section 4.3: unknown and repeated pseudo-header fields are malformed.
                 [b':', ..] => return Err(FieldError::Malformed),
+                b"authorization" if request.authorization.is_none() => request.authorization = value().ok(),
                 name if name == AVAILABLE_PROTOCOLS => {
                     // A field that is no list of strings is ignored (RFC 9651, section 4.2).
                     request.available = sfv_list(field.value());

@@ -48,6 +48,8 @@ pub enum WebEvent {
         method: String,
         /// Path and query of the request.
         path: String,
+        /// The field `Authorization`.
+        authorization: Option<String>,
     },
     /// It broke HTTP/3, and the connection is being closed. The last event.
     Failed {

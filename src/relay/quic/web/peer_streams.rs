@@ -240,6 +240,7 @@ impl Web {
                             stream,
                             method: request.method,
                             path: request.path,
+                            authorization: request.authorization,
                         });
                         return Ok(());
                     }

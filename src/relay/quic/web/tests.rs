@@ -233,7 +233,11 @@ fn ordinary_requests_are_asked_of_the_caller() {
     web.client_write(StreamId(2), &http::settings(false), false);
     web.client_write(
         StreamId(0),
-        &request(&[(b":method", b"GET"), (b":path", b"/healthz")]),
+        &request(&[
+            (b":method", b"GET"),
+            (b":path", b"/healthz"),
+            (b"authorization", b"Bearer x"),
+        ]),
         true,
     );
     web.settle();
@@ -242,7 +246,8 @@ fn ordinary_requests_are_asked_of_the_caller() {
         [WebEvent::Request {
             stream: StreamId(0),
             method: "GET".into(),
-            path: "/healthz".into()
+            path: "/healthz".into(),
+            authorization: Some("Bearer x".into()),
         }]
     );
     let body = Bytes::from_static(b"ok\n");

@@ -1,0 +1,65 @@
+//! Why somebody is not let in. The text may be sent to whoever is refused: nothing of the token's own text is in it, but
+//! names of claims and patterns once its signature has been found right.
+
+use crate::auth::limits::TOKEN_BYTES_MAX;
+
+use super::patterns::PatternsError;
+
+/// Why a session or a request is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "each has its text")]
+pub enum Refusal {
+    #[error("nothing below this path is public")]
+    NotPublic,
+    #[error("the query is not well percent-encoded")]
+    Query,
+    #[error("two tokens that differ; send one")]
+    TwoTokens,
+    #[error("the token is longer than {TOKEN_BYTES_MAX} bytes")]
+    TooLong,
+    #[error("the token does not have three parts")]
+    Parts,
+    #[error("a part of the token is not base64url without padding")]
+    Encoding,
+    #[error("the header of the token is no JSON object with `alg`, or repeats a member")]
+    Header,
+    #[error("the token is not of type JWT")]
+    Type,
+    #[error("the token demands an extension (`crit`), and none is known")]
+    Critical,
+    #[error("the token is signed by no known algorithm")]
+    UnknownAlgorithm,
+    #[error("the token names no key, and there are several")]
+    NoKeyId,
+    #[error("the key of the token is not known")]
+    UnknownKey,
+    #[error("the key of the token is not for verifying")]
+    NotForVerifying,
+    #[error("the token is not signed by the algorithm of its key")]
+    AlgorithmMismatch,
+    #[error("the signature of the token is wrong")]
+    Signature,
+    #[error("the claims of the token are no JSON object, or repeat a member")]
+    Claims,
+    #[error("the token has the claim `{0}`, which is not known and may narrow it")]
+    UnknownClaim(String),
+    #[error("the claim `{0}` of the token is no whole number of seconds")]
+    Time(&'static str),
+    #[error("the token: {0}")]
+    Patterns(#[from] PatternsError),
+    #[error("the token grants more than the scope of its key")]
+    ScopeExceeded,
+    #[error("the token has expired")]
+    Expired,
+    #[error("the token is not valid yet")]
+    NotYetValid,
+    #[error("the token grants nothing at or below this path")]
+    Elsewhere,
+}
+
+impl Refusal {
+    /// Whether it is the credential that is wrong, and not where it was used.
+    pub fn is_of_token(&self) -> bool {
+        !matches!(self, Self::NotPublic | Self::Elsewhere)
+    }
+}
