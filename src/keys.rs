@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -20,9 +21,20 @@ pub enum KeyFileError {
     TooMany { path: PathBuf },
 }
 
-/// What tells that files have changed: when each was written, and how long it is. Reading tells the rest.
+/// What tells that files have changed, also where a deployment keeps their times: which file it is, when it was written
+/// and when that was noted, how long it is. Reading tells the rest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stamp(Vec<(PathBuf, Option<SystemTime>, u64)>);
+pub struct Stamp(Vec<(PathBuf, FileStamp)>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct FileStamp {
+    modified: Option<SystemTime>,
+    /// Of its entry, in seconds and nanoseconds.
+    noted: (i64, i64),
+    /// Device and number.
+    file: (u64, u64),
+    bytes: u64,
+}
 
 /// Reads the keys in a file or a directory.
 pub fn load(path: &Path) -> Result<Keys, KeyFileError> {
@@ -50,7 +62,13 @@ impl Stamp {
         };
         let stamp = |file: PathBuf| {
             let metadata = fs::metadata(&file).ok()?;
-            Some((file, metadata.modified().ok(), metadata.len()))
+            let stamp = FileStamp {
+                modified: metadata.modified().ok(),
+                noted: (metadata.ctime(), metadata.ctime_nsec()),
+                file: (metadata.dev(), metadata.ino()),
+                bytes: metadata.len(),
+            };
+            Some((file, stamp))
         };
         Self(files.into_iter().filter_map(stamp).collect())
     }

@@ -15,7 +15,7 @@ use moqswitch_relay::shard::{ShardCommand, ShardPort};
 use tokio::sync::watch;
 
 use crate::config::Config;
-use crate::keys::{self, Stamp};
+use crate::keys::{self, KeyFileError, Stamp};
 use crate::limits;
 
 /// Where certificates go, beside the shards.
@@ -35,8 +35,8 @@ pub(crate) struct Seen {
 pub(crate) struct TokenKeys {
     /// `None`: there are none, and nothing is read.
     path: Option<PathBuf>,
-    /// Of what was read last, whether it was taken or not.
-    stamp: Stamp,
+    /// Of what was read and taken by all, or is no key. `None`: it has to be tried again.
+    stamp: Option<Stamp>,
     policy: watch::Sender<Policy>,
 }
 
@@ -84,6 +84,7 @@ impl TokenKeys {
     pub(crate) fn new(config: &Config, stamp: Stamp, policy: Policy) -> (Self, watch::Receiver<Policy>) {
         let (policy, seen) = watch::channel(policy);
         let path = config.auth.key.clone();
+        let stamp = Some(stamp);
         (Self { path, stamp, policy }, seen)
     }
 
@@ -96,7 +97,7 @@ impl TokenKeys {
             tokio::time::sleep(limits::KEYS_LOOK_INTERVAL).await;
             let path = path.clone();
             let look = tokio::task::spawn_blocking(move || Stamp::of(&path)).await;
-            if look.is_ok_and(|stamp| stamp != self.stamp) {
+            if look.is_ok_and(|stamp| Some(stamp) != self.stamp) {
                 return;
             }
         }
@@ -114,16 +115,22 @@ impl TokenKeys {
     async fn replace(&mut self, path: PathBuf, shards: &[ShardPort]) -> anyhow::Result<Arc<Keys>> {
         let read = move || (Stamp::of(&path), keys::load(&path));
         let (stamp, keys) = tokio::task::spawn_blocking(read).await?;
-        self.stamp = stamp;
+        // What could not be read may be there the next time; what is no key stays none until the file changes.
+        self.stamp = (!matches!(keys, Err(KeyFileError::Read { .. }))).then_some(stamp);
         let keys = Arc::new(keys?);
-        for (index, port) in shards.iter().enumerate() {
-            install(port, ShardCommand::ReplaceKeys(Some(keys.clone())))
-                .await
-                .with_context(|| format!("shard {index} keeps its keys"))?;
-        }
         self.policy
             .send_modify(|policy| *policy = policy.clone().with_keys(Some(keys.clone())));
-        Ok(keys)
+        let mut outcome = Ok(());
+        for (index, port) in shards.iter().enumerate() {
+            let installed = install(port, ShardCommand::ReplaceKeys(Some(keys.clone())))
+                .await
+                .with_context(|| format!("shard {index} keeps its keys, and is asked again"));
+            outcome = outcome.and(installed);
+        }
+        if outcome.is_err() {
+            self.stamp = None;
+        }
+        outcome.map(|()| keys)
     }
 }
 

@@ -159,6 +159,10 @@ fn list_announced(state: &ControlState, grant: &Grant, prefix: &str) -> Response
     });
     paths.sort_unstable();
     let mut response = paths.join("\n").into_response();
+    // What it lists depends on who asks.
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if truncated {
         response
             .headers_mut()
