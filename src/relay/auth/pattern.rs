@@ -340,6 +340,60 @@ mod tests {
     }
 
     #[test]
+    fn double_star_may_stand_anywhere() {
+        assert!(pattern("**/chat").matches("chat") && pattern("**/chat").matches("a/b/chat"));
+        assert!(!pattern("**/chat").matches("chat/a") && !pattern("**/chat").matches(""));
+        assert!(pattern("a/**/b").matches("a/b") && pattern("a/**/b").matches("a/x/y/b"));
+        // What stands before it and behind does not share a segment.
+        assert!(!pattern("a/**/a").matches("a"));
+        assert!(pattern("a/*/**").matches("a/b/c") && !pattern("a/*/**").matches("a"));
+    }
+
+    #[test]
+    fn a_star_may_stand_for_a_part_of_a_segment() {
+        assert!(pattern("a*").matches("a") && pattern("a*").matches("abc") && !pattern("a*").matches("ba"));
+        assert!(pattern("*.hang").matches("x.hang") && pattern("**/*.hang").matches("a/.hang"));
+        assert!(pattern("ab*b").matches("abb") && !pattern("ab*b").matches("ab"));
+        assert!(!pattern("a*").matches("a/b"));
+    }
+
+    #[test]
+    fn patterns_are_put_below_a_root() {
+        let below = |root, text| Pattern::below(root, text).map(|pattern| pattern.to_string());
+        assert_eq!(below("/a//b/", "c/*").unwrap(), "a/b/c/*");
+        assert_eq!(
+            (below("a", "").unwrap(), below("", "").unwrap()),
+            ("a".into(), String::new())
+        );
+        assert_eq!(below("a*", "b"), Err(PatternError::RootStar));
+        for text in ["/b", "b/", "b//c", "/"] {
+            assert_eq!(below("a", text), Err(PatternError::EmptySegment));
+        }
+        let subtree = |root, prefix| Pattern::subtree(root, prefix).map(|pattern| pattern.to_string());
+        assert_eq!(subtree("a", "/b/").unwrap(), "a/b/**");
+        assert_eq!(subtree("a", "b*"), Err(PatternError::Stars("b*".to_owned())));
+        let deepest = ["a"; 32].join("/");
+        assert_eq!(subtree("", &deepest).unwrap(), deepest);
+    }
+
+    #[test]
+    fn one_pattern_contains_another() {
+        for (one, other) in [
+            ("**", "a/*/b"),
+            ("a/**", "a"),
+            ("a/**", "a/*/**/b"),
+            ("*/**", "a*/**"),
+            ("a*", "ab*c"),
+            ("**/b", "a/**/b"),
+            ("a/*", "a/b"),
+        ] {
+            assert!(pattern(one).contains(&pattern(other)), "{one}, {other}");
+            assert!(!pattern(other).contains(&pattern(one)), "{other}, {one}");
+        }
+        assert!(!pattern("a/**").contains(&pattern("ab")) && !pattern("a/*/b").contains(&pattern("a/**")));
+    }
+
+    #[test]
     fn may_match_below_finds_overlap_in_both_directions() {
         assert!(pattern("anon/**").may_match_below(""));
         assert!(pattern("anon/**").may_match_below("anon/room"));
