@@ -233,7 +233,11 @@ impl Starts {
         while running < self.handles.len() {
             match self.running.recv_timeout(START_WAIT_MAX) {
                 Ok(()) => running += 1,
-                Err(mpsc::RecvTimeoutError::Timeout) => anyhow::bail!("a shard did not start in {START_WAIT_MAX:?}"),
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    // Those that did start end again.
+                    drain_each(&*self.ports, Duration::ZERO);
+                    anyhow::bail!("a shard did not start in {START_WAIT_MAX:?}")
+                }
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
             }
         }

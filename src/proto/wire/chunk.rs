@@ -137,6 +137,50 @@ impl GroupParser {
     }
 }
 
+/// Makes chunks of the frames of one group, headed as the newest draft has it.
+#[derive(Debug, Default)]
+pub struct GroupWriter {
+    /// Of the last frame: headers carry differences.
+    timestamp: u64,
+}
+
+impl GroupWriter {
+    /// The chunks of the group's next frame: one, or header and payload apart when copying costs more. A timestamp that
+    /// a header cannot carry is held at the last one that it can.
+    pub fn push(&mut self, timestamp: u64, payload: &Bytes) -> SmallVec<[Chunk; 2]> {
+        let timestamp = timestamp.min(TIMESTAMP_MAX);
+        let header = FrameHeader {
+            timestamp_delta: timestamp.cast_signed() - self.timestamp.cast_signed(),
+            size: payload.len() as u64,
+        };
+        self.timestamp = timestamp;
+        let is_joined = payload.len() <= JOINED_BYTES_MAX;
+        let joined_bytes = if is_joined { payload.len() } else { 0 };
+        let mut head = BytesMut::with_capacity(FRAME_HEADER_BYTES_MAX + joined_bytes);
+        header
+            .encode(FrameForm::Timed, &mut head)
+            .expect("delta and size are within the varint range");
+        let mark = FrameMark {
+            offset: 0,
+            header_bytes: u8::try_from(head.len()).expect("at most two varints"),
+            timestamp,
+            size: header.size,
+        };
+        head.extend_from_slice(&payload[..joined_bytes]);
+        let first = Chunk {
+            bytes: head.freeze(),
+            marks: SmallVec::from_elem(mark, 1),
+            form: FrameForm::Timed,
+        };
+        let rest = (!is_joined).then(|| Chunk {
+            bytes: payload.clone(),
+            marks: SmallVec::new(),
+            form: FrameForm::Timed,
+        });
+        std::iter::once(first).chain(rest).collect()
+    }
+}
+
 /// Rewrites the chunks of one group into another frame form, or into a range of its frames.
 #[derive(Debug)]
 pub struct Transcoder {
@@ -216,6 +260,9 @@ impl Transcoder {
         }
     }
 }
+
+/// Payload up to so many bytes is copied behind its header.
+const JOINED_BYTES_MAX: usize = 512;
 
 /// Two varints of eight bytes.
 const FRAME_HEADER_BYTES_MAX: usize = 16;

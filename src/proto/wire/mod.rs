@@ -47,7 +47,7 @@ pub mod version;
 pub use advertisement::{Advertisement, RouteCost};
 pub use announce::{Announce, AnnounceOk, AnnounceRequest};
 pub use announce_init::AnnounceInit;
-pub use chunk::{Chunk, FrameMark, GroupParser, Transcoder};
+pub use chunk::{Chunk, FrameMark, GroupParser, GroupWriter, Transcoder};
 pub use datagram::DatagramHeader;
 pub use error::{DecodeError, EncodeError};
 pub use error_code::{session_error, stream_error};

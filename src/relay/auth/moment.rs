@@ -12,9 +12,14 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// Whether it is before the given second since 1970.
+    /// Whether it is before the given second since 1970. A clock that stands before 1970 tells nothing: false.
     pub(super) fn is_before(self, seconds: i64) -> bool {
         self.until(seconds).is_some_and(|left| !left.is_zero())
+    }
+
+    /// Whether the given second since 1970 has begun. Of a clock that tells nothing, false too.
+    pub(super) fn has_reached(self, seconds: i64) -> bool {
+        self.since_1970().is_some() && !self.is_before(seconds)
     }
 
     /// When that second begins. `None`: it lies beyond what the clock can tell, or in the past.
@@ -23,7 +28,10 @@ impl Moment {
     }
 
     fn until(self, seconds: i64) -> Option<Duration> {
-        let since_1970 = self.system.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Duration::from_secs(u64::try_from(seconds).ok()?).checked_sub(since_1970)
+        Duration::from_secs(u64::try_from(seconds).ok()?).checked_sub(self.since_1970()?)
+    }
+
+    fn since_1970(self) -> Option<Duration> {
+        self.system.duration_since(SystemTime::UNIX_EPOCH).ok()
     }
 }

@@ -284,6 +284,9 @@ impl Announcer {
             };
             state.is_rescan_queued = false;
             let Resync::After(after) = &state.rescan else { continue };
+            if state.is_lost {
+                continue;
+            }
             let paths = self.table.paths_under_after(&state.prefix, after.as_ref(), left);
             state.rescan = match paths.last() {
                 Some(last) if paths.len() == left => Resync::After(Some(last.clone())),

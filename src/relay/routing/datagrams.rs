@@ -6,12 +6,10 @@
 
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use smallvec::SmallVec;
 
-use moqswitch_proto::wire::{
-    Chunk, DatagramHeader, DatagramSent, FrameForm, FrameHeader, FrameMark, GroupSequence, SubscribeId,
-};
+use moqswitch_proto::wire::{DatagramHeader, DatagramSent, GroupSequence, GroupWriter, SubscribeId};
 
 use super::egress::QueuedDatagram;
 use super::group::{GroupToken, Groups, Progress};
@@ -165,35 +163,9 @@ impl Groups {
     /// A group of one frame that arrived whole and is in no cache.
     fn insert_whole(&mut self, sequence: GroupSequence, timestamp: u64, payload: &Bytes, now: Instant) -> GroupToken {
         let token = self.insert(None, sequence, now);
-        let mut bytes = BytesMut::with_capacity(FrameHeader::BYTES_MAX + payload.len());
-        let header = FrameHeader {
-            timestamp_delta: i64::try_from(timestamp).unwrap_or(i64::MAX),
-            size: payload.len() as u64,
-        };
-        if header.encode(FrameForm::Timed, &mut bytes).is_err() {
-            // Beyond what a frame header carries: the frame goes without its time.
-            let untimed = FrameHeader {
-                timestamp_delta: 0,
-                ..header
-            };
-            let _ = untimed.encode(FrameForm::Timed, &mut bytes);
+        for chunk in GroupWriter::default().push(timestamp, payload) {
+            self.append(token, chunk);
         }
-        let header_bytes = u8::try_from(bytes.len()).unwrap_or(u8::MAX);
-        bytes.extend_from_slice(payload);
-        let mark = FrameMark {
-            offset: 0,
-            header_bytes,
-            timestamp,
-            size: payload.len() as u64,
-        };
-        self.append(
-            token,
-            Chunk {
-                bytes: bytes.freeze(),
-                marks: SmallVec::from_elem(mark, 1),
-                form: FrameForm::Timed,
-            },
-        );
         if let Some(group) = self.get_mut(token) {
             group.conclude(Progress::Ended);
         }

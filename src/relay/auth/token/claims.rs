@@ -58,7 +58,7 @@ impl Claims {
         if self.expires.is_some_and(|at| !moment.is_before(at)) {
             return Err(Refusal::Expired);
         }
-        if self.not_before.is_some_and(|at| moment.is_before(at)) {
+        if self.not_before.is_some_and(|at| !moment.has_reached(at)) {
             return Err(Refusal::NotYetValid);
         }
         Ok(Grant {

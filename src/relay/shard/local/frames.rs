@@ -1,4 +1,4 @@
-//! Groups of a local peer's tracks: taken apart into frames, and made of them.
+//! Groups of a local peer's tracks, taken apart into frames.
 //!
 //! A local peer is given the same bytes as a session of draft 06 would be: headers and payload. The usual group of a
 //! call is one frame that arrived in one piece, and goes through without a copy.
@@ -8,9 +8,7 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
-use moqswitch_proto::wire::{
-    Chunk, ErrorCode, FrameForm, FrameHeader, FrameMark, GroupParser, GroupSequence, stream_error,
-};
+use moqswitch_proto::wire::{ErrorCode, FrameForm, GroupParser, GroupSequence, GroupWriter, stream_error};
 
 use crate::limits::{LOCAL_EVENTS_PER_TURN_MAX, LOCAL_FRAME_BYTES_MAX};
 
@@ -30,47 +28,15 @@ pub enum Delivery {
 #[derive(Debug)]
 pub struct LocalGroup {
     pub(super) token: u64,
-    /// Of the last frame: headers carry differences.
-    timestamp: u64,
+    pub(super) frames: GroupWriter,
 }
 
 impl LocalGroup {
     pub(super) fn new(token: u64) -> Self {
-        Self { token, timestamp: 0 }
-    }
-
-    /// The chunks of the group's next frame: one, or header and payload apart when copying costs more.
-    pub(super) fn frame(&mut self, timestamp: u64, payload: &Bytes) -> SmallVec<[Chunk; 2]> {
-        let timestamp = timestamp.min(TIMESTAMP_MAX);
-        let header = FrameHeader {
-            timestamp_delta: timestamp.cast_signed() - self.timestamp.cast_signed(),
-            size: payload.len() as u64,
-        };
-        self.timestamp = timestamp;
-        let is_joined = payload.len() <= JOINED_BYTES_MAX;
-        let joined_bytes = if is_joined { payload.len() } else { 0 };
-        let mut head = BytesMut::with_capacity(FrameHeader::BYTES_MAX + joined_bytes);
-        header
-            .encode(FORM, &mut head)
-            .expect("difference and size are within the varint range");
-        let mark = FrameMark {
-            offset: 0,
-            header_bytes: u8::try_from(head.len()).expect("at most two varints"),
-            timestamp,
-            size: header.size,
-        };
-        head.extend_from_slice(&payload[..joined_bytes]);
-        let first = Chunk {
-            bytes: head.freeze(),
-            marks: SmallVec::from_elem(mark, 1),
-            form: FORM,
-        };
-        let rest = (!is_joined).then(|| Chunk {
-            bytes: payload.clone(),
-            marks: SmallVec::new(),
-            form: FORM,
-        });
-        std::iter::once(first).chain(rest).collect()
+        Self {
+            token,
+            frames: GroupWriter::default(),
+        }
     }
 }
 
@@ -189,15 +155,10 @@ fn joined(pieces: &mut SmallVec<[Bytes; 2]>, size: usize) -> Bytes {
 /// What draft 06 writes, and so what local peers read.
 const FORM: FrameForm = FrameForm::Timed;
 
-/// Largest timestamp that a frame header carries; a later one is held at it.
-const TIMESTAMP_MAX: u64 = (1 << 61) - 1;
-
-/// Payload up to so many bytes is copied behind its header, as connections do it.
-const JOINED_BYTES_MAX: usize = 512;
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use moqswitch_proto::wire::FrameHeader;
 
     fn told(bytes: &[u8], step: usize, fin: bool) -> (Vec<LocalEvent>, Result<(), ErrorCode>) {
         let mut group = OpenGroup::new(7, GroupSequence(3));
@@ -214,10 +175,10 @@ mod tests {
     }
 
     fn written(frames: &[(u64, &[u8])]) -> Vec<u8> {
-        let mut group = LocalGroup::new(0);
+        let mut group = GroupWriter::default();
         let chunks = frames
             .iter()
-            .flat_map(|(timestamp, payload)| group.frame(*timestamp, &Bytes::copy_from_slice(payload)));
+            .flat_map(|(timestamp, payload)| group.push(*timestamp, &Bytes::copy_from_slice(payload)));
         chunks.flat_map(|chunk| chunk.bytes.to_vec()).collect()
     }
 

@@ -265,7 +265,7 @@ impl Host<'_> {
         let media = &mut self.shard.statistics.media;
         media.frames_in += 1;
         media.bytes_in += payload.len() as u64;
-        for chunk in group.frame(timestamp, payload) {
+        for chunk in group.frames.push(timestamp, payload) {
             self.shard.tracks.group_chunk(group.token, chunk);
         }
     }

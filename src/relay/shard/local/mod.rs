@@ -81,7 +81,7 @@
 //! ```
 //!
 //! Where to look: `application` the trait; `events` what it is told; `host` what may be done; `frames` groups taken apart into
-//! frames, and made of them; `peer` what one peer keeps; `drive` the shard's side.
+//! frames; `peer` what one peer keeps; `drive` the shard's side.
 //!
 //! [`ShardCommand::Install`]: super::ShardCommand::Install
 

@@ -191,6 +191,14 @@ fn time_is_exact() {
     assert_eq!(grant(r#"{"put":"a","exp":0}"#), Err(Refusal::Expired));
     let endless: Grant = grant(r#"{"put":"a","nbf":-5,"exp":9223372036854775807}"#).unwrap();
     assert_eq!(endless.until, None);
+    // A clock that cannot be right lets nobody in.
+    let unset = Moment {
+        instant: Instant::now(),
+        system: SystemTime::UNIX_EPOCH - Duration::from_secs(1),
+    };
+    let by_unset = |claims: &str| Claims::parse(claims.as_bytes()).unwrap().grant(unset);
+    assert_eq!(by_unset(r#"{"put":"a","exp":100}"#), Err(Refusal::Expired));
+    assert_eq!(by_unset(r#"{"put":"a","nbf":0}"#), Err(Refusal::NotYetValid));
 }
 
 #[test]
