@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use moqswitch_proto::wire::{Advertisement, BroadcastPath, HopId};
-use moqswitch_relay::routing::{AnnounceTable, Entry, PeerKey, ShardId, Source};
+use moqswitch_relay::routing::{AnnounceTable, Entry, Holder, PeerKey, ShardId, Source};
 
 mod workload;
 use workload::timing::each_for;
@@ -25,7 +25,7 @@ trait Table: Send + Sync + 'static {
 
 impl Table for AnnounceTable {
     fn insert(&self, path: &BroadcastPath, source: Source) {
-        AnnounceTable::insert(self, path, source, advertisement(), 1).expect("the table has room");
+        AnnounceTable::insert(self, path, source, Holder::OURS, advertisement(), 1).expect("the table has room");
     }
 
     fn remove(&self, path: &BroadcastPath, source: Source) {
@@ -49,6 +49,7 @@ impl Table for Locked {
     fn insert(&self, path: &BroadcastPath, source: Source) {
         let entry = Entry {
             source,
+            share: 0,
             advertisement: Arc::new(advertisement()),
             received: 0,
             generation: 0,

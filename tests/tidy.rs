@@ -26,7 +26,12 @@ const LAYERS: &[Layer] = &[
     layer("proto/qmux", &["qmux", "wire", "limits"], &[], &[]),
     layer("proto/limits", &[], &[], &[]),
     layer("relay/net", &["net", "limits"], &[], &[]),
-    layer("relay/quic", &["quic", "net", "limits"], &["wire", "limits"], &[]),
+    layer(
+        "relay/quic",
+        &["quic", "net", "limits", "ratelimit"],
+        &["wire", "limits"],
+        &[],
+    ),
     layer("relay/routing", &["routing", "limits"], &["wire", "limits"], &[]),
     layer("relay/driver", &["driver", "quic"], &["wire", "session"], &[]),
     layer(

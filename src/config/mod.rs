@@ -78,12 +78,16 @@ pub struct AuthConfig {
 pub struct LimitsConfig {
     /// Per shard.
     pub connections_max: usize,
+    /// Connections that one address may begin on a shard in a second.
+    pub attempts_per_second: u32,
     /// WebSocket connections of the process.
     pub websockets_max: u32,
     /// Per session.
     pub subscriptions_max: usize,
     /// Per session, each direction.
     pub announces_max: usize,
+    /// What the broadcasts of all sessions may take.
+    pub announce_bytes_max: u64,
     /// Streams a peer may have open at once, each kind, per connection.
     pub streams_max: u64,
     /// Datagrams waiting for one connection.

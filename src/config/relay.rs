@@ -11,7 +11,7 @@ use moqswitch_relay::auth::token::Keys;
 use moqswitch_relay::certificate::CertificatePair;
 use moqswitch_relay::net::SocketOptions;
 use moqswitch_relay::quic::TransportOptions;
-use moqswitch_relay::routing::TrackLimits;
+use moqswitch_relay::routing::{TableLimits, TrackLimits};
 
 use crate::keys::{self, KeyFileError};
 
@@ -33,6 +33,7 @@ impl Config {
             hop: self.origin.hop_id.map(HopId),
             cost: self.origin.route_cost,
             connections_max: self.limits.connections_max,
+            attempts_per_second: self.limits.attempts_per_second,
             transport: TransportOptions {
                 idle_timeout: self.quic.idle_timeout,
                 udp_payload_bytes_max: usize::from(self.quic.udp_payload_bytes_max),
@@ -54,6 +55,10 @@ impl Config {
                 subscriptions_max: self.limits.subscriptions_max,
                 announced_max: self.limits.announces_max,
                 ..defaults.sessions
+            },
+            announcements: TableLimits {
+                bytes_max: usize::try_from(self.limits.announce_bytes_max).unwrap_or(usize::MAX),
+                ..defaults.announcements
             },
             sockets: SocketOptions {
                 receive_buffer_bytes: socket_buffer_bytes,

@@ -149,12 +149,17 @@ fn limits(layers: &Layers) -> Result<LimitsConfig, ConfigError> {
     let count = |path, max| layers.one(path, move |text| values::count(text, max));
     Ok(LimitsConfig {
         connections_max: count("limits.connections", 1_000_000)?,
+        attempts_per_second: layers.one("limits.attempts", |text| {
+            let attempts = values::integer(text, 1..=1_000_000)?;
+            u32::try_from(attempts).map_err(|error| error.to_string())
+        })?,
         websockets_max: layers.one("limits.websockets", |text| {
             let count = values::integer(text, 0..=u64::from(limits::WEBSOCKETS_MAX))?;
             u32::try_from(count).map_err(|error| error.to_string())
         })?,
         subscriptions_max: count("limits.subscriptions", 1_000_000)?,
         announces_max: count("limits.announces", 1_000_000)?,
+        announce_bytes_max: layers.one("limits.announce_bytes", |text| values::bytes(text, MEBIBYTE..=TEBIBYTE))?,
         streams_max: layers.one("limits.streams", |text| values::integer(text, 1..=65_536))?,
         datagram_queue_max: count("limits.datagram_queue", 65_536)?,
         cache_bytes_max: layers.one("limits.cache_bytes", |text| values::bytes(text, 0..=TEBIBYTE))?,
@@ -208,5 +213,6 @@ fn any_duration(text: &str) -> Result<Duration, String> {
 const IDLE_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 
 const KIBIBYTE: u64 = 1024;
+const MEBIBYTE: u64 = KIBIBYTE * KIBIBYTE;
 const GIBIBYTE: u64 = KIBIBYTE * KIBIBYTE * KIBIBYTE;
 const TEBIBYTE: u64 = KIBIBYTE * GIBIBYTE;

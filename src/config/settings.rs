@@ -202,6 +202,15 @@ pub(super) const SETTINGS: &[Setting] = &[
         help: &["Connections per shard. Each costs some 50 KiB and up to `quic.connection_window`. More are refused."],
     },
     Setting {
+        path: "limits.attempts",
+        kind: Kind::One,
+        value: Value::Default("2000"),
+        help: &[
+            "Connections that one address (of IPv6: one /56) may begin on a shard in a second. Further first packets are",
+            "dropped; a client sends its own again.",
+        ],
+    },
+    Setting {
         path: "limits.websockets",
         kind: Kind::One,
         value: Value::Default("1000"),
@@ -222,6 +231,15 @@ pub(super) const SETTINGS: &[Setting] = &[
         value: Value::Default("4096"),
         help: &[
             "Broadcasts a session may announce; each costs its path on every shard. With more, none of its are heard.",
+        ],
+    },
+    Setting {
+        path: "limits.announce_bytes",
+        kind: Kind::One,
+        value: Value::Default(r#""512MiB""#),
+        help: &[
+            "Memory for the broadcasts of all sessions, some 500 bytes each; with 1048576 they are full, too, and one address",
+            "has a quarter of that. A session whose broadcast finds no room is closed.",
         ],
     },
     Setting {

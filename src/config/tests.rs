@@ -294,6 +294,8 @@ fn defaults_of_the_table_are_those_of_the_relay() {
     assert_eq!(table.grant, library.grant);
     assert_eq!((table.hop, table.cost), (library.hop, library.cost));
     assert_eq!(table.connections_max, library.connections_max);
+    assert_eq!(table.attempts_per_second, library.attempts_per_second);
+    assert_eq!(table.announcements, library.announcements);
     for (table, library) in [
         (format!("{:?}", table.transport), format!("{:?}", library.transport)),
         (format!("{:?}", table.tracks), format!("{:?}", library.tracks)),

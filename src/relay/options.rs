@@ -19,7 +19,7 @@ use crate::certificate::{CertificatePair, DevelopmentCertificate, fingerprint};
 use crate::limits::CACHE_BYTES_MIN;
 use crate::net::{RingConfig, SocketOptions};
 use crate::quic::{EndpointOptions, ServerCertificate, TransportOptions};
-use crate::routing::{ShardId, TrackLimits};
+use crate::routing::{ShardId, TableLimits, TrackLimits};
 use crate::shard::{FeedWriter, ShardOptions, WebRequests};
 
 /// What [`Relay::start`](crate::Relay::start) takes. [`RelayOptions::default`] listens on loopback, with a development
@@ -50,6 +50,9 @@ pub struct RelayOptions {
     pub cost: u64,
     /// Connections of one shard. Default 10 000. More are refused.
     pub connections_max: usize,
+    /// Connections that one address (of IPv6: one /56) may begin on a shard in a second. Default: 2,000. Further first
+    /// packets are dropped and counted; a client sends its own again.
+    pub attempts_per_second: u32,
     /// QUIC's windows, timeouts and congestion control; QMux gets the same windows. Default: 8 MiB in flight on a
     /// connection, 2 MiB on a stream, 1024 streams of each kind, 30 s of silence, CUBIC. A peer may cost the window of
     /// its connection.
@@ -60,6 +63,9 @@ pub struct RelayOptions {
     /// What one session may ask for. Default: 4096 subscriptions, 4096 broadcasts announced, the rest as
     /// [`SessionLimits`] has it. A subscription costs some hundred bytes, an announcement its path on every shard.
     pub sessions: SessionLimits,
+    /// What the announce table of all shards holds. Default: 1 048 576 broadcasts, 512 MiB; of the broadcasts one
+    /// address has a quarter. A session whose broadcast finds no room is closed.
+    pub announcements: TableLimits,
     /// Kernel buffers of each shard's socket. Default: 4 MiB in each direction. They cost memory only for what waits in
     /// them.
     pub sockets: SocketOptions,
@@ -86,12 +92,14 @@ impl Default for RelayOptions {
             hop: None,
             cost: 1,
             connections_max: 10_000,
+            attempts_per_second: 2_000,
             transport: TransportOptions::default(),
             tracks: TrackLimits::default(),
             sessions: SessionLimits {
                 announced_max: ANNOUNCED_PER_SESSION_MAX,
                 ..SessionLimits::default()
             },
+            announcements: TableLimits::default(),
             sockets: SocketOptions::default(),
             ring: RingConfig::default(),
             web_requests: None,
@@ -148,6 +156,7 @@ impl RelayOptions {
                 shards,
                 connections_max: self.connections_max,
                 retry_above: HANDSHAKES_BEFORE_RETRY,
+                attempts_per_second: self.attempts_per_second,
                 transport: self.transport(),
                 versions: Version::EVERY.to_vec(),
             },

@@ -57,7 +57,7 @@ impl Relay {
         let shard_count = placement.cores.len();
         let identity = ServerIdentity::new(&options.certificates, options.listen)?;
         let mut group = bind(&options, shard_count)?;
-        let table = Arc::new(AnnounceTable::new());
+        let table = Arc::new(AnnounceTable::with_limits(options.announcements));
         let (wakers, receivers) = wake_channels(shard_count)?;
         let ports: Vec<ShardPort> = wakers
             .iter()

@@ -124,6 +124,8 @@ impl Lines {
             shards: 1,
             connections_max,
             retry_above: connections_max,
+            // It accepts none.
+            attempts_per_second: 1,
             transport: TransportOptions {
                 ack_delay_max: ack.delay_max,
                 ack_delay: ack.delay_max,

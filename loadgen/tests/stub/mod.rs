@@ -157,6 +157,7 @@ impl Relay {
             shards: 1,
             connections_max: 1000,
             retry_above: 1000,
+            attempts_per_second: 100_000,
             transport: TransportOptions::default(),
             versions: vec![Version::Lite06],
         };

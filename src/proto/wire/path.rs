@@ -56,6 +56,12 @@ impl BroadcastPath {
         &self.0
     }
 
+    /// Whether it has characters that no name needs and that a line of a log or a list would be broken by (Unicode
+    /// general category Cc: U+0000 to U+001F, U+007F to U+009F). The drafts allow them; the relay refuses them.
+    pub fn has_control_characters(&self) -> bool {
+        self.0.chars().any(char::is_control)
+    }
+
     /// Whether this is the empty path, the prefix of every path.
     pub fn is_root(&self) -> bool {
         self.0.is_empty()

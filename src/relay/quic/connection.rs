@@ -8,6 +8,7 @@ use moqswitch_proto::wire::{ErrorCode, Read, StreamId, Version, Written};
 use rustc_hash::FxHashSet;
 
 use super::acknowledgement::Acknowledgement;
+use super::admission::{Unproven, look_at_packets};
 use super::alpn::version_of;
 use super::buffers::{ReadArena, Unacknowledged, ZeroCopy};
 use super::ends::Ends;
@@ -33,6 +34,8 @@ pub struct Connection {
     pub(super) counts: Counts,
     pub(super) refused: Refused,
     pub(super) ends: Ends,
+    /// While the client may not be where its packets say it is.
+    pub(super) unproven: Option<Unproven>,
     /// Where it is to ask for a session, if it is a client's over HTTP/3.
     pub(super) dial: Option<WebDial>,
     /// Of one that agreed on HTTP/3.
@@ -345,6 +348,11 @@ impl Connection {
         // What quiche did at a timeout is no move of the peer's.
         while self.quic.path_event_next().is_some() {}
         let before = self.counts;
+        // Before it is decrypted in place.
+        let packets = self.unproven.as_mut().map(|unproven| {
+            unproven.on_received(datagram.len());
+            look_at_packets(datagram)
+        });
         let info = quiche::RecvInfo {
             from: self.rebinding.source(source),
             to: local,
@@ -359,6 +367,13 @@ impl Connection {
         if after.received > before.received {
             self.rebinding.on_packet(source);
         }
+        // Whoever encrypts for the handshake has read what was sent to that address (RFC 9000, section 8.1). A forged
+        // packet beside a true one is not among those that were taken.
+        if let Some((packets, true)) = packets
+            && after.received - before.received >= packets
+        {
+            self.unproven = None;
+        }
         let mut has_moved = false;
         while let Some(event) = self.quic.path_event_next() {
             if let quiche::PathEvent::PeerMigrated(_, peer) = event {
@@ -370,6 +385,20 @@ impl Connection {
             self.acknowledgement.on_blocked();
         }
         (result, has_moved)
+    }
+
+    /// The next packet, if there is one and it may go out.
+    pub(super) fn send(&mut self, packet: &mut [u8]) -> Option<(usize, quiche::SendInfo)> {
+        let Some(unproven) = &mut self.unproven else {
+            return self.quic.send(packet).ok();
+        };
+        let budget = unproven.budget().min(packet.len());
+        if budget < UNPROVEN_BYTES_MIN {
+            return None;
+        }
+        let sent = self.quic.send(&mut packet[..budget]).ok()?;
+        unproven.on_sent(sent.0);
+        Some(sent)
     }
 
     /// Tells the ends of streams that waited for acknowledgements.
@@ -404,9 +433,13 @@ impl Connection {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
+        let is_held = self
+            .unproven
+            .is_some_and(|unproven| unproven.budget() < UNPROVEN_BYTES_MIN);
         let timers = [
             self.quic.timeout_instant(),
-            self.acknowledgement.due(),
+            // What may not be sent is not due.
+            self.acknowledgement.due().filter(|_| !is_held),
             self.web.as_ref().and_then(|web| web.deadline()),
         ];
         timers.into_iter().flatten().min()
@@ -423,6 +456,10 @@ impl Connection {
 /// STOP_SENDING on one connection: each may cost the peer one of its streams permanently (the least that a
 /// configuration may allow is far more).
 const STOPS_MAX: u32 = 64;
+
+/// An Initial packet that asks for an acknowledgement fills so much (RFC 9000, section 14.1): with less left nothing is
+/// sent to an unproven address.
+const UNPROVEN_BYTES_MIN: usize = 1_200;
 
 /// Packets of a connection.
 #[derive(Clone, Copy, Default)]

@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 use crate::limits::CONNECTION_ID_BYTES;
 
 use super::ZeroCopy;
+use super::admission::Unproven;
 use super::endpoint::{ConnectionKey, Endpoint};
 use super::identity::IssuedId;
 
@@ -19,13 +20,13 @@ impl Endpoint {
             Ok(header) => header,
             Err(error) => {
                 self.statistics.malformed += 1;
-                return self.notice(source, format!("a datagram that is no QUIC packet: {error}"));
+                return self.notice(source, || format!("a datagram that is no QUIC packet: {error}"));
             }
         };
         if let Some(key) = self.find(&header.dcid) {
             return self.deliver(key, datagram, source, local, now);
         }
-        self.handle_unknown(&header, datagram, source, local);
+        self.handle_unknown(&header, datagram, source, local, now);
     }
 
     /// The connection that a datagram names, if it is here.
@@ -78,7 +79,7 @@ impl Endpoint {
             && error != quiche::Error::Done
         {
             self.statistics.malformed += 1;
-            self.notice(source, format!("its connection failed: {error}"));
+            self.notice(source, || format!("its connection failed: {error}"));
         }
         self.statistics.migrations += u64::from(has_moved);
         if has_retired {
@@ -97,7 +98,14 @@ impl Endpoint {
     }
 
     /// A packet for no connection that is here.
-    fn handle_unknown(&mut self, header: &quiche::Header, datagram: &mut [u8], source: SocketAddr, local: SocketAddr) {
+    fn handle_unknown(
+        &mut self,
+        header: &quiche::Header,
+        datagram: &mut [u8],
+        source: SocketAddr,
+        local: SocketAddr,
+        now: Instant,
+    ) {
         if header.ty == quiche::Type::VersionNegotiation {
             // Never answered (RFC 9000, section 6.1).
             self.statistics.unknown_connection += 1;
@@ -105,7 +113,7 @@ impl Endpoint {
         }
         if header.ty == quiche::Type::Short {
             self.statistics.unknown_connection += 1;
-            return self.reset_statelessly(&header.dcid, datagram.len(), source, local);
+            return self.reset_statelessly(&header.dcid, datagram.len(), source, local, now);
         }
         if self.server.is_none() {
             self.statistics.unknown_connection += 1;
@@ -115,30 +123,43 @@ impl Endpoint {
         // smaller ones would make an amplifier of us.
         if datagram.len() < quiche::MIN_CLIENT_INITIAL_LEN {
             self.statistics.malformed += 1;
-            return self.notice(source, "a first packet below 1200 bytes".into());
+            return self.notice(source, || "a first packet below 1200 bytes".into());
         }
         if !quiche::version_is_supported(header.version) {
-            return self.negotiate_version(header, source, local);
+            return self.negotiate_version(header, source, local, now);
         }
         if header.ty != quiche::Type::Initial {
             self.statistics.unknown_connection += 1;
             return;
         }
-        self.accept(header, datagram, source, local);
+        self.accept(header, datagram, source, local, now);
     }
 
-    fn accept(&mut self, header: &quiche::Header, datagram: &mut [u8], source: SocketAddr, local: SocketAddr) {
+    fn accept(
+        &mut self,
+        header: &quiche::Header,
+        datagram: &mut [u8],
+        source: SocketAddr,
+        local: SocketAddr,
+        now: Instant,
+    ) {
         if self.is_draining {
             return;
         }
         if self.connections.len() >= self.options.connections_max {
             self.statistics.refused_full += 1;
+            self.is_crowded = true;
             return;
         }
         let token = header.token.as_deref().unwrap_or_default();
         let original = self.identity.open_retry_token(source, token, SystemTime::now());
-        if original.is_none() && self.handshaking >= self.options.retry_above {
-            return self.ask_for_retry(header, source, local);
+        let is_crowded = self.handshaking >= self.options.retry_above || self.admission.is_suspicious(now);
+        if original.is_none() && is_crowded {
+            return self.ask_for_retry(header, source, local, now);
+        }
+        if !self.admission.may_begin(source, now) {
+            self.statistics.refused_attempts += 1;
+            return self.notice(source, || "too many attempts to connect".into());
         }
         let id = self.identity.connection_id();
         let scid = quiche::ConnectionId::from_ref(&id);
@@ -163,17 +184,26 @@ impl Endpoint {
             Ok(quic) => {
                 self.statistics.accepted += 1;
                 let key = self.insert(quic, id, source, Some(header.dcid.to_vec()));
-                self.deliver(key, datagram, source, local, Instant::now());
+                if original.is_none()
+                    && let Some(connection) = self.get_mut(key)
+                {
+                    connection.unproven = Some(Unproven::default());
+                }
+                self.deliver(key, datagram, source, local, now);
             }
             Err(error) => {
                 self.statistics.malformed += 1;
-                self.notice(source, format!("could not be accepted: {error}"));
+                self.notice(source, || format!("could not be accepted: {error}"));
             }
         }
     }
 
     /// RFC 9000, section 6.1: tell a client of an unknown version which ones are spoken.
-    fn negotiate_version(&mut self, header: &quiche::Header, source: SocketAddr, local: SocketAddr) {
+    fn negotiate_version(&mut self, header: &quiche::Header, source: SocketAddr, local: SocketAddr, now: Instant) {
+        if !self.admission.may_answer(now) {
+            self.statistics.unanswered += 1;
+            return;
+        }
         let mut answer = vec![0; STATELESS_BYTES_MAX];
         if let Ok(length) = quiche::negotiate_version(&header.scid, &header.dcid, &mut answer) {
             answer.truncate(length);
@@ -182,7 +212,11 @@ impl Endpoint {
         }
     }
 
-    fn ask_for_retry(&mut self, header: &quiche::Header, source: SocketAddr, local: SocketAddr) {
+    fn ask_for_retry(&mut self, header: &quiche::Header, source: SocketAddr, local: SocketAddr, now: Instant) {
+        if !self.admission.may_retry(now) {
+            self.statistics.unanswered += 1;
+            return;
+        }
         let token = self.identity.retry_token(source, &header.dcid, SystemTime::now());
         let id = self.identity.connection_id();
         let id = quiche::ConnectionId::from_ref(&id);
@@ -196,7 +230,11 @@ impl Endpoint {
     }
 
     /// RFC 9000, section 10.3.
-    fn reset_statelessly(&mut self, id: &[u8], length: usize, source: SocketAddr, local: SocketAddr) {
+    fn reset_statelessly(&mut self, id: &[u8], length: usize, source: SocketAddr, local: SocketAddr, now: Instant) {
+        if !self.admission.may_answer(now) {
+            self.statistics.unanswered += 1;
+            return;
+        }
         let mut answer = vec![0; STATELESS_BYTES_MAX];
         if let Some(length) = self.identity.stateless_reset(id, length, &mut answer) {
             answer.truncate(length);

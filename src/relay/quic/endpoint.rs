@@ -13,6 +13,7 @@ use rustc_hash::FxHashMap;
 use slab::Slab;
 
 use super::acknowledgement::Acknowledgement;
+use super::admission::Admission;
 use super::alpn::alpns;
 use super::connection::Connection;
 use super::identity::{Identity, IssuedId, Secrets};
@@ -41,8 +42,11 @@ pub struct EndpointOptions {
     pub shards: usize,
     /// Connections held at once. Further Initial packets are dropped and counted.
     pub connections_max: usize,
-    /// Unfinished handshakes from which on a client must prove its address by a Retry.
+    /// Unfinished handshakes from which on a client must prove its address by a Retry. It must, too, while many attempts
+    /// come to nothing.
     pub retry_above: usize,
+    /// Connections that one address (of IPv6: one /56) may begin in a second. Further first packets are dropped.
+    pub attempts_per_second: u32,
     /// What the endpoint declares to its peers, and how it sends.
     pub transport: TransportOptions,
     /// Drafts offered and accepted, best first.
@@ -80,6 +84,10 @@ pub struct EndpointStatistics {
     pub stateless_resets: u64,
     /// Peers that went on from another address.
     pub migrations: u64,
+    /// First packets dropped because their address began too many connections.
+    pub refused_attempts: u64,
+    /// Version negotiations, Retries and stateless resets left out because too many were due.
+    pub unanswered: u64,
     /// Packets of connections that were handed to the ring.
     pub packets_sent: u64,
 }
@@ -106,6 +114,7 @@ pub struct Endpoint {
     /// map hashes with a random key.
     pub(super) chosen: HashMap<Vec<u8>, ConnectionKey>,
     pub(super) handshaking: usize,
+    pub(super) admission: Admission,
     ready: VecDeque<ConnectionKey>,
     pub(super) dirty: VecDeque<ConnectionKey>,
     pub(super) timers: Timers<ConnectionKey>,
@@ -116,6 +125,8 @@ pub struct Endpoint {
     notices: VecDeque<Notice>,
     pub(super) statistics: EndpointStatistics,
     pub(super) is_draining: bool,
+    /// Somebody found no room.
+    pub(super) is_crowded: bool,
 }
 
 impl Endpoint {
@@ -125,6 +136,7 @@ impl Endpoint {
         let server = server.map(|tls| accept_with(tls, &options, &ticket_key)).transpose()?;
         Ok(Self {
             identity: Identity::new(options.shard, options.shards, secrets),
+            admission: Admission::new(options.attempts_per_second),
             options,
             server,
             ticket_key,
@@ -141,6 +153,7 @@ impl Endpoint {
             notices: VecDeque::new(),
             statistics: EndpointStatistics::default(),
             is_draining: false,
+            is_crowded: false,
         })
     }
 
@@ -267,6 +280,9 @@ impl Endpoint {
         if !connection.announced_established {
             self.handshaking -= 1;
             self.statistics.handshakes_failed += 1;
+            if connection.unproven.is_some() {
+                self.admission.on_failure(Instant::now());
+            }
         }
         Some(connection)
     }
@@ -274,6 +290,11 @@ impl Endpoint {
     /// Stops accepting: Initial packets of unknown connections are dropped.
     pub fn drain(&mut self) {
         self.is_draining = true;
+    }
+
+    /// Whether a client found no room since this was called last.
+    pub(crate) fn take_is_crowded(&mut self) -> bool {
+        std::mem::take(&mut self.is_crowded)
     }
 
     pub(crate) fn connection_count(&self) -> usize {
@@ -333,8 +354,10 @@ impl Endpoint {
         self.notices.pop_front()
     }
 
-    pub(super) fn notice(&mut self, peer: SocketAddr, reason: String) {
+    /// The reason is put into words only if there is room for it: under a flood there is none.
+    pub(super) fn notice(&mut self, peer: SocketAddr, reason: impl FnOnce() -> String) {
         if self.notices.len() < NOTICES_MAX {
+            let reason = reason();
             self.notices.push_back(Notice { peer, reason });
         }
     }
@@ -364,6 +387,7 @@ impl Endpoint {
                 counts: Default::default(),
                 refused: Default::default(),
                 ends: Default::default(),
+                unproven: None,
                 dial: None,
                 web: None,
             },

@@ -160,7 +160,7 @@ impl Departure {
             if spare.len() < self.payload_bytes_max {
                 return true;
             }
-            let Ok((length, info)) = connection.quic.send(&mut spare[..self.payload_bytes_max]) else {
+            let Some((length, info)) = connection.send(&mut spare[..self.payload_bytes_max]) else {
                 return false;
             };
             let path = (connection.rebinding.destination(info.to), info.from);

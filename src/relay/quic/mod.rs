@@ -10,6 +10,7 @@
 //! connection the caller says so by [`Endpoint::mark_dirty`]; nothing leaves before.
 
 mod acknowledgement;
+mod admission;
 mod alpn;
 mod buffers;
 mod connection;
@@ -28,6 +29,7 @@ mod webtransport;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use admission::prefix;
 pub use buffers::{ReadArena, ZeroCopy};
 pub use connection::{Connection, PathFigures};
 pub use endpoint::{Client, ConnectionKey, Endpoint, EndpointOptions, EndpointStatistics, Notice};

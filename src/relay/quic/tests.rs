@@ -19,6 +19,7 @@ fn endpoint(retry_above: usize, connections_max: usize, certificates: Option<&[S
         shards: 1,
         connections_max,
         retry_above,
+        attempts_per_second: 10_000,
         transport: TransportOptions::default(),
         versions: Version::EVERY.to_vec(),
     };
@@ -108,7 +109,7 @@ fn packets(endpoint: &mut Endpoint) -> Vec<Vec<u8>> {
     for key in endpoint.keys() {
         let connection = endpoint.get_mut(key).unwrap();
         let mut packet = vec![0; 1500];
-        while let Ok((length, _)) = connection.quic.send(&mut packet) {
+        while let Some((length, _)) = connection.send(&mut packet) {
             packets.push(packet[..length].to_vec());
         }
     }
@@ -249,6 +250,100 @@ fn a_packet_of_a_forgotten_connection_is_answered_by_a_reset_that_ends_it() {
     let _ = connection.receive(&mut answers[0], server, client);
     assert!(connection.quic.is_closed() || connection.quic.is_draining());
 }
+
+/// RFC 9000, section 8.1: in all, retransmissions and padding included.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "quiche reads the clock itself")]
+fn an_address_that_never_answers_gets_three_times_what_it_sent() {
+    // The longer chain takes more than that in its first flight.
+    for names in [1, 300] {
+        let names: Vec<String> = (0..names).map(|index| format!("name-{index}.example.test")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let (certificate, _) = certificate(&names);
+        let mut pair = Pair::new(endpoint(usize::MAX, 100, Some(&[certificate])), Trust::Anyone);
+        // So that it is not for seconds that it waits before it sends again.
+        let config = pair.server.server.as_mut().unwrap();
+        config.set_initial_rtt(Duration::from_millis(1));
+        pair.dial("localhost");
+        let first = packets(&mut pair.client);
+        let received: usize = first.iter().map(Vec::len).sum();
+        for mut packet in first {
+            let (server, client) = (SERVER.parse().unwrap(), CLIENT.parse().unwrap());
+            pair.server.handle_datagram(&mut packet, client, server, Instant::now());
+        }
+        let key = pair.server.keys()[0];
+        let mut sent = 0;
+        for _ in 0..9 {
+            sent += packets(&mut pair.server).iter().map(Vec::len).sum::<usize>();
+            let connection = pair.server.get_mut(key).unwrap();
+            let deadline = connection.quic.timeout_instant().unwrap();
+            // The time after which what was not acknowledged is sent again (RFC 9002, section 6.2.2).
+            std::thread::sleep(deadline.saturating_duration_since(Instant::now()).min(SECOND));
+            connection.on_timeout(Instant::now());
+            connection.acknowledgement.on_flushed(1);
+        }
+        sent += packets(&mut pair.server).iter().map(Vec::len).sum::<usize>();
+        assert!(sent >= 1_200 && sent <= 3 * received, "{sent} for {received}");
+        // Nothing of this holds up those who answer.
+        let key = pair.dial("localhost");
+        pair.settle();
+        assert!(pair.is_established(key));
+    }
+}
+
+#[test]
+fn attempts_that_come_to_nothing_make_everybody_prove_an_address() {
+    let (certificate, _) = certificate(&["localhost"]);
+    let mut pair = Pair::new(endpoint(usize::MAX, 10_000, Some(&[certificate])), Trust::Anyone);
+    let (server, client) = (SERVER.parse().unwrap(), CLIENT.parse().unwrap());
+    let now = Instant::now();
+    for index in 0..1_000u16 {
+        pair.dial("localhost");
+        let mut packet = packets(&mut pair.client).swap_remove(0);
+        packet[600] ^= 1;
+        pair.server.handle_datagram(&mut packet, client, server, now);
+        for key in pair.server.keys() {
+            if pair
+                .server
+                .get_mut(key)
+                .is_some_and(|connection| connection.is_closed())
+            {
+                pair.server.remove(key);
+            }
+        }
+        for key in pair.client.keys() {
+            pair.client.remove(key);
+        }
+        if pair.server.statistics().retries > 0 {
+            assert!(index >= 100, "after {index}");
+            break;
+        }
+    }
+    assert!(pair.server.statistics().retries > 0);
+    pair.server.stateless.clear();
+    let key = pair.dial("localhost");
+    pair.settle();
+    assert!(pair.is_established(key), "whoever answers the Retry is let in");
+}
+
+#[test]
+fn stateless_answers_are_limited_and_the_rest_is_counted() {
+    let (certificate, _) = certificate(&["localhost"]);
+    let mut server = endpoint(usize::MAX, 100, Some(&[certificate]));
+    let now = Instant::now();
+    let mut answers = 0;
+    for index in 0..1_000u16 {
+        let mut packet = [0x55; 60];
+        packet[1..3].copy_from_slice(&index.to_be_bytes());
+        server.handle_datagram(&mut packet, CLIENT.parse().unwrap(), SERVER.parse().unwrap(), now);
+        answers += packets(&mut server).len();
+    }
+    let statistics = server.statistics();
+    assert!(answers > 0 && answers < 200, "{answers}");
+    assert_eq!(statistics.unanswered + statistics.stateless_resets, 1_000);
+}
+
+const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
 fn a_draining_server_accepts_nobody() {

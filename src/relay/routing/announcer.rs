@@ -62,10 +62,16 @@ pub enum AnnounceAction {
     },
 }
 
-/// A shard has its maximum of announce streams; the request is reset.
+/// The request is reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the shard serves its maximum of {REQUESTS_MAX} announce streams")]
-pub struct TooManyRequests;
+pub enum TooManyRequests {
+    /// The shard has its maximum.
+    #[error("the shard serves its maximum of {REQUESTS_MAX} announce streams")]
+    OfShard,
+    /// The peer has asked for the same often enough.
+    #[error("the peer has asked for this prefix {REQUESTS_ALIKE_MAX} times")]
+    Alike,
+}
 
 /// Which paths a peer may be told of.
 pub type Visible = Rc<dyn Fn(&BroadcastPath) -> bool>;
@@ -195,7 +201,10 @@ impl Announcer {
         visible: Option<Visible>,
     ) -> Result<(), TooManyRequests> {
         if self.requests.len() >= REQUESTS_MAX {
-            return Err(TooManyRequests);
+            return Err(TooManyRequests::OfShard);
+        }
+        if self.alike(peer, &prefix) >= REQUESTS_ALIKE_MAX {
+            return Err(TooManyRequests::Alike);
         }
         let key = RequestKey { peer, request };
         let mut state = Request {
@@ -229,6 +238,20 @@ impl Announcer {
         self.requests.insert(key, state);
         self.set_ready(key);
         Ok(())
+    }
+
+    /// How many streams of a peer have this prefix.
+    fn alike(&self, peer: PeerKey, prefix: &BroadcastPath) -> usize {
+        let requests = self.by_peer.get(&peer).into_iter().flatten();
+        requests
+            .filter(|request| {
+                let key = RequestKey {
+                    peer,
+                    request: **request,
+                };
+                self.requests.get(&key).is_some_and(|state| state.prefix == *prefix)
+            })
+            .count()
     }
 
     /// The peer wants no more announcements on this stream.
@@ -459,6 +482,11 @@ impl Announcer {
         })
     }
 
+    /// Whether a peer has announce streams.
+    pub fn has_requests(&self, peer: PeerKey) -> bool {
+        self.by_peer.contains_key(&peer)
+    }
+
     /// Announce streams that are served now.
     pub fn request_count(&self) -> usize {
         self.requests.len()
@@ -547,6 +575,9 @@ impl RequestKey {
 
 /// Announce streams of one shard. A further one is refused.
 const REQUESTS_MAX: usize = 1 << 16;
+
+/// Announce streams of one peer for one prefix: each is told the same. A further one is refused.
+const REQUESTS_ALIKE_MAX: usize = 4;
 
 /// Broadcasts one announce stream is told of. Further ones are counted and left out.
 const TOLD_PER_REQUEST_MAX: usize = 1 << 17;

@@ -51,6 +51,6 @@ pub use ids::{FetchKey, PeerKey, RemoteTrack, RequestKey, ShardId, Source, Track
 pub use remote::RemoteMessage;
 pub use route::{Entry, RouteFate};
 pub use select::{is_spliceable, select};
-pub use table::{AnnounceTable, BROADCASTS_MAX, TableFull};
+pub use table::{AnnounceTable, BROADCASTS_MAX, Holder, TableFull, TableLimits};
 pub use tracks::{Tracks, TracksStatistics};
 pub use transport::Transport;

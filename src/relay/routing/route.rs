@@ -12,6 +12,8 @@ use super::ids::Source;
 pub struct Entry {
     /// Who publishes.
     pub source: Source,
+    /// Whose share of the table it is taken from.
+    pub share: u16,
     /// With the link's cost added to its own.
     pub advertisement: Arc<Advertisement>,
     /// Rises with every insertion: the most recently received has the highest.

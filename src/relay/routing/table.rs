@@ -5,7 +5,7 @@
 
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_skiplist::SkipMap;
 
@@ -18,17 +18,66 @@ use super::select::is_same_content;
 /// One advertisement of a source; it may for a moment have two, and the later one counts.
 type Key = (BroadcastPath, Source, u64);
 
-/// The table is full; the broadcast is not kept.
+/// The broadcast is not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the announce table holds its maximum of {BROADCASTS_MAX} broadcasts")]
-pub struct TableFull;
+pub enum TableFull {
+    /// [`TableLimits::broadcasts_max`].
+    #[error("the relay has its maximum of {0} broadcasts")]
+    Broadcasts(usize),
+    /// [`TableLimits::bytes_max`].
+    #[error("the broadcasts of the relay take their maximum of {0} bytes")]
+    Bytes(usize),
+    /// [`TableLimits::share_max`].
+    #[error("one address has its maximum of {0} broadcasts")]
+    Share(usize),
+}
+
+/// How much an announce table holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableLimits {
+    /// Advertisements of all sources together. Default: 1 048 576.
+    pub broadcasts_max: usize,
+    /// What they take: of each twice its path, its hops, and some 400 bytes beside. Default: 512 MiB.
+    pub bytes_max: usize,
+    /// Advertisements of the sources of one holder. Default: a quarter of all.
+    pub share_max: usize,
+}
+
+impl Default for TableLimits {
+    fn default() -> Self {
+        Self {
+            broadcasts_max: BROADCASTS_MAX,
+            bytes_max: 512 * 1024 * 1024,
+            share_max: BROADCASTS_MAX / 4,
+        }
+    }
+}
+
+/// Whose share of the table a broadcast is taken from: a number made of where its publisher is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder(pub Option<u64>);
+
+impl Holder {
+    /// The relay's own broadcasts, and those of its applications: bound by the size of the table alone.
+    pub const OURS: Self = Self(None);
+}
 
 /// All broadcasts that all shards' sessions publish.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct AnnounceTable {
     entries: SkipMap<Key, Entry>,
     received: AtomicU64,
+    limits: TableLimits,
     count: AtomicUsize,
+    bytes: AtomicUsize,
+    /// How many each holder has, in places of which holders may share one.
+    shares: Box<[AtomicU32]>,
+}
+
+impl Default for AnnounceTable {
+    fn default() -> Self {
+        Self::with_limits(TableLimits::default())
+    }
 }
 
 impl AnnounceTable {
@@ -37,26 +86,39 @@ impl AnnounceTable {
         Self::default()
     }
 
+    /// The same, with other bounds.
+    pub fn with_limits(limits: TableLimits) -> Self {
+        Self {
+            entries: SkipMap::new(),
+            received: AtomicU64::new(0),
+            limits,
+            count: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            shares: (0..SHARE_PLACES).map(|_| AtomicU32::new(0)).collect(),
+        }
+    }
+
     /// Adds a source's advertisement or replaces the one it had. `link_cost` is what the
     /// link to it costs (draft, "Cost Parameter").
     pub fn insert(
         &self,
         path: &BroadcastPath,
         source: Source,
+        holder: Holder,
         mut advertisement: Advertisement,
         link_cost: u64,
     ) -> Result<(), TableFull> {
         // Only the source's own shard writes its entries, so this cannot race.
         let old = self.of(path, source);
-        if old.is_none() && self.count.fetch_add(1, Ordering::Relaxed) >= BROADCASTS_MAX {
-            self.count.fetch_sub(1, Ordering::Relaxed);
-            return Err(TableFull);
-        }
+        let bytes = entry_bytes(path, &advertisement);
+        let share = old.as_ref().map_or(holder.place(), |old| old.share);
+        self.take_room(bytes, old.is_none().then_some(share))?;
         advertisement.cost = advertisement.cost.plus_link(link_cost);
         let received = self.received.fetch_add(1, Ordering::Relaxed);
         let continued = old.as_ref().filter(|old| is_same_content(old, &advertisement));
         let entry = Entry {
             source,
+            share,
             generation: continued.map_or(received, |old| old.generation),
             advertisement: Arc::new(advertisement),
             received,
@@ -65,8 +127,40 @@ impl AnnounceTable {
         self.entries.insert((path.clone(), source, received), entry);
         if let Some(old) = old {
             self.entries.remove(&(path.clone(), source, old.received));
+            self.bytes
+                .fetch_sub(entry_bytes(path, &old.advertisement), Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Takes room for an advertisement, and a place of the share for a source's first. Nothing is taken when there is not
+    /// enough of all.
+    fn take_room(&self, bytes: usize, share: Option<u16>) -> Result<(), TableFull> {
+        let limits = &self.limits;
+        if self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > limits.bytes_max {
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(TableFull::Bytes(limits.bytes_max));
+        }
+        let Some(share) = share else { return Ok(()) };
+        let failed = if self.count.fetch_add(1, Ordering::Relaxed) >= limits.broadcasts_max {
+            Some(TableFull::Broadcasts(limits.broadcasts_max))
+        } else {
+            let taken = self
+                .share(share)
+                .map_or(0, |share| share.fetch_add(1, Ordering::Relaxed));
+            (taken as usize >= limits.share_max).then_some(TableFull::Share(limits.share_max))
+        };
+        let Some(failed) = failed else { return Ok(()) };
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        if let (TableFull::Share(_), Some(share)) = (failed, self.share(share)) {
+            share.fetch_sub(1, Ordering::Relaxed);
+        }
+        Err(failed)
+    }
+
+    fn share(&self, place: u16) -> Option<&AtomicU32> {
+        self.shares.get(usize::from(place))
     }
 
     /// Takes a source's advertisement away. Nothing happens when it has none.
@@ -74,6 +168,11 @@ impl AnnounceTable {
         if let Some(old) = self.of(path, source) {
             self.entries.remove(&(path.clone(), source, old.received));
             self.count.fetch_sub(1, Ordering::Relaxed);
+            self.bytes
+                .fetch_sub(entry_bytes(path, &old.advertisement), Ordering::Relaxed);
+            if let Some(share) = self.share(old.share) {
+                share.fetch_sub(1, Ordering::Relaxed);
+            }
         }
     }
 
@@ -173,6 +272,21 @@ impl AnnounceTable {
     }
 }
 
+impl Holder {
+    /// Beyond the last place: no share is counted.
+    fn place(self) -> u16 {
+        let place = self
+            .0
+            .map_or(SHARE_PLACES as u64, |holder| holder % SHARE_PLACES as u64);
+        u16::try_from(place).unwrap_or(u16::MAX)
+    }
+}
+
+/// What an advertisement takes, in the table and in what shards remember of it.
+fn entry_bytes(path: &BroadcastPath, advertisement: &Advertisement) -> usize {
+    2 * path.as_str().len() + advertisement.hops.len() * size_of::<u64>() + ENTRY_BYTES
+}
+
 /// Adds a path unless there are `limit` already.
 fn collect(paths: &mut Vec<BroadcastPath>, path: &BroadcastPath, limit: usize) -> ControlFlow<()> {
     if paths.len() >= limit {
@@ -200,5 +314,75 @@ const SOURCE_MAX: Source = Source {
     },
 };
 
-/// Advertisements of all sources together. Further ones are refused.
+/// Advertisements of all sources together by default. Further ones are refused.
 pub const BROADCASTS_MAX: usize = 1 << 20;
+
+/// Places in which the shares of holders are counted.
+const SHARE_PLACES: usize = 4_096;
+
+/// What is held of an advertisement beside path and hops.
+const ENTRY_BYTES: usize = 400;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(index: u32) -> Source {
+        Source {
+            shard: ShardId(0),
+            peer: PeerKey { index, generation: 0 },
+        }
+    }
+
+    fn insert(table: &AnnounceTable, path: &str, from: u32, holder: Holder) -> Result<(), TableFull> {
+        table.insert(
+            &BroadcastPath::new(path),
+            source(from),
+            holder,
+            Advertisement::default(),
+            1,
+        )
+    }
+
+    #[test]
+    fn a_holder_has_its_share_and_others_have_theirs() {
+        let table = AnnounceTable::with_limits(TableLimits {
+            broadcasts_max: 6,
+            share_max: 2,
+            ..TableLimits::default()
+        });
+        let (one, other) = (Holder(Some(1)), Holder(Some(2)));
+        assert_eq!(insert(&table, "a", 1, one), Ok(()));
+        assert_eq!(insert(&table, "b", 2, one), Ok(()));
+        assert_eq!(insert(&table, "c", 1, one), Err(TableFull::Share(2)));
+        assert_eq!(insert(&table, "b", 2, one), Ok(()), "what it has may change");
+        assert_eq!(insert(&table, "c", 3, other), Ok(()));
+        table.remove(&BroadcastPath::new("a"), source(1));
+        assert_eq!(insert(&table, "d", 1, one), Ok(()));
+        for path in ["e", "f", "g"] {
+            assert_eq!(insert(&table, path, 4, Holder::OURS), Ok(()));
+        }
+        assert_eq!(insert(&table, "h", 3, other), Err(TableFull::Broadcasts(6)));
+        assert_eq!(table.len(), 6);
+    }
+
+    #[test]
+    fn bytes_are_counted_and_given_back() {
+        let table = AnnounceTable::with_limits(TableLimits {
+            bytes_max: 10_000,
+            ..TableLimits::default()
+        });
+        let long = |number: u32| format!("{number}/{}", "x".repeat(900));
+        for round in 0..10 {
+            let kept = (0..10)
+                .take_while(|number| insert(&table, &long(*number), 1, Holder::OURS).is_ok())
+                .count();
+            assert_eq!(kept, 4, "round {round}");
+            assert_eq!(insert(&table, &long(0), 1, Holder::OURS), Err(TableFull::Bytes(10_000)));
+            for number in 0..10 {
+                table.remove(&BroadcastPath::new(&long(number)), source(1));
+            }
+            assert_eq!((table.len(), table.bytes.load(Ordering::Relaxed)), (0, 0));
+        }
+    }
+}

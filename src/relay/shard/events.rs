@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime};
 use crate::auth::{Admission, Moment};
 use crate::routing::{PeerKey, RequestKey, Source};
 use moqswitch_proto::session::{AnnouncementEvent, AnswerEvent, Event, MediaEvent, RequestEvent, SessionEvent};
-use moqswitch_proto::wire::{Advertisement, BroadcastPath, HopId, Role, Setup, StreamId, session_error, stream_error};
+use moqswitch_proto::wire::{BroadcastPath, HopId, Role, Setup, StreamId, session_error, stream_error};
 
 use super::carrier::carrier;
 use super::feed::FeedEvent;
@@ -109,44 +109,6 @@ impl Shard {
             // Each path on it was withdrawn before.
             AnnouncementEvent::AnnounceStreamEnded { .. } => {}
         }
-    }
-
-    /// Puts a peer's broadcast into the table, if it may publish it.
-    fn publish(&mut self, peer: PeerKey, path: &BroadcastPath, mut advertisement: Advertisement) {
-        let source = self.session_of(peer);
-        let Some(state) = self.peers.get_mut(&peer) else { return };
-        let full = state.root.join(path);
-        if !state.grant.may_publish(full.as_str()) {
-            self.statistics.drops.add(DropCause::Unauthorized, 1);
-            return;
-        }
-        // A peer that names itself nowhere gets the identity assigned to its session:
-        // otherwise nothing could tell its broadcasts from those of another such peer.
-        match advertisement.hops.last_mut() {
-            Some(last) if *last == HopId::UNKNOWN => *last = state.hop,
-            Some(_) => {}
-            None => advertisement.hops.push(state.hop),
-        }
-        let link_cost = state.link_cost;
-        if self.table.insert(&full, source, advertisement, link_cost).is_err() {
-            self.statistics.drops.add(DropCause::SessionLimit, 1);
-            return;
-        }
-        state.published.insert(full.clone());
-        self.changed_here(&full);
-        self.report(|session| FeedEvent::Published { session, path: full }, peer);
-    }
-
-    fn unpublish(&mut self, peer: PeerKey, path: &BroadcastPath) {
-        let Some(state) = self.peers.get_mut(&peer) else { return };
-        let full = state.root.join(path);
-        if !state.published.remove(&full) {
-            return;
-        }
-        let source = self.session_of(peer);
-        self.table.remove(&full, source);
-        self.changed_here(&full);
-        self.report(|session| FeedEvent::Ended { session, path: full }, peer);
     }
 
     /// The table changed by something on this shard: tell our own peers and all shards.
@@ -280,6 +242,7 @@ impl Shard {
         }
         let source = self.session_of(peer);
         let Some(state) = self.peers.get_mut(&peer) else { return };
+        state.pace.clear();
         for path in std::mem::take(&mut state.published) {
             self.table.remove(&path, source);
             self.changed_here(&path);
@@ -359,7 +322,7 @@ impl Shard {
         let state = self.peers.get_mut(&peer)?;
         let full = state.root.join(broadcast);
         let exclude = state.hop;
-        if !state.grant.may_subscribe(full.as_str()) {
+        if full.has_control_characters() || !state.grant.may_subscribe(full.as_str()) {
             self.statistics.drops.add(DropCause::Unauthorized, 1);
             self.refuse(peer, request, stream_error::NOT_FOUND);
             return None;

@@ -17,6 +17,7 @@
 mod actions;
 mod carrier;
 mod command;
+mod crowding;
 mod events;
 mod feed;
 mod grants;
@@ -25,6 +26,7 @@ pub mod local;
 mod mail;
 mod peer;
 mod port;
+mod publishing;
 mod service;
 mod snapshot;
 pub mod statistics;

@@ -17,6 +17,7 @@ use moqswitch_proto::wire::{
 };
 
 use super::carrier::Carrier;
+use super::publishing::Pace;
 
 /// A session and its surroundings.
 pub(super) struct Peer {
@@ -35,10 +36,14 @@ pub(super) struct Peer {
     pub(super) hop: HopId,
     /// What subscribing from this peer costs (draft, "Cost Parameter").
     pub(super) link_cost: u64,
+    /// When its session began.
+    pub(super) opened: Instant,
     /// By when the peer must have said what its draft begins with, SETUP or SESSION_CLIENT.
     pub(super) setup_deadline: Instant,
     /// Full paths this peer has in the announce table.
     pub(super) published: FxHashSet<BroadcastPath>,
+    /// How fast it gets there.
+    pub(super) pace: Pace,
     /// Probe streams that want reports.
     pub(super) probes: SmallVec<[StreamId; 1]>,
     /// Announce streams that wait for the connection to take more.

@@ -113,8 +113,10 @@ impl Shard {
                 requested: Default::default(),
                 hop,
                 link_cost: DEFAULT_COST,
+                opened: self.now,
                 setup_deadline: self.now + SETUP_WAIT_MAX,
                 published: Default::default(),
+                pace: Default::default(),
                 probes: Default::default(),
                 waiting_announcements: Default::default(),
                 backlog: Backlog::new(BACKLOG),
@@ -281,6 +283,7 @@ impl Shard {
         self.probes_due = self.now + PROBE_INTERVAL;
         self.report_probes();
         self.close_silent();
+        self.make_room();
     }
 
     /// Closes connections whose peer has not sent the first message that its draft asks for. Drafts 03 and 04

@@ -19,6 +19,8 @@ impl Shard {
         drops.add(DropCause::Datagram, tracks.egress.datagrams_dropped);
         drops.add(DropCause::SendBuffer, ring.send_errors.total());
         drops.add(DropCause::ConnectionLimit, quic.refused_full);
+        drops.add(DropCause::AttemptLimit, quic.refused_attempts);
+        drops.add(DropCause::AnswerLimit, quic.unanswered);
         let queues = self.queues();
         drops.add(
             DropCause::QueueFull,

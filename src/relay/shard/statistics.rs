@@ -193,6 +193,14 @@ pub enum DropCause {
     SendBuffer,
     /// No connection slot was free.
     ConnectionLimit,
+    /// A session that did nothing, closed to make room.
+    Evicted,
+    /// A first packet from an address that began too many connections.
+    AttemptLimit,
+    /// A version negotiation, Retry or stateless reset that was left out because too many were due.
+    AnswerLimit,
+    /// A broadcast that found no room in the announce table. Its session was closed.
+    AnnounceLimit,
     /// A peer had reached a limit of its session.
     SessionLimit,
     /// A path that the peer may not publish or subscribe.
@@ -231,7 +239,7 @@ pub enum QueueKind {
 
 impl DropCause {
     /// Every cause, each at the index that `as usize` gives it.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::Expired,
         Self::SlowSubscriber,
         Self::QueueFull,
@@ -239,6 +247,10 @@ impl DropCause {
         Self::Datagram,
         Self::SendBuffer,
         Self::ConnectionLimit,
+        Self::Evicted,
+        Self::AttemptLimit,
+        Self::AnswerLimit,
+        Self::AnnounceLimit,
         Self::SessionLimit,
         Self::Unauthorized,
         Self::UnwantedGroup,
@@ -254,6 +266,10 @@ impl DropCause {
             Self::Datagram => "datagram",
             Self::SendBuffer => "send_buffer",
             Self::ConnectionLimit => "connection_limit",
+            Self::Evicted => "evicted",
+            Self::AttemptLimit => "attempt_limit",
+            Self::AnswerLimit => "answer_limit",
+            Self::AnnounceLimit => "announce_limit",
             Self::SessionLimit => "session_limit",
             Self::Unauthorized => "unauthorized",
             Self::UnwantedGroup => "unwanted_group",

@@ -4,6 +4,7 @@
 //! and then. Cold: with nothing to do for a while it parks in glommio, which watches the
 //! same sockets, and costs no CPU.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -114,6 +115,8 @@ pub struct Shard {
     pub(super) lapses: Lapses,
     pub(super) feed: Feed,
     pub(super) locals: Locals,
+    /// Sessions that announce faster than they may.
+    pub(super) paced: VecDeque<PeerKey>,
     last_busy: Instant,
 }
 
@@ -147,6 +150,7 @@ impl Shard {
             lapses: Lapses::default(),
             feed: Feed::new(parts.feed),
             locals: Locals::default(),
+            paced: VecDeque::new(),
             last_busy: now,
             options,
         })
@@ -188,6 +192,7 @@ impl Shard {
         self.tracks.handle_timeout(self.now);
         self.check_periodically();
         self.end_lapsed_grants();
+        self.publish_waiting();
         self.fetches.expire(self.now, &mut self.tracks);
         self.turn_applications();
         // 4. Connections with something to tell: streams into sessions, sessions into routing.
@@ -300,6 +305,7 @@ impl Shard {
             self.drain_deadline,
             self.lapses.next(),
             self.locals.next_deadline(),
+            self.publishing_due(),
             probes,
         ]
         .into_iter()

@@ -4,6 +4,7 @@
 //! The relay under test is `moqswitch` from the workspace's target directory, or the binary named
 //! by `MOQSWITCH_INTEROP_RELAY`. Tests live in `tests/`, one file for each thing the relay promises.
 
+pub mod attack;
 pub mod call;
 pub mod carrier;
 pub mod draft;

@@ -165,6 +165,59 @@ impl RawPeer {
         Ok(())
     }
 
+    /// Hands a few bytes to a stream, moving packets for a moment where the congestion window asks for it. False when they
+    /// were not taken.
+    pub async fn try_send(&mut self, stream: u64, bytes: &[u8]) -> bool {
+        for _ in 0..TRIES {
+            match self.connection.stream_send(stream, bytes, false) {
+                Ok(sent) if sent == bytes.len() => return true,
+                Ok(_) => return false,
+                Err(quiche::Error::Done) => {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    self.drive_some().await;
+                }
+                // No stream or no connection is left.
+                Err(_) => return false,
+            }
+        }
+        false
+    }
+
+    /// Sends what there is to send and takes the packets that have come, without waiting for any.
+    pub async fn drive_some(&mut self) {
+        let mut packet = vec![0; DATAGRAM_BYTES_MAX];
+        for _ in 0..PACKETS_AT_ONCE {
+            // An end of the connection shows in `peer_close`.
+            let _ = self.flush().await;
+            let Ok(length) = self.socket.try_recv(&mut packet) else {
+                // Nothing waits as far as is known: the system is asked.
+                if tokio::time::timeout(A_MOMENT, self.socket.readable()).await.is_err() {
+                    break;
+                }
+                continue;
+            };
+            let Ok(from) = self.socket.peer_addr() else { break };
+            let info = quiche::RecvInfo { from, to: self.local };
+            let _ = self.connection.recv(&mut packet[..length], info);
+        }
+        self.connection.on_timeout();
+        let _ = self.flush().await;
+    }
+
+    /// Throws away what has come on all streams, and says how many bytes that was.
+    pub fn read_everything(&mut self, scratch: &mut [u8]) -> u64 {
+        let mut bytes = 0;
+        for stream in self.connection.readable() {
+            while let Ok((length, is_end)) = self.connection.stream_recv(stream, scratch) {
+                bytes += length as u64;
+                if is_end {
+                    break;
+                }
+            }
+        }
+        bytes
+    }
+
     /// The code the relay closed with: (is it the application's, code).
     pub fn peer_close(&self) -> Option<(bool, u64)> {
         let error = self.connection.peer_error()?;
@@ -277,5 +330,8 @@ const STATUS_200: u8 = 0xc0 | 25;
 const WINDOW_BYTES: u64 = 1024 * 1024;
 const STREAMS_MAX: u64 = 256;
 const DATAGRAM_BYTES_MAX: usize = 2048;
+const PACKETS_AT_ONCE: usize = 256;
+const TRIES: usize = 20;
+const A_MOMENT: Duration = Duration::from_millis(1);
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 const STREAM_LIMIT: Duration = Duration::from_secs(10);

@@ -44,7 +44,9 @@ impl Watch {
 
     fn announce(&mut self, from: u32, path: &str, advertisement: Advertisement) {
         let path = BroadcastPath::new(path);
-        self.table.insert(&path, source(from), advertisement, 1).unwrap();
+        self.table
+            .insert(&path, source(from), Holder::OURS, advertisement, 1)
+            .unwrap();
         self.announcer.handle_change(&path);
         self.settle();
     }
@@ -232,7 +234,7 @@ fn a_resync_after_missed_changes_ends_where_live_updates_would_have() {
             } else {
                 live.announce(from, path, advertisement.clone());
                 late.table
-                    .insert(&BroadcastPath::new(path), source(from), advertisement, 1)
+                    .insert(&BroadcastPath::new(path), source(from), Holder::OURS, advertisement, 1)
                     .unwrap();
             }
         }
@@ -248,6 +250,26 @@ fn a_resync_after_missed_changes_ends_where_live_updates_would_have() {
 }
 
 #[test]
+fn a_peer_may_ask_for_the_same_a_few_times() {
+    let table = Arc::new(AnnounceTable::new());
+    let mut announcer = Announcer::new(table, ShardId(0), HopId(1));
+    let mut ask = |from: u32, stream: u64, prefix: &str| {
+        let prefix = BroadcastPath::new(prefix);
+        announcer.handle_request(peer(from), StreamId(stream), prefix, HopId::UNKNOWN, false, None)
+    };
+    for stream in 0..4 {
+        assert_eq!(ask(1, stream, "room"), Ok(()));
+    }
+    assert_eq!(ask(1, 4, "room"), Err(TooManyRequests::Alike));
+    assert_eq!(ask(1, 5, "room/1"), Ok(()));
+    assert_eq!(ask(2, 6, "room"), Ok(()));
+    announcer.handle_request_ended(peer(1), StreamId(0));
+    let prefix = BroadcastPath::new("room");
+    let again = announcer.handle_request(peer(1), StreamId(7), prefix, HopId::UNKNOWN, false, None);
+    assert_eq!(again, Ok(()));
+}
+
+#[test]
 fn the_table_serves_readers_while_it_is_written() {
     let table = Arc::new(AnnounceTable::new());
     let writers: Vec<_> = (0..2u8)
@@ -260,7 +282,7 @@ fn the_table_serves_readers_while_it_is_written() {
                         shard: ShardId(shard),
                         peer: peer(round % 7),
                     };
-                    table.insert(&path, source, by(&[1]), 1).unwrap();
+                    table.insert(&path, source, Holder::OURS, by(&[1]), 1).unwrap();
                     if round % 3 == 0 {
                         table.remove(&path, source);
                     }
@@ -297,7 +319,10 @@ fn a_slow_reader_skips_what_is_over_by_then() {
     watch.watch(1, "", 0);
     let path = BroadcastPath::new("brief");
     for _ in 0..1000 {
-        watch.table.insert(&path, source(50), by(&[1]), 1).unwrap();
+        watch
+            .table
+            .insert(&path, source(50), Holder::OURS, by(&[1]), 1)
+            .unwrap();
         watch.announcer.handle_change(&path);
         watch.table.remove(&path, source(50));
         watch.announcer.handle_change(&path);
@@ -337,7 +362,10 @@ fn a_source_that_begins_anew_is_told_from_one_that_goes_on() {
     watch.announce(50, "x", by(&[7, 1]));
     let path = BroadcastPath::new("x");
     let replace = |watch: &mut Watch, advertisement| {
-        watch.table.insert(&path, source(50), advertisement, 1).unwrap();
+        watch
+            .table
+            .insert(&path, source(50), Holder::OURS, advertisement, 1)
+            .unwrap();
         watch.announcer.handle_change(&path).fate_of(source(50))
     };
     assert_eq!(replace(&mut watch, by(&[7, 2])), RouteFate::Unchanged);

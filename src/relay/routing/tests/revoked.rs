@@ -137,7 +137,9 @@ impl View {
                 peer: peer(9),
             };
             let path = BroadcastPath::new(&format!("room/{number:05}"));
-            table.insert(&path, source, Advertisement::default(), 1).unwrap();
+            table
+                .insert(&path, source, Holder::OURS, Advertisement::default(), 1)
+                .unwrap();
         }
         let mut announcer = Announcer::new(table, ShardId(0), HopId(1000));
         let prefix = BroadcastPath::new("room");

@@ -12,7 +12,7 @@ use moqswitch_proto::wire::{
 
 use crate::limits::{LOCAL_PEERS_MAX, LOCAL_REQUESTS_MAX, LOCAL_TRACKS_MAX};
 use crate::net::{AddSocketError, SocketId};
-use crate::routing::{PeerKey, RequestKey, ShardId};
+use crate::routing::{Holder, PeerKey, RequestKey, ShardId};
 use crate::shard::feed::FeedEvent;
 use crate::shard::service::{DEFAULT_COST, assigned_hop};
 use crate::shard::worker::Shard;
@@ -137,7 +137,7 @@ impl Host<'_> {
         };
         self.shard
             .table
-            .insert(path, source, advertisement, DEFAULT_COST)
+            .insert(path, source, Holder::OURS, advertisement, DEFAULT_COST)
             .map_err(|_| LocalError::NotAnnounced)?;
         self.peer(peer)?.offers.insert(path.clone(), tracks);
         self.shard.changed_here(path);

@@ -1,0 +1,277 @@
+//! What sessions announce, into the table: by whom, whether it may be, and how fast.
+//!
+//! A session may announce so many broadcasts at once and so many a second. What comes faster waits, of each path the
+//! newest: a path that is withdrawn before its turn has come was never there. What waits is no more than what the session
+//! has announced, which is bounded.
+
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+use std::time::{Duration, Instant};
+
+use moqswitch_proto::wire::{Advertisement, BroadcastPath, ErrorCode, HopId, session_error};
+use rustc_hash::FxHashMap;
+
+use crate::quic::prefix;
+use crate::ratelimit::Bucket;
+use crate::routing::{Holder, PeerKey, TableFull};
+
+use super::carrier::carrier;
+use super::feed::FeedEvent;
+use super::statistics::DropCause;
+use super::worker::Shard;
+
+/// Announcements of one session that wait for their turn.
+pub(super) struct Pace {
+    allowed: Bucket,
+    /// By full path: which place it has in the order, and what was said last.
+    waiting: FxHashMap<BroadcastPath, (u64, Advertisement)>,
+    order: BTreeMap<u64, BroadcastPath>,
+    next: u64,
+    is_queued: bool,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            allowed: Bucket::new(ANNOUNCEMENTS_PER_SECOND, ANNOUNCEMENTS_BURST),
+            waiting: FxHashMap::default(),
+            order: BTreeMap::new(),
+            next: 0,
+            is_queued: false,
+        }
+    }
+}
+
+impl Pace {
+    /// Gives the advertisement back if it may be told at once.
+    fn pass(&mut self, path: &BroadcastPath, advertisement: Advertisement, now: Instant) -> Option<Advertisement> {
+        if let Some((_, waiting)) = self.waiting.get_mut(path) {
+            *waiting = advertisement;
+            return None;
+        }
+        // Those that wait come first.
+        if self.waiting.is_empty() && self.allowed.take(now) {
+            return Some(advertisement);
+        }
+        self.waiting.insert(path.clone(), (self.next, advertisement));
+        self.order.insert(self.next, path.clone());
+        self.next += 1;
+        None
+    }
+
+    /// It is not announced any more: what waited is nothing.
+    fn forget(&mut self, path: &BroadcastPath) {
+        if let Some((place, _)) = self.waiting.remove(path) {
+            self.order.remove(&place);
+        }
+    }
+
+    /// The next one whose turn has come.
+    fn poll(&mut self, now: Instant) -> Option<(BroadcastPath, Advertisement)> {
+        if self.order.is_empty() || !self.allowed.take(now) {
+            return None;
+        }
+        let (_, path) = self.order.pop_first()?;
+        let (_, advertisement) = self.waiting.remove(&path)?;
+        Some((path, advertisement))
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.waiting.clear();
+        self.order.clear();
+    }
+}
+
+impl Shard {
+    /// A peer announces a broadcast, or something else of it than before.
+    pub(super) fn publish(&mut self, peer: PeerKey, path: &BroadcastPath, advertisement: Advertisement) {
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        let full = state.root.join(path);
+        if full.has_control_characters() || !state.grant.may_publish(full.as_str()) {
+            self.statistics.drops.add(DropCause::Unauthorized, 1);
+            return self.log_unpublished(peer, &full);
+        }
+        if let Some(advertisement) = state.pace.pass(&full, advertisement, self.now) {
+            return self.insert_published(peer, full, advertisement);
+        }
+        if !std::mem::replace(&mut state.pace.is_queued, true) {
+            self.paced.push_back(peer);
+        }
+    }
+
+    pub(super) fn unpublish(&mut self, peer: PeerKey, path: &BroadcastPath) {
+        let source = self.session_of(peer);
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        let full = state.root.join(path);
+        state.pace.forget(&full);
+        if !state.published.remove(&full) {
+            return;
+        }
+        self.table.remove(&full, source);
+        self.changed_here(&full);
+        self.report(|session| FeedEvent::Ended { session, path: full }, peer);
+    }
+
+    /// Announcements whose turn has come.
+    pub(super) fn publish_waiting(&mut self) {
+        let mut left = WAITING_PER_TURN_MAX;
+        for _ in 0..self.paced.len() {
+            let Some(peer) = self.paced.pop_front() else { break };
+            let mut is_done = false;
+            for _ in 0..WAITING_AT_ONCE.min(left) {
+                let Some(state) = self.peers.get_mut(&peer) else {
+                    is_done = true;
+                    break;
+                };
+                let Some((path, advertisement)) = state.pace.poll(self.now) else {
+                    is_done = state.pace.order.is_empty();
+                    state.pace.is_queued = !is_done;
+                    break;
+                };
+                left -= 1;
+                // Its grant may have changed meanwhile.
+                if state.grant.may_publish(path.as_str()) {
+                    self.insert_published(peer, path, advertisement);
+                }
+            }
+            if !is_done {
+                self.paced.push_back(peer);
+            }
+        }
+    }
+
+    /// When one that waits may have its turn.
+    pub(super) fn publishing_due(&self) -> Option<Instant> {
+        (!self.paced.is_empty()).then(|| self.now + WAITING_INTERVAL)
+    }
+
+    /// Puts a peer's broadcast into the table.
+    fn insert_published(&mut self, peer: PeerKey, full: BroadcastPath, mut advertisement: Advertisement) {
+        let source = self.session_of(peer);
+        let holder = Holder(self.address_of(peer).map(|address| holder_of(address.ip())));
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        // A peer that names itself nowhere gets the identity assigned to its session:
+        // otherwise nothing could tell its broadcasts from those of another such peer.
+        match advertisement.hops.last_mut() {
+            Some(last) if *last == HopId::UNKNOWN => *last = state.hop,
+            Some(_) => {}
+            None => advertisement.hops.push(state.hop),
+        }
+        let link_cost = state.link_cost;
+        if let Err(full) = self.table.insert(&full, source, holder, advertisement, link_cost) {
+            return self.refuse_broadcast(peer, full);
+        }
+        state.published.insert(full.clone());
+        self.changed_here(&full);
+        self.report(|session| FeedEvent::Published { session, path: full }, peer);
+    }
+
+    /// Nobody can find the broadcast. moq-lite has no word for that but the end of the session.
+    fn refuse_broadcast(&mut self, peer: PeerKey, full: TableFull) {
+        self.statistics.drops.add(DropCause::AnnounceLimit, 1);
+        let address = self.address_of(peer);
+        if let Some(suppressed) = self.notices.allow(self.now) {
+            tracing::warn!(peer = ?address, reason = %full, suppressed, "session closed: a broadcast found no room");
+        }
+        if let Some(state) = self.peers.get_mut(&peer) {
+            state.session.close(TABLE_FULL_CODE, &full.to_string());
+        }
+        self.transmit(peer);
+    }
+
+    fn log_unpublished(&mut self, peer: PeerKey, path: &BroadcastPath) {
+        let address = self.address_of(peer);
+        if let Some(suppressed) = self.notices.allow(self.now) {
+            let shown: String = path.as_str().escape_default().take(PATH_LOGGED_MAX).collect();
+            tracing::info!(peer = ?address, path = %shown, suppressed, "may not publish this");
+        }
+    }
+
+    fn address_of(&mut self, peer: PeerKey) -> Option<std::net::SocketAddr> {
+        carrier(&mut self.endpoint, &mut self.websockets, peer).and_then(|connection| connection.peer_address())
+    }
+}
+
+/// Who is likely to be one has one share.
+fn holder_of(address: std::net::IpAddr) -> u64 {
+    let mut hasher = rustc_hash::FxHasher::default();
+    prefix(address).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Broadcasts that a session may announce in a second, and at once; those announced again with something else count
+/// too. Further ones wait.
+const ANNOUNCEMENTS_PER_SECOND: u32 = 1_000;
+const ANNOUNCEMENTS_BURST: u32 = 4_096;
+
+/// Of those that wait, in one turn: of one session, and of all.
+const WAITING_AT_ONCE: usize = 64;
+const WAITING_PER_TURN_MAX: usize = 512;
+
+/// How soon a shard looks at those that wait.
+const WAITING_INTERVAL: Duration = Duration::from_millis(5);
+
+/// The relay has no room, whoever asks.
+const TABLE_FULL_CODE: ErrorCode = session_error::INTERNAL;
+
+/// Characters of a path that are logged.
+const PATH_LOGGED_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(number: u32) -> BroadcastPath {
+        BroadcastPath::new(&format!("call/{number}"))
+    }
+
+    fn full(now: Instant) -> Pace {
+        let mut pace = Pace::default();
+        for number in 0..ANNOUNCEMENTS_BURST {
+            assert!(pace.pass(&path(number), Advertisement::default(), now).is_some());
+        }
+        pace
+    }
+
+    #[test]
+    fn what_comes_too_fast_waits_and_comes_in_order() {
+        let now = Instant::now();
+        let mut pace = full(now);
+        for number in [9_003, 9_001, 9_002] {
+            assert!(pace.pass(&path(number), Advertisement::default(), now).is_none());
+        }
+        assert!(pace.poll(now).is_none());
+        let later = now + Duration::from_secs(1);
+        let order: Vec<BroadcastPath> = std::iter::from_fn(|| pace.poll(later)).map(|next| next.0).collect();
+        assert_eq!(order, [path(9_003), path(9_001), path(9_002)]);
+        assert!(pace.pass(&path(1), Advertisement::default(), later).is_some());
+    }
+
+    #[test]
+    fn what_is_withdrawn_before_its_turn_was_never_there() {
+        let now = Instant::now();
+        let mut pace = full(now);
+        for number in 0..100_000 {
+            assert!(pace.pass(&path(number), Advertisement::default(), now).is_none());
+            pace.forget(&path(number));
+        }
+        assert!(pace.waiting.is_empty() && pace.order.is_empty());
+        assert!(pace.poll(now + Duration::from_secs(1)).is_none());
+    }
+
+    #[test]
+    fn of_a_path_that_waits_the_newest_counts() {
+        let now = Instant::now();
+        let mut pace = full(now);
+        for hop in [1, 2, 3] {
+            let advertisement = Advertisement {
+                hops: vec![HopId(hop)],
+                ..Advertisement::default()
+            };
+            assert!(pace.pass(&path(7), advertisement, now).is_none());
+        }
+        let later = now + Duration::from_secs(1);
+        assert_eq!(pace.poll(later).unwrap().1.hops, [HopId(3)]);
+        assert!(pace.poll(later).is_none());
+    }
+}

@@ -1,0 +1,143 @@
+#!/usr/bin/env bash
+# What does each attack cost the callers of a relay? 50 calls go through it, without the attack and with it in turn.
+#
+#   tests/attacks.sh [--rounds R] [--seconds S] [--write] [ATTACK]...
+#
+#   --rounds R     of each, with and without in turn                              (default: 3)
+#   --seconds S    of each run                                                    (default: 10)
+#   --write        writes the table of tests/ATTACKS.md anew from what was run
+#   ATTACK         names of attacks; without one all (`attack` without arguments lists them)
+#
+#   MOQSWITCH      another relay                                                  (default: built from this tree)
+#   RELAY_FLAGS    further flags of the relay
+#
+# Where an attack is a flood, the rounds without it have the same flood against a socket beside the relay: what sending it
+# costs this host is no cost of the relay's. Everything is on loopback, and ends with the script.
+# A row fails when more innocent frames are lost than without the attack, when the median p99 is twice the one without and
+# more than 10 ms above it, when memory is not back within 10 % and 8 MiB after a minute, or when the relay has ended.
+# Exit status: 0 all rows hold, 1 one does not, 2 cannot run.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR/../perf
+source "$(dirname "${BASH_SOURCE[0]}")/../perf/lab.sh"
+
+readonly CALLS=50 MIB=1048576
+readonly FLOODS=' garbage resets initials versions half-open '
+# A pause after which memory has to be back.
+REST_SECONDS=${REST_SECONDS:-60}
+
+main() {
+    local rounds=3 seconds=10 write=0 attacks=()
+    while (($#)); do
+        case $1 in
+        --rounds) positive "$1" "${2:-}"; rounds=$2; shift 2 ;;
+        --seconds) positive "$1" "${2:-}"; seconds=$2; shift 2 ;;
+        --write) write=1; shift ;;
+        -h | --help) usage ;;
+        -*) die 2 "unknown argument '$1' (--help shows all)" ;;
+        *) attacks+=("$1"); shift ;;
+        esac
+    done
+    lab_begin
+    check_cores
+    need python3 "apt-get install python3"
+    build
+    choose_relay "${MOQSWITCH:-}"
+    cargo build --quiet --release --manifest-path "$root/Cargo.toml" --workspace --example attack || die 2 "the build of the attacks failed"
+    attack=$(target_directory)/release/examples/attack
+    ((${#attacks[@]})) || mapfile -t attacks < <("$attack" | cut -d ' ' -f 1)
+    local name failed=0
+    for name in "${attacks[@]}"; do
+        "$attack" | grep -q "^$name " || die 2 "no attack is called '$name'"
+        row "$name" "$rounds" "$seconds" || failed=1
+    done
+    ((write)) && write_table
+    return "$failed"
+}
+
+row() { # attack, rounds, seconds
+    local name=$1 round
+    : >"$work/runs"
+    # shellcheck disable=SC2086 # flags are words
+    launch_moqswitch "$moqswitch" ${RELAY_FLAGS:-} || relay_failed
+    decoy
+    local before peak after
+    # Once, so that what every relay holds after its first calls is not taken for the attack's.
+    calls 3 /dev/null
+    before=$(resident)
+    peak=$before
+    for ((round = 1; round <= rounds; round++)); do
+        run_once "$name" without "$3"
+        run_once "$name" with "$3"
+        peak=$(max "$peak" "$(high_water)")
+    done
+    pause "$REST_SECONDS"
+    kill -0 "$relay_pid" 2>/dev/null || { say "$name: the relay has ended"; return 1; }
+    after=$(resident)
+    end_relay
+    kill "$decoy_pid" 2>/dev/null || true
+    jq -s --arg name "$name" --argjson before "$before" --argjson peak "$peak" --argjson after "$after" "$MEDIAN"'
+        def of($kind; f): map(select(.kind == $kind) | f);
+        {attack: $name, sent: (of("with"; .sent) | median), closed: (of("with"; .closed) | max), code: (of("with"; .code) | last),
+         lost_without: (of("without"; .lost) | add), lost_with: (of("with"; .lost) | add),
+         p99_without: (of("without"; .p99) | median), p99_with: (of("with"; .p99) | median),
+         rss_before: $before, rss_peak: $peak, rss_after: $after}
+        | .holds = (.lost_with <= .lost_without and (.p99_with <= 2 * .p99_without or .p99_with <= .p99_without + 10)
+            and .rss_after <= .rss_before * 1.1 + 8)' "$work/runs" | tee -a "$work/table"
+    jq -es 'last.holds' "$work/table" >/dev/null
+}
+
+run_once() { # attack, with or without, seconds
+    local target=$relay_address
+    [[ $2 == without ]] && target=$decoy_address
+    if [[ $2 == with || $FLOODS == *" $1 "* ]]; then
+        taskset -c "$LOADGEN_CORE" "$attack" "$1" --relay "$target" --seconds "$(($3 + 2))" >"$work/attack.json" 2>"$work/attack.err" &
+        local attacking=$!
+    else
+        echo '{"sent":0,"closed":0,"code":null}' >"$work/attack.json"
+        local attacking=''
+    fi
+    pause 1
+    calls "$3" "$work/calls.json"
+    [[ -z $attacking ]] || wait "$attacking" || say "$1: $(tail -n 1 "$work/attack.err")"
+    jq -c --arg kind "$2" --slurpfile attack "$work/attack.json" \
+        '{kind: $kind, lost: (.frames_lost + .frames_late), p99: .one_way_ms.p99} + ($attack[0] // {} | {sent, closed, code})' \
+        "$work/calls.json" | tee -a "$work/runs" >&2
+}
+
+calls() { # seconds, file
+    taskset -c "$LOADGEN_CORE" "$loadgen" call --calls "$CALLS" --duration "$1s" --relay "moql://$relay_address/" \
+        --json "$work/summary.json" >/dev/null 2>"$work/loadgen.err" || true
+    [[ -s $work/summary.json ]] || die 2 "loadgen: $(tail -n 1 "$work/loadgen.err")"
+    cp "$work/summary.json" "$2" 2>/dev/null || true
+}
+
+# A socket that takes what is sent to it and answers nothing.
+decoy() {
+    # shellcheck disable=SC2016
+    taskset -c "$RELAY_CORE" python3 -c '
+import socket, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("127.0.0.1", 0))
+print(s.getsockname()[1], flush=True)
+time.sleep(3600)' >"$work/decoy" &
+    decoy_pid=$!
+    until [[ -s $work/decoy ]]; do pause 0.05; done
+    decoy_address=127.0.0.1:$(<"$work/decoy")
+}
+
+resident() { awk '/^VmRSS/ { printf "%.1f", $2 / 1024 }' "/proc/$relay_pid/status"; }
+high_water() { awk '/^VmHWM/ { printf "%.1f", $2 / 1024 }' "/proc/$relay_pid/status"; }
+max() { awk -v a="$1" -v b="$2" 'BEGIN { print a > b ? a : b }'; }
+
+write_table() {
+    local file=$root/tests/ATTACKS.md
+    {
+        sed '/^| attack /,$d' "$file" 2>/dev/null || true
+        echo "| attack | sent | sessions closed (code) | innocent frames lost or late, without / with | p99 in ms, without / with | RSS in MiB, before / peak / a minute after | holds |"
+        echo "|---|---|---|---|---|---|---|"
+        jq -r '"| \(.attack) | \(.sent) | \(.closed // 0) (\(.code // "-")) | \(.lost_without) / \(.lost_with) | \(.p99_without) / \(.p99_with) | \(.rss_before) / \(.rss_peak) / \(.rss_after) | \(if .holds then "yes" else "no" end) |"' "$work/table"
+    } >"$work/ATTACKS.md"
+    cp "$work/ATTACKS.md" "$file"
+}
+
+main "$@"

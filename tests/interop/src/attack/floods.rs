@@ -1,0 +1,101 @@
+//! Datagrams by the hundred thousand, from a thread of their own.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use super::{Done, Target};
+use crate::payload::Random;
+
+/// Sends datagrams of one kind at the rate asked for, in bursts of a millisecond.
+#[expect(clippy::disallowed_methods, reason = "a thread of its own, whose pace it is")]
+pub fn run(kind: &str, target: &Target) -> Result<Done> {
+    let mut random = Random::new(target.seed);
+    let datagrams = match kind {
+        "garbage" => prepare(|| garbage(&mut random)),
+        "resets" => prepare(|| short_header(&mut random)),
+        "initials" => prepare(|| initial(&mut random, [0, 0, 0, 1])),
+        "versions" => prepare(|| initial(&mut random, [0x1a, 0x2a, 0x3a, 0x4a])),
+        "half-open" => first_flights(target.relay, &mut random)?,
+        _ => bail!("no flood is called '{kind}'"),
+    };
+    // Several, so that the kernel spreads them over the shards.
+    let sockets = (0..SOCKETS).map(|_| socket(target.relay)).collect::<Result<Vec<_>>>()?;
+    let started = Instant::now();
+    let mut done = Done::default();
+    while started.elapsed() < target.duration {
+        let due = started.elapsed().as_micros() * u128::from(target.rate) / 1_000_000;
+        if u128::from(done.sent) >= due {
+            std::thread::sleep(Duration::from_micros(500));
+            continue;
+        }
+        let index = usize::try_from(done.sent).unwrap_or_default();
+        // A refusal of the host that is attacked, or of this one, is not the end of it.
+        let _ = sockets[index % SOCKETS].send(&datagrams[index % datagrams.len()]);
+        done.sent += 1;
+    }
+    Ok(done)
+}
+
+fn socket(relay: SocketAddr) -> Result<UdpSocket> {
+    let any = if relay.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(relay)?;
+    Ok(socket)
+}
+
+fn prepare(mut make: impl FnMut() -> Vec<u8>) -> Vec<Vec<u8>> {
+    (0..DATAGRAMS).map(|_| make()).collect()
+}
+
+fn garbage(random: &mut Random) -> Vec<u8> {
+    let length = 20 + random.below(200);
+    let mut datagram = random.bytes(length).to_vec();
+    datagram[0] = 0xc0;
+    datagram
+}
+
+fn short_header(random: &mut Random) -> Vec<u8> {
+    let mut datagram = random.bytes(60).to_vec();
+    datagram[0] = 0x40 | (datagram[0] & 0x3f);
+    datagram
+}
+
+/// The head of an Initial packet (RFC 9000, section 17.2.2) before noise.
+fn initial(random: &mut Random, version: [u8; 4]) -> Vec<u8> {
+    let mut datagram = vec![0xc3];
+    datagram.extend_from_slice(&version);
+    datagram.push(16);
+    datagram.extend_from_slice(&random.bytes(16));
+    datagram.push(8);
+    datagram.extend_from_slice(&random.bytes(8));
+    // No token, and what is left as the length.
+    let rest = INITIAL_BYTES - datagram.len() - 3;
+    datagram.push(0);
+    datagram.extend_from_slice(&(0x4000 | u16::try_from(rest).unwrap_or_default()).to_be_bytes());
+    datagram.extend_from_slice(&random.bytes(rest));
+    datagram
+}
+
+fn first_flights(relay: SocketAddr, random: &mut Random) -> Result<Vec<Vec<u8>>> {
+    let mut config = quiche::Config::new(quiche::PROTOCOL_VERSION)?;
+    config.set_application_protos(&[b"moq-lite-05"])?;
+    let local = SocketAddr::from(([127, 0, 0, 1], 1));
+    let mut flights = Vec::new();
+    for _ in 0..FLIGHTS {
+        let id = random.bytes(16);
+        let id = quiche::ConnectionId::from_ref(&id);
+        let mut connection = quiche::connect(None, &id, local, relay, &mut config)?;
+        let mut datagram = vec![0; 1_350];
+        let (length, _) = connection.send(&mut datagram)?;
+        datagram.truncate(length);
+        flights.push(datagram);
+    }
+    Ok(flights)
+}
+
+const SOCKETS: usize = 64;
+const DATAGRAMS: usize = 4_096;
+const FLIGHTS: usize = 8_192;
+const INITIAL_BYTES: usize = 1_200;

@@ -1,0 +1,117 @@
+//! Attacks on a relay, by name, for `tests/attacks.sh` and for the short forms in `tests/attacks.rs`.
+//!
+//! Each does one thing as fast as it is told to, for as long as it is told to, and says what it did.
+//! Only for relays of your own: what is attacked is named by address.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use crate::payload::Random;
+
+pub mod announcements;
+pub mod floods;
+pub mod idle;
+pub mod subscriptions;
+
+/// What to attack, and how hard.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Where the relay listens by UDP.
+    pub relay: SocketAddr,
+    /// How long to go on.
+    pub duration: Duration,
+    /// Datagrams, connections or announcements in a second; what it means is said by each attack.
+    pub rate: u64,
+    /// How many sessions or connections, where an attack has several.
+    pub count: usize,
+    /// Makes a run repeatable.
+    pub seed: u64,
+}
+
+/// What an attack did.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Done {
+    /// Datagrams, connections or messages, as the attack counts.
+    pub sent: u64,
+    /// Bytes that came of it, where an attack reads.
+    pub heard: u64,
+    /// Sessions that the relay closed meanwhile.
+    pub closed: u64,
+    /// The code of the last of them.
+    pub code: Option<u64>,
+}
+
+/// All names, with what each does and the rate and count it has by itself.
+pub const ATTACKS: &[(&str, &str, u64, usize)] = &[
+    ("garbage", "datagrams that are no QUIC packets", 200_000, 1),
+    (
+        "resets",
+        "short-header packets of connections that do not exist",
+        100_000,
+        1,
+    ),
+    ("initials", "Initial packets that cannot be decrypted", 50_000, 1),
+    ("versions", "packets of a QUIC version that does not exist", 100_000, 1),
+    ("half-open", "true first packets, and nothing after", 5_000, 1),
+    ("idle", "connections that do nothing after their handshake", 0, 2_000),
+    ("churn", "announced and soon withdrawn, without end", 100_000, 1),
+    (
+        "watchers",
+        "two sessions with 64 announce streams each that read, and a churner",
+        20_000,
+        2,
+    ),
+    (
+        "mute-watchers",
+        "one session with 64 announce streams that does not read, and a churner",
+        20_000,
+        1,
+    ),
+    ("table", "4,096 broadcasts announced by each of many sessions", 0, 258),
+    (
+        "streams",
+        "streams of one byte, as many as a connection may have",
+        0,
+        20,
+    ),
+    (
+        "same-track",
+        "one track subscribed 1,000 times by one session that reads",
+        50,
+        1,
+    ),
+    (
+        "unread",
+        "1,000 subscriptions of a session that stops acknowledging",
+        50,
+        8,
+    ),
+];
+
+/// Runs the attack of a name.
+pub fn run(name: &str, target: &Target) -> Result<Done> {
+    match name {
+        "garbage" | "resets" | "initials" | "versions" | "half-open" => floods::run(name, target),
+        _ => tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?
+            .block_on(run_sessions(name, target)),
+    }
+}
+
+async fn run_sessions(name: &str, target: &Target) -> Result<Done> {
+    let random = Random::new(target.seed);
+    match name {
+        "idle" => idle::connections(target, random).await,
+        "streams" => idle::streams(target, random).await,
+        "churn" => announcements::churn(target, random).await,
+        "watchers" => announcements::watched(target, random, true).await,
+        "mute-watchers" => announcements::watched(target, random, false).await,
+        "table" => announcements::table(target, random).await,
+        "same-track" => subscriptions::same_track(target, random).await,
+        "unread" => subscriptions::unread(target, random).await,
+        _ => bail!("no attack is called '{name}'"),
+    }
+}

@@ -1,0 +1,225 @@
+//! Short forms of the attacks: a call goes on without a loss, and what defends it is seen to have done so. How much each
+//! costs is measured by `tests/attacks.sh`.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use moqswitch_interop::attack::{self, ATTACKS, Done, Target};
+use moqswitch_interop::relay::RelayKind;
+use moqswitch_interop::{Call, Draft, Publisher, Random, RawPeer, Relay, Subscriber};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn floods_cost_a_call_nothing_and_are_answered_within_limits() -> Result<()> {
+    let Some(relay) = start(&[]).await? else { return Ok(()) };
+    for (name, rate, least) in [
+        ("garbage", 20_000, None),
+        ("resets", 10_000, Some("answer_limit")),
+        ("versions", 10_000, Some("answer_limit")),
+        ("initials", 5_000, None),
+        ("half-open", 200, None),
+    ] {
+        let before = relay.metrics().await?;
+        let done = beside_a_call(&relay, name, rate, 1).await?;
+        ensure!(
+            done.sent > 1_000 || rate < 1_000,
+            "{name}: only {} were sent",
+            done.sent
+        );
+        if let Some(cause) = least {
+            let cause = format!("cause=\"{cause}\"");
+            let after = relay.metrics().await?;
+            let held_back = after.sum_containing(&cause) - before.sum_containing(&cause);
+            ensure!(held_back > 100.0, "{name}: {held_back} answers were held back");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn initials_that_cannot_be_decrypted_make_everybody_prove_an_address() -> Result<()> {
+    let Some(relay) = start(&[]).await? else { return Ok(()) };
+    let flood = flood(&relay, "initials", 5_000, 1, Duration::from_secs(6));
+    let innocent = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        // Its handshake has the Retry in it.
+        Publisher::connect(relay.udp(), Draft::Lite06).await
+    };
+    let (flooded, innocent) = tokio::join!(flood, innocent);
+    flooded?;
+    innocent.context("while the flood is on")?;
+    let retries = relay.metrics().await?.sum_containing("retries_total");
+    ensure!(retries >= 1.0, "no Retry was sent");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn announcements_without_end_wait_and_what_is_withdrawn_was_never_there() -> Result<()> {
+    for (name, count, least) in [("churn", 1, 6_000), ("watchers", 2, 1_000), ("mute-watchers", 1, 1_000)] {
+        let Some(relay) = start(&[]).await? else { return Ok(()) };
+        let before = relay.resident_bytes()?;
+        let done = beside_a_call(&relay, name, 5_000, count).await?;
+        ensure!(done.sent > least, "{name}: only {} were announced", done.sent);
+        // It did announce: those who read have heard of it, a little.
+        let announced = name != "watchers" || (10_000..20_000_000).contains(&done.heard);
+        ensure!(announced, "{name}: {} bytes were heard", done.heard);
+        let grown = relay.resident_bytes()?.saturating_sub(before) / MIB;
+        ensure!(grown < 64, "{name}: the relay grew by {grown} MiB");
+        // Whoever comes is found, and what the churner left is not in the way.
+        let publisher = Publisher::connect(relay.udp(), Draft::Lite05).await?;
+        let mut subscriber = Subscriber::connect_with_prefix(relay.udp(), Draft::Lite05, "anon/after").await?;
+        let mut call = Call::start(&publisher, &mut subscriber, "anon/after", Random::new(3)).await?;
+        call.exchange().await.context(name)?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_broadcasts_find_no_room_is_told_so_and_the_others_have_theirs() -> Result<()> {
+    let settings = [("MOQSWITCH_LIMITS_ANNOUNCE_BYTES", "1MiB")];
+    let Some(relay) = start(&settings).await? else {
+        return Ok(());
+    };
+    let done = beside_a_call(&relay, "table", 0, 4).await?;
+    ensure!(done.closed > 0, "nobody was told");
+    ensure!(done.code.is_some(), "no code was given");
+    let refused = relay.metrics().await?.sum_containing("cause=\"announce_limit\"");
+    ensure!(refused >= 1.0, "it was not counted");
+    let log = std::fs::read_to_string(relay.log())?;
+    ensure!(
+        log.contains("found no room") && log.contains("127.0.0.1"),
+        "it was not logged:\n{log}"
+    );
+    // With those who filled it their broadcasts went.
+    let publisher = Publisher::connect(relay.udp(), Draft::Lite05).await?;
+    let mut subscriber = Subscriber::connect(relay.udp(), Draft::Lite05).await?;
+    Call::start(&publisher, &mut subscriber, "anon/after", Random::new(4)).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_do_nothing_leave_when_somebody_finds_no_room() -> Result<()> {
+    let settings = [("MOQSWITCH_LIMITS_CONNECTIONS", "12")];
+    let Some(relay) = start(&settings).await? else {
+        return Ok(());
+    };
+    let publisher = Publisher::connect(relay.udp(), Draft::Lite05).await?;
+    let mut subscriber = Subscriber::connect(relay.udp(), Draft::Lite05).await?;
+    let mut call = Call::start(&publisher, &mut subscriber, "anon/call", Random::new(5)).await?;
+    let mut random = Random::new(6);
+    let mut idle = Vec::new();
+    for _ in 0..10 {
+        idle.push(RawPeer::connect(relay.udp(), Draft::Lite05, &mut random).await?);
+    }
+    // A client sends its first packet again until there is room.
+    let comes = tokio::time::timeout(LIMIT, async {
+        loop {
+            if let Ok(publisher) = Publisher::connect(relay.udp(), Draft::Lite05).await {
+                return publisher;
+            }
+        }
+    });
+    let _publisher = comes.await.context("no room was made")?;
+    call.exchange().await.context("a call had to leave")?;
+    ensure!(
+        relay.metrics().await?.sum_containing("cause=\"evicted\"") >= 1.0,
+        "it was not counted"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscriber_that_asks_for_one_track_a_thousand_times_harms_nobody() -> Result<()> {
+    let Some(relay) = start(&[]).await? else { return Ok(()) };
+    for name in ["same-track", "unread", "streams"] {
+        let before = relay.resident_bytes()?;
+        let done = beside_a_call(&relay, name, 10, 2).await?;
+        ensure!(done.sent > 500, "{name}: only {} were asked for", done.sent);
+        ensure!(
+            name != "same-track" || done.heard > 10_000,
+            "{name}: {} bytes were heard",
+            done.heard
+        );
+        let grown = relay.resident_bytes()?.saturating_sub(before) / MIB;
+        ensure!(grown < 96, "{name}: the relay grew by {grown} MiB");
+    }
+    Ok(())
+}
+
+/// Drafts allow them; a list with a line for each broadcast does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_with_control_characters_are_refused() -> Result<()> {
+    let Some(relay) = start(&[]).await? else { return Ok(()) };
+    let publisher = Publisher::connect(relay.udp(), Draft::Lite05).await?;
+    let mut subscriber = Subscriber::connect(relay.udp(), Draft::Lite05).await?;
+    let group = Random::new(7).group(0, &[10]);
+    let mut kept = Vec::new();
+    for name in ["anon/x\ny", "anon/\u{0}", "anon/\u{1b}[2J", "anon/\u{85}"] {
+        kept.push(publisher.publish(name, "audio", &group)?);
+    }
+    let _last = publisher.publish("anon/last", "audio", &group)?;
+    let others = subscriber.until_announced("anon/last", true).await?;
+    ensure!(others.is_empty(), "heard {others:?}");
+    let log = std::fs::read_to_string(relay.log())?;
+    ensure!(log.contains(r"anon/x\ny"), "not in the log, or not escaped:\n{log}");
+    ensure!(!log.contains('\u{1b}'), "an escape in the log");
+    Ok(())
+}
+
+/// Nothing where another relay is tested: how it defends itself is its own.
+async fn start(settings: &[(&str, &str)]) -> Result<Option<Relay>> {
+    let relay = Relay::start_with(1, settings).await?;
+    Ok((relay.kind() == RelayKind::Moqswitch).then_some(relay))
+}
+
+/// Attacks for a while and exchanges groups of a call meanwhile, of which none may be missing.
+async fn beside_a_call(relay: &Relay, name: &'static str, rate: u64, count: usize) -> Result<Done> {
+    let publisher = Publisher::connect(relay.udp(), Draft::Lite06).await?;
+    let path = format!("innocent/{name}");
+    let mut subscriber = Subscriber::connect_with_prefix(relay.udp(), Draft::Lite06, &path).await?;
+    let mut call = Call::start(&publisher, &mut subscriber, &path, Random::new(1)).await?;
+    let attacking = flood(relay, name, rate, count, Duration::from_secs(2));
+    tokio::pin!(attacking);
+    let began = Instant::now();
+    loop {
+        let exchanging = async {
+            call.exchange().await?;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            anyhow::Ok(())
+        };
+        tokio::select! {
+            done = &mut attacking => {
+                ensure!(call.exchanged() > 10, "{name}: the call hardly went on");
+                return done.with_context(|| name.to_owned());
+            }
+            exchanged = exchanging => exchanged.with_context(|| format!("beside {name}, after {:?}", began.elapsed()))?,
+        }
+    }
+}
+
+fn flood(
+    relay: &Relay,
+    name: &'static str,
+    rate: u64,
+    count: usize,
+    duration: Duration,
+) -> impl Future<Output = Result<Done>> {
+    let relay = relay.udp();
+    async move {
+        ensure!(
+            ATTACKS.iter().any(|attack| attack.0 == name),
+            "no attack is called {name}"
+        );
+        let target = Target {
+            relay,
+            duration,
+            rate,
+            count,
+            seed: 1,
+        };
+        tokio::task::spawn_blocking(move || attack::run(name, &target)).await?
+    }
+}
+
+const MIB: u64 = 1024 * 1024;
+const LIMIT: Duration = Duration::from_secs(60);
