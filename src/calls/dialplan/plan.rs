@@ -18,6 +18,8 @@ pub struct Dialplan {
     pub(super) groups: BTreeMap<Text, Group>,
     pub(super) queues: BTreeMap<Text, Queue>,
     pub(super) times: BTreeMap<Text, Schedule>,
+    /// The queues of each agent.
+    pub(super) agents: BTreeMap<Number, Vec<Text>>,
     /// Are numbers that no rule matches refused?
     pub(super) is_closed: bool,
 }
@@ -145,6 +147,11 @@ impl Dialplan {
     /// Every queue.
     pub fn queues(&self) -> impl Iterator<Item = (&Text, &Queue)> {
         self.queues.iter()
+    }
+
+    /// The queues that a number is an agent of.
+    pub fn queues_of(&self, agent: &Number) -> impl Iterator<Item = &Text> {
+        self.agents.get(agent).into_iter().flatten()
     }
 
     /// The first profile that matches the caller.

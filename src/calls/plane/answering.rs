@@ -10,7 +10,7 @@ use crate::state::LegState;
 use crate::view::Party;
 
 use super::CallPlane;
-use super::state::{Attempt, Purpose, Wait};
+use super::state::Purpose;
 use super::timers::Timer;
 
 impl CallPlane {
@@ -90,13 +90,18 @@ impl CallPlane {
                 }
             }
             Purpose::Transfer { by, .. } => {
-                self.come_in(id, winner, Some(by));
+                let call = self
+                    .calls
+                    .get(&id)
+                    .map(|call| self.participants(call))
+                    .unwrap_or_default();
+                let peer = call.into_iter().find(|leg| *leg != by && *leg != winner);
+                self.come_in(id, winner, peer.or(Some(by)));
                 self.tell_transfer(by, TransferProgress::Done);
                 self.end_leg(by, Cause::Transferred, EndedBy::Leg(by), None);
                 self.review(id, Cause::Normal, EndedBy::System);
             }
         }
-        self.remember_agent(id, &attempt);
     }
 
     /// Caller and callee are connected.
@@ -181,15 +186,6 @@ impl CallPlane {
         }
         self.stage_is_over(call);
         Ok(())
-    }
-
-    /// An agent who has answered a call of a queue is not ready when it ends.
-    fn remember_agent(&mut self, id: CallId, attempt: &Attempt) {
-        if let Wait::Queue { name, .. } = &attempt.wait
-            && let Some(call) = self.calls.get_mut(&id)
-        {
-            call.queue = Some(name.clone());
-        }
     }
 }
 

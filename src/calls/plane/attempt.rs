@@ -158,6 +158,8 @@ impl CallPlane {
         }) else {
             return false;
         };
+        let device = self.devices.get(&session);
+        let is_trunk = device.is_some_and(|device| device.registration.kind == DeviceKind::Trunk);
         let Ok(leg) = self.add_leg(id, session, role) else {
             return false;
         };
@@ -168,6 +170,9 @@ impl CallPlane {
             return false;
         };
         attempt.forks.push(leg);
+        if is_trunk && let Some(leg) = self.legs.get_mut(&leg) {
+            leg.party.number = attempt.dialled.clone();
+        }
         let incoming = Incoming {
             call: id,
             leg,

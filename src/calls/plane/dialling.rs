@@ -28,7 +28,7 @@ impl CallPlane {
             from = Party { number, name, ..from };
         }
         self.check_caller(&from.number, &dial.to, is_trunk)?;
-        let id = self.begin_call(dial.call, from, dial.to.clone())?;
+        let id = self.begin_call(dial.call, from.clone(), dial.to.clone())?;
         let leg = match self.add_leg(id, session, LegRole::Caller) {
             Ok(leg) => leg,
             Err(refusal) => {
@@ -44,6 +44,9 @@ impl CallPlane {
         }
         if let Some(leg) = self.legs.get_mut(&leg) {
             leg.request = Some(request);
+            if is_trunk {
+                leg.party = from.clone();
+            }
             leg.alias = dial.alias;
         }
         self.move_leg(leg, LegState::Calling);

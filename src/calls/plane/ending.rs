@@ -143,10 +143,12 @@ impl CallPlane {
                 attempt.forks.retain(|other| *other != id);
             }
         }
-        if let Some(entry) = self.numbers.get_mut(&leg.party.number)
-            && leg.answered.is_some()
-        {
-            entry.last_call = Some(self.now.since_start);
+        if leg.answered.is_some() {
+            let number = self.number_of(leg.session);
+            if let Some(entry) = number.and_then(|number| self.numbers.get_mut(&number)) {
+                entry.last_call = Some(self.now.since_start);
+            }
+            self.begin_wrap_up(&leg);
         }
         let since =
             |from: Option<crate::moment::Now>| from.map(|from| self.now.since_start.saturating_sub(from.since_start));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::cause::Cause;
 use crate::dialplan::{Fallbacks, Trail};
+use crate::event::DeviceKind;
 use crate::ids::{CallId, LegId, Number, SessionId};
 use crate::record::EndedBy;
 
@@ -46,9 +47,15 @@ impl CallPlane {
                 && attempt.forks.contains(&leg.id)
                 && call.answered.is_none()
                 && call.from.number == *to
-                && call.caller.is_some();
+                && call.caller.is_some_and(|caller| self.is_phone(caller));
             meets.then_some((call.id, leg.id))
         })
+    }
+
+    /// Is it a phone's own leg? Whom a trunk names as its caller is elsewhere.
+    fn is_phone(&self, leg: LegId) -> bool {
+        let device = self.legs.get(&leg).and_then(|leg| self.devices.get(&leg.session));
+        device.is_some_and(|device| device.registration.kind == DeviceKind::Phone)
     }
 
     /// The device calls as well, so it has answered as soon as it is called.

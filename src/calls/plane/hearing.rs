@@ -74,7 +74,10 @@ impl CallPlane {
         }
         let others = self.participants(call);
         let mut others = others.iter().filter(|other| **other != id).peekable();
-        others.peek()?;
+        // Alone: somebody is being called.
+        if others.peek().is_none() && call.attempt.is_none() {
+            return None;
+        }
         let all_hold = others.all(|other| self.legs.get(other).is_some_and(|other| other.holds));
         all_hold.then(|| music_path(&call.music))
     }

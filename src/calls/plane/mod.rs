@@ -3,6 +3,7 @@
 
 mod answering;
 mod attempt;
+mod conference;
 mod dialling;
 mod ending;
 mod glare;
@@ -15,6 +16,7 @@ mod requests;
 mod settle;
 mod snapshot;
 mod state;
+mod supervision;
 mod timers;
 mod watching;
 
@@ -107,7 +109,7 @@ impl CallPlane {
         match event {
             Event::Register(event) => self.handle_register(event),
             Event::Call { request, actor, event } => self.handle_call(request, actor, event),
-            Event::Supervise { request, .. } => self.refuse(request, Refusal::NotAllowed),
+            Event::Supervise { request, actor, event } => self.handle_supervise(request, actor, event),
             Event::Watch {
                 request,
                 session,
@@ -158,7 +160,8 @@ impl CallPlane {
             Timer::Duration(call) => self.duration_is_over(call),
             Timer::HalfDead(call) => self.look_for_media(call),
             Timer::Hook(hook) => self.handle_hook(hook, HookAnswer::Failed),
-            Timer::QueueWait(_) | Timer::WrapUp(_) => {}
+            Timer::QueueWait(call) => self.queue_wait_is_over(call),
+            Timer::WrapUp(number) => self.wrap_up_is_over(number),
             Timer::Record(call) => self.counters_are_late(call),
         }
     }
@@ -166,7 +169,10 @@ impl CallPlane {
     fn handle_admin(&mut self, event: AdminEvent) {
         match event {
             AdminEvent::Declare { numbers, exist } => self.declare(numbers, exist),
-            AdminEvent::ReplaceDialplan(dialplan) => self.dialplan = *dialplan,
+            AdminEvent::ReplaceDialplan(dialplan) => {
+                self.dialplan = *dialplan;
+                self.changed.queues.extend(self.queues.keys().cloned());
+            }
             AdminEvent::ReplaceSettings(settings) => self.settings = *settings,
             AdminEvent::HookAnswered { hook, answer } => self.handle_hook(hook, answer),
             AdminEvent::Shutdown => self.shut_down(),

@@ -62,9 +62,10 @@ impl CallPlane {
                 let leg = self.leg_of(actor, call)?;
                 self.dtmf(leg, digits, duration)?;
             }
-            CallEvent::Transfer { .. } | CallEvent::Add { .. } | CallEvent::Remove { .. } | CallEvent::Merge { .. } => {
-                return Err(Refusal::NotAllowed);
-            }
+            CallEvent::Transfer { call, to } => return self.transfer(request, actor, call, to).map(|()| false),
+            CallEvent::Add { call, to } => return self.add(request, actor, call, to).map(|()| false),
+            CallEvent::Remove { call, leg } => self.remove(actor, call, leg)?,
+            CallEvent::Merge { call, other } => self.merge(actor, call, other)?,
             CallEvent::Signal { call, to, signal } => {
                 let leg = self.leg_of(actor, call)?;
                 self.signal(leg, to, signal)?;

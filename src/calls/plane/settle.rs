@@ -15,6 +15,9 @@ use super::state::NumberEntry;
 
 impl CallPlane {
     pub(super) fn settle(&mut self) {
+        for number in self.changed.numbers.clone() {
+            self.agent_changed(&number);
+        }
         while let Some(queue) = self.changed.queues.pop_first() {
             self.serve_queue(&queue);
         }

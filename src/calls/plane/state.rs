@@ -40,6 +40,8 @@ pub(super) struct NumberEntry {
     pub(super) agent: AgentState,
     /// When its last call ended.
     pub(super) last_call: Option<Duration>,
+    /// When a queue rang it last.
+    pub(super) last_offer: Option<Duration>,
     pub(super) watchers: Vec<SessionId>,
     /// What watchers were told last.
     pub(super) told: (Status, AgentState),
@@ -154,7 +156,12 @@ pub(super) enum Wait {
     /// For a hook; then for its answer's target, or for this one.
     Hook { hook: HookId, fallback: Option<Target> },
     /// For an agent of a queue. The agent that rings, if one does.
-    Queue { name: Text, agent: Option<Number> },
+    Queue {
+        name: Text,
+        agent: Option<Number>,
+        /// The place that the caller was told.
+        position: usize,
+    },
 }
 
 impl Call {
