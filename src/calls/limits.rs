@@ -75,6 +75,21 @@ pub const RECORDS_WAITING_MAX: usize = 16_384;
 /// Timers that one call of `handle_timeout` serves. The rest is served by the next, which is due at once.
 pub const TIMERS_PER_TURN_MAX: usize = 1024;
 
+/// Bytes of a dialplan. A longer one is refused unread.
+pub const DIALPLAN_BYTES_MAX: usize = 1024 * 1024;
+
+/// Rules of a dialplan, and profiles. One with more is refused. Each call costs as much as there are rules.
+pub const RULES_MAX: usize = 4096;
+
+/// Groups, queues and times of a dialplan, of each kind. One with more is refused.
+pub const DIALPLAN_NAMES_MAX: usize = 1024;
+
+/// Members of a group, agents of a queue, entries of any other list. A plan with more is refused.
+pub const DIALPLAN_LIST_MAX: usize = 256;
+
+/// Bytes of a hook's URL. A plan with a longer one is refused.
+pub const URL_BYTES_MAX: usize = 1024;
+
 /// How long a device stays registered that does not say how long.
 pub const REGISTRATION_EXPIRES: Duration = Duration::from_secs(3600);
 
