@@ -95,7 +95,7 @@ pub use action::{
 };
 pub use cause::{Cause, UnknownCause};
 pub use codec::{Choice, Codec, Codecs, UnknownCodec};
-pub use dialplan::Dialplan;
+pub use dialplan::{Dialplan, Target};
 pub use event::{
     Actor, AdminEvent, CallEvent, DeviceKind, Dial, Event, HookAnswer, MediaEvent, RegisterEvent, Registration,
     RejectReason, RejectScope, Signal, SuperviseEvent, SuperviseMode, TransferTo, WatchEvent,

@@ -119,7 +119,7 @@ impl<'a> Table<'a> {
 
     pub(super) fn numbers(&self, key: &'a str, max: usize) -> Result<Vec<Number>, DialplanError> {
         let numbers = self.list(key, max)?.into_iter();
-        numbers.map(|value| value.read(|text| Number::new(text))).collect()
+        numbers.map(|value| value.read(Number::new)).collect()
     }
 
     pub(super) fn name(&self, key: &'a str) -> Result<Option<Text>, DialplanError> {

@@ -157,10 +157,12 @@ impl CallPlane {
         let is_recorded = other.is_recorded;
         let Some(call) = self.calls.get_mut(&to) else { return };
         call.legs.extend(&legs);
-        for leg in legs {
-            if let Some(leg) = self.legs.get_mut(&leg) {
+        for id in legs {
+            if let Some(leg) = self.legs.get_mut(&id) {
                 leg.call = to;
             }
+            // Who follows legs is told where each is.
+            self.report_leg(id);
         }
         self.changed.calls.insert(to);
         if is_recorded {

@@ -111,11 +111,12 @@ impl CallPlane {
             .get_mut(&old)
             .map(|device| std::mem::take(&mut device.legs));
         let legs = legs.unwrap_or_default();
-        for leg in &legs {
-            if let Some(leg) = self.legs.get_mut(leg) {
+        for id in &legs {
+            if let Some(leg) = self.legs.get_mut(id) {
                 leg.session = new;
                 self.changed.calls.insert(leg.call);
             }
+            self.report_leg(*id);
         }
         self.remove_device(old, UnregisterReason::Replaced);
         legs

@@ -1,2 +1,4 @@
 mod basic;
+mod monitor;
+mod random;
 mod switch;
