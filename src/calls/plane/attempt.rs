@@ -336,7 +336,7 @@ impl CallPlane {
         self.clear_attempt(id, &attempt.wait);
         self.changed.calls.insert(id);
         for fork in attempt.forks {
-            self.end_leg(fork, cause, EndedBy::System, None);
+            self.end_leg(fork, Cause::Cancelled, EndedBy::System, None);
         }
         match attempt.purpose {
             Purpose::Dial | Purpose::First { .. } => self.end_call(id, cause, EndedBy::System),

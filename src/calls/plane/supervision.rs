@@ -86,6 +86,7 @@ impl CallPlane {
             leg.role = role;
             self.changed.calls.insert(leg.call);
         }
+        self.report_leg(id);
         Ok(was_told_of)
     }
 
