@@ -1,4 +1,9 @@
 mod basic;
+mod conferring;
+mod media;
 mod monitor;
+mod races;
 mod random;
+mod registering;
+mod routing;
 mod switch;

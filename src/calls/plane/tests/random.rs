@@ -497,4 +497,4 @@ fn whatever_happens_every_leg_ends_once_and_nothing_is_held() {
 }
 
 /// A run takes some milliseconds.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 80;

@@ -35,6 +35,8 @@ impl Switch {
     pub(super) fn new() -> Self {
         Self::with(Settings {
             counters_wait: Duration::ZERO,
+            // Nobody tells of media here.
+            half_dead: Duration::ZERO,
             ..Settings::default()
         })
     }
@@ -237,5 +239,38 @@ impl Switch {
         }
         let of_devices = 3 * self.plane.devices_count() + self.plane.numbers.len();
         assert!(self.plane.timers.len() <= of_devices);
+    }
+}
+
+impl Switch {
+    pub(super) fn supervisor(&mut self, id: u128, text: &str) -> SessionId {
+        let registration = Registration {
+            supervisor: true,
+            ..Registration::phone(session(id), number(text))
+        };
+        assert!(matches!(self.register(registration), Reply::Registered(_)));
+        session(id)
+    }
+
+    pub(super) fn ask_supervisor(&mut self, session: SessionId, event: SuperviseEvent) -> Reply {
+        let request = self.request();
+        let actor = Actor::Session(session);
+        self.handle(Event::Supervise { request, actor, event });
+        self.last_reply().clone()
+    }
+
+    pub(super) fn try_supervise(&mut self, session: SessionId, call: CallId, mode: SuperviseMode) -> Reply {
+        self.ask_supervisor(session, SuperviseEvent::Join { session, call, mode })
+    }
+
+    pub(super) fn supervise(&mut self, session: SessionId, call: CallId, mode: SuperviseMode) {
+        assert_eq!(self.try_supervise(session, call, mode), Reply::Done);
+    }
+
+    /// A session's leg in a call.
+    pub(super) fn leg(&self, call: CallId, session: SessionId) -> LegId {
+        let view = self.plane.call(call).expect("the call is there");
+        let leg = view.legs.iter().find(|leg| leg.session == session);
+        leg.expect("it is in the call").leg
     }
 }
