@@ -4,6 +4,7 @@ mod media;
 mod monitor;
 mod races;
 mod random;
+mod reference;
 mod registering;
 mod routing;
 mod switch;

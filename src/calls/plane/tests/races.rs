@@ -33,7 +33,7 @@ fn of_two_who_answer_the_first_has_the_call() {
     // Too late: there is no call for this device any more.
     assert_eq!(switch.answer(bob, call), Reply::Refused(Refusal::UnknownCall));
     assert_eq!(Refusal::UnknownCall.code(), 481);
-    assert!(switch.grants.get(&bob).is_none());
+    assert!(!switch.grants.contains_key(&bob));
     // Whoever has answered does not answer again.
     assert_eq!(switch.answer(tablet, call), Reply::Refused(Refusal::WrongState));
     switch.hang_up(alice, call);

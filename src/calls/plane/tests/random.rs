@@ -330,25 +330,7 @@ impl Run {
                 digits: Text::new(self.random.of(&["1", "#*", "x", ""])),
                 duration: seconds(0),
             },
-            23..=24 => CallEvent::Transfer {
-                call,
-                to: match self.random.below(2) {
-                    0 => TransferTo::Number(self.dialled()),
-                    _ => TransferTo::Call(self.call_for(session)),
-                },
-            },
-            25 => CallEvent::Add {
-                call,
-                to: self.dialled(),
-            },
-            26 => CallEvent::Remove {
-                call,
-                leg: self.leg_in(call),
-            },
-            27 => CallEvent::Merge {
-                call,
-                other: self.call_for(session),
-            },
+            23..=27 => self.conference_event(session, call),
             28 => CallEvent::Signal {
                 call,
                 to: self.random.of(&[
@@ -363,6 +345,30 @@ impl Run {
             _ => CallEvent::Record {
                 call,
                 on: self.random.below(2) == 0,
+            },
+        }
+    }
+
+    fn conference_event(&mut self, session: SessionId, call: CallId) -> CallEvent {
+        match self.random.below(5) {
+            0..=1 => CallEvent::Transfer {
+                call,
+                to: match self.random.below(2) {
+                    0 => TransferTo::Number(self.dialled()),
+                    _ => TransferTo::Call(self.call_for(session)),
+                },
+            },
+            2 => CallEvent::Add {
+                call,
+                to: self.dialled(),
+            },
+            3 => CallEvent::Remove {
+                call,
+                leg: self.leg_in(call),
+            },
+            _ => CallEvent::Merge {
+                call,
+                other: self.call_for(session),
             },
         }
     }
