@@ -137,7 +137,7 @@ impl CallPlane {
             }
             let is_phone = device.registration.kind == DeviceKind::Phone;
             let is_taken = is_full || (!self.settings.call_waiting && !device.legs.is_empty());
-            if (is_phone && is_taken) || self.has_leg_in(session, id) || !self.invite_device(id, session) {
+            if (is_phone && is_taken) || self.leg_in(session, id).is_some() || !self.invite_device(id, session) {
                 cause = Cause::Busy;
                 continue;
             }

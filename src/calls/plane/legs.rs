@@ -108,12 +108,22 @@ impl CallPlane {
         call.legs.iter().filter(is_participant).copied().collect()
     }
 
-    /// Is a leg of this device in the call?
-    pub(super) fn has_leg_in(&self, session: SessionId, call: CallId) -> bool {
-        self.devices.get(&session).is_some_and(|device| {
-            let mut legs = device.legs.iter().filter_map(|leg| self.legs.get(leg));
-            legs.any(|leg| leg.call == call)
-        })
+    /// A device's leg in a call. A trunk has many legs, a call few: so it is the call's that are looked at.
+    pub(super) fn leg_in(&self, session: SessionId, call: CallId) -> Option<LegId> {
+        let legs = &self.calls.get(&call)?.legs;
+        let is_own = |id: &&LegId| self.legs.get(id).is_some_and(|leg| leg.session == session);
+        legs.iter().find(is_own).copied()
+    }
+
+    /// A device's leg that began in a call, wherever it is.
+    pub(super) fn leg_begun_in(&self, session: SessionId, call: CallId) -> Option<LegId> {
+        let first = LegId {
+            call,
+            leg: LegNumber(0),
+        };
+        let mut legs = self.legs.range(first..).take_while(|(id, _)| id.call == call);
+        let own = legs.find(|(_, leg)| leg.session == session);
+        own.map(|(id, _)| *id)
     }
 
     /// Other sessions whose legs are up in the call, with their legs.

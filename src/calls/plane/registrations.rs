@@ -54,6 +54,7 @@ impl CallPlane {
             device.registration = registration;
             device.expires = expires;
             device.registered = self.now;
+            self.changed.sessions.insert(session);
             self.come_back(session);
             return self.registered(session).ok_or(Refusal::UnknownSession);
         }

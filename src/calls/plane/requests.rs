@@ -83,11 +83,11 @@ impl CallPlane {
     pub(super) fn leg_of(&self, actor: Actor, call: CallId) -> Result<LegId, Refusal> {
         match actor {
             Actor::Session(session) => {
-                let device = self.devices.get(&session).ok_or(Refusal::UnknownSession)?;
-                let began = device.legs.iter().find(|leg| leg.call == call);
-                let is_in = |leg: &&LegId| self.legs.get(leg).is_some_and(|leg| leg.call == call);
-                let leg = began.or_else(|| device.legs.iter().find(is_in));
-                leg.copied().ok_or(Refusal::UnknownCall)
+                if !self.devices.contains_key(&session) {
+                    return Err(Refusal::UnknownSession);
+                }
+                let leg = self.leg_begun_in(session, call).or_else(|| self.leg_in(session, call));
+                leg.ok_or(Refusal::UnknownCall)
             }
             Actor::Api { leg } => {
                 let call = self.calls.get(&call).ok_or(Refusal::UnknownCall)?;

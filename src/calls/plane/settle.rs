@@ -4,6 +4,7 @@
 //! does not know of, and nobody hears for a moment whom it should not.
 
 use crate::action::{Action, MediaAction, Notice};
+use crate::event::DeviceKind;
 use crate::grants::Grants;
 use crate::ids::{CallId, Number, SessionId};
 use crate::presence::{AgentState, Status};
@@ -151,7 +152,9 @@ impl CallPlane {
             return Status::Offline;
         }
         let devices = entry.devices.iter().filter_map(|session| self.devices.get(session));
-        let legs = devices
+        // A trunk is not busy with one call, and has too many to look at each.
+        let phones = devices.filter(|device| device.registration.kind == DeviceKind::Phone);
+        let legs = phones
             .flat_map(|device| &device.legs)
             .filter_map(|leg| self.legs.get(leg));
         let mut is_ringing = false;

@@ -152,13 +152,6 @@ impl CallPlane {
         Ok(())
     }
 
-    /// A device's leg in a call.
-    fn leg_in(&self, session: SessionId, call: CallId) -> Option<LegId> {
-        let legs = &self.devices.get(&session)?.legs;
-        let is_in = |id: &&LegId| self.legs.get(id).is_some_and(|leg| leg.call == call);
-        legs.iter().find(is_in).copied()
-    }
-
     fn supervising(&self, session: SessionId, call: CallId) -> Option<LegId> {
         let leg = self.leg_in(session, call)?;
         self.legs.get(&leg)?.is_supervisor().then_some(leg)

@@ -267,7 +267,8 @@ impl Reference {
             .map(|(id, _)| *id)
             .collect();
         for id in due {
-            for leg in self.calls[&id].legs[1..].to_vec() {
+            let forks: Vec<SimpleLeg> = self.calls[&id].legs[1..].to_vec();
+            for leg in forks {
                 let has_rung = leg.state == LegState::Ringing;
                 let cause = if has_rung { Cause::NoAnswer } else { Cause::NoReply };
                 self.drop_fork(id, leg.device, cause);
