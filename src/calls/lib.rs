@@ -111,3 +111,29 @@ pub use refusal::Refusal;
 pub use settings::Settings;
 pub use state::{LegState, TRANSITIONS};
 pub use view::{CallState, CallView, DeviceView, LegRole, LegView, NumberView, Participant, Party, QueueView};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The README's dialplan, and its table of causes.
+    #[test]
+    fn the_readme_is_true() {
+        let readme = include_str!("README.md");
+        let plan = readme.split("```toml").nth(1).and_then(|rest| rest.split("```").next());
+        Dialplan::parse(plan.expect("it has a dialplan")).expect("its dialplan is one");
+        for cause in Cause::ALL {
+            let row = format!("| `{cause}` | {}", cause.sip_status());
+            let line = readme
+                .lines()
+                .find(|line| line.starts_with(&row))
+                .unwrap_or_else(|| panic!("no row {row}"));
+            let q850: u8 = line
+                .split('|')
+                .nth(3)
+                .and_then(|cell| cell.trim().parse().ok())
+                .expect("a number");
+            assert_eq!(q850, cause.q850(), "{cause}");
+        }
+    }
+}

@@ -10,6 +10,7 @@ use crate::state::LegState;
 use crate::view::Party;
 
 use super::CallPlane;
+use super::inviting::party_of_number;
 use super::state::Purpose;
 use super::timers::Timer;
 
@@ -80,7 +81,7 @@ impl CallPlane {
                     call.caller = Some(winner);
                     call.from = party;
                 }
-                self.accept(winner, attempt_party(&to), None);
+                self.accept(winner, party_of_number(&to), None);
                 self.begin_attempt(id, Purpose::Dial, to, timeout, None);
             }
             Purpose::Add { by } => {
@@ -186,13 +187,5 @@ impl CallPlane {
         }
         self.stage_is_over(call);
         Ok(())
-    }
-}
-
-fn attempt_party(number: &crate::ids::Number) -> Party {
-    Party {
-        number: number.clone(),
-        name: crate::ids::Text::default(),
-        device: crate::ids::Text::default(),
     }
 }

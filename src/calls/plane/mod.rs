@@ -8,6 +8,8 @@ mod dialling;
 mod ending;
 mod glare;
 mod hearing;
+mod hooks;
+mod inviting;
 mod legs;
 mod queueing;
 mod records;

@@ -69,6 +69,7 @@ impl Timers {
         Some(timer)
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.times.len()
     }
