@@ -405,3 +405,40 @@ pub struct HookQuestion {
     /// What was dialled.
     pub dialled: Number,
 }
+
+impl Ended {
+    /// By whom, as messages have it: `local`, `remote`, `supervisor` or `system`.
+    pub fn by_name(&self) -> &'static str {
+        match self.by {
+            EndedBy::Leg(leg) if leg == self.leg => "local",
+            EndedBy::Leg(_) => "remote",
+            EndedBy::Supervisor => "supervisor",
+            EndedBy::Api | EndedBy::System => "system",
+        }
+    }
+}
+
+impl TransferProgress {
+    /// As messages have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Trying => "trying",
+            Self::Ringing => "ringing",
+            Self::Done => "done",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
+impl UnregisterReason {
+    /// As messages have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Requested => "requested",
+            Self::Expired => "expired",
+            Self::Replaced => "replaced",
+            Self::Lost => "lost",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}

@@ -33,6 +33,20 @@ pub enum LegRole {
     Supervisor(SuperviseMode),
 }
 
+impl LegRole {
+    /// As messages have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::Callee => "callee",
+            Self::Member => "member",
+            Self::Supervisor(SuperviseMode::Listen) => "listen",
+            Self::Supervisor(SuperviseMode::Whisper(_)) => "whisper",
+            Self::Supervisor(SuperviseMode::Barge) => "barge",
+        }
+    }
+}
+
 /// Somebody in a call, as one of the others sees them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Participant {

@@ -224,6 +224,37 @@ fn closed_plans_refuse_what_no_rule_matches() {
     );
 }
 
+/// Nothing that is written into a plan by accident or by malice is worse than a fault.
+#[test]
+fn broken_plans_are_faults() {
+    let mut random = 1_u64;
+    let mut below = |bound: usize| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(random >> 33).unwrap() % bound.max(1)
+    };
+    for _ in 0..3000 {
+        let mut bytes = PLAN.as_bytes().to_vec();
+        for _ in 0..=below(4) {
+            let at = below(bytes.len());
+            if bytes.is_empty() {
+                break;
+            }
+            match below(3) {
+                0 => bytes[at] = b"[]\"=_-.0X\n#{}"[below(13)],
+                1 => drop(bytes.drain(at..(at + below(20)).min(bytes.len()))),
+                _ => bytes.truncate(at.max(1)),
+            }
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        if let Ok(plan) = Dialplan::parse(&text) {
+            let explained = plan.explain(&number("100"), &number("5001"), at(MONDAY, 9));
+            assert!(!explained.to_string().is_empty());
+        }
+    }
+}
+
 #[test]
 fn faults_are_told_with_their_line() {
     for (text, message) in [

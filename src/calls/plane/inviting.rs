@@ -42,35 +42,52 @@ impl CallPlane {
 
     /// False: the device has no room.
     pub(super) fn invite_device(&mut self, id: CallId, session: SessionId) -> bool {
-        let Some((role, from)) = self.calls.get(&id).and_then(|call| {
-            Some(match &call.attempt.as_ref()?.purpose {
-                Purpose::Dial => (LegRole::Callee, call.from.clone()),
-                Purpose::First { to, .. } => (LegRole::Caller, party_of_number(to)),
-                Purpose::Add { by } => (LegRole::Member, self.inviter(*by, &call.from)),
-                Purpose::Transfer { by, .. } => (LegRole::Member, self.inviter(Some(*by), &call.from)),
-            })
-        }) else {
-            return false;
+        let attempt = self.calls.get(&id).and_then(|call| call.attempt.as_ref());
+        let role = match attempt.map(|attempt| &attempt.purpose) {
+            Some(Purpose::Dial) => LegRole::Callee,
+            Some(Purpose::First { .. }) => LegRole::Caller,
+            Some(Purpose::Add { .. } | Purpose::Transfer { .. }) => LegRole::Member,
+            None => return false,
         };
         let device = self.devices.get(&session);
         let is_trunk = device.is_some_and(|device| device.registration.kind == DeviceKind::Trunk);
         let Ok(leg) = self.add_leg(id, session, role) else {
             return false;
         };
-        let Some(call) = self.calls.get_mut(&id) else {
-            return false;
-        };
-        let Some(attempt) = call.attempt.as_mut() else {
+        let Some(attempt) = self.calls.get_mut(&id).and_then(|call| call.attempt.as_mut()) else {
             return false;
         };
         attempt.forks.push(leg);
         if is_trunk && let Some(leg) = self.legs.get_mut(&leg) {
             leg.party.number = attempt.dialled.clone();
         }
+        let is_lost = self.devices.get(&session).is_some_and(|device| device.is_lost);
+        self.move_leg(leg, LegState::Calling);
+        self.tell_incoming(leg);
+        let timer = Timer::GraceAlerting(session);
+        if is_lost && !self.timers.is_set(&timer) {
+            // It may be back in a moment; it may not keep the caller waiting.
+            self.timers.set(timer, self.after(self.settings.grace_alerting));
+        }
+        true
+    }
+
+    /// A device is told who calls: when it is called, and once more when another session has taken its place.
+    pub(super) fn tell_incoming(&mut self, id: LegId) {
+        let Some(leg) = self.legs.get(&id) else { return };
+        let Some(call) = self.calls.get(&leg.call) else { return };
+        let Some(attempt) = call.attempt.as_ref().filter(|attempt| attempt.forks.contains(&id)) else {
+            return;
+        };
         let incoming = Incoming {
-            call: id,
-            leg,
-            from,
+            call: id.call,
+            leg: id,
+            from: match &attempt.purpose {
+                Purpose::Dial => call.from.clone(),
+                Purpose::First { to, .. } => party_of_number(to),
+                Purpose::Add { by } => self.inviter(*by, &call.from),
+                Purpose::Transfer { by, .. } => self.inviter(Some(*by), &call.from),
+            },
             dialled: attempt.dialled.clone(),
             lifetime: attempt.ring,
             forwarded_by: attempt.forwarded_by.clone(),
@@ -78,15 +95,8 @@ impl CallPlane {
             metadata: call.metadata.clone(),
             sdp: call.sdp.clone().filter(|_| attempt.purpose == Purpose::Dial),
         };
-        let is_lost = self.devices.get(&session).is_some_and(|device| device.is_lost);
-        self.move_leg(leg, LegState::Calling);
+        let session = leg.session;
         self.notify(session, Notice::Incoming(Box::new(incoming)));
-        let timer = Timer::GraceAlerting(session);
-        if is_lost && !self.timers.is_set(&timer) {
-            // It may be back in a moment; it may not keep the caller waiting.
-            self.timers.set(timer, self.after(self.settings.grace_alerting));
-        }
-        true
     }
 
     fn inviter(&self, by: Option<LegId>, otherwise: &Party) -> Party {

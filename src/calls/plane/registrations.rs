@@ -18,7 +18,11 @@ impl CallPlane {
     pub(super) fn handle_register(&mut self, event: RegisterEvent) {
         match event {
             RegisterEvent::Register { request, registration } => match self.register(*registration) {
-                Ok(registered) => self.reply(request, Reply::Registered(Box::new(registered))),
+                Ok(registered) => {
+                    let session = registered.session;
+                    self.reply(request, Reply::Registered(Box::new(registered)));
+                    self.tell_again(session, true);
+                }
                 Err(refusal) => self.refuse(request, refusal),
             },
             RegisterEvent::Unregister { request, session } => {
@@ -152,8 +156,24 @@ impl CallPlane {
     fn resume(&mut self, request: RequestId, session: SessionId) {
         self.come_back(session);
         match self.registered(session) {
-            Some(registered) => self.reply(request, Reply::Resumed(Box::new(registered))),
+            Some(registered) => {
+                self.reply(request, Reply::Resumed(Box::new(registered)));
+                self.tell_again(session, false);
+            }
             None => self.refuse(request, Refusal::UnknownSession),
+        }
+    }
+
+    /// Who is in each call of a device that may have missed it. A device that begins anew knows nothing of what rings.
+    fn tell_again(&mut self, session: SessionId, begins_anew: bool) {
+        for id in self.legs_of(session) {
+            if let Some(leg) = self.legs.get_mut(&id) {
+                leg.told.clear();
+                self.changed.calls.insert(leg.call);
+            }
+            if begins_anew {
+                self.tell_incoming(id);
+            }
         }
     }
 

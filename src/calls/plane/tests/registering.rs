@@ -141,6 +141,28 @@ fn the_same_device_anew_takes_over_with_its_calls() {
 }
 
 #[test]
+fn a_page_that_is_loaded_anew_rings_on_and_sees_who_is_in_its_calls() {
+    let mut switch = Switch::new();
+    let (alice, carol) = (switch.phone(1, "5001"), switch.phone(9, "5003"));
+    let desk = |id| Registration {
+        device: Some(Text::new("desk")),
+        ..Registration::phone(session(id), number("5002"))
+    };
+    switch.register(desk(2));
+    let up = switch.talk(alice, session(2), "5002");
+    let ringing = switch.dial(carol, "5002");
+    switch.told.clear();
+    switch.register(desk(3));
+    let told = switch.told(session(3));
+    assert!(matches!(&told[0], Notice::Incoming(incoming) if incoming.call == ringing));
+    assert!(matches!(&told[1], Notice::Participants { call, participants } if *call == up && participants.len() == 2));
+    // A socket that comes back was told what rings; it may have missed who is there.
+    resume(&mut switch, session(3));
+    assert!(matches!(switch.told(session(3))[..], [Notice::Participants { .. }]));
+    assert_eq!(switch.answer(session(3), ringing), Reply::Done);
+}
+
+#[test]
 fn a_name_is_not_stolen_by_another_number() {
     let mut switch = Switch::new();
     let named = |id, text| Registration {
