@@ -15,6 +15,10 @@ pub const PAYLOAD_BYTES_MAX: usize = 16 * 1024;
 /// Numbers that are known, registered or declared. One more is refused.
 pub const NUMBERS_MAX: usize = 262_144;
 
+/// Numbers that may be known for a session to watch one that nobody knows. With more it is refused: watchers cannot take
+/// the room of those who register.
+pub const NUMBERS_FOR_WATCHERS_MAX: usize = NUMBERS_MAX / 2;
+
 /// Devices of one number. One more is refused; who registers by the same device name replaces its own.
 pub const DEVICES_PER_NUMBER_MAX: usize = 4;
 

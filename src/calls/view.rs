@@ -128,7 +128,7 @@ pub struct CallView {
     pub answer_ms: Option<u64>,
     /// How long it is up.
     pub duration: Duration,
-    /// The queue that it waits in.
+    /// The queue that it waits in, or came from.
     pub queue: Option<Text>,
     /// Is it recorded?
     pub recorded: bool,

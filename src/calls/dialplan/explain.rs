@@ -36,6 +36,13 @@ impl Dialplan {
         let query = Query { from, to, when };
         let mut tell = |text: String, line: Option<usize>| steps.push(Step { text, line });
         let route = self.route(query, Target::Dial(to.clone()), &mut Trail::default(), &mut tell);
+        let forbids = |profile: &super::plan::Profile| profile.forbids(&route.dialled) && !profile.forbids(to);
+        if let Some(profile) = self.profile(from).filter(|profile| forbids(profile)) {
+            steps.push(Step {
+                text: format!("the profile of {from} forbids {}: the call ends", route.dialled),
+                line: Some(profile.line),
+            });
+        }
         Explanation { steps, route }
     }
 }

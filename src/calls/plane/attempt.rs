@@ -32,8 +32,19 @@ impl CallPlane {
         attempt.ring = ring;
         attempt.fallbacks = route.fallbacks;
         attempt.wait = Wait::Forks;
+        let from = call.from.number.clone();
+        let dialled = attempt.dialled.clone();
         if route.record {
             self.record(id, true);
+        }
+        // No translation and no forward leads where the caller may not call.
+        if self
+            .dialplan
+            .profile(&from)
+            .is_some_and(|profile| profile.forbids(&dialled))
+        {
+            self.fail_attempt(id, Cause::Forbidden);
+            return;
         }
         match route.destination {
             Destination::Number(number) | Destination::Trunk(number) => self.add_stages(id, vec![vec![number]]),

@@ -51,7 +51,7 @@ impl CallPlane {
         }
         self.move_leg(leg, LegState::Calling);
         self.reply_calling(request, id, leg, session);
-        if !self.settle_glare(id, leg, session, &dial.to) {
+        if !self.settle_glare(id, session, &dial.to) {
             self.begin_attempt(id, Purpose::Dial, dial.to, dial.timeout, None);
         }
         Ok(())

@@ -16,7 +16,7 @@ use super::state::{Attempt, Purpose, Wait};
 impl CallPlane {
     /// `own` is a call that `session` has just begun to `to`. True: it met a call of `to` that rings at this device, and
     /// one of the two is up.
-    pub(super) fn settle_glare(&mut self, own: CallId, leg: LegId, session: SessionId, to: &Number) -> bool {
+    pub(super) fn settle_glare(&mut self, own: CallId, session: SessionId, to: &Number) -> bool {
         let Some((other, ringing)) = self.meeting(session, to) else {
             return false;
         };
@@ -30,7 +30,6 @@ impl CallPlane {
             return false;
         };
         self.end_call(other, Cause::Glare, EndedBy::System);
-        debug_assert!(self.legs.contains_key(&leg), "a call's end touches no leg of another");
         self.connect_directly(own, callee, to);
         true
     }

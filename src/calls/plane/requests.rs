@@ -72,8 +72,11 @@ impl CallPlane {
             }
             CallEvent::Record { call, on } => {
                 let leg = self.leg_of(actor, call)?;
-                let call = self.legs.get(&leg).ok_or(Refusal::UnknownLeg)?.call;
-                self.record(call, on);
+                let leg = self.legs.get(&leg).ok_or(Refusal::UnknownLeg)?;
+                if !leg.is_up() && matches!(actor, Actor::Session(_)) {
+                    return Err(Refusal::WrongState);
+                }
+                self.record(leg.call, on);
             }
         }
         Ok(true)

@@ -3,7 +3,7 @@
 use crate::action::{Action, Notice, Reply};
 use crate::event::WatchEvent;
 use crate::ids::{Number, RequestId, SessionId};
-use crate::limits::{CALL_WATCHERS_MAX, NUMBERS_MAX, WATCHED_PER_SESSION_MAX, WATCHERS_PER_NUMBER_MAX};
+use crate::limits::{CALL_WATCHERS_MAX, NUMBERS_FOR_WATCHERS_MAX, WATCHED_PER_SESSION_MAX, WATCHERS_PER_NUMBER_MAX};
 use crate::presence::AgentState;
 use crate::refusal::Refusal;
 
@@ -43,7 +43,7 @@ impl CallPlane {
             .iter()
             .filter(|number| !self.numbers.contains_key(number))
             .count();
-        if numbers.iter().any(is_full) || self.numbers.len() + unknown > NUMBERS_MAX {
+        if numbers.iter().any(is_full) || (unknown > 0 && self.numbers.len() + unknown > NUMBERS_FOR_WATCHERS_MAX) {
             return Err(Refusal::TooManyWatched);
         }
         self.unwatch(session, &watched);

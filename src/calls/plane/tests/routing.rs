@@ -340,6 +340,20 @@ fn profiles_forbid_limit_name_and_record() {
 }
 
 #[test]
+fn no_translation_leads_to_a_forbidden_number() {
+    let plan = "[[rules]]\nto = \"_9.\"\nstrip = 1\n[[profiles]]\nfrom = \"_5XXX\"\nforbidden = [\"0900\"]";
+    let mut switch = planned(plan);
+    let alice = switch.phone(1, "5001");
+    let call = switch.dial(alice, "909001");
+    assert_eq!(switch.ended(alice), [(call, Cause::Forbidden)]);
+    let explanation = switch
+        .plane
+        .dialplan()
+        .explain(&number("909001"), &number("5001"), switch.now.local());
+    assert!(explanation.to_string().contains("forbids 09001"), "{explanation}");
+}
+
+#[test]
 fn watchers_are_told_how_numbers_are() {
     let mut switch = Switch::new();
     let boss = switch.supervisor(4, "4");
