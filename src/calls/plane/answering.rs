@@ -120,8 +120,12 @@ impl CallPlane {
             self.timers.set(Timer::HalfDead(id), self.after(half_dead));
         }
         if let Some(caller) = caller {
-            self.move_leg(caller, LegState::Up);
-            self.accept(caller, party.clone(), sdp);
+            if self.move_leg(caller, LegState::Up) {
+                self.accept(caller, party.clone(), sdp);
+            } else {
+                // Whoever was rung first is up already.
+                self.tell_joined(callee);
+            }
         }
         self.accept(callee, from, None);
     }

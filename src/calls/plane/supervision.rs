@@ -53,16 +53,20 @@ impl CallPlane {
             return Err(Refusal::UnknownLeg);
         }
         let role = LegRole::Supervisor(mode);
-        let (leg, was_told_of) = match self.leg_in(session, id) {
-            Some(leg) => (leg, self.change_mode(leg, role)?),
-            None => (self.come_as(session, id, role)?, false),
-        };
-        self.reply(request, Reply::Done);
-        if self.legs.get(&leg).is_some_and(|leg| leg.answered.is_some()) && was_told_of {
-            self.report_supervision(id, session, Some(mode));
-            return Ok(());
+        match self.leg_in(session, id) {
+            Some(leg) => {
+                let was_told_of = self.change_mode(leg, role)?;
+                self.reply(request, Reply::Done);
+                if !was_told_of {
+                    self.tell_joined(leg);
+                }
+            }
+            None => {
+                let leg = self.come_as(session, id, role)?;
+                self.reply(request, Reply::Done);
+                self.come_in(id, leg, None);
+            }
         }
-        self.come_in(id, leg, None);
         self.report_supervision(id, session, Some(mode));
         Ok(())
     }
@@ -132,15 +136,20 @@ impl CallPlane {
         if call.attempt.is_some() {
             return Err(Refusal::Pending);
         }
-        let own = match self.leg_in(session, id) {
+        match self.leg_in(session, id) {
             Some(leg) => {
-                self.change_mode(leg, LegRole::Member)?;
-                leg
+                let was_told_of = self.change_mode(leg, LegRole::Member)?;
+                self.reply(request, Reply::Done);
+                if !was_told_of {
+                    self.tell_joined(leg);
+                }
             }
-            None => self.come_as(session, id, LegRole::Member)?,
-        };
-        self.reply(request, Reply::Done);
-        self.come_in(id, own, None);
+            None => {
+                let leg = self.come_as(session, id, LegRole::Member)?;
+                self.reply(request, Reply::Done);
+                self.come_in(id, leg, None);
+            }
+        }
         let by = self.number_of(session);
         if let Some(to) = &by {
             let to = TransferredTo::Target(crate::ids::Text::new(to.as_str()));

@@ -22,6 +22,7 @@ pub(super) struct Monitor {
     begun: BTreeSet<CallId>,
     /// Calls that a callee has answered.
     won: BTreeSet<CallId>,
+    accepted: BTreeSet<LegId>,
     recorded: BTreeSet<CallId>,
     sessions: BTreeMap<SessionId, bool>,
     pub(super) grants: BTreeMap<SessionId, Grants>,
@@ -127,7 +128,11 @@ impl Monitor {
                 }
                 *leg
             }
-            Notice::Accepted(accepted) => accepted.leg,
+            Notice::Accepted(accepted) => {
+                let leg = accepted.leg;
+                require(self.accepted.insert(leg), || format!("{leg} is accepted twice"))?;
+                leg
+            }
             _ => return Ok(()),
         };
         let over = self.legs.get(&leg).is_some_and(|seen| seen.ended_told);
@@ -246,6 +251,10 @@ impl Monitor {
             format!("no record of {missing:?}")
         })?;
         for (leg, seen) in &self.legs {
+            let was_up = seen.view.answer_ms.is_some();
+            require(was_up == self.accepted.contains(leg), || {
+                format!("{leg} was up: {was_up}")
+            })?;
             require(seen.recorded && seen.ended_told, || {
                 format!("{leg} has no end: {seen:?}")
             })?;
