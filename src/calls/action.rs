@@ -1,0 +1,444 @@
+//! What the call plane wants done. An adapter carries it out and decides nothing.
+
+use std::time::Duration;
+
+use crate::cause::Cause;
+use crate::codec::Codec;
+use crate::event::{Signal, SuperviseMode};
+use crate::grants::Grants;
+use crate::ids::{CallId, HookId, LegId, Number, Payload, RequestId, SessionId, Text};
+use crate::media::Warning;
+use crate::presence::{AgentState, Status};
+use crate::record::{CallRecord, EndedBy, LegRecord};
+use crate::refusal::Refusal;
+use crate::state::LegState;
+use crate::view::{CallView, LegView, Participant, Party};
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Answer a request: each is answered once.
+    Reply {
+        /// Of the request.
+        request: RequestId,
+        /// What.
+        reply: Reply,
+    },
+    /// Tell a device. While its socket is lost, the adapter keeps it for the resumption.
+    Notify {
+        /// Whom.
+        session: SessionId,
+        /// What.
+        notice: Notice,
+    },
+    /// Do something about media.
+    Media(MediaAction),
+    /// Keep it, and tell those who follow events.
+    Report(Report),
+    /// Ask a hook where a call goes. [`AdminEvent::HookAnswered`](crate::AdminEvent::HookAnswered) answers.
+    AskHook(HookQuestion),
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// The device is registered.
+    Registered(Box<Registered>),
+    /// The device is back: what it has now. What it knew beside this is no more.
+    Resumed(Box<Registered>),
+    /// The call begins. More is told by notices.
+    Calling {
+        /// Which call.
+        call: CallId,
+        /// The caller's leg. None: of a program's call nobody has one yet.
+        leg: Option<LegId>,
+    },
+    /// It is done.
+    Done,
+    /// It is not, and nothing has changed.
+    Refused(Refusal),
+}
+
+/// What a registered device is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Registered {
+    /// Its session.
+    pub session: SessionId,
+    /// Its number.
+    pub number: Number,
+    /// Its name among the number's devices.
+    pub device: Text,
+    /// How long it is registered.
+    pub expires: Duration,
+    /// How long it may be away and come back.
+    pub resume_for: Duration,
+    /// Every call in which it has a leg.
+    pub calls: Vec<CallView>,
+}
+
+/// What a device is told without having asked. `call` is the call as the device knows it, `leg` its own leg there.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Notice {
+    /// Somebody calls.
+    Incoming(Box<Incoming>),
+    /// How far the device's own call is.
+    Progress {
+        /// Which call.
+        call: CallId,
+        /// The device's leg.
+        leg: LegId,
+        /// The request by which it dialled.
+        request: Option<RequestId>,
+        /// Calling or ringing.
+        state: LegState,
+        /// How many devices are being called.
+        devices: usize,
+        /// The broadcast of media before the answer, with an answer for it.
+        early: Option<(LegId, Option<Payload>)>,
+    },
+    /// The device's leg is up.
+    Accepted(Box<Accepted>),
+    /// Who is in the call, whenever that, or what one of them sends, changes.
+    Participants {
+        /// Which call.
+        call: CallId,
+        /// Everybody that is up, and who is told of.
+        participants: Vec<Participant>,
+    },
+    /// Somebody came into the call.
+    Joined {
+        /// Which call.
+        call: CallId,
+        /// Who.
+        participant: Box<Participant>,
+    },
+    /// Somebody left the call, which goes on.
+    Left {
+        /// Which call.
+        call: CallId,
+        /// Who.
+        leg: LegId,
+        /// Why.
+        cause: Cause,
+    },
+    /// Somebody, maybe the device itself, holds or goes on.
+    Held {
+        /// Which call.
+        call: CallId,
+        /// Who.
+        by: LegId,
+        /// Holds?
+        hold: bool,
+        /// What this device hears instead: a broadcast.
+        music: Option<String>,
+    },
+    /// Somebody else sends nothing, or sends again.
+    Muted {
+        /// Which call.
+        call: CallId,
+        /// Who.
+        by: LegId,
+        /// Muted?
+        muted: bool,
+    },
+    /// Somebody else pressed digits.
+    Dtmf {
+        /// Which call.
+        call: CallId,
+        /// Who.
+        by: LegId,
+        /// What.
+        digits: Text,
+        /// How long each.
+        duration: Duration,
+    },
+    /// SDP or a candidate of somebody else.
+    Signal {
+        /// Which call.
+        call: CallId,
+        /// Of whom.
+        by: LegId,
+        /// What.
+        signal: Signal,
+    },
+    /// How far the device's transfer or addition is.
+    Transfer {
+        /// Which call.
+        call: CallId,
+        /// How far.
+        progress: TransferProgress,
+    },
+    /// The caller's place in a queue changed.
+    Queue {
+        /// Which call.
+        call: CallId,
+        /// Which queue.
+        queue: Text,
+        /// From 1.
+        position: usize,
+        /// What is heard meanwhile: a broadcast.
+        music: Option<String>,
+    },
+    /// The call is recorded, or is not any more.
+    Recording {
+        /// Which call.
+        call: CallId,
+        /// Recorded?
+        on: bool,
+    },
+    /// What the device reported is worth a warning, or is not any more.
+    QualityWarning {
+        /// Which call.
+        call: CallId,
+        /// What.
+        warning: Warning,
+        /// Begins?
+        on: bool,
+    },
+    /// The device's leg is over: once for each.
+    Ended(Box<Ended>),
+    /// How a watched number is.
+    Presence {
+        /// Which.
+        number: Number,
+        /// How.
+        status: Status,
+        /// How its agent is.
+        agent: AgentState,
+    },
+    /// How a call is, for those who watch all.
+    Call(Box<CallView>),
+    /// The session is over; nothing more is told to it.
+    Unregistered {
+        /// Why.
+        reason: UnregisterReason,
+    },
+}
+
+/// Somebody calls.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Incoming {
+    /// Which call.
+    pub call: CallId,
+    /// The device's leg.
+    pub leg: LegId,
+    /// Who.
+    pub from: Party,
+    /// What was dialled, after translation: what a trunk is to call.
+    pub dialled: Number,
+    /// Do not ring longer.
+    pub lifetime: Duration,
+    /// Who sent the call on.
+    pub forwarded_by: Option<Number>,
+    /// The queue that it waits in.
+    pub queue: Option<Text>,
+    /// The caller's.
+    pub metadata: Option<Payload>,
+    /// The caller's offer.
+    pub sdp: Option<Payload>,
+}
+
+/// A leg is up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Accepted {
+    /// Which call.
+    pub call: CallId,
+    /// The device's leg, whose path it publishes.
+    pub leg: LegId,
+    /// The request by which it dialled.
+    pub request: Option<RequestId>,
+    /// Who answered, or whose call was answered.
+    pub peer: Party,
+    /// The answer of the other side.
+    pub sdp: Option<Payload>,
+    /// What the leg may do from here on. It is the session's grants as far as this leg goes.
+    pub grants: Grants,
+}
+
+/// A leg is over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ended {
+    /// Which call.
+    pub call: CallId,
+    /// The device's leg.
+    pub leg: LegId,
+    /// The request by which it dialled.
+    pub request: Option<RequestId>,
+    /// The caller's own name for the call.
+    pub alias: Option<Text>,
+    /// Why.
+    pub cause: Cause,
+    /// By whom.
+    pub by: EndedBy,
+    /// For a leg that was not first: who was.
+    pub answered_by: Option<Party>,
+    /// How long it was up.
+    pub duration: Duration,
+    /// From its beginning to its answer.
+    pub setup: Option<Duration>,
+    /// The mean of the scores that the device reported.
+    pub mos: Option<f32>,
+}
+
+/// How far a transfer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransferProgress {
+    /// The other is called.
+    Trying,
+    /// The other's phone rings.
+    Ringing,
+    /// It is done.
+    Done,
+    /// It failed, and the old call goes on.
+    Failed(Cause),
+}
+
+/// Why a session is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnregisterReason {
+    /// It wanted so.
+    Requested,
+    /// The time it registered for is over.
+    Expired,
+    /// Another session registered as the same device. Close 4403.
+    Replaced,
+    /// It did not come back in time.
+    Lost,
+    /// The switch stops.
+    Shutdown,
+}
+
+/// About media.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MediaAction {
+    /// From here on the session may do this, and nothing else.
+    Grants {
+        /// Whose.
+        session: SessionId,
+        /// Everything it may do.
+        grants: Grants,
+    },
+    /// What legs send changed.
+    Codecs {
+        /// Of which call.
+        call: CallId,
+        /// Every leg that may publish.
+        legs: Vec<LegCodecs>,
+    },
+    /// Record a call, or stop.
+    Record {
+        /// Which call.
+        call: CallId,
+        /// Record?
+        on: bool,
+    },
+    /// Say what was counted of a leg that is over:
+    /// [`MediaEvent::Counters`](crate::MediaEvent::Counters) answers. Its record waits a little for it.
+    Count {
+        /// Whose.
+        leg: LegId,
+    },
+}
+
+/// What one leg sends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LegCodecs {
+    /// Which leg.
+    pub leg: LegId,
+    /// On its track `audio`.
+    pub sends: Option<Codec>,
+    /// What it has to be transcoded to for others.
+    pub transcoded: Vec<Codec>,
+}
+
+/// What is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Report {
+    /// A leg's state changed. Each leg begins with `calling` or `hangup` and ends with `hangup`.
+    Leg(Box<LegView>),
+    /// A leg's record. Each has one.
+    LegRecord(Box<LegRecord>),
+    /// A call's record, after those of its legs. Each has one.
+    CallRecord(Box<CallRecord>),
+    /// A supervisor did something: for the audit.
+    Supervision {
+        /// Which call.
+        call: CallId,
+        /// Who. None: a program.
+        supervisor: Option<Number>,
+        /// What. None: left.
+        mode: Option<SuperviseMode>,
+    },
+    /// Digits were pressed: for control programs.
+    Dtmf {
+        /// Who.
+        by: LegId,
+        /// What.
+        digits: Text,
+    },
+    /// A device registered or went: for control programs.
+    Registration {
+        /// Which.
+        number: Number,
+        /// Its name.
+        device: Text,
+        /// Its contact.
+        contact: Text,
+        /// Registered?
+        on: bool,
+    },
+}
+
+/// A question to a hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookQuestion {
+    /// The answer has the same.
+    pub hook: HookId,
+    /// Of which call.
+    pub call: CallId,
+    /// Whom to ask.
+    pub url: String,
+    /// Until when an answer counts. Afterwards the rule's fallback decides, by itself.
+    pub timeout: Duration,
+    /// Who calls.
+    pub from: Party,
+    /// What was dialled.
+    pub dialled: Number,
+}
+
+impl Ended {
+    /// By whom, as messages have it: `local`, `remote`, `supervisor` or `system`.
+    pub fn by_name(&self) -> &'static str {
+        match self.by {
+            EndedBy::Leg(leg) if leg == self.leg => "local",
+            EndedBy::Leg(_) => "remote",
+            EndedBy::Supervisor => "supervisor",
+            EndedBy::Api | EndedBy::System => "system",
+        }
+    }
+}
+
+impl TransferProgress {
+    /// As messages have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Trying => "trying",
+            Self::Ringing => "ringing",
+            Self::Done => "done",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
+impl UnregisterReason {
+    /// As messages have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Requested => "requested",
+            Self::Expired => "expired",
+            Self::Replaced => "replaced",
+            Self::Lost => "lost",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}

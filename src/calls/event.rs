@@ -1,0 +1,457 @@
+//! What the call plane is told.
+//!
+//! A request has an id, and is answered by exactly one [`Reply`](crate::Reply) with that id. Everything else is a fact and
+//! is not answered.
+
+use std::time::Duration;
+
+use crate::cause::Cause;
+use crate::codec::Codecs;
+use crate::dialplan::{Dialplan, Target};
+use crate::ids::{CallId, HookId, LegId, LegNumber, Number, Payload, RequestId, SessionId, Text};
+use crate::media::{Counters, Quality};
+use crate::presence::AgentState;
+use crate::settings::Settings;
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Of a device's registration.
+    Register(RegisterEvent),
+    /// Somebody wants something of a call.
+    Call {
+        /// The reply has the same.
+        request: RequestId,
+        /// Who wants it.
+        actor: Actor,
+        /// What.
+        event: CallEvent,
+    },
+    /// A supervisor wants something.
+    Supervise {
+        /// The reply has the same.
+        request: RequestId,
+        /// Who wants it: a session registered as a supervisor's, or a program.
+        actor: Actor,
+        /// What.
+        event: SuperviseEvent,
+    },
+    /// A session wants to be told of others, or tells how its agent is.
+    Watch {
+        /// The reply has the same.
+        request: RequestId,
+        /// Who wants it.
+        session: SessionId,
+        /// What.
+        event: WatchEvent,
+    },
+    /// Facts about media.
+    Media(MediaEvent),
+    /// Of the switch itself.
+    Admin(AdminEvent),
+}
+
+/// Who makes a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// A registered device, for its own leg.
+    Session(SessionId),
+    /// A program (REST, mediaswitch's HTTP) that the adapter let in. It acts for a leg of the call; `None` is the caller's
+    /// leg or, where that is gone, the first one.
+    Api {
+        /// The leg it acts for.
+        leg: Option<LegNumber>,
+    },
+}
+
+/// Of a device's registration. The adapter has checked who it is.
+#[derive(Clone, Debug)]
+pub enum RegisterEvent {
+    /// A device comes, or comes again: the same session refreshes, another session with the same device name takes over.
+    Register {
+        /// The reply has the same.
+        request: RequestId,
+        /// What it says of itself.
+        registration: Box<Registration>,
+    },
+    /// A device goes. Its legs end.
+    Unregister {
+        /// The reply has the same.
+        request: RequestId,
+        /// Who.
+        session: SessionId,
+    },
+    /// A device's socket is lost. It may come back.
+    Lost {
+        /// Whose.
+        session: SessionId,
+    },
+    /// A device is back on another socket, with the session that it had.
+    Resume {
+        /// The reply has the same.
+        request: RequestId,
+        /// Who.
+        session: SessionId,
+    },
+}
+
+/// A device as it registers.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    /// 128 random bits, the adapter's.
+    pub session: SessionId,
+    /// The number that the device answers for.
+    pub number: Number,
+    /// Its name among the number's devices. None: it is never taken for another.
+    pub device: Option<Text>,
+    /// The name for people.
+    pub display_name: Text,
+    /// What it is.
+    pub kind: DeviceKind,
+    /// How long to keep it.
+    pub expires: Option<Duration>,
+    /// May it be rung? If not, it only makes calls.
+    pub ringable: bool,
+    /// May it supervise, and watch all calls?
+    pub supervisor: bool,
+    /// What it takes and sends. Empty: everything.
+    pub codecs: Codecs,
+    /// Where it is, for people and for the adapter: a SIP contact, an address.
+    pub contact: Text,
+}
+
+impl Registration {
+    /// A browser's tab: it rings, supervises nobody and takes every codec.
+    pub fn phone(session: SessionId, number: Number) -> Self {
+        Self {
+            session,
+            number,
+            device: None,
+            display_name: Text::default(),
+            kind: DeviceKind::Phone,
+            expires: None,
+            ringable: true,
+            supervisor: false,
+            codecs: Codecs::all(),
+            contact: Text::default(),
+        }
+    }
+}
+
+/// What a device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceKind {
+    /// A phone, for one caller.
+    Phone,
+    /// A way to other numbers (a SIP trunk, a gateway): it may name the caller, may be sent any number, has as many legs
+    /// as there is room for, and may send media before the answer.
+    Trunk,
+}
+
+/// What somebody wants of a call.
+#[derive(Clone, Debug)]
+pub enum CallEvent {
+    /// Call a number. Of a session only.
+    Dial(Box<Dial>),
+    /// Ring `from`; when it answers, call `to`. Of a program only.
+    Originate {
+        /// Who is rung first.
+        from: Number,
+        /// Who is called then.
+        to: Number,
+        /// 128 random bits of the adapter's. None: the plane's source of ids.
+        call: Option<CallId>,
+        /// How long each of them rings.
+        timeout: Option<Duration>,
+    },
+    /// The device rings.
+    Ringing {
+        /// The call that it was told of.
+        call: CallId,
+        /// Does it send media before the answer? Heeded of trunks only.
+        early_media: bool,
+        /// An answer for that media.
+        sdp: Option<Payload>,
+    },
+    /// The device answers.
+    Answer {
+        /// The call that it was told of.
+        call: CallId,
+        /// Its answer.
+        sdp: Option<Payload>,
+    },
+    /// The device's user does not want the call.
+    Reject {
+        /// The call that it was told of.
+        call: CallId,
+        /// Why.
+        reason: RejectReason,
+        /// For whom.
+        scope: RejectScope,
+    },
+    /// Hang up: a session its own leg, a program the call. Before the answer the caller cancels by it.
+    Hangup {
+        /// Which call.
+        call: CallId,
+        /// None: [`Cause::Normal`].
+        cause: Option<Cause>,
+    },
+    /// Hold or go on.
+    Hold {
+        /// Which call.
+        call: CallId,
+        /// Hold?
+        hold: bool,
+    },
+    /// The device sends nothing, or sends again. Information only.
+    Mute {
+        /// Which call.
+        call: CallId,
+        /// Muted?
+        muted: bool,
+    },
+    /// Digits were pressed.
+    Dtmf {
+        /// Which call.
+        call: CallId,
+        /// Of `0-9A-D*#,`, at most 32.
+        digits: Text,
+        /// How long each.
+        duration: Duration,
+    },
+    /// Connect the others with somebody else.
+    Transfer {
+        /// Which call.
+        call: CallId,
+        /// With whom.
+        to: TransferTo,
+    },
+    /// Have one more in the call.
+    Add {
+        /// Which call.
+        call: CallId,
+        /// Who.
+        to: Number,
+    },
+    /// Have one less in the call.
+    Remove {
+        /// Which call.
+        call: CallId,
+        /// Who: [`Participant::leg`](crate::Participant::leg).
+        leg: LegId,
+    },
+    /// Make one conference of two calls of the device.
+    Merge {
+        /// The call that stays.
+        call: CallId,
+        /// The call whose legs come into it.
+        other: CallId,
+    },
+    /// SDP and candidates between devices, handed on as they are.
+    Signal {
+        /// Which call.
+        call: CallId,
+        /// To whom. None: to the other side.
+        to: Option<LegId>,
+        /// What.
+        signal: Signal,
+    },
+    /// Record the call, or stop.
+    Record {
+        /// Which call.
+        call: CallId,
+        /// Record?
+        on: bool,
+    },
+}
+
+/// A call as it is dialled.
+#[derive(Clone, Debug)]
+pub struct Dial {
+    /// The number.
+    pub to: Number,
+    /// 128 random bits of the adapter's. None: the plane's source of ids.
+    pub call: Option<CallId>,
+    /// The caller's own name for the call. It is handed back with what concerns the caller's leg.
+    pub alias: Option<Text>,
+    /// How long to ring.
+    pub timeout: Option<Duration>,
+    /// Who calls, with a name. Heeded of trunks only.
+    pub from: Option<(Number, Text)>,
+    /// Handed to whom is rung.
+    pub metadata: Option<Payload>,
+    /// The caller's offer.
+    pub sdp: Option<Payload>,
+}
+
+impl Dial {
+    /// Calls a number, nothing else said.
+    pub fn to(to: Number) -> Self {
+        Self {
+            to,
+            call: None,
+            alias: None,
+            timeout: None,
+            from: None,
+            metadata: None,
+            sdp: None,
+        }
+    }
+}
+
+/// Why a callee does not want a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RejectReason {
+    /// Busy: [`Cause::Busy`].
+    Busy,
+    /// Declined: [`Cause::Rejected`].
+    Declined,
+}
+
+/// For whom a callee's device speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RejectScope {
+    /// It alone stops ringing.
+    Device,
+    /// Every device of the number stops ringing.
+    All,
+}
+
+/// With whom the others are to be connected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TransferTo {
+    /// Blind: a number that is called. Who transfers is on hold until it answers; if it does not, the old call goes on.
+    Number(Number),
+    /// Attended: who is in another call of the device. Both are up.
+    Call(CallId),
+}
+
+/// What WebRTC browsers tell each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// An offer, the first or a later one.
+    Offer(Payload),
+    /// An answer.
+    Answer(Payload),
+    /// An ICE candidate.
+    Candidate(Payload),
+}
+
+/// What a supervisor wants.
+#[derive(Clone, Debug)]
+pub enum SuperviseEvent {
+    /// Take part in a call as `mode` says; once more with another mode changes it.
+    Join {
+        /// The supervisor's device. A session names its own.
+        session: SessionId,
+        /// Which call.
+        call: CallId,
+        /// How.
+        mode: SuperviseMode,
+    },
+    /// Leave the call.
+    Stop {
+        /// The supervisor's device.
+        session: SessionId,
+        /// Which call.
+        call: CallId,
+    },
+    /// End the call.
+    Disconnect {
+        /// Which call.
+        call: CallId,
+    },
+    /// Take the place of a participant, whose leg ends.
+    TakeOver {
+        /// The supervisor's device.
+        session: SessionId,
+        /// Which call.
+        call: CallId,
+        /// Whose place.
+        leg: LegId,
+    },
+}
+
+/// How a supervisor takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SuperviseMode {
+    /// Hears everybody, is heard by nobody.
+    Listen,
+    /// Hears everybody, is heard by one.
+    Whisper(LegId),
+    /// Hears everybody, is heard by everybody.
+    Barge,
+}
+
+/// What a session wants to be told, or says of its agent.
+#[derive(Clone, Debug)]
+pub enum WatchEvent {
+    /// How these numbers are, now and whenever it changes. They replace those of before.
+    Numbers(Vec<Number>),
+    /// Every call, now and whenever it changes. Of supervisors only.
+    Calls(bool),
+    /// How the number's agent is.
+    Agent(AgentState),
+}
+
+/// Facts about media: of the relay, or of who hears it.
+#[derive(Clone, Debug)]
+pub enum MediaEvent {
+    /// Media of a leg came since the last time that this was said.
+    Flowing {
+        /// Whose.
+        leg: LegId,
+    },
+    /// What a device says about what it hears.
+    Quality {
+        /// Who says it.
+        session: SessionId,
+        /// Of which call.
+        call: CallId,
+        /// What.
+        quality: Quality,
+    },
+    /// What the relay counted of a leg's broadcast until now.
+    Counters {
+        /// Whose.
+        leg: LegId,
+        /// What.
+        counters: Counters,
+    },
+}
+
+/// Of the switch itself.
+#[derive(Clone, Debug)]
+pub enum AdminEvent {
+    /// These numbers exist, whether somebody is registered or not: to call them is not "unallocated".
+    Declare {
+        /// Which.
+        numbers: Vec<Number>,
+        /// True: they exist; false: they exist only while somebody is registered.
+        exist: bool,
+    },
+    /// Another dialplan, for calls from here on.
+    ReplaceDialplan(Box<Dialplan>),
+    /// Other settings, for what happens from here on.
+    ReplaceSettings(Box<Settings>),
+    /// A hook has answered.
+    HookAnswered {
+        /// Which question.
+        hook: HookId,
+        /// What.
+        answer: HookAnswer,
+    },
+    /// The switch stops: every call ends, nothing is let in.
+    Shutdown,
+}
+
+/// What a hook decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HookAnswer {
+    /// The call goes there.
+    Target(Target),
+    /// The call ends.
+    Reject(Cause),
+    /// Nobody answered, or nonsense: the rule's fallback decides.
+    Failed,
+}

@@ -1,0 +1,227 @@
+//! Calls begin: who may dial, what the caller's profile says, and the first attempt.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::action::{Notice, Reply};
+use crate::dialplan::{Fallbacks, Query, Trail};
+use crate::event::{Actor, DeviceKind, Dial};
+use crate::ids::{CallId, LegId, Number, RequestId, SessionId, Text};
+use crate::limits::CALLS_MAX;
+use crate::refusal::Refusal;
+use crate::state::LegState;
+use crate::view::{LegRole, Party};
+
+use super::CallPlane;
+use super::state::{Attempt, Call, Purpose, Wait};
+use super::timers::Timer;
+
+impl CallPlane {
+    pub(super) fn dial(&mut self, request: RequestId, actor: Actor, dial: Dial) -> Result<(), Refusal> {
+        let Actor::Session(session) = actor else {
+            return Err(Refusal::NotAllowed);
+        };
+        let device = self.devices.get(&session).ok_or(Refusal::UnknownSession)?;
+        let is_trunk = device.registration.kind == DeviceKind::Trunk;
+        let mut from = self.party_of(session).ok_or(Refusal::UnknownSession)?;
+        if let Some((number, name)) = dial.from.filter(|_| is_trunk) {
+            from = Party { number, name, ..from };
+        }
+        self.check_caller(&from.number, &dial.to, is_trunk)?;
+        let id = self.begin_call(dial.call, from.clone(), dial.to.clone())?;
+        let leg = match self.add_leg(id, session, LegRole::Caller) {
+            Ok(leg) => leg,
+            Err(refusal) => {
+                // Nobody was told of it: there was no call.
+                self.forget_call(id);
+                return Err(refusal);
+            }
+        };
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.caller = Some(leg);
+            call.metadata = dial.metadata;
+            call.sdp = dial.sdp;
+        }
+        if let Some(leg) = self.legs.get_mut(&leg) {
+            leg.request = Some(request);
+            if is_trunk {
+                leg.party = from.clone();
+            }
+            leg.alias = dial.alias;
+        }
+        self.move_leg(leg, LegState::Calling);
+        self.reply_calling(request, id, leg, session);
+        if !self.settle_glare(id, session, &dial.to) {
+            self.begin_attempt(id, Purpose::Dial, dial.to, dial.timeout, None);
+        }
+        Ok(())
+    }
+
+    pub(super) fn originate(
+        &mut self,
+        request: RequestId,
+        actor: Actor,
+        from: Number,
+        to: Number,
+        id: Option<CallId>,
+        timeout: Option<Duration>,
+    ) -> Result<(), Refusal> {
+        if !matches!(actor, Actor::Api { .. }) {
+            return Err(Refusal::NotAllowed);
+        }
+        let entry = self.numbers.get(&from).ok_or(Refusal::UnknownNumber)?;
+        let session = entry.devices.first().copied().ok_or(Refusal::UnknownNumber)?;
+        let mut party = self.party_of(session).ok_or(Refusal::UnknownNumber)?;
+        party.device = Text::default();
+        self.check_caller(&from, &to, false)?;
+        let call = self.begin_call(id, party, to.clone())?;
+        self.reply(request, Reply::Calling { call, leg: None });
+        let first = Purpose::First { to, timeout };
+        self.begin_attempt(call, first, from, timeout, None);
+        Ok(())
+    }
+
+    /// What a caller may not do at all is refused, and is no call.
+    fn check_caller(&self, from: &Number, to: &Number, is_trunk: bool) -> Result<(), Refusal> {
+        if self.is_stopping {
+            return Err(Refusal::Stopping);
+        }
+        let profile = self.dialplan.profile(from);
+        if profile.is_some_and(|profile| profile.forbids(to)) {
+            return Err(Refusal::Forbidden);
+        }
+        let calls_max = profile.and_then(|profile| profile.calls_max);
+        let calls_max = calls_max.unwrap_or(usize::MAX).min(self.settings.calls_per_number_max);
+        if !is_trunk && self.legs_of_number(from) >= calls_max {
+            return Err(Refusal::TooManyCalls);
+        }
+        Ok(())
+    }
+
+    /// Legs of a number, over all its devices.
+    pub(super) fn legs_of_number(&self, number: &Number) -> usize {
+        let devices = self.numbers.get(number).map_or(&[][..], |entry| &entry.devices);
+        let devices = devices.iter().filter_map(|session| self.devices.get(session));
+        devices.map(|device| device.legs.len()).sum()
+    }
+
+    fn begin_call(&mut self, id: Option<CallId>, from: Party, dialled: Number) -> Result<CallId, Refusal> {
+        if self.calls.len() >= self.settings.calls_max.min(CALLS_MAX) {
+            return Err(Refusal::Full);
+        }
+        let id = id.unwrap_or_else(|| CallId((self.ids)()));
+        if self.is_known(id) {
+            return Err(Refusal::Duplicate);
+        }
+        let profile = self.dialplan.profile(&from.number);
+        let is_recorded = profile.is_some_and(|profile| profile.record);
+        let call = Call {
+            id,
+            from,
+            dialled,
+            caller: None,
+            started: self.now,
+            rang: None,
+            answered: None,
+            answered_by: None,
+            legs: Vec::new(),
+            legs_ever: 0,
+            attempt: None,
+            rule: None,
+            queue: None,
+            music: self.settings.music.clone(),
+            metadata: None,
+            sdp: None,
+            is_recorded: false,
+            was_recorded: false,
+            transfers: Vec::new(),
+            transfers_left_out: 0,
+            media_at: self.now.since_start,
+            codecs_told: Vec::new(),
+        };
+        self.calls.insert(id, call);
+        self.changed.calls.insert(id);
+        self.timers
+            .set(Timer::Duration(id), self.after(self.settings.call_duration_max));
+        if is_recorded {
+            self.record(id, true);
+        }
+        Ok(id)
+    }
+
+    /// Is the id in use: by a call, by a leg that began in one and went on in another, by a record?
+    fn is_known(&self, id: CallId) -> bool {
+        let first = LegId {
+            call: id,
+            leg: crate::ids::LegNumber(0),
+        };
+        let leg = self.legs.range(first..).next();
+        self.calls.contains_key(&id) || self.books.contains_key(&id) || leg.is_some_and(|(leg, _)| leg.call == id)
+    }
+
+    /// A call of which nobody was told.
+    fn forget_call(&mut self, id: CallId) {
+        self.calls.remove(&id);
+        self.changed.calls.remove(&id);
+        self.timers.clear(&Timer::Duration(id));
+    }
+
+    /// The reply goes first, whatever becomes of the call at once.
+    fn reply_calling(&mut self, request: RequestId, call: CallId, leg: LegId, session: SessionId) {
+        self.reply(request, Reply::Calling { call, leg: Some(leg) });
+        self.notify(
+            session,
+            Notice::Progress {
+                call,
+                leg,
+                request: Some(request),
+                state: LegState::Calling,
+                devices: 0,
+                early: None,
+            },
+        );
+    }
+
+    /// Calls a number for a call, by the rules of the dialplan.
+    pub(super) fn begin_attempt(
+        &mut self,
+        id: CallId,
+        purpose: Purpose,
+        to: Number,
+        asked: Option<Duration>,
+        forwarded_by: Option<Number>,
+    ) {
+        let ring = self.ring_time(None, asked);
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
+        let mut attempt = Attempt {
+            purpose: purpose.clone(),
+            dialled: to.clone(),
+            stages: VecDeque::new(),
+            ring,
+            asked,
+            fallbacks: Fallbacks::default(),
+            trail: Trail::default(),
+            forks: Vec::new(),
+            cause: None,
+            wait: Wait::Forks,
+            forwarded_by,
+        };
+        if matches!(purpose, Purpose::First { .. }) {
+            // Who is rung first is no number that somebody dialled.
+            attempt.stages.push_back(vec![to]);
+            call.attempt = Some(attempt);
+            self.advance(id);
+            return;
+        }
+        let query = Query {
+            from: &call.from.number,
+            to: &to,
+            when: self.now.local(),
+        };
+        let route = self.dialplan.dial(query, &mut attempt.trail);
+        call.attempt = Some(attempt);
+        self.take_route(id, route);
+    }
+}

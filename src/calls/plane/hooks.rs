@@ -1,0 +1,61 @@
+//! Where rules cannot decide, a hook does. Nobody waits for it longer than its rule says.
+
+use crate::action::{Action, HookQuestion};
+use crate::dialplan::{Hook, Target};
+use crate::event::HookAnswer;
+use crate::ids::{CallId, HookId};
+
+use super::CallPlane;
+use super::state::Wait;
+use super::timers::Timer;
+
+impl CallPlane {
+    pub(super) fn ask_hook(&mut self, id: CallId, hook: Hook) {
+        self.hooks_asked += 1;
+        let question = HookId(self.hooks_asked);
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
+        let Some(attempt) = call.attempt.as_mut() else {
+            return;
+        };
+        attempt.wait = Wait::Hook {
+            hook: question,
+            fallback: hook.fallback,
+        };
+        let action = Action::AskHook(HookQuestion {
+            hook: question,
+            call: id,
+            url: hook.url,
+            timeout: hook.timeout,
+            from: call.from.clone(),
+            dialled: attempt.dialled.clone(),
+        });
+        self.staged.push(action);
+        self.hooks.insert(question, id);
+        self.timers.set(Timer::Hook(question), self.after(hook.timeout));
+    }
+
+    /// A hook has answered, or has not. What comes late is not heeded.
+    pub(super) fn handle_hook(&mut self, hook: HookId, answer: HookAnswer) {
+        let Some(id) = self.hooks.remove(&hook) else {
+            return;
+        };
+        self.timers.clear(&Timer::Hook(hook));
+        let Some(attempt) = self.calls.get_mut(&id).and_then(|call| call.attempt.as_mut()) else {
+            return;
+        };
+        let fallback = match &attempt.wait {
+            Wait::Hook { fallback, .. } => fallback.clone(),
+            Wait::Forks | Wait::Queue { .. } => return,
+        };
+        attempt.wait = Wait::Forks;
+        let dialled = attempt.dialled.clone();
+        match answer {
+            HookAnswer::Target(target) => self.send_on(id, target),
+            HookAnswer::Reject(cause) => self.fail_attempt(id, cause),
+            // Without a fallback it is as if there were no hook: the number's own devices.
+            HookAnswer::Failed => self.send_on(id, fallback.unwrap_or(Target::Number(dialled))),
+        }
+    }
+}

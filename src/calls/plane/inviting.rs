@@ -1,0 +1,159 @@
+//! Phones are called for an attempt, and whoever waits for them is told how far it is.
+
+use crate::action::{Incoming, Notice, TransferProgress};
+use crate::cause::Cause;
+use crate::event::DeviceKind;
+use crate::ids::{CallId, LegId, Number, Payload, SessionId, Text};
+use crate::state::LegState;
+use crate::view::{LegRole, Party};
+
+use super::CallPlane;
+use super::state::Purpose;
+use super::timers::Timer;
+
+impl CallPlane {
+    /// Calls every device of a number that can ring, at most `left`. How many there are.
+    pub(super) fn invite(&mut self, id: CallId, number: &Number, left: usize) -> Result<usize, Cause> {
+        let entry = self.numbers.get(number).ok_or(Cause::Unallocated)?;
+        if entry.devices.is_empty() && !entry.is_declared {
+            return Err(Cause::Unallocated);
+        }
+        let sessions: Vec<SessionId> = entry.devices.clone();
+        let mut cause = Cause::Unreachable;
+        let mut invited = 0;
+        let is_full = self.legs_of_number(number) >= self.settings.calls_per_number_max;
+        for session in sessions {
+            let Some(device) = self.devices.get(&session) else {
+                continue;
+            };
+            if !device.registration.ringable || invited == left {
+                continue;
+            }
+            let is_phone = device.registration.kind == DeviceKind::Phone;
+            let is_taken = is_full || (!self.settings.call_waiting && !device.legs.is_empty());
+            if (is_phone && is_taken) || self.leg_in(session, id).is_some() || !self.invite_device(id, session) {
+                cause = Cause::Busy;
+                continue;
+            }
+            invited += 1;
+        }
+        if invited == 0 { Err(cause) } else { Ok(invited) }
+    }
+
+    /// False: the device has no room.
+    pub(super) fn invite_device(&mut self, id: CallId, session: SessionId) -> bool {
+        let attempt = self.calls.get(&id).and_then(|call| call.attempt.as_ref());
+        let role = match attempt.map(|attempt| &attempt.purpose) {
+            Some(Purpose::Dial) => LegRole::Callee,
+            Some(Purpose::First { .. }) => LegRole::Caller,
+            Some(Purpose::Add { .. } | Purpose::Transfer { .. }) => LegRole::Member,
+            None => return false,
+        };
+        let device = self.devices.get(&session);
+        let is_trunk = device.is_some_and(|device| device.registration.kind == DeviceKind::Trunk);
+        let Ok(leg) = self.add_leg(id, session, role) else {
+            return false;
+        };
+        let Some(attempt) = self.calls.get_mut(&id).and_then(|call| call.attempt.as_mut()) else {
+            return false;
+        };
+        attempt.forks.push(leg);
+        if is_trunk && let Some(leg) = self.legs.get_mut(&leg) {
+            leg.party.number = attempt.dialled.clone();
+        }
+        let is_lost = self.devices.get(&session).is_some_and(|device| device.is_lost);
+        self.move_leg(leg, LegState::Calling);
+        self.tell_incoming(leg);
+        let timer = Timer::GraceAlerting(session);
+        if is_lost && !self.timers.is_set(&timer) {
+            // It may be back in a moment; it may not keep the caller waiting.
+            self.timers.set(timer, self.after(self.settings.grace_alerting));
+        }
+        true
+    }
+
+    /// A device is told who calls: when it is called, and once more when another session has taken its place.
+    pub(super) fn tell_incoming(&mut self, id: LegId) {
+        let Some(leg) = self.legs.get(&id) else { return };
+        let Some(call) = self.calls.get(&leg.call) else { return };
+        let Some(attempt) = call.attempt.as_ref().filter(|attempt| attempt.forks.contains(&id)) else {
+            return;
+        };
+        let incoming = Incoming {
+            call: id.call,
+            leg: id,
+            from: match &attempt.purpose {
+                Purpose::Dial => call.from.clone(),
+                Purpose::First { to, .. } => party_of_number(to),
+                Purpose::Add { by } => self.inviter(*by, &call.from),
+                Purpose::Transfer { by, .. } => self.inviter(Some(*by), &call.from),
+            },
+            dialled: attempt.dialled.clone(),
+            lifetime: attempt.ring,
+            forwarded_by: attempt.forwarded_by.clone(),
+            queue: call.queue.clone(),
+            metadata: call.metadata.clone(),
+            sdp: call.sdp.clone().filter(|_| attempt.purpose == Purpose::Dial),
+        };
+        let session = leg.session;
+        self.notify(session, Notice::Incoming(Box::new(incoming)));
+    }
+
+    fn inviter(&self, by: Option<LegId>, otherwise: &Party) -> Party {
+        let leg = by.and_then(|by| self.legs.get(&by));
+        leg.map_or_else(|| otherwise.clone(), |leg| leg.party.clone())
+    }
+
+    /// The caller, or who transfers or adds, is told how far it is.
+    pub(super) fn tell_progress(&mut self, id: CallId, state: LegState, early: Option<(LegId, Option<Payload>)>) {
+        let Some(call) = self.calls.get(&id) else {
+            return;
+        };
+        let Some(attempt) = &call.attempt else { return };
+        let devices = attempt.forks.len();
+        match attempt.purpose {
+            Purpose::Dial => {
+                let Some(caller) = call.caller.and_then(|leg| self.legs.get(&leg)) else {
+                    return;
+                };
+                let (session, notice) = (
+                    caller.session,
+                    Notice::Progress {
+                        call: caller.id.call,
+                        leg: caller.id,
+                        request: caller.request,
+                        state,
+                        devices,
+                        early,
+                    },
+                );
+                self.notify(session, notice);
+            }
+            Purpose::First { .. } => {}
+            Purpose::Add { by: None } => {}
+            Purpose::Add { by: Some(by) } | Purpose::Transfer { by, .. } => {
+                let progress = match state {
+                    LegState::Ringing => TransferProgress::Ringing,
+                    LegState::Down | LegState::Calling | LegState::Up | LegState::Hangup => TransferProgress::Trying,
+                };
+                self.tell_transfer(by, progress);
+            }
+        }
+    }
+
+    pub(super) fn tell_transfer(&mut self, by: LegId, progress: TransferProgress) {
+        if let Some(leg) = self.legs.get(&by) {
+            let (session, call) = (leg.session, by.call);
+            self.notify(session, Notice::Transfer { call, progress });
+        }
+    }
+}
+
+/// Somebody of whom nothing is known but the number.
+pub(super) fn party_of_number(number: &Number) -> Party {
+    Party {
+        number: number.clone(),
+        name: Text::default(),
+        device: Text::default(),
+    }
+}

@@ -1,0 +1,137 @@
+//! Legs: how one begins, and the one place where its state changes.
+
+use crate::action::Report;
+use crate::codec::{Choice, Codecs};
+use crate::event::DeviceKind;
+use crate::ids::{CallId, LegId, LegNumber, SessionId};
+use crate::limits::{LEGS_EVER_MAX, LEGS_PER_CALL_MAX, LEGS_PER_DEVICE_MAX, LEGS_PER_TRUNK_MAX};
+use crate::media::QualitySummary;
+use crate::refusal::Refusal;
+use crate::state::LegState;
+use crate::view::{LegRole, Party};
+
+use super::CallPlane;
+use super::state::{Call, Leg};
+
+impl CallPlane {
+    /// A leg of a device in a call, `down`.
+    pub(super) fn add_leg(&mut self, call: CallId, session: SessionId, role: LegRole) -> Result<LegId, Refusal> {
+        let party = self.party_of(session).ok_or(Refusal::UnknownSession)?;
+        let device = self.devices.get_mut(&session).ok_or(Refusal::UnknownSession)?;
+        let legs_max = match device.registration.kind {
+            DeviceKind::Phone => LEGS_PER_DEVICE_MAX,
+            DeviceKind::Trunk => LEGS_PER_TRUNK_MAX,
+        };
+        if device.legs.len() >= legs_max {
+            return Err(Refusal::TooManyCalls);
+        }
+        let owner = self.calls.get_mut(&call).ok_or(Refusal::UnknownCall)?;
+        if owner.legs.len() >= LEGS_PER_CALL_MAX || owner.legs_ever >= LEGS_EVER_MAX {
+            return Err(Refusal::TooManyLegs);
+        }
+        owner.legs_ever += 1;
+        let id = LegId {
+            call,
+            leg: LegNumber(owner.legs_ever),
+        };
+        owner.legs.push(id);
+        device.legs.push(id);
+        let profile = self.dialplan.profile(&device.registration.number);
+        let allowed = profile.and_then(|profile| profile.codecs);
+        let leg = Leg {
+            id,
+            call,
+            session,
+            party,
+            role,
+            state: LegState::Down,
+            holds: false,
+            muted: false,
+            is_early: false,
+            request: None,
+            alias: None,
+            codecs: device.registration.codecs.and(allowed.unwrap_or_else(Codecs::all)),
+            choice: Choice::default(),
+            started: self.now,
+            rang: None,
+            answered: None,
+            quality: QualitySummary::default(),
+            warnings: 0,
+            counters: None,
+            told: Vec::new(),
+        };
+        self.legs.insert(id, leg);
+        Ok(id)
+    }
+
+    /// Who a device is for others: its profile's name, then its own.
+    pub(super) fn party_of(&self, session: SessionId) -> Option<Party> {
+        let device = self.devices.get(&session)?;
+        let number = device.registration.number.clone();
+        let profile = self.dialplan.profile(&number);
+        let name = profile.and_then(|profile| profile.name.clone());
+        Some(Party {
+            number,
+            name: name.unwrap_or_else(|| device.registration.display_name.clone()),
+            device: device.name.clone(),
+        })
+    }
+
+    /// The one place where a leg's state changes: as the table allows, or not at all.
+    pub(super) fn move_leg(&mut self, id: LegId, next: LegState) -> bool {
+        let Some(leg) = self.legs.get_mut(&id) else {
+            return false;
+        };
+        if !leg.state.allows(next) {
+            return false;
+        }
+        leg.state = next;
+        match next {
+            LegState::Ringing => leg.rang = Some(self.now),
+            LegState::Up => leg.answered = Some(self.now),
+            LegState::Down | LegState::Calling | LegState::Hangup => {}
+        }
+        self.changed.calls.insert(leg.call);
+        self.changed.sessions.insert(leg.session);
+        self.changed.numbers.insert(leg.party.number.clone());
+        // The end is reported with its cause, by who ends it.
+        if next != LegState::Hangup {
+            let view = Box::new(leg.view());
+            self.report(Report::Leg(view));
+        }
+        true
+    }
+
+    /// Legs that are up and make the call: all but supervisors.
+    pub(super) fn participants(&self, call: &Call) -> Vec<LegId> {
+        let is_participant = |id: &&LegId| self.legs.get(id).is_some_and(|leg| leg.is_up() && !leg.is_supervisor());
+        call.legs.iter().filter(is_participant).copied().collect()
+    }
+
+    /// A device's leg in a call. A trunk has many legs, a call few: so it is the call's that are looked at.
+    pub(super) fn leg_in(&self, session: SessionId, call: CallId) -> Option<LegId> {
+        let legs = &self.calls.get(&call)?.legs;
+        let is_own = |id: &&LegId| self.legs.get(id).is_some_and(|leg| leg.session == session);
+        legs.iter().find(is_own).copied()
+    }
+
+    /// A device's leg that began in a call, wherever it is.
+    pub(super) fn leg_begun_in(&self, session: SessionId, call: CallId) -> Option<LegId> {
+        let first = LegId {
+            call,
+            leg: LegNumber(0),
+        };
+        let mut legs = self.legs.range(first..).take_while(|(id, _)| id.call == call);
+        let own = legs.find(|(_, leg)| leg.session == session);
+        own.map(|(id, _)| *id)
+    }
+
+    /// Other sessions whose legs are up in the call, with their legs.
+    pub(super) fn others_up(&self, call: CallId, but: LegId) -> Vec<(SessionId, LegId)> {
+        let legs = self.calls.get(&call).map_or(&[][..], |call| &call.legs);
+        let legs = legs.iter().filter_map(|id| self.legs.get(id));
+        legs.filter(|leg| leg.is_up() && leg.id != but)
+            .map(|leg| (leg.session, leg.id))
+            .collect()
+    }
+}

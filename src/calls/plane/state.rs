@@ -1,0 +1,195 @@
+//! What the plane holds: devices, numbers, calls, legs.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::cause::Cause;
+use crate::codec::{Choice, Codecs};
+use crate::dialplan::{Fallbacks, Target, Trail};
+use crate::event::Registration;
+use crate::grants::Grants;
+use crate::ids::{CallId, HookId, LegId, Number, Payload, RequestId, SessionId, Text};
+use crate::media::{Counters, QualitySummary};
+use crate::moment::Now;
+use crate::presence::{AgentState, Status};
+use crate::record::Transferred;
+use crate::state::LegState;
+use crate::view::{LegRole, Participant, Party};
+
+/// A registered device.
+#[derive(Debug)]
+pub(super) struct Device {
+    pub(super) registration: Registration,
+    /// Its name, one of its own where it gave none.
+    pub(super) name: Text,
+    pub(super) registered: Now,
+    pub(super) expires: Duration,
+    pub(super) is_lost: bool,
+    pub(super) legs: Vec<LegId>,
+    /// What the relay was told last.
+    pub(super) granted: Grants,
+    /// Numbers that it watches.
+    pub(super) watched: Vec<Number>,
+}
+
+/// A number that is declared, registered or watched.
+#[derive(Debug, Default)]
+pub(super) struct NumberEntry {
+    pub(super) is_declared: bool,
+    pub(super) devices: Vec<SessionId>,
+    pub(super) agent: AgentState,
+    /// When its last call ended.
+    pub(super) last_call: Option<Duration>,
+    /// When a queue rang it last.
+    pub(super) last_offer: Option<Duration>,
+    pub(super) watchers: Vec<SessionId>,
+    /// What watchers were told last.
+    pub(super) told: (Status, AgentState),
+}
+
+/// One conversation.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) id: CallId,
+    pub(super) from: Party,
+    pub(super) dialled: Number,
+    /// Who called, while that leg is there.
+    pub(super) caller: Option<LegId>,
+    pub(super) started: Now,
+    pub(super) rang: Option<Now>,
+    /// When two were up first.
+    pub(super) answered: Option<Now>,
+    pub(super) answered_by: Option<Party>,
+    /// Those that are not over, the oldest first.
+    pub(super) legs: Vec<LegId>,
+    /// Legs that it has had.
+    pub(super) legs_ever: u16,
+    pub(super) attempt: Option<Attempt>,
+    pub(super) rule: Option<Text>,
+    /// The queue that it waits in, or came from.
+    pub(super) queue: Option<Text>,
+    pub(super) music: Text,
+    pub(super) metadata: Option<Payload>,
+    /// The caller's offer, for devices that ring later.
+    pub(super) sdp: Option<Payload>,
+    pub(super) is_recorded: bool,
+    pub(super) was_recorded: bool,
+    pub(super) transfers: Vec<Transferred>,
+    pub(super) transfers_left_out: u32,
+    /// When media came last.
+    pub(super) media_at: Duration,
+    /// What legs send, as it was told last.
+    pub(super) codecs_told: Vec<(LegId, Choice)>,
+}
+
+/// One device's part in a call.
+#[derive(Debug)]
+pub(super) struct Leg {
+    pub(super) id: LegId,
+    /// The conversation that it is in.
+    pub(super) call: CallId,
+    pub(super) session: SessionId,
+    pub(super) party: Party,
+    pub(super) role: LegRole,
+    pub(super) state: LegState,
+    pub(super) holds: bool,
+    pub(super) muted: bool,
+    /// Sends media before the answer.
+    pub(super) is_early: bool,
+    /// The request by which it dialled.
+    pub(super) request: Option<RequestId>,
+    pub(super) alias: Option<Text>,
+    pub(super) codecs: Codecs,
+    pub(super) choice: Choice,
+    pub(super) started: Now,
+    pub(super) rang: Option<Now>,
+    pub(super) answered: Option<Now>,
+    pub(super) quality: QualitySummary,
+    /// Warnings in force, a bit each.
+    pub(super) warnings: u8,
+    pub(super) counters: Option<Counters>,
+    /// Who is in the call, as it was told last.
+    pub(super) told: Vec<Participant>,
+}
+
+/// Somebody is being called for a call.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) purpose: Purpose,
+    /// What is dialled, after translation.
+    pub(super) dialled: Number,
+    /// Who rings next, one stage after the other.
+    pub(super) stages: VecDeque<Vec<Number>>,
+    /// How long each stage rings.
+    pub(super) ring: Duration,
+    /// How long the caller wants it to.
+    pub(super) asked: Option<Duration>,
+    pub(super) fallbacks: Fallbacks,
+    pub(super) trail: Trail,
+    /// Legs that are being called.
+    pub(super) forks: Vec<LegId>,
+    /// Of what has failed, what the caller is told.
+    pub(super) cause: Option<Cause>,
+    pub(super) wait: Wait,
+    /// Who sent the call on.
+    pub(super) forwarded_by: Option<Number>,
+}
+
+/// Why somebody is being called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// The call itself.
+    Dial,
+    /// Who is to be connected with `to` as soon as they answer.
+    First { to: Number, timeout: Option<Duration> },
+    /// One more in the call.
+    Add { by: Option<LegId> },
+    /// In the place of `by`, whose hold is as it was before if it fails.
+    Transfer { by: LegId, held: bool },
+}
+
+/// What an attempt waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// For phones.
+    Forks,
+    /// For a hook; then for its answer's target, or for this one.
+    Hook { hook: HookId, fallback: Option<Target> },
+    /// For an agent of a queue. The agent that rings, if one does.
+    Queue {
+        name: Text,
+        agent: Option<Number>,
+        /// The place that the caller was told.
+        position: usize,
+    },
+}
+
+impl Call {
+    /// Legs that are told of each other, and make the call.
+    pub(super) fn note_transfer(&mut self, transferred: Transferred) {
+        if self.transfers.len() < crate::limits::TRANSFERS_RECORDED_MAX {
+            self.transfers.push(transferred);
+        } else {
+            self.transfers_left_out = self.transfers_left_out.saturating_add(1);
+        }
+    }
+}
+
+impl Leg {
+    pub(super) fn is_up(&self) -> bool {
+        self.state == LegState::Up
+    }
+
+    pub(super) fn is_supervisor(&self) -> bool {
+        matches!(self.role, LegRole::Supervisor(_))
+    }
+}
+
+impl Attempt {
+    /// A stage has failed: what the caller is told is the best of all.
+    pub(super) fn note(&mut self, cause: Cause) {
+        if self.cause.is_none_or(|old| cause.rank() > old.rank()) {
+            self.cause = Some(cause);
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! Codecs, counters, reports of quality, calls without media, DTMF, signals and recordings.
+
+use super::switch::*;
+use crate::*;
+
+fn with_codecs(id: u128, text: &str, codecs: &[Codec]) -> Registration {
+    Registration {
+        codecs: codecs.iter().copied().collect(),
+        ..Registration::phone(session(id), number(text))
+    }
+}
+
+fn codecs_told(switch: &Switch) -> Vec<LegCodecs> {
+    let last = switch.media.iter().rev().find_map(|action| match action {
+        MediaAction::Codecs { legs, .. } => Some(legs.clone()),
+        _ => None,
+    });
+    last.expect("codecs were told")
+}
+
+#[test]
+fn a_browser_that_talks_to_a_sip_phone_sends_what_that_takes() {
+    let mut switch = Switch::new();
+    let browser = switch.phone(1, "5001");
+    switch.register(with_codecs(2, "5002", &[Codec::Pcma, Codec::Pcmu]));
+    let call = switch.talk(browser, session(2), "5002");
+    let told = codecs_told(&switch);
+    assert!(
+        told.iter()
+            .all(|leg| leg.sends == Some(Codec::Pcmu) && leg.transcoded.is_empty())
+    );
+    // A third that takes none of it has it transcoded, alone.
+    switch.register(with_codecs(3, "5003", &[Codec::G722]));
+    let add = CallEvent::Add {
+        call,
+        to: number("5003"),
+    };
+    switch.done(browser, add);
+    switch.answer(session(3), call);
+    let told = codecs_told(&switch);
+    assert_eq!(
+        (told[0].sends, &told[0].transcoded[..]),
+        (Some(Codec::Opus), &[Codec::Pcmu, Codec::G722][..])
+    );
+    let notice = switch.told(session(3)).pop();
+    let Some(Notice::Participants { participants, .. }) = notice else {
+        panic!("{notice:?}")
+    };
+    assert_eq!(participants[0].heard_as, Some(Codec::G722));
+    assert_eq!(participants[2].heard_as, None, "nobody hears himself");
+}
+
+#[test]
+fn records_wait_for_the_relays_counters_but_not_for_ever() {
+    for is_answered in [true, false] {
+        let mut switch = Switch::with(Settings::default());
+        let (alice, bob) = (switch.phone(1, "5001"), switch.phone(2, "5002"));
+        let call = switch.talk(alice, bob, "5002");
+        let leg = switch.leg(call, alice);
+        switch.hang_up(alice, call);
+        assert!(switch.call_records().is_empty());
+        let asked = switch
+            .media
+            .iter()
+            .filter(|action| matches!(action, MediaAction::Count { .. }));
+        assert_eq!(asked.count(), 2);
+        let counters = Counters {
+            frames: 500,
+            bytes: 40_000,
+            ..Counters::default()
+        };
+        if is_answered {
+            switch.handle(Event::Media(MediaEvent::Counters { leg, counters }));
+            // Once more changes nothing.
+            switch.handle(Event::Media(MediaEvent::Counters { leg, counters }));
+            assert_eq!(switch.leg_records().len(), 1);
+        }
+        switch.pass(seconds(1));
+        let record = switch.call_records()[0];
+        let of_alice = record.legs.iter().find(|record| record.leg == leg).unwrap();
+        assert_eq!(of_alice.counters, is_answered.then_some(counters));
+        assert_eq!(record.legs.len(), 2);
+        switch.assert_empty();
+    }
+}
+
+#[test]
+fn what_hearers_report_is_in_the_record_and_worth_a_warning() {
+    let mut switch = Switch::new();
+    let (alice, bob) = (switch.phone(1, "5001"), switch.phone(2, "5002"));
+    let call = switch.talk(alice, bob, "5002");
+    let report = |rtt, mos| {
+        let quality = Quality {
+            rtt: std::time::Duration::from_millis(rtt),
+            mos: Some(mos),
+            ..Quality::default()
+        };
+        let session = bob;
+        Event::Media(MediaEvent::Quality { session, call, quality })
+    };
+    switch.told.clear();
+    for (rtt, mos) in [(100, 4.4), (500, 2.0), (500, 2.0), (100, 4.4)] {
+        switch.handle(report(rtt, mos));
+    }
+    let warnings: Vec<(Warning, bool)> = switch
+        .told(bob)
+        .into_iter()
+        .filter_map(|notice| match notice {
+            Notice::QualityWarning { warning, on, .. } => Some((warning, on)),
+            _ => None,
+        })
+        .collect();
+    let both = |on| [(Warning::HighRtt, on), (Warning::LowMos, on)];
+    assert_eq!(warnings, [both(true), both(false)].concat());
+    switch.hang_up(bob, call);
+    let record = switch
+        .leg_records()
+        .into_iter()
+        .find(|record| record.party.number == number("5002"))
+        .unwrap();
+    assert_eq!((record.quality.reports, record.quality.mos_worst), (4, Some(2.0)));
+    assert!((299..=300).contains(&record.quality.rtt.as_millis()));
+    // Nobody is in the call: nothing to report.
+    switch.handle(report(1, 1.0));
+}
+
+#[test]
+fn calls_without_media_end_but_not_while_one_holds() {
+    let mut switch = Switch::with(Settings {
+        counters_wait: seconds(0),
+        ..Settings::default()
+    });
+    let (alice, bob) = (switch.phone(1, "5001"), switch.phone(2, "5002"));
+    let call = switch.talk(alice, bob, "5002");
+    let leg = switch.leg(call, bob);
+    for _ in 0..5 {
+        switch.pass(seconds(20));
+        switch.handle(Event::Media(MediaEvent::Flowing { leg }));
+    }
+    switch.hold(alice, call, true);
+    switch.pass(seconds(100));
+    assert!(switch.ended(alice).is_empty());
+    switch.hold(alice, call, false);
+    switch.handle(Event::Media(MediaEvent::Flowing { leg }));
+    switch.pass(seconds(61));
+    assert_eq!(switch.ended(alice), [(call, Cause::MediaTimeout)]);
+    switch.assert_empty();
+}
+
+#[test]
+fn calls_last_as_long_as_calls_may() {
+    let mut switch = Switch::with(Settings {
+        call_duration_max: seconds(60),
+        counters_wait: seconds(0),
+        half_dead: seconds(0),
+        ..Settings::default()
+    });
+    let (alice, bob) = (switch.phone(1, "5001"), switch.phone(2, "5002"));
+    let call = switch.talk(alice, bob, "5002");
+    switch.pass(seconds(61));
+    assert_eq!(switch.ended(bob), [(call, Cause::DurationExceeded)]);
+}
+
+#[test]
+fn digits_go_to_the_other_side_in_order() {
+    let mut switch = Switch::new();
+    let (alice, bob) = (switch.phone(1, "5001"), switch.phone(2, "5002"));
+    let call = switch.talk(alice, bob, "5002");
+    switch.told.clear();
+    let press = |text: &str| CallEvent::Dtmf {
+        call,
+        digits: Text::new(text),
+        duration: seconds(0),
+    };
+    for text in ["1", "2#", "AB*,"] {
+        switch.done(alice, press(text));
+    }
+    for text in ["", "E", "12a", &"1".repeat(33), "1\n"] {
+        assert_eq!(switch.ask(alice, press(text)), Reply::Refused(Refusal::Malformed));
+    }
+    let digits: Vec<String> = switch
+        .told(bob)
+        .into_iter()
+        .filter_map(|notice| match notice {
+            Notice::Dtmf { digits, .. } => Some(digits.to_string()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(digits, ["1", "2#", "AB*,"]);
+    assert!(switch.told(alice).is_empty());
+}
+
+#[test]
+fn offers_answers_and_candidates_pass_between_two_browsers() {
+    let mut switch = Switch::new();
+    let (alice, bob, carol) = (
+        switch.phone(1, "5001"),
+        switch.phone(2, "5002"),
+        switch.phone(3, "5003"),
+    );
+    let sdp = |text| Some(Payload::new(text).unwrap());
+    let mut dial = Dial::to(number("5002"));
+    (dial.sdp, dial.alias) = (sdp("offer"), Some(Text::new("call-17")));
+    let Reply::Calling { call, .. } = switch.ask(alice, CallEvent::Dial(Box::new(dial))) else {
+        panic!("it begins")
+    };
+    assert_eq!(switch.plane.call_by_alias(alice, &Text::new("call-17")), Some(call));
+    let told = switch.told(bob);
+    let [Notice::Incoming(incoming)] = &told[..] else {
+        panic!("{told:?}")
+    };
+    assert_eq!(incoming.sdp, sdp("offer"));
+    let candidate = |text| CallEvent::Signal {
+        call,
+        to: None,
+        signal: Signal::Candidate(Payload::new(text).unwrap()),
+    };
+    switch.done(alice, candidate("a"));
+    switch.done(bob, candidate("b"));
+    assert_eq!(switch.ask(carol, candidate("c")), Reply::Refused(Refusal::UnknownCall));
+    assert!(
+        matches!(&switch.told(bob)[..], [Notice::Signal { signal: Signal::Candidate(text), .. }] if text.as_str() == "a")
+    );
+    switch.told.clear();
+    switch.ask(
+        bob,
+        CallEvent::Answer {
+            call,
+            sdp: sdp("answer"),
+        },
+    );
+    let told = switch.told(alice);
+    assert!(matches!(&told[0], Notice::Accepted(accepted) if accepted.sdp == sdp("answer")));
+    switch.done(alice, candidate("late"));
+    assert!(switch.told(carol).is_empty());
+}
+
+#[test]
+fn recording_is_told_and_in_the_record() {
+    let mut switch = Switch::new();
+    let (alice, bob) = (switch.phone(1, "5001"), switch.phone(2, "5002"));
+    let call = switch.talk(alice, bob, "5002");
+    let record = |on| CallEvent::Record { call, on };
+    switch.done(alice, record(true));
+    switch.done(alice, record(true));
+    assert!(switch.told(bob).contains(&Notice::Recording { call, on: true }));
+    switch.hang_up(bob, call);
+    let switched: Vec<bool> = switch
+        .media
+        .iter()
+        .filter_map(|action| match action {
+            MediaAction::Record { on, .. } => Some(*on),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(switched, [true, false]);
+    assert!(switch.call_records()[0].recorded);
+}
+
+#[test]
+fn muting_is_information_and_changes_no_grant() {
+    let mut switch = Switch::new();
+    let (alice, bob) = (switch.phone(1, "5001"), switch.phone(2, "5002"));
+    let call = switch.talk(alice, bob, "5002");
+    let grants = switch.grants.clone();
+    switch.told.clear();
+    switch.done(alice, CallEvent::Mute { call, muted: true });
+    assert!(matches!(switch.told(bob)[0], Notice::Muted { muted: true, .. }));
+    assert_eq!(switch.grants, grants);
+    // Through hold and back it stays.
+    switch.hold(alice, call, true);
+    switch.hold(alice, call, false);
+    assert!(switch.plane.call(call).unwrap().legs[0].muted);
+}
+
+#[test]
+fn a_trunk_may_be_heard_before_the_answer_by_the_caller_alone() {
+    let mut switch = Switch::planned(
+        Settings::default(),
+        Dialplan::parse("[[rules]]\nto = \"_0.\"\nstrip = 1\ntarget = \"trunk/city\"").unwrap(),
+    );
+    let alice = switch.phone(1, "5001");
+    let trunk = Registration {
+        kind: DeviceKind::Trunk,
+        ..Registration::phone(session(2), number("city"))
+    };
+    switch.register(trunk);
+    let call = switch.dial(alice, "0301");
+    let told = switch.told(session(2));
+    let [Notice::Incoming(incoming)] = &told[..] else {
+        panic!("{told:?}")
+    };
+    assert_eq!(incoming.dialled, number("301"));
+    let ringing = CallEvent::Ringing {
+        call,
+        early_media: true,
+        sdp: None,
+    };
+    switch.done(session(2), ringing);
+    assert_eq!(switch.may(alice), (vec![], vec![&*format!("call/{call}/2/**")]));
+    assert!(
+        switch
+            .told(alice)
+            .iter()
+            .any(|notice| matches!(notice, Notice::Progress { early: Some(_), .. }))
+    );
+    switch.answer(session(2), call);
+    assert_eq!(
+        switch.may(alice),
+        (vec![&*format!("call/{call}/1/**")], vec![&*format!("call/{call}/**")])
+    );
+    // A phone is not.
+    let bob = switch.phone(3, "5002");
+    let call = switch.dial(alice, "5002");
+    let ringing = CallEvent::Ringing {
+        call,
+        early_media: true,
+        sdp: None,
+    };
+    switch.done(bob, ringing);
+    assert!(!switch.grants.contains_key(&bob));
+}

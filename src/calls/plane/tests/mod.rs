@@ -1,0 +1,10 @@
+mod basic;
+mod conferring;
+mod media;
+mod monitor;
+mod races;
+mod random;
+mod reference;
+mod registering;
+mod routing;
+mod switch;

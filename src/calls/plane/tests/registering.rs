@@ -1,0 +1,244 @@
+//! Devices that come, go, are lost and come back, in each state of a call and on both sides.
+
+use super::switch::*;
+use crate::*;
+
+fn resume(switch: &mut Switch, session: SessionId) -> Reply {
+    let request = switch.request();
+    switch.handle(Event::Register(RegisterEvent::Resume { request, session }));
+    switch.last_reply().clone()
+}
+
+fn lose(switch: &mut Switch, session: SessionId) {
+    switch.handle(Event::Register(RegisterEvent::Lost { session }));
+}
+
+fn is_over(switch: &mut Switch, session: SessionId) -> Option<UnregisterReason> {
+    let told = switch.told(session).into_iter();
+    let mut reasons = told.filter_map(|notice| match notice {
+        Notice::Unregistered { reason } => Some(reason),
+        _ => None,
+    });
+    reasons.next()
+}
+
+/// A call at one of three stages: calling, ringing, up.
+fn call_at(stage: usize) -> (Switch, SessionId, SessionId, CallId) {
+    let mut switch = Switch::new();
+    let (alice, bob) = (switch.phone(1, "5001"), switch.phone(2, "5002"));
+    let call = switch.dial(alice, "5002");
+    if stage > 0 {
+        switch.ring(bob, call);
+    }
+    if stage > 1 {
+        switch.answer(bob, call);
+    }
+    switch.told.clear();
+    (switch, alice, bob, call)
+}
+
+#[test]
+fn a_socket_that_is_cut_keeps_its_call_for_its_grace() {
+    for stage in 0..3 {
+        for caller_is_lost in [true, false] {
+            let (mut switch, alice, bob, call) = call_at(stage);
+            let (lost, other) = if caller_is_lost { (alice, bob) } else { (bob, alice) };
+            lose(&mut switch, lost);
+            let grace = if stage == 2 { 30 } else { 5 };
+            let before = std::time::Duration::from_millis(1);
+            switch.pass(seconds(grace) - before);
+            assert!(switch.ended(other).is_empty(), "stage {stage}");
+            // Back in time: nothing has happened.
+            let Reply::Resumed(resumed) = resume(&mut switch, lost) else {
+                panic!("stage {stage}")
+            };
+            assert_eq!(resumed.calls.len(), 1);
+            assert_eq!(
+                (resumed.calls[0].call, resumed.number.as_str()),
+                (call, if caller_is_lost { "5001" } else { "5002" })
+            );
+            // Lost for good.
+            lose(&mut switch, lost);
+            switch.pass(seconds(grace));
+            assert_eq!(switch.ended(other).len(), 1, "stage {stage}");
+            let record = switch.call_records()[0];
+            assert_eq!((record.cause, record.by), (Cause::Unreachable, EndedBy::System));
+            switch.pass(seconds(30));
+            assert_eq!(resume(&mut switch, lost), Reply::Refused(Refusal::UnknownSession));
+            switch.assert_empty();
+        }
+    }
+}
+
+#[test]
+fn a_call_goes_on_while_its_sockets_are_lost() {
+    let (mut switch, alice, bob, call) = call_at(2);
+    let before = switch.may(alice).1.join("");
+    lose(&mut switch, alice);
+    lose(&mut switch, bob);
+    switch.pass(seconds(20));
+    assert_eq!(
+        switch.may(alice).1.join(""),
+        before,
+        "media is no matter of the signalling's socket"
+    );
+    resume(&mut switch, bob);
+    assert_eq!(switch.hang_up(bob, call), Reply::Done);
+    assert_eq!(switch.ended(alice), [(call, Cause::Normal)]);
+    let Reply::Resumed(resumed) = resume(&mut switch, alice) else {
+        panic!("still in time")
+    };
+    assert!(resumed.calls.is_empty(), "the snapshot is what is so");
+}
+
+#[test]
+fn a_phone_that_is_away_rings_if_it_is_back_soon() {
+    let mut switch = Switch::new();
+    let (alice, bob) = (switch.phone(1, "5001"), switch.phone(2, "5002"));
+    lose(&mut switch, bob);
+    switch.pass(seconds(10));
+    let call = switch.dial(alice, "5002");
+    switch.pass(seconds(4));
+    let Reply::Resumed(resumed) = resume(&mut switch, bob) else {
+        panic!("in time")
+    };
+    assert_eq!(resumed.calls[0].legs.len(), 2);
+    assert_eq!(switch.answer(bob, call), Reply::Done);
+    switch.hang_up(bob, call);
+    lose(&mut switch, bob);
+    switch.told(alice);
+    switch.pass(seconds(10));
+    let call = switch.dial(alice, "5002");
+    switch.pass(seconds(5));
+    assert_eq!(switch.ended(alice), [(call, Cause::Unreachable)]);
+}
+
+#[test]
+fn the_same_device_anew_takes_over_with_its_calls() {
+    let mut switch = Switch::new();
+    let alice = switch.phone(1, "5001");
+    let desk = |id| Registration {
+        device: Some(Text::new("desk")),
+        ..Registration::phone(session(id), number("5002"))
+    };
+    switch.register(desk(2));
+    let call = switch.talk(alice, session(2), "5002");
+    switch.told.clear();
+    let Reply::Registered(registered) = switch.register(desk(3)) else {
+        panic!("it replaces the old one")
+    };
+    assert_eq!(registered.calls[0].call, call);
+    assert_eq!(is_over(&mut switch, session(2)), Some(UnregisterReason::Replaced));
+    assert!(switch.grants[&session(2)].is_empty());
+    assert_eq!(switch.may(session(3)).0, [format!("call/{call}/2/**")]);
+    assert!(switch.ended(alice).is_empty());
+    assert_eq!(
+        switch.hang_up(session(2), call),
+        Reply::Refused(Refusal::UnknownSession)
+    );
+    assert_eq!(switch.hang_up(session(3), call), Reply::Done);
+    switch.assert_empty();
+}
+
+#[test]
+fn a_page_that_is_loaded_anew_rings_on_and_sees_who_is_in_its_calls() {
+    let mut switch = Switch::new();
+    let (alice, carol) = (switch.phone(1, "5001"), switch.phone(9, "5003"));
+    let desk = |id| Registration {
+        device: Some(Text::new("desk")),
+        ..Registration::phone(session(id), number("5002"))
+    };
+    switch.register(desk(2));
+    let up = switch.talk(alice, session(2), "5002");
+    let ringing = switch.dial(carol, "5002");
+    switch.told.clear();
+    switch.register(desk(3));
+    let told = switch.told(session(3));
+    assert!(matches!(&told[0], Notice::Incoming(incoming) if incoming.call == ringing));
+    assert!(matches!(&told[1], Notice::Participants { call, participants } if *call == up && participants.len() == 2));
+    // A socket that comes back was told what rings; it may have missed who is there.
+    resume(&mut switch, session(3));
+    assert!(matches!(switch.told(session(3))[..], [Notice::Participants { .. }]));
+    assert_eq!(switch.answer(session(3), ringing), Reply::Done);
+}
+
+#[test]
+fn a_name_is_not_stolen_by_another_number() {
+    let mut switch = Switch::new();
+    let named = |id, text| Registration {
+        device: Some(Text::new("desk")),
+        ..Registration::phone(session(id), number(text))
+    };
+    switch.register(named(1, "5001"));
+    switch.register(named(2, "5002"));
+    assert_eq!(switch.plane.devices_count(), 2);
+    // Nor is a session.
+    assert_eq!(switch.register(named(1, "5003")), Reply::Refused(Refusal::Duplicate));
+}
+
+#[test]
+fn registrations_expire_unless_they_are_refreshed() {
+    let mut switch = Switch::new();
+    let mut registration = Registration::phone(session(1), number("5001"));
+    registration.expires = Some(seconds(60));
+    switch.register(registration.clone());
+    switch.pass(seconds(50));
+    assert!(matches!(switch.register(registration), Reply::Registered(_)));
+    switch.pass(seconds(50));
+    assert_eq!(is_over(&mut switch, session(1)), None);
+    switch.pass(seconds(10));
+    assert_eq!(is_over(&mut switch, session(1)), Some(UnregisterReason::Expired));
+    assert!(switch.plane.number(&number("5001")).is_none());
+}
+
+#[test]
+fn whoever_unregisters_leaves_its_calls() {
+    let (mut switch, alice, bob, call) = call_at(2);
+    let request = switch.request();
+    switch.handle(Event::Register(RegisterEvent::Unregister { request, session: bob }));
+    assert_eq!(switch.ended(alice), [(call, Cause::Normal)]);
+    assert_eq!(is_over(&mut switch, bob), Some(UnregisterReason::Requested));
+    switch.assert_empty();
+}
+
+#[test]
+fn a_clock_that_goes_back_or_jumps_ends_nothing_early_and_nothing_twice() {
+    let (mut switch, alice, bob, call) = call_at(2);
+    let now = switch.now;
+    // The wall clock of 1970, and a monotonic clock that went back.
+    switch.now = Now {
+        since_start: seconds(1),
+        unix_ms: 0,
+        utc_offset_min: -600,
+    };
+    switch.hold(bob, call, true);
+    switch.hold(bob, call, false);
+    switch.plane.handle_timeout(switch.now);
+    assert!(switch.ended(alice).is_empty());
+    switch.now = now;
+    switch.now.unix_ms = u64::MAX;
+    assert_eq!(switch.hang_up(alice, call), Reply::Done);
+    assert_eq!(switch.call_records()[0].times.duration, seconds(0));
+    // Far ahead: everything is due at once.
+    switch.now.since_start = std::time::Duration::MAX;
+    while switch.plane.poll_timeout().is_some() {
+        switch.plane.handle_timeout(switch.now);
+    }
+    assert_eq!(switch.plane.devices_count(), 0);
+}
+
+#[test]
+fn a_switch_that_stops_ends_everything_and_lets_nothing_in() {
+    let (mut switch, alice, bob, call) = call_at(2);
+    switch.handle(Event::Admin(AdminEvent::Shutdown));
+    assert_eq!(switch.call_records()[0].cause, Cause::Shutdown);
+    let told = switch.told(alice);
+    assert!(
+        told.iter()
+            .any(|notice| matches!(notice, Notice::Ended(ended) if ended.call == call))
+    );
+    assert_eq!(is_over(&mut switch, bob), Some(UnregisterReason::Shutdown));
+    let reply = switch.register(Registration::phone(session(5), number("5001")));
+    assert_eq!(reply, Reply::Refused(Refusal::Stopping));
+    switch.assert_empty();
+}
