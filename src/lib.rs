@@ -6,6 +6,7 @@
 //!   check              will this configuration run on this host?
 //!   config             flags, environment and file to one validated configuration
 //!   keys               keys of tokens from files
+//!   state              what outlives the process: the key of stateless resets
 //!   token              `moqswitch token`: keys and tokens made and explained
 //!   logging signals reload
 //! ```
@@ -21,5 +22,6 @@ pub mod limits;
 pub mod logging;
 mod reload;
 pub mod signals;
+pub mod state;
 pub mod switch;
 pub mod token;

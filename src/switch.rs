@@ -5,16 +5,18 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use moqswitch_proto::wire::Version;
-use moqswitch_relay::net::probe_support;
+use moqswitch_relay::limits::ADDRESS_WAIT_MAX;
+use moqswitch_relay::net::{bind_by, probe_support};
 use moqswitch_relay::{Relay, RelayHandle, RelayOptions};
 
 use crate::config::{Config, HttpTls};
 use crate::control::{ControlHandle, ControlListener, ControlState, Lifecycle, Phase, Tls, WebSockets};
 use crate::keys::Stamp;
 use crate::reload::{Certificates, Seen, TokenKeys};
-use crate::signals;
+use crate::{signals, state};
 
 /// A running relay with its control thread. SIGTERM or SIGINT ends it: the first drains, the second exits at once.
 /// SIGHUP reloads certificates and keys of tokens.
@@ -28,11 +30,12 @@ impl Switch {
     pub fn start(config: &Config) -> anyhow::Result<Self> {
         // What the host refuses is said before what is in use.
         probe_support()?;
-        let listener = ControlListener::bind(config.http).map_err(|error| cannot_listen(config.http, error))?;
+        let listener = listen(config)?;
         let stamp = config.auth.key.as_deref().map(Stamp::of).unwrap_or_default();
         let options = RelayOptions {
             certificates: config.certificates()?,
             keys: config.token_keys()?,
+            reset_key: state::reset_key(&config.state_place())?,
             web_requests: Some(listener.web_requests()),
             ..config.relay_options()
         };
@@ -69,12 +72,14 @@ impl Switch {
     /// What an operator wants to see first.
     pub fn banner(&self) -> String {
         let drafts: Vec<&str> = Version::EVERY.iter().map(|version| version.name()).collect();
+        let admin = self.control.admin_address();
         let cores: Vec<String> = self.relay.cores().iter().map(ToString::to_string).collect();
         format!(
-            "moqswitch {} ready: udp={} http={} shards={} cores={} drafts={} sha256={}",
+            "moqswitch {} ready: udp={} http={} admin={} shards={} cores={} drafts={} sha256={}",
             env!("CARGO_PKG_VERSION"),
             self.relay.address(),
             self.http_address(),
+            admin.map_or_else(|| "none".to_owned(), |address| address.to_string()),
             cores.len(),
             cores.join(","),
             drafts.join(","),
@@ -126,13 +131,25 @@ fn background(state: &ControlState, certificates: Certificates, mut keys: TokenK
     })
 }
 
+fn listen(config: &Config) -> anyhow::Result<ControlListener> {
+    let deadline = Instant::now() + ADDRESS_WAIT_MAX;
+    let is_in_use = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
+    let mut listener = bind_by(deadline, is_in_use, || ControlListener::bind(config.http))
+        .map_err(|error| cannot_listen(config.http, "--http", error))?;
+    if let Some(address) = config.admin {
+        bind_by(deadline, is_in_use, || listener.bind_admin(address))
+            .map_err(|error| cannot_listen(address, "--admin", error))?;
+    }
+    Ok(listener)
+}
+
 /// The ports of UDP and TCP are usually one number, so that a second relay fails here first.
-fn cannot_listen(address: SocketAddr, error: io::Error) -> anyhow::Error {
+fn cannot_listen(address: SocketAddr, flag: &str, error: io::Error) -> anyhow::Error {
     if error.kind() == io::ErrorKind::AddrInUse {
         return anyhow::anyhow!(
             "TCP {address} is already in use: another moqswitch or another program has it; stop that one first or choose \
-             another address with --http"
+             another address with {flag}"
         );
     }
-    anyhow::Error::new(error).context(format!("cannot listen on {address} (TCP)"))
+    anyhow::Error::new(error).context(format!("cannot listen on {address} (TCP, {flag})"))
 }

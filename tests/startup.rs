@@ -46,7 +46,18 @@ fn a_reader_of_the_ready_line_may_go() {
     // Where it listens is in the line that nobody reads: the port is chosen before.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_moqswitch"));
-    command.args(["--listen", "127.0.0.1:0", "--http", &port.to_string(), "--shards", "1"]);
+    command.env("XDG_STATE_HOME", env!("CARGO_TARGET_TMPDIR"));
+    let http = port.to_string();
+    command.args([
+        "--listen",
+        "127.0.0.1:0",
+        "--http",
+        &http,
+        "--admin",
+        "127.0.0.1:0",
+        "--shards",
+        "1",
+    ]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     let mut output = child.stderr.take().unwrap();
@@ -113,14 +124,153 @@ fn listings_may_be_cut_short() {
     assert!(output.stderr.is_empty(), "{output:?}");
 }
 
+#[test]
+fn a_relay_may_be_started_again_at_once() {
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string();
+    let start = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_moqswitch"));
+        // Of several shards there are several sockets and rings to let go of.
+        command.args(["--listen", &free, "--admin", "127.0.0.1:0", "--shards", "2"]);
+        Running::start(&mut command)
+    };
+    let check = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_moqswitch"));
+        let arguments = ["check", "--json", "--listen", &free, "--admin", "127.0.0.1:0"];
+        let output = command.args(arguments).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let mut relay = start();
+    for signal in ["-TERM", "-KILL"].into_iter().cycle().take(12) {
+        relay.signal(signal);
+        relay.child.wait().unwrap();
+        let said = check();
+        assert_eq!(said.matches("is free").count(), 3, "after {signal}: {said}");
+        relay = start();
+        relay.signal(signal);
+        relay.child.wait().unwrap();
+        relay = start();
+    }
+}
+
+#[test]
+fn clients_of_a_relay_that_died_learn_so_by_their_first_packet_to_the_next() {
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string();
+    let state = format!("{}/state-{}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+    let start = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_moqswitch"));
+        command.env("MOQSWITCH_STATE_DIRECTORY", &state);
+        command.args(["--listen", &free, "--admin", "127.0.0.1:0", "--shards", "1"]);
+        Running::start(&mut command)
+    };
+    let mut relay = start();
+    let mut client = Client::connect(relay.udp);
+    // The relay gives it another id once it knows that the handshake is over.
+    client.until("it is connected", |connection| {
+        connection.is_established() && connection.available_dcids() > 0
+    });
+    relay.signal("-KILL");
+    relay.child.wait().unwrap();
+    let _relay = start();
+    client.connection.send_ack_eliciting().unwrap();
+    client.until("it knows", |connection| {
+        connection.is_draining() || connection.is_closed()
+    });
+    assert!(!client.connection.is_timed_out());
+    std::fs::remove_dir_all(state).unwrap();
+}
+
+#[test]
+fn an_address_that_stays_taken_is_a_clear_error() {
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (udp_address, tcp_address) = (udp.local_addr().unwrap(), tcp.local_addr().unwrap());
+    let addresses = [
+        ("--listen", udp_address),
+        ("--http", tcp_address),
+        ("--admin", tcp_address),
+    ];
+    for (flag, address) in addresses {
+        let address = address.to_string();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_moqswitch"));
+        command.args(["--shards", "1"]);
+        for (known, _) in addresses.iter() {
+            let value = if *known == flag {
+                address.as_str()
+            } else {
+                "127.0.0.1:0"
+            };
+            command.args([*known, value]);
+        }
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        let words = [address.as_str(), "already in use", flag];
+        assert!(words.iter().all(|word| said.contains(word)), "{said}");
+    }
+}
+
+/// A connection and no more.
+struct Client {
+    socket: UdpSocket,
+    connection: quiche::Connection,
+}
+
+impl Client {
+    fn connect(remote: SocketAddr) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(STEP)).unwrap();
+        let mut config = quiche::Config::new(quiche::PROTOCOL_VERSION).unwrap();
+        config.verify_peer(false);
+        config.set_application_protos(&[b"moq-lite-04"]).unwrap();
+        // Longer than the test waits: silence tells it nothing.
+        config.set_max_idle_timeout(10 * 60 * 1000);
+        let id = quiche::ConnectionId::from_ref(&[7; 16]);
+        let local = socket.local_addr().unwrap();
+        let connection = quiche::connect(Some("localhost"), &id, local, remote, &mut config).unwrap();
+        Self { socket, connection }
+    }
+
+    fn until(&mut self, what: &str, is_so: impl Fn(&quiche::Connection) -> bool) {
+        let end = Instant::now() + LIMIT;
+        let mut buffer = [0; 2048];
+        while !is_so(&self.connection) {
+            assert!(Instant::now() < end, "{what}: not within {LIMIT:?}");
+            while let Ok((length, to)) = self.connection.send(&mut buffer) {
+                // Nobody may be there.
+                let _ = self.socket.send_to(&buffer[..length], to.to);
+            }
+            match self.socket.recv_from(&mut buffer) {
+                Ok((length, from)) => {
+                    let to = self.socket.local_addr().unwrap();
+                    let _ = self
+                        .connection
+                        .recv(&mut buffer[..length], quiche::RecvInfo { from, to });
+                }
+                Err(_) => self.connection.on_timeout(),
+            }
+        }
+    }
+}
+
 struct Running {
     child: Child,
     udp: SocketAddr,
     http: SocketAddr,
+    admin: SocketAddr,
 }
 
 impl Running {
     fn start(command: &mut Command) -> Self {
+        // Not the state of who runs the tests.
+        command.env("XDG_STATE_HOME", env!("CARGO_TARGET_TMPDIR"));
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap())
@@ -133,6 +283,7 @@ impl Running {
         Self {
             udp: address("udp="),
             http: address("http="),
+            admin: address("admin="),
             child,
         }
     }
@@ -141,8 +292,15 @@ impl Running {
         get(self.http, path)
     }
 
+    fn signal(&self, signal: &str) {
+        let status = Command::new("kill")
+            .args([signal, &self.child.id().to_string()])
+            .status();
+        assert!(status.unwrap().success());
+    }
+
     fn metric(&self, name: &str) -> Option<f64> {
-        let text = self.get("/metrics")?;
+        let text = get(self.admin, "/metrics")?;
         // Its name, labels if it has any, its value.
         let line = text.lines().find(|line| line.starts_with(name))?;
         line.rsplit(' ').next()?.parse().ok()

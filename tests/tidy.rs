@@ -55,7 +55,7 @@ const LAYERS: &[Layer] = &[
     layer("limits", &["limits"], &["limits"], &["limits"]),
     layer(
         "config",
-        &["config", "keys", "limits"],
+        &["config", "keys", "limits", "state"],
         &["limits", "session", "wire"],
         &[
             "auth",
@@ -70,9 +70,9 @@ const LAYERS: &[Layer] = &[
     ),
     layer(
         "check",
-        &["check", "config", "keys", "limits"],
+        &["check", "config", "keys", "limits", "state"],
         &[],
-        &["auth", "certificate", "limits", "topology"],
+        &["auth", "certificate", "limits", "net", "topology"],
     ),
     // `control` talks to shards by messages.
     layer(
@@ -91,12 +91,13 @@ const LAYERS: &[Layer] = &[
         &["auth", "quic", "shard", "ServerIdentity"],
     ),
     layer("keys", &[], &[], &["auth"]),
+    layer("state", &[], &[], &["ResetKey"]),
     layer("token", &["config", "generate", "keys", "limits"], &[], &["auth"]),
     layer(
         "switch",
-        &["config", "control", "keys", "reload", "signals"],
+        &["config", "control", "keys", "reload", "signals", "state"],
         &["wire"],
-        &["net", "Relay", "RelayHandle", "RelayOptions"],
+        &["limits", "net", "Relay", "RelayHandle", "RelayOptions"],
     ),
 ];
 

@@ -37,6 +37,8 @@ pub struct Config {
     /// TCP address of the control thread.
     pub http: SocketAddr,
     pub http_tls: HttpTls,
+    /// TCP address of operators' HTTP. `None`: they are answered nowhere.
+    pub admin: Option<SocketAddr>,
     /// `None`: as many as the usable cores (or the listed ones) allow.
     pub shards: Option<NonZeroUsize>,
     /// `None`: every usable core.
@@ -44,6 +46,8 @@ pub struct Config {
     pub batch_window: Duration,
     pub spin: bool,
     pub drain_deadline: Duration,
+    /// `None`: that of systemd or of the user. Empty: nothing is kept.
+    pub state_directory: Option<PathBuf>,
     pub tls: TlsConfig,
     pub auth: AuthConfig,
     pub limits: LimitsConfig,

@@ -14,6 +14,7 @@ use moqswitch_relay::quic::TransportOptions;
 use moqswitch_relay::routing::TrackLimits;
 
 use crate::keys::{self, KeyFileError};
+use crate::state::Place;
 
 use super::Config;
 
@@ -62,6 +63,11 @@ impl Config {
             },
             ..defaults
         }
+    }
+
+    /// Where what outlives the process is kept.
+    pub fn state_place(&self) -> Place {
+        Place::find(self.state_directory.as_deref(), |name| std::env::var_os(name))
     }
 
     /// Reads the keys of tokens configured; `None` if there are none.

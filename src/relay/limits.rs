@@ -88,6 +88,13 @@ pub const CONNECTION_ID_BYTES: usize = 16;
 /// Which byte of an issued connection id names the shard.
 pub const STEERING_BYTE_INDEX: usize = 0;
 
+/// How long an address that is in use is tried for: the kernel lets go of what an io_uring had some time after its process
+/// has ended. Then the start fails.
+pub const ADDRESS_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// Pause between two tries for an address.
+pub const ADDRESS_RETRY_INTERVAL: Duration = Duration::from_millis(5);
+
 /// Receive buffers of one shard; each holds one GRO super-datagram.
 pub const RECEIVE_BUFFERS_DEFAULT: u16 = 64;
 

@@ -27,6 +27,10 @@ pub struct Connection {
     pub(super) issued: Vec<super::identity::IssuedId>,
     pub(super) chosen_by_client: Option<Vec<u8>>,
     pub(super) pinned_sha256: Option<[u8; 32]>,
+    /// That of one which was dialled, in the endpoint's map.
+    pub(super) reset_token: Option<super::identity::ResetToken>,
+    /// A stateless reset has come.
+    pub(super) was_reset: bool,
     pub(super) rebinding: Rebinding,
     pub(super) acknowledgement: Acknowledgement,
     /// As they were when quiche had last taken something in.
@@ -297,11 +301,20 @@ impl Connection {
         if self.quic.is_timed_out() {
             return "it was idle for too long".into();
         }
+        if self.was_reset {
+            return "the peer knows nothing of it, as after a restart (stateless reset)".into();
+        }
         match (self.quic.peer_error(), self.quic.local_error()) {
             (Some(error), _) => describe("the peer", error),
             (None, Some(error)) => describe("this side", error),
             (None, None) => "unknown".into(),
         }
+    }
+
+    /// Of a connection that was dialled: what the server said that a stateless reset ends with.
+    pub(super) fn reset_token_of_peer(&self) -> Option<super::identity::ResetToken> {
+        let token = self.quic.peer_transport_params()?.stateless_reset_token?;
+        (!self.quic.is_server()).then(|| token.to_be_bytes())
     }
 
     /// Once it is established: speaks HTTP/3, if that was agreed on.

@@ -25,7 +25,7 @@ impl Endpoint {
         if let Some(key) = self.find(&header.dcid) {
             return self.deliver(key, datagram, source, local, now);
         }
-        self.handle_unknown(&header, datagram, source, local);
+        self.handle_unknown(&header, datagram, source, local, now);
     }
 
     /// The connection that a datagram names, if it is here.
@@ -55,6 +55,12 @@ impl Endpoint {
     fn find(&self, id: &[u8]) -> Option<ConnectionKey> {
         let issued = IssuedId::try_from(id).ok().and_then(|id| self.issued.get(&id));
         issued.or_else(|| self.chosen.get(id)).copied()
+    }
+
+    /// The connection that a stateless reset is about: it names none, but ends with the token of one (RFC 9000, section
+    /// 10.3.1).
+    fn find_reset(&self, datagram: &[u8]) -> Option<ConnectionKey> {
+        self.resets.get(datagram.last_chunk::<16>()?).copied()
     }
 
     fn deliver(
@@ -97,7 +103,14 @@ impl Endpoint {
     }
 
     /// A packet for no connection that is here.
-    fn handle_unknown(&mut self, header: &quiche::Header, datagram: &mut [u8], source: SocketAddr, local: SocketAddr) {
+    fn handle_unknown(
+        &mut self,
+        header: &quiche::Header,
+        datagram: &mut [u8],
+        source: SocketAddr,
+        local: SocketAddr,
+        now: Instant,
+    ) {
         if header.ty == quiche::Type::VersionNegotiation {
             // Never answered (RFC 9000, section 6.1).
             self.statistics.unknown_connection += 1;
@@ -105,6 +118,12 @@ impl Endpoint {
         }
         if header.ty == quiche::Type::Short {
             self.statistics.unknown_connection += 1;
+            if let Some(key) = self.find_reset(datagram) {
+                if let Some(connection) = self.get_mut(key) {
+                    connection.was_reset = true;
+                }
+                return self.deliver(key, datagram, source, local, now);
+            }
             return self.reset_statelessly(&header.dcid, datagram.len(), source, local);
         }
         if self.server.is_none() {

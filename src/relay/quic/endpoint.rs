@@ -15,7 +15,7 @@ use slab::Slab;
 use super::acknowledgement::Acknowledgement;
 use super::alpn::alpns;
 use super::connection::Connection;
-use super::identity::{Identity, IssuedId, Secrets};
+use super::identity::{Identity, IssuedId, ResetToken, Secrets};
 use super::rebinding::Rebinding;
 use super::timers::{Armed, Timers};
 use super::tls::{TlsContext, Trust};
@@ -105,6 +105,9 @@ pub struct Endpoint {
     /// By the id that a client chose for its first packets. Attackers choose these, so the
     /// map hashes with a random key.
     pub(super) chosen: HashMap<Vec<u8>, ConnectionKey>,
+    /// Of connections that were dialled, by the token that a stateless reset of the peer would end with. Peers choose
+    /// these. At most one for each connection.
+    pub(super) resets: HashMap<ResetToken, ConnectionKey>,
     pub(super) handshaking: usize,
     ready: VecDeque<ConnectionKey>,
     pub(super) dirty: VecDeque<ConnectionKey>,
@@ -132,6 +135,7 @@ impl Endpoint {
             next_generation: 0,
             issued: FxHashMap::default(),
             chosen: HashMap::new(),
+            resets: HashMap::new(),
             handshaking: 0,
             ready: VecDeque::new(),
             dirty: VecDeque::new(),
@@ -264,6 +268,9 @@ impl Endpoint {
         if let Some(chosen) = &connection.chosen_by_client {
             self.chosen.remove(chosen);
         }
+        if let Some(token) = connection.reset_token {
+            self.resets.remove(&token);
+        }
         if !connection.announced_established {
             self.handshaking -= 1;
             self.statistics.handshakes_failed += 1;
@@ -364,6 +371,8 @@ impl Endpoint {
                 counts: Default::default(),
                 refused: Default::default(),
                 ends: Default::default(),
+                reset_token: None,
+                was_reset: false,
                 dial: None,
                 web: None,
             },
@@ -384,11 +393,16 @@ impl Endpoint {
         connection.announced_established = true;
         connection.begin_web();
         let chosen = connection.chosen_by_client.take();
+        let token = connection.reset_token_of_peer();
+        connection.reset_token = token;
         if !connection.is_trusted() {
             connection.close(session_error::UNAUTHORIZED, "the certificate is not the pinned one");
         }
         if let Some(chosen) = chosen {
             self.chosen.remove(&chosen);
+        }
+        if let Some(token) = token {
+            self.resets.insert(token, key);
         }
         self.handshaking -= 1;
         self.statistics.established += 1;
