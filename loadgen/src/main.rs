@@ -22,15 +22,17 @@ mod scenario;
 mod terminal;
 mod truth;
 
-use std::path::Path;
+use std::fmt::Display;
+use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::{CommandFactory, Parser};
+use serde::Serialize;
 
 use arguments::{Arguments, Command};
 use capacity::Objective;
-use output::summary::Summary;
+use output::file::{self, Destination};
 use scenario::{BUILT_IN, Scenario};
 
 /// A tenth less CPU for a frame than the C library's (perf/README.md).
@@ -41,20 +43,19 @@ fn main() -> ExitCode {
     match execute(&Arguments::parse()) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            eprintln!("loadgen: {error:#}");
+            file::complain(&format_args!("loadgen: {error:#}"));
             ExitCode::from(2)
         }
     }
 }
 
-#[allow(clippy::print_stdout, reason = "what the command is for")]
 fn execute(arguments: &Arguments) -> anyhow::Result<u8> {
     let (scenario, flags) = match &arguments.command {
         None => (Scenario::short_calls(), &arguments.flags),
         Some(Command::Scenarios) => {
-            for (name, _) in BUILT_IN {
-                println!("{name:<16} {}", Scenario::load(name)?.question);
-            }
+            let line = |(name, _): &(&str, _)| Ok(format!("{name:<16} {}", Scenario::load(name)?.question));
+            let lines = BUILT_IN.iter().map(line).collect::<anyhow::Result<Vec<String>>>()?;
+            file::say(&lines.join("\n"), false)?;
             return Ok(0);
         }
         Some(Command::Completions { shell }) => {
@@ -83,13 +84,17 @@ fn execute(arguments: &Arguments) -> anyhow::Result<u8> {
             threshold,
         }) => {
             let (page, status) = report::report(files, threshold)?;
-            std::fs::write(output, page).with_context(|| format!("cannot write {}", output.display()))?;
-            println!("{}", output.display());
+            file::write(output, page.as_bytes())?;
+            if !file::is_standard_output(Some(output)) {
+                file::say(&output.display(), false)?;
+            }
             return Ok(status);
         }
         Some(Command::Merge { files, json, threshold }) => {
             let summary = merge::merge(files, threshold)?;
-            return finish(&summary, json.as_deref());
+            let is_beside = file::is_standard_output(json.as_deref());
+            let json = json.as_deref().map(Destination::open).transpose()?;
+            return finish(&summary, summary.exit_status(), json, is_beside);
         }
         Some(command) => command.scenario()?.context("the other commands make calls")?,
     };
@@ -98,30 +103,33 @@ fn execute(arguments: &Arguments) -> anyhow::Result<u8> {
         Some(Command::Run { .. } | Command::Announce(_) | Command::Capacity { .. })
     );
     let scenario = flags.apply(scenario, keeps_pattern)?;
-    if let Some(file) = &flags.json {
-        // Rather now than after the run.
-        std::fs::File::create(file).with_context(|| format!("cannot write {}", file.display()))?;
-    }
+    let is_for_figures = [&flags.json, &flags.jsonl].map(|file| file::is_standard_output(file.as_deref()));
+    ensure!(
+        is_for_figures != [true; 2],
+        "--json and --jsonl cannot both go to standard output"
+    );
+    let is_beside = is_for_figures.contains(&true);
+    let json = flags.json.as_deref().map(Destination::open).transpose()?;
     interrupt::watch()?;
     if let Some(Command::Capacity { slo, .. }) = &arguments.command {
         let capacity = capacity::find(&Objective::load(slo)?, &scenario, flags)?;
-        println!("{capacity}");
-        write_json(flags.json.as_deref(), &capacity)?;
-        return Ok(capacity.exit_status());
+        return finish(&capacity, capacity.exit_status(), json, is_beside);
     }
     let summary = run::run(&scenario, flags)?;
-    finish(&summary, flags.json.as_deref())
+    finish(&summary, summary.exit_status(), json, is_beside)
 }
 
-#[allow(clippy::print_stdout, reason = "what the command is for")]
-fn finish(summary: &Summary, json: Option<&Path>) -> anyhow::Result<u8> {
-    println!("{summary}");
-    write_json(json, summary)?;
-    Ok(summary.exit_status())
-}
-
-fn write_json(file: Option<&Path>, figures: &impl serde::Serialize) -> anyhow::Result<()> {
-    let Some(file) = file else { return Ok(()) };
-    std::fs::write(file, serde_json::to_string_pretty(figures)?)
-        .with_context(|| format!("cannot write {}", file.display()))
+/// Figures for a machine first, which may be waiting for them behind a reader who has had enough.
+fn finish(
+    figures: &(impl Serialize + Display),
+    status: u8,
+    json: Option<Destination>,
+    is_beside: bool,
+) -> anyhow::Result<u8> {
+    if let Some(mut json) = json {
+        writeln!(json, "{}", serde_json::to_string_pretty(figures)?)?;
+        json.finish()?;
+    }
+    file::say(figures, is_beside)?;
+    Ok(status)
 }

@@ -4,7 +4,6 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::fmt;
-use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +20,7 @@ use super::{Impairment, Link};
 use crate::host::own_sockets;
 use crate::interrupt;
 use crate::model::{Purpose, random};
+use crate::output::file::{complain, say};
 
 /// What became of datagrams, all clients together.
 #[derive(Debug, Default)]
@@ -68,12 +68,11 @@ struct Watch {
 }
 
 /// Forwards until interrupted. The status to exit with: 0, or 3 when the proxy itself lost datagrams.
-#[allow(clippy::print_stdout, reason = "where it listens is what scripts wait for")]
 pub(crate) fn run(listen: SocketAddr, to: SocketAddr, impairment: &Impairment, seed: u64) -> anyhow::Result<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let socket = bind(listen, None).with_context(|| format!("cannot listen on {listen} (UDP)"))?;
-        println!("link ready: {} to {to}", socket.local_addr()?);
+        say(&format_args!("link ready: {} to {to}", socket.local_addr()?), false)?;
         let tally = Arc::new(Tally::default());
         let mut watch = Watch {
             tally: tally.clone(),
@@ -98,7 +97,7 @@ pub(crate) fn run(listen: SocketAddr, to: SocketAddr, impairment: &Impairment, s
         // While its sockets are still there.
         watch.look().await?;
         // Who read the first line may have gone.
-        let _ = writeln!(std::io::stdout(), "link ended: {tally}");
+        let _ = say(&format_args!("link ended: {tally}"), false);
         Ok(if tally.own() > 0 { 3 } else { 0 })
     })
 }
@@ -149,7 +148,9 @@ impl Proxy {
             let is_news = self.refused_at.is_none_or(|told| told.elapsed() >= LOOK_INTERVAL);
             if is_news {
                 self.refused_at = Some(Instant::now());
-                eprintln!("loadgen link: no path for {client}, whose datagrams are lost: {error:#}");
+                complain(&format_args!(
+                    "loadgen link: no path for {client}, whose datagrams are lost: {error:#}"
+                ));
             }
             return;
         }
@@ -283,7 +284,7 @@ impl Watch {
             let own = self.tally.own();
             if own > self.told {
                 self.told = own;
-                eprintln!("loadgen link: it loses datagrams itself: {}", self.tally);
+                complain(&format_args!("loadgen link: it loses datagrams itself: {}", self.tally));
             }
         }
     }

@@ -1,5 +1,6 @@
 //! One run: the relay if need be, the shards, the gathering of what they count, and the verdict.
 
+mod address;
 mod cores;
 mod fresh;
 mod gathering;
@@ -33,11 +34,13 @@ pub(crate) fn run(scenario: &Scenario, flags: &Flags) -> anyhow::Result<Summary>
         (None, Some(relay)) => format!("moql://{}/", relay.address()),
         (None, None) => unreachable!("one of the two was just made"),
     };
+    let (target, addresses) = target::parse(&relay, scenario.client.draft)?;
     let plan = Plan {
         scenario,
         flags,
         cores: &cores,
-        target: target::parse(&relay, scenario.client.draft)?,
+        target,
+        addresses,
         relay: relay.split_once('?').map_or(&*relay, |(plain, _)| plain),
     };
     let sampler = Sampler::new(flags.relay_pid, plan.target.address, own_relay.is_some());
