@@ -272,6 +272,12 @@ impl Lines {
         is_taken
     }
 
+    /// Packets that came on a line so far.
+    pub(crate) fn received(&mut self, key: ConnectionKey) -> Option<usize> {
+        self.lines.get(&key)?;
+        Some(self.endpoint.get_mut(key)?.packets_received())
+    }
+
     /// Groups and datagrams since the last call that could not be sent.
     pub(crate) fn take_given_up(&mut self) -> u64 {
         std::mem::take(&mut self.given_up)

@@ -11,6 +11,7 @@ mod lost;
 mod paths;
 mod person;
 mod publish;
+mod reasons;
 pub(crate) mod shard;
 mod time;
 

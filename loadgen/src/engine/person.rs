@@ -41,6 +41,8 @@ pub(super) struct Person {
     pub(super) mutes: u32,
     /// Since when it is about to hang up, and says nothing more.
     pub(super) leaving_ns: Option<u64>,
+    /// Packets that had come on its line when more had come than before, and when that was seen.
+    pub(super) received: (usize, u64),
     pub(super) phase: Phase,
     /// When it came into this phase.
     pub(super) phase_began_ns: u64,
@@ -125,6 +127,7 @@ impl Person {
             is_muted: false,
             mutes: 0,
             leaving_ns: None,
+            received: (0, 0),
             phase: Phase::Dialling,
             phase_began_ns: joined_ns,
         }

@@ -200,10 +200,9 @@ impl Shard {
                 let reason = format!("the relay broke the protocol: {reason}");
                 return self.handle_ended(call, participant, line, &reason);
             }
-            // A relay that goes away is known by the end of its connections.
-            Event::Session(
-                SessionEvent::Setup(_) | SessionEvent::SessionUpdate { .. } | SessionEvent::Goaway { .. },
-            ) => {}
+            // It is counted by the end of its connections.
+            Event::Session(SessionEvent::Goaway { .. }) => at.note("the relay said that it goes away (GOAWAY)"),
+            Event::Session(SessionEvent::Setup(_) | SessionEvent::SessionUpdate { .. }) => {}
         }
         self.start_behaviour(call);
     }
@@ -386,6 +385,7 @@ impl Shard {
             Due::RejoinCheck { of } => self.check_rejoined(of),
             Due::Floor { call } => self.pass_floor(call, due_ns),
             Due::Settle { call } => {
+                self.look_at_lines(call);
                 if let Some(state) = self.calls.get_mut(&call) {
                     state.settle(self.now_ns, false, &mut self.ledger);
                     self.at(self.now_ns + nanoseconds(SETTLE_INTERVAL), Due::Settle { call });
@@ -432,6 +432,9 @@ impl Shard {
                 .get(&call)
                 .is_some_and(|call| !call.is_established && call.ending_ns.is_none());
             self.ledger.at(self.now_ns).counts.calls_cut_off += u64::from(cut_off);
+            if cut_off {
+                self.note_awaited(call);
+            }
             self.begin_end(call);
         }
     }
@@ -443,12 +446,23 @@ impl Shard {
             .is_some_and(|call| !call.is_established && call.ending_ns.is_none());
         self.ledger.at(self.now_ns).counts.calls_failed += u64::from(is_failed);
         if is_failed {
+            self.note_awaited(call);
             // A closed loop waits before it tries a relay again that refuses.
             self.closed_after_ns = self.now_ns + nanoseconds(CLOSED_BACK_OFF);
         }
     }
 
+    /// Says what a call that did not come up waited for.
+    fn note_awaited(&mut self, call: CallId) {
+        let Some(state) = self.calls.get(&call) else { return };
+        let interval = self.ledger.at(self.now_ns);
+        state.awaited().for_each(|reason| interval.note(reason, 1));
+    }
+
     pub(super) fn begin_end(&mut self, call: CallId) {
+        if self.calls.get(&call).is_some_and(|state| state.ending_ns.is_none()) {
+            self.count_silent(call);
+        }
         if let Some(state) = self.calls.get_mut(&call)
             && state.ending_ns.is_none()
         {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_queue::ArrayQueue;
 use glommio::{LocalExecutorBuilder, Placement};
+use moqswitch_proto::wire::escaped;
 
 use crate::clock::{self, Offset};
 use crate::engine::shard::{Shard, ShardParts};
@@ -192,7 +193,11 @@ impl Shards {
             return Ok(());
         }
         let waited = self.dialled_at.get_or_insert_with(Instant::now).elapsed();
-        let reason = self.controls.last_reason.pop();
+        let reason = self
+            .controls
+            .last_reason
+            .pop()
+            .map(|reason| escaped(&reason).to_string());
         anyhow::ensure!(
             waited < ANSWER_MAX && reason.is_none(),
             "no relay answers at {} ({}): {}{}. Is it running there, and does it speak this draft over {}?",

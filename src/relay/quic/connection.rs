@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use moqswitch_proto::wire::{ErrorCode, Read, StreamId, Version, Written};
+use moqswitch_proto::wire::{ErrorCode, Read, StreamId, Version, Written, session_error};
 use rustc_hash::FxHashSet;
 
 use super::acknowledgement::Acknowledgement;
@@ -292,8 +292,12 @@ impl Connection {
     pub fn close_reason(&self) -> String {
         let describe = |who: &str, error: &quiche::ConnectionError| {
             let kind = if error.is_app { "session" } else { "transport" };
+            let name = match session_error::name(self.code_of(error.error_code)) {
+                Some(name) if error.is_app => format!(" {name}"),
+                _ => String::new(),
+            };
             let text = String::from_utf8_lossy(&error.reason);
-            format!("{who} closed it with {kind} code {:#x} {text}", error.error_code)
+            format!("{who} closed it with {kind} code {:#x}{name} {text}", error.error_code)
         };
         if let Some(reason) = self.web.as_ref().and_then(|web| web.reason()) {
             return reason.to_owned();
@@ -315,6 +319,11 @@ impl Connection {
     pub(super) fn reset_token_of_peer(&self) -> Option<super::identity::ResetToken> {
         let token = self.quic.peer_transport_params()?.stateless_reset_token?;
         (!self.quic.is_server()).then(|| token.to_be_bytes())
+    }
+
+    /// Packets that came and were taken in, on all of its paths.
+    pub fn packets_received(&self) -> usize {
+        self.count().received
     }
 
     /// Once it is established: speaks HTTP/3, if that was agreed on.
