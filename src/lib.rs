@@ -8,7 +8,7 @@
 //!   keys               keys of tokens from files
 //!   state              what outlives the process: the key of stateless resets
 //!   token              `moqswitch token`: keys and tokens made and explained
-//!   logging signals reload
+//!   logging signals reload notify
 //! ```
 //!
 //! `src/README.md` follows a datagram through the relay file by file; `src/OPERATING.md` is for operators.
@@ -20,6 +20,7 @@ pub mod generate;
 pub mod keys;
 pub mod limits;
 pub mod logging;
+pub mod notify;
 mod reload;
 pub mod signals;
 pub mod state;

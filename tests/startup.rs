@@ -5,10 +5,13 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+
+use moqswitch_relay::certificate::DevelopmentCertificate;
 
 #[test]
 fn a_host_that_refuses_io_uring_is_told_what_to_change() {
@@ -217,6 +220,163 @@ fn an_address_that_stays_taken_is_a_clear_error() {
     }
 }
 
+#[test]
+fn a_limit_that_is_too_low_is_named_with_what_to_do() {
+    let limited = |limit: &str| {
+        let mut command = Command::new("sh");
+        let script = format!("ulimit {limit} && exec \"$0\" \"$@\"");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_moqswitch")]);
+        command.env("XDG_STATE_HOME", env!("CARGO_TARGET_TMPDIR"));
+        arguments(&mut command);
+        command.output().unwrap()
+    };
+    for (limit, words) in [
+        ("-l 64", ["locked memory", "LimitMEMLOCK=infinity"]),
+        ("-n 8", ["open files", "LimitNOFILE=65536"]),
+        ("-n 12", ["open files", "LimitNOFILE=65536"]),
+        ("-n 16", ["open files", "LimitNOFILE=65536"]),
+        ("-n 18", ["open files", "LimitNOFILE=65536"]),
+    ] {
+        let output = limited(limit);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{limit}: {said}");
+        assert!(words.iter().all(|word| said.contains(word)), "{limit}: {said}");
+        assert!(!said.contains("panicked"), "{limit}: {said}");
+    }
+}
+
+#[test]
+fn a_key_of_another_certificate_is_named() {
+    let directory = format!("{}/mismatch-{}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+    std::fs::create_dir_all(&directory).unwrap();
+    let made = || DevelopmentCertificate::generate(&[], SystemTime::now()).unwrap();
+    let (chain, key) = (format!("{directory}/chain.pem"), format!("{directory}/key.pem"));
+    std::fs::write(&chain, made().certificate_pem).unwrap();
+    std::fs::write(&key, made().key_pem).unwrap();
+    let mut command = moqswitch();
+    let output = command
+        .args(["--tls-cert", &chain, "--tls-key", &key])
+        .output()
+        .unwrap();
+    std::fs::remove_dir_all(directory).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let words = [chain.as_str(), &key, "another certificate", "it was issued for"];
+    assert!(words.iter().all(|word| said.contains(word)), "{said}");
+}
+
+#[test]
+fn the_service_manager_is_told_what_happens() {
+    let path = std::env::temp_dir().join(format!("moqswitch-notify-{}", std::process::id()));
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(LIMIT)).unwrap();
+    let told = || {
+        let mut text = [0; 256];
+        let length = manager.recv(&mut text).expect("something is said in time");
+        String::from_utf8_lossy(&text[..length])
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let mut command = moqswitch();
+    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "300000");
+    let mut relay = Running::start(&mut command);
+    let but_pings = || std::iter::repeat_with(told).find(|said| said != "WATCHDOG=1").unwrap();
+    let mut said = vec![told()];
+    while said.len() < 4 {
+        said.push(told());
+    }
+    // A ping may come before the start has come to its end.
+    assert!(said.contains(&"READY=1".to_owned()), "{said:?}");
+    assert!(
+        said.iter().filter(|said| *said == "WATCHDOG=1").count() >= 3,
+        "{said:?}"
+    );
+    relay.signal("-HUP");
+    assert_eq!([but_pings(), but_pings()], ["RELOADING=1", "READY=1"]);
+    relay.signal("-TERM");
+    assert_eq!(but_pings(), "STOPPING=1");
+    assert!(relay.child.wait().unwrap().success());
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn a_hangup_takes_over_what_is_right_and_says_what() {
+    let directory = format!("{}/reload-{}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+    std::fs::create_dir_all(&directory).unwrap();
+    let (file, log) = (format!("{directory}/moqswitch.toml"), format!("{directory}/log"));
+    let configure = |text: &str| std::fs::write(&file, text).unwrap();
+    let logged = |text: &str| std::fs::read_to_string(&log).unwrap().contains(text);
+    configure("[auth]\npublic = [\"a/**\"]\n");
+    let mut command = moqswitch();
+    command.args(["--config", &file]).stderr(File::create(&log).unwrap());
+    let relay = Running::start(&mut command);
+    let allows = |path: &str| status(relay.http, &format!("/fetch/{path}/x/track")) == Some(404);
+    relay.until("a is public", || allows("a") && !allows("b"));
+
+    configure(
+        "batch_window = \"1ms\"\n[auth]\npublic = [\"b/**\"]\n[limits]\nconnections = 7\ncache_age = \"1s\"\n\
+         [log]\nlevel = \"debug\"\n",
+    );
+    relay.signal("-HUP");
+    relay.until("b is public", || allows("b") && !allows("a"));
+    relay.until("the rest is said", || {
+        logged("certificates reloaded") && logged("need a restart")
+    });
+    for text in [
+        "patterns reloaded",
+        "auth.public a/** \u{2192} b/**",
+        "limits reloaded",
+        "limits.connections 10000 \u{2192} 7",
+        "log level reloaded",
+        "batch_window, limits.cache_age",
+    ] {
+        assert!(
+            logged(text),
+            "`{text}` is not in\n{}",
+            std::fs::read_to_string(&log).unwrap()
+        );
+    }
+
+    // Nothing of a configuration that is wrong.
+    configure("[auth]\npublic = [\"a/**\"]\n[limits]\nconnections = 0\n");
+    relay.signal("-HUP");
+    relay.until("it says so", || {
+        logged("configuration not reloaded") && logged("moqswitch.toml:4")
+    });
+    assert!(allows("b") && !allows("a"));
+    drop(relay);
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn the_ready_line_is_json_where_logs_are() {
+    let mut command = moqswitch();
+    command
+        .env("MOQSWITCH_LOG_FORMAT", "json")
+        .env("XDG_STATE_HOME", env!("CARGO_TARGET_TMPDIR"));
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let read = BufReader::new(child.stdout.take().unwrap()).read_line(&mut line);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    read.unwrap();
+    let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(
+        (&ready["message"], &ready["level"]),
+        (&"ready".into(), &"INFO".into()),
+        "{line}"
+    );
+    for key in ["udp", "http", "admin"] {
+        assert!(
+            ready[key].as_str().unwrap().parse::<SocketAddr>().is_ok(),
+            "{key}: {line}"
+        );
+    }
+    assert_eq!(ready["shards"], 1);
+}
+
 /// A connection and no more.
 struct Client {
     socket: UdpSocket,
@@ -323,13 +483,22 @@ impl Drop for Running {
 }
 
 fn get(http: SocketAddr, path: &str) -> Option<String> {
+    let answer = answer(http, path)?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    head.starts_with("HTTP/1.1 200").then(|| body.to_owned())
+}
+
+fn status(http: SocketAddr, path: &str) -> Option<u16> {
+    answer(http, path)?.split(' ').nth(1)?.parse().ok()
+}
+
+fn answer(http: SocketAddr, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(http).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    head.starts_with("HTTP/1.1 200").then(|| body.to_owned())
+    Some(answer)
 }
 
 fn moqswitch() -> Command {

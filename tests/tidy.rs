@@ -84,9 +84,10 @@ const LAYERS: &[Layer] = &[
     layer("generate", &[], &[], &[]),
     layer("logging", &["config"], &[], &["ratelimit"]),
     layer("signals", &[], &[], &[]),
+    layer("notify", &[], &[], &[]),
     layer(
         "reload",
-        &["config", "keys", "limits"],
+        &["config", "control", "keys", "limits", "logging"],
         &[],
         &["auth", "quic", "shard", "ServerIdentity"],
     ),
@@ -95,7 +96,9 @@ const LAYERS: &[Layer] = &[
     layer("token", &["config", "generate", "keys", "limits"], &[], &["auth"]),
     layer(
         "switch",
-        &["config", "control", "keys", "reload", "signals", "state"],
+        &[
+            "config", "control", "keys", "logging", "notify", "reload", "signals", "state",
+        ],
         &["wire"],
         &["limits", "net", "Relay", "RelayHandle", "RelayOptions"],
     ),

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod certificates;
+mod explain;
 mod host;
 mod keys;
 mod network;
@@ -20,6 +21,7 @@ use serde::Serialize;
 
 use crate::config::{Config, ConfigError};
 
+pub use explain::{chain, explain};
 pub use host::Host;
 
 /// What the checks look at.

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod changes;
 mod error;
 mod layers;
 mod relay;
@@ -24,6 +25,7 @@ use moqswitch_relay::certificate::CertificateFiles;
 use moqswitch_relay::quic::CongestionControl;
 
 pub use arguments::{Arguments, Command, Flags, GrantArguments, TokenAction, TokenArguments};
+pub use changes::Change;
 pub use error::{ConfigError, Source};
 pub use settings::template;
 pub use values::LogLevel;

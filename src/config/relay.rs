@@ -10,7 +10,7 @@ use moqswitch_relay::auth::Grant;
 use moqswitch_relay::auth::token::Keys;
 use moqswitch_relay::certificate::CertificatePair;
 use moqswitch_relay::net::SocketOptions;
-use moqswitch_relay::quic::TransportOptions;
+use moqswitch_relay::quic::{ServerCertificate, TransportOptions};
 use moqswitch_relay::routing::TrackLimits;
 
 use crate::keys::{self, KeyFileError};
@@ -78,7 +78,12 @@ impl Config {
 
     /// Reads the certificates configured; none are configured for a development certificate.
     pub fn certificates(&self) -> anyhow::Result<Vec<CertificatePair>> {
-        let load = |files| CertificatePair::load(files);
+        let load = |files| -> anyhow::Result<CertificatePair> {
+            let pair = CertificatePair::load(files)?;
+            // What TLS will not take is said with the name of its file.
+            ServerCertificate::from_der(&pair.chain, &pair.key.der)?;
+            Ok(pair)
+        };
         let pairs = self
             .tls
             .certificates

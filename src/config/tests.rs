@@ -286,6 +286,22 @@ impl Drop for TemporaryFile {
     }
 }
 
+#[test]
+fn every_setting_is_compared() {
+    let config = Config::default();
+    let compared: Vec<&str> = config.values().into_iter().map(|(path, _)| path).collect();
+    for setting in settings::SETTINGS {
+        assert!(compared.contains(&setting.path), "{} is not compared", setting.path);
+    }
+    assert_eq!(config.changes(&config), []);
+    let other = Config::from_toml("[limits]\nconnections = 7\n[auth]\npublic = [\"anon/**\"]").unwrap();
+    let changes: Vec<String> = config.changes(&other).iter().map(ToString::to_string).collect();
+    assert_eq!(
+        changes,
+        ["auth.public ** \u{2192} anon/**", "limits.connections 10000 \u{2192} 7"]
+    );
+}
+
 /// One source of defaults: the table of settings says what the library does by itself.
 #[test]
 fn defaults_of_the_table_are_those_of_the_relay() {

@@ -13,7 +13,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Router, middleware};
 use futures_lite::stream;
+use moqswitch_proto::wire::escaped;
 use moqswitch_relay::shard::statistics::ShardSnapshot;
+use percent_encoding::percent_decode_str;
 use tokio::sync::oneshot;
 use tokio::time;
 
@@ -141,7 +143,7 @@ async fn metrics(State(state): State<ControlState>, headers: HeaderMap) -> Respo
 }
 
 /// Asks every shard before waiting for any, with one deadline for all.
-async fn snapshots(state: &ControlState) -> Result<Vec<ShardSnapshot>, String> {
+pub(super) async fn snapshots(state: &ControlState) -> Result<Vec<ShardSnapshot>, String> {
     let deadline = time::Instant::now() + limits::SHARD_ANSWER_WAIT_MAX;
     let mut answers = Vec::with_capacity(state.shards.len());
     for (shard, port) in state.shards.iter().enumerate() {
@@ -183,7 +185,7 @@ fn list_announced(state: &ControlState, prefix: &str) -> Response {
             truncated = true;
             return ControlFlow::Break(());
         }
-        paths.extend(below(prefix, path).map(str::to_owned));
+        paths.extend(below(prefix, path).map(|path| escaped(path).to_string()));
         ControlFlow::Continue(())
     });
     paths.sort_unstable();
@@ -216,10 +218,10 @@ struct FetchParameters {
 async fn fetch(
     State(state): State<ControlState>,
     Permit(grant): Permit,
-    Path(path): Path<String>,
+    uri: Uri,
     Query(parameters): Query<FetchParameters>,
 ) -> Result<Response, StatusCode> {
-    let (broadcast, track) = path.rsplit_once('/').ok_or(StatusCode::BAD_REQUEST)?;
+    let (broadcast, track) = named(&uri).ok_or(StatusCode::BAD_REQUEST)?;
     let broadcast = normalize(broadcast.split('/'));
     if broadcast.is_empty() || track.is_empty() {
         return Err(StatusCode::BAD_REQUEST);
@@ -231,8 +233,16 @@ async fn fetch(
     if !grant.may_subscribe(&broadcast) {
         return Err(StatusCode::UNAUTHORIZED);
     }
-    let reply = ask_shard(&state, broadcast, track.to_owned(), group).await?;
+    let reply = ask_shard(&state, broadcast, track, group).await?;
     Ok(serve_group(reply))
+}
+
+/// Broadcast and track of `/fetch/<broadcast>/<track>`. They are told apart before they are decoded, so that `%2F` is a part
+/// of a track's name.
+fn named(uri: &Uri) -> Option<(String, String)> {
+    let decoded = |text| Some(percent_decode_str(text).decode_utf8().ok()?.into_owned());
+    let (broadcast, track) = uri.path().strip_prefix("/fetch/")?.rsplit_once('/')?;
+    Some((decoded(broadcast)?, decoded(track)?))
 }
 
 async fn ask_shard(

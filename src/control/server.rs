@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -21,6 +22,7 @@ use moqswitch_relay::ratelimit::RateLimit;
 use moqswitch_relay::shard::{WebRequest, WebRequests};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::time;
 
@@ -37,6 +39,7 @@ use super::{ControlState, routes, tls, web};
 pub struct ControlServer {
     listener: TcpListener,
     admin: Option<TcpListener>,
+    runtime: Runtime,
     state: ControlState,
     web_requests: mpsc::Receiver<WebRequest>,
 }
@@ -89,6 +92,7 @@ impl Serving {
 pub struct ControlListener {
     listener: TcpListener,
     admin: Option<TcpListener>,
+    runtime: Runtime,
     requests: (WebRequests, mpsc::Receiver<WebRequest>),
 }
 
@@ -97,6 +101,7 @@ impl ControlListener {
         Ok(Self {
             listener: listen(address)?,
             admin: None,
+            runtime: runtime()?,
             requests: mpsc::channel(limits::HTTP3_REQUESTS_MAX),
         })
     }
@@ -117,6 +122,7 @@ impl ControlListener {
         ControlServer {
             listener: self.listener,
             admin: self.admin,
+            runtime: self.runtime,
             state,
             web_requests: self.requests.1,
         }
@@ -133,7 +139,7 @@ impl ControlServer {
     pub fn spawn(self, background: impl Future<Output = ()> + Send + 'static) -> io::Result<ControlHandle> {
         let address = self.address()?;
         let admin = self.admin.as_ref().map(TcpListener::local_addr).transpose()?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = self.runtime;
         let (stop, stopped) = watch::channel(false);
         let shards = self.state.shards.clone();
         let operators = Serving::operators(self.state.clone(), stopped.clone());
@@ -179,6 +185,13 @@ impl ControlHandle {
             .join()
             .map_err(|_| io::Error::other("the control thread panicked"))?
     }
+}
+
+/// Made early, while there are files to be had. A runtime that finds none for its signals panics, so it is tried before.
+fn runtime() -> io::Result<Runtime> {
+    let (one, other) = UnixStream::pair()?;
+    drop((one.try_clone()?, other.try_clone()?));
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {

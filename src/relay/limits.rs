@@ -31,6 +31,9 @@ pub const FEED_EVENTS_DEFAULT: usize = 65_536;
 /// Files a shard opens: its socket, rings, event and timer descriptors.
 pub const FILES_PER_SHARD: usize = 32;
 
+/// Files that a shard opens before it serves. A start that cannot have them fails before any shard runs.
+pub const FILES_TO_START: usize = 12;
+
 /// HTTP fetches that one shard serves at once. A further one is answered 503.
 pub const HTTP_FETCHES_MAX: usize = 64;
 
@@ -142,6 +145,8 @@ pub const SOCKET_ARMS_PER_TURN_MAX: usize = 256;
 
 /// Kernel socket buffer asked for in each direction, for each shard.
 pub const SOCKET_BUFFER_BYTES_DEFAULT: usize = 4 * 1024 * 1024;
+
+const _: () = assert!(FILES_TO_START <= FILES_PER_SHARD);
 
 const _: () = assert!(CONNECTION_ID_BYTES >= 8 && CONNECTION_ID_BYTES <= 20);
 

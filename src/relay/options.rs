@@ -20,7 +20,7 @@ use crate::limits::CACHE_BYTES_MIN;
 use crate::net::{RingConfig, SocketOptions};
 use crate::quic::{EndpointOptions, ResetKey, ServerCertificate, TransportOptions};
 use crate::routing::{ShardId, TrackLimits};
-use crate::shard::{FeedWriter, ShardOptions, WebRequests};
+use crate::shard::{FeedWriter, ShardLimits, ShardOptions, WebRequests};
 
 /// What [`Relay::start`](crate::Relay::start) takes. [`RelayOptions::default`] listens on loopback, with a development
 /// certificate, open to everyone on this host.
@@ -158,6 +158,16 @@ impl RelayOptions {
             qmux: self.websockets(),
             ring: self.ring.clone(),
             policy: self.policy(),
+        }
+    }
+
+    /// The bounds that a relay which runs can be given anew.
+    pub fn limits(&self) -> ShardLimits {
+        ShardLimits {
+            connections_max: self.connections_max,
+            sessions: self.sessions.clone(),
+            transport: self.transport(),
+            qmux: self.websockets(),
         }
     }
 

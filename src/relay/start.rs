@@ -13,9 +13,9 @@ use anyhow::Context;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder};
 use moqswitch_proto::wire::BroadcastPath;
 
-use crate::limits::{ADDRESS_WAIT_MAX, LANE_MESSAGES_MAX, SHARDS_MAX};
+use crate::limits::{ADDRESS_WAIT_MAX, FILES_TO_START, LANE_MESSAGES_MAX, SHARDS_MAX};
 use crate::net::wake::{self, WakeReceiver, Waker};
-use crate::net::{BindError, SocketGroup, SocketOptions, bind_by, bind_client, bind_group, probe_support};
+use crate::net::{BindError, SocketGroup, SocketOptions, bind_by, bind_client, bind_group, probe_support, try_files};
 use crate::options::{RelayOptions, ServerIdentity};
 use crate::quic::{Secrets, TlsContext};
 use crate::routing::{AnnounceTable, ShardId};
@@ -70,6 +70,7 @@ impl Relay {
         if let Some(key) = &options.reset_key {
             secrets = secrets.with_reset_key(key, group.local);
         }
+        try_files(shard_count * FILES_TO_START).context("opening the files of shards")?;
         let mut starts = Starts::new(ports.as_slice().into());
         let sockets = std::mem::take(&mut group.sockets);
         for (index, ((socket, wake), port)) in sockets.into_iter().zip(receivers).zip(&ports).enumerate() {
@@ -197,7 +198,10 @@ fn bind(options: &RelayOptions, shards: usize) -> anyhow::Result<SocketGroup> {
 }
 
 fn wake_channels(count: usize) -> anyhow::Result<(Vec<Waker>, Vec<WakeReceiver>)> {
-    let pairs: Vec<(Waker, WakeReceiver)> = (0..count).map(|_| wake::channel()).collect::<std::io::Result<_>>()?;
+    let pairs: Vec<(Waker, WakeReceiver)> = (0..count)
+        .map(|_| wake::channel())
+        .collect::<std::io::Result<_>>()
+        .context("opening the sockets that shards are woken by")?;
     Ok(pairs.into_iter().unzip())
 }
 

@@ -201,6 +201,14 @@ fn a_token_shows_what_it_grants_and_nothing_else() {
 }
 
 #[test]
+fn announced_paths_are_one_line_each_whatever_is_in_them() {
+    let paths = ["room/x\ny", "room/nul\0", "room/\u{1b}[2Jescape", "room/back\\slash"];
+    let fixture = Fixture::start_with(Behaviour::Answers, paths.map(str::to_owned).to_vec());
+    let lines = [r"\u{1b}[2Jescape", r"back\\slash", r"nul\0", r"x\ny"];
+    assert_eq!(fixture.get_admin("/announced/room").body, lines.join("\n"));
+}
+
+#[test]
 fn announced_is_bounded_and_says_so() {
     let count = limits::ANNOUNCED_RESULTS_MAX + 5;
     let fixture = Fixture::start_with(Behaviour::Answers, (0..count).map(|n| format!("room/{n}")).collect());
@@ -222,6 +230,10 @@ fn fetch_returns_payloads_joined() {
     );
     let numbered = fixture.get("/fetch//room/al%69ce/cam?group=7");
     assert_eq!(numbered.body, "room/alice cam Sequence(7)");
+    // A track's name is any text.
+    let slashed = fixture.get("/fetch/room/alice/video%2Fhd%20%c3%bc");
+    assert_eq!(slashed.body, "room/alice video/hd \u{fc} Latest");
+    assert_eq!(fixture.get("/fetch/room%2Falice/cam").body, "room/alice cam Latest");
 }
 
 #[test]
@@ -234,6 +246,9 @@ fn fetch_errors_have_their_status() {
     assert_eq!(fixture.get("/fetch/private/cam").status, 401);
     assert_eq!(fixture.get("/fetch/cam").status, 400);
     assert_eq!(fixture.get("/fetch/room/").status, 400);
+    for broken in ["/fetch/room/%ff", "/fetch/room%c3/cam", "/fetch/room/%ed%a0%80"] {
+        assert_eq!(fixture.get(broken).status, 400, "{broken}");
+    }
     assert_eq!(fixture.get("/fetch/room/cam?group=newest").status, 400);
     let long = format!("/fetch/{}/cam", "x".repeat(limits::HTTP_PATH_BYTES_MAX));
     assert_eq!(fixture.get(&long).status, 414);

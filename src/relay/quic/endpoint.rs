@@ -155,6 +155,23 @@ impl Endpoint {
         Ok(())
     }
 
+    /// Bounds and what is declared to peers, of connections that begin from now on.
+    pub fn replace_limits(
+        &mut self,
+        connections_max: usize,
+        transport: TransportOptions,
+        tls: TlsContext,
+    ) -> Result<(), QuicError> {
+        let options = EndpointOptions {
+            connections_max,
+            transport,
+            ..self.options.clone()
+        };
+        self.server = Some(accept_with(tls, &options, &self.ticket_key)?);
+        self.options = options;
+        Ok(())
+    }
+
     /// Prepares dialling with one trust and one list of drafts, best first.
     pub fn client(&self, trust: Trust, versions: &[Version]) -> Result<Client, QuicError> {
         let config = self
