@@ -3,6 +3,7 @@
 mod arguments;
 mod capacity;
 mod clock;
+mod disturbance;
 mod engine;
 #[allow(unreachable_pub, reason = "a public module of moqswitch")]
 #[path = "../../src/generate.rs"]
@@ -19,6 +20,7 @@ mod output;
 mod report;
 mod run;
 mod scenario;
+mod survive;
 mod terminal;
 mod truth;
 
@@ -26,7 +28,7 @@ use std::fmt::Display;
 use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use clap::{CommandFactory, Parser};
 use serde::Serialize;
 
@@ -52,51 +54,10 @@ fn main() -> ExitCode {
 fn execute(arguments: &Arguments) -> anyhow::Result<u8> {
     let (scenario, flags) = match &arguments.command {
         None => (Scenario::short_calls(), &arguments.flags),
-        Some(Command::Scenarios) => {
-            let line = |(name, _): &(&str, _)| Ok(format!("{name:<16} {}", Scenario::load(name)?.question));
-            let lines = BUILT_IN.iter().map(line).collect::<anyhow::Result<Vec<String>>>()?;
-            file::say(&lines.join("\n"), false)?;
-            return Ok(0);
-        }
-        Some(Command::Completions { shell }) => {
-            generate::completions(Arguments::command(), *shell)?;
-            return Ok(0);
-        }
-        Some(Command::Man { command }) => {
-            generate::manual(Arguments::command(), command.as_deref())?;
-            return Ok(0);
-        }
-        Some(Command::Link {
-            listen,
-            to,
-            impair,
-            seed,
-        }) => {
-            return link::proxy::run(*listen, *to, impair, *seed);
-        }
-        Some(Command::Clock { listen }) => {
-            clock::serve(*listen)?;
-            return Ok(0);
-        }
-        Some(Command::Report {
-            files,
-            output,
-            threshold,
-        }) => {
-            let (page, status) = report::report(files, threshold)?;
-            file::write(output, page.as_bytes())?;
-            if !file::is_standard_output(Some(output)) {
-                file::say(&output.display(), false)?;
-            }
-            return Ok(status);
-        }
-        Some(Command::Merge { files, json, threshold }) => {
-            let summary = merge::merge(files, threshold)?;
-            let is_beside = file::is_standard_output(json.as_deref());
-            let json = json.as_deref().map(Destination::open).transpose()?;
-            return finish(&summary, summary.exit_status(), json, is_beside);
-        }
-        Some(command) => command.scenario()?.context("the other commands make calls")?,
+        Some(command) => match command.scenario()? {
+            Some(calls) => calls,
+            None => return execute_without_calls(command),
+        },
     };
     let keeps_pattern = matches!(
         arguments.command,
@@ -115,8 +76,53 @@ fn execute(arguments: &Arguments) -> anyhow::Result<u8> {
         let capacity = capacity::find(&Objective::load(slo)?, &scenario, flags)?;
         return finish(&capacity, capacity.exit_status(), json, is_beside);
     }
+    if let Some(Command::Survive { command, only, .. }) = &arguments.command {
+        let survival = survive::survive(&scenario, flags, command.as_deref(), only)?;
+        return finish(&survival, survival.exit_status(), json, is_beside);
+    }
     let summary = run::run(&scenario, flags)?;
     finish(&summary, summary.exit_status(), json, is_beside)
+}
+
+/// What needs no calls to be made.
+fn execute_without_calls(command: &Command) -> anyhow::Result<u8> {
+    match command {
+        Command::Scenarios => {
+            let line = |(name, _): &(&str, _)| Ok(format!("{name:<16} {}", Scenario::load(name)?.question));
+            let lines = BUILT_IN.iter().map(line).collect::<anyhow::Result<Vec<String>>>()?;
+            file::say(&lines.join("\n"), false)?;
+        }
+        Command::Completions { shell } => generate::completions(Arguments::command(), *shell)?,
+        Command::Man { command } => generate::manual(Arguments::command(), command.as_deref())?,
+        Command::Link {
+            listen,
+            to,
+            impair,
+            seed,
+            moves,
+        } => return link::proxy::run(*listen, *to, impair, *seed, moves),
+        Command::Clock { listen } => clock::serve(*listen)?,
+        Command::Report {
+            files,
+            output,
+            threshold,
+        } => {
+            let (page, status) = report::report(files, threshold)?;
+            file::write(output, page.as_bytes())?;
+            if !file::is_standard_output(Some(output)) {
+                file::say(&output.display(), false)?;
+            }
+            return Ok(status);
+        }
+        Command::Merge { files, json, threshold } => {
+            let summary = merge::merge(files, threshold)?;
+            let is_beside = file::is_standard_output(json.as_deref());
+            let json = json.as_deref().map(Destination::open).transpose()?;
+            return finish(&summary, summary.exit_status(), json, is_beside);
+        }
+        _ => anyhow::bail!("the other commands make calls"),
+    }
+    Ok(0)
 }
 
 /// Figures for a machine first, which may be waiting for them behind a reader who has had enough.

@@ -130,7 +130,7 @@ impl Call {
                 break;
             }
             // Who comes back finds some of the others away, which is not the relay's delay.
-            if person.generation == 0 {
+            if person.generation == 0 && !self.is_established {
                 // Nor is it that others come later by plan.
                 let began_ns = match person.phase {
                     Phase::Connected => person.phase_began_ns.max(self.last_joined_ns(participant)),

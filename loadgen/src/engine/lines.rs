@@ -272,10 +272,11 @@ impl Lines {
         is_taken
     }
 
-    /// Packets that came on a line so far.
-    pub(crate) fn received(&mut self, key: ConnectionKey) -> Option<usize> {
+    /// Packets that came on a line so far, and how often none came that should have.
+    pub(crate) fn received(&mut self, key: ConnectionKey) -> Option<(usize, usize)> {
         self.lines.get(&key)?;
-        Some(self.endpoint.get_mut(key)?.packets_received())
+        let connection = self.endpoint.get_mut(key)?;
+        Some((connection.packets_received(), connection.probe_timeouts()))
     }
 
     /// Groups and datagrams since the last call that could not be sent.

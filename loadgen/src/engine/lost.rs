@@ -19,6 +19,19 @@ const SILENCE_MIN: Duration = Duration::from_millis(1500);
 impl Shard {
     /// A participant's connection was ended or could not be made.
     pub(super) fn handle_lost(&mut self, call: CallId, participant: u16, reason: &str) {
+        let redials = self.parts.load.behaviour.redials;
+        if redials
+            && self
+                .calls
+                .get(&call)
+                .is_some_and(|state| state.people[usize::from(participant)].is_lost)
+        {
+            // It is not back yet, and tries again when its attempt has had its time.
+            if let Some(state) = self.calls.get_mut(&call) {
+                state.people[usize::from(participant)].line = None;
+            }
+            return;
+        }
         let interval = self.ledger.at(self.now_ns);
         interval.counts.connections_lost += 1;
         interval.note(reason, 1);
@@ -34,16 +47,21 @@ impl Shard {
         if is_silent {
             self.begin_talking(call, participant);
         }
+        if redials {
+            self.redial(call, participant, 0);
+        }
     }
 
     /// Sees on which lines of a call packets have come.
     pub(super) fn look_at_lines(&mut self, call: CallId) {
         let Some(state) = self.calls.get_mut(&call) else { return };
         for person in &mut state.people {
-            if let Some(received) = person.line.and_then(|line| self.lines.received(line))
-                && received != person.received.0
-            {
-                person.received = (received, self.now_ns);
+            let Some((received, timeouts)) = person.line.and_then(|line| self.lines.received(line)) else {
+                continue;
+            };
+            person.is_unanswered = received == person.received && timeouts > person.timeouts;
+            if received != person.received {
+                (person.received, person.received_ns, person.timeouts) = (received, self.now_ns, timeouts);
             }
         }
     }
@@ -55,7 +73,8 @@ impl Shard {
         let Some(state) = self.calls.get(&call) else { return };
         let is_long = |since_ns: u64| since_ns >= nanoseconds(SILENCE_MIN);
         for (participant, person) in (0..).zip(&state.people) {
-            let is_mute = person.line.is_some() && is_long(self.now_ns.saturating_sub(person.received.1));
+            // Where nobody has anything to say, nothing comes either.
+            let is_mute = person.line.is_some() && person.is_unanswered && is_long(self.now_ns - person.received_ns);
             if is_mute && is_long(state.silent_ns(participant)) {
                 let interval = self.ledger.at(self.now_ns);
                 interval.counts.connections_lost += 1;
@@ -100,7 +119,7 @@ impl Call {
             .unwrap_or(0)
     }
 
-    fn lose_line(&mut self, participant: u16, now_ns: u64, lines: &mut Lines) {
+    pub(super) fn lose_line(&mut self, participant: u16, now_ns: u64, lines: &mut Lines) {
         let person = &mut self.people[usize::from(participant)];
         if let Some(line) = person.line.take() {
             lines.close(line);

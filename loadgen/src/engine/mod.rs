@@ -12,6 +12,7 @@ mod paths;
 mod person;
 mod publish;
 mod reasons;
+mod redial;
 pub(crate) mod shard;
 mod time;
 

@@ -63,17 +63,47 @@ pub(crate) struct Shard {
 /// of a line it no longer has are passed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Due {
-    Tick { of: Member, track: u8 },
-    Mute { of: Member },
-    Leave { of: Member },
-    Depart { of: Member, departure: Departure },
-    Join { call: CallId, participant: u16 },
-    RejoinCheck { of: Member },
-    Floor { call: CallId },
-    Settle { call: CallId },
-    Overdue { call: CallId },
-    End { call: CallId },
-    Drained { call: CallId },
+    Tick {
+        of: Member,
+        track: u8,
+    },
+    Mute {
+        of: Member,
+    },
+    Leave {
+        of: Member,
+    },
+    Depart {
+        of: Member,
+        departure: Departure,
+    },
+    Join {
+        call: CallId,
+        participant: u16,
+    },
+    RejoinCheck {
+        of: Member,
+    },
+    Redial {
+        call: CallId,
+        participant: u16,
+        attempt: u32,
+    },
+    Floor {
+        call: CallId,
+    },
+    Settle {
+        call: CallId,
+    },
+    Overdue {
+        call: CallId,
+    },
+    End {
+        call: CallId,
+    },
+    Drained {
+        call: CallId,
+    },
 }
 
 /// How a participant goes, and when it is back.
@@ -201,7 +231,10 @@ impl Shard {
                 return self.handle_ended(call, participant, line, &reason);
             }
             // It is counted by the end of its connections.
-            Event::Session(SessionEvent::Goaway { .. }) => at.note("the relay said that it goes away (GOAWAY)"),
+            Event::Session(SessionEvent::Goaway { .. }) => {
+                at.note("the relay said that it goes away (GOAWAY)");
+                return self.follow_goaway(call, participant, line);
+            }
             Event::Session(SessionEvent::Setup(_) | SessionEvent::SessionUpdate { .. }) => {}
         }
         self.start_behaviour(call);
@@ -213,8 +246,12 @@ impl Shard {
         let person = &mut state.people[usize::from(participant)];
         (person.phase, person.phase_began_ns) = (Phase::Connected, self.now_ns);
         let elapsed = self.now_ns.saturating_sub(person.joined_ns) / 1000;
-        self.ledger.at(self.now_ns).record(Measure::Handshake, elapsed);
         self.parts.controls.handshakes.fetch_add(1, Ordering::Relaxed);
+        if self.handle_return(call, participant, line) {
+            return self.plan_rejoin_check(call, participant);
+        }
+        self.ledger.at(self.now_ns).record(Measure::Handshake, elapsed);
+        let Some(state) = self.calls.get_mut(&call) else { return };
         let prefix = state.prefix();
         if let Some(session) = self.lines.session(line) {
             session.request_announce(&prefix);
@@ -382,6 +419,11 @@ impl Shard {
                     self.dial(call, participant, due_ns);
                 }
             }
+            Due::Redial {
+                call,
+                participant,
+                attempt,
+            } => self.redial(call, participant, attempt),
             Due::RejoinCheck { of } => self.check_rejoined(of),
             Due::Floor { call } => self.pass_floor(call, due_ns),
             Due::Settle { call } => {

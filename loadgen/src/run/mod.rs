@@ -8,6 +8,7 @@ mod plan;
 mod shards;
 mod target;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use moqswitch_relay::Relay;
@@ -18,9 +19,15 @@ use crate::output::summary::Summary;
 use crate::output::threshold;
 use crate::scenario::Scenario;
 
+pub(crate) use address::quic_answers;
 use cores::Cores;
 use plan::Plan;
 use shards::Shards;
+
+/// Where a relay's URL leads.
+pub(crate) fn address_of(relay: &str) -> anyhow::Result<SocketAddr> {
+    Ok(target::parse(relay, Scenario::default().client.draft)?.0.address)
+}
 
 pub(crate) fn run(scenario: &Scenario, flags: &Flags) -> anyhow::Result<Summary> {
     let thresholds = threshold::choose(&scenario.thresholds, &flags.threshold)?;

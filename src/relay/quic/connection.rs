@@ -326,6 +326,11 @@ impl Connection {
         self.count().received
     }
 
+    /// How often an answer to what was sent did not come in its time (RFC 9002, section 6.2).
+    pub fn probe_timeouts(&self) -> usize {
+        self.quic.path_stats().map(|path| path.total_pto_count).sum()
+    }
+
     /// Once it is established: speaks HTTP/3, if that was agreed on.
     pub(super) fn begin_web(&mut self) {
         let is_wanted = self.quic.is_server() || self.dial.is_some();
