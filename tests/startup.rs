@@ -509,6 +509,8 @@ fn moqswitch() -> Command {
 
 /// On loopback, on ports that the kernel chooses.
 fn arguments(command: &mut Command) {
+    // Not the state of who runs the tests.
+    command.env("XDG_STATE_HOME", env!("CARGO_TARGET_TMPDIR"));
     command.args(["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--shards", "1"]);
 }
 
