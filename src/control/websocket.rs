@@ -252,3 +252,33 @@ async fn attach(port: &ShardPort, subprotocol: Subprotocol, path: String, remote
     (port.wake)();
     Some(end)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_can_become_more_and_fewer() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let websockets = WebSockets::new(1, 2, Duration::from_secs(30));
+            let (first, second) = (websockets.take_seat(), websockets.take_seat());
+            assert!(first.is_some() && second.is_some() && websockets.take_seat().is_none());
+            websockets.resize(3);
+            let third = websockets.take_seat();
+            assert!(third.is_some() && websockets.take_seat().is_none());
+            // Those that are too many stay until they end, and leave no place behind.
+            websockets.resize(1);
+            tokio::task::yield_now().await;
+            drop((first, second));
+            tokio::task::yield_now().await;
+            assert!(websockets.take_seat().is_none());
+            drop(third);
+            tokio::task::yield_now().await;
+            let last = websockets.take_seat();
+            assert!(last.is_some() && websockets.take_seat().is_none());
+            drop(last);
+            websockets.ended().await;
+        });
+    }
+}
