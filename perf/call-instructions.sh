@@ -77,7 +77,7 @@ callgrind() { # flags of callgrind_control
 # That the relay has sent so far.
 frames_out() {
     local address
-    address=$(grep -o 'http=[^ ]*' "$work/relay.out" | cut -d= -f2)
+    address=$(grep -o 'admin=[^ ]*' "$work/relay.out" | cut -d= -f2)
     curl -sS "http://$address/metrics" | awk '/^moqswitch_frames_out_total/ { sum += $2 } END { print sum + 0 }'
 }
 

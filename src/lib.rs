@@ -6,8 +6,9 @@
 //!   check              will this configuration run on this host?
 //!   config             flags, environment and file to one validated configuration
 //!   keys               keys of tokens from files
+//!   state              what outlives the process: the key of stateless resets
 //!   token              `moqswitch token`: keys and tokens made and explained
-//!   logging signals reload
+//!   logging signals reload notify
 //! ```
 //!
 //! `src/README.md` follows a datagram through the relay file by file; `src/OPERATING.md` is for operators.
@@ -19,7 +20,9 @@ pub mod generate;
 pub mod keys;
 pub mod limits;
 pub mod logging;
+pub mod notify;
 mod reload;
 pub mod signals;
+pub mod state;
 pub mod switch;
 pub mod token;

@@ -30,6 +30,9 @@ pub const TCP_READS_MAX: usize = 2;
 /// HTTP connections served at once. A further one ends the oldest.
 pub const HTTP_CONNECTIONS_MAX: usize = 256;
 
+/// The same of the operators' address, of each kind.
+pub const ADMIN_CONNECTIONS_MAX: usize = 16;
+
 /// WebSocket connections that may be configured.
 pub const WEBSOCKETS_MAX: u32 = 100_000;
 
@@ -62,6 +65,12 @@ pub const WEBSOCKET_PING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Wait for a peer to close after it was told to; then the socket is dropped.
 pub const WEBSOCKET_CLOSE_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// Messages taken from a peer meanwhile, in each `WEBSOCKET_CLOSE_READ_INTERVAL`: what it had sent by then is not to be in
+/// the way of its end, and who goes on sending is not read at line rate.
+pub const WEBSOCKET_CLOSE_READS_MAX: usize = 16;
+
+pub const WEBSOCKET_CLOSE_READ_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Life of one HTTP connection from accept to last byte; a slower client is disconnected.
 pub const HTTP_CONNECTION_AGE_MAX: Duration = Duration::from_secs(60);

@@ -3,19 +3,34 @@
 #![forbid(unsafe_code)]
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing::Dispatch;
+use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::reload;
 
-use crate::config::{LogConfig, LogFormat};
+use crate::config::{LogConfig, LogFormat, LogLevel};
 
 /// Lines that could not be written.
 static LOST: AtomicU64 = AtomicU64::new(0);
 
+/// Changes which lines are logged, of a process that logs already.
+#[derive(Clone)]
+pub struct LevelHandle(Arc<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>);
+
+impl LevelHandle {
+    pub fn set(&self, level: &LogLevel) -> Result<(), String> {
+        (self.0)(level.to_filter())
+    }
+}
+
 /// Installs the process-wide subscriber; a second call is an error.
-pub fn install(config: &LogConfig) -> Result<(), tracing::dispatcher::SetGlobalDefaultError> {
-    tracing::dispatcher::set_global_default(dispatch(config, || Forgiving(io::stderr())))
+pub fn install(config: &LogConfig) -> Result<LevelHandle, tracing::dispatcher::SetGlobalDefaultError> {
+    let (dispatch, level) = dispatch(config, || Forgiving(io::stderr()));
+    tracing::dispatcher::set_global_default(dispatch)?;
+    Ok(level)
 }
 
 /// Log lines that were lost since the start: standard error is full, closed, or its reader has gone.
@@ -41,17 +56,38 @@ impl<W: Write> Write for Forgiving<W> {
     }
 }
 
-fn dispatch<W>(config: &LogConfig, writer: W) -> Dispatch
+fn dispatch<W>(config: &LogConfig, writer: W) -> (Dispatch, LevelHandle)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(config.level.to_filter())
-        .with_writer(writer);
+    let filter = config.level.to_filter();
     match config.format {
-        LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).finish().into(),
-        LogFormat::Json => builder.json().flatten_event(true).finish().into(),
+        LogFormat::Text => {
+            let builder = tracing_subscriber::fmt()
+                .with_ansi(io::stderr().is_terminal())
+                .with_env_filter(filter)
+                .with_writer(writer)
+                .with_filter_reloading();
+            let handle = level_handle(builder.reload_handle());
+            (builder.finish().into(), handle)
+        }
+        LogFormat::Json => {
+            let builder = tracing_subscriber::fmt()
+                .json()
+                .flatten_event(true)
+                .with_env_filter(filter)
+                .with_writer(writer)
+                .with_filter_reloading();
+            let handle = level_handle(builder.reload_handle());
+            (builder.finish().into(), handle)
+        }
     }
+}
+
+fn level_handle<S: 'static>(handle: reload::Handle<EnvFilter, S>) -> LevelHandle {
+    LevelHandle(Arc::new(move |filter| {
+        handle.reload(filter).map_err(|error| error.to_string())
+    }))
 }
 
 #[cfg(test)]
@@ -59,7 +95,6 @@ mod tests {
     use std::sync::mpsc::{SyncSender, sync_channel};
 
     use super::*;
-    use crate::config::LogLevel;
 
     #[test]
     fn json_lines_carry_fields_and_respect_the_level() {
@@ -69,7 +104,7 @@ mod tests {
             format: LogFormat::Json,
         };
         let writer = move || Output(sender.clone());
-        tracing::dispatcher::with_default(&dispatch(&config, writer), || {
+        tracing::dispatcher::with_default(&dispatch(&config, writer).0, || {
             tracing::info!(shard = 3, suppressed = 7, "malformed packet");
             tracing::debug!("hidden");
         });
@@ -79,6 +114,41 @@ mod tests {
         assert_eq!(line["message"], "malformed packet");
         assert_eq!(line["shard"], 3);
         assert_eq!(line["suppressed"], 7);
+    }
+
+    #[test]
+    fn text_of_peers_stays_on_its_line() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let (sender, lines) = sync_channel(8);
+            let level = LogLevel::parse("info").unwrap();
+            let writer = move || Output(sender.clone());
+            tracing::dispatcher::with_default(&dispatch(&LogConfig { level, format }, writer).0, || {
+                let (path, reason) = ("x\ny\0\u{1b}[2J", String::from("gone\r\n"));
+                tracing::info!(path, reason, "refused");
+            });
+            let text: Vec<u8> = lines.try_iter().flatten().collect();
+            let controls = text.iter().filter(|byte| byte.is_ascii_control()).count();
+            assert_eq!(controls, 1, "{:?}", String::from_utf8_lossy(&text));
+            assert!(text.ends_with(b"\n"));
+        }
+    }
+
+    #[test]
+    fn the_level_can_be_changed() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let (sender, lines) = sync_channel(8);
+            let level = LogLevel::parse("info").unwrap();
+            let writer = move || Output(sender.clone());
+            let (dispatch, handle) = dispatch(&LogConfig { level, format }, writer);
+            tracing::dispatcher::with_default(&dispatch, || {
+                tracing::debug!("hidden");
+                handle.set(&LogLevel::parse("debug").unwrap()).unwrap();
+                tracing::debug!("seen");
+            });
+            let text = lines.try_iter().flatten().collect::<Vec<u8>>();
+            let text = String::from_utf8_lossy(&text);
+            assert!(text.contains("seen") && !text.contains("hidden"), "{text}");
+        }
     }
 
     #[test]
@@ -97,7 +167,7 @@ mod tests {
             format: LogFormat::Text,
         };
         let before = lost();
-        tracing::dispatcher::with_default(&dispatch(&config, || Forgiving(Full)), || {
+        tracing::dispatcher::with_default(&dispatch(&config, || Forgiving(Full)).0, || {
             tracing::info!("nobody will read this");
         });
         assert_eq!(lost(), before + 1);

@@ -7,7 +7,8 @@ use std::time::SystemTime;
 
 use clap::{CommandFactory, Parser};
 use moqswitch::config::{Arguments, Command, Config};
-use moqswitch::switch::Switch;
+use moqswitch::notify::Notifier;
+use moqswitch::switch::{Surroundings, Switch};
 use moqswitch::{check, config, generate, logging, token};
 use moqswitch_relay::net;
 use moqswitch_relay::topology::HostCores;
@@ -21,7 +22,7 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(code) => code,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "moqswitch: {error:#}");
+            let _ = writeln!(std::io::stderr(), "moqswitch: {}", check::chain(&error));
             ExitCode::FAILURE
         }
     }
@@ -52,11 +53,19 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
         None => {
             let config = config?;
-            logging::install(&config.log)?;
+            let level = logging::install(&config.log)?;
+            let flags = arguments.flags.clone();
+            let surroundings = Surroundings {
+                source: Some(Box::new(move || Config::load(&flags, std::env::vars()))),
+                level: Some(level),
+                notifier: Notifier::find(|name| std::env::var_os(name)),
+            };
             net::raise_file_limit();
-            let switch = Switch::start(&config)?;
+            let host = check::Host::read();
+            let started = Switch::start(&config, surroundings);
+            let switch = started.map_err(|error| anyhow::anyhow!(check::explain(&error, &config, &host)))?;
             // A relay that runs does not end because nobody reads that it does.
-            let _ = generate::print(format!("{}\n", switch.banner()).as_bytes());
+            let _ = generate::print(format!("{}\n", switch.banner(config.log.format)).as_bytes());
             switch.join()?;
         }
     }

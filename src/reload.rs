@@ -1,5 +1,6 @@
-//! New certificates and keys for a relay that goes on: those of the same files, read again. Connections and sessions that
-//! begin from then on get them; others keep what they have. Each is whole or not at all, and one line says which.
+//! What a relay takes over while it runs: certificates, keys, patterns, limits and the log level, read again at SIGHUP. Each
+//! is whole or not at all, and one line says which. Connections and sessions that begin from then on get them; others keep
+//! what they have.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,21 +9,40 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use boring::ssl::SslContext;
 use moqswitch_relay::ServerIdentity;
-use moqswitch_relay::auth::Policy;
 use moqswitch_relay::auth::token::{Key, Keys};
-use moqswitch_relay::quic::TlsContext;
+use moqswitch_relay::auth::{Grant, Policy};
+use moqswitch_relay::quic::{ServerCertificate, TlsContext};
 use moqswitch_relay::shard::{ShardCommand, ShardPort};
 use tokio::sync::watch;
 
-use crate::config::Config;
+use crate::config::{Change, Config, ConfigError, LimitsConfig};
+use crate::control::WebSockets;
 use crate::keys::{self, KeyFileError, Stamp};
 use crate::limits;
+use crate::logging::LevelHandle;
+
+/// Reads the configuration again, from where it was read at the start.
+pub type Source = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
+
+/// What can be taken over, and where it goes.
+pub(crate) struct Reloads {
+    /// What is in force.
+    pub(crate) config: Config,
+    /// `None`: the configuration is not read again, only the files that it names.
+    pub(crate) source: Option<Arc<Source>>,
+    pub(crate) level: Option<LevelHandle>,
+    pub(crate) websockets: Arc<WebSockets>,
+    pub(crate) certificates: Certificates,
+    pub(crate) keys: TokenKeys,
+}
 
 /// Where certificates go, beside the shards.
 pub(crate) struct Certificates {
     /// SHA-256 of the first, in hexadecimal.
     sha256: watch::Sender<Arc<str>>,
     http: watch::Sender<SslContext>,
+    /// Those in force.
+    identity: Vec<ServerCertificate>,
 }
 
 /// What those who answer by HTTP see.
@@ -40,6 +60,124 @@ pub(crate) struct TokenKeys {
     policy: watch::Sender<Policy>,
 }
 
+impl Reloads {
+    /// Everything that can be, each by itself: what is wrong is logged, and stays as it was.
+    pub(crate) async fn reload(&mut self, shards: &[ShardPort]) {
+        let after = self.read().await;
+        let changes = after
+            .as_ref()
+            .map(|after| self.config.changes(after))
+            .unwrap_or_default();
+        let after = after.unwrap_or_else(|| self.config.clone());
+        let of = |paths: &[&str]| -> Vec<Change> {
+            let is_one = |change: &&Change| paths.contains(&change.path);
+            changes.iter().filter(is_one).cloned().collect()
+        };
+        // Before the certificates, with which connections get them.
+        self.reload_limits(&after, &of(&LIMITS), shards).await;
+        self.reload_patterns(&after, &of(&["auth.public"]), shards).await;
+        self.reload_level(&after, &of(&["log.level"]));
+        if self.certificates.reload(&after, shards).await {
+            self.config.tls = after.tls.clone();
+        }
+        if self.keys.reload_from(after.auth.key.clone(), shards).await {
+            self.config.auth.key.clone_from(&after.auth.key);
+        }
+        let others: Vec<&str> = changes
+            .iter()
+            .map(|change| change.path)
+            .filter(|path| !LIMITS.contains(path) && !OTHERS.contains(path))
+            .collect();
+        if !others.is_empty() {
+            tracing::warn!(
+                settings = others.join(", "),
+                "these settings have changed, and need a restart"
+            );
+        }
+    }
+
+    /// `None`: it is not read again, or it is wrong, which is logged.
+    async fn read(&self) -> Option<Config> {
+        let source = Arc::clone(self.source.as_ref()?);
+        match tokio::task::spawn_blocking(move || source()).await {
+            Ok(Ok(config)) => Some(config),
+            Ok(Err(error)) => {
+                tracing::error!("configuration not reloaded: {error}");
+                None
+            }
+            Err(error) => {
+                tracing::error!("configuration not reloaded: {error}");
+                None
+            }
+        }
+    }
+
+    async fn reload_limits(&mut self, after: &Config, changes: &[Change], shards: &[ShardPort]) {
+        if changes.is_empty() {
+            return;
+        }
+        // Other limits of the new configuration need a restart, and are as they were.
+        let mut taken = self.config.clone();
+        taken.limits = LimitsConfig {
+            cache_bytes_max: self.config.limits.cache_bytes_max,
+            cache_age_max: self.config.limits.cache_age_max,
+            track_linger: self.config.limits.track_linger,
+            ..after.limits.clone()
+        };
+        let limits = taken.relay_options().limits();
+        let replaced = async {
+            let contexts = self.certificates.contexts(shards.len())?;
+            let commands = contexts
+                .into_iter()
+                .map(|tls| ShardCommand::ReplaceLimits(Box::new((limits.clone(), tls))));
+            install_all(shards, commands).await
+        };
+        let outcome = replaced.await;
+        if outcome.is_ok() {
+            self.websockets.resize(taken.limits.websockets_max);
+            self.config.limits = taken.limits;
+        }
+        say("limits", changes, outcome);
+    }
+
+    async fn reload_patterns(&mut self, after: &Config, changes: &[Change], shards: &[ShardPort]) {
+        if changes.is_empty() {
+            return;
+        }
+        let public = Arc::new(Grant::of(after.auth.public.clone()));
+        let commands = shards.iter().map(|_| ShardCommand::ReplacePublic(Arc::clone(&public)));
+        let outcome = install_all(shards, commands).await;
+        if outcome.is_ok() {
+            let policy = &self.keys.policy;
+            policy.send_modify(|policy| *policy = policy.clone().with_public(Arc::clone(&public)));
+            self.config.auth.public = after.auth.public.clone();
+        }
+        say("patterns", changes, outcome);
+    }
+
+    fn reload_level(&mut self, after: &Config, changes: &[Change]) {
+        let Some(level) = self.level.as_ref().filter(|_| !changes.is_empty()) else {
+            return;
+        };
+        let outcome = level.set(&after.log.level).map_err(|error| anyhow::anyhow!(error));
+        if outcome.is_ok() {
+            self.config.log.level = after.log.level.clone();
+        }
+        say("log level", changes, outcome);
+    }
+}
+
+/// One line for what was taken over, or was not.
+fn say(what: &str, changes: &[Change], outcome: anyhow::Result<()>) {
+    let changes: Vec<String> = changes.iter().map(ToString::to_string).collect();
+    let changes = changes.join("; ");
+    match outcome {
+        // The level may be one that hides it; whoever reads the log sees by what comes.
+        Ok(()) => tracing::info!(changes, "{what} reloaded"),
+        Err(error) => tracing::error!(changes, "{what} not reloaded: {error:#}"),
+    }
+}
+
 impl Certificates {
     pub(crate) fn new(identity: &ServerIdentity) -> anyhow::Result<(Self, Seen)> {
         let (sha256, sha256_seen) = watch::channel(identity.sha256_hex.as_str().into());
@@ -48,34 +186,50 @@ impl Certificates {
             sha256: sha256_seen,
             http: http_seen,
         };
-        Ok((Self { sha256, http }, seen))
+        let identity = identity.certificates.clone();
+        Ok((Self { sha256, http, identity }, seen))
     }
 
-    /// What is wrong with new ones is logged, and the old ones stay.
-    pub(crate) async fn reload(&self, config: &Config, shards: &[ShardPort]) {
+    /// Whether there are others. What is wrong with them is logged, and the old ones stay.
+    async fn reload(&mut self, config: &Config, shards: &[ShardPort]) -> bool {
         match self.replace(config, shards).await {
-            Ok(()) => tracing::info!(sha256 = %*self.sha256.borrow(), "certificates reloaded"),
-            Err(error) => tracing::error!("certificates not reloaded: {error:#}"),
+            Ok(()) => {
+                tracing::info!(sha256 = %*self.sha256.borrow(), "certificates reloaded");
+                true
+            }
+            Err(error) => {
+                tracing::error!("certificates not reloaded: {error:#}");
+                false
+            }
         }
     }
 
-    async fn replace(&self, config: &Config, shards: &[ShardPort]) -> anyhow::Result<()> {
+    async fn replace(&mut self, config: &Config, shards: &[ShardPort]) -> anyhow::Result<()> {
         let files = config.clone();
         let read = move || ServerIdentity::new(&files.certificates()?, files.listen);
         let identity = tokio::task::spawn_blocking(read).await??;
         let http = TlsContext::http_server(&identity.certificates)?;
-        let contexts: Vec<TlsContext> = shards
-            .iter()
-            .map(|_| TlsContext::server(&identity.certificates))
-            .collect::<Result<_, _>>()?;
-        for (index, (port, context)) in shards.iter().zip(contexts).enumerate() {
-            install(port, ShardCommand::ReplaceCertificates(Box::new(context)))
-                .await
-                .with_context(|| format!("shard {index} keeps its certificates"))?;
+        let before = std::mem::replace(&mut self.identity, identity.certificates);
+        let installed = match self.contexts(shards.len()) {
+            Ok(contexts) => {
+                let command = |context| ShardCommand::ReplaceCertificates(Box::new(context));
+                install_all(shards, contexts.into_iter().map(command)).await
+            }
+            Err(error) => Err(error),
+        };
+        if installed.is_err() {
+            self.identity = before;
+            return installed;
         }
         self.http.send_replace(http);
         self.sha256.send_replace(identity.sha256_hex.as_str().into());
         Ok(())
+    }
+
+    /// What each shard accepts connections with.
+    fn contexts(&self, shards: usize) -> anyhow::Result<Vec<TlsContext>> {
+        let contexts = (0..shards).map(|_| TlsContext::server(&self.identity));
+        Ok(contexts.collect::<Result<_, _>>()?)
     }
 }
 
@@ -105,11 +259,39 @@ impl TokenKeys {
 
     /// What is wrong with new ones is logged, and the old ones stay.
     pub(crate) async fn reload(&mut self, shards: &[ShardPort]) {
-        let Some(path) = self.path.clone() else { return };
-        match self.replace(path, shards).await {
-            Ok(keys) => tracing::info!(keys = names(&keys), "token keys reloaded"),
-            Err(error) => tracing::error!("token keys not reloaded: {error:#}"),
+        self.reload_from(self.path.clone(), shards).await;
+    }
+
+    /// The same, from where they are now. Whether that is where they are from.
+    async fn reload_from(&mut self, path: Option<PathBuf>, shards: &[ShardPort]) -> bool {
+        let Some(path) = path else {
+            // Tokens are looked at no more, if they were.
+            return self.path.is_none() || self.remove(shards).await;
+        };
+        match self.replace(path.clone(), shards).await {
+            Ok(keys) => {
+                self.path = Some(path);
+                tracing::info!(keys = names(&keys), "token keys reloaded");
+                true
+            }
+            Err(error) => {
+                tracing::error!("token keys not reloaded: {error:#}");
+                false
+            }
         }
+    }
+
+    async fn remove(&mut self, shards: &[ShardPort]) -> bool {
+        let commands = shards.iter().map(|_| ShardCommand::ReplaceKeys(None));
+        if let Err(error) = install_all(shards, commands).await {
+            tracing::error!("token keys not reloaded: {error:#}");
+            return false;
+        }
+        self.policy
+            .send_modify(|policy| *policy = policy.clone().with_keys(None));
+        (self.path, self.stamp) = (None, None);
+        tracing::info!(keys = 0, "token keys reloaded");
+        true
     }
 
     async fn replace(&mut self, path: PathBuf, shards: &[ShardPort]) -> anyhow::Result<Arc<Keys>> {
@@ -144,6 +326,15 @@ fn names(keys: &Keys) -> String {
     }
 }
 
+/// A command for each shard. The error names the first that has no room for it.
+async fn install_all(shards: &[ShardPort], commands: impl Iterator<Item = ShardCommand>) -> anyhow::Result<()> {
+    for (index, (port, command)) in shards.iter().zip(commands).enumerate() {
+        let installed = install(port, command).await;
+        installed.with_context(|| format!("shard {index} and those after it go on with the old ones"))?;
+    }
+    Ok(())
+}
+
 async fn install(port: &ShardPort, mut command: ShardCommand) -> anyhow::Result<()> {
     let deadline = Instant::now() + SHARD_WAIT_MAX;
     while let Err(refused) = port.offer(command) {
@@ -157,3 +348,15 @@ async fn install(port: &ShardPort, mut command: ShardCommand) -> anyhow::Result<
 const SHARD_WAIT_MAX: Duration = Duration::from_secs(10);
 const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 const NAMES_LOGGED_MAX: usize = 16;
+
+/// Settings of limits that a relay takes over while it runs.
+const LIMITS: [&str; 6] = [
+    "limits.connections",
+    "limits.websockets",
+    "limits.subscriptions",
+    "limits.announces",
+    "limits.streams",
+    "limits.datagram_queue",
+];
+/// The other settings that it takes over.
+const OTHERS: [&str; 4] = ["tls.certificates", "auth.public", "auth.key", "log.level"];

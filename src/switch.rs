@@ -5,19 +5,36 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use moqswitch_proto::wire::Version;
-use moqswitch_relay::net::probe_support;
+use moqswitch_relay::limits::ADDRESS_WAIT_MAX;
+use moqswitch_relay::net::{bind_by, probe_support};
 use moqswitch_relay::{Relay, RelayHandle, RelayOptions};
 
-use crate::config::{Config, HttpTls};
+use crate::config::{Config, HttpTls, LogFormat};
 use crate::control::{ControlHandle, ControlListener, ControlState, Lifecycle, Phase, Tls, WebSockets};
 use crate::keys::Stamp;
-use crate::reload::{Certificates, Seen, TokenKeys};
-use crate::signals;
+use crate::logging::LevelHandle;
+use crate::notify::Notifier;
+use crate::reload::{Certificates, Reloads, Seen, TokenKeys};
+use crate::{signals, state};
+
+pub use crate::reload::Source;
+
+/// What the program has besides its configuration. By default there is nothing of it.
+#[derive(Default)]
+pub struct Surroundings {
+    /// Reads the configuration again at SIGHUP.
+    pub source: Option<Source>,
+    /// Changes the level of the log.
+    pub level: Option<LevelHandle>,
+    /// Tells the service manager.
+    pub notifier: Notifier,
+}
 
 /// A running relay with its control thread. SIGTERM or SIGINT ends it: the first drains, the second exits at once.
-/// SIGHUP reloads certificates and keys of tokens.
+/// SIGHUP reloads certificates, keys of tokens, patterns, limits and the log level.
 pub struct Switch {
     relay: RelayHandle,
     control: ControlHandle,
@@ -25,14 +42,15 @@ pub struct Switch {
 
 impl Switch {
     /// Binds, starts every shard and the control thread; returns once all of them serve.
-    pub fn start(config: &Config) -> anyhow::Result<Self> {
+    pub fn start(config: &Config, surroundings: Surroundings) -> anyhow::Result<Self> {
         // What the host refuses is said before what is in use.
         probe_support()?;
-        let listener = ControlListener::bind(config.http).map_err(|error| cannot_listen(config.http, error))?;
+        let listener = listen(config)?;
         let stamp = config.auth.key.as_deref().map(Stamp::of).unwrap_or_default();
         let options = RelayOptions {
             certificates: config.certificates()?,
             keys: config.token_keys()?,
+            reset_key: state::reset_key(&config.state_place())?,
             web_requests: Some(listener.web_requests()),
             ..config.relay_options()
         };
@@ -55,9 +73,19 @@ impl Switch {
                 is_required: config.http_tls == HttpTls::Required,
             }),
         };
-        let background = background(&state, certificates, keys, config);
+        let reloads = Reloads {
+            config: config.clone(),
+            source: surroundings.source.map(Arc::new),
+            level: surroundings.level,
+            websockets: Arc::clone(&state.websockets),
+            certificates,
+            keys,
+        };
+        let notifier = surroundings.notifier;
+        let background = background(&state, reloads, notifier.clone(), config.drain_deadline);
         let control = listener.serve(state.clone()).spawn(background)?;
         state.lifecycle.set(Phase::Ready);
+        notifier.ready();
         Ok(Self { relay, control })
     }
 
@@ -67,18 +95,39 @@ impl Switch {
     }
 
     /// What an operator wants to see first.
-    pub fn banner(&self) -> String {
+    pub fn banner(&self, format: LogFormat) -> String {
         let drafts: Vec<&str> = Version::EVERY.iter().map(|version| version.name()).collect();
+        let admin = self.control.admin_address();
+        let sha256 = &self.relay.identity().sha256_hex;
+        if format == LogFormat::Json {
+            // With the fields that lines of the log have.
+            let line = serde_json::json!({
+                "timestamp": humantime::format_rfc3339_micros(SystemTime::now()).to_string(),
+                "level": "INFO",
+                "target": "moqswitch",
+                "message": "ready",
+                "version": env!("CARGO_PKG_VERSION"),
+                "udp": self.relay.address(),
+                "http": self.http_address(),
+                "admin": admin,
+                "shards": self.relay.cores().len(),
+                "cores": self.relay.cores(),
+                "drafts": drafts,
+                "sha256": sha256,
+            });
+            return line.to_string();
+        }
         let cores: Vec<String> = self.relay.cores().iter().map(ToString::to_string).collect();
         format!(
-            "moqswitch {} ready: udp={} http={} shards={} cores={} drafts={} sha256={}",
+            "moqswitch {} ready: udp={} http={} admin={} shards={} cores={} drafts={} sha256={}",
             env!("CARGO_PKG_VERSION"),
             self.relay.address(),
             self.http_address(),
+            admin.map_or_else(|| "none".to_owned(), |address| address.to_string()),
             cores.len(),
             cores.join(","),
             drafts.join(","),
-            self.relay.identity().sha256_hex,
+            sha256,
         )
     }
 
@@ -93,17 +142,25 @@ impl Switch {
 type Background = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What runs beside HTTP on the control thread.
-fn background(state: &ControlState, certificates: Certificates, mut keys: TokenKeys, config: &Config) -> Background {
-    let (state, config) = (state.clone(), config.clone());
+fn background(state: &ControlState, mut reloads: Reloads, notifier: Notifier, grace: Duration) -> Background {
+    let state = state.clone();
     let shards = state.shards.clone();
-    let grace = config.drain_deadline;
+    let turning = state.clone();
+    let pings = notifier.clone().watch(move || {
+        let state = turning.clone();
+        async move { state.are_shards_turning().await }
+    });
+    let (stops, restarts) = (notifier.clone(), notifier);
     let ends = async move {
-        let drain = || async move { state.drain(grace).await };
+        let drain = || async move {
+            stops.stopping();
+            state.drain(grace).await;
+        };
         if let Err(error) = signals::watch(drain, |status| std::process::exit(status)).await {
             tracing::error!(%error, "signals cannot be watched; only SIGKILL will end this process");
         }
     };
-    let reloads = async move {
+    let reloading = async move {
         let mut hangups = match signals::Hangups::install() {
             Ok(hangups) => hangups,
             Err(error) => return tracing::error!(%error, "SIGHUP cannot be watched; nothing is reloaded"),
@@ -114,25 +171,38 @@ fn background(state: &ControlState, certificates: Certificates, mut keys: TokenK
                     if !is_hangup {
                         return;
                     }
-                    certificates.reload(&config, &shards).await;
-                    keys.reload(&shards).await;
+                    restarts.reloading();
+                    reloads.reload(&shards).await;
+                    restarts.ready();
                 }
-                () = keys.changed() => keys.reload(&shards).await,
+                () = reloads.keys.changed() => reloads.keys.reload(&shards).await,
             }
         }
     };
     Box::pin(async {
-        tokio::join!(ends, reloads);
+        tokio::join!(ends, reloading, pings);
     })
 }
 
+fn listen(config: &Config) -> anyhow::Result<ControlListener> {
+    let deadline = Instant::now() + ADDRESS_WAIT_MAX;
+    let is_in_use = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
+    let mut listener = bind_by(deadline, is_in_use, || ControlListener::bind(config.http))
+        .map_err(|error| cannot_listen(config.http, "--http", error))?;
+    if let Some(address) = config.admin {
+        bind_by(deadline, is_in_use, || listener.bind_admin(address))
+            .map_err(|error| cannot_listen(address, "--admin", error))?;
+    }
+    Ok(listener)
+}
+
 /// The ports of UDP and TCP are usually one number, so that a second relay fails here first.
-fn cannot_listen(address: SocketAddr, error: io::Error) -> anyhow::Error {
+fn cannot_listen(address: SocketAddr, flag: &str, error: io::Error) -> anyhow::Error {
     if error.kind() == io::ErrorKind::AddrInUse {
         return anyhow::anyhow!(
             "TCP {address} is already in use: another moqswitch or another program has it; stop that one first or choose \
-             another address with --http"
+             another address with {flag}"
         );
     }
-    anyhow::Error::new(error).context(format!("cannot listen on {address} (TCP)"))
+    anyhow::Error::new(error).context(format!("cannot listen on {address} (TCP, {flag})"))
 }

@@ -126,7 +126,7 @@ start_relay() {
     local address=127.0.0.1:$port command
     case $kind in
         moq-relay) command=("$relay" --listen "$address" --listen-tls-generate localhost --auth-public '**' --web-http-listen "$address") ;;
-        moqswitch) command=("$relay" --listen "$address" --http "$address") ;;
+        moqswitch) command=("$relay" --listen "$address" --http "$address" --admin 127.0.0.1:0) ;;
     esac
     "${command[@]}" </dev/null >"$work/relay.out" 2>"$work/relay.err" &
     relay_pid=$!

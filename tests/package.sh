@@ -143,7 +143,7 @@ calls() {
     local status=0
     as_user nobody:nogroup loadgen call --calls 2 --duration 5s --relay "moql://127.0.0.1:$port/" || status=$?
     ((status == 0 || status == 3)) || return 1
-    curl -sf "http://127.0.0.1:$port/metrics" >"$work/metrics"
+    curl -sf "http://127.0.0.1:$((port + 1))/metrics" >"$work/metrics"
     awk '/^moqswitch_frames.*_total/ { frames += $NF } END { exit !(frames > 500) }' "$work/metrics" || { grep -i frames "$work/metrics"; return 1; }
 }
 
@@ -162,7 +162,7 @@ choose_port() {
     local taken
     taken=" $(awk '{ print $2 }' /proc/net/udp /proc/net/udp6 /proc/net/tcp /proc/net/tcp6 | cut -d: -f2 | tr '\n' ' ') "
     for ((port = PORT_MIN + RANDOM % (PORT_MAX - PORT_MIN); port < PORT_MAX; port++)); do
-        [[ $taken == *" $(printf '%04X' "$port") "* ]] || return 0
+        [[ $taken == *" $(printf '%04X' "$port") "* || $taken == *" $(printf '%04X' "$((port + 1))") "* ]] || return 0
     done
     return 1
 }

@@ -107,7 +107,7 @@ start_relay() {
     children+=($!)
     until_true "the relay says where it listens" grep -q 'udp=.*http=\|http=.*udp=' "$work/relay.out"
     udp=$(grep -o 'udp=[^ ]*' "$work/relay.out" | head -n 1 | cut -d= -f2)
-    http=$(grep -o 'http=[^ ]*' "$work/relay.out" | head -n 1 | cut -d= -f2)
+    admin=$(grep -o 'admin=[^ ]*' "$work/relay.out" | head -n 1 | cut -d= -f2)
 }
 
 run_draft() {
@@ -181,7 +181,7 @@ compare() {
 
 # One number for each shard.
 sessions_by_shard() {
-    curl -sf "http://$http/metrics" | sed -n 's/^moqswitch_sessions{[^}]*shard="[0-9]*"[^}]*} *//p'
+    curl -sf "http://$admin/metrics" | sed -n 's/^moqswitch_sessions{[^}]*shard="[0-9]*"[^}]*} *//p'
 }
 
 # Waits for a number of live sessions; from moq-relay, which has no such figure, for the client's word.

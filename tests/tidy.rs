@@ -100,7 +100,7 @@ const LAYERS: &[Layer] = &[
     layer("limits", &["limits"], &["limits"], &["limits"]),
     layer(
         "config",
-        &["config", "keys", "limits"],
+        &["config", "keys", "limits", "state"],
         &["limits", "session", "wire"],
         &[
             "auth",
@@ -115,9 +115,9 @@ const LAYERS: &[Layer] = &[
     ),
     layer(
         "check",
-        &["check", "config", "keys", "limits"],
+        &["check", "config", "keys", "limits", "state"],
         &[],
-        &["auth", "certificate", "limits", "topology"],
+        &["auth", "certificate", "limits", "net", "topology"],
     ),
     // `control` talks to shards by messages.
     layer(
@@ -129,19 +129,23 @@ const LAYERS: &[Layer] = &[
     layer("generate", &[], &[], &[]),
     layer("logging", &["config"], &[], &["ratelimit"]),
     layer("signals", &[], &[], &[]),
+    layer("notify", &[], &[], &[]),
     layer(
         "reload",
-        &["config", "keys", "limits"],
+        &["config", "control", "keys", "limits", "logging"],
         &[],
         &["auth", "quic", "shard", "ServerIdentity"],
     ),
     layer("keys", &[], &[], &["auth"]),
+    layer("state", &[], &[], &["ResetKey"]),
     layer("token", &["config", "generate", "keys", "limits"], &[], &["auth"]),
     layer(
         "switch",
-        &["config", "control", "keys", "reload", "signals"],
+        &[
+            "config", "control", "keys", "logging", "notify", "reload", "signals", "state",
+        ],
         &["wire"],
-        &["net", "Relay", "RelayHandle", "RelayOptions"],
+        &["limits", "net", "Relay", "RelayHandle", "RelayOptions"],
     ),
 ];
 

@@ -8,7 +8,9 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::disturbance::Disturbance;
 use crate::link::Impairment;
+use crate::link::proxy::Moves;
 use crate::load::Shape;
 use crate::model::arrivals::Arrivals;
 use crate::model::codec::Codec;
@@ -103,11 +105,24 @@ pub(crate) enum Command {
         to: SocketAddr,
         /// What the path does, each way: `delay=40ms,jitter=10ms,loss=2%,rate=2mbps,reorder=1%`,
         /// and `buffer=200ms` of the bottleneck.
-        #[arg(long)]
+        #[arg(long, default_value = "delay=0ms")]
         impair: Impairment,
         /// The same seed, the same pattern.
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        #[command(flatten)]
+        moves: Moves,
+    },
+    /// Disturbs a relay that carries calls, and says how long those who talk hear nothing.
+    Survive {
+        /// Starts the relay, by a shell; needed to end it and start it again.
+        #[arg(long)]
+        command: Option<String>,
+        /// Only these disturbances; all by default.
+        #[arg(long, value_enum, value_delimiter = ',')]
+        only: Vec<Disturbance>,
+        #[command(flatten)]
+        flags: Box<Flags>,
     },
     /// Tells other hosts the time, for their --clock.
     Clock {
@@ -284,6 +299,7 @@ impl Command {
             } => (Scenario::replay(files, *video_rate)?, flags),
             Self::Run { scenario, flags } => (Scenario::load(scenario)?, flags),
             Self::Capacity { scenario, flags, .. } => (Scenario::load(scenario)?, flags),
+            Self::Survive { flags, .. } => (Scenario::steady_calls(), flags),
             Self::Scenarios
             | Self::Link { .. }
             | Self::Clock { .. }

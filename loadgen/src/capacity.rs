@@ -11,6 +11,7 @@ use crate::arguments::Flags;
 use crate::engine::nanoseconds;
 use crate::model::arrivals::Arrivals;
 use crate::model::hold::Hold;
+use crate::output::file::complain;
 use crate::output::summary::Summary;
 use crate::output::threshold::{self, Threshold};
 use crate::run;
@@ -170,7 +171,7 @@ pub(crate) fn find(objective: &Objective, scenario: &Scenario, flags: &Flags) ->
             return Ok(None);
         }
         let trial = Trial::new(calls, &summary);
-        eprintln!("{trial}");
+        complain(&trial);
         let verdict = trial.verdict;
         capacity.trials.push(trial);
         Ok(Some(verdict))

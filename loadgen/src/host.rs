@@ -224,7 +224,7 @@ pub(crate) fn own_sockets(is_meant: impl Fn(u16) -> bool) -> Vec<(u64, u64)> {
 }
 
 /// The process on this host that has a UDP socket on the port of a loopback address.
-fn listener(address: SocketAddr) -> Option<u32> {
+pub(crate) fn listener(address: SocketAddr) -> Option<u32> {
     if !address.ip().is_loopback() {
         return None;
     }

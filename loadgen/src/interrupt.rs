@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::output::file::complain;
 use crate::terminal;
 
 /// Signals reach the whole process, whichever run of several it is at.
@@ -19,7 +20,7 @@ pub(crate) fn watch() -> anyhow::Result<()> {
         .name("signals".to_owned())
         .spawn(move || {
             if let Err(error) = runtime.block_on(handle_signals()) {
-                eprintln!("loadgen: signals cannot be watched: {error}");
+                complain(&format_args!("loadgen: signals cannot be watched: {error}"));
             }
         })
         .context("signals cannot be watched")?;

@@ -70,6 +70,15 @@ pub(crate) struct Behaviour {
     /// Time from one loss of a participant's connection to the next; it dials again at once.
     #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
     pub(crate) reconnect_every: Option<Duration>,
+    /// Who loses its connection, or is told that the relay goes away, dials again until it is back. What is said meanwhile
+    /// is owed.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) redials: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl Behaviour {

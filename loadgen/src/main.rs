@@ -3,6 +3,7 @@
 mod arguments;
 mod capacity;
 mod clock;
+mod disturbance;
 mod engine;
 #[allow(unreachable_pub, reason = "a public module of moqswitch")]
 #[path = "../../src/generate.rs"]
@@ -19,18 +20,21 @@ mod output;
 mod report;
 mod run;
 mod scenario;
+mod survive;
 mod terminal;
 mod truth;
 
-use std::path::Path;
+use std::fmt::Display;
+use std::io::Write;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::ensure;
 use clap::{CommandFactory, Parser};
+use serde::Serialize;
 
 use arguments::{Arguments, Command};
 use capacity::Objective;
-use output::summary::Summary;
+use output::file::{self, Destination};
 use scenario::{BUILT_IN, Scenario};
 
 /// A tenth less CPU for a frame than the C library's (perf/README.md).
@@ -41,87 +45,97 @@ fn main() -> ExitCode {
     match execute(&Arguments::parse()) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            eprintln!("loadgen: {error:#}");
+            file::complain(&format_args!("loadgen: {error:#}"));
             ExitCode::from(2)
         }
     }
 }
 
-#[allow(clippy::print_stdout, reason = "what the command is for")]
 fn execute(arguments: &Arguments) -> anyhow::Result<u8> {
     let (scenario, flags) = match &arguments.command {
         None => (Scenario::short_calls(), &arguments.flags),
-        Some(Command::Scenarios) => {
-            for (name, _) in BUILT_IN {
-                println!("{name:<16} {}", Scenario::load(name)?.question);
-            }
-            return Ok(0);
-        }
-        Some(Command::Completions { shell }) => {
-            generate::completions(Arguments::command(), *shell)?;
-            return Ok(0);
-        }
-        Some(Command::Man { command }) => {
-            generate::manual(Arguments::command(), command.as_deref())?;
-            return Ok(0);
-        }
-        Some(Command::Link {
-            listen,
-            to,
-            impair,
-            seed,
-        }) => {
-            return link::proxy::run(*listen, *to, impair, *seed);
-        }
-        Some(Command::Clock { listen }) => {
-            clock::serve(*listen)?;
-            return Ok(0);
-        }
-        Some(Command::Report {
-            files,
-            output,
-            threshold,
-        }) => {
-            let (page, status) = report::report(files, threshold)?;
-            std::fs::write(output, page).with_context(|| format!("cannot write {}", output.display()))?;
-            println!("{}", output.display());
-            return Ok(status);
-        }
-        Some(Command::Merge { files, json, threshold }) => {
-            let summary = merge::merge(files, threshold)?;
-            return finish(&summary, json.as_deref());
-        }
-        Some(command) => command.scenario()?.context("the other commands make calls")?,
+        Some(command) => match command.scenario()? {
+            Some(calls) => calls,
+            None => return execute_without_calls(command),
+        },
     };
     let keeps_pattern = matches!(
         arguments.command,
         Some(Command::Run { .. } | Command::Announce(_) | Command::Capacity { .. })
     );
     let scenario = flags.apply(scenario, keeps_pattern)?;
-    if let Some(file) = &flags.json {
-        // Rather now than after the run.
-        std::fs::File::create(file).with_context(|| format!("cannot write {}", file.display()))?;
-    }
+    let is_for_figures = [&flags.json, &flags.jsonl].map(|file| file::is_standard_output(file.as_deref()));
+    ensure!(
+        is_for_figures != [true; 2],
+        "--json and --jsonl cannot both go to standard output"
+    );
+    let is_beside = is_for_figures.contains(&true);
+    let json = flags.json.as_deref().map(Destination::open).transpose()?;
     interrupt::watch()?;
     if let Some(Command::Capacity { slo, .. }) = &arguments.command {
         let capacity = capacity::find(&Objective::load(slo)?, &scenario, flags)?;
-        println!("{capacity}");
-        write_json(flags.json.as_deref(), &capacity)?;
-        return Ok(capacity.exit_status());
+        return finish(&capacity, capacity.exit_status(), json, is_beside);
+    }
+    if let Some(Command::Survive { command, only, .. }) = &arguments.command {
+        let survival = survive::survive(&scenario, flags, command.as_deref(), only)?;
+        return finish(&survival, survival.exit_status(), json, is_beside);
     }
     let summary = run::run(&scenario, flags)?;
-    finish(&summary, flags.json.as_deref())
+    finish(&summary, summary.exit_status(), json, is_beside)
 }
 
-#[allow(clippy::print_stdout, reason = "what the command is for")]
-fn finish(summary: &Summary, json: Option<&Path>) -> anyhow::Result<u8> {
-    println!("{summary}");
-    write_json(json, summary)?;
-    Ok(summary.exit_status())
+/// What needs no calls to be made.
+fn execute_without_calls(command: &Command) -> anyhow::Result<u8> {
+    match command {
+        Command::Scenarios => {
+            let line = |(name, _): &(&str, _)| Ok(format!("{name:<16} {}", Scenario::load(name)?.question));
+            let lines = BUILT_IN.iter().map(line).collect::<anyhow::Result<Vec<String>>>()?;
+            file::say(&lines.join("\n"), false)?;
+        }
+        Command::Completions { shell } => generate::completions(Arguments::command(), *shell)?,
+        Command::Man { command } => generate::manual(Arguments::command(), command.as_deref())?,
+        Command::Link {
+            listen,
+            to,
+            impair,
+            seed,
+            moves,
+        } => return link::proxy::run(*listen, *to, impair, *seed, moves),
+        Command::Clock { listen } => clock::serve(*listen)?,
+        Command::Report {
+            files,
+            output,
+            threshold,
+        } => {
+            let (page, status) = report::report(files, threshold)?;
+            file::write(output, page.as_bytes())?;
+            if !file::is_standard_output(Some(output)) {
+                file::say(&output.display(), false)?;
+            }
+            return Ok(status);
+        }
+        Command::Merge { files, json, threshold } => {
+            let summary = merge::merge(files, threshold)?;
+            let is_beside = file::is_standard_output(json.as_deref());
+            let json = json.as_deref().map(Destination::open).transpose()?;
+            return finish(&summary, summary.exit_status(), json, is_beside);
+        }
+        _ => anyhow::bail!("the other commands make calls"),
+    }
+    Ok(0)
 }
 
-fn write_json(file: Option<&Path>, figures: &impl serde::Serialize) -> anyhow::Result<()> {
-    let Some(file) = file else { return Ok(()) };
-    std::fs::write(file, serde_json::to_string_pretty(figures)?)
-        .with_context(|| format!("cannot write {}", file.display()))
+/// Figures for a machine first, which may be waiting for them behind a reader who has had enough.
+fn finish(
+    figures: &(impl Serialize + Display),
+    status: u8,
+    json: Option<Destination>,
+    is_beside: bool,
+) -> anyhow::Result<u8> {
+    if let Some(mut json) = json {
+        writeln!(json, "{}", serde_json::to_string_pretty(figures)?)?;
+        json.finish()?;
+    }
+    file::say(figures, is_beside)?;
+    Ok(status)
 }

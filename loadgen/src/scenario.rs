@@ -168,6 +168,25 @@ impl Scenario {
         }
     }
 
+    /// A few calls that last, without pauses: nobody is silent who could be heard. Who is cut off comes back.
+    pub(crate) fn steady_calls() -> Self {
+        let plain = Self::default();
+        Self {
+            question: "How long do callers hear nothing when the relay is disturbed?".into(),
+            duration: Duration::from_secs(12),
+            limits: Limits {
+                concurrent: 5,
+                ..Limits::default()
+            },
+            audio: plain.audio.map(|audio| Track { pauses: false, ..audio }),
+            behaviour: Behaviour {
+                redials: true,
+                ..Behaviour::default()
+            },
+            ..Self::default()
+        }
+    }
+
     /// Short calls with the media of files.
     pub(crate) fn replay(files: &[PathBuf], rate: f64) -> anyhow::Result<Self> {
         let mut scenario = Self {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::serialization::Deserializer;
+use moqswitch_relay::auth::{Grant, Patterns};
 use moqswitch_relay::{Relay, RelayHandle, RelayOptions};
 use serde_json::Value;
 
@@ -195,6 +196,71 @@ fn a_link_delays_and_loses_datagrams_of_other_clients_and_says_how_many() {
     assert!(lost * 1000 > datagrams * 10 && lost * 1000 < datagrams * 35, "{last}");
     relay.drain(Duration::from_secs(1));
     relay.join().unwrap();
+}
+
+/// Calls that are not let through do not wait to their end without a word.
+#[test]
+fn what_a_relay_does_not_let_through_is_said() {
+    let relay = Relay::start(RelayOptions {
+        listen: ([127, 0, 0, 1], 0).into(),
+        shards: NonZeroUsize::new(1),
+        grant: Grant::of(Patterns::new(vec!["anon/**".parse().unwrap()])),
+        ..RelayOptions::default()
+    })
+    .unwrap();
+    let url = format!("moql://{}/", relay.address());
+    let run = Run::of(
+        "refused",
+        &[&["call", "--calls", "2", "--relay", &url][..], &SHORT].concat(),
+    );
+    relay.drain(Duration::ZERO);
+    relay.join().unwrap();
+    assert_eq!(run.count("calls_established"), 0, "{}", run.text);
+    let reasons = run.report["reasons"].to_string();
+    assert!(reasons.contains("announcement was not passed on"), "{reasons}");
+    assert!(run.text.contains("announcement was not passed on"), "{}", run.text);
+}
+
+/// Nobody ends the connections, and the run is over before they time out.
+#[test]
+fn a_path_that_dies_is_a_loss_of_connections_with_its_silence() {
+    let relay = start_relay();
+    let to = relay.address().to_string();
+    let arguments = ["link", "--listen", "127.0.0.1:0", "--to", &to, "--impair", "delay=1ms"];
+    let mut link = Command::new(LOADGEN)
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = String::new();
+    BufReader::new(link.stdout.take().unwrap())
+        .read_line(&mut ready)
+        .unwrap();
+    let mut link = Process(link);
+    let address = ready.split_whitespace().nth(2).unwrap().to_owned();
+    let url = format!("moql://{address}/");
+    let run = std::thread::spawn(move || {
+        let flags = ["--duration", "9s", "--warm-up", "0s", "--no-pauses"];
+        Run::of(
+            "dead",
+            &[&["call", "--calls", "2", "--relay", &url][..], &flags].concat(),
+        )
+    });
+    // Calls are up by then, or not; the rest of the run is longer than the least silence.
+    std::thread::park_timeout(Duration::from_secs(5));
+    link.0.kill().unwrap();
+    let run = run.join().unwrap();
+    relay.drain(Duration::ZERO);
+    relay.join().unwrap();
+    assert_eq!(run.count("calls_established"), 2, "{}", run.text);
+    assert_eq!(run.count("connections_lost"), 4, "{}", run.text);
+    assert!(
+        run.report["reasons"].to_string().contains("nothing came any more"),
+        "{}",
+        run.text
+    );
+    let silence = run.report["silence_ms"]["p50"].as_f64().unwrap();
+    assert!((1500.0..9000.0).contains(&silence), "{silence}");
 }
 
 #[test]

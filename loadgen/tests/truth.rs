@@ -57,6 +57,9 @@ fn a_stall_shows_in_the_tail_although_the_schedule_was_kept() {
     let (p50, max) = (number(&report, "/one_way_ms/p50"), number(&report, "/one_way_ms/max"));
     assert!(p50 < 50.0, "{p50}");
     assert!((480.0..800.0).contains(&max), "{max}");
+    // From the last frame before it to the first that was in time again.
+    let silence = number(&report, "/silence_ms/max");
+    assert!((480.0..1500.0).contains(&silence), "{silence}");
     let p999 = number(&report, "/one_way_ms/p999");
     assert!(p999 > 450.0, "{p999}");
     assert!(
@@ -82,6 +85,7 @@ fn what_the_relay_gave_up_is_skipped_and_what_it_misnumbered_is_nothing_that_was
     });
     assert!(done.skipped > 100, "{done:?}");
     assert_eq!(count(&report, "/frames_skipped"), done.skipped);
+    assert!(reasons(&report).contains("a group was reset with code 0x"), "{report}");
     assert_eq!(count(&report, "/frames_lost"), 0);
     assert_ne!(
         report["verdict"], "pass",
@@ -120,6 +124,7 @@ fn calls_that_are_never_set_up_have_failed() {
     assert_ne!(report["verdict"], "pass");
     assert_adds_up(&report);
     assert_eq!(count(&report, "/frames_not_owed"), count(&report, "/frames_offered"));
+    assert!(reasons(&report).contains("announcement"), "{report}");
 }
 
 #[test]
@@ -323,6 +328,11 @@ fn assert_delivered(report: &Value, done: &Done) {
 
 fn number(report: &Value, pointer: &str) -> f64 {
     report.pointer(pointer).and_then(Value::as_f64).unwrap()
+}
+
+/// What the report says of what the relay did.
+fn reasons(report: &Value) -> String {
+    report["reasons"].to_string()
 }
 
 fn count(report: &Value, pointer: &str) -> u64 {

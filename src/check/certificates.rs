@@ -4,7 +4,7 @@ use moqswitch_relay::certificate::CertificateFiles;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use moqswitch_relay::certificate::{CertificatePair, Inspection, KeyMatch};
+use moqswitch_relay::certificate::{CertificatePair, Inspection, KeyMatch, PairError};
 
 use crate::config::TlsConfig;
 
@@ -33,6 +33,7 @@ fn check_files(files: &CertificateFiles, now: SystemTime) -> Check {
     let name = files.certificate.display();
     match CertificatePair::load(files).and_then(|pair| pair.inspect()) {
         Ok(inspection) => judge(&inspection, now).prefix(&format!("{name}: ")),
+        Err(error @ PairError::OtherKey(..)) => Check::new(CERTIFICATE, Status::Fail, error.to_string()),
         Err(error) => Check::new(CERTIFICATE, Status::Fail, error.to_string()).advise(
             "check the paths in `tls.certificates`, that the user running moqswitch may read them, and that both are PEM",
         ),
@@ -41,13 +42,6 @@ fn check_files(files: &CertificateFiles, now: SystemTime) -> Check {
 
 fn judge(inspection: &Inspection, now: SystemTime) -> Check {
     let check = |status, reason: String| Check::new(CERTIFICATE, status, reason);
-    if inspection.key_match == KeyMatch::Differs {
-        return check(
-            Status::Fail,
-            "the private key belongs to another certificate".to_owned(),
-        )
-        .advise("pair each certificate with the key it was issued for");
-    }
     if now < inspection.not_before {
         return check(Status::Fail, "not valid yet".to_owned()).advise("check this machine's clock, or wait");
     }

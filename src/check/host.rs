@@ -124,7 +124,10 @@ impl Host {
 
     pub(super) fn check_open_files(&self, shards: usize, websockets: u32) -> Check {
         let check = |status, reason| Check::new(OPEN_FILES, status, reason);
-        let needed = limits::HTTP_CONNECTIONS_MAX + limits::FILES_OF_PROCESS + shards * FILES_PER_SHARD;
+        let needed = limits::HTTP_CONNECTIONS_MAX
+            + 2 * limits::ADMIN_CONNECTIONS_MAX
+            + limits::FILES_OF_PROCESS
+            + shards * FILES_PER_SHARD;
         let needed = needed as u64;
         let clients = u64::from(websockets) + limits::HTTP_ARRIVING_MAX as u64;
         // A start raises the soft limit to the hard one.

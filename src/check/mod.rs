@@ -3,9 +3,11 @@
 #![forbid(unsafe_code)]
 
 mod certificates;
+mod explain;
 mod host;
 mod keys;
 mod network;
+mod state;
 
 #[cfg(test)]
 mod tests;
@@ -19,6 +21,7 @@ use serde::Serialize;
 
 use crate::config::{Config, ConfigError};
 
+pub use explain::{chain, explain};
 pub use host::Host;
 
 /// What the checks look at.
@@ -75,7 +78,8 @@ pub fn run(subject: &Subject<'_>) -> Report {
             checks.push(host.check_socket_buffers(config.quic.socket_buffer_bytes));
             checks.extend(certificates::check(&config.tls, config.listen, subject.now));
             checks.push(keys::check(&config.auth));
-            checks.extend(network::check(config.listen, config.http));
+            checks.push(state::check(&config.state_place()));
+            checks.extend(network::check(config.listen, config.http, config.admin));
         }
         Err(_) => checks.extend(CONFIGURED_CHECKS.map(|name| {
             let reason = "the configuration is not valid";
@@ -170,16 +174,20 @@ const OPEN_FILES: &str = "open files";
 const SOCKET_BUFFERS: &str = "socket buffers";
 const CERTIFICATE: &str = "certificate";
 const TOKEN_KEYS: &str = "token keys";
+const STATE_DIRECTORY: &str = "state directory";
 const UDP_PORT: &str = "UDP port";
 const TCP_PORT: &str = "TCP port";
+const ADMIN_PORT: &str = "admin port";
 
-const CONFIGURED_CHECKS: [&str; 8] = [
+const CONFIGURED_CHECKS: [&str; 10] = [
     CORES,
     LOCKED_MEMORY,
     OPEN_FILES,
     SOCKET_BUFFERS,
     CERTIFICATE,
     TOKEN_KEYS,
+    STATE_DIRECTORY,
     UDP_PORT,
     TCP_PORT,
+    ADMIN_PORT,
 ];

@@ -9,6 +9,7 @@ use moqswitch_relay::certificate::DevelopmentCertificate;
 use ring::rand::SystemRandom;
 
 use crate::config::AuthConfig;
+use crate::state::Place;
 
 use super::*;
 
@@ -84,7 +85,7 @@ fn open_files_cover_shards_and_http_by_the_hard_limit() {
         limits: Some(LIMITS.to_owned()),
         ..Host::default()
     };
-    assert_eq!(host.check_open_files(4, 50).status, Status::Pass);
+    assert_eq!(host.check_open_files(4, 30).status, Status::Pass);
     assert_eq!(host.check_open_files(4, 100).status, Status::Warn);
     assert_eq!(host.check_open_files(64, 0).status, Status::Fail);
 }
@@ -180,25 +181,55 @@ fn token_keys_are_read_and_kept_from_others() {
 }
 
 #[test]
+fn a_state_directory_is_usable_and_kept_from_others() {
+    let directory = TemporaryDirectory::new("state");
+    let place = Place::Configured(directory.0.join("below"));
+    let fresh = state::check(&place);
+    assert_eq!(fresh.status, Status::Pass);
+    assert!(fresh.reason.contains("will be made"), "{}", fresh.reason);
+    assert!(!directory.0.join("below").exists(), "checks change nothing");
+    crate::state::reset_key(&place).unwrap();
+    assert_eq!(state::check(&place).status, Status::Pass);
+    let file = directory.0.join("below/reset.key");
+    std::fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+    let open = state::check(&place);
+    assert_eq!(open.status, Status::Warn);
+    assert!(open.advice.unwrap().contains("chmod 600"));
+    std::fs::write(&file, "no key").unwrap();
+    assert_eq!(state::check(&place).status, Status::Fail);
+    assert_eq!(
+        state::check(&Place::Usual(directory.0.join("below"))).status,
+        Status::Warn
+    );
+    assert_eq!(state::check(&Place::Configured(file.join("x"))).status, Status::Fail);
+    assert_eq!(state::check(&Place::None).status, Status::Warn);
+}
+
+#[test]
 fn taken_ports_fail() {
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-    let checks = network::check(udp.local_addr().unwrap(), tcp.local_addr().unwrap());
-    assert_eq!(checks.len(), 2);
+    let admin = TcpListener::bind("127.0.0.1:0").unwrap();
+    let admin_address = Some(admin.local_addr().unwrap());
+    let checks = network::check(udp.local_addr().unwrap(), tcp.local_addr().unwrap(), admin_address);
+    assert_eq!(checks.len(), 3);
     for check in checks {
         assert_eq!(check.status, Status::Fail);
         assert!(check.advice.unwrap().contains("ss -lnp"));
     }
     let free = "127.0.0.1:0".parse().unwrap();
-    for check in network::check(free, free) {
+    for check in network::check(free, free, Some(free)) {
         assert_eq!(check.status, Status::Pass);
     }
+    assert_eq!(network::check(free, free, None)[2].status, Status::Pass);
+    let open = network::check(free, free, Some("0.0.0.0:0".parse().unwrap()));
+    assert_eq!(open[2].status, Status::Warn);
 }
 
 #[test]
 fn address_of_another_machine_fails() {
     let free = "127.0.0.1:0".parse().unwrap();
-    let checks = network::check("192.0.2.1:0".parse().unwrap(), free);
+    let checks = network::check("192.0.2.1:0".parse().unwrap(), free, None);
     assert!(checks[0].advice.as_ref().unwrap().contains("ip address"));
 }
 

@@ -113,6 +113,9 @@ pub struct Flags {
     /// TCP address for HTTP [env: MOQSWITCH_HTTP]
     #[arg(long, value_name = "ADDR", global = true)]
     pub http: Option<String>,
+    /// TCP address for operators: metrics and announcements [env: MOQSWITCH_ADMIN_LISTEN]
+    #[arg(long, value_name = "ADDR", global = true)]
+    pub admin: Option<String>,
     /// Number of shards [env: MOQSWITCH_SHARDS]
     #[arg(long, value_name = "N", global = true)]
     pub shards: Option<String>,

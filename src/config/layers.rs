@@ -231,6 +231,7 @@ fn read_flags(flags: &Flags) -> Result<Values, ConfigError> {
     let ones = [
         ("listen", "--listen", &flags.listen),
         ("http", "--http", &flags.http),
+        ("admin.listen", "--admin", &flags.admin),
         ("shards", "--shards", &flags.shards),
         ("cores", "--cores", &flags.cores),
         ("batch_window", "--batch-window", &flags.batch_window),

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod changes;
 mod error;
 mod layers;
 mod relay;
@@ -24,6 +25,7 @@ use moqswitch_relay::certificate::CertificateFiles;
 use moqswitch_relay::quic::CongestionControl;
 
 pub use arguments::{Arguments, Command, Flags, GrantArguments, TokenAction, TokenArguments};
+pub use changes::Change;
 pub use error::{ConfigError, Source};
 pub use settings::template;
 pub use values::LogLevel;
@@ -37,6 +39,8 @@ pub struct Config {
     /// TCP address of the control thread.
     pub http: SocketAddr,
     pub http_tls: HttpTls,
+    /// TCP address of operators' HTTP. `None`: they are answered nowhere.
+    pub admin: Option<SocketAddr>,
     /// `None`: as many as the usable cores (or the listed ones) allow.
     pub shards: Option<NonZeroUsize>,
     /// `None`: every usable core.
@@ -44,6 +48,8 @@ pub struct Config {
     pub batch_window: Duration,
     pub spin: bool,
     pub drain_deadline: Duration,
+    /// `None`: that of systemd or of the user. Empty: nothing is kept.
+    pub state_directory: Option<PathBuf>,
     pub tls: TlsConfig,
     pub auth: AuthConfig,
     pub limits: LimitsConfig,

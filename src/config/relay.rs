@@ -10,10 +10,11 @@ use moqswitch_relay::auth::Grant;
 use moqswitch_relay::auth::token::Keys;
 use moqswitch_relay::certificate::CertificatePair;
 use moqswitch_relay::net::SocketOptions;
-use moqswitch_relay::quic::TransportOptions;
+use moqswitch_relay::quic::{ServerCertificate, TransportOptions};
 use moqswitch_relay::routing::{TableLimits, TrackLimits};
 
 use crate::keys::{self, KeyFileError};
+use crate::state::Place;
 
 use super::Config;
 
@@ -69,6 +70,11 @@ impl Config {
         }
     }
 
+    /// Where what outlives the process is kept.
+    pub fn state_place(&self) -> Place {
+        Place::find(self.state_directory.as_deref(), |name| std::env::var_os(name))
+    }
+
     /// Reads the keys of tokens configured; `None` if there are none.
     pub fn token_keys(&self) -> Result<Option<Arc<Keys>>, KeyFileError> {
         let keys = self.auth.key.as_deref().map(keys::load).transpose()?;
@@ -77,7 +83,12 @@ impl Config {
 
     /// Reads the certificates configured; none are configured for a development certificate.
     pub fn certificates(&self) -> anyhow::Result<Vec<CertificatePair>> {
-        let load = |files| CertificatePair::load(files);
+        let load = |files| -> anyhow::Result<CertificatePair> {
+            let pair = CertificatePair::load(files)?;
+            // What TLS will not take is said with the name of its file.
+            ServerCertificate::from_der(&pair.chain, &pair.key.der)?;
+            Ok(pair)
+        };
         let pairs = self
             .tls
             .certificates

@@ -29,6 +29,7 @@ pub(super) fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
         auth: auth(layers, [listen, http])?,
         listen,
         http,
+        admin: admin(layers, http)?,
         http_tls: layers.one("http_tls", values::http_tls)?,
         shards: layers
             .optional("shards", |text| values::count(text, shards_max))?
@@ -37,6 +38,7 @@ pub(super) fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
         batch_window: layers.one("batch_window", |text| values::duration(text, limits::BATCH_WINDOW_MAX))?,
         spin: layers.one("spin", values::boolean)?,
         drain_deadline: layers.one("drain_deadline", any_duration)?,
+        state_directory: layers.optional("state_directory", |text| Ok(PathBuf::from(text)))?,
         tls: tls(layers),
         limits: limits(layers)?,
         quic: quic(layers)?,
@@ -125,6 +127,28 @@ fn auth(layers: &Layers, addresses: [SocketAddr; 2]) -> Result<AuthConfig, Confi
         public: Patterns::everything(),
         key,
     })
+}
+
+/// Without a setting: loopback, at the port after that of `http`.
+fn admin(layers: &Layers, http: SocketAddr) -> Result<Option<SocketAddr>, ConfigError> {
+    let configured = layers.optional("admin.listen", |text| match text {
+        "" => Ok(None),
+        text => values::address(text).map(Some),
+    })?;
+    if let Some(address) = configured {
+        return Ok(address);
+    }
+    let port = match http.port() {
+        // The kernel chooses.
+        0 => 0,
+        port => port.checked_add(1).ok_or_else(|| ConfigError::Value {
+            at: layers.source("http"),
+            key: "admin.listen",
+            text: "65536".to_owned(),
+            reason: "no port comes after that of `http`; set `admin.listen`, or \"\" for none".to_owned(),
+        })?,
+    };
+    Ok(Some(SocketAddr::from(([127, 0, 0, 1], port))))
 }
 
 fn is_loopback(address: IpAddr) -> bool {

@@ -108,7 +108,7 @@ pub(super) const SETTINGS: &[Setting] = &[
             example: r#""127.0.0.1:4443""#,
         },
         help: &[
-            "TCP address for metrics, health, certificate hash, /announced and /fetch, and for WebSockets at any path.",
+            "TCP address for health, certificate hash and /fetch, and for WebSockets at any path.",
             "Default: the `listen` address, same port.",
         ],
     },
@@ -118,7 +118,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         value: Value::Default(r#""optional""#),
         help: &[
             "`optional`: the TCP address serves https and wss to whoever begins with TLS, http and ws to others.",
-            "`required`: others are dropped, health checks and scrapes among them. Certificates are those of `tls`.",
+            "`required`: others are dropped, health checks among them. Certificates are those of `tls`.",
         ],
     },
     Setting {
@@ -157,6 +157,29 @@ pub(super) const SETTINGS: &[Setting] = &[
         value: Value::Default(r#""10s""#),
         help: &[
             "After SIGTERM, how long sessions may stay before they are closed. Costs that much shutdown time at worst.",
+        ],
+    },
+    Setting {
+        path: "state_directory",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/var/lib/moqswitch/relay""#,
+        },
+        help: &[
+            "Where the key of stateless resets is kept, a file of 65 bytes that only its owner may read. With it, clients of a",
+            "relay that died learn so in one round trip after the next start, else when they time out. \"\": nothing is kept.",
+            "Default: $STATE_DIRECTORY, which systemd sets; else moqswitch in $XDG_STATE_HOME or in ~/.local/state.",
+        ],
+    },
+    Setting {
+        path: "admin.listen",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""127.0.0.1:4444""#,
+        },
+        help: &[
+            "TCP address for operators: /metrics and /announced, health and certificate hash. Plain HTTP; whoever reaches it",
+            "sees all paths that are announced. \"\": none. Default: 127.0.0.1, the port after that of `http`.",
         ],
     },
     Setting {

@@ -27,6 +27,7 @@ fn template_examples_are_valid_values() {
     assert!(config.auth.public.matches("anon/room"));
     assert_eq!(config.auth.key, Some(PathBuf::from("/etc/moqswitch/token.jwk")));
     assert_eq!(config.shards, NonZeroUsize::new(4));
+    assert_eq!(config.state_directory, Some(PathBuf::from("/var/lib/moqswitch/relay")));
 }
 
 #[test]
@@ -34,6 +35,7 @@ fn defaults_are_loopback_and_open() {
     let config = Config::default();
     assert_eq!(config.listen, "127.0.0.1:4443".parse().unwrap());
     assert_eq!(config.http, config.listen);
+    assert_eq!(config.admin, Some("127.0.0.1:4444".parse().unwrap()));
     assert!(config.auth.public.matches("") && config.auth.public.matches("a/b/c"));
     assert_eq!(config.batch_window, Duration::from_micros(750));
     assert_eq!(config.limits.cache_bytes_max, 256 << 20);
@@ -282,6 +284,22 @@ impl Drop for TemporaryFile {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
     }
+}
+
+#[test]
+fn every_setting_is_compared() {
+    let config = Config::default();
+    let compared: Vec<&str> = config.values().into_iter().map(|(path, _)| path).collect();
+    for setting in settings::SETTINGS {
+        assert!(compared.contains(&setting.path), "{} is not compared", setting.path);
+    }
+    assert_eq!(config.changes(&config), []);
+    let other = Config::from_toml("[limits]\nconnections = 7\n[auth]\npublic = [\"anon/**\"]").unwrap();
+    let changes: Vec<String> = config.changes(&other).iter().map(ToString::to_string).collect();
+    assert_eq!(
+        changes,
+        ["auth.public ** \u{2192} anon/**", "limits.connections 10000 \u{2192} 7"]
+    );
 }
 
 /// One source of defaults: the table of settings says what the library does by itself.

@@ -58,6 +58,11 @@ pub enum Phase {
 }
 
 impl ControlState {
+    /// Whether every shard comes to the end of a turn, within the time that it has for a snapshot; or which does not.
+    pub async fn are_shards_turning(&self) -> Result<(), String> {
+        routes::snapshots(self).await.map(drop)
+    }
+
     /// Turns `/readyz` to 503 and has every shard drain until `grace` has passed.
     /// Keeps trying while a command queue is full, so a busy shard is not forgotten.
     pub async fn drain(&self, grace: Duration) {

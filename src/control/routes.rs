@@ -1,4 +1,5 @@
-//! The routes. GET answers may be read by web pages of any origin, as moq-relay's may.
+//! The routes: those of everyone, whose GET answers may be read by web pages of any origin, as moq-relay's may; and those
+//! of operators, which have an address of their own.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::ControlFlow;
@@ -6,14 +7,15 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Router, middleware};
 use futures_lite::stream;
-use moqswitch_relay::auth::Grant;
+use moqswitch_proto::wire::escaped;
 use moqswitch_relay::shard::statistics::ShardSnapshot;
+use percent_encoding::percent_decode_str;
 use tokio::sync::oneshot;
 use tokio::time;
 
@@ -23,21 +25,56 @@ use super::metrics::Form;
 use super::permit::Permit;
 use super::{ControlState, FetchError, FetchGroup, FetchReply, FetchRequest, Phase, ShardCommand, metrics, websocket};
 
-pub(super) fn router(state: ControlState) -> Router {
-    Router::new()
-        .route("/healthz", get(live))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
-        .route("/certificate.sha256", get(certificate))
-        .route("/announced", get(announced_all))
-        .route("/announced/", get(announced_all))
-        .route("/announced/{*prefix}", get(announced))
+/// For whoever reaches the public address, over TCP or HTTP/3.
+pub(super) fn public(state: ControlState) -> Router {
+    common()
         .route("/fetch/{*path}", get(fetch))
+        .fallback(elsewhere)
         .layer(middleware::from_fn(guard))
         // Outermost: a WebSocket may have the path of a route.
         .layer(middleware::from_fn_with_state(state.clone(), websocket::intercept))
         .layer(middleware::map_response(close_after))
         .with_state(state)
+}
+
+/// For who runs the relay. Nobody else reaches their address, so that no grant is asked for; pages of other origins may
+/// not read it.
+pub(super) fn operators(state: ControlState) -> Router {
+    common()
+        .route("/metrics", get(metrics))
+        .route("/announced", get(announced_all))
+        .route("/announced/", get(announced_all))
+        .route("/announced/{*prefix}", get(announced))
+        .layer(middleware::from_fn(refuse_long_paths))
+        .layer(middleware::map_response(close_after))
+        .with_state(state)
+}
+
+fn common() -> Router<ControlState> {
+    Router::new()
+        .route("/healthz", get(live))
+        .route("/readyz", get(ready))
+        .route("/certificate.sha256", get(certificate))
+}
+
+/// Operators who look for their routes are told where they are.
+async fn elsewhere(uri: Uri) -> Response {
+    let is_of_operators = ["/metrics", "/announced"].iter().any(|route| {
+        uri.path()
+            .strip_prefix(route)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    });
+    match is_of_operators {
+        true => (StatusCode::NOT_FOUND, "this is at the address of `admin.listen`\n").into_response(),
+        false => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+async fn refuse_long_paths(request: Request, next: Next) -> Response {
+    match request.uri().path().len() > limits::HTTP_PATH_BYTES_MAX {
+        true => StatusCode::URI_TOO_LONG.into_response(),
+        false => next.run(request).await,
+    }
 }
 
 /// Refuses overlong paths; answers CORS preflights for GET and marks GET answers as readable from any origin.
@@ -106,7 +143,7 @@ async fn metrics(State(state): State<ControlState>, headers: HeaderMap) -> Respo
 }
 
 /// Asks every shard before waiting for any, with one deadline for all.
-async fn snapshots(state: &ControlState) -> Result<Vec<ShardSnapshot>, String> {
+pub(super) async fn snapshots(state: &ControlState) -> Result<Vec<ShardSnapshot>, String> {
     let deadline = time::Instant::now() + limits::SHARD_ANSWER_WAIT_MAX;
     let mut answers = Vec::with_capacity(state.shards.len());
     for (shard, port) in state.shards.iter().enumerate() {
@@ -131,35 +168,28 @@ async fn certificate(State(state): State<ControlState>) -> String {
     state.certificate_sha256.borrow().to_string()
 }
 
-async fn announced_all(State(state): State<ControlState>, Permit(grant): Permit) -> Response {
-    list_announced(&state, &grant, "")
+async fn announced_all(State(state): State<ControlState>) -> Response {
+    list_announced(&state, "")
 }
 
-async fn announced(State(state): State<ControlState>, Permit(grant): Permit, Path(prefix): Path<String>) -> Response {
-    list_announced(&state, &grant, &normalize(prefix.split('/')))
+async fn announced(State(state): State<ControlState>, Path(prefix): Path<String>) -> Response {
+    list_announced(&state, &normalize(prefix.split('/')))
 }
 
 /// One path per line, relative to the prefix; the broadcast at the prefix itself is an empty line.
-fn list_announced(state: &ControlState, grant: &Grant, prefix: &str) -> Response {
-    if !grant.subscribe.may_match_below(prefix) {
-        return StatusCode::UNAUTHORIZED.into_response();
-    }
+fn list_announced(state: &ControlState, prefix: &str) -> Response {
     let mut paths = Vec::new();
     let mut truncated = false;
     (state.announcements)(prefix, &mut |path| {
-        if !grant.may_subscribe(path) {
-            return ControlFlow::Continue(());
-        }
         if paths.len() == limits::ANNOUNCED_RESULTS_MAX {
             truncated = true;
             return ControlFlow::Break(());
         }
-        paths.extend(below(prefix, path).map(str::to_owned));
+        paths.extend(below(prefix, path).map(|path| escaped(path).to_string()));
         ControlFlow::Continue(())
     });
     paths.sort_unstable();
     let mut response = paths.join("\n").into_response();
-    // What it lists depends on who asks.
     response
         .headers_mut()
         .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -188,10 +218,10 @@ struct FetchParameters {
 async fn fetch(
     State(state): State<ControlState>,
     Permit(grant): Permit,
-    Path(path): Path<String>,
+    uri: Uri,
     Query(parameters): Query<FetchParameters>,
 ) -> Result<Response, StatusCode> {
-    let (broadcast, track) = path.rsplit_once('/').ok_or(StatusCode::BAD_REQUEST)?;
+    let (broadcast, track) = named(&uri).ok_or(StatusCode::BAD_REQUEST)?;
     let broadcast = normalize(broadcast.split('/'));
     if broadcast.is_empty() || track.is_empty() {
         return Err(StatusCode::BAD_REQUEST);
@@ -203,8 +233,16 @@ async fn fetch(
     if !grant.may_subscribe(&broadcast) {
         return Err(StatusCode::UNAUTHORIZED);
     }
-    let reply = ask_shard(&state, broadcast, track.to_owned(), group).await?;
+    let reply = ask_shard(&state, broadcast, track, group).await?;
     Ok(serve_group(reply))
+}
+
+/// Broadcast and track of `/fetch/<broadcast>/<track>`. They are told apart before they are decoded, so that `%2F` is a part
+/// of a track's name.
+fn named(uri: &Uri) -> Option<(String, String)> {
+    let decoded = |text| Some(percent_decode_str(text).decode_utf8().ok()?.into_owned());
+    let (broadcast, track) = uri.path().strip_prefix("/fetch/")?.rsplit_once('/')?;
+    Some((decoded(broadcast)?, decoded(track)?))
 }
 
 async fn ask_shard(

@@ -1,9 +1,10 @@
-//! The thread, its runtime and the accept loop. Connections are bounded in number, age and time to send a request;
+//! The thread, its runtime and the accept loops: one of the public address, one of the operators'. Connections are bounded in number, age and time to send a request;
 //! each carries one request, so that an idle client holds no place. A connection that becomes a WebSocket gives its
 //! place back, and has limits of its own.
 
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -21,6 +22,7 @@ use moqswitch_relay::ratelimit::RateLimit;
 use moqswitch_relay::shard::{WebRequest, WebRequests};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::time;
 
@@ -33,9 +35,11 @@ use super::tls::Tls;
 use super::websocket::WebSockets;
 use super::{ControlState, routes, tls, web};
 
-/// A bound listener; nothing is served before [`ControlServer::spawn`].
+/// Bound listeners; nothing is served before [`ControlServer::spawn`].
 pub struct ControlServer {
     listener: TcpListener,
+    admin: Option<TcpListener>,
+    runtime: Runtime,
     state: ControlState,
     web_requests: mpsc::Receiver<WebRequest>,
 }
@@ -43,6 +47,7 @@ pub struct ControlServer {
 /// The running control thread. Dropping it leaves the thread running; [`ControlHandle::stop`] ends it.
 pub struct ControlHandle {
     address: SocketAddr,
+    admin: Option<SocketAddr>,
     stop: watch::Sender<bool>,
     thread: JoinHandle<io::Result<()>>,
 }
@@ -52,35 +57,59 @@ pub struct ControlHandle {
 pub(super) struct Serving {
     router: Router,
     tls: Option<Tls>,
-    websockets: Arc<WebSockets>,
+    /// Those that are waited for at the end.
+    websockets: Option<Arc<WebSockets>>,
     stopped: watch::Receiver<bool>,
+    /// Connections whose request has not come, and those that are served.
+    connections_max: (usize, usize),
 }
 
 impl Serving {
+    /// On the public address.
     pub(super) fn new(state: ControlState, stopped: watch::Receiver<bool>) -> Self {
         Self {
             tls: state.tls.clone(),
-            websockets: Arc::clone(&state.websockets),
-            router: routes::router(state),
+            websockets: Some(Arc::clone(&state.websockets)),
+            router: routes::public(state),
             stopped,
+            connections_max: (limits::HTTP_ARRIVING_MAX, limits::HTTP_CONNECTIONS_MAX),
+        }
+    }
+
+    /// On the operators' address: without TLS, and with places that no client takes.
+    fn operators(state: ControlState, stopped: watch::Receiver<bool>) -> Self {
+        Self {
+            tls: None,
+            websockets: None,
+            router: routes::operators(state),
+            stopped,
+            connections_max: (limits::ADMIN_CONNECTIONS_MAX, limits::ADMIN_CONNECTIONS_MAX),
         }
     }
 }
 
-/// A bound address, before there are shards to answer for.
+/// Bound addresses, before there are shards to answer for.
 pub struct ControlListener {
     listener: TcpListener,
+    admin: Option<TcpListener>,
+    runtime: Runtime,
     requests: (WebRequests, mpsc::Receiver<WebRequest>),
 }
 
 impl ControlListener {
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let listener = TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
         Ok(Self {
-            listener,
+            listener: listen(address)?,
+            admin: None,
+            runtime: runtime()?,
             requests: mpsc::channel(limits::HTTP3_REQUESTS_MAX),
         })
+    }
+
+    /// Answers operators at another address. They are answered nowhere else.
+    pub fn bind_admin(&mut self, address: SocketAddr) -> io::Result<()> {
+        self.admin = Some(listen(address)?);
+        Ok(())
     }
 
     /// Where shards send requests that come to them by HTTP/3.
@@ -92,6 +121,8 @@ impl ControlListener {
     pub fn serve(self, state: ControlState) -> ControlServer {
         ControlServer {
             listener: self.listener,
+            admin: self.admin,
+            runtime: self.runtime,
             state,
             web_requests: self.requests.1,
         }
@@ -99,7 +130,7 @@ impl ControlListener {
 }
 
 impl ControlServer {
-    pub fn address(&self) -> io::Result<SocketAddr> {
+    fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
@@ -107,26 +138,44 @@ impl ControlServer {
     /// other slow affairs, and is dropped when the thread stops.
     pub fn spawn(self, background: impl Future<Output = ()> + Send + 'static) -> io::Result<ControlHandle> {
         let address = self.address()?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let admin = self.admin.as_ref().map(TcpListener::local_addr).transpose()?;
+        let runtime = self.runtime;
         let (stop, stopped) = watch::channel(false);
         let shards = self.state.shards.clone();
+        let operators = Serving::operators(self.state.clone(), stopped.clone());
         let serving = Serving::new(self.state, stopped);
         let thread = thread::Builder::new().name("control".to_owned()).spawn(move || {
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(self.listener)?;
+                let admin = self.admin.map(tokio::net::TcpListener::from_std).transpose()?;
                 tokio::spawn(background);
                 tokio::spawn(web::answer(self.web_requests, serving.router.clone(), shards));
-                serve(listener, serving).await;
+                let admin = async {
+                    if let Some(admin) = admin {
+                        serve(admin, operators).await;
+                    }
+                };
+                tokio::join!(serve(listener, serving), admin);
                 Ok(())
             })
         })?;
-        Ok(ControlHandle { address, stop, thread })
+        Ok(ControlHandle {
+            address,
+            admin,
+            stop,
+            thread,
+        })
     }
 }
 
 impl ControlHandle {
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where operators are answered, if anywhere.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin
     }
 
     /// Ends accepting, lets requests in progress finish for a moment, and joins the thread.
@@ -138,8 +187,22 @@ impl ControlHandle {
     }
 }
 
+/// Made early, while there are files to be had. A runtime that finds none for its signals panics, so it is tried before.
+fn runtime() -> io::Result<Runtime> {
+    let (one, other) = UnixStream::pair()?;
+    drop((one.try_clone()?, other.try_clone()?));
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
 pub(super) async fn serve(listener: tokio::net::TcpListener, mut serving: Serving) {
-    let mut connections = Connections::new(limits::HTTP_ARRIVING_MAX, limits::HTTP_CONNECTIONS_MAX);
+    let (arriving_max, served_max) = serving.connections_max;
+    let mut connections = Connections::new(arriving_max, served_max);
     let mut complaints = RateLimit::new(COMPLAINT_PERIOD, 1);
     loop {
         let (stream, remote) = tokio::select! {
@@ -163,7 +226,9 @@ pub(super) async fn serve(listener: tokio::net::TcpListener, mut serving: Servin
     drop(listener);
     let ended = async {
         connections.ended().await;
-        serving.websockets.ended().await;
+        if let Some(websockets) = &serving.websockets {
+            websockets.ended().await;
+        }
     };
     let _ = time::timeout(limits::HTTP_STOP_WAIT_MAX, ended).await;
 }

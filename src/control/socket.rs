@@ -64,7 +64,12 @@ async fn close(
         };
         if sink.send(Message::Close(Some(frame))).await.is_ok() {
             // To drop a socket with bytes unread would take back what was sent last.
-            while let Some(Ok(_)) = source.next().await {}
+            loop {
+                for _ in 0..limits::WEBSOCKET_CLOSE_READS_MAX {
+                    let Some(Ok(_)) = source.next().await else { return };
+                }
+                time::sleep(limits::WEBSOCKET_CLOSE_READ_INTERVAL).await;
+            }
         }
     };
     let _ = time::timeout(limits::WEBSOCKET_CLOSE_WAIT_MAX, closing).await;

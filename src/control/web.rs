@@ -57,10 +57,6 @@ async fn ask(router: Router, request: WebRequest) -> WebResponse {
     let Ok(request) = builder.body(Body::empty()) else {
         return bare(StatusCode::BAD_REQUEST);
     };
-    if request.uri().path() == "/metrics" {
-        // They are the operator's, whose HTTP address may be a private one; this port is everyone's.
-        return bare(StatusCode::NOT_FOUND);
-    }
     let answered = async {
         let Ok(response) = router.oneshot(request).await;
         collect(response).await

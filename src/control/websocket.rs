@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::extract::{FromRequestParts, Request, State, WebSocketUpgrade};
@@ -26,7 +26,8 @@ use super::{ControlState, Phase, ShardCommand, ShardPort, socket};
 #[derive(Debug)]
 pub struct WebSockets {
     seats: Arc<Semaphore>,
-    connections_max: u32,
+    /// Of `seats`, those that are being taken away included.
+    connections_max: AtomicU32,
     idle_timeout: Duration,
     /// Connections of each shard.
     open: Vec<AtomicUsize>,
@@ -62,11 +63,30 @@ impl WebSockets {
     pub fn new(shards: usize, connections_max: u32, idle_timeout: Duration) -> Arc<Self> {
         Arc::new(Self {
             seats: Arc::new(Semaphore::new(connections_max as usize)),
-            connections_max,
+            connections_max: AtomicU32::new(connections_max),
             idle_timeout,
             open: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
             refused: Default::default(),
         })
+    }
+
+    /// Allows another number of connections. Those that are too many stay until they end.
+    pub(crate) fn resize(&self, connections_max: u32) {
+        let before = self.connections_max.swap(connections_max, Ordering::Relaxed);
+        match connections_max.checked_sub(before) {
+            Some(more) => self.seats.add_permits(more as usize),
+            None => {
+                let seats = Arc::clone(&self.seats);
+                let fewer = before - connections_max;
+                // Who waits goes before those who come.
+                tokio::spawn(async move {
+                    // Fails only when the semaphore is closed, which it never is.
+                    if let Ok(taken) = seats.acquire_many(fewer).await {
+                        taken.forget();
+                    }
+                });
+            }
+        }
     }
 
     /// How many were refused, by reason.
@@ -82,7 +102,10 @@ impl WebSockets {
     /// Waits until all connections have ended.
     pub(super) async fn ended(&self) {
         // Fails only when the semaphore is closed, which it never is.
-        let _ = self.seats.acquire_many(self.connections_max).await;
+        let _ = self
+            .seats
+            .acquire_many(self.connections_max.load(Ordering::Relaxed))
+            .await;
     }
 
     /// A place on the shard that has the fewest.
@@ -228,4 +251,34 @@ async fn attach(port: &ShardPort, subprotocol: Subprotocol, path: String, remote
     }
     (port.wake)();
     Some(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_can_become_more_and_fewer() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let websockets = WebSockets::new(1, 2, Duration::from_secs(30));
+            let (first, second) = (websockets.take_seat(), websockets.take_seat());
+            assert!(first.is_some() && second.is_some() && websockets.take_seat().is_none());
+            websockets.resize(3);
+            let third = websockets.take_seat();
+            assert!(third.is_some() && websockets.take_seat().is_none());
+            // Those that are too many stay until they end, and leave no place behind.
+            websockets.resize(1);
+            tokio::task::yield_now().await;
+            drop((first, second));
+            tokio::task::yield_now().await;
+            assert!(websockets.take_seat().is_none());
+            drop(third);
+            tokio::task::yield_now().await;
+            let last = websockets.take_seat();
+            assert!(last.is_some() && websockets.take_seat().is_none());
+            drop(last);
+            websockets.ended().await;
+        });
+    }
 }

@@ -69,6 +69,7 @@ mod start;
 pub mod topology;
 
 pub use options::{RelayOptions, ServerIdentity};
+pub use quic::ResetKey;
 pub use start::{Announcements, Relay, RelayHandle, Visitor};
 
 /// The example of the README is compiled and run.

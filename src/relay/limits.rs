@@ -31,6 +31,9 @@ pub const FEED_EVENTS_DEFAULT: usize = 65_536;
 /// Files a shard opens: its socket, rings, event and timer descriptors.
 pub const FILES_PER_SHARD: usize = 32;
 
+/// Files that a shard opens before it serves. A start that cannot have them fails before any shard runs.
+pub const FILES_TO_START: usize = 12;
+
 /// HTTP fetches that one shard serves at once. A further one is answered 503.
 pub const HTTP_FETCHES_MAX: usize = 64;
 
@@ -88,6 +91,13 @@ pub const CONNECTION_ID_BYTES: usize = 16;
 /// Which byte of an issued connection id names the shard.
 pub const STEERING_BYTE_INDEX: usize = 0;
 
+/// How long an address that is in use is tried for: the kernel lets go of what an io_uring had some time after its process
+/// has ended. Then the start fails.
+pub const ADDRESS_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// Pause between two tries for an address.
+pub const ADDRESS_RETRY_INTERVAL: Duration = Duration::from_millis(5);
+
 /// Receive buffers of one shard; each holds one GRO super-datagram.
 pub const RECEIVE_BUFFERS_DEFAULT: u16 = 64;
 
@@ -135,6 +145,8 @@ pub const SOCKET_ARMS_PER_TURN_MAX: usize = 256;
 
 /// Kernel socket buffer asked for in each direction, for each shard.
 pub const SOCKET_BUFFER_BYTES_DEFAULT: usize = 4 * 1024 * 1024;
+
+const _: () = assert!(FILES_TO_START <= FILES_PER_SHARD);
 
 const _: () = assert!(CONNECTION_ID_BYTES >= 8 && CONNECTION_ID_BYTES <= 20);
 

@@ -18,9 +18,9 @@ use crate::auth::{Grant, Policy};
 use crate::certificate::{CertificatePair, DevelopmentCertificate, fingerprint};
 use crate::limits::CACHE_BYTES_MIN;
 use crate::net::{RingConfig, SocketOptions};
-use crate::quic::{EndpointOptions, ServerCertificate, TransportOptions};
+use crate::quic::{EndpointOptions, ResetKey, ServerCertificate, TransportOptions};
 use crate::routing::{ShardId, TableLimits, TrackLimits};
-use crate::shard::{FeedWriter, ShardOptions, WebRequests};
+use crate::shard::{FeedWriter, ShardLimits, ShardOptions, WebRequests};
 
 /// What [`Relay::start`](crate::Relay::start) takes. [`RelayOptions::default`] listens on loopback, with a development
 /// certificate, open to everyone on this host.
@@ -44,6 +44,9 @@ pub struct RelayOptions {
     /// Keys of tokens. Who has one in the query of its path gets what it grants, and not `grant`. Default (`None`): there
     /// are no tokens. [`ShardCommand::ReplaceKeys`](crate::shard::ShardCommand::ReplaceKeys) replaces them.
     pub keys: Option<Arc<Keys>>,
+    /// What stateless reset tokens derive from. Default (`None`): drawn at random, and the clients of a relay that died
+    /// learn of it when they time out. With the key of the one before at its address, they learn of it in one round trip.
+    pub reset_key: Option<ResetKey>,
     /// This relay's hop id, unique in a mesh. Default (`None`): drawn at random.
     pub hop: Option<HopId>,
     /// What subscribing through this relay costs its peers (SETUP "Cost"). Default 1.
@@ -89,6 +92,7 @@ impl Default for RelayOptions {
             certificates: Vec::new(),
             grant: Grant::everything(),
             keys: None,
+            reset_key: None,
             hop: None,
             cost: 1,
             connections_max: 10_000,
@@ -163,6 +167,16 @@ impl RelayOptions {
             qmux: self.websockets(),
             ring: self.ring.clone(),
             policy: self.policy(),
+        }
+    }
+
+    /// The bounds that a relay which runs can be given anew.
+    pub fn limits(&self) -> ShardLimits {
+        ShardLimits {
+            connections_max: self.connections_max,
+            sessions: self.sessions.clone(),
+            transport: self.transport(),
+            qmux: self.websockets(),
         }
     }
 

@@ -13,9 +13,9 @@ use anyhow::Context;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder};
 use moqswitch_proto::wire::BroadcastPath;
 
-use crate::limits::{LANE_MESSAGES_MAX, SHARDS_MAX};
+use crate::limits::{ADDRESS_WAIT_MAX, FILES_TO_START, LANE_MESSAGES_MAX, SHARDS_MAX};
 use crate::net::wake::{self, WakeReceiver, Waker};
-use crate::net::{SocketGroup, bind_group, probe_support};
+use crate::net::{BindError, SocketGroup, SocketOptions, bind_by, bind_client, bind_group, probe_support, try_files};
 use crate::options::{RelayOptions, ServerIdentity};
 use crate::quic::{Secrets, TlsContext};
 use crate::routing::{AnnounceTable, ShardId};
@@ -66,7 +66,11 @@ impl Relay {
             .collect();
         let office = Arc::new(PostOffice::new(wakers, LANE_MESSAGES_MAX));
         let hop = options.hop();
-        let secrets = Secrets::generate().map_err(|_| anyhow::anyhow!("the system gave no randomness"))?;
+        let mut secrets = Secrets::generate().map_err(|_| anyhow::anyhow!("the system gave no randomness"))?;
+        if let Some(key) = &options.reset_key {
+            secrets = secrets.with_reset_key(key, group.local);
+        }
+        try_files(shard_count * FILES_TO_START).context("opening the files of shards")?;
         let mut starts = Starts::new(ports.as_slice().into());
         let sockets = std::mem::take(&mut group.sockets);
         for (index, ((socket, wake), port)) in sockets.into_iter().zip(receivers).zip(&ports).enumerate() {
@@ -143,8 +147,19 @@ impl RelayHandle {
         for (index, shard) in self.shards.into_iter().enumerate() {
             outcome = outcome.and(join_shard(index, shard));
         }
+        wait_until_free(self.address);
         outcome
     }
+}
+
+/// Who starts the next relay at the end of this one finds the address free. Not longer than such a start would wait.
+fn wait_until_free(address: SocketAddr) {
+    // Another relay may have taken the address already.
+    let _ = bind_by(
+        Instant::now() + ADDRESS_WAIT_MAX,
+        |error| matches!(error, BindError::InUse { .. }),
+        || bind_client(address, &SocketOptions::default()),
+    );
 }
 
 fn join_shard(index: usize, shard: ExecutorJoinHandle<anyhow::Result<()>>) -> anyhow::Result<()> {
@@ -166,7 +181,11 @@ fn drain_each<'a>(ports: impl IntoIterator<Item = &'a ShardPort>, grace: Duratio
 }
 
 fn bind(options: &RelayOptions, shards: usize) -> anyhow::Result<SocketGroup> {
-    let group = bind_group(options.listen, shards, &options.sockets)?;
+    let group = bind_by(
+        Instant::now() + ADDRESS_WAIT_MAX,
+        |error| matches!(error, BindError::InUse { .. }),
+        || bind_group(options.listen, shards, &options.sockets),
+    )?;
     let wanted = options.sockets.receive_buffer_bytes;
     if group.granted.receive_buffer_bytes < wanted {
         tracing::warn!(
@@ -179,7 +198,10 @@ fn bind(options: &RelayOptions, shards: usize) -> anyhow::Result<SocketGroup> {
 }
 
 fn wake_channels(count: usize) -> anyhow::Result<(Vec<Waker>, Vec<WakeReceiver>)> {
-    let pairs: Vec<(Waker, WakeReceiver)> = (0..count).map(|_| wake::channel()).collect::<std::io::Result<_>>()?;
+    let pairs: Vec<(Waker, WakeReceiver)> = (0..count)
+        .map(|_| wake::channel())
+        .collect::<std::io::Result<_>>()
+        .context("opening the sockets that shards are woken by")?;
     Ok(pairs.into_iter().unzip())
 }
 

@@ -57,6 +57,13 @@ pub(super) struct Arrival<'a> {
     pub(super) ledger: &'a mut Ledger,
 }
 
+impl Arrival<'_> {
+    /// Remembers what the relay did, which is counted elsewhere.
+    pub(super) fn note(&mut self, reason: &str) {
+        self.ledger.at(self.now_ns).note(reason, 1);
+    }
+}
+
 impl Call {
     pub(super) fn new(id: CallId, load: &Arc<Load>, intended_ns: u64) -> Self {
         let people = load.shape.people();
@@ -123,7 +130,7 @@ impl Call {
                 break;
             }
             // Who comes back finds some of the others away, which is not the relay's delay.
-            if person.generation == 0 {
+            if person.generation == 0 && !self.is_established {
                 // Nor is it that others come later by plan.
                 let began_ns = match person.phase {
                     Phase::Connected => person.phase_began_ns.max(self.last_joined_ns(participant)),
@@ -173,6 +180,9 @@ impl Call {
     pub(super) fn open(&mut self, listener: u16, publisher: u16, track: u8, now_ns: u64) -> usize {
         let before = self.people[usize::from(listener)].hearing.get(&(publisher, track));
         let before = before.copied().filter(|leg| self.legs.contains(*leg));
+        // Of a leg that nobody hung up on, the silence goes on.
+        let is_cut_off = |leg: &CallLeg| leg.closed_ns.is_none();
+        let cut_off = before.filter(|before| self.legs.get(*before).is_some_and(is_cut_off));
         if let Some(before) = before {
             self.close(before, now_ns);
         }
@@ -183,8 +193,14 @@ impl Call {
         published.listeners += 1;
         let mut leg = Leg::new(&published.log, mos::impairment(codec), now_ns);
         leg.is_on_clear_path = load.has_both_paths() && !load.is_impaired(listener) && !load.is_impaired(publisher);
+        if track == 0 {
+            leg.measure_gaps(load.tracks[usize::from(track)].codec.interval());
+        }
         if let Some(before) = before.and_then(|before| self.legs.get(before)) {
             leg.follow(&before.leg);
+        }
+        if let Some(before) = cut_off.and_then(|before| self.legs.get_mut(before)) {
+            leg.take_over_gap(&published.log, &mut before.leg);
         }
         let leg = self.legs.insert(CallLeg {
             listener,

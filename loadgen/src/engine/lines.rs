@@ -274,6 +274,13 @@ impl Lines {
         is_taken
     }
 
+    /// Packets that came on a line so far, and how often none came that should have.
+    pub(crate) fn received(&mut self, key: ConnectionKey) -> Option<(usize, usize)> {
+        self.lines.get(&key)?;
+        let connection = self.endpoint.get_mut(key)?;
+        Some((connection.packets_received(), connection.probe_timeouts()))
+    }
+
     /// Groups and datagrams since the last call that could not be sent.
     pub(crate) fn take_given_up(&mut self) -> u64 {
         std::mem::take(&mut self.given_up)

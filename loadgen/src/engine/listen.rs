@@ -13,6 +13,7 @@ use crate::truth::stamp::{self, Stamp};
 use super::call::{Arrival, Call};
 use super::lines::Lines;
 use super::person::{Arriving, Incomplete};
+use super::reasons;
 
 impl Call {
     pub(super) fn handle_media(&mut self, at: &mut Arrival<'_>, event: &MediaEvent) {
@@ -33,9 +34,10 @@ impl Call {
             MediaEvent::GroupEnd { stream, .. } => {
                 self.people[usize::from(at.participant)].arriving.remove(stream);
             }
-            MediaEvent::GroupReset { stream, .. } => {
+            MediaEvent::GroupReset { stream, code, .. } => {
                 let arriving = self.people[usize::from(at.participant)].arriving.remove(stream);
                 if let Some(arriving) = arriving {
+                    at.note(&format!("a group was reset with {}", reasons::of_stream(*code)));
                     self.skip(at, arriving.leg, arriving.group..=arriving.group);
                 }
             }
@@ -72,7 +74,12 @@ impl Call {
             }
             AnnouncementEvent::AnnounceRequestEnded { request } => {
                 let person = &mut self.people[usize::from(at.participant)];
+                let before = person.announced_on.len();
                 person.announced_on.retain(|(announced, _)| *announced != request);
+                let is_refused = person.announced_on.len() < before && person.leaving_ns.is_none();
+                if is_refused && self.ending_ns.is_none() {
+                    at.note("the relay wants no more announcements of a publisher");
+                }
             }
         }
     }
@@ -85,14 +92,17 @@ impl Call {
                     self.accept(at, leg);
                 }
             }
-            AnswerEvent::SubscriptionDrop { id, start, end, .. } => {
+            AnswerEvent::SubscriptionDrop {
+                id, start, end, code, ..
+            } => {
                 if let Some(leg) = self.leg_of(at.participant, *id) {
+                    at.note(&format!("groups were dropped with {}", reasons::of_stream(*code)));
                     self.skip(at, leg, start.0..=end.0);
                 }
             }
             AnswerEvent::SubscriptionClosed { id, code } => {
                 let why = match code {
-                    Some(code) => format!("a subscription was refused or ended with code {}", code.0),
+                    Some(code) => format!("a subscription was refused or ended with {}", reasons::of_stream(*code)),
                     None => "a subscription was finished although its publisher talks".to_owned(),
                 };
                 self.end_subscription(at, *id, &why, lines);

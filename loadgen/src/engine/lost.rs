@@ -2,6 +2,8 @@
 //! have said and heard by its own plan. The others talk on, it says its part to nobody, and what
 //! does not come is lost.
 
+use std::time::Duration;
+
 use crate::truth::interval::Ledger;
 
 use super::call::Call;
@@ -11,9 +13,25 @@ use super::nanoseconds;
 use super::person::Phase;
 use super::shard::{Due, Shard};
 
+/// A shorter silence may be a late packet.
+const SILENCE_MIN: Duration = Duration::from_millis(1500);
+
 impl Shard {
     /// A participant's connection was ended or could not be made.
     pub(super) fn handle_lost(&mut self, call: CallId, participant: u16, reason: &str) {
+        let redials = self.parts.load.behaviour.redials;
+        if redials
+            && self
+                .calls
+                .get(&call)
+                .is_some_and(|state| state.people[usize::from(participant)].is_lost)
+        {
+            // It is not back yet, and tries again when its attempt has had its time.
+            if let Some(state) = self.calls.get_mut(&call) {
+                state.people[usize::from(participant)].line = None;
+            }
+            return;
+        }
         let interval = self.ledger.at(self.now_ns);
         interval.counts.connections_lost += 1;
         interval.note(reason, 1);
@@ -28,6 +46,40 @@ impl Shard {
         state.lose_line(participant, self.now_ns, &mut self.lines);
         if is_silent {
             self.begin_talking(call, participant);
+        }
+        if redials {
+            self.redial(call, participant, 0);
+        }
+    }
+
+    /// Sees on which lines of a call packets have come.
+    pub(super) fn look_at_lines(&mut self, call: CallId) {
+        let Some(state) = self.calls.get_mut(&call) else { return };
+        for person in &mut state.people {
+            let Some((received, timeouts)) = person.line.and_then(|line| self.lines.received(line)) else {
+                continue;
+            };
+            person.is_unanswered = received == person.received && timeouts > person.timeouts;
+            if received != person.received {
+                (person.received, person.received_ns, person.timeouts) = (received, self.now_ns, timeouts);
+            }
+        }
+    }
+
+    /// A connection on which nothing comes any more is lost as well, though nobody has ended it: of a relay that has died,
+    /// a run may end before its connections do.
+    pub(super) fn count_silent(&mut self, call: CallId) {
+        self.look_at_lines(call);
+        let Some(state) = self.calls.get(&call) else { return };
+        let is_long = |since_ns: u64| since_ns >= nanoseconds(SILENCE_MIN);
+        for (participant, person) in (0..).zip(&state.people) {
+            // Where nobody has anything to say, nothing comes either.
+            let is_mute = person.line.is_some() && person.is_unanswered && is_long(self.now_ns - person.received_ns);
+            if is_mute && is_long(state.silent_ns(participant)) {
+                let interval = self.ledger.at(self.now_ns);
+                interval.counts.connections_lost += 1;
+                interval.note("nothing came any more: the relay or the path to it is dead", 1);
+            }
         }
     }
 
@@ -55,7 +107,19 @@ impl Shard {
 }
 
 impl Call {
-    fn lose_line(&mut self, participant: u16, now_ns: u64, lines: &mut Lines) {
+    /// For how long a participant has heard nothing of anybody, though somebody spoke to it.
+    fn silent_ns(&self, listener: u16) -> u64 {
+        let legs = self.legs.iter().map(|(_, leg)| leg);
+        legs.filter(|leg| leg.listener == listener && leg.track == 0 && leg.closed_ns.is_none())
+            .map(|leg| {
+                let speaker = &self.people[usize::from(leg.publisher)];
+                leg.leg.silent_ns(&speaker.tracks[usize::from(leg.track)].log)
+            })
+            .min()
+            .unwrap_or(0)
+    }
+
+    pub(super) fn lose_line(&mut self, participant: u16, now_ns: u64, lines: &mut Lines) {
         let person = &mut self.people[usize::from(participant)];
         if let Some(line) = person.line.take() {
             lines.close(line);

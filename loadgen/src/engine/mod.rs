@@ -11,6 +11,8 @@ mod lost;
 mod paths;
 mod person;
 mod publish;
+mod reasons;
+mod redial;
 pub(crate) mod shard;
 mod time;
 

@@ -41,6 +41,13 @@ pub(super) struct Person {
     pub(super) mutes: u32,
     /// Since when it is about to hang up, and says nothing more.
     pub(super) leaving_ns: Option<u64>,
+    /// Packets that had come on its line when more had come than before.
+    pub(super) received: usize,
+    /// When that was seen, and how often by then an answer had not come in its time.
+    pub(super) received_ns: u64,
+    pub(super) timeouts: usize,
+    /// Answers are missing since.
+    pub(super) is_unanswered: bool,
     pub(super) phase: Phase,
     /// When it came into this phase.
     pub(super) phase_began_ns: u64,
@@ -125,6 +132,10 @@ impl Person {
             is_muted: false,
             mutes: 0,
             leaving_ns: None,
+            received: 0,
+            received_ns: 0,
+            timeouts: 0,
+            is_unanswered: false,
             phase: Phase::Dialling,
             phase_began_ns: joined_ns,
         }

@@ -63,17 +63,47 @@ pub(crate) struct Shard {
 /// of a line it no longer has are passed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Due {
-    Tick { of: Member, track: u8 },
-    Mute { of: Member },
-    Leave { of: Member },
-    Depart { of: Member, departure: Departure },
-    Join { call: CallId, participant: u16 },
-    RejoinCheck { of: Member },
-    Floor { call: CallId },
-    Settle { call: CallId },
-    Overdue { call: CallId },
-    End { call: CallId },
-    Drained { call: CallId },
+    Tick {
+        of: Member,
+        track: u8,
+    },
+    Mute {
+        of: Member,
+    },
+    Leave {
+        of: Member,
+    },
+    Depart {
+        of: Member,
+        departure: Departure,
+    },
+    Join {
+        call: CallId,
+        participant: u16,
+    },
+    RejoinCheck {
+        of: Member,
+    },
+    Redial {
+        call: CallId,
+        participant: u16,
+        attempt: u32,
+    },
+    Floor {
+        call: CallId,
+    },
+    Settle {
+        call: CallId,
+    },
+    Overdue {
+        call: CallId,
+    },
+    End {
+        call: CallId,
+    },
+    Drained {
+        call: CallId,
+    },
 }
 
 /// How a participant goes, and when it is back.
@@ -200,10 +230,12 @@ impl Shard {
                 let reason = format!("the relay broke the protocol: {reason}");
                 return self.handle_ended(call, participant, line, &reason);
             }
-            // A relay that goes away is known by the end of its connections.
-            Event::Session(
-                SessionEvent::Setup(_) | SessionEvent::SessionUpdate { .. } | SessionEvent::Goaway { .. },
-            ) => {}
+            // It is counted by the end of its connections.
+            Event::Session(SessionEvent::Goaway { .. }) => {
+                at.note("the relay said that it goes away (GOAWAY)");
+                return self.follow_goaway(call, participant, line);
+            }
+            Event::Session(SessionEvent::Setup(_) | SessionEvent::SessionUpdate { .. }) => {}
         }
         self.start_behaviour(call);
     }
@@ -214,8 +246,12 @@ impl Shard {
         let person = &mut state.people[usize::from(participant)];
         (person.phase, person.phase_began_ns) = (Phase::Connected, self.now_ns);
         let elapsed = self.now_ns.saturating_sub(person.joined_ns) / 1000;
-        self.ledger.at(self.now_ns).record(Measure::Handshake, elapsed);
         self.parts.controls.handshakes.fetch_add(1, Ordering::Relaxed);
+        if self.handle_return(call, participant, line) {
+            return self.plan_rejoin_check(call, participant);
+        }
+        self.ledger.at(self.now_ns).record(Measure::Handshake, elapsed);
+        let Some(state) = self.calls.get_mut(&call) else { return };
         let prefix = state.prefix();
         if let Some(session) = self.lines.session(line) {
             session.request_announce(&prefix);
@@ -383,9 +419,15 @@ impl Shard {
                     self.dial(call, participant, due_ns);
                 }
             }
+            Due::Redial {
+                call,
+                participant,
+                attempt,
+            } => self.redial(call, participant, attempt),
             Due::RejoinCheck { of } => self.check_rejoined(of),
             Due::Floor { call } => self.pass_floor(call, due_ns),
             Due::Settle { call } => {
+                self.look_at_lines(call);
                 if let Some(state) = self.calls.get_mut(&call) {
                     state.settle(self.now_ns, false, &mut self.ledger);
                     self.at(self.now_ns + nanoseconds(SETTLE_INTERVAL), Due::Settle { call });
@@ -432,6 +474,9 @@ impl Shard {
                 .get(&call)
                 .is_some_and(|call| !call.is_established && call.ending_ns.is_none());
             self.ledger.at(self.now_ns).counts.calls_cut_off += u64::from(cut_off);
+            if cut_off {
+                self.note_awaited(call);
+            }
             self.begin_end(call);
         }
     }
@@ -443,12 +488,23 @@ impl Shard {
             .is_some_and(|call| !call.is_established && call.ending_ns.is_none());
         self.ledger.at(self.now_ns).counts.calls_failed += u64::from(is_failed);
         if is_failed {
+            self.note_awaited(call);
             // A closed loop waits before it tries a relay again that refuses.
             self.closed_after_ns = self.now_ns + nanoseconds(CLOSED_BACK_OFF);
         }
     }
 
+    /// Says what a call that did not come up waited for.
+    fn note_awaited(&mut self, call: CallId) {
+        let Some(state) = self.calls.get(&call) else { return };
+        let interval = self.ledger.at(self.now_ns);
+        state.awaited().for_each(|reason| interval.note(reason, 1));
+    }
+
     pub(super) fn begin_end(&mut self, call: CallId) {
+        if self.calls.get(&call).is_some_and(|state| state.ending_ns.is_none()) {
+            self.count_silent(call);
+        }
         if let Some(state) = self.calls.get_mut(&call)
             && state.ending_ns.is_none()
         {

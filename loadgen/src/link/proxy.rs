@@ -4,13 +4,13 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::fmt;
-use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::Args;
 use moqswitch_relay::net::socket::{SocketOptions, bind_client};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
@@ -21,6 +21,7 @@ use super::{Impairment, Link};
 use crate::host::own_sockets;
 use crate::interrupt;
 use crate::model::{Purpose, random};
+use crate::output::file::{complain, say};
 
 /// What became of datagrams, all clients together.
 #[derive(Debug, Default)]
@@ -37,9 +38,24 @@ struct Tally {
     unsent: AtomicU64,
 }
 
+// No comment here as documentation: it would be that of the command.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Moves {
+    /// Come to the relay from another port so often, as behind a NAT that forgets.
+    #[arg(long = "move-every", id = "move_every", value_name = "DUR", value_parser = humantime::parse_duration)]
+    every: Option<Duration>,
+    /// The first time, counted from a client's first datagram; by default after the same.
+    #[arg(long = "move-after", value_name = "DUR", value_parser = humantime::parse_duration, requires = "move_every")]
+    after: Option<Duration>,
+    /// Another address of the relay: at each move, go by the other of the two.
+    #[arg(long, value_name = "ADDR", requires = "move_every")]
+    also: Option<SocketAddr>,
+}
+
 struct Proxy {
     socket: Arc<UdpSocket>,
     to: SocketAddr,
+    moves: Moves,
     impairment: Impairment,
     seed: u64,
     clients: HashMap<SocketAddr, mpsc::Sender<Vec<u8>>>,
@@ -68,12 +84,17 @@ struct Watch {
 }
 
 /// Forwards until interrupted. The status to exit with: 0, or 3 when the proxy itself lost datagrams.
-#[allow(clippy::print_stdout, reason = "where it listens is what scripts wait for")]
-pub(crate) fn run(listen: SocketAddr, to: SocketAddr, impairment: &Impairment, seed: u64) -> anyhow::Result<u8> {
+pub(crate) fn run(
+    listen: SocketAddr,
+    to: SocketAddr,
+    impairment: &Impairment,
+    seed: u64,
+    moves: &Moves,
+) -> anyhow::Result<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let socket = bind(listen, None).with_context(|| format!("cannot listen on {listen} (UDP)"))?;
-        println!("link ready: {} to {to}", socket.local_addr()?);
+        say(&format_args!("link ready: {} to {to}", socket.local_addr()?), false)?;
         let tally = Arc::new(Tally::default());
         let mut watch = Watch {
             tally: tally.clone(),
@@ -83,6 +104,7 @@ pub(crate) fn run(listen: SocketAddr, to: SocketAddr, impairment: &Impairment, s
         let mut proxy = Proxy {
             socket: Arc::new(socket),
             to,
+            moves: moves.clone(),
             impairment: impairment.clone(),
             seed,
             clients: HashMap::new(),
@@ -98,7 +120,7 @@ pub(crate) fn run(listen: SocketAddr, to: SocketAddr, impairment: &Impairment, s
         // While its sockets are still there.
         watch.look().await?;
         // Who read the first line may have gone.
-        let _ = writeln!(std::io::stdout(), "link ended: {tally}");
+        let _ = say(&format_args!("link ended: {tally}"), false);
         Ok(if tally.own() > 0 { 3 } else { 0 })
     })
 }
@@ -149,7 +171,9 @@ impl Proxy {
             let is_news = self.refused_at.is_none_or(|told| told.elapsed() >= LOOK_INTERVAL);
             if is_news {
                 self.refused_at = Some(Instant::now());
-                eprintln!("loadgen link: no path for {client}, whose datagrams are lost: {error:#}");
+                complain(&format_args!(
+                    "loadgen link: no path for {client}, whose datagrams are lost: {error:#}"
+                ));
             }
             return;
         }
@@ -163,8 +187,7 @@ impl Proxy {
     /// Makes a path for a client.
     fn open(&mut self, client: SocketAddr) -> anyhow::Result<()> {
         anyhow::ensure!(self.clients.len() < CLIENTS_MAX, "there are {CLIENTS_MAX} clients");
-        let unspecified: SocketAddr = if self.to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }.parse()?;
-        let relay = bind(unspecified, Some(self.to))?;
+        let relay = dial(self.to)?;
         let number = self.tally.clients.fetch_add(1, Ordering::Relaxed);
         let lane = |direction: u64| Lane {
             link: Link::new(
@@ -182,6 +205,8 @@ impl Proxy {
             socket: self.socket.clone(),
             client,
             relay,
+            to: self.to,
+            moves: self.moves.clone(),
             datagrams,
             up,
             down,
@@ -201,6 +226,8 @@ struct ClientPath {
     socket: Arc<UdpSocket>,
     client: SocketAddr,
     relay: UdpSocket,
+    to: SocketAddr,
+    moves: Moves,
     /// What the client sent.
     datagrams: mpsc::Receiver<Vec<u8>>,
     up: Lane,
@@ -212,8 +239,9 @@ impl ClientPath {
     async fn serve(mut self) {
         let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
         let mut idle_at = Instant::now() + IDLE_MAX;
+        let mut move_at = self.moves.after.or(self.moves.every).map(|wait| Instant::now() + wait);
         loop {
-            let next = [self.up.due(), self.down.due(), Some(idle_at)]
+            let next = [self.up.due(), self.down.due(), move_at, Some(idle_at)]
                 .into_iter()
                 .flatten()
                 .min();
@@ -234,6 +262,10 @@ impl ClientPath {
                 () = tokio::time::sleep_until(next.unwrap_or(idle_at)) => {}
             }
             let now = Instant::now();
+            if move_at.is_some_and(|due| due <= now) {
+                self.change_port();
+                move_at = self.moves.every.map(|wait| now + wait);
+            }
             while let Some(datagram) = self.up.poll(now) {
                 let is_sent = self.relay.send(&datagram).await.is_ok();
                 self.up.tally.unsent.fetch_add(u64::from(!is_sent), Ordering::Relaxed);
@@ -247,6 +279,23 @@ impl ClientPath {
             }
         }
     }
+}
+
+impl ClientPath {
+    /// What is on its way to the old port is lost, as it is behind a NAT. When there is no other it keeps the old one.
+    fn change_port(&mut self) {
+        if let Some(also) = &mut self.moves.also {
+            std::mem::swap(also, &mut self.to);
+        }
+        if let Ok(relay) = dial(self.to) {
+            self.relay = relay;
+        }
+    }
+}
+
+fn dial(relay: SocketAddr) -> anyhow::Result<UdpSocket> {
+    let unspecified: SocketAddr = if relay.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }.parse()?;
+    bind(unspecified, Some(relay))
 }
 
 impl Lane {
@@ -283,7 +332,7 @@ impl Watch {
             let own = self.tally.own();
             if own > self.told {
                 self.told = own;
-                eprintln!("loadgen link: it loses datagrams itself: {}", self.tally);
+                complain(&format_args!("loadgen link: it loses datagrams itself: {}", self.tally));
             }
         }
     }
@@ -393,6 +442,7 @@ mod tests {
         Proxy {
             socket: Arc::new(bind("127.0.0.1:0".parse().unwrap(), None).unwrap()),
             to,
+            moves: Moves::default(),
             impairment: "delay=0ms".parse().unwrap(),
             seed: 1,
             clients: HashMap::new(),

@@ -88,6 +88,7 @@ fn overview(name: &str, summary: &Summary) -> Markup {
                 (times("accepted", summary.subscribed_ms))
                 (times("first frame", summary.first_frame_ms))
                 (times("floor", summary.floor_ms))
+                (times("longest silence", summary.silence_ms))
             }
             @for model in &summary.mos_model {
                 p.note { "MOS: " (model) "." }

@@ -1,5 +1,6 @@
 //! What a run found: for a person, for a machine, for a later merge.
 
+pub(crate) mod file;
 pub(crate) mod html;
 pub(crate) mod jsonl;
 mod plots;

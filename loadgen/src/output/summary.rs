@@ -34,6 +34,8 @@ pub(crate) struct Summary {
     pub(crate) first_frame_ms: Option<Percentiles>,
     /// From when the floor was passed on until each listener heard who took it.
     pub(crate) floor_ms: Option<Percentiles>,
+    /// Of each listener and speaker, the longest time between two frames that were heard in time.
+    pub(crate) silence_ms: Option<Percentiles>,
     pub(crate) one_way_ms: Option<Percentiles>,
     /// Where neither end's path is impaired, when only some are.
     pub(crate) clear_path_one_way_ms: Option<Percentiles>,
@@ -138,6 +140,7 @@ impl Summary {
             subscribed_ms: percentiles(total.of(Measure::Subscribed)),
             first_frame_ms: percentiles(total.of(Measure::FirstFrame)),
             floor_ms: percentiles(total.of(Measure::Floor)),
+            silence_ms: percentiles(total.of(Measure::Silence)),
             one_way_ms: percentiles(total.of(Measure::OneWay)),
             clear_path_one_way_ms: percentiles(total.of(Measure::ClearPathOneWay)),
             jitter_ms: percentiles(total.of(Measure::Jitter)),

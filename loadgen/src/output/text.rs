@@ -105,6 +105,7 @@ impl Summary {
             ("accepted", &self.subscribed_ms),
             ("1st frame", &self.first_frame_ms),
             ("floor", &self.floor_ms),
+            ("silence", &self.silence_ms),
         ] {
             if let Some(percentiles) = percentiles {
                 writeln!(out, "{name:<10} {percentiles}")?;

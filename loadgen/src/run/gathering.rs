@@ -1,13 +1,13 @@
 //! What shards count, put together interval by interval.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::sync::Arc;
 
 use crossbeam_queue::ArrayQueue;
 
 use crate::host::Sample;
+use crate::output::file::Destination;
 use crate::output::jsonl::{Line, Tail};
 use crate::truth::interval::Interval;
 
@@ -24,11 +24,11 @@ pub(super) struct Gathering {
     /// The last interval that is complete.
     pub(super) last: Option<Interval>,
     /// Of --jsonl.
-    file: Option<BufWriter<File>>,
+    file: Option<Destination>,
 }
 
 impl Gathering {
-    pub(super) fn new(measured: (u64, u64), shards: usize, file: Option<BufWriter<File>>) -> Self {
+    pub(super) fn new(measured: (u64, u64), shards: usize, file: Option<Destination>) -> Self {
         Self {
             measured,
             waiting: BTreeMap::new(),
@@ -66,10 +66,10 @@ impl Gathering {
         while !self.waiting.is_empty() {
             self.complete_first()?;
         }
-        if let Some(file) = &mut self.file {
+        if let Some(mut file) = self.file.take() {
             let tail = Tail { ended: self.measured };
             writeln!(file, "{}", serde_json::to_string(&tail)?)?;
-            file.flush()?;
+            file.finish()?;
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! One run: the relay if need be, the shards, the gathering of what they count, and the verdict.
 
+mod address;
 mod cores;
 mod fresh;
 mod gathering;
@@ -7,6 +8,7 @@ mod plan;
 mod shards;
 mod target;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use moqswitch_relay::Relay;
@@ -17,9 +19,15 @@ use crate::output::summary::Summary;
 use crate::output::threshold;
 use crate::scenario::Scenario;
 
+pub(crate) use address::quic_answers;
 use cores::Cores;
 use plan::Plan;
 use shards::Shards;
+
+/// Where a relay's URL leads.
+pub(crate) fn address_of(relay: &str) -> anyhow::Result<SocketAddr> {
+    Ok(target::parse(relay, Scenario::default().client.draft)?.0.address)
+}
 
 pub(crate) fn run(scenario: &Scenario, flags: &Flags) -> anyhow::Result<Summary> {
     let thresholds = threshold::choose(&scenario.thresholds, &flags.threshold)?;
@@ -33,11 +41,13 @@ pub(crate) fn run(scenario: &Scenario, flags: &Flags) -> anyhow::Result<Summary>
         (None, Some(relay)) => format!("moql://{}/", relay.address()),
         (None, None) => unreachable!("one of the two was just made"),
     };
+    let (target, addresses) = target::parse(&relay, scenario.client.draft)?;
     let plan = Plan {
         scenario,
         flags,
         cores: &cores,
-        target: target::parse(&relay, scenario.client.draft)?,
+        target,
+        addresses,
         relay: relay.split_once('?').map_or(&*relay, |(plain, _)| plain),
     };
     let sampler = Sampler::new(flags.relay_pid, plan.target.address, own_relay.is_some());

@@ -4,6 +4,7 @@ use crate::arguments::Flags;
 use crate::engine::Target;
 use crate::scenario::Scenario;
 
+use super::address::Addresses;
 use super::cores::Cores;
 
 pub(super) struct Plan<'a> {
@@ -11,6 +12,8 @@ pub(super) struct Plan<'a> {
     pub(super) flags: &'a Flags,
     pub(super) cores: &'a Cores,
     pub(super) target: Target,
+    /// Of the relay's name.
+    pub(super) addresses: Addresses,
     /// The relay's URL without its query, which may hold a credential.
     pub(super) relay: &'a str,
 }

@@ -1,15 +1,14 @@
 //! Shards at work: their start, and the gathering of what they count until all have ended.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use crossbeam_queue::ArrayQueue;
 use glommio::{LocalExecutorBuilder, Placement};
+use moqswitch_proto::wire::escaped;
 
 use crate::clock::{self, Offset};
 use crate::engine::shard::{Shard, ShardParts};
@@ -17,6 +16,7 @@ use crate::engine::{Clock, Controls, nanoseconds};
 use crate::host::{HostFigures, Sampler};
 use crate::interrupt;
 use crate::live::{Live, View};
+use crate::output::file::{Destination, complain};
 use crate::output::jsonl::Head;
 use crate::output::summary::Circumstances;
 use crate::truth::interval::Interval;
@@ -110,7 +110,7 @@ impl Shards {
         let mut fresh = Fresh::new(self.fresh.clone());
         while self.running > 0 {
             self.wait()?;
-            self.check_answered(plan.relay)?;
+            self.check_answered(plan)?;
             self.end_if_interrupted(live.is_some());
             let elapsed = self.clock.ns(Instant::now()).saturating_sub(self.epoch_ns);
             if self.controls.is_ending() {
@@ -167,10 +167,9 @@ impl Shards {
     }
 
     /// The file of --jsonl, with its head.
-    fn open_recording(&self, plan: &Plan<'_>) -> anyhow::Result<Option<BufWriter<File>>> {
+    fn open_recording(&self, plan: &Plan<'_>) -> anyhow::Result<Option<Destination>> {
         let Some(file) = &plan.flags.jsonl else { return Ok(None) };
-        let mut writer =
-            BufWriter::new(File::create(file).with_context(|| format!("cannot write {}", file.display()))?);
+        let mut writer = Destination::open(file)?;
         let head = self.head(plan);
         writeln!(writer, "{}", serde_json::to_string(&head)?)?;
         Ok(Some(writer))
@@ -181,25 +180,32 @@ impl Shards {
         if interrupt::is_requested() && !self.controls.is_ending() {
             self.controls.end();
             if !is_watched {
-                eprintln!("loadgen: hanging up; a second signal ends it at once");
+                complain(&"loadgen: hanging up; a second signal ends it at once");
             }
         }
     }
 
     /// A relay that nobody gets through to is none.
-    fn check_answered(&mut self, relay: &str) -> anyhow::Result<()> {
+    fn check_answered(&mut self, plan: &Plan<'_>) -> anyhow::Result<()> {
         let has_dialled = self.controls.dials.load(Ordering::Relaxed) > 0;
         let has_answer = self.controls.handshakes.load(Ordering::Relaxed) > 0;
         if !has_dialled || has_answer {
             return Ok(());
         }
         let waited = self.dialled_at.get_or_insert_with(Instant::now).elapsed();
-        let reason = self.controls.last_reason.pop();
+        let reason = self
+            .controls
+            .last_reason
+            .pop()
+            .map(|reason| escaped(&reason).to_string());
         anyhow::ensure!(
             waited < ANSWER_MAX && reason.is_none(),
-            "no relay answers at {relay}: {}. Is it running there, and does it speak this draft over {}?",
+            "no relay answers at {} ({}): {}{}. Is it running there, and does it speak this draft over {}?",
+            plan.relay,
+            plan.target.address,
             reason.unwrap_or_else(|| format!("no handshake within {ANSWER_MAX:?}")),
-            if relay.starts_with("https:") {
+            plan.addresses,
+            if plan.relay.starts_with("https:") {
                 "WebTransport"
             } else {
                 "raw QUIC"

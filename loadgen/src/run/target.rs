@@ -1,14 +1,14 @@
 //! Where a URL leads.
 
-use std::net::ToSocketAddrs;
-
 use anyhow::Context;
 use moqswitch_proto::wire::Version;
 
 use crate::engine::Target;
 
+use super::address::{Addresses, quic_answers};
+
 /// What a relay's URL says, with its name looked up.
-pub(super) fn parse(relay: &str, draft: u8) -> anyhow::Result<Target> {
+pub(super) fn parse(relay: &str, draft: u8) -> anyhow::Result<(Target, Addresses)> {
     let url = url::Url::parse(relay).with_context(|| format!("`{relay}` is no URL"))?;
     let authority = match url.scheme() {
         "moql" | "moqt" => None,
@@ -19,10 +19,7 @@ pub(super) fn parse(relay: &str, draft: u8) -> anyhow::Result<Target> {
     };
     let name = url.host_str().context("the URL names no host")?.to_owned();
     let port = url.port_or_known_default().unwrap_or(4443);
-    let address = (name.trim_matches(['[', ']']), port)
-        .to_socket_addrs()?
-        .next()
-        .with_context(|| format!("{name} has no address"))?;
+    let addresses = Addresses::choose(&name, port, quic_answers)?;
     let draft = match draft {
         3 => Version::Lite03,
         4 => Version::Lite04,
@@ -30,11 +27,12 @@ pub(super) fn parse(relay: &str, draft: u8) -> anyhow::Result<Target> {
         6 => Version::Lite06,
         other => anyhow::bail!("moq-lite-{other:02} is not spoken: 3 to 6"),
     };
-    Ok(Target {
-        address,
+    let target = Target {
+        address: addresses.chosen,
         name,
         path: url[url::Position::BeforePath..url::Position::AfterQuery].to_owned(),
         authority,
         draft,
-    })
+    };
+    Ok((target, addresses))
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use hdrhistogram::Histogram;
+use moqswitch_proto::wire::escaped;
 use serde::{Deserialize, Serialize};
 
 /// How often something happened.
@@ -132,12 +133,14 @@ pub(crate) enum Measure {
     FirstFrame,
     /// From when the floor was passed on until a listener heard who took it, µs.
     Floor,
+    /// The longest time between two frames that a listener heard in time of one speaker, of a whole call, µs.
+    Silence,
     /// E-model estimate of 10 s of a track as one listener heard it, thousandths.
     Mos,
 }
 
 impl Measure {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::OneWay,
         Self::ClearPathOneWay,
         Self::Jitter,
@@ -149,15 +152,21 @@ impl Measure {
         Self::Subscribed,
         Self::FirstFrame,
         Self::Floor,
+        Self::Silence,
         Self::Mos,
     ];
 
     /// Whether it is of setting calls up, which a warm-up is full of.
     fn is_of_calls(self) -> bool {
         match self {
-            Self::SetupLag | Self::Setup | Self::Handshake | Self::Announced | Self::Subscribed | Self::FirstFrame => {
-                true
-            }
+            // A gap is of a whole call, like these.
+            Self::Silence
+            | Self::SetupLag
+            | Self::Setup
+            | Self::Handshake
+            | Self::Announced
+            | Self::Subscribed
+            | Self::FirstFrame => true,
             Self::OneWay | Self::ClearPathOneWay | Self::Jitter | Self::Lag | Self::Floor | Self::Mos => false,
         }
     }
@@ -176,6 +185,7 @@ impl Measure {
             Self::Subscribed => "subscribed_us",
             Self::FirstFrame => "first_frame_us",
             Self::Floor => "floor_us",
+            Self::Silence => "silence_us",
             Self::Mos => "mos_thousandths",
         }
     }
@@ -212,9 +222,13 @@ impl Interval {
             .expect("a histogram grows to any value");
     }
 
-    /// Remembers why something was lost.
+    /// Remembers why something was lost. Some of it is the relay's own text.
     pub(crate) fn note(&mut self, reason: &str, times: u64) {
         let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
+        self.count_reason(escaped(&reason).to_string(), times);
+    }
+
+    fn count_reason(&mut self, reason: String, times: u64) {
         if self.reasons.len() < REASONS_MAX || self.reasons.contains_key(&reason) {
             *self.reasons.entry(reason).or_default() += times;
         }
@@ -251,7 +265,7 @@ impl Interval {
     fn add_calls(&mut self, other: &Interval) {
         self.counts.add_calls(&other.counts);
         for (reason, times) in &other.reasons {
-            self.note(reason, *times);
+            self.count_reason(reason.clone(), *times);
         }
         self.add_measures(other, Measure::is_of_calls);
     }
@@ -316,7 +330,7 @@ impl Ledger {
 const VALUE_MAX: u64 = 1_000_000_000;
 
 /// Different reasons, and the length of each.
-const REASONS_MAX: usize = 8;
+const REASONS_MAX: usize = 16;
 const REASON_CHARS_MAX: usize = 120;
 
 const SIGNIFICANT_DIGITS: u8 = 3;

@@ -12,6 +12,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 
+use super::gap::Gap;
 use super::interval::{Interval, Ledger, Measure};
 use super::jitter::Jitter;
 use super::log::{SentFrame, TrackLog};
@@ -55,6 +56,8 @@ pub(crate) struct Leg {
     group: GroupOutcome,
     /// Groups that the relay gave up, as long as frames of them may settle.
     skipped: BTreeSet<u64>,
+    /// Of speech: how long nothing is heard. `None` when another leg goes on with it.
+    gap: Option<Gap>,
     /// In a load where only some paths are impaired, neither its publisher's nor its listener's is.
     pub(crate) is_on_clear_path: bool,
 }
@@ -103,6 +106,7 @@ impl Leg {
             }),
             group: GroupOutcome::default(),
             skipped: BTreeSet::new(),
+            gap: None,
             is_on_clear_path: false,
         }
     }
@@ -115,6 +119,25 @@ impl Leg {
     /// The same listener heard the same track by another leg before.
     pub(crate) fn follow(&mut self, earlier: &Leg) {
         self.earliest = earlier.until;
+    }
+
+    /// Measures how long nothing is heard; a frame of speech comes so long after the one before.
+    pub(crate) fn measure_gaps(&mut self, spacing: Duration) {
+        self.gap = Some(Gap::new(spacing));
+    }
+
+    /// A listener whose leg was cut off goes on by this one: what it misses between is one silence.
+    pub(crate) fn take_over_gap(&mut self, log: &TrackLog, earlier: &mut Leg) {
+        if let Some(mut gap) = earlier.gap.take() {
+            gap.begin(earlier.first(), log);
+            self.gap = Some(gap);
+        }
+    }
+
+    /// For how long nothing has been heard of what was said.
+    pub(crate) fn silent_ns(&self, log: &TrackLog) -> u64 {
+        let end = log.len().min(self.until);
+        self.gap.map_or(0, |gap| gap.silent_ns(log, self.first(), end))
     }
 
     /// Both ends know of the subscription: what is sent from here on is to come, and what was sent
@@ -179,7 +202,7 @@ impl Leg {
         // What was there before the listener came is in no hurry and in no order.
         if sent.intended_ns >= self.subscribed_ns {
             interval.counts.frames_reordered += u64::from(is_behind);
-            self.measure(sequence, sent.intended_ns, now_ns, interval);
+            self.measure(log, sequence, sent.intended_ns, now_ns, interval);
         }
     }
 
@@ -211,7 +234,14 @@ impl Leg {
         })
     }
 
-    fn measure(&mut self, sequence: u64, intended_ns: u64, now_ns: u64, interval: &mut Interval) {
+    fn note_heard(&mut self, log: &TrackLog, sequence: u64, now_ns: u64) {
+        let first = self.first();
+        if let Some(gap) = &mut self.gap {
+            gap.handle_frame(log, sequence, first, now_ns);
+        }
+    }
+
+    fn measure(&mut self, log: &TrackLog, sequence: u64, intended_ns: u64, now_ns: u64, interval: &mut Interval) {
         let one_way = Duration::from_nanos(now_ns.saturating_sub(intended_ns));
         interval.record(Measure::OneWay, microseconds(one_way));
         if self.is_on_clear_path {
@@ -227,6 +257,9 @@ impl Leg {
         )]
         interval.record(Measure::Jitter, (jitter_ns / 1000.0) as u64);
         let played = self.playout.handle(one_way);
+        if played.in_time {
+            self.note_heard(log, sequence, now_ns);
+        }
         self.silence += played.silence;
         let delay = self.playout.delay();
         if let Some(outcome) = self.outcome_mut(sequence) {
@@ -244,6 +277,8 @@ impl Leg {
     /// Counts what has had its time. With `is_last` all of it, for a leg that ends.
     pub(crate) fn settle(&mut self, log: &TrackLog, now_ns: u64, is_last: bool, ledger: &mut Ledger) {
         let settle_ns = settle_ns();
+        let (first, end) = (self.first(), log.len().min(self.until));
+        let silence_ns = self.gap.filter(|_| is_last).map(|gap| gap.longest_ns(log, first, end));
         loop {
             let sequence = self.first();
             let Some(sent) = log.get(sequence).filter(|_| sequence < self.until) else {
@@ -277,6 +312,9 @@ impl Leg {
             let interval = ledger.at(self.settled_ns);
             self.end_group(interval);
             self.conclude(interval);
+            if let Some(silence_ns) = silence_ns.filter(|_| self.settled.is_some()) {
+                interval.record(Measure::Silence, silence_ns / 1000);
+            }
         }
     }
 

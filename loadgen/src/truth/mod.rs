@@ -4,6 +4,7 @@
 //! Pure: time is an argument, in nanoseconds of Unix time, so that what several processes and
 //! hosts counted can be put together.
 
+pub(crate) mod gap;
 pub(crate) mod interval;
 pub(crate) mod jitter;
 pub(crate) mod leg;

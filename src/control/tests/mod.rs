@@ -39,7 +39,10 @@ fn live_and_ready_follow_the_lifecycle() {
 fn metrics_label_every_shard_queue_and_cause() {
     let fixture = Fixture::start(Behaviour::Answers);
     let accept = "Accept: application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5";
-    let answer = fixture.request(&format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{accept}\r\n\r\n"));
+    let answer = Fixture::request_at(
+        fixture.admin,
+        &format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{accept}\r\n\r\n"),
+    );
     assert_eq!(answer.status, 200);
     assert!(answer.head.contains("application/openmetrics-text"), "{}", answer.head);
     for line in [
@@ -68,7 +71,7 @@ fn metrics_label_every_shard_queue_and_cause() {
 #[test]
 fn metrics_for_who_does_not_ask_for_openmetrics_are_of_the_older_format() {
     let fixture = Fixture::start(Behaviour::Answers);
-    let answer = fixture.get("/metrics");
+    let answer = fixture.get_admin("/metrics");
     assert!(answer.head.contains("text/plain; version=0.0.4"), "{}", answer.head);
     let mut families = Vec::new();
     for line in answer.body.lines() {
@@ -89,7 +92,7 @@ fn metrics_for_who_does_not_ask_for_openmetrics_are_of_the_older_format() {
 #[test]
 fn full_queue_is_503() {
     let fixture = Fixture::start(Behaviour::QueueFull);
-    let answer = fixture.get("/metrics");
+    let answer = fixture.get_admin("/metrics");
     assert_eq!(answer.status, 503);
     assert!(answer.body.contains("shard 0"), "{}", answer.body);
     assert_eq!(fixture.get("/fetch/room/cam").status, 503);
@@ -99,7 +102,7 @@ fn full_queue_is_503() {
 #[test]
 fn silent_shard_is_503() {
     let fixture = Fixture::start(Behaviour::Silent);
-    let answer = fixture.get("/metrics");
+    let answer = fixture.get_admin("/metrics");
     assert_eq!(answer.status, 503);
     assert!(answer.body.contains("does not answer"), "{}", answer.body);
 }
@@ -107,7 +110,7 @@ fn silent_shard_is_503() {
 #[test]
 fn stopped_shard_is_503() {
     let fixture = Fixture::start(Behaviour::Drops);
-    assert_eq!(fixture.get("/metrics").status, 503);
+    assert_eq!(fixture.get_admin("/metrics").status, 503);
     assert_eq!(fixture.get("/fetch/room/cam").status, 503);
 }
 
@@ -120,15 +123,41 @@ fn certificate_hash_follows_a_reload() {
 }
 
 #[test]
-fn announced_lists_public_paths_relative_to_whole_segments() {
+fn announced_lists_paths_relative_to_whole_segments() {
     let fixture = Fixture::start(Behaviour::Answers);
-    assert_eq!(fixture.get("/announced").body, "room\nroom/alice\nroom/bob\nroomy/x");
-    assert_eq!(fixture.get("/announced/").body, "room\nroom/alice\nroom/bob\nroomy/x");
-    assert_eq!(fixture.get("/announced/room/").body, "\nalice\nbob");
-    let none = fixture.get("/announced/nobody/here");
-    assert_eq!((none.status, none.body.as_str()), (401, ""));
-    assert_eq!(fixture.get("/announced/private").status, 401);
-    assert_eq!(fixture.get("/announced/room/carol").status, 200);
+    let all = "private/y\nroom\nroom/alice\nroom/bob\nroomy/x";
+    assert_eq!(fixture.get_admin("/announced").body, all);
+    assert_eq!(fixture.get_admin("/announced/").body, all);
+    assert_eq!(fixture.get_admin("/announced/room/").body, "\nalice\nbob");
+    let none = fixture.get_admin("/announced/nobody/here");
+    assert_eq!((none.status, none.body.as_str()), (200, ""));
+    assert_eq!(fixture.get_admin("/announced/private").body, "y");
+}
+
+/// The public address has what clients need, that of operators what they need.
+#[test]
+fn each_address_has_its_routes() {
+    let fixture = Fixture::start(Behaviour::Answers);
+    for path in ["/healthz", "/certificate.sha256"] {
+        assert_eq!(
+            (fixture.get(path).status, fixture.get_admin(path).status),
+            (200, 200),
+            "{path}"
+        );
+    }
+    for path in ["/metrics", "/announced", "/announced/", "/announced/room"] {
+        let public = fixture.get(path);
+        assert_eq!(public.status, 404, "{path}");
+        assert!(public.body.contains("admin.listen"), "{path}: {}", public.body);
+        let admin = fixture.get_admin(path);
+        assert_eq!(admin.status, 200, "{path}");
+        assert!(!admin.head.contains("access-control-allow-origin"), "{}", admin.head);
+    }
+    assert_eq!(fixture.get("/metricsx").body, "");
+    assert_eq!(fixture.get("/fetch/room/cam").status, 200);
+    assert_eq!(fixture.get_admin("/fetch/room/cam").status, 404);
+    let long = format!("/announced/{}", "x".repeat(limits::HTTP_PATH_BYTES_MAX));
+    assert_eq!(fixture.get_admin(&long).status, 414);
 }
 
 #[test]
@@ -139,24 +168,23 @@ fn a_token_shows_what_it_grants_and_nothing_else() {
     let keys = Keys::parse(&key.to_json()).unwrap();
     let token = key.sign(r#"{"subscribe":["private/**"]}"#, &random).unwrap();
     // Without keys nobody looks at a token.
-    assert_eq!(fixture.get("/announced/private?jwt=x").status, 401);
-    assert_eq!(fixture.get("/announced?jwt=x").status, 200);
+    assert_eq!(fixture.get("/fetch/private/y/cam?jwt=x").status, 401);
+    assert_eq!(fixture.get("/fetch/room/cam?jwt=x").status, 200);
     fixture
         .shards
         .policy
         .0
         .send_modify(|policy| *policy = policy.clone().with_keys(Some(Arc::new(keys))));
-    assert_eq!(fixture.get(&format!("/announced?jwt={token}")).body, "private/y");
+    assert_eq!(fixture.get(&format!("/fetch/private/y/cam?jwt={token}")).status, 200);
     let bearer = |path: &str, token: &str| {
         fixture.request(&format!(
             "GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: bearer {token}\r\n\r\n"
         ))
     };
-    assert_eq!(bearer("/announced/private", &token).body, "y");
     assert_eq!(bearer("/fetch/private/y/cam", &token).status, 200);
     assert_eq!(bearer("/fetch/room/cam", &token).status, 401);
     assert_eq!(fixture.get("/fetch/room/cam").status, 200);
-    let refused = bearer("/announced", "a.b.c");
+    let refused = bearer("/fetch/room/cam", "a.b.c");
     assert_eq!(refused.status, 401);
     assert!(refused.head.contains("www-authenticate: Bearer"), "{}", refused.head);
     assert!(
@@ -165,7 +193,7 @@ fn a_token_shows_what_it_grants_and_nothing_else() {
         refused.body
     );
     assert!(
-        bearer(&format!("/announced?jwt={token}"), "other")
+        bearer(&format!("/fetch/room/cam?jwt={token}"), "other")
             .body
             .contains("two tokens")
     );
@@ -173,10 +201,18 @@ fn a_token_shows_what_it_grants_and_nothing_else() {
 }
 
 #[test]
+fn announced_paths_are_one_line_each_whatever_is_in_them() {
+    let paths = ["room/x\ny", "room/nul\0", "room/\u{1b}[2Jescape", "room/back\\slash"];
+    let fixture = Fixture::start_with(Behaviour::Answers, paths.map(str::to_owned).to_vec());
+    let lines = [r"\u{1b}[2Jescape", r"back\\slash", r"nul\0", r"x\ny"];
+    assert_eq!(fixture.get_admin("/announced/room").body, lines.join("\n"));
+}
+
+#[test]
 fn announced_is_bounded_and_says_so() {
     let count = limits::ANNOUNCED_RESULTS_MAX + 5;
     let fixture = Fixture::start_with(Behaviour::Answers, (0..count).map(|n| format!("room/{n}")).collect());
-    let answer = fixture.get("/announced/room");
+    let answer = fixture.get_admin("/announced/room");
     assert_eq!(answer.body.lines().count(), limits::ANNOUNCED_RESULTS_MAX);
     assert!(answer.head.contains("moqswitch-truncated: 10000"), "{}", answer.head);
 }
@@ -194,6 +230,10 @@ fn fetch_returns_payloads_joined() {
     );
     let numbered = fixture.get("/fetch//room/al%69ce/cam?group=7");
     assert_eq!(numbered.body, "room/alice cam Sequence(7)");
+    // A track's name is any text.
+    let slashed = fixture.get("/fetch/room/alice/video%2Fhd%20%c3%bc");
+    assert_eq!(slashed.body, "room/alice video/hd \u{fc} Latest");
+    assert_eq!(fixture.get("/fetch/room%2Falice/cam").body, "room/alice cam Latest");
 }
 
 #[test]
@@ -206,6 +246,9 @@ fn fetch_errors_have_their_status() {
     assert_eq!(fixture.get("/fetch/private/cam").status, 401);
     assert_eq!(fixture.get("/fetch/cam").status, 400);
     assert_eq!(fixture.get("/fetch/room/").status, 400);
+    for broken in ["/fetch/room/%ff", "/fetch/room%c3/cam", "/fetch/room/%ed%a0%80"] {
+        assert_eq!(fixture.get(broken).status, 400, "{broken}");
+    }
     assert_eq!(fixture.get("/fetch/room/cam?group=newest").status, 400);
     let long = format!("/fetch/{}/cam", "x".repeat(limits::HTTP_PATH_BYTES_MAX));
     assert_eq!(fixture.get(&long).status, 414);
@@ -225,7 +268,7 @@ fn silent_shard_times_a_fetch_out() {
         let request = axum::http::Request::get("/fetch/room/cam")
             .body(axum::body::Body::empty())
             .unwrap();
-        routes::router(state.0).oneshot(request).await.unwrap().status()
+        routes::public(state.0).oneshot(request).await.unwrap().status()
     });
     assert_eq!(status, 504);
 }
@@ -234,7 +277,7 @@ fn silent_shard_times_a_fetch_out() {
 fn preflight_allows_get() {
     let fixture = Fixture::start(Behaviour::Answers);
     let answer = fixture.request(
-        "OPTIONS /announced HTTP/1.1\r\nHost: x\r\nAccess-Control-Request-Method: GET\r\n\
+        "OPTIONS /fetch/room/cam HTTP/1.1\r\nHost: x\r\nAccess-Control-Request-Method: GET\r\n\
          Access-Control-Request-Headers: x-a\r\n\r\n",
     );
     assert_eq!(answer.status, 204);
@@ -335,11 +378,12 @@ fn requests_over_http3_are_answered_to_their_shard() {
     let handle = server.spawn(std::future::pending()).unwrap();
     for (index, (method, path, status, body)) in [
         ("GET", "/healthz", 200, "ok\n"),
-        ("GET", "/announced/room", 200, "bob"),
-        ("GET", "/announced/private", 401, ""),
+        ("GET", "/fetch/room/missing", 404, ""),
+        ("GET", "/fetch/private/cam", 401, ""),
         ("POST", "/healthz", 405, ""),
         ("GET", "/nothing", 404, ""),
-        ("GET", "/metrics", 404, ""),
+        ("GET", "/metrics", 404, ELSEWHERE),
+        ("GET", "/announced/room", 404, ELSEWHERE),
         ("NO METHOD", "/healthz", 400, ""),
     ]
     .into_iter()
@@ -378,6 +422,8 @@ fn requests_over_http3_are_answered_to_their_shard() {
     drop(shards);
 }
 
+const ELSEWHERE: &str = "this is at the address of `admin.listen`\n";
+
 fn wait_for(port: &ShardPort) -> ShardCommand {
     let deadline = Instant::now() + Duration::from_secs(10);
     while Instant::now() < deadline {
@@ -415,6 +461,7 @@ struct Answer {
 
 struct Fixture {
     address: SocketAddr,
+    admin: SocketAddr,
     lifecycle: Arc<Lifecycle>,
     certificate: watch::Sender<Arc<str>>,
     handle: Option<ControlHandle>,
@@ -435,14 +482,19 @@ impl Fixture {
     }
 
     fn start_with(behaviour: Behaviour, paths: Vec<String>) -> Self {
-        let (state, mut shards) = state(behaviour, paths);
+        let (state, shards) = state(behaviour, paths);
+        Self::of(state, shards)
+    }
+
+    fn of(state: ControlState, mut shards: Shards) -> Self {
         let lifecycle = Arc::clone(&state.lifecycle);
-        let server = ControlListener::bind("127.0.0.1:0".parse().unwrap())
-            .unwrap()
-            .serve(state);
-        let handle = server.spawn(std::future::pending()).unwrap();
+        let free = "127.0.0.1:0".parse().unwrap();
+        let mut listener = ControlListener::bind(free).unwrap();
+        listener.bind_admin(free).unwrap();
+        let handle = listener.serve(state).spawn(std::future::pending()).unwrap();
         Self {
             address: handle.address(),
+            admin: handle.admin_address().unwrap(),
             lifecycle,
             certificate: shards.certificate.take().unwrap(),
             handle: Some(handle),
@@ -455,7 +507,16 @@ impl Fixture {
     }
 
     fn request(&self, request: &str) -> Answer {
-        let mut stream = TcpStream::connect(self.address).unwrap();
+        Self::request_at(self.address, request)
+    }
+
+    /// As operators are answered.
+    fn get_admin(&self, path: &str) -> Answer {
+        Self::request_at(self.admin, &format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"))
+    }
+
+    fn request_at(address: SocketAddr, request: &str) -> Answer {
+        let mut stream = TcpStream::connect(address).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();

@@ -4,6 +4,7 @@
 use crate::limits;
 
 use std::pin::Pin;
+use std::sync::atomic::AtomicUsize;
 use std::task::{Context, Poll};
 
 use axum::extract::ws::Message;
@@ -25,6 +26,67 @@ fn ended_session_does_not_wait_for_a_peer_that_takes_nothing() {
     let lasts = Duration::from_secs(5);
     let elapsed = carried(lasts);
     assert!(elapsed <= lasts + limits::WEBSOCKET_CLOSE_WAIT_MAX * 2, "{elapsed:?}");
+}
+
+#[test]
+fn a_peer_that_was_closed_for_flooding_is_not_read_at_line_rate() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let (_link, port) = link(&Doorbell::new(Arc::new(|| {})));
+        let reads = Arc::new(AtomicUsize::new(0));
+        let started = tokio::time::Instant::now();
+        carry(Flood(Arc::clone(&reads)), port, IDLE_TIMEOUT).await;
+        assert!(
+            started.elapsed() >= limits::WEBSOCKET_CLOSE_WAIT_MAX,
+            "it has no time to see why"
+        );
+        let rounds =
+            limits::WEBSOCKET_CLOSE_WAIT_MAX.as_millis() / limits::WEBSOCKET_CLOSE_READ_INTERVAL.as_millis() + 1;
+        let closing = usize::try_from(rounds).unwrap() * limits::WEBSOCKET_CLOSE_READS_MAX;
+        let allowed = limits::WEBSOCKET_CONTROL_FRAMES_MAX as usize + 1 + closing;
+        assert!(reads.load(Ordering::Relaxed) <= allowed, "{reads:?} of {allowed}");
+    });
+}
+
+/// Pings without end, and takes everything.
+struct Flood(Arc<AtomicUsize>);
+
+impl Stream for Flood {
+    type Item = Result<Message, axum::Error>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        // As the runtime has it, others have their turn now and then.
+        let reads = self.0.fetch_add(1, Ordering::Relaxed);
+        if reads > 10_000 {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Some(Ok(Message::Ping(Bytes::new()))))
+    }
+}
+
+impl Sink<Message> for Flood {
+    type Error = axum::Error;
+
+    fn poll_ready(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn start_send(self: Pin<&mut Self>, _: Message) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
 }
 
 /// How long a connection lasts whose peer pings every second and takes nothing. Its shard ends the session

@@ -51,7 +51,7 @@ fn busy_shard_has_the_client_come_again_and_refusals_are_counted() {
     let fixture = Fixture::start(Behaviour::Answers);
     fixture.lifecycle.set(Phase::Ready);
     assert_eq!(upgrade(&fixture, "/", "chat").0, 400);
-    let metrics = fixture.get("/metrics").body;
+    let metrics = fixture.get_admin("/metrics").body;
     for line in ["reason=\"subprotocol\"} 1", "reason=\"shard_busy\"} 0"] {
         let line = format!("moqswitch_websockets_refused_total{{{line}");
         assert!(metrics.lines().any(|found| found == line), "{line}\n{metrics}");
@@ -145,7 +145,7 @@ fn required_tls_drops_plain_http() {
 
 /// Without threads for its shards: the test takes what they are sent. `tls`: whether it is required.
 fn fixture(tls: Option<bool>) -> (Fixture, Vec<ShardPort>) {
-    let (mut state, mut shards) = state(Behaviour::Answers, Vec::new());
+    let (mut state, shards) = state(Behaviour::Answers, Vec::new());
     state.shards = (0..2).map(|_| ShardPort::new(Arc::new(|| {}))).collect();
     state.lifecycle.set(Phase::Ready);
     let made = DevelopmentCertificate::generate(&[], SystemTime::now()).unwrap();
@@ -154,18 +154,8 @@ fn fixture(tls: Option<bool>) -> (Fixture, Vec<ShardPort>) {
     let other = ServerCertificate::from_der(&[made.cert.der().to_vec()], &made.signing_key.serialize_der()).unwrap();
     let (_, context) = watch::channel(TlsContext::http_server(&[first, other]).unwrap());
     state.tls = tls.map(|is_required| Tls { context, is_required });
-    let (lifecycle, ports) = (Arc::clone(&state.lifecycle), state.shards.clone());
-    let server = ControlListener::bind("127.0.0.1:0".parse().unwrap())
-        .unwrap()
-        .serve(state);
-    let handle = server.spawn(std::future::pending()).unwrap();
-    let fixture = Fixture {
-        address: handle.address(),
-        lifecycle,
-        certificate: shards.certificate.take().unwrap(),
-        handle: Some(handle),
-        shards,
-    };
+    let ports = state.shards.clone();
+    let fixture = Fixture::of(state, shards);
     (fixture, ports)
 }
 

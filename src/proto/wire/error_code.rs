@@ -38,6 +38,29 @@ pub mod stream_error {
     pub const FRAME_TOO_LARGE: ErrorCode = ErrorCode(0x38);
     /// Named by the released peers for timestamps that do not agree. Never sent by us.
     pub const TIMESTAMP_MISMATCH: ErrorCode = ErrorCode(0x39);
+
+    /// The name of a code, for people; `None` for one that this registry does not have.
+    pub fn name(code: ErrorCode) -> Option<&'static str> {
+        Some(match code {
+            INTERNAL => "INTERNAL",
+            CANCEL => "CANCEL",
+            DELIVERY_TIMEOUT => "DELIVERY_TIMEOUT",
+            SESSION_CLOSED => "SESSION_CLOSED",
+            GOING_AWAY => "GOING_AWAY",
+            TOO_FAR_BEHIND => "TOO_FAR_BEHIND",
+            MALFORMED_TRACK => "MALFORMED_TRACK",
+            CONTROL_TIMEOUT => "CONTROL_TIMEOUT",
+            GROUP_TOO_LARGE => "GROUP_TOO_LARGE",
+            NOT_FOUND => "NOT_FOUND",
+            OLD => "OLD",
+            EVICTED => "EVICTED",
+            UNROUTABLE => "UNROUTABLE",
+            WRONG_SIZE => "WRONG_SIZE",
+            FRAME_TOO_LARGE => "FRAME_TOO_LARGE",
+            TIMESTAMP_MISMATCH => "TIMESTAMP_MISMATCH",
+            _ => return None,
+        })
+    }
 }
 
 /// Codes of CONNECTION_CLOSE.
@@ -60,4 +83,19 @@ pub mod session_error {
     pub const CONTROL_TIMEOUT: ErrorCode = ErrorCode(0x11);
     /// No version was offered that both ends speak.
     pub const VERSION: ErrorCode = ErrorCode(0x15);
+
+    /// The name of a code, for people; `None` for one that this registry does not have.
+    pub fn name(code: ErrorCode) -> Option<&'static str> {
+        Some(match code {
+            NO_ERROR => "NO_ERROR",
+            INTERNAL => "INTERNAL",
+            UNAUTHORIZED => "UNAUTHORIZED",
+            PROTOCOL_VIOLATION => "PROTOCOL_VIOLATION",
+            KEY_VALUE_FORMATTING => "KEY_VALUE_FORMATTING",
+            GOAWAY_TIMEOUT => "GOAWAY_TIMEOUT",
+            CONTROL_TIMEOUT => "CONTROL_TIMEOUT",
+            VERSION => "VERSION",
+            _ => return None,
+        })
+    }
 }

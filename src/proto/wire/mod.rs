@@ -24,6 +24,7 @@ pub mod corpus;
 pub mod datagram;
 pub mod error;
 pub mod error_code;
+pub mod escape;
 #[cfg(any(test, feature = "exercise"))]
 pub mod exercise;
 pub mod fetch;
@@ -51,6 +52,7 @@ pub use chunk::{Chunk, FrameMark, GroupParser, GroupWriter, Transcoder};
 pub use datagram::DatagramHeader;
 pub use error::{DecodeError, EncodeError};
 pub use error_code::{session_error, stream_error};
+pub use escape::escaped;
 pub use fetch::Fetch;
 pub use frame::FrameHeader;
 pub use goaway::Goaway;

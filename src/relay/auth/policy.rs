@@ -35,6 +35,11 @@ impl Policy {
         }
     }
 
+    /// The same with something else for those without a token.
+    pub fn with_public(self, public: Arc<Grant>) -> Self {
+        Self { public, ..self }
+    }
+
     /// The same with tokens that these keys have signed. Who has one gets what it grants instead of what is public.
     pub fn with_keys(self, keys: Option<Arc<Keys>>) -> Self {
         Self { keys, ..self }

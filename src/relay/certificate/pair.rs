@@ -97,6 +97,11 @@ pub enum PairError {
     /// The named file has a private key that needs a passphrase.
     #[error("{0} holds an encrypted private key; decrypt it first, with `openssl pkey`")]
     EncryptedKey(String),
+    /// The first named file has the key of another certificate than that of the second.
+    #[error(
+        "the private key in {0} belongs to another certificate than that in {1}; pair each certificate with the key it was issued for"
+    )]
+    OtherKey(String, String),
     /// The named file is not valid PEM; then the fault.
     #[error("{0} is damaged PEM: {1}")]
     Pem(String, String),
@@ -130,10 +135,15 @@ impl CertificatePair {
         if certificates.is_empty() {
             return Err(PairError::NoCertificate(chain_name.to_owned()));
         }
-        Ok(Self {
+        let pair = Self {
             chain: certificates,
             key: private_key(key_name, key)?,
-        })
+        };
+        // What else is wrong with the certificate, TLS or `inspect` says.
+        if pair.inspect().is_ok_and(|found| found.key_match == KeyMatch::Differs) {
+            return Err(PairError::OtherKey(key_name.to_owned(), chain_name.to_owned()));
+        }
+        Ok(pair)
     }
 
     /// SHA-256 of the leaf certificate, in lowercase hexadecimal.

@@ -43,7 +43,14 @@ fn fingerprint_is_sha256_in_hexadecimal() {
 fn every_certificate_has_its_own_key() {
     let now = SystemTime::now();
     let (one, other) = (development(now), development(now));
-    let mixed = pair(&one.certificate_pem, &other.key_pem);
+    let error = load(&one.certificate_pem, &other.key_pem).err().unwrap().to_string();
+    for word in ["key.pem", "another certificate", "chain.pem", "issued for"] {
+        assert!(error.contains(word), "{error}");
+    }
+    let mixed = CertificatePair {
+        key: pair(&other.certificate_pem, &other.key_pem).key,
+        ..pair(&one.certificate_pem, &one.key_pem)
+    };
     assert_eq!(mixed.inspect().unwrap().key_match, KeyMatch::Differs);
 }
 

@@ -1,5 +1,8 @@
 //! How many files this process may have open.
 
+use std::fs::File;
+use std::io;
+
 /// Raises the soft limit on open files to the hard one, which takes no privilege. Nothing happens when it cannot be
 /// raised: `moqswitch check` tells what is needed.
 pub fn raise_file_limit() {
@@ -14,4 +17,22 @@ pub fn raise_file_limit() {
     limit.rlim_cur = limit.rlim_max;
     // SAFETY: as above; the kernel only reads it.
     unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+}
+
+/// Whether so many files more can be opened now. Libraries that open them later panic when they find none.
+pub fn try_files(count: usize) -> io::Result<()> {
+    let opened = (0..count).map(|_| File::open("/dev/null"));
+    opened.collect::<io::Result<Vec<File>>>().map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_files_can_be_had_and_a_billion_cannot() {
+        try_files(8).unwrap();
+        let error = try_files(1 << 30).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EMFILE));
+    }
 }

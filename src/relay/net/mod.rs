@@ -14,6 +14,7 @@ mod error;
 mod files;
 mod mapping;
 mod message;
+mod patience;
 mod probe;
 mod readiness;
 mod ring;
@@ -25,7 +26,8 @@ pub mod wake;
 
 pub use buffers::Received;
 pub use error::RingError;
-pub use files::raise_file_limit;
+pub use files::{raise_file_limit, try_files};
+pub use patience::bind_by;
 pub use probe::probe_support;
 pub use ring::{AddSocketError, RingConfig, SocketEvent, SocketId, Turn, UdpRing, Wait};
 pub use socket::{BindError, SocketGroup, SocketOptions, bind_client, bind_group};

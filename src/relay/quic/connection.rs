@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use moqswitch_proto::wire::{ErrorCode, Read, StreamId, Version, Written};
+use moqswitch_proto::wire::{ErrorCode, Read, StreamId, Version, Written, session_error};
 use rustc_hash::FxHashSet;
 
 use super::acknowledgement::Acknowledgement;
@@ -28,6 +28,10 @@ pub struct Connection {
     pub(super) issued: Vec<super::identity::IssuedId>,
     pub(super) chosen_by_client: Option<Vec<u8>>,
     pub(super) pinned_sha256: Option<[u8; 32]>,
+    /// That of one which was dialled, in the endpoint's map.
+    pub(super) reset_token: Option<super::identity::ResetToken>,
+    /// A stateless reset has come.
+    pub(super) was_reset: bool,
     pub(super) rebinding: Rebinding,
     pub(super) acknowledgement: Acknowledgement,
     /// As they were when quiche had last taken something in.
@@ -291,8 +295,12 @@ impl Connection {
     pub fn close_reason(&self) -> String {
         let describe = |who: &str, error: &quiche::ConnectionError| {
             let kind = if error.is_app { "session" } else { "transport" };
+            let name = match session_error::name(self.code_of(error.error_code)) {
+                Some(name) if error.is_app => format!(" {name}"),
+                _ => String::new(),
+            };
             let text = String::from_utf8_lossy(&error.reason);
-            format!("{who} closed it with {kind} code {:#x} {text}", error.error_code)
+            format!("{who} closed it with {kind} code {:#x}{name} {text}", error.error_code)
         };
         if let Some(reason) = self.web.as_ref().and_then(|web| web.reason()) {
             return reason.to_owned();
@@ -300,11 +308,30 @@ impl Connection {
         if self.quic.is_timed_out() {
             return "it was idle for too long".into();
         }
+        if self.was_reset {
+            return "the peer knows nothing of it, as after a restart (stateless reset)".into();
+        }
         match (self.quic.peer_error(), self.quic.local_error()) {
             (Some(error), _) => describe("the peer", error),
             (None, Some(error)) => describe("this side", error),
             (None, None) => "unknown".into(),
         }
+    }
+
+    /// Of a connection that was dialled: what the server said that a stateless reset ends with.
+    pub(super) fn reset_token_of_peer(&self) -> Option<super::identity::ResetToken> {
+        let token = self.quic.peer_transport_params()?.stateless_reset_token?;
+        (!self.quic.is_server()).then(|| token.to_be_bytes())
+    }
+
+    /// Packets that came and were taken in, on all of its paths.
+    pub fn packets_received(&self) -> usize {
+        self.count().received
+    }
+
+    /// How often an answer to what was sent did not come in its time (RFC 9002, section 6.2).
+    pub fn probe_timeouts(&self) -> usize {
+        self.quic.path_stats().map(|path| path.total_pto_count).sum()
     }
 
     /// Once it is established: speaks HTTP/3, if that was agreed on.

@@ -58,6 +58,12 @@ impl Endpoint {
         issued.or_else(|| self.chosen.get(id)).copied()
     }
 
+    /// The connection that a stateless reset is about: it names none, but ends with the token of one (RFC 9000, section
+    /// 10.3.1).
+    fn find_reset(&self, datagram: &[u8]) -> Option<ConnectionKey> {
+        self.resets.get(datagram.last_chunk::<16>()?).copied()
+    }
+
     fn deliver(
         &mut self,
         key: ConnectionKey,
@@ -113,6 +119,12 @@ impl Endpoint {
         }
         if header.ty == quiche::Type::Short {
             self.statistics.unknown_connection += 1;
+            if let Some(key) = self.find_reset(datagram) {
+                if let Some(connection) = self.get_mut(key) {
+                    connection.was_reset = true;
+                }
+                return self.deliver(key, datagram, source, local, now);
+            }
             return self.reset_statelessly(&header.dcid, datagram.len(), source, local, now);
         }
         if self.server.is_none() {

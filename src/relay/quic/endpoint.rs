@@ -16,7 +16,7 @@ use super::acknowledgement::Acknowledgement;
 use super::admission::Admission;
 use super::alpn::alpns;
 use super::connection::Connection;
-use super::identity::{Identity, IssuedId, Secrets};
+use super::identity::{Identity, IssuedId, ResetToken, Secrets};
 use super::rebinding::Rebinding;
 use super::timers::{Armed, Timers};
 use super::tls::{TlsContext, Trust};
@@ -113,6 +113,9 @@ pub struct Endpoint {
     /// By the id that a client chose for its first packets. Attackers choose these, so the
     /// map hashes with a random key.
     pub(super) chosen: HashMap<Vec<u8>, ConnectionKey>,
+    /// Of connections that were dialled, by the token that a stateless reset of the peer would end with. Peers choose
+    /// these. At most one for each connection.
+    pub(super) resets: HashMap<ResetToken, ConnectionKey>,
     pub(super) handshaking: usize,
     pub(super) admission: Admission,
     ready: VecDeque<ConnectionKey>,
@@ -144,6 +147,7 @@ impl Endpoint {
             next_generation: 0,
             issued: FxHashMap::default(),
             chosen: HashMap::new(),
+            resets: HashMap::new(),
             handshaking: 0,
             ready: VecDeque::new(),
             dirty: VecDeque::new(),
@@ -161,6 +165,23 @@ impl Endpoint {
     /// that were made before are still good.
     pub fn replace_certificates(&mut self, tls: TlsContext) -> Result<(), QuicError> {
         self.server = Some(accept_with(tls, &self.options, &self.ticket_key)?);
+        Ok(())
+    }
+
+    /// Bounds and what is declared to peers, of connections that begin from now on.
+    pub fn replace_limits(
+        &mut self,
+        connections_max: usize,
+        transport: TransportOptions,
+        tls: TlsContext,
+    ) -> Result<(), QuicError> {
+        let options = EndpointOptions {
+            connections_max,
+            transport,
+            ..self.options.clone()
+        };
+        self.server = Some(accept_with(tls, &options, &self.ticket_key)?);
+        self.options = options;
         Ok(())
     }
 
@@ -277,6 +298,9 @@ impl Endpoint {
         if let Some(chosen) = &connection.chosen_by_client {
             self.chosen.remove(chosen);
         }
+        if let Some(token) = connection.reset_token {
+            self.resets.remove(&token);
+        }
         if !connection.announced_established {
             self.handshaking -= 1;
             self.statistics.handshakes_failed += 1;
@@ -388,6 +412,8 @@ impl Endpoint {
                 refused: Default::default(),
                 ends: Default::default(),
                 unproven: None,
+                reset_token: None,
+                was_reset: false,
                 dial: None,
                 web: None,
             },
@@ -408,11 +434,16 @@ impl Endpoint {
         connection.announced_established = true;
         connection.begin_web();
         let chosen = connection.chosen_by_client.take();
+        let token = connection.reset_token_of_peer();
+        connection.reset_token = token;
         if !connection.is_trusted() {
             connection.close(session_error::UNAUTHORIZED, "the certificate is not the pinned one");
         }
         if let Some(chosen) = chosen {
             self.chosen.remove(&chosen);
+        }
+        if let Some(token) = token {
+            self.resets.insert(token, key);
         }
         self.handshaking -= 1;
         self.statistics.established += 1;

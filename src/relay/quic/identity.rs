@@ -4,6 +4,7 @@
 //! is random. Reset tokens derive from the id by a static key (RFC 9000, section 10.3.2), so
 //! that a shard that lost the connection can still answer.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -17,6 +18,9 @@ use crate::net::steering;
 /// An id that this endpoint issued.
 pub(super) type IssuedId = [u8; CONNECTION_ID_BYTES];
 
+/// What a stateless reset ends with (RFC 9000, section 10.3).
+pub(super) type ResetToken = [u8; 16];
+
 /// Keys shared by all shards of a relay, so that a token made by one is good on another.
 #[derive(Clone)]
 pub struct Secrets {
@@ -24,6 +28,12 @@ pub struct Secrets {
     token: [u8; 32],
     ticket: [u8; TICKET_KEY_BYTES],
 }
+
+/// What stateless reset tokens derive from (RFC 9000, section 10.3.2), when it is to outlive the relay: one that is started
+/// with the same key, at the same address, tells the clients of the one before that their connections are gone. To be kept
+/// like a private key: who has it can end connections. Never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ResetKey([u8; Self::BYTES]);
 
 /// Makes and checks ids and tokens of one shard.
 pub(super) struct Identity {
@@ -51,9 +61,34 @@ impl Secrets {
         })
     }
 
+    /// With reset tokens that derive from a key that was kept. The address goes into them: two relays that were given one
+    /// key must not tell each other's tokens to whoever asks (section 10.3.2).
+    pub fn with_reset_key(mut self, key: &ResetKey, address: SocketAddr) -> Self {
+        let whole = hmac::Key::new(hmac::HMAC_SHA256, &key.0);
+        let own = hmac::sign(&whole, format!("moqswitch stateless reset {address}").as_bytes());
+        self.reset = hmac::Key::new(hmac::HMAC_SHA256, own.as_ref());
+        self
+    }
+
     /// What tickets are sealed with, so that a client resumes its TLS session on whichever shard it lands.
     pub(super) fn ticket_key(&self) -> &[u8] {
         &self.ticket
+    }
+}
+
+impl ResetKey {
+    /// Length of a key.
+    pub const BYTES: usize = 32;
+
+    /// Of random bytes, which only the caller keeps.
+    pub fn new(bytes: [u8; Self::BYTES]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Debug for ResetKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("ResetKey").finish_non_exhaustive()
     }
 }
 
@@ -80,7 +115,7 @@ impl Identity {
     }
 
     /// The stateless reset token of an id (RFC 9000, section 10.3).
-    pub(super) fn reset_token(&self, id: &[u8]) -> [u8; 16] {
+    pub(super) fn reset_token(&self, id: &[u8]) -> ResetToken {
         let tag = hmac::sign(&self.reset, id);
         let mut token = [0; 16];
         token.copy_from_slice(&tag.as_ref()[..16]);
@@ -176,6 +211,18 @@ mod tests {
         let ids: std::collections::HashSet<IssuedId> = (0..500).map(|_| identity.connection_id()).collect();
         assert_eq!(ids.len(), 500);
         assert!(ids.iter().all(|id| steering::shard_of(id, 3) == 2));
+    }
+
+    #[test]
+    fn reset_tokens_outlive_the_relay_at_its_address_only() {
+        let key = ResetKey::new([7; ResetKey::BYTES]);
+        let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let token = |secrets: Secrets| Identity::new(0, 1, &secrets).reset_token(b"an id");
+        let kept = |port| token(Secrets::generate().unwrap().with_reset_key(&key, address(port)));
+        assert_eq!(kept(1), kept(1));
+        assert_ne!(kept(1), kept(2));
+        assert_ne!(token(Secrets::generate().unwrap()), token(Secrets::generate().unwrap()));
+        assert_eq!(format!("{key:?}"), "ResetKey { .. }");
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub use buffers::{ReadArena, ZeroCopy};
 pub use connection::{Connection, PathFigures};
 pub use endpoint::{Client, ConnectionKey, Endpoint, EndpointOptions, EndpointStatistics, Notice};
 pub use flush::Outgoing;
-pub use identity::Secrets;
+pub use identity::{ResetKey, Secrets};
 pub use moqswitch_proto::wire::{Read, Written};
 pub use tls::{ServerCertificate, TlsContext, Trust};
 pub use transport::{CongestionControl, TransportOptions};

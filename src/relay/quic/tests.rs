@@ -245,10 +245,18 @@ fn a_packet_of_a_forgotten_connection_is_answered_by_a_reset_that_ends_it() {
     }
     let mut answers = packets(&mut pair.server);
     assert_eq!(answers.len(), 1);
-    // It looks like a packet for an id that nobody has: the address tells whose it is.
+    // It looks like a packet for an id that nobody has: the token at its end tells whose it is, of many at one address.
+    let other = pair.dial("localhost");
+    pair.settle();
+    pair.client
+        .handle_datagram(&mut answers[0], server, client, Instant::now());
+    assert!(pair.is_established(other));
     let connection = pair.client.get_mut(key).unwrap();
-    let _ = connection.receive(&mut answers[0], server, client);
-    assert!(connection.quic.is_closed() || connection.quic.is_draining());
+    assert!(connection.is_closed());
+    assert!(connection.close_reason().contains("stateless reset"));
+    assert_eq!(pair.client.resets.len(), 2);
+    pair.client.remove(key);
+    assert_eq!(pair.client.resets.len(), 1);
 }
 
 /// RFC 9000, section 8.1: in all, retransmissions and padding included.

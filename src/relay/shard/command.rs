@@ -25,7 +25,7 @@ use super::link::Attachment;
 use super::local::{Installation, TooManyApplications};
 use super::statistics::ShardSnapshot;
 use super::web::{WebResponse, WebStream};
-use super::worker::Shard;
+use super::worker::{Shard, ShardLimits};
 
 /// A shard answers by sending on the enclosed channel, which never waits.
 #[derive(Debug)]
@@ -62,8 +62,14 @@ pub enum ShardCommand {
     /// Check the tokens of sessions that begin by other keys from now on; `None`: there are no tokens any more. Sessions
     /// that are there keep what they were granted.
     ReplaceKeys(Option<Arc<Keys>>),
+    /// Grant something else from now on to sessions that begin without a token. Sessions that are there keep what they
+    /// were granted.
+    ReplacePublic(Arc<Grant>),
     /// Accept connections with other certificates from now on.
     ReplaceCertificates(Box<TlsContext>),
+    /// Hold to other bounds from now on. The certificates are those in force: what connections declare is laid down with
+    /// them.
+    ReplaceLimits(Box<(ShardLimits, TlsContext)>),
     /// Send GOAWAY to every session and close what is left at the deadline.
     Drain {
         /// When connections that are still there are closed.
@@ -165,15 +171,34 @@ impl Shard {
                 ShardCommand::ReplaceKeys(keys) => {
                     self.options.policy = self.options.policy.clone().with_keys(keys);
                 }
+                ShardCommand::ReplacePublic(public) => {
+                    self.options.policy = self.options.policy.clone().with_public(public);
+                }
                 ShardCommand::ReplaceCertificates(tls) => {
                     if let Err(error) = self.endpoint.replace_certificates(*tls) {
                         tracing::error!(shard = self.options.id.0, %error, "the certificates stay as they are");
                     }
                 }
+                ShardCommand::ReplaceLimits(replacement) => {
+                    let (limits, tls) = *replacement;
+                    self.replace_limits(limits, tls);
+                }
                 ShardCommand::Drain { deadline } => self.begin_drain(deadline),
             }
         }
         handled
+    }
+
+    fn replace_limits(&mut self, limits: ShardLimits, tls: TlsContext) {
+        if let Err(error) = self
+            .endpoint
+            .replace_limits(limits.connections_max, limits.transport, tls)
+        {
+            tracing::error!(shard = self.options.id.0, %error, "the limits stay as they are");
+            return;
+        }
+        self.options.sessions = limits.sessions;
+        self.websockets.set_options(limits.qmux);
     }
 
     fn begin_fetch(&mut self, request: FetchRequest) {

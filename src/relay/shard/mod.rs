@@ -41,4 +41,4 @@ pub use link::{Attachment, Bell, Doorbell, Incoming, Link, LinkPort, link};
 pub use mail::PostOffice;
 pub use port::{ShardBusy, ShardPort};
 pub use web::{WebRequest, WebRequests, WebResponse, WebStream};
-pub use worker::{Shard, ShardOptions, ShardParts};
+pub use worker::{Shard, ShardLimits, ShardOptions, ShardParts};

@@ -50,6 +50,11 @@ impl WebSocketConnections {
         }
     }
 
+    /// Of connections that begin from now on.
+    pub(super) fn set_options(&mut self, options: qmux::Options) {
+        self.options = options;
+    }
+
     pub(super) fn attach(&mut self, attachment: Attachment) {
         let Attachment {
             link,

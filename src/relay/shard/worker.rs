@@ -19,7 +19,7 @@ use rustc_hash::FxHashMap;
 use crate::auth::Policy;
 use crate::net::wake::WakeReceiver;
 use crate::net::{RingConfig, UdpRing, Wait};
-use crate::quic::{Endpoint, EndpointOptions, ReadArena, Secrets, TlsContext};
+use crate::quic::{Endpoint, EndpointOptions, ReadArena, Secrets, TlsContext, TransportOptions};
 use crate::ratelimit::RateLimit;
 use crate::routing::{AnnounceTable, Announcer, PeerKey, ShardId, TrackLimits, Tracks};
 
@@ -59,6 +59,19 @@ pub struct ShardOptions {
     pub ring: RingConfig,
     /// Gives each session its grant.
     pub policy: Policy,
+}
+
+/// Bounds of a shard that can be changed while it runs. What is there already keeps what it has.
+#[derive(Clone, Debug)]
+pub struct ShardLimits {
+    /// QUIC connections held at once. Those beyond a lower bound stay.
+    pub connections_max: usize,
+    /// Bounds of each session that begins from then on.
+    pub sessions: SessionLimits,
+    /// What connections declare that begin from then on. The idle timeout of WebSockets is not among it.
+    pub transport: TransportOptions,
+    /// The same of WebSocket connections.
+    pub qmux: qmux::Options,
 }
 
 /// What a shard is given of the things that all share or that were opened before it ran.

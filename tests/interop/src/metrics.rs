@@ -56,6 +56,17 @@ impl Metrics {
 
 /// The body of a `GET`, or an error for anything but status 200.
 pub async fn http_get(http: SocketAddr, path: &str) -> Result<String> {
+    let (status, body) = http_ask(http, path).await?;
+    ensure!(status == 200, "GET {path}: {status}");
+    Ok(body)
+}
+
+/// The status of a `GET`.
+pub async fn http_status(http: SocketAddr, path: &str) -> Result<u16> {
+    Ok(http_ask(http, path).await?.0)
+}
+
+async fn http_ask(http: SocketAddr, path: &str) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect(http).await.context("connect HTTP")?;
     // HTTP/1.0 keeps the answer free of chunked encoding.
     let request = format!("GET {path} HTTP/1.0\r\nHost: {http}\r\nConnection: close\r\n\r\n");
@@ -66,9 +77,8 @@ pub async fn http_get(http: SocketAddr, path: &str) -> Result<String> {
     let (head, body) = answer
         .split_once("\r\n\r\n")
         .context("HTTP answer without a header end")?;
-    let status = head.lines().next().unwrap_or_default();
-    ensure!(status.contains(" 200"), "GET {path}: {status}");
-    Ok(body.to_owned())
+    let status = head.split(' ').nth(1).context("HTTP answer without a status")?;
+    Ok((status.parse()?, body.to_owned()))
 }
 
 #[cfg(test)]

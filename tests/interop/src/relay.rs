@@ -22,6 +22,8 @@ pub struct Relay {
     shards: usize,
     udp: SocketAddr,
     http: SocketAddr,
+    /// Where metrics are.
+    admin: SocketAddr,
     log: PathBuf,
 }
 
@@ -46,7 +48,7 @@ impl Relay {
                 RelayKind::MoqRelay => start_moq_relay(&binary, &log).await,
             }
         };
-        let (child, udp, http) = tokio::time::timeout(START_LIMIT, starting)
+        let (child, udp, http, admin) = tokio::time::timeout(START_LIMIT, starting)
             .await
             .with_context(|| format!("{} did not start, see {}", binary.display(), log.display()))?
             .with_context(|| format!("start {}, see {}", binary.display(), log.display()))?;
@@ -56,6 +58,7 @@ impl Relay {
             shards,
             udp,
             http,
+            admin,
             log,
         })
     }
@@ -87,7 +90,7 @@ impl Relay {
     }
 
     pub async fn metrics(&self) -> Result<Metrics> {
-        Metrics::scrape(self.http).await
+        Metrics::scrape(self.admin).await
     }
 
     /// Live sessions of each shard.
@@ -208,29 +211,33 @@ async fn start_moqswitch(
     shards: usize,
     settings: &[(&str, &str)],
     log: &Path,
-) -> Result<(Child, SocketAddr, SocketAddr)> {
+) -> Result<(Child, SocketAddr, SocketAddr, SocketAddr)> {
     let mut child = command(binary, log)?
         .args(["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"])
         .args(["--shards", &shards.to_string()])
         // Small enough that what the suite pumps through reaches the limit many times over.
         .env("MOQSWITCH_LIMITS_CACHE_BYTES", CACHE_BYTES)
+        // Not the state of who runs the tests.
+        .env("XDG_STATE_HOME", std::env::temp_dir())
         .envs(settings.iter().copied())
         .stdout(Stdio::piped())
         .spawn()?;
     let stdout = child.stdout.take().context("no standard output")?;
     let mut lines = BufReader::new(stdout).lines();
     while let Some(line) = lines.next_line().await? {
-        if let (Some(udp), Some(http)) = (token(&line, "udp="), token(&line, "http=")) {
-            let addresses = (udp.parse().context("udp=")?, http.parse().context("http=")?);
+        let [udp, http, admin] = ["udp=", "http=", "admin="].map(|key| token(&line, key));
+        if let (Some(udp), Some(http), Some(admin)) = (udp, http, admin) {
+            let (udp, http) = (udp.parse().context("udp=")?, http.parse().context("http=")?);
+            let admin = admin.parse().context("admin=")?;
             // Keep reading: a relay that logs to a full pipe would stop.
             tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-            return Ok((child, addresses.0, addresses.1));
+            return Ok((child, udp, http, admin));
         }
     }
     bail!("ended before it said where it listens ({})", child.wait().await?)
 }
 
-async fn start_moq_relay(binary: &Path, log: &Path) -> Result<(Child, SocketAddr, SocketAddr)> {
+async fn start_moq_relay(binary: &Path, log: &Path) -> Result<(Child, SocketAddr, SocketAddr, SocketAddr)> {
     // moq-relay does not tell which port it was given, so two free ones are chosen for it.
     let udp = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
     let http = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
@@ -246,7 +253,7 @@ async fn start_moq_relay(binary: &Path, log: &Path) -> Result<(Child, SocketAddr
     loop {
         poll.tick().await;
         if http_get(http, "/certificate.sha256").await.is_ok() {
-            return Ok((child, udp, http));
+            return Ok((child, udp, http, http));
         }
         if let Some(status) = child.try_wait()? {
             bail!("ended with {status}");

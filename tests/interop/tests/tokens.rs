@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use bytes::BytesMut;
-use moqswitch_interop::metrics::http_get;
+use moqswitch_interop::metrics::http_status;
 use moqswitch_interop::relay::RelayKind;
 use moqswitch_interop::{Call, Carrier, Draft, PlannedGroup, Publisher, Random, RawPeer, Relay, Subscriber};
 use moqswitch_proto::wire::{Setup, Version};
@@ -42,15 +42,10 @@ async fn a_token_opens_what_it_grants_over_each_carrier() -> Result<()> {
         };
         exchange.await.with_context(|| format!("{carrier:?}"))?;
     }
-    let announced = |token: &str| format!("/announced?jwt={token}");
-    ensure!(
-        http_get(relay.http(), &announced(&subscriber_token)).await.is_ok(),
-        "HTTP"
-    );
-    ensure!(
-        http_get(relay.http(), &announced(&publisher_token)).await.is_err(),
-        "HTTP"
-    );
+    let fetched = async |token: &str| http_status(relay.http(), &format!("/fetch/call/7/alice/x/y?jwt={token}")).await;
+    // Nobody publishes it, or it may not be asked for.
+    ensure!(fetched(&subscriber_token).await? == 404, "HTTP");
+    ensure!(fetched(&publisher_token).await? == 401, "HTTP");
     Ok(())
 }
 
@@ -135,9 +130,9 @@ async fn keys_are_replaced_while_sessions_go_on() -> Result<()> {
     let mut call = Call::start(&publisher, &mut subscriber, "a", Random::new(3)).await?;
     call.exchange().await?;
     let is_accepted = async |token: &str| {
-        http_get(relay.http(), &format!("/announced/call?jwt={token}"))
+        http_status(relay.http(), &format!("/fetch/call/x/y?jwt={token}"))
             .await
-            .is_ok()
+            .is_ok_and(|status| status != 401)
     };
 
     // What is no key changes nothing, and is told.

@@ -509,7 +509,10 @@ impl UdpRing {
 
 impl Drop for UdpRing {
     fn drop(&mut self) {
-        if self.quiesce().and_then(|()| self.quiesce_sockets()).is_err() {
+        if self.quiesce().and_then(|()| self.quiesce_sockets()).is_ok() {
+            // The kernel takes the ring down later, in its own time; the port is to be free before that.
+            let _ = self.ring.submitter().unregister_files();
+        } else {
             // The kernel may still write to the receive buffers and read queued trains: leak them.
             mem::forget(Rc::clone(&self.buffers));
             mem::forget(Rc::clone(&self.pool));

@@ -1,0 +1,87 @@
+//! What differs between two configurations, setting by setting: what a relay that runs takes over, and what needs a restart.
+
+use std::fmt::Debug;
+
+use super::Config;
+
+/// A setting whose value is another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub path: &'static str,
+    before: String,
+    after: String,
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} {} \u{2192} {}", self.path, self.before, self.after)
+    }
+}
+
+impl Config {
+    /// The settings that are not what they were.
+    pub fn changes(&self, after: &Config) -> Vec<Change> {
+        let pairs = self.values().into_iter().zip(after.values());
+        pairs
+            .filter(|((_, before), (_, after))| before != after)
+            .map(|((path, before), (_, after))| Change { path, before, after })
+            .collect()
+    }
+
+    /// Each setting with its value.
+    pub(super) fn values(&self) -> Vec<(&'static str, String)> {
+        let Self {
+            listen,
+            http,
+            http_tls,
+            admin,
+            shards,
+            cores,
+            batch_window,
+            spin,
+            drain_deadline,
+            state_directory,
+            tls,
+            auth,
+            limits,
+            quic,
+            log,
+            origin,
+        } = self;
+        let text = |value: &dyn Debug| format!("{value:?}");
+        vec![
+            ("listen", text(listen)),
+            ("http", text(http)),
+            ("http_tls", text(http_tls)),
+            ("admin.listen", text(admin)),
+            ("shards", text(shards)),
+            ("cores", text(cores)),
+            ("batch_window", text(batch_window)),
+            ("spin", text(spin)),
+            ("drain_deadline", text(drain_deadline)),
+            ("state_directory", text(state_directory)),
+            ("tls.certificates", text(&tls.certificates)),
+            ("auth.public", auth.public.to_string()),
+            ("auth.key", text(&auth.key)),
+            ("limits.connections", text(&limits.connections_max)),
+            ("limits.websockets", text(&limits.websockets_max)),
+            ("limits.subscriptions", text(&limits.subscriptions_max)),
+            ("limits.announces", text(&limits.announces_max)),
+            ("limits.streams", text(&limits.streams_max)),
+            ("limits.datagram_queue", text(&limits.datagram_queue_max)),
+            ("limits.cache_bytes", text(&limits.cache_bytes_max)),
+            ("limits.cache_age", text(&limits.cache_age_max)),
+            ("limits.track_linger", text(&limits.track_linger)),
+            ("quic.idle_timeout", text(&quic.idle_timeout)),
+            ("quic.udp_payload", text(&quic.udp_payload_bytes_max)),
+            ("quic.connection_window", text(&quic.connection_window_bytes)),
+            ("quic.stream_window", text(&quic.stream_window_bytes)),
+            ("quic.congestion_control", text(&quic.congestion_control)),
+            ("quic.socket_buffer", text(&quic.socket_buffer_bytes)),
+            ("log.level", text(&log.level)),
+            ("log.format", text(&log.format)),
+            ("origin.hop_id", text(&origin.hop_id)),
+            ("origin.route_cost", text(&origin.route_cost)),
+        ]
+    }
+}
