@@ -1,7 +1,7 @@
 //! What the client of a request may see: what its token grants, or what is public.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -30,10 +30,7 @@ impl FromRequestParts<ControlState> for Permit {
             (Some(bearer), Some(in_query)) if bearer != in_query => return Err(Refused(Refusal::TwoTokens)),
             (bearer, in_query) => bearer.or(in_query),
         };
-        let moment = Moment {
-            instant: Instant::now(),
-            system: SystemTime::now(),
-        };
+        let moment = Moment(SystemTime::now());
         policy.grant(token, moment).map(Self).map_err(Refused)
     }
 }

@@ -1,7 +1,7 @@
 //! What sessions say, taken to routing. Paths get the session's root in front, and every
 //! publish and subscribe is checked against the policy here.
 
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use crate::auth::{Admission, Moment};
 use crate::routing::{PeerKey, RequestKey, Source};
@@ -385,12 +385,9 @@ impl Shard {
     }
 }
 
-/// Now. The time of the turn would do, but that of tokens must be as exact.
+/// Now, as tokens have it.
 pub(super) fn moment() -> Moment {
-    Moment {
-        instant: Instant::now(),
-        system: SystemTime::now(),
-    }
+    Moment(SystemTime::now())
 }
 
 /// The hop id in the peer's SETUP.
