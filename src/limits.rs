@@ -18,6 +18,9 @@ pub const KEYS_LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// A token on standard input; a longer text is refused.
 pub const TOKEN_INPUT_BYTES_MAX: u64 = 64 * 1024;
 
+/// Checks of wrong tokens in a second that may be configured: more than one core can do.
+pub const TOKEN_CHECKS_MAX: u32 = 100_000;
+
 /// UDP payload every QUIC path carries (RFC 9000 section 14); the configured maximum may not be lower.
 pub const UDP_PAYLOAD_BYTES_MIN: u64 = 1200;
 

@@ -81,7 +81,15 @@ impl Certificates {
 
 impl TokenKeys {
     /// `stamp` is of before the keys of `policy` were read.
-    pub(crate) fn new(config: &Config, stamp: Stamp, policy: Policy) -> (Self, watch::Receiver<Policy>) {
+    pub(crate) fn new(
+        config: &Config,
+        stamp: Stamp,
+        keys: Option<&Keys>,
+        policy: Policy,
+    ) -> (Self, watch::Receiver<Policy>) {
+        if let Some(keys) = keys {
+            warn_of_none(keys);
+        }
         let (policy, seen) = watch::channel(policy);
         let path = config.auth.key.clone();
         let stamp = Some(stamp);
@@ -107,7 +115,10 @@ impl TokenKeys {
     pub(crate) async fn reload(&mut self, shards: &[ShardPort]) {
         let Some(path) = self.path.clone() else { return };
         match self.replace(path, shards).await {
-            Ok(keys) => tracing::info!(keys = names(&keys), "token keys reloaded"),
+            Ok(keys) => {
+                tracing::info!(keys = names(&keys), "token keys reloaded");
+                warn_of_none(&keys);
+            }
             Err(error) => tracing::error!("token keys not reloaded: {error:#}"),
         }
     }
@@ -131,6 +142,12 @@ impl TokenKeys {
             self.stamp = None;
         }
         outcome.map(|()| keys)
+    }
+}
+
+fn warn_of_none(keys: &Keys) {
+    if keys.is_empty() {
+        tracing::warn!("there is no token key: every token is refused until there is one");
     }
 }
 

@@ -11,7 +11,7 @@ use moqswitch_relay::net::probe_support;
 use moqswitch_relay::{Relay, RelayHandle, RelayOptions};
 
 use crate::config::{Config, HttpTls};
-use crate::control::{ControlHandle, ControlListener, ControlState, Lifecycle, Phase, Tls, WebSockets};
+use crate::control::{ControlHandle, ControlListener, ControlState, Lifecycle, Phase, Tls, TokenChecks, WebSockets};
 use crate::keys::Stamp;
 use crate::reload::{Certificates, Seen, TokenKeys};
 use crate::signals;
@@ -36,7 +36,7 @@ impl Switch {
             web_requests: Some(listener.web_requests()),
             ..config.relay_options()
         };
-        let (keys, policy) = TokenKeys::new(config, stamp, options.policy());
+        let (keys, policy) = TokenKeys::new(config, stamp, options.keys.as_deref(), options.policy());
         let relay = Relay::start(options)?;
         let (certificates, Seen { sha256, http }) = Certificates::new(relay.identity())?;
         let state = ControlState {
@@ -45,6 +45,7 @@ impl Switch {
             lifecycle: Arc::new(Lifecycle::default()),
             announcements: relay.announcements(),
             policy,
+            token_checks: TokenChecks::new(config.limits.token_checks),
             websockets: WebSockets::new(
                 relay.ports().len(),
                 config.limits.websockets_max,

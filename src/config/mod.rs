@@ -84,6 +84,8 @@ pub struct LimitsConfig {
     pub subscriptions_max: usize,
     /// Per session, each direction.
     pub announces_max: usize,
+    /// Wrong tokens of one address prefix whose signature is checked in a second; of each shard, and of HTTP.
+    pub token_checks: u32,
     /// Streams a peer may have open at once, each kind, per connection.
     pub streams_max: u64,
     /// Datagrams waiting for one connection.

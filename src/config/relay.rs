@@ -33,6 +33,7 @@ impl Config {
             hop: self.origin.hop_id.map(HopId),
             cost: self.origin.route_cost,
             connections_max: self.limits.connections_max,
+            token_checks: self.limits.token_checks,
             transport: TransportOptions {
                 idle_timeout: self.quic.idle_timeout,
                 udp_payload_bytes_max: usize::from(self.quic.udp_payload_bytes_max),

@@ -155,6 +155,10 @@ fn limits(layers: &Layers) -> Result<LimitsConfig, ConfigError> {
         })?,
         subscriptions_max: count("limits.subscriptions", 1_000_000)?,
         announces_max: count("limits.announces", 1_000_000)?,
+        token_checks: layers.one("limits.token_checks", |text| {
+            let rate = values::integer(text, 1..=u64::from(limits::TOKEN_CHECKS_MAX))?;
+            u32::try_from(rate).map_err(|error| error.to_string())
+        })?,
         streams_max: layers.one("limits.streams", |text| values::integer(text, 1..=65_536))?,
         datagram_queue_max: count("limits.datagram_queue", 65_536)?,
         cache_bytes_max: layers.one("limits.cache_bytes", |text| values::bytes(text, 0..=TEBIBYTE))?,

@@ -225,6 +225,16 @@ pub(super) const SETTINGS: &[Setting] = &[
         ],
     },
     Setting {
+        path: "limits.token_checks",
+        kind: Kind::One,
+        value: Value::Default("20"),
+        help: &[
+            "Wrong tokens of one address prefix (an IPv4 address, an IPv6 /56) whose signature a shard checks in a second;",
+            "ten seconds' worth at once. Each costs 50 to 500 us. Further tokens of the prefix are refused unchecked.",
+            "Tokens that are taken do not count. HTTP requests have a count of their own.",
+        ],
+    },
+    Setting {
         path: "limits.streams",
         kind: Kind::One,
         value: Value::Default("1024"),

@@ -1,7 +1,11 @@
 //! Whom a request came from.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// The other end of the connection; an extension of each request that has one of its own.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Remote(pub(super) SocketAddr);
+
+/// The client's address; an extension of each request, whatever it came by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Client(pub(super) IpAddr);

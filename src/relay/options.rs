@@ -44,6 +44,10 @@ pub struct RelayOptions {
     /// Keys of tokens. Who has one in the query of its path gets what it grants, and not `grant`. Default (`None`): there
     /// are no tokens. [`ShardCommand::ReplaceKeys`](crate::shard::ShardCommand::ReplaceKeys) replaces them.
     pub keys: Option<Arc<Keys>>,
+    /// Signatures of tokens that a shard checks in a second for one address prefix (an IPv4 address, an IPv6 /56), ten
+    /// seconds' worth at once. Default 20. Those of tokens that are taken do not count. Further tokens of the prefix are
+    /// refused unchecked. A check costs 50 to 500 us.
+    pub token_checks: u32,
     /// This relay's hop id, unique in a mesh. Default (`None`): drawn at random.
     pub hop: Option<HopId>,
     /// What subscribing through this relay costs its peers (SETUP "Cost"). Default 1.
@@ -83,6 +87,7 @@ impl Default for RelayOptions {
             certificates: Vec::new(),
             grant: Grant::everything(),
             keys: None,
+            token_checks: 20,
             hop: None,
             cost: 1,
             connections_max: 10_000,
@@ -154,6 +159,7 @@ impl RelayOptions {
             qmux: self.websockets(),
             ring: self.ring.clone(),
             policy: self.policy(),
+            token_checks: self.token_checks,
         }
     }
 

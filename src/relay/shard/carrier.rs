@@ -75,6 +75,14 @@ impl Carrier<'_> {
         }
     }
 
+    /// The token that came beside the path, where one did. That of HTTP/3 was taken when its session was asked for.
+    pub(super) fn bearer(&self) -> Option<&str> {
+        match self {
+            Self::Quic(_) => None,
+            Self::WebSocket(connection) => connection.bearer.as_deref(),
+        }
+    }
+
     /// It speaks HTTP/3, in which a session may be asked for.
     pub(super) fn is_web(&self) -> bool {
         match self {

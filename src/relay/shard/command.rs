@@ -60,7 +60,8 @@ pub enum ShardCommand {
         reply: oneshot::Sender<Result<(), TooManyApplications>>,
     },
     /// Check the tokens of sessions that begin by other keys from now on; `None`: there are no tokens any more. Sessions
-    /// that are there keep what they were granted.
+    /// whose token was signed by a key that is not among them end within the next turns; others keep what they were
+    /// granted.
     ReplaceKeys(Option<Arc<Keys>>),
     /// Accept connections with other certificates from now on.
     ReplaceCertificates(Box<TlsContext>),
@@ -162,9 +163,7 @@ impl Shard {
                     // The asker may have gone; the application is there all the same.
                     let _ = reply.send(self.install(application));
                 }
-                ShardCommand::ReplaceKeys(keys) => {
-                    self.options.policy = self.options.policy.clone().with_keys(keys);
-                }
+                ShardCommand::ReplaceKeys(keys) => self.replace_keys(keys),
                 ShardCommand::ReplaceCertificates(tls) => {
                     if let Err(error) = self.endpoint.replace_certificates(*tls) {
                         tracing::error!(shard = self.options.id.0, %error, "the certificates stay as they are");

@@ -1,9 +1,7 @@
 //! What sessions say, taken to routing. Paths get the session's root in front, and every
 //! publish and subscribe is checked against the policy here.
 
-use std::time::SystemTime;
-
-use crate::auth::{Admission, Moment};
+use crate::auth::Admission;
 use crate::routing::{PeerKey, RequestKey, Source};
 use moqswitch_proto::session::{AnnouncementEvent, AnswerEvent, Event, MediaEvent, RequestEvent, SessionEvent};
 use moqswitch_proto::wire::{Advertisement, BroadcastPath, HopId, Role, Setup, StreamId, session_error, stream_error};
@@ -321,17 +319,17 @@ impl Shard {
     /// Roots the session at the path of its SETUP, or of the request that made its connection.
     /// False when it may do nothing there, and was closed.
     pub(super) fn take_root(&mut self, peer: PeerKey, target: &str) -> bool {
-        match self.options.policy.admit(target, moment()) {
+        let connection = carrier(&mut self.endpoint, &mut self.websockets, peer);
+        let bearer = connection.and_then(|connection| connection.bearer().map(str::to_owned));
+        match self.admit(peer, target, bearer.as_deref()) {
             Ok(admission) => {
                 self.let_in(peer, admission);
                 true
             }
             Err(refusal) => {
-                self.statistics.drops.add(DropCause::Unauthorized, 1);
-                let reason = refusal.to_string();
-                self.log_refusal(peer, &reason);
+                self.note_refusal(peer, &refusal);
                 if let Some(state) = self.peers.get_mut(&peer) {
-                    state.session.close(session_error::UNAUTHORIZED, &reason);
+                    state.session.close(session_error::UNAUTHORIZED, &refusal.to_string());
                 }
                 false
             }
@@ -342,7 +340,7 @@ impl Shard {
     pub(super) fn let_in(&mut self, peer: PeerKey, admission: Admission<'_>) {
         let Some(state) = self.peers.get_mut(&peer) else { return };
         state.root = BroadcastPath::new(admission.root);
-        state.ends_with_grant = admission.has_token;
+        state.key = admission.key;
         self.install_grant(peer, admission.grant);
         self.report_opened(peer);
     }
@@ -383,11 +381,6 @@ impl Shard {
         }
         self.forget_request(peer, request);
     }
-}
-
-/// Now, as tokens have it.
-pub(super) fn moment() -> Moment {
-    Moment(SystemTime::now())
 }
 
 /// The hop id in the peer's SETUP.

@@ -2,16 +2,18 @@
 //! ends at once: announcements, subscriptions, fetches, and what its announce streams were told.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use moqswitch_proto::wire::{BroadcastPath, StreamId, session_error, stream_error};
 
-use crate::auth::Grant;
-use crate::auth::token::Refusal;
+use crate::auth::token::{Keys, Refusal};
+use crate::auth::{Admission, Grant, Moment};
 use crate::routing::{PeerKey, Source, Visible};
 
+use super::carrier::carrier;
 use super::feed::FeedEvent;
 use super::statistics::DropCause;
 use super::worker::Shard;
@@ -31,6 +33,8 @@ pub(super) struct Lapses {
     expires: BTreeSet<(SystemTime, PeerKey)>,
     /// When to look at the wall clock. `None`: there is no reason to.
     look: Option<Instant>,
+    /// Sessions with a token, to be compared with keys that have changed.
+    doubtful: Vec<PeerKey>,
 }
 
 impl Lapses {
@@ -59,7 +63,8 @@ impl Lapses {
     pub(super) fn next(&self) -> Option<Instant> {
         let until = self.until.first().map(|(until, _)| *until);
         let look = self.look.filter(|_| !self.expires.is_empty());
-        [until, look].into_iter().flatten().min()
+        let at_once = (!self.doubtful.is_empty()).then(Instant::now);
+        [until, look, at_once].into_iter().flatten().min()
     }
 
     /// The next whose time has come. `wall` is asked for only if it matters.
@@ -89,7 +94,7 @@ impl Shard {
         }
         self.install_grant(session, grant);
         if let Some(state) = self.peers.get_mut(&session) {
-            state.ends_with_grant = false;
+            state.key = None;
         }
         self.apply_actions();
         Ok(())
@@ -113,25 +118,83 @@ impl Shard {
         }
     }
 
-    /// Sessions whose grant has lapsed may do nothing from now on.
+    /// Decides on a session by its path and query, and the token beside it.
+    pub(super) fn admit<'a>(
+        &mut self,
+        peer: PeerKey,
+        target: &'a str,
+        bearer: Option<&str>,
+    ) -> Result<Admission<'a>, Refusal> {
+        let address = self.address_of(peer);
+        let checks = &mut self.token_checks;
+        let now = self.now;
+        let mut is_checked = false;
+        // Tokens must be as exact as the clock; the time of the turn is not.
+        let moment = Moment(SystemTime::now());
+        let admission = self.options.policy.admit(target, bearer, moment, || {
+            is_checked = checks.take(address, now);
+            is_checked
+        });
+        if is_checked && admission.is_ok() {
+            checks.give_back(address);
+        }
+        admission
+    }
+
+    /// Counts it, and says why in the log.
+    pub(super) fn note_refusal(&mut self, peer: PeerKey, refusal: &Refusal) {
+        let cause = match refusal {
+            Refusal::TooManyChecks => DropCause::TokenChecks,
+            _ => DropCause::Unauthorized,
+        };
+        self.statistics.drops.add(cause, 1);
+        self.log_refusal(peer, &refusal.to_string());
+    }
+
+    /// Where a connection comes from. Of one that is gone, nowhere.
+    pub(super) fn address_of(&mut self, peer: PeerKey) -> IpAddr {
+        let connection = carrier(&mut self.endpoint, &mut self.websockets, peer);
+        let address = connection.and_then(|connection| connection.peer_address());
+        address.map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.ip())
+    }
+
+    /// Tokens are checked by these keys from now on. What the others let in is ended in this turn and the next ones.
+    pub(super) fn replace_keys(&mut self, keys: Option<Arc<Keys>>) {
+        self.options.policy = self.options.policy.clone().with_keys(keys);
+        let with_token = self.peers.iter().filter(|(_, state)| state.key.is_some());
+        self.lapses.doubtful = with_token.map(|(peer, _)| *peer).collect();
+    }
+
+    fn end_removed_keys(&mut self) {
+        for _ in 0..DOUBTFUL_PER_TURN_MAX {
+            let Some(peer) = self.lapses.doubtful.pop() else { break };
+            let key = self.peers.get(&peer).and_then(|state| state.key);
+            if key.is_some_and(|key| !self.options.policy.has_key(key)) {
+                self.statistics.sessions.revoked += 1;
+                self.install_grant(peer, Arc::new(Grant::nothing()));
+                self.end_with_grant(peer, &Refusal::KeyRemoved);
+            }
+        }
+    }
+
+    /// Sessions whose grant has lapsed, or whose key is gone, may do nothing from now on.
     pub(super) fn end_lapsed_grants(&mut self) {
+        self.end_removed_keys();
         for _ in 0..LAPSES_PER_TURN_MAX {
             let Some(peer) = self.lapses.poll(self.now, SystemTime::now) else {
                 break;
             };
             self.install_grant(peer, Arc::new(Grant::nothing()));
-            self.end_with_grant(peer);
+            self.end_with_grant(peer, &Refusal::Expired);
         }
     }
 
     /// Without its token a session has no reason to be. Its end tells the client to come again with a new one.
-    fn end_with_grant(&mut self, peer: PeerKey) {
-        let Some(state) = self.peers.get_mut(&peer).filter(|state| state.ends_with_grant) else {
+    fn end_with_grant(&mut self, peer: PeerKey, reason: &Refusal) {
+        let Some(state) = self.peers.get_mut(&peer).filter(|state| state.key.is_some()) else {
             return;
         };
-        state
-            .session
-            .close(session_error::UNAUTHORIZED, &Refusal::Expired.to_string());
+        state.session.close(session_error::UNAUTHORIZED, &reason.to_string());
         self.transmit(peer);
     }
 
@@ -196,6 +259,9 @@ pub(super) fn visible_by(grant: &Arc<Grant>) -> Visible {
 
 /// Grants that lapse in one turn. The rest follows in the next, at once.
 const LAPSES_PER_TURN_MAX: usize = 64;
+
+/// Sessions that are compared with changed keys in one turn. The rest follows in the next, at once.
+const DOUBTFUL_PER_TURN_MAX: usize = 64;
 
 /// A wall clock that was set, or that went on while the host slept, is noticed so soon after the host is awake. It costs
 /// one look at it.

@@ -8,6 +8,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
 
 use crate::auth::Grant;
+use crate::auth::token::KeyPrint;
 use crate::driver::{self, Backlog, BacklogLimits, Carry};
 use crate::quic::Written;
 use crate::routing::{self, PeerKey};
@@ -25,8 +26,9 @@ pub(super) struct Peer {
     pub(super) root: BroadcastPath,
     /// What it may do: of the policy, or of whoever has set another since.
     pub(super) grant: Arc<Grant>,
-    /// What it may do is what its token said. When that lapses, the session is closed.
-    pub(super) ends_with_grant: bool,
+    /// What it may do is what its token said, which was signed by this key. When that lapses, or the key is removed, the
+    /// session is closed.
+    pub(super) key: Option<KeyPrint>,
     /// The feed has told of it.
     pub(super) is_reported: bool,
     /// Requests that are not over.

@@ -108,7 +108,7 @@ impl Shard {
                 session,
                 root: BroadcastPath::root(),
                 grant,
-                ends_with_grant: false,
+                key: None,
                 is_reported: false,
                 requested: Default::default(),
                 hop,

@@ -80,6 +80,8 @@ pub struct SessionStatistics {
     pub opened: u64,
     /// Sessions closed for a protocol violation of the peer.
     pub protocol_violations: u64,
+    /// Sessions ended because what let them in was taken back: the key of their token was removed.
+    pub revoked: u64,
     /// QUIC streams of sessions, both directions.
     pub streams_open_now: u64,
     /// Subscriptions served to peers.
@@ -197,6 +199,8 @@ pub enum DropCause {
     SessionLimit,
     /// A path that the peer may not publish or subscribe.
     Unauthorized,
+    /// A token that was refused unchecked, because of too many wrong ones from its address prefix.
+    TokenChecks,
     /// A group that nobody asked for: of an ended subscription, too old, or a duplicate.
     UnwantedGroup,
 }
@@ -231,7 +235,7 @@ pub enum QueueKind {
 
 impl DropCause {
     /// Every cause, each at the index that `as usize` gives it.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Expired,
         Self::SlowSubscriber,
         Self::QueueFull,
@@ -241,6 +245,7 @@ impl DropCause {
         Self::ConnectionLimit,
         Self::SessionLimit,
         Self::Unauthorized,
+        Self::TokenChecks,
         Self::UnwantedGroup,
     ];
 
@@ -256,6 +261,7 @@ impl DropCause {
             Self::ConnectionLimit => "connection_limit",
             Self::SessionLimit => "session_limit",
             Self::Unauthorized => "unauthorized",
+            Self::TokenChecks => "token_checks",
             Self::UnwantedGroup => "unwanted_group",
         }
     }

@@ -21,6 +21,7 @@ pub(super) struct WebSocketConnection {
     pub(super) qmux: qmux::Connection,
     pub(super) link: Link,
     pub(super) path: String,
+    pub(super) bearer: Option<String>,
     pub(super) remote: std::net::SocketAddr,
     is_ready: bool,
     is_dirty: bool,
@@ -55,6 +56,7 @@ impl WebSocketConnections {
             link,
             subprotocol,
             path,
+            bearer,
             remote,
         } = attachment;
         let key = link.key;
@@ -62,6 +64,7 @@ impl WebSocketConnections {
             qmux: qmux::Connection::new(qmux::Side::Server, subprotocol, self.options.clone()),
             link,
             path,
+            bearer,
             remote,
             is_ready: false,
             is_dirty: false,
@@ -271,6 +274,7 @@ mod tests {
             link,
             subprotocol,
             path: String::new(),
+            bearer: None,
             remote: "127.0.0.1:1".parse().unwrap(),
         });
         let mut client = Connection::new(Side::Client, subprotocol, options());

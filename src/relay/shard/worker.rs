@@ -19,7 +19,7 @@ use crate::auth::Policy;
 use crate::net::wake::WakeReceiver;
 use crate::net::{RingConfig, UdpRing, Wait};
 use crate::quic::{Endpoint, EndpointOptions, ReadArena, Secrets, TlsContext};
-use crate::ratelimit::RateLimit;
+use crate::ratelimit::{PrefixBuckets, RateLimit};
 use crate::routing::{AnnounceTable, Announcer, PeerKey, ShardId, TrackLimits, Tracks};
 
 use super::command::{Fetches, ShardCommand};
@@ -58,6 +58,8 @@ pub struct ShardOptions {
     pub ring: RingConfig,
     /// Gives each session its grant.
     pub policy: Policy,
+    /// Signatures of wrong tokens that are checked in a second for one address prefix.
+    pub token_checks: u32,
 }
 
 /// What a shard is given of the things that all share or that were opened before it ran.
@@ -112,6 +114,7 @@ pub struct Shard {
     pub(super) notices: RateLimit,
     pub(super) drain_deadline: Option<Instant>,
     pub(super) lapses: Lapses,
+    pub(super) token_checks: PrefixBuckets,
     pub(super) feed: Feed,
     pub(super) locals: Locals,
     last_busy: Instant,
@@ -145,6 +148,7 @@ impl Shard {
             notices: RateLimit::new(NOTICE_INTERVAL, NOTICE_BURST),
             drain_deadline: None,
             lapses: Lapses::default(),
+            token_checks: PrefixBuckets::new(options.token_checks, now),
             feed: Feed::new(parts.feed),
             locals: Locals::default(),
             last_busy: now,

@@ -3,8 +3,8 @@
 
 use serde_json::Value;
 
-use crate::auth::limits::PATTERNS_MAX;
-use crate::auth::pattern::{Pattern, PatternError, Patterns};
+use crate::auth::limits::{GRANT_BYTES_MAX, PATTERNS_MAX};
+use crate::auth::pattern::{Pattern, PatternError, Patterns, Root};
 
 use super::members::Members;
 
@@ -23,6 +23,9 @@ pub enum PatternsError {
     /// There are more than [`PATTERNS_MAX`] for one direction.
     #[error("more than {PATTERNS_MAX} patterns for one direction")]
     TooMany,
+    /// They take more memory than [`GRANT_BYTES_MAX`].
+    #[error("patterns that take more than {GRANT_BYTES_MAX} bytes of memory")]
+    TooLarge,
     /// There is no pattern.
     #[error("nothing is granted")]
     Nothing,
@@ -62,13 +65,22 @@ impl Granted {
         if is_older && newer.iter().any(Option::is_some) {
             return Err(PatternsError::Mixed);
         }
-        let read = |texts: Option<Vec<String>>| -> Result<Patterns, PatternsError> {
-            let texts = texts.unwrap_or_default();
-            let patterns = texts.iter().map(|text| match is_older {
-                true => Pattern::subtree(&root, text),
-                false => Pattern::below(&root, text),
-            });
-            Ok(Patterns::new(patterns.collect::<Result<_, _>>()?))
+        let below = Root::parse(&root)?;
+        let mut held_bytes = below.held_bytes();
+        let mut read = |texts: Option<Vec<String>>| -> Result<Patterns, PatternsError> {
+            let mut patterns = Vec::new();
+            for text in texts.unwrap_or_default() {
+                let pattern: Pattern = match is_older {
+                    true => below.subtree(&text)?,
+                    false => below.pattern(&text)?,
+                };
+                held_bytes += pattern.held_bytes();
+                if held_bytes > GRANT_BYTES_MAX {
+                    return Err(PatternsError::TooLarge);
+                }
+                patterns.push(pattern);
+            }
+            Ok(Patterns::new(patterns))
         };
         let [publish, subscribe] = if is_older { older } else { newer };
         let (publish, subscribe) = (read(publish)?, read(subscribe)?);

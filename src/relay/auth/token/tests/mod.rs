@@ -123,6 +123,8 @@ fn claims_old_and_new_grant_full_paths() {
 #[test]
 fn claims_that_are_not_understood_are_refused() {
     let many = json!({ "publish": vec!["a"; 257] }).to_string();
+    // Short as it is written, long in memory.
+    let large = json!({ "publish": vec!["a/a/a/a/a/a"; 150], "subscribe": vec!["a/a/a/a/a/a"; 150] }).to_string();
     let deep = json!({ "root": "a/".repeat(32), "publish": ["a"] }).to_string();
     let unknown = |name: &str| Refusal::UnknownClaim(name.to_owned());
     for (claims, refusal) in [
@@ -169,6 +171,7 @@ fn claims_that_are_not_understood_are_refused() {
             PatternsError::from(PatternError::Stars("a*".to_owned())).into(),
         ),
         (&many, PatternsError::TooMany.into()),
+        (&large, PatternsError::TooLarge.into()),
         (&deep, PatternsError::from(PatternError::TooManySegments).into()),
     ] {
         assert_eq!(Claims::parse(claims.as_bytes()), Err(refusal), "{claims}");

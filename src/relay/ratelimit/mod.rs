@@ -1,6 +1,11 @@
 //! Rate limit for repeated log lines: a burst per period passes, the rest is counted,
-//! and the next line that passes tells how many were left out. Pure: time is an argument.
+//! and the next line that passes tells how many were left out. And buckets for each address prefix.
+//! Pure: time is an argument.
 #![forbid(unsafe_code)]
+
+mod prefixes;
+
+pub use prefixes::{BURST_SECONDS, PrefixBuckets, SLOTS};
 
 use std::time::{Duration, Instant};
 
