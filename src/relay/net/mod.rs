@@ -25,7 +25,7 @@ pub mod wake;
 
 pub use buffers::Received;
 pub use error::RingError;
-pub use files::raise_file_limit;
+pub use files::{locked_memory_limit, raise_file_limit};
 pub use probe::probe_support;
 pub use ring::{AddSocketError, RingConfig, SocketEvent, SocketId, Turn, UdpRing, Wait};
 pub use socket::{BindError, SocketGroup, SocketOptions, bind_client, bind_group};
