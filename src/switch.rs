@@ -10,6 +10,7 @@ use moqswitch_proto::wire::Version;
 use moqswitch_relay::net::probe_support;
 use moqswitch_relay::{Relay, RelayHandle, RelayOptions};
 
+use crate::authority::{self, Authority};
 use crate::config::{Config, HttpTls};
 use crate::control::{ControlHandle, ControlListener, ControlState, Lifecycle, Phase, Tls, TokenChecks, WebSockets};
 use crate::keys::Stamp;
@@ -30,7 +31,10 @@ impl Switch {
         probe_support()?;
         let listener = ControlListener::bind(config.http).map_err(|error| cannot_listen(config.http, error))?;
         let stamp = config.auth.key.as_deref().map(Stamp::of).unwrap_or_default();
+        let authority = config.auth.authority.as_ref().map(Authority::new).transpose()?;
+        let (admissions, asked) = authority::admissions();
         let options = RelayOptions {
+            admissions: authority.is_some().then_some(admissions),
             certificates: config.certificates()?,
             keys: config.token_keys()?,
             web_requests: Some(listener.web_requests()),
@@ -45,6 +49,7 @@ impl Switch {
             lifecycle: Arc::new(Lifecycle::default()),
             announcements: relay.announcements(),
             policy,
+            authority: authority.clone(),
             token_checks: TokenChecks::new(config.limits.token_checks),
             websockets: WebSockets::new(
                 relay.ports().len(),
@@ -56,7 +61,8 @@ impl Switch {
                 is_required: config.http_tls == HttpTls::Required,
             }),
         };
-        let background = background(&state, certificates, keys, config);
+        let decides = authority.map(|authority| authority::serve(authority, asked, state.shards.clone()));
+        let background = background(&state, certificates, keys, decides, config);
         let control = listener.serve(state.clone()).spawn(background)?;
         state.lifecycle.set(Phase::Ready);
         Ok(Self { relay, control })
@@ -94,7 +100,13 @@ impl Switch {
 type Background = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What runs beside HTTP on the control thread.
-fn background(state: &ControlState, certificates: Certificates, mut keys: TokenKeys, config: &Config) -> Background {
+fn background(
+    state: &ControlState,
+    certificates: Certificates,
+    mut keys: TokenKeys,
+    decides: Option<impl Future<Output = ()> + Send + 'static>,
+    config: &Config,
+) -> Background {
     let (state, config) = (state.clone(), config.clone());
     let shards = state.shards.clone();
     let grace = config.drain_deadline;
@@ -123,7 +135,12 @@ fn background(state: &ControlState, certificates: Certificates, mut keys: TokenK
         }
     };
     Box::pin(async {
-        tokio::join!(ends, reloads);
+        let decides = async {
+            if let Some(decides) = decides {
+                decides.await;
+            }
+        };
+        tokio::join!(ends, reloads, decides);
     })
 }
 

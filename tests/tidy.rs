@@ -74,10 +74,16 @@ const LAYERS: &[Layer] = &[
         &[],
         &["auth", "certificate", "limits", "topology"],
     ),
+    layer(
+        "authority",
+        &["authority", "config", "limits"],
+        &["wire"],
+        &["auth", "ratelimit", "shard"],
+    ),
     // `control` talks to shards by messages.
     layer(
         "control",
-        &["control", "limits", "logging"],
+        &["authority", "control", "limits", "logging"],
         &["limits", "qmux", "wire"],
         &["auth", "certificate", "limits", "ratelimit", "shard", "Announcements"],
     ),
@@ -94,7 +100,7 @@ const LAYERS: &[Layer] = &[
     layer("token", &["config", "generate", "keys", "limits"], &[], &["auth"]),
     layer(
         "switch",
-        &["config", "control", "keys", "reload", "signals"],
+        &["authority", "config", "control", "keys", "reload", "signals"],
         &["wire"],
         &["net", "Relay", "RelayHandle", "RelayOptions"],
     ),

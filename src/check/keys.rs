@@ -12,6 +12,17 @@ use super::{Check, Status, TOKEN_KEYS};
 
 pub(super) fn check(auth: &AuthConfig) -> Check {
     let check = |status, reason: String| Check::new(TOKEN_KEYS, status, reason);
+    if let Some(authority) = &auth.authority {
+        let ca = authority.ca.as_ref();
+        return match ca.map(|ca| (ca, std::fs::File::open(ca))) {
+            Some((ca, Err(error))) => check(
+                Status::Fail,
+                format!("auth.url_ca: cannot read {}: {error}", ca.display()),
+            )
+            .advise("check the path, and that the user running moqswitch may read it"),
+            _ => check(Status::Pass, "none: the auth server of `auth.url` decides".to_owned()),
+        };
+    }
     let Some(path) = &auth.key else {
         return check(Status::Pass, "none configured: there are no tokens".to_owned());
     };

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod authority;
 mod error;
 mod layers;
 mod relay;
@@ -24,6 +25,7 @@ use moqswitch_relay::certificate::CertificateFiles;
 use moqswitch_relay::quic::CongestionControl;
 
 pub use arguments::{Arguments, Command, Flags, GrantArguments, TokenAction, TokenArguments};
+pub use authority::AuthorityUrl;
 pub use error::{ConfigError, Source};
 pub use settings::template;
 pub use values::LogLevel;
@@ -72,6 +74,18 @@ pub struct AuthConfig {
     pub public: Patterns,
     /// File or directory with the keys of tokens. `None`: there are no tokens.
     pub key: Option<PathBuf>,
+    /// Who decides on each session instead of both. `None`: nobody else.
+    pub authority: Option<AuthorityConfig>,
+}
+
+/// The auth server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorityConfig {
+    pub url: AuthorityUrl,
+    /// Certificate authorities of its certificate. `None`: those of the system.
+    pub ca: Option<PathBuf>,
+    /// What this relay calls itself there.
+    pub node: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

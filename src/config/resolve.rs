@@ -14,8 +14,8 @@ use crate::limits;
 
 use super::layers::{Content, Layers};
 use super::{
-    AuthConfig, Config, ConfigError, LimitsConfig, LogConfig, LogLevel, OriginConfig, QuicConfig, Source, TlsConfig,
-    values,
+    AuthConfig, AuthorityConfig, Config, ConfigError, LimitsConfig, LogConfig, LogLevel, OriginConfig, QuicConfig,
+    Source, TlsConfig, values,
 };
 
 pub(super) fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
@@ -103,28 +103,58 @@ fn auth(layers: &Layers, addresses: [SocketAddr; 2]) -> Result<AuthConfig, Confi
         "" => Err("write a file or a directory".to_owned()),
         path => Ok(PathBuf::from(path)),
     })?;
-    if let Some(patterns) = layers.list("auth.public", parse)? {
-        return Ok(AuthConfig {
-            public: Patterns::new(patterns),
-            key,
-        });
-    }
-    // Who has tokens wants them to be needed.
-    if key.is_some() {
-        return Ok(AuthConfig {
-            public: Patterns::default(),
-            key,
-        });
-    }
-    for address in addresses {
-        if !is_loopback(address.ip()) {
-            return Err(ConfigError::PublicAccessUndecided { address });
+    let authority = authority(layers)?;
+    let public = layers.list("auth.public", parse)?;
+    if authority.is_some() {
+        // Who decides is to have one answer.
+        for (setting, is_set) in [("auth.key", key.is_some()), ("auth.public", public.is_some())] {
+            if is_set {
+                return Err(ConfigError::TwoDeciders {
+                    at: layers.source(setting),
+                    setting,
+                });
+            }
         }
     }
+    let decided = match public {
+        Some(patterns) => Some(Patterns::new(patterns)),
+        // Who has tokens, or an auth server, wants them to be needed.
+        None => (key.is_some() || authority.is_some()).then(Patterns::default),
+    };
+    if decided.is_none()
+        && let Some(address) = addresses.into_iter().find(|address| !is_loopback(address.ip()))
+    {
+        return Err(ConfigError::PublicAccessUndecided { address });
+    }
     Ok(AuthConfig {
-        public: Patterns::everything(),
+        public: decided.unwrap_or_else(Patterns::everything),
         key,
+        authority,
     })
+}
+
+fn authority(layers: &Layers) -> Result<Option<AuthorityConfig>, ConfigError> {
+    let Some(url) = layers.optional("auth.url", str::parse)? else {
+        return Ok(None);
+    };
+    let path = |text: &str| match text {
+        "" => Err("write a file".to_owned()),
+        path => Ok(PathBuf::from(path)),
+    };
+    let node = layers.optional("auth.node", |text| Ok(text.to_owned()))?;
+    Ok(Some(AuthorityConfig {
+        url,
+        ca: layers.optional("auth.url_ca", path)?,
+        node: node.unwrap_or_else(host_name),
+    }))
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "moqswitch".to_owned(),
+        name => name.to_owned(),
+    }
 }
 
 fn is_loopback(address: IpAddr) -> bool {

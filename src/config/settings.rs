@@ -98,7 +98,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         value: Value::Default(r#""127.0.0.1:4443""#),
         help: &[
             "UDP address for QUIC, one socket per shard; `[::]:4443` serves IPv4 and IPv6 both.",
-            "Any but a loopback address also needs `auth.public` or `auth.key`.",
+            "Any but a loopback address also needs `auth.public`, `auth.key` or `auth.url`.",
         ],
     },
     Setting {
@@ -194,6 +194,34 @@ pub(super) const SETTINGS: &[Setting] = &[
             "Read again at SIGHUP and when a file changes, all or none. A token is `?jwt=` in the URL, or a Bearer for HTTP.",
             "Default: none, and tokens are not looked at. Checking one costs its shard one signature.",
         ],
+    },
+    Setting {
+        path: "auth.url",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""https://auth.example/moq""#,
+        },
+        help: &[
+            "Auth server that decides on each session and each /announced and /fetch, by the contract of moq-relay 0.17:",
+            "https://, http:// on loopback, or unix:///path. Goes with neither `auth.key` nor `auth.public`.",
+            "A session costs two requests, and one more each time the server wants to be asked again. Default: none.",
+        ],
+    },
+    Setting {
+        path: "auth.url_ca",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/auth-ca.pem""#,
+        },
+        help: &["PEM file with the certificate authorities of `auth.url`. Default: those of the system."],
+    },
+    Setting {
+        path: "auth.node",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""relay-1""#,
+        },
+        help: &["What this relay calls itself to `auth.url`. Default: the name of the host."],
     },
     Setting {
         path: "limits.connections",

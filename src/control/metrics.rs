@@ -91,6 +91,8 @@ pub(super) struct Refused {
     pub(super) websockets: Vec<(&'static str, u64)>,
     /// Tokens of HTTP requests that were refused unchecked.
     pub(super) tokens: u64,
+    /// Answers of the auth server, by what they were; none without one.
+    pub(super) authority: Vec<(&'static str, u64)>,
 }
 
 /// Lines of the log that could not be written, which belong to no shard.
@@ -116,7 +118,16 @@ impl Collector for Refused {
         let help = "Tokens of HTTP requests refused unchecked, for too many wrong ones from their address prefix.";
         encoder
             .encode_descriptor("http_tokens_refused", help, None, MetricType::Counter)?
-            .encode_counter::<NoLabelSet, u64, u64>(&self.tokens, None)
+            .encode_counter::<NoLabelSet, u64, u64>(&self.tokens, None)?;
+        if self.authority.is_empty() {
+            return Ok(());
+        }
+        let help = "Requests to the auth server, by answer.";
+        let mut metric = encoder.encode_descriptor("authority_answers", help, None, MetricType::Counter)?;
+        for (answer, count) in &self.authority {
+            encode_counter(&mut metric, &[("answer", *answer)], *count)?;
+        }
+        Ok(())
     }
 }
 

@@ -1,18 +1,20 @@
 //! What the client of a request may see: what its token grants, or what is public.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Instant, SystemTime};
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use moqswitch_relay::auth::token::Refusal;
 use moqswitch_relay::auth::{Grant, Moment, Policy};
 use moqswitch_relay::ratelimit::PrefixBuckets;
+
+use crate::authority::{Authority, HttpRequest};
 
 use super::ControlState;
 use super::remote::Client;
@@ -66,8 +68,11 @@ impl FromRequestParts<ControlState> for Permit {
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, state: &ControlState) -> Result<Self, Refused> {
-        let client = parts.extensions.get::<Client>();
-        let client = client.map_or(Ipv4Addr::UNSPECIFIED.into(), |client| client.0);
+        let client = parts.extensions.get::<Client>().map(|client| client.0);
+        if let Some(authority) = state.authority.clone() {
+            return ask(authority, parts, state, client).await.map(Self).map_err(Refused);
+        }
+        let client = client.map_or(Ipv4Addr::UNSPECIFIED.into(), |client| client.ip());
         let policy = state.policy.borrow();
         let authorization = authorization(&parts.headers);
         let granted = policy.bearer(authorization.as_deref()).and_then(|bearer| {
@@ -76,6 +81,32 @@ impl FromRequestParts<ControlState> for Permit {
         });
         granted.map(Self).map_err(Refused)
     }
+}
+
+/// What the auth server grants for this request: at the prefix of `/announced`, at the broadcast of `/fetch`.
+async fn ask(
+    authority: Arc<Authority>,
+    parts: &mut Parts,
+    state: &ControlState,
+    remote: Option<SocketAddr>,
+) -> Result<Arc<Grant>, Refusal> {
+    let path = Path::<String>::from_request_parts(parts, state).await;
+    let path = path.map_or_else(|_| String::new(), |Path(path)| path);
+    let path = match parts.uri.path().starts_with("/fetch/") {
+        true => path.rsplit_once('/').map_or("", |(broadcast, _)| broadcast),
+        false => &path,
+    };
+    let authorization = authorization(&parts.headers);
+    let bearer = state.policy.borrow().bearer(authorization.as_deref())?;
+    let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let request = HttpRequest {
+        path,
+        query: parts.uri.query(),
+        bearer,
+        host,
+        remote,
+    };
+    authority.permit(request).await
 }
 
 /// The field Authorization. Several are a list (RFC 9110, section 5.3), which is no token.

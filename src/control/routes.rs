@@ -102,6 +102,11 @@ async fn metrics(State(state): State<ControlState>, headers: HeaderMap) -> Respo
     let refused = metrics::Refused {
         websockets: state.websockets.refused().collect(),
         tokens: state.token_checks.refused(),
+        authority: state
+            .authority
+            .iter()
+            .flat_map(|authority| authority.answers())
+            .collect(),
     };
     match metrics::encode(snapshots, refused, form) {
         Ok(text) => ([(header::CONTENT_TYPE, form.content_type())], text).into_response(),

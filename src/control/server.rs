@@ -193,7 +193,7 @@ async fn handle_http(
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         arrival.announce();
         request.extensions_mut().insert(Remote(remote));
-        request.extensions_mut().insert(Client(remote.ip()));
+        request.extensions_mut().insert(Client(remote));
         service.call(request)
     });
     let connection = http1::Builder::new()

@@ -31,6 +31,13 @@ pub const FEED_EVENTS_DEFAULT: usize = 65_536;
 /// Files a shard opens: its socket, rings, event and timer descriptors.
 pub const FILES_PER_SHARD: usize = 32;
 
+/// Sessions of one shard that wait for the auth server. A further one is refused, and told to try again.
+pub const ADMISSIONS_WAITING_MAX: usize = 1024;
+
+/// Time in which the answer of the auth server must come to the shard, that in the queue before it included. Then the
+/// session is refused, and told to try again.
+pub const ADMISSION_WAIT_MAX: Duration = Duration::from_secs(15);
+
 /// HTTP fetches that one shard serves at once. A further one is answered 503.
 pub const HTTP_FETCHES_MAX: usize = 64;
 

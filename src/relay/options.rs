@@ -20,7 +20,7 @@ use crate::limits::CACHE_BYTES_MIN;
 use crate::net::{RingConfig, SocketOptions};
 use crate::quic::{EndpointOptions, ServerCertificate, TransportOptions};
 use crate::routing::{ShardId, TrackLimits};
-use crate::shard::{FeedWriter, ShardOptions, WebRequests};
+use crate::shard::{AdmissionRequests, FeedWriter, ShardOptions, WebRequests};
 
 /// What [`Relay::start`](crate::Relay::start) takes. [`RelayOptions::default`] listens on loopback, with a development
 /// certificate, open to everyone on this host.
@@ -72,6 +72,9 @@ pub struct RelayOptions {
     pub ring: RingConfig,
     /// Who answers ordinary requests over HTTP/3. Default (`None`): nobody, they are answered 404.
     pub web_requests: Option<WebRequests>,
+    /// Who decides on sessions, if not `grant` and `keys`. Default (`None`): nobody else. A session waits unread for its
+    /// answer, [`ShardCommand::Decide`](crate::shard::ShardCommand::Decide).
+    pub admissions: Option<AdmissionRequests>,
     /// Where sessions, announcements and subscriptions are told of. Default (`None`): nowhere, and it costs nothing.
     pub feed: Option<FeedWriter>,
 }
@@ -100,6 +103,7 @@ impl Default for RelayOptions {
             sockets: SocketOptions::default(),
             ring: RingConfig::default(),
             web_requests: None,
+            admissions: None,
             feed: None,
         }
     }
@@ -165,7 +169,8 @@ impl RelayOptions {
 
     /// What decides on sessions at the start.
     pub fn policy(&self) -> Policy {
-        Policy::uniform(self.grant.clone()).with_keys(self.keys.clone())
+        let policy = Policy::uniform(self.grant.clone()).with_keys(self.keys.clone());
+        policy.with_authority(self.admissions.is_some())
     }
 
     /// The windows of QUIC: what they bound is the same.

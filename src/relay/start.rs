@@ -80,6 +80,7 @@ impl Relay {
                 table: table.clone(),
                 commands: port.queue.clone(),
                 web_requests: options.web_requests.clone(),
+                admissions: options.admissions.clone(),
                 doorbell: port.doorbell.clone(),
                 feed: options.feed.clone(),
                 secrets: secrets.clone(),

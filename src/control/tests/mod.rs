@@ -406,7 +406,7 @@ fn requests_over_http3_are_answered_to_their_shard() {
             method,
             path,
             authorization: None,
-            remote: [127, 0, 0, 1].into(),
+            remote: ([127, 0, 0, 1], 9).into(),
         };
         requests.blocking_send(request).unwrap();
         let ShardCommand::Respond { at: to, response } = wait_for(&port) else {
@@ -558,6 +558,7 @@ fn state(behaviour: Behaviour, paths: Vec<String>) -> (ControlState, Shards) {
             let _ = paths.iter().filter(below).try_for_each(|path| visit(path));
         }),
         policy: shards.policy.1.clone(),
+        authority: None,
         token_checks: TokenChecks::new(1),
         websockets: WebSockets::new(2, 2, Duration::from_secs(30)),
         tls: None,

@@ -13,6 +13,8 @@ pub struct Policy {
     public: Arc<Grant>,
     /// `None`: there are no tokens, and a query means nothing.
     keys: Option<Arc<Keys>>,
+    /// An auth server decides on each session, and nothing is decided here.
+    has_authority: bool,
 }
 
 /// What a session gets that is let in.
@@ -33,6 +35,7 @@ impl Policy {
         Self {
             public: Arc::new(grant),
             keys: None,
+            has_authority: false,
         }
     }
 
@@ -41,9 +44,22 @@ impl Policy {
         Self { keys, ..self }
     }
 
+    /// An auth server decides. It gets tokens as they are.
+    pub fn with_authority(self, has_authority: bool) -> Self {
+        Self { has_authority, ..self }
+    }
+
+    /// Whether an auth server decides.
+    pub fn has_authority(&self) -> bool {
+        self.has_authority
+    }
+
     /// What a session has that names no path.
     pub fn default_grant(&self) -> Arc<Grant> {
-        self.public.clone()
+        match self.has_authority {
+            true => Arc::default(),
+            false => self.public.clone(),
+        }
     }
 
     /// Decides on a session by the path and query of its SETUP or of its URL, and the token beside it if there is one. Who
@@ -105,7 +121,7 @@ impl Policy {
     /// The token in a field Authorization. If tokens are looked at, whatever is not `Bearer` and one token is refused: it
     /// is not as good as none.
     pub fn bearer<'a>(&self, authorization: Option<&'a [u8]>) -> Result<Option<&'a str>, Refusal> {
-        let Some(authorization) = authorization.filter(|_| self.keys.is_some()) else {
+        let Some(authorization) = authorization.filter(|_| self.keys.is_some() || self.has_authority) else {
             return Ok(None);
         };
         let text = str::from_utf8(authorization).map_err(|_| Refusal::Authorization)?;

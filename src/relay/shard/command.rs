@@ -20,6 +20,7 @@ use moqswitch_proto::wire::{
     HopId, StreamId, Subscribe, SubscribeId, Version, Written,
 };
 
+use super::authority::Decision;
 use super::grants::UnknownSession;
 use super::link::Attachment;
 use super::local::{Installation, TooManyApplications};
@@ -49,6 +50,15 @@ pub enum ShardCommand {
         session: PeerKey,
         /// What it may do from now on.
         grant: Arc<Grant>,
+        /// Told when it has been done, or that the shard has no such session.
+        reply: oneshot::Sender<Result<(), UnknownSession>>,
+    },
+    /// What an auth server decided on a session, see [`AdmissionRequest`](super::AdmissionRequest).
+    Decide {
+        /// Which session of this shard.
+        session: PeerKey,
+        /// What becomes of it.
+        decision: Decision,
         /// Told when it has been done, or that the shard has no such session.
         reply: oneshot::Sender<Result<(), UnknownSession>>,
     },
@@ -158,6 +168,14 @@ impl Shard {
                 ShardCommand::SetGrant { session, grant, reply } => {
                     // The asker may have gone; then nobody needs the answer.
                     let _ = reply.send(self.set_grant(session, grant));
+                }
+                ShardCommand::Decide {
+                    session,
+                    decision,
+                    reply,
+                } => {
+                    // As above.
+                    let _ = reply.send(self.decide(session, decision));
                 }
                 ShardCommand::Install { application, reply } => {
                     // The asker may have gone; the application is there all the same.

@@ -1,7 +1,7 @@
 //! What sessions say, taken to routing. Paths get the session's root in front, and every
 //! publish and subscribe is checked against the policy here.
 
-use crate::auth::Admission;
+use crate::auth::token::Refusal;
 use crate::routing::{PeerKey, RequestKey, Source};
 use moqswitch_proto::session::{AnnouncementEvent, AnswerEvent, Event, MediaEvent, RequestEvent, SessionEvent};
 use moqswitch_proto::wire::{Advertisement, BroadcastPath, HopId, Role, Setup, StreamId, session_error, stream_error};
@@ -9,7 +9,7 @@ use moqswitch_proto::wire::{Advertisement, BroadcastPath, HopId, Role, Setup, St
 use super::carrier::carrier;
 use super::feed::FeedEvent;
 use super::grants::visible_by;
-use super::peer::Requested;
+use super::peer::{Entry, Peer, Requested};
 use super::service::DEFAULT_COST;
 use super::statistics::DropCause;
 use super::worker::Shard;
@@ -17,7 +17,11 @@ use super::worker::Shard;
 impl Shard {
     /// Handles all that a session has to say.
     pub(super) fn handle_events(&mut self, peer: PeerKey) {
-        while let Some(event) = self.peers.get_mut(&peer).and_then(|state| state.session.poll_event()) {
+        let poll = |state: &mut Peer| match state.is_waiting {
+            true => None,
+            false => state.session.poll_event(),
+        };
+        while let Some(event) = self.peers.get_mut(&peer).and_then(poll) {
             match event {
                 Event::Media(event) => self.handle_media(peer, event),
                 Event::Announcement(event) => self.handle_announcement(peer, event),
@@ -308,7 +312,7 @@ impl Shard {
         }
         if has_request_path {
             self.report_opened(peer);
-        } else if !self.take_root(peer, setup.path.as_deref().unwrap_or_default()) {
+        } else if !self.take_root(peer, setup.path.as_deref().unwrap_or_default(), setup.role) {
             return;
         }
         if setup.role != Role::Subscriber {
@@ -317,31 +321,34 @@ impl Shard {
     }
 
     /// Roots the session at the path of its SETUP, or of the request that made its connection.
-    /// False when it may do nothing there, and was closed.
-    pub(super) fn take_root(&mut self, peer: PeerKey, target: &str) -> bool {
+    /// False when it may do nothing there, and was closed; or when that is asked elsewhere, and the answer lets it in.
+    pub(super) fn take_root(&mut self, peer: PeerKey, target: &str, role: Role) -> bool {
         let connection = carrier(&mut self.endpoint, &mut self.websockets, peer);
         let bearer = connection.and_then(|connection| connection.bearer().map(str::to_owned));
+        if self.options.policy.has_authority() {
+            if !self.ask_authority(peer, target, bearer.as_deref(), role) {
+                self.turn_away(peer, &Refusal::AuthorityUnavailable);
+            }
+            return false;
+        }
         match self.admit(peer, target, bearer.as_deref()) {
             Ok(admission) => {
-                self.let_in(peer, admission);
+                self.let_in(peer, admission.into());
                 true
             }
             Err(refusal) => {
-                self.note_refusal(peer, &refusal);
-                if let Some(state) = self.peers.get_mut(&peer) {
-                    state.session.close(session_error::UNAUTHORIZED, &refusal.to_string());
-                }
+                self.turn_away(peer, &refusal);
                 false
             }
         }
     }
 
     /// Gives a session the root and the grant that were decided on.
-    pub(super) fn let_in(&mut self, peer: PeerKey, admission: Admission<'_>) {
+    pub(super) fn let_in(&mut self, peer: PeerKey, entry: Entry<'_>) {
         let Some(state) = self.peers.get_mut(&peer) else { return };
-        state.root = BroadcastPath::new(admission.root);
-        state.key = admission.key;
-        self.install_grant(peer, admission.grant);
+        state.root = BroadcastPath::new(entry.root);
+        state.basis = entry.basis;
+        self.install_grant(peer, entry.grant);
         self.report_opened(peer);
     }
 

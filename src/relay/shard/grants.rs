@@ -15,6 +15,7 @@ use crate::routing::{PeerKey, Source, Visible};
 
 use super::carrier::carrier;
 use super::feed::FeedEvent;
+use super::peer::Basis;
 use super::statistics::DropCause;
 use super::worker::Shard;
 
@@ -94,7 +95,7 @@ impl Shard {
         }
         self.install_grant(session, grant);
         if let Some(state) = self.peers.get_mut(&session) {
-            state.key = None;
+            state.basis = Basis::Open;
         }
         self.apply_actions();
         Ok(())
@@ -145,6 +146,7 @@ impl Shard {
     pub(super) fn note_refusal(&mut self, peer: PeerKey, refusal: &Refusal) {
         let cause = match refusal {
             Refusal::TooManyChecks => DropCause::TokenChecks,
+            Refusal::AuthorityUnavailable | Refusal::AuthorityInvalid => DropCause::Authority,
             _ => DropCause::Unauthorized,
         };
         self.statistics.drops.add(cause, 1);
@@ -161,15 +163,20 @@ impl Shard {
     /// Tokens are checked by these keys from now on. What the others let in is ended in this turn and the next ones.
     pub(super) fn replace_keys(&mut self, keys: Option<Arc<Keys>>) {
         self.options.policy = self.options.policy.clone().with_keys(keys);
-        let with_token = self.peers.iter().filter(|(_, state)| state.key.is_some());
+        let with_token = self
+            .peers
+            .iter()
+            .filter(|(_, state)| matches!(state.basis, Basis::Token(_)));
         self.lapses.doubtful = with_token.map(|(peer, _)| *peer).collect();
     }
 
     fn end_removed_keys(&mut self) {
         for _ in 0..DOUBTFUL_PER_TURN_MAX {
             let Some(peer) = self.lapses.doubtful.pop() else { break };
-            let key = self.peers.get(&peer).and_then(|state| state.key);
-            if key.is_some_and(|key| !self.options.policy.has_key(key)) {
+            let basis = self.peers.get(&peer).map(|state| state.basis);
+            if let Some(Basis::Token(key)) = basis
+                && !self.options.policy.has_key(key)
+            {
                 self.statistics.sessions.revoked += 1;
                 self.install_grant(peer, Arc::new(Grant::nothing()));
                 self.end_with_grant(peer, &Refusal::KeyRemoved);
@@ -190,8 +197,8 @@ impl Shard {
     }
 
     /// Without its token a session has no reason to be. Its end tells the client to come again with a new one.
-    fn end_with_grant(&mut self, peer: PeerKey, reason: &Refusal) {
-        let Some(state) = self.peers.get_mut(&peer).filter(|state| state.key.is_some()) else {
+    pub(super) fn end_with_grant(&mut self, peer: PeerKey, reason: &Refusal) {
+        let Some(state) = self.peers.get_mut(&peer).filter(|state| state.basis != Basis::Open) else {
             return;
         };
         state.session.close(session_error::UNAUTHORIZED, &reason.to_string());

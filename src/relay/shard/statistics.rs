@@ -80,7 +80,7 @@ pub struct SessionStatistics {
     pub opened: u64,
     /// Sessions closed for a protocol violation of the peer.
     pub protocol_violations: u64,
-    /// Sessions ended because what let them in was taken back: the key of their token was removed.
+    /// Sessions ended because what let them in was taken back: the key of their token was removed, or the auth server said so.
     pub revoked: u64,
     /// QUIC streams of sessions, both directions.
     pub streams_open_now: u64,
@@ -201,6 +201,8 @@ pub enum DropCause {
     Unauthorized,
     /// A token that was refused unchecked, because of too many wrong ones from its address prefix.
     TokenChecks,
+    /// A session on which the auth server did not decide.
+    Authority,
     /// A group that nobody asked for: of an ended subscription, too old, or a duplicate.
     UnwantedGroup,
 }
@@ -235,7 +237,7 @@ pub enum QueueKind {
 
 impl DropCause {
     /// Every cause, each at the index that `as usize` gives it.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Expired,
         Self::SlowSubscriber,
         Self::QueueFull,
@@ -246,6 +248,7 @@ impl DropCause {
         Self::SessionLimit,
         Self::Unauthorized,
         Self::TokenChecks,
+        Self::Authority,
         Self::UnwantedGroup,
     ];
 
@@ -262,6 +265,7 @@ impl DropCause {
             Self::SessionLimit => "session_limit",
             Self::Unauthorized => "unauthorized",
             Self::TokenChecks => "token_checks",
+            Self::Authority => "authority",
             Self::UnwantedGroup => "unwanted_group",
         }
     }

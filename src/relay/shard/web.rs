@@ -2,17 +2,18 @@
 //!
 //! Ordinary requests are the control thread's, which has the routes; it answers by a command.
 
-use std::net::IpAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
-use moqswitch_proto::wire::StreamId;
+use moqswitch_proto::wire::{Role, StreamId};
 use tokio::sync::mpsc;
 
+use crate::auth::token::Refusal;
 use crate::quic::{ConnectionKey, WebEvent};
 use crate::routing::PeerKey;
 
 use super::carrier::carrier;
-use super::peer::peer_key;
+use super::peer::{Entry, peer_key};
 use super::worker::Shard;
 
 /// An ordinary request over HTTP/3, answered by [`super::ShardCommand::Respond`].
@@ -29,7 +30,7 @@ pub struct WebRequest {
     /// The field `Authorization`, if it came.
     pub authorization: Option<Vec<u8>>,
     /// The client's address.
-    pub remote: IpAddr,
+    pub remote: SocketAddr,
 }
 
 /// Where an answer goes.
@@ -94,7 +95,9 @@ impl Shard {
                         connection: key,
                         stream,
                     };
-                    let remote = self.address_of(peer_key(key));
+                    let connection = self.endpoint.get_mut(key);
+                    let remote = connection.and_then(|connection| connection.peer_address());
+                    let remote = remote.unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into());
                     self.pass_on(WebRequest {
                         shard: self.options.id.0.into(),
                         at,
@@ -166,26 +169,36 @@ impl Shard {
             }
             return;
         }
-        let admission = match self.options.policy.bearer(authorization) {
-            Ok(bearer) => self.admit(peer_key(key), path, bearer),
-            Err(refusal) => Err(refusal),
-        };
+        let peer = peer_key(key);
+        let bearer = self.options.policy.bearer(authorization);
+        let bearer = bearer.map(|bearer| bearer.map(str::to_owned));
+        let admission = bearer.and_then(|bearer| {
+            if !self.options.policy.has_authority() {
+                return self.admit(peer, path, bearer.as_deref()).map(Some);
+            }
+            match self.ask_authority(peer, path, bearer.as_deref(), Role::Both) {
+                true => Ok(None),
+                false => Err(Refusal::AuthorityUnavailable),
+            }
+        });
+        match admission {
+            Ok(Some(admission)) => self.open_web_session(key, admission.into()),
+            // The answer of the auth server will.
+            Ok(None) => {}
+            Err(refusal) => self.turn_away(peer, &refusal),
+        }
+    }
+
+    /// Accepts the session that was asked for.
+    pub(super) fn open_web_session(&mut self, key: ConnectionKey, entry: Entry<'_>) {
         let Some(connection) = self.endpoint.get_mut(key) else {
             return;
-        };
-        let admission = match admission {
-            Ok(admission) => admission,
-            Err(refusal) => {
-                connection.refuse_session(refusal.status());
-                self.statistics.web.sessions_refused += 1;
-                return self.note_refusal(peer_key(key), &refusal);
-            }
         };
         if !connection.accept_session(&self.options.endpoint.versions) {
             self.statistics.web.sessions_refused += 1;
             return self.log_refusal(peer_key(key), "it offers no draft that is spoken here");
         }
-        if self.begin_session(peer_key(key), Some(admission)) {
+        if self.begin_session(peer_key(key), Some(entry)) {
             self.statistics.web.sessions_opened += 1;
             self.endpoint.mark_ready(key);
         }

@@ -22,6 +22,8 @@ pub(super) struct WebSocketConnection {
     pub(super) link: Link,
     pub(super) path: String,
     pub(super) bearer: Option<String>,
+    /// Bytes of messages sent and received.
+    pub(super) moved_bytes: (u64, u64),
     pub(super) remote: std::net::SocketAddr,
     is_ready: bool,
     is_dirty: bool,
@@ -65,6 +67,7 @@ impl WebSocketConnections {
             link,
             path,
             bearer,
+            moved_bytes: (0, 0),
             remote,
             is_ready: false,
             is_dirty: false,
@@ -112,6 +115,7 @@ impl WebSocketConnections {
                 Ok(message) => {
                     self.statistics.messages_in += 1;
                     self.statistics.bytes_in += message.len() as u64;
+                    connection.moved_bytes.1 += message.len() as u64;
                     connection.qmux.handle_message(message);
                 }
                 Err(TryRecvError::Empty) => return,
@@ -158,6 +162,7 @@ impl WebSocketConnections {
                     };
                     self.statistics.messages_out += 1;
                     self.statistics.bytes_out += message.len() as u64;
+                    connection.moved_bytes.0 += message.len() as u64;
                     permit.send(message);
                 }
                 Err(TrySendError::Full(())) => {

@@ -22,6 +22,7 @@ use crate::quic::{Endpoint, EndpointOptions, ReadArena, Secrets, TlsContext};
 use crate::ratelimit::{PrefixBuckets, RateLimit};
 use crate::routing::{AnnounceTable, Announcer, PeerKey, ShardId, TrackLimits, Tracks};
 
+use super::authority::{AdmissionRequests, Admissions};
 use super::command::{Fetches, ShardCommand};
 use super::feed::{Feed, FeedWriter};
 use super::grants::Lapses;
@@ -78,6 +79,8 @@ pub struct ShardParts {
     pub commands: Arc<ArrayQueue<ShardCommand>>,
     /// Where requests over HTTP/3 go, if anywhere.
     pub web_requests: Option<WebRequests>,
+    /// Where sessions are decided on, if an auth server does.
+    pub admissions: Option<AdmissionRequests>,
     /// Which WebSockets have news.
     pub doorbell: Arc<Doorbell>,
     /// Who hears of what happens, if anybody.
@@ -114,6 +117,7 @@ pub struct Shard {
     pub(super) notices: RateLimit,
     pub(super) drain_deadline: Option<Instant>,
     pub(super) lapses: Lapses,
+    pub(super) admissions: Admissions,
     pub(super) token_checks: PrefixBuckets,
     pub(super) feed: Feed,
     pub(super) locals: Locals,
@@ -148,6 +152,7 @@ impl Shard {
             notices: RateLimit::new(NOTICE_INTERVAL, NOTICE_BURST),
             drain_deadline: None,
             lapses: Lapses::default(),
+            admissions: Admissions::new(parts.admissions),
             token_checks: PrefixBuckets::new(options.token_checks, now),
             feed: Feed::new(parts.feed),
             locals: Locals::default(),

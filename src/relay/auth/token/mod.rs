@@ -23,7 +23,7 @@ mod tests;
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use claims::Claims;
 pub use key::{Key, KeyError, KeyPrint};
-pub use patterns::PatternsError;
+pub use patterns::{PatternsError, grant_below};
 pub use refusal::Refusal;
 pub use set::{Keys, KeysError, Verified};
 pub use sign::SignError;

@@ -55,6 +55,14 @@ pub enum Refusal {
     KeyRemoved,
     #[error("the field Authorization is not `Bearer` and one token")]
     Authorization,
+    #[error("the auth server refused the session")]
+    AuthorityRefused,
+    #[error("the answer of the auth server cannot be honoured")]
+    AuthorityInvalid,
+    #[error("the auth server cannot be asked; try again later")]
+    AuthorityUnavailable,
+    #[error("what was granted has been taken back")]
+    Revoked,
     #[error("the token has expired")]
     Expired,
     #[error("the token is not valid yet")]
@@ -69,6 +77,7 @@ impl Refusal {
         match self {
             Self::NotPublic | Self::Elsewhere => 403,
             Self::TooManyChecks => 429,
+            Self::AuthorityUnavailable | Self::AuthorityInvalid => 502,
             _ => 401,
         }
     }
