@@ -75,7 +75,7 @@ impl Stamp {
 }
 
 /// The files of a directory that end with `.jwk`, in the order of their names.
-fn list(directory: &Path) -> Result<Vec<PathBuf>, KeyFileError> {
+pub fn list(directory: &Path) -> Result<Vec<PathBuf>, KeyFileError> {
     let failed = |source| KeyFileError::Read {
         path: directory.to_owned(),
         source,
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn one_file_that_is_wrong_is_named_and_none_is_taken() {
         let directory = Directory::new("wrong");
-        assert!(load(&directory.0).unwrap_err().to_string().ends_with("no key"));
+        assert!(load(&directory.0).unwrap().is_empty(), "they may come later");
         directory.write("a.jwk", &key("a"));
         directory.write("b.jwk", "{}");
         let error = load(&directory.0).unwrap_err().to_string();

@@ -3,6 +3,7 @@
 //! ```text
 //! switch               the whole: start order, signals, shutdown
 //!   control            HTTP and WebSocket on their own thread; reaches shards by messages
+//!   authority            the auth server that decides on sessions
 //!   check              will this configuration run on this host?
 //!   config             flags, environment and file to one validated configuration
 //!   keys               keys of tokens from files
@@ -13,6 +14,7 @@
 //!
 //! `src/README.md` follows a datagram through the relay file by file; `src/OPERATING.md` is for operators.
 
+pub mod authority;
 pub mod check;
 pub mod config;
 pub mod control;

@@ -18,6 +18,24 @@ pub const KEYS_LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// A token on standard input; a longer text is refused.
 pub const TOKEN_INPUT_BYTES_MAX: u64 = 64 * 1024;
 
+/// Sessions that wait for the control thread to ask the auth server. A further one is refused, and told to try again.
+pub const ADMISSION_REQUESTS_MAX: usize = 1024;
+
+/// Requests to the auth server at once; further ones wait for their turn.
+pub const AUTHORITY_REQUESTS_MAX: usize = 64;
+
+/// Time for one request to the auth server, the wait for its turn included. Then it counts as failed.
+pub const AUTHORITY_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// What the auth server may answer. A longer answer counts as none.
+pub const AUTHORITY_ANSWER_BYTES_MAX: usize = 256 * 1024;
+
+/// Ends of sessions that wait to be told. Of a further one the auth server is not told, which is counted.
+pub const AUTHORITY_ENDS_MAX: usize = 1024;
+
+/// Checks of wrong tokens in a second that may be configured: more than one core can do.
+pub const TOKEN_CHECKS_MAX: u32 = 100_000;
+
 /// UDP payload every QUIC path carries (RFC 9000 section 14); the configured maximum may not be lower.
 pub const UDP_PAYLOAD_BYTES_MIN: u64 = 1200;
 
@@ -106,6 +124,8 @@ pub const HTTP3_BODY_BYTES_MAX: usize = 1024 * 1024;
 const _: () = {
     assert!(SHARD_ANSWER_WAIT_MAX.as_millis() < FETCH_WAIT_MAX.as_millis());
     assert!(FETCH_WAIT_MAX.as_millis() < HTTP_CONNECTION_AGE_MAX.as_millis());
+    // An answer that comes in time finds its session.
+    assert!(AUTHORITY_WAIT_MAX.as_millis() < moqswitch_relay::limits::ADMISSION_WAIT_MAX.as_millis());
     assert!(HTTP_ARRIVAL_WAIT_MAX.as_millis() < HTTP_CONNECTION_AGE_MAX.as_millis());
     // Answers to pings have room behind a message, and behind what is gathered.
     let control = WEBSOCKET_CONTROL_FRAMES_MAX as usize * WEBSOCKET_CONTROL_FRAME_BYTES_MAX;

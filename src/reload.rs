@@ -235,7 +235,15 @@ impl Certificates {
 
 impl TokenKeys {
     /// `stamp` is of before the keys of `policy` were read.
-    pub(crate) fn new(config: &Config, stamp: Stamp, policy: Policy) -> (Self, watch::Receiver<Policy>) {
+    pub(crate) fn new(
+        config: &Config,
+        stamp: Stamp,
+        keys: Option<&Keys>,
+        policy: Policy,
+    ) -> (Self, watch::Receiver<Policy>) {
+        if let Some(keys) = keys {
+            warn_of_none(keys);
+        }
         let (policy, seen) = watch::channel(policy);
         let path = config.auth.key.clone();
         let stamp = Some(stamp);
@@ -272,6 +280,7 @@ impl TokenKeys {
             Ok(keys) => {
                 self.path = Some(path);
                 tracing::info!(keys = names(&keys), "token keys reloaded");
+                warn_of_none(&keys);
                 true
             }
             Err(error) => {
@@ -313,6 +322,12 @@ impl TokenKeys {
             self.stamp = None;
         }
         outcome.map(|()| keys)
+    }
+}
+
+fn warn_of_none(keys: &Keys) {
+    if keys.is_empty() {
+        tracing::warn!("there is no token key: every token is refused until there is one");
     }
 }
 

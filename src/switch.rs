@@ -12,8 +12,9 @@ use moqswitch_relay::limits::ADDRESS_WAIT_MAX;
 use moqswitch_relay::net::{bind_by, probe_support};
 use moqswitch_relay::{Relay, RelayHandle, RelayOptions};
 
+use crate::authority::{self, Authority};
 use crate::config::{Config, HttpTls, LogFormat};
-use crate::control::{ControlHandle, ControlListener, ControlState, Lifecycle, Phase, Tls, WebSockets};
+use crate::control::{ControlHandle, ControlListener, ControlState, Lifecycle, Phase, Tls, TokenChecks, WebSockets};
 use crate::keys::Stamp;
 use crate::logging::LevelHandle;
 use crate::notify::Notifier;
@@ -47,14 +48,17 @@ impl Switch {
         probe_support()?;
         let listener = listen(config)?;
         let stamp = config.auth.key.as_deref().map(Stamp::of).unwrap_or_default();
+        let authority = config.auth.authority.as_ref().map(Authority::new).transpose()?;
+        let (admissions, asked) = authority::admissions();
         let options = RelayOptions {
+            admissions: authority.is_some().then_some(admissions),
             certificates: config.certificates()?,
             keys: config.token_keys()?,
             reset_key: state::reset_key(&config.state_place())?,
             web_requests: Some(listener.web_requests()),
             ..config.relay_options()
         };
-        let (keys, policy) = TokenKeys::new(config, stamp, options.policy());
+        let (keys, policy) = TokenKeys::new(config, stamp, options.keys.as_deref(), options.policy());
         let relay = Relay::start(options)?;
         let (certificates, Seen { sha256, http }) = Certificates::new(relay.identity())?;
         let state = ControlState {
@@ -63,6 +67,8 @@ impl Switch {
             lifecycle: Arc::new(Lifecycle::default()),
             announcements: relay.announcements(),
             policy,
+            authority: authority.clone(),
+            token_checks: TokenChecks::new(config.limits.token_checks),
             websockets: WebSockets::new(
                 relay.ports().len(),
                 config.limits.websockets_max,
@@ -73,6 +79,7 @@ impl Switch {
                 is_required: config.http_tls == HttpTls::Required,
             }),
         };
+        let decides = authority.map(|authority| authority::serve(authority, asked, state.shards.clone()));
         let reloads = Reloads {
             config: config.clone(),
             source: surroundings.source.map(Arc::new),
@@ -82,7 +89,7 @@ impl Switch {
             keys,
         };
         let notifier = surroundings.notifier;
-        let background = background(&state, reloads, notifier.clone(), config.drain_deadline);
+        let background = background(&state, reloads, notifier.clone(), decides, config.drain_deadline);
         let control = listener.serve(state.clone()).spawn(background)?;
         state.lifecycle.set(Phase::Ready);
         notifier.ready();
@@ -142,7 +149,13 @@ impl Switch {
 type Background = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What runs beside HTTP on the control thread.
-fn background(state: &ControlState, mut reloads: Reloads, notifier: Notifier, grace: Duration) -> Background {
+fn background(
+    state: &ControlState,
+    mut reloads: Reloads,
+    notifier: Notifier,
+    decides: Option<impl Future<Output = ()> + Send + 'static>,
+    grace: Duration,
+) -> Background {
     let state = state.clone();
     let shards = state.shards.clone();
     let turning = state.clone();
@@ -180,7 +193,12 @@ fn background(state: &ControlState, mut reloads: Reloads, notifier: Notifier, gr
         }
     };
     Box::pin(async {
-        tokio::join!(ends, reloading, pings);
+        let decides = async {
+            if let Some(decides) = decides {
+                decides.await;
+            }
+        };
+        tokio::join!(ends, reloading, pings, decides);
     })
 }
 

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use boring::bn::BigNumRef;
@@ -93,10 +93,7 @@ fn decide(arguments: &TokenArguments, flags: &Flags) -> anyhow::Result<Result<Cl
         Some(token) => token.clone(),
         None => read_token()?,
     };
-    let moment = Moment {
-        instant: Instant::now(),
-        system: SystemTime::now(),
-    };
+    let moment = Moment(SystemTime::now());
     Ok(check(&keys, token.trim(), arguments.path.as_deref(), moment))
 }
 
@@ -242,10 +239,7 @@ mod tests {
             let keys = Keys::parse(&public).unwrap();
             let claims = claims(&grant, now, Some(Duration::from_secs(60))).unwrap();
             let token = key.sign(&claims, &SystemRandom::new()).unwrap();
-            let at = |system, path| {
-                let instant = Instant::now();
-                check(&keys, &token, path, Moment { instant, system })
-            };
+            let at = |now, path| check(&keys, &token, path, Moment(now));
             assert_eq!(
                 explain(&at(now, Some("call/7")).unwrap()),
                 "may publish call/7/a/**; may subscribe call/7/*; until 2027-01-15T08:01:00Z",

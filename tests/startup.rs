@@ -28,6 +28,24 @@ fn a_host_that_refuses_io_uring_is_told_what_to_change() {
 }
 
 #[test]
+fn too_little_locked_memory_is_told_with_what_to_change() {
+    let mut command = Command::new("sh");
+    command.args([
+        "-c",
+        "ulimit -l 64 && exec \"$0\" \"$@\"",
+        env!("CARGO_BIN_EXE_moqswitch"),
+    ]);
+    arguments(&mut command);
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("locked memory") && said.contains("LimitMEMLOCK"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_log_that_cannot_be_written_ends_nothing() {
     let mut command = moqswitch();
     command.stderr(File::options().write(true).open("/dev/full").unwrap());

@@ -119,10 +119,16 @@ const LAYERS: &[Layer] = &[
         &[],
         &["auth", "certificate", "limits", "net", "topology"],
     ),
+    layer(
+        "authority",
+        &["authority", "config", "limits"],
+        &["wire"],
+        &["auth", "ratelimit", "shard"],
+    ),
     // `control` talks to shards by messages.
     layer(
         "control",
-        &["control", "limits", "logging"],
+        &["authority", "control", "limits", "logging"],
         &["limits", "qmux", "wire"],
         &["auth", "certificate", "limits", "ratelimit", "shard", "Announcements"],
     ),
@@ -142,7 +148,15 @@ const LAYERS: &[Layer] = &[
     layer(
         "switch",
         &[
-            "config", "control", "keys", "logging", "notify", "reload", "signals", "state",
+            "authority",
+            "config",
+            "control",
+            "keys",
+            "logging",
+            "notify",
+            "reload",
+            "signals",
+            "state",
         ],
         &["wire"],
         &["limits", "net", "Relay", "RelayHandle", "RelayOptions"],

@@ -1,13 +1,14 @@
 //! Configured certificates: readable, undamaged, matching their keys, in force, named.
 
-use moqswitch_relay::certificate::CertificateFiles;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use moqswitch_relay::certificate::{CertificatePair, Inspection, KeyMatch, PairError};
+use moqswitch_relay::certificate::{CertificateFiles, CertificatePair, Inspection, KeyMatch, PairError};
 
 use crate::config::TlsConfig;
 
+use super::access::{self, Access};
 use super::{CERTIFICATE, Check, Status};
 
 pub(super) fn check(tls: &TlsConfig, listen: SocketAddr, now: SystemTime) -> Vec<Check> {
@@ -32,12 +33,35 @@ fn check_development(listen: SocketAddr) -> Check {
 fn check_files(files: &CertificateFiles, now: SystemTime) -> Check {
     let name = files.certificate.display();
     match CertificatePair::load(files).and_then(|pair| pair.inspect()) {
-        Ok(inspection) => judge(&inspection, now).prefix(&format!("{name}: ")),
+        Ok(inspection) => match (judge(&inspection, now), check_access(&files.key)) {
+            (check, Some(access)) if access.status > check.status => access,
+            (check, _) => check.prefix(&format!("{name}: ")),
+        },
         Err(error @ PairError::OtherKey(..)) => Check::new(CERTIFICATE, Status::Fail, error.to_string()),
         Err(error) => Check::new(CERTIFICATE, Status::Fail, error.to_string()).advise(
             "check the paths in `tls.certificates`, that the user running moqswitch may read them, and that both are PEM",
         ),
     }
+}
+
+/// Who has the private key can be the relay. That a group reads it is common, for a group of those who serve TLS.
+fn check_access(key: &Path) -> Option<Check> {
+    let check = |status, reason: String| Some(Check::new(CERTIFICATE, status, reason));
+    let name = key.display();
+    if let Some(access) = access::writers(key) {
+        return check(
+            access.status(),
+            format!("the private key {name} may be written by {access}"),
+        )?
+        .advise("chmod go-w")
+        .into();
+    }
+    if access::readers(key) == Some(Access::Everybody) {
+        return check(Status::Warn, format!("the private key {name} may be read by everybody"))?
+            .advise("chmod o-rwx; if others had access to this host, let the certificate be issued for another key")
+            .into();
+    }
+    None
 }
 
 fn judge(inspection: &Inspection, now: SystemTime) -> Check {

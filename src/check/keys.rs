@@ -1,7 +1,5 @@
 //! Configured keys of tokens: readable, well-formed, for verifying, kept from others.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use moqswitch_relay::auth::token::Key;
@@ -9,10 +7,22 @@ use moqswitch_relay::auth::token::Key;
 use crate::config::AuthConfig;
 use crate::keys;
 
+use super::access::{self, Access};
 use super::{Check, Status, TOKEN_KEYS};
 
 pub(super) fn check(auth: &AuthConfig) -> Check {
     let check = |status, reason: String| Check::new(TOKEN_KEYS, status, reason);
+    if let Some(authority) = &auth.authority {
+        let ca = authority.ca.as_ref();
+        return match ca.map(|ca| (ca, std::fs::File::open(ca))) {
+            Some((ca, Err(error))) => check(
+                Status::Fail,
+                format!("auth.url_ca: cannot read {}: {error}", ca.display()),
+            )
+            .advise("check the path, and that the user running moqswitch may read it"),
+            _ => check(Status::Pass, "none: the auth server of `auth.url` decides".to_owned()),
+        };
+    }
     let Some(path) = &auth.key else {
         return check(Status::Pass, "none configured: there are no tokens".to_owned());
     };
@@ -30,7 +40,14 @@ pub(super) fn check(auth: &AuthConfig) -> Check {
         return check(Status::Fail, format!("the key {name} is not for verifying"))
             .advise("take `verify` up in its `key_ops`");
     }
-    if keys.iter().any(Key::is_private) && is_open(path) {
+    if let Some((open, access)) = writable(path) {
+        return check(
+            access.status(),
+            format!("{} may be written by {access}", open.display()),
+        )
+        .advise("who writes there makes keys, and with them tokens for everything: chmod go-w");
+    }
+    if keys.iter().any(Key::is_private) && is_readable(path) {
         return check(
             Status::Warn,
             format!("{} holds secrets, and others may read it", path.display()),
@@ -39,18 +56,34 @@ pub(super) fn check(auth: &AuthConfig) -> Check {
             "chmod go-rwx; or leave only public halves there, which is all the relay needs but for HS256 to HS512",
         );
     }
+    if keys.is_empty() {
+        return check(Status::Warn, format!("{} has no key yet", path.display()))
+            .advise("every token is refused until there is one; it is seen within 2 s");
+    }
     check(Status::Pass, format!("{} in {}", keys.iter().count(), path.display()))
 }
 
-/// Whether the group or everybody may read the file, or what is in the directory.
-fn is_open(path: &Path) -> bool {
-    let is_readable = |path: &Path| {
-        let mode = fs::metadata(path).map(|metadata| metadata.permissions().mode());
-        mode.is_ok_and(|mode| mode & 0o044 != 0)
-    };
-    if !path.is_dir() {
-        return is_readable(path);
+/// What of the keys others may write: a file, or the directory that it is in.
+fn writable(path: &Path) -> Option<(std::path::PathBuf, Access)> {
+    let mut places = vec![path.to_owned()];
+    if path.is_dir() {
+        places.extend(keys::list(path).unwrap_or_default());
+    } else {
+        places.extend(access::directory_of(path));
     }
-    let entries = fs::read_dir(path).into_iter().flatten().flatten();
-    is_readable(path) && entries.map(|entry| entry.path()).any(|file| is_readable(&file))
+    let open = places.into_iter().filter_map(|place| {
+        let access = access::writers(&place)?;
+        Some((place, access))
+    });
+    // The worst is told.
+    open.max_by_key(|(_, access)| *access)
+}
+
+/// Whether the group or everybody may read the file, or what is in the directory.
+fn is_readable(path: &Path) -> bool {
+    if !path.is_dir() {
+        return access::readers(path).is_some();
+    }
+    let files = keys::list(path).unwrap_or_default();
+    access::readers(path).is_some() && files.iter().any(|file| access::readers(file).is_some())
 }

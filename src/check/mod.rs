@@ -2,6 +2,7 @@
 //! what to do about it. Nothing is changed; ports are bound for a moment only.
 #![forbid(unsafe_code)]
 
+mod access;
 mod certificates;
 mod explain;
 mod host;

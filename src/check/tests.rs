@@ -115,6 +115,7 @@ fn certificate_faults_are_told_apart() {
     let chain = directory.write("chain.pem", &good.certificate_pem);
     let key = directory.write("key.pem", &good.key_pem);
     let other_key = directory.write("other.pem", &other.key_pem);
+    let mode = |mode| std::fs::set_permissions(&key, Permissions::from_mode(mode)).unwrap();
     let check = |key: &PathBuf, now| {
         let files = moqswitch_relay::certificate::CertificateFiles {
             certificate: chain.clone(),
@@ -127,6 +128,21 @@ fn certificate_faults_are_told_apart() {
     };
     let day = Duration::from_secs(24 * 60 * 60);
 
+    for (open, status, words) in [
+        (0o644, Status::Warn, "key.pem may be read by everybody"),
+        (0o660, Status::Warn, "key.pem may be written by its group"),
+        (0o602, Status::Fail, "key.pem may be written by everybody"),
+    ] {
+        mode(open);
+        let check = check(&key, now);
+        assert!(
+            check.status == status && check.reason.ends_with(words),
+            "{}",
+            check.reason
+        );
+    }
+    // A group that serves TLS.
+    mode(0o640);
     let fine = check(&key, now);
     assert_eq!(fine.status, Status::Pass);
     assert!(fine.reason.contains("localhost"), "{}", fine.reason);
@@ -172,8 +188,28 @@ fn token_keys_are_read_and_kept_from_others() {
     mode(&path, 0o600);
     assert_eq!(check(Some(&path)).status, Status::Pass);
     assert_eq!(check(Some(&directory.0)).status, Status::Pass);
+    // Who may write a key, or put another in its place, may sign for everything.
+    for (file, place, status) in [
+        (0o620, 0o700, Status::Warn),
+        (0o602, 0o700, Status::Fail),
+        (0o600, 0o770, Status::Warn),
+        (0o600, 0o777, Status::Fail),
+    ] {
+        mode(&path, file);
+        mode(&directory.0, place);
+        assert_eq!(check(Some(&path)).status, status, "{file:o} in {place:o}");
+        assert_eq!(check(Some(&directory.0)).status, status, "{file:o} in {place:o}");
+    }
+    mode(&path, 0o600);
+    // As /tmp is: others put files of their own there, but replace none.
+    mode(&directory.0, 0o1777);
+    assert_eq!(check(Some(&path)).status, Status::Pass);
+    mode(&directory.0, 0o755);
     let path = directory.write("a.jwk", &key.to_json().replace(r#","verify""#, ""));
     assert!(check(Some(&path)).reason.contains("the key a is not for verifying"));
+    std::fs::remove_file(&path).unwrap();
+    let empty = check(Some(&directory.0));
+    assert!(empty.status == Status::Warn && empty.reason.ends_with("has no key yet"));
     let path = directory.write("a.jwk", "{}");
     let failed = check(Some(&path));
     assert_eq!(failed.status, Status::Fail);

@@ -137,6 +137,9 @@ pub struct Flags {
     /// Keys of tokens: a JWK, a JWKS, or a directory of ID.jwk [env: MOQSWITCH_AUTH_KEY]
     #[arg(long, value_name = "FILE|DIR", global = true)]
     pub auth_key: Option<String>,
+    /// Auth server that decides on each session [env: MOQSWITCH_AUTH_URL]
+    #[arg(long, value_name = "URL", global = true)]
+    pub auth_url: Option<String>,
     /// Log level or filter [env: MOQSWITCH_LOG_LEVEL]
     #[arg(long, value_name = "LEVEL", global = true)]
     pub log_level: Option<String>,

@@ -53,9 +53,11 @@ pub enum ConfigError {
     #[error(
         "{address} is reachable from other machines, so anonymous access must be decided: set `auth.public` \
          (MOQSWITCH_AUTH_PUBLIC, --auth-public) to the paths open to everyone, such as `anon/**`, \
-         or to `**` for all of them; or set `auth.key`, so that clients need a token; or listen on 127.0.0.1 and [::1] only"
+         or to `**` for all of them; or set `auth.key`, so that clients need a token; or `auth.url`, so that a server decides; or listen on 127.0.0.1 and [::1] only"
     )]
     PublicAccessUndecided { address: SocketAddr },
+    #[error("{at}: `{setting}` and `auth.url` cannot both be set: with `auth.url` the auth server decides on everyone")]
+    TwoDeciders { at: Source, setting: &'static str },
 }
 
 impl fmt::Display for Source {

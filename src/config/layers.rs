@@ -236,6 +236,7 @@ fn read_flags(flags: &Flags) -> Result<Values, ConfigError> {
         ("cores", "--cores", &flags.cores),
         ("batch_window", "--batch-window", &flags.batch_window),
         ("auth.key", "--auth-key", &flags.auth_key),
+        ("auth.url", "--auth-url", &flags.auth_url),
         ("log.level", "--log-level", &flags.log_level),
     ];
     for (path, flag, text) in ones {

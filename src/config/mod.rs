@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod authority;
 mod changes;
 mod error;
 mod layers;
@@ -25,6 +26,7 @@ use moqswitch_relay::certificate::CertificateFiles;
 use moqswitch_relay::quic::CongestionControl;
 
 pub use arguments::{Arguments, Command, Flags, GrantArguments, TokenAction, TokenArguments};
+pub use authority::AuthorityUrl;
 pub use changes::Change;
 pub use error::{ConfigError, Source};
 pub use settings::template;
@@ -78,6 +80,18 @@ pub struct AuthConfig {
     pub public: Patterns,
     /// File or directory with the keys of tokens. `None`: there are no tokens.
     pub key: Option<PathBuf>,
+    /// Who decides on each session instead of both. `None`: nobody else.
+    pub authority: Option<AuthorityConfig>,
+}
+
+/// The auth server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorityConfig {
+    pub url: AuthorityUrl,
+    /// Certificate authorities of its certificate. `None`: those of the system.
+    pub ca: Option<PathBuf>,
+    /// What this relay calls itself there.
+    pub node: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +108,8 @@ pub struct LimitsConfig {
     pub announces_max: usize,
     /// What the broadcasts of all sessions may take.
     pub announce_bytes_max: u64,
+    /// Wrong tokens of one address prefix whose signature is checked in a second; of each shard, and of HTTP.
+    pub token_checks: u32,
     /// Streams a peer may have open at once, each kind, per connection.
     pub streams_max: u64,
     /// Datagrams waiting for one connection.

@@ -35,6 +35,7 @@ impl Config {
             cost: self.origin.route_cost,
             connections_max: self.limits.connections_max,
             attempts_per_second: self.limits.attempts_per_second,
+            token_checks: self.limits.token_checks,
             transport: TransportOptions {
                 idle_timeout: self.quic.idle_timeout,
                 udp_payload_bytes_max: usize::from(self.quic.udp_payload_bytes_max),

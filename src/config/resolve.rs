@@ -14,8 +14,8 @@ use crate::limits;
 
 use super::layers::{Content, Layers};
 use super::{
-    AuthConfig, Config, ConfigError, LimitsConfig, LogConfig, LogLevel, OriginConfig, QuicConfig, Source, TlsConfig,
-    values,
+    AuthConfig, AuthorityConfig, Config, ConfigError, LimitsConfig, LogConfig, LogLevel, OriginConfig, QuicConfig,
+    Source, TlsConfig, values,
 };
 
 pub(super) fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
@@ -105,27 +105,33 @@ fn auth(layers: &Layers, addresses: [SocketAddr; 2]) -> Result<AuthConfig, Confi
         "" => Err("write a file or a directory".to_owned()),
         path => Ok(PathBuf::from(path)),
     })?;
-    if let Some(patterns) = layers.list("auth.public", parse)? {
-        return Ok(AuthConfig {
-            public: Patterns::new(patterns),
-            key,
-        });
-    }
-    // Who has tokens wants them to be needed.
-    if key.is_some() {
-        return Ok(AuthConfig {
-            public: Patterns::default(),
-            key,
-        });
-    }
-    for address in addresses {
-        if !is_loopback(address.ip()) {
-            return Err(ConfigError::PublicAccessUndecided { address });
+    let authority = authority(layers)?;
+    let public = layers.list("auth.public", parse)?;
+    if authority.is_some() {
+        // Who decides is to have one answer.
+        for (setting, is_set) in [("auth.key", key.is_some()), ("auth.public", public.is_some())] {
+            if is_set {
+                return Err(ConfigError::TwoDeciders {
+                    at: layers.source(setting),
+                    setting,
+                });
+            }
         }
     }
+    let decided = match public {
+        Some(patterns) => Some(Patterns::new(patterns)),
+        // Who has tokens, or an auth server, wants them to be needed.
+        None => (key.is_some() || authority.is_some()).then(Patterns::default),
+    };
+    if decided.is_none()
+        && let Some(address) = addresses.into_iter().find(|address| !is_loopback(address.ip()))
+    {
+        return Err(ConfigError::PublicAccessUndecided { address });
+    }
     Ok(AuthConfig {
-        public: Patterns::everything(),
+        public: decided.unwrap_or_else(Patterns::everything),
         key,
+        authority,
     })
 }
 
@@ -149,6 +155,30 @@ fn admin(layers: &Layers, http: SocketAddr) -> Result<Option<SocketAddr>, Config
         })?,
     };
     Ok(Some(SocketAddr::from(([127, 0, 0, 1], port))))
+}
+
+fn authority(layers: &Layers) -> Result<Option<AuthorityConfig>, ConfigError> {
+    let Some(url) = layers.optional("auth.url", str::parse)? else {
+        return Ok(None);
+    };
+    let path = |text: &str| match text {
+        "" => Err("write a file".to_owned()),
+        path => Ok(PathBuf::from(path)),
+    };
+    let node = layers.optional("auth.node", |text| Ok(text.to_owned()))?;
+    Ok(Some(AuthorityConfig {
+        url,
+        ca: layers.optional("auth.url_ca", path)?,
+        node: node.unwrap_or_else(host_name),
+    }))
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "moqswitch".to_owned(),
+        name => name.to_owned(),
+    }
 }
 
 fn is_loopback(address: IpAddr) -> bool {
@@ -184,6 +214,10 @@ fn limits(layers: &Layers) -> Result<LimitsConfig, ConfigError> {
         subscriptions_max: count("limits.subscriptions", 1_000_000)?,
         announces_max: count("limits.announces", 1_000_000)?,
         announce_bytes_max: layers.one("limits.announce_bytes", |text| values::bytes(text, MEBIBYTE..=TEBIBYTE))?,
+        token_checks: layers.one("limits.token_checks", |text| {
+            let rate = values::integer(text, 1..=u64::from(limits::TOKEN_CHECKS_MAX))?;
+            u32::try_from(rate).map_err(|error| error.to_string())
+        })?,
         streams_max: layers.one("limits.streams", |text| values::integer(text, 1..=65_536))?,
         datagram_queue_max: count("limits.datagram_queue", 65_536)?,
         cache_bytes_max: layers.one("limits.cache_bytes", |text| values::bytes(text, 0..=TEBIBYTE))?,

@@ -98,7 +98,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         value: Value::Default(r#""127.0.0.1:4443""#),
         help: &[
             "UDP address for QUIC, one socket per shard; `[::]:4443` serves IPv4 and IPv6 both.",
-            "Any but a loopback address also needs `auth.public` or `auth.key`.",
+            "Any but a loopback address also needs `auth.public`, `auth.key` or `auth.url`.",
         ],
     },
     Setting {
@@ -219,6 +219,34 @@ pub(super) const SETTINGS: &[Setting] = &[
         ],
     },
     Setting {
+        path: "auth.url",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""https://auth.example/moq""#,
+        },
+        help: &[
+            "Auth server that decides on each session and each /announced and /fetch, by the contract of moq-relay 0.17:",
+            "https://, http:// on loopback, or unix:///path. Goes with neither `auth.key` nor `auth.public`.",
+            "A session costs two requests, and one more each time the server wants to be asked again. Default: none.",
+        ],
+    },
+    Setting {
+        path: "auth.url_ca",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/auth-ca.pem""#,
+        },
+        help: &["PEM file with the certificate authorities of `auth.url`. Default: those of the system."],
+    },
+    Setting {
+        path: "auth.node",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""relay-1""#,
+        },
+        help: &["What this relay calls itself to `auth.url`. Default: the name of the host."],
+    },
+    Setting {
         path: "limits.connections",
         kind: Kind::One,
         value: Value::Default("10000"),
@@ -263,6 +291,16 @@ pub(super) const SETTINGS: &[Setting] = &[
         help: &[
             "Memory for the broadcasts of all sessions, some 500 bytes each; with 1048576 they are full, too, and one address",
             "has a quarter of that. A session whose broadcast finds no room is closed.",
+        ],
+    },
+    Setting {
+        path: "limits.token_checks",
+        kind: Kind::One,
+        value: Value::Default("20"),
+        help: &[
+            "Wrong tokens of one address prefix (an IPv4 address, an IPv6 /56) whose signature a shard checks in a second;",
+            "ten seconds' worth at once. Each costs 50 to 500 us. Further tokens of the prefix are refused unchecked.",
+            "Tokens that are taken do not count. HTTP requests have a count of their own.",
         ],
     },
     Setting {

@@ -21,6 +21,15 @@ fn template_examples_are_valid_values() {
         })
         .flat_map(|line| [line, "\n"])
         .collect();
+    // An auth server decides alone; so the examples are not valid all together.
+    let (_, url) = examples.split_once("\nurl = ").unwrap();
+    let url = url.lines().next().unwrap();
+    let node = Config::from_toml(&format!("[auth]\nurl = {url}\nnode = \"n\"")).unwrap();
+    assert_eq!(
+        node.auth.authority.unwrap().url.request_uri(),
+        "https://auth.example:443/moq"
+    );
+    let examples = examples.replace("\nurl = ", "\n# url = ");
     let config = Config::from_toml(&examples).unwrap();
     assert_eq!(config.cores, Some(vec![0, 1, 2, 3, 6]));
     assert_eq!(config.tls.certificates.len(), 1);
@@ -28,6 +37,25 @@ fn template_examples_are_valid_values() {
     assert_eq!(config.auth.key, Some(PathBuf::from("/etc/moqswitch/token.jwk")));
     assert_eq!(config.shards, NonZeroUsize::new(4));
     assert_eq!(config.state_directory, Some(PathBuf::from("/var/lib/moqswitch/relay")));
+}
+
+#[test]
+fn an_auth_server_decides_alone() {
+    let url = "[auth]\nurl = \"unix:///run/auth.sock\"\n";
+    let config = Config::from_toml(&format!("listen = \"0.0.0.0:1\"\n{url}")).unwrap();
+    assert!(config.auth.public.is_empty() && config.auth.authority.is_some());
+    assert!(!config.auth.authority.unwrap().node.is_empty(), "the name of the host");
+    for other in ["key = \"x.jwk\"", "public = [\"anon/**\"]", "public = []"] {
+        let error = Config::from_toml(&format!("{url}{other}")).unwrap_err().to_string();
+        assert!(
+            error.contains("line 3") && error.contains("cannot both be set"),
+            "{error}"
+        );
+    }
+    let error = Config::from_toml("[auth]\nurl = \"http://auth.example/\"")
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("loopback addresses only"), "{error}");
 }
 
 #[test]

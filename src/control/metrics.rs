@@ -36,17 +36,13 @@ impl Form {
     }
 }
 
-/// The index of a snapshot is its shard's number. `websockets_refused`: by reason.
-pub(super) fn encode(
-    snapshots: Vec<ShardSnapshot>,
-    websockets_refused: Vec<(&'static str, u64)>,
-    form: Form,
-) -> Result<String, fmt::Error> {
+/// The index of a snapshot is its shard's number.
+pub(super) fn encode(snapshots: Vec<ShardSnapshot>, refused: Refused, form: Form) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("moqswitch");
     let build = vec![("version", env!("CARGO_PKG_VERSION"))];
     registry.register("build", "What is running", Info::new(build));
     registry.register_collector(Box::new(Shards(snapshots)));
-    registry.register_collector(Box::new(Refused(websockets_refused)));
+    registry.register_collector(Box::new(refused));
     registry.register_collector(Box::new(LogLines));
     let mut output = String::new();
     text::encode(&mut output, &registry)?;
@@ -88,9 +84,16 @@ fn plain(open_metrics: &str) -> String {
 #[derive(Debug)]
 struct Shards(Vec<ShardSnapshot>);
 
-/// Requests for a WebSocket that the control thread refused, which belong to no shard.
+/// What the control thread refused, which belongs to no shard.
 #[derive(Debug)]
-struct Refused(Vec<(&'static str, u64)>);
+pub(super) struct Refused {
+    /// Requests for a WebSocket, by reason.
+    pub(super) websockets: Vec<(&'static str, u64)>,
+    /// Tokens of HTTP requests that were refused unchecked.
+    pub(super) tokens: u64,
+    /// Answers of the auth server, by what they were; none without one.
+    pub(super) authority: Vec<(&'static str, u64)>,
+}
 
 /// Lines of the log that could not be written, which belong to no shard.
 #[derive(Debug)]
@@ -109,8 +112,20 @@ impl Collector for Refused {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let help = "WebSockets refused, by reason.";
         let mut metric = encoder.encode_descriptor("websockets_refused", help, None, MetricType::Counter)?;
-        for (reason, count) in &self.0 {
+        for (reason, count) in &self.websockets {
             encode_counter(&mut metric, &[("reason", *reason)], *count)?;
+        }
+        let help = "Tokens of HTTP requests refused unchecked, for too many wrong ones from their address prefix.";
+        encoder
+            .encode_descriptor("http_tokens_refused", help, None, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, u64, u64>(&self.tokens, None)?;
+        if self.authority.is_empty() {
+            return Ok(());
+        }
+        let help = "Requests to the auth server, by answer.";
+        let mut metric = encoder.encode_descriptor("authority_answers", help, None, MetricType::Counter)?;
+        for (answer, count) in &self.authority {
+            encode_counter(&mut metric, &[("answer", *answer)], *count)?;
         }
         Ok(())
     }
@@ -266,6 +281,11 @@ const COUNTERS: &[(&str, &str, Read)] = &[
         "protocol_violations",
         "Sessions closed for a violation of the peer.",
         |s| s.sessions.protocol_violations,
+    ),
+    (
+        "sessions_revoked",
+        "Sessions ended because what let them in was taken back.",
+        |s| s.sessions.revoked,
     ),
     ("frames_in", "Frames received from publishers.", |s| s.media.frames_in),
     ("frames_out", "Frames sent, counted once per subscriber.", |s| {

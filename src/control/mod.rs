@@ -25,7 +25,10 @@ use moqswitch_relay::Announcements;
 use moqswitch_relay::auth::Policy;
 use tokio::sync::watch;
 
+use crate::authority::Authority;
+
 pub use moqswitch_relay::shard::{FetchError, FetchGroup, FetchReply, FetchRequest, ShardCommand, ShardPort};
+pub use permit::TokenChecks;
 pub use server::{ControlHandle, ControlListener, ControlServer};
 pub use tls::Tls;
 pub use websocket::WebSockets;
@@ -41,6 +44,9 @@ pub struct ControlState {
     pub announcements: Arc<Announcements>,
     /// What HTTP clients may see and fetch; changes when keys of tokens are reloaded.
     pub policy: watch::Receiver<Policy>,
+    /// Who decides on HTTP clients in place of `policy`.
+    pub authority: Option<Arc<Authority>>,
+    pub token_checks: Arc<TokenChecks>,
     pub websockets: Arc<WebSockets>,
     /// `None`: plain HTTP and nothing else.
     pub tls: Option<Tls>,

@@ -5,3 +5,7 @@ use std::net::SocketAddr;
 /// The other end of the connection; an extension of each request that has one of its own.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Remote(pub(super) SocketAddr);
+
+/// The client's address; an extension of each request, whatever it came by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Client(pub(super) SocketAddr);

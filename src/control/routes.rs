@@ -136,7 +136,16 @@ async fn metrics(State(state): State<ControlState>, headers: HeaderMap) -> Respo
         Ok(snapshots) => snapshots,
         Err(reason) => return (StatusCode::SERVICE_UNAVAILABLE, reason).into_response(),
     };
-    match metrics::encode(snapshots, state.websockets.refused().collect(), form) {
+    let refused = metrics::Refused {
+        websockets: state.websockets.refused().collect(),
+        tokens: state.token_checks.refused(),
+        authority: state
+            .authority
+            .iter()
+            .flat_map(|authority| authority.answers())
+            .collect(),
+    };
+    match metrics::encode(snapshots, refused, form) {
         Ok(text) => ([(header::CONTENT_TYPE, form.content_type())], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }

@@ -30,7 +30,7 @@ use crate::limits;
 
 use super::connections::{Arrival, Connections};
 use super::portions::Portions;
-use super::remote::Remote;
+use super::remote::{Client, Remote};
 use super::tls::Tls;
 use super::websocket::WebSockets;
 use super::{ControlState, routes, tls, web};
@@ -258,6 +258,7 @@ async fn handle_http(
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         arrival.announce();
         request.extensions_mut().insert(Remote(remote));
+        request.extensions_mut().insert(Client(remote));
         service.call(request)
     });
     let connection = http1::Builder::new()

@@ -16,6 +16,7 @@ use tower::ServiceExt;
 
 use crate::limits;
 
+use super::remote::Client;
 use super::{ShardCommand, ShardPort};
 
 /// Answers as many at once as there may be connections over TCP; further ones wait in the queue.
@@ -50,9 +51,10 @@ pub(super) async fn answer(mut requests: mpsc::Receiver<WebRequest>, router: Rou
 async fn ask(router: Router, request: WebRequest) -> WebResponse {
     let mut builder = Request::builder()
         .method(request.method.as_str())
-        .uri(request.path.as_str());
+        .uri(request.path.as_str())
+        .extension(Client(request.remote));
     if let Some(authorization) = &request.authorization {
-        builder = builder.header(header::AUTHORIZATION, authorization.as_str());
+        builder = builder.header(header::AUTHORIZATION, authorization.as_slice());
     }
     let Ok(request) = builder.body(Body::empty()) else {
         return bare(StatusCode::BAD_REQUEST);

@@ -12,6 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use moqswitch_proto::limits::SETUP_PATH_BYTES_MAX;
 use moqswitch_proto::qmux::Subprotocol;
+use moqswitch_relay::auth::token;
 use moqswitch_relay::limits::WEBSOCKET_READ_BYTES;
 use moqswitch_relay::shard::{Attachment, LinkPort, link};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -20,7 +21,7 @@ use tokio::time;
 use crate::limits;
 
 use super::remote::Remote;
-use super::{ControlState, Phase, ShardCommand, ShardPort, socket};
+use super::{ControlState, Phase, ShardCommand, ShardPort, permit, socket};
 
 /// Who may connect, and who has.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub(super) enum Refusal {
     LongPath,
     /// The process is starting, or draining.
     NotReady,
+    /// The field Authorization is no token, or another one than in the query.
+    Unauthorized,
     /// No subprotocol in common.
     Subprotocol,
     /// As many as there may be.
@@ -123,10 +126,11 @@ impl WebSockets {
 }
 
 impl Refusal {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Malformed,
         Self::LongPath,
         Self::NotReady,
+        Self::Unauthorized,
         Self::Subprotocol,
         Self::Limit,
         Self::ShardBusy,
@@ -138,6 +142,7 @@ impl Refusal {
             Self::Malformed => "malformed",
             Self::LongPath => "long_path",
             Self::NotReady => "not_ready",
+            Self::Unauthorized => "unauthorized",
             Self::Subprotocol => "subprotocol",
             Self::Limit => "limit",
             Self::ShardBusy => "shard_busy",
@@ -149,6 +154,7 @@ impl Refusal {
             Self::Malformed => (StatusCode::BAD_REQUEST, "not a WebSocket request\n"),
             Self::LongPath => (StatusCode::URI_TOO_LONG, "the path is too long\n"),
             Self::NotReady => (StatusCode::SERVICE_UNAVAILABLE, "not accepting sessions\n"),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "Authorization is not one token\n"),
             Self::Subprotocol => (StatusCode::BAD_REQUEST, "no supported subprotocol\n"),
             Self::Limit => (StatusCode::SERVICE_UNAVAILABLE, "too many WebSockets\n"),
             Self::ShardBusy => (StatusCode::SERVICE_UNAVAILABLE, "the shard is busy\n"),
@@ -198,6 +204,7 @@ fn upgrade_to_session(state: &ControlState, parts: &Parts, upgrade: WebSocketUpg
     let Remote(remote) = *parts.extensions.get::<Remote>().ok_or(Refusal::Malformed)?;
     let seat = state.websockets.take_seat().ok_or(Refusal::Limit)?;
     let port = state.shards.get(seat.shard).cloned().ok_or(Refusal::ShardBusy)?;
+    let bearer = bearer(state, parts)?;
     let path = path.to_owned();
     let mut upgrade = upgrade
         .max_message_size(limits::WEBSOCKET_MESSAGE_BYTES_MAX)
@@ -209,7 +216,7 @@ fn upgrade_to_session(state: &ControlState, parts: &Parts, upgrade: WebSocketUpg
         upgrade.set_selected_protocol(name);
     }
     Ok(upgrade.on_upgrade(async move |socket| {
-        match attach(&port, subprotocol, path, remote).await {
+        match attach(&port, subprotocol, path, bearer, remote).await {
             Some(link) => socket::carry(socket, link, seat.websockets.idle_timeout).await,
             None => {
                 seat.websockets.count(Refusal::ShardBusy);
@@ -218,6 +225,19 @@ fn upgrade_to_session(state: &ControlState, parts: &Parts, upgrade: WebSocketUpg
         }
         drop(seat);
     }))
+}
+
+/// The token of the field Authorization. The shard checks it.
+fn bearer(state: &ControlState, parts: &Parts) -> Result<Option<String>, Refusal> {
+    let policy = state.policy.borrow();
+    let authorization = permit::authorization(&parts.headers);
+    let bearer = policy.bearer(authorization.as_deref());
+    let bearer = bearer.map_err(|_| Refusal::Unauthorized)?;
+    match policy.choose_token(bearer, parts.uri.query().unwrap_or_default()) {
+        Err(token::Refusal::TwoTokens) => Err(Refusal::Unauthorized),
+        // What else is wrong with it the shard says, as for other carriers.
+        _ => Ok(bearer.map(str::to_owned)),
+    }
 }
 
 fn choose(parts: &Parts) -> Option<Subprotocol> {
@@ -232,12 +252,19 @@ fn choose(parts: &Parts) -> Option<Subprotocol> {
 }
 
 /// Hands the connection to its shard. `None`: the shard is too busy.
-async fn attach(port: &ShardPort, subprotocol: Subprotocol, path: String, remote: SocketAddr) -> Option<LinkPort> {
+async fn attach(
+    port: &ShardPort,
+    subprotocol: Subprotocol,
+    path: String,
+    bearer: Option<String>,
+    remote: SocketAddr,
+) -> Option<LinkPort> {
     let (link, end) = link(&port.doorbell);
     let mut command = ShardCommand::Attach(Box::new(Attachment {
         link,
         subprotocol,
         path,
+        bearer,
         remote,
     }));
     let deadline = Instant::now() + limits::SHARD_ANSWER_WAIT_MAX;

@@ -34,6 +34,13 @@ pub const FILES_PER_SHARD: usize = 32;
 /// Files that a shard opens before it serves. A start that cannot have them fails before any shard runs.
 pub const FILES_TO_START: usize = 12;
 
+/// Sessions of one shard that wait for the auth server. A further one is refused, and told to try again.
+pub const ADMISSIONS_WAITING_MAX: usize = 1024;
+
+/// Time in which the answer of the auth server must come to the shard, that in the queue before it included. Then the
+/// session is refused, and told to try again.
+pub const ADMISSION_WAIT_MAX: Duration = Duration::from_secs(15);
+
 /// HTTP fetches that one shard serves at once. A further one is answered 503.
 pub const HTTP_FETCHES_MAX: usize = 64;
 

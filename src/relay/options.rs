@@ -20,7 +20,7 @@ use crate::limits::CACHE_BYTES_MIN;
 use crate::net::{RingConfig, SocketOptions};
 use crate::quic::{EndpointOptions, ResetKey, ServerCertificate, TransportOptions};
 use crate::routing::{ShardId, TableLimits, TrackLimits};
-use crate::shard::{FeedWriter, ShardLimits, ShardOptions, WebRequests};
+use crate::shard::{AdmissionRequests, FeedWriter, ShardLimits, ShardOptions, WebRequests};
 
 /// What [`Relay::start`](crate::Relay::start) takes. [`RelayOptions::default`] listens on loopback, with a development
 /// certificate, open to everyone on this host.
@@ -47,6 +47,10 @@ pub struct RelayOptions {
     /// What stateless reset tokens derive from. Default (`None`): drawn at random, and the clients of a relay that died
     /// learn of it when they time out. With the key of the one before at its address, they learn of it in one round trip.
     pub reset_key: Option<ResetKey>,
+    /// Signatures of tokens that a shard checks in a second for one address prefix (an IPv4 address, an IPv6 /56), ten
+    /// seconds' worth at once. Default 20. Those of tokens that are taken do not count. Further tokens of the prefix are
+    /// refused unchecked. A check costs 50 to 500 us.
+    pub token_checks: u32,
     /// This relay's hop id, unique in a mesh. Default (`None`): drawn at random.
     pub hop: Option<HopId>,
     /// What subscribing through this relay costs its peers (SETUP "Cost"). Default 1.
@@ -77,6 +81,9 @@ pub struct RelayOptions {
     pub ring: RingConfig,
     /// Who answers ordinary requests over HTTP/3. Default (`None`): nobody, they are answered 404.
     pub web_requests: Option<WebRequests>,
+    /// Who decides on sessions, if not `grant` and `keys`. Default (`None`): nobody else. A session waits unread for its
+    /// answer, [`ShardCommand::Decide`](crate::shard::ShardCommand::Decide).
+    pub admissions: Option<AdmissionRequests>,
     /// Where sessions, announcements and subscriptions are told of. Default (`None`): nowhere, and it costs nothing.
     pub feed: Option<FeedWriter>,
 }
@@ -93,6 +100,7 @@ impl Default for RelayOptions {
             grant: Grant::everything(),
             keys: None,
             reset_key: None,
+            token_checks: 20,
             hop: None,
             cost: 1,
             connections_max: 10_000,
@@ -107,6 +115,7 @@ impl Default for RelayOptions {
             sockets: SocketOptions::default(),
             ring: RingConfig::default(),
             web_requests: None,
+            admissions: None,
             feed: None,
         }
     }
@@ -167,6 +176,7 @@ impl RelayOptions {
             qmux: self.websockets(),
             ring: self.ring.clone(),
             policy: self.policy(),
+            token_checks: self.token_checks,
         }
     }
 
@@ -182,7 +192,8 @@ impl RelayOptions {
 
     /// What decides on sessions at the start.
     pub fn policy(&self) -> Policy {
-        Policy::uniform(self.grant.clone()).with_keys(self.keys.clone())
+        let policy = Policy::uniform(self.grant.clone()).with_keys(self.keys.clone());
+        policy.with_authority(self.admissions.is_some())
     }
 
     /// The windows of QUIC: what they bound is the same.

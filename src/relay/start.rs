@@ -13,9 +13,12 @@ use anyhow::Context;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder};
 use moqswitch_proto::wire::BroadcastPath;
 
-use crate::limits::{ADDRESS_WAIT_MAX, FILES_TO_START, LANE_MESSAGES_MAX, SHARDS_MAX};
+use crate::limits::{ADDRESS_WAIT_MAX, FILES_TO_START, LANE_MESSAGES_MAX, LOCKED_BYTES_PER_SHARD, SHARDS_MAX};
 use crate::net::wake::{self, WakeReceiver, Waker};
-use crate::net::{BindError, SocketGroup, SocketOptions, bind_by, bind_client, bind_group, probe_support, try_files};
+use crate::net::{
+    BindError, SocketGroup, SocketOptions, bind_by, bind_client, bind_group, locked_memory_limit, probe_support,
+    try_files,
+};
 use crate::options::{RelayOptions, ServerIdentity};
 use crate::quic::{Secrets, TlsContext};
 use crate::routing::{AnnounceTable, ShardId};
@@ -55,6 +58,7 @@ impl Relay {
         probe_support()?;
         let placement = Placement::plan(&HostCores::read(), options.shards, options.cores.as_deref())?;
         let shard_count = placement.cores.len();
+        check_locked_memory(shard_count)?;
         let identity = ServerIdentity::new(&options.certificates, options.listen)?;
         let mut group = bind(&options, shard_count)?;
         let table = Arc::new(AnnounceTable::with_limits(options.announcements));
@@ -83,6 +87,7 @@ impl Relay {
                 table: table.clone(),
                 commands: port.queue.clone(),
                 web_requests: options.web_requests.clone(),
+                admissions: options.admissions.clone(),
                 doorbell: port.doorbell.clone(),
                 feed: options.feed.clone(),
                 secrets: secrets.clone(),
@@ -178,6 +183,19 @@ fn drain_each<'a>(ports: impl IntoIterator<Item = &'a ShardPort>, grace: Duratio
             std::thread::yield_now();
         }
     }
+}
+
+/// Below this an executor does not start, whatever privilege it has.
+fn check_locked_memory(shards: usize) -> anyhow::Result<()> {
+    let limit = locked_memory_limit().unwrap_or(u64::MAX);
+    anyhow::ensure!(
+        limit >= LOCKED_BYTES_PER_SHARD,
+        "the limit on locked memory (RLIMIT_MEMLOCK) is {} KiB; the rings of {shards} shard(s) need {} KiB: \
+         LimitMEMLOCK=infinity in the systemd unit, --ulimit memlock=-1 in Docker, or `ulimit -l`",
+        limit / 1024,
+        shards as u64 * LOCKED_BYTES_PER_SHARD / 1024,
+    );
+    Ok(())
 }
 
 fn bind(options: &RelayOptions, shards: usize) -> anyhow::Result<SocketGroup> {

@@ -198,6 +198,53 @@ fn a_token_shows_what_it_grants_and_nothing_else() {
             .contains("two tokens")
     );
     assert_eq!(bearer("/healthz", "a.b.c").status, 200);
+    // Half a credential is not as good as none.
+    for odd in ["Bearer", "Bearer ", "Basic YTpi", "Bearer a b", "Bearer \u{e4}"] {
+        let request = format!("GET /announced HTTP/1.1\r\nHost: x\r\nAuthorization: {odd}\r\n\r\n");
+        assert_eq!(fixture.request(&request).status, 401, "{odd}");
+    }
+    let twice = format!("Authorization: Bearer {token}\r\n").repeat(2);
+    let request = format!("GET /announced HTTP/1.1\r\nHost: x\r\n{twice}\r\n");
+    assert_eq!(fixture.request(&request).status, 401);
+}
+
+#[test]
+fn signatures_are_checked_so_often_for_an_address() {
+    let fixture = Fixture::start(Behaviour::Answers);
+    let random = ring::rand::SystemRandom::new();
+    let [key, other] = ["a", "b"].map(|id| Key::generate(Algorithm::ES256, id, &random).unwrap());
+    let keys = Keys::parse(&key.to_json()).unwrap();
+    fixture
+        .shards
+        .policy
+        .0
+        .send_modify(|policy| *policy = policy.clone().with_keys(Some(Arc::new(keys))));
+    let get = |key: &Key| {
+        let token = key.sign(r#"{"subscribe":["private/**"]}"#, &random).unwrap();
+        fixture.get(&format!("/announced?jwt={token}"))
+    };
+    // Good ones cost nothing.
+    for _ in 0..30 {
+        assert_eq!(get(&key).status, 200);
+    }
+    let begun = Instant::now();
+    let refused = loop {
+        let answer = get(&other);
+        if answer.status != 401 {
+            break answer;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "they never end");
+    };
+    assert_eq!(refused.status, 429);
+    assert!(refused.head.contains("retry-after: 1"), "{}", refused.head);
+    // What needs no computation is told as ever, and who has no token is served.
+    assert_eq!(fixture.get("/announced?jwt=a.b.c").status, 401);
+    assert_eq!(fixture.get("/announced").status, 200);
+    let metrics = fixture.get("/metrics").body;
+    let refused = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("moqswitch_http_tokens_refused_total "));
+    assert!(refused.is_some_and(|count| count != "0"), "{metrics}");
 }
 
 #[test]
@@ -403,6 +450,7 @@ fn requests_over_http3_are_answered_to_their_shard() {
             method,
             path,
             authorization: None,
+            remote: ([127, 0, 0, 1], 9).into(),
         };
         requests.blocking_send(request).unwrap();
         let ShardCommand::Respond { at: to, response } = wait_for(&port) else {
@@ -571,6 +619,8 @@ fn state(behaviour: Behaviour, paths: Vec<String>) -> (ControlState, Shards) {
             let _ = paths.iter().filter(below).try_for_each(|path| visit(path));
         }),
         policy: shards.policy.1.clone(),
+        authority: None,
+        token_checks: TokenChecks::new(1),
         websockets: WebSockets::new(2, 2, Duration::from_secs(30)),
         tls: None,
     };

@@ -47,6 +47,30 @@ fn upgrade_without_a_known_subprotocol_is_refused() {
 }
 
 #[test]
+fn upgrade_takes_a_bearer_and_nothing_that_looks_like_one() {
+    let (fixture, ports) = fixture(None);
+    let keys = Key::generate(Algorithm::HS256, "a", &ring::rand::SystemRandom::new()).unwrap();
+    let keys = Keys::parse(&keys.to_json()).unwrap();
+    fixture
+        .shards
+        .policy
+        .0
+        .send_modify(|policy| *policy = policy.clone().with_keys(Some(Arc::new(keys))));
+    let with = |path: &str, field: &str| upgrade_with(&fixture, path, "moq-lite-05", field);
+    for field in [
+        "Authorization: Bearer\r\n",
+        "Authorization: Basic YTpi\r\n",
+        "Authorization: Bearer a\r\nAuthorization: Bearer a\r\n",
+    ] {
+        assert_eq!(with("/room", field).0, 401, "{field}");
+    }
+    assert_eq!(with("/room?jwt=a.b.c", "Authorization: Bearer x.y.z\r\n").0, 401);
+    let (status, _, _socket) = with("/room", "Authorization: Bearer a.b.c\r\n");
+    assert_eq!(status, 101);
+    assert_eq!(attachment(&ports).bearer.as_deref(), Some("a.b.c"));
+}
+
+#[test]
 fn busy_shard_has_the_client_come_again_and_refusals_are_counted() {
     let fixture = Fixture::start(Behaviour::Answers);
     fixture.lifecycle.set(Phase::Ready);
@@ -174,11 +198,16 @@ fn attachment(ports: &[ShardPort]) -> Box<Attachment> {
 
 /// Status and head of the answer, and the socket behind it.
 fn upgrade(fixture: &Fixture, path: &str, offered: &str) -> (u16, String, TcpStream) {
+    upgrade_with(fixture, path, offered, "")
+}
+
+/// With further lines in the request.
+fn upgrade_with(fixture: &Fixture, path: &str, offered: &str, lines: &str) -> (u16, String, TcpStream) {
     let mut stream = TcpStream::connect(fixture.address).unwrap();
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-         Sec-WebSocket-Protocol: {offered}\r\n\r\n"
+         Sec-WebSocket-Protocol: {offered}\r\n{lines}\r\n"
     );
     stream.write_all(request.as_bytes()).unwrap();
     let mut head = Vec::new();

@@ -1,6 +1,6 @@
 //! What one session may publish and subscribe, and until when.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use super::pattern::Patterns;
 
@@ -11,8 +11,11 @@ pub struct Grant {
     pub publish: Patterns,
     /// Broadcasts that the session may subscribe, fetch and hear of.
     pub subscribe: Patterns,
-    /// When the grant lapses: from then on the session may do nothing. `None`: it does not lapse.
+    /// When the grant lapses: from then on the session may do nothing. `None`: it does not lapse by this clock.
     pub until: Option<Instant>,
+    /// When it lapses by the wall clock, which is what tokens go by. It is that clock which decides, also when it is set,
+    /// or went on while the host slept. `None`: it does not lapse by this clock.
+    pub expires: Option<SystemTime>,
 }
 
 impl Grant {
@@ -32,6 +35,7 @@ impl Grant {
             publish: patterns.clone(),
             subscribe: patterns,
             until: None,
+            expires: None,
         }
     }
 
@@ -60,7 +64,7 @@ mod tests {
         let grant = Grant {
             publish: patterns(&["call/7/a/**"]),
             subscribe: patterns(&["call/7/**"]),
-            until: None,
+            ..Grant::nothing()
         };
         assert!(grant.may_publish("call/7/a/audio") && !grant.may_publish("call/7/b/audio"));
         assert!(grant.may_subscribe("call/7/b/audio") && !grant.may_subscribe("call/8/b"));

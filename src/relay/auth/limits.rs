@@ -10,6 +10,10 @@ pub const PATTERN_SEGMENTS_MAX: usize = 32;
 /// as much as there are patterns.
 pub const PATTERNS_MAX: usize = 256;
 
+/// Memory that the patterns of one token, or of one key's scope, take. One with more is refused. It stays with the session
+/// for as long as that is there.
+pub const GRANT_BYTES_MAX: usize = 64 * 1024;
+
 /// A token as it is sent. A longer one is refused unread.
 pub const TOKEN_BYTES_MAX: usize = 8192;
 

@@ -21,5 +21,5 @@ pub mod token;
 
 pub use grant::Grant;
 pub use moment::Moment;
-pub use pattern::{Pattern, PatternError, Patterns};
+pub use pattern::{Pattern, PatternError, Patterns, Root};
 pub use policy::{Admission, Policy};

@@ -1,20 +1,16 @@
-//! One moment by both clocks: that of tokens, and that of deadlines. Who asks what is granted says when.
+//! One moment by the wall clock, which tokens go by. Who asks what is granted says when.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-/// Now, as the caller's clocks have it.
-#[derive(Clone, Copy, Debug)]
-pub struct Moment {
-    /// By the clock that deadlines go by.
-    pub instant: Instant,
-    /// By the clock that tokens go by.
-    pub system: SystemTime,
-}
+/// Now, as the caller's wall clock has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment(pub SystemTime);
 
 impl Moment {
     /// Whether it is before the given second since 1970. A clock that stands before 1970 tells nothing: false.
     pub(super) fn is_before(self, seconds: i64) -> bool {
-        self.until(seconds).is_some_and(|left| !left.is_zero())
+        let Some(at) = second(seconds) else { return false };
+        self.since_1970().is_some_and(|now| now < at)
     }
 
     /// Whether the given second since 1970 has begun. Of a clock that tells nothing, false too.
@@ -22,16 +18,16 @@ impl Moment {
         self.since_1970().is_some() && !self.is_before(seconds)
     }
 
-    /// When that second begins. `None`: it lies beyond what the clock can tell, or in the past.
-    pub(super) fn instant_of(self, seconds: i64) -> Option<Instant> {
-        self.instant.checked_add(self.until(seconds)?)
-    }
-
-    fn until(self, seconds: i64) -> Option<Duration> {
-        Duration::from_secs(u64::try_from(seconds).ok()?).checked_sub(self.since_1970()?)
-    }
-
     fn since_1970(self) -> Option<Duration> {
-        self.system.duration_since(SystemTime::UNIX_EPOCH).ok()
+        self.0.duration_since(SystemTime::UNIX_EPOCH).ok()
     }
+}
+
+/// The beginning of a second since 1970. `None`: no clock tells it.
+pub(super) fn time_of(seconds: i64) -> Option<SystemTime> {
+    SystemTime::UNIX_EPOCH.checked_add(second(seconds)?)
+}
+
+fn second(seconds: i64) -> Option<Duration> {
+    u64::try_from(seconds).ok().map(Duration::from_secs)
 }

@@ -9,30 +9,40 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use super::limits::{PATTERN_BYTES_MAX, PATTERN_SEGMENTS_MAX};
 
 /// One pattern over the segments of a broadcast path.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Pattern {
+    /// What `head` goes on from. Patterns of one root share it.
+    root: Arc<[Segment]>,
     /// What stands before `**`; everything, if there is none.
     head: Vec<Segment>,
     /// What stands behind `**`. `None`: the pattern has none.
     tail: Option<Vec<Segment>>,
 }
 
-/// Patterns any of which grants.
+/// A path that patterns are put below. It is held once for all of them.
+#[derive(Clone, Debug, Default)]
+pub struct Root {
+    segments: Arc<[Segment]>,
+    bytes: usize,
+}
+
+/// Patterns any of which grants. Clones share them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Patterns(Vec<Pattern>);
+pub struct Patterns(Arc<[Pattern]>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Segment {
     Any,
-    Literal(String),
+    Literal(Box<str>),
     /// Begins and ends so, and the two do not overlap. Never are both empty.
     Part {
-        prefix: String,
-        suffix: String,
+        prefix: Box<str>,
+        suffix: Box<str>,
     },
 }
 
@@ -62,53 +72,50 @@ pub enum PatternError {
     TooManySegments,
 }
 
-impl Pattern {
-    /// The pattern `**`.
-    pub fn everything() -> Self {
-        Self {
-            head: Vec::new(),
-            tail: Some(Vec::new()),
+impl Root {
+    /// A path; it has no `*`.
+    pub fn parse(path: &str) -> Result<Self, PatternError> {
+        if path.contains('*') {
+            return Err(PatternError::RootStar);
         }
+        let mut length = Length::default();
+        let parsed = segments(path).map(|text| {
+            length.add(text)?;
+            Segment::parse(text)
+        });
+        Ok(Self {
+            segments: parsed.collect::<Result<_, _>>()?,
+            bytes: length.bytes,
+        })
     }
 
-    /// The pattern `text` below the path `root`, as tokens have it: an empty text is the root itself.
-    pub fn below(root: &str, text: &str) -> Result<Self, PatternError> {
+    /// The pattern `text` below it, as tokens have it: an empty text is the root itself.
+    pub fn pattern(&self, text: &str) -> Result<Pattern, PatternError> {
         if !text.is_empty() && text.split('/').any(str::is_empty) {
             return Err(PatternError::EmptySegment);
         }
-        Self::rooted(root, segments(text))
+        self.with(segments(text))
     }
 
-    /// `prefix` and every path below it, below the path `root`. No star has a meaning here, and none is allowed.
-    pub fn subtree(root: &str, prefix: &str) -> Result<Self, PatternError> {
+    /// `prefix` and every path below it. No star has a meaning here, and none is allowed.
+    pub fn subtree(&self, prefix: &str) -> Result<Pattern, PatternError> {
         if prefix.contains('*') {
             return Err(PatternError::Stars(beginning(prefix)));
         }
-        let count = segments(root).count() + segments(prefix).count();
+        let count = self.segments.len() + segments(prefix).count();
         // Below the deepest path there is nothing.
         let open = (count < PATTERN_SEGMENTS_MAX).then_some("**");
-        Self::rooted(root, segments(prefix).chain(open))
+        self.with(segments(prefix).chain(open))
     }
 
-    fn rooted<'a>(root: &'a str, texts: impl Iterator<Item = &'a str>) -> Result<Self, PatternError> {
-        if root.contains('*') {
-            return Err(PatternError::RootStar);
-        }
-        Self::of(segments(root).chain(texts))
-    }
-
-    fn of<'a>(texts: impl Iterator<Item = &'a str>) -> Result<Self, PatternError> {
+    fn with<'a>(&self, texts: impl Iterator<Item = &'a str>) -> Result<Pattern, PatternError> {
         let (mut head, mut tail) = (Vec::new(), None);
-        let (mut bytes, mut count) = (0, 0);
+        let mut length = Length {
+            bytes: self.bytes,
+            segments: self.segments.len(),
+        };
         for text in texts {
-            bytes += text.len() + 1;
-            count += 1;
-            if bytes > PATTERN_BYTES_MAX {
-                return Err(PatternError::TooLong);
-            }
-            if count > PATTERN_SEGMENTS_MAX {
-                return Err(PatternError::TooManySegments);
-            }
+            length.add(text)?;
             if text != "**" {
                 tail.as_mut().unwrap_or(&mut head).push(Segment::parse(text)?);
             } else if tail.replace(Vec::new()).is_some() {
@@ -121,15 +128,80 @@ impl Pattern {
                 tail.insert(0, Segment::Any);
             }
         }
-        Ok(Self { head, tail })
+        head.shrink_to_fit();
+        Ok(Pattern {
+            root: self.segments.clone(),
+            head,
+            tail,
+        })
+    }
+
+    /// Memory that it takes, once for all patterns below it.
+    pub(super) fn held_bytes(&self) -> usize {
+        held_bytes(&self.segments)
+    }
+}
+
+/// How long a pattern has become.
+#[derive(Default)]
+struct Length {
+    bytes: usize,
+    segments: usize,
+}
+
+impl Length {
+    fn add(&mut self, text: &str) -> Result<(), PatternError> {
+        self.bytes += text.len() + 1;
+        self.segments += 1;
+        if self.bytes > PATTERN_BYTES_MAX {
+            return Err(PatternError::TooLong);
+        }
+        if self.segments > PATTERN_SEGMENTS_MAX {
+            return Err(PatternError::TooManySegments);
+        }
+        Ok(())
+    }
+}
+
+impl Pattern {
+    /// The pattern `**`.
+    pub fn everything() -> Self {
+        Self {
+            root: Arc::default(),
+            head: Vec::new(),
+            tail: Some(Vec::new()),
+        }
+    }
+
+    /// The pattern `text` below the path `root`, see [`Root::pattern`].
+    pub fn below(root: &str, text: &str) -> Result<Self, PatternError> {
+        Root::parse(root)?.pattern(text)
+    }
+
+    /// `prefix` and every path below it, below the path `root`, see [`Root::subtree`].
+    pub fn subtree(root: &str, prefix: &str) -> Result<Self, PatternError> {
+        Root::parse(root)?.subtree(prefix)
+    }
+
+    /// What stands before `**`, the root included.
+    fn head(&self) -> impl DoubleEndedIterator<Item = &Segment> {
+        self.root.iter().chain(&self.head)
+    }
+
+    fn head_length(&self) -> usize {
+        self.root.len() + self.head.len()
+    }
+
+    /// Memory that it takes, without its root.
+    pub(super) fn held_bytes(&self) -> usize {
+        size_of::<Self>() + held_bytes(&self.head) + self.tail.as_deref().map_or(0, held_bytes)
     }
 
     /// Does the pattern match exactly this path?
     pub fn matches(&self, path: &str) -> bool {
         let mut path = segments(path);
-        let head = self.head.iter();
         let tail = self.tail.iter().flatten();
-        head.into_iter()
+        self.head()
             .all(|expected| path.next().is_some_and(|segment| expected.accepts(segment)))
             && tail
                 .rev()
@@ -139,7 +211,7 @@ impl Pattern {
 
     /// Can any path at or below `prefix` match?
     pub fn may_match_below(&self, prefix: &str) -> bool {
-        let mut expected = self.head.iter();
+        let mut expected = self.head();
         for segment in segments(prefix) {
             match expected.next() {
                 Some(pattern) if pattern.accepts(segment) => {}
@@ -153,28 +225,38 @@ impl Pattern {
     /// Does the pattern match every path that `other` matches?
     pub fn contains(&self, other: &Self) -> bool {
         let Some(tail) = &self.tail else {
-            return other.tail.is_none() && same_length(&self.head, &other.head) && covers(&self.head, &other.head);
+            let is_as_long = self.head_length() == other.head_length();
+            return other.tail.is_none() && is_as_long && covers(self.head(), other.head());
         };
-        let shortest = other.head.len() + other.tail.as_ref().map_or(0, Vec::len);
+        let shortest = other.head_length() + other.tail.as_ref().map_or(0, Vec::len);
         // Its shortest path must be long enough. What reaches into its `**` must be `*`.
-        shortest >= self.head.len() + tail.len()
-            && covers(&self.head, &other.head)
-            && covers(
-                tail.iter().rev(),
-                other.tail.as_ref().unwrap_or(&other.head).iter().rev(),
-            )
+        shortest >= self.head_length() + tail.len()
+            && covers(self.head(), other.head())
+            && match &other.tail {
+                Some(other_tail) => covers(tail.iter().rev(), other_tail.iter().rev()),
+                None => covers(tail.iter().rev(), other.head().rev()),
+            }
     }
 }
+
+/// By what they match, however much of it is a root.
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.head().eq(other.head()) && self.tail == other.tail
+    }
+}
+
+impl Eq for Pattern {}
 
 impl Patterns {
     /// Grants what any of `patterns` grants; nothing when there is none.
     pub fn new(patterns: Vec<Pattern>) -> Self {
-        Self(patterns)
+        Self(patterns.into())
     }
 
     /// Grants every path.
     pub fn everything() -> Self {
-        Self(vec![Pattern::everything()])
+        Self([Pattern::everything()].into())
     }
 
     /// Whether there is none, so that nothing matches.
@@ -207,13 +289,13 @@ impl FromStr for Pattern {
         if segments(text).next().is_none() {
             return Err(PatternError::Empty);
         }
-        Self::of(segments(text))
+        Root::default().with(segments(text))
     }
 }
 
 impl fmt::Display for Pattern {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let head = self.head.iter().map(Segment::to_string);
+        let head = self.head().map(Segment::to_string);
         let open = self.tail.is_some().then(|| "**".to_owned());
         let tail = self.tail.iter().flatten().map(Segment::to_string);
         let texts: Vec<String> = head.chain(open).chain(tail).collect();
@@ -236,12 +318,12 @@ impl fmt::Display for Patterns {
 impl Segment {
     fn parse(text: &str) -> Result<Self, PatternError> {
         match text.split_once('*') {
-            None => Ok(Self::Literal(text.to_owned())),
+            None => Ok(Self::Literal(text.into())),
             Some(("", "")) => Ok(Self::Any),
             Some((_, suffix)) if suffix.contains('*') => Err(PatternError::Stars(beginning(text))),
             Some((prefix, suffix)) => Ok(Self::Part {
-                prefix: prefix.to_owned(),
-                suffix: suffix.to_owned(),
+                prefix: prefix.into(),
+                suffix: suffix.into(),
             }),
         }
     }
@@ -249,10 +331,10 @@ impl Segment {
     fn accepts(&self, segment: &str) -> bool {
         match self {
             Self::Any => true,
-            Self::Literal(text) => text == segment,
+            Self::Literal(text) => **text == *segment,
             Self::Part { prefix, suffix } => segment
-                .strip_prefix(prefix.as_str())
-                .is_some_and(|rest| rest.ends_with(suffix.as_str())),
+                .strip_prefix(&**prefix)
+                .is_some_and(|rest| rest.ends_with(&**suffix)),
         }
     }
 
@@ -269,7 +351,7 @@ impl Segment {
                     prefix: other_prefix,
                     suffix: other_suffix,
                 },
-            ) => other_prefix.starts_with(prefix.as_str()) && other_suffix.ends_with(suffix.as_str()),
+            ) => other_prefix.starts_with(&**prefix) && other_suffix.ends_with(&**suffix),
         }
     }
 }
@@ -294,8 +376,14 @@ fn covers<'a>(these: impl IntoIterator<Item = &'a Segment>, others: impl IntoIte
     })
 }
 
-fn same_length(these: &[Segment], others: &[Segment]) -> bool {
-    these.len() == others.len()
+/// Memory behind some segments: each has its place, and its texts with what an allocation costs.
+fn held_bytes(segments: &[Segment]) -> usize {
+    let texts = |segment: &Segment| match segment {
+        Segment::Any => 0,
+        Segment::Literal(text) => text.len() + ALLOCATION_BYTES,
+        Segment::Part { prefix, suffix } => prefix.len() + suffix.len() + 2 * ALLOCATION_BYTES,
+    };
+    size_of_val(segments) + segments.iter().map(texts).sum::<usize>()
 }
 
 fn segments(path: &str) -> impl DoubleEndedIterator<Item = &str> {
@@ -308,6 +396,9 @@ fn beginning(text: &str) -> String {
 }
 
 const SHOWN_CHARACTERS_MAX: usize = 64;
+
+/// What an allocator adds to a small text, about.
+const ALLOCATION_BYTES: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -374,6 +465,25 @@ mod tests {
         assert_eq!(subtree("a", "b*"), Err(PatternError::Stars("b*".to_owned())));
         let deepest = ["a"; 32].join("/");
         assert_eq!(subtree("", &deepest).unwrap(), deepest);
+    }
+
+    #[test]
+    fn a_root_is_no_part_of_what_a_pattern_means() {
+        let below = |root, text| Pattern::below(root, text).unwrap();
+        assert_eq!(below("a/b", "c/*"), pattern("a/b/c/*"));
+        assert_ne!(below("a/b", "c"), pattern("a/b"));
+        assert!(below("a", "**").contains(&below("a/b", "c/**")) && !below("a/b", "**").contains(&below("a", "c")));
+        assert!(below("a", "b").contains(&below("a/b", "")) && pattern("a/b").contains(&below("a/b", "")));
+        assert!(below("a", "**/c").contains(&below("a/b/c", "")));
+        // It is held once.
+        let root = Root::parse(&["x"; 31].join("/")).unwrap();
+        let one = root.pattern("a").unwrap();
+        assert!(Arc::ptr_eq(&one.root, &root.pattern("b").unwrap().root));
+        assert!(
+            one.held_bytes() < 256 && root.held_bytes() > 1024,
+            "{}",
+            one.held_bytes()
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::grant::Grant;
 use super::moment::Moment;
-use super::token::{Keys, Refusal};
+use super::token::{KeyPrint, Keys, Refusal, Verified};
 
 /// What is public, and the keys of tokens that grant something else.
 #[derive(Clone, Debug)]
@@ -13,6 +13,8 @@ pub struct Policy {
     public: Arc<Grant>,
     /// `None`: there are no tokens, and a query means nothing.
     keys: Option<Arc<Keys>>,
+    /// An auth server decides on each session, and nothing is decided here.
+    has_authority: bool,
 }
 
 /// What a session gets that is let in.
@@ -22,8 +24,9 @@ pub struct Admission<'a> {
     pub root: &'a str,
     /// What it may do.
     pub grant: Arc<Grant>,
-    /// The grant is that of a token. When it lapses the session has no more reason to be.
-    pub has_token: bool,
+    /// The key of the token that grants it. When the grant lapses, or the key is removed, the session has no more reason
+    /// to be. `None`: it came without a token.
+    pub key: Option<KeyPrint>,
 }
 
 impl Policy {
@@ -32,6 +35,7 @@ impl Policy {
         Self {
             public: Arc::new(grant),
             keys: None,
+            has_authority: false,
         }
     }
 
@@ -45,29 +49,94 @@ impl Policy {
         Self { keys, ..self }
     }
 
-    /// What a session has that names no path.
-    pub fn default_grant(&self) -> Arc<Grant> {
-        self.public.clone()
+    /// An auth server decides. It gets tokens as they are.
+    pub fn with_authority(self, has_authority: bool) -> Self {
+        Self { has_authority, ..self }
     }
 
-    /// Decides on a session by the path and query of its SETUP or of its URL. Who may do nothing there is refused.
-    pub fn admit<'a>(&self, target: &'a str, moment: Moment) -> Result<Admission<'a>, Refusal> {
+    /// Whether an auth server decides.
+    pub fn has_authority(&self) -> bool {
+        self.has_authority
+    }
+
+    /// What a session has that names no path.
+    pub fn default_grant(&self) -> Arc<Grant> {
+        match self.has_authority {
+            true => Arc::default(),
+            false => self.public.clone(),
+        }
+    }
+
+    /// Decides on a session by the path and query of its SETUP or of its URL, and the token beside it if there is one. Who
+    /// may do nothing there is refused. `may_compute`: see [`Keys::check`].
+    pub fn admit<'a>(
+        &self,
+        target: &'a str,
+        bearer: Option<&str>,
+        moment: Moment,
+        may_compute: impl FnOnce() -> bool,
+    ) -> Result<Admission<'a>, Refusal> {
         let (root, query) = target.split_once('?').unwrap_or((target, ""));
-        let token = self.token_in(query)?;
-        let grant = self.grant(token.as_deref(), moment)?;
-        let has_token = token.is_some();
-        match (grant.may_use_below(root), has_token) {
-            (true, _) => Ok(Admission { root, grant, has_token }),
-            (false, true) => Err(Refusal::Elsewhere),
-            (false, false) => Err(Refusal::NotPublic),
+        let token = self.choose_token(bearer, query)?;
+        let (grant, key) = self.decide(token.as_deref(), moment, may_compute)?;
+        match (grant.may_use_below(root), key) {
+            (true, key) => Ok(Admission { root, grant, key }),
+            (false, Some(_)) => Err(Refusal::Elsewhere),
+            (false, None) => Err(Refusal::NotPublic),
         }
     }
 
     /// What a token grants, or what is granted without one. Without keys nobody looks at tokens.
-    pub fn grant(&self, token: Option<&str>, moment: Moment) -> Result<Arc<Grant>, Refusal> {
-        match (&self.keys, token) {
-            (Some(keys), Some(token)) => keys.verify(token)?.grant(moment).map(Arc::new),
-            _ => Ok(self.default_grant()),
+    pub fn grant(
+        &self,
+        token: Option<&str>,
+        moment: Moment,
+        may_compute: impl FnOnce() -> bool,
+    ) -> Result<Arc<Grant>, Refusal> {
+        self.decide(token, moment, may_compute).map(|(grant, _)| grant)
+    }
+
+    fn decide(
+        &self,
+        token: Option<&str>,
+        moment: Moment,
+        may_compute: impl FnOnce() -> bool,
+    ) -> Result<(Arc<Grant>, Option<KeyPrint>), Refusal> {
+        let (Some(keys), Some(token)) = (&self.keys, token) else {
+            return Ok((self.default_grant(), None));
+        };
+        let Verified { claims, key } = keys.check(token, may_compute)?;
+        Ok((Arc::new(claims.grant(moment)?), Some(key)))
+    }
+
+    /// Whether tokens of this key are taken.
+    pub fn has_key(&self, key: KeyPrint) -> bool {
+        self.keys.as_ref().is_some_and(|keys| keys.has(key))
+    }
+
+    /// The one token of a request: that of its field Authorization, or that of its query. Two must be the same.
+    pub fn choose_token<'a>(&self, bearer: Option<&'a str>, query: &'a str) -> Result<Option<Cow<'a, str>>, Refusal> {
+        match (bearer, self.token_in(query)?) {
+            (Some(bearer), Some(in_query)) if bearer != in_query => Err(Refusal::TwoTokens),
+            (Some(bearer), _) => Ok(Some(Cow::Borrowed(bearer))),
+            (None, in_query) => Ok(in_query),
+        }
+    }
+
+    /// The token in a field Authorization. If tokens are looked at, whatever is not `Bearer` and one token is refused: it
+    /// is not as good as none.
+    pub fn bearer<'a>(&self, authorization: Option<&'a [u8]>) -> Result<Option<&'a str>, Refusal> {
+        let Some(authorization) = authorization.filter(|_| self.keys.is_some() || self.has_authority) else {
+            return Ok(None);
+        };
+        let text = str::from_utf8(authorization).map_err(|_| Refusal::Authorization)?;
+        let (scheme, token) = text.trim().split_once(' ').ok_or(Refusal::Authorization)?;
+        let token = token.trim_start_matches(' ');
+        // RFC 6750, section 2.1, has one token there, which has no spaces in it.
+        let is_one = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+        match scheme.eq_ignore_ascii_case("Bearer") && is_one {
+            true => Ok(Some(token)),
+            false => Err(Refusal::Authorization),
         }
     }
 
@@ -105,7 +174,7 @@ fn decode_percent(text: &str) -> Option<Cow<'_, str>> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant, SystemTime};
+    use std::time::{Duration, SystemTime};
 
     use ring::rand::SystemRandom;
 
@@ -117,9 +186,9 @@ mod tests {
     #[test]
     fn who_could_do_nothing_below_a_path_is_not_let_in() {
         let policy = public();
-        assert_eq!(policy.admit("/anon/room?jwt=x", at(0)).unwrap().root, "/anon/room");
-        assert!(policy.admit("", at(0)).is_ok());
-        assert_eq!(policy.admit("/anonymous", at(0)).unwrap_err(), Refusal::NotPublic);
+        assert_eq!(admit(&policy, "/anon/room?jwt=x", at(0)).unwrap().root, "/anon/room");
+        assert!(admit(&policy, "", at(0)).is_ok());
+        assert_eq!(admit(&policy, "/anonymous", at(0)).unwrap_err(), Refusal::NotPublic);
     }
 
     #[test]
@@ -130,13 +199,14 @@ mod tests {
             r#"{"root":"call","publish":["7/a/**"],"subscribe":["7/**"],"exp":100}"#,
         );
         let target = format!("/call/7?jwt={token}");
-        let admission = policy.admit(&target, at(40)).unwrap();
-        assert_eq!((admission.root, admission.has_token), ("/call/7", true));
+        let admission = admit(&policy, &target, at(40)).unwrap();
+        assert_eq!((admission.root, admission.key), ("/call/7", Some(key.print())));
+        assert!(policy.has_key(key.print()) && !public().has_key(key.print()));
         let grant = admission.grant;
         assert!(grant.may_publish("call/7/a/x") && !grant.may_publish("call/7/b"));
         assert!(grant.may_subscribe("call/7/b") && !grant.may_subscribe("anon/x"));
-        assert!(policy.admit("/anon", at(40)).is_ok());
-        let elsewhere = |path: &str| policy.admit(&format!("{path}?jwt={token}"), at(40)).err();
+        assert!(admit(&policy, "/anon", at(40)).is_ok());
+        let elsewhere = |path: &str| admit(&policy, &format!("{path}?jwt={token}"), at(40)).err();
         assert_eq!(elsewhere("/anon"), Some(Refusal::Elsewhere));
         assert_eq!(elsewhere("/call/77"), Some(Refusal::Elsewhere));
         assert_eq!(elsewhere("/"), None);
@@ -154,9 +224,9 @@ mod tests {
             (format!("jwt={token}%FF"), Refusal::Query),
             (format!("jwt={token}&jwt=.."), Refusal::Header),
         ] {
-            assert_eq!(policy.admit(&format!("/anon?{query}"), at(40)).unwrap_err(), refusal);
+            assert_eq!(admit(&policy, &format!("/anon?{query}"), at(40)).unwrap_err(), refusal);
         }
-        let late = policy.admit(&format!("/anon?jwt={token}"), at(100)).unwrap_err();
+        let late = admit(&policy, &format!("/anon?jwt={token}"), at(100)).unwrap_err();
         assert_eq!(late, Refusal::Expired);
     }
 
@@ -176,11 +246,68 @@ mod tests {
     fn a_grant_lasts_until_its_token_expires() {
         let (key, policy) = with_key();
         let token = sign(&key, r#"{"publish":["**"],"exp":100}"#);
-        let moment = at(40);
-        let grant = policy.grant(Some(&token), moment).unwrap();
-        assert_eq!(grant.until, Some(moment.instant + Duration::from_secs(60)));
+        let grant = policy.grant(Some(&token), at(40), || true).unwrap();
+        assert_eq!((grant.until, grant.expires), (None, Some(at(100).0)));
         let endless = sign(&key, r#"{"publish":["**"]}"#);
-        assert_eq!(policy.grant(Some(&endless), moment).unwrap().until, None);
+        assert_eq!(policy.grant(Some(&endless), at(40), || true).unwrap().expires, None);
+    }
+
+    #[test]
+    fn only_a_bearer_and_its_token_are_an_authorization() {
+        let (_, policy) = with_key();
+        let bearer = |text: &'static str| policy.bearer(Some(text.as_bytes()));
+        assert_eq!(bearer("Bearer a.b.c"), Ok(Some("a.b.c")));
+        assert_eq!(bearer(" bEARER   x "), Ok(Some("x")));
+        for text in [
+            "",
+            " ",
+            "Bearer",
+            "Bearer ",
+            "Bearer a b",
+            "Bearer a\tb",
+            "Basic YTpi",
+            "a.b.c",
+            "Bearer: x",
+        ] {
+            assert_eq!(bearer(text), Err(Refusal::Authorization), "{text:?}");
+        }
+        assert_eq!(policy.bearer(Some(b"Bearer \xff")), Err(Refusal::Authorization));
+        assert_eq!(policy.bearer(None), Ok(None));
+        // Who has no keys is not asked to read tokens.
+        assert_eq!(public().bearer(Some(b"Basic YTpi")), Ok(None));
+        let both = |bearer, query| {
+            policy
+                .choose_token(bearer, query)
+                .map(|token| token.map(Cow::into_owned))
+        };
+        assert_eq!(both(Some("a"), "jwt=a"), Ok(Some("a".to_owned())));
+        assert_eq!(both(Some("a"), "jwt=b"), Err(Refusal::TwoTokens));
+    }
+
+    #[test]
+    fn a_signature_is_checked_only_when_it_may_be() {
+        let (key, policy) = with_key();
+        let token = sign(&key, r#"{"publish":["**"]}"#);
+        let ask = |token: &str, answer| {
+            let mut asked = 0;
+            let may_compute = || {
+                asked += 1;
+                answer
+            };
+            let refusal = policy.grant(Some(token), at(40), may_compute).err();
+            (refusal, asked)
+        };
+        assert_eq!(ask(&token, true), (None, 1));
+        assert_eq!(ask(&token, false), (Some(Refusal::TooManyChecks), 1));
+        // What is wrong at first sight costs no computation.
+        let (signed, signature) = token.rsplit_once('.').unwrap();
+        for short in [&signature[..4], &format!("{signature}AAAA"), ""] {
+            assert_eq!(ask(&format!("{signed}.{short}"), true), (Some(Refusal::Signature), 0));
+        }
+    }
+
+    fn admit<'a>(policy: &Policy, target: &'a str, moment: Moment) -> Result<Admission<'a>, Refusal> {
+        policy.admit(target, None, moment, || true)
     }
 
     fn public() -> Policy {
@@ -198,9 +325,6 @@ mod tests {
     }
 
     fn at(seconds: u64) -> Moment {
-        Moment {
-            instant: Instant::now(),
-            system: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
-        }
+        Moment(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
     }
 }

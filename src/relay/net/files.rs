@@ -1,4 +1,4 @@
-//! How many files this process may have open.
+//! Limits of this process: open files, and locked memory.
 
 use std::fs::File;
 use std::io;
@@ -23,6 +23,17 @@ pub fn raise_file_limit() {
 pub fn try_files(count: usize) -> io::Result<()> {
     let opened = (0..count).map(|_| File::open("/dev/null"));
     opened.collect::<io::Result<Vec<File>>>().map(drop)
+}
+
+/// The soft limit on locked memory, in bytes. `None`: the system does not say.
+pub fn locked_memory_limit() -> Option<u64> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the pointer is to a whole `rlimit` that outlives the call.
+    let is_told = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) } == 0;
+    is_told.then_some(limit.rlim_cur)
 }
 
 #[cfg(test)]

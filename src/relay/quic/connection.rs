@@ -291,6 +291,18 @@ impl Connection {
         })
     }
 
+    /// The host name that the client asked for.
+    pub fn server_name(&self) -> Option<&str> {
+        self.quic.server_name()
+    }
+
+    /// Bytes of packets sent, and received, on its paths.
+    pub fn moved_bytes(&self) -> (u64, u64) {
+        self.quic.path_stats().fold((0, 0), |(sent, received), path| {
+            (sent + path.sent_bytes, received + path.recv_bytes)
+        })
+    }
+
     /// Why the connection ended, for a log line.
     pub fn close_reason(&self) -> String {
         let describe = |who: &str, error: &quiche::ConnectionError| {

@@ -75,6 +75,30 @@ impl Carrier<'_> {
         }
     }
 
+    /// The token that came beside the path, where one did. That of HTTP/3 was taken when its session was asked for.
+    pub(super) fn bearer(&self) -> Option<&str> {
+        match self {
+            Self::Quic(_) => None,
+            Self::WebSocket(connection) => connection.bearer.as_deref(),
+        }
+    }
+
+    /// The host name that TLS was asked for. That of a WebSocket is not passed on.
+    pub(super) fn server_name(&self) -> Option<String> {
+        match self {
+            Self::Quic(connection) => connection.server_name().map(str::to_owned),
+            Self::WebSocket(_) => None,
+        }
+    }
+
+    /// Bytes sent to the peer, and received from it. Of a WebSocket those of messages.
+    pub(super) fn moved_bytes(&self) -> (u64, u64) {
+        match self {
+            Self::Quic(connection) => connection.moved_bytes(),
+            Self::WebSocket(connection) => connection.moved_bytes,
+        }
+    }
+
     /// It speaks HTTP/3, in which a session may be asked for.
     pub(super) fn is_web(&self) -> bool {
         match self {

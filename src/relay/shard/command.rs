@@ -20,6 +20,7 @@ use moqswitch_proto::wire::{
     HopId, StreamId, Subscribe, SubscribeId, Version, Written,
 };
 
+use super::authority::Decision;
 use super::grants::UnknownSession;
 use super::link::Attachment;
 use super::local::{Installation, TooManyApplications};
@@ -52,6 +53,15 @@ pub enum ShardCommand {
         /// Told when it has been done, or that the shard has no such session.
         reply: oneshot::Sender<Result<(), UnknownSession>>,
     },
+    /// What an auth server decided on a session, see [`AdmissionRequest`](super::AdmissionRequest).
+    Decide {
+        /// Which session of this shard.
+        session: PeerKey,
+        /// What becomes of it.
+        decision: Decision,
+        /// Told when it has been done, or that the shard has no such session.
+        reply: oneshot::Sender<Result<(), UnknownSession>>,
+    },
     /// Run an application, whose peers are local to the shard.
     Install {
         /// What makes it.
@@ -60,7 +70,8 @@ pub enum ShardCommand {
         reply: oneshot::Sender<Result<(), TooManyApplications>>,
     },
     /// Check the tokens of sessions that begin by other keys from now on; `None`: there are no tokens any more. Sessions
-    /// that are there keep what they were granted.
+    /// whose token was signed by a key that is not among them end within the next turns; others keep what they were
+    /// granted.
     ReplaceKeys(Option<Arc<Keys>>),
     /// Grant something else from now on to sessions that begin without a token. Sessions that are there keep what they
     /// were granted.
@@ -164,13 +175,19 @@ impl Shard {
                     // The asker may have gone; then nobody needs the answer.
                     let _ = reply.send(self.set_grant(session, grant));
                 }
+                ShardCommand::Decide {
+                    session,
+                    decision,
+                    reply,
+                } => {
+                    // As above.
+                    let _ = reply.send(self.decide(session, decision));
+                }
                 ShardCommand::Install { application, reply } => {
                     // The asker may have gone; the application is there all the same.
                     let _ = reply.send(self.install(application));
                 }
-                ShardCommand::ReplaceKeys(keys) => {
-                    self.options.policy = self.options.policy.clone().with_keys(keys);
-                }
+                ShardCommand::ReplaceKeys(keys) => self.replace_keys(keys),
                 ShardCommand::ReplacePublic(public) => {
                     self.options.policy = self.options.policy.clone().with_public(public);
                 }

@@ -1,9 +1,7 @@
 //! What sessions say, taken to routing. Paths get the session's root in front, and every
 //! publish and subscribe is checked against the policy here.
 
-use std::time::{Instant, SystemTime};
-
-use crate::auth::{Admission, Moment};
+use crate::auth::token::Refusal;
 use crate::routing::{PeerKey, RequestKey, Source};
 use moqswitch_proto::session::{AnnouncementEvent, AnswerEvent, Event, MediaEvent, RequestEvent, SessionEvent};
 use moqswitch_proto::wire::{BroadcastPath, HopId, Role, Setup, StreamId, session_error, stream_error};
@@ -11,7 +9,7 @@ use moqswitch_proto::wire::{BroadcastPath, HopId, Role, Setup, StreamId, session
 use super::carrier::carrier;
 use super::feed::FeedEvent;
 use super::grants::visible_by;
-use super::peer::Requested;
+use super::peer::{Entry, Peer, Requested};
 use super::service::DEFAULT_COST;
 use super::statistics::DropCause;
 use super::worker::Shard;
@@ -19,7 +17,11 @@ use super::worker::Shard;
 impl Shard {
     /// Handles all that a session has to say.
     pub(super) fn handle_events(&mut self, peer: PeerKey) {
-        while let Some(event) = self.peers.get_mut(&peer).and_then(|state| state.session.poll_event()) {
+        let poll = |state: &mut Peer| match state.is_waiting {
+            true => None,
+            false => state.session.poll_event(),
+        };
+        while let Some(event) = self.peers.get_mut(&peer).and_then(poll) {
             match event {
                 Event::Media(event) => self.handle_media(peer, event),
                 Event::Announcement(event) => self.handle_announcement(peer, event),
@@ -273,7 +275,7 @@ impl Shard {
         }
         if has_request_path {
             self.report_opened(peer);
-        } else if !self.take_root(peer, setup.path.as_deref().unwrap_or_default()) {
+        } else if !self.take_root(peer, setup.path.as_deref().unwrap_or_default(), setup.role) {
             return;
         }
         if setup.role != Role::Subscriber {
@@ -282,31 +284,34 @@ impl Shard {
     }
 
     /// Roots the session at the path of its SETUP, or of the request that made its connection.
-    /// False when it may do nothing there, and was closed.
-    pub(super) fn take_root(&mut self, peer: PeerKey, target: &str) -> bool {
-        match self.options.policy.admit(target, moment()) {
+    /// False when it may do nothing there, and was closed; or when that is asked elsewhere, and the answer lets it in.
+    pub(super) fn take_root(&mut self, peer: PeerKey, target: &str, role: Role) -> bool {
+        let connection = carrier(&mut self.endpoint, &mut self.websockets, peer);
+        let bearer = connection.and_then(|connection| connection.bearer().map(str::to_owned));
+        if self.options.policy.has_authority() {
+            if !self.ask_authority(peer, target, bearer.as_deref(), role) {
+                self.turn_away(peer, &Refusal::AuthorityUnavailable);
+            }
+            return false;
+        }
+        match self.admit(peer, target, bearer.as_deref()) {
             Ok(admission) => {
-                self.let_in(peer, admission);
+                self.let_in(peer, admission.into());
                 true
             }
             Err(refusal) => {
-                self.statistics.drops.add(DropCause::Unauthorized, 1);
-                let reason = refusal.to_string();
-                self.log_refusal(peer, &reason);
-                if let Some(state) = self.peers.get_mut(&peer) {
-                    state.session.close(session_error::UNAUTHORIZED, &reason);
-                }
+                self.turn_away(peer, &refusal);
                 false
             }
         }
     }
 
     /// Gives a session the root and the grant that were decided on.
-    pub(super) fn let_in(&mut self, peer: PeerKey, admission: Admission<'_>) {
+    pub(super) fn let_in(&mut self, peer: PeerKey, entry: Entry<'_>) {
         let Some(state) = self.peers.get_mut(&peer) else { return };
-        state.root = BroadcastPath::new(admission.root);
-        state.ends_with_grant = admission.has_token;
-        self.install_grant(peer, admission.grant);
+        state.root = BroadcastPath::new(entry.root);
+        state.basis = entry.basis;
+        self.install_grant(peer, entry.grant);
         self.report_opened(peer);
     }
 
@@ -345,14 +350,6 @@ impl Shard {
             state.session.refuse(request, code);
         }
         self.forget_request(peer, request);
-    }
-}
-
-/// Now. The time of the turn would do, but that of tokens must be as exact.
-pub(super) fn moment() -> Moment {
-    Moment {
-        instant: Instant::now(),
-        system: SystemTime::now(),
     }
 }
 

@@ -2,17 +2,20 @@
 //! ends at once: announcements, subscriptions, fetches, and what its announce streams were told.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use moqswitch_proto::wire::{BroadcastPath, StreamId, session_error, stream_error};
 
-use crate::auth::Grant;
-use crate::auth::token::Refusal;
+use crate::auth::token::{Keys, Refusal};
+use crate::auth::{Admission, Grant, Moment};
 use crate::routing::{PeerKey, Source, Visible};
 
+use super::carrier::carrier;
 use super::feed::FeedEvent;
+use super::peer::Basis;
 use super::statistics::DropCause;
 use super::worker::Shard;
 
@@ -21,28 +24,66 @@ use super::worker::Shard;
 #[error("the shard has no such session")]
 pub struct UnknownSession;
 
-/// When the grants of sessions lapse. At most one entry for each session.
+/// When the grants of sessions lapse, by either clock. At most one entry of each for a session.
+///
+/// No timer goes by the wall clock: it may be set, and it goes on while the host sleeps. So it is looked at when the first
+/// entry should be due, and at least once in [`WALL_LOOK_INTERVAL`] as long as there is one.
 #[derive(Debug, Default)]
-pub(super) struct Lapses(BTreeSet<(Instant, PeerKey)>);
+pub(super) struct Lapses {
+    until: BTreeSet<(Instant, PeerKey)>,
+    expires: BTreeSet<(SystemTime, PeerKey)>,
+    /// When to look at the wall clock. `None`: there is no reason to.
+    look: Option<Instant>,
+    /// Sessions with a token, to be compared with keys that have changed.
+    doubtful: Vec<PeerKey>,
+}
 
 impl Lapses {
     pub(super) fn note(&mut self, peer: PeerKey, grant: &Grant) {
-        self.0.extend(grant.until.map(|until| (until, peer)));
+        self.until.extend(grant.until.map(|until| (until, peer)));
+        if let Some(expires) = grant.expires {
+            let is_first = self.expires.first().is_none_or(|(first, _)| expires < *first);
+            self.expires.insert((expires, peer));
+            if is_first {
+                // The next turn looks, and finds out how long there is.
+                self.look = Some(Instant::now());
+            }
+        }
     }
 
     pub(super) fn forget(&mut self, peer: PeerKey, grant: &Grant) {
         if let Some(until) = grant.until {
-            self.0.remove(&(until, peer));
+            self.until.remove(&(until, peer));
+        }
+        if let Some(expires) = grant.expires {
+            self.expires.remove(&(expires, peer));
         }
     }
 
+    /// When there is something to do, or to look at.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.0.first().map(|(until, _)| *until)
+        let until = self.until.first().map(|(until, _)| *until);
+        let look = self.look.filter(|_| !self.expires.is_empty());
+        let at_once = (!self.doubtful.is_empty()).then(Instant::now);
+        [until, look, at_once].into_iter().flatten().min()
     }
 
-    fn poll(&mut self, now: Instant) -> Option<PeerKey> {
-        self.next().filter(|until| *until <= now)?;
-        self.0.pop_first().map(|(_, peer)| peer)
+    /// The next whose time has come. `wall` is asked for only if it matters.
+    fn poll(&mut self, now: Instant, wall: impl FnOnce() -> SystemTime) -> Option<PeerKey> {
+        if self.until.first().is_some_and(|(until, _)| *until <= now) {
+            return self.until.pop_first().map(|(_, peer)| peer);
+        }
+        let (first, _) = *self.expires.first()?;
+        if self.look.is_some_and(|look| now < look) {
+            return None;
+        }
+        match first.duration_since(wall()) {
+            Ok(left) if !left.is_zero() => {
+                self.look = Some(now + left.min(WALL_LOOK_INTERVAL));
+                None
+            }
+            _ => self.expires.pop_first().map(|(_, peer)| peer),
+        }
     }
 }
 
@@ -54,7 +95,7 @@ impl Shard {
         }
         self.install_grant(session, grant);
         if let Some(state) = self.peers.get_mut(&session) {
-            state.ends_with_grant = false;
+            state.basis = Basis::Open;
         }
         self.apply_actions();
         Ok(())
@@ -78,23 +119,89 @@ impl Shard {
         }
     }
 
-    /// Sessions whose grant has lapsed may do nothing from now on.
+    /// Decides on a session by its path and query, and the token beside it.
+    pub(super) fn admit<'a>(
+        &mut self,
+        peer: PeerKey,
+        target: &'a str,
+        bearer: Option<&str>,
+    ) -> Result<Admission<'a>, Refusal> {
+        let address = self.address_of(peer);
+        let checks = &mut self.token_checks;
+        let now = self.now;
+        let mut is_checked = false;
+        // Tokens must be as exact as the clock; the time of the turn is not.
+        let moment = Moment(SystemTime::now());
+        let admission = self.options.policy.admit(target, bearer, moment, || {
+            is_checked = checks.take(address, now);
+            is_checked
+        });
+        if is_checked && admission.is_ok() {
+            checks.give_back(address);
+        }
+        admission
+    }
+
+    /// Counts it, and says why in the log.
+    pub(super) fn note_refusal(&mut self, peer: PeerKey, refusal: &Refusal) {
+        let cause = match refusal {
+            Refusal::TooManyChecks => DropCause::TokenChecks,
+            Refusal::AuthorityUnavailable | Refusal::AuthorityInvalid => DropCause::Authority,
+            _ => DropCause::Unauthorized,
+        };
+        self.statistics.drops.add(cause, 1);
+        self.log_refusal(peer, &refusal.to_string());
+    }
+
+    /// Where a connection comes from. Of one that is gone, nowhere.
+    pub(super) fn address_of(&mut self, peer: PeerKey) -> IpAddr {
+        let connection = carrier(&mut self.endpoint, &mut self.websockets, peer);
+        let address = connection.and_then(|connection| connection.peer_address());
+        address.map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.ip())
+    }
+
+    /// Tokens are checked by these keys from now on. What the others let in is ended in this turn and the next ones.
+    pub(super) fn replace_keys(&mut self, keys: Option<Arc<Keys>>) {
+        self.options.policy = self.options.policy.clone().with_keys(keys);
+        let with_token = self
+            .peers
+            .iter()
+            .filter(|(_, state)| matches!(state.basis, Basis::Token(_)));
+        self.lapses.doubtful = with_token.map(|(peer, _)| *peer).collect();
+    }
+
+    fn end_removed_keys(&mut self) {
+        for _ in 0..DOUBTFUL_PER_TURN_MAX {
+            let Some(peer) = self.lapses.doubtful.pop() else { break };
+            let basis = self.peers.get(&peer).map(|state| state.basis);
+            if let Some(Basis::Token(key)) = basis
+                && !self.options.policy.has_key(key)
+            {
+                self.statistics.sessions.revoked += 1;
+                self.install_grant(peer, Arc::new(Grant::nothing()));
+                self.end_with_grant(peer, &Refusal::KeyRemoved);
+            }
+        }
+    }
+
+    /// Sessions whose grant has lapsed, or whose key is gone, may do nothing from now on.
     pub(super) fn end_lapsed_grants(&mut self) {
+        self.end_removed_keys();
         for _ in 0..LAPSES_PER_TURN_MAX {
-            let Some(peer) = self.lapses.poll(self.now) else { break };
+            let Some(peer) = self.lapses.poll(self.now, SystemTime::now) else {
+                break;
+            };
             self.install_grant(peer, Arc::new(Grant::nothing()));
-            self.end_with_grant(peer);
+            self.end_with_grant(peer, &Refusal::Expired);
         }
     }
 
     /// Without its token a session has no reason to be. Its end tells the client to come again with a new one.
-    fn end_with_grant(&mut self, peer: PeerKey) {
-        let Some(state) = self.peers.get_mut(&peer).filter(|state| state.ends_with_grant) else {
+    pub(super) fn end_with_grant(&mut self, peer: PeerKey, reason: &Refusal) {
+        let Some(state) = self.peers.get_mut(&peer).filter(|state| state.basis != Basis::Open) else {
             return;
         };
-        state
-            .session
-            .close(session_error::UNAUTHORIZED, &Refusal::Expired.to_string());
+        state.session.close(session_error::UNAUTHORIZED, &reason.to_string());
         self.transmit(peer);
     }
 
@@ -159,3 +266,74 @@ pub(super) fn visible_by(grant: &Arc<Grant>) -> Visible {
 
 /// Grants that lapse in one turn. The rest follows in the next, at once.
 const LAPSES_PER_TURN_MAX: usize = 64;
+
+/// Sessions that are compared with changed keys in one turn. The rest follows in the next, at once.
+const DOUBTFUL_PER_TURN_MAX: usize = 64;
+
+/// A wall clock that was set, or that went on while the host slept, is noticed so soon after the host is awake. It costs
+/// one look at it.
+const WALL_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_grant_lapses_by_the_wall_clock_wherever_that_goes() {
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        let mut lapses = Lapses::default();
+        lapses.note(peer(1), &expiring(wall + 100 * SECOND));
+        let poll = |lapses: &mut Lapses, at: Duration, wall: SystemTime| lapses.poll(now + SECOND + at, || wall);
+        assert_eq!(poll(&mut lapses, Duration::ZERO, wall), None);
+        // It is looked at once a second, not in each turn.
+        assert_eq!(lapses.next(), Some(now + 2 * SECOND));
+        assert_eq!(poll(&mut lapses, SECOND / 2, wall + 200 * SECOND), None);
+        // The host slept, or the clock was set forward: less than a second later it has lapsed.
+        assert_eq!(poll(&mut lapses, SECOND, wall + 200 * SECOND), Some(peer(1)));
+        assert_eq!(lapses.next(), None);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_ends_nothing_early() {
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        let mut lapses = Lapses::default();
+        lapses.note(peer(1), &expiring(wall + SECOND));
+        let at = |seconds: u32| now + SECOND * seconds;
+        assert_eq!(lapses.poll(at(1), || wall), None);
+        for seconds in 2..100 {
+            assert_eq!(lapses.poll(at(seconds), || wall - 50 * SECOND), None);
+        }
+        assert_eq!(lapses.poll(at(100), || wall + SECOND), Some(peer(1)));
+    }
+
+    #[test]
+    fn the_first_of_both_clocks_is_waited_for() {
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        let mut lapses = Lapses::default();
+        let both = Grant {
+            until: Some(now + 5 * SECOND),
+            ..expiring(wall + 3 * SECOND / 2)
+        };
+        lapses.note(peer(1), &both);
+        assert_eq!(lapses.poll(now + SECOND, || wall + SECOND), None);
+        assert_eq!(lapses.next(), Some(now + 3 * SECOND / 2), "exact when the end is near");
+        lapses.note(peer(2), &expiring(wall + SECOND));
+        assert_eq!(lapses.poll(now + SECOND, || wall + SECOND), Some(peer(2)));
+        assert_eq!(lapses.poll(now + 5 * SECOND, || wall), Some(peer(1)));
+        lapses.forget(peer(1), &both);
+        assert_eq!(lapses.next(), None);
+    }
+
+    fn expiring(at: SystemTime) -> Grant {
+        Grant {
+            expires: Some(at),
+            ..Grant::nothing()
+        }
+    }
+
+    fn peer(index: u32) -> PeerKey {
+        PeerKey { index, generation: 0 }
+    }
+}

@@ -36,6 +36,8 @@ pub struct Attachment {
     pub subprotocol: Subprotocol,
     /// Path and query of the request.
     pub path: String,
+    /// The token of its field `Authorization`, if there is one.
+    pub bearer: Option<String>,
     /// The client's address.
     pub remote: SocketAddr,
 }

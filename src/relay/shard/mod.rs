@@ -15,6 +15,7 @@
 //! [`statistics`] is what a shard answers to `Snapshot`, [`feed()`] what it tells without being asked.
 
 mod actions;
+mod authority;
 mod carrier;
 mod command;
 mod crowding;
@@ -34,6 +35,7 @@ mod web;
 mod websockets;
 mod worker;
 
+pub use authority::{AdmissionRequest, AdmissionRequests, Decision, SessionEnd, SessionTransport};
 pub use command::{FetchError, FetchGroup, FetchReply, FetchRequest, ShardCommand};
 pub use feed::{FeedEvent, FeedReader, FeedWriter, feed};
 pub use grants::UnknownSession;

@@ -6,8 +6,10 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
+use tokio::sync::oneshot;
 
-use crate::auth::Grant;
+use crate::auth::token::KeyPrint;
+use crate::auth::{Admission, Grant};
 use crate::driver::{self, Backlog, BacklogLimits, Carry};
 use crate::quic::Written;
 use crate::routing::{self, PeerKey};
@@ -16,6 +18,7 @@ use moqswitch_proto::wire::{
     BroadcastPath, DatagramHeader, DatagramSent, ErrorCode, GroupHeader, HopId, StreamId, session_error,
 };
 
+use super::authority::SessionEnd;
 use super::carrier::Carrier;
 use super::publishing::Pace;
 
@@ -26,8 +29,12 @@ pub(super) struct Peer {
     pub(super) root: BroadcastPath,
     /// What it may do: of the policy, or of whoever has set another since.
     pub(super) grant: Arc<Grant>,
-    /// What it may do is what its token said. When that lapses, the session is closed.
-    pub(super) ends_with_grant: bool,
+    /// Why it may do that.
+    pub(super) basis: Basis,
+    /// Nobody has said yet what it may do; until then it is not read.
+    pub(super) is_waiting: bool,
+    /// Who wants to know when it ends.
+    pub(super) ended: Option<oneshot::Sender<SessionEnd>>,
     /// The feed has told of it.
     pub(super) is_reported: bool,
     /// Requests that are not over.
@@ -51,6 +58,35 @@ pub(super) struct Peer {
     /// Control bytes that the connection could not take yet.
     pub(super) backlog: Backlog,
     pub(super) heads: GroupHeads,
+}
+
+/// Why a session may do what it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Basis {
+    /// That is what all may, or an embedder said so. The session outlives its grant.
+    Open,
+    /// A token says so, which was signed by this key. When its grant lapses, or the key is removed, the session is closed.
+    Token(KeyPrint),
+    /// The auth server says so. When its grant lapses the session is closed.
+    Authority,
+}
+
+/// How a session is let in.
+pub(super) struct Entry<'a> {
+    /// Where its paths are rooted.
+    pub(super) root: &'a str,
+    pub(super) grant: Arc<Grant>,
+    pub(super) basis: Basis,
+}
+
+impl<'a> From<Admission<'a>> for Entry<'a> {
+    fn from(admission: Admission<'a>) -> Self {
+        Self {
+            root: admission.root,
+            grant: admission.grant,
+            basis: admission.key.map_or(Basis::Open, Basis::Token),
+        }
+    }
 }
 
 /// What a request of the peer is about.

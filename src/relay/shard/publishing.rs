@@ -15,7 +15,6 @@ use crate::quic::prefix;
 use crate::ratelimit::Bucket;
 use crate::routing::{Holder, PeerKey, TableFull};
 
-use super::carrier::carrier;
 use super::feed::FeedEvent;
 use super::statistics::DropCause;
 use super::worker::Shard;
@@ -148,7 +147,7 @@ impl Shard {
     /// Puts a peer's broadcast into the table.
     fn insert_published(&mut self, peer: PeerKey, full: BroadcastPath, mut advertisement: Advertisement) {
         let source = self.session_of(peer);
-        let holder = Holder(self.address_of(peer).map(|address| holder_of(address.ip())));
+        let holder = Holder(Some(holder_of(self.address_of(peer))));
         let Some(state) = self.peers.get_mut(&peer) else { return };
         // A peer that names itself nowhere gets the identity assigned to its session:
         // otherwise nothing could tell its broadcasts from those of another such peer.
@@ -171,7 +170,7 @@ impl Shard {
         self.statistics.drops.add(DropCause::AnnounceLimit, 1);
         let address = self.address_of(peer);
         if let Some(suppressed) = self.notices.allow(self.now) {
-            tracing::warn!(peer = ?address, reason = %full, suppressed, "session closed: a broadcast found no room");
+            tracing::warn!(peer = %address, reason = %full, suppressed, "session closed: a broadcast found no room");
         }
         if let Some(state) = self.peers.get_mut(&peer) {
             state.session.close(TABLE_FULL_CODE, &full.to_string());
@@ -183,12 +182,8 @@ impl Shard {
         let address = self.address_of(peer);
         if let Some(suppressed) = self.notices.allow(self.now) {
             let shown: String = path.as_str().escape_default().take(PATH_LOGGED_MAX).collect();
-            tracing::info!(peer = ?address, path = %shown, suppressed, "may not publish this");
+            tracing::info!(peer = %address, path = %shown, suppressed, "may not publish this");
         }
-    }
-
-    fn address_of(&mut self, peer: PeerKey) -> Option<std::net::SocketAddr> {
-        carrier(&mut self.endpoint, &mut self.websockets, peer).and_then(|connection| connection.peer_address())
     }
 }
 

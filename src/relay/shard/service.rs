@@ -1,6 +1,5 @@
 //! Connections to sessions and back: reading streams, pumping media, the end of peers.
 
-use crate::auth::Admission;
 use crate::driver::{self, Backlog, BacklogFull, Carry};
 use crate::limits::SETUP_WAIT_MAX;
 use crate::routing::{PeerKey, RequestKey};
@@ -11,7 +10,7 @@ use super::carrier::{Carrier, carrier};
 use super::feed::FeedEvent;
 use super::link::is_link;
 use super::local::is_local;
-use super::peer::{BACKLOG, BACKLOG_CODE, Peer, PeerOutlet, connection_key, peer_key};
+use super::peer::{BACKLOG, BACKLOG_CODE, Basis, Entry, Peer, PeerOutlet, connection_key, peer_key};
 use super::statistics::DropCause;
 use super::worker::Shard;
 
@@ -26,6 +25,9 @@ impl Shard {
             let Some(peer) = self.websockets.poll_ready() else {
                 break;
             };
+            if self.admissions.is_waiting(peer) {
+                continue;
+            }
             self.websockets.receive(peer);
             self.service(peer);
             self.websockets.mark_dirty(peer);
@@ -48,7 +50,7 @@ impl Shard {
             }
             return;
         }
-        if !connection.is_established() {
+        if !connection.is_established() || self.peers.get(&peer).is_some_and(|state| state.is_waiting) {
             return;
         }
         let is_web = connection.is_web();
@@ -69,7 +71,7 @@ impl Shard {
 
     /// Starts the session of a connection that has agreed on a draft, or on how to. If it was decided already what it may
     /// do, that is not decided again.
-    pub(super) fn begin_session(&mut self, peer: PeerKey, admission: Option<Admission<'_>>) -> bool {
+    pub(super) fn begin_session(&mut self, peer: PeerKey, entry: Option<Entry<'_>>) -> bool {
         let hop = assigned_hop();
         let Some(mut connection) = carrier(&mut self.endpoint, &mut self.websockets, peer) else {
             return false;
@@ -108,7 +110,9 @@ impl Shard {
                 session,
                 root: BroadcastPath::root(),
                 grant,
-                ends_with_grant: false,
+                basis: Basis::Open,
+                is_waiting: false,
+                ended: None,
                 is_reported: false,
                 requested: Default::default(),
                 hop,
@@ -125,10 +129,13 @@ impl Shard {
         );
         self.statistics.sessions.opened += 1;
         self.begin_routing(peer);
-        if let Some(admission) = admission {
-            self.let_in(peer, admission);
+        // What names no path and says no SETUP is asked about too, where somebody is to be asked.
+        let has_authority = self.options.policy.has_authority();
+        let path = path.or_else(|| (has_authority && !is_setup_due).then(String::new));
+        if let Some(entry) = entry {
+            self.let_in(peer, entry);
         } else if let Some(path) = path
-            && !self.take_root(peer, &path)
+            && !self.take_root(peer, &path, Role::Both)
         {
             self.transmit(peer);
             return true;
@@ -251,7 +258,13 @@ impl Shard {
     /// A connection is over, even if late packets may come: everything its session had goes
     /// with it, before anyone is sent to it.
     fn end_session(&mut self, peer: PeerKey) {
-        let Some(state) = self.peers.remove(&peer) else { return };
+        self.admissions.forget(peer);
+        let Some(mut state) = self.peers.remove(&peer) else {
+            return;
+        };
+        if let Some(ended) = state.ended.take() {
+            self.tell_end(peer, ended);
+        }
         self.lapses.forget(peer, &state.grant);
         if state.is_reported {
             self.report(|session| FeedEvent::SessionClosed { session }, peer);
@@ -284,6 +297,7 @@ impl Shard {
         self.report_probes();
         self.close_silent();
         self.make_room();
+        self.expire_admissions();
     }
 
     /// Closes connections whose peer has not sent the first message that its draft asks for. Drafts 03 and 04

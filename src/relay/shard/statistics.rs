@@ -80,6 +80,8 @@ pub struct SessionStatistics {
     pub opened: u64,
     /// Sessions closed for a protocol violation of the peer.
     pub protocol_violations: u64,
+    /// Sessions ended because what let them in was taken back: the key of their token was removed, or the auth server said so.
+    pub revoked: u64,
     /// QUIC streams of sessions, both directions.
     pub streams_open_now: u64,
     /// Subscriptions served to peers.
@@ -205,6 +207,10 @@ pub enum DropCause {
     SessionLimit,
     /// A path that the peer may not publish or subscribe.
     Unauthorized,
+    /// A token that was refused unchecked, because of too many wrong ones from its address prefix.
+    TokenChecks,
+    /// A session on which the auth server did not decide.
+    Authority,
     /// A group that nobody asked for: of an ended subscription, too old, or a duplicate.
     UnwantedGroup,
 }
@@ -239,7 +245,7 @@ pub enum QueueKind {
 
 impl DropCause {
     /// Every cause, each at the index that `as usize` gives it.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Expired,
         Self::SlowSubscriber,
         Self::QueueFull,
@@ -253,6 +259,8 @@ impl DropCause {
         Self::AnnounceLimit,
         Self::SessionLimit,
         Self::Unauthorized,
+        Self::TokenChecks,
+        Self::Authority,
         Self::UnwantedGroup,
     ];
 
@@ -272,6 +280,8 @@ impl DropCause {
             Self::AnnounceLimit => "announce_limit",
             Self::SessionLimit => "session_limit",
             Self::Unauthorized => "unauthorized",
+            Self::TokenChecks => "token_checks",
+            Self::Authority => "authority",
             Self::UnwantedGroup => "unwanted_group",
         }
     }

@@ -2,17 +2,18 @@
 //!
 //! Ordinary requests are the control thread's, which has the routes; it answers by a command.
 
+use std::net::{Ipv4Addr, SocketAddr};
+
 use bytes::Bytes;
-use moqswitch_proto::wire::StreamId;
+use moqswitch_proto::wire::{Role, StreamId};
 use tokio::sync::mpsc;
 
+use crate::auth::token::Refusal;
 use crate::quic::{ConnectionKey, WebEvent};
 use crate::routing::PeerKey;
 
 use super::carrier::carrier;
-use super::events::moment;
-use super::peer::peer_key;
-use super::statistics::DropCause;
+use super::peer::{Entry, peer_key};
 use super::worker::Shard;
 
 /// An ordinary request over HTTP/3, answered by [`super::ShardCommand::Respond`].
@@ -27,7 +28,9 @@ pub struct WebRequest {
     /// Path and query.
     pub path: String,
     /// The field `Authorization`, if it came.
-    pub authorization: Option<String>,
+    pub authorization: Option<Vec<u8>>,
+    /// The client's address.
+    pub remote: SocketAddr,
 }
 
 /// Where an answer goes.
@@ -79,7 +82,9 @@ impl Shard {
     pub(super) fn handle_web_events(&mut self, key: ConnectionKey) {
         while let Some(event) = self.endpoint.get_mut(key).and_then(|connection| connection.poll_web()) {
             match event {
-                WebEvent::SessionRequested { path } => self.decide_session(key, &path),
+                WebEvent::SessionRequested { path, authorization } => {
+                    self.decide_session(key, &path, authorization.as_deref());
+                }
                 WebEvent::Request {
                     stream,
                     method,
@@ -90,12 +95,16 @@ impl Shard {
                         connection: key,
                         stream,
                     };
+                    let connection = self.endpoint.get_mut(key);
+                    let remote = connection.and_then(|connection| connection.peer_address());
+                    let remote = remote.unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into());
                     self.pass_on(WebRequest {
                         shard: self.options.id.0.into(),
                         at,
                         method,
                         path,
                         authorization,
+                        remote,
                     });
                 }
                 WebEvent::Failed { reason } => {
@@ -152,34 +161,44 @@ impl Shard {
     }
 
     /// The path and query of a CONNECT are asked of the same policy as those of a SETUP.
-    fn decide_session(&mut self, key: ConnectionKey, path: &str) {
-        let admission = self.options.policy.admit(path, moment());
-        let is_draining = self.drain_deadline.is_some();
+    fn decide_session(&mut self, key: ConnectionKey, path: &str, authorization: Option<&[u8]>) {
+        if self.drain_deadline.is_some() {
+            self.statistics.web.sessions_refused += 1;
+            if let Some(connection) = self.endpoint.get_mut(key) {
+                connection.refuse_session(STATUS_UNAVAILABLE);
+            }
+            return;
+        }
+        let peer = peer_key(key);
+        let bearer = self.options.policy.bearer(authorization);
+        let bearer = bearer.map(|bearer| bearer.map(str::to_owned));
+        let admission = bearer.and_then(|bearer| {
+            if !self.options.policy.has_authority() {
+                return self.admit(peer, path, bearer.as_deref()).map(Some);
+            }
+            match self.ask_authority(peer, path, bearer.as_deref(), Role::Both) {
+                true => Ok(None),
+                false => Err(Refusal::AuthorityUnavailable),
+            }
+        });
+        match admission {
+            Ok(Some(admission)) => self.open_web_session(key, admission.into()),
+            // The answer of the auth server will.
+            Ok(None) => {}
+            Err(refusal) => self.turn_away(peer, &refusal),
+        }
+    }
+
+    /// Accepts the session that was asked for.
+    pub(super) fn open_web_session(&mut self, key: ConnectionKey, entry: Entry<'_>) {
         let Some(connection) = self.endpoint.get_mut(key) else {
             return;
-        };
-        if is_draining {
-            self.statistics.web.sessions_refused += 1;
-            return connection.refuse_session(STATUS_UNAVAILABLE);
-        }
-        let admission = match admission {
-            Ok(admission) => admission,
-            Err(refusal) => {
-                let status = match refusal.is_of_token() {
-                    true => STATUS_UNAUTHORIZED,
-                    false => STATUS_FORBIDDEN,
-                };
-                connection.refuse_session(status);
-                self.statistics.web.sessions_refused += 1;
-                self.statistics.drops.add(DropCause::Unauthorized, 1);
-                return self.log_refusal(peer_key(key), &refusal.to_string());
-            }
         };
         if !connection.accept_session(&self.options.endpoint.versions) {
             self.statistics.web.sessions_refused += 1;
             return self.log_refusal(peer_key(key), "it offers no draft that is spoken here");
         }
-        if self.begin_session(peer_key(key), Some(admission)) {
+        if self.begin_session(peer_key(key), Some(entry)) {
             self.statistics.web.sessions_opened += 1;
             self.endpoint.mark_ready(key);
         }
@@ -189,7 +208,5 @@ impl Shard {
 /// Streams of one connection read in one turn before it has a session; others wait for the next.
 const STREAMS_PER_SERVICE_MAX: usize = 512;
 
-const STATUS_UNAUTHORIZED: u16 = 401;
-const STATUS_FORBIDDEN: u16 = 403;
 const STATUS_NOT_FOUND: u16 = 404;
 const STATUS_UNAVAILABLE: u16 = 503;

@@ -21,6 +21,9 @@ pub(super) struct WebSocketConnection {
     pub(super) qmux: qmux::Connection,
     pub(super) link: Link,
     pub(super) path: String,
+    pub(super) bearer: Option<String>,
+    /// Bytes of messages sent and received.
+    pub(super) moved_bytes: (u64, u64),
     pub(super) remote: std::net::SocketAddr,
     is_ready: bool,
     is_dirty: bool,
@@ -60,6 +63,7 @@ impl WebSocketConnections {
             link,
             subprotocol,
             path,
+            bearer,
             remote,
         } = attachment;
         let key = link.key;
@@ -67,6 +71,8 @@ impl WebSocketConnections {
             qmux: qmux::Connection::new(qmux::Side::Server, subprotocol, self.options.clone()),
             link,
             path,
+            bearer,
+            moved_bytes: (0, 0),
             remote,
             is_ready: false,
             is_dirty: false,
@@ -114,6 +120,7 @@ impl WebSocketConnections {
                 Ok(message) => {
                     self.statistics.messages_in += 1;
                     self.statistics.bytes_in += message.len() as u64;
+                    connection.moved_bytes.1 += message.len() as u64;
                     connection.qmux.handle_message(message);
                 }
                 Err(TryRecvError::Empty) => return,
@@ -160,6 +167,7 @@ impl WebSocketConnections {
                     };
                     self.statistics.messages_out += 1;
                     self.statistics.bytes_out += message.len() as u64;
+                    connection.moved_bytes.0 += message.len() as u64;
                     permit.send(message);
                 }
                 Err(TrySendError::Full(())) => {
@@ -276,6 +284,7 @@ mod tests {
             link,
             subprotocol,
             path: String::new(),
+            bearer: None,
             remote: "127.0.0.1:1".parse().unwrap(),
         });
         let mut client = Connection::new(Side::Client, subprotocol, options());

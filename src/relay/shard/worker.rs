@@ -20,9 +20,10 @@ use crate::auth::Policy;
 use crate::net::wake::WakeReceiver;
 use crate::net::{RingConfig, UdpRing, Wait};
 use crate::quic::{Endpoint, EndpointOptions, ReadArena, Secrets, TlsContext, TransportOptions};
-use crate::ratelimit::RateLimit;
+use crate::ratelimit::{PrefixBuckets, RateLimit};
 use crate::routing::{AnnounceTable, Announcer, PeerKey, ShardId, TrackLimits, Tracks};
 
+use super::authority::{AdmissionRequests, Admissions};
 use super::command::{Fetches, ShardCommand};
 use super::feed::{Feed, FeedWriter};
 use super::grants::Lapses;
@@ -59,6 +60,8 @@ pub struct ShardOptions {
     pub ring: RingConfig,
     /// Gives each session its grant.
     pub policy: Policy,
+    /// Signatures of wrong tokens that are checked in a second for one address prefix.
+    pub token_checks: u32,
 }
 
 /// Bounds of a shard that can be changed while it runs. What is there already keeps what it has.
@@ -90,6 +93,8 @@ pub struct ShardParts {
     pub commands: Arc<ArrayQueue<ShardCommand>>,
     /// Where requests over HTTP/3 go, if anywhere.
     pub web_requests: Option<WebRequests>,
+    /// Where sessions are decided on, if an auth server does.
+    pub admissions: Option<AdmissionRequests>,
     /// Which WebSockets have news.
     pub doorbell: Arc<Doorbell>,
     /// Who hears of what happens, if anybody.
@@ -126,6 +131,8 @@ pub struct Shard {
     pub(super) notices: RateLimit,
     pub(super) drain_deadline: Option<Instant>,
     pub(super) lapses: Lapses,
+    pub(super) admissions: Admissions,
+    pub(super) token_checks: PrefixBuckets,
     pub(super) feed: Feed,
     pub(super) locals: Locals,
     /// Sessions that announce faster than they may.
@@ -161,6 +168,8 @@ impl Shard {
             notices: RateLimit::new(NOTICE_INTERVAL, NOTICE_BURST),
             drain_deadline: None,
             lapses: Lapses::default(),
+            admissions: Admissions::new(parts.admissions),
+            token_checks: PrefixBuckets::new(options.token_checks, now),
             feed: Feed::new(parts.feed),
             locals: Locals::default(),
             paced: VecDeque::new(),

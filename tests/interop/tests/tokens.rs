@@ -120,7 +120,7 @@ async fn what_a_token_granted_ends_when_it_expires() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_are_replaced_while_sessions_go_on() -> Result<()> {
+async fn keys_are_replaced_while_the_relay_goes_on() -> Result<()> {
     let key = KeyFile::new("replaced")?;
     let Some(relay) = start(&key).await? else { return Ok(()) };
     let claims = r#"{"put":"call","get":"call"}"#;
@@ -158,7 +158,51 @@ async fn keys_are_replaced_while_sessions_go_on() -> Result<()> {
         Publisher::connect_to(web(&old), DRAFT).await.is_err(),
         "the shard has the old keys"
     );
-    call.exchange().await
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_removed_key_let_in_ends_and_nothing_else() -> Result<()> {
+    let (key, other) = (KeyFile::new("removed")?, KeyFile::new("stays")?);
+    let set = |keys: &[&Key]| -> Result<String> {
+        let keys = keys.iter().map(|key| Ok(key.to_public()?.to_json()));
+        Ok(format!(
+            r#"{{"keys":[{}]}}"#,
+            keys.collect::<Result<Vec<_>>>()?.join(",")
+        ))
+    };
+    std::fs::write(&key.path, set(&[&key.key, &other.key])?)?;
+    let Some(relay) = start(&key).await? else { return Ok(()) };
+    let claims = r#"{"put":"call","get":"call"}"#;
+    let (gone, stays) = (key.sign(claims)?, other.sign(claims)?);
+    let publisher = Publisher::connect_to(url(Carrier::WebTransport, &relay, "/call", &stays), DRAFT).await?;
+    let mut subscriber = Subscriber::connect_to(url(Carrier::Quic, &relay, "/call", &stays), DRAFT, "").await?;
+    let mut call = Call::start(&publisher, &mut subscriber, "a", Random::new(3)).await?;
+    call.exchange().await?;
+    let mut ending = Vec::new();
+    for carrier in Carrier::ALL {
+        let publisher = Publisher::connect_to(url(carrier, &relay, "/call", &gone), DRAFT).await?;
+        let published = publisher.publish(&format!("{carrier:?}"), "audio", &group())?;
+        ending.push((carrier, publisher, published));
+    }
+    std::fs::write(&key.path, set(&[&other.key])?)?;
+    relay.signal("-HUP").await?;
+    for (carrier, publisher, _published) in &ending {
+        let closed = async {
+            while publisher.is_connected() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let ended = tokio::time::timeout(LIMIT, closed).await;
+        ended.with_context(|| format!("{carrier:?}: the session of the removed key stays"))?;
+    }
+    call.exchange().await?;
+    let metrics = relay.metrics().await?;
+    ensure!(
+        metrics.sum_containing("moqswitch_sessions_revoked_total") == ending.len() as f64,
+        "the counter"
+    );
+    Ok(())
 }
 
 /// A key in a file of which the relay knows.

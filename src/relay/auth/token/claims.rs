@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::auth::grant::Grant;
-use crate::auth::moment::Moment;
+use crate::auth::moment::{Moment, time_of};
 use crate::auth::pattern::Patterns;
 
 use super::members::Members;
@@ -64,7 +64,8 @@ impl Claims {
         Ok(Grant {
             publish: self.publish.clone(),
             subscribe: self.subscribe.clone(),
-            until: self.expires.and_then(|at| moment.instant_of(at)),
+            until: None,
+            expires: self.expires.and_then(time_of),
         })
     }
 }

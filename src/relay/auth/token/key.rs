@@ -2,8 +2,11 @@
 
 use std::fmt;
 
+use boring::bn::BigNum;
+use boring::ec::{EcGroup, EcKey};
+use boring::nid::Nid;
 use ring::signature::{RsaPublicKeyComponents, UnparsedPublicKey};
-use ring::{hmac, signature};
+use ring::{digest, hmac, signature};
 use serde_json::Value;
 
 use crate::auth::limits::{
@@ -26,7 +29,14 @@ pub struct Key {
     pub(super) scope: Option<Granted>,
     /// The JWK, to be written again.
     pub(super) written: Value,
+    print: KeyPrint,
+    /// It was read with what must not become known. A key that only verifies lets go of that.
+    is_private: bool,
 }
+
+/// What tells one key from another: its numbers, its algorithm and its scope, but not its name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct KeyPrint([u8; 32]);
 
 /// What `key_ops` allows. Both, when it is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +89,12 @@ pub enum KeyError {
     Mismatch { algorithm: Algorithm },
     #[error("the secret `k` has less than {SECRET_BYTES_MIN} bytes")]
     ShortSecret,
-    #[error("the modulus `n` has not 2048 to 8192 bits")]
+    #[error("the modulus `n` has not 2048 to 8192 bits, or is even")]
     Modulus,
+    #[error("the exponent `e` is even, 1, or longer than 33 bits")]
+    Exponent,
+    #[error("`x` and `y` are no point on the curve")]
+    Point,
     #[error("`kid` has other characters than letters, digits, `-` and `_`, or more than {KEY_ID_BYTES_MAX}")]
     Id,
     #[error("`use` is not `sig`")]
@@ -118,14 +132,38 @@ impl Key {
             None => None,
             Some(value) => Some(scope(value)?),
         };
+        let material = Material::take(&mut members, algorithm)?;
         Ok(Self {
-            material: Material::take(&mut members, algorithm)?,
+            print: print_of(algorithm, &material, scope.as_ref()),
+            is_private: material.is_private(),
+            material,
             algorithm,
             id,
             operations,
             scope,
             written,
         })
+    }
+
+    /// Without what only signing needs.
+    pub(super) fn into_verifying(mut self) -> Self {
+        if let Value::Object(members) = &mut self.written
+            && !matches!(self.material, Material::Secret(_))
+        {
+            members.retain(|name, _| !PRIVATE_MEMBERS.contains(&name.as_str()));
+        }
+        match &mut self.material {
+            Material::Secret(_) => {}
+            Material::Curve { private, .. } => *private = None,
+            Material::Edwards { seed, .. } => *seed = None,
+            Material::Rsa { private, .. } => *private = None,
+        }
+        self
+    }
+
+    /// The same for two keys of the same numbers, algorithm and scope.
+    pub fn print(&self) -> KeyPrint {
+        self.print
     }
 
     /// How its tokens are signed.
@@ -143,14 +181,21 @@ impl Key {
         self.operations.verify
     }
 
-    /// Whether it holds what must not become known: a secret, or the private half of a pair.
+    /// Whether it was read with what must not become known: a secret, or the private half of a pair.
     pub fn is_private(&self) -> bool {
-        match &self.material {
-            Material::Secret(_) => true,
-            Material::Curve { private, .. } => private.is_some(),
-            Material::Edwards { seed, .. } => seed.is_some(),
-            Material::Rsa { private, .. } => private.is_some(),
-        }
+        self.is_private
+    }
+
+    /// Whether a signature has the one length that those of the key have. Others are not worth a computation.
+    pub(super) fn may_be_signature(&self, given: &[u8]) -> bool {
+        let bytes = match (self.algorithm, &self.material) {
+            (_, Material::Rsa { public, .. }) => public.n.len(),
+            (Algorithm::HS256, _) => 32,
+            (Algorithm::HS384, _) => 48,
+            (Algorithm::ES384, _) => 96,
+            _ => 64,
+        };
+        given.len() == bytes
     }
 
     pub(super) fn is_signed_by(&self, message: &[u8], given: &[u8]) -> bool {
@@ -175,6 +220,13 @@ impl Key {
     }
 }
 
+/// Of a secret, too; so it is not shown.
+impl fmt::Debug for KeyPrint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("KeyPrint")
+    }
+}
+
 impl fmt::Debug for Key {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
@@ -196,8 +248,8 @@ impl Material {
                 }
                 Ok(Self::Secret(secret))
             }
-            ("EC", Algorithm::ES256) => take_curve(members, algorithm, "P-256", 32),
-            ("EC", Algorithm::ES384) => take_curve(members, algorithm, "P-384", 48),
+            ("EC", Algorithm::ES256) => take_curve(members, algorithm, "P-256", Nid::X9_62_PRIME256V1, 32),
+            ("EC", Algorithm::ES384) => take_curve(members, algorithm, "P-384", Nid::SECP384R1, 48),
             ("OKP", Algorithm::EdDSA) => {
                 expect_curve(members, algorithm, "Ed25519")?;
                 Ok(Self::Edwards {
@@ -210,6 +262,35 @@ impl Material {
             _ => Err(KeyError::Invalid("kty")),
         }
     }
+
+    fn is_private(&self) -> bool {
+        match self {
+            Self::Secret(_) => true,
+            Self::Curve { private, .. } => private.is_some(),
+            Self::Edwards { seed, .. } => seed.is_some(),
+            Self::Rsa { private, .. } => private.is_some(),
+        }
+    }
+}
+
+fn print_of(algorithm: Algorithm, material: &Material, scope: Option<&Granted>) -> KeyPrint {
+    let algorithm = algorithm.to_string();
+    let scope = scope.map_or_else(String::new, |scope| format!("{}\n{}", scope.publish, scope.subscribe));
+    let (first, second): (&[u8], &[u8]) = match material {
+        Material::Secret(secret) => (secret, &[]),
+        Material::Curve { point, .. } => (point, &[]),
+        Material::Edwards { public, .. } => (public, &[]),
+        Material::Rsa { public, .. } => (&public.n, &public.e),
+    };
+    let mut context = digest::Context::new(&digest::SHA256);
+    // Each part with its length, so that none runs into the next.
+    for part in [algorithm.as_bytes(), scope.as_bytes(), first, second] {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    let mut print = [0; 32];
+    print.copy_from_slice(context.finish().as_ref());
+    KeyPrint(print)
 }
 
 /// The object in a text that is JSON, or base64url of it.
@@ -264,14 +345,22 @@ fn take_curve(
     members: &mut Members,
     algorithm: Algorithm,
     curve: &'static str,
+    nid: Nid,
     length: usize,
 ) -> Result<Material, KeyError> {
     expect_curve(members, algorithm, curve)?;
-    let mut point = vec![UNCOMPRESSED];
-    point.extend(take_exactly(members, "x", length)?);
-    point.extend(take_exactly(members, "y", length)?);
+    let (x, y) = (take_exactly(members, "x", length)?, take_exactly(members, "y", length)?);
+    check_point(nid, &x, &y).map_err(|_| KeyError::Point)?;
+    let point = [&[UNCOMPRESSED], &x[..], &y[..]].concat();
     let private = take_optional(members, "d", |members| take_exactly(members, "d", length))?;
     Ok(Material::Curve { point, private })
+}
+
+/// A key with another point verifies nothing. `ring` finds that only with each signature.
+fn check_point(curve: Nid, x: &[u8], y: &[u8]) -> Result<(), boring::error::ErrorStack> {
+    let group = EcGroup::from_curve_name(curve)?;
+    let (x, y) = (BigNum::from_slice(x)?, BigNum::from_slice(y)?);
+    EcKey::from_public_key_affine_coordinates(&group, &x, &y)?.check_key()
 }
 
 fn expect_curve(members: &mut Members, algorithm: Algorithm, curve: &str) -> Result<(), KeyError> {
@@ -286,8 +375,20 @@ fn take_rsa(members: &mut Members) -> Result<Material, KeyError> {
         n: take_number(members, "n")?,
         e: take_number(members, "e")?,
     };
-    if !(RSA_MODULUS_BYTES_MIN..=RSA_MODULUS_BYTES_MAX).contains(&public.n.len()) {
+    // No zeros stand in front, so the shortest modulus has its top bit set if it has all its bits.
+    let is_whole = public.n.len() > RSA_MODULUS_BYTES_MIN || public.n.first().is_some_and(|first| first >> 7 == 1);
+    let is_odd = |number: &[u8]| number.last().is_some_and(|last| last & 1 == 1);
+    let lengths = RSA_MODULUS_BYTES_MIN..=RSA_MODULUS_BYTES_MAX;
+    if !lengths.contains(&public.n.len()) || !is_whole || !is_odd(&public.n) {
         return Err(KeyError::Modulus);
+    }
+    // The bounds of `ring`, which would refuse each signature.
+    let is_longer = match public.e[..] {
+        [first, _, _, _, _] => first > 1,
+        _ => public.e.len() > 5,
+    };
+    if is_longer || !is_odd(&public.e) || public.e == [1] {
+        return Err(KeyError::Exponent);
     }
     if members.has("oth") {
         return Err(KeyError::Invalid("oth"));
@@ -378,3 +479,6 @@ fn rsa_of(algorithm: Algorithm) -> Option<&'static signature::RsaParameters> {
 
 /// What a point without compression begins with (SEC 1, section 2.3.3).
 pub(super) const UNCOMPRESSED: u8 = 4;
+
+/// What only the owner of a pair has (RFC 7518, sections 6.2.2 and 6.3.2; RFC 8037, section 2).
+pub(super) const PRIVATE_MEMBERS: [&str; 6] = ["d", "p", "q", "dp", "dq", "qi"];

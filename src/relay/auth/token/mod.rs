@@ -22,8 +22,8 @@ mod tests;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use claims::Claims;
-pub use key::{Key, KeyError};
-pub use patterns::PatternsError;
+pub use key::{Key, KeyError, KeyPrint};
+pub use patterns::{PatternsError, grant_below};
 pub use refusal::Refusal;
-pub use set::{Keys, KeysError};
+pub use set::{Keys, KeysError, Verified};
 pub use sign::SignError;

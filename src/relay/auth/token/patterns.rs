@@ -3,8 +3,9 @@
 
 use serde_json::Value;
 
-use crate::auth::limits::PATTERNS_MAX;
-use crate::auth::pattern::{Pattern, PatternError, Patterns};
+use crate::auth::grant::Grant;
+use crate::auth::limits::{GRANT_BYTES_MAX, PATTERNS_MAX};
+use crate::auth::pattern::{Pattern, PatternError, Patterns, Root};
 
 use super::members::Members;
 
@@ -23,6 +24,9 @@ pub enum PatternsError {
     /// There are more than [`PATTERNS_MAX`] for one direction.
     #[error("more than {PATTERNS_MAX} patterns for one direction")]
     TooMany,
+    /// They take more memory than [`GRANT_BYTES_MAX`].
+    #[error("patterns that take more than {GRANT_BYTES_MAX} bytes of memory")]
+    TooLarge,
     /// There is no pattern.
     #[error("nothing is granted")]
     Nothing,
@@ -62,16 +66,12 @@ impl Granted {
         if is_older && newer.iter().any(Option::is_some) {
             return Err(PatternsError::Mixed);
         }
-        let read = |texts: Option<Vec<String>>| -> Result<Patterns, PatternsError> {
-            let texts = texts.unwrap_or_default();
-            let patterns = texts.iter().map(|text| match is_older {
-                true => Pattern::subtree(&root, text),
-                false => Pattern::below(&root, text),
-            });
-            Ok(Patterns::new(patterns.collect::<Result<_, _>>()?))
+        let lists = if is_older { older } else { newer };
+        let below = match is_older {
+            true => Root::subtree,
+            false => Root::pattern,
         };
-        let [publish, subscribe] = if is_older { older } else { newer };
-        let (publish, subscribe) = (read(publish)?, read(subscribe)?);
+        let [publish, subscribe] = patterns_below(&root, lists.map(Option::unwrap_or_default), below)?;
         if publish.is_empty() && subscribe.is_empty() {
             return Err(PatternsError::Nothing);
         }
@@ -81,6 +81,48 @@ impl Granted {
             subscribe,
         })
     }
+}
+
+/// What an auth server grants: `publish` and `subscribe`, lists of patterns below a path. Within the bounds of a token.
+pub fn grant_below(root: &str, publish: Vec<String>, subscribe: Vec<String>) -> Result<Grant, PatternsError> {
+    for texts in [&publish, &subscribe] {
+        if texts.len() > PATTERNS_MAX {
+            return Err(PatternsError::TooMany);
+        }
+    }
+    let [publish, subscribe] = patterns_below(root, [publish, subscribe], Root::pattern)?;
+    if publish.is_empty() && subscribe.is_empty() {
+        return Err(PatternsError::Nothing);
+    }
+    Ok(Grant {
+        publish,
+        subscribe,
+        ..Grant::nothing()
+    })
+}
+
+/// All share the root, and one bound in memory.
+fn patterns_below(
+    root: &str,
+    lists: [Vec<String>; 2],
+    below: fn(&Root, &str) -> Result<Pattern, PatternError>,
+) -> Result<[Patterns; 2], PatternsError> {
+    let root = Root::parse(root)?;
+    let mut held_bytes = root.held_bytes();
+    let mut read = |texts: Vec<String>| -> Result<Patterns, PatternsError> {
+        let mut patterns = Vec::new();
+        for text in texts {
+            let pattern = below(&root, &text)?;
+            held_bytes += pattern.held_bytes();
+            if held_bytes > GRANT_BYTES_MAX {
+                return Err(PatternsError::TooLarge);
+            }
+            patterns.push(pattern);
+        }
+        Ok(Patterns::new(patterns))
+    };
+    let [publish, subscribe] = lists;
+    Ok([read(publish)?, read(subscribe)?])
 }
 
 fn texts(value: Option<Value>, name: &'static str, prefixes: Prefixes) -> Result<Option<Vec<String>>, PatternsError> {

@@ -49,6 +49,20 @@ pub enum Refusal {
     Patterns(#[from] PatternsError),
     #[error("the token grants more than the scope of its key")]
     ScopeExceeded,
+    #[error("too many wrong tokens came from this address; try again later")]
+    TooManyChecks,
+    #[error("the key of the token has been removed")]
+    KeyRemoved,
+    #[error("the field Authorization is not `Bearer` and one token")]
+    Authorization,
+    #[error("the auth server refused the session")]
+    AuthorityRefused,
+    #[error("the answer of the auth server cannot be honoured")]
+    AuthorityInvalid,
+    #[error("the auth server cannot be asked; try again later")]
+    AuthorityUnavailable,
+    #[error("what was granted has been taken back")]
+    Revoked,
     #[error("the token has expired")]
     Expired,
     #[error("the token is not valid yet")]
@@ -58,8 +72,13 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether it is the credential that is wrong, and not where it was used.
-    pub fn is_of_token(&self) -> bool {
-        !matches!(self, Self::NotPublic | Self::Elsewhere)
+    /// The HTTP status that says so: 403 if it is not the credential that is wrong, but where it was used.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::NotPublic | Self::Elsewhere => 403,
+            Self::TooManyChecks => 429,
+            Self::AuthorityUnavailable | Self::AuthorityInvalid => 502,
+            _ => 401,
+        }
     }
 }

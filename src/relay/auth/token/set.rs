@@ -8,13 +8,23 @@ use crate::auth::limits::KEYS_MAX;
 
 use super::claims::Claims;
 use super::jwt::Jwt;
-use super::key::{self, Key, KeyError};
+use super::key::{self, Key, KeyError, KeyPrint};
 use super::members::Members;
 use super::refusal::Refusal;
 
-/// Keys that have been read. They do not change; others take their place.
+/// Keys that have been read, for verifying: of pairs the public halves. They do not change; others take their place. There
+/// may be none, so that each token is refused until there is one.
 #[derive(Clone, Debug)]
 pub struct Keys(Kind);
+
+/// A token whose signature is right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// What it says.
+    pub claims: Claims,
+    /// The key that it was signed by.
+    pub key: KeyPrint,
+}
 
 #[derive(Clone, Debug)]
 enum Kind {
@@ -58,9 +68,6 @@ pub enum KeysError {
     /// There are more than [`KEYS_MAX`].
     #[error("more than {KEYS_MAX} keys")]
     TooMany,
-    /// There is none.
-    #[error("no key")]
-    None,
 }
 
 impl Keys {
@@ -69,7 +76,7 @@ impl Keys {
         let mut members = key::parse_members(text)?;
         let Some(keys) = members.take("keys") else {
             let key = Key::from_members(members)?;
-            return Ok(Self(Kind::One(Box::new(key))));
+            return Ok(Self(Kind::One(Box::new(key.into_verifying()))));
         };
         let Value::Array(values) = keys else {
             return Err(KeysError::NoList);
@@ -103,7 +110,7 @@ impl Keys {
     fn set(keys: impl Iterator<Item = Result<Key, KeysError>>) -> Result<Self, KeysError> {
         let (mut named, mut unnamed) = (BTreeMap::new(), Vec::new());
         for key in keys {
-            let key = key?;
+            let key = key?.into_verifying();
             if named.len() + unnamed.len() == KEYS_MAX {
                 return Err(KeysError::TooMany);
             }
@@ -114,9 +121,6 @@ impl Keys {
             if named.insert(id.clone(), key).is_some() {
                 return Err(KeysError::Twice(id));
             }
-        }
-        if named.is_empty() && unnamed.is_empty() {
-            return Err(KeysError::None);
         }
         Ok(Self(Kind::Set { named, unnamed }))
     }
@@ -130,9 +134,25 @@ impl Keys {
         one.into_iter().chain(set.into_iter().flatten())
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    /// Whether one of them is this key, and may verify.
+    pub fn has(&self, print: KeyPrint) -> bool {
+        self.iter().any(|key| key.may_verify() && key.print() == print)
+    }
+
     /// What a token says, if a key of these has signed it and may grant so much. Of time nothing is checked here, see
     /// [`Claims::grant`].
     pub fn verify(&self, token: &str) -> Result<Claims, Refusal> {
+        self.check(token, || true).map(|verified| verified.claims)
+    }
+
+    /// As [`Self::verify`]. `may_compute` is asked when all is right but for the signature, which costs some ten to some
+    /// hundred microseconds to check. It is not checked if the answer is no.
+    pub fn check(&self, token: &str, may_compute: impl FnOnce() -> bool) -> Result<Verified, Refusal> {
         let jwt = Jwt::parse(token)?;
         let key = self.choose(jwt.key_id.as_deref())?;
         if !key.may_verify() {
@@ -142,12 +162,19 @@ impl Keys {
         if jwt.algorithm != key.algorithm {
             return Err(Refusal::AlgorithmMismatch);
         }
+        if !key.may_be_signature(&jwt.signature) {
+            return Err(Refusal::Signature);
+        }
+        if !may_compute() {
+            return Err(Refusal::TooManyChecks);
+        }
         if !key.is_signed_by(jwt.signed.as_bytes(), &jwt.signature) {
             return Err(Refusal::Signature);
         }
         let claims = Claims::parse(&jwt.claims()?)?;
         key.check_scope(&claims)?;
-        Ok(claims)
+        let key = key.print();
+        Ok(Verified { claims, key })
     }
 
     fn choose(&self, id: Option<&str>) -> Result<&Key, Refusal> {

@@ -125,7 +125,7 @@ impl Key {
         if matches!(self.material, Material::Secret(_)) {
             return Err(SignError::NoPublicHalf);
         }
-        let is_private = |name: &str| ["d", "p", "q", "dp", "dq", "qi", "key_ops"].contains(&name);
+        let is_private = |name: &str| name == "key_ops" || key::PRIVATE_MEMBERS.contains(&name);
         let mut public: Map<String, Value> = match &self.written {
             Value::Object(members) => members.clone(),
             _ => Map::new(),

@@ -14,7 +14,7 @@ pub(super) struct Request {
     /// Of an extended CONNECT (RFC 9220).
     pub(super) protocol: Option<String>,
     /// Scheme and credential of the client.
-    pub(super) authorization: Option<String>,
+    pub(super) authorization: Option<Vec<u8>>,
     /// Protocols to run in the session, best first; `None` when the client negotiates none.
     pub(super) available: Option<Vec<String>>,
 }
@@ -49,7 +49,7 @@ impl Request {
                 b":scheme" | b":authority" => {}
                 // RFC 9114, section 4.3: unknown and repeated pseudo-header fields are malformed.
                 [b':', ..] => return Err(FieldError::Malformed),
-                b"authorization" if request.authorization.is_none() => request.authorization = value().ok(),
+                b"authorization" => join_field(&mut request.authorization, field.value()),
                 name if name == AVAILABLE_PROTOCOLS => {
                     // A field that is no list of strings is ignored (RFC 9651, section 4.2).
                     request.available = sfv_list(field.value());
@@ -192,6 +192,14 @@ fn capsule(capsule: &Capsule) -> Bytes {
 pub(super) fn read_close(value: &[u8]) -> Option<(u32, String)> {
     let (code, reason) = value.split_first_chunk()?;
     Some((u32::from_be_bytes(*code), String::from_utf8_lossy(reason).into_owned()))
+}
+
+/// A field that comes more than once is a list (RFC 9110, section 5.3).
+fn join_field(joined: &mut Option<Vec<u8>>, value: &[u8]) {
+    match joined {
+        None => *joined = Some(value.to_vec()),
+        Some(joined) => joined.extend([b", ", value].concat()),
+    }
 }
 
 fn decode_fields(block: &[u8]) -> Result<Vec<Header>, FieldError> {

@@ -39,6 +39,8 @@ pub enum WebEvent {
     SessionRequested {
         /// Path and query of the request.
         path: String,
+        /// The field `Authorization`.
+        authorization: Option<Vec<u8>>,
     },
     /// For a resource; [`super::Connection::respond`] answers.
     Request {
@@ -49,7 +51,7 @@ pub enum WebEvent {
         /// Path and query of the request.
         path: String,
         /// The field `Authorization`.
-        authorization: Option<String>,
+        authorization: Option<Vec<u8>>,
     },
     /// It broke HTTP/3, and the connection is being closed. The last event.
     Failed {
@@ -98,6 +100,8 @@ pub(super) struct Web {
     draft: Option<Version>,
     /// Path and query of the session's request.
     path: Option<String>,
+    /// Until it is passed on.
+    authorization: Option<Vec<u8>>,
     head: Bytes,
     reason: Option<String>,
 }
@@ -163,6 +167,7 @@ impl Web {
             turned_away: 0,
             draft: None,
             path: None,
+            authorization: None,
             head: Bytes::new(),
             reason: None,
         };

@@ -294,6 +294,7 @@ impl Web {
             available: request.available,
         };
         self.path = Some(request.path);
+        self.authorization = request.authorization;
         self.ask();
         self.handle_session(quic, rest, fin)
     }
@@ -306,7 +307,9 @@ impl Web {
             && matches!(self.stage, Stage::Asked { .. })
             && let Some(path) = self.path.clone()
         {
-            self.events.push_back(WebEvent::SessionRequested { path });
+            let authorization = self.authorization.take();
+            self.events
+                .push_back(WebEvent::SessionRequested { path, authorization });
         }
     }
 

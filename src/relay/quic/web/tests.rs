@@ -228,6 +228,31 @@ fn to_stop_a_critical_stream_closes_the_connection() {
 }
 
 #[test]
+fn a_request_for_a_session_tells_each_authorization() {
+    let mut web = Exchange::raw();
+    web.client_write(StreamId(2), &http::settings(false), false);
+    web.client_write(
+        StreamId(0),
+        &request(&[
+            (b":method", b"CONNECT"),
+            (b":protocol", b"webtransport"),
+            (b":path", b"/call"),
+            (b"authorization", b"Bearer x"),
+            (b"authorization", b"\xff"),
+        ]),
+        false,
+    );
+    web.settle();
+    assert_eq!(
+        web.events(),
+        [WebEvent::SessionRequested {
+            path: "/call".to_owned(),
+            authorization: Some(b"Bearer x, \xff".to_vec()),
+        }]
+    );
+}
+
+#[test]
 fn ordinary_requests_are_asked_of_the_caller() {
     let mut web = Exchange::raw();
     web.client_write(StreamId(2), &http::settings(false), false);
@@ -247,7 +272,7 @@ fn ordinary_requests_are_asked_of_the_caller() {
             stream: StreamId(0),
             method: "GET".into(),
             path: "/healthz".into(),
-            authorization: Some("Bearer x".into()),
+            authorization: Some(b"Bearer x".into()),
         }]
     );
     let body = Bytes::from_static(b"ok\n");
@@ -435,7 +460,10 @@ fn fate(writes: &[(u64, &[u8], bool)]) -> Option<u64> {
 }
 
 fn asked(path: &str) -> WebEvent {
-    WebEvent::SessionRequested { path: path.to_owned() }
+    WebEvent::SessionRequested {
+        path: path.to_owned(),
+        authorization: None,
+    }
 }
 
 fn head(kind: u64, session: u64, rest: &[u8]) -> Vec<u8> {

@@ -18,6 +18,7 @@ fn texts_that_are_no_key_are_refused() {
         (&oct(&format!(r#","kid":"{}""#, "a".repeat(129))), KeyError::Id),
         (&oct(r#","use":"enc""#), KeyError::Use),
         (&oct(r#","key_ops":"verify""#), KeyError::Invalid("key_ops")),
+        (&oct(r#","scope":{"put":["a"],"put":["b"]}"#), KeyError::Syntax),
         (&oct(r#","scope":null"#), KeyError::Invalid("scope")),
         (&oct(r#","scope":{}"#), KeyError::Scope(PatternsError::Nothing)),
         (
@@ -71,6 +72,67 @@ fn keys_that_lack_or_mismatch_their_parts_are_refused() {
     ]);
 }
 
+#[test]
+fn public_keys_that_could_verify_nothing_are_refused() {
+    let key = Key::generate(Algorithm::ES256, "k", &SystemRandom::new()).unwrap();
+    let other = Key::generate(Algorithm::ES256, "k", &SystemRandom::new()).unwrap();
+    let with = |key: &Key, member: &str, value: &Value| {
+        let mut written: Value = serde_json::from_str(&key.to_public().unwrap().to_json()).unwrap();
+        written[member] = value.clone();
+        written.to_string()
+    };
+    let other_y = serde_json::from_str::<Value>(&other.to_json()).unwrap()["y"].clone();
+    let rsa = |first: u8, last: u8, exponent: &str| {
+        let mut modulus = vec![0xff; 256];
+        (modulus[0], modulus[255]) = (first, last);
+        let modulus = base64::encode(&modulus);
+        format!(r#"{{"kty":"RSA","alg":"PS256","n":"{modulus}","e":"{exponent}"}}"#)
+    };
+    assert!(Key::parse(&rsa(0x80, 1, "AQAB")).is_ok() && Key::parse(&rsa(0x80, 1, "Af____8")).is_ok());
+    refuse(&[
+        (&with(&key, "y", &other_y), KeyError::Point),
+        (&with(&key, "x", &json!("A".repeat(43))), KeyError::Point),
+        // 2047 bits; an even number.
+        (&rsa(0x7f, 1, "AQAB"), KeyError::Modulus),
+        (&rsa(0x80, 2, "AQAB"), KeyError::Modulus),
+        (&rsa(0x80, 1, "AQ"), KeyError::Exponent),
+        (&rsa(0x80, 1, "Ag"), KeyError::Exponent),
+        (&rsa(0x80, 1, "AgAAAAE"), KeyError::Exponent),
+    ]);
+}
+
+#[test]
+fn what_verifies_has_no_private_half() {
+    for algorithm in [Algorithm::ES256, Algorithm::EdDSA] {
+        let fixture = Fixture::new(algorithm);
+        let kept = fixture.keys.iter().next().unwrap();
+        let secret = serde_json::from_str::<Value>(&fixture.key.to_json()).unwrap()["d"].clone();
+        assert!(!kept.to_json().contains(secret.as_str().unwrap()));
+        // That there was one is still told: the file should not hold it.
+        assert!(kept.is_private() && kept.print() == fixture.key.print());
+        assert_eq!(
+            kept.sign(r#"{"put":"a"}"#, &SystemRandom::new()),
+            Err(SignError::Public)
+        );
+    }
+}
+
+#[test]
+fn a_key_is_another_when_its_numbers_or_its_scope_are() {
+    let fixture = Fixture::new(Algorithm::ES256);
+    let key = &fixture.key;
+    let changed = |member: &str, value: Value| {
+        let mut written: Value = serde_json::from_str(&key.to_json()).unwrap();
+        written[member] = value;
+        Keys::parse(&written.to_string()).unwrap()
+    };
+    assert!(fixture.keys.has(key.print()));
+    assert!(changed("kid", json!("other")).has(key.print()));
+    assert!(!changed("key_ops", json!(["sign"])).has(key.print()));
+    assert!(!changed("scope", json!({ "put": ["a"] })).has(key.print()));
+    assert!(!Fixture::new(Algorithm::ES256).keys.has(key.print()));
+}
+
 fn refuse(cases: &[(&str, KeyError)]) {
     for (text, error) in cases {
         assert_eq!(
@@ -120,7 +182,13 @@ fn a_set_is_asked_by_name() {
     assert!(set(&[&a]).unwrap().verify(&sign(&nameless)).is_ok());
 
     assert_eq!(set(&[&a, &b, &a]).unwrap_err(), KeysError::Twice("a".to_owned()));
-    assert_eq!(set(&[]).unwrap_err(), KeysError::None);
+    let none = set(&[]).unwrap();
+    assert!(none.is_empty() && !both.is_empty());
+    for key in [&a, &nameless] {
+        assert_eq!(none.verify(&sign(key)), Err(Refusal::UnknownKey));
+    }
+    let twice = format!(r#"{{"keys":[{}]}}"#, oct(r#","kty":"oct""#));
+    assert_eq!(Keys::parse(&twice).unwrap_err(), KeyError::Syntax.into());
     assert_eq!(Keys::parse(r#"{"keys":{}}"#).unwrap_err(), KeysError::NoList);
     let error = Keys::parse(r#"{"keys":[1]}"#).unwrap_err();
     assert_eq!(

@@ -1,8 +1,12 @@
-//! Two limits on how often something happens. Pure: time is an argument.
+//! Limits on how often something happens. Pure: time is an argument.
 //!
 //! For repeated log lines: a burst per period passes, the rest is counted, and the next line that passes tells how many
-//! were left out. For work that others cause: a bucket that fills steadily.
+//! were left out. For work that others cause: a bucket that fills steadily, and one for each address prefix.
 #![forbid(unsafe_code)]
+
+mod prefixes;
+
+pub use prefixes::{BURST_SECONDS, PrefixBuckets, SLOTS};
 
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,150 @@
+//! Connections to the auth server: TLS, plain TCP on this host, or a unix socket.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::{fs, io};
+
+use anyhow::Context as _;
+use axum::http::Uri;
+use boring::ssl::{SslConnector, SslMethod};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpStream, UnixStream};
+use tokio_boring::SslStream;
+use tower::Service;
+
+use crate::config::AuthorityUrl;
+
+/// Makes connections to one place, whatever is asked for.
+#[derive(Clone)]
+pub(super) struct Connector(Arc<Place>);
+
+enum Place {
+    Tcp { host: String, port: u16 },
+    Tls { host: String, port: u16, tls: SslConnector },
+    Unix(PathBuf),
+}
+
+/// A connection.
+pub(super) enum Transport {
+    Tcp(TokioIo<TcpStream>),
+    Tls(Box<TokioIo<SslStream<TcpStream>>>),
+    Unix(TokioIo<UnixStream>),
+}
+
+impl Connector {
+    /// `ca`: PEM file with the authorities that the server's certificate may be of, in place of the system's.
+    pub(super) fn new(url: &AuthorityUrl, ca: Option<&Path>) -> anyhow::Result<Self> {
+        Ok(Self(Arc::new(match url.clone() {
+            AuthorityUrl::Http { host, port, .. } => Place::Tcp { host, port },
+            AuthorityUrl::Unix(path) => Place::Unix(path),
+            AuthorityUrl::Https { host, port, .. } => {
+                let mut tls = SslConnector::builder(SslMethod::tls())?;
+                match ca {
+                    Some(ca) => {
+                        let read = fs::metadata(ca).map_err(anyhow::Error::new);
+                        read.and_then(|_| Ok(tls.set_ca_file(ca)?))
+                            .with_context(|| format!("auth.url_ca: cannot use {}", ca.display()))?;
+                    }
+                    None => {
+                        let system = SYSTEM_BUNDLES.iter().find(|path| Path::new(path).exists());
+                        if let Some(path) = system {
+                            tls.set_ca_file(path).with_context(|| format!("cannot use {path}"))?;
+                        }
+                    }
+                }
+                let tls = tls.build();
+                Place::Tls { host, port, tls }
+            }
+        })))
+    }
+}
+
+impl Place {
+    async fn connect(&self) -> io::Result<Transport> {
+        let tcp = async |host: &str, port: u16| {
+            let stream = TcpStream::connect((host, port)).await?;
+            stream.set_nodelay(true)?;
+            io::Result::Ok(stream)
+        };
+        match self {
+            Self::Tcp { host, port } => Ok(Transport::Tcp(TokioIo::new(tcp(host, *port).await?))),
+            Self::Unix(path) => Ok(Transport::Unix(TokioIo::new(UnixStream::connect(path).await?))),
+            Self::Tls { host, port, tls } => {
+                let configuration = tls.configure().map_err(io::Error::other)?;
+                let stream = tcp(host, *port).await?;
+                let stream = tokio_boring::connect(configuration, host, stream).await;
+                let stream = stream.map_err(|error| io::Error::other(error.to_string()))?;
+                Ok(Transport::Tls(Box::new(TokioIo::new(stream))))
+            }
+        }
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = Transport;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Transport>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let place = Arc::clone(&self.0);
+        Box::pin(async move { place.connect().await })
+    }
+}
+
+impl Connection for Transport {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl Read for Transport {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl Write for Transport {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(context),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}
+
+/// Where Debian, Red Hat and Alpine have theirs. BoringSSL knows none of them by itself.
+const SYSTEM_BUNDLES: [&str; 3] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+];
