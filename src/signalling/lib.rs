@@ -15,12 +15,15 @@ mod fake;
 pub mod limits;
 mod media;
 mod messages;
+mod port;
+mod records;
+mod rest;
 mod routes;
 mod settings;
 mod socket;
 mod start;
 
-pub use access::{ApiKey, Scope, Scopes, User, Users};
+pub use access::{ApiKey, Scope, Scopes, TokenKey, User, Users};
 pub use fake::RecordingMedia;
 pub use media::{Busy, Media, MediaPlane};
 pub use moqswitch_calls as calls;

@@ -99,8 +99,7 @@ pub const CALLERS_COUNTED_MAX: usize = 4096;
 /// Requests of REST by one key at once, and then in each second. One more is answered 429.
 pub const REQUESTS_PER_SECOND_MAX: u32 = 100;
 
-/// Records that wait to be written. For one more the store counts as full: new calls are refused, and calls that end are
-/// counted as lost.
+/// Records that wait to be written. One more is lost in the file, counted and said; it is still in memory, and calls go on.
 pub const RECORDS_WAITING_MAX: usize = 8192;
 
 /// Records that are written with one `fdatasync`.

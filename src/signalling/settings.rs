@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use moqswitch_calls::{Dialplan, Number};
 
-use crate::access::{ApiKey, Users};
+use crate::access::{ApiKey, TokenKey, Users};
 use crate::limits;
 
 /// Settings of the signalling.
@@ -21,6 +21,8 @@ pub struct Settings {
     pub numbers: Vec<Number>,
     /// Who may register. None: whoever comes from this host may register any number, and nobody else.
     pub users: Option<Users>,
+    /// Tokens by which devices may register, beside passwords or instead of them.
+    pub tokens: Option<TokenKey>,
     /// Who may use REST. Empty: whoever comes from this host may do everything, and nobody else.
     pub keys: Vec<ApiKey>,
     /// Web pages of these origins may open sockets and use REST, beside those that the switch itself serves:
@@ -68,6 +70,7 @@ impl Default for Settings {
             dialplan: Dialplan::default(),
             numbers: Vec::new(),
             users: None,
+            tokens: None,
             keys: Vec::new(),
             origins: Vec::new(),
             records: None,

@@ -13,7 +13,7 @@ use futures_util::{SinkExt, StreamExt};
 use moqswitch_calls::{Refusal, SessionId};
 use tokio::time::{self, interval_at, timeout, timeout_at};
 
-use crate::access::{Bucket, Door};
+use crate::access::{Bucket, Credentials, Door};
 use crate::exchange::{Close, End, Exchange, Line, LineEnd, Newcomer, unnumbered};
 use crate::limits::{MESSAGE_BYTES_MAX, MESSAGES_PER_SECOND_MAX, REGISTER_ATTEMPTS_MAX, WRITE_WAIT_MAX};
 use crate::messages::{self, BadMessage, Dialect, Envelope, MessageId, Register, Request, Told};
@@ -225,12 +225,12 @@ impl Caller {
         dialect: Dialect,
         id: Option<MessageId>,
     ) -> ControlFlow<Close> {
-        let peer = self.peer.map(|peer| peer.ip());
-        let admitted = self
-            .shared
-            .door
-            .admit(&register.dn, register.password.as_deref(), peer)
-            .await;
+        let credentials = Credentials {
+            password: register.password.as_deref(),
+            token: register.token.as_deref(),
+            peer: self.peer.map(|peer| peer.ip()),
+        };
+        let admitted = self.shared.door.admit(&register.dn, credentials).await;
         let registered = match admitted {
             Ok(admission) => {
                 let newcomer = Newcomer {

@@ -2,11 +2,13 @@
 
 mod keys;
 mod origin;
+mod token;
 mod users;
 
 pub use keys::{ApiKey, Scope, Scopes};
+pub use token::TokenKey;
 pub use users::{User, Users};
 
-pub(crate) use keys::{Bucket, Gate};
-pub(crate) use origin::Origins;
-pub(crate) use users::Door;
+pub(crate) use keys::{Bucket, Denied, Gate};
+pub(crate) use origin::{Origins, peer_of};
+pub(crate) use users::{Credentials, Door};

@@ -1,6 +1,9 @@
 //! Which web pages may talk to the switch. A browser says in `Origin` whose page asks; other clients say nothing.
 
-use axum::http::{HeaderMap, header};
+use std::net::SocketAddr;
+
+use axum::extract::ConnectInfo;
+use axum::http::{Extensions, HeaderMap, header};
 
 /// Whose pages may.
 #[derive(Clone, Debug)]
@@ -46,6 +49,15 @@ pub(crate) fn is_for_loopback(headers: &HeaderMap) -> bool {
         || name
             .parse()
             .is_ok_and(|address: std::net::IpAddr| address.is_loopback())
+}
+
+/// Whom a request came from. What a proxy on this host hands on came from elsewhere.
+pub(crate) fn peer_of(extensions: &Extensions, headers: &HeaderMap) -> Option<SocketAddr> {
+    let is_proxied = ["forwarded", "x-forwarded-for", "x-real-ip"]
+        .iter()
+        .any(|name| headers.contains_key(*name));
+    let ConnectInfo(address) = extensions.get::<ConnectInfo<SocketAddr>>()?;
+    Some(*address).filter(|address| !(is_proxied && address.ip().to_canonical().is_loopback()))
 }
 
 #[cfg(test)]

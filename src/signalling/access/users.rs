@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use argon2::{Argon2, password_hash};
@@ -12,6 +12,7 @@ use moqswitch_calls::Number;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::Semaphore;
 
+use super::token::TokenKey;
 use crate::limits::{
     LOGIN_BACK_OFF, LOGIN_BACK_OFF_MAX, LOGIN_FAILURES_FREE, LOGIN_FAILURES_MAX, PASSWORD_CHECKS_MAX,
     PASSWORD_CHECKS_WAITING_MAX,
@@ -78,9 +79,18 @@ pub(crate) struct Admission {
 /// Who is not let in: why, and the code.
 pub(crate) type Refused = (&'static str, u16);
 
+/// By what somebody wants to be let in.
+#[derive(Clone, Copy)]
+pub(crate) struct Credentials<'a> {
+    pub(crate) password: Option<&'a str>,
+    pub(crate) token: Option<&'a str>,
+    pub(crate) peer: Option<IpAddr>,
+}
+
 /// Where devices are let in. Used by one thread.
 pub(crate) struct Door {
     users: Option<Users>,
+    tokens: Option<TokenKey>,
     /// Checked for who is not there, so that it takes as long.
     nobody: Arc<str>,
     checks: Arc<Semaphore>,
@@ -95,13 +105,14 @@ struct Failures {
 }
 
 impl Door {
-    pub(crate) fn new(users: Option<Users>) -> Self {
+    pub(crate) fn new(users: Option<Users>, tokens: Option<TokenKey>) -> Self {
         let nobody = match &users {
             Some(_) => User::hash("nobody").unwrap_or_default(),
             None => String::new(),
         };
         Self {
             users,
+            tokens,
             nobody: nobody.into(),
             checks: Arc::new(Semaphore::new(PASSWORD_CHECKS_MAX)),
             waiting: Semaphore::new(PASSWORD_CHECKS_WAITING_MAX),
@@ -110,12 +121,17 @@ impl Door {
     }
 
     /// Lets a number's device in, or says why not. Takes as long for numbers that are not there.
-    pub(crate) async fn admit(
-        &self,
-        dn: &Number,
-        password: Option<&str>,
-        peer: Option<IpAddr>,
-    ) -> Result<Admission, Refused> {
+    pub(crate) async fn admit(&self, dn: &Number, credentials: Credentials<'_>) -> Result<Admission, Refused> {
+        let Credentials { password, token, peer } = credentials;
+        if let (Some(key), Some(token)) = (&self.tokens, token) {
+            let checked = key.check(token, dn, SystemTime::now());
+            return checked
+                .map(|supervisor| Admission { supervisor })
+                .ok_or(("Invalid token", 403));
+        }
+        if self.users.is_none() && self.tokens.is_some() {
+            return Err(("Missing credentials", 401));
+        }
         let Some(users) = &self.users else {
             return if peer.is_some_and(|peer| peer.to_canonical().is_loopback()) {
                 Ok(Admission { supervisor: true })

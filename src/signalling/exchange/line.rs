@@ -106,3 +106,21 @@ impl Line {
         self.end.close(close);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_does_not_read_is_closed_and_not_waited_for() {
+        let (line, end) = Line::new(1);
+        for _ in 0..OUTBOX_MESSAGES_MAX {
+            assert!(line.send("x".into()));
+        }
+        assert!(!line.send("x".into()));
+        assert_eq!(end.end.closed().await, Close::SLOW);
+        // The first reason counts.
+        line.close(Close::RESTART);
+        assert_eq!(end.end.closed().await, Close::SLOW);
+    }
+}

@@ -2,6 +2,7 @@
 //! an event of the plane, and what the plane wants is carried out at once. Nothing here waits for anybody.
 
 mod line;
+mod programs;
 mod requests;
 mod session;
 mod telling;
@@ -11,8 +12,8 @@ use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
 use moqswitch_calls::{
-    Actor, AdminEvent, CallEvent, CallId, CallPlane, Event, Grants, LegId, MediaAction, Now, RegisterEvent,
-    Registration, Reply, Report, RequestId, SessionId, Text,
+    AdminEvent, CallId, CallPlane, Event, Grants, LegId, MediaAction, Now, RegisterEvent, Registration, Reply, Report,
+    RequestId, SessionId, Text,
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::json;
@@ -23,6 +24,7 @@ use crate::events::Events;
 use crate::limits::{GRANTS_RETRY, RECONNECT};
 use crate::media::MediaPlane;
 use crate::messages::{self, MessageId};
+use crate::records::{Kept, Store};
 use crate::settings::Settings;
 
 pub(crate) use line::{Close, End, Line, LineEnd};
@@ -37,8 +39,8 @@ pub(crate) struct Exchange {
     server: String,
     ping: std::time::Duration,
     utc_offset_min: i16,
+    trunk: Option<moqswitch_calls::Number>,
     started: Instant,
-    started_ms: u64,
     random: SystemRandom,
     sessions: BTreeMap<SessionId, Session>,
     lines: u64,
@@ -59,6 +61,10 @@ pub(crate) struct Exchange {
     pub(crate) events: Events,
     /// What happened how often.
     pub(crate) counts: Counts,
+    /// Records that queries find.
+    kept: Kept,
+    /// Where records go. None: they are in memory only.
+    store: Option<Store>,
     /// Rung when timers may have moved.
     moved: Rc<Notify>,
     is_stopping: bool,
@@ -125,15 +131,14 @@ impl Exchange {
         let random = SystemRandom::new();
         let ids = SystemRandom::new();
         let plane = CallPlane::new(settings.calls, settings.dialplan, Box::new(move || draw(&ids)));
-        let started_ms = unix_ms();
         let mut exchange = Self {
             plane,
             media,
             server: settings.server,
             ping: settings.times.ping,
             utc_offset_min: settings.utc_offset_min,
+            trunk: settings.trunk,
             started: Instant::now(),
-            started_ms,
             random,
             sessions: BTreeMap::new(),
             lines: 0,
@@ -145,8 +150,10 @@ impl Exchange {
             untold: BTreeMap::new(),
             retry_at: None,
             gate: Gate::new(settings.keys),
-            events: Events::new(started_ms),
+            events: Events::new(unix_ms()),
             counts: Counts::default(),
+            kept: Kept::default(),
+            store: None,
             moved,
             is_stopping: false,
         };
@@ -161,6 +168,11 @@ impl Exchange {
 
     pub(crate) fn sessions_count(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// The trunk that the settings name.
+    pub(crate) fn trunk(&self) -> Option<&moqswitch_calls::Number> {
+        self.trunk.as_ref()
     }
 
     pub(crate) fn uptime(&self) -> std::time::Duration {
@@ -206,18 +218,6 @@ impl Exchange {
         let now = self.now();
         self.plane.handle_timeout(now);
         self.carry_out();
-    }
-
-    /// Asks the plane for a program.
-    pub(crate) fn ask(
-        &mut self,
-        event: CallEvent,
-        leg: Option<moqswitch_calls::LegNumber>,
-        reply: oneshot::Sender<Reply>,
-    ) {
-        let request = self.request_id(Asker::Program(reply));
-        let actor = Actor::Api { leg };
-        self.handle(Event::Call { request, actor, event });
     }
 
     /// Ends every call and every session.
@@ -373,7 +373,7 @@ impl Exchange {
         match report {
             Report::Leg(leg) => self.events.push("leg", &messages::leg_view(leg)),
             Report::LegRecord(record) => self.events.push("legRecord", &messages::leg_record(record)),
-            Report::CallRecord(record) => self.events.push("callRecord", &messages::call_record(record)),
+            Report::CallRecord(record) => self.keep(&messages::call_record(record)),
             Report::Supervision { call, supervisor, mode } => {
                 let supervisor = supervisor.as_ref().map(|number| number.as_str().to_owned());
                 let mode = mode.map(|mode| match mode {
@@ -411,7 +411,7 @@ fn halves(bits: u128) -> [u64; 2] {
     halves
 }
 
-fn unix_ms() -> u64 {
+pub(crate) fn unix_ms() -> u64 {
     let since = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();

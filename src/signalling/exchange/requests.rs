@@ -30,7 +30,7 @@ impl Exchange {
             own.acknowledge(seq);
         }
         let id = envelope.id;
-        if id.as_ref().is_some_and(|id| own.is_repeated(id)) {
+        if id.as_ref().is_some_and(|id| own.is_repeated(id, envelope.digest)) {
             return;
         }
         let request = match envelope.request {

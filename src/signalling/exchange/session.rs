@@ -26,7 +26,7 @@ pub(crate) struct Session {
     seq: u64,
     replay: VecDeque<Kept>,
     /// Requests by their ids, each with the first message that repeats it.
-    seen: VecDeque<(MessageId, Option<Arc<str>>)>,
+    seen: VecDeque<Seen>,
     known: Vec<Known>,
     early: Vec<(Text, Signal)>,
 }
@@ -36,6 +36,14 @@ struct Kept {
     seq: u64,
     text: Arc<str>,
     at: Instant,
+}
+
+/// A request that came.
+#[derive(Debug)]
+struct Seen {
+    id: MessageId,
+    digest: u64,
+    reply: Option<Arc<str>>,
 }
 
 /// A call as the device knows it.
@@ -127,9 +135,9 @@ impl Session {
             at: now,
         });
         if let Some(id) = id
-            && let Some((_, reply)) = self.seen.iter_mut().find(|(seen, _)| seen == id)
+            && let Some(seen) = self.seen.iter_mut().rev().find(|seen| seen.id == *id)
         {
-            reply.get_or_insert_with(|| Arc::clone(&text));
+            seen.reply.get_or_insert_with(|| Arc::clone(&text));
         }
         self.write(text)
     }
@@ -194,10 +202,12 @@ impl Session {
         missed.into_iter().all(|text| self.write(text))
     }
 
-    /// True: the request came before. It has its reply once more, if there was one.
-    pub(super) fn is_repeated(&mut self, id: &MessageId) -> bool {
-        if let Some((_, reply)) = self.seen.iter().find(|(seen, _)| seen == id) {
-            if let Some(reply) = reply.clone() {
+    /// True: the request came before. It has its reply once more, if there was one. A page that was loaded anew counts its
+    /// ids from the beginning: what reads otherwise is another request.
+    pub(super) fn is_repeated(&mut self, id: &MessageId, digest: u64) -> bool {
+        let seen = self.seen.iter().find(|seen| seen.id == *id && seen.digest == digest);
+        if let Some(seen) = seen {
+            if let Some(reply) = seen.reply.clone() {
                 self.write(reply);
             }
             return true;
@@ -205,7 +215,11 @@ impl Session {
         if self.seen.len() >= IDS_KEPT_MAX {
             self.seen.pop_front();
         }
-        self.seen.push_back((id.clone(), None));
+        self.seen.push_back(Seen {
+            id: id.clone(),
+            digest,
+            reply: None,
+        });
         false
     }
 
@@ -324,4 +338,69 @@ fn written(told: &Told, id: Option<&MessageId>, seq: Option<u64>) -> Arc<str> {
         seq,
     };
     serde_json::to_string(&message).unwrap_or_default().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::line::LineEnd;
+    use super::*;
+    use crate::messages;
+
+    fn session() -> (Session, LineEnd) {
+        let (line, end) = Line::new(1);
+        let dn = Number::new("5001").unwrap();
+        (Session::new(dn, Text::new("one"), Dialect::Payload, false, line), end)
+    }
+
+    #[test]
+    fn replay_is_bounded_by_number_and_by_age() {
+        let (mut session, _end) = session();
+        let (told, now) = (messages::done(None), Instant::now());
+        for _ in 0..REPLAY_MESSAGES_MAX + 5 {
+            session.tell(&told, None, now);
+        }
+        let last = session.seq();
+        assert_eq!(session.missed(5), (last - 5, true));
+        assert_eq!(session.missed(4), (last - 4, false), "the oldest has gone");
+        session.acknowledge(last - 2);
+        assert_eq!(session.replay.len(), 2);
+        let later = now + REPLAY_AGE_MAX + Duration::from_secs(1);
+        session.tell(&told, None, later);
+        assert_eq!(session.replay.len(), 1);
+        // From the future: nothing was missed.
+        assert_eq!(session.missed(u64::MAX), (0, true));
+    }
+
+    #[test]
+    fn names_and_signals_ahead_of_calls_are_bounded() {
+        let (mut session, _end) = session();
+        for number in 0..100_u16 {
+            let leg = LegId {
+                call: CallId(u128::from(number)),
+                leg: moqswitch_calls::LegNumber(1),
+            };
+            let alias = Some(Text::new(&number.to_string()));
+            session.learn(Known {
+                call: leg.call,
+                leg,
+                alias,
+                id: None,
+                is_over: number > 50,
+            });
+        }
+        assert_eq!(session.known.len(), ALIASES_MAX);
+        let candidate = || Signal::Candidate(moqswitch_calls::Payload::new("x").unwrap());
+        let kept = (0..100)
+            .filter(|_| session.keep_early(Text::new("s"), candidate()))
+            .count();
+        assert_eq!(kept, EARLY_SIGNALS_MAX);
+        assert_eq!(session.take_early(Some(&Text::new("other"))).len(), 0);
+        assert_eq!(
+            session.take_early(Some(&Text::new("s"))).len(),
+            0,
+            "what never began is gone"
+        );
+    }
 }

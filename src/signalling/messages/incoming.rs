@@ -1,5 +1,6 @@
 //! What clients say, as types. Unknown fields are not looked at; unknown types and wrong ones are errors that name them.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use moqswitch_calls::{
@@ -29,6 +30,8 @@ pub(crate) struct MessageId(Value);
 pub(crate) struct Envelope {
     /// What the reply repeats.
     pub(crate) id: Option<MessageId>,
+    /// Of its text: another request may have the same id.
+    pub(crate) digest: u64,
     /// Everything up to this number has come to the client.
     pub(crate) ack: Option<u64>,
     /// How it was written.
@@ -47,7 +50,6 @@ pub(crate) struct BadMessage {
 }
 
 /// Who registers.
-#[derive(Debug)]
 pub(crate) struct Register {
     pub(crate) dn: Number,
     pub(crate) password: Option<String>,
@@ -177,6 +179,16 @@ pub(crate) struct Quality {
     pub(crate) mos: Option<f32>,
 }
 
+/// Without its secrets.
+impl std::fmt::Debug for Register {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Register")
+            .field("dn", &self.dn)
+            .finish_non_exhaustive()
+    }
+}
+
 impl MessageId {
     fn of(value: &Value) -> Option<Self> {
         let fits = match value {
@@ -225,11 +237,18 @@ impl Envelope {
         };
         Ok(Self {
             id,
+            digest: digest(text),
             ack: acked(kind, &fields),
             dialect,
             request,
         })
     }
+}
+
+fn digest(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Of any message `ack`; of a message of this type its payload's `seq`.

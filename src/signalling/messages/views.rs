@@ -18,7 +18,7 @@ pub(crate) fn leg_id(text: &str) -> Option<LegId> {
     })
 }
 
-pub(crate) fn party(party: &Party) -> Value {
+pub(super) fn party(party: &Party) -> Value {
     json!({
         "dn": party.number.as_str(),
         "displayName": party.name.as_str(),

@@ -17,14 +17,14 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 /// Nothing in a test takes so long; it is there so that a test that fails ends.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub struct Switch {
-    pub address: SocketAddr,
-    pub media: RecordingMedia,
-    pub handle: SignallingHandle,
+pub(crate) struct Switch {
+    pub(crate) address: SocketAddr,
+    pub(crate) media: RecordingMedia,
+    pub(crate) handle: SignallingHandle,
 }
 
 impl Switch {
-    pub async fn start(settings: Settings) -> Self {
+    pub(crate) async fn start(settings: Settings) -> Self {
         let media = RecordingMedia::default();
         let handle = Signalling::start(settings, Box::new(media.clone())).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -35,29 +35,29 @@ impl Switch {
     }
 
     /// Records are not waited for, and media does not end calls: there is none.
-    pub fn settings() -> Settings {
+    pub(crate) fn settings() -> Settings {
         let mut settings = Settings::default();
         settings.calls.half_dead = Duration::ZERO;
         settings.calls.counters_wait = Duration::ZERO;
         settings
     }
 
-    pub async fn plain() -> Self {
+    pub(crate) async fn plain() -> Self {
         Self::start(Self::settings()).await
     }
 
-    pub async fn phone(&self, dn: &str) -> Phone {
+    pub(crate) async fn phone(&self, dn: &str) -> Phone {
         let mut phone = Phone::connect(self.address, "/signaling").await;
         phone.register(dn).await;
         phone
     }
 
-    pub fn grants(&self, phone: &Phone) -> Grants {
+    pub(crate) fn grants(&self, phone: &Phone) -> Grants {
         self.media.grants_of(phone.session())
     }
 
     /// One request by HTTP: status, headers and body.
-    pub async fn http(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    pub(crate) async fn http(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let mut request = format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n",
@@ -80,45 +80,45 @@ impl Switch {
         }
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.http("GET", path, &[], "").await
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
         self.http("POST", path, &[("Content-Type", "application/json")], &body.to_string())
             .await
     }
 }
 
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub head: String,
-    pub body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("{self:?}"))
     }
 }
 
-pub struct Phone {
+pub(crate) struct Phone {
     socket: WebSocketStream<TcpStream>,
     sent: u32,
     synced: u32,
     /// Everything that was said, `>` and `<`.
-    pub said: Vec<(char, Value)>,
-    pub session: Option<String>,
+    pub(crate) said: Vec<(char, Value)>,
+    pub(crate) session: Option<String>,
     last_seq: u64,
 }
 
 impl Phone {
-    pub async fn connect(address: SocketAddr, path: &str) -> Self {
+    pub(crate) async fn connect(address: SocketAddr, path: &str) -> Self {
         Self::try_connect(address, path, None).await.unwrap()
     }
 
-    pub async fn try_connect(
+    pub(crate) async fn try_connect(
         address: SocketAddr,
         path: &str,
         origin: Option<&str>,
@@ -139,7 +139,7 @@ impl Phone {
         })
     }
 
-    pub async fn register(&mut self, dn: &str) -> Value {
+    pub(crate) async fn register(&mut self, dn: &str) -> Value {
         self.send(
             "register",
             json!({ "dn": dn, "password": "x", "displayName": format!("Agent {dn}") }),
@@ -150,38 +150,38 @@ impl Phone {
         registered
     }
 
-    pub fn session(&self) -> SessionId {
+    pub(crate) fn session(&self) -> SessionId {
         self.session.as_deref().unwrap().parse().unwrap()
     }
 
-    pub fn last_seq(&self) -> u64 {
+    pub(crate) fn last_seq(&self) -> u64 {
         self.last_seq
     }
 
-    pub async fn send(&mut self, kind: &str, payload: Value) -> String {
+    pub(crate) async fn send(&mut self, kind: &str, payload: Value) -> String {
         self.sent += 1;
         let id = format!("msg-{}", self.sent);
         self.raw(json!({ "type": kind, "payload": payload, "id": id })).await;
         id
     }
 
-    pub async fn raw(&mut self, message: Value) {
+    pub(crate) async fn raw(&mut self, message: Value) {
         let text = message.to_string();
         self.said.push(('>', message));
         self.text(&text).await;
     }
 
-    pub async fn text(&mut self, text: &str) {
+    pub(crate) async fn text(&mut self, text: &str) {
         // The other side may have closed it: who reads is told.
         let _ = self.socket.send(Message::Text(text.into())).await;
     }
 
-    pub async fn binary(&mut self, bytes: Vec<u8>) {
+    pub(crate) async fn binary(&mut self, bytes: Vec<u8>) {
         let _ = self.socket.send(Message::Binary(bytes.into())).await;
     }
 
     /// The next message, or the code by which the socket was closed.
-    pub async fn next(&mut self) -> Result<Value, u16> {
+    pub(crate) async fn next(&mut self) -> Result<Value, u16> {
         loop {
             let next = tokio::time::timeout(PATIENCE, self.socket.next())
                 .await
@@ -203,11 +203,11 @@ impl Phone {
     }
 
     /// The payload of the next message of a type; others before it are passed over.
-    pub async fn expect(&mut self, kind: &str) -> Value {
+    pub(crate) async fn expect(&mut self, kind: &str) -> Value {
         self.expect_whole(kind).await["payload"].take()
     }
 
-    pub async fn expect_whole(&mut self, kind: &str) -> Value {
+    pub(crate) async fn expect_whole(&mut self, kind: &str) -> Value {
         let mut passed = Vec::new();
         loop {
             match self.next().await {
@@ -220,7 +220,7 @@ impl Phone {
 
     /// Waits until the switch has done everything that this phone asked, and this phone has heard of it. What others asked
     /// before is done as well.
-    pub async fn sync(&mut self) {
+    pub(crate) async fn sync(&mut self) {
         let text = json!({ "type": "subscribe", "payload": { "dns": [] }, "id": "sync" }).to_string();
         self.synced += 1;
         let id = format!("sync-{}", self.synced);
@@ -235,7 +235,7 @@ impl Phone {
     }
 
     /// What came since the last look, without what was sent.
-    pub fn heard(&mut self) -> Vec<Value> {
+    pub(crate) fn heard(&mut self) -> Vec<Value> {
         let said = std::mem::take(&mut self.said);
         said.into_iter()
             .filter(|(direction, _)| *direction == '<')
@@ -244,7 +244,7 @@ impl Phone {
     }
 
     /// The code by which the other side closes.
-    pub async fn closed(&mut self) -> u16 {
+    pub(crate) async fn closed(&mut self) -> u16 {
         loop {
             if let Err(code) = self.next().await {
                 return code;
@@ -253,24 +253,25 @@ impl Phone {
     }
 
     /// Cuts the socket without a word.
-    pub fn cut(self) {
+    pub(crate) fn cut(self) {
         drop(self.socket);
     }
 }
 
 /// Ids, times and ports as they are each time.
 #[derive(Default)]
-pub struct Normal {
+pub(crate) struct Normal {
     ids: BTreeMap<String, String>,
 }
 
 impl Normal {
-    pub fn value(&mut self, value: &Value) -> Value {
+    pub(crate) fn value(&mut self, value: &Value) -> Value {
         match value {
             Value::Object(fields) => {
                 let fields = fields.iter().map(|(name, value)| {
-                    let is_time = name.ends_with("Ms") && value.is_number();
-                    (name.clone(), if is_time { json!("<ms>") } else { self.value(value) })
+                    let is_length = name == "duration" && fields.contains_key("reason");
+                    let is_time = (name.ends_with("Ms") || is_length) && value.is_number();
+                    (name.clone(), if is_time { json!("<time>") } else { self.value(value) })
                 });
                 Value::Object(fields.collect())
             }
@@ -306,7 +307,7 @@ impl Normal {
 
 /// Writes what was said as lines, and compares it with the file of that name below `golden/`; with `GOLDEN=write` in the
 /// environment it writes the file instead.
-pub fn compare(name: &str, phones: &[(&str, &Phone)]) {
+pub(crate) fn compare(name: &str, phones: &[(&str, &Phone)]) {
     let mut normal = Normal::default();
     let mut lines = String::new();
     for (who, phone) in phones {
@@ -317,7 +318,7 @@ pub fn compare(name: &str, phones: &[(&str, &Phone)]) {
     compare_text(name, &lines);
 }
 
-pub fn compare_text(name: &str, text: &str) {
+pub(crate) fn compare_text(name: &str, text: &str) {
     let path = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
     if std::env::var_os("GOLDEN").is_some_and(|value| value == "write") {
         std::fs::write(&path, text).unwrap();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::{Phone, Switch};
 
 /// Alice calls bob, who answers. The call as both know it.
-pub async fn connect(alice: &mut Phone, bob: &mut Phone, to: &str) -> (String, String) {
+pub(crate) async fn connect(alice: &mut Phone, bob: &mut Phone, to: &str) -> (String, String) {
     alice
         .send("call", json!({ "to": to, "callId": "call-1", "sdp": "v=0 offer" }))
         .await;
