@@ -99,7 +99,8 @@ const LAYERS: &[Layer] = &[
     layer("signalling/events", &["limits"], &[], &[]),
     layer("signalling/messages", &["limits", "media"], &[], &[]),
     layer("signalling/access", &["limits", "messages"], &[], &[]),
-    layer("signalling/settings", &["access", "limits"], &[], &[]),
+    layer("signalling/outward", &["events", "limits", "messages"], &[], &[]),
+    layer("signalling/settings", &["access", "limits", "outward"], &[], &[]),
     layer("signalling/records", &["limits", "settings"], &[], &[]),
     layer(
         "signalling/exchange",

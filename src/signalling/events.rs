@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, mpsc};
 
-use crate::limits::{EVENT_FOLLOWERS_MAX, EVENTS_KEPT_MAX, EVENTS_WAITING_MAX};
+use crate::limits::{EVENT_FOLLOWERS_MAX, EVENTS_KEPT_MAX, EVENTS_WAITING_MAX, WEBHOOK_EVENTS_MAX};
 
 /// One event.
 #[derive(Debug)]
@@ -27,6 +27,10 @@ pub(crate) struct Events {
     last: u64,
     kept: VecDeque<Arc<Event>>,
     followers: broadcast::Sender<Arc<Event>>,
+    /// Webhooks: the kinds that each wants, none being all.
+    posted: Vec<(Vec<String>, mpsc::Sender<Arc<Event>>)>,
+    /// Events that a webhook had no room for.
+    pub(crate) unposted: u64,
 }
 
 /// What a follower gets: what it missed, and what comes.
@@ -45,6 +49,8 @@ impl Events {
             last: 0,
             kept: VecDeque::new(),
             followers: broadcast::channel(EVENTS_WAITING_MAX).0,
+            posted: Vec::new(),
+            unposted: 0,
         }
     }
 
@@ -65,8 +71,21 @@ impl Events {
             self.kept.pop_front();
         }
         self.kept.push_back(Arc::clone(&event));
+        for (kinds, webhook) in &self.posted {
+            let is_wanted = kinds.is_empty() || kinds.iter().any(|wanted| wanted == kind);
+            if is_wanted && webhook.try_send(Arc::clone(&event)).is_err() {
+                self.unposted += 1;
+            }
+        }
         // Nobody follows: nobody has to be told.
         let _ = self.followers.send(event);
+    }
+
+    /// From here on events of these kinds, or of all, go there as well.
+    pub(crate) fn post_to(&mut self, kinds: Vec<String>) -> mpsc::Receiver<Arc<Event>> {
+        let (webhook, events) = mpsc::channel(WEBHOOK_EVENTS_MAX);
+        self.posted.push((kinds, webhook));
+        events
     }
 
     /// Everything behind `last`, and what comes. `None`: as many follow as may.

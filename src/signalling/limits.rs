@@ -114,6 +114,30 @@ pub const RECORD_BYTES_MAX: usize = 256 * 1024;
 /// How long after a failure to write the store tries again.
 pub const RECORDS_RETRY: Duration = Duration::from_millis(500);
 
+/// Bytes of an answer to a webhook or a hook. A longer one is none.
+pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// Events that wait for one webhook. One more is not told to it, and counted.
+pub const WEBHOOK_EVENTS_MAX: usize = 1024;
+
+/// How often an event is posted that is not taken.
+pub const WEBHOOK_ATTEMPTS_MAX: u32 = 6;
+
+/// How long after the first time; then twice as long each time.
+pub const WEBHOOK_BACK_OFF: Duration = Duration::from_secs(1);
+
+/// The most of it.
+pub const WEBHOOK_BACK_OFF_MAX: Duration = Duration::from_secs(60);
+
+/// How long a webhook has to answer.
+pub const WEBHOOK_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Questions to hooks that wait, and that are asked at once. One more has failed at once: its rule's fallback decides.
+pub const HOOKS_ASKED_MAX: usize = 256;
+
+/// Threads for passwords and for names of hosts.
+pub const BLOCKING_THREADS_MAX: usize = PASSWORD_CHECKS_MAX + 2;
+
 /// How long the calls thread has to answer REST. Then it is 503.
 pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(5);
 

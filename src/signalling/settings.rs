@@ -7,6 +7,7 @@ use moqswitch_calls::{Dialplan, Number};
 
 use crate::access::{ApiKey, TokenKey, Users};
 use crate::limits;
+use crate::outward::Webhook;
 
 /// Settings of the signalling.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub struct Settings {
     pub origins: Vec<String>,
     /// Where records go. None: they are in memory only.
     pub records: Option<RecordSettings>,
+    /// Who is told of events.
+    pub webhooks: Vec<Webhook>,
     /// The trunk that `/api/genesys/status` tells of.
     pub trunk: Option<Number>,
     /// How far clocks on the wall are ahead of UTC, in minutes, for the times of the dialplan.
@@ -74,6 +77,7 @@ impl Default for Settings {
             keys: Vec::new(),
             origins: Vec::new(),
             records: None,
+            webhooks: Vec::new(),
             trunk: None,
             utc_offset_min: 0,
             times: SocketTimes::default(),

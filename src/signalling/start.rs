@@ -15,8 +15,9 @@ use tokio::time;
 
 use crate::access::{Door, Origins};
 use crate::exchange::Exchange;
-use crate::limits::{COMMANDS_PER_TURN_MAX, PASSWORD_CHECKS_MAX};
+use crate::limits::{BLOCKING_THREADS_MAX, COMMANDS_PER_TURN_MAX};
 use crate::media::{Busy, MediaPlane};
+use crate::outward;
 use crate::port::{Command, Port};
 use crate::records::{Opened, Row, Store};
 use crate::routes;
@@ -47,8 +48,8 @@ impl Signalling {
         let living = Arc::new(Semaphore::new(1));
         let runtime = Builder::new_current_thread()
             .enable_all()
-            .max_blocking_threads(PASSWORD_CHECKS_MAX)
-            .thread_name("calls-password")
+            .max_blocking_threads(BLOCKING_THREADS_MAX)
+            .thread_name("calls-helper")
             .build()?;
         let opened = settings.records.clone().map(Store::start).transpose()?;
         let alive = Arc::clone(&living).try_acquire_owned().map_err(io::Error::other)?;
@@ -122,14 +123,27 @@ fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, opened
         let moved = Rc::new(Notify::new());
         let door = Door::new(settings.users.take(), settings.tokens.take());
         let times = settings.times;
+        let webhooks = std::mem::take(&mut settings.webhooks);
         let mut exchange = Exchange::new(settings, media, Rc::clone(&moved));
         let mut stored = None;
         if let Some(opened) = opened {
             exchange.keep_records(opened.store, opened.kept);
             stored = Some(opened.stored);
         }
+        for webhook in webhooks {
+            let events = exchange.events.post_to(webhook.kinds.clone());
+            tokio::task::spawn_local(outward::deliver(webhook, events));
+        }
+        let questions = exchange.take_questions();
         let exchange = exchange.into();
         let shared = Rc::new(Shared { exchange, door, times });
+        let asking = Rc::downgrade(&shared);
+        tokio::task::spawn_local(outward::answer_questions(questions, move |hook, answer| {
+            if let Some(shared) = asking.upgrade() {
+                let answered = AdminEvent::HookAnswered { hook, answer };
+                shared.exchange.borrow_mut().handle(Event::Admin(answered));
+            }
+        }));
         serve(&shared, &mut inbox, &mut stored, &moved).await;
         say_farewell(&shared).await;
         shared.exchange.borrow_mut().take_store()

@@ -12,16 +12,16 @@ use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
 use moqswitch_calls::{
-    AdminEvent, CallId, CallPlane, Event, Grants, LegId, MediaAction, Now, RegisterEvent, Registration, Reply, Report,
-    RequestId, SessionId, Text,
+    AdminEvent, CallId, CallPlane, Event, Grants, HookQuestion, LegId, MediaAction, Now, RegisterEvent, Registration,
+    Reply, Report, RequestId, SessionId, Text,
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::json;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::access::Gate;
 use crate::events::Events;
-use crate::limits::{GRANTS_RETRY, RECONNECT};
+use crate::limits::{GRANTS_RETRY, HOOKS_ASKED_MAX, RECONNECT};
 use crate::media::MediaPlane;
 use crate::messages::{self, MessageId};
 use crate::records::{Kept, Store};
@@ -65,6 +65,8 @@ pub(crate) struct Exchange {
     kept: Kept,
     /// Where records go. None: they are in memory only.
     store: Option<Store>,
+    /// Questions to hooks. None: nobody asks them.
+    hooks: Option<mpsc::Sender<Box<HookQuestion>>>,
     /// Rung when timers may have moved.
     moved: Rc<Notify>,
     is_stopping: bool,
@@ -77,7 +79,7 @@ pub(crate) struct Counts {
     pub(crate) bad_messages: u64,
     pub(crate) slow_clients: u64,
     pub(crate) grants_refused: u64,
-    pub(crate) hooks_unanswered: u64,
+    pub(crate) hooks_unasked: u64,
 }
 
 /// Who waits for a reply of the plane.
@@ -154,6 +156,7 @@ impl Exchange {
             counts: Counts::default(),
             kept: Kept::default(),
             store: None,
+            hooks: None,
             moved,
             is_stopping: false,
         };
@@ -181,6 +184,13 @@ impl Exchange {
 
     pub(crate) fn is_stopping(&self) -> bool {
         self.is_stopping
+    }
+
+    /// Questions to hooks, from here on.
+    pub(crate) fn take_questions(&mut self) -> mpsc::Receiver<Box<HookQuestion>> {
+        let (hooks, questions) = mpsc::channel(HOOKS_ASKED_MAX);
+        self.hooks = Some(hooks);
+        questions
     }
 
     /// A way to a socket that was opened just now.

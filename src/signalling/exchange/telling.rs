@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use moqswitch_calls::{
-    Action, AdminEvent, CallEvent, Event, HookAnswer, Notice, Refusal, Registered, Reply, RequestId, SessionId,
-    UnregisterReason,
+    Action, AdminEvent, CallEvent, Event, HookAnswer, HookQuestion, Notice, Refusal, Registered, Reply, RequestId,
+    SessionId, UnregisterReason,
 };
 
 use super::line::Close;
@@ -20,15 +20,24 @@ impl Exchange {
                 Action::Notify { session, notice } => self.notify(session, &notice),
                 Action::Media(action) => self.do_media(action),
                 Action::Report(report) => self.report(&report),
-                Action::AskHook(question) => {
-                    // Nobody asks over HTTP yet: the rule's fallback decides at once, not after its time-out.
-                    self.counts.hooks_unanswered += 1;
-                    let answer = HookAnswer::Failed;
-                    let hook = question.hook;
-                    self.follow_up
-                        .push_back(Event::Admin(AdminEvent::HookAnswered { hook, answer }));
-                }
+                Action::AskHook(question) => self.ask_hook(question),
             }
+        }
+    }
+
+    /// Where nobody can be asked the rule's fallback decides at once, not after its time-out.
+    fn ask_hook(&mut self, question: HookQuestion) {
+        let hook = question.hook;
+        let question = Box::new(question);
+        let is_asked = self
+            .hooks
+            .as_ref()
+            .is_some_and(|hooks| hooks.try_send(question).is_ok());
+        if !is_asked {
+            self.counts.hooks_unasked += 1;
+            let answer = HookAnswer::Failed;
+            self.follow_up
+                .push_back(Event::Admin(AdminEvent::HookAnswered { hook, answer }));
         }
     }
 

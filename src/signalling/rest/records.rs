@@ -195,7 +195,8 @@ fn now_of(exchange: &Exchange) -> Value {
         "badMessages": counts.bad_messages,
         "slowClients": counts.slow_clients,
         "grantsRefused": counts.grants_refused,
-        "hooksUnanswered": counts.hooks_unanswered,
+        "hooksUnasked": counts.hooks_unasked,
+        "webhooksDropped": exchange.events.unposted,
         "store": store,
     })
 }

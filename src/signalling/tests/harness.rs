@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -13,6 +14,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+/// Each has an id of its own, also of a phone that came back.
+static SYNCS: AtomicU32 = AtomicU32::new(1);
 
 /// Nothing in a test takes so long; it is there so that a test that fails ends.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -106,7 +110,6 @@ impl Answer {
 pub(crate) struct Phone {
     socket: WebSocketStream<TcpStream>,
     sent: u32,
-    synced: u32,
     /// Everything that was said, `>` and `<`.
     pub(crate) said: Vec<(char, Value)>,
     pub(crate) session: Option<String>,
@@ -132,7 +135,6 @@ impl Phone {
         Ok(Self {
             socket,
             sent: 0,
-            synced: 0,
             said: Vec::new(),
             session: None,
             last_seq: 0,
@@ -222,8 +224,7 @@ impl Phone {
     /// before is done as well.
     pub(crate) async fn sync(&mut self) {
         let text = json!({ "type": "subscribe", "payload": { "dns": [] }, "id": "sync" }).to_string();
-        self.synced += 1;
-        let id = format!("sync-{}", self.synced);
+        let id = format!("sync-{}", SYNCS.fetch_add(1, Ordering::Relaxed));
         self.text(&text.replace("sync", &id)).await;
         loop {
             let message = self.next().await.unwrap();

@@ -6,6 +6,7 @@ mod harness;
 mod faults;
 
 mod main_path;
+mod outward;
 mod rest;
 mod seeds;
 mod stored;
