@@ -1,0 +1,14 @@
+//! Who may register, who may use REST, and which web pages may do either.
+
+mod keys;
+mod origin;
+mod token;
+mod users;
+
+pub use keys::{ApiKey, Scope, Scopes};
+pub use token::TokenKey;
+pub use users::{User, Users};
+
+pub(crate) use keys::{Bucket, Denied, Gate};
+pub(crate) use origin::{Origins, peer_of};
+pub(crate) use users::{Credentials, Door};

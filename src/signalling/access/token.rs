@@ -1,0 +1,110 @@
+//! Tokens by which devices register: JWT (RFC 7519), signed with HMAC-SHA-256 and nothing else.
+
+use std::time::{Duration, SystemTime};
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use moqswitch_calls::Number;
+use ring::hmac;
+use serde::Deserialize;
+
+use crate::messages::is_bounded;
+
+/// The key that tokens of devices are signed with.
+#[derive(Clone)]
+pub struct TokenKey(hmac::Key);
+
+/// What a token says.
+#[derive(Debug, Deserialize)]
+struct Claims {
+    /// The number that it is for.
+    dn: String,
+    /// Seconds since 1970.
+    exp: u64,
+    #[serde(default)]
+    nbf: u64,
+    #[serde(default)]
+    supervisor: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Header {
+    alg: String,
+}
+
+impl TokenKey {
+    /// A shared secret; 32 random bytes are right.
+    pub fn new(secret: &[u8]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
+    }
+
+    /// A token for a number, valid until `expires`.
+    pub fn sign(&self, dn: &Number, supervisor: bool, expires: SystemTime) -> String {
+        let header = Base64UrlUnpadded::encode_string(br#"{"alg":"HS256","typ":"JWT"}"#);
+        let claims = serde_json::json!({ "dn": dn.as_str(), "exp": seconds(expires), "supervisor": supervisor });
+        let signed = format!(
+            "{header}.{}",
+            Base64UrlUnpadded::encode_string(claims.to_string().as_bytes())
+        );
+        let signature = hmac::sign(&self.0, signed.as_bytes());
+        format!("{signed}.{}", Base64UrlUnpadded::encode_string(signature.as_ref()))
+    }
+
+    /// Is it a token for this number, now? Then: may its device supervise?
+    pub(super) fn check(&self, token: &str, dn: &Number, now: SystemTime) -> Option<bool> {
+        let (signed, signature) = token.rsplit_once('.')?;
+        let (header, claims) = signed.split_once('.')?;
+        let signature = Base64UrlUnpadded::decode_vec(signature).ok()?;
+        hmac::verify(&self.0, signed.as_bytes(), &signature).ok()?;
+        let header: Header = read(header)?;
+        let claims: Claims = read(claims)?;
+        let now = seconds(now);
+        let is_valid = header.alg == "HS256"
+            && claims.dn == dn.as_str()
+            && claims.exp.saturating_add(SKEW.as_secs()) > now
+            && claims.nbf <= now.saturating_add(SKEW.as_secs());
+        is_valid.then_some(claims.supervisor)
+    }
+}
+
+impl std::fmt::Debug for TokenKey {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("TokenKey")
+    }
+}
+
+fn read<T: for<'a> Deserialize<'a>>(part: &str) -> Option<T> {
+    let text = String::from_utf8(Base64UrlUnpadded::decode_vec(part).ok()?).ok()?;
+    is_bounded(&text).then(|| serde_json::from_str(&text).ok())?
+}
+
+fn seconds(at: SystemTime) -> u64 {
+    at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// Clocks differ.
+const SKEW: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_for_one_number_and_for_a_time() {
+        let key = TokenKey::new(b"secret");
+        let (dn, other) = (Number::new("5001").unwrap(), Number::new("5002").unwrap());
+        let now = SystemTime::now();
+        let token = key.sign(&dn, true, now + Duration::from_secs(10));
+        assert_eq!(key.check(&token, &dn, now), Some(true));
+        assert_eq!(key.check(&token, &other, now), None);
+        assert_eq!(key.check(&token, &dn, now + Duration::from_secs(100)), None);
+        assert_eq!(TokenKey::new(b"other").check(&token, &dn, now), None);
+        for end in 0..token.len() {
+            assert_eq!(key.check(&token[..end], &dn, now), None);
+        }
+        // Signed rightly, by another algorithm than it says.
+        let claims = token.split('.').nth(1).unwrap();
+        let signed = format!("{}.{claims}", Base64UrlUnpadded::encode_string(br#"{"alg":"none"}"#));
+        let signature = Base64UrlUnpadded::encode_string(hmac::sign(&key.0, signed.as_bytes()).as_ref());
+        assert_eq!(key.check(&format!("{signed}.{signature}"), &dn, now), None);
+    }
+}

@@ -1,0 +1,204 @@
+//! Who may register which number: by password, or anybody on this host.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
+use argon2::{Argon2, password_hash};
+use moqswitch_calls::Number;
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::sync::Semaphore;
+
+use super::token::TokenKey;
+use crate::limits::{
+    LOGIN_BACK_OFF, LOGIN_BACK_OFF_MAX, LOGIN_FAILURES_FREE, LOGIN_FAILURES_MAX, PASSWORD_CHECKS_MAX,
+    PASSWORD_CHECKS_WAITING_MAX,
+};
+
+/// Those who may register, by number.
+#[derive(Clone, Default)]
+pub struct Users(BTreeMap<Number, User>);
+
+/// Somebody who may register.
+#[derive(Clone)]
+pub struct User {
+    hash: Arc<str>,
+    supervisor: bool,
+}
+
+impl User {
+    /// `hash` is a PHC string of Argon2id: `$argon2id$v=19$m=…`.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn new(hash: &str, supervisor: bool) -> Result<Self, password_hash::Error> {
+        PasswordHash::new(hash)?;
+        Ok(Self {
+            hash: hash.into(),
+            supervisor,
+        })
+    }
+
+    /// Hashes a password, for a configuration.
+    ///
+    /// # Errors
+    /// The system has no randomness, or the password is too long.
+    pub fn hash(password: &str) -> Result<String, password_hash::Error> {
+        let mut salt = [0; 16];
+        SystemRandom::new()
+            .fill(&mut salt)
+            .map_err(|_| password_hash::Error::Crypto)?;
+        let salt = SaltString::encode_b64(&salt)?;
+        Ok(Argon2::default().hash_password(password.as_bytes(), &salt)?.to_string())
+    }
+}
+
+impl Users {
+    /// Adds one, or takes the place of what was there.
+    pub fn insert(&mut self, number: Number, user: User) {
+        self.0.insert(number, user);
+    }
+}
+
+impl std::fmt::Debug for Users {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_tuple("Users").field(&self.0.len()).finish()
+    }
+}
+
+/// Somebody is let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Admission {
+    /// As a supervisor, who asks to be one?
+    pub(crate) supervisor: bool,
+}
+
+/// Who is not let in: why, and the code.
+pub(crate) type Refused = (&'static str, u16);
+
+/// By what somebody wants to be let in.
+#[derive(Clone, Copy)]
+pub(crate) struct Credentials<'a> {
+    pub(crate) password: Option<&'a str>,
+    pub(crate) token: Option<&'a str>,
+    pub(crate) peer: Option<IpAddr>,
+}
+
+/// Where devices are let in. Used by one thread.
+pub(crate) struct Door {
+    users: Option<Users>,
+    tokens: Option<TokenKey>,
+    /// Checked for who is not there, so that it takes as long.
+    nobody: Arc<str>,
+    checks: Arc<Semaphore>,
+    waiting: Semaphore,
+    failures: RefCell<BTreeMap<Number, Failures>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Failures {
+    count: u32,
+    until: Instant,
+}
+
+impl Door {
+    pub(crate) fn new(users: Option<Users>, tokens: Option<TokenKey>) -> Self {
+        let nobody = match &users {
+            Some(_) => User::hash("nobody").unwrap_or_default(),
+            None => String::new(),
+        };
+        Self {
+            users,
+            tokens,
+            nobody: nobody.into(),
+            checks: Arc::new(Semaphore::new(PASSWORD_CHECKS_MAX)),
+            waiting: Semaphore::new(PASSWORD_CHECKS_WAITING_MAX),
+            failures: RefCell::default(),
+        }
+    }
+
+    /// Lets a number's device in, or says why not. Takes as long for numbers that are not there.
+    pub(crate) async fn admit(&self, dn: &Number, credentials: Credentials<'_>) -> Result<Admission, Refused> {
+        let Credentials { password, token, peer } = credentials;
+        if let (Some(key), Some(token)) = (&self.tokens, token) {
+            let checked = key.check(token, dn, SystemTime::now());
+            return checked
+                .map(|supervisor| Admission { supervisor })
+                .ok_or(("Invalid token", 403));
+        }
+        if self.users.is_none() && self.tokens.is_some() {
+            return Err(("Missing credentials", 401));
+        }
+        let Some(users) = &self.users else {
+            return if peer.is_some_and(|peer| peer.to_canonical().is_loopback()) {
+                Ok(Admission { supervisor: true })
+            } else {
+                Err(("Credentials are needed from other hosts", 403))
+            };
+        };
+        self.check_back_off(dn)?;
+        let Ok(_place) = self.waiting.try_acquire() else {
+            return Err(("Too many registrations", 429));
+        };
+        let Some(password) = password else {
+            return Err(("Missing credentials", 401));
+        };
+        let user = users.0.get(dn);
+        let hash = user.map_or(&self.nobody, |user| &user.hash);
+        let is_right = self.check(Arc::clone(hash), password.to_owned()).await;
+        match user {
+            Some(user) if is_right => {
+                self.failures.borrow_mut().remove(dn);
+                Ok(Admission {
+                    supervisor: user.supervisor,
+                })
+            }
+            Some(_) | None => {
+                self.note_failure(dn);
+                Err(("Invalid credentials", 403))
+            }
+        }
+    }
+
+    /// On a thread of its own: it takes tens of milliseconds, on purpose.
+    async fn check(&self, hash: Arc<str>, password: String) -> bool {
+        let Ok(permit) = Arc::clone(&self.checks).acquire_owned().await else {
+            return false;
+        };
+        let check = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            let Ok(hash) = PasswordHash::new(&hash) else {
+                return false;
+            };
+            Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()
+        });
+        check.await.unwrap_or(false)
+    }
+
+    fn check_back_off(&self, dn: &Number) -> Result<(), Refused> {
+        match self.failures.borrow().get(dn) {
+            Some(failures) if failures.until > Instant::now() => Err(("Too many failed attempts", 429)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn note_failure(&self, dn: &Number) {
+        let mut all = self.failures.borrow_mut();
+        let now = Instant::now();
+        if all.len() >= LOGIN_FAILURES_MAX && !all.contains_key(dn) {
+            let oldest = all
+                .iter()
+                .min_by_key(|(_, failures)| failures.until)
+                .map(|(dn, _)| dn.clone());
+            oldest.map(|oldest| all.remove(&oldest));
+        }
+        let failures = all.entry(dn.clone()).or_insert(Failures { count: 0, until: now });
+        failures.count = failures.count.saturating_add(1);
+        let beyond = failures.count.saturating_sub(LOGIN_FAILURES_FREE);
+        let wait = LOGIN_BACK_OFF.saturating_mul(beyond).min(LOGIN_BACK_OFF_MAX);
+        failures.until = now.checked_add(wait).unwrap_or(now + Duration::from_secs(1));
+    }
+}

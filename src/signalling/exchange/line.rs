@@ -1,0 +1,126 @@
+//! A session's way to its socket: bounded, and never waited for.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::{Notify, mpsc};
+
+use crate::limits::OUTBOX_MESSAGES_MAX;
+
+/// Why a socket is closed, by the codes of the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Close {
+    pub(crate) code: u16,
+    pub(crate) reason: &'static str,
+}
+
+impl Close {
+    pub(crate) const UNAUTHORIZED: Self = Self::new(4401, "register or resume first");
+    pub(crate) const EXPIRED: Self = Self::new(4401, "the registration has expired");
+    pub(crate) const REPLACED: Self = Self::new(4403, "the device registered elsewhere");
+    pub(crate) const SILENT: Self = Self::new(4408, "nothing was heard");
+    pub(crate) const SLOW: Self = Self::new(4408, "messages were not read");
+    pub(crate) const PROTOCOL: Self = Self::new(4409, "text messages of at most 16 KiB");
+    pub(crate) const RATE: Self = Self::new(4429, "too many messages");
+    pub(crate) const RESTART: Self = Self::new(1012, "the switch stops");
+    pub(crate) const GONE: Self = Self::new(1000, "");
+
+    const fn new(code: u16, reason: &'static str) -> Self {
+        Self { code, reason }
+    }
+}
+
+/// One socket, as the exchange sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    number: u64,
+    outbox: mpsc::Sender<Arc<str>>,
+    end: Rc<End>,
+}
+
+/// What the socket's tasks hold.
+#[derive(Debug)]
+pub(crate) struct LineEnd {
+    pub(crate) inbox: mpsc::Receiver<Arc<str>>,
+    pub(crate) end: Rc<End>,
+}
+
+/// Whether the socket is to be closed, and why.
+#[derive(Debug, Default)]
+pub(crate) struct End {
+    close: Cell<Option<Close>>,
+    bell: Notify,
+}
+
+impl End {
+    pub(crate) fn close(&self, close: Close) {
+        if self.close.get().is_none() {
+            self.close.set(Some(close));
+        }
+        self.bell.notify_waiters();
+        // For who comes to wait only now.
+        self.bell.notify_one();
+    }
+
+    /// Waits until it is to be closed.
+    pub(crate) async fn closed(&self) -> Close {
+        loop {
+            let rung = self.bell.notified();
+            if let Some(close) = self.close.get() {
+                return close;
+            }
+            rung.await;
+        }
+    }
+}
+
+impl Line {
+    pub(crate) fn new(number: u64) -> (Self, LineEnd) {
+        let (outbox, inbox) = mpsc::channel(OUTBOX_MESSAGES_MAX);
+        let end = Rc::new(End::default());
+        let line = Self {
+            number,
+            outbox,
+            end: Rc::clone(&end),
+        };
+        (line, LineEnd { inbox, end })
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// False: there is no room, and the socket is closed.
+    pub(crate) fn send(&self, text: Arc<str>) -> bool {
+        match self.outbox.try_send(text) {
+            Ok(()) => true,
+            Err(_) => {
+                self.end.close(Close::SLOW);
+                false
+            }
+        }
+    }
+
+    pub(crate) fn close(&self, close: Close) {
+        self.end.close(close);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_does_not_read_is_closed_and_not_waited_for() {
+        let (line, end) = Line::new(1);
+        for _ in 0..OUTBOX_MESSAGES_MAX {
+            assert!(line.send("x".into()));
+        }
+        assert!(!line.send("x".into()));
+        assert_eq!(end.end.closed().await, Close::SLOW);
+        // The first reason counts.
+        line.close(Close::RESTART);
+        assert_eq!(end.end.closed().await, Close::SLOW);
+    }
+}

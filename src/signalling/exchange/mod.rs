@@ -1,0 +1,435 @@
+//! What the calls thread holds: the call plane, its timers, and a session for each registered device. What comes in becomes
+//! an event of the plane, and what the plane wants is carried out at once. Nothing here waits for anybody.
+
+mod line;
+mod programs;
+mod requests;
+mod session;
+mod telling;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::{Instant, SystemTime};
+
+use moqswitch_calls::{
+    AdminEvent, CallId, CallPlane, Event, Grants, HookQuestion, LegId, MediaAction, Now, RegisterEvent, Registration,
+    Reply, Report, RequestId, SessionId, Text,
+};
+use ring::rand::{SecureRandom, SystemRandom};
+use serde_json::json;
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::access::Gate;
+use crate::events::Events;
+use crate::limits::{GRANTS_RETRY, HOOKS_ASKED_MAX, RECONNECT};
+use crate::media::MediaPlane;
+use crate::messages::{self, MessageId};
+use crate::records::{Kept, Store};
+use crate::settings::Settings;
+
+pub(crate) use line::{Close, End, Line, LineEnd};
+pub(crate) use session::unnumbered;
+
+use session::Session;
+
+/// See the module's documentation.
+pub(crate) struct Exchange {
+    plane: CallPlane,
+    media: Box<dyn MediaPlane>,
+    server: String,
+    ping: std::time::Duration,
+    utc_offset_min: i16,
+    trunk: Option<moqswitch_calls::Number>,
+    started: Instant,
+    random: SystemRandom,
+    sessions: BTreeMap<SessionId, Session>,
+    lines: u64,
+    requests: u64,
+    askers: BTreeMap<RequestId, Asker>,
+    /// What follows from what was carried out.
+    follow_up: VecDeque<Event>,
+    /// Who is being served, for the replies that are notices.
+    turn: Option<Turn>,
+    /// Why the registration that is being served is refused.
+    refusal: Option<moqswitch_calls::Refusal>,
+    /// Grants that the relay had no room for, and when to tell them again.
+    untold: BTreeMap<SessionId, Grants>,
+    retry_at: Option<Instant>,
+    /// Who may use REST.
+    pub(crate) gate: Gate,
+    /// For those who follow.
+    pub(crate) events: Events,
+    /// What happened how often.
+    pub(crate) counts: Counts,
+    /// Records that queries find.
+    kept: Kept,
+    /// Where records go. None: they are in memory only.
+    store: Option<Store>,
+    /// Questions to hooks. None: nobody asks them.
+    hooks: Option<mpsc::Sender<Box<HookQuestion>>>,
+    /// Rung when timers may have moved.
+    moved: Rc<Notify>,
+    is_stopping: bool,
+}
+
+/// What happened how often, since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) messages: u64,
+    pub(crate) bad_messages: u64,
+    pub(crate) slow_clients: u64,
+    pub(crate) grants_refused: u64,
+    pub(crate) hooks_unasked: u64,
+}
+
+/// Who waits for a reply of the plane.
+enum Asker {
+    Session {
+        session: SessionId,
+        id: Option<MessageId>,
+        call: Option<Text>,
+        asked: Asked,
+    },
+    /// A registration or a return, whose caller looks at `Exchange::refusal`.
+    Registration {
+        session: SessionId,
+        id: Option<MessageId>,
+        after: Option<u64>,
+    },
+    Program(oneshot::Sender<Reply>),
+    Nobody,
+}
+
+/// What was asked, where the reply depends on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Asked {
+    Dial(Option<Text>),
+    Answer,
+    Hangup,
+    Hold(CallId, bool),
+    Mute(CallId, bool),
+    Transfer,
+    Unregister,
+    Other,
+}
+
+struct Turn {
+    session: SessionId,
+    id: Option<MessageId>,
+    asked: Asked,
+}
+
+/// A device that registers, as its socket knows it.
+pub(crate) struct Newcomer {
+    pub(crate) register: Box<messages::Register>,
+    pub(crate) supervisor: bool,
+    pub(crate) dialect: messages::Dialect,
+    pub(crate) id: Option<MessageId>,
+    pub(crate) contact: String,
+}
+
+impl Exchange {
+    pub(crate) fn new(settings: Settings, media: Box<dyn MediaPlane>, moved: Rc<Notify>) -> Self {
+        let random = SystemRandom::new();
+        let ids = SystemRandom::new();
+        let plane = CallPlane::new(settings.calls, settings.dialplan, Box::new(move || draw(&ids)));
+        let mut exchange = Self {
+            plane,
+            media,
+            server: settings.server,
+            ping: settings.times.ping,
+            utc_offset_min: settings.utc_offset_min,
+            trunk: settings.trunk,
+            started: Instant::now(),
+            random,
+            sessions: BTreeMap::new(),
+            lines: 0,
+            requests: 0,
+            askers: BTreeMap::new(),
+            follow_up: VecDeque::new(),
+            turn: None,
+            refusal: None,
+            untold: BTreeMap::new(),
+            retry_at: None,
+            gate: Gate::new(settings.keys),
+            events: Events::new(unix_ms()),
+            counts: Counts::default(),
+            kept: Kept::default(),
+            store: None,
+            hooks: None,
+            moved,
+            is_stopping: false,
+        };
+        let numbers = settings.numbers;
+        exchange.handle(Event::Admin(AdminEvent::Declare { numbers, exist: true }));
+        exchange
+    }
+
+    pub(crate) fn plane(&self) -> &CallPlane {
+        &self.plane
+    }
+
+    pub(crate) fn sessions_count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// The trunk that the settings name.
+    pub(crate) fn trunk(&self) -> Option<&moqswitch_calls::Number> {
+        self.trunk.as_ref()
+    }
+
+    pub(crate) fn uptime(&self) -> std::time::Duration {
+        self.started.elapsed()
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.is_stopping
+    }
+
+    /// Questions to hooks, from here on.
+    pub(crate) fn take_questions(&mut self) -> mpsc::Receiver<Box<HookQuestion>> {
+        let (hooks, questions) = mpsc::channel(HOOKS_ASKED_MAX);
+        self.hooks = Some(hooks);
+        questions
+    }
+
+    /// A way to a socket that was opened just now.
+    pub(crate) fn open_line(&mut self) -> (Line, LineEnd) {
+        self.lines += 1;
+        Line::new(self.lines)
+    }
+
+    /// Takes one event, and carries out everything that follows.
+    pub(crate) fn handle(&mut self, event: Event) {
+        let now = self.now();
+        self.plane.handle(now, event);
+        self.carry_out();
+        while let Some(event) = self.follow_up.pop_front() {
+            let now = self.now();
+            self.plane.handle(now, event);
+            self.carry_out();
+        }
+        self.moved.notify_one();
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let plane = self.plane.poll_timeout().and_then(|at| self.started.checked_add(at));
+        [plane, self.retry_at].into_iter().flatten().min()
+    }
+
+    pub(crate) fn handle_timeout(&mut self) {
+        if self.retry_at.is_some_and(|at| at <= Instant::now()) {
+            self.retry_at = None;
+            for (session, grants) in std::mem::take(&mut self.untold) {
+                self.grant(session, grants);
+            }
+        }
+        let now = self.now();
+        self.plane.handle_timeout(now);
+        self.carry_out();
+    }
+
+    /// Ends every call and every session.
+    pub(crate) fn stop(&mut self) {
+        if self.is_stopping {
+            return;
+        }
+        self.is_stopping = true;
+        let sessions: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for session in sessions {
+            self.tell(session, &messages::goaway(RECONNECT), None);
+        }
+        self.handle(Event::Admin(AdminEvent::Shutdown));
+    }
+
+    /// Registers a device, or says why not. `session` is the one that the socket has.
+    pub(crate) fn register(
+        &mut self,
+        session: Option<SessionId>,
+        newcomer: Newcomer,
+        line: &Line,
+    ) -> Result<SessionId, moqswitch_calls::Refusal> {
+        let Newcomer {
+            register,
+            supervisor,
+            dialect,
+            id,
+            contact,
+        } = newcomer;
+        let own = session.filter(|session| self.sessions.contains_key(session));
+        let session = own.unwrap_or_else(|| SessionId(draw(&self.random)));
+        let codecs = register.codecs.iter().filter_map(|codec| codec.parse().ok());
+        let kept = own
+            .and_then(|session| self.sessions.get(&session))
+            .map(|own| own.device.clone());
+        let unnamed = || kept.unwrap_or_else(|| self.device_name());
+        let device = register.device.clone().unwrap_or_else(unnamed);
+        let registration = Registration {
+            device: Some(device.clone()),
+            display_name: register.display_name.clone(),
+            expires: register.expires,
+            ringable: register.ringable,
+            supervisor: supervisor && register.supervisor,
+            codecs: codecs.collect(),
+            contact: Text::new(&contact),
+            ..Registration::phone(session, register.dn.clone())
+        };
+        if own.is_none() {
+            let rings_itself = register.device.is_some() && dialect == messages::Dialect::Payload;
+            let new = Session::new(register.dn.clone(), device, dialect, rings_itself, line.clone());
+            self.sessions.insert(session, new);
+        }
+        let request = self.request_id(Asker::Registration {
+            session,
+            id,
+            after: None,
+        });
+        let registration = Box::new(registration);
+        self.handle(Event::Register(RegisterEvent::Register { request, registration }));
+        match self.refusal.take() {
+            Some(refusal) => {
+                if own.is_none() {
+                    self.sessions.remove(&session);
+                }
+                Err(refusal)
+            }
+            None => Ok(session),
+        }
+    }
+
+    /// A device is back on another socket. False: nothing is known of it.
+    pub(crate) fn resume(&mut self, session: SessionId, after: u64, id: Option<MessageId>, line: &Line) -> bool {
+        let Some(own) = self.sessions.get_mut(&session) else {
+            return false;
+        };
+        own.attach(line.clone());
+        own.acknowledge(after);
+        let request = self.request_id(Asker::Registration {
+            session,
+            id,
+            after: Some(after),
+        });
+        self.handle(Event::Register(RegisterEvent::Resume { request, session }));
+        self.refusal.take().is_none()
+    }
+
+    /// A session's socket is gone. It may come back, unless its dialect has no word for that.
+    pub(crate) fn lose(&mut self, session: SessionId, line: &Line) {
+        let Some(own) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        if !own.detach(line.number()) && own.is_attached() {
+            return;
+        }
+        let event = match own.dialect {
+            messages::Dialect::Payload => RegisterEvent::Lost { session },
+            messages::Dialect::Flat => RegisterEvent::Unregister {
+                request: self.request_id(Asker::Nobody),
+                session,
+            },
+        };
+        self.handle(Event::Register(event));
+    }
+
+    pub(crate) fn has(&self, session: SessionId) -> bool {
+        self.sessions.contains_key(&session)
+    }
+
+    /// For a device that has no name. Others see it, so it says nothing of the session, which only its client may know.
+    fn device_name(&self) -> Text {
+        let [bits, _] = halves(draw(&self.random));
+        Text::new(&format!("phone-{bits:016x}"))
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            since_start: self.started.elapsed(),
+            unix_ms: unix_ms(),
+            utc_offset_min: self.utc_offset_min,
+        }
+    }
+
+    fn request_id(&mut self, asker: Asker) -> RequestId {
+        self.requests += 1;
+        let request = RequestId(self.requests);
+        if !matches!(asker, Asker::Nobody) {
+            self.askers.insert(request, asker);
+        }
+        request
+    }
+
+    /// Tells the relay, now or in a moment.
+    fn grant(&mut self, session: SessionId, grants: Grants) {
+        if self.media.grants(session, &grants).is_ok() {
+            self.untold.remove(&session);
+            return;
+        }
+        self.counts.grants_refused += 1;
+        self.untold.insert(session, grants);
+        self.retry_at.get_or_insert_with(|| Instant::now() + GRANTS_RETRY);
+    }
+
+    fn do_media(&mut self, action: MediaAction) {
+        match action {
+            MediaAction::Grants { session, grants } => self.grant(session, grants),
+            MediaAction::Codecs { call, legs } => self.media.codecs(call, &legs),
+            MediaAction::Record { call, on } => self.media.record(call, on),
+            MediaAction::Count { leg } => self.media.count(leg),
+        }
+    }
+
+    fn report(&mut self, report: &Report) {
+        match report {
+            Report::Leg(leg) => self.events.push("leg", &messages::leg_view(leg)),
+            Report::LegRecord(record) => self.events.push("legRecord", &messages::leg_record(record)),
+            Report::CallRecord(record) => self.keep(&messages::call_record(record)),
+            Report::Supervision { call, supervisor, mode } => {
+                let supervisor = supervisor.as_ref().map(|number| number.as_str().to_owned());
+                let mode = mode.map(|mode| match mode {
+                    moqswitch_calls::SuperviseMode::Listen => "listen",
+                    moqswitch_calls::SuperviseMode::Whisper(_) => "whisper",
+                    moqswitch_calls::SuperviseMode::Barge => "barge",
+                });
+                let told = json!({ "callId": call.to_string(), "supervisor": supervisor, "mode": mode });
+                self.events.push("supervision", &told);
+            }
+            Report::Dtmf { by, digits } => {
+                self.events
+                    .push("dtmf", &json!({ "party": by.to_string(), "digit": digits.as_str() }));
+            }
+            Report::Registration { number, device, on, .. } => {
+                let told = json!({ "dn": number.as_str(), "device": device.as_str(), "registered": on });
+                self.events.push("registration", &told);
+            }
+        }
+    }
+}
+
+fn draw(random: &SystemRandom) -> u128 {
+    let mut bytes = [0; 16];
+    // It fails only where the system has no randomness at all; then ids must not be guessable, so there are none.
+    assert!(random.fill(&mut bytes).is_ok(), "the system has no randomness");
+    u128::from_ne_bytes(bytes)
+}
+
+fn halves(bits: u128) -> [u64; 2] {
+    let mut halves = [0; 2];
+    for (half, bytes) in halves.iter_mut().zip(bits.to_ne_bytes().chunks_exact(8)) {
+        *half = bytes.iter().fold(0, |half, byte| half << 8 | u64::from(*byte));
+    }
+    halves
+}
+
+pub(crate) fn unix_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A leg of a call as far as a session is concerned.
+fn leg_in(call: &moqswitch_calls::CallView, session: SessionId) -> Option<(LegId, Option<Text>)> {
+    let leg = call.legs.iter().find(|leg| leg.session == session)?;
+    Some((leg.leg, leg.alias.clone()))
+}

@@ -1,0 +1,309 @@
+//! What the plane wants: carried out, and told in each client's words.
+
+use std::time::Instant;
+
+use moqswitch_calls::{
+    Action, AdminEvent, CallEvent, Event, HookAnswer, HookQuestion, Notice, Refusal, Registered, Reply, RequestId,
+    SessionId, UnregisterReason,
+};
+
+use super::line::Close;
+use super::session::Known;
+use super::{Asked, Asker, Exchange, Turn, leg_in};
+use crate::messages::{self, Dialect, MessageId, Told};
+
+impl Exchange {
+    pub(super) fn carry_out(&mut self) {
+        while let Some(action) = self.plane.poll_action() {
+            match action {
+                Action::Reply { request, reply } => self.reply(request, reply),
+                Action::Notify { session, notice } => self.notify(session, &notice),
+                Action::Media(action) => self.do_media(action),
+                Action::Report(report) => self.report(&report),
+                Action::AskHook(question) => self.ask_hook(question),
+            }
+        }
+    }
+
+    /// Where nobody can be asked the rule's fallback decides at once, not after its time-out.
+    fn ask_hook(&mut self, question: HookQuestion) {
+        let hook = question.hook;
+        let question = Box::new(question);
+        let is_asked = self
+            .hooks
+            .as_ref()
+            .is_some_and(|hooks| hooks.try_send(question).is_ok());
+        if !is_asked {
+            self.counts.hooks_unasked += 1;
+            let answer = HookAnswer::Failed;
+            self.follow_up
+                .push_back(Event::Admin(AdminEvent::HookAnswered { hook, answer }));
+        }
+    }
+
+    /// Tells a session something, and loses it where its socket is too slow.
+    pub(super) fn tell(&mut self, session: SessionId, told: &Told, id: Option<&MessageId>) {
+        let Some(own) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        if !own.tell(told, id, Instant::now()) {
+            self.counts.slow_clients += 1;
+            // Its socket's task says that it is lost when it has ended.
+        }
+    }
+
+    fn reply(&mut self, request: RequestId, reply: Reply) {
+        match self.askers.remove(&request) {
+            // Who asked may be gone by now.
+            Some(Asker::Program(sender)) => drop(sender.send(reply)),
+            Some(Asker::Registration { session, id, after }) => self.reply_registration(session, id, after, reply),
+            Some(Asker::Session {
+                session,
+                id,
+                call,
+                asked,
+            }) => match reply {
+                Reply::Refused(refusal) => self.refuse(session, id.as_ref(), call.as_ref(), &asked, refusal),
+                Reply::Calling { call, leg } => {
+                    let Asked::Dial(alias) = asked else { return };
+                    if let (Some(leg), Some(own)) = (leg, self.sessions.get_mut(&session)) {
+                        own.learn(Known {
+                            call,
+                            leg,
+                            alias,
+                            id,
+                            is_over: false,
+                        });
+                    }
+                }
+                Reply::Done | Reply::Registered(_) | Reply::Resumed(_) => self.confirm(session, call.as_ref(), &asked),
+            },
+            Some(Asker::Nobody) | None => {}
+        }
+    }
+
+    fn reply_registration(&mut self, session: SessionId, id: Option<MessageId>, after: Option<u64>, reply: Reply) {
+        match reply {
+            Reply::Registered(registered) => {
+                self.learn_calls(&registered);
+                let told = self.told_registered("registered", &registered);
+                self.tell(session, &told, id.as_ref());
+            }
+            Reply::Resumed(registered) => {
+                self.learn_calls(&registered);
+                self.tell_resumed(session, id.as_ref(), after.unwrap_or(0), &registered);
+            }
+            Reply::Refused(refusal) => self.refusal = Some(refusal),
+            Reply::Calling { .. } | Reply::Done => {}
+        }
+    }
+
+    fn told_registered(&mut self, kind: &'static str, registered: &Registered) -> Told {
+        let media = self.media.media(registered.session);
+        messages::registered(kind, registered, &self.server, &media, self.ping)
+    }
+
+    /// The snapshot first, which counts; then the messages that the client missed.
+    fn tell_resumed(&mut self, session: SessionId, id: Option<&MessageId>, after: u64, registered: &Registered) {
+        let mut told = self.told_registered("resumed", registered);
+        let Some(own) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        let (missed, is_complete) = own.missed(after);
+        told.payload.insert("missed".to_owned(), missed.into());
+        told.payload.insert("complete".to_owned(), is_complete.into());
+        told.payload.insert("lastSeq".to_owned(), own.seq().into());
+        if !own.say_resumed(&told, id, after) || !own.replay(after) {
+            self.counts.slow_clients += 1;
+        }
+    }
+
+    /// Calls that a device had before: as another session, or before this one learnt of them.
+    fn learn_calls(&mut self, registered: &Registered) {
+        let Some(own) = self.sessions.get_mut(&registered.session) else {
+            return;
+        };
+        for call in &registered.calls {
+            if let Some((leg, alias)) = leg_in(call, registered.session) {
+                let call = leg.call;
+                own.learn(Known {
+                    call,
+                    leg,
+                    alias,
+                    id: None,
+                    is_over: false,
+                });
+            }
+        }
+    }
+
+    pub(super) fn refuse(
+        &mut self,
+        session: SessionId,
+        id: Option<&MessageId>,
+        call: Option<&moqswitch_calls::Text>,
+        asked: &Asked,
+        refusal: Refusal,
+    ) {
+        let is_flat = self
+            .sessions
+            .get(&session)
+            .is_some_and(|own| own.dialect == Dialect::Flat);
+        let told = match (is_flat, asked) {
+            (true, Asked::Dial(_)) => messages::call_failed(refusal, call),
+            _ => messages::refused(refusal, call),
+        };
+        let Some(own) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        let now = Instant::now();
+        let is_told = if told.kind == "call_failed" {
+            own.say(&told, id, now)
+        } else {
+            own.tell(&told, id, now)
+        };
+        if !is_told {
+            self.counts.slow_clients += 1;
+        }
+    }
+
+    /// It was done. Where a notice has said so already, nothing is said.
+    fn confirm(&mut self, session: SessionId, call: Option<&moqswitch_calls::Text>, asked: &Asked) {
+        let Some(id) = self.turn.as_mut().and_then(|turn| turn.id.take()) else {
+            return;
+        };
+        let Some(own) = self.sessions.get(&session) else {
+            return;
+        };
+        let leg = |call| own.known(call).map(|known| known.leg);
+        let told = match asked {
+            Asked::Hold(id, hold) => messages::held(&own.name_of(*id), leg(*id), *hold),
+            Asked::Mute(id, muted) => messages::muted(&own.name_of(*id), leg(*id), *muted),
+            Asked::Dial(_) | Asked::Answer | Asked::Hangup | Asked::Transfer | Asked::Unregister | Asked::Other => {
+                messages::done(call)
+            }
+        };
+        self.tell(session, &told, Some(&id));
+    }
+
+    fn notify(&mut self, session: SessionId, notice: &Notice) {
+        let Some(own) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        let rings = !own.rings_itself && own.is_attached();
+        if let Some((call, leg)) = begun(notice) {
+            own.learn(Known {
+                call,
+                leg,
+                alias: None,
+                id: None,
+                is_over: false,
+            });
+        }
+        if let Notice::Incoming(incoming) = notice
+            && rings
+        {
+            self.ring_for(session, incoming.call);
+        }
+        self.tell_notice(session, notice);
+        match notice {
+            Notice::Ended(ended) => {
+                if let Some(own) = self.sessions.get_mut(&session) {
+                    own.is_over(ended.leg);
+                }
+            }
+            Notice::Unregistered { reason } => self.end_session(session, *reason),
+            _ => {}
+        }
+    }
+
+    /// A client that does not say that it rings does so as soon as it is told of the call.
+    fn ring_for(&mut self, session: SessionId, call: moqswitch_calls::CallId) {
+        let request = self.request_id(Asker::Nobody);
+        self.follow_up.push_back(Event::Call {
+            request,
+            actor: moqswitch_calls::Actor::Session(session),
+            event: CallEvent::Ringing {
+                call,
+                early_media: false,
+                sdp: None,
+            },
+        });
+    }
+
+    fn tell_notice(&mut self, session: SessionId, notice: &Notice) {
+        let id = self.id_for(session, notice);
+        let media = match notice {
+            Notice::Accepted(_) => Some(self.media.media(session)),
+            _ => None,
+        };
+        let Some(own) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        let call = messages::call_of(notice);
+        let name = call.map(|call| own.name_of(call)).unwrap_or_default();
+        let leg = call.and_then(|call| own.known(call)).map(|known| known.leg);
+        let now = Instant::now();
+        let is_told = match own.dialect {
+            Dialect::Payload => own.tell(&messages::notice(notice, &name, leg, media.as_ref()), id.as_ref(), now),
+            Dialect::Flat => {
+                let told = messages::flat(notice, &name, own.dn.as_str());
+                told.iter().all(|told| own.say(told, None, now))
+            }
+        };
+        if !is_told {
+            self.counts.slow_clients += 1;
+        }
+    }
+
+    /// What a notice repeats: the id of the request that is being served and that it answers, or of the call's beginning.
+    fn id_for(&mut self, session: SessionId, notice: &Notice) -> Option<MessageId> {
+        let answers = |turn: &&mut Turn| {
+            turn.session == session
+                && matches!(
+                    (&turn.asked, notice),
+                    (Asked::Answer, Notice::Accepted(_))
+                        | (Asked::Hangup, Notice::Ended(_))
+                        | (Asked::Hold(..), Notice::Held { .. })
+                        | (Asked::Transfer, Notice::Transfer { .. })
+                        | (Asked::Unregister, Notice::Unregistered { .. })
+                )
+        };
+        if let Some(id) = self.turn.as_mut().filter(answers).and_then(|turn| turn.id.take()) {
+            return Some(id);
+        }
+        let (call, request) = match notice {
+            Notice::Progress { call, request, .. } => (*call, *request),
+            Notice::Accepted(accepted) => (accepted.call, accepted.request),
+            Notice::Ended(ended) => (ended.call, ended.request),
+            _ => return None,
+        };
+        request?;
+        self.sessions.get(&session)?.known(call)?.id.clone()
+    }
+
+    fn end_session(&mut self, session: SessionId, reason: UnregisterReason) {
+        self.untold.remove(&session);
+        self.media.over(session);
+        let Some(mut own) = self.sessions.remove(&session) else {
+            return;
+        };
+        match reason {
+            // It may register again on the same socket.
+            UnregisterReason::Requested => {}
+            UnregisterReason::Expired => own.close(Close::EXPIRED),
+            UnregisterReason::Replaced => own.close(Close::REPLACED),
+            UnregisterReason::Lost => own.close(Close::SILENT),
+            UnregisterReason::Shutdown => own.close(Close::RESTART),
+        }
+    }
+}
+
+/// The leg that a device learns of by this notice.
+fn begun(notice: &Notice) -> Option<(moqswitch_calls::CallId, moqswitch_calls::LegId)> {
+    match notice {
+        Notice::Incoming(incoming) => Some((incoming.call, incoming.leg)),
+        Notice::Accepted(accepted) => Some((accepted.call, accepted.leg)),
+        _ => None,
+    }
+}

@@ -1,0 +1,33 @@
+//! The HTTP edge of the call plane: signalling by WebSocket, REST, events and call records.
+//!
+//! [`Signalling::start`] starts the calls thread, which owns the [call plane](moqswitch_calls), its timers and the sessions
+//! of all devices. It translates and decides nothing: JSON becomes events of the plane, the plane's actions become JSON.
+//! What carries media is told by a [`MediaPlane`] who may do what.
+//!
+//! The README beside this crate's manifest documents the interfaces.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod access;
+mod events;
+mod exchange;
+mod fake;
+pub mod limits;
+mod media;
+mod messages;
+mod outward;
+mod port;
+mod records;
+mod rest;
+mod routes;
+mod settings;
+mod socket;
+mod start;
+
+pub use access::{ApiKey, Scope, Scopes, TokenKey, User, Users};
+pub use fake::RecordingMedia;
+pub use media::{Busy, Media, MediaPlane};
+pub use moqswitch_calls as calls;
+pub use outward::Webhook;
+pub use settings::{RecordSettings, Settings, SocketTimes};
+pub use start::{Signalling, SignallingHandle};

@@ -1,0 +1,167 @@
+//! Every bound of the signalling, and every time that it waits. The unit is in the name; what happens at the bound is said
+//! beside it. [`Settings`](crate::Settings) has the same values as defaults where an operator may change them.
+
+use std::time::Duration;
+
+/// Bytes of a message of a WebSocket. A longer one closes the socket, 4409.
+pub const MESSAGE_BYTES_MAX: usize = 16 * 1024;
+
+/// Levels of objects and arrays in JSON that comes in. One more is bad JSON.
+pub const JSON_DEPTH_MAX: usize = 12;
+
+/// Values in one JSON text that comes in. One more is bad JSON.
+pub const JSON_VALUES_MAX: usize = 1024;
+
+/// Characters of a number in JSON that comes in. A longer one is bad JSON.
+pub const JSON_NUMBER_CHARS_MAX: usize = 24;
+
+/// Bytes of a message's `id`. A longer one is bad JSON.
+pub const MESSAGE_ID_BYTES_MAX: usize = 64;
+
+/// Messages that a client may send at once, and then in each second. One more closes the socket, 4429.
+pub const MESSAGES_PER_SECOND_MAX: u32 = 50;
+
+/// Bytes of a body of REST. A longer one is answered 413.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of a password or a token. A longer one is refused unread.
+pub const SECRET_BYTES_MAX: usize = 4096;
+
+/// Sockets at once. One more is answered 503.
+pub const SOCKETS_MAX: usize = 65_536;
+
+/// What waits for the calls thread: requests of REST, new sockets, facts about media. One more is refused: REST answers
+/// 503, a socket is not opened, a fact is lost and counted.
+pub const COMMANDS_MAX: usize = 4096;
+
+/// What is taken of it in one turn before timers have theirs.
+pub const COMMANDS_PER_TURN_MAX: usize = 256;
+
+/// Messages that wait to be written to one socket. One more closes it, 4408: nobody waits for a slow client, which may come
+/// back and have the messages again.
+pub const OUTBOX_MESSAGES_MAX: usize = 512;
+
+/// Messages that are kept of a session for its return. The oldest goes for one more; the return then says that some are
+/// missing, and its snapshot tells what is so.
+pub const REPLAY_MESSAGES_MAX: usize = 256;
+
+/// A kept message goes after this time.
+pub const REPLAY_AGE_MAX: Duration = Duration::from_secs(60);
+
+/// Requests of a session whose ids are known, with their replies. The oldest is forgotten for one more.
+pub const IDS_KEPT_MAX: usize = 64;
+
+/// SDP and candidates that a device sends ahead of its call. One more is refused.
+pub const EARLY_SIGNALS_MAX: usize = 16;
+
+/// Bytes of these.
+pub const EARLY_SIGNAL_BYTES_MAX: usize = 64 * 1024;
+
+/// Names of its own that a session has for its calls: as many as it has legs, and those that just ended.
+pub const ALIASES_MAX: usize = 16;
+
+/// Attempts to register on one socket. One more closes it, 4401.
+pub const REGISTER_ATTEMPTS_MAX: u32 = 5;
+
+/// Passwords that are being checked at once, each on a thread of its own.
+pub const PASSWORD_CHECKS_MAX: usize = 2;
+
+/// Passwords that wait for a check. One more is refused: 429.
+pub const PASSWORD_CHECKS_WAITING_MAX: usize = 256;
+
+/// Numbers of which failed passwords are remembered. The oldest is forgotten for one more.
+pub const LOGIN_FAILURES_MAX: usize = 4096;
+
+/// After so many failed passwords in a row a number has to wait: 429.
+pub const LOGIN_FAILURES_FREE: u32 = 5;
+
+/// How long then, for each further failure; a quarter of an hour at most.
+pub const LOGIN_BACK_OFF: Duration = Duration::from_secs(2);
+
+/// The most of it.
+pub const LOGIN_BACK_OFF_MAX: Duration = Duration::from_secs(900);
+
+/// Events that are kept for those who come back. The oldest goes for one more.
+pub const EVENTS_KEPT_MAX: usize = 4096;
+
+/// Events that wait for one follower. Who lags more is cut off, and may come back by the id of its last event.
+pub const EVENTS_WAITING_MAX: usize = 1024;
+
+/// Followers of events at once. One more is answered 503.
+pub const EVENT_FOLLOWERS_MAX: usize = 256;
+
+/// Rows of a list by REST.
+pub const ROWS_MAX: usize = 1000;
+
+/// Callers by address or key whose requests are counted. The one that has been silent longest is forgotten for one more.
+pub const CALLERS_COUNTED_MAX: usize = 4096;
+
+/// Requests of REST by one key at once, and then in each second. One more is answered 429.
+pub const REQUESTS_PER_SECOND_MAX: u32 = 100;
+
+/// Records that wait to be written. One more is lost in the file, counted and said; it is still in memory, and calls go on.
+pub const RECORDS_WAITING_MAX: usize = 8192;
+
+/// Records that are written with one `fdatasync`.
+pub const RECORDS_PER_SYNC_MAX: usize = 256;
+
+/// Records that are kept in memory, and found by queries. The oldest goes for one more; it stays in its file.
+pub const RECORDS_KEPT_MAX: usize = 20_000;
+
+/// Bytes of a record that is read back. A longer line is skipped and counted.
+pub const RECORD_BYTES_MAX: usize = 256 * 1024;
+
+/// How long after a failure to write the store tries again.
+pub const RECORDS_RETRY: Duration = Duration::from_millis(500);
+
+/// Bytes of an answer to a webhook or a hook. A longer one is none.
+pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// Events that wait for one webhook. One more is not told to it, and counted.
+pub const WEBHOOK_EVENTS_MAX: usize = 1024;
+
+/// How often an event is posted that is not taken.
+pub const WEBHOOK_ATTEMPTS_MAX: u32 = 6;
+
+/// How long after the first time; then twice as long each time.
+pub const WEBHOOK_BACK_OFF: Duration = Duration::from_secs(1);
+
+/// The most of it.
+pub const WEBHOOK_BACK_OFF_MAX: Duration = Duration::from_secs(60);
+
+/// How long a webhook has to answer.
+pub const WEBHOOK_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Questions to hooks that wait, and that are asked at once. One more has failed at once: its rule's fallback decides.
+pub const HOOKS_ASKED_MAX: usize = 256;
+
+/// Threads for passwords and for names of hosts.
+pub const BLOCKING_THREADS_MAX: usize = PASSWORD_CHECKS_MAX + 2;
+
+/// How long the calls thread has to answer REST. Then it is 503.
+pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// A socket's first message has to come within this time. Otherwise: 4401.
+pub const FIRST_MESSAGE_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// How often a socket is pinged.
+pub const PING_INTERVAL: Duration = Duration::from_secs(15);
+
+/// A socket of which nothing came for this time, pings unanswered, is closed: 4408.
+pub const SILENCE_MAX: Duration = Duration::from_secs(40);
+
+/// A message has to be written within this time. Otherwise the socket is dropped.
+pub const WRITE_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Grants that the relay did not take are told again after this time.
+pub const GRANTS_RETRY: Duration = Duration::from_millis(50);
+
+/// A client that is told to come back should wait so long.
+pub const RECONNECT: Duration = Duration::from_millis(500);
+
+const _: () = {
+    assert!(MESSAGE_BYTES_MAX <= moqswitch_calls::limits::PAYLOAD_BYTES_MAX);
+    assert!(REPLAY_MESSAGES_MAX < OUTBOX_MESSAGES_MAX);
+    assert!(PING_INTERVAL.as_millis() * 2 < SILENCE_MAX.as_millis());
+    assert!(moqswitch_calls::limits::GRACE_UP.as_millis() <= REPLAY_AGE_MAX.as_millis());
+};

@@ -1,0 +1,622 @@
+//! What clients say, as types. Unknown fields are not looked at; unknown types and wrong ones are errors that name them.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
+
+use moqswitch_calls::{
+    AgentState, Cause, NameError, Number, Payload, RejectReason, RejectScope, SessionId, Signal, Text, limits,
+};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::bounds;
+use crate::limits::{MESSAGE_ID_BYTES_MAX, SECRET_BYTES_MAX};
+
+/// How a client writes its messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// `{"type":"call","payload":{"to":"5002"},"id":"msg-2"}`.
+    Payload,
+    /// `{"type":"call","dest":"bob","session_id":"s1"}`.
+    Flat,
+}
+
+/// What a reply repeats: a string or a number, as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MessageId(Value);
+
+/// A message as it came.
+#[derive(Debug)]
+pub(crate) struct Envelope {
+    /// What the reply repeats.
+    pub(crate) id: Option<MessageId>,
+    /// Of its text: another request may have the same id.
+    pub(crate) digest: u64,
+    /// Everything up to this number has come to the client.
+    pub(crate) ack: Option<u64>,
+    /// How it was written.
+    pub(crate) dialect: Dialect,
+    /// What it says. An error has the call that it names.
+    pub(crate) request: Result<Request, BadMessage>,
+}
+
+/// Why nothing can be made of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BadMessage {
+    /// For people.
+    pub(crate) message: String,
+    /// What exactly.
+    pub(crate) details: Option<String>,
+}
+
+/// Who registers.
+pub(crate) struct Register {
+    pub(crate) dn: Number,
+    pub(crate) password: Option<String>,
+    pub(crate) token: Option<String>,
+    pub(crate) display_name: Text,
+    pub(crate) device: Option<Text>,
+    pub(crate) ringable: bool,
+    pub(crate) supervisor: bool,
+    pub(crate) codecs: Vec<String>,
+    pub(crate) expires: Option<Duration>,
+}
+
+/// A call as it is dialled.
+#[derive(Debug)]
+pub(crate) struct ToDial {
+    pub(crate) to: Number,
+    pub(crate) alias: Option<Text>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) metadata: Option<Payload>,
+    pub(crate) sdp: Option<Payload>,
+}
+
+/// What a client wants. A call is named as the client knows it.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Register(Box<Register>),
+    Resume {
+        session: SessionId,
+        seq: u64,
+    },
+    Unregister,
+    Dial(Box<ToDial>),
+    Ringing {
+        call: Text,
+    },
+    Answer {
+        call: Text,
+        sdp: Option<Payload>,
+    },
+    Reject {
+        call: Text,
+        reason: RejectReason,
+        scope: RejectScope,
+    },
+    Hangup {
+        call: Text,
+        cause: Option<Cause>,
+    },
+    Hold {
+        call: Text,
+        hold: bool,
+    },
+    Mute {
+        call: Text,
+        muted: bool,
+    },
+    Dtmf {
+        call: Text,
+        digits: Text,
+        duration: Duration,
+    },
+    Signal {
+        call: Text,
+        party: Option<Text>,
+        signal: Signal,
+    },
+    Transfer {
+        call: Text,
+        to: Option<Number>,
+        replaces: Option<Text>,
+    },
+    Add {
+        call: Text,
+        to: Number,
+    },
+    Remove {
+        call: Text,
+        party: Text,
+    },
+    Merge {
+        call: Text,
+        other: Text,
+    },
+    Record {
+        call: Text,
+        on: bool,
+    },
+    Subscribe {
+        numbers: Option<Vec<Number>>,
+        calls: Option<bool>,
+    },
+    Agent {
+        state: AgentState,
+    },
+    Supervise {
+        call: Text,
+        mode: Supervision,
+    },
+    Quality {
+        call: Text,
+        quality: Quality,
+    },
+    /// Nothing but the `ack` of the envelope.
+    Ack,
+}
+
+/// What a supervisor wants.
+#[derive(Debug)]
+pub(crate) enum Supervision {
+    Listen,
+    Whisper(Option<Text>),
+    Barge,
+    Stop,
+    Disconnect,
+    TakeOver(Text),
+}
+
+/// What a client says of what it hears. Milliseconds; loss of 1.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Quality {
+    pub(crate) rtt: f64,
+    pub(crate) jitter: f64,
+    pub(crate) loss: f64,
+    pub(crate) buffer: f64,
+    pub(crate) underruns: u32,
+    pub(crate) mos: Option<f32>,
+}
+
+/// Without its secrets.
+impl std::fmt::Debug for Register {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Register")
+            .field("dn", &self.dn)
+            .finish_non_exhaustive()
+    }
+}
+
+impl MessageId {
+    fn of(value: &Value) -> Option<Self> {
+        let fits = match value {
+            Value::String(text) => text.len() <= MESSAGE_ID_BYTES_MAX,
+            Value::Number(number) => number.is_u64(),
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => false,
+        };
+        fits.then(|| Self(value.clone()))
+    }
+
+    pub(crate) fn value(&self) -> &Value {
+        &self.0
+    }
+}
+
+impl Envelope {
+    /// Reads a message. An error: it is no JSON object with a type, or it is beyond the bounds.
+    pub(crate) fn read(text: &str, spoken: Option<Dialect>) -> Result<Self, BadMessage> {
+        if !bounds::is_bounded(text) {
+            return Err(bad(
+                "Invalid JSON",
+                Some("too deep, too many values or too long a number"),
+            ));
+        }
+        let value: Value = serde_json::from_str(text).map_err(|_| bad("Invalid JSON", None))?;
+        let Value::Object(fields) = value else {
+            return Err(bad("Invalid JSON", Some("a message is an object")));
+        };
+        let Some(kind) = fields.get("type").and_then(Value::as_str) else {
+            return Err(bad("Missing type", None));
+        };
+        let id = match fields.get("id") {
+            None | Some(Value::Null) => None,
+            Some(id) => Some(MessageId::of(id).ok_or_else(|| bad("Invalid id", Some("a string or a whole number")))?),
+        };
+        let is_flat = !fields.contains_key("payload") && fields.contains_key("user_id");
+        let guessed = if is_flat { Dialect::Flat } else { Dialect::Payload };
+        let dialect = spoken.unwrap_or(guessed);
+        let request = match dialect {
+            Dialect::Flat => flat(kind, &fields),
+            Dialect::Payload => match fields.get("payload") {
+                None | Some(Value::Null) => camel(kind, &Map::new()),
+                Some(Value::Object(payload)) => camel(kind, payload),
+                Some(_) => Err(bad("Invalid payload", Some("an object"))),
+            },
+        };
+        Ok(Self {
+            id,
+            digest: digest(text),
+            ack: acked(kind, &fields),
+            dialect,
+            request,
+        })
+    }
+}
+
+fn digest(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Of any message `ack`; of a message of this type its payload's `seq`.
+fn acked(kind: &str, fields: &Map<String, Value>) -> Option<u64> {
+    let of_payload = || fields.get("payload")?.get("seq")?.as_u64();
+    let piggy_backed = fields.get("ack").and_then(Value::as_u64);
+    if kind == "ack" {
+        of_payload().or(piggy_backed)
+    } else {
+        piggy_backed
+    }
+}
+
+pub(super) fn bad(message: &str, details: Option<&str>) -> BadMessage {
+    BadMessage {
+        message: message.to_owned(),
+        details: details.map(str::to_owned),
+    }
+}
+
+/// The fields of a message, each read as its kind.
+struct Fields<'a>(&'a Map<String, Value>);
+
+impl Fields<'_> {
+    fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name).filter(|value| !value.is_null())
+    }
+
+    fn wrong(name: &str, kind: &str) -> BadMessage {
+        bad(&format!("Invalid parameter: {name}"), Some(kind))
+    }
+
+    fn missing(name: &str) -> BadMessage {
+        bad(&format!("Missing required parameter: {name}"), None)
+    }
+
+    fn text(&self, name: &str) -> Result<Option<&str>, BadMessage> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(Self::wrong(name, "a string")),
+        }
+    }
+
+    fn name(&self, name: &str) -> Result<Option<Text>, BadMessage> {
+        Ok(self.text(name)?.map(Text::new))
+    }
+
+    /// A name that means something: what is too long is not cut, lest it mean something else.
+    fn key(&self, name: &str) -> Result<Text, BadMessage> {
+        let text = self.text(name)?.ok_or_else(|| Self::missing(name))?;
+        if text.is_empty() || text.len() > limits::TEXT_BYTES_MAX {
+            return Err(Self::wrong(name, "1 to 128 bytes"));
+        }
+        Ok(Text::new(text))
+    }
+
+    fn optional_key(&self, name: &str) -> Result<Option<Text>, BadMessage> {
+        if self.get(name).is_none() {
+            Ok(None)
+        } else {
+            self.key(name).map(Some)
+        }
+    }
+
+    fn secret(&self, name: &str) -> Result<Option<String>, BadMessage> {
+        match self.text(name)? {
+            Some(text) if text.len() > SECRET_BYTES_MAX => Err(Self::wrong(name, "too long")),
+            text => Ok(text.map(str::to_owned)),
+        }
+    }
+
+    fn number(&self, name: &str) -> Result<Number, BadMessage> {
+        self.optional_number(name)?.ok_or_else(|| Self::missing(name))
+    }
+
+    fn optional_number(&self, name: &str) -> Result<Option<Number>, BadMessage> {
+        let wrong = |error: NameError| Self::wrong(name, &error.to_string());
+        self.text(name)?
+            .map(|text| Number::new(text).map_err(wrong))
+            .transpose()
+    }
+
+    fn flag(&self, name: &str) -> Result<Option<bool>, BadMessage> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(*flag)),
+            Some(_) => Err(Self::wrong(name, "true or false")),
+        }
+    }
+
+    fn seconds(&self, name: &str) -> Result<Option<Duration>, BadMessage> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(value) => {
+                let seconds = value.as_u64().filter(|seconds| *seconds > 0);
+                let seconds = seconds.ok_or_else(|| Self::wrong(name, "seconds, a whole number above 0"))?;
+                Ok(Some(Duration::from_secs(seconds.min(u64::from(u32::MAX)))))
+            }
+        }
+    }
+
+    fn payload(&self, name: &str) -> Result<Option<Payload>, BadMessage> {
+        let text = match self.get(name) {
+            None => return Ok(None),
+            Some(Value::String(text)) => text.clone(),
+            Some(value) => value.to_string(),
+        };
+        Payload::new(&text).map(Some).map_err(|_| Self::wrong(name, "too long"))
+    }
+
+    fn required_payload(&self, name: &str) -> Result<Payload, BadMessage> {
+        self.payload(name)?.ok_or_else(|| Self::missing(name))
+    }
+
+    fn list(&self, name: &str) -> Result<Option<Vec<&str>>, BadMessage> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let texts = value.as_array().map(|list| list.iter().map(Value::as_str).collect());
+        match texts {
+            Some(Some(texts)) => Ok(Some(texts)),
+            Some(None) | None => Err(Self::wrong(name, "a list of strings")),
+        }
+    }
+}
+
+fn camel(kind: &str, payload: &Map<String, Value>) -> Result<Request, BadMessage> {
+    let fields = Fields(payload);
+    let call = || fields.key("callId");
+    Ok(match kind {
+        "register" => Request::Register(Box::new(register(&fields)?)),
+        "resume" => Request::Resume {
+            session: fields
+                .key("session")?
+                .as_str()
+                .parse()
+                .map_err(|_| Fields::wrong("session", "32 digits"))?,
+            seq: fields.get("seq").and_then(Value::as_u64).unwrap_or(0),
+        },
+        "unregister" => Request::Unregister,
+        "call" => Request::Dial(Box::new(ToDial {
+            to: fields.number("to")?,
+            alias: fields.optional_key("callId")?,
+            timeout: fields.seconds("timeout")?,
+            metadata: fields.payload("metadata")?,
+            sdp: fields.payload("sdp")?,
+        })),
+        "ringing" => Request::Ringing { call: call()? },
+        "answer" => Request::Answer {
+            call: call()?,
+            sdp: fields.payload("sdp")?,
+        },
+        "reject" => reject(&fields)?,
+        "hangup" => Request::Hangup {
+            call: call()?,
+            cause: fields.text("reason")?.and_then(cause),
+        },
+        "hold" => Request::Hold {
+            call: call()?,
+            hold: fields.flag("hold")?.ok_or_else(|| Fields::missing("hold"))?,
+        },
+        "mute" => Request::Mute {
+            call: call()?,
+            muted: fields.flag("muted")?.ok_or_else(|| Fields::missing("muted"))?,
+        },
+        "dtmf" => Request::Dtmf {
+            call: call()?,
+            digits: fields.key("digit")?,
+            duration: Duration::from_millis(
+                fields
+                    .get("duration")
+                    .and_then(Value::as_u64)
+                    .unwrap_or(160)
+                    .clamp(40, 6000),
+            ),
+        },
+        "iceCandidate" => signal(&fields, "candidate", Signal::Candidate)?,
+        "sdpOffer" => signal(&fields, "sdp", Signal::Offer)?,
+        "sdpAnswer" => signal(&fields, "sdp", Signal::Answer)?,
+        "ack" => Request::Ack,
+        _ => return more(kind, &fields),
+    })
+}
+
+/// Transfers, conferences, watching and supervision.
+fn more(kind: &str, fields: &Fields<'_>) -> Result<Request, BadMessage> {
+    let call = || fields.key("callId");
+    Ok(match kind {
+        "transfer" => Request::Transfer {
+            call: call()?,
+            to: fields.optional_number("to")?,
+            replaces: fields.optional_key("replaces")?,
+        },
+        // Both words of the seeds' successors: another number, or another call of the same device.
+        "conference" | "add" if fields.get("to").is_some() => Request::Add {
+            call: call()?,
+            to: fields.number("to")?,
+        },
+        "conference" => Request::Merge {
+            call: call()?,
+            other: fields.key("other")?,
+        },
+        "add" => return Err(Fields::missing("to")),
+        "remove" => Request::Remove {
+            call: call()?,
+            party: fields.key("party")?,
+        },
+        "record" => Request::Record {
+            call: call()?,
+            on: fields.flag("on")?.unwrap_or(true),
+        },
+        "subscribe" => subscribe(fields)?,
+        "agent" => Request::Agent {
+            state: match fields.key("state")?.as_str() {
+                "ready" => AgentState::Ready,
+                "away" => AgentState::Away,
+                _ => return Err(Fields::wrong("state", "ready or away")),
+            },
+        },
+        "listen" | "whisper" | "barge" | "stop" | "disconnect" | "takeOver" => Request::Supervise {
+            call: call()?,
+            mode: match kind {
+                "listen" => Supervision::Listen,
+                "whisper" => Supervision::Whisper(fields.optional_key("party")?),
+                "barge" => Supervision::Barge,
+                "disconnect" => Supervision::Disconnect,
+                "takeOver" => Supervision::TakeOver(fields.key("party")?),
+                _ => Supervision::Stop,
+            },
+        },
+        "quality" => Request::Quality {
+            call: call()?,
+            quality: Quality::deserialize(Value::Object(fields.0.clone()))
+                .map_err(|_| bad("Invalid parameter: quality", Some("numbers")))?,
+        },
+        _ => {
+            let kind = Text::new(kind);
+            return Err(bad("Unknown message type", Some(kind.as_str())));
+        }
+    })
+}
+
+fn register(fields: &Fields<'_>) -> Result<Register, BadMessage> {
+    Ok(Register {
+        dn: fields.number("dn")?,
+        password: fields.secret("password")?,
+        token: fields.secret("token")?,
+        display_name: fields.name("displayName")?.unwrap_or_default(),
+        device: fields.optional_key("device")?,
+        ringable: fields.flag("ringable")?.unwrap_or(true),
+        supervisor: fields.text("role")? == Some("supervisor"),
+        codecs: fields
+            .list("codecs")?
+            .unwrap_or_default()
+            .into_iter()
+            .map(str::to_owned)
+            .collect(),
+        expires: fields.seconds("expires")?,
+    })
+}
+
+fn reject(fields: &Fields<'_>) -> Result<Request, BadMessage> {
+    Ok(Request::Reject {
+        call: fields.key("callId")?,
+        reason: match fields.text("reason")? {
+            None | Some("declined") => RejectReason::Declined,
+            Some("busy") => RejectReason::Busy,
+            Some(_) => return Err(Fields::wrong("reason", "busy or declined")),
+        },
+        scope: match fields.text("scope")? {
+            None | Some("all") => RejectScope::All,
+            Some("device") => RejectScope::Device,
+            Some(_) => return Err(Fields::wrong("scope", "device or all")),
+        },
+    })
+}
+
+/// Words of clients that are causes of ours. `user_hangup` and whatever else they say is none: the plane's own word counts.
+fn cause(reason: &str) -> Option<Cause> {
+    match reason {
+        "user_busy" | "busy" => Some(Cause::Busy),
+        "media_failed" | "ice_failed" | "ice_timeout" | "user_media_failed" => Some(Cause::MediaTimeout),
+        _ => None,
+    }
+}
+
+fn signal(fields: &Fields<'_>, name: &str, signal: fn(Payload) -> Signal) -> Result<Request, BadMessage> {
+    Ok(Request::Signal {
+        call: fields.key("callId")?,
+        party: fields.optional_key("party")?,
+        signal: signal(fields.required_payload(name)?),
+    })
+}
+
+fn subscribe(fields: &Fields<'_>) -> Result<Request, BadMessage> {
+    let numbers = match fields.list("dns")? {
+        None => None,
+        Some(texts) => {
+            let numbers: Result<Vec<Number>, NameError> = texts.into_iter().map(Number::new).collect();
+            Some(numbers.map_err(|error| Fields::wrong("dns", &error.to_string()))?)
+        }
+    };
+    let calls = fields.flag("calls")?;
+    if numbers.is_none() && calls.is_none() {
+        return Err(Fields::missing("dns"));
+    }
+    Ok(Request::Subscribe { numbers, calls })
+}
+
+/// The dialect without payloads. Who calls (`from`) and whom a message is for (`dest`) are not believed: the session says
+/// who it is, and the call who the other side is.
+fn flat(kind: &str, fields: &Map<String, Value>) -> Result<Request, BadMessage> {
+    let fields = Fields(fields);
+    let call = || fields.key("session_id");
+    Ok(match kind {
+        "register" => Request::Register(Box::new(Register {
+            dn: fields.number("user_id")?,
+            password: fields.secret("password")?,
+            token: fields.secret("token")?,
+            display_name: fields.name("display_name")?.unwrap_or_default(),
+            device: fields.optional_key("device")?,
+            ringable: true,
+            supervisor: false,
+            codecs: Vec::new(),
+            expires: None,
+        })),
+        "unregister" => Request::Unregister,
+        "call" => Request::Dial(Box::new(ToDial {
+            to: fields.number("dest")?,
+            alias: fields.optional_key("session_id")?,
+            timeout: None,
+            metadata: None,
+            sdp: None,
+        })),
+        "answer" => Request::Answer {
+            call: call()?,
+            sdp: None,
+        },
+        "hangup" => Request::Hangup {
+            call: call()?,
+            cause: None,
+        },
+        "sdp_offer" => Request::Signal {
+            call: call()?,
+            party: None,
+            signal: Signal::Offer(description(&fields)?),
+        },
+        "sdp_answer" => Request::Signal {
+            call: call()?,
+            party: None,
+            signal: Signal::Answer(description(&fields)?),
+        },
+        "ice_candidate" => Request::Signal {
+            call: call()?,
+            party: None,
+            signal: Signal::Candidate(fields.required_payload("candidate")?),
+        },
+        _ => {
+            let kind = Text::new(kind);
+            return Err(bad("Unknown message type", Some(kind.as_str())));
+        }
+    })
+}
+
+/// What browsers make of an SDP, `{"type","sdp"}`: the SDP in it goes on, so that both dialects understand each other.
+fn description(fields: &Fields<'_>) -> Result<Payload, BadMessage> {
+    match fields.get("sdp").and_then(|value| value.get("sdp")) {
+        Some(Value::String(sdp)) => Payload::new(sdp).map_err(|_| Fields::wrong("sdp", "too long")),
+        Some(_) => Err(Fields::wrong("sdp", "a string")),
+        None => fields.required_payload("sdp"),
+    }
+}

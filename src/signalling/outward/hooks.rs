@@ -1,0 +1,99 @@
+//! Hooks: where a call goes that the dialplan's rules leave to a program.
+
+use std::rc::Rc;
+
+use moqswitch_calls::{Cause, HookAnswer, HookId, HookQuestion, Target};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::{Semaphore, mpsc};
+
+use super::http::Address;
+use crate::limits::HOOKS_ASKED_MAX;
+
+/// A question of the plane.
+pub(crate) type Question = Box<HookQuestion>;
+
+/// `{"target": "group/sales"}` or `{"reject": "busy"}`.
+#[derive(Debug, Deserialize)]
+struct Decision {
+    target: Option<String>,
+    reject: Option<String>,
+}
+
+/// Asks what comes, several at once, and gives the answers back.
+pub(crate) async fn answer_questions(
+    mut questions: mpsc::Receiver<Question>,
+    answer: impl Fn(HookId, HookAnswer) + 'static,
+) {
+    let (places, answer) = (Rc::new(Semaphore::new(HOOKS_ASKED_MAX)), Rc::new(answer));
+    while let Some(question) = questions.recv().await {
+        let (places, answer) = (Rc::clone(&places), Rc::clone(&answer));
+        tokio::task::spawn_local(async move {
+            // It fails only when it is closed, which it never is.
+            let _place = places.acquire().await;
+            answer(question.hook, ask(&question).await);
+        });
+    }
+}
+
+async fn ask(question: &HookQuestion) -> HookAnswer {
+    let Some(address) = Address::parse(&question.url) else {
+        return HookAnswer::Failed;
+    };
+    let body = json!({
+        "callId": question.call.to_string(),
+        "from": question.from.number.as_str(),
+        "displayName": question.from.name.as_str(),
+        "device": question.from.device.as_str(),
+        "to": question.dialled.as_str(),
+    });
+    match address.post(&[], &body.to_string(), question.timeout).await {
+        Ok(answer) if answer.status == 200 => decide(&answer.body).unwrap_or(HookAnswer::Failed),
+        Ok(answer) => {
+            tracing::warn!(url = question.url, status = answer.status, "a hook did not decide");
+            HookAnswer::Failed
+        }
+        Err(error) => {
+            tracing::warn!(url = question.url, %error, "a hook did not answer");
+            HookAnswer::Failed
+        }
+    }
+}
+
+/// `None`: it is nonsense.
+fn decide(body: &str) -> Option<HookAnswer> {
+    if !crate::messages::is_bounded(body) {
+        return None;
+    }
+    let decision: Decision = serde_json::from_str(body).ok()?;
+    match (decision.target, decision.reject) {
+        (Some(target), None) => target.parse::<Target>().ok().map(HookAnswer::Target),
+        (None, Some(cause)) => cause.parse::<Cause>().ok().map(HookAnswer::Reject),
+        (Some(_), Some(_)) | (None, None) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hooks_decide_by_target_or_cause() {
+        let target = Target::Group(moqswitch_calls::Text::new("sales"));
+        assert_eq!(
+            decide(r#"{"target":"group/sales","note":1}"#),
+            Some(HookAnswer::Target(target))
+        );
+        assert_eq!(decide(r#"{"reject":"busy"}"#), Some(HookAnswer::Reject(Cause::Busy)));
+        for nonsense in [
+            "",
+            "{}",
+            "[]",
+            r#"{"target":"nowhere/1"}"#,
+            r#"{"reject":"x"}"#,
+            r#"{"target":"1","reject":"busy"}"#,
+        ] {
+            assert_eq!(decide(nonsense), None, "{nonsense}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Webhooks: events are posted to others, signed, in order, and again where they were not taken.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use ring::hmac;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use super::http::{Address, Answer, NoAnswer};
+use crate::events::Event;
+use crate::limits::{WEBHOOK_ATTEMPTS_MAX, WEBHOOK_BACK_OFF, WEBHOOK_BACK_OFF_MAX, WEBHOOK_WAIT_MAX};
+
+/// Somebody who is told of events.
+#[derive(Clone)]
+pub struct Webhook {
+    address: Address,
+    key: hmac::Key,
+    /// Kinds of events. Empty: all.
+    pub(crate) kinds: Vec<String>,
+}
+
+impl Webhook {
+    /// `url` is `http://…`; events of `kinds`, or all where there are none, are posted there, signed with `secret`.
+    /// `None`: the URL is none of that form.
+    pub fn new(url: &str, secret: &[u8], kinds: Vec<String>) -> Option<Self> {
+        Some(Self {
+            address: Address::parse(url)?,
+            key: hmac::Key::new(hmac::HMAC_SHA256, secret),
+            kinds,
+        })
+    }
+
+    /// `sha256=` and the HMAC of the time, a dot and the body: nobody else could have posted it, nor posts it again.
+    fn signature(&self, seconds: u64, body: &str) -> String {
+        let signature = hmac::sign(&self.key, format!("{seconds}.{body}").as_bytes());
+        let digits: Vec<String> = signature.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("sha256={}", digits.concat())
+    }
+
+    async fn post(&self, event: &Event) -> Result<Answer, NoAnswer> {
+        let body = format!(
+            r#"{{"id":"{}","type":"{}","data":{}}}"#,
+            event.id, event.kind, event.data
+        );
+        let since = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let (seconds, signature) = (since.as_secs().to_string(), self.signature(since.as_secs(), &body));
+        let headers = [
+            ("Moqswitch-Event", event.kind),
+            ("Moqswitch-Delivery", event.id.as_str()),
+            ("Moqswitch-Timestamp", seconds.as_str()),
+            ("Moqswitch-Signature", signature.as_str()),
+        ];
+        self.address.post(&headers, &body, WEBHOOK_WAIT_MAX).await
+    }
+
+    /// Until it is taken, or it cannot be, or has been tried often enough.
+    async fn deliver(&self, event: &Event) {
+        let mut wait = WEBHOOK_BACK_OFF;
+        for attempt in 1..=WEBHOOK_ATTEMPTS_MAX {
+            let (why, is_final) = match self.post(event).await {
+                Ok(answer) if (200..300).contains(&answer.status) => return,
+                // What was refused for what it is will be refused again.
+                Ok(answer) => {
+                    let is_final = (400..500).contains(&answer.status) && ![408, 429].contains(&answer.status);
+                    (format!("status {}", answer.status), is_final)
+                }
+                Err(error) => (error.to_string(), false),
+            };
+            if is_final || attempt == WEBHOOK_ATTEMPTS_MAX {
+                tracing::warn!(address = ?self.address, event = event.id, why, "a webhook was not taken");
+                return;
+            }
+            sleep(wait).await;
+            wait = (wait * 2).min(WEBHOOK_BACK_OFF_MAX);
+        }
+    }
+}
+
+/// Posts what comes, one after the other.
+pub(crate) async fn deliver(webhook: Webhook, mut events: mpsc::Receiver<Arc<Event>>) {
+    while let Some(event) = events.recv().await {
+        webhook.deliver(&event).await;
+    }
+}
+
+impl std::fmt::Debug for Webhook {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = formatter.debug_struct("Webhook");
+        shown
+            .field("address", &self.address)
+            .field("kinds", &self.kinds)
+            .finish_non_exhaustive()
+    }
+}

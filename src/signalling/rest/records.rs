@@ -1,0 +1,206 @@
+//! Records of calls that were, and what they come to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::Json;
+use axum::extract::Query;
+use axum::http::header;
+use axum::response::IntoResponse;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::answer::{Answer, json_text};
+use super::caller::Caller;
+use super::problem::Problem;
+use crate::access::Scope;
+use crate::exchange::{Exchange, unix_ms};
+use crate::limits::ROWS_MAX;
+use crate::records::{CSV_HEAD, Filter, Row};
+
+/// `/api/cdr?since&until&dn&cause&limit`. Times are milliseconds since 1970 of the calls' beginnings.
+#[derive(Debug, Deserialize)]
+pub(super) struct Asked {
+    since: Option<String>,
+    until: Option<String>,
+    dn: Option<String>,
+    cause: Option<String>,
+    limit: Option<String>,
+    format: Option<String>,
+    /// Of `/api/stats`: seconds.
+    interval: Option<String>,
+}
+
+impl Asked {
+    fn whole(value: Option<&String>, name: &str) -> Result<Option<u64>, Problem> {
+        let parse = |text: &String| {
+            text.parse()
+                .map_err(|_| Problem::invalid(name, "a whole number is needed"))
+        };
+        value.map(parse).transpose()
+    }
+
+    fn filter(&self) -> Result<Filter, Problem> {
+        Ok(Filter {
+            since_ms: Self::whole(self.since.as_ref(), "since")?.unwrap_or(0),
+            until_ms: Self::whole(self.until.as_ref(), "until")?,
+            dn: self.dn.clone(),
+            cause: self.cause.clone(),
+            call: None,
+        })
+    }
+}
+
+pub(super) async fn list(caller: Caller, Query(asked): Query<Asked>) -> Answer {
+    let filter = asked.filter()?;
+    let limit = Asked::whole(asked.limit.as_ref(), "limit")?.unwrap_or(100);
+    let limit = usize::try_from(limit).unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX);
+    let look = move |exchange: &mut Exchange| {
+        let rows: Vec<Arc<Row>> = exchange.records(&filter).take(limit + 1).cloned().collect();
+        rows
+    };
+    let mut rows = caller.ask(Scope::Read, look).await?;
+    let has_more = rows.len() > limit;
+    rows.truncate(limit);
+    let is_csv = match asked.format.as_deref() {
+        Some("csv") => true,
+        Some("json") => false,
+        Some(_) => return Err(Problem::invalid("format", "json or csv")),
+        None => caller.accepts("text/csv"),
+    };
+    if is_csv {
+        let table: String = std::iter::once(CSV_HEAD.to_owned())
+            .chain(rows.iter().map(|row| row.csv()))
+            .collect();
+        return Ok((
+            [(header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present")],
+            table,
+        )
+            .into_response());
+    }
+    let lines: Vec<&str> = rows.iter().map(|row| &*row.line).collect();
+    Ok(json_text(format!(
+        r#"{{"records":[{}],"count":{},"more":{has_more}}}"#,
+        lines.join(","),
+        lines.len()
+    )))
+}
+
+/// What records of a time come to, and how the switch does now.
+pub(super) async fn stats(caller: Caller, Query(asked): Query<Asked>) -> Answer {
+    let now = unix_ms();
+    let mut filter = asked.filter()?;
+    if asked.since.is_none() {
+        filter.since_ms = now.saturating_sub(DAY_MS);
+    }
+    let seconds = Asked::whole(asked.interval.as_ref(), "interval")?.unwrap_or(3600);
+    let interval_ms = seconds.max(1).saturating_mul(1000);
+    let until = filter.until_ms.unwrap_or(now);
+    if until.saturating_sub(filter.since_ms) / interval_ms > u64::try_from(ROWS_MAX).unwrap_or(0) {
+        return Err(Problem::invalid("interval", "at most 1000 of them"));
+    }
+    let look = move |exchange: &mut Exchange| {
+        let mut sums = Sums::default();
+        for row in exchange.records(&filter) {
+            sums.add(row, filter.since_ms, interval_ms);
+        }
+        let mut told = sums.told(filter.since_ms, interval_ms);
+        if let Some(fields) = told.as_object_mut() {
+            fields.insert("now".to_owned(), now_of(exchange));
+        }
+        told
+    };
+    Ok(Json(caller.ask(Scope::Read, look).await?).into_response())
+}
+
+#[derive(Default)]
+struct Sums {
+    calls: u64,
+    answered: u64,
+    duration_ms: u64,
+    causes: BTreeMap<String, u64>,
+    /// From 1.0 in steps of half a point.
+    mos: [u64; 8],
+    intervals: BTreeMap<u64, (u64, u64, u64)>,
+}
+
+impl Sums {
+    fn add(&mut self, row: &Row, since_ms: u64, interval_ms: u64) {
+        let answered = u64::from(row.is_answered);
+        self.calls += 1;
+        self.answered += answered;
+        self.duration_ms = self.duration_ms.saturating_add(row.duration_ms);
+        *self.causes.entry(row.cause.clone()).or_default() += 1;
+        if let Some(mos) = row.mos {
+            let step = (0..MOS_STEPS.len())
+                .rev()
+                .find(|step| mos >= MOS_STEPS[*step])
+                .unwrap_or(0);
+            self.mos[step] += 1;
+        }
+        let interval = row.start_ms.saturating_sub(since_ms) / interval_ms;
+        let sums = self.intervals.entry(interval).or_default();
+        *sums = (sums.0 + 1, sums.1 + answered, sums.2.saturating_add(row.duration_ms));
+    }
+
+    fn told(&self, since_ms: u64, interval_ms: u64) -> Value {
+        let intervals = self.intervals.iter().map(|(interval, (calls, answered, duration_ms))| {
+            json!({
+                "startMs": since_ms.saturating_add(interval.saturating_mul(interval_ms)),
+                "calls": calls,
+                "answered": answered,
+                "erlangs": ratio(*duration_ms, interval_ms),
+            })
+        });
+        let mos = MOS_STEPS
+            .iter()
+            .zip(self.mos)
+            .map(|(from, count)| json!({ "from": from, "calls": count }));
+        json!({
+            "calls": self.calls,
+            "answered": self.answered,
+            "answerSeizureRatio": ratio(self.answered, self.calls),
+            "averageDuration": ratio(self.duration_ms, self.answered.saturating_mul(1000)),
+            "causes": self.causes,
+            "mos": mos.collect::<Vec<_>>(),
+            "intervals": intervals.collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// `None`: of nothing.
+#[expect(clippy::cast_precision_loss, reason = "for people to read")]
+fn ratio(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| (part as f64 / whole as f64 * 1000.0).round() / 1000.0)
+}
+
+fn now_of(exchange: &Exchange) -> Value {
+    let counts = exchange.counts;
+    let store = exchange.store_counts().map(|store| {
+        json!({
+            "stored": store.stored.load(Ordering::Relaxed),
+            "lost": store.lost.load(Ordering::Relaxed),
+            "failures": store.failures.load(Ordering::Relaxed),
+            "unreadable": store.unreadable.load(Ordering::Relaxed),
+            "failing": store.is_failing.load(Ordering::Relaxed),
+        })
+    });
+    json!({
+        "calls": exchange.plane().calls_count(),
+        "devices": exchange.plane().devices_count(),
+        "sessions": exchange.sessions_count(),
+        "eventFollowers": exchange.events.followers(),
+        "messages": counts.messages,
+        "badMessages": counts.bad_messages,
+        "slowClients": counts.slow_clients,
+        "grantsRefused": counts.grants_refused,
+        "hooksUnasked": counts.hooks_unasked,
+        "webhooksDropped": exchange.events.unposted,
+        "store": store,
+    })
+}
+
+const MOS_STEPS: [f64; 8] = [1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5];
+
+const DAY_MS: u64 = 24 * 3600 * 1000;

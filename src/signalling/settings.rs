@@ -1,0 +1,108 @@
+//! What an operator may set. The defaults are those of `limits`: a whole small phone system on loopback.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use moqswitch_calls::{Dialplan, Number};
+
+use crate::access::{ApiKey, TokenKey, Users};
+use crate::limits;
+use crate::outward::Webhook;
+
+/// Settings of the signalling.
+#[derive(Debug)]
+pub struct Settings {
+    /// The switch's name, for clients.
+    pub server: String,
+    /// Of the call plane.
+    pub calls: moqswitch_calls::Settings,
+    /// Where numbers go.
+    pub dialplan: Dialplan,
+    /// Numbers that exist whether anybody is registered or not.
+    pub numbers: Vec<Number>,
+    /// Who may register. None: whoever comes from this host may register any number, and nobody else.
+    pub users: Option<Users>,
+    /// Tokens by which devices may register, beside passwords or instead of them.
+    pub tokens: Option<TokenKey>,
+    /// Who may use REST. Empty: whoever comes from this host may do everything, and nobody else.
+    pub keys: Vec<ApiKey>,
+    /// Web pages of these origins may open sockets and use REST, beside those that the switch itself serves:
+    /// `https://phone.example`. `*` is any.
+    pub origins: Vec<String>,
+    /// Where records go. None: they are in memory only.
+    pub records: Option<RecordSettings>,
+    /// Who is told of events.
+    pub webhooks: Vec<Webhook>,
+    /// The trunk that `/api/genesys/status` tells of.
+    pub trunk: Option<Number>,
+    /// How far clocks on the wall are ahead of UTC, in minutes, for the times of the dialplan.
+    pub utc_offset_min: i16,
+    /// Times that tests shorten.
+    pub times: SocketTimes,
+}
+
+/// Where records go, and for how long they stay.
+#[derive(Clone, Debug)]
+pub struct RecordSettings {
+    /// The directory. It is made when it is not there.
+    pub directory: PathBuf,
+    /// A file with so many bytes is followed by another.
+    pub file_bytes_max: u64,
+    /// All files together: the oldest goes. Zero: none goes.
+    pub total_bytes_max: u64,
+    /// A file whose last record is older goes. Zero: none goes.
+    pub age_max: Duration,
+}
+
+/// How long sockets are waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct SocketTimes {
+    /// For the first message.
+    pub first_message: Duration,
+    /// From one ping to the next.
+    pub ping: Duration,
+    /// For any sign of life.
+    pub silence: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            server: "moqswitch".to_owned(),
+            calls: moqswitch_calls::Settings::default(),
+            dialplan: Dialplan::default(),
+            numbers: Vec::new(),
+            users: None,
+            tokens: None,
+            keys: Vec::new(),
+            origins: Vec::new(),
+            records: None,
+            webhooks: Vec::new(),
+            trunk: None,
+            utc_offset_min: 0,
+            times: SocketTimes::default(),
+        }
+    }
+}
+
+impl RecordSettings {
+    /// Files below a directory, as large and for as long as most want: 64 MiB each, 4 GiB in all, for ever.
+    pub fn below(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+            file_bytes_max: 64 << 20,
+            total_bytes_max: 4 << 30,
+            age_max: Duration::ZERO,
+        }
+    }
+}
+
+impl Default for SocketTimes {
+    fn default() -> Self {
+        Self {
+            first_message: limits::FIRST_MESSAGE_WAIT_MAX,
+            ping: limits::PING_INTERVAL,
+            silence: limits::SILENCE_MAX,
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! One WebSocket: messages are read, bounded and handed to the exchange; what the exchange has for it is written. Both run
+//! on the calls thread.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::time::Instant;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use futures_util::stream::SplitSink;
+use futures_util::{SinkExt, StreamExt};
+use moqswitch_calls::{Refusal, SessionId};
+use tokio::time::{self, interval_at, timeout, timeout_at};
+
+use crate::access::{Bucket, Credentials, Door};
+use crate::exchange::{Close, End, Exchange, Line, LineEnd, Newcomer, unnumbered};
+use crate::limits::{MESSAGE_BYTES_MAX, MESSAGES_PER_SECOND_MAX, REGISTER_ATTEMPTS_MAX, WRITE_WAIT_MAX};
+use crate::messages::{self, BadMessage, Dialect, Envelope, MessageId, Register, Request, Told};
+use crate::settings::SocketTimes;
+
+/// What every socket's task needs.
+pub(crate) struct Shared {
+    pub(crate) exchange: RefCell<Exchange>,
+    pub(crate) door: Door,
+    pub(crate) times: SocketTimes,
+}
+
+/// Serves a socket until it ends.
+pub(crate) async fn serve(socket: WebSocket, peer: Option<SocketAddr>, shared: Rc<Shared>) {
+    let (line, LineEnd { inbox, end }) = shared.exchange.borrow_mut().open_line();
+    let (sink, mut stream) = socket.split();
+    let written = tokio::task::spawn_local(write(sink, inbox, Rc::clone(&end), shared.times));
+    let mut caller = Caller::new(line, peer, Rc::clone(&shared));
+    let close = loop {
+        let wait = timeout(caller.patience(), stream.next());
+        let message = tokio::select! {
+            biased;
+            close = end.closed() => break close,
+            message = wait => message,
+        };
+        let flow = match message {
+            Err(_) => ControlFlow::Break(caller.out_of_patience()),
+            Ok(Some(Ok(message))) => caller.take(message).await,
+            // What is too long is an error of reading, as is what is no WebSocket.
+            Ok(Some(Err(_))) => ControlFlow::Break(Close::PROTOCOL),
+            Ok(None) => ControlFlow::Break(Close::GONE),
+        };
+        if let ControlFlow::Break(close) = flow {
+            break close;
+        }
+    };
+    end.close(close);
+    if let Some(session) = caller.session {
+        shared.exchange.borrow_mut().lose(session, &caller.line);
+    }
+    // Its tasks have an end of their own.
+    let _ = written.await;
+    // What has not been read when a socket is dropped would take the reason for its end with it.
+    let _ = timeout(LINGER, async {
+        while stream.next().await.is_some_and(|message| message.is_ok()) {}
+    })
+    .await;
+}
+
+/// Writes what there is, and pings; last the reason for the end.
+async fn write(
+    mut sink: SplitSink<WebSocket, Message>,
+    mut inbox: tokio::sync::mpsc::Receiver<std::sync::Arc<str>>,
+    end: Rc<End>,
+    times: SocketTimes,
+) {
+    let mut pings = interval_at(time::Instant::now() + times.ping, times.ping);
+    let close = loop {
+        let message = tokio::select! {
+            biased;
+            close = end.closed() => break close,
+            text = inbox.recv() => match text {
+                Some(text) => Message::Text((&*text).into()),
+                None => break Close::GONE,
+            },
+            _ = pings.tick() => Message::Ping(Vec::new().into()),
+        };
+        if !matches!(timeout(WRITE_WAIT_MAX, sink.send(message)).await, Ok(Ok(()))) {
+            end.close(Close::SLOW);
+            return;
+        }
+    };
+    let deadline = time::Instant::now() + WRITE_WAIT_MAX;
+    while close != Close::SLOW
+        && let Ok(text) = inbox.try_recv()
+    {
+        if !matches!(
+            timeout_at(deadline, sink.send(Message::Text((&*text).into()))).await,
+            Ok(Ok(()))
+        ) {
+            return;
+        }
+    }
+    let frame = CloseFrame {
+        code: close.code,
+        reason: close.reason.into(),
+    };
+    let _ = timeout_at(deadline, sink.send(Message::Close(Some(frame)))).await;
+}
+
+/// Who is at the other end.
+struct Caller {
+    shared: Rc<Shared>,
+    line: Line,
+    peer: Option<SocketAddr>,
+    session: Option<SessionId>,
+    dialect: Option<Dialect>,
+    attempts: u32,
+    bucket: Bucket,
+    /// Without a session the next message has to come until then.
+    deadline: Instant,
+}
+
+impl Caller {
+    fn new(line: Line, peer: Option<SocketAddr>, shared: Rc<Shared>) -> Self {
+        let now = Instant::now();
+        Self {
+            line,
+            peer,
+            session: None,
+            dialect: None,
+            attempts: 0,
+            bucket: Bucket::new(MESSAGES_PER_SECOND_MAX, now),
+            deadline: now + shared.times.first_message,
+            shared,
+        }
+    }
+
+    fn patience(&self) -> std::time::Duration {
+        let silence = self.shared.times.silence;
+        match self.session {
+            Some(_) => silence,
+            None => silence.min(self.deadline.saturating_duration_since(Instant::now())),
+        }
+    }
+
+    fn out_of_patience(&self) -> Close {
+        if self.session.is_none() {
+            Close::UNAUTHORIZED
+        } else {
+            Close::SILENT
+        }
+    }
+
+    async fn take(&mut self, message: Message) -> ControlFlow<Close> {
+        let is_answer = matches!(message, Message::Pong(_));
+        if !is_answer && !self.bucket.take(MESSAGES_PER_SECOND_MAX, Instant::now()) {
+            return ControlFlow::Break(Close::RATE);
+        }
+        match message {
+            Message::Text(text) if text.len() <= MESSAGE_BYTES_MAX => self.take_text(&text).await,
+            Message::Text(_) | Message::Binary(_) => ControlFlow::Break(Close::PROTOCOL),
+            Message::Ping(_) | Message::Pong(_) => ControlFlow::Continue(()),
+            Message::Close(_) => ControlFlow::Break(Close::GONE),
+        }
+    }
+
+    async fn take_text(&mut self, text: &str) -> ControlFlow<Close> {
+        self.forget_ended();
+        let envelope = match Envelope::read(text, self.dialect) {
+            Ok(envelope) => envelope,
+            Err(bad) => return self.refuse(&bad, None),
+        };
+        let dialect = *self.dialect.get_or_insert(envelope.dialect);
+        match (self.session, envelope.request) {
+            (session, Ok(Request::Register(register))) => self.register(session, *register, dialect, envelope.id).await,
+            (None, Ok(Request::Resume { session, seq })) => self.resume(session, seq, envelope.id),
+            (None, Ok(_)) => {
+                let told = messages::unauthorized();
+                self.answer(&told, envelope.id.as_ref());
+                ControlFlow::Break(Close::UNAUTHORIZED)
+            }
+            (None, Err(bad)) => self.refuse(&bad, envelope.id.as_ref()),
+            (Some(session), request) => {
+                self.shared
+                    .exchange
+                    .borrow_mut()
+                    .take(session, Envelope { request, ..envelope });
+                self.forget_ended();
+                ControlFlow::Continue(())
+            }
+        }
+    }
+
+    /// A session may have ended, by its own wish or not. Then it is as if the socket had just been opened.
+    fn forget_ended(&mut self) {
+        if let Some(session) = self.session
+            && !self.shared.exchange.borrow().has(session)
+        {
+            self.session = None;
+            self.dialect = None;
+            self.deadline = Instant::now() + self.shared.times.first_message;
+        }
+    }
+
+    /// Nothing could be made of it. Who has no session yet has only so many of these.
+    fn refuse(&mut self, bad: &BadMessage, id: Option<&MessageId>) -> ControlFlow<Close> {
+        if let Some(session) = self.session {
+            self.shared.exchange.borrow_mut().reject(session, bad, id);
+            return ControlFlow::Continue(());
+        }
+        self.answer(&messages::bad_message(bad), id);
+        self.failed()
+    }
+
+    fn failed(&mut self) -> ControlFlow<Close> {
+        self.attempts += 1;
+        if self.attempts >= REGISTER_ATTEMPTS_MAX {
+            return ControlFlow::Break(Close::UNAUTHORIZED);
+        }
+        self.deadline = Instant::now() + self.shared.times.first_message;
+        ControlFlow::Continue(())
+    }
+
+    async fn register(
+        &mut self,
+        session: Option<SessionId>,
+        register: Register,
+        dialect: Dialect,
+        id: Option<MessageId>,
+    ) -> ControlFlow<Close> {
+        let credentials = Credentials {
+            password: register.password.as_deref(),
+            token: register.token.as_deref(),
+            peer: self.peer.map(|peer| peer.ip()),
+        };
+        let admitted = self.shared.door.admit(&register.dn, credentials).await;
+        let registered = match admitted {
+            Ok(admission) => {
+                let newcomer = Newcomer {
+                    register: Box::new(register),
+                    supervisor: admission.supervisor,
+                    dialect,
+                    id: id.clone(),
+                    contact: self.peer.map(|peer| peer.to_string()).unwrap_or_default(),
+                };
+                let mut exchange = self.shared.exchange.borrow_mut();
+                exchange
+                    .register(session, newcomer, &self.line)
+                    .map_err(|refusal| (reason(refusal), refusal.code()))
+            }
+            Err((reason, code)) => Err((reason, code)),
+        };
+        match registered {
+            Ok(session) => {
+                self.session = Some(session);
+                self.attempts = 0;
+                ControlFlow::Continue(())
+            }
+            Err((reason, code)) => {
+                self.answer(&messages::failed_registration(reason, code), id.as_ref());
+                if self.session.is_some() {
+                    ControlFlow::Continue(())
+                } else {
+                    self.failed()
+                }
+            }
+        }
+    }
+
+    fn resume(&mut self, session: SessionId, seq: u64, id: Option<MessageId>) -> ControlFlow<Close> {
+        let is_back = self
+            .shared
+            .exchange
+            .borrow_mut()
+            .resume(session, seq, id.clone(), &self.line);
+        if is_back {
+            self.session = Some(session);
+            self.dialect = Some(Dialect::Payload);
+            return ControlFlow::Continue(());
+        }
+        self.answer(&messages::refused(Refusal::UnknownSession, None), id.as_ref());
+        self.dialect = None;
+        self.failed()
+    }
+
+    /// Says something that belongs to no session.
+    fn answer(&self, told: &Told, id: Option<&MessageId>) {
+        if let Some(text) = unnumbered(told, id, self.dialect.unwrap_or(Dialect::Payload)) {
+            self.line.send(text);
+        }
+    }
+}
+
+fn reason(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::TooManyDevices => "The number has as many devices as it may have",
+        Refusal::Duplicate => "The socket is registered as another number or device",
+        Refusal::Full => "The switch is full",
+        Refusal::Stopping => "The switch stops",
+        _ => "Not registered",
+    }
+}
+
+/// How long the other end has to take the reason for the end.
+const LINGER: std::time::Duration = std::time::Duration::from_secs(1);

@@ -1,0 +1,227 @@
+//! The calls thread, from its start to its end.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use moqswitch_calls::{AdminEvent, Event, MediaEvent};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::task::LocalSet;
+use tokio::time;
+
+use crate::access::{Door, Origins};
+use crate::exchange::Exchange;
+use crate::limits::{BLOCKING_THREADS_MAX, COMMANDS_PER_TURN_MAX};
+use crate::media::{Busy, MediaPlane};
+use crate::outward;
+use crate::port::{Command, Port};
+use crate::records::{Opened, Row, Store};
+use crate::routes;
+use crate::settings::Settings;
+use crate::socket::{self, Shared};
+
+/// Signalling of a switch.
+#[derive(Debug)]
+pub struct Signalling;
+
+/// The way to the calls thread. Clones lead to the same; the thread ends with the last of them, or when it is told to.
+#[derive(Clone, Debug)]
+pub struct SignallingHandle {
+    port: Arc<Port>,
+    stop: watch::Sender<bool>,
+    /// The thread has the one permit while it lives.
+    living: Arc<Semaphore>,
+}
+
+impl Signalling {
+    /// Starts the calls thread.
+    ///
+    /// # Errors
+    /// The thread or its runtime cannot be made, or the place for records cannot be used.
+    pub fn start(settings: Settings, media: Box<dyn MediaPlane>) -> io::Result<SignallingHandle> {
+        let (port, inbox) = Port::new(Origins::new(settings.origins.clone()));
+        let (stop, stopped) = watch::channel(false);
+        let living = Arc::new(Semaphore::new(1));
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(BLOCKING_THREADS_MAX)
+            .thread_name("calls-helper")
+            .build()?;
+        let opened = settings.records.clone().map(Store::start).transpose()?;
+        let alive = Arc::clone(&living).try_acquire_owned().map_err(io::Error::other)?;
+        thread::Builder::new().name("calls".to_owned()).spawn(move || {
+            run(
+                &runtime,
+                settings,
+                media,
+                opened,
+                Inbox {
+                    commands: inbox,
+                    stopped,
+                },
+            );
+            drop(alive);
+        })?;
+        Ok(SignallingHandle {
+            port: Arc::new(port),
+            stop,
+            living,
+        })
+    }
+}
+
+impl SignallingHandle {
+    /// The routes: `/signaling`, `/ws` and `/api/…`. A server that mounts them puts
+    /// [`ConnectInfo`](axum::extract::ConnectInfo)`<SocketAddr>` into each request's extensions: without it a request counts
+    /// as one from another host.
+    pub fn router(&self) -> Router {
+        routes::router(Arc::clone(&self.port))
+    }
+
+    /// Tells of media.
+    ///
+    /// # Errors
+    /// [`Busy`]: the calls thread has no room for it now.
+    pub fn media(&self, event: MediaEvent) -> Result<(), Busy> {
+        self.port.send(Command::Event(Box::new(Event::Media(event))))
+    }
+
+    /// Changes the switch: another dialplan, other settings, other numbers.
+    ///
+    /// # Errors
+    /// [`Busy`]: the calls thread has no room for it now.
+    pub fn admin(&self, event: AdminEvent) -> Result<(), Busy> {
+        self.port.send(Command::Event(Box::new(Event::Admin(event))))
+    }
+
+    /// Ends every call, tells every client, and then the thread.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Waits until the thread has ended.
+    pub async fn ended(&self) {
+        // It fails only when the semaphore is closed, which it never is.
+        let _ = self.living.acquire().await;
+    }
+}
+
+/// What the calls thread hears of others.
+struct Inbox {
+    commands: mpsc::Receiver<Command>,
+    stopped: watch::Receiver<bool>,
+}
+
+fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, opened: Option<Opened>, mut inbox: Inbox) {
+    let local = LocalSet::new();
+    let store = local.block_on(runtime, async move {
+        let mut settings = settings;
+        let moved = Rc::new(Notify::new());
+        let door = Door::new(settings.users.take(), settings.tokens.take());
+        let times = settings.times;
+        let webhooks = std::mem::take(&mut settings.webhooks);
+        let mut exchange = Exchange::new(settings, media, Rc::clone(&moved));
+        let mut stored = None;
+        if let Some(opened) = opened {
+            exchange.keep_records(opened.store, opened.kept);
+            stored = Some(opened.stored);
+        }
+        for webhook in webhooks {
+            let events = exchange.events.post_to(webhook.kinds.clone());
+            tokio::task::spawn_local(outward::deliver(webhook, events));
+        }
+        let questions = exchange.take_questions();
+        let exchange = exchange.into();
+        let shared = Rc::new(Shared { exchange, door, times });
+        let asking = Rc::downgrade(&shared);
+        tokio::task::spawn_local(outward::answer_questions(questions, move |hook, answer| {
+            if let Some(shared) = asking.upgrade() {
+                let answered = AdminEvent::HookAnswered { hook, answer };
+                shared.exchange.borrow_mut().handle(Event::Admin(answered));
+            }
+        }));
+        serve(&shared, &mut inbox, &mut stored, &moved).await;
+        say_farewell(&shared).await;
+        shared.exchange.borrow_mut().take_store()
+    });
+    if let Some(store) = store {
+        store.close();
+    }
+}
+
+async fn serve(
+    shared: &Rc<Shared>,
+    inbox: &mut Inbox,
+    stored: &mut Option<mpsc::Receiver<Vec<Arc<Row>>>>,
+    moved: &Notify,
+) {
+    loop {
+        let due = shared
+            .exchange
+            .borrow()
+            .poll_timeout()
+            .unwrap_or_else(|| Instant::now() + IDLE);
+        let stored = async {
+            match stored {
+                Some(stored) => stored.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            command = inbox.commands.recv() => {
+                let Some(command) = command else { return };
+                take(shared, command);
+                for _ in 1..COMMANDS_PER_TURN_MAX {
+                    let Ok(command) = inbox.commands.try_recv() else { break };
+                    take(shared, command);
+                }
+            }
+            () = moved.notified() => {}
+            () = time::sleep_until(due.into()) => shared.exchange.borrow_mut().handle_timeout(),
+            // It ends with its thread, which ends last.
+            Some(rows) = stored => shared.exchange.borrow_mut().stored(rows),
+            _ = inbox.stopped.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+/// Calls end, sockets are told why, records wait for their counters: for a moment.
+async fn say_farewell(shared: &Rc<Shared>) {
+    shared.exchange.borrow_mut().stop();
+    let deadline = time::Instant::now() + FAREWELL;
+    while time::Instant::now() < deadline {
+        let due = shared.exchange.borrow().poll_timeout();
+        // Each socket's task has a share of its own.
+        if due.is_none() && Rc::strong_count(shared) == 1 {
+            return;
+        }
+        if due.is_some_and(|due| due <= Instant::now()) {
+            shared.exchange.borrow_mut().handle_timeout();
+        }
+        time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn take(shared: &Rc<Shared>, command: Command) {
+    match command {
+        Command::Socket(socket, peer, seat) => {
+            let shared = Rc::clone(shared);
+            tokio::task::spawn_local(async move {
+                socket::serve(*socket, peer, shared).await;
+                drop(seat);
+            });
+        }
+        Command::Event(event) => shared.exchange.borrow_mut().handle(*event),
+        Command::Ask(question) => question(&mut shared.exchange.borrow_mut()),
+    }
+}
+
+/// Without anything to wait for, timers are looked at so often.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// How long that moment is at most.
+const FAREWELL: Duration = Duration::from_secs(3);

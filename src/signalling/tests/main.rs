@@ -1,0 +1,13 @@
+//! The signalling as clients see it: a server on loopback, and real WebSockets.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod harness;
+
+mod faults;
+
+mod main_path;
+mod outward;
+mod rest;
+mod seeds;
+mod stored;
+mod transcripts;

@@ -1,0 +1,121 @@
+//! Webhooks and hooks: a server of the test's own answers.
+
+use std::net::SocketAddr;
+
+use moqswitch_signalling::calls::Dialplan;
+use moqswitch_signalling::{Settings, Webhook};
+use ring::hmac;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::harness::Switch;
+
+struct Server(TcpListener);
+
+impl Server {
+    async fn start() -> (Self, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        (Self(listener), address)
+    }
+
+    /// The next request: its head and its body; it is answered.
+    async fn answer(&self, status: u16, body: &str) -> (String, String) {
+        let (mut stream, _) = self.0.accept().await.unwrap();
+        let request = read(&mut stream).await;
+        let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        request
+    }
+}
+
+async fn read(stream: &mut TcpStream) -> (String, String) {
+    let mut text = String::new();
+    loop {
+        let mut bytes = [0; 4096];
+        let count = stream.read(&mut bytes).await.unwrap();
+        assert_ne!(count, 0, "it ended: {text}");
+        text += std::str::from_utf8(&bytes[..count]).unwrap();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            continue;
+        };
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("Content-Length: "))
+            .unwrap();
+        if body.len() == length.parse::<usize>().unwrap() {
+            return (head.to_owned(), body.to_owned());
+        }
+    }
+}
+
+fn header<'a>(head: &'a str, name: &str) -> &'a str {
+    head.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+        .unwrap()
+}
+
+#[tokio::test]
+async fn webhooks_are_signed_and_posted_again() {
+    let (server, address) = Server::start().await;
+    let webhook = Webhook::new(
+        &format!("http://{address}/events"),
+        b"secret",
+        vec!["registration".to_owned()],
+    );
+    let settings = Settings {
+        webhooks: vec![webhook.unwrap()],
+        ..Switch::settings()
+    };
+    let switch = Switch::start(settings).await;
+    let _alice = switch.phone("5001").await;
+    let (first, _) = server.answer(503, "").await;
+    let (head, body) = server.answer(200, "").await;
+    assert!(head.starts_with("POST /events HTTP/1.0\r\n"), "{head}");
+    assert_eq!(
+        header(&head, "Moqswitch-Delivery"),
+        header(&first, "Moqswitch-Delivery"),
+        "the same once more"
+    );
+    let told: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        (&told["type"], &told["data"]["dn"]),
+        (&json!("registration"), &json!("5001"))
+    );
+    let signed = format!("{}.{body}", header(&head, "Moqswitch-Timestamp"));
+    let signature = header(&head, "Moqswitch-Signature").strip_prefix("sha256=").unwrap();
+    let bytes: Vec<u8> = (0..64)
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&signature[at..at + 2], 16).unwrap())
+        .collect();
+    let key = hmac::Key::new(hmac::HMAC_SHA256, b"secret");
+    hmac::verify(&key, signed.as_bytes(), &bytes).unwrap();
+}
+
+#[tokio::test]
+async fn hooks_decide_where_calls_go() {
+    let (server, address) = Server::start().await;
+    let plan = format!(
+        "[[rules]]\nto = \"_0800.\"\nhook = \"http://{address}/route\"\nhook_timeout_ms = 30000\nhook_fallback = \"number/5003\"\n"
+    );
+    let settings = Settings {
+        dialplan: Dialplan::parse(&plan).unwrap(),
+        ..Switch::settings()
+    };
+    let switch = Switch::start(settings).await;
+    let mut alice = switch.phone("5001").await;
+    let mut bob = switch.phone("5002").await;
+    let mut carol = switch.phone("5003").await;
+    alice.send("call", json!({ "to": "08001" })).await;
+    let (_, body) = server.answer(200, r#"{"target":"number/5002"}"#).await;
+    let asked: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((&asked["from"], &asked["to"]), (&json!("5001"), &json!("08001")));
+    bob.expect("incomingCall").await;
+    alice.send("call", json!({ "to": "08002" })).await;
+    server.answer(200, r#"{"reject":"busy"}"#).await;
+    assert_eq!(alice.expect("callEnded").await["reason"], "busy");
+    alice.send("call", json!({ "to": "08003" })).await;
+    server.answer(500, "").await;
+    carol.expect("incomingCall").await;
+}

@@ -1,0 +1,163 @@
+//! Transcripts of every message, compared exactly.
+
+use serde_json::json;
+
+use crate::harness::{Phone, Switch, compare};
+use crate::main_path::connect;
+
+#[tokio::test]
+async fn call_from_beginning_to_end() {
+    let switch = Switch::plain().await;
+    let mut alice = switch.phone("5001").await;
+    let mut bob = switch.phone("5002").await;
+    let (alices, bobs) = connect(&mut alice, &mut bob, "5002").await;
+    for (kind, payload) in [
+        (
+            "iceCandidate",
+            json!({ "callId": alices, "candidate": { "candidate": "candidate:1 1 udp 1 127.0.0.1 9 typ host", "sdpMid": "0", "sdpMLineIndex": 0 } }),
+        ),
+        ("hold", json!({ "callId": alices, "hold": true })),
+        ("hold", json!({ "callId": alices, "hold": false })),
+        ("mute", json!({ "callId": alices, "muted": true })),
+        ("dtmf", json!({ "callId": alices, "digit": "12#" })),
+        (
+            "quality",
+            json!({ "callId": alices, "rtt": 500, "jitter": 1, "loss": 0.01, "mos": 2.5 }),
+        ),
+    ] {
+        alice.send(kind, payload).await;
+        alice.sync().await;
+        bob.sync().await;
+    }
+    bob.send("hangup", json!({ "callId": bobs })).await;
+    bob.sync().await;
+    alice.sync().await;
+    compare("call.txt", &[("alice", &alice), ("bob", &bob)]);
+}
+
+#[tokio::test]
+async fn transfers_conferences_and_recording() {
+    let switch = Switch::plain().await;
+    let mut alice = switch.phone("5001").await;
+    let mut bob = switch.phone("5002").await;
+    let mut carol = switch.phone("5003").await;
+    let (alices, bobs) = connect(&mut alice, &mut bob, "5002").await;
+    alice.send("add", json!({ "callId": alices, "to": "5003" })).await;
+    let incoming = carol.expect("incomingCall").await;
+    carol.send("answer", json!({ "callId": incoming["callId"] })).await;
+    carol.sync().await;
+    alice.send("record", json!({ "callId": alices })).await;
+    alice.sync().await;
+    let party = format!("{bobs}/2");
+    alice.send("remove", json!({ "callId": alices, "party": party })).await;
+    alice.sync().await;
+    // Nobody is there: it fails, and the call goes on.
+    alice.send("transfer", json!({ "callId": alices, "to": "9999" })).await;
+    alice.sync().await;
+    // Bob, who is out of it, takes it over.
+    alice.send("transfer", json!({ "callId": alices, "to": "5002" })).await;
+    let incoming = bob.expect("incomingCall").await;
+    bob.send(
+        "reject",
+        json!({ "callId": incoming["callId"], "reason": "busy", "scope": "device" }),
+    )
+    .await;
+    bob.sync().await;
+    alice.sync().await;
+    alice.send("transfer", json!({ "callId": alices, "to": "5002" })).await;
+    let incoming = bob.expect("incomingCall").await;
+    bob.send("ringing", json!({ "callId": incoming["callId"] })).await;
+    bob.send("answer", json!({ "callId": incoming["callId"] })).await;
+    bob.sync().await;
+    alice.sync().await;
+    carol.send("hangup", json!({ "callId": bobs })).await;
+    carol.sync().await;
+    bob.sync().await;
+    compare("conference.txt", &[("alice", &alice), ("bob", &bob), ("carol", &carol)]);
+}
+
+#[tokio::test]
+async fn supervisors_watch_and_take_part() {
+    let switch = Switch::plain().await;
+    let mut chief = Phone::connect(switch.address, "/ws").await;
+    chief
+        .send(
+            "register",
+            json!({ "dn": "5009", "role": "supervisor", "device": "desk" }),
+        )
+        .await;
+    chief.sync().await;
+    chief
+        .send("subscribe", json!({ "dns": ["5001", "5002"], "calls": true }))
+        .await;
+    chief.sync().await;
+    let mut alice = switch.phone("5001").await;
+    let mut bob = switch.phone("5002").await;
+    let (alices, call) = connect(&mut alice, &mut bob, "5002").await;
+    // Everything of the call's beginning has been told.
+    alice.sync().await;
+    for (kind, payload) in [
+        ("subscribe", json!({ "calls": false })),
+        ("agent", json!({ "state": "away" })),
+        ("listen", json!({ "callId": call })),
+        ("whisper", json!({ "callId": call })),
+        ("barge", json!({ "callId": call })),
+        ("stop", json!({ "callId": call })),
+        ("takeOver", json!({ "callId": call, "party": format!("{call}/1") })),
+    ] {
+        chief.send(kind, payload).await;
+        chief.sync().await;
+    }
+    alice.send("hold", json!({ "callId": alices, "hold": true })).await;
+    alice.sync().await;
+    chief.send("disconnect", json!({ "callId": call })).await;
+    chief.sync().await;
+    bob.sync().await;
+    compare("supervisor.txt", &[("chief", &chief), ("alice", &alice), ("bob", &bob)]);
+}
+
+#[tokio::test]
+async fn resumption_and_end() {
+    let switch = Switch::plain().await;
+    let mut alice = switch.phone("5001").await;
+    let mut bob = switch.phone("5002").await;
+    let (alices, _) = connect(&mut alice, &mut bob, "5002").await;
+    bob.sync().await;
+    let (session, seq) = (bob.session.clone(), bob.last_seq());
+    bob.cut();
+    alice.send("mute", json!({ "callId": alices, "muted": true })).await;
+    alice.sync().await;
+    let mut back = Phone::connect(switch.address, "/signaling").await;
+    back.send("resume", json!({ "session": session, "seq": seq })).await;
+    back.sync().await;
+    back.raw(json!({ "type": "ack", "payload": { "seq": back.last_seq() } }))
+        .await;
+    switch.handle.stop();
+    assert_eq!(back.closed().await, 1012);
+    compare("resume.txt", &[("bob", &back)]);
+}
+
+#[tokio::test]
+async fn calls_that_come_to_nothing() {
+    let switch = Switch::plain().await;
+    let mut alice = switch.phone("5001").await;
+    let mut bob = switch.phone("5002").await;
+    alice
+        .send(
+            "call",
+            json!({ "to": "5002", "callId": "c-1", "metadata": { "ticket": 7 } }),
+        )
+        .await;
+    let incoming = bob.expect("incomingCall").await;
+    bob.send("reject", json!({ "callId": incoming["callId"] })).await;
+    bob.sync().await;
+    alice.sync().await;
+    alice
+        .send("call", json!({ "to": "5002", "callId": "c-2", "timeout": 1 }))
+        .await;
+    while alice.expect("callEnded").await["callId"] != "c-2" {}
+    alice.send("call", json!({ "to": "5001", "callId": "c-3" })).await;
+    alice.sync().await;
+    bob.sync().await;
+    compare("failed-calls.txt", &[("alice", &alice), ("bob", &bob)]);
+}
