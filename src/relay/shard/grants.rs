@@ -173,7 +173,9 @@ impl Shard {
     fn end_removed_keys(&mut self) {
         for _ in 0..DOUBTFUL_PER_TURN_MAX {
             let Some(peer) = self.lapses.doubtful.pop() else { break };
-            let basis = self.peers.get(&peer).map(|state| state.basis);
+            // One that is closed already may not have gone yet.
+            let state = self.peers.get(&peer).filter(|state| !state.session.is_closed());
+            let basis = state.map(|state| state.basis);
             if let Some(Basis::Token(key)) = basis
                 && !self.options.policy.has_key(key)
             {
