@@ -10,6 +10,7 @@ use boring::ssl::SslContext;
 use moqswitch_relay::ServerIdentity;
 use moqswitch_relay::auth::Policy;
 use moqswitch_relay::auth::token::{Key, Keys};
+use moqswitch_relay::certificate::ClientAuthorities;
 use moqswitch_relay::quic::TlsContext;
 use moqswitch_relay::shard::{ShardCommand, ShardPort};
 use tokio::sync::watch;
@@ -41,9 +42,9 @@ pub(crate) struct TokenKeys {
 }
 
 impl Certificates {
-    pub(crate) fn new(identity: &ServerIdentity) -> anyhow::Result<(Self, Seen)> {
+    pub(crate) fn new(identity: &ServerIdentity, clients: Option<&ClientAuthorities>) -> anyhow::Result<(Self, Seen)> {
         let (sha256, sha256_seen) = watch::channel(identity.sha256_hex.as_str().into());
-        let (http, http_seen) = watch::channel(TlsContext::http_server(&identity.certificates)?);
+        let (http, http_seen) = watch::channel(TlsContext::http_server(&identity.certificates, clients)?);
         let seen = Seen {
             sha256: sha256_seen,
             http: http_seen,
@@ -61,12 +62,16 @@ impl Certificates {
 
     async fn replace(&self, config: &Config, shards: &[ShardPort]) -> anyhow::Result<()> {
         let files = config.clone();
-        let read = move || ServerIdentity::new(&files.certificates()?, files.listen);
-        let identity = tokio::task::spawn_blocking(read).await??;
-        let http = TlsContext::http_server(&identity.certificates)?;
+        let read = move || {
+            let identity = ServerIdentity::new(&files.certificates()?, files.listen)?;
+            anyhow::Ok((identity, files.client_authorities()?))
+        };
+        let (identity, clients) = tokio::task::spawn_blocking(read).await??;
+        let clients = clients.as_ref();
+        let http = TlsContext::http_server(&identity.certificates, clients)?;
         let contexts: Vec<TlsContext> = shards
             .iter()
-            .map(|_| TlsContext::server(&identity.certificates))
+            .map(|_| TlsContext::server(&identity.certificates, clients))
             .collect::<Result<_, _>>()?;
         for (index, (port, context)) in shards.iter().zip(contexts).enumerate() {
             install(port, ShardCommand::ReplaceCertificates(Box::new(context)))

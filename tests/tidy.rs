@@ -26,7 +26,12 @@ const LAYERS: &[Layer] = &[
     layer("proto/qmux", &["qmux", "wire", "limits"], &[], &[]),
     layer("proto/limits", &[], &[], &[]),
     layer("relay/net", &["net", "limits"], &[], &[]),
-    layer("relay/quic", &["quic", "net", "limits"], &["wire", "limits"], &[]),
+    layer(
+        "relay/quic",
+        &["quic", "net", "certificate", "limits"],
+        &["wire", "limits"],
+        &[],
+    ),
     layer("relay/routing", &["routing", "limits"], &["wire", "limits"], &[]),
     layer("relay/driver", &["driver", "quic"], &["wire", "session"], &[]),
     layer(
@@ -94,7 +99,7 @@ const LAYERS: &[Layer] = &[
         "reload",
         &["config", "keys", "limits"],
         &[],
-        &["auth", "quic", "shard", "ServerIdentity"],
+        &["auth", "certificate", "quic", "shard", "ServerIdentity"],
     ),
     layer("keys", &[], &[], &["auth"]),
     layer("token", &["config", "generate", "keys", "limits"], &[], &["auth"]),
