@@ -11,6 +11,7 @@ use boring::ssl::SslContext;
 use moqswitch_relay::ServerIdentity;
 use moqswitch_relay::auth::token::{Key, Keys};
 use moqswitch_relay::auth::{Grant, Policy};
+use moqswitch_relay::certificate::ClientAuthorities;
 use moqswitch_relay::quic::{ServerCertificate, TlsContext};
 use moqswitch_relay::shard::{ShardCommand, ShardPort};
 use tokio::sync::watch;
@@ -41,8 +42,8 @@ pub(crate) struct Certificates {
     /// SHA-256 of the first, in hexadecimal.
     sha256: watch::Sender<Arc<str>>,
     http: watch::Sender<SslContext>,
-    /// Those in force.
-    identity: Vec<ServerCertificate>,
+    /// Those in force, and who issues those of clients.
+    shown: (Vec<ServerCertificate>, Option<ClientAuthorities>),
 }
 
 /// What those who answer by HTTP see.
@@ -179,15 +180,15 @@ fn say(what: &str, changes: &[Change], outcome: anyhow::Result<()>) {
 }
 
 impl Certificates {
-    pub(crate) fn new(identity: &ServerIdentity) -> anyhow::Result<(Self, Seen)> {
+    pub(crate) fn new(identity: &ServerIdentity, clients: Option<&ClientAuthorities>) -> anyhow::Result<(Self, Seen)> {
         let (sha256, sha256_seen) = watch::channel(identity.sha256_hex.as_str().into());
-        let (http, http_seen) = watch::channel(TlsContext::http_server(&identity.certificates)?);
+        let (http, http_seen) = watch::channel(TlsContext::http_server(&identity.certificates, clients)?);
         let seen = Seen {
             sha256: sha256_seen,
             http: http_seen,
         };
-        let identity = identity.certificates.clone();
-        Ok((Self { sha256, http, identity }, seen))
+        let shown = (identity.certificates.clone(), clients.cloned());
+        Ok((Self { sha256, http, shown }, seen))
     }
 
     /// Whether there are others. What is wrong with them is logged, and the old ones stay.
@@ -206,10 +207,13 @@ impl Certificates {
 
     async fn replace(&mut self, config: &Config, shards: &[ShardPort]) -> anyhow::Result<()> {
         let files = config.clone();
-        let read = move || ServerIdentity::new(&files.certificates()?, files.listen);
-        let identity = tokio::task::spawn_blocking(read).await??;
-        let http = TlsContext::http_server(&identity.certificates)?;
-        let before = std::mem::replace(&mut self.identity, identity.certificates);
+        let read = move || {
+            let identity = ServerIdentity::new(&files.certificates()?, files.listen)?;
+            anyhow::Ok((identity, files.client_authorities()?))
+        };
+        let (identity, clients) = tokio::task::spawn_blocking(read).await??;
+        let http = TlsContext::http_server(&identity.certificates, clients.as_ref())?;
+        let before = std::mem::replace(&mut self.shown, (identity.certificates, clients));
         let installed = match self.contexts(shards.len()) {
             Ok(contexts) => {
                 let command = |context| ShardCommand::ReplaceCertificates(Box::new(context));
@@ -218,7 +222,7 @@ impl Certificates {
             Err(error) => Err(error),
         };
         if installed.is_err() {
-            self.identity = before;
+            self.shown = before;
             return installed;
         }
         self.http.send_replace(http);
@@ -228,7 +232,8 @@ impl Certificates {
 
     /// What each shard accepts connections with.
     fn contexts(&self, shards: usize) -> anyhow::Result<Vec<TlsContext>> {
-        let contexts = (0..shards).map(|_| TlsContext::server(&self.identity));
+        let (certificates, clients) = &self.shown;
+        let contexts = (0..shards).map(|_| TlsContext::server(certificates, clients.as_ref()));
         Ok(contexts.collect::<Result<_, _>>()?)
     }
 }

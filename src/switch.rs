@@ -53,14 +53,16 @@ impl Switch {
         let options = RelayOptions {
             admissions: authority.is_some().then_some(admissions),
             certificates: config.certificates()?,
+            clients: config.client_authorities()?,
             keys: config.token_keys()?,
             reset_key: state::reset_key(&config.state_place())?,
             web_requests: Some(listener.web_requests()),
             ..config.relay_options()
         };
         let (keys, policy) = TokenKeys::new(config, stamp, options.keys.as_deref(), options.policy());
+        let clients = options.clients.clone();
         let relay = Relay::start(options)?;
-        let (certificates, Seen { sha256, http }) = Certificates::new(relay.identity())?;
+        let (certificates, Seen { sha256, http }) = Certificates::new(relay.identity(), clients.as_ref())?;
         let state = ControlState {
             shards: relay.ports().to_vec(),
             certificate_sha256: sha256,

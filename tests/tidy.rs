@@ -28,7 +28,7 @@ const LAYERS: &[Layer] = &[
     layer("relay/net", &["net", "limits"], &[], &[]),
     layer(
         "relay/quic",
-        &["quic", "net", "limits", "ratelimit"],
+        &["quic", "net", "certificate", "limits", "ratelimit"],
         &["wire", "limits"],
         &[],
     ),
@@ -174,7 +174,7 @@ const LAYERS: &[Layer] = &[
         "reload",
         &["config", "control", "keys", "limits", "logging"],
         &[],
-        &["auth", "quic", "shard", "ServerIdentity"],
+        &["auth", "certificate", "quic", "shard", "ServerIdentity"],
     ),
     layer("keys", &[], &[], &["auth"]),
     layer("state", &[], &[], &["ResetKey"]),

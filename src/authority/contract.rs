@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use moqswitch_proto::wire::{Role, Version};
-use moqswitch_relay::auth::Grant;
 use moqswitch_relay::auth::token::grant_below;
+use moqswitch_relay::auth::{ClientIdentity, Grant};
 use moqswitch_relay::shard::{AdmissionRequest, SessionTransport};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,20 @@ pub(super) struct Facts {
     token: Option<Token>,
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<Certificate>,
+}
+
+/// The verified certificate of the client.
+#[derive(Debug, Serialize)]
+struct Certificate {
+    name: String,
+    /// SHA-256 in hexadecimal.
+    fingerprint: String,
+    /// Seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<u64>,
+    issuer: String,
 }
 
 /// A credential that is not in the query. Kind 0 is a format that both ends know; a JWT to `moq auth serve`.
@@ -69,6 +83,7 @@ pub struct HttpRequest<'a> {
     /// The token of the field Authorization.
     pub bearer: Option<&'a str>,
     pub host: Option<&'a str>,
+    pub identity: Option<&'a ClientIdentity>,
     pub remote: Option<SocketAddr>,
 }
 
@@ -132,6 +147,7 @@ impl Facts {
                 Role::Publisher => Some("publisher"),
                 Role::Subscriber => Some("subscriber"),
             },
+            tls: request.identity.as_ref().map(Certificate::of),
         }
     }
 
@@ -147,6 +163,7 @@ impl Facts {
             query: request.query.map(str::to_owned),
             token: request.bearer.map(Token::out_of_band),
             role: None,
+            tls: request.identity.map(Certificate::of),
         }
     }
 
@@ -166,6 +183,18 @@ impl Facts {
             facts: self,
         };
         serde_json::to_vec(&body).expect("texts and numbers serialise").into()
+    }
+}
+
+impl Certificate {
+    fn of(identity: &ClientIdentity) -> Self {
+        let expires = identity.expires.duration_since(SystemTime::UNIX_EPOCH);
+        Self {
+            name: identity.name.clone(),
+            fingerprint: identity.fingerprint.clone(),
+            expires: expires.ok().map(|since| since.as_secs()),
+            issuer: identity.issuer.clone(),
+        }
     }
 }
 
@@ -348,6 +377,7 @@ mod tests {
             remote: Some("203.0.113.9:4433".parse().unwrap()),
             target: target.to_owned(),
             bearer: None,
+            identity: None,
             server_name: None,
             version: None,
             role: Role::Both,

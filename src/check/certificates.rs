@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use moqswitch_relay::certificate::{CertificateFiles, CertificatePair, Inspection, KeyMatch, PairError};
+use moqswitch_relay::certificate::{
+    CertificateFiles, CertificatePair, ClientAuthorities, Inspection, KeyMatch, PairError,
+};
 
 use crate::config::TlsConfig;
 
@@ -12,11 +14,27 @@ use super::access::{self, Access};
 use super::{CERTIFICATE, Check, Status};
 
 pub(super) fn check(tls: &TlsConfig, listen: SocketAddr, now: SystemTime) -> Vec<Check> {
-    if tls.certificates.is_empty() {
-        return vec![check_development(listen)];
+    let mut checks: Vec<Check> = tls.certificates.iter().map(|files| check_files(files, now)).collect();
+    if checks.is_empty() {
+        checks.push(check_development(listen));
     }
-    let checks = tls.certificates.iter().map(|files| check_files(files, now));
-    checks.collect()
+    checks.extend(tls.client_ca.as_deref().map(check_clients));
+    checks
+}
+
+fn check_clients(path: &Path) -> Check {
+    match ClientAuthorities::load(path, false) {
+        Ok(authorities) => {
+            let count = authorities.certificates.len();
+            Check::new(
+                CERTIFICATE,
+                Status::Pass,
+                format!("clients: {count} in {}", path.display()),
+            )
+        }
+        Err(error) => Check::new(CERTIFICATE, Status::Fail, error.to_string())
+            .advise("check the path in `tls.client_ca`, and that the user running moqswitch may read it"),
+    }
 }
 
 fn check_development(listen: SocketAddr) -> Check {

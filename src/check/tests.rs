@@ -123,6 +123,7 @@ fn certificate_faults_are_told_apart() {
         };
         let tls = crate::config::TlsConfig {
             certificates: vec![files],
+            ..Config::default().tls
         };
         certificates::check(&tls, "127.0.0.1:1".parse().unwrap(), now).remove(0)
     };
@@ -153,6 +154,16 @@ fn certificate_faults_are_told_apart() {
     assert!(check(&key, now + day * 14).reason.ends_with("expired"));
     assert!(check(&key, now - day).reason.ends_with("not valid yet"));
     assert!(check(&other_key, now).reason.contains("another certificate"));
+    let clients = |path: &PathBuf| {
+        let tls = crate::config::TlsConfig {
+            client_ca: Some(path.clone()),
+            ..Config::default().tls
+        };
+        certificates::check(&tls, "127.0.0.1:1".parse().unwrap(), now).remove(1)
+    };
+    assert_eq!(clients(&chain).status, Status::Pass);
+    let no_ca = clients(&key);
+    assert!(no_ca.status == Status::Fail && no_ca.reason.contains("no PEM certificate"));
     let missing = check(&directory.0.join("nothing"), now);
     assert_eq!(missing.status, Status::Fail);
     assert!(missing.reason.contains("nothing"), "{}", missing.reason);

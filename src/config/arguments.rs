@@ -128,6 +128,9 @@ pub struct Flags {
     /// Private key of the certificate at the same position [env: MOQSWITCH_TLS_KEY]
     #[arg(long, value_name = "PEM", global = true)]
     pub tls_key: Vec<String>,
+    /// Who may issue certificates of clients [env: MOQSWITCH_TLS_CLIENT_CA]
+    #[arg(long, value_name = "PEM", global = true)]
+    pub tls_client_ca: Option<String>,
     /// How long a shard gathers work before a turn [env: MOQSWITCH_BATCH_WINDOW]
     #[arg(long, value_name = "DUR", global = true)]
     pub batch_window: Option<String>,

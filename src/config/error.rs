@@ -56,6 +56,10 @@ pub enum ConfigError {
          or to `**` for all of them; or set `auth.key`, so that clients need a token; or `auth.url`, so that a server decides; or listen on 127.0.0.1 and [::1] only"
     )]
     PublicAccessUndecided { address: SocketAddr },
+    #[error(
+        "{at}: `{setting}` needs `tls.client_ca`, and does not go with `auth.url`, whose server decides on certificates"
+    )]
+    NoClientAuthority { at: Source, setting: &'static str },
     #[error("{at}: `{setting}` and `auth.url` cannot both be set: with `auth.url` the auth server decides on everyone")]
     TwoDeciders { at: Source, setting: &'static str },
 }

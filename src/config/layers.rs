@@ -235,6 +235,7 @@ fn read_flags(flags: &Flags) -> Result<Values, ConfigError> {
         ("shards", "--shards", &flags.shards),
         ("cores", "--cores", &flags.cores),
         ("batch_window", "--batch-window", &flags.batch_window),
+        ("tls.client_ca", "--tls-client-ca", &flags.tls_client_ca),
         ("auth.key", "--auth-key", &flags.auth_key),
         ("auth.url", "--auth-url", &flags.auth_url),
         ("log.level", "--log-level", &flags.log_level),

@@ -72,12 +72,27 @@ pub enum HttpTls {
 pub struct TlsConfig {
     /// Empty: a development certificate is made at start.
     pub certificates: Vec<CertificateFiles>,
+    /// Who may issue certificates of clients. `None`: clients are not asked for one.
+    pub client_ca: Option<PathBuf>,
+    pub client_auth: ClientAuth,
+}
+
+/// Whether clients need a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// Who shows none is as others are.
+    Optional,
+    /// Who shows none gets no connection.
+    Required,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthConfig {
     /// Paths anonymous peers may publish and subscribe.
     pub public: Patterns,
+    /// What clients with a certificate may publish, and subscribe.
+    pub client_publish: Patterns,
+    pub client_subscribe: Patterns,
     /// File or directory with the keys of tokens. `None`: there are no tokens.
     pub key: Option<PathBuf>,
     /// Who decides on each session instead of both. `None`: nobody else.

@@ -8,7 +8,7 @@ use moqswitch_proto::wire::HopId;
 use moqswitch_relay::RelayOptions;
 use moqswitch_relay::auth::Grant;
 use moqswitch_relay::auth::token::Keys;
-use moqswitch_relay::certificate::CertificatePair;
+use moqswitch_relay::certificate::{CertificatePair, ClientAuthorities};
 use moqswitch_relay::net::SocketOptions;
 use moqswitch_relay::quic::{ServerCertificate, TransportOptions};
 use moqswitch_relay::routing::{TableLimits, TrackLimits};
@@ -16,7 +16,7 @@ use moqswitch_relay::routing::{TableLimits, TrackLimits};
 use crate::keys::{self, KeyFileError};
 use crate::state::Place;
 
-use super::Config;
+use super::{ClientAuth, Config};
 
 impl Config {
     /// The options of a relay but for its certificates and keys, which [`Config::certificates`] and
@@ -30,6 +30,7 @@ impl Config {
             cores: self.cores.clone(),
             batch_window: self.batch_window,
             spin: self.spin,
+            certified: self.certified(),
             grant: Grant::of(self.auth.public.clone()),
             hop: self.origin.hop_id.map(HopId),
             cost: self.origin.route_cost,
@@ -80,6 +81,27 @@ impl Config {
     pub fn token_keys(&self) -> Result<Option<Arc<Keys>>, KeyFileError> {
         let keys = self.auth.key.as_deref().map(keys::load).transpose()?;
         Ok(keys.map(Arc::new))
+    }
+
+    /// Reads who may issue certificates of clients; `None` if clients are not asked for one.
+    pub fn client_authorities(&self) -> anyhow::Result<Option<ClientAuthorities>> {
+        let Some(path) = &self.tls.client_ca else {
+            return Ok(None);
+        };
+        let is_required = self.tls.client_auth == ClientAuth::Required;
+        let authorities = ClientAuthorities::load(path, is_required).context("tls.client_ca")?;
+        Ok(Some(authorities))
+    }
+
+    /// What such a certificate grants; `None`: nothing by itself.
+    fn certified(&self) -> Option<Grant> {
+        let (publish, subscribe) = (&self.auth.client_publish, &self.auth.client_subscribe);
+        let is_any = !publish.is_empty() || !subscribe.is_empty();
+        is_any.then(|| Grant {
+            publish: publish.clone(),
+            subscribe: subscribe.clone(),
+            ..Grant::nothing()
+        })
     }
 
     /// Reads the certificates configured; none are configured for a development certificate.

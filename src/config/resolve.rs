@@ -14,8 +14,8 @@ use crate::limits;
 
 use super::layers::{Content, Layers};
 use super::{
-    AuthConfig, AuthorityConfig, Config, ConfigError, LimitsConfig, LogConfig, LogLevel, OriginConfig, QuicConfig,
-    Source, TlsConfig, values,
+    AuthConfig, AuthorityConfig, ClientAuth, Config, ConfigError, LimitsConfig, LogConfig, LogLevel, OriginConfig,
+    QuicConfig, Source, TlsConfig, values,
 };
 
 pub(super) fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
@@ -39,7 +39,7 @@ pub(super) fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
         spin: layers.one("spin", values::boolean)?,
         drain_deadline: layers.one("drain_deadline", any_duration)?,
         state_directory: layers.optional("state_directory", |text| Ok(PathBuf::from(text)))?,
-        tls: tls(layers),
+        tls: tls(layers)?,
         limits: limits(layers)?,
         quic: quic(layers)?,
         log: LogConfig {
@@ -106,6 +106,19 @@ fn auth(layers: &Layers, addresses: [SocketAddr; 2]) -> Result<AuthConfig, Confi
         path => Ok(PathBuf::from(path)),
     })?;
     let authority = authority(layers)?;
+    let [client_publish, client_subscribe] = ["auth.client_publish", "auth.client_subscribe"].map(|setting| {
+        let patterns = layers.list(setting, parse)?.unwrap_or_default();
+        // The auth server is told of certificates, and decides; without somebody who issues them there are none.
+        match patterns.is_empty() || (authority.is_none() && layers.get("tls.client_ca").is_some()) {
+            true => Ok(Patterns::new(patterns)),
+            false => Err(ConfigError::NoClientAuthority {
+                at: layers.source(setting),
+                setting,
+            }),
+        }
+    });
+    let (client_publish, client_subscribe) = (client_publish?, client_subscribe?);
+    let has_certified = !client_publish.is_empty() || !client_subscribe.is_empty();
     let public = layers.list("auth.public", parse)?;
     if authority.is_some() {
         // Who decides is to have one answer.
@@ -120,8 +133,8 @@ fn auth(layers: &Layers, addresses: [SocketAddr; 2]) -> Result<AuthConfig, Confi
     }
     let decided = match public {
         Some(patterns) => Some(Patterns::new(patterns)),
-        // Who has tokens, or an auth server, wants them to be needed.
-        None => (key.is_some() || authority.is_some()).then(Patterns::default),
+        // Who has tokens, certificates of clients or an auth server wants them to be needed.
+        None => (key.is_some() || authority.is_some() || has_certified).then(Patterns::default),
     };
     if decided.is_none()
         && let Some(address) = addresses.into_iter().find(|address| !is_loopback(address.ip()))
@@ -130,6 +143,8 @@ fn auth(layers: &Layers, addresses: [SocketAddr; 2]) -> Result<AuthConfig, Confi
     }
     Ok(AuthConfig {
         public: decided.unwrap_or_else(Patterns::everything),
+        client_publish,
+        client_subscribe,
         key,
         authority,
     })
@@ -185,7 +200,7 @@ fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
 
-fn tls(layers: &Layers) -> TlsConfig {
+fn tls(layers: &Layers) -> Result<TlsConfig, ConfigError> {
     let pairs = match layers.get("tls.certificates").map(|given| &given.content) {
         Some(Content::Certificates(pairs)) => pairs.as_slice(),
         _ => &[],
@@ -194,9 +209,24 @@ fn tls(layers: &Layers) -> TlsConfig {
         certificate: certificate.into(),
         key: key.into(),
     });
-    TlsConfig {
-        certificates: certificates.collect(),
+    let client_ca = layers.optional("tls.client_ca", |text| match text {
+        "" => Err("write a file".to_owned()),
+        path => Ok(PathBuf::from(path)),
+    })?;
+    let client_auth = layers.one("tls.client_auth", values::client_auth)?;
+    if client_auth == ClientAuth::Required && client_ca.is_none() {
+        return Err(ConfigError::Value {
+            at: layers.source("tls.client_auth"),
+            key: "tls.client_auth",
+            text: "required".to_owned(),
+            reason: "nobody may issue certificates; set `tls.client_ca`".to_owned(),
+        });
     }
+    Ok(TlsConfig {
+        certificates: certificates.collect(),
+        client_ca,
+        client_auth,
+    })
 }
 
 fn limits(layers: &Layers) -> Result<LimitsConfig, ConfigError> {

@@ -183,6 +183,27 @@ pub(super) const SETTINGS: &[Setting] = &[
         ],
     },
     Setting {
+        path: "tls.client_ca",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/client-ca.pem""#,
+        },
+        help: &[
+            "PEM file with who may issue certificates of clients, over QUIC and TLS on TCP. Read again at SIGHUP.",
+            "What they grant is in `auth.client_publish` and `auth.client_subscribe`; `auth.url` is told of them.",
+            "Default: none, and clients are not asked for one.",
+        ],
+    },
+    Setting {
+        path: "tls.client_auth",
+        kind: Kind::One,
+        value: Value::Default(r#""optional""#),
+        help: &[
+            "`optional`: who shows no certificate is as others are. `required`: who shows none gets no connection over",
+            "QUIC or TLS; set `http_tls` too, or plain HTTP stays open.",
+        ],
+    },
+    Setting {
         path: "tls.certificates",
         kind: Kind::Certificates,
         value: Value::Unset {
@@ -204,6 +225,21 @@ pub(super) const SETTINGS: &[Setting] = &[
             "Broadcast paths everyone may publish and subscribe without a token: `*` is one segment, `pre*` a part of one,",
             "`**` any number; it may stand once, anywhere. [] is nobody, and the default when `auth.key` is set.",
             "Otherwise the default is [\"**\"] when only loopback addresses are listened on; else it must be set.",
+        ],
+    },
+    Setting {
+        path: "auth.client_publish",
+        kind: Kind::List,
+        value: Value::Default("[]"),
+        help: &["What clients with a certificate of `tls.client_ca` may publish: patterns as in `auth.public`."],
+    },
+    Setting {
+        path: "auth.client_subscribe",
+        kind: Kind::List,
+        value: Value::Default("[]"),
+        help: &[
+            "What they may subscribe. With both empty a certificate grants nothing by itself. Otherwise it takes the place",
+            "of what is public, until it expires; and a token beside it is refused.",
         ],
     },
     Setting {

@@ -10,7 +10,7 @@ use moqswitch_relay::quic::CongestionControl;
 use moqswitch_relay::topology;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
-use super::{HttpTls, LogFormat};
+use super::{ClientAuth, HttpTls, LogFormat};
 
 /// A filter for log lines, known to be valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,6 +98,14 @@ pub(super) fn congestion_control(text: &str) -> Result<CongestionControl, String
         "cubic" => Ok(CongestionControl::Cubic),
         "bbr2" => Ok(CongestionControl::Bbr2),
         _ => Err("write cubic or bbr2".to_owned()),
+    }
+}
+
+pub(super) fn client_auth(text: &str) -> Result<ClientAuth, String> {
+    match text {
+        "optional" => Ok(ClientAuth::Optional),
+        "required" => Ok(ClientAuth::Required),
+        _ => Err("write optional or required".to_owned()),
     }
 }
 

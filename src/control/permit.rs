@@ -11,13 +11,13 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use moqswitch_relay::auth::token::Refusal;
-use moqswitch_relay::auth::{Grant, Moment, Policy};
+use moqswitch_relay::auth::{ClientIdentity, Grant, Moment, Policy};
 use moqswitch_relay::ratelimit::PrefixBuckets;
 
 use crate::authority::{Authority, HttpRequest};
 
 use super::ControlState;
-use super::remote::Client;
+use super::remote::{Certified, Client};
 
 /// An argument of routes that show broadcasts.
 pub(super) struct Permit(pub(super) Arc<Grant>);
@@ -48,10 +48,16 @@ impl TokenChecks {
         self.refused.load(Ordering::Relaxed)
     }
 
-    fn grant(&self, policy: &Policy, token: Option<&str>, client: IpAddr) -> Result<Arc<Grant>, Refusal> {
+    fn grant(
+        &self,
+        policy: &Policy,
+        token: Option<&str>,
+        identity: Option<&ClientIdentity>,
+        client: IpAddr,
+    ) -> Result<Arc<Grant>, Refusal> {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         let mut is_checked = false;
-        let granted = policy.grant(token, Moment(SystemTime::now()), || {
+        let granted = policy.grant(token, identity, Moment(SystemTime::now()), || {
             is_checked = buckets.take(client, Instant::now());
             is_checked
         });
@@ -77,7 +83,8 @@ impl FromRequestParts<ControlState> for Permit {
         let authorization = authorization(&parts.headers);
         let granted = policy.bearer(authorization.as_deref()).and_then(|bearer| {
             let token = policy.choose_token(bearer, parts.uri.query().unwrap_or_default())?;
-            state.token_checks.grant(&policy, token.as_deref(), client)
+            let identity = parts.extensions.get::<Certified>().map(|certified| &certified.0);
+            state.token_checks.grant(&policy, token.as_deref(), identity, client)
         });
         granted.map(Self).map_err(Refused)
     }
@@ -104,6 +111,7 @@ async fn ask(
         query: parts.uri.query(),
         bearer,
         host,
+        identity: parts.extensions.get::<Certified>().map(|certified| &certified.0),
         remote,
     };
     authority.permit(request).await

@@ -18,6 +18,7 @@ use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
+use moqswitch_relay::auth::ClientIdentity;
 use moqswitch_relay::ratelimit::RateLimit;
 use moqswitch_relay::shard::{WebRequest, WebRequests};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -30,7 +31,7 @@ use crate::limits;
 
 use super::connections::{Arrival, Connections};
 use super::portions::Portions;
-use super::remote::{Client, Remote};
+use super::remote::{Certified, Client, Remote};
 use super::tls::Tls;
 use super::websocket::WebSockets;
 use super::{ControlState, routes, tls, web};
@@ -237,20 +238,26 @@ pub(super) async fn serve(listener: tokio::net::TcpListener, mut serving: Servin
 async fn handle(stream: TcpStream, remote: SocketAddr, serving: Serving, arrival: Arrival) {
     tls::tune(&stream);
     let Some(tls) = &serving.tls else {
-        return handle_http(stream, remote, serving, arrival).await;
+        return handle_http(stream, remote, None, serving, arrival).await;
     };
     if tls::begins_with_tls(&stream).await {
         if let Some(stream) = tls.accept(stream).await {
-            handle_http(stream, remote, serving, arrival).await;
+            let certificate = stream
+                .ssl()
+                .peer_certificate()
+                .and_then(|certificate| certificate.to_der().ok());
+            let identity = certificate.and_then(|der| ClientIdentity::of(&der));
+            handle_http(stream, remote, identity, serving, arrival).await;
         }
     } else if !tls.is_required {
-        handle_http(stream, remote, serving, arrival).await;
+        handle_http(stream, remote, None, serving, arrival).await;
     }
 }
 
 async fn handle_http(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     remote: SocketAddr,
+    identity: Option<ClientIdentity>,
     mut serving: Serving,
     arrival: Arrival,
 ) {
@@ -259,6 +266,9 @@ async fn handle_http(
         arrival.announce();
         request.extensions_mut().insert(Remote(remote));
         request.extensions_mut().insert(Client(remote));
+        if let Some(identity) = &identity {
+            request.extensions_mut().insert(Certified(identity.clone()));
+        }
         service.call(request)
     });
     let connection = http1::Builder::new()

@@ -16,7 +16,7 @@ use tower::ServiceExt;
 
 use crate::limits;
 
-use super::remote::Client;
+use super::remote::{Certified, Client};
 use super::{ShardCommand, ShardPort};
 
 /// Answers as many at once as there may be connections over TCP; further ones wait in the queue.
@@ -55,6 +55,9 @@ async fn ask(router: Router, request: WebRequest) -> WebResponse {
         .extension(Client(request.remote));
     if let Some(authorization) = &request.authorization {
         builder = builder.header(header::AUTHORIZATION, authorization.as_slice());
+    }
+    if let Some(identity) = request.identity {
+        builder = builder.extension(Certified(identity));
     }
     let Ok(request) = builder.body(Body::empty()) else {
         return bare(StatusCode::BAD_REQUEST);

@@ -1,6 +1,5 @@
 //! WebSocket upgrades, at any path, and who may have one. What becomes of its socket: `socket.rs`.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -14,13 +13,13 @@ use moqswitch_proto::limits::SETUP_PATH_BYTES_MAX;
 use moqswitch_proto::qmux::Subprotocol;
 use moqswitch_relay::auth::token;
 use moqswitch_relay::limits::WEBSOCKET_READ_BYTES;
-use moqswitch_relay::shard::{Attachment, LinkPort, link};
+use moqswitch_relay::shard::{Attachment, link};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time;
 
 use crate::limits;
 
-use super::remote::Remote;
+use super::remote::{Certified, Remote};
 use super::{ControlState, Phase, ShardCommand, ShardPort, permit, socket};
 
 /// Who may connect, and who has.
@@ -205,7 +204,17 @@ fn upgrade_to_session(state: &ControlState, parts: &Parts, upgrade: WebSocketUpg
     let seat = state.websockets.take_seat().ok_or(Refusal::Limit)?;
     let port = state.shards.get(seat.shard).cloned().ok_or(Refusal::ShardBusy)?;
     let bearer = bearer(state, parts)?;
+    let identity = parts.extensions.get::<Certified>().map(|certified| certified.0.clone());
     let path = path.to_owned();
+    let (link, end) = link(&port.doorbell);
+    let attachment = Attachment {
+        link,
+        subprotocol,
+        path,
+        bearer,
+        identity,
+        remote,
+    };
     let mut upgrade = upgrade
         .max_message_size(limits::WEBSOCKET_MESSAGE_BYTES_MAX)
         .max_frame_size(limits::WEBSOCKET_MESSAGE_BYTES_MAX)
@@ -216,9 +225,9 @@ fn upgrade_to_session(state: &ControlState, parts: &Parts, upgrade: WebSocketUpg
         upgrade.set_selected_protocol(name);
     }
     Ok(upgrade.on_upgrade(async move |socket| {
-        match attach(&port, subprotocol, path, bearer, remote).await {
-            Some(link) => socket::carry(socket, link, seat.websockets.idle_timeout).await,
-            None => {
+        match attach(&port, attachment).await {
+            true => socket::carry(socket, end, seat.websockets.idle_timeout).await,
+            false => {
                 seat.websockets.count(Refusal::ShardBusy);
                 socket::turn_away(socket).await;
             }
@@ -251,33 +260,20 @@ fn choose(parts: &Parts) -> Option<Subprotocol> {
     Subprotocol::choose(offered.iter().copied())
 }
 
-/// Hands the connection to its shard. `None`: the shard is too busy.
-async fn attach(
-    port: &ShardPort,
-    subprotocol: Subprotocol,
-    path: String,
-    bearer: Option<String>,
-    remote: SocketAddr,
-) -> Option<LinkPort> {
-    let (link, end) = link(&port.doorbell);
-    let mut command = ShardCommand::Attach(Box::new(Attachment {
-        link,
-        subprotocol,
-        path,
-        bearer,
-        remote,
-    }));
+/// Hands the connection to its shard. False: the shard is too busy.
+async fn attach(port: &ShardPort, attachment: Attachment) -> bool {
+    let mut command = ShardCommand::Attach(Box::new(attachment));
     let deadline = Instant::now() + limits::SHARD_ANSWER_WAIT_MAX;
     loop {
         command = match port.queue.push(command) {
             Ok(()) => break,
-            Err(_) if Instant::now() >= deadline => return None,
+            Err(_) if Instant::now() >= deadline => return false,
             Err(command) => command,
         };
         time::sleep(super::DRAIN_RETRY_INTERVAL).await;
     }
     (port.wake)();
-    Some(end)
+    true
 }
 
 #[cfg(test)]

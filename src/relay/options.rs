@@ -15,7 +15,7 @@ use moqswitch_proto::wire::{HopId, Version};
 
 use crate::auth::token::Keys;
 use crate::auth::{Grant, Policy};
-use crate::certificate::{CertificatePair, DevelopmentCertificate, fingerprint};
+use crate::certificate::{CertificatePair, ClientAuthorities, DevelopmentCertificate, fingerprint};
 use crate::limits::CACHE_BYTES_MIN;
 use crate::net::{RingConfig, SocketOptions};
 use crate::quic::{EndpointOptions, ResetKey, ServerCertificate, TransportOptions};
@@ -39,6 +39,10 @@ pub struct RelayOptions {
     pub spin: bool,
     /// Chosen by server name. Default: none, and a development certificate is made.
     pub certificates: Vec<CertificatePair>,
+    /// Who may issue certificates of clients. Default (`None`): clients are not asked for one.
+    pub clients: Option<ClientAuthorities>,
+    /// What a client with such a certificate may do, in place of `grant`. Default (`None`): it grants nothing by itself.
+    pub certified: Option<Grant>,
     /// What each session may do that is not granted otherwise. Default: everything.
     pub grant: Grant,
     /// Keys of tokens. Who has one in the query of its path gets what it grants, and not `grant`. Default (`None`): there
@@ -97,6 +101,8 @@ impl Default for RelayOptions {
             batch_window: Duration::from_micros(750),
             spin: false,
             certificates: Vec::new(),
+            clients: None,
+            certified: None,
             grant: Grant::everything(),
             keys: None,
             reset_key: None,
@@ -193,6 +199,7 @@ impl RelayOptions {
     /// What decides on sessions at the start.
     pub fn policy(&self) -> Policy {
         let policy = Policy::uniform(self.grant.clone()).with_keys(self.keys.clone());
+        let policy = policy.with_certified(self.certified.clone());
         policy.with_authority(self.admissions.is_some())
     }
 

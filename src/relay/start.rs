@@ -60,6 +60,7 @@ impl Relay {
         let shard_count = placement.cores.len();
         check_locked_memory(shard_count)?;
         let identity = ServerIdentity::new(&options.certificates, options.listen)?;
+        let clients = options.clients.as_ref();
         let mut group = bind(&options, shard_count)?;
         let table = Arc::new(AnnounceTable::with_limits(options.announcements));
         let (wakers, receivers) = wake_channels(shard_count)?;
@@ -91,7 +92,7 @@ impl Relay {
                 doorbell: port.doorbell.clone(),
                 feed: options.feed.clone(),
                 secrets: secrets.clone(),
-                tls: TlsContext::server(&identity.certificates)?,
+                tls: TlsContext::server(&identity.certificates, clients)?,
             };
             starts.spawn(placement.cores[index], index, shard, parts)?;
         }

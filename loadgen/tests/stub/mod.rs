@@ -161,7 +161,7 @@ impl Relay {
             transport: TransportOptions::default(),
             versions: vec![Version::Lite06],
         };
-        let tls = TlsContext::server(&[certificate]).unwrap();
+        let tls = TlsContext::server(&[certificate], None).unwrap();
         Relay {
             faults,
             done: Done::default(),

@@ -450,6 +450,7 @@ fn requests_over_http3_are_answered_to_their_shard() {
             method,
             path,
             authorization: None,
+            identity: None,
             remote: ([127, 0, 0, 1], 9).into(),
         };
         requests.blocking_send(request).unwrap();

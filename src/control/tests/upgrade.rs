@@ -176,7 +176,7 @@ fn fixture(tls: Option<bool>) -> (Fixture, Vec<ShardPort>) {
     let first = ServerCertificate::from_der(&[made.certificate_der], &made.key_der).unwrap();
     let made = rcgen::generate_simple_self_signed([OTHER_NAME.to_owned()]).unwrap();
     let other = ServerCertificate::from_der(&[made.cert.der().to_vec()], &made.signing_key.serialize_der()).unwrap();
-    let (_, context) = watch::channel(TlsContext::http_server(&[first, other]).unwrap());
+    let (_, context) = watch::channel(TlsContext::http_server(&[first, other], None).unwrap());
     state.tls = tls.map(|is_required| Tls { context, is_required });
     let ports = state.shards.clone();
     let fixture = Fixture::of(state, shards);

@@ -11,7 +11,7 @@ use ring::rand::SystemRandom;
 use super::grant::Grant;
 use super::moment::Moment;
 use super::pattern::{Pattern, Patterns};
-use super::policy::Policy;
+use super::policy::{Credentials, Policy};
 use super::token::{Claims, Key, Keys};
 
 /// What became of an input.
@@ -171,7 +171,7 @@ fn check_claims(text: &str, moment: Moment) -> Result<bool, String> {
 fn check_target(text: &str, moment: Moment) -> Result<bool, String> {
     let public = Grant::of(Patterns::new(Vec::new()));
     let policy = Policy::uniform(public).with_keys(Some(Arc::new(keys()?)));
-    let Ok(admission) = policy.admit(text, None, moment, || true) else {
+    let Ok(admission) = policy.admit(text, Credentials::default(), moment, || true) else {
         return Ok(false);
     };
     match admission.key.is_some() && text.contains("jwt=") && text.starts_with(admission.root) {

@@ -13,6 +13,7 @@
 #[cfg(any(test, feature = "exercise"))]
 pub mod exercise;
 mod grant;
+mod identity;
 pub mod limits;
 mod moment;
 mod pattern;
@@ -20,6 +21,7 @@ mod policy;
 pub mod token;
 
 pub use grant::Grant;
+pub use identity::ClientIdentity;
 pub use moment::Moment;
 pub use pattern::{Pattern, PatternError, Patterns, Root};
-pub use policy::{Admission, Policy};
+pub use policy::{Admission, Credentials, Policy};

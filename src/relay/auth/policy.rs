@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::grant::Grant;
+use super::identity::ClientIdentity;
 use super::moment::Moment;
 use super::token::{KeyPrint, Keys, Refusal, Verified};
 
@@ -13,8 +14,19 @@ pub struct Policy {
     public: Arc<Grant>,
     /// `None`: there are no tokens, and a query means nothing.
     keys: Option<Arc<Keys>>,
+    /// What a verified certificate of a client grants. `None`: nothing by itself.
+    certified: Option<Arc<Grant>>,
     /// An auth server decides on each session, and nothing is decided here.
     has_authority: bool,
+}
+
+/// What a client shows beside the query of its path.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Credentials<'a> {
+    /// The token of its field `Authorization`.
+    pub bearer: Option<&'a str>,
+    /// Who its certificate says that it is.
+    pub identity: Option<&'a ClientIdentity>,
 }
 
 /// What a session gets that is let in.
@@ -27,6 +39,8 @@ pub struct Admission<'a> {
     /// The key of the token that grants it. When the grant lapses, or the key is removed, the session has no more reason
     /// to be. `None`: it came without a token.
     pub key: Option<KeyPrint>,
+    /// A certificate grants it. When that expires, so does the session.
+    pub is_certified: bool,
 }
 
 impl Policy {
@@ -35,6 +49,7 @@ impl Policy {
         Self {
             public: Arc::new(grant),
             keys: None,
+            certified: None,
             has_authority: false,
         }
     }
@@ -47,6 +62,12 @@ impl Policy {
     /// The same with tokens that these keys have signed. Who has one gets what it grants instead of what is public.
     pub fn with_keys(self, keys: Option<Arc<Keys>>) -> Self {
         Self { keys, ..self }
+    }
+
+    /// The same with what a verified certificate of a client grants, in place of what is public.
+    pub fn with_certified(self, grant: Option<Grant>) -> Self {
+        let certified = grant.map(Arc::new);
+        Self { certified, ..self }
     }
 
     /// An auth server decides. It gets tokens as they are.
@@ -72,17 +93,24 @@ impl Policy {
     pub fn admit<'a>(
         &self,
         target: &'a str,
-        bearer: Option<&str>,
+        credentials: Credentials<'_>,
         moment: Moment,
         may_compute: impl FnOnce() -> bool,
     ) -> Result<Admission<'a>, Refusal> {
         let (root, query) = target.split_once('?').unwrap_or((target, ""));
-        let token = self.choose_token(bearer, query)?;
-        let (grant, key) = self.decide(token.as_deref(), moment, may_compute)?;
-        match (grant.may_use_below(root), key) {
-            (true, key) => Ok(Admission { root, grant, key }),
-            (false, Some(_)) => Err(Refusal::Elsewhere),
-            (false, None) => Err(Refusal::NotPublic),
+        let token = self.choose_token(credentials.bearer, query)?;
+        let identity = credentials.identity;
+        let (grant, key) = self.decide(token.as_deref(), identity, moment, may_compute)?;
+        let is_certified = self.certified.is_some() && identity.is_some();
+        match (grant.may_use_below(root), key.is_some() || is_certified) {
+            (true, _) => Ok(Admission {
+                root,
+                grant,
+                key,
+                is_certified,
+            }),
+            (false, true) => Err(Refusal::Elsewhere),
+            (false, false) => Err(Refusal::NotPublic),
         }
     }
 
@@ -90,18 +118,35 @@ impl Policy {
     pub fn grant(
         &self,
         token: Option<&str>,
+        identity: Option<&ClientIdentity>,
         moment: Moment,
         may_compute: impl FnOnce() -> bool,
     ) -> Result<Arc<Grant>, Refusal> {
-        self.decide(token, moment, may_compute).map(|(grant, _)| grant)
+        self.decide(token, identity, moment, may_compute)
+            .map(|(grant, _)| grant)
     }
 
     fn decide(
         &self,
         token: Option<&str>,
+        identity: Option<&ClientIdentity>,
         moment: Moment,
         may_compute: impl FnOnce() -> bool,
     ) -> Result<(Arc<Grant>, Option<KeyPrint>), Refusal> {
+        if let (Some(certified), Some(identity)) = (&self.certified, identity) {
+            // Neither could win: the token may be there to narrow, the certificate to widen.
+            if token.is_some() && self.keys.is_some() {
+                return Err(Refusal::TokenAndCertificate);
+            }
+            if identity.expires <= moment.0 {
+                return Err(Refusal::CertificateExpired);
+            }
+            let grant = Grant {
+                expires: Some(identity.expires),
+                ..(**certified).clone()
+            };
+            return Ok((Arc::new(grant), None));
+        }
         let (Some(keys), Some(token)) = (&self.keys, token) else {
             return Ok((self.default_grant(), None));
         };
@@ -246,10 +291,13 @@ mod tests {
     fn a_grant_lasts_until_its_token_expires() {
         let (key, policy) = with_key();
         let token = sign(&key, r#"{"publish":["**"],"exp":100}"#);
-        let grant = policy.grant(Some(&token), at(40), || true).unwrap();
+        let grant = policy.grant(Some(&token), None, at(40), || true).unwrap();
         assert_eq!((grant.until, grant.expires), (None, Some(at(100).0)));
         let endless = sign(&key, r#"{"publish":["**"]}"#);
-        assert_eq!(policy.grant(Some(&endless), at(40), || true).unwrap().expires, None);
+        assert_eq!(
+            policy.grant(Some(&endless), None, at(40), || true).unwrap().expires,
+            None
+        );
     }
 
     #[test]
@@ -294,7 +342,7 @@ mod tests {
                 asked += 1;
                 answer
             };
-            let refusal = policy.grant(Some(token), at(40), may_compute).err();
+            let refusal = policy.grant(Some(token), None, at(40), may_compute).err();
             (refusal, asked)
         };
         assert_eq!(ask(&token, true), (None, 1));
@@ -306,8 +354,39 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_certificate_grants_what_is_configured_for_all_of_them() {
+        let (key, policy) = with_key();
+        let identity = ClientIdentity {
+            name: "edge".to_owned(),
+            fingerprint: String::new(),
+            expires: at(100).0,
+            issuer: String::new(),
+        };
+        let credentials = Credentials {
+            identity: Some(&identity),
+            ..Credentials::default()
+        };
+        let admit = |policy: &Policy, target: &str, now| {
+            let admission = policy.admit(target, credentials, now, || true)?;
+            Ok((admission.grant.expires, admission.is_certified))
+        };
+        // By itself it grants nothing.
+        assert_eq!(admit(&policy, "/anon", at(40)), Ok((None, false)));
+        let cluster = Grant::of(Patterns::new(vec!["call/**".parse().unwrap()]));
+        let policy = policy.with_certified(Some(cluster));
+        assert_eq!(admit(&policy, "/call/7", at(40)), Ok((Some(at(100).0), true)));
+        assert_eq!(admit(&policy, "/anon", at(40)), Err(Refusal::Elsewhere));
+        assert_eq!(admit(&policy, "/call", at(100)), Err(Refusal::CertificateExpired));
+        let token = sign(&key, r#"{"publish":["call/**"]}"#);
+        let both = admit(&policy, &format!("/call?jwt={token}"), at(40));
+        assert_eq!(both, Err(Refusal::TokenAndCertificate));
+        // Who shows none is as before.
+        assert!(policy.admit("/anon", Credentials::default(), at(40), || true).is_ok());
+    }
+
     fn admit<'a>(policy: &Policy, target: &'a str, moment: Moment) -> Result<Admission<'a>, Refusal> {
-        policy.admit(target, None, moment, || true)
+        policy.admit(target, Credentials::default(), moment, || true)
     }
 
     fn public() -> Policy {

@@ -6,6 +6,7 @@
 //! and how long it is good, before anybody connects. Without files, [`DevelopmentCertificate::generate`] makes a pair that
 //! browsers accept by its [`fingerprint`].
 
+mod client;
 mod pair;
 
 #[cfg(test)]
@@ -16,6 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
 
+pub use client::ClientAuthorities;
 pub use pair::{CertificateFiles, CertificatePair, Inspection, KeyKind, KeyMatch, PairError, PrivateKey};
 
 /// A self-signed certificate that WebTransport's `serverCertificateHashes` accepts:

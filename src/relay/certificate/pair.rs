@@ -126,17 +126,8 @@ impl CertificatePair {
 
     /// The names are for error messages.
     pub fn from_pem(chain_name: &str, chain: &[u8], key_name: &str, key: &[u8]) -> Result<Self, PairError> {
-        let mut certificates = Vec::new();
-        for block in blocks(chain_name, chain)? {
-            if block.label == "CERTIFICATE" {
-                certificates.push(block.contents);
-            }
-        }
-        if certificates.is_empty() {
-            return Err(PairError::NoCertificate(chain_name.to_owned()));
-        }
         let pair = Self {
-            chain: certificates,
+            chain: certificates(chain_name, chain)?,
             key: private_key(key_name, key)?,
         };
         // What else is wrong with the certificate, TLS or `inspect` says.
@@ -253,7 +244,20 @@ fn blocks(name: &str, text: &[u8]) -> Result<Vec<Pem>, PairError> {
         .map_err(|error| PairError::Pem(name.to_owned(), error.to_string()))
 }
 
-fn read_pem(path: &Path) -> Result<Vec<u8>, PairError> {
+/// The certificates in a text, of which there is one at least.
+pub(super) fn certificates(name: &str, text: &[u8]) -> Result<Vec<Vec<u8>>, PairError> {
+    let blocks = blocks(name, text)?.into_iter();
+    let certificates: Vec<Vec<u8>> = blocks
+        .filter(|block| block.label == "CERTIFICATE")
+        .map(|block| block.contents)
+        .collect();
+    match certificates.is_empty() {
+        true => Err(PairError::NoCertificate(name.to_owned())),
+        false => Ok(certificates),
+    }
+}
+
+pub(super) fn read_pem(path: &Path) -> Result<Vec<u8>, PairError> {
     let read = || {
         let mut bytes = Vec::new();
         let limit = limits::PEM_FILE_BYTES_MAX;

@@ -296,6 +296,11 @@ impl Connection {
         self.quic.server_name()
     }
 
+    /// The certificate that the client showed, in DER. It has been verified.
+    pub fn client_certificate(&self) -> Option<&[u8]> {
+        self.quic.peer_cert().filter(|_| self.quic.is_server())
+    }
+
     /// Bytes of packets sent, and received, on its paths.
     pub fn moved_bytes(&self) -> (u64, u64) {
         self.quic.path_stats().fold((0, 0), |(sent, received), path| {

@@ -23,7 +23,7 @@ fn endpoint(retry_above: usize, connections_max: usize, certificates: Option<&[S
         transport: TransportOptions::default(),
         versions: Version::EVERY.to_vec(),
     };
-    let tls = certificates.map(|certificates| TlsContext::server(certificates).unwrap());
+    let tls = certificates.map(|certificates| TlsContext::server(certificates, None).unwrap());
     Endpoint::new(options, &Secrets::generate().unwrap(), tls).unwrap()
 }
 
@@ -121,7 +121,7 @@ fn a_tls_session_is_resumed_on_another_shard_and_without_early_data() {
     let (certificate, _) = certificate(&["localhost"]);
     let secrets = Secrets::generate().unwrap();
     let shard = || {
-        let tls = TlsContext::server(std::slice::from_ref(&certificate)).unwrap();
+        let tls = TlsContext::server(std::slice::from_ref(&certificate), None).unwrap();
         let options = endpoint(usize::MAX, 100, None).options;
         Endpoint::new(options, &secrets, Some(tls)).unwrap()
     };

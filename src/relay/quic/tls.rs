@@ -6,6 +6,9 @@ use std::sync::Arc;
 use boring::pkey::{PKey, Private};
 use boring::ssl::{AlpnError, NameType, SniError, SslContext, SslContextBuilder, SslMethod, SslVerifyMode, SslVersion};
 use boring::x509::X509;
+use boring::x509::store::X509StoreBuilder;
+
+use crate::certificate::ClientAuthorities;
 
 use super::QuicError;
 
@@ -80,8 +83,8 @@ impl ServerCertificate {
 impl TlsContext {
     /// A server with one or more certificates; the first serves clients that name none of
     /// the others.
-    pub fn server(certificates: &[ServerCertificate]) -> Result<Self, QuicError> {
-        Self::server_on(context, certificates)
+    pub fn server(certificates: &[ServerCertificate], clients: Option<&ClientAuthorities>) -> Result<Self, QuicError> {
+        Self::server_on(context, certificates, clients)
     }
 
     /// Every certificate gets a context of its own, as a connection takes the callbacks of the one
@@ -89,18 +92,21 @@ impl TlsContext {
     fn server_on(
         context: fn() -> Result<SslContextBuilder, QuicError>,
         certificates: &[ServerCertificate],
+        clients: Option<&ClientAuthorities>,
     ) -> Result<Self, QuicError> {
         let (first, others) = certificates
             .split_first()
             .ok_or_else(|| QuicError::Certificate("no certificate configured".into()))?;
         let mut builder = context()?;
         first.install(&mut builder)?;
+        ask_clients(&mut builder, clients)?;
         if !others.is_empty() {
             let by_name = certificates
                 .iter()
                 .map(|certificate| {
                     let mut builder = context()?;
                     certificate.install(&mut builder)?;
+                    ask_clients(&mut builder, clients)?;
                     Ok((certificate.clone(), builder.build()))
                 })
                 .collect::<Result<Vec<(ServerCertificate, SslContext)>, QuicError>>()?;
@@ -120,8 +126,11 @@ impl TlsContext {
 
     /// A server of HTTP/1.1 over TCP with the same certificates. TLS 1.2 is taken as well: a client
     /// that has no QUIC may be an old one.
-    pub fn http_server(certificates: &[ServerCertificate]) -> Result<SslContext, QuicError> {
-        let Self(builder) = Self::server_on(http_context, certificates)?;
+    pub fn http_server(
+        certificates: &[ServerCertificate],
+        clients: Option<&ClientAuthorities>,
+    ) -> Result<SslContext, QuicError> {
+        let Self(builder) = Self::server_on(http_context, certificates, clients)?;
         Ok(builder.build())
     }
 
@@ -141,6 +150,29 @@ impl TlsContext {
     pub(super) fn into_builder(self) -> SslContextBuilder {
         self.0
     }
+}
+
+/// Asks clients for a certificate, if somebody may issue them.
+fn ask_clients(builder: &mut SslContextBuilder, clients: Option<&ClientAuthorities>) -> Result<(), QuicError> {
+    let Some(clients) = clients else { return Ok(()) };
+    let wrong = |error: boring::error::ErrorStack| QuicError::Certificate(format!("of a client authority: {error}"));
+    let mut store = X509StoreBuilder::new()?;
+    let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
+    for der in &clients.certificates {
+        let certificate = X509::from_der(der).map_err(wrong)?;
+        builder.add_client_ca(&certificate).map_err(wrong)?;
+        store.add_cert(certificate).map_err(wrong)?;
+        digest.update(der);
+    }
+    builder.set_cert_store(store.build());
+    // A session that is resumed brings its certificate along: not one that others have let in.
+    builder.set_session_id_context(digest.finish().as_ref())?;
+    let mut mode = SslVerifyMode::PEER;
+    if clients.is_required {
+        mode |= SslVerifyMode::FAIL_IF_NO_PEER_CERT;
+    }
+    builder.set_verify(mode);
+    Ok(())
 }
 
 /// As ALPN has it, with its length in front.

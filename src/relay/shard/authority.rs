@@ -9,8 +9,8 @@ use moqswitch_proto::wire::{Role, Version, session_error};
 use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::auth::Grant;
 use crate::auth::token::Refusal;
+use crate::auth::{ClientIdentity, Grant};
 use crate::limits::{ADMISSION_WAIT_MAX, ADMISSIONS_WAITING_MAX, SETUP_WAIT_MAX};
 use crate::routing::PeerKey;
 
@@ -36,6 +36,8 @@ pub struct AdmissionRequest {
     pub target: String,
     /// The token of the field `Authorization`, if there was one.
     pub bearer: Option<String>,
+    /// Who the client's certificate says that it is, if it showed one.
+    pub identity: Option<ClientIdentity>,
     /// The host name that TLS was asked for.
     pub server_name: Option<String>,
     /// The draft that it speaks, if that is agreed on.
@@ -133,6 +135,7 @@ impl Shard {
             remote: connection.peer_address(),
             target: target.to_owned(),
             bearer: bearer.map(str::to_owned),
+            identity: connection.identity(),
             server_name: connection.server_name(),
             version: connection.version(),
             role,

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use moqswitch_proto::wire::{ErrorCode, StreamHeads, StreamId, Version};
 
+use crate::auth::ClientIdentity;
 use crate::driver::Carry;
 use crate::limits::WEBSOCKET_READ_BYTES;
 use crate::quic;
@@ -88,6 +89,14 @@ impl Carrier<'_> {
         match self {
             Self::Quic(connection) => connection.server_name().map(str::to_owned),
             Self::WebSocket(_) => None,
+        }
+    }
+
+    /// Who the client's certificate says that it is.
+    pub(super) fn identity(&self) -> Option<ClientIdentity> {
+        match self {
+            Self::Quic(connection) => ClientIdentity::of(connection.client_certificate()?),
+            Self::WebSocket(connection) => connection.identity.clone(),
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use moqswitch_proto::wire::{BroadcastPath, StreamId, session_error, stream_error};
 
 use crate::auth::token::{Keys, Refusal};
-use crate::auth::{Admission, Grant, Moment};
+use crate::auth::{Admission, Credentials, Grant, Moment};
 use crate::routing::{PeerKey, Source, Visible};
 
 use super::carrier::carrier;
@@ -127,12 +127,18 @@ impl Shard {
         bearer: Option<&str>,
     ) -> Result<Admission<'a>, Refusal> {
         let address = self.address_of(peer);
+        let connection = carrier(&mut self.endpoint, &mut self.websockets, peer);
+        let identity = connection.and_then(|connection| connection.identity());
+        let credentials = Credentials {
+            bearer,
+            identity: identity.as_ref(),
+        };
         let checks = &mut self.token_checks;
         let now = self.now;
         let mut is_checked = false;
         // Tokens must be as exact as the clock; the time of the turn is not.
         let moment = Moment(SystemTime::now());
-        let admission = self.options.policy.admit(target, bearer, moment, || {
+        let admission = self.options.policy.admit(target, credentials, moment, || {
             is_checked = checks.take(address, now);
             is_checked
         });
@@ -173,7 +179,9 @@ impl Shard {
     fn end_removed_keys(&mut self) {
         for _ in 0..DOUBTFUL_PER_TURN_MAX {
             let Some(peer) = self.lapses.doubtful.pop() else { break };
-            let basis = self.peers.get(&peer).map(|state| state.basis);
+            // One that is closed already may not have gone yet.
+            let state = self.peers.get(&peer).filter(|state| !state.session.is_closed());
+            let basis = state.map(|state| state.basis);
             if let Some(Basis::Token(key)) = basis
                 && !self.options.policy.has_key(key)
             {

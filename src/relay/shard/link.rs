@@ -16,6 +16,7 @@ use crossbeam_queue::ArrayQueue;
 use moqswitch_proto::qmux::Subprotocol;
 use tokio::sync::mpsc;
 
+use crate::auth::ClientIdentity;
 use crate::limits::{LINK_BELLS_MAX, LINK_MESSAGES_MAX};
 use crate::routing::PeerKey;
 
@@ -38,6 +39,8 @@ pub struct Attachment {
     pub path: String,
     /// The token of its field `Authorization`, if there is one.
     pub bearer: Option<String>,
+    /// Who the client's certificate says that it is, if it showed one.
+    pub identity: Option<ClientIdentity>,
     /// The client's address.
     pub remote: SocketAddr,
 }

@@ -67,6 +67,8 @@ pub(super) enum Basis {
     Open,
     /// A token says so, which was signed by this key. When its grant lapses, or the key is removed, the session is closed.
     Token(KeyPrint),
+    /// A certificate of the client says so. When it expires the session is closed.
+    Certificate,
     /// The auth server says so. When its grant lapses the session is closed.
     Authority,
 }
@@ -84,7 +86,11 @@ impl<'a> From<Admission<'a>> for Entry<'a> {
         Self {
             root: admission.root,
             grant: admission.grant,
-            basis: admission.key.map_or(Basis::Open, Basis::Token),
+            basis: match admission.key {
+                Some(key) => Basis::Token(key),
+                None if admission.is_certified => Basis::Certificate,
+                None => Basis::Open,
+            },
         }
     }
 }

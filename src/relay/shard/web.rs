@@ -8,6 +8,7 @@ use bytes::Bytes;
 use moqswitch_proto::wire::{Role, StreamId};
 use tokio::sync::mpsc;
 
+use crate::auth::ClientIdentity;
 use crate::auth::token::Refusal;
 use crate::quic::{ConnectionKey, WebEvent};
 use crate::routing::PeerKey;
@@ -29,6 +30,8 @@ pub struct WebRequest {
     pub path: String,
     /// The field `Authorization`, if it came.
     pub authorization: Option<Vec<u8>>,
+    /// Who the client's certificate says that it is, if it showed one.
+    pub identity: Option<ClientIdentity>,
     /// The client's address.
     pub remote: SocketAddr,
 }
@@ -96,6 +99,10 @@ impl Shard {
                         stream,
                     };
                     let connection = self.endpoint.get_mut(key);
+                    let certificate = connection
+                        .as_ref()
+                        .and_then(|connection| connection.client_certificate());
+                    let identity = certificate.and_then(ClientIdentity::of);
                     let remote = connection.and_then(|connection| connection.peer_address());
                     let remote = remote.unwrap_or((Ipv4Addr::UNSPECIFIED, 0).into());
                     self.pass_on(WebRequest {
@@ -104,6 +111,7 @@ impl Shard {
                         method,
                         path,
                         authorization,
+                        identity,
                         remote,
                     });
                 }

@@ -10,6 +10,7 @@ use moqswitch_proto::wire::session_error;
 use rustc_hash::FxHashMap;
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 
+use crate::auth::ClientIdentity;
 use crate::limits::{LINK_MESSAGES_MAX, SETUP_WAIT_MAX};
 use crate::routing::PeerKey;
 
@@ -22,6 +23,7 @@ pub(super) struct WebSocketConnection {
     pub(super) link: Link,
     pub(super) path: String,
     pub(super) bearer: Option<String>,
+    pub(super) identity: Option<ClientIdentity>,
     /// Bytes of messages sent and received.
     pub(super) moved_bytes: (u64, u64),
     pub(super) remote: std::net::SocketAddr,
@@ -64,6 +66,7 @@ impl WebSocketConnections {
             subprotocol,
             path,
             bearer,
+            identity,
             remote,
         } = attachment;
         let key = link.key;
@@ -72,6 +75,7 @@ impl WebSocketConnections {
             link,
             path,
             bearer,
+            identity,
             moved_bytes: (0, 0),
             remote,
             is_ready: false,
@@ -285,6 +289,7 @@ mod tests {
             subprotocol,
             path: String::new(),
             bearer: None,
+            identity: None,
             remote: "127.0.0.1:1".parse().unwrap(),
         });
         let mut client = Connection::new(Side::Client, subprotocol, options());

@@ -2,6 +2,7 @@
 //! a UDP socket of its own (so that each may land on another shard).
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -42,6 +43,14 @@ impl Publisher {
     pub async fn connect_to(url: Url, draft: Draft) -> Result<Publisher> {
         let origin = moq_tokio::origin::spawn();
         let client = client(draft)?.with_publisher(&origin);
+        let connection = establish(client, url, draft).await?;
+        Ok(Publisher { origin, connection })
+    }
+
+    /// As [`Self::connect_to`], with a certificate of its own: PEM files of chain and key.
+    pub async fn connect_certified(url: Url, draft: Draft, files: [&Path; 2]) -> Result<Publisher> {
+        let origin = moq_tokio::origin::spawn();
+        let client = client_with(draft, Some(files))?.with_publisher(&origin);
         let connection = establish(client, url, draft).await?;
         Ok(Publisher { origin, connection })
     }
@@ -239,9 +248,17 @@ pub fn track_info() -> track::Info {
 }
 
 fn client(draft: Draft) -> Result<Client> {
+    client_with(draft, None)
+}
+
+fn client_with(draft: Draft, certificate: Option<[&Path; 2]>) -> Result<Client> {
     let mut config = moq_tokio::connect::Config::default();
     config.bind = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
     config.tls.insecure = Some(true);
+    if let Some([chain, key]) = certificate {
+        config.tls.cert = Some(chain.to_owned());
+        config.tls.key = Some(key.to_owned());
+    }
     config.version = vec![draft.version()?];
     config.timeout = CONNECT_LIMIT;
     let mut quic = moq_tokio::quic::Config::default();

@@ -55,6 +55,10 @@ pub enum Refusal {
     KeyRemoved,
     #[error("the field Authorization is not `Bearer` and one token")]
     Authorization,
+    #[error("a token and a client certificate; show one")]
+    TokenAndCertificate,
+    #[error("the client certificate has expired")]
+    CertificateExpired,
     #[error("the auth server refused the session")]
     AuthorityRefused,
     #[error("the answer of the auth server cannot be honoured")]
