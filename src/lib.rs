@@ -4,6 +4,7 @@
 //! switch               the whole: start order, signals, shutdown
 //!   control            HTTP and WebSocket on their own thread; reaches shards by messages
 //!   authority            the auth server that decides on sessions
+//!   telephony            calls: their thread, and what they ask of the relay
 //!   check              will this configuration run on this host?
 //!   config             flags, environment and file to one validated configuration
 //!   keys               keys of tokens from files
@@ -27,4 +28,5 @@ mod reload;
 pub mod signals;
 pub mod state;
 pub mod switch;
+mod telephony;
 pub mod token;

@@ -121,6 +121,18 @@ pub const HTTP3_REQUESTS_MAX: usize = 64;
 /// is not gathered.
 pub const HTTP3_BODY_BYTES_MAX: usize = 1024 * 1024;
 
+/// Changes of what devices may do, on their way from the calls to the relay. When full the calls tell them again.
+pub const DEVICE_CHANGES_MAX: usize = 4096;
+
+/// Sessions with the relay of one device. A further one may do nothing.
+pub const DEVICE_SESSIONS_MAX: usize = 8;
+
+/// How long the token lets a device in that it got when it registered. By itself it grants nothing.
+pub const DEVICE_TOKEN_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A shard whose command queue was full is asked again so much later.
+pub const SHARD_RETRY_INTERVAL: Duration = Duration::from_millis(2);
+
 const _: () = {
     assert!(SHARD_ANSWER_WAIT_MAX.as_millis() < FETCH_WAIT_MAX.as_millis());
     assert!(FETCH_WAIT_MAX.as_millis() < HTTP_CONNECTION_AGE_MAX.as_millis());

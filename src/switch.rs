@@ -19,6 +19,7 @@ use crate::keys::Stamp;
 use crate::logging::LevelHandle;
 use crate::notify::Notifier;
 use crate::reload::{Certificates, Reloads, Seen, TokenKeys};
+use crate::telephony::{Running, Telephony};
 use crate::{signals, state};
 
 pub use crate::reload::Source;
@@ -50,6 +51,7 @@ impl Switch {
         let stamp = config.auth.key.as_deref().map(Stamp::of).unwrap_or_default();
         let authority = config.auth.authority.as_ref().map(Authority::new).transpose()?;
         let (admissions, asked) = authority::admissions();
+        let telephony = Telephony::new(config.calls.as_ref())?;
         let options = RelayOptions {
             admissions: authority.is_some().then_some(admissions),
             certificates: config.certificates()?,
@@ -57,13 +59,19 @@ impl Switch {
             keys: config.token_keys()?,
             reset_key: state::reset_key(&config.state_place())?,
             web_requests: Some(listener.web_requests()),
+            devices: telephony.as_ref().map(Telephony::keys),
+            feed: telephony.as_ref().map(Telephony::feed),
             ..config.relay_options()
         };
         let (keys, policy) = TokenKeys::new(config, stamp, options.keys.as_deref(), options.policy());
         let clients = options.clients.clone();
         let relay = Relay::start(options)?;
         let (certificates, Seen { sha256, http }) = Certificates::new(relay.identity(), clients.as_ref())?;
+        let calls = telephony
+            .map(|telephony| telephony.start(relay.address(), relay.ports().to_vec(), sha256.clone()))
+            .transpose()?;
         let state = ControlState {
+            calls: calls.as_ref().map(Running::router),
             shards: relay.ports().to_vec(),
             certificate_sha256: sha256,
             lifecycle: Arc::new(Lifecycle::default()),
@@ -91,7 +99,7 @@ impl Switch {
             keys,
         };
         let notifier = surroundings.notifier;
-        let background = background(&state, reloads, notifier.clone(), decides, config.drain_deadline);
+        let background = background(&state, reloads, notifier.clone(), decides, calls, config.drain_deadline);
         let control = listener.serve(state.clone()).spawn(background)?;
         state.lifecycle.set(Phase::Ready);
         notifier.ready();
@@ -156,6 +164,7 @@ fn background(
     mut reloads: Reloads,
     notifier: Notifier,
     decides: Option<impl Future<Output = ()> + Send + 'static>,
+    calls: Option<Running>,
     grace: Duration,
 ) -> Background {
     let state = state.clone();
@@ -166,9 +175,13 @@ fn background(
         async move { state.are_shards_turning().await }
     });
     let (stops, restarts) = (notifier.clone(), notifier);
+    let signalling = calls.as_ref().map(|calls| calls.handle.clone());
     let ends = async move {
         let drain = || async move {
             stops.stopping();
+            if let Some(signalling) = signalling {
+                signalling.stop();
+            }
             state.drain(grace).await;
         };
         if let Err(error) = signals::watch(drain, |status| std::process::exit(status)).await {
@@ -200,7 +213,12 @@ fn background(
                 decides.await;
             }
         };
-        tokio::join!(ends, reloading, pings, decides);
+        let calls = async {
+            if let Some(calls) = calls {
+                calls.serve().await;
+            }
+        };
+        tokio::join!(ends, reloading, pings, decides, calls);
     })
 }
 

@@ -49,6 +49,8 @@ pub struct Config {
     pub cores: Option<Vec<usize>>,
     pub batch_window: Duration,
     pub spin: bool,
+    /// Telephone calls. `None`: there are none.
+    pub calls: Option<CallsConfig>,
     pub drain_deadline: Duration,
     /// `None`: that of systemd or of the user. Empty: nothing is kept.
     pub state_directory: Option<PathBuf>,
@@ -107,6 +109,15 @@ pub struct AuthorityConfig {
     pub ca: Option<PathBuf>,
     /// What this relay calls itself there.
     pub node: String,
+}
+
+/// What telephone calls need.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallsConfig {
+    /// Where numbers go. `None`: each to the devices that are registered under it.
+    pub dialplan: Option<PathBuf>,
+    /// Directory of call records. `None`: they are in memory only.
+    pub records: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,8 +14,8 @@ use crate::limits;
 
 use super::layers::{Content, Layers};
 use super::{
-    AuthConfig, AuthorityConfig, ClientAuth, Config, ConfigError, LimitsConfig, LogConfig, LogLevel, OriginConfig,
-    QuicConfig, Source, TlsConfig, values,
+    AuthConfig, AuthorityConfig, CallsConfig, ClientAuth, Config, ConfigError, LimitsConfig, LogConfig, LogLevel,
+    OriginConfig, QuicConfig, Source, TlsConfig, values,
 };
 
 pub(super) fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
@@ -37,6 +37,7 @@ pub(super) fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
         cores: layers.optional("cores", values::cores)?,
         batch_window: layers.one("batch_window", |text| values::duration(text, limits::BATCH_WINDOW_MAX))?,
         spin: layers.one("spin", values::boolean)?,
+        calls: calls(layers, [listen, http])?,
         drain_deadline: layers.one("drain_deadline", any_duration)?,
         state_directory: layers.optional("state_directory", |text| Ok(PathBuf::from(text)))?,
         tls: tls(layers)?,
@@ -194,6 +195,21 @@ fn host_name() -> String {
         "" => "moqswitch".to_owned(),
         name => name.to_owned(),
     }
+}
+
+/// On loopback the switch is a telephone system by itself.
+fn calls(layers: &Layers, addresses: [SocketAddr; 2]) -> Result<Option<CallsConfig>, ConfigError> {
+    let is_enabled = layers.optional("calls.enabled", values::boolean)?;
+    let is_local = addresses.iter().all(|address| is_loopback(address.ip()));
+    let path = |text: &str| match text {
+        "" => Err("write a path".to_owned()),
+        path => Ok(PathBuf::from(path)),
+    };
+    let config = CallsConfig {
+        dialplan: layers.optional("calls.dialplan", path)?,
+        records: layers.optional("calls.records", path)?,
+    };
+    Ok(is_enabled.unwrap_or(is_local).then_some(config))
 }
 
 fn is_loopback(address: IpAddr) -> bool {

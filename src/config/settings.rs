@@ -283,6 +283,32 @@ pub(super) const SETTINGS: &[Setting] = &[
         help: &["What this relay calls itself to `auth.url`. Default: the name of the host."],
     },
     Setting {
+        path: "calls.enabled",
+        kind: Kind::One,
+        value: Value::Unset { example: "true" },
+        help: &[
+            "Telephone calls: signalling at /signaling and /ws, REST below /api, all at the address of `http`.",
+            "Who comes from this host may register any number and use REST, and nobody else.",
+            "Default: true when `listen` and `http` are loopback addresses.",
+        ],
+    },
+    Setting {
+        path: "calls.dialplan",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/dialplan.toml""#,
+        },
+        help: &["Where numbers go, as TOML. Default: each to the devices that are registered under it."],
+    },
+    Setting {
+        path: "calls.records",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/var/lib/moqswitch/records""#,
+        },
+        help: &["Directory of call records, a JSON object in a line for each. Default: they are in memory only."],
+    },
+    Setting {
         path: "limits.connections",
         kind: Kind::One,
         value: Value::Default("10000"),

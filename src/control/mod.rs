@@ -50,6 +50,13 @@ pub struct ControlState {
     pub websockets: Arc<WebSockets>,
     /// `None`: plain HTTP and nothing else.
     pub tls: Option<Tls>,
+    /// The routes of telephone calls. `None`: there are none.
+    pub calls: Option<axum::Router>,
+}
+
+/// Where a request to the public address came from.
+pub(crate) fn client_of(request: &axum::extract::Request) -> Option<std::net::SocketAddr> {
+    request.extensions().get::<remote::Client>().map(|client| client.0)
 }
 
 /// Where the process stands; read by `/readyz`.

@@ -27,6 +27,16 @@ use super::{ControlState, FetchError, FetchGroup, FetchReply, FetchRequest, Phas
 
 /// For whoever reaches the public address, over TCP or HTTP/3.
 pub(super) fn public(state: ControlState) -> Router {
+    let calls = state.calls.clone();
+    let relay = relay(state);
+    // Their WebSockets are no sessions, and they answer more than GET.
+    match calls {
+        Some(calls) => calls.fallback_service(relay),
+        None => relay,
+    }
+}
+
+fn relay(state: ControlState) -> Router {
     common()
         .route("/fetch/{*path}", get(fetch))
         .fallback(elsewhere)

@@ -88,6 +88,8 @@ pub struct RelayOptions {
     /// Who decides on sessions, if not `grant` and `keys`. Default (`None`): nobody else. A session waits unread for its
     /// answer, [`ShardCommand::Decide`](crate::shard::ShardCommand::Decide).
     pub admissions: Option<AdmissionRequests>,
+    /// Keys of tokens for devices, see [`Policy::with_devices`]. Default (`None`): there are none.
+    pub devices: Option<Arc<Keys>>,
     /// Where sessions, announcements and subscriptions are told of. Default (`None`): nowhere, and it costs nothing.
     pub feed: Option<FeedWriter>,
 }
@@ -122,6 +124,7 @@ impl Default for RelayOptions {
             ring: RingConfig::default(),
             web_requests: None,
             admissions: None,
+            devices: None,
             feed: None,
         }
     }
@@ -200,7 +203,9 @@ impl RelayOptions {
     pub fn policy(&self) -> Policy {
         let policy = Policy::uniform(self.grant.clone()).with_keys(self.keys.clone());
         let policy = policy.with_certified(self.certified.clone());
-        policy.with_authority(self.admissions.is_some())
+        policy
+            .with_authority(self.admissions.is_some())
+            .with_devices(self.devices.clone())
     }
 
     /// The windows of QUIC: what they bound is the same.

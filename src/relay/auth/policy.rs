@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::grant::Grant;
 use super::identity::ClientIdentity;
 use super::moment::Moment;
-use super::token::{KeyPrint, Keys, Refusal, Verified};
+use super::token::{Claims, KeyPrint, Keys, Refusal, Verified};
 
 /// What is public, and the keys of tokens that grant something else.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct Policy {
     certified: Option<Arc<Grant>>,
     /// An auth server decides on each session, and nothing is decided here.
     has_authority: bool,
+    /// Keys of tokens that say which device a session is of, and by themselves grant nothing.
+    devices: Option<Arc<Keys>>,
 }
 
 /// What a client shows beside the query of its path.
@@ -41,6 +43,9 @@ pub struct Admission<'a> {
     pub key: Option<KeyPrint>,
     /// A certificate grants it. When that expires, so does the session.
     pub is_certified: bool,
+    /// The device that the session is of. What it may do is for an embedder to say, by
+    /// [`ShardCommand::SetGrant`](crate::shard::ShardCommand::SetGrant).
+    pub device: Option<Arc<str>>,
 }
 
 impl Policy {
@@ -51,7 +56,15 @@ impl Policy {
             keys: None,
             certified: None,
             has_authority: false,
+            devices: None,
         }
+    }
+
+    /// The same with tokens for devices: whoever has one that these keys have signed is let in with no grant at all, and
+    /// the [feed](crate::shard::FeedEvent::SessionOpened) names the subject of its token. Such a token names its key.
+    #[must_use]
+    pub fn with_devices(self, devices: Option<Arc<Keys>>) -> Self {
+        Self { devices, ..self }
     }
 
     /// The same with something else for those without a token.
@@ -80,6 +93,12 @@ impl Policy {
         self.has_authority
     }
 
+    /// Whether an auth server decides on a session of this path and query: on all but those of devices.
+    pub fn asks_authority(&self, target: &str) -> bool {
+        let query = target.split_once('?').map_or("", |(_, query)| query);
+        self.has_authority && self.device_in(query).is_none()
+    }
+
     /// What a session has that names no path.
     pub fn default_grant(&self) -> Arc<Grant> {
         match self.has_authority {
@@ -98,6 +117,19 @@ impl Policy {
         may_compute: impl FnOnce() -> bool,
     ) -> Result<Admission<'a>, Refusal> {
         let (root, query) = target.split_once('?').unwrap_or((target, ""));
+        if let Some(claims) = self.device_in(query) {
+            // Past its time it is refused like any token.
+            claims.grant(moment)?;
+            let device = claims.subject.unwrap_or_default().into();
+            let grant = Arc::default();
+            return Ok(Admission {
+                root,
+                grant,
+                key: None,
+                is_certified: false,
+                device: Some(device),
+            });
+        }
         let token = self.choose_token(credentials.bearer, query)?;
         let identity = credentials.identity;
         let (grant, key) = self.decide(token.as_deref(), identity, moment, may_compute)?;
@@ -108,6 +140,7 @@ impl Policy {
                 grant,
                 key,
                 is_certified,
+                device: None,
             }),
             (false, true) => Err(Refusal::Elsewhere),
             (false, false) => Err(Refusal::NotPublic),
@@ -152,6 +185,16 @@ impl Policy {
         };
         let Verified { claims, key } = keys.check(token, may_compute)?;
         Ok((Arc::new(claims.grant(moment)?), Some(key)))
+    }
+
+    /// The claims of a token for a device. Any other token is for others to judge.
+    fn device_in(&self, query: &str) -> Option<Claims> {
+        let devices = self.devices.as_ref()?;
+        let token = query
+            .split('&')
+            .filter_map(|pair| pair.strip_prefix("jwt="))
+            .next_back()?;
+        devices.check(token, || true).ok().map(|verified| verified.claims)
     }
 
     /// Whether tokens of this key are taken.

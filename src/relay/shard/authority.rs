@@ -163,6 +163,7 @@ impl Shard {
                     root: &root,
                     grant,
                     basis: Basis::Authority,
+                    device: None,
                 };
                 if !self.peers.contains_key(&peer) {
                     // Over WebTransport there is no session before it is let in.

@@ -288,7 +288,7 @@ impl Shard {
     pub(super) fn take_root(&mut self, peer: PeerKey, target: &str, role: Role) -> bool {
         let connection = carrier(&mut self.endpoint, &mut self.websockets, peer);
         let bearer = connection.and_then(|connection| connection.bearer().map(str::to_owned));
-        if self.options.policy.has_authority() {
+        if self.options.policy.asks_authority(target) {
             if !self.ask_authority(peer, target, bearer.as_deref(), role) {
                 self.turn_away(peer, &Refusal::AuthorityUnavailable);
             }
@@ -311,6 +311,7 @@ impl Shard {
         let Some(state) = self.peers.get_mut(&peer) else { return };
         state.root = BroadcastPath::new(entry.root);
         state.basis = entry.basis;
+        state.device = entry.device;
         self.install_grant(peer, entry.grant);
         self.report_opened(peer);
     }

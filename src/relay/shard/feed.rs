@@ -32,6 +32,8 @@ pub enum FeedEvent {
         version: Version,
         /// What it may do.
         grant: Arc<Grant>,
+        /// The device that its token names, see [`Policy::with_devices`](crate::auth::Policy::with_devices).
+        device: Option<Arc<str>>,
     },
     /// A session is over, and with it everything that it published and subscribed: there is no event for each.
     SessionClosed {
@@ -187,6 +189,7 @@ impl Shard {
                 root: state.root.clone(),
                 version: state.session.version(),
                 grant: state.grant.clone(),
+                device: state.device.clone(),
             };
             self.feed.push(self.options.id, event);
         }

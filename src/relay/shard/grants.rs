@@ -112,6 +112,7 @@ impl Shard {
         self.lapses.note(peer, &grant);
         if before.publish != grant.publish {
             self.revoke_announcements(peer, &grant);
+            self.publish_permitted(peer);
         }
         if before.subscribe != grant.subscribe {
             self.revoke_requests(peer, &grant);

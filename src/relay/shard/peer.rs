@@ -15,7 +15,7 @@ use crate::quic::Written;
 use crate::routing::{self, PeerKey};
 use moqswitch_proto::session::Session;
 use moqswitch_proto::wire::{
-    BroadcastPath, DatagramHeader, DatagramSent, ErrorCode, GroupHeader, HopId, StreamId, session_error,
+    Advertisement, BroadcastPath, DatagramHeader, DatagramSent, ErrorCode, GroupHeader, HopId, StreamId, session_error,
 };
 
 use super::authority::SessionEnd;
@@ -51,6 +51,10 @@ pub(super) struct Peer {
     pub(super) published: FxHashSet<BroadcastPath>,
     /// How fast it gets there.
     pub(super) pace: Pace,
+    /// The device that the session is of. Its grant changes with its calls.
+    pub(super) device: Option<Arc<str>>,
+    /// What a device announces and may not, or not yet: a grant and what it is for come by different ways.
+    pub(super) unpublished: FxHashMap<BroadcastPath, Advertisement>,
     /// Probe streams that want reports.
     pub(super) probes: SmallVec<[StreamId; 1]>,
     /// Announce streams that wait for the connection to take more.
@@ -79,6 +83,8 @@ pub(super) struct Entry<'a> {
     pub(super) root: &'a str,
     pub(super) grant: Arc<Grant>,
     pub(super) basis: Basis,
+    /// The device that it is of.
+    pub(super) device: Option<Arc<str>>,
 }
 
 impl<'a> From<Admission<'a>> for Entry<'a> {
@@ -91,6 +97,7 @@ impl<'a> From<Admission<'a>> for Entry<'a> {
                 None if admission.is_certified => Basis::Certificate,
                 None => Basis::Open,
             },
+            device: admission.device,
         }
     }
 }

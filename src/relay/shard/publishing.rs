@@ -86,10 +86,33 @@ impl Shard {
     pub(super) fn publish(&mut self, peer: PeerKey, path: &BroadcastPath, advertisement: Advertisement) {
         let Some(state) = self.peers.get_mut(&peer) else { return };
         let full = state.root.join(path);
-        if full.has_control_characters() || !state.grant.may_publish(full.as_str()) {
+        let is_name = !full.has_control_characters();
+        if !is_name || !state.grant.may_publish(full.as_str()) {
+            if is_name && state.device.is_some() && state.unpublished.len() < UNPUBLISHED_MAX {
+                state.unpublished.insert(full, advertisement);
+                return;
+            }
             self.statistics.drops.add(DropCause::Unauthorized, 1);
             return self.log_unpublished(peer, &full);
         }
+        self.publish_full(peer, full, advertisement);
+    }
+
+    /// What a device may publish by its grant, and announced before.
+    pub(super) fn publish_permitted(&mut self, peer: PeerKey) {
+        let Some(state) = self.peers.get_mut(&peer) else { return };
+        let grant = state.grant.clone();
+        let permitted: Vec<(BroadcastPath, Advertisement)> = state
+            .unpublished
+            .extract_if(|path, _| grant.may_publish(path.as_str()))
+            .collect();
+        for (path, advertisement) in permitted {
+            self.publish_full(peer, path, advertisement);
+        }
+    }
+
+    fn publish_full(&mut self, peer: PeerKey, full: BroadcastPath, advertisement: Advertisement) {
+        let Some(state) = self.peers.get_mut(&peer) else { return };
         if let Some(advertisement) = state.pace.pass(&full, advertisement, self.now) {
             return self.insert_published(peer, full, advertisement);
         }
@@ -103,6 +126,7 @@ impl Shard {
         let Some(state) = self.peers.get_mut(&peer) else { return };
         let full = state.root.join(path);
         state.pace.forget(&full);
+        state.unpublished.remove(&full);
         if !state.published.remove(&full) {
             return;
         }
@@ -198,6 +222,9 @@ fn holder_of(address: std::net::IpAddr) -> u64 {
 /// too. Further ones wait.
 const ANNOUNCEMENTS_PER_SECOND: u32 = 1_000;
 const ANNOUNCEMENTS_BURST: u32 = 4_096;
+
+/// Broadcasts of a device that are remembered although it may not publish them. Further ones are refused.
+const UNPUBLISHED_MAX: usize = 64;
 
 /// Of those that wait, in one turn: of one session, and of all.
 const WAITING_AT_ONCE: usize = 64;

@@ -121,6 +121,8 @@ impl Shard {
                 setup_deadline: self.now + SETUP_WAIT_MAX,
                 published: Default::default(),
                 pace: Default::default(),
+                device: None,
+                unpublished: Default::default(),
                 probes: Default::default(),
                 waiting_announcements: Default::default(),
                 backlog: Backlog::new(BACKLOG),

@@ -181,7 +181,7 @@ impl Shard {
         let bearer = self.options.policy.bearer(authorization);
         let bearer = bearer.map(|bearer| bearer.map(str::to_owned));
         let admission = bearer.and_then(|bearer| {
-            if !self.options.policy.has_authority() {
+            if !self.options.policy.asks_authority(path) {
                 return self.admit(peer, path, bearer.as_deref()).map(Some);
             }
             match self.ask_authority(peer, path, bearer.as_deref(), Role::Both) {

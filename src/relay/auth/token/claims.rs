@@ -25,6 +25,8 @@ pub struct Claims {
     pub not_before: Option<i64>,
     /// `iat`, seconds since 1970. Nothing follows from it.
     pub issued: Option<i64>,
+    /// `sub`: who the token was given to. Nothing follows from it but for a [device's](crate::auth::Policy::with_devices).
+    pub subject: Option<String>,
 }
 
 impl Claims {
@@ -35,9 +37,13 @@ impl Claims {
         let not_before = take_time(&mut members, "nbf")?;
         let issued = take_time(&mut members, "iat")?;
         // The issuer's own affair; they narrow nothing.
-        for name in ["iss", "sub", "jti"] {
+        for name in ["iss", "jti"] {
             members.take(name);
         }
+        let subject = match members.take("sub") {
+            Some(Value::String(subject)) => Some(subject),
+            _ => None,
+        };
         let granted = Granted::take(&mut members, Prefixes::OneOrMany);
         if let Some(name) = members.left() {
             return Err(Refusal::UnknownClaim(name.chars().take(CLAIM_SHOWN_MAX).collect()));
@@ -50,6 +56,7 @@ impl Claims {
             expires,
             not_before,
             issued,
+            subject,
         })
     }
 

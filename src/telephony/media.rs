@@ -1,0 +1,97 @@
+//! What the call plane says about media, on its way from the calls thread.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use moqswitch_relay::auth::token::Key;
+use moqswitch_signalling::calls::{Grants, SessionId};
+use moqswitch_signalling::{Busy, Media, MediaPlane};
+use ring::rand::SystemRandom;
+use tokio::sync::{mpsc, watch};
+
+use crate::limits::{DEVICE_CHANGES_MAX, DEVICE_TOKEN_LIFE};
+
+/// Something about a device's session with the relay.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// From here on it may do this and nothing else.
+    Grants(SessionId, Grants),
+    /// It has none any more.
+    Over(SessionId),
+}
+
+/// The relay, seen from the calls thread.
+pub(super) struct RelayMedia {
+    url: String,
+    key: Arc<Key>,
+    certificate: watch::Receiver<Arc<str>>,
+    random: SystemRandom,
+    tell: mpsc::Sender<Told>,
+    /// Of those whose end found no room: told before anything else is.
+    over: Vec<SessionId>,
+}
+
+impl RelayMedia {
+    /// `relay` is where it listens.
+    pub(super) fn new(
+        relay: SocketAddr,
+        key: Arc<Key>,
+        certificate: watch::Receiver<Arc<str>>,
+    ) -> (Self, mpsc::Receiver<Told>) {
+        let (tell, told) = mpsc::channel(DEVICE_CHANGES_MAX);
+        let mut reached = relay;
+        if relay.ip().is_unspecified() {
+            reached.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        }
+        let media = Self {
+            url: format!("https://{reached}/"),
+            key,
+            certificate,
+            random: SystemRandom::new(),
+            tell,
+            over: Vec::new(),
+        };
+        (media, told)
+    }
+
+    fn tell_over(&mut self) {
+        while let Some(session) = self.over.pop() {
+            if self.tell.try_send(Told::Over(session)).is_err() {
+                return self.over.push(session);
+            }
+        }
+    }
+}
+
+impl MediaPlane for RelayMedia {
+    fn grants(&mut self, session: SessionId, grants: &Grants) -> Result<(), Busy> {
+        self.tell_over();
+        let told = Told::Grants(session, grants.clone());
+        self.tell.try_send(told).map_err(|_| Busy)
+    }
+
+    fn media(&mut self, session: SessionId) -> Media {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let expires = now + DEVICE_TOKEN_LIFE;
+        // It grants nothing: what the session may do comes with its calls.
+        let claims = format!(
+            r#"{{"sub":"{session}","publish":[],"subscribe":[],"exp":{}}}"#,
+            expires.as_secs()
+        );
+        let token = self.key.sign(&claims, &self.random).unwrap_or_else(|error| {
+            tracing::error!(%error, "no token for a device");
+            String::new()
+        });
+        Media {
+            url: self.url.clone(),
+            token,
+            certificate_hash: Some(self.certificate.borrow().to_string()),
+        }
+    }
+
+    fn over(&mut self, session: SessionId) {
+        self.over.push(session);
+        self.tell_over();
+    }
+}

@@ -1,0 +1,120 @@
+//! Telephone calls: the call plane's thread, its pages at the HTTP address, and what it asks of the relay.
+//!
+//! Calls decide who may publish and subscribe what; here it becomes grants of sessions at their shards. When this stops,
+//! sessions keep what they have, and media goes on.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use axum::extract::{ConnectInfo, Request};
+use axum::{Router, middleware};
+use moqswitch_relay::auth::token::{Algorithm, Key, Keys};
+use moqswitch_relay::limits::FEED_EVENTS_DEFAULT;
+use moqswitch_relay::shard::{FeedReader, FeedWriter, ShardPort, feed};
+use moqswitch_signalling::calls::Dialplan;
+use moqswitch_signalling::{RecordSettings, Settings, Signalling, SignallingHandle};
+use ring::rand::SystemRandom;
+use tokio::sync::watch;
+
+use crate::config::CallsConfig;
+
+mod devices;
+mod media;
+
+use devices::Devices;
+use media::RelayMedia;
+
+/// Before there is a relay: what it is given.
+pub(crate) struct Telephony {
+    key: Arc<Key>,
+    keys: Arc<Keys>,
+    writer: FeedWriter,
+    reader: FeedReader,
+    settings: Settings,
+}
+
+/// What runs beside HTTP.
+pub(crate) struct Running {
+    pub(crate) handle: SignallingHandle,
+    devices: Devices,
+}
+
+impl Telephony {
+    /// `None`: calls are not configured.
+    pub(crate) fn new(config: Option<&CallsConfig>) -> anyhow::Result<Option<Self>> {
+        let Some(config) = config else { return Ok(None) };
+        let key = Key::generate(Algorithm::HS256, KEY_NAME, &SystemRandom::new()).context("a key for devices")?;
+        let keys = Keys::parse(&format!(r#"{{"keys":[{}]}}"#, key.to_json())).context("a key for devices")?;
+        let (writer, reader) = feed(FEED_EVENTS_DEFAULT);
+        let mut settings = Settings {
+            dialplan: dialplan(config)?,
+            records: config.records.as_deref().map(RecordSettings::below),
+            ..Settings::default()
+        };
+        // The relay does not report media to the calls: no call ends for want of reports, and no record waits for any.
+        settings.calls.half_dead = std::time::Duration::ZERO;
+        settings.calls.counters_wait = std::time::Duration::ZERO;
+        Ok(Some(Self {
+            key: Arc::new(key),
+            keys: Arc::new(keys),
+            writer,
+            reader,
+            settings,
+        }))
+    }
+
+    /// By which the relay knows devices.
+    pub(crate) fn keys(&self) -> Arc<Keys> {
+        self.keys.clone()
+    }
+
+    /// Where the relay tells of sessions.
+    pub(crate) fn feed(&self) -> FeedWriter {
+        self.writer.clone()
+    }
+
+    /// Starts the calls thread. `relay` is where clients reach the relay.
+    pub(crate) fn start(
+        self,
+        relay: SocketAddr,
+        shards: Vec<ShardPort>,
+        certificate: watch::Receiver<Arc<str>>,
+    ) -> anyhow::Result<Running> {
+        let (media, told) = RelayMedia::new(relay, self.key, certificate);
+        let handle = Signalling::start(self.settings, Box::new(media)).context("the calls thread")?;
+        let devices = Devices::new(told, self.reader, shards);
+        Ok(Running { handle, devices })
+    }
+}
+
+impl Running {
+    /// The routes of calls.
+    pub(crate) fn router(&self) -> Router {
+        self.handle.router().layer(middleware::from_fn(name_client))
+    }
+
+    /// Carries grants to sessions, for as long as there are calls.
+    pub(crate) async fn serve(self) {
+        self.devices.serve().await;
+    }
+}
+
+/// Where the request came from, by the name that the routes of calls look for.
+async fn name_client(mut request: Request, next: middleware::Next) -> axum::response::Response {
+    if let Some(client) = crate::control::client_of(&request) {
+        request.extensions_mut().insert(ConnectInfo(client));
+    }
+    next.run(request).await
+}
+
+fn dialplan(config: &CallsConfig) -> anyhow::Result<Dialplan> {
+    let Some(path) = &config.dialplan else {
+        return Ok(Dialplan::default());
+    };
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Dialplan::parse(&text).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
+}
+
+/// How tokens for devices name their key. It lives as long as the process.
+const KEY_NAME: &str = "moqswitch-calls";
