@@ -41,9 +41,18 @@ pub const COMMANDS_PER_TURN_MAX: usize = 256;
 /// back and have the messages again.
 pub const OUTBOX_MESSAGES_MAX: usize = 512;
 
+/// Bytes of these. As with one message too many.
+pub const OUTBOX_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Calls that a supervisor is told in one message, when it begins to watch all.
+pub const CALL_STATES_MAX: usize = 32;
+
 /// Messages that are kept of a session for its return. The oldest goes for one more; the return then says that some are
 /// missing, and its snapshot tells what is so.
 pub const REPLAY_MESSAGES_MAX: usize = 256;
+
+/// Bytes of these. The oldest go for more.
+pub const REPLAY_BYTES_MAX: usize = 256 * 1024;
 
 /// A kept message goes after this time.
 pub const REPLAY_AGE_MAX: Duration = Duration::from_secs(60);
@@ -69,10 +78,10 @@ pub const PASSWORD_CHECKS_MAX: usize = 2;
 /// Passwords that wait for a check. One more is refused: 429.
 pub const PASSWORD_CHECKS_WAITING_MAX: usize = 256;
 
-/// Numbers of which failed passwords are remembered. The oldest is forgotten for one more.
+/// Numbers and addresses of which failed passwords are remembered. The oldest is forgotten for one more.
 pub const LOGIN_FAILURES_MAX: usize = 4096;
 
-/// After so many failed passwords in a row a number has to wait: 429.
+/// After so many failed passwords in a row from one address a number has to wait there: 429.
 pub const LOGIN_FAILURES_FREE: u32 = 5;
 
 /// How long then, for each further failure; a quarter of an hour at most.

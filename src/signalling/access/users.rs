@@ -95,8 +95,11 @@ pub(crate) struct Door {
     nobody: Arc<str>,
     checks: Arc<Semaphore>,
     waiting: Semaphore,
-    failures: RefCell<BTreeMap<Number, Failures>>,
+    /// By number and address: who guesses keeps nobody else out.
+    failures: RefCell<BTreeMap<Guesser, Failures>>,
 }
+
+type Guesser = (Number, Option<IpAddr>);
 
 #[derive(Clone, Copy, Debug)]
 struct Failures {
@@ -139,7 +142,8 @@ impl Door {
                 Err(("Credentials are needed from other hosts", 403))
             };
         };
-        self.check_back_off(dn)?;
+        let guesser = (dn.clone(), peer);
+        self.check_back_off(&guesser)?;
         let Ok(_place) = self.waiting.try_acquire() else {
             return Err(("Too many registrations", 429));
         };
@@ -151,13 +155,13 @@ impl Door {
         let is_right = self.check(Arc::clone(hash), password.to_owned()).await;
         match user {
             Some(user) if is_right => {
-                self.failures.borrow_mut().remove(dn);
+                self.failures.borrow_mut().remove(&guesser);
                 Ok(Admission {
                     supervisor: user.supervisor,
                 })
             }
             Some(_) | None => {
-                self.note_failure(dn);
+                self.note_failure(&guesser);
                 Err(("Invalid credentials", 403))
             }
         }
@@ -178,24 +182,24 @@ impl Door {
         check.await.unwrap_or(false)
     }
 
-    fn check_back_off(&self, dn: &Number) -> Result<(), Refused> {
-        match self.failures.borrow().get(dn) {
+    fn check_back_off(&self, guesser: &Guesser) -> Result<(), Refused> {
+        match self.failures.borrow().get(guesser) {
             Some(failures) if failures.until > Instant::now() => Err(("Too many failed attempts", 429)),
             Some(_) | None => Ok(()),
         }
     }
 
-    fn note_failure(&self, dn: &Number) {
+    fn note_failure(&self, guesser: &Guesser) {
         let mut all = self.failures.borrow_mut();
         let now = Instant::now();
-        if all.len() >= LOGIN_FAILURES_MAX && !all.contains_key(dn) {
+        if all.len() >= LOGIN_FAILURES_MAX && !all.contains_key(guesser) {
             let oldest = all
                 .iter()
                 .min_by_key(|(_, failures)| failures.until)
-                .map(|(dn, _)| dn.clone());
+                .map(|(guesser, _)| guesser.clone());
             oldest.map(|oldest| all.remove(&oldest));
         }
-        let failures = all.entry(dn.clone()).or_insert(Failures { count: 0, until: now });
+        let failures = all.entry(guesser.clone()).or_insert(Failures { count: 0, until: now });
         failures.count = failures.count.saturating_add(1);
         let beyond = failures.count.saturating_sub(LOGIN_FAILURES_FREE);
         let wait = LOGIN_BACK_OFF.saturating_mul(beyond).min(LOGIN_BACK_OFF_MAX);

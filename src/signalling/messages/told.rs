@@ -104,6 +104,11 @@ pub(crate) fn done(call: Option<&Text>) -> Told {
     Told::new("ok", json!({})).with("callId", call.map(|call| json!(call.as_str())))
 }
 
+/// Calls that there are, for who begins to watch them.
+pub(crate) fn call_states(calls: Vec<Value>) -> Told {
+    Told::new("callStates", json!({ "calls": calls }))
+}
+
 /// The device itself holds, or does not.
 pub(crate) fn held(call: &str, own: Option<LegId>, hold: bool) -> Told {
     let party = own.map(|own| own.to_string());

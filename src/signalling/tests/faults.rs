@@ -1,8 +1,8 @@
 //! What clients and networks do wrong, by accident or not.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use moqswitch_signalling::{Settings, SocketTimes, User, Users};
+use moqswitch_signalling::{Settings, SocketTimes, TokenKey, User, Users};
 use serde_json::{Value, json};
 
 use crate::harness::{Phone, Switch, compare};
@@ -51,6 +51,46 @@ async fn silent_sockets_are_closed_and_may_come_back() {
     let mut back = Phone::connect(switch.address, "/ws").await;
     back.send("resume", json!({ "session": alice.session, "seq": 1 })).await;
     assert_eq!(back.expect("resumed").await["dn"], "5001");
+}
+
+/// A page binds its own name to this host's address: its origin is the request's host, and it comes from this host.
+#[tokio::test]
+async fn pages_that_bound_their_name_to_this_host_are_not_this_host() {
+    let switch = Switch::plain().await;
+    let mut page = Phone::named(switch.address, "evil.example", "http://evil.example").await;
+    page.send("register", json!({ "dn": "5001" })).await;
+    assert_eq!(page.expect("registrationFailed").await["code"], 403);
+    assert_eq!(
+        switch
+            .http("GET", "/api/calls", &[("X-Forwarded-For", "1.2.3.4")], "")
+            .await
+            .status,
+        403
+    );
+}
+
+#[tokio::test]
+async fn tokens_let_their_number_in() {
+    let key = TokenKey::new(b"secret");
+    let token = |dn: &str| key.sign(&dn.parse().unwrap(), false, SystemTime::now() + Duration::from_secs(60));
+    let switch = Switch::start(Settings {
+        tokens: Some(key.clone()),
+        ..Switch::settings()
+    })
+    .await;
+    let mut phone = Phone::connect(switch.address, "/ws").await;
+    for (payload, code) in [
+        (json!({ "dn": "5001" }), 401),
+        (json!({ "dn": "5001", "token": token("5002") }), 403),
+        (json!({ "dn": "5001", "token": "nonsense" }), 403),
+    ] {
+        phone.send("register", payload).await;
+        assert_eq!(phone.expect("registrationFailed").await["code"], code);
+    }
+    phone
+        .send("register", json!({ "dn": "5001", "token": token("5001") }))
+        .await;
+    phone.expect("registered").await;
 }
 
 /// Every error that a message may have, in one transcript.

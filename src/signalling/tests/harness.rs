@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
 
 /// Each has an id of its own, also of a phone that came back.
 static SYNCS: AtomicU32 = AtomicU32::new(1);
@@ -131,6 +132,18 @@ impl Phone {
         if let Some(origin) = origin {
             request.headers_mut().insert("Origin", origin.parse().unwrap());
         }
+        Self::open(request, stream).await
+    }
+
+    /// As a browser connects that takes the switch for another host.
+    pub(crate) async fn named(address: SocketAddr, host: &str, origin: &str) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let mut request = format!("ws://{host}/ws").into_client_request().unwrap();
+        request.headers_mut().insert("Origin", origin.parse().unwrap());
+        Self::open(request, stream).await.unwrap()
+    }
+
+    async fn open(request: Request, stream: TcpStream) -> Result<Self, tokio_tungstenite::tungstenite::Error> {
         let (socket, _) = tokio_tungstenite::client_async(request, stream).await?;
         Ok(Self {
             socket,
