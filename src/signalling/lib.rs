@@ -24,7 +24,7 @@ mod settings;
 mod socket;
 mod start;
 
-pub use access::{ApiKey, Scope, Scopes, TokenKey, User, Users};
+pub use access::{ApiKey, HashError, Scope, Scopes, TokenKey, User, Users};
 pub use fake::RecordingMedia;
 pub use media::{Busy, Media, MediaPlane};
 pub use moqswitch_calls as calls;

@@ -7,7 +7,7 @@ mod users;
 
 pub use keys::{ApiKey, Scope, Scopes};
 pub use token::TokenKey;
-pub use users::{User, Users};
+pub use users::{HashError, User, Users};
 
 pub(crate) use keys::{Bucket, Denied, Gate};
 pub(crate) use origin::{Origins, peer_of};

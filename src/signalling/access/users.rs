@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use argon2::Argon2;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
-use argon2::{Argon2, password_hash};
 use moqswitch_calls::Number;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::Semaphore;
@@ -22,6 +22,17 @@ use crate::limits::{
 #[derive(Clone, Default)]
 pub struct Users(BTreeMap<Number, User>);
 
+/// Why there is no hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HashError {
+    /// The text is no PHC string of Argon2.
+    #[error("it is no hash of Argon2: $argon2id$…")]
+    Malformed,
+    /// The system has no randomness, or the password is too long.
+    #[error("the password cannot be hashed")]
+    Failed,
+}
+
 /// Somebody who may register.
 #[derive(Clone)]
 pub struct User {
@@ -34,8 +45,8 @@ impl User {
     ///
     /// # Errors
     /// It is none.
-    pub fn new(hash: &str, supervisor: bool) -> Result<Self, password_hash::Error> {
-        PasswordHash::new(hash)?;
+    pub fn new(hash: &str, supervisor: bool) -> Result<Self, HashError> {
+        PasswordHash::new(hash).map_err(|_| HashError::Malformed)?;
         Ok(Self {
             hash: hash.into(),
             supervisor,
@@ -46,13 +57,12 @@ impl User {
     ///
     /// # Errors
     /// The system has no randomness, or the password is too long.
-    pub fn hash(password: &str) -> Result<String, password_hash::Error> {
-        let mut salt = [0; 16];
-        SystemRandom::new()
-            .fill(&mut salt)
-            .map_err(|_| password_hash::Error::Crypto)?;
-        let salt = SaltString::encode_b64(&salt)?;
-        Ok(Argon2::default().hash_password(password.as_bytes(), &salt)?.to_string())
+    pub fn hash(password: &str) -> Result<String, HashError> {
+        let mut bytes = [0; 16];
+        SystemRandom::new().fill(&mut bytes).map_err(|_| HashError::Failed)?;
+        let salt = SaltString::encode_b64(&bytes).map_err(|_| HashError::Failed)?;
+        let hash = Argon2::default().hash_password(password.as_bytes(), &salt);
+        Ok(hash.map_err(|_| HashError::Failed)?.to_string())
     }
 }
 
