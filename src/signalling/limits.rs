@@ -144,6 +144,9 @@ pub const WEBHOOK_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Questions to hooks that wait, and that are asked at once. One more has failed at once: its rule's fallback decides.
 pub const HOOKS_ASKED_MAX: usize = 256;
 
+/// How long a program has to say whether a device is let in. Then it is not: 503.
+pub const CALLBACK_WAIT_MAX: Duration = Duration::from_secs(5);
+
 /// Threads for passwords and for names of hosts.
 pub const BLOCKING_THREADS_MAX: usize = PASSWORD_CHECKS_MAX + 2;
 

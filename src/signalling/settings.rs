@@ -7,7 +7,7 @@ use moqswitch_calls::{Dialplan, Number};
 
 use crate::access::{ApiKey, TokenKey, Users};
 use crate::limits;
-use crate::outward::Webhook;
+use crate::outward::{Callback, Webhook};
 
 /// Settings of the signalling.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub struct Settings {
     pub users: Option<Users>,
     /// Tokens by which devices may register, beside passwords or instead of them.
     pub tokens: Option<TokenKey>,
+    /// A program that says who may register, where neither a token nor `users` says so.
+    pub callback: Option<Callback>,
     /// Who may use REST. Empty: whoever comes from this host may do everything, and nobody else.
     pub keys: Vec<ApiKey>,
     /// Web pages of these origins may open sockets and use REST, beside those that the switch itself serves:
@@ -74,6 +76,7 @@ impl Default for Settings {
             numbers: Vec::new(),
             users: None,
             tokens: None,
+            callback: None,
             keys: Vec::new(),
             origins: Vec::new(),
             records: None,

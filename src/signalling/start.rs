@@ -121,7 +121,7 @@ fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, opened
     let store = local.block_on(runtime, async move {
         let mut settings = settings;
         let moved = Rc::new(Notify::new());
-        let door = Door::new(settings.users.take(), settings.tokens.take());
+        let door = Door::new(settings.users.take(), settings.tokens.take(), settings.callback.take());
         let times = settings.times;
         let webhooks = std::mem::take(&mut settings.webhooks);
         let mut exchange = Exchange::new(settings, media, Rc::clone(&moved));

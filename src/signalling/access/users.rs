@@ -17,6 +17,7 @@ use crate::limits::{
     LOGIN_BACK_OFF, LOGIN_BACK_OFF_MAX, LOGIN_FAILURES_FREE, LOGIN_FAILURES_MAX, PASSWORD_CHECKS_MAX,
     PASSWORD_CHECKS_WAITING_MAX,
 };
+use crate::outward::{Callback, Verdict};
 
 /// Those who may register, by number.
 #[derive(Clone, Default)]
@@ -101,6 +102,7 @@ pub(crate) struct Credentials<'a> {
 pub(crate) struct Door {
     users: Option<Users>,
     tokens: Option<TokenKey>,
+    callback: Option<Callback>,
     /// Checked for who is not there, so that it takes as long.
     nobody: Arc<str>,
     checks: Arc<Semaphore>,
@@ -118,7 +120,7 @@ struct Failures {
 }
 
 impl Door {
-    pub(crate) fn new(users: Option<Users>, tokens: Option<TokenKey>) -> Self {
+    pub(crate) fn new(users: Option<Users>, tokens: Option<TokenKey>, callback: Option<Callback>) -> Self {
         let nobody = match &users {
             Some(_) => User::hash("nobody").unwrap_or_default(),
             None => String::new(),
@@ -126,6 +128,7 @@ impl Door {
         Self {
             users,
             tokens,
+            callback,
             nobody: nobody.into(),
             checks: Arc::new(Semaphore::new(PASSWORD_CHECKS_MAX)),
             waiting: Semaphore::new(PASSWORD_CHECKS_WAITING_MAX),
@@ -141,6 +144,10 @@ impl Door {
             return checked
                 .map(|supervisor| Admission { supervisor })
                 .ok_or(("Invalid token", 403));
+        }
+        let is_listed = self.users.as_ref().is_some_and(|users| users.0.contains_key(dn));
+        if let (Some(callback), false) = (&self.callback, is_listed) {
+            return self.ask(callback, dn, credentials).await;
         }
         if self.users.is_none() && self.tokens.is_some() {
             return Err(("Missing credentials", 401));
@@ -174,6 +181,27 @@ impl Door {
                 self.note_failure(&guesser);
                 Err(("Invalid credentials", 403))
             }
+        }
+    }
+
+    /// Asks a program. Who guesses waits here as well.
+    async fn ask(&self, callback: &Callback, dn: &Number, credentials: Credentials<'_>) -> Result<Admission, Refused> {
+        let Credentials { password, token, peer } = credentials;
+        let guesser = (dn.clone(), peer);
+        self.check_back_off(&guesser)?;
+        let Ok(_place) = self.waiting.try_acquire() else {
+            return Err(("Too many registrations", 429));
+        };
+        match callback.ask(dn, password, token, peer).await {
+            Verdict::Admitted { supervisor } => {
+                self.failures.borrow_mut().remove(&guesser);
+                Ok(Admission { supervisor })
+            }
+            Verdict::Refused => {
+                self.note_failure(&guesser);
+                Err(("Invalid credentials", 403))
+            }
+            Verdict::Unknown => Err(("Nobody can say who may register", 503)),
         }
     }
 

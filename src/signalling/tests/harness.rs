@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Switch {
     pub(crate) address: SocketAddr,
     pub(crate) media: RecordingMedia,
-    pub(crate) handle: SignallingHandle,
+    pub(crate) handle: Option<SignallingHandle>,
 }
 
 impl Switch {
@@ -36,7 +36,21 @@ impl Switch {
         let address = listener.local_addr().unwrap();
         let routes = handle.router().into_make_service_with_connect_info::<SocketAddr>();
         tokio::spawn(async move { axum::serve(listener, routes).await });
+        let handle = Some(handle);
         Self { address, media, handle }
+    }
+
+    /// One in another process.
+    pub(crate) fn elsewhere(address: SocketAddr) -> Self {
+        Self {
+            address,
+            media: RecordingMedia::default(),
+            handle: None,
+        }
+    }
+
+    pub(crate) fn handle(&self) -> &SignallingHandle {
+        self.handle.as_ref().expect("it is in this process")
     }
 
     /// Records are not waited for, and media does not end calls: there is none.

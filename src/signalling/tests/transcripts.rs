@@ -176,7 +176,7 @@ async fn resumption_and_end() {
     back.sync().await;
     back.raw(json!({ "type": "ack", "payload": { "seq": back.last_seq() } }))
         .await;
-    switch.handle.stop();
+    switch.handle().stop();
     assert_eq!(back.closed().await, 1012);
     compare("resume.txt", &[("bob", &back)]);
 }
