@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use moqswitch_calls::{
-    Action, AdminEvent, CallEvent, Event, HookAnswer, HookQuestion, Notice, Refusal, Registered, Reply, RequestId,
-    SessionId, UnregisterReason,
+    Action, AdminEvent, CallEvent, Event, HookAnswer, HookQuestion, LegState, Notice, Refusal, Registered, Reply,
+    RequestId, SessionId, UnregisterReason,
 };
 
 use super::line::Close;
@@ -114,8 +114,16 @@ impl Exchange {
         told.payload.insert("missed".to_owned(), missed.into());
         told.payload.insert("complete".to_owned(), is_complete.into());
         told.payload.insert("lastSeq".to_owned(), own.seq().into());
+        let rings = !own.rings_itself;
         if !own.say_resumed(&told, id, after) || !own.replay(after) {
             self.counts.slow_clients += 1;
+            return;
+        }
+        // Of these it was told only now. What does not ring (its own call) is refused by the plane.
+        let legs = registered.calls.iter().flat_map(|call| &call.legs);
+        let called = legs.filter(|leg| leg.session == session && leg.state == LegState::Calling);
+        for leg in called.filter(|_| rings) {
+            self.ring_for(session, leg.leg.call);
         }
     }
 

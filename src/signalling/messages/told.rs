@@ -8,7 +8,7 @@ use moqswitch_calls::{
 };
 use serde_json::{Map, Value, json};
 
-use super::incoming::BadMessage;
+use super::fields::BadMessage;
 use super::views::{self, party};
 use crate::media::Media;
 

@@ -353,6 +353,34 @@ async fn lost_sockets_come_back_to_what_they_missed() {
     stranger.register("5003").await;
 }
 
+/// A call comes while the socket is lost: it rings as soon as the phone is back, and not before.
+#[tokio::test]
+async fn call_to_a_lost_socket_rings_when_it_is_back() {
+    let switch = Switch::plain().await;
+    let mut alice = switch.phone("5001").await;
+    let bob = switch.phone("5002").await;
+    let (session, seq) = (bob.session.clone(), bob.last_seq());
+    bob.cut();
+    while switch.get("/api/numbers/5002").await.json()["devices"][0]["lost"] == false {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    alice.send("call", json!({ "to": "5002" })).await;
+    alice.sync().await;
+    assert!(
+        alice
+            .heard()
+            .iter()
+            .all(|message| message["payload"]["state"] != "ringing")
+    );
+    let mut back = Phone::connect(switch.address, "/ws").await;
+    back.send("resume", json!({ "session": session, "seq": seq })).await;
+    assert_eq!(back.expect("resumed").await["missed"], 1);
+    let incoming = back.expect("incomingCall").await;
+    while alice.expect("callProgress").await["state"] != "ringing" {}
+    back.send("answer", json!({ "callId": incoming["callId"] })).await;
+    alice.expect("callAccepted").await;
+}
+
 /// The socket of each side is cut in each state, and nobody comes back. The other is told, and nothing is left.
 #[tokio::test]
 async fn sockets_cut_in_each_state_leave_nothing_behind() {
