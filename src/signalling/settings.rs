@@ -26,8 +26,10 @@ pub struct Settings {
     pub tokens: Option<TokenKey>,
     /// A program that says who may register, where neither a token nor `users` says so.
     pub callback: Option<Callback>,
-    /// Who may use REST. Empty: whoever comes from this host may do everything, and nobody else.
+    /// Who may use REST. Without these and `api_tokens` whoever comes from this host may do everything, and nobody else.
     pub keys: Vec<ApiKey>,
+    /// Tokens by which programs may use REST.
+    pub api_tokens: Option<TokenKey>,
     /// Web pages of these origins may open sockets and use REST, beside those that the switch itself serves:
     /// `https://phone.example`. `*` is any.
     pub origins: Vec<String>,
@@ -78,6 +80,7 @@ impl Default for Settings {
             tokens: None,
             callback: None,
             keys: Vec::new(),
+            api_tokens: None,
             origins: Vec::new(),
             records: None,
             webhooks: Vec::new(),

@@ -2,10 +2,12 @@
 
 mod keys;
 mod origin;
+mod scope;
 mod token;
 mod users;
 
-pub use keys::{ApiKey, Scope, Scopes};
+pub use keys::ApiKey;
+pub use scope::{Scope, Scopes};
 pub use token::TokenKey;
 pub use users::{HashError, User, Users};
 

@@ -156,7 +156,7 @@ impl Exchange {
             refusal: None,
             untold: BTreeMap::new(),
             retry_at: None,
-            gate: Gate::new(settings.keys),
+            gate: Gate::new(settings.keys, settings.api_tokens),
             events: Events::new(unix_ms()),
             counts: Counts::default(),
             kept: Kept::default(),

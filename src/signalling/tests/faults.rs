@@ -53,6 +53,23 @@ async fn silent_sockets_are_closed_and_may_come_back() {
     assert_eq!(back.expect("resumed").await["dn"], "5001");
 }
 
+#[tokio::test]
+async fn pings_keep_a_socket_that_says_nothing() {
+    let times = SocketTimes {
+        ping: Duration::from_millis(100),
+        silence: Duration::from_millis(1500),
+        ..SocketTimes::default()
+    };
+    let switch = Switch::start(Settings {
+        times,
+        ..Switch::settings()
+    })
+    .await;
+    let mut alice = switch.phone("5001").await;
+    let said = tokio::time::timeout(Duration::from_secs(3), alice.next()).await;
+    assert!(said.is_err(), "{said:?}");
+}
+
 /// A page binds its own name to this host's address: its origin is the request's host, and it comes from this host.
 #[tokio::test]
 async fn pages_that_bound_their_name_to_this_host_are_not_this_host() {
