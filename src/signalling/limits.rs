@@ -30,6 +30,9 @@ pub const SECRET_BYTES_MAX: usize = 4096;
 /// Sockets at once. One more is answered 503.
 pub const SOCKETS_MAX: usize = 65_536;
 
+/// Sockets of one address, of IPv6 of one /64. One more is closed: 4429.
+pub const SOCKETS_PER_ADDRESS_MAX: usize = 4096;
+
 /// What waits for the calls thread: requests of REST, new sockets, facts about media. One more is refused: REST answers
 /// 503, a socket is not opened, a fact is lost and counted.
 pub const COMMANDS_MAX: usize = 4096;
@@ -174,6 +177,8 @@ pub const RECONNECT: Duration = Duration::from_millis(500);
 const _: () = {
     assert!(MESSAGE_BYTES_MAX <= moqswitch_calls::limits::PAYLOAD_BYTES_MAX);
     assert!(REPLAY_MESSAGES_MAX < OUTBOX_MESSAGES_MAX);
+    assert!(REPLAY_BYTES_MAX < OUTBOX_BYTES_MAX);
+    assert!(SOCKETS_PER_ADDRESS_MAX < SOCKETS_MAX);
     assert!(PING_INTERVAL.as_millis() * 2 < SILENCE_MAX.as_millis());
     assert!(moqswitch_calls::limits::GRACE_UP.as_millis() <= REPLAY_AGE_MAX.as_millis());
 };

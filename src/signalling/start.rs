@@ -13,7 +13,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::LocalSet;
 use tokio::time;
 
-use crate::access::{Door, Origins};
+use crate::access::{Addresses, Door, Origins};
 use crate::exchange::Exchange;
 use crate::limits::{BLOCKING_THREADS_MAX, COMMANDS_PER_TURN_MAX};
 use crate::media::{Busy, MediaPlane};
@@ -136,7 +136,12 @@ fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, opened
         }
         let questions = exchange.take_questions();
         let exchange = exchange.into();
-        let shared = Rc::new(Shared { exchange, door, times });
+        let shared = Rc::new(Shared {
+            exchange,
+            door,
+            addresses: Addresses::default(),
+            times,
+        });
         let asking = Rc::downgrade(&shared);
         tokio::task::spawn_local(outward::answer_questions(questions, move |hook, answer| {
             if let Some(shared) = asking.upgrade() {

@@ -23,6 +23,7 @@ impl Close {
     pub(crate) const SLOW: Self = Self::new(4408, "messages were not read");
     pub(crate) const PROTOCOL: Self = Self::new(4409, "text messages of at most 16 KiB");
     pub(crate) const RATE: Self = Self::new(4429, "too many messages");
+    pub(crate) const ADDRESS: Self = Self::new(4429, "too many sockets of one address");
     pub(crate) const RESTART: Self = Self::new(1012, "the switch stops");
     pub(crate) const GONE: Self = Self::new(1000, "");
 
