@@ -49,7 +49,7 @@ impl Signalling {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(BLOCKING_THREADS_MAX)
-            .thread_name("calls-helper")
+            .thread_name("calls-blocking")
             .build()?;
         let opened = settings.records.clone().map(Store::start).transpose()?;
         let alive = Arc::clone(&living).try_acquire_owned().map_err(io::Error::other)?;

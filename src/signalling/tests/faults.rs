@@ -38,7 +38,7 @@ async fn who_says_something_else_first_is_closed() {
 #[tokio::test]
 async fn silent_sockets_are_closed_and_may_come_back() {
     let times = SocketTimes {
-        silence: Duration::from_millis(300),
+        silence: Duration::from_millis(2000),
         ..SocketTimes::default()
     };
     let switch = Switch::start(Settings {
@@ -57,7 +57,7 @@ async fn silent_sockets_are_closed_and_may_come_back() {
 async fn pings_keep_a_socket_that_says_nothing() {
     let times = SocketTimes {
         ping: Duration::from_millis(100),
-        silence: Duration::from_millis(1500),
+        silence: Duration::from_millis(3000),
         ..SocketTimes::default()
     };
     let switch = Switch::start(Settings {
@@ -66,7 +66,7 @@ async fn pings_keep_a_socket_that_says_nothing() {
     })
     .await;
     let mut alice = switch.phone("5001").await;
-    let said = tokio::time::timeout(Duration::from_secs(3), alice.next()).await;
+    let said = tokio::time::timeout(Duration::from_secs(5), alice.next()).await;
     assert!(said.is_err(), "{said:?}");
 }
 
@@ -301,15 +301,19 @@ async fn passwords_are_checked_and_others_numbers_are_refused() {
         guesser.expect("registrationFailed").await;
     }
     assert_eq!(guesser.closed().await, 4401);
-    let mut guesser = Phone::connect(switch.address, "/ws").await;
-    guesser
-        .send("register", json!({ "dn": "5001", "password": "guess" }))
-        .await;
-    guesser.expect("registrationFailed").await;
-    guesser
-        .send("register", json!({ "dn": "5001", "password": "guess" }))
-        .await;
-    assert_eq!(guesser.expect("registrationFailed").await["code"], 429);
+    // The longer it guesses the longer it waits.
+    let mut code = json!(403);
+    for _ in 0..20 {
+        let mut guesser = Phone::connect(switch.address, "/ws").await;
+        guesser
+            .send("register", json!({ "dn": "5001", "password": "guess" }))
+            .await;
+        code = guesser.expect("registrationFailed").await["code"].clone();
+        if code == 429 {
+            break;
+        }
+    }
+    assert_eq!(code, 429);
 }
 
 #[tokio::test]
