@@ -103,8 +103,8 @@ const LAYERS: &[Layer] = &[
     layer("signalling/fake", &["media"], &[], &[]),
     layer("signalling/events", &["limits"], &[], &[]),
     layer("signalling/messages", &["limits", "media"], &[], &[]),
-    layer("signalling/access", &["limits", "messages"], &[], &[]),
     layer("signalling/outward", &["events", "limits", "messages"], &[], &[]),
+    layer("signalling/access", &["limits", "messages", "outward"], &[], &[]),
     layer("signalling/settings", &["access", "limits", "outward"], &[], &[]),
     layer("signalling/records", &["limits", "settings"], &[], &[]),
     layer(

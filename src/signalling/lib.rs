@@ -24,10 +24,10 @@ mod settings;
 mod socket;
 mod start;
 
-pub use access::{ApiKey, Scope, Scopes, TokenKey, User, Users};
+pub use access::{ApiKey, HashError, Scope, Scopes, TokenKey, User, Users};
 pub use fake::RecordingMedia;
 pub use media::{Busy, Media, MediaPlane};
 pub use moqswitch_calls as calls;
-pub use outward::Webhook;
+pub use outward::{Callback, Webhook};
 pub use settings::{RecordSettings, Settings, SocketTimes};
 pub use start::{Signalling, SignallingHandle};

@@ -30,6 +30,9 @@ pub const SECRET_BYTES_MAX: usize = 4096;
 /// Sockets at once. One more is answered 503.
 pub const SOCKETS_MAX: usize = 65_536;
 
+/// Sockets of one address, of IPv6 of one /64. One more is closed: 4429.
+pub const SOCKETS_PER_ADDRESS_MAX: usize = 4096;
+
 /// What waits for the calls thread: requests of REST, new sockets, facts about media. One more is refused: REST answers
 /// 503, a socket is not opened, a fact is lost and counted.
 pub const COMMANDS_MAX: usize = 4096;
@@ -41,9 +44,18 @@ pub const COMMANDS_PER_TURN_MAX: usize = 256;
 /// back and have the messages again.
 pub const OUTBOX_MESSAGES_MAX: usize = 512;
 
+/// Bytes of these. As with one message too many.
+pub const OUTBOX_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Calls that a supervisor is told in one message, when it begins to watch all.
+pub const CALL_STATES_MAX: usize = 32;
+
 /// Messages that are kept of a session for its return. The oldest goes for one more; the return then says that some are
 /// missing, and its snapshot tells what is so.
 pub const REPLAY_MESSAGES_MAX: usize = 256;
+
+/// Bytes of these. The oldest go for more.
+pub const REPLAY_BYTES_MAX: usize = 256 * 1024;
 
 /// A kept message goes after this time.
 pub const REPLAY_AGE_MAX: Duration = Duration::from_secs(60);
@@ -69,10 +81,10 @@ pub const PASSWORD_CHECKS_MAX: usize = 2;
 /// Passwords that wait for a check. One more is refused: 429.
 pub const PASSWORD_CHECKS_WAITING_MAX: usize = 256;
 
-/// Numbers of which failed passwords are remembered. The oldest is forgotten for one more.
+/// Numbers and addresses of which failed passwords are remembered. The oldest is forgotten for one more.
 pub const LOGIN_FAILURES_MAX: usize = 4096;
 
-/// After so many failed passwords in a row a number has to wait: 429.
+/// After so many failed passwords in a row from one address a number has to wait there: 429.
 pub const LOGIN_FAILURES_FREE: u32 = 5;
 
 /// How long then, for each further failure; a quarter of an hour at most.
@@ -135,6 +147,9 @@ pub const WEBHOOK_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Questions to hooks that wait, and that are asked at once. One more has failed at once: its rule's fallback decides.
 pub const HOOKS_ASKED_MAX: usize = 256;
 
+/// How long a program has to say whether a device is let in. Then it is not: 503.
+pub const CALLBACK_WAIT_MAX: Duration = Duration::from_secs(5);
+
 /// Threads for passwords and for names of hosts.
 pub const BLOCKING_THREADS_MAX: usize = PASSWORD_CHECKS_MAX + 2;
 
@@ -162,6 +177,8 @@ pub const RECONNECT: Duration = Duration::from_millis(500);
 const _: () = {
     assert!(MESSAGE_BYTES_MAX <= moqswitch_calls::limits::PAYLOAD_BYTES_MAX);
     assert!(REPLAY_MESSAGES_MAX < OUTBOX_MESSAGES_MAX);
+    assert!(REPLAY_BYTES_MAX < OUTBOX_BYTES_MAX);
+    assert!(SOCKETS_PER_ADDRESS_MAX < SOCKETS_MAX);
     assert!(PING_INTERVAL.as_millis() * 2 < SILENCE_MAX.as_millis());
     assert!(moqswitch_calls::limits::GRACE_UP.as_millis() <= REPLAY_AGE_MAX.as_millis());
 };

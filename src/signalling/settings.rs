@@ -7,7 +7,7 @@ use moqswitch_calls::{Dialplan, Number};
 
 use crate::access::{ApiKey, TokenKey, Users};
 use crate::limits;
-use crate::outward::Webhook;
+use crate::outward::{Callback, Webhook};
 
 /// Settings of the signalling.
 #[derive(Debug)]
@@ -24,8 +24,12 @@ pub struct Settings {
     pub users: Option<Users>,
     /// Tokens by which devices may register, beside passwords or instead of them.
     pub tokens: Option<TokenKey>,
-    /// Who may use REST. Empty: whoever comes from this host may do everything, and nobody else.
+    /// A program that says who may register, where neither a token nor `users` says so.
+    pub callback: Option<Callback>,
+    /// Who may use REST. Without these and `api_tokens` whoever comes from this host may do everything, and nobody else.
     pub keys: Vec<ApiKey>,
+    /// Tokens by which programs may use REST.
+    pub api_tokens: Option<TokenKey>,
     /// Web pages of these origins may open sockets and use REST, beside those that the switch itself serves:
     /// `https://phone.example`. `*` is any.
     pub origins: Vec<String>,
@@ -74,7 +78,9 @@ impl Default for Settings {
             numbers: Vec::new(),
             users: None,
             tokens: None,
+            callback: None,
             keys: Vec::new(),
+            api_tokens: None,
             origins: Vec::new(),
             records: None,
             webhooks: Vec::new(),

@@ -13,8 +13,8 @@ use futures_util::{SinkExt, StreamExt};
 use moqswitch_calls::{Refusal, SessionId};
 use tokio::time::{self, interval_at, timeout, timeout_at};
 
-use crate::access::{Bucket, Credentials, Door};
-use crate::exchange::{Close, End, Exchange, Line, LineEnd, Newcomer, unnumbered};
+use crate::access::{Addresses, Bucket, Credentials, Door};
+use crate::exchange::{Close, End, Exchange, Inbox, Line, LineEnd, Newcomer, unnumbered};
 use crate::limits::{MESSAGE_BYTES_MAX, MESSAGES_PER_SECOND_MAX, REGISTER_ATTEMPTS_MAX, WRITE_WAIT_MAX};
 use crate::messages::{self, BadMessage, Dialect, Envelope, MessageId, Register, Request, Told};
 use crate::settings::SocketTimes;
@@ -23,6 +23,7 @@ use crate::settings::SocketTimes;
 pub(crate) struct Shared {
     pub(crate) exchange: RefCell<Exchange>,
     pub(crate) door: Door,
+    pub(crate) addresses: Addresses,
     pub(crate) times: SocketTimes,
 }
 
@@ -32,6 +33,10 @@ pub(crate) async fn serve(socket: WebSocket, peer: Option<SocketAddr>, shared: R
     let (sink, mut stream) = socket.split();
     let written = tokio::task::spawn_local(write(sink, inbox, Rc::clone(&end), shared.times));
     let mut caller = Caller::new(line, peer, Rc::clone(&shared));
+    let place = shared.addresses.take(peer.map(|peer| peer.ip()));
+    if place.is_none() {
+        end.close(Close::ADDRESS);
+    }
     let close = loop {
         let wait = timeout(caller.patience(), stream.next());
         let message = tokio::select! {
@@ -64,12 +69,7 @@ pub(crate) async fn serve(socket: WebSocket, peer: Option<SocketAddr>, shared: R
 }
 
 /// Writes what there is, and pings; last the reason for the end.
-async fn write(
-    mut sink: SplitSink<WebSocket, Message>,
-    mut inbox: tokio::sync::mpsc::Receiver<std::sync::Arc<str>>,
-    end: Rc<End>,
-    times: SocketTimes,
-) {
+async fn write(mut sink: SplitSink<WebSocket, Message>, mut inbox: Inbox, end: Rc<End>, times: SocketTimes) {
     let mut pings = interval_at(time::Instant::now() + times.ping, times.ping);
     let close = loop {
         let message = tokio::select! {
@@ -88,7 +88,7 @@ async fn write(
     };
     let deadline = time::Instant::now() + WRITE_WAIT_MAX;
     while close != Close::SLOW
-        && let Ok(text) = inbox.try_recv()
+        && let Some(text) = inbox.try_recv()
     {
         if !matches!(
             timeout_at(deadline, sink.send(Message::Text((&*text).into()))).await,

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::LocalSet;
 use tokio::time;
 
-use crate::access::{Door, Origins};
+use crate::access::{Addresses, Door, Origins};
 use crate::exchange::Exchange;
 use crate::limits::{BLOCKING_THREADS_MAX, COMMANDS_PER_TURN_MAX};
 use crate::media::{Busy, MediaPlane};
@@ -49,7 +49,7 @@ impl Signalling {
         let runtime = Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(BLOCKING_THREADS_MAX)
-            .thread_name("calls-helper")
+            .thread_name("calls-blocking")
             .build()?;
         let opened = settings.records.clone().map(Store::start).transpose()?;
         let alive = Arc::clone(&living).try_acquire_owned().map_err(io::Error::other)?;
@@ -121,7 +121,7 @@ fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, opened
     let store = local.block_on(runtime, async move {
         let mut settings = settings;
         let moved = Rc::new(Notify::new());
-        let door = Door::new(settings.users.take(), settings.tokens.take());
+        let door = Door::new(settings.users.take(), settings.tokens.take(), settings.callback.take());
         let times = settings.times;
         let webhooks = std::mem::take(&mut settings.webhooks);
         let mut exchange = Exchange::new(settings, media, Rc::clone(&moved));
@@ -136,7 +136,12 @@ fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, opened
         }
         let questions = exchange.take_questions();
         let exchange = exchange.into();
-        let shared = Rc::new(Shared { exchange, door, times });
+        let shared = Rc::new(Shared {
+            exchange,
+            door,
+            addresses: Addresses::default(),
+            times,
+        });
         let asking = Rc::downgrade(&shared);
         tokio::task::spawn_local(outward::answer_questions(questions, move |hook, answer| {
             if let Some(shared) = asking.upgrade() {

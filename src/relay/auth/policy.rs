@@ -117,7 +117,7 @@ impl Policy {
         may_compute: impl FnOnce() -> bool,
     ) -> Result<Admission<'a>, Refusal> {
         let (root, query) = target.split_once('?').unwrap_or((target, ""));
-        if let Some(claims) = self.device_in(query) {
+        if let Some(claims) = self.device_in(query)? {
             // Past its time it is refused like any token.
             claims.grant(moment)?;
             let device = claims.subject.unwrap_or_default().into();

@@ -2,30 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::http::{HeaderMap, header};
 use ring::digest;
 
-use super::origin::is_for_loopback;
-use crate::limits::{CALLERS_COUNTED_MAX, REQUESTS_PER_SECOND_MAX};
-
-/// What a key may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// See numbers, calls, records and events.
-    Read,
-    /// Make calls and change them.
-    Call,
-    /// Listen, whisper, barge, end the calls of others.
-    Supervise,
-    /// Everything.
-    Admin,
-}
-
-/// Several scopes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Scopes(u8);
+use super::scope::{Scope, Scopes};
+use super::token::TokenKey;
+use crate::limits::{CALLERS_COUNTED_MAX, REQUESTS_PER_SECOND_MAX, SECRET_BYTES_MAX};
 
 /// A key: its name for logs, the SHA-256 of what is sent as `Authorization: Bearer …`, and what it may do.
 #[derive(Clone)]
@@ -33,40 +17,6 @@ pub struct ApiKey {
     name: String,
     hash: [u8; digest::SHA256_OUTPUT_LEN],
     scopes: Scopes,
-}
-
-impl Scope {
-    const fn bit(self) -> u8 {
-        match self {
-            Self::Read => 1,
-            Self::Call => 2,
-            Self::Supervise => 4,
-            Self::Admin => 8,
-        }
-    }
-
-    /// As settings have it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Call => "call",
-            Self::Supervise => "supervise",
-            Self::Admin => "admin",
-        }
-    }
-}
-
-impl Scopes {
-    /// Is it among them?
-    pub const fn contain(self, scope: Scope) -> bool {
-        self.0 & (scope.bit() | Scope::Admin.bit()) != 0
-    }
-}
-
-impl FromIterator<Scope> for Scopes {
-    fn from_iter<T: IntoIterator<Item = Scope>>(scopes: T) -> Self {
-        Self(scopes.into_iter().fold(0, |bits, scope| bits | scope.bit()))
-    }
 }
 
 impl ApiKey {
@@ -107,12 +57,14 @@ pub(crate) enum Denied {
 #[derive(Debug)]
 pub(crate) struct Gate {
     keys: Vec<ApiKey>,
+    tokens: Option<TokenKey>,
     buckets: BTreeMap<Caller, Bucket>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Caller {
     Key(usize),
+    Token(String),
     Address(Option<IpAddr>),
 }
 
@@ -147,9 +99,10 @@ impl Bucket {
 }
 
 impl Gate {
-    pub(crate) fn new(keys: Vec<ApiKey>) -> Self {
+    pub(crate) fn new(keys: Vec<ApiKey>, tokens: Option<TokenKey>) -> Self {
         Self {
             keys,
+            tokens,
             buckets: BTreeMap::new(),
         }
     }
@@ -162,10 +115,8 @@ impl Gate {
         scope: Scope,
         now: Instant,
     ) -> Result<(), Denied> {
-        let caller = self.caller(headers, peer)?;
-        if let Caller::Key(index) = caller
-            && !self.keys.get(index).is_some_and(|key| key.scopes.contain(scope))
-        {
+        let (caller, scopes) = self.caller(headers, peer)?;
+        if !scopes.contain(scope) {
             return Err(Denied::Scope(scope));
         }
         if self.buckets.len() >= CALLERS_COUNTED_MAX && !self.buckets.contains_key(&caller) {
@@ -173,7 +124,7 @@ impl Gate {
                 .buckets
                 .iter()
                 .min_by_key(|(_, bucket)| bucket.at)
-                .map(|(caller, _)| *caller);
+                .map(|(caller, _)| caller.clone());
             oldest.map(|oldest| self.buckets.remove(&oldest));
         }
         let full = Bucket::new(REQUESTS_PER_SECOND_MAX, now);
@@ -185,11 +136,12 @@ impl Gate {
         }
     }
 
-    fn caller(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<Caller, Denied> {
-        if self.keys.is_empty() {
-            let is_here = peer.is_some_and(|peer| peer.to_canonical().is_loopback()) && is_for_loopback(headers);
+    fn caller(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<(Caller, Scopes), Denied> {
+        if self.keys.is_empty() && self.tokens.is_none() {
+            let is_here = peer.is_some_and(|peer| peer.to_canonical().is_loopback());
+            let everything = [Scope::Admin].into_iter().collect();
             return if is_here {
-                Ok(Caller::Address(peer))
+                Ok((Caller::Address(peer), everything))
             } else {
                 Err(Denied::Remote)
             };
@@ -199,10 +151,21 @@ impl Gate {
         let secret = secret
             .filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"))
             .map(|(_, secret)| secret.trim());
-        let hash = hash(secret.ok_or(Denied::Unknown)?);
+        let secret = secret
+            .filter(|secret| secret.len() <= SECRET_BYTES_MAX)
+            .ok_or(Denied::Unknown)?;
         // The hash of what is sent says nothing of how much of a secret was right.
-        let index = self.keys.iter().position(|key| key.hash == hash);
-        index.map(Caller::Key).ok_or(Denied::Unknown)
+        let hash = hash(secret);
+        if let Some((index, key)) = self.keys.iter().enumerate().find(|(_, key)| key.hash == hash) {
+            return Ok((Caller::Key(index), key.scopes));
+        }
+        let token = self
+            .tokens
+            .as_ref()
+            .and_then(|key| key.check_scopes(secret, SystemTime::now()));
+        token
+            .map(|(name, scopes)| (Caller::Token(name), scopes))
+            .ok_or(Denied::Unknown)
     }
 }
 
@@ -228,7 +191,8 @@ mod tests {
     fn keys_may_what_their_scopes_say() {
         let reader = ApiKey::new("board", "r", [Scope::Read].into_iter().collect());
         let admin = ApiKey::new("root", "a", [Scope::Admin].into_iter().collect());
-        let mut gate = Gate::new(vec![reader, admin]);
+        let tokens = TokenKey::new(b"secret");
+        let mut gate = Gate::new(vec![reader, admin], Some(tokens.clone()));
         let now = Instant::now();
         assert_eq!(gate.admit(&bearer("r"), None, Scope::Read, now), Ok(()));
         assert_eq!(
@@ -236,6 +200,12 @@ mod tests {
             Err(Denied::Scope(Scope::Call))
         );
         assert_eq!(gate.admit(&bearer("a"), None, Scope::Supervise, now), Ok(()));
+        let token = tokens.sign_scopes("board", &[Scope::Read], SystemTime::now() + Duration::from_secs(60));
+        assert_eq!(gate.admit(&bearer(&token), None, Scope::Read, now), Ok(()));
+        assert_eq!(
+            gate.admit(&bearer(&token), None, Scope::Call, now),
+            Err(Denied::Scope(Scope::Call))
+        );
         let here = Some(IpAddr::from([127, 0, 0, 1]));
         assert_eq!(gate.admit(&bearer("x"), here, Scope::Read, now), Err(Denied::Unknown));
         assert_eq!(
@@ -246,7 +216,7 @@ mod tests {
 
     #[test]
     fn without_keys_this_host_may_and_no_other() {
-        let mut gate = Gate::new(Vec::new());
+        let mut gate = Gate::new(Vec::new(), None);
         let now = Instant::now();
         let mut admit = |peer: Option<IpAddr>| gate.admit(&HeaderMap::new(), peer, Scope::Admin, now);
         assert_eq!(admit(Some(IpAddr::from([127, 0, 0, 1]))), Ok(()));
@@ -256,7 +226,7 @@ mod tests {
 
     #[test]
     fn too_many_requests_wait() {
-        let mut gate = Gate::new(Vec::new());
+        let mut gate = Gate::new(Vec::new(), None);
         let (now, here) = (Instant::now(), Some(IpAddr::from([127, 0, 0, 1])));
         for _ in 0..REQUESTS_PER_SECOND_MAX {
             assert_eq!(gate.admit(&HeaderMap::new(), here, Scope::Read, now), Ok(()));

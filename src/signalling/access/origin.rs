@@ -35,7 +35,7 @@ impl Origins {
 
 /// Is the request for this host by a name that nobody else can give it? A page of a name that was bound to this address
 /// anew would otherwise count as the switch's own.
-pub(crate) fn is_for_loopback(headers: &HeaderMap) -> bool {
+fn is_for_loopback(headers: &HeaderMap) -> bool {
     let Some(host) = headers.get(header::HOST) else {
         return true;
     };
@@ -51,13 +51,13 @@ pub(crate) fn is_for_loopback(headers: &HeaderMap) -> bool {
             .is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }
 
-/// Whom a request came from. What a proxy on this host hands on came from elsewhere.
+/// Whom a request came from. What a proxy on this host hands on came from elsewhere, and what is for this host by another
+/// name may have been sent by any page.
 pub(crate) fn peer_of(extensions: &Extensions, headers: &HeaderMap) -> Option<SocketAddr> {
-    let is_proxied = ["forwarded", "x-forwarded-for", "x-real-ip"]
-        .iter()
-        .any(|name| headers.contains_key(*name));
+    let names = ["forwarded", "x-forwarded-for", "x-real-ip"];
+    let is_doubtful = names.iter().any(|name| headers.contains_key(*name)) || !is_for_loopback(headers);
     let ConnectInfo(address) = extensions.get::<ConnectInfo<SocketAddr>>()?;
-    Some(*address).filter(|address| !(is_proxied && address.ip().to_canonical().is_loopback()))
+    Some(*address).filter(|address| !(is_doubtful && address.ip().to_canonical().is_loopback()))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Tokens by which devices register: JWT (RFC 7519), signed with HMAC-SHA-256 and nothing else.
+//! Tokens by which devices register and programs use REST: JWT (RFC 7519), signed with HMAC-SHA-256 and nothing else.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,24 +6,32 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use moqswitch_calls::Number;
 use ring::hmac;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
+use super::scope::{Scope, Scopes};
 use crate::messages::is_bounded;
 
-/// The key that tokens of devices are signed with.
+/// The key that tokens are signed with.
 #[derive(Clone)]
 pub struct TokenKey(hmac::Key);
 
 /// What a token says.
 #[derive(Debug, Deserialize)]
 struct Claims {
-    /// The number that it is for.
-    dn: String,
+    /// Of a device: the number that it is for.
+    dn: Option<String>,
     /// Seconds since 1970.
     exp: u64,
     #[serde(default)]
     nbf: u64,
+    /// Of a device.
     #[serde(default)]
     supervisor: bool,
+    /// Of a program: its name.
+    sub: Option<String>,
+    /// Of a program.
+    #[serde(default)]
+    scopes: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -37,10 +45,19 @@ impl TokenKey {
         Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
     }
 
-    /// A token for a number, valid until `expires`.
+    /// A token for a number's devices, valid until `expires`.
     pub fn sign(&self, dn: &Number, supervisor: bool, expires: SystemTime) -> String {
+        self.sign_claims(&json!({ "dn": dn.as_str(), "exp": seconds(expires), "supervisor": supervisor }))
+    }
+
+    /// A token for a program, valid until `expires`.
+    pub fn sign_scopes(&self, name: &str, scopes: &[Scope], expires: SystemTime) -> String {
+        let scopes: Vec<&str> = scopes.iter().map(|scope| scope.name()).collect();
+        self.sign_claims(&json!({ "sub": name, "exp": seconds(expires), "scopes": scopes }))
+    }
+
+    fn sign_claims(&self, claims: &Value) -> String {
         let header = Base64UrlUnpadded::encode_string(br#"{"alg":"HS256","typ":"JWT"}"#);
-        let claims = serde_json::json!({ "dn": dn.as_str(), "exp": seconds(expires), "supervisor": supervisor });
         let signed = format!(
             "{header}.{}",
             Base64UrlUnpadded::encode_string(claims.to_string().as_bytes())
@@ -51,6 +68,19 @@ impl TokenKey {
 
     /// Is it a token for this number, now? Then: may its device supervise?
     pub(super) fn check(&self, token: &str, dn: &Number, now: SystemTime) -> Option<bool> {
+        let claims = self.claims(token, now)?;
+        let is_for = claims.dn.is_some_and(|of| of == dn.as_str());
+        is_for.then_some(claims.supervisor)
+    }
+
+    /// Is it a token of a program, now? Then: whose, and for what.
+    pub(super) fn check_scopes(&self, token: &str, now: SystemTime) -> Option<(String, Scopes)> {
+        let claims = self.claims(token, now)?;
+        let scopes = claims.scopes.iter().filter_map(|name| Scope::parse(name));
+        Some((claims.sub?, scopes.collect()))
+    }
+
+    fn claims(&self, token: &str, now: SystemTime) -> Option<Claims> {
         let (signed, signature) = token.rsplit_once('.')?;
         let (header, claims) = signed.split_once('.')?;
         let signature = Base64UrlUnpadded::decode_vec(signature).ok()?;
@@ -59,10 +89,9 @@ impl TokenKey {
         let claims: Claims = read(claims)?;
         let now = seconds(now);
         let is_valid = header.alg == "HS256"
-            && claims.dn == dn.as_str()
             && claims.exp.saturating_add(SKEW.as_secs()) > now
             && claims.nbf <= now.saturating_add(SKEW.as_secs());
-        is_valid.then_some(claims.supervisor)
+        is_valid.then_some(claims)
     }
 }
 
@@ -101,6 +130,12 @@ mod tests {
         for end in 0..token.len() {
             assert_eq!(key.check(&token[..end], &dn, now), None);
         }
+        // A device's token lets no program in, nor the other way round.
+        assert_eq!(key.check_scopes(&token, now), None);
+        let program = key.sign_scopes("board", &[Scope::Read], now + Duration::from_secs(10));
+        let read = [Scope::Read].into_iter().collect();
+        assert_eq!(key.check_scopes(&program, now), Some(("board".to_owned(), read)));
+        assert_eq!(key.check(&program, &dn, now), None);
         // Signed rightly, by another algorithm than it says.
         let claims = token.split('.').nth(1).unwrap();
         let signed = format!("{}.{claims}", Base64UrlUnpadded::encode_string(br#"{"alg":"none"}"#));

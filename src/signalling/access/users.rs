@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use argon2::Argon2;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
-use argon2::{Argon2, password_hash};
 use moqswitch_calls::Number;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::Semaphore;
@@ -17,10 +17,22 @@ use crate::limits::{
     LOGIN_BACK_OFF, LOGIN_BACK_OFF_MAX, LOGIN_FAILURES_FREE, LOGIN_FAILURES_MAX, PASSWORD_CHECKS_MAX,
     PASSWORD_CHECKS_WAITING_MAX,
 };
+use crate::outward::{Callback, Verdict};
 
 /// Those who may register, by number.
 #[derive(Clone, Default)]
 pub struct Users(BTreeMap<Number, User>);
+
+/// Why there is no hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HashError {
+    /// The text is no PHC string of Argon2.
+    #[error("it is no hash of Argon2: $argon2id$…")]
+    Malformed,
+    /// The system has no randomness, or the password is too long.
+    #[error("the password cannot be hashed")]
+    Failed,
+}
 
 /// Somebody who may register.
 #[derive(Clone)]
@@ -34,8 +46,8 @@ impl User {
     ///
     /// # Errors
     /// It is none.
-    pub fn new(hash: &str, supervisor: bool) -> Result<Self, password_hash::Error> {
-        PasswordHash::new(hash)?;
+    pub fn new(hash: &str, supervisor: bool) -> Result<Self, HashError> {
+        PasswordHash::new(hash).map_err(|_| HashError::Malformed)?;
         Ok(Self {
             hash: hash.into(),
             supervisor,
@@ -46,13 +58,12 @@ impl User {
     ///
     /// # Errors
     /// The system has no randomness, or the password is too long.
-    pub fn hash(password: &str) -> Result<String, password_hash::Error> {
-        let mut salt = [0; 16];
-        SystemRandom::new()
-            .fill(&mut salt)
-            .map_err(|_| password_hash::Error::Crypto)?;
-        let salt = SaltString::encode_b64(&salt)?;
-        Ok(Argon2::default().hash_password(password.as_bytes(), &salt)?.to_string())
+    pub fn hash(password: &str) -> Result<String, HashError> {
+        let mut bytes = [0; 16];
+        SystemRandom::new().fill(&mut bytes).map_err(|_| HashError::Failed)?;
+        let salt = SaltString::encode_b64(&bytes).map_err(|_| HashError::Failed)?;
+        let hash = Argon2::default().hash_password(password.as_bytes(), &salt);
+        Ok(hash.map_err(|_| HashError::Failed)?.to_string())
     }
 }
 
@@ -91,12 +102,16 @@ pub(crate) struct Credentials<'a> {
 pub(crate) struct Door {
     users: Option<Users>,
     tokens: Option<TokenKey>,
+    callback: Option<Callback>,
     /// Checked for who is not there, so that it takes as long.
     nobody: Arc<str>,
     checks: Arc<Semaphore>,
     waiting: Semaphore,
-    failures: RefCell<BTreeMap<Number, Failures>>,
+    /// By number and address: who guesses keeps nobody else out.
+    failures: RefCell<BTreeMap<Guesser, Failures>>,
 }
+
+type Guesser = (Number, Option<IpAddr>);
 
 #[derive(Clone, Copy, Debug)]
 struct Failures {
@@ -105,7 +120,7 @@ struct Failures {
 }
 
 impl Door {
-    pub(crate) fn new(users: Option<Users>, tokens: Option<TokenKey>) -> Self {
+    pub(crate) fn new(users: Option<Users>, tokens: Option<TokenKey>, callback: Option<Callback>) -> Self {
         let nobody = match &users {
             Some(_) => User::hash("nobody").unwrap_or_default(),
             None => String::new(),
@@ -113,6 +128,7 @@ impl Door {
         Self {
             users,
             tokens,
+            callback,
             nobody: nobody.into(),
             checks: Arc::new(Semaphore::new(PASSWORD_CHECKS_MAX)),
             waiting: Semaphore::new(PASSWORD_CHECKS_WAITING_MAX),
@@ -129,6 +145,10 @@ impl Door {
                 .map(|supervisor| Admission { supervisor })
                 .ok_or(("Invalid token", 403));
         }
+        let is_listed = self.users.as_ref().is_some_and(|users| users.0.contains_key(dn));
+        if let (Some(callback), false) = (&self.callback, is_listed) {
+            return self.ask(callback, dn, credentials).await;
+        }
         if self.users.is_none() && self.tokens.is_some() {
             return Err(("Missing credentials", 401));
         }
@@ -139,7 +159,8 @@ impl Door {
                 Err(("Credentials are needed from other hosts", 403))
             };
         };
-        self.check_back_off(dn)?;
+        let guesser = (dn.clone(), peer);
+        self.check_back_off(&guesser)?;
         let Ok(_place) = self.waiting.try_acquire() else {
             return Err(("Too many registrations", 429));
         };
@@ -151,15 +172,36 @@ impl Door {
         let is_right = self.check(Arc::clone(hash), password.to_owned()).await;
         match user {
             Some(user) if is_right => {
-                self.failures.borrow_mut().remove(dn);
+                self.failures.borrow_mut().remove(&guesser);
                 Ok(Admission {
                     supervisor: user.supervisor,
                 })
             }
             Some(_) | None => {
-                self.note_failure(dn);
+                self.note_failure(&guesser);
                 Err(("Invalid credentials", 403))
             }
+        }
+    }
+
+    /// Asks a program. Who guesses waits here as well.
+    async fn ask(&self, callback: &Callback, dn: &Number, credentials: Credentials<'_>) -> Result<Admission, Refused> {
+        let Credentials { password, token, peer } = credentials;
+        let guesser = (dn.clone(), peer);
+        self.check_back_off(&guesser)?;
+        let Ok(_place) = self.waiting.try_acquire() else {
+            return Err(("Too many registrations", 429));
+        };
+        match callback.ask(dn, password, token, peer).await {
+            Verdict::Admitted { supervisor } => {
+                self.failures.borrow_mut().remove(&guesser);
+                Ok(Admission { supervisor })
+            }
+            Verdict::Refused => {
+                self.note_failure(&guesser);
+                Err(("Invalid credentials", 403))
+            }
+            Verdict::Unknown => Err(("Nobody can say who may register", 503)),
         }
     }
 
@@ -178,24 +220,24 @@ impl Door {
         check.await.unwrap_or(false)
     }
 
-    fn check_back_off(&self, dn: &Number) -> Result<(), Refused> {
-        match self.failures.borrow().get(dn) {
+    fn check_back_off(&self, guesser: &Guesser) -> Result<(), Refused> {
+        match self.failures.borrow().get(guesser) {
             Some(failures) if failures.until > Instant::now() => Err(("Too many failed attempts", 429)),
             Some(_) | None => Ok(()),
         }
     }
 
-    fn note_failure(&self, dn: &Number) {
+    fn note_failure(&self, guesser: &Guesser) {
         let mut all = self.failures.borrow_mut();
         let now = Instant::now();
-        if all.len() >= LOGIN_FAILURES_MAX && !all.contains_key(dn) {
+        if all.len() >= LOGIN_FAILURES_MAX && !all.contains_key(guesser) {
             let oldest = all
                 .iter()
                 .min_by_key(|(_, failures)| failures.until)
-                .map(|(dn, _)| dn.clone());
+                .map(|(guesser, _)| guesser.clone());
             oldest.map(|oldest| all.remove(&oldest));
         }
-        let failures = all.entry(dn.clone()).or_insert(Failures { count: 0, until: now });
+        let failures = all.entry(guesser.clone()).or_insert(Failures { count: 0, until: now });
         failures.count = failures.count.saturating_add(1);
         let beyond = failures.count.saturating_sub(LOGIN_FAILURES_FREE);
         let wait = LOGIN_BACK_OFF.saturating_mul(beyond).min(LOGIN_BACK_OFF_MAX);

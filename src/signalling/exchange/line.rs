@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc};
 
-use crate::limits::OUTBOX_MESSAGES_MAX;
+use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX};
 
 /// Why a socket is closed, by the codes of the contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,7 @@ impl Close {
     pub(crate) const SLOW: Self = Self::new(4408, "messages were not read");
     pub(crate) const PROTOCOL: Self = Self::new(4409, "text messages of at most 16 KiB");
     pub(crate) const RATE: Self = Self::new(4429, "too many messages");
+    pub(crate) const ADDRESS: Self = Self::new(4429, "too many sockets of one address");
     pub(crate) const RESTART: Self = Self::new(1012, "the switch stops");
     pub(crate) const GONE: Self = Self::new(1000, "");
 
@@ -36,14 +37,41 @@ impl Close {
 pub(crate) struct Line {
     number: u64,
     outbox: mpsc::Sender<Arc<str>>,
+    bytes: Rc<Cell<usize>>,
     end: Rc<End>,
 }
 
 /// What the socket's tasks hold.
 #[derive(Debug)]
 pub(crate) struct LineEnd {
-    pub(crate) inbox: mpsc::Receiver<Arc<str>>,
+    pub(crate) inbox: Inbox,
     pub(crate) end: Rc<End>,
+}
+
+/// What is to be written.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    messages: mpsc::Receiver<Arc<str>>,
+    bytes: Rc<Cell<usize>>,
+}
+
+impl Inbox {
+    /// The next message. None: nobody will say anything any more.
+    pub(crate) async fn recv(&mut self) -> Option<Arc<str>> {
+        let text = self.messages.recv().await?;
+        Some(self.taken(text))
+    }
+
+    /// The next message, if there is one.
+    pub(crate) fn try_recv(&mut self) -> Option<Arc<str>> {
+        let text = self.messages.try_recv().ok()?;
+        Some(self.taken(text))
+    }
+
+    fn taken(&self, text: Arc<str>) -> Arc<str> {
+        self.bytes.set(self.bytes.get().saturating_sub(text.len()));
+        text
+    }
 }
 
 /// Whether the socket is to be closed, and why.
@@ -78,12 +106,15 @@ impl End {
 impl Line {
     pub(crate) fn new(number: u64) -> (Self, LineEnd) {
         let (outbox, inbox) = mpsc::channel(OUTBOX_MESSAGES_MAX);
-        let end = Rc::new(End::default());
+        let (end, bytes) = (Rc::new(End::default()), Rc::new(Cell::new(0)));
         let line = Self {
             number,
             outbox,
+            bytes: Rc::clone(&bytes),
             end: Rc::clone(&end),
         };
+        let messages = inbox;
+        let inbox = Inbox { messages, bytes };
         (line, LineEnd { inbox, end })
     }
 
@@ -93,13 +124,14 @@ impl Line {
 
     /// False: there is no room, and the socket is closed.
     pub(crate) fn send(&self, text: Arc<str>) -> bool {
-        match self.outbox.try_send(text) {
-            Ok(()) => true,
-            Err(_) => {
-                self.end.close(Close::SLOW);
-                false
-            }
+        let bytes = self.bytes.get() + text.len();
+        let is_sent = bytes <= OUTBOX_BYTES_MAX && self.outbox.try_send(text).is_ok();
+        if is_sent {
+            self.bytes.set(bytes);
+        } else {
+            self.end.close(Close::SLOW);
         }
+        is_sent
     }
 
     pub(crate) fn close(&self, close: Close) {
@@ -119,6 +151,12 @@ mod tests {
         }
         assert!(!line.send("x".into()));
         assert_eq!(end.end.closed().await, Close::SLOW);
+        let (line, mut end) = Line::new(2);
+        let long: Arc<str> = "x".repeat(OUTBOX_BYTES_MAX).into();
+        assert!(line.send(Arc::clone(&long)));
+        assert!(end.inbox.try_recv().is_some());
+        assert!(line.send(long), "what was written makes room");
+        assert!(!line.send("x".into()));
         // The first reason counts.
         line.close(Close::RESTART);
         assert_eq!(end.end.closed().await, Close::SLOW);

@@ -16,7 +16,7 @@ use moqswitch_calls::{
     Reply, Report, RequestId, SessionId, Text,
 };
 use ring::rand::{SecureRandom, SystemRandom};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::access::Gate;
@@ -27,7 +27,7 @@ use crate::messages::{self, MessageId};
 use crate::records::{Kept, Store};
 use crate::settings::Settings;
 
-pub(crate) use line::{Close, End, Line, LineEnd};
+pub(crate) use line::{Close, End, Inbox, Line, LineEnd};
 pub(crate) use session::unnumbered;
 
 use session::Session;
@@ -50,6 +50,8 @@ pub(crate) struct Exchange {
     follow_up: VecDeque<Event>,
     /// Who is being served, for the replies that are notices.
     turn: Option<Turn>,
+    /// Calls that a supervisor is told together.
+    gathered: Vec<Value>,
     /// Why the registration that is being served is refused.
     refusal: Option<moqswitch_calls::Refusal>,
     /// Grants that the relay had no room for, and when to tell them again.
@@ -110,6 +112,8 @@ enum Asked {
     Mute(CallId, bool),
     Transfer,
     Unregister,
+    /// To watch every call: those that there are come together.
+    Watch,
     Other,
 }
 
@@ -148,10 +152,11 @@ impl Exchange {
             askers: BTreeMap::new(),
             follow_up: VecDeque::new(),
             turn: None,
+            gathered: Vec::new(),
             refusal: None,
             untold: BTreeMap::new(),
             retry_at: None,
-            gate: Gate::new(settings.keys),
+            gate: Gate::new(settings.keys, settings.api_tokens),
             events: Events::new(unix_ms()),
             counts: Counts::default(),
             kept: Kept::default(),

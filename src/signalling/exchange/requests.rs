@@ -253,7 +253,9 @@ impl Exchange {
             self.watch(session, first, WatchEvent::Numbers(numbers));
         }
         if let Some(calls) = calls {
+            self.expect(Asked::Watch);
             self.watch(session, id, WatchEvent::Calls(calls));
+            self.tell_gathered(session);
         }
     }
 

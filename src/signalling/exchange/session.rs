@@ -10,7 +10,8 @@ use serde_json::{Map, Value};
 
 use super::line::{Close, Line};
 use crate::limits::{
-    ALIASES_MAX, EARLY_SIGNAL_BYTES_MAX, EARLY_SIGNALS_MAX, IDS_KEPT_MAX, REPLAY_AGE_MAX, REPLAY_MESSAGES_MAX,
+    ALIASES_MAX, EARLY_SIGNAL_BYTES_MAX, EARLY_SIGNALS_MAX, IDS_KEPT_MAX, REPLAY_AGE_MAX, REPLAY_BYTES_MAX,
+    REPLAY_MESSAGES_MAX,
 };
 use crate::messages::{Dialect, MessageId, Told, flattened};
 
@@ -25,6 +26,7 @@ pub(crate) struct Session {
     line: Option<Line>,
     seq: u64,
     replay: VecDeque<Kept>,
+    replay_bytes: usize,
     /// Requests by their ids, each with the first message that repeats it.
     seen: VecDeque<Seen>,
     known: Vec<Known>,
@@ -67,6 +69,7 @@ impl Session {
             line: Some(line),
             seq: 0,
             replay: VecDeque::new(),
+            replay_bytes: 0,
             seen: VecDeque::new(),
             known: Vec::new(),
             early: Vec::new(),
@@ -125,15 +128,13 @@ impl Session {
     pub(super) fn say(&mut self, told: &Told, id: Option<&MessageId>, now: Instant) -> bool {
         self.seq += 1;
         let text = self.written(told, id, self.seq);
-        self.forget_old(now);
-        if self.replay.len() >= REPLAY_MESSAGES_MAX {
-            self.replay.pop_front();
-        }
+        self.replay_bytes += text.len();
         self.replay.push_back(Kept {
             seq: self.seq,
             text: Arc::clone(&text),
             at: now,
         });
+        self.forget_old(now);
         if let Some(id) = id
             && let Some(seen) = self.seen.iter_mut().rev().find(|seen| seen.id == *id)
         {
@@ -172,15 +173,24 @@ impl Session {
 
     fn forget_old(&mut self, now: Instant) {
         let is_old = |kept: &Kept| now.saturating_duration_since(kept.at) > REPLAY_AGE_MAX;
-        while self.replay.front().is_some_and(is_old) {
-            self.replay.pop_front();
+        while self.replay.len() > REPLAY_MESSAGES_MAX
+            || self.replay_bytes > REPLAY_BYTES_MAX
+            || self.replay.front().is_some_and(is_old)
+        {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some(kept) = self.replay.pop_front() {
+            self.replay_bytes = self.replay_bytes.saturating_sub(kept.text.len());
         }
     }
 
     /// The client has everything up to this one.
     pub(super) fn acknowledge(&mut self, seq: u64) {
         while self.replay.front().is_some_and(|kept| kept.seq <= seq) {
-            self.replay.pop_front();
+            self.forget_oldest();
         }
     }
 

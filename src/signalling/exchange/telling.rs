@@ -3,13 +3,14 @@
 use std::time::Instant;
 
 use moqswitch_calls::{
-    Action, AdminEvent, CallEvent, Event, HookAnswer, HookQuestion, Notice, Refusal, Registered, Reply, RequestId,
-    SessionId, UnregisterReason,
+    Action, AdminEvent, CallEvent, Event, HookAnswer, HookQuestion, LegState, Notice, Refusal, Registered, Reply,
+    RequestId, SessionId, UnregisterReason,
 };
 
 use super::line::Close;
 use super::session::Known;
 use super::{Asked, Asker, Exchange, Turn, leg_in};
+use crate::limits::CALL_STATES_MAX;
 use crate::messages::{self, Dialect, MessageId, Told};
 
 impl Exchange {
@@ -113,8 +114,16 @@ impl Exchange {
         told.payload.insert("missed".to_owned(), missed.into());
         told.payload.insert("complete".to_owned(), is_complete.into());
         told.payload.insert("lastSeq".to_owned(), own.seq().into());
+        let rings = !own.rings_itself;
         if !own.say_resumed(&told, id, after) || !own.replay(after) {
             self.counts.slow_clients += 1;
+            return;
+        }
+        // Of these it was told only now. What does not ring (its own call) is refused by the plane.
+        let legs = registered.calls.iter().flat_map(|call| &call.legs);
+        let called = legs.filter(|leg| leg.session == session && leg.state == LegState::Calling);
+        for leg in called.filter(|_| rings) {
+            self.ring_for(session, leg.leg.call);
         }
     }
 
@@ -179,9 +188,13 @@ impl Exchange {
         let told = match asked {
             Asked::Hold(id, hold) => messages::held(&own.name_of(*id), leg(*id), *hold),
             Asked::Mute(id, muted) => messages::muted(&own.name_of(*id), leg(*id), *muted),
-            Asked::Dial(_) | Asked::Answer | Asked::Hangup | Asked::Transfer | Asked::Unregister | Asked::Other => {
-                messages::done(call)
-            }
+            Asked::Dial(_)
+            | Asked::Answer
+            | Asked::Hangup
+            | Asked::Transfer
+            | Asked::Unregister
+            | Asked::Watch
+            | Asked::Other => messages::done(call),
         };
         self.tell(session, &told, Some(&id));
     }
@@ -231,7 +244,31 @@ impl Exchange {
         });
     }
 
+    /// Calls that there are when somebody begins to watch them: one message each would be too many.
+    fn gathers(&mut self, session: SessionId, notice: &Notice) -> bool {
+        let Notice::Call(view) = notice else { return false };
+        let is_gathered = |turn: &Turn| turn.session == session && turn.asked == Asked::Watch;
+        if !self.turn.as_ref().is_some_and(is_gathered) {
+            return false;
+        }
+        self.gathered.push(messages::call_view(view));
+        if self.gathered.len() >= CALL_STATES_MAX {
+            self.tell_gathered(session);
+        }
+        true
+    }
+
+    pub(super) fn tell_gathered(&mut self, session: SessionId) {
+        let gathered = std::mem::take(&mut self.gathered);
+        if !gathered.is_empty() {
+            self.tell(session, &messages::call_states(gathered), None);
+        }
+    }
+
     fn tell_notice(&mut self, session: SessionId, notice: &Notice) {
+        if self.gathers(session, notice) {
+            return;
+        }
         let id = self.id_for(session, notice);
         let media = match notice {
             Notice::Accepted(_) => Some(self.media.media(session)),

@@ -8,7 +8,7 @@ use moqswitch_calls::{
 };
 use serde_json::{Map, Value, json};
 
-use super::incoming::BadMessage;
+use super::fields::BadMessage;
 use super::views::{self, party};
 use crate::media::Media;
 
@@ -102,6 +102,11 @@ pub(crate) fn call_failed(refusal: Refusal, call: Option<&Text>) -> Told {
 /// It was done, and nothing else says so.
 pub(crate) fn done(call: Option<&Text>) -> Told {
     Told::new("ok", json!({})).with("callId", call.map(|call| json!(call.as_str())))
+}
+
+/// Calls that there are, for who begins to watch them.
+pub(crate) fn call_states(calls: Vec<Value>) -> Told {
+    Told::new("callStates", json!({ "calls": calls }))
 }
 
 /// The device itself holds, or does not.

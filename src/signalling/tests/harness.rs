@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
 
 /// Each has an id of its own, also of a phone that came back.
 static SYNCS: AtomicU32 = AtomicU32::new(1);
@@ -24,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Switch {
     pub(crate) address: SocketAddr,
     pub(crate) media: RecordingMedia,
-    pub(crate) handle: SignallingHandle,
+    pub(crate) handle: Option<SignallingHandle>,
 }
 
 impl Switch {
@@ -35,7 +36,21 @@ impl Switch {
         let address = listener.local_addr().unwrap();
         let routes = handle.router().into_make_service_with_connect_info::<SocketAddr>();
         tokio::spawn(async move { axum::serve(listener, routes).await });
+        let handle = Some(handle);
         Self { address, media, handle }
+    }
+
+    /// One in another process.
+    pub(crate) fn elsewhere(address: SocketAddr) -> Self {
+        Self {
+            address,
+            media: RecordingMedia::default(),
+            handle: None,
+        }
+    }
+
+    pub(crate) fn handle(&self) -> &SignallingHandle {
+        self.handle.as_ref().expect("it is in this process")
     }
 
     /// Records are not waited for, and media does not end calls: there is none.
@@ -131,6 +146,18 @@ impl Phone {
         if let Some(origin) = origin {
             request.headers_mut().insert("Origin", origin.parse().unwrap());
         }
+        Self::open(request, stream).await
+    }
+
+    /// As a browser connects that takes the switch for another host.
+    pub(crate) async fn named(address: SocketAddr, host: &str, origin: &str) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let mut request = format!("ws://{host}/ws").into_client_request().unwrap();
+        request.headers_mut().insert("Origin", origin.parse().unwrap());
+        Self::open(request, stream).await.unwrap()
+    }
+
+    async fn open(request: Request, stream: TcpStream) -> Result<Self, tokio_tungstenite::tungstenite::Error> {
         let (socket, _) = tokio_tungstenite::client_async(request, stream).await?;
         Ok(Self {
             socket,

@@ -3,10 +3,12 @@
 
 mod harness;
 
+mod crowd;
 mod faults;
 
 mod main_path;
 mod outward;
+mod readme;
 mod rest;
 mod seeds;
 mod stored;

@@ -101,12 +101,12 @@ async fn stopping_says_so_and_ends_every_call() {
     let mut alice = switch.phone("5001").await;
     let mut bob = switch.phone("5002").await;
     connect(&mut alice, &mut bob, "5002").await;
-    switch.handle.stop();
+    switch.handle().stop();
     alice.expect("goaway").await;
     assert_eq!(alice.expect("callEnded").await["reason"], "shutdown");
     assert_eq!(alice.closed().await, 1012);
     assert_eq!(bob.closed().await, 1012);
-    switch.handle.ended().await;
+    switch.handle().ended().await;
     assert!(switch.grants(&alice).is_empty());
 }
 

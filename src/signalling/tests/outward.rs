@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 
 use moqswitch_signalling::calls::Dialplan;
-use moqswitch_signalling::{Settings, Webhook};
+use moqswitch_signalling::{Callback, Settings, Webhook};
 use ring::hmac;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::harness::Switch;
+use crate::harness::{Phone, Switch};
 
 struct Server(TcpListener);
 
@@ -118,4 +118,32 @@ async fn hooks_decide_where_calls_go() {
     alice.send("call", json!({ "to": "08003" })).await;
     server.answer(500, "").await;
     carol.expect("incomingCall").await;
+}
+
+#[tokio::test]
+async fn program_says_who_may_register() {
+    let (server, address) = Server::start().await;
+    let settings = Settings {
+        callback: Callback::new(&format!("http://{address}/who")),
+        ..Switch::settings()
+    };
+    let switch = Switch::start(settings).await;
+    let mut phone = Phone::connect(switch.address, "/ws").await;
+    for (status, code) in [(403, 403), (500, 503)] {
+        phone.send("register", json!({ "dn": "5001", "password": "p" })).await;
+        let (_, body) = server.answer(status, "").await;
+        let asked: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(
+            asked,
+            json!({ "dn": "5001", "password": "p", "token": null, "peer": "127.0.0.1" })
+        );
+        assert_eq!(phone.expect("registrationFailed").await["code"], code);
+    }
+    phone
+        .send("register", json!({ "dn": "5001", "role": "supervisor" }))
+        .await;
+    server.answer(200, r#"{"supervisor":true}"#).await;
+    phone.expect("registered").await;
+    phone.send("subscribe", json!({ "calls": true })).await;
+    phone.expect("ok").await;
 }

@@ -1,5 +1,7 @@
 //! Transcripts of every message, compared exactly.
 
+use moqswitch_signalling::Settings;
+use moqswitch_signalling::calls::Dialplan;
 use serde_json::json;
 
 use crate::harness::{Phone, Switch, compare};
@@ -117,6 +119,48 @@ async fn supervisors_watch_and_take_part() {
 }
 
 #[tokio::test]
+async fn queues_and_calls_that_there_were() {
+    let plan = "[queues.support]\nagents = [\"5002\"]\nmusic = \"jazz\"\n\n[[rules]]\nto = \"100\"\ntarget = \"queue/support\"\n";
+    let settings = Settings {
+        dialplan: Dialplan::parse(plan).unwrap(),
+        ..Switch::settings()
+    };
+    let switch = Switch::start(settings).await;
+    let mut alice = switch.phone("5001").await;
+    let mut carol = switch.phone("5003").await;
+    alice.send("call", json!({ "to": "100", "callId": "first" })).await;
+    alice.sync().await;
+    carol.send("call", json!({ "to": "100", "callId": "second" })).await;
+    carol.sync().await;
+    let queue = switch.get("/api/queues/support").await.json();
+    assert_eq!(queue["waiting"].as_array().unwrap().len(), 2);
+    let mut chief = Phone::connect(switch.address, "/ws").await;
+    chief
+        .send(
+            "register",
+            json!({ "dn": "5009", "role": "supervisor", "device": "desk" }),
+        )
+        .await;
+    chief.sync().await;
+    chief.send("subscribe", json!({ "calls": true })).await;
+    chief.sync().await;
+    assert_eq!(
+        chief.said.last().unwrap().1["payload"]["calls"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    let mut bob = switch.phone("5002").await;
+    let incoming = bob.expect("incomingCall").await;
+    bob.send("answer", json!({ "callId": incoming["callId"] })).await;
+    bob.sync().await;
+    alice.sync().await;
+    carol.sync().await;
+    compare("queue.txt", &[("alice", &alice), ("carol", &carol), ("bob", &bob)]);
+}
+
+#[tokio::test]
 async fn resumption_and_end() {
     let switch = Switch::plain().await;
     let mut alice = switch.phone("5001").await;
@@ -132,7 +176,7 @@ async fn resumption_and_end() {
     back.sync().await;
     back.raw(json!({ "type": "ack", "payload": { "seq": back.last_seq() } }))
         .await;
-    switch.handle.stop();
+    switch.handle().stop();
     assert_eq!(back.closed().await, 1012);
     compare("resume.txt", &[("bob", &back)]);
 }

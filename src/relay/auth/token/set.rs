@@ -144,6 +144,13 @@ impl Keys {
         self.iter().any(|key| key.may_verify() && key.print() == print)
     }
 
+    /// Whether a token names one of these keys. It need not be signed by it.
+    pub fn is_named_by(&self, token: &str) -> bool {
+        let Ok(jwt) = Jwt::parse(token) else { return false };
+        jwt.key_id
+            .is_some_and(|id| self.iter().any(|key| key.id() == Some(id.as_ref())))
+    }
+
     /// What a token says, if a key of these has signed it and may grant so much. Of time nothing is checked here, see
     /// [`Claims::grant`].
     pub fn verify(&self, token: &str) -> Result<Claims, Refusal> {

@@ -1,0 +1,48 @@
+//! Each `curl` example of the README is done.
+
+use serde_json::json;
+
+use crate::harness::Switch;
+use crate::main_path::connect;
+
+#[tokio::test]
+async fn examples_are_answered() {
+    let readme = include_str!("../README.md");
+    let switch = Switch::plain().await;
+    let mut chief = switch.phone("5009").await;
+    let mut carol = switch.phone("5003").await;
+    let mut alice = switch.phone("5001").await;
+    let mut bob = switch.phone("5002").await;
+    let (_, call) = connect(&mut alice, &mut bob, "5002").await;
+    // Calls go on when `make` and `hangup` have been shown; the latter ends a call of its own.
+    let (_, other) = connect(&mut carol, &mut chief, "5009").await;
+    let examples: Vec<&str> = readme.lines().filter(|line| line.starts_with("curl ")).collect();
+    assert!(examples.len() > 15, "{examples:?}");
+    for example in examples {
+        if example.contains("/api/events") {
+            continue;
+        }
+        let (_, path) = example.split_once("http://127.0.0.1:4443").unwrap();
+        let path = path.trim_end_matches('"').replace("$CALL", &call);
+        let body = example.split_once("-d '").and_then(|(_, rest)| rest.split_once('\''));
+        let answer = match body {
+            Some((body, _)) => {
+                let body = body.replace('…', &other);
+                switch
+                    .http("POST", &path, &[("Content-Type", "application/json")], &body)
+                    .await
+            }
+            None => switch.get(&path).await,
+        };
+        // There is no trunk.
+        let expected = match path.as_str() {
+            "/api/genesys/status" => 503,
+            "/api/call/make" => 202,
+            _ => 200,
+        };
+        assert_eq!(answer.status, expected, "{example}: {answer:?}");
+        if path.ends_with("/hold") {
+            switch.post(&path, &json!({ "hold": false })).await;
+        }
+    }
+}
