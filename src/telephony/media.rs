@@ -74,9 +74,10 @@ impl MediaPlane for RelayMedia {
     fn media(&mut self, session: SessionId) -> Media {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let expires = now + DEVICE_TOKEN_LIFE;
-        // It grants nothing: what the session may do comes with its calls.
+        // The relay takes the subject of it and nothing else: what the session may do comes with its calls. But a token has
+        // to grant something to be one.
         let claims = format!(
-            r#"{{"sub":"{session}","publish":[],"subscribe":[],"exp":{}}}"#,
+            r#"{{"sub":"{session}","publish":["device/{session}"],"exp":{}}}"#,
             expires.as_secs()
         );
         let token = self.key.sign(&claims, &self.random).unwrap_or_else(|error| {

@@ -96,7 +96,7 @@ impl Policy {
     /// Whether an auth server decides on a session of this path and query: on all but those of devices.
     pub fn asks_authority(&self, target: &str) -> bool {
         let query = target.split_once('?').map_or("", |(_, query)| query);
-        self.has_authority && self.device_in(query).is_none()
+        self.has_authority && matches!(self.device_in(query), Ok(None))
     }
 
     /// What a session has that names no path.
@@ -187,14 +187,17 @@ impl Policy {
         Ok((Arc::new(claims.grant(moment)?), Some(key)))
     }
 
-    /// The claims of a token for a device. Any other token is for others to judge.
-    fn device_in(&self, query: &str) -> Option<Claims> {
-        let devices = self.devices.as_ref()?;
+    /// The claims of a token for a device. Any other token is for others to judge; one that only says that it is for a
+    /// device is as good as none of theirs.
+    fn device_in(&self, query: &str) -> Result<Option<Claims>, Refusal> {
         let token = query
             .split('&')
             .filter_map(|pair| pair.strip_prefix("jwt="))
-            .next_back()?;
-        devices.check(token, || true).ok().map(|verified| verified.claims)
+            .next_back();
+        match (&self.devices, token) {
+            (Some(devices), Some(token)) if devices.is_named_by(token) => devices.verify(token).map(Some),
+            _ => Ok(None),
+        }
     }
 
     /// Whether tokens of this key are taken.
@@ -448,5 +451,32 @@ mod tests {
 
     fn at(seconds: u64) -> Moment {
         Moment(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn a_device_is_let_in_with_nothing_and_who_only_says_so_is_not() {
+        let named = |id: &str| Key::generate(Algorithm::HS256, id, &SystemRandom::new()).unwrap();
+        let key = named("calls");
+        let keys = Keys::parse(&format!(r#"{{"keys":[{}]}}"#, key.to_json())).unwrap();
+        let policy = Policy::uniform(Grant::everything()).with_devices(Some(Arc::new(keys)));
+        let sign = |key: &Key| {
+            let claims = r#"{"sub":"7","publish":["device/7"],"exp":2000}"#;
+            key.sign(claims, &SystemRandom::new()).unwrap()
+        };
+        let admit = |token: &str, seconds| {
+            let at = Moment(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+            let target = format!("/?jwt={token}");
+            let admission = policy.admit(&target, Credentials::default(), at, || true);
+            admission.map(|admission| (admission.grant, admission.device))
+        };
+        let token = sign(&key);
+        let (grant, device) = admit(&token, 1_000).unwrap();
+        assert_eq!((&*grant, device.as_deref()), (&Grant::nothing(), Some("7")));
+        assert_eq!(admit(&token, 2_000), Err(Refusal::Expired));
+        // Of another switch, or of this one before it was started again.
+        assert_eq!(admit(&sign(&named("calls")), 1_000), Err(Refusal::Signature));
+        // Tokens for others mean nothing here, as without devices.
+        let (grant, device) = admit(&sign(&named("else")), 1_000).unwrap();
+        assert_eq!((&*grant, device), (&Grant::everything(), None));
     }
 }
