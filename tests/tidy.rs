@@ -178,6 +178,12 @@ const LAYERS: &[Layer] = &[
     ),
     layer("keys", &[], &[], &["auth"]),
     layer("state", &[], &[], &["ResetKey"]),
+    layer(
+        "telephony",
+        &["config", "control", "limits"],
+        &[],
+        &["auth", "limits", "routing", "shard"],
+    ),
     layer("token", &["config", "generate", "keys", "limits"], &[], &["auth"]),
     layer(
         "switch",
@@ -191,6 +197,7 @@ const LAYERS: &[Layer] = &[
             "reload",
             "signals",
             "state",
+            "telephony",
         ],
         &["wire"],
         &["limits", "net", "Relay", "RelayHandle", "RelayOptions"],

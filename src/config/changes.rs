@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use super::Config;
+use super::{Config, LimitsConfig};
 
 /// A setting whose value is another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,8 +49,7 @@ impl Config {
             log,
             origin,
         } = self;
-        let text = |value: &dyn Debug| format!("{value:?}");
-        vec![
+        let mut values = vec![
             ("listen", text(listen)),
             ("http", text(http)),
             ("http_tls", text(http_tls)),
@@ -83,6 +82,26 @@ impl Config {
                 "auth.node",
                 text(&auth.authority.as_ref().map(|authority| &authority.node)),
             ),
+            ("quic.idle_timeout", text(&quic.idle_timeout)),
+            ("quic.udp_payload", text(&quic.udp_payload_bytes_max)),
+            ("quic.connection_window", text(&quic.connection_window_bytes)),
+            ("quic.stream_window", text(&quic.stream_window_bytes)),
+            ("quic.congestion_control", text(&quic.congestion_control)),
+            ("quic.socket_buffer", text(&quic.socket_buffer_bytes)),
+            ("log.level", text(&log.level)),
+            ("log.format", text(&log.format)),
+            ("origin.hop_id", text(&origin.hop_id)),
+            ("origin.route_cost", text(&origin.route_cost)),
+        ];
+        values.extend(limits.values());
+        values
+    }
+}
+
+impl LimitsConfig {
+    fn values(&self) -> Vec<(&'static str, String)> {
+        let limits = self;
+        vec![
             ("limits.connections", text(&limits.connections_max)),
             ("limits.attempts", text(&limits.attempts_per_second)),
             ("limits.announce_bytes", text(&limits.announce_bytes_max)),
@@ -95,16 +114,10 @@ impl Config {
             ("limits.cache_bytes", text(&limits.cache_bytes_max)),
             ("limits.cache_age", text(&limits.cache_age_max)),
             ("limits.track_linger", text(&limits.track_linger)),
-            ("quic.idle_timeout", text(&quic.idle_timeout)),
-            ("quic.udp_payload", text(&quic.udp_payload_bytes_max)),
-            ("quic.connection_window", text(&quic.connection_window_bytes)),
-            ("quic.stream_window", text(&quic.stream_window_bytes)),
-            ("quic.congestion_control", text(&quic.congestion_control)),
-            ("quic.socket_buffer", text(&quic.socket_buffer_bytes)),
-            ("log.level", text(&log.level)),
-            ("log.format", text(&log.format)),
-            ("origin.hop_id", text(&origin.hop_id)),
-            ("origin.route_cost", text(&origin.route_cost)),
         ]
     }
+}
+
+fn text(value: &dyn Debug) -> String {
+    format!("{value:?}")
 }

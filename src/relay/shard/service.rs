@@ -1,5 +1,9 @@
 //! Connections to sessions and back: reading streams, pumping media, the end of peers.
 
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::auth::Grant;
 use crate::driver::{self, Backlog, BacklogFull, Carry};
 use crate::limits::SETUP_WAIT_MAX;
 use crate::routing::{PeerKey, RequestKey};
@@ -104,31 +108,7 @@ impl Shard {
         let is_setup_due = version.has_setup() || session.is_negotiating();
         let grant = self.options.policy.default_grant();
         self.lapses.note(peer, &grant);
-        self.peers.insert(
-            peer,
-            Peer {
-                session,
-                root: BroadcastPath::root(),
-                grant,
-                basis: Basis::Open,
-                is_waiting: false,
-                ended: None,
-                is_reported: false,
-                requested: Default::default(),
-                hop,
-                link_cost: DEFAULT_COST,
-                opened: self.now,
-                setup_deadline: self.now + SETUP_WAIT_MAX,
-                published: Default::default(),
-                pace: Default::default(),
-                device: None,
-                unpublished: Default::default(),
-                probes: Default::default(),
-                waiting_announcements: Default::default(),
-                backlog: Backlog::new(BACKLOG),
-                heads: Default::default(),
-            },
-        );
+        self.peers.insert(peer, begun(session, grant, hop, self.now));
         self.statistics.sessions.opened += 1;
         self.begin_routing(peer);
         // What names no path and says no SETUP is asked about too, where somebody is to be asked.
@@ -360,7 +340,7 @@ impl Shard {
     }
 
     /// Tells every session that the relay goes away, and stops accepting.
-    pub(super) fn begin_drain(&mut self, deadline: std::time::Instant) {
+    pub(super) fn begin_drain(&mut self, deadline: Instant) {
         if self.drain_deadline.is_some() {
             return;
         }
@@ -417,6 +397,32 @@ impl Shard {
         if let Err(error) = self.ring.turn(crate::net::Wait::None) {
             tracing::warn!(%error, "the last packets could not be sent");
         }
+    }
+}
+
+/// A session as it is before anything is known of its peer.
+fn begun(session: Session, grant: Arc<Grant>, hop: HopId, now: Instant) -> Peer {
+    Peer {
+        session,
+        root: BroadcastPath::root(),
+        grant,
+        basis: Basis::Open,
+        is_waiting: false,
+        ended: None,
+        is_reported: false,
+        requested: Default::default(),
+        hop,
+        link_cost: DEFAULT_COST,
+        opened: now,
+        setup_deadline: now + SETUP_WAIT_MAX,
+        published: Default::default(),
+        pace: Default::default(),
+        device: None,
+        unpublished: Default::default(),
+        probes: Default::default(),
+        waiting_announcements: Default::default(),
+        backlog: Backlog::new(BACKLOG),
+        heads: Default::default(),
     }
 }
 
