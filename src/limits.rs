@@ -130,8 +130,10 @@ pub const DEVICE_SESSIONS_MAX: usize = 8;
 /// How long the token lets a device in that it got when it registered. By itself it grants nothing.
 pub const DEVICE_TOKEN_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A shard whose command queue was full is asked again so much later.
+/// A shard whose command queue was full is asked again so much later, and so often: a second in all. Then it is logged.
 pub const SHARD_RETRY_INTERVAL: Duration = Duration::from_millis(2);
+/// See [`SHARD_RETRY_INTERVAL`].
+pub const SHARD_TRIES_MAX: usize = 500;
 
 const _: () = {
     assert!(SHARD_ANSWER_WAIT_MAX.as_millis() < FETCH_WAIT_MAX.as_millis());

@@ -81,7 +81,7 @@ row() { # attack, rounds, seconds
          lost_without: (of("without"; .lost) | add), lost_with: (of("with"; .lost) | add),
          p99_without: (of("without"; .p99) | median), p99_with: (of("with"; .p99) | median),
          rss_before: $before, rss_peak: $peak, rss_after: $after}
-        | .holds = (.lost_with <= .lost_without and (.p99_with <= 2 * .p99_without or .p99_with <= .p99_without + 10)
+        | .holds = (all(.p99_without, .p99_with, .lost_with, .lost_without; type == "number") and .lost_with <= .lost_without and (.p99_with <= 2 * .p99_without or .p99_with <= .p99_without + 10)
             and .rss_after <= .rss_before * 1.1 + 8)' "$work/runs" | tee -a "$work/table"
     jq -es 'last.holds' "$work/table" >/dev/null
 }
@@ -105,6 +105,7 @@ run_once() { # attack, with or without, seconds
 }
 
 calls() { # seconds, file
+    rm -f "$work/summary.json"
     taskset -c "$LOADGEN_CORE" "$loadgen" call --calls "$CALLS" --duration "$1s" --relay "moql://$relay_address/" \
         --json "$work/summary.json" >/dev/null 2>"$work/loadgen.err" || true
     [[ -s $work/summary.json ]] || die 2 "loadgen: $(tail -n 1 "$work/loadgen.err")"

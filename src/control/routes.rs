@@ -36,7 +36,8 @@ pub(super) fn public(state: ControlState) -> Router {
     }
 }
 
-fn relay(state: ControlState) -> Router {
+/// The relay's own.
+pub(super) fn relay(state: ControlState) -> Router {
     common()
         .route("/fetch/{*path}", get(fetch))
         .fallback(elsewhere)

@@ -144,13 +144,15 @@ impl ControlServer {
         let (stop, stopped) = watch::channel(false);
         let shards = self.state.shards.clone();
         let operators = Serving::operators(self.state.clone(), stopped.clone());
+        // What tells pages from programs does not come with those requests: calls are not for them.
+        let over_http3 = routes::relay(self.state.clone());
         let serving = Serving::new(self.state, stopped);
         let thread = thread::Builder::new().name("control".to_owned()).spawn(move || {
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(self.listener)?;
                 let admin = self.admin.map(tokio::net::TcpListener::from_std).transpose()?;
                 tokio::spawn(background);
-                tokio::spawn(web::answer(self.web_requests, serving.router.clone(), shards));
+                tokio::spawn(web::answer(self.web_requests, over_http3, shards));
                 let admin = async {
                     if let Some(admin) = admin {
                         serve(admin, operators).await;

@@ -11,7 +11,7 @@ use moqswitch_signalling::calls::{Grants, SessionId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time;
 
-use crate::limits::{DEVICE_SESSIONS_MAX, SHARD_RETRY_INTERVAL};
+use crate::limits::{DEVICE_SESSIONS_MAX, SHARD_RETRY_INTERVAL, SHARD_TRIES_MAX};
 
 use super::media::Told;
 
@@ -70,10 +70,12 @@ impl Devices {
             } => {
                 let device = self.devices.entry(name.clone()).or_default();
                 if device.sessions.len() >= DEVICE_SESSIONS_MAX {
-                    // It may do nothing, like every session of a device at first.
-                    tracing::info!(device = %name, "a device has its maximum of sessions with the relay");
-                    return;
+                    // The oldest is the likeliest to be one that the device has left behind.
+                    let oldest = device.sessions.remove(0);
+                    self.sessions.remove(&oldest);
+                    self.install(oldest, Arc::default()).await;
                 }
+                let device = self.devices.entry(name.clone()).or_default();
                 device.sessions.push(session);
                 let grant = device.grant.clone();
                 self.sessions.insert(session, name);
@@ -135,12 +137,12 @@ impl Devices {
         }
     }
 
-    /// Waits while the shard has no room for it; nothing of a call is lost by that but time.
+    /// Waits a while if the shard has no room for it. A shard that has none for so long serves no calls either.
     async fn install(&self, session: Source, grant: Arc<Grant>) {
         let Some(port) = self.shards.get(usize::from(session.shard.0)) else {
             return;
         };
-        loop {
+        for _ in 0..SHARD_TRIES_MAX {
             let (reply, _) = oneshot::channel();
             let command = ShardCommand::SetGrant {
                 session: session.peer,
@@ -152,5 +154,9 @@ impl Devices {
             }
             time::sleep(SHARD_RETRY_INTERVAL).await;
         }
+        tracing::error!(
+            shard = session.shard.0,
+            "a shard took no grant of a device: it keeps the one it has"
+        );
     }
 }

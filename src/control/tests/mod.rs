@@ -200,11 +200,11 @@ fn a_token_shows_what_it_grants_and_nothing_else() {
     assert_eq!(bearer("/healthz", "a.b.c").status, 200);
     // Half a credential is not as good as none.
     for odd in ["Bearer", "Bearer ", "Basic YTpi", "Bearer a b", "Bearer \u{e4}"] {
-        let request = format!("GET /announced HTTP/1.1\r\nHost: x\r\nAuthorization: {odd}\r\n\r\n");
+        let request = format!("GET /fetch/room/cam HTTP/1.1\r\nHost: x\r\nAuthorization: {odd}\r\n\r\n");
         assert_eq!(fixture.request(&request).status, 401, "{odd}");
     }
     let twice = format!("Authorization: Bearer {token}\r\n").repeat(2);
-    let request = format!("GET /announced HTTP/1.1\r\nHost: x\r\n{twice}\r\n");
+    let request = format!("GET /fetch/room/cam HTTP/1.1\r\nHost: x\r\n{twice}\r\n");
     assert_eq!(fixture.request(&request).status, 401);
 }
 
@@ -221,7 +221,7 @@ fn signatures_are_checked_so_often_for_an_address() {
         .send_modify(|policy| *policy = policy.clone().with_keys(Some(Arc::new(keys))));
     let get = |key: &Key| {
         let token = key.sign(r#"{"subscribe":["private/**"]}"#, &random).unwrap();
-        fixture.get(&format!("/announced?jwt={token}"))
+        fixture.get(&format!("/fetch/private/cam?jwt={token}"))
     };
     // Good ones cost nothing.
     for _ in 0..30 {
@@ -238,9 +238,9 @@ fn signatures_are_checked_so_often_for_an_address() {
     assert_eq!(refused.status, 429);
     assert!(refused.head.contains("retry-after: 1"), "{}", refused.head);
     // What needs no computation is told as ever, and who has no token is served.
-    assert_eq!(fixture.get("/announced?jwt=a.b.c").status, 401);
-    assert_eq!(fixture.get("/announced").status, 200);
-    let metrics = fixture.get("/metrics").body;
+    assert_eq!(fixture.get("/fetch/room/cam?jwt=a.b.c").status, 401);
+    assert_eq!(fixture.get("/fetch/room/cam").status, 200);
+    let metrics = fixture.get_admin("/metrics").body;
     let refused = metrics
         .lines()
         .find_map(|line| line.strip_prefix("moqswitch_http_tokens_refused_total "));

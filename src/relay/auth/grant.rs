@@ -11,6 +11,8 @@ pub struct Grant {
     pub publish: Patterns,
     /// Broadcasts that the session may subscribe, fetch and hear of.
     pub subscribe: Patterns,
+    /// Of both, what it does not cover all the same.
+    pub except: Patterns,
     /// When the grant lapses: from then on the session may do nothing. `None`: it does not lapse by this clock.
     pub until: Option<Instant>,
     /// When it lapses by the wall clock, which is what tokens go by. It is that clock which decides, also when it is set,
@@ -34,19 +36,18 @@ impl Grant {
         Self {
             publish: patterns.clone(),
             subscribe: patterns,
-            until: None,
-            expires: None,
+            ..Self::nothing()
         }
     }
 
     /// Whether the session may announce this broadcast.
     pub fn may_publish(&self, path: &str) -> bool {
-        self.publish.matches(path)
+        self.publish.matches(path) && !self.except.matches(path)
     }
 
     /// Whether the session may subscribe this broadcast, fetch of it and hear of it.
     pub fn may_subscribe(&self, path: &str) -> bool {
-        self.subscribe.matches(path)
+        self.subscribe.matches(path) && !self.except.matches(path)
     }
 
     /// Whether there can be anything at or below `prefix` that the session may publish or subscribe.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::grant::Grant;
 use super::identity::ClientIdentity;
 use super::moment::Moment;
+use super::pattern::{Pattern, Patterns};
 use super::token::{Claims, KeyPrint, Keys, Refusal, Verified};
 
 /// What is public, and the keys of tokens that grant something else.
@@ -64,12 +65,12 @@ impl Policy {
     /// the [feed](crate::shard::FeedEvent::SessionOpened) names the subject of its token. Such a token names its key.
     #[must_use]
     pub fn with_devices(self, devices: Option<Arc<Keys>>) -> Self {
-        Self { devices, ..self }
+        Self { devices, ..self }.settled()
     }
 
     /// The same with something else for those without a token.
     pub fn with_public(self, public: Arc<Grant>) -> Self {
-        Self { public, ..self }
+        Self { public, ..self }.settled()
     }
 
     /// The same with tokens that these keys have signed. Who has one gets what it grants instead of what is public.
@@ -80,7 +81,19 @@ impl Policy {
     /// The same with what a verified certificate of a client grants, in place of what is public.
     pub fn with_certified(self, grant: Option<Grant>) -> Self {
         let certified = grant.map(Arc::new);
-        Self { certified, ..self }
+        Self { certified, ..self }.settled()
+    }
+
+    /// Where there are devices, calls are for those who are in them: nothing that is granted without a token covers them.
+    fn settled(mut self) -> Self {
+        if self.devices.is_some() {
+            let of_calls = ["call", "device"].map(|root| Pattern::subtree("", root).expect("one segment"));
+            let except = Patterns::new(of_calls.to_vec());
+            for grant in [Some(&mut self.public), self.certified.as_mut()].into_iter().flatten() {
+                Arc::make_mut(grant).except = except.clone();
+            }
+        }
+        self
     }
 
     /// An auth server decides. It gets tokens as they are.
@@ -269,7 +282,6 @@ mod tests {
 
     use ring::rand::SystemRandom;
 
-    use crate::auth::pattern::Patterns;
     use crate::auth::token::{Algorithm, Key};
 
     use super::*;
@@ -475,8 +487,11 @@ mod tests {
         assert_eq!(admit(&token, 2_000), Err(Refusal::Expired));
         // Of another switch, or of this one before it was started again.
         assert_eq!(admit(&sign(&named("calls")), 1_000), Err(Refusal::Signature));
-        // Tokens for others mean nothing here, as without devices.
+        // Tokens for others mean nothing here, as without devices. And of calls nobody hears without one.
         let (grant, device) = admit(&sign(&named("else")), 1_000).unwrap();
-        assert_eq!((&*grant, device), (&Grant::everything(), None));
+        assert!(device.is_none() && grant.may_publish("anon/x") && grant.may_subscribe("caller/x"));
+        for path in ["call", "call/1/2", "device/7"] {
+            assert!(!grant.may_publish(path) && !grant.may_subscribe(path), "{path}");
+        }
     }
 }

@@ -38,6 +38,7 @@ pub struct Connection {
     pub(super) counts: Counts,
     pub(super) refused: Refused,
     pub(super) ends: Ends,
+    pub(super) begun: Instant,
     /// While the client may not be where its packets say it is.
     pub(super) unproven: Option<Unproven>,
     /// Where it is to ask for a session, if it is a client's over HTTP/3.
@@ -412,10 +413,12 @@ impl Connection {
             self.rebinding.on_packet(source);
         }
         // Whoever encrypts for the handshake has read what was sent to that address (RFC 9000, section 8.1). A forged
-        // packet beside a true one is not among those that were taken.
-        if let Some((packets, true)) = packets
-            && after.received - before.received >= packets
-        {
+        // packet beside a true one is not among those that were taken. What some clients fill datagrams up with counts as
+        // one that was not, either; a handshake that is done is proof by itself.
+        let has_proof = packets.is_some_and(|(packets, has_handshake)| {
+            has_handshake && after.received - before.received >= packets || self.quic.is_established()
+        });
+        if has_proof {
             self.unproven = None;
         }
         let mut has_moved = false;

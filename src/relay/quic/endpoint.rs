@@ -316,6 +316,35 @@ impl Endpoint {
         self.is_draining = true;
     }
 
+    /// Closes connections that began `age` ago and have no session: handshakes that go on, and HTTP/3 without one. At most
+    /// `limit`; says how many.
+    pub(crate) fn close_without_session(&mut self, now: Instant, age: Duration, limit: usize) -> usize {
+        let is_late = |connection: &Connection| {
+            connection.is_server()
+                && !connection.is_over()
+                && !connection.has_session()
+                && now.saturating_duration_since(connection.begun) >= age
+        };
+        let late: Vec<ConnectionKey> = self
+            .connections
+            .iter()
+            .filter(|(_, (_, connection))| is_late(connection))
+            .map(|(index, (generation, _))| connection_key(index, *generation))
+            .take(limit)
+            .collect();
+        for key in &late {
+            if let Some(connection) = self.get_mut(*key) {
+                connection.close(
+                    session_error::INTERNAL,
+                    "the relay has no room for connections without a session",
+                );
+            }
+            self.mark_dirty(*key);
+            self.mark_ready(*key);
+        }
+        late.len()
+    }
+
     /// Whether a client found no room since this was called last.
     pub(crate) fn take_is_crowded(&mut self) -> bool {
         std::mem::take(&mut self.is_crowded)
@@ -411,6 +440,7 @@ impl Endpoint {
                 counts: Default::default(),
                 refused: Default::default(),
                 ends: Default::default(),
+                begun: Instant::now(),
                 unproven: None,
                 reset_token: None,
                 was_reset: false,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use moqswitch_proto::wire::session_error;
 use rustc_hash::FxHashMap;
 
+use crate::limits::SETUP_WAIT_MAX;
 use crate::quic::prefix;
 use crate::routing::PeerKey;
 
@@ -20,9 +21,13 @@ impl Shard {
         if !self.endpoint.take_is_crowded() {
             return;
         }
+        let begun = self
+            .endpoint
+            .close_without_session(self.now, SETUP_WAIT_MAX, LEAVING_MAX);
+        self.statistics.drops.add(DropCause::Evicted, begun as u64);
         let leaving = self.choose_idle();
         if let Some(suppressed) = self.notices.allow(self.now) {
-            let (count, limit) = (leaving.len(), self.options.endpoint.connections_max);
+            let (count, limit) = (begun + leaving.len(), self.options.endpoint.connections_max);
             tracing::warn!(
                 limit,
                 closing = count,
@@ -49,6 +54,8 @@ impl Shard {
             .filter(|(key, peer)| {
                 !is_link(**key)
                     && !peer.session.is_closed()
+                    // A phone between two calls does nothing, and waits for the next.
+                    && peer.device.is_none()
                     && peer.published.is_empty()
                     && peer.requested.is_empty()
                     && !self.announcer.has_requests(**key)

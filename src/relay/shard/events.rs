@@ -245,6 +245,7 @@ impl Shard {
         let source = self.session_of(peer);
         let Some(state) = self.peers.get_mut(&peer) else { return };
         state.pace.clear();
+        state.unpublished.clear();
         for path in std::mem::take(&mut state.published) {
             self.table.remove(&path, source);
             self.changed_here(&path);

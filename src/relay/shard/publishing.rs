@@ -88,7 +88,8 @@ impl Shard {
         let full = state.root.join(path);
         let is_name = !full.has_control_characters();
         if !is_name || !state.grant.may_publish(full.as_str()) {
-            if is_name && state.device.is_some() && state.unpublished.len() < UNPUBLISHED_MAX {
+            let has_room = state.unpublished.len() < UNPUBLISHED_MAX || state.unpublished.contains_key(&full);
+            if is_name && state.device.is_some() && has_room {
                 state.unpublished.insert(full, advertisement);
                 return;
             }
@@ -139,6 +140,10 @@ impl Shard {
     pub(super) fn publish_waiting(&mut self) {
         let mut left = WAITING_PER_TURN_MAX;
         for _ in 0..self.paced.len() {
+            // The others are first in the next turn.
+            if left == 0 {
+                break;
+            }
             let Some(peer) = self.paced.pop_front() else { break };
             let mut is_done = false;
             for _ in 0..WAITING_AT_ONCE.min(left) {
@@ -146,6 +151,9 @@ impl Shard {
                     is_done = true;
                     break;
                 };
+                if state.session.is_closed() {
+                    state.pace.clear();
+                }
                 let Some((path, advertisement)) = state.pace.poll(self.now) else {
                     is_done = state.pace.order.is_empty();
                     state.pace.is_queued = !is_done;

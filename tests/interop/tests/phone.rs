@@ -56,11 +56,17 @@ async fn talk(scheme: &str, shards: usize) -> Result<()> {
         to_alice.exchange().await.context("bob to alice")?;
     }
 
-    // Who has a token and no call hears nothing, may ask for what he can guess, and is not heard.
+    // Who has a token and no call hears nothing and is not heard.
     let group = Random::new(3).group(0, &[10]);
     let _forged = mallory_speaks.publish(&format!("call/{call}/3"), "audio", &group)?;
     let heard = tokio::time::timeout(A_WHILE, mallory_hears.next_announcement()).await;
     ensure!(heard.is_err(), "mallory heard of {heard:?}");
+    // And so does who has no token, though all else is public here.
+    let mut nobody = Subscriber::connect(relay.udp(), DRAFT).await?;
+    let heard = tokio::time::timeout(A_WHILE, nobody.next_announcement()).await;
+    ensure!(heard.is_err(), "somebody heard of {heard:?}");
+    let fetched = http_get(relay.http(), &format!("/fetch/{of_alice}/audio")).await;
+    ensure!(fetched.is_err(), "somebody fetched a voice");
     // Of his own voice he may hear.
     while let Ok(heard) = tokio::time::timeout(A_WHILE, bob_hears.next_announcement()).await {
         let (path, _) = heard?;
