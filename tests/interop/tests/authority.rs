@@ -246,24 +246,23 @@ async fn it_decides_on_requests_too() -> Result<()> {
     let mut call = Call::start(&publisher, &mut subscriber, "a", Random::new(3)).await?;
     call.exchange().await?;
     authority.forget();
-    ensure!(
-        http_get(relay.http(), "/announced/call?jwt=x").await? == "a",
-        "what is announced"
-    );
+    http_get(relay.http(), "/fetch/call/a/audio?jwt=x")
+        .await
+        .context("what is granted")?;
     let connect = authority.event(|event| event["event"] == "connect").await?;
     ensure!(
-        connect["transport"] == "http" && connect["path"] == "/call",
+        connect["transport"] == "http" && connect["path"] == "/call/a",
         "{connect}"
     );
     let end = |event: &Value| event["event"] == "end" && event["id"] == connect["id"];
     authority.event(end).await.context("the end is not told")?;
     authority.answer(|_| Reply::Status(403));
     ensure!(
-        http_get(relay.http(), "/announced/call").await.is_err(),
+        http_get(relay.http(), "/fetch/call/a/audio").await.is_err(),
         "it was refused"
     );
     authority.stop();
-    let error = http_get(relay.http(), "/announced/call")
+    let error = http_get(relay.http(), "/fetch/call/a/audio")
         .await
         .err()
         .context("nobody decided")?;
