@@ -11,8 +11,8 @@ pub struct Grant {
     pub publish: Patterns,
     /// Broadcasts that the session may subscribe, fetch and hear of.
     pub subscribe: Patterns,
-    /// Of both, what it does not cover all the same.
-    pub except: Patterns,
+    /// Of both, broadcasts of telephone calls are not covered: `call`, 32 hexadecimal digits, and what is below.
+    pub without_calls: bool,
     /// When the grant lapses: from then on the session may do nothing. `None`: it does not lapse by this clock.
     pub until: Option<Instant>,
     /// When it lapses by the wall clock, which is what tokens go by. It is that clock which decides, also when it is set,
@@ -42,18 +42,31 @@ impl Grant {
 
     /// Whether the session may announce this broadcast.
     pub fn may_publish(&self, path: &str) -> bool {
-        self.publish.matches(path) && !self.except.matches(path)
+        self.publish.matches(path) && !self.keeps_off(path)
     }
 
     /// Whether the session may subscribe this broadcast, fetch of it and hear of it.
     pub fn may_subscribe(&self, path: &str) -> bool {
-        self.subscribe.matches(path) && !self.except.matches(path)
+        self.subscribe.matches(path) && !self.keeps_off(path)
+    }
+
+    fn keeps_off(&self, path: &str) -> bool {
+        self.without_calls && is_of_a_call(path)
     }
 
     /// Whether there can be anything at or below `prefix` that the session may publish or subscribe.
     pub fn may_use_below(&self, prefix: &str) -> bool {
         self.publish.may_match_below(prefix) || self.subscribe.may_match_below(prefix)
     }
+}
+
+/// Whether a path is that of a telephone call's broadcast: its second segment is an id of 128 bits.
+fn is_of_a_call(path: &str) -> bool {
+    let mut segments = path.split('/');
+    segments.next() == Some("call")
+        && segments
+            .next()
+            .is_some_and(|id| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 #[cfg(test)]

@@ -110,11 +110,11 @@ impl Shard {
         let before = std::mem::replace(&mut state.grant, grant.clone());
         self.lapses.forget(peer, &before);
         self.lapses.note(peer, &grant);
-        if before.publish != grant.publish || before.except != grant.except {
+        if before.publish != grant.publish || before.without_calls != grant.without_calls {
             self.revoke_announcements(peer, &grant);
             self.publish_permitted(peer);
         }
-        if before.subscribe != grant.subscribe || before.except != grant.except {
+        if before.subscribe != grant.subscribe || before.without_calls != grant.without_calls {
             self.revoke_requests(peer, &grant);
             self.announcer.set_visible(peer, &visible_by(&grant));
         }

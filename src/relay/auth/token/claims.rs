@@ -71,7 +71,7 @@ impl Claims {
         Ok(Grant {
             publish: self.publish.clone(),
             subscribe: self.subscribe.clone(),
-            except: Patterns::default(),
+            without_calls: false,
             until: None,
             expires: self.expires.and_then(time_of),
         })
