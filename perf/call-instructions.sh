@@ -77,7 +77,8 @@ callgrind() { # flags of callgrind_control
 # That the relay has sent so far.
 frames_out() {
     local address
-    address=$(grep -o 'admin=[^ ]*' "$work/relay.out" | cut -d= -f2)
+    # Of an older relay it is at the address of everyone.
+    address=$(grep -oE '(admin|http)=[^ ]*' "$work/relay.out" | sort | head -n 1 | cut -d= -f2)
     curl -sS "http://$address/metrics" | awk '/^moqswitch_frames_out_total/ { sum += $2 } END { print sum + 0 }'
 }
 

@@ -51,7 +51,7 @@ impl Switch {
         let stamp = config.auth.key.as_deref().map(Stamp::of).unwrap_or_default();
         let authority = config.auth.authority.as_ref().map(Authority::new).transpose()?;
         let (admissions, asked) = authority::admissions();
-        let telephony = Telephony::new(config.calls.as_ref())?;
+        let telephony = Telephony::new(config)?;
         let options = RelayOptions {
             admissions: authority.is_some().then_some(admissions),
             certificates: config.certificates()?,

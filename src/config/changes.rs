@@ -63,6 +63,7 @@ impl Config {
             ("calls.enabled", text(&calls.is_some())),
             ("calls.dialplan", text(&calls.as_ref().map(|calls| &calls.dialplan))),
             ("calls.records", text(&calls.as_ref().map(|calls| &calls.records))),
+            ("calls.media_url", text(&calls.as_ref().map(|calls| &calls.media_url))),
             ("tls.certificates", text(&tls.certificates)),
             ("tls.client_ca", text(&tls.client_ca)),
             ("tls.client_auth", text(&tls.client_auth)),

@@ -118,6 +118,8 @@ pub struct CallsConfig {
     pub dialplan: Option<PathBuf>,
     /// Directory of call records. `None`: they are in memory only.
     pub records: Option<PathBuf>,
+    /// Where phones reach the relay. `None`: where it listens.
+    pub media_url: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

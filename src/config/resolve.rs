@@ -208,6 +208,10 @@ fn calls(layers: &Layers, addresses: [SocketAddr; 2]) -> Result<Option<CallsConf
     let config = CallsConfig {
         dialplan: layers.optional("calls.dialplan", path)?,
         records: layers.optional("calls.records", path)?,
+        media_url: layers.optional("calls.media_url", |text| match text.strip_prefix("https://") {
+            Some(rest) if !rest.is_empty() && !rest.contains(['?', '#']) => Ok(text.to_owned()),
+            _ => Err("an https URL without a query".to_owned()),
+        })?,
     };
     Ok(is_enabled.unwrap_or(is_local).then_some(config))
 }

@@ -309,6 +309,17 @@ pub(super) const SETTINGS: &[Setting] = &[
         help: &["Directory of call records, a JSON object in a line for each. Default: they are in memory only."],
     },
     Setting {
+        path: "calls.media_url",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""https://relay.example:4443/""#,
+        },
+        help: &[
+            "Where phones reach the relay for media; they are told when they register.",
+            "Default: the address of `listen`, or loopback if that is none of its own.",
+        ],
+    },
+    Setting {
         path: "limits.connections",
         kind: Kind::One,
         value: Value::Default("10000"),

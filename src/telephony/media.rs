@@ -25,7 +25,7 @@ pub(super) enum Told {
 pub(super) struct RelayMedia {
     url: String,
     key: Arc<Key>,
-    certificate: watch::Receiver<Arc<str>>,
+    certificate: Option<watch::Receiver<Arc<str>>>,
     random: SystemRandom,
     tell: mpsc::Sender<Told>,
     /// Of those whose end found no room: told before anything else is.
@@ -33,19 +33,15 @@ pub(super) struct RelayMedia {
 }
 
 impl RelayMedia {
-    /// `relay` is where it listens.
+    /// `url` is where clients reach it; `certificate` the hash of a certificate that nobody vouches for.
     pub(super) fn new(
-        relay: SocketAddr,
+        url: String,
         key: Arc<Key>,
-        certificate: watch::Receiver<Arc<str>>,
+        certificate: Option<watch::Receiver<Arc<str>>>,
     ) -> (Self, mpsc::Receiver<Told>) {
         let (tell, told) = mpsc::channel(DEVICE_CHANGES_MAX);
-        let mut reached = relay;
-        if relay.ip().is_unspecified() {
-            reached.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        }
         let media = Self {
-            url: format!("https://{reached}/"),
+            url,
             key,
             certificate,
             random: SystemRandom::new(),
@@ -87,7 +83,7 @@ impl MediaPlane for RelayMedia {
         Media {
             url: self.url.clone(),
             token,
-            certificate_hash: Some(self.certificate.borrow().to_string()),
+            certificate_hash: self.certificate.as_ref().map(|hash| hash.borrow().to_string()),
         }
     }
 
@@ -95,4 +91,13 @@ impl MediaPlane for RelayMedia {
         self.over.push(session);
         self.tell_over();
     }
+}
+
+/// Where a relay that listens there is reached from its own host.
+pub(super) fn url_of(listen: SocketAddr) -> String {
+    let mut reached = listen;
+    if listen.ip().is_unspecified() {
+        reached.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    }
+    format!("https://{reached}/")
 }

@@ -17,7 +17,7 @@ use moqswitch_signalling::{RecordSettings, Settings, Signalling, SignallingHandl
 use ring::rand::SystemRandom;
 use tokio::sync::watch;
 
-use crate::config::CallsConfig;
+use crate::config::{CallsConfig, Config};
 
 mod devices;
 mod media;
@@ -32,6 +32,8 @@ pub(crate) struct Telephony {
     writer: FeedWriter,
     reader: FeedReader,
     settings: Settings,
+    media_url: Option<String>,
+    shows_hash: bool,
 }
 
 /// What runs beside HTTP.
@@ -42,8 +44,10 @@ pub(crate) struct Running {
 
 impl Telephony {
     /// `None`: calls are not configured.
-    pub(crate) fn new(config: Option<&CallsConfig>) -> anyhow::Result<Option<Self>> {
-        let Some(config) = config else { return Ok(None) };
+    pub(crate) fn new(config: &Config) -> anyhow::Result<Option<Self>> {
+        // Browsers take the hash of a certificate for two weeks, and need none of one that somebody vouches for.
+        let shows_hash = config.tls.certificates.is_empty();
+        let Some(config) = &config.calls else { return Ok(None) };
         let key = Key::generate(Algorithm::HS256, KEY_NAME, &SystemRandom::new()).context("a key for devices")?;
         let keys = Keys::parse(&format!(r#"{{"keys":[{}]}}"#, key.to_json())).context("a key for devices")?;
         let (writer, reader) = feed(FEED_EVENTS_DEFAULT);
@@ -61,6 +65,8 @@ impl Telephony {
             writer,
             reader,
             settings,
+            media_url: config.media_url.clone(),
+            shows_hash,
         }))
     }
 
@@ -71,7 +77,7 @@ impl Telephony {
 
     /// Where the relay tells of sessions.
     pub(crate) fn feed(&self) -> FeedWriter {
-        self.writer.clone()
+        self.writer.clone().of_devices()
     }
 
     /// Starts the calls thread. `relay` is where clients reach the relay.
@@ -81,7 +87,9 @@ impl Telephony {
         shards: Vec<ShardPort>,
         certificate: watch::Receiver<Arc<str>>,
     ) -> anyhow::Result<Running> {
-        let (media, told) = RelayMedia::new(relay, self.key, certificate);
+        let url = self.media_url.unwrap_or_else(|| media::url_of(relay));
+        let certificate = self.shows_hash.then_some(certificate);
+        let (media, told) = RelayMedia::new(url, self.key, certificate);
         let handle = Signalling::start(self.settings, Box::new(media)).context("the calls thread")?;
         let devices = Devices::new(told, self.reader, shards);
         Ok(Running { handle, devices })

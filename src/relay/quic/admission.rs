@@ -4,11 +4,10 @@
 //! Nothing here grows: attempts are counted in a table of fixed size, where two prefixes may share a place.
 #![forbid(unsafe_code)]
 
-use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::ratelimit::Bucket;
+use crate::ratelimit::{Bucket, PrefixBuckets};
 
 /// What a shard answers to packets of no connection, and which of them may begin one.
 pub(super) struct Admission {
@@ -17,19 +16,16 @@ pub(super) struct Admission {
     retries: Bucket,
     /// Attempts from unproven addresses that came to nothing.
     failures: Bucket,
-    /// Attempts by address prefix, hashed with a key that nobody knows.
-    attempts: Vec<Bucket>,
-    hasher: RandomState,
+    attempts: PrefixBuckets,
 }
 
 impl Admission {
-    pub(super) fn new(attempts_per_second: u32) -> Self {
+    pub(super) fn new(attempts_per_second: u32, now: Instant) -> Self {
         Self {
             answers: Bucket::new(ANSWERS_PER_SECOND, ANSWERS_BURST),
             retries: Bucket::new(RETRIES_PER_SECOND, RETRIES_BURST),
             failures: Bucket::new(FAILURES_PER_SECOND, FAILURES_BURST),
-            attempts: vec![Bucket::new(attempts_per_second, attempts_per_second); PREFIX_PLACES],
-            hasher: RandomState::new(),
+            attempts: PrefixBuckets::with_depth(attempts_per_second, ATTEMPTS_DEPTH, now),
         }
     }
 
@@ -45,9 +41,7 @@ impl Admission {
 
     /// Whether an address may begin one more connection.
     pub(super) fn may_begin(&mut self, source: SocketAddr, now: Instant) -> bool {
-        let hash = self.hasher.hash_one(prefix(source.ip()));
-        let place = usize::try_from(hash % PREFIX_PLACES as u64).unwrap_or_default();
-        self.attempts[place].take(now)
+        self.attempts.take(source.ip(), now)
     }
 
     /// An attempt from an address that was not proven came to nothing.
@@ -129,19 +123,6 @@ fn varint(input: &[u8]) -> Option<(usize, &[u8])> {
     Some((usize::try_from(value).ok()?, rest))
 }
 
-/// Who is likely to be one: an address of IPv4, a site of IPv6 (RFC 6177).
-pub(crate) fn prefix(address: IpAddr) -> [u8; 8] {
-    let mut prefix = [0; 8];
-    match address.to_canonical() {
-        IpAddr::V4(address) => prefix[..4].copy_from_slice(&address.octets()),
-        IpAddr::V6(address) => {
-            prefix[..7].copy_from_slice(&address.octets()[..7]);
-            prefix[7] = 6;
-        }
-    }
-    prefix
-}
-
 const LONG_HEADER: u8 = 0x80;
 const PACKET_TYPE: u8 = 0x30;
 const INITIAL: u8 = 0x00;
@@ -163,11 +144,8 @@ const RETRIES_BURST: u32 = 500;
 const FAILURES_PER_SECOND: u32 = 100;
 const FAILURES_BURST: u32 = 200;
 
-/// Places in which attempts are counted. Prefixes that share one share what is allowed.
-const PREFIX_PLACES: usize = 4_096;
-
-/// How long one who finds no place in a bucket waits for the next.
-const _: () = assert!(Duration::from_secs(1).as_millis() / FAILURES_PER_SECOND as u128 >= 1);
+/// One address may use up what it may begin in so long at once.
+const ATTEMPTS_DEPTH: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -189,8 +167,8 @@ mod tests {
 
     #[test]
     fn one_prefix_uses_up_its_own_attempts_only() {
-        let mut admission = Admission::new(10);
         let now = Instant::now();
+        let mut admission = Admission::new(10, now);
         let one: SocketAddr = "192.0.2.1:1000".parse().unwrap();
         let begun = (0..50u16)
             .filter(|port| admission.may_begin(SocketAddr::new(one.ip(), 1_000 + port), now))
@@ -206,23 +184,14 @@ mod tests {
 
     #[test]
     fn failures_make_it_suspicious_until_they_end() {
-        let mut admission = Admission::new(10);
         let now = Instant::now();
+        let mut admission = Admission::new(10, now);
         for _ in 0..FAILURES_BURST {
             assert!(!admission.is_suspicious(now));
             admission.on_failure(now);
         }
         assert!(admission.is_suspicious(now));
         assert!(!admission.is_suspicious(now + Duration::from_millis(100)));
-    }
-
-    #[test]
-    fn prefixes_are_addresses_and_sites() {
-        let of = |text: &str| prefix(text.parse().unwrap());
-        assert_eq!(of("2001:db8:1:100::1"), of("2001:db8:1:1ff::2"));
-        assert_ne!(of("2001:db8:1:100::1"), of("2001:db8:1:200::1"));
-        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
-        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
     }
 
     #[test]

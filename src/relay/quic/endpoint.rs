@@ -139,7 +139,7 @@ impl Endpoint {
         let server = server.map(|tls| accept_with(tls, &options, &ticket_key)).transpose()?;
         Ok(Self {
             identity: Identity::new(options.shard, options.shards, secrets),
-            admission: Admission::new(options.attempts_per_second),
+            admission: Admission::new(options.attempts_per_second, Instant::now()),
             options,
             server,
             ticket_key,

@@ -29,7 +29,6 @@ mod webtransport;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use admission::prefix;
 pub use buffers::{ReadArena, ZeroCopy};
 pub use connection::{Connection, PathFigures};
 pub use endpoint::{Client, ConnectionKey, Endpoint, EndpointOptions, EndpointStatistics, Notice};

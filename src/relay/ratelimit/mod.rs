@@ -6,7 +6,7 @@
 
 mod prefixes;
 
-pub use prefixes::{BURST_SECONDS, PrefixBuckets, SLOTS};
+pub use prefixes::{BURST_SECONDS, PrefixBuckets, SLOTS, prefix};
 
 use std::time::{Duration, Instant};
 

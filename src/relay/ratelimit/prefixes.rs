@@ -23,10 +23,15 @@ pub struct PrefixBuckets {
 impl PrefixBuckets {
     /// So many come back in a second; a full bucket holds [`BURST_SECONDS`] times as many. A rate of 0 counts as 1.
     pub fn new(rate_per_second: u32, now: Instant) -> Self {
+        Self::with_depth(rate_per_second, Duration::from_secs(BURST_SECONDS), now)
+    }
+
+    /// The same, with what comes back in `depth` in a full bucket.
+    pub fn with_depth(rate_per_second: u32, depth: Duration, now: Instant) -> Self {
         let interval = Duration::from_secs(1) / rate_per_second.max(1);
         Self {
             interval,
-            depth: Duration::from_secs(BURST_SECONDS),
+            depth,
             started: now,
             full_at: vec![Duration::ZERO; SLOTS].into(),
             hasher: RandomState::new(),
@@ -54,16 +59,20 @@ impl PrefixBuckets {
     }
 
     fn slot(&mut self, address: IpAddr) -> &mut Duration {
-        let prefix = match address.to_canonical() {
-            IpAddr::V4(address) => u64::from(address.to_bits()),
-            IpAddr::V6(address) => {
-                let upper = address.to_bits() >> IPV6_REST_BITS;
-                // No IPv4 address is one of these.
-                u64::try_from(upper).unwrap_or_default() | 1 << 63
-            }
-        };
-        let hash = usize::try_from(self.hasher.hash_one(prefix) % SLOTS as u64).unwrap_or_default();
+        let hash = usize::try_from(self.hasher.hash_one(prefix(address)) % SLOTS as u64).unwrap_or_default();
         &mut self.full_at[hash]
+    }
+}
+
+/// Who is likely to be one: an IPv4 address, an IPv6 /56.
+pub fn prefix(address: IpAddr) -> u64 {
+    match address.to_canonical() {
+        IpAddr::V4(address) => u64::from(address.to_bits()),
+        IpAddr::V6(address) => {
+            let upper = address.to_bits() >> IPV6_REST_BITS;
+            // No IPv4 address is one of these.
+            u64::try_from(upper).unwrap_or_default() | 1 << 63
+        }
     }
 }
 

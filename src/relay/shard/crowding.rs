@@ -7,7 +7,7 @@ use moqswitch_proto::wire::session_error;
 use rustc_hash::FxHashMap;
 
 use crate::limits::SETUP_WAIT_MAX;
-use crate::quic::prefix;
+use crate::ratelimit::prefix;
 use crate::routing::PeerKey;
 
 use super::carrier::carrier;
@@ -63,7 +63,7 @@ impl Shard {
             })
             .map(|(key, _)| *key)
             .collect();
-        let mut by_prefix: FxHashMap<[u8; 8], Vec<PeerKey>> = FxHashMap::default();
+        let mut by_prefix: FxHashMap<u64, Vec<PeerKey>> = FxHashMap::default();
         for peer in idle {
             let address = carrier(&mut self.endpoint, &mut self.websockets, peer)
                 .and_then(|connection| connection.peer_address());

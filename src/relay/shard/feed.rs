@@ -83,7 +83,10 @@ pub enum FeedEvent {
 
 /// What the relay is given to write to.
 #[derive(Clone, Debug)]
-pub struct FeedWriter(mpsc::Sender<FeedEvent>);
+pub struct FeedWriter {
+    sender: mpsc::Sender<FeedEvent>,
+    is_of_devices: bool,
+}
 
 /// Reads what happens, in a thread or task outside of the shards.
 #[derive(Debug)]
@@ -92,7 +95,23 @@ pub struct FeedReader(mpsc::Receiver<FeedEvent>);
 /// A feed that holds at most `capacity` events. Default to choose: [`FEED_EVENTS_DEFAULT`](crate::limits::FEED_EVENTS_DEFAULT).
 pub fn feed(capacity: usize) -> (FeedWriter, FeedReader) {
     let (sender, receiver) = mpsc::channel(capacity.max(1));
-    (FeedWriter(sender), FeedReader(receiver))
+    let writer = FeedWriter {
+        sender,
+        is_of_devices: false,
+    };
+    (writer, FeedReader(receiver))
+}
+
+impl FeedWriter {
+    /// The same for a reader that wants to know of [devices](crate::auth::Policy::with_devices) which sessions they have,
+    /// and of nothing else: what others publish and subscribe takes no room from that.
+    #[must_use]
+    pub fn of_devices(self) -> Self {
+        Self {
+            is_of_devices: true,
+            ..self
+        }
+    }
 }
 
 impl FeedReader {
@@ -124,14 +143,20 @@ impl Feed {
         Self { writer, lost: 0 }
     }
 
-    /// Whether somebody reads, so that an event is worth making.
-    pub(super) fn is_read(&self) -> bool {
-        self.writer.is_some()
+    /// Whether somebody reads of broadcasts and subscriptions, so that an event is worth making.
+    fn is_read(&self) -> bool {
+        self.writer.as_ref().is_some_and(|writer| !writer.is_of_devices)
+    }
+
+    /// Whether somebody reads of sessions: of those of devices, or of others.
+    fn is_read_of_sessions(&self, of_device: bool) -> bool {
+        let writer = self.writer.as_ref();
+        writer.is_some_and(|writer| of_device || !writer.is_of_devices)
     }
 
     fn push(&mut self, shard: ShardId, event: FeedEvent) {
         self.tell_of_losses(shard);
-        let Some(FeedWriter(sender)) = &self.writer else {
+        let Some(FeedWriter { sender, .. }) = &self.writer else {
             return;
         };
         let is_behind = self.lost > 0;
@@ -145,7 +170,7 @@ impl Feed {
 
     /// Says how much was left out, once there is room to say it.
     fn tell_of_losses(&mut self, shard: ShardId) {
-        let Some(FeedWriter(sender)) = self.writer.as_ref().filter(|_| self.lost > 0) else {
+        let Some(FeedWriter { sender, .. }) = self.writer.as_ref().filter(|_| self.lost > 0) else {
             return;
         };
         let count = self.lost;
@@ -181,7 +206,7 @@ impl Shard {
         let Some(state) = self.peers.get_mut(&peer).filter(is_new) else {
             return;
         };
-        if self.feed.is_read() {
+        if self.feed.is_read_of_sessions(state.device.is_some()) {
             state.is_reported = true;
             let event = FeedEvent::SessionOpened {
                 session,
@@ -193,6 +218,12 @@ impl Shard {
             };
             self.feed.push(self.options.id, event);
         }
+    }
+
+    /// A session that was told of is over.
+    pub(super) fn report_closed(&mut self, peer: PeerKey) {
+        let session = self.session_of(peer);
+        self.feed.push(self.options.id, FeedEvent::SessionClosed { session });
     }
 
     /// Once in a turn, so that a loss is told of even if nothing more happens.

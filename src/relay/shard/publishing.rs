@@ -5,14 +5,12 @@
 //! has announced, which is bounded.
 
 use std::collections::BTreeMap;
-use std::hash::{Hash, Hasher};
 use std::time::{Duration, Instant};
 
-use moqswitch_proto::wire::{Advertisement, BroadcastPath, ErrorCode, HopId, session_error};
+use moqswitch_proto::wire::{Advertisement, BroadcastPath, ErrorCode, HopId, escaped, session_error};
 use rustc_hash::FxHashMap;
 
-use crate::quic::prefix;
-use crate::ratelimit::Bucket;
+use crate::ratelimit::{Bucket, prefix};
 use crate::routing::{Holder, PeerKey, TableFull};
 
 use super::feed::FeedEvent;
@@ -179,7 +177,7 @@ impl Shard {
     /// Puts a peer's broadcast into the table.
     fn insert_published(&mut self, peer: PeerKey, full: BroadcastPath, mut advertisement: Advertisement) {
         let source = self.session_of(peer);
-        let holder = Holder(Some(holder_of(self.address_of(peer))));
+        let holder = Holder(Some(prefix(self.address_of(peer))));
         let Some(state) = self.peers.get_mut(&peer) else { return };
         // A peer that names itself nowhere gets the identity assigned to its session:
         // otherwise nothing could tell its broadcasts from those of another such peer.
@@ -213,17 +211,10 @@ impl Shard {
     fn log_unpublished(&mut self, peer: PeerKey, path: &BroadcastPath) {
         let address = self.address_of(peer);
         if let Some(suppressed) = self.notices.allow(self.now) {
-            let shown: String = path.as_str().escape_default().take(PATH_LOGGED_MAX).collect();
-            tracing::info!(peer = %address, path = %shown, suppressed, "may not publish this");
+            let shown: String = path.as_str().chars().take(PATH_LOGGED_MAX).collect();
+            tracing::info!(peer = %address, path = %escaped(&shown), suppressed, "may not publish this");
         }
     }
-}
-
-/// Who is likely to be one has one share.
-fn holder_of(address: std::net::IpAddr) -> u64 {
-    let mut hasher = rustc_hash::FxHasher::default();
-    prefix(address).hash(&mut hasher);
-    hasher.finish()
 }
 
 /// Broadcasts that a session may announce in a second, and at once; those announced again with something else count

@@ -11,7 +11,6 @@ use moqswitch_proto::session::{Session, SessionConfig, Side};
 use moqswitch_proto::wire::{BroadcastPath, HopId, ProbeLevel, Role, Setup, StreamId, session_error};
 
 use super::carrier::{Carrier, carrier};
-use super::feed::FeedEvent;
 use super::link::is_link;
 use super::local::is_local;
 use super::peer::{BACKLOG, BACKLOG_CODE, Basis, Entry, Peer, PeerOutlet, connection_key, peer_key};
@@ -54,14 +53,17 @@ impl Shard {
             }
             return;
         }
-        if !connection.is_established() || self.peers.get(&peer).is_some_and(|state| state.is_waiting) {
+        let is_web = connection.is_web();
+        let is_waiting = self.peers.get(&peer).map(|state| state.is_waiting);
+        if !connection.is_established() || is_waiting == Some(true) {
             return;
         }
-        let is_web = connection.is_web();
         if is_web {
             self.service_web(connection_key(peer));
         }
-        if !self.peers.contains_key(&peer) && (is_web || !self.begin_session(peer, None)) {
+        // The service of the web may have begun it.
+        let has_begun = is_waiting.is_some() || is_web && self.peers.contains_key(&peer);
+        if !has_begun && (is_web || !self.begin_session(peer, None)) {
             return;
         }
         self.read_connection(peer);
@@ -249,7 +251,7 @@ impl Shard {
         }
         self.lapses.forget(peer, &state.grant);
         if state.is_reported {
-            self.report(|session| FeedEvent::SessionClosed { session }, peer);
+            self.report_closed(peer);
         }
         let source = self.session_of(peer);
         self.announcer.handle_peer_gone(peer);

@@ -189,7 +189,7 @@ async fn beside_a_call(relay: &Relay, name: &'static str, rate: u64, count: usiz
         };
         tokio::select! {
             done = &mut attacking => {
-                ensure!(call.exchanged() > 10, "{name}: the call hardly went on");
+                ensure!(call.exchanged() > 2, "{name}: the call hardly went on");
                 return done.with_context(|| name.to_owned());
             }
             exchanged = exchanging => exchanged.with_context(|| format!("beside {name}, after {:?}", began.elapsed()))?,
