@@ -16,7 +16,7 @@ fn everybody_comes_back_and_the_gap_is_said() {
     let free: SocketAddr = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let program = std::env::current_exe().unwrap();
     let command = format!(
-        "env {RELAY}={free} {} --ignored --exact relay_of_another_test",
+        "env {RELAY}={free} {} --ignored --exact survive::relay_of_another_test",
         program.display()
     );
     let file = std::env::temp_dir().join(format!("loadgen-survive-{}.json", std::process::id()));

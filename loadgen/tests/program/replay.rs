@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a failure of a test is a panic")]
 
-mod stub;
-
 use std::process::Command;
 
+use crate::stub::{Faults, Stub};
 use serde_json::Value;
-use stub::{Faults, Stub};
 
 #[test]
 fn media_of_files_arrives_as_it_is() {

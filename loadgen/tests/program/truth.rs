@@ -3,13 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a failure of a test is a panic")]
 
-mod stub;
-
 use std::process::Command;
 use std::time::Duration;
 
+use crate::stub::{Done, Faults, Stub};
 use serde_json::Value;
-use stub::{Done, Faults, Stub};
 
 #[test]
 fn a_delay_is_measured_and_loses_nothing() {

@@ -1,0 +1,22 @@
+//! The relay and peers that this project did not write. One program: each file more would be linked with all of them again.
+
+mod announce;
+mod attacks;
+mod authority;
+mod certificates;
+mod delivery;
+mod everyone;
+mod fan_out;
+mod garbage;
+mod grants;
+mod in_band;
+mod loadgen;
+mod local;
+mod patterns;
+mod phone;
+mod port_change;
+mod probe;
+mod slow_subscriber;
+mod tokens;
+mod web;
+mod websocket;
