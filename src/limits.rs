@@ -135,6 +135,16 @@ pub const SHARD_RETRY_INTERVAL: Duration = Duration::from_millis(2);
 /// See [`SHARD_RETRY_INTERVAL`].
 pub const SHARD_TRIES_MAX: usize = 500;
 
+/// Legs that are over, of which the relay is to say what it counted. When full their records are written without.
+pub const LEGS_COUNTED_MAX: usize = 4096;
+
+/// What of a leg that is over may be on its way between shards has arrived after this time. Well below what a record waits
+/// for counts.
+pub const COUNTS_SETTLE: Duration = Duration::from_millis(100);
+
+/// How often the shards are asked which legs have media. Several times within which a call without media ends.
+pub const FLOWING_INTERVAL: Duration = Duration::from_secs(5);
+
 const _: () = {
     assert!(SHARD_ANSWER_WAIT_MAX.as_millis() < FETCH_WAIT_MAX.as_millis());
     assert!(FETCH_WAIT_MAX.as_millis() < HTTP_CONNECTION_AGE_MAX.as_millis());

@@ -71,6 +71,17 @@ impl LegId {
     pub fn path(self) -> String {
         format!("call/{}/{}", self.call, self.leg)
     }
+
+    /// The leg whose broadcast has this path, if it is one's.
+    pub fn of_path(path: &str) -> Option<Self> {
+        let (call, leg) = path.strip_prefix("call/")?.split_once('/')?;
+        let (call, number) = (call.parse().ok()?, leg.parse().ok()?);
+        let id = Self {
+            call,
+            leg: LegNumber(number),
+        };
+        (id.path() == path).then_some(id)
+    }
 }
 
 impl Number {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use moqswitch_relay::auth::{Grant, Pattern, PatternError, Patterns};
 use moqswitch_relay::routing::Source;
 use moqswitch_relay::shard::{FeedEvent, FeedReader, ShardCommand, ShardPort};
-use moqswitch_signalling::calls::{Grants, SessionId};
+use moqswitch_signalling::calls::{Grants, LegId, SessionId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time;
 
@@ -18,6 +18,8 @@ use super::media::Told;
 /// All devices, and the way to their shards.
 pub(super) struct Devices {
     told: mpsc::Receiver<Told>,
+    /// Legs that are over, once their shards know.
+    counted: mpsc::Sender<LegId>,
     feed: FeedReader,
     shards: Vec<ShardPort>,
     devices: HashMap<Arc<str>, Device>,
@@ -33,9 +35,15 @@ struct Device {
 }
 
 impl Devices {
-    pub(super) fn new(told: mpsc::Receiver<Told>, feed: FeedReader, shards: Vec<ShardPort>) -> Self {
+    pub(super) fn new(
+        told: mpsc::Receiver<Told>,
+        counted: mpsc::Sender<LegId>,
+        feed: FeedReader,
+        shards: Vec<ShardPort>,
+    ) -> Self {
         Self {
             told,
+            counted,
             feed,
             shards,
             devices: HashMap::new(),
@@ -51,6 +59,8 @@ impl Devices {
                 told = self.told.recv() => match told {
                     Some(Told::Grants(session, grants)) => self.set_grant(session, &grants).await,
                     Some(Told::Over(session)) => self.forget(session).await,
+                    // Without room its record says that nothing is known.
+                    Some(Told::Count(leg)) => drop(self.counted.try_send(leg)),
                     None => return,
                 },
                 event = self.feed.next() => match event {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use moqswitch_relay::auth::token::Key;
-use moqswitch_signalling::calls::{Grants, SessionId};
+use moqswitch_signalling::calls::{Grants, LegId, SessionId};
 use moqswitch_signalling::{Busy, Media, MediaPlane};
 use ring::rand::SystemRandom;
 use tokio::sync::{mpsc, watch};
@@ -19,6 +19,8 @@ pub(super) enum Told {
     Grants(SessionId, Grants),
     /// It has none any more.
     Over(SessionId),
+    /// A leg is over: what was counted of it?
+    Count(LegId),
 }
 
 /// The relay, seen from the calls thread.
@@ -84,6 +86,13 @@ impl MediaPlane for RelayMedia {
             url: self.url.clone(),
             token,
             certificate_hash: self.certificate.as_ref().map(|hash| hash.borrow().to_string()),
+        }
+    }
+
+    fn count(&mut self, leg: LegId) {
+        // Behind what takes the leg's grants away. Without room its record says that nothing is known.
+        if self.tell.try_send(Told::Count(leg)).is_err() {
+            tracing::warn!("devices: no room to ask what was counted of a leg");
         }
     }
 

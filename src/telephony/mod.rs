@@ -15,13 +15,16 @@ use moqswitch_relay::shard::{FeedReader, FeedWriter, ShardPort, feed};
 use moqswitch_signalling::calls::Dialplan;
 use moqswitch_signalling::{RecordSettings, Settings, Signalling, SignallingHandle};
 use ring::rand::SystemRandom;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::config::{CallsConfig, Config};
+use crate::limits::LEGS_COUNTED_MAX;
 
+mod counting;
 mod devices;
 mod media;
 
+use counting::Counting;
 use devices::Devices;
 use media::RelayMedia;
 
@@ -40,6 +43,7 @@ pub(crate) struct Telephony {
 pub(crate) struct Running {
     pub(crate) handle: SignallingHandle,
     devices: Devices,
+    counting: Counting,
 }
 
 impl Telephony {
@@ -51,14 +55,11 @@ impl Telephony {
         let key = Key::generate(Algorithm::HS256, KEY_NAME, &SystemRandom::new()).context("a key for devices")?;
         let keys = Keys::parse(&format!(r#"{{"keys":[{}]}}"#, key.to_json())).context("a key for devices")?;
         let (writer, reader) = feed(FEED_EVENTS_DEFAULT);
-        let mut settings = Settings {
+        let settings = Settings {
             dialplan: dialplan(config)?,
             records: config.records.as_deref().map(RecordSettings::below),
             ..Settings::default()
         };
-        // The relay does not report media to the calls: no call ends for want of reports, and no record waits for any.
-        settings.calls.half_dead = std::time::Duration::ZERO;
-        settings.calls.counters_wait = std::time::Duration::ZERO;
         Ok(Some(Self {
             key: Arc::new(key),
             keys: Arc::new(keys),
@@ -91,8 +92,14 @@ impl Telephony {
         let certificate = self.shows_hash.then_some(certificate);
         let (media, told) = RelayMedia::new(url, self.key, certificate);
         let handle = Signalling::start(self.settings, Box::new(media)).context("the calls thread")?;
-        let devices = Devices::new(told, self.reader, shards);
-        Ok(Running { handle, devices })
+        let (counted, over) = mpsc::channel(LEGS_COUNTED_MAX);
+        let devices = Devices::new(told, counted, self.reader, shards.clone());
+        let counting = Counting::new(over, shards, handle.clone());
+        Ok(Running {
+            handle,
+            devices,
+            counting,
+        })
     }
 }
 
@@ -102,9 +109,10 @@ impl Running {
         self.handle.router().layer(middleware::from_fn(name_client))
     }
 
-    /// Carries grants to sessions, for as long as there are calls.
+    /// Carries grants to sessions and counts from them, for as long as there are calls.
     pub(crate) async fn serve(self) {
-        self.devices.serve().await;
+        // The one is over when the other is: it holds the sending end.
+        tokio::join!(self.devices.serve(), self.counting.serve());
     }
 }
 

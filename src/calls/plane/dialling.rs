@@ -136,7 +136,7 @@ impl CallPlane {
             was_recorded: false,
             transfers: Vec::new(),
             transfers_left_out: 0,
-            media_at: self.now.since_start,
+            media_at: None,
             codecs_told: Vec::new(),
         };
         self.calls.insert(id, call);

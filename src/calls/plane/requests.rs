@@ -134,6 +134,7 @@ impl CallPlane {
         }
         leg.holds = hold;
         let call = leg.call;
+        self.wait_for_media_anew(call);
         self.changed.calls.insert(call);
         let told: Vec<(SessionId, LegId)> = self.up(call);
         for (session, leg) in told {
@@ -161,6 +162,7 @@ impl CallPlane {
         }
         leg.muted = muted;
         let call = leg.call;
+        self.wait_for_media_anew(call);
         self.changed.calls.insert(call);
         if self.legs.get(&id).is_some_and(|leg| self.is_told_of(leg)) {
             for (session, leg) in self.others_up(call, id) {

@@ -76,8 +76,8 @@ pub(super) struct Call {
     pub(super) was_recorded: bool,
     pub(super) transfers: Vec<Transferred>,
     pub(super) transfers_left_out: u32,
-    /// When media came last.
-    pub(super) media_at: Duration,
+    /// When media came last. None: there never was any.
+    pub(super) media_at: Option<Duration>,
     /// What legs send, as it was told last.
     pub(super) codecs_told: Vec<(LegId, Choice)>,
 }

@@ -139,12 +139,28 @@ fn calls_without_media_end_but_not_while_one_holds() {
     }
     switch.hold(alice, call, true);
     switch.pass(seconds(100));
+    switch.hold(alice, call, false);
+    switch.pass(seconds(29));
+    switch.hold(alice, call, true);
+    switch.pass(seconds(100));
     assert!(switch.ended(alice).is_empty());
     switch.hold(alice, call, false);
     switch.handle(Event::Media(MediaEvent::Flowing { leg }));
     switch.pass(seconds(61));
     assert_eq!(switch.ended(alice), [(call, Cause::MediaTimeout)]);
     switch.assert_empty();
+}
+
+#[test]
+fn calls_whose_media_goes_another_way_do_not_end_for_want_of_it() {
+    let mut switch = Switch::with(Settings {
+        counters_wait: seconds(0),
+        ..Settings::default()
+    });
+    let (alice, bob) = (switch.phone(1, "5001"), switch.phone(2, "5002"));
+    switch.talk(alice, bob, "5002");
+    switch.pass(seconds(600));
+    assert!(switch.ended(alice).is_empty() && switch.ended(bob).is_empty());
 }
 
 #[test]
