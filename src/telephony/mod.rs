@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use crate::config::{CallsConfig, Config};
 
+mod delivery;
 mod devices;
 mod media;
 
