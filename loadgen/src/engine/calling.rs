@@ -237,14 +237,17 @@ impl Shard {
             Happening::Ended(reason) => {
                 phones.by_line.remove(&line);
                 phones.all[phone].line = None;
-                let is_busy = matches!(phones.all[phone].state, PhoneState::Busy(..));
-                if !is_busy {
-                    phones.set_gone(phone);
-                    let interval = self.ledger.at(self.now_ns);
-                    interval.counts.connections_lost += 1;
-                    interval.note(reason, 1);
+                // Who talks by it counts it; a call that is not answered yet finds out then.
+                if self.by_line.contains_key(&line) {
+                    return false;
                 }
-                !is_busy
+                if !matches!(phones.all[phone].state, PhoneState::Busy(..)) {
+                    phones.set_gone(phone);
+                }
+                let interval = self.ledger.at(self.now_ns);
+                interval.counts.connections_lost += 1;
+                interval.note(reason, 1);
+                true
             }
             Happening::Session(Event::Announcement(AnnouncementEvent::AnnounceRequest { request, message })) => {
                 phones.all[phone].requests.push((*request, message.prefix.clone()));

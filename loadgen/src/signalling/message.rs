@@ -80,6 +80,9 @@ impl Word {
     }
 }
 
+/// What a phone says last.
+pub(super) const UNREGISTER: &str = r#"{"type":"unregister","payload":{}}"#;
+
 /// A phone that names its device says itself that it rings, as real ones do.
 pub(super) fn register(number: &str, password: Option<&str>) -> String {
     let mut payload = json!({ "dn": number, "device": "loadgen", "expires": 86_400 });

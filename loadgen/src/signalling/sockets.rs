@@ -22,7 +22,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
-use super::message::{Word, register};
+use super::message::{UNREGISTER, Word, register};
 
 /// What the sockets are opened for.
 #[derive(Clone, Debug)]
@@ -183,7 +183,11 @@ async fn serve(
             said = inbox.recv() => {
                 let Some(Said { mut message, due }) = said else {
                     // Who does not answer is not waited for.
-                    let _ = time::timeout(CLOSE_MAX, socket.close(None)).await;
+                    let _ = time::timeout(CLOSE_MAX, async {
+                        socket.send(Message::text(UNREGISTER)).await?;
+                        socket.close(None).await
+                    })
+                    .await;
                     return Ok(());
                 };
                 // What came is not kept for this phone's return.
