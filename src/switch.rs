@@ -33,6 +33,8 @@ pub struct Surroundings {
     pub level: Option<LevelHandle>,
     /// Tells the service manager.
     pub notifier: Notifier,
+    /// It is part of another program, whose signals are none of its business. It ends by [`Switch::stop`].
+    pub is_hosted: bool,
 }
 
 /// A running relay with its control thread. SIGTERM or SIGINT ends it: the first drains, the second exits at once.
@@ -99,11 +101,20 @@ impl Switch {
             keys,
         };
         let notifier = surroundings.notifier;
-        let background = background(&state, reloads, notifier.clone(), decides, calls, config.drain_deadline);
+        let background: Background = if surroundings.is_hosted {
+            Box::pin(beside(decides, calls))
+        } else {
+            background(&state, reloads, notifier.clone(), decides, calls, config.drain_deadline)
+        };
         let control = listener.serve(state.clone()).spawn(background)?;
         state.lifecycle.set(Phase::Ready);
         notifier.ready();
         Ok(Self { relay, control })
+    }
+
+    /// Where it listens for QUIC.
+    pub fn address(&self) -> SocketAddr {
+        self.relay.address()
     }
 
     /// Where it listens for HTTP.
@@ -146,6 +157,12 @@ impl Switch {
             drafts.join(","),
             sha256,
         )
+    }
+
+    /// Ends it, with what goes on in it.
+    pub fn stop(self) -> anyhow::Result<()> {
+        self.relay.drain(Duration::ZERO);
+        self.join()
     }
 
     /// Waits until every shard has ended, then stops the control thread.
@@ -208,18 +225,23 @@ fn background(
         }
     };
     Box::pin(async {
-        let decides = async {
-            if let Some(decides) = decides {
-                decides.await;
-            }
-        };
-        let calls = async {
-            if let Some(calls) = calls {
-                calls.serve().await;
-            }
-        };
-        tokio::join!(ends, reloading, pings, decides, calls);
+        tokio::join!(ends, reloading, pings, beside(decides, calls));
     })
+}
+
+/// Who decides on sessions, and calls.
+async fn beside(decides: Option<impl Future<Output = ()>>, calls: Option<Running>) {
+    let decides = async {
+        if let Some(decides) = decides {
+            decides.await;
+        }
+    };
+    let calls = async {
+        if let Some(calls) = calls {
+            calls.serve().await;
+        }
+    };
+    tokio::join!(decides, calls);
 }
 
 fn listen(config: &Config) -> anyhow::Result<ControlListener> {

@@ -6,6 +6,9 @@ use std::time::Duration;
 /// Bytes of a message of a WebSocket. A longer one closes the socket, 4409.
 pub const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 
+/// Bytes that a WebSocket reads at once, which it keeps and clears for each read. Longer messages are read in several steps.
+pub const READ_BYTES: usize = 2048;
+
 /// Levels of objects and arrays in JSON that comes in. One more is bad JSON.
 pub const JSON_DEPTH_MAX: usize = 12;
 

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use crate::access::peer_of;
-use crate::limits::MESSAGE_BYTES_MAX;
+use crate::limits::{MESSAGE_BYTES_MAX, READ_BYTES};
 use crate::port::Port;
 use crate::rest;
 
@@ -37,6 +37,7 @@ async fn upgrade(State(port): State<Arc<Port>>, request: Request) -> Response {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many sockets\n").into_response();
     };
     upgrade
+        .read_buffer_size(READ_BYTES)
         .max_message_size(MESSAGE_BYTES_MAX)
         .max_frame_size(MESSAGE_BYTES_MAX)
         .on_upgrade(move |socket| async move { port.hand_over(socket, peer, seat) })

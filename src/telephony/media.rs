@@ -8,6 +8,7 @@ use moqswitch_relay::auth::token::Key;
 use moqswitch_signalling::calls::{Grants, LegId, SessionId};
 use moqswitch_signalling::{Busy, Media, MediaPlane};
 use ring::rand::SystemRandom;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
 use crate::limits::{DEVICE_CHANGES_MAX, DEVICE_TOKEN_LIFE};
@@ -53,11 +54,23 @@ impl RelayMedia {
         (media, told)
     }
 
+    /// What finds no room is told as soon as there is some, whether there are further calls or not.
     fn tell_over(&mut self) {
         while let Some(session) = self.over.pop() {
-            if self.tell.try_send(Told::Over(session)).is_err() {
-                return self.over.push(session);
+            if self.tell.try_send(Told::Over(session)).is_ok() {
+                continue;
             }
+            self.over.push(session);
+            if let Ok(runtime) = Handle::try_current() {
+                let (tell, over) = (self.tell.clone(), std::mem::take(&mut self.over));
+                runtime.spawn(async move {
+                    for session in over {
+                        // Nobody reads when the relay has ended.
+                        let _ = tell.send(Told::Over(session)).await;
+                    }
+                });
+            }
+            return;
         }
     }
 }

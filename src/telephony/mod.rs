@@ -21,6 +21,7 @@ use crate::config::{CallsConfig, Config};
 use crate::limits::LEGS_COUNTED_MAX;
 
 mod counting;
+mod delivery;
 mod devices;
 mod media;
 

@@ -345,6 +345,13 @@ impl Tracks {
         }
     }
 
+    /// A track that nobody wants goes now.
+    pub(super) fn leave_unwanted(&mut self, key: TrackKey) {
+        if self.track(key).is_some_and(|track| !track.is_wanted()) {
+            self.remove_track(key);
+        }
+    }
+
     /// The next moment at which something is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.deadlines.next()

@@ -53,6 +53,9 @@ pub enum ShardCommand {
         /// Told when it has been done, or that the shard has no such session.
         reply: oneshot::Sender<Result<(), UnknownSession>>,
     },
+    /// Tell by the feed which sessions of devices there are, see [`FeedEvent::Devices`](super::FeedEvent::Devices). For a
+    /// reader that has lost something.
+    ListDevices,
     /// What an auth server decided on a session, see [`AdmissionRequest`](super::AdmissionRequest).
     Decide {
         /// Which session of this shard.
@@ -186,6 +189,7 @@ impl Shard {
                     // The asker may have gone; then nobody needs the answer.
                     let _ = reply.send(self.set_grant(session, grant));
                 }
+                ShardCommand::ListDevices => self.list_devices(),
                 ShardCommand::Decide {
                     session,
                     decision,
