@@ -130,6 +130,7 @@ const LAYERS: &[Layer] = &[
     layer("signalling/limits", &[], &[], &[]),
     layer("signalling/media", &[], &[], &[]),
     layer("signalling/fake", &["media"], &[], &[]),
+    layer("signalling/counters", &[], &[], &[]),
     layer("signalling/events", &["limits"], &[], &[]),
     layer("signalling/messages", &["limits", "media"], &[], &[]),
     layer("signalling/outward", &["events", "limits", "messages"], &[], &[]),
@@ -138,28 +139,41 @@ const LAYERS: &[Layer] = &[
     layer("signalling/records", &["limits", "settings"], &[], &[]),
     layer(
         "signalling/exchange",
-        &["access", "events", "limits", "media", "messages", "records", "settings"],
+        &[
+            "access", "counters", "events", "limits", "media", "messages", "records", "settings",
+        ],
         &[],
         &[],
     ),
     layer(
         "signalling/socket",
-        &["access", "exchange", "limits", "messages", "settings"],
+        &["access", "counters", "exchange", "limits", "messages", "settings"],
         &[],
         &[],
     ),
-    layer("signalling/port", &["access", "exchange", "limits", "media"], &[], &[]),
+    layer(
+        "signalling/port",
+        &["access", "counters", "exchange", "limits", "media"],
+        &[],
+        &[],
+    ),
     layer(
         "signalling/rest",
         &[
-            "access", "events", "exchange", "limits", "media", "messages", "port", "records",
+            "access", "counters", "events", "exchange", "limits", "media", "messages", "port", "records",
         ],
         &[],
         &[],
     ),
-    layer("signalling/routes", &["access", "limits", "port", "rest"], &[], &[]),
-    // It puts everything together.
+    layer(
+        "signalling/routes",
+        &["access", "counters", "limits", "port", "rest"],
+        &[],
+        &[],
+    ),
+    // They put everything together.
     layer("signalling/start", ANY, &[], &[]),
+    layer("signalling/exercise", ANY, &[], &[]),
     layer("limits", &["limits"], &["limits"], &["limits"]),
     layer(
         "config",

@@ -9,8 +9,11 @@
 #![warn(missing_docs)]
 
 mod access;
+mod counters;
 mod events;
 mod exchange;
+#[cfg(any(test, feature = "exercise"))]
+pub mod exercise;
 mod fake;
 pub mod limits;
 mod media;
@@ -25,6 +28,7 @@ mod socket;
 mod start;
 
 pub use access::{ApiKey, HashError, Scope, Scopes, TokenKey, User, Users};
+pub use counters::{Place, Refused};
 pub use fake::RecordingMedia;
 pub use media::{Busy, Media, MediaPlane};
 pub use moqswitch_calls as calls;

@@ -14,6 +14,7 @@ use tokio::task::LocalSet;
 use tokio::time;
 
 use crate::access::{Addresses, Door, Origins};
+use crate::counters::{Counters, Refused};
 use crate::exchange::Exchange;
 use crate::limits::{BLOCKING_THREADS_MAX, COMMANDS_PER_TURN_MAX};
 use crate::media::{Busy, MediaPlane};
@@ -43,7 +44,11 @@ impl Signalling {
     /// # Errors
     /// The thread or its runtime cannot be made, or the place for records cannot be used.
     pub fn start(settings: Settings, media: Box<dyn MediaPlane>) -> io::Result<SignallingHandle> {
-        let (port, inbox) = Port::new(Origins::new(settings.origins.clone()));
+        let counters = Arc::new(Counters::default());
+        let origins = Origins::new(settings.origins.clone());
+        let (port, inbox) = Port::new(origins, Arc::clone(&counters), settings.times.request);
+        // What can fail comes before the runtime: that may not be dropped where another runs.
+        let opened = settings.records.clone().map(Store::start).transpose()?;
         let (stop, stopped) = watch::channel(false);
         let living = Arc::new(Semaphore::new(1));
         let runtime = Builder::new_current_thread()
@@ -51,7 +56,6 @@ impl Signalling {
             .max_blocking_threads(BLOCKING_THREADS_MAX)
             .thread_name("calls-blocking")
             .build()?;
-        let opened = settings.records.clone().map(Store::start).transpose()?;
         let alive = Arc::clone(&living).try_acquire_owned().map_err(io::Error::other)?;
         thread::Builder::new().name("calls".to_owned()).spawn(move || {
             run(
@@ -62,6 +66,7 @@ impl Signalling {
                 Inbox {
                     commands: inbox,
                     stopped,
+                    counters,
                 },
             );
             drop(alive);
@@ -98,6 +103,12 @@ impl SignallingHandle {
         self.port.send(Command::Event(Box::new(Event::Admin(event))))
     }
 
+    /// What was refused since the start, by where and by code: only what there was any of. It costs no more than a look,
+    /// and waits for nobody.
+    pub fn refused(&self) -> Vec<Refused> {
+        self.port.counters.all()
+    }
+
     /// Ends every call, tells every client, and then the thread.
     pub fn stop(&self) {
         self.stop.send_replace(true);
@@ -114,6 +125,7 @@ impl SignallingHandle {
 struct Inbox {
     commands: mpsc::Receiver<Command>,
     stopped: watch::Receiver<bool>,
+    counters: Arc<Counters>,
 }
 
 fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, opened: Option<Opened>, mut inbox: Inbox) {
@@ -124,7 +136,7 @@ fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, opened
         let door = Door::new(settings.users.take(), settings.tokens.take(), settings.callback.take());
         let times = settings.times;
         let webhooks = std::mem::take(&mut settings.webhooks);
-        let mut exchange = Exchange::new(settings, media, Rc::clone(&moved));
+        let mut exchange = Exchange::new(settings, media, Rc::clone(&moved), Arc::clone(&inbox.counters));
         let mut stored = None;
         if let Some(opened) = opened {
             exchange.keep_records(opened.store, opened.kept);

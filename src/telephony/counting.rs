@@ -3,6 +3,7 @@
 
 use std::mem;
 use std::sync::Arc;
+use std::time::Instant;
 
 use moqswitch_proto::wire::BroadcastPath;
 use moqswitch_relay::limits::COUNTS_ASKED_MAX;
@@ -13,7 +14,7 @@ use moqswitch_signalling::calls::{Counters, LegId, MediaEvent};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{self, MissedTickBehavior};
 
-use crate::limits::{COUNTS_SETTLE, FLOWING_INTERVAL, SHARD_ANSWER_WAIT_MAX, SHARD_RETRY_INTERVAL, SHARD_TRIES_MAX};
+use crate::limits::{COUNTS_SETTLE, FLOWING_INTERVAL, SHARD_ANSWER_WAIT_MAX, SHARD_PATIENCE_MAX, SHARD_RETRY_INTERVAL};
 
 /// Asks the shards.
 pub(super) struct Counting {
@@ -106,7 +107,8 @@ impl Counting {
     ) -> Result<T, Silent> {
         let (reply, answer) = oneshot::channel();
         let mut command = command(reply);
-        for _ in 0..SHARD_TRIES_MAX {
+        let until = Instant::now() + SHARD_PATIENCE_MAX;
+        while Instant::now() < until {
             match shard.offer(command) {
                 Ok(()) => {
                     let answer = time::timeout(SHARD_ANSWER_WAIT_MAX, answer).await;

@@ -132,6 +132,7 @@ impl CallPlane {
             music: self.settings.music.clone(),
             metadata: None,
             sdp: None,
+            candidates: Vec::new(),
             is_recorded: false,
             was_recorded: false,
             transfers: Vec::new(),

@@ -85,6 +85,8 @@ impl std::fmt::Debug for Users {
 pub(crate) struct Admission {
     /// As a supervisor, who asks to be one?
     pub(crate) supervisor: bool,
+    /// What let it in is valid for so long. None: for as long as it is registered.
+    pub(crate) valid_for: Option<Duration>,
 }
 
 /// Who is not let in: why, and the code.
@@ -142,7 +144,10 @@ impl Door {
         if let (Some(key), Some(token)) = (&self.tokens, token) {
             let checked = key.check(token, dn, SystemTime::now());
             return checked
-                .map(|supervisor| Admission { supervisor })
+                .map(|(supervisor, left)| Admission {
+                    supervisor,
+                    valid_for: Some(left),
+                })
                 .ok_or(("Invalid token", 403));
         }
         let is_listed = self.users.as_ref().is_some_and(|users| users.0.contains_key(dn));
@@ -154,7 +159,10 @@ impl Door {
         }
         let Some(users) = &self.users else {
             return if peer.is_some_and(|peer| peer.to_canonical().is_loopback()) {
-                Ok(Admission { supervisor: true })
+                Ok(Admission {
+                    supervisor: true,
+                    valid_for: None,
+                })
             } else {
                 Err(("Credentials are needed from other hosts", 403))
             };
@@ -175,6 +183,7 @@ impl Door {
                 self.failures.borrow_mut().remove(&guesser);
                 Ok(Admission {
                     supervisor: user.supervisor,
+                    valid_for: None,
                 })
             }
             Some(_) | None => {
@@ -195,7 +204,10 @@ impl Door {
         match callback.ask(dn, password, token, peer).await {
             Verdict::Admitted { supervisor } => {
                 self.failures.borrow_mut().remove(&guesser);
-                Ok(Admission { supervisor })
+                Ok(Admission {
+                    supervisor,
+                    valid_for: None,
+                })
             }
             Verdict::Refused => {
                 self.note_failure(&guesser);

@@ -9,6 +9,7 @@ mod telling;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use moqswitch_calls::{
@@ -16,10 +17,11 @@ use moqswitch_calls::{
     Reply, Report, RequestId, SessionId, Text,
 };
 use ring::rand::{SecureRandom, SystemRandom};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::access::Gate;
+use crate::counters::Counters;
 use crate::events::Events;
 use crate::limits::{GRANTS_RETRY, HOOKS_ASKED_MAX, RECONNECT};
 use crate::media::MediaPlane;
@@ -50,8 +52,6 @@ pub(crate) struct Exchange {
     follow_up: VecDeque<Event>,
     /// Who is being served, for the replies that are notices.
     turn: Option<Turn>,
-    /// Calls that a supervisor is told together.
-    gathered: Vec<Value>,
     /// Why the registration that is being served is refused.
     refusal: Option<moqswitch_calls::Refusal>,
     /// Grants that the relay had no room for, and when to tell them again.
@@ -63,6 +63,8 @@ pub(crate) struct Exchange {
     pub(crate) events: Events,
     /// What happened how often.
     pub(crate) counts: Counts,
+    /// What was refused how often.
+    pub(crate) counters: Arc<Counters>,
     /// Records that queries find.
     kept: Kept,
     /// Where records go. None: they are in memory only.
@@ -112,8 +114,8 @@ enum Asked {
     Mute(CallId, bool),
     Transfer,
     Unregister,
-    /// To watch every call: those that there are come together.
-    Watch,
+    /// To watch every call: those that there are follow, behind this one.
+    Watch(Option<CallId>),
     Other,
 }
 
@@ -127,13 +129,20 @@ struct Turn {
 pub(crate) struct Newcomer {
     pub(crate) register: Box<messages::Register>,
     pub(crate) supervisor: bool,
+    /// What let it in is valid for so long.
+    pub(crate) valid_for: Option<std::time::Duration>,
     pub(crate) dialect: messages::Dialect,
     pub(crate) id: Option<MessageId>,
     pub(crate) contact: String,
 }
 
 impl Exchange {
-    pub(crate) fn new(settings: Settings, media: Box<dyn MediaPlane>, moved: Rc<Notify>) -> Self {
+    pub(crate) fn new(
+        settings: Settings,
+        media: Box<dyn MediaPlane>,
+        moved: Rc<Notify>,
+        counters: Arc<Counters>,
+    ) -> Self {
         let random = SystemRandom::new();
         let ids = SystemRandom::new();
         let plane = CallPlane::new(settings.calls, settings.dialplan, Box::new(move || draw(&ids)));
@@ -152,13 +161,13 @@ impl Exchange {
             askers: BTreeMap::new(),
             follow_up: VecDeque::new(),
             turn: None,
-            gathered: Vec::new(),
             refusal: None,
             untold: BTreeMap::new(),
             retry_at: None,
             gate: Gate::new(settings.keys, settings.api_tokens),
             events: Events::new(unix_ms()),
             counts: Counts::default(),
+            counters,
             kept: Kept::default(),
             store: None,
             hooks: None,
@@ -258,6 +267,7 @@ impl Exchange {
         let Newcomer {
             register,
             supervisor,
+            valid_for,
             dialect,
             id,
             contact,
@@ -274,6 +284,7 @@ impl Exchange {
             device: Some(device.clone()),
             display_name: register.display_name.clone(),
             expires: register.expires,
+            valid_for,
             ringable: register.ringable,
             supervisor: supervisor && register.supervisor,
             codecs: codecs.collect(),

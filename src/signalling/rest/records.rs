@@ -197,8 +197,19 @@ fn now_of(exchange: &Exchange) -> Value {
         "grantsRefused": counts.grants_refused,
         "hooksUnasked": counts.hooks_unasked,
         "webhooksDropped": exchange.events.unposted,
+        "refused": refused_of(exchange),
         "store": store,
     })
+}
+
+/// `{"message":{"481":2}}`: what there was any of.
+fn refused_of(exchange: &Exchange) -> Value {
+    let mut places: BTreeMap<&str, BTreeMap<String, u64>> = BTreeMap::new();
+    for refused in exchange.counters.all() {
+        let codes = places.entry(refused.place.name()).or_default();
+        codes.insert(refused.code.to_string(), refused.count);
+    }
+    json!(places)
 }
 
 const MOS_STEPS: [f64; 8] = [1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5];

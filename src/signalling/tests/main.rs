@@ -3,13 +3,20 @@
 
 mod harness;
 
+mod complete;
+mod contract;
 mod crowd;
 mod faults;
-
+mod innocent;
 mod main_path;
 mod outward;
+mod races;
 mod readme;
+mod refused;
+mod reports;
 mod rest;
+mod security;
 mod seeds;
 mod stored;
+mod storms;
 mod transcripts;
