@@ -21,6 +21,7 @@ use crate::config::{CallsConfig, Config};
 
 mod devices;
 mod media;
+mod pages;
 
 use devices::Devices;
 use media::RelayMedia;
@@ -34,12 +35,15 @@ pub(crate) struct Telephony {
     settings: Settings,
     media_url: Option<String>,
     shows_hash: bool,
+    phone: bool,
 }
 
 /// What runs beside HTTP.
 pub(crate) struct Running {
     pub(crate) handle: SignallingHandle,
     devices: Devices,
+    /// The pages of the web phone, if they are served.
+    pages: Router,
 }
 
 impl Telephony {
@@ -67,6 +71,7 @@ impl Telephony {
             settings,
             media_url: config.media_url.clone(),
             shows_hash,
+            phone: config.phone,
         }))
     }
 
@@ -88,18 +93,23 @@ impl Telephony {
         certificate: watch::Receiver<Arc<str>>,
     ) -> anyhow::Result<Running> {
         let url = self.media_url.unwrap_or_else(|| media::url_of(relay));
+        let pages = match self.phone {
+            true => pages::router(&url).context("the web phone")?,
+            false => Router::new(),
+        };
         let certificate = self.shows_hash.then_some(certificate);
         let (media, told) = RelayMedia::new(url, self.key, certificate);
         let handle = Signalling::start(self.settings, Box::new(media)).context("the calls thread")?;
         let devices = Devices::new(told, self.reader, shards);
-        Ok(Running { handle, devices })
+        Ok(Running { handle, devices, pages })
     }
 }
 
 impl Running {
     /// The routes of calls.
     pub(crate) fn router(&self) -> Router {
-        self.handle.router().layer(middleware::from_fn(name_client))
+        let calls = self.handle.router().layer(middleware::from_fn(name_client));
+        calls.merge(self.pages.clone())
     }
 
     /// Carries grants to sessions, for as long as there are calls.
@@ -114,6 +124,12 @@ async fn name_client(mut request: Request, next: middleware::Next) -> axum::resp
         request.extensions_mut().insert(ConnectInfo(client));
     }
     next.run(request).await
+}
+
+/// Where this host finds the web phone of a switch that listens there.
+pub(crate) fn phone_url(http: SocketAddr) -> String {
+    let url = media::url_of(http);
+    format!("{}phone/", url.replacen("https", "http", 1))
 }
 
 fn dialplan(config: &CallsConfig) -> anyhow::Result<Dialplan> {
