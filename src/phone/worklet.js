@@ -10,7 +10,7 @@ const FRAME = 960;
 const SIZE = 1 << 17;
 const MASK = SIZE - 1;
 const BIN = 240;
-const BINS = 200;
+const BINS = 80;
 /* From here on a gap is a pause and no loss. */
 const PAUSE = 12 * FRAME;
 /* How long a hole is covered when nothing comes. */
@@ -89,7 +89,8 @@ registerProcessor('play', class extends AudioWorkletProcessor {
       conceal(overlap);
       for (let at = 0; at < samples.length; at++) {
         const place = (time + at) & MASK;
-        const share = at < overlap ? at / overlap : 1;
+        // Who was overtaken ends in the concealment that the one behind it begins with.
+        const share = Math.min(1, overlap ? at / overlap : 1, span < 0 ? (samples.length - at) / OVERLAP : 1);
         ring[place] = samples[at] * share + ring[place] * (1 - share);
       }
       faded = 0;
@@ -111,7 +112,9 @@ registerProcessor('play', class extends AudioWorkletProcessor {
       if (change < SIZE) jitter += (change - jitter) / 16;
       last = delay;
       weight /= 0.9993;
-      bins[Math.min(BINS - 1, Math.floor((delay - shortest) / BIN))] += weight;
+      // Later still is a stall, against which no buffer helps.
+      const above = Math.floor((delay - shortest) / BIN);
+      if (above < BINS) bins[above] += weight;
       const total = bins.reduce((sum, count) => sum + count);
       let bin = 0;
       for (let sum = bins[0]; sum < total * 0.95; sum += bins[++bin]);
@@ -160,13 +163,15 @@ registerProcessor('play', class extends AudioWorkletProcessor {
       }
     };
 
-    /* One period fewer or more when there is a frame too much or half a frame too little. */
+    /* One period fewer or more when there is a frame too much, or half of one or of the reserve too little. */
     const edit = () => {
       const error = ahead - (target - FRAME);
-      const sign = error > FRAME ? 1 : error < -FRAME / 2 ? -1 : 0;
-      if (!sign || end - pos < 2 * FRAME) return;
+      const sign = error > FRAME ? 1 : error < -Math.min(FRAME, target - FRAME) / 2 ? -1 : 0;
+      // What is left out must be there; what is repeated was played.
+      const most = Math.min(720, sign > 0 ? end - pos - FRAME : 720);
+      if (!sign || most < 240 || end - pos < 480) return;
       // What is far too much, as after a start, is left out at once.
-      const lag = error > SKIP ? Math.floor(error) : period(pos + 240, 240, Math.min(720, end - pos - 480));
+      const lag = error > SKIP ? Math.floor(error) : period(pos + 240, 240, most);
       const to = pos + sign * lag;
       for (let at = 0; at < OVERLAP; at++) {
         const share = at / OVERLAP;

@@ -1,3 +1,5 @@
+import { faults, play, random } from './buffer.mjs';
+
 // What has to hold, by name. Each case gets a Test (run.mjs) and has pages of its own.
 
 /** Two phones in a call. */
@@ -34,7 +36,35 @@ async function codecIs(phone, codec) {
   await phone.until(`sending ${codec}`, (codec) => [...globalThis.phone.calls.values()][0]?.participants.find(({ own }) => own)?.codec == codec, codec);
 }
 
+/** What the jitter buffer does with frames that come so. */
+function expectBuffer(test, title, options, { underruns = 0, gaps = 0, steps = 0, heldMax }) {
+  const played = play({ ms: 30_000, ...options });
+  const before = played.reports[5]?.underruns ?? 0;
+  const found = { ...faults(played, 5000, options.ms ?? 29_000), underruns: played.last.underruns - before };
+  const { target, buffer, lost } = played.last;
+  test.note(`${title}: target ${target} ms, held ${buffer} ms, ${lost} lost, ${played.last.edits} edits; ${JSON.stringify(found)}`);
+  for (const [name, most] of Object.entries({ underruns, gaps, steps })) if (found[name] > most) throw new Error(`${title}: ${found[name]} ${name}`);
+  if (buffer > heldMax) throw new Error(`${title}: ${buffer} ms are held`);
+  return played.last;
+}
+
 export const CASES = {
+  async 'the jitter buffer by itself'(test) {
+    expectBuffer(test, 'evenly', { delay: () => 1 }, { heldMax: 60 });
+    const jitter = random(1);
+    // moq-dev/moq#3477: "real-time" audio cut in and out at less.
+    expectBuffer(test, '40 ms away, 10 ms jitter', { delay: () => 40 + 10 * jitter() }, { heldMax: 80 });
+    const more = random(2);
+    expectBuffer(test, '40 ms jitter, some overtaken', { delay: () => 40 * more() }, { underruns: 3, heldMax: 120 });
+    const lossy = random(3);
+    const { lost } = expectBuffer(test, '3 % lost', { delay: () => (lossy() < 0.03 ? undefined : 1) }, { heldMax: 60 });
+    if (lost < 20 || lost > 70) throw new Error(`${lost} of some 45 were said to be lost`);
+    expectBuffer(test, 'a slower sender', { ms: 60_000, delay: () => 1, drift: 1e-3 }, { heldMax: 60 });
+    expectBuffer(test, 'a faster sender', { ms: 60_000, delay: () => 1, drift: -1e-3 }, { heldMax: 80 });
+    // What piles up in a stall is not kept.
+    expectBuffer(test, 'a stall of a second', { delay: (frame) => (frame >= 400 && frame < 450 ? (450 - frame) * 20 : 1) }, { underruns: 1, gaps: 1, steps: 3, heldMax: 120 });
+  },
+
   async 'call by WebTransport'(test) {
     const [alice, bob] = await transport(test, 'WebTransport');
     await codecIs(alice, 'opus');
