@@ -9,6 +9,8 @@
 #   --pages FOLDER   pages to test in place of those in the program, such as src/phone/dist
 #   --screenshots FOLDER  pictures of the pages: light and dark, wide and narrow
 #   --json FILE      what was seen
+#   --loadgen PROGRAM  for measurements on a bad path                     (cases "measure: …" run when they are named)
+#   --minutes N      how long "measure: long calls" takes                 (default: 10)
 #
 #   CHROMIUM         the browser                (default: chromium of the path)
 #   KEEP             keep the work files        (default: only on failure)
@@ -53,6 +55,8 @@ parse() {
         --cases) driver+=(--cases "$(value "$@")") ;;
         --pages) driver+=(--pages "$(realpath -m "$(value "$@")")") ;;
         --screenshots) driver+=(--screenshots "$(realpath -m "$(value "$@")")") ;;
+        --loadgen) driver+=(--loadgen "$(realpath -m "$(value "$@")")") ;;
+        --minutes) driver+=(--minutes "$(value "$@")") ;;
         --json) driver+=(--json "$(realpath -m "$(value "$@")")") ;;
         -h | --help) awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"; exit 0 ;;
         *) die 2 "unknown argument '$1' (--help shows all)" ;;

@@ -406,6 +406,61 @@ export const CASES = {
     await alice.page.reload();
     await alice.until('remembering the note', () => document.querySelector('#day button')?.textContent == 'Read the note');
   },
+
+  async 'measure: from mouth to ear'(test) {
+    // A click of 10 ms in each second, into silence.
+    const click = Float32Array.from({ length: 48000 }, (_, at) => (at >= 24000 && at < 24480 ? 0.6 * Math.sin((2 * Math.PI * 1000 * at) / 48000) : 0));
+    for (const [name, options] of [['WebTransport', {}], ['WebSocket', { init: noWebTransport }], ['WebTransport, G.711', { init: noOpus }]]) {
+      const [alice, bob] = await talk(test, [{ ...options, browser: await test.browser(click) }, options]);
+      await alice.hears(bob);
+      const [mouth, ear] = await Promise.all([alice.page.evaluate(() => globalThis.clicks(true, 25000)), bob.page.evaluate(() => globalThis.clicks(false, 25000))]);
+      const delays = mouth.found.map((said) => Math.min(...ear.found.filter((heard) => heard > said).map((heard) => heard - said))).filter((delay) => delay < 900).sort((a, b) => a - b);
+      const at = (share) => Math.round(delays[Math.floor(delays.length * share)]);
+      const { buffer, target, underruns } = await bob.quality();
+      test.note(`${name}: ${delays.length} clicks, p50 ${at(0.5)} ms, p95 ${at(0.95)} ms, without devices; the one that plays says ${Math.round(ear.device)} ms; buffer ${buffer} ms, target ${target} ms, ${underruns} gaps`);
+      if (delays.length < 10) throw new Error(`${delays.length} clicks of 25 were heard`);
+      await alice.click('hangupBtn');
+      await bob.isFree();
+    }
+  },
+
+  async 'measure: loss and jitter'(test) {
+    await test.impair('delay=20ms,jitter=20ms,loss=1.5%');
+    for (const [name, options] of [['WebTransport', {}], ['WebTransport, G.711', { init: noOpus }]]) {
+      const [alice, bob] = await talk(test, [options, options]);
+      await hearEachOther(alice, bob);
+      await new Promise((later) => setTimeout(later, 20_000));
+      for (const phone of [alice, bob]) {
+        const { frames, lost, late, underruns, edits, jitter, buffer, target, rtt, mos } = await phone.quality();
+        test.note(`${name}, ${phone.number}: ${frames} frames, ${lost} lost, ${late} late, ${underruns} underruns, ${edits} edits, jitter ${jitter.toFixed(1)} ms, buffer ${buffer} of ${target} ms, round trip ${rtt} ms, MOS ${mos.toFixed(2)}`);
+      }
+      await hearEachOther(alice, bob);
+      await alice.click('hangupBtn');
+      await bob.isFree();
+    }
+  },
+
+  async 'measure: long calls'(test) {
+    const calls = [];
+    for (const [name, options] of [['WebTransport', {}], ['WebSocket', { init: noWebTransport }]]) {
+      const [alice, bob] = await talk(test, [options, options]);
+      await hearEachOther(alice, bob);
+      calls.push([name, alice, bob]);
+    }
+    const minutes = Number(test.options.minutes);
+    for (let minute = 0; minute <= minutes; minute++) {
+      for (const [name, alice, bob] of calls) {
+        await hearEachOther(alice, bob);
+        const { frames, lost, underruns, buffer, target } = await bob.quality();
+        const heap = await bob.page.evaluate(() => {
+          globalThis.gc?.();
+          return performance.memory.usedJSHeapSize / 1e6;
+        });
+        if (minute % 5 == 0) test.note(`${name}, minute ${minute}: ${frames} frames, ${lost} lost, ${underruns} underruns, buffer ${buffer} of ${target} ms, heap ${heap.toFixed(1)} MB`);
+      }
+      if (minute < minutes) await new Promise((later) => setTimeout(later, 60_000));
+    }
+  },
 };
 
 /** A switch that has a thousand calls, and changes fifty of them four times a second. */

@@ -12,7 +12,7 @@ import { parseArgs } from 'node:util';
 
 import { CASES } from './cases.mjs';
 import { servePages } from './pages.mjs';
-import { writeTones, TONES } from './tones.mjs';
+import { TONES, wav, writeTones } from './tones.mjs';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const { values: options } = parseArgs({
@@ -27,6 +27,8 @@ const { values: options } = parseArgs({
     cases: { type: 'string', default: '' },
     screenshots: { type: 'string', default: '' },
     json: { type: 'string', default: '' },
+    loadgen: { type: 'string', default: '' },
+    minutes: { type: 'string', default: '10' },
   },
 });
 const require = createRequire(path.join(options.modules, 'package.json'));
@@ -38,9 +40,9 @@ const START_MS = 20_000;
 
 /** The switch, which a case may kill and start again. */
 class Switch {
-  async start() {
+  async start(settings = {}) {
     const flags = ['--listen', address, '--http', address, '--admin', '127.0.0.1:0'];
-    this.child = spawn(options.relay, flags, { stdio: ['ignore', 'ignore', 'inherit'], env: { PATH: process.env.PATH, HOME: options.work } });
+    this.child = spawn(options.relay, flags, { stdio: ['ignore', 'ignore', 'inherit'], env: { PATH: process.env.PATH, HOME: options.work, ...settings } });
     this.ended = new Promise((ended) => this.child.once('exit', ended));
     const deadline = Date.now() + START_MS;
     for (;;) {
@@ -57,6 +59,22 @@ class Switch {
   }
 }
 
+/** A browser with a file of sound as its microphone. */
+function launch(file) {
+  return chromium.launch({
+    executablePath: options.chromium,
+    args: [
+      '--use-fake-device-for-media-stream',
+      '--use-fake-ui-for-media-stream',
+      `--use-file-for-fake-audio-capture=${file}`,
+      '--autoplay-policy=user-gesture-required',
+      '--enable-precise-memory-info',
+      // Nothing but loopback is to be reached.
+      '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
+    ],
+  });
+}
+
 async function main() {
   const page = await readFile(path.join(here, 'page.js'), 'utf8');
   const axe = await readFile(require.resolve('axe-core/axe.min.js'), 'utf8');
@@ -66,23 +84,14 @@ async function main() {
   const tones = await writeTones(options.work);
   const relay = new Switch();
   await relay.start();
-  const browsers = await Promise.all(tones.map((file) => chromium.launch({
-    executablePath: options.chromium,
-    args: [
-      '--use-fake-device-for-media-stream',
-      '--use-fake-ui-for-media-stream',
-      `--use-file-for-fake-audio-capture=${file}`,
-      '--autoplay-policy=user-gesture-required',
-      // Nothing but loopback is to be reached.
-      '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
-    ],
-  })));
+  const browsers = await Promise.all(tones.map(launch));
   const results = [];
   try {
     const wanted = options.cases.split(';').filter(Boolean);
     for (const name of wanted) if (!CASES[name]) throw new Error(`no case '${name}'; there are: ${Object.keys(CASES).join(', ')}`);
     for (const [name, run] of Object.entries(CASES)) {
-      if (wanted.length && !wanted.includes(name)) continue;
+      // Measurements take their time, and are asked for by name.
+      if (wanted.length ? !wanted.includes(name) : name.startsWith('measure')) continue;
       const start = Date.now();
       const test = new Test(name, { browsers, page, axe, relay });
       let failure = '';
@@ -121,6 +130,26 @@ class Test {
     this.tag = Math.random().toString(36).slice(2, 6);
   }
 
+  options = options;
+  browsersOfOwn = [];
+
+  /** A further browser, whose microphone has these samples of 48 kHz, again and again. */
+  async browser(samples) {
+    const file = path.join(options.work, `${this.tag}-${this.browsersOfOwn.length}.wav`);
+    await writeFile(file, wav(samples));
+    this.browsersOfOwn.push(await launch(file));
+    return this.browsersOfOwn.at(-1);
+  }
+
+  /** A path of these faults between phones and relay, on which the switch is started anew. */
+  async impair(impair) {
+    if (!options.loadgen) throw new Error('--loadgen names the load generator, whose `link` is needed');
+    const port = Number(options.port) + 1;
+    this.link = spawn(options.loadgen, ['link', '--listen', `127.0.0.1:${port}`, '--to', address, '--impair', impair], { stdio: 'ignore' });
+    await this.relay.kill();
+    await this.relay.start({ MOQSWITCH_CALLS_MEDIA_URL: `https://127.0.0.1:${port}/` });
+  }
+
   note(text) {
     this.notes.push(text);
   }
@@ -129,8 +158,8 @@ class Test {
    * A page in a browser of its own tone, registered as a number of its own.
    * @param who 0, 1 or 2
    */
-  async phone(who, { init, query = '', file = '', register = true, viewport, colorScheme, sockets } = {}) {
-    const context = await this.browsers[who].newContext({ permissions: ['microphone'], viewport: viewport ?? { width: 420, height: 900 }, colorScheme, locale: 'en' });
+  async phone(who, { init, browser = this.browsers[who], query = '', file = '', register = true, viewport, colorScheme, sockets } = {}) {
+    const context = await browser.newContext({ permissions: ['microphone'], viewport: viewport ?? { width: 420, height: 900 }, colorScheme, locale: 'en' });
     const page = await context.newPage();
     const phone = new PagePhone(this, page, who, `${['alice', 'bob', 'carol'][who]}-${this.tag}`);
     this.phones.push(phone);
@@ -169,6 +198,11 @@ class Test {
 
   async close() {
     await Promise.all(this.phones.map((phone) => phone.page.context().close().catch(() => {})));
+    await Promise.all(this.browsersOfOwn.map((browser) => browser.close()));
+    if (!this.link) return;
+    this.link.kill();
+    await this.relay.kill();
+    await this.relay.start();
   }
 }
 
