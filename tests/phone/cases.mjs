@@ -474,7 +474,7 @@ function manyCalls(socket) {
   socket.onMessage((text) => {
     const { type, id } = JSON.parse(text);
     if (type == 'register') {
-      send('registered', { dn: 'chief', session: 'none', calls: [], media: { url: 'https://127.0.0.1:65000/', token: '' } }, id);
+      send('registered', { dn: 'chief', session: 'none', calls: [], media: { url: socket.url().replace('ws:', 'https:'), token: 'none' } }, id);
     } else if (type == 'subscribe') {
       for (let at = 0; at < 1000; at++) send('callState', call(at, 'up'));
       send('ok', {}, id);
