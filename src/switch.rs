@@ -20,7 +20,7 @@ use crate::logging::LevelHandle;
 use crate::notify::Notifier;
 use crate::reload::{Certificates, Reloads, Seen, TokenKeys};
 use crate::telephony::{Running, Telephony};
-use crate::{signals, state};
+use crate::{signals, state, telephony};
 
 pub use crate::reload::Source;
 
@@ -42,6 +42,7 @@ pub struct Surroundings {
 pub struct Switch {
     relay: RelayHandle,
     control: ControlHandle,
+    has_phone: bool,
 }
 
 impl Switch {
@@ -109,7 +110,12 @@ impl Switch {
         let control = listener.serve(state.clone()).spawn(background)?;
         state.lifecycle.set(Phase::Ready);
         notifier.ready();
-        Ok(Self { relay, control })
+        let has_phone = config.calls.as_ref().is_some_and(|calls| calls.phone);
+        Ok(Self {
+            relay,
+            control,
+            has_phone,
+        })
     }
 
     /// Where it listens for QUIC.
@@ -127,6 +133,7 @@ impl Switch {
         let drafts: Vec<&str> = Version::EVERY.iter().map(|version| version.name()).collect();
         let admin = self.control.admin_address();
         let sha256 = &self.relay.identity().sha256_hex;
+        let phone = self.has_phone.then(|| telephony::phone_url(self.http_address()));
         if format == LogFormat::Json {
             // With the fields that lines of the log have.
             let line = serde_json::json!({
@@ -138,6 +145,7 @@ impl Switch {
                 "udp": self.relay.address(),
                 "http": self.http_address(),
                 "admin": admin,
+                "phone": phone,
                 "shards": self.relay.cores().len(),
                 "cores": self.relay.cores(),
                 "drafts": drafts,
@@ -147,11 +155,12 @@ impl Switch {
         }
         let cores: Vec<String> = self.relay.cores().iter().map(ToString::to_string).collect();
         format!(
-            "moqswitch {} ready: udp={} http={} admin={} shards={} cores={} drafts={} sha256={}",
+            "moqswitch {} ready: udp={} http={} admin={} phone={} shards={} cores={} drafts={} sha256={}",
             env!("CARGO_PKG_VERSION"),
             self.relay.address(),
             self.http_address(),
             admin.map_or_else(|| "none".to_owned(), |address| address.to_string()),
+            phone.as_deref().unwrap_or("none"),
             cores.len(),
             cores.join(","),
             drafts.join(","),

@@ -64,6 +64,7 @@ impl Config {
             ("calls.dialplan", text(&calls.as_ref().map(|calls| &calls.dialplan))),
             ("calls.records", text(&calls.as_ref().map(|calls| &calls.records))),
             ("calls.media_url", text(&calls.as_ref().map(|calls| &calls.media_url))),
+            ("phone.enabled", text(&calls.as_ref().map(|calls| calls.phone))),
             ("tls.certificates", text(&tls.certificates)),
             ("tls.client_ca", text(&tls.client_ca)),
             ("tls.client_auth", text(&tls.client_auth)),

@@ -120,6 +120,8 @@ pub struct CallsConfig {
     pub records: Option<PathBuf>,
     /// Where phones reach the relay. `None`: where it listens.
     pub media_url: Option<String>,
+    /// Serve the web phone.
+    pub phone: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

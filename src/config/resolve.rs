@@ -212,6 +212,7 @@ fn calls(layers: &Layers, addresses: [SocketAddr; 2]) -> Result<Option<CallsConf
             Some(rest) if !rest.is_empty() && !rest.contains(['?', '#']) => Ok(text.to_owned()),
             _ => Err("an https URL without a query".to_owned()),
         })?,
+        phone: layers.one("phone.enabled", values::boolean)?,
     };
     Ok(is_enabled.unwrap_or(is_local).then_some(config))
 }

@@ -320,6 +320,15 @@ pub(super) const SETTINGS: &[Setting] = &[
         ],
     },
     Setting {
+        path: "phone.enabled",
+        kind: Kind::One,
+        value: Value::Default("true"),
+        help: &[
+            "Serve the web phone below /phone/ at the address of `http`: telephones in a browser, an agent's desk and a",
+            "supervisor's page. Counts only where there are calls.",
+        ],
+    },
+    Setting {
         path: "limits.connections",
         kind: Kind::One,
         value: Value::Default("10000"),

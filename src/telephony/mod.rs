@@ -24,6 +24,7 @@ mod counting;
 mod delivery;
 mod devices;
 mod media;
+mod pages;
 
 use counting::Counting;
 use devices::Devices;
@@ -38,6 +39,7 @@ pub(crate) struct Telephony {
     settings: Settings,
     media_url: Option<String>,
     shows_hash: bool,
+    phone: bool,
 }
 
 /// What runs beside HTTP.
@@ -45,6 +47,8 @@ pub(crate) struct Running {
     pub(crate) handle: SignallingHandle,
     devices: Devices,
     counting: Counting,
+    /// The pages of the web phone, if they are served.
+    pages: Router,
 }
 
 impl Telephony {
@@ -69,6 +73,7 @@ impl Telephony {
             settings,
             media_url: config.media_url.clone(),
             shows_hash,
+            phone: config.phone,
         }))
     }
 
@@ -90,6 +95,10 @@ impl Telephony {
         certificate: watch::Receiver<Arc<str>>,
     ) -> anyhow::Result<Running> {
         let url = self.media_url.unwrap_or_else(|| media::url_of(relay));
+        let pages = match self.phone {
+            true => pages::router(&url).context("the web phone")?,
+            false => Router::new(),
+        };
         let certificate = self.shows_hash.then_some(certificate);
         let (media, told) = RelayMedia::new(url, self.key, certificate);
         let handle = Signalling::start(self.settings, Box::new(media)).context("the calls thread")?;
@@ -100,6 +109,7 @@ impl Telephony {
             handle,
             devices,
             counting,
+            pages,
         })
     }
 }
@@ -107,7 +117,8 @@ impl Telephony {
 impl Running {
     /// The routes of calls.
     pub(crate) fn router(&self) -> Router {
-        self.handle.router().layer(middleware::from_fn(name_client))
+        let calls = self.handle.router().layer(middleware::from_fn(name_client));
+        calls.merge(self.pages.clone())
     }
 
     /// Carries grants to sessions and counts from them, for as long as there are calls.
@@ -123,6 +134,12 @@ async fn name_client(mut request: Request, next: middleware::Next) -> axum::resp
         request.extensions_mut().insert(ConnectInfo(client));
     }
     next.run(request).await
+}
+
+/// Where this host finds the web phone of a switch that listens there.
+pub(crate) fn phone_url(http: SocketAddr) -> String {
+    let url = media::url_of(http);
+    format!("{}phone/", url.replacen("https", "http", 1))
 }
 
 fn dialplan(config: &CallsConfig) -> anyhow::Result<Dialplan> {
