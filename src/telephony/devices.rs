@@ -192,7 +192,7 @@ mod tests {
         let port = ShardPort::new(Arc::new(|| {}));
         let (_tell, told) = mpsc::channel(1);
         let (_writer, reader) = feed(1);
-        let mut devices = Devices::new(told, reader, vec![port.clone()]);
+        let mut devices = Devices::new(told, mpsc::channel(1).0, reader, vec![port.clone()]);
         let name = |number: u128| -> Arc<str> { Arc::from(SessionId(number).to_string()) };
         let grants = Grants {
             publish: vec!["call/1/1/**".to_owned()],
