@@ -68,7 +68,7 @@ export class Cursor {
 
   /** @param {number} [count] @returns {Uint8Array} */
   take(count = this.bytes.length - this.at) {
-    if (this.at + count > this.bytes.length) throw RangeError('a message is cut off');
+    if (this.at + count > this.bytes.length) throw RangeError('cut off');
     return this.bytes.subarray(this.at, (this.at += count));
   }
 
@@ -87,7 +87,7 @@ class Reader {
 
   /** So many bytes; undefined at the end. @param {number} count */
   async take(count) {
-    if (count > MESSAGE_MAX) throw RangeError('too long');
+    if (count > MESSAGE_MAX) throw RangeError('cut off');
     while (this.bytes.length < count) {
       const { value } = await this.stream.read();
       if (!value) return;

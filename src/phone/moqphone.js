@@ -32,6 +32,8 @@ import { connect, Track } from './moq.js';
 const WAITS = [0, 300, 1200, 2700, 4800, 7000];
 /* A request without an answer for so long: the socket is dead, whatever the system thinks. */
 const ANSWER_MS = 10000;
+/* Requests that wait for an answer; a further one is refused. */
+const PENDING_MAX = 64;
 /* The server keeps this many messages that nobody said to have. */
 const ACK_EVERY = 32;
 /** What is not needed for a first call, or not before it. */
@@ -180,6 +182,7 @@ export class Phone extends EventTarget {
   request(type, payload) {
     const id = this.#ids + ++this.#count;
     return new Promise((done, failed) => {
+      if (this.#pending.size > PENDING_MAX) return failed({ code: 429 });
       this.#pending.set(id, { type, payload, done, failed });
       if (this.state == 'ready') this.#send(id);
     });
@@ -206,24 +209,28 @@ export class Phone extends EventTarget {
     if (this.state == 'lost') this.#connect();
   }
 
+  #registration() {
+    const { dn, password, displayName, device } = this.saved;
+    const codecs = hasOpus ? ['opus', 'pcmu', 'pcma'] : ['pcmu', 'pcma'];
+    return { dn, password, displayName, device, codecs, role: this.role, ringable: !this.role };
+  }
+
   #connect() {
     clearTimeout(this.retry);
     if (this.#socket && this.#socket.readyState < 2) return;
     this.#socket?.close();
     if (this.state == 'offline') this.state = 'connecting';
     const socket = (this.#socket = new WebSocket(this.url));
-    const { session, seq, dn, password, displayName, device } = this.saved;
-    const codecs = hasOpus ? ['opus', 'pcmu', 'pcma'] : ['pcmu', 'pcma'];
-    const register = { dn, password, displayName, device, codecs, role: this.role, ringable: !this.role };
+    const { session, seq } = this.saved;
     const first = (/** @type {string} */ type, /** @type {object} */ payload) => socket.send(JSON.stringify({ type, payload, id: 'first' }));
-    socket.onopen = () => (session ? first('resume', { session, seq }) : first('register', register));
+    socket.onopen = () => (session ? first('resume', { session, seq }) : first('register', this.#registration()));
     socket.onmessage = ({ data }) => {
       const { type, payload, id, seq } = JSON.parse(data);
-      if (type == 'error' && id == 'first') {
+      if (type == 'error' && id == 'first' && this.saved.session) {
         delete this.saved.session;
-        return first('register', register);
+        return first('register', this.#registration());
       }
-      this.#handle(type, payload, id, seq);
+      this.#handle(id == 'first' && type == 'error' ? 'registrationFailed' : type, payload, id, seq);
     };
     socket.onclose = ({ code }) => {
       if (socket != this.#socket || this.state == 'offline') return;
@@ -244,6 +251,9 @@ export class Phone extends EventTarget {
     this.storage.removeItem(this.key);
     delete this.saved.session;
     for (const call of this.calls.values()) this.end(call, 'unregistered');
+    for (const { failed } of this.#pending.values()) failed({ message: 'offline' });
+    this.#pending.clear();
+    clearTimeout(this.renewal);
     this.#entered = undefined;
     // What was asked for last is still to go out.
     const socket = this.#socket;
@@ -342,6 +352,8 @@ export class Phone extends EventTarget {
     }
     this.media = payload.media;
     this.#open();
+    clearTimeout(this.renewal);
+    this.renewal = setTimeout(() => this.request('register', this.#registration()).catch(() => {}), payload.expires * 500);
     if (this.calls.size) this.#openMicrophone().catch((error) => this.emit('problem', { name: 'microphone', error }));
   }
 
