@@ -51,6 +51,9 @@ pub const HTTP_CONNECTIONS_MAX: usize = 256;
 /// The same of the operators' address, of each kind.
 pub const ADMIN_CONNECTIONS_MAX: usize = 16;
 
+/// The same of control programs' address.
+pub const MEDIASWITCH_CONNECTIONS_MAX: usize = 256;
+
 /// WebSocket connections that may be configured.
 pub const WEBSOCKETS_MAX: u32 = 100_000;
 

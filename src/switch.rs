@@ -75,6 +75,7 @@ impl Switch {
             .transpose()?;
         let state = ControlState {
             calls: calls.as_ref().map(Running::router),
+            mediaswitch: calls.as_ref().and_then(Running::mediaswitch_router),
             shards: relay.ports().to_vec(),
             certificate_sha256: sha256,
             lifecycle: Arc::new(Lifecycle::default()),
@@ -261,6 +262,10 @@ fn listen(config: &Config) -> anyhow::Result<ControlListener> {
     if let Some(address) = config.admin {
         bind_by(deadline, is_in_use, || listener.bind_admin(address))
             .map_err(|error| cannot_listen(address, "--admin", error))?;
+    }
+    if let Some(own) = config.calls.as_ref().and_then(|calls| calls.mediaswitch.as_ref()) {
+        bind_by(deadline, is_in_use, || listener.bind_mediaswitch(own.listen))
+            .map_err(|error| cannot_listen(own.listen, "`mediaswitch.listen`", error))?;
     }
     Ok(listener)
 }

@@ -10,7 +10,9 @@ use moqswitch::config::{Arguments, Config};
 include!("manual/commands.rs");
 
 /// Manuals of single folders: their links are checked, and nothing else.
-const OTHERS: [&str; 5] = [
+const OTHERS: [&str; 7] = [
+    "src/control-library/README.md",
+    "src/signalling/mediaswitch/README.md",
     "tuning/README.md",
     "perf/README.md",
     "benches/README.md",

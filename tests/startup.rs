@@ -63,6 +63,24 @@ fn a_log_that_cannot_be_written_ends_nothing() {
 }
 
 #[test]
+fn control_programs_have_an_address_of_their_own() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut command = moqswitch();
+    command.env("MOQSWITCH_MEDIASWITCH_LISTEN", address.to_string());
+    let relay = Running::start(&mut command);
+    let body = |answer: String| answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+    let counts = answer_to("127.0.0.1", address, "/dialog").and_then(body);
+    assert_eq!(counts, Some(r#"{"count":0,"counter":0}"#.to_owned()));
+    assert_eq!(relay.get("/dialog"), None, "it is nowhere else");
+    let refused = moqswitch()
+        .env("MOQSWITCH_MEDIASWITCH_LISTEN", "0.0.0.0:0")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && said.contains("mediaswitch.key"), "{said}");
+}
+
+#[test]
 fn a_reader_of_the_ready_line_may_go() {
     // Where it listens is in the line that nobody reads: the port is chosen before.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -511,9 +529,14 @@ fn status(http: SocketAddr, path: &str) -> Option<u16> {
 }
 
 fn answer(http: SocketAddr, path: &str) -> Option<String> {
+    answer_to("x", http, path)
+}
+
+/// Of who knows the host by a name.
+fn answer_to(host: &str, http: SocketAddr, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(http).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     Some(answer)

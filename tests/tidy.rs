@@ -135,12 +135,18 @@ const LAYERS: &[Layer] = &[
     layer("signalling/messages", &["limits", "media"], &[], &[]),
     layer("signalling/outward", &["events", "limits", "messages"], &[], &[]),
     layer("signalling/access", &["limits", "messages", "outward"], &[], &[]),
-    layer("signalling/settings", &["access", "limits", "outward"], &[], &[]),
+    layer("signalling/control", &["limits", "media", "outward"], &[], &[]),
+    layer(
+        "signalling/settings",
+        &["access", "control", "limits", "outward"],
+        &[],
+        &[],
+    ),
     layer("signalling/records", &["limits", "settings"], &[], &[]),
     layer(
         "signalling/exchange",
         &[
-            "access", "counters", "events", "limits", "media", "messages", "records", "settings",
+            "access", "control", "counters", "events", "limits", "media", "messages", "records", "settings",
         ],
         &[],
         &[],
@@ -168,6 +174,14 @@ const LAYERS: &[Layer] = &[
     layer(
         "signalling/routes",
         &["access", "counters", "limits", "port", "rest"],
+        &[],
+        &[],
+    ),
+    layer(
+        "signalling/mediaswitch",
+        &[
+            "access", "control", "counters", "exchange", "limits", "messages", "outward", "port",
+        ],
         &[],
         &[],
     ),

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Installs what a fresh Debian 12 needs to build moqswitch: cmake and clang for BoringSSL,
-# libclang for its bindings, pkg-config. Quick and silent when nothing is missing.
+# libclang for its bindings, pkg-config, and Node for tests of the control library. Quick and silent when nothing is missing.
 set -euo pipefail
 
 missing=()
 command -v cmake >/dev/null || missing+=(cmake)
 command -v clang >/dev/null || missing+=(clang)
 command -v pkg-config >/dev/null || missing+=(pkg-config)
+command -v node >/dev/null || missing+=(nodejs)
 command -v cc >/dev/null && command -v c++ >/dev/null && command -v make >/dev/null || missing+=(build-essential)
 has_libclang() {
     compgen -G '/usr/lib/*/libclang-*.so*' >/dev/null || compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null

@@ -35,6 +35,8 @@ pub enum Action {
     Media(MediaAction),
     /// Keep it, and tell those who follow events.
     Report(Report),
+    /// Tell the control program of a dialog. What else becomes of it is told by [`Report::Leg`].
+    Control(ControlNotice),
     /// Ask a hook where a call goes. [`AdminEvent::HookAnswered`](crate::AdminEvent::HookAnswered) answers.
     AskHook(HookQuestion),
 }
@@ -386,6 +388,44 @@ pub enum Report {
         contact: Text,
         /// Registered?
         on: bool,
+    },
+}
+
+/// What a control program is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ControlNotice {
+    /// Somebody calls, and the program decides: [`ControlEvent`](crate::ControlEvent). Without a decision the call ends
+    /// after [`limits::CONTROL_WAIT`](crate::limits::CONTROL_WAIT).
+    Dialled {
+        /// The dialog.
+        dialog: CallId,
+        /// Whose program: the domain of what was dialled, or else of who calls.
+        domain: Text,
+        /// Who.
+        from: Party,
+        /// What was dialled.
+        dialled: Number,
+    },
+    /// The dialog's device wants the others to talk to somebody else.
+    /// [`ControlEvent::Referred`](crate::ControlEvent::Referred) says what became of it.
+    Referred {
+        /// The dialog.
+        dialog: CallId,
+        /// With whom.
+        to: Number,
+        /// Another dialog of the device, whose other side is meant.
+        replaces: Option<CallId>,
+    },
+    /// The dialog is over: once for each.
+    Over {
+        /// The dialog.
+        dialog: CallId,
+        /// Why.
+        cause: Cause,
+        /// By whom.
+        by: EndedBy,
+        /// The call that its leg was in.
+        call: CallId,
     },
 }
 

@@ -21,6 +21,8 @@ pub enum Cause {
     Unreachable,
     /// The caller may not call this.
     Forbidden,
+    /// Somebody has to pay first, as a program says.
+    PaymentRequired,
     /// A limit is reached.
     Congestion,
     /// Another device was first.
@@ -49,7 +51,7 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Normal,
         Self::Busy,
         Self::NoAnswer,
@@ -58,6 +60,7 @@ impl Cause {
         Self::Unallocated,
         Self::Unreachable,
         Self::Forbidden,
+        Self::PaymentRequired,
         Self::Congestion,
         Self::AnsweredElsewhere,
         Self::Cancelled,
@@ -83,6 +86,7 @@ impl Cause {
             Self::Unallocated => ("unallocated", 404, 1),
             Self::Unreachable => ("unreachable", 480, 20),
             Self::Forbidden => ("forbidden", 403, 21),
+            Self::PaymentRequired => ("payment_required", 402, 21),
             Self::Congestion => ("congestion", 503, 42),
             Self::AnsweredElsewhere => ("answered_elsewhere", 200, 26),
             Self::Cancelled => ("cancelled", 487, 16),
@@ -124,6 +128,7 @@ impl Cause {
             Self::Normal
             | Self::Unallocated
             | Self::Forbidden
+            | Self::PaymentRequired
             | Self::Congestion
             | Self::AnsweredElsewhere
             | Self::MediaTimeout

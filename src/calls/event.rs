@@ -45,6 +45,13 @@ pub enum Event {
         /// What.
         event: WatchEvent,
     },
+    /// A control program decides on one of its dialogs.
+    Control {
+        /// The reply has the same.
+        request: RequestId,
+        /// What.
+        event: ControlEvent,
+    },
     /// Facts about media.
     Media(MediaEvent),
     /// Of the switch itself.
@@ -149,6 +156,65 @@ pub enum DeviceKind {
     /// A way to other numbers (a SIP trunk, a gateway): it may name the caller, may be sent any number, has as many legs
     /// as there is room for, and may send media before the answer.
     Trunk,
+}
+
+/// What a control program wants. A dialog is one party of a call that a program controls: it is named by the call that it
+/// began in, wherever its leg is by now.
+#[derive(Clone, Debug)]
+pub enum ControlEvent {
+    /// Call a number, as a dialog of its own. Who answers is alone until it is mixed with another.
+    Invite(Box<Invite>),
+    /// Tell the caller that it rings. Nothing changes where it rings already, or is up.
+    Ring {
+        /// Whose.
+        dialog: CallId,
+    },
+    /// Answer the caller, who is alone until it is mixed with another.
+    Answer {
+        /// Whose.
+        dialog: CallId,
+    },
+    /// End the dialog. Who is with it stays.
+    Hangup {
+        /// Which.
+        dialog: CallId,
+        /// None: [`Cause::Normal`] for one that is up, otherwise [`Cause::Cancelled`].
+        cause: Option<Cause>,
+    },
+    /// Everybody that is with `other` comes to `dialog`. Both are up.
+    Mix {
+        /// Where to.
+        dialog: CallId,
+        /// Who.
+        other: CallId,
+    },
+    /// The dialog is alone again. The reply has the call that it is in from here on.
+    Unmix {
+        /// Which.
+        dialog: CallId,
+    },
+    /// What the dialog's device asked for by a transfer is done, and its leg ends; or it failed, and nothing ends.
+    Referred {
+        /// Whose.
+        dialog: CallId,
+        /// Why it failed.
+        failed: Option<Cause>,
+    },
+}
+
+/// A number is called for a control program.
+#[derive(Clone, Debug)]
+pub struct Invite {
+    /// 128 random bits of the adapter's: the dialog.
+    pub dialog: CallId,
+    /// Who.
+    pub to: Number,
+    /// The trunk that is to call it. None: its own devices ring.
+    pub via: Option<Number>,
+    /// Who calls, as it is shown.
+    pub from: (Number, Text),
+    /// How long to ring. None: [`limits::RING_MAX`](crate::limits::RING_MAX).
+    pub timeout: Option<Duration>,
 }
 
 /// What somebody wants of a call.
@@ -443,6 +509,14 @@ pub enum AdminEvent {
         hook: HookId,
         /// What.
         answer: HookAnswer,
+    },
+    /// Calls to and from numbers of this domain are decided by a control program, or not any more: what is behind the `@`
+    /// of a number, in small letters. Empty: of numbers without one.
+    Control {
+        /// Which.
+        domain: Text,
+        /// Decided by a program?
+        on: bool,
     },
     /// The switch stops: every call ends, nothing is let in.
     Shutdown,

@@ -90,15 +90,15 @@ mod state;
 mod view;
 
 pub use action::{
-    Accepted, Action, Ended, HookQuestion, Incoming, LegCodecs, MediaAction, Notice, Registered, Reply, Report,
-    TransferProgress, UnregisterReason,
+    Accepted, Action, ControlNotice, Ended, HookQuestion, Incoming, LegCodecs, MediaAction, Notice, Registered, Reply,
+    Report, TransferProgress, UnregisterReason,
 };
 pub use cause::{Cause, UnknownCause};
 pub use codec::{Choice, Codec, Codecs, UnknownCodec};
 pub use dialplan::{Dialplan, Target};
 pub use event::{
-    Actor, AdminEvent, CallEvent, DeviceKind, Dial, Event, HookAnswer, MediaEvent, RegisterEvent, Registration,
-    RejectReason, RejectScope, Signal, SuperviseEvent, SuperviseMode, TransferTo, WatchEvent,
+    Actor, AdminEvent, CallEvent, ControlEvent, DeviceKind, Dial, Event, HookAnswer, Invite, MediaEvent, RegisterEvent,
+    Registration, RejectReason, RejectScope, Signal, SuperviseEvent, SuperviseMode, TransferTo, WatchEvent,
 };
 pub use grants::Grants;
 pub use ids::{CallId, HookId, LegId, LegNumber, NameError, Number, Payload, RequestId, SessionId, Text};

@@ -85,6 +85,9 @@ pub const RECORDS_WAITING_MAX: usize = 16_384;
 /// Timers that one call of `handle_timeout` serves. The rest is served by the next, which is due at once.
 pub const TIMERS_PER_TURN_MAX: usize = 1024;
 
+/// Domains whose calls a control program decides on. One more is not heeded.
+pub const CONTROLLED_DOMAINS_MAX: usize = 16_384;
+
 /// Bytes of a dialplan. A longer one is refused unread.
 pub const DIALPLAN_BYTES_MAX: usize = 1024 * 1024;
 
@@ -132,6 +135,9 @@ pub const HOOK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A dialplan may not let a hook take longer.
 pub const HOOK_TIMEOUT_MAX: Duration = Duration::from_secs(30);
+
+/// How long a control program may leave a caller without an answer. Then the call ends, 480.
+pub const CONTROL_WAIT: Duration = Duration::from_secs(180);
 
 /// How long a caller waits in a queue.
 pub const QUEUE_WAIT: Duration = Duration::from_secs(600);

@@ -159,6 +159,8 @@ pub struct LegView {
     pub holds: bool,
     /// Muted?
     pub muted: bool,
+    /// Is it of a dialog that a control program decides on? The dialog is [`LegId::call`].
+    pub is_controlled: bool,
     /// What it sends.
     pub sends: Option<Codec>,
     /// When it began, rang, was answered and ended, in milliseconds since 1970.

@@ -49,6 +49,7 @@ impl Config {
             log,
             origin,
         } = self;
+        let mediaswitch = calls.as_ref().and_then(|calls| calls.mediaswitch.as_ref());
         let mut values = vec![
             ("listen", text(listen)),
             ("http", text(http)),
@@ -65,6 +66,9 @@ impl Config {
             ("calls.records", text(&calls.as_ref().map(|calls| &calls.records))),
             ("calls.media_url", text(&calls.as_ref().map(|calls| &calls.media_url))),
             ("phone.enabled", text(&calls.as_ref().map(|calls| calls.phone))),
+            ("mediaswitch.listen", text(&mediaswitch.map(|own| own.listen))),
+            ("mediaswitch.key", text(&mediaswitch.map(|own| &own.key))),
+            ("mediaswitch.domain", text(&mediaswitch.map(|own| &own.domain))),
             ("tls.certificates", text(&tls.certificates)),
             ("tls.client_ca", text(&tls.client_ca)),
             ("tls.client_auth", text(&tls.client_auth)),

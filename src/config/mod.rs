@@ -122,6 +122,19 @@ pub struct CallsConfig {
     pub media_url: Option<String>,
     /// Serve the web phone.
     pub phone: bool,
+    /// HTTP for control programs. `None`: there is none.
+    pub mediaswitch: Option<MediaswitchConfig>,
+}
+
+/// What mediaswitch's HTTP needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediaswitchConfig {
+    /// TCP address.
+    pub listen: SocketAddr,
+    /// File with the key by which programs are known. `None`: whoever is on this host may use it.
+    pub key: Option<PathBuf>,
+    /// The domain of numbers that have none.
+    pub domain: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

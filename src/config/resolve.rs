@@ -15,7 +15,7 @@ use crate::limits;
 use super::layers::{Content, Layers};
 use super::{
     AuthConfig, AuthorityConfig, CallsConfig, ClientAuth, Config, ConfigError, LimitsConfig, LogConfig, LogLevel,
-    OriginConfig, QuicConfig, Source, TlsConfig, values,
+    MediaswitchConfig, OriginConfig, QuicConfig, Source, TlsConfig, values,
 };
 
 pub(super) fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
@@ -213,8 +213,39 @@ fn calls(layers: &Layers, addresses: [SocketAddr; 2]) -> Result<Option<CallsConf
             _ => Err("an https URL without a query".to_owned()),
         })?,
         phone: layers.one("phone.enabled", values::boolean)?,
+        mediaswitch: mediaswitch(layers, is_enabled.unwrap_or(is_local))?,
     };
     Ok(is_enabled.unwrap_or(is_local).then_some(config))
+}
+
+/// There is none unless it has an address.
+fn mediaswitch(layers: &Layers, has_calls: bool) -> Result<Option<MediaswitchConfig>, ConfigError> {
+    let key = layers.optional("mediaswitch.key", |text| match text {
+        "" => Err("write a file".to_owned()),
+        path => Ok(PathBuf::from(path)),
+    })?;
+    let domain = layers.optional("mediaswitch.domain", |text| {
+        let is_label = |label: &str| {
+            !label.is_empty()
+                && label.len() <= 63
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
+        match text.len() <= 79 && text.split('.').count() <= 5 && text.split('.').all(is_label) {
+            true => Ok(text.to_owned()),
+            false => Err("write a domain of at most five labels".to_owned()),
+        }
+    })?;
+    let listen = layers.optional("mediaswitch.listen", |text| {
+        let listen = values::address(text)?;
+        if !has_calls {
+            return Err("there are no calls: set `calls.enabled`".to_owned());
+        }
+        match key.is_some() || is_loopback(listen.ip()) {
+            true => Ok(listen),
+            false => Err("any but a loopback address also needs `mediaswitch.key`".to_owned()),
+        }
+    })?;
+    Ok(listen.map(|listen| MediaswitchConfig { listen, key, domain }))
 }
 
 fn is_loopback(address: IpAddr) -> bool {

@@ -329,6 +329,36 @@ pub(super) const SETTINGS: &[Setting] = &[
         ],
     },
     Setting {
+        path: "mediaswitch.listen",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""127.0.0.1:9000""#,
+        },
+        help: &[
+            "TCP address of mediaswitch's HTTP, by which control programs decide on calls of their domains. Plain HTTP.",
+            "Any but a loopback address also needs `mediaswitch.key`. Default: none, and no program decides on calls.",
+        ],
+    },
+    Setting {
+        path: "mediaswitch.key",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/control.key""#,
+        },
+        help: &[
+            "File with the key that programs send, `Authorization: Bearer KEY`. Read at the start.",
+            "Default: none, and whoever is on this host may decide on calls.",
+        ],
+    },
+    Setting {
+        path: "mediaswitch.domain",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""phones.example""#,
+        },
+        help: &["The domain of numbers without an @. Default: none; no program decides on calls between such numbers."],
+    },
+    Setting {
         path: "limits.connections",
         kind: Kind::One,
         value: Value::Default("10000"),

@@ -52,6 +52,8 @@ pub struct ControlState {
     pub tls: Option<Tls>,
     /// The routes of telephone calls. `None`: there are none.
     pub calls: Option<axum::Router>,
+    /// Those of control programs, at their own address. `None`: there are none.
+    pub mediaswitch: Option<axum::Router>,
 }
 
 /// Where a request to the public address came from.

@@ -61,6 +61,13 @@ pub(super) fn operators(state: ControlState) -> Router {
         .with_state(state)
 }
 
+/// For control programs: one request for each connection, so that no idle one holds a place.
+pub(super) fn mediaswitch(router: Router) -> Router {
+    router
+        .layer(middleware::from_fn(refuse_long_paths))
+        .layer(middleware::map_response(close_after))
+}
+
 fn common() -> Router<ControlState> {
     Router::new()
         .route("/healthz", get(live))

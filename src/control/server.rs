@@ -1,4 +1,4 @@
-//! The thread, its runtime and the accept loops: one of the public address, one of the operators'. Connections are bounded in number, age and time to send a request;
+//! The thread, its runtime and the accept loops: of the public address, of the operators' and of control programs'. Connections are bounded in number, age and time to send a request;
 //! each carries one request, so that an idle client holds no place. A connection that becomes a WebSocket gives its
 //! place back, and has limits of its own.
 
@@ -40,6 +40,7 @@ use super::{ControlState, routes, tls, web};
 pub struct ControlServer {
     listener: TcpListener,
     admin: Option<TcpListener>,
+    mediaswitch: Option<TcpListener>,
     runtime: Runtime,
     state: ControlState,
     web_requests: mpsc::Receiver<WebRequest>,
@@ -79,12 +80,25 @@ impl Serving {
 
     /// On the operators' address: without TLS, and with places that no client takes.
     fn operators(state: ControlState, stopped: watch::Receiver<bool>) -> Self {
+        Self::apart(routes::operators(state), limits::ADMIN_CONNECTIONS_MAX, stopped)
+    }
+
+    /// On the address of control programs, likewise.
+    fn mediaswitch(router: Router, stopped: watch::Receiver<bool>) -> Self {
+        Self::apart(
+            routes::mediaswitch(router),
+            limits::MEDIASWITCH_CONNECTIONS_MAX,
+            stopped,
+        )
+    }
+
+    fn apart(router: Router, connections_max: usize, stopped: watch::Receiver<bool>) -> Self {
         Self {
             tls: None,
             websockets: None,
-            router: routes::operators(state),
+            router,
             stopped,
-            connections_max: (limits::ADMIN_CONNECTIONS_MAX, limits::ADMIN_CONNECTIONS_MAX),
+            connections_max: (connections_max, connections_max),
         }
     }
 }
@@ -93,6 +107,7 @@ impl Serving {
 pub struct ControlListener {
     listener: TcpListener,
     admin: Option<TcpListener>,
+    mediaswitch: Option<TcpListener>,
     runtime: Runtime,
     requests: (WebRequests, mpsc::Receiver<WebRequest>),
 }
@@ -102,6 +117,7 @@ impl ControlListener {
         Ok(Self {
             listener: listen(address)?,
             admin: None,
+            mediaswitch: None,
             runtime: runtime()?,
             requests: mpsc::channel(limits::HTTP3_REQUESTS_MAX),
         })
@@ -110,6 +126,12 @@ impl ControlListener {
     /// Answers operators at another address. They are answered nowhere else.
     pub fn bind_admin(&mut self, address: SocketAddr) -> io::Result<()> {
         self.admin = Some(listen(address)?);
+        Ok(())
+    }
+
+    /// Answers control programs at an address of their own.
+    pub fn bind_mediaswitch(&mut self, address: SocketAddr) -> io::Result<()> {
+        self.mediaswitch = Some(listen(address)?);
         Ok(())
     }
 
@@ -123,6 +145,7 @@ impl ControlListener {
         ControlServer {
             listener: self.listener,
             admin: self.admin,
+            mediaswitch: self.mediaswitch,
             runtime: self.runtime,
             state,
             web_requests: self.requests.1,
@@ -144,6 +167,8 @@ impl ControlServer {
         let (stop, stopped) = watch::channel(false);
         let shards = self.state.shards.clone();
         let operators = Serving::operators(self.state.clone(), stopped.clone());
+        let router = self.state.mediaswitch.clone().unwrap_or_default();
+        let programs = Serving::mediaswitch(router, stopped.clone());
         // What tells pages from programs does not come with those requests: calls are not for them.
         let over_http3 = routes::relay(self.state.clone());
         let serving = Serving::new(self.state, stopped);
@@ -151,6 +176,7 @@ impl ControlServer {
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(self.listener)?;
                 let admin = self.admin.map(tokio::net::TcpListener::from_std).transpose()?;
+                let mediaswitch = self.mediaswitch.map(tokio::net::TcpListener::from_std).transpose()?;
                 tokio::spawn(background);
                 tokio::spawn(web::answer(self.web_requests, over_http3, shards));
                 let admin = async {
@@ -158,7 +184,12 @@ impl ControlServer {
                         serve(admin, operators).await;
                     }
                 };
-                tokio::join!(serve(listener, serving), admin);
+                let mediaswitch = async {
+                    if let Some(mediaswitch) = mediaswitch {
+                        serve(mediaswitch, programs).await;
+                    }
+                };
+                tokio::join!(serve(listener, serving), admin, mediaswitch);
                 Ok(())
             })
         })?;

@@ -9,6 +9,7 @@
 #![warn(missing_docs)]
 
 mod access;
+mod control;
 mod counters;
 mod events;
 mod exchange;
@@ -17,6 +18,7 @@ pub mod exercise;
 mod fake;
 pub mod limits;
 mod media;
+mod mediaswitch;
 mod messages;
 mod outward;
 mod port;
@@ -28,10 +30,11 @@ mod socket;
 mod start;
 
 pub use access::{ApiKey, HashError, Scope, Scopes, TokenKey, User, Users};
+pub use control::{Channel, ChannelCommand, ChannelError, ChannelLoad, ChannelPool, NoChannels};
 pub use counters::{Place, Refused};
 pub use fake::RecordingMedia;
 pub use media::{Busy, Media, MediaPlane};
 pub use moqswitch_calls as calls;
 pub use outward::{Callback, Webhook};
-pub use settings::{RecordSettings, Settings, SocketTimes};
+pub use settings::{MediaswitchSettings, RecordSettings, Settings, SocketTimes};
 pub use start::{Signalling, SignallingHandle};

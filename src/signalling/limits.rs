@@ -159,6 +159,43 @@ pub const HOOKS_ASKED_MAX: usize = 256;
 /// How long a program has to say whether a device is let in. Then it is not: 503.
 pub const CALLBACK_WAIT_MAX: Duration = Duration::from_secs(5);
 
+/// Labels of a domain of the directory. A name with more is refused, 400.
+pub const DOMAIN_LABELS_MAX: usize = 5;
+
+/// Domains of the directory. One more is refused, 507.
+pub const DIRECTORY_DOMAINS_MAX: usize = 4096;
+
+/// Users of all domains of the directory. One more is refused, 507, with all that came with it.
+pub const DIRECTORY_USERS_MAX: usize = 65_536;
+
+/// Bytes of a body of mediaswitch's HTTP that pushes a domain. A longer one is answered 413.
+pub const DIRECTORY_BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// Values in one. More are no JSON.
+pub const DIRECTORY_VALUES_MAX: usize = 65_536;
+
+/// How long a request of mediaswitch's HTTP has for its body. Then it is answered 408.
+pub const BODY_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Dialogs that control programs decide on, at once. One more ends at once, 503.
+pub const DIALOGS_MAX: usize = 65_536;
+
+/// Dialogs that were begun for one, and end with it when its control server fails. One more is not remembered: it ends by
+/// itself when it is not answered.
+pub const DIALOG_CHILDREN_MAX: usize = 64;
+
+/// Control servers that there are at once, in the directory and by dialogs. One more is refused, 503.
+pub const CONTROL_SERVERS_MAX: usize = 256;
+
+/// Callbacks that are under way to one control server at once. Those of one dialog go one after the other.
+pub const CALLBACKS_AT_ONCE_MAX: usize = 8;
+
+/// Callbacks that wait for one of these ways. With one more the dialog that it is of ends, 480.
+pub const CALLBACKS_WAITING_MAX: usize = 128;
+
+/// How long a control server has to answer a callback. Then the dialog that it is of ends, 480.
+pub const CONTROL_ANSWER_WAIT_MAX: Duration = Duration::from_secs(5);
+
 /// Threads for passwords and for names of hosts.
 pub const BLOCKING_THREADS_MAX: usize = PASSWORD_CHECKS_MAX + 2;
 
@@ -194,6 +231,9 @@ const _: () = {
     assert!(CALL_STATES_BYTES_MAX < CALL_STATES_TOLD_BYTES_MAX);
     assert!(CALL_STATES_TOLD_BYTES_MAX < OUTBOX_BYTES_MAX / 2);
     assert!(SOCKETS_PER_ADDRESS_MAX < SOCKETS_MAX);
+    // And one for numbers without a domain.
+    assert!(DIRECTORY_DOMAINS_MAX < moqswitch_calls::limits::CONTROLLED_DOMAINS_MAX);
+    assert!(DIRECTORY_USERS_MAX < moqswitch_calls::limits::NUMBERS_MAX);
     assert!(PING_INTERVAL.as_millis() * 2 < SILENCE_MAX.as_millis());
     assert!(moqswitch_calls::limits::GRACE_UP.as_millis() <= REPLAY_AGE_MAX.as_millis());
 };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use moqswitch_calls::{Dialplan, Number};
 
 use crate::access::{ApiKey, TokenKey, Users};
+use crate::control::{ChannelPool, NoChannels};
 use crate::limits;
 use crate::outward::{Callback, Webhook};
 
@@ -41,8 +42,24 @@ pub struct Settings {
     pub trunk: Option<Number>,
     /// How far clocks on the wall are ahead of UTC, in minutes, for the times of the dialplan.
     pub utc_offset_min: i16,
+    /// Control programs by mediaswitch's HTTP. None: there are none.
+    pub mediaswitch: Option<MediaswitchSettings>,
     /// Times that tests shorten.
     pub times: SocketTimes,
+}
+
+/// Control programs, and mediaswitch's HTTP for them.
+#[derive(Debug)]
+pub struct MediaswitchSettings {
+    /// Who may use it, by `Authorization: Bearer …`; scopes are not looked at. Without these whoever comes from this host may,
+    /// and nobody else.
+    pub keys: Vec<ApiKey>,
+    /// The domain of numbers that have none. None: such numbers are of no control program.
+    pub domain: Option<String>,
+    /// How long a control server has to answer.
+    pub control_wait: Duration,
+    /// What opens channels of RTP.
+    pub channels: Box<dyn ChannelPool>,
 }
 
 /// Where records go, and for how long they stay.
@@ -88,7 +105,19 @@ impl Default for Settings {
             webhooks: Vec::new(),
             trunk: None,
             utc_offset_min: 0,
+            mediaswitch: None,
             times: SocketTimes::default(),
+        }
+    }
+}
+
+impl Default for MediaswitchSettings {
+    fn default() -> Self {
+        Self {
+            keys: Vec::new(),
+            domain: None,
+            control_wait: limits::CONTROL_ANSWER_WAIT_MAX,
+            channels: Box::new(NoChannels),
         }
     }
 }

@@ -250,7 +250,15 @@ impl Caller {
             token: register.token.as_deref(),
             peer: self.peer.map(|peer| peer.ip()),
         };
-        let admitted = self.shared.door.admit(&register.dn, credentials).await;
+        let known = self
+            .shared
+            .exchange
+            .borrow()
+            .knows_secret(&register.dn, credentials.password);
+        let admitted = match known {
+            Some(is_right) => self.shared.door.admit_known(&register.dn, credentials, is_right),
+            None => self.shared.door.admit(&register.dn, credentials).await,
+        };
         let registered = match admitted {
             Ok(admission) => {
                 let newcomer = Newcomer {

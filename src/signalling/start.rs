@@ -1,7 +1,7 @@
 //! The calls thread, from its start to its end.
 
 use std::io;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,16 +13,18 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::LocalSet;
 use tokio::time;
 
-use crate::access::{Addresses, Door, Origins};
+use crate::access::{Addresses, ApiKey, Door, Origins};
+use crate::control::{self, Board, DomainName};
 use crate::counters::{Counters, Refused};
 use crate::exchange::Exchange;
-use crate::limits::{BLOCKING_THREADS_MAX, COMMANDS_PER_TURN_MAX};
+use crate::limits::{BLOCKING_THREADS_MAX, COMMANDS_PER_TURN_MAX, CONTROL_SERVERS_MAX};
 use crate::media::{Busy, MediaPlane};
+use crate::mediaswitch;
 use crate::outward;
 use crate::port::{Command, Port};
 use crate::records::{Opened, Row, Store};
 use crate::routes;
-use crate::settings::Settings;
+use crate::settings::{MediaswitchSettings, Settings};
 use crate::socket::{self, Shared};
 
 /// Signalling of a switch.
@@ -33,6 +35,8 @@ pub struct Signalling;
 #[derive(Clone, Debug)]
 pub struct SignallingHandle {
     port: Arc<Port>,
+    /// Who may use mediaswitch's HTTP. None: there is none.
+    mediaswitch: Option<Arc<[ApiKey]>>,
     stop: watch::Sender<bool>,
     /// The thread has the one permit while it lives.
     living: Arc<Semaphore>,
@@ -42,8 +46,19 @@ impl Signalling {
     /// Starts the calls thread.
     ///
     /// # Errors
-    /// The thread or its runtime cannot be made, or the place for records cannot be used.
-    pub fn start(settings: Settings, media: Box<dyn MediaPlane>) -> io::Result<SignallingHandle> {
+    /// The thread or its runtime cannot be made, the place for records cannot be used, or mediaswitch's domain is none.
+    pub fn start(mut settings: Settings, media: Box<dyn MediaPlane>) -> io::Result<SignallingHandle> {
+        let plain = settings.mediaswitch.as_ref().and_then(|own| own.domain.as_deref());
+        if plain.is_some_and(|plain| DomainName::parse(plain).is_none()) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "no domain of at most five labels",
+            ));
+        }
+        let mediaswitch = settings
+            .mediaswitch
+            .as_mut()
+            .map(|own| std::mem::take(&mut own.keys).into());
         let counters = Arc::new(Counters::default());
         let origins = Origins::new(settings.origins.clone());
         let (port, inbox) = Port::new(origins, Arc::clone(&counters), settings.times.request);
@@ -73,6 +88,7 @@ impl Signalling {
         })?;
         Ok(SignallingHandle {
             port: Arc::new(port),
+            mediaswitch,
             stop,
             living,
         })
@@ -85,6 +101,13 @@ impl SignallingHandle {
     /// as one from another host.
     pub fn router(&self) -> Router {
         routes::router(Arc::clone(&self.port))
+    }
+
+    /// The routes of mediaswitch's HTTP, for a listener of its own: `/` is theirs. None: the settings have none. The client's
+    /// address is looked for as in [`router`](Self::router).
+    pub fn mediaswitch_router(&self) -> Option<Router> {
+        let keys = Arc::clone(self.mediaswitch.as_ref()?);
+        Some(mediaswitch::router(Arc::clone(&self.port), keys))
     }
 
     /// Tells of media.
@@ -136,7 +159,12 @@ fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, opened
         let door = Door::new(settings.users.take(), settings.tokens.take(), settings.callback.take());
         let times = settings.times;
         let webhooks = std::mem::take(&mut settings.webhooks);
+        let mediaswitch = settings.mediaswitch.take();
         let mut exchange = Exchange::new(settings, media, Rc::clone(&moved), Arc::clone(&inbox.counters));
+        let (tell_failed, failed) = mpsc::channel(CONTROL_SERVERS_MAX);
+        if let Some(own) = mediaswitch {
+            exchange.set_board(board(own, tell_failed));
+        }
         let mut stored = None;
         if let Some(opened) = opened {
             exchange.keep_records(opened.store, opened.kept);
@@ -161,6 +189,7 @@ fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, opened
                 shared.exchange.borrow_mut().handle(Event::Admin(answered));
             }
         }));
+        tokio::task::spawn_local(end_failed(failed, Rc::downgrade(&shared)));
         serve(&shared, &mut inbox, &mut stored, &moved).await;
         say_farewell(&shared).await;
         shared.exchange.borrow_mut().take_store()
@@ -212,14 +241,28 @@ async fn say_farewell(shared: &Rc<Shared>) {
     let deadline = time::Instant::now() + FAREWELL;
     while time::Instant::now() < deadline {
         let due = shared.exchange.borrow().poll_timeout();
+        let board = shared.exchange.borrow().board().map(Board::callbacks_under_way);
         // Each socket's task has a share of its own.
-        if due.is_none() && Rc::strong_count(shared) == 1 {
+        if due.is_none() && Rc::strong_count(shared) == 1 && board.unwrap_or(0) == 0 {
             return;
         }
         if due.is_some_and(|due| due <= Instant::now()) {
             shared.exchange.borrow_mut().handle_timeout();
         }
         time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn board(own: MediaswitchSettings, failed: mpsc::Sender<control::Failed>) -> Board {
+    let plain = own.domain.as_deref().and_then(DomainName::parse);
+    Board::new(plain, own.channels, own.control_wait, failed)
+}
+
+/// Dialogs end whose control server fails.
+async fn end_failed(mut failed: mpsc::Receiver<control::Failed>, shared: Weak<Shared>) {
+    while let Some(dialogs) = failed.recv().await {
+        let Some(shared) = shared.upgrade() else { return };
+        shared.exchange.borrow_mut().control_failed(&dialogs);
     }
 }
 

@@ -13,11 +13,13 @@ use moqswitch_relay::auth::token::{Algorithm, Key, Keys};
 use moqswitch_relay::limits::FEED_EVENTS_DEFAULT;
 use moqswitch_relay::shard::{FeedReader, FeedWriter, ShardPort, feed};
 use moqswitch_signalling::calls::Dialplan;
-use moqswitch_signalling::{RecordSettings, Settings, Signalling, SignallingHandle};
+use moqswitch_signalling::{
+    ApiKey, MediaswitchSettings, RecordSettings, Scopes, Settings, Signalling, SignallingHandle,
+};
 use ring::rand::SystemRandom;
 use tokio::sync::{mpsc, watch};
 
-use crate::config::{CallsConfig, Config};
+use crate::config::{CallsConfig, Config, MediaswitchConfig};
 use crate::limits::LEGS_COUNTED_MAX;
 
 mod counting;
@@ -63,6 +65,7 @@ impl Telephony {
         let settings = Settings {
             dialplan: dialplan(config)?,
             records: config.records.as_deref().map(RecordSettings::below),
+            mediaswitch: config.mediaswitch.as_ref().map(mediaswitch).transpose()?,
             ..Settings::default()
         };
         Ok(Some(Self {
@@ -121,6 +124,12 @@ impl Running {
         calls.merge(self.pages.clone())
     }
 
+    /// Those of control programs.
+    pub(crate) fn mediaswitch_router(&self) -> Option<Router> {
+        let router = self.handle.mediaswitch_router()?;
+        Some(router.layer(middleware::from_fn(name_client)))
+    }
+
     /// Carries grants to sessions and counts from them, for as long as there are calls.
     pub(crate) async fn serve(self) {
         // The one is over when the other is: it holds the sending end.
@@ -149,6 +158,28 @@ fn dialplan(config: &CallsConfig) -> anyhow::Result<Dialplan> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     Dialplan::parse(&text).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
 }
+
+fn mediaswitch(config: &MediaswitchConfig) -> anyhow::Result<MediaswitchSettings> {
+    let mut keys = Vec::new();
+    if let Some(path) = &config.key {
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let key = text.trim();
+        anyhow::ensure!(
+            key.len() >= CONTROL_KEY_BYTES_MIN,
+            "{}: a key of at least {CONTROL_KEY_BYTES_MIN} bytes is needed",
+            path.display()
+        );
+        keys.push(ApiKey::new("mediaswitch.key", key, Scopes::default()));
+    }
+    Ok(MediaswitchSettings {
+        keys,
+        domain: config.domain.clone(),
+        ..MediaswitchSettings::default()
+    })
+}
+
+/// A shorter key could be guessed.
+const CONTROL_KEY_BYTES_MIN: usize = 16;
 
 /// How tokens for devices name their key. It lives as long as the process.
 const KEY_NAME: &str = "moqswitch-calls";

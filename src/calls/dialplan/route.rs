@@ -257,6 +257,7 @@ impl Fallbacks {
             Cause::Unreachable | Cause::Unallocated => self.unreachable.as_ref(),
             Cause::Normal
             | Cause::Forbidden
+            | Cause::PaymentRequired
             | Cause::Congestion
             | Cause::AnsweredElsewhere
             | Cause::Cancelled

@@ -76,6 +76,7 @@ impl CallPlane {
         }
         match attempt.purpose.clone() {
             Purpose::Dial => self.connect(id, winner, &party, sdp),
+            Purpose::Invite => self.dialog_is_up(id, winner),
             Purpose::First { to, timeout } => {
                 if let Some(call) = self.calls.get_mut(&id) {
                     call.caller = Some(winner);

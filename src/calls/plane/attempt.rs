@@ -163,6 +163,7 @@ impl CallPlane {
         match &attempt.wait {
             Wait::Forks => self.advance(id),
             Wait::Hook { .. } => {}
+            Wait::Control => self.control_is_late(id),
             Wait::Queue { .. } => self.agent_failed(id),
         }
     }
@@ -218,6 +219,10 @@ impl CallPlane {
         }
         match attempt.purpose {
             Purpose::Dial | Purpose::First { .. } => self.end_call(id, cause, EndedBy::System),
+            Purpose::Invite => {
+                self.dialog_is_over(id, cause, EndedBy::System, id);
+                self.end_call(id, cause, EndedBy::System);
+            }
             Purpose::Add { by } => {
                 if let Some(by) = by {
                     self.tell_transfer(by, TransferProgress::Failed(cause));
@@ -236,7 +241,7 @@ impl CallPlane {
     pub(super) fn clear_attempt(&mut self, id: CallId, wait: &Wait) {
         self.timers.clear(&Timer::Ring(id));
         match wait {
-            Wait::Forks => {}
+            Wait::Forks | Wait::Control => {}
             Wait::Hook { hook, .. } => {
                 self.hooks.remove(hook);
                 self.timers.clear(&Timer::Hook(*hook));

@@ -20,6 +20,12 @@ impl CallPlane {
         to: TransferTo,
     ) -> Result<(), Refusal> {
         let leg = self.leg_of(actor, call)?;
+        if self.is_controlled(leg) {
+            self.refer(leg, to)?;
+            self.reply(request, Reply::Done);
+            self.tell_transfer(leg, TransferProgress::Trying);
+            return Ok(());
+        }
         match to {
             TransferTo::Number(number) => self.transfer_blind(request, leg, number),
             TransferTo::Call(other) => {
@@ -57,6 +63,9 @@ impl CallPlane {
         number: Number,
     ) -> Result<(), Refusal> {
         let id = self.leg_of(actor, call)?;
+        if self.is_controlled(id) {
+            return Err(Refusal::NotAllowed);
+        }
         let call = self.check_invitation(id, &number)?;
         self.reply(request, Reply::Done);
         self.begin_attempt(call, Purpose::Add { by: Some(id) }, number, None, None);
@@ -132,6 +141,10 @@ impl CallPlane {
         if call.id == other.id || !is_main(leg) || !is_main(second) {
             return Err(Refusal::WrongState);
         }
+        if call.is_controlled || other.is_controlled {
+            // Its program decides who comes together.
+            return Err(Refusal::NotAllowed);
+        }
         if call.attempt.is_some() || other.attempt.is_some() {
             return Err(Refusal::Pending);
         }
@@ -151,7 +164,7 @@ impl CallPlane {
     }
 
     /// Every leg of one call goes on in another, by the path that it has. The empty call ends.
-    fn move_legs(&mut self, from: CallId, to: CallId, by: EndedBy) {
+    pub(super) fn move_legs(&mut self, from: CallId, to: CallId, by: EndedBy) {
         let Some(other) = self.calls.get_mut(&from) else { return };
         let legs = std::mem::take(&mut other.legs);
         let is_recorded = other.is_recorded;

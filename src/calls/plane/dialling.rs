@@ -51,7 +51,9 @@ impl CallPlane {
         }
         self.move_leg(leg, LegState::Calling);
         self.reply_calling(request, id, leg, session);
-        if !self.settle_glare(id, session, &dial.to) {
+        if let Some(domain) = self.control_of(&from.number, &dial.to) {
+            self.ask_control(id, leg, domain);
+        } else if !self.settle_glare(id, session, &dial.to) {
             self.begin_attempt(id, Purpose::Dial, dial.to, dial.timeout, None);
         }
         Ok(())
@@ -105,7 +107,7 @@ impl CallPlane {
         devices.map(|device| device.legs.len()).sum()
     }
 
-    fn begin_call(&mut self, id: Option<CallId>, from: Party, dialled: Number) -> Result<CallId, Refusal> {
+    pub(super) fn begin_call(&mut self, id: Option<CallId>, from: Party, dialled: Number) -> Result<CallId, Refusal> {
         if self.calls.len() >= self.settings.calls_max.min(CALLS_MAX) {
             return Err(Refusal::Full);
         }
@@ -127,6 +129,7 @@ impl CallPlane {
             legs: Vec::new(),
             legs_ever: 0,
             attempt: None,
+            is_controlled: false,
             rule: None,
             queue: None,
             music: self.settings.music.clone(),

@@ -6,7 +6,7 @@ use crate::ids::{CallId, LegId};
 use crate::record::EndedBy;
 use crate::refusal::Refusal;
 use crate::state::LegState;
-use crate::view::Party;
+use crate::view::{LegRole, Party};
 
 use super::CallPlane;
 use super::state::Purpose;
@@ -60,7 +60,7 @@ impl CallPlane {
     }
 
     /// A leg that nobody calls any more goes: the caller's, or one that is up.
-    fn leave(&mut self, id: LegId, cause: Cause, by: EndedBy) {
+    pub(super) fn leave(&mut self, id: LegId, cause: Cause, by: EndedBy) {
         let Some(leg) = self.legs.get(&id) else { return };
         let (call, is_supervisor) = (leg.call, leg.is_supervisor());
         let Some(owner) = self.calls.get(&call) else { return };
@@ -73,7 +73,8 @@ impl CallPlane {
         let goes_on = match purpose {
             // Who transfers may go as soon as it is under way.
             Some(Purpose::Transfer { by, .. }) if *by == id => others >= 1,
-            Some(Purpose::Dial | Purpose::First { .. }) => false,
+            Some(Purpose::Dial | Purpose::First { .. } | Purpose::Invite) => false,
+            None if owner.is_controlled => others >= 1,
             Some(Purpose::Transfer { .. } | Purpose::Add { .. }) | None => others >= 2,
         };
         if is_supervisor || goes_on {
@@ -86,7 +87,8 @@ impl CallPlane {
     /// Ends a call that has nobody left to talk to.
     pub(super) fn review(&mut self, id: CallId, cause: Cause, by: EndedBy) {
         let Some(call) = self.calls.get(&id) else { return };
-        if call.attempt.is_none() && self.participants(call).len() < 2 {
+        let fewest = if call.is_controlled { 1 } else { 2 };
+        if call.attempt.is_none() && self.participants(call).len() < fewest {
             self.end_call(id, cause, by);
         }
     }
@@ -99,6 +101,12 @@ impl CallPlane {
         let legs = std::mem::take(&mut call.legs);
         if let Some(attempt) = &attempt {
             self.clear_attempt(id, &attempt.wait);
+        }
+        if attempt
+            .as_ref()
+            .is_some_and(|attempt| attempt.purpose == Purpose::Invite)
+        {
+            self.dialog_is_over(id, cause, by, id);
         }
         let forks = attempt.map(|attempt| attempt.forks).unwrap_or_default();
         for leg in legs {
@@ -168,6 +176,9 @@ impl CallPlane {
             mos: leg.quality.mos,
         };
         self.notify(leg.session, Notice::Ended(Box::new(ended)));
+        if leg.is_controlled && (leg.answered.is_some() || leg.role == LegRole::Caller) {
+            self.dialog_is_over(id.call, cause, by, leg.call);
+        }
         let mut view = leg.view();
         view.end_ms = Some(self.now.unix_ms);
         view.cause = Some(cause);

@@ -47,7 +47,7 @@ impl CallPlane {
         };
         let fallback = match &attempt.wait {
             Wait::Hook { fallback, .. } => fallback.clone(),
-            Wait::Forks | Wait::Queue { .. } => return,
+            Wait::Forks | Wait::Control | Wait::Queue { .. } => return,
         };
         attempt.wait = Wait::Forks;
         let dialled = attempt.dialled.clone();

@@ -44,7 +44,7 @@ impl CallPlane {
     pub(super) fn invite_device(&mut self, id: CallId, session: SessionId) -> bool {
         let attempt = self.calls.get(&id).and_then(|call| call.attempt.as_ref());
         let role = match attempt.map(|attempt| &attempt.purpose) {
-            Some(Purpose::Dial) => LegRole::Callee,
+            Some(Purpose::Dial | Purpose::Invite) => LegRole::Callee,
             Some(Purpose::First { .. }) => LegRole::Caller,
             Some(Purpose::Add { .. } | Purpose::Transfer { .. }) => LegRole::Member,
             None => return false,
@@ -58,8 +58,12 @@ impl CallPlane {
             return false;
         };
         attempt.forks.push(leg);
+        let is_controlled = attempt.purpose == Purpose::Invite;
         if is_trunk && let Some(leg) = self.legs.get_mut(&leg) {
             leg.party.number = attempt.dialled.clone();
+        }
+        if let Some(leg) = self.legs.get_mut(&leg) {
+            leg.is_controlled = is_controlled;
         }
         let is_lost = self.devices.get(&session).is_some_and(|device| device.lost.is_some());
         self.move_leg(leg, LegState::Calling);
@@ -83,7 +87,7 @@ impl CallPlane {
             call: id.call,
             leg: id,
             from: match &attempt.purpose {
-                Purpose::Dial => call.from.clone(),
+                Purpose::Dial | Purpose::Invite => call.from.clone(),
                 Purpose::First { to, .. } => party_of_number(to),
                 Purpose::Add { by } => self.inviter(*by, &call.from),
                 Purpose::Transfer { by, .. } => self.inviter(Some(*by), &call.from),
@@ -153,7 +157,7 @@ impl CallPlane {
                     self.notify(session, notice);
                 }
             }
-            Purpose::First { .. } => {}
+            Purpose::First { .. } | Purpose::Invite => {}
             Purpose::Add { by: None } => {}
             Purpose::Add { by: Some(by) } | Purpose::Transfer { by, .. } => {
                 let progress = match state {

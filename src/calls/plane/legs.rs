@@ -48,6 +48,8 @@ impl CallPlane {
             holds: false,
             muted: false,
             is_early: false,
+            is_controlled: false,
+            has_referred: false,
             request: None,
             alias: None,
             codecs: device.registration.codecs.and(allowed.unwrap_or_else(Codecs::all)),

@@ -4,6 +4,7 @@
 mod answering;
 mod attempt;
 mod conference;
+mod control;
 mod dialling;
 mod ending;
 mod glare;
@@ -58,6 +59,8 @@ pub struct CallPlane {
     hooks: BTreeMap<HookId, CallId>,
     hooks_asked: u64,
     call_watchers: BTreeSet<SessionId>,
+    /// Domains whose calls a control program decides on.
+    controlled: BTreeSet<Text>,
     /// Records that are not written yet.
     books: BTreeMap<CallId, Book>,
     /// Legs that are over and wait for their counters, with the calls that they ended in.
@@ -96,6 +99,7 @@ impl CallPlane {
             hooks: BTreeMap::new(),
             hooks_asked: 0,
             call_watchers: BTreeSet::new(),
+            controlled: BTreeSet::new(),
             books: BTreeMap::new(),
             counted: BTreeMap::new(),
             timers: Timers::default(),
@@ -117,6 +121,7 @@ impl CallPlane {
                 session,
                 event,
             } => self.handle_watch(request, session, event),
+            Event::Control { request, event } => self.handle_control(request, event),
             Event::Media(event) => self.handle_media(event),
             Event::Admin(event) => self.handle_admin(event),
         }
@@ -177,6 +182,7 @@ impl CallPlane {
             }
             AdminEvent::ReplaceSettings(settings) => self.settings = *settings,
             AdminEvent::HookAnswered { hook, answer } => self.handle_hook(hook, answer),
+            AdminEvent::Control { domain, on } => self.set_control(domain, on),
             AdminEvent::Shutdown => self.shut_down(),
         }
     }

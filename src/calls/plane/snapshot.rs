@@ -182,7 +182,8 @@ fn state_of(call: &Call, legs: &[&Leg]) -> CallState {
     match call.attempt.as_ref().map(|attempt| &attempt.wait) {
         Some(Wait::Queue { .. }) => CallState::Queued,
         Some(Wait::Hook { .. }) => CallState::Routing,
-        Some(Wait::Forks) => CallState::Alerting,
+        Some(Wait::Control) if call.rang.is_none() => CallState::Routing,
+        Some(Wait::Forks | Wait::Control) => CallState::Alerting,
         None => CallState::Up,
     }
 }
@@ -199,6 +200,7 @@ impl Leg {
             alias: self.alias.clone(),
             holds: self.holds,
             muted: self.muted,
+            is_controlled: self.is_controlled,
             sends: self.choice.sends,
             start_ms: self.started.unix_ms,
             ring_ms: self.rang.map(|at| at.unix_ms),

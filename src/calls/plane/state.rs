@@ -66,6 +66,8 @@ pub(super) struct Call {
     /// Legs that it has had.
     pub(super) legs_ever: u16,
     pub(super) attempt: Option<Attempt>,
+    /// A control program decides on it. It lives while one is up.
+    pub(super) is_controlled: bool,
     pub(super) rule: Option<Text>,
     /// The queue that it waits in, or came from.
     pub(super) queue: Option<Text>,
@@ -99,6 +101,10 @@ pub(super) struct Leg {
     pub(super) muted: bool,
     /// Sends media before the answer.
     pub(super) is_early: bool,
+    /// It is of a dialog that a control program decides on.
+    pub(super) is_controlled: bool,
+    /// Its device waits for what it asked for by a transfer.
+    pub(super) has_referred: bool,
     /// The request by which it dialled.
     pub(super) request: Option<RequestId>,
     pub(super) alias: Option<Text>,
@@ -145,6 +151,8 @@ pub(super) enum Purpose {
     Dial,
     /// Who is to be connected with `to` as soon as they answer.
     First { to: Number, timeout: Option<Duration> },
+    /// A dialog of a control program: who answers is alone.
+    Invite,
     /// One more in the call.
     Add { by: Option<LegId> },
     /// In the place of `by`, whose hold is as it was before if it fails.
@@ -156,6 +164,8 @@ pub(super) enum Purpose {
 pub(super) enum Wait {
     /// For phones.
     Forks,
+    /// For a control program.
+    Control,
     /// For a hook; then for its answer's target, or for this one.
     Hook { hook: HookId, fallback: Option<Target> },
     /// For an agent of a queue. The agent that rings, if one does.

@@ -133,6 +133,10 @@ impl CallPlane {
         if !self.participants(call).contains(&target) {
             return Err(Refusal::UnknownLeg);
         }
+        if call.is_controlled {
+            // Its program decides who is in it.
+            return Err(Refusal::NotAllowed);
+        }
         if call.attempt.is_some() {
             return Err(Refusal::Pending);
         }

@@ -20,6 +20,11 @@ pub struct ApiKey {
 }
 
 impl ApiKey {
+    /// Is it what is sent?
+    pub(crate) fn is_sent(&self, headers: &HeaderMap) -> bool {
+        bearer(headers).is_some_and(|secret| hash(secret) == self.hash)
+    }
+
     /// A key by what is sent. It is not kept, only its hash.
     pub fn new(name: &str, secret: &str, scopes: Scopes) -> Self {
         Self {
@@ -158,14 +163,7 @@ impl Gate {
                 Err(Denied::Remote)
             };
         }
-        let sent = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let secret = sent.and_then(|value| value.split_once(' '));
-        let secret = secret
-            .filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"))
-            .map(|(_, secret)| secret.trim());
-        let secret = secret
-            .filter(|secret| secret.len() <= SECRET_BYTES_MAX)
-            .ok_or(Denied::Unknown)?;
+        let secret = bearer(headers).ok_or(Denied::Unknown)?;
         // The hash of what is sent says nothing of how much of a secret was right.
         let hash = hash(secret);
         if let Some((index, key)) = self.keys.iter().enumerate().find(|(_, key)| key.hash == hash) {
@@ -181,6 +179,14 @@ impl Gate {
     }
 }
 
+/// What is sent as `Authorization: Bearer …`.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let sent = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let (kind, secret) = sent?.split_once(' ')?;
+    let secret = secret.trim();
+    (kind.eq_ignore_ascii_case("bearer") && secret.len() <= SECRET_BYTES_MAX).then_some(secret)
+}
+
 fn hash(secret: &str) -> [u8; digest::SHA256_OUTPUT_LEN] {
     let mut hash = [0; digest::SHA256_OUTPUT_LEN];
     hash.copy_from_slice(digest::digest(&digest::SHA256, secret.as_bytes()).as_ref());
@@ -193,7 +199,7 @@ const RETRY: Duration = Duration::from_secs(1);
 mod tests {
     use super::*;
 
-    fn bearer(secret: &str) -> HeaderMap {
+    fn sending(secret: &str) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, format!("Bearer {secret}").parse().unwrap());
         headers
@@ -206,20 +212,20 @@ mod tests {
         let tokens = TokenKey::new(b"secret");
         let mut gate = Gate::new(vec![reader, admin], Some(tokens.clone()));
         let now = Instant::now();
-        assert_eq!(gate.admit(&bearer("r"), None, Scope::Read, now), Ok(()));
+        assert_eq!(gate.admit(&sending("r"), None, Scope::Read, now), Ok(()));
         assert_eq!(
-            gate.admit(&bearer("r"), None, Scope::Call, now),
+            gate.admit(&sending("r"), None, Scope::Call, now),
             Err(Denied::Scope(Scope::Call))
         );
-        assert_eq!(gate.admit(&bearer("a"), None, Scope::Supervise, now), Ok(()));
+        assert_eq!(gate.admit(&sending("a"), None, Scope::Supervise, now), Ok(()));
         let token = tokens.sign_scopes("board", &[Scope::Read], SystemTime::now() + Duration::from_secs(60));
-        assert_eq!(gate.admit(&bearer(&token), None, Scope::Read, now), Ok(()));
+        assert_eq!(gate.admit(&sending(&token), None, Scope::Read, now), Ok(()));
         assert_eq!(
-            gate.admit(&bearer(&token), None, Scope::Call, now),
+            gate.admit(&sending(&token), None, Scope::Call, now),
             Err(Denied::Scope(Scope::Call))
         );
         let here = Some(IpAddr::from([127, 0, 0, 1]));
-        assert_eq!(gate.admit(&bearer("x"), here, Scope::Read, now), Err(Denied::Unknown));
+        assert_eq!(gate.admit(&sending("x"), here, Scope::Read, now), Err(Denied::Unknown));
         assert_eq!(
             gate.admit(&HeaderMap::new(), here, Scope::Read, now),
             Err(Denied::Unknown)

@@ -1,6 +1,7 @@
 //! What the calls thread holds: the call plane, its timers, and a session for each registered device. What comes in becomes
 //! an event of the plane, and what the plane wants is carried out at once. Nothing here waits for anybody.
 
+mod control;
 mod line;
 mod programs;
 mod requests;
@@ -21,6 +22,7 @@ use serde_json::json;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::access::Gate;
+use crate::control::Board;
 use crate::counters::Counters;
 use crate::events::Events;
 use crate::limits::{GRANTS_RETRY, HOOKS_ASKED_MAX, RECONNECT};
@@ -71,6 +73,8 @@ pub(crate) struct Exchange {
     store: Option<Store>,
     /// Questions to hooks. None: nobody asks them.
     hooks: Option<mpsc::Sender<Box<HookQuestion>>>,
+    /// Control programs. None: there are none.
+    board: Option<Board>,
     /// Rung when timers may have moved.
     moved: Rc<Notify>,
     is_stopping: bool,
@@ -171,6 +175,7 @@ impl Exchange {
             kept: Kept::default(),
             store: None,
             hooks: None,
+            board: None,
             moved,
             is_stopping: false,
         };
@@ -397,7 +402,12 @@ impl Exchange {
 
     fn report(&mut self, report: &Report) {
         match report {
-            Report::Leg(leg) => self.events.push("leg", &messages::leg_view(leg)),
+            Report::Leg(leg) => {
+                self.events.push("leg", &messages::leg_view(leg));
+                if leg.is_controlled {
+                    self.follow_leg(leg);
+                }
+            }
             Report::LegRecord(record) => self.events.push("legRecord", &messages::leg_record(record)),
             Report::CallRecord(record) => self.keep(&messages::call_record(record)),
             Report::Supervision { call, supervisor, mode } => {
@@ -414,7 +424,13 @@ impl Exchange {
                 self.events
                     .push("dtmf", &json!({ "party": by.to_string(), "digit": digits.as_str() }));
             }
-            Report::Registration { number, device, on, .. } => {
+            Report::Registration {
+                number,
+                device,
+                contact,
+                on,
+            } => {
+                self.follow_registration(number, contact, *on);
                 let told = json!({ "dn": number.as_str(), "device": device.as_str(), "registered": on });
                 self.events.push("registration", &told);
             }

@@ -23,6 +23,7 @@ impl Exchange {
                 Action::Media(action) => self.do_media(action),
                 Action::Report(report) => self.report(&report),
                 Action::AskHook(question) => self.ask_hook(question),
+                Action::Control(notice) => self.take_control(notice),
             }
         }
     }

@@ -4,6 +4,11 @@ use crate::limits::{JSON_DEPTH_MAX, JSON_NUMBER_CHARS_MAX, JSON_VALUES_MAX};
 
 /// Is the text within the bounds? Whether it is JSON at all is not looked at.
 pub(crate) fn is_bounded(text: &str) -> bool {
+    is_bounded_to(text, JSON_VALUES_MAX)
+}
+
+/// The same, with another bound for values.
+pub(crate) fn is_bounded_to(text: &str, values_max: usize) -> bool {
     let (mut depth, mut values, mut number) = (0_usize, 1_usize, 0_usize);
     let (mut in_string, mut escaped) = (false, false);
     for byte in text.bytes() {
@@ -30,7 +35,7 @@ pub(crate) fn is_bounded(text: &str) -> bool {
             b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E' => number + 1,
             _ => 0,
         };
-        if depth > JSON_DEPTH_MAX || values > JSON_VALUES_MAX || number > JSON_NUMBER_CHARS_MAX {
+        if depth > JSON_DEPTH_MAX || values > values_max || number > JSON_NUMBER_CHARS_MAX {
             return false;
         }
     }

@@ -10,7 +10,7 @@ mod incoming;
 mod told;
 mod views;
 
-pub(crate) use bounds::is_bounded;
+pub(crate) use bounds::{is_bounded, is_bounded_to};
 pub(crate) use fields::BadMessage;
 pub(crate) use flat::{flat, flattened};
 pub(crate) use incoming::{Dialect, Envelope, MessageId, Quality, Register, Request, Supervision, ToDial};

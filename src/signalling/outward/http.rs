@@ -10,7 +10,7 @@ use crate::limits::ANSWER_BYTES_MAX;
 
 /// Where a request goes: `http://host[:port]/path`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Address {
+pub(crate) struct Address {
     host: String,
     port: u16,
     path: String,
@@ -18,14 +18,14 @@ pub(super) struct Address {
 
 /// What came back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: String,
 }
 
 /// Why nothing came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NoAnswer {
+pub(crate) enum NoAnswer {
     #[error("nobody is there")]
     Connect,
     #[error("it took too long")]
@@ -36,7 +36,7 @@ pub(super) enum NoAnswer {
 
 impl Address {
     /// `None`: it is none that can be asked.
-    pub(super) fn parse(url: &str) -> Option<Self> {
+    pub(crate) fn parse(url: &str) -> Option<Self> {
         let is_plain = url.bytes().all(|byte| byte.is_ascii_graphic());
         let rest = url.strip_prefix("http://").filter(|_| is_plain)?;
         let (authority, path) = match rest.find('/') {
@@ -57,24 +57,45 @@ impl Address {
 
     /// Posts JSON, and waits for the answer as long as told.
     pub(super) async fn post(&self, headers: &[(&str, &str)], body: &str, wait: Duration) -> Result<Answer, NoAnswer> {
-        timeout(wait, self.exchange(headers, body))
+        timeout(wait, self.exchange("POST", &self.path, headers, Some(body)))
             .await
             .unwrap_or(Err(NoAnswer::Late))
     }
 
-    async fn exchange(&self, headers: &[(&str, &str)], body: &str) -> Result<Answer, NoAnswer> {
+    /// Asks for something below the address: `below` begins with a slash.
+    pub(crate) async fn ask(
+        &self,
+        method: &str,
+        below: &str,
+        body: Option<&str>,
+        wait: Duration,
+    ) -> Result<Answer, NoAnswer> {
+        let path = format!("{}{below}", self.path.trim_end_matches('/'));
+        timeout(wait, self.exchange(method, &path, &[], body))
+            .await
+            .unwrap_or(Err(NoAnswer::Late))
+    }
+
+    async fn exchange(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&str>,
+    ) -> Result<Answer, NoAnswer> {
         let host = self.host.trim_start_matches('[').trim_end_matches(']');
         let stream = TcpStream::connect((host, self.port)).await;
         let mut stream = stream.map_err(|_| NoAnswer::Connect)?;
         // By 1.0 the answer ends with the connection, and comes in one piece.
-        let mut request = format!("POST {} HTTP/1.0\r\nHost: {}:{}\r\n", self.path, self.host, self.port);
+        let mut request = format!("{method} {path} HTTP/1.0\r\nHost: {}:{}\r\n", self.host, self.port);
         for (name, value) in headers {
             request += &format!("{name}: {value}\r\n");
         }
-        request += &format!(
-            "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
+        if let Some(body) = body {
+            request += &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+        }
+        request += "\r\n";
+        request += body.unwrap_or_default();
         stream
             .write_all(request.as_bytes())
             .await

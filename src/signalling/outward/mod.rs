@@ -8,5 +8,6 @@ mod webhooks;
 pub use callback::Callback;
 pub(crate) use callback::Verdict;
 pub(crate) use hooks::answer_questions;
+pub(crate) use http::Address;
 pub use webhooks::Webhook;
 pub(crate) use webhooks::deliver;

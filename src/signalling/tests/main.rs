@@ -1,14 +1,19 @@
 //! The signalling as clients see it: a server on loopback, and real WebSockets.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod control;
 mod harness;
 
 mod complete;
 mod contract;
 mod crowd;
+mod deciding;
 mod faults;
+mod guarding;
 mod innocent;
+mod library;
 mod main_path;
+mod mediaswitch;
 mod outward;
 mod races;
 mod readme;

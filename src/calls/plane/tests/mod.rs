@@ -1,5 +1,6 @@
 mod basic;
 mod conferring;
+mod control;
 mod media;
 mod monitor;
 mod races;

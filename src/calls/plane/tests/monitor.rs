@@ -23,6 +23,9 @@ pub(super) struct Monitor {
     /// Calls that a callee has answered.
     won: BTreeSet<CallId>,
     accepted: BTreeSet<LegId>,
+    /// Dialogs of control programs, and those that are over.
+    pub(super) dialogs: BTreeSet<CallId>,
+    dialogs_over: BTreeSet<CallId>,
     recorded: BTreeSet<CallId>,
     sessions: BTreeMap<SessionId, bool>,
     pub(super) grants: BTreeMap<SessionId, Grants>,
@@ -49,7 +52,10 @@ fn may_follow(from: LegState, to: LegState) -> bool {
 impl Monitor {
     pub(super) fn asked(&mut self, event: &Event) {
         match event {
-            Event::Call { request, .. } | Event::Supervise { request, .. } | Event::Watch { request, .. } => {
+            Event::Call { request, .. }
+            | Event::Supervise { request, .. }
+            | Event::Watch { request, .. }
+            | Event::Control { request, .. } => {
                 self.requests.insert(*request);
             }
             Event::Register(
@@ -100,9 +106,26 @@ impl Monitor {
                     format!("{leg} is counted twice")
                 })
             }
+            Action::Control(notice) => self.see_control(notice),
             Action::Media(_) | Action::AskHook(_) => Ok(()),
             Action::Report(report) => self.see_report(report),
         }
+    }
+
+    /// Each dialog ends once, and nothing is told of it afterwards.
+    fn see_control(&mut self, notice: &ControlNotice) -> Check {
+        let (dialog, is_over) = match notice {
+            ControlNotice::Dialled { dialog, .. } | ControlNotice::Referred { dialog, .. } => (dialog, false),
+            ControlNotice::Over { dialog, .. } => (dialog, true),
+        };
+        require(!self.dialogs_over.contains(dialog), || {
+            format!("{dialog} is over, then {notice:?}")
+        })?;
+        self.dialogs.insert(*dialog);
+        if is_over {
+            self.dialogs_over.insert(*dialog);
+        }
+        Ok(())
     }
 
     fn see_notice(&mut self, session: SessionId, notice: &Notice) -> Check {
@@ -221,7 +244,8 @@ impl Monitor {
                 .legs
                 .iter()
                 .filter(|leg| plane.legs[leg].is_up() && !plane.legs[leg].is_supervisor());
-            let lives = call.attempt.is_some() || up.count() >= 2;
+            let fewest = if call.is_controlled { 1 } else { 2 };
+            let lives = call.attempt.is_some() || up.count() >= fewest;
             require(lives, || format!("{id} has nobody to talk to"))?;
             for leg in &call.legs {
                 require(plane.legs[leg].call == *id, || format!("{leg} is not in {id}"))?;
@@ -249,6 +273,10 @@ impl Monitor {
         require(self.begun == self.recorded, || {
             let missing: Vec<_> = self.begun.difference(&self.recorded).collect();
             format!("no record of {missing:?}")
+        })?;
+        require(self.dialogs == self.dialogs_over, || {
+            let left: Vec<_> = self.dialogs.difference(&self.dialogs_over).collect();
+            format!("no end of the dialogs {left:?}")
         })?;
         for (leg, seen) in &self.legs {
             let was_up = seen.view.answer_ms.is_some();

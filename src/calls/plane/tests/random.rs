@@ -110,10 +110,16 @@ impl Run {
             call_duration_max: random.of(&[seconds(60), seconds(3600)]),
             ..Settings::default()
         };
+        let is_controlled = random.below(2) == 0;
         let mut ids = Random(seed ^ 0xdead_beef);
         let ids = move || u128::from(ids.next()) << 64 | u128::from(ids.next());
+        let mut plane = CallPlane::new(settings, Dialplan::parse(PLAN).unwrap(), Box::new(ids));
+        if is_controlled {
+            let domain = Text::new("c");
+            plane.handle(Now::default(), Event::Admin(AdminEvent::Control { domain, on: true }));
+        }
         Self {
-            plane: CallPlane::new(settings, Dialplan::parse(PLAN).unwrap(), Box::new(ids)),
+            plane,
             monitor: Monitor::default(),
             random,
             now: Now::default(),
@@ -221,7 +227,8 @@ impl Run {
 
     fn dialled(&mut self) -> Number {
         let numbers = [
-            "1", "1", "2", "2", "3", "3", "4", "4", "4", "5", "5", "5", "80", "81", "82", "83", "84", "85", "86", "99",
+            "1", "1", "2", "2", "3", "3", "4", "4", "4", "5", "5", "5", "7@C", "7@C", "7@c", "80", "81", "82", "83",
+            "84", "85", "86", "99",
         ];
         number(self.random.of(&numbers))
     }
@@ -240,6 +247,7 @@ impl Run {
             }
             25..=27 => self.supervise(request, session),
             28..=29 => self.watch(request, session),
+            36..=49 if !self.monitor.dialogs.is_empty() => self.control(request),
             30..=32 => self.media(session),
             33..=35 => self.admin(),
             _ => {
@@ -408,6 +416,54 @@ impl Run {
             session,
             event,
         })
+    }
+
+    /// A dialog that there was, the latest most often.
+    fn dialog(&mut self) -> CallId {
+        let live: Vec<CallId> = self
+            .plane
+            .legs
+            .values()
+            .filter(|leg| leg.is_controlled)
+            .map(|leg| leg.id.call)
+            .collect();
+        if live.is_empty() || self.random.below(20) == 0 {
+            let all: Vec<CallId> = self.monitor.dialogs.iter().copied().collect();
+            return self.random.of(&all);
+        }
+        self.random.of(&live)
+    }
+
+    fn control(&mut self, request: RequestId) -> Result<(), String> {
+        let dialog = self.dialog();
+        let event = match self.random.below(20) {
+            0..=6 => {
+                let dialog = CallId(u128::from(self.random.next()));
+                ControlEvent::Invite(Box::new(Invite {
+                    dialog,
+                    to: self.dialled(),
+                    via: None,
+                    from: (number("7@c"), Text::default()),
+                    timeout: self.random.of(&[None, Some(seconds(3))]),
+                }))
+            }
+            7 => ControlEvent::Ring { dialog },
+            8..=11 => ControlEvent::Answer { dialog },
+            12 => ControlEvent::Hangup {
+                dialog,
+                cause: self.random.of(&[None, Some(Cause::Busy)]),
+            },
+            13..=16 => ControlEvent::Mix {
+                dialog,
+                other: self.dialog(),
+            },
+            17 => ControlEvent::Unmix { dialog },
+            _ => ControlEvent::Referred {
+                dialog,
+                failed: self.random.of(&[None, Some(Cause::Busy)]),
+            },
+        };
+        self.handle(Event::Control { request, event })
     }
 
     fn media(&mut self, session: SessionId) -> Result<(), String> {

@@ -17,6 +17,7 @@ pub(super) struct Switch {
     pub(super) reports: Vec<Report>,
     pub(super) media: Vec<MediaAction>,
     pub(super) questions: Vec<HookQuestion>,
+    pub(super) control: Vec<ControlNotice>,
 }
 
 pub(super) fn number(text: &str) -> Number {
@@ -67,6 +68,7 @@ impl Switch {
             reports: Vec::new(),
             media: Vec::new(),
             questions: Vec::new(),
+            control: Vec::new(),
         }
     }
 
@@ -88,6 +90,7 @@ impl Switch {
                 }
                 Action::Report(report) => self.reports.push(report),
                 Action::AskHook(question) => self.questions.push(question),
+                Action::Control(notice) => self.control.push(notice),
             }
         }
     }
