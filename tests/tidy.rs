@@ -102,14 +102,17 @@ const LAYERS: &[Layer] = &[
     layer("signalling/media", &[], &[], &[]),
     layer("signalling/fake", &["media"], &[], &[]),
     layer("signalling/events", &["limits"], &[], &[]),
+    layer("signalling/figures", &[], &[], &[]),
     layer("signalling/messages", &["limits", "media"], &[], &[]),
     layer("signalling/outward", &["events", "limits", "messages"], &[], &[]),
     layer("signalling/access", &["limits", "messages", "outward"], &[], &[]),
     layer("signalling/settings", &["access", "limits", "outward"], &[], &[]),
-    layer("signalling/records", &["limits", "settings"], &[], &[]),
+    layer("signalling/records", &["figures", "limits", "settings"], &[], &[]),
     layer(
         "signalling/exchange",
-        &["access", "events", "limits", "media", "messages", "records", "settings"],
+        &[
+            "access", "events", "figures", "limits", "media", "messages", "records", "settings",
+        ],
         &[],
         &[],
     ),
@@ -119,7 +122,7 @@ const LAYERS: &[Layer] = &[
         &[],
         &[],
     ),
-    layer("signalling/port", &["access", "exchange", "limits", "media"], &[], &[]),
+    layer("signalling/port", &["access", "exchange", "limits", "media", "outward"], &[], &[]),
     layer(
         "signalling/rest",
         &[

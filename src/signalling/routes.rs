@@ -24,7 +24,7 @@ pub(crate) fn router(port: Arc<Port>) -> Router {
 
 async fn upgrade(State(port): State<Arc<Port>>, request: Request) -> Response {
     let (mut parts, _) = request.into_parts();
-    if !port.origins.allow(&parts.headers) {
+    if !port.allows(&parts.headers) {
         port.refused.origin.fetch_add(1, Ordering::Relaxed);
         return (StatusCode::FORBIDDEN, "pages of this origin may not\n").into_response();
     }

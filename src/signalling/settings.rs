@@ -1,11 +1,13 @@
 //! What an operator may set. The defaults are those of `limits`: a whole small phone system on loopback.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use moqswitch_calls::{Dialplan, Number};
 
-use crate::access::{ApiKey, TokenKey, Users};
+use crate::access::{ApiKey, Entrance, TokenKey, Users};
 use crate::limits;
 use crate::outward::{Callback, Webhook};
 
@@ -20,7 +22,7 @@ pub struct Settings {
     pub dialplan: Dialplan,
     /// Numbers that exist whether anybody is registered or not.
     pub numbers: Vec<Number>,
-    /// Who may register. None: whoever comes from this host may register any number, and nobody else.
+    /// Who may register; their numbers exist. None: whoever comes from this host may register any number, and nobody else.
     pub users: Option<Users>,
     /// Tokens by which devices may register, beside passwords or instead of them.
     pub tokens: Option<TokenKey>,
@@ -39,11 +41,15 @@ pub struct Settings {
     pub webhooks: Vec<Webhook>,
     /// The trunk that `/api/genesys/status` tells of.
     pub trunk: Option<Number>,
-    /// How far clocks on the wall are ahead of UTC, in minutes, for the times of the dialplan.
-    pub utc_offset_min: i16,
+    /// For the times of the dialplan.
+    pub utc_offset: UtcOffset,
     /// Times that tests shorten.
     pub times: SocketTimes,
 }
+
+/// How far clocks on the wall are ahead of UTC, in minutes: 60 for Central European winter time.
+#[derive(Clone)]
+pub struct UtcOffset(Arc<dyn Fn(u64) -> i16 + Send + Sync>);
 
 /// Where records go, and for how long they stay.
 #[derive(Clone, Debug)]
@@ -85,9 +91,42 @@ impl Default for Settings {
             records: None,
             webhooks: Vec::new(),
             trunk: None,
-            utc_offset_min: 0,
+            utc_offset: UtcOffset::fixed(0),
             times: SocketTimes::default(),
         }
+    }
+}
+
+impl Settings {
+    pub(crate) fn take_entrance(&mut self) -> Entrance {
+        Entrance {
+            users: self.users.take(),
+            tokens: self.tokens.take(),
+            callback: self.callback.take(),
+        }
+    }
+}
+
+impl UtcOffset {
+    /// The same all the year.
+    pub fn fixed(minutes: i16) -> Self {
+        Self(Arc::new(move |_| minutes))
+    }
+
+    /// As `offset` says for a time in milliseconds since 1970. It is asked at each event, so it must be quick.
+    pub fn new(offset: impl Fn(u64) -> i16 + Send + Sync + 'static) -> Self {
+        Self(Arc::new(offset))
+    }
+
+    /// At a time in milliseconds since 1970.
+    pub fn minutes(&self, unix_ms: u64) -> i16 {
+        (self.0)(unix_ms)
+    }
+}
+
+impl fmt::Debug for UtcOffset {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("UtcOffset")
     }
 }
 

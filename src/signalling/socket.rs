@@ -235,7 +235,7 @@ impl Caller {
             Ok(admission) => {
                 let newcomer = Newcomer {
                     register: Box::new(register),
-                    supervisor: admission.supervisor,
+                    admission,
                     dialect,
                     id: id.clone(),
                     contact: self.peer.map(|peer| peer.to_string()).unwrap_or_default(),
@@ -254,6 +254,7 @@ impl Caller {
                 ControlFlow::Continue(())
             }
             Err((reason, code)) => {
+                self.shared.exchange.borrow_mut().count_refusal(code);
                 self.answer(&messages::failed_registration(reason, code), id.as_ref());
                 if self.session.is_some() {
                     ControlFlow::Continue(())

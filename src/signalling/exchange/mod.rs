@@ -5,9 +5,10 @@ mod line;
 mod programs;
 mod requests;
 mod session;
+mod tally;
 mod telling;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
@@ -19,18 +20,19 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::access::Gate;
+use crate::access::{Admission, Gate};
 use crate::events::Events;
 use crate::limits::{GRANTS_RETRY, HOOKS_ASKED_MAX, RECONNECT};
 use crate::media::MediaPlane;
 use crate::messages::{self, MessageId};
 use crate::records::{Kept, Store};
-use crate::settings::Settings;
+use crate::settings::{Settings, UtcOffset};
 
 pub(crate) use line::{Close, End, Inbox, Line, LineEnd};
 pub(crate) use session::unnumbered;
 
 use session::Session;
+use tally::Tally;
 
 /// See the module's documentation.
 pub(crate) struct Exchange {
@@ -38,8 +40,10 @@ pub(crate) struct Exchange {
     media: Box<dyn MediaPlane>,
     server: String,
     ping: std::time::Duration,
-    utc_offset_min: i16,
+    utc_offset: UtcOffset,
     trunk: Option<moqswitch_calls::Number>,
+    /// Of the users: they exist, whether anybody is registered or not.
+    users: BTreeSet<moqswitch_calls::Number>,
     started: Instant,
     random: SystemRandom,
     sessions: BTreeMap<SessionId, Session>,
@@ -63,6 +67,7 @@ pub(crate) struct Exchange {
     pub(crate) events: Events,
     /// What happened how often.
     pub(crate) counts: Counts,
+    tally: Tally,
     /// Records that queries find.
     kept: Kept,
     /// Where records go. None: they are in memory only.
@@ -82,6 +87,9 @@ pub(crate) struct Counts {
     pub(crate) slow_clients: u64,
     pub(crate) grants_refused: u64,
     pub(crate) hooks_unasked: u64,
+    /// Events that a webhook took, and that it did not, however often they were posted.
+    pub(crate) webhooks_taken: u64,
+    pub(crate) webhooks_refused: u64,
 }
 
 /// Who waits for a reply of the plane.
@@ -126,7 +134,7 @@ struct Turn {
 /// A device that registers, as its socket knows it.
 pub(crate) struct Newcomer {
     pub(crate) register: Box<messages::Register>,
-    pub(crate) supervisor: bool,
+    pub(crate) admission: Admission,
     pub(crate) dialect: messages::Dialect,
     pub(crate) id: Option<MessageId>,
     pub(crate) contact: String,
@@ -142,8 +150,9 @@ impl Exchange {
             media,
             server: settings.server,
             ping: settings.times.ping,
-            utc_offset_min: settings.utc_offset_min,
+            utc_offset: settings.utc_offset,
             trunk: settings.trunk,
+            users: BTreeSet::new(),
             started: Instant::now(),
             random,
             sessions: BTreeMap::new(),
@@ -159,6 +168,7 @@ impl Exchange {
             gate: Gate::new(settings.keys, settings.api_tokens),
             events: Events::new(unix_ms()),
             counts: Counts::default(),
+            tally: Tally::default(),
             kept: Kept::default(),
             store: None,
             hooks: None,
@@ -257,7 +267,7 @@ impl Exchange {
     ) -> Result<SessionId, moqswitch_calls::Refusal> {
         let Newcomer {
             register,
-            supervisor,
+            admission,
             dialect,
             id,
             contact,
@@ -272,10 +282,10 @@ impl Exchange {
         let device = register.device.clone().unwrap_or_else(unnamed);
         let registration = Registration {
             device: Some(device.clone()),
-            display_name: register.display_name.clone(),
+            display_name: admission.name.unwrap_or_else(|| register.display_name.clone()),
             expires: register.expires,
             ringable: register.ringable,
-            supervisor: supervisor && register.supervisor,
+            supervisor: admission.supervisor && register.supervisor,
             codecs: codecs.collect(),
             contact: Text::new(&contact),
             ..Registration::phone(session, register.dn.clone())
@@ -299,7 +309,12 @@ impl Exchange {
                 }
                 Err(refusal)
             }
-            None => Ok(session),
+            None => {
+                if let Some(own) = self.sessions.get_mut(&session) {
+                    own.proof = admission.proof;
+                }
+                Ok(session)
+            }
         }
     }
 
@@ -348,10 +363,11 @@ impl Exchange {
     }
 
     fn now(&self) -> Now {
+        let unix_ms = unix_ms();
         Now {
             since_start: self.started.elapsed(),
-            unix_ms: unix_ms(),
-            utc_offset_min: self.utc_offset_min,
+            unix_ms,
+            utc_offset_min: self.utc_offset.minutes(unix_ms),
         }
     }
 
@@ -386,9 +402,15 @@ impl Exchange {
 
     fn report(&mut self, report: &Report) {
         match report {
-            Report::Leg(leg) => self.events.push("leg", &messages::leg_view(leg)),
+            Report::Leg(leg) => {
+                self.tally.leg(leg);
+                self.events.push("leg", &messages::leg_view(leg));
+            }
             Report::LegRecord(record) => self.events.push("legRecord", &messages::leg_record(record)),
-            Report::CallRecord(record) => self.keep(&messages::call_record(record)),
+            Report::CallRecord(record) => {
+                self.tally.record(record);
+                self.keep(&messages::call_record(record));
+            }
             Report::Supervision { call, supervisor, mode } => {
                 let supervisor = supervisor.as_ref().map(|number| number.as_str().to_owned());
                 let mode = mode.map(|mode| match mode {
@@ -404,6 +426,7 @@ impl Exchange {
                     .push("dtmf", &json!({ "party": by.to_string(), "digit": digits.as_str() }));
             }
             Report::Registration { number, device, on, .. } => {
+                self.tally.registration(*on);
                 let told = json!({ "dn": number.as_str(), "device": device.as_str(), "registered": on });
                 self.events.push("registration", &told);
             }

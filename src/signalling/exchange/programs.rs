@@ -1,12 +1,16 @@
-//! What programs ask for, and the records that they find.
+//! What programs ask for, the records that they find, and what an operator changes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use moqswitch_calls::{Event, Reply, RequestId};
+use moqswitch_calls::{AdminEvent, Event, Number, RegisterEvent, Reply, RequestId, SessionId};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+use super::line::Close;
+use super::session::Session;
 use super::{Asker, Exchange};
+use crate::access::{Guard, Users};
 use crate::records::{Filter, Kept, Row, Store, StoreCounts};
 
 impl Exchange {
@@ -16,6 +20,29 @@ impl Exchange {
         let request = self.request_id(Asker::Program(reply));
         self.handle(event(request));
         replied
+    }
+
+    /// From here on these are let in. Devices of users who are not among them, or have another password, go: their calls end.
+    pub(crate) fn take_entrance(&mut self, guard: &Guard) {
+        let after: BTreeSet<Number> = guard.users().into_iter().flat_map(Users::numbers).cloned().collect();
+        let before = std::mem::replace(&mut self.users, after);
+        let numbers = before.difference(&self.users).cloned().collect();
+        let gone = AdminEvent::Declare { numbers, exist: false };
+        let numbers = self.users.difference(&before).cloned().collect();
+        let new = AdminEvent::Declare { numbers, exist: true };
+        let is_out = |session: &Session| session.proof.is_password() && !guard.knows(&session.dn, session.proof);
+        let out = self.sessions.iter().filter(|(_, session)| is_out(session));
+        let out: Vec<SessionId> = out.map(|(id, _)| *id).collect();
+        for session in out {
+            let line = self.sessions.get(&session).and_then(Session::line).cloned();
+            let request = self.request_id(Asker::Nobody);
+            self.handle(Event::Register(RegisterEvent::Unregister { request, session }));
+            if let Some(line) = line {
+                line.close(Close::REVOKED);
+            }
+        }
+        self.handle(Event::Admin(gone));
+        self.handle(Event::Admin(new));
     }
 
     /// Where records go from here on, with those that were there.

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::line::{Close, Line};
+use crate::access::Proof;
 use crate::limits::{
     ALIASES_MAX, EARLY_SIGNAL_BYTES_MAX, EARLY_SIGNALS_MAX, IDS_KEPT_MAX, REPLAY_AGE_MAX, REPLAY_BYTES_MAX,
     REPLAY_MESSAGES_MAX,
@@ -23,6 +24,8 @@ pub(crate) struct Session {
     pub(super) dialect: Dialect,
     /// Does it say itself that it rings? If not, it rings as soon as it is told.
     pub(super) rings_itself: bool,
+    /// By what it was let in last.
+    pub(super) proof: Proof,
     line: Option<Line>,
     seq: u64,
     replay: VecDeque<Kept>,
@@ -66,6 +69,7 @@ impl Session {
             device,
             dialect,
             rings_itself,
+            proof: Proof::default(),
             line: Some(line),
             seq: 0,
             replay: VecDeque::new(),
@@ -78,6 +82,11 @@ impl Session {
 
     pub(super) fn seq(&self) -> u64 {
         self.seq
+    }
+
+    /// Its socket, if it has one.
+    pub(super) fn line(&self) -> Option<&Line> {
+        self.line.as_ref()
     }
 
     pub(super) fn is_attached(&self) -> bool {

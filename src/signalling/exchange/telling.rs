@@ -154,6 +154,7 @@ impl Exchange {
         asked: &Asked,
         refusal: Refusal,
     ) {
+        self.tally.refuse(refusal.code());
         let is_flat = self
             .sessions
             .get(&session)

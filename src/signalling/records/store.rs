@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::files::Files;
 use super::row::{Filter, Row};
+use crate::figures::RecordFigures;
 use crate::limits::{RECORDS_KEPT_MAX, RECORDS_PER_SYNC_MAX, RECORDS_RETRY, RECORDS_WAITING_MAX};
 use crate::settings::RecordSettings;
 
@@ -37,6 +38,8 @@ pub(crate) struct Opened {
 /// How the store does, since the start.
 #[derive(Debug, Default)]
 pub(crate) struct StoreCounts {
+    /// Records that wait to be written.
+    pub(crate) waiting: AtomicU64,
     /// Records that the disk has.
     pub(crate) stored: AtomicU64,
     /// Records that there was no room for.
@@ -90,9 +93,12 @@ impl Store {
 
     /// Gives a record to be written. Without room it is lost and counted: a call never waits for a disk.
     pub(crate) fn write(&self, row: Arc<Row>) -> bool {
+        // Before it is there: the other thread may have it at once.
+        self.counts.waiting.fetch_add(1, Ordering::Relaxed);
         match self.waiting.try_send(row) {
             Ok(()) => true,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.counts.waiting.fetch_sub(1, Ordering::Relaxed);
                 let lost = self.counts.lost.fetch_add(1, Ordering::Relaxed) + 1;
                 if lost.is_power_of_two() {
                     tracing::error!(lost, "records of calls are lost: the disk is full or too slow");
@@ -106,6 +112,17 @@ impl Store {
 impl Store {
     pub(crate) fn counts(&self) -> &StoreCounts {
         &self.counts
+    }
+
+    pub(crate) fn figures(&self) -> RecordFigures {
+        let counts = &self.counts;
+        RecordFigures {
+            waiting: counts.waiting.load(Ordering::Relaxed),
+            stored: counts.stored.load(Ordering::Relaxed),
+            lost: counts.lost.load(Ordering::Relaxed),
+            failures: counts.failures.load(Ordering::Relaxed),
+            is_failing: counts.is_failing.load(Ordering::Relaxed),
+        }
     }
 
     /// Waits until everything is written, or cannot be.
@@ -140,10 +157,12 @@ fn run(mut files: Files, rows: &Receiver<Arc<Row>>, stored: &mpsc::Sender<Vec<Ar
         let mut batch = vec![first];
         batch.extend(rows.try_iter().take(RECORDS_PER_SYNC_MAX - 1));
         let lines: String = batch.iter().flat_map(|row| [&*row.line, "\n"]).collect();
-        if !write(&mut files, &lines, counts) {
+        let count = u64::try_from(batch.len()).unwrap_or(u64::MAX);
+        let is_written = write(&mut files, &lines, counts);
+        counts.waiting.fetch_sub(count, Ordering::Relaxed);
+        if !is_written {
             continue;
         }
-        let count = u64::try_from(batch.len()).unwrap_or(u64::MAX);
         counts.stored.fetch_add(count, Ordering::Relaxed);
         // This thread may wait for the calls thread, never the other way round. When that is gone nobody has to be told.
         let _ = stored.blocking_send(batch);

@@ -13,7 +13,7 @@ use crate::port::Port;
 
 pub(super) async fn guard(State(port): State<Arc<Port>>, request: Request, next: Next) -> Response {
     let origin = request.headers().get(header::ORIGIN).cloned();
-    if !port.origins.allow(request.headers()) {
+    if !port.allows(request.headers()) {
         port.refused.origin.fetch_add(1, Ordering::Relaxed);
         return Problem::new(StatusCode::FORBIDDEN, "origin", "Pages of this origin may not").into_response();
     }

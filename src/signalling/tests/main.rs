@@ -9,6 +9,7 @@ mod faults;
 mod main_path;
 mod outward;
 mod readme;
+mod replaced;
 mod rest;
 mod seeds;
 mod stored;

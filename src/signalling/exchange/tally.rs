@@ -1,0 +1,147 @@
+//! What calls come to, counted as they go.
+
+use std::collections::BTreeMap;
+
+use moqswitch_calls::{CallId, CallRecord, Cause, LegState, LegView, Refusal, Text};
+
+use super::Exchange;
+use crate::figures::{Figures, Histogram};
+use crate::records::Store;
+
+/// Counts since the start, and the calls that are not over.
+#[derive(Debug)]
+pub(super) struct Tally {
+    /// Each with whether it was answered. Bounded as calls are.
+    ongoing: BTreeMap<CallId, bool>,
+    attempts: u64,
+    ended: BTreeMap<&'static str, u64>,
+    refused: BTreeMap<u16, u64>,
+    registered: u64,
+    unregistered: u64,
+    answer: Histogram,
+    duration: Histogram,
+    mos: Histogram,
+}
+
+/// What a leg's change says of its call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Begun,
+    Answered,
+    Nothing,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        let causes = Cause::ALL.iter().map(|cause| (cause.name(), 0));
+        Self {
+            ongoing: BTreeMap::new(),
+            attempts: 0,
+            ended: causes.collect(),
+            refused: Refusal::ALL.iter().map(|refusal| (refusal.code(), 0)).collect(),
+            registered: 0,
+            unregistered: 0,
+            answer: Histogram::new(&ANSWER_SECONDS),
+            duration: Histogram::new(&DURATION_SECONDS),
+            mos: Histogram::new(&MOS),
+        }
+    }
+}
+
+impl Tally {
+    pub(super) fn leg(&mut self, leg: &LegView) -> Step {
+        let is_up = leg.state == LegState::Up;
+        let Some(answered) = self.ongoing.get_mut(&leg.call) else {
+            // The last leg's end may come behind the record of its call.
+            if leg.state == LegState::Hangup {
+                return Step::Nothing;
+            }
+            self.attempts += 1;
+            self.ongoing.insert(leg.call, is_up);
+            return Step::Begun;
+        };
+        if is_up && !*answered {
+            *answered = true;
+            return Step::Answered;
+        }
+        Step::Nothing
+    }
+
+    pub(super) fn record(&mut self, record: &CallRecord) {
+        // One that failed before anything rang had no leg.
+        if self.ongoing.remove(&record.call).is_none() {
+            self.attempts += 1;
+        }
+        *self.ended.entry(record.cause.name()).or_default() += 1;
+        if record.times.answer_ms.is_some() {
+            self.duration.add_seconds(record.times.duration);
+        }
+        if let Some(setup) = record.times.setup {
+            self.answer.add_seconds(setup);
+        }
+        let scores = record.legs.iter().filter_map(|leg| leg.quality.mos);
+        scores.for_each(|score| self.mos.add(f64::from(score)));
+    }
+
+    /// `code` is one of a closed set.
+    pub(super) fn refuse(&mut self, code: u16) {
+        *self.refused.entry(code).or_default() += 1;
+    }
+
+    pub(super) fn registration(&mut self, on: bool) {
+        self.registered += u64::from(on);
+        self.unregistered += u64::from(!on);
+    }
+}
+
+impl Exchange {
+    /// A device was not let in.
+    pub(crate) fn count_refusal(&mut self, code: u16) {
+        self.tally.refuse(code);
+    }
+
+    /// How the switch does. What other threads know of it is left out.
+    pub(crate) fn figures(&self) -> Figures {
+        let (tally, counts) = (&self.tally, &self.counts);
+        let queue = |name: &Text| {
+            let waiting = self.plane.queue(name).map_or(0, |queue| queue.waiting.len());
+            (name.to_string(), count(waiting))
+        };
+        Figures {
+            devices: count(self.plane.devices_count()),
+            calls: count(self.plane.calls_count()),
+            calls_up: count(tally.ongoing.values().filter(|answered| **answered).count()),
+            queues: self.plane.dialplan().queues().map(|(name, _)| queue(name)).collect(),
+            registered: tally.registered,
+            unregistered: tally.unregistered,
+            attempts: tally.attempts,
+            ended: tally.ended.iter().map(|(cause, count)| (*cause, *count)).collect(),
+            answer: tally.answer.clone(),
+            duration: tally.duration.clone(),
+            mos: tally.mos.clone(),
+            refused: tally.refused.iter().map(|(code, count)| (*code, *count)).collect(),
+            turned_away: vec![("malformed", counts.bad_messages)],
+            messages: counts.messages,
+            slow_clients: counts.slow_clients,
+            grants_refused: counts.grants_refused,
+            hooks_unasked: counts.hooks_unasked,
+            event_followers: count(self.events.followers()),
+            webhook_events_waiting: count(self.events.posting().1),
+            webhook_events: [
+                ("taken", counts.webhooks_taken),
+                ("refused", counts.webhooks_refused),
+                ("dropped", self.events.unposted),
+            ],
+            records: self.store.as_ref().map(Store::figures),
+            ..Figures::default()
+        }
+    }
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+const ANSWER_SECONDS: [f64; 10] = [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0];
+const DURATION_SECONDS: [f64; 11] = [1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0];
+const MOS: [f64; 7] = [1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5];
