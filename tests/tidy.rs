@@ -107,11 +107,12 @@ const LAYERS: &[Layer] = &[
     layer("signalling/outward", &["events", "limits", "messages"], &[], &[]),
     layer("signalling/access", &["limits", "messages", "outward"], &[], &[]),
     layer("signalling/settings", &["access", "limits", "outward"], &[], &[]),
+    layer("signalling/journal", &["limits"], &[], &[]),
     layer("signalling/records", &["figures", "limits", "settings"], &[], &[]),
     layer(
         "signalling/exchange",
         &[
-            "access", "events", "figures", "limits", "media", "messages", "records", "settings",
+            "access", "events", "figures", "journal", "limits", "media", "messages", "records", "settings",
         ],
         &[],
         &[],
@@ -122,7 +123,12 @@ const LAYERS: &[Layer] = &[
         &[],
         &[],
     ),
-    layer("signalling/port", &["access", "exchange", "limits", "media", "outward"], &[], &[]),
+    layer(
+        "signalling/port",
+        &["access", "exchange", "limits", "media", "outward"],
+        &[],
+        &[],
+    ),
     layer(
         "signalling/rest",
         &[

@@ -49,6 +49,8 @@ pub struct Figures {
     pub webhook_events_waiting: u64,
     /// What became of events for webhooks: taken, refused, dropped for want of room.
     pub webhook_events: [(&'static str, u64); 3],
+    /// What was not noted for a restart, for want of room or because the disk failed.
+    pub unnoted: u64,
     /// The store of records. None: they are in memory only.
     pub records: Option<RecordFigures>,
 }

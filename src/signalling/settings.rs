@@ -37,6 +37,8 @@ pub struct Settings {
     pub origins: Vec<String>,
     /// Where records go. None: they are in memory only.
     pub records: Option<RecordSettings>,
+    /// Where it is noted who is registered and which calls go on, for a restart. None: it is not.
+    pub state: Option<StateSettings>,
     /// Who is told of events.
     pub webhooks: Vec<Webhook>,
     /// The trunk that `/api/genesys/status` tells of.
@@ -50,6 +52,15 @@ pub struct Settings {
 /// How far clocks on the wall are ahead of UTC, in minutes: 60 for Central European winter time.
 #[derive(Clone)]
 pub struct UtcOffset(Arc<dyn Fn(u64) -> i16 + Send + Sync>);
+
+/// Where what outlives the process is noted.
+#[derive(Clone, Debug)]
+pub struct StateSettings {
+    /// A directory of its own. It is made when it is not there.
+    pub directory: PathBuf,
+    /// Is it an error when it cannot be used? Otherwise that is logged, and nothing is noted.
+    pub is_required: bool,
+}
 
 /// Where records go, and for how long they stay.
 #[derive(Clone, Debug)]
@@ -89,6 +100,7 @@ impl Default for Settings {
             api_tokens: None,
             origins: Vec::new(),
             records: None,
+            state: None,
             webhooks: Vec::new(),
             trunk: None,
             utc_offset: UtcOffset::fixed(0),

@@ -16,13 +16,14 @@ use tokio::time;
 use crate::access::{Addresses, ApiKey, Door, Entrance, Gate, Guard, Origins, TokenKey};
 use crate::exchange::Exchange;
 use crate::figures::Figures;
+use crate::journal::{Found, Journal};
 use crate::limits::{BLOCKING_THREADS_MAX, COMMANDS_PER_TURN_MAX};
 use crate::media::{Busy, MediaPlane};
 use crate::outward::{self, Webhook};
 use crate::port::{Command, Port, Replacement};
 use crate::records::{Opened, Row, Store};
 use crate::routes;
-use crate::settings::Settings;
+use crate::settings::{Settings, StateSettings};
 use crate::socket::{self, Shared};
 
 /// Signalling of a switch.
@@ -53,13 +54,14 @@ impl Signalling {
             .thread_name("calls-blocking")
             .build()?;
         let opened = settings.records.clone().map(Store::start).transpose()?;
+        let journal = settings.state.as_ref().map(open_journal).transpose()?.flatten();
         let alive = Arc::clone(&living).try_acquire_owned().map_err(io::Error::other)?;
         thread::Builder::new().name("calls".to_owned()).spawn(move || {
             run(
                 &runtime,
                 settings,
                 media,
-                opened,
+                Kept { opened, journal },
                 Inbox {
                     commands: inbox,
                     stopped,
@@ -165,9 +167,30 @@ struct Inbox {
     stopped: watch::Receiver<bool>,
 }
 
-fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, opened: Option<Opened>, mut inbox: Inbox) {
+/// What was opened at the start.
+struct Kept {
+    opened: Option<Opened>,
+    journal: Option<(Journal, Found)>,
+}
+
+fn open_journal(settings: &StateSettings) -> io::Result<Option<(Journal, Found)>> {
+    match Journal::start(&settings.directory) {
+        Ok(opened) => Ok(Some(opened)),
+        Err(error) if !settings.is_required => {
+            let directory = settings.directory.display();
+            tracing::warn!(%directory, %error, "devices cannot come back to a switch that was started again");
+            Ok(None)
+        }
+        Err(error) => Err(io::Error::new(
+            error.kind(),
+            format!("the journal of calls in {}: {error}", settings.directory.display()),
+        )),
+    }
+}
+
+fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, kept: Kept, mut inbox: Inbox) {
     let local = LocalSet::new();
-    let store = local.block_on(runtime, async move {
+    let (store, journal) = local.block_on(runtime, async move {
         let mut settings = settings;
         let moved = Rc::new(Notify::new());
         let guard = Guard::new(settings.take_entrance());
@@ -176,10 +199,14 @@ fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, opened
         let mut exchange = Exchange::new(settings, media, Rc::clone(&moved));
         exchange.take_entrance(&guard);
         let mut stored = None;
-        if let Some(opened) = opened {
+        if let Some(opened) = kept.opened {
             exchange.keep_records(opened.store, opened.kept);
             stored = Some(opened.stored);
         }
+        if let Some((journal, found)) = kept.journal {
+            exchange.keep_journal(journal, found);
+        }
+        exchange.rely_on_files();
         let questions = exchange.take_questions();
         let exchange = exchange.into();
         let shared = Rc::new(Shared {
@@ -198,10 +225,14 @@ fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, opened
         }));
         serve(&shared, &mut inbox, &mut stored, &moved).await;
         say_farewell(&shared).await;
-        shared.exchange.borrow_mut().take_store()
+        let mut exchange = shared.exchange.borrow_mut();
+        (exchange.take_store(), exchange.take_journal())
     });
     if let Some(store) = store {
         store.close();
+    }
+    if let Some(journal) = journal {
+        journal.close();
     }
 }
 

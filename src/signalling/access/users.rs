@@ -155,6 +155,24 @@ impl Proof {
         Self(Some(bytes))
     }
 
+    /// `None`: by something else than a password.
+    pub(crate) fn hexadecimal(self) -> Option<String> {
+        let bytes = self.0?;
+        Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// As [`hexadecimal`](Self::hexadecimal) wrote it. `None`: it is none.
+    pub(crate) fn parse(digits: &str) -> Option<Self> {
+        let mut bytes = [0; digest::SHA256_OUTPUT_LEN];
+        if digits.len() != 2 * bytes.len() {
+            return None;
+        }
+        for (byte, pair) in bytes.iter_mut().zip(digits.as_bytes().chunks(2)) {
+            *byte = u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        Some(Self(Some(bytes)))
+    }
+
     pub(crate) fn is_password(self) -> bool {
         self.0.is_some()
     }
@@ -250,6 +268,23 @@ impl Door {
     /// From here on another entrance counts.
     pub(crate) fn replace(&self, guard: Guard) {
         self.guard.replace(Rc::new(guard));
+    }
+
+    /// Whether a device that was let in before may come back without being asked again.
+    pub(crate) fn stands_by(&self, dn: &Number, proof: Proof, peer: Option<IpAddr>) -> bool {
+        let guard = self.guard.borrow();
+        let Entrance {
+            users,
+            tokens,
+            callback,
+        } = &guard.entrance;
+        if proof.is_password() {
+            return guard.knows(dn, proof);
+        }
+        match users.is_none() && tokens.is_none() && callback.is_none() {
+            true => is_here(peer),
+            false => tokens.is_some() || callback.is_some(),
+        }
     }
 
     /// Lets a number's device in, or says why not. Takes as long for numbers that are not there.

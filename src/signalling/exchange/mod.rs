@@ -1,9 +1,12 @@
 //! What the calls thread holds: the call plane, its timers, and a session for each registered device. What comes in becomes
 //! an event of the plane, and what the plane wants is carried out at once. Nothing here waits for anybody.
 
+mod counting;
 mod line;
 mod programs;
 mod requests;
+mod restart;
+mod returning;
 mod session;
 mod tally;
 mod telling;
@@ -22,7 +25,8 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::access::{Admission, Gate};
 use crate::events::Events;
-use crate::limits::{GRANTS_RETRY, HOOKS_ASKED_MAX, RECONNECT};
+use crate::journal::Journal;
+use crate::limits::{CLOCK_BEGINS, GRANTS_RETRY, HOOKS_ASKED_MAX, RECONNECT};
 use crate::media::MediaPlane;
 use crate::messages::{self, MessageId};
 use crate::records::{Kept, Store};
@@ -31,6 +35,7 @@ use crate::settings::{Settings, UtcOffset};
 pub(crate) use line::{Close, End, Inbox, Line, LineEnd};
 pub(crate) use session::unnumbered;
 
+use returning::Returning;
 use session::Session;
 use tally::Tally;
 
@@ -72,6 +77,11 @@ pub(crate) struct Exchange {
     kept: Kept,
     /// Where records go. None: they are in memory only.
     store: Option<Store>,
+    /// What is noted for a restart. None: nothing.
+    journal: Option<Journal>,
+    returning: Returning,
+    /// Calls that are to be noted.
+    changed_calls: BTreeSet<CallId>,
     /// Questions to hooks. None: nobody asks them.
     hooks: Option<mpsc::Sender<Box<HookQuestion>>>,
     /// Rung when timers may have moved.
@@ -171,6 +181,9 @@ impl Exchange {
             tally: Tally::default(),
             kept: Kept::default(),
             store: None,
+            journal: None,
+            returning: Returning::default(),
+            changed_calls: BTreeSet::new(),
             hooks: None,
             moved,
             is_stopping: false,
@@ -224,12 +237,14 @@ impl Exchange {
             self.plane.handle(now, event);
             self.carry_out();
         }
+        self.note_calls();
         self.moved.notify_one();
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let plane = self.plane.poll_timeout().and_then(|at| self.started.checked_add(at));
+        let plane = self.plane.poll_timeout();
+        let plane = plane.and_then(|at| self.started.checked_add(at.saturating_sub(CLOCK_BEGINS)));
         [plane, self.retry_at].into_iter().flatten().min()
     }
 
@@ -243,6 +258,7 @@ impl Exchange {
         let now = self.now();
         self.plane.handle_timeout(now);
         self.carry_out();
+        self.note_calls();
     }
 
     /// Ends every call and every session.
@@ -290,11 +306,12 @@ impl Exchange {
             contact: Text::new(&contact),
             ..Registration::phone(session, register.dn.clone())
         };
+        let rings_itself = register.device.is_some() && dialect == messages::Dialect::Payload;
         if own.is_none() {
-            let rings_itself = register.device.is_some() && dialect == messages::Dialect::Payload;
             let new = Session::new(register.dn.clone(), device, dialect, rings_itself, line.clone());
             self.sessions.insert(session, new);
         }
+        let entry = self.entry_of(&registration, dialect, rings_itself, admission.proof);
         let request = self.request_id(Asker::Registration {
             session,
             id,
@@ -312,7 +329,9 @@ impl Exchange {
             None => {
                 if let Some(own) = self.sessions.get_mut(&session) {
                     own.proof = admission.proof;
+                    own.entry = entry;
                 }
+                self.note_device(session);
                 Ok(session)
             }
         }
@@ -331,7 +350,11 @@ impl Exchange {
             after: Some(after),
         });
         self.handle(Event::Register(RegisterEvent::Resume { request, session }));
-        self.refusal.take().is_none()
+        let is_back = self.refusal.take().is_none();
+        if is_back {
+            self.note_device(session);
+        }
+        is_back
     }
 
     /// A session's socket is gone. It may come back, unless its dialect has no word for that.
@@ -365,7 +388,7 @@ impl Exchange {
     fn now(&self) -> Now {
         let unix_ms = unix_ms();
         Now {
-            since_start: self.started.elapsed(),
+            since_start: self.started.elapsed().saturating_add(CLOCK_BEGINS),
             unix_ms,
             utc_offset_min: self.utc_offset.minutes(unix_ms),
         }
@@ -404,11 +427,15 @@ impl Exchange {
         match report {
             Report::Leg(leg) => {
                 self.tally.leg(leg);
+                if self.journal.is_some() {
+                    self.changed_calls.insert(leg.call);
+                }
                 self.events.push("leg", &messages::leg_view(leg));
             }
             Report::LegRecord(record) => self.events.push("legRecord", &messages::leg_record(record)),
             Report::CallRecord(record) => {
                 self.tally.record(record);
+                self.note_over(record.call);
                 self.keep(&messages::call_record(record));
             }
             Report::Supervision { call, supervisor, mode } => {

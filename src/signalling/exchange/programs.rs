@@ -11,7 +11,7 @@ use super::line::Close;
 use super::session::Session;
 use super::{Asker, Exchange};
 use crate::access::{Guard, Users};
-use crate::records::{Filter, Kept, Row, Store, StoreCounts};
+use crate::records::{Filter, Kept, Row, Search, Store, StoreCounts};
 
 impl Exchange {
     /// Asks the plane for a program.
@@ -55,11 +55,25 @@ impl Exchange {
     pub(crate) fn stored(&mut self, rows: Vec<Arc<Row>>) {
         for row in rows {
             self.events.push_text("callRecord", row.line.to_string());
-            self.kept.push(row);
+            if self.store.is_none() {
+                self.kept.push(row);
+            }
         }
     }
 
-    /// Records that match, the newest first.
+    /// Queries find what is in files there; only what is in none is kept.
+    pub(crate) fn rely_on_files(&mut self) {
+        if self.store.is_some() {
+            self.kept = Kept::default();
+        }
+    }
+
+    /// Where records in files are found.
+    pub(crate) fn search(&self) -> Option<Search> {
+        self.store.as_ref().map(Store::search)
+    }
+
+    /// Records in memory that match, the newest first.
     pub(crate) fn records<'a>(&'a self, filter: &'a Filter) -> impl Iterator<Item = &'a Arc<Row>> {
         self.kept.find(filter)
     }
@@ -78,7 +92,8 @@ impl Exchange {
         let Some(row) = Row::of(record) else { return };
         let row = Arc::new(row);
         if !self.store.as_ref().is_some_and(|store| store.write(Arc::clone(&row))) {
-            self.stored(vec![row]);
+            self.kept.push(Arc::clone(&row));
+            self.events.push_text("callRecord", row.line.to_string());
         }
     }
 }

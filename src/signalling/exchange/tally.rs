@@ -2,25 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use moqswitch_calls::{CallId, CallRecord, Cause, LegState, LegView, Refusal, Text};
+use moqswitch_calls::{CallId, CallRecord, Cause, LegState, LegView, Refusal};
 
-use super::Exchange;
-use crate::figures::{Figures, Histogram};
-use crate::records::Store;
+use crate::figures::Histogram;
 
 /// Counts since the start, and the calls that are not over.
 #[derive(Debug)]
 pub(super) struct Tally {
     /// Each with whether it was answered. Bounded as calls are.
-    ongoing: BTreeMap<CallId, bool>,
-    attempts: u64,
-    ended: BTreeMap<&'static str, u64>,
-    refused: BTreeMap<u16, u64>,
-    registered: u64,
-    unregistered: u64,
-    answer: Histogram,
-    duration: Histogram,
-    mos: Histogram,
+    pub(super) ongoing: BTreeMap<CallId, bool>,
+    pub(super) attempts: u64,
+    pub(super) ended: BTreeMap<&'static str, u64>,
+    pub(super) refused: BTreeMap<u16, u64>,
+    pub(super) registered: u64,
+    pub(super) unregistered: u64,
+    pub(super) answer: Histogram,
+    pub(super) duration: Histogram,
+    pub(super) mos: Histogram,
 }
 
 /// What a leg's change says of its call.
@@ -92,54 +90,6 @@ impl Tally {
         self.registered += u64::from(on);
         self.unregistered += u64::from(!on);
     }
-}
-
-impl Exchange {
-    /// A device was not let in.
-    pub(crate) fn count_refusal(&mut self, code: u16) {
-        self.tally.refuse(code);
-    }
-
-    /// How the switch does. What other threads know of it is left out.
-    pub(crate) fn figures(&self) -> Figures {
-        let (tally, counts) = (&self.tally, &self.counts);
-        let queue = |name: &Text| {
-            let waiting = self.plane.queue(name).map_or(0, |queue| queue.waiting.len());
-            (name.to_string(), count(waiting))
-        };
-        Figures {
-            devices: count(self.plane.devices_count()),
-            calls: count(self.plane.calls_count()),
-            calls_up: count(tally.ongoing.values().filter(|answered| **answered).count()),
-            queues: self.plane.dialplan().queues().map(|(name, _)| queue(name)).collect(),
-            registered: tally.registered,
-            unregistered: tally.unregistered,
-            attempts: tally.attempts,
-            ended: tally.ended.iter().map(|(cause, count)| (*cause, *count)).collect(),
-            answer: tally.answer.clone(),
-            duration: tally.duration.clone(),
-            mos: tally.mos.clone(),
-            refused: tally.refused.iter().map(|(code, count)| (*code, *count)).collect(),
-            turned_away: vec![("malformed", counts.bad_messages)],
-            messages: counts.messages,
-            slow_clients: counts.slow_clients,
-            grants_refused: counts.grants_refused,
-            hooks_unasked: counts.hooks_unasked,
-            event_followers: count(self.events.followers()),
-            webhook_events_waiting: count(self.events.posting().1),
-            webhook_events: [
-                ("taken", counts.webhooks_taken),
-                ("refused", counts.webhooks_refused),
-                ("dropped", self.events.unposted),
-            ],
-            records: self.store.as_ref().map(Store::figures),
-            ..Figures::default()
-        }
-    }
-}
-
-fn count(number: usize) -> u64 {
-    u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 const ANSWER_SECONDS: [f64; 10] = [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0];

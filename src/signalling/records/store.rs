@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::files::Files;
 use super::row::{Filter, Row};
+use super::search::Search;
 use crate::figures::RecordFigures;
 use crate::limits::{RECORDS_KEPT_MAX, RECORDS_PER_SYNC_MAX, RECORDS_RETRY, RECORDS_WAITING_MAX};
 use crate::settings::RecordSettings;
@@ -26,6 +27,7 @@ pub(crate) struct Store {
     waiting: SyncSender<Arc<Row>>,
     thread: thread::JoinHandle<()>,
     counts: Arc<StoreCounts>,
+    search: Search,
 }
 
 /// A store that was opened: the way to it, what was there before, and what it says that the disk has.
@@ -71,6 +73,7 @@ impl Kept {
 impl Store {
     /// Opens the files and starts the thread.
     pub(crate) fn start(settings: RecordSettings) -> io::Result<Opened> {
+        let search = Search::start(&settings.directory)?;
         let files = Files::open(settings)?;
         let found = files.read()?;
         let counts = Arc::new(StoreCounts::default());
@@ -87,6 +90,7 @@ impl Store {
             waiting,
             thread,
             counts,
+            search,
         };
         Ok(Opened { store, kept, stored })
     }
@@ -114,6 +118,11 @@ impl Store {
         &self.counts
     }
 
+    /// Queries over all that is in files.
+    pub(crate) fn search(&self) -> Search {
+        self.search.clone()
+    }
+
     pub(crate) fn figures(&self) -> RecordFigures {
         let counts = &self.counts;
         RecordFigures {
@@ -131,6 +140,7 @@ impl Store {
             waiting,
             thread,
             counts,
+            search: _,
         } = self;
         counts.is_stopping.store(true, Ordering::Relaxed);
         drop(waiting);

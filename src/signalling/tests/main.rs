@@ -11,6 +11,7 @@ mod outward;
 mod readme;
 mod replaced;
 mod rest;
+mod restart;
 mod seeds;
 mod stored;
 mod transcripts;
