@@ -12,18 +12,21 @@ use axum::{Router, middleware};
 use moqswitch_relay::auth::token::{Algorithm, Key, Keys};
 use moqswitch_relay::limits::FEED_EVENTS_DEFAULT;
 use moqswitch_relay::shard::{FeedReader, FeedWriter, ShardPort, feed};
-use moqswitch_signalling::calls::Dialplan;
-use moqswitch_signalling::{RecordSettings, Settings, Signalling, SignallingHandle};
+use moqswitch_signalling::{RecordSettings, Settings, Signalling, SignallingHandle, StateSettings};
 use ring::rand::SystemRandom;
 use tokio::sync::watch;
 
 use crate::config::{CallsConfig, Config};
+use crate::directory;
+use crate::state::Place;
 
 mod devices;
 mod media;
+mod reload;
 
 use devices::Devices;
 use media::RelayMedia;
+pub(crate) use reload::Reloading;
 
 /// Before there is a relay: what it is given.
 pub(crate) struct Telephony {
@@ -32,13 +35,14 @@ pub(crate) struct Telephony {
     writer: FeedWriter,
     reader: FeedReader,
     settings: Settings,
-    media_url: Option<String>,
+    config: CallsConfig,
     shows_hash: bool,
 }
 
 /// What runs beside HTTP.
 pub(crate) struct Running {
     pub(crate) handle: SignallingHandle,
+    config: CallsConfig,
     devices: Devices,
 }
 
@@ -47,25 +51,40 @@ impl Telephony {
     pub(crate) fn new(config: &Config) -> anyhow::Result<Option<Self>> {
         // Browsers take the hash of a certificate for two weeks, and need none of one that somebody vouches for.
         let shows_hash = config.tls.certificates.is_empty();
+        let (state, http) = (config.state_place(), config.http);
         let Some(config) = &config.calls else { return Ok(None) };
         let key = Key::generate(Algorithm::HS256, KEY_NAME, &SystemRandom::new()).context("a key for devices")?;
         let keys = Keys::parse(&format!(r#"{{"keys":[{}]}}"#, key.to_json())).context("a key for devices")?;
         let (writer, reader) = feed(FEED_EVENTS_DEFAULT);
-        let mut settings = Settings {
-            dialplan: dialplan(config)?,
-            records: config.records.as_deref().map(RecordSettings::below),
+        let entrance = directory::entrance(config).context("calls")?;
+        let (keys_of_programs, api_tokens) = directory::programs(config).context("calls.keys")?;
+        let settings = Settings {
+            calls: config.plane_settings(),
+            dialplan: directory::dialplan(config).context("calls.dialplan")?,
+            users: entrance.users,
+            tokens: entrance.tokens,
+            callback: entrance.callback,
+            keys: keys_of_programs,
+            api_tokens,
+            origins: config.origins.clone(),
+            webhooks: directory::webhooks(config).context("calls.webhooks")?,
+            trunk: config.trunk.clone(),
+            utc_offset: config.utc_offset(),
+            records: config.records.directory.as_ref().map(|directory| RecordSettings {
+                age_max: config.records.age_max,
+                total_bytes_max: config.records.bytes_max,
+                ..RecordSettings::below(directory)
+            }),
+            state: journal(&state, http),
             ..Settings::default()
         };
-        // The relay does not report media to the calls: no call ends for want of reports, and no record waits for any.
-        settings.calls.half_dead = std::time::Duration::ZERO;
-        settings.calls.counters_wait = std::time::Duration::ZERO;
         Ok(Some(Self {
             key: Arc::new(key),
             keys: Arc::new(keys),
             writer,
             reader,
             settings,
-            media_url: config.media_url.clone(),
+            config: config.clone(),
             shows_hash,
         }))
     }
@@ -87,12 +106,17 @@ impl Telephony {
         shards: Vec<ShardPort>,
         certificate: watch::Receiver<Arc<str>>,
     ) -> anyhow::Result<Running> {
-        let url = self.media_url.unwrap_or_else(|| media::url_of(relay));
+        let url = self.config.media_url.clone().unwrap_or_else(|| media::url_of(relay));
         let certificate = self.shows_hash.then_some(certificate);
         let (media, told) = RelayMedia::new(url, self.key, certificate);
         let handle = Signalling::start(self.settings, Box::new(media)).context("the calls thread")?;
         let devices = Devices::new(told, self.reader, shards);
-        Ok(Running { handle, devices })
+        let config = self.config;
+        Ok(Running {
+            handle,
+            config,
+            devices,
+        })
     }
 }
 
@@ -100,6 +124,11 @@ impl Running {
     /// The routes of calls.
     pub(crate) fn router(&self) -> Router {
         self.handle.router().layer(middleware::from_fn(name_client))
+    }
+
+    /// What an operator may change.
+    pub(crate) fn reloading(&self) -> Reloading {
+        Reloading::new(self.handle.clone(), self.config.clone())
     }
 
     /// Carries grants to sessions, for as long as there are calls.
@@ -116,12 +145,12 @@ async fn name_client(mut request: Request, next: middleware::Next) -> axum::resp
     next.run(request).await
 }
 
-fn dialplan(config: &CallsConfig) -> anyhow::Result<Dialplan> {
-    let Some(path) = &config.dialplan else {
-        return Ok(Dialplan::default());
-    };
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Dialplan::parse(&text).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
+/// Where it is noted who is registered, for a restart: a directory for each address, as several switches may share a state
+/// directory. What is listened on by chance is not found again.
+fn journal(state: &Place, http: SocketAddr) -> Option<StateSettings> {
+    let directory = state.path()?.join(format!("calls-{http}"));
+    let is_required = matches!(state, Place::Configured(_));
+    (is_required || http.port() != 0).then_some(StateSettings { directory, is_required })
 }
 
 /// How tokens for devices name their key. It lives as long as the process.

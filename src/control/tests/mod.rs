@@ -613,6 +613,7 @@ fn state(behaviour: Behaviour, paths: Vec<String>) -> (ControlState, Shards) {
     let ports = (0..2).map(|shard| shards.add(shard, behaviour)).collect();
     let state = ControlState {
         calls: None,
+        signalling: None,
         shards: ports,
         certificate_sha256: receiver,
         lifecycle: Arc::default(),
