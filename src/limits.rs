@@ -157,10 +157,26 @@ pub const DEVICE_SESSIONS_MAX: usize = 8;
 /// How long the token lets a device in that it got when it registered. By itself it grants nothing.
 pub const DEVICE_TOKEN_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A shard whose command queue was full is asked again so much later, and so often: a second in all. Then it is logged.
+/// Grants of devices that wait for one shard's command queue. With as many, nothing more is taken in until it has taken some
+/// or [`SHARD_PATIENCE_MAX`] is over: changes wait in the call plane meanwhile, where a later one takes the place of an earlier.
+pub const DEVICE_GRANTS_WAITING_MAX: usize = 4096;
+
+/// A shard whose command queue was full is asked again so much later.
 pub const SHARD_RETRY_INTERVAL: Duration = Duration::from_millis(2);
-/// See [`SHARD_RETRY_INTERVAL`].
-pub const SHARD_TRIES_MAX: usize = 500;
+
+/// A shard that takes nothing for so long is given up: what waited for it is dropped, which is logged. When it takes
+/// commands again, it says which sessions of devices it has, and those get their grants anew.
+pub const SHARD_PATIENCE_MAX: Duration = Duration::from_secs(1);
+
+/// Legs that are over, of which the relay is to say what it counted. When full their records are written without.
+pub const LEGS_COUNTED_MAX: usize = 4096;
+
+/// What of a leg that is over may be on its way between shards has arrived after this time. Well below what a record waits
+/// for counts.
+pub const COUNTS_SETTLE: Duration = Duration::from_millis(100);
+
+/// How often the shards are asked which legs have media. Several times within which a call without media ends.
+pub const FLOWING_INTERVAL: Duration = Duration::from_secs(5);
 
 const _: () = {
     assert!(SHARD_ANSWER_WAIT_MAX.as_millis() < FETCH_WAIT_MAX.as_millis());

@@ -61,6 +61,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 source: Some(Box::new(move || Config::load(&flags, std::env::vars()))),
                 level: Some(level),
                 notifier: Notifier::find(|name| std::env::var_os(name)),
+                is_hosted: false,
             };
             net::raise_file_limit();
             let host = check::Host::read();

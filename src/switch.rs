@@ -20,7 +20,7 @@ use crate::logging::LevelHandle;
 use crate::notify::Notifier;
 use crate::reload::{Certificates, Reloads, Seen, TokenKeys};
 use crate::telephony::{Running, Telephony};
-use crate::{signals, state};
+use crate::{signals, state, telephony};
 
 pub use crate::reload::Source;
 
@@ -33,6 +33,8 @@ pub struct Surroundings {
     pub level: Option<LevelHandle>,
     /// Tells the service manager.
     pub notifier: Notifier,
+    /// It is part of another program, whose signals are none of its business. It ends by [`Switch::stop`].
+    pub is_hosted: bool,
 }
 
 /// A running relay with its control thread. SIGTERM or SIGINT ends it: the first drains, the second exits at once.
@@ -40,6 +42,7 @@ pub struct Surroundings {
 pub struct Switch {
     relay: RelayHandle,
     control: ControlHandle,
+    has_phone: bool,
 }
 
 impl Switch {
@@ -101,11 +104,25 @@ impl Switch {
             calls: calls.as_ref().map(Running::reloading),
         };
         let notifier = surroundings.notifier;
-        let background = background(&state, reloads, notifier.clone(), decides, calls, config.drain_deadline);
+        let background: Background = if surroundings.is_hosted {
+            Box::pin(beside(decides, calls))
+        } else {
+            background(&state, reloads, notifier.clone(), decides, calls, config.drain_deadline)
+        };
         let control = listener.serve(state.clone()).spawn(background)?;
         state.lifecycle.set(Phase::Ready);
         notifier.ready();
-        Ok(Self { relay, control })
+        let has_phone = config.calls.as_ref().is_some_and(|calls| calls.phone);
+        Ok(Self {
+            relay,
+            control,
+            has_phone,
+        })
+    }
+
+    /// Where it listens for QUIC.
+    pub fn address(&self) -> SocketAddr {
+        self.relay.address()
     }
 
     /// Where it listens for HTTP.
@@ -118,6 +135,7 @@ impl Switch {
         let drafts: Vec<&str> = Version::EVERY.iter().map(|version| version.name()).collect();
         let admin = self.control.admin_address();
         let sha256 = &self.relay.identity().sha256_hex;
+        let phone = self.has_phone.then(|| telephony::phone_url(self.http_address()));
         if format == LogFormat::Json {
             // With the fields that lines of the log have.
             let line = serde_json::json!({
@@ -129,6 +147,7 @@ impl Switch {
                 "udp": self.relay.address(),
                 "http": self.http_address(),
                 "admin": admin,
+                "phone": phone,
                 "shards": self.relay.cores().len(),
                 "cores": self.relay.cores(),
                 "drafts": drafts,
@@ -138,16 +157,23 @@ impl Switch {
         }
         let cores: Vec<String> = self.relay.cores().iter().map(ToString::to_string).collect();
         format!(
-            "moqswitch {} ready: udp={} http={} admin={} shards={} cores={} drafts={} sha256={}",
+            "moqswitch {} ready: udp={} http={} admin={} phone={} shards={} cores={} drafts={} sha256={}",
             env!("CARGO_PKG_VERSION"),
             self.relay.address(),
             self.http_address(),
             admin.map_or_else(|| "none".to_owned(), |address| address.to_string()),
+            phone.as_deref().unwrap_or("none"),
             cores.len(),
             cores.join(","),
             drafts.join(","),
             sha256,
         )
+    }
+
+    /// Ends it, with what goes on in it.
+    pub fn stop(self) -> anyhow::Result<()> {
+        self.relay.drain(Duration::ZERO);
+        self.join()
     }
 
     /// Waits until every shard has ended, then stops the control thread.
@@ -210,18 +236,23 @@ fn background(
         }
     };
     Box::pin(async {
-        let decides = async {
-            if let Some(decides) = decides {
-                decides.await;
-            }
-        };
-        let calls = async {
-            if let Some(calls) = calls {
-                calls.serve().await;
-            }
-        };
-        tokio::join!(ends, reloading, pings, decides, calls);
+        tokio::join!(ends, reloading, pings, beside(decides, calls));
     })
+}
+
+/// Who decides on sessions, and calls.
+async fn beside(decides: Option<impl Future<Output = ()>>, calls: Option<Running>) {
+    let decides = async {
+        if let Some(decides) = decides {
+            decides.await;
+        }
+    };
+    let calls = async {
+        if let Some(calls) = calls {
+            calls.serve().await;
+        }
+    };
+    tokio::join!(decides, calls);
 }
 
 fn listen(config: &Config) -> anyhow::Result<ControlListener> {

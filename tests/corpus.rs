@@ -8,6 +8,7 @@ use std::{env, fs};
 
 use moqswitch_proto::{qmux, session, wire};
 use moqswitch_relay::{auth, quic};
+use moqswitch_signalling::exercise;
 
 #[test]
 fn corpus_is_current_and_keeps_the_promises_of_the_codec() {
@@ -37,6 +38,11 @@ fn corpus_is_current_and_keeps_the_promises_of_http3() {
 fn corpus_is_current_and_keeps_the_promises_of_tokens_and_patterns() {
     let seeds = auth::exercise::seeds();
     check("auth", seeds, auth::exercise::exercise);
+}
+
+#[test]
+fn corpus_is_current_and_keeps_the_promises_of_signalling() {
+    check("messages", exercise::seeds(), exercise::exercise);
 }
 
 fn check<Outcome>(

@@ -35,6 +35,9 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Two-party calls.
     Call(Box<Flags>),
+    /// Two-party calls between telephones, which register at a switch by WebSocket, ring, answer, hold, press keys and hang
+    /// up. Without --relay and --ws a switch is started in this process.
+    Phone(Box<Flags>),
     /// Everyone hears everyone.
     Conference {
         #[arg(long, default_value_t = 8)]
@@ -169,6 +172,16 @@ pub(crate) struct Flags {
     /// Relay to load, `moql://host:port/path` (raw QUIC) or `https://host:port/path` (WebTransport). None: one is started in this process.
     #[arg(long)]
     pub(crate) relay: Option<String>,
+    /// Signalling of the switch, `ws://host:port/path`, for telephones. By default `/ws` at the host and port of --relay; and
+    /// --relay by default raw QUIC at those of --ws.
+    #[arg(long)]
+    pub(crate) ws: Option<String>,
+    /// The password that each telephone registers with.
+    #[arg(long)]
+    pub(crate) password: Option<String>,
+    /// So many telephones more are registered, and do nothing.
+    #[arg(long)]
+    idle: Option<u64>,
     /// Process id of the relay, for its CPU time and memory. Found by the port on this host.
     #[arg(long)]
     pub(crate) relay_pid: Option<u32>,
@@ -276,6 +289,7 @@ impl Command {
         };
         let (scenario, flags) = match self {
             Self::Call(flags) => (Scenario::short_calls(), flags),
+            Self::Phone(flags) => (Scenario::phones(), flags),
             Self::Announce(flags) => (Scenario::load("announce-storm")?, flags),
             Self::Conference { people, hears, flags } => {
                 let shape = Shape::Conference {
@@ -317,9 +331,16 @@ impl Flags {
     /// `keeps_pattern` is asked for its own arrivals and hold times.
     pub(crate) fn apply(&self, mut scenario: Scenario, keeps_pattern: bool) -> anyhow::Result<Scenario> {
         anyhow::ensure!(
-            self.relay.is_some() || self.relay_pid.is_none(),
+            self.relay.is_some() || self.ws.is_some() || self.relay_pid.is_none(),
             "--relay-pid is of a --relay; without one it is started in this process"
         );
+        anyhow::ensure!(
+            scenario.phone.is_some() || self.ws.is_none() && self.password.is_none() && self.idle.is_none(),
+            "--ws, --password and --idle are of telephones: `phone`, or a scenario with `[phone]`"
+        );
+        if let (Some(phone), Some(idle)) = (&mut scenario.phone, self.idle) {
+            phone.idle = idle;
+        }
         set(&mut scenario.client.draft, self.draft);
         set(&mut scenario.client.ack_every, self.ack_every);
         set(&mut scenario.client.ack_delay, self.ack_delay);

@@ -129,6 +129,10 @@ impl Objective {
         scenario.limits.concurrent = calls;
         scenario.limits.total = u64::from(u32::MAX);
         scenario.limits.closed = false;
+        if let Some(phone) = &mut scenario.phone {
+            // All are to be up when it is measured.
+            phone.answer = Hold::Fixed { time: SETTLE_IN / 4 };
+        }
         // Whole intervals, so that no less is measured than was asked for.
         let whole = |time: Duration| {
             let ns = nanoseconds(time).next_multiple_of(nanoseconds(scenario.interval).max(1));

@@ -258,7 +258,7 @@ fn find_listener(address: SocketAddr) -> Option<u32> {
 const LISTENER_LOOKS: usize = 5;
 
 /// How threads of a relay in this process are named.
-const RELAY_THREADS: [&str; 2] = ["shard-", "control"];
+const RELAY_THREADS: [&str; 3] = ["shard-", "control", "calls"];
 const GENERATOR_THREADS: [&str; 1] = ["callers-"];
 
 /// `USER_HZ`, which Linux fixes at 100 for user space.

@@ -106,6 +106,69 @@ impl Behaviour {
 const PERIODS: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(86_400);
 const PERIODS_TEXT: &str = "is 100 ms to a day";
 
+/// Calls are made by telephones: by signalling, and media beside it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct PhonePlan {
+    /// How long a phone rings before it is answered.
+    pub(crate) answer: Hold,
+    /// Phones that are registered and do nothing. They have no session at the relay.
+    pub(crate) idle: u64,
+    /// Time of talk from one hold to the next, of either side. None: nobody holds.
+    #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    pub(crate) hold_every: Option<Duration>,
+    /// How long one lasts.
+    #[serde(with = "humantime_serde")]
+    pub(crate) hold_for: Duration,
+    /// Time from one key to the next, of either side. None: nobody presses any.
+    #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    pub(crate) key_every: Option<Duration>,
+    /// The number of the first phone; the others follow it.
+    pub(crate) first_number: u64,
+}
+
+impl Default for PhonePlan {
+    fn default() -> Self {
+        Self {
+            answer: Hold::Exponential {
+                mean: Duration::from_millis(500),
+            },
+            idle: 0,
+            hold_every: None,
+            hold_for: Duration::from_secs(2),
+            key_every: None,
+            first_number: 7_000_000_000,
+        }
+    }
+}
+
+impl PhonePlan {
+    pub(crate) fn check(&self) -> Result<(), String> {
+        self.answer.check()?;
+        if self.answer == (Hold::Forever {}) {
+            return Err("a phone that is never answered is in no call: `answer`".to_owned());
+        }
+        for (name, time) in [("hold_every", self.hold_every), ("key_every", self.key_every)] {
+            if time.is_some_and(|time| !PERIODS.contains(&time)) {
+                return Err(format!("`{name}` {PERIODS_TEXT}"));
+            }
+        }
+        if !PERIODS.contains(&self.hold_for) {
+            return Err(format!("`hold_for` {PERIODS_TEXT}"));
+        }
+        if self.idle > PHONES_MAX || self.first_number > FIRST_NUMBER_MAX {
+            return Err(format!(
+                "`idle` is at most {PHONES_MAX}, and `first_number` has at most 15 digits"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// As many as a switch has room for.
+const PHONES_MAX: u64 = 65_536;
+const FIRST_NUMBER_MAX: u64 = 999_999_999_999_999;
+
 /// Whose path is worse than the host's own, and how.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PathPlan {
@@ -136,6 +199,8 @@ pub(crate) struct Load {
     pub(crate) ack_every: u32,
     pub(crate) ack_delay: Duration,
     pub(crate) paths: PathPlan,
+    /// None: participants come and find each other without signalling.
+    pub(crate) phone: Option<PhonePlan>,
     /// Shards of all processes together, which share the calls out among them.
     pub(crate) shards: u64,
 }

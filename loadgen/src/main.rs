@@ -20,6 +20,7 @@ mod output;
 mod report;
 mod run;
 mod scenario;
+mod signalling;
 mod survive;
 mod terminal;
 mod truth;

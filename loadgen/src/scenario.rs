@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::nanoseconds;
 use crate::link::Impairment;
-use crate::load::{Behaviour, Load, PathPlan, Shape, TrackPlan};
+use crate::load::{Behaviour, Load, PathPlan, PhonePlan, Shape, TrackPlan};
 use crate::media::Media;
 use crate::model::arrivals::Arrivals;
 use crate::model::codec::Codec;
@@ -45,6 +45,9 @@ pub(crate) struct Scenario {
     pub(crate) catalog: bool,
     pub(crate) behaviour: Behaviour,
     pub(crate) client: Client,
+    /// Calls are made by telephones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) phone: Option<PhonePlan>,
     /// What must hold for the run to pass: `one_way_ms.p99 < 50`.
     pub(crate) thresholds: Vec<String>,
 }
@@ -127,6 +130,7 @@ impl Default for Scenario {
             catalog: true,
             behaviour: Behaviour::default(),
             client: Client::default(),
+            phone: None,
             thresholds: Vec::new(),
         }
     }
@@ -165,6 +169,21 @@ impl Scenario {
                 time: Duration::from_secs(4),
             },
             ..Self::default()
+        }
+    }
+
+    /// The same between telephones: they ring, talk, hold, press keys and hang up.
+    pub(crate) fn phones() -> Self {
+        Self {
+            question: "Can telephones call each other?".into(),
+            phone: Some(PhonePlan {
+                hold_every: Some(Duration::from_secs(4)),
+                hold_for: Duration::from_secs(1),
+                key_every: Some(Duration::from_secs(2)),
+                ..PhonePlan::default()
+            }),
+            thresholds: PHONE_THRESHOLDS.map(str::to_owned).to_vec(),
+            ..Self::short_calls()
         }
     }
 
@@ -242,6 +261,7 @@ impl Scenario {
         }
         self.check_media()?;
         self.check_times()?;
+        self.check_phones()?;
         ensure!(
             self.limits.concurrent > 0 && self.limits.total > 0,
             "the limits allow no call"
@@ -294,6 +314,28 @@ impl Scenario {
         ensure!(
             self.dtmf_rate.is_none_or(|rate| (0.1..=50.0).contains(&rate)),
             "`dtmf_rate` is 0.1 to 50 keys a second"
+        );
+        Ok(())
+    }
+
+    fn check_phones(&self) -> anyhow::Result<()> {
+        let Some(phone) = &self.phone else { return Ok(()) };
+        phone.check().map_err(anyhow::Error::msg)?;
+        ensure!(
+            self.shape == Shape::TwoParty {},
+            "telephones make two-party calls: `shape`"
+        );
+        let behaviour = &self.behaviour;
+        ensure!(
+            behaviour.join_over.is_none()
+                && behaviour.leave_every.is_none()
+                && behaviour.reconnect_every.is_none()
+                && !behaviour.redials,
+            "telephones come by signalling, and hang up by it: of `behaviour` there is `mute_every` alone"
+        );
+        ensure!(
+            self.client.impaired.is_none() && self.dtmf_rate.is_none(),
+            "telephones have no `impaired` and no `dtmf_rate`: all have the path of `impair`, and keys by `key_every`"
         );
         Ok(())
     }
@@ -385,8 +427,21 @@ impl Scenario {
                 impairment: self.client.impair.clone(),
                 impaired: self.client.impaired.unwrap_or(u16::MAX),
             },
+            phone: self.phone.clone(),
             shards,
         })
+    }
+
+    /// Telephones of each of so many shards: those that make calls, and those that do nothing. `None`: there are none.
+    pub(crate) fn phones_for(&self, shards: u64) -> Option<(usize, usize)> {
+        let phone = self.phone.as_ref()?;
+        let share = |whole: u64| usize::try_from(whole.div_ceil(shards.max(1))).unwrap_or(usize::MAX);
+        // Some hang up while others are dialled.
+        let calls = self.limits.concurrent.saturating_add(self.limits.concurrent / 10);
+        Some((
+            share(calls.saturating_mul(2)).saturating_add(SPARE_PHONES),
+            share(phone.idle),
+        ))
     }
 
     /// Names of what its tracks are coded with.
@@ -398,6 +453,7 @@ impl Scenario {
     /// In one line.
     pub(crate) fn describe(&self) -> String {
         let shape = match self.shape {
+            Shape::TwoParty {} if self.phone.is_some() => "two-party calls of telephones".to_owned(),
             Shape::TwoParty {} => "two-party calls".to_owned(),
             Shape::Conference { people, hears: None } => format!("conferences of {people}"),
             Shape::Conference {
@@ -431,6 +487,9 @@ impl Scenario {
 /// What fits into every path's datagrams, with the largest headers.
 const DATAGRAM_FRAME_BYTES_MAX: usize = 1100;
 
+/// Beside a tenth more than talk at once.
+const SPARE_PHONES: usize = 8;
+
 fn one() -> u32 {
     1
 }
@@ -438,6 +497,20 @@ fn one() -> u32 {
 fn second() -> Duration {
     Duration::from_secs(1)
 }
+
+/// What has to be so of telephones, beside what always has.
+const PHONE_THRESHOLDS: [&str; 10] = [
+    "calls_failed == 0",
+    "frames_skipped == 0",
+    "frames_lost == 0",
+    "frames_corrupt == 0",
+    "phones.refused == 0",
+    "phones.calls_dropped == 0",
+    "phones.ends_untold == 0",
+    "phones.holds_failed == 0",
+    "phones.held_bytes == 0",
+    "phones.digits_lost == 0",
+];
 
 /// Scenarios that come with the program; each file begins with the question it answers.
 pub(crate) const BUILT_IN: &[(&str, &str)] = &[
@@ -447,6 +520,7 @@ pub(crate) const BUILT_IN: &[(&str, &str)] = &[
     ("push-to-talk", include_str!("../scenarios/push-to-talk.toml")),
     ("video-meeting", include_str!("../scenarios/video-meeting.toml")),
     ("busy-hour", include_str!("../scenarios/busy-hour.toml")),
+    ("busy-hour-phone", include_str!("../scenarios/busy-hour-phone.toml")),
     ("churn", include_str!("../scenarios/churn.toml")),
     ("announce-storm", include_str!("../scenarios/announce-storm.toml")),
     ("lossy-mobile", include_str!("../scenarios/lossy-mobile.toml")),

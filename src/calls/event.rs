@@ -110,6 +110,8 @@ pub struct Registration {
     pub kind: DeviceKind,
     /// How long to keep it.
     pub expires: Option<Duration>,
+    /// What it was let in by is valid for so long: it is registered for no longer. None: it does not end.
+    pub valid_for: Option<Duration>,
     /// May it be rung? If not, it only makes calls.
     pub ringable: bool,
     /// May it supervise, and watch all calls?
@@ -130,6 +132,7 @@ impl Registration {
             display_name: Text::default(),
             kind: DeviceKind::Phone,
             expires: None,
+            valid_for: None,
             ringable: true,
             supervisor: false,
             codecs: Codecs::all(),
@@ -388,7 +391,7 @@ pub enum SuperviseMode {
 pub enum WatchEvent {
     /// How these numbers are, now and whenever it changes. They replace those of before.
     Numbers(Vec<Number>),
-    /// Every call, now and whenever it changes. Of supervisors only.
+    /// Every call whenever it changes. Of supervisors only. Those that there are: [`CallPlane::calls`](crate::CallPlane::calls).
     Calls(bool),
     /// How the number's agent is.
     Agent(AgentState),

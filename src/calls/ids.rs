@@ -41,7 +41,8 @@ pub struct HookId(pub u64);
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Number(Arc<str>);
 
-/// A text for people or of an adapter: at most [`TEXT_BYTES_MAX`] bytes, without control characters.
+/// A text for people or of an adapter: at most [`TEXT_BYTES_MAX`] bytes, without characters that control how it, or what
+/// stands beside it, is shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Text(Arc<str>);
 
@@ -71,6 +72,17 @@ impl LegId {
     pub fn path(self) -> String {
         format!("call/{}/{}", self.call, self.leg)
     }
+
+    /// The leg whose broadcast has this path, if it is one's.
+    pub fn of_path(path: &str) -> Option<Self> {
+        let (call, leg) = path.strip_prefix("call/")?.split_once('/')?;
+        let (call, number) = (call.parse().ok()?, leg.parse().ok()?);
+        let id = Self {
+            call,
+            leg: LegNumber(number),
+        };
+        (id.path() == path).then_some(id)
+    }
 }
 
 impl Number {
@@ -97,13 +109,13 @@ impl Number {
 
 impl Text {
     /// Takes a text. Control characters become spaces, and what is too long is cut: a name that a stranger chose can
-    /// neither add a header nor fill the memory.
+    /// neither add a header, nor turn around what stands beside it, nor look like another's, nor fill the memory.
     pub fn new(text: &str) -> Self {
         let mut end = text.len().min(TEXT_BYTES_MAX);
         while !text.is_char_boundary(end) {
             end -= 1;
         }
-        let clean = |character: char| if character.is_control() { ' ' } else { character };
+        let clean = |character: char| if controls(character) { ' ' } else { character };
         Self(text[..end].chars().map(clean).collect::<String>().into())
     }
 
@@ -193,6 +205,16 @@ impl FromStr for Number {
     }
 }
 
+/// Controls and line ends of Unicode, what changes the direction of writing, and what is not seen. Those that join letters
+/// (U+200C, U+200D) and choose their form are part of how some languages are written.
+fn controls(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
+            | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}')
+}
+
 /// One form for one id: 32 lower-case digits.
 fn hexadecimal(text: &str) -> Result<u128, NameError> {
     let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
@@ -238,6 +260,19 @@ mod tests {
     #[test]
     fn names_of_strangers_add_no_header_and_are_cut_between_characters() {
         assert_eq!(Text::new("Bob\r\nVia: x").as_str(), "Bob  Via: x");
+        for unseen in [
+            "\u{202e}",
+            "\u{2066}",
+            "\u{200f}",
+            "\u{2028}",
+            "\u{feff}",
+            "\u{e0041}",
+            "\u{85}",
+            "\u{1b}",
+        ] {
+            assert_eq!(Text::new(&format!("1{unseen}2")).as_str(), "1 2", "{unseen:?}");
+        }
+        assert_eq!(Text::new("می\u{200c}خواهم").as_str(), "می\u{200c}خواهم");
         assert_eq!(Text::new(&"ä".repeat(TEXT_BYTES_MAX)).as_str().len(), TEXT_BYTES_MAX);
         assert_eq!(
             Text::new(&("x".to_owned() + &"ä".repeat(TEXT_BYTES_MAX)))

@@ -12,6 +12,12 @@ pub const TEXT_BYTES_MAX: usize = 128;
 /// Bytes of an SDP, a candidate or metadata: those of a message of the signalling. A longer one is refused.
 pub const PAYLOAD_BYTES_MAX: usize = 16 * 1024;
 
+/// Candidates of a caller that are kept for devices that ring later. Later ones reach only who rings by then.
+pub const CANDIDATES_KEPT_MAX: usize = 32;
+
+/// Bytes of these.
+pub const CANDIDATE_BYTES_KEPT_MAX: usize = 8 * 1024;
+
 /// Numbers that are known, registered or declared. One more is refused.
 pub const NUMBERS_MAX: usize = 262_144;
 

@@ -19,7 +19,8 @@ pub struct Settings {
     pub grace_alerting: Duration,
     /// How long a call may last.
     pub call_duration_max: Duration,
-    /// A call without media either way ends after this time. Zero: it does not, as nobody tells of media.
+    /// A call that had media and has none either way any more ends after this time, unless somebody holds or is muted. Zero: it
+    /// does not.
     pub half_dead: Duration,
     /// How long a record waits for the relay's counters. Zero: nobody is asked for them.
     pub counters_wait: Duration,

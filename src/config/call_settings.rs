@@ -200,4 +200,13 @@ pub(super) const CALL_SETTINGS: &[Setting] = &[
         value: Value::Default(r#""12h""#),
         help: &["How long a call may last."],
     },
+    Setting {
+        path: "phone.enabled",
+        kind: Kind::One,
+        value: Value::Default("true"),
+        help: &[
+            "Serve the web phone below /phone/ at the address of `http`: telephones in a browser, an agent's desk and a",
+            "supervisor's page. Counts only where there are calls.",
+        ],
+    },
 ];

@@ -40,6 +40,8 @@ pub struct CallsConfig {
     /// Where phones reach the relay. `None`: where it listens.
     pub media_url: Option<String>,
     pub plane: PlaneConfig,
+    /// Serve the web phone.
+    pub phone: bool,
 }
 
 /// Where call records go, and for how long they stay.
@@ -70,8 +72,7 @@ pub struct PlaneConfig {
 }
 
 impl CallsConfig {
-    /// What the call plane is given. The relay does not report media to the calls: no call ends for want of reports, and no
-    /// record waits for any.
+    /// What the call plane is given.
     pub(crate) fn plane_settings(&self) -> Settings {
         let plane = &self.plane;
         Settings {
@@ -85,8 +86,6 @@ impl CallsConfig {
             codecs: plane.codecs.clone(),
             music: Text::new(&plane.music),
             supervision_is_told: plane.supervision_is_told,
-            half_dead: Duration::ZERO,
-            counters_wait: Duration::ZERO,
             ..Settings::default()
         }
     }
@@ -130,6 +129,7 @@ pub(super) fn calls(layers: &Layers, addresses: [SocketAddr; 2]) -> Result<Optio
             _ => Err("an https URL without a query".to_owned()),
         })?,
         plane: plane(layers)?,
+        phone: layers.one("phone.enabled", values::boolean)?,
     };
     let is_enabled = layers.optional("calls.enabled", values::boolean)?;
     let outside = addresses

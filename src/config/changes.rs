@@ -61,6 +61,7 @@ impl Config {
             ("drain_deadline", text(drain_deadline)),
             ("state_directory", text(state_directory)),
             ("calls.enabled", text(&calls.is_some())),
+            ("phone.enabled", text(&calls.as_ref().map(|calls| calls.phone))),
             ("tls.certificates", text(&tls.certificates)),
             ("tls.client_ca", text(&tls.client_ca)),
             ("tls.client_auth", text(&tls.client_auth)),

@@ -47,6 +47,15 @@ impl Collector for CallFigures {
                 encode_counter(&mut metric, &[(*label, value)], count)?;
             }
         }
+        let help = "What was refused, by place and code.";
+        let mut metric = encoder.encode_descriptor("calls_refused", help, None, MetricType::Counter)?;
+        for refused in &figures.refused {
+            let labels = [
+                ("place", refused.place.name().to_owned()),
+                ("code", refused.code.to_string()),
+            ];
+            encode_counter(&mut metric, &labels, refused.count)?;
+        }
         let help = "Callers that wait in a queue of the dialplan, by queue.";
         let mut metric = encoder.encode_descriptor("calls_queue_waiting", help, None, MetricType::Gauge)?;
         for (queue, waiting) in &figures.queues {
@@ -167,23 +176,6 @@ const LABELLED_COUNTERS: &[(&str, &str, &str, Read<Labelled>)] = &[
         named(&f.ended)
     }),
     (
-        "calls_refused",
-        "Requests of devices that were refused, registrations among them, by code.",
-        "code",
-        |f| {
-            f.refused
-                .iter()
-                .map(|(code, count)| (code.to_string(), *count))
-                .collect()
-        },
-    ),
-    (
-        "calls_turned_away",
-        "What was refused before it was looked at, by reason.",
-        "reason",
-        |f| named(&f.turned_away),
-    ),
-    (
         "calls_webhook_events",
         "Events for webhooks, by what became of them.",
         "outcome",
@@ -214,6 +206,7 @@ const RECORD_COUNTERS: &[(&str, &str, ReadRecords)] = &[
 
 #[cfg(test)]
 mod tests {
+    use moqswitch_signalling::{Place, Refused};
     use prometheus_client::encoding::text;
     use prometheus_client::registry::Registry;
 
@@ -224,7 +217,11 @@ mod tests {
         let figures = Figures {
             queues: vec![("support \"x\"".to_owned(), 3)],
             ended: vec![("busy", 2)],
-            refused: vec![(486, 4)],
+            refused: vec![Refused {
+                place: Place::Message,
+                code: 486,
+                count: 4,
+            }],
             records: Some(RecordFigures::default()),
             ..Figures::default()
         };
@@ -237,7 +234,7 @@ mod tests {
             "moqswitch_calls 0",
             "moqswitch_calls_attempts_total 0",
             "moqswitch_calls_ended_total{cause=\"busy\"} 2",
-            "moqswitch_calls_refused_total{code=\"486\"} 4",
+            "moqswitch_calls_refused_total{place=\"message\",code=\"486\"} 4",
             "moqswitch_calls_queue_waiting{queue=\"support \\\"x\\\"\"} 3",
             "moqswitch_calls_mos_bucket{le=\"+Inf\"} 0",
             "moqswitch_calls_records_lost_total 0",

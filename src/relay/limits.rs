@@ -53,6 +53,13 @@ pub const LOCAL_PEERS_MAX: usize = 65_536;
 /// Tracks of one broadcast of a local peer. It is not published with more.
 pub const LOCAL_TRACKS_MAX: usize = 64;
 
+/// Broadcasts that a shard counts for whoever asks. Those that nobody publishes any more make room; if there are none, a
+/// further one is not counted.
+pub const COUNTED_BROADCASTS_MAX: usize = 65_536;
+
+/// Broadcasts whose counts are asked of a shard by one command. Nothing is said of further ones.
+pub const COUNTS_ASKED_MAX: usize = 256;
+
 /// Subscriptions, watches and questions for track properties of one local peer. A further one is refused.
 pub const LOCAL_REQUESTS_MAX: usize = 8_192;
 

@@ -88,7 +88,8 @@ pub struct RelayOptions {
     /// Who decides on sessions, if not `grant` and `keys`. Default (`None`): nobody else. A session waits unread for its
     /// answer, [`ShardCommand::Decide`](crate::shard::ShardCommand::Decide).
     pub admissions: Option<AdmissionRequests>,
-    /// Keys of tokens for devices, see [`Policy::with_devices`]. Default (`None`): there are none.
+    /// Keys of tokens for devices, see [`Policy::with_devices`]. Where there are any, broadcasts of calls are counted: see
+    /// [`ShardCommand::TakeCounts`](crate::shard::ShardCommand::TakeCounts). Default (`None`): there are none.
     pub devices: Option<Arc<Keys>>,
     /// Where sessions, announcements and subscriptions are told of. Default (`None`): nowhere, and it costs nothing.
     pub feed: Option<FeedWriter>,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::counters::Refused;
+
 /// The figures at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
@@ -29,10 +31,8 @@ pub struct Figures {
     pub duration: Histogram,
     /// What legs heard, from 1 to 5, where their devices said so.
     pub mos: Histogram,
-    /// Requests of devices that were refused, by code; registrations among them.
-    pub refused: Vec<(u16, u64)>,
-    /// What was refused before it came to the calls thread, or was let in nowhere.
-    pub turned_away: Vec<(&'static str, u64)>,
+    /// What was refused, by where and by code: only what there was any of.
+    pub refused: Vec<Refused>,
     /// Messages of devices.
     pub messages: u64,
     /// Devices that did not read what they were told.

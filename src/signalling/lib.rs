@@ -9,8 +9,11 @@
 #![warn(missing_docs)]
 
 mod access;
+mod counters;
 mod events;
 mod exchange;
+#[cfg(any(test, feature = "exercise"))]
+pub mod exercise;
 mod fake;
 mod figures;
 mod journal;
@@ -27,6 +30,7 @@ mod socket;
 mod start;
 
 pub use access::{ApiKey, Entrance, HashError, Scope, Scopes, TokenKey, User, Users};
+pub use counters::{Place, Refused};
 pub use events::EVENT_KINDS;
 pub use fake::RecordingMedia;
 pub use figures::{Figures, Histogram, RecordFigures};

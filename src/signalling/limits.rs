@@ -6,6 +6,9 @@ use std::time::Duration;
 /// Bytes of a message of a WebSocket. A longer one closes the socket, 4409.
 pub const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 
+/// Bytes that a WebSocket reads at once, which it keeps and clears for each read. Longer messages are read in several steps.
+pub const READ_BYTES: usize = 2048;
+
 /// Levels of objects and arrays in JSON that comes in. One more is bad JSON.
 pub const JSON_DEPTH_MAX: usize = 12;
 
@@ -49,6 +52,12 @@ pub const OUTBOX_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// Calls that a supervisor is told in one message, when it begins to watch all.
 pub const CALL_STATES_MAX: usize = 32;
+
+/// Bytes of such a message. A call that does not fit comes with the next; one alone may be longer.
+pub const CALL_STATES_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of such messages for one request. Behind that the last says where to go on, and the supervisor asks for more.
+pub const CALL_STATES_TOLD_BYTES_MAX: usize = 512 * 1024;
 
 /// Messages that are kept of a session for its return. The oldest goes for one more; the return then says that some are
 /// missing, and its snapshot tells what is so.
@@ -180,6 +189,9 @@ pub const BLOCKING_THREADS_MAX: usize = PASSWORD_CHECKS_MAX + 2;
 /// How long the calls thread has to answer REST. Then it is 503.
 pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(5);
 
+/// A request of REST has to come whole, and be answered, within this time. Otherwise: 408.
+pub const REQUEST_WAIT_MAX: Duration = Duration::from_secs(20);
+
 /// A socket's first message has to come within this time. Otherwise: 4401.
 pub const FIRST_MESSAGE_WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -203,6 +215,9 @@ const _: () = {
     assert!(REPLAY_MESSAGES_MAX < OUTBOX_MESSAGES_MAX);
     assert!(REPLAY_BYTES_MAX < OUTBOX_BYTES_MAX);
     assert!(moqswitch_calls::limits::CALL_DURATION_MAX.as_secs() < CLOCK_BEGINS.as_secs());
+    assert!(ANSWER_WAIT_MAX.as_millis() * 2 < REQUEST_WAIT_MAX.as_millis());
+    assert!(CALL_STATES_BYTES_MAX < CALL_STATES_TOLD_BYTES_MAX);
+    assert!(CALL_STATES_TOLD_BYTES_MAX < OUTBOX_BYTES_MAX / 2);
     assert!(SOCKETS_PER_ADDRESS_MAX < SOCKETS_MAX);
     assert!(PING_INTERVAL.as_millis() * 2 < SILENCE_MAX.as_millis());
     assert!(moqswitch_calls::limits::GRACE_UP.as_millis() <= REPLAY_AGE_MAX.as_millis());

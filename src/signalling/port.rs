@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::extract::ws::WebSocket;
 use axum::http::HeaderMap;
@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time;
 
 use crate::access::{ApiKey, Guard, Origins, TokenKey};
+use crate::counters::{Counters, Place};
 use crate::exchange::Exchange;
 use crate::limits::{ANSWER_WAIT_MAX, COMMANDS_MAX, SOCKETS_MAX};
 use crate::media::Busy;
@@ -22,29 +23,9 @@ pub(crate) struct Port {
     commands: mpsc::Sender<Command>,
     seats: Arc<Semaphore>,
     origins: watch::Sender<Origins>,
-    pub(crate) refused: Refused,
-}
-
-/// What was refused before it came to the calls thread, since the start.
-#[derive(Debug, Default)]
-pub(crate) struct Refused {
-    pub(crate) origin: AtomicU64,
-    pub(crate) sockets: AtomicU64,
-    pub(crate) commands: AtomicU64,
-    pub(crate) requests: AtomicU64,
-}
-
-impl Refused {
-    /// Each by its name.
-    pub(crate) fn each(&self) -> [(&'static str, u64); 4] {
-        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        [
-            ("origin", count(&self.origin)),
-            ("sockets", count(&self.sockets)),
-            ("busy", count(&self.commands)),
-            ("rest", count(&self.requests)),
-        ]
-    }
+    pub(crate) counters: Arc<Counters>,
+    /// How long a request of REST may take to come and to be answered.
+    pub(crate) patience: Duration,
 }
 
 /// What comes from other threads.
@@ -67,13 +48,18 @@ pub(crate) type Question = Box<dyn FnOnce(&mut Exchange) + Send>;
 
 impl Port {
     /// A way, and its other end.
-    pub(crate) fn new(origins: Origins) -> (Self, mpsc::Receiver<Command>) {
+    pub(crate) fn new(
+        origins: Origins,
+        counters: Arc<Counters>,
+        patience: Duration,
+    ) -> (Self, mpsc::Receiver<Command>) {
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
         let port = Self {
             commands,
             seats: Arc::new(Semaphore::new(SOCKETS_MAX)),
             origins: watch::Sender::new(origins),
-            refused: Refused::default(),
+            counters,
+            patience,
         };
         (port, inbox)
     }
@@ -100,18 +86,14 @@ impl Port {
 
     pub(crate) fn send(&self, command: Command) -> Result<(), Busy> {
         self.commands.try_send(command).map_err(|_| {
-            self.refused.commands.fetch_add(1, Ordering::Relaxed);
+            self.counters.refused(Place::Command, 503);
             Busy
         })
     }
 
     /// A place for one more socket.
     pub(crate) fn take_seat(&self) -> Option<OwnedSemaphorePermit> {
-        let seat = Arc::clone(&self.seats).try_acquire_owned().ok();
-        if seat.is_none() {
-            self.refused.sockets.fetch_add(1, Ordering::Relaxed);
-        }
-        seat
+        Arc::clone(&self.seats).try_acquire_owned().ok()
     }
 
     /// Hands a socket to the calls thread. Without room there it is dropped.

@@ -1,7 +1,6 @@
 //! The routes, and who may have a WebSocket.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use axum::Router;
 use axum::extract::{FromRequestParts, Request, State, WebSocketUpgrade};
@@ -10,7 +9,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use crate::access::peer_of;
-use crate::limits::MESSAGE_BYTES_MAX;
+use crate::counters::Place;
+use crate::limits::{MESSAGE_BYTES_MAX, READ_BYTES};
 use crate::port::Port;
 use crate::rest;
 
@@ -23,9 +23,17 @@ pub(crate) fn router(port: Arc<Port>) -> Router {
 }
 
 async fn upgrade(State(port): State<Arc<Port>>, request: Request) -> Response {
+    let counters = Arc::clone(&port.counters);
+    let response = open(port, request).await;
+    if response.status().is_client_error() || response.status().is_server_error() {
+        counters.refused(Place::Upgrade, response.status().as_u16());
+    }
+    response
+}
+
+async fn open(port: Arc<Port>, request: Request) -> Response {
     let (mut parts, _) = request.into_parts();
     if !port.allows(&parts.headers) {
-        port.refused.origin.fetch_add(1, Ordering::Relaxed);
         return (StatusCode::FORBIDDEN, "pages of this origin may not\n").into_response();
     }
     let peer = peer_of(&parts.extensions, &parts.headers);
@@ -37,6 +45,7 @@ async fn upgrade(State(port): State<Arc<Port>>, request: Request) -> Response {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many sockets\n").into_response();
     };
     upgrade
+        .read_buffer_size(READ_BYTES)
         .max_message_size(MESSAGE_BYTES_MAX)
         .max_frame_size(MESSAGE_BYTES_MAX)
         .on_upgrade(move |socket| async move { port.hand_over(socket, peer, seat) })

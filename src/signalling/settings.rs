@@ -75,7 +75,7 @@ pub struct RecordSettings {
     pub age_max: Duration,
 }
 
-/// How long sockets are waited for.
+/// How long sockets and requests are waited for.
 #[derive(Clone, Copy, Debug)]
 pub struct SocketTimes {
     /// For the first message.
@@ -84,6 +84,8 @@ pub struct SocketTimes {
     pub ping: Duration,
     /// For any sign of life.
     pub silence: Duration,
+    /// For a request of REST, its body and its answer.
+    pub request: Duration,
 }
 
 impl Default for Settings {
@@ -160,6 +162,7 @@ impl Default for SocketTimes {
             first_message: limits::FIRST_MESSAGE_WAIT_MAX,
             ping: limits::PING_INTERVAL,
             silence: limits::SILENCE_MAX,
+            request: limits::REQUEST_WAIT_MAX,
         }
     }
 }

@@ -14,6 +14,7 @@ use moqswitch_calls::{Refusal, SessionId};
 use tokio::time::{self, interval_at, timeout, timeout_at};
 
 use crate::access::{Addresses, Bucket, Credentials, Door};
+use crate::counters::Place;
 use crate::exchange::{Close, End, Exchange, Inbox, Line, LineEnd, Newcomer, unnumbered};
 use crate::limits::{MESSAGE_BYTES_MAX, MESSAGES_PER_SECOND_MAX, REGISTER_ATTEMPTS_MAX, WRITE_WAIT_MAX};
 use crate::messages::{self, BadMessage, Dialect, Envelope, MessageId, Register, Request, Told};
@@ -47,8 +48,8 @@ pub(crate) async fn serve(socket: WebSocket, peer: Option<SocketAddr>, shared: R
         let flow = match message {
             Err(_) => ControlFlow::Break(caller.out_of_patience()),
             Ok(Some(Ok(message))) => caller.take(message).await,
-            // What is too long is an error of reading, as is what is no WebSocket.
-            Ok(Some(Err(_))) => ControlFlow::Break(Close::PROTOCOL),
+            // What is too long is an error of reading, as is what is no WebSocket, and a socket that was cut.
+            Ok(Some(Err(error))) => ControlFlow::Break(why_unread(error)),
             Ok(None) => ControlFlow::Break(Close::GONE),
         };
         if let ControlFlow::Break(close) = flow {
@@ -61,11 +62,30 @@ pub(crate) async fn serve(socket: WebSocket, peer: Option<SocketAddr>, shared: R
     }
     // Its tasks have an end of their own.
     let _ = written.await;
+    // The first reason counts.
+    let Close { code, .. } = end.closed().await;
+    if code >= CODES_OF_OURS {
+        shared.exchange.borrow().counters.refused(Place::Socket, code);
+    }
     // What has not been read when a socket is dropped would take the reason for its end with it.
     let _ = timeout(LINGER, async {
         while stream.next().await.is_some_and(|message| message.is_ok()) {}
     })
     .await;
+}
+
+/// A socket that was cut has broken no rule.
+fn why_unread(error: axum::Error) -> Close {
+    use tokio_tungstenite::tungstenite::error::{Error, ProtocolError};
+    match error.into_inner().downcast_ref::<Error>() {
+        Some(
+            Error::Io(_)
+            | Error::ConnectionClosed
+            | Error::AlreadyClosed
+            | Error::Protocol(ProtocolError::ResetWithoutClosingHandshake),
+        ) => Close::GONE,
+        Some(_) | None => Close::PROTOCOL,
+    }
 }
 
 /// Writes what there is, and pings; last the reason for the end.
@@ -254,7 +274,6 @@ impl Caller {
                 ControlFlow::Continue(())
             }
             Err((reason, code)) => {
-                self.shared.exchange.borrow_mut().count_refusal(code);
                 self.answer(&messages::failed_registration(reason, code), id.as_ref());
                 if self.session.is_some() {
                     ControlFlow::Continue(())
@@ -288,6 +307,13 @@ impl Caller {
 
     /// Says something that belongs to no session.
     fn answer(&self, told: &Told, id: Option<&MessageId>) {
+        if let Some(code) = told.refused() {
+            let place = match told.kind {
+                "registrationFailed" => Place::Registration,
+                _ => Place::Message,
+            };
+            self.shared.exchange.borrow().counters.refused(place, code);
+        }
         if let Some(text) = unnumbered(told, id, self.dialect.unwrap_or(Dialect::Payload)) {
             self.line.send(text);
         }
@@ -303,6 +329,9 @@ fn reason(refusal: Refusal) -> &'static str {
         _ => "Not registered",
     }
 }
+
+/// Codes of closing from here on say that something was refused.
+const CODES_OF_OURS: u16 = 4000;
 
 /// How long the other end has to take the reason for the end.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(1);

@@ -14,6 +14,7 @@ use tokio::task::LocalSet;
 use tokio::time;
 
 use crate::access::{Addresses, ApiKey, Door, Entrance, Gate, Guard, Origins, TokenKey};
+use crate::counters::{Counters, Refused};
 use crate::exchange::Exchange;
 use crate::figures::Figures;
 use crate::journal::{Found, Journal};
@@ -45,7 +46,12 @@ impl Signalling {
     /// # Errors
     /// The thread or its runtime cannot be made, or the place for records cannot be used.
     pub fn start(settings: Settings, media: Box<dyn MediaPlane>) -> io::Result<SignallingHandle> {
-        let (port, inbox) = Port::new(Origins::new(settings.origins.clone()));
+        let counters = Arc::new(Counters::default());
+        let origins = Origins::new(settings.origins.clone());
+        let (port, inbox) = Port::new(origins, Arc::clone(&counters), settings.times.request);
+        // What can fail comes before the runtime: that may not be dropped where another runs.
+        let opened = settings.records.clone().map(Store::start).transpose()?;
+        let journal = settings.state.as_ref().map(open_journal).transpose()?.flatten();
         let (stop, stopped) = watch::channel(false);
         let living = Arc::new(Semaphore::new(1));
         let runtime = Builder::new_current_thread()
@@ -53,8 +59,6 @@ impl Signalling {
             .max_blocking_threads(BLOCKING_THREADS_MAX)
             .thread_name("calls-blocking")
             .build()?;
-        let opened = settings.records.clone().map(Store::start).transpose()?;
-        let journal = settings.state.as_ref().map(open_journal).transpose()?.flatten();
         let alive = Arc::clone(&living).try_acquire_owned().map_err(io::Error::other)?;
         thread::Builder::new().name("calls".to_owned()).spawn(move || {
             run(
@@ -65,6 +69,7 @@ impl Signalling {
                 Inbox {
                     commands: inbox,
                     stopped,
+                    counters,
                 },
             );
             drop(alive);
@@ -141,12 +146,18 @@ impl SignallingHandle {
         let mut figures = self.port.ask(|exchange| exchange.figures()).await?;
         figures.commands_waiting = u64::try_from(waiting).unwrap_or(u64::MAX);
         figures.sockets = self.port.sockets();
-        figures.turned_away.extend(self.port.refused.each());
+        figures.refused = self.refused();
         Ok(figures)
     }
 
     fn replace(&self, replacement: Replacement) -> Result<(), Busy> {
         self.port.send(Command::Replace(Box::new(replacement)))
+    }
+
+    /// What was refused since the start, by where and by code: only what there was any of. It costs no more than a look,
+    /// and waits for nobody.
+    pub fn refused(&self) -> Vec<Refused> {
+        self.port.counters.all()
     }
 
     /// Ends every call, tells every client, and then the thread.
@@ -165,6 +176,7 @@ impl SignallingHandle {
 struct Inbox {
     commands: mpsc::Receiver<Command>,
     stopped: watch::Receiver<bool>,
+    counters: Arc<Counters>,
 }
 
 /// What was opened at the start.
@@ -196,7 +208,7 @@ fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, kept: 
         let guard = Guard::new(settings.take_entrance());
         let times = settings.times;
         let webhooks = std::mem::take(&mut settings.webhooks);
-        let mut exchange = Exchange::new(settings, media, Rc::clone(&moved));
+        let mut exchange = Exchange::new(settings, media, Rc::clone(&moved), Arc::clone(&inbox.counters));
         exchange.take_entrance(&guard);
         let mut stored = None;
         if let Some(opened) = kept.opened {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use moqswitch_relay::auth::token::Key;
-use moqswitch_signalling::calls::{Grants, SessionId};
+use moqswitch_signalling::calls::{Grants, LegId, SessionId};
 use moqswitch_signalling::{Busy, Media, MediaPlane};
 use ring::rand::SystemRandom;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
 use crate::limits::{DEVICE_CHANGES_MAX, DEVICE_TOKEN_LIFE};
@@ -19,6 +20,8 @@ pub(super) enum Told {
     Grants(SessionId, Grants),
     /// It has none any more.
     Over(SessionId),
+    /// A leg is over: what was counted of it?
+    Count(LegId),
 }
 
 /// The relay, seen from the calls thread.
@@ -51,11 +54,23 @@ impl RelayMedia {
         (media, told)
     }
 
+    /// What finds no room is told as soon as there is some, whether there are further calls or not.
     fn tell_over(&mut self) {
         while let Some(session) = self.over.pop() {
-            if self.tell.try_send(Told::Over(session)).is_err() {
-                return self.over.push(session);
+            if self.tell.try_send(Told::Over(session)).is_ok() {
+                continue;
             }
+            self.over.push(session);
+            if let Ok(runtime) = Handle::try_current() {
+                let (tell, over) = (self.tell.clone(), std::mem::take(&mut self.over));
+                runtime.spawn(async move {
+                    for session in over {
+                        // Nobody reads when the relay has ended.
+                        let _ = tell.send(Told::Over(session)).await;
+                    }
+                });
+            }
+            return;
         }
     }
 }
@@ -84,6 +99,13 @@ impl MediaPlane for RelayMedia {
             url: self.url.clone(),
             token,
             certificate_hash: self.certificate.as_ref().map(|hash| hash.borrow().to_string()),
+        }
+    }
+
+    fn count(&mut self, leg: LegId) {
+        // Behind what takes the leg's grants away. Without room its record says that nothing is known.
+        if self.tell.try_send(Told::Count(leg)).is_err() {
+            tracing::warn!("devices: no room to ask what was counted of a leg");
         }
     }
 

@@ -14,16 +14,21 @@ use moqswitch_relay::limits::FEED_EVENTS_DEFAULT;
 use moqswitch_relay::shard::{FeedReader, FeedWriter, ShardPort, feed};
 use moqswitch_signalling::{RecordSettings, Settings, Signalling, SignallingHandle, StateSettings};
 use ring::rand::SystemRandom;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::config::{CallsConfig, Config};
 use crate::directory;
+use crate::limits::LEGS_COUNTED_MAX;
 use crate::state::Place;
 
+mod counting;
+mod delivery;
 mod devices;
 mod media;
+mod pages;
 mod reload;
 
+use counting::Counting;
 use devices::Devices;
 use media::RelayMedia;
 pub(crate) use reload::Reloading;
@@ -37,6 +42,7 @@ pub(crate) struct Telephony {
     settings: Settings,
     config: CallsConfig,
     shows_hash: bool,
+    phone: bool,
 }
 
 /// What runs beside HTTP.
@@ -44,6 +50,9 @@ pub(crate) struct Running {
     pub(crate) handle: SignallingHandle,
     config: CallsConfig,
     devices: Devices,
+    counting: Counting,
+    /// The pages of the web phone, if they are served.
+    pages: Router,
 }
 
 impl Telephony {
@@ -86,6 +95,7 @@ impl Telephony {
             settings,
             config: config.clone(),
             shows_hash,
+            phone: config.phone,
         }))
     }
 
@@ -107,15 +117,23 @@ impl Telephony {
         certificate: watch::Receiver<Arc<str>>,
     ) -> anyhow::Result<Running> {
         let url = self.config.media_url.clone().unwrap_or_else(|| media::url_of(relay));
+        let pages = match self.phone {
+            true => pages::router(&url).context("the web phone")?,
+            false => Router::new(),
+        };
         let certificate = self.shows_hash.then_some(certificate);
         let (media, told) = RelayMedia::new(url, self.key, certificate);
         let handle = Signalling::start(self.settings, Box::new(media)).context("the calls thread")?;
-        let devices = Devices::new(told, self.reader, shards);
+        let (counted, over) = mpsc::channel(LEGS_COUNTED_MAX);
+        let devices = Devices::new(told, counted, self.reader, shards.clone());
+        let counting = Counting::new(over, shards, handle.clone());
         let config = self.config;
         Ok(Running {
             handle,
             config,
             devices,
+            counting,
+            pages,
         })
     }
 }
@@ -123,7 +141,8 @@ impl Telephony {
 impl Running {
     /// The routes of calls.
     pub(crate) fn router(&self) -> Router {
-        self.handle.router().layer(middleware::from_fn(name_client))
+        let calls = self.handle.router().layer(middleware::from_fn(name_client));
+        calls.merge(self.pages.clone())
     }
 
     /// What an operator may change.
@@ -131,9 +150,10 @@ impl Running {
         Reloading::new(self.handle.clone(), self.config.clone())
     }
 
-    /// Carries grants to sessions, for as long as there are calls.
+    /// Carries grants to sessions and counts from them, for as long as there are calls.
     pub(crate) async fn serve(self) {
-        self.devices.serve().await;
+        // The one is over when the other is: it holds the sending end.
+        tokio::join!(self.devices.serve(), self.counting.serve());
     }
 }
 
@@ -151,6 +171,12 @@ fn journal(state: &Place, http: SocketAddr) -> Option<StateSettings> {
     let directory = state.path()?.join(format!("calls-{http}"));
     let is_required = matches!(state, Place::Configured(_));
     (is_required || http.port() != 0).then_some(StateSettings { directory, is_required })
+}
+
+/// Where this host finds the web phone of a switch that listens there.
+pub(crate) fn phone_url(http: SocketAddr) -> String {
+    let url = media::url_of(http);
+    format!("{}phone/", url.replacen("https", "http", 1))
 }
 
 /// How tokens for devices name their key. It lives as long as the process.

@@ -77,7 +77,10 @@ fn users_keys_and_origins_decide_and_are_reloaded() {
     assert!(page("https://intranet.example").starts_with("HTTP/1.1 403"));
     assert_eq!(relay.metric("moqswitch_calls_devices"), Some(2.0));
     assert_eq!(relay.metric("moqswitch_calls_attempts_total"), Some(1.0));
-    assert_eq!(relay.metric("moqswitch_calls_refused_total{code=\"403\"}"), Some(1.0));
+    assert_eq!(
+        relay.metric("moqswitch_calls_refused_total{place=\"registration\",code=\"403\"}"),
+        Some(1.0)
+    );
     assert_eq!(relay.metric("moqswitch_calls_answering"), Some(1.0));
 
     // A fault in one file: it goes on as it was, and the others are taken over.

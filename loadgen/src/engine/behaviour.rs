@@ -38,6 +38,7 @@ impl Shard {
         for participant in 0..people {
             self.plan_behaviour(call, participant);
         }
+        self.plan_phones(call);
     }
 
     pub(super) fn plan_behaviour(&mut self, call: CallId, participant: u16) {

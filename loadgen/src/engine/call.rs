@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use moqswitch_proto::session::MediaEvent;
 use moqswitch_proto::wire::BroadcastPath;
 use moqswitch_relay::quic::ConnectionKey;
 use slab::Slab;
@@ -15,6 +16,7 @@ use super::ids::CallId;
 use super::lines::Lines;
 use super::nanoseconds;
 use super::person::{Person, Phase};
+use super::phone::PhoneCall;
 
 pub(super) struct Call {
     pub(super) id: CallId,
@@ -32,6 +34,8 @@ pub(super) struct Call {
     pub(super) floor: Option<u16>,
     /// Since when.
     pub(super) floor_ns: u64,
+    /// Of a call between phones, what they were told.
+    pub(super) phone: Option<PhoneCall>,
 }
 
 /// One track as one participant hears it.
@@ -58,6 +62,16 @@ pub(super) struct Arrival<'a> {
 }
 
 impl Arrival<'_> {
+    /// Media that comes while nobody is to be heard.
+    pub(super) fn count_held(&mut self, event: &MediaEvent) {
+        let bytes = match event {
+            MediaEvent::GroupChunk { chunk, .. } => chunk.bytes.len(),
+            MediaEvent::Datagram { payload, .. } => payload.len(),
+            MediaEvent::GroupStart { .. } | MediaEvent::GroupEnd { .. } | MediaEvent::GroupReset { .. } => 0,
+        };
+        self.ledger.at(self.now_ns).counts.phones.held_bytes += bytes as u64;
+    }
+
     /// Remembers what the relay did, which is counted elsewhere.
     pub(super) fn note(&mut self, reason: &str) {
         self.ledger.at(self.now_ns).note(reason, 1);
@@ -80,10 +94,16 @@ impl Call {
             ending_ns: None,
             floor: matches!(load.shape, Shape::PushToTalk { .. }).then_some(0),
             floor_ns: intended_ns,
+            phone: None,
         }
     }
 
+    /// Of a phone that was told none, the root, which nobody may publish.
     pub(super) fn path(&self, participant: u16) -> BroadcastPath {
+        if let Some(phone) = &self.phone {
+            let path = phone.paths[usize::from(participant)].clone();
+            return path.unwrap_or_else(|| BroadcastPath::new(""));
+        }
         BroadcastPath::new(&format!("{PREFIX}/{}/{participant}", self.id))
     }
 
@@ -94,6 +114,9 @@ impl Call {
 
     /// The participant that publishes a path of this call.
     pub(super) fn participant(&self, path: &BroadcastPath) -> Option<u16> {
+        if let Some(phone) = &self.phone {
+            return phone.participant(path);
+        }
         let suffix = path.strip_prefix(&self.prefix())?;
         let index: u16 = suffix.as_str().parse().ok()?;
         (usize::from(index) < self.people.len()).then_some(index)
@@ -104,6 +127,7 @@ impl Call {
         let person = &self.people[usize::from(participant)];
         self.ending_ns.is_none()
             && self.floor.is_none_or(|floor| floor == participant)
+            && self.phone.as_ref().is_none_or(PhoneCall::may_talk)
             && !person.is_muted
             && person.leaving_ns.is_none()
     }
@@ -136,9 +160,11 @@ impl Call {
                     Phase::Connected => person.phase_began_ns.max(self.last_joined_ns(participant)),
                     _ => person.phase_began_ns,
                 };
-                ledger
-                    .at(now_ns)
-                    .record(measure, now_ns.saturating_sub(began_ns) / 1000);
+                let interval = ledger.at(now_ns);
+                interval.record(measure, now_ns.saturating_sub(began_ns) / 1000);
+                if self.phone.is_some() && next == Phase::Hearing {
+                    interval.record(Measure::Heard, now_ns.saturating_sub(person.joined_ns) / 1000);
+                }
             }
             let person = &mut self.people[usize::from(participant)];
             (person.phase, person.phase_began_ns) = (next, now_ns);

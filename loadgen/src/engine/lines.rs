@@ -17,7 +17,7 @@ use moqswitch_proto::wire::{
 };
 use moqswitch_relay::driver::{self, Backlog, BacklogFull, BacklogLimits};
 use moqswitch_relay::net::socket::{SocketOptions, bind_client};
-use moqswitch_relay::net::wake;
+use moqswitch_relay::net::wake::{self, Waker};
 use moqswitch_relay::net::{RingConfig, UdpRing, Wait};
 use moqswitch_relay::quic::{
     Client, Connection, ConnectionKey, Endpoint, EndpointOptions, Outgoing, ReadArena, Secrets, TransportOptions,
@@ -68,6 +68,8 @@ pub(crate) struct Lines {
     clock: Clock,
     /// What the host's clock showed more than ours.
     offset_ns: i64,
+    /// For other threads: ends the wait of a turn.
+    waker: Waker,
     /// Of what is looked at; after a turn, the end of its wait.
     pub(crate) now: Instant,
 }
@@ -77,11 +79,14 @@ struct Line {
     /// Control bytes and groups that congestion and flow control did not take yet.
     backlog: Backlog,
     is_talkative: bool,
+    /// Path and query of its own, instead of the target's.
+    place: Option<String>,
 }
 
 impl Line {
-    fn new() -> Self {
+    fn new(place: Option<String>) -> Self {
         Self {
+            place,
             session: None,
             backlog: Backlog::new(BACKLOG),
             is_talkative: false,
@@ -111,8 +116,7 @@ impl Lines {
             },
         )?;
         let local = socket.local_addr()?;
-        // Nobody else wakes this thread.
-        let (_, wake) = wake::channel()?;
+        let (waker, wake) = wake::channel()?;
         let config = RingConfig {
             receive_buffers: RECEIVE_BUFFERS,
             notes_arrivals: true,
@@ -161,6 +165,7 @@ impl Lines {
             given_up: 0,
             clock,
             offset_ns: 0,
+            waker,
             now: Instant::now(),
         })
     }
@@ -171,11 +176,49 @@ impl Lines {
         let key = self
             .endpoint
             .connect(&mut self.client, self.target.address, self.local, &self.target.name)?;
-        self.lines.insert(key, Line::new());
+        self.insert(key, None, path);
+        Ok(key)
+    }
+
+    /// As [`Self::connect`], with a path and query of its own.
+    pub(crate) fn connect_to(&mut self, place: &str, path: Option<Owner>) -> anyhow::Result<ConnectionKey> {
+        let mut own = match &self.target.authority {
+            None => None,
+            Some(authority) => Some(self.endpoint.web_client(
+                Trust::Anyone,
+                WebDial {
+                    authority: authority.clone(),
+                    path: place.to_owned(),
+                    versions: vec![self.target.draft],
+                },
+            )?),
+        };
+        let client = own.as_mut().unwrap_or(&mut self.client);
+        let key = self
+            .endpoint
+            .connect(client, self.target.address, self.local, &self.target.name)?;
+        self.insert(key, Some(place.to_owned()), path);
+        Ok(key)
+    }
+
+    fn insert(&mut self, key: ConnectionKey, place: Option<String>, path: Option<Owner>) {
+        self.lines.insert(key, Line::new(place));
         if let (Some(paths), Some(owner)) = (&mut self.paths, path) {
             paths.insert(key, owner);
         }
-        Ok(key)
+    }
+
+    /// By which other threads end the wait of a turn.
+    pub(crate) fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    /// Has the relay answer, so that neither side finds the line idle.
+    pub(crate) fn ping(&mut self, key: ConnectionKey) {
+        if let Some(connection) = self.endpoint.get_mut(key) {
+            connection.ping();
+            self.endpoint.mark_dirty(key);
+        }
     }
 
     /// Sends what is due, waits at most until `deadline`, and takes in what came.
@@ -432,7 +475,7 @@ impl Lines {
             Some(session) => session,
             none => {
                 self.happenings.push_back((self.now, key, Happening::Established));
-                none.insert(Session::new(config(&self.target, connection)?))
+                none.insert(Session::new(config(&self.target, line.place.as_deref(), connection)?))
             }
         };
         driver::read(connection, session, &mut self.arena, 0, READS_MAX);
@@ -488,7 +531,7 @@ fn give_up(full: BacklogFull, backlog: &mut Backlog, connection: &mut Connection
     connection.reset(full.stream, stream_error::CANCEL);
 }
 
-fn config(target: &Target, connection: &Connection) -> anyhow::Result<SessionConfig> {
+fn config(target: &Target, place: Option<&str>, connection: &Connection) -> anyhow::Result<SessionConfig> {
     let version = connection.version().context("the relay agreed on no moq-lite draft")?;
     Ok(SessionConfig {
         side: Side::Client,
@@ -496,7 +539,10 @@ fn config(target: &Target, connection: &Connection) -> anyhow::Result<SessionCon
         setup: Setup {
             probe: ProbeLevel::None,
             // Draft "Path Parameter": not where the handshake carries a path.
-            path: target.authority.is_none().then(|| target.path.clone()),
+            path: target
+                .authority
+                .is_none()
+                .then(|| place.unwrap_or(&target.path).to_owned()),
             role: Role::Both,
             cost: None,
             origin: HopId::UNKNOWN,

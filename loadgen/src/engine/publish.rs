@@ -262,7 +262,8 @@ fn begin_group(published: &mut Published) {
     });
 }
 
-fn end_group(published: &mut Published, line: Option<ConnectionKey>, lines: &mut Lines) {
+/// A group that is not complete ends where it is.
+pub(super) fn end_group(published: &mut Published, line: Option<ConnectionKey>, lines: &mut Lines) {
     if let Some(group) = &mut published.group {
         group.is_complete = true;
     }

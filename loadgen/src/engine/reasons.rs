@@ -19,7 +19,10 @@ impl Call {
         (0..)
             .zip(&self.people)
             .filter_map(|(participant, person)| match person.phase {
-                Phase::Dialling => person.line.map(|_| "no handshake came to its end in time"),
+                Phase::Dialling => match &self.phone {
+                    Some(phone) => Some(phone.awaited()),
+                    None => person.line.map(|_| "no handshake came to its end in time"),
+                },
                 Phase::Connected => Some(self.why_unannounced(participant)),
                 Phase::Announced => Some("a subscription was not answered in time"),
                 Phase::Subscribed => Some("a subscription was accepted, and nothing came"),

@@ -23,6 +23,7 @@ use super::ids::{CallId, Member};
 use super::lines::{AckHabit, Happening, Lines, Target};
 use super::paths::{Owner, Paths};
 use super::person::Phase;
+use super::phone::{PhoneCall, Phones, PhonesPlan};
 use super::{Clock, Controls, nanoseconds, on_grid};
 
 /// What a shard is given.
@@ -32,8 +33,12 @@ pub(crate) struct ShardParts {
     pub(crate) load: Arc<Load>,
     pub(crate) target: Target,
     pub(crate) clock: Clock,
-    /// When the run begins.
+    /// When the run begins, once that is known.
     pub(crate) epoch_ns: u64,
+    /// That it runs on.
+    pub(crate) core: usize,
+    /// Who makes the calls, if phones do.
+    pub(crate) phones: Option<PhonesPlan>,
     pub(crate) controls: Arc<Controls>,
     /// Intervals that will not change any more. When it is full they wait.
     pub(crate) settled: Arc<ArrayQueue<Interval>>,
@@ -46,16 +51,17 @@ pub(crate) struct Shard {
     pub(super) lines: Lines,
     pub(super) calls: FxHashMap<CallId, Call>,
     pub(super) by_line: FxHashMap<ConnectionKey, (CallId, u16)>,
+    pub(super) phones: Option<Phones>,
     due: BinaryHeap<Reverse<(u64, Due)>>,
     schedule: Schedule,
     /// Arrivals of all shards so far; the number of the next.
     arrivals: u64,
     pub(super) ledger: Ledger,
     unsent: Option<Interval>,
-    fresh_due_ns: u64,
+    pub(super) fresh_due_ns: u64,
     is_ending: bool,
     /// In a closed loop: when the next call may begin.
-    closed_after_ns: u64,
+    pub(super) closed_after_ns: u64,
     pub(super) now_ns: u64,
 }
 
@@ -104,6 +110,20 @@ pub(super) enum Due {
     Drained {
         call: CallId,
     },
+    Answer {
+        call: CallId,
+    },
+    Hold {
+        call: CallId,
+        step: u64,
+    },
+    Key {
+        call: CallId,
+    },
+    Part {
+        phone: usize,
+        since_ns: u64,
+    },
 }
 
 /// How a participant goes, and when it is back.
@@ -120,10 +140,12 @@ impl Shard {
     pub(crate) fn new(parts: ShardParts) -> anyhow::Result<Self> {
         let people = usize::from(parts.load.shape.people());
         let calls = usize::try_from(parts.load.concurrent_max).unwrap_or(usize::MAX);
+        let phones = parts.phones.as_ref().map_or(0, |phones| phones.talking);
         // Those that are hanging up still count.
         let connections_max = calls
             .saturating_mul(people)
             .saturating_mul(2)
+            .max(phones)
             .clamp(64, CONNECTIONS_MAX);
         let ack = AckHabit {
             every: parts.load.ack_every,
@@ -135,6 +157,7 @@ impl Shard {
             lines: Lines::new(parts.target.clone(), connections_max, &ack, paths, parts.clock)?,
             calls: FxHashMap::default(),
             by_line: FxHashMap::default(),
+            phones: None,
             due: BinaryHeap::new(),
             schedule: Schedule::new(
                 parts.load.arrivals.clone(),
@@ -158,7 +181,10 @@ impl Shard {
     /// Runs to the end of the load.
     pub(crate) async fn run(mut self) -> anyhow::Result<()> {
         let mut executor_due = Instant::now() + EXECUTOR_INTERVAL;
-        while !(self.is_ending && self.calls.is_empty()) {
+        while !(self.is_ending
+            && self.calls.is_empty()
+            && self.phones.as_ref().is_none_or(|phones| phones.parting == 0))
+        {
             let deadline = self.deadline();
             self.lines.turn(deadline)?;
             self.now_ns = self.parts.clock.ns(self.lines.now);
@@ -166,6 +192,8 @@ impl Shard {
             counts.groups_unsent += self.lines.take_given_up();
             counts.path_datagrams_dropped += self.lines.take_dropped();
             self.handle_happenings()?;
+            self.hear_phones();
+            self.keep_lines();
             self.begin_calls()?;
             self.handle_due();
             self.send_settled();
@@ -175,6 +203,7 @@ impl Shard {
                 executor_due = self.lines.now + EXECUTOR_INTERVAL;
             }
         }
+        self.leave_switch();
         self.lines.finish()?;
         self.send_rest().await;
         Ok(())
@@ -196,6 +225,9 @@ impl Shard {
         let end_ns = self.now_ns;
         while let Some((at, line, happening)) = self.lines.poll() {
             self.now_ns = self.parts.clock.ns(at);
+            if self.phones.is_some() && self.handle_phone_happening(line, &happening) {
+                continue;
+            }
             // A line that was hung up may still have had something to say.
             let Some((call, participant)) = self.by_line.get(&line).copied() else {
                 continue;
@@ -221,6 +253,7 @@ impl Shard {
             ledger: &mut self.ledger,
         };
         match event {
+            Event::Media(event) if state.phone.as_ref().is_some_and(PhoneCall::is_held) => at.count_held(&event),
             Event::Media(event) => state.handle_media(at, &event),
             Event::Announcement(event) => state.handle_announcement(at, event, lines),
             Event::Answer(event) => state.handle_answer(at, &event, lines),
@@ -238,6 +271,9 @@ impl Shard {
             Event::Session(SessionEvent::Setup(_) | SessionEvent::SessionUpdate { .. }) => {}
         }
         self.start_behaviour(call);
+        if self.phones.is_some() {
+            self.look_at_hold(call);
+        }
     }
 
     fn handle_established(&mut self, call: CallId, participant: u16, line: ConnectionKey) {
@@ -316,7 +352,10 @@ impl Shard {
             if self.parts.controls.is_paused() || self.now_ns < self.closed_after_ns {
                 return Ok(());
             }
-            while (self.calls.len() as u64) < share && self.arrivals * load.shards + self.parts.index < load.total_max {
+            while (self.calls.len() as u64) < share
+                && self.phones.as_mut().is_none_or(Phones::has_two)
+                && self.arrivals * load.shards + self.parts.index < load.total_max
+            {
                 let number = self.arrivals * load.shards + self.parts.index;
                 self.arrivals += 1;
                 self.begin_call(number, self.now_ns)?;
@@ -344,6 +383,10 @@ impl Shard {
 
     fn begin_call(&mut self, number: u64, intended_ns: u64) -> anyhow::Result<()> {
         let id = CallId::try_from(number)?;
+        if self.phones.is_some() {
+            self.dial_phone(id, intended_ns);
+            return Ok(());
+        }
         let load = self.parts.load.clone();
         let call = Call::new(id, &load, intended_ns);
         let people = u16::try_from(call.people.len()).unwrap_or(u16::MAX);
@@ -445,6 +488,10 @@ impl Shard {
             }
             Due::End { call } => self.begin_end(call),
             Due::Drained { call } => self.finish_if_drained(call),
+            Due::Answer { call } => self.answer_phone(call, due_ns),
+            Due::Hold { call, step } => self.step_hold(call, step),
+            Due::Key { call } => self.press(call, due_ns),
+            Due::Part { phone, since_ns } => self.part_untold(phone, since_ns),
         }
     }
 
@@ -515,11 +562,15 @@ impl Shard {
 
     /// Hangs up once the last frames have come, or had their time.
     fn finish_if_drained(&mut self, call: CallId) {
-        let Some(state) = self.calls.get_mut(&call) else { return };
+        let Some(state) = self.calls.get(&call) else { return };
         let Some(ending_ns) = state.ending_ns else { return };
-        if !state.is_complete() && self.now_ns < ending_ns + nanoseconds(SETTLE) {
+        if !self.is_drained(state, ending_ns) {
             return self.at(self.now_ns + nanoseconds(DRAINED_INTERVAL), Due::Drained { call });
         }
+        if state.phone.is_some() {
+            return self.hang_up_phones(call);
+        }
+        let Some(state) = self.calls.get_mut(&call) else { return };
         state.settle(self.now_ns, true, &mut self.ledger);
         let people = u16::try_from(state.people.len()).unwrap_or(u16::MAX);
         for participant in 0..people {

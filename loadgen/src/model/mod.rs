@@ -26,4 +26,6 @@ pub(crate) enum Purpose {
     Codec,
     Behaviour,
     Link,
+    /// When phones answer, and what they do then.
+    Answer,
 }

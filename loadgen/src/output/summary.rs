@@ -34,6 +34,20 @@ pub(crate) struct Summary {
     pub(crate) first_frame_ms: Option<Percentiles>,
     /// From when the floor was passed on until each listener heard who took it.
     pub(crate) floor_ms: Option<Percentiles>,
+    /// Of phones: how long a registration took, sockets included.
+    pub(crate) register_ms: Option<Percentiles>,
+    /// From dialling until the caller was told that the other rings.
+    pub(crate) ringing_ms: Option<Percentiles>,
+    /// From the answer until either was told that the call is up, and until either heard the other.
+    pub(crate) accepted_ms: Option<Percentiles>,
+    pub(crate) heard_ms: Option<Percentiles>,
+    /// Until nobody was subscribed any more, and until both heard each other again.
+    pub(crate) hold_ms: Option<Percentiles>,
+    pub(crate) resume_ms: Option<Percentiles>,
+    /// From a key until the other was told.
+    pub(crate) digit_ms: Option<Percentiles>,
+    /// From hanging up until either was told that the call is over.
+    pub(crate) hang_up_ms: Option<Percentiles>,
     /// Of each listener and speaker, the longest time between two frames that were heard in time.
     pub(crate) silence_ms: Option<Percentiles>,
     pub(crate) one_way_ms: Option<Percentiles>,
@@ -140,6 +154,14 @@ impl Summary {
             subscribed_ms: percentiles(total.of(Measure::Subscribed)),
             first_frame_ms: percentiles(total.of(Measure::FirstFrame)),
             floor_ms: percentiles(total.of(Measure::Floor)),
+            register_ms: percentiles(total.of(Measure::Register)),
+            ringing_ms: percentiles(total.of(Measure::Ringing)),
+            accepted_ms: percentiles(total.of(Measure::Accepted)),
+            heard_ms: percentiles(total.of(Measure::Heard)),
+            hold_ms: percentiles(total.of(Measure::Hold)),
+            resume_ms: percentiles(total.of(Measure::Resume)),
+            digit_ms: percentiles(total.of(Measure::Digit)),
+            hang_up_ms: percentiles(total.of(Measure::HangUp)),
             silence_ms: percentiles(total.of(Measure::Silence)),
             one_way_ms: percentiles(total.of(Measure::OneWay)),
             clear_path_one_way_ms: percentiles(total.of(Measure::ClearPathOneWay)),

@@ -53,6 +53,26 @@ impl Summary {
                 (counts.reconnects, "reconnects"),
             ])
         )?;
+        if counts.phones.registered > 0 {
+            let phones = &counts.phones;
+            writeln!(
+                out,
+                "phones     {} registered, {} holds, {} of {} keys heard{}",
+                phones.registered,
+                phones.holds,
+                phones.digits_heard,
+                phones.digits_sent,
+                others(&[
+                    (phones.sockets_lost, "sockets lost"),
+                    (phones.refused, "requests refused"),
+                    (phones.calls_dropped, "calls ended by the switch"),
+                    (phones.ends_untold, "not told that their call is over"),
+                    (phones.holds_failed, "holds failed"),
+                    (phones.held_bytes, "bytes while on hold"),
+                    (phones.digits_lost, "keys lost"),
+                ])
+            )?;
+        }
         for (reason, times) in &self.reasons {
             writeln!(out, "           {times} x {reason}")?;
         }
@@ -106,6 +126,14 @@ impl Summary {
             ("1st frame", &self.first_frame_ms),
             ("floor", &self.floor_ms),
             ("silence", &self.silence_ms),
+            ("register", &self.register_ms),
+            ("ringing", &self.ringing_ms),
+            ("answered", &self.accepted_ms),
+            ("heard", &self.heard_ms),
+            ("hold", &self.hold_ms),
+            ("resume", &self.resume_ms),
+            ("key", &self.digit_ms),
+            ("hang up", &self.hang_up_ms),
         ] {
             if let Some(percentiles) = percentiles {
                 writeln!(out, "{name:<10} {percentiles}")?;

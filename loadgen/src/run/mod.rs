@@ -4,23 +4,25 @@ mod address;
 mod cores;
 mod fresh;
 mod gathering;
+mod own;
 mod plan;
 mod shards;
 mod target;
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use moqswitch_relay::Relay;
+use moqswitch_relay::net;
 
 use crate::arguments::Flags;
 use crate::host::Sampler;
+use crate::output::file::complain;
 use crate::output::summary::Summary;
 use crate::output::threshold;
 use crate::scenario::Scenario;
 
 pub(crate) use address::quic_answers;
 use cores::Cores;
+use own::Own;
 use plan::Plan;
 use shards::Shards;
 
@@ -32,15 +34,25 @@ pub(crate) fn address_of(relay: &str) -> anyhow::Result<SocketAddr> {
 pub(crate) fn run(scenario: &Scenario, flags: &Flags) -> anyhow::Result<Summary> {
     let thresholds = threshold::choose(&scenario.thresholds, &flags.threshold)?;
     let cores = Cores::choose(flags)?;
-    let own_relay = match &flags.relay {
-        Some(_) => None,
-        None => Some(Relay::start(cores.relay_options())?),
+    let has_phones = scenario.phone.is_some();
+    if has_phones {
+        raise_file_limit(scenario);
+    }
+    let given = if has_phones {
+        target::both(flags.relay.as_deref(), flags.ws.as_deref())?
+    } else {
+        flags.relay.clone().map(|relay| (relay, String::new()))
     };
-    let relay = match (&flags.relay, &own_relay) {
-        (Some(url), _) => url.clone(),
-        (None, Some(relay)) => format!("moql://{}/", relay.address()),
+    let own = match given {
+        Some(_) => None,
+        None => Some(Own::start(&cores, has_phones)?),
+    };
+    let (relay, ws) = match (given, &own) {
+        (Some(given), _) => given,
+        (None, Some(own)) => (own.relay_url(), own.signalling_url().unwrap_or_default()),
         (None, None) => unreachable!("one of the two was just made"),
     };
+    let signalling = has_phones.then(|| target::parse_signalling(&ws)).transpose()?;
     let (target, addresses) = target::parse(&relay, scenario.client.draft)?;
     let plan = Plan {
         scenario,
@@ -48,15 +60,13 @@ pub(crate) fn run(scenario: &Scenario, flags: &Flags) -> anyhow::Result<Summary>
         cores: &cores,
         target,
         addresses,
+        signalling,
         relay: relay.split_once('?').map_or(&*relay, |(plain, _)| plain),
     };
-    let sampler = Sampler::new(flags.relay_pid, plan.target.address, own_relay.is_some());
+    let sampler = Sampler::new(flags.relay_pid, plan.target.address, own.is_some());
     let mut gathered = Shards::start(&plan)?.gather(&plan, &sampler)?;
-    if let Some(relay) = own_relay {
-        relay.drain(DRAIN_GRACE);
-        relay.join()?;
-    }
-    if flags.relay.is_none() {
+    if let Some(own) = own {
+        own.stop()?;
         gathered.circumstances.relay.push_str(" in this process");
     }
     let mut summary = Summary::new(&gathered.total, &gathered.circumstances);
@@ -64,5 +74,17 @@ pub(crate) fn run(scenario: &Scenario, flags: &Flags) -> anyhow::Result<Summary>
     Ok(summary)
 }
 
-/// How long the relay in this process may take to end.
-const DRAIN_GRACE: Duration = Duration::from_secs(1);
+/// Each telephone has a socket, and so has the switch for it, if it is in this process.
+fn raise_file_limit(scenario: &Scenario) {
+    net::raise_file_limit();
+    let phones = scenario.phones_for(1).map_or(0, |(talking, idle)| talking + idle);
+    let needed = phones.saturating_mul(2).saturating_add(FILES);
+    if net::try_files(needed).is_err() {
+        complain(&format_args!(
+            "loadgen: {needed} open files may be needed, and the limit of this process is less: raise it with `ulimit -n`"
+        ));
+    }
+}
+
+/// Beside those of telephones.
+const FILES: usize = 256;

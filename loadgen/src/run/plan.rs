@@ -6,6 +6,7 @@ use crate::scenario::Scenario;
 
 use super::address::Addresses;
 use super::cores::Cores;
+use super::target::Signalling;
 
 pub(super) struct Plan<'a> {
     pub(super) scenario: &'a Scenario,
@@ -14,6 +15,8 @@ pub(super) struct Plan<'a> {
     pub(super) target: Target,
     /// Of the relay's name.
     pub(super) addresses: Addresses,
+    /// Where telephones register, if there are any.
+    pub(super) signalling: Option<Signalling>,
     /// The relay's URL without its query, which may hold a credential.
     pub(super) relay: &'a str,
 }

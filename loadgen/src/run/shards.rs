@@ -12,13 +12,14 @@ use moqswitch_proto::wire::escaped;
 
 use crate::clock::{self, Offset};
 use crate::engine::shard::{Shard, ShardParts};
-use crate::engine::{Clock, Controls, nanoseconds};
+use crate::engine::{Clock, Controls, Gate, PhonesPlan, nanoseconds};
 use crate::host::{HostFigures, Sampler};
 use crate::interrupt;
 use crate::live::{Live, View};
 use crate::output::file::{Destination, complain};
 use crate::output::jsonl::Head;
 use crate::output::summary::Circumstances;
+use crate::signalling::SocketsPlan;
 use crate::truth::interval::Interval;
 
 use super::fresh::Fresh;
@@ -55,38 +56,38 @@ impl Shards {
         let (part, parts) = plan.part();
         let load = Arc::new(plan.scenario.load_for(own * parts)?);
         let controls = Arc::new(Controls::new());
-        let epoch_ns = clock.ns(Instant::now()) + nanoseconds(START_DELAY);
+        let gate = Arc::new(Gate::default());
         let (sender, ended) = mpsc::sync_channel(cores.len());
         let (mut settled, mut fresh) = (Vec::new(), Vec::new());
         for (index, core) in (0..).zip(cores) {
             let queue = Arc::new(ArrayQueue::new(SETTLED_MAX));
             settled.push(queue.clone());
             fresh.push(Arc::new(ArrayQueue::new(1)));
+            let number = (part - 1) * own + index;
             let parts = ShardParts {
-                index: (part - 1) * own + index,
+                index: number,
+                core: *core,
+                phones: phones_of(plan, number, own * parts)?,
                 load: load.clone(),
                 target: plan.target.clone(),
                 clock,
-                epoch_ns,
+                epoch_ns: 0,
                 controls: controls.clone(),
                 settled: queue,
                 fresh: fresh[fresh.len() - 1].clone(),
             };
-            let sender = sender.clone();
+            let (sender, gate) = (sender.clone(), gate.clone());
             LocalExecutorBuilder::new(Placement::Fixed(*core))
                 .name(&format!("callers-{index}"))
                 .spawn(move || async move {
-                    let result = match Shard::new(parts) {
-                        Ok(shard) => shard.run().await,
-                        Err(error) => Err(error),
-                    };
+                    let result = run(parts, &gate).await;
                     // Nobody waits any more only when another shard failed.
                     let _ = sender.send(result);
                 })
                 .map_err(|error| anyhow::anyhow!("no shard could start on core {core}: {error}"))?;
         }
-        Ok(Self {
-            epoch_ns,
+        let mut shards = Self {
+            epoch_ns: 0,
             offset,
             clock,
             controls,
@@ -95,7 +96,25 @@ impl Shards {
             ended,
             running: cores.len(),
             dialled_at: None,
-        })
+        };
+        shards.open(&gate)?;
+        Ok(shards)
+    }
+
+    /// Begins the run when every shard is ready.
+    fn open(&mut self, gate: &Gate) -> anyhow::Result<()> {
+        while gate.ready() < self.running {
+            match self.ended.recv_timeout(READY_INTERVAL) {
+                Ok(Ok(())) | Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    anyhow::bail!("a shard ended before the run began")
+                }
+                Ok(Err(error)) => return Err(error),
+                Err(mpsc::RecvTimeoutError::Timeout) => self.end_if_interrupted(false),
+            }
+        }
+        self.epoch_ns = self.clock.ns(Instant::now()) + nanoseconds(START_DELAY);
+        gate.open(self.epoch_ns);
+        Ok(())
     }
 
     /// Gathers until every shard has ended.
@@ -232,10 +251,38 @@ impl Shards {
     }
 }
 
+async fn run(parts: ShardParts, gate: &Gate) -> anyhow::Result<()> {
+    let mut shard = Shard::new(parts)?;
+    shard.get_ready(gate)?;
+    shard.run().await
+}
+
+/// The telephones of a shard, among those of all processes.
+fn phones_of(plan: &Plan<'_>, number: u64, shards: u64) -> anyhow::Result<Option<PhonesPlan>> {
+    let scenario = plan.scenario;
+    let (Some(signalling), Some(phone), Some((talking, idle))) =
+        (&plan.signalling, &scenario.phone, scenario.phones_for(shards))
+    else {
+        return Ok(None);
+    };
+    let each = u64::try_from(talking + idle)?;
+    let first = phone.first_number + number * each;
+    Ok(Some(PhonesPlan {
+        talking,
+        sockets: SocketsPlan {
+            address: signalling.address,
+            url: signalling.url.clone(),
+            numbers: (first..first + each).map(|number| number.to_string()).collect(),
+            password: plan.flags.password.clone(),
+        },
+    }))
+}
+
 /// How long the first handshake may take.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
-/// Shards are running by then.
+const READY_INTERVAL: Duration = Duration::from_millis(2);
+/// Shards are waiting for it by then.
 const START_DELAY: Duration = Duration::from_millis(100);
 const GATHER_INTERVAL: Duration = Duration::from_millis(20);
 

@@ -1,5 +1,8 @@
 //! Where a URL leads.
 
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
 use anyhow::Context;
 use moqswitch_proto::wire::Version;
 
@@ -35,4 +38,75 @@ pub(super) fn parse(relay: &str, draft: u8) -> anyhow::Result<(Target, Addresses
         draft,
     };
     Ok((target, addresses))
+}
+
+/// Where telephones register.
+#[derive(Clone, Debug)]
+pub(super) struct Signalling {
+    pub(super) address: SocketAddr,
+    pub(super) url: String,
+}
+
+/// URLs of relay and signalling, each made of the other where it was not given.
+pub(super) fn both(relay: Option<&str>, ws: Option<&str>) -> anyhow::Result<Option<(String, String)>> {
+    let authority = |text: &str| -> anyhow::Result<String> {
+        let url = url::Url::parse(text).with_context(|| format!("`{text}` is no URL"))?;
+        let host = url.host_str().context("the URL names no host")?;
+        let port = url.port().unwrap_or(4443);
+        Ok(format!("{host}:{port}"))
+    };
+    Ok(match (relay, ws) {
+        (Some(relay), Some(ws)) => Some((relay.to_owned(), ws.to_owned())),
+        (Some(relay), None) => Some((relay.to_owned(), format!("ws://{}/ws", authority(relay)?))),
+        (None, Some(ws)) => Some((format!("moql://{}/", authority(ws)?), ws.to_owned())),
+        (None, None) => None,
+    })
+}
+
+/// What the URL of the signalling says.
+pub(super) fn parse_signalling(ws: &str) -> anyhow::Result<Signalling> {
+    let url = url::Url::parse(ws).with_context(|| format!("`{ws}` is no URL"))?;
+    anyhow::ensure!(
+        url.scheme() == "ws",
+        "`{}` is not spoken: signalling is ws://host:port/path, TLS is a proxy's matter",
+        url.scheme()
+    );
+    let name = url.host_str().context("the URL names no host")?;
+    let port = url.port_or_known_default().unwrap_or(4443);
+    let addresses = Addresses::choose(name, port, |address| {
+        TcpStream::connect_timeout(&address, CONNECT_MAX).map(drop)
+    })?;
+    Ok(Signalling {
+        address: addresses.chosen,
+        url: ws.to_owned(),
+    })
+}
+
+const CONNECT_MAX: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_relay_and_signalling_one_is_enough() {
+        let urls = |relay: Option<&str>, ws: Option<&str>| both(relay, ws).unwrap();
+        let pair = |relay: &str, ws: &str| Some((relay.to_owned(), ws.to_owned()));
+        assert_eq!(
+            urls(Some("https://[::1]:9/x"), None),
+            pair("https://[::1]:9/x", "ws://[::1]:9/ws")
+        );
+        assert_eq!(urls(None, Some("ws://h:9/ws")), pair("moql://h:9/", "ws://h:9/ws"));
+        assert_eq!(
+            urls(Some("moql://a/"), Some("ws://b/ws")),
+            pair("moql://a/", "ws://b/ws")
+        );
+        assert_eq!(urls(None, None), None);
+        assert!(both(Some("nonsense"), None).is_err());
+        assert!(parse_signalling("wss://127.0.0.1:9/ws").is_err());
+        assert_eq!(
+            parse_signalling("ws://127.0.0.1:9/ws").unwrap().address,
+            "127.0.0.1:9".parse().unwrap()
+        );
+    }
 }

@@ -7,6 +7,8 @@ use hdrhistogram::Histogram;
 use moqswitch_proto::wire::escaped;
 use serde::{Deserialize, Serialize};
 
+use super::phones::PhoneCounts;
+
 /// How often something happened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -69,6 +71,10 @@ pub(crate) struct Counts {
     /// of them were not delivered in time and whole.
     pub(crate) clear_path_expected: u64,
     pub(crate) clear_path_missed: u64,
+
+    /// Of calls between phones.
+    #[serde(default)]
+    pub(crate) phones: PhoneCounts,
 }
 
 impl Counts {
@@ -84,6 +90,7 @@ impl Counts {
         self.subscriptions_lost += other.subscriptions_lost;
         self.violations += other.violations;
         self.path_datagrams_dropped += other.path_datagrams_dropped;
+        self.phones.add(&other.phones);
     }
 
     fn add_media(&mut self, other: &Counts) {
@@ -137,10 +144,26 @@ pub(crate) enum Measure {
     Silence,
     /// E-model estimate of 10 s of a track as one listener heard it, thousandths.
     Mos,
+    /// Of phones: from when one began to open its socket until it was registered, µs.
+    Register,
+    /// From when one was to dial until it was told that the other rings.
+    Ringing,
+    /// From when one was to answer until either was told that the call is up.
+    Accepted,
+    /// From when one was to answer until either heard the other.
+    Heard,
+    /// From when a hold was asked for until nobody was subscribed any more.
+    Hold,
+    /// From when its end was asked for until both heard each other.
+    Resume,
+    /// From when a key was to be pressed until the other was told.
+    Digit,
+    /// From when one hung up until either was told that the call is over.
+    HangUp,
 }
 
 impl Measure {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::OneWay,
         Self::ClearPathOneWay,
         Self::Jitter,
@@ -154,6 +177,14 @@ impl Measure {
         Self::Floor,
         Self::Silence,
         Self::Mos,
+        Self::Register,
+        Self::Ringing,
+        Self::Accepted,
+        Self::Heard,
+        Self::Hold,
+        Self::Resume,
+        Self::Digit,
+        Self::HangUp,
     ];
 
     /// Whether it is of setting calls up, which a warm-up is full of.
@@ -166,7 +197,15 @@ impl Measure {
             | Self::Handshake
             | Self::Announced
             | Self::Subscribed
-            | Self::FirstFrame => true,
+            | Self::FirstFrame
+            | Self::Register
+            | Self::Ringing
+            | Self::Accepted
+            | Self::Heard
+            | Self::Hold
+            | Self::Resume
+            | Self::Digit
+            | Self::HangUp => true,
             Self::OneWay | Self::ClearPathOneWay | Self::Jitter | Self::Lag | Self::Floor | Self::Mos => false,
         }
     }
@@ -187,6 +226,14 @@ impl Measure {
             Self::Floor => "floor_us",
             Self::Silence => "silence_us",
             Self::Mos => "mos_thousandths",
+            Self::Register => "register_us",
+            Self::Ringing => "ringing_us",
+            Self::Accepted => "accepted_us",
+            Self::Heard => "heard_us",
+            Self::Hold => "hold_us",
+            Self::Resume => "resume_us",
+            Self::Digit => "digit_us",
+            Self::HangUp => "hang_up_us",
         }
     }
 }

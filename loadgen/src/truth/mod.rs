@@ -10,5 +10,6 @@ pub(crate) mod jitter;
 pub(crate) mod leg;
 pub(crate) mod log;
 pub(crate) mod mos;
+pub(crate) mod phones;
 pub(crate) mod playout;
 pub(crate) mod stamp;

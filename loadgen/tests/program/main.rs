@@ -3,6 +3,7 @@
 mod behaviour;
 mod merge;
 mod output;
+mod phone;
 mod replay;
 mod report;
 mod stub;

@@ -114,7 +114,7 @@ impl CallPlane {
         };
         call.answered.get_or_insert(now);
         call.answered_by.get_or_insert_with(|| party.clone());
-        call.media_at = now.since_start;
+        call.candidates = Vec::new();
         let (from, caller) = (call.from.clone(), call.caller);
         if !half_dead.is_zero() {
             self.timers.set(Timer::HalfDead(id), self.after(half_dead));

@@ -1,14 +1,14 @@
 //! Phones are called for an attempt, and whoever waits for them is told how far it is.
 
-use crate::action::{Incoming, Notice, TransferProgress};
+use crate::action::{Action, Incoming, Notice, TransferProgress};
 use crate::cause::Cause;
-use crate::event::DeviceKind;
+use crate::event::{DeviceKind, Signal};
 use crate::ids::{CallId, LegId, Number, Payload, SessionId, Text};
 use crate::state::LegState;
 use crate::view::{LegRole, Party};
 
 use super::CallPlane;
-use super::state::Purpose;
+use super::state::{Attempt, Call, Purpose};
 use super::timers::Timer;
 
 impl CallPlane {
@@ -61,7 +61,7 @@ impl CallPlane {
         if is_trunk && let Some(leg) = self.legs.get_mut(&leg) {
             leg.party.number = attempt.dialled.clone();
         }
-        let is_lost = self.devices.get(&session).is_some_and(|device| device.is_lost);
+        let is_lost = self.devices.get(&session).is_some_and(|device| device.lost.is_some());
         self.move_leg(leg, LegState::Calling);
         self.tell_incoming(leg);
         let timer = Timer::GraceAlerting(session);
@@ -96,7 +96,28 @@ impl CallPlane {
             sdp: call.sdp.clone().filter(|_| attempt.purpose == Purpose::Dial),
         };
         let session = leg.session;
+        let signals = self.kept_signals(call, attempt);
         self.notify(session, Notice::Incoming(Box::new(incoming)));
+        for (by, signal) in signals {
+            self.notify(
+                session,
+                Notice::Signal {
+                    call: id.call,
+                    by,
+                    signal,
+                },
+            );
+        }
+    }
+
+    /// Candidates that the caller sent before this device rang.
+    fn kept_signals(&self, call: &Call, attempt: &Attempt) -> Vec<(LegId, Signal)> {
+        let caller = call.caller.filter(|_| attempt.purpose == Purpose::Dial);
+        let of = |caller: LegId| {
+            let candidates = call.candidates.iter().cloned();
+            candidates.map(move |candidate| (caller, Signal::Candidate(candidate)))
+        };
+        caller.into_iter().flat_map(of).collect()
     }
 
     fn inviter(&self, by: Option<LegId>, otherwise: &Party) -> Party {
@@ -116,8 +137,9 @@ impl CallPlane {
                 let Some(caller) = call.caller.and_then(|leg| self.legs.get(&leg)) else {
                     return;
                 };
-                let (session, notice) = (
+                let (session, leg, notice) = (
                     caller.session,
+                    caller.id,
                     Notice::Progress {
                         call: caller.id.call,
                         leg: caller.id,
@@ -127,7 +149,9 @@ impl CallPlane {
                         early,
                     },
                 );
-                self.notify(session, notice);
+                if !self.retell_calling(leg, state, devices) {
+                    self.notify(session, notice);
+                }
             }
             Purpose::First { .. } => {}
             Purpose::Add { by: None } => {}
@@ -138,6 +162,30 @@ impl CallPlane {
                 };
                 self.tell_transfer(by, progress);
             }
+        }
+    }
+
+    /// Where the caller is told in this turn that its call begins, it is told once: with the devices that are called.
+    fn retell_calling(&mut self, caller: LegId, state: LegState, count: usize) -> bool {
+        let beginning = self.staged.iter_mut().find_map(|action| match action {
+            Action::Notify {
+                notice:
+                    Notice::Progress {
+                        leg,
+                        state: LegState::Calling,
+                        devices,
+                        ..
+                    },
+                ..
+            } if *leg == caller => Some(devices),
+            _ => None,
+        });
+        match beginning {
+            Some(devices) if state == LegState::Calling => {
+                *devices = count;
+                true
+            }
+            Some(_) | None => false,
         }
     }
 

@@ -1,5 +1,7 @@
 //! Records: one for each leg, then one for its call. A leg that was up waits a little for what the relay counted.
 
+use std::time::Duration;
+
 use crate::action::{Action, MediaAction, Notice, Report};
 use crate::cause::Cause;
 use crate::event::{Actor, MediaEvent};
@@ -119,7 +121,7 @@ impl CallPlane {
             MediaEvent::Flowing { leg } => {
                 let call = self.legs.get(&leg).map(|leg| leg.call);
                 if let Some(call) = call.and_then(|call| self.calls.get_mut(&call)) {
-                    call.media_at = self.now.since_start;
+                    call.media_at = Some(self.now.since_start);
                 }
             }
             MediaEvent::Quality { session, call, quality } => self.take_quality(session, call, quality.sane()),
@@ -165,27 +167,33 @@ impl CallPlane {
         }
     }
 
-    /// A call that is up without media either way ends. Who holds sends nothing, and that is as it should be.
+    /// Who was to be silent may speak again, and needs a moment to.
+    pub(super) fn wait_for_media_anew(&mut self, id: CallId) {
+        let now = self.now.since_start;
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.media_at = call.media_at.map(|_| now);
+        }
+    }
+
+    /// A call that is up and has no media any more, either way, ends. Who holds or is muted sends nothing, and that is as it
+    /// should be. One that never had any is not judged: its media may go another way, as between two browsers.
     pub(super) fn look_for_media(&mut self, id: CallId) {
         let Some(call) = self.calls.get(&id) else { return };
         let patience = self.settings.half_dead;
         if patience.is_zero() {
             return;
         }
-        let holds = call
-            .legs
-            .iter()
-            .any(|leg| self.legs.get(leg).is_some_and(|leg| leg.holds));
-        let silent = self.now.since_start.saturating_sub(call.media_at);
-        if !holds && silent >= patience {
+        let mut legs = call.legs.iter().filter_map(|leg| self.legs.get(leg));
+        let is_to_be_silent = legs.any(|leg| leg.holds || leg.muted);
+        let silent = match call.media_at {
+            Some(at) if !is_to_be_silent => self.now.since_start.saturating_sub(at),
+            _ => Duration::ZERO,
+        };
+        if silent >= patience {
             self.end_call(id, Cause::MediaTimeout, EndedBy::System);
             return;
         }
-        let wait = if holds {
-            patience
-        } else {
-            patience.saturating_sub(silent)
-        };
+        let wait = patience - silent;
         self.timers.set(Timer::HalfDead(id), self.after(wait));
     }
 

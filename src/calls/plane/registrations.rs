@@ -5,13 +5,13 @@ use crate::cause::Cause;
 use crate::codec::Codecs;
 use crate::event::{RegisterEvent, Registration};
 use crate::grants::Grants;
-use crate::ids::{Number, RequestId, SessionId, Text};
+use crate::ids::{LegId, Number, RequestId, SessionId, Text};
 use crate::limits::{DEVICES_MAX, NUMBERS_MAX, REGISTRATION_EXPIRES_MAX};
 use crate::record::EndedBy;
 use crate::refusal::Refusal;
 
 use super::CallPlane;
-use super::state::Device;
+use super::state::{Device, Leg};
 use super::timers::Timer;
 
 impl CallPlane {
@@ -47,10 +47,12 @@ impl CallPlane {
         }
         let (session, number) = (registration.session, registration.number.clone());
         let expires = registration.expires.unwrap_or(self.settings.registration_expires);
+        let expires = expires.min(registration.valid_for.unwrap_or(REGISTRATION_EXPIRES_MAX));
         let expires = expires.min(REGISTRATION_EXPIRES_MAX);
-        let anonymous = || Text::new(&format!("session-{session}"));
         let name = registration.device.clone().filter(|name| !name.is_empty());
-        let name = name.unwrap_or_else(anonymous);
+        let name = name.or_else(|| self.devices.get(&session).map(|device| device.name.clone()));
+        // Others see it, so it says nothing of the session, which is a secret of the device.
+        let name = name.unwrap_or_else(|| Text::new(&format!("device-{:032x}", (self.ids)())));
         if let Some(device) = self.devices.get_mut(&session) {
             if device.registration.number != number || device.name != name {
                 return Err(Refusal::Duplicate);
@@ -60,11 +62,12 @@ impl CallPlane {
             device.registered = self.now;
             self.changed.sessions.insert(session);
             self.come_back(session);
+            self.timers.set(Timer::Registration(session), self.after(expires));
             return self.registered(session).ok_or(Refusal::UnknownSession);
         }
         let replaced = self.device_named(&number, &name);
         if replaced.is_none() {
-            self.check_room(&number)?;
+            self.make_room(&number)?;
         }
         let legs = replaced.map_or_else(Vec::new, |old| self.replace(old, session));
         let contact = registration.contact.clone();
@@ -73,7 +76,7 @@ impl CallPlane {
             name: name.clone(),
             registered: self.now,
             expires,
-            is_lost: false,
+            lost: None,
             legs,
             granted: Grants::default(),
             watched: Vec::new(),
@@ -92,15 +95,29 @@ impl CallPlane {
         self.registered(session).ok_or(Refusal::UnknownSession)
     }
 
-    fn check_room(&self, number: &Number) -> Result<(), Refusal> {
+    /// A place for one more device. Where the number has none left, the device that has been lost the longest gives up its
+    /// own, unless it is in a call that it may come back to.
+    fn make_room(&mut self, number: &Number) -> Result<(), Refusal> {
+        let devices = self.numbers.get(number).map_or(&[][..], |entry| &entry.devices);
+        if devices.len() >= self.settings.devices_per_number_max {
+            let oldest = self.longest_lost(devices).ok_or(Refusal::TooManyDevices)?;
+            self.remove_device(oldest, UnregisterReason::Lost);
+        }
         if self.devices.len() >= DEVICES_MAX {
             return Err(Refusal::Full);
         }
-        match self.numbers.get(number) {
-            Some(entry) if entry.devices.len() >= self.settings.devices_per_number_max => Err(Refusal::TooManyDevices),
-            None if self.numbers.len() >= NUMBERS_MAX => Err(Refusal::Full),
-            Some(_) | None => Ok(()),
+        if self.numbers.len() >= NUMBERS_MAX && !self.numbers.contains_key(number) {
+            return Err(Refusal::Full);
         }
+        Ok(())
+    }
+
+    fn longest_lost(&self, devices: &[SessionId]) -> Option<SessionId> {
+        let is_up = |id: &LegId| self.legs.get(id).is_some_and(Leg::is_up);
+        let devices = devices.iter().filter_map(|session| self.devices.get(session));
+        let idle = devices.filter(|device| !device.legs.iter().any(is_up));
+        let lost = idle.filter_map(|device| Some((device.lost?, device.registration.session)));
+        lost.min().map(|(_, session)| session)
     }
 
     fn device_named(&self, number: &Number, name: &Text) -> Option<SessionId> {
@@ -110,7 +127,7 @@ impl CallPlane {
 
     /// Another session takes over a device with its legs: a page that was loaded anew, a socket that came back without
     /// what it knew.
-    fn replace(&mut self, old: SessionId, new: SessionId) -> Vec<crate::ids::LegId> {
+    fn replace(&mut self, old: SessionId, new: SessionId) -> Vec<LegId> {
         let legs = self
             .devices
             .get_mut(&old)
@@ -134,7 +151,7 @@ impl CallPlane {
             session,
             number: device.registration.number.clone(),
             device: device.name.clone(),
-            expires: device.expires,
+            expires: device.left(self.now),
             resume_for: self.settings.grace_up,
             calls: self.calls_of_device(device),
         })
@@ -144,10 +161,10 @@ impl CallPlane {
         let Some(device) = self.devices.get_mut(&session) else {
             return;
         };
-        if device.is_lost {
+        if device.lost.is_some() {
             return;
         }
-        device.is_lost = true;
+        device.lost = Some(self.now.since_start);
         let (alerting, up) = (self.settings.grace_alerting, self.settings.grace_up);
         self.timers.set(Timer::GraceAlerting(session), self.after(alerting));
         self.timers.set(Timer::GraceUp(session), self.after(up));
@@ -177,15 +194,14 @@ impl CallPlane {
         }
     }
 
+    /// It is registered for as long as it was: who only comes back again and again is not checked again.
     fn come_back(&mut self, session: SessionId) {
         let Some(device) = self.devices.get_mut(&session) else {
             return;
         };
-        device.is_lost = false;
-        let expires = device.expires;
+        device.lost = None;
         self.timers.clear(&Timer::GraceAlerting(session));
         self.timers.clear(&Timer::GraceUp(session));
-        self.timers.set(Timer::Registration(session), self.after(expires));
     }
 
     /// A lost device has not come back in time for what is not up yet.
@@ -206,7 +222,7 @@ impl CallPlane {
         self.remove_device(session, UnregisterReason::Expired);
     }
 
-    pub(super) fn legs_of(&self, session: SessionId) -> Vec<crate::ids::LegId> {
+    pub(super) fn legs_of(&self, session: SessionId) -> Vec<LegId> {
         let legs = self.devices.get(&session).map(|device| device.legs.clone());
         legs.unwrap_or_default()
     }

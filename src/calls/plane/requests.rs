@@ -3,7 +3,7 @@
 use crate::action::{Action, MediaAction, Notice, Reply, Report};
 use crate::event::{Actor, CallEvent, Signal};
 use crate::ids::{CallId, LegId, RequestId, SessionId, Text};
-use crate::limits::DTMF_DIGITS_MAX;
+use crate::limits::{CANDIDATE_BYTES_KEPT_MAX, CANDIDATES_KEPT_MAX, DTMF_DIGITS_MAX};
 use crate::refusal::Refusal;
 use crate::state::LegState;
 
@@ -134,6 +134,7 @@ impl CallPlane {
         }
         leg.holds = hold;
         let call = leg.call;
+        self.wait_for_media_anew(call);
         self.changed.calls.insert(call);
         let told: Vec<(SessionId, LegId)> = self.up(call);
         for (session, leg) in told {
@@ -161,6 +162,7 @@ impl CallPlane {
         }
         leg.muted = muted;
         let call = leg.call;
+        self.wait_for_media_anew(call);
         self.changed.calls.insert(call);
         if self.legs.get(&id).is_some_and(|leg| self.is_told_of(leg)) {
             for (session, leg) in self.others_up(call, id) {
@@ -216,7 +218,8 @@ impl CallPlane {
             None if call.caller == Some(id) => others.collect(),
             None => call.caller.into_iter().collect(),
         };
-        if receivers.is_empty() {
+        let is_kept = to.is_none() && self.keep_signal(id, &signal);
+        if receivers.is_empty() && !is_kept {
             return Err(if to.is_some() {
                 Refusal::UnknownLeg
             } else {
@@ -238,6 +241,35 @@ impl CallPlane {
             );
         }
         Ok(())
+    }
+
+    /// What a caller says before the answer is kept for devices that ring later: its latest offer, and the candidates that
+    /// belong to it. Those that find no room reach whoever rings by now. False: it is not kept.
+    fn keep_signal(&mut self, id: LegId, signal: &Signal) -> bool {
+        let call = self.legs.get(&id).map(|leg| leg.call);
+        let Some(call) = call.and_then(|call| self.calls.get_mut(&call)) else {
+            return false;
+        };
+        if call.caller != Some(id) || call.answered.is_some() {
+            return false;
+        }
+        match signal {
+            Signal::Offer(offer) => {
+                call.candidates.clear();
+                call.sdp = Some(offer.clone());
+            }
+            Signal::Candidate(candidate) => {
+                let bytes: usize = call.candidates.iter().map(|kept| kept.as_str().len()).sum();
+                let has_room = call.candidates.len() < CANDIDATES_KEPT_MAX
+                    && bytes + candidate.as_str().len() <= CANDIDATE_BYTES_KEPT_MAX;
+                if !has_room {
+                    return false;
+                }
+                call.candidates.push(candidate.clone());
+            }
+            Signal::Answer(_) => return false,
+        }
+        true
     }
 
     /// Records a call, or stops.

@@ -1,7 +1,8 @@
 //! Calls, numbers and devices as others see them.
 
 use crate::cause::Cause;
-use crate::ids::{CallId, Number, SessionId, Text};
+use crate::event::Actor;
+use crate::ids::{CallId, LegId, Number, SessionId, Text};
 use crate::state::LegState;
 use crate::view::{CallState, CallView, DeviceView, LegView, NumberView, QueueView};
 
@@ -76,6 +77,11 @@ impl CallPlane {
             .map(|leg| leg.id.call)
     }
 
+    /// A device's leg in a call, by the id that the device knows the call by.
+    pub fn leg_of_device(&self, session: SessionId, call: CallId) -> Option<LegId> {
+        self.leg_of(Actor::Session(session), call).ok()
+    }
+
     /// A queue by its name.
     pub fn queue(&self, name: &Text) -> Option<QueueView> {
         let queue = self.dialplan.queue(name)?;
@@ -148,7 +154,6 @@ impl CallPlane {
 
     fn device_view(&self, device: &Device) -> DeviceView {
         let registration = &device.registration;
-        let passed = self.now.since_start.saturating_sub(device.registered.since_start);
         DeviceView {
             session: registration.session,
             number: registration.number.clone(),
@@ -156,9 +161,9 @@ impl CallPlane {
             display_name: registration.display_name.clone(),
             kind: registration.kind,
             contact: registration.contact.clone(),
-            is_lost: device.is_lost,
+            is_lost: device.lost.is_some(),
             registered_ms: device.registered.unix_ms,
-            expires: device.expires.saturating_sub(passed),
+            expires: device.left(self.now),
             legs: device.legs.clone(),
         }
     }

@@ -24,7 +24,8 @@ pub(super) struct Device {
     pub(super) name: Text,
     pub(super) registered: Now,
     pub(super) expires: Duration,
-    pub(super) is_lost: bool,
+    /// Since when its socket is lost.
+    pub(super) lost: Option<Duration>,
     pub(super) legs: Vec<LegId>,
     /// What the relay was told last.
     pub(super) granted: Grants,
@@ -72,12 +73,14 @@ pub(super) struct Call {
     pub(super) metadata: Option<Payload>,
     /// The caller's offer, for devices that ring later.
     pub(super) sdp: Option<Payload>,
+    /// The caller's candidates, for the same.
+    pub(super) candidates: Vec<Payload>,
     pub(super) is_recorded: bool,
     pub(super) was_recorded: bool,
     pub(super) transfers: Vec<Transferred>,
     pub(super) transfers_left_out: u32,
-    /// When media came last.
-    pub(super) media_at: Duration,
+    /// When media came last. None: there never was any.
+    pub(super) media_at: Option<Duration>,
     /// What legs send, as it was told last.
     pub(super) codecs_told: Vec<(LegId, Choice)>,
 }
@@ -162,6 +165,14 @@ pub(super) enum Wait {
         /// The place that the caller was told.
         position: usize,
     },
+}
+
+impl Device {
+    /// How long it is still registered.
+    pub(super) fn left(&self, now: Now) -> Duration {
+        let passed = now.since_start.saturating_sub(self.registered.since_start);
+        self.expires.saturating_sub(passed)
+    }
 }
 
 impl Call {

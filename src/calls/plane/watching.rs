@@ -1,6 +1,6 @@
 //! Who is told how others are.
 
-use crate::action::{Action, Notice, Reply};
+use crate::action::{Notice, Reply};
 use crate::event::WatchEvent;
 use crate::ids::{Number, RequestId, SessionId};
 use crate::limits::{CALL_WATCHERS_MAX, NUMBERS_FOR_WATCHERS_MAX, WATCHED_PER_SESSION_MAX, WATCHERS_PER_NUMBER_MAX};
@@ -97,14 +97,6 @@ impl CallPlane {
         }
         self.reply(request, Reply::Done);
         self.call_watchers.insert(session);
-        // The one place that looks at every call: once for each supervisor who begins to watch.
-        let views: Vec<_> = self.calls.values().map(|call| self.view_of(call, None)).collect();
-        for view in views {
-            self.staged.push(Action::Notify {
-                session,
-                notice: Notice::Call(Box::new(view)),
-            });
-        }
         Ok(())
     }
 

@@ -61,7 +61,7 @@ impl Grant {
 }
 
 /// Whether a path is that of a telephone call's broadcast: its second segment is an id of 128 bits.
-fn is_of_a_call(path: &str) -> bool {
+pub(crate) fn is_of_a_call(path: &str) -> bool {
     let mut segments = path.split('/');
     segments.next() == Some("call")
         && segments

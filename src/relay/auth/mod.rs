@@ -21,6 +21,7 @@ mod policy;
 pub mod token;
 
 pub use grant::Grant;
+pub(crate) use grant::is_of_a_call;
 pub use identity::ClientIdentity;
 pub use moment::Moment;
 pub use pattern::{Pattern, PatternError, Patterns, Root};

@@ -103,6 +103,11 @@ impl Policy {
         self.has_authority
     }
 
+    /// Whether there are devices, and with them calls.
+    pub(crate) fn has_devices(&self) -> bool {
+        self.devices.is_some()
+    }
+
     /// Whether an auth server decides on a session of this path and query: on all but those of devices.
     pub fn asks_authority(&self, target: &str) -> bool {
         let query = target.split_once('?').map_or("", |(_, query)| query);

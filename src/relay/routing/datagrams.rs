@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 
 use moqswitch_proto::wire::{DatagramHeader, DatagramSent, GroupSequence, GroupWriter, SubscribeId};
 
+use super::counting::CountedGroup;
 use super::egress::QueuedDatagram;
 use super::group::{GroupToken, Groups, Progress};
 use super::ids::{PeerKey, TrackKey};
@@ -48,6 +49,7 @@ impl Tracks {
         if !track.groups.insert_datagram(sequence, now) {
             return;
         }
+        let counted = self.count_datagram(key, sequence, payload);
         let mut as_stream: Option<GroupToken> = None;
         for slot in self.slots(key) {
             let Some(subscription) = self.track(key).and_then(|track| track.subscription(slot)) else {
@@ -78,13 +80,16 @@ impl Tracks {
                         header,
                         payload: payload.clone(),
                         arrived: now,
+                        counted: counted.clone(),
                     };
                     if self.queue_datagram(request.peer, queued) {
                         self.start(key, slot, sequence);
                         self.peers.mark_dirty(request.peer);
                     } else {
-                        let token = *as_stream
-                            .get_or_insert_with(|| self.groups.insert_whole(sequence, timestamp, payload, now));
+                        let token = *as_stream.get_or_insert_with(|| {
+                            self.groups
+                                .insert_whole(sequence, timestamp, payload, now, counted.clone())
+                        });
                         self.serve_group(key, slot, token);
                     }
                 }
@@ -124,7 +129,12 @@ impl Tracks {
         let mut too_large: SmallVec<[QueuedDatagram; 1]> = SmallVec::new();
         while let Some(queued) = egress.next_datagram() {
             match transport.datagram(&queued.header, &queued.payload) {
-                DatagramSent::Sent => self.sent.count_frames(1),
+                DatagramSent::Sent => {
+                    self.sent.count_frames(1);
+                    if let Some(counted) = &queued.counted {
+                        counted.deliver(1);
+                    }
+                }
                 DatagramSent::Full => self.sent.count_dropped_datagram(),
                 DatagramSent::TooLarge => too_large.push(queued),
             }
@@ -150,9 +160,13 @@ impl Tracks {
             |target: Target| matches!(target, Target::Peer { key, id, .. } if key.peer == peer && id == subscribe);
         let subscription = self.subscription_mut(queued.track, queued.slot);
         if subscription.is_some_and(|subscription| is_its_own(subscription.target())) {
-            let token = self
-                .groups
-                .insert_whole(sequence, timestamp, &queued.payload, queued.arrived);
+            let token = self.groups.insert_whole(
+                sequence,
+                timestamp,
+                &queued.payload,
+                queued.arrived,
+                queued.counted.clone(),
+            );
             self.serve_group(queued.track, queued.slot, token);
             self.keep_while_read(token);
         }
@@ -161,13 +175,21 @@ impl Tracks {
 
 impl Groups {
     /// A group of one frame that arrived whole and is in no cache.
-    fn insert_whole(&mut self, sequence: GroupSequence, timestamp: u64, payload: &Bytes, now: Instant) -> GroupToken {
+    fn insert_whole(
+        &mut self,
+        sequence: GroupSequence,
+        timestamp: u64,
+        payload: &Bytes,
+        now: Instant,
+        counted: Option<CountedGroup>,
+    ) -> GroupToken {
         let token = self.insert(None, sequence, now);
         for chunk in GroupWriter::default().push(timestamp, payload) {
             self.append(token, chunk);
         }
         if let Some(group) = self.get_mut(token) {
             group.conclude(Progress::Ended);
+            group.set_counted(counted);
         }
         token
     }

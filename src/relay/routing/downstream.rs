@@ -146,6 +146,19 @@ impl Tracks {
         self.end_request(RequestKey { peer, request }, now);
     }
 
+    /// A peer may not have what it asked for any more. What nobody else wants is left at once: a call that is on hold costs its
+    /// publisher nothing, and nobody is to come back for it.
+    pub fn handle_request_revoked(&mut self, peer: PeerKey, request: StreamId, now: Instant) {
+        let track = match self.peers.request(RequestKey { peer, request }) {
+            Some(Requested::Subscription { track, .. } | Requested::Info(track)) => Some(track),
+            _ => None,
+        };
+        self.end_request(RequestKey { peer, request }, now);
+        if let Some(track) = track {
+            self.leave_unwanted(track);
+        }
+    }
+
     /// A request of a peer is over by the peer's wish.
     pub(super) fn end_request(&mut self, key: RequestKey, now: Instant) {
         match self.peers.remove_request(key) {

@@ -16,6 +16,7 @@ use moqswitch_proto::wire::{
     DatagramHeader, ErrorCode, GroupSequence, StreamId, SubscribeId, Transcoder, Version, stream_error,
 };
 
+use super::counting::CountedGroup;
 use super::group::GroupToken;
 use super::ids::{FetchKey, RequestKey, TrackKey};
 
@@ -145,6 +146,7 @@ pub(super) struct QueuedDatagram {
     pub(super) header: DatagramHeader,
     pub(super) payload: Bytes,
     pub(super) arrived: Instant,
+    pub(super) counted: Option<CountedGroup>,
 }
 
 /// One peer's share.

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use moqswitch_proto::wire::{Chunk, ErrorCode, FrameMark, GroupSequence};
 
+use super::counting::CountedGroup;
 use super::ids::{FetchKey, PeerKey, TrackKey};
 
 /// Names a group for as long as it is kept: slab index and generation.
@@ -41,6 +42,8 @@ pub(super) struct Group {
     bytes: usize,
     progress: Progress,
     readers: SmallVec<[Reader; 4]>,
+    /// Where what comes and goes of it is counted, if anybody wants to know.
+    counted: Option<CountedGroup>,
 }
 
 /// All groups of a shard.
@@ -107,6 +110,14 @@ impl Group {
         self.fetch = fetch;
     }
 
+    pub(super) fn counted(&self) -> Option<&CountedGroup> {
+        self.counted.as_ref()
+    }
+
+    pub(super) fn set_counted(&mut self, counted: Option<CountedGroup>) {
+        self.counted = counted;
+    }
+
     pub(super) fn add_reader(&mut self, reader: Reader) {
         self.readers.push(reader);
     }
@@ -133,6 +144,7 @@ impl Groups {
                 bytes: 0,
                 progress: Progress::Open,
                 readers: SmallVec::new(),
+                counted: None,
             },
         ));
         GroupToken((index as u64) << 32 | u64::from(generation))

@@ -14,6 +14,7 @@
 mod action;
 mod announcer;
 mod cache;
+mod counting;
 mod datagrams;
 mod deadlines;
 mod decisions;
@@ -45,6 +46,7 @@ mod tests;
 
 pub use action::{Action, TrackLimits};
 pub use announcer::{AnnounceAction, Announcer, PathChange, Route, TooManyRequests, Visible};
+pub use counting::BroadcastCounts;
 pub use demand::Demand;
 pub use egress::EgressStatistics;
 pub use ids::{FetchKey, PeerKey, RemoteTrack, RequestKey, ShardId, Source, TrackKey};

@@ -103,7 +103,11 @@ impl Tracks {
             return Outcome::GivenUp(stream_error::EVICTED);
         };
         let mut opened = None;
+        let frames = sent.frames;
         let outcome = write_group(out, group, form, &mut opened, transport, sent);
+        if let Some(counted) = group.counted() {
+            counted.deliver(sent.frames - frames);
+        }
         out.is_behind = matches!(outcome, Outcome::Blocked | Outcome::ConnectionBlocked);
         if let Outcome::Unopened = outcome {
             out.rewind();

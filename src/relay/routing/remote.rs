@@ -250,7 +250,8 @@ impl Tracks {
                         track.properties.remove_waiter(waiter);
                     }
                     self.ask_upstream(key);
-                    self.linger(key, now);
+                    // That shard has waited already, or had a reason not to.
+                    self.leave_unwanted(key);
                 }
             }
             RemoteMessage::Track {

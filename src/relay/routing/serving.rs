@@ -54,9 +54,16 @@ impl Tracks {
             .is_some_and(|latest| latest.0.saturating_sub(sequence.0) >= groups_max);
         let at = track.groups.find(sequence).err()?;
         if is_behind_end || is_ancient || track.groups.has_datagram(sequence) {
+            self.count_late(key);
             return None;
         }
         let token = self.groups.insert(Some(key), sequence, now);
+        let counted = self.count_group(key, sequence);
+        if counted.is_some()
+            && let Some(group) = self.groups.get_mut(token)
+        {
+            group.set_counted(counted);
+        }
         let track = self.track_mut(key)?;
         let is_latest = track.groups.insert(at, sequence, token, now);
         self.cache_group(token);
@@ -173,6 +180,9 @@ impl Tracks {
         let (track, sequence) = (group.track(), group.sequence());
         if group.bytes() + cost_of(&chunk) > self.limits.group_bytes_max {
             return self.group_aborted(token, stream_error::GROUP_TOO_LARGE);
+        }
+        if let Some(counted) = group.counted() {
+            self.counting.add_chunk(counted, &chunk);
         }
         if let Some(key) = track {
             self.forward(key, sequence, &chunk);

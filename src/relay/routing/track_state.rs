@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use moqswitch_proto::wire::{BroadcastPath, ErrorCode, GroupSequence, SubscribeId, TrackName};
 
+use super::counting::CountedTrack;
 use super::demand::Demand;
 use super::group::GroupToken;
 use super::ids::{RemoteTrack, Source, TrackKey};
@@ -61,6 +62,8 @@ pub(super) struct Track {
     linger_until: Option<Instant>,
     /// Until when groups that should be there are waited for.
     stragglers_until: Option<Instant>,
+    /// Where it is counted, if anybody wants to know.
+    pub(super) counted: Option<CountedTrack>,
 }
 
 impl Track {
@@ -84,6 +87,7 @@ impl Track {
             failed: None,
             linger_until: None,
             stragglers_until: None,
+            counted: None,
         }
     }
 
@@ -126,6 +130,9 @@ impl Track {
     fn begin(&mut self, demand: Demand) {
         self.demand = Some(demand);
         (self.served_to, self.upstream_end) = (None, None);
+        if let Some(counted) = &mut self.counted {
+            counted.begin();
+        }
     }
 
     /// The session has named the subscription; false when it is not wanted any more.

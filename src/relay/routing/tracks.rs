@@ -7,6 +7,7 @@ use moqswitch_proto::wire::{BroadcastPath, ErrorCode, HopId, StreamId, TrackName
 
 use super::action::{Action, TrackLimits};
 use super::cache::CacheOrder;
+use super::counting::Counting;
 use super::deadlines::Deadlines;
 use super::decisions::Decisions;
 use super::egress::{Egress, EgressStatistics};
@@ -67,6 +68,7 @@ pub struct Tracks {
     pub(super) deadlines: Deadlines,
     pub(super) decisions: Decisions,
     pub(super) sent: EgressStatistics,
+    pub(super) counting: Counting,
 }
 
 impl Tracks {
@@ -83,6 +85,7 @@ impl Tracks {
             deadlines: Deadlines::new(limits.linger),
             decisions: Decisions::default(),
             sent: EgressStatistics::default(),
+            counting: Counting::default(),
             limits,
         }
     }
@@ -208,7 +211,13 @@ impl Tracks {
 
     /// The track of one name and source, made when there is none and it may be.
     pub(super) fn track_of(&mut self, broadcast: &BroadcastPath, name: &TrackName, source: Source) -> Option<TrackKey> {
-        self.store.track_of(broadcast, name, source, self.limits.tracks_max)
+        let key = self.store.track_of(broadcast, name, source, self.limits.tracks_max)?;
+        if let Some(track) = self.store.track_mut(key)
+            && track.counted.is_none()
+        {
+            track.counted = self.counting.of(broadcast);
+        }
+        Some(key)
     }
 
     pub(super) fn track(&self, key: TrackKey) -> Option<&Track> {
@@ -333,6 +342,13 @@ impl Tracks {
             && track.may_linger()
         {
             track.set_lingering(self.deadlines.linger(key, now));
+        }
+    }
+
+    /// A track that nobody wants goes now.
+    pub(super) fn leave_unwanted(&mut self, key: TrackKey) {
+        if self.track(key).is_some_and(|track| !track.is_wanted()) {
+            self.remove_track(key);
         }
     }
 

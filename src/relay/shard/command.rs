@@ -12,9 +12,9 @@ use tokio::sync::oneshot;
 
 use crate::auth::Grant;
 use crate::auth::token::Keys;
-use crate::limits::{HTTP_FETCHES_MAX, SHARD_COMMANDS_MAX};
+use crate::limits::{COUNTS_ASKED_MAX, HTTP_FETCHES_MAX, SHARD_COMMANDS_MAX};
 use crate::quic::TlsContext;
-use crate::routing::{self, PeerKey, RequestKey, Tracks};
+use crate::routing::{self, BroadcastCounts, PeerKey, RequestKey, Tracks};
 use moqswitch_proto::wire::{
     BroadcastPath, DatagramHeader, DatagramSent, ErrorCode, Fetch, GroupHeader, GroupParser, GroupRange, GroupSequence,
     HopId, StreamId, Subscribe, SubscribeId, Version, Written,
@@ -53,6 +53,9 @@ pub enum ShardCommand {
         /// Told when it has been done, or that the shard has no such session.
         reply: oneshot::Sender<Result<(), UnknownSession>>,
     },
+    /// Tell by the feed which sessions of devices there are, see [`FeedEvent::Devices`](super::FeedEvent::Devices). For a
+    /// reader that has lost something.
+    ListDevices,
     /// What an auth server decided on a session, see [`AdmissionRequest`](super::AdmissionRequest).
     Decide {
         /// Which session of this shard.
@@ -62,6 +65,17 @@ pub enum ShardCommand {
         /// Told when it has been done, or that the shard has no such session.
         reply: oneshot::Sender<Result<(), UnknownSession>>,
     },
+    /// Say what was counted of these broadcasts on this shard, and begin anew: see
+    /// [`RelayOptions::devices`](crate::RelayOptions::devices) for which are counted.
+    TakeCounts {
+        /// Their full paths. At most [`COUNTS_ASKED_MAX`](crate::limits::COUNTS_ASKED_MAX); nothing is said of further ones.
+        broadcasts: Arc<[BroadcastPath]>,
+        /// Told for each, in their order. One that the shard knows nothing of has counts of zero.
+        reply: oneshot::Sender<Vec<BroadcastCounts>>,
+    },
+    /// Say of which broadcasts, of those that are counted, something came from publishers of this shard since the last time
+    /// that this was asked.
+    TakeFlowing(oneshot::Sender<Vec<BroadcastPath>>),
     /// Run an application, whose peers are local to the shard.
     Install {
         /// What makes it.
@@ -175,6 +189,7 @@ impl Shard {
                     // The asker may have gone; then nobody needs the answer.
                     let _ = reply.send(self.set_grant(session, grant));
                 }
+                ShardCommand::ListDevices => self.list_devices(),
                 ShardCommand::Decide {
                     session,
                     decision,
@@ -182,6 +197,16 @@ impl Shard {
                 } => {
                     // As above.
                     let _ = reply.send(self.decide(session, decision));
+                }
+                ShardCommand::TakeCounts { broadcasts, reply } => {
+                    let asked = broadcasts.iter().take(COUNTS_ASKED_MAX);
+                    let counts = asked.map(|path| self.tracks.take_counts(path)).collect();
+                    // As above.
+                    let _ = reply.send(counts);
+                }
+                ShardCommand::TakeFlowing(reply) => {
+                    // Who asked and is gone misses a sign of life, as everybody may.
+                    let _ = reply.send(self.tracks.take_flowing());
                 }
                 ShardCommand::Install { application, reply } => {
                     // The asker may have gone; the application is there all the same.

@@ -72,6 +72,14 @@ pub enum FeedEvent {
         /// The `request` of [`FeedEvent::Subscribed`].
         request: StreamId,
     },
+    /// All sessions of devices that a shard has, in answer to
+    /// [`ShardCommand::ListDevices`](super::ShardCommand::ListDevices): what was told before and is not among them is over.
+    Devices {
+        /// Whose they are.
+        shard: ShardId,
+        /// Each session, and the device that it is of.
+        sessions: Vec<(Source, Arc<str>)>,
+    },
     /// So many events of a shard were left out here, because the feed was full.
     Lost {
         /// The shard whose events they were.
@@ -224,6 +232,15 @@ impl Shard {
     pub(super) fn report_closed(&mut self, peer: PeerKey) {
         let session = self.session_of(peer);
         self.feed.push(self.options.id, FeedEvent::SessionClosed { session });
+    }
+
+    /// Tells which sessions of devices there are. What finds no room is a loss like others.
+    pub(super) fn list_devices(&mut self) {
+        let shard = self.options.id;
+        let of_devices = self.peers.iter().filter(|(_, state)| state.is_reported);
+        let named = of_devices.filter_map(|(peer, state)| Some((*peer, state.device.clone()?)));
+        let sessions = named.map(|(peer, device)| (Source { shard, peer }, device)).collect();
+        self.feed.push(shard, FeedEvent::Devices { shard, sessions });
     }
 
     /// Once in a turn, so that a loss is told of even if nothing more happens.

@@ -248,7 +248,7 @@ impl Shard {
             .collect();
         for request in revoked {
             self.statistics.drops.add(DropCause::Unauthorized, 1);
-            self.tracks.handle_subscribe_ended(peer, request, self.now);
+            self.tracks.handle_request_revoked(peer, request, self.now);
             self.refuse(peer, request, stream_error::NOT_FOUND);
         }
         self.transmit(peer);

@@ -16,7 +16,7 @@ use moqswitch_proto::session::SessionLimits;
 use moqswitch_proto::wire::HopId;
 use rustc_hash::FxHashMap;
 
-use crate::auth::Policy;
+use crate::auth::{Policy, is_of_a_call};
 use crate::net::wake::WakeReceiver;
 use crate::net::{RingConfig, UdpRing, Wait};
 use crate::quic::{Endpoint, EndpointOptions, ReadArena, Secrets, TlsContext, TransportOptions};
@@ -146,9 +146,13 @@ impl Shard {
         let now = Instant::now();
         let ring = UdpRing::new(parts.socket, parts.wake, &options.ring)?;
         let endpoint = Endpoint::new(options.endpoint.clone(), &parts.secrets, Some(parts.tls))?;
+        let mut tracks = Tracks::new(options.id, options.tracks.clone());
+        if options.policy.has_devices() {
+            tracks.count_broadcasts(is_of_a_call);
+        }
         Ok(Self {
             announcer: Announcer::new(parts.table.clone(), options.id, options.hop),
-            tracks: Tracks::new(options.id, options.tracks.clone()),
+            tracks,
             mailbox: Mailbox::new(parts.office, options.id),
             table: parts.table,
             local: parts.local,

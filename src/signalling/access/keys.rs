@@ -69,6 +69,8 @@ pub(crate) struct Gate {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Caller {
     Key(usize),
+    /// Who has no key, or a wrong one.
+    Stranger(Option<IpAddr>),
     Token(String),
     Address(Option<IpAddr>),
 }
@@ -120,10 +122,24 @@ impl Gate {
         scope: Scope,
         now: Instant,
     ) -> Result<(), Denied> {
-        let (caller, scopes) = self.caller(headers, peer)?;
+        let (caller, scopes) = match self.caller(headers, peer) {
+            Ok(known) => known,
+            // Who guesses waits as well.
+            Err(denied) if self.has_room(Caller::Stranger(peer), now) => return Err(denied),
+            Err(_) => return Err(Denied::Rate(RETRY.as_secs())),
+        };
         if !scopes.contain(scope) {
             return Err(Denied::Scope(scope));
         }
+        if self.has_room(caller, now) {
+            Ok(())
+        } else {
+            Err(Denied::Rate(RETRY.as_secs()))
+        }
+    }
+
+    /// One request more of this caller: is it among those that it may make?
+    fn has_room(&mut self, caller: Caller, now: Instant) -> bool {
         if self.buckets.len() >= CALLERS_COUNTED_MAX && !self.buckets.contains_key(&caller) {
             let oldest = self
                 .buckets
@@ -134,11 +150,7 @@ impl Gate {
         }
         let full = Bucket::new(REQUESTS_PER_SECOND_MAX, now);
         let bucket = self.buckets.entry(caller).or_insert(full);
-        if bucket.take(REQUESTS_PER_SECOND_MAX, now) {
-            Ok(())
-        } else {
-            Err(Denied::Rate(RETRY.as_secs()))
-        }
+        bucket.take(REQUESTS_PER_SECOND_MAX, now)
     }
 
     fn caller(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<(Caller, Scopes), Denied> {

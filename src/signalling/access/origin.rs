@@ -22,15 +22,26 @@ impl Origins {
 
     /// May a page of the request's origin? Those that this switch served may, and who is no page.
     pub(crate) fn allow(&self, headers: &HeaderMap) -> bool {
-        let Some(origin) = headers.get(header::ORIGIN) else {
-            return true;
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        let Some(origin) = origins.next() else {
+            return self.any || !is_sent_by_a_page(headers);
         };
+        if origins.next().is_some() {
+            return false;
+        }
         let Ok(origin) = origin.to_str() else { return false };
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let own = origin.split_once("://").map(|(_, host)| host);
         let is_own = own.is_some_and(|own| host.is_some_and(|host| own.eq_ignore_ascii_case(host)));
         is_own || self.any || self.listed.iter().any(|listed| listed.eq_ignore_ascii_case(origin))
     }
+}
+
+/// Does a browser say that a page of another site sends this by itself, and nobody who follows a link? Of what cannot change
+/// anything it gives no origin.
+fn is_sent_by_a_page(headers: &HeaderMap) -> bool {
+    let says = |name: &str, word: &[u8]| headers.get(name).is_some_and(|value| value.as_bytes() == word);
+    says("sec-fetch-site", b"cross-site") && !says("sec-fetch-mode", b"navigate")
 }
 
 /// Is the request for this host by a name that nobody else can give it? A page of a name that was bound to this address
@@ -54,11 +65,24 @@ fn is_for_loopback(headers: &HeaderMap) -> bool {
 /// Whom a request came from. What a proxy on this host hands on came from elsewhere, and what is for this host by another
 /// name may have been sent by any page.
 pub(crate) fn peer_of(extensions: &Extensions, headers: &HeaderMap) -> Option<SocketAddr> {
-    let names = ["forwarded", "x-forwarded-for", "x-real-ip"];
-    let is_doubtful = names.iter().any(|name| headers.contains_key(*name)) || !is_for_loopback(headers);
+    let is_doubtful = OF_PROXIES.iter().any(|name| headers.contains_key(*name)) || !is_for_loopback(headers);
     let ConnectInfo(address) = extensions.get::<ConnectInfo<SocketAddr>>()?;
     Some(*address).filter(|address| !(is_doubtful && address.ip().to_canonical().is_loopback()))
 }
+
+/// What proxies add to a request that they hand on.
+const OF_PROXIES: [&str; 10] = [
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+];
 
 #[cfg(test)]
 mod tests {

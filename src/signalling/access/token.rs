@@ -66,11 +66,12 @@ impl TokenKey {
         format!("{signed}.{}", Base64UrlUnpadded::encode_string(signature.as_ref()))
     }
 
-    /// Is it a token for this number, now? Then: may its device supervise?
-    pub(super) fn check(&self, token: &str, dn: &Number, now: SystemTime) -> Option<bool> {
+    /// Is it a token for this number, now? Then: may its device supervise, and for how long is it valid?
+    pub(super) fn check(&self, token: &str, dn: &Number, now: SystemTime) -> Option<(bool, Duration)> {
         let claims = self.claims(token, now)?;
         let is_for = claims.dn.is_some_and(|of| of == dn.as_str());
-        is_for.then_some(claims.supervisor)
+        let left = claims.exp.saturating_add(SKEW.as_secs()).saturating_sub(seconds(now));
+        is_for.then_some((claims.supervisor, Duration::from_secs(left)))
     }
 
     /// Is it a token of a program, now? Then: whose, and for what.
@@ -123,7 +124,10 @@ mod tests {
         let (dn, other) = (Number::new("5001").unwrap(), Number::new("5002").unwrap());
         let now = SystemTime::now();
         let token = key.sign(&dn, true, now + Duration::from_secs(10));
-        assert_eq!(key.check(&token, &dn, now), Some(true));
+        let left = key
+            .check(&token, &dn, now)
+            .map(|(supervisor, left)| (supervisor, left.as_secs()));
+        assert_eq!(left, Some((true, 10 + SKEW.as_secs())));
         assert_eq!(key.check(&token, &other, now), None);
         assert_eq!(key.check(&token, &dn, now + Duration::from_secs(100)), None);
         assert_eq!(TokenKey::new(b"other").check(&token, &dn, now), None);

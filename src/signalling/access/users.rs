@@ -186,6 +186,8 @@ pub(crate) struct Admission {
     /// The name that others are shown. None: that which the device says.
     pub(crate) name: Option<Text>,
     pub(crate) proof: Proof,
+    /// What let it in is valid for so long. None: for as long as it is registered.
+    pub(crate) valid_for: Option<Duration>,
 }
 
 impl Admission {
@@ -298,7 +300,12 @@ impl Door {
         } = &guard.entrance;
         if let (Some(key), Some(token)) = (tokens, token) {
             let checked = key.check(token, dn, SystemTime::now());
-            return checked.map(Admission::of).ok_or(("Invalid token", 403));
+            return checked
+                .map(|(supervisor, left)| Admission {
+                    valid_for: Some(left),
+                    ..Admission::of(supervisor)
+                })
+                .ok_or(("Invalid token", 403));
         }
         let is_listed = users.as_ref().is_some_and(|users| users.0.contains_key(dn));
         if let (Some(callback), false) = (callback, is_listed) {
@@ -333,6 +340,7 @@ impl Door {
                     supervisor: user.supervisor,
                     name: user.name.clone(),
                     proof: Proof::of(&user.hash),
+                    valid_for: None,
                 })
             }
             Some(_) | None => {

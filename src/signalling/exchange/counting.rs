@@ -8,11 +8,6 @@ use crate::journal::Journal;
 use crate::records::Store;
 
 impl Exchange {
-    /// A device was not let in.
-    pub(crate) fn count_refusal(&mut self, code: u16) {
-        self.tally.refuse(code);
-    }
-
     /// How the switch does. What other threads know of it is left out.
     pub(crate) fn figures(&self) -> Figures {
         let (tally, counts) = (&self.tally, &self.counts);
@@ -32,8 +27,6 @@ impl Exchange {
             answer: tally.answer.clone(),
             duration: tally.duration.clone(),
             mos: tally.mos.clone(),
-            refused: tally.refused.iter().map(|(code, count)| (*code, *count)).collect(),
-            turned_away: vec![("malformed", counts.bad_messages)],
             messages: counts.messages,
             slow_clients: counts.slow_clients,
             grants_refused: counts.grants_refused,

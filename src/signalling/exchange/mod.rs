@@ -13,6 +13,7 @@ mod telling;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use moqswitch_calls::{
@@ -20,10 +21,11 @@ use moqswitch_calls::{
     Reply, Report, RequestId, SessionId, Text,
 };
 use ring::rand::{SecureRandom, SystemRandom};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::access::{Admission, Gate};
+use crate::counters::Counters;
 use crate::events::Events;
 use crate::journal::Journal;
 use crate::limits::{CLOCK_BEGINS, GRANTS_RETRY, HOOKS_ASKED_MAX, RECONNECT};
@@ -59,8 +61,6 @@ pub(crate) struct Exchange {
     follow_up: VecDeque<Event>,
     /// Who is being served, for the replies that are notices.
     turn: Option<Turn>,
-    /// Calls that a supervisor is told together.
-    gathered: Vec<Value>,
     /// Why the registration that is being served is refused.
     refusal: Option<moqswitch_calls::Refusal>,
     /// Grants that the relay had no room for, and when to tell them again.
@@ -73,6 +73,8 @@ pub(crate) struct Exchange {
     /// What happened how often.
     pub(crate) counts: Counts,
     tally: Tally,
+    /// What was refused how often.
+    pub(crate) counters: Arc<Counters>,
     /// Records that queries find.
     kept: Kept,
     /// Where records go. None: they are in memory only.
@@ -130,8 +132,8 @@ enum Asked {
     Mute(CallId, bool),
     Transfer,
     Unregister,
-    /// To watch every call: those that there are come together.
-    Watch,
+    /// To watch every call: those that there are follow, behind this one.
+    Watch(Option<CallId>),
     Other,
 }
 
@@ -151,7 +153,12 @@ pub(crate) struct Newcomer {
 }
 
 impl Exchange {
-    pub(crate) fn new(settings: Settings, media: Box<dyn MediaPlane>, moved: Rc<Notify>) -> Self {
+    pub(crate) fn new(
+        settings: Settings,
+        media: Box<dyn MediaPlane>,
+        moved: Rc<Notify>,
+        counters: Arc<Counters>,
+    ) -> Self {
         let random = SystemRandom::new();
         let ids = SystemRandom::new();
         let plane = CallPlane::new(settings.calls, settings.dialplan, Box::new(move || draw(&ids)));
@@ -171,7 +178,6 @@ impl Exchange {
             askers: BTreeMap::new(),
             follow_up: VecDeque::new(),
             turn: None,
-            gathered: Vec::new(),
             refusal: None,
             untold: BTreeMap::new(),
             retry_at: None,
@@ -179,6 +185,7 @@ impl Exchange {
             events: Events::new(unix_ms()),
             counts: Counts::default(),
             tally: Tally::default(),
+            counters,
             kept: Kept::default(),
             store: None,
             journal: None,
@@ -300,6 +307,7 @@ impl Exchange {
             device: Some(device.clone()),
             display_name: admission.name.unwrap_or_else(|| register.display_name.clone()),
             expires: register.expires,
+            valid_for: admission.valid_for,
             ringable: register.ringable,
             supervisor: admission.supervisor && register.supervisor,
             codecs: codecs.collect(),

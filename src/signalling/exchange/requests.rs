@@ -69,8 +69,11 @@ impl Exchange {
             }
             Request::Dial(dial) => self.dial(session, id, *dial),
             Request::Signal { call, party, signal } => self.signal(session, id, call, party.as_ref(), signal),
-            Request::Subscribe { numbers, calls } => self.subscribe(session, id, numbers, calls),
-            Request::Agent { state } => self.watch(session, id, WatchEvent::Agent(state)),
+            Request::Subscribe { numbers, calls, after } => {
+                let watched = calls.map(|on| (on, after));
+                self.subscribe(session, id, numbers, watched);
+            }
+            Request::Agent { state } => self.watch(session, id, WatchEvent::Agent(state), Asked::Other),
             Request::Supervise { call, mode } => self.supervise(session, id, call, &mode),
             Request::Quality { call, quality } => self.take_quality(session, id.as_ref(), &call, quality),
             other => match self.call_event(session, other) {
@@ -245,26 +248,25 @@ impl Exchange {
         session: SessionId,
         id: Option<MessageId>,
         numbers: Option<Vec<moqswitch_calls::Number>>,
-        calls: Option<bool>,
+        calls: Option<(bool, Option<CallId>)>,
     ) {
         // Both in one message: the reply is that of the second.
         if let Some(numbers) = numbers {
             let first = if calls.is_none() { id.clone() } else { None };
-            self.watch(session, first, WatchEvent::Numbers(numbers));
+            self.watch(session, first, WatchEvent::Numbers(numbers), Asked::Other);
         }
-        if let Some(calls) = calls {
-            self.expect(Asked::Watch);
-            self.watch(session, id, WatchEvent::Calls(calls));
-            self.tell_gathered(session);
+        if let Some((on, after)) = calls {
+            let asked = if on { Asked::Watch(after) } else { Asked::Other };
+            self.watch(session, id, WatchEvent::Calls(on), asked);
         }
     }
 
-    fn watch(&mut self, session: SessionId, id: Option<MessageId>, event: WatchEvent) {
+    fn watch(&mut self, session: SessionId, id: Option<MessageId>, event: WatchEvent, asked: Asked) {
         let asker = Asker::Session {
             session,
             id,
             call: None,
-            asked: Asked::Other,
+            asked,
         };
         let request = self.request_id(asker);
         self.handle(Event::Watch {
@@ -333,10 +335,14 @@ impl Exchange {
 
     fn take_quality(&mut self, session: SessionId, id: Option<&MessageId>, name: &Text, quality: messages::Quality) {
         match self.resolve(session, name) {
-            Ok(call) => {
+            Ok(call) if self.plane.leg_of_device(session, call).is_some() => {
                 let quality = measured(quality);
                 self.handle(Event::Media(MediaEvent::Quality { session, call, quality }));
+                if let Some(id) = id {
+                    self.tell(session, &messages::done(Some(name)), Some(id));
+                }
             }
+            Ok(_) => self.refuse(session, id, Some(name), &Asked::Other, Refusal::UnknownCall),
             Err(refusal) => self.refuse(session, id, Some(name), &Asked::Other, refusal),
         }
     }

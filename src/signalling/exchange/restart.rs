@@ -149,6 +149,9 @@ impl Exchange {
             proof: proof.hexadecimal(),
             expires_ms: u64::try_from(expires.as_millis()).unwrap_or(u64::MAX),
             until_ms: 0,
+            valid_until_ms: registration
+                .valid_for
+                .map(|left| unix_ms().saturating_add(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))),
         }))
     }
 
@@ -254,7 +257,15 @@ impl Exchange {
 
 fn registration_of(session: SessionId, entry: &DeviceEntry) -> Option<Registration> {
     let codecs = entry.codecs.iter().filter_map(|codec| codec.parse().ok());
+    let valid_for = match entry.valid_until_ms {
+        // It is over: it is let in by something else, or not at all.
+        Some(until) => Some(Duration::from_millis(
+            until.checked_sub(unix_ms()).filter(|left| *left > 0)?,
+        )),
+        None => None,
+    };
     Some(Registration {
+        valid_for,
         device: Some(Text::new(&entry.device)).filter(|device| !device.is_empty()),
         display_name: Text::new(&entry.display_name),
         expires: Some(Duration::from_millis(entry.expires_ms)),

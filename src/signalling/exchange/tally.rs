@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use moqswitch_calls::{CallId, CallRecord, Cause, LegState, LegView, Refusal};
+use moqswitch_calls::{CallId, CallRecord, Cause, LegState, LegView};
 
 use crate::figures::Histogram;
 
@@ -13,7 +13,6 @@ pub(super) struct Tally {
     pub(super) ongoing: BTreeMap<CallId, bool>,
     pub(super) attempts: u64,
     pub(super) ended: BTreeMap<&'static str, u64>,
-    pub(super) refused: BTreeMap<u16, u64>,
     pub(super) registered: u64,
     pub(super) unregistered: u64,
     pub(super) answer: Histogram,
@@ -36,7 +35,6 @@ impl Default for Tally {
             ongoing: BTreeMap::new(),
             attempts: 0,
             ended: causes.collect(),
-            refused: Refusal::ALL.iter().map(|refusal| (refusal.code(), 0)).collect(),
             registered: 0,
             unregistered: 0,
             answer: Histogram::new(&ANSWER_SECONDS),
@@ -79,11 +77,6 @@ impl Tally {
         }
         let scores = record.legs.iter().filter_map(|leg| leg.quality.mos);
         scores.for_each(|score| self.mos.add(f64::from(score)));
-    }
-
-    /// `code` is one of a closed set.
-    pub(super) fn refuse(&mut self, code: u16) {
-        *self.refused.entry(code).or_default() += 1;
     }
 
     pub(super) fn registration(&mut self, on: bool) {

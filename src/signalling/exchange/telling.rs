@@ -3,14 +3,15 @@
 use std::time::Instant;
 
 use moqswitch_calls::{
-    Action, AdminEvent, CallEvent, Event, HookAnswer, HookQuestion, LegState, Notice, Refusal, Registered, Reply,
-    RequestId, SessionId, UnregisterReason,
+    Action, AdminEvent, CallEvent, CallId, Event, HookAnswer, HookQuestion, LegState, Notice, Refusal, Registered,
+    Reply, RequestId, SessionId, UnregisterReason,
 };
 
 use super::line::Close;
 use super::session::Known;
 use super::{Asked, Asker, Exchange, Turn, leg_in};
-use crate::limits::CALL_STATES_MAX;
+use crate::counters::Place;
+use crate::limits::{CALL_STATES_BYTES_MAX, CALL_STATES_MAX, CALL_STATES_TOLD_BYTES_MAX};
 use crate::messages::{self, Dialect, MessageId, Told};
 
 impl Exchange {
@@ -44,12 +45,19 @@ impl Exchange {
 
     /// Tells a session something, and loses it where its socket is too slow.
     pub(super) fn tell(&mut self, session: SessionId, told: &Told, id: Option<&MessageId>) {
+        self.count_refused(told);
         let Some(own) = self.sessions.get_mut(&session) else {
             return;
         };
         if !own.tell(told, id, Instant::now()) {
             self.counts.slow_clients += 1;
             // Its socket's task says that it is lost when it has ended.
+        }
+    }
+
+    fn count_refused(&self, told: &Told) {
+        if let Some(code) = told.refused() {
+            self.counters.refused(Place::Message, code);
         }
     }
 
@@ -77,7 +85,12 @@ impl Exchange {
                         });
                     }
                 }
-                Reply::Done | Reply::Registered(_) | Reply::Resumed(_) => self.confirm(session, call.as_ref(), &asked),
+                Reply::Done | Reply::Registered(_) | Reply::Resumed(_) => {
+                    self.confirm(session, call.as_ref(), &asked);
+                    if let Asked::Watch(after) = asked {
+                        self.tell_calls(session, after);
+                    }
+                }
             },
             Some(Asker::Nobody) | None => {}
         }
@@ -154,7 +167,6 @@ impl Exchange {
         asked: &Asked,
         refusal: Refusal,
     ) {
-        self.tally.refuse(refusal.code());
         let is_flat = self
             .sessions
             .get(&session)
@@ -163,6 +175,7 @@ impl Exchange {
             (true, Asked::Dial(_)) => messages::call_failed(refusal, call),
             _ => messages::refused(refusal, call),
         };
+        self.count_refused(&told);
         let Some(own) = self.sessions.get_mut(&session) else {
             return;
         };
@@ -194,7 +207,7 @@ impl Exchange {
             | Asked::Hangup
             | Asked::Transfer
             | Asked::Unregister
-            | Asked::Watch
+            | Asked::Watch(_)
             | Asked::Other => messages::done(call),
         };
         self.tell(session, &told, Some(&id));
@@ -236,7 +249,7 @@ impl Exchange {
     }
 
     /// A client that does not say that it rings does so as soon as it is told of the call.
-    fn ring_for(&mut self, session: SessionId, call: moqswitch_calls::CallId) {
+    fn ring_for(&mut self, session: SessionId, call: CallId) {
         let request = self.request_id(Asker::Nobody);
         self.follow_up.push_back(Event::Call {
             request,
@@ -249,31 +262,37 @@ impl Exchange {
         });
     }
 
-    /// Calls that there are when somebody begins to watch them: one message each would be too many.
-    fn gathers(&mut self, session: SessionId, notice: &Notice) -> bool {
-        let Notice::Call(view) = notice else { return false };
-        let is_gathered = |turn: &Turn| turn.session == session && turn.asked == Asked::Watch;
-        if !self.turn.as_ref().is_some_and(is_gathered) {
-            return false;
-        }
-        self.gathered.push(messages::call_view(view));
-        if self.gathered.len() >= CALL_STATES_MAX {
-            self.tell_gathered(session);
-        }
-        true
-    }
-
-    pub(super) fn tell_gathered(&mut self, session: SessionId) {
-        let gathered = std::mem::take(&mut self.gathered);
-        if !gathered.is_empty() {
-            self.tell(session, &messages::call_states(gathered), None);
+    /// Calls that there are when somebody begins to watch them: several in a message, and as many messages as its socket
+    /// surely has room for. The last says where to go on.
+    fn tell_calls(&mut self, session: SessionId, after: Option<CallId>) {
+        let (mut after, mut told_bytes) = (after, 0);
+        loop {
+            let (mut calls, mut bytes) = (Vec::new(), 0);
+            let views = self.plane.calls(after, CALL_STATES_MAX);
+            for view in &views {
+                let call = messages::call_view(view);
+                let size = call.to_string().len();
+                if bytes > 0 && bytes + size > CALL_STATES_BYTES_MAX {
+                    break;
+                }
+                (after, bytes) = (Some(view.call), bytes + size);
+                calls.push(call);
+            }
+            told_bytes += bytes;
+            if calls.is_empty() {
+                return;
+            }
+            let has_more = !self.plane.calls(after, 1).is_empty();
+            let is_enough = told_bytes + CALL_STATES_BYTES_MAX > CALL_STATES_TOLD_BYTES_MAX;
+            let next = after.filter(|_| has_more && is_enough);
+            self.tell(session, &messages::call_states(calls, next), None);
+            if !has_more || next.is_some() {
+                return;
+            }
         }
     }
 
     fn tell_notice(&mut self, session: SessionId, notice: &Notice) {
-        if self.gathers(session, notice) {
-            return;
-        }
         let id = self.id_for(session, notice);
         let media = match notice {
             Notice::Accepted(_) => Some(self.media.media(session)),
@@ -343,7 +362,7 @@ impl Exchange {
 }
 
 /// The leg that a device learns of by this notice.
-fn begun(notice: &Notice) -> Option<(moqswitch_calls::CallId, moqswitch_calls::LegId)> {
+fn begun(notice: &Notice) -> Option<(CallId, moqswitch_calls::LegId)> {
     match notice {
         Notice::Incoming(incoming) => Some((incoming.call, incoming.leg)),
         Notice::Accepted(accepted) => Some((accepted.call, accepted.leg)),

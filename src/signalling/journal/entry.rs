@@ -42,6 +42,9 @@ pub(crate) struct DeviceEntry {
     /// For how long it is registered.
     pub(crate) expires_ms: u64,
     pub(crate) until_ms: u64,
+    /// What let it in is valid until then. None: for as long as it is registered.
+    #[serde(default)]
+    pub(crate) valid_until_ms: Option<u64>,
 }
 
 /// A call.

@@ -68,6 +68,7 @@ pub(crate) fn flat(notice: &Notice, call: &str, own: &str) -> Vec<Told> {
             told
         }
         Notice::Ended(ended) => vec![told_ended(ended, call)],
+        Notice::Unregistered { reason } => vec![Told::new("unregistered", json!({ "reason": reason.name() }))],
         Notice::Signal { signal, .. } => vec![match signal {
             Signal::Offer(sdp) => description("offer", sdp.as_str(), call, "", own),
             Signal::Answer(sdp) => description("answer", sdp.as_str(), call, "", own),

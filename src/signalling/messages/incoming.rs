@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use moqswitch_calls::{
-    AgentState, Cause, NameError, Number, Payload, RejectReason, RejectScope, SessionId, Signal, Text,
+    AgentState, CallId, Cause, NameError, Number, Payload, RejectReason, RejectScope, SessionId, Signal, Text,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -132,6 +132,8 @@ pub(crate) enum Request {
     Subscribe {
         numbers: Option<Vec<Number>>,
         calls: Option<bool>,
+        /// Of calls that there are, those behind this one.
+        after: Option<CallId>,
     },
     Agent {
         state: AgentState,
@@ -431,10 +433,12 @@ fn subscribe(fields: &Fields<'_>) -> Result<Request, BadMessage> {
         }
     };
     let calls = fields.flag("calls")?;
+    let id = |text: Text| text.as_str().parse().map_err(|_| Fields::wrong("after", "32 digits"));
+    let after = fields.optional_key("after")?.map(id).transpose()?;
     if numbers.is_none() && calls.is_none() {
         return Err(Fields::missing("dns"));
     }
-    Ok(Request::Subscribe { numbers, calls })
+    Ok(Request::Subscribe { numbers, calls, after })
 }
 
 /// The dialect without payloads. Who calls (`from`) and whom a message is for (`dest`) are not believed: the session says

@@ -8,6 +8,7 @@ use moqswitch_calls::{
 };
 use serde_json::{Map, Value, json};
 
+use super::bounds::is_bounded;
 use super::fields::BadMessage;
 use super::views::{self, party};
 use crate::media::Media;
@@ -28,6 +29,13 @@ impl Told {
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Map::new(),
         };
         Self { kind, payload }
+    }
+
+    /// The code by which something is refused, if that is what it says.
+    pub(crate) fn refused(&self) -> Option<u16> {
+        let refuses = matches!(self.kind, "error" | "call_failed" | "registrationFailed");
+        let code = self.payload.get("code").filter(|_| refuses)?.as_u64()?;
+        u16::try_from(code).ok()
     }
 
     fn with(mut self, name: &str, value: Option<Value>) -> Self {
@@ -104,9 +112,9 @@ pub(crate) fn done(call: Option<&Text>) -> Told {
     Told::new("ok", json!({})).with("callId", call.map(|call| json!(call.as_str())))
 }
 
-/// Calls that there are, for who begins to watch them.
-pub(crate) fn call_states(calls: Vec<Value>) -> Told {
-    Told::new("callStates", json!({ "calls": calls }))
+/// Calls that there are, for who begins to watch them. `next`: there are more, behind this one.
+pub(crate) fn call_states(calls: Vec<Value>, next: Option<CallId>) -> Told {
+    Told::new("callStates", json!({ "calls": calls })).with("next", next.map(|next| json!(next.to_string())))
 }
 
 /// The device itself holds, or does not.
@@ -250,9 +258,9 @@ fn told_incoming(incoming: &Incoming, call: &str) -> Told {
         .with("queue", incoming.queue.as_ref().map(|queue| json!(queue.as_str())))
 }
 
-/// What was an object or a list when it came is one again.
+/// What was an object or a list when it came is one again. Nobody is told what would not be taken from anybody.
 pub(super) fn unpacked(text: &str) -> Value {
-    let is_object = text.starts_with(['{', '[']);
+    let is_object = text.starts_with(['{', '[']) && is_bounded(text);
     let parsed = is_object.then(|| serde_json::from_str(text).ok()).flatten();
     parsed.unwrap_or_else(|| json!(text))
 }

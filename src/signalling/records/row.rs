@@ -112,9 +112,16 @@ impl Filter {
     }
 }
 
-/// RFC 4180. A name that a stranger chose must not be a formula where a table is opened.
+/// RFC 4180. A name that a stranger chose must not be a formula where a table is opened. A number that begins with a plus is
+/// none.
 fn quoted(cell: &str) -> String {
-    let guard = if cell.starts_with(['=', '@', '\t']) { "'" } else { "" };
+    let is_number = cell
+        .strip_prefix('+')
+        .is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    let is_formula = cell
+        .trim_start()
+        .starts_with(['=', '+', '-', '@', '|', '%', '＝', '＋', '－', '＠']);
+    let guard = if is_formula && !is_number { "'" } else { "" };
     format!("\"{guard}{}\"", cell.replace('"', "\"\""))
 }
 

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use axum::body::Bytes;
@@ -51,11 +50,7 @@ impl Caller {
             exchange.gate.admit(&headers, peer, scope, Instant::now())?;
             Ok(question(exchange))
         });
-        let answer = answer.await?;
-        if answer.is_err() {
-            self.port.refused.requests.fetch_add(1, Ordering::Relaxed);
-        }
-        answer.map_err(|denied: crate::access::Denied| denied.into())
+        answer.await?.map_err(|denied: crate::access::Denied| denied.into())
     }
 
     /// Asks the exchange, whoever asks.

@@ -20,7 +20,8 @@ use crate::messages;
 
 pub(super) async fn list(caller: Caller, Query(page): Query<Page>) -> Answer {
     let limit = page.limit();
-    let after = page.after.as_deref().map(call_id).transpose()?;
+    let after = page.after.as_deref().map(call_id);
+    let after = after.transpose().map_err(|_| Problem::invalid("after", "no call"))?;
     let calls = caller
         .ask(Scope::Read, move |exchange| exchange.plane().calls(after, limit))
         .await?;
@@ -126,6 +127,12 @@ fn call_event(call: CallId, verb: &str, fields: &Fields) -> Result<CallEvent, Pr
             ));
         }
     })
+}
+
+/// Does a body say enough for this verb?
+#[cfg(any(test, feature = "exercise"))]
+pub(super) fn is_for(verb: &str, fields: &Fields) -> bool {
+    call_event(CallId(1), verb, fields).is_ok() && party(fields).is_ok()
 }
 
 /// `dn`, and `device` where it has several, name the phone by which the supervisor hears.

@@ -64,7 +64,7 @@ const ROUTES: &[Route] = &[
 ];
 
 /// What a program may want of a call: the last part of its path.
-#[cfg(test)]
+#[cfg(any(test, feature = "exercise"))]
 const VERBS: &[&str] = &[
     "hangup",
     "hold",
@@ -92,20 +92,23 @@ pub(crate) fn router(port: &Arc<Port>) -> Router<Arc<Port>> {
     };
     let routes = ROUTES.iter().fold(Router::new(), add);
     routes
-        .method_not_allowed_fallback(async || {
-            Problem::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method-not-allowed",
-                "Method not allowed",
-            )
-            .old()
-        })
         .route(
             "/api/{*rest}",
             any(async || Problem::new(StatusCode::NOT_FOUND, "unknown-path", "There is no such path")),
         )
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(Arc::clone(port), guard::guard))
+}
+
+/// Is it a body that some path takes? For the fuzzer.
+#[cfg(any(test, feature = "exercise"))]
+pub(crate) fn reads(body: &[u8]) -> bool {
+    let Ok(fields) = caller::Fields::read(&axum::body::Bytes::copy_from_slice(body)) else {
+        return false;
+    };
+    let is_call = fields.number("from").is_ok() && fields.number("to").is_ok() && fields.whole("timeout").is_ok();
+    let acts = VERBS.iter().any(|verb| calls::is_for(verb, &fields));
+    is_call || acts || fields.call("call_id").is_ok()
 }
 
 /// The document, for whoever asks.

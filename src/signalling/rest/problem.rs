@@ -55,8 +55,13 @@ impl Problem {
     }
 
     /// In the form of the old paths.
-    pub(super) fn old(mut self) -> Self {
-        self.is_old = true;
+    pub(super) fn old(self) -> Self {
+        self.in_words_of(true)
+    }
+
+    /// In the form of the old paths, or in that of the others.
+    pub(super) fn in_words_of(mut self, is_old: bool) -> Self {
+        self.is_old = is_old;
         self
     }
 }

@@ -1,5 +1,6 @@
 //! Records of calls that were, and what they come to.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -177,8 +178,19 @@ fn now_of(exchange: &Exchange) -> Value {
         "grantsRefused": counts.grants_refused,
         "hooksUnasked": counts.hooks_unasked,
         "webhooksDropped": exchange.events.unposted,
+        "refused": refused_of(exchange),
         "store": store,
     })
+}
+
+/// `{"message":{"481":2}}`: what there was any of.
+fn refused_of(exchange: &Exchange) -> Value {
+    let mut places: BTreeMap<&str, BTreeMap<String, u64>> = BTreeMap::new();
+    for refused in exchange.counters.all() {
+        let codes = places.entry(refused.place.name()).or_default();
+        codes.insert(refused.code.to_string(), refused.count);
+    }
+    json!(places)
 }
 
 const DAY_MS: u64 = 24 * 3600 * 1000;

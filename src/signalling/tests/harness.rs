@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use moqswitch_signalling::calls::{Grants, SessionId};
-use moqswitch_signalling::{RecordingMedia, Settings, Signalling, SignallingHandle};
+use moqswitch_signalling::{MediaPlane, Place, RecordingMedia, Settings, Signalling, SignallingHandle};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -31,7 +31,12 @@ pub(crate) struct Switch {
 impl Switch {
     pub(crate) async fn start(settings: Settings) -> Self {
         let media = RecordingMedia::default();
-        let handle = Signalling::start(settings, Box::new(media.clone())).unwrap();
+        Self::with_media(settings, media.clone(), Box::new(media)).await
+    }
+
+    /// With another plane of media than the one that remembers.
+    pub(crate) async fn with_media(settings: Settings, media: RecordingMedia, plane: Box<dyn MediaPlane>) -> Self {
+        let handle = Signalling::start(settings, plane).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let routes = handle.router().into_make_service_with_connect_info::<SocketAddr>();
@@ -97,6 +102,20 @@ impl Switch {
             head: head.to_ascii_lowercase(),
             body: body.to_owned(),
         }
+    }
+
+    /// Who asks again and again until something is so stays below the rate of one address.
+    pub(crate) async fn breathe(&self) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+
+    /// What it refused, as `/api/stats` says it: a place and a code, none being zero.
+    pub(crate) fn refused(&self, place: Place, code: u16) -> u64 {
+        let refused = self.handle().refused().into_iter();
+        refused
+            .filter(|one| one.place == place && one.code == code)
+            .map(|one| one.count)
+            .sum()
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -211,11 +230,11 @@ impl Phone {
 
     /// The next message, or the code by which the socket was closed.
     pub(crate) async fn next(&mut self) -> Result<Value, u16> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
-            let next = tokio::time::timeout(PATIENCE, self.socket.next())
-                .await
-                .expect("a message in time");
-            match next {
+            // Pings alone do not make it longer.
+            let next = tokio::time::timeout_at(deadline, self.socket.next()).await;
+            match next.unwrap_or_else(|_| panic!("no message in time, after {:#?}", self.said.last())) {
                 Some(Ok(Message::Text(text))) => {
                     let value: Value = serde_json::from_str(&text).unwrap();
                     if let Some(seq) = value["seq"].as_u64() {
@@ -224,7 +243,11 @@ impl Phone {
                     self.said.push(('<', value.clone()));
                     return Ok(value);
                 }
-                Some(Ok(Message::Close(frame))) => return Err(frame.map_or(1005, |frame| frame.code.into())),
+                Some(Ok(Message::Close(frame))) => {
+                    let code = frame.map_or(1005, |frame| frame.code.into());
+                    self.said.push(('<', json!({ "close": code })));
+                    return Err(code);
+                }
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return Err(1006),
             }
@@ -260,6 +283,16 @@ impl Phone {
                 return;
             }
         }
+    }
+
+    /// What has come and nothing has waited for, when everything is done that this phone asked.
+    pub(crate) async fn rest(&mut self) -> Vec<Value> {
+        let known = self.said.len();
+        self.sync().await;
+        let rest = self.said.drain(known..);
+        rest.filter(|(direction, _)| *direction == '<')
+            .map(|(_, message)| message)
+            .collect()
     }
 
     /// What came since the last look, without what was sent.

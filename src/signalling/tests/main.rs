@@ -3,15 +3,22 @@
 
 mod harness;
 
+mod complete;
+mod contract;
 mod crowd;
 mod faults;
-
+mod innocent;
 mod main_path;
 mod outward;
+mod races;
 mod readme;
+mod refused;
 mod replaced;
+mod reports;
 mod rest;
 mod restart;
+mod security;
 mod seeds;
 mod stored;
+mod storms;
 mod transcripts;

@@ -34,25 +34,19 @@ async fn two_phones_register_call_hold_and_hang_up() {
     let heard = alice.heard();
     assert_eq!(
         types(&heard),
-        [
-            "callProgress",
-            "callProgress",
-            "callProgress",
-            "callAccepted",
-            "participants"
-        ]
+        ["callProgress", "callProgress", "callAccepted", "participants"]
     );
     let states: Vec<_> = heard
         .iter()
         .filter_map(|message| message["payload"]["state"].as_str())
         .collect();
-    assert_eq!(states, ["calling", "calling", "ringing"]);
-    assert_eq!(heard[3]["payload"]["sdp"], "v=0 answer");
-    assert_eq!(heard[3]["id"], "msg-2", "the call's own id");
-    assert_eq!(heard[3]["payload"]["callId"], "call-1");
-    assert_eq!(heard[3]["payload"]["media"]["publish"], format!("call/{call}/1"));
+    assert_eq!(states, ["calling", "ringing"]);
+    assert_eq!(heard[2]["payload"]["sdp"], "v=0 answer");
+    assert_eq!(heard[2]["id"], "msg-2", "the call's own id");
+    assert_eq!(heard[2]["payload"]["callId"], "call-1");
+    assert_eq!(heard[2]["payload"]["media"]["publish"], format!("call/{call}/1"));
     let seqs: Vec<_> = heard.iter().map(|message| message["seq"].as_u64().unwrap()).collect();
-    assert_eq!(seqs, [2, 3, 4, 5, 6], "each message has the next number");
+    assert_eq!(seqs, [2, 3, 4, 5], "each message has the next number");
 
     // The relay was told exactly this.
     let grants = switch.grants(&alice);

@@ -11,17 +11,17 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::{Phone, Switch};
 
-struct Server(TcpListener);
+pub(crate) struct Server(TcpListener);
 
 impl Server {
-    async fn start() -> (Self, SocketAddr) {
+    pub(crate) async fn start() -> (Self, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         (Self(listener), address)
     }
 
     /// The next request: its head and its body; it is answered.
-    async fn answer(&self, status: u16, body: &str) -> (String, String) {
+    pub(crate) async fn answer(&self, status: u16, body: &str) -> (String, String) {
         answer(&self.0, status, body).await
     }
 }

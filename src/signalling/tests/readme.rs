@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::harness::Switch;
 use crate::main_path::connect;
+use crate::rest::{event, follow};
 
 #[tokio::test]
 async fn examples_are_answered() {
@@ -20,6 +21,10 @@ async fn examples_are_answered() {
     assert!(examples.len() > 15, "{examples:?}");
     for example in examples {
         if example.contains("/api/events") {
+            // It has no end of its own: something happens, and is told.
+            let mut events = follow(&switch, None).await;
+            switch.phone("5010").await;
+            assert_eq!(event(&mut events, &["registration"]).await.2["dn"], "5010");
             continue;
         }
         let (_, path) = example.split_once("http://127.0.0.1:4443").unwrap();

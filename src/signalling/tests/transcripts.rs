@@ -205,3 +205,37 @@ async fn calls_that_come_to_nothing() {
     bob.sync().await;
     compare("failed-calls.txt", &[("alice", &alice), ("bob", &bob)]);
 }
+
+/// Somebody begins to watch when a call is up already, and two browsers agree on media anew.
+#[tokio::test]
+async fn calls_that_are_up_and_offers_that_come_later() {
+    let switch = Switch::plain().await;
+    let mut alice = switch.phone("5001").await;
+    let mut bob = switch.phone("5002").await;
+    let (alices, bobs) = connect(&mut alice, &mut bob, "5002").await;
+    for phone in [&mut alice, &mut bob] {
+        phone.sync().await;
+        phone.said.clear();
+    }
+    alice
+        .send("sdpOffer", json!({ "callId": alices, "sdp": "v=0 another offer" }))
+        .await;
+    bob.expect("sdpOffer").await;
+    bob.send("sdpAnswer", json!({ "callId": bobs, "sdp": "v=0 another answer" }))
+        .await;
+    alice.expect("sdpAnswer").await;
+    let quality = json!({ "callId": alices, "rtt": 10, "jitter": 1, "loss": 0 });
+    alice.send("quality", quality).await;
+    alice.sync().await;
+    bob.sync().await;
+    let mut chief = Phone::connect(switch.address, "/ws").await;
+    chief
+        .send(
+            "register",
+            json!({ "dn": "5009", "role": "supervisor", "device": "desk" }),
+        )
+        .await;
+    chief.send("subscribe", json!({ "calls": true })).await;
+    chief.sync().await;
+    compare("late.txt", &[("alice", &alice), ("bob", &bob), ("chief", &chief)]);
+}

@@ -49,6 +49,13 @@ impl Call {
         check_same(&received, &sent)
     }
 
+    /// A group that nobody is to hear.
+    pub fn speak_to_nobody(&mut self) -> Result<()> {
+        let sent = self.random.group(self.next_sequence, &[FRAME_BYTES]);
+        self.next_sequence += 1;
+        write_group(&self.published.track, &sent)
+    }
+
     /// Announces the broadcast no more. Its track goes on.
     pub fn withdraw(&self) {
         self.published.broadcast.unannounce();

@@ -139,12 +139,28 @@ fn calls_without_media_end_but_not_while_one_holds() {
     }
     switch.hold(alice, call, true);
     switch.pass(seconds(100));
+    switch.hold(alice, call, false);
+    switch.pass(seconds(29));
+    switch.hold(alice, call, true);
+    switch.pass(seconds(100));
     assert!(switch.ended(alice).is_empty());
     switch.hold(alice, call, false);
     switch.handle(Event::Media(MediaEvent::Flowing { leg }));
     switch.pass(seconds(61));
     assert_eq!(switch.ended(alice), [(call, Cause::MediaTimeout)]);
     switch.assert_empty();
+}
+
+#[test]
+fn calls_whose_media_goes_another_way_do_not_end_for_want_of_it() {
+    let mut switch = Switch::with(Settings {
+        counters_wait: seconds(0),
+        ..Settings::default()
+    });
+    let (alice, bob) = (switch.phone(1, "5001"), switch.phone(2, "5002"));
+    switch.talk(alice, bob, "5002");
+    switch.pass(seconds(600));
+    assert!(switch.ended(alice).is_empty() && switch.ended(bob).is_empty());
 }
 
 #[test]
@@ -233,6 +249,79 @@ fn offers_answers_and_candidates_pass_between_two_browsers() {
     assert!(matches!(&told[0], Notice::Accepted(accepted) if accepted.sdp == sdp("answer")));
     switch.done(alice, candidate("late"));
     assert!(switch.told(carol).is_empty());
+}
+
+fn payload(text: &str) -> Payload {
+    Payload::new(text).unwrap()
+}
+
+fn signal_of(call: CallId, signal: Signal) -> CallEvent {
+    CallEvent::Signal { call, to: None, signal }
+}
+
+/// Phones that ring in turn: the second has the caller's latest offer and what was sent ahead of it.
+#[test]
+fn offer_and_candidates_reach_devices_that_ring_later() {
+    let plan = "[groups.turn]\nmembers = [\"5002\", \"5003\"]\nstrategy = \"in-turn\"\n[[rules]]\nto = \"80\"\ntarget = \"group/turn\"\n";
+    let mut switch = Switch::planned(Settings::default(), Dialplan::parse(plan).unwrap());
+    let (alice, bob, carol) = (
+        switch.phone(1, "5001"),
+        switch.phone(2, "5002"),
+        switch.phone(3, "5003"),
+    );
+    let call = switch.dial(alice, "80");
+    switch.done(alice, signal_of(call, Signal::Candidate(payload("of no offer"))));
+    switch.done(alice, signal_of(call, Signal::Offer(payload("offer"))));
+    let mut sent = 0;
+    // More than are kept: those reach only who rings.
+    for _ in 0..limits::CANDIDATES_KEPT_MAX + 5 {
+        switch.done(alice, signal_of(call, Signal::Candidate(payload(&sent.to_string()))));
+        sent += 1;
+    }
+    assert_eq!(switch.told(bob).len(), 1 + 2 + sent);
+    switch.hang_up(bob, call);
+    let told = switch.told(carol);
+    let Some((Notice::Incoming(incoming), signals)) = told.split_first() else {
+        panic!("{told:?}")
+    };
+    assert_eq!(incoming.sdp, Some(payload("offer")));
+    let candidates: Vec<&str> = signals
+        .iter()
+        .map(|notice| match notice {
+            Notice::Signal {
+                signal: Signal::Candidate(candidate),
+                by,
+                ..
+            } if by.leg == LegNumber(1) => candidate.as_str(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let expected: Vec<String> = (0..limits::CANDIDATES_KEPT_MAX).map(|at| at.to_string()).collect();
+    assert_eq!(candidates, expected);
+    switch.answer(carol, call);
+    switch.told.clear();
+    // Once it is answered everything goes to who answered.
+    switch.done(alice, signal_of(call, Signal::Candidate(payload("later"))));
+    assert_eq!(switch.told(carol).len(), 1);
+}
+
+#[test]
+fn candidates_that_are_kept_have_a_bound_in_bytes() {
+    let mut switch = Switch::new();
+    let (alice, bob) = (switch.phone(1, "5001"), switch.phone(2, "5002"));
+    let call = switch.dial(alice, "5002");
+    let long = "c".repeat(limits::CANDIDATE_BYTES_KEPT_MAX / 2);
+    for _ in 0..10 {
+        switch.done(alice, signal_of(call, Signal::Candidate(payload(&long))));
+    }
+    let kept: usize = switch.plane.calls[&call]
+        .candidates
+        .iter()
+        .map(|kept| kept.as_str().len())
+        .sum();
+    assert_eq!(kept, limits::CANDIDATE_BYTES_KEPT_MAX);
+    switch.answer(bob, call);
+    assert!(switch.plane.calls[&call].candidates.is_empty());
 }
 
 #[test]

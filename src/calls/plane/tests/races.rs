@@ -28,7 +28,7 @@ fn of_two_who_answer_the_first_has_the_call() {
     assert_eq!((ended.cause, ended.by), (Cause::AnsweredElsewhere, EndedBy::System));
     assert_eq!(
         ended.answered_by.as_ref().unwrap().device.as_str(),
-        format!("session-{tablet}")
+        switch.plane.device(tablet).unwrap().device.as_str()
     );
     // Too late: there is no call for this device any more.
     assert_eq!(switch.answer(bob, call), Reply::Refused(Refusal::UnknownCall));

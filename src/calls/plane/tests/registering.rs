@@ -192,6 +192,82 @@ fn registrations_expire_unless_they_are_refreshed() {
 }
 
 #[test]
+fn coming_back_does_not_prolong_a_registration() {
+    let mut switch = Switch::new();
+    let mut registration = Registration::phone(session(1), number("5001"));
+    registration.expires = Some(seconds(60));
+    switch.register(registration);
+    for left in [40, 20] {
+        switch.pass(seconds(20));
+        lose(&mut switch, session(1));
+        let Reply::Resumed(resumed) = resume(&mut switch, session(1)) else {
+            panic!("it is registered")
+        };
+        assert_eq!(resumed.expires, seconds(left));
+    }
+    switch.pass(seconds(20));
+    assert_eq!(is_over(&mut switch, session(1)), Some(UnregisterReason::Expired));
+    assert_eq!(resume(&mut switch, session(1)), Reply::Refused(Refusal::UnknownSession));
+    switch.assert_empty();
+}
+
+/// Four phones of one number, of which two are lost: the second first.
+fn four_with_two_lost() -> Switch {
+    let mut switch = Switch::new();
+    for id in 1..=4 {
+        switch.phone(id, "5001");
+    }
+    for id in [2, 3] {
+        lose(&mut switch, session(id));
+        switch.pass(seconds(1));
+    }
+    switch
+}
+
+#[test]
+fn one_device_too_many_takes_the_place_of_the_longest_lost() {
+    let mut switch = four_with_two_lost();
+    switch.phone(5, "5001");
+    assert_eq!(is_over(&mut switch, session(2)), Some(UnregisterReason::Lost));
+    assert!(matches!(resume(&mut switch, session(3)), Reply::Resumed(_)));
+    let reply = switch.register(Registration::phone(session(6), number("5001")));
+    assert_eq!(reply, Reply::Refused(Refusal::TooManyDevices), "nobody is lost");
+    assert_eq!(switch.plane.number(&number("5001")).unwrap().devices.len(), 4);
+}
+
+#[test]
+fn who_may_come_back_to_a_call_keeps_its_place() {
+    let mut switch = Switch::new();
+    for id in 1..=4 {
+        switch.phone(id, "5001");
+    }
+    let bob = switch.phone(10, "5002");
+    let call = switch.talk(session(2), bob, "5002");
+    for id in [2, 3] {
+        lose(&mut switch, session(id));
+        switch.pass(seconds(1));
+    }
+    switch.phone(5, "5001");
+    assert_eq!(is_over(&mut switch, session(3)), Some(UnregisterReason::Lost));
+    let reply = switch.register(Registration::phone(session(6), number("5001")));
+    assert_eq!(reply, Reply::Refused(Refusal::TooManyDevices));
+    assert!(matches!(resume(&mut switch, session(2)), Reply::Resumed(_)));
+    assert!(switch.plane.call(call).is_some());
+}
+
+#[test]
+fn a_name_that_a_device_did_not_choose_says_nothing_of_its_session() {
+    let mut switch = Switch::new();
+    let (alice, tablet) = (switch.phone(0xabcd_ef01, "5001"), switch.phone(0xabcd_ef02, "5001"));
+    let name = |switch: &Switch, session| switch.plane.device(session).unwrap().device;
+    assert!(!name(&switch, alice).as_str().contains("abcdef01"));
+    assert_ne!(name(&switch, alice), name(&switch, tablet));
+    let before = name(&switch, alice);
+    switch.register(Registration::phone(alice, number("5001")));
+    assert_eq!(name(&switch, alice), before, "it is the same device");
+}
+
+#[test]
 fn whoever_unregisters_leaves_its_calls() {
     let (mut switch, alice, bob, call) = call_at(2);
     let request = switch.request();

@@ -2,6 +2,7 @@
 
 mod across_shards;
 mod announce;
+mod counting;
 mod delivery;
 mod endings;
 mod lifecycle;

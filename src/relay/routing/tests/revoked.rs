@@ -52,6 +52,24 @@ fn its_tracks_end_for_who_has_them_announced_or_not() {
 }
 
 #[test]
+fn its_subscribers_gone_by_revocation_it_is_left_at_once() {
+    let mut shard = shard_with_publisher();
+    shard.subscribe(1, Version::Lite06, |_| {});
+    shard.subscribe(2, Version::Lite06, |_| {});
+    let is_left = |shard: &Shard| {
+        let mut actions = shard.actions.iter();
+        actions.any(|action| matches!(action, Action::Unsubscribe { .. }))
+    };
+    shard.tracks.handle_request_revoked(peer(1), REQUEST, shard.now);
+    shard.settle();
+    assert!(!is_left(&shard), "another hears it");
+    shard.tracks.handle_request_revoked(peer(2), REQUEST, shard.now);
+    shard.settle();
+    assert!(is_left(&shard));
+    assert_eq!(shard.tracks.statistics().tracks, 0);
+}
+
+#[test]
 fn a_fetch_that_it_has_not_answered_is_refused() {
     let mut shard = shard_with_publisher();
     shard.tracks.handle_peer(peer(1), Version::Lite06, true);

@@ -16,6 +16,7 @@ mod patterns;
 mod phone;
 mod port_change;
 mod probe;
+mod rtp;
 mod slow_subscriber;
 mod tokens;
 mod web;

@@ -79,6 +79,26 @@ async fn talk(scheme: &str, shards: usize) -> Result<()> {
         .until_announced(&of_alice, false)
         .await
         .context("while bob holds")?;
+    // Alice's voice goes nowhere, and as soon as the relay has let go of it not even to the relay.
+    let letting_go = async {
+        loop {
+            let before = counted(&relay).await?;
+            to_bob.speak_to_nobody()?;
+            tokio::time::sleep(A_WHILE).await;
+            if counted(&relay).await? == before {
+                return anyhow::Ok(before);
+            }
+        }
+    };
+    let before = tokio::time::timeout(LIMIT, letting_go)
+        .await
+        .context("she is heard still")??;
+    for _ in 0..10 {
+        to_bob.speak_to_nobody()?;
+    }
+    tokio::time::sleep(A_WHILE).await;
+    let after = counted(&relay).await?;
+    ensure!(after == before, "while bob held: {before:?}, then {after:?}");
     bob.send("hold", json!({"callId": call, "hold": false})).await?;
     bob_hears
         .until_announced(&of_alice, true)
@@ -99,12 +119,92 @@ async fn talk(scheme: &str, shards: usize) -> Result<()> {
         .context("after the call")?;
     ensure!(to_alice.exchange().await.is_err(), "bob was heard after the call");
 
-    let records: Value = serde_json::from_str(&http_get(relay.http(), "/api/cdr").await?)?;
-    let text = records.to_string();
-    ensure!(
-        text.contains(&call) && text.contains("5001") && text.contains("5002"),
-        "no record: {text}"
-    );
+    let record = record_of(&relay, &call).await?;
+    let parties = record["parties"].as_array().context("a record without parties")?;
+    let numbers: Vec<&Value> = parties.iter().map(|party| &party["dn"]).collect();
+    ensure!(numbers == ["5001", "5002"], "{record}");
+    // 3 frames in each of 20 groups, and the one before them; of alice what she said before the relay let go of her.
+    ensure!(parties[1]["sent"]["frames"] == 61, "{record}");
+    ensure!(parties[0]["sent"]["frames"].as_u64() >= Some(61), "{record}");
+    ensure!(parties.iter().all(|party| party["sent"]["lost"] == 0), "{record}");
+    // All that the relay forwarded was of this call, and its record has all of it.
+    let sum = |field: &str| -> u64 { parties.iter().filter_map(|party| party["sent"][field].as_u64()).sum() };
+    let in_record = [sum("frames"), sum("bytes"), sum("delivered")];
+    let in_all = counted(&relay).await?;
+    ensure!(in_record == in_all, "{in_record:?} of {in_all:?}");
+    Ok(())
+}
+
+/// Frames and bytes that the relay got, and frames that it sent.
+async fn counted(relay: &Relay) -> Result<[u64; 3]> {
+    let metrics = relay.metrics().await?;
+    let of = |name: &str| metrics.sum_containing(name) as u64;
+    Ok(["moqswitch_frames_in", "moqswitch_bytes_in", "moqswitch_frames_out"].map(of))
+}
+
+/// The record of a call that is over: it waits for what the relay counted.
+async fn record_of(relay: &Relay, call: &str) -> Result<Value> {
+    let waiting = async {
+        loop {
+            let records: Value = serde_json::from_str(&http_get(relay.http(), "/api/cdr").await?)?;
+            let mut all = records["records"].as_array().into_iter().flatten();
+            if let Some(record) = all.find(|record| record["callId"] == call) {
+                return Ok(record.clone());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, waiting).await.context("no record")?
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_is_transferred_and_its_media_with_it() -> Result<()> {
+    let relay = Relay::start(2).await?;
+    if relay.kind() != RelayKind::Moqswitch {
+        return Ok(());
+    }
+    let mut alice = Phone::register(&relay, "5001").await?;
+    let mut bob = Phone::register(&relay, "5002").await?;
+    let mut carol = Phone::register(&relay, "5003").await?;
+    let (alice_speaks, mut alice_hears) = alice.connect("https").await?;
+    let (_bob_speaks, mut bob_hears) = bob.connect("https").await?;
+    let (carol_speaks, mut carol_hears) = carol.connect("https").await?;
+
+    alice.send("call", json!({"to": "5002", "callId": "c1"})).await?;
+    let call = text(&bob.expect("incomingCall").await?["callId"])?;
+    bob.send("answer", json!({"callId": call})).await?;
+    let of_alice = text(&alice.expect("callAccepted").await?["media"]["publish"])?;
+    bob.expect("callAccepted").await?;
+    let mut to_bob = Call::start(&alice_speaks, &mut bob_hears, &of_alice, Random::new(1)).await?;
+    to_bob.exchange().await?;
+    alice.send("dtmf", json!({"callId": "c1", "digit": "42#"})).await?;
+    let digits = bob.expect("dtmf").await?;
+    ensure!(digits["digit"] == "42#", "{digits}");
+
+    bob.send("transfer", json!({"callId": call, "to": "5003"})).await?;
+    let incoming = carol.expect("incomingCall").await?;
+    ensure!(incoming["from"] == "5001" || incoming["from"] == "5002", "{incoming}");
+    carol.send("answer", json!({"callId": incoming["callId"]})).await?;
+    let of_carol = text(&carol.expect("callAccepted").await?["media"]["publish"])?;
+    let ended = bob.expect("callEnded").await?;
+    ensure!(ended["reason"] == "transferred", "{ended}");
+    bob_hears
+        .until_announced(&of_alice, false)
+        .await
+        .context("bob after the transfer")?;
+    ensure!(to_bob.exchange().await.is_err(), "bob heard alice after the transfer");
+
+    carol_hears
+        .until_announced(&of_alice, true)
+        .await
+        .context("alice to carol")?;
+    let mut to_alice = Call::start(&carol_speaks, &mut alice_hears, &of_carol, Random::new(2)).await?;
+    to_alice.exchange().await.context("carol to alice")?;
+
+    carol.send("hangup", json!({"callId": incoming["callId"]})).await?;
+    alice.expect("callEnded").await?;
+    let record = record_of(&relay, &call).await?;
+    ensure!(record["parties"].as_array().map(Vec::len) == Some(3), "{record}");
     Ok(())
 }
 

@@ -1,0 +1,45 @@
+//! What is on a leg's tracks beside audio: digits, and the catalog by which players know what they get.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::codec::LegCodec;
+
+/// A digit on the track `dtmf`: once when it begins, once more when it is over, with the same `at_ms`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DigitEvent {
+    pub(crate) digit: String,
+    pub(crate) duration_ms: u32,
+    /// Since the leg began.
+    pub(crate) at_ms: u64,
+}
+
+impl DigitEvent {
+    /// `None`: it is no such event, or more than one digit.
+    pub(crate) fn parse(payload: &[u8]) -> Option<(Self, char)> {
+        let event: Self = serde_json::from_slice(payload).ok()?;
+        let mut characters = event.digit.chars();
+        let digit = characters.next()?;
+        characters.next().is_none().then_some((event, digit))
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+/// In the form of hang's catalog.
+pub(crate) fn catalog(codec: LegCodec) -> Vec<u8> {
+    let track = json!({
+        "codec": codec.name(),
+        "sampleRate": codec.sample_rate(),
+        "numberOfChannels": 1,
+        "container": { "kind": "raw" },
+    });
+    let catalog = json!({ "audio": { "renditions": { AUDIO: track } } });
+    catalog.to_string().into_bytes()
+}
+
+pub(crate) const AUDIO: &str = "audio";
+pub(crate) const DTMF: &str = "dtmf";
+pub(crate) const CATALOG: &str = "catalog.json";

@@ -1,0 +1,26 @@
+//! Telephone audio without I/O: RTP packets become frames for a broadcast, and frames of a broadcast become RTP packets.
+//!
+//! No socket, no clock, no thread. Whoever embeds this crate hands in datagrams, frames and what time it is.
+//!
+//! - [`rtp`]: the header of a packet.
+//! - [`Ingress`]: packets of one sender, in the order of a broadcast's groups. Payloads are not touched.
+//! - [`Egress`]: frames of one speaker, as packets of one source.
+//! - [`dtmf`]: telephone events (RFC 4733), both ways.
+//! - [`Latch`]: where packets come from and go to, when a peer is behind an address translator.
+//!
+//! One packet is one group of one frame. The group's number is the packet's sequence number, counted on beyond 2^16; so a
+//! gap in the numbers is a packet that was lost. The frame's timestamp is the packet's, counted on beyond 2^32, in the
+//! codec's clock. Silence suppression leaves a gap in timestamps, not in numbers. Both survive the way there and back.
+
+#![warn(missing_docs)]
+
+pub mod dtmf;
+pub mod rtp;
+
+mod egress;
+mod ingress;
+mod latch;
+
+pub use egress::{Egress, EgressStatistics, Speech};
+pub use ingress::{Heard, Ingress, IngressStatistics};
+pub use latch::{Latch, Verdict};

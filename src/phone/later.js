@@ -1,0 +1,104 @@
+// @ts-check
+/* What a phone has beside calls: quality, calls that were there before the page was, and calls that the switch has lost. */
+import { message, pack, Track } from './moq.js';
+import { clockOf } from './audio.js';
+
+/** @typedef {import('./moqphone.js').Phone} Phone */
+/** @typedef {import('./moqphone.js').Call} Call */
+
+/* How often the switch is told how a call sounds. */
+const QUALITY_MS = 5000;
+/* How long two phones try to find each other again when the switch has lost their call. */
+const RECOVERY_MS = 30000;
+/* Encoding, sending and playing, beside what is measured: the device, in ms. */
+const DEVICE_MS = 20;
+
+/**
+ * What a conversation is worth, 1 to 4.5: the E-model (ITU-T G.107), simplified.
+ * @param {number} ms one way, from mouth to ear @param {number} loss 0 to 1
+ */
+export const mosOf = (ms, loss) => {
+  const r = Math.max(0, 93.2 - ms * 0.024 - Math.max(0, ms - 177.3) * 0.11 - (95 * loss) / (loss + 0.1));
+  return Math.max(1, 1 + 0.035 * r + 7e-6 * r * (r - 60) * (100 - r));
+};
+
+/** Phones that are told when the network may be there again. @type {Set<Phone>} */
+const phones = new Set();
+const hurry = () => phones.forEach((phone) => phone.hurry());
+globalThis.addEventListener?.('online', hurry);
+globalThis.document?.addEventListener('visibilitychange', hurry);
+
+/** Has the relay tell the round-trip time. @param {Phone} phone @param {any} session */
+export const probe = (phone, session) =>
+  phones.add(phone) &&
+  session.ask(pack(4, message(0, 0)), async (/** @type {any} */ answers) => {
+    for (;;) {
+      const report = await answers.message();
+      report.int();
+      phone.rtt = report.int() || session.carrier.rtt || phone.rtt;
+    }
+  });
+
+/** What an ordinary player is told of a track (hang's catalog). @param {string} codec */
+export const catalog = (codec) => {
+  const rendition = { codec, sampleRate: clockOf(codec), numberOfChannels: 1, container: { kind: 'raw' } };
+  const text = JSON.stringify({ audio: { renditions: { audio: rendition } } });
+  return new Track(1000, (session, id) => session.uni(pack(0, message(id, 0), 0, text)));
+};
+
+/** @type {WeakMap<Call, {told: number, frames: number, lost: number}>} */
+const told = new WeakMap();
+
+/** What a player says every second. @param {Phone} phone @param {Call} call @param {any} stats */
+export const measure = (phone, call, stats) => {
+  const { frames, lost, underruns, jitter, buffer } = stats;
+  const last = told.get(call) ?? { told: 0, frames: 0, lost: 0 };
+  const [came, gone] = [frames - last.frames, lost - last.lost];
+  const loss = Math.max(0, came > 0 ? gone / (came + gone) : lost / (frames + lost));
+  const rtt = phone.rtt || phone.signalRtt;
+  const mos = mosOf(rtt / 2 + buffer + DEVICE_MS, loss);
+  call.quality = { ...stats, rtt, loss, mos };
+  if (performance.now() - last.told > QUALITY_MS && call.state == 'up' && phone.state == 'ready') {
+    told.set(call, { told: performance.now(), frames, lost });
+    phone.request('quality', { callId: call.id, rtt, jitter, loss, buffer, underruns, mos }).catch(() => {});
+  }
+  phone.emit('change');
+};
+
+/** A call of a snapshot, as it is and not as it was. @param {Phone} phone @param {any} snapshot */
+export const adopt = (phone, { callId, party, parties, from, to, answerMs }) => {
+  const own = parties.find((/** @type {any} */ leg) => leg.party == party);
+  if (!own) return;
+  const isOut = own.role == 'caller';
+  const other = parties.find((/** @type {any} */ leg) => leg.party != party && leg.state == 'up') ?? (isOut ? { dn: to } : from);
+  const state = own.state == 'up' || isOut ? own.state : 'incoming';
+  const call = phone.calls.get(callId) ?? phone.add({ id: callId, isOut, peer: other.dn, name: other.displayName });
+  Object.assign(call, { state, party, held: own.hold, muted: own.muted, since: answerMs ?? 0 });
+  call.participants = parties
+    .filter((/** @type {any} */ leg) => leg.state == 'up')
+    .map((/** @type {any} */ leg) => ({
+      ...leg,
+      broadcast: 'call/' + leg.party,
+      own: leg == own,
+      track: leg.codec && 'audio',
+      audible: leg != own && !leg.hold,
+    }));
+  if (state == 'incoming') phone.emit('incoming', call);
+};
+
+/**
+ * The switch was started anew and has lost a call: who had called calls again, and who was called answers by itself.
+ * @param {Phone} phone @param {Call} call
+ */
+export const recover = (phone, { peer, isOut }) => {
+  const until = Date.now() + RECOVERY_MS;
+  phone.lost.set(peer, until);
+  const again = () => {
+    if (!phone.lost.has(peer) || Date.now() > until || phone.state == 'offline') return phone.lost.delete(peer);
+    if (![...phone.calls.values()].some((other) => other.peer == peer)) phone.call(peer, { again: true }).catch(() => {});
+    setTimeout(again, 1000);
+  };
+  if (isOut) setTimeout(again, 500);
+  else setTimeout(() => phone.lost.delete(peer), RECOVERY_MS);
+  phone.emit('problem', { name: 'restarted' });
+};

@@ -1,0 +1,33 @@
+// The microphones: a file of sound for each browser.
+import { writeFile } from 'node:fs/promises';
+import path from 'node:path';
+
+/** In Hz; each browser's own. */
+export const TONES = [440, 660, 880];
+
+const RATE = 48000;
+const SECONDS = 10;
+const AMPLITUDE = 0.3;
+
+/** Samples of -1 to 1 as a WAV of one channel. */
+export function wav(samples) {
+  const bytes = Buffer.alloc(44 + samples.length * 2);
+  bytes.write('RIFF', 0);
+  bytes.writeUInt32LE(36 + samples.length * 2, 4);
+  bytes.write('WAVEfmt ', 8);
+  for (const [at, value] of [[16, 16], [24, RATE], [28, RATE * 2], [40, samples.length * 2]]) bytes.writeUInt32LE(value, at);
+  for (const [at, value] of [[20, 1], [22, 1], [32, 2], [34, 16]]) bytes.writeUInt16LE(value, at);
+  bytes.write('data', 36);
+  samples.forEach((sample, at) => bytes.writeInt16LE(Math.round(sample * 32767), 44 + at * 2));
+  return bytes;
+}
+
+/** Whole periods, so that the tone goes on without a step when the file begins anew. */
+export async function writeTones(directory) {
+  return Promise.all(TONES.map(async (tone) => {
+    const file = path.join(directory, `${tone}.wav`);
+    const samples = Float32Array.from({ length: RATE * SECONDS }, (_, at) => AMPLITUDE * Math.sin((2 * Math.PI * tone * at) / RATE));
+    await writeFile(file, wav(samples));
+    return file;
+  }));
+}
