@@ -7,9 +7,10 @@
 //!   telephony            calls: their thread, and what they ask of the relay
 //!   check              will this configuration run on this host?
 //!   config             flags, environment and file to one validated configuration
+//!   directory          users, keys of programs, webhooks, secrets and dialplan from files
 //!   keys               keys of tokens from files
 //!   state              what outlives the process: the key of stateless resets
-//!   token              `moqswitch token`: keys and tokens made and explained
+//!   token user dial    `moqswitch token`, `user` and `dial`: what is made or explained for an operator
 //!   logging signals reload notify
 //! ```
 //!
@@ -19,6 +20,8 @@ pub mod authority;
 pub mod check;
 pub mod config;
 pub mod control;
+pub mod dial;
+pub mod directory;
 pub mod generate;
 pub mod keys;
 pub mod limits;
@@ -30,3 +33,4 @@ pub mod state;
 pub mod switch;
 mod telephony;
 pub mod token;
+pub mod user;

@@ -15,6 +15,33 @@ pub const CONFIG_FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// How often the files with keys of tokens are looked at. A change is seen so much later at worst; SIGHUP is at once.
 pub const KEYS_LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
+/// Longest configurable age of call records. More is a configuration error.
+pub const RECORDS_AGE_MAX: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
+
+/// A file of users, and how many there may be in it. A larger one is refused.
+pub const USERS_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// See [`USERS_BYTES_MAX`].
+pub const USERS_MAX: usize = 100_000;
+
+/// Users whose passwords are in files of their own. Each is hashed when it is read, which takes tens of milliseconds. With
+/// more the file of users is refused.
+pub const PASSWORD_FILES_MAX: usize = 256;
+
+/// A file of keys of programs or of webhooks. A larger one is refused.
+pub const PROGRAMS_BYTES_MAX: usize = 1024 * 1024;
+
+/// Keys of programs; a request is compared with each. With more the file is refused.
+pub const API_KEYS_MAX: usize = 1024;
+
+/// Webhooks; each has a queue of its own. With more the file is refused.
+pub const WEBHOOKS_MAX: usize = 64;
+
+/// How long the calls thread has for its figures. Then `/metrics` does without them.
+pub const CALLS_ANSWER_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// A password on standard input; a longer one is refused.
+pub const PASSWORD_INPUT_BYTES_MAX: u64 = 4096;
+
 /// A token on standard input; a longer text is refused.
 pub const TOKEN_INPUT_BYTES_MAX: u64 = 64 * 1024;
 

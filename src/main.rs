@@ -9,7 +9,7 @@ use clap::{CommandFactory, Parser};
 use moqswitch::config::{Arguments, Command, Config};
 use moqswitch::notify::Notifier;
 use moqswitch::switch::{Surroundings, Switch};
-use moqswitch::{check, config, generate, logging, token};
+use moqswitch::{check, config, dial, generate, logging, token, user};
 use moqswitch_relay::net;
 use moqswitch_relay::topology::HostCores;
 
@@ -33,6 +33,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match &arguments.command {
         Some(Command::Config) => generate::print(config::template().as_bytes())?,
         Some(Command::Token { action }) => return token::run(action, &arguments.flags),
+        Some(Command::User { action }) => user::run(*action)?,
+        Some(Command::Dial(asked)) => dial::run(asked, &arguments.flags)?,
         Some(Command::Completions { shell }) => generate::completions(Arguments::command(), *shell)?,
         Some(Command::Man { command }) => generate::manual(Arguments::command(), command.as_deref())?,
         Some(Command::Check { json }) => {

@@ -1,4 +1,4 @@
-//! What a relay takes over while it runs: certificates, keys, patterns, limits and the log level, read again at SIGHUP. Each
+//! What a relay takes over while it runs: certificates, keys, patterns, limits, the log level and the files of calls, read again at SIGHUP. Each
 //! is whole or not at all, and one line says which. Connections and sessions that begin from then on get them; others keep
 //! what they have.
 
@@ -21,6 +21,7 @@ use crate::control::WebSockets;
 use crate::keys::{self, KeyFileError, Stamp};
 use crate::limits;
 use crate::logging::LevelHandle;
+use crate::telephony::Reloading;
 
 /// Reads the configuration again, from where it was read at the start.
 pub type Source = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
@@ -35,6 +36,8 @@ pub(crate) struct Reloads {
     pub(crate) websockets: Arc<WebSockets>,
     pub(crate) certificates: Certificates,
     pub(crate) keys: TokenKeys,
+    /// `None`: there are no calls.
+    pub(crate) calls: Option<Reloading>,
 }
 
 /// Where certificates go, beside the shards.
@@ -84,10 +87,14 @@ impl Reloads {
         if self.keys.reload_from(after.auth.key.clone(), shards).await {
             self.config.auth.key.clone_from(&after.auth.key);
         }
+        if let (Some(calls), Some(config)) = (&mut self.calls, &after.calls) {
+            calls.reload(config).await;
+        }
+        let is_of_calls = |path: &str| after.calls.is_some() && self.calls.is_some() && CALLS.contains(&path);
         let others: Vec<&str> = changes
             .iter()
             .map(|change| change.path)
-            .filter(|path| !LIMITS.contains(path) && !OTHERS.contains(path))
+            .filter(|path| !LIMITS.contains(path) && !OTHERS.contains(path) && !is_of_calls(path))
             .collect();
         if !others.is_empty() {
             tracing::warn!(
@@ -380,3 +387,24 @@ const LIMITS: [&str; 6] = [
 ];
 /// The other settings that it takes over.
 const OTHERS: [&str; 4] = ["tls.certificates", "auth.public", "auth.key", "log.level"];
+/// Of telephone calls, while there are any.
+const CALLS: [&str; 18] = [
+    "calls.dialplan",
+    "calls.users",
+    "calls.tokens",
+    "calls.callback",
+    "calls.keys",
+    "calls.api_tokens",
+    "calls.origins",
+    "calls.webhooks",
+    "calls.registration",
+    "calls.ring",
+    "calls.call_waiting",
+    "calls.codecs",
+    "calls.music",
+    "calls.supervision_told",
+    "calls.limits.calls",
+    "calls.limits.calls_per_number",
+    "calls.limits.devices_per_number",
+    "calls.limits.duration",
+];

@@ -38,7 +38,7 @@ pub struct Surroundings {
 }
 
 /// A running relay with its control thread. SIGTERM or SIGINT ends it: the first drains, the second exits at once.
-/// SIGHUP reloads certificates, keys of tokens, patterns, limits and the log level.
+/// SIGHUP reloads certificates, keys of tokens, patterns, limits, the log level and the files of calls.
 pub struct Switch {
     relay: RelayHandle,
     control: ControlHandle,
@@ -76,6 +76,7 @@ impl Switch {
         let state = ControlState {
             calls: calls.as_ref().map(Running::router),
             mediaswitch: calls.as_ref().and_then(Running::mediaswitch_router),
+            signalling: calls.as_ref().map(|calls| calls.handle.clone()),
             shards: relay.ports().to_vec(),
             certificate_sha256: sha256,
             lifecycle: Arc::new(Lifecycle::default()),
@@ -101,6 +102,7 @@ impl Switch {
             websockets: Arc::clone(&state.websockets),
             certificates,
             keys,
+            calls: calls.as_ref().map(Running::reloading),
         };
         let notifier = surroundings.notifier;
         let background: Background = if surroundings.is_hosted {

@@ -94,8 +94,11 @@ fn commands_of_the_relay_are_understood() {
 fn configurations_in_the_manual_are_valid() {
     let blocks = blocks_of("toml", &read("src/OPERATING.md"));
     assert!(!blocks.is_empty());
-    for block in blocks {
-        if let Err(error) = Config::from_toml(&block) {
+    // Other files say so in their first line; those who read them try them.
+    let is_configuration =
+        |block: &&String| !block.starts_with("# /") || block.starts_with("# /etc/moqswitch/moqswitch.toml");
+    for block in blocks.iter().filter(is_configuration) {
+        if let Err(error) = Config::from_toml(block) {
             panic!("{error} in\n{block}");
         }
     }
@@ -161,15 +164,40 @@ fn every_metric_is_explained() {
         "queue_overflows_total",
         "websockets_refused_total",
     ];
-    for name in counters.chain(names_in(others)).chain(fixed.map(str::to_owned)) {
+    for name in counters
+        .chain(names_in(others))
+        .chain(fixed.map(str::to_owned))
+        .chain(names_of_calls())
+    {
         assert!(text.contains(&format!("`{name}`")), "{name} is not explained");
     }
+}
+
+/// Of the metrics of calls, as the exposition has them.
+fn names_of_calls() -> Vec<String> {
+    let source = read("src/control/call_metrics.rs");
+    let (source, _) = source.split_once("#[cfg(test)]").expect("it has tests");
+    let names = |from: &str, to: &str| {
+        let (_, table) = source.split_once(from).unwrap_or_else(|| panic!("no {from}"));
+        let table = table.split_once(to).map_or(table, |(table, _)| table);
+        names_in(table).into_iter().filter(|name| name.starts_with("calls"))
+    };
+    let total = |name| format!("{name}_total");
+    let mut all: Vec<String> = names("const CALL_GAUGES", "];").collect();
+    all.extend(names("const CALL_COUNTERS", "];").map(total));
+    all.extend(names("const CALL_HISTOGRAMS", "];"));
+    all.extend(names("const LABELLED_COUNTERS", "];").map(total));
+    all.extend(names("const RECORD_GAUGES", "];"));
+    all.extend(names("const RECORD_COUNTERS", "];").map(total));
+    all.extend(["calls_answering", "calls_queue_waiting", "calls_refused_total"].map(str::to_owned));
+    assert!(all.len() > 20, "only {all:?}");
+    all
 }
 
 #[test]
 fn every_setting_is_explained() {
     let text = read("src/OPERATING.md");
-    let source = read("src/config/settings.rs");
+    let source = read("src/config/settings.rs") + &read("src/config/call_settings.rs");
     let mut count = 0;
     for line in source.lines() {
         let Some(path) = line

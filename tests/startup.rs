@@ -13,6 +13,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use moqswitch_relay::certificate::DevelopmentCertificate;
 
+#[path = "startup/calls.rs"]
+mod calls;
+
 #[test]
 fn a_host_that_refuses_io_uring_is_told_what_to_change() {
     for (refusal, word) in [(libc::EPERM, "seccomp"), (libc::ENOSYS, "ENOSYS")] {

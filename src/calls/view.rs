@@ -126,6 +126,8 @@ pub struct CallView {
     pub ring_ms: Option<u64>,
     /// When it was answered.
     pub answer_ms: Option<u64>,
+    /// Who answered first.
+    pub answered_by: Option<Party>,
     /// How long it is up.
     pub duration: Duration,
     /// The queue that it waits in, or came from.

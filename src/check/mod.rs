@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod calls;
 mod certificates;
 mod explain;
 mod host;
@@ -80,6 +81,7 @@ pub fn run(subject: &Subject<'_>) -> Report {
             checks.extend(certificates::check(&config.tls, config.listen, subject.now));
             checks.push(keys::check(&config.auth));
             checks.push(state::check(&config.state_place()));
+            checks.extend(calls::check(config.calls.as_ref()));
             checks.extend(network::check(config.listen, config.http, config.admin));
         }
         Err(_) => checks.extend(CONFIGURED_CHECKS.map(|name| {
@@ -176,11 +178,16 @@ const SOCKET_BUFFERS: &str = "socket buffers";
 const CERTIFICATE: &str = "certificate";
 const TOKEN_KEYS: &str = "token keys";
 const STATE_DIRECTORY: &str = "state directory";
+const DIALPLAN: &str = "dialplan";
+const CALLERS: &str = "callers";
+const API_KEYS: &str = "API keys";
+const WEBHOOKS: &str = "webhooks";
+const CALL_RECORDS: &str = "call records";
 const UDP_PORT: &str = "UDP port";
 const TCP_PORT: &str = "TCP port";
 const ADMIN_PORT: &str = "admin port";
 
-const CONFIGURED_CHECKS: [&str; 10] = [
+const CONFIGURED_CHECKS: [&str; 11] = [
     CORES,
     LOCKED_MEMORY,
     OPEN_FILES,
@@ -188,6 +195,7 @@ const CONFIGURED_CHECKS: [&str; 10] = [
     CERTIFICATE,
     TOKEN_KEYS,
     STATE_DIRECTORY,
+    CALLERS,
     UDP_PORT,
     TCP_PORT,
     ADMIN_PORT,

@@ -34,6 +34,13 @@ pub enum Command {
         #[command(subcommand)]
         action: TokenAction,
     },
+    /// Hash the password of a user of telephone calls
+    User {
+        #[command(subcommand)]
+        action: UserAction,
+    },
+    /// Say where a dialled number goes, and why
+    Dial(DialArguments),
     /// Print a completion script for a shell
     Completions { shell: Shell },
     /// Print a manual page, for `man -l -`
@@ -41,6 +48,31 @@ pub enum Command {
         /// Of this command instead of the whole program
         command: Option<String>,
     },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum UserAction {
+    /// Print the Argon2id hash of the password that is read from standard input
+    Hash,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct DialArguments {
+    /// The number that is dialled
+    #[arg(long, value_name = "NUMBER")]
+    pub explain: String,
+    /// Who dials it
+    #[arg(long, value_name = "NUMBER")]
+    pub from: String,
+    /// When: 2026-12-24T17:30 in the time zone of the calls, or with an offset or Z; default: now
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
+    /// The dialplan; default: that of the configuration
+    #[arg(long, value_name = "FILE")]
+    pub dialplan: Option<PathBuf>,
+    /// Print the answer as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]

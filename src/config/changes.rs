@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use super::{Config, LimitsConfig};
+use super::{CallsConfig, Config, LimitsConfig};
 
 /// A setting whose value is another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,9 +62,6 @@ impl Config {
             ("drain_deadline", text(drain_deadline)),
             ("state_directory", text(state_directory)),
             ("calls.enabled", text(&calls.is_some())),
-            ("calls.dialplan", text(&calls.as_ref().map(|calls| &calls.dialplan))),
-            ("calls.records", text(&calls.as_ref().map(|calls| &calls.records))),
-            ("calls.media_url", text(&calls.as_ref().map(|calls| &calls.media_url))),
             ("phone.enabled", text(&calls.as_ref().map(|calls| calls.phone))),
             ("mediaswitch.listen", text(&mediaswitch.map(|own| own.listen))),
             ("mediaswitch.key", text(&mediaswitch.map(|own| &own.key))),
@@ -100,8 +97,44 @@ impl Config {
             ("origin.route_cost", text(&origin.route_cost)),
         ];
         values.extend(limits.values());
+        values.extend(calls_values(calls.as_ref()));
         values
     }
+}
+
+/// Each of them when there are calls, nothing otherwise.
+fn calls_values(calls: Option<&CallsConfig>) -> Vec<(&'static str, String)> {
+    let of = |name, value: fn(&CallsConfig) -> String| (name, calls.map(value).unwrap_or_default());
+    vec![
+        of("calls.dialplan", |calls| text(&calls.dialplan)),
+        of("calls.users", |calls| text(&calls.users)),
+        of("calls.tokens", |calls| text(&calls.tokens)),
+        of("calls.callback", |calls| text(&calls.callback)),
+        of("calls.keys", |calls| text(&calls.keys)),
+        of("calls.api_tokens", |calls| text(&calls.api_tokens)),
+        of("calls.origins", |calls| text(&calls.origins)),
+        of("calls.webhooks", |calls| text(&calls.webhooks)),
+        of("calls.trunk", |calls| text(&calls.trunk)),
+        of("calls.time_zone", |calls| text(&calls.time_zone)),
+        of("calls.records", |calls| text(&calls.records.directory)),
+        of("calls.records_age", |calls| text(&calls.records.age_max)),
+        of("calls.records_bytes", |calls| text(&calls.records.bytes_max)),
+        of("calls.media_url", |calls| text(&calls.media_url)),
+        of("calls.registration", |calls| text(&calls.plane.registration_expires)),
+        of("calls.ring", |calls| text(&calls.plane.ring)),
+        of("calls.call_waiting", |calls| text(&calls.plane.call_waiting)),
+        of("calls.codecs", |calls| text(&calls.plane.codecs)),
+        of("calls.music", |calls| text(&calls.plane.music)),
+        of("calls.supervision_told", |calls| text(&calls.plane.supervision_is_told)),
+        of("calls.limits.calls", |calls| text(&calls.plane.calls_max)),
+        of("calls.limits.calls_per_number", |calls| {
+            text(&calls.plane.calls_per_number_max)
+        }),
+        of("calls.limits.devices_per_number", |calls| {
+            text(&calls.plane.devices_per_number_max)
+        }),
+        of("calls.limits.duration", |calls| text(&calls.plane.call_duration_max)),
+    ]
 }
 
 impl LimitsConfig {

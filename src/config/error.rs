@@ -60,6 +60,13 @@ pub enum ConfigError {
         "{at}: `{setting}` needs `tls.client_ca`, and does not go with `auth.url`, whose server decides on certificates"
     )]
     NoClientAuthority { at: Source, setting: &'static str },
+    #[error(
+        "{at}: calls are enabled, and {address} is reachable from other machines, so it must be decided who may register: \
+         set `calls.users` (MOQSWITCH_CALLS_USERS) to a file with numbers and passwords, or `calls.tokens` to the secret of \
+         tokens, or `calls.callback` to a program that decides; or listen on 127.0.0.1 and [::1] only. \
+         `calls.keys` lets programs of other machines use REST: without it they may not"
+    )]
+    CallersUndecided { at: Source, address: SocketAddr },
     #[error("{at}: `{setting}` and `auth.url` cannot both be set: with `auth.url` the auth server decides on everyone")]
     TwoDeciders { at: Source, setting: &'static str },
 }

@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 use crate::limits;
 
 use super::error::nearest;
-use super::settings::{Kind, SETTINGS, Setting, VARIABLE_PREFIX};
+use super::setting::{Kind, Setting, VARIABLE_PREFIX};
 use super::{ConfigError, Flags, Source, settings};
 
 /// The winning text of each setting, by path.
@@ -108,7 +108,7 @@ impl<'a> Document<'a> {
                 format!("{prefix}.{}", key.get_ref())
             };
             let at = self.source(key.span().start);
-            if let Some(setting) = SETTINGS.iter().find(|setting| setting.path == path) {
+            if let Some(setting) = settings::all().find(|setting| setting.path == path) {
                 let content = self.read_value(setting, value, &at)?;
                 values.insert(setting.path, Given { at, content });
                 continue;
@@ -200,8 +200,7 @@ fn read_environment(
         if !name.starts_with(VARIABLE_PREFIX) {
             continue;
         }
-        let known = SETTINGS
-            .iter()
+        let known = settings::all()
             .filter(|setting| setting.kind != Kind::Certificates)
             .find(|setting| setting.variable() == name);
         match (name.as_str(), known) {
@@ -311,7 +310,7 @@ fn split_list(text: &str) -> Vec<String> {
 }
 
 fn is_section(path: &str) -> bool {
-    SETTINGS.iter().any(|setting| {
+    settings::all().any(|setting| {
         setting
             .path
             .strip_prefix(path)
@@ -320,13 +319,12 @@ fn is_section(path: &str) -> bool {
 }
 
 fn unknown_key(at: Source, key: String) -> ConfigError {
-    let nearest = nearest(&key, SETTINGS.iter().map(|setting| setting.path)).map(str::to_owned);
+    let nearest = nearest(&key, settings::all().map(|setting| setting.path)).map(str::to_owned);
     ConfigError::UnknownKey { at, key, nearest }
 }
 
 fn unknown_variable(name: String) -> ConfigError {
-    let known: Vec<_> = SETTINGS
-        .iter()
+    let known: Vec<_> = settings::all()
         .filter(|setting| setting.kind != Kind::Certificates)
         .map(Setting::variable)
         .collect();

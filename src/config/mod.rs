@@ -5,13 +5,17 @@
 
 mod arguments;
 mod authority;
+mod call_settings;
+mod calls;
 mod changes;
 mod error;
 mod layers;
 mod relay;
 mod resolve;
+mod setting;
 mod settings;
 mod values;
+mod zone;
 
 #[cfg(test)]
 mod tests;
@@ -25,12 +29,16 @@ use moqswitch_relay::auth::Patterns;
 use moqswitch_relay::certificate::CertificateFiles;
 use moqswitch_relay::quic::CongestionControl;
 
-pub use arguments::{Arguments, Command, Flags, GrantArguments, TokenAction, TokenArguments};
+pub use arguments::{
+    Arguments, Command, DialArguments, Flags, GrantArguments, TokenAction, TokenArguments, UserAction,
+};
 pub use authority::AuthorityUrl;
+pub use calls::{CallsConfig, MediaswitchConfig, PlaneConfig, RecordsConfig};
 pub use changes::Change;
 pub use error::{ConfigError, Source};
 pub use settings::template;
 pub use values::LogLevel;
+pub use zone::Zone;
 
 /// Everything an operator may decide. Unit, default and cost of each field are in the settings table,
 /// which `moqswitch config` prints.
@@ -109,32 +117,6 @@ pub struct AuthorityConfig {
     pub ca: Option<PathBuf>,
     /// What this relay calls itself there.
     pub node: String,
-}
-
-/// What telephone calls need.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CallsConfig {
-    /// Where numbers go. `None`: each to the devices that are registered under it.
-    pub dialplan: Option<PathBuf>,
-    /// Directory of call records. `None`: they are in memory only.
-    pub records: Option<PathBuf>,
-    /// Where phones reach the relay. `None`: where it listens.
-    pub media_url: Option<String>,
-    /// Serve the web phone.
-    pub phone: bool,
-    /// HTTP for control programs. `None`: there is none.
-    pub mediaswitch: Option<MediaswitchConfig>,
-}
-
-/// What mediaswitch's HTTP needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MediaswitchConfig {
-    /// TCP address.
-    pub listen: SocketAddr,
-    /// File with the key by which programs are known. `None`: whoever is on this host may use it.
-    pub key: Option<PathBuf>,
-    /// The domain of numbers that have none.
-    pub domain: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

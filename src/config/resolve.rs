@@ -14,8 +14,8 @@ use crate::limits;
 
 use super::layers::{Content, Layers};
 use super::{
-    AuthConfig, AuthorityConfig, CallsConfig, ClientAuth, Config, ConfigError, LimitsConfig, LogConfig, LogLevel,
-    MediaswitchConfig, OriginConfig, QuicConfig, Source, TlsConfig, values,
+    AuthConfig, AuthorityConfig, ClientAuth, Config, ConfigError, LimitsConfig, LogConfig, LogLevel, OriginConfig,
+    QuicConfig, Source, TlsConfig, calls, values,
 };
 
 pub(super) fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
@@ -24,9 +24,10 @@ pub(super) fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
         Some(address) => address,
         None => listen,
     };
+    let calls = calls::calls(layers, [listen, http])?;
     let shards_max = u32::try_from(SHARDS_MAX).expect("a few hundred");
     Ok(Config {
-        auth: auth(layers, [listen, http])?,
+        auth: auth(layers, [listen, http], calls::decides(calls.as_ref()))?,
         listen,
         http,
         admin: admin(layers, http)?,
@@ -37,7 +38,7 @@ pub(super) fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
         cores: layers.optional("cores", values::cores)?,
         batch_window: layers.one("batch_window", |text| values::duration(text, limits::BATCH_WINDOW_MAX))?,
         spin: layers.one("spin", values::boolean)?,
-        calls: calls(layers, [listen, http])?,
+        calls,
         drain_deadline: layers.one("drain_deadline", any_duration)?,
         state_directory: layers.optional("state_directory", |text| Ok(PathBuf::from(text)))?,
         tls: tls(layers)?,
@@ -56,12 +57,16 @@ pub(super) fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
 
 impl Layers {
     /// The value of a setting that has a default.
-    fn one<T>(&self, path: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, ConfigError> {
+    pub(super) fn one<T>(
+        &self,
+        path: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<T, ConfigError> {
         let value = self.optional(path, parse)?;
         Ok(value.expect("the template gives this setting a default; a test resolves it"))
     }
 
-    fn optional<T>(
+    pub(super) fn optional<T>(
         &self,
         path: &'static str,
         parse: impl Fn(&str) -> Result<T, String>,
@@ -70,7 +75,7 @@ impl Layers {
         Ok(values.and_then(|mut values| values.pop()))
     }
 
-    fn list<T>(
+    pub(super) fn list<T>(
         &self,
         path: &'static str,
         parse: impl Fn(&str) -> Result<T, String>,
@@ -94,13 +99,13 @@ impl Layers {
         parsed.collect::<Result<_, _>>().map(Some)
     }
 
-    fn source(&self, path: &str) -> Source {
+    pub(super) fn source(&self, path: &str) -> Source {
         self.get(path).map_or(Source::Default, |given| given.at.clone())
     }
 }
 
 /// Whatever an address serves, HTTP included, is open to anonymous peers; so each decides.
-fn auth(layers: &Layers, addresses: [SocketAddr; 2]) -> Result<AuthConfig, ConfigError> {
+fn auth(layers: &Layers, addresses: [SocketAddr; 2], is_decided: bool) -> Result<AuthConfig, ConfigError> {
     let parse = |text: &str| text.parse::<Pattern>().map_err(|error| error.to_string());
     let key = layers.optional("auth.key", |text| match text {
         "" => Err("write a file or a directory".to_owned()),
@@ -134,8 +139,8 @@ fn auth(layers: &Layers, addresses: [SocketAddr; 2]) -> Result<AuthConfig, Confi
     }
     let decided = match public {
         Some(patterns) => Some(Patterns::new(patterns)),
-        // Who has tokens, certificates of clients or an auth server wants them to be needed.
-        None => (key.is_some() || authority.is_some() || has_certified).then(Patterns::default),
+        // Who has tokens, certificates of clients, an auth server or passwords of callers wants them to be needed.
+        None => (key.is_some() || authority.is_some() || has_certified || is_decided).then(Patterns::default),
     };
     if decided.is_none()
         && let Some(address) = addresses.into_iter().find(|address| !is_loopback(address.ip()))
@@ -195,57 +200,6 @@ fn host_name() -> String {
         "" => "moqswitch".to_owned(),
         name => name.to_owned(),
     }
-}
-
-/// On loopback the switch is a telephone system by itself.
-fn calls(layers: &Layers, addresses: [SocketAddr; 2]) -> Result<Option<CallsConfig>, ConfigError> {
-    let is_enabled = layers.optional("calls.enabled", values::boolean)?;
-    let is_local = addresses.iter().all(|address| is_loopback(address.ip()));
-    let path = |text: &str| match text {
-        "" => Err("write a path".to_owned()),
-        path => Ok(PathBuf::from(path)),
-    };
-    let config = CallsConfig {
-        dialplan: layers.optional("calls.dialplan", path)?,
-        records: layers.optional("calls.records", path)?,
-        media_url: layers.optional("calls.media_url", |text| match text.strip_prefix("https://") {
-            Some(rest) if !rest.is_empty() && !rest.contains(['?', '#']) => Ok(text.to_owned()),
-            _ => Err("an https URL without a query".to_owned()),
-        })?,
-        phone: layers.one("phone.enabled", values::boolean)?,
-        mediaswitch: mediaswitch(layers, is_enabled.unwrap_or(is_local))?,
-    };
-    Ok(is_enabled.unwrap_or(is_local).then_some(config))
-}
-
-/// There is none unless it has an address.
-fn mediaswitch(layers: &Layers, has_calls: bool) -> Result<Option<MediaswitchConfig>, ConfigError> {
-    let key = layers.optional("mediaswitch.key", |text| match text {
-        "" => Err("write a file".to_owned()),
-        path => Ok(PathBuf::from(path)),
-    })?;
-    let domain = layers.optional("mediaswitch.domain", |text| {
-        let is_label = |label: &str| {
-            !label.is_empty()
-                && label.len() <= 63
-                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-        };
-        match text.len() <= 79 && text.split('.').count() <= 5 && text.split('.').all(is_label) {
-            true => Ok(text.to_owned()),
-            false => Err("write a domain of at most five labels".to_owned()),
-        }
-    })?;
-    let listen = layers.optional("mediaswitch.listen", |text| {
-        let listen = values::address(text)?;
-        if !has_calls {
-            return Err("there are no calls: set `calls.enabled`".to_owned());
-        }
-        match key.is_some() || is_loopback(listen.ip()) {
-            true => Ok(listen),
-            false => Err("any but a loopback address also needs `mediaswitch.key`".to_owned()),
-        }
-    })?;
-    Ok(listen.map(|listen| MediaswitchConfig { listen, key, domain }))
 }
 
 fn is_loopback(address: IpAddr) -> bool {

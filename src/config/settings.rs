@@ -1,55 +1,21 @@
-//! The table of settings: path, default, unit and cost of each. The TOML keys, the names of the environment
+//! The table of settings, those of calls apart: path, default, unit and cost of each. The TOML keys, the names of the environment
 //! variables, the defaults and the printed template all come from here.
 
 use std::fmt::Write;
 
-/// One setting. `default` and `example` are TOML values.
-pub(super) struct Setting {
-    /// Dotted path in the file.
-    pub(super) path: &'static str,
-    pub(super) kind: Kind,
-    value: Value,
-    help: &'static [&'static str],
-}
+use super::call_settings::CALL_SETTINGS;
+use super::setting::{Kind, Setting, Value};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    One,
-    /// A list; a single value stands for a list of one.
-    List,
-    /// An array of tables with `certificate` and `key`.
-    Certificates,
-}
-
-enum Value {
-    Default(&'static str),
-    /// Decided at start when not set; the example is printed as a comment.
-    Unset {
-        example: &'static str,
-    },
-}
-
-impl Setting {
-    /// `quic.idle_timeout` is `MOQSWITCH_QUIC_IDLE_TIMEOUT`.
-    pub(super) fn variable(&self) -> String {
-        let name = self.path.replace('.', "_").to_uppercase();
-        format!("{VARIABLE_PREFIX}{name}")
-    }
-
-    fn section(&self) -> Option<&'static str> {
-        self.path.rsplit_once('.').map(|(section, _)| section)
-    }
-
-    fn key(&self) -> &'static str {
-        self.path.rsplit_once('.').map_or(self.path, |(_, key)| key)
-    }
+/// Every setting.
+pub(super) fn all() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().chain(CALL_SETTINGS)
 }
 
 /// A configuration file with every setting at its default, explained.
 pub fn template() -> String {
     let mut text = String::from(TEMPLATE_HEADER);
     let mut section = None;
-    for setting in SETTINGS {
+    for setting in all() {
         if setting.section() != section {
             section = setting.section();
             if let Some(section) = section {
@@ -82,8 +48,6 @@ fn push_line(text: &mut String, line: &str) {
     writeln!(text, "{line}").expect("writing to a String does not fail");
 }
 
-pub(super) const VARIABLE_PREFIX: &str = "MOQSWITCH_";
-
 const TEMPLATE_HEADER: &str = "\
 # Configuration of moqswitch. Every setting is shown with its default.
 # A setting `section.key` is also read from the environment as MOQSWITCH_SECTION_KEY (lists separated by commas),
@@ -91,7 +55,7 @@ const TEMPLATE_HEADER: &str = "\
 ";
 
 /// Grouped by section; settings without one come first, as TOML demands.
-pub(super) const SETTINGS: &[Setting] = &[
+const SETTINGS: &[Setting] = &[
     Setting {
         path: "listen",
         kind: Kind::One,
@@ -281,82 +245,6 @@ pub(super) const SETTINGS: &[Setting] = &[
             example: r#""relay-1""#,
         },
         help: &["What this relay calls itself to `auth.url`. Default: the name of the host."],
-    },
-    Setting {
-        path: "calls.enabled",
-        kind: Kind::One,
-        value: Value::Unset { example: "true" },
-        help: &[
-            "Telephone calls: signalling at /signaling and /ws, REST below /api, all at the address of `http`.",
-            "Who comes from this host may register any number and use REST, and nobody else.",
-            "Default: true when `listen` and `http` are loopback addresses.",
-        ],
-    },
-    Setting {
-        path: "calls.dialplan",
-        kind: Kind::One,
-        value: Value::Unset {
-            example: r#""/etc/moqswitch/dialplan.toml""#,
-        },
-        help: &["Where numbers go, as TOML. Default: each to the devices that are registered under it."],
-    },
-    Setting {
-        path: "calls.records",
-        kind: Kind::One,
-        value: Value::Unset {
-            example: r#""/var/lib/moqswitch/records""#,
-        },
-        help: &["Directory of call records, a JSON object in a line for each. Default: they are in memory only."],
-    },
-    Setting {
-        path: "calls.media_url",
-        kind: Kind::One,
-        value: Value::Unset {
-            example: r#""https://relay.example:4443/""#,
-        },
-        help: &[
-            "Where phones reach the relay for media; they are told when they register.",
-            "Default: the address of `listen`, or loopback if that is none of its own.",
-        ],
-    },
-    Setting {
-        path: "phone.enabled",
-        kind: Kind::One,
-        value: Value::Default("true"),
-        help: &[
-            "Serve the web phone below /phone/ at the address of `http`: telephones in a browser, an agent's desk and a",
-            "supervisor's page. Counts only where there are calls.",
-        ],
-    },
-    Setting {
-        path: "mediaswitch.listen",
-        kind: Kind::One,
-        value: Value::Unset {
-            example: r#""127.0.0.1:9000""#,
-        },
-        help: &[
-            "TCP address of mediaswitch's HTTP, by which control programs decide on calls of their domains. Plain HTTP.",
-            "Any but a loopback address also needs `mediaswitch.key`. Default: none, and no program decides on calls.",
-        ],
-    },
-    Setting {
-        path: "mediaswitch.key",
-        kind: Kind::One,
-        value: Value::Unset {
-            example: r#""/etc/moqswitch/control.key""#,
-        },
-        help: &[
-            "File with the key that programs send, `Authorization: Bearer KEY`. Read at the start.",
-            "Default: none, and whoever is on this host may decide on calls.",
-        ],
-    },
-    Setting {
-        path: "mediaswitch.domain",
-        kind: Kind::One,
-        value: Value::Unset {
-            example: r#""phones.example""#,
-        },
-        help: &["The domain of numbers without an @. Default: none; no program decides on calls between such numbers."],
     },
     Setting {
         path: "limits.connections",

@@ -318,7 +318,7 @@ impl Drop for TemporaryFile {
 fn every_setting_is_compared() {
     let config = Config::default();
     let compared: Vec<&str> = config.values().into_iter().map(|(path, _)| path).collect();
-    for setting in settings::SETTINGS {
+    for setting in settings::all() {
         assert!(compared.contains(&setting.path), "{} is not compared", setting.path);
     }
     assert_eq!(config.changes(&config), []);

@@ -2,12 +2,15 @@
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use moqswitch_proto::limits::VARINT_MAX;
 use moqswitch_relay::quic::CongestionControl;
 use moqswitch_relay::topology;
+use moqswitch_signalling::Callback;
+use moqswitch_signalling::calls::limits::TEXT_BYTES_MAX;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
 use super::{ClientAuth, HttpTls, LogFormat};
@@ -38,6 +41,48 @@ impl LogLevel {
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .map_err(|_| "write address and port, such as 127.0.0.1:4443 or [::]:4443".to_owned())
+}
+
+/// A file or a directory.
+pub(super) fn path(text: &str) -> Result<PathBuf, String> {
+    match text {
+        "" => Err("write a path".to_owned()),
+        path => Ok(PathBuf::from(path)),
+    }
+}
+
+/// Whom the calls ask: TLS is a proxy's matter.
+pub(super) fn plain_http(text: &str) -> Result<String, String> {
+    match Callback::new(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("write http://host:port/path; for https put a proxy between".to_owned()),
+    }
+}
+
+/// As browsers say it, or all of them.
+pub(super) fn web_origin(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let is_host = |host: &str| !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ', '*']);
+    match text == "*" || host.is_some_and(is_host) {
+        true => Ok(text.to_owned()),
+        false => {
+            Err("write https://host, with the port if it is another than 443, without a path; or * for all".to_owned())
+        }
+    }
+}
+
+/// One segment of a path, or none.
+pub(super) fn segment(text: &str) -> Result<String, String> {
+    match text.len() <= TEXT_BYTES_MAX
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !b"/*".contains(&byte))
+    {
+        true => Ok(text.to_owned()),
+        false => Err(format!(
+            "at most {TEXT_BYTES_MAX} letters, digits and signs, without / and *"
+        )),
+    }
 }
 
 pub(super) fn boolean(text: &str) -> Result<bool, String> {

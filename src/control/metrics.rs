@@ -12,6 +12,8 @@ use prometheus_client::registry::Registry;
 
 use crate::logging;
 
+use super::call_metrics::CallFigures;
+
 /// The two forms of the exposition: OpenMetrics for who asks for it, the older text for all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
@@ -37,12 +39,18 @@ impl Form {
 }
 
 /// The index of a snapshot is its shard's number.
-pub(super) fn encode(snapshots: Vec<ShardSnapshot>, refused: Refused, form: Form) -> Result<String, fmt::Error> {
+pub(super) fn encode(
+    snapshots: Vec<ShardSnapshot>,
+    refused: Refused,
+    calls: CallFigures,
+    form: Form,
+) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("moqswitch");
     let build = vec![("version", env!("CARGO_PKG_VERSION"))];
     registry.register("build", "What is running", Info::new(build));
     registry.register_collector(Box::new(Shards(snapshots)));
     registry.register_collector(Box::new(refused));
+    registry.register_collector(Box::new(calls));
     registry.register_collector(Box::new(LogLines));
     let mut output = String::new();
     text::encode(&mut output, &registry)?;

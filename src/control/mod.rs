@@ -2,6 +2,7 @@
 //! It reaches shards only by bounded queues and waits for them; a shard never waits for it.
 #![forbid(unsafe_code)]
 
+mod call_metrics;
 mod connections;
 mod metrics;
 mod permit;
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use moqswitch_relay::Announcements;
 use moqswitch_relay::auth::Policy;
+use moqswitch_signalling::SignallingHandle;
 use tokio::sync::watch;
 
 use crate::authority::Authority;
@@ -54,6 +56,8 @@ pub struct ControlState {
     pub calls: Option<axum::Router>,
     /// Those of control programs, at their own address. `None`: there are none.
     pub mediaswitch: Option<axum::Router>,
+    /// For the figures of calls.
+    pub signalling: Option<SignallingHandle>,
 }
 
 /// Where a request to the public address came from.

@@ -21,6 +21,7 @@ use tokio::time;
 
 use crate::limits;
 
+use super::call_metrics::CallFigures;
 use super::metrics::Form;
 use super::permit::Permit;
 use super::{ControlState, FetchError, FetchGroup, FetchReply, FetchRequest, Phase, ShardCommand, metrics, websocket};
@@ -163,9 +164,20 @@ async fn metrics(State(state): State<ControlState>, headers: HeaderMap) -> Respo
             .flat_map(|authority| authority.answers())
             .collect(),
     };
-    match metrics::encode(snapshots, refused, form) {
+    match metrics::encode(snapshots, refused, figures(&state).await, form) {
         Ok(text) => ([(header::CONTENT_TYPE, form.content_type())], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// Calls that do not answer keep nobody from the figures of the relay.
+async fn figures(state: &ControlState) -> CallFigures {
+    let Some(signalling) = &state.signalling else {
+        return CallFigures::None;
+    };
+    match time::timeout(limits::CALLS_ANSWER_WAIT_MAX, signalling.figures()).await {
+        Ok(Ok(figures)) => CallFigures::Known(Box::new(figures)),
+        Ok(Err(_)) | Err(_) => CallFigures::Silent,
     }
 }
 

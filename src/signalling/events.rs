@@ -8,6 +8,9 @@ use tokio::sync::{broadcast, mpsc};
 
 use crate::limits::{EVENT_FOLLOWERS_MAX, EVENTS_KEPT_MAX, EVENTS_WAITING_MAX, WEBHOOK_EVENTS_MAX};
 
+/// Kinds of events, as webhooks name them.
+pub const EVENT_KINDS: [&str; 6] = ["registration", "leg", "dtmf", "supervision", "legRecord", "callRecord"];
+
 /// One event.
 #[derive(Debug)]
 pub(crate) struct Event {
@@ -27,11 +30,22 @@ pub(crate) struct Events {
     last: u64,
     kept: VecDeque<Arc<Event>>,
     followers: broadcast::Sender<Arc<Event>>,
-    /// Webhooks: the kinds that each wants, none being all.
-    posted: Vec<(Vec<String>, mpsc::Sender<Arc<Event>>)>,
+    posted: Vec<Posted>,
     /// Events that a webhook had no room for.
     pub(crate) unposted: u64,
 }
+
+/// A webhook: the kinds that it wants, none being all, and its way.
+#[derive(Debug)]
+struct Posted {
+    webhook: WebhookIdentity,
+    kinds: Vec<String>,
+    events: mpsc::Sender<Arc<Event>>,
+}
+
+/// What tells one webhook from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WebhookIdentity(pub(crate) [u8; 32]);
 
 /// What a follower gets: what it missed, and what comes.
 #[derive(Debug)]
@@ -60,6 +74,7 @@ impl Events {
 
     /// `data` is JSON.
     pub(crate) fn push_text(&mut self, kind: &'static str, data: String) {
+        debug_assert!(EVENT_KINDS.contains(&kind), "{kind} is not among the kinds");
         self.last += 1;
         let event = Arc::new(Event {
             id: format!("{}-{}", self.started_ms, self.last),
@@ -71,9 +86,9 @@ impl Events {
             self.kept.pop_front();
         }
         self.kept.push_back(Arc::clone(&event));
-        for (kinds, webhook) in &self.posted {
-            let is_wanted = kinds.is_empty() || kinds.iter().any(|wanted| wanted == kind);
-            if is_wanted && webhook.try_send(Arc::clone(&event)).is_err() {
+        for posted in &self.posted {
+            let is_wanted = posted.kinds.is_empty() || posted.kinds.iter().any(|wanted| wanted == kind);
+            if is_wanted && posted.events.try_send(Arc::clone(&event)).is_err() {
                 self.unposted += 1;
             }
         }
@@ -81,11 +96,33 @@ impl Events {
         let _ = self.followers.send(event);
     }
 
-    /// From here on events of these kinds, or of all, go there as well.
-    pub(crate) fn post_to(&mut self, kinds: Vec<String>) -> mpsc::Receiver<Arc<Event>> {
-        let (webhook, events) = mpsc::channel(WEBHOOK_EVENTS_MAX);
-        self.posted.push((kinds, webhook));
-        events
+    /// From here on events of these kinds, or of all, go there as well. `None`: they do already.
+    pub(crate) fn post_to(
+        &mut self,
+        webhook: WebhookIdentity,
+        kinds: Vec<String>,
+    ) -> Option<mpsc::Receiver<Arc<Event>>> {
+        if self.posted.iter().any(|posted| posted.webhook == webhook) {
+            return None;
+        }
+        let (sender, events) = mpsc::channel(WEBHOOK_EVENTS_MAX);
+        self.posted.push(Posted {
+            webhook,
+            kinds,
+            events: sender,
+        });
+        Some(events)
+    }
+
+    /// Nothing more goes to others than these. What waits for them is still posted.
+    pub(crate) fn post_to_none_but(&mut self, webhooks: &[WebhookIdentity]) {
+        self.posted.retain(|posted| webhooks.contains(&posted.webhook));
+    }
+
+    /// How many webhooks there are, and how many events wait for them.
+    pub(crate) fn posting(&self) -> (usize, usize) {
+        let waiting = |posted: &Posted| posted.events.max_capacity() - posted.events.capacity();
+        (self.posted.len(), self.posted.iter().map(waiting).sum())
     }
 
     /// Everything behind `last`, and what comes. `None`: as many follow as may.

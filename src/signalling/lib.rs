@@ -16,6 +16,8 @@ mod exchange;
 #[cfg(any(test, feature = "exercise"))]
 pub mod exercise;
 mod fake;
+mod figures;
+mod journal;
 pub mod limits;
 mod media;
 mod mediaswitch;
@@ -29,12 +31,14 @@ mod settings;
 mod socket;
 mod start;
 
-pub use access::{ApiKey, HashError, Scope, Scopes, TokenKey, User, Users};
+pub use access::{ApiKey, Entrance, HashError, Scope, Scopes, TokenKey, User, Users};
 pub use control::{Channel, ChannelCommand, ChannelError, ChannelLoad, ChannelPool, NoChannels};
 pub use counters::{Place, Refused};
+pub use events::EVENT_KINDS;
 pub use fake::RecordingMedia;
+pub use figures::{Figures, Histogram, RecordFigures};
 pub use media::{Busy, Media, MediaPlane};
 pub use moqswitch_calls as calls;
 pub use outward::{Callback, Webhook};
-pub use settings::{MediaswitchSettings, RecordSettings, Settings, SocketTimes};
+pub use settings::{MediaswitchSettings, RecordSettings, Settings, SocketTimes, StateSettings, UtcOffset};
 pub use start::{Signalling, SignallingHandle};

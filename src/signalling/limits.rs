@@ -126,14 +126,38 @@ pub const RECORDS_WAITING_MAX: usize = 8192;
 /// Records that are written with one `fdatasync`.
 pub const RECORDS_PER_SYNC_MAX: usize = 256;
 
-/// Records that are kept in memory, and found by queries. The oldest goes for one more; it stays in its file.
+/// Records that are kept in memory, and found by queries, where there are no files. The oldest goes for one more. Where
+/// there are files: of those that found no room in them.
 pub const RECORDS_KEPT_MAX: usize = 20_000;
+
+/// Queries over files of records that wait. One more is answered 503.
+pub const SEARCHES_WAITING_MAX: usize = 16;
+
+/// How long one query may look through files. Then it is answered 503: it has to be for a shorter time.
+pub const SEARCH_WAIT_MAX: Duration = Duration::from_secs(20);
+
+/// Bytes of a file that are read at once.
+pub const SEARCH_BLOCK_BYTES: u64 = 1024 * 1024;
 
 /// Bytes of a record that is read back. A longer line is skipped and counted.
 pub const RECORD_BYTES_MAX: usize = 256 * 1024;
 
 /// How long after a failure to write the store tries again.
 pub const RECORDS_RETRY: Duration = Duration::from_millis(500);
+
+/// What waits for the journal of registrations and calls. One more is not noted, counted and said: after a restart that
+/// device has to register again, or that call has no record.
+pub const JOURNAL_WAITING_MAX: usize = 16_384;
+
+/// The journal is written anew when it has so many bytes more than four times what was in force the last time.
+pub const JOURNAL_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Bytes of a line of the journal that is read back. A longer one is passed over.
+pub const JOURNAL_LINE_BYTES_MAX: u64 = 64 * 1024;
+
+/// What a clock shows that has just begun to run: longer than calls may last, so that those of before the start have a
+/// beginning.
+pub const CLOCK_BEGINS: Duration = Duration::from_secs(48 * 3600);
 
 /// Bytes of an answer to a webhook or a hook. A longer one is none.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -227,6 +251,7 @@ const _: () = {
     assert!(MESSAGE_BYTES_MAX <= moqswitch_calls::limits::PAYLOAD_BYTES_MAX);
     assert!(REPLAY_MESSAGES_MAX < OUTBOX_MESSAGES_MAX);
     assert!(REPLAY_BYTES_MAX < OUTBOX_BYTES_MAX);
+    assert!(moqswitch_calls::limits::CALL_DURATION_MAX.as_secs() < CLOCK_BEGINS.as_secs());
     assert!(ANSWER_WAIT_MAX.as_millis() * 2 < REQUEST_WAIT_MAX.as_millis());
     assert!(CALL_STATES_BYTES_MAX < CALL_STATES_TOLD_BYTES_MAX);
     assert!(CALL_STATES_TOLD_BYTES_MAX < OUTBOX_BYTES_MAX / 2);

@@ -5,22 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::WebSocket;
+use axum::http::HeaderMap;
 use moqswitch_calls::Event;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time;
 
-use crate::access::Origins;
+use crate::access::{ApiKey, Guard, Origins, TokenKey};
 use crate::counters::{Counters, Place};
 use crate::exchange::Exchange;
 use crate::limits::{ANSWER_WAIT_MAX, COMMANDS_MAX, SOCKETS_MAX};
 use crate::media::Busy;
+use crate::outward::Webhook;
 
 /// What other threads have of the calls thread.
 #[derive(Debug)]
 pub(crate) struct Port {
     commands: mpsc::Sender<Command>,
     seats: Arc<Semaphore>,
-    pub(crate) origins: Origins,
+    origins: watch::Sender<Origins>,
     pub(crate) counters: Arc<Counters>,
     /// How long a request of REST may take to come and to be answered.
     pub(crate) patience: Duration,
@@ -31,6 +33,14 @@ pub(crate) enum Command {
     Socket(Box<WebSocket>, Option<SocketAddr>, OwnedSemaphorePermit),
     Event(Box<Event>),
     Ask(Question),
+    Replace(Box<Replacement>),
+}
+
+/// What an operator may change while calls go on.
+pub(crate) enum Replacement {
+    Entrance(Guard),
+    Keys(Vec<ApiKey>, Option<TokenKey>),
+    Webhooks(Vec<Webhook>),
 }
 
 /// Something to be done or looked up on the calls thread.
@@ -47,11 +57,31 @@ impl Port {
         let port = Self {
             commands,
             seats: Arc::new(Semaphore::new(SOCKETS_MAX)),
-            origins,
+            origins: watch::Sender::new(origins),
             counters,
             patience,
         };
         (port, inbox)
+    }
+
+    /// Whether pages of the request's origin may use the switch.
+    pub(crate) fn allows(&self, headers: &HeaderMap) -> bool {
+        self.origins.borrow().allow(headers)
+    }
+
+    pub(crate) fn replace_origins(&self, origins: Origins) {
+        self.origins.send_replace(origins);
+    }
+
+    /// How many sockets there are.
+    pub(crate) fn sockets(&self) -> u64 {
+        let taken = SOCKETS_MAX.saturating_sub(self.seats.available_permits());
+        u64::try_from(taken).unwrap_or(u64::MAX)
+    }
+
+    /// How many commands wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.commands.max_capacity() - self.commands.capacity()
     }
 
     pub(crate) fn send(&self, command: Command) -> Result<(), Busy> {

@@ -33,7 +33,7 @@ async fn upgrade(State(port): State<Arc<Port>>, request: Request) -> Response {
 
 async fn open(port: Arc<Port>, request: Request) -> Response {
     let (mut parts, _) = request.into_parts();
-    if !port.origins.allow(&parts.headers) {
+    if !port.allows(&parts.headers) {
         return (StatusCode::FORBIDDEN, "pages of this origin may not\n").into_response();
     }
     let peer = peer_of(&parts.extensions, &parts.headers);

@@ -1,11 +1,13 @@
 //! What an operator may set. The defaults are those of `limits`: a whole small phone system on loopback.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use moqswitch_calls::{Dialplan, Number};
 
-use crate::access::{ApiKey, TokenKey, Users};
+use crate::access::{ApiKey, Entrance, TokenKey, Users};
 use crate::control::{ChannelPool, NoChannels};
 use crate::limits;
 use crate::outward::{Callback, Webhook};
@@ -21,7 +23,7 @@ pub struct Settings {
     pub dialplan: Dialplan,
     /// Numbers that exist whether anybody is registered or not.
     pub numbers: Vec<Number>,
-    /// Who may register. None: whoever comes from this host may register any number, and nobody else.
+    /// Who may register; their numbers exist. None: whoever comes from this host may register any number, and nobody else.
     pub users: Option<Users>,
     /// Tokens by which devices may register, beside passwords or instead of them.
     pub tokens: Option<TokenKey>,
@@ -36,12 +38,14 @@ pub struct Settings {
     pub origins: Vec<String>,
     /// Where records go. None: they are in memory only.
     pub records: Option<RecordSettings>,
+    /// Where it is noted who is registered and which calls go on, for a restart. None: it is not.
+    pub state: Option<StateSettings>,
     /// Who is told of events.
     pub webhooks: Vec<Webhook>,
     /// The trunk that `/api/genesys/status` tells of.
     pub trunk: Option<Number>,
-    /// How far clocks on the wall are ahead of UTC, in minutes, for the times of the dialplan.
-    pub utc_offset_min: i16,
+    /// For the times of the dialplan.
+    pub utc_offset: UtcOffset,
     /// Control programs by mediaswitch's HTTP. None: there are none.
     pub mediaswitch: Option<MediaswitchSettings>,
     /// Times that tests shorten.
@@ -60,6 +64,19 @@ pub struct MediaswitchSettings {
     pub control_wait: Duration,
     /// What opens channels of RTP.
     pub channels: Box<dyn ChannelPool>,
+}
+
+/// How far clocks on the wall are ahead of UTC, in minutes: 60 for Central European winter time.
+#[derive(Clone)]
+pub struct UtcOffset(Arc<dyn Fn(u64) -> i16 + Send + Sync>);
+
+/// Where what outlives the process is noted.
+#[derive(Clone, Debug)]
+pub struct StateSettings {
+    /// A directory of its own. It is made when it is not there.
+    pub directory: PathBuf,
+    /// Is it an error when it cannot be used? Otherwise that is logged, and nothing is noted.
+    pub is_required: bool,
 }
 
 /// Where records go, and for how long they stay.
@@ -102,9 +119,10 @@ impl Default for Settings {
             api_tokens: None,
             origins: Vec::new(),
             records: None,
+            state: None,
             webhooks: Vec::new(),
             trunk: None,
-            utc_offset_min: 0,
+            utc_offset: UtcOffset::fixed(0),
             mediaswitch: None,
             times: SocketTimes::default(),
         }
@@ -119,6 +137,39 @@ impl Default for MediaswitchSettings {
             control_wait: limits::CONTROL_ANSWER_WAIT_MAX,
             channels: Box::new(NoChannels),
         }
+    }
+}
+
+impl Settings {
+    pub(crate) fn take_entrance(&mut self) -> Entrance {
+        Entrance {
+            users: self.users.take(),
+            tokens: self.tokens.take(),
+            callback: self.callback.take(),
+        }
+    }
+}
+
+impl UtcOffset {
+    /// The same all the year.
+    pub fn fixed(minutes: i16) -> Self {
+        Self(Arc::new(move |_| minutes))
+    }
+
+    /// As `offset` says for a time in milliseconds since 1970. It is asked at each event, so it must be quick.
+    pub fn new(offset: impl Fn(u64) -> i16 + Send + Sync + 'static) -> Self {
+        Self(Arc::new(offset))
+    }
+
+    /// At a time in milliseconds since 1970.
+    pub fn minutes(&self, unix_ms: u64) -> i16 {
+        (self.0)(unix_ms)
+    }
+}
+
+impl fmt::Debug for UtcOffset {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("UtcOffset")
     }
 }
 

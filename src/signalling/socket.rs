@@ -263,8 +263,7 @@ impl Caller {
             Ok(admission) => {
                 let newcomer = Newcomer {
                     register: Box::new(register),
-                    supervisor: admission.supervisor,
-                    valid_for: admission.valid_for,
+                    admission,
                     dialect,
                     id: id.clone(),
                     contact: self.peer.map(|peer| peer.to_string()).unwrap_or_default(),
@@ -299,6 +298,11 @@ impl Caller {
             .exchange
             .borrow_mut()
             .resume(session, seq, id.clone(), &self.line);
+        let peer = self.peer.map(|peer| peer.ip());
+        let is_back = is_back || {
+            let mut exchange = self.shared.exchange.borrow_mut();
+            exchange.revive(session, seq, id.clone(), &self.line, &self.shared.door, peer)
+        };
         if is_back {
             self.session = Some(session);
             self.dialect = Some(Dialect::Payload);

@@ -13,18 +13,20 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::LocalSet;
 use tokio::time;
 
-use crate::access::{Addresses, ApiKey, Door, Origins};
+use crate::access::{Addresses, ApiKey, Door, Entrance, Gate, Guard, Origins, TokenKey};
 use crate::control::{self, Board, DomainName};
 use crate::counters::{Counters, Refused};
 use crate::exchange::Exchange;
+use crate::figures::Figures;
+use crate::journal::{Found, Journal};
 use crate::limits::{BLOCKING_THREADS_MAX, COMMANDS_PER_TURN_MAX, CONTROL_SERVERS_MAX};
 use crate::media::{Busy, MediaPlane};
 use crate::mediaswitch;
-use crate::outward;
-use crate::port::{Command, Port};
+use crate::outward::{self, Webhook};
+use crate::port::{Command, Port, Replacement};
 use crate::records::{Opened, Row, Store};
 use crate::routes;
-use crate::settings::{MediaswitchSettings, Settings};
+use crate::settings::{MediaswitchSettings, Settings, StateSettings};
 use crate::socket::{self, Shared};
 
 /// Signalling of a switch.
@@ -64,6 +66,7 @@ impl Signalling {
         let (port, inbox) = Port::new(origins, Arc::clone(&counters), settings.times.request);
         // What can fail comes before the runtime: that may not be dropped where another runs.
         let opened = settings.records.clone().map(Store::start).transpose()?;
+        let journal = settings.state.as_ref().map(open_journal).transpose()?.flatten();
         let (stop, stopped) = watch::channel(false);
         let living = Arc::new(Semaphore::new(1));
         let runtime = Builder::new_current_thread()
@@ -77,7 +80,7 @@ impl Signalling {
                 &runtime,
                 settings,
                 media,
-                opened,
+                Kept { opened, journal },
                 Inbox {
                     commands: inbox,
                     stopped,
@@ -126,6 +129,54 @@ impl SignallingHandle {
         self.port.send(Command::Event(Box::new(Event::Admin(event))))
     }
 
+    /// Lets others in from here on. Devices of users who are gone, or have another password, are unregistered.
+    ///
+    /// It takes as long as a check of a password, tens of milliseconds: not for a thread that others wait for.
+    ///
+    /// # Errors
+    /// [`Busy`]: the calls thread has no room for it now.
+    pub fn replace_entrance(&self, entrance: Entrance) -> Result<(), Busy> {
+        self.replace(Replacement::Entrance(Guard::new(entrance)))
+    }
+
+    /// Lets other programs use REST from here on. Without any whoever comes from this host may do everything.
+    ///
+    /// # Errors
+    /// [`Busy`]: the calls thread has no room for it now.
+    pub fn replace_keys(&self, keys: Vec<ApiKey>, tokens: Option<TokenKey>) -> Result<(), Busy> {
+        self.replace(Replacement::Keys(keys, tokens))
+    }
+
+    /// Tells others of events from here on. Those who were told before are told of what waits for them.
+    ///
+    /// # Errors
+    /// [`Busy`]: the calls thread has no room for it now.
+    pub fn replace_webhooks(&self, webhooks: Vec<Webhook>) -> Result<(), Busy> {
+        self.replace(Replacement::Webhooks(webhooks))
+    }
+
+    /// Lets pages of other origins in from here on.
+    pub fn replace_origins(&self, origins: Vec<String>) {
+        self.port.replace_origins(Origins::new(origins));
+    }
+
+    /// How the switch does. It may take as long as [`limits::ANSWER_WAIT_MAX`](crate::limits::ANSWER_WAIT_MAX).
+    ///
+    /// # Errors
+    /// [`Busy`]: the calls thread does not answer.
+    pub async fn figures(&self) -> Result<Figures, Busy> {
+        let waiting = self.port.waiting();
+        let mut figures = self.port.ask(|exchange| exchange.figures()).await?;
+        figures.commands_waiting = u64::try_from(waiting).unwrap_or(u64::MAX);
+        figures.sockets = self.port.sockets();
+        figures.refused = self.refused();
+        Ok(figures)
+    }
+
+    fn replace(&self, replacement: Replacement) -> Result<(), Busy> {
+        self.port.send(Command::Replace(Box::new(replacement)))
+    }
+
     /// What was refused since the start, by where and by code: only what there was any of. It costs no more than a look,
     /// and waits for nobody.
     pub fn refused(&self) -> Vec<Refused> {
@@ -151,37 +202,60 @@ struct Inbox {
     counters: Arc<Counters>,
 }
 
-fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, opened: Option<Opened>, mut inbox: Inbox) {
+/// What was opened at the start.
+struct Kept {
+    opened: Option<Opened>,
+    journal: Option<(Journal, Found)>,
+}
+
+fn open_journal(settings: &StateSettings) -> io::Result<Option<(Journal, Found)>> {
+    match Journal::start(&settings.directory) {
+        Ok(opened) => Ok(Some(opened)),
+        Err(error) if !settings.is_required => {
+            let directory = settings.directory.display();
+            tracing::warn!(%directory, %error, "devices cannot come back to a switch that was started again");
+            Ok(None)
+        }
+        Err(error) => Err(io::Error::new(
+            error.kind(),
+            format!("the journal of calls in {}: {error}", settings.directory.display()),
+        )),
+    }
+}
+
+fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, kept: Kept, mut inbox: Inbox) {
     let local = LocalSet::new();
-    let store = local.block_on(runtime, async move {
+    let (store, journal) = local.block_on(runtime, async move {
         let mut settings = settings;
         let moved = Rc::new(Notify::new());
-        let door = Door::new(settings.users.take(), settings.tokens.take(), settings.callback.take());
+        let guard = Guard::new(settings.take_entrance());
         let times = settings.times;
         let webhooks = std::mem::take(&mut settings.webhooks);
         let mediaswitch = settings.mediaswitch.take();
         let mut exchange = Exchange::new(settings, media, Rc::clone(&moved), Arc::clone(&inbox.counters));
+        exchange.take_entrance(&guard);
         let (tell_failed, failed) = mpsc::channel(CONTROL_SERVERS_MAX);
         if let Some(own) = mediaswitch {
             exchange.set_board(board(own, tell_failed));
         }
         let mut stored = None;
-        if let Some(opened) = opened {
+        if let Some(opened) = kept.opened {
             exchange.keep_records(opened.store, opened.kept);
             stored = Some(opened.stored);
         }
-        for webhook in webhooks {
-            let events = exchange.events.post_to(webhook.kinds.clone());
-            tokio::task::spawn_local(outward::deliver(webhook, events));
+        if let Some((journal, found)) = kept.journal {
+            exchange.keep_journal(journal, found);
         }
+        exchange.rely_on_files();
         let questions = exchange.take_questions();
         let exchange = exchange.into();
         let shared = Rc::new(Shared {
             exchange,
-            door,
+            door: Door::new(guard),
             addresses: Addresses::default(),
             times,
         });
+        post_to(&shared, webhooks);
         let asking = Rc::downgrade(&shared);
         tokio::task::spawn_local(outward::answer_questions(questions, move |hook, answer| {
             if let Some(shared) = asking.upgrade() {
@@ -192,10 +266,14 @@ fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, opened
         tokio::task::spawn_local(end_failed(failed, Rc::downgrade(&shared)));
         serve(&shared, &mut inbox, &mut stored, &moved).await;
         say_farewell(&shared).await;
-        shared.exchange.borrow_mut().take_store()
+        let mut exchange = shared.exchange.borrow_mut();
+        (exchange.take_store(), exchange.take_journal())
     });
     if let Some(store) = store {
         store.close();
+    }
+    if let Some(journal) = journal {
+        journal.close();
     }
 }
 
@@ -277,6 +355,38 @@ fn take(shared: &Rc<Shared>, command: Command) {
         }
         Command::Event(event) => shared.exchange.borrow_mut().handle(*event),
         Command::Ask(question) => question(&mut shared.exchange.borrow_mut()),
+        Command::Replace(replacement) => replace(shared, *replacement),
+    }
+}
+
+fn replace(shared: &Rc<Shared>, replacement: Replacement) {
+    match replacement {
+        Replacement::Entrance(guard) => {
+            shared.exchange.borrow_mut().take_entrance(&guard);
+            shared.door.replace(guard);
+        }
+        Replacement::Keys(keys, tokens) => shared.exchange.borrow_mut().gate = Gate::new(keys, tokens),
+        Replacement::Webhooks(webhooks) => post_to(shared, webhooks),
+    }
+}
+
+/// Events go to these from here on, and to no others. Who is among them already keeps what waits for it.
+fn post_to(shared: &Rc<Shared>, webhooks: Vec<Webhook>) {
+    let identities: Vec<_> = webhooks.iter().map(Webhook::identity).collect();
+    shared.exchange.borrow_mut().events.post_to_none_but(&identities);
+    for webhook in webhooks {
+        let mut exchange = shared.exchange.borrow_mut();
+        let Some(events) = exchange.events.post_to(webhook.identity(), webhook.kinds.clone()) else {
+            continue;
+        };
+        let counting = Rc::downgrade(shared);
+        tokio::task::spawn_local(outward::deliver(webhook, events, move |is_taken| {
+            if let Some(shared) = counting.upgrade() {
+                let counts = &mut shared.exchange.borrow_mut().counts;
+                counts.webhooks_taken += u64::from(is_taken);
+                counts.webhooks_refused += u64::from(!is_taken);
+            }
+        }));
     }
 }
 

@@ -12,25 +12,28 @@ use axum::{Router, middleware};
 use moqswitch_relay::auth::token::{Algorithm, Key, Keys};
 use moqswitch_relay::limits::FEED_EVENTS_DEFAULT;
 use moqswitch_relay::shard::{FeedReader, FeedWriter, ShardPort, feed};
-use moqswitch_signalling::calls::Dialplan;
 use moqswitch_signalling::{
-    ApiKey, MediaswitchSettings, RecordSettings, Scopes, Settings, Signalling, SignallingHandle,
+    ApiKey, MediaswitchSettings, RecordSettings, Scopes, Settings, Signalling, SignallingHandle, StateSettings,
 };
 use ring::rand::SystemRandom;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{CallsConfig, Config, MediaswitchConfig};
+use crate::directory;
 use crate::limits::LEGS_COUNTED_MAX;
+use crate::state::Place;
 
 mod counting;
 mod delivery;
 mod devices;
 mod media;
 mod pages;
+mod reload;
 
 use counting::Counting;
 use devices::Devices;
 use media::RelayMedia;
+pub(crate) use reload::Reloading;
 
 /// Before there is a relay: what it is given.
 pub(crate) struct Telephony {
@@ -39,7 +42,7 @@ pub(crate) struct Telephony {
     writer: FeedWriter,
     reader: FeedReader,
     settings: Settings,
-    media_url: Option<String>,
+    config: CallsConfig,
     shows_hash: bool,
     phone: bool,
 }
@@ -47,6 +50,7 @@ pub(crate) struct Telephony {
 /// What runs beside HTTP.
 pub(crate) struct Running {
     pub(crate) handle: SignallingHandle,
+    config: CallsConfig,
     devices: Devices,
     counting: Counting,
     /// The pages of the web phone, if they are served.
@@ -58,13 +62,31 @@ impl Telephony {
     pub(crate) fn new(config: &Config) -> anyhow::Result<Option<Self>> {
         // Browsers take the hash of a certificate for two weeks, and need none of one that somebody vouches for.
         let shows_hash = config.tls.certificates.is_empty();
+        let (state, http) = (config.state_place(), config.http);
         let Some(config) = &config.calls else { return Ok(None) };
         let key = Key::generate(Algorithm::HS256, KEY_NAME, &SystemRandom::new()).context("a key for devices")?;
         let keys = Keys::parse(&format!(r#"{{"keys":[{}]}}"#, key.to_json())).context("a key for devices")?;
         let (writer, reader) = feed(FEED_EVENTS_DEFAULT);
+        let entrance = directory::entrance(config).context("calls")?;
+        let (keys_of_programs, api_tokens) = directory::programs(config).context("calls.keys")?;
         let settings = Settings {
-            dialplan: dialplan(config)?,
-            records: config.records.as_deref().map(RecordSettings::below),
+            calls: config.plane_settings(),
+            dialplan: directory::dialplan(config).context("calls.dialplan")?,
+            users: entrance.users,
+            tokens: entrance.tokens,
+            callback: entrance.callback,
+            keys: keys_of_programs,
+            api_tokens,
+            origins: config.origins.clone(),
+            webhooks: directory::webhooks(config).context("calls.webhooks")?,
+            trunk: config.trunk.clone(),
+            utc_offset: config.utc_offset(),
+            records: config.records.directory.as_ref().map(|directory| RecordSettings {
+                age_max: config.records.age_max,
+                total_bytes_max: config.records.bytes_max,
+                ..RecordSettings::below(directory)
+            }),
+            state: journal(&state, http),
             mediaswitch: config.mediaswitch.as_ref().map(mediaswitch).transpose()?,
             ..Settings::default()
         };
@@ -74,7 +96,7 @@ impl Telephony {
             writer,
             reader,
             settings,
-            media_url: config.media_url.clone(),
+            config: config.clone(),
             shows_hash,
             phone: config.phone,
         }))
@@ -97,7 +119,7 @@ impl Telephony {
         shards: Vec<ShardPort>,
         certificate: watch::Receiver<Arc<str>>,
     ) -> anyhow::Result<Running> {
-        let url = self.media_url.unwrap_or_else(|| media::url_of(relay));
+        let url = self.config.media_url.clone().unwrap_or_else(|| media::url_of(relay));
         let pages = match self.phone {
             true => pages::router(&url).context("the web phone")?,
             false => Router::new(),
@@ -108,8 +130,10 @@ impl Telephony {
         let (counted, over) = mpsc::channel(LEGS_COUNTED_MAX);
         let devices = Devices::new(told, counted, self.reader, shards.clone());
         let counting = Counting::new(over, shards, handle.clone());
+        let config = self.config;
         Ok(Running {
             handle,
+            config,
             devices,
             counting,
             pages,
@@ -130,6 +154,11 @@ impl Running {
         Some(router.layer(middleware::from_fn(name_client)))
     }
 
+    /// What an operator may change.
+    pub(crate) fn reloading(&self) -> Reloading {
+        Reloading::new(self.handle.clone(), self.config.clone())
+    }
+
     /// Carries grants to sessions and counts from them, for as long as there are calls.
     pub(crate) async fn serve(self) {
         // The one is over when the other is: it holds the sending end.
@@ -145,18 +174,18 @@ async fn name_client(mut request: Request, next: middleware::Next) -> axum::resp
     next.run(request).await
 }
 
+/// Where it is noted who is registered, for a restart: a directory for each address, as several switches may share a state
+/// directory. What is listened on by chance is not found again.
+fn journal(state: &Place, http: SocketAddr) -> Option<StateSettings> {
+    let directory = state.path()?.join(format!("calls-{http}"));
+    let is_required = matches!(state, Place::Configured(_));
+    (is_required || http.port() != 0).then_some(StateSettings { directory, is_required })
+}
+
 /// Where this host finds the web phone of a switch that listens there.
 pub(crate) fn phone_url(http: SocketAddr) -> String {
     let url = media::url_of(http);
     format!("{}phone/", url.replacen("https", "http", 1))
-}
-
-fn dialplan(config: &CallsConfig) -> anyhow::Result<Dialplan> {
-    let Some(path) = &config.dialplan else {
-        return Ok(Dialplan::default());
-    };
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Dialplan::parse(&text).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
 }
 
 fn mediaswitch(config: &MediaswitchConfig) -> anyhow::Result<MediaswitchSettings> {

@@ -154,7 +154,7 @@ impl CallPlane {
     }
 
     /// Is the id in use: by a call, by a leg that began in one and went on in another, by a record?
-    fn is_known(&self, id: CallId) -> bool {
+    pub(super) fn is_known(&self, id: CallId) -> bool {
         let first = LegId {
             call: id,
             leg: crate::ids::LegNumber(0),

@@ -16,6 +16,7 @@ mod queueing;
 mod records;
 mod registrations;
 mod requests;
+mod restoring;
 mod settle;
 mod snapshot;
 mod state;

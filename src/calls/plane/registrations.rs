@@ -38,7 +38,7 @@ impl CallPlane {
         }
     }
 
-    fn register(&mut self, mut registration: Registration) -> Result<Registered, Refusal> {
+    pub(super) fn register(&mut self, mut registration: Registration) -> Result<Registered, Refusal> {
         if self.is_stopping {
             return Err(Refusal::Stopping);
         }
@@ -157,7 +157,7 @@ impl CallPlane {
         })
     }
 
-    fn lose(&mut self, session: SessionId) {
+    pub(super) fn lose(&mut self, session: SessionId) {
         let Some(device) = self.devices.get_mut(&session) else {
             return;
         };

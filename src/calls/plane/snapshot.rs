@@ -132,6 +132,7 @@ impl CallPlane {
             start_ms: call.started.unix_ms,
             ring_ms: call.rang.map(|at| at.unix_ms),
             answer_ms: call.answered.map(|at| at.unix_ms),
+            answered_by: call.answered_by.clone(),
             duration: duration.unwrap_or_default(),
             queue: call.queue.clone(),
             recorded: call.is_recorded,

@@ -614,6 +614,7 @@ fn state(behaviour: Behaviour, paths: Vec<String>) -> (ControlState, Shards) {
     let state = ControlState {
         calls: None,
         mediaswitch: None,
+        signalling: None,
         shards: ports,
         certificate_sha256: receiver,
         lifecycle: Arc::default(),

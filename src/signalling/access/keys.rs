@@ -27,9 +27,14 @@ impl ApiKey {
 
     /// A key by what is sent. It is not kept, only its hash.
     pub fn new(name: &str, secret: &str, scopes: Scopes) -> Self {
+        Self::of_hash(name, hash(secret), scopes)
+    }
+
+    /// A key by the SHA-256 of what is sent.
+    pub fn of_hash(name: &str, sha256: [u8; 32], scopes: Scopes) -> Self {
         Self {
             name: name.to_owned(),
-            hash: hash(secret),
+            hash: sha256,
             scopes,
         }
     }

@@ -10,9 +10,9 @@ mod users;
 pub use keys::ApiKey;
 pub use scope::{Scope, Scopes};
 pub use token::TokenKey;
-pub use users::{HashError, User, Users};
+pub use users::{Entrance, HashError, User, Users};
 
 pub(crate) use addresses::Addresses;
 pub(crate) use keys::{Bucket, Denied, Gate};
 pub(crate) use origin::{Origins, peer_of};
-pub(crate) use users::{Credentials, Door};
+pub(crate) use users::{Admission, Credentials, Door, Guard, Proof};

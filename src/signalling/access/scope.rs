@@ -27,11 +27,12 @@ impl Scope {
         }
     }
 
-    /// As it is written.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        [Self::Read, Self::Call, Self::Supervise, Self::Admin]
-            .into_iter()
-            .find(|scope| scope.name() == text)
+    /// Every scope.
+    pub const ALL: [Self; 4] = [Self::Read, Self::Call, Self::Supervise, Self::Admin];
+
+    /// As it is written. `None`: there is no such scope.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.name() == text)
     }
 
     /// As settings have it.

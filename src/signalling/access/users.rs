@@ -3,12 +3,14 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
-use moqswitch_calls::Number;
+use moqswitch_calls::{Number, Text};
+use ring::digest;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::Semaphore;
 
@@ -22,6 +24,17 @@ use crate::outward::{Callback, Verdict};
 /// Those who may register, by number.
 #[derive(Clone, Default)]
 pub struct Users(BTreeMap<Number, User>);
+
+/// By what devices are let in. Without any of it: whoever comes from this host, as any number, and nobody else.
+#[derive(Clone, Debug, Default)]
+pub struct Entrance {
+    /// Passwords, by number.
+    pub users: Option<Users>,
+    /// Tokens, beside passwords or instead of them.
+    pub tokens: Option<TokenKey>,
+    /// A program that says who may register, where neither of these does.
+    pub callback: Option<Callback>,
+}
 
 /// Why there is no hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +52,7 @@ pub enum HashError {
 pub struct User {
     hash: Arc<str>,
     supervisor: bool,
+    name: Option<Text>,
 }
 
 impl User {
@@ -47,11 +61,33 @@ impl User {
     /// # Errors
     /// It is none.
     pub fn new(hash: &str, supervisor: bool) -> Result<Self, HashError> {
-        PasswordHash::new(hash).map_err(|_| HashError::Malformed)?;
+        let parsed = PasswordHash::new(hash).map_err(|_| HashError::Malformed)?;
+        // Of another algorithm, or without its hash, it would let nobody in.
+        if !parsed.algorithm.as_str().starts_with("argon2") || parsed.hash.is_none() {
+            return Err(HashError::Malformed);
+        }
         Ok(Self {
             hash: hash.into(),
             supervisor,
+            name: None,
         })
+    }
+
+    /// The same, shown to others by this name, whatever the device says.
+    pub fn named(self, name: Text) -> Self {
+        let name = Some(name).filter(|name| !name.is_empty());
+        Self { name, ..self }
+    }
+
+    /// Of a password that is there in the clear. `about` tells it from other passwords of the installation: with the same
+    /// two, it is the same user. It takes tens of milliseconds.
+    ///
+    /// # Errors
+    /// The password is too long.
+    pub fn of_password(password: &str, about: &str, supervisor: bool) -> Result<Self, HashError> {
+        let digest = digest::digest(&digest::SHA256, about.as_bytes());
+        let salt = digest.as_ref().get(..SALT_BYTES).unwrap_or_default();
+        Self::new(&hash_with(password, salt)?, supervisor)
     }
 
     /// Hashes a password, for a configuration.
@@ -59,11 +95,9 @@ impl User {
     /// # Errors
     /// The system has no randomness, or the password is too long.
     pub fn hash(password: &str) -> Result<String, HashError> {
-        let mut bytes = [0; 16];
-        SystemRandom::new().fill(&mut bytes).map_err(|_| HashError::Failed)?;
-        let salt = SaltString::encode_b64(&bytes).map_err(|_| HashError::Failed)?;
-        let hash = Argon2::default().hash_password(password.as_bytes(), &salt);
-        Ok(hash.map_err(|_| HashError::Failed)?.to_string())
+        let mut salt = [0; SALT_BYTES];
+        SystemRandom::new().fill(&mut salt).map_err(|_| HashError::Failed)?;
+        hash_with(password, &salt)
     }
 }
 
@@ -71,6 +105,35 @@ impl Users {
     /// Adds one, or takes the place of what was there.
     pub fn insert(&mut self, number: Number, user: User) {
         self.0.insert(number, user);
+    }
+
+    /// Takes one out, if it is there.
+    pub fn remove(&mut self, number: &Number) {
+        self.0.remove(number);
+    }
+
+    /// Adds those of another list, which take the place of what was there.
+    pub fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Is there nobody?
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = &Number> {
+        self.0.keys()
+    }
+
+    /// Is the number's password that by which somebody was let in?
+    fn stand_by(&self, number: &Number, proof: Proof) -> bool {
+        self.0.get(number).is_some_and(|user| Proof::of(&user.hash) == proof)
     }
 }
 
@@ -80,13 +143,60 @@ impl std::fmt::Debug for Users {
     }
 }
 
+/// By what somebody was let in, to know whether it would let them in again: by a password with a hash of this SHA-256, or
+/// by something else. It says nothing of the password.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Proof(Option<[u8; digest::SHA256_OUTPUT_LEN]>);
+
+impl Proof {
+    fn of(hash: &str) -> Self {
+        let mut bytes = [0; digest::SHA256_OUTPUT_LEN];
+        bytes.copy_from_slice(digest::digest(&digest::SHA256, hash.as_bytes()).as_ref());
+        Self(Some(bytes))
+    }
+
+    /// `None`: by something else than a password.
+    pub(crate) fn hexadecimal(self) -> Option<String> {
+        let bytes = self.0?;
+        Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// As [`hexadecimal`](Self::hexadecimal) wrote it. `None`: it is none.
+    pub(crate) fn parse(digits: &str) -> Option<Self> {
+        let mut bytes = [0; digest::SHA256_OUTPUT_LEN];
+        if digits.len() != 2 * bytes.len() {
+            return None;
+        }
+        for (byte, pair) in bytes.iter_mut().zip(digits.as_bytes().chunks(2)) {
+            *byte = u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        Some(Self(Some(bytes)))
+    }
+
+    pub(crate) fn is_password(self) -> bool {
+        self.0.is_some()
+    }
+}
+
 /// Somebody is let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Admission {
     /// As a supervisor, who asks to be one?
     pub(crate) supervisor: bool,
+    /// The name that others are shown. None: that which the device says.
+    pub(crate) name: Option<Text>,
+    pub(crate) proof: Proof,
     /// What let it in is valid for so long. None: for as long as it is registered.
     pub(crate) valid_for: Option<Duration>,
+}
+
+impl Admission {
+    fn of(supervisor: bool) -> Self {
+        Self {
+            supervisor,
+            ..Self::default()
+        }
+    }
 }
 
 /// Who is not let in: why, and the code.
@@ -102,15 +212,41 @@ pub(crate) struct Credentials<'a> {
 
 /// Where devices are let in. Used by one thread.
 pub(crate) struct Door {
-    users: Option<Users>,
-    tokens: Option<TokenKey>,
-    callback: Option<Callback>,
-    /// Checked for who is not there, so that it takes as long.
-    nobody: Arc<str>,
+    /// Whoever is being let in is let in by what was so when it came.
+    guard: RefCell<Rc<Guard>>,
     checks: Arc<Semaphore>,
     waiting: Semaphore,
     /// By number and address: who guesses keeps nobody else out.
     failures: RefCell<BTreeMap<Guesser, Failures>>,
+}
+
+/// An entrance that is watched.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    entrance: Entrance,
+    /// Checked for who is not there, so that it takes as long.
+    nobody: Arc<str>,
+}
+
+impl Guard {
+    /// Takes as long as a check of a password.
+    pub(crate) fn new(entrance: Entrance) -> Self {
+        let nobody = match &entrance.users {
+            Some(_) => User::hash("nobody").unwrap_or_default(),
+            None => String::new(),
+        };
+        let nobody = nobody.into();
+        Self { entrance, nobody }
+    }
+
+    pub(crate) fn users(&self) -> Option<&Users> {
+        self.entrance.users.as_ref()
+    }
+
+    /// Whether a device that was let in by a password would be let in by the same again.
+    pub(crate) fn knows(&self, dn: &Number, proof: Proof) -> bool {
+        self.users().is_some_and(|users| users.stand_by(dn, proof))
+    }
 }
 
 type Guesser = (Number, Option<IpAddr>);
@@ -122,47 +258,65 @@ struct Failures {
 }
 
 impl Door {
-    pub(crate) fn new(users: Option<Users>, tokens: Option<TokenKey>, callback: Option<Callback>) -> Self {
-        let nobody = match &users {
-            Some(_) => User::hash("nobody").unwrap_or_default(),
-            None => String::new(),
-        };
+    pub(crate) fn new(guard: Guard) -> Self {
         Self {
-            users,
-            tokens,
-            callback,
-            nobody: nobody.into(),
+            guard: RefCell::new(Rc::new(guard)),
             checks: Arc::new(Semaphore::new(PASSWORD_CHECKS_MAX)),
             waiting: Semaphore::new(PASSWORD_CHECKS_WAITING_MAX),
             failures: RefCell::default(),
         }
     }
 
+    /// From here on another entrance counts.
+    pub(crate) fn replace(&self, guard: Guard) {
+        self.guard.replace(Rc::new(guard));
+    }
+
+    /// Whether a device that was let in before may come back without being asked again.
+    pub(crate) fn stands_by(&self, dn: &Number, proof: Proof, peer: Option<IpAddr>) -> bool {
+        let guard = self.guard.borrow();
+        let Entrance {
+            users,
+            tokens,
+            callback,
+        } = &guard.entrance;
+        if proof.is_password() {
+            return guard.knows(dn, proof);
+        }
+        match users.is_none() && tokens.is_none() && callback.is_none() {
+            true => is_here(peer),
+            false => tokens.is_some() || callback.is_some(),
+        }
+    }
+
     /// Lets a number's device in, or says why not. Takes as long for numbers that are not there.
     pub(crate) async fn admit(&self, dn: &Number, credentials: Credentials<'_>) -> Result<Admission, Refused> {
         let Credentials { password, token, peer } = credentials;
-        if let (Some(key), Some(token)) = (&self.tokens, token) {
+        let guard = Rc::clone(&self.guard.borrow());
+        let Entrance {
+            users,
+            tokens,
+            callback,
+        } = &guard.entrance;
+        if let (Some(key), Some(token)) = (tokens, token) {
             let checked = key.check(token, dn, SystemTime::now());
             return checked
                 .map(|(supervisor, left)| Admission {
-                    supervisor,
                     valid_for: Some(left),
+                    ..Admission::of(supervisor)
                 })
                 .ok_or(("Invalid token", 403));
         }
-        let is_listed = self.users.as_ref().is_some_and(|users| users.0.contains_key(dn));
-        if let (Some(callback), false) = (&self.callback, is_listed) {
+        let is_listed = users.as_ref().is_some_and(|users| users.0.contains_key(dn));
+        if let (Some(callback), false) = (callback, is_listed) {
             return self.ask(callback, dn, credentials).await;
         }
-        if self.users.is_none() && self.tokens.is_some() {
+        if users.is_none() && tokens.is_some() {
             return Err(("Missing credentials", 401));
         }
-        let Some(users) = &self.users else {
-            return if peer.is_some_and(|peer| peer.to_canonical().is_loopback()) {
-                Ok(Admission {
-                    supervisor: true,
-                    valid_for: None,
-                })
+        let Some(users) = users else {
+            return if is_here(peer) {
+                Ok(Admission::of(true))
             } else {
                 Err(("Credentials are needed from other hosts", 403))
             };
@@ -176,13 +330,16 @@ impl Door {
             return Err(("Missing credentials", 401));
         };
         let user = users.0.get(dn);
-        let hash = user.map_or(&self.nobody, |user| &user.hash);
+        let hash = user.map_or(&guard.nobody, |user| &user.hash);
         let is_right = self.check(Arc::clone(hash), password.to_owned()).await;
         match user {
-            Some(user) if is_right => {
+            // The entrance may have been replaced meanwhile.
+            Some(user) if is_right && self.guard.borrow().knows(dn, Proof::of(&user.hash)) => {
                 self.failures.borrow_mut().remove(&guesser);
                 Ok(Admission {
                     supervisor: user.supervisor,
+                    name: user.name.clone(),
+                    proof: Proof::of(&user.hash),
                     valid_for: None,
                 })
             }
@@ -227,10 +384,7 @@ impl Door {
         match callback.ask(dn, password, token, peer).await {
             Verdict::Admitted { supervisor } => {
                 self.failures.borrow_mut().remove(&guesser);
-                Ok(Admission {
-                    supervisor,
-                    valid_for: None,
-                })
+                Ok(Admission::of(supervisor))
             }
             Verdict::Refused => {
                 self.note_failure(&guesser);
@@ -279,3 +433,16 @@ impl Door {
         failures.until = now.checked_add(wait).unwrap_or(now + Duration::from_secs(1));
     }
 }
+
+fn is_here(peer: Option<IpAddr>) -> bool {
+    peer.is_some_and(|peer| peer.to_canonical().is_loopback())
+}
+
+fn hash_with(password: &str, salt: &[u8]) -> Result<String, HashError> {
+    let salt = SaltString::encode_b64(salt).map_err(|_| HashError::Failed)?;
+    let hash = Argon2::default().hash_password(password.as_bytes(), &salt);
+    Ok(hash.map_err(|_| HashError::Failed)?.to_string())
+}
+
+/// As RFC 9106, section 3.1 recommends.
+const SALT_BYTES: usize = 16;

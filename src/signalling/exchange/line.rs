@@ -17,6 +17,7 @@ pub(crate) struct Close {
 
 impl Close {
     pub(crate) const UNAUTHORIZED: Self = Self::new(4401, "register or resume first");
+    pub(crate) const REVOKED: Self = Self::new(4401, "the credentials are no longer good");
     pub(crate) const EXPIRED: Self = Self::new(4401, "the registration has expired");
     pub(crate) const REPLACED: Self = Self::new(4403, "the device registered elsewhere");
     pub(crate) const SILENT: Self = Self::new(4408, "nothing was heard");

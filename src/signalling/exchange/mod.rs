@@ -2,13 +2,17 @@
 //! an event of the plane, and what the plane wants is carried out at once. Nothing here waits for anybody.
 
 mod control;
+mod counting;
 mod line;
 mod programs;
 mod requests;
+mod restart;
+mod returning;
 mod session;
+mod tally;
 mod telling;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -21,20 +25,23 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::json;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::access::Gate;
+use crate::access::{Admission, Gate};
 use crate::control::Board;
 use crate::counters::Counters;
 use crate::events::Events;
-use crate::limits::{GRANTS_RETRY, HOOKS_ASKED_MAX, RECONNECT};
+use crate::journal::Journal;
+use crate::limits::{CLOCK_BEGINS, GRANTS_RETRY, HOOKS_ASKED_MAX, RECONNECT};
 use crate::media::MediaPlane;
 use crate::messages::{self, MessageId};
 use crate::records::{Kept, Store};
-use crate::settings::Settings;
+use crate::settings::{Settings, UtcOffset};
 
 pub(crate) use line::{Close, End, Inbox, Line, LineEnd};
 pub(crate) use session::unnumbered;
 
+use returning::Returning;
 use session::Session;
+use tally::Tally;
 
 /// See the module's documentation.
 pub(crate) struct Exchange {
@@ -42,8 +49,10 @@ pub(crate) struct Exchange {
     media: Box<dyn MediaPlane>,
     server: String,
     ping: std::time::Duration,
-    utc_offset_min: i16,
+    utc_offset: UtcOffset,
     trunk: Option<moqswitch_calls::Number>,
+    /// Of the users: they exist, whether anybody is registered or not.
+    users: BTreeSet<moqswitch_calls::Number>,
     started: Instant,
     random: SystemRandom,
     sessions: BTreeMap<SessionId, Session>,
@@ -65,12 +74,18 @@ pub(crate) struct Exchange {
     pub(crate) events: Events,
     /// What happened how often.
     pub(crate) counts: Counts,
+    tally: Tally,
     /// What was refused how often.
     pub(crate) counters: Arc<Counters>,
     /// Records that queries find.
     kept: Kept,
     /// Where records go. None: they are in memory only.
     store: Option<Store>,
+    /// What is noted for a restart. None: nothing.
+    journal: Option<Journal>,
+    returning: Returning,
+    /// Calls that are to be noted.
+    changed_calls: BTreeSet<CallId>,
     /// Questions to hooks. None: nobody asks them.
     hooks: Option<mpsc::Sender<Box<HookQuestion>>>,
     /// Control programs. None: there are none.
@@ -88,6 +103,9 @@ pub(crate) struct Counts {
     pub(crate) slow_clients: u64,
     pub(crate) grants_refused: u64,
     pub(crate) hooks_unasked: u64,
+    /// Events that a webhook took, and that it did not, however often they were posted.
+    pub(crate) webhooks_taken: u64,
+    pub(crate) webhooks_refused: u64,
 }
 
 /// Who waits for a reply of the plane.
@@ -132,9 +150,7 @@ struct Turn {
 /// A device that registers, as its socket knows it.
 pub(crate) struct Newcomer {
     pub(crate) register: Box<messages::Register>,
-    pub(crate) supervisor: bool,
-    /// What let it in is valid for so long.
-    pub(crate) valid_for: Option<std::time::Duration>,
+    pub(crate) admission: Admission,
     pub(crate) dialect: messages::Dialect,
     pub(crate) id: Option<MessageId>,
     pub(crate) contact: String,
@@ -155,8 +171,9 @@ impl Exchange {
             media,
             server: settings.server,
             ping: settings.times.ping,
-            utc_offset_min: settings.utc_offset_min,
+            utc_offset: settings.utc_offset,
             trunk: settings.trunk,
+            users: BTreeSet::new(),
             started: Instant::now(),
             random,
             sessions: BTreeMap::new(),
@@ -171,9 +188,13 @@ impl Exchange {
             gate: Gate::new(settings.keys, settings.api_tokens),
             events: Events::new(unix_ms()),
             counts: Counts::default(),
+            tally: Tally::default(),
             counters,
             kept: Kept::default(),
             store: None,
+            journal: None,
+            returning: Returning::default(),
+            changed_calls: BTreeSet::new(),
             hooks: None,
             board: None,
             moved,
@@ -228,12 +249,14 @@ impl Exchange {
             self.plane.handle(now, event);
             self.carry_out();
         }
+        self.note_calls();
         self.moved.notify_one();
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let plane = self.plane.poll_timeout().and_then(|at| self.started.checked_add(at));
+        let plane = self.plane.poll_timeout();
+        let plane = plane.and_then(|at| self.started.checked_add(at.saturating_sub(CLOCK_BEGINS)));
         [plane, self.retry_at].into_iter().flatten().min()
     }
 
@@ -247,6 +270,7 @@ impl Exchange {
         let now = self.now();
         self.plane.handle_timeout(now);
         self.carry_out();
+        self.note_calls();
     }
 
     /// Ends every call and every session.
@@ -271,8 +295,7 @@ impl Exchange {
     ) -> Result<SessionId, moqswitch_calls::Refusal> {
         let Newcomer {
             register,
-            supervisor,
-            valid_for,
+            admission,
             dialect,
             id,
             contact,
@@ -287,20 +310,21 @@ impl Exchange {
         let device = register.device.clone().unwrap_or_else(unnamed);
         let registration = Registration {
             device: Some(device.clone()),
-            display_name: register.display_name.clone(),
+            display_name: admission.name.unwrap_or_else(|| register.display_name.clone()),
             expires: register.expires,
-            valid_for,
+            valid_for: admission.valid_for,
             ringable: register.ringable,
-            supervisor: supervisor && register.supervisor,
+            supervisor: admission.supervisor && register.supervisor,
             codecs: codecs.collect(),
             contact: Text::new(&contact),
             ..Registration::phone(session, register.dn.clone())
         };
+        let rings_itself = register.device.is_some() && dialect == messages::Dialect::Payload;
         if own.is_none() {
-            let rings_itself = register.device.is_some() && dialect == messages::Dialect::Payload;
             let new = Session::new(register.dn.clone(), device, dialect, rings_itself, line.clone());
             self.sessions.insert(session, new);
         }
+        let entry = self.entry_of(&registration, dialect, rings_itself, admission.proof);
         let request = self.request_id(Asker::Registration {
             session,
             id,
@@ -315,7 +339,14 @@ impl Exchange {
                 }
                 Err(refusal)
             }
-            None => Ok(session),
+            None => {
+                if let Some(own) = self.sessions.get_mut(&session) {
+                    own.proof = admission.proof;
+                    own.entry = entry;
+                }
+                self.note_device(session);
+                Ok(session)
+            }
         }
     }
 
@@ -332,7 +363,11 @@ impl Exchange {
             after: Some(after),
         });
         self.handle(Event::Register(RegisterEvent::Resume { request, session }));
-        self.refusal.take().is_none()
+        let is_back = self.refusal.take().is_none();
+        if is_back {
+            self.note_device(session);
+        }
+        is_back
     }
 
     /// A session's socket is gone. It may come back, unless its dialect has no word for that.
@@ -364,10 +399,11 @@ impl Exchange {
     }
 
     fn now(&self) -> Now {
+        let unix_ms = unix_ms();
         Now {
-            since_start: self.started.elapsed(),
-            unix_ms: unix_ms(),
-            utc_offset_min: self.utc_offset_min,
+            since_start: self.started.elapsed().saturating_add(CLOCK_BEGINS),
+            unix_ms,
+            utc_offset_min: self.utc_offset.minutes(unix_ms),
         }
     }
 
@@ -403,13 +439,21 @@ impl Exchange {
     fn report(&mut self, report: &Report) {
         match report {
             Report::Leg(leg) => {
+                self.tally.leg(leg);
+                if self.journal.is_some() {
+                    self.changed_calls.insert(leg.call);
+                }
                 self.events.push("leg", &messages::leg_view(leg));
                 if leg.is_controlled {
                     self.follow_leg(leg);
                 }
             }
             Report::LegRecord(record) => self.events.push("legRecord", &messages::leg_record(record)),
-            Report::CallRecord(record) => self.keep(&messages::call_record(record)),
+            Report::CallRecord(record) => {
+                self.tally.record(record);
+                self.note_over(record.call);
+                self.keep(&messages::call_record(record));
+            }
             Report::Supervision { call, supervisor, mode } => {
                 let supervisor = supervisor.as_ref().map(|number| number.as_str().to_owned());
                 let mode = mode.map(|mode| match mode {
@@ -430,6 +474,7 @@ impl Exchange {
                 contact,
                 on,
             } => {
+                self.tally.registration(*on);
                 self.follow_registration(number, contact, *on);
                 let told = json!({ "dn": number.as_str(), "device": device.as_str(), "registered": on });
                 self.events.push("registration", &told);

@@ -1,13 +1,17 @@
-//! What programs ask for, and the records that they find.
+//! What programs ask for, the records that they find, and what an operator changes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use moqswitch_calls::{Event, Reply, RequestId};
+use moqswitch_calls::{AdminEvent, Event, Number, RegisterEvent, Reply, RequestId, SessionId};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+use super::line::Close;
+use super::session::Session;
 use super::{Asker, Exchange};
-use crate::records::{Filter, Kept, Row, Store, StoreCounts};
+use crate::access::{Guard, Users};
+use crate::records::{Filter, Kept, Row, Search, Store, StoreCounts};
 
 impl Exchange {
     /// Asks the plane for a program.
@@ -16,6 +20,29 @@ impl Exchange {
         let request = self.request_id(Asker::Program(reply));
         self.handle(event(request));
         replied
+    }
+
+    /// From here on these are let in. Devices of users who are not among them, or have another password, go: their calls end.
+    pub(crate) fn take_entrance(&mut self, guard: &Guard) {
+        let after: BTreeSet<Number> = guard.users().into_iter().flat_map(Users::numbers).cloned().collect();
+        let before = std::mem::replace(&mut self.users, after);
+        let numbers = before.difference(&self.users).cloned().collect();
+        let gone = AdminEvent::Declare { numbers, exist: false };
+        let numbers = self.users.difference(&before).cloned().collect();
+        let new = AdminEvent::Declare { numbers, exist: true };
+        let is_out = |session: &Session| session.proof.is_password() && !guard.knows(&session.dn, session.proof);
+        let out = self.sessions.iter().filter(|(_, session)| is_out(session));
+        let out: Vec<SessionId> = out.map(|(id, _)| *id).collect();
+        for session in out {
+            let line = self.sessions.get(&session).and_then(Session::line).cloned();
+            let request = self.request_id(Asker::Nobody);
+            self.handle(Event::Register(RegisterEvent::Unregister { request, session }));
+            if let Some(line) = line {
+                line.close(Close::REVOKED);
+            }
+        }
+        self.handle(Event::Admin(gone));
+        self.handle(Event::Admin(new));
     }
 
     /// Where records go from here on, with those that were there.
@@ -28,11 +55,25 @@ impl Exchange {
     pub(crate) fn stored(&mut self, rows: Vec<Arc<Row>>) {
         for row in rows {
             self.events.push_text("callRecord", row.line.to_string());
-            self.kept.push(row);
+            if self.store.is_none() {
+                self.kept.push(row);
+            }
         }
     }
 
-    /// Records that match, the newest first.
+    /// Queries find what is in files there; only what is in none is kept.
+    pub(crate) fn rely_on_files(&mut self) {
+        if self.store.is_some() {
+            self.kept = Kept::default();
+        }
+    }
+
+    /// Where records in files are found.
+    pub(crate) fn search(&self) -> Option<Search> {
+        self.store.as_ref().map(Store::search)
+    }
+
+    /// Records in memory that match, the newest first.
     pub(crate) fn records<'a>(&'a self, filter: &'a Filter) -> impl Iterator<Item = &'a Arc<Row>> {
         self.kept.find(filter)
     }
@@ -51,7 +92,8 @@ impl Exchange {
         let Some(row) = Row::of(record) else { return };
         let row = Arc::new(row);
         if !self.store.as_ref().is_some_and(|store| store.write(Arc::clone(&row))) {
-            self.stored(vec![row]);
+            self.kept.push(Arc::clone(&row));
+            self.events.push_text("callRecord", row.line.to_string());
         }
     }
 }

@@ -9,6 +9,8 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::line::{Close, Line};
+use crate::access::Proof;
+use crate::journal::DeviceEntry;
 use crate::limits::{
     ALIASES_MAX, EARLY_SIGNAL_BYTES_MAX, EARLY_SIGNALS_MAX, IDS_KEPT_MAX, REPLAY_AGE_MAX, REPLAY_BYTES_MAX,
     REPLAY_MESSAGES_MAX,
@@ -23,8 +25,14 @@ pub(crate) struct Session {
     pub(super) dialect: Dialect,
     /// Does it say itself that it rings? If not, it rings as soon as it is told.
     pub(super) rings_itself: bool,
+    /// By what it was let in last.
+    pub(super) proof: Proof,
+    /// As it is noted for a restart. None: it is not.
+    pub(super) entry: Option<Box<DeviceEntry>>,
     line: Option<Line>,
     seq: u64,
+    /// What it was told by the process before is gone.
+    has_gap: bool,
     replay: VecDeque<Kept>,
     replay_bytes: usize,
     /// Requests by their ids, each with the first message that repeats it.
@@ -66,6 +74,9 @@ impl Session {
             device,
             dialect,
             rings_itself,
+            proof: Proof::default(),
+            entry: None,
+            has_gap: false,
             line: Some(line),
             seq: 0,
             replay: VecDeque::new(),
@@ -76,8 +87,19 @@ impl Session {
         }
     }
 
+    /// Its numbers go on behind the last that the client had of another process.
+    pub(super) fn begin_after(&mut self, seq: u64) {
+        self.seq = seq;
+        self.has_gap = true;
+    }
+
     pub(super) fn seq(&self) -> u64 {
         self.seq
+    }
+
+    /// Its socket, if it has one.
+    pub(super) fn line(&self) -> Option<&Line> {
+        self.line.as_ref()
     }
 
     pub(super) fn is_attached(&self) -> bool {
@@ -195,7 +217,10 @@ impl Session {
     }
 
     /// How many messages the client missed, and whether all of them are still there.
-    pub(super) fn missed(&self, after: u64) -> (u64, bool) {
+    pub(super) fn missed(&mut self, after: u64) -> (u64, bool) {
+        if std::mem::take(&mut self.has_gap) {
+            return (0, false);
+        }
         let missed = self.seq.saturating_sub(after);
         let kept = self.replay.iter().filter(|kept| kept.seq > after).count();
         (missed, u64::try_from(kept).is_ok_and(|kept| kept == missed))

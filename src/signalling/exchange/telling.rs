@@ -99,14 +99,14 @@ impl Exchange {
 
     fn reply_registration(&mut self, session: SessionId, id: Option<MessageId>, after: Option<u64>, reply: Reply) {
         match reply {
-            Reply::Registered(registered) => {
+            Reply::Registered(registered) | Reply::Resumed(registered) if after.is_some() => {
+                self.learn_calls(&registered);
+                self.tell_resumed(session, id.as_ref(), after.unwrap_or(0), &registered);
+            }
+            Reply::Registered(registered) | Reply::Resumed(registered) => {
                 self.learn_calls(&registered);
                 let told = self.told_registered("registered", &registered);
                 self.tell(session, &told, id.as_ref());
-            }
-            Reply::Resumed(registered) => {
-                self.learn_calls(&registered);
-                self.tell_resumed(session, id.as_ref(), after.unwrap_or(0), &registered);
             }
             Reply::Refused(refusal) => self.refusal = Some(refusal),
             Reply::Calling { .. } | Reply::Done => {}
@@ -216,6 +216,10 @@ impl Exchange {
 
     fn notify(&mut self, session: SessionId, notice: &Notice) {
         let Some(own) = self.sessions.get_mut(&session) else {
+            // One that stood in for a device of before the start.
+            if let Notice::Unregistered { reason } = notice {
+                self.end_session(session, *reason);
+            }
             return;
         };
         let rings = !own.rings_itself && own.is_attached();
@@ -342,6 +346,7 @@ impl Exchange {
 
     fn end_session(&mut self, session: SessionId, reason: UnregisterReason) {
         self.untold.remove(&session);
+        self.note_gone(session, reason == UnregisterReason::Shutdown);
         self.media.over(session);
         let Some(mut own) = self.sessions.remove(&session) else {
             return;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use ring::hmac;
+use ring::{digest, hmac};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::http::{Address, Answer, NoAnswer};
-use crate::events::Event;
+use crate::events::{Event, WebhookIdentity};
 use crate::limits::{WEBHOOK_ATTEMPTS_MAX, WEBHOOK_BACK_OFF, WEBHOOK_BACK_OFF_MAX, WEBHOOK_WAIT_MAX};
 
 /// Somebody who is told of events.
@@ -16,6 +16,8 @@ use crate::limits::{WEBHOOK_ATTEMPTS_MAX, WEBHOOK_BACK_OFF, WEBHOOK_BACK_OFF_MAX
 pub struct Webhook {
     address: Address,
     key: hmac::Key,
+    /// Of address, secret and kinds: two with the same are one.
+    identity: [u8; digest::SHA256_OUTPUT_LEN],
     /// Kinds of events. Empty: all.
     pub(crate) kinds: Vec<String>,
 }
@@ -24,11 +26,26 @@ impl Webhook {
     /// `url` is `http://…`; events of `kinds`, or all where there are none, are posted there, signed with `secret`.
     /// `None`: the URL is none of that form.
     pub fn new(url: &str, secret: &[u8], kinds: Vec<String>) -> Option<Self> {
+        let address = Address::parse(url)?;
+        let mut hash = digest::Context::new(&digest::SHA256);
+        let parts = [url.as_bytes(), secret].into_iter();
+        for part in parts.chain(kinds.iter().map(String::as_bytes)) {
+            // With its length, so that no two lists of parts read alike.
+            hash.update(&part.len().to_be_bytes());
+            hash.update(part);
+        }
+        let mut identity = [0; digest::SHA256_OUTPUT_LEN];
+        identity.copy_from_slice(hash.finish().as_ref());
         Some(Self {
-            address: Address::parse(url)?,
+            address,
             key: hmac::Key::new(hmac::HMAC_SHA256, secret),
+            identity,
             kinds,
         })
+    }
+
+    pub(crate) fn identity(&self) -> WebhookIdentity {
+        WebhookIdentity(self.identity)
     }
 
     /// `sha256=` and the HMAC of the time, a dot and the body: nobody else could have posted it, nor posts it again.
@@ -56,12 +73,12 @@ impl Webhook {
         self.address.post(&headers, &body, WEBHOOK_WAIT_MAX).await
     }
 
-    /// Until it is taken, or it cannot be, or has been tried often enough.
-    async fn deliver(&self, event: &Event) {
+    /// Until it is taken, or it cannot be, or has been tried often enough. Was it taken?
+    async fn deliver(&self, event: &Event) -> bool {
         let mut wait = WEBHOOK_BACK_OFF;
         for attempt in 1..=WEBHOOK_ATTEMPTS_MAX {
             let (why, is_final) = match self.post(event).await {
-                Ok(answer) if (200..300).contains(&answer.status) => return,
+                Ok(answer) if (200..300).contains(&answer.status) => return true,
                 // What was refused for what it is will be refused again.
                 Ok(answer) => {
                     let is_final = (400..500).contains(&answer.status) && ![408, 429].contains(&answer.status);
@@ -71,18 +88,19 @@ impl Webhook {
             };
             if is_final || attempt == WEBHOOK_ATTEMPTS_MAX {
                 tracing::warn!(address = ?self.address, event = event.id, why, "a webhook was not taken");
-                return;
+                return false;
             }
             sleep(wait).await;
             wait = (wait * 2).min(WEBHOOK_BACK_OFF_MAX);
         }
+        false
     }
 }
 
-/// Posts what comes, one after the other.
-pub(crate) async fn deliver(webhook: Webhook, mut events: mpsc::Receiver<Arc<Event>>) {
+/// Posts what comes, one after the other, until there is no more to come; says of each whether it was taken.
+pub(crate) async fn deliver(webhook: Webhook, mut events: mpsc::Receiver<Arc<Event>>, said: impl Fn(bool)) {
     while let Some(event) = events.recv().await {
-        webhook.deliver(&event).await;
+        said(webhook.deliver(&event).await);
     }
 }
 

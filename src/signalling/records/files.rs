@@ -139,17 +139,22 @@ impl Files {
         Ok(removed)
     }
 
-    /// The files, the oldest first.
     fn paths(&self) -> io::Result<Vec<PathBuf>> {
-        let entries = fs::read_dir(&self.settings.directory)?;
-        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-        paths.retain(|path| stamp_of(path).is_some());
-        paths.sort_unstable();
-        Ok(paths)
+        paths(&self.settings.directory)
     }
 }
 
-fn stamp_of(path: &Path) -> Option<u64> {
+/// The files of a directory, the oldest first.
+pub(super) fn paths(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(directory)?;
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.retain(|path| stamp_of(path).is_some());
+    paths.sort_unstable();
+    Ok(paths)
+}
+
+/// When a file began, in milliseconds since 1970.
+pub(super) fn stamp_of(path: &Path) -> Option<u64> {
     let name = path.file_name()?.to_str()?;
     let digits = name.strip_prefix("cdr-")?.strip_suffix(".ndjson")?;
     (digits.len() == 13).then(|| digits.parse().ok())?

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use moqswitch_calls::limits::CALL_DURATION_MAX;
 use serde_json::Value;
 
 /// A record.
@@ -80,9 +81,31 @@ impl Row {
 }
 
 impl Filter {
+    /// What stands in the line of every record that matches. Names and numbers have no signs that JSON writes otherwise.
+    pub(super) fn needles(&self) -> Vec<String> {
+        let texts = [&self.dn, &self.cause, &self.call].into_iter().flatten();
+        texts.map(|text| format!("\"{text}\"")).collect()
+    }
+
+    /// Is a call that began then of the time that is asked for?
+    pub(super) fn covers(&self, start_ms: u64) -> bool {
+        start_ms >= self.since_ms && self.until_ms.is_none_or(|until| start_ms < until)
+    }
+
+    /// Is what had ended by then too old?
+    pub(super) fn is_over_by(&self, unix_ms: u64) -> bool {
+        unix_ms < self.since_ms.saturating_sub(CLOCK_SLACK_MS)
+    }
+
+    /// Is what ended then or later too new? It began as long before as calls may last.
+    pub(super) fn begins_after(&self, unix_ms: u64) -> bool {
+        let longest = u64::try_from(CALL_DURATION_MAX.as_millis()).unwrap_or(u64::MAX);
+        let earliest = unix_ms.saturating_sub(longest).saturating_sub(CLOCK_SLACK_MS);
+        self.until_ms.is_some_and(|until| earliest >= until)
+    }
+
     pub(crate) fn matches(&self, row: &Row) -> bool {
-        row.start_ms >= self.since_ms
-            && self.until_ms.is_none_or(|until| row.start_ms < until)
+        self.covers(row.start_ms)
             && self.dn.as_ref().is_none_or(|dn| row.numbers.contains(dn))
             && self.cause.as_ref().is_none_or(|cause| row.cause == *cause)
             && self.call.as_ref().is_none_or(|call| row.call == *call)
@@ -101,6 +124,9 @@ fn quoted(cell: &str) -> String {
     let guard = if is_formula && !is_number { "'" } else { "" };
     format!("\"{guard}{}\"", cell.replace('"', "\"\""))
 }
+
+/// Clocks are set, and calls ring before they last: an hour is enough.
+const CLOCK_SLACK_MS: u64 = 3_600_000;
 
 /// The first line of a table.
 pub(crate) const CSV_HEAD: &str =

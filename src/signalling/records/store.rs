@@ -12,6 +12,8 @@ use tokio::sync::mpsc;
 
 use super::files::Files;
 use super::row::{Filter, Row};
+use super::search::Search;
+use crate::figures::RecordFigures;
 use crate::limits::{RECORDS_KEPT_MAX, RECORDS_PER_SYNC_MAX, RECORDS_RETRY, RECORDS_WAITING_MAX};
 use crate::settings::RecordSettings;
 
@@ -25,6 +27,7 @@ pub(crate) struct Store {
     waiting: SyncSender<Arc<Row>>,
     thread: thread::JoinHandle<()>,
     counts: Arc<StoreCounts>,
+    search: Search,
 }
 
 /// A store that was opened: the way to it, what was there before, and what it says that the disk has.
@@ -37,6 +40,8 @@ pub(crate) struct Opened {
 /// How the store does, since the start.
 #[derive(Debug, Default)]
 pub(crate) struct StoreCounts {
+    /// Records that wait to be written.
+    pub(crate) waiting: AtomicU64,
     /// Records that the disk has.
     pub(crate) stored: AtomicU64,
     /// Records that there was no room for.
@@ -68,6 +73,7 @@ impl Kept {
 impl Store {
     /// Opens the files and starts the thread.
     pub(crate) fn start(settings: RecordSettings) -> io::Result<Opened> {
+        let search = Search::start(&settings.directory)?;
         let files = Files::open(settings)?;
         let found = files.read()?;
         let counts = Arc::new(StoreCounts::default());
@@ -84,15 +90,19 @@ impl Store {
             waiting,
             thread,
             counts,
+            search,
         };
         Ok(Opened { store, kept, stored })
     }
 
     /// Gives a record to be written. Without room it is lost and counted: a call never waits for a disk.
     pub(crate) fn write(&self, row: Arc<Row>) -> bool {
+        // Before it is there: the other thread may have it at once.
+        self.counts.waiting.fetch_add(1, Ordering::Relaxed);
         match self.waiting.try_send(row) {
             Ok(()) => true,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.counts.waiting.fetch_sub(1, Ordering::Relaxed);
                 let lost = self.counts.lost.fetch_add(1, Ordering::Relaxed) + 1;
                 if lost.is_power_of_two() {
                     tracing::error!(lost, "records of calls are lost: the disk is full or too slow");
@@ -108,12 +118,29 @@ impl Store {
         &self.counts
     }
 
+    /// Queries over all that is in files.
+    pub(crate) fn search(&self) -> Search {
+        self.search.clone()
+    }
+
+    pub(crate) fn figures(&self) -> RecordFigures {
+        let counts = &self.counts;
+        RecordFigures {
+            waiting: counts.waiting.load(Ordering::Relaxed),
+            stored: counts.stored.load(Ordering::Relaxed),
+            lost: counts.lost.load(Ordering::Relaxed),
+            failures: counts.failures.load(Ordering::Relaxed),
+            is_failing: counts.is_failing.load(Ordering::Relaxed),
+        }
+    }
+
     /// Waits until everything is written, or cannot be.
     pub(crate) fn close(self) {
         let Self {
             waiting,
             thread,
             counts,
+            search: _,
         } = self;
         counts.is_stopping.store(true, Ordering::Relaxed);
         drop(waiting);
@@ -140,10 +167,12 @@ fn run(mut files: Files, rows: &Receiver<Arc<Row>>, stored: &mpsc::Sender<Vec<Ar
         let mut batch = vec![first];
         batch.extend(rows.try_iter().take(RECORDS_PER_SYNC_MAX - 1));
         let lines: String = batch.iter().flat_map(|row| [&*row.line, "\n"]).collect();
-        if !write(&mut files, &lines, counts) {
+        let count = u64::try_from(batch.len()).unwrap_or(u64::MAX);
+        let is_written = write(&mut files, &lines, counts);
+        counts.waiting.fetch_sub(count, Ordering::Relaxed);
+        if !is_written {
             continue;
         }
-        let count = u64::try_from(batch.len()).unwrap_or(u64::MAX);
         counts.stored.fetch_add(count, Ordering::Relaxed);
         // This thread may wait for the calls thread, never the other way round. When that is gone nobody has to be told.
         let _ = stored.blocking_send(batch);

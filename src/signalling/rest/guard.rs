@@ -15,7 +15,7 @@ use crate::port::Port;
 
 pub(super) async fn guard(State(port): State<Arc<Port>>, request: Request, next: Next) -> Response {
     let is_old = OLD.iter().any(|start| request.uri().path().starts_with(start));
-    let mut response = if port.origins.allow(request.headers()) {
+    let mut response = if port.allows(request.headers()) {
         let origin = request.headers().get(header::ORIGIN).cloned();
         let mut response = serve(&port, request, next, is_old).await;
         if let Some(origin) = origin {

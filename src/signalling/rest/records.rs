@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use axum::Json;
 use axum::extract::Query;
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use super::problem::Problem;
 use crate::access::Scope;
 use crate::exchange::{Exchange, unix_ms};
 use crate::limits::ROWS_MAX;
-use crate::records::{CSV_HEAD, Filter, Row};
+use crate::records::{CSV_HEAD, Filter, MOS_STEPS, NoAnswer, Row, Sums};
 
 /// `/api/cdr?since&until&dn&cause&limit`. Times are milliseconds since 1970 of the calls' beginnings.
 #[derive(Debug, Deserialize)]
@@ -56,11 +56,16 @@ pub(super) async fn list(caller: Caller, Query(asked): Query<Asked>) -> Answer {
     let filter = asked.filter()?;
     let limit = Asked::whole(asked.limit.as_ref(), "limit")?.unwrap_or(100);
     let limit = usize::try_from(limit).unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX);
+    let of_memory = filter.clone();
     let look = move |exchange: &mut Exchange| {
-        let rows: Vec<Arc<Row>> = exchange.records(&filter).take(limit + 1).cloned().collect();
-        rows
+        let rows: Vec<Arc<Row>> = exchange.records(&of_memory).take(limit + 1).cloned().collect();
+        (rows, exchange.search())
     };
-    let mut rows = caller.ask(Scope::Read, look).await?;
+    let (mut rows, search) = caller.ask(Scope::Read, look).await?;
+    if let Some(search) = search {
+        let left = (limit + 1).saturating_sub(rows.len());
+        rows.append(&mut search.list(filter, left).await.map_err(unanswered)?);
+    }
     let has_more = rows.len() > limit;
     rows.truncate(limit);
     let is_csv = match asked.format.as_deref() {
@@ -100,73 +105,49 @@ pub(super) async fn stats(caller: Caller, Query(asked): Query<Asked>) -> Answer 
     if until.saturating_sub(filter.since_ms) / interval_ms > u64::try_from(ROWS_MAX).unwrap_or(0) {
         return Err(Problem::invalid("interval", "at most 1000 of them"));
     }
+    let of_memory = filter.clone();
     let look = move |exchange: &mut Exchange| {
-        let mut sums = Sums::default();
-        for row in exchange.records(&filter) {
-            sums.add(row, filter.since_ms, interval_ms);
-        }
-        let mut told = sums.told(filter.since_ms, interval_ms);
-        if let Some(fields) = told.as_object_mut() {
-            fields.insert("now".to_owned(), now_of(exchange));
-        }
-        told
+        let mut sums = Sums::new(of_memory.since_ms, interval_ms);
+        exchange.records(&of_memory).for_each(|row| sums.add_row(row));
+        (sums, exchange.search(), now_of(exchange))
     };
-    Ok(Json(caller.ask(Scope::Read, look).await?).into_response())
-}
-
-#[derive(Default)]
-struct Sums {
-    calls: u64,
-    answered: u64,
-    duration_ms: u64,
-    causes: BTreeMap<String, u64>,
-    /// From 1.0 in steps of half a point.
-    mos: [u64; 8],
-    intervals: BTreeMap<u64, (u64, u64, u64)>,
-}
-
-impl Sums {
-    fn add(&mut self, row: &Row, since_ms: u64, interval_ms: u64) {
-        let answered = u64::from(row.is_answered);
-        self.calls += 1;
-        self.answered += answered;
-        self.duration_ms = self.duration_ms.saturating_add(row.duration_ms);
-        *self.causes.entry(row.cause.clone()).or_default() += 1;
-        if let Some(mos) = row.mos {
-            let step = (0..MOS_STEPS.len())
-                .rev()
-                .find(|step| mos >= MOS_STEPS[*step])
-                .unwrap_or(0);
-            self.mos[step] += 1;
-        }
-        let interval = row.start_ms.saturating_sub(since_ms) / interval_ms;
-        let sums = self.intervals.entry(interval).or_default();
-        *sums = (sums.0 + 1, sums.1 + answered, sums.2.saturating_add(row.duration_ms));
+    let (mut sums, search, now) = caller.ask(Scope::Read, look).await?;
+    if let Some(search) = search {
+        sums = search.sum(filter, sums).await.map_err(unanswered)?;
     }
+    let mut told = told(&sums, interval_ms);
+    if let Some(fields) = told.as_object_mut() {
+        fields.insert("now".to_owned(), now);
+    }
+    Ok(Json(told).into_response())
+}
 
-    fn told(&self, since_ms: u64, interval_ms: u64) -> Value {
-        let intervals = self.intervals.iter().map(|(interval, (calls, answered, duration_ms))| {
-            json!({
-                "startMs": since_ms.saturating_add(interval.saturating_mul(interval_ms)),
-                "calls": calls,
-                "answered": answered,
-                "erlangs": ratio(*duration_ms, interval_ms),
-            })
-        });
-        let mos = MOS_STEPS
-            .iter()
-            .zip(self.mos)
-            .map(|(from, count)| json!({ "from": from, "calls": count }));
+fn unanswered(why: NoAnswer) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "records", why.to_string())
+}
+
+fn told(sums: &Sums, interval_ms: u64) -> Value {
+    let intervals = sums.intervals.iter().map(|(start_ms, (calls, answered, duration_ms))| {
         json!({
-            "calls": self.calls,
-            "answered": self.answered,
-            "answerSeizureRatio": ratio(self.answered, self.calls),
-            "averageDuration": ratio(self.duration_ms, self.answered.saturating_mul(1000)),
-            "causes": self.causes,
-            "mos": mos.collect::<Vec<_>>(),
-            "intervals": intervals.collect::<Vec<_>>(),
+            "startMs": start_ms,
+            "calls": calls,
+            "answered": answered,
+            "erlangs": ratio(*duration_ms, interval_ms),
         })
-    }
+    });
+    let mos = MOS_STEPS
+        .iter()
+        .zip(sums.mos)
+        .map(|(from, count)| json!({ "from": from, "calls": count }));
+    json!({
+        "calls": sums.calls,
+        "answered": sums.answered,
+        "answerSeizureRatio": ratio(sums.answered, sums.calls),
+        "averageDuration": ratio(sums.duration_ms, sums.answered.saturating_mul(1000)),
+        "causes": sums.causes,
+        "mos": mos.collect::<Vec<_>>(),
+        "intervals": intervals.collect::<Vec<_>>(),
+    })
 }
 
 /// `None`: of nothing.
@@ -211,7 +192,5 @@ fn refused_of(exchange: &Exchange) -> Value {
     }
     json!(places)
 }
-
-const MOS_STEPS: [f64; 8] = [1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5];
 
 const DAY_MS: u64 = 24 * 3600 * 1000;

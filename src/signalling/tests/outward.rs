@@ -22,12 +22,17 @@ impl Server {
 
     /// The next request: its head and its body; it is answered.
     pub(crate) async fn answer(&self, status: u16, body: &str) -> (String, String) {
-        let (mut stream, _) = self.0.accept().await.unwrap();
-        let request = read(&mut stream).await;
-        let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-        stream.write_all(answer.as_bytes()).await.unwrap();
-        request
+        answer(&self.0, status, body).await
     }
+}
+
+/// The next request that somebody makes there: its head and its body; it is answered.
+pub(crate) async fn answer(listener: &TcpListener, status: u16, body: &str) -> (String, String) {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let request = read(&mut stream).await;
+    let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(answer.as_bytes()).await.unwrap();
+    request
 }
 
 async fn read(stream: &mut TcpStream) -> (String, String) {

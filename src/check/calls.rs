@@ -1,0 +1,122 @@
+//! The files of telephone calls: readable, well-formed, kept from others.
+
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+
+use crate::config::CallsConfig;
+use crate::directory::{self, FileError};
+
+use super::access;
+use super::{API_KEYS, CALL_RECORDS, CALLERS, Check, DIALPLAN, Status, WEBHOOKS};
+
+pub(super) fn check(calls: Option<&CallsConfig>) -> Vec<Check> {
+    let Some(calls) = calls else {
+        let reason = "none: calls are not enabled";
+        return vec![Check::new(CALLERS, Status::Pass, reason)];
+    };
+    vec![
+        dialplan(calls),
+        callers(calls),
+        programs(calls),
+        webhooks(calls),
+        records(calls),
+    ]
+}
+
+fn dialplan(calls: &CallsConfig) -> Check {
+    let loaded = directory::dialplan(calls).map(|_| match &calls.dialplan {
+        Some(path) => path.display().to_string(),
+        None => "none: a number is that of its devices".to_owned(),
+    });
+    judged(DIALPLAN, loaded, &[&calls.dialplan], &[])
+}
+
+fn callers(calls: &CallsConfig) -> Check {
+    let loaded = directory::entrance(calls).map(|entrance| {
+        let mut ways = Vec::new();
+        ways.extend(entrance.users.as_ref().map(|users| format!("{} users", users.len())));
+        ways.extend(entrance.tokens.as_ref().map(|_| "tokens".to_owned()));
+        ways.extend(calls.callback.as_ref().map(|url| format!("whom {url} lets in")));
+        match ways.is_empty() {
+            true => "whoever comes from this host".to_owned(),
+            false => ways.join(", "),
+        }
+    });
+    judged(CALLERS, loaded, &[&calls.users], &[&calls.tokens])
+}
+
+fn programs(calls: &CallsConfig) -> Check {
+    let loaded = directory::programs(calls).map(|(keys, tokens)| match (keys.len(), tokens) {
+        (0, None) => "none: whoever comes from this host".to_owned(),
+        (count, None) => format!("{count} keys"),
+        (count, Some(_)) => format!("{count} keys, and tokens"),
+    });
+    judged(API_KEYS, loaded, &[&calls.keys], &[&calls.api_tokens])
+}
+
+fn webhooks(calls: &CallsConfig) -> Check {
+    let loaded = directory::webhooks(calls).map(|webhooks| match webhooks.len() {
+        0 => "none".to_owned(),
+        count => count.to_string(),
+    });
+    judged(WEBHOOKS, loaded, &[&calls.webhooks], &[])
+}
+
+/// The directory is made when it is not there; what is there has to be one that can be written.
+fn records(calls: &CallsConfig) -> Check {
+    let Some(directory) = &calls.records.directory else {
+        return Check::new(
+            CALL_RECORDS,
+            Status::Pass,
+            "in memory only, and lost when the switch stops",
+        );
+    };
+    let there = directory
+        .ancestors()
+        .find(|path| std::fs::symlink_metadata(path).is_ok());
+    match there.map(|path| (path, std::fs::metadata(path))) {
+        Some((_, Ok(data))) if data.is_dir() => Check::new(CALL_RECORDS, Status::Pass, directory.display().to_string()),
+        _ => Check::new(
+            CALL_RECORDS,
+            Status::Fail,
+            format!("{} cannot be a directory", directory.display()),
+        )
+        .advise("see `calls.records` in the configuration"),
+    }
+}
+
+/// `kept` are files that others may read but not write; `secret` those that nobody else may read.
+fn judged(
+    name: &'static str,
+    loaded: Result<impl Display, FileError>,
+    kept: &[&Option<PathBuf>],
+    secret: &[&Option<PathBuf>],
+) -> Check {
+    let said = match loaded {
+        Ok(said) => said.to_string(),
+        Err(error) => {
+            return Check::new(name, Status::Fail, error.to_string())
+                .advise("correct it; the section on a phone system in the manual has examples");
+        }
+    };
+    let files = kept.iter().chain(secret).filter_map(|path| path.as_deref());
+    let open = files.filter_map(|path| Some((path, access::writers(path)?)));
+    if let Some((path, access)) = open.max_by_key(|(_, access)| *access) {
+        return Check::new(
+            name,
+            access.status(),
+            format!("{} may be written by {access}", path.display()),
+        )
+        .advise("who writes there decides who calls whom: chmod go-w");
+    }
+    let mut secrets = secret.iter().filter_map(|path| path.as_deref());
+    if let Some(path) = secrets.find(|path: &&Path| access::readers(path).is_some()) {
+        return Check::new(
+            name,
+            Status::Warn,
+            format!("{} is a secret, and others may read it", path.display()),
+        )
+        .advise("chmod go-rwx");
+    }
+    Check::new(name, Status::Pass, said)
+}

@@ -1,0 +1,242 @@
+//! The settings of telephone calls: path, default, unit and cost of each.
+
+use super::setting::{Kind, Setting, Value};
+
+/// Grouped by section.
+pub(super) const CALL_SETTINGS: &[Setting] = &[
+    Setting {
+        path: "calls.enabled",
+        kind: Kind::One,
+        value: Value::Unset { example: r#"true"# },
+        help: &[
+            "Telephone calls: signalling at /signaling and /ws, REST below /api, all at the address of `http`.",
+            "Default: true when `listen` and `http` are loopback addresses; elsewhere when `calls.users`, `calls.tokens` or",
+            "`calls.callback` says who may register. One of these must be set to enable calls on other addresses.",
+        ],
+    },
+    Setting {
+        path: "calls.dialplan",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/dialplan.toml""#,
+        },
+        help: &["Where numbers go, as TOML. Default: each to the devices that are registered under it."],
+    },
+    Setting {
+        path: "calls.users",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/users.toml""#,
+        },
+        help: &[
+            "Who may register, as TOML: numbers with passwords hashed by `moqswitch user hash`.",
+            "Default: nobody but who comes from this host, as any number, unless `calls.tokens` or `calls.callback` is set.",
+        ],
+    },
+    Setting {
+        path: "calls.tokens",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/device-tokens.key""#,
+        },
+        help: &[
+            "File with the secret of tokens (HS256) by which devices register: 32 bytes or more. Default: there are none.",
+        ],
+    },
+    Setting {
+        path: "calls.callback",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""http://127.0.0.1:8080/register""#,
+        },
+        help: &[
+            "Program that says who may register, where neither of the above does: http:// only. Default: none.",
+            "It is sent passwords: leave it on this host, or behind a tunnel.",
+        ],
+    },
+    Setting {
+        path: "calls.keys",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/keys.toml""#,
+        },
+        help: &[
+            "Who may use REST, as TOML: keys with what they are for.",
+            "Default: who comes from this host may do everything and nobody else anything, unless `calls.api_tokens` is set.",
+        ],
+    },
+    Setting {
+        path: "calls.api_tokens",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/api-tokens.key""#,
+        },
+        help: &[
+            "File with the secret of tokens (HS256) by which programs use REST: 32 bytes or more. Default: there are none.",
+        ],
+    },
+    Setting {
+        path: "calls.origins",
+        kind: Kind::List,
+        value: Value::Default(r#"[]"#),
+        help: &[
+            "Web pages of these origins may use signalling and REST, beside those that the switch serves; `*`: all.",
+        ],
+    },
+    Setting {
+        path: "calls.webhooks",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/webhooks.toml""#,
+        },
+        help: &["Who is told of events, as TOML. Default: nobody."],
+    },
+    Setting {
+        path: "calls.trunk",
+        kind: Kind::One,
+        value: Value::Unset { example: r#""city""# },
+        help: &["The trunk that /api/genesys/status tells of. Default: none."],
+    },
+    Setting {
+        path: "calls.time_zone",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""Europe/Berlin""#,
+        },
+        help: &[
+            "Of the times in the dialplan: a name such as Europe/Berlin, or an offset such as +01:00. Default: the host's.",
+        ],
+    },
+    Setting {
+        path: "calls.records",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/var/lib/moqswitch/records""#,
+        },
+        help: &[
+            "Directory of call records: JSON objects in lines, and a database for queries. Default: they are in memory only.",
+        ],
+    },
+    Setting {
+        path: "calls.records_age",
+        kind: Kind::One,
+        value: Value::Default(r#""0s""#),
+        help: &["A file of records goes when its last record is older; 0: none goes. A week is 7days."],
+    },
+    Setting {
+        path: "calls.records_bytes",
+        kind: Kind::One,
+        value: Value::Default(r#""4GiB""#),
+        help: &["Beyond this the oldest file of records goes; 0: none goes. The database takes as much again."],
+    },
+    Setting {
+        path: "calls.media_url",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""https://relay.example:4443/""#,
+        },
+        help: &[
+            "Where phones reach the relay for media; they are told when they register.",
+            "Default: the address of `listen`, or loopback if that is none of its own.",
+        ],
+    },
+    Setting {
+        path: "calls.registration",
+        kind: Kind::One,
+        value: Value::Default(r#""1h""#),
+        help: &["How long a device stays registered that does not say how long; 1m to 1day."],
+    },
+    Setting {
+        path: "calls.ring",
+        kind: Kind::One,
+        value: Value::Default(r#""30s""#),
+        help: &["How long a call rings that nobody answers; 1s to 3m."],
+    },
+    Setting {
+        path: "calls.call_waiting",
+        kind: Kind::One,
+        value: Value::Default(r#"true"#),
+        help: &["Whether a device rings that is in a call."],
+    },
+    Setting {
+        path: "calls.codecs",
+        kind: Kind::List,
+        value: Value::Default(r#"["opus", "g722", "pcmu", "pcma"]"#),
+        help: &["Of what all hearers take, the first of these is sent."],
+    },
+    Setting {
+        path: "calls.music",
+        kind: Kind::One,
+        value: Value::Default(r#""default""#),
+        help: &["What who is put on hold hears: the broadcast moh/<name>. \"\": silence."],
+    },
+    Setting {
+        path: "calls.supervision_told",
+        kind: Kind::One,
+        value: Value::Default(r#"true"#),
+        help: &["Whether participants are told of a supervisor who listens or whispers."],
+    },
+    Setting {
+        path: "calls.limits.calls",
+        kind: Kind::One,
+        value: Value::Default(r#"65536"#),
+        help: &["Calls at once; more are refused. Each costs some KiB."],
+    },
+    Setting {
+        path: "calls.limits.calls_per_number",
+        kind: Kind::One,
+        value: Value::Default(r#"8"#),
+        help: &["Calls of one number at once; more are refused. A profile of the dialplan may lower it."],
+    },
+    Setting {
+        path: "calls.limits.devices_per_number",
+        kind: Kind::One,
+        value: Value::Default(r#"4"#),
+        help: &["Devices of one number; more are refused."],
+    },
+    Setting {
+        path: "calls.limits.duration",
+        kind: Kind::One,
+        value: Value::Default(r#""12h""#),
+        help: &["How long a call may last."],
+    },
+    Setting {
+        path: "phone.enabled",
+        kind: Kind::One,
+        value: Value::Default("true"),
+        help: &[
+            "Serve the web phone below /phone/ at the address of `http`: telephones in a browser, an agent's desk and a",
+            "supervisor's page. Counts only where there are calls.",
+        ],
+    },
+    Setting {
+        path: "mediaswitch.listen",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""127.0.0.1:9000""#,
+        },
+        help: &[
+            "TCP address of mediaswitch's HTTP, by which control programs decide on calls of their domains. Plain HTTP.",
+            "Any but a loopback address also needs `mediaswitch.key`. Default: none, and no program decides on calls.",
+        ],
+    },
+    Setting {
+        path: "mediaswitch.key",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/control.key""#,
+        },
+        help: &[
+            "File with the key that programs send, `Authorization: Bearer KEY`. Read at the start.",
+            "Default: none, and whoever is on this host may decide on calls.",
+        ],
+    },
+    Setting {
+        path: "mediaswitch.domain",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""phones.example""#,
+        },
+        help: &["The domain of numbers without an @. Default: none; no program decides on calls between such numbers."],
+    },
+];

@@ -1,0 +1,237 @@
+//! What telephone calls need, and that it is decided who may make them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use moqswitch_signalling::UtcOffset;
+use moqswitch_signalling::calls::{Codec, Number, Settings, Text, limits as ceilings};
+
+use crate::limits;
+
+use super::layers::Layers;
+use super::zone::Zone;
+use super::{ConfigError, values};
+
+/// What telephone calls need. Files with the users, the keys and the webhooks are read when they are needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallsConfig {
+    /// Where numbers go. `None`: each to the devices that are registered under it.
+    pub dialplan: Option<PathBuf>,
+    /// Who may register, and by which password.
+    pub users: Option<PathBuf>,
+    /// The secret of tokens by which devices register.
+    pub tokens: Option<PathBuf>,
+    /// A program that says who may register: `http://…`.
+    pub callback: Option<String>,
+    /// Keys of programs that use REST.
+    pub keys: Option<PathBuf>,
+    /// The secret of tokens by which programs use REST.
+    pub api_tokens: Option<PathBuf>,
+    /// Web pages of other origins that may use signalling and REST.
+    pub origins: Vec<String>,
+    /// Who is told of events.
+    pub webhooks: Option<PathBuf>,
+    /// The trunk that `/api/genesys/status` tells of.
+    pub trunk: Option<Number>,
+    /// Of the times in the dialplan.
+    pub time_zone: Zone,
+    pub records: RecordsConfig,
+    /// Where phones reach the relay. `None`: where it listens.
+    pub media_url: Option<String>,
+    pub plane: PlaneConfig,
+    /// Serve the web phone.
+    pub phone: bool,
+    /// HTTP for control programs. `None`: there is none.
+    pub mediaswitch: Option<MediaswitchConfig>,
+}
+
+/// What mediaswitch's HTTP needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediaswitchConfig {
+    /// TCP address.
+    pub listen: SocketAddr,
+    /// File with the key by which programs are known. `None`: whoever is on this host may use it.
+    pub key: Option<PathBuf>,
+    /// The domain of numbers that have none.
+    pub domain: Option<String>,
+}
+
+/// Where call records go, and for how long they stay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordsConfig {
+    /// `None`: they are in memory only.
+    pub directory: Option<PathBuf>,
+    /// Zero: for ever.
+    pub age_max: Duration,
+    /// Zero: as many as there are.
+    pub bytes_max: u64,
+}
+
+/// What calls may be, and how many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaneConfig {
+    pub calls_max: usize,
+    pub calls_per_number_max: usize,
+    pub devices_per_number_max: usize,
+    pub call_duration_max: Duration,
+    pub registration_expires: Duration,
+    pub ring: Duration,
+    pub call_waiting: bool,
+    pub codecs: Vec<Codec>,
+    /// The name behind `moh/`. Empty: silence.
+    pub music: String,
+    pub supervision_is_told: bool,
+}
+
+impl CallsConfig {
+    /// What the call plane is given.
+    pub(crate) fn plane_settings(&self) -> Settings {
+        let plane = &self.plane;
+        Settings {
+            calls_max: plane.calls_max,
+            calls_per_number_max: plane.calls_per_number_max,
+            devices_per_number_max: plane.devices_per_number_max,
+            call_duration_max: plane.call_duration_max,
+            registration_expires: plane.registration_expires,
+            ring: plane.ring,
+            call_waiting: plane.call_waiting,
+            codecs: plane.codecs.clone(),
+            music: Text::new(&plane.music),
+            supervision_is_told: plane.supervision_is_told,
+            ..Settings::default()
+        }
+    }
+
+    pub(crate) fn utc_offset(&self) -> UtcOffset {
+        let zone = self.time_zone.clone();
+        UtcOffset::new(move |unix_ms| zone.offset_min(unix_ms))
+    }
+
+    /// Whether it is decided who may register: by nothing of these whoever comes from this host may.
+    fn has_entrance(&self) -> bool {
+        self.users.is_some() || self.tokens.is_some() || self.callback.is_some()
+    }
+}
+
+/// On loopback the switch is a telephone system by itself. Elsewhere it is one when it is said who may register; then
+/// nothing else is open that is not said to be.
+pub(super) fn calls(layers: &Layers, addresses: [SocketAddr; 2]) -> Result<Option<CallsConfig>, ConfigError> {
+    let config = CallsConfig {
+        dialplan: layers.optional("calls.dialplan", values::path)?,
+        users: layers.optional("calls.users", values::path)?,
+        tokens: layers.optional("calls.tokens", values::path)?,
+        callback: layers.optional("calls.callback", values::plain_http)?,
+        keys: layers.optional("calls.keys", values::path)?,
+        api_tokens: layers.optional("calls.api_tokens", values::path)?,
+        origins: layers.list("calls.origins", values::web_origin)?.unwrap_or_default(),
+        webhooks: layers.optional("calls.webhooks", values::path)?,
+        trunk: layers.optional("calls.trunk", |text| {
+            Number::new(text).map_err(|error| error.to_string())
+        })?,
+        time_zone: layers.optional("calls.time_zone", Zone::parse)?.unwrap_or_default(),
+        records: RecordsConfig {
+            directory: layers.optional("calls.records", values::path)?,
+            age_max: layers.one("calls.records_age", |text| {
+                values::duration(text, limits::RECORDS_AGE_MAX)
+            })?,
+            bytes_max: layers.one("calls.records_bytes", |text| values::bytes(text, 0..=u64::MAX))?,
+        },
+        media_url: layers.optional("calls.media_url", |text| match text.strip_prefix("https://") {
+            Some(rest) if !rest.is_empty() && !rest.contains(['?', '#']) => Ok(text.to_owned()),
+            _ => Err("an https URL without a query".to_owned()),
+        })?,
+        plane: plane(layers)?,
+        phone: layers.one("phone.enabled", values::boolean)?,
+        mediaswitch: mediaswitch(layers)?,
+    };
+    let is_enabled = layers.optional("calls.enabled", values::boolean)?;
+    let outside = addresses
+        .into_iter()
+        .find(|address| !address.ip().to_canonical().is_loopback());
+    let is_off = is_enabled == Some(false) || (is_enabled.is_none() && outside.is_some() && !config.has_entrance());
+    if let (true, Some(mediaswitch)) = (is_off, &config.mediaswitch) {
+        return Err(ConfigError::Value {
+            at: layers.source("mediaswitch.listen"),
+            key: "mediaswitch.listen",
+            text: mediaswitch.listen.to_string(),
+            reason: "there are no calls: set `calls.enabled`".to_owned(),
+        });
+    }
+    match (is_enabled, outside) {
+        (Some(false), _) => Ok(None),
+        (Some(true), Some(address)) if !config.has_entrance() => Err(ConfigError::CallersUndecided {
+            at: layers.source("calls.enabled"),
+            address,
+        }),
+        (None, Some(_)) if !config.has_entrance() => Ok(None),
+        (None | Some(true), _) => Ok(Some(config)),
+    }
+}
+
+/// There is none unless it has an address.
+fn mediaswitch(layers: &Layers) -> Result<Option<MediaswitchConfig>, ConfigError> {
+    let key = layers.optional("mediaswitch.key", values::path)?;
+    let domain = layers.optional("mediaswitch.domain", |text| {
+        let is_label = |label: &str| {
+            !label.is_empty()
+                && label.len() <= 63
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
+        match text.len() <= 79 && text.split('.').count() <= 5 && text.split('.').all(is_label) {
+            true => Ok(text.to_owned()),
+            false => Err("write a domain of at most five labels".to_owned()),
+        }
+    })?;
+    let listen = layers.optional("mediaswitch.listen", |text| {
+        let listen = values::address(text)?;
+        match key.is_some() || listen.ip().to_canonical().is_loopback() {
+            true => Ok(listen),
+            false => Err("any but a loopback address also needs `mediaswitch.key`".to_owned()),
+        }
+    })?;
+    Ok(listen.map(|listen| MediaswitchConfig { listen, key, domain }))
+}
+
+/// Whether what is public is decided by it: who says who may call wants that to be needed.
+pub(super) fn decides(calls: Option<&CallsConfig>) -> bool {
+    calls.is_some_and(CallsConfig::has_entrance)
+}
+
+fn plane(layers: &Layers) -> Result<PlaneConfig, ConfigError> {
+    let count = |path, max: usize| {
+        let max = u32::try_from(max).unwrap_or(u32::MAX);
+        layers.one(path, move |text| values::count(text, max))
+    };
+    let time = |path, min: Duration, max: Duration| {
+        layers.one(path, move |text| match values::duration(text, max)? {
+            time if time < min => Err(format!("at least {}", humantime::format_duration(min))),
+            time => Ok(time),
+        })
+    };
+    let codec = |text: &str| text.parse::<Codec>().map_err(|error| error.to_string());
+    let codecs = layers.list("calls.codecs", codec)?.unwrap_or_default();
+    if codecs.is_empty() {
+        return Err(ConfigError::Value {
+            at: layers.source("calls.codecs"),
+            key: "calls.codecs",
+            text: "[]".to_owned(),
+            reason: "calls without a codec are silent".to_owned(),
+        });
+    }
+    Ok(PlaneConfig {
+        calls_max: count("calls.limits.calls", ceilings::CALLS_MAX)?,
+        calls_per_number_max: count("calls.limits.calls_per_number", ceilings::CALLS_PER_NUMBER_MAX)?,
+        devices_per_number_max: count("calls.limits.devices_per_number", ceilings::DEVICES_PER_NUMBER_MAX)?,
+        call_duration_max: time("calls.limits.duration", SECOND, ceilings::CALL_DURATION_MAX)?,
+        registration_expires: time("calls.registration", MINUTE, ceilings::REGISTRATION_EXPIRES_MAX)?,
+        ring: time("calls.ring", SECOND, ceilings::RING_MAX)?,
+        call_waiting: layers.one("calls.call_waiting", values::boolean)?,
+        codecs,
+        music: layers.one("calls.music", values::segment)?,
+        supervision_is_told: layers.one("calls.supervision_told", values::boolean)?,
+    })
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);

@@ -1,0 +1,262 @@
+//! Figures of telephone calls as metrics. They belong to no shard. Every one has a row in the tables below.
+
+use std::fmt;
+
+use moqswitch_signalling::{Figures, Histogram, RecordFigures};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+
+/// What the calls thread said.
+#[derive(Debug)]
+pub(super) enum CallFigures {
+    /// There are no calls here.
+    None,
+    /// It did not answer in time.
+    Silent,
+    Known(Box<Figures>),
+}
+
+impl Collector for CallFigures {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let answers = match self {
+            Self::None => return Ok(()),
+            Self::Silent => 0,
+            Self::Known(_) => 1,
+        };
+        let help = "Whether the calls thread answers in time; without that the other figures of calls are left out.";
+        encoder
+            .encode_descriptor("calls_answering", help, None, MetricType::Gauge)?
+            .encode_gauge(&answers)?;
+        let Self::Known(figures) = self else { return Ok(()) };
+        for (name, help, read) in CALL_GAUGES {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            metric.encode_gauge(&read(figures))?;
+        }
+        for (name, help, read) in CALL_COUNTERS {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            metric.encode_counter::<NoLabelSet, u64, u64>(&read(figures), None)?;
+        }
+        for (name, help, read) in CALL_HISTOGRAMS {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+            encode_histogram(&mut metric, read(figures))?;
+        }
+        for (name, help, label, read) in LABELLED_COUNTERS {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (value, count) in read(figures) {
+                encode_counter(&mut metric, &[(*label, value)], count)?;
+            }
+        }
+        let help = "What was refused, by place and code.";
+        let mut metric = encoder.encode_descriptor("calls_refused", help, None, MetricType::Counter)?;
+        for refused in &figures.refused {
+            let labels = [
+                ("place", refused.place.name().to_owned()),
+                ("code", refused.code.to_string()),
+            ];
+            encode_counter(&mut metric, &labels, refused.count)?;
+        }
+        let help = "Callers that wait in a queue of the dialplan, by queue.";
+        let mut metric = encoder.encode_descriptor("calls_queue_waiting", help, None, MetricType::Gauge)?;
+        for (queue, waiting) in &figures.queues {
+            metric
+                .encode_family(&[("queue", queue.as_str())])?
+                .encode_gauge(waiting)?;
+        }
+        if let Some(records) = &figures.records {
+            encode_records(&mut encoder, records)?;
+        }
+        Ok(())
+    }
+}
+
+fn encode_records(encoder: &mut DescriptorEncoder<'_>, records: &RecordFigures) -> fmt::Result {
+    for (name, help, read) in RECORD_GAUGES {
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        metric.encode_gauge(&read(records))?;
+    }
+    for (name, help, read) in RECORD_COUNTERS {
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        metric.encode_counter::<NoLabelSet, u64, u64>(&read(records), None)?;
+    }
+    Ok(())
+}
+
+fn encode_counter(metric: &mut MetricEncoder<'_>, labels: &impl EncodeLabelSet, value: u64) -> fmt::Result {
+    metric
+        .encode_family(labels)?
+        .encode_counter::<NoLabelSet, u64, u64>(&value, None)
+}
+
+/// The encoder adds the buckets up, and takes the largest number for infinity.
+fn encode_histogram(metric: &mut MetricEncoder<'_>, histogram: &Histogram) -> fmt::Result {
+    let finite = |(bound, count): (f64, u64)| (bound.min(f64::MAX), count);
+    let buckets: Vec<(f64, u64)> = histogram.buckets().map(finite).collect();
+    metric.encode_histogram::<NoLabelSet>(histogram.sum(), histogram.count(), &buckets, None)
+}
+
+type Read<T> = fn(&Figures) -> T;
+type Labelled = Vec<(String, u64)>;
+type ReadRecords = fn(&RecordFigures) -> u64;
+
+fn named(counts: &[(&'static str, u64)]) -> Labelled {
+    counts
+        .iter()
+        .map(|(name, count)| ((*name).to_owned(), *count))
+        .collect()
+}
+
+const CALL_GAUGES: &[(&str, &str, Read<u64>)] = &[
+    ("calls_devices", "Devices registered.", |f| f.devices),
+    ("calls_sockets", "Signalling sockets open.", |f| f.sockets),
+    ("calls", "Calls that are not over.", |f| f.calls),
+    ("calls_up", "Of these, calls that were answered.", |f| f.calls_up),
+    ("calls_commands_waiting", "What waits for the calls thread.", |f| {
+        f.commands_waiting
+    }),
+    ("calls_event_followers", "Who follows /api/events.", |f| {
+        f.event_followers
+    }),
+    ("calls_webhook_events_waiting", "Events that wait for webhooks.", |f| {
+        f.webhook_events_waiting
+    }),
+];
+
+const CALL_COUNTERS: &[(&str, &str, Read<u64>)] = &[
+    ("calls_attempts", "Calls that began.", |f| f.attempts),
+    ("calls_registrations", "Devices that registered.", |f| f.registered),
+    (
+        "calls_registrations_ended",
+        "Devices that went, were lost, replaced or expired.",
+        |f| f.unregistered,
+    ),
+    ("calls_messages", "Messages of devices.", |f| f.messages),
+    (
+        "calls_slow_clients",
+        "Sockets closed because their device did not read.",
+        |f| f.slow_clients,
+    ),
+    (
+        "calls_grants_repeated",
+        "Grants that the relay had no room for at once, and that were told again.",
+        |f| f.grants_refused,
+    ),
+    (
+        "calls_unnoted",
+        "Registrations and calls that were not noted for a restart.",
+        |f| f.unnoted,
+    ),
+    (
+        "calls_hooks_unasked",
+        "Questions to hooks of the dialplan that were not asked, for want of room.",
+        |f| f.hooks_unasked,
+    ),
+];
+
+const CALL_HISTOGRAMS: &[(&str, &str, fn(&Figures) -> &Histogram)] = &[
+    (
+        "calls_answer_seconds",
+        "From the beginning to the answer, of answered calls that are over.",
+        |f| &f.answer,
+    ),
+    (
+        "calls_duration_seconds",
+        "From the answer to the end, of answered calls that are over.",
+        |f| &f.duration,
+    ),
+    (
+        "calls_mos",
+        "What devices said of what they heard, from 1 to 5, one value for each leg.",
+        |f| &f.mos,
+    ),
+];
+
+const LABELLED_COUNTERS: &[(&str, &str, &str, Read<Labelled>)] = &[
+    ("calls_ended", "Calls that are over, by cause.", "cause", |f| {
+        named(&f.ended)
+    }),
+    (
+        "calls_webhook_events",
+        "Events for webhooks, by what became of them.",
+        "outcome",
+        |f| named(&f.webhook_events),
+    ),
+];
+
+const RECORD_GAUGES: &[(&str, &str, ReadRecords)] = &[
+    ("calls_records_waiting", "Call records that wait to be written.", |r| {
+        r.waiting
+    }),
+    (
+        "calls_records_failing",
+        "Whether writing call records fails now.",
+        |r| u64::from(r.is_failing),
+    ),
+];
+
+const RECORD_COUNTERS: &[(&str, &str, ReadRecords)] = &[
+    ("calls_records_stored", "Call records that the disk has.", |r| r.stored),
+    ("calls_records_lost", "Call records that are in no file.", |r| r.lost),
+    (
+        "calls_records_failures",
+        "Attempts to write call records that failed.",
+        |r| r.failures,
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use moqswitch_signalling::{Place, Refused};
+    use prometheus_client::encoding::text;
+    use prometheus_client::registry::Registry;
+
+    use super::*;
+
+    #[test]
+    fn every_figure_has_its_line() {
+        let figures = Figures {
+            queues: vec![("support \"x\"".to_owned(), 3)],
+            ended: vec![("busy", 2)],
+            refused: vec![Refused {
+                place: Place::Message,
+                code: 486,
+                count: 4,
+            }],
+            records: Some(RecordFigures::default()),
+            ..Figures::default()
+        };
+        let mut registry = Registry::with_prefix("moqswitch");
+        registry.register_collector(Box::new(CallFigures::Known(Box::new(figures))));
+        let mut output = String::new();
+        text::encode(&mut output, &registry).unwrap();
+        for line in [
+            "moqswitch_calls_answering 1",
+            "moqswitch_calls 0",
+            "moqswitch_calls_attempts_total 0",
+            "moqswitch_calls_ended_total{cause=\"busy\"} 2",
+            "moqswitch_calls_refused_total{place=\"message\",code=\"486\"} 4",
+            "moqswitch_calls_queue_waiting{queue=\"support \\\"x\\\"\"} 3",
+            "moqswitch_calls_mos_bucket{le=\"+Inf\"} 0",
+            "moqswitch_calls_records_lost_total 0",
+        ] {
+            assert!(output.lines().any(|other| other == line), "{line} is not in\n{output}");
+        }
+    }
+
+    #[test]
+    fn a_silent_thread_is_told_and_no_calls_are_nothing() {
+        let lines = |figures| {
+            let mut registry = Registry::with_prefix("moqswitch");
+            registry.register_collector(Box::new(figures));
+            let mut output = String::new();
+            text::encode(&mut output, &registry).unwrap();
+            output
+                .lines()
+                .filter(|line| !line.starts_with('#'))
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(lines(CallFigures::Silent), ["moqswitch_calls_answering 0"]);
+        assert!(lines(CallFigures::None).is_empty());
+    }
+}

@@ -1,0 +1,52 @@
+//! The files that an operator keeps for telephone calls: users, keys of programs, webhooks, secrets and the dialplan. Each is
+//! read whole or not at all, and a fault is told with its file and line. What they hold is never shown.
+#![forbid(unsafe_code)]
+
+mod file;
+mod programs;
+mod secret;
+mod users;
+mod webhooks;
+
+use moqswitch_signalling::calls::Dialplan;
+use moqswitch_signalling::calls::limits::DIALPLAN_BYTES_MAX;
+use moqswitch_signalling::{ApiKey, Callback, Entrance, TokenKey, Webhook};
+
+use crate::config::CallsConfig;
+
+pub use file::FileError;
+
+/// Where numbers go.
+pub fn dialplan(config: &CallsConfig) -> Result<Dialplan, FileError> {
+    let Some(path) = &config.dialplan else {
+        return Ok(Dialplan::default());
+    };
+    let text = file::read(path, DIALPLAN_BYTES_MAX)?;
+    Dialplan::parse(&text).map_err(|error| FileError::new(path, error.line, error.fault.to_string()))
+}
+
+/// Who may register. Users whose passwords are in the clear take tens of milliseconds each.
+pub fn entrance(config: &CallsConfig) -> Result<Entrance, FileError> {
+    Ok(Entrance {
+        users: config.users.as_deref().map(users::read).transpose()?,
+        tokens: config.tokens.as_deref().map(secret::token_key).transpose()?,
+        // The configuration has tried it.
+        callback: config.callback.as_deref().and_then(Callback::new),
+    })
+}
+
+/// Who may use REST.
+pub fn programs(config: &CallsConfig) -> Result<(Vec<ApiKey>, Option<TokenKey>), FileError> {
+    let keys = config.keys.as_deref().map(programs::read).transpose()?;
+    let tokens = config.api_tokens.as_deref().map(secret::token_key).transpose()?;
+    Ok((keys.unwrap_or_default(), tokens))
+}
+
+/// Who is told of events.
+pub fn webhooks(config: &CallsConfig) -> Result<Vec<Webhook>, FileError> {
+    let webhooks = config.webhooks.as_deref().map(webhooks::read).transpose()?;
+    Ok(webhooks.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests;

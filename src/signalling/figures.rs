@@ -1,0 +1,134 @@
+//! How the switch does, in numbers, for who watches it. Counts are since the start.
+
+use std::time::Duration;
+
+use crate::counters::Refused;
+
+/// The figures at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
+    /// Devices that are registered.
+    pub devices: u64,
+    /// Signalling sockets open.
+    pub sockets: u64,
+    /// Calls that are not over.
+    pub calls: u64,
+    /// Of these, calls that were answered.
+    pub calls_up: u64,
+    /// Callers that wait in each queue of the dialplan.
+    pub queues: Vec<(String, u64)>,
+    /// Devices that registered, and that went, for whatever reason.
+    pub registered: u64,
+    /// See [`registered`](Self::registered).
+    pub unregistered: u64,
+    /// Calls that began.
+    pub attempts: u64,
+    /// Calls that are over, by the name of their cause.
+    pub ended: Vec<(&'static str, u64)>,
+    /// From the beginning to the answer, in seconds, of calls that were answered and are over.
+    pub answer: Histogram,
+    /// From the answer to the end, in seconds, of the same.
+    pub duration: Histogram,
+    /// What legs heard, from 1 to 5, where their devices said so.
+    pub mos: Histogram,
+    /// What was refused, by where and by code: only what there was any of.
+    pub refused: Vec<Refused>,
+    /// Messages of devices.
+    pub messages: u64,
+    /// Devices that did not read what they were told.
+    pub slow_clients: u64,
+    /// Grants that the relay had no room for at once.
+    pub grants_refused: u64,
+    /// Questions to hooks of the dialplan that were not asked, for want of room.
+    pub hooks_unasked: u64,
+    /// What waits for the calls thread.
+    pub commands_waiting: u64,
+    /// Who follows `/api/events`.
+    pub event_followers: u64,
+    /// Events that wait for webhooks.
+    pub webhook_events_waiting: u64,
+    /// What became of events for webhooks: taken, refused, dropped for want of room.
+    pub webhook_events: [(&'static str, u64); 3],
+    /// What was not noted for a restart, for want of room or because the disk failed.
+    pub unnoted: u64,
+    /// The store of records. None: they are in memory only.
+    pub records: Option<RecordFigures>,
+}
+
+/// How the store of records does.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RecordFigures {
+    /// Records that wait to be written.
+    pub waiting: u64,
+    /// Records that the disk has.
+    pub stored: u64,
+    /// Records that are not in any file.
+    pub lost: u64,
+    /// Attempts to write that failed.
+    pub failures: u64,
+    /// Does writing fail now?
+    pub is_failing: bool,
+}
+
+/// How many values were at most as large as each bound.
+#[derive(Clone, Debug, Default)]
+pub struct Histogram {
+    bounds: &'static [f64],
+    /// One more than there are bounds: the last is of what is larger than all of them.
+    counts: Vec<u64>,
+    sum: f64,
+}
+
+impl Histogram {
+    pub(crate) fn new(bounds: &'static [f64]) -> Self {
+        Self {
+            bounds,
+            counts: vec![0; bounds.len() + 1],
+            sum: 0.0,
+        }
+    }
+
+    pub(crate) fn add(&mut self, value: f64) {
+        let place = self.bounds.iter().position(|bound| value <= *bound);
+        if let Some(count) = self.counts.get_mut(place.unwrap_or(self.bounds.len())) {
+            *count += 1;
+        }
+        self.sum += value;
+    }
+
+    pub(crate) fn add_seconds(&mut self, duration: Duration) {
+        self.add(duration.as_secs_f64());
+    }
+
+    /// Each bound with the count of values between the bound before and this one; the last is infinite.
+    pub fn buckets(&self) -> impl Iterator<Item = (f64, u64)> {
+        let bounds = self.bounds.iter().copied().chain([f64::INFINITY]);
+        bounds.zip(self.counts.iter().copied())
+    }
+
+    /// All values together.
+    pub fn sum(&self) -> f64 {
+        self.sum
+    }
+
+    /// How many values there were.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_counted_below_the_bound_that_holds_them() {
+        let mut histogram = Histogram::new(&[1.0, 2.0]);
+        for value in [0.5, 1.0, 1.5, 7.0] {
+            histogram.add(value);
+        }
+        let counts: Vec<u64> = histogram.buckets().map(|(_, count)| count).collect();
+        assert_eq!((counts, histogram.count(), histogram.sum()), (vec![2, 1, 1], 4, 10.0));
+        assert_eq!(Histogram::default().count(), 0);
+    }
+}

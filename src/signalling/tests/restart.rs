@@ -1,0 +1,207 @@
+//! A switch that was started again: devices come back, and calls go on or have records.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use moqswitch_signalling::{RecordSettings, Settings, StateSettings, User, Users};
+use serde_json::{Value, json};
+
+use crate::harness::{Phone, Switch};
+use crate::main_path::connect;
+
+/// What several switches keep, one after the other. Gone when the test is.
+struct Host(PathBuf);
+
+impl Host {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("moqswitch-restart-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        Self(path)
+    }
+
+    /// The switch of a run, on what the one before left behind.
+    fn settings(&self, run: u32) -> Settings {
+        Settings {
+            records: Some(RecordSettings::below(self.0.join(format!("records-{run}")))),
+            state: Some(StateSettings {
+                directory: self.0.join(format!("state-{run}")),
+                is_required: true,
+            }),
+            ..Switch::settings()
+        }
+    }
+
+    /// Takes what is on the disk now to the next run, as it would be if this moment were the last of the one before.
+    async fn crash(&self, run: u32, noted: impl Fn(&str) -> bool) {
+        let journal = |run: u32| self.0.join(format!("state-{run}/journal.ndjson"));
+        let mut text = String::new();
+        for _ in 0..6000 {
+            text = std::fs::read_to_string(journal(run)).unwrap();
+            if noted(&text) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(noted(&text), "it is not noted: {text}");
+        std::fs::create_dir_all(self.0.join(format!("state-{}", run + 1))).unwrap();
+        std::fs::write(journal(run + 1), text).unwrap();
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+async fn resume(switch: &Switch, session: &str, seq: u64) -> Phone {
+    let mut phone = Phone::connect(switch.address, "/ws").await;
+    phone.send("resume", json!({ "session": session, "seq": seq })).await;
+    phone
+}
+
+async fn records(switch: &Switch, count: u64) -> Vec<Value> {
+    loop {
+        let found = switch.get("/api/cdr").await.json();
+        if found["count"].as_u64().unwrap() >= count {
+            return found["records"].as_array().unwrap().clone();
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn devices_come_back_to_their_call() {
+    let host = Host::new("call");
+    let switch = Switch::start(host.settings(1)).await;
+    let (mut alice, mut bob) = (switch.phone("5001").await, switch.phone("5002").await);
+    let carol = switch.phone("5003").await;
+    let (alices, call) = connect(&mut alice, &mut bob, "5002").await;
+    bob.send("hold", json!({ "callId": call, "hold": true })).await;
+    bob.expect("held").await;
+    host.crash(1, |text| {
+        text.contains("\"hold\":true") && text.contains("\"dn\":\"5003\"")
+    })
+    .await;
+
+    let switch = Switch::start(host.settings(2)).await;
+    let before = (alice.session.clone().unwrap(), alice.last_seq());
+    let mut alice = resume(&switch, &before.0, before.1).await;
+    let resumed = alice.expect_whole("resumed").await;
+    assert_eq!(resumed["seq"], before.1, "what follows goes on behind it");
+    let resumed = &resumed["payload"];
+    assert_eq!((&resumed["dn"], &resumed["complete"]), (&json!("5001"), &json!(false)));
+    assert_eq!(resumed["session"], *before.0);
+    assert_eq!(resumed["calls"].as_array().unwrap().len(), 1, "{resumed}");
+    let mut bob = resume(&switch, bob.session.as_deref().unwrap(), bob.last_seq()).await;
+    let resumed = bob.expect("resumed").await;
+    assert_eq!(resumed["calls"][0]["state"], "held", "{resumed}");
+    // Both are in the same call, each knows it by the name that it had, and it is on hold.
+    bob.send("hold", json!({ "callId": call, "hold": false })).await;
+    bob.expect("held").await;
+    assert_eq!(alice.expect("held").await["callId"], *alices);
+    let grants = switch.media.grants_of(before.0.parse().unwrap());
+    assert!(grants.publish.iter().any(|path| path.contains(&*call)), "{grants:?}");
+    alice.send("hangup", json!({ "callId": alices })).await;
+    alice.expect("callEnded").await;
+    assert_eq!(bob.expect("callEnded").await["callId"], *call);
+    let record = records(&switch, 1).await.remove(0);
+    assert_eq!(
+        (&record["callId"], &record["reason"]),
+        (&json!(call), &json!("normal_clearing"))
+    );
+    assert_eq!(record["answeredBy"]["dn"], "5002");
+    assert!(record["durationMs"].as_u64().unwrap() >= 1, "{record}");
+
+    // Who has a session may come back once; with another secret nobody may.
+    let mut again = resume(&switch, &"0".repeat(32), 0).await;
+    assert_eq!(again.expect("error").await["code"], 404);
+    let mut carol = resume(&switch, carol.session.as_deref().unwrap(), carol.last_seq()).await;
+    carol.expect("resumed").await;
+    carol.send("call", json!({ "to": "5001", "callId": "new" })).await;
+    alice.expect("incomingCall").await;
+}
+
+#[tokio::test]
+async fn calls_that_nobody_comes_back_to_have_records() {
+    let host = Host::new("nobody");
+    let switch = Switch::start(host.settings(1)).await;
+    let (mut alice, mut bob) = (switch.phone("5001").await, switch.phone("5002").await);
+    let (mut carol, mut dave) = (switch.phone("5003").await, switch.phone("5004").await);
+    let (_, up) = connect(&mut alice, &mut bob, "5002").await;
+    carol.send("call", json!({ "to": "5004", "callId": "rings" })).await;
+    let rings = dave.expect("incomingCall").await["callId"].clone();
+    host.crash(1, |text| {
+        text.contains(rings.as_str().unwrap()) && text.contains("\"answeredBy\":{")
+    })
+    .await;
+
+    let mut settings = host.settings(2);
+    settings.calls.grace_up = Duration::from_millis(500);
+    let switch = Switch::start(settings).await;
+    let found = records(&switch, 2).await;
+    let of = |call: &Value| found.iter().find(|record| record["callId"] == *call).unwrap();
+    assert_eq!(of(&rings)["reason"], "internal");
+    assert_eq!(
+        (&of(&json!(up))["reason"], &of(&json!(up))["by"]),
+        (&json!("unreachable"), &json!("system"))
+    );
+    let figures = switch.handle().figures().await.unwrap();
+    assert_eq!((figures.calls, figures.devices), (0, 0), "nothing is left behind");
+    // Nor for the run after that.
+    host.crash(2, |text| {
+        text.matches("\"over\"").count() == 2 && text.matches("\"gone\"").count() == 4
+    })
+    .await;
+    let mut settings = host.settings(3);
+    settings.records = None;
+    let switch = Switch::start(settings).await;
+    let figures = switch.handle().figures().await.unwrap();
+    assert_eq!((figures.calls, figures.devices, figures.attempts), (0, 0, 0));
+}
+
+#[tokio::test]
+async fn who_may_no_longer_register_may_not_come_back() {
+    let host = Host::new("revoked");
+    let user = |password: &str| User::new(&User::hash(password).unwrap(), false).unwrap();
+    let users = |list: &[(&str, &User)]| {
+        let mut users = Users::default();
+        for (number, user) in list {
+            users.insert(number.parse().unwrap(), (*user).clone());
+        }
+        Some(users)
+    };
+    let (alice, bob, other) = (user("x"), user("x"), user("x"));
+    let mut settings = host.settings(1);
+    settings.users = users(&[("5001", &alice), ("5002", &bob)]);
+    let switch = Switch::start(settings).await;
+    let mut phones = [switch.phone("5001").await, switch.phone("5002").await];
+    host.crash(1, |text| text.contains("5001") && text.contains("5002"))
+        .await;
+    let mut settings = host.settings(2);
+    settings.users = users(&[("5001", &alice), ("5002", &other)]);
+    let switch = Switch::start(settings).await;
+    for (phone, told) in phones.iter_mut().zip(["resumed", "error"]) {
+        let mut back = resume(&switch, phone.session.as_deref().unwrap(), phone.last_seq()).await;
+        back.expect(told).await;
+    }
+}
+
+#[tokio::test]
+async fn devices_come_back_after_a_stop_and_those_that_left_do_not() {
+    let host = Host::new("stop");
+    let switch = Switch::start(host.settings(1)).await;
+    let alice = switch.phone("5001").await;
+    let mut bob = switch.phone("5002").await;
+    let bobs = bob.session.clone().unwrap();
+    bob.send("unregister", json!({})).await;
+    bob.expect("unregistered").await;
+    switch.handle().stop();
+    switch.handle().ended().await;
+    host.crash(1, |_| true).await;
+    let switch = Switch::start(host.settings(2)).await;
+    let mut alice = resume(&switch, alice.session.as_deref().unwrap(), 99).await;
+    assert_eq!(alice.expect("resumed").await["calls"], json!([]));
+    let mut bob = resume(&switch, &bobs, 0).await;
+    assert_eq!(bob.expect("error").await["code"], 404);
+}

@@ -1,0 +1,39 @@
+//! `moqswitch user`: what a file of users needs.
+#![forbid(unsafe_code)]
+
+use std::io::{self, IsTerminal, Read, Write};
+
+use anyhow::Context;
+use moqswitch_signalling::User;
+
+use crate::config::UserAction;
+use crate::{generate, limits};
+
+/// Does what is asked for.
+pub fn run(action: UserAction) -> anyhow::Result<()> {
+    match action {
+        UserAction::Hash => {
+            if io::stdin().is_terminal() {
+                // What is typed is seen; whoever minds gives it by a file or a pipe.
+                write!(io::stderr(), "password: ")?;
+            }
+            let password = read_password()?;
+            let hash = User::hash(&password).context("the password")?;
+            generate::print(format!("{hash}\n").as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+/// A line. What follows it is not the password.
+fn read_password() -> anyhow::Result<String> {
+    let mut text = String::new();
+    let limit = limits::PASSWORD_INPUT_BYTES_MAX;
+    // One byte more than allowed tells a password that is too long.
+    let mut input = io::BufReader::new(io::stdin().take(limit + 1));
+    io::BufRead::read_line(&mut input, &mut text)?;
+    let password = text.trim_end_matches(['\n', '\r']);
+    anyhow::ensure!(!password.is_empty(), "there is no password on standard input");
+    anyhow::ensure!(text.len() as u64 <= limit, "the password is longer than {limit} bytes");
+    Ok(password.to_owned())
+}
