@@ -20,7 +20,7 @@ use tokio_tungstenite::tungstenite::handshake::client::Request;
 static SYNCS: AtomicU32 = AtomicU32::new(1);
 
 /// Nothing in a test takes so long; it is there so that a test that fails ends.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 pub(crate) struct Switch {
     pub(crate) address: SocketAddr,
@@ -58,9 +58,13 @@ impl Switch {
         self.handle.as_ref().expect("it is in this process")
     }
 
-    /// Records are not waited for, and media does not end calls: there is none.
+    /// Records are not waited for, and media does not end calls: there is none. Nobody is closed for having been slow: the
+    /// machine may be busy, and a phone of a test answers pings only while it is listened to.
     pub(crate) fn settings() -> Settings {
         let mut settings = Settings::default();
+        settings.times.first_message = PATIENCE;
+        settings.times.silence = PATIENCE;
+        settings.times.request = PATIENCE;
         settings.calls.half_dead = Duration::ZERO;
         settings.calls.counters_wait = Duration::ZERO;
         settings
@@ -68,6 +72,15 @@ impl Switch {
 
     pub(crate) async fn plain() -> Self {
         Self::start(Self::settings()).await
+    }
+
+    /// Whatever rings does so until it is answered, and who is lost may come back for as long as a test may take.
+    pub(crate) fn patient() -> Settings {
+        let mut settings = Self::settings();
+        settings.calls.ring = Duration::from_secs(180);
+        settings.calls.grace_alerting = PATIENCE / 2;
+        settings.calls.grace_up = PATIENCE;
+        settings
     }
 
     pub(crate) async fn phone(&self, dn: &str) -> Phone {

@@ -60,7 +60,7 @@ async fn two_answer(switch: &Switch, number: usize, rounds: usize) {
 
 #[tokio::test]
 async fn of_two_who_answer_at_once_one_has_the_call_a_thousand_times() {
-    let switch = Switch::plain().await;
+    let switch = Switch::start(Switch::patient()).await;
     let mut innocent = Innocent::talk(&switch).await;
     join_all((0..100).map(|number| two_answer(&switch, number, 10))).await;
     innocent.is_untouched(&switch).await;
@@ -99,7 +99,7 @@ async fn cancel_crosses_answer(switch: &Switch, number: usize, rounds: usize) {
 
 #[tokio::test]
 async fn cancel_that_crosses_an_answer_ends_both_once() {
-    let switch = Switch::plain().await;
+    let switch = Switch::start(Switch::patient()).await;
     let mut innocent = Innocent::talk(&switch).await;
     // REST is asked by one address: fewer than its rate.
     join_all((0..4).map(|number| cancel_crosses_answer(&switch, number, 12))).await;
@@ -144,7 +144,7 @@ async fn both_hang_up(switch: &Switch, number: usize, rounds: usize) {
 
 #[tokio::test]
 async fn both_hang_up_at_once_and_each_is_told_once() {
-    let switch = Switch::plain().await;
+    let switch = Switch::start(Switch::patient()).await;
     let mut innocent = Innocent::talk(&switch).await;
     join_all((0..20).map(|number| both_hang_up(&switch, number, 10))).await;
     innocent.is_untouched(&switch).await;
@@ -176,7 +176,7 @@ async fn both_call(switch: &Switch, number: usize, rounds: usize) {
 
 #[tokio::test]
 async fn two_who_call_each_other_at_once_talk() {
-    let switch = Switch::plain().await;
+    let switch = Switch::start(Switch::patient()).await;
     let mut innocent = Innocent::talk(&switch).await;
     join_all((0..20).map(|number| both_call(&switch, number, 8))).await;
     innocent.is_untouched(&switch).await;
@@ -189,7 +189,7 @@ async fn two_who_call_each_other_at_once_talk() {
 
 #[tokio::test]
 async fn whoever_answers_twice_has_one_call() {
-    let switch = Switch::plain().await;
+    let switch = Switch::start(Switch::patient()).await;
     let mut alice = switch.phone("5001").await;
     let mut bob = switch.phone("5002").await;
     let (_, call) = connect(&mut alice, &mut bob, "5002").await;

@@ -31,7 +31,7 @@ async fn named(switch: &Switch, dn: &str, device: &str) -> Phone {
 /// any more.
 #[tokio::test]
 async fn call_outlives_its_socket_and_can_be_hung_up_afterwards() {
-    let switch = Switch::plain().await;
+    let switch = Switch::start(Switch::patient()).await;
     let mut alice = switch.phone("5001").await;
     let mut bob = switch.phone("5002").await;
     let (_, call) = connect(&mut alice, &mut bob, "5002").await;
@@ -60,7 +60,7 @@ async fn call_outlives_its_socket_and_can_be_hung_up_afterwards() {
 /// onsip/SIP.js#1095: the socket came back, but the phone was not registered. To resume is to be registered.
 #[tokio::test]
 async fn phone_that_resumed_is_rung_without_registering() {
-    let switch = Switch::plain().await;
+    let switch = Switch::start(Switch::patient()).await;
     let mut alice = switch.phone("5001").await;
     let bob = switch.phone("5002").await;
     let (session, seq) = (bob.session.clone(), bob.last_seq());
@@ -80,7 +80,7 @@ async fn phone_that_resumed_is_rung_without_registering() {
 /// that missed it; and each knows beforehand how long it may ring at most.
 #[tokio::test]
 async fn other_devices_stop_ringing_also_those_that_missed_the_answer() {
-    let switch = Switch::plain().await;
+    let switch = Switch::start(Switch::patient()).await;
     let mut alice = switch.phone("5001").await;
     let mut first = switch.phone("5002").await;
     let mut second = switch.phone("5002").await;
@@ -102,7 +102,7 @@ async fn other_devices_stop_ringing_also_those_that_missed_the_answer() {
 /// The same: nobody answers, and it stops after the time that was told.
 #[tokio::test]
 async fn ringing_ends_after_its_lifetime() {
-    let switch = Switch::plain().await;
+    let switch = Switch::start(Switch::patient()).await;
     let mut alice = switch.phone("5001").await;
     let mut bob = switch.phone("5002").await;
     alice.send("call", json!({ "to": "5002", "timeout": 1 })).await;
@@ -116,7 +116,7 @@ async fn ringing_ends_after_its_lifetime() {
 /// what is so, and says whether what was missed is all there.
 #[tokio::test]
 async fn snapshot_has_no_ghosts_even_when_messages_are_gone() {
-    let switch = Switch::plain().await;
+    let switch = Switch::start(Switch::patient()).await;
     let mut alice = switch.phone("5001").await;
     let mut bob = switch.phone("5002").await;
     let mut carol = switch.phone("5003").await;
@@ -161,7 +161,7 @@ async fn snapshot_has_no_ghosts_even_when_messages_are_gone() {
 /// its place, and the old socket is told so.
 #[tokio::test]
 async fn reloaded_page_takes_the_place_of_the_old_one() {
-    let switch = Switch::plain().await;
+    let switch = Switch::start(Switch::patient()).await;
     let mut alice = switch.phone("5001").await;
     let mut bob = named(&switch, "5002", "laptop").await;
     let (_, call) = connect(&mut alice, &mut bob, "5002").await;
@@ -183,7 +183,7 @@ async fn reloaded_page_takes_the_place_of_the_old_one() {
 /// register, the last one is the device, and it is rung.
 #[tokio::test]
 async fn device_that_registers_twice_at_once_is_there_once() {
-    let switch = Switch::plain().await;
+    let switch = Switch::start(Switch::patient()).await;
     let mut alice = switch.phone("5001").await;
     for _ in 0..10 {
         let mut sockets = Vec::new();
@@ -282,7 +282,7 @@ async fn programs_hang_up_in_any_state_once() {
     );
     let settings = Settings {
         dialplan: Dialplan::parse(&plan).unwrap(),
-        ..Switch::settings()
+        ..Switch::patient()
     };
     let switch = Switch::start(settings).await;
     let states = [
@@ -335,7 +335,7 @@ async fn programs_hang_up_in_any_state_once() {
 /// once, ends once, and goes through its states in order; also one whose caller cancels.
 #[tokio::test]
 async fn each_leg_has_one_beginning_and_one_end_in_the_events() {
-    let switch = Switch::plain().await;
+    let switch = Switch::start(Switch::patient()).await;
     let mut events = follow(&switch, None).await;
     let mut alice = switch.phone("5001").await;
     let mut bob = switch.phone("5002").await;
@@ -399,7 +399,7 @@ async fn each_leg_has_one_beginning_and_one_end_in_the_events() {
 /// ended one. An unknown call is 404 on every path; `by` is right for each side, a supervisor and the switch.
 #[tokio::test]
 async fn it_is_told_who_ended_a_call() {
-    let switch = Switch::plain().await;
+    let switch = Switch::start(Switch::patient()).await;
     for verb in ["hangup", "hold", "mute", "record", "disconnect"] {
         let path = format!("/api/call/{:032x}/{verb}", 7);
         assert_eq!(switch.post(&path, &json!({})).await.status, 404, "{verb}");
