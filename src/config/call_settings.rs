@@ -239,4 +239,21 @@ pub(super) const CALL_SETTINGS: &[Setting] = &[
         },
         help: &["The domain of numbers without an @. Default: none; no program decides on calls between such numbers."],
     },
+    Setting {
+        path: "rtp.address",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""192.0.2.7""#,
+        },
+        help: &[
+            "IP address at which channels of mediaswitch's HTTP receive RTP, and that programs are told.",
+            "Default: none, and there are no channels.",
+        ],
+    },
+    Setting {
+        path: "rtp.ports",
+        kind: Kind::One,
+        value: Value::Default(r#""10000-19999""#),
+        help: &["UDP ports of channels: an even one for each, and the odd one above it is left free."],
+    },
 ];

@@ -1,6 +1,7 @@
 //! What telephone calls need, and that it is decided who may make them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -44,6 +45,17 @@ pub struct CallsConfig {
     pub phone: bool,
     /// HTTP for control programs. `None`: there is none.
     pub mediaswitch: Option<MediaswitchConfig>,
+    /// Channels of RTP, which control programs open. `None`: there are none.
+    pub rtp: Option<RtpConfig>,
+}
+
+/// Where RTP is received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RtpConfig {
+    /// Bound, and told to others.
+    pub address: IpAddr,
+    /// Ports, two for each channel.
+    pub ports: RangeInclusive<u16>,
 }
 
 /// What mediaswitch's HTTP needs.
@@ -144,6 +156,7 @@ pub(super) fn calls(layers: &Layers, addresses: [SocketAddr; 2]) -> Result<Optio
         plane: plane(layers)?,
         phone: layers.one("phone.enabled", values::boolean)?,
         mediaswitch: mediaswitch(layers)?,
+        rtp: rtp(layers)?,
     };
     let is_enabled = layers.optional("calls.enabled", values::boolean)?;
     let outside = addresses
@@ -167,6 +180,28 @@ pub(super) fn calls(layers: &Layers, addresses: [SocketAddr; 2]) -> Result<Optio
         (None, Some(_)) if !config.has_entrance() => Ok(None),
         (None | Some(true), _) => Ok(Some(config)),
     }
+}
+
+/// There is none unless it has an address. Control programs open channels, and nothing else does yet.
+fn rtp(layers: &Layers) -> Result<Option<RtpConfig>, ConfigError> {
+    let has_programs = layers.get("mediaswitch.listen").is_some();
+    let ports = layers.one("rtp.ports", |text| {
+        let (first, last) = text.split_once('-').ok_or("two ports with - between them")?;
+        let port = |text: &str| text.trim().parse::<u16>().map_err(|_| format!("'{text}' is no port"));
+        let (first, last) = (port(first)?, port(last)?);
+        // An even one, and the odd one above it.
+        match first > 0 && first.checked_add(2).is_some_and(|least| last >= least) {
+            true => Ok(first..=last),
+            false => Err("a port above 0, and one at least two above it".to_owned()),
+        }
+    })?;
+    let address = layers.optional("rtp.address", |text| match text.parse::<IpAddr>() {
+        Ok(_) if !has_programs => Err("nothing opens channels: set `mediaswitch.listen`".to_owned()),
+        Ok(address) if address.is_unspecified() => Err("an address that others reach".to_owned()),
+        Ok(address) => Ok(address),
+        Err(_) => Err("write an IP address".to_owned()),
+    })?;
+    Ok(address.map(|address| RtpConfig { address, ports }))
 }
 
 /// There is none unless it has an address.

@@ -66,6 +66,7 @@ impl Config {
             ("mediaswitch.listen", text(&mediaswitch.map(|own| own.listen))),
             ("mediaswitch.key", text(&mediaswitch.map(|own| &own.key))),
             ("mediaswitch.domain", text(&mediaswitch.map(|own| &own.domain))),
+            ("rtp.address", text(&calls.as_ref().map(|calls| &calls.rtp))),
             ("tls.certificates", text(&tls.certificates)),
             ("tls.client_ca", text(&tls.client_ca)),
             ("tls.client_auth", text(&tls.client_auth)),

@@ -52,14 +52,17 @@ impl Ports {
     }
 
     /// How many there are still, at `now`.
-    pub fn available(&mut self, now: Instant) -> usize {
-        self.wake(now);
-        self.capacity() - self.used.len() - self.resting.len()
+    pub fn available(&self, now: Instant) -> usize {
+        let resting = self.resting.iter().filter(|(since, _)| !is_rested(*since, now)).count();
+        self.capacity() - self.used.len() - resting
     }
 
     /// Binds the next one. The longest unused one first: packets that are still on their way to it are gone by then. One
     /// that another program has is passed over.
     pub fn bind(&mut self, now: Instant) -> Result<UdpSocket, PortError> {
+        while self.resting.front().is_some_and(|(since, _)| is_rested(*since, now)) {
+            self.resting.pop_front();
+        }
         let mut tries = self.available(now);
         let mut fault = PortError::Exhausted;
         while tries > 0 {
@@ -88,17 +91,14 @@ impl Ports {
         }
     }
 
-    fn wake(&mut self, now: Instant) {
-        let is_rested = |since: Instant| now.saturating_duration_since(since) >= PORT_REST;
-        while self.resting.front().is_some_and(|(since, _)| is_rested(*since)) {
-            self.resting.pop_front();
-        }
-    }
-
     fn advance(&mut self) {
         let next = self.next.checked_add(2).filter(|next| *next < *self.range.end());
         self.next = next.unwrap_or_else(|| even_from(*self.range.start()));
     }
+}
+
+fn is_rested(since: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(since) >= PORT_REST
 }
 
 const fn even_from(port: u16) -> u16 {

@@ -23,6 +23,7 @@ use crate::directory;
 use crate::limits::LEGS_COUNTED_MAX;
 use crate::state::Place;
 
+mod channels;
 mod counting;
 mod delivery;
 mod devices;
@@ -30,6 +31,7 @@ mod media;
 mod pages;
 mod reload;
 
+use channels::RtpChannels;
 use counting::Counting;
 use devices::Devices;
 use media::RelayMedia;
@@ -114,7 +116,7 @@ impl Telephony {
 
     /// Starts the calls thread. `relay` is where clients reach the relay.
     pub(crate) fn start(
-        self,
+        mut self,
         relay: SocketAddr,
         shards: Vec<ShardPort>,
         certificate: watch::Receiver<Arc<str>>,
@@ -126,6 +128,9 @@ impl Telephony {
         };
         let certificate = self.shows_hash.then_some(certificate);
         let (media, told) = RelayMedia::new(url, self.key, certificate);
+        if let (Some(own), Some(rtp)) = (&mut self.settings.mediaswitch, &self.config.rtp) {
+            own.channels = Box::new(RtpChannels::new(rtp, &shards).context("channels of RTP")?);
+        }
         let handle = Signalling::start(self.settings, Box::new(media)).context("the calls thread")?;
         let (counted, over) = mpsc::channel(LEGS_COUNTED_MAX);
         let devices = Devices::new(told, counted, self.reader, shards.clone());

@@ -4,6 +4,7 @@ mod announce;
 mod attacks;
 mod authority;
 mod certificates;
+mod channels;
 mod delivery;
 mod everyone;
 mod fan_out;
