@@ -57,11 +57,12 @@ impl CallPlane {
             music: self.settings.music.clone(),
             metadata: None,
             sdp: None,
+            candidates: Vec::new(),
             is_recorded: false,
             was_recorded: view.recorded,
             transfers: Vec::new(),
             transfers_left_out: 0,
-            media_at: self.now.since_start,
+            media_at: None,
             codecs_told: Vec::new(),
         };
         let lasted = self.now.since_start.saturating_sub(call.started.since_start);
