@@ -52,6 +52,7 @@ impl CallPlane {
             legs: Vec::new(),
             legs_ever: 0,
             attempt: None,
+            is_controlled: false,
             rule: None,
             queue: view.queue.clone(),
             music: self.settings.music.clone(),
