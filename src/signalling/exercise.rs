@@ -13,6 +13,7 @@ use moqswitch_calls::{Dialplan, Now, Number, SessionId, Text};
 use serde_json::Value;
 use tokio::sync::Notify;
 
+use crate::access::Admission;
 use crate::counters::Counters;
 use crate::exchange::{Exchange, Line, LineEnd, Newcomer};
 use crate::fake::RecordingMedia;
@@ -146,8 +147,10 @@ impl Conversation {
             let (line, end) = exchange.open_line();
             let newcomer = Newcomer {
                 register: Box::new(register(dn)?),
-                supervisor: true,
-                valid_for: None,
+                admission: Admission {
+                    supervisor: true,
+                    ..Admission::default()
+                },
                 dialect,
                 id: None,
                 contact: String::new(),

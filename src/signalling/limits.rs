@@ -126,8 +126,7 @@ pub const RECORDS_WAITING_MAX: usize = 8192;
 /// Records that are written with one `fdatasync`.
 pub const RECORDS_PER_SYNC_MAX: usize = 256;
 
-/// Records that are kept in memory, and found by queries, where there are no files. The oldest goes for one more. Where
-/// there are files: of those that found no room in them.
+/// Records that are kept in memory: where there are no files, those that queries find. The oldest goes for one more.
 pub const RECORDS_KEPT_MAX: usize = 20_000;
 
 /// Queries over files of records that wait. One more is answered 503.

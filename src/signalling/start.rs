@@ -246,7 +246,6 @@ fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, kept: 
         if let Some((journal, found)) = kept.journal {
             exchange.keep_journal(journal, found);
         }
-        exchange.rely_on_files();
         let questions = exchange.take_questions();
         let exchange = exchange.into();
         let shared = Rc::new(Shared {

@@ -367,10 +367,7 @@ impl Door {
             return Err(("Invalid credentials", 403));
         }
         self.failures.borrow_mut().remove(&guesser);
-        Ok(Admission {
-            supervisor: false,
-            valid_for: None,
-        })
+        Ok(Admission::of(false))
     }
 
     /// Asks a program. Who guesses waits here as well.

@@ -79,6 +79,8 @@ pub(crate) struct Exchange {
     pub(crate) counters: Arc<Counters>,
     /// Records that queries find.
     kept: Kept,
+    /// Of these, those that no file has, where there are files.
+    unstored: Kept,
     /// Where records go. None: they are in memory only.
     store: Option<Store>,
     /// What is noted for a restart. None: nothing.
@@ -191,6 +193,7 @@ impl Exchange {
             tally: Tally::default(),
             counters,
             kept: Kept::default(),
+            unstored: Kept::default(),
             store: None,
             journal: None,
             returning: Returning::default(),

@@ -55,22 +55,23 @@ impl Exchange {
     pub(crate) fn stored(&mut self, rows: Vec<Arc<Row>>) {
         for row in rows {
             self.events.push_text("callRecord", row.line.to_string());
-            if self.store.is_none() {
-                self.kept.push(row);
-            }
-        }
-    }
-
-    /// Queries find what is in files there; only what is in none is kept.
-    pub(crate) fn rely_on_files(&mut self) {
-        if self.store.is_some() {
-            self.kept = Kept::default();
+            self.kept.push(row);
         }
     }
 
     /// Where records in files are found.
     pub(crate) fn search(&self) -> Option<Search> {
         self.store.as_ref().map(Store::search)
+    }
+
+    /// Records that match and that are found in no file, the newest first: all of them where there are no files.
+    pub(crate) fn records_in_no_file<'a>(&'a self, filter: &'a Filter) -> impl Iterator<Item = &'a Arc<Row>> {
+        let kept = if self.store.is_some() {
+            &self.unstored
+        } else {
+            &self.kept
+        };
+        kept.find(filter)
     }
 
     /// Records in memory that match, the newest first.
@@ -92,8 +93,10 @@ impl Exchange {
         let Some(row) = Row::of(record) else { return };
         let row = Arc::new(row);
         if !self.store.as_ref().is_some_and(|store| store.write(Arc::clone(&row))) {
-            self.kept.push(Arc::clone(&row));
-            self.events.push_text("callRecord", row.line.to_string());
+            if self.store.is_some() {
+                self.unstored.push(Arc::clone(&row));
+            }
+            self.stored(vec![row]);
         }
     }
 }

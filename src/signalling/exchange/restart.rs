@@ -251,6 +251,7 @@ impl Exchange {
             answer_ms: entry.answer_ms,
             end_ms: None,
             cause: None,
+            is_controlled: false,
         })
     }
 }

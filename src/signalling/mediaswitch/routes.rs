@@ -47,7 +47,7 @@ impl Desk {
     /// Who has a key may ask; without keys whoever is on this host. No page of another origin may, whatever it sends.
     fn admit(&self, request: &Request) -> Result<(), Answer> {
         let headers = request.headers();
-        if !self.port.origins.allow(headers) {
+        if !self.port.allows(headers) {
             return Err(Answer::new(403, "Forbidden"));
         }
         if !self.keys.is_empty() {

@@ -35,19 +35,26 @@ pub(super) async fn list(caller: Caller, Query(page): Query<Page>) -> Answer {
 /// A call that is, or the record of one that was.
 pub(super) async fn one(caller: Caller, Path(id): Path<String>) -> Answer {
     let call = call_id(&id)?;
+    let filter = crate::records::Filter {
+        call: Some(call.to_string()),
+        ..crate::records::Filter::default()
+    };
+    let of_memory = filter.clone();
     let look = move |exchange: &mut Exchange| {
         if let Some(view) = exchange.plane().call(call) {
-            return Some(messages::call_view(&view).to_string());
+            return (Some(messages::call_view(&view).to_string()), None);
         }
-        let filter = crate::records::Filter {
-            call: Some(call.to_string()),
-            ..crate::records::Filter::default()
-        };
-        let row = exchange.records(&filter).next()?;
-        Some(row.line.to_string())
+        let row = exchange.records(&of_memory).next();
+        (row.map(|row| row.line.to_string()), exchange.search())
     };
-    let found = caller.ask(Scope::Read, look).await?.ok_or_else(Problem::no_call)?;
-    Ok(json_text(found))
+    let found = match caller.ask(Scope::Read, look).await? {
+        (None, Some(search)) => {
+            let rows = search.list(filter, 1).await.map_err(super::records::unanswered)?;
+            rows.first().map(|row| row.line.to_string())
+        }
+        (found, _) => found,
+    };
+    Ok(json_text(found.ok_or_else(Problem::no_call)?))
 }
 
 /// What a program wants of a call. The last part of the path says it.

@@ -58,7 +58,11 @@ pub(super) async fn list(caller: Caller, Query(asked): Query<Asked>) -> Answer {
     let limit = usize::try_from(limit).unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX);
     let of_memory = filter.clone();
     let look = move |exchange: &mut Exchange| {
-        let rows: Vec<Arc<Row>> = exchange.records(&of_memory).take(limit + 1).cloned().collect();
+        let rows: Vec<Arc<Row>> = exchange
+            .records_in_no_file(&of_memory)
+            .take(limit + 1)
+            .cloned()
+            .collect();
         (rows, exchange.search())
     };
     let (mut rows, search) = caller.ask(Scope::Read, look).await?;
@@ -108,7 +112,9 @@ pub(super) async fn stats(caller: Caller, Query(asked): Query<Asked>) -> Answer 
     let of_memory = filter.clone();
     let look = move |exchange: &mut Exchange| {
         let mut sums = Sums::new(of_memory.since_ms, interval_ms);
-        exchange.records(&of_memory).for_each(|row| sums.add_row(row));
+        exchange
+            .records_in_no_file(&of_memory)
+            .for_each(|row| sums.add_row(row));
         (sums, exchange.search(), now_of(exchange))
     };
     let (mut sums, search, now) = caller.ask(Scope::Read, look).await?;
@@ -122,7 +128,7 @@ pub(super) async fn stats(caller: Caller, Query(asked): Query<Asked>) -> Answer 
     Ok(Json(told).into_response())
 }
 
-fn unanswered(why: NoAnswer) -> Problem {
+pub(super) fn unanswered(why: NoAnswer) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "records", why.to_string())
 }
 
