@@ -202,7 +202,8 @@ phone.addEventListener('message', (/** @type {any} */ { detail: { type, payload 
     if (call.state == 'ended') calls.delete(call.callId);
     else calls.set(call.callId, call);
   }
-  // Those that this page listens to ring nowhere.
+  // The switch tells some of them at a time.
+  if (type == 'callStates' && payload.next) attempt(() => phone.request('subscribe', { calls: true, after: payload.next }));
   if (type == 'registered' || type == 'resumed') attempt(watch);
   due();
 });
