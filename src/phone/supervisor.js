@@ -45,7 +45,7 @@ const attempt = async (action) => {
 /** @param {any} party */
 const nameOf = (party) => (party?.displayName && party.displayName != party.dn ? `${party.displayName} (${party.dn})` : (party?.dn ?? ''));
 /** Who is talked to. @param {any} call */
-const others = ({ parties, to }) => parties.filter((/** @type {any} */ one) => one.role != 'caller' && one.state != 'hangup').map(nameOf).join(', ') || to;
+const others = ({ parties, to }) => parties.filter((/** @type {any} */ one) => !['caller', 'listen', 'whisper'].includes(one.role) && one.state != 'hangup').map(nameOf).join(', ') || to;
 const STATES = /** @type {Record<string, string>} */ ({ routing: 'Calling', alerting: 'Ringing', queued: 'Waiting', up: 'Talking', held: 'On hold' });
 
 /** @param {any} call */
