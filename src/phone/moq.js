@@ -381,7 +381,8 @@ export async function connect({ url, token, certificateHash }, listener, isBlock
     carrier.closed.catch(() => {});
     const isLate = new Promise((late) => setTimeout(late, CONNECT_MS, true));
     if (!(await Promise.race([carrier.ready, isLate]).catch(() => true)) && carrier.protocol == 'moq-lite-05') {
-      carrier.datagrams.outgoingMaxAge = LATENCY_MAX;
+      // A page that is busy for a while loses nothing by that.
+      carrier.datagrams.incomingHighWaterMark = 64;
       return Object.assign(new Session(carrier, listener), { transport: 'WebTransport' });
     }
     carrier.close();

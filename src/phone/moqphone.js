@@ -193,9 +193,14 @@ export class Phone extends EventTarget {
     const pending = this.#pending.get(id);
     const { type, payload } = pending;
     pending.sent = performance.now();
-    this.#socket?.send(JSON.stringify({ type, payload, id, ack: this.saved.seq }));
+    this.#say({ type, payload, id, ack: this.saved.seq });
     const socket = this.#socket;
     setTimeout(() => this.#pending.has(id) && socket?.close(), ANSWER_MS);
+  }
+
+  /** What a socket that closes does not take is said when the session goes on. @param {object} message */
+  #say(message) {
+    if (this.#socket?.readyState == 1) this.#socket.send(JSON.stringify(message));
   }
 
   /** @param {string} name @param {any} [detail] */
@@ -267,7 +272,7 @@ export class Phone extends EventTarget {
   #handle(type, payload, id, seq) {
     if (seq) {
       this.saved.seq = seq;
-      if (seq % ACK_EVERY == 0) this.#socket?.send(JSON.stringify({ type: 'ack', payload: { seq } }));
+      if (seq % ACK_EVERY == 0) this.#say({ type: 'ack', payload: { seq } });
     }
     const pending = this.#pending.get(id);
     this.#pending.delete(id);

@@ -45,7 +45,7 @@ const attempt = async (action) => {
 /** @param {any} party */
 const nameOf = (party) => (party?.displayName && party.displayName != party.dn ? `${party.displayName} (${party.dn})` : (party?.dn ?? ''));
 /** Who is talked to. @param {any} call */
-const others = ({ parties, to }) => parties.filter((/** @type {any} */ one) => one.role != 'caller' && one.state != 'hangup').map(nameOf).join(', ') || to;
+const others = ({ parties, to }) => parties.filter((/** @type {any} */ one) => !['caller', 'listen', 'whisper'].includes(one.role) && one.state != 'hangup').map(nameOf).join(', ') || to;
 const STATES = /** @type {Record<string, string>} */ ({ routing: 'Calling', alerting: 'Ringing', queued: 'Waiting', up: 'Talking', held: 'On hold' });
 
 /** @param {any} call */
@@ -202,7 +202,8 @@ phone.addEventListener('message', (/** @type {any} */ { detail: { type, payload 
     if (call.state == 'ended') calls.delete(call.callId);
     else calls.set(call.callId, call);
   }
-  // Those that this page listens to ring nowhere.
+  // The switch tells some of them at a time.
+  if (type == 'callStates' && payload.next) attempt(() => phone.request('subscribe', { calls: true, after: payload.next }));
   if (type == 'registered' || type == 'resumed') attempt(watch);
   due();
 });

@@ -476,8 +476,9 @@ function manyCalls(socket) {
     if (type == 'register') {
       send('registered', { dn: 'chief', session: 'none', calls: [], media: { url: socket.url().replace('ws:', 'https:'), token: 'none' } }, id);
     } else if (type == 'subscribe') {
-      for (let at = 0; at < 1000; at++) send('callState', call(at, 'up'));
+      // As the switch does: the answer comes first, then some calls at a time.
       send('ok', {}, id);
+      for (let at = 0; at < 1000; at += 25) send('callStates', { calls: Array.from({ length: 25 }, (_, of) => call(at + of, 'up')) });
       setInterval(() => {
         for (let at = 0; at < 50; at++) send('callState', call((turn * 50 + at) % 1000, turn % 2 ? 'up' : 'held'));
         turn++;
