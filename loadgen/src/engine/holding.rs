@@ -54,7 +54,7 @@ impl Shard {
         let mut random = random(
             self.parts.load.seed,
             Purpose::Answer,
-            (u64::from(id) << 24) ^ (number << 1) ^ 1 << 60,
+            (u64::from(id) << 24) ^ (number << 1) ^ (1 << 60),
         );
         nanoseconds(mean.mul_f64(random.sample::<f64, _>(rand_distr::Exp1).min(20.0)))
     }

@@ -53,7 +53,7 @@ impl Shard {
         let numbers = plan.sockets.numbers.clone();
         let wake = self.lines.waker();
         let sockets = Sockets::start(plan.sockets, self.parts.core, wake)?;
-        let until = Instant::now() + REGISTER_MAX + REGISTER_EACH_MAX * u32::try_from(numbers.len())?;
+        let (mut came, mut last) = (0, Instant::now());
         self.phones = Some(Phones::new(sockets, numbers, plan.talking));
         while !self.phones.as_ref().is_none_or(Phones::are_ready) {
             self.turn_before(times)?;
@@ -61,7 +61,12 @@ impl Shard {
                 !self.parts.controls.is_ending(),
                 "told to stop before every phone was registered"
             );
-            if Instant::now() > until {
+            // However many there are: as long as some come the others are waited for.
+            let come = times.registered.len() + times.handshakes.len();
+            if come > came {
+                (came, last) = (come, Instant::now());
+            }
+            if last.elapsed() > REGISTER_MAX {
                 bail!("not every phone was registered in time: {}", self.why_unready());
             }
         }
@@ -193,9 +198,8 @@ struct Times {
 const TURN: Duration = Duration::from_millis(2);
 /// Handshakes at once: a relay may bound those of one address.
 const DIALLING_MAX: usize = 32;
-/// How long the registration of all may take, and beside that for each of them.
+/// How long none may come while there are some to come.
 const REGISTER_MAX: Duration = Duration::from_secs(15);
-const REGISTER_EACH_MAX: Duration = Duration::from_millis(5);
 /// Each line is pinged once in so many steps: a third of the idle timeout that relays have.
 const PING_STEP: Duration = Duration::from_millis(100);
 const PING_STEPS: usize = 100;

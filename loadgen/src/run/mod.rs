@@ -35,14 +35,15 @@ pub(crate) fn run(scenario: &Scenario, flags: &Flags) -> anyhow::Result<Summary>
     let thresholds = threshold::choose(&scenario.thresholds, &flags.threshold)?;
     let cores = Cores::choose(flags)?;
     let has_phones = scenario.phone.is_some();
-    if has_phones {
-        raise_file_limit(scenario);
-    }
     let given = if has_phones {
         target::both(flags.relay.as_deref(), flags.ws.as_deref())?
     } else {
         flags.relay.clone().map(|relay| (relay, String::new()))
     };
+    if has_phones {
+        // Each telephone has a socket, and so has a switch in this process for it.
+        raise_file_limit(scenario, if given.is_some() { 1 } else { 2 });
+    }
     let own = match given {
         Some(_) => None,
         None => Some(Own::start(&cores, has_phones)?),
@@ -74,11 +75,10 @@ pub(crate) fn run(scenario: &Scenario, flags: &Flags) -> anyhow::Result<Summary>
     Ok(summary)
 }
 
-/// Each telephone has a socket, and so has the switch for it, if it is in this process.
-fn raise_file_limit(scenario: &Scenario) {
+fn raise_file_limit(scenario: &Scenario, sockets: usize) {
     net::raise_file_limit();
     let phones = scenario.phones_for(1).map_or(0, |(talking, idle)| talking + idle);
-    let needed = phones.saturating_mul(2).saturating_add(FILES);
+    let needed = phones.saturating_mul(sockets).saturating_add(FILES);
     if net::try_files(needed).is_err() {
         complain(&format_args!(
             "loadgen: {needed} open files may be needed, and the limit of this process is less: raise it with `ulimit -n`"
