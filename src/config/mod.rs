@@ -192,6 +192,15 @@ impl Config {
     }
 }
 
+/// As on loopback without a word of them.
+impl Default for CallsConfig {
+    fn default() -> Self {
+        let local = "listen = '127.0.0.1:4443'\nhttp = '127.0.0.1:4443'\n[calls]\nenabled = true\n";
+        let config = Config::from_toml(local).expect("the defaults are valid; a test resolves them");
+        config.calls.expect("it was said that there are calls")
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self::from_toml("").expect("the defaults are valid; a test resolves them")
