@@ -45,15 +45,15 @@ pub struct CallsConfig {
     pub phone: bool,
     /// HTTP for control programs. `None`: there is none.
     pub mediaswitch: Option<MediaswitchConfig>,
-    /// Channels of RTP, which control programs open. `None`: there are none.
-    pub rtp: Option<RtpConfig>,
+    /// Channels of RTP, which control programs open.
+    pub rtp: RtpConfig,
 }
 
 /// Where RTP is received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RtpConfig {
-    /// Bound, and told to others.
-    pub address: IpAddr,
+    /// Bound, and told to others. `None`: there are no channels.
+    pub address: Option<IpAddr>,
     /// Ports, two for each channel.
     pub ports: RangeInclusive<u16>,
 }
@@ -183,7 +183,7 @@ pub(super) fn calls(layers: &Layers, addresses: [SocketAddr; 2]) -> Result<Optio
 }
 
 /// There is none unless it has an address. Control programs open channels, and nothing else does yet.
-fn rtp(layers: &Layers) -> Result<Option<RtpConfig>, ConfigError> {
+fn rtp(layers: &Layers) -> Result<RtpConfig, ConfigError> {
     let has_programs = layers.get("mediaswitch.listen").is_some();
     let ports = layers.one("rtp.ports", |text| {
         let (first, last) = text.split_once('-').ok_or("two ports with - between them")?;
@@ -201,7 +201,7 @@ fn rtp(layers: &Layers) -> Result<Option<RtpConfig>, ConfigError> {
         Ok(address) => Ok(address),
         Err(_) => Err("write an IP address".to_owned()),
     })?;
-    Ok(address.map(|address| RtpConfig { address, ports }))
+    Ok(RtpConfig { address, ports })
 }
 
 /// There is none unless it has an address.

@@ -49,7 +49,6 @@ impl Config {
             log,
             origin,
         } = self;
-        let mediaswitch = calls.as_ref().and_then(|calls| calls.mediaswitch.as_ref());
         let mut values = vec![
             ("listen", text(listen)),
             ("http", text(http)),
@@ -63,10 +62,6 @@ impl Config {
             ("state_directory", text(state_directory)),
             ("calls.enabled", text(&calls.is_some())),
             ("phone.enabled", text(&calls.as_ref().map(|calls| calls.phone))),
-            ("mediaswitch.listen", text(&mediaswitch.map(|own| own.listen))),
-            ("mediaswitch.key", text(&mediaswitch.map(|own| &own.key))),
-            ("mediaswitch.domain", text(&mediaswitch.map(|own| &own.domain))),
-            ("rtp.address", text(&calls.as_ref().map(|calls| &calls.rtp))),
             ("tls.certificates", text(&tls.certificates)),
             ("tls.client_ca", text(&tls.client_ca)),
             ("tls.client_auth", text(&tls.client_auth)),
@@ -99,8 +94,22 @@ impl Config {
         ];
         values.extend(limits.values());
         values.extend(calls_values(calls.as_ref()));
+        values.extend(programs_values(calls.as_ref()));
         values
     }
+}
+
+/// Of control programs, and of what they open.
+fn programs_values(calls: Option<&CallsConfig>) -> [(&'static str, String); 5] {
+    let mediaswitch = calls.and_then(|calls| calls.mediaswitch.as_ref());
+    let rtp = calls.map(|calls| &calls.rtp);
+    [
+        ("mediaswitch.listen", text(&mediaswitch.map(|own| own.listen))),
+        ("mediaswitch.key", text(&mediaswitch.map(|own| &own.key))),
+        ("mediaswitch.domain", text(&mediaswitch.map(|own| &own.domain))),
+        ("rtp.address", text(&rtp.map(|rtp| rtp.address))),
+        ("rtp.ports", text(&rtp.map(|rtp| &rtp.ports))),
+    ]
 }
 
 /// Each of them when there are calls, nothing otherwise.

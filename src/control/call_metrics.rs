@@ -60,7 +60,7 @@ impl Collector for CallFigures {
         let mut metric = encoder.encode_descriptor("calls_queue_waiting", help, None, MetricType::Gauge)?;
         for (queue, waiting) in &figures.queues {
             metric
-                .encode_family(&[("queue", queue.as_str())])?
+                .encode_family(&[("queue", escaped(queue))])?
                 .encode_gauge(waiting)?;
         }
         if let Some(records) = &figures.records {
@@ -68,6 +68,11 @@ impl Collector for CallFigures {
         }
         Ok(())
     }
+}
+
+/// As label values have to be, which the encoder leaves to whoever calls it.
+fn escaped(value: &str) -> String {
+    value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
 }
 
 fn encode_records(encoder: &mut DescriptorEncoder<'_>, records: &RecordFigures) -> fmt::Result {
@@ -153,7 +158,10 @@ const CALL_COUNTERS: &[(&str, &str, Read<u64>)] = &[
     ),
 ];
 
-const CALL_HISTOGRAMS: &[(&str, &str, fn(&Figures) -> &Histogram)] = &[
+/// A name, what is said of it, and where it is.
+type HistogramRow = (&'static str, &'static str, fn(&Figures) -> &Histogram);
+
+const CALL_HISTOGRAMS: &[HistogramRow] = &[
     (
         "calls_answer_seconds",
         "From the beginning to the answer, of answered calls that are over.",

@@ -79,7 +79,12 @@ fn faults_are_told_with_file_and_line_and_without_secrets() {
         missing.contains("nowhere") && missing.contains("cannot be read"),
         "{missing}"
     );
+}
 
+#[test]
+fn faults_of_keys_webhooks_and_the_dialplan_are_told_alike() {
+    let directory = Directory::new("more-faults");
+    directory.write("short.key", "hunter2\n");
     let keys = |text: &str| {
         directory.write("keys.toml", text);
         programs(&directory.config("keys = K\n")).unwrap_err().to_string()

@@ -5,8 +5,9 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
-use moqswitch_proto::wire::{BroadcastPath, GroupRange, StreamId, SubscribeId};
+use moqswitch_proto::wire::{BroadcastPath, GroupRange, GroupSequence, StreamId, SubscribeId};
 use moqswitch_relay::net::SocketId;
 use moqswitch_relay::routing::PeerKey;
 use moqswitch_relay::shard::local::{self, Host, LocalEvent, LocalSubscription, SocketDatagram};
@@ -208,6 +209,18 @@ impl Application {
         self.set_due(name, due);
     }
 
+    /// Something of who is heard.
+    fn hear_frame(&mut self, tag: u64, group: GroupSequence, timestamp: u64, payload: Bytes, host: &mut Host<'_>) {
+        let Some((name, role)) = Role::of(tag) else { return };
+        let Some(leg) = self.legs.get_mut(&name) else { return };
+        match role {
+            Role::HeardAudio => leg.speak(group.0, timestamp, payload, host),
+            Role::HeardDtmf => leg.hear_digit(&payload),
+            Role::Audio | Role::Dtmf | Role::Catalog | Role::Watch => return,
+        }
+        self.tick(name, host);
+    }
+
     fn set_wanted(&mut self, name: u64, role: Role, peer: PeerKey, id: Option<SubscribeId>, host: &mut Host<'_>) {
         let Some(leg) = self.legs.get_mut(&name).filter(|leg| leg.peer == peer) else {
             return;
@@ -244,21 +257,7 @@ impl local::Application for Application {
                 timestamp,
                 payload,
                 ..
-            } => match Role::of(tag) {
-                Some((name, Role::HeardAudio)) => {
-                    if let Some(leg) = self.legs.get_mut(&name) {
-                        leg.speak(group.0, timestamp, payload, host);
-                        self.tick(name, host);
-                    }
-                }
-                Some((name, Role::HeardDtmf)) => {
-                    if let Some(leg) = self.legs.get_mut(&name) {
-                        leg.hear_digit(&payload);
-                        self.tick(name, host);
-                    }
-                }
-                _ => {}
-            },
+            } => self.hear_frame(tag, group, timestamp, payload, host),
             LocalEvent::Info { tag, info } => {
                 if let Some((name, Role::HeardAudio)) = Role::of(tag)
                     && let Some(leg) = self.legs.get_mut(&name)

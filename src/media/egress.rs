@@ -241,6 +241,7 @@ const WAITING_MAX: usize = 50;
 const DEFAULT_STEP_MS: u64 = 20;
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "numbers on the wire wrap")]
 mod tests {
     use super::*;
     use crate::Ingress;
@@ -277,14 +278,12 @@ mod tests {
         *state >> 33
     }
 
-    #[test]
-    fn a_hundred_thousand_packets_arrive_as_they_were_sent() {
-        let mut state = 1;
-        // What a telephone sends: some silence, whose next packet has the marker.
+    /// What a telephone sends: some silence, whose next packet has the marker.
+    fn talk(state: &mut u64) -> Vec<Sent> {
         let mut time = 0_u32;
-        let sent: Vec<Sent> = (0..100_000_u32)
+        (0..100_000_u32)
             .map(|index| {
-                let marker = index == 0 || random(&mut state) % 100 == 0;
+                let marker = index == 0 || random(state).is_multiple_of(100);
                 time = time.wrapping_add(if marker { 160 * 40 } else { 160 });
                 Sent {
                     marker,
@@ -293,17 +292,16 @@ mod tests {
                     payload: (0..160).map(|at| (index.wrapping_mul(31) + at) as u8).collect(),
                 }
             })
-            .collect();
-        // The network loses some and lets others overtake.
+            .collect()
+    }
+
+    /// The network loses some and lets others overtake: when each comes, and which it is.
+    fn travel(count: usize, state: &mut u64) -> Vec<(usize, usize)> {
         let mut arriving: Vec<(usize, usize)> = Vec::new();
-        for index in 0..sent.len() {
-            let is_lost = index > 0 && random(&mut state).is_multiple_of(50);
-            let is_overtaken = random(&mut state).is_multiple_of(10);
-            let behind = if is_overtaken {
-                (random(&mut state) % 6) as usize
-            } else {
-                0
-            };
+        for index in 0..count {
+            let is_lost = index > 0 && random(state).is_multiple_of(50);
+            let is_overtaken = random(state).is_multiple_of(10);
+            let behind = if is_overtaken { (random(state) % 6) as usize } else { 0 };
             if !is_lost {
                 arriving.push((index + behind, index));
             }
@@ -311,6 +309,14 @@ mod tests {
         arriving.sort_unstable();
         let first = arriving.iter().position(|(_, index)| *index == 0).unwrap();
         arriving.swap(0, first);
+        arriving
+    }
+
+    #[test]
+    fn a_hundred_thousand_packets_arrive_as_they_were_sent() {
+        let mut state = 1;
+        let sent = talk(&mut state);
+        let arriving = travel(sent.len(), &mut state);
         let (mut ingress, mut egress) = (Ingress::new(8000), Egress::new(9, 65_000, u32::MAX));
         let mut left = Vec::new();
         for (moment, index) in &arriving {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::time::Instant;
 
 use moqswitch_legs::{LegCodec, LegName, LegSettings, Legs, LegsPort, Ports};
@@ -13,8 +14,6 @@ use moqswitch_signalling::calls::{CallId, LegId, LegNumber};
 use moqswitch_signalling::{Channel, ChannelCommand, ChannelError, ChannelLoad, ChannelPool};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::Value;
-
-use crate::config::RtpConfig;
 
 /// All of them, and the shards that they are on.
 pub(super) struct RtpChannels {
@@ -37,15 +36,15 @@ struct Open {
 
 impl RtpChannels {
     /// Legs on each shard.
-    pub(super) fn new(config: &RtpConfig, shards: &[ShardPort]) -> anyhow::Result<Self> {
+    pub(super) fn new(address: IpAddr, ports: RangeInclusive<u16>, shards: &[ShardPort]) -> anyhow::Result<Self> {
         let installed: Result<Vec<LegsPort>, _> = shards
             .iter()
             // It is the shard's first application: there is room.
             .map(|shard| Legs::install(shard).map(|(legs, _)| legs))
             .collect();
         Ok(Self {
-            ports: Ports::new(config.address, config.ports.clone()),
-            address: config.address,
+            ports: Ports::new(address, ports),
+            address,
             shards: installed?,
             channels: HashMap::new(),
             random: SystemRandom::new(),

@@ -128,8 +128,10 @@ impl Telephony {
         };
         let certificate = self.shows_hash.then_some(certificate);
         let (media, told) = RelayMedia::new(url, self.key, certificate);
-        if let (Some(own), Some(rtp)) = (&mut self.settings.mediaswitch, &self.config.rtp) {
-            own.channels = Box::new(RtpChannels::new(rtp, &shards).context("channels of RTP")?);
+        let rtp = &self.config.rtp;
+        if let (Some(own), Some(address)) = (&mut self.settings.mediaswitch, rtp.address) {
+            let channels = RtpChannels::new(address, rtp.ports.clone(), &shards);
+            own.channels = Box::new(channels.context("channels of RTP")?);
         }
         let handle = Signalling::start(self.settings, Box::new(media)).context("the calls thread")?;
         let (counted, over) = mpsc::channel(LEGS_COUNTED_MAX);

@@ -53,26 +53,7 @@ impl Summary {
                 (counts.reconnects, "reconnects"),
             ])
         )?;
-        if counts.phones.registered > 0 {
-            let phones = &counts.phones;
-            writeln!(
-                out,
-                "phones     {} registered, {} holds, {} of {} keys heard{}",
-                phones.registered,
-                phones.holds,
-                phones.digits_heard,
-                phones.digits_sent,
-                others(&[
-                    (phones.sockets_lost, "sockets lost"),
-                    (phones.refused, "requests refused"),
-                    (phones.calls_dropped, "calls ended by the switch"),
-                    (phones.ends_untold, "not told that their call is over"),
-                    (phones.holds_failed, "holds failed"),
-                    (phones.held_bytes, "bytes while on hold"),
-                    (phones.digits_lost, "keys lost"),
-                ])
-            )?;
-        }
+        self.write_phones(out)?;
         for (reason, times) in &self.reasons {
             writeln!(out, "           {times} x {reason}")?;
         }
@@ -107,6 +88,30 @@ impl Summary {
             )?;
         }
         Ok(())
+    }
+
+    fn write_phones(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let phones = &self.counts.phones;
+        if phones.registered == 0 {
+            return Ok(());
+        }
+        writeln!(
+            out,
+            "phones     {} registered, {} holds, {} of {} keys heard{}",
+            phones.registered,
+            phones.holds,
+            phones.digits_heard,
+            phones.digits_sent,
+            others(&[
+                (phones.sockets_lost, "sockets lost"),
+                (phones.refused, "requests refused"),
+                (phones.calls_dropped, "calls ended by the switch"),
+                (phones.ends_untold, "not told that their call is over"),
+                (phones.holds_failed, "holds failed"),
+                (phones.held_bytes, "bytes while on hold"),
+                (phones.digits_lost, "keys lost"),
+            ])
+        )
     }
 
     fn write_times(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

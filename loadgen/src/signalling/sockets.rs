@@ -104,6 +104,7 @@ impl Sockets {
     }
 
     /// Closes them all, with a word to the switch. Without room nobody looks at the news any more.
+    #[expect(clippy::disallowed_methods, reason = "the load is over")]
     pub(crate) fn finish(&mut self) {
         self.phones.clear();
         let Some(thread) = self.thread.take() else { return };

@@ -2,8 +2,6 @@
 //! machine the generator may be late (exit status 3), which changes nothing of what is counted; that it is not always
 //! late has a test of its own.
 
-#![allow(clippy::unwrap_used, reason = "a failure of a test is a panic")]
-
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::num::NonZeroUsize;

@@ -1,5 +1,7 @@
 //! The load generator as a program, against relays whose faults are known.
 
+#![allow(clippy::unwrap_used, reason = "a failure of a test is a panic")]
+
 mod behaviour;
 mod merge;
 mod output;

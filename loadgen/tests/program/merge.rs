@@ -1,7 +1,5 @@
 //! Several processes that share a load find together what one finds.
 
-#![allow(clippy::unwrap_used, reason = "a failure of a test is a panic")]
-
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -1,7 +1,5 @@
 //! Where figures go: to readers that leave, to standard output, and into files that had something else.
 
-#![allow(clippy::unwrap_used, reason = "a failure of a test is a panic")]
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 

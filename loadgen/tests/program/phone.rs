@@ -2,8 +2,6 @@
 //! the switch or the generator fails to do is said. On a busy machine the generator may be late (exit status 3), which
 //! changes nothing of what is counted.
 
-#![allow(clippy::unwrap_used, reason = "a failure of a test is a panic")]
-
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::num::NonZeroUsize;
@@ -65,15 +63,15 @@ fn phones_talk_hold_press_keys_and_hang_up_and_the_books_balance() {
         assert!(run.report[key]["p50"].as_f64().unwrap() > 0.0, "{key}: {}", run.text);
     }
     assert!(run.count("frames_expected") > 200, "{}", run.text);
-    for fate in [
-        "frames_lost",
-        "frames_skipped",
-        "frames_corrupt",
-        "frames_duplicated",
-        "frames_stray",
-    ] {
+    for fate in ["frames_lost", "frames_skipped", "frames_corrupt", "frames_stray"] {
         assert_eq!(run.count(fate), 0, "{fate}: {}", run.text);
     }
+    // Who hears somebody again gets the newest frame first, which it may have had before it held.
+    assert!(
+        run.count("frames_duplicated") <= run.report["phones"]["holds"].as_u64().unwrap(),
+        "{}",
+        run.text
+    );
     run.assert_adds_up();
 }
 
@@ -232,6 +230,11 @@ fn switch_of_another_test() {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "another process is waited for")]
+fn wait() {
+    thread::sleep(Duration::from_millis(20));
+}
+
 /// A switch in a process of its own.
 struct Beside {
     process: Process,
@@ -253,7 +256,7 @@ impl Beside {
             address,
         };
         while TcpStream::connect(address).is_err() {
-            thread::sleep(Duration::from_millis(20));
+            wait();
         }
         switch
     }
@@ -261,7 +264,7 @@ impl Beside {
     fn until_calls_are_up(&self, calls: usize) {
         // Of each the call itself, and two legs.
         while self.get("/api/calls").matches("\"state\":\"up\"").count() < 3 * calls {
-            thread::sleep(Duration::from_millis(20));
+            wait();
         }
     }
 

@@ -1,7 +1,5 @@
 //! Real media through a relay, compared byte for byte at the other end.
 
-#![allow(clippy::unwrap_used, reason = "a failure of a test is a panic")]
-
 use std::process::Command;
 
 use crate::stub::{Faults, Stub};

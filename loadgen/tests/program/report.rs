@@ -1,7 +1,5 @@
 //! The page of `loadgen report` as a browser shows it.
 
-#![allow(clippy::unwrap_used, reason = "a failure of a test is a panic")]
-
 use std::path::Path;
 use std::process::Command;
 

@@ -1,7 +1,5 @@
 //! Calls through a relay that is disturbed: everybody comes back, and how long they heard nothing is said.
 
-#![allow(clippy::unwrap_used, reason = "a failure of a test is a panic")]
-
 use std::net::{SocketAddr, UdpSocket};
 use std::num::NonZeroUsize;
 use std::process::Command;

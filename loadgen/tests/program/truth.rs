@@ -1,8 +1,6 @@
 //! What loadgen says of a relay that is known to be faulty. On a busy machine it may be late
 //! itself, and says so (`invalid`); what it counted holds all the same.
 
-#![allow(clippy::unwrap_used, reason = "a failure of a test is a panic")]
-
 use std::process::Command;
 use std::time::Duration;
 

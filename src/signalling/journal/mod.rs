@@ -11,7 +11,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use crate::limits::JOURNAL_WAITING_MAX;
@@ -79,10 +79,7 @@ fn run(mut file: File, inbox: &Receiver<Entry>, lost: &AtomicU64) {
                 tracing::debug!(%error, "the journal cannot be written");
                 count_lost(lost);
             }
-            next = match inbox.try_recv() {
-                Ok(entry) => Some(entry),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-            };
+            next = inbox.try_recv().ok();
         }
         if let Err(error) = file.flush() {
             tracing::debug!(%error, "the journal cannot be written");

@@ -121,7 +121,7 @@ fn look(directory: &Path, filter: &Filter, mut show: impl FnMut(&str) -> Control
     let needles = filter.needles();
     let paths = match files::paths(directory) {
         // Nothing was written yet, or it is all gone: the store makes it again.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(()),
         paths => paths.map_err(failed)?,
     };
     let mut newer = None;
@@ -222,7 +222,7 @@ mod tests {
             let mut seen = Vec::new();
             each_line_backwards(&path, |line| {
                 let number: u32 = line.split(' ').next().unwrap().parse().unwrap();
-                assert_eq!(line.len() > 10, number % 3 == 0, "whole lines");
+                assert_eq!(line.len() > 10, number.is_multiple_of(3), "whole lines");
                 seen.push(number);
                 if number == 3 {
                     ControlFlow::Break(())

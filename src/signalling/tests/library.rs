@@ -52,7 +52,7 @@ impl Program {
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut program = Self { child: child, lines };
+        let mut program = Self { child, lines };
         // Either may be first.
         let mut ready = [program.next().await, program.next().await];
         ready.sort();
