@@ -241,8 +241,9 @@ const WAITING_MAX: usize = 50;
 const DEFAULT_STEP_MS: u64 = 20;
 
 #[cfg(test)]
-#[allow(clippy::cast_possible_truncation, reason = "numbers on the wire wrap")]
 mod tests {
+    #![allow(clippy::cast_possible_truncation, reason = "numbers on the wire wrap")]
+
     use super::*;
     use crate::Ingress;
 

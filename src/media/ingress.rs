@@ -229,8 +229,9 @@ const MAX_DROPOUT: u16 = 3000;
 const WINDOW: u16 = 64;
 
 #[cfg(test)]
-#[allow(clippy::cast_possible_truncation, reason = "numbers on the wire wrap")]
 mod tests {
+    #![allow(clippy::cast_possible_truncation, reason = "numbers on the wire wrap")]
+
     use super::*;
 
     #[test]

@@ -71,12 +71,19 @@ pub struct RecordFigures {
 }
 
 /// How many values were at most as large as each bound.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Histogram {
     bounds: &'static [f64],
     /// One more than there are bounds: the last is of what is larger than all of them.
     counts: Vec<u64>,
     sum: f64,
+}
+
+/// Of no bounds: it counts all the same.
+impl Default for Histogram {
+    fn default() -> Self {
+        Self::new(&[])
+    }
 }
 
 impl Histogram {
