@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use moqswitch_media::dtmf::{Digit, Digits, Sending};
+use moqswitch_media::dtmf::{self, Digit, Digits, Sending};
 use moqswitch_media::rtp::Packet;
 use moqswitch_media::{Egress, EgressStatistics, Ingress, IngressStatistics, Latch, Speech, Verdict};
 use moqswitch_proto::wire::{BroadcastPath, GroupSequence, SubscribeId, TrackInfo};
@@ -208,12 +208,17 @@ impl Leg {
     /// A datagram came on its socket.
     pub(crate) fn receive(&mut self, source: SocketAddr, local: IpAddr, datagram: &[u8], host: &mut Host<'_>) {
         let now = host.now();
-        let Some(packet) = self.usable(datagram, now) else {
+        let Some(packet) = self.usable(datagram) else {
             self.unusable += 1;
             return;
         };
         let since = now.saturating_duration_since(self.began);
         if self.latch.judge(source, since) == Verdict::Foreign {
+            return;
+        }
+        // Of the peer's alone: strangers must not use up what it may send.
+        if self.is_one_too_many(now) {
+            self.unusable += 1;
             return;
         }
         self.local = Some(local);
@@ -237,17 +242,20 @@ impl Leg {
         }
     }
 
-    fn usable<'a>(&mut self, datagram: &'a [u8], now: Instant) -> Option<Packet<'a>> {
+    fn is_one_too_many(&mut self, now: Instant) -> bool {
         let (since, count) = &mut self.window;
         if now.saturating_duration_since(*since) >= Duration::from_secs(1) {
             (*since, *count) = (now, 0);
         }
         *count = count.saturating_add(1);
-        let is_too_many = *count > PACKETS_PER_SECOND_MAX;
+        *count > PACKETS_PER_SECOND_MAX
+    }
+
+    fn usable<'a>(&self, datagram: &'a [u8]) -> Option<Packet<'a>> {
         let packet = Packet::parse(datagram).ok()?;
         let is_known =
             packet.payload_type == self.settings.payload_type || Some(packet.payload_type) == self.settings.event_type;
-        (is_known && !is_too_many && packet.payload.len() <= PAYLOAD_BYTES_MAX).then_some(packet)
+        (is_known && packet.payload.len() <= PAYLOAD_BYTES_MAX).then_some(packet)
     }
 
     fn hear_event(&mut self, packet: &Packet<'_>, host: &mut Host<'_>) {
@@ -353,7 +361,13 @@ impl Leg {
     }
 
     fn queue_digit(&mut self, pressed: Pressed) {
-        if self.settings.event_type.is_some() && self.pressed.len() < DIGITS_MAX {
+        // Whoever presses the next one has let go of those before it, whether their ends come or not.
+        let before = self.sending.iter_mut().map(|(_, pressed, _)| pressed);
+        before
+            .chain(&mut self.pressed)
+            .for_each(|pressed| pressed.is_over = true);
+        let is_digit = dtmf::code(pressed.digit).is_some();
+        if is_digit && self.settings.event_type.is_some() && self.pressed.len() < DIGITS_MAX {
             self.pressed.push_back(pressed);
         }
     }
@@ -387,8 +401,10 @@ impl Leg {
         let clock_hz = self.settings.codec.clock_hz();
         let units = |milliseconds: u128| u16::try_from(milliseconds * u128::from(clock_hz) / 1000).unwrap_or(u16::MAX);
         let lasted = sending.duration_ms(clock_hz);
-        let longest = u32::try_from(DIGIT_MAX.as_millis()).unwrap_or(u32::MAX);
-        if (pressed.is_over && lasted >= pressed.duration_ms) || lasted >= longest {
+        // No longer than its packets can say, either.
+        let sayable = u32::from(u16::MAX) * 1000 / clock_hz;
+        let longest = u32::try_from(DIGIT_MAX.as_millis()).unwrap_or(u32::MAX).min(sayable);
+        if (pressed.is_over && lasted >= pressed.duration_ms.min(longest)) || lasted >= longest {
             sending.end(units(u128::from(pressed.duration_ms.min(longest))), clock_hz);
         }
         let step = units(DIGIT_STEP.as_millis());

@@ -64,7 +64,6 @@ impl Ports {
             self.resting.pop_front();
         }
         let mut tries = self.available(now);
-        let mut fault = PortError::Exhausted;
         while tries > 0 {
             let port = self.next;
             self.advance();
@@ -78,10 +77,11 @@ impl Ports {
                     return Ok(socket);
                 }
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-                Err(error) => fault = error.into(),
+                // Another port is no remedy for an address that is not this host's.
+                Err(error) => return Err(error.into()),
             }
         }
-        Err(fault)
+        Err(PortError::Exhausted)
     }
 
     /// Gives a port back.

@@ -65,8 +65,12 @@ impl Latch {
             // The told host is believed however late it comes: a phone may be answered and say nothing for a while. Others
             // are not, or whoever sprays packets at all ports would have the calls in which the peer is silent.
             None => is_told_host || now < self.open_until,
-            // From where the peer said, it is more likely the peer than from anywhere else.
-            Some(heard) => now < self.open_until && is_told_host && Some(heard) != self.told,
+            // From where the peer said, it is more likely the peer than from anywhere else: at any time if another host is
+            // heard, for a moment if it is another port of the same.
+            Some(heard) => {
+                let is_another_host = self.told.is_some_and(|told| told.ip() != heard.ip());
+                is_told_host && (is_another_host || (now < self.open_until && Some(heard) != self.told))
+            }
         };
         if self.told.is_some() && may_move && (is_told_host || self.may_be_elsewhere) {
             self.heard = Some(from);
@@ -150,6 +154,12 @@ mod tests {
         // The told host itself may still come, in a moment.
         assert_eq!(latch.judge(at("192.168.1.7:4000"), 2 * SECOND), Verdict::Moved);
         assert_eq!(latch.judge(at("198.51.100.1:6000"), 2 * SECOND), Verdict::Foreign);
+        // Whoever was first: the told host takes its call back, however late.
+        let mut latch = Latch::new();
+        latch.tell(at("192.168.1.7:4000"), false, SECOND);
+        assert_eq!(latch.judge(at("198.51.100.66:6000"), SECOND), Verdict::Moved);
+        assert_eq!(latch.judge(at("192.168.1.7:4000"), 60 * SECOND), Verdict::Moved);
+        assert_eq!(latch.judge(at("198.51.100.66:6000"), 60 * SECOND), Verdict::Foreign);
         // Nor does who comes first, but late.
         let mut latch = Latch::new();
         latch.tell(at("192.168.1.7:4000"), false, SECOND);

@@ -30,6 +30,9 @@ struct Open {
     leg: LegName,
     port: u16,
     settings: LegSettings,
+    /// Where its peer is, and the payload types that it takes, the first of them preferred.
+    target: Option<SocketAddr>,
+    offered: Vec<u8>,
     /// Whom it hears, and who hears it.
     mixed: Option<String>,
 }
@@ -70,13 +73,43 @@ impl RtpChannels {
     }
 
     fn unmix(&mut self, channel: &str) -> Result<(), ChannelError> {
-        let open = self.channels.get_mut(channel).ok_or(ChannelError::Unknown)?;
-        let Some(other) = open.mixed.take() else { return Ok(()) };
-        if let Some(other) = self.channels.get_mut(&other) {
-            other.mixed = None;
+        let (open, _) = self.channel(channel)?;
+        let Some(other) = open.mixed.clone() else { return Ok(()) };
+        // Told before it is noted: what a full shard did not take is tried again by who asks again.
+        self.hear(channel, None)?;
+        if self.channels.contains_key(&other) {
+            self.hear(&other, None)?;
         }
-        self.hear(&other, None)?;
-        self.hear(channel, None)
+        for one in [channel, &other] {
+            if let Some(open) = self.channels.get_mut(one) {
+                open.mixed = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// What both take, or nothing: nobody transcodes.
+    fn agree(&mut self, channel: &str, other: &str) -> Result<(), ChannelError> {
+        let (one, two) = (self.channel(channel)?.0, self.channel(other)?.0);
+        let is_common = |kind: &&u8| two.offered.contains(kind);
+        let kind = *one.offered.iter().find(is_common).ok_or(ChannelError::Unsupported)?;
+        for name in [channel, other] {
+            self.speak(name, kind)?;
+        }
+        Ok(())
+    }
+
+    fn speak(&mut self, channel: &str, kind: u8) -> Result<(), ChannelError> {
+        let codec = LegCodec::of_static(kind).ok_or(ChannelError::Unsupported)?;
+        let (open, legs) = self.channel(channel)?;
+        let mut settings = open.settings.clone();
+        (settings.payload_type, settings.codec) = (kind, codec);
+        legs.change(open.leg, settings.clone())
+            .map_err(|_| ChannelError::Exhausted)?;
+        if let Some(open) = self.channels.get_mut(channel) {
+            open.settings = settings;
+        }
+        Ok(())
     }
 
     fn mix(&mut self, channel: &str, other: &str) -> Result<(), ChannelError> {
@@ -87,11 +120,19 @@ impl RtpChannels {
         }
         self.unmix(channel)?;
         self.unmix(other)?;
-        self.hear(channel, Some(other))?;
-        self.hear(other, Some(channel))?;
+        self.agree(channel, other)?;
         for (one, two) in [(channel, other), (other, channel)] {
             if let Some(open) = self.channels.get_mut(one) {
                 open.mixed = Some(two.to_owned());
+            }
+        }
+        for (one, two) in [(channel, other), (other, channel)] {
+            self.hear(one, Some(two))?;
+            // The call is answered: from here on its peers may be where their packets come from, for a moment.
+            let (open, legs) = self.channel(one)?;
+            if let Some(target) = open.target {
+                legs.meet(open.leg, target, false)
+                    .map_err(|_| ChannelError::Exhausted)?;
             }
         }
         Ok(())
@@ -105,24 +146,24 @@ impl RtpChannels {
         let (Some(ip), Some(port)) = (ip, port.filter(|port| *port > 0)) else {
             return Err(ChannelError::Unsupported);
         };
-        let mut settings = open.settings.clone();
-        if let Some(payloads) = target["audio"]["payloads"].as_array() {
-            let types = payloads
-                .iter()
-                .filter_map(Value::as_u64)
-                .filter_map(|kind| u8::try_from(kind).ok());
-            let mut spoken = types.filter_map(|kind| Some((kind, LegCodec::of_static(kind)?)));
-            let (kind, codec) = spoken.next().ok_or(ChannelError::Unsupported)?;
-            (settings.payload_type, settings.codec) = (kind, codec);
-        }
-        let leg = open.leg;
-        legs.change(leg, settings.clone())
-            .and_then(|()| legs.meet(leg, SocketAddr::new(ip, port), false))
+        let address = SocketAddr::new(ip.to_canonical(), port);
+        legs.meet(open.leg, address, false)
             .map_err(|_| ChannelError::Exhausted)?;
-        if let Some(open) = self.channels.get_mut(channel) {
-            open.settings = settings;
+        let mixed = open.mixed.clone();
+        let mut offered = open.offered.clone();
+        if let Some(payloads) = target["audio"]["payloads"].as_array() {
+            let types = payloads.iter().filter_map(Value::as_u64);
+            let types = types.filter_map(|kind| u8::try_from(kind).ok());
+            offered = types.filter(|kind| LegCodec::of_static(*kind).is_some()).collect();
         }
-        Ok(())
+        let first = *offered.first().ok_or(ChannelError::Unsupported)?;
+        if let Some(open) = self.channels.get_mut(channel) {
+            (open.target, open.offered) = (Some(address), offered);
+        }
+        match mixed {
+            Some(other) => self.agree(channel, &other),
+            None => self.speak(channel, first),
+        }
     }
 }
 
@@ -130,12 +171,23 @@ impl ChannelPool for RtpChannels {
     fn load(&self) -> ChannelLoad {
         ChannelLoad {
             active: self.channels.len(),
-            available: self.ports.available(Instant::now()),
+            available: self
+                .ports
+                .available(Instant::now())
+                .min((self.shards.len() * CHANNELS_PER_SHARD_MAX).saturating_sub(self.channels.len())),
         }
     }
 
     fn open(&mut self, _control: Option<&str>) -> Result<Channel, ChannelError> {
         let (id, source) = (self.random()?, self.random()?);
+        // The shard with the fewest of them.
+        let mut load = vec![0_usize; self.shards.len()];
+        self.channels.values().for_each(|open| load[open.shard] += 1);
+        let has_room = |shard: &usize| load[*shard] < CHANNELS_PER_SHARD_MAX;
+        let shard = (0..load.len())
+            .filter(has_room)
+            .min_by_key(|shard| load[*shard])
+            .ok_or(ChannelError::Exhausted)?;
         let socket = self.ports.bind(Instant::now()).map_err(|error| {
             tracing::warn!(%error, "no port for a channel");
             ChannelError::Exhausted
@@ -158,12 +210,6 @@ impl ChannelPool for RtpChannels {
             ),
             delivery: Delivery::Datagram,
         };
-        // The shard with the fewest of them.
-        let mut load = vec![0_usize; self.shards.len()];
-        self.channels.values().for_each(|open| load[open.shard] += 1);
-        let shard = (0..load.len())
-            .min_by_key(|shard| load[*shard])
-            .ok_or(ChannelError::Exhausted)?;
         let Ok(leg) = self.shards[shard].open(socket, settings.clone()) else {
             self.ports.release(port, Instant::now());
             return Err(ChannelError::Exhausted);
@@ -174,6 +220,8 @@ impl ChannelPool for RtpChannels {
             leg,
             port,
             settings,
+            target: None,
+            offered: vec![0],
             mixed: None,
         };
         self.channels.insert(uuid.clone(), open);
@@ -225,6 +273,9 @@ fn uuid(id: u128) -> String {
     );
     format!("{a}-{b}-{c}-{d}-{e}")
 }
+
+/// Channels of one shard: as many as its ring has sockets for. A further one is refused.
+const CHANNELS_PER_SHARD_MAX: usize = moqswitch_relay::limits::SOCKETS_DEFAULT as usize;
 
 /// The payload type of telephone events, as nearly everybody has it.
 const EVENTS: u8 = 101;

@@ -36,7 +36,7 @@ impl BroadcastCounts {
     pub fn add(&mut self, other: &Self) {
         self.frames += other.frames;
         self.bytes += other.bytes;
-        self.missing += other.missing;
+        self.missing = self.missing.saturating_add(other.missing);
         self.late += other.late;
         self.delivered += other.delivered;
     }
@@ -114,12 +114,17 @@ impl Counting {
             self.patience -= 1;
             return false;
         }
-        self.patience = COUNTED_BROADCASTS_MAX / 8;
         self.flowing.clear();
         self.by_path.retain(|_, counted| {
             counted.is_flowing.set(false);
             Rc::strong_count(counted) > 1
         });
+        let few = COUNTED_BROADCASTS_MAX / 8;
+        self.patience = if self.by_path.len() > COUNTED_BROADCASTS_MAX - few {
+            few
+        } else {
+            0
+        };
         self.by_path.len() < COUNTED_BROADCASTS_MAX
     }
 
@@ -171,7 +176,9 @@ impl CountedTrack {
         };
         self.broadcast.change(|counts| match sequence.0.checked_sub(newest.0) {
             None => counts.missing = counts.missing.saturating_sub(1),
-            Some(step) => counts.missing += step.saturating_sub(1),
+            // So many at once are another count, not a loss.
+            Some(step) if step > GAP_MAX => {}
+            Some(step) => counts.missing = counts.missing.saturating_add(step.saturating_sub(1)),
         });
         self.newest = Some(newest.max(sequence));
     }
@@ -183,6 +190,9 @@ impl CountedGroup {
         self.broadcast.change(|counts| counts.delivered += frames);
     }
 }
+
+/// Numbers of groups that may be missing in a row: as many as RFC 3550 (appendix A.1) takes for a loss of packets.
+const GAP_MAX: u64 = 3000;
 
 impl Tracks {
     /// Counts the broadcasts for whose path this is true, from those on that are subscribed to next.

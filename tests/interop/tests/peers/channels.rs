@@ -54,6 +54,13 @@ async fn two_channels_are_mixed_and_say_how_many_there_are() -> Result<()> {
     let [(one, at_one, first), (two, at_two, second)] = &telephones[..] else {
         anyhow::bail!("two were opened");
     };
+    // Nobody transcodes: who takes nothing that the other takes is not mixed with it.
+    let third = third["uuid"].as_str().context("no name")?;
+    let target = json!({"ip": "127.0.0.1", "port": 9, "audio": {"payloads": [9]}}).to_string();
+    let (status, _) = ask(programs, "PUT", &format!("/channel/{third}"), &target).await?;
+    ensure!(status == 200, "the third's target: {status}");
+    let (status, _) = ask(programs, "PUT", &format!("/channel/{one}/mix/{third}"), "{}").await?;
+    ensure!(status == 501, "mixed with another codec: {status}");
     let (status, _) = ask(programs, "PUT", &format!("/channel/{one}/mix/{two}"), "{}").await?;
     ensure!(status == 200, "mix: {status}");
     ensure!(speak(first, *at_one, second, 1).await? == *at_two, "from elsewhere");
