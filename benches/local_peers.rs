@@ -72,6 +72,7 @@ impl Measured {
                 broadcast: broadcast.clone(),
                 track: "audio".into(),
                 priority: 128,
+                ordered: false,
                 max_latency: Duration::from_secs(10),
                 range: GroupRange::default(),
                 tag: 0,

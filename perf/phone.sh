@@ -106,7 +106,7 @@ step_idle() {
 }
 
 step_set_ups() {
-    # Twice what is up on average: none is to be blocked.
+    # Well above what is up on average: none is to be blocked.
     phones set_ups "$(scenario "distribution = 'exponential', mean = '300ms'" "distribution = 'exponential', mean = '${talk}s'" \
         "pattern = 'poisson', rate = $rate.0" $((rate * (talk + 2) * 3 / 2)) 5)"
     figures set-ups set_ups

@@ -46,12 +46,14 @@ fn callers(calls: &CallsConfig) -> Check {
 }
 
 fn programs(calls: &CallsConfig) -> Check {
-    let loaded = directory::programs(calls).map(|(keys, tokens)| match (keys.len(), tokens) {
+    let mediaswitch = calls.mediaswitch.as_ref().and_then(|own| own.key.clone());
+    let read = directory::control_key(calls).and_then(|_| directory::programs(calls));
+    let loaded = read.map(|(keys, tokens)| match (keys.len(), tokens) {
         (0, None) => "none: whoever comes from this host".to_owned(),
         (count, None) => format!("{count} keys"),
         (count, Some(_)) => format!("{count} keys, and tokens"),
     });
-    judged(API_KEYS, loaded, &[&calls.keys], &[&calls.api_tokens])
+    judged(API_KEYS, loaded, &[&calls.keys], &[&calls.api_tokens, &mediaswitch])
 }
 
 fn webhooks(calls: &CallsConfig) -> Check {

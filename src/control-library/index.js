@@ -33,6 +33,8 @@ class ProjectControl {
     /* By which the switch knows this program; without one it has to be on the switch's host. */
     this.key = undefined
     this.pending = new Set()
+    /* What the switch said of calls that may be among those. */
+    this.waiting = []
   }
 
   /* The first gateway. An assignment adds one. */
@@ -93,22 +95,22 @@ class ProjectControl {
     this.sipserver( asked, "/dialog/invite", "POST", ( answer ) => {
       this.pending.delete( call )
       const callid = 200 === answer.code && answer.json ? answer.json.callid : undefined
-      if ( callid ) {
-        this.calls.set( callid, call )
-        call.begun( callid )
-      } else {
-        call.update( { hangup: true, error: { code: answer.code, status: answer.message } } )
+      try {
+        if ( callid ) {
+          this.calls.set( callid, call )
+          call.begun( callid )
+        } else {
+          call.update( { hangup: true, error: { code: answer.code, status: answer.message } } )
+        }
+        callback( answer, call )
+      } catch ( error ) {
+        failed( call, error )
+      } finally {
+        // What the switch has said of it meanwhile, whatever the scripts do.
+        for ( const wake of this.waiting.splice( 0 ) ) wake()
       }
-      callback( answer, call )
-      // What the switch has said of it meanwhile.
-      for ( const wake of this.waiting.splice( 0 ) ) wake()
     } )
     return call
-  }
-
-  get waiting() {
-    this.sleepers = this.sleepers || []
-    return this.sleepers
   }
 
   forget( call ) {
@@ -122,15 +124,23 @@ class ProjectControl {
     call.callbacks.once( "onnewcall", call )
   }
 
-  takeDialog( callid, info, done ) {
+  /* `asked`: calls of which it may be one. Those that are asked for later are not it. */
+  takeDialog( callid, info, done, asked = [ ...this.pending ] ) {
     const known = this.calls.get( callid )
     if ( known ) {
       known.update( info )
       return done( 200 )
     }
-    if ( info.originator && 0 < this.pending.size ) {
+    if ( info.originator && asked.some( ( call ) => this.pending.has( call ) ) ) {
       // It may be one whose id is still on its way.
-      this.waiting.push( () => this.takeDialog( callid, info, done ) )
+      this.waiting.push( () => {
+        try {
+          this.takeDialog( callid, info, done, asked )
+        } catch ( error ) {
+          console.error( error )
+          done( 500 )
+        }
+      } )
       return
     }
     if ( info.hangup ) return done( 200 )
@@ -173,6 +183,12 @@ class ProjectControl {
 }
 
 stacked( ProjectControl, CALLBACKS )
+
+/* A script's fault ends its call, and nothing else. */
+function failed( call, error ) {
+  console.error( error )
+  call.hangup( { reason: "Temporarily unavailable", code: 480 } )
+}
 
 function complain( what ) {
   return ( answer ) => {

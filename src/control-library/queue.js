@@ -86,8 +86,18 @@ class Queue {
     }
   }
 
+  retried() {
+    try {
+      this.serve()
+    } catch ( error ) {
+      console.error( error )
+    }
+  }
+
   offer( call, agents ) {
     call.isOffered = true
+    // Of those who were called before nothing is told any more.
+    call.failures = []
     const asked = agents.map( ( agent ) => ( { to: { user: agent.user, ...( agent.domain && { domain: agent.domain } ) } } ) )
     const children = call.newcall( asked )
     let left = children.length
@@ -105,7 +115,7 @@ class Queue {
         if ( 0 === left ) call.isOffered = false
         // Whoever talked is free for the next caller; whoever did not answer is left alone for a while.
         if ( child.answered ) return this.serve()
-        if ( 0 === left ) setTimeout( () => this.serve(), this.retry ).unref()
+        if ( 0 === left ) setTimeout( () => this.retried(), this.retry ).unref()
       }
     } )
   }

@@ -10,7 +10,7 @@ mod webhooks;
 
 use moqswitch_signalling::calls::Dialplan;
 use moqswitch_signalling::calls::limits::DIALPLAN_BYTES_MAX;
-use moqswitch_signalling::{ApiKey, Callback, Entrance, TokenKey, Webhook};
+use moqswitch_signalling::{ApiKey, Callback, Entrance, Scopes, TokenKey, Webhook};
 
 use crate::config::CallsConfig;
 
@@ -40,6 +40,16 @@ pub fn programs(config: &CallsConfig) -> Result<(Vec<ApiKey>, Option<TokenKey>),
     let keys = config.keys.as_deref().map(programs::read).transpose()?;
     let tokens = config.api_tokens.as_deref().map(secret::token_key).transpose()?;
     Ok((keys.unwrap_or_default(), tokens))
+}
+
+/// By which control programs are known. None: whoever is on this host is one.
+pub fn control_key(config: &CallsConfig) -> Result<Option<ApiKey>, FileError> {
+    let path = config.mediaswitch.as_ref().and_then(|own| own.key.as_deref());
+    let secret = path
+        .map(|path| secret::read(path, secret::SECRET_BYTES_MIN))
+        .transpose()?;
+    // It opens mediaswitch's HTTP and nothing else, where scopes are not looked at.
+    Ok(secret.map(|secret| ApiKey::new("mediaswitch.key", &secret, Scopes::default())))
 }
 
 /// Who is told of events.

@@ -10,7 +10,7 @@ use toml::Spanned;
 use crate::limits::{API_KEYS_MAX, PROGRAMS_BYTES_MAX};
 
 use super::file::{Document, FileError};
-use super::secret;
+use super::secret::{self, SECRET_BYTES_MIN};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -75,6 +75,3 @@ fn decoded(digits: &str) -> Option<[u8; 32]> {
     }
     Some(bytes)
 }
-
-/// A key is compared by a fast hash, so it must not be one that can be guessed.
-const SECRET_BYTES_MIN: usize = 16;

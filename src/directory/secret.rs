@@ -24,5 +24,8 @@ pub(super) fn token_key(path: &Path) -> Result<TokenKey, FileError> {
     read(path, TOKEN_SECRET_BYTES_MIN).map(|secret| TokenKey::new(secret.as_bytes()))
 }
 
+/// A secret is compared by a fast hash, so it must not be one that can be guessed.
+pub(super) const SECRET_BYTES_MIN: usize = 16;
+
 /// As long as what HMAC-SHA-256 makes of it (RFC 7518, section 3.2).
 const TOKEN_SECRET_BYTES_MIN: usize = 32;

@@ -10,7 +10,7 @@ use toml::Spanned;
 use crate::limits::{PROGRAMS_BYTES_MAX, WEBHOOKS_MAX};
 
 use super::file::{Document, FileError};
-use super::secret;
+use super::secret::{self, SECRET_BYTES_MIN};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -60,5 +60,3 @@ fn webhook(document: &Document, entry: &Entry) -> Result<Webhook, FileError> {
     let reason = "`url` is http://host:port/path; for https put a proxy between";
     webhook.ok_or_else(|| document.fault(entry.url.span(), reason))
 }
-
-const SECRET_BYTES_MIN: usize = 16;

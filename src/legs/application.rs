@@ -25,7 +25,6 @@ pub(crate) struct Application {
     hearing: FxHashMap<u64, Hearing>,
     /// When something of a leg is due: each leg once at most.
     due: BTreeSet<(Instant, u64)>,
-    due_of: FxHashMap<u64, Instant>,
 }
 
 /// What a leg hears.
@@ -44,7 +43,6 @@ impl Application {
             sockets: FxHashMap::default(),
             hearing: FxHashMap::default(),
             due: BTreeSet::new(),
-            due_of: FxHashMap::default(),
         }
     }
 
@@ -126,7 +124,9 @@ impl Application {
         let Some(leg) = self.legs.remove(&name) else { return };
         self.hearing.remove(&name);
         self.sockets.remove(&leg.socket);
-        self.set_due(name, None);
+        if let Some(due) = leg.due {
+            self.due.remove(&(due, name));
+        }
         host.remove_socket(leg.socket);
         host.close_peer(leg.peer);
     }
@@ -173,6 +173,8 @@ impl Application {
                 broadcast: path.clone(),
                 track: track.into(),
                 priority,
+                // Whoever hears it plays it in order; and one that comes when its turn is over does not leave.
+                ordered: true,
                 max_latency: LATENCY_MAX,
                 range: GroupRange::default(),
                 tag: role.tag(name),
@@ -188,25 +190,10 @@ impl Application {
         }
     }
 
-    fn set_due(&mut self, name: u64, due: Option<Instant>) {
-        let before = match due {
-            Some(due) => self.due_of.insert(name, due),
-            None => self.due_of.remove(&name),
-        };
-        if before == due {
-            return;
-        }
-        if let Some(before) = before {
-            self.due.remove(&(before, name));
-        }
-        if let Some(due) = due {
-            self.due.insert((due, name));
-        }
-    }
-
     fn tick(&mut self, name: u64, host: &mut Host<'_>) {
-        let due = self.legs.get_mut(&name).and_then(|leg| leg.tick(host));
-        self.set_due(name, due);
+        if let Some(leg) = self.legs.get_mut(&name) {
+            tick(leg, &mut self.due, host);
+        }
     }
 
     /// Something of who is heard.
@@ -218,7 +205,7 @@ impl Application {
             Role::HeardDtmf => leg.hear_digit(&payload),
             Role::Audio | Role::Dtmf | Role::Catalog | Role::Watch => return,
         }
-        self.tick(name, host);
+        tick(leg, &mut self.due, host);
     }
 
     fn set_wanted(&mut self, name: u64, role: Role, peer: PeerKey, id: Option<SubscribeId>, host: &mut Host<'_>) {
@@ -317,8 +304,10 @@ impl local::Application for Application {
         let now = host.now();
         while let Some((due, name)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
             self.due.remove(&(due, name));
-            self.due_of.remove(&name);
-            self.tick(name, host);
+            if let Some(leg) = self.legs.get_mut(&name) {
+                leg.due = None;
+                tick(leg, &mut self.due, host);
+            }
         }
     }
 
@@ -329,6 +318,19 @@ impl local::Application for Application {
     fn has_work(&self) -> bool {
         !self.inbox.is_empty()
     }
+}
+
+/// Does what is due of a leg, and notes when something is again.
+fn tick(leg: &mut Leg, all: &mut BTreeSet<(Instant, u64)>, host: &mut Host<'_>) {
+    let due = leg.tick(host);
+    let before = std::mem::replace(&mut leg.due, due);
+    if before == due {
+        return;
+    }
+    if let Some(before) = before {
+        all.remove(&(before, leg.name));
+    }
+    all.extend(due.map(|due| (due, leg.name)));
 }
 
 /// What is older is of no use. By timestamps: a packet that silence overtook is as old as the silence was long.

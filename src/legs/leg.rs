@@ -47,8 +47,12 @@ pub struct LegStatistics {
     pub unusable: u64,
     /// Digits that came.
     pub digits: u64,
+    /// Frames of whom it hears that are too long for a packet.
+    pub too_long: u64,
     /// Somebody hears it.
     pub is_wanted: bool,
+    /// Somebody hears its digits.
+    pub are_digits_wanted: bool,
     /// Since the last packet of the peer; since the leg began, if there was none.
     pub silent: Duration,
 }
@@ -88,6 +92,8 @@ pub(crate) struct Leg {
     pub(crate) peer: PeerKey,
     pub(crate) socket: SocketId,
     pub(crate) settings: LegSettings,
+    /// When it is to be called, as the application has noted it.
+    pub(crate) due: Option<Instant>,
     began: Instant,
     last_packet: Instant,
     latch: Latch,
@@ -95,6 +101,8 @@ pub(crate) struct Leg {
     ingress: Ingress,
     egress: Egress,
     digits: Digits,
+    /// A packet as it is written: one piece of memory for all of them.
+    packet: Vec<u8>,
     /// Subscriptions of what it publishes.
     pub(crate) wanted_audio: Option<SubscribeId>,
     pub(crate) wanted_dtmf: Option<SubscribeId>,
@@ -110,6 +118,7 @@ pub(crate) struct Leg {
     next_digit: Option<Instant>,
     window: (Instant, u32),
     unusable: u64,
+    too_long: u64,
     digit_count: u64,
 }
 
@@ -132,6 +141,7 @@ impl Leg {
             name,
             peer,
             socket,
+            due: None,
             began: now,
             last_packet: now,
             latch: Latch::new(),
@@ -139,6 +149,7 @@ impl Leg {
             ingress: Ingress::new(settings.codec.clock_hz()),
             egress,
             digits: Digits::default(),
+            packet: Vec::new(),
             wanted_audio: None,
             wanted_dtmf: None,
             wanted_catalog: None,
@@ -151,6 +162,7 @@ impl Leg {
             next_digit: None,
             window: (now, 0),
             unusable: 0,
+            too_long: 0,
             digit_count: 0,
             settings,
         }
@@ -199,8 +211,10 @@ impl Leg {
             sent: self.egress.statistics(),
             foreign: self.latch.foreign(),
             unusable: self.unusable,
+            too_long: self.too_long,
             digits: self.digit_count,
             is_wanted: self.wanted_audio.is_some(),
+            are_digits_wanted: self.wanted_dtmf.is_some(),
             silent: now.saturating_duration_since(self.last_packet),
         }
     }
@@ -317,14 +331,30 @@ impl Leg {
             // A telephone that sends digits does not speak (RFC 4733, section 2.5.1.1).
             return;
         }
+        // Whoever is heard may publish frames of megabytes, and some of them wait.
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            self.too_long += 1;
+            return;
+        }
         let speech = Speech {
             group,
             timestamp,
             payload,
         };
-        let (destination, local, socket) = (self.latch.destination(), self.local, self.socket);
-        self.egress
-            .take(speech, now, |packet| send(host, socket, destination, local, &packet));
+        let (mut out, egress) = self.way_out(host);
+        egress.take(speech, now, |packet| out.send(&packet));
+    }
+
+    /// Where packets go, and what makes them.
+    fn way_out<'a, 'h>(&'a mut self, host: &'a mut Host<'h>) -> (WayOut<'a, 'h>, &'a mut Egress) {
+        let out = WayOut {
+            host,
+            socket: self.socket,
+            destination: self.latch.destination(),
+            source: self.local,
+            packet: &mut self.packet,
+        };
+        (out, &mut self.egress)
     }
 
     /// A digit of who is heard: its beginning or its end.
@@ -375,10 +405,9 @@ impl Leg {
     /// Does what is due. When it is to be called again.
     pub(crate) fn tick(&mut self, host: &mut Host<'_>) -> Option<Instant> {
         let now = host.now();
-        let (destination, local, socket) = (self.latch.destination(), self.local, self.socket);
         let since = now.saturating_duration_since(self.began);
-        self.egress
-            .release(since, |packet| send(host, socket, destination, local, &packet));
+        let (mut out, egress) = self.way_out(host);
+        egress.release(since, |packet| out.send(&packet));
         let digit = self.tick_digits(host);
         let frame = self.egress.deadline().map(|deadline| self.began + deadline);
         digit.into_iter().chain(frame).min()
@@ -408,14 +437,11 @@ impl Leg {
             sending.end(units(u128::from(pressed.duration_ms.min(longest))), clock_hz);
         }
         let step = units(DIGIT_STEP.as_millis());
-        let (destination, local, socket) = (self.latch.destination(), self.local, self.socket);
         if let (Some((is_first, timestamp, event)), Some(kind)) = (sending.next(step), self.settings.event_type) {
             *due += DIGIT_STEP;
             let due = *due;
-            self.egress
-                .send_beside(is_first, kind, timestamp, &event.encode(), |packet| {
-                    send(host, socket, destination, local, &packet);
-                });
+            let (mut out, egress) = self.way_out(host);
+            egress.send_beside(is_first, kind, timestamp, &event.encode(), |packet| out.send(&packet));
             return Some(due);
         }
         self.sending = None;
@@ -425,15 +451,20 @@ impl Leg {
     }
 }
 
-fn send(
-    host: &mut Host<'_>,
+/// Where the packets of a leg go.
+struct WayOut<'a, 'h> {
+    host: &'a mut Host<'h>,
     socket: SocketId,
     destination: Option<SocketAddr>,
-    local: Option<IpAddr>,
-    packet: &Packet<'_>,
-) {
-    let Some(destination) = destination else { return };
-    let mut datagram = Vec::with_capacity(moqswitch_media::rtp::HEADER_BYTES + packet.payload.len());
-    packet.write(&mut datagram);
-    host.send_on(socket, &datagram, destination, local);
+    source: Option<IpAddr>,
+    packet: &'a mut Vec<u8>,
+}
+
+impl WayOut<'_, '_> {
+    fn send(&mut self, packet: &Packet<'_>) {
+        let Some(destination) = self.destination else { return };
+        self.packet.clear();
+        packet.write(self.packet);
+        self.host.send_on(self.socket, self.packet, destination, self.source);
+    }
 }

@@ -11,7 +11,7 @@ pub const LEGS_MAX: usize = 8192;
 /// Packets of one leg in a second; telephones send 100 at most. Further ones are dropped and counted.
 pub const PACKETS_PER_SECOND_MAX: u32 = 400;
 
-/// Bytes of a packet's payload. A longer one is dropped and counted. 60 ms of the fastest codec are below.
+/// Bytes of a packet's payload, in and out. A longer one is dropped and counted. 60 ms of the fastest codec are below.
 pub const PAYLOAD_BYTES_MAX: usize = 2048;
 
 /// Digits that wait to be sent on one leg. A further one is dropped.

@@ -97,6 +97,8 @@ const decoderOf = (codec, onSamples) => {
   let decoder;
   return (time, data, at) => {
     if (decoder?.state != 'configured' || queue.length > DECODING_MAX) {
+      // What it has still would be taken for frames of the next one.
+      if (decoder?.state == 'configured') decoder.close();
       queue = [];
       decoder = new AudioDecoder({
         output(sound) {

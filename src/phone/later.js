@@ -46,20 +46,24 @@ export const catalog = (codec) => {
   return new Track(1000, (session, id) => session.uni(pack(0, message(id, 0), 0, text)));
 };
 
-/** @type {WeakMap<Call, {told: number, frames: number, lost: number}>} */
+/** @type {WeakMap<Call, Map<string, {told: number, frames: number, lost: number}>>} */
 const told = new WeakMap();
 
-/** What a player says every second. @param {Phone} phone @param {Call} call @param {any} stats */
-export const measure = (phone, call, stats) => {
+/**
+ * What a player says every second. Each broadcast that is heard in a call has counters of its own.
+ * @param {Phone} phone @param {Call} call @param {string} path @param {any} stats
+ */
+export const measure = (phone, call, path, stats) => {
   const { frames, lost, underruns, jitter, buffer } = stats;
-  const last = told.get(call) ?? { told: 0, frames: 0, lost: 0 };
+  const of = told.get(call) ?? new Map();
+  const last = of.get(path) ?? { told: 0, frames: 0, lost: 0 };
   const [came, gone] = [frames - last.frames, lost - last.lost];
   const loss = Math.max(0, came > 0 ? gone / (came + gone) : lost / (frames + lost));
   const rtt = phone.rtt || phone.signalRtt;
   const mos = mosOf(rtt / 2 + buffer + DEVICE_MS, loss);
   call.quality = { ...stats, rtt, loss, mos };
   if (performance.now() - last.told > QUALITY_MS && call.state == 'up' && phone.state == 'ready') {
-    told.set(call, { told: performance.now(), frames, lost });
+    told.set(call, of.set(path, { told: performance.now(), frames, lost }));
     phone.request('quality', { callId: call.id, rtt, jitter, loss, buffer, underruns, mos }).catch(() => {});
   }
   phone.emit('change');

@@ -85,6 +85,11 @@ class Reader {
     this.bytes = new Uint8Array();
   }
 
+  /** Whatever is left of it would wait here for ever. */
+  leave() {
+    this.stream.cancel().catch(() => {});
+  }
+
   /** So many bytes; undefined at the end. @param {number} count */
   async take(count) {
     if (count > MESSAGE_MAX) throw RangeError('cut off');
@@ -226,7 +231,7 @@ export class Session {
 
   /** @type {(id: number, sequence: number, timestamp: number, payload: Uint8Array) => void} */
   send(id, sequence, timestamp, payload) {
-    if (this.#unsent > UNSENT_MAX) return;
+    if (this.#unsent >= UNSENT_MAX) return;
     const body = pack(id, sequence, timestamp, payload);
     this.#unsent++;
     const fits = body.length <= (this.carrier.datagrams.maxDatagramSize ?? 0);
@@ -299,18 +304,22 @@ export class Session {
   /** A group that comes, or the relay's SETUP. @param {ReadableStream<Uint8Array>} stream */
   async #group(stream) {
     const reader = new Reader(stream);
-    if (await reader.int()) return;
-    const head = await reader.message();
-    const onFrame = this.#heard.get(head.int());
-    if (!onFrame) return reader.stream.cancel();
-    const sequence = head.int();
-    let timestamp = 0;
-    for (;;) {
-      const delta = await reader.int();
-      if (delta === undefined) return;
-      timestamp += delta % 2 ? -(delta + 1) / 2 : delta / 2;
-      const payload = await reader.take((await reader.int()) ?? 0);
-      if (payload) onFrame(sequence, timestamp, payload);
+    try {
+      if (await reader.int()) return;
+      const head = await reader.message();
+      const onFrame = this.#heard.get(head.int());
+      if (!onFrame) return;
+      const sequence = head.int();
+      let timestamp = 0;
+      for (;;) {
+        const delta = await reader.int();
+        if (delta === undefined) return;
+        timestamp += delta % 2 ? -(delta + 1) / 2 : delta / 2;
+        const payload = await reader.take((await reader.int()) ?? 0);
+        if (payload) onFrame(sequence, timestamp, payload);
+      }
+    } finally {
+      reader.leave();
     }
   }
 
@@ -322,7 +331,8 @@ export class Session {
     const answer = (/** @type {Uint8Array} */ bytes) => writer.write(bytes).catch(() => {});
     const kind = await reader.int();
     if (kind == 5) return this.#end('goaway');
-    if (![1, 2, 6].includes(kind ?? 0)) return writer.abort();
+    const refuse = () => (reader.leave(), writer.abort());
+    if (![1, 2, 6].includes(kind ?? 0)) return refuse();
     const asked = await reader.message();
     if (kind == 1) {
       const watcher = { answer, prefix: asked.text() };
@@ -335,7 +345,7 @@ export class Session {
     }
     const id = kind == 2 ? asked.int() : 0;
     const track = this.#published.get(asked.text())?.[asked.text()];
-    if (!track) return writer.abort();
+    if (!track) return refuse();
     if (kind == 6) {
       answer(message([200, 0], LATENCY_MAX, track.timescale));
       return writer.close();

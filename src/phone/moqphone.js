@@ -182,7 +182,7 @@ export class Phone extends EventTarget {
   request(type, payload) {
     const id = this.#ids + ++this.#count;
     return new Promise((done, failed) => {
-      if (this.#pending.size > PENDING_MAX) return failed({ code: 429 });
+      if (this.#pending.size >= PENDING_MAX) return failed({ code: 429 });
       this.#pending.set(id, { type, payload, done, failed });
       if (this.state == 'ready') this.#send(id);
     });
@@ -470,7 +470,7 @@ export class Phone extends EventTarget {
     }
     for (const [path, { codec, track, call }] of hear) {
       if (!this.#live.has(path) || this.#heard.has(path) || !this.#session || !this.audio.capture) continue;
-      const player = this.audio.player(codec, (stats) => later().then(({ measure }) => measure(this, call, stats)));
+      const player = this.audio.player(codec, (stats) => later().then(({ measure }) => measure(this, call, path, stats)));
       const ended = () => {
         player.close();
         this.#heard.delete(path);

@@ -195,7 +195,8 @@ addEventListener('keydown', (event) => {
 const pad = el('div', { id: 'dialpad', role: 'group', ariaLabel: t('Keypad') });
 for (const digit of '123456789*0#') pad.append(el('button', { type: 'button', textContent: digit, onclick: () => sendDTMF(digit) }));
 
-const calls = el('ul', { id: 'calls', ariaLabel: t('Other calls') });
+const calls = $('calls');
+calls.ariaLabel = t('Other calls');
 
 const transferTo = el('input', { id: 'transferTo', autocomplete: 'off' });
 const second = el('div', { id: 'second' });
@@ -307,7 +308,6 @@ network.addEventListener('toggle', async () => {
 });
 
 document.head.append(el('link', { rel: 'stylesheet', href: new URL('more.css', import.meta.url).href }));
-$('call').after(calls);
 $('more').append(pad, passOn, history, colleagues, network, settings);
 $('dialForm').append(button('Call the last number again', () => {
   const last = stored('history', []).find((/** @type {any} */ call) => call.isOut);

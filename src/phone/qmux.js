@@ -9,6 +9,8 @@ import { Cursor, pack } from './moq.js';
 const DATA = 1 << 20;
 const STREAM_DATA = 1 << 18;
 const STREAMS = 1000;
+/* Streams that are open at once; groups of calls end at once. With more the connection is closed. */
+const OPEN_MAX = 4 * STREAMS;
 /* Unsent bytes from which on frames are dropped: behind them they would be late. */
 const UNSENT_MAX = 16384;
 /* Control bytes that wait for credit. With more the connection is closed. */
@@ -215,6 +217,7 @@ export class Qmux {
       if (id == 9) this.limits[1] = value.int();
       if (id == 0x20) this.datagrams.maxDatagramSize = Math.min(DATAGRAM_MAX, value.int());
     }
+    clearInterval(this.pings);
     this.pings = setInterval(() => {
       this.pinged = Date.now();
       this.media(pack(PING, 1));
@@ -227,6 +230,7 @@ export class Qmux {
   data(id, data, end) {
     const kind = (id >> 1) & 1;
     const isTheirs = id & 1;
+    if (isTheirs && id / 4 >= this.granted[kind]) throw RangeError('more streams than were granted');
     while (isTheirs && this.theirs[kind] <= id >> 2) this.accept((this.theirs[kind]++ << 2) | (kind << 1) | 1, kind);
     this.received += data.length;
     if (this.received > this.grantedData - DATA / 2) this.media(pack([0x10], (this.grantedData = this.received + DATA)));
@@ -245,6 +249,7 @@ export class Qmux {
 
   /** @param {number} id @param {number} kind */
   accept(id, kind) {
+    if (this.receiving.size >= OPEN_MAX) throw RangeError('too many open streams');
     const readable = this.readable(id);
     if (kind) this.uni.push(readable);
     else this.bidi.push({ readable, writable: this.writable(id) });

@@ -43,7 +43,7 @@ registerProcessor('play', class extends AudioWorkletProcessor {
     const ring = new Float32Array(SIZE);
     /* Of delays above the shortest, in bins of 5 ms; recent ones count more. */
     const bins = new Float64Array(BINS);
-    let [frames, lost, late, underruns, edits, jitter, level] = [0, 0, 0, 0, 0, 0, 0];
+    let [frames, lost, late, underruns, edits, jitter] = [0, 0, 0, 0, 0, 0];
     let pos = 0;
     let end = 0;
     /* Where frames that came end; behind it is concealment. */
@@ -128,9 +128,8 @@ registerProcessor('play', class extends AudioWorkletProcessor {
     const report = () => {
       const ms = (samples) => Math.round(samples / 48);
       this.port.postMessage({
-        frames, lost, late, underruns, edits, level, jitter: jitter / 48, buffer: ms(end - pos), target: ms(target), ahead: ms(ahead),
+        frames, lost, late, underruns, edits, jitter: jitter / 48, buffer: ms(end - pos), target: ms(target), ahead: ms(ahead),
       });
-      level = 0;
     };
 
     /* The distance at which the sound before `at` is most like itself: its period, or some of them. */
@@ -194,7 +193,6 @@ registerProcessor('play', class extends AudioWorkletProcessor {
       if (isPlaying) {
         for (let at = 0; at < 128; at++) {
           output[at] = ring[pos++ & MASK];
-          level = Math.max(level, Math.abs(output[at]));
         }
       }
       return !isOver;

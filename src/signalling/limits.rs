@@ -132,8 +132,8 @@ pub const RECORDS_KEPT_MAX: usize = 20_000;
 /// Queries over files of records that wait. One more is answered 503.
 pub const SEARCHES_WAITING_MAX: usize = 16;
 
-/// How long one query may look through files. Then it is answered 503: it has to be for a shorter time.
-pub const SEARCH_WAIT_MAX: Duration = Duration::from_secs(20);
+/// How long one query may take, its wait for those before it included. Then it is answered 503: it has to be for a shorter time.
+pub const SEARCH_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Bytes of a file that are read at once.
 pub const SEARCH_BLOCK_BYTES: u64 = 1024 * 1024;
@@ -252,6 +252,7 @@ const _: () = {
     assert!(REPLAY_BYTES_MAX < OUTBOX_BYTES_MAX);
     assert!(moqswitch_calls::limits::CALL_DURATION_MAX.as_secs() < CLOCK_BEGINS.as_secs());
     assert!(ANSWER_WAIT_MAX.as_millis() * 2 < REQUEST_WAIT_MAX.as_millis());
+    assert!(ANSWER_WAIT_MAX.as_millis() + SEARCH_WAIT_MAX.as_millis() < REQUEST_WAIT_MAX.as_millis());
     assert!(CALL_STATES_BYTES_MAX < CALL_STATES_TOLD_BYTES_MAX);
     assert!(CALL_STATES_TOLD_BYTES_MAX < OUTBOX_BYTES_MAX / 2);
     assert!(SOCKETS_PER_ADDRESS_MAX < SOCKETS_MAX);

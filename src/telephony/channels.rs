@@ -88,15 +88,11 @@ impl RtpChannels {
         Ok(())
     }
 
-    /// What both take, or nothing: nobody transcodes.
-    fn agree(&mut self, channel: &str, other: &str) -> Result<(), ChannelError> {
-        let (one, two) = (self.channel(channel)?.0, self.channel(other)?.0);
-        let is_common = |kind: &&u8| two.offered.contains(kind);
-        let kind = *one.offered.iter().find(is_common).ok_or(ChannelError::Unsupported)?;
-        for name in [channel, other] {
-            self.speak(name, kind)?;
-        }
-        Ok(())
+    /// What both take: nobody transcodes.
+    fn common(&self, offered: &[u8], other: &str) -> Result<u8, ChannelError> {
+        let (other, _) = self.channel(other)?;
+        let is_common = |kind: &&u8| other.offered.contains(kind);
+        offered.iter().find(is_common).copied().ok_or(ChannelError::Unsupported)
     }
 
     fn speak(&mut self, channel: &str, kind: u8) -> Result<(), ChannelError> {
@@ -118,9 +114,13 @@ impl RtpChannels {
         if channel == other {
             return Err(ChannelError::Unsupported);
         }
+        // Before anything is done: what is refused changes nothing.
+        let kind = self.common(&self.channel(channel)?.0.offered, other)?;
         self.unmix(channel)?;
         self.unmix(other)?;
-        self.agree(channel, other)?;
+        for name in [channel, other] {
+            self.speak(name, kind)?;
+        }
         for (one, two) in [(channel, other), (other, channel)] {
             if let Some(open) = self.channels.get_mut(one) {
                 open.mixed = Some(two.to_owned());
@@ -147,8 +147,6 @@ impl RtpChannels {
             return Err(ChannelError::Unsupported);
         };
         let address = SocketAddr::new(ip.to_canonical(), port);
-        legs.meet(open.leg, address, false)
-            .map_err(|_| ChannelError::Exhausted)?;
         let mixed = open.mixed.clone();
         let mut offered = open.offered.clone();
         if let Some(payloads) = target["audio"]["payloads"].as_array() {
@@ -157,13 +155,19 @@ impl RtpChannels {
             offered = types.filter(|kind| LegCodec::of_static(*kind).is_some()).collect();
         }
         let first = *offered.first().ok_or(ChannelError::Unsupported)?;
+        let kind = match &mixed {
+            Some(other) => self.common(&offered, other)?,
+            None => first,
+        };
+        legs.meet(open.leg, address, false)
+            .map_err(|_| ChannelError::Exhausted)?;
         if let Some(open) = self.channels.get_mut(channel) {
             (open.target, open.offered) = (Some(address), offered);
         }
-        match mixed {
-            Some(other) => self.agree(channel, &other),
-            None => self.speak(channel, first),
+        for name in mixed.iter().map(String::as_str).chain([channel]) {
+            self.speak(name, kind)?;
         }
+        Ok(())
     }
 }
 

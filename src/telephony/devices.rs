@@ -10,7 +10,7 @@ use moqswitch_relay::routing::{ShardId, Source};
 use moqswitch_relay::shard::{FeedEvent, FeedReader, ShardPort};
 use moqswitch_signalling::calls::{Grants, LegId, SessionId};
 use tokio::sync::mpsc;
-use tokio::time;
+use tokio::time::{self, MissedTickBehavior};
 
 use crate::limits::{DEVICE_SESSIONS_MAX, SHARD_RETRY_INTERVAL};
 
@@ -54,11 +54,15 @@ impl Devices {
     }
 
     pub(super) async fn serve(mut self) {
+        let mut retry = time::interval(SHARD_RETRY_INTERVAL);
+        retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let (is_waiting, has_room) = (self.delivery.is_waiting(), self.delivery.has_room());
             tokio::select! {
                 // What takes something away is never behind what the relay tells.
                 biased;
+                // First, or there would be none as long as there is something else to do.
+                _ = retry.tick(), if is_waiting => self.delivery.retry(Instant::now()),
                 told = self.told.recv(), if has_room => match told {
                     Some(Told::Grants(session, grants)) => self.set_grant(session, &grants),
                     Some(Told::Over(session)) => self.forget(session),
@@ -70,7 +74,6 @@ impl Devices {
                     Some(event) => self.handle(event),
                     None => return,
                 },
-                () = time::sleep(SHARD_RETRY_INTERVAL), if is_waiting => self.delivery.retry(Instant::now()),
             }
         }
     }

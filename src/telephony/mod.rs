@@ -13,12 +13,12 @@ use moqswitch_relay::auth::token::{Algorithm, Key, Keys};
 use moqswitch_relay::limits::FEED_EVENTS_DEFAULT;
 use moqswitch_relay::shard::{FeedReader, FeedWriter, ShardPort, feed};
 use moqswitch_signalling::{
-    ApiKey, MediaswitchSettings, RecordSettings, Scopes, Settings, Signalling, SignallingHandle, StateSettings,
+    MediaswitchSettings, RecordSettings, Settings, Signalling, SignallingHandle, StateSettings,
 };
 use ring::rand::SystemRandom;
 use tokio::sync::{mpsc, watch};
 
-use crate::config::{CallsConfig, Config, MediaswitchConfig};
+use crate::config::{CallsConfig, Config};
 use crate::directory;
 use crate::limits::LEGS_COUNTED_MAX;
 use crate::state::Place;
@@ -46,7 +46,6 @@ pub(crate) struct Telephony {
     settings: Settings,
     config: CallsConfig,
     shows_hash: bool,
-    phone: bool,
 }
 
 /// What runs beside HTTP.
@@ -89,7 +88,7 @@ impl Telephony {
                 ..RecordSettings::below(directory)
             }),
             state: journal(&state, http),
-            mediaswitch: config.mediaswitch.as_ref().map(mediaswitch).transpose()?,
+            mediaswitch: mediaswitch(config)?,
             ..Settings::default()
         };
         Ok(Some(Self {
@@ -100,7 +99,6 @@ impl Telephony {
             settings,
             config: config.clone(),
             shows_hash,
-            phone: config.phone,
         }))
     }
 
@@ -122,7 +120,7 @@ impl Telephony {
         certificate: watch::Receiver<Arc<str>>,
     ) -> anyhow::Result<Running> {
         let url = self.config.media_url.clone().unwrap_or_else(|| media::url_of(relay));
-        let pages = match self.phone {
+        let pages = match self.config.phone {
             true => pages::router(&url).context("the web phone")?,
             false => Router::new(),
         };
@@ -195,27 +193,19 @@ pub(crate) fn phone_url(http: SocketAddr) -> String {
     format!("{}phone/", url.replacen("https", "http", 1))
 }
 
-fn mediaswitch(config: &MediaswitchConfig) -> anyhow::Result<MediaswitchSettings> {
-    let mut keys = Vec::new();
-    if let Some(path) = &config.key {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let key = text.trim();
-        anyhow::ensure!(
-            key.len() >= CONTROL_KEY_BYTES_MIN,
-            "{}: a key of at least {CONTROL_KEY_BYTES_MIN} bytes is needed",
-            path.display()
-        );
-        keys.push(ApiKey::new("mediaswitch.key", key, Scopes::default()));
-    }
-    Ok(MediaswitchSettings {
-        keys,
-        domain: config.domain.clone(),
+fn mediaswitch(config: &CallsConfig) -> anyhow::Result<Option<MediaswitchSettings>> {
+    let Some(own) = &config.mediaswitch else {
+        return Ok(None);
+    };
+    Ok(Some(MediaswitchSettings {
+        keys: directory::control_key(config)
+            .context("mediaswitch.key")?
+            .into_iter()
+            .collect(),
+        domain: own.domain.clone(),
         ..MediaswitchSettings::default()
-    })
+    }))
 }
-
-/// A shorter key could be guessed.
-const CONTROL_KEY_BYTES_MIN: usize = 16;
 
 /// How tokens for devices name their key. It lives as long as the process.
 const KEY_NAME: &str = "moqswitch-calls";

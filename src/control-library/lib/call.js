@@ -15,6 +15,9 @@ const CALLBACKS = [
 /* Of several calls that failed, the caller is told the first of these that one of them has. */
 const WORST_LAST = [ 486, 603, 480, 408, 404 ]
 
+/* Entries of a call's history. The oldest goes. */
+const HISTORY_MAX = 1000
+
 const CANCELLED = { reason: "Request Terminated", code: 487 }
 
 const NOT_SUPPORTED = { code: 501, message: "Not supported yet" }
@@ -92,7 +95,9 @@ class Call {
   }
 
   note( what ) {
-    this.metadata.history.push( { when: Date.now(), what } )
+    const { history } = this.metadata
+    if ( HISTORY_MAX <= history.length ) history.shift()
+    history.push( { when: Date.now(), what } )
   }
 
   /* Tells the caller that it rings. */
@@ -285,9 +290,12 @@ class Call {
       const isLast = 0 === parent.metadata.family.children.length && !parent.metadata.family.parent
       if ( isLast && !parent.waits ) parent.hangup( parent.answered ? undefined : worst( parent.failures ) )
     }
-    this.tell( "onhangup" )
-    this.tell( "onreporting" )
-    this.control.forget( this )
+    try {
+      this.tell( "onhangup" )
+      this.tell( "onreporting" )
+    } finally {
+      this.control.forget( this )
+    }
   }
 
   /* Its device wants the others to talk to somebody else. */
@@ -329,7 +337,15 @@ class Call {
 /* Set after the fact, these are called all the same. */
 stacked( Call, CALLBACKS, function ( name ) {
   const isSo = { onringing: this.ringing, onanswer: this.answered, onhangup: this.hungup }[ name ]
-  if ( isSo ) setImmediate( () => this.callbacks.once( name, this ) )
+  if ( !isSo ) return
+  setImmediate( () => {
+    try {
+      this.callbacks.once( name, this )
+    } catch ( error ) {
+      console.error( error )
+      this.hangup( { reason: "Temporarily unavailable", code: 480 } )
+    }
+  } )
 } )
 
 function remove( list, one ) {

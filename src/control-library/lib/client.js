@@ -17,7 +17,12 @@ function request( server, path, method, body, key, callback ) {
   const done = ( answer ) => {
     if ( isDone ) return
     isDone = true
-    callback( answer )
+    try {
+      callback( answer )
+    } catch ( error ) {
+      // One script's fault is not the end of the others' calls.
+      console.error( error )
+    }
   }
 
   const text = undefined === body ? "" : JSON.stringify( body )

@@ -49,7 +49,10 @@ impl Tracks {
         if !track.groups.insert_datagram(sequence, now) {
             return;
         }
-        let counted = self.count_datagram(key, sequence, payload);
+        let is_counted = track.counted.is_some();
+        let counted = is_counted
+            .then(|| self.count_datagram(key, sequence, payload))
+            .flatten();
         let mut as_stream: Option<GroupToken> = None;
         for slot in self.slots(key) {
             let Some(subscription) = self.track(key).and_then(|track| track.subscription(slot)) else {

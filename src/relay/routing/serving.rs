@@ -57,12 +57,13 @@ impl Tracks {
             self.count_late(key);
             return None;
         }
+        let is_counted = track.counted.is_some();
         let token = self.groups.insert(Some(key), sequence, now);
-        let counted = self.count_group(key, sequence);
-        if counted.is_some()
-            && let Some(group) = self.groups.get_mut(token)
-        {
-            group.set_counted(counted);
+        if is_counted {
+            let counted = self.count_group(key, sequence);
+            if let Some(group) = self.groups.get_mut(token) {
+                group.set_counted(counted);
+            }
         }
         let track = self.track_mut(key)?;
         let is_latest = track.groups.insert(at, sequence, token, now);

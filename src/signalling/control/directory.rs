@@ -46,11 +46,12 @@ pub(crate) struct Node {
     pub(crate) control: Option<String>,
 }
 
-/// Users that are there from here on, and that are not.
+/// Users that are there from here on, that are not, and that have another secret.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Change {
     pub(crate) added: Vec<String>,
     pub(crate) removed: Vec<String>,
+    pub(crate) changed: Vec<String>,
 }
 
 /// The directory has as many domains or users as it may have.
@@ -115,11 +116,17 @@ impl Directory {
             .map(|domain| domain.users.keys().cloned().collect())
             .unwrap_or_default();
         let is: BTreeSet<String> = new.keys().cloned().collect();
+        let is_changed = |(user, secret): &(&String, &Secret)| {
+            old.and_then(|domain| domain.users.get(*user))
+                .is_some_and(|had| had != *secret)
+        };
+        let changed = new.iter().filter(is_changed).map(|(user, _)| user.clone()).collect();
         self.users = count;
         self.domains.insert(name.path(), Domain { control, users: new });
         Ok(Change {
             added: is.difference(&was).cloned().collect(),
             removed: was.difference(&is).cloned().collect(),
+            changed,
         })
     }
 
@@ -141,8 +148,12 @@ impl Directory {
         }
         self.users += added.len();
         let added = added.into_iter().map(str::to_owned).collect();
+        let mut changed = Vec::new();
         for user in users {
-            domain.users.insert(user.name.clone(), Secret::of(name, user));
+            let secret = Secret::of(name, user);
+            let is_another = domain.users.get(&user.name).is_some_and(|had| *had != secret);
+            changed.extend(is_another.then(|| user.name.clone()));
+            domain.users.insert(user.name.clone(), secret);
         }
         if control.is_some() {
             domain.control = control;
@@ -150,6 +161,7 @@ impl Directory {
         Some(Ok(Change {
             added,
             removed: Vec::new(),
+            changed,
         }))
     }
 
@@ -303,9 +315,15 @@ mod tests {
             change,
             Change {
                 added: vec!["3".to_owned()],
-                removed: vec!["1".to_owned()]
+                removed: vec!["1".to_owned()],
+                changed: Vec::new(),
             }
         );
+        // Another secret, and the one that it had.
+        let users = [User::new("2", "another").unwrap(), user("3")];
+        assert_eq!(directory.merge(&domain, None, &users).unwrap().unwrap().changed, ["2"]);
+        let change = directory.replace(&domain, None, &[user("2"), user("3")]).unwrap();
+        assert_eq!((change.changed, change.removed.len()), (vec!["2".to_owned()], 0));
         let change = directory
             .merge(&domain, None, &[user("3"), user("4")])
             .unwrap()

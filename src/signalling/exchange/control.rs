@@ -1,5 +1,7 @@
 //! Control programs and the call plane: what they decide becomes events, and what becomes of their dialogs is told to them.
 
+use std::collections::BTreeSet;
+
 use moqswitch_calls::{
     AdminEvent, CallId, Cause, ControlEvent, ControlNotice, Event, Grants, Invite, LegState, LegView, Number, Reply,
     RequestId, SessionId, Text,
@@ -57,8 +59,8 @@ impl Exchange {
         let removed = board.directory.remove(domain);
         for (domain, removed) in &removed {
             let change = Change {
-                added: Vec::new(),
                 removed: removed.clone(),
+                ..Change::default()
             };
             self.follow_directory(domain, &change);
         }
@@ -70,8 +72,13 @@ impl Exchange {
         let was_there = self.board.as_mut()?.directory.remove_user(domain, user)?;
         if was_there {
             let removed = vec![user.to_owned()];
-            let added = Vec::new();
-            self.follow_directory(domain, &Change { added, removed });
+            self.follow_directory(
+                domain,
+                &Change {
+                    removed,
+                    ..Change::default()
+                },
+            );
         }
         Some(())
     }
@@ -85,6 +92,11 @@ impl Exchange {
             users.iter().flat_map(|user| board.numbers_of(user, domain)).collect()
         };
         let (added, removed) = (numbers(&change.added), numbers(&change.removed));
+        // Who was let in by what counts no more is not in any longer.
+        let out: BTreeSet<Number> = removed.iter().cloned().chain(numbers(&change.changed)).collect();
+        if !out.is_empty() {
+            self.turn_out(|session| out.contains(&session.dn));
+        }
         for (numbers, exist) in [(added, true), (removed, false)] {
             if !numbers.is_empty() {
                 self.handle(Event::Admin(AdminEvent::Declare { numbers, exist }));

@@ -30,7 +30,13 @@ impl Exchange {
         let gone = AdminEvent::Declare { numbers, exist: false };
         let numbers = self.users.difference(&before).cloned().collect();
         let new = AdminEvent::Declare { numbers, exist: true };
-        let is_out = |session: &Session| session.proof.is_password() && !guard.knows(&session.dn, session.proof);
+        self.turn_out(|session| session.proof.is_password() && !guard.knows(&session.dn, session.proof));
+        self.handle(Event::Admin(gone));
+        self.handle(Event::Admin(new));
+    }
+
+    /// Devices that are let in no more: their calls end, and they cannot come back by what they have.
+    pub(super) fn turn_out(&mut self, is_out: impl Fn(&Session) -> bool) {
         let out = self.sessions.iter().filter(|(_, session)| is_out(session));
         let out: Vec<SessionId> = out.map(|(id, _)| *id).collect();
         for session in out {
@@ -41,8 +47,6 @@ impl Exchange {
                 line.close(Close::REVOKED);
             }
         }
-        self.handle(Event::Admin(gone));
-        self.handle(Event::Admin(new));
     }
 
     /// Where records go from here on, with those that were there.

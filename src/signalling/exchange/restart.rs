@@ -1,5 +1,6 @@
 //! What is noted for a restart, and what is made of it.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -34,16 +35,10 @@ impl Exchange {
             }
         }
         let mut calls = Vec::new();
+        let everything = Filter::default();
+        let recorded: HashSet<String> = self.records(&everything).map(|row| row.call.clone()).collect();
         for (id, entry) in found.calls {
-            let is_recorded = {
-                let call = Some(id.clone());
-                let filter = Filter {
-                    call,
-                    ..Filter::default()
-                };
-                self.records(&filter).next().is_some()
-            };
-            match self.call_of(&entry).filter(|_| !is_recorded) {
+            match self.call_of(&entry).filter(|_| !recorded.contains(&id)) {
                 Some(view) => calls.push(view),
                 None => journal.note(Entry::Over(id)),
             }

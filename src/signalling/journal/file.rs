@@ -44,6 +44,8 @@ impl File {
         self.file.write_all(line.as_bytes())?;
         self.bytes += u64::try_from(line.len()).unwrap_or(u64::MAX);
         if self.bytes > self.bytes_max {
+            // What fails is not tried again with each line.
+            self.bytes_max = self.bytes.saturating_add(JOURNAL_BYTES);
             self.flush()?;
             let found = read(&self.path)?;
             (self.file, self.bytes) = write_anew(&self.path, &found)?;

@@ -30,6 +30,11 @@ impl Fields {
         }
     }
 
+    /// All of them, as an object.
+    pub(super) fn into_value(self) -> Value {
+        Value::Object(self.0)
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name).filter(|value| !value.is_null())
     }

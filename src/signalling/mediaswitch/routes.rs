@@ -8,7 +8,6 @@ use axum::extract::{Request, State};
 use axum::http::{Method, Uri};
 use axum::response::{IntoResponse, Response};
 use percent_encoding::percent_decode_str;
-use serde_json::Value;
 use tokio::time::timeout;
 
 use super::answer::Answer;
@@ -84,17 +83,15 @@ impl Desk {
         let Some(fields) = Fields::read(&body, values_max) else {
             return Answer::UNREADABLE;
         };
-        // It was looked over just now.
-        let whole: Value = serde_json::from_slice(&body).unwrap_or_default();
         let asked = self
             .port
-            .ask(move |exchange| dispatch(exchange, &method, &path, fields, whole))
+            .ask(move |exchange| dispatch(exchange, &method, &path, fields))
             .await;
         asked.unwrap_or(Answer::BUSY)
     }
 }
 
-fn dispatch(exchange: &mut Exchange, method: &Method, path: &[String], fields: Fields, body: Value) -> Answer {
+fn dispatch(exchange: &mut Exchange, method: &Method, path: &[String], fields: Fields) -> Answer {
     if exchange.is_stopping() {
         return Answer::BUSY;
     }
@@ -118,21 +115,21 @@ fn dispatch(exchange: &mut Exchange, method: &Method, path: &[String], fields: F
             _ => Answer::NOT_FOUND,
         },
         "invite" if is_change && rest.is_empty() => dialogs::act(exchange, "invite", &fields),
-        "" | "channel" => serve_channel(exchange, method, rest, &fields, body),
+        "" | "channel" => serve_channel(exchange, method, rest, fields),
         "reg" | "dialog" | "invite" => Answer::NO_METHOD,
         _ => Answer::NOT_FOUND,
     }
 }
 
-fn serve_channel(exchange: &mut Exchange, method: &Method, rest: &[String], fields: &Fields, body: Value) -> Answer {
+fn serve_channel(exchange: &mut Exchange, method: &Method, rest: &[String], fields: Fields) -> Answer {
     let Some(board) = exchange.board_mut() else {
         return Answer::NOT_FOUND;
     };
     let pool = &mut *board.channels;
     match (method.as_str(), rest) {
-        ("POST", []) => channels::open(pool, fields),
+        ("POST", []) => channels::open(pool, &fields),
         ("DELETE", [channel]) => channels::close(pool, channel),
-        ("PUT" | "POST", [channel, rest @ ..]) => channels::command(pool, channel, rest, body),
+        ("PUT" | "POST", [channel, rest @ ..]) => channels::command(pool, channel, rest, fields.into_value()),
         _ => Answer::NO_METHOD,
     }
 }

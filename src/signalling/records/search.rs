@@ -23,7 +23,8 @@ use crate::limits::{RECORD_BYTES_MAX, SEARCH_BLOCK_BYTES, SEARCH_WAIT_MAX, SEARC
 /// The way to the thread.
 #[derive(Clone, Debug)]
 pub(crate) struct Search {
-    questions: SyncSender<Question>,
+    /// Each with the moment at which its asker waits no more.
+    questions: SyncSender<(Instant, Question)>,
 }
 
 /// Why there is no answer.
@@ -71,20 +72,21 @@ impl Search {
 
     async fn ask<T>(&self, question: impl FnOnce(Answer<T>) -> Question) -> Result<T, NoAnswer> {
         let (answer, answered) = oneshot::channel();
-        self.questions.try_send(question(answer)).map_err(|_| NoAnswer::Busy)?;
+        let question = (Instant::now() + SEARCH_WAIT_MAX, question(answer));
+        self.questions.try_send(question).map_err(|_| NoAnswer::Busy)?;
         answered.await.unwrap_or(Err(NoAnswer::Failed))
     }
 }
 
-fn serve(directory: &Path, inbox: &Receiver<Question>) {
-    while let Ok(question) = inbox.recv() {
+fn serve(directory: &Path, inbox: &Receiver<(Instant, Question)>) {
+    while let Ok((deadline, question)) = inbox.recv() {
         // Who asked may be gone by now.
         match question {
             Question::List(_, _, answer) if answer.is_closed() => {}
             Question::Sum(_, _, answer) if answer.is_closed() => {}
             Question::List(filter, count, answer) => {
                 let mut rows = Vec::new();
-                let looked = look(directory, &filter, |line| {
+                let looked = look(directory, &filter, deadline, |line| {
                     let value = serde_json::from_str(line).unwrap_or_default();
                     if let Some(row) = Row::of(&value).filter(|row| filter.matches(row)) {
                         rows.push(Arc::new(row));
@@ -98,10 +100,19 @@ fn serve(directory: &Path, inbox: &Receiver<Question>) {
                 let _ = answer.send(looked.map(|()| rows));
             }
             Question::Sum(filter, mut sums, answer) => {
-                let looked = look(directory, &filter, |line| {
-                    let brief = serde_json::from_str::<Brief>(line).ok();
-                    if let Some(brief) = brief.filter(|brief| filter.covers(brief.start_ms)) {
-                        sums.add(&brief);
+                // What is looked for may stand in a line as something else: then the line is read whole.
+                let is_plain = filter.needles().is_empty();
+                let looked = look(directory, &filter, deadline, |line| {
+                    if is_plain {
+                        let brief = serde_json::from_str::<Brief>(line).ok();
+                        if let Some(brief) = brief.filter(|brief| filter.covers(brief.start_ms)) {
+                            sums.add(&brief);
+                        }
+                    } else {
+                        let value = serde_json::from_str(line).unwrap_or_default();
+                        if let Some(row) = Row::of(&value).filter(|row| filter.matches(row)) {
+                            sums.add_row(&row);
+                        }
                     }
                     ControlFlow::Continue(())
                 });
@@ -112,8 +123,15 @@ fn serve(directory: &Path, inbox: &Receiver<Question>) {
 }
 
 /// Shows each line in which what is looked for stands, the newest first, until it has been enough.
-fn look(directory: &Path, filter: &Filter, mut show: impl FnMut(&str) -> ControlFlow<()>) -> Result<(), NoAnswer> {
-    let deadline = Instant::now() + SEARCH_WAIT_MAX;
+fn look(
+    directory: &Path,
+    filter: &Filter,
+    deadline: Instant,
+    mut show: impl FnMut(&str) -> ControlFlow<()>,
+) -> Result<(), NoAnswer> {
+    if Instant::now() > deadline {
+        return Err(NoAnswer::Late);
+    }
     let failed = |error: io::Error| {
         tracing::warn!(%error, "records cannot be read");
         NoAnswer::Failed

@@ -37,6 +37,8 @@ pub struct LocalSubscription {
     pub track: TrackName,
     /// Against the peer's other subscriptions, higher first.
     pub priority: u8,
+    /// The oldest group first. Otherwise the newest is, when several wait.
+    pub ordered: bool,
     /// How long a group that is not the latest is of use. Zero: as long as it is cached.
     pub max_latency: Duration,
     /// Which groups. By default from the latest on.
@@ -178,7 +180,7 @@ impl Host<'_> {
             track: wanted.track.clone(),
             epoch: 0,
             priority: wanted.priority,
-            ordered: false,
+            ordered: wanted.ordered,
             max_latency_ms: u64::try_from(wanted.max_latency.as_millis()).unwrap_or(u64::MAX),
             range: wanted.range,
         };

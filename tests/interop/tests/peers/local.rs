@@ -548,6 +548,7 @@ fn subscription(path: &str, track: &str) -> LocalSubscription {
         broadcast: BroadcastPath::new(path),
         track: track.into(),
         priority: 128,
+        ordered: false,
         max_latency: Duration::from_secs(10),
         range: GroupRange::default(),
         tag: HEARD,

@@ -119,14 +119,17 @@ async fn clients_hear_telephones_and_are_heard() -> Result<()> {
         telephone.hear("call/7/client")?;
         let listening = telephone.packets();
         let mut said = vec![first];
-        for sequence in 1..30 {
-            said.push(random.group(sequence, &[160]));
+        // Until it hears, and then so many more.
+        let mut left = 20;
+        while left > 0 {
+            said.push(random.group(said.len() as u64, &[160]));
             write(&speaking, said.last().context("one was pushed")?).await?;
+            left -= u64::from(telephone.counted().await?.sent.packets > 0);
         }
         // From where the subscription began.
         let heard = listening.await??;
         let missed = said.len() - heard.len();
-        ensure!(missed < 25, "{} packets", heard.len());
+        ensure!(heard.len() >= 20, "{} packets", heard.len());
         for (packet, group) in heard.iter().zip(&said[missed..]) {
             ensure!(packet.payload[..] == group.frames[0][..], "group {}", group.sequence);
         }
@@ -143,8 +146,7 @@ async fn digits_cross_the_relay_once_each() -> Result<()> {
     let listener = Telephone::new(&relay, 1, "call/7/b", Delivery::Datagram, 2).await?;
     listener.hear("call/7/a")?;
     let listening = listener.packets();
-    talker.until_heard().await?;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    talker.until(|counted| counted.are_digits_wanted).await?;
     let mut number = 0;
     for (at, code) in [3_u8, 11, 12, 0, 0].into_iter().enumerate() {
         for step in 1..=6_u16 {
@@ -172,7 +174,7 @@ async fn digits_cross_the_relay_once_each() -> Result<()> {
         for digit in digits.take(packet.timestamp, &packet.payload).into_iter().flatten() {
             if digit.is_end {
                 ends += 1;
-                ensure!((320..=960).contains(&digit.duration), "{digit:?}");
+                ensure!(digit.duration >= 320, "{digit:?}");
             } else {
                 heard.push(digit.digit);
             }
@@ -320,8 +322,12 @@ impl Telephone {
 
     /// Until what it says goes somewhere.
     async fn until_heard(&self) -> Result<()> {
+        self.until(|counted| counted.is_wanted).await
+    }
+
+    async fn until(&self, is_so: impl Fn(&LegStatistics) -> bool) -> Result<()> {
         let waiting = async {
-            while !self.is_heard().await? {
+            while !is_so(&self.counted().await?) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             Ok(())
@@ -329,8 +335,8 @@ impl Telephone {
         timeout(LIMIT, waiting).await.context("nobody subscribes")?
     }
 
-    async fn is_heard(&self) -> Result<bool> {
-        Ok(self.port.count(self.leg)?.await?.is_wanted)
+    async fn counted(&self) -> Result<LegStatistics> {
+        Ok(self.port.count(self.leg)?.await?)
     }
 
     async fn say(&self, said: &Said) -> Result<()> {
