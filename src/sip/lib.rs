@@ -1,0 +1,7 @@
+//! SIP without I/O (RFC 3261): datagrams and `now` in, datagrams and events out.
+
+#![warn(missing_docs)]
+
+pub mod digest;
+pub mod limits;
+pub mod sdp;

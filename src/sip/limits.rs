@@ -1,0 +1,1 @@
+//! What is bounded, by how much, and what happens then.
