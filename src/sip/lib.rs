@@ -3,5 +3,8 @@
 #![warn(missing_docs)]
 
 pub mod digest;
+pub mod flow;
 pub mod limits;
+pub mod message;
 pub mod sdp;
+pub mod transaction;

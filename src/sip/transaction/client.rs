@@ -1,0 +1,158 @@
+//! Requests that went out.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::flow::Flow;
+use crate::limits::PROVISIONAL_WAIT;
+use crate::message::{Message, Method};
+
+use super::{T1, T1X64, T2, T4};
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) key: Box<str>,
+    pub(super) flow: Flow,
+    request: Message,
+    bytes: Arc<[u8]>,
+    is_invite: bool,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// Nothing came, or something provisional that does not end repetitions.
+    Calling { at: Option<Instant>, after: Duration, end: Instant, is_provisional: bool },
+    /// An INVITE that was answered provisionally.
+    Proceeding { end: Instant, is_cancelled: bool },
+    /// A final answer came. Repetitions of it are absorbed, those of a 2xx told.
+    Completed { is_accepted: bool, end: Instant },
+}
+
+/// What time brought.
+pub(super) enum Due {
+    Repeat(Arc<[u8]>),
+    Over { is_unanswered: bool },
+}
+
+impl Client {
+    pub(super) fn new(now: Instant, flow: Flow, request: Message, key: Box<str>) -> Self {
+        let bytes: Arc<[u8]> = request.to_bytes().into();
+        let is_reliable = flow.transport.is_reliable();
+        Self {
+            key,
+            flow,
+            is_invite: request.method() == Some(&Method::Invite),
+            request,
+            bytes,
+            state: State::Calling {
+                at: (!is_reliable).then(|| now + T1),
+                after: T1,
+                end: now + T1X64,
+                is_provisional: false,
+            },
+        }
+    }
+
+    pub(super) fn bytes(&self) -> Arc<[u8]> {
+        self.bytes.clone()
+    }
+
+    pub(super) fn request(&self) -> &Message {
+        &self.request
+    }
+
+    /// Takes an answer. True: it is to be told.
+    pub(super) fn take(&mut self, now: Instant, response: &Message) -> bool {
+        let status = response.status();
+        match (&mut self.state, status) {
+            (State::Calling { at, after, end, is_provisional }, 100..200) => {
+                if self.is_invite {
+                    self.state = State::Proceeding { end: now + PROVISIONAL_WAIT, is_cancelled: false };
+                } else if !*is_provisional {
+                    // It goes on, more slowly (section 17.1.2.2).
+                    *is_provisional = true;
+                    *after = T2;
+                    *at = at.map(|_| (now + T2).min(*end));
+                }
+                true
+            }
+            (State::Proceeding { end, is_cancelled: false }, 100..200) => {
+                // Timer C (section 16.6) begins anew with each.
+                *end = now + PROVISIONAL_WAIT;
+                true
+            }
+            (State::Proceeding { is_cancelled: true, .. }, 100..200) => false,
+            (State::Calling { .. } | State::Proceeding { .. }, _) => {
+                let is_accepted = self.is_invite && status < 300;
+                let is_reliable = self.flow.transport.is_reliable();
+                let wait = match (self.is_invite, is_reliable) {
+                    (true, _) if is_accepted => T1X64,
+                    (true, false) => T1X64,
+                    (false, false) => T4,
+                    (_, true) => Duration::ZERO,
+                };
+                self.state = State::Completed { is_accepted, end: now + wait };
+                true
+            }
+            (State::Completed { is_accepted, .. }, 200..300) => *is_accepted,
+            (State::Completed { .. }, _) => false,
+        }
+    }
+
+    /// For a final answer to an INVITE that is no 2xx (section 17.1.1.3).
+    pub(super) fn acknowledgement(&self, response: &Message) -> Option<Arc<[u8]>> {
+        if !self.is_invite || response.status() < 300 {
+            return None;
+        }
+        let mut ack = self.like(Method::Ack)?;
+        ack.set("To", response.get("To")?);
+        Some(ack.to_bytes().into())
+    }
+
+    /// None: it is too early (section 9.1), or too late.
+    pub(super) fn cancel(&self) -> Option<Message> {
+        let is_proceeding = matches!(self.state, State::Proceeding { is_cancelled: false, .. });
+        if is_proceeding { self.like(Method::Cancel) } else { None }
+    }
+
+    /// It was given up: the end comes in time, or the transaction ends without (section 9.1).
+    pub(super) fn expect_end(&mut self, now: Instant) {
+        self.state = State::Proceeding { end: now + T1X64, is_cancelled: true };
+    }
+
+    /// With the same Via, route, From, To and call.
+    fn like(&self, method: Method) -> Option<Message> {
+        let mut message = Message::request(method.clone(), self.request.uri());
+        for name in ["Via", "From", "To", "Call-ID"] {
+            message.push(name, self.request.get(name)?);
+        }
+        let (number, _) = self.request.cseq()?;
+        message.push("CSeq", format!("{number} {method}"));
+        for route in self.request.all("Route") {
+            message.push("Route", route);
+        }
+        message.push("Max-Forwards", "70");
+        Some(message)
+    }
+
+    pub(super) fn due(&self) -> Instant {
+        match self.state {
+            State::Calling { at, end, .. } => at.map_or(end, |at| at.min(end)),
+            State::Proceeding { end, .. } | State::Completed { end, .. } => end,
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) -> Due {
+        match &mut self.state {
+            State::Calling { at: Some(at), after, end, .. } if now < *end => {
+                *after = if self.is_invite { *after * 2 } else { (*after * 2).min(T2) };
+                *at = now + *after;
+                Due::Repeat(self.bytes.clone())
+            }
+            State::Calling { .. } | State::Proceeding { .. } => Due::Over { is_unanswered: true },
+            State::Completed { .. } => Due::Over { is_unanswered: false },
+        }
+    }
+}

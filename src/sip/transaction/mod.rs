@@ -1,0 +1,373 @@
+//! Transactions (RFC 3261, section 17, with RFC 6026): what is lost is sent again, what comes twice is answered once.
+//!
+//! Requests that come are told once; their last response answers every repetition. The 2xx of an INVITE is repeated until
+//! its ACK is told by [`Transactions::acknowledged`]. Requests that go out are repeated until an answer comes, or not.
+
+mod client;
+mod key;
+mod server;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::flow::Flow;
+use crate::limits::{CLIENT_TRANSACTIONS_MAX, SERVER_TRANSACTIONS_MAX};
+use crate::message::{Message, Method};
+
+use client::Client;
+use server::Server;
+
+/// A request that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServerId(u64);
+
+/// A request that went out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientId(u64);
+
+/// What a message was.
+#[derive(Debug)]
+pub enum Received {
+    /// One that came before, or that nobody waits for.
+    Nothing,
+    /// A request. Via says where it came from.
+    Request(ServerId, Box<Message>),
+    /// The ACK of a 2xx.
+    Ack(Box<Message>),
+    /// The caller gives up. The CANCEL is answered.
+    Cancel(ServerId),
+    /// An answer to a request that went out: each provisional one, the final one, and each 2xx of an INVITE.
+    Response(ClientId, Box<Message>),
+}
+
+/// What time brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expired {
+    /// No final answer came.
+    Request(ClientId),
+    /// The final answer to an INVITE was never acknowledged.
+    Response(ServerId),
+}
+
+/// All transactions.
+#[derive(Debug, Default)]
+pub struct Transactions {
+    servers: HashMap<ServerId, Server>,
+    server_keys: HashMap<Box<str>, ServerId>,
+    clients: HashMap<ClientId, Client>,
+    client_keys: HashMap<Box<str>, ClientId>,
+    /// Answered, the longest first: they make room.
+    finished: VecDeque<ServerId>,
+    timers: BTreeSet<(Instant, Timer)>,
+    begun: u64,
+    outgoing: VecDeque<(Flow, Arc<[u8]>)>,
+    expired: VecDeque<Expired>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Server(ServerId),
+    Client(ClientId),
+}
+
+/// There are as many as there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no room for a transaction")]
+pub struct NoRoom;
+
+impl Transactions {
+    /// Takes a message that came.
+    pub fn receive(&mut self, now: Instant, flow: Flow, mut message: Message) -> Received {
+        let Some(method) = message.method().cloned() else {
+            return self.receive_response(now, message);
+        };
+        let Some(key) = key::of_request(&message) else {
+            return Received::Nothing;
+        };
+        match (method, self.server_keys.get(&*key).copied()) {
+            (Method::Ack, Some(id)) => self.take_ack(now, id, message),
+            (Method::Ack, None) => Received::Ack(Box::new(message)),
+            (_, Some(id)) => {
+                self.repeat(id);
+                Received::Nothing
+            }
+            (method, None) => {
+                let reply = server::mark_source(&mut message, flow);
+                if !self.has_server_room() {
+                    let mut response = Message::response(&message, 503, "Service Unavailable");
+                    response.push("Retry-After", "5");
+                    self.outgoing.push_back((reply, response.to_bytes().into()));
+                    return Received::Nothing;
+                }
+                let id = ServerId(self.next());
+                let invite = (method == Method::Cancel).then(|| self.cancelled_by(&message));
+                let server = Server::new(&message, reply, key.clone());
+                self.servers.insert(id, server);
+                self.server_keys.insert(key, id);
+                match invite {
+                    None => Received::Request(id, Box::new(message)),
+                    Some(invite) => self.take_cancel(now, id, &message, invite),
+                }
+            }
+        }
+    }
+
+    /// Answers a request. A final answer is the last one.
+    pub fn respond(&mut self, now: Instant, id: ServerId, response: &Message) {
+        let Some(server) = self.servers.get_mut(&id) else { return };
+        if server.is_final() {
+            return;
+        }
+        let was = server.due();
+        let bytes: Arc<[u8]> = response.to_bytes().into();
+        server.respond(now, response.status(), bytes.clone());
+        let reply = server.reply;
+        if server.is_final() {
+            self.finished.push_back(id);
+        }
+        self.outgoing.push_back((reply, bytes));
+        self.reschedule(Timer::Server(id), was);
+    }
+
+    /// The ACK of the 2xx of an INVITE came: it is not repeated any more.
+    pub fn acknowledged(&mut self, id: ServerId) {
+        if let Some(server) = self.servers.get_mut(&id) {
+            let was = server.due();
+            server.acknowledge();
+            self.reschedule(Timer::Server(id), was);
+        }
+    }
+
+    /// Where answers to a request go.
+    pub fn reply_flow(&self, id: ServerId) -> Option<Flow> {
+        Some(self.servers.get(&id)?.reply)
+    }
+
+    /// Is it still to be answered?
+    pub fn is_open(&self, id: ServerId) -> bool {
+        self.servers.get(&id).is_some_and(|server| !server.is_final())
+    }
+
+    /// Sends a request, which has a branch of its own in its Via.
+    pub fn request(&mut self, now: Instant, flow: Flow, request: Message) -> Result<ClientId, NoRoom> {
+        let key = key::of_client(&request).ok_or(NoRoom)?;
+        if self.clients.len() >= CLIENT_TRANSACTIONS_MAX {
+            return Err(NoRoom);
+        }
+        let id = ClientId(self.next());
+        let client = Client::new(now, flow, request, key.clone());
+        self.outgoing.push_back((flow, client.bytes()));
+        self.timers.insert((client.due(), Timer::Client(id)));
+        self.clients.insert(id, client);
+        self.client_keys.insert(key, id);
+        Ok(id)
+    }
+
+    /// Gives an INVITE up that was answered provisionally (section 9.1). False: there was no answer yet, or a final one.
+    pub fn cancel(&mut self, now: Instant, id: ClientId) -> bool {
+        let Some(client) = self.clients.get_mut(&id) else { return false };
+        let Some(cancel) = client.cancel() else { return false };
+        let flow = client.flow;
+        let was = client.due();
+        client.expect_end(now);
+        self.reschedule(Timer::Client(id), Some(was));
+        // Without room the INVITE's own time-out ends it.
+        let _ = self.request(now, flow, cancel);
+        true
+    }
+
+    /// The request as it went out.
+    pub fn sent(&self, id: ClientId) -> Option<&Message> {
+        Some(self.clients.get(&id)?.request())
+    }
+
+    /// Sends what belongs to no transaction: the ACK of a 2xx.
+    pub fn send(&mut self, flow: Flow, message: &Message) {
+        self.outgoing.push_back((flow, message.to_bytes().into()));
+    }
+
+    /// What is to be sent.
+    pub fn poll_send(&mut self) -> Option<(Flow, Arc<[u8]>)> {
+        self.outgoing.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Lets time pass.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some((at, timer)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
+            self.timers.remove(&(at, timer));
+            match timer {
+                Timer::Server(id) => self.server_due(now, id),
+                Timer::Client(id) => self.client_due(now, id),
+            }
+        }
+    }
+
+    /// What time brought.
+    pub fn poll_expired(&mut self) -> Option<Expired> {
+        self.expired.pop_front()
+    }
+
+    /// How many requests are not answered yet, both ways.
+    pub fn open(&self) -> usize {
+        self.servers.len() - self.finished.len().min(self.servers.len()) + self.clients.len()
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.servers.len() + self.clients.len()
+    }
+
+    fn next(&mut self) -> u64 {
+        self.begun += 1;
+        self.begun
+    }
+
+    fn has_server_room(&mut self) -> bool {
+        while self.servers.len() >= SERVER_TRANSACTIONS_MAX {
+            let Some(id) = self.finished.pop_front() else { return false };
+            self.forget_server(id);
+        }
+        true
+    }
+
+    fn repeat(&mut self, id: ServerId) {
+        if let Some(server) = self.servers.get(&id)
+            && let Some(bytes) = server.last()
+        {
+            self.outgoing.push_back((server.reply, bytes));
+        }
+    }
+
+    /// Of a final answer that is no 2xx the ACK is the transaction's; of a 2xx it is of whoever owns the dialog, even where
+    /// its branch is the INVITE's.
+    fn take_ack(&mut self, now: Instant, id: ServerId, message: Message) -> Received {
+        let Some(server) = self.servers.get_mut(&id) else {
+            return Received::Nothing;
+        };
+        if server.is_accepted() {
+            return Received::Ack(Box::new(message));
+        }
+        let was = server.due();
+        server.confirm(now);
+        self.reschedule(Timer::Server(id), was);
+        Received::Nothing
+    }
+
+    fn cancelled_by(&self, cancel: &Message) -> Option<ServerId> {
+        let key = key::of_cancelled(cancel)?;
+        self.server_keys.get(&*key).copied()
+    }
+
+    fn take_cancel(&mut self, now: Instant, id: ServerId, cancel: &Message, invite: Option<ServerId>) -> Received {
+        let (status, reason) = match invite {
+            Some(_) => (200, "OK"),
+            None => (481, "Call/Transaction Does Not Exist"),
+        };
+        let response = Message::response(cancel, status, reason);
+        self.respond(now, id, &response);
+        // After a final answer it changes nothing (section 9.2).
+        match invite.filter(|invite| self.is_open(*invite)) {
+            Some(invite) => Received::Cancel(invite),
+            None => Received::Nothing,
+        }
+    }
+
+    fn receive_response(&mut self, now: Instant, message: Message) -> Received {
+        let id = key::of_response(&message).and_then(|key| self.client_keys.get(&*key).copied());
+        let Some(id) = id else { return Received::Nothing };
+        let Some(client) = self.clients.get_mut(&id) else {
+            return Received::Nothing;
+        };
+        let was = client.due();
+        let is_told = client.take(now, &message);
+        if let Some(ack) = client.acknowledgement(&message) {
+            self.outgoing.push_back((client.flow, ack));
+        }
+        self.reschedule(Timer::Client(id), Some(was));
+        if is_told {
+            Received::Response(id, Box::new(message))
+        } else {
+            Received::Nothing
+        }
+    }
+
+    fn server_due(&mut self, now: Instant, id: ServerId) {
+        let Some(server) = self.servers.get_mut(&id) else { return };
+        match server.handle_timeout(now) {
+            server::Due::Repeat(bytes) => {
+                self.outgoing.push_back((server.reply, bytes));
+                self.reschedule(Timer::Server(id), None);
+            }
+            server::Due::Over { is_unacknowledged } => {
+                self.forget_server(id);
+                if is_unacknowledged {
+                    self.expired.push_back(Expired::Response(id));
+                }
+            }
+        }
+    }
+
+    fn client_due(&mut self, now: Instant, id: ClientId) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        match client.handle_timeout(now) {
+            client::Due::Repeat(bytes) => {
+                self.outgoing.push_back((client.flow, bytes));
+                self.reschedule(Timer::Client(id), None);
+            }
+            client::Due::Over { is_unanswered } => {
+                if let Some(client) = self.clients.remove(&id) {
+                    self.client_keys.remove(&client.key);
+                }
+                if is_unanswered {
+                    self.expired.push_back(Expired::Request(id));
+                }
+            }
+        }
+    }
+
+    fn forget_server(&mut self, id: ServerId) {
+        let Some(server) = self.servers.remove(&id) else { return };
+        self.server_keys.remove(&server.key);
+        if let Some(at) = server.due() {
+            self.timers.remove(&(at, Timer::Server(id)));
+        }
+        // They end nearly in the order in which they were answered.
+        if let Some(at) = self.finished.iter().take(FINISHED_LOOK).position(|other| *other == id) {
+            self.finished.remove(at);
+        }
+    }
+
+    fn reschedule(&mut self, timer: Timer, was: Option<Instant>) {
+        if let Some(was) = was {
+            self.timers.remove(&(was, timer));
+        }
+        let due = match timer {
+            Timer::Server(id) => self.servers.get(&id).and_then(Server::due),
+            Timer::Client(id) => self.clients.get(&id).map(Client::due),
+        };
+        if let Some(due) = due {
+            self.timers.insert((due, timer));
+        }
+    }
+}
+
+/// A round trip (RFC 3261, section 17.1.1.1).
+const T1: Duration = Duration::from_millis(500);
+/// Between repetitions at most.
+const T2: Duration = Duration::from_secs(4);
+/// How long a message may be on its way.
+const T4: Duration = Duration::from_secs(5);
+/// How long an answer is waited for, and a transaction remembered.
+const T1X64: Duration = Duration::from_secs(32);
+/// How far from the front one that ends is looked for among those that were answered. One that is not found there is passed
+/// over when its turn comes.
+const FINISHED_LOOK: usize = 64;
+
+#[cfg(test)]
+mod tests;
