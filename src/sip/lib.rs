@@ -2,6 +2,7 @@
 
 #![warn(missing_docs)]
 
+pub mod agent;
 pub mod digest;
 pub mod flow;
 pub mod limits;

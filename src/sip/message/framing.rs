@@ -37,12 +37,16 @@ impl Framer {
     }
 
     /// What is whole by now.
-    pub fn next(&mut self) -> Result<Option<Framed>, FramingError> {
+    pub fn poll(&mut self) -> Result<Option<Framed>, FramingError> {
         if self.bytes.starts_with(b"\r\n\r\n") {
             self.take(4);
             return Ok(Some(Framed::Ping));
         }
-        let blank = self.bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let blank = self
+            .bytes
+            .iter()
+            .take_while(|byte| matches!(byte, b'\r' | b'\n'))
+            .count();
         if blank == self.bytes.len() && blank < 4 {
             return Ok(None);
         }
@@ -87,13 +91,17 @@ fn content_length(head: &[u8]) -> Option<usize> {
     let mut lengths = head.split(|byte| *byte == b'\n').filter_map(|line| {
         let line = std::str::from_utf8(line).ok()?;
         let (name, value) = line.split_once(':')?;
-        let is_length = ["content-length", "l"].iter().any(|own| name.trim().eq_ignore_ascii_case(own));
+        let is_length = ["content-length", "l"]
+            .iter()
+            .any(|own| name.trim().eq_ignore_ascii_case(own));
         is_length.then(|| value.trim().to_owned())
     });
     let length = lengths.next()?;
     let is_number = length.bytes().all(|byte| byte.is_ascii_digit());
     // Two of them are a way to smuggle a message past somebody else.
-    (is_number && lengths.next().is_none()).then(|| length.parse().ok()).flatten()
+    (is_number && lengths.next().is_none())
+        .then(|| length.parse().ok())
+        .flatten()
 }
 
 #[cfg(test)]
@@ -108,7 +116,7 @@ mod tests {
             let (mut framer, mut found) = (Framer::default(), Vec::new());
             for bytes in stream.chunks(step) {
                 framer.push(bytes);
-                while let Some(framed) = framer.next().unwrap() {
+                while let Some(framed) = framer.poll().unwrap() {
                     found.push(framed);
                 }
             }
@@ -124,10 +132,16 @@ mod tests {
         let next = |bytes: &[u8]| {
             let mut framer = Framer::default();
             framer.push(bytes);
-            framer.next()
+            framer.poll()
         };
         assert_eq!(next(&[b'a'; STREAM_HEAD_BYTES_MAX + 1]), Err(FramingError::Head));
-        for head in ["A\r\n\r\n", "l: x\r\n\r\n", "l: 1\r\nl: 1\r\n\r\n", "l: 99999999\r\n\r\n", "l: -1\r\n\r\n"] {
+        for head in [
+            "A\r\n\r\n",
+            "l: x\r\n\r\n",
+            "l: 1\r\nl: 1\r\n\r\n",
+            "l: 99999999\r\n\r\n",
+            "l: -1\r\n\r\n",
+        ] {
             assert_eq!(next(head.as_bytes()), Err(FramingError::Length), "{head}");
         }
         assert_eq!(next(b"l: 5\r\n\r\nab"), Ok(None));

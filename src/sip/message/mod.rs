@@ -10,7 +10,7 @@ pub mod syntax;
 
 use std::fmt::Write as _;
 
-pub use framing::{Framer, Framed, FramingError};
+pub use framing::{Framed, Framer, FramingError};
 pub use method::Method;
 pub use parse::{Fault, Refused};
 
@@ -83,13 +83,18 @@ impl Message {
 
     /// Every value of a header, line by line.
     pub fn all<'a>(&'a self, name: &'a str) -> impl DoubleEndedIterator<Item = &'a str> {
-        let found = self.headers.iter().filter(move |(own, _)| own.eq_ignore_ascii_case(name));
+        let found = self
+            .headers
+            .iter()
+            .filter(move |(own, _)| own.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
     /// Every item of a header that is a list, over all its lines.
     pub fn items<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.all(name).flat_map(syntax::list).take(crate::limits::LIST_ITEMS_MAX)
+        self.all(name)
+            .flat_map(syntax::list)
+            .take(crate::limits::LIST_ITEMS_MAX)
     }
 
     /// Has a list of tokens (`Supported`, `Require`) this one?

@@ -136,7 +136,9 @@ fn take_headers(message: &mut Message, text: &str) -> bool {
             }
             continue;
         }
-        let Some((name, value)) = line.split_once(':') else { continue };
+        let Some((name, value)) = line.split_once(':') else {
+            continue;
+        };
         if message.headers.len() >= HEADERS_MAX || value.len() > HEADER_BYTES_MAX {
             return false;
         }
@@ -171,7 +173,10 @@ fn long_name(name: &str) -> &str {
         _ => name,
     };
     let plain = ["Via", "From", "To", "Call-ID", "CSeq", "Record-Route", "Content-Length"];
-    plain.into_iter().find(|plain| plain.eq_ignore_ascii_case(long)).unwrap_or(long)
+    plain
+        .into_iter()
+        .find(|plain| plain.eq_ignore_ascii_case(long))
+        .unwrap_or(long)
 }
 
 fn check(message: &Message, is_version: bool, is_whole: bool) -> Option<Fault> {
@@ -190,7 +195,11 @@ fn check(message: &Message, is_version: bool, is_whole: bool) -> Option<Fault> {
     if message.all("Content-Length").count() > 1 {
         return Some(Fault::Header("Content-Length"));
     }
-    if message.all("Via").flat_map(super::syntax::list).any(|via| Via::parse(via).is_none()) {
+    if message
+        .all("Via")
+        .flat_map(super::syntax::list)
+        .any(|via| Via::parse(via).is_none())
+    {
         return Some(Fault::Header("Via"));
     }
     let Some((_, method)) = message.cseq() else {

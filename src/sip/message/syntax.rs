@@ -122,7 +122,10 @@ impl Uri {
             "tel" => Scheme::Tel,
             _ => return None,
         };
-        if rest.bytes().any(|byte| byte <= b' ' || matches!(byte, b'<' | b'>' | b'"')) {
+        if rest
+            .bytes()
+            .any(|byte| byte <= b' ' || matches!(byte, b'<' | b'>' | b'"'))
+        {
             return None;
         }
         if scheme == Scheme::Tel {
@@ -264,7 +267,9 @@ impl Via {
 /// The values of a list, at commas that are neither in quotes nor in angle brackets. Bounded: what is behind the last that
 /// fits is not taken.
 pub fn list(text: &str) -> impl Iterator<Item = &str> {
-    split_outside(text, ',').filter(|item| !item.is_empty()).take(LIST_ITEMS_MAX)
+    split_outside(text, ',')
+        .filter(|item| !item.is_empty())
+        .take(LIST_ITEMS_MAX)
 }
 
 fn split_outside(text: &str, separator: char) -> impl Iterator<Item = &str> {
@@ -314,7 +319,9 @@ fn find_outside_quotes(text: &str, wanted: char) -> Option<usize> {
 
 /// Without the quotes around it and the escapes in it.
 pub fn unquote(text: &str) -> String {
-    let inner = text.strip_prefix('"').map(|inner| inner.strip_suffix('"').unwrap_or(inner));
+    let inner = text
+        .strip_prefix('"')
+        .map(|inner| inner.strip_suffix('"').unwrap_or(inner));
     let Some(inner) = inner else { return text.to_owned() };
     let mut plain = String::with_capacity(inner.len());
     let mut is_escaped = false;
@@ -367,7 +374,7 @@ fn unescape(text: &str) -> Option<String> {
 }
 
 /// The user of an address.
-fn escape(user: &str) -> String {
+pub(crate) fn escape(user: &str) -> String {
     let mut escaped = String::with_capacity(user.len());
     for byte in user.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,?/#".contains(&byte) && byte != b'#' {
@@ -396,7 +403,17 @@ mod tests {
         assert_eq!((uri.user.as_str(), uri.host.is_none()), ("+12015550123", true));
         let uri = Uri::parse("sip:b@c?Replaces=1%40x%3Bto-tag%3D2&X=y").unwrap();
         assert_eq!(uri.headers[0], ("Replaces".to_owned(), "1@x;to-tag=2".to_owned()));
-        for bad in ["", "sip:", "sip:@", "http://a", "sip:a b@c", "sip:a@b:0", "sip:a@b:x", "sip:a@[::1", "sip:%00@b"] {
+        for bad in [
+            "",
+            "sip:",
+            "sip:@",
+            "http://a",
+            "sip:a b@c",
+            "sip:a@b:0",
+            "sip:a@b:x",
+            "sip:a@[::1",
+            "sip:%00@b",
+        ] {
             assert_eq!(Uri::parse(bad), None, "{bad}");
         }
     }
@@ -406,8 +423,14 @@ mod tests {
         let text = r#""Doe, \"J\" <x>" <sip:a@b;x=1,2>;tag=7 , sip:c@d;tag=8,, Bob <sip:e@f>"#;
         let all: Vec<NameAddress> = list(text).filter_map(NameAddress::parse).collect();
         assert_eq!(all[0].name, r#"Doe, "J" <x>"#);
-        assert_eq!((all[0].uri.as_str(), all[0].parameters.value("tag")), ("sip:a@b;x=1,2", Some("7")));
-        assert_eq!((all[1].uri.as_str(), all[1].parameters.value("tag")), ("sip:c@d", Some("8")));
+        assert_eq!(
+            (all[0].uri.as_str(), all[0].parameters.value("tag")),
+            ("sip:a@b;x=1,2", Some("7"))
+        );
+        assert_eq!(
+            (all[1].uri.as_str(), all[1].parameters.value("tag")),
+            ("sip:c@d", Some("8"))
+        );
         assert_eq!((all[2].name.as_str(), all.len()), ("Bob", 3));
         assert_eq!(unquote(&quote("a\"\\\r\nb")), "a\"\\b");
         assert_eq!(list(&",".repeat(9)).count(), 0);
@@ -420,7 +443,13 @@ mod tests {
         assert_eq!((via.transport.as_str(), via.port), ("UDP", Some(5061)));
         assert_eq!(via.parameters.value("branch"), Some("390skdjuw"));
         assert!(via.parameters.has("rport"));
-        for bad in ["", "SIP/2.0/UDP", "SIP/3.0/UDP a", "SIP/2.0/UDP a:b", "SIP/2.0/UDP [::1;x"] {
+        for bad in [
+            "",
+            "SIP/2.0/UDP",
+            "SIP/3.0/UDP a",
+            "SIP/2.0/UDP a:b",
+            "SIP/2.0/UDP [::1;x",
+        ] {
             assert_eq!(Via::parse(bad), None, "{bad}");
         }
     }

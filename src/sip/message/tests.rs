@@ -58,11 +58,23 @@ fn what_is_wrong_is_answered_or_not() {
     assert_eq!(status(&INVITE.replacen("sip:1002", "nobodyKnows:1002", 1)), Some(416));
     let many = "X: y\r\n".repeat(HEADERS_MAX);
     assert_eq!(status(&INVITE.replacen("v: ", &format!("{many}v: "), 1)), None);
-    assert_eq!(status(&INVITE.replacen("Subject", &format!("{many}Subject"), 1)), Some(513));
+    assert_eq!(
+        status(&INVITE.replacen("Subject", &format!("{many}Subject"), 1)),
+        Some(513)
+    );
     // Nobody is there to be answered, or it must not be.
     assert_eq!(status(&INVITE.replace("Via:", "X:").replace("v: ", "X: ")), None);
-    assert_eq!(status(&INVITE.replace("INVITE", "ACK").replace("i: 7@a.example\r\n", "")), None);
-    for garbage in ["", "\r\n\r\n", "GET / HTTP/1.1\r\nVia: x\r\n\r\n", "INVITE\r\n\r\n", "SIP/2.0 99 x\r\n\r\n"] {
+    assert_eq!(
+        status(&INVITE.replace("INVITE", "ACK").replace("i: 7@a.example\r\n", "")),
+        None
+    );
+    for garbage in [
+        "",
+        "\r\n\r\n",
+        "GET / HTTP/1.1\r\nVia: x\r\n\r\n",
+        "INVITE\r\n\r\n",
+        "SIP/2.0 99 x\r\n\r\n",
+    ] {
         assert_eq!(refused(garbage).fault, Fault::Garbage, "{garbage:?}");
     }
 }

@@ -23,7 +23,12 @@ pub(super) struct Client {
 #[derive(Clone, Copy, Debug)]
 enum State {
     /// Nothing came, or something provisional that does not end repetitions.
-    Calling { at: Option<Instant>, after: Duration, end: Instant, is_provisional: bool },
+    Calling {
+        at: Option<Instant>,
+        after: Duration,
+        end: Instant,
+        is_provisional: bool,
+    },
     /// An INVITE that was answered provisionally.
     Proceeding { end: Instant, is_cancelled: bool },
     /// A final answer came. Repetitions of it are absorbed, those of a 2xx told.
@@ -67,9 +72,20 @@ impl Client {
     pub(super) fn take(&mut self, now: Instant, response: &Message) -> bool {
         let status = response.status();
         match (&mut self.state, status) {
-            (State::Calling { at, after, end, is_provisional }, 100..200) => {
+            (
+                State::Calling {
+                    at,
+                    after,
+                    end,
+                    is_provisional,
+                },
+                100..200,
+            ) => {
                 if self.is_invite {
-                    self.state = State::Proceeding { end: now + PROVISIONAL_WAIT, is_cancelled: false };
+                    self.state = State::Proceeding {
+                        end: now + PROVISIONAL_WAIT,
+                        is_cancelled: false,
+                    };
                 } else if !*is_provisional {
                     // It goes on, more slowly (section 17.1.2.2).
                     *is_provisional = true;
@@ -78,7 +94,13 @@ impl Client {
                 }
                 true
             }
-            (State::Proceeding { end, is_cancelled: false }, 100..200) => {
+            (
+                State::Proceeding {
+                    end,
+                    is_cancelled: false,
+                },
+                100..200,
+            ) => {
                 // Timer C (section 16.6) begins anew with each.
                 *end = now + PROVISIONAL_WAIT;
                 true
@@ -93,7 +115,10 @@ impl Client {
                     (false, false) => T4,
                     (_, true) => Duration::ZERO,
                 };
-                self.state = State::Completed { is_accepted, end: now + wait };
+                self.state = State::Completed {
+                    is_accepted,
+                    end: now + wait,
+                };
                 true
             }
             (State::Completed { is_accepted, .. }, 200..300) => *is_accepted,
@@ -113,13 +138,22 @@ impl Client {
 
     /// None: it is too early (section 9.1), or too late.
     pub(super) fn cancel(&self) -> Option<Message> {
-        let is_proceeding = matches!(self.state, State::Proceeding { is_cancelled: false, .. });
+        let is_proceeding = matches!(
+            self.state,
+            State::Proceeding {
+                is_cancelled: false,
+                ..
+            }
+        );
         if is_proceeding { self.like(Method::Cancel) } else { None }
     }
 
     /// It was given up: the end comes in time, or the transaction ends without (section 9.1).
     pub(super) fn expect_end(&mut self, now: Instant) {
-        self.state = State::Proceeding { end: now + T1X64, is_cancelled: true };
+        self.state = State::Proceeding {
+            end: now + T1X64,
+            is_cancelled: true,
+        };
     }
 
     /// With the same Via, route, From, To and call.
@@ -146,8 +180,17 @@ impl Client {
 
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Due {
         match &mut self.state {
-            State::Calling { at: Some(at), after, end, .. } if now < *end => {
-                *after = if self.is_invite { *after * 2 } else { (*after * 2).min(T2) };
+            State::Calling {
+                at: Some(at),
+                after,
+                end,
+                ..
+            } if now < *end => {
+                *after = if self.is_invite {
+                    *after * 2
+                } else {
+                    (*after * 2).min(T2)
+                };
                 *at = now + *after;
                 Due::Repeat(self.bytes.clone())
             }

@@ -48,6 +48,8 @@ pub enum Expired {
     Request(ClientId),
     /// The final answer to an INVITE was never acknowledged.
     Response(ServerId),
+    /// It was answered, and no repetition of the answer comes any more.
+    Over(ClientId),
 }
 
 /// All transactions.
@@ -115,7 +117,9 @@ impl Transactions {
 
     /// Answers a request. A final answer is the last one.
     pub fn respond(&mut self, now: Instant, id: ServerId, response: &Message) {
-        let Some(server) = self.servers.get_mut(&id) else { return };
+        let Some(server) = self.servers.get_mut(&id) else {
+            return;
+        };
         if server.is_final() {
             return;
         }
@@ -165,9 +169,17 @@ impl Transactions {
     }
 
     /// Gives an INVITE up that was answered provisionally (section 9.1). False: there was no answer yet, or a final one.
-    pub fn cancel(&mut self, now: Instant, id: ClientId) -> bool {
-        let Some(client) = self.clients.get_mut(&id) else { return false };
-        let Some(cancel) = client.cancel() else { return false };
+    /// `reason` is the value of a header Reason.
+    pub fn cancel(&mut self, now: Instant, id: ClientId, reason: Option<&str>) -> bool {
+        let Some(client) = self.clients.get_mut(&id) else {
+            return false;
+        };
+        let Some(mut cancel) = client.cancel() else {
+            return false;
+        };
+        if let Some(reason) = reason {
+            cancel.push("Reason", reason);
+        }
         let flow = client.flow;
         let was = client.due();
         client.expect_end(now);
@@ -180,6 +192,11 @@ impl Transactions {
     /// The request as it went out.
     pub fn sent(&self, id: ClientId) -> Option<&Message> {
         Some(self.clients.get(&id)?.request())
+    }
+
+    /// Where the request went.
+    pub fn flow_of(&self, id: ClientId) -> Option<Flow> {
+        Some(self.clients.get(&id)?.flow)
     }
 
     /// Sends what belongs to no transaction: the ACK of a 2xx.
@@ -230,7 +247,9 @@ impl Transactions {
 
     fn has_server_room(&mut self) -> bool {
         while self.servers.len() >= SERVER_TRANSACTIONS_MAX {
-            let Some(id) = self.finished.pop_front() else { return false };
+            let Some(id) = self.finished.pop_front() else {
+                return false;
+            };
             self.forget_server(id);
         }
         true
@@ -298,7 +317,9 @@ impl Transactions {
     }
 
     fn server_due(&mut self, now: Instant, id: ServerId) {
-        let Some(server) = self.servers.get_mut(&id) else { return };
+        let Some(server) = self.servers.get_mut(&id) else {
+            return;
+        };
         match server.handle_timeout(now) {
             server::Due::Repeat(bytes) => {
                 self.outgoing.push_back((server.reply, bytes));
@@ -314,7 +335,9 @@ impl Transactions {
     }
 
     fn client_due(&mut self, now: Instant, id: ClientId) {
-        let Some(client) = self.clients.get_mut(&id) else { return };
+        let Some(client) = self.clients.get_mut(&id) else {
+            return;
+        };
         match client.handle_timeout(now) {
             client::Due::Repeat(bytes) => {
                 self.outgoing.push_back((client.flow, bytes));
@@ -324,9 +347,12 @@ impl Transactions {
                 if let Some(client) = self.clients.remove(&id) {
                     self.client_keys.remove(&client.key);
                 }
-                if is_unanswered {
-                    self.expired.push_back(Expired::Request(id));
-                }
+                let expired = if is_unanswered {
+                    Expired::Request(id)
+                } else {
+                    Expired::Over(id)
+                };
+                self.expired.push_back(expired);
             }
         }
     }

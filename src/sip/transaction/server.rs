@@ -24,7 +24,11 @@ enum State {
     /// To be answered.
     Open,
     /// Answered, and repeated until the ACK comes.
-    Answered { is_accepted: bool, repeat: Repeat, end: Instant },
+    Answered {
+        is_accepted: bool,
+        repeat: Repeat,
+        end: Instant,
+    },
     /// Answered, and remembered.
     Remembered { is_accepted: bool, end: Instant },
 }
@@ -78,28 +82,45 @@ impl Server {
         self.state = if self.is_invite && (is_accepted || !is_reliable) {
             State::Answered {
                 is_accepted,
-                repeat: Repeat { at: now + T1, after: T1 },
+                repeat: Repeat {
+                    at: now + T1,
+                    after: T1,
+                },
                 end: now + T1X64,
             }
         } else {
-            let end = if is_reliable && !self.is_invite { now } else { now + T1X64 };
+            let end = if is_reliable && !self.is_invite {
+                now
+            } else {
+                now + T1X64
+            };
             State::Remembered { is_accepted, end }
         };
     }
 
     /// The ACK of a 2xx.
     pub(super) fn acknowledge(&mut self) {
-        if let State::Answered { is_accepted: true, end, .. } = self.state {
+        if let State::Answered {
+            is_accepted: true, end, ..
+        } = self.state
+        {
             self.state = State::Remembered { is_accepted: true, end };
         }
     }
 
     /// The ACK of another final answer.
     pub(super) fn confirm(&mut self, now: Instant) {
-        let wait = if self.reply.transport.is_reliable() { Duration::ZERO } else { T4 };
+        let wait = if self.reply.transport.is_reliable() {
+            Duration::ZERO
+        } else {
+            T4
+        };
         if let State::Answered { is_accepted: false, .. } = self.state {
             let end = now + wait;
-            self.state = State::Remembered { is_accepted: false, end };
+            self.state = State::Remembered {
+                is_accepted: false,
+                end,
+            };
         }
     }
 
@@ -118,8 +139,12 @@ impl Server {
                 repeat.at = now + repeat.after;
                 Due::Repeat(last.clone())
             }
-            (State::Answered { .. }, _) => Due::Over { is_unacknowledged: true },
-            (State::Open | State::Remembered { .. }, _) => Due::Over { is_unacknowledged: false },
+            (State::Answered { .. }, _) => Due::Over {
+                is_unacknowledged: true,
+            },
+            (State::Open | State::Remembered { .. }, _) => Due::Over {
+                is_unacknowledged: false,
+            },
         }
     }
 }
@@ -139,7 +164,9 @@ pub(super) fn mark_source(request: &mut Message, flow: Flow) -> Flow {
         return reply;
     }
     let all: Vec<String> = request.all("Via").map(str::to_owned).collect();
-    let Some((first, others)) = all.split_first() else { return reply };
+    let Some((first, others)) = all.split_first() else {
+        return reply;
+    };
     let mut items = crate::message::syntax::list(first);
     let top = items.next().unwrap_or_default();
     let rest: String = items.map(|item| format!(", {item}")).collect();

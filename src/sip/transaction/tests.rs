@@ -19,7 +19,13 @@ fn request(method: &str, branch: &str, via: &str) -> Message {
 
 fn sent(transactions: &mut Transactions) -> Vec<String> {
     std::iter::from_fn(|| transactions.poll_send())
-        .map(|(_, bytes)| String::from_utf8_lossy(&bytes).lines().next().unwrap_or_default().to_owned())
+        .map(|(_, bytes)| {
+            String::from_utf8_lossy(&bytes)
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        })
         .collect()
 }
 
@@ -53,7 +59,11 @@ fn answers_go_where_the_request_came_from() {
     let now = Instant::now();
     let (id, _) = open(&mut transactions, now, request("OPTIONS", "z9hG4bK1", "192.0.2.9:5062"));
     assert_eq!(transactions.reply_flow(id).unwrap().peer.port(), 5062, "section 18.2.2");
-    let (id, told) = open(&mut transactions, now, request("OPTIONS", "z9hG4bK2", "192.0.2.9:5062;rport"));
+    let (id, told) = open(
+        &mut transactions,
+        now,
+        request("OPTIONS", "z9hG4bK2", "192.0.2.9:5062;rport"),
+    );
     assert_eq!(transactions.reply_flow(id).unwrap().peer.port(), 5070, "RFC 3581");
     assert_eq!(told.via().unwrap().parameters.value("rport"), Some("5070"));
     let (id, told) = open(&mut transactions, now, request("OPTIONS", "z9hG4bK3", "10.0.0.1:5062"));
@@ -66,14 +76,24 @@ fn what_comes_twice_is_answered_once_and_remembered() {
     let (mut transactions, mut now) = (Transactions::default(), Instant::now());
     let options = request("OPTIONS", "z9hG4bK1", PEER);
     let (id, told) = open(&mut transactions, now, options.clone());
-    assert!(matches!(take(&mut transactions, now, options.clone()), Received::Nothing));
+    assert!(matches!(
+        take(&mut transactions, now, options.clone()),
+        Received::Nothing
+    ));
     assert!(sent(&mut transactions).is_empty(), "there is no answer yet");
     transactions.respond(now, id, &Message::response(&told, 200, "OK"));
     transactions.respond(now, id, &Message::response(&told, 500, "Late"));
     assert!(matches!(take(&mut transactions, now, options), Received::Nothing));
     assert_eq!(sent(&mut transactions), ["SIP/2.0 200 OK"; 2]);
     assert!(run(&mut transactions, &mut now, T1X64).is_empty());
-    assert_eq!((transactions.count(), transactions.server_keys.len(), transactions.finished.len()), (0, 0, 0));
+    assert_eq!(
+        (
+            transactions.count(),
+            transactions.server_keys.len(),
+            transactions.finished.len()
+        ),
+        (0, 0, 0)
+    );
 }
 
 #[test]
@@ -97,7 +117,10 @@ fn an_answer_to_an_invite_is_repeated_until_it_is_acknowledged() {
         }
         let times = run(&mut transactions, &mut now, T1X64);
         assert_eq!(times.is_empty(), is_acknowledged, "{status}: {times:?}");
-        assert_eq!(transactions.poll_expired(), (!is_acknowledged).then_some(Expired::Response(id)));
+        assert_eq!(
+            transactions.poll_expired(),
+            (!is_acknowledged).then_some(Expired::Response(id))
+        );
         assert_eq!(transactions.count(), 0);
     }
 }
@@ -112,7 +135,10 @@ fn a_cancel_is_answered_and_told_while_its_invite_is_open() {
     assert!(matches!(take(&mut transactions, now, cancel.clone()), Received::Cancel(of) if of == id));
     assert!(matches!(take(&mut transactions, now, cancel), Received::Nothing));
     transactions.respond(now, id, &Message::response(&told, 487, "Request Terminated"));
-    assert_eq!(sent(&mut transactions), ["SIP/2.0 200 OK", "SIP/2.0 200 OK", "SIP/2.0 487 Request Terminated"]);
+    assert_eq!(
+        sent(&mut transactions),
+        ["SIP/2.0 200 OK", "SIP/2.0 200 OK", "SIP/2.0 487 Request Terminated"]
+    );
     // Report 3: after the 2xx it changes nothing.
     let (id, told) = open(&mut transactions, now, request("INVITE", "z9hG4bK2", PEER));
     transactions.respond(now, id, &Message::response(&told, 200, "OK"));
@@ -125,10 +151,15 @@ fn a_cancel_is_answered_and_told_while_its_invite_is_open() {
 fn requests_are_repeated_until_an_answer_comes() {
     for (method, expected) in [
         ("INVITE", &[500, 1500, 3500, 7500, 15_500, 31_500][..]),
-        ("OPTIONS", &[500, 1500, 3500, 7500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500][..]),
+        (
+            "OPTIONS",
+            &[500, 1500, 3500, 7500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500][..],
+        ),
     ] {
         let (mut transactions, mut now) = (Transactions::default(), Instant::now());
-        let id = transactions.request(now, flow(), request(method, "z9hG4bK1", PEER)).unwrap();
+        let id = transactions
+            .request(now, flow(), request(method, "z9hG4bK1", PEER))
+            .unwrap();
         assert_eq!(sent(&mut transactions).len(), 1);
         assert_eq!(run(&mut transactions, &mut now, T1X64), expected);
         assert_eq!(transactions.poll_expired(), Some(Expired::Request(id)));
@@ -142,21 +173,30 @@ fn final_answers_are_acknowledged_and_told_once_but_each_2xx_is_told() {
     let invite = request("INVITE", "z9hG4bK1", PEER);
     let answer = |status| Message::response(&invite, status, "X");
     let id = transactions.request(now, flow(), invite.clone()).unwrap();
-    assert!(!transactions.cancel(now, id), "it may not be cancelled before it is answered");
-    assert!(matches!(take(&mut transactions, now, answer(180)), Received::Response(..)));
+    assert!(
+        !transactions.cancel(now, id, None),
+        "it may not be cancelled before it is answered"
+    );
+    assert!(matches!(
+        take(&mut transactions, now, answer(180)),
+        Received::Response(..)
+    ));
     assert!(run(&mut transactions, &mut now, Duration::from_secs(100)).is_empty());
     sent(&mut transactions);
-    assert!(transactions.cancel(now, id));
-    assert!(!transactions.cancel(now, id));
+    assert!(transactions.cancel(now, id, None));
+    assert!(!transactions.cancel(now, id, None));
     assert_eq!(sent(&mut transactions), ["CANCEL sip:1002@192.0.2.1 SIP/2.0"]);
-    assert!(matches!(take(&mut transactions, now, answer(487)), Received::Response(..)));
+    assert!(matches!(
+        take(&mut transactions, now, answer(487)),
+        Received::Response(..)
+    ));
     assert!(matches!(take(&mut transactions, now, answer(487)), Received::Nothing));
     assert_eq!(sent(&mut transactions), ["ACK sip:1002@192.0.2.1 SIP/2.0"; 2]);
     // Report 2: the 2xx crosses the CANCEL.
     let other = request("INVITE", "z9hG4bK2", PEER);
     let id = transactions.request(now, flow(), other.clone()).unwrap();
     take(&mut transactions, now, Message::response(&other, 180, "X"));
-    transactions.cancel(now, id);
+    transactions.cancel(now, id, None);
     for _ in 0..2 {
         let answered = take(&mut transactions, now, Message::response(&other, 200, "OK"));
         assert!(matches!(answered, Received::Response(of, _) if of == id));
@@ -169,16 +209,27 @@ fn final_answers_are_acknowledged_and_told_once_but_each_2xx_is_told() {
 fn the_table_is_bounded() {
     let (mut transactions, now) = (Transactions::default(), Instant::now());
     for number in 0..SERVER_TRANSACTIONS_MAX {
-        let (id, told) = open(&mut transactions, now, request("OPTIONS", &format!("z9hG4bK{number}"), PEER));
+        let (id, told) = open(
+            &mut transactions,
+            now,
+            request("OPTIONS", &format!("z9hG4bK{number}"), PEER),
+        );
         if number < 2 {
             transactions.respond(now, id, &Message::response(&told, 200, "OK"));
         }
     }
     sent(&mut transactions);
     for number in 0..2 {
-        open(&mut transactions, now, request("OPTIONS", &format!("z9hG4bKx{number}"), PEER));
+        open(
+            &mut transactions,
+            now,
+            request("OPTIONS", &format!("z9hG4bKx{number}"), PEER),
+        );
     }
-    assert!(matches!(take(&mut transactions, now, request("OPTIONS", "z9hG4bKy", PEER)), Received::Nothing));
+    assert!(matches!(
+        take(&mut transactions, now, request("OPTIONS", "z9hG4bKy", PEER)),
+        Received::Nothing
+    ));
     assert_eq!(sent(&mut transactions), ["SIP/2.0 503 Service Unavailable"]);
     assert_eq!(transactions.count(), SERVER_TRANSACTIONS_MAX);
 }

@@ -1,0 +1,209 @@
+//! What the agent tells, and what it asks.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::digest::{Algorithm, Ha1};
+use crate::flow::Flow;
+
+use super::registrar::Binding;
+
+/// One side of a call, as one peer has it: from its INVITE to its BYE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LegKey(pub u64);
+
+/// A contact of a registered user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BindingId(pub u64);
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Somebody calls. It is answered by [`Agent::ring`](super::Agent::ring), [`answer`](super::Agent::answer) or
+    /// [`refuse`](super::Agent::refuse).
+    Invited(Box<Invited>),
+    /// Of a call that went out: it goes on, without an end yet.
+    Progress {
+        /// Whose.
+        leg: LegKey,
+        /// 180, 183, …
+        status: u16,
+        /// A description, of media before the answer.
+        body: Option<Vec<u8>>,
+    },
+    /// Of a call that went out: it was answered. The description answers ours.
+    Answered {
+        /// Whose.
+        leg: LegKey,
+        /// The description.
+        body: Vec<u8>,
+    },
+    /// The peer acknowledged our answer, by a description where ours was the offer.
+    Confirmed {
+        /// Whose.
+        leg: LegKey,
+        /// The description.
+        body: Option<Vec<u8>>,
+    },
+    /// The peer offers other media. [`Agent::answer_offer`](super::Agent::answer_offer) or
+    /// [`refuse_offer`](super::Agent::refuse_offer) answers. Without a description the peer wants our offer.
+    Offered {
+        /// Whose.
+        leg: LegKey,
+        /// The description.
+        body: Option<Vec<u8>>,
+    },
+    /// The peer answered our offer of other media. None: it does not want it, and nothing changes.
+    OfferAnswered {
+        /// Whose.
+        leg: LegKey,
+        /// The description.
+        body: Option<Vec<u8>>,
+    },
+    /// A key was pressed (INFO).
+    Digit {
+        /// Whose.
+        leg: LegKey,
+        /// Of `0-9A-D*#`.
+        digit: char,
+        /// How long.
+        duration: Duration,
+    },
+    /// The peer wants us to call somebody else. [`Agent::tell_transfer`](super::Agent::tell_transfer) says what comes of it.
+    Transfer {
+        /// Whose.
+        leg: LegKey,
+        /// Whom.
+        to: String,
+        /// In the place of the other side of this call of the peer's.
+        replaces: Option<LegKey>,
+    },
+    /// The leg is over: once for each.
+    Ended {
+        /// Whose.
+        leg: LegKey,
+        /// Why.
+        end: End,
+    },
+    /// For who counts and bans.
+    Noticed {
+        /// Whose message.
+        flow: Flow,
+        /// What.
+        notice: Noticed,
+    },
+}
+
+/// Somebody calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invited {
+    /// The leg.
+    pub leg: LegKey,
+    /// Who.
+    pub caller: Caller,
+    /// What is dialled.
+    pub to: String,
+    /// The domain of what is dialled.
+    pub domain: String,
+    /// The offer. None: the peer wants ours.
+    pub body: Option<Vec<u8>>,
+    /// Whose place it takes: a leg of ours.
+    pub replaces: Option<LegKey>,
+    /// Where it came from.
+    pub flow: Flow,
+    /// What the caller's program calls itself.
+    pub agent: String,
+}
+
+/// Who calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The number.
+    pub user: String,
+    /// Its domain.
+    pub domain: String,
+    /// The name for people.
+    pub name: String,
+    /// Which of the user's devices. None: one that is not registered.
+    pub binding: Option<BindingId>,
+}
+
+/// Why a leg is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// Who ended it.
+    pub by: EndedBy,
+    /// The status of SIP: that of the refusal, 487 where it was cancelled, 200 after a BYE.
+    pub status: u16,
+    /// The cause of Q.850, where the peer says one (RFC 3326).
+    pub cause: Option<u8>,
+}
+
+/// Who ended a leg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndedBy {
+    /// The peer.
+    Peer,
+    /// We.
+    Own,
+    /// Nobody: no answer came, or the session was not refreshed.
+    Time,
+}
+
+/// What is worth counting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Noticed {
+    /// A message that is none, or is wrong.
+    Malformed,
+    /// A user whom nobody knows.
+    UnknownUser,
+    /// A wrong password.
+    WrongPassword,
+    /// The right password.
+    Known,
+}
+
+/// How a user is let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Without a password.
+    Open,
+    /// By the password.
+    Password,
+    /// Nobody knows it.
+    Unknown,
+}
+
+/// What the agent asks while it takes a message.
+pub trait Host {
+    /// How this user is let in.
+    fn access(&mut self, user: &str, domain: &str, flow: Flow) -> Access;
+    /// The digest of the user's password. None: there is no such user.
+    fn secret(&mut self, user: &str, domain: &str, algorithm: Algorithm) -> Option<Ha1>;
+    /// A contact registers, or registers again. How long it stays, or the status of the refusal.
+    fn register(&mut self, id: BindingId, binding: &Binding, expires: Duration) -> Result<Duration, u16>;
+    /// A contact is gone.
+    fn unregister(&mut self, id: BindingId);
+}
+
+/// Where a request goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The way.
+    pub flow: Flow,
+    /// The Request-URI.
+    pub uri: String,
+    /// Route headers to begin with.
+    pub route: Vec<String>,
+}
+
+/// Where a server of ours is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// Datagrams.
+    pub udp: SocketAddr,
+    /// TCP.
+    pub tcp: SocketAddr,
+    /// TLS.
+    pub tls: SocketAddr,
+}

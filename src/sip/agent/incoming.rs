@@ -1,0 +1,351 @@
+//! Requests that come: whose they are, and calls that begin.
+
+use std::time::{Duration, Instant};
+
+use crate::flow::Flow;
+use crate::limits::{LEGS_MAX, SESSION_MIN};
+use crate::message::syntax::{NameAddress, Uri};
+use crate::message::{Message, Method};
+use crate::transaction::ServerId;
+
+use super::dialog::{Dialog, contact_of};
+use super::event::{Caller, End, EndedBy, Event, Host, Invited, LegKey};
+use super::leg::{Leg, Offer, Session, State};
+use super::registering::domain_of;
+use super::{ALLOW, Agent, SUPPORTED, body_of, is_supported};
+
+impl Agent {
+    pub(super) fn take_request(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        id: ServerId,
+        message: Message,
+        host: &mut dyn Host,
+    ) {
+        let Some(method) = message.method().cloned() else {
+            return;
+        };
+        // Section 8.2.2.3. Of a REGISTER, too: what it wants must be understood.
+        let unknown: Vec<&str> = message
+            .items("Require")
+            .filter(|extension| !is_supported(extension))
+            .collect();
+        if !unknown.is_empty() && method != Method::Cancel {
+            let unknown = unknown.join(", ");
+            return self.reply(now, id, &message, 420, &[("Unsupported", &unknown)]);
+        }
+        if let Some(tag) = message.to_tag() {
+            let key = (message.call_id().to_owned(), tag);
+            return match self.dialogs.get(&key).copied() {
+                Some(leg) => self.take_inside(now, flow, id, leg, message),
+                None => self.reply(now, id, &message, 481, &[]),
+            };
+        }
+        match method {
+            Method::Invite => self.take_invite(now, flow, id, message, host),
+            Method::Register => self.take_register(now, flow, id, &message, host),
+            Method::Options => self.answer_options(now, id, &message),
+            Method::Bye | Method::Update | Method::Prack | Method::Info | Method::Refer | Method::Notify => {
+                self.reply(now, id, &message, 481, &[]);
+            }
+            Method::Subscribe | Method::Publish => self.reply(now, id, &message, 489, &[("Allow", ALLOW)]),
+            Method::Message => self.reply(now, id, &message, 405, &[("Allow", ALLOW)]),
+            Method::Ack | Method::Cancel => {}
+            Method::Other(_) => self.reply(now, id, &message, 501, &[("Allow", ALLOW)]),
+        }
+    }
+
+    fn take_invite(&mut self, now: Instant, flow: Flow, id: ServerId, message: Message, host: &mut dyn Host) {
+        if self.is_merged(&message) {
+            return self.reply(now, id, &message, 482, &[]);
+        }
+        let addresses = message.from().and_then(|from| Some((from.address()?, from.name)));
+        let (Some((from, name)), Some(to)) = (addresses, Uri::parse(message.uri())) else {
+            return self.reply(now, id, &message, 400, &[]);
+        };
+        if contact_of(&message).is_none() || message.from_tag().is_none() {
+            return self.reply(now, id, &message, 400, &[]);
+        }
+        let is_description = message.body.is_empty() || message.body_of(super::SDP).is_some();
+        if !is_description {
+            return self.reply(now, id, &message, 415, &[("Accept", super::ACCEPT)]);
+        }
+        let domain = domain_of(&from);
+        if !self.is_known(now, flow, id, &message, (&from.user, &domain), host) {
+            return;
+        }
+        let interval = message
+            .number("Session-Expires")
+            .map(|seconds| Duration::from_secs(seconds.into()));
+        if interval.is_some_and(|interval| interval < SESSION_MIN) {
+            let least = SESSION_MIN.as_secs().to_string();
+            return self.reply(now, id, &message, 422, &[("Min-SE", &least)]);
+        }
+        if self.legs.len() >= LEGS_MAX {
+            return self.reply(now, id, &message, 503, &[("Retry-After", "10")]);
+        }
+        let replaces = match self.replaced(&message) {
+            Ok(replaces) => replaces,
+            Err(status) => return self.reply(now, id, &message, status, &[]),
+        };
+        let binding = self
+            .registrar
+            .sender(&from.user, &domain, flow, contact_of(&message).as_deref());
+        let caller = Caller {
+            user: from.user,
+            domain,
+            name,
+            binding,
+        };
+        self.begin_called(now, flow, id, message, (caller, to, replaces));
+    }
+
+    fn begin_called(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        id: ServerId,
+        message: Message,
+        (caller, to, replaces): (Caller, Uri, Option<LegKey>),
+    ) {
+        let tag = self.random_text();
+        // Where its answers go, its requests go, too.
+        let flow = self.transactions.reply_flow(id).unwrap_or(flow);
+        let Some(dialog) = Dialog::of_request(&message, tag, flow) else {
+            return self.reply(now, id, &message, 400, &[]);
+        };
+        self.begun += 1;
+        let key = LegKey(self.begun);
+        let trying = Message::response(&message, 100, "Trying");
+        self.transactions.respond(now, id, &trying);
+        let invited = Invited {
+            leg: key,
+            caller,
+            domain: domain_of(&to),
+            to: to.user.clone(),
+            body: body_of(&message),
+            replaces,
+            flow,
+            agent: message.get("User-Agent").unwrap_or_default().chars().take(80).collect(),
+        };
+        self.dialogs
+            .insert((dialog.call_id.clone(), dialog.local_tag.clone()), key);
+        let peers = (dialog.call_id.clone(), dialog.remote_tag.clone().unwrap_or_default());
+        self.called.insert(peers, key);
+        self.servers.insert(id, key);
+        let leg = Leg {
+            dialog,
+            user: to.user,
+            description: String::new(),
+            offer: Offer::None,
+            session: Session::default(),
+            takes_update: message.lists("Allow", "UPDATE"),
+            supports_timer: message.lists("Supported", "timer"),
+            transfer: None,
+            credentials: None,
+            glare: None,
+            is_caller: false,
+            state: State::Called {
+                invite: id,
+                request: Box::new(message),
+                reliable: None,
+                rseq: 0,
+            },
+        };
+        self.legs.insert(key, leg);
+        self.events.push_back(Event::Invited(Box::new(invited)));
+    }
+
+    /// The same request by another way (section 8.2.2.2).
+    fn is_merged(&self, message: &Message) -> bool {
+        let Some(tag) = message.from_tag() else { return false };
+        let key = self.called.get(&(message.call_id().to_owned(), tag));
+        let cseq = message.cseq().map(|(number, _)| number);
+        key.and_then(|key| self.legs.get(key))
+            .is_some_and(|leg| leg.dialog.remote_cseq == cseq)
+    }
+
+    /// The leg in whose place a call is to come (RFC 3891).
+    fn replaced(&self, message: &Message) -> Result<Option<LegKey>, u16> {
+        let Some(value) = message.get("Replaces") else {
+            return Ok(None);
+        };
+        self.leg_of_replaces(value).map(Some).ok_or(481)
+    }
+
+    /// `call;to-tag=…;from-tag=…`, as its peer would say of it: `to` is our side.
+    pub(super) fn leg_of_replaces(&self, value: &str) -> Option<LegKey> {
+        let (call, parameters) = value.split_once(';')?;
+        let parameters = crate::message::syntax::Parameters::parse(parameters);
+        let (to, from) = (parameters.value("to-tag")?, parameters.value("from-tag")?);
+        // Who names a dialog has the one tag or the other first, by who called; both are ours to find.
+        [(to, from), (from, to)].into_iter().find_map(|(own, other)| {
+            let key = *self.dialogs.get(&(call.trim().to_owned(), own.to_owned()))?;
+            let leg = self.legs.get(&key)?;
+            (leg.is_up() && leg.dialog.remote_tag.as_deref() == Some(other)).then_some(key)
+        })
+    }
+
+    pub(super) fn take_ack(&mut self, now: Instant, message: &Message) {
+        let Some(tag) = message.to_tag() else { return };
+        let Some(key) = self.dialogs.get(&(message.call_id().to_owned(), tag)).copied() else {
+            return;
+        };
+        let Some((number, _)) = message.cseq() else { return };
+        let Some(leg) = self.legs.get_mut(&key) else { return };
+        match &leg.offer {
+            Offer::Late { invite, cseq, is_offer } if *cseq == number => {
+                let (invite, is_offer) = (*invite, *is_offer);
+                leg.offer = Offer::None;
+                self.servers.remove(&invite);
+                self.transactions.acknowledged(invite);
+                if is_offer {
+                    let body = body_of(message);
+                    self.events.push_back(Event::OfferAnswered { leg: key, body });
+                }
+                return;
+            }
+            _ => {}
+        }
+        let State::Answered {
+            invite,
+            cseq,
+            is_offer,
+            is_over,
+        } = &mut leg.state
+        else {
+            return;
+        };
+        if *cseq != number {
+            return;
+        }
+        let (invite, is_offer, is_over) = (*invite, *is_offer, is_over.take());
+        leg.state = State::Up { ack: None };
+        self.transactions.acknowledged(invite);
+        self.servers.remove(&invite);
+        if let Some(reason) = is_over {
+            return self.say_bye(now, key, reason);
+        }
+        let body = is_offer.then(|| body_of(message)).flatten();
+        self.events.push_back(Event::Confirmed { leg: key, body });
+    }
+
+    pub(super) fn take_cancel(&mut self, now: Instant, id: ServerId) {
+        let Some(key) = self.servers.get(&id).copied() else {
+            return;
+        };
+        let Some(leg) = self.legs.get(&key) else { return };
+        match &leg.state {
+            State::Called { invite, request, .. } if *invite == id => {
+                let request = request.clone();
+                self.respond_in(now, key, id, &request, 487, &[]);
+                self.end(
+                    key,
+                    End {
+                        by: EndedBy::Peer,
+                        status: 487,
+                        cause: None,
+                    },
+                );
+            }
+            // Of an offer of other media: nothing changes.
+            _ => {
+                if let Some(Leg {
+                    offer: Offer::Peers { request, message },
+                    ..
+                }) = self.legs.get(&key)
+                    && *request == id
+                {
+                    let message = message.clone();
+                    self.refuse_pending(now, key, id, &message, 487);
+                }
+            }
+        }
+    }
+
+    fn refuse_pending(&mut self, now: Instant, key: LegKey, id: ServerId, message: &Message, status: u16) {
+        self.respond_in(now, key, id, message, status, &[]);
+        if let Some(leg) = self.legs.get_mut(&key) {
+            leg.offer = Offer::None;
+        }
+    }
+
+    /// Answers a request of a leg's: with our tag, our Contact and what else belongs to it.
+    pub(super) fn respond_in(
+        &mut self,
+        now: Instant,
+        key: LegKey,
+        id: ServerId,
+        request: &Message,
+        status: u16,
+        headers: &[(&str, &str)],
+    ) {
+        let response = self.response_in(key, request, status, headers);
+        self.transactions.respond(now, id, &response);
+    }
+
+    pub(super) fn response_in(
+        &mut self,
+        key: LegKey,
+        request: &Message,
+        status: u16,
+        headers: &[(&str, &str)],
+    ) -> Message {
+        let mut response = Message::response(request, status, super::reason_of(status));
+        let Some(leg) = self.legs.get(&key) else {
+            self.add_tag(&mut response);
+            return response;
+        };
+        if response.to_tag().is_none() && status > 100 {
+            let to = response.get("To").unwrap_or_default().to_owned();
+            response.set("To", format!("{to};tag={}", leg.dialog.local_tag));
+        }
+        let is_about_dialog = request.method().is_some_and(super::is_refresh_method);
+        if is_about_dialog && status > 100 && status < 300 {
+            response.push("Contact", self.contact(&leg.user, leg.dialog.flow.transport));
+            response.push("Allow", ALLOW);
+            response.push("Supported", SUPPORTED);
+        }
+        for (name, value) in headers {
+            response.push(name, value);
+        }
+        response.push("Server", &self.settings.agent);
+        response
+    }
+
+    /// The leg is over, and told so.
+    pub(super) fn end(&mut self, key: LegKey, end: End) {
+        if self.forget_leg(key) {
+            self.events.push_back(Event::Ended { leg: key, end });
+        }
+    }
+
+    /// False: it is not there.
+    pub(super) fn forget_leg(&mut self, key: LegKey) -> bool {
+        let Some(leg) = self.legs.remove(&key) else {
+            return false;
+        };
+        if !leg.is_caller {
+            self.called
+                .remove(&(leg.dialog.call_id.clone(), leg.dialog.remote_tag.unwrap_or_default()));
+        }
+        self.dialogs.remove(&(leg.dialog.call_id, leg.dialog.local_tag));
+        match leg.state {
+            State::Called { invite, .. } | State::Answered { invite, .. } => drop(self.servers.remove(&invite)),
+            State::Calling { .. } | State::Up { .. } => {}
+        }
+        match leg.offer {
+            Offer::Peers { request, .. } => drop(self.servers.remove(&request)),
+            Offer::Late { invite, .. } => drop(self.servers.remove(&invite)),
+            Offer::None | Offer::Own { .. } => {}
+        }
+        self.set_timer(super::Timer::Leg(key), None);
+        true
+    }
+}
+
+/// The first address of a header like `Refer-To`.
+pub(super) fn address_in(message: &Message, name: &str) -> Option<Uri> {
+    NameAddress::parse(message.get(name)?)?.address()
+}

@@ -1,0 +1,362 @@
+//! One user agent with many legs: what a switch is to telephones (a B2BUA, RFC 7092). Each leg is a dialog of its own, with
+//! one peer; what is heard on one and said on another is decided by whoever drives the agent.
+//!
+//! Pure: messages that came and what time it is go in; messages to send, and [`Event`]s, come out.
+
+mod answers;
+mod dialog;
+mod event;
+mod incoming;
+mod inside;
+mod leg;
+mod outgoing;
+mod registering;
+mod registrar;
+mod timers;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::digest::{Challenger, Client};
+use crate::flow::{Flow, Transport};
+use crate::limits::{EXPIRES_MAX, EXPIRES_MIN, PING_INTERVAL};
+use crate::message::{Message, Method};
+use crate::transaction::{ClientId, Received, ServerId, Transactions};
+
+pub use event::{Access, BindingId, Caller, End, EndedBy, Event, Host, Invited, LegKey, Noticed, Reached, Target};
+pub use outgoing::Call;
+pub use registrar::Binding;
+
+use leg::Leg;
+use registrar::Registrar;
+
+/// How the agent behaves.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where it is reached, as it says in Via and Contact.
+    pub reached: Reached,
+    /// Of digest authentication, and the domain of addresses of ours.
+    pub realm: String,
+    /// What it calls itself.
+    pub agent: String,
+    /// Registrations are at least so long: shorter ones are refused (423).
+    pub expires_min: Duration,
+    /// And at most so long: longer ones are cut.
+    pub expires_max: Duration,
+    /// Contacts are asked whether they are there, so often. Zero: never.
+    pub ping: Duration,
+}
+
+impl Settings {
+    /// The usual ones.
+    pub fn at(reached: Reached, realm: &str) -> Self {
+        Self {
+            reached,
+            realm: realm.to_owned(),
+            agent: "moqswitch".to_owned(),
+            expires_min: EXPIRES_MIN,
+            expires_max: EXPIRES_MAX,
+            ping: PING_INTERVAL,
+        }
+    }
+}
+
+/// See the module's documentation.
+pub struct Agent {
+    settings: Settings,
+    random: Box<dyn FnMut() -> u128 + Send>,
+    started: Instant,
+    transactions: Transactions,
+    challenger: Challenger,
+    registrar: Registrar,
+    legs: HashMap<LegKey, Leg>,
+    /// By call and our tag.
+    dialogs: HashMap<(String, String), LegKey>,
+    /// Calls that came, by their name and the peer's tag.
+    called: HashMap<(String, String), LegKey>,
+    servers: HashMap<ServerId, LegKey>,
+    clients: HashMap<ClientId, Purpose>,
+    accounts: HashMap<u64, Client>,
+    timers: BTreeSet<(Instant, Timer)>,
+    /// What each timer is set to.
+    set: HashMap<Timer, Instant>,
+    begun: u64,
+    events: VecDeque<Event>,
+}
+
+/// Whose request it was that went out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Invite(LegKey),
+    Offer(LegKey),
+    /// Whose answer changes nothing, unless it says that the dialog is not there.
+    Inside(LegKey),
+    Ping(BindingId),
+    Nothing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Timer {
+    Leg(LegKey),
+    Expiry(BindingId),
+    Ping(BindingId),
+}
+
+impl fmt::Debug for Agent {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Agent")
+            .field("legs", &self.legs.len())
+            .field("bindings", &self.registrar.len())
+            .field("transactions", &self.transactions.count())
+            .finish()
+    }
+}
+
+impl Agent {
+    /// `random`: 128 bits that nobody can guess, each time.
+    pub fn new(settings: Settings, now: Instant, mut random: Box<dyn FnMut() -> u128 + Send>) -> Self {
+        let mut key = [0; 32];
+        key[..16].copy_from_slice(&random().to_be_bytes());
+        key[16..].copy_from_slice(&random().to_be_bytes());
+        Self {
+            challenger: Challenger::new(&settings.realm, key),
+            settings,
+            random,
+            started: now,
+            transactions: Transactions::default(),
+            registrar: Registrar::default(),
+            legs: HashMap::new(),
+            dialogs: HashMap::new(),
+            called: HashMap::new(),
+            servers: HashMap::new(),
+            clients: HashMap::new(),
+            accounts: HashMap::new(),
+            timers: BTreeSet::new(),
+            set: HashMap::new(),
+            begun: 0,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Takes a datagram, or one whole message of a stream.
+    pub fn receive(&mut self, now: Instant, flow: Flow, bytes: &[u8], host: &mut dyn Host) {
+        // Keep-alives of datagrams: nothing is said to them (RFC 5626 has STUN for that, others send empty lines).
+        if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+            return;
+        }
+        match Message::parse(bytes) {
+            Ok(message) => match self.transactions.receive(now, flow, message) {
+                Received::Nothing => {}
+                Received::Request(id, message) => self.take_request(now, flow, id, *message, host),
+                Received::Ack(message) => self.take_ack(now, &message),
+                Received::Cancel(id) => self.take_cancel(now, id),
+                Received::Response(id, message) => self.take_response(now, id, *message),
+            },
+            Err(refused) => {
+                self.notice(flow, Noticed::Malformed);
+                if let Some((status, message)) = refused.answer {
+                    self.refuse_malformed(flow, status, *message);
+                }
+            }
+        }
+        self.end_transactions(now);
+    }
+
+    /// A connection is gone. Contacts that were reached by it are not reached any more.
+    pub fn connection_closed(&mut self, connection: u64, host: &mut dyn Host) {
+        let is_of_it = |binding: &Binding| connection != 0 && binding.flow.connection == connection;
+        let gone = self
+            .registrar
+            .iter()
+            .filter(|(_, binding)| is_of_it(binding))
+            .map(|(id, _)| id);
+        for id in gone.collect::<Vec<_>>() {
+            self.forget_binding(id, host);
+        }
+    }
+
+    /// What is to be sent.
+    pub fn poll_send(&mut self) -> Option<(Flow, Arc<[u8]>)> {
+        self.transactions.poll_send()
+    }
+
+    /// What happened.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let own = self.timers.first().map(|(at, _)| *at);
+        [own, self.transactions.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// A contact, as long as it is registered.
+    pub fn binding(&self, id: BindingId) -> Option<&Binding> {
+        self.registrar.get(id)
+    }
+
+    /// Every contact.
+    pub fn bindings(&self) -> impl Iterator<Item = (BindingId, &Binding)> {
+        self.registrar.iter()
+    }
+
+    /// Takes a contact away: its user is not let in any more.
+    pub fn unregister(&mut self, id: BindingId, host: &mut dyn Host) {
+        self.forget_binding(id, host);
+    }
+
+    /// Legs, contacts and transactions that there are.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        (self.legs.len(), self.registrar.len(), self.transactions.count())
+    }
+
+    fn notice(&mut self, flow: Flow, notice: Noticed) {
+        self.events.push_back(Event::Noticed { flow, notice });
+    }
+
+    /// Nothing is remembered of it.
+    fn refuse_malformed(&mut self, flow: Flow, status: u16, request: Message) {
+        let reason = reason_of(status);
+        let mut response = Message::response(&request, status, reason);
+        self.add_tag(&mut response);
+        response.push("Server", &self.settings.agent);
+        self.transactions.send(flow, &response);
+    }
+
+    fn random_text(&mut self) -> String {
+        let [.., a, b, c, d, e, f, g, h] = (self.random)().to_be_bytes();
+        format!("{:016x}", u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+    }
+
+    fn add_tag(&mut self, response: &mut Message) {
+        if response.to_tag().is_none() {
+            let to = response.get("To").unwrap_or_default().to_owned();
+            let tag = self.random_text();
+            response.set("To", format!("{to};tag={tag}"));
+        }
+    }
+
+    /// Answers a request outside of legs.
+    fn reply(&mut self, now: Instant, id: ServerId, request: &Message, status: u16, headers: &[(&str, &str)]) {
+        let mut response = Message::response(request, status, reason_of(status));
+        self.add_tag(&mut response);
+        for (name, value) in headers {
+            response.push(name, value);
+        }
+        response.push("Server", &self.settings.agent);
+        self.transactions.respond(now, id, &response);
+    }
+
+    fn via(&mut self, transport: Transport) -> String {
+        let reached = self.reached(transport);
+        let branch = self.random_text();
+        // A flow that is there is used for answers (RFC 3581).
+        format!("SIP/2.0/{} {reached};branch=z9hG4bK{branch};rport", transport.name())
+    }
+
+    fn reached(&self, transport: Transport) -> std::net::SocketAddr {
+        match transport {
+            Transport::Udp => self.settings.reached.udp,
+            Transport::Tcp => self.settings.reached.tcp,
+            Transport::Tls => self.settings.reached.tls,
+        }
+    }
+
+    fn contact(&self, user: &str, transport: Transport) -> String {
+        let reached = self.reached(transport);
+        let user = crate::message::syntax::escape(user);
+        let at = if user.is_empty() { "" } else { "@" };
+        match transport.parameter() {
+            Some(name) => format!("<sip:{user}{at}{reached};transport={name}>"),
+            None => format!("<sip:{user}{at}{reached}>"),
+        }
+    }
+
+    fn set_timer(&mut self, timer: Timer, at: Option<Instant>) {
+        let was = match at {
+            Some(at) => self.set.insert(timer, at),
+            None => self.set.remove(&timer),
+        };
+        if let Some(was) = was {
+            self.timers.remove(&(was, timer));
+        }
+        if let Some(at) = at {
+            self.timers.insert((at, timer));
+        }
+    }
+
+    fn since_start(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.started)
+    }
+}
+
+/// What is said to people.
+fn reason_of(status: u16) -> &'static str {
+    let found = REASONS.iter().find(|(own, _)| *own == status);
+    found.map_or("Refused", |(_, reason)| reason)
+}
+
+const REASONS: [(u16, &str); 34] = [
+    (100, "Trying"),
+    (180, "Ringing"),
+    (181, "Call Is Being Forwarded"),
+    (182, "Queued"),
+    (183, "Session Progress"),
+    (200, "OK"),
+    (202, "Accepted"),
+    (400, "Bad Request"),
+    (401, "Unauthorized"),
+    (403, "Forbidden"),
+    (404, "Not Found"),
+    (405, "Method Not Allowed"),
+    (407, "Proxy Authentication Required"),
+    (408, "Request Timeout"),
+    (415, "Unsupported Media Type"),
+    (416, "Unsupported URI Scheme"),
+    (420, "Bad Extension"),
+    (422, "Session Interval Too Small"),
+    (423, "Interval Too Brief"),
+    (480, "Temporarily Unavailable"),
+    (481, "Call/Transaction Does Not Exist"),
+    (482, "Loop Detected"),
+    (486, "Busy Here"),
+    (487, "Request Terminated"),
+    (488, "Not Acceptable Here"),
+    (489, "Bad Event"),
+    (491, "Request Pending"),
+    (500, "Server Internal Error"),
+    (501, "Not Implemented"),
+    (503, "Service Unavailable"),
+    (505, "Version Not Supported"),
+    (513, "Message Too Large"),
+    (600, "Busy Everywhere"),
+    (603, "Decline"),
+];
+
+/// Methods that are taken.
+const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO, REFER, NOTIFY";
+/// Extensions that are known.
+const SUPPORTED: &str = "100rel, timer, replaces, path, outbound";
+/// Bodies that are taken.
+const ACCEPT: &str = "application/sdp";
+/// The kind of descriptions.
+const SDP: &str = "application/sdp";
+
+fn is_supported(extension: &str) -> bool {
+    SUPPORTED.split(", ").any(|own| own.eq_ignore_ascii_case(extension))
+}
+
+fn body_of(message: &Message) -> Option<Vec<u8>> {
+    message.body_of(SDP).map(<[u8]>::to_vec)
+}
+
+fn is_refresh_method(method: &Method) -> bool {
+    matches!(method, Method::Invite | Method::Update)
+}
+
+#[cfg(test)]
+mod tests;

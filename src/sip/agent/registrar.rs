@@ -1,0 +1,315 @@
+//! Who can be reached where (RFC 3261, section 10).
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use crate::flow::Flow;
+use crate::limits::{BINDINGS_MAX, BINDINGS_PER_USER_MAX, ROUTES_MAX};
+use crate::message::Message;
+use crate::message::syntax::{NameAddress, Uri};
+
+use super::event::{BindingId, Host, Target};
+
+/// One contact of a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// The user.
+    pub user: String,
+    /// Its domain.
+    pub domain: String,
+    /// The name for people.
+    pub name: String,
+    /// Where it says that it is reached.
+    pub contact: String,
+    /// Where it is reached.
+    pub flow: Flow,
+    /// Hops before it (RFC 3327).
+    pub path: Vec<String>,
+    /// Its name for ever (RFC 5626), or none.
+    pub instance: Option<String>,
+    /// What its program calls itself.
+    pub agent: String,
+    call_id: String,
+    cseq: u32,
+    pub(super) end: Instant,
+    /// A ping that is not answered yet.
+    pub(super) outstanding_pings: u32,
+}
+
+impl Binding {
+    /// Where requests for it go.
+    pub fn target(&self) -> Target {
+        Target {
+            flow: self.flow,
+            uri: self.contact.clone(),
+            route: self.path.clone(),
+        }
+    }
+
+    /// Has it as many pings unanswered as this?
+    pub const fn outstanding_pings(&self) -> u32 {
+        self.outstanding_pings
+    }
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Registrar {
+    bindings: BTreeMap<BindingId, Binding>,
+    users: HashMap<(String, String), Vec<BindingId>>,
+    begun: u64,
+}
+
+/// What a REGISTER wants.
+pub(super) struct Wanted {
+    contact: String,
+    expires: Option<u32>,
+    instance: Option<String>,
+    name: String,
+}
+
+/// What becomes of a REGISTER.
+pub(super) enum Outcome {
+    /// 200, with the contacts that there are.
+    Done,
+    /// Another status.
+    Refused(u16),
+}
+
+/// Of one REGISTER.
+pub(super) struct Request<'a> {
+    pub(super) user: &'a str,
+    pub(super) domain: &'a str,
+    pub(super) message: &'a Message,
+    pub(super) flow: Flow,
+}
+
+impl Registrar {
+    pub(super) fn get(&self, id: BindingId) -> Option<&Binding> {
+        self.bindings.get(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: BindingId) -> Option<&mut Binding> {
+        self.bindings.get_mut(&id)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (BindingId, &Binding)> {
+        self.bindings.iter().map(|(id, binding)| (*id, binding))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bindings.len()
+    }
+
+    fn of_user(&self, user: &str, domain: &str) -> Vec<BindingId> {
+        let key = (user.to_owned(), domain.to_owned());
+        self.users.get(&key).cloned().unwrap_or_default()
+    }
+
+    /// Which of the user's contacts this message is from.
+    pub(super) fn sender(&self, user: &str, domain: &str, flow: Flow, contact: Option<&str>) -> Option<BindingId> {
+        let all = self.of_user(user, domain);
+        let of = |id: &&BindingId| self.bindings.get(*id);
+        let same_flow = all.iter().find(|id| of(id).is_some_and(|binding| binding.flow == flow));
+        let same_contact = || {
+            all.iter()
+                .find(|id| of(id).is_some_and(|binding| Some(&*binding.contact) == contact))
+        };
+        let same_host = || {
+            let mut there = all
+                .iter()
+                .filter(|id| of(id).is_some_and(|binding| binding.flow.peer.ip() == flow.peer.ip()));
+            there.next().filter(|_| there.next().is_none())
+        };
+        same_flow.or_else(same_contact).or_else(same_host).copied()
+    }
+
+    /// Carries a REGISTER out, whose sender is known by now, and says which contacts came, stayed or went. What is wrong with
+    /// it is found before anything is done (section 10.3, step 7).
+    pub(super) fn handle(
+        &mut self,
+        now: Instant,
+        request: &Request<'_>,
+        bounds: (Duration, Duration),
+        host: &mut dyn Host,
+    ) -> (Outcome, Vec<BindingId>) {
+        let message = request.message;
+        let default = message.number("Expires");
+        let mut changed = Vec::new();
+        if message.items("Contact").any(|contact| contact == "*") {
+            // Alone, and for nothing (step 6).
+            let is_alone = message.items("Contact").count() == 1;
+            if !is_alone || default != Some(0) {
+                return (Outcome::Refused(400), changed);
+            }
+            changed = self.of_user(request.user, request.domain);
+            for id in &changed {
+                self.remove(*id, host);
+            }
+            return (Outcome::Done, changed);
+        }
+        let mut wanted = Vec::new();
+        for contact in message.items("Contact") {
+            match wanted_of(contact) {
+                Some(contact) if wanted.len() < BINDINGS_PER_USER_MAX => wanted.push(contact),
+                Some(_) => return (Outcome::Refused(403), changed),
+                None => return (Outcome::Refused(400), changed),
+            }
+        }
+        let cseq = message.cseq().map_or(0, |(number, _)| number);
+        let is_late = |binding: &Binding| binding.call_id == message.call_id() && binding.cseq >= cseq;
+        let seconds = |contact: &Wanted| contact.expires.or(default).unwrap_or(EXPIRES_DEFAULT);
+        for contact in &wanted {
+            if self
+                .find(request, contact)
+                .and_then(|id| self.get(id))
+                .is_some_and(is_late)
+            {
+                return (Outcome::Refused(500), changed);
+            }
+            if seconds(contact) > 0 && Duration::from_secs(seconds(contact).into()) < bounds.0 {
+                return (Outcome::Refused(423), changed);
+            }
+        }
+        for contact in wanted {
+            let expires = Duration::from_secs(seconds(&contact).into()).min(bounds.1);
+            match self.bind(now, request, contact, expires, host) {
+                Ok(id) => changed.extend(id),
+                Err(status) => return (Outcome::Refused(status), changed),
+            }
+        }
+        (Outcome::Done, changed)
+    }
+
+    fn bind(
+        &mut self,
+        now: Instant,
+        request: &Request<'_>,
+        contact: Wanted,
+        expires: Duration,
+        host: &mut dyn Host,
+    ) -> Result<Option<BindingId>, u16> {
+        let found = self.find(request, &contact);
+        if expires.is_zero() {
+            if let Some(id) = found {
+                self.remove(id, host);
+            }
+            return Ok(found);
+        }
+        let message = request.message;
+        let name = match message.to().map(|to| to.name) {
+            Some(name) if contact.name.is_empty() => name,
+            _ => contact.name,
+        };
+        let binding = Binding {
+            user: request.user.to_owned(),
+            domain: request.domain.to_owned(),
+            name,
+            contact: contact.contact,
+            flow: request.flow,
+            path: message.items("Path").take(ROUTES_MAX).map(str::to_owned).collect(),
+            instance: contact.instance,
+            agent: message.get("User-Agent").unwrap_or_default().chars().take(80).collect(),
+            call_id: message.call_id().to_owned(),
+            cseq: message.cseq().map_or(0, |(number, _)| number),
+            end: now + expires,
+            outstanding_pings: 0,
+        };
+        let id = match found {
+            Some(id) => id,
+            None if self.bindings.len() >= BINDINGS_MAX => return Err(503),
+            None if self.of_user(request.user, request.domain).len() >= BINDINGS_PER_USER_MAX => return Err(403),
+            None => {
+                self.begun += 1;
+                BindingId(self.begun)
+            }
+        };
+        let granted = host.register(id, &binding, expires)?;
+        if found.is_none() {
+            let key = (binding.user.clone(), binding.domain.clone());
+            self.users.entry(key).or_default().push(id);
+        }
+        let end = now + granted.min(expires);
+        self.bindings.insert(id, Binding { end, ..binding });
+        Ok(Some(id))
+    }
+
+    /// By its name for ever, or by its address.
+    fn find(&self, request: &Request<'_>, contact: &Wanted) -> Option<BindingId> {
+        let all = self.of_user(request.user, request.domain);
+        all.into_iter().find(|id| {
+            self.bindings
+                .get(id)
+                .is_some_and(|binding| match (&binding.instance, &contact.instance) {
+                    (Some(own), Some(other)) => own == other,
+                    _ => is_same_place(&binding.contact, &contact.contact),
+                })
+        })
+    }
+
+    /// Takes a contact away, and tells.
+    pub(super) fn remove(&mut self, id: BindingId, host: &mut dyn Host) {
+        let Some(binding) = self.bindings.remove(&id) else {
+            return;
+        };
+        let key = (binding.user, binding.domain);
+        if let Some(all) = self.users.get_mut(&key) {
+            all.retain(|other| *other != id);
+            if all.is_empty() {
+                self.users.remove(&key);
+            }
+        }
+        host.unregister(id);
+    }
+
+    /// Of a 200: every contact of the user, and for how long (section 10.3, step 8).
+    pub(super) fn contacts(&self, now: Instant, user: &str, domain: &str) -> Vec<String> {
+        let all = self.of_user(user, domain);
+        let bindings = all.iter().filter_map(|id| self.bindings.get(id));
+        let written = bindings.map(|binding| {
+            let left = binding.end.saturating_duration_since(now).as_secs();
+            let instance = binding
+                .instance
+                .as_ref()
+                .map(|instance| format!(";+sip.instance=\"{instance}\""));
+            format!("<{}>;expires={left}{}", binding.contact, instance.unwrap_or_default())
+        });
+        written.collect()
+    }
+}
+
+fn wanted_of(contact: &str) -> Option<Wanted> {
+    let contact = NameAddress::parse(contact)?;
+    // `tel:` is no place.
+    contact.address()?.host?;
+    let expires = contact
+        .parameters
+        .value("expires")
+        .map(|seconds| seconds.parse().unwrap_or(EXPIRES_DEFAULT));
+    let instance = contact.parameters.value("+sip.instance");
+    Some(Wanted {
+        expires,
+        instance: instance.filter(|instance| instance.len() <= 128).map(str::to_owned),
+        name: contact.name,
+        contact: contact.uri,
+    })
+}
+
+/// Section 19.1.4, as far as contacts of telephones differ: user, host, port and transport.
+fn is_same_place(one: &str, other: &str) -> bool {
+    let place = |uri: &str| {
+        let uri = Uri::parse(uri)?;
+        let transport = uri.parameters.value("transport").unwrap_or("udp").to_ascii_lowercase();
+        Some((
+            uri.scheme == crate::message::syntax::Scheme::Sips,
+            uri.user,
+            uri.host,
+            uri.port,
+            transport,
+        ))
+    };
+    one == other || place(one).is_some_and(|one| place(other) == Some(one))
+}
+
+/// Seconds, where nothing is said (section 10.2.1.1).
+const EXPIRES_DEFAULT: u32 = 3600;
