@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::cause::Cause;
-use crate::codec::Codec;
+use crate::codec::{Codec, Codecs};
 use crate::event::{Signal, SuperviseMode};
 use crate::grants::Grants;
 use crate::ids::{CallId, HookId, LegId, Number, Payload, RequestId, SessionId, Text};
@@ -234,6 +234,8 @@ pub struct Incoming {
     pub forwarded_by: Option<Number>,
     /// The queue that it waits in.
     pub queue: Option<Text>,
+    /// What those take and send who would hear the device.
+    pub codecs: Codecs,
     /// The caller's.
     pub metadata: Option<Payload>,
     /// The caller's offer.

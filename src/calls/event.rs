@@ -233,6 +233,13 @@ pub enum CallEvent {
         /// How long each of them rings.
         timeout: Option<Duration>,
     },
+    /// What the device takes and sends in this call: what its program and the switch agreed on. Less than it registered with.
+    Codecs {
+        /// Which call.
+        call: CallId,
+        /// What.
+        codecs: Codecs,
+    },
     /// The device rings.
     Ringing {
         /// The call that it was told of.

@@ -2,6 +2,7 @@
 
 use crate::action::{Action, Incoming, Notice, TransferProgress};
 use crate::cause::Cause;
+use crate::codec::Codecs;
 use crate::event::{DeviceKind, Signal};
 use crate::ids::{CallId, LegId, Number, Payload, SessionId, Text};
 use crate::state::LegState;
@@ -96,6 +97,7 @@ impl CallPlane {
             lifetime: attempt.ring,
             forwarded_by: attempt.forwarded_by.clone(),
             queue: call.queue.clone(),
+            codecs: self.codecs_beside(call, id),
             metadata: call.metadata.clone(),
             sdp: call.sdp.clone().filter(|_| attempt.purpose == Purpose::Dial),
         };
@@ -112,6 +114,14 @@ impl CallPlane {
                 },
             );
         }
+    }
+
+    /// What all others take that are in the call or began it.
+    fn codecs_beside(&self, call: &Call, but: LegId) -> Codecs {
+        let legs = call.legs.iter().filter(|leg| **leg != but);
+        let legs = legs.filter_map(|leg| self.legs.get(leg));
+        let heard = legs.filter(|leg| leg.is_up() || call.caller == Some(leg.id));
+        heard.fold(Codecs::all(), |common, leg| common.and(leg.codecs))
     }
 
     /// Candidates that the caller sent before this device rang.

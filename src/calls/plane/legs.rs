@@ -36,8 +36,6 @@ impl CallPlane {
         };
         owner.legs.push(id);
         device.legs.push(id);
-        let profile = self.dialplan.profile(&device.registration.number);
-        let allowed = profile.and_then(|profile| profile.codecs);
         let leg = Leg {
             id,
             call,
@@ -52,7 +50,7 @@ impl CallPlane {
             has_referred: false,
             request: None,
             alias: None,
-            codecs: device.registration.codecs.and(allowed.unwrap_or_else(Codecs::all)),
+            codecs: Codecs::default(),
             choice: Choice::default(),
             started: self.now,
             rang: None,
@@ -63,7 +61,21 @@ impl CallPlane {
             told: Vec::new(),
         };
         self.legs.insert(id, leg);
+        let codecs = self.codecs_of(session);
+        if let Some(leg) = self.legs.get_mut(&id) {
+            leg.codecs = codecs;
+        }
         Ok(id)
+    }
+
+    /// What a device registered with, as far as its number's profile allows.
+    pub(super) fn codecs_of(&self, session: SessionId) -> Codecs {
+        let Some(device) = self.devices.get(&session) else {
+            return Codecs::default();
+        };
+        let profile = self.dialplan.profile(&device.registration.number);
+        let allowed = profile.and_then(|profile| profile.codecs);
+        device.registration.codecs.and(allowed.unwrap_or_else(Codecs::all))
     }
 
     /// Who a device is for others: its profile's name, then its own.

@@ -1,6 +1,7 @@
 //! Requests of devices and programs: whose leg is meant, and who carries it out.
 
 use crate::action::{Action, MediaAction, Notice, Reply, Report};
+use crate::codec::Codecs;
 use crate::event::{Actor, CallEvent, Signal};
 use crate::ids::{CallId, LegId, RequestId, SessionId, Text};
 use crate::limits::{CANDIDATE_BYTES_KEPT_MAX, CANDIDATES_KEPT_MAX, DTMF_DIGITS_MAX};
@@ -30,6 +31,10 @@ impl CallPlane {
                 timeout,
             } => {
                 return self.originate(request, actor, from, to, call, timeout).map(|()| false);
+            }
+            CallEvent::Codecs { call, codecs } => {
+                let leg = self.leg_of(actor, call)?;
+                self.set_codecs(leg, codecs)?;
             }
             CallEvent::Ringing { call, early_media, sdp } => {
                 let leg = self.leg_of(actor, call)?;
@@ -150,6 +155,21 @@ impl CallPlane {
             );
         }
         self.report_leg(id);
+    }
+
+    /// Of what the device registered with, and what the caller's profile allows.
+    fn set_codecs(&mut self, id: LegId, codecs: Codecs) -> Result<(), Refusal> {
+        let leg = self.legs.get(&id).ok_or(Refusal::UnknownLeg)?;
+        let allowed = self.codecs_of(leg.session).and(codecs);
+        if allowed.is_empty() {
+            return Err(Refusal::Malformed);
+        }
+        let call = leg.call;
+        if let Some(leg) = self.legs.get_mut(&id) {
+            leg.codecs = allowed;
+        }
+        self.changed.calls.insert(call);
+        Ok(())
     }
 
     fn mute(&mut self, id: LegId, muted: bool) -> Result<(), Refusal> {

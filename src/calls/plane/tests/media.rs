@@ -51,6 +51,32 @@ fn a_browser_that_talks_to_a_sip_phone_sends_what_that_takes() {
 }
 
 #[test]
+fn what_a_phone_agreed_on_in_a_call_is_what_it_takes_there() {
+    let mut switch = Switch::new();
+    let browser = switch.phone(1, "5001");
+    switch.register(with_codecs(2, "5002", &[Codec::G722, Codec::Pcma, Codec::Pcmu]));
+    let call = switch.dial(browser, "5002");
+    let agreed = |codecs: &[Codec]| CallEvent::Codecs {
+        call,
+        codecs: codecs.iter().copied().collect(),
+    };
+    switch.done(session(2), agreed(&[Codec::Pcma, Codec::Opus]));
+    // Nothing of what it registered with: it stays as it is.
+    assert_eq!(switch.refused(session(2), agreed(&[Codec::Opus])), Refusal::Malformed);
+    switch.answer(session(2), call);
+    assert!(codecs_told(&switch).iter().all(|leg| leg.sends == Some(Codec::Pcma)));
+    // Who is called is told what the caller takes.
+    switch.hang_up(browser, call);
+    switch.told(browser);
+    switch.dial(session(2), "5001");
+    let told = switch.told(browser);
+    let Some(Notice::Incoming(incoming)) = told.last() else {
+        panic!("{told:?}")
+    };
+    assert!(incoming.codecs.contains(Codec::G722) && !incoming.codecs.contains(Codec::Opus));
+}
+
+#[test]
 fn records_wait_for_the_relays_counters_but_not_for_ever() {
     for is_answered in [true, false] {
         let mut switch = Switch::with(Settings::default());

@@ -297,7 +297,7 @@ impl Run {
                 sdp: None,
             };
         }
-        match self.random.below(30) {
+        match self.random.below(31) {
             0..=5 => {
                 let mut dial = Dial::to(self.dialled());
                 dial.timeout = self.random.of(&[None, Some(seconds(3))]);
@@ -319,6 +319,10 @@ impl Run {
                 sdp: None,
             },
             11..=15 => CallEvent::Answer { call, sdp: None },
+            29 => CallEvent::Codecs {
+                call,
+                codecs: [Codec::Pcmu].into_iter().collect(),
+            },
             16 => CallEvent::Reject {
                 call,
                 reason: self.random.of(&[RejectReason::Busy, RejectReason::Declined]),
