@@ -1,1 +1,19 @@
 //! Descriptions of sessions (RFC 8866), offered and answered (RFC 3264).
+//!
+//! - [`Description`]: what a peer says, read with tolerance for what telephones send.
+//!
+//! Syntax is that of the crate `sdp-types`. No names are looked up: who says a name where an address should be has no
+//! address.
+
+mod audio;
+mod codec;
+mod crypto;
+mod description;
+mod direction;
+mod tolerance;
+
+pub use audio::{Audio, Place};
+pub use codec::{Codec, EventType, Format, Meaning};
+pub use crypto::{Crypto, Keys, Secret};
+pub use description::{Description, SdpError, Section};
+pub use direction::Direction;
