@@ -18,6 +18,9 @@ mod session;
 mod text;
 mod tolerance;
 
+#[cfg(test)]
+mod tests;
+
 pub use agreed::Agreed;
 pub use audio::{Audio, Place};
 pub use codec::{Codec, EventType, Format, Meaning};
