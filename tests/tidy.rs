@@ -103,6 +103,8 @@ const LAYERS: &[Layer] = &[
     layer("media/latch", &[], &[], &[]),
     layer("media/ingress", &["rtp"], &[], &[]),
     layer("media/egress", &["rtp", "Ingress"], &[], &[]),
+    // SIP without I/O.
+    layer("sip/sdp", &["limits", "sdp"], &[], &[]),
     layer("legs/limits", &[], &[], &[]),
     layer("legs/codec", &[], &[], &[]),
     layer("legs/ports", &["limits"], &[], &[]),

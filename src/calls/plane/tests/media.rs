@@ -62,7 +62,8 @@ fn what_a_phone_agreed_on_in_a_call_is_what_it_takes_there() {
     };
     switch.done(session(2), agreed(&[Codec::Pcma, Codec::Opus]));
     // Nothing of what it registered with: it stays as it is.
-    assert_eq!(switch.refused(session(2), agreed(&[Codec::Opus])), Refusal::Malformed);
+    let nothing = switch.ask(session(2), agreed(&[Codec::Opus]));
+    assert_eq!(nothing, Reply::Refused(Refusal::Malformed));
     switch.answer(session(2), call);
     assert!(codecs_told(&switch).iter().all(|leg| leg.sends == Some(Codec::Pcma)));
     // Who is called is told what the caller takes.
