@@ -262,3 +262,18 @@ const _: () = {
     assert!(PING_INTERVAL.as_millis() * 2 < SILENCE_MAX.as_millis());
     assert!(moqswitch_calls::limits::GRACE_UP.as_millis() <= REPLAY_AGE_MAX.as_millis());
 };
+
+/// Datagrams of SIP that are taken in one turn. What is behind them waits in the socket, and is lost when that is full.
+pub const SIP_DATAGRAMS_PER_TURN_MAX: usize = 64;
+/// Connections of SIP. Further ones are closed at once.
+pub const SIP_CONNECTIONS_MAX: usize = 10_000;
+/// Of one address.
+pub const SIP_CONNECTIONS_PER_ADDRESS_MAX: usize = 1000;
+/// How long a connection may be silent.
+pub const SIP_CONNECTION_IDLE: Duration = Duration::from_secs(7200);
+/// How long a peer may take to be connected to, and to read a message.
+pub const SIP_CONNECT_WAIT: Duration = Duration::from_secs(5);
+/// Messages that wait for a connection. Further ones are dropped.
+pub const SIP_OUTBOX_MESSAGES_MAX: usize = 64;
+/// Messages of all connections that wait for the calls thread. Their senders wait.
+pub const SIP_STREAM_MESSAGES_MAX: usize = 256;

@@ -84,3 +84,5 @@ pub const FORMATS_PER_SECTION_MAX: usize = 64;
 
 /// Attributes (lines `a=`) of a media section, and of the session before them. A description with more is refused.
 pub const ATTRIBUTES_PER_SECTION_MAX: usize = 256;
+/// Realms of digest authentication. Beyond it all are begun anew, and telephones are asked once more.
+pub const REALMS_MAX: usize = 1024;

@@ -109,10 +109,7 @@ impl Exchange {
 
     /// Asks the plane for a control program. The reply comes at once.
     pub(crate) fn decide(&mut self, event: ControlEvent) -> Reply {
-        let mut replied = self.ask(|request| Event::Control { request, event });
-        // The plane answers each request before it is done with it.
-        let refused = Reply::Refused(moqswitch_calls::Refusal::Stopping);
-        replied.try_recv().unwrap_or(refused)
+        self.ask_now(|request| Event::Control { request, event })
     }
 
     /// Ends a dialog as its program says.

@@ -29,6 +29,7 @@ use crate::access::{Admission, Gate};
 use crate::control::Board;
 use crate::counters::Counters;
 use crate::events::Events;
+use crate::gateway::Outlet;
 use crate::journal::Journal;
 use crate::limits::{CLOCK_BEGINS, GRANTS_RETRY, HOOKS_ASKED_MAX, RECONNECT};
 use crate::media::MediaPlane;
@@ -94,6 +95,10 @@ pub(crate) struct Exchange {
     board: Option<Board>,
     /// Rung when timers may have moved.
     moved: Rc<Notify>,
+    /// Devices of the gateway.
+    pub(crate) outlet: Outlet,
+    /// Of SIP. Empty: there is none.
+    sip_realm: String,
     is_stopping: bool,
 }
 
@@ -201,6 +206,8 @@ impl Exchange {
             hooks: None,
             board: None,
             moved,
+            outlet: Outlet::default(),
+            sip_realm: String::new(),
             is_stopping: false,
         };
         let numbers = settings.numbers;
@@ -432,6 +439,8 @@ impl Exchange {
 
     fn do_media(&mut self, action: MediaAction) {
         match action {
+            // The gateway's telephones have no session at the relay.
+            MediaAction::Grants { session, .. } if self.outlet.has(session) => {}
             MediaAction::Grants { session, grants } => self.grant(session, grants),
             MediaAction::Codecs { call, legs } => self.media.codecs(call, &legs),
             MediaAction::Record { call, on } => self.media.record(call, on),

@@ -22,6 +22,12 @@ impl Exchange {
         replied
     }
 
+    /// Asks the plane. It answers each request before it is done with it.
+    pub(crate) fn ask_now(&mut self, event: impl FnOnce(RequestId) -> Event) -> Reply {
+        let mut replied = self.ask(event);
+        replied.try_recv().unwrap_or(Reply::Refused(moqswitch_calls::Refusal::Stopping))
+    }
+
     /// From here on these are let in. Devices of users who are not among them, or have another password, go: their calls end.
     pub(crate) fn take_entrance(&mut self, guard: &Guard) {
         let after: BTreeSet<Number> = guard.users().into_iter().flat_map(Users::numbers).cloned().collect();

@@ -215,6 +215,9 @@ impl Exchange {
     }
 
     fn notify(&mut self, session: SessionId, notice: &Notice) {
+        if self.outlet.has(session) {
+            return self.outlet.tell(session, notice);
+        }
         let Some(own) = self.sessions.get_mut(&session) else {
             // One that stood in for a device of before the start.
             if let Notice::Unregistered { reason } = notice {

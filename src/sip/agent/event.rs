@@ -164,12 +164,12 @@ pub enum Noticed {
 }
 
 /// How a user is let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Without a password.
     Open,
-    /// By the password.
-    Password,
+    /// By the password, in this realm.
+    Password(String),
     /// Nobody knows it.
     Unknown,
 }

@@ -69,7 +69,9 @@ pub struct Agent {
     random: Box<dyn FnMut() -> u128 + Send>,
     started: Instant,
     transactions: Transactions,
-    challenger: Challenger,
+    /// Of digest authentication, by realm.
+    challengers: HashMap<String, Challenger>,
+    key: [u8; 32],
     registrar: Registrar,
     legs: HashMap<LegKey, Leg>,
     /// By call and our tag.
@@ -122,7 +124,8 @@ impl Agent {
         key[..16].copy_from_slice(&random().to_be_bytes());
         key[16..].copy_from_slice(&random().to_be_bytes());
         Self {
-            challenger: Challenger::new(&settings.realm, key),
+            challengers: HashMap::new(),
+            key,
             settings,
             random,
             started: now,

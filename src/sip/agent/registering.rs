@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
-use crate::digest::Verdict;
+use crate::digest::{Challenger, Verdict};
 use crate::flow::Flow;
+use crate::limits::REALMS_MAX;
 use crate::message::syntax::Uri;
 use crate::message::{Message, Method};
 use crate::transaction::ServerId;
@@ -81,9 +82,11 @@ impl Agent {
         host: &mut dyn Host,
     ) -> bool {
         let access = host.access(user, domain, flow);
-        if access == Access::Open {
-            return true;
-        }
+        let realm = match &access {
+            Access::Open => return true,
+            Access::Password(realm) => realm.clone(),
+            Access::Unknown => self.settings.realm.clone(),
+        };
         let method = message.method().map_or("", Method::name).to_owned();
         let is_register = method == "REGISTER";
         let (asks, answers, status) = if is_register {
@@ -94,13 +97,13 @@ impl Agent {
         let (since, ip) = (self.since_start(now), flow.peer.ip().to_canonical());
         let mut verdict = None;
         for credentials in message.all(answers) {
-            let found = self
-                .challenger
-                .check(since, &method, message.uri(), credentials, ip, |name, algorithm| {
-                    // A user may register and call as itself only.
-                    let secret = host.secret(user, domain, algorithm);
-                    secret.filter(|_| is_same_user(name, user, domain))
-                });
+            let found =
+                self.challenger(&realm)
+                    .check(since, &method, message.uri(), credentials, ip, |name, algorithm| {
+                        // A user may register and call as itself only.
+                        let secret = host.secret(user, domain, algorithm);
+                        secret.filter(|_| is_same_user(name, user, domain))
+                    });
             let is_other = found == Verdict::OtherRealm;
             verdict = Some(found);
             if !is_other {
@@ -124,10 +127,22 @@ impl Agent {
             _ => {}
         }
         // Who has no such user, or not its password, is told the same: else names could be found out.
-        let challenges = self.challenger.challenge(since, ip, is_stale);
+        let challenges = self.challenger(&realm).challenge(since, ip, is_stale);
         let headers: Vec<(&str, &str)> = challenges.iter().map(|challenge| (asks, challenge.as_str())).collect();
         self.reply(now, id, message, status, &headers);
         false
+    }
+
+    /// Of a realm. There are as many as the host has domains; beyond a bound those of others are begun anew, and their
+    /// telephones are asked once more.
+    fn challenger(&mut self, realm: &str) -> &mut Challenger {
+        if self.challengers.len() >= REALMS_MAX && !self.challengers.contains_key(realm) {
+            self.challengers.clear();
+        }
+        let key = self.key;
+        self.challengers
+            .entry(realm.to_owned())
+            .or_insert_with(|| Challenger::new(realm, key))
     }
 
     fn watch_binding(&mut self, now: Instant, id: BindingId) {

@@ -14,7 +14,11 @@ struct House {
 
 impl Host for House {
     fn access(&mut self, user: &str, _domain: &str, _flow: Flow) -> Access {
-        if user == "nobody" { Access::Unknown } else { self.access }
+        if user == "nobody" {
+            Access::Unknown
+        } else {
+            self.access.clone()
+        }
     }
 
     fn secret(&mut self, user: &str, _domain: &str, algorithm: Algorithm) -> Option<Ha1> {
@@ -543,7 +547,7 @@ fn register(number: u32, expires: u32, more: &str) -> Vec<u8> {
 #[test]
 fn telephones_register_by_their_password() {
     let mut world = World::new();
-    world.houses[1].access = Access::Password;
+    world.houses[1].access = Access::Password("realm".to_owned());
     let flow = Flow::datagrams(address(0));
     let answer = |world: &mut World, bytes: &[u8]| {
         world.agents[1].receive(world.now, flow, bytes, &mut world.houses[1]);

@@ -1,0 +1,201 @@
+//! What telephones do in calls.
+
+use std::time::{Duration, Instant};
+
+use moqswitch_calls::{Actor, CallEvent, CallId, Cause, Codecs, Event, RejectReason, RejectScope, Reply, Text, TransferTo};
+use moqswitch_sip::agent::{End, EndedBy, LegKey};
+use moqswitch_sip::sdp::{Agreed, Description, Direction};
+
+use super::{Call, Gateway, Stage, codecs};
+use crate::exchange::Exchange;
+
+impl Gateway {
+    /// Asks the plane for a telephone.
+    pub(super) fn ask(&self, exchange: &mut Exchange, key: LegKey, event: impl FnOnce(CallId) -> CallEvent) -> Option<Reply> {
+        let call = self.calls.get(&key)?;
+        let (actor, event) = (Actor::Session(call.session), event(call.leg.call));
+        Some(exchange.ask_now(|request| Event::Call { request, actor, event }))
+    }
+
+    pub(super) fn take_ringing(&mut self, exchange: &mut Exchange, key: LegKey) {
+        // A second time it says nothing new.
+        let _ = self.ask(exchange, key, |call| CallEvent::Ringing { call, early_media: false, sdp: None });
+    }
+
+    pub(super) fn take_answered(&mut self, exchange: &mut Exchange, key: LegKey, body: &[u8]) {
+        let Some(call) = self.calls.get_mut(&key) else { return };
+        let agreed = Description::parse(body).ok().and_then(|answer| call.session_description.take_answer(&answer).ok());
+        let Some(agreed) = agreed else {
+            tracing::info!("a telephone answered with a description that is none, or that has nothing that was offered");
+            return self.hang_up(exchange, key, Cause::ProtocolError);
+        };
+        call.stage = Stage::Up;
+        self.take_agreed(exchange, key, &agreed);
+        let answered = self.ask(exchange, key, |call| CallEvent::Answer { call, sdp: None });
+        if !matches!(answered, Some(Reply::Done)) {
+            // Another one was first, or the caller has gone: the plane has told so, or is about to.
+            self.agent.hang_up(Instant::now(), key, 487, Some(ELSEWHERE));
+            self.forget(key);
+        }
+    }
+
+    /// What a telephone and the switch agreed on.
+    pub(super) fn take_agreed(&mut self, exchange: &mut Exchange, key: LegKey, agreed: &Agreed) {
+        let Some(call) = self.calls.get_mut(&key) else { return };
+        call.takes_events = agreed.event_send.is_some();
+        // Who says another address than it comes from is behind a translator, or has its media elsewhere.
+        let is_translated = agreed.peer.is_none_or(|media| media.ip().to_canonical() != call.peer);
+        let media = call.media;
+        if let Some(media) = media
+            && let Err(error) = self.media.agree(media, agreed, is_translated)
+        {
+            tracing::warn!(%error, "a leg of RTP cannot be told what was agreed");
+            return self.hang_up(exchange, key, Cause::Congestion);
+        }
+        let codec: Codecs = [codecs::of_sdp(agreed.codec)].into_iter().collect();
+        // What it registered with has it.
+        let _ = self.ask(exchange, key, |call| CallEvent::Codecs { call, codecs: codec });
+    }
+
+    /// The ACK of our answer. Where ours was the offer, it brings the answer.
+    pub(super) fn take_confirmed(&mut self, exchange: &mut Exchange, key: LegKey, body: Option<&[u8]>) {
+        let Some(body) = body else { return };
+        let Some(call) = self.calls.get_mut(&key) else { return };
+        let agreed = Description::parse(body).ok().and_then(|answer| call.session_description.take_answer(&answer).ok());
+        match agreed {
+            Some(agreed) => self.take_agreed(exchange, key, &agreed),
+            None => self.hang_up(exchange, key, Cause::ProtocolError),
+        }
+    }
+
+    /// Hold and its end, another codec, another address: all are offers.
+    pub(super) fn take_offered(&mut self, exchange: &mut Exchange, key: LegKey, body: Option<&[u8]>) {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return self.agent.refuse_offer(Instant::now(), key, 481);
+        };
+        let preferred = codecs::in_order(call.sends, codecs::of_telephones());
+        let Some(body) = body else {
+            let offer = call.session_description.offer(&preferred, Direction::SendRecv);
+            return self.agent.answer_offer(Instant::now(), key, &offer);
+        };
+        let Ok(offer) = Description::parse(body) else {
+            return self.agent.refuse_offer(Instant::now(), key, 400);
+        };
+        match call.session_description.answer(&offer, &preferred, Direction::SendRecv) {
+            Ok((answer, agreed)) => {
+                self.agent.answer_offer(Instant::now(), key, &answer);
+                self.take_agreed(exchange, key, &agreed);
+                self.take_hold(exchange, key, agreed.is_held_by_peer);
+            }
+            Err(refused) => {
+                tracing::debug!(%refused, "an offer of a telephone");
+                self.agent.refuse_offer(Instant::now(), key, 488);
+            }
+        }
+    }
+
+    fn take_hold(&mut self, exchange: &mut Exchange, key: LegKey, hold: bool) {
+        let Some(call) = self.calls.get_mut(&key).filter(|call| call.holds != hold) else {
+            return;
+        };
+        call.holds = hold;
+        let _ = self.ask(exchange, key, |call| CallEvent::Hold { call, hold });
+    }
+
+    pub(super) fn take_offer_answered(&mut self, exchange: &mut Exchange, key: LegKey, body: Option<&[u8]>) {
+        let Some(call) = self.calls.get_mut(&key) else { return };
+        let answer = body.and_then(|body| Description::parse(body).ok());
+        // One that does not want it has what it had.
+        if let Some(agreed) = answer.and_then(|answer| call.session_description.take_answer(&answer).ok()) {
+            self.take_agreed(exchange, key, &agreed);
+            self.take_hold(exchange, key, agreed.is_held_by_peer);
+        }
+    }
+
+    pub(super) fn take_digit(&mut self, exchange: &mut Exchange, key: LegKey, digit: char, duration: Duration) {
+        let digits = Text::new(digit.encode_utf8(&mut [0; 4]));
+        let _ = self.ask(exchange, key, |call| CallEvent::Dtmf { call, digits, duration });
+    }
+
+    pub(super) fn take_transfer(&mut self, exchange: &mut Exchange, key: LegKey, to: &str, replaces: Option<LegKey>) {
+        let target = match replaces {
+            Some(other) => self.calls.get(&other).map(|other| TransferTo::Call(other.leg.call)),
+            None => exchange.sip_number(to, "").map(TransferTo::Number),
+        };
+        let Some(to) = target else {
+            return self.agent.tell_transfer(Instant::now(), key, 404);
+        };
+        self.agent.tell_transfer(Instant::now(), key, 100);
+        match self.ask(exchange, key, |call| CallEvent::Transfer { call, to }) {
+            Some(Reply::Refused(refusal)) => {
+                self.agent.tell_transfer(Instant::now(), key, super::telling::status_of(refusal));
+            }
+            // How it goes on is told by notices.
+            _ => {}
+        }
+    }
+
+    pub(super) fn take_ended(&mut self, exchange: &mut Exchange, key: LegKey, end: &End) {
+        let Some(call) = self.calls.get(&key) else { return };
+        let event = match (&call.stage, end.status) {
+            (Stage::Called, 486 | 600) => Refusing::Reject(RejectReason::Busy, scope_of(end.status)),
+            (Stage::Called, 603 | 607 | 608) => Refusing::Reject(RejectReason::Declined, RejectScope::All),
+            (Stage::Called, _) => Refusing::End(cause_of(end)),
+            (Stage::Calling { .. }, _) => Refusing::End(Cause::Cancelled),
+            (Stage::Up, _) => Refusing::End(if end.by == EndedBy::Time { Cause::MediaTimeout } else { Cause::Normal }),
+        };
+        let _ = self.ask(exchange, key, |call| match event {
+            Refusing::Reject(reason, scope) => CallEvent::Reject { call, reason, scope },
+            Refusing::End(cause) => CallEvent::Hangup { call, cause: Some(cause) },
+        });
+        self.forget_and_leave(exchange, key);
+    }
+
+    /// Ends a telephone's part from our side.
+    pub(super) fn hang_up(&mut self, exchange: &mut Exchange, key: LegKey, cause: Cause) {
+        self.agent.hang_up(Instant::now(), key, cause.sip_status(), Some(&super::telling::reason_of(cause)));
+        let _ = self.ask(exchange, key, |call| CallEvent::Hangup { call, cause: Some(cause) });
+        self.forget_and_leave(exchange, key);
+    }
+
+    /// Nothing is left of the call, but for what the plane still tells.
+    pub(super) fn forget(&mut self, key: LegKey) -> Option<Call> {
+        let call = self.calls.remove(&key)?;
+        self.legs.remove(&call.leg);
+        self.parts.remove(&(call.session, call.leg.call));
+        if let Some(media) = call.media {
+            self.streams.remove(&media);
+            self.media.close(media);
+        }
+        Some(call)
+    }
+
+    pub(super) fn forget_and_leave(&mut self, exchange: &mut Exchange, key: LegKey) {
+        if let Some(call) = self.forget(key).filter(|call| call.is_guest) {
+            exchange.unregister_device(call.session);
+        }
+    }
+}
+
+enum Refusing {
+    Reject(RejectReason, RejectScope),
+    End(Cause),
+}
+
+/// A status of 600 and more is for all (RFC 3261, section 21.6).
+const fn scope_of(status: u16) -> RejectScope {
+    if status >= 600 { RejectScope::All } else { RejectScope::Device }
+}
+
+fn cause_of(end: &End) -> Cause {
+    match end.status {
+        403 => Cause::Forbidden,
+        404 | 410 | 484 | 604 => Cause::Unallocated,
+        408 | 480 => Cause::Unreachable,
+        503 => Cause::Congestion,
+        _ => Cause::Unreachable,
+    }
+}
+
+/// As a header Reason has it (RFC 3326).
+pub(super) const ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";

@@ -1,0 +1,173 @@
+//! Telephones call, and are called.
+
+use std::time::Instant;
+
+use moqswitch_calls::{Actor, Event, CallEvent, Dial, Incoming, LegId, Number, Registration, Reply, SessionId, Text};
+use moqswitch_sip::agent::{self, Invited, LegKey};
+use moqswitch_sip::sdp::{Description, Direction, Session};
+
+use super::{Call, Gateway, RtpLeg, Stage, codecs};
+use crate::exchange::Exchange;
+
+impl Gateway {
+    /// A telephone calls.
+    pub(super) fn take_invited(&mut self, exchange: &mut Exchange, invited: Invited) {
+        let key = invited.leg;
+        if let Err(status) = self.begin_calling(exchange, &invited) {
+            self.agent.refuse(Instant::now(), key, status, None);
+        }
+    }
+
+    fn begin_calling(&mut self, exchange: &mut Exchange, invited: &Invited) -> Result<(), u16> {
+        // Taking the place of another in a call is asked for by REFER, of which we are told ourselves.
+        if invited.replaces.is_some() {
+            return Err(501);
+        }
+        let offer = match &invited.body {
+            Some(body) => Some(Box::new(Description::parse(body).map_err(|_| 400_u16)?)),
+            None => None,
+        };
+        let takes = offer.as_ref().map_or_else(codecs::of_telephones, |offer| codecs::offered(offer));
+        if takes.is_empty() {
+            return Err(488);
+        }
+        let to = exchange.sip_number(&invited.to, &invited.domain).ok_or(484_u16)?;
+        let caller = &invited.caller;
+        let registered = caller.binding.and_then(|binding| self.registry.session(binding));
+        let session = match registered {
+            Some(session) => session,
+            None => self.begin_guest(exchange, caller)?,
+        };
+        let is_guest = registered.is_none();
+        let reply = exchange.ask_now(|request| Event::Call {
+            request,
+            actor: Actor::Session(session),
+            event: CallEvent::Dial(Box::new(Dial::to(to))),
+        });
+        let leg = match reply {
+            Reply::Calling { leg: Some(leg), .. } => leg,
+            Reply::Refused(refusal) => {
+                if is_guest {
+                    exchange.unregister_device(session);
+                }
+                return Err(super::telling::status_of(refusal));
+            }
+            _ => return Err(500),
+        };
+        let stage = Stage::Calling { offer, is_accepted: false };
+        let peer = invited.flow.peer;
+        self.insert(invited.leg, Call { is_guest, ..self.new_call(session, leg, stage, peer) });
+        let _ = self.ask(exchange, invited.leg, |call| CallEvent::Codecs { call, codecs: takes });
+        Ok(())
+    }
+
+    /// Who is let in, and not registered: for the time of the call it is a device that does not ring.
+    fn begin_guest(&mut self, exchange: &mut Exchange, caller: &agent::Caller) -> Result<SessionId, u16> {
+        let number = exchange.sip_number(&caller.user, &caller.domain).ok_or(403_u16)?;
+        let session = exchange.new_session();
+        let registration = Registration {
+            display_name: Text::new(&caller.name),
+            ringable: false,
+            codecs: codecs::of_telephones(),
+            ..Registration::phone(session, number)
+        };
+        exchange.outlet.insert(session);
+        match exchange.register_device(registration) {
+            Ok(_) => Ok(session),
+            Err(refusal) => {
+                exchange.outlet.remove(session);
+                Err(super::telling::status_of(refusal))
+            }
+        }
+    }
+
+    /// A telephone is called.
+    pub(super) fn call_telephone(&mut self, exchange: &mut Exchange, session: SessionId, incoming: &Incoming) {
+        if let Err(cause) = self.begin_called(exchange, session, incoming) {
+            let (actor, call) = (Actor::Session(session), incoming.call);
+            let event = CallEvent::Hangup { call, cause: Some(cause) };
+            let _ = exchange.ask_now(|request| Event::Call { request, actor, event });
+        }
+    }
+
+    fn begin_called(
+        &mut self,
+        exchange: &mut Exchange,
+        session: SessionId,
+        incoming: &Incoming,
+    ) -> Result<(), moqswitch_calls::Cause> {
+        use moqswitch_calls::Cause;
+        let binding = self.binding_of(session).and_then(|binding| self.agent.binding(binding));
+        let binding = binding.ok_or(Cause::Unreachable)?.clone();
+        let peer = binding.flow.peer;
+        let mut call = self.new_call(session, incoming.leg, Stage::Called, peer);
+        let leg = self.open_media(&mut call, Some(peer)).map_err(|error| {
+            tracing::warn!(%error, "a call to a telephone");
+            Cause::Congestion
+        })?;
+        let wanted = codecs::in_order(None, incoming.codecs.and(codecs::of_telephones()));
+        let offer = call.session_description.offer(&wanted, Direction::SendRecv);
+        let realm = if binding.domain.is_empty() { exchange.sip_realm() } else { binding.domain.clone() };
+        let to = moqswitch_sip::agent::address(&binding.user, &realm);
+        let sent = agent::Call {
+            target: binding.target(),
+            from: (user_of(&incoming.from.number), incoming.from.name.as_str().to_owned()),
+            to,
+            offer,
+            headers: Vec::new(),
+            account: None,
+        };
+        match self.agent.call(Instant::now(), sent) {
+            Ok(key) => {
+                self.streams.insert(leg.id, key);
+                self.insert(key, call);
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a call to a telephone");
+                self.media.close(leg.id);
+                Err(Cause::Congestion)
+            }
+        }
+    }
+
+    /// A leg of RTP for a call that has none.
+    pub(super) fn open_media(&mut self, call: &mut Call, peer: Option<std::net::SocketAddr>) -> Result<RtpLeg, super::RtpError> {
+        let leg = self.media.open(&call.leg.path(), peer)?;
+        call.media = Some(leg.id);
+        call.session_description.move_to(leg.address);
+        Ok(leg)
+    }
+
+    fn insert(&mut self, key: LegKey, call: Call) {
+        self.legs.insert(call.leg, key);
+        self.parts.insert((call.session, call.leg.call), key);
+        self.calls.insert(key, call);
+    }
+
+    pub(super) fn new_call(&mut self, session: SessionId, leg: LegId, stage: Stage, peer: std::net::SocketAddr) -> Call {
+        self.begun += 1;
+        // The address is known as soon as there is a leg of RTP.
+        let nowhere = std::net::SocketAddr::from(([0, 0, 0, 0], 9));
+        Call {
+            session,
+            leg,
+            is_guest: false,
+            media: None,
+            session_description: Session::new(nowhere, self.begun, 1),
+            stage,
+            sends: None,
+            hears: None,
+            takes_events: false,
+            holds: false,
+            music: None,
+            peer: peer.ip().to_canonical(),
+        }
+    }
+}
+
+/// The part of a number that an address has before the `@`.
+fn user_of(number: &Number) -> String {
+    let text = number.as_str();
+    text.split('@').next().unwrap_or(text).to_owned()
+}

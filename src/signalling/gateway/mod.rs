@@ -1,0 +1,180 @@
+//! The gateway: telephones of SIP as devices of the call plane. It translates and decides nothing: what a telephone wants
+//! becomes an event of the plane, and what the plane tells a device becomes SIP and RTP.
+
+mod calling;
+mod codecs;
+mod inviting;
+mod media;
+mod outlet;
+mod registering;
+mod settings;
+mod sockets;
+mod telling;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use moqswitch_calls::{CallId, Codec, LegId, SessionId};
+use moqswitch_sip::agent::{Agent, BindingId, Event, LegKey, Settings};
+use moqswitch_sip::flow::Flow;
+use moqswitch_sip::sdp::{Description, Session};
+
+use crate::exchange::Exchange;
+
+pub use media::{RtpError, RtpEvent, RtpLeg, RtpLegId, RtpLegs};
+pub(crate) use outlet::Outlet;
+pub use settings::SipSettings;
+pub(crate) use sockets::serve;
+
+use registering::Registry;
+
+/// See the module's documentation.
+pub(crate) struct Gateway {
+    agent: Agent,
+    media: Box<dyn RtpLegs>,
+    registry: Registry,
+    calls: HashMap<LegKey, Call>,
+    legs: HashMap<LegId, LegKey>,
+    /// By who and which call.
+    parts: HashMap<(SessionId, CallId), LegKey>,
+    streams: HashMap<RtpLegId, LegKey>,
+    begun: u64,
+}
+
+/// One telephone's part in a call.
+struct Call {
+    session: SessionId,
+    /// As the plane knows it.
+    leg: LegId,
+    /// It called, and was not registered: its session ends with the call.
+    is_guest: bool,
+    media: Option<RtpLegId>,
+    session_description: Session,
+    stage: Stage,
+    /// What it sends, as the plane has chosen.
+    sends: Option<Codec>,
+    /// What it hears.
+    hears: Option<String>,
+    /// What its telephone takes telephone events by. If not, keys go by INFO.
+    takes_events: bool,
+    /// The peer has the others on hold.
+    holds: bool,
+    /// What was played to it while the others hold.
+    music: Option<String>,
+    /// Where its signalling comes from.
+    peer: std::net::IpAddr,
+}
+
+/// How far it is.
+enum Stage {
+    /// It calls. Its offer waits for an answer; none: it wants ours.
+    Calling { offer: Option<Box<Description>>, is_accepted: bool },
+    /// It is called.
+    Called,
+    /// It talks.
+    Up,
+}
+
+impl Gateway {
+    pub(crate) fn new(settings: Settings, media: Box<dyn RtpLegs>, random: Box<dyn FnMut() -> u128 + Send>) -> Self {
+        Self {
+            agent: Agent::new(settings, Instant::now(), random),
+            media,
+            registry: Registry::default(),
+            calls: HashMap::new(),
+            legs: HashMap::new(),
+            parts: HashMap::new(),
+            streams: HashMap::new(),
+            begun: 0,
+        }
+    }
+
+    /// A message came.
+    pub(crate) fn receive(&mut self, exchange: &mut Exchange, flow: Flow, bytes: &[u8]) {
+        let mut host = self.registry.host(exchange);
+        self.agent.receive(Instant::now(), flow, bytes, &mut host);
+        self.drive(exchange);
+    }
+
+    /// A connection is gone.
+    pub(crate) fn connection_closed(&mut self, exchange: &mut Exchange, connection: u64) {
+        let mut host = self.registry.host(exchange);
+        self.agent.connection_closed(connection, &mut host);
+        self.drive(exchange);
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.agent.poll_timeout()
+    }
+
+    pub(crate) fn handle_timeout(&mut self, exchange: &mut Exchange) {
+        let mut host = self.registry.host(exchange);
+        self.agent.handle_timeout(Instant::now(), &mut host);
+        self.drive(exchange);
+    }
+
+    pub(crate) fn poll_send(&mut self) -> Option<(Flow, Arc<[u8]>)> {
+        self.agent.poll_send()
+    }
+
+    /// Carries out what there is, until nothing is left.
+    pub(crate) fn drive(&mut self, exchange: &mut Exchange) {
+        loop {
+            if let Some((session, notice)) = exchange.outlet.poll() {
+                self.take_notice(exchange, session, notice);
+            } else if let Some(event) = self.agent.poll_event() {
+                self.take_event(exchange, event);
+            } else if let Some(event) = self.media.poll() {
+                self.take_media(exchange, event);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn take_event(&mut self, exchange: &mut Exchange, event: Event) {
+        match event {
+            Event::Invited(invited) => self.take_invited(exchange, *invited),
+            Event::Progress { leg, .. } => self.take_ringing(exchange, leg),
+            Event::Answered { leg, body } => self.take_answered(exchange, leg, &body),
+            Event::Confirmed { leg, body } => self.take_confirmed(exchange, leg, body.as_deref()),
+            Event::Offered { leg, body } => self.take_offered(exchange, leg, body.as_deref()),
+            Event::OfferAnswered { leg, body } => self.take_offer_answered(exchange, leg, body.as_deref()),
+            Event::Digit { leg, digit, duration } => self.take_digit(exchange, leg, digit, duration),
+            Event::Transfer { leg, to, replaces } => self.take_transfer(exchange, leg, &to, replaces),
+            Event::Ended { leg, end } => self.take_ended(exchange, leg, &end),
+            Event::Noticed { flow, notice } => tracing::debug!(?flow, ?notice, "SIP"),
+        }
+    }
+
+    fn take_media(&mut self, exchange: &mut Exchange, event: RtpEvent) {
+        match event {
+            RtpEvent::Digit { leg, digit, duration_ms } => {
+                if let Some(key) = self.streams.get(&leg).copied() {
+                    let duration = std::time::Duration::from_millis(duration_ms.into());
+                    self.take_digit(exchange, key, digit, duration);
+                }
+            }
+            RtpEvent::Refused(leg) => {
+                if let Some(key) = self.streams.get(&leg).copied() {
+                    tracing::warn!("a shard did not take a leg of RTP");
+                    self.hang_up(exchange, key, moqswitch_calls::Cause::Congestion);
+                }
+            }
+            // The plane's own watch for calls without media ends it.
+            RtpEvent::Silent(_) => {}
+        }
+    }
+
+    fn call_of(&self, call: CallId, session: SessionId) -> Option<LegKey> {
+        self.parts.get(&(session, call)).copied()
+    }
+
+    fn binding_of(&self, session: SessionId) -> Option<BindingId> {
+        self.registry.binding(session)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,44 @@
+//! What the exchange tells devices that have no socket of its own: telephones of SIP.
+
+use std::collections::{HashSet, VecDeque};
+use std::rc::Rc;
+
+use moqswitch_calls::{Notice, SessionId};
+use tokio::sync::Notify;
+
+/// Sessions of the gateway, and what they are to be told.
+#[derive(Debug, Default)]
+pub(crate) struct Outlet {
+    sessions: HashSet<SessionId>,
+    told: VecDeque<(SessionId, Notice)>,
+    bell: Rc<Notify>,
+}
+
+impl Outlet {
+    /// Rung when there is something.
+    pub(crate) fn bell(&self) -> Rc<Notify> {
+        Rc::clone(&self.bell)
+    }
+
+    pub(crate) fn has(&self, session: SessionId) -> bool {
+        self.sessions.contains(&session)
+    }
+
+    pub(crate) fn insert(&mut self, session: SessionId) {
+        self.sessions.insert(session);
+    }
+
+    pub(crate) fn remove(&mut self, session: SessionId) {
+        self.sessions.remove(&session);
+    }
+
+    /// For the gateway. It takes everything before anybody else has a turn, so what waits is what one event brought.
+    pub(crate) fn tell(&mut self, session: SessionId, notice: &Notice) {
+        self.told.push_back((session, notice.clone()));
+        self.bell.notify_one();
+    }
+
+    pub(crate) fn poll(&mut self) -> Option<(SessionId, Notice)> {
+        self.told.pop_front()
+    }
+}

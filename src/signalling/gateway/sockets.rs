@@ -1,0 +1,267 @@
+//! Datagrams and connections of SIP, on the calls thread. Nothing that a peer does is waited for: what does not fit is
+//! dropped, and sent again by whoever needs it.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use moqswitch_sip::flow::{Flow, Transport};
+use moqswitch_sip::message::{Framed, Framer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::mpsc;
+use tokio::time;
+
+use super::Gateway;
+use crate::limits::{
+    SIP_CONNECT_WAIT, SIP_CONNECTION_IDLE, SIP_CONNECTIONS_MAX, SIP_CONNECTIONS_PER_ADDRESS_MAX, SIP_DATAGRAMS_PER_TURN_MAX,
+    SIP_OUTBOX_MESSAGES_MAX, SIP_STREAM_MESSAGES_MAX,
+};
+use crate::socket::Shared;
+
+/// What comes from connections.
+enum Came {
+    Message(Flow, Vec<u8>),
+    Closed(u64),
+}
+
+/// What the gateway's task holds.
+struct Sockets {
+    udp: Option<UdpSocket>,
+    tcp: Option<TcpListener>,
+    connections: HashMap<u64, Connection>,
+    /// To peers, so that a connection is used again.
+    peers: HashMap<SocketAddr, u64>,
+    per_address: HashMap<IpAddr, usize>,
+    opened: u64,
+    tell: mpsc::Sender<Came>,
+}
+
+struct Connection {
+    peer: SocketAddr,
+    outbox: mpsc::Sender<Arc<[u8]>>,
+}
+
+/// Serves telephones, for as long as there are calls.
+pub(crate) async fn serve(
+    shared: Weak<Shared>,
+    mut gateway: Gateway,
+    udp: Option<std::net::UdpSocket>,
+    tcp: Option<std::net::TcpListener>,
+) -> io::Result<()> {
+    let (tell, mut came) = mpsc::channel(SIP_STREAM_MESSAGES_MAX);
+    let mut sockets = Sockets {
+        udp: udp.map(UdpSocket::from_std).transpose()?,
+        tcp: tcp.map(TcpListener::from_std).transpose()?,
+        connections: HashMap::new(),
+        peers: HashMap::new(),
+        per_address: HashMap::new(),
+        opened: 0,
+        tell,
+    };
+    let Some(bell) = shared.upgrade().map(|shared| shared.exchange.borrow().outlet.bell()) else {
+        return Ok(());
+    };
+    let streams = gateway.media.bell();
+    let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+    loop {
+        let due = gateway.poll_timeout().unwrap_or_else(|| Instant::now() + IDLE);
+        let what = tokio::select! {
+            what = sockets.wait() => what,
+            Some(came) = came.recv() => What::Came(came),
+            () = bell.notified() => What::Bell,
+            () = streams.notified() => What::Bell,
+            () = time::sleep_until(due.into()) => What::Due,
+        };
+        let Some(shared) = shared.upgrade() else { return Ok(()) };
+        match what {
+            What::Datagrams => take_datagrams(&shared, &mut gateway, &sockets, &mut buffer),
+            What::Connection(stream, peer) => sockets.accept(stream, peer),
+            What::Came(Came::Message(flow, bytes)) => {
+                gateway.receive(&mut shared.exchange.borrow_mut(), flow, &bytes);
+            }
+            What::Came(Came::Closed(connection)) => {
+                sockets.forget(connection);
+                gateway.connection_closed(&mut shared.exchange.borrow_mut(), connection);
+            }
+            What::Bell => gateway.drive(&mut shared.exchange.borrow_mut()),
+            What::Due => gateway.handle_timeout(&mut shared.exchange.borrow_mut()),
+        }
+        drop(shared);
+        while let Some((flow, bytes)) = gateway.poll_send() {
+            sockets.send(flow, bytes);
+        }
+    }
+}
+
+enum What {
+    Datagrams,
+    Connection(TcpStream, SocketAddr),
+    Came(Came),
+    Bell,
+    Due,
+}
+
+/// As many as there are, and no more than a turn has.
+fn take_datagrams(shared: &Rc<Shared>, gateway: &mut Gateway, sockets: &Sockets, buffer: &mut [u8]) {
+    let Some(udp) = &sockets.udp else { return };
+    for _ in 0..SIP_DATAGRAMS_PER_TURN_MAX {
+        match udp.try_recv_from(buffer) {
+            Ok((length, peer)) => {
+                let bytes = buffer.get(..length).unwrap_or_default();
+                gateway.receive(&mut shared.exchange.borrow_mut(), Flow::datagrams(peer), bytes);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            // Of something that was sent: its peer is not there.
+            Err(_) => {}
+        }
+    }
+}
+
+impl Sockets {
+    /// Until there is something on a socket of ours.
+    async fn wait(&self) -> What {
+        let datagrams = async {
+            match &self.udp {
+                Some(udp) if udp.readable().await.is_ok() => {}
+                _ => std::future::pending().await,
+            }
+        };
+        let connection = async {
+            let Some(tcp) = &self.tcp else { return std::future::pending().await };
+            loop {
+                match tcp.accept().await {
+                    Ok(accepted) => return accepted,
+                    // Without descriptors it fails at once, again and again.
+                    Err(_) => time::sleep(ACCEPT_PAUSE).await,
+                }
+            }
+        };
+        tokio::select! {
+            () = datagrams => What::Datagrams,
+            (stream, peer) = connection => What::Connection(stream, peer),
+        }
+    }
+
+    fn accept(&mut self, stream: TcpStream, peer: SocketAddr) {
+        let Some((connection, outbox)) = self.begin(peer) else { return };
+        let flow = Flow { transport: Transport::Tcp, peer, connection };
+        tokio::task::spawn_local(serve_stream(stream, flow, outbox, self.tell.clone()));
+    }
+
+    /// A place for a connection. None: there are as many as there may be.
+    fn begin(&mut self, peer: SocketAddr) -> Option<(u64, mpsc::Receiver<Arc<[u8]>>)> {
+        let of_address = self.per_address.entry(peer.ip().to_canonical()).or_default();
+        if self.connections.len() >= SIP_CONNECTIONS_MAX || *of_address >= SIP_CONNECTIONS_PER_ADDRESS_MAX {
+            return None;
+        }
+        *of_address += 1;
+        self.opened += 1;
+        let (outbox, inbox) = mpsc::channel(SIP_OUTBOX_MESSAGES_MAX);
+        self.connections.insert(self.opened, Connection { peer, outbox });
+        self.peers.insert(peer, self.opened);
+        Some((self.opened, inbox))
+    }
+
+    fn forget(&mut self, number: u64) {
+        let Some(connection) = self.connections.remove(&number) else { return };
+        if self.peers.get(&connection.peer) == Some(&number) {
+            self.peers.remove(&connection.peer);
+        }
+        let ip = connection.peer.ip().to_canonical();
+        if let Some(count) = self.per_address.get_mut(&ip) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_address.remove(&ip);
+            }
+        }
+    }
+
+    fn send(&mut self, flow: Flow, bytes: Arc<[u8]>) {
+        if flow.transport == Transport::Udp {
+            if let Some(udp) = &self.udp {
+                // What does not go now is sent again by its transaction.
+                let _ = udp.try_send_to(&bytes, flow.peer);
+            }
+            return;
+        }
+        let known = Some(flow.connection).filter(|connection| self.connections.contains_key(connection));
+        let number = known.or_else(|| self.peers.get(&flow.peer).copied());
+        let number = number.or_else(|| self.connect(flow.peer));
+        if let Some(connection) = number.and_then(|number| self.connections.get(&number)) {
+            // A peer that does not read loses what it does not read.
+            let _ = connection.outbox.try_send(bytes);
+        }
+    }
+
+    fn connect(&mut self, peer: SocketAddr) -> Option<u64> {
+        let (connection, outbox) = self.begin(peer)?;
+        let flow = Flow { transport: Transport::Tcp, peer, connection };
+        let tell = self.tell.clone();
+        tokio::task::spawn_local(async move {
+            match time::timeout(SIP_CONNECT_WAIT, TcpStream::connect(peer)).await {
+                Ok(Ok(stream)) => serve_stream(stream, flow, outbox, tell).await,
+                Ok(Err(_)) | Err(_) => drop(tell.send(Came::Closed(connection)).await),
+            }
+        });
+        Some(connection)
+    }
+}
+
+/// Reads and writes one connection until it ends, or nothing comes for long.
+async fn serve_stream(stream: TcpStream, flow: Flow, mut outbox: mpsc::Receiver<Arc<[u8]>>, tell: mpsc::Sender<Came>) {
+    // Small messages that are waited for.
+    let _ = stream.set_nodelay(true);
+    let (mut reader, mut writer) = stream.into_split();
+    let (pong, mut pongs) = mpsc::channel::<()>(1);
+    let reading = async {
+        let (mut framer, mut buffer) = (Framer::default(), [0; READ_BYTES]);
+        while let Ok(Ok(length @ 1..)) = time::timeout(SIP_CONNECTION_IDLE, reader.read(&mut buffer)).await {
+            framer.push(buffer.get(..length).unwrap_or_default());
+            loop {
+                match framer.poll() {
+                    Ok(Some(Framed::Message(message))) => {
+                        if tell.send(Came::Message(flow, message)).await.is_err() {
+                            return;
+                        }
+                    }
+                    // One answer is enough for what comes at once.
+                    Ok(Some(Framed::Ping)) => drop(pong.try_send(())),
+                    Ok(None) => break,
+                    Err(_) => return,
+                }
+            }
+        }
+    };
+    let writing = async {
+        loop {
+            let bytes: Arc<[u8]> = tokio::select! {
+                bytes = outbox.recv() => match bytes {
+                    Some(bytes) => bytes,
+                    None => return,
+                },
+                Some(()) = pongs.recv() => Arc::from(&b"\r\n"[..]),
+            };
+            let written = time::timeout(SIP_CONNECT_WAIT, writer.write_all(&bytes)).await;
+            if !matches!(written, Ok(Ok(()))) {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = reading => {}
+        () = writing => {}
+    }
+    // Nobody is there when the gateway has ended.
+    let _ = tell.send(Came::Closed(flow.connection)).await;
+}
+
+/// More than a datagram can have.
+const DATAGRAM_BYTES_MAX: usize = 65_536;
+/// Of one read.
+const READ_BYTES: usize = 4096;
+const IDLE: Duration = Duration::from_secs(3600);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

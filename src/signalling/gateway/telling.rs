@@ -1,0 +1,210 @@
+//! What the call plane tells telephones.
+
+use std::time::Instant;
+
+use moqswitch_calls::{
+    Cause, LegState, Notice, Participant, Refusal, SessionId, TransferProgress, UnregisterReason,
+};
+use moqswitch_sip::agent::LegKey;
+use moqswitch_sip::sdp::Direction;
+
+use super::{Gateway, Stage, codecs};
+use crate::exchange::Exchange;
+
+impl Gateway {
+    pub(super) fn take_notice(&mut self, exchange: &mut Exchange, session: SessionId, notice: Notice) {
+        match notice {
+            Notice::Incoming(incoming) => self.call_telephone(exchange, session, &incoming),
+            Notice::Progress { leg, state: LegState::Ringing, .. } => {
+                if let Some(key) = self.legs.get(&leg).copied() {
+                    self.agent.ring(Instant::now(), key, None);
+                }
+            }
+            Notice::Accepted(accepted) => {
+                if let Some(key) = self.legs.get(&accepted.leg).copied()
+                    && let Some(call) = self.calls.get_mut(&key)
+                    && let Stage::Calling { is_accepted, .. } = &mut call.stage
+                {
+                    // What to speak is told with who is there.
+                    *is_accepted = true;
+                }
+            }
+            Notice::Participants { call, participants } => {
+                if let Some(key) = self.call_of(call, session) {
+                    self.take_participants(exchange, key, &participants);
+                }
+            }
+            Notice::Held { call, music, .. } => {
+                if let Some(key) = self.call_of(call, session)
+                    && let Some(own) = self.calls.get_mut(&key)
+                {
+                    own.music = music;
+                    self.hear(key, None);
+                }
+            }
+            Notice::Dtmf { call, by, digits, duration } => {
+                // Telephones hear each other's keys with the speech.
+                let is_heard = self.legs.get(&by).and_then(|key| self.calls.get(key)).is_some_and(|by| by.takes_events);
+                if let Some(key) = self.call_of(call, session).filter(|_| !is_heard) {
+                    self.press(key, digits.as_str(), duration);
+                }
+            }
+            Notice::Transfer { call, progress } => {
+                if let Some(key) = self.call_of(call, session) {
+                    self.agent.tell_transfer(Instant::now(), key, progress_of(progress));
+                }
+            }
+            Notice::Ended(ended) => {
+                let Some(key) = self.legs.get(&ended.leg).copied() else { return };
+                let status = ended.cause.sip_status();
+                self.agent.hang_up(Instant::now(), key, refusal_of(status), Some(&reason_of(ended.cause)));
+                self.forget_and_leave(exchange, key);
+            }
+            Notice::Unregistered { reason } => self.take_unregistered(exchange, session, reason),
+            // For displays that a telephone does not have.
+            Notice::Progress { .. }
+            | Notice::Joined { .. }
+            | Notice::Left { .. }
+            | Notice::Muted { .. }
+            | Notice::Signal { .. }
+            | Notice::Queue { .. }
+            | Notice::Recording { .. }
+            | Notice::QualityWarning { .. }
+            | Notice::Presence { .. }
+            | Notice::Call(_) => {}
+        }
+    }
+
+    fn take_participants(&mut self, exchange: &mut Exchange, key: LegKey, participants: &[Participant]) {
+        let own = participants.iter().find(|participant| participant.own);
+        let Some(call) = self.calls.get_mut(&key) else { return };
+        if let Some(own) = own {
+            call.sends = own.sends;
+        }
+        if let Stage::Calling { is_accepted: true, .. } = call.stage
+            && let Err(cause) = self.answer(exchange, key)
+        {
+            return self.hang_up(exchange, key, cause);
+        }
+        // One of them, until somebody mixes.
+        let heard = participants.iter().find(|other| !other.own && other.audible && other.sends.is_some());
+        let path = heard.map(|other| other.leg.path());
+        self.hear(key, path);
+    }
+
+    /// Says what the telephone hears: somebody, or else the music that was told.
+    fn hear(&mut self, key: LegKey, path: Option<String>) {
+        let Some(call) = self.calls.get_mut(&key) else { return };
+        let path = path.or_else(|| call.music.clone());
+        if call.hears == path {
+            return;
+        }
+        call.hears.clone_from(&path);
+        if let Some(media) = call.media
+            && let Err(error) = self.media.hear(media, path.as_deref())
+        {
+            tracing::warn!(%error, "a telephone hears nobody");
+        }
+    }
+
+    /// The call of a telephone was answered: so is the telephone.
+    fn answer(&mut self, exchange: &mut Exchange, key: LegKey) -> Result<(), Cause> {
+        let Some(mut call) = self.calls.remove(&key) else { return Ok(()) };
+        let outcome = self.open_media(&mut call, None);
+        self.calls.insert(key, call);
+        let leg = outcome.map_err(|error| {
+            tracing::warn!(%error, "a call of a telephone");
+            Cause::Congestion
+        })?;
+        self.streams.insert(leg.id, key);
+        let Some(call) = self.calls.get_mut(&key) else { return Ok(()) };
+        let preferred = codecs::in_order(call.sends, codecs::of_telephones());
+        let Stage::Calling { offer, .. } = &call.stage else { return Ok(()) };
+        let description = match offer {
+            Some(offer) => {
+                let answered = call.session_description.answer(offer, &preferred, Direction::SendRecv);
+                answered.map_err(|refused| {
+                    tracing::info!(%refused, "a call of a telephone");
+                    Cause::ProtocolError
+                })?.0
+            }
+            None => call.session_description.offer(&preferred, Direction::SendRecv),
+        };
+        call.stage = Stage::Up;
+        let agreed = call.session_description.agreed().cloned();
+        self.agent.answer(Instant::now(), key, &description);
+        // Where ours is the offer, the ACK brings the answer.
+        if let Some(agreed) = agreed {
+            self.take_agreed(exchange, key, &agreed);
+        }
+        Ok(())
+    }
+
+    fn press(&mut self, key: LegKey, digits: &str, duration: std::time::Duration) {
+        let Some(call) = self.calls.get(&key) else { return };
+        let (media, takes_events) = (call.media, call.takes_events);
+        let duration_ms = u32::try_from(duration.as_millis()).unwrap_or(u32::MAX).clamp(DIGIT_MS_MIN, DIGIT_MS_MAX);
+        // A comma is a pause.
+        for digit in digits.chars().filter(|digit| *digit != ',') {
+            match media.filter(|_| takes_events) {
+                Some(media) => {
+                    if let Err(error) = self.media.press(media, digit, duration_ms) {
+                        tracing::warn!(%error, "a key is lost");
+                    }
+                }
+                None => {
+                    let duration = std::time::Duration::from_millis(duration_ms.into());
+                    self.agent.press(Instant::now(), key, digit, duration);
+                }
+            }
+        }
+    }
+
+    fn take_unregistered(&mut self, exchange: &mut Exchange, session: SessionId, reason: UnregisterReason) {
+        exchange.outlet.remove(session);
+        let Some(binding) = self.registry.forget(session) else { return };
+        if reason != UnregisterReason::Requested {
+            let mut host = self.registry.host(exchange);
+            self.agent.unregister(binding, &mut host);
+        }
+    }
+}
+
+/// Of a refused request.
+pub(super) const fn status_of(refusal: Refusal) -> u16 {
+    match refusal {
+        Refusal::UnknownNumber | Refusal::UnknownCall | Refusal::UnknownLeg => 404,
+        Refusal::NotAllowed | Refusal::Forbidden | Refusal::UnknownSession => 403,
+        Refusal::Malformed => 484,
+        Refusal::WrongState | Refusal::Pending | Refusal::Duplicate => 491,
+        Refusal::TooManyCalls => 486,
+        Refusal::TooManyDevices | Refusal::TooManyWatched | Refusal::TooManyLegs => 403,
+        Refusal::Full | Refusal::Stopping => 503,
+    }
+}
+
+/// An end that is no refusal is one nevertheless for who was not answered.
+const fn refusal_of(status: u16) -> u16 {
+    if status < 300 { 480 } else { status }
+}
+
+/// As a header Reason has it (RFC 3326).
+pub(super) fn reason_of(cause: Cause) -> String {
+    match cause {
+        Cause::AnsweredElsewhere => super::calling::ELSEWHERE.to_owned(),
+        cause => format!("Q.850;cause={};text=\"{}\"", cause.q850(), cause.name()),
+    }
+}
+
+const fn progress_of(progress: TransferProgress) -> u16 {
+    match progress {
+        TransferProgress::Trying => 100,
+        TransferProgress::Ringing => 180,
+        TransferProgress::Done => 200,
+        TransferProgress::Failed(cause) => cause.sip_status(),
+    }
+}
+
+/// How long a key is pressed at least, so that it is heard (RFC 4733, section 2.5.2.3), and at most.
+const DIGIT_MS_MIN: u32 = 60;
+const DIGIT_MS_MAX: u32 = 5000;
