@@ -126,6 +126,8 @@ const LAYERS: &[Layer] = &[
         &["wire"],
         &["net", "routing", "shard"],
     ),
+    // SIP without I/O.
+    layer("sip/digest", &["limits"], &[], &[]),
     // The HTTP edge of the call plane.
     layer("signalling/limits", &[], &[], &[]),
     layer("signalling/media", &[], &[], &[]),
