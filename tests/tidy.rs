@@ -128,6 +128,7 @@ const LAYERS: &[Layer] = &[
     ),
     // SIP without I/O.
     layer("sip/digest", &["limits"], &[], &[]),
+    layer("sip/guard", &["limits"], &[], &[]),
     // The HTTP edge of the call plane.
     layer("signalling/limits", &[], &[], &[]),
     layer("signalling/media", &[], &[], &[]),

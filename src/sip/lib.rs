@@ -3,5 +3,6 @@
 #![warn(missing_docs)]
 
 pub mod digest;
+pub mod guard;
 pub mod limits;
 pub mod sdp;
