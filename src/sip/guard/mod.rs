@@ -104,7 +104,7 @@ impl Guard {
     /// source's bucket, keep-alives too.
     ///
     /// # Errors
-    /// It may not, and is not answered. A stream that it came by is closed.
+    /// It may not, and is not answered. A stream that it came by is closed: nothing more of it can be relied on.
     pub fn admit(
         &mut self,
         now: Duration,

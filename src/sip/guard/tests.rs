@@ -255,6 +255,23 @@ fn tables_are_bounded_and_the_oldest_goes() {
 }
 
 #[test]
+fn no_peer_is_known_longer_than_its_address() {
+    let mut edge = Edge::new();
+    edge.succeed(A);
+    for index in 1..GUARD_KNOWN_MAX / 2 {
+        let address = u32::try_from(index).unwrap() + 0x0a00_0000;
+        let peer = SocketAddr::new(IpAddr::from(address.to_be_bytes()), 5060);
+        edge.guard.told(edge.now, peer, Outcome::Succeeded);
+    }
+    let (site, peer) = (Who::site_of(address(A)), Who::Peer(address(A)));
+    let is_known = |edge: &Edge| [peer, site].map(|who| edge.guard.is_known(edge.now, who));
+    assert_eq!(is_known(&edge), [true, true]);
+    // One place more is needed.
+    edge.succeed("10.0.0.1:5070");
+    assert_eq!(is_known(&edge), [false, true]);
+}
+
+#[test]
 fn what_is_over_makes_room() {
     let mut edge = Edge::new();
     for index in 0..100_u8 {
