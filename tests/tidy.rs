@@ -128,6 +128,9 @@ const LAYERS: &[Layer] = &[
         &["wire"],
         &["net", "routing", "shard"],
     ),
+    // SIP without I/O.
+    layer("sip/digest", &["limits"], &[], &[]),
+    layer("sip/guard", &["limits"], &[], &[]),
     // The HTTP edge of the call plane.
     layer("signalling/limits", &[], &[], &[]),
     layer("signalling/media", &[], &[], &[]),

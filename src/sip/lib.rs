@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod digest;
 pub mod flow;
+pub mod guard;
 pub mod limits;
 pub mod message;
 pub mod sdp;

@@ -39,6 +39,20 @@ pub const PING_INTERVAL: Duration = Duration::from_secs(60);
 pub const SESSION_MIN: Duration = Duration::from_secs(90);
 /// How long a session is that we ask for.
 pub const SESSION_INTERVAL: Duration = Duration::from_secs(1800);
+/// Bytes of a description of a session. A longer one is refused.
+pub const DESCRIPTION_BYTES_MAX: usize = 16 * 1024;
+
+/// Media sections (lines `m=`) of a description. One with more is refused.
+pub const MEDIA_SECTIONS_MAX: usize = 16;
+
+/// Formats of a media section: payload types, where it is RTP. A description with more is refused.
+pub const FORMATS_PER_SECTION_MAX: usize = 64;
+
+/// Attributes (lines `a=`) of a media section, and of the session before them. A description with more is refused.
+pub const ATTRIBUTES_PER_SECTION_MAX: usize = 256;
+/// Realms of digest authentication. Beyond it all are begun anew, and telephones are asked once more.
+pub const REALMS_MAX: usize = 1024;
+
 // Digest authentication.
 
 /// One header value with a challenge or with credentials. A longer one is refused unread.
@@ -73,16 +87,83 @@ const _: () = {
     assert!(DIGEST_COUNT_WINDOW <= u32::BITS, "it is kept in one u32");
     assert!(DIGEST_NONCES_MAX > 0 && DIGEST_REALMS_MAX > 0);
 };
-/// Bytes of a description of a session. A longer one is refused.
-pub const DESCRIPTION_BYTES_MAX: usize = 16 * 1024;
 
-/// Media sections (lines `m=`) of a description. One with more is refused.
-pub const MEDIA_SECTIONS_MAX: usize = 16;
+// The guard before everything else.
 
-/// Formats of a media section: payload types, where it is RTP. A description with more is refused.
-pub const FORMATS_PER_SECTION_MAX: usize = 64;
+/// A message with its body. A longer one is refused; no datagram is.
+pub const GUARD_MESSAGE_BYTES_MAX: usize = 65_535;
 
-/// Attributes (lines `a=`) of a media section, and of the session before them. A description with more is refused.
-pub const ATTRIBUTES_PER_SECTION_MAX: usize = 256;
-/// Realms of digest authentication. Beyond it all are begun anew, and telephones are asked once more.
-pub const REALMS_MAX: usize = 1024;
+/// What stands before the body of a message on a stream. With more the connection is closed.
+pub const GUARD_STREAM_HEADER_BYTES_MAX: usize = 16 * 1024;
+
+/// Lines of a message before its body, the first one included. With more it is refused.
+pub const GUARD_HEADER_LINES_MAX: usize = 128;
+
+/// Of a `User-Agent` no more is looked at for a scanner's name.
+pub const GUARD_USER_AGENT_BYTES: usize = 256;
+
+/// Messages that an IPv4 /24 or an IPv6 /56 may send in a second, on the whole. Further ones are dropped.
+pub const GUARD_MESSAGES_PER_SECOND: u32 = 100;
+
+/// What comes back in so long a time may be sent at once by who was silent before.
+pub const GUARD_BURST: Duration = Duration::from_secs(10);
+
+/// Sources whose messages are counted. When there are more the one that was silent longest begins anew.
+pub const GUARD_SOURCES_MAX: usize = 4096;
+
+/// Wrong passwords and unknown users in [`GUARD_FAILURES_PERIOD`] that get a source banned.
+pub const GUARD_FAILURES_MAX: u32 = 10;
+
+/// See [`GUARD_FAILURES_MAX`].
+pub const GUARD_FAILURES_PERIOD: Duration = Duration::from_secs(60);
+
+/// So many times as many failures, and a source is banned at which somebody succeeded lately; but for those who did.
+pub const GUARD_KNOWN_FAILURES_FACTOR: u32 = 10;
+
+/// Sources whose failures are counted. When there are more the one whose last failure is oldest begins anew.
+pub const GUARD_FAILING_MAX: usize = 4096;
+
+/// How long a ban lasts.
+pub const GUARD_BAN: Duration = Duration::from_secs(300);
+
+/// Bans at a time. When there are more the oldest ends.
+pub const GUARD_BANS_MAX: usize = 4096;
+
+/// How long a success protects from bans: that of a registration, which is refreshed within this time.
+pub const GUARD_KNOWN_FOR: Duration = Duration::from_secs(3600);
+
+/// Peers and their addresses that are known, both in one table. When there are more the one whose last success is oldest is a
+/// stranger.
+pub const GUARD_KNOWN_MAX: usize = 65_536;
+
+/// Period in which each reason may be logged [`GUARD_LOG_LINES_MAX`] times, and once for each address.
+pub const GUARD_LOG_PERIOD: Duration = Duration::from_secs(60);
+
+/// Lines of one reason in a [`GUARD_LOG_PERIOD`]. Further ones are counted.
+pub const GUARD_LOG_LINES_MAX: u32 = 10;
+
+/// Transactions in progress with which new ones are answered 503.
+pub const GUARD_TRANSACTIONS_BUSY: usize = 10_000;
+
+/// Transactions in progress with which new ones are dropped: even the answer would cost too much.
+pub const GUARD_TRANSACTIONS_MAX: usize = 20_000;
+
+/// Calls in progress with which a new one is answered 503.
+pub const GUARD_CALLS_MAX: usize = 2000;
+
+/// The least that `Retry-After` of a 503 says, in seconds.
+pub const GUARD_RETRY_AFTER_S_MIN: u32 = 5;
+
+/// The most that `Retry-After` of a 503 says, in seconds.
+pub const GUARD_RETRY_AFTER_S_MAX: u32 = 30;
+
+const _: () = {
+    assert!(GUARD_STREAM_HEADER_BYTES_MAX < GUARD_MESSAGE_BYTES_MAX);
+    assert!(DIGEST_HEADER_BYTES_MAX < GUARD_STREAM_HEADER_BYTES_MAX);
+    assert!(GUARD_TRANSACTIONS_BUSY <= GUARD_TRANSACTIONS_MAX);
+    assert!(GUARD_RETRY_AFTER_S_MIN <= GUARD_RETRY_AFTER_S_MAX);
+    assert!(
+        GUARD_KNOWN_MAX >= GUARD_BANS_MAX,
+        "strangers are forgotten before those who are known"
+    );
+};

@@ -1,7 +1,5 @@
 //! The hashes that digests are made with.
 
-use std::fmt::Write;
-
 use md5::{Digest, Md5};
 use ring::digest::{Context, SHA256};
 
@@ -66,13 +64,12 @@ fn each_with_colons(texts: &[&str], mut feed: impl FnMut(&[u8])) {
 
 /// In small hexadecimal digits.
 pub(super) fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    let digit = |value: u8| char::from(DIGITS[usize::from(value)]);
+    let digits = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
+    digits.collect()
 }
+
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 #[cfg(test)]
 mod tests {

@@ -587,6 +587,8 @@ fn a_nonce_of_before_may_be_refused_once_without_a_word() {
             .value
             .contains("nc=00000002")
     );
+    // It is sent once more for another reason, such as a 422.
+    assert_eq!(client.begin(&mut attempt, "INVITE", URI, "c").len(), 1);
     let sent = ask(&mut client, &mut attempt, Place::Server, &[&challenge("2")]).unwrap();
     assert!(sent[0].value.contains("nonce=\"2\"") && sent[0].value.contains("nc=00000001"));
     let sent = ask(&mut client, &mut attempt, Place::Server, &[&challenge("3")]);

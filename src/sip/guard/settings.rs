@@ -1,0 +1,108 @@
+//! What the guard lets through.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use super::source::Network;
+use crate::limits::{
+    GUARD_BAN, GUARD_BURST, GUARD_CALLS_MAX, GUARD_FAILURES_MAX, GUARD_FAILURES_PERIOD, GUARD_KNOWN_FOR,
+    GUARD_MESSAGES_PER_SECOND, GUARD_TRANSACTIONS_BUSY, GUARD_TRANSACTIONS_MAX,
+};
+
+/// How a message came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// A message is a datagram.
+    Udp,
+    /// Messages follow one another.
+    Tcp,
+    /// The same, encrypted.
+    Tls,
+}
+
+impl Transport {
+    /// Do messages follow one another?
+    pub const fn is_stream(self) -> bool {
+        matches!(self, Self::Tcp | Self::Tls)
+    }
+}
+
+/// What the guard lets through.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Messages of one source in a second, on the whole. Default: [`GUARD_MESSAGES_PER_SECOND`].
+    pub messages_per_second: u32,
+    /// What comes back in so long a time may be sent at once. Default: [`GUARD_BURST`].
+    pub burst: Duration,
+    /// Failures that get a source banned. Default: [`GUARD_FAILURES_MAX`].
+    pub failures_max: u32,
+    /// In which they are counted. Default: [`GUARD_FAILURES_PERIOD`].
+    pub failures_period: Duration,
+    /// How long a ban lasts. Default: [`GUARD_BAN`].
+    pub ban: Duration,
+    /// How long a success protects from bans. Default: [`GUARD_KNOWN_FOR`].
+    pub known_for: Duration,
+    /// What `User-Agent` of scanners has in it, in whatever letter case. Default: [`SCANNERS`].
+    pub scanners: Vec<String>,
+    /// Sources that may send as much as they like, are never banned and may use what they like: carriers, and proxies of
+    /// one's own. Default: this host. Over UDP others may write these addresses on what they send, so what is before this
+    /// host must keep strangers from that.
+    pub trusted: Vec<Network>,
+    /// With how much in progress nothing more begins.
+    pub ceilings: Ceilings,
+}
+
+/// With how much in progress nothing more begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Ceilings {
+    /// With so many transactions a new one is answered 503. Default: [`GUARD_TRANSACTIONS_BUSY`].
+    pub transactions_busy: usize,
+    /// With so many transactions a new one is dropped. Default: [`GUARD_TRANSACTIONS_MAX`].
+    pub transactions_max: usize,
+    /// With so many calls a new one is answered 503. Default: [`GUARD_CALLS_MAX`].
+    pub calls_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let this_host = [
+            Network::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8),
+            Network::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 128),
+        ];
+        Self {
+            messages_per_second: GUARD_MESSAGES_PER_SECOND,
+            burst: GUARD_BURST,
+            failures_max: GUARD_FAILURES_MAX,
+            failures_period: GUARD_FAILURES_PERIOD,
+            ban: GUARD_BAN,
+            known_for: GUARD_KNOWN_FOR,
+            scanners: SCANNERS.map(str::to_owned).to_vec(),
+            trusted: this_host.into_iter().flatten().collect(),
+            ceilings: Ceilings::default(),
+        }
+    }
+}
+
+impl Default for Ceilings {
+    fn default() -> Self {
+        Self {
+            transactions_busy: GUARD_TRANSACTIONS_BUSY,
+            transactions_max: GUARD_TRANSACTIONS_MAX,
+            calls_max: GUARD_CALLS_MAX,
+        }
+    }
+}
+
+/// What scanners that do not hide call themselves.
+pub const SCANNERS: [&str; 10] = [
+    "friendly-scanner",
+    "friendly-request",
+    "sipvicious",
+    "sipcli",
+    "sundayddr",
+    "VaxSIPUserAgent",
+    "pplsip",
+    "sip-scan",
+    "siparmyknife",
+    "iWar",
+];
