@@ -17,6 +17,8 @@ pub const KEYS_LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Longest configurable age of call records. More is a configuration error.
 pub const RECORDS_AGE_MAX: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
+/// From one question whether a telephone is there to the next, at most.
+pub const SIP_PING_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// A file of users, and how many there may be in it. A larger one is refused.
 pub const USERS_BYTES_MAX: usize = 32 * 1024 * 1024;

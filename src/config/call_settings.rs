@@ -240,20 +240,64 @@ pub(super) const CALL_SETTINGS: &[Setting] = &[
         help: &["The domain of numbers without an @. Default: none; no program decides on calls between such numbers."],
     },
     Setting {
+        path: "sip.udp",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""192.0.2.7:5060""#,
+        },
+        help: &[
+            "UDP address for telephones of SIP; \"\": none. Any but a loopback address also needs `calls.users`.",
+            "Default: 127.0.0.1:5060 when `listen` and `http` are loopback addresses and `sip.tcp` is not set, else none.",
+        ],
+    },
+    Setting {
+        path: "sip.tcp",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""192.0.2.7:5060""#,
+        },
+        help: &["TCP address for telephones of SIP; \"\": none. Default: as that of `sip.udp`."],
+    },
+    Setting {
+        path: "sip.address",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""203.0.113.7""#,
+        },
+        help: &[
+            "IP address that telephones are told, for SIP and, unless `rtp.address` is set, for RTP.",
+            "Default: the address that is listened on, or loopback if that is none of its own.",
+        ],
+    },
+    Setting {
+        path: "sip.realm",
+        kind: Kind::One,
+        value: Value::Default(r#""moqswitch""#),
+        help: &["Domain of addresses and realm of digest authentication. The digests of users are of this realm."],
+    },
+    Setting {
+        path: "sip.ping",
+        kind: Kind::One,
+        value: Value::Default(r#""1m""#),
+        help: &[
+            "How often a telephone on UDP is asked whether it is there; after three questions it is not. 0: never.",
+        ],
+    },
+    Setting {
         path: "rtp.address",
         kind: Kind::One,
         value: Value::Unset {
             example: r#""192.0.2.7""#,
         },
         help: &[
-            "IP address at which channels of mediaswitch's HTTP receive RTP, and that programs are told.",
-            "Default: none, and there are no channels.",
+            "IP address at which telephones and channels of mediaswitch's HTTP are sent RTP, and that they are told.",
+            "Default: that of `sip.address` for telephones; none for channels, and there are none.",
         ],
     },
     Setting {
         path: "rtp.ports",
         kind: Kind::One,
         value: Value::Default(r#""10000-19999""#),
-        help: &["UDP ports of channels: an even one for each, and the odd one above it is left free."],
+        help: &["UDP ports of RTP: an even one for each telephone or channel, and the odd one above it for RTCP."],
     },
 ];

@@ -45,8 +45,27 @@ pub struct CallsConfig {
     pub phone: bool,
     /// HTTP for control programs. `None`: there is none.
     pub mediaswitch: Option<MediaswitchConfig>,
-    /// Channels of RTP, which control programs open.
+    /// Channels of RTP, which control programs open, and legs of telephones.
     pub rtp: RtpConfig,
+    /// Telephones of SIP. `None`: there are none.
+    pub sip: Option<SipConfig>,
+}
+
+/// Where telephones of SIP are listened for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SipConfig {
+    /// Datagrams.
+    pub udp: Option<SocketAddr>,
+    /// Streams.
+    pub tcp: Option<SocketAddr>,
+    /// Nobody asked for it: without a port it is not there, and that is no error.
+    pub is_by_itself: bool,
+    /// Told to telephones. `None`: the address that is listened on.
+    pub address: Option<IpAddr>,
+    /// Of addresses and of digest authentication.
+    pub realm: String,
+    /// From one question whether a telephone is there to the next. Zero: never.
+    pub ping: Duration,
 }
 
 /// Where RTP is received.
@@ -157,6 +176,7 @@ pub(super) fn calls(layers: &Layers, addresses: [SocketAddr; 2]) -> Result<Optio
         phone: layers.one("phone.enabled", values::boolean)?,
         mediaswitch: mediaswitch(layers)?,
         rtp: rtp(layers)?,
+        sip: None,
     };
     let is_enabled = layers.optional("calls.enabled", values::boolean)?;
     let outside = addresses
@@ -171,6 +191,10 @@ pub(super) fn calls(layers: &Layers, addresses: [SocketAddr; 2]) -> Result<Optio
             reason: "there are no calls: set `calls.enabled`".to_owned(),
         });
     }
+    let config = CallsConfig {
+        sip: sip(layers, outside.is_none(), config.has_entrance())?,
+        ..config
+    };
     match (is_enabled, outside) {
         (Some(false), _) => Ok(None),
         (Some(true), Some(address)) if !config.has_entrance() => Err(ConfigError::CallersUndecided {
@@ -182,9 +206,60 @@ pub(super) fn calls(layers: &Layers, addresses: [SocketAddr; 2]) -> Result<Optio
     }
 }
 
-/// There is none unless it has an address. Control programs open channels, and nothing else does yet.
+/// On loopback it is there by itself. Elsewhere it needs an address, and users that have digests.
+fn sip(layers: &Layers, is_here: bool, has_entrance: bool) -> Result<Option<SipConfig>, ConfigError> {
+    let address = |key| {
+        layers.optional(key, |text| match text {
+            "" => Ok(None),
+            text => values::address(text).map(Some),
+        })
+    };
+    let (udp, tcp) = (address("sip.udp")?, address("sip.tcp")?);
+    let is_by_itself = udp.is_none() && tcp.is_none();
+    let standard = SocketAddr::from(([127, 0, 0, 1], SIP_PORT));
+    let unsaid = (is_by_itself && is_here).then_some(standard);
+    let (udp, tcp) = (udp.unwrap_or(unsaid), tcp.unwrap_or(unsaid));
+    let outside = [("sip.udp", udp), ("sip.tcp", tcp)];
+    let outside = outside
+        .into_iter()
+        .find(|(_, at)| at.is_some_and(|at| !at.ip().to_canonical().is_loopback()));
+    if let Some((key, Some(at))) = outside.filter(|_| !has_entrance) {
+        return Err(ConfigError::Value {
+            at: layers.source(key),
+            key,
+            text: at.to_string(),
+            reason: "on any but a loopback address set `calls.users`, with digests by `moqswitch user hash --sip`"
+                .to_owned(),
+        });
+    }
+    let config = SipConfig {
+        udp,
+        tcp,
+        is_by_itself,
+        address: layers.optional("sip.address", |text| match text.parse::<IpAddr>() {
+            Ok(address) if address.is_unspecified() => Err("an address that others reach".to_owned()),
+            Ok(address) => Ok(address),
+            Err(_) => Err("write an IP address".to_owned()),
+        })?,
+        realm: layers.one("sip.realm", |text| {
+            let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+            let is_name = !text.is_empty() && text.len() <= 128 && text.bytes().all(is_of_name);
+            if is_name {
+                Ok(text.to_owned())
+            } else {
+                Err("a domain".to_owned())
+            }
+        })?,
+        ping: layers.one("sip.ping", |text| values::duration(text, limits::SIP_PING_MAX))?,
+    };
+    Ok(Some(config).filter(|config| config.udp.is_some() || config.tcp.is_some()))
+}
+
+/// RFC 3261, section 19.1.2.
+const SIP_PORT: u16 = 5060;
+
+/// There is none unless it has an address.
 fn rtp(layers: &Layers) -> Result<RtpConfig, ConfigError> {
-    let has_programs = layers.get("mediaswitch.listen").is_some();
     let ports = layers.one("rtp.ports", |text| {
         let (first, last) = text.split_once('-').ok_or("two ports with - between them")?;
         let port = |text: &str| text.trim().parse::<u16>().map_err(|_| format!("'{text}' is no port"));
@@ -196,7 +271,6 @@ fn rtp(layers: &Layers) -> Result<RtpConfig, ConfigError> {
         }
     })?;
     let address = layers.optional("rtp.address", |text| match text.parse::<IpAddr>() {
-        Ok(_) if !has_programs => Err("nothing opens channels: set `mediaswitch.listen`".to_owned()),
         Ok(address) if address.is_unspecified() => Err("an address that others reach".to_owned()),
         Ok(address) => Ok(address),
         Err(_) => Err("write an IP address".to_owned()),

@@ -100,13 +100,19 @@ impl Config {
 }
 
 /// Of control programs, and of what they open.
-fn programs_values(calls: Option<&CallsConfig>) -> [(&'static str, String); 5] {
+fn programs_values(calls: Option<&CallsConfig>) -> [(&'static str, String); 10] {
     let mediaswitch = calls.and_then(|calls| calls.mediaswitch.as_ref());
     let rtp = calls.map(|calls| &calls.rtp);
+    let sip = calls.and_then(|calls| calls.sip.as_ref());
     [
         ("mediaswitch.listen", text(&mediaswitch.map(|own| own.listen))),
         ("mediaswitch.key", text(&mediaswitch.map(|own| &own.key))),
         ("mediaswitch.domain", text(&mediaswitch.map(|own| &own.domain))),
+        ("sip.udp", text(&sip.map(|sip| sip.udp))),
+        ("sip.tcp", text(&sip.map(|sip| sip.tcp))),
+        ("sip.address", text(&sip.map(|sip| sip.address))),
+        ("sip.realm", text(&sip.map(|sip| &sip.realm))),
+        ("sip.ping", text(&sip.map(|sip| sip.ping))),
         ("rtp.address", text(&rtp.map(|rtp| rtp.address))),
         ("rtp.ports", text(&rtp.map(|rtp| &rtp.ports))),
     ]

@@ -33,7 +33,7 @@ pub use arguments::{
     Arguments, Command, DialArguments, Flags, GrantArguments, TokenAction, TokenArguments, UserAction,
 };
 pub use authority::AuthorityUrl;
-pub use calls::{CallsConfig, MediaswitchConfig, PlaneConfig, RecordsConfig, RtpConfig};
+pub use calls::{CallsConfig, MediaswitchConfig, PlaneConfig, RecordsConfig, RtpConfig, SipConfig};
 pub use changes::Change;
 pub use error::{ConfigError, Source};
 pub use settings::template;

@@ -9,6 +9,7 @@ use moqswitch_calls::{Dialplan, Number};
 
 use crate::access::{ApiKey, Entrance, TokenKey, Users};
 use crate::control::{ChannelPool, NoChannels};
+use crate::gateway::SipSettings;
 use crate::limits;
 use crate::outward::{Callback, Webhook};
 
@@ -48,6 +49,8 @@ pub struct Settings {
     pub utc_offset: UtcOffset,
     /// Control programs by mediaswitch's HTTP. None: there are none.
     pub mediaswitch: Option<MediaswitchSettings>,
+    /// Telephones of SIP. None: there are none.
+    pub sip: Option<SipSettings>,
     /// Times that tests shorten.
     pub times: SocketTimes,
 }
@@ -124,6 +127,7 @@ impl Default for Settings {
             trunk: None,
             utc_offset: UtcOffset::fixed(0),
             mediaswitch: None,
+            sip: None,
             times: SocketTimes::default(),
         }
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use moqswitch_calls::{AdminEvent, Event, MediaEvent};
+use ring::rand::SystemRandom;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::LocalSet;
@@ -16,8 +17,9 @@ use tokio::time;
 use crate::access::{Addresses, ApiKey, Door, Entrance, Gate, Guard, Origins, TokenKey};
 use crate::control::{self, Board, DomainName};
 use crate::counters::{Counters, Refused};
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, draw};
 use crate::figures::Figures;
+use crate::gateway::{self, Gateway, SipSettings, SipSockets};
 use crate::journal::{Found, Journal};
 use crate::limits::{BLOCKING_THREADS_MAX, COMMANDS_PER_TURN_MAX, CONTROL_SERVERS_MAX};
 use crate::media::{Busy, MediaPlane};
@@ -232,8 +234,10 @@ fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, kept: 
         let times = settings.times;
         let webhooks = std::mem::take(&mut settings.webhooks);
         let mediaswitch = settings.mediaswitch.take();
+        let sip = settings.sip.take();
         let mut exchange = Exchange::new(settings, media, Rc::clone(&moved), Arc::clone(&inbox.counters));
         exchange.take_entrance(&guard);
+        let gateway = sip.map(|sip| begin_gateway(&mut exchange, sip));
         let (tell_failed, failed) = mpsc::channel(CONTROL_SERVERS_MAX);
         if let Some(own) = mediaswitch {
             exchange.set_board(board(own, tell_failed));
@@ -263,6 +267,14 @@ fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, kept: 
             }
         }));
         tokio::task::spawn_local(end_failed(failed, Rc::downgrade(&shared)));
+        if let Some((gateway, sockets)) = gateway {
+            let shared = Rc::downgrade(&shared);
+            tokio::task::spawn_local(async move {
+                if let Err(error) = gateway::serve(shared, gateway, sockets).await {
+                    tracing::error!(%error, "no SIP");
+                }
+            });
+        }
         serve(&shared, &mut inbox, &mut stored, &moved).await;
         say_farewell(&shared).await;
         let mut exchange = shared.exchange.borrow_mut();
@@ -320,7 +332,8 @@ async fn say_farewell(shared: &Rc<Shared>) {
         let due = shared.exchange.borrow().poll_timeout();
         let board = shared.exchange.borrow().board().map(Board::callbacks_under_way);
         // Each socket's task has a share of its own.
-        if due.is_none() && Rc::strong_count(shared) == 1 && board.unwrap_or(0) == 0 {
+        let is_told = shared.exchange.borrow().outlet.is_told();
+        if due.is_none() && Rc::strong_count(shared) == 1 && board.unwrap_or(0) == 0 && is_told {
             return;
         }
         if due.is_some_and(|due| due <= Instant::now()) {
@@ -328,6 +341,17 @@ async fn say_farewell(shared: &Rc<Shared>) {
         }
         time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+fn begin_gateway(exchange: &mut Exchange, sip: SipSettings) -> (Gateway, SipSockets) {
+    let random = SystemRandom::new();
+    let settings = moqswitch_sip::agent::Settings {
+        ping: sip.ping,
+        ..moqswitch_sip::agent::Settings::at(sip.reached, &sip.realm)
+    };
+    exchange.sip_entrance.realm = sip.realm;
+    let gateway = Gateway::new(settings, sip.media, Box::new(move || draw(&random)));
+    (gateway, sip.sockets)
 }
 
 fn board(own: MediaswitchSettings, failed: mpsc::Sender<control::Failed>) -> Board {

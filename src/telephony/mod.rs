@@ -30,6 +30,8 @@ mod devices;
 mod media;
 mod pages;
 mod reload;
+mod rtp;
+mod sip;
 
 use channels::RtpChannels;
 use counting::Counting;
@@ -131,6 +133,7 @@ impl Telephony {
             let channels = RtpChannels::new(address, rtp.ports.clone(), &shards);
             own.channels = Box::new(channels.context("channels of RTP")?);
         }
+        self.settings.sip = sip::start(&self.config, &shards)?;
         let handle = Signalling::start(self.settings, Box::new(media)).context("the calls thread")?;
         let (counted, over) = mpsc::channel(LEGS_COUNTED_MAX);
         let devices = Devices::new(told, counted, self.reader, shards.clone());

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use moqswitch_calls::{Number, Text};
+use moqswitch_sip::digest::{Algorithm, Ha1};
 use ring::digest;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::Semaphore;
@@ -53,6 +54,8 @@ pub struct User {
     hash: Arc<str>,
     supervisor: bool,
     name: Option<Text>,
+    /// By which telephones of SIP are let in.
+    digests: Vec<Ha1>,
 }
 
 impl User {
@@ -70,7 +73,13 @@ impl User {
             hash: hash.into(),
             supervisor,
             name: None,
+            digests: Vec::new(),
         })
+    }
+
+    /// The same, let in by digests of SIP as well: one of each algorithm.
+    pub fn with_digests(self, digests: Vec<Ha1>) -> Self {
+        Self { digests, ..self }
     }
 
     /// The same, shown to others by this name, whatever the device says.
@@ -125,6 +134,16 @@ impl Users {
     /// Is there nobody?
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Is there such a user, and what does its digest of SIP start from?
+    pub(crate) fn digest(&self, number: &Number, algorithm: Algorithm) -> Option<Ha1> {
+        let digests = &self.0.get(number)?.digests;
+        digests.iter().find(|digest| digest.algorithm() == algorithm).cloned()
+    }
+
+    pub(crate) fn has(&self, number: &Number) -> bool {
+        self.0.contains_key(number)
     }
 
     pub(crate) fn numbers(&self) -> impl Iterator<Item = &Number> {
@@ -243,6 +262,16 @@ impl Guard {
         self.entrance.users.as_ref()
     }
 
+    /// Is whoever comes from this host let in, as any number?
+    pub(crate) fn is_open(&self) -> bool {
+        let Entrance {
+            users,
+            tokens,
+            callback,
+        } = &self.entrance;
+        users.is_none() && tokens.is_none() && callback.is_none()
+    }
+
     /// Whether a device that was let in by a password would be let in by the same again.
     pub(crate) fn knows(&self, dn: &Number, proof: Proof) -> bool {
         self.users().is_some_and(|users| users.stand_by(dn, proof))
@@ -275,17 +304,12 @@ impl Door {
     /// Whether a device that was let in before may come back without being asked again.
     pub(crate) fn stands_by(&self, dn: &Number, proof: Proof, peer: Option<IpAddr>) -> bool {
         let guard = self.guard.borrow();
-        let Entrance {
-            users,
-            tokens,
-            callback,
-        } = &guard.entrance;
         if proof.is_password() {
             return guard.knows(dn, proof);
         }
-        match users.is_none() && tokens.is_none() && callback.is_none() {
+        match guard.is_open() {
             true => is_here(peer),
-            false => tokens.is_some() || callback.is_some(),
+            false => guard.entrance.tokens.is_some() || guard.entrance.callback.is_some(),
         }
     }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use moqswitch_calls::Number;
-use ring::digest;
+use moqswitch_sip::digest::{Algorithm, Ha1};
 
 use crate::limits::{DIRECTORY_DOMAINS_MAX, DIRECTORY_USERS_MAX, DOMAIN_LABELS_MAX};
 
@@ -26,9 +26,13 @@ struct Domain {
     users: BTreeMap<String, Secret>,
 }
 
-/// Who a user is, by a hash that only whoever has the secret can make.
+/// Who a user is, by hashes that only whoever has the secret can make: what SIP's digest starts from (RFC 7616, section
+/// 3.4.2), so that the secret itself is not kept.
 #[derive(Clone, PartialEq, Eq)]
-struct Secret([u8; digest::SHA256_OUTPUT_LEN]);
+struct Secret {
+    sha256: Ha1,
+    md5: Ha1,
+}
 
 /// A user as it is pushed.
 #[derive(Clone, PartialEq, Eq)]
@@ -230,6 +234,20 @@ impl Directory {
         Some(secret.is_some() && domain.users.get(user).is_some_and(|known| *known == asked))
     }
 
+    /// What SIP's digest of a user starts from. The realm is the domain.
+    pub(crate) fn digest(&self, name: &DomainName, user: &str, algorithm: Algorithm) -> Option<Ha1> {
+        let secret = self.domains.get(&name.path())?.users.get(user)?;
+        Some(match algorithm {
+            Algorithm::Sha256 => secret.sha256.clone(),
+            Algorithm::Md5 => secret.md5.clone(),
+        })
+    }
+
+    /// Is there such a domain?
+    pub(crate) fn has(&self, name: &DomainName) -> bool {
+        self.domains.contains_key(&name.path())
+    }
+
     fn below(&self, path: &[String]) -> impl Iterator<Item = (&Vec<String>, &Domain)> {
         let domains = self.domains.range(path.to_vec()..);
         let path = path.to_vec();
@@ -238,12 +256,12 @@ impl Directory {
 }
 
 impl Secret {
-    /// What SIP's digest starts from (RFC 8760, "HA1"), so that the secret itself is not kept.
     fn of(domain: &DomainName, user: &User) -> Self {
-        let text = format!("{}:{}:{}", user.name, domain.as_str(), user.secret);
-        let mut hash = [0; digest::SHA256_OUTPUT_LEN];
-        hash.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
-        Self(hash)
+        let of = |algorithm| Ha1::of(algorithm, &user.name, domain.as_str(), &user.secret);
+        Self {
+            sha256: of(Algorithm::Sha256),
+            md5: of(Algorithm::Md5),
+        }
     }
 }
 

@@ -29,7 +29,7 @@ use crate::access::{Admission, Gate};
 use crate::control::Board;
 use crate::counters::Counters;
 use crate::events::Events;
-use crate::gateway::Outlet;
+use crate::gateway::{Outlet, SipEntrance};
 use crate::journal::Journal;
 use crate::limits::{CLOCK_BEGINS, GRANTS_RETRY, HOOKS_ASKED_MAX, RECONNECT};
 use crate::media::MediaPlane;
@@ -97,8 +97,7 @@ pub(crate) struct Exchange {
     moved: Rc<Notify>,
     /// Devices of the gateway.
     pub(crate) outlet: Outlet,
-    /// Of SIP. Empty: there is none.
-    sip_realm: String,
+    pub(crate) sip_entrance: SipEntrance,
     is_stopping: bool,
 }
 
@@ -207,7 +206,7 @@ impl Exchange {
             board: None,
             moved,
             outlet: Outlet::default(),
-            sip_realm: String::new(),
+            sip_entrance: SipEntrance::default(),
             is_stopping: false,
         };
         let numbers = settings.numbers;
@@ -402,6 +401,10 @@ impl Exchange {
         self.sessions.contains_key(&session)
     }
 
+    pub(crate) fn new_session(&self) -> SessionId {
+        SessionId(draw(&self.random))
+    }
+
     /// For a device that has no name. Others see it, so it says nothing of the session, which only its client may know.
     fn device_name(&self) -> Text {
         let [bits, _] = halves(draw(&self.random));
@@ -495,7 +498,7 @@ impl Exchange {
     }
 }
 
-fn draw(random: &SystemRandom) -> u128 {
+pub(crate) fn draw(random: &SystemRandom) -> u128 {
     let mut bytes = [0; 16];
     // It fails only where the system has no randomness at all; then ids must not be guessable, so there are none.
     assert!(random.fill(&mut bytes).is_ok(), "the system has no randomness");

@@ -25,7 +25,9 @@ impl Exchange {
     /// Asks the plane. It answers each request before it is done with it.
     pub(crate) fn ask_now(&mut self, event: impl FnOnce(RequestId) -> Event) -> Reply {
         let mut replied = self.ask(event);
-        replied.try_recv().unwrap_or(Reply::Refused(moqswitch_calls::Refusal::Stopping))
+        replied
+            .try_recv()
+            .unwrap_or(Reply::Refused(moqswitch_calls::Refusal::Stopping))
     }
 
     /// From here on these are let in. Devices of users who are not among them, or have another password, go: their calls end.
@@ -37,6 +39,7 @@ impl Exchange {
         let numbers = self.users.difference(&before).cloned().collect();
         let new = AdminEvent::Declare { numbers, exist: true };
         self.turn_out(|session| session.proof.is_password() && !guard.knows(&session.dn, session.proof));
+        self.sip_entrance.take(guard);
         self.handle(Event::Admin(gone));
         self.handle(Event::Admin(new));
     }

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use moqswitch_calls::{Actor, CallEvent, CallId, Cause, Codecs, Event, RejectReason, RejectScope, Reply, Text, TransferTo};
+use moqswitch_calls::{
+    Actor, CallEvent, CallId, Cause, Codecs, Event, RejectReason, RejectScope, Reply, Text, TransferTo,
+};
 use moqswitch_sip::agent::{End, EndedBy, LegKey};
 use moqswitch_sip::sdp::{Agreed, Description, Direction};
 
@@ -11,7 +13,12 @@ use crate::exchange::Exchange;
 
 impl Gateway {
     /// Asks the plane for a telephone.
-    pub(super) fn ask(&self, exchange: &mut Exchange, key: LegKey, event: impl FnOnce(CallId) -> CallEvent) -> Option<Reply> {
+    pub(super) fn ask(
+        &self,
+        exchange: &mut Exchange,
+        key: LegKey,
+        event: impl FnOnce(CallId) -> CallEvent,
+    ) -> Option<Reply> {
         let call = self.calls.get(&key)?;
         let (actor, event) = (Actor::Session(call.session), event(call.leg.call));
         Some(exchange.ask_now(|request| Event::Call { request, actor, event }))
@@ -19,14 +26,22 @@ impl Gateway {
 
     pub(super) fn take_ringing(&mut self, exchange: &mut Exchange, key: LegKey) {
         // A second time it says nothing new.
-        let _ = self.ask(exchange, key, |call| CallEvent::Ringing { call, early_media: false, sdp: None });
+        let _ = self.ask(exchange, key, |call| CallEvent::Ringing {
+            call,
+            early_media: false,
+            sdp: None,
+        });
     }
 
     pub(super) fn take_answered(&mut self, exchange: &mut Exchange, key: LegKey, body: &[u8]) {
         let Some(call) = self.calls.get_mut(&key) else { return };
-        let agreed = Description::parse(body).ok().and_then(|answer| call.session_description.take_answer(&answer).ok());
+        let agreed = Description::parse(body)
+            .ok()
+            .and_then(|answer| call.session_description.take_answer(&answer).ok());
         let Some(agreed) = agreed else {
-            tracing::info!("a telephone answered with a description that is none, or that has nothing that was offered");
+            tracing::info!(
+                "a telephone answered with a description that is none, or that has nothing that was offered"
+            );
             return self.hang_up(exchange, key, Cause::ProtocolError);
         };
         call.stage = Stage::Up;
@@ -61,7 +76,9 @@ impl Gateway {
     pub(super) fn take_confirmed(&mut self, exchange: &mut Exchange, key: LegKey, body: Option<&[u8]>) {
         let Some(body) = body else { return };
         let Some(call) = self.calls.get_mut(&key) else { return };
-        let agreed = Description::parse(body).ok().and_then(|answer| call.session_description.take_answer(&answer).ok());
+        let agreed = Description::parse(body)
+            .ok()
+            .and_then(|answer| call.session_description.take_answer(&answer).ok());
         match agreed {
             Some(agreed) => self.take_agreed(exchange, key, &agreed),
             None => self.hang_up(exchange, key, Cause::ProtocolError),
@@ -75,13 +92,16 @@ impl Gateway {
         };
         let preferred = codecs::in_order(call.sends, codecs::of_telephones());
         let Some(body) = body else {
-            let offer = call.session_description.offer(&preferred, Direction::SendRecv);
+            let offer = call.session_description.offer(&preferred, Direction::SendReceive);
             return self.agent.answer_offer(Instant::now(), key, &offer);
         };
         let Ok(offer) = Description::parse(body) else {
             return self.agent.refuse_offer(Instant::now(), key, 400);
         };
-        match call.session_description.answer(&offer, &preferred, Direction::SendRecv) {
+        match call
+            .session_description
+            .answer(&offer, &preferred, Direction::SendReceive)
+        {
             Ok((answer, agreed)) => {
                 self.agent.answer_offer(Instant::now(), key, &answer);
                 self.take_agreed(exchange, key, &agreed);
@@ -128,7 +148,8 @@ impl Gateway {
         self.agent.tell_transfer(Instant::now(), key, 100);
         match self.ask(exchange, key, |call| CallEvent::Transfer { call, to }) {
             Some(Reply::Refused(refusal)) => {
-                self.agent.tell_transfer(Instant::now(), key, super::telling::status_of(refusal));
+                self.agent
+                    .tell_transfer(Instant::now(), key, super::telling::status_of(refusal));
             }
             // How it goes on is told by notices.
             _ => {}
@@ -142,19 +163,34 @@ impl Gateway {
             (Stage::Called, 603 | 607 | 608) => Refusing::Reject(RejectReason::Declined, RejectScope::All),
             (Stage::Called, _) => Refusing::End(cause_of(end)),
             (Stage::Calling { .. }, _) => Refusing::End(Cause::Cancelled),
-            (Stage::Up, _) => Refusing::End(if end.by == EndedBy::Time { Cause::MediaTimeout } else { Cause::Normal }),
+            (Stage::Up, _) => Refusing::End(if end.by == EndedBy::Time {
+                Cause::MediaTimeout
+            } else {
+                Cause::Normal
+            }),
         };
         let _ = self.ask(exchange, key, |call| match event {
             Refusing::Reject(reason, scope) => CallEvent::Reject { call, reason, scope },
-            Refusing::End(cause) => CallEvent::Hangup { call, cause: Some(cause) },
+            Refusing::End(cause) => CallEvent::Hangup {
+                call,
+                cause: Some(cause),
+            },
         });
         self.forget_and_leave(exchange, key);
     }
 
     /// Ends a telephone's part from our side.
     pub(super) fn hang_up(&mut self, exchange: &mut Exchange, key: LegKey, cause: Cause) {
-        self.agent.hang_up(Instant::now(), key, cause.sip_status(), Some(&super::telling::reason_of(cause)));
-        let _ = self.ask(exchange, key, |call| CallEvent::Hangup { call, cause: Some(cause) });
+        self.agent.hang_up(
+            Instant::now(),
+            key,
+            cause.sip_status(),
+            Some(&super::telling::reason_of(cause)),
+        );
+        let _ = self.ask(exchange, key, |call| CallEvent::Hangup {
+            call,
+            cause: Some(cause),
+        });
         self.forget_and_leave(exchange, key);
     }
 
@@ -184,7 +220,11 @@ enum Refusing {
 
 /// A status of 600 and more is for all (RFC 3261, section 21.6).
 const fn scope_of(status: u16) -> RejectScope {
-    if status >= 600 { RejectScope::All } else { RejectScope::Device }
+    if status >= 600 {
+        RejectScope::All
+    } else {
+        RejectScope::Device
+    }
 }
 
 fn cause_of(end: &End) -> Cause {

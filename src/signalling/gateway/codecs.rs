@@ -24,7 +24,10 @@ pub(super) const fn of_sdp(codec: sdp::Codec) -> Codec {
 /// What an offer has of them.
 pub(super) fn offered(offer: &Description) -> Codecs {
     let audio = offer.sections.iter().filter_map(|section| section.audio.as_ref());
-    audio.flat_map(|audio| audio.codecs()).map(|(codec, _)| of_sdp(codec)).collect()
+    audio
+        .flat_map(|audio| audio.codecs())
+        .map(|(codec, _)| of_sdp(codec))
+        .collect()
 }
 
 /// For an offer of ours, or to choose from another's: the chosen one first, then what else may be.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use moqswitch_calls::{Actor, Event, CallEvent, Dial, Incoming, LegId, Number, Registration, Reply, SessionId, Text};
+use moqswitch_calls::{Actor, CallEvent, Dial, Event, Incoming, LegId, Number, Registration, Reply, SessionId, Text};
 use moqswitch_sip::agent::{self, Invited, LegKey};
 use moqswitch_sip::sdp::{Description, Direction, Session};
 
@@ -27,7 +27,9 @@ impl Gateway {
             Some(body) => Some(Box::new(Description::parse(body).map_err(|_| 400_u16)?)),
             None => None,
         };
-        let takes = offer.as_ref().map_or_else(codecs::of_telephones, |offer| codecs::offered(offer));
+        let takes = offer
+            .as_ref()
+            .map_or_else(codecs::of_telephones, |offer| codecs::offered(offer));
         if takes.is_empty() {
             return Err(488);
         }
@@ -54,9 +56,14 @@ impl Gateway {
             }
             _ => return Err(500),
         };
-        let stage = Stage::Calling { offer, is_accepted: false };
+        let stage = Stage::Calling {
+            offer,
+            is_accepted: false,
+        };
         let peer = invited.flow.peer;
-        self.insert(invited.leg, Call { is_guest, ..self.new_call(session, leg, stage, peer) });
+        let mut call = self.new_call(session, leg, stage, peer);
+        call.is_guest = is_guest;
+        self.insert(invited.leg, call);
         let _ = self.ask(exchange, invited.leg, |call| CallEvent::Codecs { call, codecs: takes });
         Ok(())
     }
@@ -85,7 +92,10 @@ impl Gateway {
     pub(super) fn call_telephone(&mut self, exchange: &mut Exchange, session: SessionId, incoming: &Incoming) {
         if let Err(cause) = self.begin_called(exchange, session, incoming) {
             let (actor, call) = (Actor::Session(session), incoming.call);
-            let event = CallEvent::Hangup { call, cause: Some(cause) };
+            let event = CallEvent::Hangup {
+                call,
+                cause: Some(cause),
+            };
             let _ = exchange.ask_now(|request| Event::Call { request, actor, event });
         }
     }
@@ -106,9 +116,13 @@ impl Gateway {
             Cause::Congestion
         })?;
         let wanted = codecs::in_order(None, incoming.codecs.and(codecs::of_telephones()));
-        let offer = call.session_description.offer(&wanted, Direction::SendRecv);
-        let realm = if binding.domain.is_empty() { exchange.sip_realm() } else { binding.domain.clone() };
-        let to = moqswitch_sip::agent::address(&binding.user, &realm);
+        let offer = call.session_description.offer(&wanted, Direction::SendReceive);
+        let realm = if binding.domain.is_empty() {
+            exchange.sip_entrance.realm.clone()
+        } else {
+            binding.domain.clone()
+        };
+        let to = agent::address(&binding.user, &realm);
         let sent = agent::Call {
             target: binding.target(),
             from: (user_of(&incoming.from.number), incoming.from.name.as_str().to_owned()),
@@ -132,7 +146,11 @@ impl Gateway {
     }
 
     /// A leg of RTP for a call that has none.
-    pub(super) fn open_media(&mut self, call: &mut Call, peer: Option<std::net::SocketAddr>) -> Result<RtpLeg, super::RtpError> {
+    pub(super) fn open_media(
+        &mut self,
+        call: &mut Call,
+        peer: Option<std::net::SocketAddr>,
+    ) -> Result<RtpLeg, super::RtpError> {
         let leg = self.media.open(&call.leg.path(), peer)?;
         call.media = Some(leg.id);
         call.session_description.move_to(leg.address);
@@ -145,7 +163,13 @@ impl Gateway {
         self.calls.insert(key, call);
     }
 
-    pub(super) fn new_call(&mut self, session: SessionId, leg: LegId, stage: Stage, peer: std::net::SocketAddr) -> Call {
+    pub(super) fn new_call(
+        &mut self,
+        session: SessionId,
+        leg: LegId,
+        stage: Stage,
+        peer: std::net::SocketAddr,
+    ) -> Call {
         self.begun += 1;
         // The address is known as soon as there is a leg of RTP.
         let nowhere = std::net::SocketAddr::from(([0, 0, 0, 0], 9));

@@ -3,6 +3,7 @@
 
 mod calling;
 mod codecs;
+mod entrance;
 mod inviting;
 mod media;
 mod outlet;
@@ -22,9 +23,10 @@ use moqswitch_sip::sdp::{Description, Session};
 
 use crate::exchange::Exchange;
 
+pub(crate) use entrance::SipEntrance;
 pub use media::{RtpError, RtpEvent, RtpLeg, RtpLegId, RtpLegs};
 pub(crate) use outlet::Outlet;
-pub use settings::SipSettings;
+pub use settings::{SipSettings, SipSockets};
 pub(crate) use sockets::serve;
 
 use registering::Registry;
@@ -69,7 +71,10 @@ struct Call {
 /// How far it is.
 enum Stage {
     /// It calls. Its offer waits for an answer; none: it wants ours.
-    Calling { offer: Option<Box<Description>>, is_accepted: bool },
+    Calling {
+        offer: Option<Box<Description>>,
+        is_accepted: bool,
+    },
     /// It is called.
     Called,
     /// It talks.
@@ -150,7 +155,11 @@ impl Gateway {
 
     fn take_media(&mut self, exchange: &mut Exchange, event: RtpEvent) {
         match event {
-            RtpEvent::Digit { leg, digit, duration_ms } => {
+            RtpEvent::Digit {
+                leg,
+                digit,
+                duration_ms,
+            } => {
                 if let Some(key) = self.streams.get(&leg).copied() {
                     let duration = std::time::Duration::from_millis(duration_ms.into());
                     self.take_digit(exchange, key, digit, duration);
@@ -175,6 +184,3 @@ impl Gateway {
         self.registry.binding(session)
     }
 }
-
-#[cfg(test)]
-mod tests;

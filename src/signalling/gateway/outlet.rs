@@ -38,6 +38,11 @@ impl Outlet {
         self.bell.notify_one();
     }
 
+    /// Is everything taken?
+    pub(crate) fn is_told(&self) -> bool {
+        self.told.is_empty()
+    }
+
     pub(crate) fn poll(&mut self) -> Option<(SessionId, Notice)> {
         self.told.pop_front()
     }

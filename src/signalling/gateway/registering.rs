@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use moqswitch_calls::{Event, Number, RegisterEvent, Registration, SessionId, Text};
+use moqswitch_calls::{Event, RegisterEvent, Registration, SessionId, Text};
 use moqswitch_sip::agent::{Access, Binding, BindingId, Host};
 use moqswitch_sip::digest::{Algorithm, Ha1};
 use moqswitch_sip::flow::Flow;
@@ -26,7 +26,10 @@ pub(super) struct Door<'a> {
 
 impl Registry {
     pub(super) fn host<'a>(&'a mut self, exchange: &'a mut Exchange) -> Door<'a> {
-        Door { registry: self, exchange }
+        Door {
+            registry: self,
+            exchange,
+        }
     }
 
     pub(super) fn session(&self, binding: BindingId) -> Option<SessionId> {
@@ -55,7 +58,10 @@ impl Host for Door<'_> {
     }
 
     fn register(&mut self, id: BindingId, binding: &Binding, expires: Duration) -> Result<Duration, u16> {
-        let number = self.exchange.sip_number(&binding.user, &binding.domain).ok_or(404_u16)?;
+        let number = self
+            .exchange
+            .sip_number(&binding.user, &binding.domain)
+            .ok_or(404_u16)?;
         let known = self.registry.session(id);
         let session = known.unwrap_or_else(|| self.exchange.new_session());
         // Its name for ever, or where it is: so a telephone that was started again takes its own place.
@@ -87,20 +93,15 @@ impl Host for Door<'_> {
     }
 
     fn unregister(&mut self, id: BindingId) {
-        let Some(session) = self.registry.session(id) else { return };
+        let Some(session) = self.registry.session(id) else {
+            return;
+        };
         self.registry.forget(session);
         self.exchange.unregister_device(session);
     }
 }
 
 impl Exchange {
-    /// What a user of SIP is in the call plane. None: it is no number.
-    pub(super) fn sip_number(&self, user: &str, domain: &str) -> Option<Number> {
-        let whole = format!("{user}@{domain}");
-        let text = if self.has_domain(domain) { whole.as_str() } else { user };
-        Number::new(text).ok()
-    }
-
     /// A device that has no socket. Refused as any other.
     pub(super) fn register_device(&mut self, registration: Registration) -> Result<Duration, moqswitch_calls::Refusal> {
         let asked = registration.expires.unwrap_or_default();

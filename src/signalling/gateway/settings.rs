@@ -10,10 +10,8 @@ use super::media::RtpLegs;
 
 /// SIP of a switch.
 pub struct SipSettings {
-    /// Datagrams. None: there are none.
-    pub udp: Option<UdpSocket>,
-    /// Streams. None: there are none.
-    pub tcp: Option<TcpListener>,
+    /// Where it listens.
+    pub sockets: SipSockets,
     /// Where telephones reach it.
     pub reached: Reached,
     /// Of addresses and of digest authentication: a domain, or the name of the switch.
@@ -24,12 +22,20 @@ pub struct SipSettings {
     pub media: Box<dyn RtpLegs>,
 }
 
+/// Where telephones are listened for. They do not block.
+#[derive(Debug, Default)]
+pub struct SipSockets {
+    /// Datagrams. None: there are none.
+    pub udp: Option<UdpSocket>,
+    /// Streams. None: there are none.
+    pub tcp: Option<TcpListener>,
+}
+
 impl fmt::Debug for SipSettings {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("SipSettings")
-            .field("udp", &self.udp)
-            .field("tcp", &self.tcp)
+            .field("sockets", &self.sockets)
             .field("reached", &self.reached)
             .field("realm", &self.realm)
             .finish_non_exhaustive()

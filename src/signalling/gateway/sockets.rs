@@ -15,10 +15,10 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::mpsc;
 use tokio::time;
 
-use super::Gateway;
+use super::{Gateway, SipSockets};
 use crate::limits::{
-    SIP_CONNECT_WAIT, SIP_CONNECTION_IDLE, SIP_CONNECTIONS_MAX, SIP_CONNECTIONS_PER_ADDRESS_MAX, SIP_DATAGRAMS_PER_TURN_MAX,
-    SIP_OUTBOX_MESSAGES_MAX, SIP_STREAM_MESSAGES_MAX,
+    SIP_CONNECT_WAIT, SIP_CONNECTION_IDLE, SIP_CONNECTIONS_MAX, SIP_CONNECTIONS_PER_ADDRESS_MAX,
+    SIP_DATAGRAMS_PER_TURN_MAX, SIP_OUTBOX_MESSAGES_MAX, SIP_STREAM_MESSAGES_MAX,
 };
 use crate::socket::Shared;
 
@@ -46,16 +46,11 @@ struct Connection {
 }
 
 /// Serves telephones, for as long as there are calls.
-pub(crate) async fn serve(
-    shared: Weak<Shared>,
-    mut gateway: Gateway,
-    udp: Option<std::net::UdpSocket>,
-    tcp: Option<std::net::TcpListener>,
-) -> io::Result<()> {
+pub(crate) async fn serve(shared: Weak<Shared>, mut gateway: Gateway, listening: SipSockets) -> io::Result<()> {
     let (tell, mut came) = mpsc::channel(SIP_STREAM_MESSAGES_MAX);
     let mut sockets = Sockets {
-        udp: udp.map(UdpSocket::from_std).transpose()?,
-        tcp: tcp.map(TcpListener::from_std).transpose()?,
+        udp: listening.udp.map(UdpSocket::from_std).transpose()?,
+        tcp: listening.tcp.map(TcpListener::from_std).transpose()?,
         connections: HashMap::new(),
         peers: HashMap::new(),
         per_address: HashMap::new(),
@@ -131,7 +126,9 @@ impl Sockets {
             }
         };
         let connection = async {
-            let Some(tcp) = &self.tcp else { return std::future::pending().await };
+            let Some(tcp) = &self.tcp else {
+                return std::future::pending().await;
+            };
             loop {
                 match tcp.accept().await {
                     Ok(accepted) => return accepted,
@@ -147,8 +144,14 @@ impl Sockets {
     }
 
     fn accept(&mut self, stream: TcpStream, peer: SocketAddr) {
-        let Some((connection, outbox)) = self.begin(peer) else { return };
-        let flow = Flow { transport: Transport::Tcp, peer, connection };
+        let Some((connection, outbox)) = self.begin(peer) else {
+            return;
+        };
+        let flow = Flow {
+            transport: Transport::Tcp,
+            peer,
+            connection,
+        };
         tokio::task::spawn_local(serve_stream(stream, flow, outbox, self.tell.clone()));
     }
 
@@ -167,7 +170,9 @@ impl Sockets {
     }
 
     fn forget(&mut self, number: u64) {
-        let Some(connection) = self.connections.remove(&number) else { return };
+        let Some(connection) = self.connections.remove(&number) else {
+            return;
+        };
         if self.peers.get(&connection.peer) == Some(&number) {
             self.peers.remove(&connection.peer);
         }
@@ -199,7 +204,11 @@ impl Sockets {
 
     fn connect(&mut self, peer: SocketAddr) -> Option<u64> {
         let (connection, outbox) = self.begin(peer)?;
-        let flow = Flow { transport: Transport::Tcp, peer, connection };
+        let flow = Flow {
+            transport: Transport::Tcp,
+            peer,
+            connection,
+        };
         let tell = self.tell.clone();
         tokio::task::spawn_local(async move {
             match time::timeout(SIP_CONNECT_WAIT, TcpStream::connect(peer)).await {

@@ -2,9 +2,7 @@
 
 use std::time::Instant;
 
-use moqswitch_calls::{
-    Cause, LegState, Notice, Participant, Refusal, SessionId, TransferProgress, UnregisterReason,
-};
+use moqswitch_calls::{Cause, LegState, Notice, Participant, Refusal, SessionId, TransferProgress, UnregisterReason};
 use moqswitch_sip::agent::LegKey;
 use moqswitch_sip::sdp::Direction;
 
@@ -15,7 +13,11 @@ impl Gateway {
     pub(super) fn take_notice(&mut self, exchange: &mut Exchange, session: SessionId, notice: Notice) {
         match notice {
             Notice::Incoming(incoming) => self.call_telephone(exchange, session, &incoming),
-            Notice::Progress { leg, state: LegState::Ringing, .. } => {
+            Notice::Progress {
+                leg,
+                state: LegState::Ringing,
+                ..
+            } => {
                 if let Some(key) = self.legs.get(&leg).copied() {
                     self.agent.ring(Instant::now(), key, None);
                 }
@@ -42,9 +44,18 @@ impl Gateway {
                     self.hear(key, None);
                 }
             }
-            Notice::Dtmf { call, by, digits, duration } => {
+            Notice::Dtmf {
+                call,
+                by,
+                digits,
+                duration,
+            } => {
                 // Telephones hear each other's keys with the speech.
-                let is_heard = self.legs.get(&by).and_then(|key| self.calls.get(key)).is_some_and(|by| by.takes_events);
+                let is_heard = self
+                    .legs
+                    .get(&by)
+                    .and_then(|key| self.calls.get(key))
+                    .is_some_and(|by| by.takes_events);
                 if let Some(key) = self.call_of(call, session).filter(|_| !is_heard) {
                     self.press(key, digits.as_str(), duration);
                 }
@@ -55,9 +66,12 @@ impl Gateway {
                 }
             }
             Notice::Ended(ended) => {
-                let Some(key) = self.legs.get(&ended.leg).copied() else { return };
+                let Some(key) = self.legs.get(&ended.leg).copied() else {
+                    return;
+                };
                 let status = ended.cause.sip_status();
-                self.agent.hang_up(Instant::now(), key, refusal_of(status), Some(&reason_of(ended.cause)));
+                self.agent
+                    .hang_up(Instant::now(), key, refusal_of(status), Some(&reason_of(ended.cause)));
                 self.forget_and_leave(exchange, key);
             }
             Notice::Unregistered { reason } => self.take_unregistered(exchange, session, reason),
@@ -87,7 +101,9 @@ impl Gateway {
             return self.hang_up(exchange, key, cause);
         }
         // One of them, until somebody mixes.
-        let heard = participants.iter().find(|other| !other.own && other.audible && other.sends.is_some());
+        let heard = participants
+            .iter()
+            .find(|other| !other.own && other.audible && other.sends.is_some());
         let path = heard.map(|other| other.leg.path());
         self.hear(key, path);
     }
@@ -109,7 +125,9 @@ impl Gateway {
 
     /// The call of a telephone was answered: so is the telephone.
     fn answer(&mut self, exchange: &mut Exchange, key: LegKey) -> Result<(), Cause> {
-        let Some(mut call) = self.calls.remove(&key) else { return Ok(()) };
+        let Some(mut call) = self.calls.remove(&key) else {
+            return Ok(());
+        };
         let outcome = self.open_media(&mut call, None);
         self.calls.insert(key, call);
         let leg = outcome.map_err(|error| {
@@ -117,18 +135,26 @@ impl Gateway {
             Cause::Congestion
         })?;
         self.streams.insert(leg.id, key);
-        let Some(call) = self.calls.get_mut(&key) else { return Ok(()) };
+        let Some(call) = self.calls.get_mut(&key) else {
+            return Ok(());
+        };
         let preferred = codecs::in_order(call.sends, codecs::of_telephones());
-        let Stage::Calling { offer, .. } = &call.stage else { return Ok(()) };
+        let Stage::Calling { offer, .. } = &call.stage else {
+            return Ok(());
+        };
         let description = match offer {
             Some(offer) => {
-                let answered = call.session_description.answer(offer, &preferred, Direction::SendRecv);
-                answered.map_err(|refused| {
-                    tracing::info!(%refused, "a call of a telephone");
-                    Cause::ProtocolError
-                })?.0
+                let answered = call
+                    .session_description
+                    .answer(offer, &preferred, Direction::SendReceive);
+                answered
+                    .map_err(|refused| {
+                        tracing::info!(%refused, "a call of a telephone");
+                        Cause::ProtocolError
+                    })?
+                    .0
             }
-            None => call.session_description.offer(&preferred, Direction::SendRecv),
+            None => call.session_description.offer(&preferred, Direction::SendReceive),
         };
         call.stage = Stage::Up;
         let agreed = call.session_description.agreed().cloned();
@@ -143,7 +169,9 @@ impl Gateway {
     fn press(&mut self, key: LegKey, digits: &str, duration: std::time::Duration) {
         let Some(call) = self.calls.get(&key) else { return };
         let (media, takes_events) = (call.media, call.takes_events);
-        let duration_ms = u32::try_from(duration.as_millis()).unwrap_or(u32::MAX).clamp(DIGIT_MS_MIN, DIGIT_MS_MAX);
+        let duration_ms = u32::try_from(duration.as_millis())
+            .unwrap_or(u32::MAX)
+            .clamp(DIGIT_MS_MIN, DIGIT_MS_MAX);
         // A comma is a pause.
         for digit in digits.chars().filter(|digit| *digit != ',') {
             match media.filter(|_| takes_events) {
@@ -162,7 +190,9 @@ impl Gateway {
 
     fn take_unregistered(&mut self, exchange: &mut Exchange, session: SessionId, reason: UnregisterReason) {
         exchange.outlet.remove(session);
-        let Some(binding) = self.registry.forget(session) else { return };
+        let Some(binding) = self.registry.forget(session) else {
+            return;
+        };
         if reason != UnregisterReason::Requested {
             let mut host = self.registry.host(exchange);
             self.agent.unregister(binding, &mut host);

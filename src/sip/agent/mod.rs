@@ -26,7 +26,7 @@ use crate::message::{Message, Method};
 use crate::transaction::{ClientId, Received, ServerId, Transactions};
 
 pub use event::{Access, BindingId, Caller, End, EndedBy, Event, Host, Invited, LegKey, Noticed, Reached, Target};
-pub use outgoing::Call;
+pub use outgoing::{Call, address};
 pub use registrar::Binding;
 
 use leg::Leg;

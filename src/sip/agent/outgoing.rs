@@ -29,6 +29,11 @@ pub struct Call {
     pub account: Option<u64>,
 }
 
+/// `sip:user@domain`.
+pub fn address(user: &str, domain: &str) -> String {
+    format!("sip:{}@{domain}", escape(user))
+}
+
 impl Agent {
     /// Calls somebody.
     ///
@@ -40,7 +45,7 @@ impl Agent {
         }
         let (tag, name) = (self.random_text(), self.random_text());
         let (user, people) = call.from;
-        let own = format!("sip:{}@{}", escape(&user), self.settings.realm);
+        let own = address(&user, &self.settings.realm);
         let people = if people.is_empty() {
             String::new()
         } else {

@@ -4,7 +4,7 @@ use super::algorithm::Algorithm;
 
 /// The hash of user, realm and password (RFC 7616, section 3.4.2). Whoever has it can register as the user, so it is as
 /// secret as the password; `Debug` does not show it.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Ha1 {
     algorithm: Algorithm,
     hex: String,

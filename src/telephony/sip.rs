@@ -1,0 +1,85 @@
+//! SIP of the switch: its sockets, and the legs of its telephones.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+
+use anyhow::Context;
+use moqswitch_relay::shard::ShardPort;
+use moqswitch_signalling::sip::agent::Reached;
+use moqswitch_signalling::{SipSettings, SipSockets};
+
+use super::rtp::Telephones;
+use crate::config::{CallsConfig, SipConfig};
+
+/// `None`: there is no SIP. On loopback it is there by itself, and an address that somebody else has is a warning then.
+pub(super) fn start(config: &CallsConfig, shards: &[ShardPort]) -> anyhow::Result<Option<SipSettings>> {
+    let Some(sip) = &config.sip else { return Ok(None) };
+    let bound = bind(sip);
+    let sockets = match bound {
+        Err(error) if sip.is_by_itself => {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "no SIP: set `sip.udp` and `sip.tcp` to other addresses"
+            );
+            return Ok(None);
+        }
+        bound => bound?,
+    };
+    let udp = sockets.udp.as_ref().map(UdpSocket::local_addr).transpose()?;
+    let tcp = sockets.tcp.as_ref().map(TcpListener::local_addr).transpose()?;
+    let Some(any) = udp.or(tcp) else { return Ok(None) };
+    let address = sip.address.unwrap_or_else(|| reached(any.ip()));
+    let media = config.rtp.address.unwrap_or(address);
+    let telephones = Telephones::new(media, config.rtp.ports.clone(), shards).context("RTP of telephones")?;
+    let at = |bound: Option<SocketAddr>| SocketAddr::new(address, bound.unwrap_or(any).port());
+    tracing::info!(udp = ?udp, tcp = ?tcp, %address, rtp = %media, "SIP");
+    Ok(Some(SipSettings {
+        sockets,
+        reached: Reached {
+            udp: at(udp),
+            tcp: at(tcp),
+            tls: at(tcp),
+        },
+        realm: sip.realm.clone(),
+        ping: sip.ping,
+        media: Box::new(telephones),
+    }))
+}
+
+fn bind(sip: &SipConfig) -> anyhow::Result<SipSockets> {
+    let udp = sip
+        .udp
+        .map(|address| datagrams(address).with_context(|| format!("`sip.udp`: {address}")));
+    let tcp = sip
+        .tcp
+        .map(|address| streams(address).with_context(|| format!("`sip.tcp`: {address}")));
+    Ok(SipSockets {
+        udp: udp.transpose()?,
+        tcp: tcp.transpose()?,
+    })
+}
+
+fn datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(address)?;
+    // What ten thousand telephones may send in a moment. Less is what the host allows.
+    socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BYTES)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+fn streams(address: SocketAddr) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// From this host, if nothing else is said.
+fn reached(bound: IpAddr) -> IpAddr {
+    match bound {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    }
+}
+
+const RECEIVE_BYTES: usize = 4 << 20;
