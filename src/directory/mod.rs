@@ -28,11 +28,20 @@ pub fn dialplan(config: &CallsConfig) -> Result<Dialplan, FileError> {
 /// Who may register. Users whose passwords are in the clear take tens of milliseconds each.
 pub fn entrance(config: &CallsConfig) -> Result<Entrance, FileError> {
     Ok(Entrance {
-        users: config.users.as_deref().map(users::read).transpose()?,
+        users: config
+            .users
+            .as_deref()
+            .map(|path| users::read(path, realm_of(config)))
+            .transpose()?,
         tokens: config.tokens.as_deref().map(secret::token_key).transpose()?,
         // The configuration has tried it.
         callback: config.callback.as_deref().and_then(Callback::new),
     })
+}
+
+/// Of the digests by which telephones of SIP are let in.
+fn realm_of(config: &CallsConfig) -> &str {
+    config.sip.as_ref().map_or("", |sip| &sip.realm)
 }
 
 /// Who may use REST.

@@ -14,11 +14,12 @@ mod telling;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use moqswitch_calls::{CallId, Codec, LegId, SessionId};
-use moqswitch_sip::agent::{Agent, BindingId, Event, LegKey, Settings};
+use moqswitch_sip::agent::{Agent, BindingId, Event, LegKey, Noticed, Settings};
 use moqswitch_sip::flow::Flow;
+use moqswitch_sip::guard::{self, Outcome};
 use moqswitch_sip::sdp::{Description, Session};
 
 use crate::exchange::Exchange;
@@ -42,6 +43,7 @@ pub(crate) struct Gateway {
     parts: HashMap<(SessionId, CallId), LegKey>,
     streams: HashMap<RtpLegId, LegKey>,
     begun: u64,
+    started: Instant,
 }
 
 /// One telephone's part in a call.
@@ -86,20 +88,47 @@ impl Gateway {
         Self {
             agent: Agent::new(settings, Instant::now(), random),
             media,
-            registry: Registry::default(),
+            registry: Registry::new(guard::Settings::default()),
             calls: HashMap::new(),
             legs: HashMap::new(),
             parts: HashMap::new(),
             streams: HashMap::new(),
             begun: 0,
+            started: Instant::now(),
         }
     }
 
     /// A message came.
     pub(crate) fn receive(&mut self, exchange: &mut Exchange, flow: Flow, bytes: &[u8]) {
+        let now = Instant::now();
+        let (since, peer) = (self.since_start(now), flow.peer);
+        if let Err(reason) = self.registry.guard.admit(since, peer, flow.transport, bytes) {
+            if let Some(left_out) = self.registry.guard.should_log(reason, peer, since) {
+                tracing::warn!(%peer, reason = reason.name(), left_out, "SIP: refused without an answer");
+            }
+            return;
+        }
         let mut host = self.registry.host(exchange);
-        self.agent.receive(Instant::now(), flow, bytes, &mut host);
+        self.agent.receive(now, flow, bytes, &mut host);
         self.drive(exchange);
+    }
+
+    fn since_start(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.started)
+    }
+
+    fn take_noticed(&mut self, flow: Flow, notice: Noticed) {
+        let outcome = match notice {
+            // Who sends nonsense is no guesser.
+            Noticed::Malformed => return,
+            Noticed::UnknownUser => Outcome::UnknownUser,
+            Noticed::WrongPassword => Outcome::WrongPassword,
+            Noticed::Known => Outcome::Succeeded,
+        };
+        let since = self.since_start(Instant::now());
+        if self.registry.guard.told(since, flow.peer, outcome) {
+            tracing::warn!(peer = %flow.peer, "SIP: too many failures; what it sends is dropped for a while");
+        }
     }
 
     /// A connection is gone.
@@ -149,7 +178,7 @@ impl Gateway {
             Event::Digit { leg, digit, duration } => self.take_digit(exchange, leg, digit, duration),
             Event::Transfer { leg, to, replaces } => self.take_transfer(exchange, leg, &to, replaces),
             Event::Ended { leg, end } => self.take_ended(exchange, leg, &end),
-            Event::Noticed { flow, notice } => tracing::debug!(?flow, ?notice, "SIP"),
+            Event::Noticed { flow, notice } => self.take_noticed(flow, notice),
         }
     }
 
@@ -161,7 +190,7 @@ impl Gateway {
                 duration_ms,
             } => {
                 if let Some(key) = self.streams.get(&leg).copied() {
-                    let duration = std::time::Duration::from_millis(duration_ms.into());
+                    let duration = Duration::from_millis(duration_ms.into());
                     self.take_digit(exchange, key, digit, duration);
                 }
             }

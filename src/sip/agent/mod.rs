@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use crate::digest::{Challenger, Client};
 use crate::flow::{Flow, Transport};
+use crate::guard::{Load, Traffic, Verdict};
 use crate::limits::{EXPIRES_MAX, EXPIRES_MIN, PING_INTERVAL};
 use crate::message::{Message, Method};
 use crate::transaction::{ClientId, Received, ServerId, Transactions};
@@ -151,6 +152,7 @@ impl Agent {
             return;
         }
         match Message::parse(bytes) {
+            Ok(message) if self.is_turned_away(flow, &message, host) => {}
             Ok(message) => match self.transactions.receive(now, flow, message) {
                 Received::Nothing => {}
                 Received::Request(id, message) => self.take_request(now, flow, id, *message, host),
@@ -166,6 +168,31 @@ impl Agent {
             }
         }
         self.end_transactions(now);
+    }
+
+    /// With too much to do, what begins is answered without being remembered, or not at all.
+    fn is_turned_away(&mut self, flow: Flow, message: &Message, host: &mut dyn Host) -> bool {
+        let Some(method) = message.method() else { return false };
+        let traffic = Traffic::of_request(method.name(), message.to_tag().is_some());
+        if traffic == Traffic::Ongoing || self.transactions.knows(message) {
+            return false;
+        }
+        let load = Load {
+            transactions: self.transactions.open(),
+            calls: self.legs.len(),
+        };
+        match host.weigh(traffic, load) {
+            Verdict::Accept => false,
+            Verdict::Drop => true,
+            Verdict::Unavailable { retry_after_s } => {
+                let mut response = Message::response(message, 503, reason_of(503));
+                self.add_tag(&mut response);
+                response.push("Retry-After", retry_after_s.to_string());
+                response.push("Server", &self.settings.agent);
+                self.transactions.send(flow, &response);
+                true
+            }
+        }
     }
 
     /// A connection is gone. Contacts that were reached by it are not reached any more.

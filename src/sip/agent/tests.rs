@@ -30,6 +30,10 @@ impl Host for House {
         Ok(expires)
     }
 
+    fn weigh(&mut self, _: Traffic, _: Load) -> Verdict {
+        Verdict::Accept
+    }
+
     fn unregister(&mut self, id: BindingId) {
         self.bindings.remove(&id);
     }

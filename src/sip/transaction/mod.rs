@@ -115,6 +115,11 @@ impl Transactions {
         }
     }
 
+    /// Did this request come before?
+    pub fn knows(&self, request: &Message) -> bool {
+        key::of_request(request).is_some_and(|key| self.server_keys.contains_key(&*key))
+    }
+
     /// Answers a request. A final answer is the last one.
     pub fn respond(&mut self, now: Instant, id: ServerId, response: &Message) {
         let Some(server) = self.servers.get_mut(&id) else {
