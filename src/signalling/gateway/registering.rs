@@ -77,12 +77,13 @@ impl Host for Door<'_> {
         let session = known.unwrap_or_else(|| self.exchange.new_session());
         // Its name for ever, or where it is: so a telephone that was started again takes its own place.
         let device = binding.instance.as_deref().unwrap_or(&binding.contact);
+        let device = device.trim_matches(['<', '>']);
         let registration = Registration {
             device: Some(Text::new(device)),
             display_name: Text::new(&binding.name),
             expires: Some(expires),
             codecs: codecs::of_telephones(),
-            contact: Text::new(&binding.contact),
+            contact: Text::new(&binding.flow.peer.to_string()),
             ..Registration::phone(session, number)
         };
         if known.is_none() {
