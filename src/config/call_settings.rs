@@ -259,6 +259,14 @@ pub(super) const CALL_SETTINGS: &[Setting] = &[
         help: &["TCP address for telephones of SIP; \"\": none. Default: as that of `sip.udp`."],
     },
     Setting {
+        path: "sip.tls",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""192.0.2.7:5061""#,
+        },
+        help: &["TCP address for telephones of SIP over TLS, with the certificates of `tls`. Default: none."],
+    },
+    Setting {
         path: "sip.address",
         kind: Kind::One,
         value: Value::Unset {

@@ -38,7 +38,9 @@ pub use counters::{Place, Refused};
 pub use events::EVENT_KINDS;
 pub use fake::RecordingMedia;
 pub use figures::{Figures, Histogram, RecordFigures};
-pub use gateway::{RtpError, RtpEvent, RtpLeg, RtpLegId, RtpLegs, SipSettings, SipSockets};
+pub use gateway::{
+    Duplex, Encrypting, Encryption, RtpError, RtpEvent, RtpLeg, RtpLegId, RtpLegs, SipSettings, SipSockets,
+};
 pub use media::{Busy, Media, MediaPlane};
 pub use moqswitch_calls as calls;
 pub use moqswitch_sip as sip;

@@ -19,6 +19,7 @@ use ring::rand::SystemRandom;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{CallsConfig, Config};
+use crate::control::StreamTls;
 use crate::directory;
 use crate::limits::LEGS_COUNTED_MAX;
 use crate::state::Place;
@@ -120,6 +121,7 @@ impl Telephony {
         relay: SocketAddr,
         shards: Vec<ShardPort>,
         certificate: watch::Receiver<Arc<str>>,
+        encryption: StreamTls,
     ) -> anyhow::Result<Running> {
         let url = self.config.media_url.clone().unwrap_or_else(|| media::url_of(relay));
         let pages = match self.config.phone {
@@ -133,7 +135,7 @@ impl Telephony {
             let channels = RtpChannels::new(address, rtp.ports.clone(), &shards);
             own.channels = Box::new(channels.context("channels of RTP")?);
         }
-        self.settings.sip = sip::start(&self.config, &shards)?;
+        self.settings.sip = sip::start(&self.config, &shards, encryption)?;
         let handle = Signalling::start(self.settings, Box::new(media)).context("the calls thread")?;
         let (counted, over) = mpsc::channel(LEGS_COUNTED_MAX);
         let devices = Devices::new(told, counted, self.reader, shards.clone());

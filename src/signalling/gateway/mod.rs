@@ -27,7 +27,7 @@ use crate::exchange::Exchange;
 pub(crate) use entrance::SipEntrance;
 pub use media::{RtpError, RtpEvent, RtpLeg, RtpLegId, RtpLegs};
 pub(crate) use outlet::Outlet;
-pub use settings::{SipSettings, SipSockets};
+pub use settings::{Duplex, Encrypting, Encryption, SipSettings, SipSockets};
 pub(crate) use sockets::serve;
 
 use registering::Registry;

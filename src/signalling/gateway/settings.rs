@@ -1,10 +1,13 @@
 //! What the gateway is given.
 
-use std::fmt;
 use std::net::{TcpListener, UdpSocket};
+use std::pin::Pin;
 use std::time::Duration;
+use std::{fmt, io};
 
 use moqswitch_sip::agent::Reached;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 
 use super::media::RtpLegs;
 
@@ -29,7 +32,23 @@ pub struct SipSockets {
     pub udp: Option<UdpSocket>,
     /// Streams. None: there are none.
     pub tcp: Option<TcpListener>,
+    /// Encrypted streams, and what encrypts them. None: there are none.
+    pub tls: Option<(TcpListener, Box<dyn Encryption>)>,
 }
+
+/// What encrypts streams.
+pub trait Encryption: Send + fmt::Debug {
+    /// Shakes hands with who has connected.
+    fn accept(&self, stream: TcpStream) -> Encrypting;
+}
+
+/// A handshake.
+pub type Encrypting = Pin<Box<dyn Future<Output = io::Result<Box<dyn Duplex>>>>>;
+
+/// A stream both ways.
+pub trait Duplex: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
 
 impl fmt::Debug for SipSettings {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
