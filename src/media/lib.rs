@@ -9,7 +9,7 @@
 //! - [`Latch`]: where packets come from and go to, when a peer is behind an address translator.
 //!
 //! One packet is one group of one frame. The group's number is the packet's sequence number, counted on beyond 2^16; so a
-//! gap in the numbers is a packet that was lost. The frame's timestamp is the packet's, counted on beyond 2^32, in the
+//! gap in the numbers is a packet that was lost. Packets that are no frames, digits and comfort noise, have no group. The frame's timestamp is the packet's, counted on beyond 2^32, in the
 //! codec's clock. Silence suppression leaves a gap in timestamps, not in numbers. Both survive the way there and back.
 
 #![warn(missing_docs)]
@@ -22,5 +22,5 @@ mod ingress;
 mod latch;
 
 pub use egress::{Egress, EgressStatistics, Speech};
-pub use ingress::{Heard, Ingress, IngressStatistics};
+pub use ingress::{Heard, Ingress, IngressStatistics, Reception};
 pub use latch::{Latch, Verdict};
