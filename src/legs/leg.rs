@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use moqswitch_media::dtmf::{self, Digit, Digits, Sending};
 use moqswitch_media::rtp::Packet;
-use moqswitch_media::{Egress, EgressStatistics, Ingress, IngressStatistics, Latch, Speech, Verdict};
+use moqswitch_media::{Egress, EgressStatistics, Ingress, IngressStatistics, Latch, Packing, Speech, Verdict};
 use moqswitch_proto::wire::{BroadcastPath, GroupSequence, SubscribeId, TrackInfo};
 use moqswitch_relay::net::SocketId;
 use moqswitch_relay::routing::PeerKey;
@@ -113,7 +113,6 @@ pub(crate) struct Leg {
     digit_at: u64,
     /// The digit that is being sent, until when if nobody says so, and when its next packet is due.
     sending: Option<(Sending, Pressed, Instant)>,
-    digit_began: Instant,
     pressed: VecDeque<Pressed>,
     next_digit: Option<Instant>,
     window: (Instant, u32),
@@ -136,7 +135,7 @@ impl Leg {
     pub(crate) fn new(name: u64, peer: PeerKey, socket: SocketId, settings: LegSettings, now: Instant) -> Self {
         let (ssrc, sequence, timestamp) = settings.source;
         let mut egress = Egress::new(ssrc, sequence, timestamp);
-        egress.set_codec(settings.payload_type, settings.codec.clock_hz());
+        egress.set_packing(packing(&settings));
         Self {
             name,
             peer,
@@ -157,7 +156,6 @@ impl Leg {
             catalogs: 0,
             digit_at: 0,
             sending: None,
-            digit_began: now,
             pressed: VecDeque::new(),
             next_digit: None,
             window: (now, 0),
@@ -194,9 +192,8 @@ impl Leg {
 
     /// Another codec. What is put together of digits and frames goes on.
     pub(crate) fn change(&mut self, settings: LegSettings) {
-        let (codec, payload_type) = (settings.codec, settings.payload_type);
-        self.ingress.set_clock(codec.clock_hz());
-        self.egress.set_codec(payload_type, codec.clock_hz());
+        self.ingress.set_clock(settings.codec.clock_hz());
+        self.egress.set_packing(packing(&settings));
         let (broadcast, source) = (self.settings.broadcast.clone(), self.settings.source);
         self.settings = LegSettings {
             broadcast,
@@ -243,8 +240,10 @@ impl Leg {
         let Some(heard) = self.ingress.take(&packet, since) else {
             return;
         };
-        if heard.is_new_source {
-            self.digits.reset();
+        if heard.is_new_source
+            && let Some(digit) = self.digits.reset()
+        {
+            self.publish_digit(digit, host);
         }
         if let Some(id) = self.wanted_audio {
             let frame = LocalFrame {
@@ -273,8 +272,9 @@ impl Leg {
     }
 
     fn hear_event(&mut self, packet: &Packet<'_>, host: &mut Host<'_>) {
-        for digit in self.digits.take(packet.timestamp, packet.payload).into_iter().flatten() {
-            let now = host.now().saturating_duration_since(self.began);
+        let now = host.now().saturating_duration_since(self.began);
+        let told = self.digits.take(packet.timestamp, packet.payload, now);
+        for digit in told.into_iter().flatten() {
             if !digit.is_end {
                 self.digit_count += 1;
                 self.digit_at = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
@@ -417,9 +417,9 @@ impl Leg {
         let now = host.now();
         if self.sending.is_none() && self.next_digit.is_none_or(|next| next <= now) {
             let pressed = self.pressed.pop_front()?;
-            let sending = Sending::begin(pressed.digit, self.egress.timestamp())?;
+            let since = now.saturating_duration_since(self.began);
+            let sending = Sending::begin(pressed.digit, self.egress.begin_beside(since))?;
             self.sending = Some((sending, pressed, now));
-            self.digit_began = now;
         }
         let Some((sending, pressed, due)) = &mut self.sending else {
             return self.next_digit.filter(|_| !self.pressed.is_empty());
@@ -445,9 +445,17 @@ impl Leg {
             return Some(due);
         }
         self.sending = None;
-        self.egress.skip(now.saturating_duration_since(self.digit_began));
         self.next_digit = Some(now + DIGIT_GAP);
         self.next_digit.filter(|_| !self.pressed.is_empty())
+    }
+}
+
+/// Frames as they come are packets.
+fn packing(settings: &LegSettings) -> Packing {
+    Packing {
+        payload_type: settings.payload_type,
+        clock_hz: settings.codec.clock_hz(),
+        bytes: None,
     }
 }
 

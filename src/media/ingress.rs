@@ -500,7 +500,7 @@ mod tests {
         assert_eq!(ingress.report(), None);
         let take = |ingress: &mut Ingress, number: u32| {
             let number = 65_000_u16.wrapping_add(number as u16);
-            if number % 2 == 0 {
+            if number.is_multiple_of(2) {
                 ingress.pass(&packet(9, number, 0)).unwrap();
             } else {
                 ingress.take(&packet(9, number, 0), at(0)).unwrap();

@@ -4,7 +4,8 @@
 //!
 //! - [`rtp`]: the header of a packet.
 //! - [`Ingress`]: packets of one sender, in the order of a broadcast's groups. Payloads are not touched.
-//! - [`Egress`]: frames of one speaker, as packets of one source.
+//! - [`Egress`]: frames of one speaker, as packets of one source; of G.711 and G.722 cut and joined, if packets are to be of one
+//!   size.
 //! - [`dtmf`]: telephone events (RFC 4733), both ways.
 //! - [`Latch`]: where packets come from and go to, when a peer is behind an address translator.
 //!
@@ -20,7 +21,9 @@ pub mod rtp;
 mod egress;
 mod ingress;
 mod latch;
+mod packets;
 
 pub use egress::{Egress, EgressStatistics, Speech};
 pub use ingress::{Heard, Ingress, IngressStatistics, Reception};
 pub use latch::{Latch, Verdict};
+pub use packets::Packing;

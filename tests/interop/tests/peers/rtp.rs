@@ -171,7 +171,11 @@ async fn digits_cross_the_relay_once_each() -> Result<()> {
     for packet in listening.await?? {
         ensure!(packet.payload_type == EVENTS);
         numbers.push(packet.sequence);
-        for digit in digits.take(packet.timestamp, &packet.payload).into_iter().flatten() {
+        for digit in digits
+            .take(packet.timestamp, &packet.payload, Duration::ZERO)
+            .into_iter()
+            .flatten()
+        {
             if digit.is_end {
                 ends += 1;
                 ensure!(digit.duration >= 320, "{digit:?}");
@@ -190,7 +194,7 @@ async fn digits_cross_the_relay_once_each() -> Result<()> {
     let mut digits = Digits::default();
     let told: Vec<char> = pressed
         .iter()
-        .flat_map(|packet| digits.take(packet.timestamp, &packet.payload))
+        .flat_map(|packet| digits.take(packet.timestamp, &packet.payload, Duration::ZERO))
         .flatten()
         .filter(|digit| digit.is_end)
         .map(|digit| digit.digit)
