@@ -100,10 +100,13 @@ const LAYERS: &[Layer] = &[
     // Telephone audio without I/O, and its legs on shards.
     layer("media/rtp", &[], &[], &[]),
     layer("media/dtmf", &[], &[], &[]),
+    layer("media/rtcp", &[], &[], &[]),
+    layer("media/quality", &[], &[], &[]),
     layer("media/latch", &[], &[], &[]),
     layer("media/ingress", &["rtp"], &[], &[]),
     layer("media/packets", &["rtp"], &[], &[]),
     layer("media/egress", &["packets", "rtp", "Ingress"], &[], &[]),
+    layer("media/reports", &["egress", "ingress", "rtcp"], &[], &[]),
     layer("legs/limits", &[], &[], &[]),
     layer("legs/codec", &[], &[], &[]),
     layer("legs/ports", &["limits"], &[], &[]),
