@@ -133,7 +133,8 @@ const LAYERS: &[Layer] = &[
     // The HTTP edge of the call plane.
     layer("signalling/limits", &[], &[], &[]),
     layer("signalling/media", &[], &[], &[]),
-    layer("signalling/fake", &["media"], &[], &[]),
+    layer("signalling/gateway", &[], &[], &[]),
+    layer("signalling/fake", &["gateway", "media"], &[], &[]),
     layer("signalling/counters", &[], &[], &[]),
     layer("signalling/events", &["limits"], &[], &[]),
     layer("signalling/figures", &["counters"], &[], &[]),

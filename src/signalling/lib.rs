@@ -17,6 +17,7 @@ mod exchange;
 pub mod exercise;
 mod fake;
 mod figures;
+mod gateway;
 mod journal;
 pub mod limits;
 mod media;
@@ -35,8 +36,12 @@ pub use access::{ApiKey, Entrance, HashError, Scope, Scopes, TokenKey, User, Use
 pub use control::{Channel, ChannelCommand, ChannelError, ChannelLoad, ChannelPool, NoChannels};
 pub use counters::{Place, Refused};
 pub use events::EVENT_KINDS;
-pub use fake::RecordingMedia;
+pub use fake::{RecordingMedia, RecordingRtp, RtpCommand};
 pub use figures::{Figures, Histogram, RecordFigures};
+pub use gateway::{
+    NoRtp, RtpAgreed, RtpError, RtpEvent, RtpEvents, RtpLeg, RtpLegs, RtpOpened, RtpPeer, RtpRefused, RtpStatistics,
+    RtpWanted,
+};
 pub use media::{Busy, Media, MediaPlane};
 pub use moqswitch_calls as calls;
 pub use outward::{Callback, Webhook};
