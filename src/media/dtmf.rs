@@ -210,7 +210,7 @@ const SENT_VOLUME: u8 = 10;
 /// The last packet is sent so often, since it may be lost.
 const ENDS: u8 = 3;
 /// A digit of which nothing has come for so long is over. Senders tell of it every 50 ms or more often (RFC 4733, section 2.5.1.2).
-const PATIENCE: Duration = Duration::from_millis(300);
+const PATIENCE: Duration = Duration::from_millis(200);
 /// A timestamp that is behind by less is an older event's.
 const OLD: u32 = 1 << 31;
 

@@ -29,12 +29,14 @@ mod delivery;
 mod devices;
 mod media;
 mod pages;
+mod pool;
 mod reload;
 
 use channels::RtpChannels;
 use counting::Counting;
 use devices::Devices;
 use media::RelayMedia;
+use pool::RtpPool;
 pub(crate) use reload::Reloading;
 
 /// Before there is a relay: what it is given.
@@ -128,8 +130,8 @@ impl Telephony {
         let (media, told) = RelayMedia::new(url, self.key, certificate);
         let rtp = &self.config.rtp;
         if let (Some(own), Some(address)) = (&mut self.settings.mediaswitch, rtp.address) {
-            let channels = RtpChannels::new(address, rtp.ports.clone(), &shards);
-            own.channels = Box::new(channels.context("channels of RTP")?);
+            let pool = RtpPool::new(&[address], &rtp.ports, &shards).context("legs of RTP")?;
+            own.channels = Box::new(RtpChannels::new(pool));
         }
         let handle = Signalling::start(self.settings, Box::new(media)).context("the calls thread")?;
         let (counted, over) = mpsc::channel(LEGS_COUNTED_MAX);
