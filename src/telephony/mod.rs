@@ -31,6 +31,8 @@ mod media;
 mod pages;
 mod pool;
 mod reload;
+#[allow(dead_code, reason = "gateways open them, and there is none yet")]
+mod rtp;
 
 use channels::RtpChannels;
 use counting::Counting;
