@@ -36,10 +36,11 @@ pub use access::{ApiKey, Entrance, HashError, Scope, Scopes, TokenKey, User, Use
 pub use control::{Channel, ChannelCommand, ChannelError, ChannelLoad, ChannelPool, NoChannels};
 pub use counters::{Place, Refused};
 pub use events::EVENT_KINDS;
-pub use fake::RecordingMedia;
+pub use fake::{RecordingMedia, RecordingRtp, RtpCommand};
 pub use figures::{Figures, Histogram, RecordFigures};
 pub use gateway::{
-    Duplex, Encrypting, Encryption, RtpError, RtpEvent, RtpLeg, RtpLegId, RtpLegs, SipSettings, SipSockets,
+    Duplex, Encrypting, Encryption, NoRtp, RtpAgreed, RtpError, RtpEvent, RtpEvents, RtpLeg, RtpLegs, RtpOpened,
+    RtpPeer, RtpRefused, RtpStatistics, RtpWanted, SipSettings, SipSockets,
 };
 pub use media::{Busy, Media, MediaPlane};
 pub use moqswitch_calls as calls;

@@ -350,7 +350,7 @@ fn begin_gateway(exchange: &mut Exchange, sip: SipSettings) -> (Gateway, SipSock
         ..moqswitch_sip::agent::Settings::at(sip.reached, &sip.realm)
     };
     exchange.sip_entrance.realm = sip.realm;
-    let gateway = Gateway::new(settings, sip.media, Box::new(move || draw(&random)));
+    let gateway = Gateway::new(settings, sip.media, sip.media_address, Box::new(move || draw(&random)));
     (gateway, sip.sockets)
 }
 

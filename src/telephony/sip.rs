@@ -8,7 +8,8 @@ use moqswitch_relay::shard::ShardPort;
 use moqswitch_signalling::sip::agent::Reached;
 use moqswitch_signalling::{Encryption, SipSettings, SipSockets};
 
-use super::rtp::Telephones;
+use super::pool::RtpPool;
+use super::rtp::RtpGateways;
 use crate::config::{CallsConfig, SipConfig};
 use crate::control::StreamTls;
 
@@ -17,6 +18,7 @@ pub(super) fn start(
     config: &CallsConfig,
     shards: &[ShardPort],
     encryption: StreamTls,
+    pool: Option<RtpPool>,
 ) -> anyhow::Result<Option<SipSettings>> {
     let Some(sip) = &config.sip else { return Ok(None) };
     let bound = bind(sip, encryption);
@@ -41,10 +43,14 @@ pub(super) fn start(
         return Ok(None);
     };
     let address = sip.address.unwrap_or_else(|| reached(any.ip()));
-    let media = config.rtp.address.unwrap_or(address);
-    let telephones = Telephones::new(media, config.rtp.ports.clone(), shards).context("RTP of telephones")?;
+    let bound = config.rtp.address.unwrap_or(any.ip());
+    let pool = match pool {
+        Some(pool) => pool,
+        None => RtpPool::new(&[bound], &config.rtp.ports, shards).context("RTP of telephones")?,
+    };
+    let told = sip.address.unwrap_or_else(|| reached(bound));
     let at = |bound: Option<SocketAddr>| SocketAddr::new(address, bound.unwrap_or(any).port());
-    tracing::info!(udp = ?udp, tcp = ?tcp, tls = ?tls, %address, rtp = %media, "SIP");
+    tracing::info!(udp = ?udp, tcp = ?tcp, tls = ?tls, %address, rtp = %told, "SIP");
     Ok(Some(SipSettings {
         sockets,
         reached: Reached {
@@ -54,7 +60,8 @@ pub(super) fn start(
         },
         realm: sip.realm.clone(),
         ping: sip.ping,
-        media: Box::new(telephones),
+        media: Box::new(RtpGateways::new(pool)),
+        media_address: told,
     }))
 }
 

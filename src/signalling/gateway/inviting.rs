@@ -6,7 +6,7 @@ use moqswitch_calls::{Actor, CallEvent, Dial, Event, Incoming, LegId, Number, Re
 use moqswitch_sip::agent::{self, Invited, LegKey};
 use moqswitch_sip::sdp::{Description, Direction, Session};
 
-use super::{Call, Gateway, RtpLeg, Stage, codecs};
+use super::{Call, Gateway, RtpOpened, RtpWanted, Stage, codecs};
 use crate::exchange::Exchange;
 
 impl Gateway {
@@ -133,13 +133,13 @@ impl Gateway {
         };
         match self.agent.call(Instant::now(), sent) {
             Ok(key) => {
-                self.streams.insert(leg.id, key);
+                self.streams.insert(leg.leg, key);
                 self.insert(key, call);
                 Ok(())
             }
             Err(error) => {
                 tracing::warn!(%error, "a call to a telephone");
-                self.media.close(leg.id);
+                self.media.close(leg.leg);
                 Err(Cause::Congestion)
             }
         }
@@ -150,11 +150,15 @@ impl Gateway {
         &mut self,
         call: &mut Call,
         peer: Option<std::net::SocketAddr>,
-    ) -> Result<RtpLeg, super::RtpError> {
-        let leg = self.media.open(&call.leg.path(), peer)?;
-        call.media = Some(leg.id);
-        call.session_description.move_to(leg.address);
-        Ok(leg)
+    ) -> Result<RtpOpened, super::RtpError> {
+        let wanted = RtpWanted {
+            peer: peer.map(|peer| peer.ip().to_canonical()),
+        };
+        let opened = self.media.open(&call.leg.path(), wanted)?;
+        call.media = Some(opened.leg);
+        let told = std::net::SocketAddr::new(self.media_address, opened.address.port());
+        call.session_description.move_to(told);
+        Ok(opened)
     }
 
     fn insert(&mut self, key: LegKey, call: Call) {

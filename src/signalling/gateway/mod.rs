@@ -13,10 +13,11 @@ mod sockets;
 mod telling;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use moqswitch_calls::{CallId, Codec, LegId, SessionId};
+use moqswitch_calls::{CallId, Codec, LegId, MediaEvent, SessionId};
 use moqswitch_sip::agent::{Agent, BindingId, Event, LegKey, Noticed, Settings};
 use moqswitch_sip::flow::Flow;
 use moqswitch_sip::guard::{self, Outcome};
@@ -25,7 +26,10 @@ use moqswitch_sip::sdp::{Description, Session};
 use crate::exchange::Exchange;
 
 pub(crate) use entrance::SipEntrance;
-pub use media::{RtpError, RtpEvent, RtpLeg, RtpLegId, RtpLegs};
+pub use media::{
+    NoRtp, RtpAgreed, RtpError, RtpEvent, RtpEvents, RtpLeg, RtpLegs, RtpOpened, RtpPeer, RtpRefused, RtpStatistics,
+    RtpWanted,
+};
 pub(crate) use outlet::Outlet;
 pub use settings::{Duplex, Encrypting, Encryption, SipSettings, SipSockets};
 pub(crate) use sockets::serve;
@@ -36,12 +40,13 @@ use registering::Registry;
 pub(crate) struct Gateway {
     agent: Agent,
     media: Box<dyn RtpLegs>,
+    media_address: IpAddr,
     registry: Registry,
     calls: HashMap<LegKey, Call>,
     legs: HashMap<LegId, LegKey>,
     /// By who and which call.
     parts: HashMap<(SessionId, CallId), LegKey>,
-    streams: HashMap<RtpLegId, LegKey>,
+    streams: HashMap<RtpLeg, LegKey>,
     begun: u64,
     started: Instant,
 }
@@ -53,7 +58,7 @@ struct Call {
     leg: LegId,
     /// It called, and was not registered: its session ends with the call.
     is_guest: bool,
-    media: Option<RtpLegId>,
+    media: Option<RtpLeg>,
     session_description: Session,
     stage: Stage,
     /// What it sends, as the plane has chosen.
@@ -67,7 +72,7 @@ struct Call {
     /// What was played to it while the others hold.
     music: Option<String>,
     /// Where its signalling comes from.
-    peer: std::net::IpAddr,
+    peer: IpAddr,
 }
 
 /// How far it is.
@@ -84,10 +89,16 @@ enum Stage {
 }
 
 impl Gateway {
-    pub(crate) fn new(settings: Settings, media: Box<dyn RtpLegs>, random: Box<dyn FnMut() -> u128 + Send>) -> Self {
+    pub(crate) fn new(
+        settings: Settings,
+        media: Box<dyn RtpLegs>,
+        media_address: IpAddr,
+        random: Box<dyn FnMut() -> u128 + Send>,
+    ) -> Self {
         Self {
             agent: Agent::new(settings, Instant::now(), random),
             media,
+            media_address,
             registry: Registry::new(guard::Settings::default()),
             calls: HashMap::new(),
             legs: HashMap::new(),
@@ -190,18 +201,45 @@ impl Gateway {
                 duration_ms,
             } => {
                 if let Some(key) = self.streams.get(&leg).copied() {
-                    let duration = Duration::from_millis(duration_ms.into());
-                    self.take_digit(exchange, key, digit, duration);
+                    self.take_digit(exchange, key, digit, Duration::from_millis(duration_ms.into()));
                 }
             }
-            RtpEvent::Refused(leg) => {
+            RtpEvent::Refused { leg, reason } => {
                 if let Some(key) = self.streams.get(&leg).copied() {
-                    tracing::warn!("a shard did not take a leg of RTP");
+                    tracing::warn!(%reason, "a shard did not take a leg of RTP");
                     self.hang_up(exchange, key, moqswitch_calls::Cause::Congestion);
                 }
             }
+            RtpEvent::OtherCodec { leg, codec } => {
+                if let Some(key) = self.streams.get(&leg).copied() {
+                    self.take_other_codec(exchange, key, codec);
+                }
+            }
+            RtpEvent::Counted { leg, statistics } => {
+                let quality = statistics
+                    .hears
+                    .zip(self.streams.get(&leg).and_then(|key| self.calls.get(key)));
+                if let Some((quality, call)) = quality {
+                    let (session, call) = (call.session, call.leg.call);
+                    exchange.handle(moqswitch_calls::Event::Media(MediaEvent::Quality {
+                        session,
+                        call,
+                        quality,
+                    }));
+                }
+            }
             // The plane's own watch for calls without media ends it.
-            RtpEvent::Silent(_) => {}
+            RtpEvent::Silent { .. } | RtpEvent::Closed { .. } => {}
+        }
+    }
+
+    /// Asks what telephones hear, for the records of their calls.
+    pub(super) fn ask_quality(&mut self) {
+        for call in self.calls.values().filter(|call| matches!(call.stage, Stage::Up)) {
+            if let Some(media) = call.media {
+                // A busy shard is asked again with the next round.
+                let _ = self.media.count(media);
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the gateway is given.
 
-use std::net::{TcpListener, UdpSocket};
+use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::pin::Pin;
 use std::time::Duration;
 use std::{fmt, io};
@@ -23,6 +23,8 @@ pub struct SipSettings {
     pub ping: Duration,
     /// Media of telephones.
     pub media: Box<dyn RtpLegs>,
+    /// Where telephones are told to send it, at the port of each leg.
+    pub media_address: IpAddr,
 }
 
 /// Where telephones are listened for. They do not block.

@@ -18,7 +18,7 @@ use tokio::time;
 use super::{Duplex, Encrypting, Encryption, Gateway, SipSockets};
 use crate::limits::{
     SIP_CONNECT_WAIT, SIP_CONNECTION_IDLE, SIP_CONNECTIONS_MAX, SIP_CONNECTIONS_PER_ADDRESS_MAX,
-    SIP_DATAGRAMS_PER_TURN_MAX, SIP_OUTBOX_MESSAGES_MAX, SIP_STREAM_MESSAGES_MAX,
+    SIP_DATAGRAMS_PER_TURN_MAX, SIP_OUTBOX_MESSAGES_MAX, SIP_QUALITY_INTERVAL, SIP_STREAM_MESSAGES_MAX,
 };
 use crate::socket::Shared;
 
@@ -65,8 +65,10 @@ pub(crate) async fn serve(shared: Weak<Shared>, mut gateway: Gateway, listening:
     let Some(bell) = shared.upgrade().map(|shared| shared.exchange.borrow().outlet.bell()) else {
         return Ok(());
     };
-    let streams = gateway.media.bell();
+    let streams = gateway.media.news();
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+    let mut quality = time::interval(SIP_QUALITY_INTERVAL);
+    quality.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
     loop {
         let due = gateway.poll_timeout().unwrap_or_else(|| Instant::now() + IDLE);
         let what = tokio::select! {
@@ -75,6 +77,7 @@ pub(crate) async fn serve(shared: Weak<Shared>, mut gateway: Gateway, listening:
             () = bell.notified() => What::Bell,
             () = streams.notified() => What::Bell,
             () = time::sleep_until(due.into()) => What::Due,
+            _ = quality.tick() => What::Quality,
         };
         let Some(shared) = shared.upgrade() else { return Ok(()) };
         match what {
@@ -88,6 +91,7 @@ pub(crate) async fn serve(shared: Weak<Shared>, mut gateway: Gateway, listening:
                 gateway.connection_closed(&mut shared.exchange.borrow_mut(), connection);
             }
             What::Bell => gateway.drive(&mut shared.exchange.borrow_mut()),
+            What::Quality => gateway.ask_quality(),
             What::Due => gateway.handle_timeout(&mut shared.exchange.borrow_mut()),
         }
         drop(shared);
@@ -103,6 +107,7 @@ enum What {
     Came(Came),
     Bell,
     Due,
+    Quality,
 }
 
 /// As many as there are, and no more than a turn has.

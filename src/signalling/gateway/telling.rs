@@ -134,7 +134,7 @@ impl Gateway {
             tracing::warn!(%error, "a call of a telephone");
             Cause::Congestion
         })?;
-        self.streams.insert(leg.id, key);
+        self.streams.insert(leg.leg, key);
         let Some(call) = self.calls.get_mut(&key) else {
             return Ok(());
         };
