@@ -1,6 +1,7 @@
 //! The gateway: telephones of SIP as devices of the call plane. It translates and decides nothing: what a telephone wants
 //! becomes an event of the plane, and what the plane tells a device becomes SIP and RTP.
 
+mod admitting;
 mod calling;
 mod codecs;
 mod entrance;

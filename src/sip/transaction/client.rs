@@ -7,7 +7,7 @@ use crate::flow::Flow;
 use crate::limits::PROVISIONAL_WAIT;
 use crate::message::{Message, Method};
 
-use super::{T1, T1X64, T2, T4};
+use super::times::{T1, T1X64, T2, T4};
 
 /// One of them.
 #[derive(Debug)]

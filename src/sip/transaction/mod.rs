@@ -6,6 +6,7 @@
 mod client;
 mod key;
 mod server;
+mod times;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -388,14 +389,6 @@ impl Transactions {
     }
 }
 
-/// A round trip (RFC 3261, section 17.1.1.1).
-const T1: Duration = Duration::from_millis(500);
-/// Between repetitions at most.
-const T2: Duration = Duration::from_secs(4);
-/// How long a message may be on its way.
-const T4: Duration = Duration::from_secs(5);
-/// How long an answer is waited for, and a transaction remembered.
-const T1X64: Duration = Duration::from_secs(32);
 /// How far from the front one that ends is looked for among those that were answered. One that is not found there is passed
 /// over when its turn comes.
 const FINISHED_LOOK: usize = 64;

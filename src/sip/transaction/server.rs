@@ -7,7 +7,7 @@ use crate::flow::{Flow, Transport};
 use crate::message::syntax::Host;
 use crate::message::{Message, Method};
 
-use super::{T1, T1X64, T2, T4};
+use super::times::{T1, T1X64, T2, T4};
 
 /// One of them.
 #[derive(Debug)]

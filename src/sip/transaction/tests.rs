@@ -1,3 +1,4 @@
+use super::times::T1X64;
 use super::*;
 
 const PEER: &str = "192.0.2.9:5070";
