@@ -10,6 +10,10 @@ pub const STREAM_HEAD_BYTES_MAX: usize = 16 * 1024;
 pub const HEADERS_MAX: usize = 128;
 /// Bytes of one header's value. More are answered 513.
 pub const HEADER_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of an address that is asked, or asked from then on: a Request-URI with more is answered 414, a Contact 400.
+pub const ADDRESS_BYTES_MAX: usize = 2048;
+/// Bytes of a Call-ID, and of a tag. A message with a longer one is answered 400.
+pub const NAME_BYTES_MAX: usize = 256;
 /// Items of a header that is a list. Further ones are not looked at.
 pub const LIST_ITEMS_MAX: usize = 64;
 /// Parameters of a value. Further ones are not looked at.

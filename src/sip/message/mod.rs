@@ -57,10 +57,15 @@ impl Message {
         let reason = clean(reason);
         let mut response = Self::of(Start::Response { status, reason });
         for (name, value) in &request.headers {
-            let is_repeated = ["Via", "From", "To", "Call-ID", "CSeq"].contains(&&**name);
-            // For a response that makes a dialog (section 12.1.1).
-            let is_route = &**name == "Record-Route" && status > 100 && status < 300;
-            if is_repeated || is_route {
+            let is_repeated = match &**name {
+                "Via" => true,
+                // Of a request that is refused for having two there is one.
+                "From" | "To" | "Call-ID" | "CSeq" => response.get(name).is_none(),
+                // For a response that makes a dialog (section 12.1.1).
+                "Record-Route" => status > 100 && status < 300,
+                _ => false,
+            };
+            if is_repeated {
                 response.headers.push((name.clone(), value.clone()));
             }
         }
@@ -182,7 +187,7 @@ impl Message {
     pub fn cseq(&self) -> Option<(u32, Method)> {
         let (number, method) = self.get("CSeq")?.split_once(|sign: char| sign.is_ascii_whitespace())?;
         // Below 2^31 (section 8.1.1.5).
-        let number = number.parse::<u32>().ok().filter(|number| *number < 1 << 31)?;
+        let number = syntax::number::<u32>(number).filter(|number| *number < 1 << 31)?;
         Some((number, Method::parse(method.trim())?))
     }
 
