@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use super::*;
 use crate::digest::{Algorithm, Ha1};
 
-struct House {
-    access: Access,
+pub(super) struct House {
+    pub(super) access: Access,
     password: &'static str,
-    bindings: BTreeMap<BindingId, String>,
+    pub(super) bindings: BTreeMap<BindingId, String>,
 }
 
 impl Host for House {
@@ -36,23 +36,23 @@ impl Host for House {
 }
 
 /// `a` and `b`, and what is on its way.
-struct World {
-    now: Instant,
-    agents: [Agent; 2],
-    houses: [House; 2],
-    events: [Vec<Event>; 2],
+pub(super) struct World {
+    pub(super) now: Instant,
+    pub(super) agents: [Agent; 2],
+    pub(super) houses: [House; 2],
+    pub(super) events: [Vec<Event>; 2],
     /// What was sent, by its first line and sender.
     sent: Vec<(usize, String)>,
     /// Messages of these first lines are lost, once each.
-    lost: Vec<String>,
+    pub(super) lost: Vec<String>,
 }
 
-fn address(number: usize) -> SocketAddr {
+pub(super) fn address(number: usize) -> SocketAddr {
     format!("192.0.2.{}:5060", number + 1).parse().unwrap()
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let now = Instant::now();
         let agent = |number: usize| {
             let at = address(number);
@@ -92,7 +92,7 @@ impl World {
     }
 
     /// Carries messages until nothing is on its way.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         loop {
             let mut is_quiet = true;
             for from in 0..2 {
@@ -110,6 +110,7 @@ impl World {
                         .expect("somebody is there");
                     let flow = Flow::datagrams(address(from));
                     self.agents[to].receive(self.now, flow, &bytes, &mut self.houses[to]);
+                    self.agents[to].check().unwrap();
                 }
             }
             for number in 0..2 {
@@ -123,7 +124,7 @@ impl World {
         }
     }
 
-    fn pass(&mut self, span: Duration) {
+    pub(super) fn pass(&mut self, span: Duration) {
         let end = self.now + span;
         loop {
             let due = self
@@ -136,13 +137,14 @@ impl World {
             self.now = self.now.max(due);
             for number in 0..2 {
                 self.agents[number].handle_timeout(self.now, &mut self.houses[number]);
+                self.agents[number].check().unwrap();
             }
             self.settle();
         }
         self.now = end;
     }
 
-    fn call(&mut self) -> LegKey {
+    pub(super) fn call(&mut self) -> LegKey {
         let call = Call {
             target: Target {
                 flow: Flow::datagrams(address(1)),
@@ -160,7 +162,7 @@ impl World {
         leg
     }
 
-    fn invited(&mut self) -> Invited {
+    pub(super) fn invited(&mut self) -> Invited {
         let found = self.events[1].iter().find_map(|event| match event {
             Event::Invited(invited) => Some((**invited).clone()),
             _ => None,
@@ -169,7 +171,7 @@ impl World {
     }
 
     /// A call that is up: the leg of each.
-    fn talk(&mut self) -> [LegKey; 2] {
+    pub(super) fn talk(&mut self) -> [LegKey; 2] {
         let own = self.call();
         let other = self.invited().leg;
         self.agents[1].answer(self.now, other, "v=0 answer");
@@ -186,12 +188,12 @@ impl World {
     }
 
     /// Was this told? It is not told again.
-    fn told(&mut self, number: usize, event: &Event) -> bool {
+    pub(super) fn told(&mut self, number: usize, event: &Event) -> bool {
         let at = self.events[number].iter().position(|other| other == event);
         at.map(|at| self.events[number].remove(at)).is_some()
     }
 
-    fn ended(&mut self, number: usize, leg: LegKey, by: EndedBy, status: u16) -> bool {
+    pub(super) fn ended(&mut self, number: usize, leg: LegKey, by: EndedBy, status: u16) -> bool {
         self.told(
             number,
             &Event::Ended {
@@ -205,7 +207,7 @@ impl World {
         )
     }
 
-    fn sent(&mut self) -> Vec<String> {
+    pub(super) fn sent(&mut self) -> Vec<String> {
         let sent = std::mem::take(&mut self.sent);
         let short =
             |line: &str| line.split(' ').take(2).collect::<Vec<_>>()[usize::from(line.starts_with("SIP/"))].to_owned();
@@ -213,18 +215,12 @@ impl World {
     }
 
     /// Nothing is held when everything is over.
-    fn is_empty(&mut self) -> bool {
+    pub(super) fn is_empty(&mut self) -> bool {
         self.pass(Duration::from_secs(70));
         self.agents.iter().all(|agent| {
-            let tables = [
-                agent.legs.len(),
-                agent.dialogs.len(),
-                agent.called.len(),
-                agent.servers.len(),
-                agent.clients.len(),
-            ];
-            let timers = [agent.timers.len(), agent.set.len(), agent.transactions.count()];
-            tables.iter().chain(&timers).all(|count| *count == 0) || panic!("{tables:?} {timers:?}")
+            agent.check().unwrap();
+            agent.check_idle().unwrap();
+            true
         })
     }
 }
