@@ -308,8 +308,7 @@ impl Agent {
             return response;
         };
         if response.to_tag().is_none() && status > 100 {
-            let to = response.get("To").unwrap_or_default().to_owned();
-            response.set("To", format!("{to};tag={}", leg.dialog.local_tag));
+            response.append("To", &format!(";tag={}", leg.dialog.local_tag));
         }
         let is_about_dialog = request.method().is_some_and(super::is_refresh_method);
         if is_about_dialog && status > 100 && status < 300 {

@@ -249,10 +249,9 @@ impl Agent {
     }
 
     fn add_tag(&mut self, response: &mut Message) {
-        let to = response.get("To").filter(|_| response.to_tag().is_none());
-        if let Some(to) = to.map(str::to_owned) {
+        if response.to_tag().is_none() {
             let tag = self.random_text();
-            response.set("To", format!("{to};tag={tag}"));
+            response.append("To", &format!(";tag={tag}"));
         }
     }
 

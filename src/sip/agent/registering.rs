@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::digest::{Challenger, Verdict};
+use crate::digest::{Challenger, Fault, Verdict};
 use crate::flow::Flow;
 use crate::limits::{CREDENTIALS_MAX, REALMS_MAX};
 use crate::message::syntax::Uri;
@@ -101,11 +101,12 @@ impl Agent {
                         let secret = host.secret(user, domain, algorithm);
                         secret.filter(|_| is_same_user(name, user, domain))
                     });
-            let is_other = found == Verdict::OtherRealm;
-            verdict = Some(found);
-            if !is_other {
-                break;
+            // Of another realm or scheme: as if they were not there (RFC 4475, 3.3.7).
+            if found == Verdict::OtherRealm || found == Verdict::Malformed(Fault::Scheme) {
+                continue;
             }
+            verdict = Some(found);
+            break;
         }
         let is_stale = verdict.as_ref().is_some_and(Verdict::is_stale);
         match verdict {

@@ -136,6 +136,14 @@ impl Message {
         }
     }
 
+    /// Adds to the first line of that name, if there is one. What is there stays as it came.
+    pub fn append(&mut self, name: &str, more: &str) {
+        let found = self.headers.iter_mut().find(|(own, _)| own.eq_ignore_ascii_case(name));
+        if let Some((_, value)) = found {
+            value.push_str(&clean(more));
+        }
+    }
+
     /// Takes every line of that name out.
     pub fn remove(&mut self, name: &str) {
         self.headers.retain(|(own, _)| !own.eq_ignore_ascii_case(name));

@@ -1,15 +1,19 @@
 //! Two agents that talk to each other over a path that may lose what it carries.
 
+mod rfc4475;
+mod rfc5118;
+mod torture;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::*;
 use crate::digest::{Algorithm, Ha1};
 
-pub(super) struct House {
-    pub(super) access: Access,
+struct House {
+    access: Access,
     password: &'static str,
-    pub(super) bindings: BTreeMap<BindingId, String>,
+    bindings: BTreeMap<BindingId, String>,
 }
 
 impl Host for House {
@@ -35,56 +39,57 @@ impl Host for House {
     }
 }
 
+impl House {
+    fn open() -> Self {
+        Self {
+            access: Access::Open,
+            password: "secret",
+            bindings: BTreeMap::new(),
+        }
+    }
+}
+
+/// One that is reached at the address of that number.
+fn agent(now: Instant, number: usize) -> Agent {
+    let at = address(number);
+    let mut state = 0x9E37_79B9_7F4A_7C15_u128 + number as u128;
+    let random = move || {
+        state = state
+            .wrapping_mul(0x2360_ED05_1FC6_5DA4_4385_DF64_9FCC_F645)
+            .wrapping_add(1);
+        state ^ (state >> 64)
+    };
+    let reached = Reached {
+        udp: at,
+        tcp: at,
+        tls: at,
+    };
+    Agent::new(Settings::at(reached, "realm"), now, Box::new(random))
+}
+
 /// `a` and `b`, and what is on its way.
-pub(super) struct World {
-    pub(super) now: Instant,
-    pub(super) agents: [Agent; 2],
-    pub(super) houses: [House; 2],
-    pub(super) events: [Vec<Event>; 2],
+struct World {
+    now: Instant,
+    agents: [Agent; 2],
+    houses: [House; 2],
+    events: [Vec<Event>; 2],
     /// What was sent, by its first line and sender.
     sent: Vec<(usize, String)>,
     /// Messages of these first lines are lost, once each.
-    pub(super) lost: Vec<String>,
+    lost: Vec<String>,
 }
 
-pub(super) fn address(number: usize) -> SocketAddr {
+fn address(number: usize) -> SocketAddr {
     format!("192.0.2.{}:5060", number + 1).parse().unwrap()
 }
 
 impl World {
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         let now = Instant::now();
-        let agent = |number: usize| {
-            let at = address(number);
-            let mut state = 0x9E37_79B9_7F4A_7C15_u128 + number as u128;
-            let random = move || {
-                state = state
-                    .wrapping_mul(0x2360_ED05_1FC6_5DA4_4385_DF64_9FCC_F645)
-                    .wrapping_add(1);
-                state ^ (state >> 64)
-            };
-            Agent::new(
-                Settings::at(
-                    Reached {
-                        udp: at,
-                        tcp: at,
-                        tls: at,
-                    },
-                    "realm",
-                ),
-                now,
-                Box::new(random),
-            )
-        };
-        let house = || House {
-            access: Access::Open,
-            password: "secret",
-            bindings: BTreeMap::new(),
-        };
         Self {
             now,
-            agents: [agent(0), agent(1)],
-            houses: [house(), house()],
+            agents: [agent(now, 0), agent(now, 1)],
+            houses: [House::open(), House::open()],
             events: [Vec::new(), Vec::new()],
             sent: Vec::new(),
             lost: Vec::new(),
@@ -92,7 +97,7 @@ impl World {
     }
 
     /// Carries messages until nothing is on its way.
-    pub(super) fn settle(&mut self) {
+    fn settle(&mut self) {
         loop {
             let mut is_quiet = true;
             for from in 0..2 {
@@ -124,7 +129,7 @@ impl World {
         }
     }
 
-    pub(super) fn pass(&mut self, span: Duration) {
+    fn pass(&mut self, span: Duration) {
         let end = self.now + span;
         loop {
             let due = self
@@ -144,7 +149,7 @@ impl World {
         self.now = end;
     }
 
-    pub(super) fn call(&mut self) -> LegKey {
+    fn call(&mut self) -> LegKey {
         let call = Call {
             target: Target {
                 flow: Flow::datagrams(address(1)),
@@ -162,7 +167,7 @@ impl World {
         leg
     }
 
-    pub(super) fn invited(&mut self) -> Invited {
+    fn invited(&mut self) -> Invited {
         let found = self.events[1].iter().find_map(|event| match event {
             Event::Invited(invited) => Some((**invited).clone()),
             _ => None,
@@ -171,7 +176,7 @@ impl World {
     }
 
     /// A call that is up: the leg of each.
-    pub(super) fn talk(&mut self) -> [LegKey; 2] {
+    fn talk(&mut self) -> [LegKey; 2] {
         let own = self.call();
         let other = self.invited().leg;
         self.agents[1].answer(self.now, other, "v=0 answer");
@@ -188,12 +193,12 @@ impl World {
     }
 
     /// Was this told? It is not told again.
-    pub(super) fn told(&mut self, number: usize, event: &Event) -> bool {
+    fn told(&mut self, number: usize, event: &Event) -> bool {
         let at = self.events[number].iter().position(|other| other == event);
         at.map(|at| self.events[number].remove(at)).is_some()
     }
 
-    pub(super) fn ended(&mut self, number: usize, leg: LegKey, by: EndedBy, status: u16) -> bool {
+    fn ended(&mut self, number: usize, leg: LegKey, by: EndedBy, status: u16) -> bool {
         self.told(
             number,
             &Event::Ended {
@@ -207,7 +212,7 @@ impl World {
         )
     }
 
-    pub(super) fn sent(&mut self) -> Vec<String> {
+    fn sent(&mut self) -> Vec<String> {
         let sent = std::mem::take(&mut self.sent);
         let short =
             |line: &str| line.split(' ').take(2).collect::<Vec<_>>()[usize::from(line.starts_with("SIP/"))].to_owned();
@@ -215,7 +220,7 @@ impl World {
     }
 
     /// Nothing is held when everything is over.
-    pub(super) fn is_empty(&mut self) -> bool {
+    fn is_empty(&mut self) -> bool {
         self.pass(Duration::from_secs(70));
         self.agents.iter().all(|agent| {
             agent.check().unwrap();
