@@ -2,12 +2,25 @@
 //! one peer; what is heard on one and said on another is decided by whoever drives the agent.
 //!
 //! Pure: messages that came and what time it is go in; messages to send, and [`Event`]s, come out.
+//!
+//! What one datagram causes, as anybody may write any address on it:
+//! - Who is not let in by address or password gets one answer, at the address that it came from, and nothing is kept of it. It
+//!   is some 2 to 5 times as long as the shortest request, and never sent again by itself.
+//! - An INVITE of who is let in is answered for up to 32 s, 11 times, as is any (RFC 3261, sections 13.3.1.4 and 17.2.1);
+//!   and so is what is asked of its Contact. Only who has an address that is let in without a password, or knows one and can
+//!   be reached (a nonce is good for one address), has this done.
+//! - An answer to a request of ours causes at most one request, up to [`PROVISIONALS_MAX`](crate::limits::PROVISIONALS_MAX)
+//!   and [`FORKS_MAX`](crate::limits::FORKS_MAX) for each INVITE. Its branch has 64 random bits: only who has the request can
+//!   answer it.
 
 mod answers;
 mod dialog;
 mod event;
+mod forks;
 mod incoming;
 mod inside;
+#[cfg(any(test, feature = "exercise"))]
+mod invariants;
 mod leg;
 mod outgoing;
 mod registering;
@@ -77,10 +90,12 @@ pub struct Agent {
     legs: HashMap<LegKey, Leg>,
     /// By call and our tag.
     dialogs: HashMap<(String, String), LegKey>,
-    /// Calls that came, by their name and the peer's tag.
-    called: HashMap<(String, String), LegKey>,
+    /// Calls that came, by their name and the peer's tag, with the number of the INVITE.
+    called: HashMap<(String, String), (LegKey, u32)>,
     servers: HashMap<ServerId, LegKey>,
     clients: HashMap<ClientId, Purpose>,
+    /// Of INVITEs of ours, by whom they were answered too late: tags.
+    unwanted: HashMap<ClientId, Vec<String>>,
     accounts: HashMap<u64, Client>,
     timers: BTreeSet<(Instant, Timer)>,
     /// What each timer is set to.
@@ -96,6 +111,8 @@ enum Purpose {
     Offer(LegKey),
     /// Whose answer changes nothing, unless it says that the dialog is not there.
     Inside(LegKey),
+    /// What became of a transfer is told by it.
+    Notify(LegKey),
     Ping(BindingId),
     Nothing,
 }
@@ -137,6 +154,7 @@ impl Agent {
             called: HashMap::new(),
             servers: HashMap::new(),
             clients: HashMap::new(),
+            unwanted: HashMap::new(),
             accounts: HashMap::new(),
             timers: BTreeSet::new(),
             set: HashMap::new(),
@@ -174,7 +192,7 @@ impl Agent {
     fn is_turned_away(&mut self, flow: Flow, message: &Message, host: &mut dyn Host) -> bool {
         let Some(method) = message.method() else { return false };
         let traffic = Traffic::of_request(method.name(), message.to_tag().is_some());
-        if traffic == Traffic::Ongoing || self.transactions.knows(message) {
+        if traffic == Traffic::Ongoing || self.transactions.knows(flow, message) {
             return false;
         }
         let load = Load {
@@ -197,13 +215,7 @@ impl Agent {
 
     /// A connection is gone. Contacts that were reached by it are not reached any more.
     pub fn connection_closed(&mut self, connection: u64, host: &mut dyn Host) {
-        let is_of_it = |binding: &Binding| connection != 0 && binding.flow.connection == connection;
-        let gone = self
-            .registrar
-            .iter()
-            .filter(|(_, binding)| is_of_it(binding))
-            .map(|(id, _)| id);
-        for id in gone.collect::<Vec<_>>() {
+        for id in self.registrar.of_connection(connection) {
             self.forget_binding(id, host);
         }
     }
@@ -249,8 +261,9 @@ impl Agent {
     }
 
     /// Nothing is remembered of it.
-    fn refuse_malformed(&mut self, flow: Flow, status: u16, request: Message) {
+    fn refuse_malformed(&mut self, flow: Flow, status: u16, mut request: Message) {
         let reason = reason_of(status);
+        let flow = Transactions::reply_to(&mut request, flow);
         let mut response = Message::response(&request, status, reason);
         self.add_tag(&mut response);
         response.push("Server", &self.settings.agent);
@@ -264,13 +277,13 @@ impl Agent {
 
     fn add_tag(&mut self, response: &mut Message) {
         if response.to_tag().is_none() {
-            let to = response.get("To").unwrap_or_default().to_owned();
             let tag = self.random_text();
-            response.set("To", format!("{to};tag={tag}"));
+            response.append("To", &format!(";tag={tag}"));
         }
     }
 
-    /// Answers a request outside of legs.
+    /// Answers a request outside of legs. It is forgotten, unless something was changed by it: then it must not be taken once
+    /// more.
     fn reply(&mut self, now: Instant, id: ServerId, request: &Message, status: u16, headers: &[(&str, &str)]) {
         let mut response = Message::response(request, status, reason_of(status));
         self.add_tag(&mut response);
@@ -278,7 +291,11 @@ impl Agent {
             response.push(name, value);
         }
         response.push("Server", &self.settings.agent);
-        self.transactions.respond(now, id, &response);
+        if request.method() == Some(&Method::Register) && status < 300 {
+            self.transactions.respond(now, id, &response);
+        } else {
+            self.transactions.answer_once(id, &response);
+        }
     }
 
     fn via(&mut self, transport: Transport) -> String {
@@ -330,7 +347,7 @@ fn reason_of(status: u16) -> &'static str {
     found.map_or("Refused", |(_, reason)| reason)
 }
 
-const REASONS: [(u16, &str); 34] = [
+const REASONS: [(u16, &str); 37] = [
     (100, "Trying"),
     (180, "Ringing"),
     (181, "Call Is Being Forwarded"),
@@ -343,8 +360,10 @@ const REASONS: [(u16, &str); 34] = [
     (403, "Forbidden"),
     (404, "Not Found"),
     (405, "Method Not Allowed"),
+    (406, "Not Acceptable"),
     (407, "Proxy Authentication Required"),
     (408, "Request Timeout"),
+    (414, "Request-URI Too Long"),
     (415, "Unsupported Media Type"),
     (416, "Unsupported URI Scheme"),
     (420, "Bad Extension"),
@@ -361,6 +380,7 @@ const REASONS: [(u16, &str); 34] = [
     (500, "Server Internal Error"),
     (501, "Not Implemented"),
     (503, "Service Unavailable"),
+    (504, "Server Time-out"),
     (505, "Version Not Supported"),
     (513, "Message Too Large"),
     (600, "Busy Everywhere"),
