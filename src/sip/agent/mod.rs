@@ -4,15 +4,23 @@
 //! Pure: messages that came and what time it is go in; messages to send, and [`Event`]s, come out.
 
 mod answers;
+mod choosing;
 mod dialog;
+mod errands;
 mod event;
 mod incoming;
 mod inside;
 mod leg;
+mod numbers;
 mod outgoing;
+mod passing;
+mod referring;
 mod registering;
 mod registrar;
+mod texts;
 mod timers;
+mod trunks;
+mod watching;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
@@ -25,12 +33,25 @@ use crate::limits::{EXPIRES_MAX, EXPIRES_MIN, PING_INTERVAL};
 use crate::message::{Message, Method};
 use crate::transaction::{ClientId, Received, ServerId, Transactions};
 
+pub use choosing::{Member, NoTrunk, TrunkGroup, TrunkLoads, fails_over};
 pub use event::{Access, BindingId, Caller, End, EndedBy, Event, Host, Invited, LegKey, Noticed, Reached, Target};
+pub use numbers::{NumberRule, NumberRules, TooManyRules};
 pub use outgoing::{Call, address};
+pub use passing::{Passes, PassesError};
 pub use registrar::Binding;
+pub use texts::{Letter, Text, TextError, TextId};
+pub use trunks::{Reachable, Registered, Trunk, TrunkChange, TrunkError, TrunkId, TrunkView};
+pub use watching::{
+    Activity, DialogStage, Over, Package, Presence, SubscriptionId, Waiting, Watch, Watched, WatchedDialog,
+};
 
+use errands::{Alarm, Errand};
 use leg::Leg;
+use referring::Referring;
 use registrar::Registrar;
+use texts::Sending;
+use trunks::Trunks;
+use watching::Watching;
 
 /// How the agent behaves.
 #[derive(Clone, Debug)]
@@ -80,7 +101,12 @@ pub struct Agent {
     called: HashMap<(String, String), LegKey>,
     servers: HashMap<ServerId, LegKey>,
     clients: HashMap<ClientId, Purpose>,
+    /// By trunk, where it is one's.
     accounts: HashMap<u64, Client>,
+    trunks: Trunks,
+    watching: Watching,
+    texts: HashMap<TextId, Sending>,
+    referring: HashMap<LegKey, Referring>,
     timers: BTreeSet<(Instant, Timer)>,
     /// What each timer is set to.
     set: HashMap<Timer, Instant>,
@@ -96,6 +122,7 @@ enum Purpose {
     /// Whose answer changes nothing, unless it says that the dialog is not there.
     Inside(LegKey),
     Ping(BindingId),
+    Errand(Errand),
     Nothing,
 }
 
@@ -104,6 +131,7 @@ enum Timer {
     Leg(LegKey),
     Expiry(BindingId),
     Ping(BindingId),
+    Alarm(Alarm),
 }
 
 impl fmt::Debug for Agent {
@@ -137,6 +165,10 @@ impl Agent {
             servers: HashMap::new(),
             clients: HashMap::new(),
             accounts: HashMap::new(),
+            trunks: Trunks::default(),
+            watching: Watching::default(),
+            texts: HashMap::new(),
+            referring: HashMap::new(),
             timers: BTreeSet::new(),
             set: HashMap::new(),
             begun: 0,
@@ -168,8 +200,9 @@ impl Agent {
         self.end_transactions(now);
     }
 
-    /// A connection is gone. Contacts that were reached by it are not reached any more.
+    /// A connection is gone. Contacts and watchers that were reached by it are not reached any more.
     pub fn connection_closed(&mut self, connection: u64, host: &mut dyn Host) {
+        self.end_watches_of_connection(connection);
         let is_of_it = |binding: &Binding| connection != 0 && binding.flow.connection == connection;
         let gone = self
             .registrar
@@ -303,7 +336,7 @@ fn reason_of(status: u16) -> &'static str {
     found.map_or("Refused", |(_, reason)| reason)
 }
 
-const REASONS: [(u16, &str); 34] = [
+const REASONS: &[(u16, &str)] = &[
     (100, "Trying"),
     (180, "Ringing"),
     (181, "Call Is Being Forwarded"),
@@ -316,8 +349,11 @@ const REASONS: [(u16, &str); 34] = [
     (403, "Forbidden"),
     (404, "Not Found"),
     (405, "Method Not Allowed"),
+    (406, "Not Acceptable"),
     (407, "Proxy Authentication Required"),
     (408, "Request Timeout"),
+    (412, "Conditional Request Failed"),
+    (413, "Request Entity Too Large"),
     (415, "Unsupported Media Type"),
     (416, "Unsupported URI Scheme"),
     (420, "Bad Extension"),
@@ -341,7 +377,8 @@ const REASONS: [(u16, &str); 34] = [
 ];
 
 /// Methods that are taken.
-const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO, REFER, NOTIFY";
+const ALLOW: &str =
+    "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO, REFER, NOTIFY, SUBSCRIBE, PUBLISH, MESSAGE";
 /// Extensions that are known.
 const SUPPORTED: &str = "100rel, timer, replaces, path, outbound";
 /// Bodies that are taken.
@@ -361,5 +398,7 @@ fn is_refresh_method(method: &Method) -> bool {
     matches!(method, Method::Invite | Method::Update)
 }
 
+#[cfg(test)]
+mod exercise;
 #[cfg(test)]
 mod tests;
