@@ -180,3 +180,135 @@ const _: () = {
         "strangers are forgotten before those who are known"
     );
 };
+
+// Trunks: carriers and PBXs.
+
+/// Trunks. Further ones are not taken.
+pub const TRUNKS_MAX: usize = 1000;
+
+/// Addresses that calls of one trunk come from, beside the one that it is reached at. With more it is not taken.
+pub const TRUNK_ADDRESSES_MAX: usize = 32;
+
+/// Trunks of one group. Further ones are left out.
+pub const TRUNKS_PER_GROUP_MAX: usize = 32;
+
+/// The longest that a registration with a trunk is asked for, whatever the trunk would have.
+pub const TRUNK_EXPIRES_MAX: Duration = Duration::from_secs(86_400);
+
+/// How long before its end a registration is renewed; half of its time where that is less.
+pub const TRUNK_REFRESH_MARGIN: Duration = Duration::from_secs(120);
+
+/// Between registrations that went well there is as long as this, however short they are granted.
+pub const TRUNK_REFRESH_MIN: Duration = Duration::from_secs(5);
+
+/// After a registration that failed the next one waits so long, twice as long after each further failure.
+pub const TRUNK_BACK_OFF_MIN: Duration = Duration::from_secs(30);
+
+/// And at most so long.
+pub const TRUNK_BACK_OFF_MAX: Duration = Duration::from_secs(600);
+
+/// What `Retry-After` of a trunk may say; what is less or more counts as this.
+pub const TRUNK_RETRY_AFTER_MIN: Duration = Duration::from_secs(5);
+
+/// See [`TRUNK_RETRY_AFTER_MIN`].
+pub const TRUNK_RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+
+/// A trunk is asked no more often whether it is there.
+pub const TRUNK_PING_INTERVAL_MIN: Duration = Duration::from_secs(1);
+
+/// How long the answer to a ping of a trunk is waited for.
+pub const TRUNK_PING_WAIT: Duration = Duration::from_secs(5);
+
+/// Between pings of a trunk that did not answer the last one.
+pub const TRUNK_PING_AGAIN: Duration = Duration::from_secs(10);
+
+/// Pings without an answer in a row. Then a trunk is down.
+pub const TRUNK_PINGS_MISSED_MAX: u32 = 3;
+
+/// How long a trunk is passed over that did not answer a call at all.
+pub const TRUNK_SILENT_OUT: Duration = Duration::from_secs(30);
+
+/// Rules of a translation of numbers. More are refused.
+pub const NUMBER_RULES_MAX: usize = 64;
+
+/// Signs of a number. What is longer is not translated.
+pub const NUMBER_CHARACTERS_MAX: usize = 64;
+
+/// Names of headers that are passed on. More are refused.
+pub const PASSED_NAMES_MAX: usize = 32;
+
+/// Headers of a call that are passed on. Further ones are left out.
+pub const PASSED_HEADERS_MAX: usize = 16;
+
+/// Bytes of one of them, and of all. What does not fit is left out.
+pub const PASSED_HEADER_BYTES_MAX: usize = 1024;
+
+/// See [`PASSED_HEADER_BYTES_MAX`].
+pub const PASSED_BYTES_MAX: usize = 4096;
+
+const _: () = {
+    assert!(TRUNK_BACK_OFF_MIN.as_secs() < TRUNK_BACK_OFF_MAX.as_secs());
+    assert!(TRUNK_RETRY_AFTER_MIN.as_secs() < TRUNK_RETRY_AFTER_MAX.as_secs());
+    assert!(
+        TRUNK_PING_WAIT.as_secs() <= TRUNK_PING_AGAIN.as_secs(),
+        "one ping at a time"
+    );
+    assert!(PASSED_HEADER_BYTES_MAX <= PASSED_BYTES_MAX && PASSED_HEADER_BYTES_MAX <= HEADER_BYTES_MAX);
+    assert!(PASSED_HEADERS_MAX < HEADERS_MAX / 2);
+};
+
+// Who watches whom, what is published, and texts.
+
+/// Subscriptions in all. Further ones are answered 503.
+pub const SUBSCRIPTIONS_MAX: usize = 50_000;
+
+/// Subscriptions of one watcher: more than the keys of the largest panel. Further ones are answered 403.
+pub const SUBSCRIPTIONS_PER_WATCHER_MAX: usize = 256;
+
+/// Subscriptions to one user. Further ones are answered 403.
+pub const SUBSCRIPTIONS_PER_USER_MAX: usize = 1000;
+
+/// A subscription is at least so long: a shorter one is answered 423.
+pub const SUBSCRIPTION_MIN: Duration = Duration::from_secs(60);
+
+/// And at most so long: a longer one is cut.
+pub const SUBSCRIPTION_MAX: Duration = Duration::from_secs(3600);
+
+/// Between two notices of a subscription. Of what happens meanwhile the last is told.
+pub const NOTICE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Notices without an answer in a row. Then the subscription is over.
+pub const NOTICES_MISSED_MAX: u32 = 2;
+
+/// Calls of a user that watchers are told of. Further ones are left out.
+pub const WATCHED_DIALOGS_MAX: usize = 8;
+
+/// Signs of a name or a note that watchers are told. What is longer is cut.
+pub const WATCHED_TEXT_MAX: usize = 256;
+
+/// Publications in all. Further ones are answered 503.
+pub const PUBLICATIONS_MAX: usize = 20_000;
+
+/// Publications of one user, one for each of its devices. Further ones are answered 403.
+pub const PUBLICATIONS_PER_USER_MAX: usize = 10;
+
+/// Bytes of a published document. A longer one is answered 413.
+pub const PUBLISHED_BYTES_MAX: usize = 16 * 1024;
+
+/// Pieces of a published document. What is behind them is not read.
+pub const PUBLISHED_PIECES_MAX: usize = 2000;
+
+/// Bytes of a text that came. A longer one is answered 413.
+pub const TEXT_BYTES_MAX: usize = 8 * 1024;
+
+/// Bytes of a whole message with a text on datagrams (RFC 3428, section 8). A longer one does not go out.
+pub const TEXT_DATAGRAM_BYTES_MAX: usize = 1300;
+
+/// How long a peer that took a transfer may say nothing of it. Then it counts as one that failed.
+pub const REFER_WAIT: Duration = Duration::from_secs(185);
+
+const _: () = {
+    assert!(SUBSCRIPTIONS_PER_WATCHER_MAX <= SUBSCRIPTIONS_PER_USER_MAX);
+    assert!(SUBSCRIPTION_MIN.as_secs() < SUBSCRIPTION_MAX.as_secs());
+    assert!(PUBLICATIONS_PER_USER_MAX < PUBLICATIONS_MAX);
+};

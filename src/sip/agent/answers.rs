@@ -13,7 +13,7 @@ use super::leg::{Leg, Offer, State};
 use super::{Agent, Purpose, body_of};
 
 impl Agent {
-    /// By which we are known to a carrier.
+    /// By which we are known to a peer that is no trunk: a trunk has its own ([`Agent::set_trunk`]).
     pub fn set_account(&mut self, account: u64, user: &str, secret: Secret) {
         self.accounts.insert(account, Client::new(user, secret));
     }
@@ -42,6 +42,7 @@ impl Agent {
                 }
             }
             Purpose::Ping(binding) => self.ponged(binding),
+            Purpose::Errand(errand) => return self.take_errand(now, id, errand, &response),
             Purpose::Nothing => {}
         }
         if is_final && !matches!(purpose, Purpose::Offer(_)) {
@@ -75,6 +76,7 @@ impl Agent {
             return;
         }
         self.forget_client(id);
+        self.note_refusal(now, key, response);
         let end = End {
             by: EndedBy::Peer,
             status,
@@ -333,6 +335,7 @@ impl Agent {
             }
             Purpose::Inside(key) => self.lose_dialog(now, key, 408),
             Purpose::Notify(key) => self.stop_telling(key),
+            Purpose::Errand(errand) => self.end_errand(now, id, errand, None),
             Purpose::Ping(_) | Purpose::Nothing => {}
         }
     }
@@ -352,7 +355,13 @@ impl Agent {
     }
 
     /// Once more, with what the carrier asked for: the same call, the next number (section 22.2).
-    fn retry_with_credentials(&mut self, now: Instant, id: ClientId, key: LegKey, response: &Message) -> bool {
+    pub(super) fn retry_with_credentials(
+        &mut self,
+        now: Instant,
+        id: ClientId,
+        key: LegKey,
+        response: &Message,
+    ) -> bool {
         let place = if response.status() == 401 {
             Place::Server
         } else {

@@ -8,6 +8,9 @@ use crate::flow::Flow;
 use crate::guard::{Load, Traffic, Verdict};
 
 use super::registrar::Binding;
+use super::texts::{Text, TextId};
+use super::trunks::{TrunkChange, TrunkId};
+use super::watching::{Presence, SubscriptionId, Watch, Watched};
 
 /// One side of a call, as one peer has it: from its INVITE to its BYE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -86,6 +89,46 @@ pub enum Event {
         /// Why.
         end: End,
     },
+    /// Of a transfer that the leg's peer was asked for ([`Agent::refer`](super::Agent::refer)): 100 or 180 on the way, another
+    /// status at the end. 408: the peer does not say.
+    ReferProgress {
+        /// Whose peer.
+        leg: LegKey,
+        /// How its call goes, or why it makes none.
+        status: u16,
+    },
+    /// A trunk is otherwise than it was.
+    Trunk {
+        /// Which.
+        trunk: TrunkId,
+        /// How.
+        change: TrunkChange,
+    },
+    /// Somebody watches a user. [`Agent::notify`](super::Agent::notify) tells what changes.
+    Subscribed(Box<Watch>),
+    /// And does not any more.
+    Unsubscribed {
+        /// Which one.
+        subscription: SubscriptionId,
+    },
+    /// A user's telephone says how the user is. None: it says nothing any more.
+    Published {
+        /// Who.
+        user: String,
+        /// Its domain, as the telephone writes it.
+        domain: String,
+        /// What was said last.
+        state: Option<Presence>,
+    },
+    /// A text came, and the host took it.
+    Text(Box<Text>),
+    /// What became of a text of ours: 2xx, or why it did not come through. 408: nobody answered.
+    TextSent {
+        /// Which.
+        text: TextId,
+        /// The status.
+        status: u16,
+    },
     /// For who counts and bans.
     Noticed {
         /// Whose message.
@@ -114,6 +157,10 @@ pub struct Invited {
     pub flow: Flow,
     /// What the caller's program calls itself.
     pub agent: String,
+    /// The trunk that it comes by.
+    pub trunk: Option<TrunkId>,
+    /// Headers that are passed on: what the trunk says, or the usual ones. Who calls is asserted by trunks alone.
+    pub headers: Vec<(String, String)>,
 }
 
 /// Who calls.
@@ -187,6 +234,23 @@ pub trait Host {
     fn weigh(&mut self, traffic: Traffic, load: Load) -> Verdict;
     /// A contact is gone.
     fn unregister(&mut self, id: BindingId);
+    /// Need nobody say a password whose calls and texts come from where a trunk is? If not, it is let in as any other, and
+    /// counts as none.
+    fn trusts(&mut self, _trunk: TrunkId, _flow: Flow) -> bool {
+        true
+    }
+    /// Somebody wants to watch a user. What there is to tell of it, or the status of the refusal: 404, 403, 489.
+    fn watch(&mut self, _watch: &Watch) -> Result<Watched, u16> {
+        Err(489)
+    }
+    /// A user's telephone wants to say how the user is. The status of the refusal, if it may not.
+    fn publish(&mut self, _user: &str, _domain: &str) -> Result<(), u16> {
+        Err(489)
+    }
+    /// A text came. 200 or 202: it is taken, and told by an event; else the status of the refusal, as 404.
+    fn text(&mut self, _text: &Text) -> u16 {
+        405
+    }
 }
 
 /// Where a request goes.

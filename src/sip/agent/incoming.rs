@@ -10,8 +10,9 @@ use crate::transaction::ServerId;
 
 use super::dialog::{Dialog, contact_of};
 use super::event::{Caller, End, EndedBy, Event, Host, Invited, LegKey};
-use super::leg::{Leg, Offer, Session, State};
+use super::leg::{Credentials, Leg, Offer, Session, State};
 use super::registering::domain_of;
+use super::trunks::TrunkId;
 use super::{ALLOW, Agent, SUPPORTED, body_of, is_supported};
 
 impl Agent {
@@ -38,7 +39,8 @@ impl Agent {
         if let Some(tag) = message.to_tag() {
             let key = (message.call_id().to_owned(), tag);
             return match self.dialogs.get(&key).copied() {
-                Some(leg) => self.take_inside(now, flow, id, leg, message),
+                Some(leg) => self.take_inside(now, flow, id, leg, message, host),
+                None if self.take_watched(now, flow, id, &message, &key.1) => {}
                 None => self.reply(now, id, &message, 481, &[]),
             };
         }
@@ -49,8 +51,9 @@ impl Agent {
             Method::Bye | Method::Update | Method::Prack | Method::Info | Method::Refer | Method::Notify => {
                 self.reply(now, id, &message, 481, &[]);
             }
-            Method::Subscribe | Method::Publish => self.reply(now, id, &message, 489, &[("Allow", ALLOW)]),
-            Method::Message => self.reply(now, id, &message, 405, &[("Allow", ALLOW)]),
+            Method::Subscribe => self.take_subscribe(now, flow, id, &message, host),
+            Method::Publish => self.take_publish(now, flow, id, &message, host),
+            Method::Message => self.take_text(now, flow, id, &message, host),
             Method::Ack | Method::Cancel => {}
             Method::Other(_) => self.reply(now, id, &message, 501, &[("Allow", ALLOW)]),
         }
@@ -75,9 +78,11 @@ impl Agent {
             return self.reply(now, id, &message, 406, &[]);
         }
         let domain = domain_of(&from);
-        if !self.is_known(now, flow, id, &message, (&from.user, &domain), host) {
+        let trunk = self.trunk_of(flow, &message).filter(|trunk| host.trusts(*trunk, flow));
+        if trunk.is_none() && !self.is_known(now, flow, id, &message, (&from.user, &domain), host) {
             return;
         }
+        let to = self.dialled(trunk, to, &message);
         let interval = message
             .number("Session-Expires")
             .map(|seconds| Duration::from_secs(seconds.into()));
@@ -92,16 +97,16 @@ impl Agent {
             Ok(replaces) => replaces,
             Err(status) => return self.reply(now, id, &message, status, &[]),
         };
-        let binding = self
-            .registrar
-            .sender(&from.user, &domain, flow, contact_of(&message).as_deref());
+        let contact = contact_of(&message);
+        let sender = || self.registrar.sender(&from.user, &domain, flow, contact.as_deref());
+        let binding = if trunk.is_none() { sender() } else { None };
         let caller = Caller {
             user: from.user,
             domain,
             name,
             binding,
         };
-        self.begin_called(now, flow, id, message, (caller, to, replaces));
+        self.begin_called(now, flow, id, message, (caller, trunk, to, replaces));
     }
 
     fn begin_called(
@@ -110,7 +115,7 @@ impl Agent {
         flow: Flow,
         id: ServerId,
         message: Message,
-        (caller, to, replaces): (Caller, Uri, Option<LegKey>),
+        (caller, trunk, to, replaces): (Caller, Option<TrunkId>, Uri, Option<LegKey>),
     ) {
         let tag = self.random_text();
         // Where its answers go, its requests go, too.
@@ -131,6 +136,8 @@ impl Agent {
             replaces,
             flow,
             agent: message.get("User-Agent").unwrap_or_default().chars().take(80).collect(),
+            trunk,
+            headers: self.passed_in(trunk, &message),
         };
         self.dialogs
             .insert((dialog.call_id.clone(), dialog.local_tag.clone()), key);
@@ -147,7 +154,7 @@ impl Agent {
             takes_update: message.lists("Allow", "UPDATE"),
             supports_timer: message.lists("Supported", "timer"),
             transfer: None,
-            credentials: None,
+            credentials: trunk.map(|trunk| Credentials::of(trunk.0)),
             glare: None,
             is_caller: false,
             unacknowledged: None,
@@ -358,6 +365,8 @@ impl Agent {
             self.transactions.acknowledged(id);
         }
         self.set_timer(super::Timer::Leg(key), None);
+        self.forget_refer(key);
+        self.end_watches_of_leg(key);
         true
     }
 }

@@ -7,13 +7,21 @@ use crate::limits::SESSION_MIN;
 use crate::message::{Message, Method};
 use crate::transaction::ServerId;
 
-use super::event::{End, EndedBy, Event, LegKey};
+use super::event::{End, EndedBy, Event, Host, LegKey};
 use super::incoming::address_in;
 use super::leg::{Offer, State};
 use super::{ALLOW, Agent, body_of, is_refresh_method};
 
 impl Agent {
-    pub(super) fn take_inside(&mut self, now: Instant, flow: Flow, id: ServerId, key: LegKey, message: Message) {
+    pub(super) fn take_inside(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        id: ServerId,
+        key: LegKey,
+        message: Message,
+        host: &mut dyn Host,
+    ) {
         let Some(method) = message.method().cloned() else {
             return;
         };
@@ -44,10 +52,12 @@ impl Agent {
             Method::Prack => self.take_prack(now, key, id, &message),
             Method::Info => self.take_info(now, key, id, &message),
             Method::Refer => self.take_refer(now, key, id, &message),
-            Method::Notify => self.respond_in(now, key, id, &message, 200, &[]),
+            Method::Notify => self.take_notice(now, key, id, &message),
             Method::Options => self.answer_options(now, id, &message),
-            Method::Subscribe | Method::Publish => self.respond_in(now, key, id, &message, 489, &[]),
-            Method::Register | Method::Message => self.respond_in(now, key, id, &message, 405, &[("Allow", ALLOW)]),
+            Method::Subscribe => self.take_subscribe_inside(now, key, id, &message, host),
+            Method::Message => self.take_text_inside(now, key, id, &message, host),
+            Method::Publish => self.respond_in(now, key, id, &message, 489, &[]),
+            Method::Register => self.respond_in(now, key, id, &message, 405, &[("Allow", ALLOW)]),
             Method::Ack | Method::Cancel => {}
             Method::Other(_) => self.respond_in(now, key, id, &message, 501, &[("Allow", ALLOW)]),
         }

@@ -42,6 +42,15 @@ pub(super) struct Credentials {
     pub(super) attempt: digest::Attempt,
 }
 
+impl Credentials {
+    pub(super) fn of(account: u64) -> Self {
+        Self {
+            account,
+            attempt: digest::Attempt::default(),
+        }
+    }
+}
+
 /// How far it is.
 #[derive(Debug)]
 pub(super) enum State {

@@ -14,7 +14,9 @@
 //!   answer it.
 
 mod answers;
+mod choosing;
 mod dialog;
+mod errands;
 mod event;
 mod forks;
 mod incoming;
@@ -22,10 +24,16 @@ mod inside;
 #[cfg(any(test, feature = "exercise"))]
 mod invariants;
 mod leg;
+mod numbers;
 mod outgoing;
+mod passing;
+mod referring;
 mod registering;
 mod registrar;
+mod texts;
 mod timers;
+mod trunks;
+mod watching;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
@@ -39,12 +47,25 @@ use crate::limits::{EXPIRES_MAX, EXPIRES_MIN, PING_INTERVAL};
 use crate::message::{Message, Method};
 use crate::transaction::{ClientId, Received, ServerId, Transactions};
 
+pub use choosing::{Member, NoTrunk, TrunkGroup, TrunkLoads, fails_over};
 pub use event::{Access, BindingId, Caller, End, EndedBy, Event, Host, Invited, LegKey, Noticed, Reached, Target};
+pub use numbers::{NumberRule, NumberRules, TooManyRules};
 pub use outgoing::{Call, address};
+pub use passing::{Passes, PassesError};
 pub use registrar::Binding;
+pub use texts::{Letter, Text, TextError, TextId};
+pub use trunks::{Reachable, Registered, Trunk, TrunkChange, TrunkError, TrunkId, TrunkView};
+pub use watching::{
+    Activity, DialogStage, Over, Package, Presence, SubscriptionId, Waiting, Watch, Watched, WatchedDialog,
+};
 
+use errands::{Alarm, Errand};
 use leg::Leg;
+use referring::Referring;
 use registrar::Registrar;
+use texts::Sending;
+use trunks::Trunks;
+use watching::Watching;
 
 /// How the agent behaves.
 #[derive(Clone, Debug)]
@@ -96,7 +117,12 @@ pub struct Agent {
     clients: HashMap<ClientId, Purpose>,
     /// Of INVITEs of ours, by whom they were answered too late: tags.
     unwanted: HashMap<ClientId, Vec<String>>,
+    /// By trunk, where it is one's.
     accounts: HashMap<u64, Client>,
+    trunks: Trunks,
+    watching: Watching,
+    texts: HashMap<TextId, Sending>,
+    referring: HashMap<LegKey, Referring>,
     timers: BTreeSet<(Instant, Timer)>,
     /// What each timer is set to.
     set: HashMap<Timer, Instant>,
@@ -114,6 +140,7 @@ enum Purpose {
     /// What became of a transfer is told by it.
     Notify(LegKey),
     Ping(BindingId),
+    Errand(Errand),
     Nothing,
 }
 
@@ -122,6 +149,7 @@ enum Timer {
     Leg(LegKey),
     Expiry(BindingId),
     Ping(BindingId),
+    Alarm(Alarm),
 }
 
 impl fmt::Debug for Agent {
@@ -156,6 +184,10 @@ impl Agent {
             clients: HashMap::new(),
             unwanted: HashMap::new(),
             accounts: HashMap::new(),
+            trunks: Trunks::default(),
+            watching: Watching::default(),
+            texts: HashMap::new(),
+            referring: HashMap::new(),
             timers: BTreeSet::new(),
             set: HashMap::new(),
             begun: 0,
@@ -203,18 +235,21 @@ impl Agent {
             Verdict::Accept => false,
             Verdict::Drop => true,
             Verdict::Unavailable { retry_after_s } => {
-                let mut response = Message::response(message, 503, reason_of(503));
+                let mut request = message.clone();
+                let reply = Transactions::reply_to(&mut request, flow);
+                let mut response = Message::response(&request, 503, reason_of(503));
                 self.add_tag(&mut response);
                 response.push("Retry-After", retry_after_s.to_string());
                 response.push("Server", &self.settings.agent);
-                self.transactions.send(flow, &response);
+                self.transactions.send(reply, &response);
                 true
             }
         }
     }
 
-    /// A connection is gone. Contacts that were reached by it are not reached any more.
+    /// A connection is gone. Contacts and watchers that were reached by it are not reached any more.
     pub fn connection_closed(&mut self, connection: u64, host: &mut dyn Host) {
+        self.end_watches_of_connection(connection);
         for id in self.registrar.of_connection(connection) {
             self.forget_binding(id, host);
         }
@@ -347,7 +382,7 @@ fn reason_of(status: u16) -> &'static str {
     found.map_or("Refused", |(_, reason)| reason)
 }
 
-const REASONS: [(u16, &str); 37] = [
+const REASONS: &[(u16, &str)] = &[
     (100, "Trying"),
     (180, "Ringing"),
     (181, "Call Is Being Forwarded"),
@@ -363,6 +398,8 @@ const REASONS: [(u16, &str); 37] = [
     (406, "Not Acceptable"),
     (407, "Proxy Authentication Required"),
     (408, "Request Timeout"),
+    (412, "Conditional Request Failed"),
+    (413, "Request Entity Too Large"),
     (414, "Request-URI Too Long"),
     (415, "Unsupported Media Type"),
     (416, "Unsupported URI Scheme"),
@@ -388,7 +425,8 @@ const REASONS: [(u16, &str); 37] = [
 ];
 
 /// Methods that are taken.
-const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO, REFER, NOTIFY";
+const ALLOW: &str =
+    "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO, REFER, NOTIFY, SUBSCRIBE, PUBLISH, MESSAGE";
 /// Extensions that are known.
 const SUPPORTED: &str = "100rel, timer, replaces, path, outbound";
 /// Bodies that are taken.
@@ -408,5 +446,7 @@ fn is_refresh_method(method: &Method) -> bool {
     matches!(method, Method::Invite | Method::Update)
 }
 
+#[cfg(test)]
+mod exercise;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::limits::{LEGS_MAX, SESSION_INTERVAL, SESSION_MIN};
-use crate::message::syntax::{escape, quote};
+use crate::message::syntax::escape;
 use crate::message::{Message, Method};
 use crate::transaction::{NoRoom, ServerId};
 
@@ -23,9 +23,9 @@ pub struct Call {
     pub to: String,
     /// Our offer.
     pub offer: String,
-    /// Further headers.
+    /// Further headers. By a trunk, those that it has passed on.
     pub headers: Vec<(String, String)>,
-    /// By which account we are known, where the peer asks.
+    /// The trunk that it goes by ([`Agent::trunk_call`]), or the account that we are known by where the peer asks.
     pub account: Option<u64>,
 }
 
@@ -44,16 +44,10 @@ impl Agent {
             return Err(NoRoom);
         }
         let (tag, name) = (self.random_text(), self.random_text());
-        let (user, people) = call.from;
-        let own = address(&user, &self.settings.realm);
-        let people = if people.is_empty() {
-            String::new()
-        } else {
-            quote(&people) + " "
-        };
-        let from = format!("{people}<{own}>");
+        let (from, headers) = self.origin(&call);
+        let user = call.from.0;
         let (flow, to) = (call.target.flow, format!("<{}>", call.to));
-        let mut dialog = Dialog::to(call.target, name, tag, from.clone(), to);
+        let mut dialog = Dialog::to(call.target, name, tag, from, to);
         let mut invite = dialog.request(Method::Invite);
         invite.push_front("Via", self.via(flow.transport));
         invite.push("Contact", self.contact(&user, flow.transport));
@@ -62,21 +56,17 @@ impl Agent {
         invite.push("Session-Expires", SESSION_INTERVAL.as_secs().to_string());
         invite.push("Min-SE", SESSION_MIN.as_secs().to_string());
         invite.push("User-Agent", &self.settings.agent);
-        invite.push("P-Asserted-Identity", from);
-        for (name, value) in &call.headers {
+        for (name, value) in &headers {
             invite.push(name, value);
         }
         invite.set_body(SDP, call.offer.as_bytes());
+        let credentials = self.say_credentials(call.account, &mut invite);
         let sent = self.transactions.request(now, flow, invite)?;
         self.begun += 1;
         let key = LegKey(self.begun);
         self.dialogs
             .insert((dialog.call_id.clone(), dialog.local_tag.clone()), key);
         self.clients.insert(sent, Purpose::Invite(key));
-        let credentials = call.account.map(|account| super::leg::Credentials {
-            account,
-            attempt: crate::digest::Attempt::default(),
-        });
         let leg = Leg {
             dialog,
             user,

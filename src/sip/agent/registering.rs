@@ -15,7 +15,12 @@ use super::{ACCEPT, ALLOW, Agent, Purpose, SUPPORTED, Timer};
 
 impl Agent {
     pub(super) fn answer_options(&mut self, now: Instant, id: ServerId, request: &Message) {
-        let headers = [("Allow", ALLOW), ("Accept", ACCEPT), ("Supported", SUPPORTED)];
+        let headers = [
+            ("Allow", ALLOW),
+            ("Accept", ACCEPT),
+            ("Supported", SUPPORTED),
+            super::watching::ALLOW_EVENTS,
+        ];
         self.reply(now, id, request, 200, &headers);
     }
 

@@ -20,6 +20,7 @@ impl Agent {
                 Timer::Leg(key) => self.leg_due(now, key),
                 Timer::Expiry(binding) => self.forget_binding(binding, host),
                 Timer::Ping(binding) => self.ping(now, binding, host),
+                Timer::Alarm(alarm) => self.alarm(now, alarm),
             }
         }
     }

@@ -102,6 +102,11 @@ impl Message {
             .take(crate::limits::LIST_ITEMS_MAX)
     }
 
+    /// Every line, in its order.
+    pub fn lines(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.iter().map(|(name, value)| (&**name, value.as_str()))
+    }
+
     /// Has a list of tokens (`Supported`, `Require`) this one?
     pub fn lists(&self, name: &str, token: &str) -> bool {
         self.items(name).any(|item| item.eq_ignore_ascii_case(token))

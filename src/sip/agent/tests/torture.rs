@@ -41,7 +41,7 @@ const RIGHT: [(&str, Right, Option<Right>); 49] = [
     ("semiuri", Says(200), None),
     ("transports", Says(200), None),
     // Understood, and not wanted.
-    ("mpart01", Says(405), None),
+    ("mpart01", Says(415), None),
     ("unreason", Nothing, None),
     ("noreason", Nothing, None),
     ("badinv01", Says(400), None),

@@ -1,0 +1,553 @@
+//! Who watches whom (RFC 6665, as the notifier): how users are, their calls, messages that wait for them. A subscription is a
+//! dialog of its own, or is in that of a call. Watchers are told at once, then of what is so at last, once in a second at most.
+
+mod bodies;
+mod notices;
+mod pidf;
+mod publishing;
+mod state;
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+use crate::flow::Flow;
+use crate::limits::{
+    SUBSCRIPTION_MAX, SUBSCRIPTION_MIN, SUBSCRIPTIONS_MAX, SUBSCRIPTIONS_PER_USER_MAX, SUBSCRIPTIONS_PER_WATCHER_MAX,
+};
+use crate::message::syntax::{Parameters, Uri};
+use crate::message::{Message, Method};
+use crate::transaction::{ClientId, ServerId};
+
+use super::dialog::{Dialog, contact_of};
+use super::errands::Alarm;
+use super::event::{Host, LegKey};
+use super::registering::domain_of;
+use super::{ALLOW, Agent, Event, Timer};
+
+pub(super) use publishing::PublicationId;
+pub use state::{Activity, DialogStage, Package, Presence, Waiting, Watched, WatchedDialog};
+
+use publishing::Publishing;
+
+/// One who watches one user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SubscriptionId(pub u64);
+
+/// Who watches whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watch {
+    /// Which one.
+    pub subscription: SubscriptionId,
+    /// Of what kind.
+    pub package: Package,
+    /// Who is watched.
+    pub user: String,
+    /// Its domain, as the watcher writes it.
+    pub domain: String,
+    /// Who watches: the user and its domain.
+    pub watcher: (String, String),
+    /// The call within which it was asked for. Its peer was not asked who it is.
+    pub leg: Option<LegKey>,
+    /// Where the watcher is.
+    pub flow: Flow,
+}
+
+/// Why a subscription ends from our side (RFC 6665, section 4.1.3): it says whether the watcher comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// It may subscribe again at once: to another one of us, or to this one as it is then.
+    Deactivated,
+    /// Later.
+    Probation,
+    /// Never: it may not watch any more.
+    Rejected,
+    /// Never: there is nobody to be watched.
+    NoResource,
+}
+
+impl Over {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Deactivated => "deactivated",
+            Self::Probation => "probation",
+            Self::Rejected => "rejected",
+            Self::NoResource => "noresource",
+        }
+    }
+}
+
+/// All of them, and what users publish.
+#[derive(Debug, Default)]
+pub(super) struct Watching {
+    subscriptions: HashMap<SubscriptionId, Subscription>,
+    /// By call and our tag: those that have a dialog of their own.
+    dialogs: HashMap<(String, String), SubscriptionId>,
+    watchers: HashMap<(String, String), BTreeSet<SubscriptionId>>,
+    /// How many watch a user.
+    watched: HashMap<(String, String), usize>,
+    /// In calls.
+    legs: HashMap<LegKey, BTreeSet<SubscriptionId>>,
+    publishing: Publishing,
+}
+
+#[derive(Debug)]
+struct Subscription {
+    watch: Watch,
+    /// None: that of its leg.
+    dialog: Option<Box<Dialog>>,
+    /// What `Event` says beside the package: it tells those of one dialog apart.
+    id: Option<String>,
+    /// Where the watcher is told, as it says.
+    contact: String,
+    end: Instant,
+    state: Watched,
+    /// Documents that went out.
+    version: u32,
+    /// There is something to tell.
+    is_new: bool,
+    /// The notice that is not answered yet.
+    sent: Option<ClientId>,
+    /// None before that.
+    quiet_until: Instant,
+    misses: u32,
+}
+
+/// What a SUBSCRIBE asks for.
+struct Asked {
+    package: Package,
+    id: Option<String>,
+    /// Zero: to be told once, or no more.
+    expires: Duration,
+}
+
+/// A refusal: its status and one header.
+type Refusal = (u16, Option<(&'static str, String)>);
+
+impl Agent {
+    /// What there is to tell of a user whom somebody watches. Of several in a second the last is told. False: nobody watches, or
+    /// not that.
+    pub fn notify(&mut self, now: Instant, id: SubscriptionId, state: Watched) -> bool {
+        let Some(subscription) = self.watching.subscriptions.get_mut(&id) else {
+            return false;
+        };
+        if state.package() != subscription.watch.package {
+            return false;
+        }
+        if subscription.state != state {
+            subscription.state = state;
+            subscription.is_new = true;
+            self.tell_watcher(now, id);
+        }
+        true
+    }
+
+    /// Ends a subscription, and tells the watcher why. It is not told of by an event. False: there is none.
+    pub fn end_subscription(&mut self, now: Instant, id: SubscriptionId, over: Over) -> bool {
+        let is_there = self.watching.subscriptions.contains_key(&id);
+        if is_there {
+            self.send_notice(now, id, Some(over.name()));
+            self.forget_subscription(id);
+        }
+        is_there
+    }
+
+    /// Somebody wants to watch, outside of calls and of subscriptions.
+    pub(super) fn take_subscribe(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        id: ServerId,
+        message: &Message,
+        host: &mut dyn Host,
+    ) {
+        let asked = match asked_of(message) {
+            Ok(asked) => asked,
+            Err(refusal) => return self.refuse_watch(now, id, message, &refusal),
+        };
+        let from = message.from().and_then(|from| from.address());
+        let (Some(from), Some(to)) = (from, Uri::parse(message.uri())) else {
+            return self.reply(now, id, message, 400, &[]);
+        };
+        if contact_of(message).is_none() || message.from_tag().is_none() {
+            return self.reply(now, id, message, 400, &[]);
+        }
+        let domain = domain_of(&from);
+        if !self.is_known(now, flow, id, message, (&from.user, &domain), host) {
+            return;
+        }
+        let flow = self.transactions.reply_flow(id).unwrap_or(flow);
+        let tag = self.random_text();
+        let Some(dialog) = Dialog::of_request(message, tag, flow) else {
+            return self.reply(now, id, message, 400, &[]);
+        };
+        let watch = Watch {
+            subscription: self.next_subscription(),
+            package: asked.package,
+            domain: domain_of(&to),
+            user: to.user,
+            watcher: (from.user, domain),
+            leg: None,
+            flow,
+        };
+        self.begin_watch(now, id, message, (watch, asked, Some(dialog)), host);
+    }
+
+    /// The peer of a call wants to watch, or goes on, or ends it.
+    pub(super) fn take_subscribe_inside(
+        &mut self,
+        now: Instant,
+        key: LegKey,
+        id: ServerId,
+        message: &Message,
+        host: &mut dyn Host,
+    ) {
+        let asked = match asked_of(message) {
+            Ok(asked) => asked,
+            Err(refusal) => return self.refuse_watch(now, id, message, &refusal),
+        };
+        let known = self.watching.legs.get(&key).into_iter().flatten().copied();
+        let known = known.filter_map(|id| Some((id, self.watching.subscriptions.get(&id)?)));
+        let mut known = known.filter(|(_, own)| own.watch.package == asked.package && own.id == asked.id);
+        if let Some((subscription, _)) = known.next() {
+            return self.go_on_watching(now, id, message, subscription, &asked);
+        }
+        let (from, to) = (message.from(), message.to());
+        let (Some(from), Some(to)) = (from.and_then(|from| from.address()), to.and_then(|to| to.address())) else {
+            return self.reply(now, id, message, 400, &[]);
+        };
+        let Some(leg) = self.legs.get(&key).filter(|leg| leg.is_up()) else {
+            return self.reply(now, id, message, 481, &[]);
+        };
+        let flow = leg.dialog.flow;
+        let watch = Watch {
+            subscription: self.next_subscription(),
+            package: asked.package,
+            domain: domain_of(&to),
+            user: to.user,
+            watcher: (from.user.clone(), domain_of(&from)),
+            leg: Some(key),
+            flow,
+        };
+        self.begin_watch(now, id, message, (watch, asked, None), host);
+    }
+
+    /// A request in the dialog of a subscription. False: there is none.
+    pub(super) fn take_watched(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        id: ServerId,
+        message: &Message,
+        tag: &str,
+    ) -> bool {
+        let key = (message.call_id().to_owned(), tag.to_owned());
+        let Some(own) = self.watching.dialogs.get(&key).copied() else {
+            return false;
+        };
+        let flow = self.transactions.reply_flow(id).unwrap_or(flow);
+        let Some(subscription) = self.watching.subscriptions.get_mut(&own) else {
+            return false;
+        };
+        let Some(dialog) = &mut subscription.dialog else {
+            return false;
+        };
+        if message.from_tag() != dialog.remote_tag {
+            return false;
+        }
+        let number = message.cseq().map(|(number, _)| number);
+        if number <= dialog.remote_cseq {
+            self.reply(now, id, message, 500, &[]);
+            return true;
+        }
+        dialog.remote_cseq = number;
+        match message.method() {
+            Some(Method::Subscribe) => {}
+            Some(Method::Options) => {
+                self.answer_options(now, id, message);
+                return true;
+            }
+            _ => {
+                self.reply(now, id, message, 405, &[("Allow", ALLOW)]);
+                return true;
+            }
+        }
+        dialog.retarget(message);
+        dialog.flow = flow;
+        subscription.watch.flow = flow;
+        let (package, name) = (subscription.watch.package, subscription.id.clone());
+        match asked_of(message) {
+            Ok(asked) if asked.package == package && asked.id == name => {
+                self.go_on_watching(now, id, message, own, &asked);
+            }
+            // One subscription in one dialog (RFC 6665, section 4.5.1): others have their own.
+            Ok(_) => self.reply(now, id, message, 403, &[]),
+            Err(refusal) => self.refuse_watch(now, id, message, &refusal),
+        }
+        true
+    }
+
+    fn next_subscription(&mut self) -> SubscriptionId {
+        self.begun += 1;
+        SubscriptionId(self.begun)
+    }
+
+    fn refuse_watch(&mut self, now: Instant, id: ServerId, message: &Message, (status, header): &Refusal) {
+        let header = header.as_ref().map(|(name, value)| (*name, value.as_str()));
+        self.reply(now, id, message, *status, header.as_slice());
+    }
+
+    /// There may be so many, and not more.
+    fn has_room_to_watch(&self, watch: &Watch) -> Result<(), Refusal> {
+        let watching = &self.watching;
+        if watching.subscriptions.len() >= SUBSCRIPTIONS_MAX {
+            return Err((503, Some(("Retry-After", "60".to_owned()))));
+        }
+        let of_watcher = watching.watchers.get(&watch.watcher).map_or(0, BTreeSet::len);
+        let user = (watch.user.clone(), watch.domain.clone());
+        let of_user = watching.watched.get(&user).copied().unwrap_or(0);
+        if of_watcher >= SUBSCRIPTIONS_PER_WATCHER_MAX || of_user >= SUBSCRIPTIONS_PER_USER_MAX {
+            return Err((403, None));
+        }
+        Ok(())
+    }
+
+    fn begin_watch(
+        &mut self,
+        now: Instant,
+        id: ServerId,
+        message: &Message,
+        (watch, asked, dialog): (Watch, Asked, Option<Dialog>),
+        host: &mut dyn Host,
+    ) {
+        let contact = contact_of(message).unwrap_or_default();
+        self.end_watch_before(&watch, &asked, &contact);
+        if let Err(refusal) = self.has_room_to_watch(&watch) {
+            return self.refuse_watch(now, id, message, &refusal);
+        }
+        let state = match host.watch(&watch) {
+            Ok(state) if state.package() == watch.package => state,
+            Ok(_) => return self.reply(now, id, message, 500, &[]),
+            Err(status) => return self.reply(now, id, message, status.clamp(300, 699), &[ALLOW_EVENTS]),
+        };
+        let key = watch.subscription;
+        let subscription = Subscription {
+            dialog: dialog.map(Box::new),
+            id: asked.id,
+            contact,
+            end: now + asked.expires,
+            state,
+            version: 0,
+            is_new: false,
+            sent: None,
+            quiet_until: now,
+            misses: 0,
+            watch: watch.clone(),
+        };
+        self.remember_watch(subscription);
+        self.answer_watch(now, id, message, key, asked.expires);
+        if asked.expires.is_zero() {
+            // It wants to know once (section 4.4.3).
+            self.send_notice(now, key, Some(TIMEOUT));
+            return self.forget_subscription(key);
+        }
+        self.send_notice(now, key, None);
+        self.events.push_back(Event::Subscribed(Box::new(watch)));
+    }
+
+    /// A telephone that was started again knows nothing of what it asked for before.
+    fn end_watch_before(&mut self, watch: &Watch, asked: &Asked, contact: &str) {
+        let all = self.watching.watchers.get(&watch.watcher).into_iter().flatten();
+        let is_before = |id: &&SubscriptionId| {
+            self.watching.subscriptions.get(id).is_some_and(|own| {
+                let same = |own: &Watch| {
+                    (own.package, &own.user, &own.domain, own.leg)
+                        == (watch.package, &watch.user, &watch.domain, watch.leg)
+                };
+                same(&own.watch) && own.id == asked.id && own.contact == contact && !contact.is_empty()
+            })
+        };
+        let before: Vec<SubscriptionId> = all.filter(is_before).copied().collect();
+        for id in before {
+            self.lose_subscription(id);
+        }
+    }
+
+    fn remember_watch(&mut self, subscription: Subscription) {
+        let (watch, key) = (&subscription.watch, subscription.watch.subscription);
+        let watching = &mut self.watching;
+        if let Some(dialog) = &subscription.dialog {
+            let names = (dialog.call_id.clone(), dialog.local_tag.clone());
+            watching.dialogs.insert(names, key);
+        }
+        if let Some(leg) = watch.leg {
+            watching.legs.entry(leg).or_default().insert(key);
+        }
+        watching.watchers.entry(watch.watcher.clone()).or_default().insert(key);
+        *watching
+            .watched
+            .entry((watch.user.clone(), watch.domain.clone()))
+            .or_default() += 1;
+        watching.subscriptions.insert(key, subscription);
+    }
+
+    /// 200, with our tag, our Contact and for how long.
+    fn answer_watch(&mut self, now: Instant, id: ServerId, message: &Message, key: SubscriptionId, expires: Duration) {
+        let Some(subscription) = self.watching.subscriptions.get(&key) else {
+            return;
+        };
+        let (user, transport) = (subscription.watch.user.clone(), subscription.watch.flow.transport);
+        let tag = subscription.dialog.as_ref().map(|dialog| dialog.local_tag.clone());
+        let mut response = Message::response(message, 200, super::reason_of(200));
+        if let Some(tag) = tag.filter(|_| response.to_tag().is_none()) {
+            let to = response.get("To").unwrap_or_default().to_owned();
+            response.set("To", format!("{to};tag={tag}"));
+        }
+        response.push("Expires", expires.as_secs().to_string());
+        response.push("Contact", self.contact(&user, transport));
+        response.push(ALLOW_EVENTS.0, ALLOW_EVENTS.1);
+        response.push("Server", &self.settings.agent);
+        self.transactions.respond(now, id, &response);
+    }
+
+    /// It is renewed, or given up: told of once more either way (section 4.2.1.2).
+    fn go_on_watching(&mut self, now: Instant, id: ServerId, message: &Message, key: SubscriptionId, asked: &Asked) {
+        let Some(subscription) = self.watching.subscriptions.get_mut(&key) else {
+            return self.reply(now, id, message, 481, &[]);
+        };
+        subscription.end = now + asked.expires;
+        subscription.misses = 0;
+        if let Some(contact) = contact_of(message) {
+            subscription.contact = contact;
+        }
+        self.answer_watch(now, id, message, key, asked.expires);
+        if asked.expires.is_zero() {
+            self.send_notice(now, key, Some(TIMEOUT));
+            return self.lose_subscription(key);
+        }
+        if let Some(subscription) = self.watching.subscriptions.get_mut(&key) {
+            subscription.is_new = true;
+            subscription.quiet_until = now;
+        }
+        self.tell_watcher(now, key);
+    }
+
+    /// It is over, and told so.
+    fn lose_subscription(&mut self, id: SubscriptionId) {
+        if self.watching.subscriptions.contains_key(&id) {
+            self.forget_subscription(id);
+            self.events.push_back(Event::Unsubscribed { subscription: id });
+        }
+    }
+
+    fn forget_subscription(&mut self, id: SubscriptionId) {
+        self.set_timer(Timer::Alarm(Alarm::Subscription(id)), None);
+        let watching = &mut self.watching;
+        let Some(subscription) = watching.subscriptions.remove(&id) else {
+            return;
+        };
+        let watch = subscription.watch;
+        if let Some(dialog) = subscription.dialog {
+            watching.dialogs.remove(&(dialog.call_id, dialog.local_tag));
+        }
+        if let Some(leg) = watch.leg {
+            remove_from(&mut watching.legs, leg, id);
+        }
+        remove_from(&mut watching.watchers, watch.watcher, id);
+        let user = (watch.user, watch.domain);
+        if let Some(count) = watching.watched.get_mut(&user) {
+            *count -= 1;
+            if *count == 0 {
+                watching.watched.remove(&user);
+            }
+        }
+    }
+
+    /// A call is over, and with it what was asked for in it.
+    pub(super) fn end_watches_of_leg(&mut self, key: LegKey) {
+        for id in self.watching.legs.remove(&key).into_iter().flatten() {
+            self.lose_subscription(id);
+        }
+    }
+
+    /// A connection is gone: nobody is reached by it any more.
+    pub(super) fn end_watches_of_connection(&mut self, connection: u64) {
+        let is_of_it = |own: &Subscription| connection != 0 && own.watch.flow.connection == connection;
+        let all = self.watching.subscriptions.iter();
+        let gone: Vec<SubscriptionId> = all.filter(|(_, own)| is_of_it(own)).map(|(id, _)| *id).collect();
+        for id in gone {
+            self.lose_subscription(id);
+        }
+    }
+}
+
+fn remove_from<K: std::hash::Hash + Eq>(sets: &mut HashMap<K, BTreeSet<SubscriptionId>>, key: K, id: SubscriptionId) {
+    if let Some(set) = sets.get_mut(&key) {
+        set.remove(&id);
+        if set.is_empty() {
+            sets.remove(&key);
+        }
+    }
+}
+
+/// What a SUBSCRIBE asks for, or how it is refused.
+fn asked_of(message: &Message) -> Result<Asked, Refusal> {
+    let event = message.get("Event").unwrap_or_default();
+    let (name, parameters) = event.split_once(';').unwrap_or((event, ""));
+    let Some(package) = Package::parse(name.trim()) else {
+        return Err((489, Some((ALLOW_EVENTS.0, ALLOW_EVENTS.1.to_owned()))));
+    };
+    let accepts: Vec<&str> = message.items("Accept").collect();
+    let takes = |kind: &&str| {
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        ["*/*", "application/*", package.kind()]
+            .iter()
+            .any(|own| own.eq_ignore_ascii_case(kind))
+    };
+    if !accepts.is_empty() && !accepts.iter().any(takes) {
+        return Err((406, Some(("Accept", package.kind().to_owned()))));
+    }
+    let expires = expires_of(message)?;
+    let id = Parameters::parse(parameters)
+        .value("id")
+        .map(|id| id.chars().take(64).collect());
+    Ok(Asked { package, id, expires })
+}
+
+/// How long it is to be, within bounds. Too little is refused.
+fn expires_of(message: &Message) -> Result<Duration, Refusal> {
+    let asked = message
+        .number("Expires")
+        .map(|seconds| Duration::from_secs(seconds.into()));
+    let asked = asked.unwrap_or(SUBSCRIPTION_MAX);
+    if !asked.is_zero() && asked < SUBSCRIPTION_MIN {
+        let least = SUBSCRIPTION_MIN.as_secs().to_string();
+        return Err((423, Some(("Min-Expires", least))));
+    }
+    Ok(asked.min(SUBSCRIPTION_MAX))
+}
+
+/// Kinds of what can be watched.
+pub(super) const ALLOW_EVENTS: (&str, &str) = ("Allow-Events", "presence, dialog, message-summary");
+/// It was not renewed, or was given up.
+const TIMEOUT: &str = "timeout";
+
+#[cfg(test)]
+impl Watching {
+    /// Of each table how many.
+    pub(super) fn counts(&self) -> [usize; 8] {
+        let [publications, tags, users] = self.publishing.counts();
+        [
+            self.subscriptions.len(),
+            self.dialogs.len(),
+            self.watchers.len(),
+            self.watched.len(),
+            self.legs.len(),
+            publications,
+            tags,
+            users,
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests;
