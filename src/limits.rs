@@ -197,3 +197,5 @@ const _: () = {
     let control = WEBSOCKET_CONTROL_FRAMES_MAX as usize * WEBSOCKET_CONTROL_FRAME_BYTES_MAX;
     assert!(WEBSOCKET_WRITE_BYTES + WEBSOCKET_MESSAGE_BYTES_MAX + control < WEBSOCKET_UNWRITTEN_BYTES_MAX);
 };
+/// Trunks of SIP.
+pub const TRUNKS_MAX: usize = 64;

@@ -284,6 +284,14 @@ pub(super) const CALL_SETTINGS: &[Setting] = &[
         help: &["Domain of addresses and realm of digest authentication. The digests of users are of this realm."],
     },
     Setting {
+        path: "sip.trunks",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/trunks.toml""#,
+        },
+        help: &["Ways to carriers and PBXs, as TOML; read at the start. Default: none."],
+    },
+    Setting {
         path: "sip.ping",
         kind: Kind::One,
         value: Value::Default(r#""1m""#),

@@ -68,6 +68,8 @@ pub struct SipConfig {
     pub realm: String,
     /// From one question whether a telephone is there to the next. Zero: never.
     pub ping: Duration,
+    /// File of the ways to carriers and PBXs.
+    pub trunks: Option<PathBuf>,
 }
 
 /// Where RTP is received.
@@ -254,6 +256,7 @@ fn sip(layers: &Layers, is_here: bool, has_entrance: bool) -> Result<Option<SipC
                 Err("a domain".to_owned())
             }
         })?,
+        trunks: layers.optional("sip.trunks", values::path)?,
         ping: layers.one("sip.ping", |text| values::duration(text, limits::SIP_PING_MAX))?,
     };
     Ok(Some(config).filter(|config| config.udp.is_some() || config.tcp.is_some() || config.tls.is_some()))

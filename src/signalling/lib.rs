@@ -40,7 +40,7 @@ pub use fake::{RecordingMedia, RecordingRtp, RtpCommand};
 pub use figures::{Figures, Histogram, RecordFigures};
 pub use gateway::{
     Duplex, Encrypting, Encryption, NoRtp, RtpAgreed, RtpError, RtpEvent, RtpEvents, RtpLeg, RtpLegs, RtpOpened,
-    RtpPeer, RtpRefused, RtpStatistics, RtpWanted, SipSettings, SipSockets,
+    RtpPeer, RtpRefused, RtpStatistics, RtpWanted, SipSettings, SipSockets, TrunkSettings,
 };
 pub use media::{Busy, Media, MediaPlane};
 pub use moqswitch_calls as calls;

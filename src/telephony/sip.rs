@@ -12,6 +12,7 @@ use super::pool::RtpPool;
 use super::rtp::RtpGateways;
 use crate::config::{CallsConfig, SipConfig};
 use crate::control::StreamTls;
+use crate::directory;
 
 /// `None`: there is no SIP. On loopback it is there by itself, and an address that somebody else has is a warning then.
 pub(super) fn start(
@@ -60,6 +61,7 @@ pub(super) fn start(
         },
         realm: sip.realm.clone(),
         ping: sip.ping,
+        trunks: directory::trunks(config).context("sip.trunks")?,
         media: Box::new(RtpGateways::new(pool)),
         media_address: told,
     }))

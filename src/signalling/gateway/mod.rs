@@ -12,6 +12,7 @@ mod registering;
 mod settings;
 mod sockets;
 mod telling;
+mod trunks;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -35,7 +36,10 @@ pub(crate) use outlet::Outlet;
 pub use settings::{Duplex, Encrypting, Encryption, SipSettings, SipSockets};
 pub(crate) use sockets::serve;
 
+pub use trunks::TrunkSettings;
+
 use registering::Registry;
+use trunks::Trunks;
 
 /// See the module's documentation.
 pub(crate) struct Gateway {
@@ -43,6 +47,7 @@ pub(crate) struct Gateway {
     media: Box<dyn RtpLegs>,
     media_address: IpAddr,
     registry: Registry,
+    trunks: Trunks,
     calls: HashMap<LegKey, Call>,
     legs: HashMap<LegId, LegKey>,
     /// By who and which call.
@@ -101,6 +106,7 @@ impl Gateway {
             media,
             media_address,
             registry: Registry::new(guard::Settings::default()),
+            trunks: Trunks::default(),
             calls: HashMap::new(),
             legs: HashMap::new(),
             parts: HashMap::new(),
@@ -190,6 +196,14 @@ impl Gateway {
             Event::Digit { leg, digit, duration } => self.take_digit(exchange, leg, digit, duration),
             Event::Transfer { leg, to, replaces } => self.take_transfer(exchange, leg, &to, replaces),
             Event::Ended { leg, end } => self.take_ended(exchange, leg, &end),
+            Event::Trunk { trunk, change } => self.take_trunk(exchange, trunk, change),
+            // Nobody is watched, nothing is published or written yet: the host refuses it.
+            Event::ReferProgress { .. }
+            | Event::Subscribed(_)
+            | Event::Unsubscribed { .. }
+            | Event::Published { .. }
+            | Event::Text(_)
+            | Event::TextSent { .. } => {}
             Event::Noticed { flow, notice } => self.take_noticed(flow, notice),
         }
     }
@@ -234,8 +248,9 @@ impl Gateway {
         }
     }
 
-    /// Asks what telephones hear, for the records of their calls.
-    pub(super) fn ask_quality(&mut self) {
+    /// From time to time: asks what telephones hear, for the records of their calls, and keeps trunks.
+    pub(super) fn ask_quality(&mut self, exchange: &mut Exchange) {
+        self.renew_trunks(exchange);
         for call in self.calls.values().filter(|call| matches!(call.stage, Stage::Up)) {
             if let Some(media) = call.media {
                 // A busy shard is asked again with the next round.

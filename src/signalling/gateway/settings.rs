@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::media::RtpLegs;
+use super::trunks::TrunkSettings;
 
 /// SIP of a switch.
 pub struct SipSettings {
@@ -21,6 +22,8 @@ pub struct SipSettings {
     pub realm: String,
     /// How often contacts on datagrams are asked whether they are there. Zero: never.
     pub ping: Duration,
+    /// Ways to other networks.
+    pub trunks: Vec<TrunkSettings>,
     /// Media of telephones.
     pub media: Box<dyn RtpLegs>,
     /// Where telephones are told to send it, at the port of each leg.

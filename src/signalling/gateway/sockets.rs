@@ -91,7 +91,10 @@ pub(crate) async fn serve(shared: Weak<Shared>, mut gateway: Gateway, listening:
                 gateway.connection_closed(&mut shared.exchange.borrow_mut(), connection);
             }
             What::Bell => gateway.drive(&mut shared.exchange.borrow_mut()),
-            What::Quality => gateway.ask_quality(),
+            What::Quality => {
+                gateway.ask_quality(&mut shared.exchange.borrow_mut());
+                gateway.drive(&mut shared.exchange.borrow_mut());
+            }
             What::Due => gateway.handle_timeout(&mut shared.exchange.borrow_mut()),
         }
         drop(shared);

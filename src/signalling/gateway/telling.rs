@@ -190,6 +190,7 @@ impl Gateway {
 
     fn take_unregistered(&mut self, exchange: &mut Exchange, session: SessionId, reason: UnregisterReason) {
         exchange.outlet.remove(session);
+        self.trunks.forget(session);
         let Some(binding) = self.registry.forget(session) else {
             return;
         };
