@@ -194,9 +194,14 @@ impl Egress {
     }
 
     fn send(&mut self, speech: &Speech, now: Duration, send: &mut impl FnMut(Packet<'_>)) {
-        let clock_hz = u128::from(self.packets.packing().clock_hz);
-        let time =
-            u64::try_from(u128::from(speech.timestamp) * clock_hz / u128::from(self.timescale)).unwrap_or(u64::MAX);
+        let clock_hz = u64::from(self.packets.packing().clock_hz);
+        let time = match self.timescale == clock_hz {
+            true => speech.timestamp,
+            false => {
+                let time = u128::from(speech.timestamp) * u128::from(clock_hz) / u128::from(self.timescale);
+                u64::try_from(time).unwrap_or(u64::MAX)
+            }
+        };
         let mut next_step = None;
         let step = match &self.last {
             None => Step::Anew,

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::rtp::Packet;
+use crate::rtp::{Packet, units};
 
 /// Where a packet belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -263,8 +263,7 @@ impl Ingress {
     /// now.
     fn time(&mut self, packet: &Packet<'_>, is_late: bool, now: Duration) -> u64 {
         let clock_hz = self.clock_hz;
-        let units =
-            |passed: Duration| u64::try_from(passed.as_micros() * u128::from(clock_hz) / 1_000_000).unwrap_or(u64::MAX);
+        let units = |passed: Duration| units(passed, clock_hz);
         let newest = self.source.as_ref().and_then(|source| source.newest.as_ref());
         let (time, transit_before) = match (self.last, newest) {
             (None, _) => (0, None),

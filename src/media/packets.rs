@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::rtp::Packet;
+use crate::rtp::{Packet, units};
 
 /// How frames become packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -246,8 +246,7 @@ impl Packets {
 
     fn passed(&self, now: Duration) -> u64 {
         let passed = self.came.map_or(Duration::ZERO, |came| now.saturating_sub(came));
-        let units = passed.as_micros() * u128::from(self.packing.clock_hz) / 1_000_000;
-        u64::try_from(units).unwrap_or(u64::MAX)
+        units(passed, self.packing.clock_hz)
     }
 
     fn advance(&mut self, units: u64, now: Duration) {
