@@ -6,6 +6,7 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use moqswitch_sip::agent::Reached;
+use moqswitch_sip::digest::Algorithm;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -20,6 +21,8 @@ pub struct SipSettings {
     pub reached: Reached,
     /// Of addresses and of digest authentication: a domain, or the name of the switch.
     pub realm: String,
+    /// What is offered for passwords, in this order.
+    pub algorithms: Vec<Algorithm>,
     /// How often contacts on datagrams are asked whether they are there. Zero: never.
     pub ping: Duration,
     /// Ways to other networks.

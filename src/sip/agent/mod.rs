@@ -40,7 +40,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::digest::{Challenger, Client};
+use crate::digest::{Algorithm, Challenger, Client};
 use crate::flow::{Flow, Transport};
 use crate::guard::{Load, Traffic, Verdict};
 use crate::limits::{EXPIRES_MAX, EXPIRES_MIN, PING_INTERVAL};
@@ -74,6 +74,8 @@ pub struct Settings {
     pub reached: Reached,
     /// Of digest authentication, and the domain of addresses of ours.
     pub realm: String,
+    /// What is offered for passwords, in this order.
+    pub algorithms: Vec<Algorithm>,
     /// What it calls itself.
     pub agent: String,
     /// Registrations are at least so long: shorter ones are refused (423).
@@ -90,6 +92,7 @@ impl Settings {
         Self {
             reached,
             realm: realm.to_owned(),
+            algorithms: vec![Algorithm::Sha256, Algorithm::Md5],
             agent: "moqswitch".to_owned(),
             expires_min: EXPIRES_MIN,
             expires_max: EXPIRES_MAX,
