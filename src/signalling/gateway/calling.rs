@@ -168,13 +168,11 @@ impl Gateway {
             return self.agent.tell_transfer(Instant::now(), key, 404);
         };
         self.agent.tell_transfer(Instant::now(), key, 100);
-        match self.ask(exchange, key, |call| CallEvent::Transfer { call, to }) {
-            Some(Reply::Refused(refusal)) => {
-                self.agent
-                    .tell_transfer(Instant::now(), key, super::telling::status_of(refusal));
-            }
-            // How it goes on is told by notices.
-            _ => {}
+        // How it goes on is told by notices.
+        let reply = self.ask(exchange, key, |call| CallEvent::Transfer { call, to });
+        if let Some(Reply::Refused(refusal)) = reply {
+            self.agent
+                .tell_transfer(Instant::now(), key, super::telling::status_of(refusal));
         }
     }
 

@@ -33,10 +33,8 @@ pub use media::{
     RtpWanted,
 };
 pub(crate) use outlet::Outlet;
-pub use settings::{Duplex, Encrypting, Encryption, SipSettings, SipSockets};
+pub use settings::{Duplex, Encrypting, Encryption, SipSettings, SipSockets, TrunkSettings};
 pub(crate) use sockets::serve;
-
-pub use trunks::TrunkSettings;
 
 use registering::Registry;
 use trunks::Trunks;

@@ -5,13 +5,13 @@ use std::pin::Pin;
 use std::time::Duration;
 use std::{fmt, io};
 
-use moqswitch_sip::agent::Reached;
+use moqswitch_calls::Number;
+use moqswitch_sip::agent::{Reached, Trunk};
 use moqswitch_sip::digest::Algorithm;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::media::RtpLegs;
-use super::trunks::TrunkSettings;
 
 /// SIP of a switch.
 pub struct SipSettings {
@@ -31,6 +31,15 @@ pub struct SipSettings {
     pub media: Box<dyn RtpLegs>,
     /// Where telephones are told to send it, at the port of each leg.
     pub media_address: IpAddr,
+}
+
+/// A trunk, as the switch names it.
+#[derive(Debug)]
+pub struct TrunkSettings {
+    /// Its number: `trunk/<number>` in the dialplan.
+    pub number: Number,
+    /// How it is reached.
+    pub trunk: Trunk,
 }
 
 /// Where telephones are listened for. They do not block.
