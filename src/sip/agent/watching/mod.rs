@@ -320,7 +320,9 @@ impl Agent {
         host: &mut dyn Host,
     ) {
         let contact = contact_of(message).unwrap_or_default();
-        self.end_watch_before(&watch, &asked, &contact);
+        if !asked.expires.is_zero() {
+            self.end_watch_before(&watch, &asked, &contact);
+        }
         if let Err(refusal) = self.has_room_to_watch(&watch) {
             return self.refuse_watch(now, id, message, &refusal);
         }
