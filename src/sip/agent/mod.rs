@@ -182,6 +182,7 @@ impl Agent {
         if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
             return;
         }
+        self.note_trunk_connection(flow);
         match Message::parse(bytes) {
             Ok(message) => match self.transactions.receive(now, flow, message) {
                 Received::Nothing => {}
@@ -203,6 +204,7 @@ impl Agent {
     /// A connection is gone. Contacts and watchers that were reached by it are not reached any more.
     pub fn connection_closed(&mut self, connection: u64, host: &mut dyn Host) {
         self.end_watches_of_connection(connection);
+        self.end_trunk_connection(connection);
         let is_of_it = |binding: &Binding| connection != 0 && binding.flow.connection == connection;
         let gone = self
             .registrar

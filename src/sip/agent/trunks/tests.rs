@@ -468,6 +468,46 @@ fn a_trunk_is_asked_whether_it_is_there() {
     world.assert_empty();
 }
 
+#[test]
+fn a_trunk_on_a_stream_is_registered_with_anew_when_that_ends() {
+    let mut world = World::new(1);
+    let tcp = |connection: u64| Flow {
+        transport: crate::flow::Transport::Tcp,
+        connection,
+        ..flow(PEER)
+    };
+    let streams = Trunk {
+        target: tcp(0),
+        ..trunk(PEER)
+    };
+    world.agents[0].set_trunk(world.now, ID, streams).unwrap();
+    world.settle();
+    let take = |world: &mut World, connection: u64| {
+        let request = world.hear();
+        assert_eq!(request.uri(), "sip:realm;transport=tcp");
+        let response = Message::response(&request, 200, "OK").to_bytes();
+        world.agents[0].receive(world.now, tcp(connection), &response, &mut world.houses[0]);
+        world.settle();
+    };
+    take(&mut world, 5);
+    world.seconds(60);
+    world.agents[0].connection_closed(4, &mut world.houses[0]);
+    world.seconds(1);
+    assert!(world.heard.is_empty());
+    world.agents[0].connection_closed(5, &mut world.houses[0]);
+    world.seconds(0);
+    take(&mut world, 6);
+    // One that closes each time is not followed each time.
+    world.agents[0].connection_closed(6, &mut world.houses[0]);
+    world.seconds(4);
+    assert!(world.heard.is_empty());
+    world.seconds(1);
+    take(&mut world, 7);
+    assert_eq!(world.changes(0), [TrunkChange::Registered]);
+    remove(&mut world);
+    world.assert_empty();
+}
+
 fn offer(world: &World, number: &str, from: &str) -> Call {
     let from = (from.to_owned(), "Al".to_owned());
     let call = world.agents[0].trunk_call(ID, number, from, "v=0 offer".to_owned());

@@ -770,6 +770,65 @@ fn what_cannot_be_published_is_refused() {
 }
 
 #[test]
+fn a_user_of_one_domain_says_nothing_of_another_one() {
+    let mut world = World::new(1);
+    let text = publish(1, 60, Some(&away()), "").replace("PUBLISH sip:1002@realm", "PUBLISH sip:1002@other");
+    world.say(0, &text);
+    assert_eq!(world.hear().status(), 200);
+    assert!(world.told(0, &published(Some(away()))), "of whom it showed to be");
+    world.assert_empty();
+}
+
+/// Requests with some bytes changed: whatever is done with them, nothing is left in the end.
+#[test]
+fn noise_is_borne() {
+    let mut world = World::new(1);
+    let all = [
+        ASK.text(),
+        Ask {
+            event: "presence",
+            ..ASK
+        }
+        .text(),
+        publish(1, 600, Some(&away()), "SIP-If-Match: x\r\n"),
+        publish(2, 600, Some(&away()), ""),
+        publish(3, 600, None, "").replace("PUBLISH", "MESSAGE"),
+        ASK.text().replace("SUBSCRIBE", "NOTIFY"),
+        ASK.text().replace("SUBSCRIBE", "REFER"),
+    ];
+    let mut state = 0x2545_F491_4F6C_DD1D_u64;
+    let mut random = |bound: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % bound as u64).unwrap()
+    };
+    for round in 0..4000 {
+        let mut bytes = all[random(all.len())]
+            .replace("z9hG4bK", &format!("z9hG4bK{round}-"))
+            .into_bytes();
+        for _ in 0..random(4) {
+            let (at, from) = (random(bytes.len()), random(bytes.len()));
+            match random(3) {
+                0 => bytes[at] = u8::try_from(random(256)).unwrap(),
+                1 => bytes[at] = bytes[from],
+                _ => drop(bytes.remove(at)),
+            }
+        }
+        world.agents[0].receive(world.now, flow(PEER), &bytes, &mut world.houses[0]);
+        while world.agents[0].poll_send().is_some() {}
+        while world.agents[0].poll_event().is_some() {}
+    }
+    for _ in 0..80 {
+        world.now += Duration::from_secs(60);
+        world.agents[0].handle_timeout(world.now, &mut world.houses[0]);
+        while world.agents[0].poll_send().is_some() {}
+    }
+    world.events[0].clear();
+    world.assert_empty();
+}
+
+#[test]
 fn a_host_that_knows_nothing_of_it_has_nobody_watched() {
     struct Plain;
     impl Host for Plain {
