@@ -283,6 +283,9 @@ pub const NOTICES_MISSED_MAX: u32 = 2;
 /// Calls of a user that watchers are told of. Further ones are left out.
 pub const WATCHED_DIALOGS_MAX: usize = 8;
 
+/// Bytes of the name of who watches, is watched, or publishes. With a longer one it is refused.
+pub const WATCHED_NAME_BYTES_MAX: usize = 255;
+
 /// Signs of a name or a note that watchers are told. What is longer is cut.
 pub const WATCHED_TEXT_MAX: usize = 256;
 

@@ -204,6 +204,7 @@ impl Agent {
         if bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
             return;
         }
+        self.note_trunk_connection(flow);
         match Message::parse(bytes) {
             Ok(message) if self.is_turned_away(flow, &message, host) => {}
             Ok(message) => match self.transactions.receive(now, flow, message) {
@@ -253,6 +254,7 @@ impl Agent {
     /// A connection is gone. Contacts and watchers that were reached by it are not reached any more.
     pub fn connection_closed(&mut self, connection: u64, host: &mut dyn Host) {
         self.end_watches_of_connection(connection);
+        self.end_trunk_connection(connection);
         for id in self.registrar.of_connection(connection) {
             self.forget_binding(id, host);
         }

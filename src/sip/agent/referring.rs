@@ -137,3 +137,6 @@ fn escape_header(value: &str) -> String {
     }
     escaped
 }
+
+#[cfg(test)]
+mod tests;

@@ -242,3 +242,6 @@ impl Agent {
 const TEXT: &str = "text/plain";
 /// Of the Via that is still to come, at most about.
 const VIA_BYTES: usize = 120;
+
+#[cfg(test)]
+mod tests;

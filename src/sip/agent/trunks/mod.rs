@@ -154,6 +154,8 @@ struct Held {
     line: Option<LineKey>,
     health: Health,
     busy_until: Option<Instant>,
+    /// The connection by which it spoke last. 0: none.
+    connection: u64,
 }
 
 impl Trunk {
@@ -241,6 +243,7 @@ impl Agent {
             line,
             health,
             busy_until,
+            connection: 0,
         };
         self.trunks.held.insert(id, held);
         if let Some(line) = line {
@@ -339,6 +342,35 @@ impl Agent {
     fn line_contact(&self, user: &str, token: &str, transport: crate::flow::Transport) -> String {
         let contact = self.contact(user, transport);
         format!("{};line={token}>", contact.trim_end_matches('>'))
+    }
+
+    /// A trunk on a stream speaks: what it wants of us comes by the same one.
+    pub(super) fn note_trunk_connection(&mut self, flow: Flow) {
+        if flow.connection == 0 || self.trunks.held.is_empty() {
+            return;
+        }
+        let ip = flow.peer.ip().to_canonical();
+        let Trunks { addresses, held, .. } = &mut self.trunks;
+        for (_, id) in addresses.range((ip, TrunkId(0))..=(ip, TrunkId(u64::MAX))) {
+            if let Some(held) = held.get_mut(id).filter(|held| held.trunk.target.peer == flow.peer) {
+                held.connection = flow.connection;
+            }
+        }
+    }
+
+    /// The connection to a trunk is gone, and with it the way to us: we register by another one.
+    pub(super) fn end_trunk_connection(&mut self, connection: u64) {
+        let all = self.trunks.held.values_mut();
+        let lines: Vec<LineKey> = all
+            .filter(|held| connection != 0 && held.connection == connection)
+            .filter_map(|held| {
+                held.connection = 0;
+                held.line
+            })
+            .collect();
+        for line in lines {
+            self.register_soon(line);
+        }
     }
 
     fn tell_trunk(&mut self, trunk: TrunkId, change: TrunkChange) {

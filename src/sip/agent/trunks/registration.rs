@@ -43,6 +43,8 @@ pub(super) struct Registration {
     sent: Option<ClientId>,
     /// Once more as soon as that is answered.
     is_wanted_again: bool,
+    /// When it was granted, and for how long.
+    since: Option<Instant>,
     until: Option<Instant>,
     next: Option<Instant>,
     failures: u32,
@@ -67,6 +69,7 @@ impl Registration {
             attempt: Attempt::default(),
             sent: None,
             is_wanted_again: false,
+            since: None,
             until: None,
             next: None,
             failures: 0,
@@ -158,6 +161,18 @@ impl Agent {
             // One at a time (section 10.2).
             Some(_) => registration.is_wanted_again = true,
             None => self.register_now(now, key),
+        }
+    }
+
+    /// Renews what is registered as soon as it may be.
+    pub(super) fn register_soon(&mut self, key: LineKey) {
+        let Some(registration) = self.trunks.registrations.get_mut(&key) else {
+            return;
+        };
+        let soon = registration.since.map(|since| since + TRUNK_REFRESH_MIN);
+        if registration.until.is_some() && soon < registration.next {
+            registration.next = soon;
+            self.rearm_registration(key);
         }
     }
 
@@ -322,6 +337,7 @@ impl Agent {
         let wait = (granted - margin).saturating_sub(early).max(TRUNK_REFRESH_MIN);
         registration.failures = 0;
         registration.refusal = 408;
+        registration.since = Some(now);
         registration.until = Some(now + granted);
         registration.next = Some(now + wait);
         let is_wanted_again = registration.is_wanted_again;

@@ -468,91 +468,132 @@ fn a_trunk_is_asked_whether_it_is_there() {
     world.assert_empty();
 }
 
+#[test]
+fn a_trunk_on_a_stream_is_registered_with_anew_when_that_ends() {
+    let mut world = World::new(1);
+    let tcp = |connection: u64| Flow {
+        transport: crate::flow::Transport::Tcp,
+        connection,
+        ..flow(PEER)
+    };
+    let streams = Trunk {
+        target: tcp(0),
+        ..trunk(PEER)
+    };
+    world.agents[0].set_trunk(world.now, ID, streams).unwrap();
+    world.settle();
+    let take = |world: &mut World, connection: u64| {
+        let request = world.hear();
+        assert_eq!(request.uri(), "sip:realm;transport=tcp");
+        let response = Message::response(&request, 200, "OK").to_bytes();
+        world.agents[0].receive(world.now, tcp(connection), &response, &mut world.houses[0]);
+        world.settle();
+    };
+    take(&mut world, 5);
+    world.seconds(60);
+    world.agents[0].connection_closed(4, &mut world.houses[0]);
+    world.seconds(1);
+    assert!(world.heard.is_empty());
+    world.agents[0].connection_closed(5, &mut world.houses[0]);
+    world.seconds(0);
+    take(&mut world, 6);
+    // One that closes each time is not followed each time.
+    world.agents[0].connection_closed(6, &mut world.houses[0]);
+    world.seconds(4);
+    assert!(world.heard.is_empty());
+    world.seconds(1);
+    take(&mut world, 7);
+    assert_eq!(world.changes(0), [TrunkChange::Registered]);
+    remove(&mut world);
+    world.assert_empty();
+}
+
 fn offer(world: &World, number: &str, from: &str) -> Call {
     let from = (from.to_owned(), "Al".to_owned());
     let call = world.agents[0].trunk_call(ID, number, from, "v=0 offer".to_owned());
     call.expect("the trunk is there")
 }
 
+/// One that is told who calls in our own words, and calls from our own user there.
+fn carrier() -> Trunk {
+    Trunk {
+        is_from_line: true,
+        ..Trunk::to(flow(PEER), "carrier.example:5070", "4930")
+    }
+}
+
+/// The INVITE of a call by a trunk in this state, which comes to nothing.
+fn invite_by(world: &mut World, trunk: Trunk, headers: &[(&str, &str)]) -> Message {
+    world.agents[0].set_trunk(world.now, ID, trunk).unwrap();
+    let mut call = offer(world, "+49 1", "1001");
+    let headers = headers
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    call.headers = headers.collect();
+    let leg = world.agents[0].call(world.now, call).unwrap();
+    world.settle();
+    let invite = world.answer(0, &Method::Invite, 486, &[]);
+    world.heard.clear();
+    let end = End {
+        by: EndedBy::Peer,
+        status: 486,
+        cause: None,
+    };
+    assert!(world.told(0, &Event::Ended { leg, end }));
+    invite
+}
+
+const HEADERS: &[(&str, &str)] = &[
+    ("X-Call", "7"),
+    ("Subject", "s"),
+    ("Via", "x"),
+    (ASSERTED, "<sip:9@x>"),
+    ("Diversion", "<sip:8@x>"),
+];
+
 #[test]
 fn calls_by_a_trunk_are_in_its_words() {
     let mut world = World::new(1);
-    let carrier = Trunk {
-        registers: None,
-        is_from_line: true,
-        ..Trunk::to(flow(PEER), "carrier.example:5070", "4930")
-    };
-    world.agents[0].set_trunk(world.now, ID, carrier.clone()).unwrap();
-    let mut call = offer(&world, "+49 1", "1001");
-    call.headers = [
-        ("X-Call", "7"),
-        ("Subject", "s"),
-        ("Via", "x"),
-        (ASSERTED, "<sip:9@x>"),
-        ("Diversion", "<sip:8@x>"),
-    ]
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .to_vec();
-    let mut send = |trunk: Trunk, call: &Call| {
-        world.agents[0].set_trunk(world.now, ID, trunk).unwrap();
-        let leg = world.agents[0].call(world.now, call.clone()).unwrap();
-        world.settle();
-        let invite = world.answer(0, &Method::Invite, 486, &[]);
-        world.heard.clear();
-        let end = End {
-            by: EndedBy::Peer,
-            status: 486,
-            cause: None,
-        };
-        assert!(world.told(0, &Event::Ended { leg, end }));
-        invite
-    };
-    let invite = send(carrier.clone(), &call);
+    let invite = invite_by(&mut world, carrier(), HEADERS);
     assert_eq!(invite.uri(), "sip:+49%201@carrier.example:5070");
     assert_eq!(invite.get("To"), Some("<sip:+49%201@carrier.example>"));
-    assert!(
-        invite
-            .get("From")
-            .unwrap()
-            .starts_with("\"Al\" <sip:4930@carrier.example>;tag=")
-    );
-    assert_eq!(
-        (invite.get("X-Call"), invite.get("Diversion")),
-        (Some("7"), Some("<sip:8@x>"))
-    );
-    assert_eq!(
-        (invite.get("Subject"), invite.get(ASSERTED), invite.all("Via").count()),
-        (None, None, 1)
-    );
-    // One that is trusted is told who calls: what was asserted before, or our own caller.
-    let trusted = Trunk {
-        is_trusted: true,
-        is_from_line: false,
-        passes: Passes::new(&["Subject", ASSERTED]).unwrap(),
-        ..carrier
-    };
-    let invite = send(trusted.clone(), &call);
-    assert!(
-        invite
-            .get("From")
-            .unwrap()
-            .starts_with("\"Al\" <sip:1001@carrier.example>;")
-    );
-    assert_eq!(invite.all(ASSERTED).collect::<Vec<_>>(), ["<sip:9@x>"]);
-    assert_eq!((invite.get("Subject"), invite.get("X-Call")), (Some("s"), None));
-    call.headers.clear();
-    let invite = send(trusted.clone(), &call);
-    assert_eq!(invite.get(ASSERTED), Some("\"Al\" <sip:1001@carrier.example>"));
+    let from = invite.get("From").unwrap();
+    assert!(from.starts_with("\"Al\" <sip:4930@carrier.example>;tag="), "{from}");
+    assert_eq!(invite.get("X-Call"), Some("7"));
+    assert_eq!(invite.get("Diversion"), Some("<sip:8@x>"));
+    let others = (invite.get("Subject"), invite.get(ASSERTED), invite.all("Via").count());
+    assert_eq!(others, (None, None, 1));
     let streams = Trunk {
         target: Flow {
             transport: crate::flow::Transport::Tls,
             ..flow(PEER)
         },
-        ..trusted
+        ..carrier()
     };
     world.agents[0].set_trunk(world.now, ID, streams).unwrap();
     let target = offer(&world, "1", "1001").target;
     assert_eq!(target.uri, "sip:1@carrier.example:5070;transport=tls");
+    remove(&mut world);
+    world.assert_empty();
+}
+
+#[test]
+fn a_trunk_that_is_trusted_is_told_who_calls() {
+    // What was asserted before, or our own caller.
+    let mut world = World::new(1);
+    let trusted = Trunk {
+        is_trusted: true,
+        is_from_line: false,
+        passes: Passes::new(&["Subject", ASSERTED]).unwrap(),
+        ..carrier()
+    };
+    let invite = invite_by(&mut world, trusted.clone(), HEADERS);
+    let from = invite.get("From").unwrap();
+    assert!(from.starts_with("\"Al\" <sip:1001@carrier.example>;"), "{from}");
+    assert_eq!(invite.all(ASSERTED).collect::<Vec<_>>(), ["<sip:9@x>"]);
+    assert_eq!((invite.get("Subject"), invite.get("X-Call")), (Some("s"), None));
+    let invite = invite_by(&mut world, trusted, &[]);
+    assert_eq!(invite.get(ASSERTED), Some("\"Al\" <sip:1001@carrier.example>"));
     remove(&mut world);
     world.assert_empty();
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use crate::flow::Flow;
 use crate::limits::{
     SUBSCRIPTION_MAX, SUBSCRIPTION_MIN, SUBSCRIPTIONS_MAX, SUBSCRIPTIONS_PER_USER_MAX, SUBSCRIPTIONS_PER_WATCHER_MAX,
+    WATCHED_NAME_BYTES_MAX,
 };
 use crate::message::syntax::{Parameters, Uri};
 use crate::message::{Message, Method};
@@ -87,6 +88,8 @@ pub(super) struct Watching {
     watched: HashMap<(String, String), usize>,
     /// In calls.
     legs: HashMap<LegKey, BTreeSet<SubscriptionId>>,
+    /// Those that are told by a connection.
+    connections: HashMap<u64, BTreeSet<SubscriptionId>>,
     publishing: Publishing,
 }
 
@@ -168,7 +171,8 @@ impl Agent {
         let (Some(from), Some(to)) = (from, Uri::parse(message.uri())) else {
             return self.reply(now, id, message, 400, &[]);
         };
-        if contact_of(message).is_none() || message.from_tag().is_none() {
+        let is_short = to.user.len() <= WATCHED_NAME_BYTES_MAX && from.user.len() <= WATCHED_NAME_BYTES_MAX;
+        if contact_of(message).is_none() || message.from_tag().is_none() || !is_short {
             return self.reply(now, id, message, 400, &[]);
         }
         let domain = domain_of(&from);
@@ -273,7 +277,15 @@ impl Agent {
         }
         dialog.retarget(message);
         dialog.flow = flow;
-        subscription.watch.flow = flow;
+        let before = std::mem::replace(&mut subscription.watch.flow, flow).connection;
+        remove_from(&mut self.watching.connections, before, own);
+        if flow.connection != 0 {
+            self.watching
+                .connections
+                .entry(flow.connection)
+                .or_default()
+                .insert(own);
+        }
         let (package, name) = (subscription.watch.package, subscription.id.clone());
         match asked_of(message) {
             Ok(asked) if asked.package == package && asked.id == name => {
@@ -320,7 +332,9 @@ impl Agent {
         host: &mut dyn Host,
     ) {
         let contact = contact_of(message).unwrap_or_default();
-        self.end_watch_before(&watch, &asked, &contact);
+        if !asked.expires.is_zero() {
+            self.end_watch_before(&watch, &asked, &contact);
+        }
         if let Err(refusal) = self.has_room_to_watch(&watch) {
             return self.refuse_watch(now, id, message, &refusal);
         }
@@ -381,6 +395,9 @@ impl Agent {
         }
         if let Some(leg) = watch.leg {
             watching.legs.entry(leg).or_default().insert(key);
+        } else if watch.flow.connection != 0 {
+            let of_connection = watching.connections.entry(watch.flow.connection);
+            of_connection.or_default().insert(key);
         }
         watching.watchers.entry(watch.watcher.clone()).or_default().insert(key);
         *watching
@@ -452,6 +469,7 @@ impl Agent {
         if let Some(leg) = watch.leg {
             remove_from(&mut watching.legs, leg, id);
         }
+        remove_from(&mut watching.connections, watch.flow.connection, id);
         remove_from(&mut watching.watchers, watch.watcher, id);
         let user = (watch.user, watch.domain);
         if let Some(count) = watching.watched.get_mut(&user) {
@@ -471,10 +489,7 @@ impl Agent {
 
     /// A connection is gone: nobody is reached by it any more.
     pub(super) fn end_watches_of_connection(&mut self, connection: u64) {
-        let is_of_it = |own: &Subscription| connection != 0 && own.watch.flow.connection == connection;
-        let all = self.watching.subscriptions.iter();
-        let gone: Vec<SubscriptionId> = all.filter(|(_, own)| is_of_it(own)).map(|(id, _)| *id).collect();
-        for id in gone {
+        for id in self.watching.connections.remove(&connection).into_iter().flatten() {
             self.lose_subscription(id);
         }
     }
@@ -534,7 +549,7 @@ const TIMEOUT: &str = "timeout";
 #[cfg(test)]
 impl Watching {
     /// Of each table how many.
-    pub(super) fn counts(&self) -> [usize; 8] {
+    pub(super) fn counts(&self) -> [usize; 9] {
         let [publications, tags, users] = self.publishing.counts();
         [
             self.subscriptions.len(),
@@ -542,6 +557,7 @@ impl Watching {
             self.watchers.len(),
             self.watched.len(),
             self.legs.len(),
+            self.connections.len(),
             publications,
             tags,
             users,

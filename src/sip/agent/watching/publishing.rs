@@ -9,7 +9,7 @@ use crate::agent::event::Host;
 use crate::agent::registering::domain_of;
 use crate::agent::{Agent, Event, Timer};
 use crate::flow::Flow;
-use crate::limits::{PUBLICATIONS_MAX, PUBLICATIONS_PER_USER_MAX, PUBLISHED_BYTES_MAX};
+use crate::limits::{PUBLICATIONS_MAX, PUBLICATIONS_PER_USER_MAX, PUBLISHED_BYTES_MAX, WATCHED_NAME_BYTES_MAX};
 use crate::message::Message;
 use crate::message::syntax::Uri;
 use crate::transaction::ServerId;
@@ -62,14 +62,14 @@ impl Agent {
         if !self.is_known(now, flow, id, message, (&from.user, &domain), host) {
             return;
         }
-        // Of itself alone.
-        if to.user != from.user || to.user.is_empty() {
+        // Of itself alone: of whom it showed to be.
+        if to.user != from.user || to.user.is_empty() || to.user.len() > WATCHED_NAME_BYTES_MAX {
             return self.reply(now, id, message, 403, &[]);
         }
-        if let Err(status) = host.publish(&to.user, &domain_of(&to)) {
+        if let Err(status) = host.publish(&from.user, &domain) {
             return self.reply(now, id, message, status.clamp(300, 699), &[PUBLISHED]);
         }
-        let user = (to.user.clone(), domain_of(&to));
+        let user = (from.user, domain);
         match self.publish(now, message, user) {
             Ok((tag, seconds)) => {
                 let seconds = seconds.to_string();
