@@ -5,7 +5,7 @@
 //!
 //! What one datagram causes, as anybody may write any address on it:
 //! - Who is not let in by address or password gets one answer, at the address that it came from, and nothing is kept of it. It
-//!   is some 2 to 5 times as long as the shortest request, and never sent again by itself.
+//!   is up to 4.3 times as long as the shortest request, and never sent again by itself.
 //! - An INVITE of who is let in is answered for up to 32 s, 11 times, as is any (RFC 3261, sections 13.3.1.4 and 17.2.1);
 //!   and so is what is asked of its Contact. Only who has an address that is let in without a password, or knows one and can
 //!   be reached (a nonce is good for one address), has this done.
@@ -452,6 +452,7 @@ fn is_refresh_method(method: &Method) -> bool {
 }
 
 #[cfg(test)]
+#[path = "tests/exercise.rs"]
 mod exercise;
 #[cfg(test)]
 mod tests;
