@@ -1,4 +1,6 @@
 // All cases, in the order in which they run.
 import { ENDINGS } from './endings.mjs';
+import { REGISTERING } from './registering.mjs';
+import { ROUTES } from './routes.mjs';
 
-export const CASES = [...ENDINGS];
+export const CASES = [...REGISTERING, ...ROUTES, ...ENDINGS];

@@ -121,6 +121,11 @@ export class Test {
     return media;
   }
 
+  /** Where a description wants audio. */
+  audioOf(message) {
+    return Number(/m=audio (\d+)/.exec(message.body ?? message)?.[1]);
+  }
+
   /** A call that this number has a part in, as soon as it is so. */
   async call(number, what, condition) {
     const has = (call) => JSON.stringify(call).includes(`"${number}"`);
