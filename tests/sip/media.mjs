@@ -44,6 +44,13 @@ export function level(samples, tone) {
   return 20 * Math.log10((2 * Math.hypot(real, imaginary)) / Math.max(samples.length, 1) / 32768 + 1e-9);
 }
 
+/** What of the samples is not this tone, in dB of it: noise, another codec's bytes, gaps. G.711 has some -37. */
+export function noise(samples, tone) {
+  const amplitude = 10 ** (level(samples, tone) / 20) * 32768;
+  const power = samples.reduce((sum, sample) => sum + sample * sample, 0) / Math.max(samples.length, 1);
+  return 10 * Math.log10(Math.max(power - (amplitude * amplitude) / 2, 1) / Math.max((amplitude * amplitude) / 2, 1));
+}
+
 export class Media {
   static async open(port, address = '127.0.0.1') {
     const media = new Media();
@@ -112,12 +119,12 @@ export class Media {
     return Float64Array.from(recent.flatMap(({ type, payload }) => Array.from(payload, CODECS[type][1])));
   }
 
-  /** Does it hear this tone in the last half second, and hardly the others? */
+  /** Does it hear this tone, and nothing else? In the last three tenths of a second: packets of another codec are noise. */
   hears(tone, others = []) {
-    const samples = this.heard(performance.now() - 600);
-    if (samples.length < RATE * 0.4) return false;
+    const samples = this.heard(performance.now() - 320);
+    if (samples.length < RATE * 0.2) return false;
     const [own, rest] = [level(samples, tone), Math.max(-200, ...others.map((other) => level(samples, other)))];
-    return own > -25 && own > rest + 20;
+    return own > -25 && own > rest + 20 && noise(samples, tone) < -15;
   }
 
   /** Nothing came within so long. */

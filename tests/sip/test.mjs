@@ -90,7 +90,7 @@ export class Test {
   /** Runs a scenario, which the case has to wait for. */
   async sipp(scenario, options = {}) {
     const { port = this.port(), audio = this.port(), keys = {}, ...others } = options;
-    const sipp = new Sipp(scenario, { work: this.work, sip: this.sip, port, keys: { audio, ...keys }, ...others });
+    const sipp = new Sipp(scenario, { work: this.work, sip: this.sip, port, keys: { audio, events: 101, ...keys }, ...others });
     sipp.audio = audio;
     this.close(() => sipp.stop());
     const protocol = options.transport === 'tcp' ? 'tcp' : 'udp';
