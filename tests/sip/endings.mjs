@@ -113,7 +113,7 @@ export const ENDINGS = [
   },
   {
     name: 'a BYE comes without an ACK',
-    source: 'RFC 3261, section 15; RFC 5407, section 3.1.2',
+    source: 'RFC 3261, section 15',
     async run(test) {
       const [from, to] = [test.number(), test.number()];
       const callee = await test.callee(to);

@@ -39,21 +39,33 @@ export const OFFERS = [
     },
   },
   {
-    name: 'another codec, none, and a fax in a call',
+    name: 'an offer of what nobody has, and of a fax, changes nothing',
     source: 'report 10: livekit/sip#766; Reserve: freeswitch PR#66, rtpengine#1687',
     async run(test) {
-      const call = await talk(test, 'codec-change', { seconds: 40, callee: { scenario: 'callee', seconds: 40 } });
-      const { caller, callee, one, to } = call;
-      const acknowledged = (count) => until(`ACK ${count}`, () => caller.sent('ACK').length === count, 5000);
+      const call = await talk(test, 'refused-offers', { seconds: 40 });
+      const { caller, callee, to } = call;
       await bothHear(call, 'before');
-      for (const [count, what, type] of [[2, 'after G.729 was refused', 0], [3, 'by A-law', 8], [4, 'after a fax was refused', 8]]) {
-        await acknowledged(count);
-        one.speak(440, test.audioOf(caller.received('200 INVITE')[0]), { type });
-        await new Promise((later) => setTimeout(later, 700));
-        await bothHear(call, what).catch((error) => test.check(false, error.message));
-        const types = [...new Set(one.packets.slice(-20).map((packet) => packet.type))];
-        test.equal(types, [type], `payload types that come ${what}`);
+      for (const [count, what] of [[2, 'after G.729 was refused'], [3, 'after a fax was refused'], [4, 'after audio was offered again']]) {
+        await until(`ACK ${count}`, () => caller.sent('ACK').length === count, 5000);
+        await pause(700);
+        await bothHear(call, what);
       }
+      await Promise.all([caller.done(), callee.done()]);
+      await test.record(to, { reason: 'normal_clearing', answered: true });
+    },
+  },
+  {
+    name: 'A-law alone from a re-INVITE on, to who speaks µ-law',
+    source: 'report 10: livekit/sip#766',
+    async run(test) {
+      const call = await talk(test, 'codec-change');
+      const { caller, callee, one, other, to } = call;
+      await bothHear(call, 'before');
+      await until('acknowledged again', () => caller.sent('ACK').length === 2, 5000);
+      one.speak(440, test.audioOf(caller.received('200 INVITE')[0]), { type: 8 });
+      await pause(700);
+      test.equal([...new Set(one.packets.slice(-20).map(({ type }) => type))], [8], 'payload types that come');
+      await bothHear(call, 'by A-law').catch((error) => test.check(false, `${error.message}: ${described(one, 660)}; ${described(other, 440)}`));
       await Promise.all([caller.done(), callee.done()]);
       await test.record(to, { reason: 'normal_clearing', answered: true });
     },
