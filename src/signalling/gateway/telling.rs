@@ -57,7 +57,7 @@ impl Gateway {
                     .legs
                     .get(&by)
                     .and_then(|key| self.calls.get(key))
-                    .is_some_and(|by| by.takes_events);
+                    .is_some_and(|by| by.is_digit_heard);
                 if let Some(key) = self.call_of(call, session).filter(|_| !is_heard) {
                     self.press(key, digits.as_str(), duration);
                 }
@@ -142,7 +142,7 @@ impl Gateway {
         let Some(call) = self.calls.get_mut(&key) else {
             return Ok(());
         };
-        let preferred = codecs::in_order(call.sends, codecs::of_telephones());
+        let preferred = codecs::in_order(call.sends, exchange.plane().takes_beside(call.leg));
         let Stage::Calling { offer, .. } = &call.stage else {
             return Ok(());
         };

@@ -331,7 +331,7 @@ impl Agent {
             response.push(name, value);
         }
         response.push("Server", &self.settings.agent);
-        if request.method() == Some(&Method::Register) && status < 300 {
+        if status < 300 && request.method() != Some(&Method::Options) {
             self.transactions.respond(now, id, &response);
         } else {
             self.transactions.answer_once(id, &response);
