@@ -43,6 +43,8 @@ pub enum Cause {
     TooManyHops,
     /// The switch stops.
     Shutdown,
+    /// Both have no codec in common.
+    Incompatible,
     /// A peer broke the protocol.
     ProtocolError,
     /// The switch is at fault.
@@ -51,7 +53,7 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Normal,
         Self::Busy,
         Self::NoAnswer,
@@ -71,6 +73,7 @@ impl Cause {
         Self::LoopDetected,
         Self::TooManyHops,
         Self::Shutdown,
+        Self::Incompatible,
         Self::ProtocolError,
         Self::Internal,
     ];
@@ -97,6 +100,7 @@ impl Cause {
             Self::LoopDetected => ("loop_detected", 482, 25),
             Self::TooManyHops => ("too_many_hops", 483, 25),
             Self::Shutdown => ("shutdown", 503, 41),
+            Self::Incompatible => ("incompatible", 488, 88),
             Self::ProtocolError => ("protocol_error", 400, 111),
             Self::Internal => ("internal", 500, 41),
         }
@@ -138,6 +142,7 @@ impl Cause {
             | Self::LoopDetected
             | Self::TooManyHops
             | Self::Shutdown
+            | Self::Incompatible
             | Self::ProtocolError
             | Self::Internal => 0,
         }

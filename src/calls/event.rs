@@ -127,6 +127,8 @@ pub struct Registration {
     pub codecs: Codecs,
     /// Where it is, for people and for the adapter: a SIP contact, an address.
     pub contact: Text,
+    /// What its program calls itself.
+    pub agent: Text,
 }
 
 impl Registration {
@@ -144,6 +146,7 @@ impl Registration {
             supervisor: false,
             codecs: Codecs::all(),
             contact: Text::default(),
+            agent: Text::default(),
         }
     }
 }

@@ -192,6 +192,8 @@ pub struct DeviceView {
     pub kind: DeviceKind,
     /// Where it is.
     pub contact: Text,
+    /// What its program calls itself.
+    pub agent: Text,
     /// Is its socket lost?
     pub is_lost: bool,
     /// Since when it is registered, in milliseconds since 1970.

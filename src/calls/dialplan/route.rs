@@ -268,6 +268,7 @@ impl Fallbacks {
             | Cause::LoopDetected
             | Cause::TooManyHops
             | Cause::Shutdown
+            | Cause::Incompatible
             | Cause::ProtocolError
             | Cause::Internal => None,
         }

@@ -161,6 +161,7 @@ impl CallPlane {
             display_name: registration.display_name.clone(),
             kind: registration.kind,
             contact: registration.contact.clone(),
+            agent: registration.agent.clone(),
             is_lost: device.lost.is_some(),
             registered_ms: device.registered.unix_ms,
             expires: device.left(self.now),

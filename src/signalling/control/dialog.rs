@@ -294,6 +294,7 @@ pub(crate) const fn reason_of(code: u16) -> &'static str {
 pub(crate) const fn cause_of(code: u16) -> Cause {
     match code {
         400 => Cause::ProtocolError,
+        488 => Cause::Incompatible,
         402 => Cause::PaymentRequired,
         401 | 403 | 407 => Cause::Forbidden,
         404 | 410 | 484 | 604 => Cause::Unallocated,

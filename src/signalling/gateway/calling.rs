@@ -42,7 +42,7 @@ impl Gateway {
             tracing::info!(
                 "a telephone answered with a description that is none, or that has nothing that was offered"
             );
-            return self.hang_up(exchange, key, Cause::ProtocolError);
+            return self.hang_up(exchange, key, Cause::Incompatible);
         };
         call.stage = Stage::Up;
         self.take_agreed(exchange, key, &agreed);
@@ -103,7 +103,7 @@ impl Gateway {
             .and_then(|answer| call.session_description.take_answer(&answer).ok());
         match agreed {
             Some(agreed) => self.take_agreed(exchange, key, &agreed),
-            None => self.hang_up(exchange, key, Cause::ProtocolError),
+            None => self.hang_up(exchange, key, Cause::Incompatible),
         }
     }
 
@@ -264,6 +264,7 @@ fn cause_of(end: &End) -> Cause {
         403 => Cause::Forbidden,
         404 | 410 | 484 | 604 => Cause::Unallocated,
         408 | 480 => Cause::Unreachable,
+        415 | 488 | 606 => Cause::Incompatible,
         503 => Cause::Congestion,
         _ => Cause::Unreachable,
     }

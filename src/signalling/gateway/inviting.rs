@@ -134,7 +134,7 @@ impl Gateway {
         if wanted.is_empty() {
             tracing::info!("a call to a telephone, by who takes none of its codecs");
             self.media.close(leg.leg);
-            return Err(Cause::Unreachable);
+            return Err(Cause::Incompatible);
         }
         let offer = call.session_description.offer(&wanted, Direction::SendReceive);
         let from = (user_of(&incoming.from.number), incoming.from.name.as_str().to_owned());

@@ -84,6 +84,7 @@ impl Host for Door<'_> {
             expires: Some(expires),
             codecs: codecs::of_telephones(),
             contact: Text::new(&binding.flow.peer.to_string()),
+            agent: Text::new(&binding.agent),
             ..Registration::phone(session, number)
         };
         if known.is_none() {

@@ -154,7 +154,7 @@ impl Gateway {
                 answered
                     .map_err(|refused| {
                         tracing::info!(%refused, "a call of a telephone");
-                        Cause::ProtocolError
+                        Cause::Incompatible
                     })?
                     .0
             }

@@ -147,6 +147,8 @@ struct Registered {
 struct Place {
     host: String,
     port: u16,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    agent: String,
 }
 
 #[derive(Serialize)]
@@ -202,9 +204,11 @@ fn state_of(exchange: &Exchange, user: &str, domain: &DomainName) -> Option<Regi
         registered: true,
         // Its socket is pinged; when that is lost it has not answered.
         outstandingping: u8::from(device.is_lost),
+
         remote: Place {
             host: place.host,
             port: place.port,
+            agent: device.agent.as_str().to_owned(),
         },
         epochs: Epochs {
             registered: device.registered_ms / 1000,
