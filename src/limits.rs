@@ -173,6 +173,10 @@ pub const SHARD_RETRY_INTERVAL: Duration = Duration::from_millis(2);
 /// commands again, it says which sessions of devices it has, and those get their grants anew.
 pub const SHARD_PATIENCE_MAX: Duration = Duration::from_secs(1);
 
+/// What happened on legs of RTP and was not asked for. Digits and the like are dropped when half of it is full, ends when all
+/// of it is.
+pub const LEG_EVENTS_MAX: usize = 65_536;
+
 /// Legs that are over, of which the relay is to say what it counted. When full their records are written without.
 pub const LEGS_COUNTED_MAX: usize = 4096;
 
@@ -193,3 +197,5 @@ const _: () = {
     let control = WEBSOCKET_CONTROL_FRAMES_MAX as usize * WEBSOCKET_CONTROL_FRAME_BYTES_MAX;
     assert!(WEBSOCKET_WRITE_BYTES + WEBSOCKET_MESSAGE_BYTES_MAX + control < WEBSOCKET_UNWRITTEN_BYTES_MAX);
 };
+/// Trunks of SIP.
+pub const TRUNKS_MAX: usize = 64;

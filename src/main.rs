@@ -33,7 +33,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match &arguments.command {
         Some(Command::Config) => generate::print(config::template().as_bytes())?,
         Some(Command::Token { action }) => return token::run(action, &arguments.flags),
-        Some(Command::User { action }) => user::run(*action)?,
+        Some(Command::User { action }) => user::run(action.clone())?,
         Some(Command::Dial(asked)) => dial::run(asked, &arguments.flags)?,
         Some(Command::Completions { shell }) => generate::completions(Arguments::command(), *shell)?,
         Some(Command::Man { command }) => generate::manual(Arguments::command(), command.as_deref())?,

@@ -14,7 +14,9 @@ use moqswitch_relay::{Relay, RelayHandle, RelayOptions};
 
 use crate::authority::{self, Authority};
 use crate::config::{Config, HttpTls, LogFormat};
-use crate::control::{ControlHandle, ControlListener, ControlState, Lifecycle, Phase, Tls, TokenChecks, WebSockets};
+use crate::control::{
+    ControlHandle, ControlListener, ControlState, Lifecycle, Phase, StreamTls, Tls, TokenChecks, WebSockets,
+};
 use crate::keys::Stamp;
 use crate::logging::LevelHandle;
 use crate::notify::Notifier;
@@ -71,7 +73,10 @@ impl Switch {
         let relay = Relay::start(options)?;
         let (certificates, Seen { sha256, http }) = Certificates::new(relay.identity(), clients.as_ref())?;
         let calls = telephony
-            .map(|telephony| telephony.start(relay.address(), relay.ports().to_vec(), sha256.clone()))
+            .map(|telephony| {
+                let encryption = StreamTls(http.clone());
+                telephony.start(relay.address(), relay.ports().to_vec(), sha256.clone(), encryption)
+            })
             .transpose()?;
         let state = ControlState {
             calls: calls.as_ref().map(Running::router),

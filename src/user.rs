@@ -5,6 +5,8 @@ use std::io::{self, IsTerminal, Read, Write};
 
 use anyhow::Context;
 use moqswitch_signalling::User;
+use moqswitch_signalling::calls::Number;
+use moqswitch_signalling::sip::digest::{Algorithm, Ha1};
 
 use crate::config::UserAction;
 use crate::{generate, limits};
@@ -12,17 +14,33 @@ use crate::{generate, limits};
 /// Does what is asked for.
 pub fn run(action: UserAction) -> anyhow::Result<()> {
     match action {
-        UserAction::Hash => {
+        UserAction::Hash { sip, realm } => {
             if io::stdin().is_terminal() {
                 // What is typed is seen; whoever minds gives it by a file or a pipe.
                 write!(io::stderr(), "password: ")?;
             }
             let password = read_password()?;
             let hash = User::hash(&password).context("the password")?;
-            generate::print(format!("{hash}\n").as_bytes())?;
+            let lines = match sip {
+                None => format!("{hash}\n"),
+                Some(number) => lines_of(&number, &realm, &password, &hash)?,
+            };
+            generate::print(lines.as_bytes())?;
         }
     }
     Ok(())
+}
+
+/// For a file of users.
+fn lines_of(number: &str, realm: &str, password: &str, hash: &str) -> anyhow::Result<String> {
+    let number = Number::new(number).context("the number")?;
+    let of = |algorithm| Ha1::of(algorithm, number.as_str(), realm, password);
+    let (md5, sha256) = (of(Algorithm::Md5), of(Algorithm::Sha256));
+    Ok(format!(
+        "hash = \"{hash}\"\nha1 = \"{}\"\nha1_sha256 = \"{}\"\n",
+        md5.hex(),
+        sha256.hex()
+    ))
 }
 
 /// A line. What follows it is not the password.

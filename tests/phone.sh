@@ -15,7 +15,7 @@
 #   CHROMIUM         the browser                (default: chromium of the path)
 #   KEEP             keep the work files        (default: only on failure)
 #
-# Installs what is missing: Debian's chromium, nodejs and npm by apt (as root or by sudo), packages of npm into a cache
+# Installs what is missing: Debian's chromium, baresip, nodejs and npm by apt (as root or by sudo), packages of npm into a cache
 # beside other things of moqswitch. Exit status: 0 all cases hold, 1 one does not, 2 cannot run.
 set -euo pipefail
 
@@ -84,6 +84,7 @@ install_programs() {
     [ -n "$chromium" ] || missing+=(chromium)
     command -v node >/dev/null || missing+=(nodejs)
     command -v npm >/dev/null || missing+=(npm)
+    command -v baresip >/dev/null || missing+=(baresip-core)
     if ((${#missing[@]})); then
         echo "installing ${missing[*]}" >&2
         local as_root=()

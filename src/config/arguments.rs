@@ -50,10 +50,17 @@ pub enum Command {
     },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum UserAction {
     /// Print the Argon2id hash of the password that is read from standard input
-    Hash,
+    Hash {
+        /// Print what a telephone of SIP with this number needs, too: lines for `hash`, `ha1` and `ha1_sha256`
+        #[arg(long, value_name = "NUMBER")]
+        sip: Option<String>,
+        /// The realm of the switch, `sip.realm`
+        #[arg(long, value_name = "REALM", default_value = "moqswitch", requires = "sip")]
+        realm: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Args)]

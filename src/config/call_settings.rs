@@ -259,6 +259,14 @@ pub(super) const CALL_SETTINGS: &[Setting] = &[
         help: &["TCP address for telephones of SIP; \"\": none. Default: as that of `sip.udp`."],
     },
     Setting {
+        path: "sip.tls",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""192.0.2.7:5061""#,
+        },
+        help: &["TCP address for telephones of SIP over TLS, with the certificates of `tls`. Default: none."],
+    },
+    Setting {
         path: "sip.address",
         kind: Kind::One,
         value: Value::Unset {
@@ -274,6 +282,14 @@ pub(super) const CALL_SETTINGS: &[Setting] = &[
         kind: Kind::One,
         value: Value::Default(r#""moqswitch""#),
         help: &["Domain of addresses and realm of digest authentication. The digests of users are of this realm."],
+    },
+    Setting {
+        path: "sip.trunks",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/trunks.toml""#,
+        },
+        help: &["Ways to carriers and PBXs, as TOML; read at the start. Default: none."],
     },
     Setting {
         path: "sip.ping",

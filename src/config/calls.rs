@@ -58,6 +58,8 @@ pub struct SipConfig {
     pub udp: Option<SocketAddr>,
     /// Streams.
     pub tcp: Option<SocketAddr>,
+    /// Encrypted streams.
+    pub tls: Option<SocketAddr>,
     /// Nobody asked for it: without a port it is not there, and that is no error.
     pub is_by_itself: bool,
     /// Told to telephones. `None`: the address that is listened on.
@@ -66,6 +68,8 @@ pub struct SipConfig {
     pub realm: String,
     /// From one question whether a telephone is there to the next. Zero: never.
     pub ping: Duration,
+    /// File of the ways to carriers and PBXs.
+    pub trunks: Option<PathBuf>,
 }
 
 /// Where RTP is received.
@@ -215,11 +219,12 @@ fn sip(layers: &Layers, is_here: bool, has_entrance: bool) -> Result<Option<SipC
         })
     };
     let (udp, tcp) = (address("sip.udp")?, address("sip.tcp")?);
-    let is_by_itself = udp.is_none() && tcp.is_none();
+    let tls = layers.optional("sip.tls", values::address)?;
+    let is_by_itself = udp.is_none() && tcp.is_none() && tls.is_none();
     let standard = SocketAddr::from(([127, 0, 0, 1], SIP_PORT));
     let unsaid = (is_by_itself && is_here).then_some(standard);
     let (udp, tcp) = (udp.unwrap_or(unsaid), tcp.unwrap_or(unsaid));
-    let outside = [("sip.udp", udp), ("sip.tcp", tcp)];
+    let outside = [("sip.udp", udp), ("sip.tcp", tcp), ("sip.tls", tls)];
     let outside = outside
         .into_iter()
         .find(|(_, at)| at.is_some_and(|at| !at.ip().to_canonical().is_loopback()));
@@ -235,6 +240,7 @@ fn sip(layers: &Layers, is_here: bool, has_entrance: bool) -> Result<Option<SipC
     let config = SipConfig {
         udp,
         tcp,
+        tls,
         is_by_itself,
         address: layers.optional("sip.address", |text| match text.parse::<IpAddr>() {
             Ok(address) if address.is_unspecified() => Err("an address that others reach".to_owned()),
@@ -250,9 +256,10 @@ fn sip(layers: &Layers, is_here: bool, has_entrance: bool) -> Result<Option<SipC
                 Err("a domain".to_owned())
             }
         })?,
+        trunks: layers.optional("sip.trunks", values::path)?,
         ping: layers.one("sip.ping", |text| values::duration(text, limits::SIP_PING_MAX))?,
     };
-    Ok(Some(config).filter(|config| config.udp.is_some() || config.tcp.is_some()))
+    Ok(Some(config).filter(|config| config.udp.is_some() || config.tcp.is_some() || config.tls.is_some()))
 }
 
 /// RFC 3261, section 19.1.2.

@@ -100,7 +100,7 @@ impl Config {
 }
 
 /// Of control programs, and of what they open.
-fn programs_values(calls: Option<&CallsConfig>) -> [(&'static str, String); 10] {
+fn programs_values(calls: Option<&CallsConfig>) -> [(&'static str, String); 12] {
     let mediaswitch = calls.and_then(|calls| calls.mediaswitch.as_ref());
     let rtp = calls.map(|calls| &calls.rtp);
     let sip = calls.and_then(|calls| calls.sip.as_ref());
@@ -110,9 +110,11 @@ fn programs_values(calls: Option<&CallsConfig>) -> [(&'static str, String); 10] 
         ("mediaswitch.domain", text(&mediaswitch.map(|own| &own.domain))),
         ("sip.udp", text(&sip.map(|sip| sip.udp))),
         ("sip.tcp", text(&sip.map(|sip| sip.tcp))),
+        ("sip.tls", text(&sip.map(|sip| sip.tls))),
         ("sip.address", text(&sip.map(|sip| sip.address))),
         ("sip.realm", text(&sip.map(|sip| &sip.realm))),
         ("sip.ping", text(&sip.map(|sip| sip.ping))),
+        ("sip.trunks", text(&sip.map(|sip| &sip.trunks))),
         ("rtp.address", text(&rtp.map(|rtp| rtp.address))),
         ("rtp.ports", text(&rtp.map(|rtp| &rtp.ports))),
     ]

@@ -32,7 +32,7 @@ use crate::authority::Authority;
 pub use moqswitch_relay::shard::{FetchError, FetchGroup, FetchReply, FetchRequest, ShardCommand, ShardPort};
 pub use permit::TokenChecks;
 pub use server::{ControlHandle, ControlListener, ControlServer};
-pub use tls::Tls;
+pub use tls::{StreamTls, Tls};
 pub use websocket::WebSockets;
 
 /// What the routes answer from.

@@ -1,9 +1,10 @@
 //! TLS on the TCP side. One port serves TLS and plain HTTP: the first byte of a connection tells
 //! them apart, as no HTTP request begins with that of a TLS handshake.
 
-use std::fmt;
+use std::{fmt, io};
 
 use boring::ssl::{Ssl, SslContext};
+use moqswitch_signalling::{Duplex, Encrypting, Encryption};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -31,6 +32,28 @@ impl Tls {
                 None
             }
         }
+    }
+}
+
+/// What encrypts streams of telephones: the same certificates.
+#[derive(Clone)]
+pub struct StreamTls(pub watch::Receiver<SslContext>);
+
+impl Encryption for StreamTls {
+    fn accept(&self, stream: TcpStream) -> Encrypting {
+        let ssl = Ssl::new(&self.0.borrow());
+        Box::pin(async move {
+            let ssl = ssl.map_err(io::Error::other)?;
+            let stream = SslStreamBuilder::new(ssl, stream).accept().await;
+            let stream = stream.map_err(|error| io::Error::other(error.to_string()))?;
+            Ok(Box::new(stream) as Box<dyn Duplex>)
+        })
+    }
+}
+
+impl fmt::Debug for StreamTls {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("StreamTls")
     }
 }
 

@@ -5,12 +5,13 @@
 mod file;
 mod programs;
 mod secret;
+mod trunks;
 mod users;
 mod webhooks;
 
 use moqswitch_signalling::calls::Dialplan;
 use moqswitch_signalling::calls::limits::DIALPLAN_BYTES_MAX;
-use moqswitch_signalling::{ApiKey, Callback, Entrance, Scopes, TokenKey, Webhook};
+use moqswitch_signalling::{ApiKey, Callback, Entrance, Scopes, TokenKey, TrunkSettings, Webhook};
 
 use crate::config::CallsConfig;
 
@@ -28,11 +29,20 @@ pub fn dialplan(config: &CallsConfig) -> Result<Dialplan, FileError> {
 /// Who may register. Users whose passwords are in the clear take tens of milliseconds each.
 pub fn entrance(config: &CallsConfig) -> Result<Entrance, FileError> {
     Ok(Entrance {
-        users: config.users.as_deref().map(users::read).transpose()?,
+        users: config
+            .users
+            .as_deref()
+            .map(|path| users::read(path, realm_of(config)))
+            .transpose()?,
         tokens: config.tokens.as_deref().map(secret::token_key).transpose()?,
         // The configuration has tried it.
         callback: config.callback.as_deref().and_then(Callback::new),
     })
+}
+
+/// Of the digests by which telephones of SIP are let in.
+fn realm_of(config: &CallsConfig) -> &str {
+    config.sip.as_ref().map_or("", |sip| &sip.realm)
 }
 
 /// Who may use REST.
@@ -50,6 +60,12 @@ pub fn control_key(config: &CallsConfig) -> Result<Option<ApiKey>, FileError> {
         .transpose()?;
     // It opens mediaswitch's HTTP and nothing else, where scopes are not looked at.
     Ok(secret.map(|secret| ApiKey::new("mediaswitch.key", &secret, Scopes::default())))
+}
+
+/// Ways to carriers and PBXs.
+pub fn trunks(config: &CallsConfig) -> Result<Vec<TrunkSettings>, FileError> {
+    let path = config.sip.as_ref().and_then(|sip| sip.trunks.as_deref());
+    Ok(path.map(trunks::read).transpose()?.unwrap_or_default())
 }
 
 /// Who is told of events.

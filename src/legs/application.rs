@@ -5,43 +5,46 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
-use moqswitch_proto::wire::{BroadcastPath, GroupRange, GroupSequence, StreamId, SubscribeId};
-use moqswitch_relay::net::SocketId;
-use moqswitch_relay::routing::PeerKey;
-use moqswitch_relay::shard::local::{self, Host, LocalEvent, LocalSubscription, SocketDatagram};
+use moqswitch_proto::wire::BroadcastPath;
+use moqswitch_relay::net::{AddSocketError, SocketId};
+use moqswitch_relay::shard::local::{self, Host, LocalError, LocalEvent, SocketDatagram};
 use rustc_hash::FxHashMap;
 
-use crate::command::{Command, LegName};
-use crate::leg::{Leg, LegSettings, Role};
+use crate::command::{Command, LegName, LegPeer};
+use crate::events::{LegEvent, LegRefused, Outbox};
+use crate::leg::Leg;
 use crate::limits::{COMMANDS_MAX, LEGS_MAX};
-use crate::tracks::{AUDIO, DTMF};
+use crate::settings::LegSettings;
+use crate::statistics::LegStatistics;
+use crate::tags::{Role, Tag};
 
 pub(crate) struct Application {
     inbox: Arc<ArrayQueue<Command>>,
+    outbox: Outbox,
+    /// A moment, and the same since 1970. Later ones are counted from it, so that they do not go back.
+    clock: (Instant, Duration),
     legs: FxHashMap<u64, Leg>,
-    sockets: FxHashMap<SocketId, u64>,
-    hearing: FxHashMap<u64, Hearing>,
+    sockets: FxHashMap<SocketId, Owner>,
     /// When something of a leg is due: each leg once at most.
     due: BTreeSet<(Instant, u64)>,
 }
 
-/// What a leg hears.
-struct Hearing {
-    broadcast: BroadcastPath,
-    watch: StreamId,
-    audio: Option<SubscribeId>,
-    dtmf: Option<SubscribeId>,
+/// Whose a socket is.
+#[derive(Clone, Copy)]
+struct Owner {
+    leg: u64,
+    is_control: bool,
 }
 
 impl Application {
-    pub(crate) fn new(inbox: Arc<ArrayQueue<Command>>) -> Self {
+    pub(crate) fn new(inbox: Arc<ArrayQueue<Command>>, outbox: Outbox, wall: Duration) -> Self {
         Self {
             inbox,
+            outbox,
+            clock: (Instant::now(), wall),
             legs: FxHashMap::default(),
             sockets: FxHashMap::default(),
-            hearing: FxHashMap::default(),
             due: BTreeSet::new(),
         }
     }
@@ -49,178 +52,169 @@ impl Application {
     fn obey(&mut self, command: Command, host: &mut Host<'_>) {
         let now = host.now();
         match command {
-            Command::Open(LegName(name), socket, settings) => self.open(name, socket, *settings, host),
-            Command::Meet {
-                leg: LegName(name),
-                peer,
-                is_translated,
+            Command::Open {
+                leg,
+                rtp,
+                rtcp,
+                settings,
             } => {
-                if let Some(leg) = self.legs.get_mut(&name) {
-                    leg.meet(peer, is_translated, now);
+                if let Err(reason) = self.open(leg, rtp, rtcp, *settings, host) {
+                    tracing::warn!(%reason, "a leg is not opened");
+                    self.outbox.tell(LegEvent::Refused { leg, reason });
                 }
             }
-            Command::Hear(LegName(name), broadcast) => self.hear(name, broadcast, host),
-            Command::Change(LegName(name), settings) => {
-                if let Some(leg) = self.legs.get_mut(&name) {
-                    leg.change(*settings);
-                    let (peer, broadcast, tracks) = (leg.peer, leg.settings.broadcast.clone(), leg.tracks());
-                    // It is published, so it is not announced anew.
-                    let _ = host.publish(peer, &broadcast, tracks);
-                    leg.publish_catalog(host);
-                }
-            }
+            Command::Agree { leg, settings, peer } => self.agree(leg, settings, peer, host),
+            Command::Hear(leg, broadcast) => self.with(leg, host, |leg, host| leg.hear(broadcast, host)),
             Command::Press {
-                leg: LegName(name),
+                leg,
                 digit,
                 duration_ms,
-            } => {
-                if let Some(leg) = self.legs.get_mut(&name) {
-                    leg.press(digit, duration_ms);
-                    self.tick(name, host);
-                }
-            }
-            Command::Count(LegName(name), reply) => {
-                if let Some(leg) = self.legs.get(&name) {
+            } => self.with(leg, host, |leg, _| leg.press(digit, duration_ms)),
+            Command::Count(leg, reply) => {
+                let Some(statistics) = self.legs.get(&leg.0).map(|leg| leg.statistics(now)) else {
+                    return;
+                };
+                match reply {
                     // Who asked may be gone.
-                    let _ = reply.send(leg.statistics(now));
+                    Some(reply) => drop(reply.send(statistics)),
+                    None => self.outbox.tell(LegEvent::Counted {
+                        leg,
+                        statistics: Box::new(statistics),
+                    }),
                 }
             }
-            Command::Close(LegName(name), reply) => {
-                if let (Some(leg), Some(reply)) = (self.legs.get(&name), reply) {
+            Command::Close(leg, reply) => {
+                let statistics = self.close(leg, host);
+                if let (Some(statistics), Some(reply)) = (statistics, reply) {
                     // As above.
-                    let _ = reply.send(leg.statistics(now));
+                    let _ = reply.send(statistics);
                 }
-                self.close(name, host);
+                if let Some(statistics) = statistics {
+                    let statistics = Box::new(statistics);
+                    self.outbox.tell(LegEvent::Closed { leg, statistics });
+                }
             }
         }
     }
 
-    fn open(&mut self, name: u64, socket: UdpSocket, settings: LegSettings, host: &mut Host<'_>) {
+    fn open(
+        &mut self,
+        name: LegName,
+        rtp: UdpSocket,
+        rtcp: Option<UdpSocket>,
+        settings: LegSettings,
+        host: &mut Host<'_>,
+    ) -> Result<(), LegRefused> {
         if self.legs.len() >= LEGS_MAX {
-            return tracing::warn!(legs = LEGS_MAX, "a shard has as many legs as it may");
+            return Err(LegRefused::Full);
         }
-        let peer = match host.open_peer() {
-            Ok(peer) => peer,
-            Err(error) => return tracing::warn!(%error, "no peer for a leg"),
-        };
-        let socket = match host.add_socket(socket) {
-            Ok(socket) => socket,
-            Err(error) => {
-                host.close_peer(peer);
-                return tracing::warn!(%error, "no socket for a leg");
+        let peer = host.open_peer().map_err(refused)?;
+        let socket = host.add_socket(rtp).map_err(|error| {
+            host.close_peer(peer);
+            match error {
+                AddSocketError::Full { .. } => LegRefused::Full,
+                AddSocketError::Io { .. } => LegRefused::Socket,
             }
-        };
-        let leg = Leg::new(name, peer, socket, settings, host.now());
+        })?;
+        let now = host.now();
+        let (moment, wall) = self.clock;
+        let wall = wall + now.saturating_duration_since(moment);
+        let mut leg = Leg::new(name, peer, socket, rtcp, settings, (now, wall));
         if let Err(error) = host.publish(peer, &leg.settings.broadcast, leg.tracks()) {
             host.remove_socket(socket);
             host.close_peer(peer);
-            return tracing::warn!(%error, "the broadcast of a leg");
+            return Err(refused(error));
         }
-        self.sockets.insert(socket, name);
-        self.legs.insert(name, leg);
+        let control = leg.begin(host);
+        self.legs.insert(name.0, leg);
+        self.own(name, Some(socket), false);
+        self.own(name, control, true);
+        Ok(())
     }
 
-    fn close(&mut self, name: u64, host: &mut Host<'_>) {
-        let Some(leg) = self.legs.remove(&name) else { return };
-        self.hearing.remove(&name);
-        self.sockets.remove(&leg.socket);
+    fn own(&mut self, LegName(leg): LegName, socket: Option<SocketId>, is_control: bool) {
+        self.sockets
+            .extend(socket.map(|socket| (socket, Owner { leg, is_control })));
+    }
+
+    fn agree(&mut self, name: LegName, settings: Option<Box<LegSettings>>, peer: Option<LegPeer>, host: &mut Host<'_>) {
+        let mut control = None;
+        self.with(name, host, |leg, host| {
+            control = leg.agree(settings.map(|settings| *settings), peer, host);
+        });
+        self.own(name, control, true);
+    }
+
+    fn close(&mut self, name: LegName, host: &mut Host<'_>) -> Option<LegStatistics> {
+        let mut leg = self.legs.remove(&name.0)?;
+        let statistics = leg.statistics(host.now());
         if let Some(due) = leg.due {
-            self.due.remove(&(due, name));
+            self.due.remove(&(due, name.0));
         }
-        host.remove_socket(leg.socket);
+        for socket in leg.end(host).into_iter().flatten() {
+            self.sockets.remove(&socket);
+            host.remove_socket(socket);
+        }
         host.close_peer(leg.peer);
+        Some(statistics)
     }
 
-    fn hear(&mut self, name: u64, broadcast: Option<BroadcastPath>, host: &mut Host<'_>) {
-        let Some(leg) = self.legs.get(&name) else { return };
-        let peer = leg.peer;
-        if let Some(before) = self.hearing.remove(&name) {
-            if Some(&before.broadcast) == broadcast.as_ref() {
-                self.hearing.insert(name, before);
-                return;
-            }
-            host.unwatch(peer, before.watch);
-            for id in before.audio.into_iter().chain(before.dtmf) {
-                host.unsubscribe(peer, id);
-            }
-        }
-        let Some(broadcast) = broadcast else { return };
-        match host.watch(peer, &broadcast, Role::Watch.tag(name)) {
-            Ok(watch) => {
-                let hearing = Hearing {
-                    broadcast,
-                    watch,
-                    audio: None,
-                    dtmf: None,
-                };
-                self.hearing.insert(name, hearing);
-            }
-            Err(error) => tracing::warn!(%error, "a leg cannot hear"),
-        }
-    }
-
-    /// The broadcast is there.
-    fn listen(&mut self, name: u64, path: &BroadcastPath, host: &mut Host<'_>) {
-        let (Some(leg), Some(hearing)) = (self.legs.get_mut(&name), self.hearing.get_mut(&name)) else {
-            return;
-        };
-        if hearing.broadcast != *path {
-            return;
-        }
-        let peer = leg.peer;
-        let mut begin = |track: &str, role: Role, priority| {
-            let wanted = LocalSubscription {
-                broadcast: path.clone(),
-                track: track.into(),
-                priority,
-                // Whoever hears it plays it in order; and one that comes when its turn is over does not leave.
-                ordered: true,
-                max_latency: LATENCY_MAX,
-                range: GroupRange::default(),
-                tag: role.tag(name),
-            };
-            host.subscribe(peer, &wanted).ok()
-        };
-        if hearing.audio.is_none() {
-            leg.begin_hearing(leg.settings.codec.clock_hz().into());
-            hearing.audio = begin(AUDIO, Role::HeardAudio, 200);
-        }
-        if hearing.dtmf.is_none() {
-            hearing.dtmf = begin(DTMF, Role::HeardDtmf, 210);
-        }
-    }
-
-    fn tick(&mut self, name: u64, host: &mut Host<'_>) {
+    /// Does something with a leg, and what follows at once.
+    fn with(&mut self, LegName(name): LegName, host: &mut Host<'_>, what: impl FnOnce(&mut Leg, &mut Host<'_>)) {
         if let Some(leg) = self.legs.get_mut(&name) {
-            tick(leg, &mut self.due, host);
+            what(leg, host);
+            tick(leg, &mut self.due, host, &self.outbox);
         }
     }
 
-    /// Something of who is heard.
-    fn hear_frame(&mut self, tag: u64, group: GroupSequence, timestamp: u64, payload: Bytes, host: &mut Host<'_>) {
-        let Some((name, role)) = Role::of(tag) else { return };
-        let Some(leg) = self.legs.get_mut(&name) else { return };
-        match role {
-            Role::HeardAudio => leg.speak(group.0, timestamp, payload, host),
-            Role::HeardDtmf => leg.hear_digit(&payload),
-            Role::Audio | Role::Dtmf | Role::Catalog | Role::Watch => return,
+    /// The same, if it is told of what the leg hears still.
+    fn with_heard(&mut self, tag: Tag, host: &mut Host<'_>, what: impl FnOnce(&mut Leg, &mut Host<'_>)) {
+        let hears = |leg: &Leg| leg.hearing.as_ref().is_some_and(|hearing| hearing.has(tag));
+        if self.legs.get(&tag.leg).is_some_and(hears) {
+            self.with(LegName(tag.leg), host, what);
         }
-        tick(leg, &mut self.due, host);
     }
 
-    fn set_wanted(&mut self, name: u64, role: Role, peer: PeerKey, id: Option<SubscribeId>, host: &mut Host<'_>) {
-        let Some(leg) = self.legs.get_mut(&name).filter(|leg| leg.peer == peer) else {
-            return;
-        };
-        match role {
-            Role::Audio => leg.wanted_audio = id,
-            Role::Dtmf => leg.wanted_dtmf = id,
-            Role::Catalog => {
-                leg.wanted_catalog = id;
-                leg.publish_catalog(host);
+    /// Something of what a leg hears.
+    fn handle_heard(&mut self, tag: Tag, event: LocalEvent, host: &mut Host<'_>) {
+        match event {
+            LocalEvent::Frame {
+                group,
+                timestamp,
+                payload,
+                ..
+            } => self.with_heard(tag, host, |leg, host| {
+                if let Some(hearing) = &mut leg.hearing {
+                    hearing.came(tag.role);
+                }
+                match tag.role {
+                    Role::HeardDtmf => leg.hear_digit(&payload),
+                    _ => leg.speak(group.0, timestamp, payload, host),
+                }
+            }),
+            LocalEvent::Info { info, .. } => self.with_heard(tag, host, |leg, _| {
+                if tag.role == Role::HeardAudio {
+                    leg.set_timescale(info.timescale);
+                }
+            }),
+            LocalEvent::Announced { path, .. } => self.set_there(tag, &path, true, host),
+            LocalEvent::Unannounced { path, .. } => self.set_there(tag, &path, false, host),
+            LocalEvent::Closed { .. } | LocalEvent::WatchClosed { .. } => self.with_heard(tag, host, |leg, host| {
+                if let Some(hearing) = &mut leg.hearing {
+                    hearing.closed(tag.role, host.now());
+                }
+            }),
+            _ => {}
+        }
+    }
+
+    fn set_there(&mut self, tag: Tag, path: &BroadcastPath, is_there: bool, host: &mut Host<'_>) {
+        self.with_heard(tag, host, |leg, host| {
+            if let Some(hearing) = leg.hearing.as_mut().filter(|hearing| hearing.broadcast == *path) {
+                hearing.set_there(is_there);
+                leg.listen(host);
             }
-            Role::HeardAudio | Role::HeardDtmf | Role::Watch => {}
-        }
+        });
     }
 }
 
@@ -228,71 +222,51 @@ impl local::Application for Application {
     fn handle(&mut self, event: LocalEvent, host: &mut Host<'_>) {
         match event {
             LocalEvent::Wanted { peer, tag, id, .. } => {
-                if let Some((name, role)) = Role::of(tag) {
-                    self.set_wanted(name, role, peer, Some(id), host);
+                if let Some(tag) = Tag::of(tag)
+                    && let Some(leg) = self.legs.get_mut(&tag.leg).filter(|leg| leg.peer == peer)
+                {
+                    leg.set_wanted(tag.role, Some(id), host);
                 }
             }
             LocalEvent::Unwanted { tag, .. } => {
-                let Some((name, role)) = Role::of(tag) else { return };
-                if let Some(peer) = self.legs.get(&name).map(|leg| leg.peer) {
-                    self.set_wanted(name, role, peer, None, host);
-                }
-            }
-            LocalEvent::Frame {
-                tag,
-                group,
-                timestamp,
-                payload,
-                ..
-            } => self.hear_frame(tag, group, timestamp, payload, host),
-            LocalEvent::Info { tag, info } => {
-                if let Some((name, Role::HeardAudio)) = Role::of(tag)
-                    && let Some(leg) = self.legs.get_mut(&name)
+                if let Some(tag) = Tag::of(tag)
+                    && let Some(leg) = self.legs.get_mut(&tag.leg)
                 {
-                    leg.set_timescale(info.timescale);
+                    leg.set_wanted(tag.role, None, host);
                 }
             }
-            LocalEvent::Announced { tag, path } => {
-                if let Some((name, Role::Watch)) = Role::of(tag) {
-                    self.listen(name, &path, host);
-                }
-            }
-            LocalEvent::Closed { tag, .. } => match Role::of(tag) {
-                Some((name, Role::HeardAudio)) => {
-                    if let Some(hearing) = self.hearing.get_mut(&name) {
-                        hearing.audio = None;
-                    }
-                }
-                Some((name, Role::HeardDtmf)) => {
-                    if let Some(hearing) = self.hearing.get_mut(&name) {
-                        hearing.dtmf = None;
-                    }
-                }
-                _ => {}
-            },
-            LocalEvent::WatchClosed { tag } => {
-                if let Some((name, Role::Watch)) = Role::of(tag)
-                    && let Some(before) = self.hearing.remove(&name)
-                {
-                    let broadcast = before.broadcast.clone();
-                    self.hear(name, Some(broadcast), host);
+            LocalEvent::Frame { tag, .. }
+            | LocalEvent::Info { tag, .. }
+            | LocalEvent::Announced { tag, .. }
+            | LocalEvent::Unannounced { tag, .. }
+            | LocalEvent::Closed { tag, .. }
+            | LocalEvent::WatchClosed { tag } => {
+                if let Some(tag) = Tag::of(tag) {
+                    self.handle_heard(tag, event, host);
                 }
             }
             LocalEvent::DemandChanged { .. }
             | LocalEvent::GroupEnded { .. }
             | LocalEvent::GroupsDropped { .. }
-            | LocalEvent::Unannounced { .. }
             | LocalEvent::SocketStopped { .. }
             | LocalEvent::Draining { .. } => {}
         }
     }
 
     fn handle_datagram(&mut self, datagram: SocketDatagram<'_>, host: &mut Host<'_>) {
-        let Some(name) = self.sockets.get(&datagram.socket) else {
+        let Some(owner) = self.sockets.get(&datagram.socket) else {
             return;
         };
-        if let Some(leg) = self.legs.get_mut(name) {
-            leg.receive(datagram.source, datagram.local, datagram.payload, host);
+        let Some(leg) = self.legs.get_mut(&owner.leg) else {
+            return;
+        };
+        if owner.is_control {
+            leg.receive_control(datagram.source, false, datagram.payload, host);
+        } else {
+            leg.receive(datagram.source, datagram.local, datagram.payload, host, &self.outbox);
+        }
+        if std::mem::take(&mut leg.has_news) {
+            tick(leg, &mut self.due, host, &self.outbox);
         }
     }
 
@@ -306,7 +280,7 @@ impl local::Application for Application {
             self.due.remove(&(due, name));
             if let Some(leg) = self.legs.get_mut(&name) {
                 leg.due = None;
-                tick(leg, &mut self.due, host);
+                tick(leg, &mut self.due, host, &self.outbox);
             }
         }
     }
@@ -320,18 +294,26 @@ impl local::Application for Application {
     }
 }
 
+fn refused(error: LocalError) -> LegRefused {
+    match error {
+        LocalError::TooManyPeers => LegRefused::Full,
+        _ => LegRefused::NotAnnounced,
+    }
+}
+
 /// Does what is due of a leg, and notes when something is again.
-fn tick(leg: &mut Leg, all: &mut BTreeSet<(Instant, u64)>, host: &mut Host<'_>) {
-    let due = leg.tick(host);
+fn tick(leg: &mut Leg, all: &mut BTreeSet<(Instant, u64)>, host: &mut Host<'_>, outbox: &Outbox) {
+    // Whatever it says, it has had this turn.
+    let due = leg.tick(host, outbox).map(|due| due.max(host.now() + TICK_MIN));
     let before = std::mem::replace(&mut leg.due, due);
     if before == due {
         return;
     }
     if let Some(before) = before {
-        all.remove(&(before, leg.name));
+        all.remove(&(before, leg.name.0));
     }
-    all.extend(due.map(|due| (due, leg.name)));
+    all.extend(due.map(|due| (due, leg.name.0)));
 }
 
-/// What is older is of no use. By timestamps: a packet that silence overtook is as old as the silence was long.
-const LATENCY_MAX: Duration = Duration::from_secs(2);
+/// A leg is not called again sooner.
+const TICK_MIN: Duration = Duration::from_millis(1);

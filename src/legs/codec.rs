@@ -41,6 +41,14 @@ impl LegCodec {
         }
     }
 
+    /// Bytes of a millisecond, where frames may be cut anywhere: each byte is a unit of the clock.
+    pub const fn bytes_per_ms(self) -> Option<usize> {
+        match self {
+            Self::Pcmu | Self::Pcma | Self::G722 => Some(8),
+            Self::Opus => None,
+        }
+    }
+
     /// Of a static payload type (RFC 3551, section 6).
     pub const fn of_static(payload_type: u8) -> Option<Self> {
         match payload_type {

@@ -5,26 +5,42 @@ use std::net::{SocketAddr, UdpSocket};
 use moqswitch_proto::wire::BroadcastPath;
 use tokio::sync::oneshot;
 
-use crate::leg::{LegSettings, LegStatistics};
+use crate::settings::LegSettings;
+use crate::statistics::LegStatistics;
 
 /// A leg, among those of its shard. No two have the same, one after the other neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LegName(pub u64);
 
+/// Where the peer of a leg is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LegPeer {
+    /// As signalling says.
+    pub address: SocketAddr,
+    /// Its packets may come from another host, see [`moqswitch_media::Latch`].
+    pub is_translated: bool,
+}
+
 pub(crate) enum Command {
-    Open(LegName, UdpSocket, Box<LegSettings>),
-    Meet {
+    Open {
         leg: LegName,
-        peer: SocketAddr,
-        is_translated: bool,
+        rtp: UdpSocket,
+        rtcp: Option<UdpSocket>,
+        settings: Box<LegSettings>,
+    },
+    /// What is not given stays as it is.
+    Agree {
+        leg: LegName,
+        settings: Option<Box<LegSettings>>,
+        peer: Option<LegPeer>,
     },
     Hear(LegName, Option<BroadcastPath>),
-    Change(LegName, Box<LegSettings>),
     Press {
         leg: LegName,
         digit: char,
         duration_ms: u32,
     },
-    Count(LegName, oneshot::Sender<LegStatistics>),
+    /// Without a way back it is an event.
+    Count(LegName, Option<oneshot::Sender<LegStatistics>>),
     Close(LegName, Option<oneshot::Sender<LegStatistics>>),
 }

@@ -1,169 +1,149 @@
 //! One leg: RTP on one side, a local peer of the relay on the other.
 
-use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use moqswitch_media::dtmf::{self, Digit, Digits, Sending};
-use moqswitch_media::rtp::Packet;
-use moqswitch_media::{Egress, EgressStatistics, Ingress, IngressStatistics, Latch, Speech, Verdict};
+use moqswitch_media::dtmf::{Digit, Digits};
+use moqswitch_media::rtp::{Malformed, Packet};
+use moqswitch_media::{Egress, Ingress, Latch, Now, Own, Speech, Verdict};
 use moqswitch_proto::wire::{BroadcastPath, GroupSequence, SubscribeId, TrackInfo};
 use moqswitch_relay::net::SocketId;
 use moqswitch_relay::routing::PeerKey;
 use moqswitch_relay::shard::local::{Delivery, Host, LocalFrame, LocalTrack};
 
 use crate::codec::LegCodec;
-use crate::limits::{DIGIT_GAP, DIGIT_MAX, DIGIT_STEP, DIGITS_MAX, PACKETS_PER_SECOND_MAX, PAYLOAD_BYTES_MAX};
+use crate::command::{LegName, LegPeer};
+use crate::control::Control;
+use crate::digits::{Pressed, Pressing, Turn};
+use crate::events::{LegEvent, Outbox};
+use crate::hearing::Hearing;
+use crate::limits::{DIGITS_PER_SECOND_MAX, PACKETS_PER_SECOND_MAX, PAYLOAD_BYTES_MAX};
+use crate::settings::{Kind, LegSettings};
+use crate::statistics::{LegStatistics, duration};
+use crate::tags::{Role, Tag};
 use crate::tracks::{AUDIO, CATALOG, DTMF, DigitEvent, catalog};
 
-/// How a leg is.
-#[derive(Clone, Debug)]
-pub struct LegSettings {
-    /// What it publishes.
-    pub broadcast: BroadcastPath,
-    /// What is spoken, both ways.
-    pub codec: LegCodec,
-    /// The payload type by which it is received and sent.
-    pub payload_type: u8,
-    /// The payload type of telephone events, if there are any.
-    pub event_type: Option<u8>,
-    /// The source of what is sent: random, with the first number and timestamp (RFC 3550, section 5.1).
-    pub source: (u32, u16, u32),
-    /// How audio goes on at the relay.
-    pub delivery: Delivery,
-}
-
-/// What was counted of a leg.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LegStatistics {
-    /// What came from the peer.
-    pub received: IngressStatistics,
-    /// What went to it.
-    pub sent: EgressStatistics,
-    /// Datagrams that were not the peer's.
-    pub foreign: u64,
-    /// Datagrams that were no packets, of no payload type that was agreed on, too long, or too many.
-    pub unusable: u64,
-    /// Digits that came.
-    pub digits: u64,
-    /// Frames of whom it hears that are too long for a packet.
-    pub too_long: u64,
-    /// Somebody hears it.
-    pub is_wanted: bool,
-    /// Somebody hears its digits.
-    pub are_digits_wanted: bool,
-    /// Since the last packet of the peer; since the leg began, if there was none.
-    pub silent: Duration,
-}
-
-/// What a tag of the host says beside the leg.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    Audio,
-    Dtmf,
-    Catalog,
-    HeardAudio,
-    HeardDtmf,
-    Watch,
-}
-
-impl Role {
-    pub(crate) fn tag(self, leg: u64) -> u64 {
-        leg << 3 | self as u64
-    }
-
-    pub(crate) fn of(tag: u64) -> Option<(u64, Self)> {
-        const ROLES: [Role; 6] = [
-            Role::Audio,
-            Role::Dtmf,
-            Role::Catalog,
-            Role::HeardAudio,
-            Role::HeardDtmf,
-            Role::Watch,
-        ];
-        let role = ROLES.get(usize::try_from(tag & 7).ok()?)?;
-        Some((tag >> 3, *role))
-    }
-}
-
 pub(crate) struct Leg {
-    pub(crate) name: u64,
+    pub(crate) name: LegName,
     pub(crate) peer: PeerKey,
     pub(crate) socket: SocketId,
     pub(crate) settings: LegSettings,
     /// When it is to be called, as the application has noted it.
     pub(crate) due: Option<Instant>,
+    /// It may have to be called sooner.
+    pub(crate) has_news: bool,
+    pub(crate) hearing: Option<Hearing>,
+    /// Of the newest request to hear something.
+    turn: u8,
     began: Instant,
+    /// The same since 1970.
+    began_wall: Duration,
     last_packet: Instant,
+    silence: Silence,
     latch: Latch,
     local: Option<IpAddr>,
     ingress: Ingress,
     egress: Egress,
+    control: Control,
     digits: Digits,
+    pressing: Pressing,
+    /// What its tracks' timestamps count in a second, whatever is spoken later.
+    timescale: u32,
     /// A packet as it is written: one piece of memory for all of them.
     packet: Vec<u8>,
     /// Subscriptions of what it publishes.
-    pub(crate) wanted_audio: Option<SubscribeId>,
-    pub(crate) wanted_dtmf: Option<SubscribeId>,
-    pub(crate) wanted_catalog: Option<SubscribeId>,
+    wanted: Subscribed,
     events: u64,
     catalogs: u64,
-    /// When the digit that is heard began, in milliseconds of the leg.
+    /// What of events counts so fast.
+    event_clock_hz: u32,
+    /// When the digit that is heard began, in milliseconds of the leg; and whether it is told.
     digit_at: u64,
-    /// The digit that is being sent, until when if nobody says so, and when its next packet is due.
-    sending: Option<(Sending, Pressed, Instant)>,
-    digit_began: Instant,
-    pressed: VecDeque<Pressed>,
-    next_digit: Option<Instant>,
-    window: (Instant, u32),
-    unusable: u64,
-    too_long: u64,
-    digit_count: u64,
+    is_digit_told: bool,
+    told_codec: Option<LegCodec>,
+    received: Window,
+    sent: Window,
+    pressed: Window,
+    counted: LegStatistics,
 }
 
-/// A digit that is to be sent.
-#[derive(Debug)]
-struct Pressed {
-    digit: char,
-    /// When the speaker pressed it, by which its end is known.
-    at_ms: Option<u64>,
-    duration_ms: u32,
-    is_over: bool,
+/// Who hears what of the leg.
+#[derive(Default)]
+struct Subscribed {
+    audio: Option<SubscribeId>,
+    dtmf: Option<SubscribeId>,
+    catalog: Option<SubscribeId>,
+}
+
+/// Whether the peer ought to speak, and does.
+enum Silence {
+    /// Nothing is expected.
+    Allowed,
+    /// It is looked at then.
+    Watched(Instant),
+    Told,
+}
+
+/// How many of something there were in the second that began then.
+struct Window(Instant, u32);
+
+impl Window {
+    fn admits(&mut self, now: Instant, max: u32) -> bool {
+        let Self(since, count) = self;
+        if now.saturating_duration_since(*since) >= Duration::from_secs(1) {
+            (*since, *count) = (now, 0);
+        }
+        *count = count.saturating_add(1);
+        *count <= max
+    }
 }
 
 impl Leg {
-    pub(crate) fn new(name: u64, peer: PeerKey, socket: SocketId, settings: LegSettings, now: Instant) -> Self {
+    pub(crate) fn new(
+        name: LegName,
+        peer: PeerKey,
+        socket: SocketId,
+        reserved: Option<UdpSocket>,
+        settings: LegSettings,
+        (now, wall): (Instant, Duration),
+    ) -> Self {
         let (ssrc, sequence, timestamp) = settings.source;
+        let clock_hz = settings.codec.clock_hz();
         let mut egress = Egress::new(ssrc, sequence, timestamp);
-        egress.set_codec(settings.payload_type, settings.codec.clock_hz());
+        egress.set_packing(settings.packing());
         Self {
             name,
             peer,
             socket,
             due: None,
+            has_news: false,
+            hearing: None,
+            turn: 0,
             began: now,
+            began_wall: wall,
             last_packet: now,
+            silence: Silence::Allowed,
             latch: Latch::new(),
             local: None,
-            ingress: Ingress::new(settings.codec.clock_hz()),
+            ingress: Ingress::new(clock_hz),
             egress,
+            control: Control::new(&settings, reserved),
             digits: Digits::default(),
+            pressing: Pressing::default(),
+            timescale: clock_hz,
             packet: Vec::new(),
-            wanted_audio: None,
-            wanted_dtmf: None,
-            wanted_catalog: None,
+            wanted: Subscribed::default(),
             events: 0,
             catalogs: 0,
+            event_clock_hz: clock_hz,
             digit_at: 0,
-            sending: None,
-            digit_began: now,
-            pressed: VecDeque::new(),
-            next_digit: None,
-            window: (now, 0),
-            unusable: 0,
-            too_long: 0,
-            digit_count: 0,
+            is_digit_told: false,
+            told_codec: None,
+            received: Window(now, 0),
+            sent: Window(now, 0),
+            pressed: Window(now, 0),
+            counted: LegStatistics::default(),
             settings,
         }
     }
@@ -179,115 +159,352 @@ impl Leg {
                 max_latency_ms: 1000,
                 timescale: timescale.into(),
             },
-            tag: role.tag(self.name),
+            tag: Tag {
+                leg: self.name.0,
+                role,
+                turn: 0,
+            }
+            .encode(),
         };
         vec![
-            offer(AUDIO, Role::Audio, 200, self.settings.codec.clock_hz()),
+            offer(AUDIO, Role::Audio, 200, self.timescale),
             offer(DTMF, Role::Dtmf, 210, 1000),
             offer(CATALOG, Role::Catalog, 220, 1000),
         ]
     }
 
-    pub(crate) fn meet(&mut self, peer: SocketAddr, is_translated: bool, now: Instant) {
-        self.latch.tell(peer, is_translated, now.duration_since(self.began));
+    /// As it was opened. A socket that reports come on.
+    pub(crate) fn begin(&mut self, host: &mut Host<'_>) -> Option<SocketId> {
+        self.control.agree(self.settings.rtcp, false, Duration::ZERO, host)
     }
 
-    /// Another codec. What is put together of digits and frames goes on.
-    pub(crate) fn change(&mut self, settings: LegSettings) {
-        let (codec, payload_type) = (settings.codec, settings.payload_type);
-        self.ingress.set_clock(codec.clock_hz());
-        self.egress.set_codec(payload_type, codec.clock_hz());
-        let (broadcast, source) = (self.settings.broadcast.clone(), self.settings.source);
-        self.settings = LegSettings {
-            broadcast,
-            source,
-            ..settings
-        };
+    /// Where the peer is, and what was agreed on with it. A socket that reports come on from here on.
+    pub(crate) fn agree(
+        &mut self,
+        settings: Option<LegSettings>,
+        peer: Option<LegPeer>,
+        host: &mut Host<'_>,
+    ) -> Option<SocketId> {
+        let since = self.since(host);
+        if let Some(peer) = peer {
+            self.latch.tell(peer.address, peer.is_translated, since);
+        }
+        let mut socket = None;
+        if let Some(settings) = settings {
+            self.change(settings, host);
+            let is_translated = peer.is_some_and(|peer| peer.is_translated);
+            socket = self.control.agree(self.settings.rtcp, is_translated, since, host);
+        }
+        self.control.refresh(&self.latch, since);
+        self.expect(host.now());
+        socket
+    }
+
+    /// Hears another broadcast, or nothing.
+    pub(crate) fn hear(&mut self, broadcast: Option<BroadcastPath>, host: &mut Host<'_>) {
+        if self.hearing.as_ref().map(|hearing| &hearing.broadcast) == broadcast.as_ref() {
+            return;
+        }
+        if let Some(before) = self.hearing.take() {
+            self.turn = before.end(host);
+        }
+        self.egress.interrupt();
+        self.hearing = broadcast.map(|broadcast| Hearing::begin(self.name.0, self.peer, broadcast, self.turn, host));
+    }
+
+    /// Subscribes to what it is to hear and does not.
+    pub(crate) fn listen(&mut self, host: &mut Host<'_>) {
+        if !self.settings.sends {
+            return;
+        }
+        let begins = self.hearing.as_mut().is_some_and(|hearing| hearing.listen(host));
+        if begins {
+            // Until it is told what its timestamps count.
+            self.egress.begin(self.settings.codec.clock_hz().into());
+        }
+    }
+
+    /// The speaker has said what its timestamps count.
+    pub(crate) fn set_timescale(&mut self, timescale: u64) {
+        if self.egress.timescale() != timescale {
+            self.egress.begin(timescale);
+        }
+    }
+
+    /// Somebody wants one of its tracks, or nobody does any more.
+    pub(crate) fn set_wanted(&mut self, role: Role, id: Option<SubscribeId>, host: &mut Host<'_>) {
+        match role {
+            Role::Audio => self.wanted.audio = id,
+            Role::Dtmf => self.wanted.dtmf = id,
+            Role::Catalog => {
+                self.wanted.catalog = id;
+                self.publish_catalog(host);
+            }
+            Role::HeardAudio | Role::HeardDtmf | Role::Watch => {}
+        }
     }
 
     pub(crate) fn statistics(&self, now: Instant) -> LegStatistics {
+        let received = self.ingress.statistics();
+        let peer = self.control.peer();
+        let clock_hz = self.settings.codec.clock_hz();
         LegStatistics {
-            received: self.ingress.statistics(),
+            received,
+            jitter: duration(received.jitter, clock_hz),
             sent: self.egress.statistics(),
+            peer,
+            peer_jitter: duration(peer.jitter, clock_hz),
             foreign: self.latch.foreign(),
-            unusable: self.unusable,
-            too_long: self.too_long,
-            digits: self.digit_count,
-            is_wanted: self.wanted_audio.is_some(),
-            are_digits_wanted: self.wanted_dtmf.is_some(),
+            reports: self.control.received,
+            is_wanted: self.wanted.audio.is_some(),
+            are_digits_wanted: self.wanted.dtmf.is_some(),
             silent: now.saturating_duration_since(self.last_packet),
+            ..self.counted
         }
     }
 
     /// A datagram came on its socket.
-    pub(crate) fn receive(&mut self, source: SocketAddr, local: IpAddr, datagram: &[u8], host: &mut Host<'_>) {
+    pub(crate) fn receive(
+        &mut self,
+        source: SocketAddr,
+        local: IpAddr,
+        datagram: &[u8],
+        host: &mut Host<'_>,
+        outbox: &Outbox,
+    ) {
         let now = host.now();
-        let Some(packet) = self.usable(datagram) else {
-            self.unusable += 1;
-            return;
+        let (packet, kind) = match self.usable(datagram) {
+            Ok(usable) => usable,
+            Err(Some(Malformed::Control)) => return self.receive_control(source, true, datagram, host),
+            Err(_) => {
+                self.counted.unusable += 1;
+                return;
+            }
         };
-        let since = now.saturating_duration_since(self.began);
+        if !self.settings.receives {
+            self.counted.held += 1;
+            return;
+        }
+        let since = self.since(host);
         if self.latch.judge(source, since) == Verdict::Foreign {
             return;
         }
         // Of the peer's alone: strangers must not use up what it may send.
-        if self.is_one_too_many(now) {
-            self.unusable += 1;
+        if !self.received.admits(now, PACKETS_PER_SECOND_MAX) {
+            self.counted.unusable += 1;
             return;
         }
         self.local = Some(local);
-        self.last_packet = now;
-        if Some(packet.payload_type) == self.settings.event_type {
-            return self.hear_event(&packet, host);
+        self.heard_of(now);
+        match kind {
+            Kind::Audio(codec) if codec == self.settings.codec => self.hear_audio(&packet, since, host, outbox),
+            Kind::Audio(codec) => {
+                self.counted.of_other_codec += 1;
+                self.pass(&packet, host, outbox);
+                if self.told_codec.replace(codec) != Some(codec) {
+                    outbox.tell(LegEvent::OtherCodec { leg: self.name, codec });
+                }
+            }
+            Kind::Event { clock_hz } => {
+                self.pass(&packet, host, outbox);
+                self.event_clock_hz = clock_hz;
+                self.has_news = true;
+                let told = self.digits.take(packet.timestamp, packet.payload, since);
+                for digit in told.into_iter().flatten() {
+                    self.tell_digit(digit, host, outbox);
+                }
+            }
+            Kind::ComfortNoise => {
+                self.counted.comfort += 1;
+                self.pass(&packet, host, outbox);
+            }
         }
-        let Some(heard) = self.ingress.take(&packet, since) else {
+    }
+
+    /// A datagram of RTCP came, on its own port or on that of RTP.
+    pub(crate) fn receive_control(&mut self, source: SocketAddr, is_mux: bool, datagram: &[u8], host: &mut Host<'_>) {
+        let (now, time) = (host.now(), self.time(host));
+        let rtp = is_mux.then_some(&self.latch);
+        if self.control.receive(source, rtp, datagram, time) {
+            self.heard_of(now);
+        } else {
+            self.counted.unusable += 1;
+        }
+    }
+
+    /// A frame of whom it hears.
+    pub(crate) fn speak(&mut self, group: u64, timestamp: u64, payload: Bytes, host: &mut Host<'_>) {
+        let now = self.since(host);
+        // A telephone that sends digits does not speak (RFC 4733, section 2.5.1.1).
+        if self.pressing.is_sending() || !self.settings.sends || self.latch.destination().is_none() {
+            return;
+        }
+        // Whoever is heard may publish frames of megabytes, and some of them wait.
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            self.counted.too_long += 1;
+            return;
+        }
+        let speech = Speech {
+            group,
+            timestamp,
+            payload,
+        };
+        let (mut out, egress) = self.way_out(host);
+        egress.take(speech, now, |packet| out.send(&packet));
+    }
+
+    /// A digit of who is heard: its beginning or its end.
+    pub(crate) fn hear_digit(&mut self, payload: &[u8]) {
+        if let Some((event, digit)) = DigitEvent::parse(payload) {
+            self.press_digit(Pressed {
+                digit,
+                at_ms: Some(event.at_ms),
+                duration_ms: event.duration_ms,
+                is_over: false,
+            });
+        }
+    }
+
+    pub(crate) fn press(&mut self, digit: char, duration_ms: u32) {
+        self.press_digit(Pressed {
+            digit,
+            at_ms: None,
+            duration_ms,
+            is_over: true,
+        });
+    }
+
+    /// Does what is due. When it is to be called again.
+    pub(crate) fn tick(&mut self, host: &mut Host<'_>, outbox: &Outbox) -> Option<Instant> {
+        let since = self.since(host);
+        let (mut out, egress) = self.way_out(host);
+        egress.release(since, |packet| out.send(&packet));
+        if let Some(digit) = self.digits.expire(since) {
+            self.tell_digit(digit, host, outbox);
+        }
+        let digit = self.tick_digits(host);
+        let silence = self.tick_silence(host.now(), outbox);
+        if self.control.is_due(since) {
+            self.report(false, host);
+        }
+        let hearing = self.hearing.as_ref().filter(|_| self.settings.sends);
+        if hearing.and_then(Hearing::deadline).is_some_and(|due| due <= host.now()) {
+            self.listen(host);
+        }
+        let hearing = self.hearing.as_ref().filter(|_| self.settings.sends);
+        let deadlines = [self.egress.deadline(), self.digits.deadline(), self.control.deadline()];
+        let own = deadlines.into_iter().flatten().map(|deadline| self.began + deadline);
+        own.chain(digit)
+            .chain(silence)
+            .chain(hearing.and_then(Hearing::deadline))
+            .min()
+    }
+
+    /// It is over: the peer is told, if it was told anything.
+    pub(crate) fn end(&mut self, host: &mut Host<'_>) -> [Option<SocketId>; 2] {
+        if self.control.has_told() {
+            self.report(true, host);
+        }
+        [Some(self.socket), self.control.socket()]
+    }
+
+    fn since(&self, host: &Host<'_>) -> Duration {
+        host.now().saturating_duration_since(self.began)
+    }
+
+    fn time(&self, host: &Host<'_>) -> Now {
+        let since = self.since(host);
+        Now {
+            since,
+            wall: self.began_wall + since,
+        }
+    }
+
+    fn change(&mut self, settings: LegSettings, host: &mut Host<'_>) {
+        let before = std::mem::replace(&mut self.settings, settings);
+        self.settings.broadcast = before.broadcast;
+        self.settings.source = before.source;
+        if self.settings.receives && !before.receives {
+            self.ingress.interrupt();
+        }
+        self.ingress.set_clock(self.settings.codec.clock_hz());
+        self.egress.set_packing(self.settings.packing());
+        self.told_codec = None;
+        if self.settings.event_type.is_none() || !self.settings.sends {
+            self.pressing.clear();
+        }
+        if !self.settings.sends {
+            self.egress.interrupt();
+            if let Some(hearing) = &mut self.hearing {
+                hearing.release(host);
+            }
+        } else if !before.sends {
+            self.listen(host);
+        }
+        if self.settings.codec != before.codec {
+            self.publish_catalog(host);
+        }
+    }
+
+    fn usable<'a>(&self, datagram: &'a [u8]) -> Result<(Packet<'a>, Kind), Option<Malformed>> {
+        let packet = Packet::parse(datagram).map_err(Some)?;
+        let kind = self.settings.kind(packet.payload_type).ok_or(None)?;
+        match packet.payload.len() <= PAYLOAD_BYTES_MAX {
+            true => Ok((packet, kind)),
+            false => Err(None),
+        }
+    }
+
+    fn hear_audio(&mut self, packet: &Packet<'_>, since: Duration, host: &mut Host<'_>, outbox: &Outbox) {
+        let Some(heard) = self.ingress.take(packet, since) else {
             return;
         };
-        if heard.is_new_source {
-            self.digits.reset();
+        if heard.is_new_source
+            && let Some(digit) = self.digits.reset()
+        {
+            self.tell_digit(digit, host, outbox);
         }
-        if let Some(id) = self.wanted_audio {
+        if let Some(id) = self.wanted.audio {
+            let clock_hz = self.settings.codec.clock_hz();
             let frame = LocalFrame {
                 group: GroupSequence(heard.group),
-                timestamp: heard.timestamp,
+                timestamp: convert(heard.timestamp, clock_hz, self.timescale),
                 payload: host.copy(packet.payload),
             };
             host.send(self.peer, id, frame, self.settings.delivery);
         }
     }
 
-    fn is_one_too_many(&mut self, now: Instant) -> bool {
-        let (since, count) = &mut self.window;
-        if now.saturating_duration_since(*since) >= Duration::from_secs(1) {
-            (*since, *count) = (now, 0);
-        }
-        *count = count.saturating_add(1);
-        *count > PACKETS_PER_SECOND_MAX
-    }
-
-    fn usable<'a>(&self, datagram: &'a [u8]) -> Option<Packet<'a>> {
-        let packet = Packet::parse(datagram).ok()?;
-        let is_known =
-            packet.payload_type == self.settings.payload_type || Some(packet.payload_type) == self.settings.event_type;
-        (is_known && packet.payload.len() <= PAYLOAD_BYTES_MAX).then_some(packet)
-    }
-
-    fn hear_event(&mut self, packet: &Packet<'_>, host: &mut Host<'_>) {
-        for digit in self.digits.take(packet.timestamp, packet.payload).into_iter().flatten() {
-            let now = host.now().saturating_duration_since(self.began);
-            if !digit.is_end {
-                self.digit_count += 1;
-                self.digit_at = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-            }
-            self.publish_digit(digit, host);
+    /// A packet that is no frame.
+    fn pass(&mut self, packet: &Packet<'_>, host: &mut Host<'_>, outbox: &Outbox) {
+        if self.ingress.pass(packet) == Some(true)
+            && let Some(digit) = self.digits.reset()
+        {
+            self.tell_digit(digit, host, outbox);
         }
     }
 
-    fn publish_digit(&mut self, digit: Digit, host: &mut Host<'_>) {
-        let Some(id) = self.wanted_dtmf else { return };
+    fn tell_digit(&mut self, digit: Digit, host: &mut Host<'_>, outbox: &Outbox) {
+        if !digit.is_end {
+            self.counted.digits += 1;
+            self.digit_at = u64::try_from(self.since(host).as_millis()).unwrap_or(u64::MAX);
+            self.is_digit_told = self.pressed.admits(host.now(), DIGITS_PER_SECOND_MAX);
+        }
+        if !self.is_digit_told {
+            return;
+        }
+        let duration_ms = u32::from(digit.duration) * 1000 / self.event_clock_hz.max(1);
+        if digit.is_end {
+            outbox.tell(LegEvent::Digit {
+                leg: self.name,
+                digit: digit.digit,
+                duration_ms,
+            });
+        }
+        let Some(id) = self.wanted.dtmf else { return };
         let event = DigitEvent {
             digit: digit.digit.to_string(),
-            duration_ms: u32::from(digit.duration) * 1000 / self.settings.codec.clock_hz(),
+            duration_ms,
             at_ms: self.digit_at,
         };
         self.events += 1;
@@ -301,8 +518,8 @@ impl Leg {
     }
 
     /// Somebody wants to know what the tracks are, or they have changed.
-    pub(crate) fn publish_catalog(&mut self, host: &mut Host<'_>) {
-        let Some(id) = self.wanted_catalog else { return };
+    fn publish_catalog(&mut self, host: &mut Host<'_>) {
+        let Some(id) = self.wanted.catalog else { return };
         self.catalogs += 1;
         let payload = host.copy(&catalog(self.settings.codec));
         let frame = LocalFrame {
@@ -313,141 +530,92 @@ impl Leg {
         host.send(self.peer, id, frame, Delivery::Stream);
     }
 
-    /// Another speaker is heard from here on, whose timestamps count so fast.
-    pub(crate) fn begin_hearing(&mut self, timescale: u64) {
-        self.egress.begin(timescale);
-    }
-
-    /// The speaker has said what its timestamps count.
-    pub(crate) fn set_timescale(&mut self, timescale: u64) {
-        if self.egress.timescale() != timescale {
-            self.egress.begin(timescale);
+    fn press_digit(&mut self, pressed: Pressed) {
+        if self.settings.event_type.is_some() && self.settings.sends {
+            self.pressing.press(pressed);
         }
     }
 
-    pub(crate) fn speak(&mut self, group: u64, timestamp: u64, payload: Bytes, host: &mut Host<'_>) {
-        let now = host.now().saturating_duration_since(self.began);
-        if self.sending.is_some() {
-            // A telephone that sends digits does not speak (RFC 4733, section 2.5.1.1).
-            return;
+    fn tick_digits(&mut self, host: &mut Host<'_>) -> Option<Instant> {
+        let (now, since) = (host.now(), self.since(host));
+        let events = self.settings.event_type?;
+        loop {
+            match self.pressing.poll(now, events.clock_hz) {
+                Turn::Wait(until) => return until,
+                Turn::Begin => self.pressing.begin(self.egress.begin_beside(since), now),
+                Turn::Send {
+                    is_first,
+                    timestamp,
+                    event,
+                } => {
+                    let (mut out, egress) = self.way_out(host);
+                    let payload = event.encode();
+                    egress.send_beside(is_first, events.payload_type, timestamp, &payload, |packet| {
+                        out.send(&packet);
+                    });
+                }
+            }
         }
-        // Whoever is heard may publish frames of megabytes, and some of them wait.
-        if payload.len() > PAYLOAD_BYTES_MAX {
-            self.too_long += 1;
-            return;
+    }
+
+    /// Something of the peer came.
+    fn heard_of(&mut self, now: Instant) {
+        self.last_packet = now;
+        if matches!(self.silence, Silence::Told) {
+            self.expect(now);
+            self.has_news = true;
         }
-        let speech = Speech {
-            group,
-            timestamp,
-            payload,
+    }
+
+    /// The peer ought to speak from now on, unless it ought to already.
+    fn expect(&mut self, now: Instant) {
+        let is_expected = self.settings.receives && self.latch.destination().is_some();
+        self.silence = match (&self.silence, self.settings.media_timeout.filter(|_| is_expected)) {
+            (_, None) => Silence::Allowed,
+            (Silence::Watched(until), Some(_)) => Silence::Watched(*until),
+            (Silence::Allowed | Silence::Told, Some(timeout)) => Silence::Watched(now + timeout),
         };
-        let (mut out, egress) = self.way_out(host);
-        egress.take(speech, now, |packet| out.send(&packet));
+    }
+
+    fn tick_silence(&mut self, now: Instant, outbox: &Outbox) -> Option<Instant> {
+        let (Silence::Watched(until), Some(timeout)) = (&self.silence, self.settings.media_timeout) else {
+            return None;
+        };
+        if *until > now {
+            return Some(*until);
+        }
+        // Looked at now and then, not with each packet.
+        let until = self.last_packet + timeout;
+        if until > now {
+            self.silence = Silence::Watched(until);
+            return Some(until);
+        }
+        self.silence = Silence::Told;
+        outbox.tell(LegEvent::Silent { leg: self.name });
+        None
+    }
+
+    fn report(&mut self, is_over: bool, host: &mut Host<'_>) {
+        let time = self.time(host);
+        let own = Own {
+            sent: self.egress.statistics(),
+            timestamp: self.egress.timestamp(time.since),
+            heard: self.ingress.report(),
+        };
+        self.control.send(&own, is_over, time, &self.latch, self.socket, host);
     }
 
     /// Where packets go, and what makes them.
     fn way_out<'a, 'h>(&'a mut self, host: &'a mut Host<'h>) -> (WayOut<'a, 'h>, &'a mut Egress) {
         let out = WayOut {
-            host,
             socket: self.socket,
             destination: self.latch.destination(),
             source: self.local,
             packet: &mut self.packet,
+            sent: &mut self.sent,
+            host,
         };
         (out, &mut self.egress)
-    }
-
-    /// A digit of who is heard: its beginning or its end.
-    pub(crate) fn hear_digit(&mut self, payload: &[u8]) {
-        let Some((event, digit)) = DigitEvent::parse(payload) else {
-            return;
-        };
-        // The second of the two says that it is over, whichever came first. It may be sent already, or wait still.
-        let sending = self.sending.iter_mut().map(|(_, pressed, _)| pressed);
-        let known = sending
-            .chain(&mut self.pressed)
-            .find(|pressed| pressed.at_ms == Some(event.at_ms));
-        match known {
-            Some(pressed) => {
-                pressed.is_over = true;
-                pressed.duration_ms = pressed.duration_ms.max(event.duration_ms);
-            }
-            None => self.queue_digit(Pressed {
-                digit,
-                at_ms: Some(event.at_ms),
-                duration_ms: event.duration_ms,
-                is_over: false,
-            }),
-        }
-    }
-
-    pub(crate) fn press(&mut self, digit: char, duration_ms: u32) {
-        self.queue_digit(Pressed {
-            digit,
-            at_ms: None,
-            duration_ms,
-            is_over: true,
-        });
-    }
-
-    fn queue_digit(&mut self, pressed: Pressed) {
-        // Whoever presses the next one has let go of those before it, whether their ends come or not.
-        let before = self.sending.iter_mut().map(|(_, pressed, _)| pressed);
-        before
-            .chain(&mut self.pressed)
-            .for_each(|pressed| pressed.is_over = true);
-        let is_digit = dtmf::code(pressed.digit).is_some();
-        if is_digit && self.settings.event_type.is_some() && self.pressed.len() < DIGITS_MAX {
-            self.pressed.push_back(pressed);
-        }
-    }
-
-    /// Does what is due. When it is to be called again.
-    pub(crate) fn tick(&mut self, host: &mut Host<'_>) -> Option<Instant> {
-        let now = host.now();
-        let since = now.saturating_duration_since(self.began);
-        let (mut out, egress) = self.way_out(host);
-        egress.release(since, |packet| out.send(&packet));
-        let digit = self.tick_digits(host);
-        let frame = self.egress.deadline().map(|deadline| self.began + deadline);
-        digit.into_iter().chain(frame).min()
-    }
-
-    fn tick_digits(&mut self, host: &mut Host<'_>) -> Option<Instant> {
-        let now = host.now();
-        if self.sending.is_none() && self.next_digit.is_none_or(|next| next <= now) {
-            let pressed = self.pressed.pop_front()?;
-            let sending = Sending::begin(pressed.digit, self.egress.timestamp())?;
-            self.sending = Some((sending, pressed, now));
-            self.digit_began = now;
-        }
-        let Some((sending, pressed, due)) = &mut self.sending else {
-            return self.next_digit.filter(|_| !self.pressed.is_empty());
-        };
-        if *due > now {
-            return Some(*due);
-        }
-        let clock_hz = self.settings.codec.clock_hz();
-        let units = |milliseconds: u128| u16::try_from(milliseconds * u128::from(clock_hz) / 1000).unwrap_or(u16::MAX);
-        let lasted = sending.duration_ms(clock_hz);
-        // No longer than its packets can say, either.
-        let sayable = u32::from(u16::MAX) * 1000 / clock_hz;
-        let longest = u32::try_from(DIGIT_MAX.as_millis()).unwrap_or(u32::MAX).min(sayable);
-        if (pressed.is_over && lasted >= pressed.duration_ms.min(longest)) || lasted >= longest {
-            sending.end(units(u128::from(pressed.duration_ms.min(longest))), clock_hz);
-        }
-        let step = units(DIGIT_STEP.as_millis());
-        if let (Some((is_first, timestamp, event)), Some(kind)) = (sending.next(step), self.settings.event_type) {
-            *due += DIGIT_STEP;
-            let due = *due;
-            let (mut out, egress) = self.way_out(host);
-            egress.send_beside(is_first, kind, timestamp, &event.encode(), |packet| out.send(&packet));
-            return Some(due);
-        }
-        self.sending = None;
-        self.egress.skip(now.saturating_duration_since(self.digit_began));
-        self.next_digit = Some(now + DIGIT_GAP);
-        self.next_digit.filter(|_| !self.pressed.is_empty())
     }
 }
 
@@ -458,13 +626,25 @@ struct WayOut<'a, 'h> {
     destination: Option<SocketAddr>,
     source: Option<IpAddr>,
     packet: &'a mut Vec<u8>,
+    sent: &'a mut Window,
 }
 
 impl WayOut<'_, '_> {
     fn send(&mut self, packet: &Packet<'_>) {
         let Some(destination) = self.destination else { return };
+        if !self.sent.admits(self.host.now(), PACKETS_PER_SECOND_MAX) {
+            return;
+        }
         self.packet.clear();
         packet.write(self.packet);
         self.host.send_on(self.socket, self.packet, destination, self.source);
+    }
+}
+
+/// A time in units of another clock.
+fn convert(units: u64, from_hz: u32, to_hz: u32) -> u64 {
+    match from_hz == to_hz {
+        true => units,
+        false => u64::try_from(u128::from(units) * u128::from(to_hz) / u128::from(from_hz.max(1))).unwrap_or(u64::MAX),
     }
 }

@@ -10,11 +10,20 @@
 //! | what | behaviour |
 //! |---|---|
 //! | audio that nobody subscribes to | is counted and dropped |
+//! | audio of another codec than was agreed on | is counted and dropped, and told once ([`LegEvent::OtherCodec`]) |
 //! | packets from elsewhere than the peer | are dropped and counted; see [`moqswitch_media::Latch`] |
-//! | telephone events (RFC 4733) | are groups of JSON on `dtmf`, at the beginning and at the end of each: `{"digit":"5","duration_ms":160,"at_ms":1200}` |
-//! | a broadcast that is heard | goes out at once in the order of its groups; what is early waits 40 ms for what is before it |
+//! | comfort noise (RFC 3389, payload type 13) | is counted and dropped: who hears the leg has a gap in time and none in numbers, which is silence |
+//! | telephone events (RFC 4733) | are groups of JSON on `dtmf`, at the beginning and at the end of each: `{"digit":"5","duration_ms":160,"at_ms":1200}`. Whoever opened the leg is told as well, at the end. They leave no gap in the numbers of audio |
+//! | a broadcast that is heard | goes out at once in the order of its groups; what is early waits 40 ms for what is before it. With a `ptime`, frames of G.711 and G.722 are cut and joined to it |
+//! | another broadcast, another codec | goes on with the source's numbers, and with its timestamps by the time that passed |
+//! | a subscription that is refused or closed | is tried again after 250 ms, then twice as long each time, up to 32 s |
 //! | digits of that broadcast, and those that [`LegsPort::press`] is told | go out as telephone events; what is said meanwhile does not |
-//! | RTCP | is neither sent nor read yet |
+//! | a leg that does not send | is not subscribed to what it hears, and sends nothing but RTCP |
+//! | a leg that does not receive | drops what comes. Where its peer is does not change by it |
+//! | RTCP (RFC 3550) | SR, RR, SDES and BYE, on the port above or with RTP, every 5 s: loss, jitter and round trip of both ways are in [`LegStatistics`]. What else comes is passed over |
+//! | a peer that ought to speak, and of which nothing comes for 30 s | is told ([`LegEvent::Silent`]) |
+//! | a leg that cannot be opened | is told ([`LegEvent::Refused`]) |
+//! | SRTP | is not there yet |
 
 #![warn(missing_docs)]
 
@@ -23,13 +32,22 @@ pub mod limits;
 mod application;
 mod codec;
 mod command;
+mod control;
+mod digits;
+mod events;
+mod hearing;
 mod leg;
 mod port;
 mod ports;
+mod settings;
+mod statistics;
+mod tags;
 mod tracks;
 
 pub use codec::LegCodec;
-pub use command::LegName;
-pub use leg::{LegSettings, LegStatistics};
+pub use command::{LegName, LegPeer};
+pub use events::{LegEvent, LegRefused};
 pub use port::{Legs, LegsBusy, LegsPort};
 pub use ports::{PortError, Ports};
+pub use settings::{EventType, LegSettings, Rtcp};
+pub use statistics::LegStatistics;

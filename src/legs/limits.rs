@@ -5,17 +5,34 @@ use std::time::Duration;
 /// Commands that wait for the legs of one shard. When full a command is refused, and whoever sent it says so.
 pub const COMMANDS_MAX: usize = 1024;
 
+/// What happened on the legs of one shard and nobody has asked for. What is sure to come once for a leg, its end, has half
+/// of it to itself; what finds no room is dropped.
+pub const EVENTS_MAX: usize = 2 * LEGS_MAX;
+
 /// Legs of one shard. A further one is refused.
 pub const LEGS_MAX: usize = 8192;
 
-/// Packets of one leg in a second; telephones send 100 at most. Further ones are dropped and counted.
+/// Packets of one leg in a second, each way; telephones send 100 at most. Further ones are dropped, those that came are
+/// counted.
 pub const PACKETS_PER_SECOND_MAX: u32 = 400;
 
 /// Bytes of a packet's payload, in and out. A longer one is dropped and counted. 60 ms of the fastest codec are below.
 pub const PAYLOAD_BYTES_MAX: usize = 2048;
 
+/// Payload types that a leg takes, of audio and of events each. Those behind are not taken.
+pub const PAYLOAD_TYPES_MAX: usize = 16;
+
+/// The shortest packets that are sent.
+pub const PTIME_MIN: Duration = Duration::from_millis(10);
+
+/// The longest. What is agreed on beyond either is this.
+pub const PTIME_MAX: Duration = Duration::from_millis(60);
+
 /// Digits that wait to be sent on one leg. A further one is dropped.
 pub const DIGITS_MAX: usize = 64;
+
+/// Digits of one leg that are told in a second. Nobody presses more; further ones are dropped.
+pub const DIGITS_PER_SECOND_MAX: u32 = 20;
 
 /// A digit whose end does not come ends by itself.
 pub const DIGIT_MAX: Duration = Duration::from_secs(8);
@@ -26,5 +43,18 @@ pub const DIGIT_STEP: Duration = Duration::from_millis(20);
 /// From the end of a digit to the next, which receivers need to tell them apart.
 pub const DIGIT_GAP: Duration = Duration::from_millis(60);
 
+/// A peer that ought to speak, and of which nothing has come for so long, is told of. Silence suppression sends comfort noise
+/// or reports more often.
+pub const MEDIA_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+
+/// After a subscription was refused, until it is tried again. Each time in a row it is twice as long,
+pub const SUBSCRIBE_RETRY_MIN: Duration = Duration::from_millis(250);
+
+/// and no longer than this.
+pub const SUBSCRIBE_RETRY_MAX: Duration = Duration::from_secs(32);
+
 /// A port that a leg has given back rests for so long: what the peer still sends is not the next leg's.
 pub const PORT_REST: Duration = Duration::from_secs(30);
+
+const _: () = assert!(SUBSCRIBE_RETRY_MIN.as_millis() < SUBSCRIBE_RETRY_MAX.as_millis());
+const _: () = assert!(PTIME_MAX.as_millis() * 8 <= PAYLOAD_BYTES_MAX as u128);

@@ -3,17 +3,20 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use crossbeam_queue::ArrayQueue;
 use moqswitch_proto::wire::BroadcastPath;
 use moqswitch_relay::shard::local::{Installation, TooManyApplications};
 use moqswitch_relay::shard::{ShardBusy, ShardCommand, ShardPort};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::application::Application;
-use crate::command::{Command, LegName};
-use crate::leg::{LegSettings, LegStatistics};
-use crate::limits::COMMANDS_MAX;
+use crate::command::{Command, LegName, LegPeer};
+use crate::events::{LegEvent, Outbox};
+use crate::limits::{COMMANDS_MAX, EVENTS_MAX};
+use crate::settings::LegSettings;
+use crate::statistics::LegStatistics;
 
 /// Starts legs on shards.
 pub struct Legs;
@@ -22,6 +25,7 @@ pub struct Legs;
 #[derive(Clone)]
 pub struct LegsPort {
     queue: Arc<ArrayQueue<Command>>,
+    events: Arc<ArrayQueue<LegEvent>>,
     shard: ShardPort,
     opened: Arc<AtomicU64>,
 }
@@ -32,19 +36,26 @@ pub struct LegsPort {
 pub struct LegsBusy;
 
 impl Legs {
-    /// Starts legs on the shard. The answer comes when they are there, or the shard has no room for applications.
+    /// Starts legs on the shard. `news` is notified when [`LegsPort::poll`] has something; several shards may have the same.
+    /// The answer comes when the legs are there, or the shard has no room for applications.
     pub fn install(
         shard: &ShardPort,
+        news: Arc<Notify>,
     ) -> Result<(LegsPort, oneshot::Receiver<Result<(), TooManyApplications>>), ShardBusy> {
         let queue = Arc::new(ArrayQueue::new(COMMANDS_MAX));
+        let events = Arc::new(ArrayQueue::new(EVENTS_MAX));
         let (reply, answer) = oneshot::channel();
         let inbox = Arc::clone(&queue);
+        let outbox = Outbox::new(Arc::clone(&events), news);
+        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let wall = wall.unwrap_or_default();
         shard.send(ShardCommand::Install {
-            application: Installation::new(move || Application::new(inbox)),
+            application: Installation::new(move || Application::new(inbox, outbox, wall)),
             reply,
         })?;
         let port = LegsPort {
             queue,
+            events,
             shard: shard.clone(),
             opened: Arc::new(AtomicU64::new(0)),
         };
@@ -53,20 +64,29 @@ impl Legs {
 }
 
 impl LegsPort {
-    /// Opens a leg on a socket. When the shard has as many as it may, or the broadcast cannot be announced, it is closed
-    /// at once: whoever asks for its counts is not answered.
-    pub fn open(&self, socket: UdpSocket, settings: LegSettings) -> Result<LegName, LegsBusy> {
+    /// Opens a leg on a socket, and one for RTCP above it, if there may be some. When the shard has as many legs as it may,
+    /// or the broadcast cannot be announced, [`LegEvent::Refused`] says so.
+    pub fn open(&self, rtp: UdpSocket, rtcp: Option<UdpSocket>, settings: LegSettings) -> Result<LegName, LegsBusy> {
         let leg = LegName(self.opened.fetch_add(1, Ordering::Relaxed));
-        self.send(Command::Open(leg, socket, Box::new(settings)))?;
+        self.send(Command::Open {
+            leg,
+            rtp,
+            rtcp,
+            settings: Box::new(settings),
+        })?;
         Ok(leg)
     }
 
-    /// Says where the peer is. `is_translated`: its packets may come from another host, see [`moqswitch_media::Latch`].
+    /// Says where the peer is. For a moment from then on its packets tell better.
     pub fn meet(&self, leg: LegName, peer: SocketAddr, is_translated: bool) -> Result<(), LegsBusy> {
-        self.send(Command::Meet {
-            leg,
-            peer,
+        let peer = LegPeer {
+            address: peer,
             is_translated,
+        };
+        self.send(Command::Agree {
+            leg,
+            settings: None,
+            peer: Some(peer),
         })
     }
 
@@ -75,9 +95,14 @@ impl LegsPort {
         self.send(Command::Hear(leg, broadcast))
     }
 
-    /// Another codec, both ways. The broadcast's path stays as it is.
-    pub fn change(&self, leg: LegName, settings: LegSettings) -> Result<(), LegsBusy> {
-        self.send(Command::Change(leg, Box::new(settings)))
+    /// Something else was agreed on, and perhaps where the peer is. The broadcast's path and the source stay as they are,
+    /// and its numbers go on.
+    pub fn change(&self, leg: LegName, settings: LegSettings, peer: Option<LegPeer>) -> Result<(), LegsBusy> {
+        self.send(Command::Agree {
+            leg,
+            settings: Some(Box::new(settings)),
+            peer,
+        })
     }
 
     /// Sends a digit to the peer.
@@ -92,13 +117,24 @@ impl LegsPort {
     /// Asks what was counted so far. Without an answer there is no such leg.
     pub fn count(&self, leg: LegName) -> Result<oneshot::Receiver<LegStatistics>, LegsBusy> {
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Count(leg, reply))?;
+        self.send(Command::Count(leg, Some(reply)))?;
         Ok(answer)
     }
 
-    /// Ends a leg: its socket is closed, its broadcast over. Whoever wants to know is told what was counted.
+    /// The same: [`LegEvent::Counted`] is the answer.
+    pub fn count_later(&self, leg: LegName) -> Result<(), LegsBusy> {
+        self.send(Command::Count(leg, None))
+    }
+
+    /// Ends a leg: its sockets are closed, its broadcast over. Whoever wants to know is told what was counted, by
+    /// [`LegEvent::Closed`] as well.
     pub fn close(&self, leg: LegName, reply: Option<oneshot::Sender<LegStatistics>>) -> Result<(), LegsBusy> {
         self.send(Command::Close(leg, reply))
+    }
+
+    /// What happened, in order. If nobody asks for long, the newest is dropped.
+    pub fn poll(&self) -> Option<LegEvent> {
+        self.events.pop()
     }
 
     fn send(&self, command: Command) -> Result<(), LegsBusy> {

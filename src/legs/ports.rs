@@ -6,6 +6,8 @@ use std::net::{IpAddr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::time::Instant;
 
+use socket2::SockRef;
+
 use crate::limits::PORT_REST;
 
 /// Even ports of a range, one for each leg; the odd ones above them are those of RTCP (RFC 3550, section 11).
@@ -57,9 +59,26 @@ impl Ports {
         self.capacity() - self.used.len() - resting
     }
 
-    /// Binds the next one. The longest unused one first: packets that are still on their way to it are gone by then. One
-    /// that another program has is passed over.
+    /// The address that ports are of.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// Binds the next one, and leaves the one above it free.
     pub fn bind(&mut self, now: Instant) -> Result<UdpSocket, PortError> {
+        self.bind_next(now, voice_socket)
+    }
+
+    /// Binds the next one for RTP, and the one above it for RTCP.
+    pub fn bind_pair(&mut self, now: Instant) -> Result<(UdpSocket, UdpSocket), PortError> {
+        self.bind_next(now, |address, port| {
+            Ok((voice_socket(address, port)?, voice_socket(address, port + 1)?))
+        })
+    }
+
+    /// The longest unused one first: packets that are still on their way to it are gone by then. One that another program
+    /// has is passed over.
+    fn bind_next<T>(&mut self, now: Instant, bind: impl Fn(IpAddr, u16) -> io::Result<T>) -> Result<T, PortError> {
         while self.resting.front().is_some_and(|(since, _)| is_rested(*since, now)) {
             self.resting.pop_front();
         }
@@ -71,7 +90,7 @@ impl Ports {
                 continue;
             }
             tries -= 1;
-            match UdpSocket::bind((self.address, port)) {
+            match bind(self.address, port) {
                 Ok(socket) => {
                     self.used.insert(port);
                     return Ok(socket);
@@ -97,6 +116,20 @@ impl Ports {
     }
 }
 
+/// Its packets go before others where the network knows of such (RFC 4594, section 4.1).
+fn voice_socket(address: IpAddr, port: u16) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind((address, port))?;
+    let options = SockRef::from(&socket);
+    let marked = match address {
+        IpAddr::V4(_) => options.set_tos_v4(EXPEDITED << 2),
+        IpAddr::V6(_) => options.set_tclass_v6(EXPEDITED << 2),
+    };
+    if let Err(error) = marked {
+        tracing::debug!(%error, "a socket of a leg is not marked");
+    }
+    Ok(socket)
+}
+
 fn is_rested(since: Instant, now: Instant) -> bool {
     now.saturating_duration_since(since) >= PORT_REST
 }
@@ -109,8 +142,13 @@ const fn even_from(port: u16) -> u16 {
     }
 }
 
+/// DSCP EF (RFC 3246).
+const EXPEDITED: u32 = 46;
+
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
     /// Longer than a port rests.
@@ -132,6 +170,27 @@ mod tests {
         assert_eq!(bind(&mut ports, now + RESTED).unwrap(), 21_002);
         ports.release(1, now);
         assert_eq!(ports.available(now + RESTED), 0);
+    }
+
+    #[test]
+    fn pairs_are_of_both_families_and_their_packets_go_first() {
+        for host in [HOST, IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+            let taken = UdpSocket::bind((host, 21_021)).unwrap();
+            let mut ports = Ports::new(host, 21_020..=21_023);
+            // Of the first pair the upper one is another program's.
+            let (rtp, rtcp) = ports.bind_pair(Instant::now()).unwrap();
+            assert_eq!(rtp.local_addr().unwrap(), (host, 21_022).into());
+            assert_eq!(rtcp.local_addr().unwrap(), (host, 21_023).into());
+            for socket in [&rtp, &rtcp] {
+                let options = SockRef::from(socket);
+                let class = match host {
+                    IpAddr::V4(_) => options.tos_v4(),
+                    IpAddr::V6(_) => options.tclass_v6(),
+                };
+                assert_eq!(class.unwrap(), 46 << 2);
+            }
+            drop(taken);
+        }
     }
 
     #[test]

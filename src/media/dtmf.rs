@@ -1,5 +1,7 @@
 //! Telephone events (RFC 4733): digits between the packets of speech.
 
+use std::time::Duration;
+
 /// Four bytes of payload (RFC 4733, section 2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -35,11 +37,22 @@ impl Event {
     }
 }
 
-/// What is heard of digits: each once, however often its packets come.
+/// What is heard of digits: each once, however often its packets come, and its end though it is lost.
 #[derive(Debug, Default)]
 pub struct Digits {
-    /// The timestamp of the newest event, and whether its end was told.
-    newest: Option<(u32, bool)>,
+    newest: Option<Newest>,
+}
+
+#[derive(Debug)]
+struct Newest {
+    /// By which its packets are known.
+    timestamp: u32,
+    digit: char,
+    duration: u16,
+    /// Its end was told.
+    is_over: bool,
+    /// When the last of its packets came.
+    came: Duration,
 }
 
 /// A digit, when it begins and when it ends.
@@ -54,41 +67,70 @@ pub struct Digit {
 }
 
 impl Digits {
-    /// A packet of an event came. Its timestamp names the event: all of its packets have the same.
+    /// A packet of an event came at `now`, on any clock that does not go back. Its timestamp names the event: all of its
+    /// packets have the same.
     ///
     /// Some senders set no marker, or send nothing but the last packet: what counts is that the timestamp is new. Such a
-    /// digit begins and ends at once, which is two results.
-    pub fn take(&mut self, timestamp: u32, payload: &[u8]) -> [Option<Digit>; 2] {
-        let Some(event) = Event::parse(payload) else {
-            return [None, None];
-        };
-        let Some(digit) = digit(event.code) else {
-            return [None, None];
-        };
-        let told = |is_end| {
-            Some(Digit {
-                digit,
-                is_end,
-                duration: event.duration,
-            })
+    /// digit begins and ends at once, which is two results; and it ends the one before it, if nothing else has.
+    pub fn take(&mut self, timestamp: u32, payload: &[u8], now: Duration) -> [Option<Digit>; 3] {
+        let Some((event, digit)) = Event::parse(payload).and_then(|event| Some((event, digit(event.code)?))) else {
+            return [None; 3];
         };
         match &mut self.newest {
-            Some((newest, ended)) if *newest == timestamp => {
-                let ends = event.is_end && !std::mem::replace(ended, *ended || event.is_end);
-                [None, if ends { told(true) } else { None }]
+            Some(newest) if newest.timestamp == timestamp => {
+                newest.came = now;
+                newest.duration = newest.duration.max(event.duration);
+                let ended = if event.is_end { newest.end() } else { None };
+                [None, None, ended]
             }
             // A packet of the digit before, behind one of this.
-            Some((newest, _)) if newest.wrapping_sub(timestamp) < OLD => [None, None],
+            Some(newest) if newest.timestamp.wrapping_sub(timestamp) < OLD => [None; 3],
             newest => {
-                *newest = Some((timestamp, event.is_end));
-                [told(false), if event.is_end { told(true) } else { None }]
+                let before = newest.as_mut().and_then(Newest::end);
+                let begun = newest.insert(Newest {
+                    timestamp,
+                    digit,
+                    duration: event.duration,
+                    is_over: false,
+                    came: now,
+                });
+                let begins = Digit {
+                    digit,
+                    is_end: false,
+                    duration: event.duration,
+                };
+                [before, Some(begins), if event.is_end { begun.end() } else { None }]
             }
         }
     }
 
-    /// The sender counts anew.
-    pub fn reset(&mut self) {
-        self.newest = None;
+    /// When the digit that lasts is over because nothing more of it has come.
+    pub fn deadline(&self) -> Option<Duration> {
+        let lasting = self.newest.as_ref().filter(|newest| !newest.is_over);
+        lasting.map(|newest| newest.came + PATIENCE)
+    }
+
+    /// It is `now`: the end of a digit whose packets ceased.
+    pub fn expire(&mut self, now: Duration) -> Option<Digit> {
+        let is_due = self.deadline().is_some_and(|deadline| deadline <= now);
+        self.newest.as_mut().filter(|_| is_due).and_then(Newest::end)
+    }
+
+    /// The sender counts anew: what lasted is over.
+    pub fn reset(&mut self) -> Option<Digit> {
+        self.newest.take().as_mut().and_then(Newest::end)
+    }
+}
+
+impl Newest {
+    /// Once.
+    fn end(&mut self) -> Option<Digit> {
+        let was_over = std::mem::replace(&mut self.is_over, true);
+        (!was_over).then_some(Digit {
+            digit: self.digit,
+            is_end: true,
+            duration: self.duration,
+        })
     }
 }
 
@@ -167,6 +209,8 @@ const VOLUME: u8 = 0x3f;
 const SENT_VOLUME: u8 = 10;
 /// The last packet is sent so often, since it may be lost.
 const ENDS: u8 = 3;
+/// A digit of which nothing has come for so long is over. Senders tell of it every 50 ms or more often (RFC 4733, section 2.5.1.2).
+const PATIENCE: Duration = Duration::from_millis(200);
 /// A timestamp that is behind by less is an older event's.
 const OLD: u32 = 1 << 31;
 
@@ -188,23 +232,48 @@ mod tests {
         let only_ends: &[(u16, bool)] = &[(800, true), (800, true)];
         let no_end: &[(u16, bool)] = &[(160, false), (320, false)];
         let late: &[(u16, bool)] = &[(160, false), (640, true), (320, false), (640, true)];
-        for (packets, begins, ends) in [(usual, 1, 1), (only_ends, 1, 1), (no_end, 1, 0), (late, 1, 1)] {
+        for (packets, begins, ends) in [(usual, 1, 1), (only_ends, 1, 1), (no_end, 1, 1), (late, 1, 1)] {
             let mut digits = Digits::default();
             for timestamp in [u32::MAX - 10, 5000] {
-                let told: Vec<Digit> = packets
+                let mut told: Vec<Digit> = packets
                     .iter()
-                    .flat_map(|(duration, is_end)| digits.take(timestamp, &payload(*duration, *is_end)))
+                    .flat_map(|(duration, is_end)| digits.take(timestamp, &payload(*duration, *is_end), NOW))
                     .flatten()
                     .collect();
+                assert_eq!(digits.expire(NOW + PATIENCE / 2), None);
+                told.extend(digits.expire(NOW + PATIENCE));
+                assert_eq!((digits.deadline(), digits.expire(NOW * 9)), (None, None));
                 let count = |is_end| told.iter().filter(|digit| digit.is_end == is_end).count();
                 assert_eq!((count(false), count(true)), (begins, ends), "{packets:?}: {told:?}");
                 assert!(told.iter().all(|digit| digit.digit == '#'));
             }
             // Of an event that is over.
-            assert_eq!(digits.take(u32::MAX - 10, &payload(640, true)), [None, None]);
+            assert_eq!(digits.take(u32::MAX - 10, &payload(640, true), NOW), [None; 3]);
         }
-        assert_eq!(Digits::default().take(1, &[16, 0, 0, 1]), [None, None]);
-        assert_eq!(Digits::default().take(1, &[1, 0, 0]), [None, None]);
+        assert_eq!(Digits::default().take(1, &[16, 0, 0, 1], NOW), [None; 3]);
+        assert_eq!(Digits::default().take(1, &[1, 0, 0], NOW), [None; 3]);
+    }
+
+    #[test]
+    fn the_next_digit_ends_the_one_before_it() {
+        let mut digits = Digits::default();
+        let told = |is_end, duration| {
+            Some(Digit {
+                digit: '#',
+                is_end,
+                duration,
+            })
+        };
+        assert_eq!(
+            digits.take(1, &payload(400, false), NOW),
+            [None, told(false, 400), None]
+        );
+        assert_eq!(
+            digits.take(8001, &payload(160, true), NOW),
+            [told(true, 400), told(false, 160), told(true, 160)]
+        );
+        assert_eq!(digits.take(9001, &payload(160, false), NOW)[0], None);
+        assert_eq!((digits.reset(), digits.reset()), (told(true, 160), None));
     }
 
     #[test]
@@ -222,7 +291,7 @@ mod tests {
                     break;
                 };
                 firsts += usize::from(is_first);
-                told.extend(digits.take(timestamp, &event.encode()).into_iter().flatten());
+                told.extend(digits.take(timestamp, &event.encode(), NOW).into_iter().flatten());
             }
             assert_eq!(firsts, 1);
             let ends = Digit {
@@ -259,6 +328,8 @@ mod tests {
                 .all(|event| event.is_end && event.duration == 320 && event.code == 15)
         );
     }
+
+    const NOW: Duration = Duration::from_secs(1);
 
     fn payload(duration: u16, is_end: bool) -> [u8; 4] {
         let event = Event {

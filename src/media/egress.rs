@@ -4,13 +4,15 @@
 //! is goes out at once: whoever hears has a jitter buffer of its own. One that came too early waits a little for those
 //! before it.
 //!
-//! Invariant: the numbers and timestamps of packets tell the same gaps as those of groups, within one speaker's count.
+//! Invariant: the numbers and timestamps of packets tell the same gaps as those of groups, within one speaker's count. To
+//! another speaker they go on: the number by one, the timestamp by the time that passed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::packets::{Packets, Packing, Step};
 use crate::rtp::Packet;
 
 /// A frame to be sent.
@@ -40,17 +42,14 @@ pub struct EgressStatistics {
 /// The packets of one source.
 #[derive(Debug)]
 pub struct Egress {
-    payload_type: u8,
-    clock_hz: u32,
+    packets: Packets,
     /// What frames' timestamps count in a second.
     timescale: u64,
-    ssrc: u32,
-    sequence: u16,
-    timestamp: u32,
     /// The last frame that left. None: the next one begins a talkspurt.
     last: Option<Last>,
     waiting: BTreeMap<u64, (Duration, Speech)>,
-    statistics: EgressStatistics,
+    lost: u64,
+    late: u64,
 }
 
 #[derive(Debug)]
@@ -64,46 +63,46 @@ struct Last {
 
 impl Egress {
     /// A source with this name, number and timestamp to begin with: random ones, which nobody guesses (RFC 3550,
-    /// section 5.1).
+    /// section 5.1). Until [`Self::set_packing`] it speaks PCMU (RFC 3551, section 6).
     pub fn new(ssrc: u32, sequence: u16, timestamp: u32) -> Self {
-        let clock_hz = 8000;
+        let packets = Packets::new(ssrc, sequence, timestamp);
         Self {
-            payload_type: 0,
-            clock_hz,
-            timescale: u64::from(clock_hz),
-            ssrc,
-            sequence,
-            timestamp,
+            timescale: packets.packing().clock_hz.into(),
+            packets,
             last: None,
             waiting: BTreeMap::new(),
-            statistics: EgressStatistics::default(),
+            lost: 0,
+            late: 0,
         }
     }
 
     /// Who sends.
     pub fn ssrc(&self) -> u32 {
-        self.ssrc
+        self.packets.ssrc()
     }
 
     /// What left so far.
     pub fn statistics(&self) -> EgressStatistics {
-        self.statistics
+        EgressStatistics {
+            packets: self.packets.count,
+            bytes: self.packets.bytes,
+            lost: self.lost,
+            late: self.late,
+        }
     }
 
     /// Another speaker, or the same anew: numbers and timestamps of frames mean nothing to those before. `timescale` is what
     /// the timestamps of its frames count in a second.
     pub fn begin(&mut self, timescale: u64) {
         self.timescale = timescale.max(1);
-        self.last = None;
-        self.waiting.clear();
+        self.interrupt();
     }
 
-    /// Something else was sent for so long: the next frame begins a talkspurt, so much later.
-    pub fn skip(&mut self, passed: Duration) {
-        let units = passed.as_micros() * u128::from(self.clock_hz) / 1_000_000;
-        self.timestamp = self.timestamp.wrapping_add((units & 0xffff_ffff) as u32);
+    /// What waits is not sent, and the next frame begins a talkspurt.
+    pub fn interrupt(&mut self) {
         self.last = None;
         self.waiting.clear();
+        self.packets.clear();
     }
 
     /// What frames' timestamps count in a second.
@@ -111,37 +110,39 @@ impl Egress {
         self.timescale
     }
 
-    /// The codec of what is spoken: by default PCMU (RFC 3551, section 6).
-    pub fn set_codec(&mut self, payload_type: u8, clock_hz: u32) {
-        self.payload_type = payload_type;
-        self.clock_hz = clock_hz;
+    /// The codec of what is spoken, and how much of it is in a packet. What waits to be a packet is one as it was.
+    pub fn set_packing(&mut self, packing: Packing) {
+        if packing.clock_hz != self.packets.packing().clock_hz {
+            self.last = None;
+        }
+        self.packets.set_packing(packing);
     }
 
-    /// The timestamp at which something of another kind may be sent beside what is spoken, as digits are.
-    pub fn timestamp(&self) -> u32 {
-        self.timestamp
+    /// The timestamp of what is said at `now`.
+    pub fn timestamp(&self, now: Duration) -> u32 {
+        self.packets.timestamp(now)
     }
 
     /// A frame came. What is to leave is given to `send`, in order.
     pub fn take(&mut self, speech: Speech, now: Duration, mut send: impl FnMut(Packet<'_>)) {
         match &self.last {
-            None => self.send(&speech, true, &mut send),
-            Some(last) if speech.group <= last.group => self.statistics.late += 1,
-            Some(last) if speech.group == last.group + 1 => self.send(&speech, false, &mut send),
+            None => self.send(&speech, now, &mut send),
+            Some(last) if speech.group <= last.group => self.late += 1,
+            Some(last) if speech.group == last.group + 1 => self.send(&speech, now, &mut send),
             Some(last) if speech.group - last.group > WAITING_MAX as u64 => {
                 // Another count: a speaker that came back.
-                self.release_all(&mut send);
+                self.release_all(now, &mut send);
                 self.last = None;
-                self.send(&speech, true, &mut send);
+                self.send(&speech, now, &mut send);
             }
             Some(_) => drop(self.waiting.insert(speech.group, (now, speech))),
         }
-        self.release(now, &mut send);
+        self.release(now, send);
     }
 
-    /// When something that waits is to leave without what is before it.
+    /// When something that waits is to leave.
     pub fn deadline(&self) -> Option<Duration> {
-        self.waiting.values().map(|(came, _)| *came + WAIT).min()
+        self.waiting_deadline().into_iter().chain(self.packets.deadline()).min()
     }
 
     /// It is `now`: what has waited long enough leaves.
@@ -151,17 +152,24 @@ impl Egress {
             let is_due = entry.get().0 + WAIT <= now || self.waiting.len() > WAITING_MAX;
             if !is_next && !is_due {
                 // One behind it may be due: it came before, and has waited for the same.
-                if self.deadline().is_none_or(|deadline| deadline > now) {
-                    return;
+                if self.waiting_deadline().is_none_or(|deadline| deadline > now) {
+                    break;
                 }
             }
             if let Some((_, (_, speech))) = self.waiting.pop_first() {
-                self.send(&speech, false, &mut send);
+                self.send(&speech, now, &mut send);
             }
         }
+        self.packets.release(now, &mut send);
     }
 
-    /// Sends a packet of another kind with the next number: a digit. It leaves a gap in the numbers of what is spoken.
+    /// Something of another kind is sent from `now` on, and nothing is spoken: a digit. Its timestamp.
+    pub fn begin_beside(&mut self, now: Duration) -> u32 {
+        self.interrupt();
+        self.packets.begin_beside(now)
+    }
+
+    /// Sends a packet of another kind with the next number.
     pub fn send_beside(
         &mut self,
         marker: bool,
@@ -170,66 +178,58 @@ impl Egress {
         payload: &[u8],
         mut send: impl FnMut(Packet<'_>),
     ) {
-        self.sequence = self.sequence.wrapping_add(1);
-        self.statistics.packets += 1;
-        self.statistics.bytes += payload.len() as u64;
-        send(Packet {
-            marker,
-            payload_type,
-            sequence: self.sequence,
-            timestamp,
-            ssrc: self.ssrc,
-            payload,
-        });
+        self.packets
+            .send_beside(marker, payload_type, timestamp, payload, &mut send);
     }
 
-    fn release_all(&mut self, send: &mut impl FnMut(Packet<'_>)) {
+    /// When a frame that came too early is to leave without what is before it.
+    fn waiting_deadline(&self) -> Option<Duration> {
+        self.waiting.values().map(|(came, _)| *came + WAIT).min()
+    }
+
+    fn release_all(&mut self, now: Duration, send: &mut impl FnMut(Packet<'_>)) {
         for (_, (_, speech)) in std::mem::take(&mut self.waiting) {
-            self.send(&speech, false, send);
+            self.send(&speech, now, send);
         }
     }
 
-    fn send(&mut self, speech: &Speech, begins: bool, send: &mut impl FnMut(Packet<'_>)) {
-        let time = u64::try_from(u128::from(speech.timestamp) * u128::from(self.clock_hz) / u128::from(self.timescale))
-            .unwrap_or(u64::MAX);
-        let mut marker = begins;
+    fn send(&mut self, speech: &Speech, now: Duration, send: &mut impl FnMut(Packet<'_>)) {
+        let clock_hz = u64::from(self.packets.packing().clock_hz);
+        let time = match self.timescale == clock_hz {
+            true => speech.timestamp,
+            false => {
+                let time = u128::from(speech.timestamp) * u128::from(clock_hz) / u128::from(self.timescale);
+                u64::try_from(time).unwrap_or(u64::MAX)
+            }
+        };
         let mut next_step = None;
-        let (numbers, units) = match &self.last {
-            None => (1, DEFAULT_STEP_MS * u64::from(self.clock_hz) / 1000),
+        let step = match &self.last {
+            None => Step::Anew,
             Some(last) => {
-                let numbers = speech.group - last.group;
+                let frames = speech.group.saturating_sub(last.group).max(1);
                 let units = time.saturating_sub(last.time);
                 // Longer than it takes from packet to packet, and none is missing: there was silence before it.
                 let usual = last.step.unwrap_or(units);
-                let is_silence = numbers == 1 && units > usual;
-                marker |= is_silence;
-                next_step = if numbers == 1 && !is_silence {
+                let is_silence = frames == 1 && units > usual;
+                next_step = if frames == 1 && units > 0 && !is_silence {
                     Some(units)
                 } else {
                     last.step
                 };
-                self.statistics.lost += numbers - 1;
-                (numbers, units)
+                self.lost += frames - 1;
+                Step::On {
+                    frames,
+                    units,
+                    is_silence,
+                }
             }
         };
-        self.sequence = self.sequence.wrapping_add((numbers & 0xffff) as u16);
-        self.timestamp = self.timestamp.wrapping_add((units & 0xffff_ffff) as u32);
         self.last = Some(Last {
             group: speech.group,
             time,
             step: next_step,
         });
-        self.statistics.packets += 1;
-        self.statistics.bytes += speech.payload.len() as u64;
-        let packet = Packet {
-            marker,
-            payload_type: self.payload_type,
-            sequence: self.sequence,
-            timestamp: self.timestamp,
-            ssrc: self.ssrc,
-            payload: &speech.payload,
-        };
-        send(packet);
+        self.packets.take(&speech.payload, step, now, send);
     }
 }
 
@@ -237,8 +237,6 @@ impl Egress {
 const WAIT: Duration = Duration::from_millis(40);
 /// Frames that wait, and how far ahead one may be. One further ahead is of another count.
 const WAITING_MAX: usize = 50;
-/// From the last packet of a speaker to the first of the next.
-const DEFAULT_STEP_MS: u64 = 20;
 
 #[cfg(test)]
 mod tests {
@@ -400,7 +398,11 @@ mod tests {
     #[test]
     fn another_speaker_begins_a_talkspurt_of_the_same_source() {
         let mut egress = Egress::new(9, 100, 1000);
-        egress.set_codec(8, 8000);
+        egress.set_packing(Packing {
+            payload_type: 8,
+            clock_hz: 8000,
+            bytes: None,
+        });
         egress.begin(48_000);
         let mut left = Vec::new();
         for group in 5..8 {
@@ -427,16 +429,68 @@ mod tests {
                 (true, 101, 1160),
                 (false, 102, 1320),
                 (false, 103, 1480),
-                (true, 104, 1640),
-                (true, 105, 1800)
+                // As much later as it is: thirteen frames.
+                (true, 104, 1480 + 13 * 160),
+                (true, 105, 1480 + 14 * 160)
             ]
         );
-        egress.send_beside(true, 101, egress.timestamp(), &[1, 2, 3, 4], |packet| {
+        let beside = egress.begin_beside(at(22));
+        egress.send_beside(true, 101, beside, &[1, 2, 3, 4], |packet| {
             assert_eq!(
                 (packet.sequence, packet.payload_type, packet.timestamp),
-                (106, 101, 1800)
+                (106, 101, 1480 + 15 * 160)
             );
         });
+        // The digit was sent for so long.
+        egress.take(speech(80_020), at(40), keep(&mut left));
+        let next = left.last().unwrap();
+        assert_eq!(
+            (next.marker, next.sequence, next.timestamp),
+            (true, 107, 1480 + 33 * 160)
+        );
+        assert_eq!(egress.timestamp(at(45)), 1480 + 38 * 160);
+    }
+
+    #[test]
+    fn timestamps_of_a_speaker_that_counts_from_elsewhere_go_on() {
+        let mut egress = Egress::new(9, 0, u32::MAX - 100);
+        let mut left = Vec::new();
+        let mut take = |group, timestamp, moment| {
+            let speech = Speech {
+                timestamp,
+                ..speech(group)
+            };
+            egress.take(speech, at(moment), keep(&mut left));
+        };
+        // Its timestamps go back, stand still, and leap: the time that passed counts.
+        for (group, timestamp) in [
+            (0, 160_000),
+            (1, 160_160),
+            (2, 7),
+            (3, 7),
+            (4, 1_000_000_000),
+            (5, 1_000_000_160),
+        ] {
+            take(group, timestamp, group);
+        }
+        // Ten seconds of silence are none.
+        take(6, 1_000_000_160 + 80_000, 505);
+        let told: Vec<(bool, u32)> = left
+            .iter()
+            .map(|sent| (sent.marker, sent.timestamp.wrapping_sub(left[0].timestamp)))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (true, 0),
+                (false, 160),
+                (true, 320),
+                (true, 480),
+                (true, 640),
+                (false, 800),
+                (true, 80_800)
+            ]
+        );
     }
 
     #[test]

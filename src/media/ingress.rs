@@ -1,11 +1,11 @@
 //! Packets of one sender, in the order of a broadcast's groups.
 //!
 //! Invariant: groups that follow each other have numbers that follow each other, whatever the sender does to its numbers:
-//! a new source, a jump, a restart.
+//! a new source, a jump, a restart, packets of another kind in between.
 
 use std::time::Duration;
 
-use crate::rtp::Packet;
+use crate::rtp::{Packet, units};
 
 /// Where a packet belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct IngressStatistics {
     pub packets: u64,
     /// Bytes of their payloads.
     pub bytes: u64,
+    /// Packets that have a number and no group: digits, comfort noise.
+    pub passed: u64,
     /// Packets that the numbers say are missing (RFC 3550, appendix A.3).
     pub lost: u64,
     /// Packets that came twice, or too late for the numbers to say where they belong.
@@ -35,6 +37,21 @@ pub struct IngressStatistics {
     pub jitter: u32,
 }
 
+/// What a report says of the source (RFC 3550, section 6.4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reception {
+    /// Which source.
+    pub ssrc: u32,
+    /// Lost since the report before, of 256.
+    pub fraction_lost: u8,
+    /// Lost since the source began.
+    pub lost: u32,
+    /// The highest number, counted on beyond 2^16.
+    pub highest: u32,
+    /// As [`IngressStatistics::jitter`].
+    pub jitter: u32,
+}
+
 /// Packets of one sender. It keeps the numbers of the last packets, and no packets.
 #[derive(Debug)]
 pub struct Ingress {
@@ -42,6 +59,10 @@ pub struct Ingress {
     source: Option<Source>,
     /// A packet that fits in nowhere: if the next one follows it, a new count has begun (RFC 3550, appendix A.1).
     probation: Option<(u32, u16)>,
+    /// The group of the packet after the newest.
+    next_group: u64,
+    /// The time of the newest frame, and when it came, by the clock of who embeds this.
+    last: Option<(u64, Duration)>,
     statistics: IngressStatistics,
     jitter_16: u64,
 }
@@ -50,35 +71,71 @@ pub struct Ingress {
 #[derive(Debug)]
 struct Source {
     ssrc: u32,
-    /// The newest packet: its number and timestamp as sent, and as a group.
-    sequence: u16,
-    timestamp: u32,
-    group: u64,
-    time: u64,
-    /// Groups that came, of the newest and the 63 before it: the lowest bit is the newest.
+    /// The number that its count began with, and how far the newest is from it.
+    first: u16,
+    span: u64,
+    /// Numbers that came, of the newest and the 63 before it: the lowest bit is the newest.
     seen: u64,
-    /// The group that the count began with.
-    first: u64,
-    /// When the newest came, by the clock of who embeds this.
-    arrived: Duration,
-    transit: Option<i64>,
+    /// Those of them that have no group.
+    passed: u64,
+    /// Its newest frame.
+    newest: Option<Newest>,
+    /// Packets that came, of whatever kind; and what of them was in the report before: those expected, those that came.
+    received: u64,
+    reported: (u64, u64),
+}
+
+/// The timestamp of a frame as sent, and how long it was under way.
+#[derive(Debug)]
+struct Newest {
+    timestamp: u32,
+    transit: i64,
+}
+
+/// Where the number of a packet is.
+enum Place {
+    /// It begins a source, or a count.
+    First,
+    /// So far beyond the newest.
+    Ahead(u16),
+    /// So far behind it, and it has not been.
+    Behind(u16),
 }
 
 impl Ingress {
     /// For a codec whose timestamps count this fast: 8000 for G.711 and G.722 (RFC 3551, section 4.5.2), 48 000 for Opus.
     pub fn new(clock_hz: u32) -> Self {
         Self {
-            clock_hz,
+            clock_hz: clock_hz.max(1),
             source: None,
             probation: None,
+            next_group: 0,
+            last: None,
             statistics: IngressStatistics::default(),
             jitter_16: 0,
         }
     }
 
-    /// Another codec: its timestamps count as fast as this from the next source on.
+    /// Another codec, whose timestamps count as fast as this. Those of [`Heard`] do so from here on.
     pub fn set_clock(&mut self, clock_hz: u32) {
+        let clock_hz = clock_hz.max(1);
+        if clock_hz == self.clock_hz {
+            return;
+        }
+        let convert = |units: u64| {
+            let converted = u128::from(units) * u128::from(clock_hz) / u128::from(self.clock_hz);
+            u64::try_from(converted).unwrap_or(u64::MAX)
+        };
+        self.last = self.last.map(|(time, came)| (convert(time), came));
+        self.jitter_16 = convert(self.jitter_16);
         self.clock_hz = clock_hz;
+        self.interrupt();
+    }
+
+    /// Packets were not taken for a while: the next one begins a count, and nothing is missing before it.
+    pub fn interrupt(&mut self) {
+        self.source = None;
+        self.probation = None;
     }
 
     /// What came so far.
@@ -89,137 +146,164 @@ impl Ingress {
         }
     }
 
-    /// A packet came at `now`, on any clock that does not go back. `None`: it is to be dropped.
-    pub fn take(&mut self, packet: &Packet<'_>, now: Duration) -> Option<Heard> {
-        let heard = self.place(packet, now);
-        if heard.is_some() {
-            self.statistics.packets += 1;
-            self.statistics.bytes += packet.payload.len() as u64;
-        } else {
-            self.statistics.refused += 1;
-        }
-        heard
+    /// What is to be reported of the source that is heard. The next report says what is lost from here on.
+    pub fn report(&mut self) -> Option<Reception> {
+        let jitter = self.statistics().jitter;
+        let source = self.source.as_mut()?;
+        let (expected, received) = (source.span + 1, source.received);
+        let (expected_before, received_before) = std::mem::replace(&mut source.reported, (expected, received));
+        let interval = expected - expected_before;
+        let lost = interval.saturating_sub(received - received_before);
+        let fraction = (lost * 256).checked_div(interval).unwrap_or(0);
+        let highest = (u64::from(source.first) + source.span) & 0xffff_ffff;
+        Some(Reception {
+            ssrc: source.ssrc,
+            fraction_lost: u8::try_from(fraction).unwrap_or(u8::MAX),
+            lost: u32::try_from(expected.saturating_sub(received)).unwrap_or(u32::MAX),
+            highest: u32::try_from(highest).unwrap_or(u32::MAX),
+            jitter,
+        })
     }
 
-    fn place(&mut self, packet: &Packet<'_>, now: Duration) -> Option<Heard> {
-        let Some(source) = &mut self.source else {
-            return Some(self.begin(packet, now));
+    /// A frame came at `now`, on any clock that does not go back. `None`: it is to be dropped.
+    pub fn take(&mut self, packet: &Packet<'_>, now: Duration) -> Option<Heard> {
+        let Some(place) = self.place(packet) else {
+            self.statistics.refused += 1;
+            return None;
         };
-        if source.ssrc != packet.ssrc {
-            // A peer that changes its source means it: a transfer, or another device behind the same address. Two at once
-            // are kept apart by the address that packets come from.
-            return Some(self.begin(packet, now));
-        }
-        let ahead = packet.sequence.wrapping_sub(source.sequence);
+        self.statistics.packets += 1;
+        self.statistics.bytes += packet.payload.len() as u64;
+        let had_source = self.source.is_some() || self.last.is_some();
+        let behind = self.note(&place, packet, true);
+        Some(Heard {
+            group: self.next_group.saturating_sub(1 + behind),
+            timestamp: self.time(packet, matches!(place, Place::Behind(_)), now),
+            is_new_source: matches!(place, Place::First) && had_source,
+        })
+    }
+
+    /// A packet came that is no frame: a digit, or comfort noise. It has a number and no group, so that nothing is missing
+    /// between the frames around it. One that another overtook leaves a gap all the same. `None`: as with [`Self::take`].
+    /// Otherwise it says whether the packet is of another source or count than those before it.
+    pub fn pass(&mut self, packet: &Packet<'_>) -> Option<bool> {
+        let Some(place) = self.place(packet) else {
+            self.statistics.refused += 1;
+            return None;
+        };
+        self.statistics.passed += 1;
+        let had_source = self.source.is_some() || self.last.is_some();
+        self.note(&place, packet, false);
+        Some(matches!(place, Place::First) && had_source)
+    }
+
+    fn place(&mut self, packet: &Packet<'_>) -> Option<Place> {
+        // A peer that changes its source means it: a transfer, or another device behind the same address. Two at once
+        // are kept apart by the address that packets come from.
+        let Some(source) = self.source.as_ref().filter(|source| source.ssrc == packet.ssrc) else {
+            return Some(Place::First);
+        };
+        let newest = source.sequence();
+        let ahead = packet.sequence.wrapping_sub(newest);
         if (1..MAX_DROPOUT).contains(&ahead) {
-            self.probation = None;
-            return Some(self.advance(packet, u64::from(ahead), now));
+            return Some(Place::Ahead(ahead));
         }
-        let behind = source.sequence.wrapping_sub(packet.sequence);
+        let behind = newest.wrapping_sub(packet.sequence);
         if behind < WINDOW {
-            return self.fill(packet, u32::from(behind));
+            let is_missing = u64::from(behind) <= source.span && source.seen & (1 << behind) == 0;
+            return is_missing.then_some(Place::Behind(behind));
         }
         // Far off: an old packet, or a count that began anew. Two in a row tell.
         let expected = self.probation.replace((packet.ssrc, packet.sequence.wrapping_add(1)));
-        if expected == Some((packet.ssrc, packet.sequence)) {
-            return Some(self.begin(packet, now));
-        }
-        None
+        (expected == Some((packet.ssrc, packet.sequence))).then_some(Place::First)
     }
 
-    /// The first packet of a source, or of a count. Its time goes on where the one before it would be by now.
-    fn begin(&mut self, packet: &Packet<'_>, now: Duration) -> Heard {
-        self.probation = None;
-        let (group, timestamp) = match &self.source {
-            None => (0, 0),
-            Some(before) => {
-                self.statistics.restarts += 1;
-                let passed = now.saturating_sub(before.arrived).as_micros() * u128::from(self.clock_hz) / 1_000_000;
-                (
-                    before.group + 1,
-                    before.time + u64::try_from(passed).unwrap_or(0).max(1),
-                )
+    /// Notes that a number came. How many groups are beyond that of the packet.
+    fn note(&mut self, place: &Place, packet: &Packet<'_>, is_frame: bool) -> u64 {
+        let passed = u64::from(!is_frame);
+        match (place, &mut self.source) {
+            (Place::Ahead(ahead), Some(source)) => {
+                self.probation = None;
+                let ahead = u64::from(*ahead);
+                let shift = |bits: u64| if ahead < 64 { bits << ahead } else { 0 };
+                source.span += ahead;
+                source.seen = shift(source.seen) | 1;
+                source.passed = shift(source.passed) | passed;
+                source.received += 1;
+                self.statistics.lost += ahead - 1;
+                self.next_group += ahead - passed;
+                0
+            }
+            (Place::Behind(behind), Some(source)) => {
+                source.seen |= 1 << behind;
+                source.received += 1;
+                self.statistics.lost = self.statistics.lost.saturating_sub(1);
+                let newer = source.passed & ((1 << behind) - 1);
+                u64::from(*behind) - u64::from(newer.count_ones())
+            }
+            _ => {
+                self.probation = None;
+                self.statistics.restarts += u64::from(self.source.is_some());
+                self.next_group += 1 - passed;
+                self.source = Some(Source {
+                    ssrc: packet.ssrc,
+                    first: packet.sequence,
+                    span: 0,
+                    seen: 1,
+                    passed,
+                    newest: None,
+                    received: 1,
+                    reported: (0, 0),
+                });
+                0
+            }
+        }
+    }
+
+    /// The time of a frame. Beyond the newest it goes on; at the beginning of a source where the one before it would be by
+    /// now.
+    fn time(&mut self, packet: &Packet<'_>, is_late: bool, now: Duration) -> u64 {
+        let clock_hz = self.clock_hz;
+        let units = |passed: Duration| units(passed, clock_hz);
+        let newest = self.source.as_ref().and_then(|source| source.newest.as_ref());
+        let (time, transit_before) = match (self.last, newest) {
+            (None, _) => (0, None),
+            (Some((last, came)), None) => (last.saturating_add(units(now.saturating_sub(came)).max(1)), None),
+            (Some((last, came)), Some(newest)) => {
+                let step = packet.timestamp.wrapping_sub(newest.timestamp).cast_signed();
+                let size = u64::from(step.unsigned_abs());
+                if is_late && step <= 0 {
+                    // Before a jump of the timestamps it was of another count.
+                    let is_same_count = size <= LATE_SECONDS_MAX * u64::from(clock_hz);
+                    return if is_same_count { last.saturating_sub(size) } else { last };
+                }
+                // A timestamp that goes back, or far ahead of the time that passed, is another count: a sender that
+                // switched from ringback to a peer, say. Listeners are spared it.
+                let passed = units(now.saturating_sub(came));
+                let is_jump = step < 0 || size > passed.saturating_add(u64::from(clock_hz));
+                let step = if is_jump { passed.max(1) } else { size };
+                (last.saturating_add(step), (!is_jump).then_some(newest.transit))
             }
         };
-        let is_new_source = self.source.is_some();
-        self.source = Some(Source {
-            ssrc: packet.ssrc,
-            sequence: packet.sequence,
-            timestamp: packet.timestamp,
-            group,
-            time: timestamp,
-            seen: 1,
-            first: group,
-            arrived: now,
-            transit: None,
-        });
-        Heard {
-            group,
-            timestamp,
-            is_new_source,
-        }
-    }
-
-    /// A packet beyond the newest.
-    fn advance(&mut self, packet: &Packet<'_>, ahead: u64, now: Duration) -> Heard {
-        let clock_hz = self.clock_hz;
-        let Some(source) = &mut self.source else {
-            return self.begin(packet, now);
-        };
-        self.statistics.lost += ahead - 1;
-        source.group += ahead;
-        source.seen = source
-            .seen
-            .checked_shl(u32::try_from(ahead).unwrap_or(u32::MAX))
-            .unwrap_or(0)
-            | 1;
-        source.sequence = packet.sequence;
-        let step = packet.timestamp.wrapping_sub(source.timestamp).cast_signed();
-        let passed = now.saturating_sub(source.arrived).as_micros() * u128::from(clock_hz) / 1_000_000;
-        let passed = u64::try_from(passed).unwrap_or(u64::MAX);
-        let jump = u64::from(step.unsigned_abs()).abs_diff(passed);
-        // A timestamp that goes back, or far ahead of the time that passed, is another count: a sender that switched from
-        // ringback to a peer, say. Listeners are spared it.
-        if step < 0 || (u64::from(step.unsigned_abs()) > passed && jump > u64::from(clock_hz)) {
-            source.time += passed.max(1);
-            source.transit = None;
-        } else {
-            source.time += u64::from(step.unsigned_abs());
-        }
-        source.timestamp = packet.timestamp;
-        source.arrived = now;
-        let arrival = now.as_micros() * u128::from(clock_hz) / 1_000_000;
-        let transit = i64::try_from(arrival).unwrap_or(i64::MAX) - i64::try_from(source.time).unwrap_or(i64::MAX);
-        if let Some(before) = source.transit.replace(transit) {
+        let transit = i64::try_from(units(now)).unwrap_or(i64::MAX) - i64::try_from(time).unwrap_or(i64::MAX);
+        if let Some(before) = transit_before {
             let difference = transit.abs_diff(before);
             self.jitter_16 = self.jitter_16 + difference - (self.jitter_16 + 8) / 16;
         }
-        Heard {
-            group: source.group,
-            timestamp: source.time,
-            is_new_source: false,
+        if let Some(source) = &mut self.source {
+            source.newest = Some(Newest {
+                timestamp: packet.timestamp,
+                transit,
+            });
         }
+        self.last = Some((time, now));
+        time
     }
+}
 
-    /// A packet behind the newest, unless it has been.
-    fn fill(&mut self, packet: &Packet<'_>, behind: u32) -> Option<Heard> {
-        let source = self.source.as_mut()?;
-        let bit = 1_u64 << behind;
-        let group = source
-            .group
-            .checked_sub(u64::from(behind))
-            .filter(|group| *group >= source.first)?;
-        if source.seen & bit != 0 {
-            return None;
-        }
-        source.seen |= bit;
-        self.statistics.lost = self.statistics.lost.saturating_sub(1);
-        let back = source.timestamp.wrapping_sub(packet.timestamp);
-        Some(Heard {
-            group,
-            timestamp: source.time.saturating_sub(u64::from(back)),
-            is_new_source: false,
-        })
+impl Source {
+    /// Of the newest packet.
+    fn sequence(&self) -> u16 {
+        self.first.wrapping_add((self.span & 0xffff) as u16)
     }
 }
 
@@ -227,6 +311,8 @@ impl Ingress {
 const MAX_DROPOUT: u16 = 3000;
 /// Packets that may come out of order.
 const WINDOW: u16 = 64;
+/// How far the timestamp of such a packet may be behind: so many packets of 60 ms.
+const LATE_SECONDS_MAX: u64 = 4;
 
 #[cfg(test)]
 mod tests {
@@ -331,6 +417,113 @@ mod tests {
             "{:?}",
             ingress.statistics()
         );
+    }
+
+    #[test]
+    fn what_is_no_frame_leaves_no_gap_between_those_that_are() {
+        // `f` a frame, `p` no frame, of a number each: the groups of the frames.
+        for (order, groups) in [
+            ("f0 p1 p2 f3 f4", &[0, 1, 2][..]),
+            ("p0 p1 f2 p3 f4", &[0, 1]),
+            // Who overtakes cannot know what it overtook.
+            ("f0 f2 p1 f3", &[0, 2, 3]),
+            ("f0 p2 f1 f3", &[0, 1, 2]),
+            ("f0 p1 f3 p4 f2 f5 p6 p7 f8", &[0, 2, 1, 3, 4]),
+            // A frame or a digit is lost: nobody knows which.
+            ("f0 p1 p3 f4", &[0, 2]),
+        ] {
+            let mut ingress = Ingress::new(8000);
+            let mut found = Vec::new();
+            let (mut newest, mut frames, mut passed) = (0, 0, 0);
+            for (at_index, one) in order.split(' ').enumerate() {
+                let number: u16 = one[1..].parse().unwrap();
+                newest = newest.max(number);
+                let packet = packet(7, 65_533_u16.wrapping_add(number), u32::from(number) * 160);
+                if one.starts_with('p') {
+                    assert!(ingress.pass(&packet).is_some(), "{order}");
+                    assert_eq!(ingress.pass(&packet), None, "{order}: twice");
+                    passed += 1;
+                } else {
+                    let heard = ingress.take(&packet, at(at_index as u32)).unwrap();
+                    assert_eq!(ingress.take(&packet, at(at_index as u32)), None, "{order}: twice");
+                    found.push(heard.group);
+                    frames += 1;
+                }
+            }
+            assert_eq!(found, groups, "{order}");
+            let statistics = ingress.statistics();
+            assert_eq!((statistics.packets, statistics.passed), (frames, passed), "{order}");
+            assert_eq!(statistics.lost, u64::from(newest) + 1 - frames - passed, "{order}");
+        }
+    }
+
+    #[test]
+    fn digits_do_not_disturb_the_time_of_frames() {
+        let mut ingress = Ingress::new(8000);
+        assert_eq!(ingress.pass(&packet(7, 10, 77)), Some(false));
+        let heard = ingress.take(&packet(7, 11, 1000), at(0)).unwrap();
+        assert_eq!((heard.group, heard.timestamp), (0, 0));
+        // A digit of 200 ms, whose packets have the timestamp of its beginning.
+        for number in 12..22 {
+            assert_eq!(ingress.pass(&packet(7, number, 1160)), Some(false));
+        }
+        let heard = ingress.take(&packet(7, 22, 1000 + 11 * 160), at(11)).unwrap();
+        assert_eq!((heard.group, heard.timestamp), (1, 11 * 160));
+        assert_eq!(ingress.pass(&packet(8, 5, 0)), Some(true));
+        let heard = ingress.take(&packet(8, 6, 9), at(13)).unwrap();
+        assert_eq!((heard.group, heard.timestamp), (2, 13 * 160));
+    }
+
+    #[test]
+    fn nothing_is_lost_while_nothing_is_taken() {
+        let mut ingress = Ingress::new(8000);
+        ingress.take(&packet(7, 0, 0), at(0)).unwrap();
+        ingress.interrupt();
+        let heard = ingress.take(&packet(7, 500, 80_000), at(500)).unwrap();
+        assert_eq!(
+            (heard.group, heard.timestamp, heard.is_new_source),
+            (1, 500 * 160, true)
+        );
+        assert_eq!((ingress.statistics().lost, ingress.statistics().restarts), (0, 0));
+        // Another codec, on with its own clock.
+        ingress.set_clock(48_000);
+        let heard = ingress.take(&packet(7, 501, 123), at(501)).unwrap();
+        assert_eq!((heard.group, heard.timestamp), (2, 501 * 960));
+        let heard = ingress.take(&packet(7, 502, 123 + 960), at(502)).unwrap();
+        assert_eq!((heard.group, heard.timestamp), (3, 502 * 960));
+    }
+
+    #[test]
+    fn reports_say_what_was_lost_since_the_last() {
+        let mut ingress = Ingress::new(8000);
+        assert_eq!(ingress.report(), None);
+        let take = |ingress: &mut Ingress, number: u32| {
+            let number = 65_000_u16.wrapping_add(number as u16);
+            if number.is_multiple_of(2) {
+                ingress.pass(&packet(9, number, 0)).unwrap();
+            } else {
+                ingress.take(&packet(9, number, 0), at(0)).unwrap();
+            }
+        };
+        (0..1000)
+            .filter(|index| index % 4 != 2)
+            .for_each(|index| take(&mut ingress, index));
+        let report = ingress.report().unwrap();
+        assert_eq!((report.ssrc, report.fraction_lost, report.lost), (9, 64, 250));
+        assert_eq!(report.highest, 65_000 + 999);
+        (1000..1100).for_each(|index| take(&mut ingress, index));
+        let report = ingress.report().unwrap();
+        assert_eq!((report.fraction_lost, report.lost), (0, 250));
+        assert_eq!(report.highest, 65_000 + 1099);
+        for index in [1100, 1102] {
+            take(&mut ingress, index);
+        }
+        let report = ingress.report().unwrap();
+        assert_eq!((report.fraction_lost, report.lost), (85, 251));
+        // It comes after all, and nothing else does: less than nothing was lost.
+        take(&mut ingress, 1101);
+        let report = ingress.report().unwrap();
+        assert_eq!((report.fraction_lost, report.lost), (0, 250));
     }
 
     fn packet(ssrc: u32, sequence: u16, timestamp: u32) -> Packet<'static> {

@@ -80,6 +80,11 @@ impl Latch {
         Verdict::Foreign
     }
 
+    /// Whether packets from there are the peer's as far as is settled. Nothing moves by it.
+    pub fn knows(&self, from: SocketAddr) -> bool {
+        self.destination() == Some(from)
+    }
+
     /// Where to send.
     pub fn destination(&self) -> Option<SocketAddr> {
         self.heard.or(self.told)
@@ -141,6 +146,7 @@ mod tests {
         assert_eq!(latch.judge(at("203.0.113.9:5000"), 61 * SECOND), Verdict::Ours);
         assert_eq!(latch.judge(at("203.0.113.9:6000"), 61 * SECOND), Verdict::Foreign);
         assert_eq!(latch.destination(), Some(at("203.0.113.9:5000")));
+        assert!(latch.knows(at("203.0.113.9:5000")) && !latch.knows(at("203.0.113.9:4000")));
     }
 
     #[test]

@@ -4,23 +4,32 @@
 //!
 //! - [`rtp`]: the header of a packet.
 //! - [`Ingress`]: packets of one sender, in the order of a broadcast's groups. Payloads are not touched.
-//! - [`Egress`]: frames of one speaker, as packets of one source.
+//! - [`Egress`]: frames of one speaker, as packets of one source; of G.711 and G.722 cut and joined, if packets are to be of one
+//!   size.
 //! - [`dtmf`]: telephone events (RFC 4733), both ways.
+//! - [`rtcp`]: packets of RTCP; [`Reports`]: what both ends tell each other by them.
+//! - [`quality`]: what that is worth.
 //! - [`Latch`]: where packets come from and go to, when a peer is behind an address translator.
 //!
 //! One packet is one group of one frame. The group's number is the packet's sequence number, counted on beyond 2^16; so a
-//! gap in the numbers is a packet that was lost. The frame's timestamp is the packet's, counted on beyond 2^32, in the
+//! gap in the numbers is a packet that was lost. Packets that are no frames, digits and comfort noise, have no group. The frame's timestamp is the packet's, counted on beyond 2^32, in the
 //! codec's clock. Silence suppression leaves a gap in timestamps, not in numbers. Both survive the way there and back.
 
 #![warn(missing_docs)]
 
 pub mod dtmf;
+pub mod quality;
+pub mod rtcp;
 pub mod rtp;
 
 mod egress;
 mod ingress;
 mod latch;
+mod packets;
+mod reports;
 
 pub use egress::{Egress, EgressStatistics, Speech};
-pub use ingress::{Heard, Ingress, IngressStatistics};
+pub use ingress::{Heard, Ingress, IngressStatistics, Reception};
 pub use latch::{Latch, Verdict};
+pub use packets::Packing;
+pub use reports::{Now, Own, PeerStatistics, Reports};

@@ -1,5 +1,7 @@
 //! The header of an RTP packet (RFC 3550, section 5.1).
 
+use std::time::Duration;
+
 /// A packet, as it lies in the datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet<'a> {
@@ -76,6 +78,13 @@ impl<'a> Packet<'a> {
         out.extend_from_slice(&self.ssrc.to_be_bytes());
         out.extend_from_slice(self.payload);
     }
+}
+
+/// A time in units of a clock. In 64 bits, which last for twelve years of the fastest: it is done several times for each packet.
+pub(crate) fn units(time: Duration, clock_hz: u32) -> u64 {
+    let seconds = time.as_secs().saturating_mul(1_000_000);
+    let micros = seconds.saturating_add(time.subsec_micros().into());
+    micros.saturating_mul(clock_hz.into()) / 1_000_000
 }
 
 /// Bytes of a header without CSRCs and extension.

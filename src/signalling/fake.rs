@@ -1,14 +1,17 @@
-//! A media plane that only remembers what it was told: for tests, of other crates too.
+//! A media plane and legs of RTP that only remember what they were told: for tests, of other crates too.
 #![expect(
     clippy::disallowed_types,
     reason = "no shard is near, and tests read it from another thread"
 )]
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use moqswitch_calls::{Grants, SessionId};
+use tokio::sync::Notify;
 
+use crate::gateway::{RtpAgreed, RtpError, RtpEvent, RtpLeg, RtpLegs, RtpOpened, RtpStatistics, RtpWanted};
 use crate::media::{Busy, Media, MediaPlane};
 
 /// Told of grants, it remembers them. A clone sees the same.
@@ -45,7 +48,7 @@ impl RecordingMedia {
     }
 
     fn with<T>(&self, look: impl FnOnce(&mut Told) -> T) -> T {
-        let mut told = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         look(&mut told)
     }
 }
@@ -76,5 +79,172 @@ impl MediaPlane for RecordingMedia {
             told.grants.remove(&session);
             told.over.push(session);
         });
+    }
+}
+
+/// Legs of RTP without sockets: addresses count up from port 10 000 of the documentation's hosts. A clone sees the same.
+#[derive(Clone, Debug, Default)]
+pub struct RecordingRtp(Arc<Mutex<Legs>>, Arc<Notify>);
+
+#[derive(Debug, Default)]
+struct Legs {
+    opened: u64,
+    open: BTreeSet<RtpLeg>,
+    history: Vec<RtpCommand>,
+    events: VecDeque<RtpEvent>,
+    refusals: VecDeque<RtpError>,
+}
+
+/// What legs of RTP were told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RtpCommand {
+    /// To open one.
+    Open {
+        /// It became this.
+        leg: RtpLeg,
+        /// Its broadcast.
+        path: String,
+    },
+    /// What was agreed on.
+    Agree(RtpLeg, RtpAgreed),
+    /// What is heard.
+    Hear(RtpLeg, Option<String>),
+    /// A digit that is to be sent, and how long in milliseconds.
+    Press(RtpLeg, char, u32),
+    /// To close one.
+    Close(RtpLeg),
+}
+
+impl RecordingRtp {
+    /// What they were told since this was last called, in order.
+    pub fn take_history(&self) -> Vec<RtpCommand> {
+        std::mem::take(&mut self.legs().history)
+    }
+
+    /// Those that are open.
+    pub fn open_legs(&self) -> Vec<RtpLeg> {
+        self.legs().open.iter().copied().collect()
+    }
+
+    /// Something happens.
+    pub fn tell(&self, event: RtpEvent) {
+        self.legs().events.push_back(event);
+        self.1.notify_one();
+    }
+
+    /// The next call that may fail does so by this; the one after it by what is said after it.
+    pub fn refuse(&self, error: RtpError) {
+        self.legs().refusals.push_back(error);
+    }
+
+    fn legs(&self) -> MutexGuard<'_, Legs> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn told(&self, leg: RtpLeg, command: RtpCommand) -> Result<(), RtpError> {
+        let mut legs = self.legs();
+        if let Some(error) = legs.refusals.pop_front() {
+            return Err(error);
+        }
+        if !legs.open.contains(&leg) {
+            return Err(RtpError::Unknown);
+        }
+        legs.history.push(command);
+        Ok(())
+    }
+}
+
+impl RtpLegs for RecordingRtp {
+    fn open(&mut self, path: &str, wanted: RtpWanted) -> Result<RtpOpened, RtpError> {
+        let mut legs = self.legs();
+        if let Some(error) = legs.refusals.pop_front() {
+            return Err(error);
+        }
+        let leg = RtpLeg(legs.opened);
+        let port = 10_000 + u16::try_from(legs.opened % 10_000).unwrap_or(0) * 2;
+        let host: IpAddr = match wanted.peer {
+            Some(IpAddr::V6(_)) => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
+            Some(IpAddr::V4(_)) | None => Ipv4Addr::new(192, 0, 2, 1).into(),
+        };
+        legs.opened += 1;
+        legs.open.insert(leg);
+        let path = path.to_owned();
+        legs.history.push(RtpCommand::Open { leg, path });
+        Ok(RtpOpened {
+            leg,
+            address: SocketAddr::new(host, port),
+        })
+    }
+
+    fn agree(&mut self, leg: RtpLeg, agreed: &RtpAgreed) -> Result<(), RtpError> {
+        self.told(leg, RtpCommand::Agree(leg, agreed.clone()))
+    }
+
+    fn hear(&mut self, leg: RtpLeg, path: Option<&str>) -> Result<(), RtpError> {
+        self.told(leg, RtpCommand::Hear(leg, path.map(str::to_owned)))
+    }
+
+    fn press(&mut self, leg: RtpLeg, digit: char, duration_ms: u32) -> Result<(), RtpError> {
+        self.told(leg, RtpCommand::Press(leg, digit, duration_ms))
+    }
+
+    fn count(&mut self, leg: RtpLeg) -> Result<(), RtpError> {
+        if !self.legs().open.contains(&leg) {
+            return Err(RtpError::Unknown);
+        }
+        let statistics = RtpStatistics::default();
+        self.tell(RtpEvent::Counted { leg, statistics });
+        Ok(())
+    }
+
+    fn close(&mut self, leg: RtpLeg) {
+        if self.legs().open.remove(&leg) {
+            self.legs().history.push(RtpCommand::Close(leg));
+            let statistics = RtpStatistics::default();
+            self.tell(RtpEvent::Closed { leg, statistics });
+        }
+    }
+
+    fn poll(&mut self) -> Option<RtpEvent> {
+        self.legs().events.pop_front()
+    }
+
+    fn news(&self) -> Arc<Notify> {
+        self.1.clone()
+    }
+
+    fn available(&self) -> usize {
+        10_000 - self.legs().open.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn legs_remember_what_they_are_told() {
+        let rtp = RecordingRtp::default();
+        let mut told = rtp.clone();
+        let wanted = RtpWanted {
+            peer: Some(Ipv6Addr::LOCALHOST.into()),
+        };
+        rtp.refuse(RtpError::Exhausted);
+        assert_eq!(told.open("call/7/1", wanted), Err(RtpError::Exhausted));
+        let opened = told.open("call/7/1", wanted).unwrap();
+        let leg = opened.leg;
+        assert!(opened.address.is_ipv6() && opened.address.port() == 10_000);
+        told.hear(leg, Some("call/7/2")).unwrap();
+        rtp.refuse(RtpError::Busy);
+        assert_eq!(told.press(leg, '5', 100), Err(RtpError::Busy));
+        told.press(leg, '5', 100).unwrap();
+        assert_eq!(rtp.open_legs(), [leg]);
+        told.close(leg);
+        told.news().notified().await;
+        assert!(matches!(told.poll(), Some(RtpEvent::Closed { leg: closed, .. }) if closed == leg));
+        assert_eq!((told.poll(), told.count(leg)), (None, Err(RtpError::Unknown)));
+        let history = rtp.take_history();
+        assert_eq!(history.len(), 4);
+        assert_eq!(history[2..], [RtpCommand::Press(leg, '5', 100), RtpCommand::Close(leg)]);
     }
 }

@@ -36,9 +36,12 @@ pub use access::{ApiKey, Entrance, HashError, Scope, Scopes, TokenKey, User, Use
 pub use control::{Channel, ChannelCommand, ChannelError, ChannelLoad, ChannelPool, NoChannels};
 pub use counters::{Place, Refused};
 pub use events::EVENT_KINDS;
-pub use fake::RecordingMedia;
+pub use fake::{RecordingMedia, RecordingRtp, RtpCommand};
 pub use figures::{Figures, Histogram, RecordFigures};
-pub use gateway::{RtpError, RtpEvent, RtpLeg, RtpLegId, RtpLegs, SipSettings, SipSockets};
+pub use gateway::{
+    Duplex, Encrypting, Encryption, NoRtp, RtpAgreed, RtpError, RtpEvent, RtpEvents, RtpLeg, RtpLegs, RtpOpened,
+    RtpPeer, RtpRefused, RtpStatistics, RtpWanted, SipSettings, SipSockets, TrunkSettings,
+};
 pub use media::{Busy, Media, MediaPlane};
 pub use moqswitch_calls as calls;
 pub use moqswitch_sip as sip;

@@ -277,3 +277,5 @@ pub const SIP_CONNECT_WAIT: Duration = Duration::from_secs(5);
 pub const SIP_OUTBOX_MESSAGES_MAX: usize = 64;
 /// Messages of all connections that wait for the calls thread. Their senders wait.
 pub const SIP_STREAM_MESSAGES_MAX: usize = 256;
+/// How often telephones' calls are asked how they are heard.
+pub const SIP_QUALITY_INTERVAL: Duration = Duration::from_secs(5);

@@ -10,6 +10,10 @@ pub const STREAM_HEAD_BYTES_MAX: usize = 16 * 1024;
 pub const HEADERS_MAX: usize = 128;
 /// Bytes of one header's value. More are answered 513.
 pub const HEADER_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of an address that is asked, or asked from then on: a Request-URI with more is answered 414, a Contact 400.
+pub const ADDRESS_BYTES_MAX: usize = 2048;
+/// Bytes of a Call-ID, and of a tag. A message with a longer one is answered 400.
+pub const NAME_BYTES_MAX: usize = 256;
 /// Items of a header that is a list. Further ones are not looked at.
 pub const LIST_ITEMS_MAX: usize = 64;
 /// Parameters of a value. Further ones are not looked at.
@@ -21,8 +25,17 @@ pub const SERVER_TRANSACTIONS_MAX: usize = 65_536;
 pub const CLIENT_TRANSACTIONS_MAX: usize = 16_384;
 /// How long a call may ring after its last provisional answer (RFC 3261, timer C: more than 3 minutes).
 pub const PROVISIONAL_WAIT: Duration = Duration::from_secs(185);
-/// Hops of a route. Further ones are not taken.
+/// Hops of a route. An INVITE or a REGISTER with more is answered 400; of an answer with more no route is taken.
 pub const ROUTES_MAX: usize = 16;
+/// Bytes of a route. More are as too many hops: a request with it has room in a datagram.
+pub const ROUTE_BYTES_MAX: usize = 4096;
+/// Provisional answers to an INVITE that are acknowledged reliably (RFC 3262). Further ones are not taken.
+pub const PROVISIONALS_MAX: u32 = 64;
+/// Early dialogs of an INVITE whose provisional answers are acknowledged, and answers to it that come too late and are ended,
+/// by their tags. Of further ones nothing is taken.
+pub const FORKS_MAX: usize = 16;
+/// Headers with credentials that are looked at. Further ones are left unread.
+pub const CREDENTIALS_MAX: usize = 8;
 /// Contacts that are registered. Further ones are answered 503.
 pub const BINDINGS_MAX: usize = 100_000;
 /// Contacts of one user, and of one request. Further ones are answered 403.

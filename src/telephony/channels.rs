@@ -3,32 +3,24 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::ops::RangeInclusive;
-use std::time::Instant;
 
-use moqswitch_legs::{LegCodec, LegName, LegSettings, Legs, LegsPort, Ports};
+use moqswitch_legs::{LegCodec, LegEvent, LegSettings};
 use moqswitch_proto::wire::BroadcastPath;
-use moqswitch_relay::shard::ShardPort;
-use moqswitch_relay::shard::local::Delivery;
 use moqswitch_signalling::calls::{CallId, LegId, LegNumber};
 use moqswitch_signalling::{Channel, ChannelCommand, ChannelError, ChannelLoad, ChannelPool};
-use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::Value;
 
-/// All of them, and the shards that they are on.
+use super::pool::{Opener, Pooled, RtpPool, Unpooled};
+
+/// All of them.
 pub(super) struct RtpChannels {
-    ports: Ports,
-    address: IpAddr,
-    shards: Vec<LegsPort>,
+    pool: RtpPool,
     channels: HashMap<String, Open>,
-    random: SystemRandom,
 }
 
 /// An open one.
 struct Open {
-    shard: usize,
-    leg: LegName,
-    port: u16,
+    leg: Pooled,
     settings: LegSettings,
     /// Where its peer is, and the payload types that it takes, the first of them preferred.
     target: Option<SocketAddr>,
@@ -38,43 +30,37 @@ struct Open {
 }
 
 impl RtpChannels {
-    /// Legs on each shard.
-    pub(super) fn new(address: IpAddr, ports: RangeInclusive<u16>, shards: &[ShardPort]) -> anyhow::Result<Self> {
-        let installed: Result<Vec<LegsPort>, _> = shards
-            .iter()
-            // It is the shard's first application: there is room.
-            .map(|shard| Legs::install(shard).map(|(legs, _)| legs))
-            .collect();
-        Ok(Self {
-            ports: Ports::new(address, ports),
-            address,
-            shards: installed?,
+    pub(super) fn new(pool: RtpPool) -> Self {
+        Self {
+            pool,
             channels: HashMap::new(),
-            random: SystemRandom::new(),
-        })
+        }
     }
 
-    fn random(&self) -> Result<u128, ChannelError> {
-        let mut bytes = [0; 16];
-        self.random.fill(&mut bytes).map_err(|_| ChannelError::Exhausted)?;
-        Ok(u128::from_be_bytes(bytes))
+    /// Channels that their shard refused are not there.
+    fn forget_refused(&mut self) {
+        while let Some((leg, event)) = self.pool.poll(Opener::Channels) {
+            if let LegEvent::Refused { reason, .. } = event {
+                tracing::warn!(%reason, "a channel of RTP is not opened after all");
+                self.channels.retain(|_, open| open.leg != leg);
+            }
+        }
     }
 
-    fn channel(&self, channel: &str) -> Result<(&Open, &LegsPort), ChannelError> {
-        let open = self.channels.get(channel).ok_or(ChannelError::Unknown)?;
-        Ok((open, &self.shards[open.shard]))
+    fn channel(&self, channel: &str) -> Result<&Open, ChannelError> {
+        self.channels.get(channel).ok_or(ChannelError::Unknown)
     }
 
     fn hear(&self, channel: &str, other: Option<&str>) -> Result<(), ChannelError> {
         let heard = other.map(|other| self.channel(other)).transpose()?;
-        let broadcast = heard.map(|(open, _)| open.settings.broadcast.clone());
-        let (open, legs) = self.channel(channel)?;
-        legs.hear(open.leg, broadcast).map_err(|_| ChannelError::Exhausted)
+        let broadcast = heard.map(|open| open.settings.broadcast.clone());
+        Ok(self.pool.hear(self.channel(channel)?.leg, broadcast)?)
     }
 
     fn unmix(&mut self, channel: &str) -> Result<(), ChannelError> {
-        let (open, _) = self.channel(channel)?;
-        let Some(other) = open.mixed.clone() else { return Ok(()) };
+        let Some(other) = self.channel(channel)?.mixed.clone() else {
+            return Ok(());
+        };
         // Told before it is noted: what a full shard did not take is tried again by who asks again.
         self.hear(channel, None)?;
         if self.channels.contains_key(&other) {
@@ -90,18 +76,18 @@ impl RtpChannels {
 
     /// What both take: nobody transcodes.
     fn common(&self, offered: &[u8], other: &str) -> Result<u8, ChannelError> {
-        let (other, _) = self.channel(other)?;
+        let other = self.channel(other)?;
         let is_common = |kind: &&u8| other.offered.contains(kind);
         offered.iter().find(is_common).copied().ok_or(ChannelError::Unsupported)
     }
 
     fn speak(&mut self, channel: &str, kind: u8) -> Result<(), ChannelError> {
         let codec = LegCodec::of_static(kind).ok_or(ChannelError::Unsupported)?;
-        let (open, legs) = self.channel(channel)?;
+        let open = self.channel(channel)?;
         let mut settings = open.settings.clone();
         (settings.payload_type, settings.codec) = (kind, codec);
-        legs.change(open.leg, settings.clone())
-            .map_err(|_| ChannelError::Exhausted)?;
+        settings.taken = vec![(kind, codec)];
+        self.pool.change(open.leg, settings.clone(), None)?;
         if let Some(open) = self.channels.get_mut(channel) {
             open.settings = settings;
         }
@@ -115,7 +101,7 @@ impl RtpChannels {
             return Err(ChannelError::Unsupported);
         }
         // Before anything is done: what is refused changes nothing.
-        let kind = self.common(&self.channel(channel)?.0.offered, other)?;
+        let kind = self.common(&self.channel(channel)?.offered, other)?;
         self.unmix(channel)?;
         self.unmix(other)?;
         for name in [channel, other] {
@@ -129,10 +115,9 @@ impl RtpChannels {
         for (one, two) in [(channel, other), (other, channel)] {
             self.hear(one, Some(two))?;
             // The call is answered: from here on its peers may be where their packets come from, for a moment.
-            let (open, legs) = self.channel(one)?;
+            let open = self.channel(one)?;
             if let Some(target) = open.target {
-                legs.meet(open.leg, target, false)
-                    .map_err(|_| ChannelError::Exhausted)?;
+                self.pool.meet(open.leg, target, false)?;
             }
         }
         Ok(())
@@ -140,7 +125,7 @@ impl RtpChannels {
 
     /// `{"ip", "port", "audio": {"payloads": [0]}}`: the first payload type that is known is spoken.
     fn target(&mut self, channel: &str, target: &Value) -> Result<(), ChannelError> {
-        let (open, legs) = self.channel(channel)?;
+        let open = self.channel(channel)?;
         let ip = target["ip"].as_str().and_then(|ip| ip.parse::<IpAddr>().ok());
         let port = target["port"].as_u64().and_then(|port| u16::try_from(port).ok());
         let (Some(ip), Some(port)) = (ip, port.filter(|port| *port > 0)) else {
@@ -159,8 +144,7 @@ impl RtpChannels {
             Some(other) => self.common(&offered, other)?,
             None => first,
         };
-        legs.meet(open.leg, address, false)
-            .map_err(|_| ChannelError::Exhausted)?;
+        self.pool.meet(open.leg, address, false)?;
         if let Some(open) = self.channels.get_mut(channel) {
             (open.target, open.offered) = (Some(address), offered);
         }
@@ -175,55 +159,27 @@ impl ChannelPool for RtpChannels {
     fn load(&self) -> ChannelLoad {
         ChannelLoad {
             active: self.channels.len(),
-            available: self
-                .ports
-                .available(Instant::now())
-                .min((self.shards.len() * CHANNELS_PER_SHARD_MAX).saturating_sub(self.channels.len())),
+            available: self.pool.available(1),
         }
     }
 
     fn open(&mut self, _control: Option<&str>) -> Result<Channel, ChannelError> {
-        let (id, source) = (self.random()?, self.random()?);
-        // The shard with the fewest of them.
-        let mut load = vec![0_usize; self.shards.len()];
-        self.channels.values().for_each(|open| load[open.shard] += 1);
-        let has_room = |shard: &usize| load[*shard] < CHANNELS_PER_SHARD_MAX;
-        let shard = (0..load.len())
-            .filter(has_room)
-            .min_by_key(|shard| load[*shard])
-            .ok_or(ChannelError::Exhausted)?;
-        let socket = self.ports.bind(Instant::now()).map_err(|error| {
-            tracing::warn!(%error, "no port for a channel");
-            ChannelError::Exhausted
-        })?;
-        let port = socket.local_addr().map_err(|_| ChannelError::Exhausted)?.port();
+        self.forget_refused();
+        let id = self.pool.random()?;
         let broadcast = LegId {
             call: CallId(id),
             leg: LegNumber(1),
         };
-        let [.., s3, s2, s1, s0, n1, n0, t3, t2, t1, t0] = source.to_be_bytes();
-        let settings = LegSettings {
-            broadcast: BroadcastPath::new(&broadcast.path()),
-            codec: LegCodec::Pcmu,
-            payload_type: 0,
-            event_type: Some(EVENTS),
-            source: (
-                u32::from_be_bytes([s3, s2, s1, s0]),
-                u16::from_be_bytes([n1, n0]),
-                u32::from_be_bytes([t3, t2, t1, t0]),
-            ),
-            delivery: Delivery::Datagram,
-        };
-        let Ok(leg) = self.shards[shard].open(socket, settings.clone()) else {
-            self.ports.release(port, Instant::now());
-            return Err(ChannelError::Exhausted);
-        };
+        let broadcast = BroadcastPath::new(&broadcast.path());
+        let mut settings = None;
+        let (leg, address) = self.pool.open(Opener::Channels, None, false, |source| {
+            let own = LegSettings::new(broadcast, LegCodec::Pcmu, 0, source);
+            settings.insert(own).clone()
+        })?;
         let uuid = uuid(id);
         let open = Open {
-            shard,
             leg,
-            port,
-            settings,
+            settings: settings.ok_or(ChannelError::Exhausted)?,
             target: None,
             offered: vec![0],
             mixed: None,
@@ -231,28 +187,34 @@ impl ChannelPool for RtpChannels {
         self.channels.insert(uuid.clone(), open);
         Ok(Channel {
             uuid,
-            ip: self.address.to_string(),
-            port,
+            ip: address.ip().to_string(),
+            port: address.port(),
         })
     }
 
     fn close(&mut self, channel: &str) -> Result<(), ChannelError> {
+        self.forget_refused();
         self.unmix(channel)?;
-        let (open, legs) = self.channel(channel)?;
-        let port = open.port;
-        legs.close(open.leg, None).map_err(|_| ChannelError::Exhausted)?;
-        self.channels.remove(channel);
-        self.ports.release(port, Instant::now());
+        if let Some(open) = self.channels.remove(channel) {
+            self.pool.close(open.leg);
+        }
         Ok(())
     }
 
     fn command(&mut self, channel: &str, command: ChannelCommand) -> Result<(), ChannelError> {
+        self.forget_refused();
         match command {
             ChannelCommand::Target(target) => self.target(channel, &target),
             ChannelCommand::Mix(other) => self.mix(channel, &other),
             ChannelCommand::Unmix => self.unmix(channel),
             ChannelCommand::Play(_) => self.channel(channel).and(Err(ChannelError::Unsupported)),
         }
+    }
+}
+
+impl From<Unpooled> for ChannelError {
+    fn from(_: Unpooled) -> Self {
+        Self::Exhausted
     }
 }
 
@@ -277,9 +239,3 @@ fn uuid(id: u128) -> String {
     );
     format!("{a}-{b}-{c}-{d}-{e}")
 }
-
-/// Channels of one shard: as many as its ring has sockets for. A further one is refused.
-const CHANNELS_PER_SHARD_MAX: usize = moqswitch_relay::limits::SOCKETS_DEFAULT as usize;
-
-/// The payload type of telephone events, as nearly everybody has it.
-const EVENTS: u8 = 101;

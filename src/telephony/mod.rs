@@ -19,6 +19,7 @@ use ring::rand::SystemRandom;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{CallsConfig, Config};
+use crate::control::StreamTls;
 use crate::directory;
 use crate::limits::LEGS_COUNTED_MAX;
 use crate::state::Place;
@@ -29,6 +30,7 @@ mod delivery;
 mod devices;
 mod media;
 mod pages;
+mod pool;
 mod reload;
 mod rtp;
 mod sip;
@@ -37,6 +39,7 @@ use channels::RtpChannels;
 use counting::Counting;
 use devices::Devices;
 use media::RelayMedia;
+use pool::RtpPool;
 pub(crate) use reload::Reloading;
 
 /// Before there is a relay: what it is given.
@@ -120,6 +123,7 @@ impl Telephony {
         relay: SocketAddr,
         shards: Vec<ShardPort>,
         certificate: watch::Receiver<Arc<str>>,
+        encryption: StreamTls,
     ) -> anyhow::Result<Running> {
         let url = self.config.media_url.clone().unwrap_or_else(|| media::url_of(relay));
         let pages = match self.config.phone {
@@ -129,11 +133,13 @@ impl Telephony {
         let certificate = self.shows_hash.then_some(certificate);
         let (media, told) = RelayMedia::new(url, self.key, certificate);
         let rtp = &self.config.rtp;
+        let mut pool = None;
         if let (Some(own), Some(address)) = (&mut self.settings.mediaswitch, rtp.address) {
-            let channels = RtpChannels::new(address, rtp.ports.clone(), &shards);
-            own.channels = Box::new(channels.context("channels of RTP")?);
+            let shared = RtpPool::new(&[address], &rtp.ports, &shards).context("legs of RTP")?;
+            own.channels = Box::new(RtpChannels::new(shared.clone()));
+            pool = Some(shared);
         }
-        self.settings.sip = sip::start(&self.config, &shards)?;
+        self.settings.sip = sip::start(&self.config, &shards, encryption, pool)?;
         let handle = Signalling::start(self.settings, Box::new(media)).context("the calls thread")?;
         let (counted, over) = mpsc::channel(LEGS_COUNTED_MAX);
         let devices = Devices::new(told, counted, self.reader, shards.clone());

@@ -1,157 +1,449 @@
-//! Legs of telephones on the shards: an RTP port each, whose audio is the broadcast of the call's leg.
+//! Legs of RTP for gateways: what the calls thread wants of them, told to the shards.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
-use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
-use moqswitch_legs::{LegCodec, LegName, LegSettings, Legs, LegsPort, Ports};
+use moqswitch_legs::{EventType, LegCodec, LegEvent, LegPeer, LegRefused, LegSettings, LegStatistics, Rtcp};
 use moqswitch_proto::wire::BroadcastPath;
-use moqswitch_relay::shard::ShardPort;
-use moqswitch_relay::shard::local::Delivery;
-use moqswitch_signalling::sip::sdp::{Agreed, Codec};
-use moqswitch_signalling::{RtpError, RtpEvent, RtpLeg, RtpLegId, RtpLegs};
-use ring::rand::{SecureRandom, SystemRandom};
+use moqswitch_signalling::calls::{Codec, Quality};
+use moqswitch_signalling::{
+    RtpAgreed, RtpError, RtpEvent, RtpEvents, RtpLeg, RtpLegs, RtpOpened, RtpRefused, RtpStatistics, RtpWanted,
+};
 use tokio::sync::Notify;
 
+use super::pool::{Opener, Pooled, RtpPool, Unpooled};
+
 /// All of them.
-pub(super) struct Telephones {
-    ports: Ports,
-    address: IpAddr,
-    shards: Vec<LegsPort>,
-    legs: HashMap<RtpLegId, Open>,
-    load: Vec<usize>,
+pub(super) struct RtpGateways {
+    pool: RtpPool,
     opened: u64,
-    random: SystemRandom,
-    bell: Arc<Notify>,
+    legs: HashMap<RtpLeg, Open>,
+    names: HashMap<Pooled, RtpLeg>,
 }
 
+/// An open one.
 struct Open {
-    shard: usize,
-    leg: LegName,
-    port: u16,
+    leg: Pooled,
     settings: LegSettings,
 }
 
-impl Telephones {
-    pub(super) fn new(address: IpAddr, ports: RangeInclusive<u16>, shards: &[ShardPort]) -> anyhow::Result<Self> {
-        let installed: Result<Vec<LegsPort>, _> = shards
-            .iter()
-            .map(|shard| Legs::install(shard).map(|(legs, _)| legs))
-            .collect();
-        let shards = installed?;
-        Ok(Self {
-            ports: Ports::new(address, ports),
-            address,
-            load: vec![0; shards.len()],
-            shards,
-            legs: HashMap::new(),
+impl RtpGateways {
+    pub(super) fn new(pool: RtpPool) -> Self {
+        Self {
+            pool,
             opened: 0,
-            random: SystemRandom::new(),
-            bell: Arc::default(),
+            legs: HashMap::new(),
+            names: HashMap::new(),
+        }
+    }
+
+    fn leg(&self, leg: RtpLeg) -> Result<Pooled, RtpError> {
+        self.legs.get(&leg).map(|open| open.leg).ok_or(RtpError::Unknown)
+    }
+
+    /// As gateways know it. `None`: of a leg that is not there.
+    fn translate(&mut self, pooled: Pooled, event: LegEvent) -> Option<RtpEvent> {
+        let leg = *self.names.get(&pooled)?;
+        Some(match event {
+            LegEvent::Refused { reason, .. } => {
+                self.forget(leg, pooled);
+                let reason = match reason {
+                    LegRefused::Full => RtpRefused::Full,
+                    LegRefused::NotAnnounced => RtpRefused::NotAnnounced,
+                    LegRefused::Socket => RtpRefused::Socket,
+                };
+                RtpEvent::Refused { leg, reason }
+            }
+            LegEvent::Closed { statistics, .. } => {
+                self.forget(leg, pooled);
+                let statistics = counted(&statistics);
+                RtpEvent::Closed { leg, statistics }
+            }
+            LegEvent::Counted { statistics, .. } => {
+                let statistics = counted(&statistics);
+                RtpEvent::Counted { leg, statistics }
+            }
+            LegEvent::Digit { digit, duration_ms, .. } => RtpEvent::Digit {
+                leg,
+                digit,
+                duration_ms,
+            },
+            LegEvent::Silent { .. } => RtpEvent::Silent { leg },
+            LegEvent::OtherCodec { codec, .. } => RtpEvent::OtherCodec {
+                leg,
+                codec: of_calls(codec),
+            },
         })
     }
 
-    fn leg(&self, id: RtpLegId) -> Result<(&Open, &LegsPort), RtpError> {
-        let open = self.legs.get(&id).ok_or(RtpError::Exhausted)?;
-        Ok((open, &self.shards[open.shard]))
+    fn forget(&mut self, leg: RtpLeg, pooled: Pooled) {
+        self.legs.remove(&leg);
+        self.names.remove(&pooled);
     }
 }
 
-impl RtpLegs for Telephones {
-    fn open(&mut self, path: &str, _peer: Option<SocketAddr>) -> Result<RtpLeg, RtpError> {
-        let shard = (0..self.load.len())
-            .min_by_key(|shard| self.load[*shard])
-            .ok_or(RtpError::Exhausted)?;
-        let mut bytes = [0; 10];
-        self.random.fill(&mut bytes).map_err(|_| RtpError::Exhausted)?;
-        let [a, b, c, d, e, f, g, h, i, j] = bytes;
-        let socket = self.ports.bind(Instant::now()).map_err(|error| {
-            tracing::warn!(%error, "no port for a telephone");
-            RtpError::Exhausted
+impl RtpLegs for RtpGateways {
+    fn open(&mut self, path: &str, wanted: RtpWanted) -> Result<RtpOpened, RtpError> {
+        let broadcast = BroadcastPath::new(path);
+        let mut made = None;
+        let (pooled, address) = self.pool.open(Opener::Gateways, wanted.peer, true, |source| {
+            let settings = LegSettings {
+                sends: false,
+                receives: false,
+                ..LegSettings::new(broadcast, LegCodec::Pcmu, 0, source)
+            };
+            made.insert(settings).clone()
         })?;
-        let port = socket.local_addr().map_err(|_| RtpError::Exhausted)?.port();
-        let settings = LegSettings {
-            broadcast: BroadcastPath::new(path),
-            codec: LegCodec::Pcmu,
-            payload_type: 0,
-            event_type: None,
-            source: (
-                u32::from_be_bytes([a, b, c, d]),
-                u16::from_be_bytes([e, f]),
-                u32::from_be_bytes([g, h, i, j]),
-            ),
-            delivery: Delivery::Datagram,
-        };
-        let Ok(leg) = self.shards[shard].open(socket, settings.clone()) else {
-            self.ports.release(port, Instant::now());
-            return Err(RtpError::Busy);
-        };
-        self.load[shard] += 1;
+        let leg = RtpLeg(self.opened);
         self.opened += 1;
-        let id = RtpLegId(self.opened);
-        self.legs.insert(
-            id,
-            Open {
-                shard,
-                leg,
-                port,
-                settings,
-            },
-        );
-        Ok(RtpLeg {
-            id,
-            address: SocketAddr::new(self.address, port),
-        })
+        self.names.insert(pooled, leg);
+        if let Some(settings) = made {
+            let open = Open { leg: pooled, settings };
+            self.legs.insert(leg, open);
+        }
+        Ok(RtpOpened { leg, address })
     }
 
-    fn agree(&mut self, id: RtpLegId, agreed: &Agreed, is_translated: bool) -> Result<(), RtpError> {
-        let (open, legs) = self.leg(id)?;
-        let mut settings = open.settings.clone();
-        settings.codec = match agreed.codec {
-            Codec::Pcmu => LegCodec::Pcmu,
-            Codec::Pcma => LegCodec::Pcma,
-            Codec::G722 => LegCodec::G722,
-            Codec::Opus => LegCodec::Opus,
-        };
-        settings.payload_type = agreed.payload_type_send;
-        settings.event_type = agreed.event_send.map(|event| event.payload_type);
-        legs.change(open.leg, settings.clone()).map_err(|_| RtpError::Busy)?;
-        if let Some(peer) = agreed.peer {
-            legs.meet(open.leg, peer, is_translated).map_err(|_| RtpError::Busy)?;
-        }
-        if let Some(open) = self.legs.get_mut(&id) {
-            open.settings = settings;
-        }
+    fn agree(&mut self, leg: RtpLeg, agreed: &RtpAgreed) -> Result<(), RtpError> {
+        let open = self.legs.get_mut(&leg).ok_or(RtpError::Unknown)?;
+        let settings = settings(agreed, &open.settings);
+        let peer = agreed.peer.map(|peer| LegPeer {
+            address: peer.address,
+            is_translated: peer.is_translated,
+        });
+        self.pool.change(open.leg, settings.clone(), peer)?;
+        open.settings = settings;
         Ok(())
     }
 
-    fn hear(&mut self, id: RtpLegId, path: Option<&str>) -> Result<(), RtpError> {
-        let (open, legs) = self.leg(id)?;
-        legs.hear(open.leg, path.map(BroadcastPath::new))
-            .map_err(|_| RtpError::Busy)
+    fn hear(&mut self, leg: RtpLeg, path: Option<&str>) -> Result<(), RtpError> {
+        Ok(self.pool.hear(self.leg(leg)?, path.map(BroadcastPath::new))?)
     }
 
-    fn press(&mut self, id: RtpLegId, digit: char, duration_ms: u32) -> Result<(), RtpError> {
-        let (open, legs) = self.leg(id)?;
-        legs.press(open.leg, digit, duration_ms).map_err(|_| RtpError::Busy)
+    fn press(&mut self, leg: RtpLeg, digit: char, duration_ms: u32) -> Result<(), RtpError> {
+        Ok(self.pool.press(self.leg(leg)?, digit, duration_ms)?)
     }
 
-    fn close(&mut self, id: RtpLegId) {
-        let Some(open) = self.legs.remove(&id) else { return };
-        if self.shards[open.shard].close(open.leg, None).is_err() {
-            tracing::error!("a leg of RTP stays open: its shard is busy");
+    fn count(&mut self, leg: RtpLeg) -> Result<(), RtpError> {
+        Ok(self.pool.count(self.leg(leg)?)?)
+    }
+
+    fn close(&mut self, leg: RtpLeg) {
+        // Its name stays until its end is told.
+        if let Some(open) = self.legs.remove(&leg) {
+            self.pool.close(open.leg);
         }
-        self.load[open.shard] -= 1;
-        self.ports.release(open.port, Instant::now());
-    }
-
-    fn bell(&self) -> Arc<Notify> {
-        self.bell.clone()
     }
 
     fn poll(&mut self) -> Option<RtpEvent> {
-        None
+        loop {
+            let (pooled, event) = self.pool.poll(Opener::Gateways)?;
+            let told = self.translate(pooled, event);
+            if told.is_some() {
+                return told;
+            }
+        }
+    }
+
+    fn news(&self) -> Arc<Notify> {
+        self.pool.news()
+    }
+
+    fn available(&self) -> usize {
+        self.pool.available(2)
+    }
+}
+
+impl From<Unpooled> for RtpError {
+    fn from(unpooled: Unpooled) -> Self {
+        match unpooled {
+            Unpooled::Exhausted => Self::Exhausted,
+            Unpooled::NoAddress => Self::NoAddress,
+            Unpooled::Busy => Self::Busy,
+        }
+    }
+}
+
+/// What was agreed on, and what of a leg never changes.
+fn settings(agreed: &RtpAgreed, before: &LegSettings) -> LegSettings {
+    let events = |events: &RtpEvents| EventType {
+        payload_type: events.payload_type,
+        clock_hz: events.clock_hz,
+    };
+    LegSettings {
+        codec: of_legs(agreed.codec),
+        payload_type: agreed.payload_type,
+        taken: agreed
+            .taken
+            .iter()
+            .map(|(kind, codec)| (*kind, of_legs(*codec)))
+            .collect(),
+        event_type: agreed.events.as_ref().map(events),
+        events_taken: agreed.events_taken.iter().map(events).collect(),
+        ptime: agreed.ptime,
+        sends: agreed.sends,
+        receives: agreed.receives,
+        rtcp: match (agreed.rtcp_mux, agreed.rtcp) {
+            (true, _) => Rtcp::Mux,
+            (false, Some(address)) => Rtcp::Apart(address),
+            (false, None) => Rtcp::Off,
+        },
+        media_timeout: agreed.media_timeout,
+        broadcast: before.broadcast.clone(),
+        source: before.source,
+        delivery: before.delivery,
+    }
+}
+
+fn counted(statistics: &LegStatistics) -> RtpStatistics {
+    let quality = |jitter: Duration, loss: f32, mos: f32| Quality {
+        rtt: statistics.peer.rtt.unwrap_or_default(),
+        jitter,
+        loss_permille: permille(loss),
+        mos: Some(mos),
+        ..Quality::default()
+    };
+    RtpStatistics {
+        received: statistics.received.packets,
+        received_bytes: statistics.received.bytes,
+        lost: statistics.received.lost,
+        heard: statistics
+            .mos()
+            .map(|mos| quality(statistics.jitter, statistics.loss(), mos)),
+        sent: statistics.sent.packets,
+        sent_bytes: statistics.sent.bytes,
+        hears: statistics
+            .peer_mos()
+            .map(|mos| quality(statistics.peer_jitter, statistics.peer_loss(), mos)),
+        foreign: statistics.foreign,
+        unusable: statistics.unusable,
+        digits: statistics.digits,
+        silent: statistics.silent,
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "it is between 0 and 1000"
+)]
+fn permille(share: f32) -> u16 {
+    (share.clamp(0.0, 1.0) * 1000.0).round() as u16
+}
+
+fn of_legs(codec: Codec) -> LegCodec {
+    match codec {
+        Codec::Opus => LegCodec::Opus,
+        Codec::Pcmu => LegCodec::Pcmu,
+        Codec::Pcma => LegCodec::Pcma,
+        Codec::G722 => LegCodec::G722,
+    }
+}
+
+fn of_calls(codec: LegCodec) -> Codec {
+    match codec {
+        LegCodec::Opus => Codec::Opus,
+        LegCodec::Pcmu => Codec::Pcmu,
+        LegCodec::Pcma => Codec::Pcma,
+        LegCodec::G722 => Codec::G722,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+    use std::num::NonZeroUsize;
+
+    use moqswitch_media::rtp::Packet;
+    use moqswitch_relay::{Relay, RelayHandle, RelayOptions};
+    use moqswitch_signalling::{ChannelPool, RtpPeer};
+    use tokio::net::UdpSocket;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::telephony::channels::RtpChannels;
+
+    /// Of which no other test has ports.
+    const HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 79, 1));
+    const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+    const LIMIT: Duration = Duration::from_secs(15);
+
+    #[tokio::test]
+    async fn telephones_talk_by_legs_and_what_happens_is_told() {
+        let relay = start();
+        let pool = RtpPool::new(&[HOST, V6], &(22_000..=22_005), relay.ports()).unwrap();
+        let mut legs = RtpGateways::new(pool.clone());
+        let (first, second) = (telephone(HOST).await, telephone(V6).await);
+        let one = open(&mut legs, "call/7/1", HOST);
+        let two = open(&mut legs, "call/7/2", V6);
+        assert!(one.address.ip() == HOST && two.address.ip() == V6);
+        legs.agree(one.leg, &agreed(first.local_addr().unwrap())).unwrap();
+        legs.agree(two.leg, &agreed(second.local_addr().unwrap())).unwrap();
+        legs.hear(one.leg, Some("call/7/2")).unwrap();
+        legs.hear(two.leg, Some("call/7/1")).unwrap();
+        let said = speak(&first, one.address, &second).await;
+        speak(&second, two.address, &first).await;
+
+        // A digit, of which nothing but the end comes.
+        send(&first, one.address, 101, said, &[7, 0x80, 3, 0x20]).await;
+        let digit = RtpEvent::Digit {
+            leg: one.leg,
+            digit: '7',
+            duration_ms: 100,
+        };
+        assert_eq!(next(&mut legs).await, digit);
+        legs.press(two.leg, '#', 60).unwrap();
+        while receive(&second).await.1 != 101 {}
+
+        legs.count(one.leg).unwrap();
+        let RtpEvent::Counted { leg, statistics } = next(&mut legs).await else {
+            panic!("it was asked what was counted")
+        };
+        assert!(leg == one.leg && statistics.received > 0 && statistics.digits == 1);
+        assert!(
+            statistics
+                .heard
+                .and_then(|heard| heard.mos)
+                .is_some_and(|mos| mos > 4.0)
+        );
+        assert_eq!(statistics.hears, None);
+
+        legs.close(one.leg);
+        assert_eq!(legs.hear(one.leg, None), Err(RtpError::Unknown));
+        assert!(matches!(next(&mut legs).await, RtpEvent::Closed { leg, .. } if leg == one.leg));
+        assert_eq!(legs.poll(), None);
+        stop(relay).await;
+    }
+
+    #[tokio::test]
+    async fn channels_and_gateways_share_ports() {
+        let relay = start();
+        let pool = RtpPool::new(&[HOST], &(22_010..=22_015), relay.ports()).unwrap();
+        let mut legs = RtpGateways::new(pool.clone());
+        let mut channels = RtpChannels::new(pool);
+        assert_eq!((legs.available(), channels.load().available), (3, 3));
+        let opened = open(&mut legs, "call/7/1", HOST);
+        let channel = channels.open(None).unwrap();
+        assert_ne!(channel.port, opened.address.port());
+        assert_eq!((legs.available(), channels.load().available), (1, 1));
+        let wanted = RtpWanted { peer: Some(V6) };
+        assert_eq!(legs.open("call/7/2", wanted), Err(RtpError::NoAddress));
+        // One that its shard refuses is told to who opened it alone, and has no port any more.
+        let refused = open(&mut legs, &"x".repeat(100_000), HOST);
+        assert_eq!(legs.available(), 0);
+        assert_eq!(legs.open("call/7/2", RtpWanted::default()), Err(RtpError::Exhausted));
+        let event = RtpEvent::Refused {
+            leg: refused.leg,
+            reason: RtpRefused::NotAnnounced,
+        };
+        assert_eq!(next(&mut legs).await, event);
+        assert_eq!(legs.press(refused.leg, '1', 1), Err(RtpError::Unknown));
+        channels.close(&channel.uuid).unwrap();
+        assert_eq!(channels.load().active, 0);
+        // Ports rest.
+        assert_eq!(legs.available(), 0);
+        stop(relay).await;
+    }
+
+    fn agreed(peer: SocketAddr) -> RtpAgreed {
+        let events = RtpEvents {
+            payload_type: 101,
+            clock_hz: 8000,
+        };
+        RtpAgreed {
+            codec: Codec::Pcmu,
+            payload_type: 0,
+            taken: vec![(0, Codec::Pcmu)],
+            events: Some(events),
+            events_taken: vec![events],
+            peer: Some(RtpPeer {
+                address: peer,
+                is_translated: false,
+            }),
+            rtcp: None,
+            rtcp_mux: true,
+            sends: true,
+            receives: true,
+            ptime: Some(Duration::from_millis(20)),
+            media_timeout: None,
+        }
+    }
+
+    fn open(legs: &mut RtpGateways, path: &str, peer: IpAddr) -> RtpOpened {
+        legs.open(path, RtpWanted { peer: Some(peer) }).unwrap()
+    }
+
+    async fn next(legs: &mut RtpGateways) -> RtpEvent {
+        let news = legs.news();
+        let waiting = async {
+            loop {
+                if let Some(event) = legs.poll() {
+                    return event;
+                }
+                news.notified().await;
+            }
+        };
+        timeout(LIMIT, waiting).await.expect("something happens")
+    }
+
+    async fn telephone(host: IpAddr) -> UdpSocket {
+        UdpSocket::bind((host, 0)).await.unwrap()
+    }
+
+    /// Until it is heard. The number of what is said next.
+    async fn speak(from: &UdpSocket, to: SocketAddr, hearer: &UdpSocket) -> u16 {
+        for sequence in 0..500 {
+            send(from, to, 0, sequence, &[0xd5; 160]).await;
+            if let Ok((length, kind)) = timeout(Duration::from_millis(20), receive(hearer)).await {
+                assert_eq!((length, kind), (160, 0));
+                return sequence + 1;
+            }
+        }
+        panic!("nothing is heard");
+    }
+
+    async fn send(from: &UdpSocket, to: SocketAddr, payload_type: u8, sequence: u16, payload: &[u8]) {
+        let packet = Packet {
+            marker: false,
+            payload_type,
+            sequence,
+            timestamp: u32::from(sequence) * 160,
+            ssrc: 5,
+            payload,
+        };
+        let mut datagram = Vec::new();
+        packet.write(&mut datagram);
+        from.send_to(&datagram, to).await.unwrap();
+    }
+
+    /// How much was said in the next packet, and its type.
+    async fn receive(hearer: &UdpSocket) -> (usize, u8) {
+        let mut datagram = [0; 2000];
+        loop {
+            let received = timeout(LIMIT, hearer.recv_from(&mut datagram)).await;
+            let (length, _) = received.expect("something is heard").unwrap();
+            // Reports come with it.
+            if let Ok(packet) = Packet::parse(&datagram[..length]) {
+                return (packet.payload.len(), packet.payload_type);
+            }
+        }
+    }
+
+    fn start() -> RelayHandle {
+        Relay::start(RelayOptions {
+            listen: ([127, 0, 0, 1], 0).into(),
+            shards: NonZeroUsize::new(1),
+            ..RelayOptions::default()
+        })
+        .unwrap()
+    }
+
+    async fn stop(relay: RelayHandle) {
+        relay.drain(Duration::ZERO);
+        tokio::task::spawn_blocking(move || relay.join())
+            .await
+            .unwrap()
+            .unwrap();
     }
 }

@@ -6,15 +6,23 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use anyhow::Context;
 use moqswitch_relay::shard::ShardPort;
 use moqswitch_signalling::sip::agent::Reached;
-use moqswitch_signalling::{SipSettings, SipSockets};
+use moqswitch_signalling::{Encryption, SipSettings, SipSockets};
 
-use super::rtp::Telephones;
+use super::pool::RtpPool;
+use super::rtp::RtpGateways;
 use crate::config::{CallsConfig, SipConfig};
+use crate::control::StreamTls;
+use crate::directory;
 
 /// `None`: there is no SIP. On loopback it is there by itself, and an address that somebody else has is a warning then.
-pub(super) fn start(config: &CallsConfig, shards: &[ShardPort]) -> anyhow::Result<Option<SipSettings>> {
+pub(super) fn start(
+    config: &CallsConfig,
+    shards: &[ShardPort],
+    encryption: StreamTls,
+    pool: Option<RtpPool>,
+) -> anyhow::Result<Option<SipSettings>> {
     let Some(sip) = &config.sip else { return Ok(None) };
-    let bound = bind(sip);
+    let bound = bind(sip, encryption);
     let sockets = match bound {
         Err(error) if sip.is_by_itself => {
             tracing::warn!(
@@ -27,35 +35,51 @@ pub(super) fn start(config: &CallsConfig, shards: &[ShardPort]) -> anyhow::Resul
     };
     let udp = sockets.udp.as_ref().map(UdpSocket::local_addr).transpose()?;
     let tcp = sockets.tcp.as_ref().map(TcpListener::local_addr).transpose()?;
-    let Some(any) = udp.or(tcp) else { return Ok(None) };
+    let tls = sockets
+        .tls
+        .as_ref()
+        .map(|(listener, _)| listener.local_addr())
+        .transpose()?;
+    let Some(any) = udp.or(tcp).or(tls) else {
+        return Ok(None);
+    };
     let address = sip.address.unwrap_or_else(|| reached(any.ip()));
-    let media = config.rtp.address.unwrap_or(address);
-    let telephones = Telephones::new(media, config.rtp.ports.clone(), shards).context("RTP of telephones")?;
+    let bound = config.rtp.address.unwrap_or(any.ip());
+    let pool = match pool {
+        Some(pool) => pool,
+        None => RtpPool::new(&[bound], &config.rtp.ports, shards).context("RTP of telephones")?,
+    };
+    let told = sip.address.unwrap_or_else(|| reached(bound));
     let at = |bound: Option<SocketAddr>| SocketAddr::new(address, bound.unwrap_or(any).port());
-    tracing::info!(udp = ?udp, tcp = ?tcp, %address, rtp = %media, "SIP");
+    tracing::info!(udp = ?udp, tcp = ?tcp, tls = ?tls, %address, rtp = %told, "SIP");
     Ok(Some(SipSettings {
         sockets,
         reached: Reached {
             udp: at(udp),
             tcp: at(tcp),
-            tls: at(tcp),
+            tls: at(tls),
         },
         realm: sip.realm.clone(),
         ping: sip.ping,
-        media: Box::new(telephones),
+        trunks: directory::trunks(config).context("sip.trunks")?,
+        media: Box::new(RtpGateways::new(pool)),
+        media_address: told,
     }))
 }
 
-fn bind(sip: &SipConfig) -> anyhow::Result<SipSockets> {
+fn bind(sip: &SipConfig, encryption: StreamTls) -> anyhow::Result<SipSockets> {
     let udp = sip
         .udp
         .map(|address| datagrams(address).with_context(|| format!("`sip.udp`: {address}")));
-    let tcp = sip
-        .tcp
-        .map(|address| streams(address).with_context(|| format!("`sip.tcp`: {address}")));
+    let listener = |key: &str, address: Option<SocketAddr>| {
+        let bound = address.map(|address| streams(address).with_context(|| format!("`{key}`: {address}")));
+        bound.transpose()
+    };
+    let tls = listener("sip.tls", sip.tls)?;
     Ok(SipSockets {
         udp: udp.transpose()?,
-        tcp: tcp.transpose()?,
+        tcp: listener("sip.tcp", sip.tcp)?,
+        tls: tls.map(|listener| (listener, Box::new(encryption) as Box<dyn Encryption>)),
     })
 }
 

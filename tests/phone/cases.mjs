@@ -1,4 +1,5 @@
 import { faults, play, random } from './buffer.mjs';
+import { TONES } from './tones.mjs';
 
 // What has to hold, by name. Each case gets a Test (run.mjs) and has pages of its own.
 
@@ -110,6 +111,44 @@ export const CASES = {
     await Promise.all([bob.hears(), alice.hears()]);
     await bob.click('holdBtn');
     await hearEachOther(alice, bob);
+  },
+
+  async 'a telephone of SIP calls a browser'(test) {
+    const alice = await test.phone(0);
+    const desk = await test.telephone(2);
+    await desk.call(alice.number);
+    await alice.isIncoming();
+    await alice.click('answerBtn');
+    await Promise.all([alice.isUp(), desk.isUp()]);
+    await Promise.all([alice.hears(desk), desk.hears(alice.tone, TONES.filter((tone) => tone != alice.tone))]);
+    // Nothing is transcoded.
+    await codecIs(alice, 'pcmu');
+    await desk.command('hold');
+    await Promise.all([alice.hears(), alice.until('told', () => document.querySelector('#progress').textContent.includes('put you on hold'))]);
+    await desk.command('resume');
+    await alice.hears(desk);
+    await alice.click('hangupBtn');
+    await Promise.all([alice.isFree(), desk.isFree()]);
+  },
+
+  async 'a browser calls a telephone of SIP, by TCP'(test) {
+    const alice = await test.phone(0);
+    const desk = await test.telephone(2, { transport: 'tcp', codecs: 'PCMA/8000/1' });
+    await alice.call(desk.number);
+    await desk.isCalled();
+    await desk.command('accept');
+    await Promise.all([alice.isUp(), desk.isUp()]);
+    await Promise.all([alice.hears(desk), desk.hears(alice.tone, TONES.filter((tone) => tone != alice.tone))]);
+    await codecIs(alice, 'pcma');
+    await alice.key('5');
+    await desk.until('told of the key', () => /received event: '5'/.test(desk.output));
+    await desk.command('hangup');
+    await Promise.all([alice.isFree(), desk.isFree()]);
+    // Who does not want the call says so.
+    await alice.call(desk.number);
+    await desk.until('called again', () => desk.output.split('Incoming call from').length == 3);
+    await desk.command('hangup');
+    await alice.says('busy');
   },
 
   async 'reject, cancel, busy, nobody there'(test) {

@@ -12,6 +12,7 @@ import { parseArgs } from 'node:util';
 
 import { CASES } from './cases.mjs';
 import { servePages } from './pages.mjs';
+import { Telephone } from './telephone.mjs';
 import { TONES, wav, writeTones } from './tones.mjs';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
@@ -35,6 +36,7 @@ const require = createRequire(path.join(options.modules, 'package.json'));
 const { chromium } = require('playwright-core');
 
 const address = `127.0.0.1:${options.port}`;
+const sip = `127.0.0.1:${Number(options.port) + 2}`;
 let base = `http://${address}/phone/`;
 const START_MS = 20_000;
 
@@ -42,7 +44,7 @@ const START_MS = 20_000;
 class Switch {
   async start(settings = {}) {
     const flags = ['--listen', address, '--http', address, '--admin', '127.0.0.1:0'];
-    this.child = spawn(options.relay, flags, { stdio: ['ignore', 'ignore', 'inherit'], env: { PATH: process.env.PATH, HOME: options.work, ...settings } });
+    this.child = spawn(options.relay, flags, { stdio: ['ignore', 'ignore', 'inherit'], env: { PATH: process.env.PATH, HOME: options.work, MOQSWITCH_SIP_UDP: sip, MOQSWITCH_SIP_TCP: sip, ...settings } });
     this.ended = new Promise((ended) => this.child.once('exit', ended));
     const deadline = Date.now() + START_MS;
     for (;;) {
@@ -132,6 +134,7 @@ class Test {
 
   options = options;
   browsersOfOwn = [];
+  telephones = [];
 
   /** A further browser, whose microphone has these samples of 48 kHz, again and again. */
   async browser(samples) {
@@ -139,6 +142,15 @@ class Test {
     await writeFile(file, wav(samples));
     this.browsersOfOwn.push(await launch(file));
     return this.browsersOfOwn.at(-1);
+  }
+
+  /** A telephone of SIP that has the tone of a browser that is not in the case. */
+  async telephone(who, settings = {}) {
+    const port = Number(options.port) + 20 + 2 * this.telephones.length;
+    const number = `desk-${this.tag}${this.telephones.length}`;
+    const telephone = await Telephone.start({ work: options.work, number, tone: TONES[who], sip: Number(options.port) + 2, port, ...settings });
+    this.telephones.push(telephone);
+    return telephone;
   }
 
   /** A path of these faults between phones and relay, on which the switch is started anew. */
@@ -199,6 +211,7 @@ class Test {
   async close() {
     await Promise.all(this.phones.map((phone) => phone.page.context().close().catch(() => {})));
     await Promise.all(this.browsersOfOwn.map((browser) => browser.close()));
+    await Promise.all(this.telephones.map((telephone) => telephone.stop()));
     if (!this.link) return;
     this.link.kill();
     await this.relay.kill();

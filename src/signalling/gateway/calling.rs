@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use moqswitch_calls::{
-    Actor, CallEvent, CallId, Cause, Codecs, Event, RejectReason, RejectScope, Reply, Text, TransferTo,
+    Actor, CallEvent, CallId, Cause, Codec, Codecs, Event, RejectReason, RejectScope, Reply, Text, TransferTo,
 };
 use moqswitch_sip::agent::{End, EndedBy, LegKey};
 use moqswitch_sip::sdp::{Agreed, Description, Direction};
@@ -62,7 +62,7 @@ impl Gateway {
         let is_translated = agreed.peer.is_none_or(|media| media.ip().to_canonical() != call.peer);
         let media = call.media;
         if let Some(media) = media
-            && let Err(error) = self.media.agree(media, agreed, is_translated)
+            && let Err(error) = self.media.agree(media, &codecs::to_rtp(agreed, is_translated))
         {
             tracing::warn!(%error, "a leg of RTP cannot be told what was agreed");
             return self.hang_up(exchange, key, Cause::Congestion);
@@ -70,6 +70,28 @@ impl Gateway {
         let codec: Codecs = [codecs::of_sdp(agreed.codec)].into_iter().collect();
         // What it registered with has it.
         let _ = self.ask(exchange, key, |call| CallEvent::Codecs { call, codecs: codec });
+    }
+
+    /// It speaks another codec than was agreed, one of those that it offered: so does the switch, where it may.
+    pub(super) fn take_other_codec(&mut self, exchange: &mut Exchange, key: LegKey, codec: Codec) {
+        let Some(call) = self.calls.get_mut(&key) else { return };
+        let Some(agreed) = call.session_description.agreed() else {
+            return;
+        };
+        let other = agreed
+            .also_receives
+            .iter()
+            .find(|(other, _)| codecs::of_sdp(*other) == codec);
+        let Some((sdp, payload_type)) = other.copied() else {
+            return;
+        };
+        let agreed = Agreed {
+            codec: sdp,
+            payload_type_send: payload_type,
+            payload_type_receive: payload_type,
+            ..agreed.clone()
+        };
+        self.take_agreed(exchange, key, &agreed);
     }
 
     /// The ACK of our answer. Where ours was the offer, it brings the answer.

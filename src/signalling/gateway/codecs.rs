@@ -1,7 +1,11 @@
 //! Codecs of the call plane and those of descriptions: the same four.
 
+use std::time::Duration;
+
 use moqswitch_calls::{Codec, Codecs};
-use moqswitch_sip::sdp::{self, Description};
+use moqswitch_sip::sdp::{self, Agreed, Description, EventType};
+
+use super::{RtpAgreed, RtpEvents, RtpPeer};
 
 pub(super) const fn to_sdp(codec: Codec) -> sdp::Codec {
     match codec {
@@ -40,3 +44,42 @@ pub(super) fn in_order(first: Option<Codec>, all: Codecs) -> Vec<sdp::Codec> {
 pub(super) fn of_telephones() -> Codecs {
     Codecs::all()
 }
+
+/// What was agreed on, for a leg of RTP.
+pub(super) fn to_rtp(agreed: &Agreed, is_translated: bool) -> RtpAgreed {
+    let events = |event: EventType| RtpEvents {
+        payload_type: event.payload_type,
+        clock_hz: event.clock_hz,
+    };
+    let also = agreed
+        .also_receives
+        .iter()
+        .map(|(codec, payload_type)| (*payload_type, of_sdp(*codec)));
+    RtpAgreed {
+        codec: of_sdp(agreed.codec),
+        payload_type: agreed.payload_type_send,
+        taken: [(agreed.payload_type_receive, of_sdp(agreed.codec))]
+            .into_iter()
+            .chain(also)
+            .take(TAKEN_MAX)
+            .collect(),
+        events: agreed.event_send.map(events),
+        events_taken: agreed
+            .events_receive
+            .iter()
+            .copied()
+            .map(events)
+            .take(TAKEN_MAX)
+            .collect(),
+        peer: agreed.peer.map(|address| RtpPeer { address, is_translated }),
+        rtcp: agreed.rtcp,
+        rtcp_mux: agreed.rtcp_mux,
+        sends: agreed.sends,
+        receives: agreed.receives,
+        ptime: Some(Duration::from_millis(agreed.ptime_ms.into())),
+        media_timeout: None,
+    }
+}
+
+/// As many as a leg of RTP takes.
+const TAKEN_MAX: usize = 16;

@@ -6,7 +6,7 @@ use moqswitch_calls::{Actor, CallEvent, Dial, Event, Incoming, LegId, Number, Re
 use moqswitch_sip::agent::{self, Invited, LegKey};
 use moqswitch_sip::sdp::{Description, Direction, Session};
 
-use super::{Call, Gateway, RtpLeg, Stage, codecs};
+use super::{Call, Gateway, RtpOpened, RtpWanted, Stage, codecs};
 use crate::exchange::Exchange;
 
 impl Gateway {
@@ -35,16 +35,23 @@ impl Gateway {
         }
         let to = exchange.sip_number(&invited.to, &invited.domain).ok_or(484_u16)?;
         let caller = &invited.caller;
-        let registered = caller.binding.and_then(|binding| self.registry.session(binding));
+        let trunk = invited.trunk.and_then(|trunk| self.trunks.session(trunk));
+        let registered = trunk.or_else(|| caller.binding.and_then(|binding| self.registry.session(binding)));
         let session = match registered {
             Some(session) => session,
             None => self.begin_guest(exchange, caller)?,
         };
         let is_guest = registered.is_none();
+        let mut dial = Dial::to(to);
+        if trunk.is_some() {
+            // Who calls is somebody behind it.
+            let from = Number::new(&caller.user).ok();
+            dial.from = from.map(|from| (from, Text::new(&caller.name)));
+        }
         let reply = exchange.ask_now(|request| Event::Call {
             request,
             actor: Actor::Session(session),
-            event: CallEvent::Dial(Box::new(Dial::to(to))),
+            event: CallEvent::Dial(Box::new(dial)),
         });
         let leg = match reply {
             Reply::Calling { leg: Some(leg), .. } => leg,
@@ -107,39 +114,57 @@ impl Gateway {
         incoming: &Incoming,
     ) -> Result<(), moqswitch_calls::Cause> {
         use moqswitch_calls::Cause;
-        let binding = self.binding_of(session).and_then(|binding| self.agent.binding(binding));
-        let binding = binding.ok_or(Cause::Unreachable)?.clone();
-        let peer = binding.flow.peer;
-        let mut call = self.new_call(session, incoming.leg, Stage::Called, peer);
-        let leg = self.open_media(&mut call, Some(peer)).map_err(|error| {
+        let trunk = self.trunks.trunk(session);
+        let binding = self
+            .binding_of(session)
+            .and_then(|binding| self.agent.binding(binding))
+            .cloned();
+        let flow = match (trunk, &binding) {
+            (Some(_), _) => None,
+            (None, Some(binding)) => Some(binding.flow.peer),
+            (None, None) => return Err(Cause::Unreachable),
+        };
+        let nowhere = std::net::SocketAddr::from(([0, 0, 0, 0], 9));
+        let mut call = self.new_call(session, incoming.leg, Stage::Called, flow.unwrap_or(nowhere));
+        let leg = self.open_media(&mut call, flow).map_err(|error| {
             tracing::warn!(%error, "a call to a telephone");
             Cause::Congestion
         })?;
         let wanted = codecs::in_order(None, incoming.codecs.and(codecs::of_telephones()));
         let offer = call.session_description.offer(&wanted, Direction::SendReceive);
-        let realm = if binding.domain.is_empty() {
-            exchange.sip_entrance.realm.clone()
-        } else {
-            binding.domain.clone()
+        let from = (user_of(&incoming.from.number), incoming.from.name.as_str().to_owned());
+        let sent = match (trunk, binding) {
+            (Some(trunk), _) => self.agent.trunk_call(trunk, incoming.dialled.as_str(), from, offer),
+            (None, Some(binding)) => {
+                let realm = if binding.domain.is_empty() {
+                    exchange.sip_entrance.realm.clone()
+                } else {
+                    binding.domain.clone()
+                };
+                Some(agent::Call {
+                    target: binding.target(),
+                    from,
+                    to: agent::address(&binding.user, &realm),
+                    offer,
+                    headers: Vec::new(),
+                    account: None,
+                })
+            }
+            (None, None) => None,
         };
-        let to = agent::address(&binding.user, &realm);
-        let sent = agent::Call {
-            target: binding.target(),
-            from: (user_of(&incoming.from.number), incoming.from.name.as_str().to_owned()),
-            to,
-            offer,
-            headers: Vec::new(),
-            account: None,
+        let Some(sent) = sent else {
+            self.media.close(leg.leg);
+            return Err(Cause::Unreachable);
         };
         match self.agent.call(Instant::now(), sent) {
             Ok(key) => {
-                self.streams.insert(leg.id, key);
+                self.streams.insert(leg.leg, key);
                 self.insert(key, call);
                 Ok(())
             }
             Err(error) => {
                 tracing::warn!(%error, "a call to a telephone");
-                self.media.close(leg.id);
+                self.media.close(leg.leg);
                 Err(Cause::Congestion)
             }
         }
@@ -150,11 +175,15 @@ impl Gateway {
         &mut self,
         call: &mut Call,
         peer: Option<std::net::SocketAddr>,
-    ) -> Result<RtpLeg, super::RtpError> {
-        let leg = self.media.open(&call.leg.path(), peer)?;
-        call.media = Some(leg.id);
-        call.session_description.move_to(leg.address);
-        Ok(leg)
+    ) -> Result<RtpOpened, super::RtpError> {
+        let wanted = RtpWanted {
+            peer: peer.map(|peer| peer.ip().to_canonical()),
+        };
+        let opened = self.media.open(&call.leg.path(), wanted)?;
+        call.media = Some(opened.leg);
+        let told = std::net::SocketAddr::new(self.media_address, opened.address.port());
+        call.session_description.move_to(told);
+        Ok(opened)
     }
 
     fn insert(&mut self, key: LegKey, call: Call) {

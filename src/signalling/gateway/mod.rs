@@ -1,6 +1,7 @@
 //! The gateway: telephones of SIP as devices of the call plane. It translates and decides nothing: what a telephone wants
 //! becomes an event of the plane, and what the plane tells a device becomes SIP and RTP.
 
+mod admitting;
 mod calling;
 mod codecs;
 mod entrance;
@@ -11,37 +12,49 @@ mod registering;
 mod settings;
 mod sockets;
 mod telling;
+mod trunks;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use moqswitch_calls::{CallId, Codec, LegId, SessionId};
-use moqswitch_sip::agent::{Agent, BindingId, Event, LegKey, Settings};
+use moqswitch_calls::{CallId, Codec, LegId, MediaEvent, SessionId};
+use moqswitch_sip::agent::{Agent, BindingId, Event, LegKey, Noticed, Settings};
 use moqswitch_sip::flow::Flow;
+use moqswitch_sip::guard::{self, Outcome};
 use moqswitch_sip::sdp::{Description, Session};
 
 use crate::exchange::Exchange;
 
 pub(crate) use entrance::SipEntrance;
-pub use media::{RtpError, RtpEvent, RtpLeg, RtpLegId, RtpLegs};
+pub use media::{
+    NoRtp, RtpAgreed, RtpError, RtpEvent, RtpEvents, RtpLeg, RtpLegs, RtpOpened, RtpPeer, RtpRefused, RtpStatistics,
+    RtpWanted,
+};
 pub(crate) use outlet::Outlet;
-pub use settings::{SipSettings, SipSockets};
+pub use settings::{Duplex, Encrypting, Encryption, SipSettings, SipSockets};
 pub(crate) use sockets::serve;
 
+pub use trunks::TrunkSettings;
+
 use registering::Registry;
+use trunks::Trunks;
 
 /// See the module's documentation.
 pub(crate) struct Gateway {
     agent: Agent,
     media: Box<dyn RtpLegs>,
+    media_address: IpAddr,
     registry: Registry,
+    trunks: Trunks,
     calls: HashMap<LegKey, Call>,
     legs: HashMap<LegId, LegKey>,
     /// By who and which call.
     parts: HashMap<(SessionId, CallId), LegKey>,
-    streams: HashMap<RtpLegId, LegKey>,
+    streams: HashMap<RtpLeg, LegKey>,
     begun: u64,
+    started: Instant,
 }
 
 /// One telephone's part in a call.
@@ -51,7 +64,7 @@ struct Call {
     leg: LegId,
     /// It called, and was not registered: its session ends with the call.
     is_guest: bool,
-    media: Option<RtpLegId>,
+    media: Option<RtpLeg>,
     session_description: Session,
     stage: Stage,
     /// What it sends, as the plane has chosen.
@@ -65,7 +78,7 @@ struct Call {
     /// What was played to it while the others hold.
     music: Option<String>,
     /// Where its signalling comes from.
-    peer: std::net::IpAddr,
+    peer: IpAddr,
 }
 
 /// How far it is.
@@ -82,24 +95,58 @@ enum Stage {
 }
 
 impl Gateway {
-    pub(crate) fn new(settings: Settings, media: Box<dyn RtpLegs>, random: Box<dyn FnMut() -> u128 + Send>) -> Self {
+    pub(crate) fn new(
+        settings: Settings,
+        media: Box<dyn RtpLegs>,
+        media_address: IpAddr,
+        random: Box<dyn FnMut() -> u128 + Send>,
+    ) -> Self {
         Self {
             agent: Agent::new(settings, Instant::now(), random),
             media,
-            registry: Registry::default(),
+            media_address,
+            registry: Registry::new(guard::Settings::default()),
+            trunks: Trunks::default(),
             calls: HashMap::new(),
             legs: HashMap::new(),
             parts: HashMap::new(),
             streams: HashMap::new(),
             begun: 0,
+            started: Instant::now(),
         }
     }
 
     /// A message came.
     pub(crate) fn receive(&mut self, exchange: &mut Exchange, flow: Flow, bytes: &[u8]) {
+        let now = Instant::now();
+        let (since, peer) = (self.since_start(now), flow.peer);
+        if let Err(reason) = self.registry.guard.admit(since, peer, flow.transport, bytes) {
+            if let Some(left_out) = self.registry.guard.should_log(reason, peer, since) {
+                tracing::warn!(%peer, reason = reason.name(), left_out, "SIP: refused without an answer");
+            }
+            return;
+        }
         let mut host = self.registry.host(exchange);
-        self.agent.receive(Instant::now(), flow, bytes, &mut host);
+        self.agent.receive(now, flow, bytes, &mut host);
         self.drive(exchange);
+    }
+
+    fn since_start(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.started)
+    }
+
+    fn take_noticed(&mut self, flow: Flow, notice: Noticed) {
+        let outcome = match notice {
+            // Who sends nonsense is no guesser.
+            Noticed::Malformed => return,
+            Noticed::UnknownUser => Outcome::UnknownUser,
+            Noticed::WrongPassword => Outcome::WrongPassword,
+            Noticed::Known => Outcome::Succeeded,
+        };
+        let since = self.since_start(Instant::now());
+        if self.registry.guard.told(since, flow.peer, outcome) {
+            tracing::warn!(peer = %flow.peer, "SIP: too many failures; what it sends is dropped for a while");
+        }
     }
 
     /// A connection is gone.
@@ -149,7 +196,15 @@ impl Gateway {
             Event::Digit { leg, digit, duration } => self.take_digit(exchange, leg, digit, duration),
             Event::Transfer { leg, to, replaces } => self.take_transfer(exchange, leg, &to, replaces),
             Event::Ended { leg, end } => self.take_ended(exchange, leg, &end),
-            Event::Noticed { flow, notice } => tracing::debug!(?flow, ?notice, "SIP"),
+            Event::Trunk { trunk, change } => self.take_trunk(exchange, trunk, change),
+            // Nobody is watched, nothing is published or written yet: the host refuses it.
+            Event::ReferProgress { .. }
+            | Event::Subscribed(_)
+            | Event::Unsubscribed { .. }
+            | Event::Published { .. }
+            | Event::Text(_)
+            | Event::TextSent { .. } => {}
+            Event::Noticed { flow, notice } => self.take_noticed(flow, notice),
         }
     }
 
@@ -161,18 +216,46 @@ impl Gateway {
                 duration_ms,
             } => {
                 if let Some(key) = self.streams.get(&leg).copied() {
-                    let duration = std::time::Duration::from_millis(duration_ms.into());
-                    self.take_digit(exchange, key, digit, duration);
+                    self.take_digit(exchange, key, digit, Duration::from_millis(duration_ms.into()));
                 }
             }
-            RtpEvent::Refused(leg) => {
+            RtpEvent::Refused { leg, reason } => {
                 if let Some(key) = self.streams.get(&leg).copied() {
-                    tracing::warn!("a shard did not take a leg of RTP");
+                    tracing::warn!(%reason, "a shard did not take a leg of RTP");
                     self.hang_up(exchange, key, moqswitch_calls::Cause::Congestion);
                 }
             }
+            RtpEvent::OtherCodec { leg, codec } => {
+                if let Some(key) = self.streams.get(&leg).copied() {
+                    self.take_other_codec(exchange, key, codec);
+                }
+            }
+            RtpEvent::Counted { leg, statistics } => {
+                let quality = statistics
+                    .hears
+                    .zip(self.streams.get(&leg).and_then(|key| self.calls.get(key)));
+                if let Some((quality, call)) = quality {
+                    let (session, call) = (call.session, call.leg.call);
+                    exchange.handle(moqswitch_calls::Event::Media(MediaEvent::Quality {
+                        session,
+                        call,
+                        quality,
+                    }));
+                }
+            }
             // The plane's own watch for calls without media ends it.
-            RtpEvent::Silent(_) => {}
+            RtpEvent::Silent { .. } | RtpEvent::Closed { .. } => {}
+        }
+    }
+
+    /// From time to time: asks what telephones hear, for the records of their calls, and keeps trunks.
+    pub(super) fn ask_quality(&mut self, exchange: &mut Exchange) {
+        self.renew_trunks(exchange);
+        for call in self.calls.values().filter(|call| matches!(call.stage, Stage::Up)) {
+            if let Some(media) = call.media {
+                // A busy shard is asked again with the next round.
+                let _ = self.media.count(media);
+            }
         }
     }
 

@@ -7,13 +7,16 @@ use moqswitch_calls::{Event, RegisterEvent, Registration, SessionId, Text};
 use moqswitch_sip::agent::{Access, Binding, BindingId, Host};
 use moqswitch_sip::digest::{Algorithm, Ha1};
 use moqswitch_sip::flow::Flow;
+use moqswitch_sip::guard::{self, Guard, Load, Traffic, Verdict};
 
 use super::codecs;
 use crate::exchange::Exchange;
 
 /// Which session is of which contact.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Registry {
+    /// Who may send, and what may begin.
+    pub(super) guard: Guard,
     sessions: HashMap<BindingId, SessionId>,
     bindings: HashMap<SessionId, BindingId>,
 }
@@ -25,6 +28,14 @@ pub(super) struct Door<'a> {
 }
 
 impl Registry {
+    pub(super) fn new(guard: guard::Settings) -> Self {
+        Self {
+            guard: Guard::new(guard),
+            sessions: HashMap::new(),
+            bindings: HashMap::new(),
+        }
+    }
+
     pub(super) fn host<'a>(&'a mut self, exchange: &'a mut Exchange) -> Door<'a> {
         Door {
             registry: self,
@@ -66,12 +77,13 @@ impl Host for Door<'_> {
         let session = known.unwrap_or_else(|| self.exchange.new_session());
         // Its name for ever, or where it is: so a telephone that was started again takes its own place.
         let device = binding.instance.as_deref().unwrap_or(&binding.contact);
+        let device = device.trim_matches(['<', '>']);
         let registration = Registration {
             device: Some(Text::new(device)),
             display_name: Text::new(&binding.name),
             expires: Some(expires),
             codecs: codecs::of_telephones(),
-            contact: Text::new(&binding.contact),
+            contact: Text::new(&binding.flow.peer.to_string()),
             ..Registration::phone(session, number)
         };
         if known.is_none() {
@@ -90,6 +102,12 @@ impl Host for Door<'_> {
                 Err(super::telling::status_of(refusal))
             }
         }
+    }
+
+    fn weigh(&mut self, traffic: Traffic, load: Load) -> Verdict {
+        // Any bits will do: nobody should come back in the same second as everybody else.
+        let jitter = u32::try_from(self.exchange.new_session().0 & 0xFFFF).unwrap_or(0);
+        self.registry.guard.weigh(traffic, load, jitter)
     }
 
     fn unregister(&mut self, id: BindingId) {

@@ -1,12 +1,16 @@
 //! What the gateway is given.
 
-use std::fmt;
-use std::net::{TcpListener, UdpSocket};
+use std::net::{IpAddr, TcpListener, UdpSocket};
+use std::pin::Pin;
 use std::time::Duration;
+use std::{fmt, io};
 
 use moqswitch_sip::agent::Reached;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 
 use super::media::RtpLegs;
+use super::trunks::TrunkSettings;
 
 /// SIP of a switch.
 pub struct SipSettings {
@@ -18,8 +22,12 @@ pub struct SipSettings {
     pub realm: String,
     /// How often contacts on datagrams are asked whether they are there. Zero: never.
     pub ping: Duration,
+    /// Ways to other networks.
+    pub trunks: Vec<TrunkSettings>,
     /// Media of telephones.
     pub media: Box<dyn RtpLegs>,
+    /// Where telephones are told to send it, at the port of each leg.
+    pub media_address: IpAddr,
 }
 
 /// Where telephones are listened for. They do not block.
@@ -29,7 +37,23 @@ pub struct SipSockets {
     pub udp: Option<UdpSocket>,
     /// Streams. None: there are none.
     pub tcp: Option<TcpListener>,
+    /// Encrypted streams, and what encrypts them. None: there are none.
+    pub tls: Option<(TcpListener, Box<dyn Encryption>)>,
 }
+
+/// What encrypts streams.
+pub trait Encryption: Send + fmt::Debug {
+    /// Shakes hands with who has connected.
+    fn accept(&self, stream: TcpStream) -> Encrypting;
+}
+
+/// A handshake.
+pub type Encrypting = Pin<Box<dyn Future<Output = io::Result<Box<dyn Duplex>>>>>;
+
+/// A stream both ways.
+pub trait Duplex: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
 
 impl fmt::Debug for SipSettings {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -15,10 +15,10 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::mpsc;
 use tokio::time;
 
-use super::{Gateway, SipSockets};
+use super::{Duplex, Encrypting, Encryption, Gateway, SipSockets};
 use crate::limits::{
     SIP_CONNECT_WAIT, SIP_CONNECTION_IDLE, SIP_CONNECTIONS_MAX, SIP_CONNECTIONS_PER_ADDRESS_MAX,
-    SIP_DATAGRAMS_PER_TURN_MAX, SIP_OUTBOX_MESSAGES_MAX, SIP_STREAM_MESSAGES_MAX,
+    SIP_DATAGRAMS_PER_TURN_MAX, SIP_OUTBOX_MESSAGES_MAX, SIP_QUALITY_INTERVAL, SIP_STREAM_MESSAGES_MAX,
 };
 use crate::socket::Shared;
 
@@ -32,6 +32,7 @@ enum Came {
 struct Sockets {
     udp: Option<UdpSocket>,
     tcp: Option<TcpListener>,
+    tls: Option<(TcpListener, Box<dyn Encryption>)>,
     connections: HashMap<u64, Connection>,
     /// To peers, so that a connection is used again.
     peers: HashMap<SocketAddr, u64>,
@@ -51,6 +52,10 @@ pub(crate) async fn serve(shared: Weak<Shared>, mut gateway: Gateway, listening:
     let mut sockets = Sockets {
         udp: listening.udp.map(UdpSocket::from_std).transpose()?,
         tcp: listening.tcp.map(TcpListener::from_std).transpose()?,
+        tls: match listening.tls {
+            Some((listener, encryption)) => Some((TcpListener::from_std(listener)?, encryption)),
+            None => None,
+        },
         connections: HashMap::new(),
         peers: HashMap::new(),
         per_address: HashMap::new(),
@@ -60,8 +65,10 @@ pub(crate) async fn serve(shared: Weak<Shared>, mut gateway: Gateway, listening:
     let Some(bell) = shared.upgrade().map(|shared| shared.exchange.borrow().outlet.bell()) else {
         return Ok(());
     };
-    let streams = gateway.media.bell();
+    let streams = gateway.media.news();
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+    let mut quality = time::interval(SIP_QUALITY_INTERVAL);
+    quality.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
     loop {
         let due = gateway.poll_timeout().unwrap_or_else(|| Instant::now() + IDLE);
         let what = tokio::select! {
@@ -70,11 +77,12 @@ pub(crate) async fn serve(shared: Weak<Shared>, mut gateway: Gateway, listening:
             () = bell.notified() => What::Bell,
             () = streams.notified() => What::Bell,
             () = time::sleep_until(due.into()) => What::Due,
+            _ = quality.tick() => What::Quality,
         };
         let Some(shared) = shared.upgrade() else { return Ok(()) };
         match what {
             What::Datagrams => take_datagrams(&shared, &mut gateway, &sockets, &mut buffer),
-            What::Connection(stream, peer) => sockets.accept(stream, peer),
+            What::Connection(transport, stream, peer) => sockets.accept(transport, stream, peer),
             What::Came(Came::Message(flow, bytes)) => {
                 gateway.receive(&mut shared.exchange.borrow_mut(), flow, &bytes);
             }
@@ -83,6 +91,10 @@ pub(crate) async fn serve(shared: Weak<Shared>, mut gateway: Gateway, listening:
                 gateway.connection_closed(&mut shared.exchange.borrow_mut(), connection);
             }
             What::Bell => gateway.drive(&mut shared.exchange.borrow_mut()),
+            What::Quality => {
+                gateway.ask_quality(&mut shared.exchange.borrow_mut());
+                gateway.drive(&mut shared.exchange.borrow_mut());
+            }
             What::Due => gateway.handle_timeout(&mut shared.exchange.borrow_mut()),
         }
         drop(shared);
@@ -94,10 +106,11 @@ pub(crate) async fn serve(shared: Weak<Shared>, mut gateway: Gateway, listening:
 
 enum What {
     Datagrams,
-    Connection(TcpStream, SocketAddr),
+    Connection(Transport, TcpStream, SocketAddr),
     Came(Came),
     Bell,
     Due,
+    Quality,
 }
 
 /// As many as there are, and no more than a turn has.
@@ -125,34 +138,39 @@ impl Sockets {
                 _ => std::future::pending().await,
             }
         };
-        let connection = async {
-            let Some(tcp) = &self.tcp else {
-                return std::future::pending().await;
-            };
-            loop {
-                match tcp.accept().await {
-                    Ok(accepted) => return accepted,
-                    // Without descriptors it fails at once, again and again.
-                    Err(_) => time::sleep(ACCEPT_PAUSE).await,
-                }
-            }
-        };
+        let plain = accepted(self.tcp.as_ref());
+        let encrypted = accepted(self.tls.as_ref().map(|(listener, _)| listener));
         tokio::select! {
             () = datagrams => What::Datagrams,
-            (stream, peer) = connection => What::Connection(stream, peer),
+            (stream, peer) = plain => What::Connection(Transport::Tcp, stream, peer),
+            (stream, peer) = encrypted => What::Connection(Transport::Tls, stream, peer),
         }
     }
 
-    fn accept(&mut self, stream: TcpStream, peer: SocketAddr) {
+    fn accept(&mut self, transport: Transport, stream: TcpStream, peer: SocketAddr) {
         let Some((connection, outbox)) = self.begin(peer) else {
             return;
         };
-        let flow = Flow {
-            transport: Transport::Tcp,
-            peer,
-            connection,
+        let (flow, tell) = (
+            Flow {
+                transport,
+                peer,
+                connection,
+            },
+            self.tell.clone(),
+        );
+        // Small messages that are waited for.
+        let _ = stream.set_nodelay(true);
+        let encrypting: Encrypting = match &self.tls {
+            Some((_, encryption)) if transport == Transport::Tls => encryption.accept(stream),
+            _ => Box::pin(std::future::ready(Ok(Box::new(stream) as Box<dyn Duplex>))),
         };
-        tokio::task::spawn_local(serve_stream(stream, flow, outbox, self.tell.clone()));
+        tokio::task::spawn_local(async move {
+            match time::timeout(SIP_CONNECT_WAIT, encrypting).await {
+                Ok(Ok(stream)) => serve_stream(stream, flow, outbox, tell).await,
+                Ok(Err(_)) | Err(_) => drop(tell.send(Came::Closed(connection)).await),
+            }
+        });
     }
 
     /// A place for a connection. None: there are as many as there may be.
@@ -195,7 +213,9 @@ impl Sockets {
         }
         let known = Some(flow.connection).filter(|connection| self.connections.contains_key(connection));
         let number = known.or_else(|| self.peers.get(&flow.peer).copied());
-        let number = number.or_else(|| self.connect(flow.peer));
+        // A telephone that comes by TLS is answered by the connection that it made, and by no other.
+        let is_plain = flow.transport == Transport::Tcp;
+        let number = number.or_else(|| is_plain.then(|| self.connect(flow.peer)).flatten());
         if let Some(connection) = number.and_then(|number| self.connections.get(&number)) {
             // A peer that does not read loses what it does not read.
             let _ = connection.outbox.try_send(bytes);
@@ -212,7 +232,7 @@ impl Sockets {
         let tell = self.tell.clone();
         tokio::task::spawn_local(async move {
             match time::timeout(SIP_CONNECT_WAIT, TcpStream::connect(peer)).await {
-                Ok(Ok(stream)) => serve_stream(stream, flow, outbox, tell).await,
+                Ok(Ok(stream)) => serve_stream(Box::new(stream), flow, outbox, tell).await,
                 Ok(Err(_)) | Err(_) => drop(tell.send(Came::Closed(connection)).await),
             }
         });
@@ -220,11 +240,28 @@ impl Sockets {
     }
 }
 
+/// Who connects. Without a listener nobody does.
+async fn accepted(listener: Option<&TcpListener>) -> (TcpStream, SocketAddr) {
+    let Some(listener) = listener else {
+        return std::future::pending().await;
+    };
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            // Without descriptors it fails at once, again and again.
+            Err(_) => time::sleep(ACCEPT_PAUSE).await,
+        }
+    }
+}
+
 /// Reads and writes one connection until it ends, or nothing comes for long.
-async fn serve_stream(stream: TcpStream, flow: Flow, mut outbox: mpsc::Receiver<Arc<[u8]>>, tell: mpsc::Sender<Came>) {
-    // Small messages that are waited for.
-    let _ = stream.set_nodelay(true);
-    let (mut reader, mut writer) = stream.into_split();
+async fn serve_stream(
+    stream: Box<dyn Duplex>,
+    flow: Flow,
+    mut outbox: mpsc::Receiver<Arc<[u8]>>,
+    tell: mpsc::Sender<Came>,
+) {
+    let (mut reader, mut writer) = tokio::io::split(stream);
     let (pong, mut pongs) = mpsc::channel::<()>(1);
     let reading = async {
         let (mut framer, mut buffer) = (Framer::default(), [0; READ_BYTES]);

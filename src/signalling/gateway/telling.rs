@@ -134,7 +134,7 @@ impl Gateway {
             tracing::warn!(%error, "a call of a telephone");
             Cause::Congestion
         })?;
-        self.streams.insert(leg.id, key);
+        self.streams.insert(leg.leg, key);
         let Some(call) = self.calls.get_mut(&key) else {
             return Ok(());
         };
@@ -190,6 +190,7 @@ impl Gateway {
 
     fn take_unregistered(&mut self, exchange: &mut Exchange, session: SessionId, reason: UnregisterReason) {
         exchange.outlet.remove(session);
+        self.trunks.forget(session);
         let Some(binding) = self.registry.forget(session) else {
             return;
         };

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use crate::digest::{Client, Place, Secret};
+use crate::limits::{FORKS_MAX, PROVISIONALS_MAX};
 use crate::message::{Message, Method};
-use crate::transaction::{ClientId, Expired};
+use crate::transaction::{ClientId, Expired, ServerId};
 
 use super::event::{End, EndedBy, Event, LegKey};
 use super::inside::cause_of;
@@ -35,12 +36,17 @@ impl Agent {
                     self.lose_dialog(now, key, response.status());
                 }
             }
+            Purpose::Notify(key) => {
+                if is_final && matches!(response.status(), 408 | 481) {
+                    self.stop_telling(key);
+                }
+            }
             Purpose::Ping(binding) => self.ponged(binding),
             Purpose::Errand(errand) => return self.take_errand(now, id, errand, &response),
             Purpose::Nothing => {}
         }
         if is_final && !matches!(purpose, Purpose::Offer(_)) {
-            self.clients.remove(&id);
+            self.forget_client(id);
         }
     }
 
@@ -69,18 +75,14 @@ impl Agent {
         if status == 422 && !is_cancelled && self.retry_with_interval(now, id, key, response) {
             return;
         }
-        self.clients.remove(&id);
+        self.forget_client(id);
         self.note_refusal(now, key, response);
         let end = End {
             by: EndedBy::Peer,
             status,
             cause: cause_of(response),
         };
-        if is_cancelled {
-            self.forget_leg(key);
-        } else {
-            self.end(key, end);
-        }
+        self.end(key, end);
     }
 
     fn take_provisional(&mut self, now: Instant, id: ClientId, key: LegKey, response: &Message) {
@@ -88,6 +90,7 @@ impl Agent {
         let State::Calling {
             cancel,
             acknowledged,
+            provisionals,
             can_cancel,
             ..
         } = &mut leg.state
@@ -105,14 +108,18 @@ impl Agent {
         if response.lists("Require", "100rel")
             && let Some(number) = response.number("RSeq")
         {
-            // One that came again was acknowledged, and what is older is out of order (RFC 3262, section 4).
-            if acknowledged.iter().any(|(own, last)| *own == tag && *last >= number) {
+            // One that came again was acknowledged, and others come in their order (RFC 3262, section 4).
+            let is_first = acknowledged.iter().all(|(own, _)| *own != tag);
+            if is_first && acknowledged.len() < FORKS_MAX {
+                acknowledged.push((tag.clone(), number.saturating_sub(1)));
+            }
+            let last = acknowledged.iter_mut().find(|(own, _)| *own == tag);
+            let next = last.filter(|(_, last)| last.checked_add(1) == Some(number));
+            let Some((_, last)) = next.filter(|_| *provisionals < PROVISIONALS_MAX) else {
                 return;
-            }
-            acknowledged.retain(|(own, _)| *own != tag);
-            if acknowledged.len() < FORKS_MAX {
-                acknowledged.push((tag, number));
-            }
+            };
+            *last = number;
+            *provisionals += 1;
             self.acknowledge_provisional(now, id, key, response, number);
         }
         let body = body_of(response);
@@ -205,37 +212,8 @@ impl Agent {
         }
     }
 
-    /// An answer that nobody wants: it is acknowledged and ended, with what the INVITE and it say.
-    fn end_unwanted(&mut self, now: Instant, id: ClientId, response: &Message) {
-        let Some(sent) = self.transactions.sent(id).cloned() else {
-            return;
-        };
-        let Some(number) = sent.cseq().map(|(number, _)| number) else {
-            return;
-        };
-        let Some(mut dialog) = super::dialog::Dialog::of_answer(&sent, response, self.client_flow(id)) else {
-            return;
-        };
-        let flow = dialog.next_hop();
-        let mut ack = dialog.request_numbered(Method::Ack, number);
-        ack.push_front("Via", self.via(flow.transport));
-        self.transactions.send(flow, &ack);
-        let mut bye = dialog.request(Method::Bye);
-        bye.push_front("Via", self.via(flow.transport));
-        // Without room it is ended by the peer's own time-out.
-        let _ = self.transactions.request(now, flow, bye);
-    }
-
-    fn client_flow(&self, id: ClientId) -> crate::flow::Flow {
-        let unknown = crate::flow::Flow::datagrams(std::net::SocketAddr::from(([127, 0, 0, 1], 9)));
-        self.transactions.flow_of(id).unwrap_or(unknown)
-    }
-
     fn take_offer_answer(&mut self, now: Instant, id: ClientId, key: LegKey, response: &Message) {
-        let Some(leg) = self.legs.get_mut(&key) else {
-            self.clients.remove(&id);
-            return;
-        };
+        let Some(leg) = self.legs.get_mut(&key) else { return };
         let status = response.status();
         let own = match &leg.offer {
             Offer::Own {
@@ -256,10 +234,19 @@ impl Agent {
             }
         };
         let (is_invite, cseq, is_refresh) = own;
+        let is_asked_again = match status {
+            401 | 407 => self.retry_with_credentials(now, id, key, response),
+            422 => self.retry_with_interval(now, id, key, response),
+            _ => false,
+        };
+        let Some(leg) = self.legs.get_mut(&key).filter(|_| !is_asked_again) else {
+            return;
+        };
         leg.offer = Offer::None;
         if !is_invite {
-            self.clients.remove(&id);
+            self.forget_client(id);
         }
+        let Some(leg) = self.legs.get_mut(&key) else { return };
         match status {
             200..300 => {
                 leg.dialog.retarget(response);
@@ -274,9 +261,8 @@ impl Agent {
             }
             491 => self.wait_for_other(now, key, is_refresh),
             408 | 481 => self.lose_dialog(now, key, status),
-            401 | 407 if self.retry_with_credentials(now, id, key, response) => {}
-            _ if !is_refresh => self.events.push_back(Event::OfferAnswered { leg: key, body: None }),
-            _ => {}
+            _ if is_refresh => leg.session.retry(now),
+            _ => self.events.push_back(Event::OfferAnswered { leg: key, body: None }),
         }
         self.rearm(key);
     }
@@ -286,9 +272,18 @@ impl Agent {
         let random = u64::try_from((self.random)() % 190).unwrap_or(0);
         let Some(leg) = self.legs.get_mut(&key) else { return };
         let wait = if leg.is_caller { 2100 + random * 10 } else { random * 10 };
-        if !is_refresh {
+        if is_refresh {
+            leg.session.retry(now);
+        } else {
             let description = leg.description.clone();
             leg.glare = Some((now + Duration::from_millis(wait), description));
+        }
+    }
+
+    /// The peer does not want to know what becomes of the transfer that it asked for. The call goes on (RFC 5057, section 5.2).
+    fn stop_telling(&mut self, key: LegKey) {
+        if let Some(leg) = self.legs.get_mut(&key) {
+            leg.transfer = None;
         }
     }
 
@@ -306,51 +301,57 @@ impl Agent {
     pub(super) fn end_transactions(&mut self, now: Instant) {
         while let Some(expired) = self.transactions.poll_expired() {
             match expired {
-                Expired::Over(id) => drop(self.clients.remove(&id)),
-                Expired::Request(id) => match self.clients.remove(&id) {
-                    Some(Purpose::Invite(key)) => match self.legs.get(&key).map(|leg| &leg.state) {
-                        Some(State::Calling { cancel: Some(_), .. }) => drop(self.forget_leg(key)),
-                        Some(State::Calling { .. }) => {
-                            self.end(
-                                key,
-                                End {
-                                    by: EndedBy::Time,
-                                    status: 408,
-                                    cause: None,
-                                },
-                            );
-                        }
-                        _ => {}
-                    },
-                    Some(Purpose::Offer(key)) => {
-                        if let Some(Leg { offer, .. }) = self.legs.get_mut(&key)
-                            && matches!(offer, Offer::Own { request, .. } if *request == id)
-                        {
-                            *offer = Offer::None;
-                            self.lose_dialog(now, key, 408);
-                        }
+                Expired::Over(id) => drop(self.forget_client(id)),
+                Expired::Request(id) => {
+                    if let Some(purpose) = self.forget_client(id) {
+                        self.end_unanswered(now, id, purpose);
                     }
-                    Some(Purpose::Inside(key)) => self.lose_dialog(now, key, 408),
-                    Some(Purpose::Errand(errand)) => self.end_errand(now, id, errand, None),
-                    Some(Purpose::Ping(_) | Purpose::Nothing) | None => {}
-                },
-                // Nobody acknowledged our answer (section 13.3.1.4).
+                }
                 Expired::Response(id) => {
-                    let Some(key) = self.servers.remove(&id) else { continue };
-                    if let Some(leg) = self.legs.get_mut(&key).filter(|leg| leg.is_up()) {
-                        let was_told = matches!(leg.state, State::Answered { is_over: Some(_), .. });
-                        leg.state = State::Up { ack: None };
-                        leg.offer = Offer::None;
-                        let end = End {
-                            by: EndedBy::Time,
-                            status: 408,
-                            cause: None,
-                        };
-                        self.close(now, key, 408, None, (!was_told).then_some(end));
+                    if let Some(key) = self.servers.remove(&id) {
+                        self.end_unacknowledged(now, id, key);
                     }
                 }
             }
         }
+    }
+
+    /// No answer came to a request of ours.
+    fn end_unanswered(&mut self, now: Instant, id: ClientId, purpose: Purpose) {
+        match purpose {
+            Purpose::Invite(key) => {
+                let leg = self.legs.get(&key);
+                if leg.is_some_and(|leg| matches!(leg.state, State::Calling { invite, .. } if invite == id)) {
+                    self.end(key, NO_ANSWER);
+                }
+            }
+            Purpose::Offer(key) => {
+                if let Some(Leg { offer, .. }) = self.legs.get_mut(&key)
+                    && matches!(offer, Offer::Own { request, .. } if *request == id)
+                {
+                    *offer = Offer::None;
+                    self.lose_dialog(now, key, 408);
+                }
+            }
+            Purpose::Inside(key) => self.lose_dialog(now, key, 408),
+            Purpose::Notify(key) => self.stop_telling(key),
+            Purpose::Errand(errand) => self.end_errand(now, id, errand, None),
+            Purpose::Ping(_) | Purpose::Nothing => {}
+        }
+    }
+
+    /// Nobody acknowledged our answer (section 13.3.1.4).
+    fn end_unacknowledged(&mut self, now: Instant, id: ServerId, key: LegKey) {
+        let Some(leg) = self.legs.get_mut(&key) else { return };
+        let is_answer = matches!(leg.state, State::Answered { invite, .. } if invite == id);
+        let is_offer = matches!(leg.offer, Offer::Late { invite, .. } if invite == id);
+        if !is_answer && !is_offer {
+            return;
+        }
+        let was_over = leg.is_over();
+        leg.state = State::Up { ack: None };
+        leg.offer = Offer::None;
+        self.close(now, key, 408, None, (!was_over).then_some(NO_ANSWER));
     }
 
     /// Once more, with what the carrier asked for: the same call, the next number (section 22.2).
@@ -403,13 +404,22 @@ impl Agent {
         let (Some(least), Some(sent)) = (least, self.transactions.sent(id).cloned()) else {
             return false;
         };
+        let Some(leg) = self.legs.get_mut(&key) else {
+            return false;
+        };
+        let value = sent.get("Session-Expires").unwrap_or_default();
         let before = sent.number("Session-Expires").unwrap_or(0);
-        // Only once: who asks for more each time is not followed.
-        if before >= least {
+        // Who asks for more each time is not followed.
+        if before >= least || leg.is_interval_raised {
             return false;
         }
-        let mut request = sent;
-        request.set("Session-Expires", least.to_string());
+        leg.is_interval_raised = true;
+        // Who refreshes stays the same.
+        let refresher = value
+            .split_once(';')
+            .map_or(String::new(), |(_, rest)| format!(";{rest}"));
+        let mut request = sent.clone();
+        request.set("Session-Expires", format!("{least}{refresher}"));
         request.set("Min-SE", least.to_string());
         self.send_again(now, id, key, request)
     }
@@ -427,25 +437,30 @@ impl Agent {
         let Ok(sent) = self.transactions.request(now, flow, request) else {
             return false;
         };
-        let Some(purpose) = self.clients.remove(&id) else {
+        let Some(purpose) = self.forget_client(id) else {
             return false;
         };
         self.clients.insert(sent, purpose);
         let Some(leg) = self.legs.get_mut(&key) else {
             return false;
         };
-        match (&mut leg.state, purpose) {
-            (State::Calling { invite, can_cancel, .. }, Purpose::Invite(_)) => {
+        match (&mut leg.state, &mut leg.offer) {
+            (
+                State::Calling {
+                    invite,
+                    can_cancel,
+                    acknowledged,
+                    ..
+                },
+                _,
+            ) => {
                 *invite = sent;
                 *can_cancel = false;
+                acknowledged.clear();
             }
-            (_, Purpose::Offer(_)) => {
-                leg.offer = Offer::Own {
-                    request: sent,
-                    is_invite: true,
-                    cseq: number,
-                    is_refresh: false,
-                };
+            (_, Offer::Own { request, cseq, .. }) => {
+                *request = sent;
+                *cseq = number;
             }
             _ => {}
         }
@@ -470,5 +485,8 @@ impl Agent {
     }
 }
 
-/// Early dialogs of one call whose provisional answers are acknowledged.
-const FORKS_MAX: usize = 16;
+const NO_ANSWER: End = End {
+    by: EndedBy::Time,
+    status: 408,
+    cause: None,
+};

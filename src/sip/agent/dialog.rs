@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use crate::flow::{Flow, Transport};
-use crate::limits::ROUTES_MAX;
-use crate::message::syntax::{Host, NameAddress, Uri};
+use crate::limits::{ADDRESS_BYTES_MAX, ROUTE_BYTES_MAX, ROUTES_MAX};
+use crate::message::syntax::{Host, NameAddress, Uri, without_headers};
 use crate::message::{Message, Method};
 
 /// Between us and one peer.
@@ -27,7 +27,7 @@ pub(super) struct Dialog {
 }
 
 impl Dialog {
-    /// Of an INVITE that came.
+    /// Of an INVITE that came. None: it has not what a dialog needs, or a route that is too long.
     pub(super) fn of_request(request: &Message, local_tag: String, flow: Flow) -> Option<Self> {
         Some(Self {
             call_id: request.call_id().to_owned(),
@@ -36,11 +36,7 @@ impl Dialog {
             local: without_tag(request.get("To")?),
             remote: without_tag(request.get("From")?),
             target: contact_of(request)?,
-            route: request
-                .items("Record-Route")
-                .take(ROUTES_MAX)
-                .map(str::to_owned)
-                .collect(),
+            route: hops(request, "Record-Route")?,
             local_cseq: 0,
             remote_cseq: request.cseq().map(|(number, _)| number),
             flow,
@@ -84,11 +80,7 @@ impl Dialog {
     /// What an answer to our INVITE says: its tag, its route in our order, its Contact (section 12.1.2).
     pub(super) fn learn(&mut self, response: &Message) {
         self.remote_tag = response.to_tag().or_else(|| self.remote_tag.take());
-        let mut route: Vec<String> = response
-            .items("Record-Route")
-            .take(ROUTES_MAX)
-            .map(str::to_owned)
-            .collect();
+        let mut route = hops(response, "Record-Route").unwrap_or_default();
         route.reverse();
         self.route = route;
         self.retarget(response);
@@ -166,6 +158,7 @@ impl Dialog {
         let Some(Host::Ip(ip)) = uri.host.filter(|_| is_udp) else {
             return self.flow;
         };
+        let ip = ip.to_canonical();
         let peer = SocketAddr::new(ip, uri.port.unwrap_or(Transport::Udp.default_port()));
         let came_from = self.flow.peer.ip().to_canonical();
         if ip == came_from && first.is_none() && is_behind_translator(&self.target, self.flow) {
@@ -196,15 +189,19 @@ fn is_behind_translator(target: &str, flow: Flow) -> bool {
     port != flow.peer.port()
 }
 
+/// Of one host, which anybody may reach.
 fn is_global(ip: std::net::IpAddr) -> bool {
     match ip {
         std::net::IpAddr::V4(ip) => {
             let [a, b, ..] = ip.octets();
             let is_shared = a == 100 && (64..128).contains(&b);
-            !(ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_unspecified() || is_shared)
+            // From 224 on they are of many hosts, or of none.
+            let is_of_one = a != 0 && a < 224;
+            is_of_one && !(ip.is_private() || ip.is_loopback() || ip.is_link_local() || is_shared)
         }
         std::net::IpAddr::V6(ip) => {
-            !(ip.is_loopback() || ip.is_unspecified() || ip.is_unique_local() || ip.is_unicast_link_local())
+            let is_local = ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local();
+            !(is_local || ip.is_unspecified() || ip.is_multicast())
         }
     }
 }
@@ -221,10 +218,18 @@ fn without_tag(value: &str) -> String {
     format!("{name}<{}>", address.uri)
 }
 
+/// The first Contact, as it becomes a Request-URI.
 pub(super) fn contact_of(message: &Message) -> Option<String> {
     let contact = NameAddress::parse(message.items("Contact").next()?)?;
-    // It becomes a Request-URI.
-    contact.address().map(|_| contact.uri)
+    contact.address().filter(|_| contact.uri.len() <= ADDRESS_BYTES_MAX)?;
+    Some(without_headers(&contact.uri).to_owned())
+}
+
+/// A header that is a route, as it stands. None: it is longer than a route may be.
+pub(super) fn hops(message: &Message, name: &str) -> Option<Vec<String>> {
+    let hops: Vec<String> = message.items(name).map(str::to_owned).collect();
+    let bytes: usize = hops.iter().map(String::len).sum();
+    (hops.len() <= ROUTES_MAX && bytes <= ROUTE_BYTES_MAX).then_some(hops)
 }
 
 #[cfg(test)]
@@ -272,6 +277,30 @@ mod tests {
     }
 
     #[test]
+    fn a_route_that_is_too_long_is_none_and_a_contact_has_no_headers() {
+        let with = |header: &str, contact: &str| {
+            let text = format!(
+                "INVITE sip:1 SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:c@d>\r\n\
+                 Call-ID: x\r\nCSeq: 7 INVITE\r\nContact: <{contact}>\r\nRecord-Route: {header}\r\n\r\n"
+            );
+            let request = Message::parse(text.as_bytes()).unwrap();
+            Dialog::of_request(
+                &request,
+                "9".to_owned(),
+                Flow::datagrams(SocketAddr::from(([192, 0, 2, 1], 5060))),
+            )
+        };
+        let hop = "<sip:p;lr>,";
+        assert!(with(&hop.repeat(ROUTES_MAX), "sip:a@b").is_some());
+        assert!(with(&hop.repeat(ROUTES_MAX + 1), "sip:a@b").is_none());
+        let long = format!("<sip:{};lr>", "p".repeat(ROUTE_BYTES_MAX));
+        assert!(with(&long, "sip:a@b").is_none());
+        let long = format!("sip:{}@b", "a".repeat(ADDRESS_BYTES_MAX));
+        assert!(with(hop, &long).is_none());
+        assert_eq!(with(hop, "sip:a@b?Route=%3Csip:evil%3E&X=y").unwrap().target, "sip:a@b");
+    }
+
+    #[test]
     fn who_names_an_address_that_cannot_be_reached_is_answered_where_it_came_from() {
         for (contact, from, hop) in [
             ("<sip:a@10.0.0.1:5066>", "203.0.113.9:4000", "203.0.113.9:4000"),
@@ -279,6 +308,14 @@ mod tests {
             ("<sip:a@203.0.113.9:5066>", "203.0.113.9:4000", "203.0.113.9:4000"),
             ("<sip:a@203.0.113.8:5066>", "203.0.113.9:5060", "203.0.113.8:5066"),
             ("<sip:a@127.0.0.1:5066>", "127.0.0.1:5066", "127.0.0.1:5066"),
+            // Neither to ourselves nor to many.
+            ("<sip:a@127.0.0.1:5066>", "203.0.113.9:4000", "203.0.113.9:4000"),
+            ("<sip:a@[::ffff:127.0.0.1]:66>", "203.0.113.9:4000", "203.0.113.9:4000"),
+            ("<sip:a@0.1.2.3>", "203.0.113.9:4000", "203.0.113.9:4000"),
+            ("<sip:a@224.0.1.75>", "203.0.113.9:4000", "203.0.113.9:4000"),
+            ("<sip:a@255.255.255.255>", "203.0.113.9:4000", "203.0.113.9:4000"),
+            ("<sip:a@[ff02::1]>", "203.0.113.9:4000", "203.0.113.9:4000"),
+            ("<sip:a@[::ffff:203.0.113.8]>", "203.0.113.9:4000", "203.0.113.8:5060"),
         ] {
             assert_eq!(dialog(contact, &[], from).next_hop().peer.to_string(), hop, "{contact}");
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::digest::{Algorithm, Ha1};
 use crate::flow::Flow;
+use crate::guard::{Load, Traffic, Verdict};
 
 use super::registrar::Binding;
 use super::texts::{Text, TextId};
@@ -229,6 +230,8 @@ pub trait Host {
     fn secret(&mut self, user: &str, domain: &str, algorithm: Algorithm) -> Option<Ha1>;
     /// A contact registers, or registers again. How long it stays, or the status of the refusal.
     fn register(&mut self, id: BindingId, binding: &Binding, expires: Duration) -> Result<Duration, u16>;
+    /// May this begin, with so much to do?
+    fn weigh(&mut self, traffic: Traffic, load: Load) -> Verdict;
     /// A contact is gone.
     fn unregister(&mut self, id: BindingId);
     /// Need nobody say a password whose calls and texts come from where a trunk is? If not, it is let in as any other, and

@@ -40,6 +40,10 @@ impl Host for House {
         Ok(expires)
     }
 
+    fn weigh(&mut self, _: Traffic, _: Load) -> Verdict {
+        Verdict::Accept
+    }
+
     fn unregister(&mut self, id: BindingId) {
         self.bindings.remove(&id);
     }
@@ -179,6 +183,9 @@ impl World {
                 }
             }
             if is_quiet {
+                for agent in &self.agents {
+                    assert_eq!(agent.check(), Ok(()));
+                }
                 return;
             }
         }

@@ -74,6 +74,9 @@ impl Agent {
         if !is_description {
             return self.reply(now, id, &message, 415, &[("Accept", super::ACCEPT)]);
         }
+        if !takes_descriptions(&message) {
+            return self.reply(now, id, &message, 406, &[]);
+        }
         let domain = domain_of(&from);
         let trunk = self.trunk_of(flow, &message).filter(|trunk| host.trusts(*trunk, flow));
         if trunk.is_none() && !self.is_known(now, flow, id, &message, (&from.user, &domain), host) {
@@ -139,7 +142,8 @@ impl Agent {
         self.dialogs
             .insert((dialog.call_id.clone(), dialog.local_tag.clone()), key);
         let peers = (dialog.call_id.clone(), dialog.remote_tag.clone().unwrap_or_default());
-        self.called.insert(peers, key);
+        let number = dialog.remote_cseq.unwrap_or_default();
+        self.called.insert(peers, (key, number));
         self.servers.insert(id, key);
         let leg = Leg {
             dialog,
@@ -153,6 +157,8 @@ impl Agent {
             credentials: trunk.map(|trunk| Credentials::of(trunk.0)),
             glare: None,
             is_caller: false,
+            unacknowledged: None,
+            is_interval_raised: false,
             state: State::Called {
                 invite: id,
                 request: Box::new(message),
@@ -167,10 +173,9 @@ impl Agent {
     /// The same request by another way (section 8.2.2.2).
     fn is_merged(&self, message: &Message) -> bool {
         let Some(tag) = message.from_tag() else { return false };
-        let key = self.called.get(&(message.call_id().to_owned(), tag));
+        let known = self.called.get(&(message.call_id().to_owned(), tag));
         let cseq = message.cseq().map(|(number, _)| number);
-        key.and_then(|key| self.legs.get(key))
-            .is_some_and(|leg| leg.dialog.remote_cseq == cseq)
+        known.is_some_and(|(_, number)| Some(*number) == cseq)
     }
 
     /// The leg in whose place a call is to come (RFC 3891).
@@ -200,7 +205,11 @@ impl Agent {
             return;
         };
         let Some((number, _)) = message.cseq() else { return };
-        let Some(leg) = self.legs.get_mut(&key) else { return };
+        let leg = self.legs.get_mut(&key);
+        // Another one's tag: it knows the call, and is not the peer.
+        let Some(leg) = leg.filter(|leg| leg.dialog.remote_tag == message.from_tag()) else {
+            return;
+        };
         match &leg.offer {
             Offer::Late { invite, cseq, is_offer } if *cseq == number => {
                 let (invite, is_offer) = (*invite, *is_offer);
@@ -272,6 +281,7 @@ impl Agent {
     }
 
     fn refuse_pending(&mut self, now: Instant, key: LegKey, id: ServerId, message: &Message, status: u16) {
+        self.servers.remove(&id);
         self.respond_in(now, key, id, message, status, &[]);
         if let Some(leg) = self.legs.get_mut(&key) {
             leg.offer = Offer::None;
@@ -305,8 +315,7 @@ impl Agent {
             return response;
         };
         if response.to_tag().is_none() && status > 100 {
-            let to = response.get("To").unwrap_or_default().to_owned();
-            response.set("To", format!("{to};tag={}", leg.dialog.local_tag));
+            response.append("To", &format!(";tag={}", leg.dialog.local_tag));
         }
         let is_about_dialog = request.method().is_some_and(super::is_refresh_method);
         if is_about_dialog && status > 100 && status < 300 {
@@ -321,9 +330,10 @@ impl Agent {
         response
     }
 
-    /// The leg is over, and told so.
+    /// The leg is over, and told so, unless it was over before.
     pub(super) fn end(&mut self, key: LegKey, end: End) {
-        if self.forget_leg(key) {
+        let is_told = self.legs.get(&key).is_some_and(|leg| !leg.is_over());
+        if self.forget_leg(key) && is_told {
             self.events.push_back(Event::Ended { leg: key, end });
         }
     }
@@ -334,24 +344,41 @@ impl Agent {
             return false;
         };
         if !leg.is_caller {
-            self.called
-                .remove(&(leg.dialog.call_id.clone(), leg.dialog.remote_tag.unwrap_or_default()));
+            let peers = (leg.dialog.call_id.clone(), leg.dialog.remote_tag.unwrap_or_default());
+            // A later call may have the same name.
+            if self.called.get(&peers).is_some_and(|(other, _)| *other == key) {
+                self.called.remove(&peers);
+            }
         }
         self.dialogs.remove(&(leg.dialog.call_id, leg.dialog.local_tag));
-        match leg.state {
-            State::Called { invite, .. } | State::Answered { invite, .. } => drop(self.servers.remove(&invite)),
-            State::Calling { .. } | State::Up { .. } => {}
-        }
-        match leg.offer {
-            Offer::Peers { request, .. } => drop(self.servers.remove(&request)),
-            Offer::Late { invite, .. } => drop(self.servers.remove(&invite)),
-            Offer::None | Offer::Own { .. } => {}
+        let invite = match leg.state {
+            State::Called { invite, .. } | State::Answered { invite, .. } => Some(invite),
+            State::Calling { .. } | State::Up { .. } => None,
+        };
+        let offer = match leg.offer {
+            Offer::Peers { request: invite, .. } | Offer::Late { invite, .. } => Some(invite),
+            Offer::None | Offer::Own { .. } => None,
+        };
+        for id in [invite, offer].into_iter().flatten() {
+            self.servers.remove(&id);
+            // An answer that nobody will acknowledge is not sent again.
+            self.transactions.acknowledged(id);
         }
         self.set_timer(super::Timer::Leg(key), None);
         self.forget_refer(key);
         self.end_watches_of_leg(key);
         true
     }
+}
+
+/// Answers have a description, and nothing else. Who does not say what it takes takes that (section 20.1).
+fn takes_descriptions(message: &Message) -> bool {
+    let is_it = |kind: &str| {
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        let all = [super::SDP, "application/*", "*/*"];
+        all.iter().any(|own| own.eq_ignore_ascii_case(kind))
+    };
+    message.get("Accept").is_none() || message.items("Accept").any(is_it)
 }
 
 /// The first address of a header like `Refer-To`.

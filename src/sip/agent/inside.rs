@@ -38,6 +38,10 @@ impl Agent {
             return self.respond_in(now, key, id, &message, 500, &[]);
         }
         leg.dialog.remote_cseq = Some(number);
+        // We have ended it, and wait until we may say so. Nothing of it is told any more.
+        if leg.is_over() && method != Method::Bye {
+            return self.respond_in(now, key, id, &message, 481, &[]);
+        }
         if is_refresh_method(&method) {
             leg.dialog.retarget(&message);
             leg.dialog.flow = self.transactions.reply_flow(id).unwrap_or(flow);
@@ -70,15 +74,16 @@ impl Agent {
         if let Some((id, request)) = pending {
             self.respond_in(now, key, id, &request, 487, &[]);
         }
-        let cause = cause_of(message);
-        self.end(
-            key,
-            End {
-                by: EndedBy::Peer,
-                status: 200,
-                cause,
-            },
-        );
+        let end = End {
+            by: EndedBy::Peer,
+            status: 200,
+            cause: cause_of(message),
+        };
+        // It came before its answer, or from one of several that ring: the others are not to go on ringing.
+        if let Some(State::Calling { .. }) = self.legs.get(&key).map(|leg| &leg.state) {
+            return self.close(now, key, 487, None, Some(end));
+        }
+        self.end(key, end);
     }
 
     fn take_offer(&mut self, now: Instant, key: LegKey, id: ServerId, message: Message) {
@@ -97,6 +102,9 @@ impl Agent {
                 return self.respond_in(now, key, id, &message, 500, &[("Retry-After", "2")]);
             }
             _ => {}
+        }
+        if !message.body.is_empty() && !has_body {
+            return self.respond_in(now, key, id, &message, 415, &[("Accept", super::ACCEPT)]);
         }
         let interval = message
             .number("Session-Expires")
@@ -123,19 +131,20 @@ impl Agent {
     }
 
     fn take_prack(&mut self, now: Instant, key: LegKey, id: ServerId, message: &Message) {
-        let number = message.number("RAck");
+        let named = rack_of(message);
         let Some(leg) = self.legs.get_mut(&key) else { return };
-        let is_waited_for = match &mut leg.state {
-            State::Called { reliable, .. } => {
-                let is_it = reliable.as_ref().is_some_and(|own| Some(own.number) == number);
-                if is_it {
-                    *reliable = None;
-                }
-                is_it
+        let is_waited_for = named.is_some() && leg.unacknowledged == named;
+        if is_waited_for {
+            leg.unacknowledged = None;
+            if let State::Called { reliable, .. } = &mut leg.state {
+                *reliable = None;
             }
-            State::Calling { .. } | State::Answered { .. } | State::Up { .. } => false,
+        }
+        let status = match named {
+            None => 400,
+            Some(_) if is_waited_for => 200,
+            Some(_) => 481,
         };
-        let status = if is_waited_for { 200 } else { 481 };
         self.respond_in(now, key, id, message, status, &[]);
         self.rearm(key);
     }
@@ -202,6 +211,13 @@ impl Agent {
             replaces,
         });
     }
+}
+
+/// `RAck: 1 7 INVITE`: the number of a provisional answer, and that of the INVITE (RFC 3262, section 7.2).
+fn rack_of(message: &Message) -> Option<(u32, u32)> {
+    let mut parts = message.get("RAck")?.split_ascii_whitespace();
+    let (number, cseq) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    (parts.next() == Some("INVITE") && parts.next().is_none()).then_some((number, cseq))
 }
 
 /// `Reason: Q.850;cause=16` (RFC 3326).

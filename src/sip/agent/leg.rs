@@ -24,12 +24,15 @@ pub(super) struct Leg {
     pub(super) supports_timer: bool,
     /// A REFER of the peer that is told of: its number.
     pub(super) transfer: Option<u32>,
-    /// Offers of the peer that came and went through since the start: what was offered at a time is answered once.
     pub(super) credentials: Option<Credentials>,
-    /// The request to be sent again after a glare, and when.
+    /// What is to be offered again after a glare, and when.
     pub(super) glare: Option<(Instant, String)>,
-    /// When the leg began: nothing of it is older.
+    /// Our INVITE began it.
     pub(super) is_caller: bool,
+    /// A provisional answer of ours whose PRACK did not come: its number, and the INVITE's. It may come after the answer, too.
+    pub(super) unacknowledged: Option<(u32, u32)>,
+    /// The peer has asked for a longer interval of the session, and got it. It is not asked for twice.
+    pub(super) is_interval_raised: bool,
 }
 
 /// By which we are known to the peer, where it asks.
@@ -56,8 +59,10 @@ pub(super) enum State {
         invite: ClientId,
         /// To be cancelled, by this header, as soon as it may be.
         cancel: Option<Option<String>>,
-        /// Provisional answers that were acknowledged (RFC 3262): tag and number.
+        /// Provisional answers that were acknowledged (RFC 3262): tag and latest number.
         acknowledged: Vec<(String, u32)>,
+        /// How many.
+        provisionals: u32,
         can_cancel: bool,
     },
     /// The peer's INVITE is to be answered.
@@ -88,7 +93,6 @@ pub(super) enum State {
 /// A provisional answer that is sent until its PRACK comes.
 #[derive(Debug)]
 pub(super) struct Reliable {
-    pub(super) number: u32,
     pub(super) response: Box<Message>,
     pub(super) at: Instant,
     pub(super) after: Duration,
@@ -140,6 +144,11 @@ impl Session {
         });
     }
 
+    /// A refresh of ours did not go through. It is tried again some times before the session is over, and not more often.
+    pub(super) fn retry(&mut self, now: Instant) {
+        self.due = self.interval.map(|interval| now + (interval / 8).max(REFRESH_RETRY));
+    }
+
     pub(super) fn refreshed(&mut self, now: Instant) {
         self.agree(now, self.interval, self.is_ours);
     }
@@ -148,6 +157,15 @@ impl Session {
 impl Leg {
     pub(super) fn is_up(&self) -> bool {
         matches!(self.state, State::Up { .. } | State::Answered { .. })
+    }
+
+    /// It was ended from our side, and stays only until the peer may be told. Nothing of it is told any more.
+    pub(super) fn is_over(&self) -> bool {
+        match &self.state {
+            State::Calling { cancel, .. } => cancel.is_some(),
+            State::Answered { is_over, .. } => is_over.is_some(),
+            State::Called { .. } | State::Up { .. } => false,
+        }
     }
 
     /// Which time it waits for.
@@ -163,3 +181,6 @@ impl Leg {
         [reliable, glare, self.session.due].into_iter().flatten().min()
     }
 }
+
+/// Between refreshes that do not go through, at least.
+const REFRESH_RETRY: Duration = Duration::from_secs(10);

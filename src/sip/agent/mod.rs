@@ -2,14 +2,27 @@
 //! one peer; what is heard on one and said on another is decided by whoever drives the agent.
 //!
 //! Pure: messages that came and what time it is go in; messages to send, and [`Event`]s, come out.
+//!
+//! What one datagram causes, as anybody may write any address on it:
+//! - Who is not let in by address or password gets one answer, at the address that it came from, and nothing is kept of it. It
+//!   is some 2 to 5 times as long as the shortest request, and never sent again by itself.
+//! - An INVITE of who is let in is answered for up to 32 s, 11 times, as is any (RFC 3261, sections 13.3.1.4 and 17.2.1);
+//!   and so is what is asked of its Contact. Only who has an address that is let in without a password, or knows one and can
+//!   be reached (a nonce is good for one address), has this done.
+//! - An answer to a request of ours causes at most one request, up to [`PROVISIONALS_MAX`](crate::limits::PROVISIONALS_MAX)
+//!   and [`FORKS_MAX`](crate::limits::FORKS_MAX) for each INVITE. Its branch has 64 random bits: only who has the request can
+//!   answer it.
 
 mod answers;
 mod choosing;
 mod dialog;
 mod errands;
 mod event;
+mod forks;
 mod incoming;
 mod inside;
+#[cfg(any(test, feature = "exercise"))]
+mod invariants;
 mod leg;
 mod numbers;
 mod outgoing;
@@ -29,6 +42,7 @@ use std::time::{Duration, Instant};
 
 use crate::digest::{Challenger, Client};
 use crate::flow::{Flow, Transport};
+use crate::guard::{Load, Traffic, Verdict};
 use crate::limits::{EXPIRES_MAX, EXPIRES_MIN, PING_INTERVAL};
 use crate::message::{Message, Method};
 use crate::transaction::{ClientId, Received, ServerId, Transactions};
@@ -97,10 +111,12 @@ pub struct Agent {
     legs: HashMap<LegKey, Leg>,
     /// By call and our tag.
     dialogs: HashMap<(String, String), LegKey>,
-    /// Calls that came, by their name and the peer's tag.
-    called: HashMap<(String, String), LegKey>,
+    /// Calls that came, by their name and the peer's tag, with the number of the INVITE.
+    called: HashMap<(String, String), (LegKey, u32)>,
     servers: HashMap<ServerId, LegKey>,
     clients: HashMap<ClientId, Purpose>,
+    /// Of INVITEs of ours, by whom they were answered too late: tags.
+    unwanted: HashMap<ClientId, Vec<String>>,
     /// By trunk, where it is one's.
     accounts: HashMap<u64, Client>,
     trunks: Trunks,
@@ -121,6 +137,8 @@ enum Purpose {
     Offer(LegKey),
     /// Whose answer changes nothing, unless it says that the dialog is not there.
     Inside(LegKey),
+    /// What became of a transfer is told by it.
+    Notify(LegKey),
     Ping(BindingId),
     Errand(Errand),
     Nothing,
@@ -164,6 +182,7 @@ impl Agent {
             called: HashMap::new(),
             servers: HashMap::new(),
             clients: HashMap::new(),
+            unwanted: HashMap::new(),
             accounts: HashMap::new(),
             trunks: Trunks::default(),
             watching: Watching::default(),
@@ -184,6 +203,7 @@ impl Agent {
         }
         self.note_trunk_connection(flow);
         match Message::parse(bytes) {
+            Ok(message) if self.is_turned_away(flow, &message, host) => {}
             Ok(message) => match self.transactions.receive(now, flow, message) {
                 Received::Nothing => {}
                 Received::Request(id, message) => self.take_request(now, flow, id, *message, host),
@@ -201,17 +221,38 @@ impl Agent {
         self.end_transactions(now);
     }
 
+    /// With too much to do, what begins is answered without being remembered, or not at all.
+    fn is_turned_away(&mut self, flow: Flow, message: &Message, host: &mut dyn Host) -> bool {
+        let Some(method) = message.method() else { return false };
+        let traffic = Traffic::of_request(method.name(), message.to_tag().is_some());
+        if traffic == Traffic::Ongoing || self.transactions.knows(flow, message) {
+            return false;
+        }
+        let load = Load {
+            transactions: self.transactions.open(),
+            calls: self.legs.len(),
+        };
+        match host.weigh(traffic, load) {
+            Verdict::Accept => false,
+            Verdict::Drop => true,
+            Verdict::Unavailable { retry_after_s } => {
+                let mut request = message.clone();
+                let reply = Transactions::reply_to(&mut request, flow);
+                let mut response = Message::response(&request, 503, reason_of(503));
+                self.add_tag(&mut response);
+                response.push("Retry-After", retry_after_s.to_string());
+                response.push("Server", &self.settings.agent);
+                self.transactions.send(reply, &response);
+                true
+            }
+        }
+    }
+
     /// A connection is gone. Contacts and watchers that were reached by it are not reached any more.
     pub fn connection_closed(&mut self, connection: u64, host: &mut dyn Host) {
         self.end_watches_of_connection(connection);
         self.end_trunk_connection(connection);
-        let is_of_it = |binding: &Binding| connection != 0 && binding.flow.connection == connection;
-        let gone = self
-            .registrar
-            .iter()
-            .filter(|(_, binding)| is_of_it(binding))
-            .map(|(id, _)| id);
-        for id in gone.collect::<Vec<_>>() {
+        for id in self.registrar.of_connection(connection) {
             self.forget_binding(id, host);
         }
     }
@@ -257,8 +298,9 @@ impl Agent {
     }
 
     /// Nothing is remembered of it.
-    fn refuse_malformed(&mut self, flow: Flow, status: u16, request: Message) {
+    fn refuse_malformed(&mut self, flow: Flow, status: u16, mut request: Message) {
         let reason = reason_of(status);
+        let flow = Transactions::reply_to(&mut request, flow);
         let mut response = Message::response(&request, status, reason);
         self.add_tag(&mut response);
         response.push("Server", &self.settings.agent);
@@ -272,13 +314,13 @@ impl Agent {
 
     fn add_tag(&mut self, response: &mut Message) {
         if response.to_tag().is_none() {
-            let to = response.get("To").unwrap_or_default().to_owned();
             let tag = self.random_text();
-            response.set("To", format!("{to};tag={tag}"));
+            response.append("To", &format!(";tag={tag}"));
         }
     }
 
-    /// Answers a request outside of legs.
+    /// Answers a request outside of legs. It is forgotten, unless something was changed by it: then it must not be taken once
+    /// more.
     fn reply(&mut self, now: Instant, id: ServerId, request: &Message, status: u16, headers: &[(&str, &str)]) {
         let mut response = Message::response(request, status, reason_of(status));
         self.add_tag(&mut response);
@@ -286,7 +328,16 @@ impl Agent {
             response.push(name, value);
         }
         response.push("Server", &self.settings.agent);
-        self.transactions.respond(now, id, &response);
+        // What it changed is not changed again.
+        let changes = matches!(
+            request.method(),
+            Some(Method::Register | Method::Publish | Method::Message)
+        );
+        if changes && status < 300 {
+            self.transactions.respond(now, id, &response);
+        } else {
+            self.transactions.answer_once(id, &response);
+        }
     }
 
     fn via(&mut self, transport: Transport) -> String {
@@ -356,6 +407,7 @@ const REASONS: &[(u16, &str)] = &[
     (408, "Request Timeout"),
     (412, "Conditional Request Failed"),
     (413, "Request Entity Too Large"),
+    (414, "Request-URI Too Long"),
     (415, "Unsupported Media Type"),
     (416, "Unsupported URI Scheme"),
     (420, "Bad Extension"),
@@ -372,6 +424,7 @@ const REASONS: &[(u16, &str)] = &[
     (500, "Server Internal Error"),
     (501, "Not Implemented"),
     (503, "Service Unavailable"),
+    (504, "Server Time-out"),
     (505, "Version Not Supported"),
     (513, "Message Too Large"),
     (600, "Busy Everywhere"),

@@ -79,10 +79,13 @@ impl Agent {
             credentials,
             glare: None,
             is_caller: true,
+            unacknowledged: None,
+            is_interval_raised: false,
             state: State::Calling {
                 invite: sent,
                 cancel: None,
                 acknowledged: Vec::new(),
+                provisionals: 0,
                 can_cancel: false,
             },
         };
@@ -127,12 +130,13 @@ impl Agent {
         self.transactions.respond(now, invite, &response);
         if let Some(Leg {
             state: State::Called { reliable, .. },
+            unacknowledged,
             ..
         }) = self.legs.get_mut(&key)
             && is_reliable
         {
+            *unacknowledged = request.cseq().map(|(cseq, _)| (number, cseq));
             *reliable = Some(Reliable {
-                number,
                 response: Box::new(response),
                 at: now + T1,
                 after: T1,
@@ -184,6 +188,8 @@ impl Agent {
     pub(super) fn close(&mut self, now: Instant, key: LegKey, status: u16, reason: Option<&str>, told: Option<End>) {
         let reason = reason.map(str::to_owned);
         let Some(leg) = self.legs.get_mut(&key) else { return };
+        // Once it is over it is not told of any more.
+        let told = told.filter(|_| !leg.is_over());
         match &mut leg.state {
             State::Called { invite, request, .. } => {
                 let (invite, request) = (*invite, request.clone());
@@ -355,7 +361,7 @@ impl Agent {
         if is_final {
             leg.transfer = None;
         }
-        self.send_inside(now, key, flow, notify, Purpose::Inside(key));
+        self.send_inside(now, key, flow, notify, Purpose::Notify(key));
     }
 
     /// Sends a key to a peer that takes no telephone events. False: there is no such call.

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use crate::digest::{Challenger, Verdict};
+use crate::digest::{Challenger, Fault, Verdict};
 use crate::flow::Flow;
-use crate::limits::REALMS_MAX;
+use crate::limits::{CREDENTIALS_MAX, REALMS_MAX};
 use crate::message::syntax::Uri;
 use crate::message::{Message, Method};
 use crate::transaction::ServerId;
@@ -43,11 +43,8 @@ impl Agent {
         if !self.is_known(now, flow, id, message, (&user, &domain), host) {
             return;
         }
-        let request = Request {
-            user: &user,
-            domain: &domain,
-            message,
-            flow,
+        let Some(request) = Request::new(&user, &domain, message, flow) else {
+            return self.reply(now, id, message, 400, &[]);
         };
         let bounds = (self.settings.expires_min, self.settings.expires_max);
         let (outcome, changed) = self.registrar.handle(now, &request, bounds, host);
@@ -101,7 +98,7 @@ impl Agent {
         };
         let (since, ip) = (self.since_start(now), flow.peer.ip().to_canonical());
         let mut verdict = None;
-        for credentials in message.all(answers) {
+        for credentials in message.all(answers).take(CREDENTIALS_MAX) {
             let found =
                 self.challenger(&realm)
                     .check(since, &method, message.uri(), credentials, ip, |name, algorithm| {
@@ -109,11 +106,12 @@ impl Agent {
                         let secret = host.secret(user, domain, algorithm);
                         secret.filter(|_| is_same_user(name, user, domain))
                     });
-            let is_other = found == Verdict::OtherRealm;
-            verdict = Some(found);
-            if !is_other {
-                break;
+            // Of another realm or scheme: as if they were not there (RFC 4475, 3.3.7).
+            if found == Verdict::OtherRealm || found == Verdict::Malformed(Fault::Scheme) {
+                continue;
             }
+            verdict = Some(found);
+            break;
         }
         let is_stale = verdict.as_ref().is_some_and(Verdict::is_stale);
         match verdict {
@@ -178,16 +176,19 @@ impl Agent {
 
     /// Asks a contact whether it is there. Its answer, whatever it is, says so.
     pub(super) fn ping(&mut self, now: Instant, id: BindingId, host: &mut dyn Host) {
+        let at = self.ping_at(now);
+        let is_busy = self.transactions.is_busy();
         let Some(binding) = self.registrar.get_mut(id) else {
             return;
         };
         if binding.outstanding_pings >= PINGS_MAX {
             return self.forget_binding(id, host);
         }
-        binding.outstanding_pings += 1;
-        let target = binding.target();
-        let at = self.ping_at(now);
+        // Calls go first, and nobody is gone for that.
+        let target = (!is_busy).then(|| binding.target());
+        binding.outstanding_pings += u32::from(!is_busy);
         self.set_timer(Timer::Ping(id), Some(at));
+        let Some(target) = target else { return };
         let mut request = Message::request(Method::Options, &target.uri);
         request.push("Via", self.via(target.flow.transport));
         for route in &target.route {

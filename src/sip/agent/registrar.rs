@@ -1,13 +1,14 @@
 //! Who can be reached where (RFC 3261, section 10).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use crate::flow::Flow;
-use crate::limits::{BINDINGS_MAX, BINDINGS_PER_USER_MAX, ROUTES_MAX};
+use crate::limits::{ADDRESS_BYTES_MAX, BINDINGS_MAX, BINDINGS_PER_USER_MAX};
 use crate::message::Message;
-use crate::message::syntax::{NameAddress, Uri};
+use crate::message::syntax::{NameAddress, Uri, without_headers};
 
+use super::dialog::hops;
 use super::event::{BindingId, Host, Target};
 
 /// One contact of a user.
@@ -41,7 +42,7 @@ impl Binding {
     pub fn target(&self) -> Target {
         Target {
             flow: self.flow,
-            uri: self.contact.clone(),
+            uri: without_headers(&self.contact).to_owned(),
             route: self.path.clone(),
         }
     }
@@ -56,7 +57,9 @@ impl Binding {
 #[derive(Debug, Default)]
 pub(super) struct Registrar {
     bindings: BTreeMap<BindingId, Binding>,
-    users: HashMap<(String, String), Vec<BindingId>>,
+    pub(super) users: HashMap<(String, String), Vec<BindingId>>,
+    /// Those that are reached by a connection.
+    pub(super) connections: BTreeSet<(u64, BindingId)>,
     begun: u64,
 }
 
@@ -82,6 +85,21 @@ pub(super) struct Request<'a> {
     pub(super) domain: &'a str,
     pub(super) message: &'a Message,
     pub(super) flow: Flow,
+    pub(super) path: Vec<String>,
+}
+
+impl<'a> Request<'a> {
+    /// None: its Path is longer than a route may be.
+    pub(super) fn new(user: &'a str, domain: &'a str, message: &'a Message, flow: Flow) -> Option<Self> {
+        let path = hops(message, "Path")?;
+        Some(Self {
+            user,
+            domain,
+            message,
+            flow,
+            path,
+        })
+    }
 }
 
 impl Registrar {
@@ -95,6 +113,12 @@ impl Registrar {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (BindingId, &Binding)> {
         self.bindings.iter().map(|(id, binding)| (*id, binding))
+    }
+
+    /// Those that are reached by this connection.
+    pub(super) fn of_connection(&self, connection: u64) -> Vec<BindingId> {
+        let all = (connection, BindingId(0))..=(connection, BindingId(u64::MAX));
+        self.connections.range(all).map(|(_, id)| *id).collect()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -171,6 +195,9 @@ impl Registrar {
                 return (Outcome::Refused(423), changed);
             }
         }
+        if let Some(status) = self.has_no_room(request, &wanted, seconds) {
+            return (Outcome::Refused(status), changed);
+        }
         for contact in wanted {
             let expires = Duration::from_secs(seconds(&contact).into()).min(bounds.1);
             match self.bind(now, request, contact, expires, host) {
@@ -179,6 +206,19 @@ impl Registrar {
             }
         }
         (Outcome::Done, changed)
+    }
+
+    /// The status of the refusal, where there are too many.
+    fn has_no_room(&self, request: &Request<'_>, wanted: &[Wanted], seconds: impl Fn(&Wanted) -> u32) -> Option<u16> {
+        let is_new = |contact: &&Wanted| seconds(contact) > 0 && self.find(request, contact).is_none();
+        let new = wanted.iter().filter(is_new).count();
+        if new == 0 {
+            None
+        } else if self.of_user(request.user, request.domain).len() + new > BINDINGS_PER_USER_MAX {
+            Some(403)
+        } else {
+            (self.bindings.len() + new > BINDINGS_MAX).then_some(503)
+        }
     }
 
     fn bind(
@@ -207,7 +247,7 @@ impl Registrar {
             name,
             contact: contact.contact,
             flow: request.flow,
-            path: message.items("Path").take(ROUTES_MAX).map(str::to_owned).collect(),
+            path: request.path.clone(),
             instance: contact.instance,
             agent: message.get("User-Agent").unwrap_or_default().chars().take(80).collect(),
             call_id: message.call_id().to_owned(),
@@ -217,8 +257,6 @@ impl Registrar {
         };
         let id = match found {
             Some(id) => id,
-            None if self.bindings.len() >= BINDINGS_MAX => return Err(503),
-            None if self.of_user(request.user, request.domain).len() >= BINDINGS_PER_USER_MAX => return Err(403),
             None => {
                 self.begun += 1;
                 BindingId(self.begun)
@@ -230,7 +268,14 @@ impl Registrar {
             self.users.entry(key).or_default().push(id);
         }
         let end = now + granted.min(expires);
-        self.bindings.insert(id, Binding { end, ..binding });
+        let connection = binding.flow.connection;
+        let was = self.bindings.insert(id, Binding { end, ..binding });
+        if let Some(was) = was {
+            self.connections.remove(&(was.flow.connection, id));
+        }
+        if connection != 0 {
+            self.connections.insert((connection, id));
+        }
         Ok(Some(id))
     }
 
@@ -252,6 +297,7 @@ impl Registrar {
         let Some(binding) = self.bindings.remove(&id) else {
             return;
         };
+        self.connections.remove(&(binding.flow.connection, id));
         let key = (binding.user, binding.domain);
         if let Some(all) = self.users.get_mut(&key) {
             all.retain(|other| *other != id);
@@ -282,6 +328,9 @@ fn wanted_of(contact: &str) -> Option<Wanted> {
     let contact = NameAddress::parse(contact)?;
     // `tel:` is no place.
     contact.address()?.host?;
+    if contact.uri.len() > ADDRESS_BYTES_MAX {
+        return None;
+    }
     let expires = contact
         .parameters
         .value("expires")

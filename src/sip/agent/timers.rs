@@ -69,7 +69,7 @@ impl Agent {
         let Some(leg) = self.legs.get_mut(&key) else { return };
         if !matches!((&leg.state, &leg.offer), (State::Up { .. }, Offer::None)) {
             // What is under way refreshes it, or fails.
-            leg.session.due = Some(now + REFRESH_RETRY);
+            leg.session.retry(now);
             return;
         }
         let is_update = leg.takes_update;
@@ -80,15 +80,18 @@ impl Agent {
             request.set_body(SDP, description.as_bytes());
         }
         self.add_timer(key, &mut request);
-        if let Some(request) = self.send_inside(now, key, flow, request, Purpose::Offer(key))
-            && let Some(leg) = self.legs.get_mut(&key)
-        {
-            leg.offer = Offer::Own {
-                request,
-                is_invite: !is_update,
-                cseq,
-                is_refresh: true,
-            };
+        let sent = self.send_inside(now, key, flow, request, Purpose::Offer(key));
+        let Some(leg) = self.legs.get_mut(&key) else { return };
+        match sent {
+            Some(request) => {
+                leg.offer = Offer::Own {
+                    request,
+                    is_invite: !is_update,
+                    cseq,
+                    is_refresh: true,
+                };
+            }
+            None => leg.session.retry(now),
         }
     }
 
@@ -156,8 +159,5 @@ impl Agent {
         self.rearm(key);
     }
 }
-
-/// A refresh that finds an offer under way is tried again.
-const REFRESH_RETRY: Duration = Duration::from_secs(10);
 
 const _: () = assert!(SESSION_MIN.as_secs() >= 90, "RFC 4028, section 5");

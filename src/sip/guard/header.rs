@@ -1,7 +1,7 @@
 //! What can be seen of a message before it is read: how long it is, how many lines it has, and what it says sent it.
 
 use super::reason::Reason;
-use super::settings::Transport;
+use crate::flow::Transport;
 use crate::limits::{
     GUARD_HEADER_LINES_MAX, GUARD_MESSAGE_BYTES_MAX, GUARD_STREAM_HEADER_BYTES_MAX, GUARD_USER_AGENT_BYTES,
 };
@@ -16,7 +16,7 @@ pub(super) fn inspect(
     if message.len() > GUARD_MESSAGE_BYTES_MAX {
         return Err(Reason::MessageTooLong);
     }
-    let is_stream = transport.is_stream();
+    let is_stream = transport.is_reliable();
     let header = message.len().min(if is_stream {
         GUARD_STREAM_HEADER_BYTES_MAX
     } else {

@@ -26,9 +26,10 @@ use table::Table;
 
 pub use overload::{Load, Traffic, Verdict};
 pub use reason::Reason;
-pub use settings::{Ceilings, SCANNERS, Settings, Transport};
+pub use settings::{Ceilings, SCANNERS, Settings};
 pub use source::Network;
 
+use crate::flow::Transport;
 use crate::limits::{
     GUARD_BANS_MAX, GUARD_FAILING_MAX, GUARD_KNOWN_FAILURES_FACTOR, GUARD_KNOWN_MAX, GUARD_SOURCES_MAX,
 };

@@ -9,24 +9,6 @@ use crate::limits::{
     GUARD_MESSAGES_PER_SECOND, GUARD_TRANSACTIONS_BUSY, GUARD_TRANSACTIONS_MAX,
 };
 
-/// How a message came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// A message is a datagram.
-    Udp,
-    /// Messages follow one another.
-    Tcp,
-    /// The same, encrypted.
-    Tls,
-}
-
-impl Transport {
-    /// Do messages follow one another?
-    pub const fn is_stream(self) -> bool {
-        matches!(self, Self::Tcp | Self::Tls)
-    }
-}
-
 /// What the guard lets through.
 #[derive(Clone, Debug)]
 pub struct Settings {

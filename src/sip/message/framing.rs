@@ -90,6 +90,10 @@ fn head_end(bytes: &[u8]) -> Option<usize> {
 fn content_length(head: &[u8]) -> Option<usize> {
     let mut lengths = head.split(|byte| *byte == b'\n').filter_map(|line| {
         let line = std::str::from_utf8(line).ok()?;
+        // Folded, so it is of the header before (section 7.3.1).
+        if line.starts_with([' ', '\t']) {
+            return None;
+        }
         let (name, value) = line.split_once(':')?;
         let is_length = ["content-length", "l"]
             .iter()
@@ -141,6 +145,7 @@ mod tests {
             "l: 1\r\nl: 1\r\n\r\n",
             "l: 99999999\r\n\r\n",
             "l: -1\r\n\r\n",
+            "Subject: x\r\n l: 0\r\n\r\n",
         ] {
             assert_eq!(next(head.as_bytes()), Err(FramingError::Length), "{head}");
         }

@@ -57,10 +57,15 @@ impl Message {
         let reason = clean(reason);
         let mut response = Self::of(Start::Response { status, reason });
         for (name, value) in &request.headers {
-            let is_repeated = ["Via", "From", "To", "Call-ID", "CSeq"].contains(&&**name);
-            // For a response that makes a dialog (section 12.1.1).
-            let is_route = &**name == "Record-Route" && status > 100 && status < 300;
-            if is_repeated || is_route {
+            let is_repeated = match &**name {
+                "Via" => true,
+                // Of a request that is refused for having two there is one.
+                "From" | "To" | "Call-ID" | "CSeq" => response.get(name).is_none(),
+                // For a response that makes a dialog (section 12.1.1).
+                "Record-Route" => status > 100 && status < 300,
+                _ => false,
+            };
+            if is_repeated {
                 response.headers.push((name.clone(), value.clone()));
             }
         }
@@ -136,6 +141,14 @@ impl Message {
         }
     }
 
+    /// Adds to the first line of that name, if there is one. What is there stays as it came.
+    pub fn append(&mut self, name: &str, more: &str) {
+        let found = self.headers.iter_mut().find(|(own, _)| own.eq_ignore_ascii_case(name));
+        if let Some((_, value)) = found {
+            value.push_str(&clean(more));
+        }
+    }
+
     /// Takes every line of that name out.
     pub fn remove(&mut self, name: &str) {
         self.headers.retain(|(own, _)| !own.eq_ignore_ascii_case(name));
@@ -187,7 +200,7 @@ impl Message {
     pub fn cseq(&self) -> Option<(u32, Method)> {
         let (number, method) = self.get("CSeq")?.split_once(|sign: char| sign.is_ascii_whitespace())?;
         // Below 2^31 (section 8.1.1.5).
-        let number = number.parse::<u32>().ok().filter(|number| *number < 1 << 31)?;
+        let number = syntax::number::<u32>(number).filter(|number| *number < 1 << 31)?;
         Some((number, Method::parse(method.trim())?))
     }
 

@@ -1,8 +1,8 @@
 //! From bytes to a message. What is wrong is told apart by whether it can be answered.
 
-use crate::limits::{HEADER_BYTES_MAX, HEADERS_MAX, MESSAGE_BYTES_MAX};
+use crate::limits::{ADDRESS_BYTES_MAX, HEADER_BYTES_MAX, HEADERS_MAX, MESSAGE_BYTES_MAX, NAME_BYTES_MAX};
 
-use super::syntax::{Uri, Via};
+use super::syntax::{NameAddress, Uri, Via, has_known_scheme, is_plain};
 use super::{Message, Method, Start};
 
 /// What is wrong with a message.
@@ -26,9 +26,12 @@ pub enum Fault {
     /// Another version of SIP.
     #[error("another version of SIP")]
     Version,
-    /// An address that is none, or of a scheme that is not known.
+    /// What is asked is an address of a scheme that is not known.
     #[error("the scheme of the address is not supported")]
     Scheme,
+    /// What is asked is an address of more than [`ADDRESS_BYTES_MAX`].
+    #[error("the address is too long")]
+    TooLong,
 }
 
 /// A message that is not taken.
@@ -54,12 +57,16 @@ impl Message {
         }
         let (head, body) = split_head(bytes).ok_or(Fault::Garbage)?;
         let head = std::str::from_utf8(head).map_err(|_| Fault::Garbage)?;
+        // Some take a return alone for the end of a line (section 7), so what is repeated would be another message to them.
+        if head.split('\n').any(|line| line.trim_end_matches('\r').contains('\r')) {
+            return Err(Fault::Garbage.into());
+        }
         let (start, rest) = head.split_once('\n').unwrap_or((head, ""));
         let (start, is_version) = start_of(start.trim_end_matches('\r')).ok_or(Fault::Garbage)?;
         let mut message = Self::of(start);
         let is_whole = take_headers(&mut message, rest);
-        // Without a hop there is nowhere to answer.
-        if message.via().is_none() {
+        // Without a hop there is nowhere to answer. One of another version is not understood, and not needed.
+        if message.via().is_none() && (is_version || message.get("Via").is_none()) {
             return Err(Fault::Garbage.into());
         }
         let fault = check(&message, is_version, is_whole);
@@ -76,6 +83,7 @@ fn refusal(message: Message, fault: Fault) -> Refused {
         Fault::Version => 505,
         Fault::Scheme => 416,
         Fault::TooLarge => 513,
+        Fault::TooLong => 414,
         Fault::Garbage | Fault::Header(_) | Fault::OtherMethod | Fault::CutOff => 400,
     };
     let is_answered = message.method().is_some_and(|method| *method != Method::Ack);
@@ -103,7 +111,11 @@ fn start_of(line: &str) -> Option<(Start, bool)> {
     if let Some(rest) = line.strip_prefix("SIP/") {
         let (version, rest) = rest.split_once(' ')?;
         let (status, reason) = rest.split_once(' ').unwrap_or((rest, ""));
-        let status = status.parse().ok().filter(|status| (100..700).contains(status))?;
+        let is_number = status.len() == 3 && status.bytes().all(|byte| byte.is_ascii_digit());
+        let status = status
+            .parse()
+            .ok()
+            .filter(|status| is_number && (100..700).contains(status))?;
         let reason = reason.trim().to_owned();
         return Some((Start::Response { status, reason }, version == "2.0"));
     }
@@ -127,23 +139,28 @@ fn take_headers(message: &mut Message, text: &str) -> bool {
         }
         // Folded (section 7.3.1).
         if line.starts_with([' ', '\t']) {
-            if let Some((_, value)) = message.headers.last_mut() {
-                if value.len() + line.len() > HEADER_BYTES_MAX {
+            let more = line.trim();
+            if let Some((_, value)) = message.headers.last_mut().filter(|_| !more.is_empty()) {
+                if value.len() + 1 + more.len() > HEADER_BYTES_MAX {
                     return false;
                 }
-                value.push(' ');
-                value.push_str(line.trim());
+                if !value.is_empty() {
+                    value.push(' ');
+                }
+                value.push_str(more);
             }
             continue;
         }
+        // A line without a colon says nothing.
         let Some((name, value)) = line.split_once(':') else {
             continue;
         };
+        let value = value.trim();
         if message.headers.len() >= HEADERS_MAX || value.len() > HEADER_BYTES_MAX {
             return false;
         }
         let name = long_name(name.trim());
-        message.headers.push((name.into(), value.trim().to_owned()));
+        message.headers.push((name.into(), value.to_owned()));
     }
     true
 }
@@ -205,12 +222,13 @@ fn check(message: &Message, is_version: bool, is_whole: bool) -> Option<Fault> {
     let Some((_, method)) = message.cseq() else {
         return Some(Fault::Header("CSeq"));
     };
-    // Whom it is from and to may be an address of any scheme (RFC 4475, 3.1.2.11 and 3.3.1).
-    let is_address = |address: Option<super::NameAddress>| address.is_some_and(|to| to.uri.contains(':'));
-    if !is_address(message.from()) {
+    if !is_name(message.call_id()) {
+        return Some(Fault::Header("Call-ID"));
+    }
+    if !is_party(message.from()) {
         return Some(Fault::Header("From"));
     }
-    if !is_address(message.to()) {
+    if !is_party(message.to()) {
         return Some(Fault::Header("To"));
     }
     let Start::Request { method: own, uri } = &message.start else {
@@ -219,10 +237,33 @@ fn check(message: &Message, is_version: bool, is_whole: bool) -> Option<Fault> {
     if *own != method {
         return Some(Fault::OtherMethod);
     }
-    if uri.contains([' ', '<', '>', '"']) {
+    check_asked(uri)
+}
+
+/// The Request-URI: what is malformed is told from what is not known (RFC 4475, 3.3.2, and RFC 5118, 4.2).
+fn check_asked(uri: &str) -> Option<Fault> {
+    if uri.len() > ADDRESS_BYTES_MAX {
+        return Some(Fault::TooLong);
+    }
+    let is_bad = |sign: char| sign.is_control() || sign.is_whitespace() || matches!(sign, '<' | '>' | '"');
+    if uri.contains(is_bad) {
         return Some(Fault::Header("Request-URI"));
     }
-    Uri::parse(uri).is_none().then_some(Fault::Scheme)
+    match Uri::parse(uri) {
+        Some(_) => None,
+        None if has_known_scheme(uri) => Some(Fault::Header("Request-URI")),
+        None => Some(Fault::Scheme),
+    }
+}
+
+/// Calls and tags are names in our tables, and go into requests of ours, Replaces among them.
+fn is_name(name: &str) -> bool {
+    name.len() <= NAME_BYTES_MAX && is_plain(name)
+}
+
+/// Whom it is from and to may be an address of any scheme (RFC 4475, 3.1.2.11 and 3.3.1).
+fn is_party(party: Option<NameAddress>) -> bool {
+    party.is_some_and(|party| party.uri.contains(':') && party.parameters.value("tag").is_none_or(is_name))
 }
 
 /// Without a length the body goes to the end of the datagram (section 18.3).

@@ -46,8 +46,11 @@ impl Host {
     /// Of `example.org`, `192.0.2.1` or `[2001:db8::1]`.
     pub fn parse(text: &str) -> Option<Self> {
         if let Some(inner) = text.strip_prefix('[') {
-            let address: Ipv6Addr = inner.strip_suffix(']')?.parse().ok()?;
-            return Some(Self::Ip(address.into()));
+            let inner = inner.strip_suffix(']')?;
+            // By the grammar of RFC 3261 a third colon was right (RFC 5118, section 4.10).
+            let address = inner.parse::<Ipv6Addr>();
+            let address = address.or_else(|_| inner.replacen(":::", "::", 1).parse());
+            return Some(Self::Ip(address.ok()?.into()));
         }
         if let Ok(address) = text.parse() {
             return Some(Self::Ip(address));
@@ -78,9 +81,21 @@ pub fn host_and_port(text: &str) -> Option<(Host, Option<u16>)> {
     let (host, port) = text.split_at(end);
     let port = match port.trim() {
         "" => None,
-        port => Some(port.strip_prefix(':')?.trim().parse().ok().filter(|port| *port != 0)?),
+        port => Some(number(port.strip_prefix(':')?.trim()).filter(|port| *port != 0)?),
     };
     Some((Host::parse(host.trim())?, port))
+}
+
+/// Digits alone: no sign before them.
+pub(super) fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().ok()).flatten()
+}
+
+/// Has it nothing that separates one thing from another in a header?
+pub fn is_plain(name: &str) -> bool {
+    let is_separator = |sign: char| matches!(sign, ';' | ',') || sign.is_whitespace() || sign.is_control();
+    !name.is_empty() && !name.contains(is_separator)
 }
 
 /// What an address begins with.
@@ -116,12 +131,7 @@ impl Uri {
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let (scheme, rest) = text.split_once(':')?;
-        let scheme = match scheme.to_ascii_lowercase().as_str() {
-            "sip" => Scheme::Sip,
-            "sips" => Scheme::Sips,
-            "tel" => Scheme::Tel,
-            _ => return None,
-        };
+        let scheme = scheme_of(scheme)?;
         if rest
             .bytes()
             .any(|byte| byte <= b' ' || matches!(byte, b'<' | b'>' | b'"'))
@@ -186,6 +196,27 @@ impl fmt::Display for Uri {
     }
 }
 
+fn scheme_of(name: &str) -> Option<Scheme> {
+    let all = [("sip", Scheme::Sip), ("sips", Scheme::Sips), ("tel", Scheme::Tel)];
+    let found = all.into_iter().find(|(own, _)| own.eq_ignore_ascii_case(name))?;
+    Some(found.1)
+}
+
+/// Is it of one that is understood here, whatever follows?
+pub(super) fn has_known_scheme(address: &str) -> bool {
+    address
+        .split_once(':')
+        .is_some_and(|(scheme, _)| scheme_of(scheme).is_some())
+}
+
+/// An address without headers for requests to it: a Request-URI has none (section 19.1.5).
+pub(crate) fn without_headers(address: &str) -> &str {
+    // In a user a question mark is a letter.
+    let host = address.rfind('@').map_or(0, |at| at + 1);
+    let end = address[host..].find('?').map_or(address.len(), |at| host + at);
+    &address[..end]
+}
+
 fn headers_of(text: &str) -> Vec<(String, String)> {
     let items = text.split('&').filter_map(|item| item.split_once('='));
     let decoded = items.filter_map(|(name, value)| Some((unescape(name)?, unescape(value)?)));
@@ -204,14 +235,20 @@ pub struct NameAddress {
 }
 
 impl NameAddress {
-    /// Of one value. Without angle brackets parameters are the header's, not the address's (section 20.10).
+    /// Of one value. Without angle brackets parameters are the header's, not the address's, and an address that has headers
+    /// of its own is none (section 20.10).
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let Some(open) = find_outside_quotes(text, '<') else {
             let (uri, parameters) = text.split_once(';').unwrap_or((text, ""));
+            let uri = uri.trim();
+            let is_bad = |sign: char| matches!(sign, '?' | '"' | '>') || sign.is_whitespace();
+            if uri.contains(is_bad) {
+                return None;
+            }
             return Some(Self {
                 name: String::new(),
-                uri: uri.trim().to_owned(),
+                uri: uri.to_owned(),
                 parameters: Parameters::parse(parameters),
             });
         };
@@ -350,7 +387,7 @@ pub fn quote(text: &str) -> String {
     quoted
 }
 
-/// `%40` is `@`. None: what comes out is no text.
+/// `%40` is `@`, and `%00` a letter like others (RFC 4475, 3.1.1.4). None: what comes out is no text.
 fn unescape(text: &str) -> Option<String> {
     if !text.contains('%') {
         return Some(text.to_owned());
@@ -370,7 +407,7 @@ fn unescape(text: &str) -> Option<String> {
             }
         }
     }
-    String::from_utf8(plain).ok().filter(|plain| !plain.contains('\0'))
+    String::from_utf8(plain).ok()
 }
 
 /// The user of an address.
@@ -403,6 +440,11 @@ mod tests {
         assert_eq!((uri.user.as_str(), uri.host.is_none()), ("+12015550123", true));
         let uri = Uri::parse("sip:b@c?Replaces=1%40x%3Bto-tag%3D2&X=y").unwrap();
         assert_eq!(uri.headers[0], ("Replaces".to_owned(), "1@x;to-tag=2".to_owned()));
+        assert_eq!(without_headers("sip:a?b@c;d?Route=x?y"), "sip:a?b@c;d");
+        assert_eq!(
+            Uri::parse("sip:a%00b%0D%0A@c").unwrap().to_string(),
+            "sip:a%00b%0D%0A@c"
+        );
         for bad in [
             "",
             "sip:",
@@ -411,8 +453,10 @@ mod tests {
             "sip:a b@c",
             "sip:a@b:0",
             "sip:a@b:x",
+            "sip:a@b:+1",
             "sip:a@[::1",
-            "sip:%00@b",
+            "sip:a@[:::1:::]",
+            "sip:%ff@b",
         ] {
             assert_eq!(Uri::parse(bad), None, "{bad}");
         }

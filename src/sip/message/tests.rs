@@ -1,5 +1,5 @@
 use super::*;
-use crate::limits::HEADERS_MAX;
+use crate::limits::{ADDRESS_BYTES_MAX, HEADERS_MAX, NAME_BYTES_MAX};
 
 const INVITE: &str = "INVITE sip:1002@192.0.2.1 SIP/2.0\r\n\
     v: SIP/2.0/UDP 192.0.2.9:5062;branch=z9hG4bK1;rport\r\n\
@@ -46,7 +46,10 @@ fn lines_may_end_without_a_return_and_the_length_may_be_missing() {
 #[test]
 fn what_is_wrong_is_answered_or_not() {
     let refused = |text: &str| Message::parse(text.as_bytes()).unwrap_err();
-    let status = |text: &str| refused(text).answer.map(|(status, _)| status);
+    let status = |text: &str| {
+        let refused = Message::parse(text.as_bytes()).err()?;
+        refused.answer.map(|(status, _)| status)
+    };
     assert_eq!(status(&INVITE.replace("CSeq: 3 INVITE", "CSeq: 3 BYE")), Some(400));
     assert_eq!(status(&INVITE.replace("CSeq: 3", "CSeq: 2147483648")), Some(400));
     assert_eq!(status(&INVITE.replace("i: 7@a.example\r\n", "")), Some(400));
@@ -56,6 +59,27 @@ fn what_is_wrong_is_answered_or_not() {
     assert_eq!(status(&INVITE.replace("l: 3", "l: 3\r\nl: 3")), Some(400));
     assert_eq!(status(&INVITE.replacen("SIP/2.0\r", "SIP/7.0\r", 1)), Some(505));
     assert_eq!(status(&INVITE.replacen("sip:1002", "nobodyKnows:1002", 1)), Some(416));
+    assert_eq!(status(&INVITE.replacen("sip:1002@", "sip:1002@:", 1)), Some(400));
+    assert_eq!(status(&INVITE.replacen("sip:1002", "sip:\u{85}", 1)), Some(400));
+    let long = format!("sip:{}", "1".repeat(ADDRESS_BYTES_MAX));
+    assert_eq!(status(&INVITE.replacen("sip:1002", &long, 1)), Some(414));
+    assert_eq!(status(&INVITE.replace("CSeq: 3", "CSeq: +3")), Some(400));
+    // A name is a name in everything that is made of it.
+    for bad in ["\"8;to-tag=9\"", "\"8 9\"", "", &"8".repeat(NAME_BYTES_MAX + 1)] {
+        assert_eq!(
+            status(&INVITE.replace("tag=8", &format!("tag={bad}"))),
+            Some(400),
+            "{bad}"
+        );
+    }
+    for bad in ["7;to-tag=8", "7 8", "7,8", &"7".repeat(NAME_BYTES_MAX + 1)] {
+        assert_eq!(
+            status(&INVITE.replace("i: 7", &format!("i: {bad}"))),
+            Some(400),
+            "{bad}"
+        );
+    }
+    assert_eq!(status(&INVITE.replace("\"Al\" <", "\"Al <")), Some(400));
     let many = "X: y\r\n".repeat(HEADERS_MAX);
     assert_eq!(status(&INVITE.replacen("v: ", &format!("{many}v: "), 1)), None);
     assert_eq!(
@@ -74,6 +98,9 @@ fn what_is_wrong_is_answered_or_not() {
         "GET / HTTP/1.1\r\nVia: x\r\n\r\n",
         "INVITE\r\n\r\n",
         "SIP/2.0 99 x\r\n\r\n",
+        "SIP/2.0 +200 x\r\n\r\n",
+        &INVITE.replace(";tag=8", "\rX: y\r;tag=8"),
+        &INVITE.replace("f: ", "f: \rx"),
     ] {
         assert_eq!(refused(garbage).fault, Fault::Garbage, "{garbage:?}");
     }
@@ -99,6 +126,23 @@ fn nothing_that_is_cut_off_or_damaged_is_a_panic() {
             let _ = (message.from().and_then(|from| from.address()), message.to_bytes());
         }
     }
+}
+
+#[test]
+fn folded_lines_are_one_value() {
+    let text = INVITE.replace("Subject: a\r\n b", "Subject:\r\n\ta\r\n  \r\n b ");
+    let invite = Message::parse(text.as_bytes()).unwrap();
+    assert_eq!(invite.get("Subject"), Some("a b"));
+    assert_eq!(Message::parse(&invite.to_bytes()).unwrap(), invite);
+}
+
+#[test]
+fn what_is_refused_for_having_two_of_a_header_is_answered_with_one() {
+    let text = INVITE.replace("i: 7", "f: <sip:x@y>;tag=7\r\ni: 8\r\ni: 7");
+    let (status, request) = Message::parse(text.as_bytes()).unwrap_err().answer.unwrap();
+    let answer = Message::response(&request, status, "Bad Request");
+    assert_eq!((answer.all("From").count(), answer.all("Call-ID").count()), (1, 1));
+    assert_eq!(answer.all("Via").count(), 2);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::flow::Flow;
 use crate::limits::PROVISIONAL_WAIT;
 use crate::message::{Message, Method};
 
-use super::{T1, T1X64, T2, T4};
+use super::times::{T1, T1X64, T2, T4};
 
 /// One of them.
 #[derive(Debug)]
@@ -66,6 +66,15 @@ impl Client {
 
     pub(super) fn request(&self) -> &Message {
         &self.request
+    }
+
+    /// Is it an answer to this very request? The branch says so, of which nobody else knows; what belongs to it is the same
+    /// (section 8.2.6.2). Where it comes from says nothing: servers answer from other addresses of theirs, too.
+    pub(super) fn is_answered_by(&self, response: &Message) -> bool {
+        let numbers = [&self.request, response].map(|message| message.cseq().map(|(number, _)| number));
+        self.request.call_id() == response.call_id()
+            && self.request.from_tag() == response.from_tag()
+            && numbers[0] == numbers[1]
     }
 
     /// Takes an answer. True: it is to be told.

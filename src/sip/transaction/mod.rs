@@ -4,12 +4,16 @@
 //! its ACK is told by [`Transactions::acknowledged`]. Requests that go out are repeated until an answer comes, or not.
 
 mod client;
+#[cfg(any(test, feature = "exercise"))]
+mod invariants;
 mod key;
 mod server;
+mod times;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::flow::Flow;
 use crate::limits::{CLIENT_TRANSACTIONS_MAX, SERVER_TRANSACTIONS_MAX};
@@ -60,7 +64,9 @@ pub struct Transactions {
     clients: HashMap<ClientId, Client>,
     client_keys: HashMap<Box<str>, ClientId>,
     /// Answered, the longest first: they make room.
-    finished: VecDeque<ServerId>,
+    finished: BTreeMap<u64, ServerId>,
+    /// Requests that came and have no final answer.
+    unanswered: usize,
     timers: BTreeSet<(Instant, Timer)>,
     begun: u64,
     outgoing: VecDeque<(Flow, Arc<[u8]>)>,
@@ -84,7 +90,8 @@ impl Transactions {
         let Some(method) = message.method().cloned() else {
             return self.receive_response(now, message);
         };
-        let Some(key) = key::of_request(&message) else {
+        let ip = flow.peer.ip();
+        let Some(key) = key::of_request(&message, ip) else {
             return Received::Nothing;
         };
         match (method, self.server_keys.get(&*key).copied()) {
@@ -96,23 +103,36 @@ impl Transactions {
             }
             (method, None) => {
                 let reply = server::mark_source(&mut message, flow);
+                let invite = (method == Method::Cancel).then(|| self.cancelled_by(&message, ip));
+                if invite == Some(None) {
+                    self.send_refusal(reply, &message, (481, "Call/Transaction Does Not Exist"), None);
+                    return Received::Nothing;
+                }
                 if !self.has_server_room() {
-                    let mut response = Message::response(&message, 503, "Service Unavailable");
-                    response.push("Retry-After", "5");
-                    self.outgoing.push_back((reply, response.to_bytes().into()));
+                    self.send_refusal(reply, &message, (503, "Service Unavailable"), Some("5"));
                     return Received::Nothing;
                 }
                 let id = ServerId(self.next());
-                let invite = (method == Method::Cancel).then(|| self.cancelled_by(&message));
                 let server = Server::new(&message, reply, key.clone());
                 self.servers.insert(id, server);
                 self.server_keys.insert(key, id);
-                match invite {
+                self.unanswered += 1;
+                match invite.flatten() {
                     None => Received::Request(id, Box::new(message)),
                     Some(invite) => self.take_cancel(now, id, &message, invite),
                 }
             }
         }
+    }
+
+    /// Did this request come before?
+    pub fn knows(&self, flow: Flow, request: &Message) -> bool {
+        key::of_request(request, flow.peer.ip().to_canonical()).is_some_and(|key| self.server_keys.contains_key(&*key))
+    }
+
+    /// Where answers to a request go that is not taken, and is told so. Via says where it came from.
+    pub fn reply_to(request: &mut Message, flow: Flow) -> Flow {
+        server::mark_source(request, flow)
     }
 
     /// Answers a request. A final answer is the last one.
@@ -128,10 +148,20 @@ impl Transactions {
         server.respond(now, response.status(), bytes.clone());
         let reply = server.reply;
         if server.is_final() {
-            self.finished.push_back(id);
+            self.unanswered -= 1;
         }
         self.outgoing.push_back((reply, bytes));
+        self.line_up(id);
         self.reschedule(Timer::Server(id), was);
+    }
+
+    /// Answers a request once and forgets it (section 8.2.7). Who does not hear the answer asks again, and is answered
+    /// again. So nothing is kept of strangers, and what comes from a forged address has one answer sent there, not eleven.
+    pub fn answer_once(&mut self, id: ServerId, response: &Message) {
+        if let Some(server) = self.servers.get(&id).filter(|server| !server.is_final()) {
+            self.outgoing.push_back((server.reply, response.to_bytes().into()));
+            self.forget_server(id);
+        }
     }
 
     /// The ACK of the 2xx of an INVITE came: it is not repeated any more.
@@ -139,6 +169,7 @@ impl Transactions {
         if let Some(server) = self.servers.get_mut(&id) {
             let was = server.due();
             server.acknowledge();
+            self.line_up(id);
             self.reschedule(Timer::Server(id), was);
         }
     }
@@ -232,7 +263,12 @@ impl Transactions {
 
     /// How many requests are not answered yet, both ways.
     pub fn open(&self) -> usize {
-        self.servers.len() - self.finished.len().min(self.servers.len()) + self.clients.len()
+        self.unanswered + self.clients.len()
+    }
+
+    /// Are there so many requests of ours that what can wait should?
+    pub fn is_busy(&self) -> bool {
+        self.clients.len() >= CLIENT_TRANSACTIONS_MAX / 2
     }
 
     /// How many there are.
@@ -247,12 +283,32 @@ impl Transactions {
 
     fn has_server_room(&mut self) -> bool {
         while self.servers.len() >= SERVER_TRANSACTIONS_MAX {
-            let Some(id) = self.finished.pop_front() else {
+            let Some((_, id)) = self.finished.first_key_value() else {
                 return false;
             };
-            self.forget_server(id);
+            self.forget_server(*id);
         }
         true
+    }
+
+    /// Behind those that were answered before it, once nobody waits for what becomes of it.
+    fn line_up(&mut self, id: ServerId) {
+        let place = self.next();
+        if let Some(server) = self.servers.get_mut(&id)
+            && server.may_be_forgotten()
+            && server.finished.is_none()
+        {
+            server.finished = Some(place);
+            self.finished.insert(place, id);
+        }
+    }
+
+    fn send_refusal(&mut self, reply: Flow, request: &Message, (status, reason): (u16, &str), retry: Option<&str>) {
+        let mut response = Message::response(request, status, reason);
+        if let Some(seconds) = retry {
+            response.push("Retry-After", seconds);
+        }
+        self.outgoing.push_back((reply, response.to_bytes().into()));
     }
 
     fn repeat(&mut self, id: ServerId) {
@@ -278,29 +334,27 @@ impl Transactions {
         Received::Nothing
     }
 
-    fn cancelled_by(&self, cancel: &Message) -> Option<ServerId> {
-        let key = key::of_cancelled(cancel)?;
+    fn cancelled_by(&self, cancel: &Message, from: IpAddr) -> Option<ServerId> {
+        let key = key::of_cancelled(cancel, from)?;
         self.server_keys.get(&*key).copied()
     }
 
-    fn take_cancel(&mut self, now: Instant, id: ServerId, cancel: &Message, invite: Option<ServerId>) -> Received {
-        let (status, reason) = match invite {
-            Some(_) => (200, "OK"),
-            None => (481, "Call/Transaction Does Not Exist"),
-        };
-        let response = Message::response(cancel, status, reason);
+    fn take_cancel(&mut self, now: Instant, id: ServerId, cancel: &Message, invite: ServerId) -> Received {
+        let response = Message::response(cancel, 200, "OK");
         self.respond(now, id, &response);
         // After a final answer it changes nothing (section 9.2).
-        match invite.filter(|invite| self.is_open(*invite)) {
-            Some(invite) => Received::Cancel(invite),
-            None => Received::Nothing,
+        if self.is_open(invite) {
+            Received::Cancel(invite)
+        } else {
+            Received::Nothing
         }
     }
 
     fn receive_response(&mut self, now: Instant, message: Message) -> Received {
         let id = key::of_response(&message).and_then(|key| self.client_keys.get(&*key).copied());
         let Some(id) = id else { return Received::Nothing };
-        let Some(client) = self.clients.get_mut(&id) else {
+        let client = self.clients.get_mut(&id);
+        let Some(client) = client.filter(|client| client.is_answered_by(&message)) else {
             return Received::Nothing;
         };
         let was = client.due();
@@ -363,9 +417,11 @@ impl Transactions {
         if let Some(at) = server.due() {
             self.timers.remove(&(at, Timer::Server(id)));
         }
-        // They end nearly in the order in which they were answered.
-        if let Some(at) = self.finished.iter().take(FINISHED_LOOK).position(|other| *other == id) {
-            self.finished.remove(at);
+        if let Some(place) = server.finished {
+            self.finished.remove(&place);
+        }
+        if !server.is_final() {
+            self.unanswered -= 1;
         }
     }
 
@@ -382,18 +438,6 @@ impl Transactions {
         }
     }
 }
-
-/// A round trip (RFC 3261, section 17.1.1.1).
-const T1: Duration = Duration::from_millis(500);
-/// Between repetitions at most.
-const T2: Duration = Duration::from_secs(4);
-/// How long a message may be on its way.
-const T4: Duration = Duration::from_secs(5);
-/// How long an answer is waited for, and a transaction remembered.
-const T1X64: Duration = Duration::from_secs(32);
-/// How far from the front one that ends is looked for among those that were answered. One that is not found there is passed
-/// over when its turn comes.
-const FINISHED_LOOK: usize = 64;
 
 #[cfg(test)]
 mod tests;

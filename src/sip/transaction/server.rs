@@ -7,13 +7,15 @@ use crate::flow::{Flow, Transport};
 use crate::message::syntax::Host;
 use crate::message::{Message, Method};
 
-use super::{T1, T1X64, T2, T4};
+use super::times::{T1, T1X64, T2, T4};
 
 /// One of them.
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) key: Box<str>,
     pub(super) reply: Flow,
+    /// Its place among those that may be forgotten.
+    pub(super) finished: Option<u64>,
     is_invite: bool,
     last: Option<Arc<[u8]>>,
     state: State,
@@ -50,6 +52,7 @@ impl Server {
         Self {
             key,
             reply,
+            finished: None,
             is_invite: request.method() == Some(&Method::Invite),
             last: None,
             state: State::Open,
@@ -64,6 +67,15 @@ impl Server {
         match self.state {
             State::Open => false,
             State::Answered { is_accepted, .. } | State::Remembered { is_accepted, .. } => is_accepted,
+        }
+    }
+
+    /// Nobody waits for what becomes of it: its answer is only to be repeated, or confirmed by an ACK that is told to nobody.
+    pub(super) fn may_be_forgotten(&self) -> bool {
+        match self.state {
+            State::Open => false,
+            State::Answered { is_accepted, .. } => !is_accepted,
+            State::Remembered { .. } => true,
         }
     }
 

@@ -1,3 +1,6 @@
+use super::times::T1X64;
+use std::time::Duration;
+
 use super::*;
 
 const PEER: &str = "192.0.2.9:5070";
@@ -36,6 +39,7 @@ fn run(transactions: &mut Transactions, now: &mut Instant, span: Duration) -> Ve
     while let Some(at) = transactions.poll_timeout().filter(|at| *at <= end) {
         *now = at;
         transactions.handle_timeout(at);
+        transactions.check().unwrap();
         times.extend(sent(transactions).iter().map(|_| (at - begin).as_millis()));
     }
     *now = end;
@@ -43,7 +47,13 @@ fn run(transactions: &mut Transactions, now: &mut Instant, span: Duration) -> Ve
 }
 
 fn take(transactions: &mut Transactions, now: Instant, message: Message) -> Received {
-    transactions.receive(now, flow(), message)
+    take_from(transactions, now, PEER, message)
+}
+
+fn take_from(transactions: &mut Transactions, now: Instant, peer: &str, message: Message) -> Received {
+    let received = transactions.receive(now, Flow::datagrams(peer.parse().unwrap()), message);
+    transactions.check().unwrap();
+    received
 }
 
 fn open(transactions: &mut Transactions, now: Instant, message: Message) -> (ServerId, Box<Message>) {
@@ -206,30 +216,124 @@ fn final_answers_are_acknowledged_and_told_once_but_each_2xx_is_told() {
 }
 
 #[test]
+fn who_is_elsewhere_neither_cancels_nor_confirms_nor_repeats() {
+    const OTHER: &str = "192.0.2.66:5070";
+    let (mut transactions, mut now) = (Transactions::default(), Instant::now());
+    let invite = request("INVITE", "z9hG4bK1", PEER);
+    let (id, told) = open(&mut transactions, now, invite.clone());
+    transactions.respond(now, id, &Message::response(&told, 180, "Ringing"));
+    sent(&mut transactions);
+    let cancel = request("CANCEL", "z9hG4bK1", PEER);
+    assert!(matches!(
+        take_from(&mut transactions, now, OTHER, cancel.clone()),
+        Received::Nothing
+    ));
+    assert_eq!(sent(&mut transactions), ["SIP/2.0 481 Call/Transaction Does Not Exist"]);
+    assert_eq!(transactions.count(), 1, "nothing is kept of it");
+    transactions.respond(now, id, &Message::response(&told, 486, "Busy Here"));
+    sent(&mut transactions);
+    let ack = request("ACK", "z9hG4bK1", PEER);
+    assert!(matches!(
+        take_from(&mut transactions, now, OTHER, ack.clone()),
+        Received::Ack(_)
+    ));
+    assert_eq!(run(&mut transactions, &mut now, Duration::from_secs(2)), [500, 1500]);
+    // From the same host, by another port, all of it goes.
+    assert!(matches!(
+        take_from(&mut transactions, now, "192.0.2.9:6", ack),
+        Received::Nothing
+    ));
+    assert!(run(&mut transactions, &mut now, T1X64).is_empty());
+    assert_eq!(transactions.count(), 0);
+}
+
+#[test]
+fn an_answer_is_one_to_the_request_that_has_its_branch() {
+    let (mut transactions, now) = (Transactions::default(), Instant::now());
+    let options = request("OPTIONS", "z9hG4bK1", PEER);
+    let id = transactions.request(now, flow(), options.clone()).unwrap();
+    for (name, value) in [("Call-ID", "y"), ("CSeq", "2 OPTIONS"), ("From", "<sip:a@b>;tag=2")] {
+        let mut other = Message::response(&options, 200, "OK");
+        other.set(name, value);
+        assert!(matches!(take(&mut transactions, now, other), Received::Nothing));
+    }
+    // From wherever it comes.
+    let answer = Message::response(&options, 200, "OK");
+    let taken = take_from(&mut transactions, now, "198.51.100.1:9", answer);
+    assert!(matches!(taken, Received::Response(of, _) if of == id));
+}
+
+#[test]
+fn what_is_answered_once_is_forgotten_and_answered_again() {
+    let (mut transactions, now) = (Transactions::default(), Instant::now());
+    for _ in 0..2 {
+        let (id, told) = open(&mut transactions, now, request("INVITE", "z9hG4bK1", PEER));
+        transactions.answer_once(id, &Message::response(&told, 407, "X"));
+        assert_eq!(sent(&mut transactions), ["SIP/2.0 407 X"]);
+        assert_eq!((transactions.count(), transactions.open()), (0, 0));
+        assert_eq!(transactions.poll_timeout(), None);
+    }
+}
+
+#[test]
+fn what_ends_in_another_order_leaves_nothing_behind() {
+    let (mut transactions, mut now) = (Transactions::default(), Instant::now());
+    // Those that are confirmed end long before those that were answered before them.
+    for number in 0..300 {
+        let branch = format!("z9hG4bK{number}");
+        let (id, told) = open(&mut transactions, now, request("OPTIONS", &branch, PEER));
+        transactions.respond(now, id, &Message::response(&told, 200, "OK"));
+    }
+    for number in 0..300 {
+        let branch = format!("z9hG4bKi{number}");
+        let (id, told) = open(&mut transactions, now, request("INVITE", &branch, PEER));
+        transactions.respond(now, id, &Message::response(&told, 486, "X"));
+        take(&mut transactions, now, request("ACK", &branch, PEER));
+    }
+    assert_eq!((transactions.count(), transactions.open()), (600, 0));
+    run(&mut transactions, &mut now, Duration::from_secs(6));
+    assert_eq!((transactions.count(), transactions.finished.len()), (300, 300));
+    run(&mut transactions, &mut now, T1X64);
+    assert_eq!((transactions.count(), transactions.finished.len()), (0, 0));
+}
+
+#[test]
 fn the_table_is_bounded() {
     let (mut transactions, now) = (Transactions::default(), Instant::now());
-    for number in 0..SERVER_TRANSACTIONS_MAX {
-        let (id, told) = open(
-            &mut transactions,
-            now,
-            request("OPTIONS", &format!("z9hG4bK{number}"), PEER),
-        );
-        if number < 2 {
+    let ask = |transactions: &mut Transactions, method: &str, branch: &str| {
+        transactions.receive(now, flow(), request(method, branch, PEER))
+    };
+    // One whose ACK is waited for does not make room: somebody wants to know what becomes of it.
+    let Received::Request(invite, told) = ask(&mut transactions, "INVITE", "z9hG4bKi") else {
+        panic!("it is new");
+    };
+    transactions.respond(now, invite, &Message::response(&told, 200, "OK"));
+    for number in 1..SERVER_TRANSACTIONS_MAX {
+        let Received::Request(id, told) = ask(&mut transactions, "OPTIONS", &format!("z9hG4bK{number}")) else {
+            panic!("it is new");
+        };
+        if number < 3 {
             transactions.respond(now, id, &Message::response(&told, 200, "OK"));
         }
     }
     sent(&mut transactions);
     for number in 0..2 {
-        open(
-            &mut transactions,
-            now,
-            request("OPTIONS", &format!("z9hG4bKx{number}"), PEER),
-        );
+        let branch = format!("z9hG4bKx{number}");
+        assert!(matches!(
+            ask(&mut transactions, "OPTIONS", &branch),
+            Received::Request(..)
+        ));
     }
     assert!(matches!(
         take(&mut transactions, now, request("OPTIONS", "z9hG4bKy", PEER)),
         Received::Nothing
     ));
+    transactions.acknowledged(invite);
+    assert!(matches!(
+        ask(&mut transactions, "OPTIONS", "z9hG4bKz"),
+        Received::Request(..)
+    ));
+    transactions.check().unwrap();
     assert_eq!(sent(&mut transactions), ["SIP/2.0 503 Service Unavailable"]);
     assert_eq!(transactions.count(), SERVER_TRANSACTIONS_MAX);
 }

@@ -63,7 +63,7 @@ fn a_text_comes_through_and_its_fate_is_told() {
     world.seconds(10);
     assert!(world.told(0, &Event::TextSent { text, status: 200 }));
     assert_eq!(came(&mut world, 1).body, "again");
-    assert!(world.events[1].is_empty());
+    assert!(world.events[1].is_empty(), "{:?}", world.events[1]);
     let text = send(&mut world, letter(PEER, "nobody"));
     world.seconds(33);
     assert!(world.told(0, &Event::TextSent { text, status: 408 }));

@@ -2,6 +2,8 @@
 //! dialog of its own, or is in that of a call. Watchers are told at once, then of what is so at last, once in a second at most.
 
 mod bodies;
+#[cfg(any(test, feature = "exercise"))]
+mod invariants;
 mod notices;
 mod pidf;
 mod publishing;
@@ -217,10 +219,10 @@ impl Agent {
         }
         let (from, to) = (message.from(), message.to());
         let (Some(from), Some(to)) = (from.and_then(|from| from.address()), to.and_then(|to| to.address())) else {
-            return self.reply(now, id, message, 400, &[]);
+            return self.refuse_watch(now, id, message, &(400, None));
         };
         let Some(leg) = self.legs.get(&key).filter(|leg| leg.is_up()) else {
-            return self.reply(now, id, message, 481, &[]);
+            return self.refuse_watch(now, id, message, &(481, None));
         };
         let flow = leg.dialog.flow;
         let watch = Watch {
@@ -260,7 +262,7 @@ impl Agent {
         }
         let number = message.cseq().map(|(number, _)| number);
         if number <= dialog.remote_cseq {
-            self.reply(now, id, message, 500, &[]);
+            self.refuse_watch(now, id, message, &(500, None));
             return true;
         }
         dialog.remote_cseq = number;
@@ -271,7 +273,7 @@ impl Agent {
                 return true;
             }
             _ => {
-                self.reply(now, id, message, 405, &[("Allow", ALLOW)]);
+                self.refuse_watch(now, id, message, &(405, Some(("Allow", ALLOW.to_owned()))));
                 return true;
             }
         }
@@ -292,7 +294,7 @@ impl Agent {
                 self.go_on_watching(now, id, message, own, &asked);
             }
             // One subscription in one dialog (RFC 6665, section 4.5.1): others have their own.
-            Ok(_) => self.reply(now, id, message, 403, &[]),
+            Ok(_) => self.refuse_watch(now, id, message, &(403, None)),
             Err(refusal) => self.refuse_watch(now, id, message, &refusal),
         }
         true
@@ -304,8 +306,17 @@ impl Agent {
     }
 
     fn refuse_watch(&mut self, now: Instant, id: ServerId, message: &Message, (status, header): &Refusal) {
-        let header = header.as_ref().map(|(name, value)| (*name, value.as_str()));
-        self.reply(now, id, message, *status, header.as_slice());
+        if message.to_tag().is_none() {
+            let header = header.as_ref().map(|(name, value)| (*name, value.as_str()));
+            return self.reply(now, id, message, *status, header.as_slice());
+        }
+        // Within a dialog. A repetition is too late for that, so this answer is kept for it.
+        let mut response = Message::response(message, *status, super::reason_of(*status));
+        if let Some((name, value)) = header {
+            response.push(name, value);
+        }
+        response.push("Server", &self.settings.agent);
+        self.transactions.respond(now, id, &response);
     }
 
     /// There may be so many, and not more.
@@ -340,8 +351,11 @@ impl Agent {
         }
         let state = match host.watch(&watch) {
             Ok(state) if state.package() == watch.package => state,
-            Ok(_) => return self.reply(now, id, message, 500, &[]),
-            Err(status) => return self.reply(now, id, message, status.clamp(300, 699), &[ALLOW_EVENTS]),
+            Ok(_) => return self.refuse_watch(now, id, message, &(500, None)),
+            Err(status) => {
+                let allow = (ALLOW_EVENTS.0, ALLOW_EVENTS.1.to_owned());
+                return self.refuse_watch(now, id, message, &(status.clamp(300, 699), Some(allow)));
+            }
         };
         let key = watch.subscription;
         let subscription = Subscription {
@@ -429,7 +443,7 @@ impl Agent {
     /// It is renewed, or given up: told of once more either way (section 4.2.1.2).
     fn go_on_watching(&mut self, now: Instant, id: ServerId, message: &Message, key: SubscriptionId, asked: &Asked) {
         let Some(subscription) = self.watching.subscriptions.get_mut(&key) else {
-            return self.reply(now, id, message, 481, &[]);
+            return self.refuse_watch(now, id, message, &(481, None));
         };
         subscription.end = now + asked.expires;
         subscription.misses = 0;

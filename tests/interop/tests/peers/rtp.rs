@@ -9,13 +9,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use moqswitch_interop::peer::{PublishedTrack, read_group, write_group};
 use moqswitch_interop::{Draft, PlannedGroup, Publisher, Random, Subscriber};
-use moqswitch_legs::{LegCodec, LegName, LegSettings, LegStatistics, Legs, LegsPort};
+use moqswitch_legs::{LegCodec, LegEvent, LegName, LegSettings, LegStatistics, Legs, LegsPort};
 use moqswitch_media::dtmf::{Digits, Event};
 use moqswitch_media::rtp::Packet;
 use moqswitch_proto::wire::BroadcastPath;
 use moqswitch_relay::shard::local::Delivery;
 use moqswitch_relay::{Relay, RelayHandle, RelayOptions};
 use tokio::net::UdpSocket as AsyncSocket;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -171,7 +172,11 @@ async fn digits_cross_the_relay_once_each() -> Result<()> {
     for packet in listening.await?? {
         ensure!(packet.payload_type == EVENTS);
         numbers.push(packet.sequence);
-        for digit in digits.take(packet.timestamp, &packet.payload).into_iter().flatten() {
+        for digit in digits
+            .take(packet.timestamp, &packet.payload, Duration::ZERO)
+            .into_iter()
+            .flatten()
+        {
             if digit.is_end {
                 ends += 1;
                 ensure!(digit.duration >= 320, "{digit:?}");
@@ -190,7 +195,7 @@ async fn digits_cross_the_relay_once_each() -> Result<()> {
     let mut digits = Digits::default();
     let told: Vec<char> = pressed
         .iter()
-        .flat_map(|packet| digits.take(packet.timestamp, &packet.payload))
+        .flat_map(|packet| digits.take(packet.timestamp, &packet.payload, Duration::ZERO))
         .flatten()
         .filter(|digit| digit.is_end)
         .map(|digit| digit.digit)
@@ -238,32 +243,36 @@ async fn who_sprays_packets_is_not_heard_and_does_not_hear() -> Result<()> {
 }
 
 /// A telephone, and its leg at the relay.
-struct Telephone {
-    socket: Arc<AsyncSocket>,
-    relay: SocketAddr,
-    port: LegsPort,
-    leg: LegName,
-    ssrc: u32,
+pub(crate) struct Telephone {
+    pub(crate) socket: Arc<AsyncSocket>,
+    /// Where its leg takes RTP, and RTCP.
+    pub(crate) relay: SocketAddr,
+    pub(crate) control: SocketAddr,
+    pub(crate) port: LegsPort,
+    pub(crate) leg: LegName,
+    pub(crate) ssrc: u32,
+    pub(crate) settings: LegSettings,
+    news: Arc<Notify>,
 }
 
 /// A packet that came.
-struct Came {
-    marker: bool,
-    payload_type: u8,
-    sequence: u16,
-    timestamp: u32,
-    payload: Vec<u8>,
+pub(crate) struct Came {
+    pub(crate) marker: bool,
+    pub(crate) payload_type: u8,
+    pub(crate) sequence: u16,
+    pub(crate) timestamp: u32,
+    pub(crate) payload: Vec<u8>,
 }
 
 /// A packet of speech.
-struct Said {
+pub(crate) struct Said {
     index: u32,
     timestamp: u32,
-    payload: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
 }
 
 impl Said {
-    fn new(index: u32) -> Self {
+    pub(crate) fn new(index: u32) -> Self {
         // Half a second of silence before each sixtieth.
         let silence = (index + 35) / 60 * 4000;
         Self {
@@ -291,41 +300,69 @@ impl Said {
 }
 
 impl Telephone {
-    async fn new(relay: &RelayHandle, shard: usize, path: &str, delivery: Delivery, ssrc: u32) -> Result<Self> {
-        let (port, installed) = Legs::install(&relay.ports()[shard])?;
-        installed.await??;
-        let of_leg = UdpSocket::bind("127.0.0.1:0")?;
-        let at_relay = of_leg.local_addr()?;
+    pub(crate) async fn new(
+        relay: &RelayHandle,
+        shard: usize,
+        path: &str,
+        delivery: Delivery,
+        ssrc: u32,
+    ) -> Result<Self> {
+        let source = (ssrc, 65_500, u32::MAX - 1000);
         let settings = LegSettings {
-            broadcast: BroadcastPath::new(path),
-            codec: LegCodec::Pcmu,
-            payload_type: 0,
-            event_type: Some(EVENTS),
-            source: (ssrc, 65_500, u32::MAX - 1000),
             delivery,
+            ..LegSettings::new(BroadcastPath::new(path), LegCodec::Pcmu, 0, source)
         };
-        let leg = port.open(of_leg, settings)?;
-        let socket = Arc::new(AsyncSocket::bind("127.0.0.1:0").await?);
-        port.meet(leg, socket.local_addr()?, false)?;
+        let telephone = Self::with("127.0.0.1", relay, shard, settings).await?;
+        telephone
+            .port
+            .meet(telephone.leg, telephone.socket.local_addr()?, false)?;
+        Ok(telephone)
+    }
+
+    /// Of which its leg knows nothing yet.
+    pub(crate) async fn with(host: &str, relay: &RelayHandle, shard: usize, settings: LegSettings) -> Result<Self> {
+        let news = Arc::new(Notify::new());
+        let (port, installed) = Legs::install(&relay.ports()[shard], news.clone())?;
+        installed.await??;
+        let (rtp, rtcp) = (UdpSocket::bind((host, 0))?, UdpSocket::bind((host, 0))?);
+        let (at_relay, control) = (rtp.local_addr()?, rtcp.local_addr()?);
+        let leg = port.open(rtp, Some(rtcp), settings.clone())?;
+        let socket = Arc::new(AsyncSocket::bind((host, 0)).await?);
         Ok(Self {
             socket,
             relay: at_relay,
+            control,
             port,
             leg,
-            ssrc,
+            ssrc: settings.source.0,
+            settings,
+            news,
         })
     }
 
-    fn hear(&self, path: &str) -> Result<()> {
+    /// The next thing that happens on its leg.
+    pub(crate) async fn event(&self) -> Result<LegEvent> {
+        let waiting = async {
+            loop {
+                if let Some(event) = self.port.poll() {
+                    return event;
+                }
+                self.news.notified().await;
+            }
+        };
+        timeout(LIMIT, waiting).await.context("nothing happens")
+    }
+
+    pub(crate) fn hear(&self, path: &str) -> Result<()> {
         Ok(self.port.hear(self.leg, Some(BroadcastPath::new(path)))?)
     }
 
     /// Until what it says goes somewhere.
-    async fn until_heard(&self) -> Result<()> {
+    pub(crate) async fn until_heard(&self) -> Result<()> {
         self.until(|counted| counted.is_wanted).await
     }
 
-    async fn until(&self, is_so: impl Fn(&LegStatistics) -> bool) -> Result<()> {
+    pub(crate) async fn until(&self, is_so: impl Fn(&LegStatistics) -> bool) -> Result<()> {
         let waiting = async {
             while !is_so(&self.counted().await?) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -335,18 +372,18 @@ impl Telephone {
         timeout(LIMIT, waiting).await.context("nobody subscribes")?
     }
 
-    async fn counted(&self) -> Result<LegStatistics> {
+    pub(crate) async fn counted(&self) -> Result<LegStatistics> {
         Ok(self.port.count(self.leg)?.await?)
     }
 
-    async fn say(&self, said: &Said) -> Result<()> {
+    pub(crate) async fn say(&self, said: &Said) -> Result<()> {
         let mut datagram = Vec::new();
         said.packet().write(&mut datagram);
         self.socket.send_to(&datagram, self.relay).await?;
         Ok(())
     }
 
-    async fn send(&self, sequence: u16, timestamp: u32, payload_type: u8, payload: &[u8]) -> Result<()> {
+    pub(crate) async fn send(&self, sequence: u16, timestamp: u32, payload_type: u8, payload: &[u8]) -> Result<()> {
         let mut datagram = Vec::new();
         let packet = Packet {
             marker: false,
@@ -362,7 +399,7 @@ impl Telephone {
     }
 
     /// All that come from now on, until none comes for a while.
-    fn packets(&self) -> JoinHandle<Result<Vec<Came>>> {
+    pub(crate) fn packets(&self) -> JoinHandle<Result<Vec<Came>>> {
         let (socket, relay, ssrc) = (self.socket.clone(), self.relay, self.ssrc);
         tokio::spawn(async move {
             let mut packets: Vec<Came> = Vec::new();
@@ -391,7 +428,7 @@ impl Telephone {
         })
     }
 
-    async fn close(self) -> Result<LegStatistics> {
+    pub(crate) async fn close(self) -> Result<LegStatistics> {
         let (reply, answer) = tokio::sync::oneshot::channel();
         self.port.close(self.leg, Some(reply))?;
         Ok(timeout(LIMIT, answer).await??)
@@ -404,7 +441,7 @@ async fn write(track: &PublishedTrack, group: &PlannedGroup) -> Result<()> {
     Ok(())
 }
 
-fn start() -> Result<RelayHandle> {
+pub(crate) fn start() -> Result<RelayHandle> {
     Relay::start(RelayOptions {
         listen: ([127, 0, 0, 1], 0).into(),
         shards: NonZeroUsize::new(2),
@@ -412,13 +449,13 @@ fn start() -> Result<RelayHandle> {
     })
 }
 
-async fn stop(relay: RelayHandle) -> Result<()> {
+pub(crate) async fn stop(relay: RelayHandle) -> Result<()> {
     relay.drain(Duration::ZERO);
     tokio::task::spawn_blocking(move || relay.join()).await?
 }
 
-const EVENTS: u8 = 101;
+pub(crate) const EVENTS: u8 = 101;
 const FIRST_TIMESTAMP: u32 = 4_000_000_000;
-const LIMIT: Duration = Duration::from_secs(15);
+pub(crate) const LIMIT: Duration = Duration::from_secs(15);
 /// In which what must not come would have come.
-const A_WHILE: Duration = Duration::from_millis(300);
+pub(crate) const A_WHILE: Duration = Duration::from_millis(300);

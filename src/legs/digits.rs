@@ -1,0 +1,216 @@
+//! Digits that a leg sends: one after the other, as telephone events.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use moqswitch_media::dtmf::{self, Event, Sending};
+
+use crate::limits::{DIGIT_GAP, DIGIT_MAX, DIGIT_STEP, DIGITS_MAX};
+
+/// What is pressed, and what waits.
+#[derive(Debug, Default)]
+pub(crate) struct Pressing {
+    /// The digit that is being sent, and when its next packet is due.
+    sending: Option<(Sending, Pressed, Instant)>,
+    queue: VecDeque<Pressed>,
+    /// When the next one may begin.
+    next: Option<Instant>,
+}
+
+/// A digit that is to be sent.
+#[derive(Debug)]
+pub(crate) struct Pressed {
+    pub(crate) digit: char,
+    /// When the speaker pressed it, by which its end is known.
+    pub(crate) at_ms: Option<u64>,
+    pub(crate) duration_ms: u32,
+    pub(crate) is_over: bool,
+}
+
+/// What is to be done.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Turn {
+    /// A digit begins: [`Pressing::begin`] wants to know its timestamp.
+    Begin,
+    Send {
+        is_first: bool,
+        timestamp: u32,
+        event: Event,
+    },
+    /// Nothing before then.
+    Wait(Option<Instant>),
+}
+
+impl Pressing {
+    /// A digit is being sent, and nobody speaks meanwhile.
+    pub(crate) fn is_sending(&self) -> bool {
+        self.sending.is_some()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.sending = None;
+        self.queue.clear();
+    }
+
+    /// The second of two that tell the same digit says that it is over, whichever came first.
+    pub(crate) fn press(&mut self, pressed: Pressed) {
+        let sending = self.sending.iter_mut().map(|(_, pressed, _)| pressed);
+        let known = sending
+            .chain(&mut self.queue)
+            .find(|known| known.at_ms.is_some() && known.at_ms == pressed.at_ms);
+        if let Some(known) = known {
+            known.is_over = true;
+            known.duration_ms = known.duration_ms.max(pressed.duration_ms);
+            return;
+        }
+        // Whoever presses the next one has let go of those before it, whether their ends come or not.
+        let before = self.sending.iter_mut().map(|(_, pressed, _)| pressed);
+        before.chain(&mut self.queue).for_each(|before| before.is_over = true);
+        if dtmf::code(pressed.digit).is_some() && self.queue.len() < DIGITS_MAX {
+            self.queue.push_back(pressed);
+        }
+    }
+
+    /// `clock_hz` is that of the events.
+    pub(crate) fn poll(&mut self, now: Instant, clock_hz: u32) -> Turn {
+        let Some((sending, pressed, due)) = &mut self.sending else {
+            return match self.next.filter(|next| *next > now) {
+                _ if self.queue.is_empty() => Turn::Wait(None),
+                Some(next) => Turn::Wait(Some(next)),
+                None => Turn::Begin,
+            };
+        };
+        if *due > now {
+            return Turn::Wait(Some(*due));
+        }
+        let units = |milliseconds: u128| u16::try_from(milliseconds * u128::from(clock_hz) / 1000).unwrap_or(u16::MAX);
+        let lasted = sending.duration_ms(clock_hz);
+        // No longer than its packets can say, either.
+        let sayable = u32::from(u16::MAX) * 1000 / clock_hz.max(1);
+        let longest = u32::try_from(DIGIT_MAX.as_millis()).unwrap_or(u32::MAX).min(sayable);
+        if (pressed.is_over && lasted >= pressed.duration_ms.min(longest)) || lasted >= longest {
+            sending.end(units(u128::from(pressed.duration_ms.min(longest))), clock_hz);
+        }
+        if let Some((is_first, timestamp, event)) = sending.next(units(DIGIT_STEP.as_millis())) {
+            // What is late does not leave in a burst.
+            *due = (*due + DIGIT_STEP).max(now);
+            return Turn::Send {
+                is_first,
+                timestamp,
+                event,
+            };
+        }
+        self.sending = None;
+        self.next = Some(now + DIGIT_GAP);
+        Turn::Wait(self.next.filter(|_| !self.queue.is_empty()))
+    }
+
+    /// The digit whose turn it is has this timestamp.
+    pub(crate) fn begin(&mut self, timestamp: u32, now: Instant) {
+        if let Some(pressed) = self.queue.pop_front() {
+            self.sending = Sending::begin(pressed.digit, timestamp).map(|sending| (sending, pressed, now));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn pressed(digit: char, at_ms: Option<u64>, duration_ms: u32, is_over: bool) -> Pressed {
+        Pressed {
+            digit,
+            at_ms,
+            duration_ms,
+            is_over,
+        }
+    }
+
+    /// Runs until nothing is left: when each packet left, of what, and whether it is an end.
+    fn run(pressing: &mut Pressing, mut now: Instant, clock_hz: u32) -> Vec<(u128, u8, bool, u16)> {
+        let (began, mut timestamp) = (now, 0);
+        let mut left = Vec::new();
+        loop {
+            match pressing.poll(now, clock_hz) {
+                Turn::Begin => {
+                    timestamp += 1000;
+                    pressing.begin(timestamp, now);
+                }
+                Turn::Send {
+                    is_first,
+                    timestamp: of_event,
+                    event,
+                } => {
+                    assert_eq!(of_event, timestamp);
+                    // What began before has no timestamp here.
+                    let is_new = timestamp > 0 && left.last().is_none_or(|(_, _, is_end, _)| *is_end) && !event.is_end;
+                    assert_eq!(is_first, is_new);
+                    left.push(((now - began).as_millis(), event.code, event.is_end, event.duration));
+                }
+                Turn::Wait(Some(until)) => now = until,
+                Turn::Wait(None) => return left,
+            }
+        }
+    }
+
+    #[test]
+    fn digits_are_sent_one_after_the_other() {
+        let mut pressing = Pressing::default();
+        pressing.press(pressed('5', None, 60, true));
+        pressing.press(pressed('#', None, 0, true));
+        pressing.press(pressed('x', None, 60, true));
+        assert!(!pressing.is_sending());
+        let left = run(&mut pressing, Instant::now(), 8000);
+        let five = [(0, 160), (20, 320), (40, 480)].map(|(at, duration)| (at, 5, false, duration));
+        let ends = [60, 80, 100].map(|at| (at, 5, true, 480));
+        let gate = [180, 200, 220].map(|at| (at, 11, true, 320));
+        assert_eq!(left, [&five[..], &ends, &gate].concat());
+    }
+
+    #[test]
+    fn who_is_heard_holds_a_key_until_it_lets_go_or_presses_the_next() {
+        let mut pressing = Pressing::default();
+        let now = Instant::now();
+        pressing.press(pressed('1', Some(10), 0, false));
+        assert_eq!(pressing.poll(now, 48_000), Turn::Begin);
+        pressing.begin(0, now);
+        for step in 0..5 {
+            let now = now + DIGIT_STEP * step;
+            assert!(matches!(pressing.poll(now, 48_000), Turn::Send { event, .. } if !event.is_end));
+        }
+        // The same digit, over; and one whose end never comes.
+        pressing.press(pressed('1', Some(10), 100, false));
+        pressing.press(pressed('2', Some(500), 0, false));
+        pressing.press(pressed('3', None, 40, true));
+        let left = run(&mut pressing, now + DIGIT_STEP * 5, 48_000);
+        let ends: Vec<(u8, u16)> = left
+            .iter()
+            .filter(|(_, _, is_end, _)| *is_end)
+            .map(|(_, code, _, duration)| (*code, *duration))
+            .collect();
+        assert_eq!(
+            ends,
+            [[(1, 4800); 3], [(2, 1920); 3], [(3, 1920); 3]].concat(),
+            "{left:?}"
+        );
+        // Who never lets go is let go of, as late as the packets can say.
+        pressing.press(pressed('9', Some(900), 0, false));
+        let left = run(&mut pressing, now + Duration::from_secs(60), 48_000);
+        assert!(
+            left.last().is_some_and(|(at, _, is_end, _)| *is_end && *at < 1500),
+            "{left:?}"
+        );
+        pressing.press(pressed('9', Some(901), 0, false));
+        pressing.clear();
+        assert_eq!(run(&mut pressing, now + Duration::from_secs(90), 8000), []);
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let mut pressing = Pressing::default();
+        (0..100).for_each(|_| pressing.press(pressed('1', None, 1_000_000, true)));
+        assert_eq!(pressing.queue.len(), DIGITS_MAX);
+    }
+}
