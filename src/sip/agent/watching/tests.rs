@@ -1,9 +1,15 @@
 //! Watchers and publishers, whom the test speaks for.
 
+use std::time::Duration;
+
 use super::super::exercise::{PEER, World, flow};
-use super::super::{Access, Agent};
+use super::super::{Access, Agent, Host};
 use super::*;
-use crate::limits::{NOTICE_INTERVAL, PUBLICATIONS_PER_USER_MAX, PUBLISHED_BYTES_MAX};
+use crate::limits::{
+    NOTICE_INTERVAL, PUBLICATIONS_PER_USER_MAX, PUBLISHED_BYTES_MAX, SUBSCRIPTIONS_PER_USER_MAX,
+    SUBSCRIPTIONS_PER_WATCHER_MAX,
+};
+use crate::message::{Message, Method};
 
 /// One request of a watcher.
 struct Ask<'a> {
