@@ -73,10 +73,7 @@ impl Switch {
         let relay = Relay::start(options)?;
         let (certificates, Seen { sha256, http }) = Certificates::new(relay.identity(), clients.as_ref())?;
         let calls = telephony
-            .map(|telephony| {
-                let encryption = StreamTls(http.clone());
-                telephony.start(relay.address(), relay.ports().to_vec(), sha256.clone(), encryption)
-            })
+            .map(|telephony| telephony.start(&relay, sha256.clone(), StreamTls(http.clone())))
             .transpose()?;
         let state = ControlState {
             calls: calls.as_ref().map(Running::router),

@@ -358,6 +358,8 @@ pub struct Dial {
     pub metadata: Option<Payload>,
     /// The caller's offer.
     pub sdp: Option<Payload>,
+    /// What the caller takes and sends in this call. Empty: what it registered with.
+    pub codecs: Codecs,
 }
 
 impl Dial {
@@ -371,6 +373,7 @@ impl Dial {
             from: None,
             metadata: None,
             sdp: None,
+            codecs: Codecs::default(),
         }
     }
 }

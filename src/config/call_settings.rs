@@ -284,6 +284,15 @@ pub(super) const CALL_SETTINGS: &[Setting] = &[
         help: &["Domain of addresses and realm of digest authentication. The digests of users are of this realm."],
     },
     Setting {
+        path: "sip.digest",
+        kind: Kind::List,
+        value: Value::Default(r#"["md5"]"#),
+        help: &[
+            "What telephones are asked for their passwords by, in this order: md5, sha-256. Some of them (baresip 1.0, pjsip",
+            "2.10) give up where sha-256 is among it.",
+        ],
+    },
+    Setting {
         path: "sip.trunks",
         kind: Kind::One,
         value: Value::Unset {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use moqswitch_signalling::UtcOffset;
 use moqswitch_signalling::calls::{Codec, Number, Settings, Text, limits as ceilings};
+use moqswitch_signalling::sip::digest::Algorithm;
 
 use crate::limits;
 
@@ -68,6 +69,8 @@ pub struct SipConfig {
     pub realm: String,
     /// From one question whether a telephone is there to the next. Zero: never.
     pub ping: Duration,
+    /// What is offered for passwords, in this order.
+    pub digest: Vec<Algorithm>,
     /// File of the ways to carriers and PBXs.
     pub trunks: Option<PathBuf>,
 }
@@ -256,10 +259,21 @@ fn sip(layers: &Layers, is_here: bool, has_entrance: bool) -> Result<Option<SipC
                 Err("a domain".to_owned())
             }
         })?,
+        digest: layers
+            .list("sip.digest", digest)?
+            .unwrap_or_else(|| vec![Algorithm::Md5]),
         trunks: layers.optional("sip.trunks", values::path)?,
         ping: layers.one("sip.ping", |text| values::duration(text, limits::SIP_PING_MAX))?,
     };
     Ok(Some(config).filter(|config| config.udp.is_some() || config.tcp.is_some() || config.tls.is_some()))
+}
+
+fn digest(text: &str) -> Result<Algorithm, String> {
+    match text {
+        "md5" => Ok(Algorithm::Md5),
+        "sha-256" => Ok(Algorithm::Sha256),
+        _ => Err("`md5` or `sha-256`".to_owned()),
+    }
 }
 
 /// RFC 3261, section 19.1.2.

@@ -100,7 +100,7 @@ impl Config {
 }
 
 /// Of control programs, and of what they open.
-fn programs_values(calls: Option<&CallsConfig>) -> [(&'static str, String); 12] {
+fn programs_values(calls: Option<&CallsConfig>) -> [(&'static str, String); 13] {
     let mediaswitch = calls.and_then(|calls| calls.mediaswitch.as_ref());
     let rtp = calls.map(|calls| &calls.rtp);
     let sip = calls.and_then(|calls| calls.sip.as_ref());
@@ -114,6 +114,7 @@ fn programs_values(calls: Option<&CallsConfig>) -> [(&'static str, String); 12] 
         ("sip.address", text(&sip.map(|sip| sip.address))),
         ("sip.realm", text(&sip.map(|sip| &sip.realm))),
         ("sip.ping", text(&sip.map(|sip| sip.ping))),
+        ("sip.digest", text(&sip.map(|sip| &sip.digest))),
         ("sip.trunks", text(&sip.map(|sip| &sip.trunks))),
         ("rtp.address", text(&rtp.map(|rtp| rtp.address))),
         ("rtp.ports", text(&rtp.map(|rtp| &rtp.ports))),

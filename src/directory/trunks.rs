@@ -44,6 +44,8 @@ struct Entry {
     ping: Option<u16>,
     #[serde(default)]
     trusted: bool,
+    /// Calls are from `user`, whoever calls. Default: those of a trunk that is registered with.
+    from_line: Option<bool>,
 }
 
 pub(super) fn read(path: &Path) -> Result<Vec<TrunkSettings>, FileError> {
@@ -91,6 +93,7 @@ fn trunk(document: &Document, name: &Spanned<String>, entry: &Entry) -> Result<T
             registers: entry.register.then_some(REGISTERED),
             ping: Duration::from_secs(entry.ping.unwrap_or(PING_S).into()),
             is_trusted: entry.trusted,
+            is_from_line: entry.from_line.unwrap_or(entry.register),
             ..Trunk::to(target, domain, &entry.user)
         },
     })

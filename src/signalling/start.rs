@@ -347,6 +347,7 @@ fn begin_gateway(exchange: &mut Exchange, sip: SipSettings) -> (Gateway, SipSock
     let random = SystemRandom::new();
     let settings = moqswitch_sip::agent::Settings {
         ping: sip.ping,
+        algorithms: sip.algorithms,
         ..moqswitch_sip::agent::Settings::at(sip.reached, &sip.realm)
     };
     exchange.sip_entrance.realm = sip.realm;

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use anyhow::Context;
 use axum::extract::{ConnectInfo, Request};
 use axum::{Router, middleware};
+use moqswitch_relay::RelayHandle;
 use moqswitch_relay::auth::token::{Algorithm, Key, Keys};
 use moqswitch_relay::limits::FEED_EVENTS_DEFAULT;
-use moqswitch_relay::shard::{FeedReader, FeedWriter, ShardPort, feed};
+use moqswitch_relay::shard::{FeedReader, FeedWriter, feed};
 use moqswitch_signalling::{
     MediaswitchSettings, RecordSettings, Settings, Signalling, SignallingHandle, StateSettings,
 };
@@ -117,14 +118,14 @@ impl Telephony {
         self.writer.clone().of_devices()
     }
 
-    /// Starts the calls thread. `relay` is where clients reach the relay.
+    /// Starts the calls thread.
     pub(crate) fn start(
         mut self,
-        relay: SocketAddr,
-        shards: Vec<ShardPort>,
+        relay: &RelayHandle,
         certificate: watch::Receiver<Arc<str>>,
         encryption: StreamTls,
     ) -> anyhow::Result<Running> {
+        let (relay, shards) = (relay.address(), relay.ports().to_vec());
         let url = self.config.media_url.clone().unwrap_or_else(|| media::url_of(relay));
         let pages = match self.config.phone {
             true => pages::router(&url).context("the web phone")?,

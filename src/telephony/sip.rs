@@ -61,6 +61,7 @@ pub(super) fn start(
         },
         realm: sip.realm.clone(),
         ping: sip.ping,
+        algorithms: sip.digest.clone(),
         trunks: directory::trunks(config).context("sip.trunks")?,
         media: Box::new(RtpGateways::new(pool)),
         media_address: told,

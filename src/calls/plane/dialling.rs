@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::action::{Notice, Reply};
+use crate::codec::Codecs;
 use crate::dialplan::{Fallbacks, Query, Trail};
 use crate::event::{Actor, DeviceKind, Dial};
 use crate::ids::{CallId, LegId, Number, RequestId, SessionId, Text};
@@ -28,6 +29,11 @@ impl CallPlane {
             from = Party { number, name, ..from };
         }
         self.check_caller(&from.number, &dial.to, is_trunk)?;
+        let codecs = Some(dial.codecs).filter(|codecs| !codecs.is_empty());
+        let codecs = codecs.map(|codecs| self.codecs_of(session).and(codecs));
+        if codecs.is_some_and(Codecs::is_empty) {
+            return Err(Refusal::Malformed);
+        }
         let id = self.begin_call(dial.call, from.clone(), dial.to.clone())?;
         let leg = match self.add_leg(id, session, LegRole::Caller) {
             Ok(leg) => leg,
@@ -44,6 +50,7 @@ impl CallPlane {
         }
         if let Some(leg) = self.legs.get_mut(&leg) {
             leg.request = Some(request);
+            leg.codecs = codecs.unwrap_or(leg.codecs);
             if is_trunk {
                 leg.party = from.clone();
             }

@@ -116,7 +116,12 @@ impl CallPlane {
         }
     }
 
-    /// What all others take that are in the call or began it.
+    /// What all others take that are in a leg's call, or began it: what the leg may agree on so that nobody transcodes.
+    pub fn takes_beside(&self, leg: LegId) -> Codecs {
+        let call = self.legs.get(&leg).and_then(|leg| self.calls.get(&leg.call));
+        call.map_or_else(Codecs::all, |call| self.codecs_beside(call, leg))
+    }
+
     fn codecs_beside(&self, call: &Call, but: LegId) -> Codecs {
         let legs = call.legs.iter().filter(|leg| **leg != but);
         let legs = legs.filter_map(|leg| self.legs.get(leg));

@@ -112,7 +112,8 @@ impl Gateway {
         let Some(call) = self.calls.get_mut(&key) else {
             return self.agent.refuse_offer(Instant::now(), key, 481);
         };
-        let preferred = codecs::in_order(call.sends, codecs::of_telephones());
+        // What the others do not take would be noise to them.
+        let preferred = codecs::in_order(call.sends, exchange.plane().takes_beside(call.leg));
         let Some(body) = body else {
             let offer = call.session_description.offer(&preferred, Direction::SendReceive);
             return self.agent.answer_offer(Instant::now(), key, &offer);
@@ -154,7 +155,18 @@ impl Gateway {
         }
     }
 
-    pub(super) fn take_digit(&mut self, exchange: &mut Exchange, key: LegKey, digit: char, duration: Duration) {
+    /// `is_heard`: it goes to other telephones with the speech.
+    pub(super) fn take_digit(
+        &mut self,
+        exchange: &mut Exchange,
+        key: LegKey,
+        digit: char,
+        duration: Duration,
+        is_heard: bool,
+    ) {
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.is_digit_heard = is_heard;
+        }
         let digits = Text::new(digit.encode_utf8(&mut [0; 4]));
         let _ = self.ask(exchange, key, |call| CallEvent::Dtmf { call, digits, duration });
     }
@@ -168,13 +180,11 @@ impl Gateway {
             return self.agent.tell_transfer(Instant::now(), key, 404);
         };
         self.agent.tell_transfer(Instant::now(), key, 100);
-        match self.ask(exchange, key, |call| CallEvent::Transfer { call, to }) {
-            Some(Reply::Refused(refusal)) => {
-                self.agent
-                    .tell_transfer(Instant::now(), key, super::telling::status_of(refusal));
-            }
-            // How it goes on is told by notices.
-            _ => {}
+        // How it goes on is told by notices.
+        let reply = self.ask(exchange, key, |call| CallEvent::Transfer { call, to });
+        if let Some(Reply::Refused(refusal)) = reply {
+            self.agent
+                .tell_transfer(Instant::now(), key, super::telling::status_of(refusal));
         }
     }
 

@@ -1,5 +1,6 @@
 //! Codecs of the call plane and those of descriptions: the same four.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use moqswitch_calls::{Codec, Codecs};
@@ -72,13 +73,18 @@ pub(super) fn to_rtp(agreed: &Agreed, is_translated: bool) -> RtpAgreed {
             .take(TAKEN_MAX)
             .collect(),
         peer: agreed.peer.map(|address| RtpPeer { address, is_translated }),
-        rtcp: agreed.rtcp,
+        // The port above, if nothing is said (RFC 3550, section 11).
+        rtcp: agreed.rtcp.or_else(|| agreed.peer.and_then(above)),
         rtcp_mux: agreed.rtcp_mux,
         sends: agreed.sends,
         receives: agreed.receives,
         ptime: Some(Duration::from_millis(agreed.ptime_ms.into())),
         media_timeout: None,
     }
+}
+
+fn above(peer: SocketAddr) -> Option<SocketAddr> {
+    Some(SocketAddr::new(peer.ip(), peer.port().checked_add(1)?))
 }
 
 /// As many as a leg of RTP takes.

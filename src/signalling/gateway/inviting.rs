@@ -43,6 +43,7 @@ impl Gateway {
         };
         let is_guest = registered.is_none();
         let mut dial = Dial::to(to);
+        dial.codecs = takes;
         if trunk.is_some() {
             // Who calls is somebody behind it.
             let from = Number::new(&caller.user).ok();
@@ -71,7 +72,6 @@ impl Gateway {
         let mut call = self.new_call(session, leg, stage, peer);
         call.is_guest = is_guest;
         self.insert(invited.leg, call);
-        let _ = self.ask(exchange, invited.leg, |call| CallEvent::Codecs { call, codecs: takes });
         Ok(())
     }
 
@@ -131,6 +131,11 @@ impl Gateway {
             Cause::Congestion
         })?;
         let wanted = codecs::in_order(None, incoming.codecs.and(codecs::of_telephones()));
+        if wanted.is_empty() {
+            tracing::info!("a call to a telephone, by who takes none of its codecs");
+            self.media.close(leg.leg);
+            return Err(Cause::Unreachable);
+        }
         let offer = call.session_description.offer(&wanted, Direction::SendReceive);
         let from = (user_of(&incoming.from.number), incoming.from.name.as_str().to_owned());
         let sent = match (trunk, binding) {
@@ -212,6 +217,7 @@ impl Gateway {
             sends: None,
             hears: None,
             takes_events: false,
+            is_digit_heard: false,
             holds: false,
             music: None,
             peer: peer.ip().to_canonical(),

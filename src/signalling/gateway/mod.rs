@@ -33,10 +33,8 @@ pub use media::{
     RtpWanted,
 };
 pub(crate) use outlet::Outlet;
-pub use settings::{Duplex, Encrypting, Encryption, SipSettings, SipSockets};
+pub use settings::{Duplex, Encrypting, Encryption, SipSettings, SipSockets, TrunkSettings};
 pub(crate) use sockets::serve;
-
-pub use trunks::TrunkSettings;
 
 use registering::Registry;
 use trunks::Trunks;
@@ -73,6 +71,8 @@ struct Call {
     hears: Option<String>,
     /// What its telephone takes telephone events by. If not, keys go by INFO.
     takes_events: bool,
+    /// Its last key came by telephone events.
+    is_digit_heard: bool,
     /// The peer has the others on hold.
     holds: bool,
     /// What was played to it while the others hold.
@@ -193,7 +193,7 @@ impl Gateway {
             Event::Confirmed { leg, body } => self.take_confirmed(exchange, leg, body.as_deref()),
             Event::Offered { leg, body } => self.take_offered(exchange, leg, body.as_deref()),
             Event::OfferAnswered { leg, body } => self.take_offer_answered(exchange, leg, body.as_deref()),
-            Event::Digit { leg, digit, duration } => self.take_digit(exchange, leg, digit, duration),
+            Event::Digit { leg, digit, duration } => self.take_digit(exchange, leg, digit, duration, false),
             Event::Transfer { leg, to, replaces } => self.take_transfer(exchange, leg, &to, replaces),
             Event::Ended { leg, end } => self.take_ended(exchange, leg, &end),
             Event::Trunk { trunk, change } => self.take_trunk(exchange, trunk, change),
@@ -216,7 +216,7 @@ impl Gateway {
                 duration_ms,
             } => {
                 if let Some(key) = self.streams.get(&leg).copied() {
-                    self.take_digit(exchange, key, digit, Duration::from_millis(duration_ms.into()));
+                    self.take_digit(exchange, key, digit, Duration::from_millis(duration_ms.into()), true);
                 }
             }
             RtpEvent::Refused { leg, reason } => {

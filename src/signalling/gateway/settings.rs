@@ -5,12 +5,13 @@ use std::pin::Pin;
 use std::time::Duration;
 use std::{fmt, io};
 
-use moqswitch_sip::agent::Reached;
+use moqswitch_calls::Number;
+use moqswitch_sip::agent::{Reached, Trunk};
+use moqswitch_sip::digest::Algorithm;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::media::RtpLegs;
-use super::trunks::TrunkSettings;
 
 /// SIP of a switch.
 pub struct SipSettings {
@@ -20,6 +21,8 @@ pub struct SipSettings {
     pub reached: Reached,
     /// Of addresses and of digest authentication: a domain, or the name of the switch.
     pub realm: String,
+    /// What is offered for passwords, in this order.
+    pub algorithms: Vec<Algorithm>,
     /// How often contacts on datagrams are asked whether they are there. Zero: never.
     pub ping: Duration,
     /// Ways to other networks.
@@ -28,6 +31,15 @@ pub struct SipSettings {
     pub media: Box<dyn RtpLegs>,
     /// Where telephones are told to send it, at the port of each leg.
     pub media_address: IpAddr,
+}
+
+/// A trunk, as the switch names it.
+#[derive(Debug)]
+pub struct TrunkSettings {
+    /// Its number: `trunk/<number>` in the dialplan.
+    pub number: Number,
+    /// How it is reached.
+    pub trunk: Trunk,
 }
 
 /// Where telephones are listened for. They do not block.

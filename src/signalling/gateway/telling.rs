@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use moqswitch_calls::{Cause, LegState, Notice, Participant, Refusal, SessionId, TransferProgress, UnregisterReason};
+use moqswitch_calls::{
+    Cause, Ended, LegState, Notice, Participant, Refusal, SessionId, TransferProgress, UnregisterReason,
+};
 use moqswitch_sip::agent::LegKey;
 use moqswitch_sip::sdp::Direction;
 
@@ -55,7 +57,7 @@ impl Gateway {
                     .legs
                     .get(&by)
                     .and_then(|key| self.calls.get(key))
-                    .is_some_and(|by| by.takes_events);
+                    .is_some_and(|by| by.is_digit_heard);
                 if let Some(key) = self.call_of(call, session).filter(|_| !is_heard) {
                     self.press(key, digits.as_str(), duration);
                 }
@@ -65,15 +67,7 @@ impl Gateway {
                     self.agent.tell_transfer(Instant::now(), key, progress_of(progress));
                 }
             }
-            Notice::Ended(ended) => {
-                let Some(key) = self.legs.get(&ended.leg).copied() else {
-                    return;
-                };
-                let status = ended.cause.sip_status();
-                self.agent
-                    .hang_up(Instant::now(), key, refusal_of(status), Some(&reason_of(ended.cause)));
-                self.forget_and_leave(exchange, key);
-            }
+            Notice::Ended(ended) => self.take_over(exchange, &ended),
             Notice::Unregistered { reason } => self.take_unregistered(exchange, session, reason),
             // For displays that a telephone does not have.
             Notice::Progress { .. }
@@ -87,6 +81,16 @@ impl Gateway {
             | Notice::Presence { .. }
             | Notice::Call(_) => {}
         }
+    }
+
+    /// A leg is over in the plane: so is its telephone's call.
+    fn take_over(&mut self, exchange: &mut Exchange, ended: &Ended) {
+        let Some(key) = self.legs.get(&ended.leg).copied() else {
+            return;
+        };
+        let (status, reason) = (refusal_of(ended.cause.sip_status()), reason_of(ended.cause));
+        self.agent.hang_up(Instant::now(), key, status, Some(&reason));
+        self.forget_and_leave(exchange, key);
     }
 
     fn take_participants(&mut self, exchange: &mut Exchange, key: LegKey, participants: &[Participant]) {
@@ -138,7 +142,7 @@ impl Gateway {
         let Some(call) = self.calls.get_mut(&key) else {
             return Ok(());
         };
-        let preferred = codecs::in_order(call.sends, codecs::of_telephones());
+        let preferred = codecs::in_order(call.sends, exchange.plane().takes_beside(call.leg));
         let Stage::Calling { offer, .. } = &call.stage else {
             return Ok(());
         };

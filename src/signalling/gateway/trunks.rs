@@ -4,19 +4,11 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use moqswitch_calls::{DeviceKind, Number, Registration, SessionId, Text};
-use moqswitch_sip::agent::{Trunk, TrunkChange, TrunkId};
+use moqswitch_sip::agent::{TrunkChange, TrunkId};
 
+use super::settings::TrunkSettings;
 use super::{Gateway, codecs};
 use crate::exchange::Exchange;
-
-/// A trunk, as the switch names it.
-#[derive(Debug)]
-pub struct TrunkSettings {
-    /// Its number: `trunk/<number>` in the dialplan.
-    pub number: Number,
-    /// How it is reached.
-    pub trunk: Trunk,
-}
 
 /// All of them.
 #[derive(Debug, Default)]

@@ -74,6 +74,11 @@ impl Agent {
         if let Some((id, request)) = pending {
             self.respond_in(now, key, id, &request, 487, &[]);
         }
+        // Who ends the call has our answer to its INVITE, whatever became of the ACK.
+        if let Some(State::Answered { invite, .. }) = self.legs.get(&key).map(|leg| &leg.state) {
+            let invite = *invite;
+            self.transactions.acknowledged(invite);
+        }
         let end = End {
             by: EndedBy::Peer,
             status: 200,

@@ -5,7 +5,7 @@
 //!
 //! What one datagram causes, as anybody may write any address on it:
 //! - Who is not let in by address or password gets one answer, at the address that it came from, and nothing is kept of it. It
-//!   is some 2 to 5 times as long as the shortest request, and never sent again by itself.
+//!   is up to 4.3 times as long as the shortest request, and never sent again by itself.
 //! - An INVITE of who is let in is answered for up to 32 s, 11 times, as is any (RFC 3261, sections 13.3.1.4 and 17.2.1);
 //!   and so is what is asked of its Contact. Only who has an address that is let in without a password, or knows one and can
 //!   be reached (a nonce is good for one address), has this done.
@@ -40,7 +40,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::digest::{Challenger, Client};
+use crate::digest::{Algorithm, Challenger, Client};
 use crate::flow::{Flow, Transport};
 use crate::guard::{Load, Traffic, Verdict};
 use crate::limits::{EXPIRES_MAX, EXPIRES_MIN, PING_INTERVAL};
@@ -74,6 +74,8 @@ pub struct Settings {
     pub reached: Reached,
     /// Of digest authentication, and the domain of addresses of ours.
     pub realm: String,
+    /// What is offered for passwords, in this order.
+    pub algorithms: Vec<Algorithm>,
     /// What it calls itself.
     pub agent: String,
     /// Registrations are at least so long: shorter ones are refused (423).
@@ -90,6 +92,7 @@ impl Settings {
         Self {
             reached,
             realm: realm.to_owned(),
+            algorithms: vec![Algorithm::Sha256, Algorithm::Md5],
             agent: "moqswitch".to_owned(),
             expires_min: EXPIRES_MIN,
             expires_max: EXPIRES_MAX,
@@ -328,12 +331,7 @@ impl Agent {
             response.push(name, value);
         }
         response.push("Server", &self.settings.agent);
-        // What it changed is not changed again.
-        let changes = matches!(
-            request.method(),
-            Some(Method::Register | Method::Publish | Method::Message)
-        );
-        if changes && status < 300 {
+        if status < 300 && request.method() != Some(&Method::Options) {
             self.transactions.respond(now, id, &response);
         } else {
             self.transactions.answer_once(id, &response);
@@ -454,6 +452,7 @@ fn is_refresh_method(method: &Method) -> bool {
 }
 
 #[cfg(test)]
+#[path = "tests/exercise.rs"]
 mod exercise;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::digest::{Challenger, Fault, Verdict};
+use crate::digest::{self, Challenger, Fault, Verdict};
 use crate::flow::Flow;
 use crate::limits::{CREDENTIALS_MAX, REALMS_MAX};
 use crate::message::syntax::Uri;
@@ -142,10 +142,14 @@ impl Agent {
         if self.challengers.len() >= REALMS_MAX && !self.challengers.contains_key(realm) {
             self.challengers.clear();
         }
-        let key = self.key;
-        self.challengers
-            .entry(realm.to_owned())
-            .or_insert_with(|| Challenger::new(realm, key))
+        let (key, algorithms) = (self.key, &self.settings.algorithms);
+        self.challengers.entry(realm.to_owned()).or_insert_with(|| {
+            let settings = digest::Settings {
+                algorithms: algorithms.clone(),
+                ..digest::Settings::default()
+            };
+            Challenger::with(realm, key, settings)
+        })
     }
 
     fn watch_binding(&mut self, now: Instant, id: BindingId) {

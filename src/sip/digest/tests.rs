@@ -376,10 +376,7 @@ fn what_was_not_offered_is_refused() {
             Fault::TooLong,
         ),
         (text.replace("qop=auth", "qop=auth, Realm=x"), Fault::Duplicate),
-        (
-            text.replace("biloxi.com\", response", "biloxi.org\", response"),
-            Fault::Uri,
-        ),
+        (text.replace("uri=\"sip:biloxi", "uri=\"sip:eve@biloxi"), Fault::Uri),
     ] {
         assert_eq!(registrar.check_text(&text), Verdict::Malformed(fault), "{text}");
     }

@@ -2,6 +2,7 @@
 //!
 //! Where the RFC leaves a choice, or we differ from what it suggests, the row says why.
 
+use super::bench::{Bench, datagrams, stream};
 use super::rfc4475::{self, BINARY};
 use super::*;
 use crate::message::syntax::Uri;
@@ -140,47 +141,7 @@ fn message(name: &str) -> Vec<u8> {
     }
 }
 
-/// An agent that one peer speaks to.
-struct Bench {
-    now: Instant,
-    agent: Agent,
-    house: House,
-    flow: Flow,
-}
-
 impl Bench {
-    fn new(flow: Flow) -> Self {
-        let now = Instant::now();
-        Self {
-            now,
-            agent: agent(now, 0),
-            house: House::open(),
-            flow,
-        }
-    }
-
-    /// What it answers, and who calls by it.
-    fn take(&mut self, bytes: &[u8]) -> (Vec<Message>, Vec<Invited>) {
-        self.agent.receive(self.now, self.flow, bytes, &mut self.house);
-        self.agent.check().unwrap();
-        self.outcome()
-    }
-
-    fn outcome(&mut self) -> (Vec<Message>, Vec<Invited>) {
-        let mut answers = Vec::new();
-        while let Some((flow, bytes)) = self.agent.poll_send() {
-            assert_eq!(flow.peer.ip(), self.flow.peer.ip(), "nobody else is answered");
-            answers.push(read(&bytes));
-        }
-        let mut calls = Vec::new();
-        while let Some(event) = self.agent.poll_event() {
-            if let Event::Invited(invited) = event {
-                calls.push(*invited);
-            }
-        }
-        (answers, calls)
-    }
-
     /// Is it as it should be, and is nothing left when what it began is over?
     fn judge(&mut self, name: &str, right: Right, (answers, calls): (Vec<Message>, Vec<Invited>)) {
         let statuses: Vec<u16> = answers.iter().map(Message::status).collect();
@@ -198,46 +159,7 @@ impl Bench {
             let (answers, _) = self.outcome();
             assert_eq!(answers[0].status(), 486, "{name}");
         }
-        self.pass();
-        self.agent.check_idle().unwrap();
-    }
-
-    fn pass(&mut self) {
-        let end = self.now + Duration::from_secs(70);
-        while let Some(due) = self.agent.poll_timeout().filter(|due| *due <= end) {
-            self.now = due;
-            self.agent.handle_timeout(due, &mut self.house);
-            self.agent.check().unwrap();
-        }
-        self.outcome();
-    }
-}
-
-/// What is wrong with a request is repeated, and makes its answer wrong.
-fn read(bytes: &[u8]) -> Message {
-    Message::parse(bytes).unwrap_or_else(|_| {
-        let text = std::str::from_utf8(bytes).unwrap();
-        let mut lines = text.trim_end().split("\r\n");
-        let (status, reason) = lines.next().unwrap()[8..].split_once(' ').unwrap();
-        let nobody = Message::request(Method::Options, "sip:a");
-        let mut answer = Message::response(&nobody, status.parse().unwrap(), reason);
-        for line in lines {
-            let (name, value) = line.split_once(':').unwrap();
-            answer.push(name, value.trim());
-        }
-        answer
-    })
-}
-
-fn datagrams(peer: &str) -> Flow {
-    Flow::datagrams(peer.parse().unwrap())
-}
-
-fn stream(peer: &str) -> Flow {
-    Flow {
-        transport: Transport::Tcp,
-        peer: peer.parse().unwrap(),
-        connection: 7,
+        self.is_idle();
     }
 }
 

@@ -54,7 +54,7 @@ fn a_text_comes_through_and_its_fate_is_told() {
                 ("Grüße\r\n\r\nAl", None, None)
             );
         }
-        assert!(world.events[1].is_empty());
+        assert!(world.events[1].is_empty(), "{:?}", world.events[1]);
     }
     // What is lost is sent again, and told once; what never comes is told, too.
     world.houses[1].texts = 200;

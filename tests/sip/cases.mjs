@@ -1,0 +1,7 @@
+// All cases, in the order in which they run.
+import { ENDINGS } from './endings.mjs';
+import { OFFERS } from './offers.mjs';
+import { REGISTERING } from './registering.mjs';
+import { ROUTES } from './routes.mjs';
+
+export const CASES = [...REGISTERING, ...ROUTES, ...OFFERS, ...ENDINGS];

@@ -1,0 +1,126 @@
+// How calls end, and what crosses on the way.
+import { pause, until } from './test.mjs';
+import { Dialog, description } from './wire.mjs';
+
+export const ENDINGS = [
+  {
+    name: 'a call is cancelled while it rings',
+    source: 'report 1: livekit/sip#371, PR#372',
+    async run(test) {
+      const [from, to] = [test.number(), test.number()];
+      const callee = await test.callee(to, { scenario: 'callee-cancelled' });
+      const caller = await test.caller(from, to, { scenario: 'cancelled', pause: 300 });
+      await Promise.all([caller.done(), callee.done()]);
+      test.equal(caller.received('487').length, 1, '487s that came');
+      test.match(callee.received('CANCEL')[0].header('Reason'), /cause=/, 'Reason of the CANCEL');
+      await test.record(to, { reason: 'cancelled', answered: false });
+    },
+  },
+  {
+    name: 'a 200 crosses the CANCEL',
+    source: 'report 2: livekit/sip PR#756, JsSIP#836',
+    async run(test) {
+      const [from, to] = [test.number(), test.number()];
+      const callee = await test.callee(to, { scenario: 'crossed' });
+      const caller = await test.caller(from, to, { scenario: 'cancelled', pause: 300 });
+      await Promise.all([caller.done(), callee.done()]);
+      test.equal(callee.received('BYE').length, 1, 'BYEs that came');
+      await test.record(to, { reason: 'cancelled', answered: false });
+    },
+  },
+  {
+    name: 'a CANCEL comes after the 200',
+    source: 'report 3: SIP.js#918, JsSIP#597',
+    async run(test) {
+      const [from, to] = [test.number(), test.number()];
+      const callee = await test.callee(to, { pause: 200 });
+      const caller = await test.caller(from, to, { scenario: 'late-cancel' });
+      await Promise.all([caller.done(), callee.done()]);
+      const acknowledged = caller.sent('ACK')[0].at;
+      const answers = caller.received('200 INVITE').map(({ at }) => at - acknowledged);
+      test.check(answers.filter((at) => at < 0).length > 1, '200 was not sent again before the ACK');
+      test.equal(answers.filter((at) => at > 50), [], '200s after the ACK');
+      const record = await test.record(to, { reason: 'normal_clearing', answered: true });
+      test.check(record.durationMs > 2000, `the call lasted ${record.durationMs} ms: the CANCEL ended it`);
+    },
+  },
+  {
+    name: 'two answer behind a proxy',
+    source: 'report 25: pjproject#3234, JsSIP#114, baresip#2819',
+    async run(test) {
+      const [from, to] = [test.number(), test.number()];
+      const callee = await test.callee(to, { scenario: 'forked' });
+      const caller = await test.caller(from, to);
+      const call = await test.isUp(to);
+      await until('second BYE', () => callee.sent('200 BYE').length);
+      await test.hangUp(call);
+      await Promise.all([caller.done(), callee.done()]);
+      await test.record(to, { reason: 'normal_clearing', answered: true });
+    },
+  },
+  {
+    name: 'what a caller sends twice happens once',
+    source: 'RFC 3261, section 17.2; livekit/sip#251, #280',
+    async run(test) {
+      const [from, to] = [test.number(), test.number()];
+      const callee = await test.callee(to, { pause: 500 });
+      const line = await test.line();
+      const dialog = new Dialog(line, from, to);
+      // What nobody knows is no reason not to take it.
+      const unknown = { 'P-Charging-Vector': 'icid-value=1234bc;icid-generated-at=192.0.2.4', 'X-Nobody-Knows': '"quoted \\" and open' };
+      dialog.send('INVITE', { body: description(test.port()), headers: unknown });
+      await line.next('180');
+      line.again();
+      await line.next('180');
+      dialog.learn(await line.next('200 INVITE'));
+      test.check((await line.count('200 INVITE', 1000)) > 0, 'the 200 is not sent again before the ACK');
+      line.again();
+      await line.next('200 INVITE', 400);
+      dialog.send('ACK', { number: 1 });
+      await pause(100);
+      line.came.length = 0;
+      test.equal(await line.count('200 INVITE', 2500), 0, '200s after the ACK');
+      dialog.send('BYE');
+      await line.next('200 BYE');
+      line.again();
+      await line.next('200 BYE');
+      dialog.send('BYE');
+      await line.next('481 BYE');
+      await callee.done();
+      test.equal(callee.received('INVITE').length, 1, 'INVITEs of the other side');
+      test.equal(callee.received('BYE').length, 1, 'BYEs of the other side');
+      await test.record(to, { reason: 'normal_clearing', answered: true });
+    },
+  },
+  {
+    name: 'what a callee does not answer comes again',
+    source: 'RFC 3261, section 17.1; section 13.2.2.4',
+    async run(test) {
+      const [from, to] = [test.number(), test.number()];
+      const callee = await test.callee(to, { scenario: 'slow' });
+      const caller = await test.caller(from, to);
+      const call = await test.isUp(to);
+      await until('acknowledged', () => callee.received('ACK').length);
+      await test.hangUp(call);
+      await Promise.all([caller.done(), callee.done()]);
+      const rang = callee.sent('180')[0].at;
+      const invites = callee.received('INVITE').map(({ at }) => at - rang);
+      test.equal([invites.length, invites.filter((at) => at > 50).length], [3, 0], 'INVITEs: three before the 180, none after it');
+      test.equal(new Set(callee.received('INVITE').map(({ text }) => text)).size, 1, 'different INVITEs');
+      test.equal(callee.received('BYE').length, 2, 'BYEs');
+      await test.record(to, { reason: 'normal_clearing', answered: true });
+    },
+  },
+  {
+    name: 'a BYE comes without an ACK',
+    source: 'RFC 3261, section 15',
+    async run(test) {
+      const [from, to] = [test.number(), test.number()];
+      const callee = await test.callee(to);
+      const caller = await test.caller(from, to, { scenario: 'bye-first' });
+      await Promise.all([caller.done(), callee.done()]);
+      test.equal(caller.received('200 BYE').length, 1, '200s of the BYE');
+      await test.record(to, { reason: 'normal_clearing', answered: true });
+    },
+  },
+];

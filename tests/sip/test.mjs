@@ -1,0 +1,161 @@
+// What a case has: a switch, numbers and ports of its own, and others to call.
+import { mkdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+
+import { Media } from './media.mjs';
+import { freePorts } from './ports.mjs';
+import { Sipp } from './sipp.mjs';
+import { Switch, until } from './switch.mjs';
+import { Line, register } from './wire.mjs';
+
+export { until };
+export const pause = (ms) => new Promise((later) => setTimeout(later, ms));
+
+/** Who is let in by a password. */
+export const USERS = { 5001: 'secret of 5001', 5002: 'secret of 5002' };
+let numbers = 2000;
+let started = 0;
+
+export class Test {
+  constructor({ name, program, work, switches, on }) {
+    Object.assign(this, { name, program, switches, on, work: path.join(work, name.replace(/[^a-z0-9]+/gi, '-').slice(0, 60)), closing: [], complaints: [], checks: 0 });
+    mkdirSync(this.work, { recursive: true });
+  }
+
+  /** Why it fails; empty if it holds. */
+  async run(run) {
+    try {
+      this.switch = await this.running(this.on);
+      this.sip = this.switch.sip;
+      this.complaintsBefore = this.switch.complaints().length;
+      await run(this);
+      if (!this.checks) this.complaints.push('it looked at nothing');
+    } catch (error) {
+      this.complaints.push(error.message);
+    }
+    for (const close of this.closing.reverse()) await close();
+    if (this.switch) await this.lookAtSwitch().catch((error) => this.complaints.push(error.message));
+    return this.complaints.join('; ');
+  }
+
+  /** One for all cases; another one after an end. */
+  async running(kind) {
+    const there = this.switches.get(kind);
+    if (there && there.end === undefined) return there;
+    const settings = { MOQSWITCH_SIP_PING: '0s' };
+    const own = await Switch.start({ program: this.program, work: path.dirname(this.work), name: `switch-${++started}`, users: kind === 'users' ? USERS : undefined, settings });
+    this.switches.set(kind, own);
+    return own;
+  }
+
+  async lookAtSwitch() {
+    if (this.switch.end !== undefined) throw new Error(`the switch ended with ${this.switch.end}: ${this.switch.log().slice(-600)}`);
+    this.complaints.push(...this.switch.complaints().slice(this.complaintsBefore).slice(0, 3));
+    try {
+      await until('free of calls', async () => !(await this.switch.calls()).length, 5000);
+    } catch {
+      for (const call of await this.switch.calls()) {
+        this.complaints.push(`a call is left: ${JSON.stringify(call).slice(0, 300)}`);
+        await this.switch.rest('POST', '/api/call/hangup', { call_id: call.callId ?? call.call_id });
+      }
+    }
+  }
+
+  /** What has to be so. */
+  check(isSo, text) {
+    this.checks++;
+    if (!isSo) this.complaints.push(text);
+  }
+
+  equal(found, wanted, what) {
+    this.check(JSON.stringify(found) === JSON.stringify(wanted), `${what}: ${JSON.stringify(found)}, not ${JSON.stringify(wanted)}`);
+  }
+
+  match(found, wanted, what) {
+    this.check(wanted.test(found), `${what}: ${JSON.stringify(String(found).slice(0, 300))} is not ${wanted}`);
+  }
+
+  number() {
+    return String(++numbers);
+  }
+
+  port() {
+    return freePorts(2)[0];
+  }
+
+  close(close) {
+    this.closing.push(close);
+  }
+
+  /** Runs a scenario, which the case has to wait for. */
+  async sipp(scenario, options = {}) {
+    const { port = this.port(), audio = this.port(), keys = {}, ...others } = options;
+    const sipp = new Sipp(scenario, { work: this.work, sip: this.sip, port, keys: { audio, events: 101, ...keys }, ...others });
+    sipp.audio = audio;
+    this.close(() => sipp.stop());
+    const protocol = options.transport === 'tcp' ? 'tcp' : 'udp';
+    await until(`listening: sipp ${scenario}`, () => sipp.end !== undefined || isBound(protocol, port));
+    return sipp;
+  }
+
+  /** Registers a number and runs a scenario for it, that is called. */
+  async callee(number, { scenario = 'callee', contact, headers, ...options } = {}) {
+    const port = options.port ?? this.port();
+    await register(this.sip, number, port, { contact, headers });
+    return this.sipp(scenario, { ...options, port });
+  }
+
+  async caller(from, to, { scenario = 'caller', keys = {}, ...options } = {}) {
+    return this.sipp(scenario, { ...options, to, keys: { caller: from, ...keys } });
+  }
+
+  async line(port) {
+    const line = await Line.open(this.sip, port);
+    this.close(() => line.close());
+    return line;
+  }
+
+  async media(port = this.port(), address) {
+    const media = await Media.open(port, address);
+    this.close(() => media.close());
+    return media;
+  }
+
+  /** Where a description wants audio. */
+  audioOf(message) {
+    return Number(/m=audio (\d+)/.exec(message.body ?? message)?.[1]);
+  }
+
+  /** A call that this number has a part in, as soon as it is so. */
+  async call(number, what, condition) {
+    const has = (call) => JSON.stringify(call).includes(`"${number}"`);
+    return until(`${what}: call of ${number}`, async () => (await this.switch.calls()).find((call) => has(call) && condition(call)));
+  }
+
+  isUp(number) {
+    return this.call(number, 'up', (call) => call.state === 'up');
+  }
+
+  async hangUp(call) {
+    const { status } = await this.switch.rest('POST', '/api/call/hangup', { call_id: call.callId ?? call.call_id });
+    this.equal(status, 200, 'hangup by REST');
+  }
+
+  /** The record of the one call of this number, which has to say so. */
+  async record(number, { reason, answered, count = 1 }) {
+    const records = await until(`a record of ${number}`, async () => {
+      const all = await this.switch.records(number);
+      return all.length >= count && all;
+    });
+    this.equal(records.length, count, `records of ${number}`);
+    const [record] = records;
+    this.equal(record.reason, reason, `reason of the call of ${number}`);
+    if (answered !== undefined) this.equal(record.answerMs !== null, answered, `is the call of ${number} answered`);
+    return record;
+  }
+}
+
+function isBound(protocol, port) {
+  const local = `:${port.toString(16).toUpperCase().padStart(4, '0')} `;
+  return readFileSync(`/proc/net/${protocol}`, 'utf8').split('\n').some((line) => line.slice(0, 30).includes(local));
+}
