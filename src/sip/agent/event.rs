@@ -237,7 +237,7 @@ pub trait Host {
     /// A contact is gone.
     fn unregister(&mut self, id: BindingId);
     /// Need nobody say a password whose calls and texts come from where a trunk is? If not, it is let in as any other, and
-    /// counts as none.
+    /// counts as none. Of a datagram the address can be forged: answers go to the trunk, but what was asked for is asked for.
     fn trusts(&mut self, _trunk: TrunkId, _flow: Flow) -> bool {
         true
     }

@@ -1,5 +1,6 @@
 //! What holds of the tables, whatever came, and when everything is over.
 
+use super::errands::Alarm;
 use super::leg::{Leg, Offer, State};
 use super::registrar::Registrar;
 use super::{Agent, LegKey, Method, Purpose, Timer};
@@ -24,15 +25,26 @@ impl Agent {
             let has_owner = match timer {
                 Timer::Leg(key) => self.legs.contains_key(key),
                 Timer::Expiry(id) | Timer::Ping(id) => self.registrar.get(*id).is_some(),
-                // Their owners look for themselves.
-                Timer::Alarm(_) => true,
+                Timer::Alarm(alarm) => self.has_owner(*alarm),
             };
             is(has_owner, "a timer of nobody")?;
         }
         for (id, _) in self.registrar.iter() {
             is(self.set.contains_key(&Timer::Expiry(id)), "a contact for ever")?;
         }
+        self.trunks.check()?;
+        self.watching.check()?;
         is(self.challengers.len() <= REALMS_MAX, "more realms than there may be")
+    }
+
+    fn has_owner(&self, alarm: Alarm) -> bool {
+        match alarm {
+            Alarm::Register(line) => self.trunks.has_line(line),
+            Alarm::Probe(trunk) => self.trunk(trunk).is_some(),
+            Alarm::Subscription(id) => self.watching.has(id),
+            Alarm::Publication(id) => self.watching.has_published(id),
+            Alarm::Refer(key) => self.referring.contains_key(&key) && self.legs.contains_key(&key),
+        }
     }
 
     /// Is nothing held, but for contacts and what was remembered of passwords?
@@ -47,6 +59,8 @@ impl Agent {
             ("servers", self.servers.len()),
             ("clients", self.clients.len()),
             ("unwanted", self.unwanted.len()),
+            ("texts", self.texts.len()),
+            ("transfers", self.referring.len()),
             (
                 "timers",
                 self.set.keys().filter(|timer| matches!(timer, Timer::Leg(_))).count(),
@@ -147,6 +161,6 @@ fn invites_of(leg: &Leg) -> impl Iterator<Item = crate::transaction::ServerId> {
     begun.into_iter().chain(offered)
 }
 
-fn is(holds: bool, what: &str) -> Result<(), String> {
+pub(super) fn is(holds: bool, what: &str) -> Result<(), String> {
     if holds { Ok(()) } else { Err(what.to_owned()) }
 }

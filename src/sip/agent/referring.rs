@@ -34,7 +34,7 @@ impl Agent {
         if !is_address || self.referring.contains_key(&key) {
             return false;
         }
-        let Some(leg) = self.legs.get_mut(&key).filter(|leg| leg.is_up()) else {
+        let Some(leg) = self.legs.get_mut(&key).filter(|leg| leg.is_up() && !leg.is_over()) else {
             return false;
         };
         let mut refer = leg.dialog.request(Method::Refer);
@@ -103,7 +103,9 @@ impl Agent {
     }
 
     fn refer_over(&mut self, key: LegKey, status: u16) {
-        if self.forget_refer(key) {
+        // Of a leg that is over nothing is told any more.
+        let is_told = self.legs.get(&key).is_some_and(|leg| !leg.is_over());
+        if self.forget_refer(key) && is_told {
             self.events.push_back(Event::ReferProgress { leg: key, status });
         }
     }

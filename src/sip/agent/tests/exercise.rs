@@ -183,6 +183,9 @@ impl World {
                 }
             }
             if is_quiet {
+                for agent in &self.agents {
+                    assert_eq!(agent.check(), Ok(()));
+                }
                 return;
             }
         }

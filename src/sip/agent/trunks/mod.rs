@@ -4,6 +4,8 @@
 
 mod calls;
 mod health;
+#[cfg(any(test, feature = "exercise"))]
+mod invariants;
 mod registration;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

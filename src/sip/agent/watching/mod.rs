@@ -2,33 +2,30 @@
 //! dialog of its own, or is in that of a call. Watchers are told at once, then of what is so at last, once in a second at most.
 
 mod bodies;
+#[cfg(any(test, feature = "exercise"))]
+mod invariants;
 mod notices;
 mod pidf;
 mod publishing;
 mod state;
+mod subscribing;
 
 use std::collections::{BTreeSet, HashMap};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::flow::Flow;
-use crate::limits::{
-    SUBSCRIPTION_MAX, SUBSCRIPTION_MIN, SUBSCRIPTIONS_MAX, SUBSCRIPTIONS_PER_USER_MAX, SUBSCRIPTIONS_PER_WATCHER_MAX,
-    WATCHED_NAME_BYTES_MAX,
-};
-use crate::message::syntax::{Parameters, Uri};
-use crate::message::{Message, Method};
-use crate::transaction::{ClientId, ServerId};
+use crate::transaction::ClientId;
 
-use super::dialog::{Dialog, contact_of};
+use super::dialog::Dialog;
 use super::errands::Alarm;
-use super::event::{Host, LegKey};
-use super::registering::domain_of;
-use super::{ALLOW, Agent, Event, Timer};
+use super::event::LegKey;
+use super::{Agent, Event, Timer};
 
 pub(super) use publishing::PublicationId;
 pub use state::{Activity, DialogStage, Package, Presence, Waiting, Watched, WatchedDialog};
 
 use publishing::Publishing;
+use subscribing::{Refusal, expires_of};
 
 /// One who watches one user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -115,17 +112,6 @@ struct Subscription {
     misses: u32,
 }
 
-/// What a SUBSCRIBE asks for.
-struct Asked {
-    package: Package,
-    id: Option<String>,
-    /// Zero: to be told once, or no more.
-    expires: Duration,
-}
-
-/// A refusal: its status and one header.
-type Refusal = (u16, Option<(&'static str, String)>);
-
 impl Agent {
     /// What there is to tell of a user whom somebody watches. Of several in a second the last is told. False: nobody watches, or
     /// not that.
@@ -154,238 +140,6 @@ impl Agent {
         is_there
     }
 
-    /// Somebody wants to watch, outside of calls and of subscriptions.
-    pub(super) fn take_subscribe(
-        &mut self,
-        now: Instant,
-        flow: Flow,
-        id: ServerId,
-        message: &Message,
-        host: &mut dyn Host,
-    ) {
-        let asked = match asked_of(message) {
-            Ok(asked) => asked,
-            Err(refusal) => return self.refuse_watch(now, id, message, &refusal),
-        };
-        let from = message.from().and_then(|from| from.address());
-        let (Some(from), Some(to)) = (from, Uri::parse(message.uri())) else {
-            return self.reply(now, id, message, 400, &[]);
-        };
-        let is_short = to.user.len() <= WATCHED_NAME_BYTES_MAX && from.user.len() <= WATCHED_NAME_BYTES_MAX;
-        if contact_of(message).is_none() || message.from_tag().is_none() || !is_short {
-            return self.reply(now, id, message, 400, &[]);
-        }
-        let domain = domain_of(&from);
-        if !self.is_known(now, flow, id, message, (&from.user, &domain), host) {
-            return;
-        }
-        let flow = self.transactions.reply_flow(id).unwrap_or(flow);
-        let tag = self.random_text();
-        let Some(dialog) = Dialog::of_request(message, tag, flow) else {
-            return self.reply(now, id, message, 400, &[]);
-        };
-        let watch = Watch {
-            subscription: self.next_subscription(),
-            package: asked.package,
-            domain: domain_of(&to),
-            user: to.user,
-            watcher: (from.user, domain),
-            leg: None,
-            flow,
-        };
-        self.begin_watch(now, id, message, (watch, asked, Some(dialog)), host);
-    }
-
-    /// The peer of a call wants to watch, or goes on, or ends it.
-    pub(super) fn take_subscribe_inside(
-        &mut self,
-        now: Instant,
-        key: LegKey,
-        id: ServerId,
-        message: &Message,
-        host: &mut dyn Host,
-    ) {
-        let asked = match asked_of(message) {
-            Ok(asked) => asked,
-            Err(refusal) => return self.refuse_watch(now, id, message, &refusal),
-        };
-        let known = self.watching.legs.get(&key).into_iter().flatten().copied();
-        let known = known.filter_map(|id| Some((id, self.watching.subscriptions.get(&id)?)));
-        let mut known = known.filter(|(_, own)| own.watch.package == asked.package && own.id == asked.id);
-        if let Some((subscription, _)) = known.next() {
-            return self.go_on_watching(now, id, message, subscription, &asked);
-        }
-        let (from, to) = (message.from(), message.to());
-        let (Some(from), Some(to)) = (from.and_then(|from| from.address()), to.and_then(|to| to.address())) else {
-            return self.reply(now, id, message, 400, &[]);
-        };
-        let Some(leg) = self.legs.get(&key).filter(|leg| leg.is_up()) else {
-            return self.reply(now, id, message, 481, &[]);
-        };
-        let flow = leg.dialog.flow;
-        let watch = Watch {
-            subscription: self.next_subscription(),
-            package: asked.package,
-            domain: domain_of(&to),
-            user: to.user,
-            watcher: (from.user.clone(), domain_of(&from)),
-            leg: Some(key),
-            flow,
-        };
-        self.begin_watch(now, id, message, (watch, asked, None), host);
-    }
-
-    /// A request in the dialog of a subscription. False: there is none.
-    pub(super) fn take_watched(
-        &mut self,
-        now: Instant,
-        flow: Flow,
-        id: ServerId,
-        message: &Message,
-        tag: &str,
-    ) -> bool {
-        let key = (message.call_id().to_owned(), tag.to_owned());
-        let Some(own) = self.watching.dialogs.get(&key).copied() else {
-            return false;
-        };
-        let flow = self.transactions.reply_flow(id).unwrap_or(flow);
-        let Some(subscription) = self.watching.subscriptions.get_mut(&own) else {
-            return false;
-        };
-        let Some(dialog) = &mut subscription.dialog else {
-            return false;
-        };
-        if message.from_tag() != dialog.remote_tag {
-            return false;
-        }
-        let number = message.cseq().map(|(number, _)| number);
-        if number <= dialog.remote_cseq {
-            self.reply(now, id, message, 500, &[]);
-            return true;
-        }
-        dialog.remote_cseq = number;
-        match message.method() {
-            Some(Method::Subscribe) => {}
-            Some(Method::Options) => {
-                self.answer_options(now, id, message);
-                return true;
-            }
-            _ => {
-                self.reply(now, id, message, 405, &[("Allow", ALLOW)]);
-                return true;
-            }
-        }
-        dialog.retarget(message);
-        dialog.flow = flow;
-        let before = std::mem::replace(&mut subscription.watch.flow, flow).connection;
-        remove_from(&mut self.watching.connections, before, own);
-        if flow.connection != 0 {
-            self.watching
-                .connections
-                .entry(flow.connection)
-                .or_default()
-                .insert(own);
-        }
-        let (package, name) = (subscription.watch.package, subscription.id.clone());
-        match asked_of(message) {
-            Ok(asked) if asked.package == package && asked.id == name => {
-                self.go_on_watching(now, id, message, own, &asked);
-            }
-            // One subscription in one dialog (RFC 6665, section 4.5.1): others have their own.
-            Ok(_) => self.reply(now, id, message, 403, &[]),
-            Err(refusal) => self.refuse_watch(now, id, message, &refusal),
-        }
-        true
-    }
-
-    fn next_subscription(&mut self) -> SubscriptionId {
-        self.begun += 1;
-        SubscriptionId(self.begun)
-    }
-
-    fn refuse_watch(&mut self, now: Instant, id: ServerId, message: &Message, (status, header): &Refusal) {
-        let header = header.as_ref().map(|(name, value)| (*name, value.as_str()));
-        self.reply(now, id, message, *status, header.as_slice());
-    }
-
-    /// There may be so many, and not more.
-    fn has_room_to_watch(&self, watch: &Watch) -> Result<(), Refusal> {
-        let watching = &self.watching;
-        if watching.subscriptions.len() >= SUBSCRIPTIONS_MAX {
-            return Err((503, Some(("Retry-After", "60".to_owned()))));
-        }
-        let of_watcher = watching.watchers.get(&watch.watcher).map_or(0, BTreeSet::len);
-        let user = (watch.user.clone(), watch.domain.clone());
-        let of_user = watching.watched.get(&user).copied().unwrap_or(0);
-        if of_watcher >= SUBSCRIPTIONS_PER_WATCHER_MAX || of_user >= SUBSCRIPTIONS_PER_USER_MAX {
-            return Err((403, None));
-        }
-        Ok(())
-    }
-
-    fn begin_watch(
-        &mut self,
-        now: Instant,
-        id: ServerId,
-        message: &Message,
-        (watch, asked, dialog): (Watch, Asked, Option<Dialog>),
-        host: &mut dyn Host,
-    ) {
-        let contact = contact_of(message).unwrap_or_default();
-        if !asked.expires.is_zero() {
-            self.end_watch_before(&watch, &asked, &contact);
-        }
-        if let Err(refusal) = self.has_room_to_watch(&watch) {
-            return self.refuse_watch(now, id, message, &refusal);
-        }
-        let state = match host.watch(&watch) {
-            Ok(state) if state.package() == watch.package => state,
-            Ok(_) => return self.reply(now, id, message, 500, &[]),
-            Err(status) => return self.reply(now, id, message, status.clamp(300, 699), &[ALLOW_EVENTS]),
-        };
-        let key = watch.subscription;
-        let subscription = Subscription {
-            dialog: dialog.map(Box::new),
-            id: asked.id,
-            contact,
-            end: now + asked.expires,
-            state,
-            version: 0,
-            is_new: false,
-            sent: None,
-            quiet_until: now,
-            misses: 0,
-            watch: watch.clone(),
-        };
-        self.remember_watch(subscription);
-        self.answer_watch(now, id, message, key, asked.expires);
-        if asked.expires.is_zero() {
-            // It wants to know once (section 4.4.3).
-            self.send_notice(now, key, Some(TIMEOUT));
-            return self.forget_subscription(key);
-        }
-        self.send_notice(now, key, None);
-        self.events.push_back(Event::Subscribed(Box::new(watch)));
-    }
-
-    /// A telephone that was started again knows nothing of what it asked for before.
-    fn end_watch_before(&mut self, watch: &Watch, asked: &Asked, contact: &str) {
-        let all = self.watching.watchers.get(&watch.watcher).into_iter().flatten();
-        let is_before = |id: &&SubscriptionId| {
-            self.watching.subscriptions.get(id).is_some_and(|own| {
-                let same = |own: &Watch| {
-                    (own.package, &own.user, &own.domain, own.leg)
-                        == (watch.package, &watch.user, &watch.domain, watch.leg)
-                };
-                same(&own.watch) && own.id == asked.id && own.contact == contact && !contact.is_empty()
-            })
-        };
-        let before: Vec<SubscriptionId> = all.filter(is_before).copied().collect();
-        for id in before {
-            self.lose_subscription(id);
-        }
-    }
-
     fn remember_watch(&mut self, subscription: Subscription) {
         let (watch, key) = (&subscription.watch, subscription.watch.subscription);
         let watching = &mut self.watching;
@@ -405,47 +159,6 @@ impl Agent {
             .entry((watch.user.clone(), watch.domain.clone()))
             .or_default() += 1;
         watching.subscriptions.insert(key, subscription);
-    }
-
-    /// 200, with our tag, our Contact and for how long.
-    fn answer_watch(&mut self, now: Instant, id: ServerId, message: &Message, key: SubscriptionId, expires: Duration) {
-        let Some(subscription) = self.watching.subscriptions.get(&key) else {
-            return;
-        };
-        let (user, transport) = (subscription.watch.user.clone(), subscription.watch.flow.transport);
-        let tag = subscription.dialog.as_ref().map(|dialog| dialog.local_tag.clone());
-        let mut response = Message::response(message, 200, super::reason_of(200));
-        if let Some(tag) = tag.filter(|_| response.to_tag().is_none()) {
-            let to = response.get("To").unwrap_or_default().to_owned();
-            response.set("To", format!("{to};tag={tag}"));
-        }
-        response.push("Expires", expires.as_secs().to_string());
-        response.push("Contact", self.contact(&user, transport));
-        response.push(ALLOW_EVENTS.0, ALLOW_EVENTS.1);
-        response.push("Server", &self.settings.agent);
-        self.transactions.respond(now, id, &response);
-    }
-
-    /// It is renewed, or given up: told of once more either way (section 4.2.1.2).
-    fn go_on_watching(&mut self, now: Instant, id: ServerId, message: &Message, key: SubscriptionId, asked: &Asked) {
-        let Some(subscription) = self.watching.subscriptions.get_mut(&key) else {
-            return self.reply(now, id, message, 481, &[]);
-        };
-        subscription.end = now + asked.expires;
-        subscription.misses = 0;
-        if let Some(contact) = contact_of(message) {
-            subscription.contact = contact;
-        }
-        self.answer_watch(now, id, message, key, asked.expires);
-        if asked.expires.is_zero() {
-            self.send_notice(now, key, Some(TIMEOUT));
-            return self.lose_subscription(key);
-        }
-        if let Some(subscription) = self.watching.subscriptions.get_mut(&key) {
-            subscription.is_new = true;
-            subscription.quiet_until = now;
-        }
-        self.tell_watcher(now, key);
     }
 
     /// It is over, and told so.
@@ -502,43 +215,6 @@ fn remove_from<K: std::hash::Hash + Eq>(sets: &mut HashMap<K, BTreeSet<Subscript
             sets.remove(&key);
         }
     }
-}
-
-/// What a SUBSCRIBE asks for, or how it is refused.
-fn asked_of(message: &Message) -> Result<Asked, Refusal> {
-    let event = message.get("Event").unwrap_or_default();
-    let (name, parameters) = event.split_once(';').unwrap_or((event, ""));
-    let Some(package) = Package::parse(name.trim()) else {
-        return Err((489, Some((ALLOW_EVENTS.0, ALLOW_EVENTS.1.to_owned()))));
-    };
-    let accepts: Vec<&str> = message.items("Accept").collect();
-    let takes = |kind: &&str| {
-        let kind = kind.split(';').next().unwrap_or_default().trim();
-        ["*/*", "application/*", package.kind()]
-            .iter()
-            .any(|own| own.eq_ignore_ascii_case(kind))
-    };
-    if !accepts.is_empty() && !accepts.iter().any(takes) {
-        return Err((406, Some(("Accept", package.kind().to_owned()))));
-    }
-    let expires = expires_of(message)?;
-    let id = Parameters::parse(parameters)
-        .value("id")
-        .map(|id| id.chars().take(64).collect());
-    Ok(Asked { package, id, expires })
-}
-
-/// How long it is to be, within bounds. Too little is refused.
-fn expires_of(message: &Message) -> Result<Duration, Refusal> {
-    let asked = message
-        .number("Expires")
-        .map(|seconds| Duration::from_secs(seconds.into()));
-    let asked = asked.unwrap_or(SUBSCRIPTION_MAX);
-    if !asked.is_zero() && asked < SUBSCRIPTION_MIN {
-        let least = SUBSCRIPTION_MIN.as_secs().to_string();
-        return Err((423, Some(("Min-Expires", least))));
-    }
-    Ok(asked.min(SUBSCRIPTION_MAX))
 }
 
 /// Kinds of what can be watched.

@@ -23,17 +23,25 @@ pub(in crate::agent) struct PublicationId(u64);
 /// All of them.
 #[derive(Debug, Default)]
 pub(super) struct Publishing {
-    publications: HashMap<PublicationId, Publication>,
-    tags: HashMap<String, PublicationId>,
+    pub(super) publications: HashMap<PublicationId, Publication>,
+    pub(super) tags: HashMap<String, PublicationId>,
     /// The last one that said something is the last.
-    users: HashMap<(String, String), Vec<PublicationId>>,
+    pub(super) users: HashMap<(String, String), Vec<PublicationId>>,
 }
 
 #[derive(Debug)]
-struct Publication {
+pub(super) struct Publication {
     user: (String, String),
-    tag: String,
+    pub(super) tag: String,
     state: Presence,
+}
+
+#[cfg(test)]
+impl Publishing {
+    /// Of each table how many.
+    pub(super) fn counts(&self) -> [usize; 3] {
+        [self.publications.len(), self.tags.len(), self.users.len()]
+    }
 }
 
 impl Agent {
@@ -205,11 +213,3 @@ fn document(message: &Message) -> Result<Option<Presence>, Refusal> {
 
 /// What may be published.
 const PUBLISHED: (&str, &str) = ("Allow-Events", "presence");
-
-#[cfg(test)]
-impl Publishing {
-    /// Of each table how many.
-    pub(super) fn counts(&self) -> [usize; 3] {
-        [self.publications.len(), self.tags.len(), self.users.len()]
-    }
-}
