@@ -267,17 +267,22 @@ impl Agent {
         self.rearm(key);
     }
 
-    /// Section 14.1: who began the call waits longer, so that both do not meet again.
     fn wait_for_other(&mut self, now: Instant, key: LegKey, is_refresh: bool) {
-        let random = u64::try_from((self.random)() % 190).unwrap_or(0);
         let Some(leg) = self.legs.get_mut(&key) else { return };
-        let wait = if leg.is_caller { 2100 + random * 10 } else { random * 10 };
         if is_refresh {
             leg.session.retry(now);
         } else {
             let description = leg.description.clone();
-            leg.glare = Some((now + Duration::from_millis(wait), description));
+            self.wait_to_offer(now, key, description);
         }
+    }
+
+    /// Section 14.1: who began the call waits longer, so that both do not meet again.
+    pub(super) fn wait_to_offer(&mut self, now: Instant, key: LegKey, description: String) {
+        let random = u64::try_from((self.random)() % 190).unwrap_or(0);
+        let Some(leg) = self.legs.get_mut(&key) else { return };
+        let wait = if leg.is_caller { 2100 + random * 10 } else { random * 10 };
+        leg.glare = Some((now + Duration::from_millis(wait), description));
     }
 
     /// The peer does not want to know what becomes of the transfer that it asked for. The call goes on (RFC 5057, section 5.2).

@@ -9,9 +9,9 @@
 //! - An INVITE of who is let in is answered for up to 32 s, 11 times, as is any (RFC 3261, sections 13.3.1.4 and 17.2.1);
 //!   and so is what is asked of its Contact. Only who has an address that is let in without a password, or knows one and can
 //!   be reached (a nonce is good for one address), has this done.
-//! - An answer to a request of ours causes at most one request, up to [`PROVISIONALS_MAX`](crate::limits::PROVISIONALS_MAX)
-//!   and [`FORKS_MAX`](crate::limits::FORKS_MAX) for each INVITE. Its branch has 64 random bits: only who has the request can
-//!   answer it.
+//! - An answer to a request of ours causes an ACK, and of INVITEs a PRACK, or a BYE for one that comes too late: up to
+//!   [`PROVISIONALS_MAX`](crate::limits::PROVISIONALS_MAX) and [`FORKS_MAX`](crate::limits::FORKS_MAX) for each. Its branch has
+//!   64 random bits: only who has the request can answer it.
 
 mod answers;
 mod choosing;

@@ -50,7 +50,8 @@ impl Agent {
             && let Some((_, description)) = leg.glare.take()
             && !self.offer(now, key, &description)
         {
-            // The peer's offer is under way: its answer says what is so.
+            // The peer's offer is under way, so ours waits: whoever made it is told what becomes of it.
+            self.wait_to_offer(now, key, description);
         }
         let Some(leg) = self.legs.get_mut(&key) else { return };
         if leg.session.due.is_some_and(|due| due <= now) {

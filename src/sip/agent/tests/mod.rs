@@ -1,6 +1,7 @@
 //! Two agents that talk to each other over a path that may lose what it carries.
 
 mod bench;
+mod chance;
 mod hostile;
 mod rfc4475;
 mod rfc5118;
