@@ -4,7 +4,7 @@ use crate::cause::Cause;
 use crate::event::Actor;
 use crate::ids::{CallId, LegId, Number, SessionId, Text};
 use crate::state::LegState;
-use crate::view::{CallState, CallView, DeviceView, LegView, NumberView, QueueView};
+use crate::view::{CallState, CallView, DeviceView, LegRole, LegView, NumberView, QueueView};
 
 use super::CallPlane;
 use super::state::{Call, Device, Leg, NumberEntry, Wait};
@@ -75,6 +75,11 @@ impl CallPlane {
         let mut legs = legs.iter().filter_map(|leg| self.legs.get(leg));
         legs.find(|leg| leg.alias.as_ref() == Some(alias))
             .map(|leg| leg.id.call)
+    }
+
+    /// Where a leg is, and its part.
+    pub fn leg(&self, id: LegId) -> Option<(LegState, LegRole)> {
+        self.legs.get(&id).map(|leg| (leg.state, leg.role))
     }
 
     /// A device's leg in a call, by the id that the device knows the call by.

@@ -455,6 +455,7 @@ impl Exchange {
         match report {
             Report::Leg(leg) => {
                 self.tally.leg(leg);
+                self.outlet.touch(&leg.party.number);
                 if self.journal.is_some() {
                     self.changed_calls.insert(leg.call);
                 }
@@ -490,6 +491,7 @@ impl Exchange {
                 on,
             } => {
                 self.tally.registration(*on);
+                self.outlet.touch(number);
                 self.follow_registration(number, contact, *on);
                 let told = json!({ "dn": number.as_str(), "device": device.as_str(), "registered": on });
                 self.events.push("registration", &told);

@@ -13,6 +13,7 @@ mod settings;
 mod sockets;
 mod telling;
 mod trunks;
+mod watching;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -38,6 +39,7 @@ pub(crate) use sockets::serve;
 
 use registering::Registry;
 use trunks::Trunks;
+use watching::Watches;
 
 /// See the module's documentation.
 pub(crate) struct Gateway {
@@ -46,6 +48,7 @@ pub(crate) struct Gateway {
     media_address: IpAddr,
     registry: Registry,
     trunks: Trunks,
+    watches: Watches,
     calls: HashMap<LegKey, Call>,
     legs: HashMap<LegId, LegKey>,
     /// By who and which call.
@@ -107,6 +110,7 @@ impl Gateway {
             media_address,
             registry: Registry::new(guard::Settings::default()),
             trunks: Trunks::default(),
+            watches: Watches::default(),
             calls: HashMap::new(),
             legs: HashMap::new(),
             parts: HashMap::new(),
@@ -179,6 +183,8 @@ impl Gateway {
                 self.take_event(exchange, event);
             } else if let Some(event) = self.media.poll() {
                 self.take_media(exchange, event);
+            } else if let Some(number) = exchange.outlet.poll_changed() {
+                self.tell_watchers(exchange, &number);
             } else {
                 return;
             }
@@ -197,13 +203,10 @@ impl Gateway {
             Event::Transfer { leg, to, replaces } => self.take_transfer(exchange, leg, &to, replaces),
             Event::Ended { leg, end } => self.take_ended(exchange, leg, &end),
             Event::Trunk { trunk, change } => self.take_trunk(exchange, trunk, change),
-            // Nobody is watched, nothing is published or written yet: the host refuses it.
-            Event::ReferProgress { .. }
-            | Event::Subscribed(_)
-            | Event::Unsubscribed { .. }
-            | Event::Published { .. }
-            | Event::Text(_)
-            | Event::TextSent { .. } => {}
+            Event::Subscribed(watch) => self.take_watch(exchange, &watch),
+            Event::Unsubscribed { subscription } => self.end_watch(exchange, subscription),
+            // Nothing is published or written yet: the host refuses it. Nobody is asked to transfer.
+            Event::ReferProgress { .. } | Event::Published { .. } | Event::Text(_) | Event::TextSent { .. } => {}
             Event::Noticed { flow, notice } => self.take_noticed(flow, notice),
         }
     }

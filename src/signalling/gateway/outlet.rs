@@ -1,9 +1,9 @@
 //! What the exchange tells devices that have no socket of its own: telephones of SIP.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::rc::Rc;
 
-use moqswitch_calls::{Notice, SessionId};
+use moqswitch_calls::{Notice, Number, SessionId};
 use tokio::sync::Notify;
 
 /// Sessions of the gateway, and what they are to be told.
@@ -12,6 +12,9 @@ pub(crate) struct Outlet {
     sessions: HashSet<SessionId>,
     told: VecDeque<(SessionId, Notice)>,
     bell: Rc<Notify>,
+    /// Numbers that telephones watch, and those of them that have changed.
+    watched: BTreeSet<Number>,
+    changed: BTreeSet<Number>,
 }
 
 impl Outlet {
@@ -36,6 +39,27 @@ impl Outlet {
     pub(crate) fn tell(&mut self, session: SessionId, notice: &Notice) {
         self.told.push_back((session, notice.clone()));
         self.bell.notify_one();
+    }
+
+    pub(crate) fn watch(&mut self, number: Number) {
+        self.watched.insert(number);
+    }
+
+    pub(crate) fn unwatch(&mut self, number: &Number) {
+        self.watched.remove(number);
+        self.changed.remove(number);
+    }
+
+    /// Something about a number is otherwise.
+    pub(crate) fn touch(&mut self, number: &Number) {
+        if self.watched.contains(number) {
+            self.changed.insert(number.clone());
+            self.bell.notify_one();
+        }
+    }
+
+    pub(crate) fn poll_changed(&mut self) -> Option<Number> {
+        self.changed.pop_first()
     }
 
     /// Is everything taken?

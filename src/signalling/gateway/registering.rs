@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use moqswitch_calls::{Event, RegisterEvent, Registration, SessionId, Text};
-use moqswitch_sip::agent::{Access, Binding, BindingId, Host};
+use moqswitch_sip::agent::{Access, Binding, BindingId, Host, Watch, Watched};
 use moqswitch_sip::digest::{Algorithm, Ha1};
 use moqswitch_sip::flow::Flow;
 use moqswitch_sip::guard::{self, Guard, Load, Traffic, Verdict};
@@ -103,6 +103,20 @@ impl Host for Door<'_> {
                 Err(super::telling::status_of(refusal))
             }
         }
+    }
+
+    fn watch(&mut self, watch: &Watch) -> Result<Watched, u16> {
+        let number = self.exchange.sip_number(&watch.user, &watch.domain).ok_or(404_u16)?;
+        // Who is not there may come: that is what lamps are for.
+        if self
+            .exchange
+            .sip_access(&watch.user, &watch.domain, watch.flow.peer.ip())
+            == Access::Unknown
+            && self.exchange.plane().number(&number).is_none()
+        {
+            return Err(404);
+        }
+        Ok(self.exchange.sip_state(&number, watch.package))
     }
 
     fn weigh(&mut self, traffic: Traffic, load: Load) -> Verdict {
