@@ -9,6 +9,7 @@ mod contract;
 mod crowd;
 mod deciding;
 mod faults;
+mod gateway;
 mod guarding;
 mod innocent;
 mod library;

@@ -1,0 +1,289 @@
+//! Telephones of SIP and phones by WebSocket call each other. Media is what the legs of RTP were told.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket as Socket};
+use std::time::Duration;
+
+use moqswitch_signalling::calls::Codec;
+use moqswitch_signalling::sip::agent::Reached;
+use moqswitch_signalling::sip::digest::Algorithm;
+use moqswitch_signalling::sip::message::{Message, Method};
+use moqswitch_signalling::{RecordingRtp, RtpCommand, RtpEvent, SipSettings, SipSockets};
+use serde_json::json;
+use tokio::net::UdpSocket;
+
+use crate::harness::Switch;
+
+/// A switch with SIP.
+struct House {
+    switch: Switch,
+    rtp: RecordingRtp,
+    sip: SocketAddr,
+}
+
+impl House {
+    async fn start() -> Self {
+        let socket = Socket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let sip = socket.local_addr().unwrap();
+        let rtp = RecordingRtp::default();
+        let mut settings = Switch::settings();
+        settings.sip = Some(SipSettings {
+            sockets: SipSockets {
+                udp: Some(socket),
+                ..SipSockets::default()
+            },
+            reached: Reached {
+                udp: sip,
+                tcp: sip,
+                tls: sip,
+            },
+            realm: "moqswitch".to_owned(),
+            algorithms: vec![Algorithm::Md5],
+            ping: Duration::ZERO,
+            trunks: Vec::new(),
+            media: Box::new(rtp.clone()),
+            media_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        });
+        let switch = Switch::start(settings).await;
+        Self { switch, rtp, sip }
+    }
+
+    async fn telephone(&self, user: &str) -> Telephone {
+        let mut telephone = Telephone {
+            socket: UdpSocket::bind("127.0.0.1:0").await.unwrap(),
+            switch: self.sip,
+            user: user.to_owned(),
+            sent: 0,
+        };
+        let contact = telephone.contact();
+        let mut register = telephone.request(Method::Register, "sip:moqswitch", user);
+        register.push("Contact", contact);
+        telephone.send(&register).await;
+        assert_eq!(telephone.status().await, 200);
+        telephone
+    }
+
+    /// What the legs were told, once they were told this.
+    async fn told(&self, wanted: impl Fn(&RtpCommand) -> bool) -> Vec<RtpCommand> {
+        let mut all = Vec::new();
+        while !all.iter().any(&wanted) {
+            all.extend(self.rtp.take_history());
+            self.switch.breathe().await;
+        }
+        all
+    }
+}
+
+struct Telephone {
+    socket: UdpSocket,
+    switch: SocketAddr,
+    user: String,
+    sent: u32,
+}
+
+impl Telephone {
+    fn contact(&self) -> String {
+        format!("<sip:{}@{}>", self.user, self.socket.local_addr().unwrap())
+    }
+
+    fn request(&mut self, method: Method, uri: &str, to: &str) -> Message {
+        self.sent += 1;
+        let mut request = Message::request(method.clone(), uri);
+        let at = self.socket.local_addr().unwrap();
+        request.push("Via", format!("SIP/2.0/UDP {at};branch=z9hG4bK{};rport", self.sent));
+        request.push("From", format!("<sip:{}@moqswitch>;tag=t{}", self.user, self.user));
+        request.push("To", format!("<sip:{to}@moqswitch>"));
+        request.push("Call-ID", format!("call-of-{}", self.user));
+        request.push("CSeq", format!("{} {method}", self.sent));
+        request
+    }
+
+    async fn send(&self, message: &Message) {
+        self.socket.send_to(&message.to_bytes(), self.switch).await.unwrap();
+    }
+
+    async fn receive(&self) -> Message {
+        let mut bytes = [0; 4096];
+        let (length, _) = self.socket.recv_from(&mut bytes).await.unwrap();
+        Message::parse(&bytes[..length]).unwrap()
+    }
+
+    /// Of the next response that is not provisional and not one to an earlier request.
+    async fn status(&self) -> u16 {
+        self.response().await.status()
+    }
+
+    async fn response(&self) -> Message {
+        loop {
+            let message = self.receive().await;
+            if message.method().is_none() && message.status() >= 200 {
+                return message;
+            }
+        }
+    }
+
+    async fn incoming(&self, method: &Method) -> Message {
+        loop {
+            let message = self.receive().await;
+            if message.method() == Some(method) {
+                return message;
+            }
+        }
+    }
+
+    async fn answer(&self, request: &Message, status: u16, body: Option<&str>) {
+        let mut response = Message::response(request, status, "Whatever");
+        if response.to_tag().is_none() {
+            let to = format!("{};tag=own", response.get("To").unwrap());
+            response.set("To", to);
+        }
+        response.push("Contact", self.contact());
+        if let Some(body) = body {
+            response.set_body("application/sdp", body);
+        }
+        self.send(&response).await;
+    }
+}
+
+fn description(types: &str) -> String {
+    format!(
+        "v=0\r\no=- 1 1 IN IP4 192.0.2.5\r\ns=-\r\nc=IN IP4 192.0.2.5\r\nt=0 0\r\nm=audio 4000 RTP/AVP {types}\r\na=rtpmap:101 telephone-event/8000\r\n"
+    )
+}
+
+fn path(call: &str, leg: u32) -> String {
+    format!("call/{call}/{leg}")
+}
+
+#[tokio::test]
+async fn a_telephone_calls_a_browser_talks_and_hangs_up() {
+    let house = House::start().await;
+    let mut alice = house.switch.phone("alice").await;
+    let mut desk = house.telephone("desk").await;
+    let mut invite = desk.request(Method::Invite, "sip:alice@moqswitch", "alice");
+    invite.push("Contact", desk.contact());
+    invite.set_body("application/sdp", description("8 0 101"));
+    desk.send(&invite).await;
+    let incoming = alice.expect("incomingCall").await;
+    let call = incoming["callId"].as_str().unwrap().to_owned();
+    assert_eq!(incoming["from"], "desk", "{incoming}");
+    alice.send("answer", json!({ "callId": call })).await;
+    alice.expect("callAccepted").await;
+    let accepted = desk.response().await;
+    assert_eq!(accepted.status(), 200);
+    let body = String::from_utf8_lossy(&accepted.body).into_owned();
+    // By the order of the switch: µ-law is before A-law.
+    assert!(body.contains("m=audio 10000 RTP/AVP 0 101"), "{body}");
+    let told = house.told(|command| matches!(command, RtpCommand::Hear(..))).await;
+    let [RtpCommand::Open { leg, path: opened }, RtpCommand::Agree(_, agreed), ..] = &told[..] else {
+        panic!("{told:?}")
+    };
+    assert_eq!((opened.as_str(), agreed.codec), (path(&call, 1).as_str(), Codec::Pcmu));
+    assert_eq!(agreed.peer.map(|peer| peer.address.port()), Some(4000));
+    assert!(told.contains(&RtpCommand::Hear(*leg, Some(path(&call, 2)))), "{told:?}");
+    let to = accepted.get("To").unwrap().to_owned();
+    let mut ack = desk.request(Method::Ack, "sip:alice@127.0.0.1", "alice");
+    ack.set("To", &to);
+    ack.set("CSeq", format!("{} ACK", desk.sent - 1));
+    desk.send(&ack).await;
+
+    // Keys, both ways: by telephone events, which the legs tell of, and by messages.
+    house.rtp.tell(RtpEvent::Digit {
+        leg: *leg,
+        digit: '5',
+        duration_ms: 100,
+    });
+    let digit = alice.expect("dtmf").await;
+    assert_eq!(digit["digit"], "5");
+    alice.send("dtmf", json!({ "callId": call, "digit": "#" })).await;
+    house
+        .told(|command| matches!(command, RtpCommand::Press(_, '#', _)))
+        .await;
+    // On hold the telephone hears music, if there is any, and nobody.
+    alice.send("hold", json!({ "callId": call, "hold": true })).await;
+    house
+        .told(|command| matches!(command, RtpCommand::Hear(_, heard) if heard.as_deref() != Some(&path(&call, 2))))
+        .await;
+    alice.send("hold", json!({ "callId": call, "hold": false })).await;
+    house
+        .told(|command| matches!(command, RtpCommand::Hear(_, heard) if heard.as_deref() == Some(&path(&call, 2))))
+        .await;
+
+    let mut bye = desk.request(Method::Bye, "sip:alice@127.0.0.1", "alice");
+    bye.set("To", &to);
+    desk.send(&bye).await;
+    assert_eq!(desk.status().await, 200);
+    let ended = alice.expect("callEnded").await;
+    assert_eq!(ended["reason"], "normal_clearing");
+    house.told(|command| matches!(command, RtpCommand::Close(_))).await;
+    assert!(house.rtp.open_legs().is_empty());
+}
+
+#[tokio::test]
+async fn a_browser_calls_a_telephone_that_speaks_one_of_what_it_is_offered() {
+    let house = House::start().await;
+    let mut alice = house.switch.phone("alice").await;
+    let desk = house.telephone("desk").await;
+    alice.send("call", json!({ "to": "desk" })).await;
+    let invite = desk.incoming(&Method::Invite).await;
+    let offer = String::from_utf8_lossy(&invite.body).into_owned();
+    assert!(offer.contains("m=audio 10000 RTP/AVP 111 9 0 8 101"), "{offer}");
+    desk.answer(&invite, 180, None).await;
+    alice.expect("callProgress").await;
+    desk.answer(&invite, 200, Some(&description("8 101"))).await;
+    let accepted = alice.expect("callAccepted").await;
+    let call = accepted["call"].as_str().unwrap().to_owned();
+    desk.incoming(&Method::Ack).await;
+    let told = house.told(|command| matches!(command, RtpCommand::Hear(..))).await;
+    let is_agreed =
+        |command: &RtpCommand| matches!(command, RtpCommand::Agree(_, agreed) if agreed.codec == Codec::Pcma);
+    assert!(told.iter().any(is_agreed), "{told:?}");
+    assert!(
+        told.iter()
+            .any(|command| matches!(command, RtpCommand::Hear(_, Some(heard)) if *heard == path(&call, 1))),
+        "{told:?}"
+    );
+    alice.send("hangup", json!({ "callId": accepted["callId"] })).await;
+    let bye = desk.incoming(&Method::Bye).await;
+    assert_eq!(bye.get("Reason"), Some("Q.850;cause=16;text=\"normal_clearing\""));
+    desk.answer(&bye, 200, None).await;
+    house.told(|command| matches!(command, RtpCommand::Close(_))).await;
+}
+
+#[tokio::test]
+async fn the_first_to_answer_has_the_call_and_the_telephone_is_told_so() {
+    let house = House::start().await;
+    let mut alice = house.switch.phone("alice").await;
+    let mut bob = house.switch.phone("desk").await;
+    let desk = house.telephone("desk").await;
+    alice.send("call", json!({ "to": "desk" })).await;
+    let invite = desk.incoming(&Method::Invite).await;
+    desk.answer(&invite, 180, None).await;
+    let incoming = bob.expect("incomingCall").await;
+    bob.send("answer", json!({ "callId": incoming["callId"] })).await;
+    bob.expect("callAccepted").await;
+    let cancel = desk.incoming(&Method::Cancel).await;
+    assert_eq!(
+        cancel.get("Reason"),
+        Some("SIP;cause=200;text=\"Call completed elsewhere\"")
+    );
+    desk.answer(&cancel, 200, None).await;
+    desk.answer(&invite, 487, None).await;
+    desk.incoming(&Method::Ack).await;
+    house.told(|command| matches!(command, RtpCommand::Close(_))).await;
+}
+
+#[tokio::test]
+async fn a_switch_that_stops_ends_the_calls_of_telephones() {
+    let house = House::start().await;
+    let mut alice = house.switch.phone("alice").await;
+    let desk = house.telephone("desk").await;
+    alice.send("call", json!({ "to": "desk" })).await;
+    let invite = desk.incoming(&Method::Invite).await;
+    desk.answer(&invite, 200, Some(&description("0"))).await;
+    alice.expect("callAccepted").await;
+    desk.incoming(&Method::Ack).await;
+    house.switch.handle().stop();
+    let bye = desk.incoming(&Method::Bye).await;
+    assert_eq!(bye.get("Reason"), Some("Q.850;cause=41;text=\"shutdown\""));
+}
