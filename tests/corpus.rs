@@ -9,6 +9,7 @@ use std::{env, fs};
 use moqswitch_proto::{qmux, session, wire};
 use moqswitch_relay::{auth, quic};
 use moqswitch_signalling::exercise;
+use moqswitch_sip::exercise as sip;
 
 #[test]
 fn corpus_is_current_and_keeps_the_promises_of_the_codec() {
@@ -43,6 +44,13 @@ fn corpus_is_current_and_keeps_the_promises_of_tokens_and_patterns() {
 #[test]
 fn corpus_is_current_and_keeps_the_promises_of_signalling() {
     check("messages", exercise::seeds(), exercise::exercise);
+}
+
+#[test]
+fn corpus_is_current_and_keeps_the_promises_of_sip() {
+    check("sip_message", sip::message::seeds(), sip::message::exercise);
+    check("sip_agent", sip::agent::seeds(), sip::agent::exercise);
+    check("sdp", sip::description::seeds(), sip::description::exercise);
 }
 
 fn check<Outcome>(

@@ -4,6 +4,8 @@
 
 pub mod agent;
 pub mod digest;
+#[cfg(any(test, feature = "exercise"))]
+pub mod exercise;
 pub mod flow;
 pub mod guard;
 pub mod limits;
