@@ -3,5 +3,6 @@ import { ENDINGS } from './endings.mjs';
 import { OFFERS } from './offers.mjs';
 import { REGISTERING } from './registering.mjs';
 import { ROUTES } from './routes.mjs';
+import { SESSIONS } from './sessions.mjs';
 
-export const CASES = [...REGISTERING, ...ROUTES, ...OFFERS, ...ENDINGS];
+export const CASES = [...REGISTERING, ...ROUTES, ...OFFERS, ...ENDINGS, ...SESSIONS];
