@@ -4,5 +4,6 @@ import { OFFERS } from './offers.mjs';
 import { REGISTERING } from './registering.mjs';
 import { ROUTES } from './routes.mjs';
 import { SESSIONS } from './sessions.mjs';
+import { STREAMS } from './streams.mjs';
 
-export const CASES = [...REGISTERING, ...ROUTES, ...OFFERS, ...ENDINGS, ...SESSIONS];
+export const CASES = [...REGISTERING, ...ROUTES, ...OFFERS, ...ENDINGS, ...SESSIONS, ...STREAMS];

@@ -140,7 +140,7 @@ export class Test {
   }
 
   /** A call from one to the other, with tones: 440 Hz is the caller's, 660 Hz the callee's. `offer` and `answer` are as descriptions have them. */
-  async talk({ offer = {}, answer = {}, headers = {}, types = {}, from = this.number(), to = this.number() } = {}) {
+  async talk({ offer = {}, answer = {}, headers = {}, answerHeaders = {}, types = {}, from = this.number(), to = this.number() } = {}) {
     const one = await this.media();
     const phone = await this.phone(to);
     const other = phone.media;
@@ -151,7 +151,7 @@ export class Test {
     dialog.send('INVITE', { body: description(one.port, offer), headers });
     const called = await this.called(phone);
     called.answer(180);
-    called.answer(200, { body: description(other.port, { types: '0 101', ...answer }) });
+    called.answer(200, { body: description(other.port, { types: '0 101', ...answer }), headers: answerHeaders });
     const answered = dialog.learn(await line.next('200 INVITE'));
     dialog.send('ACK', { number: 1 });
     await phone.next('ACK');
