@@ -1,5 +1,5 @@
 // What a case has: a switch, numbers and ports of its own, and others to call.
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 
 import { Media } from './media.mjs';
@@ -119,7 +119,10 @@ export class Test {
 
   async line(port) {
     const line = await Line.open(this.sip, port);
-    this.close(() => line.close());
+    this.close(() => {
+      writeFileSync(path.join(this.work, `line-${line.port}.messages`), line.log.join('\n'));
+      return line.close();
+    });
     return line;
   }
 
@@ -139,14 +142,15 @@ export class Test {
     return Dialog.of(phone, await phone.next('INVITE', ms), phone.user);
   }
 
-  /** A call from one to the other, with tones: 440 Hz is the caller's, 660 Hz the callee's. `offer` and `answer` are as descriptions have them. */
-  async talk({ offer = {}, answer = {}, headers = {}, answerHeaders = {}, types = {}, from = this.number(), to = this.number() } = {}) {
-    const one = await this.media();
+  /** A call from one to the other, with tones: 440 Hz is the caller's, 660 Hz the callee's. `offer` and `answer` are as descriptions have them; `isKnown`: the caller is registered. */
+  async talk({ offer = {}, answer = {}, headers = {}, answerHeaders = {}, types = {}, from = this.number(), to = this.number(), isKnown = false } = {}) {
     const phone = await this.phone(to);
     const other = phone.media;
-    const line = await this.line();
+    const line = isKnown ? await this.phone(from) : await this.line();
     serve(line);
-    line.media = one;
+    line.user = from;
+    line.media ??= await this.media();
+    const one = line.media;
     const dialog = new Dialog(line, from, to);
     dialog.send('INVITE', { body: description(one.port, offer), headers });
     const called = await this.called(phone);

@@ -14,9 +14,15 @@ export class Line {
     line.socket = dgram.createSocket('udp4');
     line.came = [];
     line.all = [];
+    // What came and went, for who looks for a fault.
+    line.log = [];
+    line.note = (sign, text) => line.log.push(`${new Date().toISOString()} ${sign}\n${text}\n`);
     line.socket.on('message', (data, from) => {
       const text = data.toString().replaceAll('\r', '');
+      // Its switch has begun after it.
+      if (line.follows) line.sip = from.port;
       line.came.push(text);
+      line.note('<', text);
       line.all.push({ at: performance.now(), text, from: from.port });
       if (!text.startsWith('SIP/2.0 ')) line.serve?.(text);
     });
@@ -31,6 +37,7 @@ export class Line {
   send(head, body = '') {
     const text = `${head.trim()}\nContent-Length: ${Buffer.byteLength(body)}\n\n`.replaceAll('\n', '\r\n') + body;
     this.last = text;
+    this.note('>', text.replaceAll('\r', ''));
     this.socket.send(text, this.sip, '127.0.0.1');
   }
 
