@@ -19,10 +19,8 @@ set -euo pipefail
 # Cases that the switch is known to fail, and why: name|reason. They are run and told, and one that holds is an error, so that
 # its line goes.
 KNOWN=(
-    'mediaswitch: registerclient|credentials whose uri has the host of the server and not that of the Request-URI are refused with 400; RFC 3261, section 22.4, lets them differ, and sipp writes them so'
-    'A-law alone from a re-INVITE on, to who speaks µ-law|a re-INVITE for A-law alone is answered with 200 though the other side speaks µ-law, whose bytes then go out as A-law: noise'
-    'one has A-law alone, the other µ-law alone|the callee is offered what the caller does not take, and bytes of one law go out as the other: noise'
-    'keys are told by INFO, and come as telephone events|a key that comes by INFO is not passed on to another telephone when the one that pressed it takes telephone events, too'
+    'what a callee plays before it answers is heard|a 183 with a description is passed on as 180, and its media is not heard before the answer'
+    'a transfer to a number that nobody has leaves the call as it was|after the NOTIFY with 404 nothing is heard any more, either way, though the call is up'
 )
 readonly KNOWN
 

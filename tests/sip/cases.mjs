@@ -3,5 +3,9 @@ import { ENDINGS } from './endings.mjs';
 import { OFFERS } from './offers.mjs';
 import { REGISTERING } from './registering.mjs';
 import { ROUTES } from './routes.mjs';
+import { SESSIONS } from './sessions.mjs';
+import { STREAMS } from './streams.mjs';
+import { TRANSFERS } from './transfers.mjs';
+import { TRUNKS } from './trunks.mjs';
 
-export const CASES = [...REGISTERING, ...ROUTES, ...OFFERS, ...ENDINGS];
+export const CASES = [...REGISTERING, ...ROUTES, ...OFFERS, ...ENDINGS, ...SESSIONS, ...STREAMS, ...TRANSFERS, ...TRUNKS];

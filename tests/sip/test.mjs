@@ -1,12 +1,12 @@
 // What a case has: a switch, numbers and ports of its own, and others to call.
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 
 import { Media } from './media.mjs';
 import { freePorts } from './ports.mjs';
 import { Sipp } from './sipp.mjs';
 import { Switch, until } from './switch.mjs';
-import { Line, register } from './wire.mjs';
+import { Dialog, Line, description, header, register } from './wire.mjs';
 
 export { until };
 export const pause = (ms) => new Promise((later) => setTimeout(later, ms));
@@ -35,6 +35,7 @@ export class Test {
     }
     for (const close of this.closing.reverse()) await close();
     if (this.switch) await this.lookAtSwitch().catch((error) => this.complaints.push(error.message));
+    await this.own?.stop();
     return this.complaints.join('; ');
   }
 
@@ -46,6 +47,13 @@ export class Test {
     const own = await Switch.start({ program: this.program, work: path.dirname(this.work), name: `switch-${++started}`, users: kind === 'users' ? USERS : undefined, settings });
     this.switches.set(kind, own);
     return own;
+  }
+
+  /** A switch for this case alone, with these settings. `prepare` writes files for it, in the folder that it is given. */
+  async ownSwitch(settings, prepare = () => {}) {
+    prepare(this.work);
+    this.own = await Switch.start({ program: this.program, work: this.work, name: 'switch', settings: { MOQSWITCH_SIP_PING: '0s', ...settings } });
+    Object.assign(this, { switch: this.own, sip: this.own.sip, complaintsBefore: 0 });
   }
 
   async lookAtSwitch() {
@@ -111,8 +119,64 @@ export class Test {
 
   async line(port) {
     const line = await Line.open(this.sip, port);
-    this.close(() => line.close());
+    this.close(() => {
+      writeFileSync(path.join(this.work, `line-${line.port}.messages`), line.log.join('\n'));
+      return line.close();
+    });
     return line;
+  }
+
+  /** A telephone that is registered, message by message: it answers what is asked in a call, and takes calls by `take`. */
+  async phone(number, headers = {}) {
+    const port = this.port();
+    await register(this.sip, number, port, { headers });
+    const line = await this.line(port);
+    line.user = number;
+    line.media = await this.media();
+    serve(line);
+    return line;
+  }
+
+  /** The next call that comes to a telephone. */
+  async called(phone, ms) {
+    return Dialog.of(phone, await phone.next('INVITE', ms), phone.user);
+  }
+
+  /** A call from one to the other, with tones: 440 Hz is the caller's, 660 Hz the callee's. `offer` and `answer` are as descriptions have them; `isKnown`: the caller is registered. */
+  async talk({ offer = {}, answer = {}, headers = {}, answerHeaders = {}, types = {}, from = this.number(), to = this.number(), isKnown = false } = {}) {
+    const phone = await this.phone(to);
+    const other = phone.media;
+    const line = isKnown ? await this.phone(from) : await this.line();
+    serve(line);
+    line.user = from;
+    line.media ??= await this.media();
+    const one = line.media;
+    const dialog = new Dialog(line, from, to);
+    dialog.send('INVITE', { body: description(one.port, offer), headers });
+    const called = await this.called(phone);
+    called.answer(180);
+    called.answer(200, { body: description(other.port, { types: '0 101', ...answer }), headers: answerHeaders });
+    const answered = dialog.learn(await line.next('200 INVITE'));
+    dialog.send('ACK', { number: 1 });
+    await phone.next('ACK');
+    [one.peer, other.peer] = [this.audioOf(answered), this.audioOf(called.invite)];
+    one.speak(440, one.peer, types.one);
+    other.speak(660, other.peer, types.other);
+    const call = { from, to, one, other, line, phone, dialog, called, answered };
+    await this.bothHear(call, 'at first');
+    return call;
+  }
+
+  bothHear({ one, other }, what) {
+    return until(`heard both ways ${what}`, () => one.hears(660, [440]) && other.hears(440, [660]), 5000);
+  }
+
+  /** The caller hangs up. */
+  async hangUpBy({ line, dialog, to, phone }, { reason = 'normal_clearing' } = {}) {
+    dialog.send('BYE');
+    this.match(await line.final('BYE', dialog.number), /^SIP\/2.0 200 /, 'answer to the BYE');
+    await phone.next('BYE');
+    await this.record(to, { reason, answered: true });
   }
 
   async media(port = this.port(), address) {
@@ -153,6 +217,15 @@ export class Test {
     if (answered !== undefined) this.equal(record.answerMs !== null, answered, `is the call of ${number} answered`);
     return record;
   }
+}
+
+/** What a telephone says to requests in a call. */
+function serve(line) {
+  line.serve = (text) => {
+    if (/^(BYE|INFO|NOTIFY|OPTIONS|UPDATE) /.test(text)) line.answer(text, 200);
+    if (line.isBusy || !/^INVITE /.test(text) || !/;tag=/.test(header(text, 'To'))) return;
+    line.answer(text, 200, { body: description(line.media.port, { types: '0 101' }), headers: { Contact: `<sip:${line.user}@127.0.0.1:${line.port}>` } });
+  };
 }
 
 function isBound(protocol, port) {

@@ -13,7 +13,21 @@ export class Line {
     line.sip = sip;
     line.socket = dgram.createSocket('udp4');
     line.came = [];
-    line.socket.on('message', (data) => line.came.push(data.toString().replaceAll('\r', '')));
+    line.all = [];
+    // What came and went, for who looks for a fault.
+    line.log = [];
+    line.note = (sign, text) => line.log.push(`${new Date().toISOString()} ${sign}\n${text}\n`);
+    line.socket.on('message', (data, from) => {
+      const text = data.toString().replaceAll('\r', '');
+      // Its switch has begun after it.
+      if (line.follows) line.sip = from.port;
+      line.came.push(text);
+      line.note('<', text);
+      line.all.push({ at: performance.now(), text, from: from.port });
+      if (!text.startsWith('SIP/2.0 ')) line.serve?.(text);
+    });
+    // Who is not there says so by ICMP.
+    line.socket.on('error', () => {});
     await new Promise((done, failed) => line.socket.once('error', failed).bind(port, '127.0.0.1', done));
     line.port = line.socket.address().port;
     return line;
@@ -23,6 +37,7 @@ export class Line {
   send(head, body = '') {
     const text = `${head.trim()}\nContent-Length: ${Buffer.byteLength(body)}\n\n`.replaceAll('\n', '\r\n') + body;
     this.last = text;
+    this.note('>', text.replaceAll('\r', ''));
     this.socket.send(text, this.sip, '127.0.0.1');
   }
 
@@ -56,6 +71,30 @@ export class Line {
       });
       if (text.startsWith(begin) && new RegExp(`^CSeq: *\\d+ ${method}`, 'im').test(text)) return text;
     }
+  }
+
+  /** The final answer to the request with this number. */
+  async final(method, number, ms = WAIT_MS) {
+    const deadline = performance.now() + ms;
+    for (;;) {
+      const text = await this.receive(Math.max(deadline - performance.now(), 1)).catch((error) => {
+        throw new Error(`no final answer to ${method} ${number}: ${error.message}`);
+      });
+      if (/^SIP\/2.0 [2-6]/.test(text) && new RegExp(`^CSeq: *${number} ${method}$`, 'im').test(text)) return text;
+    }
+  }
+
+  /** All that came of a method, in order. */
+  requests(method) {
+    return this.all.filter(({ text }) => text.startsWith(`${method} `)).map(({ text }) => text);
+  }
+
+  /** Answers a request. */
+  answer(request, status, { tag = '', body = '', headers = {} } = {}) {
+    const vias = request.split('\n').filter((line) => /^(Via|Record-Route):/i.test(line));
+    const to = header(request, 'To');
+    const lines = { From: header(request, 'From'), To: tag && !/;tag=/.test(to) ? `${to};tag=${tag}` : to, 'Call-ID': header(request, 'Call-ID'), CSeq: header(request, 'CSeq'), ...(body ? { 'Content-Type': 'application/sdp' } : {}), ...headers };
+    this.send([`SIP/2.0 ${status} ${status < 300 ? 'OK' : 'No'}`, ...vias, ...Object.entries(lines).map(([name, value]) => `${name}: ${value}`)].join('\n'), body);
   }
 
   /** How many of them come within so long. */
@@ -94,6 +133,19 @@ export class Dialog {
   constructor(line, from, to) {
     const tag = `${process.pid}-${++begun}`;
     Object.assign(this, { line, to: `<sip:${to}@127.0.0.1>`, from: `<sip:${from}@127.0.0.1>;tag=${tag}`, id: `wire-${tag}`, target: `sip:${to}@127.0.0.1:${line.sip}`, number: 0, user: from });
+  }
+
+  /** The called side of an INVITE that came. */
+  static of(line, invite, user) {
+    const dialog = new Dialog(line, user, user);
+    Object.assign(dialog, { invite, tag: `called-${process.pid}-${begun}`, to: header(invite, 'From'), id: header(invite, 'Call-ID'), target: /<([^>]*)>/.exec(header(invite, 'Contact'))[1] });
+    dialog.from = `${header(invite, 'To')};tag=${dialog.tag}`;
+    return dialog;
+  }
+
+  /** Answers the INVITE of it, or another request in it. */
+  answer(status, { request = this.invite, body = '', headers = {} } = {}) {
+    this.line.answer(request, status, { tag: this.tag, body, headers: { Contact: `<sip:${this.user}@127.0.0.1:${this.line.port}>`, ...headers } });
   }
 
   /** The next request, or one with a number of before. */
