@@ -24,11 +24,20 @@ impl Gateway {
         Some(exchange.ask_now(|request| Event::Call { request, actor, event }))
     }
 
-    pub(super) fn take_ringing(&mut self, exchange: &mut Exchange, key: LegKey) {
+    /// It rings, or with a description there is something to hear before the answer.
+    pub(super) fn take_ringing(&mut self, exchange: &mut Exchange, key: LegKey, body: Option<&[u8]>) {
+        let early = body.and_then(|body| Description::parse(body).ok()).and_then(|answer| {
+            let call = self.calls.get_mut(&key)?;
+            call.session_description.take_answer(&answer).ok()
+        });
+        if let Some(agreed) = &early {
+            self.take_agreed(exchange, key, agreed);
+        }
         // A second time it says nothing new.
+        let early_media = early.is_some();
         let _ = self.ask(exchange, key, |call| CallEvent::Ringing {
             call,
-            early_media: false,
+            early_media,
             sdp: None,
         });
     }

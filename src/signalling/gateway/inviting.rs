@@ -215,6 +215,7 @@ impl Gateway {
             session_description: Session::new(nowhere, self.begun, 1),
             stage,
             sends: None,
+            speaker: None,
             hears: None,
             takes_events: false,
             is_digit_heard: false,

@@ -70,6 +70,8 @@ struct Call {
     stage: Stage,
     /// What it sends, as the plane has chosen.
     sends: Option<Codec>,
+    /// Who is there to be heard.
+    speaker: Option<String>,
     /// What it hears.
     hears: Option<String>,
     /// What its telephone takes telephone events by. If not, keys go by INFO.
@@ -194,7 +196,7 @@ impl Gateway {
     fn take_event(&mut self, exchange: &mut Exchange, event: Event) {
         match event {
             Event::Invited(invited) => self.take_invited(exchange, *invited),
-            Event::Progress { leg, .. } => self.take_ringing(exchange, leg),
+            Event::Progress { leg, body, .. } => self.take_ringing(exchange, leg, body.as_deref()),
             Event::Answered { leg, body } => self.take_answered(exchange, leg, &body),
             Event::Confirmed { leg, body } => self.take_confirmed(exchange, leg, body.as_deref()),
             Event::Offered { leg, body } => self.take_offered(exchange, leg, body.as_deref()),

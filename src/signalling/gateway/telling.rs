@@ -18,10 +18,14 @@ impl Gateway {
             Notice::Progress {
                 leg,
                 state: LegState::Ringing,
+                early,
                 ..
             } => {
                 if let Some(key) = self.legs.get(&leg).copied() {
-                    self.agent.ring(Instant::now(), key, None);
+                    match early {
+                        Some((speaker, _)) => self.play_early(exchange, key, speaker.path()),
+                        None => self.agent.ring(Instant::now(), key, None),
+                    }
                 }
             }
             Notice::Accepted(accepted) => {
@@ -43,7 +47,7 @@ impl Gateway {
                     && let Some(own) = self.calls.get_mut(&key)
                 {
                     own.music = music;
-                    self.hear(key, None);
+                    self.hear(key);
                 }
             }
             Notice::Dtmf {
@@ -108,43 +112,73 @@ impl Gateway {
         let heard = participants
             .iter()
             .find(|other| !other.own && other.audible && other.sends.is_some());
-        let path = heard.map(|other| other.leg.path());
-        self.hear(key, path);
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.speaker = heard.map(|other| other.leg.path());
+        }
+        self.hear(key);
     }
 
     /// Says what the telephone hears: somebody, or else the music that was told.
-    fn hear(&mut self, key: LegKey, path: Option<String>) {
+    fn hear(&mut self, key: LegKey) {
         let Some(call) = self.calls.get_mut(&key) else { return };
-        let path = path.or_else(|| call.music.clone());
+        let path = call.speaker.as_ref().or(call.music.as_ref()).cloned();
         if call.hears == path {
             return;
         }
-        call.hears.clone_from(&path);
-        if let Some(media) = call.media
-            && let Err(error) = self.media.hear(media, path.as_deref())
-        {
-            tracing::warn!(%error, "a telephone hears nobody");
+        if let Some(media) = call.media {
+            match self.media.hear(media, path.as_deref()) {
+                Ok(()) => call.hears = path,
+                // The next change tells it.
+                Err(error) => tracing::warn!(%error, "a telephone does not hear who is there"),
+            }
         }
     }
 
-    /// The call of a telephone was answered: so is the telephone.
-    fn answer(&mut self, exchange: &mut Exchange, key: LegKey) -> Result<(), Cause> {
-        let Some(mut call) = self.calls.remove(&key) else {
-            return Ok(());
+    /// Something is to be heard before the answer (a 183): what a carrier says.
+    fn play_early(&mut self, exchange: &mut Exchange, key: LegKey, speaker: String) {
+        let is_calling = self
+            .calls
+            .get(&key)
+            .is_some_and(|call| matches!(call.stage, Stage::Calling { offer: Some(_), .. }));
+        let description = if is_calling {
+            self.describe(exchange, key).ok()
+        } else {
+            None
         };
-        let outcome = self.open_media(&mut call, None);
+        let Some(description) = description else {
+            return self.agent.ring(Instant::now(), key, None);
+        };
+        self.agent.ring(Instant::now(), key, Some(&description));
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.speaker = Some(speaker);
+        }
+        self.hear(key);
+    }
+
+    /// What is said to who calls: the answer to its offer, or an offer of ours. Its leg of RTP is opened for it.
+    fn describe(&mut self, exchange: &mut Exchange, key: LegKey) -> Result<String, Cause> {
+        let Some(mut call) = self.calls.remove(&key) else {
+            return Err(Cause::Internal);
+        };
+        let opened = if call.media.is_none() {
+            self.open_media(&mut call, None).map(Some)
+        } else {
+            Ok(None)
+        };
         self.calls.insert(key, call);
-        let leg = outcome.map_err(|error| {
+        let opened = opened.map_err(|error| {
             tracing::warn!(%error, "a call of a telephone");
             Cause::Congestion
         })?;
-        self.streams.insert(leg.leg, key);
+        if let Some(opened) = opened {
+            self.streams.insert(opened.leg, key);
+        }
         let Some(call) = self.calls.get_mut(&key) else {
-            return Ok(());
+            return Err(Cause::Internal);
         };
         let preferred = codecs::in_order(call.sends, exchange.plane().takes_beside(call.leg));
         let Stage::Calling { offer, .. } = &call.stage else {
-            return Ok(());
+            return Err(Cause::Internal);
         };
         let description = match offer {
             Some(offer) => {
@@ -158,14 +192,20 @@ impl Gateway {
                     })?
                     .0
             }
-            None => call.session_description.offer(&preferred, Direction::SendReceive),
+            None => return Ok(call.session_description.offer(&preferred, Direction::SendReceive)),
         };
-        call.stage = Stage::Up;
-        let agreed = call.session_description.agreed().cloned();
-        self.agent.answer(Instant::now(), key, &description);
-        // Where ours is the offer, the ACK brings the answer.
-        if let Some(agreed) = agreed {
+        if let Some(agreed) = call.session_description.agreed().cloned() {
             self.take_agreed(exchange, key, &agreed);
+        }
+        Ok(description)
+    }
+
+    /// The call of a telephone was answered: so is the telephone.
+    fn answer(&mut self, exchange: &mut Exchange, key: LegKey) -> Result<(), Cause> {
+        let description = self.describe(exchange, key)?;
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.stage = Stage::Up;
+            self.agent.answer(Instant::now(), key, &description);
         }
         Ok(())
     }

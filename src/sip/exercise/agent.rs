@@ -261,7 +261,14 @@ impl Conversation {
                     }
                     continue;
                 }
-                Event::Noticed { .. } => continue,
+                Event::Noticed { .. }
+                | Event::ReferProgress { .. }
+                | Event::Trunk { .. }
+                | Event::Subscribed(_)
+                | Event::Unsubscribed { .. }
+                | Event::Published { .. }
+                | Event::Text(_)
+                | Event::TextSent { .. } => continue,
                 Event::Progress { leg, .. }
                 | Event::Answered { leg, .. }
                 | Event::Confirmed { leg, .. }

@@ -315,6 +315,13 @@ impl Side {
 
     fn hear(&mut self, event: Event, is_forged: bool) {
         match event {
+            Event::ReferProgress { .. }
+            | Event::Trunk { .. }
+            | Event::Subscribed(_)
+            | Event::Unsubscribed { .. }
+            | Event::Published { .. }
+            | Event::Text(_)
+            | Event::TextSent { .. } => {}
             Event::Invited(invited) => {
                 let was = self.legs.insert(invited.leg, Known::Called);
                 assert!(was.is_none() && !self.over.contains_key(&invited.leg));
