@@ -200,6 +200,10 @@ export class Test {
     return this.call(number, 'up', (call) => call.state === 'up');
   }
 
+  isHeld(number) {
+    return this.call(number, 'held', (call) => call.state === 'held');
+  }
+
   async hangUp(call) {
     const { status } = await this.switch.rest('POST', '/api/call/hangup', { call_id: call.callId ?? call.call_id });
     this.equal(status, 200, 'hangup by REST');
