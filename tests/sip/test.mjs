@@ -113,6 +113,10 @@ export class Test {
     return this.sipp(scenario, { ...options, port });
   }
 
+  isBound(port) {
+    return isBound('udp', port);
+  }
+
   async caller(from, to, { scenario = 'caller', keys = {}, ...options } = {}) {
     return this.sipp(scenario, { ...options, to, keys: { caller: from, ...keys } });
   }

@@ -128,6 +128,8 @@ export function description(port, { types = '0 8 101', lines = ['a=rtpmap:101 te
   return ['v=0', 'o=wire 1 1 IN IP4 127.0.0.1', 's=-', `c=IN IP4 ${address}`, 't=0 0', `m=audio ${port} RTP/AVP ${types}`, ...lines, ''].join('\r\n');
 }
 
+const routesOf = (text) => text.split('\n').filter((line) => /^Record-Route:/i.test(line)).flatMap((line) => line.slice(13).split(',').map((route) => route.trim()));
+
 /** A call from a line, of which each request is one that the case makes. */
 export class Dialog {
   constructor(line, from, to) {
@@ -140,6 +142,7 @@ export class Dialog {
     const dialog = new Dialog(line, user, user);
     Object.assign(dialog, { invite, tag: `called-${process.pid}-${begun}`, to: header(invite, 'From'), id: header(invite, 'Call-ID'), target: /<([^>]*)>/.exec(header(invite, 'Contact'))[1] });
     dialog.from = `${header(invite, 'To')};tag=${dialog.tag}`;
+    dialog.routes = routesOf(invite);
     return dialog;
   }
 
@@ -152,13 +155,14 @@ export class Dialog {
   send(method, { number = ++this.number, body = '', headers = {} } = {}) {
     const contact = { Contact: `<sip:${this.user}@127.0.0.1:${this.line.port}>` };
     const about = body ? { 'Content-Type': 'application/sdp' } : {};
-    const lines = { From: this.from, To: this.to, 'Call-ID': this.id, CSeq: `${number} ${method}`, ...(method === 'INVITE' ? contact : {}), ...about, ...headers };
+    const lines = { From: this.from, To: this.to, 'Call-ID': this.id, CSeq: `${number} ${method}`, ...(method === 'INVITE' ? contact : {}), ...(this.routes?.length ? { Route: this.routes.join(', ') } : {}), ...about, ...headers };
     this.line.send(this.line.request(method, this.target, lines), body);
   }
 
   /** What an answer says of the other side. */
   learn(answer) {
     this.to = header(answer, 'To');
+    this.routes = routesOf(answer).reverse();
     this.target = /<([^>]*)>/.exec(header(answer, 'Contact'))?.[1] ?? this.target;
     return answer;
   }
