@@ -7,7 +7,7 @@ import { pause, until } from './test.mjs';
 import { description, header } from './wire.mjs';
 
 /** Debian's kamailio before the switch: it stays on the way of calls, and registrations go by it (RFC 3327). */
-async function kamailio(test) {
+export async function kamailio(test) {
   const port = test.port();
   const file = path.join(test.work, 'kamailio.cfg');
   const modules = ['tm', 'sl', 'rr', 'pv', 'maxfwd', 'siputils', 'path'].map((name) => `loadmodule "${name}.so"`);

@@ -3,6 +3,7 @@ import path from 'node:path';
 
 import { Telephone } from '../phone/telephone.mjs';
 import { freePorts } from './ports.mjs';
+import { kamailio } from './routes.mjs';
 import { pause, until } from './test.mjs';
 
 const TONES = [440, 660, 880];
@@ -11,7 +12,7 @@ const TONES = [440, 660, 880];
 async function telephones(test, count, { transport = 'udp', sip = test.sip } = {}) {
   const all = [];
   // What it hears is in files whose names have to be short.
-  const work = path.join(path.dirname(test.work), transport);
+  const work = path.join(path.dirname(test.work), sip === test.sip ? transport : `by-${transport}`);
   for (const tone of TONES.slice(0, count)) {
     // Its second port is ten above the first.
     const telephone = await Telephone.start({ work, number: test.number(), tone, sip, port: freePorts(12)[0], transport });
@@ -73,7 +74,7 @@ async function course(test, options) {
   await test.record(third.number, { reason: 'normal_clearing', answered: true });
 }
 
-export const TELEPHONES = ['udp', 'tcp', 'tls'].map((transport) => ({
+const BY_TRANSPORT = ['udp', 'tcp', 'tls'].map((transport) => ({
   name: `telephones talk, hold, press keys and hand on, over ${transport.toUpperCase()}`,
   source: 'issue 18, what it must show, 1: baresip',
   async run(test) {
@@ -83,3 +84,13 @@ export const TELEPHONES = ['udp', 'tcp', 'tls'].map((transport) => ({
     return course(test, { transport, sip: tls });
   },
 }));
+
+export const TELEPHONES = [
+  ...BY_TRANSPORT,
+  {
+    name: 'telephones behind kamailio talk, hold, press keys and hand on',
+    source: 'issue 18, what it must show, 1: kamailio and baresip',
+    isLong: true,
+    run: async (test) => course(test, { sip: await kamailio(test) }),
+  },
+];
