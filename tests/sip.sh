@@ -21,6 +21,7 @@ set -euo pipefail
 KNOWN=(
     'what a callee plays before it answers is heard|a 183 with a description is passed on as 180, and its media is not heard before the answer'
     'a transfer to a number that nobody has leaves the call as it was|after the NOTIFY with 404 nothing is heard any more, either way, though the call is up'
+    'an attended transfer by a telephone that is not registered|two calls of a telephone that is not registered are of two devices: REFER with Replaces of the other one is told 404'
 )
 readonly KNOWN
 

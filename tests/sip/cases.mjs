@@ -5,7 +5,8 @@ import { REGISTERING } from './registering.mjs';
 import { ROUTES } from './routes.mjs';
 import { SESSIONS } from './sessions.mjs';
 import { STREAMS } from './streams.mjs';
+import { TELEPHONES } from './telephones.mjs';
 import { TRANSFERS } from './transfers.mjs';
 import { TRUNKS } from './trunks.mjs';
 
-export const CASES = [...REGISTERING, ...ROUTES, ...OFFERS, ...ENDINGS, ...SESSIONS, ...STREAMS, ...TRANSFERS, ...TRUNKS];
+export const CASES = [...REGISTERING, ...ROUTES, ...OFFERS, ...ENDINGS, ...SESSIONS, ...STREAMS, ...TRANSFERS, ...TRUNKS, ...TELEPHONES];

@@ -1,5 +1,54 @@
 // Which way messages go: proxies that stay on it, and translators of addresses.
-import { until } from './test.mjs';
+import { spawn } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+
+import { pause, until } from './test.mjs';
+import { description, header } from './wire.mjs';
+
+/** Debian's kamailio before the switch: it stays on the way of calls, and registrations go by it (RFC 3327). */
+export async function kamailio(test) {
+  const port = test.port();
+  const file = path.join(test.work, 'kamailio.cfg');
+  const modules = ['tm', 'sl', 'rr', 'pv', 'maxfwd', 'siputils', 'path'].map((name) => `loadmodule "${name}.so"`);
+  writeFileSync(file, `#!KAMAILIO
+debug=0
+log_stderror=yes
+children=1
+disable_tcp=yes
+auto_aliases=no
+listen=udp:127.0.0.1:${port}
+${modules.join('\n')}
+request_route {
+  if (!mf_process_maxfwd_header("10")) { sl_send_reply("483", "Too Many Hops"); exit; }
+  if (has_totag()) {
+    if (loose_route()) { t_relay(); exit; }
+    if (method == "ACK") { if (t_check_trans()) t_relay(); exit; }
+    sl_send_reply("404", "Not Here");
+    exit;
+  }
+  if (method == "CANCEL") { if (t_check_trans()) t_relay(); exit; }
+  if (method == "REGISTER") { add_path(); $du = "sip:127.0.0.1:${test.sip}"; t_relay(); exit; }
+  record_route();
+  if ($sp == ${test.sip}) { loose_route(); t_relay(); exit; }
+  $du = "sip:127.0.0.1:${test.sip}";
+  t_relay();
+}
+`);
+  const child = spawn('kamailio', ['-DD', '-E', '-f', file, '-m', '32', '-M', '8', '-Y', test.work], { stdio: ['ignore', 'ignore', 'pipe'] });
+  let said = '';
+  child.stderr.on('data', (data) => (said = (said + data).slice(-3000)));
+  const ended = new Promise((done) => child.once('exit', (code) => done((child.end = code ?? 'signal'))));
+  test.close(() => {
+    if (child.end === undefined) child.kill();
+    return ended;
+  });
+  await until('listening: kamailio', () => {
+    if (child.end !== undefined) throw new Error(`kamailio ended with ${child.end}: ${said}`);
+    return test.isBound(port);
+  });
+  return port;
+}
 
 export const ROUTES = [
   {
@@ -32,6 +81,38 @@ export const ROUTES = [
       await test.hangUp(call);
       await Promise.all([caller.done(), callee.done()]);
       await test.record(to, { reason: 'normal_clearing', answered: true });
+    },
+  },
+  {
+    name: 'kamailio stays on the way of calls and registrations',
+    source: 'issue 18, what it must show, 1; reports 4 to 7; RFC 3327',
+    isLong: true,
+    async run(test) {
+      test.sip = await kamailio(test);
+      const call = await test.talk();
+      const { line, phone, dialog, called, one, to } = call;
+      const isByProxy = (messages) => messages.length > 0 && messages.every(({ from }) => from === test.sip);
+      test.check(isByProxy(line.all) && isByProxy(phone.all), 'something came past the proxy');
+      test.match(header(called.invite, 'Record-Route'), new RegExp(`127\\.0\\.0\\.1:${test.sip}`), 'Record-Route of the INVITE');
+      // Hold, and back.
+      for (const [direction, state] of [['sendonly', 'held'], ['sendrecv', 'up']]) {
+        dialog.send('INVITE', { body: description(one.port, { types: '0 101', lines: ['a=rtpmap:101 telephone-event/8000', `a=${direction}`] }) });
+        test.match(await line.final('INVITE', dialog.number), /^SIP\/2.0 200 /, `re-INVITE: ${direction}`);
+        dialog.send('ACK', { number: dialog.number });
+        test.equal((await test.call(to, state, (found) => found.state === state)).state, state, 'state');
+      }
+      await test.bothHear(call, 'after hold');
+      // The callee's side: UPDATE in the other direction.
+      called.send('UPDATE', { headers: { Contact: `<sip:${to}@127.0.0.1:${phone.port}>` } });
+      test.match(await phone.final('UPDATE', called.number), /^SIP\/2.0 200 /, 'UPDATE of the callee');
+      await pause(200);
+      await test.hangUp(await test.isUp(to));
+      await Promise.all([line.next('BYE'), phone.next('BYE')]);
+      test.check(isByProxy(line.all) && isByProxy(phone.all), 'something came past the proxy');
+      await test.record(to, { reason: 'normal_clearing', answered: true });
+      // Whom it rings at is told of the end by it, too.
+      const again = await test.talk({ to: test.number() });
+      await test.hangUpBy(again);
     },
   },
 ];

@@ -115,6 +115,22 @@ export const STREAMS = [
     },
   },
   {
+    name: 'packets are as long as each asks for, evenly',
+    source: 'report 17: freeswitch#2170: ptime 30 sent as 20/40/20/40',
+    async run(test) {
+      const events = 'a=rtpmap:101 telephone-event/8000';
+      const call = await test.talk({ offer: { types: '0 101', lines: [events, 'a=ptime:30'] }, answer: { types: '0 101', lines: [events, 'a=ptime:20'] }, types: { one: { ptime: 30 }, other: { ptime: 20 } } });
+      await pause(1500);
+      for (const [media, length, who] of [[call.other, 160, 'callee, who asks for 20 ms'], [call.one, 240, 'caller, who asks for 30 ms']]) {
+        const recent = media.packets.filter(({ type, at }) => type === 0 && at > performance.now() - 1000);
+        test.equal([...new Set(recent.map(({ payload }) => payload.length))], [length], `sizes of packets to the ${who}`);
+        test.equal([...new Set(recent.slice(1).map(({ timestamp }, at) => (timestamp - recent[at].timestamp) >>> 0))], [length], `steps of time to the ${who}`);
+        test.check(recent.length > 900 / (length / 8), `${recent.length} packets in a second to the ${who}`);
+      }
+      await test.hangUpBy(call);
+    },
+  },
+  {
     name: 'numbers that nobody explains, and those that need no explanation',
     source: 'report 18: pjproject#1411, rtpengine#1978',
     async run(test) {

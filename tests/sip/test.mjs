@@ -50,9 +50,9 @@ export class Test {
   }
 
   /** A switch for this case alone, with these settings. `prepare` writes files for it, in the folder that it is given. */
-  async ownSwitch(settings, prepare = () => {}) {
+  async ownSwitch(settings, prepare = () => {}, users = undefined) {
     prepare(this.work);
-    this.own = await Switch.start({ program: this.program, work: this.work, name: 'switch', settings: { MOQSWITCH_SIP_PING: '0s', ...settings } });
+    this.own = await Switch.start({ program: this.program, work: this.work, name: 'switch', users, settings: { MOQSWITCH_SIP_PING: '0s', ...settings } });
     Object.assign(this, { switch: this.own, sip: this.own.sip, complaintsBefore: 0 });
   }
 
@@ -113,12 +113,16 @@ export class Test {
     return this.sipp(scenario, { ...options, port });
   }
 
+  isBound(port) {
+    return isBound('udp', port);
+  }
+
   async caller(from, to, { scenario = 'caller', keys = {}, ...options } = {}) {
     return this.sipp(scenario, { ...options, to, keys: { caller: from, ...keys } });
   }
 
-  async line(port) {
-    const line = await Line.open(this.sip, port);
+  async line(port, address) {
+    const line = await Line.open(this.sip, port, address);
     this.close(() => {
       writeFileSync(path.join(this.work, `line-${line.port}.messages`), line.log.join('\n'));
       return line.close();
@@ -198,6 +202,10 @@ export class Test {
 
   isUp(number) {
     return this.call(number, 'up', (call) => call.state === 'up');
+  }
+
+  isHeld(number) {
+    return this.call(number, 'held', (call) => call.state === 'held');
   }
 
   async hangUp(call) {

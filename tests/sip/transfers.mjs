@@ -115,11 +115,11 @@ export const TRANSFERS = [
       await test.hangUpBy(call);
     },
   },
-  {
-    name: 'an attended transfer: the one that was asked takes the place',
+  ...[true, false].map((isKnown) => ({
+    name: `an attended transfer by a telephone that is ${isKnown ? '' : 'not '}registered`,
     source: 'report 23: siphon PR#295; RFC 3891',
     async run(test) {
-      const first = await test.talk({ isKnown: true });
+      const first = await test.talk({ isKnown });
       const { from, line, one } = first;
       const third = await test.phone(test.number());
       // It asks the third, and from the same telephone.
@@ -148,5 +148,5 @@ export const TRANSFERS = [
       test.equal([first.phone.requests('BYE').length, third.requests('BYE').length], [0, 0], 'BYEs of those that are left');
       await endBy(test, called, third, first.phone);
     },
-  },
+  })),
 ];

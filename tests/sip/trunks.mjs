@@ -1,10 +1,10 @@
 // A trunk: where it is registered with asks and refuses as carriers do, and calls go by it.
+import { createHash } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 
-import { pause, until } from './test.mjs';
-import { Dialog, description, header } from './wire.mjs';
-import { createHash } from 'node:crypto';
+import { USERS, pause, until } from './test.mjs';
+import { Dialog, challenge, credentials, description, header } from './wire.mjs';
 
 const md5 = (text) => createHash('md5').update(text).digest('hex');
 const SECRET = 'of the trunk';
@@ -27,16 +27,16 @@ function isProven(text, nonce) {
 const asks = (nonce, { isStale = false, name = 'WWW' } = {}) => ({ [`${name}-Authenticate`]: `Digest realm="carrier.example", nonce="${nonce}", algorithm=MD5, qop="auth"${isStale ? ', stale=true' : ''}` });
 
 /** A carrier at a port, and a switch with a trunk to it. `lines`: what the trunk's entry says, too. */
-async function trunkTo(test, { lines = ['register = true'], answers }) {
-  const carrier = await test.line();
+async function trunkTo(test, { lines = ['register = true'], answers, address, users }) {
+  const carrier = await test.line(0, address);
   carrier.follows = true;
   carrier.serve = (text) => answers?.(text, carrier);
   await test.ownSwitch({ MOQSWITCH_SIP_TRUNKS: path.join(test.work, 'trunks.toml'), MOQSWITCH_CALLS_DIALPLAN: path.join(test.work, 'dialplan.toml') }, (work) => {
-    const about = [`address = "127.0.0.1:${carrier.port}"`, 'user = "4930123"', 'secret_file = "city.password"', 'domain = "carrier.example"', ...lines];
+    const about = [`address = "${carrier.address}:${carrier.port}"`, 'user = "4930123"', 'secret_file = "city.password"', 'domain = "carrier.example"', ...lines];
     writeFileSync(path.join(work, 'city.password'), `${SECRET}\n`, { mode: 0o600 });
     writeFileSync(path.join(work, 'trunks.toml'), `[trunks.city]\n${about.join('\n')}\n`, { mode: 0o600 });
     writeFileSync(path.join(work, 'dialplan.toml'), '[[rules]]\nto = "_0."\nstrip = 1\ntarget = "trunk/city"\n');
-  });
+  }, users);
   return carrier;
 }
 
@@ -198,10 +198,22 @@ export const TRUNKS = [
     source: 'OPERATING, trunks; livekit#3907',
     async run(test) {
       const own = strict();
-      const carrier = await trunkTo(test, { answers: own.take });
+      // Others have to have a password here.
+      const carrier = await trunkTo(test, { answers: own.take, address: '127.0.0.2', users: USERS });
       await isUp(test);
-      const to = test.number();
-      const phone = await test.phone(to);
+      const to = '5001';
+      const phone = await test.line();
+      Object.assign(phone, { user: to, media: await test.media(), serve: (text) => /^(BYE|UPDATE) /.test(text) && phone.answer(text, 200) });
+      const uri = `sip:127.0.0.1:${test.sip}`;
+      const registering = { From: `<sip:${to}@127.0.0.1>;tag=r`, To: `<sip:${to}@127.0.0.1>`, 'Call-ID': `by-trunk-${phone.port}`, Contact: `<sip:${to}@127.0.0.1:${phone.port}>` };
+      const asked = challenge(await phone.ask('REGISTER', uri, { ...registering, CSeq: '1 REGISTER' }));
+      const proof = credentials(asked, { user: to, password: USERS[to], method: 'REGISTER', uri, count: 1 });
+      test.equal(statusOf(await phone.ask('REGISTER', uri, { ...registering, CSeq: '2 REGISTER', Authorization: proof })), 200, 'REGISTER of the callee');
+      const stranger = await test.line();
+      const forged = new Dialog(stranger, '49891234', to);
+      forged.send('INVITE', { body: description(test.port()) });
+      test.match(await stranger.final('INVITE', 1), /^SIP\/2.0 40[17] /, 'the same call from another address');
+      forged.send('ACK', { number: 1 });
       const one = await test.media();
       const dialog = new Dialog(carrier, '49891234', to);
       dialog.send('INVITE', { body: description(one.port) });

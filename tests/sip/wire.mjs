@@ -8,9 +8,9 @@ let begun = 0;
 const md5 = (text) => createHash('md5').update(text).digest('hex');
 
 export class Line {
-  static async open(sip, port = 0) {
+  static async open(sip, port = 0, address = '127.0.0.1') {
     const line = new Line();
-    line.sip = sip;
+    Object.assign(line, { sip, address });
     line.socket = dgram.createSocket('udp4');
     line.came = [];
     line.all = [];
@@ -28,7 +28,7 @@ export class Line {
     });
     // Who is not there says so by ICMP.
     line.socket.on('error', () => {});
-    await new Promise((done, failed) => line.socket.once('error', failed).bind(port, '127.0.0.1', done));
+    await new Promise((done, failed) => line.socket.once('error', failed).bind(port, address, done));
     line.port = line.socket.address().port;
     return line;
   }
@@ -111,7 +111,7 @@ export class Line {
   }
 
   request(method, uri, headers) {
-    const lines = { Via: `SIP/2.0/UDP 127.0.0.1:${this.port};branch=z9hG4bK-wire-${process.pid}-${++begun};rport`, 'Max-Forwards': 70, ...headers };
+    const lines = { Via: `SIP/2.0/UDP ${this.address}:${this.port};branch=z9hG4bK-wire-${process.pid}-${++begun};rport`, 'Max-Forwards': 70, ...headers };
     return [`${method} ${uri} SIP/2.0`, ...Object.entries(lines).map(([name, value]) => `${name}: ${value}`)].join('\n');
   }
 
@@ -128,6 +128,8 @@ export function description(port, { types = '0 8 101', lines = ['a=rtpmap:101 te
   return ['v=0', 'o=wire 1 1 IN IP4 127.0.0.1', 's=-', `c=IN IP4 ${address}`, 't=0 0', `m=audio ${port} RTP/AVP ${types}`, ...lines, ''].join('\r\n');
 }
 
+const routesOf = (text) => text.split('\n').filter((line) => /^Record-Route:/i.test(line)).flatMap((line) => line.slice(13).split(',').map((route) => route.trim()));
+
 /** A call from a line, of which each request is one that the case makes. */
 export class Dialog {
   constructor(line, from, to) {
@@ -140,25 +142,27 @@ export class Dialog {
     const dialog = new Dialog(line, user, user);
     Object.assign(dialog, { invite, tag: `called-${process.pid}-${begun}`, to: header(invite, 'From'), id: header(invite, 'Call-ID'), target: /<([^>]*)>/.exec(header(invite, 'Contact'))[1] });
     dialog.from = `${header(invite, 'To')};tag=${dialog.tag}`;
+    dialog.routes = routesOf(invite);
     return dialog;
   }
 
   /** Answers the INVITE of it, or another request in it. */
   answer(status, { request = this.invite, body = '', headers = {} } = {}) {
-    this.line.answer(request, status, { tag: this.tag, body, headers: { Contact: `<sip:${this.user}@127.0.0.1:${this.line.port}>`, ...headers } });
+    this.line.answer(request, status, { tag: this.tag, body, headers: { Contact: `<sip:${this.user}@${this.line.address}:${this.line.port}>`, ...headers } });
   }
 
   /** The next request, or one with a number of before. */
   send(method, { number = ++this.number, body = '', headers = {} } = {}) {
-    const contact = { Contact: `<sip:${this.user}@127.0.0.1:${this.line.port}>` };
+    const contact = { Contact: `<sip:${this.user}@${this.line.address}:${this.line.port}>` };
     const about = body ? { 'Content-Type': 'application/sdp' } : {};
-    const lines = { From: this.from, To: this.to, 'Call-ID': this.id, CSeq: `${number} ${method}`, ...(method === 'INVITE' ? contact : {}), ...about, ...headers };
+    const lines = { From: this.from, To: this.to, 'Call-ID': this.id, CSeq: `${number} ${method}`, ...(method === 'INVITE' ? contact : {}), ...(this.routes?.length ? { Route: this.routes.join(', ') } : {}), ...about, ...headers };
     this.line.send(this.line.request(method, this.target, lines), body);
   }
 
   /** What an answer says of the other side. */
   learn(answer) {
     this.to = header(answer, 'To');
+    this.routes = routesOf(answer).reverse();
     this.target = /<([^>]*)>/.exec(header(answer, 'Contact'))?.[1] ?? this.target;
     return answer;
   }

@@ -1,0 +1,96 @@
+// Real telephones, that call each other by the switch: Debian's baresip.
+import path from 'node:path';
+
+import { Telephone } from '../phone/telephone.mjs';
+import { freePorts } from './ports.mjs';
+import { kamailio } from './routes.mjs';
+import { pause, until } from './test.mjs';
+
+const TONES = [440, 660, 880];
+
+/** Telephones that are registered, each with its tone. */
+async function telephones(test, count, { transport = 'udp', sip = test.sip } = {}) {
+  const all = [];
+  // What it hears is in files whose names have to be short.
+  const work = path.join(path.dirname(test.work), sip === test.sip ? transport : `by-${transport}`);
+  for (const tone of TONES.slice(0, count)) {
+    // Its second port is ten above the first.
+    const telephone = await Telephone.start({ work, number: test.number(), tone, sip, port: freePorts(12)[0], transport });
+    test.close(() => telephone.stop());
+    telephone.transport = transport;
+    all.push(telephone);
+  }
+  return all;
+}
+
+const others = (tone) => TONES.filter((other) => other !== tone);
+
+async function talkOf(test, one, other) {
+  await Promise.all([one.hears(other.tone, others(other.tone)), other.hears(one.tone, others(one.tone))]);
+  test.check(true, '');
+}
+
+/** Nothing comes any more, or nothing that is heard. */
+async function isQuiet(telephone) {
+  await telephone.until('hearing nothing', async () => {
+    const before = await telephone.last();
+    await pause(500);
+    const after = await telephone.last();
+    return before.length === after.length && before.every((sample, at) => sample === after[at]) ? true : Math.max(...after.slice(-4000).map(Math.abs)) < 100;
+  });
+}
+
+/** One calls the other, which accepts. */
+async function connect(one, other) {
+  one.output = other.output = '';
+  await one.command('dial', `sip:${other.number}@127.0.0.1:${one.sip};transport=${one.transport}`);
+  await other.isCalled();
+  await other.command('accept');
+  await Promise.all([one.isUp(), other.isUp()]);
+}
+
+async function course(test, options) {
+  const [one, other, third] = await telephones(test, 3, options);
+  await connect(one, other);
+  await talkOf(test, one, other);
+  await one.command('hold');
+  await isQuiet(other);
+  test.equal((await test.isHeld(other.number)).state, 'held', 'state on hold');
+  await one.command('resume');
+  await talkOf(test, one, other);
+  const before = test.switch.events.length;
+  await one.command('sndcode', '42#');
+  await until('keys', () => test.switch.events.slice(before).filter(({ kind }) => kind === 'dtmf').map(({ digits, digit }) => digits ?? digit).join('') === '42#', 10_000);
+  await other.until('told of the keys', () => /DTMF|received event: '4'|event: '4'/i.test(other.output)).catch((error) => test.check(false, error.message));
+  third.output = '';
+  await one.command('transfer', `sip:${third.number}@127.0.0.1:${one.sip}`);
+  await third.isCalled();
+  await third.command('accept');
+  await talkOf(test, other, third);
+  await one.isFree();
+  await talkOf(test, other, third);
+  await third.command('hangup');
+  await Promise.all([other.isFree(), third.isFree()]);
+  await test.record(third.number, { reason: 'normal_clearing', answered: true });
+}
+
+const BY_TRANSPORT = ['udp', 'tcp', 'tls'].map((transport) => ({
+  name: `telephones talk, hold, press keys and hand on, over ${transport.toUpperCase()}`,
+  source: 'issue 18, what it must show, 1: baresip',
+  async run(test) {
+    if (transport !== 'tls') return course(test, { transport });
+    const [tls] = freePorts();
+    await test.ownSwitch({ MOQSWITCH_SIP_TLS: `127.0.0.1:${tls}` });
+    return course(test, { transport, sip: tls });
+  },
+}));
+
+export const TELEPHONES = [
+  ...BY_TRANSPORT,
+  {
+    name: 'telephones behind kamailio talk, hold, press keys and hand on',
+    source: 'issue 18, what it must show, 1: kamailio and baresip',
+    isLong: true,
+    run: async (test) => course(test, { sip: await kamailio(test) }),
+  },
+];
