@@ -27,21 +27,21 @@ export async function until(what, condition, ms = WAIT_MS) {
 
 export class Switch {
   /** `users`: passwords by number; without them everybody is let in. */
-  static async start({ program, work, name, users, settings = {} }) {
+  static async start({ program, work, name, users, settings = {}, rtpPorts = RTP_PORTS }) {
     const own = new Switch();
     const home = path.join(work, name);
     mkdirSync(home, { recursive: true });
     const [http] = freePorts();
     const [sip] = freePorts();
     const [control] = freePorts();
-    const rtp = reservePorts(RTP_PORTS);
+    const rtp = reservePorts(rtpPorts);
     Object.assign(own, { http, sip, control, rtp, logFile: path.join(home, 'switch.log'), events: [] });
     const env = {
       PATH: process.env.PATH,
       HOME: home,
       MOQSWITCH_SIP_UDP: `127.0.0.1:${sip}`,
       MOQSWITCH_SIP_TCP: `127.0.0.1:${sip}`,
-      MOQSWITCH_RTP_PORTS: `${rtp}-${rtp + RTP_PORTS - 1}`,
+      MOQSWITCH_RTP_PORTS: `${rtp}-${rtp + rtpPorts - 1}`,
       MOQSWITCH_MEDIASWITCH_LISTEN: `127.0.0.1:${control}`,
       MOQSWITCH_SHARDS: '1',
       ...settings,
@@ -129,8 +129,10 @@ export class Switch {
           if (kind && data) this.events.push({ kind, at: Date.now(), ...JSON.parse(data) });
         }
       }
-    } catch {
+      this.unfollowed = 'the stream ended';
+    } catch (error) {
       // It is over when the switch is.
+      this.unfollowed = `${error.message} ${error.cause?.message ?? ''}`;
     }
   }
 

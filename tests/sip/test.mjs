@@ -52,11 +52,12 @@ export class Test {
   /** A switch for this case alone, with these settings. `prepare` writes files for it, in the folder that it is given. */
   async ownSwitch(settings, prepare = () => {}, users = undefined) {
     prepare(this.work);
-    this.own = await Switch.start({ program: this.program, work: this.work, name: 'switch', users, settings: { MOQSWITCH_SIP_PING: '0s', ...settings } });
+    this.own = await Switch.start({ program: this.program, work: this.work, name: 'switch', users, rtpPorts: 100, settings: { MOQSWITCH_SIP_PING: '0s', ...settings } });
     Object.assign(this, { switch: this.own, sip: this.own.sip, complaintsBefore: 0 });
   }
 
   async lookAtSwitch() {
+    if (this.switch.unfollowed) throw new Error(`/api/events is followed no more: ${this.switch.unfollowed}`);
     if (this.switch.end !== undefined) throw new Error(`the switch ended with ${this.switch.end}: ${this.switch.log().slice(-600)}`);
     this.complaints.push(...this.switch.complaints().slice(this.complaintsBefore).slice(0, 3));
     try {
