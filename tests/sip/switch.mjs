@@ -113,26 +113,29 @@ export class Switch {
     return status === 200 ? body.status : 'unknown';
   }
 
-  /** Follows `/api/events`. */
+  /** Follows `/api/events`: where it is cut off, from the last event on. */
   async listen() {
     this.following = new AbortController();
-    try {
-      const answer = await fetch(`${this.base()}/api/events`, { headers: this.key ? { Authorization: `Bearer ${this.key}` } : {}, signal: this.following.signal });
-      let text = '';
-      for await (const piece of answer.body.pipeThrough(new TextDecoderStream())) {
-        text += piece;
-        const all = text.split('\n\n');
-        text = all.pop();
-        for (const event of all) {
-          const kind = /^event: ?(.*)$/m.exec(event)?.[1];
-          const data = /^data: ?(.*)$/m.exec(event)?.[1];
-          if (kind && data) this.events.push({ kind, at: Date.now(), ...JSON.parse(data) });
+    let last;
+    while (!this.following.signal.aborted && this.end === undefined) {
+      try {
+        const headers = { ...(this.key ? { Authorization: `Bearer ${this.key}` } : {}), ...(last ? { 'Last-Event-ID': last } : {}) };
+        const answer = await fetch(`${this.base()}/api/events`, { headers, signal: this.following.signal });
+        let text = '';
+        for await (const piece of answer.body.pipeThrough(new TextDecoderStream())) {
+          text += piece;
+          const all = text.split('\n\n');
+          text = all.pop();
+          for (const event of all) {
+            const [kind, data, id] = ['event', 'data', 'id'].map((name) => new RegExp(`^${name}: ?(.*)$`, 'm').exec(event)?.[1]);
+            last = id ?? last;
+            if (kind && data) this.events.push({ kind, at: Date.now(), ...JSON.parse(data) });
+          }
         }
+      } catch {
+        // It is over when the switch is.
+        await pause(50);
       }
-      this.unfollowed = 'the stream ended';
-    } catch (error) {
-      // It is over when the switch is.
-      this.unfollowed = `${error.message} ${error.cause?.message ?? ''}`;
     }
   }
 
