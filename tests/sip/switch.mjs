@@ -3,6 +3,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import { createWriteStream, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 
+import { goesWithUs } from './children.mjs';
 import { freePorts, reservePorts } from './ports.mjs';
 
 const START_MS = 20_000;
@@ -50,7 +51,7 @@ export class Switch {
     if (users) env.MOQSWITCH_CALLS_KEYS = keysFile(home);
     own.key = users ? KEY : '';
     const flags = ['--listen', `127.0.0.1:${http}`, '--http', `127.0.0.1:${http}`, '--admin', '127.0.0.1:0'];
-    own.child = spawn(program, flags, { stdio: ['ignore', 'pipe', 'pipe'], env });
+    own.child = goesWithUs(spawn(program, flags, { stdio: ['ignore', 'pipe', 'pipe'], env }));
     const log = createWriteStream(own.logFile);
     for (const stream of [own.child.stdout, own.child.stderr]) stream.on('data', (data) => log.write(data));
     own.ended = new Promise((ended) => own.child.once('exit', (code, signal) => ended((own.end = `${signal ?? code}`))));
