@@ -60,7 +60,8 @@ export class Switch {
         if (own.end !== undefined) throw new Error(`the switch ended with ${own.end}: ${own.log().slice(-1000)}`);
         return fetch(`${own.base()}/readyz`).then((answer) => answer.ok, () => false);
       }, START_MS);
-      if (!own.log().includes('SIP udp')) throw new Error(`the switch has no SIP: ${own.log().slice(-1000)}`);
+      // What it says comes by another way than its answers.
+      await until('listening for SIP', () => own.log().includes('SIP udp'), 5000);
     } catch (error) {
       own.child.kill('SIGKILL');
       throw error;
