@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 
+import { goesWithUs } from './children.mjs';
 import { pause, until } from './test.mjs';
 import { description, header } from './wire.mjs';
 
@@ -35,7 +36,7 @@ request_route {
   t_relay();
 }
 `);
-  const child = spawn('kamailio', ['-DD', '-E', '-f', file, '-m', '32', '-M', '8', '-Y', test.work], { stdio: ['ignore', 'ignore', 'pipe'] });
+  const child = goesWithUs(spawn('kamailio', ['-DD', '-E', '-f', file, '-m', '32', '-M', '8', '-Y', test.work], { stdio: ['ignore', 'ignore', 'pipe'] }));
   let said = '';
   child.stderr.on('data', (data) => (said = (said + data).slice(-3000)));
   const ended = new Promise((done) => child.once('exit', (code) => done((child.end = code ?? 'signal'))));

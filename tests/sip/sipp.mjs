@@ -4,6 +4,8 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+import { goesWithUs } from './children.mjs';
+
 const here = path.dirname(fileURLToPath(import.meta.url));
 const LIMIT_S = 20;
 let begun = 0;
@@ -24,7 +26,7 @@ export class Sipp {
     if (to) args.push('-s', to);
     if (file) args.push('-inf', file);
     for (const [word, value] of Object.entries(keys)) args.push('-key', word, String(value));
-    this.child = spawn('sipp', [...args, ...more], { stdio: ['ignore', 'ignore', 'pipe'], cwd: work });
+    this.child = goesWithUs(spawn('sipp', [...args, ...more], { stdio: ['ignore', 'ignore', 'pipe'], cwd: work }));
     this.said = '';
     this.child.stderr.on('data', (data) => (this.said = (this.said + data).slice(-4000)));
     this.ended = new Promise((ended) => this.child.once('exit', (code, signal) => ended((this.end = signal ?? code))));

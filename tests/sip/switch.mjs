@@ -3,6 +3,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import { createWriteStream, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 
+import { goesWithUs } from './children.mjs';
 import { freePorts, reservePorts } from './ports.mjs';
 
 const START_MS = 20_000;
@@ -27,21 +28,21 @@ export async function until(what, condition, ms = WAIT_MS) {
 
 export class Switch {
   /** `users`: passwords by number; without them everybody is let in. */
-  static async start({ program, work, name, users, settings = {} }) {
+  static async start({ program, work, name, users, settings = {}, rtpPorts = RTP_PORTS }) {
     const own = new Switch();
     const home = path.join(work, name);
     mkdirSync(home, { recursive: true });
     const [http] = freePorts();
     const [sip] = freePorts();
     const [control] = freePorts();
-    const rtp = reservePorts(RTP_PORTS);
+    const rtp = reservePorts(rtpPorts);
     Object.assign(own, { http, sip, control, rtp, logFile: path.join(home, 'switch.log'), events: [] });
     const env = {
       PATH: process.env.PATH,
       HOME: home,
       MOQSWITCH_SIP_UDP: `127.0.0.1:${sip}`,
       MOQSWITCH_SIP_TCP: `127.0.0.1:${sip}`,
-      MOQSWITCH_RTP_PORTS: `${rtp}-${rtp + RTP_PORTS - 1}`,
+      MOQSWITCH_RTP_PORTS: `${rtp}-${rtp + rtpPorts - 1}`,
       MOQSWITCH_MEDIASWITCH_LISTEN: `127.0.0.1:${control}`,
       MOQSWITCH_SHARDS: '1',
       ...settings,
@@ -50,7 +51,7 @@ export class Switch {
     if (users) env.MOQSWITCH_CALLS_KEYS = keysFile(home);
     own.key = users ? KEY : '';
     const flags = ['--listen', `127.0.0.1:${http}`, '--http', `127.0.0.1:${http}`, '--admin', '127.0.0.1:0'];
-    own.child = spawn(program, flags, { stdio: ['ignore', 'pipe', 'pipe'], env });
+    own.child = goesWithUs(spawn(program, flags, { stdio: ['ignore', 'pipe', 'pipe'], env }));
     const log = createWriteStream(own.logFile);
     for (const stream of [own.child.stdout, own.child.stderr]) stream.on('data', (data) => log.write(data));
     own.ended = new Promise((ended) => own.child.once('exit', (code, signal) => ended((own.end = `${signal ?? code}`))));
@@ -59,7 +60,8 @@ export class Switch {
         if (own.end !== undefined) throw new Error(`the switch ended with ${own.end}: ${own.log().slice(-1000)}`);
         return fetch(`${own.base()}/readyz`).then((answer) => answer.ok, () => false);
       }, START_MS);
-      if (!own.log().includes('SIP udp')) throw new Error(`the switch has no SIP: ${own.log().slice(-1000)}`);
+      // What it says comes by another way than its answers.
+      await until('listening for SIP', () => own.log().includes('SIP udp'), 5000);
     } catch (error) {
       own.child.kill('SIGKILL');
       throw error;
@@ -113,24 +115,29 @@ export class Switch {
     return status === 200 ? body.status : 'unknown';
   }
 
-  /** Follows `/api/events`. */
+  /** Follows `/api/events`: where it is cut off, from the last event on. */
   async listen() {
     this.following = new AbortController();
-    try {
-      const answer = await fetch(`${this.base()}/api/events`, { headers: this.key ? { Authorization: `Bearer ${this.key}` } : {}, signal: this.following.signal });
-      let text = '';
-      for await (const piece of answer.body.pipeThrough(new TextDecoderStream())) {
-        text += piece;
-        const all = text.split('\n\n');
-        text = all.pop();
-        for (const event of all) {
-          const kind = /^event: ?(.*)$/m.exec(event)?.[1];
-          const data = /^data: ?(.*)$/m.exec(event)?.[1];
-          if (kind && data) this.events.push({ kind, at: Date.now(), ...JSON.parse(data) });
+    let last;
+    while (!this.following.signal.aborted && this.end === undefined) {
+      try {
+        const headers = { ...(this.key ? { Authorization: `Bearer ${this.key}` } : {}), ...(last ? { 'Last-Event-ID': last } : {}) };
+        const answer = await fetch(`${this.base()}/api/events`, { headers, signal: this.following.signal });
+        let text = '';
+        for await (const piece of answer.body.pipeThrough(new TextDecoderStream())) {
+          text += piece;
+          const all = text.split('\n\n');
+          text = all.pop();
+          for (const event of all) {
+            const [kind, data, id] = ['event', 'data', 'id'].map((name) => new RegExp(`^${name}: ?(.*)$`, 'm').exec(event)?.[1]);
+            last = id ?? last;
+            if (kind && data) this.events.push({ kind, at: Date.now(), ...JSON.parse(data) });
+          }
         }
+      } catch {
+        // It is over when the switch is.
+        await pause(50);
       }
-    } catch {
-      // It is over when the switch is.
     }
   }
 

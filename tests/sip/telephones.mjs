@@ -2,6 +2,7 @@
 import path from 'node:path';
 
 import { Telephone } from '../phone/telephone.mjs';
+import { goesWithUs } from './children.mjs';
 import { freePorts } from './ports.mjs';
 import { kamailio } from './routes.mjs';
 import { pause, until } from './test.mjs';
@@ -17,6 +18,7 @@ async function telephones(test, count, { transport = 'udp', sip = test.sip } = {
     // Its second port is ten above the first.
     const telephone = await Telephone.start({ work, number: test.number(), tone, sip, port: freePorts(12)[0], transport });
     test.close(() => telephone.stop());
+    goesWithUs(telephone.child);
     telephone.transport = transport;
     all.push(telephone);
   }

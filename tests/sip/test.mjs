@@ -52,7 +52,7 @@ export class Test {
   /** A switch for this case alone, with these settings. `prepare` writes files for it, in the folder that it is given. */
   async ownSwitch(settings, prepare = () => {}, users = undefined) {
     prepare(this.work);
-    this.own = await Switch.start({ program: this.program, work: this.work, name: 'switch', users, settings: { MOQSWITCH_SIP_PING: '0s', ...settings } });
+    this.own = await Switch.start({ program: this.program, work: this.work, name: 'switch', users, rtpPorts: 100, settings: { MOQSWITCH_SIP_PING: '0s', ...settings } });
     Object.assign(this, { switch: this.own, sip: this.own.sip, complaintsBefore: 0 });
   }
 
