@@ -290,7 +290,7 @@ const LAYERS: &[Layer] = &[
         "telephony",
         &["config", "control", "directory", "limits", "state"],
         &["wire"],
-        &["auth", "limits", "routing", "shard"],
+        &["auth", "limits", "routing", "shard", "RelayHandle"],
     ),
     layer("token", &["config", "generate", "keys", "limits"], &[], &["auth"]),
     layer(
@@ -579,7 +579,9 @@ fn pure_layers_have_no_clock_no_sockets_and_no_unsafe() {
                 if line.contains("unsafe ") && !line.contains("forbid") {
                     offences.push(format!("{}:{number}: unsafe", file.display()));
                 }
-                if CLOCKLESS.contains(place) {
+                // What drives a machine in tests has a time of its own to begin with.
+                let is_driver = file.iter().any(|part| part == "exercise");
+                if CLOCKLESS.contains(place) && !is_driver {
                     for word in IMPURE.iter().filter(|word| line.contains(*word)) {
                         offences.push(format!("{}:{number}: {word}", file.display()));
                     }

@@ -162,11 +162,22 @@ fn examples_of_the_manual_are_read() {
             name
         })
         .collect();
-    assert_eq!(names, ["moqswitch.toml", "users.toml", "keys.toml", "webhooks.toml"]);
-    for name in ["fax.password", "crm.key", "crm-webhook.key"] {
+    assert_eq!(
+        names,
+        [
+            "moqswitch.toml",
+            "users.toml",
+            "trunks.toml",
+            "dialplan.toml",
+            "keys.toml",
+            "webhooks.toml"
+        ]
+    );
+    for name in ["fax.password", "city.password", "crm.key", "crm-webhook.key"] {
         directory.write(name, "0123456789abcdef\n");
     }
     let config = directory.config("users = U\nkeys = K\nwebhooks = W\n");
+    assert_eq!(trunks::read(&directory.0.join("trunks.toml")).unwrap().len(), 1);
     assert_eq!(entrance(&config).unwrap().users.map(|users| users.len()), Some(2));
     assert_eq!(programs(&config).unwrap().0.len(), 2);
     assert_eq!(webhooks(&config).unwrap().len(), 1);

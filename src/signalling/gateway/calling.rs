@@ -59,7 +59,7 @@ impl Gateway {
         if !matches!(answered, Some(Reply::Done)) {
             // Another one was first, or the caller has gone: the plane has told so, or is about to.
             self.agent.hang_up(Instant::now(), key, 487, Some(ELSEWHERE));
-            self.forget(key);
+            self.forget_and_leave(exchange, key);
         }
     }
 
@@ -248,8 +248,8 @@ impl Gateway {
     }
 
     pub(super) fn forget_and_leave(&mut self, exchange: &mut Exchange, key: LegKey) {
-        if let Some(call) = self.forget(key).filter(|call| call.is_guest) {
-            exchange.unregister_device(call.session);
+        if let Some(call) = self.forget(key) {
+            self.end_guest(exchange, call.guest.as_ref());
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Telephones call, and are called.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use moqswitch_calls::{Actor, CallEvent, Dial, Event, Incoming, LegId, Number, Registration, Reply, SessionId, Text};
 use moqswitch_sip::agent::{self, Invited, LegKey};
 use moqswitch_sip::sdp::{Description, Direction, Session};
 
-use super::{Call, Gateway, RtpOpened, RtpWanted, Stage, codecs};
+use super::{Call, Gateway, Guest, RtpOpened, RtpWanted, Stage, codecs};
 use crate::exchange::Exchange;
 
 impl Gateway {
@@ -37,11 +37,10 @@ impl Gateway {
         let caller = &invited.caller;
         let trunk = invited.trunk.and_then(|trunk| self.trunks.session(trunk));
         let registered = trunk.or_else(|| caller.binding.and_then(|binding| self.registry.session(binding)));
-        let session = match registered {
-            Some(session) => session,
-            None => self.begin_guest(exchange, caller)?,
+        let (session, guest) = match registered {
+            Some(session) => (session, None),
+            None => self.begin_guest(exchange, caller, invited.flow.peer)?,
         };
-        let is_guest = registered.is_none();
         let mut dial = Dial::to(to);
         dial.codecs = takes;
         if trunk.is_some() {
@@ -57,9 +56,7 @@ impl Gateway {
         let leg = match reply {
             Reply::Calling { leg: Some(leg), .. } => leg,
             Reply::Refused(refusal) => {
-                if is_guest {
-                    exchange.unregister_device(session);
-                }
+                self.end_guest(exchange, guest.as_ref());
                 return Err(super::telling::status_of(refusal));
             }
             _ => return Err(500),
@@ -70,28 +67,57 @@ impl Gateway {
         };
         let peer = invited.flow.peer;
         let mut call = self.new_call(session, leg, stage, peer);
-        call.is_guest = is_guest;
+        call.guest = guest;
         self.insert(invited.leg, call);
         Ok(())
     }
 
-    /// Who is let in, and not registered: for the time of the call it is a device that does not ring.
-    fn begin_guest(&mut self, exchange: &mut Exchange, caller: &agent::Caller) -> Result<SessionId, u16> {
+    /// Who is let in, and not registered: for the time of its calls it is a device that does not ring, the same for all of
+    /// them.
+    fn begin_guest(
+        &mut self,
+        exchange: &mut Exchange,
+        caller: &agent::Caller,
+        peer: std::net::SocketAddr,
+    ) -> Result<(SessionId, Option<Guest>), u16> {
         let number = exchange.sip_number(&caller.user, &caller.domain).ok_or(403_u16)?;
+        let guest = (number.clone(), peer);
+        if let Some((session, calls)) = self.guests.get_mut(&guest) {
+            *calls += 1;
+            return Ok((*session, Some(guest)));
+        }
         let session = exchange.new_session();
         let registration = Registration {
             display_name: Text::new(&caller.name),
             ringable: false,
+            expires: Some(GUEST),
             codecs: codecs::of_telephones(),
             ..Registration::phone(session, number)
         };
         exchange.outlet.insert(session);
         match exchange.register_device(registration) {
-            Ok(_) => Ok(session),
+            Ok(_) => {
+                self.guests.insert(guest.clone(), (session, 1));
+                Ok((session, Some(guest)))
+            }
             Err(refusal) => {
                 exchange.outlet.remove(session);
                 Err(super::telling::status_of(refusal))
             }
+        }
+    }
+
+    /// One of its calls is over. With the last it goes.
+    pub(super) fn end_guest(&mut self, exchange: &mut Exchange, guest: Option<&Guest>) {
+        let Some(guest) = guest else { return };
+        let Some((session, calls)) = self.guests.get_mut(guest) else {
+            return;
+        };
+        *calls -= 1;
+        if *calls == 0 {
+            let session = *session;
+            self.guests.remove(guest);
+            exchange.unregister_device(session);
         }
     }
 
@@ -210,7 +236,7 @@ impl Gateway {
         Call {
             session,
             leg,
-            is_guest: false,
+            guest: None,
             media: None,
             session_description: Session::new(nowhere, self.begun, 1),
             stage,
@@ -231,3 +257,6 @@ fn user_of(number: &Number) -> String {
     let text = number.as_str();
     text.split('@').next().unwrap_or(text).to_owned()
 }
+
+/// Longer than any call.
+const GUEST: Duration = Duration::from_secs(24 * 60 * 60);

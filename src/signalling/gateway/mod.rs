@@ -16,11 +16,11 @@ mod trunks;
 mod watching;
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use moqswitch_calls::{CallId, Codec, LegId, MediaEvent, SessionId};
+use moqswitch_calls::{CallId, Codec, LegId, MediaEvent, Number, SessionId};
 use moqswitch_sip::agent::{Agent, BindingId, Event, LegKey, Noticed, Settings};
 use moqswitch_sip::flow::Flow;
 use moqswitch_sip::guard::{self, Outcome};
@@ -49,6 +49,8 @@ pub(crate) struct Gateway {
     registry: Registry,
     trunks: Trunks,
     watches: Watches,
+    /// Who calls without being registered, with how many calls each.
+    guests: HashMap<Guest, (SessionId, usize)>,
     calls: HashMap<LegKey, Call>,
     legs: HashMap<LegId, LegKey>,
     /// By who and which call.
@@ -63,8 +65,8 @@ struct Call {
     session: SessionId,
     /// As the plane knows it.
     leg: LegId,
-    /// It called, and was not registered: its session ends with the call.
-    is_guest: bool,
+    /// It called, and was not registered: its session ends with its last call.
+    guest: Option<Guest>,
     media: Option<RtpLeg>,
     session_description: Session,
     stage: Stage,
@@ -85,6 +87,9 @@ struct Call {
     /// Where its signalling comes from.
     peer: IpAddr,
 }
+
+/// Who calls without being registered: a number, and where it is.
+type Guest = (Number, SocketAddr);
 
 /// How far it is.
 enum Stage {
@@ -113,6 +118,7 @@ impl Gateway {
             registry: Registry::new(guard::Settings::default()),
             trunks: Trunks::default(),
             watches: Watches::default(),
+            guests: HashMap::new(),
             calls: HashMap::new(),
             legs: HashMap::new(),
             parts: HashMap::new(),

@@ -235,6 +235,7 @@ impl Gateway {
     fn take_unregistered(&mut self, exchange: &mut Exchange, session: SessionId, reason: UnregisterReason) {
         exchange.outlet.remove(session);
         self.trunks.forget(session);
+        self.guests.retain(|_, (guest, _)| *guest != session);
         let Some(binding) = self.registry.forget(session) else {
             return;
         };
