@@ -26,10 +26,11 @@ mod tests {
     use super::*;
 
     type Exercise = fn(&[u8]) -> Result<Outcome, String>;
+    type Seeds = Vec<(String, Vec<u8>)>;
 
     #[test]
     fn seeds_hold_and_are_taken() {
-        let all: [(Vec<(String, Vec<u8>)>, Exercise); 3] = [
+        let all: [(Seeds, Exercise); 3] = [
             (message::seeds(), message::exercise),
             (agent::seeds(), agent::exercise),
             (description::seeds(), description::exercise),

@@ -380,9 +380,9 @@ impl Side {
                 self.over.insert(key, "refused");
             }
             (Known::Up { is_offered, .. }, 1..3) => {
-                if self.agent.offer(now, key, "v=0 again") {
-                    assert!(!is_offered);
-                    let is_offering = true;
+                let is_offering = self.agent.offer(now, key, "v=0 again");
+                assert!(!is_offering || !is_offered);
+                if is_offering {
                     self.legs.insert(
                         key,
                         Known::Up {
