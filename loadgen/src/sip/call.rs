@@ -29,6 +29,8 @@ pub(super) struct Call {
     /// Since when nobody talks any more and the last frames are awaited.
     pub(super) ending_ns: Option<u64>,
     pub(super) holding: Holding,
+    /// How often both began to hear each other: what was due before is stale.
+    pub(super) openings: u64,
     /// Keys and holds that there were, for what is drawn.
     pub(super) drawn: u64,
     /// Of the hold, the step that is planned.
@@ -124,6 +126,7 @@ impl Call {
             is_established: false,
             ending_ns: None,
             holding: Holding::Talking,
+            openings: 0,
             drawn: 0,
             step: 0,
         })
@@ -177,6 +180,12 @@ impl Call {
         for end in &mut self.ends {
             end.way.leave();
         }
+    }
+
+    /// Both are to hear each other from here on.
+    pub(super) fn open(&mut self, now_ns: u64) {
+        self.openings += 1;
+        self.ends.iter_mut().for_each(|end| end.way.open(now_ns));
     }
 
     /// What a call that is not up waits for.

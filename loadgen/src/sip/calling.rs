@@ -205,9 +205,7 @@ impl Shard {
         call.answered_ns = Some(due_ns);
         let group = call.ends[1].group;
         self.groups[group].agent.answer(now, leg, &call.ends[1].answer);
-        for end in &mut call.ends {
-            end.way.open(self.now_ns);
-        }
+        call.open(self.now_ns);
         self.note_setup_lag(due_ns);
         self.begin_talking(id, 1);
     }
@@ -252,7 +250,7 @@ impl Shard {
         let elapsed = self.now_ns.saturating_sub(answered_ns) / 1000;
         self.ledger.at(self.now_ns).record(Measure::Accepted, elapsed);
         if call.ends.iter().all(|end| end.knows) {
-            self.at(self.now_ns + GRACE_NS, Due::Owed { call: id });
+            self.expect_later(id);
         }
     }
 
@@ -272,9 +270,17 @@ impl Shard {
         }
     }
 
-    /// What was said has had time to be let through: from here on it is owed, if nothing came before.
-    pub(super) fn expect(&mut self, id: CallId) {
-        if let Some(call) = self.calls.get_mut(&id).filter(|call| call.ending_ns.is_none()) {
+    /// What is said has so long to be let through.
+    pub(super) fn expect_later(&mut self, id: CallId) {
+        if let Some(opening) = self.calls.get(&id).map(|call| call.openings) {
+            self.at(self.now_ns + GRACE_NS, Due::Owed { call: id, opening });
+        }
+    }
+
+    /// From here on it is owed, if nothing came before.
+    pub(super) fn expect(&mut self, id: CallId, opening: u64) {
+        let is_meant = |call: &&mut Call| call.ending_ns.is_none() && call.openings == opening;
+        if let Some(call) = self.calls.get_mut(&id).filter(is_meant) {
             for end in &mut call.ends {
                 end.way.expect(&mut self.ledger);
             }
@@ -461,8 +467,9 @@ impl Shard {
     }
 }
 
-/// From when both know that a call is up until its speech is owed, if none came before. How soon it comes is measured.
-const GRACE_NS: u64 = 100_000_000;
+/// From when both know that a call is up, or goes on, until its speech is owed, if none came before. How soon that comes is
+/// measured.
+const GRACE_NS: u64 = 1_000_000_000;
 const DRAINED_INTERVAL_NS: u64 = 20_000_000;
 /// After a call that failed, in a closed loop.
 const CLOSED_BACK_OFF_NS: u64 = 1_000_000_000;

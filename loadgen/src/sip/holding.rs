@@ -99,12 +99,13 @@ impl Shard {
                 self.begin_held(id, by);
             }
             Holding::Held { by } => {
-                call.ends.iter_mut().for_each(|end| end.way.open(now_ns));
+                call.open(now_ns);
                 self.offer(id, by, false);
             }
             Holding::Resuming { .. } => {
                 call.holding = Holding::Talking;
-                self.expect(id);
+                let opening = call.openings;
+                self.expect(id, opening);
                 self.fail_hold("a call did not go on after a hold");
                 self.plan_hold(id);
             }
@@ -160,7 +161,7 @@ impl Shard {
                 self.ledger.at(self.now_ns).record(Measure::Hold, elapsed);
                 self.begin_held(id, by);
             }
-            Holding::Resuming { .. } => self.at(self.now_ns + GRACE_NS, Due::Owed { call: id }),
+            Holding::Resuming { .. } => self.expect_later(id),
             Holding::Talking | Holding::Draining { .. } | Holding::Held { .. } => {}
         }
     }
@@ -262,7 +263,5 @@ impl Shard {
 
 /// How often is looked at what a hold waits for.
 const STEP_NS: u64 = 10_000_000;
-/// As at the beginning of a call.
-const GRACE_NS: u64 = 100_000_000;
 
 const DIGITS: [char; 12] = ['1', '2', '3', '4', '5', '6', '7', '8', '9', '0', '*', '#'];

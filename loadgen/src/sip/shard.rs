@@ -100,6 +100,7 @@ pub(super) enum Due {
     /// What is said is owed.
     Owed {
         call: CallId,
+        opening: u64,
     },
     Hold {
         call: CallId,
@@ -349,7 +350,7 @@ impl Shard {
                 }
             }
             Due::Answer { call } => self.answer(call, due_ns),
-            Due::Owed { call } => self.expect(call),
+            Due::Owed { call, opening } => self.expect(call, opening),
             Due::Hold { call, step } => self.step_hold(call, step),
             Due::Key { call } => self.press(call),
             Due::End { call } => self.begin_end(call),

@@ -11,98 +11,53 @@ use moqswitch::switch::{Surroundings, Switch};
 use serde_json::Value;
 
 #[test]
-fn telephones_talk_hold_press_keys_and_hang_up_and_the_books_balance() {
-    let run = Run::new("talk").with(SCENARIO).finish(&["run", "scenario.toml"]);
-    assert!(matches!(run.status, Some(0 | 3)), "{}", run.text);
-    // Eight at once, two telephones each, and those that are spare.
-    assert_eq!(run.phones("registered"), 24, "{}", run.text);
-    let established = run.count("calls_established");
-    assert!(established >= 3, "{}", run.text);
-    for key in ["calls_failed", "connections_lost", "calls_blocked"] {
-        assert_eq!(run.count(key), 0, "{key}: {}", run.text);
-    }
-    let attempted = established + run.count("calls_cut_off");
-    assert_eq!(run.count("calls_attempted"), attempted, "{}", run.text);
-    assert_eq!(run.count("calls_ended"), established, "{}", run.text);
-    for key in [
-        "refused",
-        "calls_dropped",
-        "ends_untold",
-        "sockets_lost",
-        "holds_failed",
-        "held_bytes",
-        "digits_lost",
-    ] {
-        assert_eq!(run.phones(key), 0, "{key}: {}", run.text);
-    }
+fn telephones_talk_press_keys_and_hang_up_and_the_books_balance() {
+    let run = Run::new("keys").with(&format!("{SCENARIO}key_every = '400ms'\n"));
+    let run = run.finish(&["run", "scenario.toml"]);
+    run.assert_all_is_well();
     assert!(run.phones("digits_sent") > 3, "{}", run.text);
     assert_eq!(run.phones("digits_sent"), run.phones("digits_heard"), "{}", run.text);
-    assert!(run.phones("holds") >= 2, "{}", run.text);
-    for key in [
-        "register_ms",
-        "ringing_ms",
-        "connected_ms",
-        "accepted_ms",
-        "heard_ms",
-        "setup_ms",
-        "hold_ms",
-        "resume_ms",
-        "digit_ms",
-        "hang_up_ms",
-        "one_way_ms",
-    ] {
-        assert!(
-            run.report[key]["p50"].as_f64().is_some_and(|p50| p50 > 0.0),
-            "{key}: {}",
-            run.text
-        );
+    assert_eq!(run.count("frames_duplicated"), 0, "{}", run.text);
+    for key in ["register_ms", "connected_ms", "accepted_ms", "digit_ms", "hang_up_ms"] {
+        assert!(run.has(key), "{key}: {}", run.text);
     }
-    assert!(run.count("frames_expected") > 200, "{}", run.text);
-    for fate in ["frames_lost", "frames_skipped", "frames_corrupt", "frames_duplicated"] {
-        assert_eq!(run.count(fate), 0, "{fate}: {}", run.text);
+    let workload = run.report["workload"].as_str().unwrap();
+    assert!(workload.contains("by SIP (UDP), pcmu"), "{}", run.text);
+}
+
+#[test]
+fn telephones_hold_and_go_on() {
+    let run = Run::new("holds").with(&format!("{SCENARIO}hold_every = '700ms'\nhold_for = '300ms'\n"));
+    let run = run.finish(&["run", "scenario.toml"]);
+    run.assert_all_is_well();
+    let holds = run.phones("holds");
+    assert!(holds >= 2, "{}", run.text);
+    // Who hears somebody again may get the newest frame first, which it had before it held.
+    assert!(run.count("frames_duplicated") <= 2 * holds, "{}", run.text);
+    for key in ["hold_ms", "resume_ms"] {
+        assert!(run.has(key), "{key}: {}", run.text);
     }
-    assert_eq!(run.report["sip"]["packets_foreign"], 0, "{}", run.text);
-    assert_eq!(run.report["refused_by_status"], serde_json::json!({}), "{}", run.text);
-    assert!(
-        run.report["workload"].as_str().unwrap().contains("by SIP (UDP), pcmu"),
-        "{}",
-        run.text
-    );
-    run.assert_adds_up();
 }
 
 #[test]
 fn telephones_speak_by_tcp_and_a_law() {
-    let flags = [
-        "sip",
-        "--transport",
-        "tcp",
-        "--codec",
-        "pcma",
-        "--calls",
-        "2",
-        "--duration",
-        "4s",
-    ];
-    let run = Run::new("tcp").finish(&flags);
-    assert!(matches!(run.status, Some(0 | 3)), "{}", run.text);
-    assert_eq!(run.count("calls_established"), 2, "{}", run.text);
-    assert!(run.count("frames_expected") > 100, "{}", run.text);
-    assert_eq!(
-        (run.count("frames_lost"), run.count("calls_failed")),
-        (0, 0),
-        "{}",
-        run.text
-    );
-    run.assert_adds_up();
+    let scenario = SCENARIO.replace("udp", "tcp").replace("pcmu", "pcma");
+    let run = Run::new("tcp").with(&scenario).finish(&["run", "scenario.toml"]);
+    run.assert_all_is_well();
+    let workload = run.report["workload"].as_str().unwrap();
+    assert!(workload.contains("by SIP (TCP), pcma"), "{}", run.text);
 }
 
 #[test]
 fn telephones_answer_what_they_are_asked_for() {
     let run = Run::new("digest");
     let (_switch, address) = closed_switch(&run.directory, 16);
-    let switch = ["--relay-sip", &address.to_string()];
-    let with = |flags: &[&str]| [flags, &switch].concat();
+    let address = address.to_string();
+    let with = |flags: &'static [&'static str]| {
+        let mut flags: Vec<&str> = flags.to_vec();
+        flags.extend(["--relay-sip", address.as_str()]);
+        flags
+    };
     let calls = Run::new("digest-calls").finish(&with(&[
         "sip",
         "--calls",
@@ -120,7 +75,7 @@ fn telephones_answer_what_they_are_asked_for() {
         calls.text
     );
     calls.assert_adds_up();
-    let flags = [
+    let flags = &[
         "sip",
         "--register-only",
         "--closed",
@@ -131,7 +86,7 @@ fn telephones_answer_what_they_are_asked_for() {
         "--password",
         "right",
     ];
-    let registrations = run.finish(&with(&flags));
+    let registrations = run.finish(&with(flags));
     assert!(matches!(registrations.status, Some(0 | 3)), "{}", registrations.text);
     let sip = &registrations.report["sip"];
     let count = sip["registrations"].as_u64().unwrap();
@@ -295,6 +250,51 @@ impl Finished {
             .unwrap_or_else(|| panic!("{key}: {}", self.text))
     }
 
+    fn has(&self, key: &str) -> bool {
+        self.report[key]["p50"].as_f64().is_some_and(|p50| p50 > 0.0)
+    }
+
+    /// Calls came up and ended, and nothing of them was lost.
+    fn assert_all_is_well(&self) {
+        assert!(matches!(self.status, Some(0 | 3)), "{}", self.text);
+        // Eight at once, two telephones each, and those that are spare.
+        assert_eq!(self.phones("registered"), 24, "{}", self.text);
+        let established = self.count("calls_established");
+        assert!(established >= 3, "{}", self.text);
+        let attempted = established + self.count("calls_cut_off");
+        assert_eq!(self.count("calls_attempted"), attempted, "{}", self.text);
+        assert_eq!(self.count("calls_ended"), established, "{}", self.text);
+        for key in [
+            "calls_failed",
+            "connections_lost",
+            "frames_lost",
+            "frames_skipped",
+            "frames_corrupt",
+        ] {
+            assert_eq!(self.count(key), 0, "{key}: {}", self.text);
+        }
+        for key in [
+            "refused",
+            "calls_dropped",
+            "ends_untold",
+            "sockets_lost",
+            "holds_failed",
+            "held_bytes",
+            "digits_lost",
+        ] {
+            assert_eq!(self.phones(key), 0, "{key}: {}", self.text);
+        }
+        for key in ["ringing_ms", "heard_ms", "setup_ms", "one_way_ms"] {
+            assert!(self.has(key), "{key}: {}", self.text);
+        }
+        assert!(self.count("frames_expected") > 200, "{}", self.text);
+        // A packet may overtake the answer that says where it will come from.
+        let foreign = self.report["sip"]["packets_foreign"].as_u64().unwrap();
+        assert!(foreign <= established, "{}", self.text);
+        assert_eq!(self.report["refused_by_status"], serde_json::json!({}), "{}", self.text);
+        self.assert_adds_up();
+    }
+
     fn assert_adds_up(&self) {
         let fates = ["delivered", "late", "lost", "skipped", "corrupt"];
         let sum: u64 = fates.iter().map(|fate| self.count(&format!("frames_{fate}"))).sum();
@@ -321,7 +321,4 @@ concurrent = 8
 
 [phone]
 answer = { distribution = 'exponential', mean = '200ms' }
-hold_every = '700ms'
-hold_for = '300ms'
-key_every = '400ms'
 ";
