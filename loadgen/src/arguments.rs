@@ -11,12 +11,12 @@ use clap_complete::Shell;
 use crate::disturbance::Disturbance;
 use crate::link::Impairment;
 use crate::link::proxy::Moves;
-use crate::load::Shape;
+use crate::load::{Shape, Transport};
 use crate::model::arrivals::Arrivals;
 use crate::model::codec::Codec;
 use crate::model::hold::Hold;
 use crate::output::threshold::Threshold;
-use crate::scenario::{Scenario, Track};
+use crate::scenario::{REGISTRATION_THRESHOLDS, Scenario, Track};
 
 /// Synthetic calls against a moq-lite relay, and what a caller would have heard.
 ///
@@ -38,6 +38,19 @@ pub(crate) enum Command {
     /// Two-party calls between telephones, which register at a switch by WebSocket, ring, answer, hold, press keys and hang
     /// up. Without --relay and --ws a switch is started in this process.
     Phone(Box<Flags>),
+    /// Two-party calls between telephones of SIP, which register, ring, answer, talk by RTP, hold, press keys and hang up.
+    /// Without --relay-sip a switch is started in this process.
+    Sip {
+        /// Nobody calls: --rate is of registrations, each of a telephone that begins anew; with --closed so many as --calls
+        /// says are under way all the time.
+        #[arg(long)]
+        register_only: bool,
+        /// What carries SIP.
+        #[arg(long, value_enum)]
+        transport: Option<Transport>,
+        #[command(flatten)]
+        flags: Box<Flags>,
+    },
     /// Everyone hears everyone.
     Conference {
         #[arg(long, default_value_t = 8)]
@@ -176,6 +189,9 @@ pub(crate) struct Flags {
     /// --relay by default raw QUIC at those of --ws.
     #[arg(long)]
     pub(crate) ws: Option<String>,
+    /// Where telephones of SIP register and call, `host:port`.
+    #[arg(long)]
+    pub(crate) relay_sip: Option<String>,
     /// The password that each telephone registers with.
     #[arg(long)]
     pub(crate) password: Option<String>,
@@ -236,7 +252,7 @@ pub(crate) struct Flags {
     #[arg(long)]
     poisson: bool,
     /// Calls last so long, exponentially distributed.
-    #[arg(long, value_parser = humantime::parse_duration)]
+    #[arg(long, visible_alias = "talk", value_parser = humantime::parse_duration)]
     hold: Option<Duration>,
     /// A call begins when one ends, instead of by the schedule.
     #[arg(long)]
@@ -290,6 +306,11 @@ impl Command {
         let (scenario, flags) = match self {
             Self::Call(flags) => (Scenario::short_calls(), flags),
             Self::Phone(flags) => (Scenario::phones(), flags),
+            Self::Sip {
+                register_only,
+                transport,
+                flags,
+            } => (telephones(*register_only, *transport), flags),
             Self::Announce(flags) => (Scenario::load("announce-storm")?, flags),
             Self::Conference { people, hears, flags } => {
                 let shape = Shape::Conference {
@@ -331,8 +352,19 @@ impl Flags {
     /// `keeps_pattern` is asked for its own arrivals and hold times.
     pub(crate) fn apply(&self, mut scenario: Scenario, keeps_pattern: bool) -> anyhow::Result<Scenario> {
         anyhow::ensure!(
-            self.relay.is_some() || self.ws.is_some() || self.relay_pid.is_none(),
+            [&self.relay, &self.ws, &self.relay_sip]
+                .iter()
+                .any(|given| given.is_some())
+                || self.relay_pid.is_none(),
             "--relay-pid is of a --relay; without one it is started in this process"
+        );
+        anyhow::ensure!(
+            scenario.sip.is_some() || self.relay_sip.is_none(),
+            "--relay-sip is of telephones of SIP: `sip`, or a scenario with `[sip]`"
+        );
+        anyhow::ensure!(
+            scenario.sip.is_none() || self.relay.is_none() && self.ws.is_none(),
+            "telephones of SIP have neither --relay nor --ws: --relay-sip says where they register"
         );
         anyhow::ensure!(
             scenario.phone.is_some() || self.ws.is_none() && self.password.is_none() && self.idle.is_none(),
@@ -430,6 +462,18 @@ impl Flags {
         }
         Ok(())
     }
+}
+
+fn telephones(register_only: bool, transport: Option<Transport>) -> Scenario {
+    let mut scenario = Scenario::telephones();
+    if let Some(sip) = &mut scenario.sip {
+        sip.registers_only = register_only;
+        set(&mut sip.transport, transport);
+    }
+    if register_only {
+        scenario.thresholds = REGISTRATION_THRESHOLDS.map(str::to_owned).to_vec();
+    }
+    scenario
 }
 
 /// Calls in a second, when all there are to be are to be up soon.

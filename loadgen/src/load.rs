@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::link::Impairment;
@@ -169,6 +170,34 @@ impl PhonePlan {
 const PHONES_MAX: u64 = 65_536;
 const FIRST_NUMBER_MAX: u64 = 999_999_999_999_999;
 
+/// Telephones speak SIP and RTP, instead of messages by WebSocket and moq-lite.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct SipPlan {
+    pub(crate) transport: Transport,
+    /// Nobody calls: what arrives are registrations, each of a telephone that begins anew.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) registers_only: bool,
+}
+
+/// What carries SIP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Transport {
+    #[default]
+    Udp,
+    Tcp,
+}
+
+impl Transport {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "UDP",
+            Self::Tcp => "TCP",
+        }
+    }
+}
+
 /// Whose path is worse than the host's own, and how.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PathPlan {
@@ -201,6 +230,8 @@ pub(crate) struct Load {
     pub(crate) paths: PathPlan,
     /// None: participants come and find each other without signalling.
     pub(crate) phone: Option<PhonePlan>,
+    /// Those telephones speak SIP.
+    pub(crate) sip: Option<SipPlan>,
     /// Shards of all processes together, which share the calls out among them.
     pub(crate) shards: u64,
 }

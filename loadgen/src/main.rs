@@ -21,6 +21,7 @@ mod report;
 mod run;
 mod scenario;
 mod signalling;
+mod sip;
 mod survive;
 mod terminal;
 mod truth;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::nanoseconds;
 use crate::link::Impairment;
-use crate::load::{Behaviour, Load, PathPlan, PhonePlan, Shape, TrackPlan};
+use crate::load::{Behaviour, Load, PathPlan, PhonePlan, Shape, SipPlan, TrackPlan};
 use crate::media::Media;
 use crate::model::arrivals::Arrivals;
 use crate::model::codec::Codec;
@@ -48,6 +48,9 @@ pub(crate) struct Scenario {
     /// Calls are made by telephones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) phone: Option<PhonePlan>,
+    /// Those telephones speak SIP and RTP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sip: Option<SipPlan>,
     /// What must hold for the run to pass: `one_way_ms.p99 < 50`.
     pub(crate) thresholds: Vec<String>,
 }
@@ -131,6 +134,7 @@ impl Default for Scenario {
             behaviour: Behaviour::default(),
             client: Client::default(),
             phone: None,
+            sip: None,
             thresholds: Vec::new(),
         }
     }
@@ -184,6 +188,20 @@ impl Scenario {
             }),
             thresholds: PHONE_THRESHOLDS.map(str::to_owned).to_vec(),
             ..Self::short_calls()
+        }
+    }
+
+    /// The same by SIP and RTP.
+    pub(crate) fn telephones() -> Self {
+        let phones = Self::phones();
+        Self {
+            question: "Can telephones call each other by SIP?".into(),
+            sip: Some(SipPlan::default()),
+            audio: phones.audio.map(|audio| Track {
+                media: Codec::Pcmu {},
+                ..audio
+            }),
+            ..Self::phones()
         }
     }
 
@@ -262,6 +280,7 @@ impl Scenario {
         self.check_media()?;
         self.check_times()?;
         self.check_phones()?;
+        self.check_sip()?;
         ensure!(
             self.limits.concurrent > 0 && self.limits.total > 0,
             "the limits allow no call"
@@ -340,6 +359,30 @@ impl Scenario {
         Ok(())
     }
 
+    fn check_sip(&self) -> anyhow::Result<()> {
+        if self.sip.is_none() {
+            return Ok(());
+        }
+        ensure!(
+            self.phone.is_some(),
+            "`[sip]` is of telephones: there is `[phone]` beside it"
+        );
+        let is_telephony = |track: &Track| matches!(track.media, Codec::Pcmu {} | Codec::Pcma {});
+        ensure!(
+            self.video.is_none() && self.audio.as_ref().is_some_and(is_telephony),
+            "telephones of SIP speak pcmu or pcma, and show nothing: `audio`, `video`"
+        );
+        ensure!(
+            self.client.impair.is_none() && self.behaviour == Behaviour::default(),
+            "telephones of SIP have no `impair` and no `behaviour`"
+        );
+        ensure!(
+            self.duration <= SIP_DURATION_MAX,
+            "telephones of SIP register once, for an hour: `duration`"
+        );
+        Ok(())
+    }
+
     fn check_times(&self) -> anyhow::Result<()> {
         ensure!(
             self.duration >= self.interval,
@@ -413,7 +456,7 @@ impl Scenario {
             concurrent_max: self.limits.concurrent,
             // A place that never becomes free is nothing to wait for.
             total_max: match self.hold {
-                Hold::Forever {} => self.limits.total.min(self.limits.concurrent),
+                Hold::Forever {} if !self.is_of_registrations() => self.limits.total.min(self.limits.concurrent),
                 _ => self.limits.total,
             },
             shape: self.shape.clone(),
@@ -428,6 +471,7 @@ impl Scenario {
                 impaired: self.client.impaired.unwrap_or(u16::MAX),
             },
             phone: self.phone.clone(),
+            sip: self.sip.clone(),
             shards,
         })
     }
@@ -444,6 +488,10 @@ impl Scenario {
         ))
     }
 
+    pub(crate) fn is_of_registrations(&self) -> bool {
+        self.sip.as_ref().is_some_and(|sip| sip.registers_only)
+    }
+
     /// Names of what its tracks are coded with.
     pub(crate) fn codecs(&self) -> Vec<&'static str> {
         let tracks = [&self.audio, &self.video];
@@ -453,6 +501,7 @@ impl Scenario {
     /// In one line.
     pub(crate) fn describe(&self) -> String {
         let shape = match self.shape {
+            Shape::TwoParty {} if self.is_of_registrations() => "registrations of telephones".to_owned(),
             Shape::TwoParty {} if self.phone.is_some() => "two-party calls of telephones".to_owned(),
             Shape::TwoParty {} => "two-party calls".to_owned(),
             Shape::Conference { people, hears: None } => format!("conferences of {people}"),
@@ -476,6 +525,9 @@ impl Scenario {
             (Some(impairment), None) => format!(", paths with {impairment}"),
             (Some(impairment), Some(people)) => format!(", paths of {people} in each with {impairment}"),
         };
+        if let Some(sip) = &self.sip {
+            return format!("{shape} by SIP ({}), {}", sip.transport.name(), media.join(" and "));
+        }
         format!(
             "{shape}, {}, moq-lite-{:02}{path}",
             media.join(" and "),
@@ -497,6 +549,16 @@ fn one() -> u32 {
 fn second() -> Duration {
     Duration::from_secs(1)
 }
+
+/// Well below what they register for.
+const SIP_DURATION_MAX: Duration = Duration::from_secs(3000);
+
+/// What has to be so of registrations, of which there is nothing to hear.
+pub(crate) const REGISTRATION_THRESHOLDS: [&str; 3] = [
+    "sip.registrations > 0",
+    "sip.registrations_failed == 0",
+    "frames_expected == 0",
+];
 
 /// What has to be so of telephones, beside what always has.
 const PHONE_THRESHOLDS: [&str; 10] = [
@@ -521,6 +583,7 @@ pub(crate) const BUILT_IN: &[(&str, &str)] = &[
     ("video-meeting", include_str!("../scenarios/video-meeting.toml")),
     ("busy-hour", include_str!("../scenarios/busy-hour.toml")),
     ("busy-hour-phone", include_str!("../scenarios/busy-hour-phone.toml")),
+    ("call-centre", include_str!("../scenarios/call-centre.toml")),
     ("churn", include_str!("../scenarios/churn.toml")),
     ("announce-storm", include_str!("../scenarios/announce-storm.toml")),
     ("lossy-mobile", include_str!("../scenarios/lossy-mobile.toml")),

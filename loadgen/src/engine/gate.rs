@@ -12,7 +12,7 @@ pub(crate) struct Gate {
 
 impl Gate {
     /// A shard is ready.
-    pub(super) fn report(&self) {
+    pub(crate) fn report(&self) {
         self.ready.fetch_add(1, Ordering::Release);
     }
 
@@ -25,7 +25,7 @@ impl Gate {
         self.epoch_ns.store(epoch_ns, Ordering::Release);
     }
 
-    pub(super) fn epoch_ns(&self) -> Option<u64> {
+    pub(crate) fn epoch_ns(&self) -> Option<u64> {
         Some(self.epoch_ns.load(Ordering::Acquire)).filter(|epoch_ns| *epoch_ns > 0)
     }
 }

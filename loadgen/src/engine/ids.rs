@@ -1,7 +1,7 @@
 //! How calls and those in them are named.
 
 /// Number of a call, the same whatever shard or process makes it.
-pub(super) type CallId = u32;
+pub(crate) type CallId = u32;
 
 /// One participant as long as it has one line: what is due for an earlier line is stale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -26,8 +26,7 @@ use moqswitch_relay::quic::{
 use rustc_hash::FxHashMap;
 
 use super::paths::{Owner, Paths, Way};
-use super::{Clock, GRID, nanoseconds};
-use crate::clock::unix_ns;
+use super::{Clock, GRID, Readings};
 
 /// Where and how to connect.
 #[derive(Clone, Debug)]
@@ -66,8 +65,7 @@ pub(crate) struct Lines {
     /// Groups and datagrams that congestion or the relay kept from being sent.
     given_up: u64,
     clock: Clock,
-    /// What the host's clock showed more than ours.
-    offset_ns: i64,
+    readings: Readings,
     /// For other threads: ends the wait of a turn.
     waker: Waker,
     /// Of what is looked at; after a turn, the end of its wait.
@@ -164,7 +162,7 @@ impl Lines {
             talkative: Vec::new(),
             given_up: 0,
             clock,
-            offset_ns: 0,
+            readings: Readings::new(clock),
             waker,
             now: Instant::now(),
         })
@@ -239,15 +237,10 @@ impl Lines {
                 batch_window: GRID,
             }
         })?;
-        // In this order: who is interrupted in between finds delays longer, not shorter.
-        let host_ns = unix_ns();
-        let now = Instant::now();
-        let is_same_clock = self.compare_clocks(host_ns, now);
+        let now = self.readings.begin();
         while let Some(mut received) = self.ring.poll_receive() {
             let source = received.source;
-            let arrived = received.arrived.filter(|_| is_same_clock);
-            let age_ns = arrived.map_or(0, |arrived| host_ns.saturating_sub(nanoseconds(arrived)));
-            self.now = now - Duration::from_nanos(age_ns);
+            self.now = self.readings.at(received.arrived);
             for datagram in received.datagrams() {
                 if let Some(paths) = &mut self.paths
                     && let Some(line) = self.endpoint.connection_of(datagram)
@@ -264,14 +257,6 @@ impl Lines {
         self.now = now;
         self.endpoint.handle_timeouts(self.now);
         self.service_ready()
-    }
-
-    /// Whether the host's clock has gone on as ours since it was last looked at. When it was set, nobody knows how long
-    /// ago something arrived; then it did so now, which is late.
-    fn compare_clocks(&mut self, host_ns: u64, now: Instant) -> bool {
-        let offset_ns = host_ns.wrapping_sub(self.clock.ns(now)).cast_signed();
-        let step_ns = offset_ns.abs_diff(std::mem::replace(&mut self.offset_ns, offset_ns));
-        step_ns < nanoseconds(STEP_MIN)
     }
 
     fn service_ready(&mut self) -> anyhow::Result<()> {
@@ -571,8 +556,6 @@ const RECEIVE_BUFFERS: u16 = 256;
 /// What all clients of a shard may have waiting for them, as far as the host allows: a relay's burst to thousands of them
 /// at once, of which each takes a kilobyte of the kernel's memory.
 const SOCKET_BUFFER_BYTES: usize = 32 * 1024 * 1024;
-/// The host's clock was set when it jumps so far between two turns; steered, it moves by a twentieth of that.
-const STEP_MIN: Duration = Duration::from_micros(200);
 
 /// How long goodbyes may take to leave.
 const FINISH_MAX: Duration = Duration::from_secs(1);

@@ -18,13 +18,15 @@ mod publish;
 mod reasons;
 mod redial;
 mod registering;
+mod settled;
 pub(crate) mod shard;
 mod time;
 
 pub(crate) use controls::Controls;
 pub(crate) use gate::Gate;
+pub(crate) use ids::CallId;
 pub(crate) use lines::Target;
 pub(crate) use phone::PhonesPlan;
-pub(crate) use time::{Clock, nanoseconds};
-
-use time::{GRID, on_grid};
+pub(crate) use settled::Settled;
+pub(crate) use shard::share;
+pub(crate) use time::{Clock, GRID, Readings, nanoseconds, on_grid};

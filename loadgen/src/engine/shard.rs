@@ -24,7 +24,7 @@ use super::lines::{AckHabit, Happening, Lines, Target};
 use super::paths::{Owner, Paths};
 use super::person::Phase;
 use super::phone::{PhoneCall, Phones, PhonesPlan};
-use super::{Clock, Controls, nanoseconds, on_grid};
+use super::{Clock, Controls, Settled, nanoseconds, on_grid};
 
 /// What a shard is given.
 pub(crate) struct ShardParts {
@@ -40,7 +40,7 @@ pub(crate) struct ShardParts {
     /// Who makes the calls, if phones do.
     pub(crate) phones: Option<PhonesPlan>,
     pub(crate) controls: Arc<Controls>,
-    /// Intervals that will not change any more. When it is full they wait.
+    /// Intervals that will not change any more.
     pub(crate) settled: Arc<ArrayQueue<Interval>>,
     /// The last whole interval as it is known so far, for who watches. Replaced by the next.
     pub(crate) fresh: Arc<ArrayQueue<Interval>>,
@@ -57,7 +57,7 @@ pub(crate) struct Shard {
     /// Arrivals of all shards so far; the number of the next.
     arrivals: u64,
     pub(super) ledger: Ledger,
-    unsent: Option<Interval>,
+    settled: Settled,
     pub(super) fresh_due_ns: u64,
     is_ending: bool,
     /// In a closed loop: when the next call may begin.
@@ -170,7 +170,7 @@ impl Shard {
                 parts.load.measured_from,
             ),
             closed_after_ns: parts.epoch_ns,
-            unsent: None,
+            settled: Settled::new(parts.settled.clone()),
             fresh_due_ns: parts.epoch_ns,
             is_ending: false,
             now_ns: parts.epoch_ns,
@@ -205,7 +205,8 @@ impl Shard {
         }
         self.leave_switch();
         self.lines.finish()?;
-        self.send_rest().await;
+        let end_ns = self.now_ns + nanoseconds(self.parts.load.interval);
+        self.settled.send_rest(end_ns, &mut self.ledger).await;
         Ok(())
     }
 
@@ -588,14 +589,7 @@ impl Shard {
     /// Hands over the intervals that can no longer change.
     fn send_settled(&mut self) {
         let settled_ns = self.now_ns.saturating_sub(nanoseconds(SETTLE + SETTLE_INTERVAL * 2));
-        loop {
-            let next = self.unsent.take().or_else(|| self.ledger.poll_before(settled_ns));
-            let Some(interval) = next else { return };
-            if let Err(interval) = self.parts.settled.push(interval) {
-                self.unsent = Some(interval);
-                return;
-            }
-        }
+        self.settled.send_before(settled_ns, &mut self.ledger);
     }
 
     fn send_fresh(&mut self) {
@@ -607,21 +601,10 @@ impl Shard {
         let last_ns = self.now_ns.saturating_sub(length_ns).max(self.parts.epoch_ns);
         self.parts.fresh.force_push(self.ledger.at(last_ns).clone());
     }
-
-    /// After the last call everything is settled.
-    async fn send_rest(&mut self) {
-        let end_ns = self.now_ns + nanoseconds(self.parts.load.interval);
-        while let Some(interval) = self.unsent.take().or_else(|| self.ledger.poll_before(end_ns)) {
-            if let Err(interval) = self.parts.settled.push(interval) {
-                self.unsent = Some(interval);
-                glommio::timer::sleep(Duration::from_millis(1)).await;
-            }
-        }
-    }
 }
 
 /// A shard's part of a number that all share.
-fn share(whole: u64, shards: u64, index: u64) -> u64 {
+pub(crate) fn share(whole: u64, shards: u64, index: u64) -> u64 {
     whole / shards + u64::from(index < whole % shards)
 }
 

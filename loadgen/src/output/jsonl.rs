@@ -60,6 +60,9 @@ pub(crate) struct Line {
     /// Why connections and subscriptions were lost, and how often.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) reasons: BTreeMap<String, u64>,
+    /// By which status telephones of SIP were refused, and how often.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) refusals: BTreeMap<u16, u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) host: Option<Sample>,
 }
@@ -80,6 +83,7 @@ impl Line {
                 several => several.iter().map(lags).collect::<anyhow::Result<_>>()?,
             },
             reasons: interval.reasons.clone(),
+            refusals: interval.refusals.clone(),
             host,
         })
     }
@@ -88,6 +92,7 @@ impl Line {
         let mut interval = Interval::new(self.interval);
         interval.counts = self.counts;
         interval.reasons.clone_from(&self.reasons);
+        interval.refusals.clone_from(&self.refusals);
         read(&self.histograms, &mut interval)?;
         Ok(interval)
     }
@@ -152,6 +157,7 @@ mod tests {
     fn an_interval_comes_back_as_it_was() {
         let mut interval = Interval::new(7);
         interval.counts.frames_lost = 3;
+        interval.refuse(503);
         for value in 1..5000 {
             interval.record(Measure::OneWay, value * 37);
             interval.record(Measure::Mos, 4300);
@@ -161,6 +167,7 @@ mod tests {
         assert!(text.contains("\"one_way_us\":\"HISTFAAA"), "{text}");
         let again = serde_json::from_str::<Line>(&text).unwrap().interval().unwrap();
         assert_eq!((again.index, again.counts), (7, interval.counts));
+        assert_eq!(again.refusals, interval.refusals);
         for measure in Measure::ALL {
             assert_eq!(again.of(measure), interval.of(measure), "{measure:?}");
         }

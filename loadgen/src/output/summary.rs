@@ -27,6 +27,10 @@ pub(crate) struct Summary {
     pub(crate) missed_percent: f64,
     /// Why connections and subscriptions were lost.
     pub(crate) reasons: BTreeMap<String, u64>,
+    /// Requests of telephones of SIP that were refused, by status.
+    pub(crate) refused_by_status: BTreeMap<u16, u64>,
+    /// Of telephones of SIP, where arrivals are registrations.
+    pub(crate) registrations_per_s: f64,
     pub(crate) setup_ms: Option<Percentiles>,
     pub(crate) handshake_ms: Option<Percentiles>,
     pub(crate) announced_ms: Option<Percentiles>,
@@ -38,6 +42,10 @@ pub(crate) struct Summary {
     pub(crate) register_ms: Option<Percentiles>,
     /// From dialling until the caller was told that the other rings.
     pub(crate) ringing_ms: Option<Percentiles>,
+    /// Of telephones of SIP: from INVITE until the answer was acknowledged, but for the time that the other rang.
+    pub(crate) connected_ms: Option<Percentiles>,
+    /// From INVITE until the call was refused.
+    pub(crate) refused_ms: Option<Percentiles>,
     /// From the answer until either was told that the call is up, and until either heard the other.
     pub(crate) accepted_ms: Option<Percentiles>,
     pub(crate) heard_ms: Option<Percentiles>,
@@ -148,6 +156,8 @@ impl Summary {
             missed_percent: float(missed) * 100.0 / float(counts.frames_expected).max(1.0),
             counts,
             reasons: total.reasons.clone(),
+            refused_by_status: total.refusals.clone(),
+            registrations_per_s: float(counts.sip.registrations) / seconds,
             setup_ms: percentiles(total.of(Measure::Setup)),
             handshake_ms: percentiles(total.of(Measure::Handshake)),
             announced_ms: percentiles(total.of(Measure::Announced)),
@@ -156,6 +166,8 @@ impl Summary {
             floor_ms: percentiles(total.of(Measure::Floor)),
             register_ms: percentiles(total.of(Measure::Register)),
             ringing_ms: percentiles(total.of(Measure::Ringing)),
+            connected_ms: percentiles(total.of(Measure::Connected)),
+            refused_ms: percentiles(total.of(Measure::Refused)),
             accepted_ms: percentiles(total.of(Measure::Accepted)),
             heard_ms: percentiles(total.of(Measure::Heard)),
             hold_ms: percentiles(total.of(Measure::Hold)),

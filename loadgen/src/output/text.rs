@@ -54,6 +54,7 @@ impl Summary {
             ])
         )?;
         self.write_phones(out)?;
+        self.write_sip(out)?;
         for (reason, times) in &self.reasons {
             writeln!(out, "           {times} x {reason}")?;
         }
@@ -114,6 +115,24 @@ impl Summary {
         )
     }
 
+    fn write_sip(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sip = &self.counts.sip;
+        if sip.registrations + sip.registrations_failed > 0 {
+            writeln!(
+                out,
+                "SIP        {} registrations ({:.0}/s), {} of them asked for the password, {} failed",
+                sip.registrations, self.registrations_per_s, sip.registrations_challenged, sip.registrations_failed
+            )?;
+        }
+        for (status, times) in &self.refused_by_status {
+            writeln!(out, "           {times} x refused with {status}")?;
+        }
+        if sip.packets_foreign > 0 {
+            writeln!(out, "           {} packets from elsewhere", sip.packets_foreign)?;
+        }
+        Ok(())
+    }
+
     fn write_times(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             out,
@@ -133,6 +152,8 @@ impl Summary {
             ("silence", &self.silence_ms),
             ("register", &self.register_ms),
             ("ringing", &self.ringing_ms),
+            ("connected", &self.connected_ms),
+            ("refused", &self.refused_ms),
             ("answered", &self.accepted_ms),
             ("heard", &self.heard_ms),
             ("hold", &self.hold_ms),

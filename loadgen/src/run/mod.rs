@@ -17,13 +17,13 @@ use crate::arguments::Flags;
 use crate::host::Sampler;
 use crate::output::file::complain;
 use crate::output::summary::Summary;
-use crate::output::threshold;
+use crate::output::threshold::{self, Threshold};
 use crate::scenario::Scenario;
 
 pub(crate) use address::quic_answers;
 use cores::Cores;
 use own::Own;
-use plan::Plan;
+use plan::{Loaded, Plan};
 use shards::Shards;
 
 /// Where a relay's URL leads.
@@ -34,6 +34,9 @@ pub(crate) fn address_of(relay: &str) -> anyhow::Result<SocketAddr> {
 pub(crate) fn run(scenario: &Scenario, flags: &Flags) -> anyhow::Result<Summary> {
     let thresholds = threshold::choose(&scenario.thresholds, &flags.threshold)?;
     let cores = Cores::choose(flags)?;
+    if scenario.sip.is_some() {
+        return run_sip(scenario, flags, &cores, &thresholds);
+    }
     let has_phones = scenario.phone.is_some();
     let given = if has_phones {
         target::both(flags.relay.as_deref(), flags.ws.as_deref())?
@@ -59,19 +62,48 @@ pub(crate) fn run(scenario: &Scenario, flags: &Flags) -> anyhow::Result<Summary>
         scenario,
         flags,
         cores: &cores,
-        target,
+        loaded: Loaded::Relay { target, signalling },
         addresses,
-        signalling,
         relay: relay.split_once('?').map_or(&*relay, |(plain, _)| plain),
     };
-    let sampler = Sampler::new(flags.relay_pid, plan.target.address, own.is_some());
-    let mut gathered = Shards::start(&plan)?.gather(&plan, &sampler)?;
+    load(&plan, own, &thresholds)
+}
+
+/// Telephones of SIP, at a switch.
+fn run_sip(scenario: &Scenario, flags: &Flags, cores: &Cores, thresholds: &[Threshold]) -> anyhow::Result<Summary> {
+    // A switch in this process has a socket for each leg.
+    raise_file_limit(scenario, 2);
+    let own = match &flags.relay_sip {
+        Some(_) => None,
+        None => Some(Own::start(cores, true)?),
+    };
+    let given = match (&flags.relay_sip, own.as_ref().and_then(Own::sip_address)) {
+        (Some(given), _) => given.clone(),
+        (None, Some(address)) => address.to_string(),
+        (None, None) => anyhow::bail!("the switch in this process has no SIP"),
+    };
+    let transport = scenario.sip.as_ref().map(|sip| sip.transport).unwrap_or_default();
+    let (domain, addresses) = target::parse_sip(&given, transport)?;
+    let plan = Plan {
+        scenario,
+        flags,
+        cores,
+        loaded: Loaded::Sip { domain },
+        addresses,
+        relay: &format!("sip:{given}"),
+    };
+    load(&plan, own, thresholds)
+}
+
+fn load(plan: &Plan<'_>, own: Option<Own>, thresholds: &[Threshold]) -> anyhow::Result<Summary> {
+    let sampler = Sampler::new(plan.flags.relay_pid, plan.addresses.chosen, own.is_some());
+    let mut gathered = Shards::start(plan)?.gather(plan, &sampler)?;
     if let Some(own) = own {
         own.stop()?;
         gathered.circumstances.relay.push_str(" in this process");
     }
     let mut summary = Summary::new(&gathered.total, &gathered.circumstances);
-    threshold::judge(&mut summary, &thresholds)?;
+    threshold::judge(&mut summary, thresholds)?;
     Ok(summary)
 }
 

@@ -1,11 +1,11 @@
 //! What is loaded when nothing was named: a relay in this process, or a switch with calls where telephones are to register.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use moqswitch::config::{CallsConfig, Config};
+use moqswitch::config::{CallsConfig, Config, SipConfig};
 use moqswitch::switch::{Surroundings, Switch};
 use moqswitch_relay::{Relay, RelayHandle};
 
@@ -14,7 +14,11 @@ use super::cores::Cores;
 /// It ends when the run does.
 pub(super) enum Own {
     Relay(RelayHandle),
-    Switch(Switch),
+    Switch {
+        switch: Switch,
+        /// Where telephones of SIP register.
+        sip: SocketAddr,
+    },
 }
 
 impl Own {
@@ -24,13 +28,23 @@ impl Own {
             return Ok(Self::Relay(Relay::start(options)?));
         }
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let sip = free_port()?;
+        let calls = CallsConfig::default();
         let config = Config {
             listen: options.listen,
             http: any,
             admin: None,
             shards: options.cores.as_ref().and_then(|cores| NonZeroUsize::new(cores.len())),
             cores: options.cores,
-            calls: Some(CallsConfig::default()),
+            calls: Some(CallsConfig {
+                sip: calls.sip.clone().map(|own| SipConfig {
+                    udp: Some(sip),
+                    tcp: Some(sip),
+                    is_by_itself: false,
+                    ..own
+                }),
+                ..calls
+            }),
             // Nothing of it is kept.
             state_directory: Some(PathBuf::new()),
             ..Config::default()
@@ -39,13 +53,14 @@ impl Own {
             is_hosted: true,
             ..Surroundings::default()
         };
-        Ok(Self::Switch(Switch::start(&config, surroundings)?))
+        let switch = Switch::start(&config, surroundings)?;
+        Ok(Self::Switch { switch, sip })
     }
 
     pub(super) fn relay_url(&self) -> String {
         let address = match self {
             Self::Relay(relay) => relay.address(),
-            Self::Switch(switch) => switch.address(),
+            Self::Switch { switch, .. } => switch.address(),
         };
         format!("moql://{address}/")
     }
@@ -54,7 +69,15 @@ impl Own {
     pub(super) fn signalling_url(&self) -> Option<String> {
         match self {
             Self::Relay(_) => None,
-            Self::Switch(switch) => Some(format!("ws://{}/ws", switch.http_address())),
+            Self::Switch { switch, .. } => Some(format!("ws://{}/ws", switch.http_address())),
+        }
+    }
+
+    /// `None`: there is no SIP.
+    pub(super) fn sip_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Relay(_) => None,
+            Self::Switch { sip, .. } => Some(*sip),
         }
     }
 
@@ -64,10 +87,22 @@ impl Own {
                 relay.drain(DRAIN_GRACE);
                 relay.join()
             }
-            Self::Switch(switch) => switch.stop(),
+            Self::Switch { switch, .. } => switch.stop(),
         }
     }
 }
 
+/// One number that is free for UDP and TCP. Nobody else takes it in between, as a rule.
+fn free_port() -> anyhow::Result<SocketAddr> {
+    for _ in 0..PORT_TRIES {
+        let address = UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        if TcpListener::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+    anyhow::bail!("no port is free for UDP and TCP")
+}
+
+const PORT_TRIES: usize = 20;
 /// How long the relay in this process may take to end.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);

@@ -12,13 +12,22 @@ pub(super) struct Plan<'a> {
     pub(super) scenario: &'a Scenario,
     pub(super) flags: &'a Flags,
     pub(super) cores: &'a Cores,
-    pub(super) target: Target,
-    /// Of the relay's name.
+    pub(super) loaded: Loaded,
+    /// Of its name.
     pub(super) addresses: Addresses,
-    /// Where telephones register, if there are any.
-    pub(super) signalling: Option<Signalling>,
-    /// The relay's URL without its query, which may hold a credential.
+    /// As it is reported: a URL without its query, which may hold a credential.
     pub(super) relay: &'a str,
+}
+
+/// What is loaded.
+pub(super) enum Loaded {
+    /// A relay, and where telephones register, if there are any.
+    Relay {
+        target: Target,
+        signalling: Option<Signalling>,
+    },
+    /// A switch, by SIP. Addresses name this domain.
+    Sip { domain: String },
 }
 
 impl Plan<'_> {

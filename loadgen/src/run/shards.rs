@@ -16,15 +16,18 @@ use crate::engine::{Clock, Controls, Gate, PhonesPlan, nanoseconds};
 use crate::host::{HostFigures, Sampler};
 use crate::interrupt;
 use crate::live::{Live, View};
+use crate::load::Load;
 use crate::output::file::{Destination, complain};
 use crate::output::jsonl::Head;
 use crate::output::summary::Circumstances;
 use crate::signalling::SocketsPlan;
+use crate::sip::{self, TelephonesPlan};
 use crate::truth::interval::Interval;
 
 use super::fresh::Fresh;
 use super::gathering::Gathering;
-use super::plan::Plan;
+use super::plan::{Loaded, Plan};
+use super::target::Signalling;
 
 /// Shards at work.
 pub(super) struct Shards {
@@ -63,24 +66,22 @@ impl Shards {
             let queue = Arc::new(ArrayQueue::new(SETTLED_MAX));
             settled.push(queue.clone());
             fresh.push(Arc::new(ArrayQueue::new(1)));
-            let number = (part - 1) * own + index;
-            let parts = ShardParts {
-                index: number,
+            let common = Common {
+                number: (part - 1) * own + index,
+                shards: own * parts,
                 core: *core,
-                phones: phones_of(plan, number, own * parts)?,
                 load: load.clone(),
-                target: plan.target.clone(),
                 clock,
-                epoch_ns: 0,
                 controls: controls.clone(),
                 settled: queue,
                 fresh: fresh[fresh.len() - 1].clone(),
             };
+            let shard = ShardPlan::new(plan, common)?;
             let (sender, gate) = (sender.clone(), gate.clone());
             LocalExecutorBuilder::new(Placement::Fixed(*core))
                 .name(&format!("callers-{index}"))
                 .spawn(move || async move {
-                    let result = run(parts, &gate).await;
+                    let result = shard.run(&gate).await;
                     // Nobody waits any more only when another shard failed.
                     let _ = sender.send(result);
                 })
@@ -206,6 +207,10 @@ impl Shards {
 
     /// A relay that nobody gets through to is none.
     fn check_answered(&mut self, plan: &Plan<'_>) -> anyhow::Result<()> {
+        let Loaded::Relay { target, .. } = &plan.loaded else {
+            // Who registers finds that out before.
+            return Ok(());
+        };
         let has_dialled = self.controls.dials.load(Ordering::Relaxed) > 0;
         let has_answer = self.controls.handshakes.load(Ordering::Relaxed) > 0;
         if !has_dialled || has_answer {
@@ -221,7 +226,7 @@ impl Shards {
             waited < ANSWER_MAX && reason.is_none(),
             "no relay answers at {} ({}): {}{}. Is it running there, and does it speak this draft over {}?",
             plan.relay,
-            plan.target.address,
+            target.address,
             reason.unwrap_or_else(|| format!("no handshake within {ANSWER_MAX:?}")),
             plan.addresses,
             if plan.relay.starts_with("https:") {
@@ -251,17 +256,104 @@ impl Shards {
     }
 }
 
-async fn run(parts: ShardParts, gate: &Gate) -> anyhow::Result<()> {
-    let mut shard = Shard::new(parts)?;
-    shard.get_ready(gate)?;
-    shard.run().await
+/// What every shard is given.
+struct Common {
+    /// Among the shards of all processes, and how many they are.
+    number: u64,
+    shards: u64,
+    core: usize,
+    load: Arc<Load>,
+    clock: Clock,
+    controls: Arc<Controls>,
+    settled: Arc<ArrayQueue<Interval>>,
+    fresh: Arc<ArrayQueue<Interval>>,
+}
+
+/// A shard before it is begun, on its own thread.
+enum ShardPlan {
+    Relay(Box<ShardParts>),
+    Sip(Box<sip::Parts>),
+}
+
+impl ShardPlan {
+    fn new(plan: &Plan<'_>, common: Common) -> anyhow::Result<Self> {
+        let Common {
+            number,
+            shards,
+            core,
+            load,
+            clock,
+            controls,
+            settled,
+            fresh,
+        } = common;
+        Ok(match &plan.loaded {
+            Loaded::Relay { target, signalling } => Self::Relay(Box::new(ShardParts {
+                index: number,
+                core,
+                phones: phones_of(plan, signalling.as_ref(), number, shards)?,
+                load,
+                target: target.clone(),
+                clock,
+                epoch_ns: 0,
+                controls,
+                settled,
+                fresh,
+            })),
+            Loaded::Sip { domain } => Self::Sip(Box::new(sip::Parts {
+                index: number,
+                plan: load.sip.clone().unwrap_or_default(),
+                load,
+                address: plan.addresses.chosen,
+                domain: domain.clone(),
+                phones: telephones_of(plan, number, shards)?,
+                clock,
+                controls,
+                settled,
+                fresh,
+            })),
+        })
+    }
+
+    async fn run(self, gate: &Gate) -> anyhow::Result<()> {
+        match self {
+            Self::Relay(parts) => {
+                let mut shard = Shard::new(*parts)?;
+                shard.get_ready(gate)?;
+                shard.run().await
+            }
+            Self::Sip(parts) => {
+                let mut shard = sip::Shard::new(*parts)?;
+                shard.get_ready(gate)?;
+                shard.run().await
+            }
+        }
+    }
+}
+
+/// The telephones of SIP of a shard, among those of all processes.
+fn telephones_of(plan: &Plan<'_>, number: u64, shards: u64) -> anyhow::Result<TelephonesPlan> {
+    let scenario = plan.scenario;
+    let (talking, idle) = scenario.phones_for(shards).unwrap_or_default();
+    let first = scenario.phone.as_ref().map_or(0, |phone| phone.first_number);
+    Ok(TelephonesPlan {
+        first_number: first + number * u64::try_from(talking + idle)?,
+        talking,
+        idle,
+        password: plan.flags.password.clone(),
+    })
 }
 
 /// The telephones of a shard, among those of all processes.
-fn phones_of(plan: &Plan<'_>, number: u64, shards: u64) -> anyhow::Result<Option<PhonesPlan>> {
+fn phones_of(
+    plan: &Plan<'_>,
+    signalling: Option<&Signalling>,
+    number: u64,
+    shards: u64,
+) -> anyhow::Result<Option<PhonesPlan>> {
     let scenario = plan.scenario;
     let (Some(signalling), Some(phone), Some((talking, idle))) =
-        (&plan.signalling, &scenario.phone, scenario.phones_for(shards))
+        (signalling, &scenario.phone, scenario.phones_for(shards))
     else {
         return Ok(None);
     };

@@ -1,12 +1,14 @@
 //! Where a URL leads.
 
-use std::net::{SocketAddr, TcpStream};
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use anyhow::Context;
 use moqswitch_proto::wire::Version;
 
 use crate::engine::Target;
+use crate::load::Transport;
 
 use super::address::{Addresses, quic_answers};
 
@@ -82,6 +84,41 @@ pub(super) fn parse_signalling(ws: &str) -> anyhow::Result<Signalling> {
     })
 }
 
+/// Where telephones of SIP register, `host:port`: the host as addresses name it, and what it stands for.
+pub(super) fn parse_sip(text: &str, transport: Transport) -> anyhow::Result<(String, Addresses)> {
+    // As a URL has an authority, with brackets about IPv6.
+    let url = url::Url::parse(&format!("sip://{text}"));
+    let url = url.with_context(|| format!("`{text}` is no host:port"))?;
+    let name = url.host_str().with_context(|| format!("`{text}` names no host"))?;
+    let addresses = Addresses::choose(name, url.port().unwrap_or(SIP_PORT), |address| match transport {
+        Transport::Tcp => TcpStream::connect_timeout(&address, CONNECT_MAX).map(drop),
+        Transport::Udp => sip_answers(address),
+    })?;
+    Ok((name.to_owned(), addresses))
+}
+
+/// Whether anything answers by SIP at an address: OPTIONS is answered, whatever by.
+fn sip_answers(address: SocketAddr) -> io::Result<()> {
+    let any: SocketAddr = match address {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(address)?;
+    let local = socket.local_addr()?;
+    let tag = local.port();
+    let options = format!(
+        "OPTIONS sip:{address} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bKwhere{tag};rport\r\nMax-Forwards: 70\r\n\
+         From: <sip:loadgen@{address}>;tag={tag}\r\nTo: <sip:{address}>\r\nCall-ID: where{tag}\r\nCSeq: 1 OPTIONS\r\n\
+         Content-Length: 0\r\n\r\n"
+    );
+    socket.set_read_timeout(Some(CONNECT_MAX))?;
+    socket.send(options.as_bytes())?;
+    socket.recv(&mut [0; 2048]).map(drop)
+}
+
+/// RFC 3261, section 19.1.2.
+const SIP_PORT: u16 = 5060;
 const CONNECT_MAX: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use moqswitch_proto::wire::escaped;
 use serde::{Deserialize, Serialize};
 
 use super::phones::PhoneCounts;
+use super::sip::SipCounts;
 
 /// How often something happened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +76,9 @@ pub(crate) struct Counts {
     /// Of calls between phones.
     #[serde(default)]
     pub(crate) phones: PhoneCounts,
+    /// Of telephones of SIP.
+    #[serde(default)]
+    pub(crate) sip: SipCounts,
 }
 
 impl Counts {
@@ -91,6 +95,7 @@ impl Counts {
         self.violations += other.violations;
         self.path_datagrams_dropped += other.path_datagrams_dropped;
         self.phones.add(&other.phones);
+        self.sip.add_calls(&other.sip);
     }
 
     fn add_media(&mut self, other: &Counts) {
@@ -111,6 +116,7 @@ impl Counts {
         self.bytes_delivered += other.bytes_delivered;
         self.clear_path_expected += other.clear_path_expected;
         self.clear_path_missed += other.clear_path_missed;
+        self.sip.add_media(&other.sip);
     }
 }
 
@@ -160,10 +166,14 @@ pub(crate) enum Measure {
     Digit,
     /// From when one hung up until either was told that the call is over.
     HangUp,
+    /// Of telephones of SIP: from when one was to call until it acknowledged the answer, but for the time that the other rang.
+    Connected,
+    /// From when one was to call until that was refused.
+    Refused,
 }
 
 impl Measure {
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 23] = [
         Self::OneWay,
         Self::ClearPathOneWay,
         Self::Jitter,
@@ -185,6 +195,8 @@ impl Measure {
         Self::Resume,
         Self::Digit,
         Self::HangUp,
+        Self::Connected,
+        Self::Refused,
     ];
 
     /// Whether it is of setting calls up, which a warm-up is full of.
@@ -205,7 +217,9 @@ impl Measure {
             | Self::Hold
             | Self::Resume
             | Self::Digit
-            | Self::HangUp => true,
+            | Self::HangUp
+            | Self::Connected
+            | Self::Refused => true,
             Self::OneWay | Self::ClearPathOneWay | Self::Jitter | Self::Lag | Self::Floor | Self::Mos => false,
         }
     }
@@ -234,6 +248,8 @@ impl Measure {
             Self::Resume => "resume_us",
             Self::Digit => "digit_us",
             Self::HangUp => "hang_up_us",
+            Self::Connected => "connected_us",
+            Self::Refused => "refused_us",
         }
     }
 }
@@ -248,6 +264,8 @@ pub(crate) struct Interval {
     /// Why connections and subscriptions were lost, and how often. At most [`REASONS_MAX`]; further
     /// ones are only counted above.
     pub(crate) reasons: BTreeMap<String, u64>,
+    /// Requests of telephones of SIP that were refused, by status: 300 to 699.
+    pub(crate) refusals: BTreeMap<u16, u64>,
 }
 
 impl Interval {
@@ -259,6 +277,7 @@ impl Interval {
             counts: Counts::default(),
             measures: Measure::ALL.iter().map(|_| histogram()).collect(),
             reasons: BTreeMap::new(),
+            refusals: BTreeMap::new(),
         }
     }
 
@@ -273,6 +292,11 @@ impl Interval {
     pub(crate) fn note(&mut self, reason: &str, times: u64) {
         let reason: String = reason.chars().take(REASON_CHARS_MAX).collect();
         self.count_reason(escaped(&reason).to_string(), times);
+    }
+
+    /// Remembers by which status something was refused.
+    pub(crate) fn refuse(&mut self, status: u16) {
+        *self.refusals.entry(status.min(STATUS_MAX)).or_default() += 1;
     }
 
     fn count_reason(&mut self, reason: String, times: u64) {
@@ -313,6 +337,9 @@ impl Interval {
         self.counts.add_calls(&other.counts);
         for (reason, times) in &other.reasons {
             self.count_reason(reason.clone(), *times);
+        }
+        for (status, times) in &other.refusals {
+            *self.refusals.entry(*status).or_default() += times;
         }
         self.add_measures(other, Measure::is_of_calls);
     }
@@ -379,6 +406,9 @@ const VALUE_MAX: u64 = 1_000_000_000;
 /// Different reasons, and the length of each.
 const REASONS_MAX: usize = 16;
 const REASON_CHARS_MAX: usize = 120;
+
+/// SIP has none above (RFC 3261, section 7.2).
+const STATUS_MAX: u16 = 699;
 
 const SIGNIFICANT_DIGITS: u8 = 3;
 

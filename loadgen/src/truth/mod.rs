@@ -11,5 +11,6 @@ pub(crate) mod leg;
 pub(crate) mod log;
 pub(crate) mod mos;
 pub(crate) mod phones;
-pub(crate) mod playout;
+mod playout;
+pub(crate) mod sip;
 pub(crate) mod stamp;

@@ -8,6 +8,7 @@ mod output;
 mod phone;
 mod replay;
 mod report;
+mod sip;
 mod stub;
 mod survive;
 mod truth;
