@@ -123,8 +123,16 @@ impl Shard {
                     self.take_ended(member, &end);
                 }
             }
-            // Nobody transfers, and telephones count nobody's faults.
-            Event::Transfer { .. } | Event::Noticed { .. } => {}
+            // Nobody transfers, watches or writes, and telephones count nobody's faults.
+            Event::Transfer { .. }
+            | Event::ReferProgress { .. }
+            | Event::Trunk { .. }
+            | Event::Subscribed(_)
+            | Event::Unsubscribed { .. }
+            | Event::Published { .. }
+            | Event::Text(_)
+            | Event::TextSent { .. }
+            | Event::Noticed { .. } => {}
         }
     }
 

@@ -20,7 +20,8 @@ use crate::truth::interval::{Interval, Ledger};
 use crate::truth::leg::SETTLE;
 
 use super::call::Call;
-use super::group::{Group, GroupPlan, Random};
+use super::group::{Group, GroupPlan};
+use super::random::Random;
 use super::telephones::{Telephones, TelephonesPlan};
 use super::wire::{Needs, Place, Streamed, Wire};
 

@@ -160,7 +160,11 @@ impl Stream {
             Err(_) => return Read::Foreign,
         };
         if self.event_types.contains(&packet.payload_type) {
-            let [begun, _] = self.digits.take(packet.timestamp, packet.payload);
+            // A key counts when it begins; when the one before it was over is no matter here.
+            let told = self
+                .digits
+                .take(packet.timestamp, packet.payload, std::time::Duration::ZERO);
+            let begun = told.into_iter().flatten().find(|digit| !digit.is_end);
             return begun.map_or(Read::Nothing, |digit| Read::Key(digit.digit));
         }
         if self.receive_types.contains(&packet.payload_type) {
@@ -217,7 +221,9 @@ mod tests {
             keys: None,
         };
         let (mut stream, mut other) = (Stream::new(0, u128::MAX), Stream::new(0, 1));
-        [&mut stream, &mut other].map(|stream| stream.agree(&agreed));
+        for stream in [&mut stream, &mut other] {
+            stream.agree(&agreed);
+        }
         let (mut keys, mut packets, mut ticks) = (Vec::new(), Vec::new(), 0);
         assert!(stream.press('7') && !stream.press('x'));
         assert!(stream.press('7'));
