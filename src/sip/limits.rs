@@ -18,8 +18,9 @@ pub const NAME_BYTES_MAX: usize = 256;
 pub const LIST_ITEMS_MAX: usize = 64;
 /// Parameters of a value. Further ones are not looked at.
 pub const PARAMETERS_MAX: usize = 32;
-/// Requests that came and are remembered, each for 32 s after its answer on datagrams. When full, those that were answered
-/// longest ago are forgotten; where there are none, further requests are answered 503.
+/// Requests that came and are remembered, each for 32 s after its answer on datagrams; what is refused outside of calls is
+/// not. When full, those that were answered longest ago are forgotten, but for calls whose ACK is waited for; where there are
+/// no others, further requests are answered 503.
 pub const SERVER_TRANSACTIONS_MAX: usize = 65_536;
 /// Requests that went out and are waited for. Further ones are not sent.
 pub const CLIENT_TRANSACTIONS_MAX: usize = 16_384;

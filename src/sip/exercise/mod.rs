@@ -1,6 +1,6 @@
 //! What strangers send, for the fuzz targets and the replay of their corpora. Each target feeds one of these modules.
 //!
-//! They return what does not hold, as they are given to whoever wants to know without a panic.
+//! They return what does not hold; who calls them decides whether to panic.
 
 pub mod agent;
 pub mod description;

@@ -179,9 +179,9 @@ pub(super) fn mark_source(request: &mut Message, flow: Flow) -> Flow {
     let Some((first, others)) = all.split_first() else {
         return reply;
     };
-    let mut items = crate::message::syntax::list(first);
-    let top = items.next().unwrap_or_default();
-    let rest: String = items.map(|item| format!(", {item}")).collect();
+    // What is behind the first hop stays as it came, however many there are.
+    let top = crate::message::syntax::list(first).next().unwrap_or_default();
+    let rest = first.split_once(top).map_or("", |(_, rest)| rest);
     let kept = top.split(';').filter(|part| {
         let name = part.split('=').next().unwrap_or_default().trim();
         !name.eq_ignore_ascii_case("rport") && !name.eq_ignore_ascii_case("received")
@@ -195,6 +195,6 @@ pub(super) fn mark_source(request: &mut Message, flow: Flow) -> Flow {
     for other in others.iter().rev() {
         request.push_front("Via", other);
     }
-    request.push_front("Via", marked + &rest);
+    request.push_front("Via", marked + rest);
     reply
 }

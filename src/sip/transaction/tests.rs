@@ -82,6 +82,20 @@ fn answers_go_where_the_request_came_from() {
 }
 
 #[test]
+fn hops_behind_the_first_stay_as_they_came() {
+    let mut transactions = Transactions::default();
+    let hops = format!("a;branch=z9hG4bK1{}", " ,SIP/2.0/UDP b;x=\",;\"".repeat(100));
+    let text = format!(
+        "OPTIONS sip:a SIP/2.0\nVia: SIP/2.0/UDP {hops}\nVia: SIP / 2.0/TLS c\nFrom: <sip:a@b>;tag=1\nTo: <sip:c@d>\n\
+         Call-ID: x\nCSeq: 1 OPTIONS\n\n"
+    );
+    let (_, told) = open(&mut transactions, Instant::now(), message(&text));
+    let expected = hops.replacen("z9hG4bK1", "z9hG4bK1;received=192.0.2.9", 1);
+    assert_eq!(told.get("Via"), Some(&*format!("SIP/2.0/UDP {expected}")));
+    assert_eq!(told.all("Via").nth(1), Some("SIP / 2.0/TLS c"));
+}
+
+#[test]
 fn what_comes_twice_is_answered_once_and_remembered() {
     let (mut transactions, mut now) = (Transactions::default(), Instant::now());
     let options = request("OPTIONS", "z9hG4bK1", PEER);
