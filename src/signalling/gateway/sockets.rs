@@ -175,11 +175,13 @@ impl Sockets {
 
     /// A place for a connection. None: there are as many as there may be.
     fn begin(&mut self, peer: SocketAddr) -> Option<(u64, mpsc::Receiver<Arc<[u8]>>)> {
-        let of_address = self.per_address.entry(peer.ip().to_canonical()).or_default();
-        if self.connections.len() >= SIP_CONNECTIONS_MAX || *of_address >= SIP_CONNECTIONS_PER_ADDRESS_MAX {
+        let ip = peer.ip().to_canonical();
+        let of_address = self.per_address.get(&ip).copied().unwrap_or(0);
+        // Who is refused leaves nothing behind.
+        if self.connections.len() >= SIP_CONNECTIONS_MAX || of_address >= SIP_CONNECTIONS_PER_ADDRESS_MAX {
             return None;
         }
-        *of_address += 1;
+        self.per_address.insert(ip, of_address + 1);
         self.opened += 1;
         let (outbox, inbox) = mpsc::channel(SIP_OUTBOX_MESSAGES_MAX);
         self.connections.insert(self.opened, Connection { peer, outbox });
