@@ -15,6 +15,9 @@ impl Shard {
     /// Gets everything ready that a run needs, and waits until it begins.
     pub(crate) fn get_ready(&mut self, gate: &Gate) -> anyhow::Result<()> {
         let took = self.register_all()?;
+        if let Some(listeners) = &mut self.listeners {
+            listeners.come_in()?;
+        }
         gate.report();
         let epoch_ns = loop {
             if let Some(epoch_ns) = gate.epoch_ns() {

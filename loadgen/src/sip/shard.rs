@@ -12,7 +12,7 @@ use moqswitch_sip::agent::LegKey;
 use rustc_hash::FxHashMap;
 
 use crate::clock::unix_ns;
-use crate::engine::{CallId, Clock, Controls, Settled, nanoseconds, share};
+use crate::engine::{CallId, Clock, Controls, Settled, Target, nanoseconds, share};
 use crate::load::{Load, SipPlan};
 use crate::model::arrivals::Schedule;
 use crate::model::{Purpose, random};
@@ -21,6 +21,7 @@ use crate::truth::leg::SETTLE;
 
 use super::call::Call;
 use super::group::{Group, GroupPlan, Random};
+use super::listening::{Listened, Listeners};
 use super::telephones::{Telephones, TelephonesPlan};
 use super::wire::{Needs, Place, Streamed, Wire};
 
@@ -32,6 +33,8 @@ pub(crate) struct Parts {
     /// The switch, and how addresses name it.
     pub(crate) address: SocketAddr,
     pub(crate) domain: String,
+    /// Where listeners are, if there are any.
+    pub(crate) relay: Option<Target>,
     pub(crate) plan: SipPlan,
     pub(crate) phones: TelephonesPlan,
     pub(crate) clock: Clock,
@@ -48,6 +51,7 @@ pub(crate) struct Shard {
     pub(super) wire: Wire,
     pub(super) groups: Vec<Group>,
     pub(super) phones: Telephones,
+    pub(super) listeners: Option<Listeners>,
     pub(super) calls: FxHashMap<CallId, Call>,
     /// Whose a leg of an agent is.
     pub(super) by_leg: FxHashMap<(usize, LegKey), Member>,
@@ -152,9 +156,14 @@ impl Shard {
         for (index, phone) in phones.all.iter().enumerate() {
             groups[phone.group].let_in(index, &phone.number);
         }
+        let listeners = match &parts.relay {
+            Some(target) => Some(Listeners::dial(target.clone(), parts.plan.listeners, parts.clock)?),
+            None => None,
+        };
         let load = &parts.load;
         Ok(Self {
             wire,
+            listeners,
             groups,
             phones,
             epoch_ns: 0,
@@ -191,6 +200,9 @@ impl Shard {
             self.send_fresh();
         }
         self.leave_switch()?;
+        if let Some(listeners) = &mut self.listeners {
+            listeners.finish()?;
+        }
         let end_ns = self.now_ns + nanoseconds(self.parts.load.interval);
         self.settled.send_rest(end_ns, &mut self.ledger).await;
         Ok(())
@@ -212,6 +224,7 @@ impl Shard {
                 }
             }
         }
+        self.hear_listeners()?;
         self.now_ns = self.parts.clock.ns(self.wire.now);
         for (group, streamed) in self.wire.read_streams() {
             match streamed {
@@ -226,6 +239,27 @@ impl Shard {
         for group in 0..self.groups.len() {
             self.groups[group].handle_timeout(self.wire.now);
             self.take_events(group);
+        }
+        Ok(())
+    }
+
+    /// What is heard by MoQ.
+    fn hear_listeners(&mut self) -> anyhow::Result<()> {
+        let Some(listeners) = &mut self.listeners else {
+            return Ok(());
+        };
+        for listened in listeners.turn()? {
+            match listened {
+                Listened::Frame { listener, at, payload } => {
+                    self.now_ns = self.parts.clock.ns(at);
+                    self.hear_beside(listener, &payload);
+                }
+                Listened::Lost(reason) => {
+                    let interval = self.ledger.at(self.now_ns);
+                    interval.counts.connections_lost += 1;
+                    interval.note(&format!("a listener: {reason}"), 1);
+                }
+            }
         }
         Ok(())
     }

@@ -217,7 +217,9 @@ mod tests {
             keys: None,
         };
         let (mut stream, mut other) = (Stream::new(0, u128::MAX), Stream::new(0, 1));
-        [&mut stream, &mut other].map(|stream| stream.agree(&agreed));
+        for stream in [&mut stream, &mut other] {
+            stream.agree(&agreed);
+        }
         let (mut keys, mut packets, mut ticks) = (Vec::new(), Vec::new(), 0);
         assert!(stream.press('7') && !stream.press('x'));
         assert!(stream.press('7'));
