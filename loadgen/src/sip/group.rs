@@ -11,11 +11,10 @@ use moqswitch_sip::digest::{Algorithm, Ha1, Secret};
 use moqswitch_sip::flow::{self, Flow};
 use moqswitch_sip::guard::{Load, Traffic, Verdict};
 use moqswitch_sip::message::Message;
-use rand::{Rng, SeedableRng};
-use rand_pcg::Pcg64Mcg;
 
 use crate::load::Transport;
 
+use super::random::Random;
 use super::registrar::{Asked, Registrar, Registration, USER_AGENT};
 
 pub(super) struct Group {
@@ -167,21 +166,4 @@ impl Host for Open {
     }
 
     fn unregister(&mut self, _: BindingId) {}
-}
-
-/// Tags, branches and names of calls.
-pub(super) struct Random(Pcg64Mcg);
-
-impl Random {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(Pcg64Mcg::seed_from_u64(seed))
-    }
-
-    pub(super) fn next(&mut self) -> u128 {
-        u128::from(self.0.next_u64()) << 64 | u128::from(self.0.next_u64())
-    }
-
-    pub(super) fn text(&mut self) -> String {
-        format!("{:016x}", self.0.next_u64())
-    }
 }

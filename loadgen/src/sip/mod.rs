@@ -10,6 +10,7 @@ mod calling;
 mod group;
 mod holding;
 mod listening;
+mod random;
 mod registering;
 mod registrar;
 mod shard;

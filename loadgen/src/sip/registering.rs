@@ -10,6 +10,7 @@ use crate::truth::interval::{Ledger, Measure};
 use super::registrar::{Asked, Failure, Registration};
 use super::shard::Shard;
 use super::telephones::State;
+use super::wire::{Place, Streamed};
 
 impl Shard {
     /// Gets everything ready that a run needs, and waits until it begins.
@@ -93,7 +94,7 @@ impl Shard {
         let mut ended = Vec::new();
         while let Some(mut arrived) = self.wire.poll() {
             let source = arrived.received.source;
-            if let super::wire::Place::Signalling(group) = arrived.place {
+            if let Place::Signalling(group) = arrived.place {
                 for datagram in arrived.received.datagrams() {
                     self.groups[group].receive(arrived.at, source, datagram);
                 }
@@ -101,11 +102,11 @@ impl Shard {
         }
         for (group, streamed) in self.wire.read_streams() {
             match streamed {
-                super::wire::Streamed::Message(message) => {
+                Streamed::Message(message) => {
                     let switch = self.wire.switch();
                     self.groups[group].receive(self.wire.now, switch, &message);
                 }
-                super::wire::Streamed::Closed(reason) => self.lose_stream(group, &reason),
+                Streamed::Closed(reason) => self.lose_stream(group, &reason),
             }
         }
         for group in &mut self.groups {

@@ -10,7 +10,7 @@ use moqswitch_sip::message::{Message, Method};
 use moqswitch_sip::transaction::{ClientId, Expired, Received, Transactions};
 use rustc_hash::FxHashMap;
 
-use super::group::Random;
+use super::random::Random;
 
 /// Registrations of a group that are under way.
 pub(super) struct Registrar {

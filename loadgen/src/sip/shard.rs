@@ -15,13 +15,14 @@ use crate::clock::unix_ns;
 use crate::engine::{CallId, Clock, Controls, Settled, Target, nanoseconds, share};
 use crate::load::{Load, SipPlan};
 use crate::model::arrivals::Schedule;
-use crate::model::{Purpose, random};
+use crate::model::{self, Purpose};
 use crate::truth::interval::{Interval, Ledger};
 use crate::truth::leg::SETTLE;
 
 use super::call::Call;
-use super::group::{Group, GroupPlan, Random};
+use super::group::{Group, GroupPlan};
 use super::listening::{Listened, Listeners};
+use super::random::Random;
 use super::telephones::{Telephones, TelephonesPlan};
 use super::wire::{Needs, Place, Streamed, Wire};
 
@@ -172,7 +173,7 @@ impl Shard {
             by_source: FxHashMap::default(),
             by_ssrc: FxHashMap::default(),
             due: BinaryHeap::new(),
-            schedule: Schedule::new(load.arrivals.clone(), self::random(load.seed, Purpose::Arrivals, 0)),
+            schedule: Schedule::new(load.arrivals.clone(), model::random(load.seed, Purpose::Arrivals, 0)),
             arrivals: 0,
             ledger: Ledger::new(0, nanoseconds(load.interval), load.measured_from),
             settled: Settled::new(parts.settled.clone()),
