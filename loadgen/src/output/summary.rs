@@ -197,6 +197,7 @@ impl Summary {
                 socket_drops: host.generator_socket_drops,
                 valid: host.generator_socket_drops == 0
                     && counts.path_datagrams_dropped == 0
+                    && counts.sip.requests_unsent == 0
                     && counts.frames_offered == counts.frames_expected + counts.frames_not_owed
                     && is_acceptable(lag_ms)
                     && is_acceptable_in_setup(setup_lag_ms, percentiles(total.of(Measure::Setup))),

@@ -53,6 +53,7 @@ impl Shard {
         self.ledger.at(self.now_ns).counts.calls_attempted += 1;
         self.at(self.now_ns + nanoseconds(SETTLE_INTERVAL), Due::Settle { call: id });
         let Some(leg) = leg else {
+            self.ledger.at(self.now_ns).counts.sip.requests_unsent += 1;
             return self.fail(id, "the generator has no room for a call");
         };
         self.by_leg.insert(

@@ -155,6 +155,7 @@ impl Shard {
             }
             Err(failure) => {
                 interval.counts.sip.registrations_failed += 1;
+                interval.counts.sip.requests_unsent += u64::from(failure == Failure::Room);
                 interval.note(&format!("a registration: {failure}"), 1);
                 if let Failure::Refused(status) = failure {
                     interval.refuse(status);

@@ -131,11 +131,11 @@ impl Shard {
         let needs = Needs {
             address: parts.address,
             transport: parts.plan.transport,
-            groups: parts.phones.groups(),
+            groups: parts.phones.groups(parts.plan.registers_only),
             rtp: parts.phones.sockets(),
         };
         let wire = Wire::open(needs, parts.clock)?;
-        let phones = Telephones::new(&parts.phones);
+        let phones = Telephones::new(&parts.phones, needs.groups);
         // Another one each time: a switch remembers requests for half a minute.
         let seed = unix_ns() ^ (parts.index << 32) ^ u64::from(std::process::id());
         let mut random = Random::new(seed);
