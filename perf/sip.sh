@@ -111,8 +111,13 @@ start_switch() { # open or closed
     loaded_pid=$relay_pid
 }
 
-has_kamailio() { ((with_peers)) && command -v kamailio >/dev/null || { say "no kamailio: apt-get install kamailio"; return 1; }; }
-has_rtpengine() { ((with_peers)) && command -v rtpengine >/dev/null || { say "no rtpengine: apt-get install rtpengine-daemon"; return 1; }; }
+has_peers() { # programs...
+    local program
+    ((with_peers)) || return 1
+    for program in "$@"; do
+        command -v "$program" >/dev/null || { say "no $program: apt-get install kamailio rtpengine-daemon"; return 1; }
+    done
+}
 
 # A stateful proxy and registrar in memory, with one worker.
 start_kamailio() { # flags: digest, media
@@ -204,11 +209,11 @@ step_registrations() {
     start_switch closed
     registrations moqswitch
     end_relay
-    ! has_kamailio || { start_kamailio digest; registrations kamailio; end_kamailio; }
+    ! has_peers kamailio || { start_kamailio digest; registrations kamailio; end_kamailio; }
 }
 
 registrations() { # of what
-    load busy "$loaded_pid" "$(registering "pattern = 'constant', rate = 1.0" "concurrent = 32, closed = true")" --password "$PASSWORD"
+    load busy "$loaded_pid" "$(registering "pattern = 'constant', rate = 1.0" "concurrent = 128, closed = true")" --password "$PASSWORD"
     load steady "$loaded_pid" "$(registering "pattern = 'poisson', rate = 500.0" 'concurrent = 1000')" --password "$PASSWORD"
     jq -c --arg of "$1" --slurpfile at_rate "$work/steady.json" \
         --slurpfile threads "$work/busy.jsonl" "$CPU_OF_THREADS"'
@@ -220,6 +225,7 @@ registrations() { # of what
             valid: .generator.valid, reasons}' "$work/busy.json" >>"$work/steps.jsonl"
 }
 
+# shellcheck disable=SC2016 # variables of jq
 readonly CPU_OF_THREADS='($threads | map(select(.host)) | [first, last]) as $ends
     | ($ends[1].interval - $ends[0].interval) as $s
     | def cpu($name): [$ends[] | [.host.relay_threads[] | select(.name == $name) | .cpu_seconds] | add // 0] | (.[1] - .[0]) * 100 / $s;'
@@ -228,7 +234,7 @@ step_set_ups() {
     start_switch closed
     set_ups moqswitch
     end_relay
-    ! has_kamailio || { start_kamailio digest; set_ups kamailio; end_kamailio; }
+    ! has_peers kamailio || { start_kamailio digest; set_ups kamailio; end_kamailio; }
 }
 
 # Well above what is up on average: none is to be blocked.
@@ -258,7 +264,7 @@ step_cost() {
         load cost "$loaded_pid" "$(talking 100)"
         figures cost moqswitch cost
         end_relay
-        has_rtpengine && has_kamailio || continue
+        has_peers kamailio rtpengine || continue
         start_rtpengine
         start_kamailio media
         load cost "$rtpengine_pid" "$(talking 100)"
@@ -285,7 +291,7 @@ print_table() {
         def fault: if .valid then "" else ": THE GENERATOR WAS THE BOTTLENECK" end;
         "\(.date), commit \(.commit), \(.host), kernel \(.kernel), load average \(.load_average)", "",
         (.sip[] | select(.step == "registrations") |
-            "\(.step), \(.of): \(.per_s | figure)/s with 32 under way, p50 \(.register_ms.p50 | figure), p99 \(.register_ms.p99 | figure) ms, \(.cpu_us_each | figure) us of CPU each, \(.failed) failed\(fault)",
+            "\(.step), \(.of): \(.per_s | figure)/s with 128 under way, p50 \(.register_ms.p50 | figure), p99 \(.register_ms.p99 | figure) ms, \(.cpu_us_each | figure) us of CPU each, \(.failed) failed\(fault)",
             "    at 500/s: p50 \(.at_500.register_ms.p50 | figure), p99 \(.at_500.register_ms.p99 | figure) ms, \(.at_500.cpu_us_each | figure) us each, \(.at_500.failed) failed\(.at_500 | fault)"),
         (.sip[] | select(.step == "set-ups" or .step == "legs") |
             "\(.step), \(.of): \(.established) of \(.attempted) calls, \(.failed) failed, \(.blocked) blocked; of \(.expected) packets \(.lost) lost, \(.late) late\(fault)",

@@ -424,5 +424,5 @@ impl Shard {
 
 const WAIT_MAX: Duration = Duration::from_millis(20);
 /// How precisely calls begin; their set-up is measured from the time that was meant.
-const ARRIVALS_INTERVAL: Duration = Duration::from_millis(2);
+const ARRIVALS_INTERVAL: Duration = Duration::from_micros(500);
 pub(super) const SETTLE_INTERVAL: Duration = Duration::from_millis(500);
