@@ -111,8 +111,13 @@ start_switch() { # open or closed
     loaded_pid=$relay_pid
 }
 
-has_kamailio() { ((with_peers)) && command -v kamailio >/dev/null || { say "no kamailio: apt-get install kamailio"; return 1; }; }
-has_rtpengine() { ((with_peers)) && command -v rtpengine >/dev/null || { say "no rtpengine: apt-get install rtpengine-daemon"; return 1; }; }
+has_peers() { # programs...
+    local program
+    ((with_peers)) || return 1
+    for program in "$@"; do
+        command -v "$program" >/dev/null || { say "no $program: apt-get install kamailio rtpengine-daemon"; return 1; }
+    done
+}
 
 # A stateful proxy and registrar in memory, with one worker.
 start_kamailio() { # flags: digest, media
@@ -123,7 +128,8 @@ start_kamailio() { # flags: digest, media
     } >"$work/kamailio.cfg"
     launch_relay kamailio -DD -E -f "$work/kamailio.cfg" -m 512 -M 32 -Y "$work"
     await_relay listens "$SIP_PORT" || relay_failed
-    loaded_pid=$relay_pid
+    # The worker is the first that it begins; the others wait for what does not come.
+    loaded_pid=$(pgrep -o -P "$relay_pid")
 }
 
 start_rtpengine() {
@@ -144,28 +150,17 @@ end_kamailio() {
     relay_pid=''
 }
 
-# User and system time of a process and its children, in hundredths of a second.
-ticks() { # pid
-    local pid total=0
-    for pid in "$1" $(pgrep -P "$1" || true); do
-        total=$((total + $(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null | awk '{ print $12 + $13 }' || echo 0)))
-    done
-    echo "$total"
-}
-
 # --- loads
 
-# Leaves a summary and a recording by a name, and the CPU of what was loaded in `used`.
+# Leaves a summary and a recording by a name.
 load() { # name, pid whose CPU counts, scenario, further flags...
-    local name=$1 pid=$2 status=0 before
+    local name=$1 pid=$2 status=0
     printf '%s\n' "$3" >"$work/$name.toml"
     shift 3
-    before=$(ticks "$loaded_pid")
     start_child "$work/loadgen.out" "$loadgen" run "$work/$name.toml" --relay-sip "127.0.0.1:$SIP_PORT" --relay-pid "$pid" \
         --cores "$LOADGEN_CORE" --json "$work/$name.json" --jsonl "$work/$name.jsonl" "$@"
     load_pid=$child_pid
     await_load || status=$?
-    used=$(($(ticks "$loaded_pid") - before))
     ((status == 0 || status == 3)) || load_failed "$status"
 }
 
@@ -214,22 +209,23 @@ step_registrations() {
     start_switch closed
     registrations moqswitch
     end_relay
-    ! has_kamailio || { start_kamailio digest; registrations kamailio; end_kamailio; }
+    ! has_peers kamailio || { start_kamailio digest; registrations kamailio; end_kamailio; }
 }
 
 registrations() { # of what
-    load busy "$loaded_pid" "$(registering "pattern = 'constant', rate = 1.0" "concurrent = 32, closed = true")" --password "$PASSWORD"
-    local busy=$used
+    load busy "$loaded_pid" "$(registering "pattern = 'constant', rate = 1.0" "concurrent = 128, closed = true")" --password "$PASSWORD"
     load steady "$loaded_pid" "$(registering "pattern = 'poisson', rate = 500.0" 'concurrent = 1000')" --password "$PASSWORD"
-    jq -c --arg of "$1" --argjson busy "$busy" --argjson steady "$used" --slurpfile at_rate "$work/steady.json" \
+    jq -c --arg of "$1" --slurpfile at_rate "$work/steady.json" \
         --slurpfile threads "$work/busy.jsonl" "$CPU_OF_THREADS"'
+        def each: .relay_cpu_percent * .seconds * 10000 / .sip.registrations;
         {step: "registrations", of: $of, per_s: .registrations_per_s, challenged: .sip.registrations_challenged,
-            failed: .sip.registrations_failed, register_ms, cpu_us_each: ($busy * 10000 / .sip.registrations),
+            failed: .sip.registrations_failed, register_ms, cpu_us_each: each,
             calls_thread_percent: cpu("calls"), generator_percent: .generator.cpu_percent, at_500: ($at_rate[0] | {per_s: .registrations_per_s,
-            failed: .sip.registrations_failed, register_ms, cpu_us_each: ($steady * 10000 / .sip.registrations), valid: .generator.valid}),
+            failed: .sip.registrations_failed, register_ms, cpu_us_each: each, valid: .generator.valid}),
             valid: .generator.valid, reasons}' "$work/busy.json" >>"$work/steps.jsonl"
 }
 
+# shellcheck disable=SC2016 # variables of jq
 readonly CPU_OF_THREADS='($threads | map(select(.host)) | [first, last]) as $ends
     | ($ends[1].interval - $ends[0].interval) as $s
     | def cpu($name): [$ends[] | [.host.relay_threads[] | select(.name == $name) | .cpu_seconds] | add // 0] | (.[1] - .[0]) * 100 / $s;'
@@ -238,7 +234,7 @@ step_set_ups() {
     start_switch closed
     set_ups moqswitch
     end_relay
-    ! has_kamailio || { start_kamailio digest; set_ups kamailio; end_kamailio; }
+    ! has_peers kamailio || { start_kamailio digest; set_ups kamailio; end_kamailio; }
 }
 
 # Well above what is up on average: none is to be blocked.
@@ -268,7 +264,7 @@ step_cost() {
         load cost "$loaded_pid" "$(talking 100)"
         figures cost moqswitch cost
         end_relay
-        has_rtpengine && has_kamailio || continue
+        has_peers kamailio rtpengine || continue
         start_rtpengine
         start_kamailio media
         load cost "$rtpengine_pid" "$(talking 100)"
@@ -279,12 +275,12 @@ step_cost() {
 }
 
 figures() { # step, of what, file
-    jq -c --arg step "$1" --arg of "$2" --argjson used "$used" --slurpfile threads "$work/$3.jsonl" "$CPU_OF_THREADS"'
+    jq -c --arg step "$1" --arg of "$2" --slurpfile threads "$work/$3.jsonl" "$CPU_OF_THREADS"'
         {step: $step, of: $of, attempted: .calls_attempted, established: .calls_established, failed: .calls_failed, blocked: .calls_blocked,
         refused: .refused_by_status, dropped: .phones.calls_dropped, ends_untold: .phones.ends_untold, expected: .frames_expected,
         lost: .frames_lost, late: .frames_late, corrupt: .frames_corrupt, ringing_ms, connected_ms, accepted_ms, heard_ms, hang_up_ms, refused_ms,
         one_way_ms, mos_p1: .mos.p1, cpu_us_per_packet: .relay_cpu_us_per_frame, cpu_percent: .relay_cpu_percent,
-        calls_thread_percent: cpu("calls"), cpu_us_per_call: (if .calls_established > 0 then $used * 10000 / .calls_established else null end),
+        calls_thread_percent: cpu("calls"),
         rss_mib: .relay_rss_mib, generator_percent: .generator.cpu_percent, lag_ms_p99: .generator.lag_ms_p99,
         setup_lag_ms_p99: .generator.setup_lag_ms.p99, valid: .generator.valid, reasons}' "$work/$3.json" >>"$work/steps.jsonl"
 }
@@ -295,7 +291,7 @@ print_table() {
         def fault: if .valid then "" else ": THE GENERATOR WAS THE BOTTLENECK" end;
         "\(.date), commit \(.commit), \(.host), kernel \(.kernel), load average \(.load_average)", "",
         (.sip[] | select(.step == "registrations") |
-            "\(.step), \(.of): \(.per_s | figure)/s with 32 under way, p50 \(.register_ms.p50 | figure), p99 \(.register_ms.p99 | figure) ms, \(.cpu_us_each | figure) us of CPU each, \(.failed) failed\(fault)",
+            "\(.step), \(.of): \(.per_s | figure)/s with 128 under way, p50 \(.register_ms.p50 | figure), p99 \(.register_ms.p99 | figure) ms, \(.cpu_us_each | figure) us of CPU each, \(.failed) failed\(fault)",
             "    at 500/s: p50 \(.at_500.register_ms.p50 | figure), p99 \(.at_500.register_ms.p99 | figure) ms, \(.at_500.cpu_us_each | figure) us each, \(.at_500.failed) failed\(.at_500 | fault)"),
         (.sip[] | select(.step == "set-ups" or .step == "legs") |
             "\(.step), \(.of): \(.established) of \(.attempted) calls, \(.failed) failed, \(.blocked) blocked; of \(.expected) packets \(.lost) lost, \(.late) late\(fault)",

@@ -48,6 +48,9 @@ pub(crate) enum Command {
         /// What carries SIP.
         #[arg(long, value_enum)]
         transport: Option<Transport>,
+        /// Every call is heard by so many sessions of moq-lite, too. --relay says where, with a token in its query.
+        #[arg(long)]
+        moq_listeners: Option<u16>,
         #[command(flatten)]
         flags: Box<Flags>,
     },
@@ -309,8 +312,9 @@ impl Command {
             Self::Sip {
                 register_only,
                 transport,
+                moq_listeners,
                 flags,
-            } => (telephones(*register_only, *transport), flags),
+            } => (telephones(*register_only, *transport, *moq_listeners), flags),
             Self::Announce(flags) => (Scenario::load("announce-storm")?, flags),
             Self::Conference { people, hears, flags } => {
                 let shape = Shape::Conference {
@@ -362,9 +366,14 @@ impl Flags {
             scenario.sip.is_some() || self.relay_sip.is_none(),
             "--relay-sip is of telephones of SIP: `sip`, or a scenario with `[sip]`"
         );
+        let listeners = scenario.sip.as_ref().map(|sip| sip.listeners);
         anyhow::ensure!(
-            scenario.sip.is_none() || self.relay.is_none() && self.ws.is_none(),
-            "telephones of SIP have neither --relay nor --ws: --relay-sip says where they register"
+            listeners.is_none_or(|listeners| listeners == 0) || self.relay.is_some() && self.relay_sip.is_some(),
+            "--moq-listeners are let in by a token: --relay moql://host:port/?jwt=TOKEN, beside --relay-sip"
+        );
+        anyhow::ensure!(
+            scenario.sip.is_none() || self.ws.is_none() && (self.relay.is_none() || self.relay_sip.is_some()),
+            "telephones of SIP have no --ws, and --relay is for listeners: --relay-sip says where they register"
         );
         anyhow::ensure!(
             scenario.phone.is_some() || self.ws.is_none() && self.password.is_none() && self.idle.is_none(),
@@ -464,11 +473,12 @@ impl Flags {
     }
 }
 
-fn telephones(register_only: bool, transport: Option<Transport>) -> Scenario {
+fn telephones(register_only: bool, transport: Option<Transport>, listeners: Option<u16>) -> Scenario {
     let mut scenario = Scenario::telephones();
     if let Some(sip) = &mut scenario.sip {
         sip.registers_only = register_only;
         set(&mut sip.transport, transport);
+        set(&mut sip.listeners, listeners);
     }
     if register_only {
         scenario.thresholds = REGISTRATION_THRESHOLDS.map(str::to_owned).to_vec();

@@ -178,6 +178,14 @@ pub(crate) struct SipPlan {
     /// Nobody calls: what arrives are registrations, each of a telephone that begins anew.
     #[serde(skip_serializing_if = "is_false")]
     pub(crate) registers_only: bool,
+    /// Sessions at the relay by which every call is heard beside.
+    #[serde(skip_serializing_if = "is_none_of")]
+    pub(crate) listeners: u16,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_none_of(count: &u16) -> bool {
+    *count == 0
 }
 
 /// What carries SIP.

@@ -93,7 +93,7 @@ impl Line {
 }
 
 impl Lines {
-    pub(super) fn new(
+    pub(crate) fn new(
         target: Target,
         connections_max: usize,
         ack: &AckHabit,

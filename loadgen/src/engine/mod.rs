@@ -25,7 +25,7 @@ mod time;
 pub(crate) use controls::Controls;
 pub(crate) use gate::Gate;
 pub(crate) use ids::CallId;
-pub(crate) use lines::Target;
+pub(crate) use lines::{AckHabit, Happening, Lines, NO_SUCH_TRACK, Target};
 pub(crate) use phone::PhonesPlan;
 pub(crate) use settled::Settled;
 pub(crate) use shard::share;

@@ -12,7 +12,7 @@ use rustc_hash::FxHashMap;
 use crate::link::{Impairment, Link};
 use crate::model::{Purpose, random};
 
-pub(super) struct Paths {
+pub(crate) struct Paths {
     impairment: Impairment,
     seed: u64,
     links: FxHashMap<ConnectionKey, Links>,
@@ -43,7 +43,7 @@ struct Waiting {
 
 /// Whose path it is, whatever else happens in the run.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Owner {
+pub(crate) struct Owner {
     pub(super) call: u32,
     pub(super) participant: u16,
     /// How many lines the participant had before.

@@ -59,6 +59,8 @@ pub(crate) struct Summary {
     /// Of each listener and speaker, the longest time between two frames that were heard in time.
     pub(crate) silence_ms: Option<Percentiles>,
     pub(crate) one_way_ms: Option<Percentiles>,
+    /// Of those who hear calls of telephones by MoQ.
+    pub(crate) listened_ms: Option<Percentiles>,
     /// Where neither end's path is impaired, when only some are.
     pub(crate) clear_path_one_way_ms: Option<Percentiles>,
     pub(crate) jitter_ms: Option<Percentiles>,
@@ -176,6 +178,7 @@ impl Summary {
             hang_up_ms: percentiles(total.of(Measure::HangUp)),
             silence_ms: percentiles(total.of(Measure::Silence)),
             one_way_ms: percentiles(total.of(Measure::OneWay)),
+            listened_ms: percentiles(total.of(Measure::Listened)),
             clear_path_one_way_ms: percentiles(total.of(Measure::ClearPathOneWay)),
             jitter_ms: percentiles(total.of(Measure::Jitter)),
             mos: mos(total.of(Measure::Mos)),
@@ -194,6 +197,7 @@ impl Summary {
                 socket_drops: host.generator_socket_drops,
                 valid: host.generator_socket_drops == 0
                     && counts.path_datagrams_dropped == 0
+                    && counts.sip.requests_unsent == 0
                     && counts.frames_offered == counts.frames_expected + counts.frames_not_owed
                     && is_acceptable(lag_ms)
                     && is_acceptable_in_setup(setup_lag_ms, percentiles(total.of(Measure::Setup))),

@@ -141,6 +141,7 @@ impl Summary {
         )?;
         for (name, percentiles) in [
             ("one way", &self.one_way_ms),
+            ("by MoQ", &self.listened_ms),
             ("clear path", &self.clear_path_one_way_ms),
             ("jitter", &self.jitter_ms),
             ("set-up", &self.setup_ms),

@@ -84,11 +84,17 @@ fn run_sip(scenario: &Scenario, flags: &Flags, cores: &Cores, thresholds: &[Thre
     };
     let transport = scenario.sip.as_ref().map(|sip| sip.transport).unwrap_or_default();
     let (domain, addresses) = target::parse_sip(&given, transport)?;
+    let has_listeners = scenario.sip.as_ref().is_some_and(|sip| sip.listeners > 0);
+    let relay = flags.relay.as_deref().filter(|_| has_listeners);
+    let relay = relay
+        .map(|relay| target::parse(relay, scenario.client.draft))
+        .transpose()?;
+    let relay = relay.map(|(target, _)| target);
     let plan = Plan {
         scenario,
         flags,
         cores,
-        loaded: Loaded::Sip { domain },
+        loaded: Loaded::Sip { domain, relay },
         addresses,
         relay: &format!("sip:{given}"),
     };

@@ -26,8 +26,8 @@ pub(super) enum Loaded {
         target: Target,
         signalling: Option<Signalling>,
     },
-    /// A switch, by SIP. Addresses name this domain.
-    Sip { domain: String },
+    /// A switch, by SIP. Addresses name this domain. Its relay, if somebody listens there.
+    Sip { domain: String, relay: Option<Target> },
 }
 
 impl Plan<'_> {

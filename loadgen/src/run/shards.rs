@@ -300,12 +300,13 @@ impl ShardPlan {
                 settled,
                 fresh,
             })),
-            Loaded::Sip { domain } => Self::Sip(Box::new(sip::Parts {
+            Loaded::Sip { domain, relay } => Self::Sip(Box::new(sip::Parts {
                 index: number,
                 plan: load.sip.clone().unwrap_or_default(),
                 load,
                 address: plan.addresses.chosen,
                 domain: domain.clone(),
+                relay: relay.clone(),
                 phones: telephones_of(plan, number, shards)?,
                 clock,
                 controls,

@@ -178,7 +178,7 @@ impl Call {
     pub(super) fn begin_end(&mut self, now_ns: u64) {
         self.ending_ns.get_or_insert(now_ns);
         for end in &mut self.ends {
-            end.way.leave();
+            end.way.leave_for_good();
         }
     }
 

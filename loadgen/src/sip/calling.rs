@@ -12,6 +12,7 @@ use crate::truth::interval::Measure;
 use crate::truth::leg::SETTLE;
 
 use super::call::{Beginning, Call, spoken};
+use super::listening::Listeners;
 use super::shard::{Due, Member, SETTLE_INTERVAL, Shard};
 use super::telephones::State;
 
@@ -52,6 +53,7 @@ impl Shard {
         self.ledger.at(self.now_ns).counts.calls_attempted += 1;
         self.at(self.now_ns + nanoseconds(SETTLE_INTERVAL), Due::Settle { call: id });
         let Some(leg) = leg else {
+            self.ledger.at(self.now_ns).counts.sip.requests_unsent += 1;
             return self.fail(id, "the generator has no room for a call");
         };
         self.by_leg.insert(
@@ -210,6 +212,10 @@ impl Shard {
             return;
         };
         let Some(leg) = call.ends[1].leg else { return };
+        let listeners = self.listeners.as_ref().map_or(0, Listeners::count);
+        for end in &mut call.ends {
+            end.way.open_beside(listeners, self.now_ns);
+        }
         call.answered_ns = Some(due_ns);
         let group = call.ends[1].group;
         self.groups[group].agent.answer(now, leg, &call.ends[1].answer);

@@ -9,6 +9,7 @@ mod call;
 mod calling;
 mod group;
 mod holding;
+mod listening;
 mod random;
 mod registering;
 mod registrar;

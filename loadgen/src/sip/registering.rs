@@ -10,11 +10,15 @@ use crate::truth::interval::{Ledger, Measure};
 use super::registrar::{Asked, Failure, Registration};
 use super::shard::Shard;
 use super::telephones::State;
+use super::wire::{Place, Streamed};
 
 impl Shard {
     /// Gets everything ready that a run needs, and waits until it begins.
     pub(crate) fn get_ready(&mut self, gate: &Gate) -> anyhow::Result<()> {
         let took = self.register_all()?;
+        if let Some(listeners) = &mut self.listeners {
+            listeners.come_in()?;
+        }
         gate.report();
         let epoch_ns = loop {
             if let Some(epoch_ns) = gate.epoch_ns() {
@@ -90,7 +94,7 @@ impl Shard {
         let mut ended = Vec::new();
         while let Some(mut arrived) = self.wire.poll() {
             let source = arrived.received.source;
-            if let super::wire::Place::Signalling(group) = arrived.place {
+            if let Place::Signalling(group) = arrived.place {
                 for datagram in arrived.received.datagrams() {
                     self.groups[group].receive(arrived.at, source, datagram);
                 }
@@ -98,11 +102,11 @@ impl Shard {
         }
         for (group, streamed) in self.wire.read_streams() {
             match streamed {
-                super::wire::Streamed::Message(message) => {
+                Streamed::Message(message) => {
                     let switch = self.wire.switch();
                     self.groups[group].receive(self.wire.now, switch, &message);
                 }
-                super::wire::Streamed::Closed(reason) => self.lose_stream(group, &reason),
+                Streamed::Closed(reason) => self.lose_stream(group, &reason),
             }
         }
         for group in &mut self.groups {
@@ -151,6 +155,7 @@ impl Shard {
             }
             Err(failure) => {
                 interval.counts.sip.registrations_failed += 1;
+                interval.counts.sip.requests_unsent += u64::from(failure == Failure::Room);
                 interval.note(&format!("a registration: {failure}"), 1);
                 if let Failure::Refused(status) = failure {
                     interval.refuse(status);

@@ -12,15 +12,16 @@ use moqswitch_sip::agent::LegKey;
 use rustc_hash::FxHashMap;
 
 use crate::clock::unix_ns;
-use crate::engine::{CallId, Clock, Controls, Settled, nanoseconds, share};
+use crate::engine::{CallId, Clock, Controls, Settled, Target, nanoseconds, share};
 use crate::load::{Load, SipPlan};
 use crate::model::arrivals::Schedule;
-use crate::model::{Purpose, random};
+use crate::model::{self, Purpose};
 use crate::truth::interval::{Interval, Ledger};
 use crate::truth::leg::SETTLE;
 
 use super::call::Call;
 use super::group::{Group, GroupPlan};
+use super::listening::{Listened, Listeners};
 use super::random::Random;
 use super::telephones::{Telephones, TelephonesPlan};
 use super::wire::{Needs, Place, Streamed, Wire};
@@ -33,6 +34,8 @@ pub(crate) struct Parts {
     /// The switch, and how addresses name it.
     pub(crate) address: SocketAddr,
     pub(crate) domain: String,
+    /// Where listeners are, if there are any.
+    pub(crate) relay: Option<Target>,
     pub(crate) plan: SipPlan,
     pub(crate) phones: TelephonesPlan,
     pub(crate) clock: Clock,
@@ -49,6 +52,7 @@ pub(crate) struct Shard {
     pub(super) wire: Wire,
     pub(super) groups: Vec<Group>,
     pub(super) phones: Telephones,
+    pub(super) listeners: Option<Listeners>,
     pub(super) calls: FxHashMap<CallId, Call>,
     /// Whose a leg of an agent is.
     pub(super) by_leg: FxHashMap<(usize, LegKey), Member>,
@@ -127,11 +131,11 @@ impl Shard {
         let needs = Needs {
             address: parts.address,
             transport: parts.plan.transport,
-            groups: parts.phones.groups(),
+            groups: parts.phones.groups(parts.plan.registers_only),
             rtp: parts.phones.sockets(),
         };
         let wire = Wire::open(needs, parts.clock)?;
-        let phones = Telephones::new(&parts.phones);
+        let phones = Telephones::new(&parts.phones, needs.groups);
         // Another one each time: a switch remembers requests for half a minute.
         let seed = unix_ns() ^ (parts.index << 32) ^ u64::from(std::process::id());
         let mut random = Random::new(seed);
@@ -153,9 +157,14 @@ impl Shard {
         for (index, phone) in phones.all.iter().enumerate() {
             groups[phone.group].let_in(index, &phone.number);
         }
+        let listeners = match &parts.relay {
+            Some(target) => Some(Listeners::dial(target.clone(), parts.plan.listeners, parts.clock)?),
+            None => None,
+        };
         let load = &parts.load;
         Ok(Self {
             wire,
+            listeners,
             groups,
             phones,
             epoch_ns: 0,
@@ -164,7 +173,7 @@ impl Shard {
             by_source: FxHashMap::default(),
             by_ssrc: FxHashMap::default(),
             due: BinaryHeap::new(),
-            schedule: Schedule::new(load.arrivals.clone(), self::random(load.seed, Purpose::Arrivals, 0)),
+            schedule: Schedule::new(load.arrivals.clone(), model::random(load.seed, Purpose::Arrivals, 0)),
             arrivals: 0,
             ledger: Ledger::new(0, nanoseconds(load.interval), load.measured_from),
             settled: Settled::new(parts.settled.clone()),
@@ -192,6 +201,9 @@ impl Shard {
             self.send_fresh();
         }
         self.leave_switch()?;
+        if let Some(listeners) = &mut self.listeners {
+            listeners.finish()?;
+        }
         let end_ns = self.now_ns + nanoseconds(self.parts.load.interval);
         self.settled.send_rest(end_ns, &mut self.ledger).await;
         Ok(())
@@ -213,6 +225,7 @@ impl Shard {
                 }
             }
         }
+        self.hear_listeners()?;
         self.now_ns = self.parts.clock.ns(self.wire.now);
         for (group, streamed) in self.wire.read_streams() {
             match streamed {
@@ -227,6 +240,27 @@ impl Shard {
         for group in 0..self.groups.len() {
             self.groups[group].handle_timeout(self.wire.now);
             self.take_events(group);
+        }
+        Ok(())
+    }
+
+    /// What is heard by MoQ.
+    fn hear_listeners(&mut self) -> anyhow::Result<()> {
+        let Some(listeners) = &mut self.listeners else {
+            return Ok(());
+        };
+        for listened in listeners.turn()? {
+            match listened {
+                Listened::Frame { listener, at, payload } => {
+                    self.now_ns = self.parts.clock.ns(at);
+                    self.hear_beside(listener, &payload);
+                }
+                Listened::Lost(reason) => {
+                    let interval = self.ledger.at(self.now_ns);
+                    interval.counts.connections_lost += 1;
+                    interval.note(&format!("a listener: {reason}"), 1);
+                }
+            }
         }
         Ok(())
     }
@@ -390,5 +424,5 @@ impl Shard {
 
 const WAIT_MAX: Duration = Duration::from_millis(20);
 /// How precisely calls begin; their set-up is measured from the time that was meant.
-const ARRIVALS_INTERVAL: Duration = Duration::from_millis(2);
+const ARRIVALS_INTERVAL: Duration = Duration::from_micros(500);
 pub(super) const SETTLE_INTERVAL: Duration = Duration::from_millis(500);

@@ -59,6 +59,17 @@ impl Shard {
         self.at(next_ns, Due::Tick { call: id, participant });
     }
 
+    /// Takes a frame that came by MoQ. Those of other shards, and of calls that are over, are none of ours.
+    pub(super) fn hear_beside(&mut self, listener: usize, payload: &[u8]) {
+        let Some(stamp) = stamp::read(payload) else { return };
+        if let Some(call) = self.calls.get_mut(&stamp.call)
+            && let Some(end) = call.ends.get_mut(usize::from(stamp.participant))
+        {
+            end.way
+                .hear_beside(listener, stamp, payload.len(), self.now_ns, &mut self.ledger);
+        }
+    }
+
     /// Takes a packet that came.
     pub(super) fn hear_packet(&mut self, socket: usize, source: SocketAddr, datagram: &[u8]) {
         let ssrc = datagram.get(SSRC_AT..).and_then(<[u8]>::first_chunk::<4>);

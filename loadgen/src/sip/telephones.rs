@@ -20,8 +20,10 @@ impl TelephonesPlan {
         self.talking + self.idle
     }
 
-    pub(super) fn groups(&self) -> usize {
-        self.count().div_ceil(GROUP_PHONES).clamp(1, GROUPS_MAX)
+    /// Where they register again and again each agent has less to remember.
+    pub(super) fn groups(&self, registers_only: bool) -> usize {
+        let least = if registers_only { GROUPS_OF_REGISTRATIONS } else { 1 };
+        self.count().div_ceil(GROUP_PHONES).clamp(least, GROUPS_MAX)
     }
 
     /// Sockets of RTP.
@@ -63,8 +65,7 @@ pub(super) enum State {
 }
 
 impl Telephones {
-    pub(super) fn new(plan: &TelephonesPlan) -> Self {
-        let groups = plan.groups();
+    pub(super) fn new(plan: &TelephonesPlan, groups: usize) -> Self {
         let phone = |index: usize| Telephone {
             number: (plan.first_number + index as u64).to_string(),
             group: index % groups,
@@ -141,6 +142,7 @@ impl Telephones {
 /// minute, and some thousands of them in all.
 const GROUP_PHONES: usize = 250;
 const GROUPS_MAX: usize = 64;
+const GROUPS_OF_REGISTRATIONS: usize = 16;
 /// Legs that share a socket of RTP.
 const SOCKET_LEGS: usize = 64;
 const SOCKETS_MAX: usize = 64;
@@ -151,12 +153,15 @@ mod tests {
 
     #[test]
     fn who_was_free_for_the_longest_time_is_next_and_idle_ones_do_nothing() {
-        let mut phones = Telephones::new(&TelephonesPlan {
-            first_number: 7_000,
-            talking: 3,
-            idle: 300,
-            password: None,
-        });
+        let mut phones = Telephones::new(
+            &TelephonesPlan {
+                first_number: 7_000,
+                talking: 3,
+                idle: 300,
+                password: None,
+            },
+            2,
+        );
         assert_eq!((phones.all.len(), phones.all[302].group), (303, 0));
         (0..303).for_each(|phone| phones.set_free(phone));
         assert_eq!(phones.find("7302"), Some(302));

@@ -23,6 +23,8 @@ pub(super) struct Way {
     next_ns: u64,
     /// As the other hears it. None: it is not to.
     leg: Option<Leg>,
+    /// As those hear it who are beside the call, held or not.
+    beside: Vec<Leg>,
     /// Those of before a hold, with the first frame that was not theirs, and when they were closed.
     closing: Vec<(Leg, u64, u64)>,
 }
@@ -56,6 +58,7 @@ impl Way {
             log: TrackLog::default(),
             next_ns: 0,
             leg: None,
+            beside: Vec::new(),
             closing: Vec::new(),
         }
     }
@@ -79,16 +82,34 @@ impl Way {
         self.leg = Some(leg);
     }
 
+    /// So many beside the call are to hear it as well.
+    pub(super) fn open_beside(&mut self, count: usize, now_ns: u64) {
+        let codec = mos::impairment(self.plan.codec.name());
+        self.beside.resize_with(count, || {
+            let mut leg = Leg::new(&self.log, codec, now_ns);
+            leg.is_beside = true;
+            leg
+        });
+    }
+
     /// Both know that the other hears.
     pub(super) fn expect(&mut self, ledger: &mut Ledger) {
-        if let Some(leg) = &mut self.leg {
+        for leg in self.leg.iter_mut().chain(&mut self.beside) {
             leg.begin_expecting(&self.log, ledger);
         }
     }
 
-    /// What is said from here on is nobody's.
+    /// What is said from here on is not the other's.
     pub(super) fn leave(&mut self) {
         if let Some(leg) = &mut self.leg {
+            leg.leave(&self.log);
+        }
+    }
+
+    /// What is said from here on is nobody's.
+    pub(super) fn leave_for_good(&mut self) {
+        self.leave();
+        for leg in &mut self.beside {
             leg.leave(&self.log);
         }
     }
@@ -107,7 +128,8 @@ impl Way {
 
     /// Everything that was to be heard was.
     pub(super) fn is_complete(&self) -> bool {
-        self.leg.as_ref().is_none_or(|leg| leg.is_complete(&self.log))
+        let mut legs = self.leg.iter().chain(&self.beside);
+        legs.all(|leg| leg.is_complete(&self.log))
     }
 
     /// What is said now, if something is. `is_silent`: whatever would be, is not.
@@ -119,7 +141,7 @@ impl Way {
         self.log.begin_group();
         let sequence = self.log.push(intended_ns, None);
         let counts = &mut ledger.at(intended_ns).counts;
-        counts.frames_offered += 1;
+        counts.frames_offered += 1 + self.beside.len() as u64;
         counts.frames_sent += 1;
         counts.frames_not_owed += u64::from(self.leg.is_none());
         let payload = stamp::build(self.stamp(sequence, intended_ns), self.plan.codec.largest());
@@ -162,6 +184,31 @@ impl Way {
         own.map(|stamp| stamp.sequence)
     }
 
+    /// Takes what came to one beside the call, with a stamp of ours.
+    pub(super) fn hear_beside(
+        &mut self,
+        listener: usize,
+        stamp: Stamp,
+        bytes: usize,
+        now_ns: u64,
+        ledger: &mut Ledger,
+    ) {
+        let Some(leg) = self.beside.get_mut(listener) else {
+            return;
+        };
+        let place = Place {
+            group: stamp.sequence,
+            index: 0,
+        };
+        let arrived = ArrivedFrame { place, bytes, now_ns };
+        leg.handle_frame(
+            &self.log,
+            arrived,
+            |_, sent| stamp.intended_ns == sent.intended_ns,
+            ledger,
+        );
+    }
+
     /// Counts frames that have had their time; with `is_last` all.
     pub(super) fn settle(&mut self, now_ns: u64, is_last: bool, ledger: &mut Ledger) {
         let log = &self.log;
@@ -170,7 +217,7 @@ impl Way {
             leg.settle(log, now_ns, is_done, ledger);
             !is_done
         });
-        if let Some(leg) = &mut self.leg {
+        for leg in self.leg.iter_mut().chain(&mut self.beside) {
             leg.settle(log, now_ns, is_last, ledger);
         }
         self.log.forget_before(now_ns.saturating_sub(LOG_KEPT_NS));

@@ -170,10 +170,12 @@ pub(crate) enum Measure {
     Connected,
     /// From when one was to call until that was refused.
     Refused,
+    /// From intended sending to complete arrival, of who hears a call of telephones by MoQ.
+    Listened,
 }
 
 impl Measure {
-    pub(crate) const ALL: [Self; 23] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::OneWay,
         Self::ClearPathOneWay,
         Self::Jitter,
@@ -197,6 +199,7 @@ impl Measure {
         Self::HangUp,
         Self::Connected,
         Self::Refused,
+        Self::Listened,
     ];
 
     /// Whether it is of setting calls up, which a warm-up is full of.
@@ -220,7 +223,13 @@ impl Measure {
             | Self::HangUp
             | Self::Connected
             | Self::Refused => true,
-            Self::OneWay | Self::ClearPathOneWay | Self::Jitter | Self::Lag | Self::Floor | Self::Mos => false,
+            Self::OneWay
+            | Self::ClearPathOneWay
+            | Self::Jitter
+            | Self::Lag
+            | Self::Floor
+            | Self::Mos
+            | Self::Listened => false,
         }
     }
 
@@ -250,6 +259,7 @@ impl Measure {
             Self::HangUp => "hang_up_us",
             Self::Connected => "connected_us",
             Self::Refused => "refused_us",
+            Self::Listened => "listened_us",
         }
     }
 }

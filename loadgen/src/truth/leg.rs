@@ -60,6 +60,8 @@ pub(crate) struct Leg {
     gap: Option<Gap>,
     /// In a load where only some paths are impaired, neither its publisher's nor its listener's is.
     pub(crate) is_on_clear_path: bool,
+    /// Its listener is beside a call, and its delays are told apart.
+    pub(crate) is_beside: bool,
 }
 
 /// What an estimate of quality needs.
@@ -108,6 +110,7 @@ impl Leg {
             skipped: BTreeSet::new(),
             gap: None,
             is_on_clear_path: false,
+            is_beside: false,
         }
     }
 
@@ -243,7 +246,12 @@ impl Leg {
 
     fn measure(&mut self, log: &TrackLog, sequence: u64, intended_ns: u64, now_ns: u64, interval: &mut Interval) {
         let one_way = Duration::from_nanos(now_ns.saturating_sub(intended_ns));
-        interval.record(Measure::OneWay, microseconds(one_way));
+        let measure = if self.is_beside {
+            Measure::Listened
+        } else {
+            Measure::OneWay
+        };
+        interval.record(measure, microseconds(one_way));
         if self.is_on_clear_path {
             interval.record(Measure::ClearPathOneWay, microseconds(one_way));
         }

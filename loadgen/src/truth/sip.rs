@@ -12,6 +12,8 @@ pub(crate) struct SipCounts {
     pub(crate) registrations_challenged: u64,
     /// Registrations that were refused or not answered, in the whole run.
     pub(crate) registrations_failed: u64,
+    /// Requests that the generator had no room for, in the whole run: its own doing, so the run has no result.
+    pub(crate) requests_unsent: u64,
     /// Packets of RTP that came from where nobody talks, or were none.
     pub(crate) packets_foreign: u64,
 }
@@ -19,6 +21,7 @@ pub(crate) struct SipCounts {
 impl SipCounts {
     pub(super) fn add_calls(&mut self, other: &Self) {
         self.registrations_failed += other.registrations_failed;
+        self.requests_unsent += other.requests_unsent;
     }
 
     pub(super) fn add_media(&mut self, other: &Self) {

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use moqswitch::config::{CallsConfig, Config, SipConfig};
+use moqswitch::config::{AuthConfig, CallsConfig, Config, SipConfig};
 use moqswitch::switch::{Surroundings, Switch};
 use serde_json::Value;
 
@@ -113,6 +113,32 @@ fn telephones_answer_what_they_are_asked_for() {
 }
 
 #[test]
+fn calls_are_heard_by_moq_beside() {
+    let run = Run::new("listeners").with(&SCENARIO.replace("'udp'", "'udp', listeners = 2"));
+    let (switch, sip) = closed_switch(&run.directory, 24);
+    let (sip, relay) = (sip.to_string(), format!("moql://{}/?jwt={TOKEN}", switch.address()));
+    let flags = [
+        "run",
+        "scenario.toml",
+        "--password",
+        "right",
+        "--relay-sip",
+        &sip,
+        "--relay",
+        &relay,
+    ];
+    let finished = run.finish(&flags);
+    finished.assert_all_is_well();
+    assert!(finished.has("listened_ms"), "{}", finished.text);
+    // The other telephone and two beside.
+    let sent = finished.count("frames_sent");
+    assert_eq!(finished.count("frames_offered"), 3 * sent, "{}", finished.text);
+    assert!(finished.count("frames_delivered") > 2 * sent, "{}", finished.text);
+    let (status, text) = fail(&["sip", "--moq-listeners", "1"]);
+    assert!(status == Some(2) && text.contains("let in by a token"), "{text}");
+}
+
+#[test]
 fn where_no_telephone_can_register_there_is_no_run() {
     let nobody = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = nobody.local_addr().unwrap().to_string();
@@ -149,6 +175,7 @@ fn closed_switch(directory: &Path, telephones: u64) -> (Switch, SocketAddr) {
         .map(|number| format!("[users.\"{}\"]\npassword_file = \"secret\"\n", 7_000_000_000 + number))
         .collect();
     std::fs::write(directory.join("users.toml"), users).unwrap();
+    std::fs::write(directory.join("key.jwk"), KEY).unwrap();
     let sip = std::iter::repeat_with(|| UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap())
         .find(|address| TcpListener::bind(address).is_ok())
         .unwrap();
@@ -168,6 +195,10 @@ fn closed_switch(directory: &Path, telephones: u64) -> (Switch, SocketAddr) {
             ..calls
         }),
         state_directory: Some(PathBuf::new()),
+        auth: AuthConfig {
+            key: Some(directory.join("key.jwk")),
+            ..Config::default().auth
+        },
         ..Config::default()
     };
     let surroundings = Surroundings {
@@ -303,6 +334,11 @@ impl Finished {
         assert_eq!(offered, self.count("frames_offered"), "{}", self.text);
     }
 }
+
+/// Made by `moqswitch token generate` and `sign`: who has the token may subscribe to all calls, for ever.
+const KEY: &str = r#"{"alg":"HS256","k":"h6ugUPR6CRIKN9xSnRPDhVnaNcVwqjlOmKbSu6WZ1s8","key_ops":["sign","verify"],"kid":"test","kty":"oct"}"#;
+const TOKEN: &str = "eyJhbGciOiJIUzI1NiIsImtpZCI6InRlc3QiLCJ0eXAiOiJKV1QifQ.eyJnZXQiOlsiY2FsbCJdfQ.\
+                     B7dT2IIInRmsS_HNt3C9z1mXphJbIjHXd4tAXOnO9ek";
 
 const LOADGEN: &str = env!("CARGO_BIN_EXE_loadgen");
 
