@@ -188,7 +188,7 @@ impl Application {
                     hearing.came(tag.role);
                 }
                 match tag.role {
-                    Role::HeardDtmf => leg.hear_digit(&payload),
+                    Role::HeardDtmf => leg.hear_digit(&payload, host.now()),
                     _ => leg.speak(group.0, timestamp, payload, host),
                 }
             }),

@@ -1,11 +1,64 @@
-//! Digits that a leg sends: one after the other, as telephone events.
+//! Digits that a leg hears, and those that it sends: one after the other, as telephone events.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
 use moqswitch_media::dtmf::{self, Event, Sending};
 
-use crate::limits::{DIGIT_GAP, DIGIT_MAX, DIGIT_STEP, DIGITS_MAX};
+use crate::limits::{DIGIT_GAP, DIGIT_MAX, DIGIT_STEP, DIGITS_MAX, REPLAY_MAX};
+
+/// What was heard on one track of digits. Who subscribes is given groups that there are already (draft-lcurley-moq-lite,
+/// section SUBSCRIBE): they may be of keys that somebody pressed long ago.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    subscribed: Option<Instant>,
+    /// The newest digit that was heard.
+    newest_at_ms: Option<u64>,
+    /// One whose end alone has come, with the subscription.
+    past_at_ms: Option<u64>,
+}
+
+/// What a group of a track of digits is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// A digit begins.
+    Begin,
+    /// It begins, or is of the past: then its end comes with it.
+    Doubtful,
+    /// One that is known is over.
+    End,
+    /// It began and is over.
+    Both,
+    /// It was pressed before anybody listened.
+    Past,
+}
+
+impl Heard {
+    pub(crate) fn subscribed(&mut self, now: Instant) {
+        self.subscribed = Some(now);
+    }
+
+    /// Each digit is told twice with the same `at_ms`, when it begins and when it is over. The second may come before the
+    /// first, which was lost and sent again.
+    pub(crate) fn judge(&mut self, at_ms: u64, is_end: bool, now: Instant) -> Told {
+        let is_early = self.subscribed.is_some_and(|subscribed| now < subscribed + REPLAY_MAX);
+        let was_past = self.past_at_ms == Some(at_ms) && !is_end;
+        match self.newest_at_ms {
+            Some(newest) if newest == at_ms => return Told::End,
+            Some(newest) if newest > at_ms => return Told::Past,
+            _ if is_end && is_early => {
+                self.past_at_ms = Some(at_ms);
+                return Told::Past;
+            }
+            _ => self.newest_at_ms = Some(at_ms),
+        }
+        match is_end || was_past {
+            true => Told::Both,
+            false if is_early => Told::Doubtful,
+            false => Told::Begin,
+        }
+    }
+}
 
 /// What is pressed, and what waits.
 #[derive(Debug, Default)]
@@ -25,6 +78,8 @@ pub(crate) struct Pressed {
     pub(crate) at_ms: Option<u64>,
     pub(crate) duration_ms: u32,
     pub(crate) is_over: bool,
+    /// If it is over before, it was pressed before anybody listened.
+    pub(crate) not_before: Option<Instant>,
 }
 
 /// What is to be done.
@@ -52,17 +107,19 @@ impl Pressing {
         self.queue.clear();
     }
 
-    /// The second of two that tell the same digit says that it is over, whichever came first.
-    pub(crate) fn press(&mut self, pressed: Pressed) {
+    /// A digit that was heard is over, if it is not forgotten yet.
+    pub(crate) fn release(&mut self, at_ms: u64, duration_ms: u32, now: Instant) {
+        let is_past = |known: &Pressed| known.not_before.is_some_and(|not_before| now < not_before);
+        self.queue.retain(|known| known.at_ms != Some(at_ms) || !is_past(known));
         let sending = self.sending.iter_mut().map(|(_, pressed, _)| pressed);
-        let known = sending
-            .chain(&mut self.queue)
-            .find(|known| known.at_ms.is_some() && known.at_ms == pressed.at_ms);
+        let known = sending.chain(&mut self.queue).find(|known| known.at_ms == Some(at_ms));
         if let Some(known) = known {
             known.is_over = true;
-            known.duration_ms = known.duration_ms.max(pressed.duration_ms);
-            return;
+            known.duration_ms = known.duration_ms.max(duration_ms);
         }
+    }
+
+    pub(crate) fn press(&mut self, pressed: Pressed) {
         // Whoever presses the next one has let go of those before it, whether their ends come or not.
         let before = self.sending.iter_mut().map(|(_, pressed, _)| pressed);
         before.chain(&mut self.queue).for_each(|before| before.is_over = true);
@@ -74,8 +131,10 @@ impl Pressing {
     /// `clock_hz` is that of the events.
     pub(crate) fn poll(&mut self, now: Instant, clock_hz: u32) -> Turn {
         let Some((sending, pressed, due)) = &mut self.sending else {
-            return match self.next.filter(|next| *next > now) {
-                _ if self.queue.is_empty() => Turn::Wait(None),
+            let Some(pressed) = self.queue.front() else {
+                return Turn::Wait(None);
+            };
+            return match self.next.max(pressed.not_before).filter(|next| *next > now) {
                 Some(next) => Turn::Wait(Some(next)),
                 None => Turn::Begin,
             };
@@ -118,6 +177,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::limits::DOUBT;
 
     fn pressed(digit: char, at_ms: Option<u64>, duration_ms: u32, is_over: bool) -> Pressed {
         Pressed {
@@ -125,6 +185,7 @@ mod tests {
             at_ms,
             duration_ms,
             is_over,
+            not_before: None,
         }
     }
 
@@ -180,8 +241,9 @@ mod tests {
             let now = now + DIGIT_STEP * step;
             assert!(matches!(pressing.poll(now, 48_000), Turn::Send { event, .. } if !event.is_end));
         }
-        // The same digit, over; and one whose end never comes.
-        pressing.press(pressed('1', Some(10), 100, false));
+        // The same digit, over; one that nobody knows; and one whose end never comes.
+        pressing.release(10, 100, now);
+        pressing.release(9, 100, now);
         pressing.press(pressed('2', Some(500), 0, false));
         pressing.press(pressed('3', None, 40, true));
         let left = run(&mut pressing, now + DIGIT_STEP * 5, 48_000);
@@ -205,6 +267,44 @@ mod tests {
         pressing.press(pressed('9', Some(901), 0, false));
         pressing.clear();
         assert_eq!(run(&mut pressing, now + Duration::from_secs(90), 8000), []);
+    }
+
+    #[test]
+    fn what_was_pressed_before_anybody_listened_is_not_heard() {
+        let (mut heard, began) = (Heard::default(), Instant::now());
+        let later = began + REPLAY_MAX;
+        // Of what is over there is its end, or both; then one is pressed.
+        heard.subscribed(began);
+        assert_eq!(heard.judge(100, true, began), Told::Past);
+        assert_eq!(heard.judge(200, false, began), Told::Doubtful);
+        assert_eq!(heard.judge(200, true, began), Told::End);
+        assert_eq!(heard.judge(100, false, began), Told::Past);
+        assert_eq!(heard.judge(700, false, later), Told::Begin);
+        assert_eq!(heard.judge(700, true, later), Told::End);
+        // Its end overtakes its beginning, with the subscription or long after it.
+        heard.subscribed(later);
+        assert_eq!(heard.judge(2000, true, later), Told::Past);
+        assert_eq!(heard.judge(2000, false, later), Told::Both);
+        assert_eq!(heard.judge(3000, true, later + REPLAY_MAX), Told::Both);
+        assert_eq!(heard.judge(3000, false, later + REPLAY_MAX), Told::End);
+    }
+
+    #[test]
+    fn what_may_be_of_the_past_is_sent_unless_its_end_comes_with_it() {
+        let mut pressing = Pressing::default();
+        let now = Instant::now();
+        let doubtful = |at_ms| Pressed {
+            not_before: Some(now + DOUBT),
+            ..pressed('1', Some(at_ms), 20, false)
+        };
+        pressing.press(doubtful(1));
+        pressing.release(1, 160, now + DOUBT / 2);
+        assert_eq!(pressing.poll(now + DOUBT, 8000), Turn::Wait(None));
+        pressing.press(doubtful(2));
+        assert_eq!(pressing.poll(now, 8000), Turn::Wait(Some(now + DOUBT)));
+        pressing.release(2, 160, now + DOUBT);
+        let left = run(&mut pressing, now + DOUBT, 8000);
+        assert_eq!(left.len(), 8 + 3, "{left:?}");
     }
 
     #[test]

@@ -7,9 +7,10 @@ use moqswitch_proto::wire::{BroadcastPath, GroupRange, StreamId, SubscribeId};
 use moqswitch_relay::routing::PeerKey;
 use moqswitch_relay::shard::local::{Host, LocalSubscription};
 
+use crate::digits::{Heard, Told};
 use crate::limits::{SUBSCRIBE_RETRY_MAX, SUBSCRIBE_RETRY_MIN};
 use crate::tags::{Role, TURNS, Tag};
-use crate::tracks::{AUDIO, DTMF};
+use crate::tracks::{AUDIO, DTMF, DigitEvent};
 
 pub(crate) struct Hearing {
     leg: u64,
@@ -22,6 +23,7 @@ pub(crate) struct Hearing {
     watch: Wanted<StreamId>,
     audio: Wanted<SubscribeId>,
     dtmf: Wanted<SubscribeId>,
+    digits: Heard,
 }
 
 /// Something of the host that is to be had, or to be tried for again.
@@ -45,6 +47,7 @@ impl Hearing {
             watch: Wanted::new(Role::Watch),
             audio: Wanted::new(Role::HeardAudio),
             dtmf: Wanted::new(Role::HeardDtmf),
+            digits: Heard::default(),
         };
         hearing.watch(host);
         hearing
@@ -86,6 +89,7 @@ impl Hearing {
     /// The broadcast is there, or there anew: it is tried at once.
     pub(crate) fn set_there(&mut self, is_there: bool) {
         self.is_there = is_there;
+        self.digits = Heard::default();
         for track in [&mut self.audio, &mut self.dtmf] {
             track.retry_at = None;
             track.failures = 0;
@@ -112,6 +116,11 @@ impl Hearing {
             Role::HeardDtmf => self.dtmf.failures = 0,
             Role::Audio | Role::Dtmf | Role::Catalog | Role::Watch => {}
         }
+    }
+
+    /// A digit is told.
+    pub(crate) fn judge_digit(&mut self, event: &DigitEvent, now: Instant) -> Told {
+        self.digits.judge(event.at_ms, event.end, now)
     }
 
     /// Whether what is told with a tag is of what it has.
@@ -167,6 +176,9 @@ impl Hearing {
             Ok(id) => {
                 track.held = Some(id);
                 track.retry_at = None;
+                if role == Role::HeardDtmf {
+                    self.digits.subscribed(host.now());
+                }
             }
             Err(_) => track.failed(host.now()),
         }

@@ -15,10 +15,10 @@ use moqswitch_relay::shard::local::{Delivery, Host, LocalFrame, LocalTrack};
 use crate::codec::LegCodec;
 use crate::command::{LegName, LegPeer};
 use crate::control::Control;
-use crate::digits::{Pressed, Pressing, Turn};
+use crate::digits::{Pressed, Pressing, Told, Turn};
 use crate::events::{LegEvent, Outbox};
 use crate::hearing::Hearing;
-use crate::limits::{DIGITS_PER_SECOND_MAX, PACKETS_PER_SECOND_MAX, PAYLOAD_BYTES_MAX};
+use crate::limits::{DIGITS_PER_SECOND_MAX, DOUBT, PACKETS_PER_SECOND_MAX, PAYLOAD_BYTES_MAX};
 use crate::settings::{Kind, LegSettings};
 use crate::statistics::{LegStatistics, duration};
 use crate::tags::{Role, Tag};
@@ -354,14 +354,21 @@ impl Leg {
     }
 
     /// A digit of who is heard: its beginning or its end.
-    pub(crate) fn hear_digit(&mut self, payload: &[u8]) {
-        if let Some((event, digit)) = DigitEvent::parse(payload) {
-            self.press_digit(Pressed {
+    pub(crate) fn hear_digit(&mut self, payload: &[u8], now: Instant) {
+        let (Some(hearing), Some((event, digit))) = (&mut self.hearing, DigitEvent::parse(payload)) else {
+            return;
+        };
+        let told = hearing.judge_digit(&event, now);
+        match told {
+            Told::Past => {}
+            Told::End => self.pressing.release(event.at_ms, event.duration_ms, now),
+            Told::Begin | Told::Doubtful | Told::Both => self.press_digit(Pressed {
                 digit,
                 at_ms: Some(event.at_ms),
                 duration_ms: event.duration_ms,
-                is_over: false,
-            });
+                is_over: told == Told::Both,
+                not_before: (told == Told::Doubtful).then(|| now + DOUBT),
+            }),
         }
     }
 
@@ -371,6 +378,7 @@ impl Leg {
             at_ms: None,
             duration_ms,
             is_over: true,
+            not_before: None,
         });
     }
 
@@ -506,6 +514,7 @@ impl Leg {
             digit: digit.digit.to_string(),
             duration_ms,
             at_ms: self.digit_at,
+            end: digit.is_end,
         };
         self.events += 1;
         let payload = host.copy(&event.encode());

@@ -37,6 +37,12 @@ pub const DIGITS_PER_SECOND_MAX: u32 = 20;
 /// A digit whose end does not come ends by itself.
 pub const DIGIT_MAX: Duration = Duration::from_secs(8);
 
+/// For so long after the subscription of a track of digits may come what was pressed before it.
+pub const REPLAY_MAX: Duration = Duration::from_secs(1);
+
+/// In that time a digit is sent so much later: of what is of the past the end has come by then.
+pub const DOUBT: Duration = Duration::from_millis(20);
+
 /// From one packet of a digit to the next.
 pub const DIGIT_STEP: Duration = Duration::from_millis(20);
 

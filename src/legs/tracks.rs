@@ -12,6 +12,9 @@ pub(crate) struct DigitEvent {
     pub(crate) duration_ms: u32,
     /// Since the leg began.
     pub(crate) at_ms: u64,
+    /// It is over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) end: bool,
 }
 
 impl DigitEvent {
