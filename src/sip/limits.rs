@@ -226,6 +226,10 @@ pub const TRUNK_PING_AGAIN: Duration = Duration::from_secs(10);
 /// Pings without an answer in a row. Then a trunk is down.
 pub const TRUNK_PINGS_MISSED_MAX: u32 = 3;
 
+/// How long any answer of a trunk to a call is waited for, a provisional one counts. It is less than RFC 3261 has (32 s), so
+/// that there is time for another trunk.
+pub const TRUNK_ANSWER_WAIT: Duration = Duration::from_secs(6);
+
 /// How long a trunk is passed over that did not answer a call at all.
 pub const TRUNK_SILENT_OUT: Duration = Duration::from_secs(30);
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::limits::{LEGS_MAX, SESSION_INTERVAL, SESSION_MIN};
+use crate::limits::{LEGS_MAX, SESSION_INTERVAL, SESSION_MIN, TRUNK_ANSWER_WAIT};
 use crate::message::syntax::escape;
 use crate::message::{Message, Method};
 use crate::transaction::{NoRoom, ServerId};
@@ -10,6 +10,7 @@ use crate::transaction::{NoRoom, ServerId};
 use super::dialog::Dialog;
 use super::event::{End, EndedBy, LegKey, Target};
 use super::leg::{Leg, Offer, Reliable, Session, State};
+use super::trunks::TrunkId;
 use super::{ALLOW, Agent, Purpose, SDP, SUPPORTED, Timer};
 
 /// A call as it goes out.
@@ -61,7 +62,14 @@ impl Agent {
         }
         invite.set_body(SDP, call.offer.as_bytes());
         let credentials = self.say_credentials(call.account, &mut invite);
-        let sent = self.transactions.request(now, flow, invite)?;
+        let is_by_trunk = call
+            .account
+            .is_some_and(|account| self.trunk(TrunkId(account)).is_some());
+        // Where there may be another trunk, this one is not waited for as long.
+        let sent = match is_by_trunk {
+            true => self.transactions.request_within(now, flow, invite, TRUNK_ANSWER_WAIT)?,
+            false => self.transactions.request(now, flow, invite)?,
+        };
         self.begun += 1;
         let key = LegKey(self.begun);
         self.dialogs

@@ -42,7 +42,7 @@ pub(super) enum Due {
 }
 
 impl Client {
-    pub(super) fn new(now: Instant, flow: Flow, request: Message, key: Box<str>) -> Self {
+    pub(super) fn new(now: Instant, flow: Flow, request: Message, key: Box<str>, wait: Duration) -> Self {
         let bytes: Arc<[u8]> = request.to_bytes().into();
         let is_reliable = flow.transport.is_reliable();
         Self {
@@ -54,7 +54,7 @@ impl Client {
             state: State::Calling {
                 at: (!is_reliable).then(|| now + T1),
                 after: T1,
-                end: now + T1X64,
+                end: now + wait,
                 is_provisional: false,
             },
         }

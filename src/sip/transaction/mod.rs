@@ -13,7 +13,7 @@ mod times;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::flow::Flow;
 use crate::limits::{CLIENT_TRANSACTIONS_MAX, SERVER_TRANSACTIONS_MAX};
@@ -186,12 +186,26 @@ impl Transactions {
 
     /// Sends a request, which has a branch of its own in its Via.
     pub fn request(&mut self, now: Instant, flow: Flow, request: Message) -> Result<ClientId, NoRoom> {
+        self.request_within(now, flow, request, times::T1X64)
+    }
+
+    /// The same, given up when nothing has come of the peer for so long.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn request_within(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        request: Message,
+        wait: Duration,
+    ) -> Result<ClientId, NoRoom> {
         let key = key::of_client(&request).ok_or(NoRoom)?;
         if self.clients.len() >= CLIENT_TRANSACTIONS_MAX {
             return Err(NoRoom);
         }
         let id = ClientId(self.next());
-        let client = Client::new(now, flow, request, key.clone());
+        let client = Client::new(now, flow, request, key.clone(), wait);
         self.outgoing.push_back((flow, client.bytes()));
         self.timers.insert((client.due(), Timer::Client(id)));
         self.clients.insert(id, client);
