@@ -186,7 +186,7 @@ const LAYERS: &[Layer] = &[
     // Devices without a socket of their own.
     layer(
         "signalling/gateway",
-        &["access", "control", "exchange", "limits", "socket"],
+        &["access", "control", "exchange", "figures", "limits", "socket"],
         &[],
         &[],
     ),
@@ -207,14 +207,16 @@ const LAYERS: &[Layer] = &[
     ),
     layer(
         "signalling/port",
-        &["access", "counters", "exchange", "limits", "media", "outward"],
+        &[
+            "access", "counters", "exchange", "gateway", "limits", "media", "outward",
+        ],
         &[],
         &[],
     ),
     layer(
         "signalling/rest",
         &[
-            "access", "counters", "events", "exchange", "limits", "media", "messages", "port", "records",
+            "access", "counters", "events", "exchange", "gateway", "limits", "media", "messages", "port", "records",
         ],
         &[],
         &[],

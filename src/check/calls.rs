@@ -7,7 +7,7 @@ use crate::config::CallsConfig;
 use crate::directory::{self, FileError};
 
 use super::access;
-use super::{API_KEYS, CALL_RECORDS, CALLERS, Check, DIALPLAN, Status, WEBHOOKS};
+use super::{API_KEYS, CALL_RECORDS, CALLERS, Check, DIALPLAN, Status, TRUNKS, WEBHOOKS};
 
 pub(super) fn check(calls: Option<&CallsConfig>) -> Vec<Check> {
     let Some(calls) = calls else {
@@ -19,6 +19,7 @@ pub(super) fn check(calls: Option<&CallsConfig>) -> Vec<Check> {
         callers(calls),
         programs(calls),
         webhooks(calls),
+        trunks(calls),
         records(calls),
     ]
 }
@@ -62,6 +63,16 @@ fn webhooks(calls: &CallsConfig) -> Check {
         count => count.to_string(),
     });
     judged(WEBHOOKS, loaded, &[&calls.webhooks], &[])
+}
+
+fn trunks(calls: &CallsConfig) -> Check {
+    let path = calls.sip.as_ref().and_then(|sip| sip.trunks.clone());
+    let loaded = directory::trunks(calls).map(|plan| match (plan.trunks.len(), plan.groups.len()) {
+        (0, _) => "none".to_owned(),
+        (trunks, 0) => trunks.to_string(),
+        (trunks, groups) => format!("{trunks}, and {groups} groups of them"),
+    });
+    judged(TRUNKS, loaded, &[&path], &[])
 }
 
 /// The directory is made when it is not there; what is there has to be one that can be written.

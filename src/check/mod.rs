@@ -182,6 +182,7 @@ const DIALPLAN: &str = "dialplan";
 const CALLERS: &str = "callers";
 const API_KEYS: &str = "API keys";
 const WEBHOOKS: &str = "webhooks";
+const TRUNKS: &str = "trunks";
 const CALL_RECORDS: &str = "call records";
 const UDP_PORT: &str = "UDP port";
 const TCP_PORT: &str = "TCP port";

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use moqswitch_signalling::{Figures, Histogram, RecordFigures};
+use moqswitch_signalling::{Figures, Histogram, RecordFigures, SipFigures};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -66,8 +66,45 @@ impl Collector for CallFigures {
         if let Some(records) = &figures.records {
             encode_records(&mut encoder, records)?;
         }
+        if let Some(sip) = &figures.sip {
+            encode_sip(&mut encoder, sip)?;
+        }
         Ok(())
     }
+}
+
+fn encode_sip(encoder: &mut DescriptorEncoder<'_>, sip: &SipFigures) -> fmt::Result {
+    let gauges = [
+        (
+            "sip_telephones",
+            "Contacts of telephones that are registered.",
+            sip.telephones,
+        ),
+        ("sip_legs", "Legs of calls by SIP.", sip.legs),
+    ];
+    for (name, help, value) in gauges {
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        metric.encode_gauge(&value)?;
+    }
+    let help = "Messages of SIP that were refused without an answer, or with 503, by reason.";
+    let mut metric = encoder.encode_descriptor("sip_refused", help, None, MetricType::Counter)?;
+    for (reason, count) in &sip.refused {
+        encode_counter(&mut metric, &[("reason", *reason)], *count)?;
+    }
+    let help = "Whether calls can go by a trunk, or by a group of them.";
+    let mut metric = encoder.encode_descriptor("sip_trunk_available", help, None, MetricType::Gauge)?;
+    for (trunk, is_there, _) in &sip.trunks {
+        let labels = [("trunk", escaped(trunk))];
+        metric.encode_family(&labels)?.encode_gauge(&u64::from(*is_there))?;
+    }
+    let help = "Calls that a trunk has, both ways.";
+    let mut metric = encoder.encode_descriptor("sip_trunk_calls", help, None, MetricType::Gauge)?;
+    for (trunk, _, calls) in &sip.trunks {
+        metric
+            .encode_family(&[("trunk", escaped(trunk))])?
+            .encode_gauge(calls)?;
+    }
+    Ok(())
 }
 
 /// As label values have to be, which the encoder leaves to whoever calls it.
@@ -231,6 +268,12 @@ mod tests {
                 count: 4,
             }],
             records: Some(RecordFigures::default()),
+            sip: Some(SipFigures {
+                telephones: 7,
+                refused: vec![("banned", 5)],
+                trunks: vec![("city".to_owned(), true, 2)],
+                ..SipFigures::default()
+            }),
             ..Figures::default()
         };
         let mut registry = Registry::with_prefix("moqswitch");
@@ -246,6 +289,10 @@ mod tests {
             "moqswitch_calls_queue_waiting{queue=\"support \\\"x\\\"\"} 3",
             "moqswitch_calls_mos_bucket{le=\"+Inf\"} 0",
             "moqswitch_calls_records_lost_total 0",
+            "moqswitch_sip_telephones 7",
+            "moqswitch_sip_refused_total{reason=\"banned\"} 5",
+            "moqswitch_sip_trunk_available{trunk=\"city\"} 1",
+            "moqswitch_sip_trunk_calls{trunk=\"city\"} 2",
         ] {
             assert!(output.lines().any(|other| other == line), "{line} is not in\n{output}");
         }

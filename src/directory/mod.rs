@@ -11,7 +11,7 @@ mod webhooks;
 
 use moqswitch_signalling::calls::Dialplan;
 use moqswitch_signalling::calls::limits::DIALPLAN_BYTES_MAX;
-use moqswitch_signalling::{ApiKey, Callback, Entrance, Scopes, TokenKey, TrunkSettings, Webhook};
+use moqswitch_signalling::{ApiKey, Callback, Entrance, Scopes, TokenKey, TrunkPlan, Webhook};
 
 use crate::config::CallsConfig;
 
@@ -63,7 +63,7 @@ pub fn control_key(config: &CallsConfig) -> Result<Option<ApiKey>, FileError> {
 }
 
 /// Ways to carriers and PBXs.
-pub fn trunks(config: &CallsConfig) -> Result<Vec<TrunkSettings>, FileError> {
+pub fn trunks(config: &CallsConfig) -> Result<TrunkPlan, FileError> {
     let path = config.sip.as_ref().and_then(|sip| sip.trunks.as_deref());
     Ok(path.map(trunks::read).transpose()?.unwrap_or_default())
 }

@@ -177,10 +177,45 @@ fn examples_of_the_manual_are_read() {
         directory.write(name, "0123456789abcdef\n");
     }
     let config = directory.config("users = U\nkeys = K\nwebhooks = W\n");
-    assert_eq!(trunks::read(&directory.0.join("trunks.toml")).unwrap().len(), 1);
+    let plan = trunks::read(&directory.0.join("trunks.toml")).unwrap();
+    assert_eq!((plan.trunks.len(), plan.groups[0].members.len()), (2, 2));
     assert_eq!(entrance(&config).unwrap().users.map(|users| users.len()), Some(2));
     assert_eq!(programs(&config).unwrap().0.len(), 2);
     assert_eq!(webhooks(&config).unwrap().len(), 1);
+}
+
+#[test]
+fn trunks_are_read_and_faults_say_where() {
+    let directory = Directory::new("trunks");
+    let path = directory.0.join("trunks.toml");
+    let read = |text: &str| {
+        directory.write("trunks.toml", text);
+        trunks::read(&path)
+    };
+    let city = "[trunks.city]\naddress = \"127.0.0.1:5060\"\n";
+    let rules = "numbers_out = [{ begins = \"0\", strip = 1, add = \"+49\" }]\nnumbers_in = [{ begins = \"+49\", strip = 3, add = \"0\" }]\n";
+    let group = "[groups.out]\ntrunks = [{ trunk = \"city\", weight = 3 }]\n";
+    let plan = read(&format!("{city}calls = 30\n{rules}headers = [\"X-*\"]\n{group}")).unwrap();
+    let trunk = &plan.trunks[0];
+    assert_eq!((trunk.number.as_str(), trunk.calls_max), ("city", 30));
+    assert_eq!(trunk.numbers_out.translate("030123"), "+4930123");
+    assert_eq!(trunk.numbers_in.translate("+4930123"), "030123");
+    assert_eq!(plan.groups[0].members, [(trunk.number.clone(), 0, 3)]);
+    for (text, line, why) in [
+        (format!("{city}domain = \"no domain\"\n"), 3, "domain"),
+        (format!("{city}headers = [\"Via\"]\n"), 3, "never passed on"),
+        (format!("{city}register = true\n"), 1, "needs `user`"),
+        (format!("{city}[groups.city]\ntrunks = []\n"), 3, "a trunk of that name"),
+        (
+            format!("{city}[groups.out]\ntrunks = [{{ trunk = \"town\" }}]\n"),
+            4,
+            "no trunk `town`",
+        ),
+        (format!("{city}calls = -1\n"), 3, "-1"),
+    ] {
+        let error = read(&text).unwrap_err().to_string();
+        assert!(error.contains(&format!(":{line}:")) && error.contains(why), "{error}");
+    }
 }
 
 struct Directory(PathBuf);

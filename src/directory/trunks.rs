@@ -1,15 +1,15 @@
-//! Trunks: ways to carriers and PBXs, by SIP.
+//! Trunks: ways to carriers and PBXs, by SIP, and groups of them.
 
-use std::collections::BTreeMap;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use moqswitch_signalling::TrunkSettings;
 use moqswitch_signalling::calls::Number;
-use moqswitch_signalling::sip::agent::Trunk;
+use moqswitch_signalling::sip::agent::{NumberRule, NumberRules, Passes, Trunk};
 use moqswitch_signalling::sip::digest::Secret;
 use moqswitch_signalling::sip::flow::{Flow, Transport};
+use moqswitch_signalling::{TrunkGroupSettings, TrunkPlan, TrunkSettings};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -23,15 +23,20 @@ use super::secret;
 struct File {
     #[serde(default)]
     trunks: BTreeMap<Spanned<String>, Entry>,
+    #[serde(default)]
+    groups: BTreeMap<Spanned<String>, Group>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
-    /// `host:port`. A name is looked up once, at the start.
+    /// `host:port`. A name is looked up once, when the file is read.
     address: Spanned<String>,
+    /// Further addresses that calls come from.
+    #[serde(default)]
+    addresses: Vec<IpAddr>,
     /// Of its addresses. Default: the host of `address`.
-    domain: Option<String>,
+    domain: Option<Spanned<String>>,
     #[serde(default)]
     tcp: bool,
     #[serde(default)]
@@ -46,21 +51,115 @@ struct Entry {
     trusted: bool,
     /// Calls are from `user`, whoever calls. Default: those of a trunk that is registered with.
     from_line: Option<bool>,
+    /// Both ways together. 0: as many as there are.
+    #[serde(default)]
+    calls: u32,
+    /// How numbers of here are written there.
+    numbers_out: Option<Spanned<Vec<Rule>>>,
+    /// How numbers of there are read here.
+    numbers_in: Option<Spanned<Vec<Rule>>>,
+    /// Names of headers that are passed on.
+    headers: Option<Spanned<Vec<String>>>,
 }
 
-pub(super) fn read(path: &Path) -> Result<Vec<TrunkSettings>, FileError> {
-    let (document, File { trunks }) = Document::read::<File>(path, PROGRAMS_BYTES_MAX)?;
-    if trunks.len() > TRUNKS_MAX {
-        return Err(FileError::new(path, None, format!("has more than {TRUNKS_MAX} trunks")));
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rule {
+    #[serde(default)]
+    begins: String,
+    #[serde(default)]
+    length: Option<(usize, usize)>,
+    #[serde(default)]
+    strip: usize,
+    #[serde(default)]
+    add: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Group {
+    trunks: Vec<Member>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Member {
+    trunk: Spanned<String>,
+    /// The lowest is tried first.
+    #[serde(default)]
+    priority: u16,
+    /// The share among those of the same priority.
+    #[serde(default = "one")]
+    weight: u16,
+}
+
+const fn one() -> u16 {
+    1
+}
+
+pub(super) fn read(path: &Path) -> Result<TrunkPlan, FileError> {
+    let (document, File { trunks, groups }) = Document::read::<File>(path, PROGRAMS_BYTES_MAX)?;
+    if trunks.len() > TRUNKS_MAX || groups.len() > TRUNKS_MAX {
+        let reason = format!("has more than {TRUNKS_MAX} trunks, or groups of them");
+        return Err(FileError::new(path, None, reason));
     }
-    trunks
+    let names: BTreeSet<&str> = trunks.keys().map(|name| name.get_ref().as_str()).collect();
+    let groups: Result<Vec<TrunkGroupSettings>, FileError> = groups
+        .iter()
+        .map(|(name, group)| members(&document, &names, name, group))
+        .collect();
+    let trunks: Result<Vec<TrunkSettings>, FileError> = trunks
         .iter()
         .map(|(name, entry)| trunk(&document, name, entry))
-        .collect()
+        .collect();
+    Ok(TrunkPlan {
+        trunks: trunks?,
+        groups: groups?,
+    })
+}
+
+fn number(document: &Document, name: &Spanned<String>) -> Result<Number, FileError> {
+    Number::new(name.get_ref()).map_err(|error| document.fault(name.span(), error.to_string()))
+}
+
+fn members(
+    document: &Document,
+    trunks: &BTreeSet<&str>,
+    name: &Spanned<String>,
+    group: &Group,
+) -> Result<TrunkGroupSettings, FileError> {
+    if trunks.contains(name.get_ref().as_str()) {
+        let reason = format!("{}: there is a trunk of that name", name.get_ref());
+        return Err(document.fault(name.span(), reason));
+    }
+    let members = group.trunks.iter().map(|member| {
+        let text = member.trunk.get_ref();
+        if !trunks.contains(text.as_str()) {
+            return Err(document.fault(member.trunk.span(), format!("there is no trunk `{text}`")));
+        }
+        Ok((number(document, &member.trunk)?, member.priority, member.weight))
+    });
+    Ok(TrunkGroupSettings {
+        number: number(document, name)?,
+        members: members.collect::<Result<_, FileError>>()?,
+    })
+}
+
+fn rules(document: &Document, rules: Option<&Spanned<Vec<Rule>>>) -> Result<NumberRules, FileError> {
+    let Some(rules) = rules else {
+        return Ok(NumberRules::default());
+    };
+    let all = rules.get_ref().iter().map(|rule| NumberRule {
+        prefix: rule.begins.clone(),
+        length: rule.length,
+        strip: rule.strip,
+        add: rule.add.clone(),
+    });
+    NumberRules::new(all.collect()).map_err(|error| document.fault(rules.span(), error.to_string()))
 }
 
 fn trunk(document: &Document, name: &Spanned<String>, entry: &Entry) -> Result<TrunkSettings, FileError> {
-    let number = Number::new(name.get_ref()).map_err(|error| document.fault(name.span(), error.to_string()))?;
+    let number = number(document, name)?;
     let address = entry.address.get_ref();
     let found = address.to_socket_addrs().ok().and_then(|mut found| found.next());
     let peer: SocketAddr = found.ok_or_else(|| {
@@ -84,18 +183,38 @@ fn trunk(document: &Document, name: &Spanned<String>, entry: &Entry) -> Result<T
         peer,
         connection: 0,
     };
-    let domain = entry.domain.as_deref().unwrap_or(host);
+    let domain = entry.domain.as_ref().map_or(host, |domain| domain.get_ref().as_str());
+    let passes = match &entry.headers {
+        None => Passes::default(),
+        Some(headers) => {
+            let names: Vec<&str> = headers.get_ref().iter().map(String::as_str).collect();
+            Passes::new(&names).map_err(|error| document.fault(headers.span(), format!("`headers`: {error}")))?
+        }
+    };
+    let trunk = Trunk {
+        login: entry.login.clone(),
+        secret,
+        registers: entry.register.then_some(REGISTERED),
+        ping: Duration::from_secs(entry.ping.unwrap_or(PING_S).into()),
+        is_trusted: entry.trusted,
+        is_from_line: entry.from_line.unwrap_or(entry.register),
+        addresses: entry.addresses.clone(),
+        passes,
+        ..Trunk::to(target, domain, &entry.user)
+    };
+    trunk.check().map_err(|error| {
+        let span = entry
+            .domain
+            .as_ref()
+            .map_or_else(|| entry.address.span(), Spanned::span);
+        document.fault(span, error.to_string())
+    })?;
     Ok(TrunkSettings {
         number,
-        trunk: Trunk {
-            login: entry.login.clone(),
-            secret,
-            registers: entry.register.then_some(REGISTERED),
-            ping: Duration::from_secs(entry.ping.unwrap_or(PING_S).into()),
-            is_trusted: entry.trusted,
-            is_from_line: entry.from_line.unwrap_or(entry.register),
-            ..Trunk::to(target, domain, &entry.user)
-        },
+        trunk,
+        calls_max: entry.calls,
+        numbers_out: rules(document, entry.numbers_out.as_ref())?,
+        numbers_in: rules(document, entry.numbers_in.as_ref())?,
     })
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use moqswitch_media::dtmf::{self, Event, Sending};
 
-use crate::limits::{DIGIT_GAP, DIGIT_MAX, DIGIT_STEP, DIGITS_MAX, REPLAY_MAX};
+use crate::limits::{DIGIT_GAP, DIGIT_MAX, DIGIT_PAUSE, DIGIT_STEP, DIGITS_MAX, REPLAY_MAX};
 
 /// What was heard on one track of digits. Who subscribes is given groups that there are already (draft-lcurley-moq-lite,
 /// section SUBSCRIBE): they may be of keys that somebody pressed long ago.
@@ -123,7 +123,8 @@ impl Pressing {
         // Whoever presses the next one has let go of those before it, whether their ends come or not.
         let before = self.sending.iter_mut().map(|(_, pressed, _)| pressed);
         before.chain(&mut self.queue).for_each(|before| before.is_over = true);
-        if dtmf::code(pressed.digit).is_some() && self.queue.len() < DIGITS_MAX {
+        let is_known = pressed.digit == PAUSE || dtmf::code(pressed.digit).is_some();
+        if is_known && self.queue.len() < DIGITS_MAX {
             self.queue.push_back(pressed);
         }
     }
@@ -134,8 +135,14 @@ impl Pressing {
             let Some(pressed) = self.queue.front() else {
                 return Turn::Wait(None);
             };
+            let is_pause = pressed.digit == PAUSE;
             return match self.next.max(pressed.not_before).filter(|next| *next > now) {
                 Some(next) => Turn::Wait(Some(next)),
+                None if is_pause => {
+                    self.queue.pop_front();
+                    self.next = Some(now + DIGIT_PAUSE);
+                    Turn::Wait(self.next)
+                }
                 None => Turn::Begin,
             };
         };
@@ -171,6 +178,9 @@ impl Pressing {
         }
     }
 }
+
+/// Nothing is pressed for a while.
+const PAUSE: char = ',';
 
 #[cfg(test)]
 mod tests {
@@ -267,6 +277,27 @@ mod tests {
         pressing.press(pressed('9', Some(901), 0, false));
         pressing.clear();
         assert_eq!(run(&mut pressing, now + Duration::from_secs(90), 8000), []);
+    }
+
+    #[test]
+    fn a_comma_is_a_pause() {
+        let mut pressing = Pressing::default();
+        for digit in ['1', ',', ',', '2'] {
+            pressing.press(pressed(digit, None, 60, true));
+        }
+        let left = run(&mut pressing, Instant::now(), 8000);
+        let last = |code: u8| {
+            left.iter()
+                .filter(|(_, own, ..)| *own == code)
+                .map(|(at, ..)| *at)
+                .max()
+        };
+        let first = left.iter().find(|(_, code, ..)| *code == 2).map(|(at, ..)| *at);
+        let waited = first.zip(last(1)).map(|(first, last)| first - last);
+        assert!(
+            waited.is_some_and(|waited| waited >= 2 * DIGIT_PAUSE.as_millis()),
+            "{left:?}"
+        );
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub(crate) struct Leg {
     egress: Egress,
     control: Control,
     digits: Digits,
+    /// The source of telephone events.
+    event_source: Option<u32>,
     pressing: Pressing,
     /// What its tracks' timestamps count in a second, whatever is spoken later.
     timescale: u32,
@@ -130,6 +132,7 @@ impl Leg {
             egress,
             control: Control::new(&settings, reserved),
             digits: Digits::default(),
+            event_source: None,
             pressing: Pressing::default(),
             timescale: clock_hz,
             packet: Vec::new(),
@@ -297,16 +300,25 @@ impl Leg {
         self.local = Some(local);
         self.heard_of(now);
         match kind {
-            Kind::Audio(codec) if codec == self.settings.codec => self.hear_audio(&packet, since, host, outbox),
+            Kind::Audio(codec) if codec == self.settings.codec => self.hear_audio(&packet, since, host),
             Kind::Audio(codec) => {
                 self.counted.of_other_codec += 1;
-                self.pass(&packet, host, outbox);
+                self.pass(&packet);
                 if self.told_codec.replace(codec) != Some(codec) {
                     outbox.tell(LegEvent::OtherCodec { leg: self.name, codec });
                 }
             }
             Kind::Event { clock_hz } => {
-                self.pass(&packet, host, outbox);
+                self.pass(&packet);
+                // Some have a source of their own for keys.
+                if self
+                    .event_source
+                    .replace(packet.ssrc)
+                    .is_some_and(|before| before != packet.ssrc)
+                    && let Some(digit) = self.digits.reset()
+                {
+                    self.tell_digit(digit, host, outbox);
+                }
                 self.event_clock_hz = clock_hz;
                 self.has_news = true;
                 let told = self.digits.take(packet.timestamp, packet.payload, since);
@@ -316,7 +328,7 @@ impl Leg {
             }
             Kind::ComfortNoise => {
                 self.counted.comfort += 1;
-                self.pass(&packet, host, outbox);
+                self.pass(&packet);
             }
         }
     }
@@ -463,15 +475,10 @@ impl Leg {
         }
     }
 
-    fn hear_audio(&mut self, packet: &Packet<'_>, since: Duration, host: &mut Host<'_>, outbox: &Outbox) {
+    fn hear_audio(&mut self, packet: &Packet<'_>, since: Duration, host: &mut Host<'_>) {
         let Some(heard) = self.ingress.take(packet, since) else {
             return;
         };
-        if heard.is_new_source
-            && let Some(digit) = self.digits.reset()
-        {
-            self.tell_digit(digit, host, outbox);
-        }
         if let Some(id) = self.wanted.audio {
             let clock_hz = self.settings.codec.clock_hz();
             let frame = LocalFrame {
@@ -484,12 +491,8 @@ impl Leg {
     }
 
     /// A packet that is no frame.
-    fn pass(&mut self, packet: &Packet<'_>, host: &mut Host<'_>, outbox: &Outbox) {
-        if self.ingress.pass(packet) == Some(true)
-            && let Some(digit) = self.digits.reset()
-        {
-            self.tell_digit(digit, host, outbox);
-        }
+    fn pass(&mut self, packet: &Packet<'_>) {
+        self.ingress.pass(packet);
     }
 
     fn tell_digit(&mut self, digit: Digit, host: &mut Host<'_>, outbox: &Outbox) {

@@ -46,6 +46,9 @@ pub const DOUBT: Duration = Duration::from_millis(20);
 /// From one packet of a digit to the next.
 pub const DIGIT_STEP: Duration = Duration::from_millis(20);
 
+/// What a comma among digits waits.
+pub const DIGIT_PAUSE: Duration = Duration::from_millis(500);
+
 /// From the end of a digit to the next, which receivers need to tell them apart.
 pub const DIGIT_GAP: Duration = Duration::from_millis(60);
 

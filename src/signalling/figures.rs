@@ -53,6 +53,21 @@ pub struct Figures {
     pub unnoted: u64,
     /// The store of records. None: they are in memory only.
     pub records: Option<RecordFigures>,
+    /// None: there is no SIP.
+    pub sip: Option<SipFigures>,
+}
+
+/// How SIP does.
+#[derive(Clone, Debug, Default)]
+pub struct SipFigures {
+    /// Contacts of telephones.
+    pub telephones: u64,
+    /// Legs of calls.
+    pub legs: u64,
+    /// Messages that were refused without an answer, or with 503, by why.
+    pub refused: Vec<(&'static str, u64)>,
+    /// Trunks and groups of them: the name, whether calls can go by it, and how many do.
+    pub trunks: Vec<(String, bool, u64)>,
 }
 
 /// How the store of records does.

@@ -37,10 +37,11 @@ pub use control::{Channel, ChannelCommand, ChannelError, ChannelLoad, ChannelPoo
 pub use counters::{Place, Refused};
 pub use events::EVENT_KINDS;
 pub use fake::{RecordingMedia, RecordingRtp, RtpCommand};
-pub use figures::{Figures, Histogram, RecordFigures};
+pub use figures::{Figures, Histogram, RecordFigures, SipFigures};
 pub use gateway::{
     Duplex, Encrypting, Encryption, NoRtp, RtpAgreed, RtpError, RtpEvent, RtpEvents, RtpLeg, RtpLegs, RtpOpened,
-    RtpPeer, RtpRefused, RtpStatistics, RtpWanted, SipSettings, SipSockets, TrunkSettings,
+    RtpPeer, RtpRefused, RtpStatistics, RtpWanted, SipSettings, SipSockets, TrunkGroupSettings, TrunkPlan,
+    TrunkSettings,
 };
 pub use media::{Busy, Media, MediaPlane};
 pub use moqswitch_calls as calls;

@@ -267,9 +267,11 @@ const _: () = {
 pub const SIP_DATAGRAMS_PER_TURN_MAX: usize = 64;
 /// Connections of SIP. Further ones are closed at once.
 pub const SIP_CONNECTIONS_MAX: usize = 10_000;
-/// Of one address.
+/// Of one address, or of one network of 64 bits of IPv6.
 pub const SIP_CONNECTIONS_PER_ADDRESS_MAX: usize = 1000;
-/// How long a connection may be silent.
+/// How long a connection lives on which nobody is let in.
+pub const SIP_STRANGER_LIFE: Duration = Duration::from_secs(60);
+/// How long any other may be silent.
 pub const SIP_CONNECTION_IDLE: Duration = Duration::from_secs(7200);
 /// How long a peer may take to be connected to, and to read a message.
 pub const SIP_CONNECT_WAIT: Duration = Duration::from_secs(5);
@@ -277,5 +279,17 @@ pub const SIP_CONNECT_WAIT: Duration = Duration::from_secs(5);
 pub const SIP_OUTBOX_MESSAGES_MAX: usize = 64;
 /// Messages of all connections that wait for the calls thread. Their senders wait.
 pub const SIP_STREAM_MESSAGES_MAX: usize = 256;
+/// The call plane keeps a telephone for so much longer than it is registered for.
+pub const SIP_EXPIRES_MARGIN: Duration = Duration::from_secs(5);
 /// How often telephones' calls are asked how they are heard.
 pub const SIP_QUALITY_INTERVAL: Duration = Duration::from_secs(5);
+/// So many of them in one second at most, so that shards have room for what is urgent. Others are asked later.
+pub const SIP_QUALITY_PER_TICK_MAX: usize = 256;
+/// A shard that was too busy to be told something is told again after this.
+pub const SIP_MEDIA_AGAIN: Duration = Duration::from_millis(20);
+/// Who speaks another codec is followed no more often.
+pub const SIP_CODEC_INTERVAL: Duration = Duration::from_secs(1);
+/// A telephone that is to speak, and of which neither RTP nor RTCP comes for so long, is hung up.
+pub const SIP_MEDIA_TIMEOUT: Duration = Duration::from_secs(120);
+/// How often a telephone that waits for an answer is told that there is none yet.
+pub const SIP_PROVISIONAL_INTERVAL: Duration = Duration::from_secs(55);

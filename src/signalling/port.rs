@@ -13,6 +13,7 @@ use tokio::time;
 use crate::access::{ApiKey, Guard, Origins, TokenKey};
 use crate::counters::{Counters, Place};
 use crate::exchange::Exchange;
+use crate::gateway::TrunkPlan;
 use crate::limits::{ANSWER_WAIT_MAX, COMMANDS_MAX, SOCKETS_MAX};
 use crate::media::Busy;
 use crate::outward::Webhook;
@@ -41,6 +42,7 @@ pub(crate) enum Replacement {
     Entrance(Guard),
     Keys(Vec<ApiKey>, Option<TokenKey>),
     Webhooks(Vec<Webhook>),
+    Trunks(TrunkPlan),
 }
 
 /// Something to be done or looked up on the calls thread.

@@ -19,7 +19,7 @@ use crate::control::{self, Board, DomainName};
 use crate::counters::{Counters, Refused};
 use crate::exchange::{Exchange, draw};
 use crate::figures::Figures;
-use crate::gateway::{self, Gateway, SipSettings, SipSockets};
+use crate::gateway::{self, Gateway, SipSettings, SipSockets, TrunkPlan};
 use crate::journal::{Found, Journal};
 use crate::limits::{BLOCKING_THREADS_MAX, COMMANDS_PER_TURN_MAX, CONTROL_SERVERS_MAX};
 use crate::media::{Busy, MediaPlane};
@@ -155,6 +155,14 @@ impl SignallingHandle {
     /// [`Busy`]: the calls thread has no room for it now.
     pub fn replace_webhooks(&self, webhooks: Vec<Webhook>) -> Result<(), Busy> {
         self.replace(Replacement::Webhooks(webhooks))
+    }
+
+    /// Calls go by these trunks from here on. Those of trunks that are gone go on.
+    ///
+    /// # Errors
+    /// [`Busy`]: the calls thread has no room for it now.
+    pub fn replace_trunks(&self, plan: TrunkPlan) -> Result<(), Busy> {
+        self.replace(Replacement::Trunks(plan))
     }
 
     /// Lets pages of other origins in from here on.
@@ -351,7 +359,12 @@ fn begin_gateway(exchange: &mut Exchange, sip: SipSettings) -> (Gateway, SipSock
         ..moqswitch_sip::agent::Settings::at(sip.reached, &sip.realm)
     };
     exchange.sip_entrance.realm = sip.realm;
-    let mut gateway = Gateway::new(settings, sip.media, sip.media_address, Box::new(move || draw(&random)));
+    let mut gateway = Gateway::new(
+        settings,
+        sip.media,
+        sip.media_addresses,
+        Box::new(move || draw(&random)),
+    );
     gateway.set_trunks(exchange, sip.trunks);
     (gateway, sip.sockets)
 }
@@ -392,6 +405,7 @@ fn replace(shared: &Rc<Shared>, replacement: Replacement) {
         }
         Replacement::Keys(keys, tokens) => shared.exchange.borrow_mut().gate = Gate::new(keys, tokens),
         Replacement::Webhooks(webhooks) => post_to(shared, webhooks),
+        Replacement::Trunks(plan) => shared.exchange.borrow_mut().outlet.replace_trunks(plan),
     }
 }
 

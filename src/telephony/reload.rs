@@ -43,6 +43,7 @@ impl Reloading {
         self.reload_entrance(after).await;
         self.reload_programs(after).await;
         self.reload_webhooks(after).await;
+        self.reload_trunks(after).await;
         if after.origins != self.config.origins {
             self.handle.replace_origins(after.origins.clone());
             self.config.origins.clone_from(&after.origins);
@@ -125,6 +126,28 @@ impl Reloading {
         };
         if say("webhooks", read(after, replace).await) {
             self.config.webhooks.clone_from(&after.webhooks);
+        }
+    }
+}
+
+impl Reloading {
+    /// Where SIP was not served at the start, it is not after this.
+    async fn reload_trunks(&mut self, after: &CallsConfig) {
+        let path = |config: &CallsConfig| config.sip.as_ref().and_then(|sip| sip.trunks.clone());
+        if path(after).is_none() && path(&self.config).is_none() {
+            return;
+        }
+        let handle = self.handle.clone();
+        let replace = move |config: &CallsConfig| -> Result<String, Kept> {
+            let plan = directory::trunks(config)?;
+            let (trunks, groups) = (plan.trunks.len(), plan.groups.len());
+            handle.replace_trunks(plan)?;
+            Ok(format!("{trunks} trunks, {groups} groups"))
+        };
+        if say("trunks", read(after, replace).await)
+            && let Some(sip) = &mut self.config.sip
+        {
+            sip.trunks = path(after);
         }
     }
 }

@@ -47,11 +47,19 @@ pub(super) fn start(
     let bound = config.rtp.address.unwrap_or(any.ip());
     let pool = match pool {
         Some(pool) => pool,
-        None => RtpPool::new(&[bound], &config.rtp.ports, shards).context("RTP of telephones")?,
+        None => RtpPool::new(&families(bound), &config.rtp.ports, shards).context("RTP of telephones")?,
     };
-    let told = sip.address.unwrap_or_else(|| reached(bound));
+    let said = config
+        .rtp
+        .address
+        .filter(|address| !address.is_unspecified())
+        .or(sip.address);
+    let told: Vec<IpAddr> = said
+        .into_iter()
+        .chain(families(bound).into_iter().map(reached))
+        .collect();
     let at = |bound: Option<SocketAddr>| SocketAddr::new(address, bound.unwrap_or(any).port());
-    tracing::info!(udp = ?udp, tcp = ?tcp, tls = ?tls, %address, rtp = %told, "SIP");
+    tracing::info!(udp = ?udp, tcp = ?tcp, tls = ?tls, %address, rtp = ?told, "SIP");
     Ok(Some(SipSettings {
         sockets,
         reached: Reached {
@@ -64,7 +72,7 @@ pub(super) fn start(
         algorithms: sip.digest.clone(),
         trunks: directory::trunks(config).context("sip.trunks")?,
         media: Box::new(RtpGateways::new(pool)),
-        media_address: told,
+        media_addresses: told,
     }))
 }
 
@@ -96,6 +104,14 @@ fn streams(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
+}
+
+/// Any address of IPv6 is any of IPv4 as well.
+fn families(bound: IpAddr) -> Vec<IpAddr> {
+    match bound {
+        IpAddr::V6(ip) if ip.is_unspecified() => vec![bound, Ipv4Addr::UNSPECIFIED.into()],
+        _ => vec![bound],
+    }
 }
 
 /// From this host, if nothing else is said.

@@ -254,11 +254,10 @@ impl Fallbacks {
         match cause {
             Cause::Busy => self.busy.as_ref(),
             Cause::NoAnswer | Cause::NoReply | Cause::Rejected => self.no_answer.as_ref(),
-            Cause::Unreachable | Cause::Unallocated => self.unreachable.as_ref(),
+            Cause::Unreachable | Cause::Unallocated | Cause::Congestion => self.unreachable.as_ref(),
             Cause::Normal
             | Cause::Forbidden
             | Cause::PaymentRequired
-            | Cause::Congestion
             | Cause::AnsweredElsewhere
             | Cause::Cancelled
             | Cause::MediaTimeout

@@ -142,6 +142,11 @@ impl Users {
         digests.iter().find(|digest| digest.algorithm() == algorithm).cloned()
     }
 
+    /// The name that others are shown. None: that which the device says.
+    pub(crate) fn name(&self, number: &Number) -> Option<&Text> {
+        self.0.get(number)?.name.as_ref()
+    }
+
     pub(crate) fn has(&self, number: &Number) -> bool {
         self.0.contains_key(number)
     }

@@ -96,6 +96,7 @@ impl Exchange {
         let out: BTreeSet<Number> = removed.iter().cloned().chain(numbers(&change.changed)).collect();
         if !out.is_empty() {
             self.turn_out(|session| out.contains(&session.dn));
+            self.outlet.touch_entrance();
         }
         for (numbers, exist) in [(added, true), (removed, false)] {
             if !numbers.is_empty() {

@@ -29,7 +29,7 @@ use crate::access::{Admission, Gate};
 use crate::control::Board;
 use crate::counters::Counters;
 use crate::events::Events;
-use crate::gateway::{Outlet, SipEntrance};
+use crate::gateway::{Outlet, SipEntrance, SipView};
 use crate::journal::Journal;
 use crate::limits::{CLOCK_BEGINS, GRANTS_RETRY, HOOKS_ASKED_MAX, RECONNECT};
 use crate::media::MediaPlane;
@@ -98,6 +98,7 @@ pub(crate) struct Exchange {
     /// Devices of the gateway.
     pub(crate) outlet: Outlet,
     pub(crate) sip_entrance: SipEntrance,
+    pub(crate) sip_view: SipView,
     is_stopping: bool,
 }
 
@@ -207,6 +208,7 @@ impl Exchange {
             moved,
             outlet: Outlet::default(),
             sip_entrance: SipEntrance::default(),
+            sip_view: SipView::default(),
             is_stopping: false,
         };
         let numbers = settings.numbers;

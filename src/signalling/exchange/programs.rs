@@ -40,6 +40,7 @@ impl Exchange {
         let new = AdminEvent::Declare { numbers, exist: true };
         self.turn_out(|session| session.proof.is_password() && !guard.knows(&session.dn, session.proof));
         self.sip_entrance.take(guard);
+        self.outlet.touch_entrance();
         self.handle(Event::Admin(gone));
         self.handle(Event::Admin(new));
     }

@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use moqswitch_calls::{
-    Actor, CallEvent, CallId, Cause, Codec, Codecs, Event, RejectReason, RejectScope, Reply, Text, TransferTo,
+    Actor, CallEvent, CallId, Cause, Codec, Codecs, Event, Refusal, RejectReason, RejectScope, Reply, Text, TransferTo,
 };
 use moqswitch_sip::agent::{End, EndedBy, LegKey};
 use moqswitch_sip::sdp::{Agreed, Description, Direction};
 
-use super::{Call, Gateway, Stage, codecs};
+use super::{Call, Gateway, RtpAgreed, RtpError, Stage, codecs};
 use crate::exchange::Exchange;
+use crate::limits::SIP_CODEC_INTERVAL;
 
 impl Gateway {
     /// Asks the plane for a telephone.
@@ -59,6 +60,10 @@ impl Gateway {
         if !matches!(answered, Some(Reply::Done)) {
             // Another one was first, or the caller has gone: the plane has told so, or is about to.
             self.agent.hang_up(Instant::now(), key, 487, Some(ELSEWHERE));
+            let _ = self.ask(exchange, key, |call| CallEvent::Hangup {
+                call,
+                cause: Some(Cause::AnsweredElsewhere),
+            });
             self.forget_and_leave(exchange, key);
         }
     }
@@ -69,16 +74,37 @@ impl Gateway {
         call.takes_events = agreed.event_send.is_some();
         // Who says another address than it comes from is behind a translator, or has its media elsewhere.
         let is_translated = agreed.peer.is_none_or(|media| media.ip().to_canonical() != call.peer);
-        let media = call.media;
-        if let Some(media) = media
-            && let Err(error) = self.media.agree(media, &codecs::to_rtp(agreed, is_translated))
-        {
-            tracing::warn!(%error, "a leg of RTP cannot be told what was agreed");
-            return self.hang_up(exchange, key, Cause::Congestion);
+        call.untold = None;
+        if !self.tell_agreed(exchange, key, codecs::to_rtp(agreed, is_translated)) {
+            return;
         }
         let codec: Codecs = [codecs::of_sdp(agreed.codec)].into_iter().collect();
-        // What it registered with has it.
-        let _ = self.ask(exchange, key, |call| CallEvent::Codecs { call, codecs: codec });
+        let taken = self.ask(exchange, key, |call| CallEvent::Codecs { call, codecs: codec });
+        if let Some(Reply::Refused(refusal @ (Refusal::NotAllowed | Refusal::Forbidden))) = taken {
+            tracing::info!(%refusal, codec = ?agreed.codec, "a telephone speaks what it may not");
+            self.hang_up(exchange, key, Cause::Incompatible);
+        }
+    }
+
+    /// Tells its leg of RTP. False: the call is over.
+    pub(super) fn tell_agreed(&mut self, exchange: &mut Exchange, key: LegKey, agreed: RtpAgreed) -> bool {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return false;
+        };
+        let Some(media) = call.media else { return true };
+        match self.media.agree(media, &agreed) {
+            Ok(()) => true,
+            Err(RtpError::Busy) => {
+                call.untold = Some(Box::new(agreed));
+                self.try_again(key);
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a leg of RTP cannot be told what was agreed");
+                self.hang_up(exchange, key, Cause::Congestion);
+                false
+            }
+        }
     }
 
     /// It speaks another codec than was agreed, one of those that it offered: so does the switch, where it may.
@@ -87,6 +113,13 @@ impl Gateway {
         let Some(agreed) = call.session_description.agreed() else {
             return;
         };
+        let now = Instant::now();
+        // One that changes with each packet is followed once a second.
+        if call.changed.is_some_and(|changed| now < changed + SIP_CODEC_INTERVAL) {
+            call.other_codec = Some(codec);
+            return;
+        }
+        call.changed = Some(now);
         let other = agreed
             .also_receives
             .iter()
@@ -105,11 +138,15 @@ impl Gateway {
 
     /// The ACK of our answer. Where ours was the offer, it brings the answer.
     pub(super) fn take_confirmed(&mut self, exchange: &mut Exchange, key: LegKey, body: Option<&[u8]>) {
-        let Some(body) = body else { return };
         let Some(call) = self.calls.get_mut(&key) else { return };
-        let agreed = Description::parse(body)
-            .ok()
-            .and_then(|answer| call.session_description.take_answer(&answer).ok());
+        let agreed = match body {
+            // It was in the INVITE.
+            None if call.session_description.agreed().is_some() => return,
+            None => None,
+            Some(body) => Description::parse(body)
+                .ok()
+                .and_then(|answer| call.session_description.take_answer(&answer).ok()),
+        };
         match agreed {
             Some(agreed) => self.take_agreed(exchange, key, &agreed),
             None => self.hang_up(exchange, key, Cause::Incompatible),
@@ -198,6 +235,9 @@ impl Gateway {
     }
 
     pub(super) fn take_ended(&mut self, exchange: &mut Exchange, key: LegKey, end: &End) {
+        if self.call_by_another(key, end) {
+            return;
+        }
         let Some(call) = self.calls.get(&key) else { return };
         let event = match (&call.stage, end.status) {
             (Stage::Called, 486 | 600) => Refusing::Reject(RejectReason::Busy, scope_of(end.status)),
@@ -238,6 +278,16 @@ impl Gateway {
     /// Nothing is left of the call, but for what the plane still tells.
     pub(super) fn forget(&mut self, key: LegKey) -> Option<Call> {
         let call = self.calls.remove(&key)?;
+        if let Some(trunk) = call.trunk {
+            self.trunks.leave(trunk);
+        }
+        if self
+            .carried
+            .get(&call.leg.call)
+            .is_some_and(|(caller, _)| *caller == key)
+        {
+            self.carried.remove(&call.leg.call);
+        }
         self.legs.remove(&call.leg);
         self.parts.remove(&(call.session, call.leg.call));
         if let Some(media) = call.media {
@@ -250,6 +300,7 @@ impl Gateway {
     pub(super) fn forget_and_leave(&mut self, exchange: &mut Exchange, key: LegKey) {
         if let Some(call) = self.forget(key) {
             self.end_guest(exchange, call.guest.as_ref());
+            self.end_leaving(exchange, call.session);
         }
     }
 }
@@ -269,6 +320,16 @@ const fn scope_of(status: u16) -> RejectScope {
 }
 
 fn cause_of(end: &End) -> Cause {
+    // What it says itself is nearer to the truth (RFC 3326).
+    match end.cause {
+        Some(1) => return Cause::Unallocated,
+        Some(17) => return Cause::Busy,
+        Some(18) => return Cause::NoReply,
+        Some(19) => return Cause::NoAnswer,
+        Some(21) => return Cause::Rejected,
+        Some(88) => return Cause::Incompatible,
+        _ => {}
+    }
     match end.status {
         403 => Cause::Forbidden,
         404 | 410 | 484 | 604 => Cause::Unallocated,

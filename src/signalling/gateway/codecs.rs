@@ -7,6 +7,7 @@ use moqswitch_calls::{Codec, Codecs};
 use moqswitch_sip::sdp::{self, Agreed, Description, EventType};
 
 use super::{RtpAgreed, RtpEvents, RtpPeer};
+use crate::limits::SIP_MEDIA_TIMEOUT;
 
 pub(super) const fn to_sdp(codec: Codec) -> sdp::Codec {
     match codec {
@@ -28,7 +29,8 @@ pub(super) const fn of_sdp(codec: sdp::Codec) -> Codec {
 
 /// What an offer has of them.
 pub(super) fn offered(offer: &Description) -> Codecs {
-    let audio = offer.sections.iter().filter_map(|section| section.audio.as_ref());
+    let sections = offer.sections.iter().filter(|section| section.port != 0);
+    let audio = sections.filter_map(|section| section.audio.as_ref());
     audio
         .flat_map(|audio| audio.codecs())
         .map(|(codec, _)| of_sdp(codec))
@@ -79,7 +81,7 @@ pub(super) fn to_rtp(agreed: &Agreed, is_translated: bool) -> RtpAgreed {
         sends: agreed.sends,
         receives: agreed.receives,
         ptime: Some(Duration::from_millis(agreed.ptime_ms.into())),
-        media_timeout: None,
+        media_timeout: agreed.receives.then_some(SIP_MEDIA_TIMEOUT),
     }
 }
 

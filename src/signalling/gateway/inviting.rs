@@ -1,12 +1,15 @@
 //! Telephones call, and are called.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use moqswitch_calls::{Actor, CallEvent, Dial, Event, Incoming, LegId, Number, Registration, Reply, SessionId, Text};
+use moqswitch_calls::{
+    Actor, CallEvent, Cause, Dial, Event, Incoming, LegId, Number, Registration, Reply, SessionId, Text,
+};
 use moqswitch_sip::agent::{self, Invited, LegKey};
 use moqswitch_sip::sdp::{Description, Direction, Session};
 
-use super::{Call, Gateway, Guest, RtpOpened, RtpWanted, Stage, codecs};
+use super::{Call, Gateway, Guest, Outgoing, RtpOpened, RtpWanted, Stage, codecs};
 use crate::exchange::Exchange;
 
 impl Gateway {
@@ -33,20 +36,31 @@ impl Gateway {
         if takes.is_empty() {
             return Err(488);
         }
-        let to = exchange.sip_number(&invited.to, &invited.domain).ok_or(484_u16)?;
         let caller = &invited.caller;
-        let trunk = invited.trunk.and_then(|trunk| self.trunks.session(trunk));
-        let registered = trunk.or_else(|| caller.binding.and_then(|binding| self.registry.session(binding)));
-        let (session, guest) = match registered {
-            Some(session) => (session, None),
-            None => self.begin_guest(exchange, caller, invited.flow.peer)?,
+        let dialled = match invited.trunk {
+            Some(trunk) => self.trunks.read(trunk, &invited.to),
+            None => invited.to.clone(),
+        };
+        let to = exchange.sip_number(&dialled, &invited.domain).ok_or(484_u16)?;
+        let binding = caller.binding.and_then(|binding| self.registry.session(binding));
+        let (session, guest) = match (invited.trunk, binding) {
+            // Who comes by a trunk is never anybody of here, whatever is said.
+            (Some(trunk), _) => (self.trunks.session(trunk).ok_or(503_u16)?, None),
+            (None, Some(session)) => (session, None),
+            (None, None) => self.begin_guest(exchange, caller, invited.flow.peer)?,
         };
         let mut dial = Dial::to(to);
         dial.codecs = takes;
-        if trunk.is_some() {
+        if let Some(trunk) = invited.trunk {
+            if !self.trunks.begin(trunk) {
+                return Err(503);
+            }
             // Who calls is somebody behind it.
-            let from = Number::new(&caller.user).ok();
-            dial.from = from.map(|from| (from, Text::new(&caller.name)));
+            let (user, name) = invited
+                .asserted()
+                .unwrap_or_else(|| (caller.user.clone(), caller.name.clone()));
+            let from = Number::new(&self.trunks.read(trunk, &user)).ok();
+            dial.from = from.map(|from| (from, Text::new(&name)));
         }
         let reply = exchange.ask_now(|request| Event::Call {
             request,
@@ -55,11 +69,16 @@ impl Gateway {
         });
         let leg = match reply {
             Reply::Calling { leg: Some(leg), .. } => leg,
-            Reply::Refused(refusal) => {
+            other => {
                 self.end_guest(exchange, guest.as_ref());
-                return Err(super::telling::status_of(refusal));
+                if let Some(trunk) = invited.trunk {
+                    self.trunks.leave(trunk);
+                }
+                return Err(match other {
+                    Reply::Refused(refusal) => super::telling::status_of(refusal),
+                    _ => 500,
+                });
             }
-            _ => return Err(500),
         };
         let stage = Stage::Calling {
             offer,
@@ -68,7 +87,13 @@ impl Gateway {
         let peer = invited.flow.peer;
         let mut call = self.new_call(session, leg, stage, peer);
         call.guest = guest;
+        call.trunk = invited.trunk;
+        if !invited.headers.is_empty() {
+            let headers = invited.headers.clone();
+            self.carried.insert(leg.call, (invited.leg, headers));
+        }
         self.insert(invited.leg, call);
+        self.registry.prove(invited.flow.connection);
         Ok(())
     }
 
@@ -78,7 +103,7 @@ impl Gateway {
         &mut self,
         exchange: &mut Exchange,
         caller: &agent::Caller,
-        peer: std::net::SocketAddr,
+        peer: SocketAddr,
     ) -> Result<(SessionId, Option<Guest>), u16> {
         let number = exchange.sip_number(&caller.user, &caller.domain).ok_or(403_u16)?;
         let guest = (number.clone(), peer);
@@ -133,112 +158,127 @@ impl Gateway {
         }
     }
 
-    fn begin_called(
-        &mut self,
-        exchange: &mut Exchange,
-        session: SessionId,
-        incoming: &Incoming,
-    ) -> Result<(), moqswitch_calls::Cause> {
-        use moqswitch_calls::Cause;
-        let trunk = self.trunks.trunk(session);
+    fn begin_called(&mut self, exchange: &mut Exchange, session: SessionId, incoming: &Incoming) -> Result<(), Cause> {
+        let way = self.trunks.way(session).cloned();
         let binding = self
             .binding_of(session)
             .and_then(|binding| self.agent.binding(binding))
             .cloned();
-        let flow = match (trunk, &binding) {
+        let peer = match (&way, &binding) {
             (Some(_), _) => None,
             (None, Some(binding)) => Some(binding.flow.peer),
             (None, None) => return Err(Cause::Unreachable),
         };
-        let nowhere = std::net::SocketAddr::from(([0, 0, 0, 0], 9));
-        let mut call = self.new_call(session, incoming.leg, Stage::Called, flow.unwrap_or(nowhere));
-        let leg = self.open_media(&mut call, flow).map_err(|error| {
-            tracing::warn!(%error, "a call to a telephone");
-            Cause::Congestion
-        })?;
         let wanted = codecs::in_order(None, incoming.codecs.and(codecs::of_telephones()));
         if wanted.is_empty() {
             tracing::info!("a call to a telephone, by who takes none of its codecs");
-            self.media.close(leg.leg);
             return Err(Cause::Incompatible);
         }
-        let offer = call.session_description.offer(&wanted, Direction::SendReceive);
+        let mut call = self.new_call(session, incoming.leg, Stage::Called, peer.unwrap_or(NOWHERE));
+        let leg = self.open_media(&mut call, peer).map_err(|error| {
+            tracing::warn!(%error, "a call to a telephone");
+            Cause::Congestion
+        })?;
         let from = (user_of(&incoming.from.number), incoming.from.name.as_str().to_owned());
-        let sent = match (trunk, binding) {
-            (Some(trunk), _) => self.agent.trunk_call(trunk, incoming.dialled.as_str(), from, offer),
+        let carried = self.carried.get(&incoming.call);
+        let headers = carried.map(|(_, headers)| headers.clone()).unwrap_or_default();
+        let begun = match (way, binding) {
+            (Some(way), _) => {
+                let outgoing = Outgoing {
+                    way,
+                    number: incoming.dialled.as_str().to_owned(),
+                    from,
+                    headers,
+                    codecs: wanted,
+                    tried: Vec::new(),
+                };
+                self.begin_outgoing(&mut call, outgoing)
+            }
             (None, Some(binding)) => {
+                let offer = call.session_description.offer(&wanted, Direction::SendReceive);
                 let realm = if binding.domain.is_empty() {
                     exchange.sip_entrance.realm.clone()
                 } else {
                     binding.domain.clone()
                 };
-                Some(agent::Call {
+                let sent = agent::Call {
                     target: binding.target(),
                     from,
                     to: agent::address(&binding.user, &realm),
                     offer,
-                    headers: Vec::new(),
+                    headers,
                     account: None,
+                };
+                self.agent.call(Instant::now(), sent).map_err(|error| {
+                    tracing::warn!(%error, "a call to a telephone");
+                    Cause::Congestion
                 })
             }
-            (None, None) => None,
+            (None, None) => Err(Cause::Unreachable),
         };
-        let Some(sent) = sent else {
-            self.media.close(leg.leg);
-            return Err(Cause::Unreachable);
-        };
-        match self.agent.call(Instant::now(), sent) {
+        match begun {
             Ok(key) => {
                 self.streams.insert(leg.leg, key);
                 self.insert(key, call);
                 Ok(())
             }
-            Err(error) => {
-                tracing::warn!(%error, "a call to a telephone");
+            Err(cause) => {
                 self.media.close(leg.leg);
-                Err(Cause::Congestion)
+                Err(cause)
             }
         }
+    }
+
+    fn begin_outgoing(&mut self, call: &mut Call, mut outgoing: Outgoing) -> Result<LegKey, Cause> {
+        let offer = call.session_description.offer(&outgoing.codecs, Direction::SendReceive);
+        let (key, trunk) = self.call_by_trunk(&mut outgoing, &offer)?;
+        if let Some(peer) = self.trunks.peer(trunk) {
+            call.peer = peer;
+        }
+        call.trunk = Some(trunk);
+        call.outgoing = Some(Box::new(outgoing));
+        Ok(key)
     }
 
     /// A leg of RTP for a call that has none.
     pub(super) fn open_media(
         &mut self,
         call: &mut Call,
-        peer: Option<std::net::SocketAddr>,
+        peer: Option<SocketAddr>,
     ) -> Result<RtpOpened, super::RtpError> {
         let wanted = RtpWanted {
             peer: peer.map(|peer| peer.ip().to_canonical()),
         };
         let opened = self.media.open(&call.leg.path(), wanted)?;
         call.media = Some(opened.leg);
-        let told = std::net::SocketAddr::new(self.media_address, opened.address.port());
-        call.session_description.move_to(told);
+        call.session_description.move_to(self.told(opened.address));
         Ok(opened)
     }
 
-    fn insert(&mut self, key: LegKey, call: Call) {
+    /// Where a leg of RTP is for telephones.
+    fn told(&self, opened: SocketAddr) -> SocketAddr {
+        let mut told = self.media_addresses.iter();
+        let told = told.find(|told| told.is_ipv4() == opened.is_ipv4());
+        SocketAddr::new(told.copied().unwrap_or_else(|| opened.ip()), opened.port())
+    }
+
+    pub(super) fn insert(&mut self, key: LegKey, call: Call) {
         self.legs.insert(call.leg, key);
         self.parts.insert((call.session, call.leg.call), key);
         self.calls.insert(key, call);
     }
 
-    pub(super) fn new_call(
-        &mut self,
-        session: SessionId,
-        leg: LegId,
-        stage: Stage,
-        peer: std::net::SocketAddr,
-    ) -> Call {
+    pub(super) fn new_call(&mut self, session: SessionId, leg: LegId, stage: Stage, peer: SocketAddr) -> Call {
         self.begun += 1;
-        // The address is known as soon as there is a leg of RTP.
-        let nowhere = std::net::SocketAddr::from(([0, 0, 0, 0], 9));
         Call {
             session,
             leg,
             guest: None,
+            trunk: None,
+            outgoing: None,
             media: None,
-            session_description: Session::new(nowhere, self.begun, 1),
+            // The address is known as soon as there is a leg of RTP.
+            session_description: Session::new(NOWHERE, self.begun, 1),
             stage,
             sends: None,
             speaker: None,
@@ -248,6 +288,12 @@ impl Gateway {
             holds: false,
             music: None,
             peer: peer.ip().to_canonical(),
+            untold: None,
+            other_codec: None,
+            changed: None,
+            asked: Instant::now(),
+            told: Instant::now(),
+            early: None,
         }
     }
 }
@@ -258,5 +304,7 @@ fn user_of(number: &Number) -> String {
     text.split('@').next().unwrap_or(text).to_owned()
 }
 
+/// Where nobody is.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 9);
 /// Longer than any call.
 const GUEST: Duration = Duration::from_secs(24 * 60 * 60);

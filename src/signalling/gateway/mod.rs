@@ -7,26 +7,29 @@ mod codecs;
 mod entrance;
 mod inviting;
 mod media;
+mod outgoing;
 mod outlet;
 mod registering;
 mod settings;
 mod sockets;
 mod telling;
 mod trunks;
+mod view;
 mod watching;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use moqswitch_calls::{CallId, Codec, LegId, MediaEvent, Number, SessionId};
-use moqswitch_sip::agent::{Agent, BindingId, Event, LegKey, Noticed, Settings};
+use moqswitch_sip::agent::{Agent, BindingId, Event, LegKey, Noticed, Settings, TrunkId};
 use moqswitch_sip::flow::Flow;
 use moqswitch_sip::guard::{self, Outcome};
 use moqswitch_sip::sdp::{Description, Session};
 
 use crate::exchange::Exchange;
+use crate::limits::{SIP_MEDIA_AGAIN, SIP_PROVISIONAL_INTERVAL, SIP_QUALITY_INTERVAL, SIP_QUALITY_PER_TICK_MAX};
 
 pub(crate) use entrance::SipEntrance;
 pub use media::{
@@ -34,9 +37,13 @@ pub use media::{
     RtpWanted,
 };
 pub(crate) use outlet::Outlet;
-pub use settings::{Duplex, Encrypting, Encryption, SipSettings, SipSockets, TrunkSettings};
+pub use settings::{
+    Duplex, Encrypting, Encryption, SipSettings, SipSockets, TrunkGroupSettings, TrunkPlan, TrunkSettings,
+};
 pub(crate) use sockets::serve;
+pub(crate) use view::{SipView, TrunkState};
 
+use outgoing::Outgoing;
 use registering::Registry;
 use trunks::Trunks;
 use watching::Watches;
@@ -45,7 +52,7 @@ use watching::Watches;
 pub(crate) struct Gateway {
     agent: Agent,
     media: Box<dyn RtpLegs>,
-    media_address: IpAddr,
+    media_addresses: Vec<IpAddr>,
     registry: Registry,
     trunks: Trunks,
     watches: Watches,
@@ -53,11 +60,16 @@ pub(crate) struct Gateway {
     guests: HashMap<Guest, (SessionId, usize)>,
     calls: HashMap<LegKey, Call>,
     legs: HashMap<LegId, LegKey>,
+    /// Headers that came with calls and go on with them, by the call.
+    carried: HashMap<CallId, (LegKey, Vec<(String, String)>)>,
     /// By who and which call.
     parts: HashMap<(SessionId, CallId), LegKey>,
     streams: HashMap<RtpLeg, LegKey>,
     begun: u64,
     started: Instant,
+    /// Calls of which a shard was too busy to be told something, and when it is tried again.
+    again: BTreeSet<LegKey>,
+    again_at: Option<Instant>,
 }
 
 /// One telephone's part in a call.
@@ -67,6 +79,10 @@ struct Call {
     leg: LegId,
     /// It called, and was not registered: its session ends with its last call.
     guest: Option<Guest>,
+    /// The trunk that it has a place of.
+    trunk: Option<TrunkId>,
+    /// It goes out by trunks.
+    outgoing: Option<Box<Outgoing>>,
     media: Option<RtpLeg>,
     session_description: Session,
     stage: Stage,
@@ -86,6 +102,16 @@ struct Call {
     music: Option<String>,
     /// Where its signalling comes from.
     peer: IpAddr,
+    /// What was agreed on, and its leg of RTP could not be told yet.
+    untold: Option<Box<RtpAgreed>>,
+    /// Another codec that it speaks, and when the last one was taken over.
+    other_codec: Option<Codec>,
+    changed: Option<Instant>,
+    /// When its quality was asked for.
+    asked: Instant,
+    /// When it was told last that nobody has answered yet, and what there is to be heard meanwhile.
+    told: Instant,
+    early: Option<String>,
 }
 
 /// Who calls without being registered: a number, and where it is.
@@ -108,23 +134,26 @@ impl Gateway {
     pub(crate) fn new(
         settings: Settings,
         media: Box<dyn RtpLegs>,
-        media_address: IpAddr,
+        media_addresses: Vec<IpAddr>,
         random: Box<dyn FnMut() -> u128 + Send>,
     ) -> Self {
         Self {
             agent: Agent::new(settings, Instant::now(), random),
             media,
-            media_address,
+            media_addresses,
             registry: Registry::new(guard::Settings::default()),
             trunks: Trunks::default(),
             watches: Watches::default(),
             guests: HashMap::new(),
             calls: HashMap::new(),
             legs: HashMap::new(),
+            carried: HashMap::new(),
             parts: HashMap::new(),
             streams: HashMap::new(),
             begun: 0,
             started: Instant::now(),
+            again: BTreeSet::new(),
+            again_at: None,
         }
     }
 
@@ -153,7 +182,10 @@ impl Gateway {
             Noticed::Malformed => return,
             Noticed::UnknownUser => Outcome::UnknownUser,
             Noticed::WrongPassword => Outcome::WrongPassword,
-            Noticed::Known => Outcome::Succeeded,
+            Noticed::Known => {
+                self.registry.prove(flow.connection);
+                Outcome::Succeeded
+            }
         };
         let since = self.since_start(Instant::now());
         if self.registry.guard.told(since, flow.peer, outcome) {
@@ -169,13 +201,22 @@ impl Gateway {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.agent.poll_timeout()
+        [self.agent.poll_timeout(), self.again_at].into_iter().flatten().min()
     }
 
     pub(crate) fn handle_timeout(&mut self, exchange: &mut Exchange) {
+        let now = Instant::now();
+        if self.again_at.take_if(|at| *at <= now).is_some() {
+            self.tell_again(exchange);
+        }
         let mut host = self.registry.host(exchange);
-        self.agent.handle_timeout(Instant::now(), &mut host);
+        self.agent.handle_timeout(now, &mut host);
         self.drive(exchange);
+    }
+
+    /// A connection on which somebody was let in.
+    pub(crate) fn poll_proven(&mut self) -> Option<u64> {
+        self.registry.poll_proven()
     }
 
     pub(crate) fn poll_send(&mut self) -> Option<(Flow, Arc<[u8]>)> {
@@ -193,8 +234,12 @@ impl Gateway {
                 self.take_media(exchange, event);
             } else if let Some(number) = exchange.outlet.poll_changed() {
                 self.tell_watchers(exchange, &number);
+            } else if exchange.outlet.poll_entrance() {
+                self.turn_out(exchange);
+            } else if let Some(plan) = exchange.outlet.poll_trunks() {
+                self.set_trunks(exchange, plan);
             } else {
-                return;
+                return self.show_trunks(exchange);
             }
         }
     }
@@ -254,20 +299,79 @@ impl Gateway {
                     }));
                 }
             }
-            // The plane's own watch for calls without media ends it.
-            RtpEvent::Silent { .. } | RtpEvent::Closed { .. } => {}
+            // It is gone without a word.
+            RtpEvent::Silent { leg } => {
+                if let Some(key) = self.streams.get(&leg).copied() {
+                    self.hang_up(exchange, key, moqswitch_calls::Cause::MediaTimeout);
+                }
+            }
+            RtpEvent::Closed { .. } => {}
         }
     }
 
-    /// From time to time: asks what telephones hear, for the records of their calls, and keeps trunks.
-    pub(super) fn ask_quality(&mut self, exchange: &mut Exchange) {
+    /// Each second: some telephones are asked how they hear, for the records of their calls; what waits is done.
+    pub(super) fn tick(&mut self, exchange: &mut Exchange) {
         self.renew_trunks(exchange);
-        for call in self.calls.values().filter(|call| matches!(call.stage, Stage::Up)) {
+        let now = Instant::now();
+        let due = self.calls.iter_mut().filter(|(_, call)| {
+            matches!(call.stage, Stage::Up) && now.saturating_duration_since(call.asked) >= SIP_QUALITY_INTERVAL
+        });
+        for (_, call) in due.take(SIP_QUALITY_PER_TICK_MAX) {
+            call.asked = now;
             if let Some(media) = call.media {
                 // A busy shard is asked again with the next round.
                 let _ = self.media.count(media);
             }
         }
+        let is_spoken = |call: &Call| call.other_codec.is_some();
+        let others = self.calls.iter().filter(|(_, call)| is_spoken(call));
+        let others: Vec<LegKey> = others.map(|(key, _)| *key).collect();
+        for key in others {
+            let codec = self.calls.get_mut(&key).and_then(|call| call.other_codec.take());
+            if let Some(codec) = codec {
+                self.take_other_codec(exchange, key, codec);
+            }
+        }
+        self.tell_waiting();
+        self.show(exchange);
+    }
+
+    fn show(&self, exchange: &mut Exchange) {
+        let (telephones, legs, _) = self.agent.counts();
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let view = &mut exchange.sip_view;
+        view.is_on = true;
+        (view.telephones, view.legs) = (count(telephones), count(legs));
+        let refused = self.registry.guard.refused();
+        view.refused = refused.map(|(reason, count)| (reason.name(), count)).collect();
+    }
+
+    /// Who waits for an answer is told each minute that it does (RFC 3261, section 13.3.1.1): a proxy gives it up otherwise.
+    fn tell_waiting(&mut self) {
+        let now = Instant::now();
+        for (key, call) in &mut self.calls {
+            let waits = matches!(call.stage, Stage::Calling { is_accepted: false, .. });
+            if waits && now.saturating_duration_since(call.told) >= SIP_PROVISIONAL_INTERVAL {
+                call.told = now;
+                self.agent.ring(now, *key, call.early.as_deref());
+            }
+        }
+    }
+
+    /// What a shard was too busy for.
+    fn tell_again(&mut self, exchange: &mut Exchange) {
+        for key in std::mem::take(&mut self.again) {
+            let untold = self.calls.get_mut(&key).and_then(|call| call.untold.take());
+            if let Some(agreed) = untold {
+                self.tell_agreed(exchange, key, *agreed);
+            }
+            self.hear(key);
+        }
+    }
+
+    fn try_again(&mut self, key: LegKey) {
+        self.again.insert(key);
+        self.again_at.get_or_insert_with(|| Instant::now() + SIP_MEDIA_AGAIN);
     }
 
     fn call_of(&self, call: CallId, session: SessionId) -> Option<LegKey> {

@@ -6,6 +6,8 @@ use std::rc::Rc;
 use moqswitch_calls::{Notice, Number, SessionId};
 use tokio::sync::Notify;
 
+use super::TrunkPlan;
+
 /// Sessions of the gateway, and what they are to be told.
 #[derive(Debug, Default)]
 pub(crate) struct Outlet {
@@ -15,6 +17,10 @@ pub(crate) struct Outlet {
     /// Numbers that telephones watch, and those of them that have changed.
     watched: BTreeSet<Number>,
     changed: BTreeSet<Number>,
+    /// Trunks in the place of those that are there.
+    trunks: Option<TrunkPlan>,
+    /// Others are let in.
+    has_entrance: bool,
 }
 
 impl Outlet {
@@ -56,6 +62,25 @@ impl Outlet {
             self.changed.insert(number.clone());
             self.bell.notify_one();
         }
+    }
+
+    /// Not everybody is let in who was.
+    pub(crate) fn touch_entrance(&mut self) {
+        self.has_entrance = true;
+        self.bell.notify_one();
+    }
+
+    pub(crate) fn poll_entrance(&mut self) -> bool {
+        std::mem::take(&mut self.has_entrance)
+    }
+
+    pub(crate) fn replace_trunks(&mut self, plan: TrunkPlan) {
+        self.trunks = Some(plan);
+        self.bell.notify_one();
+    }
+
+    pub(crate) fn poll_trunks(&mut self) -> Option<TrunkPlan> {
+        self.trunks.take()
     }
 
     pub(crate) fn poll_changed(&mut self) -> Option<Number> {

@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use moqswitch_calls::{Event, RegisterEvent, Registration, SessionId, Text};
+use moqswitch_calls::{Event, Number, RegisterEvent, Registration, SessionId, Text};
 use moqswitch_sip::agent::{Access, Binding, BindingId, Host, Watch, Watched};
 use moqswitch_sip::digest::{Algorithm, Ha1};
 use moqswitch_sip::flow::Flow;
 use moqswitch_sip::guard::{self, Guard, Load, Traffic, Verdict};
 
-use super::codecs;
+use super::{Gateway, codecs};
 use crate::exchange::Exchange;
+use crate::limits::SIP_EXPIRES_MARGIN;
 
 /// Which session is of which contact.
 #[derive(Debug)]
@@ -19,6 +20,21 @@ pub(super) struct Registry {
     pub(super) guard: Guard,
     sessions: HashMap<BindingId, SessionId>,
     bindings: HashMap<SessionId, BindingId>,
+    devices: HashMap<BindingId, Known>,
+    names: HashMap<(Number, String), BindingId>,
+    /// Contacts that are gone, and have calls still.
+    leaving: HashMap<SessionId, (Number, String)>,
+    /// Connections on which somebody has registered.
+    proven: Vec<u64>,
+}
+
+/// What a contact is to the plane.
+#[derive(Debug)]
+struct Known {
+    number: Number,
+    name: String,
+    /// By which it was let in.
+    secret: Option<Ha1>,
 }
 
 /// What the agent asks.
@@ -33,7 +49,58 @@ impl Registry {
             guard: Guard::new(guard),
             sessions: HashMap::new(),
             bindings: HashMap::new(),
+            devices: HashMap::new(),
+            names: HashMap::new(),
+            leaving: HashMap::new(),
+            proven: Vec::new(),
         }
+    }
+
+    /// Somebody was let in on this connection. 0: it is none.
+    pub(super) fn prove(&mut self, connection: u64) {
+        if connection != 0 && !self.proven.contains(&connection) {
+            self.proven.push(connection);
+        }
+    }
+
+    /// A connection on which somebody was let in, each once or more.
+    pub(super) fn poll_proven(&mut self) -> Option<u64> {
+        self.proven.pop()
+    }
+
+    /// What a device is called: by its own name for ever, or by where it is, so that a telephone that was started again takes
+    /// its own place. What else is in its contact may be another each time.
+    fn name(&self, id: BindingId, binding: &Binding, number: &Number) -> String {
+        if let Some(known) = self.devices.get(&id) {
+            return known.name.clone();
+        }
+        let name = match &binding.instance {
+            Some(instance) => instance.trim_matches(['<', '>']).to_owned(),
+            None => place_of(&binding.contact),
+        };
+        match self.names.contains_key(&(number.clone(), name.clone())) {
+            // The same telephone under another domain that means the same.
+            true => format!("{name} {}", binding.domain),
+            false => name,
+        }
+    }
+
+    /// A session that it left, with calls that go on.
+    fn left(&mut self, number: &Number, name: &str) -> Option<SessionId> {
+        let mut leaving = self.leaving.iter();
+        let (session, _) = leaving.find(|(_, (own, known))| own == number && known == name)?;
+        let session = *session;
+        self.leaving.remove(&session);
+        Some(session)
+    }
+
+    /// Its last call is over.
+    pub(super) fn has_left(&mut self, session: SessionId) -> bool {
+        self.leaving.remove(&session).is_some()
+    }
+
+    pub(super) fn is_leaving(&self, session: SessionId) -> bool {
+        self.leaving.contains_key(&session)
     }
 
     pub(super) fn host<'a>(&'a mut self, exchange: &'a mut Exchange) -> Door<'a> {
@@ -55,7 +122,24 @@ impl Registry {
     pub(super) fn forget(&mut self, session: SessionId) -> Option<BindingId> {
         let binding = self.bindings.remove(&session)?;
         self.sessions.remove(&binding);
+        if let Some(known) = self.devices.remove(&binding) {
+            self.names.remove(&(known.number, known.name));
+        }
         Some(binding)
+    }
+}
+
+impl Registry {
+    fn is_let_in(&self, exchange: &Exchange, id: BindingId, binding: &Binding) -> bool {
+        let (user, domain) = (&binding.user, &binding.domain);
+        match exchange.sip_access(user, domain, binding.flow.peer.ip()) {
+            Access::Unknown => false,
+            Access::Open => true,
+            Access::Password(_) => {
+                let known = self.devices.get(&id).and_then(|known| known.secret.as_ref());
+                known.is_some() && exchange.sip_secret(user, domain, Algorithm::Md5).as_ref() == known
+            }
+        }
     }
 }
 
@@ -74,27 +158,37 @@ impl Host for Door<'_> {
             .sip_number(&binding.user, &binding.domain)
             .ok_or(404_u16)?;
         let known = self.registry.session(id);
-        let session = known.unwrap_or_else(|| self.exchange.new_session());
-        // Its name for ever, or where it is: so a telephone that was started again takes its own place.
-        let device = binding.instance.as_deref().unwrap_or(&binding.contact);
-        let device = device.trim_matches(['<', '>']);
+        let name = self.registry.name(id, binding, &number);
+        let left = if known.is_none() {
+            self.registry.left(&number, &name)
+        } else {
+            None
+        };
+        let session = known.or(left).unwrap_or_else(|| self.exchange.new_session());
+        let secret = self.exchange.sip_secret(&binding.user, &binding.domain, Algorithm::Md5);
         let registration = Registration {
-            device: Some(Text::new(device)),
-            display_name: Text::new(&binding.name),
-            expires: Some(expires),
+            device: Some(Text::new(&name)),
+            display_name: self.exchange.sip_name(&number, &binding.name),
+            // The agent ends it; the plane would end its calls with it.
+            expires: Some(expires + SIP_EXPIRES_MARGIN),
             codecs: codecs::of_telephones(),
             contact: Text::new(&binding.flow.peer.to_string()),
             agent: Text::new(&binding.agent),
-            ..Registration::phone(session, number)
+            ..Registration::phone(session, number.clone())
         };
         if known.is_none() {
             self.exchange.outlet.insert(session);
             // Another contact of the same name was there: it is told, and goes.
             self.registry.sessions.insert(id, session);
             self.registry.bindings.insert(session, id);
+            self.registry.names.insert((number.clone(), name.clone()), id);
         }
+        self.registry.devices.insert(id, Known { number, name, secret });
         match self.exchange.register_device(registration) {
-            Ok(granted) => Ok(granted),
+            Ok(granted) => {
+                self.registry.prove(binding.flow.connection);
+                Ok(granted.min(expires))
+            }
             Err(refusal) => {
                 if known.is_none() {
                     self.registry.forget(session);
@@ -129,12 +223,79 @@ impl Host for Door<'_> {
         let Some(session) = self.registry.session(id) else {
             return;
         };
+        let known = self.registry.devices.get(&id);
+        let known = known.map(|known| (known.number.clone(), known.name.clone()));
         self.registry.forget(session);
-        self.exchange.unregister_device(session);
+        match known.filter(|(number, _)| self.exchange.has_legs(number, session)) {
+            // Its calls go on, and end as they end. It is not rung meanwhile.
+            Some((number, name)) => {
+                let registration = Registration {
+                    device: Some(Text::new(&name)),
+                    ringable: false,
+                    expires: Some(LEAVING),
+                    codecs: codecs::of_telephones(),
+                    ..Registration::phone(session, number.clone())
+                };
+                match self.exchange.register_device(registration) {
+                    Ok(_) => drop(self.registry.leaving.insert(session, (number, name))),
+                    Err(_) => self.exchange.unregister_device(session),
+                }
+            }
+            None => self.exchange.unregister_device(session),
+        }
     }
 }
 
+impl Gateway {
+    /// Who is not let in any more, or has another password, goes with its calls.
+    pub(super) fn turn_out(&mut self, exchange: &mut Exchange) {
+        let bindings = self.agent.bindings();
+        let out = bindings.filter(|(id, binding)| !self.registry.is_let_in(exchange, *id, binding));
+        let out: Vec<BindingId> = out.map(|(id, _)| id).collect();
+        for id in out {
+            if let Some(session) = self.registry.session(id) {
+                self.registry.forget(session);
+                exchange.unregister_device(session);
+            }
+            let mut host = self.registry.host(exchange);
+            self.agent.unregister(id, &mut host);
+        }
+    }
+
+    /// One of its calls is over, and it may have been the last that a contact stayed for.
+    pub(super) fn end_leaving(&mut self, exchange: &mut Exchange, session: SessionId) {
+        let has_call = || self.parts.keys().any(|(own, _)| *own == session);
+        if self.registry.is_leaving(session) && !has_call() {
+            self.registry.has_left(session);
+            exchange.unregister_device(session);
+        }
+    }
+}
+
+/// The address of a contact, without what it says beside.
+fn place_of(contact: &str) -> String {
+    let address = contact.trim_matches(['<', '>']);
+    let end = address.find([';', '?', '>']).unwrap_or(address.len());
+    address.get(..end).unwrap_or(address).to_owned()
+}
+
+/// Longer than any call.
+const LEAVING: Duration = Duration::from_secs(24 * 60 * 60);
+
 impl Exchange {
+    fn has_legs(&self, number: &Number, session: SessionId) -> bool {
+        let view = self.plane().number(number);
+        let mut devices = view.into_iter().flat_map(|view| view.devices);
+        devices.any(|device| device.session == session && !device.legs.is_empty())
+    }
+
+    /// The name of a user for others. A device has a say where the switch has none.
+    fn sip_name(&self, number: &Number, said: &str) -> Text {
+        let users = self.sip_entrance.users.as_ref();
+        let own = users.and_then(|users| users.name(number));
+        own.cloned().unwrap_or_else(|| Text::new(said))
+    }
+
     /// A device that has no socket. Refused as any other.
     pub(super) fn register_device(&mut self, registration: Registration) -> Result<Duration, moqswitch_calls::Refusal> {
         let asked = registration.expires.unwrap_or_default();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use moqswitch_calls::Number;
-use moqswitch_sip::agent::{Reached, Trunk};
+use moqswitch_sip::agent::{NumberRules, Reached, Trunk};
 use moqswitch_sip::digest::Algorithm;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -26,11 +26,20 @@ pub struct SipSettings {
     /// How often contacts on datagrams are asked whether they are there. Zero: never.
     pub ping: Duration,
     /// Ways to other networks.
-    pub trunks: Vec<TrunkSettings>,
+    pub trunks: TrunkPlan,
     /// Media of telephones.
     pub media: Box<dyn RtpLegs>,
-    /// Where telephones are told to send it, at the port of each leg.
-    pub media_address: IpAddr,
+    /// Where telephones are told to send it, at the port of each leg: one of each family that there is.
+    pub media_addresses: Vec<IpAddr>,
+}
+
+/// Ways to other networks.
+#[derive(Debug, Default)]
+pub struct TrunkPlan {
+    /// Each.
+    pub trunks: Vec<TrunkSettings>,
+    /// Several under one name.
+    pub groups: Vec<TrunkGroupSettings>,
 }
 
 /// A trunk, as the switch names it.
@@ -40,6 +49,21 @@ pub struct TrunkSettings {
     pub number: Number,
     /// How it is reached.
     pub trunk: Trunk,
+    /// How many calls it has at most, both ways together. 0: as many as there are.
+    pub calls_max: u32,
+    /// How numbers of here are written there.
+    pub numbers_out: NumberRules,
+    /// How numbers of there are read here.
+    pub numbers_in: NumberRules,
+}
+
+/// Trunks that take each other's calls.
+#[derive(Debug)]
+pub struct TrunkGroupSettings {
+    /// `trunk/<number>` in the dialplan.
+    pub number: Number,
+    /// Their numbers, each with its priority, the lowest first, and its share among equals.
+    pub members: Vec<(Number, u16, u16)>,
 }
 
 /// Where telephones are listened for. They do not block.

@@ -1,6 +1,7 @@
 //! Datagrams and connections of SIP, on the calls thread. Nothing that a peer does is waited for: what does not fit is
 //! dropped, and sent again by whoever needs it.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -18,7 +19,7 @@ use tokio::time;
 use super::{Duplex, Encrypting, Encryption, Gateway, SipSockets};
 use crate::limits::{
     SIP_CONNECT_WAIT, SIP_CONNECTION_IDLE, SIP_CONNECTIONS_MAX, SIP_CONNECTIONS_PER_ADDRESS_MAX,
-    SIP_DATAGRAMS_PER_TURN_MAX, SIP_OUTBOX_MESSAGES_MAX, SIP_QUALITY_INTERVAL, SIP_STREAM_MESSAGES_MAX,
+    SIP_DATAGRAMS_PER_TURN_MAX, SIP_OUTBOX_MESSAGES_MAX, SIP_STRANGER_LIFE, SIP_STREAM_MESSAGES_MAX,
 };
 use crate::socket::Shared;
 
@@ -44,6 +45,14 @@ struct Sockets {
 struct Connection {
     peer: SocketAddr,
     outbox: mpsc::Sender<Arc<[u8]>>,
+    /// Somebody was let in on it, or it is to somebody of ours.
+    is_proven: Rc<Cell<bool>>,
+}
+
+/// One connection's end of it.
+struct Inbox {
+    messages: mpsc::Receiver<Arc<[u8]>>,
+    is_proven: Rc<Cell<bool>>,
 }
 
 /// Serves telephones, for as long as there are calls.
@@ -67,8 +76,8 @@ pub(crate) async fn serve(shared: Weak<Shared>, mut gateway: Gateway, listening:
     };
     let streams = gateway.media.news();
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
-    let mut quality = time::interval(SIP_QUALITY_INTERVAL);
-    quality.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+    let mut seconds = time::interval(Duration::from_secs(1));
+    seconds.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
     loop {
         let due = gateway.poll_timeout().unwrap_or_else(|| Instant::now() + IDLE);
         let what = tokio::select! {
@@ -77,7 +86,7 @@ pub(crate) async fn serve(shared: Weak<Shared>, mut gateway: Gateway, listening:
             () = bell.notified() => What::Bell,
             () = streams.notified() => What::Bell,
             () = time::sleep_until(due.into()) => What::Due,
-            _ = quality.tick() => What::Quality,
+            _ = seconds.tick() => What::Second,
         };
         let Some(shared) = shared.upgrade() else { return Ok(()) };
         match what {
@@ -91,13 +100,16 @@ pub(crate) async fn serve(shared: Weak<Shared>, mut gateway: Gateway, listening:
                 gateway.connection_closed(&mut shared.exchange.borrow_mut(), connection);
             }
             What::Bell => gateway.drive(&mut shared.exchange.borrow_mut()),
-            What::Quality => {
-                gateway.ask_quality(&mut shared.exchange.borrow_mut());
+            What::Second => {
+                gateway.tick(&mut shared.exchange.borrow_mut());
                 gateway.drive(&mut shared.exchange.borrow_mut());
             }
             What::Due => gateway.handle_timeout(&mut shared.exchange.borrow_mut()),
         }
         drop(shared);
+        while let Some(connection) = gateway.poll_proven() {
+            sockets.prove(connection);
+        }
         while let Some((flow, bytes)) = gateway.poll_send() {
             sockets.send(flow, bytes);
         }
@@ -110,7 +122,7 @@ enum What {
     Came(Came),
     Bell,
     Due,
-    Quality,
+    Second,
 }
 
 /// As many as there are, and no more than a turn has.
@@ -174,8 +186,8 @@ impl Sockets {
     }
 
     /// A place for a connection. None: there are as many as there may be.
-    fn begin(&mut self, peer: SocketAddr) -> Option<(u64, mpsc::Receiver<Arc<[u8]>>)> {
-        let ip = peer.ip().to_canonical();
+    fn begin(&mut self, peer: SocketAddr) -> Option<(u64, Inbox)> {
+        let ip = site_of(peer);
         let of_address = self.per_address.get(&ip).copied().unwrap_or(0);
         // Who is refused leaves nothing behind.
         if self.connections.len() >= SIP_CONNECTIONS_MAX || of_address >= SIP_CONNECTIONS_PER_ADDRESS_MAX {
@@ -183,10 +195,23 @@ impl Sockets {
         }
         self.per_address.insert(ip, of_address + 1);
         self.opened += 1;
-        let (outbox, inbox) = mpsc::channel(SIP_OUTBOX_MESSAGES_MAX);
-        self.connections.insert(self.opened, Connection { peer, outbox });
+        let (outbox, messages) = mpsc::channel(SIP_OUTBOX_MESSAGES_MAX);
+        let is_proven = Rc::new(Cell::new(false));
+        let connection = Connection {
+            peer,
+            outbox,
+            is_proven: Rc::clone(&is_proven),
+        };
+        self.connections.insert(self.opened, connection);
         self.peers.insert(peer, self.opened);
-        Some((self.opened, inbox))
+        Some((self.opened, Inbox { messages, is_proven }))
+    }
+
+    /// Somebody was let in on it: it may be silent for long.
+    fn prove(&self, connection: u64) {
+        if let Some(connection) = self.connections.get(&connection) {
+            connection.is_proven.set(true);
+        }
     }
 
     fn forget(&mut self, number: u64) {
@@ -196,7 +221,7 @@ impl Sockets {
         if self.peers.get(&connection.peer) == Some(&number) {
             self.peers.remove(&connection.peer);
         }
-        let ip = connection.peer.ip().to_canonical();
+        let ip = site_of(connection.peer);
         if let Some(count) = self.per_address.get_mut(&ip) {
             *count -= 1;
             if *count == 0 {
@@ -226,6 +251,7 @@ impl Sockets {
 
     fn connect(&mut self, peer: SocketAddr) -> Option<u64> {
         let (connection, outbox) = self.begin(peer)?;
+        outbox.is_proven.set(true);
         let flow = Flow {
             transport: Transport::Tcp,
             peer,
@@ -257,13 +283,12 @@ async fn accepted(listener: Option<&TcpListener>) -> (TcpStream, SocketAddr) {
 }
 
 /// Reads and writes one connection until it ends, or nothing comes for long.
-async fn serve_stream(
-    stream: Box<dyn Duplex>,
-    flow: Flow,
-    mut outbox: mpsc::Receiver<Arc<[u8]>>,
-    tell: mpsc::Sender<Came>,
-) {
+async fn serve_stream(stream: Box<dyn Duplex>, flow: Flow, outbox: Inbox, tell: mpsc::Sender<Came>) {
     let (mut reader, mut writer) = tokio::io::split(stream);
+    let Inbox {
+        messages: mut outbox,
+        is_proven,
+    } = outbox;
     let (pong, mut pongs) = mpsc::channel::<()>(1);
     let reading = async {
         let (mut framer, mut buffer) = (Framer::default(), [0; READ_BYTES]);
@@ -299,12 +324,28 @@ async fn serve_stream(
             }
         }
     };
+    // Places are few: who is not let in leaves.
+    let staying = async {
+        time::sleep(SIP_STRANGER_LIFE).await;
+        if is_proven.get() {
+            std::future::pending::<()>().await;
+        }
+    };
     tokio::select! {
         () = reading => {}
         () = writing => {}
+        () = staying => {}
     }
     // Nobody is there when the gateway has ended.
     let _ = tell.send(Came::Closed(flow.connection)).await;
+}
+
+/// Who counts as one: of IPv6 a network, as anybody has one.
+fn site_of(peer: SocketAddr) -> IpAddr {
+    match peer.ip().to_canonical() {
+        IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) & !u128::from(u64::MAX)).into()),
+        ip @ IpAddr::V4(_) => ip,
+    }
 }
 
 /// More than a datagram can have.

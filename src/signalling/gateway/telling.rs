@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use moqswitch_calls::{
-    Cause, Ended, LegState, Notice, Participant, Refusal, SessionId, TransferProgress, UnregisterReason,
+    Cause, Ended, LegId, LegState, Notice, Participant, Refusal, SessionId, TransferProgress, UnregisterReason,
 };
 use moqswitch_sip::agent::LegKey;
 use moqswitch_sip::sdp::Direction;
 
-use super::{Gateway, Stage, codecs};
+use super::{Call, Gateway, Stage, codecs};
 use crate::exchange::Exchange;
 
 impl Gateway {
@@ -56,19 +56,18 @@ impl Gateway {
                 digits,
                 duration,
             } => {
-                // Telephones hear each other's keys with the speech.
-                let is_heard = self
-                    .legs
-                    .get(&by)
-                    .and_then(|key| self.calls.get(key))
-                    .is_some_and(|by| by.is_digit_heard);
-                if let Some(key) = self.call_of(call, session).filter(|_| !is_heard) {
+                if let Some(key) = self.call_of(call, session).filter(|key| !self.hears_keys(*key, by)) {
                     self.press(key, digits.as_str(), duration);
                 }
             }
             Notice::Transfer { call, progress } => {
                 if let Some(key) = self.call_of(call, session) {
                     self.agent.tell_transfer(Instant::now(), key, progress_of(progress));
+                }
+            }
+            Notice::Queue { call, music, .. } => {
+                if let Some(key) = self.call_of(call, session) {
+                    self.wait(exchange, key, music);
                 }
             }
             Notice::Ended(ended) => self.take_over(exchange, &ended),
@@ -79,12 +78,18 @@ impl Gateway {
             | Notice::Left { .. }
             | Notice::Muted { .. }
             | Notice::Signal { .. }
-            | Notice::Queue { .. }
             | Notice::Recording { .. }
             | Notice::QualityWarning { .. }
             | Notice::Presence { .. }
             | Notice::Call(_) => {}
         }
+    }
+
+    /// Telephones hear each other's keys with the speech.
+    fn hears_keys(&self, key: LegKey, by: LegId) -> bool {
+        let by = self.legs.get(&by).and_then(|key| self.calls.get(key));
+        let hears = |call: &Call| call.takes_events && call.media.is_some();
+        by.is_some_and(|by| by.is_digit_heard) && self.calls.get(&key).is_some_and(hears)
     }
 
     /// A leg is over in the plane: so is its telephone's call.
@@ -119,7 +124,7 @@ impl Gateway {
     }
 
     /// Says what the telephone hears: somebody, or else the music that was told.
-    fn hear(&mut self, key: LegKey) {
+    pub(super) fn hear(&mut self, key: LegKey) {
         let Some(call) = self.calls.get_mut(&key) else { return };
         let path = call.speaker.as_ref().or(call.music.as_ref()).cloned();
         if call.hears == path {
@@ -128,7 +133,7 @@ impl Gateway {
         if let Some(media) = call.media {
             match self.media.hear(media, path.as_deref()) {
                 Ok(()) => call.hears = path,
-                // The next change tells it.
+                Err(super::RtpError::Busy) => self.try_again(key),
                 Err(error) => tracing::warn!(%error, "a telephone does not hear who is there"),
             }
         }
@@ -148,11 +153,30 @@ impl Gateway {
         let Some(description) = description else {
             return self.agent.ring(Instant::now(), key, None);
         };
-        self.agent.ring(Instant::now(), key, Some(&description));
+        let now = Instant::now();
+        self.agent.ring(now, key, Some(&description));
         if let Some(call) = self.calls.get_mut(&key) {
             call.speaker = Some(speaker);
+            call.told = now;
+            call.early = Some(description);
         }
         self.hear(key);
+    }
+
+    /// Who calls is in a queue, and hears its music.
+    fn wait(&mut self, exchange: &mut Exchange, key: LegKey, music: Option<String>) {
+        let Some(call) = self.calls.get_mut(&key) else { return };
+        if !matches!(call.stage, Stage::Calling { is_accepted: false, .. }) {
+            return;
+        }
+        match music {
+            Some(music) if call.early.is_none() => self.play_early(exchange, key, music),
+            Some(music) => {
+                call.speaker = Some(music);
+                self.hear(key);
+            }
+            None => self.agent.ring(Instant::now(), key, None),
+        }
     }
 
     /// What is said to who calls: the answer to its offer, or an offer of ours. Its leg of RTP is opened for it.
@@ -216,8 +240,7 @@ impl Gateway {
         let duration_ms = u32::try_from(duration.as_millis())
             .unwrap_or(u32::MAX)
             .clamp(DIGIT_MS_MIN, DIGIT_MS_MAX);
-        // A comma is a pause.
-        for digit in digits.chars().filter(|digit| *digit != ',') {
+        for digit in digits.chars() {
             match media.filter(|_| takes_events) {
                 Some(media) => {
                     if let Err(error) = self.media.press(media, digit, duration_ms) {
@@ -277,7 +300,7 @@ const fn progress_of(progress: TransferProgress) -> u16 {
         TransferProgress::Trying => 100,
         TransferProgress::Ringing => 180,
         TransferProgress::Done => 200,
-        TransferProgress::Failed(cause) => cause.sip_status(),
+        TransferProgress::Failed(cause) => refusal_of(cause.sip_status()),
     }
 }
 

@@ -1,30 +1,57 @@
-//! Trunks of SIP: each is a device of the call plane, which is there as long as the trunk can be reached.
+//! Trunks of SIP, and groups of them. Each is a device of the call plane for as long as the settings have it; while it cannot
+//! be reached, it is not rung, and its calls go on.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use moqswitch_calls::{DeviceKind, Number, Registration, SessionId, Text};
-use moqswitch_sip::agent::{TrunkChange, TrunkId};
+use moqswitch_sip::agent::{
+    End, EndedBy, Member, NoTrunk, NumberRules, Reachable, Registered, TrunkChange, TrunkGroup, TrunkId, TrunkLoads,
+};
 
-use super::settings::TrunkSettings;
+use super::settings::{TrunkPlan, TrunkSettings};
+use super::view::TrunkState;
 use super::{Gateway, codecs};
 use crate::exchange::Exchange;
 
 /// All of them.
 #[derive(Debug, Default)]
 pub(super) struct Trunks {
-    known: HashMap<TrunkId, Known>,
-    sessions: HashMap<SessionId, TrunkId>,
+    known: BTreeMap<TrunkId, Known>,
+    ways: BTreeMap<Number, Way>,
+    sessions: HashMap<SessionId, Number>,
+    loads: TrunkLoads,
+    /// The names of trunks, which stay.
+    named: u64,
+    /// Calls that went out, for the shares of trunks in groups.
+    turns: u64,
+    /// Something is to be shown otherwise.
+    has_changed: bool,
 }
 
 #[derive(Debug)]
 struct Known {
     number: Number,
+    peer: IpAddr,
     contact: String,
     registers: bool,
     is_registered: bool,
     is_down: bool,
+    calls_max: u32,
+    numbers_out: NumberRules,
+    numbers_in: NumberRules,
+}
+
+/// What `trunk/…` of the dialplan names: a trunk, or several.
+#[derive(Debug)]
+struct Way {
+    group: TrunkGroup,
+    /// Of more than one trunk, or of one under another name.
+    is_group: bool,
     session: Option<SessionId>,
+    /// As the plane has it.
+    is_there: bool,
     /// When its device is registered anew.
     renew: Option<Instant>,
 }
@@ -37,49 +64,192 @@ impl Known {
 }
 
 impl Trunks {
-    pub(super) fn trunk(&self, session: SessionId) -> Option<TrunkId> {
-        self.sessions.get(&session).copied()
+    /// What a device of trunks is.
+    pub(super) fn way(&self, session: SessionId) -> Option<&Number> {
+        self.sessions.get(&session)
     }
 
+    /// Of calls that come by a trunk.
     pub(super) fn session(&self, trunk: TrunkId) -> Option<SessionId> {
-        self.known.get(&trunk)?.session
+        let known = self.known.get(&trunk)?;
+        self.ways.get(&known.number)?.session
+    }
+
+    pub(super) fn peer(&self, trunk: TrunkId) -> Option<IpAddr> {
+        self.known.get(&trunk).map(|known| known.peer)
+    }
+
+    /// A number of theirs as it is dialled here.
+    pub(super) fn read(&self, trunk: TrunkId, number: &str) -> String {
+        let known = self.known.get(&trunk);
+        known.map_or_else(|| number.to_owned(), |known| known.numbers_in.translate(number))
+    }
+
+    /// A number as they write it.
+    pub(super) fn write(&self, trunk: TrunkId, number: &str) -> String {
+        let known = self.known.get(&trunk);
+        known.map_or_else(|| number.to_owned(), |known| known.numbers_out.translate(number))
+    }
+
+    /// The trunk for the next try of a call that went by all those in `tried`.
+    pub(super) fn choose(&mut self, way: &Number, tried: &[TrunkId]) -> Result<TrunkId, NoTrunk> {
+        let Some(way) = self.ways.get(way) else {
+            return Err(NoTrunk::Tried);
+        };
+        let members = way.group.members().iter().map(|member| member.trunk);
+        let is_out = |trunk: &TrunkId| self.known.get(trunk).is_none_or(|known| !known.is_there());
+        let passed: Vec<TrunkId> = members.filter(is_out).chain(tried.iter().copied()).collect();
+        let chosen = way.group.choose(Instant::now(), &self.loads, &passed, self.turns);
+        self.turns = self.turns.wrapping_add(1);
+        chosen
+    }
+
+    /// A place for a call, either way. False: it has as many as it may.
+    pub(super) fn begin(&mut self, trunk: TrunkId) -> bool {
+        self.has_changed = true;
+        self.loads.begin(trunk)
+    }
+
+    /// Its call is over. True: another one may be tried.
+    pub(super) fn end(&mut self, trunk: TrunkId, end: &End) -> bool {
+        self.has_changed = true;
+        self.loads.end(Instant::now(), trunk, end)
+    }
+
+    /// The same, where we have ended it.
+    pub(super) fn leave(&mut self, trunk: TrunkId) {
+        let end = End {
+            by: EndedBy::Own,
+            status: 487,
+            cause: None,
+        };
+        self.end(trunk, &end);
     }
 
     pub(super) fn forget(&mut self, session: SessionId) {
-        if let Some(trunk) = self.sessions.remove(&session)
-            && let Some(known) = self.known.get_mut(&trunk)
+        if let Some(number) = self.sessions.remove(&session)
+            && let Some(way) = self.ways.get_mut(&number)
         {
-            known.session = None;
+            way.session = None;
             // What ended it is over by then.
-            known.renew = Some(Instant::now() + RETRY);
+            way.renew = Some(Instant::now() + RETRY);
         }
+    }
+
+    fn id(&mut self, number: &Number) -> TrunkId {
+        let known = self.known.iter().find(|(_, known)| known.number == *number);
+        if let Some((id, _)) = known {
+            return *id;
+        }
+        self.named += 1;
+        TrunkId(self.named)
+    }
+
+    fn is_there(&self, way: &Way) -> bool {
+        let mut members = way.group.members().iter();
+        members.any(|member| self.known.get(&member.trunk).is_some_and(Known::is_there))
     }
 }
 
 impl Gateway {
-    /// Takes the trunks of the settings.
-    pub(crate) fn set_trunks(&mut self, exchange: &mut Exchange, trunks: Vec<TrunkSettings>) {
-        for (at, TrunkSettings { number, trunk }) in trunks.into_iter().enumerate() {
-            let id = TrunkId(u64::try_from(at).unwrap_or(u64::MAX));
-            let known = Known {
-                contact: trunk.target.peer.to_string(),
-                registers: trunk.registers.is_some(),
-                is_registered: false,
-                is_down: false,
-                session: None,
-                renew: None,
-                number,
-            };
-            if let Err(error) = self.agent.set_trunk(Instant::now(), id, trunk) {
-                tracing::error!(trunk = %known.number, %error, "no trunk");
-                continue;
+    /// Takes the trunks of the settings in the place of those that were. Calls of those that are gone go on.
+    pub(crate) fn set_trunks(&mut self, exchange: &mut Exchange, plan: TrunkPlan) {
+        let mut kept: Vec<TrunkId> = Vec::new();
+        let mut ways: BTreeMap<Number, (TrunkGroup, bool)> = BTreeMap::new();
+        for settings in plan.trunks {
+            let number = settings.number.clone();
+            if let Some(id) = self.set_trunk(settings) {
+                let member = Member {
+                    trunk: id,
+                    priority: 0,
+                    weight: 1,
+                };
+                kept.push(id);
+                ways.insert(number, (TrunkGroup::new([member]), false));
             }
-            self.trunks.known.insert(id, known);
-            self.settle_trunk(exchange, id);
         }
+        for group in plan.groups {
+            let members = group.members.iter().filter_map(|(name, priority, weight)| {
+                let named = self.trunks.known.iter().find(|(_, known)| known.number == *name);
+                Some(Member {
+                    trunk: *named?.0,
+                    priority: *priority,
+                    weight: *weight,
+                })
+            });
+            ways.insert(group.number.clone(), (TrunkGroup::new(members), true));
+        }
+        let gone: Vec<TrunkId> = self
+            .trunks
+            .known
+            .keys()
+            .copied()
+            .filter(|id| !kept.contains(id))
+            .collect();
+        for id in gone {
+            self.agent.remove_trunk(Instant::now(), id);
+            self.trunks.known.remove(&id);
+        }
+        self.set_ways(exchange, ways);
+    }
+
+    fn set_trunk(&mut self, settings: TrunkSettings) -> Option<TrunkId> {
+        let TrunkSettings {
+            number,
+            trunk,
+            calls_max,
+            numbers_out,
+            numbers_in,
+        } = settings;
+        let id = self.trunks.id(&number);
+        let before = self.trunks.known.get(&id);
+        let known = Known {
+            peer: trunk.target.peer.ip().to_canonical(),
+            contact: trunk.target.peer.to_string(),
+            registers: trunk.registers.is_some(),
+            is_registered: before.is_some_and(|before| before.is_registered),
+            is_down: before.is_some_and(|before| before.is_down),
+            calls_max,
+            numbers_out,
+            numbers_in,
+            number,
+        };
+        if let Err(error) = self.agent.set_trunk(Instant::now(), id, trunk) {
+            tracing::error!(trunk = %known.number, %error, "no trunk");
+            return None;
+        }
+        self.trunks.loads.limit(id, calls_max);
+        self.trunks.known.insert(id, known);
+        Some(id)
+    }
+
+    fn set_ways(&mut self, exchange: &mut Exchange, wanted: BTreeMap<Number, (TrunkGroup, bool)>) {
+        let is_gone = |number: &&Number| !wanted.contains_key(*number);
+        let gone: Vec<Number> = self.trunks.ways.keys().filter(is_gone).cloned().collect();
+        for number in gone {
+            let session = self.trunks.ways.remove(&number).and_then(|way| way.session);
+            if let Some(session) = session {
+                self.trunks.sessions.remove(&session);
+                exchange.unregister_device(session);
+            }
+        }
+        for (number, (group, is_group)) in wanted {
+            let session = self.trunks.ways.get(&number).and_then(|way| way.session);
+            let way = Way {
+                group,
+                is_group,
+                session,
+                is_there: false,
+                renew: None,
+            };
+            self.trunks.ways.insert(number.clone(), way);
+            self.register_way(exchange, &number);
+        }
+        self.trunks.has_changed = true;
     }
 
     pub(super) fn take_trunk(&mut self, exchange: &mut Exchange, id: TrunkId, change: TrunkChange) {
+        self.trunks.loads.take_change(Instant::now(), id, change);
         let Some(known) = self.trunks.known.get_mut(&id) else {
             return;
         };
@@ -91,52 +261,58 @@ impl Gateway {
             TrunkChange::Busy(_) => {}
         }
         tracing::info!(trunk = %known.number, ?change, "SIP: a trunk");
-        self.settle_trunk(exchange, id);
-    }
-
-    /// Its device comes and goes with it.
-    fn settle_trunk(&mut self, exchange: &mut Exchange, id: TrunkId) {
-        let Some(known) = self.trunks.known.get(&id) else {
-            return;
-        };
-        match (known.is_there(), known.session) {
-            (true, _) => self.register_trunk(exchange, id),
-            (false, Some(session)) => {
-                self.trunks.sessions.remove(&session);
-                if let Some(known) = self.trunks.known.get_mut(&id) {
-                    (known.session, known.renew) = (None, None);
-                }
-                exchange.unregister_device(session);
-            }
-            (false, None) => {}
+        self.trunks.has_changed = true;
+        let has = |way: &Way| way.group.members().iter().any(|member| member.trunk == id);
+        let touched = self.trunks.ways.iter().filter(|(_, way)| has(way));
+        let otherwise = touched.filter(|(_, way)| self.trunks.is_there(way) != way.is_there);
+        let otherwise: Vec<Number> = otherwise.map(|(number, _)| number.clone()).collect();
+        for number in otherwise {
+            self.register_way(exchange, &number);
         }
     }
 
-    fn register_trunk(&mut self, exchange: &mut Exchange, id: TrunkId) {
-        let Some(known) = self.trunks.known.get_mut(&id) else {
+    /// Its device, as it is now.
+    fn register_way(&mut self, exchange: &mut Exchange, number: &Number) {
+        let Some(way) = self.trunks.ways.get(number) else {
             return;
         };
-        let session = known.session.unwrap_or_else(|| exchange.new_session());
+        let is_there = self.trunks.is_there(way);
+        let members = way.group.members().iter();
+        let contacts: Vec<&str> = members
+            .filter_map(|member| Some(self.trunks.known.get(&member.trunk)?.contact.as_str()))
+            .collect();
+        let known = way.session;
+        let session = known.unwrap_or_else(|| exchange.new_session());
         let registration = Registration {
             device: Some(Text::new("sip")),
             kind: DeviceKind::Trunk,
+            ringable: is_there,
             expires: Some(REGISTERED),
             codecs: codecs::of_telephones(),
-            contact: Text::new(&known.contact),
-            ..Registration::phone(session, known.number.clone())
+            contact: Text::new(&contacts.join(", ")),
+            ..Registration::phone(session, number.clone())
         };
-        exchange.outlet.insert(session);
+        if known.is_none() {
+            exchange.outlet.insert(session);
+        }
         let now = Instant::now();
-        match exchange.register_device(registration) {
+        let registered = exchange.register_device(registration);
+        let Some(way) = self.trunks.ways.get_mut(number) else {
+            return;
+        };
+        way.is_there = is_there;
+        match registered {
             Ok(granted) => {
-                known.session = Some(session);
-                known.renew = Some(now + granted / 2);
-                self.trunks.sessions.insert(session, id);
+                way.session = Some(session);
+                way.renew = Some(now + granted / 2);
+                self.trunks.sessions.insert(session, number.clone());
             }
             Err(refusal) => {
-                tracing::warn!(trunk = %known.number, %refusal, "SIP: a trunk is no device");
-                exchange.outlet.remove(session);
-                known.renew = Some(now + RETRY);
+                tracing::warn!(trunk = %number, %refusal, "SIP: a trunk is no device");
+                if known.is_none() {
+                    exchange.outlet.remove(session);
+                }
+                way.renew = Some(now + RETRY);
             }
         }
     }
@@ -144,14 +320,55 @@ impl Gateway {
     /// Devices of trunks are registered anew before their time is over.
     pub(super) fn renew_trunks(&mut self, exchange: &mut Exchange) {
         let now = Instant::now();
-        let due = self
-            .trunks
-            .known
-            .iter()
-            .filter(|(_, known)| known.is_there() && known.renew.is_some_and(|renew| renew <= now));
-        let due: Vec<TrunkId> = due.map(|(id, _)| *id).collect();
-        for id in due {
-            self.register_trunk(exchange, id);
+        let is_due = |way: &Way| way.renew.is_some_and(|renew| renew <= now);
+        let due = self.trunks.ways.iter().filter(|(_, way)| is_due(way));
+        let due: Vec<Number> = due.map(|(number, _)| number.clone()).collect();
+        for number in due {
+            self.register_way(exchange, &number);
+        }
+    }
+
+    /// How all of them are, if it is not as it was told before.
+    pub(super) fn show_trunks(&mut self, exchange: &mut Exchange) {
+        if std::mem::take(&mut self.trunks.has_changed) {
+            let states = self.trunks.ways.iter().map(|(number, way)| self.state(number, way));
+            exchange.sip_view.trunks = states.collect();
+        }
+    }
+
+    fn state(&self, number: &Number, way: &Way) -> TrunkState {
+        let trunks = &self.trunks;
+        let members = way.group.members().iter();
+        let known: Vec<(TrunkId, &Known)> = members
+            .filter_map(|member| Some((member.trunk, trunks.known.get(&member.trunk)?)))
+            .collect();
+        let sum = |of: &dyn Fn(TrunkId, &Known) -> u32| known.iter().map(|(id, known)| of(*id, known)).sum::<u32>();
+        let has_limit = known.iter().all(|(_, known)| known.calls_max > 0);
+        let contacts: Vec<&str> = known.iter().map(|(_, known)| known.contact.as_str()).collect();
+        let own = known.first().filter(|_| !way.is_group);
+        let view = own.and_then(|(id, _)| self.agent.trunk(*id));
+        let (is_registered, status) = match view.map(|view| view.registered) {
+            None | Some(Registered::Unwanted) => (None, None),
+            Some(Registered::Until(_)) => (Some(true), None),
+            Some(Registered::Not { status, .. }) => (Some(false), status),
+        };
+        TrunkState {
+            number: number.clone(),
+            members: match way.is_group {
+                true => known.iter().map(|(_, known)| known.number.clone()).collect(),
+                false => Vec::new(),
+            },
+            is_there: way.is_there,
+            contact: contacts.join(", "),
+            is_registered,
+            status,
+            answers: match view.map(|view| view.reachable) {
+                None | Some(Reachable::Unknown) => None,
+                Some(reachable) => Some(reachable == Reachable::Up),
+            },
+            round_trip: view.and_then(|view| view.round_trip),
+            calls: sum(&|id, _| trunks.loads.calls(id)),
+            calls_max: if has_limit { sum(&|_, known| known.calls_max) } else { 0 },
         }
     }
 }

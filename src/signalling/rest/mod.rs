@@ -8,6 +8,7 @@ mod guard;
 mod problem;
 mod records;
 mod seed;
+mod trunks;
 
 use std::sync::Arc;
 
@@ -52,6 +53,7 @@ const ROUTES: &[Route] = &[
     route(Verb::Post, "/api/call/make", |method| on(method, seed::make)),
     route(Verb::Post, "/api/call/hangup", |method| on(method, seed::hang_up)),
     route(Verb::Get, "/api/trunks/{name}/status", |method| on(method, seed::trunk)),
+    route(Verb::Get, "/api/trunks", |method| on(method, trunks::list)),
     route(Verb::Get, "/api/numbers/{dn}", |method| on(method, calls::number)),
     route(Verb::Get, "/api/queues/{name}", |method| on(method, calls::queue)),
     route(Verb::Get, "/api/calls", |method| on(method, calls::list)),

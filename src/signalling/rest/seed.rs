@@ -84,7 +84,8 @@ pub(super) async fn numbers(caller: Caller, Query(page): Query<Page>) -> Answer 
 /// The trunk that the settings name.
 pub(super) async fn genesys(caller: Caller) -> Answer {
     let found = caller.ask(Scope::Read, |exchange| {
-        exchange.trunk().and_then(|number| exchange.plane().number(number))
+        let number = exchange.trunk().filter(|number| is_there(exchange, number));
+        number.and_then(|number| exchange.plane().number(number))
     });
     trunk_status(found.await, "wwe")
 }
@@ -92,9 +93,18 @@ pub(super) async fn genesys(caller: Caller) -> Answer {
 pub(super) async fn trunk(caller: Caller, Path(name): Path<String>) -> Answer {
     let number = name.clone();
     let found = caller.ask(Scope::Read, move |exchange| {
-        exchange.plane().number(&Number::new(&number).ok()?)
+        let number = Number::new(&number).ok().filter(|number| is_there(exchange, number))?;
+        exchange.plane().number(&number)
     });
     trunk_status(found.await, &name)
+}
+
+/// A trunk of SIP is a device of the plane while it cannot be reached, too.
+fn is_there(exchange: &Exchange, number: &Number) -> bool {
+    let mut trunks = exchange.sip_view.trunks.iter();
+    trunks
+        .find(|state| state.number == *number)
+        .is_none_or(|state| state.is_there)
 }
 
 fn trunk_status(found: Result<Option<NumberView>, Problem>, service: &str) -> Answer {

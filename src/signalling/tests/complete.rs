@@ -17,7 +17,7 @@ const TOLD: [&str; 2] = [include_str!("../messages/told.rs"), include_str!("../m
 
 /// Every message in the transcripts that goes this way: `>` of clients, `<` to them.
 fn messages(direction: char) -> Vec<Value> {
-    let directory = format!("{}/tests/golden", env!("CARGO_MANIFEST_DIR"));
+    let directory = crate::harness::beside("tests/golden");
     let entries = std::fs::read_dir(directory)
         .unwrap()
         .flatten()

@@ -7,21 +7,30 @@ use moqswitch_signalling::calls::Codec;
 use moqswitch_signalling::sip::agent::Reached;
 use moqswitch_signalling::sip::digest::Algorithm;
 use moqswitch_signalling::sip::message::{Message, Method};
-use moqswitch_signalling::{RecordingRtp, RtpCommand, RtpEvent, SipSettings, SipSockets};
+use moqswitch_signalling::{RecordingRtp, RtpCommand, RtpEvent, SipSettings, SipSockets, TrunkPlan};
 use serde_json::json;
 use tokio::net::UdpSocket;
 
 use crate::harness::Switch;
 
 /// A switch with SIP.
-struct House {
-    switch: Switch,
-    rtp: RecordingRtp,
+pub(crate) struct House {
+    pub(crate) switch: Switch,
+    pub(crate) rtp: RecordingRtp,
     sip: SocketAddr,
 }
 
 impl House {
+    /// Where it listens.
+    pub(crate) fn sip(&self) -> SocketAddr {
+        self.sip
+    }
+
     async fn start() -> Self {
+        Self::with(TrunkPlan::default()).await
+    }
+
+    pub(crate) async fn with(trunks: TrunkPlan) -> Self {
         let socket = Socket::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
         let sip = socket.local_addr().unwrap();
@@ -40,15 +49,15 @@ impl House {
             realm: "moqswitch".to_owned(),
             algorithms: vec![Algorithm::Md5],
             ping: Duration::ZERO,
-            trunks: Vec::new(),
+            trunks,
             media: Box::new(rtp.clone()),
-            media_address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            media_addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
         });
         let switch = Switch::start(settings).await;
         Self { switch, rtp, sip }
     }
 
-    async fn telephone(&self, user: &str) -> Telephone {
+    pub(crate) async fn telephone(&self, user: &str) -> Telephone {
         let mut telephone = Telephone {
             socket: UdpSocket::bind("127.0.0.1:0").await.unwrap(),
             switch: self.sip,
@@ -64,7 +73,7 @@ impl House {
     }
 
     /// What the legs were told, once they were told this.
-    async fn told(&self, wanted: impl Fn(&RtpCommand) -> bool) -> Vec<RtpCommand> {
+    pub(crate) async fn told(&self, wanted: impl Fn(&RtpCommand) -> bool) -> Vec<RtpCommand> {
         let mut all = Vec::new();
         while !all.iter().any(&wanted) {
             all.extend(self.rtp.take_history());
@@ -74,19 +83,19 @@ impl House {
     }
 }
 
-struct Telephone {
-    socket: UdpSocket,
-    switch: SocketAddr,
-    user: String,
-    sent: u32,
+pub(crate) struct Telephone {
+    pub(crate) socket: UdpSocket,
+    pub(crate) switch: SocketAddr,
+    pub(crate) user: String,
+    pub(crate) sent: u32,
 }
 
 impl Telephone {
-    fn contact(&self) -> String {
+    pub(crate) fn contact(&self) -> String {
         format!("<sip:{}@{}>", self.user, self.socket.local_addr().unwrap())
     }
 
-    fn request(&mut self, method: Method, uri: &str, to: &str) -> Message {
+    pub(crate) fn request(&mut self, method: Method, uri: &str, to: &str) -> Message {
         self.sent += 1;
         let mut request = Message::request(method.clone(), uri);
         let at = self.socket.local_addr().unwrap();
@@ -98,7 +107,7 @@ impl Telephone {
         request
     }
 
-    async fn send(&self, message: &Message) {
+    pub(crate) async fn send(&self, message: &Message) {
         self.socket.send_to(&message.to_bytes(), self.switch).await.unwrap();
     }
 
@@ -109,11 +118,11 @@ impl Telephone {
     }
 
     /// Of the next response that is not provisional and not one to an earlier request.
-    async fn status(&self) -> u16 {
+    pub(crate) async fn status(&self) -> u16 {
         self.response().await.status()
     }
 
-    async fn response(&self) -> Message {
+    pub(crate) async fn response(&self) -> Message {
         loop {
             let message = self.receive().await;
             if message.method().is_none() && message.status() >= 200 {
@@ -122,7 +131,7 @@ impl Telephone {
         }
     }
 
-    async fn incoming(&self, method: &Method) -> Message {
+    pub(crate) async fn incoming(&self, method: &Method) -> Message {
         loop {
             let message = self.receive().await;
             if message.method() == Some(method) {
@@ -131,7 +140,7 @@ impl Telephone {
         }
     }
 
-    async fn answer(&self, request: &Message, status: u16, body: Option<&str>) {
+    pub(crate) async fn answer(&self, request: &Message, status: u16, body: Option<&str>) {
         let mut response = Message::response(request, status, "Whatever");
         if response.to_tag().is_none() {
             let to = format!("{};tag=own", response.get("To").unwrap());
@@ -145,7 +154,7 @@ impl Telephone {
     }
 }
 
-fn description(types: &str) -> String {
+pub(crate) fn description(types: &str) -> String {
     format!(
         "v=0\r\no=- 1 1 IN IP4 192.0.2.5\r\ns=-\r\nc=IN IP4 192.0.2.5\r\nt=0 0\r\nm=audio 4000 RTP/AVP {types}\r\na=rtpmap:101 telephone-event/8000\r\n"
     )

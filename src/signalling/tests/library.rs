@@ -10,15 +10,13 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 use crate::control::{DOMAIN, Edge};
-use crate::harness::Phone;
+use crate::harness::{Phone, beside};
 
 /// Nothing in a test takes so long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Each program has an address of its own on this host, and so the port that the library has by default.
 static PROGRAMS: AtomicU8 = AtomicU8::new(1);
-
-const LIBRARY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../control-library");
 
 /// A script that runs.
 struct Program {
@@ -33,7 +31,7 @@ fn node() -> Option<Command> {
         return None;
     }
     let mut node = Command::new("node");
-    node.current_dir(LIBRARY).kill_on_drop(true);
+    node.current_dir(beside("../control-library")).kill_on_drop(true);
     Some(node)
 }
 

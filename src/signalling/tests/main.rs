@@ -28,3 +28,4 @@ mod seeds;
 mod stored;
 mod storms;
 mod transcripts;
+mod trunks;

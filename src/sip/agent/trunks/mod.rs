@@ -178,8 +178,16 @@ impl Trunk {
         }
     }
 
+    /// Whether it can be taken.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub fn check(&self) -> Result<(), TrunkError> {
+        self.host().map(drop)
+    }
+
     /// The host of its domain.
-    fn check(&self) -> Result<String, TrunkError> {
+    fn host(&self) -> Result<String, TrunkError> {
         let (host, _) = host_and_port(&self.domain).ok_or(TrunkError::Domain)?;
         if self.user.is_empty() && self.registers.is_some() {
             return Err(TrunkError::User);
@@ -211,7 +219,7 @@ impl Agent {
     /// # Errors
     /// It cannot be taken, and what was before is as it was.
     pub fn set_trunk(&mut self, now: Instant, id: TrunkId, trunk: Trunk) -> Result<(), TrunkError> {
-        let host = trunk.check()?;
+        let host = trunk.host()?;
         if self.trunks.held.len() >= TRUNKS_MAX && !self.trunks.held.contains_key(&id) {
             return Err(TrunkError::TooMany);
         }

@@ -1,0 +1,142 @@
+//! Carriers of SIP: which of them a call goes by, what they are told and what they tell.
+
+use std::net::SocketAddr;
+
+use moqswitch_signalling::calls::Number;
+use moqswitch_signalling::sip::agent::{NumberRule, NumberRules, Passes, Trunk};
+use moqswitch_signalling::sip::flow::Flow;
+use moqswitch_signalling::sip::message::{Message, Method};
+use moqswitch_signalling::{TrunkGroupSettings, TrunkPlan, TrunkSettings};
+use serde_json::json;
+use tokio::net::UdpSocket;
+
+use crate::gateway::{House, Telephone, description};
+
+/// A socket that is a carrier; where the switch is it is told later.
+async fn carrier(user: &str) -> Telephone {
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
+    Telephone {
+        socket: UdpSocket::bind("127.0.0.1:0").await.unwrap(),
+        switch: nowhere,
+        user: user.to_owned(),
+        sent: 0,
+    }
+}
+
+fn trunk(name: &str, carrier: &Telephone) -> TrunkSettings {
+    let peer = carrier.socket.local_addr().unwrap();
+    TrunkSettings {
+        number: Number::new(name).unwrap(),
+        trunk: Trunk::to(Flow::datagrams(peer), "carrier.example", "line"),
+        calls_max: 0,
+        numbers_out: NumberRules::default(),
+        numbers_in: NumberRules::default(),
+    }
+}
+
+fn rules(prefix: &str, strip: usize, add: &str) -> NumberRules {
+    NumberRules::new(vec![NumberRule::new(prefix, strip, add)]).unwrap()
+}
+
+/// The request that came, and from where the switch sends.
+async fn invited(carrier: &mut Telephone) -> Message {
+    let mut bytes = [0; 4096];
+    loop {
+        let (length, from) = carrier.socket.recv_from(&mut bytes).await.unwrap();
+        carrier.switch = from;
+        let message = Message::parse(&bytes[..length]).unwrap();
+        if message.method() == Some(&Method::Invite) {
+            return message;
+        }
+    }
+}
+
+fn group(members: &[(&str, u16, u16)]) -> TrunkGroupSettings {
+    let members = members
+        .iter()
+        .map(|(name, priority, weight)| (Number::new(name).unwrap(), *priority, *weight));
+    TrunkGroupSettings {
+        number: Number::new("out").unwrap(),
+        members: members.collect(),
+    }
+}
+
+async fn plan(house: &House, rules: &str) {
+    let plan = moqswitch_signalling::calls::Dialplan::parse(rules).unwrap();
+    let event = moqswitch_signalling::calls::AdminEvent::ReplaceDialplan(Box::new(plan));
+    house.switch.handle().admin(event).unwrap();
+}
+
+#[tokio::test]
+async fn a_call_goes_by_the_next_trunk_where_the_first_cannot() {
+    let (mut first, mut second) = (carrier("first").await, carrier("second").await);
+    let mut city = trunk("city", &first);
+    city.numbers_out = rules("0", 1, "+49");
+    city.numbers_in = rules("+49", 3, "0");
+    city.trunk.passes = Passes::new(&["X-*"]).unwrap();
+    let house = House::with(TrunkPlan {
+        trunks: vec![city, trunk("spare", &second)],
+        groups: vec![group(&[("city", 0, 1), ("spare", 1, 1)])],
+    })
+    .await;
+    plan(&house, "[[rules]]\nto = \"_0.\"\ntarget = \"trunk/out\"\n").await;
+    let mut desk = house.telephone("desk").await;
+    let mut invite = desk.request(Method::Invite, "sip:030123@moqswitch", "030123");
+    invite.push("Contact", desk.contact());
+    invite.push("X-Customer", "7");
+    invite.set_body("application/sdp", description("0 101"));
+    desk.send(&invite).await;
+
+    // As the carrier writes numbers, with the header that may pass.
+    let at_first = invited(&mut first).await;
+    assert!(at_first.uri().starts_with("sip:+4930123@"), "{}", at_first.uri());
+    assert_eq!(at_first.get("X-Customer"), Some("7"));
+    first.answer(&at_first, 503, None).await;
+    let at_second = invited(&mut second).await;
+    assert!(at_second.uri().starts_with("sip:030123@"), "{}", at_second.uri());
+    second.answer(&at_second, 200, Some(&description("0 101"))).await;
+    let answered = desk.response().await;
+    assert_eq!(answered.status(), 200);
+    let body = String::from_utf8_lossy(&answered.body).into_owned();
+    assert!(body.contains("RTP/AVP 0 101"), "{body}");
+
+    // It ends from there, and the trunk's place is free.
+    let shown = house.switch.get("/api/trunks").await.json();
+    let calls = |name: &str| {
+        let rows = shown["trunks"].as_array().unwrap();
+        rows.iter().find(|row| row["name"] == name).unwrap()["calls"].clone()
+    };
+    assert_eq!(
+        (calls("city"), calls("spare"), calls("out")),
+        (json!(0), json!(1), json!(1)),
+        "{shown}"
+    );
+}
+
+#[tokio::test]
+async fn callers_of_a_carrier_are_nobody_of_here_and_have_so_many_places() {
+    let mut there = carrier("+4917012345").await;
+    let mut city = trunk("city", &there);
+    city.calls_max = 1;
+    city.numbers_in = rules("+49", 3, "0");
+    let house = House::with(TrunkPlan {
+        trunks: vec![city],
+        groups: Vec::new(),
+    })
+    .await;
+    let mut alice = house.switch.phone("alice").await;
+    there.switch = house.sip();
+    let mut invite = there.request(Method::Invite, "sip:alice@moqswitch", "alice");
+    invite.push("Contact", there.contact());
+    invite.set_body("application/sdp", description("0"));
+    there.send(&invite).await;
+    let incoming = alice.expect("incomingCall").await;
+    assert_eq!(incoming["from"], "017012345", "{incoming}");
+    // One is all that it may have.
+    let mut other = there.request(Method::Invite, "sip:alice@moqswitch", "alice");
+    other.set("Call-ID", "another");
+    other.push("Contact", there.contact());
+    other.set_body("application/sdp", description("0"));
+    there.send(&other).await;
+    assert_eq!(there.status().await, 503);
+}
