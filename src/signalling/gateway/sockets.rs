@@ -74,6 +74,10 @@ pub(crate) async fn serve(shared: Weak<Shared>, mut gateway: Gateway, listening:
     let Some(bell) = shared.upgrade().map(|shared| shared.exchange.borrow().outlet.bell()) else {
         return Ok(());
     };
+    // What is sent before the socket is known to take it is lost, and there are trunks to register with.
+    if let Some(udp) = &sockets.udp {
+        udp.writable().await?;
+    }
     let streams = gateway.media.news();
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
     let mut seconds = time::interval(Duration::from_secs(1));

@@ -246,6 +246,7 @@ impl Gateway {
             self.register_way(exchange, &number);
         }
         self.trunks.has_changed = true;
+        self.show_trunks(exchange);
     }
 
     pub(super) fn take_trunk(&mut self, exchange: &mut Exchange, id: TrunkId, change: TrunkChange) {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket as Socket};
 use std::time::Duration;
 
-use moqswitch_signalling::calls::Codec;
+use moqswitch_signalling::calls::{AdminEvent, Codec, Dialplan};
 use moqswitch_signalling::sip::agent::Reached;
 use moqswitch_signalling::sip::digest::Algorithm;
 use moqswitch_signalling::sip::message::{Message, Method};
@@ -70,6 +70,12 @@ impl House {
         telephone.send(&register).await;
         assert_eq!(telephone.status().await, 200);
         telephone
+    }
+
+    pub(crate) async fn plan(&self, rules: &str) {
+        let event = AdminEvent::ReplaceDialplan(Box::new(Dialplan::parse(rules).unwrap()));
+        self.switch.handle().admin(event).unwrap();
+        self.switch.breathe().await;
     }
 
     /// What the legs were told, once they were told this.
@@ -295,4 +301,61 @@ async fn a_switch_that_stops_ends_the_calls_of_telephones() {
     house.switch.handle().stop();
     let bye = desk.incoming(&Method::Bye).await;
     assert_eq!(bye.get("Reason"), Some("Q.850;cause=41;text=\"shutdown\""));
+}
+
+#[tokio::test]
+async fn calls_outlive_the_registration_of_their_telephone() {
+    let house = House::start().await;
+    let mut alice = house.switch.phone("alice").await;
+    let mut desk = house.telephone("desk").await;
+    alice.send("call", json!({ "to": "desk" })).await;
+    let invite = desk.incoming(&Method::Invite).await;
+    desk.answer(&invite, 200, Some(&description("0"))).await;
+    let accepted = alice.expect("callAccepted").await;
+    desk.incoming(&Method::Ack).await;
+    let mut leave = desk.request(Method::Register, "sip:moqswitch", "desk");
+    leave.push("Contact", format!("{};expires=0", desk.contact()));
+    desk.send(&leave).await;
+    assert_eq!(desk.status().await, 200);
+    // Nobody rings it, and its call goes on.
+    let mut bob = house.switch.phone("bob").await;
+    bob.send("call", json!({ "to": "desk" })).await;
+    assert_eq!(bob.expect("callEnded").await["reason"], "unreachable");
+    // It comes back as what it was, and is in its call still.
+    let mut again = desk.request(Method::Register, "sip:moqswitch", "desk");
+    again.push(
+        "Contact",
+        format!("{};ob", desk.contact().replace('>', ";rinstance=2>")),
+    );
+    desk.send(&again).await;
+    assert_eq!(desk.status().await, 200);
+    alice.send("hangup", json!({ "callId": accepted["callId"] })).await;
+    let bye = desk.incoming(&Method::Bye).await;
+    desk.answer(&bye, 200, None).await;
+    assert_eq!(alice.expect("callEnded").await["reason"], "normal_clearing");
+    bob.send("call", json!({ "to": "desk" })).await;
+    desk.incoming(&Method::Invite).await;
+}
+
+#[tokio::test]
+async fn a_caller_in_a_queue_hears_its_music() {
+    let house = House::start().await;
+    house
+        .plan("[queues.support]\nagents = [\"agent\"]\nmusic = \"calm\"\n[[rules]]\nto = \"900\"\ntarget = \"queue/support\"\n")
+        .await;
+    let mut desk = house.telephone("desk").await;
+    let mut invite = desk.request(Method::Invite, "sip:900@moqswitch", "900");
+    invite.push("Contact", desk.contact());
+    invite.set_body("application/sdp", description("0"));
+    desk.send(&invite).await;
+    let told = loop {
+        let message = desk.receive().await;
+        if message.status() > 100 {
+            break message;
+        }
+    };
+    assert_eq!((told.status(), told.body.is_empty()), (183, false));
+    house
+        .told(|command| matches!(command, RtpCommand::Hear(_, Some(heard)) if heard == "moh/calm"))
+        .await;
 }

@@ -61,12 +61,6 @@ fn group(members: &[(&str, u16, u16)]) -> TrunkGroupSettings {
     }
 }
 
-async fn plan(house: &House, rules: &str) {
-    let plan = moqswitch_signalling::calls::Dialplan::parse(rules).unwrap();
-    let event = moqswitch_signalling::calls::AdminEvent::ReplaceDialplan(Box::new(plan));
-    house.switch.handle().admin(event).unwrap();
-}
-
 #[tokio::test]
 async fn a_call_goes_by_the_next_trunk_where_the_first_cannot() {
     let (mut first, mut second) = (carrier("first").await, carrier("second").await);
@@ -79,7 +73,7 @@ async fn a_call_goes_by_the_next_trunk_where_the_first_cannot() {
         groups: vec![group(&[("city", 0, 1), ("spare", 1, 1)])],
     })
     .await;
-    plan(&house, "[[rules]]\nto = \"_0.\"\ntarget = \"trunk/out\"\n").await;
+    house.plan("[[rules]]\nto = \"_0.\"\ntarget = \"trunk/out\"\n").await;
     let mut desk = house.telephone("desk").await;
     let mut invite = desk.request(Method::Invite, "sip:030123@moqswitch", "030123");
     invite.push("Contact", desk.contact());
