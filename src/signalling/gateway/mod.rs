@@ -16,6 +16,7 @@ mod telling;
 mod trunks;
 mod view;
 mod watching;
+mod writing;
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
@@ -258,8 +259,10 @@ impl Gateway {
             Event::Trunk { trunk, change } => self.take_trunk(exchange, trunk, change),
             Event::Subscribed(watch) => self.take_watch(exchange, &watch),
             Event::Unsubscribed { subscription } => self.end_watch(exchange, subscription),
-            // Nothing is published or written yet: the host refuses it. Nobody is asked to transfer.
-            Event::ReferProgress { .. } | Event::Published { .. } | Event::Text(_) | Event::TextSent { .. } => {}
+            Event::Text(text) => self.take_text(exchange, &text),
+            Event::Published { user, domain, state } => self.take_published(exchange, &user, &domain, state.as_ref()),
+            // Nobody is asked to transfer, and whether a text was read nobody knows.
+            Event::ReferProgress { .. } | Event::TextSent { .. } => {}
             Event::Noticed { flow, notice } => self.take_noticed(flow, notice),
         }
     }

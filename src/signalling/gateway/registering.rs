@@ -213,6 +213,16 @@ impl Host for Door<'_> {
         Ok(self.exchange.sip_state(&number, watch.package))
     }
 
+    fn publish(&mut self, user: &str, domain: &str) -> Result<(), u16> {
+        let number = self.exchange.sip_number(user, domain).ok_or(404_u16)?;
+        // It says how the user of a telephone is that is there.
+        self.exchange.plane().number(&number).map(drop).ok_or(404)
+    }
+
+    fn text(&mut self, text: &moqswitch_sip::agent::Text) -> u16 {
+        self.exchange.sip_takes_texts(&text.to.0, &text.to.1)
+    }
+
     fn weigh(&mut self, traffic: Traffic, load: Load) -> Verdict {
         // Any bits will do: nobody should come back in the same second as everybody else.
         let jitter = u32::try_from(self.exchange.new_session().0 & 0xFFFF).unwrap_or(0);

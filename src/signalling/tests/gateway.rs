@@ -359,3 +359,48 @@ async fn a_caller_in_a_queue_hears_its_music() {
         .told(|command| matches!(command, RtpCommand::Hear(_, Some(heard)) if heard == "moh/calm"))
         .await;
 }
+
+#[tokio::test]
+async fn telephones_write_to_each_other_and_say_how_their_users_are() {
+    let house = House::start().await;
+    let (mut desk, other) = (house.telephone("desk").await, house.telephone("other").await);
+    let mut text = desk.request(Method::Message, "sip:other@moqswitch", "other");
+    text.set_body("text/plain", "Tea is ready.");
+    desk.send(&text).await;
+    assert_eq!(desk.status().await, 202);
+    let came = other.incoming(&Method::Message).await;
+    assert_eq!(String::from_utf8_lossy(&came.body), "Tea is ready.");
+    assert!(
+        came.get("From").unwrap().contains("sip:desk@"),
+        "{:?}",
+        came.get("From")
+    );
+    other.answer(&came, 200, None).await;
+    for (to, status) in [("nobody", 404)] {
+        let mut text = desk.request(Method::Message, &format!("sip:{to}@moqswitch"), to);
+        text.set_body("text/plain", "Hello?");
+        desk.send(&text).await;
+        assert_eq!(desk.status().await, status, "{to}");
+    }
+
+    let mut alice = house.switch.phone("alice").await;
+    alice.send("subscribe", json!({ "dns": ["desk"] })).await;
+    assert_eq!(alice.expect("presence").await["status"], "available");
+    let away = "<?xml version=\"1.0\"?><presence xmlns=\"urn:ietf:params:xml:ns:pidf\" entity=\"sip:desk@moqswitch\"><tuple id=\"a\"><status><basic>closed</basic></status></tuple></presence>";
+    let mut publish = desk.request(Method::Publish, "sip:desk@moqswitch", "desk");
+    publish.push("Event", "presence");
+    publish.push("Expires", "600");
+    publish.set_body("application/pidf+xml", away);
+    desk.send(&publish).await;
+    let published = desk.response().await;
+    assert_eq!(published.status(), 200);
+    assert_eq!(alice.expect("presence").await["status"], "away");
+    let tag = published.get("SIP-ETag").unwrap().to_owned();
+    let mut ended = desk.request(Method::Publish, "sip:desk@moqswitch", "desk");
+    ended.push("Event", "presence");
+    ended.push("SIP-If-Match", tag);
+    ended.push("Expires", "0");
+    desk.send(&ended).await;
+    assert_eq!(desk.status().await, 200);
+    assert_eq!(alice.expect("presence").await["status"], "available");
+}
