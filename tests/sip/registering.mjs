@@ -1,4 +1,5 @@
 // Who registers, and as whom: digests, contacts, and who is turned away.
+import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -71,6 +72,32 @@ export const REGISTERING = [
       await until('registered', async () => (await test.switch.numberIs('5001')) === 'available');
       await sipp.done();
       test.equal(await test.switch.numberIs('5001'), 'offline', 'status of 5001 when it has gone');
+    },
+  },
+  {
+    name: 'who is no user any more, or has another password, is turned out',
+    source: 'OPERATING, SIGHUP',
+    async run(test) {
+      await test.ownSwitch({}, () => {}, USERS);
+      const lines = {};
+      for (const user of ['5001', '5002']) {
+        const line = (lines[user] = await test.line());
+        const own = new Registering(line, user);
+        const contact = `<sip:${user}@127.0.0.1:${line.port}>`;
+        const asked = challenge(await own.ask(contact));
+        const by = { Authorization: credentials(asked, { user, password: USERS[user], method: 'REGISTER', uri: own.uri, count: 1 }) };
+        test.equal(statusOf(await own.ask(contact, by)), 200, `REGISTER of ${user}`);
+      }
+      test.equal([await test.switch.numberIs('5001'), await test.switch.numberIs('5002')], ['available', 'available'], 'status of both');
+      const file = path.join(test.work, 'switch', 'users.toml');
+      const others = readFileSync(file, 'utf8').replace(/\[users\."5001"\][^[]*/, '');
+      writeFileSync(file, others);
+      test.switch.child.kill('SIGHUP');
+      await until('5001 gone', async () => (await test.switch.numberIs('5001')) === 'unknown');
+      test.equal(await test.switch.numberIs('5002'), 'available', 'status of who is a user still');
+      writeFileSync(file, others.replace(/ha1 = "[0-9a-f]{4}/, 'ha1 = "0000'));
+      test.switch.child.kill('SIGHUP');
+      await until('5002 gone', async () => (await test.switch.numberIs('5002')) === 'offline');
     },
   },
   {
