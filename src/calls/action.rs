@@ -78,7 +78,8 @@ pub struct Registered {
     pub calls: Vec<CallView>,
 }
 
-/// What a device is told without having asked. `call` is the call as the device knows it, `leg` its own leg there.
+/// What a device is told without having asked. `call` is the call as the device knows it, `leg` its own leg there (`own`,
+/// where `leg` is another's). A trunk with several legs in a call is told for each.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Notice {
     /// Somebody calls.
@@ -104,6 +105,8 @@ pub enum Notice {
     Participants {
         /// Which call.
         call: CallId,
+        /// The device's leg.
+        leg: LegId,
         /// Everybody that is up, and who is told of.
         participants: Vec<Participant>,
     },
@@ -111,6 +114,8 @@ pub enum Notice {
     Joined {
         /// Which call.
         call: CallId,
+        /// The device's leg.
+        leg: LegId,
         /// Who.
         participant: Box<Participant>,
     },
@@ -118,6 +123,8 @@ pub enum Notice {
     Left {
         /// Which call.
         call: CallId,
+        /// The device's leg.
+        own: LegId,
         /// Who.
         leg: LegId,
         /// Why.
@@ -127,6 +134,8 @@ pub enum Notice {
     Held {
         /// Which call.
         call: CallId,
+        /// The device's leg.
+        leg: LegId,
         /// Who.
         by: LegId,
         /// Holds?
@@ -138,6 +147,8 @@ pub enum Notice {
     Muted {
         /// Which call.
         call: CallId,
+        /// The device's leg.
+        leg: LegId,
         /// Who.
         by: LegId,
         /// Muted?
@@ -147,6 +158,8 @@ pub enum Notice {
     Dtmf {
         /// Which call.
         call: CallId,
+        /// The device's leg.
+        leg: LegId,
         /// Who.
         by: LegId,
         /// What.
@@ -158,6 +171,8 @@ pub enum Notice {
     Signal {
         /// Which call.
         call: CallId,
+        /// The device's leg.
+        leg: LegId,
         /// Of whom.
         by: LegId,
         /// What.
@@ -167,6 +182,8 @@ pub enum Notice {
     Transfer {
         /// Which call.
         call: CallId,
+        /// The device's leg.
+        leg: LegId,
         /// How far.
         progress: TransferProgress,
     },
@@ -174,6 +191,8 @@ pub enum Notice {
     Queue {
         /// Which call.
         call: CallId,
+        /// The device's leg.
+        leg: LegId,
         /// Which queue.
         queue: Text,
         /// From 1.
@@ -185,6 +204,8 @@ pub enum Notice {
     Recording {
         /// Which call.
         call: CallId,
+        /// The device's leg.
+        leg: LegId,
         /// Recorded?
         on: bool,
     },
@@ -192,6 +213,8 @@ pub enum Notice {
     QualityWarning {
         /// Which call.
         call: CallId,
+        /// The device's leg.
+        leg: LegId,
         /// What.
         warning: Warning,
         /// Begins?

@@ -61,8 +61,12 @@ pub enum Event {
 /// Who makes a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Actor {
-    /// A registered device, for its own leg.
+    /// A registered device, for its own leg. Of several that a trunk has in a call it is the first that is up; to ring, to
+    /// answer and to reject it is the first that is called.
     Session(SessionId),
+    /// The same of an adapter that knows which leg it is: it may what the leg's session may. The call that a request names is
+    /// the one that the leg is in or began in.
+    Leg(LegId),
     /// A program (REST, mediaswitch's HTTP) that the adapter let in. It acts for a leg of the call; `None` is the caller's
     /// leg or, where that is gone, the first one.
     Api {
@@ -119,8 +123,12 @@ pub struct Registration {
     pub expires: Option<Duration>,
     /// What it was let in by is valid for so long: it is registered for no longer. None: it does not end.
     pub valid_for: Option<Duration>,
-    /// May it be rung? If not, it only makes calls.
+    /// May it be rung? If not, it only makes calls. A device that cannot be reached for now registers again without it, and
+    /// keeps its legs.
     pub ringable: bool,
+    /// Can the plane have it answer: when its number and another call each other at once, and when it supervises? A browser
+    /// takes that. A SIP telephone is answered by itself alone, and so is a trunk, whatever is said here.
+    pub meets: bool,
     /// May it supervise, and watch all calls?
     pub supervisor: bool,
     /// What it takes and sends. Empty: everything.
@@ -132,7 +140,7 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// A browser's tab: it rings, supervises nobody and takes every codec.
+    /// A browser's tab: it rings, can be made to answer, supervises nobody and takes every codec.
     pub fn phone(session: SessionId, number: Number) -> Self {
         Self {
             session,
@@ -143,6 +151,7 @@ impl Registration {
             expires: None,
             valid_for: None,
             ringable: true,
+            meets: true,
             supervisor: false,
             codecs: Codecs::all(),
             contact: Text::default(),
@@ -157,7 +166,7 @@ pub enum DeviceKind {
     /// A phone, for one caller.
     Phone,
     /// A way to other numbers (a SIP trunk, a gateway): it may name the caller, may be sent any number, has as many legs
-    /// as there is room for, and may send media before the answer.
+    /// as there is room for, several of them in one call, and may send media before the answer.
     Trunk,
 }
 
@@ -404,8 +413,11 @@ pub enum RejectScope {
 pub enum TransferTo {
     /// Blind: a number that is called. Who transfers is on hold until it answers; if it does not, the old call goes on.
     Number(Number),
-    /// Attended: who is in another call of the device. Both are up.
+    /// Attended: who is in another call of the device. Both are up. Of several legs of a trunk in it the first that is up is
+    /// meant.
     Call(CallId),
+    /// Attended: who is in the call of another leg of the device, for adapters that know which leg it is.
+    Leg(LegId),
 }
 
 /// What WebRTC browsers tell each other.
@@ -424,7 +436,8 @@ pub enum Signal {
 pub enum SuperviseEvent {
     /// Take part in a call as `mode` says; once more with another mode changes it.
     Join {
-        /// The supervisor's device. A session names its own.
+        /// The supervisor's device. A session names its own. Where a program names one that cannot be made to answer
+        /// ([`Registration::meets`]), the first of the number's devices that can is taken.
         session: SessionId,
         /// Which call.
         call: CallId,
@@ -486,10 +499,8 @@ pub enum MediaEvent {
     },
     /// What a device says about what it hears.
     Quality {
-        /// Who says it.
-        session: SessionId,
-        /// Of which call.
-        call: CallId,
+        /// The leg that hears it: the device's own.
+        leg: LegId,
         /// What.
         quality: Quality,
     },

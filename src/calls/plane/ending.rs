@@ -185,8 +185,8 @@ impl CallPlane {
         self.report(Report::Leg(Box::new(view)));
         if leg.answered.is_some() && self.is_told_of(&leg) {
             for (session, other) in self.up(leg.call) {
-                let call = other.call;
-                self.notify(session, Notice::Left { call, leg: id, cause });
+                let (call, own, leg) = (other.call, other, id);
+                self.notify(session, Notice::Left { call, own, leg, cause });
             }
         }
         self.write_leg(&leg, cause, by);

@@ -3,7 +3,7 @@
 use crate::action::{Notice, Registered, Reply, Report, UnregisterReason};
 use crate::cause::Cause;
 use crate::codec::Codecs;
-use crate::event::{RegisterEvent, Registration};
+use crate::event::{DeviceKind, RegisterEvent, Registration};
 use crate::grants::Grants;
 use crate::ids::{LegId, Number, RequestId, SessionId, Text};
 use crate::limits::{DEVICES_MAX, NUMBERS_MAX, REGISTRATION_EXPIRES_MAX};
@@ -45,6 +45,7 @@ impl CallPlane {
         if registration.codecs.is_empty() {
             registration.codecs = Codecs::all();
         }
+        registration.meets &= registration.kind == DeviceKind::Phone;
         let (session, number) = (registration.session, registration.number.clone());
         let expires = registration.expires.unwrap_or(self.settings.registration_expires);
         let expires = expires.min(registration.valid_for.unwrap_or(REGISTRATION_EXPIRES_MAX));
@@ -54,7 +55,8 @@ impl CallPlane {
         // Others see it, so it says nothing of the session, which is a secret of the device.
         let name = name.unwrap_or_else(|| Text::new(&format!("device-{:032x}", (self.ids)())));
         if let Some(device) = self.devices.get_mut(&session) {
-            if device.registration.number != number || device.name != name {
+            let is_same = device.registration.number == number && device.name == name;
+            if !is_same || device.registration.kind != registration.kind {
                 return Err(Refusal::Duplicate);
             }
             device.registration = registration;
@@ -66,6 +68,11 @@ impl CallPlane {
             return self.registered(session).ok_or(Refusal::UnknownSession);
         }
         let replaced = self.device_named(&number, &name);
+        let kind = |old| self.devices.get(&old).map(|device| device.registration.kind);
+        if replaced.is_some_and(|old| kind(old) != Some(registration.kind)) {
+            // A phone takes over no trunk, whose legs it could not have.
+            return Err(Refusal::Duplicate);
+        }
         if replaced.is_none() {
             self.make_room(&number)?;
         }

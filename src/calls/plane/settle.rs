@@ -111,10 +111,12 @@ impl CallPlane {
                 own.told.clone_from(&participants);
             }
             let call = leg.call;
-            self.actions.push_back(Action::Notify {
-                session,
-                notice: Notice::Participants { call, participants },
-            });
+            let notice = Notice::Participants {
+                call,
+                leg,
+                participants,
+            };
+            self.actions.push_back(Action::Notify { session, notice });
         }
         let Some(view) = view else { return };
         for session in &self.call_watchers {

@@ -20,7 +20,7 @@ impl Gateway {
         event: impl FnOnce(CallId) -> CallEvent,
     ) -> Option<Reply> {
         let call = self.calls.get(&key)?;
-        let (actor, event) = (Actor::Session(call.session), event(call.leg.call));
+        let (actor, event) = (Actor::Leg(call.leg), event(call.leg.call));
         Some(exchange.ask_now(|request| Event::Call { request, actor, event }))
     }
 
@@ -182,7 +182,7 @@ impl Gateway {
 
     pub(super) fn take_transfer(&mut self, exchange: &mut Exchange, key: LegKey, to: &str, replaces: Option<LegKey>) {
         let target = match replaces {
-            Some(other) => self.calls.get(&other).map(|other| TransferTo::Call(other.leg.call)),
+            Some(other) => self.calls.get(&other).map(|other| TransferTo::Leg(other.leg)),
             None => exchange.sip_number(to, "").map(TransferTo::Number),
         };
         let Some(to) = target else {
@@ -239,7 +239,6 @@ impl Gateway {
     pub(super) fn forget(&mut self, key: LegKey) -> Option<Call> {
         let call = self.calls.remove(&key)?;
         self.legs.remove(&call.leg);
-        self.parts.remove(&(call.session, call.leg.call));
         if let Some(media) = call.media {
             self.streams.remove(&media);
             self.media.close(media);

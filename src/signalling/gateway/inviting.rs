@@ -66,7 +66,7 @@ impl Gateway {
             is_accepted: false,
         };
         let peer = invited.flow.peer;
-        let mut call = self.new_call(session, leg, stage, peer);
+        let mut call = self.new_call(leg, stage, peer);
         call.guest = guest;
         self.insert(invited.leg, call);
         Ok(())
@@ -90,6 +90,7 @@ impl Gateway {
         let registration = Registration {
             display_name: Text::new(&caller.name),
             ringable: false,
+            meets: false,
             expires: Some(GUEST),
             codecs: codecs::of_telephones(),
             ..Registration::phone(session, number)
@@ -124,7 +125,7 @@ impl Gateway {
     /// A telephone is called.
     pub(super) fn call_telephone(&mut self, exchange: &mut Exchange, session: SessionId, incoming: &Incoming) {
         if let Err(cause) = self.begin_called(exchange, session, incoming) {
-            let (actor, call) = (Actor::Session(session), incoming.call);
+            let (actor, call) = (Actor::Leg(incoming.leg), incoming.call);
             let event = CallEvent::Hangup {
                 call,
                 cause: Some(cause),
@@ -151,7 +152,7 @@ impl Gateway {
             (None, None) => return Err(Cause::Unreachable),
         };
         let nowhere = std::net::SocketAddr::from(([0, 0, 0, 0], 9));
-        let mut call = self.new_call(session, incoming.leg, Stage::Called, flow.unwrap_or(nowhere));
+        let mut call = self.new_call(incoming.leg, Stage::Called, flow.unwrap_or(nowhere));
         let leg = self.open_media(&mut call, flow).map_err(|error| {
             tracing::warn!(%error, "a call to a telephone");
             Cause::Congestion
@@ -219,22 +220,14 @@ impl Gateway {
 
     fn insert(&mut self, key: LegKey, call: Call) {
         self.legs.insert(call.leg, key);
-        self.parts.insert((call.session, call.leg.call), key);
         self.calls.insert(key, call);
     }
 
-    pub(super) fn new_call(
-        &mut self,
-        session: SessionId,
-        leg: LegId,
-        stage: Stage,
-        peer: std::net::SocketAddr,
-    ) -> Call {
+    pub(super) fn new_call(&mut self, leg: LegId, stage: Stage, peer: std::net::SocketAddr) -> Call {
         self.begun += 1;
         // The address is known as soon as there is a leg of RTP.
         let nowhere = std::net::SocketAddr::from(([0, 0, 0, 0], 9));
         Call {
-            session,
             leg,
             guest: None,
             media: None,

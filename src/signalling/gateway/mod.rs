@@ -20,7 +20,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use moqswitch_calls::{CallId, Codec, LegId, MediaEvent, Number, SessionId};
+use moqswitch_calls::{Codec, LegId, MediaEvent, Number, SessionId};
 use moqswitch_sip::agent::{Agent, BindingId, Event, LegKey, Noticed, Settings};
 use moqswitch_sip::flow::Flow;
 use moqswitch_sip::guard::{self, Outcome};
@@ -53,8 +53,6 @@ pub(crate) struct Gateway {
     guests: HashMap<Guest, (SessionId, usize)>,
     calls: HashMap<LegKey, Call>,
     legs: HashMap<LegId, LegKey>,
-    /// By who and which call.
-    parts: HashMap<(SessionId, CallId), LegKey>,
     streams: HashMap<RtpLeg, LegKey>,
     begun: u64,
     started: Instant,
@@ -62,7 +60,6 @@ pub(crate) struct Gateway {
 
 /// One telephone's part in a call.
 struct Call {
-    session: SessionId,
     /// As the plane knows it.
     leg: LegId,
     /// It called, and was not registered: its session ends with its last call.
@@ -121,7 +118,6 @@ impl Gateway {
             guests: HashMap::new(),
             calls: HashMap::new(),
             legs: HashMap::new(),
-            parts: HashMap::new(),
             streams: HashMap::new(),
             begun: 0,
             started: Instant::now(),
@@ -246,12 +242,8 @@ impl Gateway {
                     .hears
                     .zip(self.streams.get(&leg).and_then(|key| self.calls.get(key)));
                 if let Some((quality, call)) = quality {
-                    let (session, call) = (call.session, call.leg.call);
-                    exchange.handle(moqswitch_calls::Event::Media(MediaEvent::Quality {
-                        session,
-                        call,
-                        quality,
-                    }));
+                    let leg = call.leg;
+                    exchange.handle(moqswitch_calls::Event::Media(MediaEvent::Quality { leg, quality }));
                 }
             }
             // The plane's own watch for calls without media ends it.
@@ -268,10 +260,6 @@ impl Gateway {
                 let _ = self.media.count(media);
             }
         }
-    }
-
-    fn call_of(&self, call: CallId, session: SessionId) -> Option<LegKey> {
-        self.parts.get(&(session, call)).copied()
     }
 
     fn binding_of(&self, session: SessionId) -> Option<BindingId> {

@@ -82,6 +82,7 @@ impl Host for Door<'_> {
             device: Some(Text::new(device)),
             display_name: Text::new(&binding.name),
             expires: Some(expires),
+            meets: false,
             codecs: codecs::of_telephones(),
             contact: Text::new(&binding.flow.peer.to_string()),
             agent: Text::new(&binding.agent),

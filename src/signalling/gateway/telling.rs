@@ -37,13 +37,13 @@ impl Gateway {
                     *is_accepted = true;
                 }
             }
-            Notice::Participants { call, participants } => {
-                if let Some(key) = self.call_of(call, session) {
+            Notice::Participants { leg, participants, .. } => {
+                if let Some(key) = self.legs.get(&leg).copied() {
                     self.take_participants(exchange, key, &participants);
                 }
             }
-            Notice::Held { call, music, .. } => {
-                if let Some(key) = self.call_of(call, session)
+            Notice::Held { leg, music, .. } => {
+                if let Some(key) = self.legs.get(&leg).copied()
                     && let Some(own) = self.calls.get_mut(&key)
                 {
                     own.music = music;
@@ -51,10 +51,11 @@ impl Gateway {
                 }
             }
             Notice::Dtmf {
-                call,
+                leg,
                 by,
                 digits,
                 duration,
+                ..
             } => {
                 // Telephones hear each other's keys with the speech.
                 let is_heard = self
@@ -62,12 +63,12 @@ impl Gateway {
                     .get(&by)
                     .and_then(|key| self.calls.get(key))
                     .is_some_and(|by| by.is_digit_heard);
-                if let Some(key) = self.call_of(call, session).filter(|_| !is_heard) {
+                if let Some(key) = self.legs.get(&leg).copied().filter(|_| !is_heard) {
                     self.press(key, digits.as_str(), duration);
                 }
             }
-            Notice::Transfer { call, progress } => {
-                if let Some(key) = self.call_of(call, session) {
+            Notice::Transfer { leg, progress, .. } => {
+                if let Some(key) = self.legs.get(&leg).copied() {
                     self.agent.tell_transfer(Instant::now(), key, progress_of(progress));
                 }
             }
@@ -250,7 +251,8 @@ impl Gateway {
 pub(super) const fn status_of(refusal: Refusal) -> u16 {
     match refusal {
         Refusal::UnknownNumber | Refusal::UnknownCall | Refusal::UnknownLeg => 404,
-        Refusal::NotAllowed | Refusal::Forbidden | Refusal::UnknownSession => 403,
+        Refusal::NotAllowed | Refusal::Forbidden | Refusal::AnswersItself | Refusal::UnknownSession => 403,
+        Refusal::Incompatible => 488,
         Refusal::Malformed => 484,
         Refusal::WrongState | Refusal::Pending | Refusal::Duplicate => 491,
         Refusal::TooManyCalls => 486,

@@ -116,14 +116,14 @@ fn what_hearers_report_is_in_the_record_and_worth_a_warning() {
     let mut switch = Switch::new();
     let (alice, bob) = (switch.phone(1, "5001"), switch.phone(2, "5002"));
     let call = switch.talk(alice, bob, "5002");
+    let leg = switch.leg(call, bob);
     let report = |rtt, mos| {
         let quality = Quality {
             rtt: std::time::Duration::from_millis(rtt),
             mos: Some(mos),
             ..Quality::default()
         };
-        let session = bob;
-        Event::Media(MediaEvent::Quality { session, call, quality })
+        Event::Media(MediaEvent::Quality { leg, quality })
     };
     switch.told.clear();
     for (rtt, mos) in [(100, 4.4), (500, 2.0), (500, 2.0), (100, 4.4)] {
@@ -359,7 +359,8 @@ fn recording_is_told_and_in_the_record() {
     let record = |on| CallEvent::Record { call, on };
     switch.done(alice, record(true));
     switch.done(alice, record(true));
-    assert!(switch.told(bob).contains(&Notice::Recording { call, on: true }));
+    let leg = switch.leg(call, bob);
+    assert!(switch.told(bob).contains(&Notice::Recording { call, leg, on: true }));
     switch.hang_up(bob, call);
     let switched: Vec<bool> = switch
         .media

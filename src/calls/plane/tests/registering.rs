@@ -155,7 +155,9 @@ fn a_page_that_is_loaded_anew_rings_on_and_sees_who_is_in_its_calls() {
     switch.register(desk(3));
     let told = switch.told(session(3));
     assert!(matches!(&told[0], Notice::Incoming(incoming) if incoming.call == ringing));
-    assert!(matches!(&told[1], Notice::Participants { call, participants } if *call == up && participants.len() == 2));
+    assert!(
+        matches!(&told[1], Notice::Participants { call, participants, .. } if *call == up && participants.len() == 2)
+    );
     // A socket that comes back was told what rings; it may have missed who is there.
     resume(&mut switch, session(3));
     assert!(matches!(switch.told(session(3))[..], [Notice::Participants { .. }]));
