@@ -178,6 +178,17 @@ pub enum Notice {
         /// What.
         signal: Signal,
     },
+    /// The device is to speak this codec from here on, as those who hear it do not take what it speaks: a SIP telephone agrees on
+    /// it by a re-INVITE. [`CallEvent::Codecs`](crate::CallEvent::Codecs) says what came of it. Until then others transcode.
+    /// Told once; only of legs that have said what they speak.
+    Speak {
+        /// Which call.
+        call: CallId,
+        /// The device's leg.
+        leg: LegId,
+        /// What.
+        codec: Codec,
+    },
     /// How far the device's transfer or addition is.
     Transfer {
         /// Which call.
@@ -257,7 +268,8 @@ pub struct Incoming {
     pub forwarded_by: Option<Number>,
     /// The queue that it waits in.
     pub queue: Option<Text>,
-    /// What those take and send who would hear the device.
+    /// What those could take and send who would hear the device: more than what they speak now, as they may agree anew
+    /// ([`Notice::Speak`]).
     pub codecs: Codecs,
     /// The caller's.
     pub metadata: Option<Payload>,
@@ -316,7 +328,7 @@ pub enum TransferProgress {
     Ringing,
     /// It is done.
     Done,
-    /// It failed, and the old call goes on.
+    /// It failed, and the old call goes on. The cause is one of a failure: its SIP status is 300 or more.
     Failed(Cause),
 }
 
@@ -372,7 +384,7 @@ pub enum MediaAction {
 pub struct LegCodecs {
     /// Which leg.
     pub leg: LegId,
-    /// On its track `audio`.
+    /// On its track `audio`: what it speaks now, where it has said so.
     pub sends: Option<Codec>,
     /// What it has to be transcoded to for others.
     pub transcoded: Vec<Codec>,

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::cause::Cause;
-use crate::codec::Codecs;
+use crate::codec::{Codec, Codecs};
 use crate::dialplan::{Dialplan, Target};
 use crate::ids::{CallId, HookId, LegId, LegNumber, Number, Payload, RequestId, SessionId, Text};
 use crate::media::{Counters, Quality};
@@ -78,7 +78,8 @@ pub enum Actor {
 /// Of a device's registration. The adapter has checked who it is.
 #[derive(Clone, Debug)]
 pub enum RegisterEvent {
-    /// A device comes, or comes again: the same session refreshes, another session with the same device name takes over.
+    /// A device comes, or comes again: the same session refreshes, another session with the same device name takes over. Who
+    /// was lost, or takes over, is told of what rings once more: an adapter that has the leg already passes over it.
     Register {
         /// The reply has the same.
         request: RequestId,
@@ -92,7 +93,8 @@ pub enum RegisterEvent {
         /// Who.
         session: SessionId,
     },
-    /// A device's socket is lost. It may come back.
+    /// A device's socket is lost, or a telephone's flow. It may come back by `Resume`, or by `Register` with the same session.
+    /// Until then its media goes on, and what it says by another way (a telephone's BYE) counts.
     Lost {
         /// Whose.
         session: SessionId,
@@ -245,12 +247,16 @@ pub enum CallEvent {
         /// How long each of them rings.
         timeout: Option<Duration>,
     },
-    /// What the device takes and sends in this call: what its program and the switch agreed on. Less than it registered with.
+    /// What the device takes and sends in this call, as its program and the switch agreed. Nothing of it that its profile allows,
+    /// or to speak what that does not: [`Refusal::Incompatible`](crate::Refusal::Incompatible), and it stays as it was.
     Codecs {
         /// Which call.
         call: CallId,
-        /// What.
+        /// Every codec that both sides listed: what it could speak after another agreement.
         codecs: Codecs,
+        /// The one that it speaks now, both ways, until it agrees on another: [`Notice::Speak`](crate::Notice::Speak) asks
+        /// for that. None: any of them at any moment, as browsers do.
+        speaks: Option<Codec>,
     },
     /// The device rings.
     Ringing {
@@ -370,7 +376,7 @@ pub struct Dial {
     pub metadata: Option<Payload>,
     /// The caller's offer.
     pub sdp: Option<Payload>,
-    /// What the caller takes and sends in this call. Empty: what it registered with.
+    /// What the caller takes and sends in this call: every codec of its offer. Empty: what it registered with.
     pub codecs: Codecs,
 }
 

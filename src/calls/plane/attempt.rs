@@ -220,6 +220,7 @@ impl CallPlane {
 
     /// The attempt is over without an answer.
     pub(super) fn fail_attempt(&mut self, id: CallId, cause: Cause) {
+        let cause = cause.of_failure();
         let Some(attempt) = self.calls.get_mut(&id).and_then(|call| call.attempt.take()) else {
             return;
         };

@@ -24,6 +24,8 @@ impl CallPlane {
             .as_ref()
             .is_some_and(|attempt| attempt.forks.contains(&id))
         {
+            // Whoever hangs up what rings declines it, in whatever words.
+            let cause = cause.filter(|cause| *cause != Cause::Normal);
             self.drop_fork(id, cause.unwrap_or(Cause::Rejected), by);
             self.stage_is_over(call);
             return;

@@ -131,7 +131,8 @@ impl CallPlane {
         }
     }
 
-    /// What all others take that are in a leg's call, or began it: what the leg may agree on so that nobody transcodes.
+    /// What all others could speak that are in a leg's call, or began it: what the leg may agree on so that nobody transcodes.
+    /// They may have to agree anew for it, and are asked to.
     pub fn takes_beside(&self, leg: LegId) -> Codecs {
         let call = self.legs.get(&leg).and_then(|leg| self.calls.get(&leg.call));
         call.map_or_else(Codecs::all, |call| self.codecs_beside(call, leg))
@@ -140,6 +141,13 @@ impl CallPlane {
     fn codecs_beside(&self, call: &Call, but: LegId) -> Codecs {
         let legs = call.legs.iter().filter(|leg| **leg != but);
         let legs = legs.filter_map(|leg| self.legs.get(leg));
+        // Who transfers goes when the one who is called comes.
+        let attempt = call.attempt.as_ref().filter(|attempt| attempt.forks.contains(&but));
+        let goes = attempt.and_then(|attempt| match attempt.purpose {
+            Purpose::Transfer { by, .. } => Some(by),
+            Purpose::Dial | Purpose::First { .. } | Purpose::Invite | Purpose::Add { .. } => None,
+        });
+        let legs = legs.filter(|leg| Some(leg.id) != goes);
         let heard = legs.filter(|leg| leg.is_up() || call.caller == Some(leg.id));
         heard.fold(Codecs::all(), |common, leg| common.and(leg.codecs))
     }
@@ -224,6 +232,10 @@ impl CallPlane {
     }
 
     pub(super) fn tell_transfer(&mut self, by: LegId, progress: TransferProgress) {
+        let progress = match progress {
+            TransferProgress::Failed(cause) => TransferProgress::Failed(cause.of_failure()),
+            TransferProgress::Trying | TransferProgress::Ringing | TransferProgress::Done => progress,
+        };
         if let Some(leg) = self.legs.get(&by) {
             let notice = Notice::Transfer {
                 call: by.call,

@@ -63,6 +63,8 @@ impl CallPlane {
             request: None,
             alias: None,
             codecs: Codecs::default(),
+            speaks: None,
+            asked_to_speak: None,
             choice: Choice::default(),
             started: self.now,
             rang: None,
@@ -96,7 +98,7 @@ impl CallPlane {
     pub(super) fn party_of(&self, session: SessionId) -> Option<Party> {
         let device = self.devices.get(&session)?;
         let number = device.registration.number.clone();
-        let profile = self.dialplan.profile(&number, self.trunk_of(session));
+        let profile = self.dialplan.profile(&number, None);
         let name = profile.and_then(|profile| profile.name.clone());
         Some(Party {
             number,

@@ -17,14 +17,21 @@ use super::timers::Timer;
 impl CallPlane {
     pub(super) fn handle_register(&mut self, event: RegisterEvent) {
         match event {
-            RegisterEvent::Register { request, registration } => match self.register(*registration) {
-                Ok(registered) => {
-                    let session = registered.session;
-                    self.reply(request, Reply::Registered(Box::new(registered)));
-                    self.tell_again(session, true);
+            RegisterEvent::Register { request, registration } => {
+                // Who only refreshes has missed nothing.
+                let device = self.devices.get(&registration.session);
+                let begins_anew = device.is_none_or(|device| device.lost.is_some());
+                match self.register(*registration) {
+                    Ok(registered) => {
+                        let session = registered.session;
+                        self.reply(request, Reply::Registered(Box::new(registered)));
+                        if begins_anew {
+                            self.tell_again(session, true);
+                        }
+                    }
+                    Err(refusal) => self.refuse(request, refusal),
                 }
-                Err(refusal) => self.refuse(request, refusal),
-            },
+            }
             RegisterEvent::Unregister { request, session } => {
                 if self.devices.contains_key(&session) {
                     self.remove_device(session, UnregisterReason::Requested);
@@ -63,6 +70,7 @@ impl CallPlane {
             device.expires = expires;
             device.registered = self.now;
             self.changed.sessions.insert(session);
+            self.changed.numbers.insert(number);
             self.come_back(session);
             self.timers.set(Timer::Registration(session), self.after(expires));
             return self.registered(session).ok_or(Refusal::UnknownSession);

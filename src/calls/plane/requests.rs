@@ -1,7 +1,7 @@
 //! Requests of devices and programs: whose leg is meant, and who carries it out.
 
 use crate::action::{Action, MediaAction, Notice, Reply, Report};
-use crate::codec::Codecs;
+use crate::codec::{Codec, Codecs};
 use crate::event::{Actor, CallEvent, Signal};
 use crate::ids::{CallId, LegId, RequestId, SessionId, Text};
 use crate::limits::{CANDIDATE_BYTES_KEPT_MAX, CANDIDATES_KEPT_MAX, DTMF_DIGITS_MAX};
@@ -33,9 +33,9 @@ impl CallPlane {
             } => {
                 return self.originate(request, actor, from, to, call, timeout).map(|()| false);
             }
-            CallEvent::Codecs { call, codecs } => {
+            CallEvent::Codecs { call, codecs, speaks } => {
                 let leg = self.leg_of(actor, call)?;
-                self.set_codecs(leg, codecs)?;
+                self.set_codecs(leg, codecs, speaks)?;
             }
             CallEvent::Ringing { call, early_media, sdp } => {
                 let leg = self.fork_of(actor, call)?;
@@ -198,15 +198,19 @@ impl CallPlane {
     }
 
     /// Of what the device registered with, and what the caller's profile allows.
-    fn set_codecs(&mut self, id: LegId, codecs: Codecs) -> Result<(), Refusal> {
+    fn set_codecs(&mut self, id: LegId, codecs: Codecs, speaks: Option<Codec>) -> Result<(), Refusal> {
         let leg = self.legs.get(&id).ok_or(Refusal::UnknownLeg)?;
-        let allowed = self.codecs_of(leg.session).and(codecs);
-        if allowed.is_empty() {
-            return Err(Refusal::Malformed);
+        let listed = speaks.map_or(codecs, |codec| codecs.with(codec));
+        let allowed = self.codecs_of(leg.session).and(listed);
+        if allowed.is_empty() || speaks.is_some_and(|codec| !allowed.contains(codec)) {
+            return Err(Refusal::Incompatible);
         }
         let call = leg.call;
         if let Some(leg) = self.legs.get_mut(&id) {
-            leg.codecs = allowed;
+            if (leg.codecs, leg.speaks) != (allowed, speaks) {
+                leg.asked_to_speak = None;
+            }
+            (leg.codecs, leg.speaks) = (allowed, speaks);
         }
         self.changed.calls.insert(call);
         Ok(())

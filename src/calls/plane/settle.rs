@@ -167,6 +167,10 @@ impl CallPlane {
                 (LegState::Hangup, _) => {}
             }
         }
+        let mut devices = entry.devices.iter().filter_map(|session| self.devices.get(session));
+        if !is_ringing && !devices.any(|device| device.registration.ringable) {
+            return Status::Offline;
+        }
         match (is_ringing, entry.agent) {
             (true, _) => Status::Ringing,
             (false, AgentState::Ready) => Status::Available,

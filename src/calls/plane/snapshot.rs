@@ -173,6 +173,7 @@ impl CallPlane {
             contact: registration.contact.clone(),
             agent: registration.agent.clone(),
             is_lost: device.lost.is_some(),
+            is_ringable: registration.ringable,
             registered_ms: device.registered.unix_ms,
             expires: device.left(self.now),
             legs: device.legs.clone(),

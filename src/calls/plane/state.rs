@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::cause::Cause;
-use crate::codec::{Choice, Codecs};
+use crate::codec::{Choice, Codec, Codecs, Voice};
 use crate::dialplan::{Fallbacks, Target, Trail};
 use crate::event::Registration;
 use crate::grants::Grants;
@@ -121,7 +121,12 @@ pub(super) struct Leg {
     /// The request by which it dialled.
     pub(super) request: Option<RequestId>,
     pub(super) alias: Option<Text>,
+    /// What it could speak.
     pub(super) codecs: Codecs,
+    /// What it speaks until it agrees on another. None: any of them.
+    pub(super) speaks: Option<Codec>,
+    /// What it was asked to speak last, and has not said that it does.
+    pub(super) asked_to_speak: Option<Codec>,
     pub(super) choice: Choice,
     pub(super) started: Now,
     pub(super) rang: Option<Now>,
@@ -211,6 +216,13 @@ impl Call {
 }
 
 impl Leg {
+    pub(super) fn voice(&self) -> Voice {
+        Voice {
+            codecs: self.codecs,
+            speaks: self.speaks,
+        }
+    }
+
     pub(super) fn is_up(&self) -> bool {
         self.state == LegState::Up
     }
@@ -241,6 +253,7 @@ impl Attempt {
 
     /// A stage has failed: what the caller is told is the best of all.
     pub(super) fn note(&mut self, cause: Cause) {
+        let cause = cause.of_failure();
         if self.cause.is_none_or(|old| cause.rank() > old.rank()) {
             self.cause = Some(cause);
         }

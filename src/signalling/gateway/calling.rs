@@ -76,9 +76,13 @@ impl Gateway {
             tracing::warn!(%error, "a leg of RTP cannot be told what was agreed");
             return self.hang_up(exchange, key, Cause::Congestion);
         }
-        let codec: Codecs = [codecs::of_sdp(agreed.codec)].into_iter().collect();
-        // What it registered with has it.
-        let _ = self.ask(exchange, key, |call| CallEvent::Codecs { call, codecs: codec });
+        let codec = codecs::of_sdp(agreed.codec);
+        // What it registered with has it. It is the only one, as it is not asked by a re-INVITE to speak another.
+        let _ = self.ask(exchange, key, |call| CallEvent::Codecs {
+            call,
+            codecs: Codecs::default().with(codec),
+            speaks: Some(codec),
+        });
     }
 
     /// It speaks another codec than was agreed, one of those that it offered: so does the switch, where it may.

@@ -80,6 +80,7 @@ impl Gateway {
             | Notice::Left { .. }
             | Notice::Muted { .. }
             | Notice::Signal { .. }
+            | Notice::Speak { .. }
             | Notice::Queue { .. }
             | Notice::Recording { .. }
             | Notice::QualityWarning { .. }

@@ -157,6 +157,7 @@ pub(crate) fn call_of(notice: &Notice) -> Option<CallId> {
         | Notice::Muted { call, .. }
         | Notice::Dtmf { call, .. }
         | Notice::Signal { call, .. }
+        | Notice::Speak { call, .. }
         | Notice::Transfer { call, .. }
         | Notice::Queue { call, .. }
         | Notice::Recording { call, .. }
@@ -212,6 +213,7 @@ pub(crate) fn notice(notice: &Notice, name: &str, own: Option<LegId>, media: Opt
             json!({ "callId": name, "party": by.to_string(), "digit": digits.as_str(), "duration": milliseconds(*duration) }),
         ),
         Notice::Signal { by, signal, .. } => told_signal(name, *by, signal),
+        Notice::Speak { codec, .. } => Told::new("speak", json!({ "callId": name, "codec": codec.name() })),
         Notice::Transfer { progress, .. } => told_transfer(name, *progress),
         Notice::Queue {
             queue, position, music, ..

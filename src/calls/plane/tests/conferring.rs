@@ -435,3 +435,34 @@ fn transfers_and_additions_lead_nobody_to_what_is_forbidden() {
     let call = switch.dial(bob, "901801");
     assert_eq!(switch.ended(bob), [(call, Cause::Unreachable)]);
 }
+
+/// A telephone's end that says "normal", a phone that goes while it rings: neither is an answer.
+#[test]
+fn a_transfer_that_fails_never_looks_as_if_it_was_done() {
+    for way in 0..4 {
+        let (mut switch, alice, bob, carol) = three();
+        let call = switch.talk(alice, bob, "5002");
+        switch.done(bob, blind(call, "5003"));
+        switch.told.clear();
+        let cause = Some(Cause::Normal);
+        match way {
+            0 => switch.done(carol, CallEvent::Hangup { call, cause }),
+            1 => {
+                let request = switch.request();
+                let session = carol;
+                switch.handle(Event::Register(RegisterEvent::Unregister { request, session }));
+            }
+            2 => {
+                let cause = Some(Cause::AnsweredElsewhere);
+                switch.done(carol, CallEvent::Hangup { call, cause });
+            }
+            _ => {
+                let cause = Some(Cause::Transferred);
+                switch.done(carol, CallEvent::Hangup { call, cause });
+            }
+        }
+        let failed = if way == 0 { Cause::Rejected } else { Cause::Unreachable };
+        assert_eq!(progress(&mut switch, bob), [TransferProgress::Failed(failed)]);
+        assert_eq!(switch.plane.call(call).unwrap().state, CallState::Up);
+    }
+}

@@ -331,6 +331,7 @@ fn own_leg(notice: &Notice) -> Option<(CallId, LegId)> {
         | Notice::Muted { call, leg, .. }
         | Notice::Dtmf { call, leg, .. }
         | Notice::Signal { call, leg, .. }
+        | Notice::Speak { call, leg, .. }
         | Notice::Transfer { call, leg, .. }
         | Notice::Queue { call, leg, .. }
         | Notice::Recording { call, leg, .. }

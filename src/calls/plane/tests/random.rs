@@ -313,7 +313,7 @@ impl Run {
                 sdp: None,
             };
         }
-        match self.random.below(31) {
+        match self.random.below(33) {
             0..=5 => {
                 let mut dial = Dial::to(self.dialled());
                 dial.timeout = self.random.of(&[None, Some(seconds(3))]);
@@ -335,9 +335,10 @@ impl Run {
                 sdp: None,
             },
             11..=15 => CallEvent::Answer { call, sdp: None },
-            29 => CallEvent::Codecs {
+            29 | 31..=32 => CallEvent::Codecs {
                 call,
-                codecs: [Codec::Pcmu].into_iter().collect(),
+                codecs: self.random.of(&[Codecs::default().with(Codec::Pcmu), Codecs::all()]),
+                speaks: self.random.of(&[None, Some(Codec::Pcmu), Some(Codec::Pcma)]),
             },
             16 => CallEvent::Reject {
                 call,
