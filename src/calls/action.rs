@@ -78,7 +78,8 @@ pub struct Registered {
     pub calls: Vec<CallView>,
 }
 
-/// What a device is told without having asked. `call` is the call as the device knows it, `leg` its own leg there.
+/// What a device is told without having asked. `call` is the call as the device knows it, `leg` its own leg there (`own`,
+/// where `leg` is another's). A trunk with several legs in a call is told for each.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Notice {
     /// Somebody calls.
@@ -104,6 +105,8 @@ pub enum Notice {
     Participants {
         /// Which call.
         call: CallId,
+        /// The device's leg.
+        leg: LegId,
         /// Everybody that is up, and who is told of.
         participants: Vec<Participant>,
     },
@@ -111,6 +114,8 @@ pub enum Notice {
     Joined {
         /// Which call.
         call: CallId,
+        /// The device's leg.
+        leg: LegId,
         /// Who.
         participant: Box<Participant>,
     },
@@ -118,6 +123,8 @@ pub enum Notice {
     Left {
         /// Which call.
         call: CallId,
+        /// The device's leg.
+        own: LegId,
         /// Who.
         leg: LegId,
         /// Why.
@@ -127,6 +134,8 @@ pub enum Notice {
     Held {
         /// Which call.
         call: CallId,
+        /// The device's leg.
+        leg: LegId,
         /// Who.
         by: LegId,
         /// Holds?
@@ -138,6 +147,8 @@ pub enum Notice {
     Muted {
         /// Which call.
         call: CallId,
+        /// The device's leg.
+        leg: LegId,
         /// Who.
         by: LegId,
         /// Muted?
@@ -147,6 +158,8 @@ pub enum Notice {
     Dtmf {
         /// Which call.
         call: CallId,
+        /// The device's leg.
+        leg: LegId,
         /// Who.
         by: LegId,
         /// What.
@@ -158,15 +171,30 @@ pub enum Notice {
     Signal {
         /// Which call.
         call: CallId,
+        /// The device's leg.
+        leg: LegId,
         /// Of whom.
         by: LegId,
         /// What.
         signal: Signal,
     },
+    /// The device is to speak this codec from here on, as those who hear it do not take what it speaks: a SIP telephone agrees on
+    /// it by a re-INVITE. [`CallEvent::Codecs`](crate::CallEvent::Codecs) says what came of it. Until then others transcode.
+    /// Told once; only of legs that have said what they speak.
+    Speak {
+        /// Which call.
+        call: CallId,
+        /// The device's leg.
+        leg: LegId,
+        /// What.
+        codec: Codec,
+    },
     /// How far the device's transfer or addition is.
     Transfer {
         /// Which call.
         call: CallId,
+        /// The device's leg.
+        leg: LegId,
         /// How far.
         progress: TransferProgress,
     },
@@ -174,6 +202,8 @@ pub enum Notice {
     Queue {
         /// Which call.
         call: CallId,
+        /// The device's leg.
+        leg: LegId,
         /// Which queue.
         queue: Text,
         /// From 1.
@@ -185,6 +215,8 @@ pub enum Notice {
     Recording {
         /// Which call.
         call: CallId,
+        /// The device's leg.
+        leg: LegId,
         /// Recorded?
         on: bool,
     },
@@ -192,6 +224,8 @@ pub enum Notice {
     QualityWarning {
         /// Which call.
         call: CallId,
+        /// The device's leg.
+        leg: LegId,
         /// What.
         warning: Warning,
         /// Begins?
@@ -234,7 +268,8 @@ pub struct Incoming {
     pub forwarded_by: Option<Number>,
     /// The queue that it waits in.
     pub queue: Option<Text>,
-    /// What those take and send who would hear the device.
+    /// What those could take and send who would hear the device: more than what they speak now, as they may agree anew
+    /// ([`Notice::Speak`]).
     pub codecs: Codecs,
     /// The caller's.
     pub metadata: Option<Payload>,
@@ -293,7 +328,7 @@ pub enum TransferProgress {
     Ringing,
     /// It is done.
     Done,
-    /// It failed, and the old call goes on.
+    /// It failed, and the old call goes on. The cause is one of a failure: its SIP status is 300 or more.
     Failed(Cause),
 }
 
@@ -349,7 +384,7 @@ pub enum MediaAction {
 pub struct LegCodecs {
     /// Which leg.
     pub leg: LegId,
-    /// On its track `audio`.
+    /// On its track `audio`: what it speaks now, where it has said so.
     pub sends: Option<Codec>,
     /// What it has to be transcoded to for others.
     pub transcoded: Vec<Codec>,

@@ -121,6 +121,32 @@ impl Cause {
         self.entry().2
     }
 
+    /// Why somebody was not reached. What says that nothing failed says it of a device's own end: its user hung up, or it went.
+    pub(crate) const fn of_failure(self) -> Self {
+        match self {
+            Self::Normal | Self::AnsweredElsewhere | Self::Transferred => Self::Unreachable,
+            Self::Busy
+            | Self::NoAnswer
+            | Self::NoReply
+            | Self::Rejected
+            | Self::Unallocated
+            | Self::Unreachable
+            | Self::Forbidden
+            | Self::PaymentRequired
+            | Self::Congestion
+            | Self::Cancelled
+            | Self::MediaTimeout
+            | Self::DurationExceeded
+            | Self::Glare
+            | Self::LoopDetected
+            | Self::TooManyHops
+            | Self::Shutdown
+            | Self::Incompatible
+            | Self::ProtocolError
+            | Self::Internal => self,
+        }
+    }
+
     /// Of the causes of several forks, the one that the caller is told is the greatest.
     pub(crate) const fn rank(self) -> u8 {
         match self {
@@ -183,6 +209,14 @@ mod tests {
             assert!((1..=127).contains(&cause.q850()), "{cause}");
         }
         assert!("".parse::<Cause>().is_err());
+    }
+
+    #[test]
+    fn no_failure_looks_like_success() {
+        for cause in Cause::ALL {
+            assert!(cause.of_failure().sip_status() >= 300, "{cause}");
+            assert!(cause.of_failure() == cause || cause.sip_status() < 300, "{cause}");
+        }
     }
 
     #[test]

@@ -74,6 +74,12 @@ impl Codecs {
         self.0 == 0
     }
 
+    /// These, and one more.
+    #[must_use]
+    pub const fn with(self, codec: Codec) -> Self {
+        Self(self.0 | codec.bit())
+    }
+
     /// Each of them, in the order of the policy by default.
     pub fn iter(self) -> impl Iterator<Item = Codec> {
         Codec::ALL.into_iter().filter(move |codec| self.contains(*codec))
@@ -89,36 +95,58 @@ pub struct Choice {
     pub transcoded: Vec<Codec>,
 }
 
-/// Chooses for one speaker. Without hearers it is the first that the speaker has.
-pub(crate) fn choose(order: &[Codec], speaker: Codecs, hearers: impl Iterator<Item = Codecs> + Clone) -> Choice {
-    let mut candidates = order.iter().copied().filter(|codec| speaker.contains(*codec));
-    let common = candidates
-        .clone()
-        .find(|codec| hearers.clone().all(|hearer| hearer.contains(*codec)));
-    if common.is_some() {
-        return Choice {
-            sends: common,
-            transcoded: Vec::new(),
-        };
+/// What one leg could speak, and what it speaks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Voice {
+    pub(crate) codecs: Codecs,
+    /// The one that it agreed on both ways, until it agrees on another. None: any of them at any moment, as browsers do.
+    pub(crate) speaks: Option<Codec>,
+}
+
+impl Voice {
+    /// Does it take this without agreeing on anything?
+    pub(crate) fn takes(self, codec: Codec) -> bool {
+        self.speaks.map_or(self.codecs.contains(codec), |own| own == codec)
     }
-    let sends = candidates.next();
+
+    /// What it is given when it does not take what is sent.
+    pub(crate) fn heard_as(self, order: &[Codec]) -> Option<Codec> {
+        let first = || order.iter().copied().find(|codec| self.codecs.contains(*codec));
+        self.speaks.or_else(first)
+    }
+}
+
+/// Chooses for one speaker: what it sends, and what it should speak, which is another where it has to agree on that first.
+/// Of what all could speak it is what the fewest have to change for, then the first. Without hearers it is what the speaker
+/// speaks, or the first that it has.
+pub(crate) fn choose(
+    order: &[Codec],
+    speaker: Voice,
+    hearers: impl Iterator<Item = Voice> + Clone,
+) -> (Choice, Option<Codec>) {
+    let mut candidates = order.iter().copied().filter(|codec| speaker.codecs.contains(*codec));
+    let could = |codec: &Codec| hearers.clone().all(|hearer| hearer.codecs.contains(*codec));
+    let takes = |codec: &Codec| hearers.clone().all(|hearer| hearer.takes(*codec));
+    let changes = |codec: &Codec| {
+        let voices = hearers.clone().chain([speaker]);
+        voices.filter(|voice| !voice.takes(*codec)).count()
+    };
+    let common = candidates.clone().filter(could).min_by_key(changes);
+    let at_once = candidates.clone().find(takes);
+    let wanted = common.or(speaker.speaks).or_else(|| candidates.next());
+    let sends = speaker.speaks.or(at_once).or(wanted);
     let mut transcoded = Vec::new();
     for hearer in hearers {
-        if sends.is_some_and(|codec| hearer.contains(codec)) {
+        if sends.is_some_and(|codec| hearer.takes(codec)) {
             continue;
         }
-        if let Some(codec) = heard_as(order, hearer)
+        if let Some(codec) = hearer.heard_as(order)
             && !transcoded.contains(&codec)
         {
             transcoded.push(codec);
         }
     }
-    Choice { sends, transcoded }
-}
-
-/// What a hearer is given that does not take what is sent.
-pub(crate) fn heard_as(order: &[Codec], hearer: Codecs) -> Option<Codec> {
-    order.iter().copied().find(|codec| hearer.contains(*codec))
+    (Choice { sends, transcoded }, wanted)
 }
 
 impl FromIterator<Codec> for Codecs {
@@ -155,24 +183,71 @@ mod tests {
         codecs.iter().copied().collect()
     }
 
+    fn free(codecs: &[Codec]) -> Voice {
+        Voice {
+            codecs: of(codecs),
+            speaks: None,
+        }
+    }
+
+    fn speaking(codec: Codec, codecs: &[Codec]) -> Voice {
+        Voice {
+            codecs: of(codecs).with(codec),
+            speaks: Some(codec),
+        }
+    }
+
     #[test]
     fn the_first_that_all_take_is_sent() {
-        let phone = of(&[Codec::Pcma, Codec::Pcmu]);
-        let choice = choose(&ORDER, Codecs::all(), [Codecs::all(), phone].into_iter());
+        let (browser, phone) = (free(&Codec::ALL), free(&[Codec::Pcma, Codec::Pcmu]));
+        let (choice, _) = choose(&ORDER, browser, [browser, phone].into_iter());
         assert_eq!(choice.sends, Some(Codec::Pcmu));
         assert!(choice.transcoded.is_empty());
-        let choice = choose(&ORDER, Codecs::all(), [Codecs::all()].into_iter());
+        let (choice, _) = choose(&ORDER, browser, [browser].into_iter());
         assert_eq!(choice.sends, Some(Codec::Opus));
-        assert_eq!(choose(&ORDER, phone, std::iter::empty()).sends, Some(Codec::Pcmu));
+        assert_eq!(choose(&ORDER, phone, std::iter::empty()).0.sends, Some(Codec::Pcmu));
     }
 
     #[test]
     fn only_who_takes_nothing_of_it_has_it_transcoded() {
-        let hearers = [of(&[Codec::Pcma]), of(&[Codec::Opus]), of(&[Codec::Pcma])];
-        let choice = choose(&ORDER, of(&[Codec::Opus, Codec::Pcmu]), hearers.into_iter());
+        let hearers = [free(&[Codec::Pcma]), free(&[Codec::Opus]), free(&[Codec::Pcma])];
+        let (choice, _) = choose(&ORDER, free(&[Codec::Opus, Codec::Pcmu]), hearers.into_iter());
         assert_eq!(choice.sends, Some(Codec::Opus));
         assert_eq!(choice.transcoded, [Codec::Pcma]);
         // Nothing of the order: there is nothing to send.
-        assert_eq!(choose(&ORDER, of(&[Codec::G722]), hearers.into_iter()).sends, None);
+        let (choice, wanted) = choose(&ORDER, free(&[Codec::G722]), hearers.into_iter());
+        assert_eq!((choice.sends, wanted), (None, None));
+    }
+
+    #[test]
+    fn what_is_agreed_on_stays_as_long_as_it_can() {
+        let (browser, phone) = (free(&Codec::ALL), speaking(Codec::Pcma, &ORDER));
+        // Opus comes first, but the phone would have to agree on it.
+        let (choice, _) = choose(&ORDER, browser, [phone].into_iter());
+        assert_eq!(choice.sends, Some(Codec::Pcma));
+        let (choice, wanted) = choose(&ORDER, phone, [browser].into_iter());
+        assert_eq!((choice.sends, wanted), (Some(Codec::Pcma), Some(Codec::Pcma)));
+        assert!(choice.transcoded.is_empty());
+        assert_eq!(choose(&ORDER, phone, std::iter::empty()).1, Some(Codec::Pcma));
+    }
+
+    #[test]
+    fn as_few_as_can_be_change_what_they_speak() {
+        let carrier = speaking(Codec::Pcma, &[]);
+        let phone = speaking(Codec::Opus, &ORDER);
+        let (choice, wanted) = choose(&ORDER, phone, [carrier].into_iter());
+        // Until then it is transcoded.
+        assert_eq!((choice.sends, wanted), (Some(Codec::Opus), Some(Codec::Pcma)));
+        assert_eq!(choice.transcoded, [Codec::Pcma]);
+        let (choice, wanted) = choose(&ORDER, carrier, [phone].into_iter());
+        assert_eq!((choice.sends, wanted), (Some(Codec::Pcma), Some(Codec::Pcma)));
+        assert_eq!(choice.transcoded, [Codec::Opus]);
+        // Two that could both: both are told the same, and one has it already.
+        let (one, two) = (speaking(Codec::Pcma, &ORDER), speaking(Codec::Pcmu, &ORDER));
+        assert_eq!(choose(&ORDER, one, [two].into_iter()).1, Some(Codec::Pcmu));
+        assert_eq!(choose(&ORDER, two, [one].into_iter()).1, Some(Codec::Pcmu));
+        // Nothing would do for all: nobody changes.
+        let third = free(&[Codec::G722]);
+        assert_eq!(choose(&ORDER, phone, [carrier, third].into_iter()).1, Some(Codec::Opus));
     }
 }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::cause::Cause;
-use crate::codec::Codecs;
+use crate::codec::{Codec, Codecs};
 use crate::dialplan::{Dialplan, Target};
 use crate::ids::{CallId, HookId, LegId, LegNumber, Number, Payload, RequestId, SessionId, Text};
 use crate::media::{Counters, Quality};
@@ -61,8 +61,12 @@ pub enum Event {
 /// Who makes a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Actor {
-    /// A registered device, for its own leg.
+    /// A registered device, for its own leg. Of several that a trunk has in a call it is the first that is up; to ring, to
+    /// answer and to reject it is the first that is called.
     Session(SessionId),
+    /// The same of an adapter that knows which leg it is: it may what the leg's session may. The call that a request names is
+    /// the one that the leg is in or began in.
+    Leg(LegId),
     /// A program (REST, mediaswitch's HTTP) that the adapter let in. It acts for a leg of the call; `None` is the caller's
     /// leg or, where that is gone, the first one.
     Api {
@@ -74,7 +78,8 @@ pub enum Actor {
 /// Of a device's registration. The adapter has checked who it is.
 #[derive(Clone, Debug)]
 pub enum RegisterEvent {
-    /// A device comes, or comes again: the same session refreshes, another session with the same device name takes over.
+    /// A device comes, or comes again: the same session refreshes, another session with the same device name takes over. Who
+    /// was lost, or takes over, is told of what rings once more: an adapter that has the leg already passes over it.
     Register {
         /// The reply has the same.
         request: RequestId,
@@ -88,7 +93,8 @@ pub enum RegisterEvent {
         /// Who.
         session: SessionId,
     },
-    /// A device's socket is lost. It may come back.
+    /// A device's socket is lost, or a telephone's flow. It may come back by `Resume`, or by `Register` with the same session.
+    /// Until then its media goes on, and what it says by another way (a telephone's BYE) counts.
     Lost {
         /// Whose.
         session: SessionId,
@@ -119,8 +125,12 @@ pub struct Registration {
     pub expires: Option<Duration>,
     /// What it was let in by is valid for so long: it is registered for no longer. None: it does not end.
     pub valid_for: Option<Duration>,
-    /// May it be rung? If not, it only makes calls.
+    /// May it be rung? If not, it only makes calls. A device that cannot be reached for now registers again without it, and
+    /// keeps its legs.
     pub ringable: bool,
+    /// Can the plane have it answer: when its number and another call each other at once, and when it supervises? A browser
+    /// takes that. A SIP telephone is answered by itself alone, and so is a trunk, whatever is said here.
+    pub meets: bool,
     /// May it supervise, and watch all calls?
     pub supervisor: bool,
     /// What it takes and sends. Empty: everything.
@@ -132,7 +142,7 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// A browser's tab: it rings, supervises nobody and takes every codec.
+    /// A browser's tab: it rings, can be made to answer, supervises nobody and takes every codec.
     pub fn phone(session: SessionId, number: Number) -> Self {
         Self {
             session,
@@ -143,6 +153,7 @@ impl Registration {
             expires: None,
             valid_for: None,
             ringable: true,
+            meets: true,
             supervisor: false,
             codecs: Codecs::all(),
             contact: Text::default(),
@@ -157,7 +168,7 @@ pub enum DeviceKind {
     /// A phone, for one caller.
     Phone,
     /// A way to other numbers (a SIP trunk, a gateway): it may name the caller, may be sent any number, has as many legs
-    /// as there is room for, and may send media before the answer.
+    /// as there is room for, several of them in one call, and may send media before the answer.
     Trunk,
 }
 
@@ -236,12 +247,16 @@ pub enum CallEvent {
         /// How long each of them rings.
         timeout: Option<Duration>,
     },
-    /// What the device takes and sends in this call: what its program and the switch agreed on. Less than it registered with.
+    /// What the device takes and sends in this call, as its program and the switch agreed. Nothing of it that its profile allows,
+    /// or to speak what that does not: [`Refusal::Incompatible`](crate::Refusal::Incompatible), and it stays as it was.
     Codecs {
         /// Which call.
         call: CallId,
-        /// What.
+        /// Every codec that both sides listed: what it could speak after another agreement.
         codecs: Codecs,
+        /// The one that it speaks now, both ways, until it agrees on another: [`Notice::Speak`](crate::Notice::Speak) asks
+        /// for that. None: any of them at any moment, as browsers do.
+        speaks: Option<Codec>,
     },
     /// The device rings.
     Ringing {
@@ -361,7 +376,7 @@ pub struct Dial {
     pub metadata: Option<Payload>,
     /// The caller's offer.
     pub sdp: Option<Payload>,
-    /// What the caller takes and sends in this call. Empty: what it registered with.
+    /// What the caller takes and sends in this call: every codec of its offer. Empty: what it registered with.
     pub codecs: Codecs,
 }
 
@@ -404,8 +419,11 @@ pub enum RejectScope {
 pub enum TransferTo {
     /// Blind: a number that is called. Who transfers is on hold until it answers; if it does not, the old call goes on.
     Number(Number),
-    /// Attended: who is in another call of the device. Both are up.
+    /// Attended: who is in another call of the device. Both are up. Of several legs of a trunk in it the first that is up is
+    /// meant.
     Call(CallId),
+    /// Attended: who is in the call of another leg of the device, for adapters that know which leg it is.
+    Leg(LegId),
 }
 
 /// What WebRTC browsers tell each other.
@@ -424,7 +442,8 @@ pub enum Signal {
 pub enum SuperviseEvent {
     /// Take part in a call as `mode` says; once more with another mode changes it.
     Join {
-        /// The supervisor's device. A session names its own.
+        /// The supervisor's device. A session names its own. Where a program names one that cannot be made to answer
+        /// ([`Registration::meets`]), the first of the number's devices that can is taken.
         session: SessionId,
         /// Which call.
         call: CallId,
@@ -486,10 +505,8 @@ pub enum MediaEvent {
     },
     /// What a device says about what it hears.
     Quality {
-        /// Who says it.
-        session: SessionId,
-        /// Of which call.
-        call: CallId,
+        /// The leg that hears it: the device's own.
+        leg: LegId,
         /// What.
         quality: Quality,
     },

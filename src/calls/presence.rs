@@ -3,7 +3,7 @@
 /// How a number is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
-    /// No device is registered.
+    /// No device is registered that could be rung: none at all, or a trunk that is down.
     #[default]
     Offline,
     /// It could be called.

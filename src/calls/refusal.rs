@@ -24,6 +24,12 @@ pub enum Refusal {
     /// The caller's profile forbids the number.
     #[error("the number is forbidden")]
     Forbidden,
+    /// The device cannot be made to answer: its user has to.
+    #[error("the device can be answered by its user only")]
+    AnswersItself,
+    /// Nothing is left of the codecs: the profile allows none of them, or the device does not have them.
+    #[error("there is no codec that is allowed")]
+    Incompatible,
     /// The id is in use.
     #[error("the id is in use")]
     Duplicate,
@@ -55,7 +61,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every refusal.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::UnknownSession,
         Self::UnknownCall,
         Self::UnknownLeg,
@@ -63,6 +69,8 @@ impl Refusal {
         Self::WrongState,
         Self::NotAllowed,
         Self::Forbidden,
+        Self::AnswersItself,
+        Self::Incompatible,
         Self::Duplicate,
         Self::Pending,
         Self::Malformed,
@@ -79,8 +87,9 @@ impl Refusal {
         match self {
             Self::UnknownSession | Self::UnknownLeg | Self::UnknownNumber => 404,
             Self::UnknownCall => 481,
-            Self::WrongState | Self::Duplicate => 409,
+            Self::WrongState | Self::AnswersItself | Self::Duplicate => 409,
             Self::NotAllowed | Self::Forbidden => 403,
+            Self::Incompatible => 488,
             Self::Pending => 491,
             Self::Malformed => 400,
             Self::TooManyDevices | Self::TooManyCalls | Self::TooManyWatched | Self::TooManyLegs => 429,
@@ -92,13 +101,14 @@ impl Refusal {
     pub const fn http_status(self) -> u16 {
         match self {
             Self::UnknownCall => 404,
-            Self::Pending => 409,
+            Self::Pending | Self::Incompatible => 409,
             Self::UnknownSession
             | Self::UnknownLeg
             | Self::UnknownNumber
             | Self::WrongState
             | Self::NotAllowed
             | Self::Forbidden
+            | Self::AnswersItself
             | Self::Duplicate
             | Self::Malformed
             | Self::TooManyDevices
@@ -120,6 +130,8 @@ impl Refusal {
             Self::WrongState => "wrong_state",
             Self::NotAllowed => "not_allowed",
             Self::Forbidden => "forbidden",
+            Self::AnswersItself => "answers_itself",
+            Self::Incompatible => "incompatible",
             Self::Duplicate => "duplicate",
             Self::Pending => "pending",
             Self::Malformed => "malformed",

@@ -196,6 +196,8 @@ pub struct DeviceView {
     pub agent: Text,
     /// Is its socket lost?
     pub is_lost: bool,
+    /// May it be rung? A trunk that is down may not.
+    pub is_ringable: bool,
     /// Since when it is registered, in milliseconds since 1970.
     pub registered_ms: u64,
     /// For how long yet.

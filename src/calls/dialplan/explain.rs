@@ -18,10 +18,22 @@ pub struct Explanation {
 }
 
 impl Dialplan {
-    /// Which rule decides when `from` dials `to`, and why.
+    /// Which rule decides when `from`, who is on no trunk, dials `to`, and why.
     pub fn explain(&self, to: &Number, from: &Number, when: LocalTime) -> Explanation {
+        self.explain_query(Query {
+            from,
+            to,
+            when,
+            by: None,
+            is_sent_on: false,
+        })
+    }
+
+    /// The same for whoever dials: a caller on a trunk as well.
+    pub fn explain_query(&self, query: Query<'_>) -> Explanation {
+        let Query { from, to, by, .. } = query;
         let mut steps = Vec::new();
-        if let Some(profile) = self.profile(from) {
+        if let Some(profile) = self.profile(from, by) {
             let forbids = profile.forbids(to);
             let verdict = if forbids {
                 "forbids the number: the call is refused"
@@ -33,11 +45,10 @@ impl Dialplan {
                 line: Some(profile.line),
             });
         }
-        let query = Query { from, to, when };
         let mut tell = |text: String, line: Option<usize>| steps.push(Step { text, line });
         let route = self.route(query, Target::Dial(to.clone()), &mut Trail::default(), &mut tell);
         let forbids = |profile: &super::plan::Profile| profile.forbids(&route.dialled) && !profile.forbids(to);
-        if let Some(profile) = self.profile(from).filter(|profile| forbids(profile)) {
+        if let Some(profile) = self.profile(from, by).filter(|profile| forbids(profile)) {
             steps.push(Step {
                 text: format!("the profile of {from} forbids {}: the call ends", route.dialled),
                 line: Some(profile.line),

@@ -6,7 +6,7 @@ use toml::de::DeTable;
 
 use super::error::{DialplanError, Fault};
 use super::pattern::Pattern;
-use super::plan::{Dialplan, Fallbacks, Group, Hook, Profile, Queue, Rule, Strategy};
+use super::plan::{By, Dialplan, Fallbacks, Group, Hook, Profile, Queue, Rule, Strategy};
 use super::schedule::{self, Schedule};
 use super::table::{Table, Value, line_of};
 use super::target::Target;
@@ -187,6 +187,8 @@ fn read_rule(table: &Table<'_>, ordinal: usize) -> Result<Rule, DialplanError> {
         "name",
         "to",
         "from",
+        "by",
+        "transit",
         "when",
         "unless",
         "strip",
@@ -222,6 +224,8 @@ fn read_rule(table: &Table<'_>, ordinal: usize) -> Result<Rule, DialplanError> {
         line: table.line,
         to: to.read(Pattern::parse)?,
         from: table.get("from").map(|value| value.read(Pattern::parse)).transpose()?,
+        by: read_by(table)?,
+        transit: table.flag("transit")?.unwrap_or(false),
         when: table.name("when")?,
         unless: table.name("unless")?,
         strip: table.count("strip")?.unwrap_or(0),
@@ -257,8 +261,21 @@ fn read_hook(table: &Table<'_>) -> Result<Option<Hook>, DialplanError> {
     }))
 }
 
+fn read_by(table: &Table<'_>) -> Result<Option<By>, DialplanError> {
+    let Some(value) = table.get("by") else {
+        return Ok(None);
+    };
+    let by = By::parse(value.string()?).ok_or_else(|| {
+        value.fault(Fault::Kind {
+            key: "by".to_owned(),
+            expected: "trunk/<name>, or trunk/* for any trunk",
+        })
+    })?;
+    Ok(Some(by))
+}
+
 fn read_profile(table: &Table<'_>) -> Result<Profile, DialplanError> {
-    table.check_keys(&["from", "name", "codecs", "record", "calls", "forbidden"])?;
+    table.check_keys(&["from", "by", "name", "codecs", "record", "calls", "forbidden"])?;
     let from = table.get("from").ok_or_else(|| table.missing("from"))?;
     let codecs = table.list("codecs", limits::DIALPLAN_LIST_MAX)?;
     let codecs = codecs.into_iter().map(|value| value.read(str::parse::<Codec>));
@@ -267,6 +284,7 @@ fn read_profile(table: &Table<'_>) -> Result<Profile, DialplanError> {
     Ok(Profile {
         line: table.line,
         from: from.read(Pattern::parse)?,
+        by: read_by(table)?,
         name: table.name("name")?,
         codecs: if codecs.is_empty() {
             None

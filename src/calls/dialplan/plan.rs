@@ -1,6 +1,7 @@
 //! The dialplan as one value: rules in order, and what they name.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use super::pattern::Pattern;
@@ -32,6 +33,10 @@ pub(super) struct Rule {
     pub(super) line: usize,
     pub(super) to: Pattern,
     pub(super) from: Option<Pattern>,
+    /// The trunk that the call came by. None: by any, or by none.
+    pub(super) by: Option<By>,
+    /// May callers on a trunk reach the target where that is a trunk as well?
+    pub(super) transit: bool,
     pub(super) when: Option<Text>,
     pub(super) unless: Option<Text>,
     /// Characters taken off the front of the number.
@@ -44,6 +49,15 @@ pub(super) struct Rule {
     pub(super) ring: Option<Duration>,
     pub(super) record: bool,
     pub(super) fallbacks: Fallbacks,
+}
+
+/// By which trunk calls have to come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// By any.
+    AnyTrunk,
+    /// By the one that is registered so.
+    Trunk(Number),
 }
 
 /// Who decides what rules cannot say.
@@ -73,6 +87,8 @@ pub struct Fallbacks {
 pub struct Profile {
     /// Whose.
     pub(super) from: Pattern,
+    /// The trunk that they are on. None: on any, or on none.
+    pub(super) by: Option<By>,
     pub(super) line: usize,
     /// Shown instead of the name that the device gives.
     pub name: Option<Text>,
@@ -154,9 +170,13 @@ impl Dialplan {
         self.agents.get(agent).into_iter().flatten()
     }
 
-    /// The first profile that matches the caller.
-    pub fn profile(&self, from: &Number) -> Option<&Profile> {
-        self.profiles.iter().find(|profile| profile.from.matches(from.as_str()))
+    /// The first profile that matches the caller, who is on the trunk `by` or on none.
+    pub fn profile(&self, from: &Number, by: Option<&Number>) -> Option<&Profile> {
+        let is_for = |profile: &&Profile| {
+            let is_by = profile.by.as_ref().is_none_or(|trunk| trunk.fits(by));
+            is_by && profile.from.matches(from.as_str())
+        };
+        self.profiles.iter().find(is_for)
     }
 }
 
@@ -164,6 +184,33 @@ impl Profile {
     /// Does the profile forbid this number?
     pub fn forbids(&self, to: &Number) -> bool {
         self.forbidden.iter().any(|prefix| to.as_str().starts_with(prefix))
+    }
+}
+
+impl By {
+    /// As the file has it: `trunk/city`, `trunk/*`.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        match text.strip_prefix("trunk/")? {
+            "*" => Some(Self::AnyTrunk),
+            name => Number::new(name).ok().map(Self::Trunk),
+        }
+    }
+
+    /// Did a call come so?
+    pub(super) fn fits(&self, by: Option<&Number>) -> bool {
+        match self {
+            Self::AnyTrunk => by.is_some(),
+            Self::Trunk(name) => by == Some(name),
+        }
+    }
+}
+
+impl fmt::Display for By {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AnyTrunk => formatter.write_str("a trunk"),
+            Self::Trunk(name) => write!(formatter, "trunk/{name}"),
+        }
     }
 }
 

@@ -24,6 +24,8 @@ pub struct Route {
     pub fallbacks: Fallbacks,
     /// Is the call to be recorded?
     pub record: bool,
+    /// May a caller on a trunk go out by a trunk? The rule says so, or a number that was reached sends the call on.
+    pub transit: bool,
 }
 
 /// What a call reaches in the end.
@@ -58,6 +60,10 @@ pub struct Query<'a> {
     pub to: &'a Number,
     /// When.
     pub when: LocalTime,
+    /// The trunk that the one who dials is on. None: somebody of the house.
+    pub by: Option<&'a Number>,
+    /// A number that was reached sends the call on, so it is not the caller who chooses.
+    pub is_sent_on: bool,
 }
 
 /// One step of a decision, in words.
@@ -115,6 +121,7 @@ impl Dialplan {
             ring: None,
             fallbacks: Fallbacks::default(),
             record: false,
+            transit: query.is_sent_on,
         };
         // Each turn enters one more target, so it ends.
         loop {
@@ -128,7 +135,12 @@ impl Dialplan {
                 return route;
             };
             route.dialled = number.clone();
-            let Some(rule) = self.matching(Query { to: &number, ..query }, tell) else {
+            let step = Query {
+                to: &number,
+                is_sent_on: route.transit,
+                ..query
+            };
+            let Some(rule) = self.matching(step, tell) else {
                 route.destination = if self.is_closed {
                     tell("no rule matches, and the plan is closed".to_owned(), None);
                     Destination::Reject(Cause::Unallocated)
@@ -141,6 +153,7 @@ impl Dialplan {
             route.rule = Some((rule.name.clone(), rule.line));
             route.ring = rule.ring.or(route.ring);
             route.record |= rule.record;
+            route.transit |= rule.transit;
             route.fallbacks = rule.fallbacks.clone();
             let Some(translated) = rule.translate(&number) else {
                 tell(
@@ -162,6 +175,8 @@ impl Dialplan {
             match &rule.target {
                 Some(next) => {
                     tell(format!("goes to {next}"), Some(rule.line));
+                    // Who was reached decides that it goes on.
+                    route.transit |= matches!(next, Target::Dial(_));
                     target = next.clone();
                 }
                 None => {
@@ -212,6 +227,19 @@ impl Dialplan {
             && !from.matches(query.from.as_str())
         {
             return Some(format!("the caller {} is not {from}", query.from));
+        }
+        if let Some(by) = &rule.by
+            && !by.fits(query.by)
+        {
+            return Some(format!("the call did not come by {by}"));
+        }
+        if let (Some(Target::Trunk(_)), Some(own)) = (&rule.target, query.by)
+            && !rule.transit
+            && !query.is_sent_on
+        {
+            return Some(format!(
+                "the caller is on trunk/{own}, and it does not say transit = true"
+            ));
         }
         let holds = |name: &Text| self.times.get(name).is_some_and(|times| times.holds(query.when));
         if let Some(name) = &rule.when

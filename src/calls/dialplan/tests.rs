@@ -90,6 +90,8 @@ fn dial(plan: &Dialplan, from: &str, to: &str, when: LocalTime) -> Route {
         from: &from,
         to: &to,
         when,
+        by: None,
+        is_sent_on: false,
     };
     plan.dial(query, &mut Trail::default())
 }
@@ -178,11 +180,11 @@ fn hooks_have_a_bounded_time() {
 #[test]
 fn profiles_say_what_callers_may() {
     let plan = plan();
-    let profile = plan.profile(&number("5001")).unwrap();
+    let profile = plan.profile(&number("5001"), None).unwrap();
     assert!(profile.forbids(&number("0900123")) && profile.forbids(&number("001")));
     assert!(!profile.forbids(&number("0301")));
     assert_eq!((profile.calls_max, profile.record), (Some(2), true));
-    assert!(plan.profile(&number("6001")).is_none());
+    assert!(plan.profile(&number("6001"), None).is_none());
 }
 
 #[test]
@@ -213,6 +215,87 @@ fn explanations_name_rules_lines_and_reasons() {
     );
     let none = explain("4242", "1", at(0, 0));
     assert!(none.ends_with("no rule: rings 4242"), "{none}");
+}
+
+const TRANSIT: &str = r#"
+[[rules]]
+name = "house"
+to = "_0."
+target = "trunk/city"
+
+[[rules]]
+name = "far"
+to = "_0."
+by = "trunk/far"
+transit = true
+target = "trunk/city"
+
+[[rules]]
+name = "outside"
+to = "80"
+by = "trunk/*"
+target = "number/1"
+
+[[rules]]
+name = "away"
+to = "81"
+target = "dial/0123"
+
+[[profiles]]
+from = "_."
+by = "trunk/far"
+forbidden = ["00"]
+"#;
+
+#[test]
+fn rules_say_by_which_trunk_calls_come_and_whether_they_go_out_by_one() {
+    let plan = Dialplan::parse(TRANSIT).unwrap();
+    let (far, near) = (number("far"), number("near"));
+    let rule = |to, by| {
+        let (from, to) = (number("5001"), number(to));
+        let query = Query {
+            from: &from,
+            to: &to,
+            when: at(0, 0),
+            by,
+            is_sent_on: false,
+        };
+        let route = plan.dial(query, &mut Trail::default());
+        let rule = route.rule.map(|(name, _)| name.to_string());
+        (rule.unwrap_or_default(), route.transit)
+    };
+    assert_eq!(rule("01", None), ("house".to_owned(), false));
+    assert_eq!(rule("01", Some(&far)), ("far".to_owned(), true));
+    assert_eq!(rule("01", Some(&near)), (String::new(), false));
+    assert_eq!(rule("80", None).0, "");
+    assert_eq!(rule("80", Some(&near)).0, "outside");
+    // Who was reached sends the call on: it is not the caller's choice.
+    assert_eq!(rule("81", Some(&near)), ("house".to_owned(), true));
+    let (from, to) = (number("5001"), number("001"));
+    let explain = |by| {
+        let query = Query {
+            from: &from,
+            to: &to,
+            when: at(0, 0),
+            by,
+            is_sent_on: false,
+        };
+        plan.explain_query(query).to_string()
+    };
+    let explained = explain(Some(&near));
+    assert!(
+        explained.starts_with(
+            "line 2: rule house: the caller is on trunk/near, and it does not say transit = true\n\
+             line 7: rule far: the call did not come by trunk/far\n"
+        ),
+        "{explained}"
+    );
+    let explained = explain(Some(&far));
+    assert!(
+        explained.starts_with("line 25: the profile of 5001 forbids the number"),
+        "{explained}"
+    );
+    assert!(explain(None).ends_with("001 by trunk city"));
 }
 
 #[test]
@@ -308,6 +391,15 @@ fn faults_are_told_with_their_line() {
         (
             "[[profiles]]\nfrom = \"1\"\ncodecs = [\"gsm\"]",
             "line 3: codecs are opus, pcmu, pcma and g722",
+        ),
+        (
+            "[[rules]]\nto = \"1\"\nby = \"city\"",
+            "line 3: `by` is trunk/<name>, or trunk/* for any trunk",
+        ),
+        ("[[profiles]]\nfrom = \"1\"\nby = 1", "line 3: `by` is a string"),
+        (
+            "[[rules]]\nto = \"1\"\ntransit = \"yes\"",
+            "line 3: `transit` is true or false",
         ),
         ("closed = 1", "line 1: `closed` is true or false"),
         ("rules = 1", "line 1: `rules` is an array of tables"),

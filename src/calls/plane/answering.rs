@@ -2,7 +2,7 @@
 
 use crate::action::{Accepted, Notice, TransferProgress};
 use crate::cause::Cause;
-use crate::event::{DeviceKind, RejectReason, RejectScope};
+use crate::event::{RejectReason, RejectScope};
 use crate::ids::{CallId, LegId, Payload};
 use crate::record::EndedBy;
 use crate::refusal::Refusal;
@@ -11,21 +11,17 @@ use crate::view::Party;
 
 use super::CallPlane;
 use super::inviting::party_of_number;
-use super::state::Purpose;
+use super::state::{Dialler, Purpose};
 use super::timers::Timer;
 
 impl CallPlane {
     /// A phone rings: so does its caller's.
     pub(super) fn ring(&mut self, id: LegId, early_media: bool, sdp: Option<Payload>) -> Result<(), Refusal> {
         self.check_fork(id)?;
-        let leg = self.legs.get_mut(&id).ok_or(Refusal::UnknownLeg)?;
+        let leg = self.legs.get(&id).ok_or(Refusal::UnknownLeg)?;
         let (call, session) = (leg.call, leg.session);
-        let is_trunk = |kind: DeviceKind| kind == DeviceKind::Trunk;
-        let may_send_early = self
-            .devices
-            .get(&session)
-            .is_some_and(|device| is_trunk(device.registration.kind));
-        let is_early = early_media && may_send_early && !leg.is_early;
+        let is_early = early_media && !leg.is_early && self.is_trunk(session);
+        let leg = self.legs.get_mut(&id).ok_or(Refusal::UnknownLeg)?;
         if leg.state == LegState::Ringing && !is_early {
             return Ok(());
         }
@@ -47,7 +43,7 @@ impl CallPlane {
     }
 
     /// Only a leg that is being called can ring, answer or decline.
-    fn check_fork(&self, id: LegId) -> Result<(), Refusal> {
+    pub(super) fn check_fork(&self, id: LegId) -> Result<(), Refusal> {
         let leg = self.legs.get(&id).ok_or(Refusal::UnknownLeg)?;
         let call = self.calls.get(&leg.call).ok_or(Refusal::UnknownCall)?;
         let is_fork = call.attempt.as_ref().is_some_and(|attempt| attempt.forks.contains(&id));
@@ -83,7 +79,7 @@ impl CallPlane {
                     call.from = party;
                 }
                 self.accept(winner, party_of_number(&to), None);
-                self.begin_attempt(id, Purpose::Dial, to, timeout, None);
+                self.begin_attempt(id, Purpose::Dial, Dialler::default(), to, timeout);
             }
             Purpose::Add { by } => {
                 self.come_in(id, winner, by);
@@ -167,8 +163,8 @@ impl CallPlane {
                 continue;
             };
             let participant = Box::new(self.participant(leg, own));
-            let call = other.call;
-            self.notify(session, Notice::Joined { call, participant });
+            let (call, leg) = (other.call, other);
+            self.notify(session, Notice::Joined { call, leg, participant });
         }
     }
 

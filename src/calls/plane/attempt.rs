@@ -32,17 +32,15 @@ impl CallPlane {
         attempt.ring = ring;
         attempt.fallbacks = route.fallbacks;
         attempt.wait = Wait::Forks;
-        let from = call.from.number.clone();
-        let dialled = attempt.dialled.clone();
+        attempt.dialler.transit |= route.transit;
+        let (from, by) = (call.from.number.clone(), call.by.clone());
+        let (dialled, dialler) = (attempt.dialled.clone(), attempt.dialler.clone());
         if route.record {
             self.record(id, true);
         }
-        // No translation and no forward leads where the caller may not call.
-        if self
-            .dialplan
-            .profile(&from)
-            .is_some_and(|profile| profile.forbids(&dialled))
-        {
+        // No translation and no forward leads where the caller may not call, or who transfers.
+        let is_forbidden_to = |number: &Number| self.forbids(number, dialler.trunk.as_ref(), &dialled);
+        if self.forbids(&from, by.as_ref(), &dialled) || dialler.number.as_ref().is_some_and(is_forbidden_to) {
             self.fail_attempt(id, Cause::Forbidden);
             return;
         }
@@ -175,13 +173,22 @@ impl CallPlane {
             attempt.fallbacks.of(cause).cloned()
         });
         match target {
+            // There is no such number that could send the call on: the caller's own choice would go on with its digits.
+            Some(target) if cause == Cause::Unallocated && !matches!(target, Target::Dial(_)) => {
+                self.go_on(id, target, false);
+            }
             Some(target) => self.send_on(id, target),
             None => self.fail_attempt(id, cause),
         }
     }
 
-    /// The attempt goes on at another target.
+    /// The attempt goes on at another target, as a number or a group that was reached says.
     pub(super) fn send_on(&mut self, id: CallId, target: Target) {
+        self.go_on(id, target, true);
+    }
+
+    /// The attempt goes on at another target. `is_sent_on`: it is not the caller's choice, so it may go out by a trunk.
+    pub(super) fn go_on(&mut self, id: CallId, target: Target, is_sent_on: bool) {
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
@@ -195,6 +202,8 @@ impl CallPlane {
             return;
         };
         attempt.cause = None;
+        attempt.dialler.transit |= is_sent_on;
+        let dialler = attempt.dialler.clone();
         attempt.stages.clear();
         let dialled = attempt.dialled.clone();
         attempt.forwarded_by = Some(dialled.clone());
@@ -202,6 +211,8 @@ impl CallPlane {
             from: &from,
             to: &dialled,
             when: self.now.local(),
+            by: dialler.trunk.as_ref(),
+            is_sent_on: dialler.transit,
         };
         let route = self.dialplan.follow(query, target, &mut attempt.trail);
         self.take_route(id, route);

@@ -9,7 +9,7 @@ use crate::record::{EndedBy, Transferred, TransferredTo};
 use crate::refusal::Refusal;
 
 use super::CallPlane;
-use super::state::Purpose;
+use super::state::{Dialler, Leg, Purpose};
 
 impl CallPlane {
     pub(super) fn transfer(
@@ -27,9 +27,9 @@ impl CallPlane {
             return Ok(());
         }
         match to {
-            TransferTo::Number(number) => self.transfer_blind(request, leg, number),
-            TransferTo::Call(other) => {
-                let (call, other) = self.check_merger(leg, other, false)?;
+            TransferTo::Number(number) => self.transfer_blind(request, actor, leg, number),
+            TransferTo::Call(_) | TransferTo::Leg(_) => {
+                let (call, other) = self.check_merger(leg, &to, false)?;
                 self.reply(request, Reply::Done);
                 self.transfer_attended(leg, call, other);
                 Ok(())
@@ -38,20 +38,17 @@ impl CallPlane {
     }
 
     /// The others are to talk to a number. Who transfers is on hold until it answers; the others hear music.
-    fn transfer_blind(&mut self, request: RequestId, id: LegId, number: Number) -> Result<(), Refusal> {
+    fn transfer_blind(&mut self, request: RequestId, actor: Actor, id: LegId, number: Number) -> Result<(), Refusal> {
         let call = self.check_invitation(id, &number)?;
         let Some(leg) = self.legs.get(&id) else {
             return Err(Refusal::UnknownLeg);
         };
         let (held, by) = (leg.holds, leg.party.number.clone());
         self.reply(request, Reply::Done);
-        self.note_transfer(
-            call,
-            Some(by.clone()),
-            TransferredTo::Target(Text::new(number.as_str())),
-        );
+        self.note_transfer(call, Some(by), TransferredTo::Target(Text::new(number.as_str())));
         self.set_hold(id, true);
-        self.begin_attempt(call, Purpose::Transfer { by: id, held }, number, None, Some(by));
+        let dialler = self.dialler(actor, id);
+        self.begin_attempt(call, Purpose::Transfer { by: id, held }, dialler, number, None);
         Ok(())
     }
 
@@ -68,7 +65,8 @@ impl CallPlane {
         }
         let call = self.check_invitation(id, &number)?;
         self.reply(request, Reply::Done);
-        self.begin_attempt(call, Purpose::Add { by: Some(id) }, number, None, None);
+        let dialler = self.dialler(actor, id);
+        self.begin_attempt(call, Purpose::Add { by: Some(id) }, dialler, number, None);
         Ok(())
     }
 
@@ -85,11 +83,26 @@ impl CallPlane {
         if call.legs.len() >= LEGS_PER_CALL_MAX {
             return Err(Refusal::TooManyLegs);
         }
-        let profile = self.dialplan.profile(&leg.party.number);
-        if profile.is_some_and(|profile| profile.forbids(number)) {
+        if self.forbids(&leg.party.number, self.trunk_of(leg.session), number) {
             return Err(Refusal::Forbidden);
         }
         Ok(call.id)
+    }
+
+    /// Who transfers, or has one more come. A program was let in, and may send out by a trunk who came by one.
+    fn dialler(&self, actor: Actor, id: LegId) -> Dialler {
+        let leg = self.legs.get(&id);
+        Dialler {
+            number: leg.map(|leg| leg.party.number.clone()),
+            trunk: leg.and_then(|leg| self.trunk_of(leg.session)).cloned(),
+            transit: matches!(actor, Actor::Api { .. }),
+        }
+    }
+
+    /// Does the profile of a number, on a trunk or not, forbid another?
+    pub(super) fn forbids(&self, number: &Number, trunk: Option<&Number>, to: &Number) -> bool {
+        let profile = self.dialplan.profile(number, trunk);
+        profile.is_some_and(|profile| profile.forbids(to))
     }
 
     /// A leg is sent out of the call: by the caller or, where that is gone, by whoever is in it the longest.
@@ -103,8 +116,8 @@ impl CallPlane {
         let host = call.caller.or_else(|| call.legs.first().copied());
         let by = match actor {
             Actor::Api { .. } => EndedBy::Api,
-            Actor::Session(_) if host == Some(own) => EndedBy::Leg(own),
-            Actor::Session(_) => return Err(Refusal::NotAllowed),
+            Actor::Session(_) | Actor::Leg(_) if host == Some(own) => EndedBy::Leg(own),
+            Actor::Session(_) | Actor::Leg(_) => return Err(Refusal::NotAllowed),
         };
         self.drop_leg(target, Cause::Normal, by);
         Ok(())
@@ -113,7 +126,7 @@ impl CallPlane {
     /// Two calls of a device become a conference.
     pub(super) fn merge(&mut self, actor: Actor, call: CallId, other: CallId) -> Result<(), Refusal> {
         let own = self.leg_of(actor, call)?;
-        let (call, other) = self.check_merger(own, other, true)?;
+        let (call, other) = self.check_merger(own, &TransferTo::Call(other), true)?;
         self.set_hold(own, false);
         self.end_leg(other.1, Cause::Transferred, EndedBy::Leg(own), None);
         self.move_legs(other.0, call, EndedBy::Leg(own));
@@ -130,14 +143,24 @@ impl CallPlane {
         self.review(call, Cause::Normal, by);
     }
 
-    /// Can the legs of `other` come into the call of this leg? The call, and the other with the device's leg there.
-    fn check_merger(&self, own: LegId, other: CallId, stays: bool) -> Result<(CallId, (CallId, LegId)), Refusal> {
+    /// The other leg of a device that a transfer or a merger is about.
+    pub(super) fn second_leg(&self, own: &Leg, to: &TransferTo) -> Result<&Leg, Refusal> {
+        let second = match to {
+            TransferTo::Number(_) => return Err(Refusal::UnknownCall),
+            TransferTo::Call(call) => self.leg_of(Actor::Session(own.session), *call)?,
+            TransferTo::Leg(leg) => *leg,
+        };
+        let second = self.legs.get(&second).filter(|second| second.session == own.session);
+        second.ok_or(Refusal::UnknownCall)
+    }
+
+    /// Can those with whom the device's other leg is come into the call of this one? The call, and the other with that leg.
+    fn check_merger(&self, own: LegId, other: &TransferTo, stays: bool) -> Result<(CallId, (CallId, LegId)), Refusal> {
         let leg = self.legs.get(&own).ok_or(Refusal::UnknownLeg)?;
-        let second = self.leg_of(Actor::Session(leg.session), other)?;
-        let second = self.legs.get(&second).ok_or(Refusal::UnknownLeg)?;
+        let second = self.second_leg(leg, other)?;
         let call = self.calls.get(&leg.call).ok_or(Refusal::UnknownCall)?;
         let other = self.calls.get(&second.call).ok_or(Refusal::UnknownCall)?;
-        let is_main = |leg: &super::state::Leg| leg.is_up() && !leg.is_supervisor();
+        let is_main = |leg: &Leg| leg.is_up() && !leg.is_supervisor();
         if call.id == other.id || !is_main(leg) || !is_main(second) {
             return Err(Refusal::WrongState);
         }
@@ -151,13 +174,11 @@ impl CallPlane {
         if call.legs.len() + other.legs.len() > LEGS_PER_CALL_MAX {
             return Err(Refusal::TooManyLegs);
         }
-        // A device has one leg in a call: two would hear each other.
-        let sessions = |legs: &[LegId]| -> Vec<_> {
-            let legs = legs.iter().filter(|id| **id != second.id && (stays || **id != own));
-            legs.filter_map(|id| self.legs.get(id)).map(|leg| leg.session).collect()
+        let staying = |legs: &[LegId]| -> Vec<LegId> {
+            let legs = legs.iter().copied();
+            legs.filter(|id| *id != second.id && (stays || *id != own)).collect()
         };
-        let staying = sessions(&call.legs);
-        if sessions(&other.legs).iter().any(|session| staying.contains(session)) {
+        if self.share_a_phone(&staying(&call.legs), &staying(&other.legs)) {
             return Err(Refusal::WrongState);
         }
         Ok((call.id, (other.id, second.id)))

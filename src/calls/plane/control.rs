@@ -1,12 +1,9 @@
 //! Calls that a control program decides on. Each party is a dialog of its own, named by the call that it began in; the
 //! program puts dialogs together and takes them apart. A leg that is up may be alone.
 
-use std::collections::VecDeque;
-
 use crate::action::{Action, ControlNotice, Notice, Reply, TransferProgress};
 use crate::cause::Cause;
-use crate::dialplan::{Fallbacks, Trail};
-use crate::event::{Actor, ControlEvent, Invite, TransferTo};
+use crate::event::{ControlEvent, Invite, TransferTo};
 use crate::ids::{CallId, LegId, LegNumber, Number, RequestId, Text};
 use crate::limits::{CONTROL_WAIT, CONTROLLED_DOMAINS_MAX, LEGS_PER_CALL_MAX, RING_MAX};
 use crate::record::EndedBy;
@@ -48,7 +45,10 @@ impl CallPlane {
         }
         let Some(call) = self.calls.get_mut(&id) else { return };
         call.is_controlled = true;
-        call.attempt = Some(attempt(Purpose::Dial, &call.dialled, Wait::Control, CONTROL_WAIT));
+        call.attempt = Some(Attempt {
+            wait: Wait::Control,
+            ..Attempt::new(Purpose::Dial, &call.dialled, CONTROL_WAIT)
+        });
         let (from, dialled) = (call.from.clone(), call.dialled.clone());
         self.timers.set(Timer::Ring(id), self.after(CONTROL_WAIT));
         self.staged.push(Action::Control(ControlNotice::Dialled {
@@ -123,10 +123,10 @@ impl CallPlane {
             name,
             ..party_of_number(&number)
         };
-        let id = self.begin_call(Some(invite.dialog), from, invite.to.clone())?;
+        let id = self.begin_call(Some(invite.dialog), from, None, invite.to.clone())?;
         self.reply(request, Reply::Calling { call: id, leg: None });
         let ring = self.ring_time(None, Some(invite.timeout.unwrap_or(RING_MAX)));
-        let mut attempt = attempt(Purpose::Invite, &invite.to, Wait::Forks, ring);
+        let mut attempt = Attempt::new(Purpose::Invite, &invite.to, ring);
         attempt.stages.push_back(vec![invite.via.unwrap_or(invite.to)]);
         if let Some(call) = self.calls.get_mut(&id) {
             call.is_controlled = true;
@@ -209,14 +209,7 @@ impl CallPlane {
         if legs(to).len() + legs(from).len() > LEGS_PER_CALL_MAX {
             return Err(Refusal::TooManyLegs);
         }
-        // A device has one leg in a call: two would hear each other.
-        let of = |call: CallId| {
-            legs(call)
-                .iter()
-                .filter_map(|id| self.legs.get(id))
-                .map(|leg| leg.session)
-        };
-        if of(from).any(|session| of(to).any(|other| other == session)) {
+        if self.share_a_phone(legs(from), legs(to)) {
             return Err(Refusal::WrongState);
         }
         self.move_legs(from, to, EndedBy::Api);
@@ -239,7 +232,8 @@ impl CallPlane {
         if self.participants(call).len() < 2 {
             return Ok(Reply::Done);
         }
-        let new = self.begin_call(None, party, dialled)?;
+        let by = if is_caller { call.by.clone() } else { None };
+        let new = self.begin_call(None, party, by, dialled)?;
         if let Some(call) = self.calls.get_mut(&old) {
             call.legs.retain(|other| *other != id);
             if is_caller {
@@ -258,9 +252,9 @@ impl CallPlane {
         }
         self.changed.calls.insert(old);
         for (session, other) in self.up(old) {
-            let call = other.call;
+            let (call, own, leg) = (other.call, other, id);
             let cause = Cause::Transferred;
-            self.notify(session, Notice::Left { call, leg: id, cause });
+            self.notify(session, Notice::Left { call, own, leg, cause });
         }
         self.report_leg(id);
         Ok(Reply::Calling {
@@ -280,9 +274,8 @@ impl CallPlane {
         }
         let (to, replaces) = match to {
             TransferTo::Number(number) => (number, None),
-            TransferTo::Call(other) => {
-                let second = self.leg_of(Actor::Session(leg.session), other)?;
-                let second = self.legs.get(&second).ok_or(Refusal::UnknownLeg)?;
+            TransferTo::Call(_) | TransferTo::Leg(_) => {
+                let second = self.second_leg(leg, &to)?;
                 let call = self.calls.get(&second.call).ok_or(Refusal::UnknownCall)?;
                 if second.id == id || !second.is_controlled || !second.is_up() {
                     return Err(Refusal::WrongState);
@@ -292,8 +285,7 @@ impl CallPlane {
                 (to.clone(), Some(second.id.call))
             }
         };
-        let profile = self.dialplan.profile(&leg.party.number);
-        if profile.is_some_and(|profile| profile.forbids(&to)) {
+        if self.forbids(&leg.party.number, self.trunk_of(leg.session), &to) {
             return Err(Refusal::Forbidden);
         }
         if let Some(leg) = self.legs.get_mut(&id) {
@@ -328,20 +320,4 @@ impl CallPlane {
 /// Names of domains are the same in large and small letters.
 fn small(domain: &str) -> Text {
     Text::new(&domain.to_ascii_lowercase())
-}
-
-fn attempt(purpose: Purpose, dialled: &Number, wait: Wait, ring: std::time::Duration) -> Attempt {
-    Attempt {
-        purpose,
-        dialled: dialled.clone(),
-        stages: VecDeque::new(),
-        ring,
-        asked: None,
-        fallbacks: Fallbacks::default(),
-        trail: Trail::default(),
-        forks: Vec::new(),
-        cause: None,
-        wait,
-        forwarded_by: None,
-    }
 }

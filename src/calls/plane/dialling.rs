@@ -1,11 +1,10 @@
 //! Calls begin: who may dial, what the caller's profile says, and the first attempt.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::action::{Notice, Reply};
 use crate::codec::Codecs;
-use crate::dialplan::{Fallbacks, Query, Trail};
+use crate::dialplan::Query;
 use crate::event::{Actor, DeviceKind, Dial};
 use crate::ids::{CallId, LegId, Number, RequestId, SessionId, Text};
 use crate::limits::CALLS_MAX;
@@ -14,27 +13,26 @@ use crate::state::LegState;
 use crate::view::{LegRole, Party};
 
 use super::CallPlane;
-use super::state::{Attempt, Call, Purpose, Wait};
+use super::state::{Attempt, Call, Dialler, Purpose};
 use super::timers::Timer;
 
 impl CallPlane {
     pub(super) fn dial(&mut self, request: RequestId, actor: Actor, dial: Dial) -> Result<(), Refusal> {
-        let Actor::Session(session) = actor else {
-            return Err(Refusal::NotAllowed);
-        };
+        let session = self.session_of(actor)?.ok_or(Refusal::NotAllowed)?;
         let device = self.devices.get(&session).ok_or(Refusal::UnknownSession)?;
         let is_trunk = device.registration.kind == DeviceKind::Trunk;
+        let by = self.trunk_of(session).cloned();
         let mut from = self.party_of(session).ok_or(Refusal::UnknownSession)?;
         if let Some((number, name)) = dial.from.filter(|_| is_trunk) {
             from = Party { number, name, ..from };
         }
-        self.check_caller(&from.number, &dial.to, is_trunk)?;
+        self.check_caller(&from.number, by.as_ref(), &dial.to)?;
         let codecs = Some(dial.codecs).filter(|codecs| !codecs.is_empty());
         let codecs = codecs.map(|codecs| self.codecs_of(session).and(codecs));
         if codecs.is_some_and(Codecs::is_empty) {
-            return Err(Refusal::Malformed);
+            return Err(Refusal::Incompatible);
         }
-        let id = self.begin_call(dial.call, from.clone(), dial.to.clone())?;
+        let id = self.begin_call(dial.call, from.clone(), by.clone(), dial.to.clone())?;
         let leg = match self.add_leg(id, session, LegRole::Caller) {
             Ok(leg) => leg,
             Err(refusal) => {
@@ -61,7 +59,11 @@ impl CallPlane {
         if let Some(domain) = self.control_of(&from.number, &dial.to) {
             self.ask_control(id, leg, domain);
         } else if !self.settle_glare(id, session, &dial.to) {
-            self.begin_attempt(id, Purpose::Dial, dial.to, dial.timeout, None);
+            let dialler = Dialler {
+                trunk: by,
+                ..Dialler::default()
+            };
+            self.begin_attempt(id, Purpose::Dial, dialler, dial.to, dial.timeout);
         }
         Ok(())
     }
@@ -82,26 +84,26 @@ impl CallPlane {
         let session = entry.devices.first().copied().ok_or(Refusal::UnknownNumber)?;
         let mut party = self.party_of(session).ok_or(Refusal::UnknownNumber)?;
         party.device = Text::default();
-        self.check_caller(&from, &to, false)?;
-        let call = self.begin_call(id, party, to.clone())?;
+        self.check_caller(&from, None, &to)?;
+        let call = self.begin_call(id, party, None, to.clone())?;
         self.reply(request, Reply::Calling { call, leg: None });
         let first = Purpose::First { to, timeout };
-        self.begin_attempt(call, first, from, timeout, None);
+        self.begin_attempt(call, first, Dialler::default(), from, timeout);
         Ok(())
     }
 
     /// What a caller may not do at all is refused, and is no call.
-    fn check_caller(&self, from: &Number, to: &Number, is_trunk: bool) -> Result<(), Refusal> {
+    fn check_caller(&self, from: &Number, by: Option<&Number>, to: &Number) -> Result<(), Refusal> {
         if self.is_stopping {
             return Err(Refusal::Stopping);
         }
-        let profile = self.dialplan.profile(from);
+        let profile = self.dialplan.profile(from, by);
         if profile.is_some_and(|profile| profile.forbids(to)) {
             return Err(Refusal::Forbidden);
         }
         let calls_max = profile.and_then(|profile| profile.calls_max);
         let calls_max = calls_max.unwrap_or(usize::MAX).min(self.settings.calls_per_number_max);
-        if !is_trunk && self.legs_of_number(from) >= calls_max {
+        if by.is_none() && self.legs_of_number(from) >= calls_max {
             return Err(Refusal::TooManyCalls);
         }
         Ok(())
@@ -114,7 +116,14 @@ impl CallPlane {
         devices.map(|device| device.legs.len()).sum()
     }
 
-    pub(super) fn begin_call(&mut self, id: Option<CallId>, from: Party, dialled: Number) -> Result<CallId, Refusal> {
+    /// `by`: the trunk that it comes by.
+    pub(super) fn begin_call(
+        &mut self,
+        id: Option<CallId>,
+        from: Party,
+        by: Option<Number>,
+        dialled: Number,
+    ) -> Result<CallId, Refusal> {
         if self.calls.len() >= self.settings.calls_max.min(CALLS_MAX) {
             return Err(Refusal::Full);
         }
@@ -122,11 +131,12 @@ impl CallPlane {
         if self.is_known(id) {
             return Err(Refusal::Duplicate);
         }
-        let profile = self.dialplan.profile(&from.number);
+        let profile = self.dialplan.profile(&from.number, by.as_ref());
         let is_recorded = profile.is_some_and(|profile| profile.record);
         let call = Call {
             id,
             from,
+            by,
             dialled,
             caller: None,
             started: self.now,
@@ -198,26 +208,23 @@ impl CallPlane {
         &mut self,
         id: CallId,
         purpose: Purpose,
+        dialler: Dialler,
         to: Number,
         asked: Option<Duration>,
-        forwarded_by: Option<Number>,
     ) {
         let ring = self.ring_time(None, asked);
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
+        let forwarded_by = match &purpose {
+            Purpose::Transfer { .. } => dialler.number.clone(),
+            Purpose::Dial | Purpose::First { .. } | Purpose::Invite | Purpose::Add { .. } => None,
+        };
         let mut attempt = Attempt {
-            purpose: purpose.clone(),
-            dialled: to.clone(),
-            stages: VecDeque::new(),
-            ring,
+            dialler,
             asked,
-            fallbacks: Fallbacks::default(),
-            trail: Trail::default(),
-            forks: Vec::new(),
-            cause: None,
-            wait: Wait::Forks,
             forwarded_by,
+            ..Attempt::new(purpose.clone(), &to, ring)
         };
         if matches!(purpose, Purpose::First { .. }) {
             // Who is rung first is no number that somebody dialled.
@@ -226,10 +233,13 @@ impl CallPlane {
             self.advance(id);
             return;
         }
+        let dialler = attempt.dialler.clone();
         let query = Query {
             from: &call.from.number,
             to: &to,
             when: self.now.local(),
+            by: dialler.trunk.as_ref(),
+            is_sent_on: dialler.transit,
         };
         let route = self.dialplan.dial(query, &mut attempt.trail);
         call.attempt = Some(attempt);

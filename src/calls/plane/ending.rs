@@ -24,6 +24,8 @@ impl CallPlane {
             .as_ref()
             .is_some_and(|attempt| attempt.forks.contains(&id))
         {
+            // Whoever hangs up what rings declines it, in whatever words.
+            let cause = cause.filter(|cause| *cause != Cause::Normal);
             self.drop_fork(id, cause.unwrap_or(Cause::Rejected), by);
             self.stage_is_over(call);
             return;
@@ -185,8 +187,8 @@ impl CallPlane {
         self.report(Report::Leg(Box::new(view)));
         if leg.answered.is_some() && self.is_told_of(&leg) {
             for (session, other) in self.up(leg.call) {
-                let call = other.call;
-                self.notify(session, Notice::Left { call, leg: id, cause });
+                let (call, own, leg) = (other.call, other, id);
+                self.notify(session, Notice::Left { call, own, leg, cause });
             }
         }
         self.write_leg(&leg, cause, by);

@@ -1,12 +1,8 @@
 //! Glare: two call each other at once. Both want to talk, so they are connected, by the call with the smaller id; the
-//! other ends.
-
-use std::collections::VecDeque;
-use std::time::Duration;
+//! other ends. One of both answers by it without being asked. So there is no glare with a device that only its user can
+//! answer: both calls go on.
 
 use crate::cause::Cause;
-use crate::dialplan::{Fallbacks, Trail};
-use crate::event::DeviceKind;
 use crate::ids::{CallId, LegId, Number, SessionId};
 use crate::record::EndedBy;
 
@@ -34,9 +30,14 @@ impl CallPlane {
         true
     }
 
-    /// A call of `to` that rings at this device, with the leg that rings.
+    /// A call of `to` that rings at this device, with the leg that rings. It was dialled as this device's number: a group or a
+    /// number that sent the call on is not whom `to` wants.
     fn meeting(&self, session: SessionId, to: &Number) -> Option<(CallId, LegId)> {
         let device = self.devices.get(&session)?;
+        let own = &device.registration.number;
+        if !device.registration.meets {
+            return None;
+        }
         let mut ringing = device.legs.iter().filter_map(|leg| self.legs.get(leg));
         ringing.find_map(|leg| {
             let call = self.calls.get(&leg.call)?;
@@ -44,24 +45,25 @@ impl CallPlane {
             let meets = attempt.purpose == Purpose::Dial
                 && attempt.wait == Wait::Forks
                 && attempt.forks.contains(&leg.id)
+                && attempt.dialled == *own
                 && call.answered.is_none()
                 && call.from.number == *to
-                && call.caller.is_some_and(|caller| self.is_phone(caller));
+                && call.caller.is_some_and(|caller| self.can_meet(caller, to));
             meets.then_some((call.id, leg.id))
         })
     }
 
-    /// Is it a phone's own leg? Whom a trunk names as its caller is elsewhere.
-    fn is_phone(&self, leg: LegId) -> bool {
+    /// Is it a leg of this number's own device, and can that be made to answer? Whom a trunk names as its caller is elsewhere.
+    fn can_meet(&self, leg: LegId, number: &Number) -> bool {
         let device = self.legs.get(&leg).and_then(|leg| self.devices.get(&leg.session));
-        device.is_some_and(|device| device.registration.kind == DeviceKind::Phone)
+        device.is_some_and(|device| device.registration.meets && device.registration.number == *number)
     }
 
     /// The device calls as well, so it has answered as soon as it is called.
     fn connect_directly(&mut self, id: CallId, callee: SessionId, to: &Number) {
         let ring = self.ring_time(None, None);
         if let Some(call) = self.calls.get_mut(&id) {
-            call.attempt = Some(attempt_for(to, ring));
+            call.attempt = Some(Attempt::new(Purpose::Dial, to, ring));
         }
         let invited = self.invite_device(id, callee);
         let fork = self
@@ -72,21 +74,5 @@ impl CallPlane {
             Some(fork) => self.win(id, fork, None),
             None => self.fail_attempt(id, Cause::Busy),
         }
-    }
-}
-
-fn attempt_for(to: &Number, ring: Duration) -> Attempt {
-    Attempt {
-        purpose: Purpose::Dial,
-        dialled: to.clone(),
-        stages: VecDeque::new(),
-        ring,
-        asked: None,
-        fallbacks: Fallbacks::default(),
-        trail: Trail::default(),
-        forks: Vec::new(),
-        cause: None,
-        wait: Wait::Forks,
-        forwarded_by: None,
     }
 }

@@ -1,7 +1,7 @@
 //! Who hears whom. Grants, codecs and music all follow from this one relation.
 
-use crate::action::LegCodecs;
-use crate::codec::{choose, heard_as};
+use crate::action::{LegCodecs, Notice};
+use crate::codec::{Codec, choose};
 use crate::event::{DeviceKind, SuperviseMode};
 use crate::grants::{Grants, call_pattern, leg_pattern, music_path};
 use crate::ids::{CallId, LegId, SessionId};
@@ -140,6 +140,7 @@ impl CallPlane {
     pub(super) fn choose_codecs(&mut self, id: CallId) -> Option<Vec<LegCodecs>> {
         let call = self.calls.get(&id)?;
         let mut choices = Vec::new();
+        let mut wanted = Vec::new();
         for speaker in call.legs.iter().filter_map(|leg| self.legs.get(leg)) {
             if !Self::publishes(speaker) {
                 continue;
@@ -148,12 +149,12 @@ impl CallPlane {
             let would_hear =
                 |hearer: &&Leg| hearer.id != speaker.id && hearer.is_up() && self.would_hear(hearer, speaker);
             let hearers = call.legs.iter().filter_map(|leg| self.legs.get(leg)).filter(would_hear);
-            let choice = choose(
-                &self.settings.codecs,
-                speaker.codecs,
-                hearers.map(|hearer| hearer.codecs),
-            );
+            let (choice, codec) = choose(&self.settings.codecs, speaker.voice(), hearers.map(Leg::voice));
             choices.push((speaker.id, choice));
+            wanted.push((speaker.id, codec));
+        }
+        for (leg, codec) in wanted {
+            self.ask_to_speak(leg, codec);
         }
         for (leg, choice) in &choices {
             if let Some(leg) = self.legs.get_mut(leg) {
@@ -171,6 +172,20 @@ impl CallPlane {
             transcoded: choice.transcoded,
         };
         Some(choices.into_iter().map(of_leg).collect())
+    }
+
+    /// A leg that has to agree on what it speaks is asked to, once for each codec.
+    fn ask_to_speak(&mut self, id: LegId, wanted: Option<Codec>) {
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        let Some(codec) = wanted.filter(|codec| leg.is_up() && leg.speaks.is_some_and(|own| own != *codec)) else {
+            leg.asked_to_speak = None;
+            return;
+        };
+        if leg.asked_to_speak.replace(codec) == Some(codec) {
+            return;
+        }
+        let (session, call) = (leg.session, id.call);
+        self.notify(session, Notice::Speak { call, leg: id, codec });
     }
 
     /// Would one hear the other, if nobody held?
@@ -193,11 +208,11 @@ impl CallPlane {
     /// One leg as another sees it.
     pub(super) fn participant(&self, leg: &Leg, own: &Leg) -> Participant {
         let sends = leg.choice.sends.filter(|_| Self::publishes(leg));
-        let takes = sends.is_some_and(|codec| own.codecs.contains(codec));
+        let takes = sends.is_some_and(|codec| own.voice().takes(codec));
         let transcoded = if takes {
             None
         } else {
-            heard_as(&self.settings.codecs, own.codecs)
+            own.voice().heard_as(&self.settings.codecs)
         };
         Participant {
             leg: leg.id,

@@ -52,10 +52,15 @@ impl CallPlane {
         attempt.wait = Wait::Forks;
         let dialled = attempt.dialled.clone();
         match answer {
-            HookAnswer::Target(target) => self.send_on(id, target),
+            // What it says may be what the caller dialled.
+            HookAnswer::Target(target) => self.go_on(id, target, false),
             HookAnswer::Reject(cause) => self.fail_attempt(id, cause),
             // Without a fallback it is as if there were no hook: the number's own devices.
-            HookAnswer::Failed => self.send_on(id, fallback.unwrap_or(Target::Number(dialled))),
+            HookAnswer::Failed => {
+                let target = fallback.unwrap_or(Target::Number(dialled));
+                let is_sent_on = matches!(target, Target::Dial(_));
+                self.go_on(id, target, is_sent_on);
+            }
         }
     }
 }

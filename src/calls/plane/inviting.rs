@@ -22,6 +22,9 @@ impl CallPlane {
         let sessions: Vec<SessionId> = entry.devices.clone();
         let mut cause = Cause::Unreachable;
         let mut invited = 0;
+        // By whatever name the dialplan calls a trunk, who comes by one reaches it only where that is said.
+        let attempt = self.calls.get(&id).and_then(|call| call.attempt.as_ref());
+        let may_transit = attempt.is_none_or(|Attempt { dialler, .. }| dialler.transit || dialler.trunk.is_none());
         let is_full = self.legs_of_number(number) >= self.settings.calls_per_number_max;
         for session in sessions {
             let Some(device) = self.devices.get(&session) else {
@@ -31,14 +34,26 @@ impl CallPlane {
                 continue;
             }
             let is_phone = device.registration.kind == DeviceKind::Phone;
+            if !is_phone && !may_transit {
+                cause = Cause::Forbidden;
+                continue;
+            }
             let is_taken = is_full || (!self.settings.call_waiting && !device.legs.is_empty());
-            if (is_phone && is_taken) || self.leg_in(session, id).is_some() || !self.invite_device(id, session) {
+            let has_place = self.has_place_in(session, id) && !self.is_called(session, id);
+            if (is_phone && is_taken) || !has_place || !self.invite_device(id, session) {
                 cause = Cause::Busy;
                 continue;
             }
             invited += 1;
         }
         if invited == 0 { Err(cause) } else { Ok(invited) }
+    }
+
+    /// Is the device called for this call already? A number may be listed twice.
+    fn is_called(&self, session: SessionId, id: CallId) -> bool {
+        let attempt = self.calls.get(&id).and_then(|call| call.attempt.as_ref());
+        let mut forks = attempt.map_or(&[][..], |attempt| &attempt.forks).iter();
+        forks.any(|fork| self.legs.get(fork).is_some_and(|leg| leg.session == session))
     }
 
     /// False: the device has no room.
@@ -50,8 +65,7 @@ impl CallPlane {
             Some(Purpose::Add { .. } | Purpose::Transfer { .. }) => LegRole::Member,
             None => return false,
         };
-        let device = self.devices.get(&session);
-        let is_trunk = device.is_some_and(|device| device.registration.kind == DeviceKind::Trunk);
+        let is_trunk = self.is_trunk(session);
         let Ok(leg) = self.add_leg(id, session, role) else {
             return false;
         };
@@ -109,6 +123,7 @@ impl CallPlane {
                 session,
                 Notice::Signal {
                     call: id.call,
+                    leg: id,
                     by,
                     signal,
                 },
@@ -116,7 +131,8 @@ impl CallPlane {
         }
     }
 
-    /// What all others take that are in a leg's call, or began it: what the leg may agree on so that nobody transcodes.
+    /// What all others could speak that are in a leg's call, or began it: what the leg may agree on so that nobody transcodes.
+    /// They may have to agree anew for it, and are asked to.
     pub fn takes_beside(&self, leg: LegId) -> Codecs {
         let call = self.legs.get(&leg).and_then(|leg| self.calls.get(&leg.call));
         call.map_or_else(Codecs::all, |call| self.codecs_beside(call, leg))
@@ -125,6 +141,13 @@ impl CallPlane {
     fn codecs_beside(&self, call: &Call, but: LegId) -> Codecs {
         let legs = call.legs.iter().filter(|leg| **leg != but);
         let legs = legs.filter_map(|leg| self.legs.get(leg));
+        // Who transfers goes when the one who is called comes.
+        let attempt = call.attempt.as_ref().filter(|attempt| attempt.forks.contains(&but));
+        let goes = attempt.and_then(|attempt| match attempt.purpose {
+            Purpose::Transfer { by, .. } => Some(by),
+            Purpose::Dial | Purpose::First { .. } | Purpose::Invite | Purpose::Add { .. } => None,
+        });
+        let legs = legs.filter(|leg| Some(leg.id) != goes);
         let heard = legs.filter(|leg| leg.is_up() || call.caller == Some(leg.id));
         heard.fold(Codecs::all(), |common, leg| common.and(leg.codecs))
     }
@@ -209,9 +232,17 @@ impl CallPlane {
     }
 
     pub(super) fn tell_transfer(&mut self, by: LegId, progress: TransferProgress) {
+        let progress = match progress {
+            TransferProgress::Failed(cause) => TransferProgress::Failed(cause.of_failure()),
+            TransferProgress::Trying | TransferProgress::Ringing | TransferProgress::Done => progress,
+        };
         if let Some(leg) = self.legs.get(&by) {
-            let (session, call) = (leg.session, by.call);
-            self.notify(session, Notice::Transfer { call, progress });
+            let notice = Notice::Transfer {
+                call: by.call,
+                leg: by,
+                progress,
+            };
+            self.notify(leg.session, notice);
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::action::Report;
 use crate::codec::{Choice, Codecs};
 use crate::event::DeviceKind;
-use crate::ids::{CallId, LegId, LegNumber, SessionId};
+use crate::ids::{CallId, LegId, LegNumber, Number, SessionId};
 use crate::limits::{LEGS_EVER_MAX, LEGS_PER_CALL_MAX, LEGS_PER_DEVICE_MAX, LEGS_PER_TRUNK_MAX};
 use crate::media::QualitySummary;
 use crate::refusal::Refusal;
@@ -12,6 +12,18 @@ use crate::view::{LegRole, Party};
 
 use super::CallPlane;
 use super::state::{Call, Leg};
+
+/// Of a device's legs the first of which something is so, otherwise the first.
+pub(super) fn first_such<'a>(legs: impl Iterator<Item = &'a Leg>, is_so: impl Fn(&Leg) -> bool) -> Option<LegId> {
+    let mut first = None;
+    for leg in legs {
+        if is_so(leg) {
+            return Some(leg.id);
+        }
+        first = first.or(Some(leg.id));
+    }
+    first
+}
 
 impl CallPlane {
     /// A leg of a device in a call, `down`.
@@ -51,6 +63,8 @@ impl CallPlane {
             request: None,
             alias: None,
             codecs: Codecs::default(),
+            speaks: None,
+            asked_to_speak: None,
             choice: Choice::default(),
             started: self.now,
             rang: None,
@@ -73,7 +87,9 @@ impl CallPlane {
         let Some(device) = self.devices.get(&session) else {
             return Codecs::default();
         };
-        let profile = self.dialplan.profile(&device.registration.number);
+        let profile = self
+            .dialplan
+            .profile(&device.registration.number, self.trunk_of(session));
         let allowed = profile.and_then(|profile| profile.codecs);
         device.registration.codecs.and(allowed.unwrap_or_else(Codecs::all))
     }
@@ -82,7 +98,7 @@ impl CallPlane {
     pub(super) fn party_of(&self, session: SessionId) -> Option<Party> {
         let device = self.devices.get(&session)?;
         let number = device.registration.number.clone();
-        let profile = self.dialplan.profile(&number);
+        let profile = self.dialplan.profile(&number, None);
         let name = profile.and_then(|profile| profile.name.clone());
         Some(Party {
             number,
@@ -122,22 +138,53 @@ impl CallPlane {
         call.legs.iter().filter(is_participant).copied().collect()
     }
 
-    /// A device's leg in a call. A trunk has many legs, a call few: so it is the call's that are looked at.
-    pub(super) fn leg_in(&self, session: SessionId, call: CallId) -> Option<LegId> {
-        let legs = &self.calls.get(&call)?.legs;
-        let is_own = |id: &&LegId| self.legs.get(id).is_some_and(|leg| leg.session == session);
-        legs.iter().find(is_own).copied()
+    /// A device's legs in a call: one of a phone, any number of a trunk. A trunk has many legs, a call few: so it is the call's
+    /// that are looked at.
+    pub(super) fn legs_in(&self, session: SessionId, call: CallId) -> impl Iterator<Item = &Leg> {
+        let legs = self.calls.get(&call).map_or(&[][..], |call| &call.legs);
+        let legs = legs.iter().filter_map(|id| self.legs.get(id));
+        legs.filter(move |leg| leg.session == session)
     }
 
-    /// A device's leg that began in a call, wherever it is.
-    pub(super) fn leg_begun_in(&self, session: SessionId, call: CallId) -> Option<LegId> {
+    /// A device's legs that began in a call, wherever they are.
+    pub(super) fn legs_begun_in(&self, session: SessionId, call: CallId) -> impl Iterator<Item = &Leg> {
         let first = LegId {
             call,
             leg: LegNumber(0),
         };
-        let mut legs = self.legs.range(first..).take_while(|(id, _)| id.call == call);
-        let own = legs.find(|(_, leg)| leg.session == session);
-        own.map(|(id, _)| *id)
+        let legs = self.legs.range(first..).take_while(move |(id, _)| id.call == call);
+        legs.map(|(_, leg)| leg).filter(move |leg| leg.session == session)
+    }
+
+    /// The leg of a device in a call: of several the first that is up.
+    pub(super) fn leg_in(&self, session: SessionId, call: CallId) -> Option<LegId> {
+        first_such(self.legs_in(session, call), Leg::is_up)
+    }
+
+    /// May the device have one more leg in a call? A phone would hear itself; a trunk has somebody else behind each of its legs.
+    pub(super) fn has_place_in(&self, session: SessionId, call: CallId) -> bool {
+        let is_trunk = self.is_trunk(session);
+        is_trunk || self.legs_in(session, call).next().is_none()
+    }
+
+    pub(super) fn is_trunk(&self, session: SessionId) -> bool {
+        self.trunk_of(session).is_some()
+    }
+
+    /// The trunk that a device is, by its number.
+    pub(super) fn trunk_of(&self, session: SessionId) -> Option<&Number> {
+        let registration = &self.devices.get(&session)?.registration;
+        (registration.kind == DeviceKind::Trunk).then_some(&registration.number)
+    }
+
+    /// Have the legs of two calls a phone in common, which would hear itself?
+    pub(super) fn share_a_phone(&self, some: &[LegId], others: &[LegId]) -> bool {
+        let phones = |legs: &[LegId]| -> Vec<SessionId> {
+            let sessions = legs.iter().filter_map(|id| Some(self.legs.get(id)?.session));
+            sessions.filter(|session| !self.is_trunk(*session)).collect()
+        };
+        let some = phones(some);
+        phones(others).iter().any(|session| some.contains(session))
     }
 
     /// Other sessions whose legs are up in the call, with their legs.

@@ -146,6 +146,7 @@ impl CallPlane {
             };
             let notice = Notice::Queue {
                 call: leg.id.call,
+                leg: leg.id,
                 queue: name.clone(),
                 position: place,
                 music: self.music_for(leg.id),

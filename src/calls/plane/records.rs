@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::action::{Action, MediaAction, Notice, Report};
 use crate::cause::Cause;
-use crate::event::{Actor, MediaEvent};
-use crate::ids::{CallId, LegId, SessionId};
+use crate::event::MediaEvent;
+use crate::ids::{CallId, LegId};
 use crate::limits::{LEGS_RECORDED_MAX, RECORDS_WAITING_MAX};
 use crate::media::{Counters, Quality, Warning};
 use crate::moment::Now;
@@ -124,7 +124,7 @@ impl CallPlane {
                     call.media_at = Some(self.now.since_start);
                 }
             }
-            MediaEvent::Quality { session, call, quality } => self.take_quality(session, call, quality.sane()),
+            MediaEvent::Quality { leg, quality } => self.take_quality(leg, quality.sane()),
             MediaEvent::Counters { leg, counters } => self.take_counters(leg, counters),
         }
     }
@@ -145,15 +145,13 @@ impl CallPlane {
         self.file_call(call);
     }
 
-    fn take_quality(&mut self, session: SessionId, call: CallId, quality: Quality) {
-        let Ok(id) = self.leg_of(Actor::Session(session), call) else {
-            return;
-        };
+    fn take_quality(&mut self, id: LegId, quality: Quality) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
         if !leg.is_up() {
             return;
         }
         leg.quality.add(&quality);
+        let session = leg.session;
         let before = leg.warnings;
         let applying = Warning::ALL.into_iter().filter(|warning| warning.applies(&quality));
         leg.warnings = applying.fold(0, |bits, warning| bits | warning.bit());
@@ -161,8 +159,13 @@ impl CallPlane {
         for warning in Warning::ALL {
             let on = after & warning.bit() != 0;
             if on != (before & warning.bit() != 0) {
-                let call = id.call;
-                self.notify(session, Notice::QualityWarning { call, warning, on });
+                let notice = Notice::QualityWarning {
+                    call: id.call,
+                    leg: id,
+                    warning,
+                    on,
+                };
+                self.notify(session, notice);
             }
         }
     }

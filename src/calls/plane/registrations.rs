@@ -3,7 +3,7 @@
 use crate::action::{Notice, Registered, Reply, Report, UnregisterReason};
 use crate::cause::Cause;
 use crate::codec::Codecs;
-use crate::event::{RegisterEvent, Registration};
+use crate::event::{DeviceKind, RegisterEvent, Registration};
 use crate::grants::Grants;
 use crate::ids::{LegId, Number, RequestId, SessionId, Text};
 use crate::limits::{DEVICES_MAX, NUMBERS_MAX, REGISTRATION_EXPIRES_MAX};
@@ -17,14 +17,21 @@ use super::timers::Timer;
 impl CallPlane {
     pub(super) fn handle_register(&mut self, event: RegisterEvent) {
         match event {
-            RegisterEvent::Register { request, registration } => match self.register(*registration) {
-                Ok(registered) => {
-                    let session = registered.session;
-                    self.reply(request, Reply::Registered(Box::new(registered)));
-                    self.tell_again(session, true);
+            RegisterEvent::Register { request, registration } => {
+                // Who only refreshes has missed nothing.
+                let device = self.devices.get(&registration.session);
+                let begins_anew = device.is_none_or(|device| device.lost.is_some());
+                match self.register(*registration) {
+                    Ok(registered) => {
+                        let session = registered.session;
+                        self.reply(request, Reply::Registered(Box::new(registered)));
+                        if begins_anew {
+                            self.tell_again(session, true);
+                        }
+                    }
+                    Err(refusal) => self.refuse(request, refusal),
                 }
-                Err(refusal) => self.refuse(request, refusal),
-            },
+            }
             RegisterEvent::Unregister { request, session } => {
                 if self.devices.contains_key(&session) {
                     self.remove_device(session, UnregisterReason::Requested);
@@ -45,6 +52,7 @@ impl CallPlane {
         if registration.codecs.is_empty() {
             registration.codecs = Codecs::all();
         }
+        registration.meets &= registration.kind == DeviceKind::Phone;
         let (session, number) = (registration.session, registration.number.clone());
         let expires = registration.expires.unwrap_or(self.settings.registration_expires);
         let expires = expires.min(registration.valid_for.unwrap_or(REGISTRATION_EXPIRES_MAX));
@@ -54,18 +62,25 @@ impl CallPlane {
         // Others see it, so it says nothing of the session, which is a secret of the device.
         let name = name.unwrap_or_else(|| Text::new(&format!("device-{:032x}", (self.ids)())));
         if let Some(device) = self.devices.get_mut(&session) {
-            if device.registration.number != number || device.name != name {
+            let is_same = device.registration.number == number && device.name == name;
+            if !is_same || device.registration.kind != registration.kind {
                 return Err(Refusal::Duplicate);
             }
             device.registration = registration;
             device.expires = expires;
             device.registered = self.now;
             self.changed.sessions.insert(session);
+            self.changed.numbers.insert(number);
             self.come_back(session);
             self.timers.set(Timer::Registration(session), self.after(expires));
             return self.registered(session).ok_or(Refusal::UnknownSession);
         }
         let replaced = self.device_named(&number, &name);
+        let kind = |old| self.devices.get(&old).map(|device| device.registration.kind);
+        if replaced.is_some_and(|old| kind(old) != Some(registration.kind)) {
+            // A phone takes over no trunk, whose legs it could not have.
+            return Err(Refusal::Duplicate);
+        }
         if replaced.is_none() {
             self.make_room(&number)?;
         }

@@ -1,7 +1,7 @@
 //! Requests of devices and programs: whose leg is meant, and who carries it out.
 
 use crate::action::{Action, MediaAction, Notice, Reply, Report};
-use crate::codec::Codecs;
+use crate::codec::{Codec, Codecs};
 use crate::event::{Actor, CallEvent, Signal};
 use crate::ids::{CallId, LegId, RequestId, SessionId, Text};
 use crate::limits::{CANDIDATE_BYTES_KEPT_MAX, CANDIDATES_KEPT_MAX, DTMF_DIGITS_MAX};
@@ -9,7 +9,8 @@ use crate::refusal::Refusal;
 use crate::state::LegState;
 
 use super::CallPlane;
-use super::state::Purpose;
+use super::legs::first_such;
+use super::state::{Leg, Purpose};
 
 impl CallPlane {
     pub(super) fn handle_call(&mut self, request: RequestId, actor: Actor, event: CallEvent) {
@@ -32,24 +33,27 @@ impl CallPlane {
             } => {
                 return self.originate(request, actor, from, to, call, timeout).map(|()| false);
             }
-            CallEvent::Codecs { call, codecs } => {
+            CallEvent::Codecs { call, codecs, speaks } => {
                 let leg = self.leg_of(actor, call)?;
-                self.set_codecs(leg, codecs)?;
+                self.set_codecs(leg, codecs, speaks)?;
             }
             CallEvent::Ringing { call, early_media, sdp } => {
-                let leg = self.leg_of(actor, call)?;
+                let leg = self.fork_of(actor, call)?;
                 self.ring(leg, early_media, sdp)?;
             }
             CallEvent::Answer { call, sdp } => {
-                let leg = self.leg_of(actor, call)?;
+                let leg = self.fork_of(actor, call)?;
+                if matches!(actor, Actor::Api { .. }) && !self.meets(leg) {
+                    return Err(Refusal::AnswersItself);
+                }
                 self.answer(leg, sdp)?;
             }
             CallEvent::Reject { call, reason, scope } => {
-                let leg = self.leg_of(actor, call)?;
+                let leg = self.fork_of(actor, call)?;
                 self.reject(leg, reason, scope)?;
             }
             CallEvent::Hangup { call, cause } => match actor {
-                Actor::Session(_) => {
+                Actor::Session(_) | Actor::Leg(_) => {
                     let leg = self.leg_of(actor, call)?;
                     self.hang_up(leg, cause);
                 }
@@ -78,7 +82,7 @@ impl CallPlane {
             CallEvent::Record { call, on } => {
                 let leg = self.leg_of(actor, call)?;
                 let leg = self.legs.get(&leg).ok_or(Refusal::UnknownLeg)?;
-                if !leg.is_up() && matches!(actor, Actor::Session(_)) {
+                if !leg.is_up() && !matches!(actor, Actor::Api { .. }) {
                     return Err(Refusal::WrongState);
                 }
                 self.record(leg.call, on);
@@ -87,15 +91,31 @@ impl CallPlane {
         Ok(true)
     }
 
-    /// The leg that a request is about. A device knows a call by the id that its leg began with.
+    /// The leg that a request is about. A device knows a call by the id that its leg began with. Where only the session is
+    /// known it is the first of its legs that is up.
     pub(super) fn leg_of(&self, actor: Actor, call: CallId) -> Result<LegId, Refusal> {
+        self.leg_such(actor, call, Leg::is_up)
+    }
+
+    /// The same for who is called: where only the session is known it is the first of its legs that is called.
+    fn fork_of(&self, actor: Actor, call: CallId) -> Result<LegId, Refusal> {
+        self.leg_such(actor, call, |leg| self.check_fork(leg.id).is_ok())
+    }
+
+    fn leg_such(&self, actor: Actor, call: CallId, is_so: impl Fn(&Leg) -> bool) -> Result<LegId, Refusal> {
         match actor {
             Actor::Session(session) => {
                 if !self.devices.contains_key(&session) {
                     return Err(Refusal::UnknownSession);
                 }
-                let leg = self.leg_begun_in(session, call).or_else(|| self.leg_in(session, call));
+                let begun = first_such(self.legs_begun_in(session, call), &is_so);
+                let leg = begun.or_else(|| first_such(self.legs_in(session, call), &is_so));
                 leg.ok_or(Refusal::UnknownCall)
+            }
+            Actor::Leg(id) => {
+                let leg = self.legs.get(&id).ok_or(Refusal::UnknownCall)?;
+                let is_in_it = id.call == call || leg.call == call;
+                is_in_it.then_some(id).ok_or(Refusal::UnknownCall)
             }
             Actor::Api { leg } => {
                 let call = self.calls.get(&call).ok_or(Refusal::UnknownCall)?;
@@ -108,6 +128,25 @@ impl CallPlane {
                 leg.copied().ok_or(Refusal::UnknownLeg)
             }
         }
+    }
+
+    /// The session that a request is of. None: a program's.
+    pub(super) fn session_of(&self, actor: Actor) -> Result<Option<SessionId>, Refusal> {
+        match actor {
+            Actor::Session(session) => Ok(Some(session)),
+            Actor::Leg(leg) => self
+                .legs
+                .get(&leg)
+                .map(|leg| Some(leg.session))
+                .ok_or(Refusal::UnknownCall),
+            Actor::Api { .. } => Ok(None),
+        }
+    }
+
+    /// Can the device of this leg be made to answer?
+    fn meets(&self, leg: LegId) -> bool {
+        let device = self.legs.get(&leg).and_then(|leg| self.devices.get(&leg.session));
+        device.is_some_and(|device| device.registration.meets)
     }
 
     fn is_transferring(&self, id: LegId) -> bool {
@@ -148,6 +187,7 @@ impl CallPlane {
                 session,
                 Notice::Held {
                     call: leg.call,
+                    leg,
                     by: id,
                     hold,
                     music,
@@ -158,15 +198,19 @@ impl CallPlane {
     }
 
     /// Of what the device registered with, and what the caller's profile allows.
-    fn set_codecs(&mut self, id: LegId, codecs: Codecs) -> Result<(), Refusal> {
+    fn set_codecs(&mut self, id: LegId, codecs: Codecs, speaks: Option<Codec>) -> Result<(), Refusal> {
         let leg = self.legs.get(&id).ok_or(Refusal::UnknownLeg)?;
-        let allowed = self.codecs_of(leg.session).and(codecs);
-        if allowed.is_empty() {
-            return Err(Refusal::Malformed);
+        let listed = speaks.map_or(codecs, |codec| codecs.with(codec));
+        let allowed = self.codecs_of(leg.session).and(listed);
+        if allowed.is_empty() || speaks.is_some_and(|codec| !allowed.contains(codec)) {
+            return Err(Refusal::Incompatible);
         }
         let call = leg.call;
         if let Some(leg) = self.legs.get_mut(&id) {
-            leg.codecs = allowed;
+            if (leg.codecs, leg.speaks) != (allowed, speaks) {
+                leg.asked_to_speak = None;
+            }
+            (leg.codecs, leg.speaks) = (allowed, speaks);
         }
         self.changed.calls.insert(call);
         Ok(())
@@ -186,8 +230,8 @@ impl CallPlane {
         self.changed.calls.insert(call);
         if self.legs.get(&id).is_some_and(|leg| self.is_told_of(leg)) {
             for (session, leg) in self.others_up(call, id) {
-                let call = leg.call;
-                self.notify(session, Notice::Muted { call, by: id, muted });
+                let (call, by) = (leg.call, id);
+                self.notify(session, Notice::Muted { call, leg, by, muted });
             }
         }
         Ok(())
@@ -210,6 +254,7 @@ impl CallPlane {
                 session,
                 Notice::Dtmf {
                     call: leg.call,
+                    leg,
                     by: id,
                     digits: digits.clone(),
                     duration,
@@ -255,6 +300,7 @@ impl CallPlane {
                 session,
                 Notice::Signal {
                     call,
+                    leg: receiver,
                     by: id,
                     signal: signal.clone(),
                 },
@@ -306,7 +352,7 @@ impl CallPlane {
         self.staged.push(Action::Media(MediaAction::Record { call: id, on }));
         for (session, leg) in self.up(id) {
             let call = leg.call;
-            self.notify(session, Notice::Recording { call, on });
+            self.notify(session, Notice::Recording { call, leg, on });
         }
     }
 

@@ -43,6 +43,7 @@ impl CallPlane {
         let call = Call {
             id,
             from: view.from.clone(),
+            by: None,
             dialled: view.dialled.clone(),
             caller: None,
             started: self.then(view.start_ms),
@@ -113,6 +114,7 @@ impl CallPlane {
                 .for_each(|own| *own = id);
         }
         let is_caller = leg.role == crate::view::LegRole::Caller;
+        let trunk = self.trunk_of(leg.session).cloned();
         if let Some(call) = self.calls.get_mut(&call) {
             call.legs
                 .iter_mut()
@@ -122,6 +124,7 @@ impl CallPlane {
             call.legs_ever = call.legs_ever.max(if id.call == call.id { id.leg.0 } else { 0 });
             if is_caller {
                 call.caller = Some(id);
+                call.by = trunk;
             }
         }
         self.changed.sessions.insert(leg.session);

@@ -111,10 +111,12 @@ impl CallPlane {
                 own.told.clone_from(&participants);
             }
             let call = leg.call;
-            self.actions.push_back(Action::Notify {
-                session,
-                notice: Notice::Participants { call, participants },
-            });
+            let notice = Notice::Participants {
+                call,
+                leg,
+                participants,
+            };
+            self.actions.push_back(Action::Notify { session, notice });
         }
         let Some(view) = view else { return };
         for session in &self.call_watchers {
@@ -164,6 +166,10 @@ impl CallPlane {
                 (LegState::Down | LegState::Calling | LegState::Ringing, _) => is_ringing = true,
                 (LegState::Hangup, _) => {}
             }
+        }
+        let mut devices = entry.devices.iter().filter_map(|session| self.devices.get(session));
+        if !is_ringing && !devices.any(|device| device.registration.ringable) {
+            return Status::Offline;
         }
         match (is_ringing, entry.agent) {
             (true, _) => Status::Ringing,

@@ -1,5 +1,7 @@
 //! Calls, numbers and devices as others see them.
 
+use std::collections::BTreeSet;
+
 use crate::cause::Cause;
 use crate::event::Actor;
 use crate::ids::{CallId, LegId, Number, SessionId, Text};
@@ -82,7 +84,7 @@ impl CallPlane {
         self.legs.get(&id).map(|leg| (leg.state, leg.role))
     }
 
-    /// A device's leg in a call, by the id that the device knows the call by.
+    /// A device's leg in a call, by the id that the device knows the call by: of several the first that is up.
     pub fn leg_of_device(&self, session: SessionId, call: CallId) -> Option<LegId> {
         self.leg_of(Actor::Session(session), call).ok()
     }
@@ -117,7 +119,10 @@ impl CallPlane {
 
     pub(super) fn calls_of_device(&self, device: &Device) -> Vec<CallView> {
         let legs = device.legs.iter().filter_map(|leg| self.legs.get(leg));
-        legs.filter_map(|leg| self.call(leg.call)).collect()
+        let mut ids: Vec<CallId> = Vec::new();
+        let mut seen = BTreeSet::new();
+        ids.extend(legs.map(|leg| leg.call).filter(|call| seen.insert(*call)));
+        ids.into_iter().filter_map(|call| self.call(call)).collect()
     }
 
     pub(super) fn view_of(&self, call: &Call, cause: Option<Cause>) -> CallView {
@@ -168,6 +173,7 @@ impl CallPlane {
             contact: registration.contact.clone(),
             agent: registration.agent.clone(),
             is_lost: device.lost.is_some(),
+            is_ringable: registration.ringable,
             registered_ms: device.registered.unix_ms,
             expires: device.left(self.now),
             legs: device.legs.clone(),

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::cause::Cause;
-use crate::codec::{Choice, Codecs};
+use crate::codec::{Choice, Codec, Codecs, Voice};
 use crate::dialplan::{Fallbacks, Target, Trail};
 use crate::event::Registration;
 use crate::grants::Grants;
@@ -48,11 +48,24 @@ pub(super) struct NumberEntry {
     pub(super) told: (Status, AgentState),
 }
 
+/// Who has a number called.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Dialler {
+    /// Whose profile counts beside that of who called: who transfers, or has one more come.
+    pub(super) number: Option<Number>,
+    /// The trunk that they are on.
+    pub(super) trunk: Option<Number>,
+    /// May it go out by a trunk, though they are on one? A rule or a program says so, or a number that was reached.
+    pub(super) transit: bool,
+}
+
 /// One conversation.
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) id: CallId,
     pub(super) from: Party,
+    /// The trunk that it came by.
+    pub(super) by: Option<Number>,
     pub(super) dialled: Number,
     /// Who called, while that leg is there.
     pub(super) caller: Option<LegId>,
@@ -108,7 +121,12 @@ pub(super) struct Leg {
     /// The request by which it dialled.
     pub(super) request: Option<RequestId>,
     pub(super) alias: Option<Text>,
+    /// What it could speak.
     pub(super) codecs: Codecs,
+    /// What it speaks until it agrees on another. None: any of them.
+    pub(super) speaks: Option<Codec>,
+    /// What it was asked to speak last, and has not said that it does.
+    pub(super) asked_to_speak: Option<Codec>,
     pub(super) choice: Choice,
     pub(super) started: Now,
     pub(super) rang: Option<Now>,
@@ -125,6 +143,7 @@ pub(super) struct Leg {
 #[derive(Debug)]
 pub(super) struct Attempt {
     pub(super) purpose: Purpose,
+    pub(super) dialler: Dialler,
     /// What is dialled, after translation.
     pub(super) dialled: Number,
     /// Who rings next, one stage after the other.
@@ -197,6 +216,13 @@ impl Call {
 }
 
 impl Leg {
+    pub(super) fn voice(&self) -> Voice {
+        Voice {
+            codecs: self.codecs,
+            speaks: self.speaks,
+        }
+    }
+
     pub(super) fn is_up(&self) -> bool {
         self.state == LegState::Up
     }
@@ -207,8 +233,27 @@ impl Leg {
 }
 
 impl Attempt {
+    /// One that calls nobody yet.
+    pub(super) fn new(purpose: Purpose, dialled: &Number, ring: Duration) -> Self {
+        Self {
+            purpose,
+            dialler: Dialler::default(),
+            dialled: dialled.clone(),
+            stages: VecDeque::new(),
+            ring,
+            asked: None,
+            fallbacks: Fallbacks::default(),
+            trail: Trail::default(),
+            forks: Vec::new(),
+            cause: None,
+            wait: Wait::Forks,
+            forwarded_by: None,
+        }
+    }
+
     /// A stage has failed: what the caller is told is the best of all.
     pub(super) fn note(&mut self, cause: Cause) {
+        let cause = cause.of_failure();
         if self.cause.is_none_or(|old| cause.rank() > old.rank()) {
             self.cause = Some(cause);
         }

@@ -14,10 +14,19 @@ use super::CallPlane;
 impl CallPlane {
     pub(super) fn handle_supervise(&mut self, request: RequestId, actor: Actor, event: SuperviseEvent) {
         let done = self.check_supervisor(actor, &event).and_then(|()| match event {
-            SuperviseEvent::Join { session, call, mode } => self.join(request, session, call, mode),
-            SuperviseEvent::Stop { session, call } => self.stop(request, session, call),
+            SuperviseEvent::Join { session, call, mode } => {
+                let session = self.supervisors_device(actor, session, call)?;
+                self.join(request, session, call, mode)
+            }
+            SuperviseEvent::Stop { session, call } => {
+                let session = self.supervisors_device(actor, session, call).unwrap_or(session);
+                self.stop(request, session, call)
+            }
             SuperviseEvent::Disconnect { call } => self.disconnect(request, actor, call),
-            SuperviseEvent::TakeOver { session, call, leg } => self.take_over(request, session, call, leg),
+            SuperviseEvent::TakeOver { session, call, leg } => {
+                let session = self.supervisors_device(actor, session, call)?;
+                self.take_over(request, session, call, leg)
+            }
         });
         if let Err(refusal) = done {
             self.refuse(request, refusal);
@@ -26,7 +35,9 @@ impl CallPlane {
 
     /// Programs were let in by the adapter; a session must be a supervisor's, and speaks for itself.
     fn check_supervisor(&self, actor: Actor, event: &SuperviseEvent) -> Result<(), Refusal> {
-        let Actor::Session(own) = actor else { return Ok(()) };
+        let Some(own) = self.session_of(actor)? else {
+            return Ok(());
+        };
         let device = self.devices.get(&own).ok_or(Refusal::UnknownSession)?;
         let is_own = match event {
             SuperviseEvent::Join { session, .. }
@@ -39,6 +50,28 @@ impl CallPlane {
         } else {
             Err(Refusal::NotAllowed)
         }
+    }
+
+    /// The device by which a supervisor takes part: the one that is named. Nobody rings it, so it has to take a leg that is up at
+    /// once. For a program, which may know only the number, another of the number's devices does: one that is in the call
+    /// already, or else the first that can.
+    fn supervisors_device(&self, actor: Actor, session: SessionId, call: CallId) -> Result<SessionId, Refusal> {
+        let device = self.devices.get(&session).ok_or(Refusal::UnknownSession)?;
+        if device.registration.meets || self.leg_in(session, call).is_some() {
+            return Ok(session);
+        }
+        if !matches!(actor, Actor::Api { .. }) {
+            return Err(Refusal::AnswersItself);
+        }
+        let number = self.numbers.get(&device.registration.number);
+        let devices = number.map_or(&[][..], |entry| &entry.devices);
+        let is_there = |other: &&SessionId| self.supervising(**other, call).is_some();
+        let meets = |other: &&SessionId| {
+            let device = self.devices.get(other);
+            device.is_some_and(|device| device.registration.meets)
+        };
+        let found = devices.iter().find(is_there).or_else(|| devices.iter().find(meets));
+        found.copied().ok_or(Refusal::AnswersItself)
     }
 
     fn join(&mut self, request: RequestId, session: SessionId, id: CallId, mode: SuperviseMode) -> Result<(), Refusal> {
@@ -71,7 +104,7 @@ impl CallPlane {
         Ok(())
     }
 
-    /// A leg of a device that nobody calls: up at once.
+    /// A leg of a device that nobody calls, and that can be made to answer: up at once.
     fn come_as(&mut self, session: SessionId, id: CallId, role: LegRole) -> Result<LegId, Refusal> {
         let leg = self.add_leg(id, session, role)?;
         self.move_leg(leg, LegState::Calling);
@@ -109,16 +142,13 @@ impl CallPlane {
         } else {
             Cause::Cancelled
         };
-        self.reply(request, Reply::Done);
         let by = match actor {
-            Actor::Session(_) => EndedBy::Supervisor,
+            Actor::Session(_) | Actor::Leg(_) => EndedBy::Supervisor,
             Actor::Api { .. } => EndedBy::Api,
         };
+        let supervisor = self.session_of(actor)?.and_then(|session| self.number_of(session));
+        self.reply(request, Reply::Done);
         self.end_call(id, cause, by);
-        let supervisor = match actor {
-            Actor::Session(session) => self.number_of(session),
-            Actor::Api { .. } => None,
-        };
         self.report(Report::Supervision {
             call: id,
             supervisor,

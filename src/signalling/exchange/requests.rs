@@ -335,14 +335,16 @@ impl Exchange {
 
     fn take_quality(&mut self, session: SessionId, id: Option<&MessageId>, name: &Text, quality: messages::Quality) {
         match self.resolve(session, name) {
-            Ok(call) if self.plane.leg_of_device(session, call).is_some() => {
-                let quality = measured(quality);
-                self.handle(Event::Media(MediaEvent::Quality { session, call, quality }));
-                if let Some(id) = id {
-                    self.tell(session, &messages::done(Some(name)), Some(id));
+            Ok(call) => match self.plane.leg_of_device(session, call) {
+                Some(leg) => {
+                    let quality = measured(quality);
+                    self.handle(Event::Media(MediaEvent::Quality { leg, quality }));
+                    if let Some(id) = id {
+                        self.tell(session, &messages::done(Some(name)), Some(id));
+                    }
                 }
-            }
-            Ok(_) => self.refuse(session, id, Some(name), &Asked::Other, Refusal::UnknownCall),
+                None => self.refuse(session, id, Some(name), &Asked::Other, Refusal::UnknownCall),
+            },
             Err(refusal) => self.refuse(session, id, Some(name), &Asked::Other, refusal),
         }
     }

@@ -310,7 +310,10 @@ impl Exchange {
         let leg = call.and_then(|call| own.known(call)).map(|known| known.leg);
         let now = Instant::now();
         let is_told = match own.dialect {
-            Dialect::Payload => own.tell(&messages::notice(notice, &name, leg, media.as_ref()), id.as_ref(), now),
+            Dialect::Payload => {
+                let told = messages::notice(notice, &name, leg, media.as_ref());
+                told.is_none_or(|told| own.tell(&told, id.as_ref(), now))
+            }
             Dialect::Flat => {
                 let told = messages::flat(notice, &name, own.dn.as_str());
                 told.iter().all(|told| own.say(told, None, now))

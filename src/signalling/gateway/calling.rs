@@ -21,7 +21,7 @@ impl Gateway {
         event: impl FnOnce(CallId) -> CallEvent,
     ) -> Option<Reply> {
         let call = self.calls.get(&key)?;
-        let (actor, event) = (Actor::Session(call.session), event(call.leg.call));
+        let (actor, event) = (Actor::Leg(call.leg), event(call.leg.call));
         Some(exchange.ask_now(|request| Event::Call { request, actor, event }))
     }
 
@@ -32,6 +32,7 @@ impl Gateway {
             call.session_description.take_answer(&answer).ok()
         });
         if let Some(agreed) = &early {
+            self.note_answer(key, agreed);
             self.take_agreed(exchange, key, agreed);
         }
         // A second time it says nothing new.
@@ -55,6 +56,7 @@ impl Gateway {
             return self.hang_up(exchange, key, Cause::Incompatible);
         };
         call.stage = Stage::Up;
+        self.note_answer(key, &agreed);
         self.take_agreed(exchange, key, &agreed);
         let answered = self.ask(exchange, key, |call| CallEvent::Answer { call, sdp: None });
         if !matches!(answered, Some(Reply::Done)) {
@@ -78,11 +80,52 @@ impl Gateway {
         if !self.tell_agreed(exchange, key, codecs::to_rtp(agreed, is_translated)) {
             return;
         }
-        let codec: Codecs = [codecs::of_sdp(agreed.codec)].into_iter().collect();
-        let taken = self.ask(exchange, key, |call| CallEvent::Codecs { call, codecs: codec });
-        if let Some(Reply::Refused(refusal @ (Refusal::NotAllowed | Refusal::Forbidden))) = taken {
-            tracing::info!(%refusal, codec = ?agreed.codec, "a telephone speaks what it may not");
+        let codec = codecs::of_sdp(agreed.codec);
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.lists = call.lists.with(codec);
+        }
+        self.tell_codecs(exchange, key, codec);
+    }
+
+    /// Tells the plane what a telephone could speak, and speaks.
+    fn tell_codecs(&mut self, exchange: &mut Exchange, key: LegKey, speaks: Codec) {
+        let lists = self.calls.get(&key).map(|call| call.lists).unwrap_or_default();
+        let taken = self.ask(exchange, key, |call| CallEvent::Codecs {
+            call,
+            codecs: lists,
+            speaks: Some(speaks),
+        });
+        if let Some(Reply::Refused(refusal @ Refusal::Incompatible)) = taken {
+            tracing::info!(%refusal, ?speaks, "a telephone speaks what it may not");
             self.hang_up(exchange, key, Cause::Incompatible);
+        }
+    }
+
+    /// An answer to an offer of ours: what it lists, and G.711, which telephones have whether they list it or not.
+    fn note_answer(&mut self, key: LegKey, agreed: &Agreed) {
+        if let Some(call) = self.calls.get_mut(&key) {
+            let listed = agreed.also_receives.iter().map(|(codec, _)| codecs::of_sdp(*codec));
+            let usual: Codecs = [Codec::Pcmu, Codec::Pcma].into_iter().collect();
+            call.lists = call.offered.and(usual);
+            for codec in listed {
+                call.lists = call.lists.with(codec);
+            }
+        }
+    }
+
+    /// The plane wants a telephone to speak another codec, as who hears it takes that alone.
+    pub(super) fn ask_to_speak(&mut self, key: LegKey, codec: Codec) {
+        let Some(call) = self.calls.get_mut(&key).filter(|call| matches!(call.stage, Stage::Up)) else {
+            return;
+        };
+        let wanted = codecs::in_order(Some(codec), call.lists);
+        let offer = call.session_description.offer(&wanted, Direction::SendReceive);
+        call.offered = call.lists;
+        if self.agent.offer(Instant::now(), key, &offer) {
+            call.asked = Some(codec);
+        } else {
+            // Another offer is under way.
+            call.to_ask = Some(codec);
         }
     }
 
@@ -148,7 +191,10 @@ impl Gateway {
                 .and_then(|answer| call.session_description.take_answer(&answer).ok()),
         };
         match agreed {
-            Some(agreed) => self.take_agreed(exchange, key, &agreed),
+            Some(agreed) => {
+                self.note_answer(key, &agreed);
+                self.take_agreed(exchange, key, &agreed);
+            }
             None => self.hang_up(exchange, key, Cause::Incompatible),
         }
     }
@@ -160,8 +206,10 @@ impl Gateway {
         };
         // What the others do not take would be noise to them.
         let preferred = codecs::in_order(call.sends, exchange.plane().takes_beside(call.leg));
+        let takes = preferred.iter().copied().map(codecs::of_sdp).collect();
         let Some(body) = body else {
             let offer = call.session_description.offer(&preferred, Direction::SendReceive);
+            call.offered = takes;
             return self.agent.answer_offer(Instant::now(), key, &offer);
         };
         let Ok(offer) = Description::parse(body) else {
@@ -172,6 +220,7 @@ impl Gateway {
             .answer(&offer, &preferred, Direction::SendReceive)
         {
             Ok((answer, agreed)) => {
+                call.lists = codecs::offered(&offer).and(codecs::of_telephones());
                 self.agent.answer_offer(Instant::now(), key, &answer);
                 self.take_agreed(exchange, key, &agreed);
                 self.take_hold(exchange, key, agreed.is_held_by_peer);
@@ -193,9 +242,19 @@ impl Gateway {
 
     pub(super) fn take_offer_answered(&mut self, exchange: &mut Exchange, key: LegKey, body: Option<&[u8]>) {
         let Some(call) = self.calls.get_mut(&key) else { return };
+        let asked = call.asked.take();
         let answer = body.and_then(|body| Description::parse(body).ok());
+        let agreed = answer.and_then(|answer| call.session_description.take_answer(&answer).ok());
+        let speaks = agreed.as_ref().or(call.session_description.agreed());
+        let speaks = speaks.map(|agreed| codecs::of_sdp(agreed.codec));
         // One that does not want it has what it had.
-        if let Some(agreed) = answer.and_then(|answer| call.session_description.take_answer(&answer).ok()) {
+        if let Some(refused) = asked.filter(|asked| Some(*asked) != speaks) {
+            call.lists = call.lists.iter().filter(|codec| *codec != refused).collect();
+            if let (None, Some(speaks)) = (&agreed, speaks) {
+                self.tell_codecs(exchange, key, speaks);
+            }
+        }
+        if let Some(agreed) = agreed {
             self.take_agreed(exchange, key, &agreed);
             self.take_hold(exchange, key, agreed.is_held_by_peer);
         }
@@ -219,7 +278,7 @@ impl Gateway {
 
     pub(super) fn take_transfer(&mut self, exchange: &mut Exchange, key: LegKey, to: &str, replaces: Option<LegKey>) {
         let target = match replaces {
-            Some(other) => self.calls.get(&other).map(|other| TransferTo::Call(other.leg.call)),
+            Some(other) => self.calls.get(&other).map(|other| TransferTo::Leg(other.leg)),
             None => exchange.sip_number(to, "").map(TransferTo::Number),
         };
         let Some(to) = target else {
@@ -289,7 +348,6 @@ impl Gateway {
             self.carried.remove(&call.leg.call);
         }
         self.legs.remove(&call.leg);
-        self.parts.remove(&(call.session, call.leg.call));
         if let Some(media) = call.media {
             self.streams.remove(&media);
             self.media.close(media);

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use moqswitch_calls::{
-    Actor, CallEvent, Cause, Dial, Event, Incoming, LegId, Number, Registration, Reply, SessionId, Text,
+    Actor, CallEvent, Cause, Codecs, Dial, Event, Incoming, LegId, Number, Registration, Reply, SessionId, Text,
 };
 use moqswitch_sip::agent::{self, Invited, LegKey};
 use moqswitch_sip::sdp::{Description, Direction, Session};
@@ -115,6 +115,7 @@ impl Gateway {
         let registration = Registration {
             display_name: Text::new(&caller.name),
             ringable: false,
+            meets: false,
             expires: Some(GUEST),
             codecs: codecs::of_telephones(),
             ..Registration::phone(session, number)
@@ -149,7 +150,7 @@ impl Gateway {
     /// A telephone is called.
     pub(super) fn call_telephone(&mut self, exchange: &mut Exchange, session: SessionId, incoming: &Incoming) {
         if let Err(cause) = self.begin_called(exchange, session, incoming) {
-            let (actor, call) = (Actor::Session(session), incoming.call);
+            let (actor, call) = (Actor::Leg(incoming.leg), incoming.call);
             let event = CallEvent::Hangup {
                 call,
                 cause: Some(cause),
@@ -169,12 +170,14 @@ impl Gateway {
             (None, Some(binding)) => Some(binding.flow.peer),
             (None, None) => return Err(Cause::Unreachable),
         };
-        let wanted = codecs::in_order(None, incoming.codecs.and(codecs::of_telephones()));
+        let offered = incoming.codecs.and(codecs::of_telephones());
+        let wanted = codecs::in_order(None, offered);
         if wanted.is_empty() {
             tracing::info!("a call to a telephone, by who takes none of its codecs");
             return Err(Cause::Incompatible);
         }
         let mut call = self.new_call(session, incoming.leg, Stage::Called, peer.unwrap_or(NOWHERE));
+        call.offered = offered;
         let leg = self.open_media(&mut call, peer).map_err(|error| {
             tracing::warn!(%error, "a call to a telephone");
             Cause::Congestion
@@ -264,7 +267,6 @@ impl Gateway {
 
     pub(super) fn insert(&mut self, key: LegKey, call: Call) {
         self.legs.insert(call.leg, key);
-        self.parts.insert((call.session, call.leg.call), key);
         self.calls.insert(key, call);
     }
 
@@ -289,9 +291,13 @@ impl Gateway {
             music: None,
             peer: peer.ip().to_canonical(),
             untold: None,
+            lists: Codecs::default(),
+            offered: Codecs::default(),
+            asked: None,
+            to_ask: None,
             other_codec: None,
             changed: None,
-            asked: Instant::now(),
+            counted: Instant::now(),
             told: Instant::now(),
             early: None,
         }

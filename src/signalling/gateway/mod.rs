@@ -23,7 +23,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use moqswitch_calls::{CallId, Codec, LegId, MediaEvent, Number, SessionId};
+use moqswitch_calls::{CallId, Codec, Codecs, LegId, MediaEvent, Number, SessionId};
 use moqswitch_sip::agent::{Agent, BindingId, Event, LegKey, Noticed, Settings, TrunkId};
 use moqswitch_sip::flow::Flow;
 use moqswitch_sip::guard::{self, Outcome};
@@ -63,8 +63,6 @@ pub(crate) struct Gateway {
     legs: HashMap<LegId, LegKey>,
     /// Headers that came with calls and go on with them, by the call.
     carried: HashMap<CallId, (LegKey, Vec<(String, String)>)>,
-    /// By who and which call.
-    parts: HashMap<(SessionId, CallId), LegKey>,
     streams: HashMap<RtpLeg, LegKey>,
     begun: u64,
     started: Instant,
@@ -105,11 +103,17 @@ struct Call {
     peer: IpAddr,
     /// What was agreed on, and its leg of RTP could not be told yet.
     untold: Option<Box<RtpAgreed>>,
+    /// What both sides have listed, and what was offered by us last.
+    lists: Codecs,
+    offered: Codecs,
+    /// What the plane wants it to speak: asked for, or to be asked for.
+    asked: Option<Codec>,
+    to_ask: Option<Codec>,
     /// Another codec that it speaks, and when the last one was taken over.
     other_codec: Option<Codec>,
     changed: Option<Instant>,
     /// When its quality was asked for.
-    asked: Instant,
+    counted: Instant,
     /// When it was told last that nobody has answered yet, and what there is to be heard meanwhile.
     told: Instant,
     early: Option<String>,
@@ -149,7 +153,6 @@ impl Gateway {
             calls: HashMap::new(),
             legs: HashMap::new(),
             carried: HashMap::new(),
-            parts: HashMap::new(),
             streams: HashMap::new(),
             begun: 0,
             started: Instant::now(),
@@ -294,12 +297,8 @@ impl Gateway {
                     .hears
                     .zip(self.streams.get(&leg).and_then(|key| self.calls.get(key)));
                 if let Some((quality, call)) = quality {
-                    let (session, call) = (call.session, call.leg.call);
-                    exchange.handle(moqswitch_calls::Event::Media(MediaEvent::Quality {
-                        session,
-                        call,
-                        quality,
-                    }));
+                    let leg = call.leg;
+                    exchange.handle(moqswitch_calls::Event::Media(MediaEvent::Quality { leg, quality }));
                 }
             }
             // It is gone without a word.
@@ -317,10 +316,10 @@ impl Gateway {
         self.renew_trunks(exchange);
         let now = Instant::now();
         let due = self.calls.iter_mut().filter(|(_, call)| {
-            matches!(call.stage, Stage::Up) && now.saturating_duration_since(call.asked) >= SIP_QUALITY_INTERVAL
+            matches!(call.stage, Stage::Up) && now.saturating_duration_since(call.counted) >= SIP_QUALITY_INTERVAL
         });
         for (_, call) in due.take(SIP_QUALITY_PER_TICK_MAX) {
-            call.asked = now;
+            call.counted = now;
             if let Some(media) = call.media {
                 // A busy shard is asked again with the next round.
                 let _ = self.media.count(media);
@@ -333,6 +332,15 @@ impl Gateway {
             let codec = self.calls.get_mut(&key).and_then(|call| call.other_codec.take());
             if let Some(codec) = codec {
                 self.take_other_codec(exchange, key, codec);
+            }
+        }
+        let is_to_ask = |call: &Call| call.to_ask.is_some();
+        let asking = self.calls.iter().filter(|(_, call)| is_to_ask(call));
+        let asking: Vec<LegKey> = asking.map(|(key, _)| *key).collect();
+        for key in asking {
+            let codec = self.calls.get_mut(&key).and_then(|call| call.to_ask.take());
+            if let Some(codec) = codec {
+                self.ask_to_speak(key, codec);
             }
         }
         self.tell_waiting();
@@ -375,10 +383,6 @@ impl Gateway {
     fn try_again(&mut self, key: LegKey) {
         self.again.insert(key);
         self.again_at.get_or_insert_with(|| Instant::now() + SIP_MEDIA_AGAIN);
-    }
-
-    fn call_of(&self, call: CallId, session: SessionId) -> Option<LegKey> {
-        self.parts.get(&(session, call)).copied()
     }
 
     fn binding_of(&self, session: SessionId) -> Option<BindingId> {

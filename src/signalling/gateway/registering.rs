@@ -171,6 +171,7 @@ impl Host for Door<'_> {
             display_name: self.exchange.sip_name(&number, &binding.name),
             // The agent ends it; the plane would end its calls with it.
             expires: Some(expires + SIP_EXPIRES_MARGIN),
+            meets: false,
             codecs: codecs::of_telephones(),
             contact: Text::new(&binding.flow.peer.to_string()),
             agent: Text::new(&binding.agent),
@@ -242,6 +243,7 @@ impl Host for Door<'_> {
                 let registration = Registration {
                     device: Some(Text::new(&name)),
                     ringable: false,
+                    meets: false,
                     expires: Some(LEAVING),
                     codecs: codecs::of_telephones(),
                     ..Registration::phone(session, number.clone())
@@ -274,7 +276,7 @@ impl Gateway {
 
     /// One of its calls is over, and it may have been the last that a contact stayed for.
     pub(super) fn end_leaving(&mut self, exchange: &mut Exchange, session: SessionId) {
-        let has_call = || self.parts.keys().any(|(own, _)| *own == session);
+        let has_call = || self.calls.values().any(|call| call.session == session);
         if self.registry.is_leaving(session) && !has_call() {
             self.registry.has_left(session);
             exchange.unregister_device(session);

@@ -37,13 +37,13 @@ impl Gateway {
                     *is_accepted = true;
                 }
             }
-            Notice::Participants { call, participants } => {
-                if let Some(key) = self.call_of(call, session) {
+            Notice::Participants { leg, participants, .. } => {
+                if let Some(key) = self.legs.get(&leg).copied() {
                     self.take_participants(exchange, key, &participants);
                 }
             }
-            Notice::Held { call, music, .. } => {
-                if let Some(key) = self.call_of(call, session)
+            Notice::Held { leg, music, .. } => {
+                if let Some(key) = self.legs.get(&leg).copied()
                     && let Some(own) = self.calls.get_mut(&key)
                 {
                     own.music = music;
@@ -51,22 +51,28 @@ impl Gateway {
                 }
             }
             Notice::Dtmf {
-                call,
+                leg,
                 by,
                 digits,
                 duration,
+                ..
             } => {
-                if let Some(key) = self.call_of(call, session).filter(|key| !self.hears_keys(*key, by)) {
+                if let Some(key) = self.legs.get(&leg).copied().filter(|key| !self.hears_keys(*key, by)) {
                     self.press(key, digits.as_str(), duration);
                 }
             }
-            Notice::Transfer { call, progress } => {
-                if let Some(key) = self.call_of(call, session) {
+            Notice::Transfer { leg, progress, .. } => {
+                if let Some(key) = self.legs.get(&leg).copied() {
                     self.agent.tell_transfer(Instant::now(), key, progress_of(progress));
                 }
             }
-            Notice::Queue { call, music, .. } => {
-                if let Some(key) = self.call_of(call, session) {
+            Notice::Speak { leg, codec, .. } => {
+                if let Some(key) = self.legs.get(&leg).copied() {
+                    self.ask_to_speak(key, codec);
+                }
+            }
+            Notice::Queue { leg, music, .. } => {
+                if let Some(key) = self.legs.get(&leg).copied() {
                     self.wait(exchange, key, music);
                 }
             }
@@ -116,7 +122,8 @@ impl Gateway {
         // One of them, until somebody mixes.
         let heard = participants
             .iter()
-            .find(|other| !other.own && other.audible && other.sends.is_some());
+            // Who is not understood would be noise.
+            .find(|other| !other.own && other.audible && other.sends.is_some() && other.heard_as.is_none());
         if let Some(call) = self.calls.get_mut(&key) {
             call.speaker = heard.map(|other| other.leg.path());
         }
@@ -206,6 +213,7 @@ impl Gateway {
         };
         let description = match offer {
             Some(offer) => {
+                call.lists = codecs::offered(offer).and(codecs::of_telephones());
                 let answered = call
                     .session_description
                     .answer(offer, &preferred, Direction::SendReceive);
@@ -216,7 +224,10 @@ impl Gateway {
                     })?
                     .0
             }
-            None => return Ok(call.session_description.offer(&preferred, Direction::SendReceive)),
+            None => {
+                call.offered = preferred.iter().copied().map(codecs::of_sdp).collect();
+                return Ok(call.session_description.offer(&preferred, Direction::SendReceive));
+            }
         };
         if let Some(agreed) = call.session_description.agreed().cloned() {
             self.take_agreed(exchange, key, &agreed);
@@ -273,7 +284,8 @@ impl Gateway {
 pub(super) const fn status_of(refusal: Refusal) -> u16 {
     match refusal {
         Refusal::UnknownNumber | Refusal::UnknownCall | Refusal::UnknownLeg => 404,
-        Refusal::NotAllowed | Refusal::Forbidden | Refusal::UnknownSession => 403,
+        Refusal::NotAllowed | Refusal::Forbidden | Refusal::AnswersItself | Refusal::UnknownSession => 403,
+        Refusal::Incompatible => 488,
         Refusal::Malformed => 484,
         Refusal::WrongState | Refusal::Pending | Refusal::Duplicate => 491,
         Refusal::TooManyCalls => 486,

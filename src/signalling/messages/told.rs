@@ -157,6 +157,7 @@ pub(crate) fn call_of(notice: &Notice) -> Option<CallId> {
         | Notice::Muted { call, .. }
         | Notice::Dtmf { call, .. }
         | Notice::Signal { call, .. }
+        | Notice::Speak { call, .. }
         | Notice::Transfer { call, .. }
         | Notice::Queue { call, .. }
         | Notice::Recording { call, .. }
@@ -165,9 +166,9 @@ pub(crate) fn call_of(notice: &Notice) -> Option<CallId> {
     }
 }
 
-/// One notice. `name` is the call as the client knows it, `own` its leg there.
-pub(crate) fn notice(notice: &Notice, name: &str, own: Option<LegId>, media: Option<&Media>) -> Told {
-    match notice {
+/// One notice. `name` is the call as the client knows it, `own` its leg there. None: sockets are not told of it.
+pub(crate) fn notice(notice: &Notice, name: &str, own: Option<LegId>, media: Option<&Media>) -> Option<Told> {
+    Some(match notice {
         Notice::Incoming(incoming) => told_incoming(incoming, name),
         Notice::Progress {
             call,
@@ -212,6 +213,8 @@ pub(crate) fn notice(notice: &Notice, name: &str, own: Option<LegId>, media: Opt
             json!({ "callId": name, "party": by.to_string(), "digit": digits.as_str(), "duration": milliseconds(*duration) }),
         ),
         Notice::Signal { by, signal, .. } => told_signal(name, *by, signal),
+        // A browser speaks what its own part says, and is never asked.
+        Notice::Speak { .. } => return None,
         Notice::Transfer { progress, .. } => told_transfer(name, *progress),
         Notice::Queue {
             queue, position, music, ..
@@ -231,7 +234,7 @@ pub(crate) fn notice(notice: &Notice, name: &str, own: Option<LegId>, media: Opt
         ),
         Notice::Call(view) => Told::new("callState", views::call_view(view)),
         Notice::Unregistered { reason } => Told::new("unregistered", json!({ "reason": unregistered(*reason) })),
-    }
+    })
 }
 
 fn side(by: LegId, own: Option<LegId>) -> &'static str {

@@ -154,7 +154,7 @@ fn an_attended_transfer_connects_two_calls_without_new_paths() {
     // Carol knows the call by the id that it had.
     assert!(switch.told(carol).iter().any(|notice| matches!(
         notice,
-        Notice::Participants { call, participants } if *call == second && participants.len() == 2
+        Notice::Participants { call, participants, leg } if *call == second && participants.len() == 2 && leg.call == second
     )));
     assert_eq!(switch.call_records()[0].transfers[0].to, TransferredTo::Into(first));
     assert_eq!(switch.hang_up(carol, second), Reply::Done);
@@ -316,5 +316,153 @@ fn participants_are_told_of_supervisors_unless_the_policy_is_silent() {
             .iter()
             .any(|notice| matches!(notice, Notice::Joined { .. }));
         assert_eq!(joined, !is_told, "told once, when it can be heard at the latest");
+    }
+}
+
+fn by_program(switch: &mut Switch, event: SuperviseEvent) -> Reply {
+    let request = switch.request();
+    let actor = Actor::Api { leg: None };
+    switch.handle(Event::Supervise { request, actor, event });
+    switch.last_reply().clone()
+}
+
+/// Nobody rings a supervisor's device, so it has to be one that takes a leg that is up.
+#[test]
+fn supervisors_take_part_by_a_device_that_can_be_made_to_answer() {
+    let (mut switch, alice, bob, _) = three();
+    let call = switch.talk(alice, bob, "5002");
+    let leg = switch.leg(call, bob);
+    let telephone = switch.telephone(10, "5010");
+    let join = |mode| SuperviseEvent::Join {
+        session: telephone,
+        call,
+        mode,
+    };
+    let take_over = SuperviseEvent::TakeOver {
+        session: telephone,
+        call,
+        leg,
+    };
+    for event in [join(SuperviseMode::Listen), take_over.clone()] {
+        let reply = by_program(&mut switch, event);
+        assert_eq!(reply, Reply::Refused(Refusal::AnswersItself));
+    }
+    let browser = switch.phone(11, "5010");
+    assert_eq!(by_program(&mut switch, join(SuperviseMode::Listen)), Reply::Done);
+    assert_eq!(switch.may(browser).1, [format!("call/{call}/**")]);
+    assert!(!switch.grants.contains_key(&telephone));
+    // It is the same one that whispers, stops and takes over.
+    assert_eq!(by_program(&mut switch, join(SuperviseMode::Barge)), Reply::Done);
+    assert_eq!(switch.plane.call(call).unwrap().legs.len(), 3);
+    let stop = SuperviseEvent::Stop {
+        session: telephone,
+        call,
+    };
+    assert_eq!(by_program(&mut switch, stop), Reply::Done);
+    assert!(switch.grants[&browser].is_empty());
+    assert_eq!(by_program(&mut switch, take_over), Reply::Done);
+    assert_eq!(switch.leg(call, browser).leg, LegNumber(4));
+}
+
+#[test]
+fn a_supervisor_who_names_a_telephone_of_his_own_is_refused() {
+    let (mut switch, alice, bob, _) = three();
+    let call = switch.talk(alice, bob, "5002");
+    let registration = Registration {
+        meets: false,
+        supervisor: true,
+        ..Registration::phone(session(9), number("5009"))
+    };
+    switch.register(registration);
+    let refused = switch.try_supervise(session(9), call, SuperviseMode::Listen);
+    assert_eq!(refused, Reply::Refused(Refusal::AnswersItself));
+    assert_eq!(
+        (Refusal::AnswersItself.code(), Refusal::AnswersItself.http_status()),
+        (409, 409)
+    );
+}
+
+const FORBIDDEN: &str = r#"
+[[rules]]
+to = "_9."
+strip = 1
+[[profiles]]
+from = "5002"
+forbidden = ["0900"]
+[[profiles]]
+from = "5001"
+forbidden = ["0180"]
+"#;
+
+/// What a number may not call it may not have called: before translation, after it, nor by a forward.
+#[test]
+fn transfers_and_additions_lead_nobody_to_what_is_forbidden() {
+    let settings = Settings {
+        counters_wait: seconds(0),
+        half_dead: seconds(0),
+        ..Settings::default()
+    };
+    let mut switch = Switch::planned(settings, Dialplan::parse(FORBIDDEN).unwrap());
+    let (alice, bob) = (switch.phone(1, "5001"), switch.phone(2, "5002"));
+    for text in ["09001", "01801"] {
+        let exist = AdminEvent::Declare {
+            numbers: vec![number(text)],
+            exist: true,
+        };
+        switch.handle(Event::Admin(exist));
+    }
+    let call = switch.talk(alice, bob, "5002");
+    let add = |to: &str| CallEvent::Add { call, to: number(to) };
+    for event in [blind(call, "09001"), add("09001")] {
+        assert_eq!(switch.ask(bob, event), Reply::Refused(Refusal::Forbidden));
+    }
+    // Translated to what the one who transfers, or the one who is transferred, may not call.
+    for to in ["909001", "901801"] {
+        for event in [blind(call, to), add(to)] {
+            switch.told.clear();
+            switch.done(bob, event);
+            assert_eq!(
+                progress(&mut switch, bob),
+                [TransferProgress::Failed(Cause::Forbidden)],
+                "{to}"
+            );
+        }
+    }
+    assert_eq!(switch.plane.call(call).unwrap().state, CallState::Up);
+    // Bob himself may be sent to what is forbidden to Alice alone by nobody, but may call it.
+    switch.hang_up(alice, call);
+    switch.told.clear();
+    let call = switch.dial(bob, "901801");
+    assert_eq!(switch.ended(bob), [(call, Cause::Unreachable)]);
+}
+
+/// A telephone's end that says "normal", a phone that goes while it rings: neither is an answer.
+#[test]
+fn a_transfer_that_fails_never_looks_as_if_it_was_done() {
+    for way in 0..4 {
+        let (mut switch, alice, bob, carol) = three();
+        let call = switch.talk(alice, bob, "5002");
+        switch.done(bob, blind(call, "5003"));
+        switch.told.clear();
+        let cause = Some(Cause::Normal);
+        match way {
+            0 => switch.done(carol, CallEvent::Hangup { call, cause }),
+            1 => {
+                let request = switch.request();
+                let session = carol;
+                switch.handle(Event::Register(RegisterEvent::Unregister { request, session }));
+            }
+            2 => {
+                let cause = Some(Cause::AnsweredElsewhere);
+                switch.done(carol, CallEvent::Hangup { call, cause });
+            }
+            _ => {
+                let cause = Some(Cause::Transferred);
+                switch.done(carol, CallEvent::Hangup { call, cause });
+            }
+        }
+        let failed = if way == 0 { Cause::Rejected } else { Cause::Unreachable };
+        assert_eq!(progress(&mut switch, bob), [TransferProgress::Failed(failed)]);
+        assert_eq!(switch.plane.call(call).unwrap().state, CallState::Up);
     }
 }

@@ -105,6 +105,33 @@ fn program_decides_on_calls_of_its_domain_and_no_others() {
 }
 
 #[test]
+fn program_mixes_two_dialogs_by_one_trunk() {
+    let mut switch = controlled();
+    let trunk = switch.trunk(9, "city");
+    let dialogs = [(501, "0301"), (502, "0302")].map(|(id, to)| {
+        let dialog = CallId(id);
+        let invite = Invite {
+            dialog,
+            to: number(to),
+            via: Some(number("city")),
+            from: (number("1000"), Text::default()),
+            timeout: None,
+        };
+        switch.decide(ControlEvent::Invite(Box::new(invite)));
+        assert_eq!(switch.answer(trunk, dialog), Reply::Done);
+        dialog
+    });
+    let [dialog, other] = dialogs;
+    assert_eq!(switch.decide(ControlEvent::Mix { dialog, other }), Reply::Done);
+    let view = switch.plane.call(dialog).expect("both are in it");
+    let legs: Vec<CallId> = view.legs.iter().map(|leg| leg.leg.call).collect();
+    assert_eq!(legs, dialogs);
+    // The one that hangs up is the one that is over.
+    assert_eq!(switch.hang_up(trunk, other), Reply::Done);
+    assert_eq!(switch.over(), [(other, Cause::Normal)]);
+}
+
+#[test]
 fn program_rings_and_answers_and_the_caller_is_alone() {
     let mut switch = controlled();
     let alice = switch.phone(1, &at("1000"));

@@ -59,11 +59,22 @@ fn what_a_phone_agreed_on_in_a_call_is_what_it_takes_there() {
     let agreed = |codecs: &[Codec]| CallEvent::Codecs {
         call,
         codecs: codecs.iter().copied().collect(),
+        speaks: None,
     };
     switch.done(session(2), agreed(&[Codec::Pcma, Codec::Opus]));
     // Nothing of what it registered with: it stays as it is.
     let nothing = switch.ask(session(2), agreed(&[Codec::Opus]));
-    assert_eq!(nothing, Reply::Refused(Refusal::Malformed));
+    assert_eq!(nothing, Reply::Refused(Refusal::Incompatible));
+    let speaks = CallEvent::Codecs {
+        call,
+        codecs: Codecs::all(),
+        speaks: Some(Codec::Opus),
+    };
+    assert_eq!(switch.ask(session(2), speaks), Reply::Refused(Refusal::Incompatible));
+    assert_eq!(
+        (Refusal::Incompatible.code(), Refusal::Incompatible.http_status()),
+        (488, 409)
+    );
     switch.answer(session(2), call);
     assert!(codecs_told(&switch).iter().all(|leg| leg.sends == Some(Codec::Pcma)));
     // Who is called is told what the caller takes.
@@ -75,6 +86,126 @@ fn what_a_phone_agreed_on_in_a_call_is_what_it_takes_there() {
         panic!("{told:?}")
     };
     assert!(incoming.codecs.contains(Codec::G722) && !incoming.codecs.contains(Codec::Opus));
+}
+
+fn speaks(codec: Codec, codecs: &[Codec]) -> impl Fn(CallId) -> CallEvent {
+    let codecs: Codecs = codecs.iter().copied().collect();
+    move |call| CallEvent::Codecs {
+        call,
+        codecs,
+        speaks: Some(codec),
+    }
+}
+
+fn asked_to_speak(switch: &mut Switch, session: SessionId) -> Vec<Codec> {
+    let told = switch.told(session).into_iter();
+    let asked = told.filter_map(|notice| match notice {
+        Notice::Speak { codec, .. } => Some(codec),
+        _ => None,
+    });
+    asked.collect()
+}
+
+fn sent(switch: &Switch) -> Vec<(Option<Codec>, Vec<Codec>)> {
+    let told = codecs_told(switch).into_iter();
+    told.map(|leg| (leg.sends, leg.transcoded)).collect()
+}
+
+/// A telephone that speaks Opus is transferred to a carrier that has PCMU alone. Both have that, so it is agreed on anew.
+#[test]
+fn a_telephone_speaks_another_codec_when_its_partner_changes() {
+    use Codec::{Opus, Pcmu};
+    for is_willing in [true, false] {
+        let mut switch = Switch::new();
+        let (telephone, browser) = (switch.telephone(1, "5001"), switch.phone(2, "5002"));
+        let trunk = switch.trunk(3, "city");
+        let mut dial = Dial::to(number("5002"));
+        dial.codecs = [Opus, Pcmu].into_iter().collect();
+        let Reply::Calling { call, .. } = switch.ask(telephone, CallEvent::Dial(Box::new(dial))) else {
+            panic!("it begins")
+        };
+        switch.answer(browser, call);
+        switch.done(telephone, speaks(Opus, &[Opus, Pcmu])(call));
+        assert_eq!(sent(&switch), [(Some(Opus), vec![]), (Some(Opus), vec![])]);
+        let to = TransferTo::Number(number("city"));
+        switch.done(browser, CallEvent::Transfer { call, to });
+        let told = switch.told(trunk);
+        let [Notice::Incoming(incoming)] = &told[..] else {
+            panic!("{told:?}")
+        };
+        assert!(
+            incoming.codecs.contains(Pcmu) && incoming.codecs.contains(Opus),
+            "both may be offered"
+        );
+        switch.done(trunk, speaks(Pcmu, &[Pcmu])(call));
+        switch.answer(trunk, call);
+        assert_eq!(asked_to_speak(&mut switch, telephone), [Pcmu]);
+        assert_eq!(asked_to_speak(&mut switch, trunk), []);
+        // Nobody is deaf until then.
+        assert_eq!(sent(&switch), [(Some(Opus), vec![Pcmu]), (Some(Pcmu), vec![Opus])]);
+        if is_willing {
+            switch.done(telephone, speaks(Pcmu, &[Opus, Pcmu])(call));
+            assert_eq!(sent(&switch), [(Some(Pcmu), vec![]), (Some(Pcmu), vec![])]);
+        } else {
+            switch.done(telephone, speaks(Opus, &[Opus])(call));
+            assert_eq!(sent(&switch), [(Some(Opus), vec![Pcmu]), (Some(Pcmu), vec![Opus])]);
+        }
+        switch.hold(trunk, call, true);
+        switch.hold(trunk, call, false);
+        assert_eq!(asked_to_speak(&mut switch, telephone), [], "once is enough");
+        switch.hang_up(telephone, call);
+    }
+}
+
+/// What the one who transfers speaks is no matter to who comes.
+#[test]
+fn whom_a_transfer_leads_to_is_offered_what_the_one_who_stays_could_speak() {
+    use Codec::{Opus, Pcma, Pcmu};
+    let mut switch = Switch::new();
+    let (alice, bob, trunk) = (
+        switch.telephone(1, "5001"),
+        switch.telephone(2, "5002"),
+        switch.trunk(3, "city"),
+    );
+    let call = switch.talk(alice, bob, "5002");
+    switch.done(alice, speaks(Opus, &[Opus, Pcmu])(call));
+    switch.done(bob, speaks(Opus, &[Opus, Pcma])(call));
+    let to = TransferTo::Number(number("city"));
+    switch.done(bob, CallEvent::Transfer { call, to });
+    let told = switch.told(trunk);
+    let [Notice::Incoming(incoming)] = &told[..] else {
+        panic!("{told:?}")
+    };
+    assert_eq!(incoming.codecs, [Opus, Pcmu].into_iter().collect());
+    assert_eq!(switch.plane.takes_beside(incoming.leg), incoming.codecs);
+}
+
+/// What works is left as it is, whatever the policy would choose; of two that differ one is asked, once.
+#[test]
+fn nobody_is_asked_to_speak_another_codec_without_need() {
+    use Codec::{Opus, Pcma, Pcmu};
+    let all = [Opus, Pcmu, Pcma];
+    let mut switch = Switch::new();
+    let (browser, one, two) = (
+        switch.phone(1, "5001"),
+        switch.telephone(2, "5002"),
+        switch.telephone(3, "5003"),
+    );
+    let call = switch.talk(browser, one, "5002");
+    switch.done(one, speaks(Pcma, &all)(call));
+    assert_eq!(sent(&switch), [(Some(Pcma), vec![]), (Some(Pcma), vec![])]);
+    assert_eq!(asked_to_speak(&mut switch, one), []);
+    switch.hang_up(browser, call);
+
+    let call = switch.talk(one, two, "5003");
+    switch.done(one, speaks(Pcma, &all)(call));
+    switch.told.clear();
+    switch.done(two, speaks(Pcmu, &all)(call));
+    assert_eq!(asked_to_speak(&mut switch, one), [Pcmu]);
+    // It says the same again: it is not asked again.
+    switch.done(one, speaks(Pcma, &all)(call));
+    assert_eq!(asked_to_speak(&mut switch, one), []);
+    assert_eq!(asked_to_speak(&mut switch, two), []);
 }
 
 #[test]
@@ -116,14 +247,14 @@ fn what_hearers_report_is_in_the_record_and_worth_a_warning() {
     let mut switch = Switch::new();
     let (alice, bob) = (switch.phone(1, "5001"), switch.phone(2, "5002"));
     let call = switch.talk(alice, bob, "5002");
+    let leg = switch.leg(call, bob);
     let report = |rtt, mos| {
         let quality = Quality {
             rtt: std::time::Duration::from_millis(rtt),
             mos: Some(mos),
             ..Quality::default()
         };
-        let session = bob;
-        Event::Media(MediaEvent::Quality { session, call, quality })
+        Event::Media(MediaEvent::Quality { leg, quality })
     };
     switch.told.clear();
     for (rtt, mos) in [(100, 4.4), (500, 2.0), (500, 2.0), (100, 4.4)] {
@@ -359,7 +490,8 @@ fn recording_is_told_and_in_the_record() {
     let record = |on| CallEvent::Record { call, on };
     switch.done(alice, record(true));
     switch.done(alice, record(true));
-    assert!(switch.told(bob).contains(&Notice::Recording { call, on: true }));
+    let leg = switch.leg(call, bob);
+    assert!(switch.told(bob).contains(&Notice::Recording { call, leg, on: true }));
     switch.hang_up(bob, call);
     let switched: Vec<bool> = switch
         .media

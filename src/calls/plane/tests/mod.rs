@@ -9,3 +9,4 @@ mod reference;
 mod registering;
 mod routing;
 mod switch;
+mod trunks;

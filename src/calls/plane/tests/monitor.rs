@@ -136,6 +136,23 @@ impl Monitor {
         require(self.sessions.get(&session) == Some(&true), || {
             format!("{session} is told {notice:?} when it is gone")
         })?;
+        if let Some((call, own)) = own_leg(notice) {
+            let seen = self.legs.get(&own).ok_or_else(|| format!("{own} is not known"))?;
+            require(seen.view.session == session && own.call == call, || {
+                format!(
+                    "{session} is told {notice:?} of {own}, which is of {}",
+                    seen.view.session
+                )
+            })?;
+            require(!seen.ended_told, || format!("{own} is told {notice:?} after its end"))?;
+        }
+        if let Notice::Transfer {
+            progress: TransferProgress::Failed(cause),
+            ..
+        } = notice
+        {
+            require(cause.sip_status() >= 300, || format!("it failed with {cause}"))?;
+        }
         let leg = match notice {
             Notice::Ended(ended) => {
                 let seen = self.legs.get_mut(&ended.leg).ok_or("an unknown leg ended")?;
@@ -220,6 +237,12 @@ impl Monitor {
     pub(super) fn check(&self, plane: &CallPlane) -> Check {
         require(self.requests == self.replied, || "a request is not answered".to_owned())?;
         let live: Vec<&Seen> = self.live().collect();
+        let mut places = BTreeSet::new();
+        for seen in live.iter().filter(|seen| !self.trunks.contains(&seen.view.session)) {
+            require(places.insert((seen.view.session, seen.view.call)), || {
+                format!("{} hears itself in {}", seen.view.session, seen.view.call)
+            })?;
+        }
         for (session, grants) in &self.grants {
             if !self.trunks.contains(session) {
                 check_grants(*session, grants, &live)?;
@@ -291,6 +314,29 @@ impl Monitor {
             require(grants.is_empty(), || format!("{session} still may {grants:?}"))?;
         }
         Ok(())
+    }
+}
+
+/// The call that a notice names, and the leg of whoever is told.
+fn own_leg(notice: &Notice) -> Option<(CallId, LegId)> {
+    match notice {
+        Notice::Incoming(incoming) => Some((incoming.call, incoming.leg)),
+        Notice::Accepted(accepted) => Some((accepted.call, accepted.leg)),
+        Notice::Ended(ended) => Some((ended.call, ended.leg)),
+        Notice::Left { call, own, .. } => Some((*call, *own)),
+        Notice::Progress { call, leg, .. }
+        | Notice::Participants { call, leg, .. }
+        | Notice::Joined { call, leg, .. }
+        | Notice::Held { call, leg, .. }
+        | Notice::Muted { call, leg, .. }
+        | Notice::Dtmf { call, leg, .. }
+        | Notice::Signal { call, leg, .. }
+        | Notice::Speak { call, leg, .. }
+        | Notice::Transfer { call, leg, .. }
+        | Notice::Queue { call, leg, .. }
+        | Notice::Recording { call, leg, .. }
+        | Notice::QualityWarning { call, leg, .. } => Some((*call, *leg)),
+        Notice::Presence { .. } | Notice::Call(_) | Notice::Unregistered { .. } => None,
     }
 }
 

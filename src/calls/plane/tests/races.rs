@@ -193,6 +193,76 @@ fn two_who_call_each_other_are_connected_by_the_smaller_id() {
     }
 }
 
+/// Nobody answers for a telephone or for a trunk: both calls go on, each as any other.
+#[test]
+fn two_who_call_each_other_both_go_on_where_one_answers_itself_alone() {
+    for kinds in 0..3 {
+        for smaller_first in [true, false] {
+            let mut switch = Switch::new();
+            let (alice, bob) = match kinds {
+                0 => (switch.telephone(1, "5001"), switch.phone(2, "5002")),
+                1 => (switch.phone(1, "5001"), switch.telephone(2, "5002")),
+                _ => (switch.telephone(1, "5001"), switch.telephone(2, "5002")),
+            };
+            let (first, second) = if smaller_first { (7, 9) } else { (9, 7) };
+            for (session, to, id) in [(alice, "5002", first), (bob, "5001", second)] {
+                let mut dial = Dial::to(number(to));
+                dial.call = Some(CallId(id));
+                switch.ask(session, CallEvent::Dial(Box::new(dial)));
+            }
+            for id in [7, 9] {
+                let view = switch.plane.call(CallId(id)).expect("it goes on");
+                assert_eq!(view.state, CallState::Alerting);
+            }
+            assert_eq!(switch.answer(bob, CallId(first)), Reply::Done);
+            assert_eq!(switch.answer(alice, CallId(second)), Reply::Done);
+        }
+    }
+}
+
+#[test]
+fn whom_somebody_else_calls_by_the_same_trunk_is_not_met() {
+    let rules = "[[rules]]\nto = \"_0.\"\nstrip = 1\ntarget = \"trunk/city\"";
+    let mut switch = Switch::planned(Settings::default(), Dialplan::parse(rules).unwrap());
+    let (alice, trunk) = (switch.phone(1, "1001"), switch.trunk(2, "city"));
+    let out = switch.dial(alice, "030123");
+    // Another calls Alice by the same trunk, and then the one whom she calls.
+    for from in ["040999", "30123"] {
+        assert!(matches!(switch.dial_by(trunk, from, "1001"), Reply::Calling { .. }));
+    }
+    assert_eq!(switch.plane.calls_count(), 3);
+    assert_eq!(switch.plane.call(out).unwrap().state, CallState::Alerting);
+    assert!(switch.plane.calls(None, 9).iter().all(|call| call.answer_ms.is_none()));
+}
+
+/// The group's call is for whoever answers, and the one who calls back wants somebody else.
+#[test]
+fn who_calls_a_group_is_not_met_by_one_of_it() {
+    let plan = "[groups.all]\nmembers = [\"5002\", \"5003\"]\n[[rules]]\nto = \"80\"\ntarget = \"group/all\"";
+    let mut switch = Switch::planned(Settings::default(), Dialplan::parse(plan).unwrap());
+    let (alice, bob) = (switch.phone(1, "5001"), switch.phone(2, "5002"));
+    let group = switch.dial(alice, "80");
+    let back = switch.dial(bob, "5001");
+    for call in [group, back] {
+        assert_eq!(switch.plane.call(call).unwrap().state, CallState::Alerting);
+    }
+}
+
+#[test]
+fn programs_answer_for_browsers_and_for_nobody_else() {
+    let (mut switch, alice, _, _) = forked();
+    for (text, reply) in [("5002", Reply::Done), ("5009", Reply::Refused(Refusal::AnswersItself))] {
+        if text == "5009" {
+            switch.telephone(9, text);
+        }
+        let call = switch.dial(alice, text);
+        let actor = Actor::Api {
+            leg: Some(LegNumber(2)),
+        };
+        assert_eq!(switch.ask_as(actor, CallEvent::Answer { call, sdp: None }), reply);
+    }
+}
+
 #[test]
 fn a_number_that_calls_itself_rings_its_other_devices() {
     let (mut switch, _, bob, tablet) = forked();

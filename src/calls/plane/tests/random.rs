@@ -67,6 +67,15 @@ hook_fallback = "dial/80"
 to = "85"
 target = "trunk/9"
 [[rules]]
+to = "87"
+by = "trunk/*"
+target = "trunk/9"
+transit = true
+[[rules]]
+to = "88"
+target = "dial/85"
+no_answer = "trunk/9"
+[[rules]]
 to = "86"
 target = "dial/1"
 no_answer = "dial/86"
@@ -228,7 +237,7 @@ impl Run {
     fn dialled(&mut self) -> Number {
         let numbers = [
             "1", "1", "2", "2", "3", "3", "4", "4", "4", "5", "5", "5", "7@C", "7@C", "7@c", "80", "81", "82", "83",
-            "84", "85", "86", "99",
+            "84", "85", "85", "86", "87", "88", "99",
         ];
         number(self.random.of(&numbers))
     }
@@ -253,14 +262,20 @@ impl Run {
             _ => {
                 let api = self.random.below(15) == 0;
                 let leg = self.random.of(&[None, Some(LegNumber(1)), Some(LegNumber(2))]);
-                let actor = if api {
-                    Actor::Api { leg }
-                } else {
-                    Actor::Session(session)
-                };
+                let actor = if api { Actor::Api { leg } } else { self.actor(session) };
                 let event = self.call_event(session);
                 self.handle(Event::Call { request, actor, event })
             }
+        }
+    }
+
+    /// The session, or one of its legs.
+    fn actor(&mut self, session: SessionId) -> Actor {
+        let legs = self.plane.device(session).map(|device| device.legs).unwrap_or_default();
+        match legs.len() {
+            0 => Actor::Session(session),
+            _ if self.random.below(3) > 0 => Actor::Session(session),
+            _ => Actor::Leg(self.random.of(&legs)),
         }
     }
 
@@ -283,6 +298,7 @@ impl Run {
         registration.device = self.random.of(&[None, Some(Text::new("desk")), Some(Text::new("web"))]);
         registration.supervisor = text == "4";
         registration.ringable = self.random.below(10) > 0;
+        registration.meets = self.random.below(4) > 0;
         registration.codecs = self.random.of(&[Codecs::all(), [Codec::Pcma].into_iter().collect()]);
         let registration = Box::new(registration);
         self.handle(Event::Register(RegisterEvent::Register { request, registration }))
@@ -297,7 +313,7 @@ impl Run {
                 sdp: None,
             };
         }
-        match self.random.below(31) {
+        match self.random.below(33) {
             0..=5 => {
                 let mut dial = Dial::to(self.dialled());
                 dial.timeout = self.random.of(&[None, Some(seconds(3))]);
@@ -319,9 +335,10 @@ impl Run {
                 sdp: None,
             },
             11..=15 => CallEvent::Answer { call, sdp: None },
-            29 => CallEvent::Codecs {
+            29 | 31..=32 => CallEvent::Codecs {
                 call,
-                codecs: [Codec::Pcmu].into_iter().collect(),
+                codecs: self.random.of(&[Codecs::default().with(Codec::Pcmu), Codecs::all()]),
+                speaks: self.random.of(&[None, Some(Codec::Pcmu), Some(Codec::Pcma)]),
             },
             16 => CallEvent::Reject {
                 call,
@@ -365,9 +382,13 @@ impl Run {
         match self.random.below(5) {
             0..=1 => CallEvent::Transfer {
                 call,
-                to: match self.random.below(2) {
+                to: match self.random.below(3) {
                     0 => TransferTo::Number(self.dialled()),
-                    _ => TransferTo::Call(self.call_for(session)),
+                    1 => TransferTo::Call(self.call_for(session)),
+                    _ => match self.actor(session) {
+                        Actor::Leg(leg) => TransferTo::Leg(leg),
+                        Actor::Session(_) | Actor::Api { .. } => TransferTo::Call(call),
+                    },
                 },
             },
             2 => CallEvent::Add {
@@ -480,8 +501,7 @@ impl Run {
                 counters: Counters::default(),
             },
             _ => MediaEvent::Quality {
-                session,
-                call,
+                leg,
                 quality: Quality {
                     rtt: Duration::MAX,
                     mos: Some(f32::NAN),

@@ -155,11 +155,119 @@ fn a_page_that_is_loaded_anew_rings_on_and_sees_who_is_in_its_calls() {
     switch.register(desk(3));
     let told = switch.told(session(3));
     assert!(matches!(&told[0], Notice::Incoming(incoming) if incoming.call == ringing));
-    assert!(matches!(&told[1], Notice::Participants { call, participants } if *call == up && participants.len() == 2));
+    assert!(
+        matches!(&told[1], Notice::Participants { call, participants, .. } if *call == up && participants.len() == 2)
+    );
     // A socket that comes back was told what rings; it may have missed who is there.
     resume(&mut switch, session(3));
     assert!(matches!(switch.told(session(3))[..], [Notice::Participants { .. }]));
     assert_eq!(switch.answer(session(3), ringing), Reply::Done);
+}
+
+/// A trunk that does not answer is there, and is not called: its calls go on, and what is dialled goes another way.
+#[test]
+fn a_device_that_cannot_be_reached_keeps_its_calls_and_gets_no_other() {
+    let plan = "[[rules]]\nto = \"_0.\"\ntarget = \"trunk/city\"\nunreachable = \"number/5009\"";
+    let mut switch = Switch::planned(Settings::default(), Dialplan::parse(plan).unwrap());
+    let (alice, boss, other) = (
+        switch.phone(1, "5001"),
+        switch.supervisor(4, "5004"),
+        switch.phone(9, "5009"),
+    );
+    let trunk = |ringable| Registration {
+        kind: DeviceKind::Trunk,
+        device: Some(Text::new("sip")),
+        ringable,
+        ..Registration::phone(session(2), number("city"))
+    };
+    switch.register(trunk(true));
+    let request = switch.request();
+    let event = WatchEvent::Numbers(vec![number("city")]);
+    switch.handle(Event::Watch {
+        request,
+        session: boss,
+        event,
+    });
+    let up = switch.dial(alice, "0301");
+    assert_eq!(switch.answer(session(2), up), Reply::Done);
+    let ringing = switch.dial(alice, "0302");
+    switch.told.clear();
+    let statuses = |switch: &mut Switch| -> Vec<Status> {
+        let told = switch.told(boss).into_iter();
+        let told = told.filter_map(|notice| match notice {
+            Notice::Presence { status, .. } => Some(status),
+            _ => None,
+        });
+        told.collect()
+    };
+    let Reply::Registered(registered) = switch.register(trunk(false)) else {
+        panic!("it is refreshed")
+    };
+    assert_eq!(registered.calls.len(), 2);
+    assert_eq!(statuses(&mut switch), [Status::Offline]);
+    let view = switch.plane.number(&number("city")).expect("it is registered");
+    assert_eq!((view.status, view.calls), (Status::Offline, 2));
+    assert!(!view.devices[0].is_ringable && !view.devices[0].is_lost);
+    assert!(switch.told(session(2)).is_empty(), "it has missed nothing");
+    // What is dialled goes another way.
+    switch.dial(alice, "0303");
+    assert!(matches!(&switch.told(other)[..], [Notice::Incoming(_)]));
+    assert!(switch.told(session(2)).is_empty());
+    assert_eq!(switch.answer(session(2), ringing), Reply::Done);
+    assert_eq!(switch.plane.call(up).unwrap().state, CallState::Up);
+    assert_eq!(switch.hang_up(session(2), up), Reply::Done);
+    // It may call.
+    assert!(matches!(
+        switch.dial_by(session(2), "030111", "5004"),
+        Reply::Calling { .. }
+    ));
+    switch.told.clear();
+    switch.register(trunk(true));
+    assert_eq!(statuses(&mut switch), [Status::Available]);
+    switch.dial(alice, "0304");
+    assert!(matches!(&switch.told(session(2))[..], [Notice::Incoming(_)]));
+}
+
+/// Its flow is gone, and it comes back by registering again: with the same session, as an adapter knows its contact.
+#[test]
+fn a_telephone_that_is_lost_keeps_its_calls_for_a_while() {
+    for comes_back in [true, false] {
+        let mut switch = Switch::new();
+        let (alice, telephone) = (switch.phone(1, "5001"), switch.telephone(2, "5002"));
+        let up = switch.talk(alice, telephone, "5002");
+        let ringing = switch.dial(alice, "5002");
+        let may = (switch.grants[&alice].clone(), switch.grants[&telephone].clone());
+        switch.told.clear();
+        lose(&mut switch, telephone);
+        switch.pass(seconds(4));
+        assert_eq!((&switch.grants[&alice], &switch.grants[&telephone]), (&may.0, &may.1));
+        assert!(switch.told.is_empty(), "nobody is told");
+        assert!(switch.plane.device(telephone).unwrap().is_lost);
+        switch.pass(seconds(1));
+        assert_eq!(switch.ended(alice), [(ringing, Cause::Unreachable)]);
+        switch.told.clear();
+        switch.pass(seconds(24));
+        let again = Registration {
+            meets: false,
+            ..Registration::phone(telephone, number("5002"))
+        };
+        if comes_back {
+            assert!(matches!(switch.register(again), Reply::Registered(_)));
+            // It may have missed who is there.
+            assert!(matches!(&switch.told(telephone)[..], [Notice::Participants { call, .. }] if *call == up));
+            switch.pass(seconds(60));
+            assert!(switch.ended(alice).is_empty());
+            // What it says while it is lost counts.
+            lose(&mut switch, telephone);
+            assert_eq!(switch.hang_up(telephone, up), Reply::Done);
+            assert_eq!(switch.ended(alice), [(up, Cause::Normal)]);
+        } else {
+            switch.pass(seconds(1));
+            assert_eq!(switch.ended(alice), [(up, Cause::Unreachable)]);
+            assert_eq!(is_over(&mut switch, telephone), Some(UnregisterReason::Lost));
+            assert!(switch.plane.number(&number("5002")).is_none());
+        }
+    }
 }
 
 #[test]

@@ -137,6 +137,32 @@ impl Switch {
         session(id)
     }
 
+    /// A telephone, which is answered by itself alone.
+    pub(super) fn telephone(&mut self, id: u128, text: &str) -> SessionId {
+        let registration = Registration {
+            meets: false,
+            ..Registration::phone(session(id), number(text))
+        };
+        assert!(matches!(self.register(registration), Reply::Registered(_)));
+        session(id)
+    }
+
+    pub(super) fn trunk(&mut self, id: u128, text: &str) -> SessionId {
+        let registration = Registration {
+            kind: DeviceKind::Trunk,
+            ..Registration::phone(session(id), number(text))
+        };
+        assert!(matches!(self.register(registration), Reply::Registered(_)));
+        session(id)
+    }
+
+    /// A caller on a trunk dials.
+    pub(super) fn dial_by(&mut self, trunk: SessionId, from: &str, to: &str) -> Reply {
+        let mut dial = Dial::to(number(to));
+        dial.from = Some((number(from), Text::default()));
+        self.ask(trunk, CallEvent::Dial(Box::new(dial)))
+    }
+
     pub(super) fn ask(&mut self, session: SessionId, event: CallEvent) -> Reply {
         self.ask_as(Actor::Session(session), event)
     }
