@@ -233,7 +233,7 @@ impl Agent {
         }
         let load = Load {
             transactions: self.transactions.open(),
-            calls: self.legs.len(),
+            legs: self.legs.len(),
         };
         match host.weigh(traffic, load) {
             Verdict::Accept => false,
