@@ -59,7 +59,7 @@ impl Host for House {
         match user {
             "1001" | "1002" | "1003" => Access::Open,
             "secret" => Access::Password("realm".to_owned()),
-            _ => Access::Unknown,
+            _ => Access::Unknown("realm".to_owned()),
         }
     }
 
@@ -221,6 +221,7 @@ impl Conversation {
             offer: "v=0".to_owned(),
             headers: Vec::new(),
             account: Some(1),
+            max_forwards: None,
         };
         if self.legs.len() < LEGS_MAX {
             let key = self.agent.call(self.now, call).map_err(|error| error.to_string())?;

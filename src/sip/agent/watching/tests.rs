@@ -586,6 +586,31 @@ fn in_a_call_it_is_watched_until_the_call_is_over() {
     ));
     ask(&mut world, "refer", 600);
     assert_eq!(world.lines(), ["200", "NOTIFY", "200", "489"]);
+    // Who asks is whom the call is with, and whom it may ask for is whom it talks to, whatever is said now.
+    let mut forged = world.agents[1]
+        .legs
+        .get_mut(&other)
+        .unwrap()
+        .dialog
+        .request(Method::Subscribe);
+    forged.push("Contact", "<sip:1001@192.0.2.2>");
+    forged.push("Event", "dialog;id=3");
+    for (name, user, expected) in [("To", "1007", "403"), ("From", "1007", "200")] {
+        let number = world.agents[1].legs.get_mut(&other).unwrap().dialog.count_request();
+        let mut forged = forged.clone();
+        forged.set("CSeq", format!("{number} SUBSCRIBE"));
+        forged.push_front("Via", world.agents[1].via(crate::flow::Transport::Udp));
+        let own = if name == "To" { "1000" } else { "1001" };
+        let changed = forged.get(name).unwrap().replace(own, user);
+        forged.set(name, changed);
+        world.agents[0].receive(world.now, flow(1), &forged.to_bytes(), &mut world.houses[0]);
+        world.settle();
+        assert_eq!(world.lines()[0], expected, "{name}");
+    }
+    let third = subscribed(&mut world);
+    assert_eq!((third.user.as_str(), third.watcher.0.as_str()), ("1000", "1001"));
+    world.agents[0].end_subscription(world.now, third.subscription, Over::NoResource);
+    world.settle();
     // The call itself goes on as before.
     assert!(world.agents[0].offer(world.now, own, "v=0 hold"));
     world.settle();
