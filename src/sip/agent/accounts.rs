@@ -8,6 +8,7 @@ use crate::message::{Message, Method};
 use crate::transaction::{ClientId, NoRoom};
 
 use super::errands::Errand;
+use super::event::LegKey;
 use super::leg::{Offer, State};
 use super::{Agent, Purpose};
 
@@ -96,7 +97,16 @@ impl Agent {
 
     /// That of its dialog, where there still is one.
     fn next_number(&mut self, purpose: Purpose, request: &Message) -> Option<u32> {
-        let leg = match purpose {
+        let leg = self.leg_of(purpose).and_then(|key| self.legs.get_mut(&key));
+        match leg.and_then(|leg| leg.dialog_with(request.to_tag().as_deref())) {
+            Some(dialog) => Some(dialog.count_request()),
+            None => request.cseq()?.0.checked_add(1),
+        }
+    }
+
+    /// In whose dialog a request is.
+    pub(super) fn leg_of(&self, purpose: Purpose) -> Option<LegKey> {
+        match purpose {
             Purpose::Invite(key)
             | Purpose::Offer(key)
             | Purpose::Inside(key)
@@ -106,11 +116,6 @@ impl Agent {
             Purpose::Last(leg) => leg,
             Purpose::Errand(Errand::Notice(subscription)) => self.leg_of_watch(subscription),
             Purpose::Errand(_) | Purpose::Ping(_) => None,
-        };
-        let leg = leg.and_then(|key| self.legs.get_mut(&key));
-        match leg.and_then(|leg| leg.dialog_with(request.to_tag().as_deref())) {
-            Some(dialog) => Some(dialog.count_request()),
-            None => request.cseq()?.0.checked_add(1),
         }
     }
 

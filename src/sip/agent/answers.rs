@@ -27,10 +27,9 @@ impl Agent {
             Purpose::Ping(binding) => self.ponged(binding),
             _ => {}
         }
-        let is_over = match purpose {
-            Purpose::Inside(key) | Purpose::Prack(key) | Purpose::Notify(key) => !self.legs.contains_key(&key),
-            _ => false,
-        };
+        // In a dialog that is over nothing is asked again, but what ends it.
+        let is_last = matches!(purpose, Purpose::Last(_));
+        let is_over = !is_last && self.leg_of(purpose).is_some_and(|key| !self.legs.contains_key(&key));
         if !is_final || !is_over && self.ask_again(now, id, &response).is_some() {
             return;
         }

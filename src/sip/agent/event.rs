@@ -24,7 +24,7 @@ pub struct BindingId(pub u64);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Somebody calls. It is answered by [`Agent::ring`](super::Agent::ring), [`answer`](super::Agent::answer) or
-    /// [`refuse`](super::Agent::refuse).
+    /// [`hang_up`](super::Agent::hang_up).
     Invited(Box<Invited>),
     /// Of a call that went out: it goes on, without an end yet.
     Progress {

@@ -53,18 +53,22 @@ impl Agent {
         }
     }
 
-    /// A connection is gone. Contacts that were reached by it are gone by now, too; one that came back before is there.
+    /// A connection is gone. Contacts that were reached by it are gone by now, too; one that came back before is there. A trunk
+    /// is where it always is.
     pub(super) fn cut_legs(&mut self, connection: u64) {
         let all = (connection, LegKey(0))..=(connection, LegKey(u64::MAX));
         let legs: Vec<LegKey> = self.flows.connections.range(all).map(|(_, key)| *key).collect();
         for key in legs {
             self.flows.connections.remove(&(connection, key));
+            let trunk = self.trunk_of_leg(key).and_then(|trunk| self.trunk_flow(trunk));
             let Some(leg) = self.legs.get_mut(&key) else { continue };
             leg.is_cut = true;
-            let Some(device) = &leg.device else { continue };
-            let user = (device.user.clone(), device.domain.clone());
-            let back = self.registrar.of_device(device);
-            self.flows.cut.entry(user).or_default().insert(key);
+            let mut back = trunk;
+            if let Some(device) = &leg.device {
+                let user = (device.user.clone(), device.domain.clone());
+                self.flows.cut.entry(user).or_default().insert(key);
+                back = back.or_else(|| self.registrar.of_device(device));
+            }
             if let Some(flow) = back {
                 self.set_flow(key, flow);
             }

@@ -10,8 +10,8 @@
 //! others there are banned port by port before all of them are. A success takes no failure back: else who has one password
 //! could go on guessing others.
 //!
-//! What is held is bounded: five tables of buckets, failures and bans of sources, two of peers, and the addresses that are
-//! trusted, together at most about 35 MB. [`crate::limits`] says of how many each.
+//! What is held is bounded: buckets, failures and bans of sources, buckets and successes of peers, and the addresses that are
+//! trusted by name, together at most about 35 MB. [`crate::limits`] says of how many each.
 #![forbid(unsafe_code)]
 
 mod buckets;

@@ -139,3 +139,25 @@ fn what_went_by_a_connection_that_is_gone_says_nothing_of_the_call() {
     assert!(matches!(bench.told[..], [Event::Ended { .. }]), "{:?}", bench.told);
     bench.is_idle();
 }
+
+#[test]
+fn a_trunk_is_where_it_always_is() {
+    let mut bench = Bench::new(by(7));
+    let target = Flow {
+        peer: "203.0.113.9:5061".parse().unwrap(),
+        ..by(0)
+    };
+    let trunk = Trunk::to(target, "carrier.example", "4930");
+    bench.agent.set_trunk(bench.now, TrunkId(1), trunk).unwrap();
+    let invite = hostile::ask("INVITE", "i", 1, "", &hostile::body(""));
+    let (_, calls) = bench.take(invite.replace('\n', "\r\n").as_bytes());
+    assert_eq!(calls[0].trunk, Some(TrunkId(1)));
+    bench.agent.answer(bench.now, calls[0].leg, "v=0");
+    let to = format!(";tag={}", bench.outcome().0[0].to_tag().unwrap());
+    bench.say(&hostile::ask("ACK", "a", 1, &to, ""));
+    close(&mut bench, 7);
+    bench.agent.hang_up(bench.now, calls[0].leg, 487, None);
+    let (flow, _) = bench.agent.poll_send().unwrap();
+    assert_eq!(flow, target);
+    bench.is_idle();
+}

@@ -40,6 +40,12 @@ impl Agent {
         Some(TrunkId(account)).filter(|trunk| self.trunks.held.contains_key(trunk))
     }
 
+    /// The way to a trunk over streams, by a connection that is to be opened.
+    pub(in crate::agent) fn trunk_flow(&self, trunk: TrunkId) -> Option<Flow> {
+        let target = self.trunks.held.get(&trunk)?.trunk.target;
+        Some(target).filter(|target| target.transport.is_reliable())
+    }
+
     /// What addresses of a trunk have behind the `@`.
     pub(in crate::agent) fn trunk_host(&self, trunk: TrunkId) -> Option<&str> {
         Some(&self.trunks.held.get(&trunk)?.host)
