@@ -124,7 +124,7 @@ pub const GUARD_USER_AGENT_BYTES: usize = 256;
 pub const GUARD_MESSAGES_PER_SECOND: u32 = 100;
 
 /// The same of answers: to requests of ours they are, or to none. Further ones are dropped.
-pub const GUARD_ANSWERS_PER_SECOND: u32 = 5000;
+pub const GUARD_ANSWERS_PER_SECOND: u32 = 2000;
 
 /// Messages that one peer may send in a second who succeeded lately. Further ones take from its /24 or /56.
 pub const GUARD_PEER_MESSAGES_PER_SECOND: u32 = 500;

@@ -434,11 +434,11 @@ impl Agent {
     }
 }
 
-/// Where the peer sends the call (3xx): the first Contact that has a user, or a number.
+/// Where the peer sends the call (300 to 302): the first Contact that has a user, or a number.
 fn forward_of(response: &Message) -> Option<String> {
     let contacts = response
         .items("Contact")
-        .filter(|_| (300..400).contains(&response.status()));
+        .filter(|_| (300..=302).contains(&response.status()));
     let mut users = contacts.filter_map(|contact| Some(NameAddress::parse(contact)?.address()?.user));
     users.find(|user| !user.is_empty() && user.len() <= NAME_BYTES_MAX)
 }

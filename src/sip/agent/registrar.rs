@@ -212,7 +212,8 @@ impl Registrar {
         }
         for (contact, found) in wanted {
             let expires = Duration::from_secs(seconds(&contact).into()).min(bounds.1);
-            // The same may be there twice.
+            // The same may be there twice, and come or go by the first.
+            let found = found.filter(|id| self.bindings.contains_key(id));
             let found = found.or_else(|| self.find(request, &contact));
             match self.bind(now, request, (contact, found), expires, host) {
                 Ok(id) => changed.extend(id),

@@ -251,12 +251,15 @@ impl Guard {
 
     /// Takes a message from the bucket that it is for. False: that is empty.
     fn takes(&mut self, now: Duration, peer: SocketAddr, message: &[u8]) -> bool {
+        if self.is_known(now, Who::Peer(peer)) && self.peers.take(peer, now) {
+            return true;
+        }
         let line = source::line(peer.ip());
         // What answers nothing of ours is found out at once: its branch is none.
-        if message.starts_with(b"SIP/") {
-            return self.answers.take(line, now);
+        match message.starts_with(b"SIP/") {
+            true => self.answers.take(line, now),
+            false => self.buckets.take(line, now),
         }
-        self.is_known(now, Who::Peer(peer)) && self.peers.take(peer, now) || self.buckets.take(line, now)
     }
 
     fn count(&mut self, reason: Reason) {

@@ -143,6 +143,7 @@ fn where_a_peer_sends_a_call_is_told() {
         (301, "<tel:+49-30>", Some("+4930")),
         (302, "<sip:host>", None),
         (302, "<http://x>", None),
+        (305, "<sip:1005@proxy>", None),
         (486, "<sip:1005@realm>", None),
     ] {
         let mut bench = bench();

@@ -588,6 +588,15 @@ fn registrations_are_bounded_and_whole() {
             200,
         ),
         (contacts(99, 100), "", 403),
+        // The same, gone and there.
+        (
+            vec![
+                "<sip:1001@203.0.113.9:6000>;expires=0".to_owned(),
+                "<sip:1001@203.0.113.9:6000>".to_owned(),
+            ],
+            "",
+            200,
+        ),
     ] {
         assert_eq!(register(&mut bench, &contacts, more), status, "{contacts:?}");
         let count = bench.agent.bindings().count();
