@@ -22,18 +22,21 @@ pub const PARAMETERS_MAX: usize = 32;
 /// not. When full, those that were answered longest ago are forgotten, but for calls whose ACK is waited for; where there are
 /// no others, further requests are answered 503.
 pub const SERVER_TRANSACTIONS_MAX: usize = 65_536;
-/// Requests that went out and are waited for. Further ones are not sent.
-pub const CLIENT_TRANSACTIONS_MAX: usize = 16_384;
+/// Requests that went out and are waited for, or were answered and are remembered, for 32 s if it was an INVITE: as many as
+/// 500 calls in a second leave behind. Further ones are not sent.
+pub const CLIENT_TRANSACTIONS_MAX: usize = 32_768;
 /// How long a call may ring after its last provisional answer (RFC 3261, timer C: more than 3 minutes).
 pub const PROVISIONAL_WAIT: Duration = Duration::from_secs(185);
+/// Parts of a body of several that are looked at. Further ones are not.
+pub const BODY_PARTS_MAX: usize = 8;
 /// Hops of a route. An INVITE or a REGISTER with more is answered 400; of an answer with more no route is taken.
 pub const ROUTES_MAX: usize = 16;
 /// Bytes of a route. More are as too many hops: a request with it has room in a datagram.
 pub const ROUTE_BYTES_MAX: usize = 4096;
 /// Provisional answers to an INVITE that are acknowledged reliably (RFC 3262). Further ones are not taken.
 pub const PROVISIONALS_MAX: u32 = 64;
-/// Early dialogs of an INVITE whose provisional answers are acknowledged, and answers to it that come too late and are ended,
-/// by their tags. Of further ones nothing is taken.
+/// Early dialogs of an INVITE, each with a description of up to [`DESCRIPTION_BYTES_MAX`], and answers to it that come too late
+/// and are ended, by their tags. Of further ones nothing is taken.
 pub const FORKS_MAX: usize = 16;
 /// Headers with credentials that are looked at. Further ones are left unread.
 pub const CREDENTIALS_MAX: usize = 8;
@@ -116,22 +119,44 @@ pub const GUARD_HEADER_LINES_MAX: usize = 128;
 /// Of a `User-Agent` no more is looked at for a scanner's name.
 pub const GUARD_USER_AGENT_BYTES: usize = 256;
 
-/// Messages that an IPv4 /24 or an IPv6 /56 may send in a second, on the whole. Further ones are dropped.
+/// Messages that an IPv4 /24 or an IPv6 /56 may send in a second, on the whole: what is no answer, and is of nobody who is
+/// known. Further ones are dropped.
 pub const GUARD_MESSAGES_PER_SECOND: u32 = 100;
+
+/// The same of answers: to requests of ours they are, or to none. Further ones are dropped.
+pub const GUARD_ANSWERS_PER_SECOND: u32 = 2000;
+
+/// Messages that one peer may send in a second who succeeded lately. Further ones take from its /24 or /56.
+pub const GUARD_PEER_MESSAGES_PER_SECOND: u32 = 500;
+
+/// Messages that one address may send in a second that is trusted by name: a carrier's, with 500 calls in a second and what is
+/// said in others. Further ones are dropped.
+pub const GUARD_TRUSTED_MESSAGES_PER_SECOND: u32 = 10_000;
+
+/// Addresses that are trusted by name, about 20 bytes each, and 150 more for the bucket of one that sent something. Further
+/// ones are not trusted.
+pub const GUARD_TRUSTED_MAX: usize = TRUNKS_MAX * (TRUNK_ADDRESSES_MAX + 1);
 
 /// What comes back in so long a time may be sent at once by who was silent before.
 pub const GUARD_BURST: Duration = Duration::from_secs(10);
 
-/// Sources whose messages are counted. When there are more the one that was silent longest begins anew.
+/// Sources whose messages are counted, and as many whose answers are, about 150 bytes each. When there are more the one that
+/// was silent longest begins anew.
 pub const GUARD_SOURCES_MAX: usize = 4096;
 
-/// Wrong passwords and unknown users in [`GUARD_FAILURES_PERIOD`] that get a source banned.
+/// Peers who succeeded and whose messages are counted, about 200 bytes each. When there are more the one that was silent
+/// longest begins anew.
+pub const GUARD_PEERS_MAX: usize = 32_768;
+
+/// Wrong passwords and unknown users in [`GUARD_FAILURES_PERIOD`] that get a source banned. Only what comes from where it says
+/// counts: over a stream, or with a nonce that was sent there.
 pub const GUARD_FAILURES_MAX: u32 = 10;
 
 /// See [`GUARD_FAILURES_MAX`].
 pub const GUARD_FAILURES_PERIOD: Duration = Duration::from_secs(60);
 
-/// So many times as many failures, and a source is banned at which somebody succeeded lately; but for those who did.
+/// So many times as many failures, and a source is banned at which somebody succeeded lately; but for those who did, who are
+/// banned for their own alone.
 pub const GUARD_KNOWN_FAILURES_FACTOR: u32 = 10;
 
 /// Sources whose failures are counted. When there are more the one whose last failure is oldest begins anew.
@@ -143,7 +168,7 @@ pub const GUARD_BAN: Duration = Duration::from_secs(300);
 /// Bans at a time. When there are more the oldest ends.
 pub const GUARD_BANS_MAX: usize = 4096;
 
-/// How long a success protects from bans: that of a registration, which is refreshed within this time.
+/// How long a success protects from bans for what others do: that of a registration, which is refreshed within this time.
 pub const GUARD_KNOWN_FOR: Duration = Duration::from_secs(3600);
 
 /// Peers and their addresses that are known, both in one table. When there are more the one whose last success is oldest is a
@@ -156,14 +181,15 @@ pub const GUARD_LOG_PERIOD: Duration = Duration::from_secs(60);
 /// Lines of one reason in a [`GUARD_LOG_PERIOD`]. Further ones are counted.
 pub const GUARD_LOG_LINES_MAX: u32 = 10;
 
-/// Transactions in progress with which new ones are answered 503.
-pub const GUARD_TRANSACTIONS_BUSY: usize = 10_000;
+/// Transactions in progress with which new ones are answered 503: 500 calls in a second that ring for 20 s have as many, two
+/// each.
+pub const GUARD_TRANSACTIONS_BUSY: usize = 20_000;
 
 /// Transactions in progress with which new ones are dropped: even the answer would cost too much.
-pub const GUARD_TRANSACTIONS_MAX: usize = 20_000;
+pub const GUARD_TRANSACTIONS_MAX: usize = 40_000;
 
-/// Calls in progress with which a new one is answered 503.
-pub const GUARD_CALLS_MAX: usize = 2000;
+/// Legs with which a new call is answered 503. A call has two as a rule, and 500 in a second have as many after 10 s.
+pub const GUARD_LEGS_MAX: usize = 10_000;
 
 /// The least that `Retry-After` of a 503 says, in seconds.
 pub const GUARD_RETRY_AFTER_S_MIN: u32 = 5;
@@ -175,6 +201,9 @@ const _: () = {
     assert!(GUARD_STREAM_HEADER_BYTES_MAX < GUARD_MESSAGE_BYTES_MAX);
     assert!(DIGEST_HEADER_BYTES_MAX < GUARD_STREAM_HEADER_BYTES_MAX);
     assert!(GUARD_TRANSACTIONS_BUSY <= GUARD_TRANSACTIONS_MAX);
+    assert!(GUARD_TRANSACTIONS_MAX < SERVER_TRANSACTIONS_MAX);
+    assert!(GUARD_LEGS_MAX >= 4000 && GUARD_LEGS_MAX < LEGS_MAX);
+    assert!(GUARD_MESSAGES_PER_SECOND <= GUARD_PEER_MESSAGES_PER_SECOND);
     assert!(GUARD_RETRY_AFTER_S_MIN <= GUARD_RETRY_AFTER_S_MAX);
     assert!(
         GUARD_KNOWN_MAX >= GUARD_BANS_MAX,

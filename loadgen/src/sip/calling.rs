@@ -143,7 +143,7 @@ impl Shard {
         if let Err((status, why)) = self.begin_ringing(group, invited) {
             let now = self.now();
             self.ledger.at(self.now_ns).note(why, 1);
-            self.groups[group].agent.refuse(now, invited.leg, status, None);
+            self.groups[group].agent.hang_up(now, invited.leg, status, None);
         }
     }
 

@@ -96,6 +96,7 @@ impl Group {
             offer,
             headers: Vec::new(),
             account: self.password.as_ref().map(|_| phone as u64),
+            max_forwards: None,
         };
         self.agent.call(now, call).ok()
     }

@@ -108,7 +108,7 @@ impl Registrar {
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         self.transactions.handle_timeout(now);
         while let Some(expired) = self.transactions.poll_expired() {
-            if let Expired::Request(id) = expired
+            if let Expired::Request(id, _) = expired
                 && let Some(asking) = self.asking.remove(&id)
             {
                 self.end(now, &asking, Err(Failure::Unanswered));

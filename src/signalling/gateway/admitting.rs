@@ -19,21 +19,23 @@ impl Exchange {
             return if is_there {
                 Access::Password(name.as_str().to_owned())
             } else {
-                Access::Unknown
+                Access::Unknown(name.as_str().to_owned())
             };
         }
         let entrance = &self.sip_entrance;
+        // Who is unknown is asked as anybody else.
+        let unknown = Access::Unknown(entrance.realm.clone());
         let is_known = |number: Number| entrance.users.as_ref().is_some_and(|users| users.has(&number));
         if entrance.is_open {
             if ip.to_canonical().is_loopback() {
                 Access::Open
             } else {
-                Access::Unknown
+                unknown
             }
         } else if Number::new(user).is_ok_and(is_known) {
             Access::Password(entrance.realm.clone())
         } else {
-            Access::Unknown
+            unknown
         }
     }
 

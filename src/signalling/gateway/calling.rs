@@ -343,7 +343,7 @@ impl Gateway {
         if self
             .carried
             .get(&call.leg.call)
-            .is_some_and(|(caller, _)| *caller == key)
+            .is_some_and(|carried| carried.caller == key)
         {
             self.carried.remove(&call.leg.call);
         }

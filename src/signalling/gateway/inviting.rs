@@ -9,7 +9,7 @@ use moqswitch_calls::{
 use moqswitch_sip::agent::{self, Invited, LegKey};
 use moqswitch_sip::sdp::{Description, Direction, Session};
 
-use super::{Call, Gateway, Guest, Outgoing, RtpOpened, RtpWanted, Stage, codecs};
+use super::{Call, Carried, Gateway, Guest, Outgoing, RtpOpened, RtpWanted, Stage, codecs};
 use crate::exchange::Exchange;
 
 impl Gateway {
@@ -17,7 +17,7 @@ impl Gateway {
     pub(super) fn take_invited(&mut self, exchange: &mut Exchange, invited: Invited) {
         let key = invited.leg;
         if let Err(status) = self.begin_calling(exchange, &invited) {
-            self.agent.refuse(Instant::now(), key, status, None);
+            self.agent.hang_up(Instant::now(), key, status, None);
         }
     }
 
@@ -88,10 +88,12 @@ impl Gateway {
         let mut call = self.new_call(session, leg, stage, peer);
         call.guest = guest;
         call.trunk = invited.trunk;
-        if !invited.headers.is_empty() {
-            let headers = invited.headers.clone();
-            self.carried.insert(leg.call, (invited.leg, headers));
-        }
+        let carried = Carried {
+            caller: invited.leg,
+            headers: invited.headers.clone(),
+            max_forwards: invited.max_forwards,
+        };
+        self.carried.insert(leg.call, carried);
         self.insert(invited.leg, call);
         self.registry.prove(invited.flow.connection);
         Ok(())
@@ -184,7 +186,9 @@ impl Gateway {
         })?;
         let from = (user_of(&incoming.from.number), incoming.from.name.as_str().to_owned());
         let carried = self.carried.get(&incoming.call);
-        let headers = carried.map(|(_, headers)| headers.clone()).unwrap_or_default();
+        let (headers, max_forwards) = carried
+            .map(|carried| (carried.headers.clone(), carried.max_forwards))
+            .unwrap_or_default();
         let begun = match (way, binding) {
             (Some(way), _) => {
                 let outgoing = Outgoing {
@@ -192,6 +196,7 @@ impl Gateway {
                     number: incoming.dialled.as_str().to_owned(),
                     from,
                     headers,
+                    max_forwards,
                     codecs: wanted,
                     tried: Vec::new(),
                 };
@@ -210,6 +215,7 @@ impl Gateway {
                     to: agent::address(&binding.user, &realm),
                     offer,
                     headers,
+                    max_forwards,
                     account: None,
                 };
                 self.agent.call(Instant::now(), sent).map_err(|error| {

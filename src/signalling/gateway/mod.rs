@@ -61,8 +61,8 @@ pub(crate) struct Gateway {
     guests: HashMap<Guest, (SessionId, usize)>,
     calls: HashMap<LegKey, Call>,
     legs: HashMap<LegId, LegKey>,
-    /// Headers that came with calls and go on with them, by the call.
-    carried: HashMap<CallId, (LegKey, Vec<(String, String)>)>,
+    /// What came with calls and goes on with them.
+    carried: HashMap<CallId, Carried>,
     streams: HashMap<RtpLeg, LegKey>,
     begun: u64,
     started: Instant,
@@ -117,6 +117,14 @@ struct Call {
     /// When it was told last that nobody has answered yet, and what there is to be heard meanwhile.
     told: Instant,
     early: Option<String>,
+}
+
+/// What goes on with a call.
+struct Carried {
+    caller: LegKey,
+    headers: Vec<(String, String)>,
+    /// How often it may be sent on yet (RFC 7332).
+    max_forwards: Option<u8>,
 }
 
 /// Who calls without being registered: a number, and where it is.

@@ -18,6 +18,7 @@ pub(super) struct Outgoing {
     pub(super) from: (String, String),
     /// What came with the call and goes on.
     pub(super) headers: Vec<(String, String)>,
+    pub(super) max_forwards: Option<u8>,
     pub(super) codecs: Vec<sdp::Codec>,
     /// By which it was tried.
     pub(super) tried: Vec<TrunkId>,
@@ -35,6 +36,7 @@ impl Gateway {
                 continue;
             };
             call.headers.clone_from(&outgoing.headers);
+            call.max_forwards = outgoing.max_forwards;
             let key = self.agent.call(Instant::now(), call).map_err(|error| {
                 tracing::warn!(%error, "a call by a trunk");
                 Cause::Congestion

@@ -133,7 +133,7 @@ impl Registry {
     fn is_let_in(&self, exchange: &Exchange, id: BindingId, binding: &Binding) -> bool {
         let (user, domain) = (&binding.user, &binding.domain);
         match exchange.sip_access(user, domain, binding.flow.peer.ip()) {
-            Access::Unknown => false,
+            Access::Unknown(_) => false,
             Access::Open => true,
             Access::Password(_) => {
                 let known = self.devices.get(&id).and_then(|known| known.secret.as_ref());
@@ -203,12 +203,10 @@ impl Host for Door<'_> {
     fn watch(&mut self, watch: &Watch) -> Result<Watched, u16> {
         let number = self.exchange.sip_number(&watch.user, &watch.domain).ok_or(404_u16)?;
         // Who is not there may come: that is what lamps are for.
-        if self
+        let access = self
             .exchange
-            .sip_access(&watch.user, &watch.domain, watch.flow.peer.ip())
-            == Access::Unknown
-            && self.exchange.plane().number(&number).is_none()
-        {
+            .sip_access(&watch.user, &watch.domain, watch.flow.peer.ip());
+        if matches!(access, Access::Unknown(_)) && self.exchange.plane().number(&number).is_none() {
             return Err(404);
         }
         Ok(self.exchange.sip_state(&number, watch.package))

@@ -244,9 +244,9 @@ impl Sockets {
         }
         let known = Some(flow.connection).filter(|connection| self.connections.contains_key(connection));
         let number = known.or_else(|| self.peers.get(&flow.peer).copied());
-        // A telephone that comes by TLS is answered by the connection that it made, and by no other.
-        let is_plain = flow.transport == Transport::Tcp;
-        let number = number.or_else(|| is_plain.then(|| self.connect(flow.peer)).flatten());
+        // A telephone that came by a connection is reached by that one, or by another that it makes.
+        let is_ours = flow.transport == Transport::Tcp && flow.connection == 0;
+        let number = number.or_else(|| is_ours.then(|| self.connect(flow.peer)).flatten());
         if let Some(connection) = number.and_then(|number| self.connections.get(&number)) {
             // A peer that does not read loses what it does not read.
             let _ = connection.outbox.try_send(bytes);

@@ -34,6 +34,8 @@ pub(super) struct Trunks {
 struct Known {
     number: Number,
     peer: IpAddr,
+    /// Where its messages come from: this one, and others.
+    addresses: Vec<IpAddr>,
     contact: String,
     registers: bool,
     is_registered: bool,
@@ -118,12 +120,7 @@ impl Trunks {
 
     /// The same, where we have ended it.
     pub(super) fn leave(&mut self, trunk: TrunkId) {
-        let end = End {
-            by: EndedBy::Own,
-            status: 487,
-            cause: None,
-        };
-        self.end(trunk, &end);
+        self.end(trunk, &End::of(EndedBy::Own, 487));
     }
 
     pub(super) fn forget(&mut self, session: SessionId) {
@@ -205,6 +202,12 @@ impl Gateway {
         let before = self.trunks.known.get(&id);
         let known = Known {
             peer: trunk.target.peer.ip().to_canonical(),
+            addresses: trunk
+                .addresses
+                .iter()
+                .copied()
+                .chain([trunk.target.peer.ip()])
+                .collect(),
             contact: trunk.target.peer.to_string(),
             registers: trunk.registers.is_some(),
             is_registered: before.is_some_and(|before| before.is_registered),
@@ -245,6 +248,12 @@ impl Gateway {
             self.trunks.ways.insert(number.clone(), way);
             self.register_way(exchange, &number);
         }
+        let addresses = self
+            .trunks
+            .known
+            .values()
+            .flat_map(|known| known.addresses.iter().copied());
+        self.registry.guard.trust(addresses);
         self.trunks.has_changed = true;
         self.show_trunks(exchange);
     }

@@ -2,22 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use crate::digest::{Client, Place, Secret};
-use crate::limits::{FORKS_MAX, PROVISIONALS_MAX};
+use crate::flow::Flow;
+use crate::limits::{DESCRIPTION_BYTES_MAX, NAME_BYTES_MAX, PROVISIONALS_MAX};
+use crate::message::syntax::NameAddress;
 use crate::message::{Message, Method};
 use crate::transaction::{ClientId, Expired, ServerId};
 
+use super::accounts::copy_credentials;
 use super::event::{End, EndedBy, Event, LegKey};
 use super::inside::cause_of;
-use super::leg::{Leg, Offer, State};
+use super::leg::{Leg, Offer, State, early_of};
 use super::{Agent, Purpose, body_of};
 
 impl Agent {
-    /// By which we are known to a peer that is no trunk: a trunk has its own ([`Agent::set_trunk`]).
-    pub fn set_account(&mut self, account: u64, user: &str, secret: Secret) {
-        self.accounts.insert(account, Client::new(user, secret));
-    }
-
     pub(super) fn take_response(&mut self, now: Instant, id: ClientId, response: Message) {
         let Some(purpose) = self.clients.get(&id).copied() else {
             return;
@@ -26,27 +23,23 @@ impl Agent {
         // Of an INVITE the answer may come again: it is known until its transaction is over.
         match purpose {
             Purpose::Invite(key) => return self.take_answer(now, id, key, &response),
-            Purpose::Offer(key) => {
-                if is_final {
-                    self.take_offer_answer(now, id, key, &response);
-                }
-            }
-            Purpose::Inside(key) => {
-                if is_final && matches!(response.status(), 408 | 481) {
-                    self.lose_dialog(now, key, response.status());
-                }
-            }
-            Purpose::Notify(key) => {
-                if is_final && matches!(response.status(), 408 | 481) {
-                    self.stop_telling(key);
-                }
-            }
+            Purpose::Offer(key) if is_final => return self.take_offer_answer(now, id, key, &response),
             Purpose::Ping(binding) => self.ponged(binding),
-            Purpose::Errand(errand) => return self.take_errand(now, id, errand, &response),
-            Purpose::Nothing => {}
+            _ => {}
         }
-        if is_final && !matches!(purpose, Purpose::Offer(_)) {
-            self.forget_client(id);
+        // In a dialog that is over nothing is asked again, but what ends it.
+        let is_last = matches!(purpose, Purpose::Last(_));
+        let is_over = !is_last && self.leg_of(purpose).is_some_and(|key| !self.legs.contains_key(&key));
+        if !is_final || !is_over && self.ask_again(now, id, &response).is_some() {
+            return;
+        }
+        self.forget_client(id);
+        let is_unknown = matches!(response.status(), 408 | 481);
+        match purpose {
+            Purpose::Inside(key) if is_unknown => self.lose_dialog(now, key, response.status()),
+            Purpose::Notify(key) if is_unknown => self.stop_telling(key),
+            Purpose::Errand(errand) => self.end_errand(now, id, errand, Some(&response)),
+            _ => {}
         }
     }
 
@@ -69,7 +62,7 @@ impl Agent {
             return;
         };
         let is_cancelled = cancel.is_some();
-        if matches!(status, 401 | 407) && !is_cancelled && self.retry_with_credentials(now, id, key, response) {
+        if !is_cancelled && self.ask_again(now, id, response).is_some() {
             return;
         }
         if status == 422 && !is_cancelled && self.retry_with_interval(now, id, key, response) {
@@ -78,23 +71,16 @@ impl Agent {
         self.forget_client(id);
         self.note_refusal(now, key, response);
         let end = End {
-            by: EndedBy::Peer,
-            status,
             cause: cause_of(response),
+            forward: forward_of(response),
+            ..End::of(EndedBy::Peer, status)
         };
         self.end(key, end);
     }
 
     fn take_provisional(&mut self, now: Instant, id: ClientId, key: LegKey, response: &Message) {
         let Some(leg) = self.legs.get_mut(&key) else { return };
-        let State::Calling {
-            cancel,
-            acknowledged,
-            provisionals,
-            can_cancel,
-            ..
-        } = &mut leg.state
-        else {
+        let State::Calling { cancel, can_cancel, .. } = &mut leg.state else {
             return;
         };
         *can_cancel = true;
@@ -107,20 +93,9 @@ impl Agent {
         };
         if response.lists("Require", "100rel")
             && let Some(number) = response.number("RSeq")
+            && !self.acknowledge_provisional(now, id, key, response, (tag, number))
         {
-            // One that came again was acknowledged, and others come in their order (RFC 3262, section 4).
-            let is_first = acknowledged.iter().all(|(own, _)| *own != tag);
-            if is_first && acknowledged.len() < FORKS_MAX {
-                acknowledged.push((tag.clone(), number.saturating_sub(1)));
-            }
-            let last = acknowledged.iter_mut().find(|(own, _)| *own == tag);
-            let next = last.filter(|(_, last)| last.checked_add(1) == Some(number));
-            let Some((_, last)) = next.filter(|_| *provisionals < PROVISIONALS_MAX) else {
-                return;
-            };
-            *last = number;
-            *provisionals += 1;
-            self.acknowledge_provisional(now, id, key, response, number);
+            return;
         }
         let body = body_of(response);
         self.events.push_back(Event::Progress {
@@ -130,60 +105,55 @@ impl Agent {
         });
     }
 
-    fn acknowledge_provisional(&mut self, now: Instant, id: ClientId, key: LegKey, response: &Message, number: u32) {
-        let Some(cseq) = self.transactions.sent(id).and_then(Message::cseq).map(|(cseq, _)| cseq) else {
-            return;
+    /// False: one that came again, or before others that are still to come (RFC 3262, section 4).
+    fn acknowledge_provisional(
+        &mut self,
+        now: Instant,
+        id: ClientId,
+        key: LegKey,
+        response: &Message,
+        (tag, number): (String, u32),
+    ) -> bool {
+        let Some((cseq, _)) = self.transactions.sent(id).and_then(Message::cseq) else {
+            return false;
         };
-        let Some(leg) = self.legs.get_mut(&key) else { return };
-        // Of this early dialog, of which there may be several; their numbers are one row for us.
-        let mut early = leg.dialog.clone();
-        early.learn(response);
-        let mut prack = early.request(Method::Prack);
-        leg.dialog.count_request();
-        let flow = early.next_hop();
+        let Some(Leg {
+            dialog,
+            state: State::Calling {
+                early, provisionals, ..
+            },
+            ..
+        }) = self.legs.get_mut(&key)
+        else {
+            return false;
+        };
+        let Some(early) = early_of(early, dialog, tag) else {
+            return false;
+        };
+        let is_next = early
+            .last
+            .map_or(number > 0, |last| last.checked_add(1) == Some(number));
+        if !is_next || *provisionals >= PROVISIONALS_MAX {
+            return false;
+        }
+        early.last = Some(number);
+        *provisionals += 1;
+        early.dialog.learn(response);
+        if let Some(answer) = body_of(response).filter(|body| body.len() <= DESCRIPTION_BYTES_MAX) {
+            early.answer = Some(answer);
+        }
+        let mut prack = early.dialog.request(Method::Prack);
+        let flow = early.dialog.next_hop();
         prack.push("RAck", format!("{number} {cseq} INVITE"));
-        self.send_inside(now, key, flow, prack, Purpose::Nothing);
+        self.send_inside(now, key, flow, prack, Purpose::Prack(key));
+        true
     }
 
     fn take_accepted(&mut self, now: Instant, id: ClientId, key: LegKey, response: &Message) {
         let Some(leg) = self.legs.get_mut(&key) else { return };
         let tag = response.to_tag();
         match &leg.state {
-            State::Calling { cancel, .. } => {
-                let cancelled = cancel.clone();
-                let sent = self
-                    .transactions
-                    .sent(id)
-                    .and_then(Message::cseq)
-                    .map_or(1, |(number, _)| number);
-                let Some(leg) = self.legs.get_mut(&key) else { return };
-                leg.dialog.learn(response);
-                leg.takes_update = response.lists("Allow", "UPDATE");
-                leg.state = State::Up { ack: None };
-                self.acknowledge(key, sent);
-                self.take_timer(now, key, response);
-                if let Some(reason) = cancelled {
-                    return self.say_bye(now, key, reason);
-                }
-                match body_of(response) {
-                    Some(body) => self.events.push_back(Event::Answered { leg: key, body }),
-                    // An answer without a description: there is nothing to talk by.
-                    None => {
-                        let end = End {
-                            by: EndedBy::Own,
-                            status: 488,
-                            cause: None,
-                        };
-                        self.close(
-                            now,
-                            key,
-                            488,
-                            Some("SIP;cause=488;text=\"Not Acceptable Here\""),
-                            Some(end),
-                        );
-                    }
-                }
-            }
+            State::Calling { .. } => self.begin_answered(now, id, key, response),
             State::Up { ack } if leg.dialog.remote_tag == tag => {
                 // It came again: the ACK was lost.
                 if let Some(ack) = ack.clone() {
@@ -196,12 +166,52 @@ impl Agent {
         }
     }
 
+    /// The first answer: the call is with whoever sent it, on the way that it has by now.
+    fn begin_answered(&mut self, now: Instant, id: ClientId, key: LegKey, response: &Message) {
+        let sent = self.transactions.sent(id).and_then(Message::cseq);
+        let sent = sent.map_or(1, |(number, _)| number);
+        let Some(leg) = self.legs.get_mut(&key) else { return };
+        let State::Calling { cancel, early, .. } = &mut leg.state else {
+            return;
+        };
+        let (cancelled, mut body, mut way) = (cancel.take(), body_of(response), leg.dialog.flow);
+        let tag = response.to_tag();
+        if let Some(at) = early.iter().position(|early| early.dialog.remote_tag == tag) {
+            let early = early.swap_remove(at);
+            let before = std::mem::replace(&mut leg.dialog, early.dialog).flow;
+            body = body.or(early.answer);
+            way = std::mem::replace(&mut leg.dialog.flow, before);
+        }
+        leg.dialog.learn(response);
+        leg.takes_update = response.lists("Allow", "UPDATE");
+        leg.state = State::Up { ack: None };
+        if way != leg.dialog.flow {
+            self.set_flow(key, way);
+        }
+        self.acknowledge(id, key, sent);
+        self.take_timer(now, key, response);
+        if let Some(reason) = cancelled {
+            return self.say_bye(now, key, reason);
+        }
+        match body {
+            Some(body) => self.events.push_back(Event::Answered { leg: key, body }),
+            // There was no description at all: there is nothing to talk by.
+            None => {
+                let reason = "SIP;cause=488;text=\"Not Acceptable Here\"";
+                self.close(now, key, 488, Some(reason), Some(End::of(EndedBy::Own, 488)));
+            }
+        }
+    }
+
     /// Sends the ACK of a 2xx, and keeps it.
-    fn acknowledge(&mut self, key: LegKey, number: u32) {
+    fn acknowledge(&mut self, id: ClientId, key: LegKey, number: u32) {
         let Some(leg) = self.legs.get(&key) else { return };
         let flow = leg.dialog.next_hop();
         let mut ack = leg.dialog.request_numbered(Method::Ack, number);
         ack.push_front("Via", self.via(flow.transport));
+        if let Some(invite) = self.transactions.sent(id) {
+            copy_credentials(invite, &mut ack);
+        }
         self.transactions.send(flow, &ack);
         if let Some(Leg {
             state: State::Up { ack: kept },
@@ -213,45 +223,60 @@ impl Agent {
     }
 
     fn take_offer_answer(&mut self, now: Instant, id: ClientId, key: LegKey, response: &Message) {
-        let Some(leg) = self.legs.get_mut(&key) else { return };
         let status = response.status();
-        let own = match &leg.offer {
-            Offer::Own {
-                request,
-                is_invite,
-                cseq,
-                is_refresh,
-            } if *request == id => (*is_invite, *cseq, *is_refresh),
-            // It came again: the ACK was lost.
-            _ => {
-                if let State::Up { ack: Some(ack) } = &leg.state
-                    && (200..300).contains(&status)
-                {
-                    let (flow, ack) = (leg.dialog.next_hop(), ack.clone());
-                    self.transactions.send(flow, &ack);
-                }
-                return;
+        let is_accepted = (200..300).contains(&status);
+        let Some(leg) = self.legs.get_mut(&key) else {
+            if is_accepted {
+                self.acknowledge_late(id);
             }
-        };
-        let (is_invite, cseq, is_refresh) = own;
-        let is_asked_again = match status {
-            401 | 407 => self.retry_with_credentials(now, id, key, response),
-            422 => self.retry_with_interval(now, id, key, response),
-            _ => false,
-        };
-        let Some(leg) = self.legs.get_mut(&key).filter(|_| !is_asked_again) else {
             return;
         };
-        leg.offer = Offer::None;
+        let is_ours = matches!(leg.offer, Offer::Own { request, .. } if request == id);
+        if !is_ours {
+            // It came again: the ACK was lost.
+            if let State::Up { ack: Some(ack) } = &leg.state
+                && is_accepted
+            {
+                let (flow, ack) = (leg.dialog.next_hop(), ack.clone());
+                self.transactions.send(flow, &ack);
+            }
+            return;
+        }
+        let is_asked_again = match status {
+            422 => self.retry_with_interval(now, id, key, response),
+            _ => self.ask_again(now, id, response).is_some(),
+        };
+        if !is_asked_again {
+            self.end_offer(now, id, key, response);
+            self.rearm(key);
+        }
+    }
+
+    /// It was answered, one way or the other.
+    fn end_offer(&mut self, now: Instant, id: ClientId, key: LegKey, response: &Message) {
+        let Some(leg) = self.legs.get_mut(&key) else { return };
+        let Offer::Own {
+            is_invite,
+            cseq,
+            is_refresh,
+            description,
+            ..
+        } = std::mem::replace(&mut leg.offer, Offer::None)
+        else {
+            return;
+        };
         if !is_invite {
             self.forget_client(id);
         }
         let Some(leg) = self.legs.get_mut(&key) else { return };
-        match status {
+        match response.status() {
             200..300 => {
                 leg.dialog.retarget(response);
+                if let Some(description) = description {
+                    leg.description = description;
+                }
                 if is_invite {
-                    self.acknowledge(key, cseq);
+                    self.acknowledge(id, key, cseq);
                 }
                 self.take_timer(now, key, response);
                 if !is_refresh {
@@ -259,21 +284,11 @@ impl Agent {
                     self.events.push_back(Event::OfferAnswered { leg: key, body });
                 }
             }
-            491 => self.wait_for_other(now, key, is_refresh),
-            408 | 481 => self.lose_dialog(now, key, status),
+            491 if is_refresh => leg.session.retry(now),
+            491 => self.wait_to_offer(now, key, description.unwrap_or_default()),
+            status @ (408 | 481) => self.lose_dialog(now, key, status),
             _ if is_refresh => leg.session.retry(now),
             _ => self.events.push_back(Event::OfferAnswered { leg: key, body: None }),
-        }
-        self.rearm(key);
-    }
-
-    fn wait_for_other(&mut self, now: Instant, key: LegKey, is_refresh: bool) {
-        let Some(leg) = self.legs.get_mut(&key) else { return };
-        if is_refresh {
-            leg.session.retry(now);
-        } else {
-            let description = leg.description.clone();
-            self.wait_to_offer(now, key, description);
         }
     }
 
@@ -294,12 +309,7 @@ impl Agent {
 
     /// The peer knows nothing of the call.
     fn lose_dialog(&mut self, now: Instant, key: LegKey, status: u16) {
-        let end = End {
-            by: EndedBy::Peer,
-            status,
-            cause: None,
-        };
-        self.close(now, key, status, None, Some(end));
+        self.close(now, key, status, None, Some(End::of(EndedBy::Peer, status)));
     }
 
     /// Takes what transactions ended without an answer.
@@ -307,9 +317,14 @@ impl Agent {
         while let Some(expired) = self.transactions.poll_expired() {
             match expired {
                 Expired::Over(id) => drop(self.forget_client(id)),
-                Expired::Request(id) => {
+                Expired::Request(id, flow) => {
                     if let Some(purpose) = self.forget_client(id) {
-                        self.end_unanswered(now, id, purpose);
+                        self.end_unanswered(now, id, flow, purpose);
+                    }
+                }
+                Expired::Cancelled(id) => {
+                    if let Some(Purpose::Invite(key)) = self.clients.get(&id) {
+                        self.end_ringing(*key);
                     }
                 }
                 Expired::Response(id) => {
@@ -321,8 +336,24 @@ impl Agent {
         }
     }
 
+    /// It rang for too long, and is told to stop. What it answers is not told any more.
+    fn end_ringing(&mut self, key: LegKey) {
+        if let Some(Leg {
+            state: State::Calling { cancel, .. },
+            ..
+        }) = self.legs.get_mut(&key)
+            && cancel.is_none()
+        {
+            *cancel = Some(None);
+            self.events.push_back(Event::Ended {
+                leg: key,
+                end: NO_ANSWER,
+            });
+        }
+    }
+
     /// No answer came to a request of ours.
-    fn end_unanswered(&mut self, now: Instant, id: ClientId, purpose: Purpose) {
+    fn end_unanswered(&mut self, now: Instant, id: ClientId, flow: Flow, purpose: Purpose) {
         match purpose {
             Purpose::Invite(key) => {
                 let leg = self.legs.get(&key);
@@ -330,19 +361,36 @@ impl Agent {
                     self.end(key, NO_ANSWER);
                 }
             }
-            Purpose::Offer(key) => {
-                if let Some(Leg { offer, .. }) = self.legs.get_mut(&key)
-                    && matches!(offer, Offer::Own { request, .. } if *request == id)
-                {
-                    *offer = Offer::None;
-                    self.lose_dialog(now, key, 408);
-                }
-            }
+            Purpose::Offer(key) => self.end_unanswered_offer(now, id, flow, key),
+            // By a connection that is gone nothing comes to the peer, and says nothing of it.
+            Purpose::Inside(key) if self.is_way_lost(key, flow) => {}
             Purpose::Inside(key) => self.lose_dialog(now, key, 408),
             Purpose::Notify(key) => self.stop_telling(key),
             Purpose::Errand(errand) => self.end_errand(now, id, errand, None),
-            Purpose::Ping(_) | Purpose::Nothing => {}
+            Purpose::Prack(_) | Purpose::Ping(_) | Purpose::Last(_) => {}
         }
+    }
+
+    fn end_unanswered_offer(&mut self, now: Instant, id: ClientId, flow: Flow, key: LegKey) {
+        let is_lost = self.is_way_lost(key, flow);
+        let Some(leg) = self.legs.get_mut(&key) else { return };
+        let Offer::Own {
+            request, is_refresh, ..
+        } = leg.offer
+        else {
+            return;
+        };
+        if request != id {
+            return;
+        }
+        leg.offer = Offer::None;
+        match (is_lost, is_refresh) {
+            (false, _) => return self.lose_dialog(now, key, 408),
+            (true, true) if leg.is_cut => leg.session.retry(now),
+            (true, true) => leg.session.due = Some(now),
+            (true, false) => self.events.push_back(Event::OfferAnswered { leg: key, body: None }),
+        }
+        self.rearm(key);
     }
 
     /// Nobody acknowledged our answer (section 13.3.1.4).
@@ -357,50 +405,6 @@ impl Agent {
         leg.state = State::Up { ack: None };
         leg.offer = Offer::None;
         self.close(now, key, 408, None, (!was_over).then_some(NO_ANSWER));
-    }
-
-    /// Once more, with what the carrier asked for: the same call, the next number (section 22.2).
-    pub(super) fn retry_with_credentials(
-        &mut self,
-        now: Instant,
-        id: ClientId,
-        key: LegKey,
-        response: &Message,
-    ) -> bool {
-        let place = if response.status() == 401 {
-            Place::Server
-        } else {
-            Place::Proxy
-        };
-        let Some(sent) = self.transactions.sent(id).cloned() else {
-            return false;
-        };
-        let cnonce = self.random_text();
-        let Some(leg) = self.legs.get_mut(&key) else {
-            return false;
-        };
-        let Some(credentials) = &mut leg.credentials else {
-            return false;
-        };
-        let Some(client) = self.accounts.get_mut(&credentials.account) else {
-            return false;
-        };
-        let challenges: Vec<&str> = response.all(place.asking()).collect();
-        let method = sent.method().map_or("", Method::name);
-        let answered = client.answer(
-            &mut credentials.attempt,
-            place,
-            &challenges,
-            method,
-            sent.uri(),
-            &cnonce,
-        );
-        let Ok(answered) = answered else { return false };
-        let mut request = sent.clone();
-        for credentials in &answered {
-            request.set(credentials.place.answering(), &credentials.value);
-        }
-        self.send_again(now, id, key, request)
     }
 
     /// RFC 4028, section 7.4: once more, with an interval that the other side takes.
@@ -426,72 +430,17 @@ impl Agent {
         let mut request = sent.clone();
         request.set("Session-Expires", format!("{least}{refresher}"));
         request.set("Min-SE", least.to_string());
-        self.send_again(now, id, key, request)
-    }
-
-    fn send_again(&mut self, now: Instant, id: ClientId, key: LegKey, mut request: Message) -> bool {
-        let flow = self.client_flow(id);
-        let Some(leg) = self.legs.get_mut(&key) else {
-            return false;
-        };
-        let number = leg.dialog.count_request();
-        let method = request.method().map_or("", Method::name).to_owned();
-        request.set("CSeq", format!("{number} {method}"));
-        let via = self.via(flow.transport);
-        request.set("Via", via);
-        let Ok(sent) = self.transactions.request(now, flow, request) else {
-            return false;
-        };
-        let Some(purpose) = self.forget_client(id) else {
-            return false;
-        };
-        self.clients.insert(sent, purpose);
-        let Some(leg) = self.legs.get_mut(&key) else {
-            return false;
-        };
-        match (&mut leg.state, &mut leg.offer) {
-            (
-                State::Calling {
-                    invite,
-                    can_cancel,
-                    acknowledged,
-                    ..
-                },
-                _,
-            ) => {
-                *invite = sent;
-                *can_cancel = false;
-                acknowledged.clear();
-            }
-            (_, Offer::Own { request, cseq, .. }) => {
-                *request = sent;
-                *cseq = number;
-            }
-            _ => {}
-        }
-        true
-    }
-
-    /// What a carrier asked for last time is said before it asks again.
-    pub(super) fn add_credentials(&mut self, key: LegKey, request: &mut Message) {
-        let cnonce = self.random_text();
-        let Some(credentials) = self.legs.get_mut(&key).and_then(|leg| leg.credentials.as_mut()) else {
-            return;
-        };
-        let Some(client) = self.accounts.get_mut(&credentials.account) else {
-            return;
-        };
-        credentials.attempt = crate::digest::Attempt::default();
-        let method = request.method().map_or("", Method::name).to_owned();
-        let answers = client.begin(&mut credentials.attempt, &method, request.uri(), &cnonce);
-        for answer in answers {
-            request.set(answer.place.answering(), &answer.value);
-        }
+        self.send_again(now, id, request).is_some()
     }
 }
 
-const NO_ANSWER: End = End {
-    by: EndedBy::Time,
-    status: 408,
-    cause: None,
-};
+/// Where the peer sends the call (300 to 302): the first Contact that has a user, or a number.
+fn forward_of(response: &Message) -> Option<String> {
+    let contacts = response
+        .items("Contact")
+        .filter(|_| (300..=302).contains(&response.status()));
+    let mut users = contacts.filter_map(|contact| Some(NameAddress::parse(contact)?.address()?.user));
+    users.find(|user| !user.is_empty() && user.len() <= NAME_BYTES_MAX)
+}
+
+const NO_ANSWER: End = End::of(EndedBy::Time, 408);

@@ -207,6 +207,7 @@ mod tests {
             by,
             status,
             cause: None,
+            forward: None,
         }
     }
 

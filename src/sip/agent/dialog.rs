@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::flow::{Flow, Transport};
-use crate::limits::{ADDRESS_BYTES_MAX, ROUTE_BYTES_MAX, ROUTES_MAX};
+use crate::limits::{ADDRESS_BYTES_MAX, DIGEST_TRIES_MAX, PROVISIONALS_MAX, ROUTE_BYTES_MAX, ROUTES_MAX};
 use crate::message::syntax::{Host, NameAddress, Uri, without_headers};
 use crate::message::{Message, Method};
 
@@ -69,12 +69,27 @@ impl Dialog {
             remote: without_tag(sent.get("To")?),
             target: sent.uri().to_owned(),
             route: Vec::new(),
-            local_cseq: sent.cseq()?.0,
+            // Above that of whatever it was sent while it rang.
+            local_cseq: sent.cseq()?.0.saturating_add(EARLY_REQUESTS),
             remote_cseq: None,
             flow,
         };
         dialog.learn(response);
         Some(dialog)
+    }
+
+    /// The ACK of a 2xx to a request of ours whose leg is gone: on the same way.
+    pub(super) fn acknowledgement(invite: &Message) -> Option<Message> {
+        let mut ack = Message::request(Method::Ack, invite.uri());
+        for route in invite.all("Route") {
+            ack.push("Route", route);
+        }
+        ack.push("Max-Forwards", "70");
+        for name in ["From", "To", "Call-ID"] {
+            ack.push(name, invite.get(name)?);
+        }
+        ack.push("CSeq", format!("{} ACK", invite.cseq()?.0));
+        Some(ack)
     }
 
     /// What an answer to our INVITE says: its tag, its route in our order, its Contact (section 12.1.2).
@@ -179,6 +194,11 @@ impl Dialog {
     pub(super) fn invite_cseq(&self) -> u32 {
         self.local_cseq
     }
+
+    /// Who we are in it, and who the peer is: as was said when it began, whatever is said later (section 12.2.2).
+    pub(super) fn parties(&self) -> Option<(NameAddress, NameAddress)> {
+        Some((NameAddress::parse(&self.local)?, NameAddress::parse(&self.remote)?))
+    }
 }
 
 /// The same host says another port than it sends from.
@@ -205,6 +225,9 @@ fn is_global(ip: std::net::IpAddr) -> bool {
         }
     }
 }
+
+/// A PRACK for each provisional answer, and each as often as somebody may ask who we are.
+const EARLY_REQUESTS: u32 = PROVISIONALS_MAX * (1 + DIGEST_TRIES_MAX);
 
 fn without_tag(value: &str) -> String {
     let Some(address) = NameAddress::parse(value) else {

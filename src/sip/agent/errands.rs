@@ -38,34 +38,15 @@ pub(super) enum Alarm {
 }
 
 impl Agent {
-    /// Sends a request that has everything but its Via.
+    /// Sends a request that has everything but its Via, and is asked for no password, or answers that itself.
     pub(super) fn send_errand(
         &mut self,
         now: Instant,
         flow: Flow,
-        mut request: Message,
+        request: Message,
         errand: Errand,
     ) -> Result<ClientId, NoRoom> {
-        request.push_front("Via", self.via(flow.transport));
-        let id = self.transactions.request(now, flow, request)?;
-        self.clients.insert(id, Purpose::Errand(errand));
-        Ok(id)
-    }
-
-    /// An answer came. Provisional ones say nothing.
-    pub(super) fn take_errand(&mut self, now: Instant, id: ClientId, errand: Errand, response: &Message) {
-        let status = response.status();
-        if status < 200 {
-            return;
-        }
-        if let Errand::Refer(key) = errand
-            && matches!(status, 401 | 407)
-            && self.retry_with_credentials(now, id, key, response)
-        {
-            return self.refer_again(key);
-        }
-        self.clients.remove(&id);
-        self.end_errand(now, id, errand, Some(response));
+        self.send_request(now, flow, request, Purpose::Errand(errand), (None, None))
     }
 
     /// With its answer, or without one.
@@ -74,7 +55,7 @@ impl Agent {
             Errand::Register(line) => self.registration_answered(now, id, line, response),
             Errand::Probe(trunk) => self.probe_answered(now, id, trunk, response),
             Errand::Notice(subscription) => self.notice_answered(now, id, subscription, response),
-            Errand::Text(text) => self.text_answered(now, id, text, response),
+            Errand::Text(text) => self.text_answered(text, response),
             Errand::Refer(key) => self.refer_answered(key, response),
         }
     }

@@ -24,7 +24,7 @@ pub struct BindingId(pub u64);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Somebody calls. It is answered by [`Agent::ring`](super::Agent::ring), [`answer`](super::Agent::answer) or
-    /// [`refuse`](super::Agent::refuse).
+    /// [`hang_up`](super::Agent::hang_up).
     Invited(Box<Invited>),
     /// Of a call that went out: it goes on, without an end yet.
     Progress {
@@ -161,6 +161,8 @@ pub struct Invited {
     pub trunk: Option<TrunkId>,
     /// Headers that are passed on: what the trunk says, or the usual ones. Who calls is asserted by trunks alone.
     pub headers: Vec<(String, String)>,
+    /// How many hops a call may go that is made of this one (RFC 7332), where this one says how many.
+    pub max_forwards: Option<u8>,
 }
 
 /// Who calls.
@@ -185,6 +187,20 @@ pub struct End {
     pub status: u16,
     /// The cause of Q.850, where the peer says one (RFC 3326).
     pub cause: Option<u8>,
+    /// The number that the peer would have called instead (300 to 302): a forward, if whoever drives the agent lets it.
+    pub forward: Option<String>,
+}
+
+impl End {
+    /// Of which nothing else is said.
+    pub const fn of(by: EndedBy, status: u16) -> Self {
+        Self {
+            by,
+            status,
+            cause: None,
+            forward: None,
+        }
+    }
 }
 
 /// Who ended a leg.
@@ -198,7 +214,7 @@ pub enum EndedBy {
     Time,
 }
 
-/// What is worth counting.
+/// What is worth counting. Failures are of who is where it says: over a stream, or with a nonce that was sent there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Noticed {
     /// A message that is none, or is wrong.
@@ -218,8 +234,10 @@ pub enum Access {
     Open,
     /// By the password, in this realm.
     Password(String),
-    /// Nobody knows it.
-    Unknown,
+    /// Nobody knows it. It is asked for a password all the same, in this realm: that which a user of its domain would be asked
+    /// in. Else who asks could tell those that there are from those that there are not. Of a domain that is none of the host's it
+    /// is the usual one: of realms there are as many as somebody made, not as many as strangers name.
+    Unknown(String),
 }
 
 /// What the agent asks while it takes a message.

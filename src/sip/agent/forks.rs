@@ -1,14 +1,15 @@
-//! An INVITE of ours that somebody forked: one answer is wanted, the others are ended (report 25).
+//! An INVITE of ours that somebody forked: one answer is wanted, the others are ended (report 25). And answers that cross our
+//! BYE.
 
 use std::time::Instant;
 
-use crate::flow::Flow;
 use crate::limits::FORKS_MAX;
-use crate::message::Message;
+use crate::message::{Message, Method};
 use crate::transaction::ClientId;
 
-use super::Agent;
+use super::accounts::copy_credentials;
 use super::dialog::Dialog;
+use super::{Agent, Purpose};
 
 impl Agent {
     /// An answer that nobody wants: it is acknowledged and ended, with what the INVITE and it say. One that comes again is only
@@ -31,26 +32,37 @@ impl Agent {
             return;
         };
         let flow = dialog.next_hop();
-        let mut ack = dialog.request_numbered(crate::message::Method::Ack, number);
+        let mut ack = dialog.request_numbered(Method::Ack, number);
         ack.push_front("Via", self.via(flow.transport));
+        copy_credentials(&sent, &mut ack);
         self.transactions.send(flow, &ack);
         if is_known {
             return;
         }
-        let mut bye = dialog.request(crate::message::Method::Bye);
-        bye.push_front("Via", self.via(flow.transport));
+        let bye = dialog.request(Method::Bye);
+        let account = self.asked.get(&id).map(|asked| asked.account);
         // Without room it is ended by the peer's own time-out.
-        let _ = self.transactions.request(now, flow, bye);
+        let _ = self.send_request(now, flow, bye, Purpose::Last(None), (account, None));
+    }
+
+    /// An answer to an offer of ours that crossed our BYE. Its sender waits for the ACK (section 13.3.1.4).
+    pub(super) fn acknowledge_late(&mut self, id: ClientId) {
+        let (Some(sent), Some(flow)) = (self.transactions.sent(id).cloned(), self.transactions.flow_of(id)) else {
+            return;
+        };
+        let is_invite = sent.method() == Some(&Method::Invite);
+        let Some(mut ack) = Dialog::acknowledgement(&sent).filter(|_| is_invite) else {
+            return;
+        };
+        ack.push_front("Via", self.via(flow.transport));
+        copy_credentials(&sent, &mut ack);
+        self.transactions.send(flow, &ack);
     }
 
     /// Nothing more comes of a request of ours.
-    pub(super) fn forget_client(&mut self, id: ClientId) -> Option<super::Purpose> {
+    pub(super) fn forget_client(&mut self, id: ClientId) -> Option<Purpose> {
         self.unwanted.remove(&id);
+        self.asked.remove(&id);
         self.clients.remove(&id)
-    }
-
-    pub(super) fn client_flow(&self, id: ClientId) -> Flow {
-        let unknown = Flow::datagrams(std::net::SocketAddr::from(([127, 0, 0, 1], 9)));
-        self.transactions.flow_of(id).unwrap_or(unknown)
     }
 }

@@ -10,7 +10,7 @@ use crate::transaction::ServerId;
 
 use super::dialog::{Dialog, contact_of};
 use super::event::{Caller, End, EndedBy, Event, Host, Invited, LegKey};
-use super::leg::{Credentials, Leg, Offer, Session, State};
+use super::leg::{Device, Leg, Offer, Session, State};
 use super::registering::domain_of;
 use super::trunks::TrunkId;
 use super::{ALLOW, Agent, SUPPORTED, body_of, is_supported};
@@ -70,7 +70,11 @@ impl Agent {
         if contact_of(&message).is_none() || message.from_tag().is_none() {
             return self.reply(now, id, &message, 400, &[]);
         }
-        let is_description = message.body.is_empty() || message.body_of(super::SDP).is_some();
+        // Section 16.3: here it goes no further.
+        if message.number("Max-Forwards") == Some(0) {
+            return self.reply(now, id, &message, 483, &[]);
+        }
+        let is_description = message.body.is_empty() || body_of(&message).is_some();
         if !is_description {
             return self.reply(now, id, &message, 415, &[("Accept", super::ACCEPT)]);
         }
@@ -138,7 +142,10 @@ impl Agent {
             agent: message.get("User-Agent").unwrap_or_default().chars().take(80).collect(),
             trunk,
             headers: self.passed_in(trunk, &message),
+            max_forwards: message.number("Max-Forwards").map(one_hop_less),
         };
+        let binding = invited.caller.binding.and_then(|id| self.registrar.get(id));
+        let device = binding.map(Device::of);
         self.dialogs
             .insert((dialog.call_id.clone(), dialog.local_tag.clone()), key);
         let peers = (dialog.call_id.clone(), dialog.remote_tag.clone().unwrap_or_default());
@@ -154,7 +161,9 @@ impl Agent {
             takes_update: message.lists("Allow", "UPDATE"),
             supports_timer: message.lists("Supported", "timer"),
             transfer: None,
-            credentials: trunk.map(|trunk| Credentials::of(trunk.0)),
+            account: trunk.map(|trunk| trunk.0),
+            device,
+            is_cut: false,
             glare: None,
             is_caller: false,
             unacknowledged: None,
@@ -163,10 +172,12 @@ impl Agent {
                 invite: id,
                 request: Box::new(message),
                 reliable: None,
+                next: None,
                 rseq: 0,
             },
         };
         self.legs.insert(key, leg);
+        self.set_flow(key, flow);
         self.events.push_back(Event::Invited(Box::new(invited)));
     }
 
@@ -256,14 +267,7 @@ impl Agent {
             State::Called { invite, request, .. } if *invite == id => {
                 let request = request.clone();
                 self.respond_in(now, key, id, &request, 487, &[]);
-                self.end(
-                    key,
-                    End {
-                        by: EndedBy::Peer,
-                        status: 487,
-                        cause: None,
-                    },
-                );
+                self.end(key, End::of(EndedBy::Peer, 487));
             }
             // Of an offer of other media: nothing changes.
             _ => {
@@ -317,7 +321,8 @@ impl Agent {
         if response.to_tag().is_none() && status > 100 {
             response.append("To", &format!(";tag={}", leg.dialog.local_tag));
         }
-        let is_about_dialog = request.method().is_some_and(super::is_refresh_method);
+        let makes_target = |method: &Method| super::is_refresh_method(method) || *method == Method::Refer;
+        let is_about_dialog = request.method().is_some_and(makes_target);
         if is_about_dialog && status > 100 && status < 300 {
             response.push("Contact", self.contact(&leg.user, leg.dialog.flow.transport));
             response.push("Allow", ALLOW);
@@ -340,6 +345,7 @@ impl Agent {
 
     /// False: it is not there.
     pub(super) fn forget_leg(&mut self, key: LegKey) -> bool {
+        self.forget_flow(key);
         let Some(leg) = self.legs.remove(&key) else {
             return false;
         };
@@ -369,6 +375,11 @@ impl Agent {
         self.end_watches_of_leg(key);
         true
     }
+}
+
+/// For a call that is made of one that came (RFC 7332).
+fn one_hop_less(hops: u32) -> u8 {
+    u8::try_from(hops.saturating_sub(1)).unwrap_or(u8::MAX)
 }
 
 /// Answers have a description, and nothing else. Who does not say what it takes takes that (section 20.1).

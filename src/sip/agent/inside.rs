@@ -29,22 +29,30 @@ impl Agent {
         let Some(leg) = self.legs.get_mut(&key) else {
             return self.reply(now, id, &message, 481, &[]);
         };
+        let is_answered = !matches!(leg.state, State::Calling { .. });
         // Another one's tag: it knows the call, and is not the peer.
-        if leg.dialog.remote_tag.is_some() && message.from_tag() != leg.dialog.remote_tag {
+        let Some(dialog) = leg.dialog_from(message.from_tag()) else {
             return self.reply(now, id, &message, 481, &[]);
-        }
+        };
         // Section 12.2.2: what is older than what came is out of order.
-        if leg.dialog.remote_cseq.is_some_and(|last| number <= last) {
+        if dialog.remote_cseq.is_some_and(|last| number <= last) {
             return self.respond_in(now, key, id, &message, 500, &[]);
         }
-        leg.dialog.remote_cseq = Some(number);
+        dialog.remote_cseq = Some(number);
+        let flow = self.transactions.reply_flow(id).unwrap_or(flow);
+        if is_refresh_method(&method) {
+            dialog.retarget(&message);
+            if !is_answered {
+                dialog.flow = flow;
+            }
+        }
         // We have ended it, and wait until we may say so. Nothing of it is told any more.
         if leg.is_over() && method != Method::Bye {
             return self.respond_in(now, key, id, &message, 481, &[]);
         }
-        if is_refresh_method(&method) {
-            leg.dialog.retarget(&message);
-            leg.dialog.flow = self.transactions.reply_flow(id).unwrap_or(flow);
+        // Who comes by another connection where the last one is gone is reached by it.
+        if is_answered && (is_refresh_method(&method) || leg.is_cut) {
+            self.set_flow(key, flow);
         }
         match method {
             Method::Bye => self.take_bye(now, key, id, &message),
@@ -80,9 +88,8 @@ impl Agent {
             self.transactions.acknowledged(invite);
         }
         let end = End {
-            by: EndedBy::Peer,
-            status: 200,
             cause: cause_of(message),
+            ..End::of(EndedBy::Peer, 200)
         };
         // It came before its answer, or from one of several that ring: the others are not to go on ringing.
         if let Some(State::Calling { .. }) = self.legs.get(&key).map(|leg| &leg.state) {
@@ -119,10 +126,14 @@ impl Agent {
             return self.respond_in(now, key, id, &message, 422, &[("Min-SE", &least)]);
         }
         if !wants_offer {
-            // The session goes on, and nothing else changes.
-            let timer = self.agree_timer(now, key, &message);
+            // The session goes on, and nothing else changes. Before the answer there is none.
+            let timer = match leg.is_up() {
+                true => self.agree_timer(now, key, &message),
+                false => Vec::new(),
+            };
             let headers: Vec<(&str, &str)> = timer.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            return self.respond_in(now, key, id, &message, 200, &headers);
+            self.respond_in(now, key, id, &message, 200, &headers);
+            return self.rearm(key);
         }
         let body = body_of(&message);
         leg.offer = Offer::Peers {
@@ -139,10 +150,17 @@ impl Agent {
         let named = rack_of(message);
         let Some(leg) = self.legs.get_mut(&key) else { return };
         let is_waited_for = named.is_some() && leg.unacknowledged == named;
+        let mut next = None;
         if is_waited_for {
             leg.unacknowledged = None;
-            if let State::Called { reliable, .. } = &mut leg.state {
+            if let State::Called {
+                reliable,
+                next: waiting,
+                ..
+            } = &mut leg.state
+            {
                 *reliable = None;
+                next = waiting.take();
             }
         }
         let status = match named {
@@ -152,6 +170,9 @@ impl Agent {
         };
         self.respond_in(now, key, id, message, status, &[]);
         self.rearm(key);
+        if let Some(description) = next {
+            self.ring(now, key, description.as_deref());
+        }
     }
 
     /// Keys as telephones tell of them: `Signal=5` and `Duration=160`, or the digit alone.

@@ -2,7 +2,7 @@
 
 use super::errands::Alarm;
 use super::leg::{Leg, Offer, State};
-use super::registrar::Registrar;
+use super::registrar::{Registrar, name_of};
 use super::{Agent, LegKey, Method, Purpose, Timer};
 use crate::limits::{BINDINGS_MAX, BINDINGS_PER_USER_MAX, FORKS_MAX, LEGS_MAX, REALMS_MAX};
 
@@ -58,6 +58,11 @@ impl Agent {
             ("called", self.called.len()),
             ("servers", self.servers.len()),
             ("clients", self.clients.len()),
+            ("credentials", self.asked.len()),
+            (
+                "connections of legs",
+                self.flows.connections.len() + self.flows.cut.len(),
+            ),
             ("unwanted", self.unwanted.len()),
             ("texts", self.texts.len()),
             ("transfers", self.referring.len()),
@@ -93,6 +98,7 @@ impl Agent {
                 is(is_there, "an offer that has no end")?;
             }
         }
+        self.check_flows()?;
         for ((call, tag), (key, _)) in &self.called {
             let leg = self.legs.get(key).filter(|leg| !leg.is_caller);
             let is_its =
@@ -102,11 +108,40 @@ impl Agent {
         Ok(())
     }
 
+    fn check_flows(&self) -> Result<(), String> {
+        let (mut reached, mut cut) = (0, 0);
+        for (key, leg) in &self.legs {
+            let flow = leg.dialog.flow;
+            if flow.connection != 0 && !leg.is_cut {
+                reached += 1;
+                let is_there = self.flows.connections.contains(&(flow.connection, *key));
+                is(is_there, "a leg without its connection")?;
+            }
+            if let Some(device) = leg.device.as_ref().filter(|_| leg.is_cut) {
+                cut += 1;
+                let all = self.flows.cut.get(&(device.user.clone(), device.domain.clone()));
+                is(
+                    all.is_some_and(|all| all.contains(key)),
+                    "a leg that is not found again",
+                )?;
+            }
+            if let State::Calling { early, .. } = &leg.state {
+                is(early.len() <= FORKS_MAX, "more early dialogs than there may be")?;
+            }
+        }
+        is(self.flows.connections.len() == reached, "connections of no leg")?;
+        let listed: usize = self.flows.cut.values().map(std::collections::BTreeSet::len).sum();
+        is(listed == cut, "legs that are over, to be found again")
+    }
+
     fn check_requests(&self) -> Result<(), String> {
         for (id, key) in &self.servers {
             let leg: Option<&Leg> = self.legs.get(key);
             let is_its = leg.is_some_and(|leg| invites_of(leg).any(|own| own == *id));
             is(is_its, "an INVITE that came, of nobody")?;
+        }
+        for id in self.asked.keys() {
+            is(self.clients.contains_key(id), "credentials without their request")?;
         }
         for id in self.clients.keys() {
             is(self.transactions.sent(*id).is_some(), "a purpose without its request")?;
@@ -128,11 +163,12 @@ impl Registrar {
         let listed: usize = self.users.values().map(Vec::len).sum();
         is(listed == self.len(), "contacts of nobody")?;
         let mut connections = 0;
-        for ((user, domain), ids) in &self.users {
+        for (name, ids) in &self.users {
             let is_bounded = (1..=BINDINGS_PER_USER_MAX).contains(&ids.len());
             is(is_bounded, "a user without contacts, or with too many")?;
             for id in ids {
-                let binding = self.get(*id).filter(|own| own.user == *user && own.domain == *domain);
+                let is_its = |own: &&super::Binding| name_of(&own.user, &own.domain) == *name;
+                let binding = self.get(*id).filter(is_its);
                 let Some(binding) = binding else {
                     return Err("a contact of another user".to_owned());
                 };

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::digest;
+use crate::limits::FORKS_MAX;
 use crate::message::Message;
 use crate::transaction::{ClientId, ServerId};
 
 use super::dialog::Dialog;
+use super::registrar::{Binding, is_same_device};
 
 /// Everything that is known of it.
 #[derive(Debug)]
@@ -24,7 +25,12 @@ pub(super) struct Leg {
     pub(super) supports_timer: bool,
     /// A REFER of the peer that is told of: its number.
     pub(super) transfer: Option<u32>,
-    pub(super) credentials: Option<Credentials>,
+    /// The trunk that it is of, or the account by which the peer knows us.
+    pub(super) account: Option<u64>,
+    /// Which registered device the peer is.
+    pub(super) device: Option<Device>,
+    /// Its connection is gone, and no other is known.
+    pub(super) is_cut: bool,
     /// What is to be offered again after a glare, and when.
     pub(super) glare: Option<(Instant, String)>,
     /// Our INVITE began it.
@@ -35,20 +41,41 @@ pub(super) struct Leg {
     pub(super) is_interval_raised: bool,
 }
 
-/// By which we are known to the peer, where it asks.
-#[derive(Debug)]
-pub(super) struct Credentials {
-    pub(super) account: u64,
-    pub(super) attempt: digest::Attempt,
+/// By what a device is found again whose connection is gone (RFC 5626): its name for ever, or its contact.
+#[derive(Clone, Debug)]
+pub(super) struct Device {
+    pub(super) user: String,
+    pub(super) domain: String,
+    instance: Option<String>,
+    contact: String,
 }
 
-impl Credentials {
-    pub(super) fn of(account: u64) -> Self {
+impl Device {
+    pub(super) fn of(binding: &Binding) -> Self {
         Self {
-            account,
-            attempt: digest::Attempt::default(),
+            user: binding.user.clone(),
+            domain: binding.domain.clone(),
+            instance: binding.instance.clone(),
+            contact: binding.contact.clone(),
         }
     }
+
+    pub(super) fn is(&self, binding: &Binding) -> bool {
+        is_same_device(
+            (self.instance.as_deref(), &self.contact),
+            (binding.instance.as_deref(), &binding.contact),
+        )
+    }
+}
+
+/// One of those that our INVITE came to: a dialog of its own, with numbers and a way of its own (RFC 3261, section 12.1.2).
+#[derive(Debug)]
+pub(super) struct Early {
+    pub(super) dialog: Dialog,
+    /// The latest provisional answer that was acknowledged (RFC 3262).
+    pub(super) last: Option<u32>,
+    /// The description of such an answer: it answers our offer, and the last answer need not repeat it (RFC 3262, section 5).
+    pub(super) answer: Option<Vec<u8>>,
 }
 
 /// How far it is.
@@ -59,9 +86,9 @@ pub(super) enum State {
         invite: ClientId,
         /// To be cancelled, by this header, as soon as it may be.
         cancel: Option<Option<String>>,
-        /// Provisional answers that were acknowledged (RFC 3262): tag and latest number.
-        acknowledged: Vec<(String, u32)>,
-        /// How many.
+        /// Those who said something so far.
+        early: Vec<Early>,
+        /// Provisional answers that were acknowledged.
         provisionals: u32,
         can_cancel: bool,
     },
@@ -71,6 +98,8 @@ pub(super) enum State {
         request: Box<Message>,
         /// The provisional answer that waits for its PRACK.
         reliable: Option<Reliable>,
+        /// The one behind that: 180, or 183 with a description.
+        next: Option<Option<String>>,
         /// Of reliable provisional answers.
         rseq: u32,
     },
@@ -118,6 +147,8 @@ pub(super) enum Offer {
         is_invite: bool,
         cseq: u32,
         is_refresh: bool,
+        /// What it is. None: what is so already.
+        description: Option<String>,
     },
 }
 
@@ -130,6 +161,8 @@ pub(super) struct Session {
     pub(super) is_ours: bool,
     /// When that is, or when it is over.
     pub(super) due: Option<Instant>,
+    /// When it is over, whoever refreshes it.
+    end: Option<Instant>,
 }
 
 impl Session {
@@ -138,6 +171,7 @@ impl Session {
     pub(super) fn agree(&mut self, now: Instant, interval: Option<Duration>, is_ours: bool) {
         self.interval = interval;
         self.is_ours = is_ours;
+        self.end = interval.map(|interval| now + interval);
         self.due = interval.map(|interval| {
             let margin = Duration::from_secs(32).min(interval / 3);
             now + if is_ours { interval / 2 } else { interval - margin }
@@ -147,6 +181,21 @@ impl Session {
     /// A refresh of ours did not go through. It is tried again some times before the session is over, and not more often.
     pub(super) fn retry(&mut self, now: Instant) {
         self.due = self.interval.map(|interval| now + (interval / 8).max(REFRESH_RETRY));
+    }
+
+    /// It cannot be refreshed while nobody is reached. False: it is over.
+    pub(super) fn wait_for_way(&mut self, now: Instant) -> bool {
+        self.retry(now);
+        self.due = self.due.min(self.end);
+        self.end.is_some_and(|end| now < end)
+    }
+
+    /// There is a way again: what was to be said meanwhile is said at once.
+    pub(super) fn found_way(&mut self, now: Instant) {
+        let half = self.interval.unwrap_or_default() / 2;
+        if self.is_ours && self.end.is_some_and(|end| end <= now + half) {
+            self.due = Some(now);
+        }
     }
 
     pub(super) fn refreshed(&mut self, now: Instant) {
@@ -168,6 +217,29 @@ impl Leg {
         }
     }
 
+    /// That which a request of ours is in, by the peer's tag. None: it is there no more.
+    pub(super) fn dialog_with(&mut self, tag: Option<&str>) -> Option<&mut Dialog> {
+        if self.dialog.remote_tag.as_deref() == tag {
+            return Some(&mut self.dialog);
+        }
+        let State::Calling { early, .. } = &mut self.state else {
+            return None;
+        };
+        let mut all = early.iter_mut().map(|early| &mut early.dialog);
+        all.find(|dialog| dialog.remote_tag.as_deref() == tag)
+    }
+
+    /// That which a request of the peer's is in. None: it is of somebody else, or of too many.
+    pub(super) fn dialog_from(&mut self, tag: Option<String>) -> Option<&mut Dialog> {
+        match (&mut self.state, tag) {
+            (State::Calling { early, .. }, tag) => Some(&mut early_of(early, &self.dialog, tag?)?.dialog),
+            (_, tag) => {
+                let is_peers = self.dialog.remote_tag.is_none() || self.dialog.remote_tag == tag;
+                is_peers.then_some(&mut self.dialog)
+            }
+        }
+    }
+
     /// Which time it waits for.
     pub(super) fn due(&self) -> Option<Instant> {
         let reliable = match &self.state {
@@ -180,6 +252,28 @@ impl Leg {
         let glare = self.glare.as_ref().map(|(at, _)| *at);
         [reliable, glare, self.session.due].into_iter().flatten().min()
     }
+}
+
+/// Of who has this tag: known, or now. None: there are as many as there may be.
+pub(super) fn early_of<'a>(all: &'a mut Vec<Early>, dialog: &Dialog, tag: String) -> Option<&'a mut Early> {
+    let known = all
+        .iter()
+        .position(|early| early.dialog.remote_tag.as_ref() == Some(&tag));
+    let at = match known {
+        Some(at) => at,
+        None if all.len() >= FORKS_MAX => return None,
+        None => {
+            let mut dialog = dialog.clone();
+            dialog.remote_tag = Some(tag);
+            all.push(Early {
+                dialog,
+                last: None,
+                answer: None,
+            });
+            all.len() - 1
+        }
+    };
+    all.get_mut(at)
 }
 
 /// Between refreshes that do not go through, at least.

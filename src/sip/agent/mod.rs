@@ -13,11 +13,13 @@
 //!   [`PROVISIONALS_MAX`](crate::limits::PROVISIONALS_MAX) and [`FORKS_MAX`](crate::limits::FORKS_MAX) for each. Its branch has
 //!   64 random bits: only who has the request can answer it.
 
+mod accounts;
 mod answers;
 mod choosing;
 mod dialog;
 mod errands;
 mod event;
+mod flows;
 mod forks;
 mod incoming;
 mod inside;
@@ -35,7 +37,7 @@ mod timers;
 mod trunks;
 mod watching;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -59,11 +61,12 @@ pub use watching::{
     Activity, DialogStage, Over, Package, Presence, SubscriptionId, Waiting, Watch, Watched, WatchedDialog,
 };
 
+use accounts::Asked;
 use errands::{Alarm, Errand};
+use flows::Flows;
 use leg::Leg;
 use referring::Referring;
 use registrar::Registrar;
-use texts::Sending;
 use trunks::Trunks;
 use watching::Watching;
 
@@ -118,13 +121,17 @@ pub struct Agent {
     called: HashMap<(String, String), (LegKey, u32)>,
     servers: HashMap<ServerId, LegKey>,
     clients: HashMap<ClientId, Purpose>,
+    /// Of those that are sent once more where somebody asks who we are.
+    asked: HashMap<ClientId, Asked>,
     /// Of INVITEs of ours, by whom they were answered too late: tags.
     unwanted: HashMap<ClientId, Vec<String>>,
     /// By trunk, where it is one's.
     accounts: HashMap<u64, Client>,
     trunks: Trunks,
     watching: Watching,
-    texts: HashMap<TextId, Sending>,
+    /// Those that are not answered yet.
+    texts: HashSet<TextId>,
+    flows: Flows,
     referring: HashMap<LegKey, Referring>,
     timers: BTreeSet<(Instant, Timer)>,
     /// What each timer is set to.
@@ -140,11 +147,14 @@ enum Purpose {
     Offer(LegKey),
     /// Whose answer changes nothing, unless it says that the dialog is not there.
     Inside(LegKey),
+    /// Whose answer changes nothing.
+    Prack(LegKey),
     /// What became of a transfer is told by it.
     Notify(LegKey),
     Ping(BindingId),
     Errand(Errand),
-    Nothing,
+    /// The last one of a dialog, or of what is in that of a leg. Its answer changes nothing.
+    Last(Option<LegKey>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -169,12 +179,9 @@ impl fmt::Debug for Agent {
 impl Agent {
     /// `random`: 128 bits that nobody can guess, each time.
     pub fn new(settings: Settings, now: Instant, mut random: Box<dyn FnMut() -> u128 + Send>) -> Self {
-        let mut key = [0; 32];
-        key[..16].copy_from_slice(&random().to_be_bytes());
-        key[16..].copy_from_slice(&random().to_be_bytes());
         Self {
             challengers: HashMap::new(),
-            key,
+            key: draw_key(&mut random),
             settings,
             random,
             started: now,
@@ -185,11 +192,13 @@ impl Agent {
             called: HashMap::new(),
             servers: HashMap::new(),
             clients: HashMap::new(),
+            asked: HashMap::new(),
             unwanted: HashMap::new(),
             accounts: HashMap::new(),
             trunks: Trunks::default(),
             watching: Watching::default(),
-            texts: HashMap::new(),
+            texts: HashSet::new(),
+            flows: Flows::default(),
             referring: HashMap::new(),
             timers: BTreeSet::new(),
             set: HashMap::new(),
@@ -233,7 +242,7 @@ impl Agent {
         }
         let load = Load {
             transactions: self.transactions.open(),
-            calls: self.legs.len(),
+            legs: self.legs.len(),
         };
         match host.weigh(traffic, load) {
             Verdict::Accept => false,
@@ -251,13 +260,15 @@ impl Agent {
         }
     }
 
-    /// A connection is gone. Contacts and watchers that were reached by it are not reached any more.
+    /// A connection is gone. Contacts and watchers that were reached by it are not reached any more; calls go on, by the next
+    /// connection by which the same device registers.
     pub fn connection_closed(&mut self, connection: u64, host: &mut dyn Host) {
         self.end_watches_of_connection(connection);
         self.end_trunk_connection(connection);
         for id in self.registrar.of_connection(connection) {
             self.forget_binding(id, host);
         }
+        self.cut_legs(connection);
     }
 
     /// What is to be sent.
@@ -381,6 +392,14 @@ impl Agent {
     }
 }
 
+/// Of the nonces of challengers.
+fn draw_key(random: &mut (dyn FnMut() -> u128 + Send)) -> [u8; 32] {
+    let mut key = [0; 32];
+    key[..16].copy_from_slice(&random().to_be_bytes());
+    key[16..].copy_from_slice(&random().to_be_bytes());
+    key
+}
+
 /// What is said to people.
 fn reason_of(status: u16) -> &'static str {
     let found = REASONS.iter().find(|(own, _)| *own == status);
@@ -414,6 +433,7 @@ const REASONS: &[(u16, &str)] = &[
     (480, "Temporarily Unavailable"),
     (481, "Call/Transaction Does Not Exist"),
     (482, "Loop Detected"),
+    (483, "Too Many Hops"),
     (486, "Busy Here"),
     (487, "Request Terminated"),
     (488, "Not Acceptable Here"),
@@ -435,7 +455,7 @@ const ALLOW: &str =
 /// Extensions that are known.
 const SUPPORTED: &str = "100rel, timer, replaces, path, outbound";
 /// Bodies that are taken.
-const ACCEPT: &str = "application/sdp";
+const ACCEPT: &str = "application/sdp, multipart/mixed";
 /// The kind of descriptions.
 const SDP: &str = "application/sdp";
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::limits::{LEGS_MAX, SESSION_INTERVAL, SESSION_MIN, TRUNK_ANSWER_WAIT};
 use crate::message::syntax::escape;
 use crate::message::{Message, Method};
-use crate::transaction::{NoRoom, ServerId};
+use crate::transaction::{NoRoom, ServerId, T1};
 
 use super::dialog::Dialog;
 use super::event::{End, EndedBy, LegKey, Target};
@@ -28,6 +28,9 @@ pub struct Call {
     pub headers: Vec<(String, String)>,
     /// The trunk that it goes by ([`Agent::trunk_call`]), or the account that we are known by where the peer asks.
     pub account: Option<u64>,
+    /// How many hops it may go, of a call that is made of one that came: [`Invited::max_forwards`](super::Invited) (RFC 7332).
+    /// None: the usual 70.
+    pub max_forwards: Option<u8>,
 }
 
 /// `sip:user@domain`.
@@ -48,9 +51,12 @@ impl Agent {
         let (from, headers) = self.origin(&call);
         let user = call.from.0;
         let (flow, to) = (call.target.flow, format!("<{}>", call.to));
+        let device = self.device_at(flow, &call.target.uri);
         let mut dialog = Dialog::to(call.target, name, tag, from, to);
         let mut invite = dialog.request(Method::Invite);
-        invite.push_front("Via", self.via(flow.transport));
+        if let Some(hops) = call.max_forwards {
+            invite.set("Max-Forwards", hops.to_string());
+        }
         invite.push("Contact", self.contact(&user, flow.transport));
         invite.push("Allow", ALLOW);
         invite.push("Supported", SUPPORTED);
@@ -61,20 +67,14 @@ impl Agent {
             invite.push(name, value);
         }
         invite.set_body(SDP, call.offer.as_bytes());
-        let credentials = self.say_credentials(call.account, &mut invite);
-        let is_by_trunk = call
-            .account
-            .is_some_and(|account| self.trunk(TrunkId(account)).is_some());
         // Where there may be another trunk, this one is not waited for as long.
-        let sent = match is_by_trunk {
-            true => self.transactions.request_within(now, flow, invite, TRUNK_ANSWER_WAIT)?,
-            false => self.transactions.request(now, flow, invite)?,
-        };
+        let trunk = call.account.and_then(|account| self.trunk(TrunkId(account)));
+        let wait = trunk.map(|_| TRUNK_ANSWER_WAIT);
+        let key = LegKey(self.begun + 1);
+        let sent = self.send_request(now, flow, invite, Purpose::Invite(key), (call.account, wait))?;
         self.begun += 1;
-        let key = LegKey(self.begun);
         self.dialogs
             .insert((dialog.call_id.clone(), dialog.local_tag.clone()), key);
-        self.clients.insert(sent, Purpose::Invite(key));
         let leg = Leg {
             dialog,
             user,
@@ -84,7 +84,9 @@ impl Agent {
             takes_update: false,
             supports_timer: false,
             transfer: None,
-            credentials,
+            account: call.account,
+            device,
+            is_cut: false,
             glare: None,
             is_caller: true,
             unacknowledged: None,
@@ -92,12 +94,13 @@ impl Agent {
             state: State::Calling {
                 invite: sent,
                 cancel: None,
-                acknowledged: Vec::new(),
+                early: Vec::new(),
                 provisionals: 0,
                 can_cancel: false,
             },
         };
         self.legs.insert(key, leg);
+        self.set_flow(key, flow);
         Ok(key)
     }
 
@@ -109,6 +112,7 @@ impl Agent {
                     invite,
                     request,
                     reliable,
+                    next,
                     rseq,
                 },
             ..
@@ -118,8 +122,11 @@ impl Agent {
         };
         let (invite, request) = (*invite, request.clone());
         let is_reliable = request.lists("Require", "100rel");
-        // One at a time (RFC 3262, section 3).
+        // One at a time (RFC 3262, section 3). What there is to hear is not forgotten for another ringing.
         if is_reliable && reliable.is_some() {
+            if description.is_some() || next.is_none() {
+                *next = Some(description.map(str::to_owned));
+            }
             return;
         }
         *rseq += 1;
@@ -183,12 +190,8 @@ impl Agent {
         self.rearm(key);
     }
 
-    /// Does not take a call. `reason` is the value of a header Reason.
-    pub fn refuse(&mut self, now: Instant, key: LegKey, status: u16, reason: Option<&str>) {
-        self.close(now, key, status, reason, None);
-    }
-
-    /// Ends a leg, however far it is. It is over at once, and not told of. `status` is for a call that was not answered.
+    /// Ends a leg, however far it is. It is over at once, and not told of. `status` refuses a call that was not answered, `reason`
+    /// is the value of a header Reason.
     pub fn hang_up(&mut self, now: Instant, key: LegKey, status: u16, reason: Option<&str>) {
         self.close(now, key, status, reason, None);
     }
@@ -245,11 +248,11 @@ impl Agent {
         if let Some(reason) = reason {
             bye.push("Reason", reason);
         }
-        self.send_inside(now, key, flow, bye, Purpose::Nothing);
+        self.send_inside(now, key, flow, bye, Purpose::Last(Some(key)));
         self.forget_leg(key);
     }
 
-    /// With Via, Contact and what else goes along.
+    /// With Contact and what else goes along.
     pub(super) fn send_inside(
         &mut self,
         now: Instant,
@@ -258,7 +261,6 @@ impl Agent {
         mut request: Message,
         purpose: Purpose,
     ) -> Option<crate::transaction::ClientId> {
-        request.push_front("Via", self.via(flow.transport));
         if request.method().is_some_and(super::is_refresh_method) {
             let user = self.legs.get(&key).map(|leg| leg.user.clone()).unwrap_or_default();
             request.push("Contact", self.contact(&user, flow.transport));
@@ -266,12 +268,8 @@ impl Agent {
             request.push("Supported", SUPPORTED);
         }
         request.push("User-Agent", &self.settings.agent);
-        self.add_credentials(key, &mut request);
-        let id = self.transactions.request(now, flow, request).ok()?;
-        if purpose != Purpose::Nothing {
-            self.clients.insert(id, purpose);
-        }
-        Some(id)
+        let account = self.legs.get(&key).and_then(|leg| leg.account);
+        self.send_request(now, flow, request, purpose, (account, None)).ok()
     }
 
     /// Offers other media. False: not now, an offer is under way.
@@ -291,12 +289,12 @@ impl Agent {
             return false;
         };
         if let Some(leg) = self.legs.get_mut(&key) {
-            leg.description = description.to_owned();
             leg.offer = Offer::Own {
                 request,
                 is_invite: true,
                 cseq,
                 is_refresh: false,
+                description: Some(description.to_owned()),
             };
         }
         self.rearm(key);
@@ -353,7 +351,7 @@ impl Agent {
         let Some(leg) = self.legs.get_mut(&key) else { return };
         let Some(number) = leg.transfer else { return };
         let mut notify = leg.dialog.request(Method::Notify);
-        let flow = leg.dialog.next_hop();
+        let (flow, user) = (leg.dialog.next_hop(), leg.user.clone());
         notify.push("Event", format!("refer;id={number}"));
         let is_final = status >= 200;
         let state = if is_final {
@@ -369,6 +367,7 @@ impl Agent {
         if is_final {
             leg.transfer = None;
         }
+        notify.push("Contact", self.contact(&user, flow.transport));
         self.send_inside(now, key, flow, notify, Purpose::Notify(key));
     }
 
@@ -405,20 +404,7 @@ impl Agent {
     }
 
     pub(super) fn end_by_time(&mut self, now: Instant, key: LegKey, status: u16) {
-        let end = End {
-            by: EndedBy::Time,
-            status,
-            cause: None,
-        };
-        self.close(
-            now,
-            key,
-            status,
-            Some("SIP;cause=408;text=\"Request Timeout\""),
-            Some(end),
-        );
+        let reason = "SIP;cause=408;text=\"Request Timeout\"";
+        self.close(now, key, status, Some(reason), Some(End::of(EndedBy::Time, status)));
     }
 }
-
-/// As in [`crate::transaction`].
-const T1: Duration = Duration::from_millis(500);

@@ -1,7 +1,6 @@
 //! Which headers of a call go through the switch: a list of names, in both directions, and never what a dialog is made of.
 
 use crate::limits::{PASSED_BYTES_MAX, PASSED_HEADER_BYTES_MAX, PASSED_HEADERS_MAX, PASSED_NAMES_MAX};
-use crate::message::Message;
 
 /// Names of headers that are passed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,12 +49,6 @@ impl Passes {
         Ok(Self(names.iter().map(|name| (*name).to_owned()).collect()))
     }
 
-    /// Without one of the names.
-    pub(super) fn without(mut self, name: &str) -> Self {
-        self.0.retain(|own| !own.eq_ignore_ascii_case(name));
-        self
-    }
-
     /// Does a header of this name go through?
     pub fn has(&self, name: &str) -> bool {
         let fits = |own: &String| match own.strip_suffix('*') {
@@ -82,11 +75,6 @@ impl Passes {
             }
         }
         passed
-    }
-
-    /// Those of a message that came.
-    pub(super) fn of(&self, message: &Message) -> Vec<(String, String)> {
-        self.filter(message.lines())
     }
 }
 
@@ -191,7 +179,6 @@ mod tests {
         assert_eq!(Passes::new(&["a"; PASSED_NAMES_MAX + 1]), Err(PassesError::TooMany));
         let wide = Passes::new(&["Co*", "Subject"]).expect("names");
         assert!(wide.has("Subject") && wide.has("Comment") && !wide.has("Contact") && !wide.has("Content-Type"));
-        assert!(!Passes::default().without("diversion").has("Diversion"));
     }
 
     #[test]

@@ -54,9 +54,8 @@ impl Agent {
     }
 
     /// It went out once more, with another number.
-    pub(super) fn refer_again(&mut self, key: LegKey) {
-        let number = self.legs.get(&key).map(|leg| leg.dialog.invite_cseq());
-        if let (Some(number), Some(referring)) = (number, self.referring.get_mut(&key)) {
+    pub(super) fn refer_again(&mut self, key: LegKey, number: u32) {
+        if let Some(referring) = self.referring.get_mut(&key) {
             referring.number = number;
         }
     }

@@ -11,7 +11,7 @@ use crate::transaction::ServerId;
 
 use super::event::{Access, BindingId, Host, Noticed};
 use super::registrar::{Outcome, Request};
-use super::{ACCEPT, ALLOW, Agent, Purpose, SUPPORTED, Timer};
+use super::{ACCEPT, ALLOW, Agent, Purpose, SUPPORTED, Timer, draw_key};
 
 impl Agent {
     pub(super) fn answer_options(&mut self, now: Instant, id: ServerId, request: &Message) {
@@ -50,6 +50,7 @@ impl Agent {
         let (outcome, changed) = self.registrar.handle(now, &request, bounds, host);
         for binding in changed {
             self.watch_binding(now, binding);
+            self.find_legs(now, binding);
         }
         match outcome {
             Outcome::Refused(423) => {
@@ -86,8 +87,7 @@ impl Agent {
         let access = host.access(user, domain, flow);
         let realm = match &access {
             Access::Open => return true,
-            Access::Password(realm) => realm.clone(),
-            Access::Unknown => self.settings.realm.clone(),
+            Access::Password(realm) | Access::Unknown(realm) => realm.clone(),
         };
         let method = message.method().map_or("", Method::name).to_owned();
         let is_register = method == "REGISTER";
@@ -124,9 +124,13 @@ impl Agent {
                 self.reply(now, id, message, 400, &[]);
                 return false;
             }
+            // Both have a nonce that was sent to this address.
             Some(Verdict::Wrong { .. }) => self.notice(flow, Noticed::WrongPassword),
             Some(Verdict::Unknown { .. }) => self.notice(flow, Noticed::UnknownUser),
-            _ if access == Access::Unknown => self.notice(flow, Noticed::UnknownUser),
+            // On a datagram anybody may write any address, and have who is there banned.
+            _ if matches!(access, Access::Unknown(_)) && flow.transport.is_reliable() => {
+                self.notice(flow, Noticed::UnknownUser);
+            }
             _ => {}
         }
         // Who has no such user, or not its password, is told the same: else names could be found out.
@@ -141,6 +145,8 @@ impl Agent {
     fn challenger(&mut self, realm: &str) -> &mut Challenger {
         if self.challengers.len() >= REALMS_MAX && !self.challengers.contains_key(realm) {
             self.challengers.clear();
+            // What was used up would be good once more.
+            self.key = draw_key(&mut self.random);
         }
         let (key, algorithms) = (self.key, &self.settings.algorithms);
         self.challengers.entry(realm.to_owned()).or_insert_with(|| {
@@ -194,7 +200,6 @@ impl Agent {
         self.set_timer(Timer::Ping(id), Some(at));
         let Some(target) = target else { return };
         let mut request = Message::request(Method::Options, &target.uri);
-        request.push("Via", self.via(target.flow.transport));
         for route in &target.route {
             request.push("Route", route);
         }
@@ -207,9 +212,7 @@ impl Agent {
         request.push("CSeq", "1 OPTIONS");
         request.push("Contact", self.contact("", target.flow.transport));
         // Without room it counts as one that was not answered.
-        if let Ok(client) = self.transactions.request(now, target.flow, request) {
-            self.clients.insert(client, Purpose::Ping(id));
-        }
+        let _ = self.send_request(now, target.flow, request, Purpose::Ping(id), (None, None));
     }
 
     pub(super) fn ponged(&mut self, id: BindingId) {

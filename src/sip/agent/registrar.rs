@@ -10,6 +10,7 @@ use crate::message::syntax::{NameAddress, Uri, without_headers};
 
 use super::dialog::hops;
 use super::event::{BindingId, Host, Target};
+use super::leg::Device;
 
 /// One contact of a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +58,8 @@ impl Binding {
 #[derive(Debug, Default)]
 pub(super) struct Registrar {
     bindings: BTreeMap<BindingId, Binding>,
-    pub(super) users: HashMap<(String, String), Vec<BindingId>>,
+    /// By user and domain, as [`name_of`] has it.
+    pub(super) users: HashMap<String, Vec<BindingId>>,
     /// Those that are reached by a connection.
     pub(super) connections: BTreeSet<(u64, BindingId)>,
     begun: u64,
@@ -125,9 +127,15 @@ impl Registrar {
         self.bindings.len()
     }
 
-    fn of_user(&self, user: &str, domain: &str) -> Vec<BindingId> {
-        let key = (user.to_owned(), domain.to_owned());
-        self.users.get(&key).cloned().unwrap_or_default()
+    fn of_user(&self, user: &str, domain: &str) -> &[BindingId] {
+        self.users.get(&name_of(user, domain)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Where a device is reached whose connection was closed.
+    pub(super) fn of_device(&self, device: &Device) -> Option<Flow> {
+        let all = self.of_user(&device.user, &device.domain).iter();
+        let mut bindings = all.filter_map(|id| self.bindings.get(id));
+        bindings.find(|binding| device.is(binding)).map(|binding| binding.flow)
     }
 
     /// Which of the user's contacts this message is from.
@@ -159,6 +167,8 @@ impl Registrar {
     ) -> (Outcome, Vec<BindingId>) {
         let message = request.message;
         let default = message.number("Expires");
+        let cseq = message.cseq().map_or(0, |(number, _)| number);
+        let is_late = |binding: &Binding| binding.call_id == message.call_id() && binding.cseq >= cseq;
         let mut changed = Vec::new();
         if message.items("Contact").any(|contact| contact == "*") {
             // Alone, and for nothing (step 6).
@@ -166,7 +176,11 @@ impl Registrar {
             if !is_alone || default != Some(0) {
                 return (Outcome::Refused(400), changed);
             }
-            changed = self.of_user(request.user, request.domain);
+            let all = self.of_user(request.user, request.domain).to_vec();
+            if all.iter().filter_map(|id| self.get(*id)).any(is_late) {
+                return (Outcome::Refused(500), changed);
+            }
+            changed = all;
             for id in &changed {
                 self.remove(*id, host);
             }
@@ -175,32 +189,33 @@ impl Registrar {
         let mut wanted = Vec::new();
         for contact in message.items("Contact") {
             match wanted_of(contact) {
-                Some(contact) if wanted.len() < BINDINGS_PER_USER_MAX => wanted.push(contact),
-                Some(_) => return (Outcome::Refused(403), changed),
+                Some(_) if wanted.len() >= BINDINGS_PER_USER_MAX => return (Outcome::Refused(403), changed),
+                Some(contact) => {
+                    let found = self.find(request, &contact);
+                    wanted.push((contact, found));
+                }
                 None => return (Outcome::Refused(400), changed),
             }
         }
-        let cseq = message.cseq().map_or(0, |(number, _)| number);
-        let is_late = |binding: &Binding| binding.call_id == message.call_id() && binding.cseq >= cseq;
         let seconds = |contact: &Wanted| contact.expires.or(default).unwrap_or(EXPIRES_DEFAULT);
-        for contact in &wanted {
-            if self
-                .find(request, contact)
-                .and_then(|id| self.get(id))
-                .is_some_and(is_late)
-            {
+        for (contact, found) in &wanted {
+            if found.and_then(|id| self.get(id)).is_some_and(is_late) {
                 return (Outcome::Refused(500), changed);
             }
             if seconds(contact) > 0 && Duration::from_secs(seconds(contact).into()) < bounds.0 {
                 return (Outcome::Refused(423), changed);
             }
         }
-        if let Some(status) = self.has_no_room(request, &wanted, seconds) {
+        let is_new = |(contact, found): &&(Wanted, Option<BindingId>)| seconds(contact) > 0 && found.is_none();
+        if let Some(status) = self.has_no_room(request, wanted.iter().filter(is_new).count()) {
             return (Outcome::Refused(status), changed);
         }
-        for contact in wanted {
+        for (contact, found) in wanted {
             let expires = Duration::from_secs(seconds(&contact).into()).min(bounds.1);
-            match self.bind(now, request, contact, expires, host) {
+            // The same may be there twice, and come or go by the first.
+            let found = found.filter(|id| self.bindings.contains_key(id));
+            let found = found.or_else(|| self.find(request, &contact));
+            match self.bind(now, request, (contact, found), expires, host) {
                 Ok(id) => changed.extend(id),
                 Err(status) => return (Outcome::Refused(status), changed),
             }
@@ -209,9 +224,7 @@ impl Registrar {
     }
 
     /// The status of the refusal, where there are too many.
-    fn has_no_room(&self, request: &Request<'_>, wanted: &[Wanted], seconds: impl Fn(&Wanted) -> u32) -> Option<u16> {
-        let is_new = |contact: &&Wanted| seconds(contact) > 0 && self.find(request, contact).is_none();
-        let new = wanted.iter().filter(is_new).count();
+    fn has_no_room(&self, request: &Request<'_>, new: usize) -> Option<u16> {
         if new == 0 {
             None
         } else if self.of_user(request.user, request.domain).len() + new > BINDINGS_PER_USER_MAX {
@@ -225,11 +238,10 @@ impl Registrar {
         &mut self,
         now: Instant,
         request: &Request<'_>,
-        contact: Wanted,
+        (contact, found): (Wanted, Option<BindingId>),
         expires: Duration,
         host: &mut dyn Host,
     ) -> Result<Option<BindingId>, u16> {
-        let found = self.find(request, &contact);
         if expires.is_zero() {
             if let Some(id) = found {
                 self.remove(id, host);
@@ -264,8 +276,8 @@ impl Registrar {
         };
         let granted = host.register(id, &binding, expires)?;
         if found.is_none() {
-            let key = (binding.user.clone(), binding.domain.clone());
-            self.users.entry(key).or_default().push(id);
+            let name = name_of(&binding.user, &binding.domain);
+            self.users.entry(name).or_default().push(id);
         }
         let end = now + granted.min(expires);
         let connection = binding.flow.connection;
@@ -281,15 +293,10 @@ impl Registrar {
 
     /// By its name for ever, or by its address.
     fn find(&self, request: &Request<'_>, contact: &Wanted) -> Option<BindingId> {
-        let all = self.of_user(request.user, request.domain);
-        all.into_iter().find(|id| {
-            self.bindings
-                .get(id)
-                .is_some_and(|binding| match (&binding.instance, &contact.instance) {
-                    (Some(own), Some(other)) => own == other,
-                    _ => is_same_place(&binding.contact, &contact.contact),
-                })
-        })
+        let wanted = (contact.instance.as_deref(), contact.contact.as_str());
+        let is_it = |binding: &Binding| is_same_device((binding.instance.as_deref(), &binding.contact), wanted);
+        let mut all = self.of_user(request.user, request.domain).iter().copied();
+        all.find(|id| self.bindings.get(id).is_some_and(is_it))
     }
 
     /// Takes a contact away, and tells.
@@ -298,7 +305,7 @@ impl Registrar {
             return;
         };
         self.connections.remove(&(binding.flow.connection, id));
-        let key = (binding.user, binding.domain);
+        let key = name_of(&binding.user, &binding.domain);
         if let Some(all) = self.users.get_mut(&key) {
             all.retain(|other| *other != id);
             if all.is_empty() {
@@ -342,6 +349,19 @@ fn wanted_of(contact: &str) -> Option<Wanted> {
         name: contact.name,
         contact: contact.uri,
     })
+}
+
+/// An `@` is in no domain.
+pub(super) fn name_of(user: &str, domain: &str) -> String {
+    [user, "@", domain].concat()
+}
+
+/// By its name for ever, where both have one, or by its contact.
+pub(super) fn is_same_device(one: (Option<&str>, &str), other: (Option<&str>, &str)) -> bool {
+    match (one.0, other.0) {
+        (Some(one), Some(other)) => one == other,
+        _ => is_same_place(one.1, other.1),
+    }
 }
 
 /// Section 19.1.4, as far as contacts of telephones differ: user, host, port and transport.

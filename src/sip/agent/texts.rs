@@ -2,18 +2,17 @@
 
 use std::time::Instant;
 
-use crate::digest::{Attempt, Place};
 use crate::flow::Flow;
 use crate::limits::{TEXT_BYTES_MAX, TEXT_DATAGRAM_BYTES_MAX};
-use crate::message::syntax::{Uri, quote};
+use crate::message::syntax::{NameAddress, Uri, quote};
 use crate::message::{Message, Method};
-use crate::transaction::{ClientId, NoRoom, ServerId};
+use crate::transaction::{NoRoom, ServerId};
 
 use super::errands::Errand;
 use super::event::{Host, LegKey, Target};
 use super::registering::domain_of;
 use super::trunks::TrunkId;
-use super::{ALLOW, Agent, Event};
+use super::{ALLOW, Agent, Event, Purpose};
 
 /// A text of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,14 +61,6 @@ pub enum TextError {
     NoRoom(#[from] NoRoom),
 }
 
-/// One that is not answered yet.
-#[derive(Debug)]
-pub(super) struct Sending {
-    account: Option<u64>,
-    attempt: Attempt,
-    cseq: u32,
-}
-
 impl Agent {
     /// Sends a text. [`Event::TextSent`] says what became of it.
     ///
@@ -95,16 +86,11 @@ impl Agent {
         if is_too_long || request.body.len() > TEXT_BYTES_MAX {
             return Err(TextError::TooLong);
         }
-        let known = self.say_credentials(letter.account, &mut request);
+        let id = TextId(self.begun + 1);
+        let purpose = Purpose::Errand(Errand::Text(id));
+        self.send_request(now, flow, request, purpose, (letter.account, None))?;
         self.begun += 1;
-        let id = TextId(self.begun);
-        self.send_errand(now, flow, request, Errand::Text(id))?;
-        let sending = Sending {
-            account: letter.account,
-            attempt: known.map(|known| known.attempt).unwrap_or_default(),
-            cseq: 1,
-        };
-        self.texts.insert(id, sending);
+        self.texts.insert(id);
         Ok(id)
     }
 
@@ -121,46 +107,11 @@ impl Agent {
     }
 
     /// An answer came, or none.
-    pub(super) fn text_answered(&mut self, now: Instant, sent: ClientId, id: TextId, response: Option<&Message>) {
-        if let Some(response) = response.filter(|response| matches!(response.status(), 401 | 407))
-            && self.write_again(now, sent, id, response)
-        {
-            return;
-        }
+    pub(super) fn text_answered(&mut self, id: TextId, response: Option<&Message>) {
         let status = response.map_or(408, Message::status);
-        if self.texts.remove(&id).is_some() {
+        if self.texts.remove(&id) {
             self.events.push_back(Event::TextSent { text: id, status });
         }
-    }
-
-    /// The same, with the next number and what was asked for (RFC 3261, section 22.2).
-    fn write_again(&mut self, now: Instant, sent: ClientId, id: TextId, response: &Message) -> bool {
-        let cnonce = self.random_text();
-        let (Some(request), Some(flow)) = (self.transactions.sent(sent), self.transactions.flow_of(sent)) else {
-            return false;
-        };
-        let mut request = request.clone();
-        let Some(sending) = self.texts.get_mut(&id) else {
-            return false;
-        };
-        let account = sending.account.and_then(|account| self.accounts.get_mut(&account));
-        let Some(client) = account else { return false };
-        let place = if response.status() == 401 {
-            Place::Server
-        } else {
-            Place::Proxy
-        };
-        let challenges: Vec<&str> = response.all(place.asking()).collect();
-        let attempt = &mut sending.attempt;
-        let answers = client.answer(attempt, place, &challenges, "MESSAGE", request.uri(), &cnonce);
-        let Ok(answers) = answers else { return false };
-        sending.cseq += 1;
-        request.set("CSeq", format!("{} MESSAGE", sending.cseq));
-        request.remove("Via");
-        for answer in &answers {
-            request.set(answer.place.answering(), &answer.value);
-        }
-        self.send_errand(now, flow, request, Errand::Text(id)).is_ok()
     }
 
     /// A text outside of calls.
@@ -173,8 +124,8 @@ impl Agent {
         if trunk.is_none() && !self.is_known(now, flow, id, message, (&from.user, &domain), host) {
             return;
         }
-        let to = Uri::parse(message.uri());
-        let (status, headers) = self.read_text(message, to, (flow, trunk, None), host);
+        let parties = Uri::parse(message.uri()).zip(message.from());
+        let (status, headers) = self.read_text(message, parties, (flow, trunk, None), host);
         self.reply(now, id, message, status, headers);
     }
 
@@ -189,9 +140,12 @@ impl Agent {
     ) {
         let Some(leg) = self.legs.get(&key) else { return };
         let (flow, trunk) = (leg.dialog.flow, self.trunk_of_leg(key));
-        // The Request-URI names our Contact.
-        let to = message.to().and_then(|to| to.address());
-        let (status, headers) = self.read_text(message, to, (flow, trunk, Some(key)), host);
+        // Who was checked when the call began. What the headers of this one say was not (RFC 3261, section 12.2.2).
+        let parties = leg
+            .dialog
+            .parties()
+            .and_then(|(own, peer)| Some((own.address()?, peer)));
+        let (status, headers) = self.read_text(message, parties, (flow, trunk, Some(key)), host);
         self.respond_in(now, key, id, message, status, headers);
     }
 
@@ -199,12 +153,12 @@ impl Agent {
     fn read_text(
         &mut self,
         message: &Message,
-        to: Option<Uri>,
+        parties: Option<(Uri, NameAddress)>,
         (flow, trunk, leg): (Flow, Option<TrunkId>, Option<LegKey>),
         host: &mut dyn Host,
     ) -> (u16, &'static [(&'static str, &'static str)]) {
-        let from = message.from().and_then(|from| Some((from.address()?, from.name)));
-        let (Some((from, name)), Some(to)) = (from, to) else {
+        let parties = parties.and_then(|(to, from)| Some((to, from.address()?, from.name)));
+        let Some((to, from, name)) = parties else {
             return (400, &[]);
         };
         if message.body.len() > TEXT_BYTES_MAX {

@@ -57,7 +57,11 @@ impl Agent {
         if leg.session.due.is_some_and(|due| due <= now) {
             if leg.session.is_ours {
                 leg.session.due = None;
-                self.refresh(now, key);
+                if !leg.is_cut {
+                    self.refresh(now, key);
+                } else if !leg.session.wait_for_way(now) {
+                    return self.end_by_time(now, key, 408);
+                }
             } else {
                 return self.end_by_time(now, key, 408);
             }
@@ -90,6 +94,7 @@ impl Agent {
                     is_invite: !is_update,
                     cseq,
                     is_refresh: true,
+                    description: None,
                 };
             }
             None => leg.session.retry(now),
@@ -121,9 +126,11 @@ impl Agent {
             leg.session.refreshed(now);
             return Vec::new();
         };
+        // No shorter than whoever asked, or who is between, can bear.
+        let least = Duration::from_secs(request.number("Min-SE").unwrap_or(0).into());
         let interval = Duration::from_secs(asked.into())
             .max(SESSION_MIN)
-            .min(SESSION_INTERVAL.max(SESSION_MIN));
+            .min(SESSION_INTERVAL.max(least));
         let value = request.get("Session-Expires").unwrap_or_default();
         let parameters = crate::message::syntax::Parameters::parse(value.split_once(';').map_or("", |(_, rest)| rest));
         // Where the peer does not know of it, or says so, it is ours to refresh.
@@ -161,4 +168,7 @@ impl Agent {
     }
 }
 
-const _: () = assert!(SESSION_MIN.as_secs() >= 90, "RFC 4028, section 5");
+const _: () = {
+    assert!(SESSION_MIN.as_secs() >= 90, "RFC 4028, section 5");
+    assert!(SESSION_MIN.as_secs() <= SESSION_INTERVAL.as_secs());
+};

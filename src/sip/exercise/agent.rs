@@ -59,7 +59,7 @@ impl Host for House {
         match user {
             "1001" | "1002" | "1003" => Access::Open,
             "secret" => Access::Password("realm".to_owned()),
-            _ => Access::Unknown,
+            _ => Access::Unknown("realm".to_owned()),
         }
     }
 
@@ -221,6 +221,7 @@ impl Conversation {
             offer: "v=0".to_owned(),
             headers: Vec::new(),
             account: Some(1),
+            max_forwards: None,
         };
         if self.legs.len() < LEGS_MAX {
             let key = self.agent.call(self.now, call).map_err(|error| error.to_string())?;
@@ -349,7 +350,7 @@ const INVITE: &str = "INVITE sip:1002@192.0.2.1 SIP/2.0\nVia: SIP/2.0/UDP 198.51
     From: <sip:1001@realm>;tag=p\nTo: <sip:1002@realm>\nCall-ID: c\nCSeq: 1 INVITE\nContact: <sip:1001@198.51.100.1>\n\
     Require: 100rel\nSession-Expires: 90\nAllow: UPDATE\nContent-Type: application/sdp\nContent-Length: 3\n\nv=0";
 
-const SEEDS: [(&str, &[(u8, &str)]); 7] = [
+const SEEDS: [(&str, &[(u8, &str)]); 9] = [
     (
         "called",
         &[
@@ -465,6 +466,54 @@ const SEEDS: [(&str, &[(u8, &str)]); 7] = [
                  To: <sip:secret@realm>\nCall-ID: s\nCSeq: 1 REGISTER\nContact: <sip:secret@b>\n\n",
             ),
             (CLOSE, ""),
+        ],
+    ),
+    (
+        "cut",
+        &[
+            (
+                ON_A_STREAM,
+                "REGISTER sip:realm SIP/2.0\nVia: SIP/2.0/TCP 10.0.0.1;branch=z9hG4bK1\nFrom: <sip:1001@realm>;tag=1\n\
+                 To: <sip:1001@realm>\nCall-ID: r\nCSeq: 1 REGISTER\nContact: <sip:1001@198.51.100.1>;+sip.instance=\"<a>\"\n\n",
+            ),
+            (ON_A_STREAM, INVITE),
+            (ANSWER, ""),
+            (
+                ON_A_STREAM,
+                "ACK sip:1002@192.0.2.1 SIP/2.0\nVia: SIP/2.0/TCP 198.51.100.1;branch=z9hG4bK3\nFrom: @F\nTo: @T\nCall-ID: @I\n\
+                 CSeq: 1 ACK\n\n",
+            ),
+            (OFFER, ""),
+            (CLOSE, ""),
+            (TIME, "04000"),
+            (
+                ON_A_STREAM,
+                "REGISTER sip:realm SIP/2.0\nVia: SIP/2.0/TCP 10.0.0.1;branch=z9hG4bK2\nFrom: <sip:1001@realm>;tag=1\n\
+                 To: <sip:1001@realm>\nCall-ID: r\nCSeq: 2 REGISTER\nContact: <sip:1001@198.51.100.1>;+sip.instance=\"<a>\"\n\n",
+            ),
+            (PRESS, ""),
+            (CLOSE, ""),
+        ],
+    ),
+    (
+        "early",
+        &[
+            (CALL, ""),
+            (
+                DATAGRAM,
+                "SIP/2.0 183 X\nVia: @V\nFrom: @F\nTo: @T;tag=x\nCall-ID: @I\nCSeq: @N\nContact: <sip:a@198.51.100.1>\n\
+                 Require: 100rel\nRSeq: 1\nContent-Type: multipart/mixed;boundary=b\n\n--b\nContent-Type: application/sdp\n\nv=0\n--b--",
+            ),
+            (
+                DATAGRAM,
+                "UPDATE sip:1002@192.0.2.1 SIP/2.0\nVia: SIP/2.0/UDP 198.51.100.1;branch=z9hG4bK7\nFrom: <sip:1001@realm>;tag=y\n\
+                 To: @F\nCall-ID: @I\nCSeq: 1 UPDATE\nContact: <sip:b@198.51.100.1>\nSession-Expires: 90\n\n",
+            ),
+            (TIME, "20000"),
+            (
+                DATAGRAM,
+                "SIP/2.0 302 X\nVia: @V\nFrom: @F\nTo: @T\nCall-ID: @I\nCSeq: 1 INVITE\nContact: <sip:1003@realm>\n\n",
+            ),
         ],
     ),
     (

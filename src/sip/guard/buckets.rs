@@ -1,22 +1,21 @@
 //! How much each source may send: a bucket that fills steadily, and from which each message takes.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::table::Table;
 
 /// Buckets by source. One that is not there is full.
 #[derive(Debug)]
-pub(super) struct Buckets {
+pub(super) struct Buckets<K> {
     /// In which one comes back into a bucket.
     interval: Duration,
     /// What a full bucket lasts, if nothing comes back.
     depth: Duration,
     /// When each bucket will be full again.
-    full_at: Table<IpAddr, Duration>,
+    full_at: Table<K, Duration>,
 }
 
-impl Buckets {
+impl<K: Copy + Ord> Buckets<K> {
     /// A rate of 0 counts as 1, and a bucket holds one at least.
     pub(super) fn new(per_second: u32, depth: Duration, sources_max: usize) -> Self {
         let interval = Duration::from_secs(1) / per_second.max(1);
@@ -28,7 +27,7 @@ impl Buckets {
     }
 
     /// False: the bucket is empty.
-    pub(super) fn take(&mut self, source: IpAddr, now: Duration) -> bool {
+    pub(super) fn take(&mut self, source: K, now: Duration) -> bool {
         let full_at = self.full_at.get(&source).copied().unwrap_or_default().max(now);
         let after = full_at.saturating_add(self.interval);
         let is_left = after <= now.saturating_add(self.depth);
@@ -45,6 +44,8 @@ impl Buckets {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     #[test]
@@ -52,7 +53,7 @@ mod tests {
         let mut buckets = Buckets::new(2, Duration::from_secs(10), 8);
         let milliseconds = Duration::from_millis;
         let source = IpAddr::from([192, 0, 2, 0]);
-        let taken = |buckets: &mut Buckets, now| (0..100).filter(|_| buckets.take(source, now)).count();
+        let taken = |buckets: &mut Buckets<IpAddr>, now| (0..100).filter(|_| buckets.take(source, now)).count();
         assert_eq!(taken(&mut buckets, milliseconds(5_000)), 20);
         assert_eq!(taken(&mut buckets, milliseconds(5_499)), 0);
         assert_eq!(taken(&mut buckets, milliseconds(5_500)), 1);
@@ -73,7 +74,7 @@ mod tests {
     #[test]
     fn who_was_silent_longest_makes_room() {
         let mut buckets = Buckets::new(1, Duration::from_secs(1), 2);
-        let mut take = |last: u8| buckets.take([192, 0, last, 0].into(), Duration::ZERO);
+        let mut take = |last: u8| buckets.take(IpAddr::from([192, 0, last, 0]), Duration::ZERO);
         assert!(take(1) && take(2) && !take(1) && take(3));
         assert!(!take(1) && take(2));
         assert_eq!(buckets.len(), 2);

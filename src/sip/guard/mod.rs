@@ -4,9 +4,14 @@
 //! told of what failed or succeeded ([`Guard::told`]). What it refuses for its source or its form is dropped in silence:
 //! a scanner learns nothing, not even that somebody is here.
 //!
-//! A success tells who is no stranger. Over UDP anybody may write any address on what needs no answer, and many share one
-//! address; so a ban never hits a peer that succeeded lately, and as long as there is one at an address, others there are
-//! banned port by port before all of them are.
+//! A success tells who is no stranger. Over UDP anybody may write any address on what needs no answer, so nobody is banned for
+//! a datagram but for one that proves where it came from; what a scanner sends by one is dropped, no more. Many share one
+//! address; so a ban for what others do never hits a peer that succeeded lately, and as long as there is one at an address,
+//! others there are banned port by port before all of them are. A success takes no failure back: else who has one password
+//! could go on guessing others.
+//!
+//! What is held is bounded: buckets, failures and bans of sources, buckets and successes of peers, and the addresses that are
+//! trusted by name, together at most about 35 MB. [`crate::limits`] says of how many each.
 #![forbid(unsafe_code)]
 
 mod buckets;
@@ -17,6 +22,7 @@ mod settings;
 mod source;
 mod table;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -31,14 +37,23 @@ pub use source::Network;
 
 use crate::flow::Transport;
 use crate::limits::{
-    GUARD_BANS_MAX, GUARD_FAILING_MAX, GUARD_KNOWN_FAILURES_FACTOR, GUARD_KNOWN_MAX, GUARD_SOURCES_MAX,
+    GUARD_ANSWERS_PER_SECOND, GUARD_BANS_MAX, GUARD_FAILING_MAX, GUARD_KNOWN_FAILURES_FACTOR, GUARD_KNOWN_MAX,
+    GUARD_PEER_MESSAGES_PER_SECOND, GUARD_PEERS_MAX, GUARD_SOURCES_MAX, GUARD_TRUSTED_MAX,
+    GUARD_TRUSTED_MESSAGES_PER_SECOND,
 };
 
 /// Refuses what costs too much. Used by one thread. Times are on any clock that does not go back.
 #[derive(Debug)]
 pub struct Guard {
     settings: Settings,
-    buckets: Buckets,
+    buckets: Buckets<IpAddr>,
+    /// Of what is an answer.
+    answers: Buckets<IpAddr>,
+    /// Of peers who are known.
+    peers: Buckets<SocketAddr>,
+    /// Who is trusted by name, and what each may send.
+    trusted: BTreeSet<IpAddr>,
+    carriers: Buckets<IpAddr>,
     failing: Table<Who, Failures>,
     /// Until when.
     banned: Table<Who, Duration>,
@@ -48,12 +63,13 @@ pub struct Guard {
     log: Log,
 }
 
-/// What came of a message.
+/// What came of a message. A failure is one only where the sender is where it says: with a nonce that was sent there, or over a
+/// stream. On other datagrams anybody may write any address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Its sender knows the password of a user.
     Succeeded,
-    /// The password was wrong, for a nonce of ours. To a foreign nonce anybody may write any address, so that is no failure.
+    /// The password was wrong.
     WrongPassword,
     /// It is from or for a user that there is not.
     UnknownUser,
@@ -90,8 +106,13 @@ impl Guard {
     pub fn new(settings: Settings) -> Self {
         let mut settings = settings;
         settings.scanners.retain(|word| !word.is_empty());
+        let burst = settings.burst;
         Self {
-            buckets: Buckets::new(settings.messages_per_second, settings.burst, GUARD_SOURCES_MAX),
+            buckets: Buckets::new(settings.messages_per_second, burst, GUARD_SOURCES_MAX),
+            answers: Buckets::new(GUARD_ANSWERS_PER_SECOND, burst, GUARD_SOURCES_MAX),
+            peers: Buckets::new(GUARD_PEER_MESSAGES_PER_SECOND, burst, GUARD_PEERS_MAX),
+            trusted: BTreeSet::new(),
+            carriers: Buckets::new(GUARD_TRUSTED_MESSAGES_PER_SECOND, burst, GUARD_TRUSTED_MAX),
             failing: Table::new(GUARD_FAILING_MAX),
             banned: Table::new(GUARD_BANS_MAX),
             known: Table::new(GUARD_KNOWN_MAX),
@@ -101,8 +122,15 @@ impl Guard {
         }
     }
 
-    /// May this message be read? It is a whole datagram, or a message as it was cut from a stream. Each takes from its
-    /// source's bucket, keep-alives too.
+    /// From now on these addresses are trusted, and none that were before: carriers'. They are never banned, may use what they
+    /// like, and each has a bucket of its own. Those beyond [`GUARD_TRUSTED_MAX`] are not.
+    pub fn trust(&mut self, addresses: impl IntoIterator<Item = IpAddr>) {
+        let addresses = addresses.into_iter().map(|address| address.to_canonical());
+        self.trusted = addresses.take(GUARD_TRUSTED_MAX).collect();
+    }
+
+    /// May this message be read? It is a whole datagram, or a message as it was cut from a stream. Each takes from a bucket,
+    /// keep-alives too: of its peer where that is known, or else of its source.
     ///
     /// # Errors
     /// It may not, and is not answered. A stream that it came by is closed: nothing more of it can be relied on.
@@ -189,12 +217,15 @@ impl Guard {
 
     fn judge(&mut self, now: Duration, peer: SocketAddr, transport: Transport, message: &[u8]) -> Result<(), Reason> {
         if self.is_trusted(peer) {
+            if self.trusted.contains(&peer.ip()) && !self.carriers.take(peer.ip(), now) {
+                return Err(Reason::TooOften);
+            }
             return header::inspect(transport, message, |_| Ok(())).map(|_| ());
         }
         if self.is_banned(now, peer) {
             return Err(Reason::Banned);
         }
-        if !self.buckets.take(source::line(peer.ip()), now) {
+        if !self.takes(now, peer, message) {
             return Err(Reason::TooOften);
         }
         let scanners = &self.settings.scanners;
@@ -208,7 +239,9 @@ impl Guard {
             let is_scanner = scanners.iter().any(|word| header::contains(agent, word.as_bytes()));
             if is_scanner { Err(Reason::Scanner) } else { Ok(()) }
         });
-        if inspected == Err(Reason::Scanner) && !self.is_known(now, Who::Peer(peer)) {
+        // By a datagram anybody could have anybody banned.
+        let is_from_there = transport.is_reliable();
+        if inspected == Err(Reason::Scanner) && is_from_there && !self.is_known(now, Who::Peer(peer)) {
             let site = Who::site_of(peer);
             let is_shared = self.is_known(now, site);
             self.ban(now, if is_shared { Who::Peer(peer) } else { site });
@@ -216,35 +249,45 @@ impl Guard {
         inspected.map(|_| ())
     }
 
+    /// Takes a message from the bucket that it is for. False: that is empty.
+    fn takes(&mut self, now: Duration, peer: SocketAddr, message: &[u8]) -> bool {
+        if self.is_known(now, Who::Peer(peer)) && self.peers.take(peer, now) {
+            return true;
+        }
+        let line = source::line(peer.ip());
+        // What answers nothing of ours is found out at once: its branch is none.
+        match message.starts_with(b"SIP/") {
+            true => self.answers.take(line, now),
+            false => self.buckets.take(line, now),
+        }
+    }
+
     fn count(&mut self, reason: Reason) {
         *self.refused.of(reason) += 1;
     }
 
     fn is_trusted(&self, peer: SocketAddr) -> bool {
-        self.settings.trusted.iter().any(|network| network.contains(peer.ip()))
+        self.trusted.contains(&peer.ip()) || self.settings.trusted.iter().any(|network| network.contains(peer.ip()))
     }
 
+    /// For its own failures, or for those of others at its address, unless it is known.
     fn is_banned(&self, now: Duration, peer: SocketAddr) -> bool {
         let is_banned = |who| self.banned.get(&who).is_some_and(|until| *until > now);
-        !self.is_known(now, Who::Peer(peer)) && (is_banned(Who::Peer(peer)) || is_banned(Who::site_of(peer)))
+        is_banned(Who::Peer(peer)) || is_banned(Who::site_of(peer)) && !self.is_known(now, Who::Peer(peer))
     }
 
     fn is_known(&self, now: Duration, who: Who) -> bool {
         self.known.get(&who).is_some_and(|until| *until > now)
     }
 
+    /// What it failed at before stays counted.
     fn welcome(&mut self, now: Duration, peer: SocketAddr) {
-        let site = Who::site_of(peer);
-        if !self.is_known(now, site) {
-            // It is not guessers alone that are there.
-            self.failing.remove(&site);
-            self.banned.remove(&site);
+        if self.is_banned(now, peer) {
+            return;
         }
-        self.failing.remove(&Who::Peer(peer));
-        self.banned.remove(&Who::Peer(peer));
         self.known.expire(|until| *until <= now);
         // In this order no peer is known longer than its address.
-        for who in [Who::Peer(peer), site] {
+        for who in [Who::Peer(peer), Who::site_of(peer)] {
             self.known.put(who, now.saturating_add(self.settings.known_for));
         }
     }
@@ -253,17 +296,20 @@ impl Guard {
     fn note_failure(&mut self, now: Duration, peer: SocketAddr) -> bool {
         let (site, peer) = (Who::site_of(peer), Who::Peer(peer));
         let failures_max = self.settings.failures_max;
-        if !self.is_known(now, site) {
-            return self.count_failure(now, site, failures_max) && self.ban(now, site);
+        let is_shared = self.is_known(now, site);
+        let site_max = if is_shared {
+            failures_max.saturating_mul(GUARD_KNOWN_FAILURES_FACTOR)
+        } else {
+            failures_max
+        };
+        let is_site_banned = self.count_failure(now, site, site_max) && self.ban(now, site);
+        let is_too_many = self.count_failure(now, peer, failures_max);
+        // It is one of all, or is banned for its own, though it be known.
+        let is_banned = is_too_many && is_shared && self.ban(now, peer);
+        if is_banned {
+            self.known.remove(&peer);
         }
-        let many = failures_max.saturating_mul(GUARD_KNOWN_FAILURES_FACTOR);
-        let is_site_banned = self.count_failure(now, site, many) && self.ban(now, site);
-        if !self.count_failure(now, peer, failures_max) {
-            return is_site_banned && !self.is_known(now, peer);
-        }
-        // Who only failed since its last success is a stranger from now on, and begins anew as one.
-        let was_known = self.known.remove(&peer).is_some();
-        was_known && is_site_banned || !was_known && self.ban(now, peer)
+        is_banned || is_site_banned && !self.is_known(now, peer)
     }
 
     /// True: that is too many. The count begins anew.

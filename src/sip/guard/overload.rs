@@ -6,10 +6,10 @@ use crate::limits::{GUARD_RETRY_AFTER_S_MAX, GUARD_RETRY_AFTER_S_MIN};
 /// What is in progress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
-    /// Server transactions without their final response. Those that only wait for retransmissions do not count.
+    /// Transactions of both sides without their final response. Those that only wait for retransmissions do not count.
     pub transactions: usize,
-    /// Calls, and those that are being made.
-    pub calls: usize,
+    /// Legs: sides of calls, and of those that are being made.
+    pub legs: usize,
 }
 
 /// What a message is, as far as it matters when there is too much to do.
@@ -54,7 +54,7 @@ impl Traffic {
 pub(super) fn weigh(traffic: Traffic, load: Load, ceilings: &Ceilings, jitter: u32) -> Verdict {
     let is_busy = match traffic {
         Traffic::Ongoing => return Verdict::Accept,
-        Traffic::Invite => load.calls >= ceilings.calls_max || load.transactions >= ceilings.transactions_busy,
+        Traffic::Invite => load.legs >= ceilings.legs_max || load.transactions >= ceilings.transactions_busy,
         Traffic::Other => load.transactions >= ceilings.transactions_busy,
     };
     if load.transactions >= ceilings.transactions_max {
@@ -76,17 +76,17 @@ mod tests {
     const CEILINGS: Ceilings = Ceilings {
         transactions_busy: 10,
         transactions_max: 20,
-        calls_max: 5,
+        legs_max: 5,
     };
 
     #[test]
     fn what_begins_is_refused_and_then_dropped() {
-        let weigh = |traffic, transactions, calls| {
-            let load = Load { transactions, calls };
+        let weigh = |traffic, transactions, legs| {
+            let load = Load { transactions, legs };
             weigh(traffic, load, &CEILINGS, 0)
         };
         let busy = Verdict::Unavailable { retry_after_s: 5 };
-        for (traffic, transactions, calls, verdict) in [
+        for (traffic, transactions, legs, verdict) in [
             (Traffic::Invite, 9, 4, Verdict::Accept),
             (Traffic::Invite, 0, 5, busy),
             (Traffic::Invite, 10, 0, busy),
@@ -97,9 +97,9 @@ mod tests {
             (Traffic::Ongoing, 1000, 1000, Verdict::Accept),
         ] {
             assert_eq!(
-                weigh(traffic, transactions, calls),
+                weigh(traffic, transactions, legs),
                 verdict,
-                "{traffic:?} {transactions} {calls}"
+                "{traffic:?} {transactions} {legs}"
             );
         }
     }
@@ -108,7 +108,7 @@ mod tests {
     fn who_is_refused_comes_back_at_different_times() {
         let load = Load {
             transactions: 15,
-            calls: 0,
+            legs: 0,
         };
         let mut seconds = std::collections::BTreeSet::new();
         for jitter in (0..1000).chain([u32::MAX]) {

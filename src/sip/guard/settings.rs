@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::source::Network;
 use crate::limits::{
-    GUARD_BAN, GUARD_BURST, GUARD_CALLS_MAX, GUARD_FAILURES_MAX, GUARD_FAILURES_PERIOD, GUARD_KNOWN_FOR,
+    GUARD_BAN, GUARD_BURST, GUARD_FAILURES_MAX, GUARD_FAILURES_PERIOD, GUARD_KNOWN_FOR, GUARD_LEGS_MAX,
     GUARD_MESSAGES_PER_SECOND, GUARD_TRANSACTIONS_BUSY, GUARD_TRANSACTIONS_MAX,
 };
 
@@ -26,9 +26,9 @@ pub struct Settings {
     pub known_for: Duration,
     /// What `User-Agent` of scanners has in it, in whatever letter case. Default: [`SCANNERS`].
     pub scanners: Vec<String>,
-    /// Sources that may send as much as they like, are never banned and may use what they like: carriers, and proxies of
-    /// one's own. Default: this host. Over UDP others may write these addresses on what they send, so what is before this
-    /// host must keep strangers from that.
+    /// Sources that may send as much as they like, are never banned and may use what they like: proxies of one's own. Default:
+    /// this host. Over UDP others may write these addresses on what they send, so what is before this host must keep strangers
+    /// from that. Carriers are trusted by [`Guard::trust`](super::Guard::trust), which bounds what they send.
     pub trusted: Vec<Network>,
     /// With how much in progress nothing more begins.
     pub ceilings: Ceilings,
@@ -41,8 +41,8 @@ pub struct Ceilings {
     pub transactions_busy: usize,
     /// With so many transactions a new one is dropped. Default: [`GUARD_TRANSACTIONS_MAX`].
     pub transactions_max: usize,
-    /// With so many calls a new one is answered 503. Default: [`GUARD_CALLS_MAX`].
-    pub calls_max: usize,
+    /// With so many legs a new call is answered 503. Default: [`GUARD_LEGS_MAX`].
+    pub legs_max: usize,
 }
 
 impl Default for Settings {
@@ -70,7 +70,7 @@ impl Default for Ceilings {
         Self {
             transactions_busy: GUARD_TRANSACTIONS_BUSY,
             transactions_max: GUARD_TRANSACTIONS_MAX,
-            calls_max: GUARD_CALLS_MAX,
+            legs_max: GUARD_LEGS_MAX,
         }
     }
 }

@@ -3,12 +3,13 @@
 use super::*;
 use crate::limits::{
     GUARD_BAN, GUARD_BURST, GUARD_FAILURES_MAX, GUARD_FAILURES_PERIOD, GUARD_KNOWN_FOR, GUARD_MESSAGE_BYTES_MAX,
-    GUARD_MESSAGES_PER_SECOND,
+    GUARD_MESSAGES_PER_SECOND, GUARD_TRANSACTIONS_BUSY,
 };
 
 const START: Duration = Duration::from_secs(1000);
 const SECOND: Duration = Duration::from_secs(1);
 const MESSAGE: &[u8] = b"OPTIONS sip:x SIP/2.0\r\nUser-Agent: phone\r\n\r\n";
+const ANSWER: &[u8] = b"SIP/2.0 200 OK\r\nServer: phone\r\n\r\n";
 const SCAN: &[u8] = b"OPTIONS sip:x SIP/2.0\r\nUser-Agent: Friendly-Scanner\r\n\r\n";
 
 /// A guard and what time it is.
@@ -27,6 +28,10 @@ impl Edge {
 
     fn send(&mut self, peer: &str, message: &[u8]) -> Result<(), Reason> {
         self.guard.admit(self.now, address(peer), Transport::Udp, message)
+    }
+
+    fn scan(&mut self, peer: &str) -> Result<(), Reason> {
+        self.guard.admit(self.now, address(peer), Transport::Tcp, SCAN)
     }
 
     fn passes(&mut self, peer: &str) -> bool {
@@ -100,16 +105,55 @@ fn this_host_and_carriers_may_send_as_they_like() {
 }
 
 #[test]
-fn scanners_are_dropped_and_banned() {
+fn who_is_trusted_by_name_has_a_large_bucket_of_its_own_and_no_ban() {
+    let mut edge = Edge::new();
+    edge.guard.trust([address(A).ip(), address(STRANGER).ip()]);
+    assert!(!edge.fail(A, 1000));
+    assert!(edge.scan(A).is_ok() && edge.scan(NEIGHBOUR).is_err());
+    let burst = u64::from(GUARD_TRUSTED_MESSAGES_PER_SECOND) * GUARD_BURST.as_secs();
+    let passed = (0..burst + 10).filter(|_| edge.passes(A)).count() as u64;
+    assert_eq!(passed, burst - 1, "its address can be forged, too");
+    assert!(edge.passes(STRANGER));
+    edge.now += GUARD_BURST;
+    assert!(edge.passes(A));
+    // In the place of those before.
+    edge.guard.trust([address("[::ffff:192.0.2.2]:1").ip()]);
+    assert!(edge.fail(A, GUARD_FAILURES_MAX) && !edge.passes(A));
+    assert!(edge.passes(NEIGHBOUR), "its ban does not count any more");
+    let all = (0..=u32::try_from(GUARD_TRUSTED_MAX).unwrap()).map(|number| IpAddr::from(number.to_be_bytes()));
+    edge.guard.trust(all);
+    assert_eq!(edge.guard.trusted.len(), GUARD_TRUSTED_MAX);
+}
+
+#[test]
+fn who_is_known_does_not_wait_for_its_neighbours_and_answers_are_counted_apart() {
+    let mut edge = Edge::new();
+    edge.succeed(A);
+    while edge.passes(NEIGHBOUR) {}
+    assert!(!edge.passes(A_OTHER_PORT) && edge.passes(A));
+    // As many as many calls need, and no more.
+    let answers = (0..1_000_000)
+        .take_while(|_| edge.send(NEIGHBOUR, ANSWER).is_ok())
+        .count() as u64;
+    assert_eq!(answers, u64::from(GUARD_ANSWERS_PER_SECOND) * GUARD_BURST.as_secs());
+    assert!(edge.passes(A) && edge.send(STRANGER, ANSWER).is_ok());
+    let own = (0..1_000_000).take_while(|_| edge.passes(A)).count() as u64 + 2;
+    assert_eq!(own, u64::from(GUARD_PEER_MESSAGES_PER_SECOND) * GUARD_BURST.as_secs());
+}
+
+#[test]
+fn scanners_are_dropped_and_banned_where_they_are_who_they_say() {
     let mut edge = Edge::new();
     assert_eq!(edge.send(A, SCAN), Err(Reason::Scanner));
+    assert!(edge.passes(A), "anybody may write its address on a datagram");
+    assert_eq!(edge.scan(A), Err(Reason::Scanner));
     assert_eq!(edge.send(A_OTHER_PORT, MESSAGE), Err(Reason::Banned));
     assert!(edge.passes(NEIGHBOUR), "a neighbour in the /24 is another");
     edge.now += GUARD_BAN - SECOND;
     assert!(!edge.passes(A));
     edge.now += SECOND;
     assert!(edge.passes(A));
-    assert_eq!((edge.refused(Reason::Scanner), edge.refused(Reason::Banned)), (1, 2));
+    assert_eq!((edge.refused(Reason::Scanner), edge.refused(Reason::Banned)), (2, 2));
 }
 
 #[test]
@@ -195,24 +239,35 @@ fn who_just_succeeded_is_never_banned() {
 }
 
 #[test]
-fn a_success_ends_a_ban() {
+fn a_success_takes_no_failure_and_no_ban_back() {
     let mut edge = Edge::new();
-    assert!(edge.fail(A, GUARD_FAILURES_MAX) && !edge.passes(A));
-    // It was let in before.
+    // Who has one password guesses others.
+    for round in 1..GUARD_FAILURES_MAX {
+        edge.succeed(A);
+        assert!(!edge.fail(A, 1), "{round}");
+    }
     edge.succeed(A);
-    assert!(edge.passes(A) && edge.passes(A_OTHER_PORT));
+    assert!(edge.fail(A, 1) && !edge.passes(A));
+    edge.succeed(A);
+    assert!(!edge.passes(A) && edge.passes(A_OTHER_PORT));
+    edge.now += GUARD_BAN;
+    assert!(edge.passes(A));
+    // Nor where nobody is known.
+    assert!(edge.fail(STRANGER, GUARD_FAILURES_MAX));
+    edge.succeed(STRANGER);
+    assert!(!edge.passes(STRANGER));
 }
 
 #[test]
-fn a_success_protects_for_its_time_and_so_many_failures() {
+fn a_success_protects_for_its_time_from_what_others_do() {
     let mut edge = Edge::new();
     edge.succeed(A);
-    assert!(!edge.fail(A, GUARD_FAILURES_MAX), "it is a stranger only now");
+    assert!(edge.fail(A_OTHER_PORT, GUARD_FAILURES_MAX) && edge.passes(A));
     assert!(edge.fail(A, GUARD_FAILURES_MAX) && !edge.passes(A));
-    assert!(edge.passes(A_OTHER_PORT));
+    assert!(edge.passes("192.0.2.1:5080"));
     edge.now += GUARD_KNOWN_FOR;
     assert!(edge.fail(A, GUARD_FAILURES_MAX));
-    assert!(!edge.passes(A_OTHER_PORT), "nobody there is known any more");
+    assert!(!edge.passes("192.0.2.1:5080"), "nobody there is known any more");
 }
 
 #[test]
@@ -242,7 +297,7 @@ fn tables_are_bounded_and_the_oldest_goes() {
         edge.guard
             .told(edge.now, SocketAddr::new(peer.ip(), 1), Outcome::Succeeded);
         edge.guard.told(edge.now, peer, Outcome::UnknownUser);
-        let scan = edge.guard.admit(edge.now, peer, Transport::Udp, SCAN);
+        let scan = edge.guard.admit(edge.now, peer, Transport::Tcp, SCAN);
         assert_eq!(scan, Err(Reason::Scanner));
         let _ = edge.guard.should_log(Reason::Scanner, peer, edge.now);
     }
@@ -281,7 +336,7 @@ fn what_is_over_makes_room() {
         edge.succeed(&format!("10.1.0.{index}:5060"));
     }
     let guard = &edge.guard;
-    assert_eq!((guard.failing.len(), guard.banned.len(), guard.known.len()), (1, 1, 2));
+    assert_eq!((guard.failing.len(), guard.banned.len(), guard.known.len()), (2, 1, 2));
 }
 
 #[test]
@@ -300,12 +355,15 @@ fn streams_are_measured_while_they_are_read() {
 fn refusals_for_want_of_room_are_counted() {
     let mut edge = Edge::new();
     let mut weigh = |transactions| {
-        let load = Load { transactions, calls: 0 };
+        let load = Load { transactions, legs: 0 };
         edge.guard.weigh(Traffic::Invite, load, 3)
     };
     assert_eq!(weigh(0), Verdict::Accept);
-    assert_eq!(weigh(10_000), Verdict::Unavailable { retry_after_s: 8 });
-    assert_eq!(weigh(20_000), Verdict::Drop);
+    assert_eq!(
+        weigh(GUARD_TRANSACTIONS_BUSY),
+        Verdict::Unavailable { retry_after_s: 8 }
+    );
+    assert_eq!(weigh(40_000), Verdict::Drop);
     assert_eq!((edge.refused(Reason::Busy), edge.refused(Reason::Overloaded)), (1, 1));
     assert_eq!(edge.guard.refused().map(|(_, count)| count).sum::<u64>(), 2);
 }

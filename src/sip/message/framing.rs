@@ -6,8 +6,12 @@ use crate::limits::{MESSAGE_BYTES_MAX, STREAM_HEAD_BYTES_MAX};
 #[derive(Debug, Default)]
 pub struct Framer {
     bytes: Vec<u8>,
-    /// Up to here there is no end of headers.
+    /// What is before this was taken.
+    begin: usize,
+    /// So far behind that there is no end of headers.
     seen: usize,
+    /// How long the message is, once its headers are there. At most [`MESSAGE_BYTES_MAX`].
+    length: Option<usize>,
 }
 
 /// What came.
@@ -33,50 +37,59 @@ pub enum FramingError {
 impl Framer {
     /// Takes bytes in. At most a message and what a read brings is held.
     pub fn push(&mut self, bytes: &[u8]) {
+        self.bytes.drain(..self.begin);
+        self.begin = 0;
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// What is whole by now.
+    /// What is whole by now. Whatever it is was taken out, so there is an end of it.
     pub fn poll(&mut self) -> Result<Option<Framed>, FramingError> {
-        if self.bytes.starts_with(b"\r\n\r\n") {
-            self.take(4);
-            return Ok(Some(Framed::Ping));
+        if self.length.is_none() {
+            if self.rest().starts_with(b"\r\n\r\n") {
+                self.take(4);
+                return Ok(Some(Framed::Ping));
+            }
+            let is_blank = |byte: &&u8| matches!(byte, b'\r' | b'\n');
+            let blank = self.rest().iter().take_while(is_blank).count();
+            if blank == self.rest().len() && blank < 4 {
+                return Ok(None);
+            }
+            self.take(blank);
+            self.length = self.measure()?;
         }
-        let blank = self
-            .bytes
-            .iter()
-            .take_while(|byte| matches!(byte, b'\r' | b'\n'))
-            .count();
-        if blank == self.bytes.len() && blank < 4 {
+        let Some(length) = self.length.filter(|length| *length <= self.rest().len()) else {
             return Ok(None);
-        }
-        self.take(blank);
+        };
+        let message = self.rest()[..length].to_vec();
+        self.take(length);
+        Ok(Some(Framed::Message(message)))
+    }
+
+    /// How long the message is, with its headers. None: they have no end yet.
+    fn measure(&mut self) -> Result<Option<usize>, FramingError> {
         let from = self.seen.saturating_sub(3);
-        let Some(end) = head_end(&self.bytes[from..]).map(|end| from + end) else {
-            self.seen = self.bytes.len();
-            let is_endless = self.bytes.len() > STREAM_HEAD_BYTES_MAX;
+        let rest = self.rest();
+        let Some(end) = head_end(&rest[from..]).map(|end| from + end) else {
+            self.seen = rest.len();
+            let is_endless = self.seen > STREAM_HEAD_BYTES_MAX;
             return if is_endless { Err(FramingError::Head) } else { Ok(None) };
         };
         if end > STREAM_HEAD_BYTES_MAX {
             return Err(FramingError::Head);
         }
-        let length = content_length(&self.bytes[..end]).ok_or(FramingError::Length)?;
-        if end + length > MESSAGE_BYTES_MAX {
-            return Err(FramingError::Length);
-        }
-        if self.bytes.len() < end + length {
-            self.seen = end;
-            return Ok(None);
-        }
-        let message = self.bytes[..end + length].to_vec();
-        self.take(end + length);
-        Ok(Some(Framed::Message(message)))
+        let body = content_length(&rest[..end]).ok_or(FramingError::Length)?;
+        let length = end.checked_add(body).filter(|length| *length <= MESSAGE_BYTES_MAX);
+        length.map(Some).ok_or(FramingError::Length)
+    }
+
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.begin..]
     }
 
     fn take(&mut self, count: usize) {
+        self.begin += count;
         if count > 0 {
-            self.bytes.drain(..count);
-            self.seen = 0;
+            (self.seen, self.length) = (0, None);
         }
     }
 }
@@ -127,7 +140,7 @@ mod tests {
             assert_eq!(found.len(), 3, "{step}: {found:?}");
             assert_eq!(found[0], Framed::Message(first.to_vec()));
             assert_eq!(found[1], Framed::Ping);
-            assert!(framer.bytes.is_empty());
+            assert!(framer.rest().is_empty());
         }
     }
 
@@ -144,11 +157,48 @@ mod tests {
             "l: x\r\n\r\n",
             "l: 1\r\nl: 1\r\n\r\n",
             "l: 99999999\r\n\r\n",
+            // With the headers before it these are nothing at all, and one more than there are numbers.
+            "A\r\nl:18446744073709551587\r\n\r\n",
+            "l: 18446744073709551615\r\n\r\n",
+            "l: 18446744073709551616\r\n\r\n",
             "l: -1\r\n\r\n",
             "Subject: x\r\n l: 0\r\n\r\n",
         ] {
             assert_eq!(next(head.as_bytes()), Err(FramingError::Length), "{head}");
         }
         assert_eq!(next(b"l: 5\r\n\r\nab"), Ok(None));
+    }
+
+    #[test]
+    fn whatever_comes_there_is_an_end_of_what_it_is() {
+        let mut seed = 7_u32;
+        for _ in 0..2000 {
+            let mut framer = Framer::default();
+            for _ in 0..4 {
+                let pieces = [
+                    "\r\n",
+                    "\n",
+                    "A",
+                    "l:",
+                    "1",
+                    "18446744073709551587",
+                    "\r\n\r\n",
+                    "\0",
+                    " ",
+                ];
+                let bytes: String = (0..6)
+                    .map(|_| {
+                        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                        pieces[(seed >> 24) as usize % pieces.len()]
+                    })
+                    .collect();
+                framer.push(bytes.as_bytes());
+                let turns = (0..)
+                    .take_while(|_| matches!(framer.poll(), Ok(Some(_))))
+                    .take(2000)
+                    .count();
+                assert!(turns <= 600, "{bytes:?}");
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 mod framing;
 mod method;
+mod multipart;
 mod parse;
 pub mod syntax;
 
@@ -160,11 +161,13 @@ impl Message {
         self.set("Content-Type", kind);
     }
 
-    /// The body, if it is of that kind and not empty. Parameters of the kind are not looked at.
+    /// The body, if it is of that kind and not empty, or the first part of it that is. Parameters of the kind are not looked at.
     pub fn body_of(&self, kind: &str) -> Option<&[u8]> {
-        let own = self.get("Content-Type").unwrap_or_default();
-        let own = own.split(';').next().unwrap_or_default().trim();
-        (own.eq_ignore_ascii_case(kind) && !self.body.is_empty()).then_some(&self.body[..])
+        let whole = self.get("Content-Type").unwrap_or_default();
+        let own = whole.split(';').next().unwrap_or_default().trim();
+        let is_kind = own.eq_ignore_ascii_case(kind) && !self.body.is_empty();
+        let body = is_kind.then_some(&self.body[..]);
+        body.or_else(|| multipart::part(whole, &self.body, kind))
     }
 
     /// What is wanted. None: it is a response.

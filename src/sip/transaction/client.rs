@@ -38,7 +38,11 @@ enum State {
 /// What time brought.
 pub(super) enum Due {
     Repeat(Arc<[u8]>),
-    Over { is_unanswered: bool },
+    /// An INVITE that rings for too long is to be cancelled.
+    TooLong,
+    Over {
+        is_unanswered: bool,
+    },
 }
 
 impl Client {
@@ -75,6 +79,11 @@ impl Client {
         self.request.call_id() == response.call_id()
             && self.request.from_tag() == response.from_tag()
             && numbers[0] == numbers[1]
+    }
+
+    /// Was there a final answer?
+    pub(super) fn is_finished(&self) -> bool {
+        matches!(self.state, State::Completed { .. })
     }
 
     /// Takes an answer. True: it is to be told.
@@ -128,6 +137,8 @@ impl Client {
                     is_accepted,
                     end: now + wait,
                 };
+                // It is not sent again.
+                self.bytes = Arc::default();
                 true
             }
             (State::Completed { is_accepted, .. }, 200..300) => *is_accepted,
@@ -203,6 +214,10 @@ impl Client {
                 *at = now + *after;
                 Due::Repeat(self.bytes.clone())
             }
+            // Timer C (section 16.8): whoever rings is told.
+            State::Proceeding {
+                is_cancelled: false, ..
+            } => Due::TooLong,
             State::Calling { .. } | State::Proceeding { .. } => Due::Over { is_unanswered: true },
             State::Completed { .. } => Due::Over { is_unanswered: false },
         }

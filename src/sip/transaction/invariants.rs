@@ -43,6 +43,8 @@ impl Transactions {
                 is(self.finished.get(&place) == Some(id), "a server without its place")?;
             }
         }
+        let waiting = self.clients.values().filter(|client| !client.is_finished()).count();
+        is(self.waiting == waiting, "a wrong count of what is waited for")?;
         for (id, client) in &self.clients {
             is(
                 self.client_keys.get(&client.key) == Some(id),

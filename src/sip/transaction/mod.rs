@@ -22,6 +22,8 @@ use crate::message::{Message, Method};
 use client::Client;
 use server::Server;
 
+pub(crate) use times::T1;
+
 /// A request that came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServerId(u64);
@@ -48,8 +50,10 @@ pub enum Received {
 /// What time brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expired {
-    /// No final answer came.
-    Request(ClientId),
+    /// No final answer came to what went this way.
+    Request(ClientId, Flow),
+    /// An INVITE was answered provisionally, and for too long not otherwise (timer C). It was cancelled, and ends in time.
+    Cancelled(ClientId),
     /// The final answer to an INVITE was never acknowledged.
     Response(ServerId),
     /// It was answered, and no repetition of the answer comes any more.
@@ -67,6 +71,8 @@ pub struct Transactions {
     finished: BTreeMap<u64, ServerId>,
     /// Requests that came and have no final answer.
     unanswered: usize,
+    /// Requests that went out and have none.
+    waiting: usize,
     timers: BTreeSet<(Instant, Timer)>,
     begun: u64,
     outgoing: VecDeque<(Flow, Arc<[u8]>)>,
@@ -210,6 +216,7 @@ impl Transactions {
         self.timers.insert((client.due(), Timer::Client(id)));
         self.clients.insert(id, client);
         self.client_keys.insert(key, id);
+        self.waiting += 1;
         Ok(id)
     }
 
@@ -277,12 +284,12 @@ impl Transactions {
 
     /// How many requests are not answered yet, both ways.
     pub fn open(&self) -> usize {
-        self.unanswered + self.clients.len()
+        self.unanswered + self.waiting
     }
 
     /// Are there so many requests of ours that what can wait should?
     pub fn is_busy(&self) -> bool {
-        self.clients.len() >= CLIENT_TRANSACTIONS_MAX / 2
+        self.waiting >= CLIENT_TRANSACTIONS_MAX / 2
     }
 
     /// How many there are.
@@ -371,8 +378,9 @@ impl Transactions {
         let Some(client) = client.filter(|client| client.is_answered_by(&message)) else {
             return Received::Nothing;
         };
-        let was = client.due();
+        let (was, was_finished) = (client.due(), client.is_finished());
         let is_told = client.take(now, &message);
+        self.waiting -= usize::from(client.is_finished() && !was_finished);
         if let Some(ack) = client.acknowledgement(&message) {
             self.outgoing.push_back((client.flow, ack));
         }
@@ -411,18 +419,25 @@ impl Transactions {
                 self.outgoing.push_back((client.flow, bytes));
                 self.reschedule(Timer::Client(id), None);
             }
-            client::Due::Over { is_unanswered } => {
-                if let Some(client) = self.clients.remove(&id) {
-                    self.client_keys.remove(&client.key);
-                }
-                let expired = if is_unanswered {
-                    Expired::Request(id)
-                } else {
-                    Expired::Over(id)
-                };
-                self.expired.push_back(expired);
+            client::Due::TooLong if self.cancel(now, id, Some(TOO_LONG)) => {
+                self.expired.push_back(Expired::Cancelled(id));
             }
+            client::Due::TooLong => self.client_over(id, true),
+            client::Due::Over { is_unanswered } => self.client_over(id, is_unanswered),
         }
+    }
+
+    fn client_over(&mut self, id: ClientId, is_unanswered: bool) {
+        let Some(client) = self.clients.remove(&id) else {
+            return;
+        };
+        self.waiting -= usize::from(!client.is_finished());
+        self.client_keys.remove(&client.key);
+        self.expired.push_back(if is_unanswered {
+            Expired::Request(id, client.flow)
+        } else {
+            Expired::Over(id)
+        });
     }
 
     fn forget_server(&mut self, id: ServerId) {
@@ -452,6 +467,8 @@ impl Transactions {
         }
     }
 }
+
+const TOO_LONG: &str = "SIP;cause=408;text=\"Request Timeout\"";
 
 #[cfg(test)]
 mod tests;

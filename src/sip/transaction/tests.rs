@@ -186,7 +186,7 @@ fn requests_are_repeated_until_an_answer_comes() {
             .unwrap();
         assert_eq!(sent(&mut transactions).len(), 1);
         assert_eq!(run(&mut transactions, &mut now, T1X64), expected);
-        assert_eq!(transactions.poll_expired(), Some(Expired::Request(id)));
+        assert_eq!(transactions.poll_expired(), Some(Expired::Request(id, flow())));
         assert_eq!((transactions.count(), transactions.client_keys.len()), (0, 0));
     }
 }
@@ -227,6 +227,38 @@ fn final_answers_are_acknowledged_and_told_once_but_each_2xx_is_told() {
     }
     run(&mut transactions, &mut now, T1X64 * 2);
     assert_eq!(transactions.count(), 0);
+}
+
+#[test]
+fn an_invite_that_rings_for_too_long_is_cancelled_and_then_over() {
+    let (mut transactions, mut now) = (Transactions::default(), Instant::now());
+    let invite = request("INVITE", "z9hG4bK1", PEER);
+    let id = transactions.request(now, flow(), invite.clone()).unwrap();
+    take(&mut transactions, now, Message::response(&invite, 180, "X"));
+    sent(&mut transactions);
+    now += Duration::from_secs(185);
+    transactions.handle_timeout(now);
+    transactions.check().unwrap();
+    assert_eq!(sent(&mut transactions), ["CANCEL sip:1002@192.0.2.1 SIP/2.0"]);
+    assert_eq!(transactions.poll_expired(), Some(Expired::Cancelled(id)));
+    run(&mut transactions, &mut now, T1X64);
+    let over: Vec<Expired> = std::iter::from_fn(|| transactions.poll_expired()).collect();
+    assert!(over.contains(&Expired::Request(id, flow())), "{over:?}");
+    assert_eq!(transactions.count(), 0);
+}
+
+#[test]
+fn what_was_answered_is_not_waited_for() {
+    let (mut transactions, mut now) = (Transactions::default(), Instant::now());
+    for number in 0..500 {
+        let invite = request("INVITE", &format!("z9hG4bK{number}"), PEER);
+        transactions.request(now, flow(), invite.clone()).unwrap();
+        assert_eq!(transactions.open(), 1);
+        take(&mut transactions, now, Message::response(&invite, 200, "OK"));
+        assert_eq!((transactions.open(), transactions.count()), (0, number + 1));
+    }
+    run(&mut transactions, &mut now, T1X64);
+    assert_eq!((transactions.open(), transactions.count()), (0, 0));
 }
 
 #[test]

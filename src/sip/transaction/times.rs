@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// A round trip (RFC 3261, section 17.1.1.1).
-pub(super) const T1: Duration = Duration::from_millis(500);
+pub(crate) const T1: Duration = Duration::from_millis(500);
 /// Between repetitions at most.
 pub(super) const T2: Duration = Duration::from_secs(4);
 /// How long a message may be on its way.

@@ -118,6 +118,7 @@ fn call_peer(world: &mut World, account: Option<u64>) -> LegKey {
         offer: "v=0 offer".to_owned(),
         headers: Vec::new(),
         account,
+        max_forwards: None,
     };
     let leg = world.agents[0].call(world.now, call).unwrap();
     world.settle();

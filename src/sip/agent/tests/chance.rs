@@ -243,6 +243,7 @@ impl Chance {
             offer: "v=0 offer".to_owned(),
             headers,
             account: Some(1),
+            max_forwards: None,
         };
         let side = &mut self.sides[number];
         let key = side.agent.call(self.now, call).unwrap();
@@ -375,7 +376,7 @@ impl Side {
                 self.legs.insert(key, Known::Answered);
             }
             (Known::Called, 9) => {
-                self.agent.refuse(now, key, 486, Some("Q.850;cause=17"));
+                self.agent.hang_up(now, key, 486, Some("Q.850;cause=17"));
                 self.legs.remove(&key);
                 self.over.insert(key, "refused");
             }

@@ -22,7 +22,7 @@ pub(super) struct House {
 impl Host for House {
     fn access(&mut self, user: &str, _domain: &str, _flow: Flow) -> Access {
         if user == "nobody" {
-            Access::Unknown
+            Access::Unknown("realm".to_owned())
         } else {
             self.access.clone()
         }
@@ -300,6 +300,7 @@ impl World {
             offer: "v=0 offer".to_owned(),
             headers: Vec::new(),
             account: None,
+            max_forwards: None,
         };
         let own = self.agents[from].call(self.now, call).unwrap();
         self.settle();

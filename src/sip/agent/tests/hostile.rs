@@ -4,15 +4,15 @@ use super::bench::{Bench, datagrams};
 use super::*;
 use crate::limits::{BINDINGS_PER_USER_MAX, FORKS_MAX, PROVISIONALS_MAX};
 
-const PEER: &str = "203.0.113.9:5070";
+pub(super) const PEER: &str = "203.0.113.9:5070";
 const OTHER: &str = "198.51.100.66:5060";
 
-fn bench() -> Bench {
+pub(super) fn bench() -> Bench {
     Bench::new(datagrams(PEER))
 }
 
 /// A request of the peer's. `to`: what stands behind the address.
-fn ask(method: &str, branch: &str, number: u32, to: &str, more: &str) -> String {
+pub(super) fn ask(method: &str, branch: &str, number: u32, to: &str, more: &str) -> String {
     format!(
         "{method} sip:1002@192.0.2.1 SIP/2.0\nVia: SIP/2.0/UDP {PEER};branch=z9hG4bK{branch};rport\n\
          From: <sip:1001@realm>;tag=p\nTo: <sip:1002@realm>{to}\nCall-ID: c\nCSeq: {number} {method}\n\
@@ -20,12 +20,12 @@ fn ask(method: &str, branch: &str, number: u32, to: &str, more: &str) -> String 
     )
 }
 
-fn body(more: &str) -> String {
+pub(super) fn body(more: &str) -> String {
     format!("{more}Content-Type: application/sdp\n\nv=0")
 }
 
 /// A call of the peer's that is up: the leg, and what stands in its `To`.
-fn up(bench: &mut Bench, more: &str) -> (LegKey, String) {
+pub(super) fn up(bench: &mut Bench, more: &str) -> (LegKey, String) {
     let (answers, calls) = bench.take(ask("INVITE", "i", 1, "", &body(more)).replace('\n', "\r\n").as_bytes());
     assert_eq!((answers[0].status(), calls.len()), (100, 1));
     let key = calls[0].leg;
@@ -39,7 +39,12 @@ fn up(bench: &mut Bench, more: &str) -> (LegKey, String) {
 }
 
 /// A call to the peer: the leg, and its INVITE.
-fn call(bench: &mut Bench) -> (LegKey, Message) {
+pub(super) fn call(bench: &mut Bench) -> (LegKey, Message) {
+    call_by(bench, None)
+}
+
+/// The same, by an account of ours at the peer.
+pub(super) fn call_by(bench: &mut Bench, account: Option<u64>) -> (LegKey, Message) {
     let call = Call {
         target: Target {
             flow: bench.flow,
@@ -50,14 +55,15 @@ fn call(bench: &mut Bench) -> (LegKey, Message) {
         to: "sip:1001@realm".to_owned(),
         offer: "v=0 offer".to_owned(),
         headers: Vec::new(),
-        account: None,
+        account,
+        max_forwards: None,
     };
     let key = bench.agent.call(bench.now, call).unwrap();
     (key, bench.outcome().0.remove(0))
 }
 
 /// An answer of the peer's.
-fn answer(request: &Message, status: u16, tag: &str, more: &[(&str, &str)]) -> Vec<u8> {
+pub(super) fn answer(request: &Message, status: u16, tag: &str, more: &[(&str, &str)]) -> Vec<u8> {
     let mut response = Message::response(request, status, "X");
     response.append("To", &format!(";tag={tag}"));
     response.push("Contact", format!("<sip:1001@{PEER}>"));
@@ -70,7 +76,7 @@ fn answer(request: &Message, status: u16, tag: &str, more: &[(&str, &str)]) -> V
     response.to_bytes()
 }
 
-fn methods(messages: &[Message]) -> Vec<&str> {
+pub(super) fn methods(messages: &[Message]) -> Vec<&str> {
     messages.iter().filter_map(Message::method).map(Method::name).collect()
 }
 
@@ -129,7 +135,7 @@ fn who_is_let_in_is_answered_as_often_as_the_rfc_has_it() {
     // What a forged INVITE with the address of a peer that needs no password costs that peer.
     let mut bench = bench();
     let (_, calls) = bench.take(ask("INVITE", "i", 1, "", &body("")).replace('\n', "\r\n").as_bytes());
-    bench.agent.refuse(bench.now, calls[0].leg, 486, None);
+    bench.agent.hang_up(bench.now, calls[0].leg, 486, None);
     bench.outcome();
     assert_eq!(bench.pass(Duration::from_secs(40)).len(), 10, "refused: 11 in all");
     bench.agent.check_idle().unwrap();
@@ -388,7 +394,7 @@ fn an_invite_in_the_middle_of_everything() {
     bench.agent.hang_up(bench.now, key, 487, None);
     bench.outcome();
     assert_eq!(bench.status(&ask("INVITE", "x", 99, "", &body(""))), 482);
-    bench.agent.refuse(bench.now, calls[0].leg, 603, None);
+    bench.agent.hang_up(bench.now, calls[0].leg, 603, None);
     bench.is_idle();
 }
 
@@ -582,6 +588,15 @@ fn registrations_are_bounded_and_whole() {
             200,
         ),
         (contacts(99, 100), "", 403),
+        // The same, gone and there.
+        (
+            vec![
+                "<sip:1001@203.0.113.9:6000>;expires=0".to_owned(),
+                "<sip:1001@203.0.113.9:6000>".to_owned(),
+            ],
+            "",
+            200,
+        ),
     ] {
         assert_eq!(register(&mut bench, &contacts, more), status, "{contacts:?}");
         let count = bench.agent.bindings().count();
@@ -704,6 +719,7 @@ fn a_refresh_that_is_asked_for_a_password_stays_an_update() {
         offer: "v=0 offer".to_owned(),
         headers: Vec::new(),
         account: Some(1),
+        max_forwards: None,
     };
     let key = bench.agent.call(bench.now, call).unwrap();
     let invite = bench.outcome().0.remove(0);

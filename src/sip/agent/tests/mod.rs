@@ -1,10 +1,15 @@
 //! Two agents that talk to each other over a path that may lose what it carries.
 
+mod asked;
 mod bench;
 mod chance;
+mod doors;
+mod forked;
 mod hostile;
 mod rfc4475;
 mod rfc5118;
+mod sessions;
+mod streams;
 mod torture;
 
 use std::collections::BTreeMap;
@@ -22,7 +27,7 @@ struct House {
 impl Host for House {
     fn access(&mut self, user: &str, _domain: &str, _flow: Flow) -> Access {
         if user == "nobody" {
-            Access::Unknown
+            Access::Unknown("realm".to_owned())
         } else {
             self.access.clone()
         }
@@ -168,6 +173,7 @@ impl World {
             offer: "v=0 offer".to_owned(),
             headers: Vec::new(),
             account: None,
+            max_forwards: None,
         };
         let leg = self.agents[0].call(self.now, call).unwrap();
         self.settle();
@@ -214,6 +220,7 @@ impl World {
                     by,
                     status,
                     cause: None,
+                    forward: None,
                 },
             },
         )
@@ -279,6 +286,7 @@ fn a_call_rings_is_answered_and_ends() {
         by: EndedBy::Peer,
         status: 200,
         cause: Some(16),
+        forward: None,
     };
     assert!(world.told(1, &Event::Ended { leg: invited.leg, end }));
     assert_eq!(world.sent(), ["BYE", "200"]);
@@ -358,12 +366,13 @@ fn refusals_have_their_status_and_their_cause() {
     let mut world = World::new();
     let own = world.call();
     let other = world.invited().leg;
-    world.agents[1].refuse(world.now, other, 486, Some("Q.850;cause=17"));
+    world.agents[1].hang_up(world.now, other, 486, Some("Q.850;cause=17"));
     world.settle();
     let end = End {
         by: EndedBy::Peer,
         status: 486,
         cause: Some(17),
+        forward: None,
     };
     assert!(world.told(0, &Event::Ended { leg: own, end }));
     assert!(world.is_empty());

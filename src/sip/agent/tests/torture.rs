@@ -155,7 +155,7 @@ impl Bench {
             self.agent.check_idle().unwrap();
         }
         for call in calls {
-            self.agent.refuse(self.now, call.leg, 486, None);
+            self.agent.hang_up(self.now, call.leg, 486, None);
             let (answers, _) = self.outcome();
             assert_eq!(answers[0].status(), 486, "{name}");
         }
@@ -312,7 +312,7 @@ fn answers_say_what_they_should() {
         answer("bext01").get("Unsupported"),
         Some("nothingSupportsThis, nothingSupportsThisEither")
     );
-    assert_eq!(answer("invut").get("Accept"), Some("application/sdp"));
+    assert_eq!(answer("invut").get("Accept"), Some("application/sdp, multipart/mixed"));
     assert_eq!(answer("longreq").all("Via").count(), 34);
     // There is no To to put a tag on.
     assert_eq!(answer("insuf").get("To"), None);

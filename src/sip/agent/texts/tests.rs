@@ -164,6 +164,11 @@ fn a_text_in_a_call_is_of_the_call() {
     let say = |world: &mut World| {
         let leg = world.agents[0].legs.get_mut(&own).unwrap();
         let mut request = leg.dialog.request(Method::Message);
+        // Others than those of the call: nobody checked them.
+        for (name, user) in [("From", "1000"), ("To", "1001")] {
+            let forged = request.get(name).unwrap().replace(user, "1007");
+            request.set(name, forged);
+        }
         request.push_front("Via", world.agents[0].via(crate::flow::Transport::Udp));
         request.set_body(TEXT, "in the call");
         world.agents[1].receive(world.now, flow(0), &request.to_bytes(), &mut world.houses[1]);

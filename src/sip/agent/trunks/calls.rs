@@ -2,12 +2,11 @@
 
 use std::time::Instant;
 
+use crate::agent::Agent;
 use crate::agent::event::{Invited, LegKey, Target};
 use crate::agent::outgoing::{Call, address};
 use crate::agent::passing::Passes;
 use crate::agent::registering::domain_of;
-use crate::agent::{Agent, leg};
-use crate::digest::Attempt;
 use crate::flow::Flow;
 use crate::message::Message;
 use crate::message::syntax::{NameAddress, Uri, quote};
@@ -31,13 +30,20 @@ impl Agent {
             offer,
             headers: Vec::new(),
             account: Some(trunk.0),
+            max_forwards: None,
         })
     }
 
     /// The trunk that a leg is of, either way.
     pub fn trunk_of_leg(&self, key: LegKey) -> Option<TrunkId> {
-        let account = self.legs.get(&key)?.credentials.as_ref()?.account;
+        let account = self.legs.get(&key)?.account?;
         Some(TrunkId(account)).filter(|trunk| self.trunks.held.contains_key(trunk))
+    }
+
+    /// The way to a trunk over streams, by a connection that is to be opened.
+    pub(in crate::agent) fn trunk_flow(&self, trunk: TrunkId) -> Option<Flow> {
+        let target = self.trunks.held.get(&trunk)?.trunk.target;
+        Some(target).filter(|target| target.transport.is_reliable())
     }
 
     /// What addresses of a trunk have behind the `@`.
@@ -90,10 +96,12 @@ impl Agent {
 
     /// Headers of a call that came which are passed on. Who calls is believed of a trunk alone (RFC 3325, section 5).
     pub(in crate::agent) fn passed_in(&self, trunk: Option<TrunkId>, message: &Message) -> Vec<(String, String)> {
+        // By its name: a list may have it by a star, too.
+        let unbelieved = || message.lines().filter(|(name, _)| !name.eq_ignore_ascii_case(ASSERTED));
         match trunk.and_then(|trunk| self.trunks.held.get(&trunk)) {
-            Some(held) if held.trunk.is_trusted => held.trunk.passes.of(message),
-            Some(held) => held.trunk.passes.clone().without(ASSERTED).of(message),
-            None => Passes::default().without(ASSERTED).of(message),
+            Some(held) if held.trunk.is_trusted => held.trunk.passes.filter(message.lines()),
+            Some(held) => held.trunk.passes.filter(unbelieved()),
+            None => Passes::default().filter(unbelieved()),
         }
     }
 
@@ -137,24 +145,6 @@ impl Agent {
         if let (Some(wait), Some(trunk)) = (wait, self.trunk_of_leg(key)) {
             self.note_retry_after(now, trunk, wait);
         }
-    }
-
-    /// What is known of an account from before goes along with the first request already.
-    pub(in crate::agent) fn say_credentials(
-        &mut self,
-        account: Option<u64>,
-        request: &mut Message,
-    ) -> Option<leg::Credentials> {
-        let cnonce = self.random_text();
-        let account = account?;
-        let mut attempt = Attempt::default();
-        if let Some(client) = self.accounts.get_mut(&account) {
-            let method = request.method().map_or("", crate::message::Method::name).to_owned();
-            for answer in client.begin(&mut attempt, &method, request.uri(), &cnonce) {
-                request.set(answer.place.answering(), &answer.value);
-            }
-        }
-        Some(leg::Credentials { account, attempt })
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use crate::agent::accounts::answers_to;
 use crate::agent::errands::{Alarm, Errand};
 use crate::agent::{Agent, Timer};
-use crate::digest::{Attempt, Client, Credentials, Place};
+use crate::digest::{Attempt, Client, Credentials};
 use crate::flow::Flow;
 use crate::limits::{
     TRUNK_BACK_OFF_MAX, TRUNK_BACK_OFF_MIN, TRUNK_EXPIRES_MAX, TRUNK_REFRESH_MARGIN, TRUNK_REFRESH_MIN,
@@ -287,19 +288,13 @@ impl Agent {
             None => self.accounts.get_mut(&registration.line.trunk.0),
         };
         let Some(client) = client else { return false };
-        let place = if response.status() == 401 {
-            Place::Server
-        } else {
-            Place::Proxy
-        };
-        let challenges: Vec<&str> = response.all(place.asking()).collect();
         let (attempt, uri) = (&mut registration.attempt, &registration.line.registrar);
-        match client.answer(attempt, place, &challenges, "REGISTER", uri, &cnonce) {
-            Ok(credentials) => {
+        match answers_to(client, attempt, ("REGISTER", uri), response, &cnonce) {
+            Some(credentials) => {
                 self.send_register(now, key, &credentials);
                 true
             }
-            Err(_) => false,
+            None => false,
         }
     }
 

@@ -538,6 +538,7 @@ fn invite_by(world: &mut World, trunk: Trunk, headers: &[(&str, &str)]) -> Messa
         by: EndedBy::Peer,
         status: 486,
         cause: None,
+        forward: None,
     };
     assert!(world.told(0, &Event::Ended { leg, end }));
     invite
@@ -660,10 +661,12 @@ fn calls_from_a_trunk_are_known_by_where_they_come_from() {
     let names: Vec<&str> = invited.headers.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, [ASSERTED, "X-A", "X-Two"]);
     assert_eq!(world.agents[0].trunk_of_leg(invited.leg), Some(ID));
-    world.agents[0].refuse(world.now, invited.leg, 486, None);
+    world.agents[0].hang_up(world.now, invited.leg, 486, None);
     // One that asks for our user there says in To which number was dialled.
     let doubtful = Trunk {
         is_trusted: false,
+        // By a star it does not pass either.
+        passes: Passes::new(&["P-*", "X-*"]).unwrap(),
         ..carrier.clone()
     };
     world.agents[0].set_trunk(world.now, ID, doubtful).unwrap();
@@ -673,7 +676,11 @@ fn calls_from_a_trunk_are_known_by_where_they_come_from() {
     );
     let invited = world.invited(0);
     assert_eq!((invited.to.as_str(), invited.asserted()), ("493077", None));
-    world.agents[0].refuse(world.now, invited.leg, 486, None);
+    assert!(
+        invited.headers.iter().all(|(name, _)| name.starts_with("X-")),
+        "{invited:?}"
+    );
+    world.agents[0].hang_up(world.now, invited.leg, 486, None);
     // The host may want a password nevertheless.
     world.houses[0].trusts = false;
     world.settle();
@@ -694,7 +701,7 @@ fn calls_from_a_trunk_are_known_by_where_they_come_from() {
     world.say(0, &invite("sip:493080@192.0.2.1", from, "X-Five: ffff\r\n"));
     let invited = world.invited(0);
     assert_eq!(invited.trunk, Some(ID));
-    world.agents[0].refuse(world.now, invited.leg, 486, None);
+    world.agents[0].hang_up(world.now, invited.leg, 486, None);
     remove(&mut world);
     world.settle();
     world.assert_empty();
@@ -748,7 +755,7 @@ fn a_call_to_our_contact_there_is_the_trunks_wherever_it_comes_from() {
     world.say(0, &invite(&contact, "<sip:9@x>", ""));
     let invited = world.invited(0);
     assert_eq!((invited.trunk, invited.to.as_str()), (Some(ID), "493077"));
-    world.agents[0].refuse(world.now, invited.leg, 486, None);
+    world.agents[0].hang_up(world.now, invited.leg, 486, None);
     world.settle();
     // What nobody was told is nobody's.
     let (start, _) = contact.split_once("line=").unwrap();
@@ -783,7 +790,7 @@ fn a_telephone_beside_a_trunk_needs_its_password() {
     world.say(0, &invite("sip:1002@192.0.2.1", "<sip:1003@realm>", "X: y\r\n"));
     let invited = world.invited(0);
     assert_eq!((invited.trunk, invited.caller.binding), (Some(ID), None));
-    world.agents[0].refuse(world.now, invited.leg, 403, None);
+    world.agents[0].hang_up(world.now, invited.leg, 403, None);
     world.settle();
     remove(&mut world);
     world.assert_empty();

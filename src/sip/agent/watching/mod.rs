@@ -44,7 +44,7 @@ pub struct Watch {
     pub domain: String,
     /// Who watches: the user and its domain.
     pub watcher: (String, String),
-    /// The call within which it was asked for. Its peer was not asked who it is.
+    /// The call within which it was asked for. The watcher is its peer, and who is watched is whom that talks to.
     pub leg: Option<LegKey>,
     /// Where the watcher is.
     pub flow: Flow,

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::agent::errands::{Alarm, Errand};
+use crate::agent::event::LegKey;
 use crate::agent::{Agent, Purpose, Timer, address};
 use crate::limits::{NOTICE_INTERVAL, NOTICES_MISSED_MAX};
 use crate::message::{Message, Method};
@@ -12,6 +13,19 @@ use super::bodies::{self, Names};
 use super::{ALLOW_EVENTS, SubscriptionId, TIMEOUT, Watched, WatchedDialog};
 
 impl Agent {
+    /// The call in which a subscription is.
+    pub(in crate::agent) fn leg_of_watch(&self, id: SubscriptionId) -> Option<LegKey> {
+        self.watching.subscriptions.get(&id)?.watch.leg
+    }
+
+    /// A notice went out once more, with a password.
+    pub(in crate::agent) fn notice_again(&mut self, id: SubscriptionId, before: ClientId, sent: ClientId) {
+        let subscription = self.watching.subscriptions.get_mut(&id);
+        if let Some(subscription) = subscription.filter(|own| own.sent == Some(before)) {
+            subscription.sent = Some(sent);
+        }
+    }
+
     /// Tells what there is, as soon as it may be.
     pub(super) fn tell_watcher(&mut self, now: Instant, id: SubscriptionId) {
         let Some(subscription) = self.watching.subscriptions.get(&id) else {
@@ -55,14 +69,14 @@ impl Agent {
         notify.set_body(package.kind(), body);
         // Of the last one no answer changes anything.
         let purpose = match over {
-            Some(_) => Purpose::Nothing,
+            Some(_) => Purpose::Last(leg),
             None => Purpose::Errand(Errand::Notice(id)),
         };
         let sent = match leg {
             Some(leg) => self.send_inside(now, leg, flow, notify, purpose),
             None => {
                 notify.push("User-Agent", &self.settings.agent);
-                self.send_notice_outside(now, flow, notify, purpose)
+                self.send_request(now, flow, notify, purpose, (None, None)).ok()
             }
         };
         if let Some(subscription) = self.watching.subscriptions.get_mut(&id) {
@@ -72,21 +86,6 @@ impl Agent {
             subscription.quiet_until = now + NOTICE_INTERVAL;
         }
         self.rearm_subscription(id);
-    }
-
-    fn send_notice_outside(
-        &mut self,
-        now: Instant,
-        flow: crate::flow::Flow,
-        mut notify: Message,
-        purpose: Purpose,
-    ) -> Option<ClientId> {
-        notify.push_front("Via", self.via(flow.transport));
-        let id = self.transactions.request(now, flow, notify).ok()?;
-        if purpose != Purpose::Nothing {
-            self.clients.insert(id, purpose);
-        }
-        Some(id)
     }
 
     fn body_for(&self, id: SubscriptionId) -> Option<String> {

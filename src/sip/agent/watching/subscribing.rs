@@ -72,7 +72,7 @@ impl Agent {
         self.begin_watch(now, id, message, (watch, asked, Some(dialog)), host);
     }
 
-    /// The peer of a call wants to watch, or goes on, or ends it.
+    /// The peer of a call wants to watch whom it talks to, and nobody else; or goes on, or ends it.
     pub(in crate::agent) fn take_subscribe_inside(
         &mut self,
         now: Instant,
@@ -91,14 +91,19 @@ impl Agent {
         if let Some((subscription, _)) = known.next() {
             return self.go_on_watching(now, id, message, subscription, &asked);
         }
-        let (from, to) = (message.from(), message.to());
-        let (Some(from), Some(to)) = (from.and_then(|from| from.address()), to.and_then(|to| to.address())) else {
-            return self.refuse_watch(now, id, message, &(400, None));
-        };
         let Some(leg) = self.legs.get(&key).filter(|leg| leg.is_up()) else {
             return self.refuse_watch(now, id, message, &(481, None));
         };
-        let flow = leg.dialog.flow;
+        // Who was checked when the call began. What the headers of this one say was not (RFC 3261, section 12.2.2).
+        let parties = leg.dialog.parties();
+        let parties = parties.and_then(|(own, peer)| Some((own.address()?, peer.address()?)));
+        let (Some((to, from)), flow) = (parties, leg.dialog.flow) else {
+            return self.refuse_watch(now, id, message, &(400, None));
+        };
+        let asked_for = message.to().and_then(|to| to.address());
+        if asked_for.is_none_or(|asked_for| asked_for.user != to.user || domain_of(&asked_for) != domain_of(&to)) {
+            return self.refuse_watch(now, id, message, &(403, None));
+        }
         let watch = Watch {
             subscription: self.next_subscription(),
             package: asked.package,

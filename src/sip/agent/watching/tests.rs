@@ -603,6 +603,35 @@ fn in_a_call_it_is_watched_until_the_call_is_over() {
 }
 
 #[test]
+fn who_asks_in_a_call_is_whom_it_is_with_and_asks_for_whom_it_talks_to() {
+    let mut world = World::new(2);
+    let [own, other] = world.talk(0, 1);
+    world.lines();
+    // Whatever is said: nobody checks it.
+    for (name, own, forged, expected) in [
+        ("To", "1000", "1007", "403"),
+        ("To", "realm", "other.example", "403"),
+        ("From", "1001", "1007", "200"),
+    ] {
+        let dialog = &mut world.agents[1].legs.get_mut(&other).unwrap().dialog;
+        let mut request = dialog.request(Method::Subscribe);
+        request.push("Contact", "<sip:1001@192.0.2.2>");
+        request.push("Event", "dialog");
+        request.push_front("Via", world.agents[1].via(crate::flow::Transport::Udp));
+        let changed = request.get(name).unwrap().replace(own, forged);
+        request.set(name, changed);
+        world.agents[0].receive(world.now, flow(1), &request.to_bytes(), &mut world.houses[0]);
+        world.settle();
+        assert_eq!(world.lines()[0], expected, "{name}");
+    }
+    let watch = subscribed(&mut world);
+    assert_eq!((watch.user.as_str(), watch.watcher.0.as_str()), ("1000", "1001"));
+    world.agents[0].hang_up(world.now, own, 487, None);
+    world.settle();
+    world.assert_empty();
+}
+
+#[test]
 fn a_call_is_named_to_who_may_take_it() {
     let mut world = World::new(2);
     let [own, _] = world.talk(0, 1);
