@@ -82,6 +82,7 @@ impl Gateway {
         }
         let codec = codecs::of_sdp(agreed.codec);
         if let Some(call) = self.calls.get_mut(&key) {
+            call.listed = call.listed.with(codec);
             call.lists = call.lists.with(codec);
         }
         self.tell_codecs(exchange, key, codec);
@@ -106,11 +107,21 @@ impl Gateway {
         if let Some(call) = self.calls.get_mut(&key) {
             let listed = agreed.also_receives.iter().map(|(codec, _)| codecs::of_sdp(*codec));
             let usual: Codecs = [Codec::Pcmu, Codec::Pcma].into_iter().collect();
-            call.lists = call.offered.and(usual);
-            for codec in listed {
-                call.lists = call.lists.with(codec);
-            }
+            call.listed = listed.collect();
+            call.lists = call.listed.iter().chain(call.offered.and(usual).iter()).collect();
         }
+    }
+
+    /// What the other telephones of its call are sure to take: who changes codecs within a call must not silence them.
+    fn listed_beside(&self, key: LegKey) -> Codecs {
+        let Some(own) = self.calls.get(&key) else {
+            return Codecs::all();
+        };
+        let others = self
+            .calls
+            .values()
+            .filter(|other| other.leg.call == own.leg.call && other.leg != own.leg && matches!(other.stage, Stage::Up));
+        others.fold(Codecs::all(), |common, other| common.and(other.listed))
     }
 
     /// The plane wants a telephone to speak another codec, as who hears it takes that alone.
@@ -201,11 +212,12 @@ impl Gateway {
 
     /// Hold and its end, another codec, another address: all are offers.
     pub(super) fn take_offered(&mut self, exchange: &mut Exchange, key: LegKey, body: Option<&[u8]>) {
+        let beside = self.listed_beside(key);
         let Some(call) = self.calls.get_mut(&key) else {
             return self.agent.refuse_offer(Instant::now(), key, 481);
         };
         // What the others do not take would be noise to them.
-        let preferred = codecs::in_order(call.sends, exchange.plane().takes_beside(call.leg));
+        let preferred = codecs::in_order(call.sends, exchange.plane().takes_beside(call.leg).and(beside));
         let takes = preferred.iter().copied().map(codecs::of_sdp).collect();
         let Some(body) = body else {
             let offer = call.session_description.offer(&preferred, Direction::SendReceive);
@@ -220,7 +232,8 @@ impl Gateway {
             .answer(&offer, &preferred, Direction::SendReceive)
         {
             Ok((answer, agreed)) => {
-                call.lists = codecs::offered(&offer).and(codecs::of_telephones());
+                call.listed = codecs::offered(&offer).and(codecs::of_telephones());
+                call.lists = call.listed;
                 self.agent.answer_offer(Instant::now(), key, &answer);
                 self.take_agreed(exchange, key, &agreed);
                 self.take_hold(exchange, key, agreed.is_held_by_peer);

@@ -297,6 +297,7 @@ impl Gateway {
             music: None,
             peer: peer.ip().to_canonical(),
             untold: None,
+            listed: Codecs::default(),
             lists: Codecs::default(),
             offered: Codecs::default(),
             asked: None,

@@ -103,7 +103,8 @@ struct Call {
     peer: IpAddr,
     /// What was agreed on, and its leg of RTP could not be told yet.
     untold: Option<Box<RtpAgreed>>,
-    /// What both sides have listed, and what was offered by us last.
+    /// What both sides have listed, what it is likely to take beside, and what was offered by us last.
+    listed: Codecs,
     lists: Codecs,
     offered: Codecs,
     /// What the plane wants it to speak: asked for, or to be asked for.

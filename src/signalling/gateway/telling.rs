@@ -213,7 +213,8 @@ impl Gateway {
         };
         let description = match offer {
             Some(offer) => {
-                call.lists = codecs::offered(offer).and(codecs::of_telephones());
+                call.listed = codecs::offered(offer).and(codecs::of_telephones());
+                call.lists = call.listed;
                 let answered = call
                     .session_description
                     .answer(offer, &preferred, Direction::SendReceive);

@@ -404,3 +404,47 @@ async fn telephones_write_to_each_other_and_say_how_their_users_are() {
     assert_eq!(desk.status().await, 200);
     assert_eq!(alice.expect("presence").await["status"], "available");
 }
+
+#[tokio::test]
+async fn who_is_handed_on_speaks_what_the_next_one_understands() {
+    let house = House::start().await;
+    let (mut desk, other) = (house.telephone("desk").await, house.telephone("other").await);
+    let third = house.telephone("third").await;
+    let mut invite = desk.request(Method::Invite, "sip:other@moqswitch", "other");
+    invite.push("Contact", desk.contact());
+    invite.set_body("application/sdp", description("0 8 101"));
+    desk.send(&invite).await;
+    let called = other.incoming(&Method::Invite).await;
+    other.answer(&called, 200, Some(&description("0 101"))).await;
+    let accepted = desk.response().await;
+    let to = accepted.get("To").unwrap().to_owned();
+    let mut ack = desk.request(Method::Ack, "sip:other@127.0.0.1", "other");
+    ack.set("To", &to);
+    ack.set("CSeq", format!("{} ACK", desk.sent - 1));
+    desk.send(&ack).await;
+    other.incoming(&Method::Ack).await;
+
+    let mut refer = desk.request(Method::Refer, "sip:other@127.0.0.1", "other");
+    refer.set("To", &to);
+    refer.push("Contact", desk.contact());
+    refer.push("Refer-To", "<sip:third@moqswitch>");
+    desk.send(&refer).await;
+    assert_eq!(desk.status().await, 202);
+    let rung = third.incoming(&Method::Invite).await;
+    third.answer(&rung, 200, Some(&description("8 101"))).await;
+    third.incoming(&Method::Ack).await;
+    // It speaks nothing but A-law, so it is the other one that changes.
+    let asked = third.incoming(&Method::Invite).await;
+    third.answer(&asked, 488, None).await;
+    let asked = other.incoming(&Method::Invite).await;
+    let offer = String::from_utf8_lossy(&asked.body).into_owned();
+    assert!(offer.contains("RTP/AVP 8 "), "{offer}");
+    other.answer(&asked, 200, Some(&description("8 101"))).await;
+    other.incoming(&Method::Ack).await;
+    let both = |command: &RtpCommand| matches!(command, RtpCommand::Agree(_, agreed) if agreed.codec == Codec::Pcma);
+    let mut told = house.told(both).await;
+    while told.iter().filter(|command| both(command)).count() < 2 {
+        told.extend(house.rtp.take_history());
+        house.switch.breathe().await;
+    }
+}
