@@ -122,7 +122,7 @@ const LAYERS: &[Layer] = &[
     layer("legs/control", &["settings"], &[], &["net", "shard"]),
     layer(
         "legs/hearing",
-        &["limits", "tags", "tracks"],
+        &["digits", "limits", "tags", "tracks"],
         &["wire"],
         &["routing", "shard"],
     ),
