@@ -106,6 +106,7 @@ const LAYERS: &[Layer] = &[
     layer("media/ingress", &["rtp"], &[], &[]),
     layer("media/packets", &["rtp"], &[], &[]),
     layer("media/egress", &["packets", "rtp", "Ingress"], &[], &[]),
+    layer("media/srtp", &["rtp", "srtp"], &[], &[]),
     layer("media/reports", &["egress", "ingress", "rtcp"], &[], &[]),
     // SIP without I/O.
     layer("sip/sdp", &["limits", "sdp"], &[], &[]),
