@@ -5,11 +5,11 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use moqswitch_signalling::TrunkSettings;
 use moqswitch_signalling::calls::Number;
 use moqswitch_signalling::sip::agent::Trunk;
 use moqswitch_signalling::sip::digest::Secret;
 use moqswitch_signalling::sip::flow::{Flow, Transport};
+use moqswitch_signalling::{SrtpPolicy, TrunkSettings};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -44,8 +44,30 @@ struct Entry {
     ping: Option<u16>,
     #[serde(default)]
     trusted: bool,
+    /// As `sip.srtp`. Default: that.
+    srtp: Option<Srtp>,
     /// Calls are from `user`, whoever calls. Default: those of a trunk that is registered with.
     from_line: Option<bool>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Srtp {
+    Off,
+    Accept,
+    Offer,
+    Require,
+}
+
+impl From<Srtp> for SrtpPolicy {
+    fn from(srtp: Srtp) -> Self {
+        match srtp {
+            Srtp::Off => Self::Off,
+            Srtp::Accept => Self::Accept,
+            Srtp::Offer => Self::Offer,
+            Srtp::Require => Self::Require,
+        }
+    }
 }
 
 pub(super) fn read(path: &Path) -> Result<Vec<TrunkSettings>, FileError> {
@@ -87,6 +109,7 @@ fn trunk(document: &Document, name: &Spanned<String>, entry: &Entry) -> Result<T
     let domain = entry.domain.as_deref().unwrap_or(host);
     Ok(TrunkSettings {
         number,
+        srtp: entry.srtp.map(SrtpPolicy::from),
         trunk: Trunk {
             login: entry.login.clone(),
             secret,

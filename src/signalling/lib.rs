@@ -39,8 +39,8 @@ pub use events::EVENT_KINDS;
 pub use fake::{RecordingMedia, RecordingRtp, RtpCommand};
 pub use figures::{Figures, Histogram, RecordFigures};
 pub use gateway::{
-    Duplex, Encrypting, Encryption, NoRtp, RtpAgreed, RtpError, RtpEvent, RtpEvents, RtpLeg, RtpLegs, RtpOpened,
-    RtpPeer, RtpRefused, RtpStatistics, RtpWanted, SipSettings, SipSockets, TrunkSettings,
+    Duplex, Encrypting, Encryption, NoRtp, RtpAgreed, RtpError, RtpEvent, RtpEvents, RtpKeys, RtpLeg, RtpLegs,
+    RtpOpened, RtpPeer, RtpRefused, RtpStatistics, RtpWanted, SipSettings, SipSockets, SrtpPolicy, TrunkSettings,
 };
 pub use media::{Busy, Media, MediaPlane};
 pub use moqswitch_calls as calls;

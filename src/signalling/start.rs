@@ -351,7 +351,13 @@ fn begin_gateway(exchange: &mut Exchange, sip: SipSettings) -> (Gateway, SipSock
         ..moqswitch_sip::agent::Settings::at(sip.reached, &sip.realm)
     };
     exchange.sip_entrance.realm = sip.realm;
-    let mut gateway = Gateway::new(settings, sip.media, sip.media_address, Box::new(move || draw(&random)));
+    let mut gateway = Gateway::new(
+        settings,
+        sip.media,
+        sip.media_address,
+        sip.srtp,
+        Box::new(move || draw(&random)),
+    );
     gateway.set_trunks(exchange, sip.trunks);
     (gateway, sip.sockets)
 }

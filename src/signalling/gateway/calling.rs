@@ -69,9 +69,11 @@ impl Gateway {
         call.takes_events = agreed.event_send.is_some();
         // Who says another address than it comes from is behind a translator, or has its media elsewhere.
         let is_translated = agreed.peer.is_none_or(|media| media.ip().to_canonical() != call.peer);
-        let media = call.media;
-        if let Some(media) = media
-            && let Err(error) = self.media.agree(media, &codecs::to_rtp(agreed, is_translated))
+        let Some(rtp) = codecs::to_rtp(agreed, is_translated) else {
+            return self.hang_up(exchange, key, Cause::Incompatible);
+        };
+        if let Some(media) = call.media
+            && let Err(error) = self.media.agree(media, &rtp)
         {
             tracing::warn!(%error, "a leg of RTP cannot be told what was agreed");
             return self.hang_up(exchange, key, Cause::Congestion);
@@ -130,6 +132,7 @@ impl Gateway {
         let Ok(offer) = Description::parse(body) else {
             return self.agent.refuse_offer(Instant::now(), key, 400);
         };
+        call.arm(Some(&offer));
         match call
             .session_description
             .answer(&offer, &preferred, Direction::SendReceive)
@@ -198,6 +201,9 @@ impl Gateway {
     }
 
     pub(super) fn take_ended(&mut self, exchange: &mut Exchange, key: LegKey, end: &End) {
+        if self.call_again(key, end.status) {
+            return;
+        }
         let Some(call) = self.calls.get(&key) else { return };
         let event = match (&call.stage, end.status) {
             (Stage::Called, 486 | 600) => Refusing::Reject(RejectReason::Busy, scope_of(end.status)),

@@ -1,12 +1,14 @@
 //! Telephones call, and are called.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use moqswitch_calls::{Actor, CallEvent, Dial, Event, Incoming, LegId, Number, Registration, Reply, SessionId, Text};
 use moqswitch_sip::agent::{self, Invited, LegKey};
+use moqswitch_sip::flow::Transport;
 use moqswitch_sip::sdp::{Description, Direction, Session};
 
-use super::{Call, Gateway, Guest, RtpOpened, RtpWanted, Stage, codecs};
+use super::{Again, Call, Gateway, Guest, RtpOpened, RtpWanted, Secrecy, Stage, codecs};
 use crate::exchange::Exchange;
 
 impl Gateway {
@@ -33,9 +35,18 @@ impl Gateway {
         if takes.is_empty() {
             return Err(488);
         }
+        let trunk = invited.trunk.and_then(|trunk| self.trunks.session(trunk));
+        let secrecy = self.secrecy(trunk, invited.flow.transport);
+        let mut description = self.new_description(nowhere());
+        secrecy.arm(&mut description, offer.as_deref());
+        let all = codecs::in_order(None, codecs::of_telephones());
+        let refused = offer.as_deref().and_then(|offer| description.refuses(offer, &all));
+        if let Some(refused) = refused {
+            tracing::info!(%refused, "a call of a telephone");
+            return Err(488);
+        }
         let to = exchange.sip_number(&invited.to, &invited.domain).ok_or(484_u16)?;
         let caller = &invited.caller;
-        let trunk = invited.trunk.and_then(|trunk| self.trunks.session(trunk));
         let registered = trunk.or_else(|| caller.binding.and_then(|binding| self.registry.session(binding)));
         let (session, guest) = match registered {
             Some(session) => (session, None),
@@ -66,7 +77,7 @@ impl Gateway {
             is_accepted: false,
         };
         let peer = invited.flow.peer;
-        let mut call = self.new_call(session, leg, stage, peer);
+        let mut call = Call::new(session, leg, stage, peer, secrecy, description);
         call.guest = guest;
         self.insert(invited.leg, call);
         Ok(())
@@ -78,7 +89,7 @@ impl Gateway {
         &mut self,
         exchange: &mut Exchange,
         caller: &agent::Caller,
-        peer: std::net::SocketAddr,
+        peer: SocketAddr,
     ) -> Result<(SessionId, Option<Guest>), u16> {
         let number = exchange.sip_number(&caller.user, &caller.domain).ok_or(403_u16)?;
         let guest = (number.clone(), peer);
@@ -147,11 +158,15 @@ impl Gateway {
             .cloned();
         let flow = match (trunk, &binding) {
             (Some(_), _) => None,
-            (None, Some(binding)) => Some(binding.flow.peer),
+            (None, Some(binding)) => Some(binding.flow),
             (None, None) => return Err(Cause::Unreachable),
         };
-        let nowhere = std::net::SocketAddr::from(([0, 0, 0, 0], 9));
-        let mut call = self.new_call(session, incoming.leg, Stage::Called, flow.unwrap_or(nowhere));
+        let secrecy = self.secrecy(Some(session), flow.map_or(Transport::Udp, |flow| flow.transport));
+        let flow = flow.map(|flow| flow.peer);
+        let mut description = self.new_description(nowhere());
+        secrecy.arm_called(&mut description);
+        let peer = flow.unwrap_or(nowhere());
+        let mut call = Call::new(session, incoming.leg, Stage::Called, peer, secrecy, description);
         let leg = self.open_media(&mut call, flow).map_err(|error| {
             tracing::warn!(%error, "a call to a telephone");
             Cause::Congestion
@@ -187,6 +202,10 @@ impl Gateway {
             self.media.close(leg.leg);
             return Err(Cause::Unreachable);
         };
+        if secrecy.may_do_without() {
+            let sent = sent.clone();
+            call.again = Some(Box::new(Again { sent, codecs: wanted }));
+        }
         match self.agent.call(Instant::now(), sent) {
             Ok(key) => {
                 self.streams.insert(leg.leg, key);
@@ -205,40 +224,48 @@ impl Gateway {
     pub(super) fn open_media(
         &mut self,
         call: &mut Call,
-        peer: Option<std::net::SocketAddr>,
+        peer: Option<SocketAddr>,
     ) -> Result<RtpOpened, super::RtpError> {
         let wanted = RtpWanted {
             peer: peer.map(|peer| peer.ip().to_canonical()),
         };
         let opened = self.media.open(&call.leg.path(), wanted)?;
         call.media = Some(opened.leg);
-        let told = std::net::SocketAddr::new(self.media_address, opened.address.port());
+        let told = SocketAddr::new(self.media_address, opened.address.port());
         call.session_description.move_to(told);
         Ok(opened)
     }
 
-    fn insert(&mut self, key: LegKey, call: Call) {
+    pub(super) fn insert(&mut self, key: LegKey, call: Call) {
         self.legs.insert(call.leg, key);
         self.parts.insert((call.session, call.leg.call), key);
         self.calls.insert(key, call);
     }
 
-    pub(super) fn new_call(
-        &mut self,
+    /// Our side of the offers and answers of a call. The address is known as soon as there is a leg of RTP.
+    pub(super) fn new_description(&mut self, address: SocketAddr) -> Session {
+        self.begun += 1;
+        Session::new(address, self.begun, 1)
+    }
+}
+
+impl Call {
+    fn new(
         session: SessionId,
         leg: LegId,
         stage: Stage,
-        peer: std::net::SocketAddr,
-    ) -> Call {
-        self.begun += 1;
-        // The address is known as soon as there is a leg of RTP.
-        let nowhere = std::net::SocketAddr::from(([0, 0, 0, 0], 9));
-        Call {
+        peer: SocketAddr,
+        secrecy: Secrecy,
+        session_description: Session,
+    ) -> Self {
+        Self {
             session,
             leg,
             guest: None,
             media: None,
-            session_description: Session::new(nowhere, self.begun, 1),
+            session_description,
+            secrecy,
+            again: None,
             stage,
             sends: None,
             speaker: None,
@@ -250,6 +277,11 @@ impl Gateway {
             peer: peer.ip().to_canonical(),
         }
     }
+}
+
+/// An address that is not known.
+fn nowhere() -> SocketAddr {
+    SocketAddr::from(([0, 0, 0, 0], 9))
 }
 
 /// The part of a number that an address has before the `@`.

@@ -9,6 +9,7 @@ mod inviting;
 mod media;
 mod outlet;
 mod registering;
+mod secrets;
 mod settings;
 mod sockets;
 mod telling;
@@ -30,14 +31,15 @@ use crate::exchange::Exchange;
 
 pub(crate) use entrance::SipEntrance;
 pub use media::{
-    NoRtp, RtpAgreed, RtpError, RtpEvent, RtpEvents, RtpLeg, RtpLegs, RtpOpened, RtpPeer, RtpRefused, RtpStatistics,
-    RtpWanted,
+    NoRtp, RtpAgreed, RtpError, RtpEvent, RtpEvents, RtpKeys, RtpLeg, RtpLegs, RtpOpened, RtpPeer, RtpRefused,
+    RtpStatistics, RtpWanted,
 };
 pub(crate) use outlet::Outlet;
-pub use settings::{Duplex, Encrypting, Encryption, SipSettings, SipSockets, TrunkSettings};
+pub use settings::{Duplex, Encrypting, Encryption, SipSettings, SipSockets, SrtpPolicy, TrunkSettings};
 pub(crate) use sockets::serve;
 
 use registering::Registry;
+use secrets::{Again, Secrecy};
 use trunks::Trunks;
 use watching::Watches;
 
@@ -46,6 +48,7 @@ pub(crate) struct Gateway {
     agent: Agent,
     media: Box<dyn RtpLegs>,
     media_address: IpAddr,
+    srtp: SrtpPolicy,
     registry: Registry,
     trunks: Trunks,
     watches: Watches,
@@ -69,6 +72,9 @@ struct Call {
     guest: Option<Guest>,
     media: Option<RtpLeg>,
     session_description: Session,
+    secrecy: Secrecy,
+    /// What is tried when it does not want what it was offered.
+    again: Option<Box<Again>>,
     stage: Stage,
     /// What it sends, as the plane has chosen.
     sends: Option<Codec>,
@@ -109,12 +115,14 @@ impl Gateway {
         settings: Settings,
         media: Box<dyn RtpLegs>,
         media_address: IpAddr,
+        srtp: SrtpPolicy,
         random: Box<dyn FnMut() -> u128 + Send>,
     ) -> Self {
         Self {
             agent: Agent::new(settings, Instant::now(), random),
             media,
             media_address,
+            srtp,
             registry: Registry::new(guard::Settings::default()),
             trunks: Trunks::default(),
             watches: Watches::default(),

@@ -25,6 +25,8 @@ pub struct SipSettings {
     pub algorithms: Vec<Algorithm>,
     /// How often contacts on datagrams are asked whether they are there. Zero: never.
     pub ping: Duration,
+    /// Whether telephones talk over SRTP.
+    pub srtp: SrtpPolicy,
     /// Ways to other networks.
     pub trunks: Vec<TrunkSettings>,
     /// Media of telephones.
@@ -40,6 +42,24 @@ pub struct TrunkSettings {
     pub number: Number,
     /// How it is reached.
     pub trunk: Trunk,
+    /// Whether it talks over SRTP. `None`: as telephones do.
+    pub srtp: Option<SrtpPolicy>,
+}
+
+/// Whether media is over SRTP, with keys in descriptions (SDES, RFC 4568). Who can read these can read the media: they are
+/// secret on TLS, and on nothing else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SrtpPolicy {
+    /// It is not, and an offer that wants it is refused.
+    Off,
+    /// It is where it is offered.
+    #[default]
+    Accept,
+    /// The same, and who is called over TLS is offered it; one that refuses is offered RTP. A trunk that has this by itself is
+    /// offered it over anything.
+    Offer,
+    /// It is always, or there is no call.
+    Require,
 }
 
 /// Where telephones are listened for. They do not block.

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use moqswitch_calls::{DeviceKind, Number, Registration, SessionId, Text};
 use moqswitch_sip::agent::{TrunkChange, TrunkId};
+use moqswitch_sip::flow::Transport;
 
-use super::settings::TrunkSettings;
+use super::settings::{SrtpPolicy, TrunkSettings};
 use super::{Gateway, codecs};
 use crate::exchange::Exchange;
 
@@ -25,6 +26,8 @@ struct Known {
     is_registered: bool,
     is_down: bool,
     session: Option<SessionId>,
+    srtp: Option<SrtpPolicy>,
+    transport: Transport,
     /// When its device is registered anew.
     renew: Option<Instant>,
 }
@@ -45,6 +48,12 @@ impl Trunks {
         self.known.get(&trunk)?.session
     }
 
+    /// Whether it talks over SRTP, and what it is reached over. `None`: it is none.
+    pub(super) fn secrecy(&self, session: SessionId) -> Option<(Option<SrtpPolicy>, Transport)> {
+        let known = self.known.get(self.sessions.get(&session)?)?;
+        Some((known.srtp, known.transport))
+    }
+
     pub(super) fn forget(&mut self, session: SessionId) {
         if let Some(trunk) = self.sessions.remove(&session)
             && let Some(known) = self.known.get_mut(&trunk)
@@ -59,7 +68,7 @@ impl Trunks {
 impl Gateway {
     /// Takes the trunks of the settings.
     pub(crate) fn set_trunks(&mut self, exchange: &mut Exchange, trunks: Vec<TrunkSettings>) {
-        for (at, TrunkSettings { number, trunk }) in trunks.into_iter().enumerate() {
+        for (at, TrunkSettings { number, trunk, srtp }) in trunks.into_iter().enumerate() {
             let id = TrunkId(u64::try_from(at).unwrap_or(u64::MAX));
             let known = Known {
                 contact: trunk.target.peer.to_string(),
@@ -67,6 +76,8 @@ impl Gateway {
                 is_registered: false,
                 is_down: false,
                 session: None,
+                srtp,
+                transport: trunk.target.transport,
                 renew: None,
                 number,
             };
