@@ -32,11 +32,15 @@ fn packets(criterion: &mut Criterion) {
             sequence = sequence.wrapping_add(1);
             datagram.clear();
             packet(sequence).write(&mut datagram);
-            assert_eq!(Packet::parse(black_box(&datagram)).unwrap().sequence, sequence);
+            assert_eq!(
+                Packet::parse(black_box(&datagram)).expect("it is a packet").sequence,
+                sequence
+            );
         });
     });
     for suite in Suite::ALL {
-        let key = Key::new(suite, &vec![7; suite.key_bytes() + suite.salt_bytes()], &[]).unwrap();
+        let key = Key::new(suite, &vec![7; suite.key_bytes() + suite.salt_bytes()], &[])
+            .expect("it is as long as the suite says");
         measured.bench_function(BenchmarkId::new("sealed", format!("{suite:?}")), |bencher| {
             let mut sealer = Sealer::new(&key, SSRC);
             let (mut sequence, mut datagram) = (0_u16, Vec::new());
@@ -44,7 +48,7 @@ fn packets(criterion: &mut Criterion) {
                 sequence = sequence.wrapping_add(1);
                 datagram.clear();
                 packet(sequence).write(&mut datagram);
-                sealer.seal_rtp(&mut datagram).unwrap();
+                sealer.seal_rtp(&mut datagram).expect("it is the next");
                 black_box(&datagram);
             });
         });
@@ -55,9 +59,9 @@ fn packets(criterion: &mut Criterion) {
                 sequence = sequence.wrapping_add(1);
                 datagram.clear();
                 packet(sequence).write(&mut datagram);
-                sealer.seal_rtp(&mut datagram).unwrap();
-                opener.open_rtp(&datagram, &mut opened).unwrap();
-                assert_eq!(Packet::parse(&opened).unwrap().sequence, sequence);
+                sealer.seal_rtp(&mut datagram).expect("it is the next");
+                opener.open_rtp(&datagram, &mut opened).expect("it is authentic");
+                assert_eq!(Packet::parse(&opened).expect("it is a packet").sequence, sequence);
             });
         });
         measured.bench_function(BenchmarkId::new("forged", format!("{suite:?}")), |bencher| {
@@ -65,8 +69,8 @@ fn packets(criterion: &mut Criterion) {
             let (mut sealer, mut opener) = (Sealer::new(&key, SSRC), Opener::new(&key));
             let (mut datagram, mut opened) = (Vec::new(), Vec::new());
             packet(40_000).write(&mut datagram);
-            sealer.seal_rtp(&mut datagram).unwrap();
-            opener.open_rtp(&datagram, &mut opened).unwrap();
+            sealer.seal_rtp(&mut datagram).expect("it is the next");
+            opener.open_rtp(&datagram, &mut opened).expect("it is authentic");
             datagram[2..4].copy_from_slice(&40_001_u16.to_be_bytes());
             bencher.iter(|| assert!(opener.open_rtp(black_box(&datagram), &mut opened).is_err()));
         });

@@ -109,7 +109,7 @@ fn calls_go_on_when_numbers_begin_anew_and_packets_are_lost_or_overtaken() {
             if waiting.len() == 3 {
                 let at = usize::try_from(noise.next() % 3).unwrap();
                 let (sequence, datagram) = waiting.swap_remove(at);
-                if noise.next() % 10 == 0 {
+                if noise.next().is_multiple_of(10) {
                     continue;
                 }
                 match opener.open_rtp(&datagram, &mut out) {

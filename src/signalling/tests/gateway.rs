@@ -80,7 +80,7 @@ impl House {
     async fn agreed(&self) -> RtpAgreed {
         let told = self.told(|command| matches!(command, RtpCommand::Agree(..))).await;
         let agreed = told.into_iter().rev().find_map(|command| match command {
-            RtpCommand::Agree(_, agreed) => Some(agreed),
+            RtpCommand::Agree(_, agreed) => Some(*agreed),
             _ => None,
         });
         agreed.unwrap()
