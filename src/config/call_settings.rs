@@ -293,6 +293,15 @@ pub(super) const CALL_SETTINGS: &[Setting] = &[
         ],
     },
     Setting {
+        path: "sip.srtp",
+        kind: Kind::One,
+        value: Value::Default(r#""accept""#),
+        help: &[
+            "Whether telephones talk over SRTP, with keys by SDES: off; accept: those that offer it; offer: those on TLS are",
+            "offered it, too, and RTP if they refuse; require: all, or there is no call.",
+        ],
+    },
+    Setting {
         path: "sip.trunks",
         kind: Kind::One,
         value: Value::Unset {

@@ -5,9 +5,9 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use moqswitch_signalling::UtcOffset;
 use moqswitch_signalling::calls::{Codec, Number, Settings, Text, limits as ceilings};
 use moqswitch_signalling::sip::digest::Algorithm;
+use moqswitch_signalling::{SrtpPolicy, UtcOffset};
 
 use crate::limits;
 
@@ -71,6 +71,8 @@ pub struct SipConfig {
     pub ping: Duration,
     /// What is offered for passwords, in this order.
     pub digest: Vec<Algorithm>,
+    /// Whether telephones talk over SRTP.
+    pub srtp: SrtpPolicy,
     /// File of the ways to carriers and PBXs.
     pub trunks: Option<PathBuf>,
 }
@@ -262,6 +264,7 @@ fn sip(layers: &Layers, is_here: bool, has_entrance: bool) -> Result<Option<SipC
         digest: layers
             .list("sip.digest", digest)?
             .unwrap_or_else(|| vec![Algorithm::Md5]),
+        srtp: layers.one("sip.srtp", srtp)?,
         trunks: layers.optional("sip.trunks", values::path)?,
         ping: layers.one("sip.ping", |text| values::duration(text, limits::SIP_PING_MAX))?,
     };
@@ -273,6 +276,16 @@ fn digest(text: &str) -> Result<Algorithm, String> {
         "md5" => Ok(Algorithm::Md5),
         "sha-256" => Ok(Algorithm::Sha256),
         _ => Err("`md5` or `sha-256`".to_owned()),
+    }
+}
+
+fn srtp(text: &str) -> Result<SrtpPolicy, String> {
+    match text {
+        "off" => Ok(SrtpPolicy::Off),
+        "accept" => Ok(SrtpPolicy::Accept),
+        "offer" => Ok(SrtpPolicy::Offer),
+        "require" => Ok(SrtpPolicy::Require),
+        _ => Err("`off`, `accept`, `offer` or `require`".to_owned()),
     }
 }
 

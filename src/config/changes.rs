@@ -100,7 +100,7 @@ impl Config {
 }
 
 /// Of control programs, and of what they open.
-fn programs_values(calls: Option<&CallsConfig>) -> [(&'static str, String); 13] {
+fn programs_values(calls: Option<&CallsConfig>) -> [(&'static str, String); 14] {
     let mediaswitch = calls.and_then(|calls| calls.mediaswitch.as_ref());
     let rtp = calls.map(|calls| &calls.rtp);
     let sip = calls.and_then(|calls| calls.sip.as_ref());
@@ -115,6 +115,7 @@ fn programs_values(calls: Option<&CallsConfig>) -> [(&'static str, String); 13] 
         ("sip.realm", text(&sip.map(|sip| &sip.realm))),
         ("sip.ping", text(&sip.map(|sip| sip.ping))),
         ("sip.digest", text(&sip.map(|sip| &sip.digest))),
+        ("sip.srtp", text(&sip.map(|sip| sip.srtp))),
         ("sip.trunks", text(&sip.map(|sip| &sip.trunks))),
         ("rtp.address", text(&rtp.map(|rtp| rtp.address))),
         ("rtp.ports", text(&rtp.map(|rtp| &rtp.ports))),

@@ -9,7 +9,7 @@ use moqswitch_signalling::calls::Number;
 use moqswitch_signalling::sip::agent::{NumberRule, NumberRules, Passes, Trunk};
 use moqswitch_signalling::sip::digest::Secret;
 use moqswitch_signalling::sip::flow::{Flow, Transport};
-use moqswitch_signalling::{TrunkGroupSettings, TrunkPlan, TrunkSettings};
+use moqswitch_signalling::{SrtpPolicy, TrunkGroupSettings, TrunkPlan, TrunkSettings};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -49,6 +49,8 @@ struct Entry {
     ping: Option<u16>,
     #[serde(default)]
     trusted: bool,
+    /// As `sip.srtp`. Default: that.
+    srtp: Option<Srtp>,
     /// Calls are from `user`, whoever calls. Default: those of a trunk that is registered with.
     from_line: Option<bool>,
     /// Both ways together. 0: as many as there are.
@@ -60,6 +62,26 @@ struct Entry {
     numbers_in: Option<Spanned<Vec<Rule>>>,
     /// Names of headers that are passed on.
     headers: Option<Spanned<Vec<String>>>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Srtp {
+    Off,
+    Accept,
+    Offer,
+    Require,
+}
+
+impl From<Srtp> for SrtpPolicy {
+    fn from(srtp: Srtp) -> Self {
+        match srtp {
+            Srtp::Off => Self::Off,
+            Srtp::Accept => Self::Accept,
+            Srtp::Offer => Self::Offer,
+            Srtp::Require => Self::Require,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -211,6 +233,7 @@ fn trunk(document: &Document, name: &Spanned<String>, entry: &Entry) -> Result<T
     })?;
     Ok(TrunkSettings {
         number,
+        srtp: entry.srtp.map(SrtpPolicy::from),
         trunk,
         calls_max: entry.calls,
         numbers_out: rules(document, entry.numbers_out.as_ref())?,

@@ -8,6 +8,7 @@ use moqswitch_relay::net::SocketId;
 use moqswitch_relay::shard::local::Host;
 
 use crate::settings::{LegSettings, Rtcp};
+use crate::srtp::Srtp;
 
 pub(crate) struct Control {
     mode: Rtcp,
@@ -96,6 +97,7 @@ impl Control {
     }
 
     /// Sends a report.
+    #[expect(clippy::too_many_arguments, reason = "they are what a leg has")]
     pub(crate) fn send(
         &mut self,
         own: &Own,
@@ -103,12 +105,16 @@ impl Control {
         now: Now,
         rtp: &Latch,
         rtp_socket: SocketId,
+        srtp: Option<&mut Srtp>,
         host: &mut Host<'_>,
     ) {
         let Some(destination) = self.destination(rtp) else {
             return self.reports.stop();
         };
         self.reports.write(own, is_over, now, &mut self.packet);
+        if srtp.is_some_and(|srtp| !srtp.seal_rtcp(&mut self.packet)) {
+            return;
+        }
         let own_socket = self.socket.filter(|_| matches!(self.mode, Rtcp::Apart(_)));
         host.send_on(own_socket.unwrap_or(rtp_socket), &self.packet, destination, None);
     }

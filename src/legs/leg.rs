@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use moqswitch_media::dtmf::{Digit, Digits};
-use moqswitch_media::rtp::{Malformed, Packet};
+use moqswitch_media::rtp::{self, Packet};
 use moqswitch_media::{Egress, Ingress, Latch, Now, Own, Speech, Verdict};
 use moqswitch_proto::wire::{BroadcastPath, GroupSequence, SubscribeId, TrackInfo};
 use moqswitch_relay::net::SocketId;
@@ -20,9 +20,11 @@ use crate::events::{LegEvent, Outbox};
 use crate::hearing::Hearing;
 use crate::limits::{DIGITS_PER_SECOND_MAX, DOUBT, PACKETS_PER_SECOND_MAX, PAYLOAD_BYTES_MAX};
 use crate::settings::{Kind, LegSettings};
+use crate::srtp::Srtp;
 use crate::statistics::{LegStatistics, duration};
 use crate::tags::{Role, Tag};
 use crate::tracks::{AUDIO, CATALOG, DTMF, DigitEvent, catalog};
+use crate::way_out::{WayOut, Window};
 
 pub(crate) struct Leg {
     pub(crate) name: LegName,
@@ -46,6 +48,7 @@ pub(crate) struct Leg {
     ingress: Ingress,
     egress: Egress,
     control: Control,
+    srtp: Option<Srtp>,
     digits: Digits,
     /// The source of telephone events.
     event_source: Option<u32>,
@@ -87,20 +90,6 @@ enum Silence {
     Told,
 }
 
-/// How many of something there were in the second that began then.
-struct Window(Instant, u32);
-
-impl Window {
-    fn admits(&mut self, now: Instant, max: u32) -> bool {
-        let Self(since, count) = self;
-        if now.saturating_duration_since(*since) >= Duration::from_secs(1) {
-            (*since, *count) = (now, 0);
-        }
-        *count = count.saturating_add(1);
-        *count <= max
-    }
-}
-
 impl Leg {
     pub(crate) fn new(
         name: LegName,
@@ -131,6 +120,7 @@ impl Leg {
             ingress: Ingress::new(clock_hz),
             egress,
             control: Control::new(&settings, reserved),
+            srtp: Srtp::agree(None, settings.srtp.as_ref(), ssrc),
             digits: Digits::default(),
             event_source: None,
             pressing: Pressing::default(),
@@ -143,9 +133,9 @@ impl Leg {
             digit_at: 0,
             is_digit_told: false,
             told_codec: None,
-            received: Window(now, 0),
-            sent: Window(now, 0),
-            pressed: Window(now, 0),
+            received: Window::new(now),
+            sent: Window::new(now),
+            pressed: Window::new(now),
             counted: LegStatistics::default(),
             settings,
         }
@@ -275,14 +265,28 @@ impl Leg {
         host: &mut Host<'_>,
         outbox: &Outbox,
     ) {
-        let now = host.now();
-        let (packet, kind) = match self.usable(datagram) {
-            Ok(usable) => usable,
-            Err(Some(Malformed::Control)) => return self.receive_control(source, true, datagram, host),
-            Err(_) => {
-                self.counted.unusable += 1;
-                return;
+        if rtp::is_control(datagram) {
+            return self.receive_control(source, true, datagram, host);
+        }
+        // Nothing that is not authentic says where the peer is, or uses up what it may send.
+        if let Some(srtp) = &mut self.srtp {
+            match srtp.open(datagram, false) {
+                Ok(opened) => {
+                    self.take(source, local, &opened, host, outbox);
+                    self.give_back(opened);
+                }
+                Err(_) => self.counted.unauthentic += 1,
             }
+            return;
+        }
+        self.take(source, local, datagram, host, outbox);
+    }
+
+    fn take(&mut self, source: SocketAddr, local: IpAddr, datagram: &[u8], host: &mut Host<'_>, outbox: &Outbox) {
+        let now = host.now();
+        let Some((packet, kind)) = self.usable(datagram) else {
+            self.counted.unusable += 1;
+            return;
         };
         if !self.settings.receives {
             self.counted.held += 1;
@@ -335,6 +339,19 @@ impl Leg {
 
     /// A datagram of RTCP came, on its own port or on that of RTP.
     pub(crate) fn receive_control(&mut self, source: SocketAddr, is_mux: bool, datagram: &[u8], host: &mut Host<'_>) {
+        let Some(srtp) = &mut self.srtp else {
+            return self.take_control(source, is_mux, datagram, host);
+        };
+        match srtp.open(datagram, true) {
+            Ok(opened) => {
+                self.take_control(source, is_mux, &opened, host);
+                self.give_back(opened);
+            }
+            Err(_) => self.counted.unauthentic += 1,
+        }
+    }
+
+    fn take_control(&mut self, source: SocketAddr, is_mux: bool, datagram: &[u8], host: &mut Host<'_>) {
         let (now, time) = (host.now(), self.time(host));
         let rtp = is_mux.then_some(&self.latch);
         if self.control.receive(source, rtp, datagram, time) {
@@ -444,6 +461,7 @@ impl Leg {
         let before = std::mem::replace(&mut self.settings, settings);
         self.settings.broadcast = before.broadcast;
         self.settings.source = before.source;
+        self.srtp = Srtp::agree(self.srtp.take(), self.settings.srtp.as_ref(), before.source.0);
         if self.settings.receives && !before.receives {
             self.ingress.interrupt();
         }
@@ -466,13 +484,16 @@ impl Leg {
         }
     }
 
-    fn usable<'a>(&self, datagram: &'a [u8]) -> Result<(Packet<'a>, Kind), Option<Malformed>> {
-        let packet = Packet::parse(datagram).map_err(Some)?;
-        let kind = self.settings.kind(packet.payload_type).ok_or(None)?;
-        match packet.payload.len() <= PAYLOAD_BYTES_MAX {
-            true => Ok((packet, kind)),
-            false => Err(None),
+    fn give_back(&mut self, opened: Vec<u8>) {
+        if let Some(srtp) = &mut self.srtp {
+            srtp.give_back(opened);
         }
+    }
+
+    fn usable<'a>(&self, datagram: &'a [u8]) -> Option<(Packet<'a>, Kind)> {
+        let packet = Packet::parse(datagram).ok()?;
+        let kind = self.settings.kind(packet.payload_type)?;
+        (packet.payload.len() <= PAYLOAD_BYTES_MAX).then_some((packet, kind))
     }
 
     fn hear_audio(&mut self, packet: &Packet<'_>, since: Duration, host: &mut Host<'_>) {
@@ -614,7 +635,8 @@ impl Leg {
             timestamp: self.egress.timestamp(time.since),
             heard: self.ingress.report(),
         };
-        self.control.send(&own, is_over, time, &self.latch, self.socket, host);
+        let (latch, srtp) = (&self.latch, self.srtp.as_mut());
+        self.control.send(&own, is_over, time, latch, self.socket, srtp, host);
     }
 
     /// Where packets go, and what makes them.
@@ -625,31 +647,10 @@ impl Leg {
             source: self.local,
             packet: &mut self.packet,
             sent: &mut self.sent,
+            srtp: self.srtp.as_mut(),
             host,
         };
         (out, &mut self.egress)
-    }
-}
-
-/// Where the packets of a leg go.
-struct WayOut<'a, 'h> {
-    host: &'a mut Host<'h>,
-    socket: SocketId,
-    destination: Option<SocketAddr>,
-    source: Option<IpAddr>,
-    packet: &'a mut Vec<u8>,
-    sent: &'a mut Window,
-}
-
-impl WayOut<'_, '_> {
-    fn send(&mut self, packet: &Packet<'_>) {
-        let Some(destination) = self.destination else { return };
-        if !self.sent.admits(self.host.now(), PACKETS_PER_SECOND_MAX) {
-            return;
-        }
-        self.packet.clear();
-        packet.write(self.packet);
-        self.host.send_on(self.socket, self.packet, destination, self.source);
     }
 }
 

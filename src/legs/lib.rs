@@ -23,7 +23,7 @@
 //! | RTCP (RFC 3550) | SR, RR, SDES and BYE, on the port above or with RTP, every 5 s: loss, jitter and round trip of both ways are in [`LegStatistics`]. What else comes is passed over |
 //! | a peer that ought to speak, and of which nothing comes for 30 s | is told ([`LegEvent::Silent`]) |
 //! | a leg that cannot be opened | is told ([`LegEvent::Refused`]) |
-//! | SRTP | is not there yet |
+//! | SRTP, with keys of each side's own | what comes and is not authentic is dropped and counted before anything else is done with it, RTCP as well. Keys may change in mid-call |
 
 #![warn(missing_docs)]
 
@@ -40,14 +40,18 @@ mod leg;
 mod port;
 mod ports;
 mod settings;
+mod srtp;
 mod statistics;
 mod tags;
 mod tracks;
+mod way_out;
 
 pub use codec::LegCodec;
 pub use command::{LegName, LegPeer};
 pub use events::{LegEvent, LegRefused};
+pub use moqswitch_media::srtp::{Key as SrtpKey, Suite as SrtpSuite};
 pub use port::{Legs, LegsBusy, LegsPort};
 pub use ports::{PortError, Ports};
 pub use settings::{EventType, LegSettings, Rtcp};
+pub use srtp::SrtpKeys;
 pub use statistics::LegStatistics;

@@ -9,6 +9,7 @@ use moqswitch_relay::shard::local::Delivery;
 
 use crate::codec::LegCodec;
 use crate::limits::{MEDIA_TIMEOUT_DEFAULT, PAYLOAD_TYPES_MAX, PTIME_MAX, PTIME_MIN};
+use crate::srtp::SrtpKeys;
 
 /// How a leg is.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub struct LegSettings {
     pub receives: bool,
     /// Reports of quality.
     pub rtcp: Rtcp,
+    /// Everything is over SRTP, with these. `None`: nothing is.
+    pub srtp: Option<SrtpKeys>,
     /// After so long without anything of a peer that ought to speak it is told. `None`: never.
     pub media_timeout: Option<Duration>,
     /// The source of what is sent: random, with the first number and timestamp (RFC 3550, section 5.1). It stays when
@@ -89,6 +92,7 @@ impl LegSettings {
             sends: true,
             receives: true,
             rtcp: Rtcp::Off,
+            srtp: None,
             media_timeout: Some(MEDIA_TIMEOUT_DEFAULT),
             source,
             delivery: Delivery::Datagram,

@@ -21,6 +21,8 @@ pub struct LegStatistics {
     pub foreign: u64,
     /// Datagrams that were no packets, of no payload type that was agreed on, too long, or too many.
     pub unusable: u64,
+    /// Datagrams, RTCP among them, that were not protected by the key of the peer, or that had come before.
+    pub unauthentic: u64,
     /// Packets of comfort noise. Who hears the leg has silence instead.
     pub comfort: u64,
     /// Packets of another codec than the leg speaks.

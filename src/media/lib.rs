@@ -9,6 +9,7 @@
 //! - [`dtmf`]: telephone events (RFC 4733), both ways.
 //! - [`rtcp`]: packets of RTCP; [`Reports`]: what both ends tell each other by them.
 //! - [`quality`]: what that is worth.
+//! - [`srtp`]: both of them encrypted and authenticated.
 //! - [`Latch`]: where packets come from and go to, when a peer is behind an address translator.
 //!
 //! One packet is one group of one frame. The group's number is the packet's sequence number, counted on beyond 2^16; so a
@@ -21,6 +22,7 @@ pub mod dtmf;
 pub mod quality;
 pub mod rtcp;
 pub mod rtp;
+pub mod srtp;
 
 mod egress;
 mod ingress;

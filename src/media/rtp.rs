@@ -80,6 +80,12 @@ impl<'a> Packet<'a> {
     }
 }
 
+/// Whether a datagram is of RTCP, where that comes on one port with RTP (RFC 5761, section 4). It says so by its second byte,
+/// which is not encrypted.
+pub fn is_control(datagram: &[u8]) -> bool {
+    matches!(datagram, [first, second, ..] if first >> 6 == 2 && (192..=223).contains(second))
+}
+
 /// A time in units of a clock. In 64 bits, which last for twelve years of the fastest: it is done several times for each packet.
 pub(crate) fn units(time: Duration, clock_hz: u32) -> u64 {
     let seconds = time.as_secs().saturating_mul(1_000_000);

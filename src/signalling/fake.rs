@@ -106,7 +106,7 @@ pub enum RtpCommand {
         path: String,
     },
     /// What was agreed on.
-    Agree(RtpLeg, RtpAgreed),
+    Agree(RtpLeg, Box<RtpAgreed>),
     /// What is heard.
     Hear(RtpLeg, Option<String>),
     /// A digit that is to be sent, and how long in milliseconds.
@@ -177,7 +177,7 @@ impl RtpLegs for RecordingRtp {
     }
 
     fn agree(&mut self, leg: RtpLeg, agreed: &RtpAgreed) -> Result<(), RtpError> {
-        self.told(leg, RtpCommand::Agree(leg, agreed.clone()))
+        self.told(leg, RtpCommand::Agree(leg, Box::new(agreed.clone())))
     }
 
     fn hear(&mut self, leg: RtpLeg, path: Option<&str>) -> Result<(), RtpError> {

@@ -363,6 +363,7 @@ fn begin_gateway(exchange: &mut Exchange, sip: SipSettings) -> (Gateway, SipSock
         settings,
         sip.media,
         sip.media_addresses,
+        sip.srtp,
         Box::new(move || draw(&random)),
     );
     gateway.set_trunks(exchange, sip.trunks);

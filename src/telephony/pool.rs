@@ -210,7 +210,8 @@ impl Pool {
         let [.., s3, s2, s1, s0, n1, n0, t3, t2, t1, t0] = source.to_be_bytes();
         let source = (
             u32::from_be_bytes([s3, s2, s1, s0]),
-            u16::from_be_bytes([n1, n0]),
+            // In the lower half: with the first packets nobody is in doubt which turn of SRTP it is (RFC 3711, section 3.3.1).
+            u16::from_be_bytes([n1 & 0x7f, n0]),
             u32::from_be_bytes([t3, t2, t1, t0]),
         );
         let Ok(leg) = self.shards[shard].open(rtp, rtcp, settings(source)) else {

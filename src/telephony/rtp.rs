@@ -4,9 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use moqswitch_legs::{EventType, LegCodec, LegEvent, LegPeer, LegRefused, LegSettings, LegStatistics, Rtcp};
+use moqswitch_legs::{
+    EventType, LegCodec, LegEvent, LegPeer, LegRefused, LegSettings, LegStatistics, Rtcp, SrtpKey, SrtpKeys, SrtpSuite,
+};
 use moqswitch_proto::wire::BroadcastPath;
 use moqswitch_signalling::calls::{Codec, Quality};
+use moqswitch_signalling::sip::sdp::{Material, Suite};
 use moqswitch_signalling::{
     RtpAgreed, RtpError, RtpEvent, RtpEvents, RtpLeg, RtpLegs, RtpOpened, RtpRefused, RtpStatistics, RtpWanted,
 };
@@ -189,11 +192,25 @@ fn settings(agreed: &RtpAgreed, before: &LegSettings) -> LegSettings {
             (false, Some(address)) => Rtcp::Apart(address),
             (false, None) => Rtcp::Off,
         },
+        srtp: agreed.srtp.as_ref().map(|keys| SrtpKeys {
+            ours: key(&keys.ours),
+            theirs: key(&keys.theirs),
+        }),
         media_timeout: agreed.media_timeout,
         broadcast: before.broadcast.clone(),
         source: before.source,
         delivery: before.delivery,
     }
+}
+
+fn key(material: &Material) -> SrtpKey {
+    let suite = match material.suite() {
+        Suite::AesCm80 => SrtpSuite::AesCm80,
+        Suite::AesCm32 => SrtpSuite::AesCm32,
+        Suite::AesGcm128 => SrtpSuite::AesGcm128,
+        Suite::AesGcm256 => SrtpSuite::AesGcm256,
+    };
+    SrtpKey::new(suite, material.key_and_salt(), material.mki()).expect("both say the same of lengths")
 }
 
 fn counted(statistics: &LegStatistics) -> RtpStatistics {
@@ -218,6 +235,7 @@ fn counted(statistics: &LegStatistics) -> RtpStatistics {
             .map(|mos| quality(statistics.peer_jitter, statistics.peer_loss(), mos)),
         foreign: statistics.foreign,
         unusable: statistics.unusable,
+        unauthentic: statistics.unauthentic,
         digits: statistics.digits,
         silent: statistics.silent,
     }
@@ -363,6 +381,7 @@ mod tests {
             }),
             rtcp: None,
             rtcp_mux: true,
+            srtp: None,
             sends: true,
             receives: true,
             ptime: Some(Duration::from_millis(20)),

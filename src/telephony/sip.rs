@@ -69,6 +69,7 @@ pub(super) fn start(
         },
         realm: sip.realm.clone(),
         ping: sip.ping,
+        srtp: sip.srtp,
         algorithms: sip.digest.clone(),
         trunks: directory::trunks(config).context("sip.trunks")?,
         media: Box::new(RtpGateways::new(pool)),

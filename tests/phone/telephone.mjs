@@ -34,14 +34,14 @@ function level(samples, tone) {
 
 export class Telephone {
   /** Registers `number` at a switch that is at these ports of loopback. */
-  static async start({ work, number, tone, sip, port, transport = 'udp', codecs = 'PCMU/8000/1' }) {
+  static async start({ work, number, tone, sip, port, transport = 'udp', codecs = 'PCMU/8000/1', encryption = '' }) {
     const telephone = new Telephone();
     const home = path.join(work, `telephone-${++begun}`);
     const heard = path.join(home, 'heard');
     await mkdir(heard, { recursive: true });
     const samples = Float32Array.from({ length: RATE * 60 }, (_, at) => 0.3 * Math.sin((2 * Math.PI * tone * at) / RATE));
     await writeFile(path.join(home, 'say.wav'), wav(samples));
-    const modules = ['g711', 'g722', 'opus', 'aufile', 'aubridge', 'sndfile'].map((name) => `module ${name}.so`);
+    const modules = ['g711', 'g722', 'opus', 'aufile', 'aubridge', 'sndfile', ...(encryption ? ['srtp'] : [])].map((name) => `module ${name}.so`);
     const config = [
       `sip_listen 127.0.0.1:${port}`, 'module_path /usr/lib/baresip/modules', `audio_source aufile,${path.join(home, 'say.wav')}`,
       'audio_player aubridge,x', 'ausrc_srate 8000', 'auplay_srate 8000', 'audio_channels 1', `snd_path ${heard}`, ...modules,
@@ -49,7 +49,7 @@ export class Telephone {
     ];
     await writeFile(path.join(home, 'config'), config.join('\n'));
     await writeFile(path.join(home, 'contacts'), '');
-    const account = `<sip:${number}@127.0.0.1:${sip};transport=${transport}>;auth_pass=secret;regint=60;audio_codecs=${codecs};answermode=manual\n`;
+    const account = `<sip:${number}@127.0.0.1:${sip};transport=${transport}>;auth_pass=secret;regint=60;audio_codecs=${codecs};answermode=manual${encryption && `;mediaenc=${encryption}`}\n`;
     await writeFile(path.join(home, 'accounts'), account);
     Object.assign(telephone, { number, tone, sip, heard, control: port + 10, output: '' });
     telephone.child = spawn('baresip', ['-f', home, '-v'], { stdio: ['ignore', 'pipe', 'pipe'] });

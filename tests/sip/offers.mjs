@@ -99,6 +99,25 @@ export const OFFERS = [
     },
   },
   {
+    name: 'SRTP with keys that cannot be used is refused, and nobody is called',
+    source: 'RFC 4568, section 5.1.2',
+    async run(test) {
+      const to = test.number();
+      const phone = await test.phone(to);
+      const key = 'A'.repeat(40);
+      const keys = [[], ['AES_256_CM_HMAC_SHA1_80 inline:'.concat(key)], ['AES_CM_128_HMAC_SHA1_80 inline:AAAA'], [`AES_CM_128_HMAC_SHA1_80 inline:${key} KDR=1`]];
+      for (const lines of keys) {
+        const line = await test.line();
+        const dialog = new Dialog(line, test.number(), to);
+        const body = description(4000, { types: '0', lines: lines.map((text) => `a=crypto:1 ${text}`) }).replace('RTP/AVP', 'RTP/SAVP');
+        dialog.send('INVITE', { body });
+        test.match(await line.final('INVITE', 1), /^SIP\/2.0 488 /, `answer to ${lines}`);
+        dialog.send('ACK', { number: 1 });
+      }
+      test.equal(phone.requests('INVITE').length, 0, 'calls that came');
+    },
+  },
+  {
     name: 'keys are told by INFO, and come as telephone events',
     source: 'report 15: livekit/sip PR#585, hass-sip PR#24',
     async run(test) {

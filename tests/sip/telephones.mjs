@@ -10,13 +10,13 @@ import { pause, until } from './test.mjs';
 const TONES = [440, 660, 880];
 
 /** Telephones that are registered, each with its tone. */
-async function telephones(test, count, { transport = 'udp', sip = test.sip } = {}) {
+async function telephones(test, count, { transport = 'udp', sip = test.sip, encryption = '', tones = TONES } = {}) {
   const all = [];
   // What it hears is in files whose names have to be short.
   const work = path.join(path.dirname(test.work), sip === test.sip ? transport : `by-${transport}`);
-  for (const tone of TONES.slice(0, count)) {
+  for (const tone of tones.slice(0, count)) {
     // Its second port is ten above the first.
-    const telephone = await Telephone.start({ work, number: test.number(), tone, sip, port: freePorts(12)[0], transport });
+    const telephone = await Telephone.start({ work, number: test.number(), tone, sip, port: freePorts(12)[0], transport, encryption });
     test.close(() => telephone.stop());
     goesWithUs(telephone.child);
     telephone.transport = transport;
@@ -87,8 +87,52 @@ const BY_TRANSPORT = ['udp', 'tcp', 'tls'].map((transport) => ({
   },
 }));
 
+/** A switch of the case's own that listens on TLS, too: at which port. */
+async function withTls(test, settings) {
+  const [tls] = freePorts();
+  await test.ownSwitch({ MOQSWITCH_SIP_TLS: `127.0.0.1:${tls}`, ...settings });
+  return tls;
+}
+
 export const TELEPHONES = [
   ...BY_TRANSPORT,
+  {
+    name: 'telephones talk, hold, press keys and hand on, over SRTP and TLS',
+    source: 'RFC 4568, RFC 3711: baresip with mediaenc=srtp-mand',
+    async run(test) {
+      const sip = await withTls(test, { MOQSWITCH_SIP_SRTP: 'require' });
+      return course(test, { transport: 'tls', sip, encryption: 'srtp-mand' });
+    },
+  },
+  {
+    name: 'a telephone on SRTP and TLS, and a plain one on UDP, call each other',
+    source: 'RFC 4568, section 5.1: each leg has what its telephone wants',
+    async run(test) {
+      const sip = await withTls(test, { MOQSWITCH_SIP_SRTP: 'offer' });
+      const [secret] = await telephones(test, 1, { transport: 'tls', sip, encryption: 'srtp-mand' });
+      const [plain] = await telephones(test, 1, { tones: TONES.slice(1) });
+      for (const [one, other] of [[secret, plain], [plain, secret]]) {
+        await connect(one, other);
+        await talkOf(test, one, other);
+        await one.command('hangup');
+        await Promise.all([one.isFree(), other.isFree()]);
+      }
+      await test.record(plain.number, { reason: 'normal_clearing', answered: true, count: 2 });
+    },
+  },
+  {
+    name: 'a telephone on TLS that has no SRTP is called without it',
+    source: 'what users expect of "offer"',
+    async run(test) {
+      const sip = await withTls(test, { MOQSWITCH_SIP_SRTP: 'offer' });
+      const [one, other] = await telephones(test, 2, { transport: 'tls', sip });
+      await connect(one, other);
+      await talkOf(test, one, other);
+      await one.command('hangup');
+      await Promise.all([one.isFree(), other.isFree()]);
+      await test.record(other.number, { reason: 'normal_clearing', answered: true });
+    },
+  },
   {
     name: 'telephones behind kamailio talk, hold, press keys and hand on',
     source: 'issue 18, what it must show, 1: kamailio and baresip',

@@ -77,7 +77,10 @@ impl Gateway {
         // Who says another address than it comes from is behind a translator, or has its media elsewhere.
         let is_translated = agreed.peer.is_none_or(|media| media.ip().to_canonical() != call.peer);
         call.untold = None;
-        if !self.tell_agreed(exchange, key, codecs::to_rtp(agreed, is_translated)) {
+        let Some(rtp) = codecs::to_rtp(agreed, is_translated) else {
+            return self.hang_up(exchange, key, Cause::Incompatible);
+        };
+        if !self.tell_agreed(exchange, key, rtp) {
             return;
         }
         let codec = codecs::of_sdp(agreed.codec);
@@ -227,6 +230,7 @@ impl Gateway {
         let Ok(offer) = Description::parse(body) else {
             return self.agent.refuse_offer(Instant::now(), key, 400);
         };
+        call.arm(Some(&offer));
         match call
             .session_description
             .answer(&offer, &preferred, Direction::SendReceive)
@@ -307,7 +311,7 @@ impl Gateway {
     }
 
     pub(super) fn take_ended(&mut self, exchange: &mut Exchange, key: LegKey, end: &End) {
-        if self.call_by_another(key, end) {
+        if self.call_again(key, end.status) || self.call_by_another(key, end) {
             return;
         }
         let Some(call) = self.calls.get(&key) else { return };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use moqswitch_calls::{Codec, Codecs};
 use moqswitch_sip::sdp::{self, Agreed, Description, EventType};
 
-use super::{RtpAgreed, RtpEvents, RtpPeer};
+use super::{RtpAgreed, RtpEvents, RtpKeys, RtpPeer};
 use crate::limits::SIP_MEDIA_TIMEOUT;
 
 pub(super) const fn to_sdp(codec: Codec) -> sdp::Codec {
@@ -48,8 +48,8 @@ pub(super) fn of_telephones() -> Codecs {
     Codecs::all()
 }
 
-/// What was agreed on, for a leg of RTP.
-pub(super) fn to_rtp(agreed: &Agreed, is_translated: bool) -> RtpAgreed {
+/// What was agreed on, for a leg of RTP. `None`: there are keys, and they are none that can be used.
+pub(super) fn to_rtp(agreed: &Agreed, is_translated: bool) -> Option<RtpAgreed> {
     let events = |event: EventType| RtpEvents {
         payload_type: event.payload_type,
         clock_hz: event.clock_hz,
@@ -58,7 +58,14 @@ pub(super) fn to_rtp(agreed: &Agreed, is_translated: bool) -> RtpAgreed {
         .also_receives
         .iter()
         .map(|(codec, payload_type)| (*payload_type, of_sdp(*codec)));
-    RtpAgreed {
+    let srtp = match &agreed.keys {
+        Some(keys) => {
+            let (ours, theirs) = keys.material()?;
+            Some(RtpKeys { ours, theirs })
+        }
+        None => None,
+    };
+    Some(RtpAgreed {
         codec: of_sdp(agreed.codec),
         payload_type: agreed.payload_type_send,
         taken: [(agreed.payload_type_receive, of_sdp(agreed.codec))]
@@ -78,11 +85,12 @@ pub(super) fn to_rtp(agreed: &Agreed, is_translated: bool) -> RtpAgreed {
         // The port above, if nothing is said (RFC 3550, section 11).
         rtcp: agreed.rtcp.or_else(|| agreed.peer.and_then(above)),
         rtcp_mux: agreed.rtcp_mux,
+        srtp,
         sends: agreed.sends,
         receives: agreed.receives,
         ptime: Some(Duration::from_millis(agreed.ptime_ms.into())),
         media_timeout: agreed.receives.then_some(SIP_MEDIA_TIMEOUT),
-    }
+    })
 }
 
 fn above(peer: SocketAddr) -> Option<SocketAddr> {

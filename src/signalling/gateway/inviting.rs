@@ -7,9 +7,10 @@ use moqswitch_calls::{
     Actor, CallEvent, Cause, Codecs, Dial, Event, Incoming, LegId, Number, Registration, Reply, SessionId, Text,
 };
 use moqswitch_sip::agent::{self, Invited, LegKey};
+use moqswitch_sip::flow::Transport;
 use moqswitch_sip::sdp::{Description, Direction, Session};
 
-use super::{Call, Carried, Gateway, Guest, Outgoing, RtpOpened, RtpWanted, Stage, codecs};
+use super::{Again, Call, Carried, Gateway, Guest, Outgoing, RtpOpened, RtpWanted, Secrecy, Stage, codecs};
 use crate::exchange::Exchange;
 
 impl Gateway {
@@ -34,6 +35,15 @@ impl Gateway {
             .as_ref()
             .map_or_else(codecs::of_telephones, |offer| codecs::offered(offer));
         if takes.is_empty() {
+            return Err(488);
+        }
+        let secrecy = self.secrecy(invited.trunk, invited.flow.transport);
+        let mut description = self.new_description(NOWHERE);
+        secrecy.arm(&mut description, offer.as_deref());
+        let all = codecs::in_order(None, codecs::of_telephones());
+        let refused = offer.as_deref().and_then(|offer| description.refuses(offer, &all));
+        if let Some(refused) = refused {
+            tracing::info!(%refused, "a call of a telephone");
             return Err(488);
         }
         let caller = &invited.caller;
@@ -85,7 +95,7 @@ impl Gateway {
             is_accepted: false,
         };
         let peer = invited.flow.peer;
-        let mut call = self.new_call(session, leg, stage, peer);
+        let mut call = Call::new(session, leg, stage, peer, secrecy, description);
         call.guest = guest;
         call.trunk = invited.trunk;
         let carried = Carried {
@@ -167,18 +177,23 @@ impl Gateway {
             .binding_of(session)
             .and_then(|binding| self.agent.binding(binding))
             .cloned();
-        let peer = match (&way, &binding) {
+        let flow = match (&way, &binding) {
             (Some(_), _) => None,
-            (None, Some(binding)) => Some(binding.flow.peer),
+            (None, Some(binding)) => Some(binding.flow),
             (None, None) => return Err(Cause::Unreachable),
         };
+        let peer = flow.map(|flow| flow.peer);
         let offered = incoming.codecs.and(codecs::of_telephones());
         let wanted = codecs::in_order(None, offered);
         if wanted.is_empty() {
             tracing::info!("a call to a telephone, by who takes none of its codecs");
             return Err(Cause::Incompatible);
         }
-        let mut call = self.new_call(session, incoming.leg, Stage::Called, peer.unwrap_or(NOWHERE));
+        let secrecy = self.secrecy(None, flow.map_or(Transport::Udp, |flow| flow.transport));
+        let mut description = self.new_description(NOWHERE);
+        secrecy.arm_called(&mut description);
+        let nearest = peer.unwrap_or(NOWHERE);
+        let mut call = Call::new(session, incoming.leg, Stage::Called, nearest, secrecy, description);
         call.offered = offered;
         let leg = self.open_media(&mut call, peer).map_err(|error| {
             tracing::warn!(%error, "a call to a telephone");
@@ -200,7 +215,7 @@ impl Gateway {
                     codecs: wanted,
                     tried: Vec::new(),
                 };
-                self.begin_outgoing(&mut call, outgoing)
+                self.call_by_trunk(&mut call, outgoing)
             }
             (None, Some(binding)) => {
                 let offer = call.session_description.offer(&wanted, Direction::SendReceive);
@@ -218,6 +233,10 @@ impl Gateway {
                     max_forwards,
                     account: None,
                 };
+                if secrecy.may_do_without() {
+                    let sent = sent.clone();
+                    call.again = Some(Box::new(Again { sent, codecs: wanted }));
+                }
                 self.agent.call(Instant::now(), sent).map_err(|error| {
                     tracing::warn!(%error, "a call to a telephone");
                     Cause::Congestion
@@ -236,17 +255,6 @@ impl Gateway {
                 Err(cause)
             }
         }
-    }
-
-    fn begin_outgoing(&mut self, call: &mut Call, mut outgoing: Outgoing) -> Result<LegKey, Cause> {
-        let offer = call.session_description.offer(&outgoing.codecs, Direction::SendReceive);
-        let (key, trunk) = self.call_by_trunk(&mut outgoing, &offer)?;
-        if let Some(peer) = self.trunks.peer(trunk) {
-            call.peer = peer;
-        }
-        call.trunk = Some(trunk);
-        call.outgoing = Some(Box::new(outgoing));
-        Ok(key)
     }
 
     /// A leg of RTP for a call that has none.
@@ -276,17 +284,32 @@ impl Gateway {
         self.calls.insert(key, call);
     }
 
-    pub(super) fn new_call(&mut self, session: SessionId, leg: LegId, stage: Stage, peer: SocketAddr) -> Call {
+    /// Our side of the offers and answers of a call. The address is known as soon as there is a leg of RTP.
+    pub(super) fn new_description(&mut self, address: SocketAddr) -> Session {
         self.begun += 1;
-        Call {
+        Session::new(address, self.begun, 1)
+    }
+}
+
+impl Call {
+    fn new(
+        session: SessionId,
+        leg: LegId,
+        stage: Stage,
+        peer: SocketAddr,
+        secrecy: Secrecy,
+        session_description: Session,
+    ) -> Self {
+        Self {
             session,
             leg,
             guest: None,
             trunk: None,
             outgoing: None,
             media: None,
-            // The address is known as soon as there is a leg of RTP.
-            session_description: Session::new(NOWHERE, self.begun, 1),
+            session_description,
+            secrecy,
+            again: None,
             stage,
             sends: None,
             speaker: None,

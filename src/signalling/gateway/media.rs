@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moqswitch_calls::{Codec, Quality};
+use moqswitch_sip::sdp::Material;
 use tokio::sync::Notify;
 
 /// Legs that speak RTP. It is called on the calls thread: nothing here may block, and each method is for a bounded queue.
@@ -100,6 +101,8 @@ pub struct RtpAgreed {
     pub rtcp: Option<SocketAddr>,
     /// RTCP goes with RTP (RFC 5761).
     pub rtcp_mux: bool,
+    /// All of it goes over SRTP. What is not protected by the telephone's key is dropped. `None`: nothing does.
+    pub srtp: Option<RtpKeys>,
     /// The telephone hears what the leg hears: neither side holds, or music is heard.
     pub sends: bool,
     /// What the telephone says is published. While it is not, where the telephone is does not change.
@@ -108,6 +111,15 @@ pub struct RtpAgreed {
     pub ptime: Option<Duration>,
     /// After so long without anything of a telephone that ought to speak [`RtpEvent::Silent`] is told. `None`: never.
     pub media_timeout: Option<Duration>,
+}
+
+/// The keys of SRTP. What keeps its key goes on where it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RtpKeys {
+    /// For what is sent.
+    pub ours: Material,
+    /// For what comes.
+    pub theirs: Material,
 }
 
 /// Telephone events (RFC 4733).
@@ -210,6 +222,8 @@ pub struct RtpStatistics {
     pub foreign: u64,
     /// Packets that were of no use: of no payload type that was agreed on, too long, too many.
     pub unusable: u64,
+    /// Packets that were not protected by the telephone's key, or had come before.
+    pub unauthentic: u64,
     /// Digits that the telephone has pressed.
     pub digits: u64,
     /// Since anything came of the telephone, or since the leg was opened.

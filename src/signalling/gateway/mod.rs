@@ -10,6 +10,7 @@ mod media;
 mod outgoing;
 mod outlet;
 mod registering;
+mod secrets;
 mod settings;
 mod sockets;
 mod telling;
@@ -34,18 +35,19 @@ use crate::limits::{SIP_MEDIA_AGAIN, SIP_PROVISIONAL_INTERVAL, SIP_QUALITY_INTER
 
 pub(crate) use entrance::SipEntrance;
 pub use media::{
-    NoRtp, RtpAgreed, RtpError, RtpEvent, RtpEvents, RtpLeg, RtpLegs, RtpOpened, RtpPeer, RtpRefused, RtpStatistics,
-    RtpWanted,
+    NoRtp, RtpAgreed, RtpError, RtpEvent, RtpEvents, RtpKeys, RtpLeg, RtpLegs, RtpOpened, RtpPeer, RtpRefused,
+    RtpStatistics, RtpWanted,
 };
 pub(crate) use outlet::Outlet;
 pub use settings::{
-    Duplex, Encrypting, Encryption, SipSettings, SipSockets, TrunkGroupSettings, TrunkPlan, TrunkSettings,
+    Duplex, Encrypting, Encryption, SipSettings, SipSockets, SrtpPolicy, TrunkGroupSettings, TrunkPlan, TrunkSettings,
 };
 pub(crate) use sockets::serve;
 pub(crate) use view::{SipView, TrunkState};
 
 use outgoing::Outgoing;
 use registering::Registry;
+use secrets::{Again, Secrecy};
 use trunks::Trunks;
 use watching::Watches;
 
@@ -54,6 +56,7 @@ pub(crate) struct Gateway {
     agent: Agent,
     media: Box<dyn RtpLegs>,
     media_addresses: Vec<IpAddr>,
+    srtp: SrtpPolicy,
     registry: Registry,
     trunks: Trunks,
     watches: Watches,
@@ -84,6 +87,9 @@ struct Call {
     outgoing: Option<Box<Outgoing>>,
     media: Option<RtpLeg>,
     session_description: Session,
+    secrecy: Secrecy,
+    /// What is tried when it does not want what it was offered.
+    again: Option<Box<Again>>,
     stage: Stage,
     /// What it sends, as the plane has chosen.
     sends: Option<Codec>,
@@ -149,12 +155,14 @@ impl Gateway {
         settings: Settings,
         media: Box<dyn RtpLegs>,
         media_addresses: Vec<IpAddr>,
+        srtp: SrtpPolicy,
         random: Box<dyn FnMut() -> u128 + Send>,
     ) -> Self {
         Self {
             agent: Agent::new(settings, Instant::now(), random),
             media,
             media_addresses,
+            srtp,
             registry: Registry::new(guard::Settings::default()),
             trunks: Trunks::default(),
             watches: Watches::default(),

@@ -4,9 +4,10 @@ use std::time::Instant;
 
 use moqswitch_calls::{Cause, Number};
 use moqswitch_sip::agent::{End, LegKey, NoTrunk, TrunkId};
+use moqswitch_sip::flow::Transport;
 use moqswitch_sip::sdp::{self, Direction};
 
-use super::{Gateway, Stage};
+use super::{Again, Call, Gateway, Stage};
 
 /// A call on its way out.
 pub(super) struct Outgoing {
@@ -25,24 +26,41 @@ pub(super) struct Outgoing {
 }
 
 impl Gateway {
-    /// Calls by the next trunk that can.
-    pub(super) fn call_by_trunk(&mut self, outgoing: &mut Outgoing, offer: &str) -> Result<(LegKey, TrunkId), Cause> {
+    /// Calls by the next trunk that can, as that wants it.
+    pub(super) fn call_by_trunk(&mut self, call: &mut Call, mut outgoing: Outgoing) -> Result<LegKey, Cause> {
         loop {
             let trunk = self.trunks.choose(&outgoing.way, &outgoing.tried).map_err(cause_of)?;
             outgoing.tried.push(trunk);
             let number = self.trunks.write(trunk, &outgoing.number);
             let from = (self.trunks.write(trunk, &outgoing.from.0), outgoing.from.1.clone());
-            let Some(mut call) = self.agent.trunk_call(trunk, &number, from, offer.to_owned()) else {
+            let address = call.session_description.local().address;
+            let secrecy = self.secrecy(Some(trunk), Transport::Udp);
+            let mut description = self.new_description(address);
+            secrecy.arm_called(&mut description);
+            let offer = description.offer(&outgoing.codecs, Direction::SendReceive);
+            let Some(mut sent) = self.agent.trunk_call(trunk, &number, from, offer) else {
                 continue;
             };
-            call.headers.clone_from(&outgoing.headers);
-            call.max_forwards = outgoing.max_forwards;
-            let key = self.agent.call(Instant::now(), call).map_err(|error| {
+            sent.headers.clone_from(&outgoing.headers);
+            sent.max_forwards = outgoing.max_forwards;
+            call.again = secrecy.may_do_without().then(|| {
+                Box::new(Again {
+                    sent: sent.clone(),
+                    codecs: outgoing.codecs.clone(),
+                })
+            });
+            let key = self.agent.call(Instant::now(), sent).map_err(|error| {
                 tracing::warn!(%error, "a call by a trunk");
                 Cause::Congestion
             })?;
             self.trunks.begin(trunk);
-            return Ok((key, trunk));
+            (call.secrecy, call.session_description) = (secrecy, description);
+            if let Some(peer) = self.trunks.peer(trunk) {
+                call.peer = peer;
+            }
+            call.trunk = Some(trunk);
+            call.outgoing = Some(Box::new(outgoing));
+            return Ok(key);
         }
     }
 
@@ -53,25 +71,20 @@ impl Gateway {
         };
         let Some(trunk) = call.trunk.take() else { return false };
         let is_to_go_on = self.trunks.end(trunk, end) && matches!(call.stage, Stage::Called);
-        let Some(mut outgoing) = call.outgoing.take().filter(|_| is_to_go_on) else {
-            return false;
-        };
-        let offer = call.session_description.offer(&outgoing.codecs, Direction::SendReceive);
-        let Ok((next, trunk)) = self.call_by_trunk(&mut outgoing, &offer) else {
+        let Some(outgoing) = call.outgoing.take().filter(|_| is_to_go_on) else {
             return false;
         };
         let Some(mut call) = self.calls.remove(&key) else {
             return false;
         };
-        tracing::info!(status = end.status, way = %outgoing.way, "SIP: a call goes by another trunk");
-        call.outgoing = Some(outgoing);
-        call.trunk = Some(trunk);
-        if let Some(peer) = self.trunks.peer(trunk) {
-            call.peer = peer;
-        }
-        if let Some(media) = call.media {
-            self.streams.insert(media, next);
-        }
+        let way = outgoing.way.clone();
+        let Ok(next) = self.call_by_trunk(&mut call, *outgoing) else {
+            // It ends as what was tried last.
+            self.calls.insert(key, call);
+            return false;
+        };
+        tracing::info!(status = end.status, %way, "SIP: a call goes by another trunk");
+        self.streams.extend(call.media.map(|media| (media, next)));
         self.insert(next, call);
         true
     }

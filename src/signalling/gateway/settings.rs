@@ -25,6 +25,8 @@ pub struct SipSettings {
     pub algorithms: Vec<Algorithm>,
     /// How often contacts on datagrams are asked whether they are there. Zero: never.
     pub ping: Duration,
+    /// Whether telephones talk over SRTP.
+    pub srtp: SrtpPolicy,
     /// Ways to other networks.
     pub trunks: TrunkPlan,
     /// Media of telephones.
@@ -49,6 +51,8 @@ pub struct TrunkSettings {
     pub number: Number,
     /// How it is reached.
     pub trunk: Trunk,
+    /// Whether it talks over SRTP. `None`: as telephones do.
+    pub srtp: Option<SrtpPolicy>,
     /// How many calls it has at most, both ways together. 0: as many as there are.
     pub calls_max: u32,
     /// How numbers of here are written there.
@@ -64,6 +68,22 @@ pub struct TrunkGroupSettings {
     pub number: Number,
     /// Their numbers, each with its priority, the lowest first, and its share among equals.
     pub members: Vec<(Number, u16, u16)>,
+}
+
+/// Whether media is over SRTP, with keys in descriptions (SDES, RFC 4568). Who can read these can read the media: they are
+/// secret on TLS, and on nothing else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SrtpPolicy {
+    /// It is not, and an offer that wants it is refused.
+    Off,
+    /// It is where it is offered.
+    #[default]
+    Accept,
+    /// The same, and who is called over TLS is offered it; one that refuses is offered RTP. A trunk that has this by itself is
+    /// offered it over anything.
+    Offer,
+    /// It is always, or there is no call.
+    Require,
 }
 
 /// Where telephones are listened for. They do not block.

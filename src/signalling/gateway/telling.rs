@@ -211,6 +211,7 @@ impl Gateway {
         let Stage::Calling { offer, .. } = &call.stage else {
             return Err(Cause::Internal);
         };
+        call.secrecy.arm(&mut call.session_description, offer.as_deref());
         let description = match offer {
             Some(offer) => {
                 call.listed = codecs::offered(offer).and(codecs::of_telephones());

@@ -9,8 +9,9 @@ use moqswitch_calls::{DeviceKind, Number, Registration, SessionId, Text};
 use moqswitch_sip::agent::{
     End, EndedBy, Member, NoTrunk, NumberRules, Reachable, Registered, TrunkChange, TrunkGroup, TrunkId, TrunkLoads,
 };
+use moqswitch_sip::flow::Transport;
 
-use super::settings::{TrunkPlan, TrunkSettings};
+use super::settings::{SrtpPolicy, TrunkPlan, TrunkSettings};
 use super::view::TrunkState;
 use super::{Gateway, codecs};
 use crate::exchange::Exchange;
@@ -37,6 +38,8 @@ struct Known {
     /// Where its messages come from: this one, and others.
     addresses: Vec<IpAddr>,
     contact: String,
+    srtp: Option<SrtpPolicy>,
+    transport: Transport,
     registers: bool,
     is_registered: bool,
     is_down: bool,
@@ -79,6 +82,11 @@ impl Trunks {
 
     pub(super) fn peer(&self, trunk: TrunkId) -> Option<IpAddr> {
         self.known.get(&trunk).map(|known| known.peer)
+    }
+
+    /// Whether it talks over SRTP, and what it is reached over.
+    pub(super) fn secrecy(&self, trunk: TrunkId) -> Option<(Option<SrtpPolicy>, Transport)> {
+        self.known.get(&trunk).map(|known| (known.srtp, known.transport))
     }
 
     /// A number of theirs as it is dialled here.
@@ -194,6 +202,7 @@ impl Gateway {
         let TrunkSettings {
             number,
             trunk,
+            srtp,
             calls_max,
             numbers_out,
             numbers_in,
@@ -209,6 +218,8 @@ impl Gateway {
                 .chain([trunk.target.peer.ip()])
                 .collect(),
             contact: trunk.target.peer.to_string(),
+            srtp,
+            transport: trunk.target.transport,
             registers: trunk.registers.is_some(),
             is_registered: before.is_some_and(|before| before.is_registered),
             is_down: before.is_some_and(|before| before.is_down),

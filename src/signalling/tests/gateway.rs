@@ -7,7 +7,9 @@ use moqswitch_signalling::calls::{AdminEvent, Codec, Dialplan};
 use moqswitch_signalling::sip::agent::Reached;
 use moqswitch_signalling::sip::digest::Algorithm;
 use moqswitch_signalling::sip::message::{Message, Method};
-use moqswitch_signalling::{RecordingRtp, RtpCommand, RtpEvent, SipSettings, SipSockets, TrunkPlan};
+use moqswitch_signalling::{
+    RecordingRtp, RtpAgreed, RtpCommand, RtpEvent, SipSettings, SipSockets, SrtpPolicy, TrunkPlan,
+};
 use serde_json::json;
 use tokio::net::UdpSocket;
 
@@ -26,11 +28,19 @@ impl House {
         self.sip
     }
 
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(TrunkPlan::default()).await
     }
 
     pub(crate) async fn with(trunks: TrunkPlan) -> Self {
+        Self::with_trunks(SrtpPolicy::Accept, trunks).await
+    }
+
+    pub(crate) async fn with_srtp(srtp: SrtpPolicy) -> Self {
+        Self::with_trunks(srtp, TrunkPlan::default()).await
+    }
+
+    pub(crate) async fn with_trunks(srtp: SrtpPolicy, trunks: TrunkPlan) -> Self {
         let socket = Socket::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
         let sip = socket.local_addr().unwrap();
@@ -49,6 +59,7 @@ impl House {
             realm: "moqswitch".to_owned(),
             algorithms: vec![Algorithm::Md5],
             ping: Duration::ZERO,
+            srtp,
             trunks,
             media: Box::new(rtp.clone()),
             media_addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
@@ -76,6 +87,16 @@ impl House {
         let event = AdminEvent::ReplaceDialplan(Box::new(Dialplan::parse(rules).unwrap()));
         self.switch.handle().admin(event).unwrap();
         self.switch.breathe().await;
+    }
+
+    /// What was agreed on last.
+    pub(crate) async fn agreed(&self) -> RtpAgreed {
+        let told = self.told(|command| matches!(command, RtpCommand::Agree(..))).await;
+        let agreed = told.into_iter().rev().find_map(|command| match command {
+            RtpCommand::Agree(_, agreed) => Some(*agreed),
+            _ => None,
+        });
+        agreed.unwrap()
     }
 
     /// What the legs were told, once they were told this.

@@ -23,6 +23,7 @@ mod replaced;
 mod reports;
 mod rest;
 mod restart;
+mod secrets;
 mod security;
 mod seeds;
 mod stored;

@@ -13,7 +13,7 @@ use tokio::net::UdpSocket;
 use crate::gateway::{House, Telephone, description};
 
 /// A socket that is a carrier; where the switch is it is told later.
-async fn carrier(user: &str) -> Telephone {
+pub(crate) async fn carrier(user: &str) -> Telephone {
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
     Telephone {
         socket: UdpSocket::bind("127.0.0.1:0").await.unwrap(),
@@ -23,11 +23,12 @@ async fn carrier(user: &str) -> Telephone {
     }
 }
 
-fn trunk(name: &str, carrier: &Telephone) -> TrunkSettings {
+pub(crate) fn trunk(name: &str, carrier: &Telephone) -> TrunkSettings {
     let peer = carrier.socket.local_addr().unwrap();
     TrunkSettings {
         number: Number::new(name).unwrap(),
         trunk: Trunk::to(Flow::datagrams(peer), "carrier.example", "line"),
+        srtp: None,
         calls_max: 0,
         numbers_out: NumberRules::default(),
         numbers_in: NumberRules::default(),

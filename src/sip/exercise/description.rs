@@ -51,6 +51,7 @@ fn session(is_secure: bool) -> Session {
         address: SocketAddr::from(([192, 0, 2, 10], 10_000)),
         rtcp_mux: is_secure,
         crypto: if is_secure { vec![crypto] } else { Vec::new() },
+        needs_keys: false,
     };
     Session::new(local, 4_611_686_018, 1)
 }

@@ -21,6 +21,8 @@ pub struct Local {
     /// Our keys, one line for each suite, each with a tag of its own. Without any, streams over SRTP are neither offered nor
     /// taken.
     pub crypto: Vec<Crypto>,
+    /// A stream is over SRTP or there is none.
+    pub needs_keys: bool,
 }
 
 /// One side of a leg: who it is, what it said last, and what was agreed on last.
@@ -47,6 +49,7 @@ struct Offered {
     formats: Vec<Format>,
     direction: Direction,
     is_secure: bool,
+    crypto: Vec<Crypto>,
 }
 
 /// A description that cannot be agreed to. An offer is answered with 488; what was agreed before stays.
@@ -73,6 +76,7 @@ impl From<SocketAddr> for Local {
             address,
             rtcp_mux: false,
             crypto: Vec::new(),
+            needs_keys: false,
         }
     }
 }
@@ -103,6 +107,24 @@ impl Session {
         self.local.address = address;
     }
 
+    /// From here on streams over SRTP are taken and, in a session that has no stream yet, offered.
+    pub fn set_keys(&mut self, crypto: Vec<Crypto>, needs_keys: bool) {
+        (self.local.crypto, self.local.needs_keys) = (crypto, needs_keys);
+    }
+
+    /// Whether [`Self::answer`] would refuse the offer.
+    pub fn refuses(&self, offer: &Description, preferred: &[Codec]) -> Option<Refused> {
+        let wants_something = offer.sections.iter().any(|section| section.port != 0);
+        wants_something
+            .then(|| self.acceptable(offer, preferred).err())
+            .flatten()
+    }
+
+    /// Whether streams over SRTP can be taken.
+    pub fn has_keys(&self) -> bool {
+        !self.local.crypto.is_empty()
+    }
+
     /// What was agreed on last.
     pub fn agreed(&self) -> Option<&Agreed> {
         self.agreed.as_ref()
@@ -123,10 +145,11 @@ impl Session {
         }
         let protocol = self.outlines.get(self.place).map(|outline| &outline.protocol);
         let is_secure = protocol.is_some_and(|protocol| protocol.to_ascii_uppercase().starts_with("RTP/SAVP"));
-        let crypto = if is_secure {
-            self.local.crypto.clone()
-        } else {
-            Vec::new()
+        let crypto = match self.keys() {
+            _ if !is_secure => Vec::new(),
+            // A change of the session is none of its keys.
+            Some(keys) => vec![keys.ours.clone()],
+            None => self.local.crypto.clone(),
         };
         let text = self.say(Some(&Stream {
             port: self.local.address.port(),
@@ -140,6 +163,7 @@ impl Session {
             formats,
             direction,
             is_secure,
+            crypto,
         });
         text
     }
@@ -197,7 +221,7 @@ impl Session {
             self.agreed = Some(agreed.clone());
             return Ok(agreed);
         }
-        let keys = Crypto::take_answer(&audio.crypto, &self.local.crypto).filter(|_| offered.is_secure);
+        let keys = Crypto::take_answer(&audio.crypto, &offered.crypto).filter(|_| offered.is_secure);
         if audio.is_secure != offered.is_secure || offered.is_secure != keys.is_some() {
             return Err(Refused::Keys);
         }
@@ -235,12 +259,18 @@ impl Session {
         Ok((text, agreed))
     }
 
+    fn keys(&self) -> Option<&Keys> {
+        self.agreed.as_ref()?.keys.as_ref()
+    }
+
     /// The first section that we can take.
     fn acceptable<'a>(&self, offer: &'a Description, preferred: &[Codec]) -> Result<Acceptable<'a>, Refused> {
         let mut refused = Refused::NoAudio;
+        // What was secret stays so.
+        let needs_keys = self.local.needs_keys || self.keys().is_some();
         for (place, audio) in offer.audios().filter(|(_, audio)| audio.place != Place::Off) {
             let keys = Crypto::answer(&audio.crypto, &self.local.crypto).filter(|_| audio.is_secure);
-            if audio.is_secure && keys.is_none() {
+            if (audio.is_secure || needs_keys) && keys.is_none() {
                 refused = Refused::Keys;
                 continue;
             }

@@ -114,7 +114,7 @@ fn secrets_are_kept_and_not_shown() {
     assert_eq!(audio.crypto[1].suite, "AES_CM_128_HMAC_SHA1_32");
     assert_eq!(
         audio.crypto[1].key.reveal(),
-        "inline:YTg4ZTY2ZjY0NzZlNmQ1MmYxZDkzYjM3NTQxMg"
+        "inline:YTg4ZTY2ZjY0NzZlNmQ1MmYxZDkzYjM3NTQxMjdm"
     );
     let shown = format!("{description:?}");
     assert!(!shown.contains("NjZh") && !shown.contains("YTg4"), "{shown}");

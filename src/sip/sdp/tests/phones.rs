@@ -14,8 +14,8 @@ pub(super) const CISCO_GATEWAY: &str = "v=0\r\no=CiscoSystemsSIP-GW-UserAgent 19
 /// Yealink that would like SRTP, and takes what there is.
 pub(super) const YEALINK: &str = "v=0\r\no=- 20012 20012 IN IP4 192.168.1.57\r\ns=SDP data\r\nc=IN IP4 192.168.1.57\r\n\
     t=0 0\r\nm=audio 11792 RTP/SAVP 9 0 8 18 101\r\n\
-    a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:NjZhMDc0ZDJkZTYwODE2MTc2NGJlMzI5MGE0Ng\r\n\
-    a=crypto:2 AES_CM_128_HMAC_SHA1_32 inline:YTg4ZTY2ZjY0NzZlNmQ1MmYxZDkzYjM3NTQxMg\r\n\
+    a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:NjZhMDc0ZDJkZTYwODE2MTc2NGJlMzI5MGE0Njdm\r\n\
+    a=crypto:2 AES_CM_128_HMAC_SHA1_32 inline:YTg4ZTY2ZjY0NzZlNmQ1MmYxZDkzYjM3NTQxMjdm\r\n\
     a=rtpmap:9 G722/8000\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:18 G729/8000\r\n\
     a=fmtp:18 annexb=no\r\na=ptime:20\r\na=sendrecv\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\n\
     m=audio 11792 RTP/AVP 9 0 8 18 101\r\na=rtpmap:9 G722/8000\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\n\

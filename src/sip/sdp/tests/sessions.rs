@@ -1,7 +1,7 @@
 //! Offers and answers of one leg, one after the other.
 
 use super::*;
-use crate::sdp::{Crypto, Local, Secret};
+use crate::sdp::{Crypto, Local, Material, Secret, Suite};
 
 /// What is agreed between two of us.
 fn call(caller: &mut Session, called: &mut Session, codecs: &[Codec]) -> (Agreed, Agreed) {
@@ -312,19 +312,22 @@ fn secure(at: &str, text: &str) -> Session {
 
 #[test]
 fn with_keys_the_secure_stream_is_taken() {
-    let mut session = secure("192.0.2.10:10000", "b3Vycw");
+    let mut session = secure("192.0.2.10:10000", OURS);
     let (text, agreed) = answer(&mut session, phones::YEALINK, &ORDER);
     assert!(text.contains("m=audio 10000 RTP/SAVP 9 101\r\n") && text.ends_with("m=audio 0 RTP/AVP 9 0 8 18 101\r\n"));
-    assert_eq!(line(&text, "a=crypto:"), "1 AES_CM_128_HMAC_SHA1_80 inline:b3Vycw");
+    assert_eq!(
+        line(&text, "a=crypto:"),
+        format!("1 AES_CM_128_HMAC_SHA1_80 inline:{OURS}")
+    );
     assert_eq!(agreed.keys.as_ref().map(|keys| keys.theirs.tag), Some(1));
-    assert!(!format!("{session:?} {agreed:?}").contains("b3Vycw"));
+    assert!(!format!("{session:?} {agreed:?}").contains(OURS));
     // Without keys it is the plain one.
     let (text, agreed) = answer(&mut super::session(), phones::YEALINK, &ORDER);
     assert!(text.contains("m=audio 0 RTP/SAVP 9 0 8 18 101\r\nm=audio 10000 RTP/AVP 9 101\r\n"));
     assert!(agreed.keys.is_none() && !text.contains("crypto"));
     // Keys beside a plain stream are for nobody.
     let (text, agreed) = answer(
-        &mut session,
+        &mut secure("192.0.2.10:10000", OURS),
         &phones::of("4000 RTP/AVP 0", &["crypto:1 AES_CM_128_HMAC_SHA1_80 inline:x"]),
         &ORDER,
     );
@@ -333,15 +336,12 @@ fn with_keys_the_secure_stream_is_taken() {
 
 #[test]
 fn with_keys_secure_streams_are_offered() {
-    let (mut ours, mut theirs) = (
-        secure("192.0.2.10:10000", "b3Vycw"),
-        secure("198.51.100.20:20000", "dGhlaXJz"),
-    );
+    let (mut ours, mut theirs) = (secure("192.0.2.10:10000", OURS), secure("198.51.100.20:20000", THEIRS));
     let (agreed, of_them) = call(&mut ours, &mut theirs, &NARROW);
     let (keys, others) = (agreed.keys.unwrap(), of_them.keys.unwrap());
     assert_eq!(
         (keys.ours.key.reveal(), keys.theirs.key.reveal()),
-        ("inline:b3Vycw", "inline:dGhlaXJz")
+        (format!("inline:{OURS}").as_str(), format!("inline:{THEIRS}").as_str())
     );
     assert_eq!((keys.ours, keys.theirs), (others.theirs, others.ours));
     assert!(
@@ -350,3 +350,68 @@ fn with_keys_secure_streams_are_offered() {
     );
     assert_eq!(ours.take_answer(&parsed(phones::TWILIO)), Err(Refused::Keys));
 }
+
+#[test]
+fn what_was_secret_stays_so_with_the_same_key_of_ours() {
+    let suites = [Suite::AesGcm128, Suite::AesCm80];
+    let local = Local {
+        crypto: suites
+            .iter()
+            .zip(1..)
+            .map(|(suite, tag)| Crypto::new(tag, &material(*suite, 7)))
+            .collect(),
+        ..Local::from(address("192.0.2.10:10000"))
+    };
+    let mut session = Session::new(local, 9, 1);
+    let offer = |suite: Suite, first: u8| {
+        let line = Crypto::new(3, &material(suite, first)).write();
+        phones::of("4000 RTP/SAVP 0", &[&format!("crypto:{line}")])
+    };
+    let (text, agreed) = answer(&mut session, &offer(Suite::AesCm80, 1), &ORDER);
+    let ours = line(&text, "a=crypto:").to_owned();
+    assert!(ours.starts_with("3 AES_CM_128_HMAC_SHA1_80 inline:"));
+    assert_eq!(
+        agreed.keys.unwrap().theirs.material(),
+        Some(material(Suite::AesCm80, 1))
+    );
+    // No plain stream, and no key of theirs that is none.
+    for plain in [
+        phones::of("4000 RTP/AVP 0", &[]),
+        phones::of("4000 RTP/SAVP 0", &["crypto:3 AES_CM_128_HMAC_SHA1_80 inline:short"]),
+    ] {
+        assert_eq!(session.refuses(&parsed(&plain), &ORDER), Some(Refused::Keys));
+        assert_eq!(refusal(&mut session, &plain, &ORDER), Refused::Keys);
+    }
+    // They may change their key, and we offer the one that there is.
+    let (text, agreed) = answer(&mut session, &offer(Suite::AesCm80, 2), &ORDER);
+    assert_eq!(line(&text, "a=crypto:"), ours);
+    assert_eq!(
+        agreed.keys.unwrap().theirs.material(),
+        Some(material(Suite::AesCm80, 2))
+    );
+    let text = session.offer(&ORDER, Direction::SendOnly);
+    assert_eq!(text.matches("a=crypto:").count(), 1);
+    assert_eq!(line(&text, "a=crypto:"), ours);
+    let (text, _) = answer(&mut session, &offer(Suite::AesGcm128, 3), &ORDER);
+    assert!(line(&text, "a=crypto:").starts_with("3 AEAD_AES_128_GCM inline:"));
+}
+
+#[test]
+fn who_needs_keys_takes_nothing_plain() {
+    let local = Local {
+        crypto: vec![key(1, OURS)],
+        needs_keys: true,
+        ..Local::from(address("192.0.2.10:10000"))
+    };
+    let mut session = Session::new(local, 9, 1);
+    assert_eq!(refusal(&mut session, phones::TWILIO, &ORDER), Refused::Keys);
+    let (text, _) = answer(&mut session, phones::YEALINK, &ORDER);
+    assert!(text.contains("m=audio 10000 RTP/SAVP "), "{text}");
+}
+
+fn material(suite: Suite, first: u8) -> Material {
+    Material::new(suite, vec![first; suite.bytes()].into()).unwrap()
+}
+
+const OURS: &str = "b3Vyc291cnNvdXJzb3Vyc291cnNvdXJzb3VycyEh";
+const THEIRS: &str = "dGhlaXJzdGhlaXJzdGhlaXJzdGhlaXJzdGhlaXJz";

@@ -19,6 +19,7 @@ mod port_change;
 mod probe;
 mod rtp;
 mod slow_subscriber;
+mod srtp;
 mod telephones;
 mod tokens;
 mod web;
