@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use moqswitch_calls::{
     Actor, CallEvent, Cause, Codecs, Dial, Event, Incoming, LegId, Number, Registration, Reply, SessionId, Text,
 };
-use moqswitch_sip::agent::{self, Invited, LegKey};
+use moqswitch_sip::agent::{self, Binding, Invited, LegKey};
 use moqswitch_sip::flow::Transport;
 use moqswitch_sip::sdp::{Description, Direction, Session};
 
@@ -27,25 +27,12 @@ impl Gateway {
         if invited.replaces.is_some() {
             return Err(501);
         }
-        let offer = match &invited.body {
-            Some(body) => Some(Box::new(Description::parse(body).map_err(|_| 400_u16)?)),
-            None => None,
-        };
-        let takes = offer
-            .as_ref()
-            .map_or_else(codecs::of_telephones, |offer| codecs::offered(offer));
-        if takes.is_empty() {
-            return Err(488);
-        }
-        let secrecy = self.secrecy(invited.trunk, invited.flow.transport);
-        let mut description = self.new_description(NOWHERE);
-        secrecy.arm(&mut description, offer.as_deref());
-        let all = codecs::in_order(None, codecs::of_telephones());
-        let refused = offer.as_deref().and_then(|offer| description.refuses(offer, &all));
-        if let Some(refused) = refused {
-            tracing::info!(%refused, "a call of a telephone");
-            return Err(488);
-        }
+        let Wish {
+            offer,
+            takes,
+            secrecy,
+            description,
+        } = self.take_offer(invited)?;
         let caller = &invited.caller;
         let dialled = match invited.trunk {
             Some(trunk) => self.trunks.read(trunk, &invited.to),
@@ -107,6 +94,35 @@ impl Gateway {
         self.insert(invited.leg, call);
         self.registry.prove(invited.flow.connection);
         Ok(())
+    }
+
+    /// What who calls wants to speak, if it can be had.
+    fn take_offer(&mut self, invited: &Invited) -> Result<Wish, u16> {
+        let offer = match &invited.body {
+            Some(body) => Some(Box::new(Description::parse(body).map_err(|_| 400_u16)?)),
+            None => None,
+        };
+        let takes = offer
+            .as_ref()
+            .map_or_else(codecs::of_telephones, |offer| codecs::offered(offer));
+        if takes.is_empty() {
+            return Err(488);
+        }
+        let secrecy = self.secrecy(invited.trunk, invited.flow.transport);
+        let mut description = self.new_description(NOWHERE);
+        secrecy.arm(&mut description, offer.as_deref());
+        let all = codecs::in_order(None, codecs::of_telephones());
+        let refused = offer.as_deref().and_then(|offer| description.refuses(offer, &all));
+        if let Some(refused) = refused {
+            tracing::info!(%refused, "a call of a telephone");
+            return Err(488);
+        }
+        Ok(Wish {
+            offer,
+            takes,
+            secrecy,
+            description,
+        })
     }
 
     /// Who is let in, and not registered: for the time of its calls it is a device that does not ring, the same for all of
@@ -204,43 +220,19 @@ impl Gateway {
         let (headers, max_forwards) = carried
             .map(|carried| (carried.headers.clone(), carried.max_forwards))
             .unwrap_or_default();
+        let outgoing = Outgoing {
+            number: incoming.dialled.as_str().to_owned(),
+            from,
+            headers,
+            max_forwards,
+            codecs: wanted,
+            tried: Vec::new(),
+        };
         let begun = match (way, binding) {
-            (Some(way), _) => {
-                let outgoing = Outgoing {
-                    way,
-                    number: incoming.dialled.as_str().to_owned(),
-                    from,
-                    headers,
-                    max_forwards,
-                    codecs: wanted,
-                    tried: Vec::new(),
-                };
-                self.call_by_trunk(&mut call, outgoing)
-            }
+            (Some(way), _) => self.call_by_trunk(&mut call, way, outgoing),
             (None, Some(binding)) => {
-                let offer = call.session_description.offer(&wanted, Direction::SendReceive);
-                let realm = if binding.domain.is_empty() {
-                    exchange.sip_entrance.realm.clone()
-                } else {
-                    binding.domain.clone()
-                };
-                let sent = agent::Call {
-                    target: binding.target(),
-                    from,
-                    to: agent::address(&binding.user, &realm),
-                    offer,
-                    headers,
-                    max_forwards,
-                    account: None,
-                };
-                if secrecy.may_do_without() {
-                    let sent = sent.clone();
-                    call.again = Some(Box::new(Again { sent, codecs: wanted }));
-                }
-                self.agent.call(Instant::now(), sent).map_err(|error| {
-                    tracing::warn!(%error, "a call to a telephone");
-                    Cause::Congestion
-                })
+                let realm = &exchange.sip_entrance.realm;
+                self.call_contact(&mut call, &binding, realm, outgoing)
             }
             (None, None) => Err(Cause::Unreachable),
         };
@@ -255,6 +247,39 @@ impl Gateway {
                 Err(cause)
             }
         }
+    }
+
+    fn call_contact(
+        &mut self,
+        call: &mut Call,
+        binding: &Binding,
+        realm: &str,
+        outgoing: Outgoing,
+    ) -> Result<LegKey, Cause> {
+        let domain = if binding.domain.is_empty() {
+            realm
+        } else {
+            &binding.domain
+        };
+        let sent = agent::Call {
+            target: binding.target(),
+            from: outgoing.from,
+            to: agent::address(&binding.user, domain),
+            offer: call.session_description.offer(&outgoing.codecs, Direction::SendReceive),
+            headers: outgoing.headers,
+            max_forwards: outgoing.max_forwards,
+            account: None,
+        };
+        if call.secrecy.may_do_without() {
+            call.again = Some(Box::new(Again {
+                sent: sent.clone(),
+                codecs: outgoing.codecs,
+            }));
+        }
+        self.agent.call(Instant::now(), sent).map_err(|error| {
+            tracing::warn!(%error, "a call to a telephone");
+            Cause::Congestion
+        })
     }
 
     /// A leg of RTP for a call that has none.
@@ -332,6 +357,14 @@ impl Call {
             early: None,
         }
     }
+}
+
+/// What somebody who calls wants.
+struct Wish {
+    offer: Option<Box<Description>>,
+    takes: Codecs,
+    secrecy: Secrecy,
+    description: Session,
 }
 
 /// The part of a number that an address has before the `@`.

@@ -83,8 +83,8 @@ struct Call {
     guest: Option<Guest>,
     /// The trunk that it has a place of.
     trunk: Option<TrunkId>,
-    /// It goes out by trunks.
-    outgoing: Option<Box<Outgoing>>,
+    /// It goes out by this way of trunks.
+    outgoing: Option<Box<(Number, Outgoing)>>,
     media: Option<RtpLeg>,
     session_description: Session,
     secrecy: Secrecy,

@@ -11,8 +11,6 @@ use super::{Again, Call, Gateway, Stage};
 
 /// A call on its way out.
 pub(super) struct Outgoing {
-    /// `trunk/…` of the dialplan.
-    pub(super) way: Number,
     /// Who is called, as it is dialled here.
     pub(super) number: String,
     /// The number that calls, and its name for people.
@@ -27,9 +25,14 @@ pub(super) struct Outgoing {
 
 impl Gateway {
     /// Calls by the next trunk that can, as that wants it.
-    pub(super) fn call_by_trunk(&mut self, call: &mut Call, mut outgoing: Outgoing) -> Result<LegKey, Cause> {
+    pub(super) fn call_by_trunk(
+        &mut self,
+        call: &mut Call,
+        way: Number,
+        mut outgoing: Outgoing,
+    ) -> Result<LegKey, Cause> {
         loop {
-            let trunk = self.trunks.choose(&outgoing.way, &outgoing.tried).map_err(cause_of)?;
+            let trunk = self.trunks.choose(&way, &outgoing.tried).map_err(cause_of)?;
             outgoing.tried.push(trunk);
             let number = self.trunks.write(trunk, &outgoing.number);
             let from = (self.trunks.write(trunk, &outgoing.from.0), outgoing.from.1.clone());
@@ -59,7 +62,7 @@ impl Gateway {
                 call.peer = peer;
             }
             call.trunk = Some(trunk);
-            call.outgoing = Some(Box::new(outgoing));
+            call.outgoing = Some(Box::new((way, outgoing)));
             return Ok(key);
         }
     }
@@ -71,19 +74,19 @@ impl Gateway {
         };
         let Some(trunk) = call.trunk.take() else { return false };
         let is_to_go_on = self.trunks.end(trunk, end) && matches!(call.stage, Stage::Called);
-        let Some(outgoing) = call.outgoing.take().filter(|_| is_to_go_on) else {
+        let outgoing = call.outgoing.take().filter(|_| is_to_go_on);
+        let Some((way, outgoing)) = outgoing.map(|outgoing| *outgoing) else {
             return false;
         };
         let Some(mut call) = self.calls.remove(&key) else {
             return false;
         };
-        let way = outgoing.way.clone();
-        let Ok(next) = self.call_by_trunk(&mut call, *outgoing) else {
+        let Ok(next) = self.call_by_trunk(&mut call, way, outgoing) else {
             // It ends as what was tried last.
             self.calls.insert(key, call);
             return false;
         };
-        tracing::info!(status = end.status, %way, "SIP: a call goes by another trunk");
+        tracing::info!(status = end.status, "SIP: a call goes by another trunk");
         self.streams.extend(call.media.map(|media| (media, next)));
         self.insert(next, call);
         true

@@ -14,6 +14,8 @@ use crate::exchange::Exchange;
 impl Gateway {
     pub(super) fn take_notice(&mut self, exchange: &mut Exchange, session: SessionId, notice: Notice) {
         match notice {
+            // Who came back is told again.
+            Notice::Incoming(incoming) if self.legs.contains_key(&incoming.leg) => {}
             Notice::Incoming(incoming) => self.call_telephone(exchange, session, &incoming),
             Notice::Progress {
                 leg,
@@ -22,32 +24,18 @@ impl Gateway {
                 ..
             } => {
                 if let Some(key) = self.legs.get(&leg).copied() {
-                    match early {
-                        Some((speaker, _)) => self.play_early(exchange, key, speaker.path()),
-                        None => self.agent.ring(Instant::now(), key, None),
-                    }
+                    self.ring(exchange, key, early.map(|(speaker, _)| speaker.path()));
                 }
             }
-            Notice::Accepted(accepted) => {
-                if let Some(key) = self.legs.get(&accepted.leg).copied()
-                    && let Some(call) = self.calls.get_mut(&key)
-                    && let Stage::Calling { is_accepted, .. } = &mut call.stage
-                {
-                    // What to speak is told with who is there.
-                    *is_accepted = true;
-                }
-            }
+            Notice::Accepted(accepted) => self.accept(accepted.leg),
             Notice::Participants { leg, participants, .. } => {
                 if let Some(key) = self.legs.get(&leg).copied() {
                     self.take_participants(exchange, key, &participants);
                 }
             }
             Notice::Held { leg, music, .. } => {
-                if let Some(key) = self.legs.get(&leg).copied()
-                    && let Some(own) = self.calls.get_mut(&key)
-                {
-                    own.music = music;
-                    self.hear(key);
+                if let Some(key) = self.legs.get(&leg).copied() {
+                    self.set_music(key, music);
                 }
             }
             Notice::Dtmf {
@@ -88,6 +76,29 @@ impl Gateway {
             | Notice::QualityWarning { .. }
             | Notice::Presence { .. }
             | Notice::Call(_) => {}
+        }
+    }
+
+    /// Somebody is rung, and perhaps there is something to hear.
+    fn ring(&mut self, exchange: &mut Exchange, key: LegKey, early: Option<String>) {
+        match early {
+            Some(speaker) => self.play_early(exchange, key, speaker),
+            None => self.agent.ring(Instant::now(), key, None),
+        }
+    }
+
+    /// What to speak is told with who is there.
+    fn accept(&mut self, leg: LegId) {
+        let call = self.legs.get(&leg).and_then(|key| self.calls.get_mut(key));
+        if let Some(Stage::Calling { is_accepted, .. }) = call.map(|call| &mut call.stage) {
+            *is_accepted = true;
+        }
+    }
+
+    fn set_music(&mut self, key: LegKey, music: Option<String>) {
+        if let Some(own) = self.calls.get_mut(&key) {
+            own.music = music;
+            self.hear(key);
         }
     }
 
