@@ -7,7 +7,7 @@ use anyhow::Context;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
-use moqswitch_signalling::calls::dialplan::{Destination, Explanation};
+use moqswitch_signalling::calls::dialplan::{Destination, Explanation, Query};
 use moqswitch_signalling::calls::{Now, Number, Target};
 use serde_json::{Value, json};
 
@@ -43,7 +43,18 @@ fn answer(asked: &DialArguments, config: &CallsConfig, now: Timestamp) -> anyhow
         ..Now::default()
     };
     let plan = directory::dialplan(config)?;
-    let explanation = plan.explain(&to, &from, local.local());
+    let by = asked.by.as_deref().map(|name| {
+        let name = name.strip_prefix("trunk/").unwrap_or(name);
+        Number::new(name).with_context(|| format!("--by {name}"))
+    });
+    let by = by.transpose()?;
+    let explanation = plan.explain_query(Query {
+        from: &from,
+        to: &to,
+        when: local.local(),
+        by: by.as_ref(),
+        is_sent_on: false,
+    });
     let file = config.dialplan.as_ref().map(|path| path.display().to_string());
     if asked.json {
         let value = described(&explanation, &to, &from, &at, file.as_deref());
@@ -51,7 +62,8 @@ fn answer(asked: &DialArguments, config: &CallsConfig, now: Timestamp) -> anyhow
     }
     let file = file.as_deref().unwrap_or("no dialplan");
     let when = at.strftime("%a %Y-%m-%d %H:%M %:z");
-    Ok(format!("{from} dials {to}, {when}, by {file}\n{explanation}\n"))
+    let on = by.map(|by| format!(" on trunk/{by}")).unwrap_or_default();
+    Ok(format!("{from}{on} dials {to}, {when}, by {file}\n{explanation}\n"))
 }
 
 /// With an offset it is that moment, without one what the clock of the office shows.

@@ -71,6 +71,9 @@ pub struct DialArguments {
     /// Who dials it
     #[arg(long, value_name = "NUMBER")]
     pub from: String,
+    /// The trunk that the call comes by; default: it is somebody of the house who dials
+    #[arg(long, value_name = "TRUNK")]
+    pub by: Option<String>,
     /// When: 2026-12-24T17:30 in the time zone of the calls, or with an offset or Z; default: now
     #[arg(long, value_name = "TIME")]
     pub at: Option<String>,
