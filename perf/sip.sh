@@ -6,6 +6,7 @@
 #   set-ups         calls that come at a rate and last some seconds, digest, UDP: INVITE to 180, INVITE to 200 and its ACK,
 #                   what was lost of their speech
 #   legs            legs of PCMU that talk all the time, one number of --legs after the other until it is too many: delay, loss
+#   scanner         50 calls beside 10 000 REGISTERs a second of users that nobody has, each of which is answered; needs node
 #   cost            CPU of a packet that is forwarded, RTP to MoQ to RTP, in rounds
 #
 #   perf/sip.sh [--steps S,...] [--rate R] [--talk S] [--legs N,...] [--seconds S] [--rounds R] [--no-peers] [--json FILE]
@@ -43,7 +44,7 @@ readonly RTP_ADDRESS=127.0.0.2
 readonly DELAY_MS_MAX=20
 
 main() {
-    local json='' with_history=1 with_peers=1 steps=registrations,set-ups,legs,cost rate=100 talk=2 legs=500,1000,1500,2000 seconds=15 rounds=3 step
+    local json='' with_history=1 with_peers=1 steps=registrations,set-ups,legs,scanner,cost rate=100 talk=2 legs=500,1000,1500,2000 seconds=15 rounds=3 step
     parse "$@"
     lab_begin
     check_cores
@@ -66,8 +67,8 @@ main() {
 parse() {
     while (($#)); do
         case $1 in
-        --steps) steps=${2:-}; [[ $steps =~ ^(registrations|set-ups|legs|cost)(,(registrations|set-ups|legs|cost))*$ ]] \
-            || die 2 "--steps: registrations, set-ups, legs, cost"; shift 2 ;;
+        --steps) steps=${2:-}; [[ $steps =~ ^(registrations|set-ups|legs|scanner|cost)(,(registrations|set-ups|legs|scanner|cost))*$ ]] \
+            || die 2 "--steps: registrations, set-ups, legs, scanner, cost"; shift 2 ;;
         --rate) positive "$1" "${2:-}"; rate=$2; shift 2 ;;
         --talk) positive "$1" "${2:-}"; talk=$2; shift 2 ;;
         --legs) legs=${2:-}; [[ $legs =~ ^[1-9][0-9]{0,4}(,[1-9][0-9]{0,4})*$ ]] || die 2 "--legs: numbers with commas between"; shift 2 ;;
@@ -256,6 +257,19 @@ step_legs() {
     end_relay
 }
 
+# This host is believed to be who it says, and its sources have no budget: each REGISTER is answered.
+step_scanner() {
+    local scanner
+    command -v node >/dev/null || { say "no node"; return; }
+    start_switch closed
+    start_child "$work/scanner.out" taskset -c "$LOADGEN_CORE" node "$lab_directory/scanner.mjs" "$SIP_PORT" 10000 $((seconds + 6))
+    scanner=$child_pid
+    load scanner "$loaded_pid" "$(talking 50)" --password "$PASSWORD"
+    figures scanner moqswitch scanner
+    end_child "$scanner"
+    end_relay
+}
+
 # Both in turn, so that both have the same neighbours.
 step_cost() {
     local round
@@ -293,7 +307,7 @@ print_table() {
         (.sip[] | select(.step == "registrations") |
             "\(.step), \(.of): \(.per_s | figure)/s with 128 under way, p50 \(.register_ms.p50 | figure), p99 \(.register_ms.p99 | figure) ms, \(.cpu_us_each | figure) us of CPU each, \(.failed) failed\(fault)",
             "    at 500/s: p50 \(.at_500.register_ms.p50 | figure), p99 \(.at_500.register_ms.p99 | figure) ms, \(.at_500.cpu_us_each | figure) us each, \(.at_500.failed) failed\(.at_500 | fault)"),
-        (.sip[] | select(.step == "set-ups" or .step == "legs") |
+        (.sip[] | select(.step == "set-ups" or .step == "legs" or .step == "scanner") |
             "\(.step), \(.of): \(.established) of \(.attempted) calls, \(.failed) failed, \(.blocked) blocked; of \(.expected) packets \(.lost) lost, \(.late) late\(fault)",
             "    180 p50 \(.ringing_ms.p50 | figure), p99 \(.ringing_ms.p99 | figure) ms; 200 and ACK p50 \(.connected_ms.p50 | figure), p99 \(.connected_ms.p99 | figure) ms; heard p99 \(.heard_ms.p99 | figure) ms; one way p50 \(.one_way_ms.p50 | figure), p99 \(.one_way_ms.p99 | figure) ms",
             "    \(.cpu_percent | figure) % of a core, calls thread \(.calls_thread_percent | figure) %, \(.cpu_us_per_packet | figure) us of CPU for each packet; generator \(.generator_percent | figure) %, late by \(.lag_ms_p99 | figure) and \(.setup_lag_ms_p99 | figure) ms (p99)"),
