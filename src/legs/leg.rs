@@ -18,7 +18,7 @@ use crate::control::Control;
 use crate::digits::{Pressed, Pressing, Told, Turn};
 use crate::events::{LegEvent, Outbox};
 use crate::hearing::Hearing;
-use crate::limits::{DIGITS_PER_SECOND_MAX, DOUBT, PACKETS_PER_SECOND_MAX, PAYLOAD_BYTES_MAX};
+use crate::limits::{DIGITS_PER_SECOND_MAX, DOUBT, OTHER_CODEC_PACKETS, PACKETS_PER_SECOND_MAX, PAYLOAD_BYTES_MAX};
 use crate::settings::{Kind, LegSettings};
 use crate::srtp::Srtp;
 use crate::statistics::{LegStatistics, duration};
@@ -52,6 +52,8 @@ pub(crate) struct Leg {
     digits: Digits,
     /// The source of telephone events.
     event_source: Option<u32>,
+    /// Packets of another codec in a row.
+    others: u32,
     pressing: Pressing,
     /// What its tracks' timestamps count in a second, whatever is spoken later.
     timescale: u32,
@@ -123,6 +125,7 @@ impl Leg {
             srtp: Srtp::agree(None, settings.srtp.as_ref(), ssrc),
             digits: Digits::default(),
             event_source: None,
+            others: 0,
             pressing: Pressing::default(),
             timescale: clock_hz,
             packet: Vec::new(),
@@ -308,7 +311,9 @@ impl Leg {
             Kind::Audio(codec) => {
                 self.counted.of_other_codec += 1;
                 self.pass(&packet);
-                if self.told_codec.replace(codec) != Some(codec) {
+                self.others += 1;
+                // A few are under way still of what was spoken before.
+                if self.others >= OTHER_CODEC_PACKETS && self.told_codec.replace(codec) != Some(codec) {
                     outbox.tell(LegEvent::OtherCodec { leg: self.name, codec });
                 }
             }
@@ -467,7 +472,7 @@ impl Leg {
         }
         self.ingress.set_clock(self.settings.codec.clock_hz());
         self.egress.set_packing(self.settings.packing());
-        self.told_codec = None;
+        (self.told_codec, self.others) = (None, 0);
         if self.settings.event_type.is_none() || !self.settings.sends {
             self.pressing.clear();
         }
@@ -497,6 +502,7 @@ impl Leg {
     }
 
     fn hear_audio(&mut self, packet: &Packet<'_>, since: Duration, host: &mut Host<'_>) {
+        self.others = 0;
         let Some(heard) = self.ingress.take(packet, since) else {
             return;
         };

@@ -19,6 +19,9 @@ pub const PACKETS_PER_SECOND_MAX: u32 = 400;
 /// Bytes of a packet's payload, in and out. A longer one is dropped and counted. 60 ms of the fastest codec are below.
 pub const PAYLOAD_BYTES_MAX: usize = 2048;
 
+/// So many packets in a row of another codec than was agreed on, and it is told.
+pub const OTHER_CODEC_PACKETS: u32 = 5;
+
 /// Payload types that a leg takes, of audio and of events each. Those behind are not taken.
 pub const PAYLOAD_TYPES_MAX: usize = 16;
 

@@ -76,10 +76,15 @@ impl Gateway {
         call.takes_events = agreed.event_send.is_some();
         // Who says another address than it comes from is behind a translator, or has its media elsewhere.
         let is_translated = agreed.peer.is_none_or(|media| media.ip().to_canonical() != call.peer);
-        call.untold = None;
-        let Some(rtp) = codecs::to_rtp(agreed, is_translated) else {
+        (call.untold, call.other_codec) = (None, None);
+        let is_up = matches!(call.stage, Stage::Up | Stage::Calling { is_accepted: true, .. });
+        let Some(mut rtp) = codecs::to_rtp(agreed, is_translated) else {
             return self.hang_up(exchange, key, Cause::Incompatible);
         };
+        if !is_up {
+            // Before the answer many say nothing.
+            rtp.media_timeout = None;
+        }
         if !self.tell_agreed(exchange, key, rtp) {
             return;
         }
@@ -132,14 +137,16 @@ impl Gateway {
         let Some(call) = self.calls.get_mut(&key).filter(|call| matches!(call.stage, Stage::Up)) else {
             return;
         };
+        if call.asked.is_some() || !self.agent.can_offer(key) {
+            // Another offer is under way, and its answer is to be read by it.
+            call.to_ask = Some(codec);
+            return;
+        }
         let wanted = codecs::in_order(Some(codec), call.lists);
         let offer = call.session_description.offer(&wanted, Direction::SendReceive);
         call.offered = call.lists;
         if self.agent.offer(Instant::now(), key, &offer) {
             call.asked = Some(codec);
-        } else {
-            // Another offer is under way.
-            call.to_ask = Some(codec);
         }
     }
 

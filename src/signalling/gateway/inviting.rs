@@ -184,6 +184,7 @@ impl Gateway {
                 cause: Some(cause),
             };
             let _ = exchange.ask_now(|request| Event::Call { request, actor, event });
+            self.end_leaving(exchange, session);
         }
     }
 

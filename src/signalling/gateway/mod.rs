@@ -332,8 +332,11 @@ impl Gateway {
     pub(super) fn tick(&mut self, exchange: &mut Exchange) {
         self.renew_trunks(exchange);
         let now = Instant::now();
+        // With many of them each is asked less often, so that all have their turn.
+        let turns = u32::try_from(self.calls.len() / SIP_QUALITY_PER_TICK_MAX).unwrap_or(u32::MAX);
+        let interval = SIP_QUALITY_INTERVAL.max(Duration::from_secs(1).saturating_mul(turns.saturating_add(1)));
         let due = self.calls.iter_mut().filter(|(_, call)| {
-            matches!(call.stage, Stage::Up) && now.saturating_duration_since(call.counted) >= SIP_QUALITY_INTERVAL
+            matches!(call.stage, Stage::Up) && now.saturating_duration_since(call.counted) >= interval
         });
         for (_, call) in due.take(SIP_QUALITY_PER_TICK_MAX) {
             call.counted = now;
@@ -365,7 +368,7 @@ impl Gateway {
     }
 
     fn show(&self, exchange: &mut Exchange) {
-        let (telephones, legs, _) = self.agent.counts();
+        let (legs, telephones, _) = self.agent.counts();
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let view = &mut exchange.sip_view;
         view.is_on = true;

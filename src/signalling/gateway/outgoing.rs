@@ -88,6 +88,10 @@ impl Gateway {
         };
         tracing::info!(status = end.status, "SIP: a call goes by another trunk");
         self.streams.extend(call.media.map(|media| (media, next)));
+        call.untold = None;
+        if self.again.remove(&key) {
+            self.try_again(next);
+        }
         self.insert(next, call);
         true
     }

@@ -86,12 +86,17 @@ impl Registry {
     }
 
     /// A session that it left, with calls that go on.
-    fn left(&mut self, number: &Number, name: &str) -> Option<SessionId> {
+    pub(super) fn left(&mut self, number: &Number, name: &str) -> Option<SessionId> {
         let mut leaving = self.leaving.iter();
         let (session, _) = leaving.find(|(_, (own, known))| own == number && known == name)?;
         let session = *session;
         self.leaving.remove(&session);
         Some(session)
+    }
+
+    /// It is gone, and has calls still.
+    pub(super) fn leave(&mut self, session: SessionId, number: Number, name: &str) {
+        self.leaving.insert(session, (number, name.to_owned()));
     }
 
     /// Its last call is over.
@@ -157,6 +162,16 @@ impl Host for Door<'_> {
             .exchange
             .sip_number(&binding.user, &binding.domain)
             .ok_or(404_u16)?;
+        // Its user is another number than before, by another directory.
+        let is_another = self
+            .registry
+            .devices
+            .get(&id)
+            .is_some_and(|known| known.number != number);
+        if let Some(session) = self.registry.session(id).filter(|_| is_another) {
+            self.registry.forget(session);
+            self.exchange.unregister_device(session);
+        }
         let known = self.registry.session(id);
         let name = self.registry.name(id, binding, &number);
         let left = if known.is_none() {
@@ -247,7 +262,7 @@ impl Host for Door<'_> {
                     ..Registration::phone(session, number.clone())
                 };
                 match self.exchange.register_device(registration) {
-                    Ok(_) => drop(self.registry.leaving.insert(session, (number, name))),
+                    Ok(_) => self.registry.leave(session, number, &name),
                     Err(_) => self.exchange.unregister_device(session),
                 }
             }
@@ -290,7 +305,7 @@ fn place_of(contact: &str) -> String {
 }
 
 /// Longer than any call.
-const LEAVING: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const LEAVING: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Exchange {
     fn has_legs(&self, number: &Number, session: SessionId) -> bool {

@@ -98,6 +98,10 @@ impl Gateway {
             Ok(next) => {
                 tracing::info!("a telephone does not want SRTP, and is called without");
                 self.streams.extend(call.media.map(|media| (media, next)));
+                call.untold = None;
+                if self.again.remove(&key) {
+                    self.try_again(next);
+                }
                 self.insert(next, call);
                 true
             }

@@ -64,7 +64,10 @@ impl Gateway {
                     self.wait(exchange, key, music);
                 }
             }
-            Notice::Ended(ended) => self.take_over(exchange, &ended),
+            Notice::Ended(ended) => {
+                self.take_over(exchange, &ended);
+                self.end_leaving(exchange, session);
+            }
             Notice::Unregistered { reason } => self.take_unregistered(exchange, session, reason),
             // For displays that a telephone does not have.
             Notice::Progress { .. }
@@ -281,6 +284,7 @@ impl Gateway {
 
     fn take_unregistered(&mut self, exchange: &mut Exchange, session: SessionId, reason: UnregisterReason) {
         exchange.outlet.remove(session);
+        self.registry.has_left(session);
         self.trunks.forget(session);
         self.guests.retain(|_, (guest, _)| *guest != session);
         let Some(binding) = self.registry.forget(session) else {

@@ -11,6 +11,7 @@ use moqswitch_sip::agent::{
 };
 use moqswitch_sip::flow::Transport;
 
+use super::registering::LEAVING;
 use super::settings::{SrtpPolicy, TrunkPlan, TrunkSettings};
 use super::view::TrunkState;
 use super::{Gateway, codecs};
@@ -123,7 +124,16 @@ impl Trunks {
     /// Its call is over. True: another one may be tried.
     pub(super) fn end(&mut self, trunk: TrunkId, end: &End) -> bool {
         self.has_changed = true;
-        self.loads.end(Instant::now(), trunk, end)
+        let is_to_go_on = self.loads.end(Instant::now(), trunk, end);
+        self.forget_load(trunk);
+        is_to_go_on
+    }
+
+    /// Of a trunk that is gone, with its last call.
+    fn forget_load(&mut self, trunk: TrunkId) {
+        if !self.known.contains_key(&trunk) && self.loads.calls(trunk) == 0 {
+            self.loads.remove(trunk);
+        }
     }
 
     /// The same, where we have ended it.
@@ -194,6 +204,7 @@ impl Gateway {
         for id in gone {
             self.agent.remove_trunk(Instant::now(), id);
             self.trunks.known.remove(&id);
+            self.trunks.forget_load(id);
         }
         self.set_ways(exchange, ways);
     }
@@ -208,8 +219,7 @@ impl Gateway {
             numbers_in,
         } = settings;
         let id = self.trunks.id(&number);
-        let before = self.trunks.known.get(&id);
-        let known = Known {
+        let mut known = Known {
             peer: trunk.target.peer.ip().to_canonical(),
             addresses: trunk
                 .addresses
@@ -221,8 +231,8 @@ impl Gateway {
             srtp,
             transport: trunk.target.transport,
             registers: trunk.registers.is_some(),
-            is_registered: before.is_some_and(|before| before.is_registered),
-            is_down: before.is_some_and(|before| before.is_down),
+            is_registered: false,
+            is_down: false,
             calls_max,
             numbers_out,
             numbers_in,
@@ -231,6 +241,13 @@ impl Gateway {
         if let Err(error) = self.agent.set_trunk(Instant::now(), id, trunk) {
             tracing::error!(trunk = %known.number, %error, "no trunk");
             return None;
+        }
+        // As its registration and its health are known after the change.
+        let view = self.agent.trunk(id);
+        known.is_down = view.is_some_and(|view| view.reachable == Reachable::Down);
+        known.is_registered = view.is_some_and(|view| matches!(view.registered, Registered::Until(_)));
+        if !known.is_down {
+            self.trunks.loads.take_change(Instant::now(), id, TrunkChange::Up);
         }
         self.trunks.loads.limit(id, calls_max);
         self.trunks.known.insert(id, known);
@@ -244,11 +261,12 @@ impl Gateway {
             let session = self.trunks.ways.remove(&number).and_then(|way| way.session);
             if let Some(session) = session {
                 self.trunks.sessions.remove(&session);
-                exchange.unregister_device(session);
+                self.leave_way(exchange, session, number);
             }
         }
         for (number, (group, is_group)) in wanted {
             let session = self.trunks.ways.get(&number).and_then(|way| way.session);
+            let session = session.or_else(|| self.registry.left(&number, DEVICE));
             let way = Way {
                 group,
                 is_group,
@@ -269,11 +287,30 @@ impl Gateway {
         self.show_trunks(exchange);
     }
 
+    /// It is no way any more. Its calls go on, and end as they end.
+    fn leave_way(&mut self, exchange: &mut Exchange, session: SessionId, number: Number) {
+        if !self.calls.values().any(|call| call.session == session) {
+            return exchange.unregister_device(session);
+        }
+        let registration = Registration {
+            device: Some(Text::new(DEVICE)),
+            kind: DeviceKind::Trunk,
+            ringable: false,
+            expires: Some(LEAVING),
+            codecs: codecs::of_telephones(),
+            ..Registration::phone(session, number.clone())
+        };
+        match exchange.register_device(registration) {
+            Ok(_) => self.registry.leave(session, number, DEVICE),
+            Err(_) => exchange.unregister_device(session),
+        }
+    }
+
     pub(super) fn take_trunk(&mut self, exchange: &mut Exchange, id: TrunkId, change: TrunkChange) {
-        self.trunks.loads.take_change(Instant::now(), id, change);
         let Some(known) = self.trunks.known.get_mut(&id) else {
             return;
         };
+        self.trunks.loads.take_change(Instant::now(), id, change);
         match change {
             TrunkChange::Registered => known.is_registered = true,
             TrunkChange::Unregistered(_) => known.is_registered = false,
@@ -305,7 +342,7 @@ impl Gateway {
         let known = way.session;
         let session = known.unwrap_or_else(|| exchange.new_session());
         let registration = Registration {
-            device: Some(Text::new("sip")),
+            device: Some(Text::new(DEVICE)),
             kind: DeviceKind::Trunk,
             ringable: is_there,
             expires: Some(REGISTERED),
@@ -394,6 +431,8 @@ impl Gateway {
     }
 }
 
+/// What the device of a trunk is called.
+const DEVICE: &str = "sip";
 /// Of a trunk's device, each time.
 const REGISTERED: Duration = Duration::from_secs(3600);
 /// After a registration was refused.

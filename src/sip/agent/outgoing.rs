@@ -272,14 +272,20 @@ impl Agent {
         self.send_request(now, flow, request, purpose, (account, None)).ok()
     }
 
+    /// May other media be offered now?
+    pub fn can_offer(&self, key: LegKey) -> bool {
+        let leg = self.legs.get(&key);
+        leg.is_some_and(|leg| matches!((&leg.state, &leg.offer), (State::Up { .. }, Offer::None)))
+    }
+
     /// Offers other media. False: not now, an offer is under way.
     pub fn offer(&mut self, now: Instant, key: LegKey, description: &str) -> bool {
+        if !self.can_offer(key) {
+            return false;
+        }
         let Some(leg) = self.legs.get_mut(&key) else {
             return false;
         };
-        if !matches!((&leg.state, &leg.offer), (State::Up { .. }, Offer::None)) {
-            return false;
-        }
         leg.glare = None;
         let mut invite = leg.dialog.request(Method::Invite);
         let (flow, cseq) = (leg.dialog.next_hop(), leg.dialog.invite_cseq());
