@@ -9,7 +9,7 @@
 #   scanner         50 calls beside 10 000 REGISTERs a second of users that nobody has, each of which is answered; needs node
 #   cost            CPU of a packet that is forwarded, RTP to MoQ to RTP, in rounds
 #
-#   perf/sip.sh [--steps S,...] [--rate R] [--talk S] [--legs N,...] [--seconds S] [--rounds R] [--no-peers] [--json FILE]
+#   perf/sip.sh [--steps S,...] [--rate R] [--talk S] [--legs N,...] [--seconds S] [--rounds R] [--cost-calls N] [--no-peers] [--json FILE]
 #               [--no-history]
 #
 #   --steps S,...   which of them                                         (default: all)
@@ -18,6 +18,7 @@
 #   --legs N,...    of `legs`; two for each call                          (default: 500,1000,1500,2000)
 #   --seconds S     measured in each load                                 (default: 15)
 #   --rounds R      of `cost`, switch and peer in turn                    (default: 3)
+#   --cost-calls N  calls that talk, of `cost`                            (default: 100)
 #   --no-peers      leaves kamailio and rtpengine out
 #   --json FILE     writes the result
 #   --no-history    does not append the result to perf/history.jsonl
@@ -44,7 +45,7 @@ readonly RTP_ADDRESS=127.0.0.2
 readonly DELAY_MS_MAX=20
 
 main() {
-    local json='' with_history=1 with_peers=1 steps=registrations,set-ups,legs,scanner,cost rate=100 talk=2 legs=500,1000,1500,2000 seconds=15 rounds=3 step
+    local json='' with_history=1 with_peers=1 steps=registrations,set-ups,legs,scanner,cost rate=100 talk=2 legs=500,1000,1500,2000 seconds=15 rounds=3 cost_calls=100 step
     parse "$@"
     lab_begin
     check_cores
@@ -74,6 +75,7 @@ parse() {
         --legs) legs=${2:-}; [[ $legs =~ ^[1-9][0-9]{0,4}(,[1-9][0-9]{0,4})*$ ]] || die 2 "--legs: numbers with commas between"; shift 2 ;;
         --seconds) positive "$1" "${2:-}"; seconds=$2; shift 2 ;;
         --rounds) positive "$1" "${2:-}"; rounds=$2; shift 2 ;;
+        --cost-calls) positive "$1" "${2:-}"; cost_calls=$2; shift 2 ;;
         --no-peers) with_peers=0; shift ;;
         --json) json=${2:-}; [[ -n $json ]] || die 2 "--json needs a file"; shift 2 ;;
         --no-history) with_history=0; shift ;;
@@ -275,13 +277,13 @@ step_cost() {
     local round
     for ((round = 0; round < rounds; round++)); do
         start_switch open
-        load cost "$loaded_pid" "$(talking 100)"
+        load cost "$loaded_pid" "$(talking "$cost_calls")"
         figures cost moqswitch cost
         end_relay
         has_peers kamailio rtpengine || continue
         start_rtpengine
         start_kamailio media
-        load cost "$rtpengine_pid" "$(talking 100)"
+        load cost "$rtpengine_pid" "$(talking "$cost_calls")"
         figures cost rtpengine cost
         end_kamailio
         end_child "$rtpengine_pid"

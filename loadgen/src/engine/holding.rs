@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use rand::RngExt;
-
-use crate::model::{Purpose, random};
+use crate::model::wait_in_call;
 use crate::signalling::{dtmf, hold};
 use crate::truth::interval::Measure;
 use crate::truth::leg::SETTLE;
@@ -51,12 +49,7 @@ impl Shard {
     /// An exponentially distributed time, another each time.
     fn draw_for(&mut self, id: CallId, mean: Duration) -> u64 {
         let number = self.number_drawn(id);
-        let mut random = random(
-            self.parts.load.seed,
-            Purpose::Answer,
-            (u64::from(id) << 24) ^ (number << 1) ^ (1 << 60),
-        );
-        nanoseconds(mean.mul_f64(random.sample::<f64, _>(rand_distr::Exp1).min(20.0)))
+        nanoseconds(wait_in_call(self.parts.load.seed, id.into(), number, mean))
     }
 
     fn number_drawn(&mut self, id: CallId) -> u64 {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failure of a test is a panic")]
 
 mod behaviour;
+mod finished;
 mod merge;
 mod output;
 mod phone;

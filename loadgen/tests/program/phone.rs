@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use moqswitch::config::{CallsConfig, Config};
 use moqswitch::switch::{Surroundings, Switch};
-use serde_json::Value;
+
+use crate::finished::Finished;
 
 #[test]
 fn phones_talk_hold_press_keys_and_hang_up_and_the_books_balance() {
@@ -287,12 +288,6 @@ struct Run {
     directory: PathBuf,
 }
 
-struct Finished {
-    status: Option<i32>,
-    text: String,
-    report: Value,
-}
-
 impl Run {
     fn start(name: &str, arguments: &[&str]) -> Self {
         Self::start_with(name, arguments, SCENARIO)
@@ -321,41 +316,13 @@ impl Run {
     fn finish(mut self) -> Finished {
         let status = self.process.0.wait().unwrap().code();
         let text = std::fs::read_to_string(self.directory.join("text")).unwrap();
-        let report = std::fs::read_to_string(self.directory.join("run.json"));
-        let report = report.unwrap_or_else(|error| panic!("{error}: {text}"));
-        Finished {
-            status,
-            text,
-            report: serde_json::from_str(&report).unwrap(),
-        }
+        Finished::read(status, text, &self.directory.join("run.json"))
     }
 }
 
 impl Drop for Run {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.directory);
-    }
-}
-
-impl Finished {
-    fn count(&self, key: &str) -> u64 {
-        self.report[key]
-            .as_u64()
-            .unwrap_or_else(|| panic!("{key}: {}", self.text))
-    }
-
-    fn phones(&self, key: &str) -> u64 {
-        self.report["phones"][key]
-            .as_u64()
-            .unwrap_or_else(|| panic!("{key}: {}", self.text))
-    }
-
-    fn assert_adds_up(&self) {
-        let fates = ["delivered", "late", "lost", "skipped", "corrupt"];
-        let sum: u64 = fates.iter().map(|fate| self.count(&format!("frames_{fate}"))).sum();
-        assert_eq!(sum, self.count("frames_expected"), "{}", self.text);
-        let offered = self.count("frames_expected") + self.count("frames_not_owed");
-        assert_eq!(offered, self.count("frames_offered"), "{}", self.text);
     }
 }
 

@@ -8,7 +8,8 @@ use std::process::{Command, Stdio};
 
 use moqswitch::config::{AuthConfig, CallsConfig, Config, SipConfig};
 use moqswitch::switch::{Surroundings, Switch};
-use serde_json::Value;
+
+use crate::finished::Finished;
 
 #[test]
 fn telephones_talk_press_keys_and_hang_up_and_the_books_balance() {
@@ -221,12 +222,6 @@ struct Run {
     directory: PathBuf,
 }
 
-struct Finished {
-    status: Option<i32>,
-    text: String,
-    report: Value,
-}
-
 impl Run {
     fn new(name: &str) -> Self {
         let directory = std::env::temp_dir().join(format!("loadgen-sip-{name}-{}", std::process::id()));
@@ -252,13 +247,7 @@ impl Run {
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr)
         );
-        let report = std::fs::read_to_string(self.directory.join("run.json"));
-        let report = report.unwrap_or_else(|error| panic!("{error}: {text}"));
-        Finished {
-            status: output.status.code(),
-            report: serde_json::from_str(&report).unwrap(),
-            text,
-        }
+        Finished::read(output.status.code(), text, &self.directory.join("run.json"))
     }
 }
 
@@ -269,18 +258,6 @@ impl Drop for Run {
 }
 
 impl Finished {
-    fn count(&self, key: &str) -> u64 {
-        self.report[key]
-            .as_u64()
-            .unwrap_or_else(|| panic!("{key}: {}", self.text))
-    }
-
-    fn phones(&self, key: &str) -> u64 {
-        self.report["phones"][key]
-            .as_u64()
-            .unwrap_or_else(|| panic!("{key}: {}", self.text))
-    }
-
     fn has(&self, key: &str) -> bool {
         self.report[key]["p50"].as_f64().is_some_and(|p50| p50 > 0.0)
     }
@@ -324,14 +301,6 @@ impl Finished {
         assert!(foreign <= established, "{}", self.text);
         assert_eq!(self.report["refused_by_status"], serde_json::json!({}), "{}", self.text);
         self.assert_adds_up();
-    }
-
-    fn assert_adds_up(&self) {
-        let fates = ["delivered", "late", "lost", "skipped", "corrupt"];
-        let sum: u64 = fates.iter().map(|fate| self.count(&format!("frames_{fate}"))).sum();
-        assert_eq!(sum, self.count("frames_expected"), "{}", self.text);
-        let offered = self.count("frames_expected") + self.count("frames_not_owed");
-        assert_eq!(offered, self.count("frames_offered"), "{}", self.text);
     }
 }
 

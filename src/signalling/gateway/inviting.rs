@@ -191,7 +191,8 @@ impl Gateway {
     fn begin_called(&mut self, exchange: &mut Exchange, session: SessionId, incoming: &Incoming) -> Result<(), Cause> {
         let way = self.trunks.way(session).cloned();
         let binding = self
-            .binding_of(session)
+            .registry
+            .binding(session)
             .and_then(|binding| self.agent.binding(binding))
             .cloned();
         let flow = match (&way, &binding) {

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use moqswitch_calls::{CallId, Codec, Codecs, LegId, MediaEvent, Number, SessionId};
-use moqswitch_sip::agent::{Agent, BindingId, Event, LegKey, Noticed, Settings, TrunkId};
+use moqswitch_sip::agent::{Agent, Event, LegKey, Noticed, Settings, TrunkId};
 use moqswitch_sip::flow::Flow;
 use moqswitch_sip::guard::{self, Outcome};
 use moqswitch_sip::sdp::{Description, Session};
@@ -260,7 +260,7 @@ impl Gateway {
             } else if let Some(plan) = exchange.outlet.poll_trunks() {
                 self.set_trunks(exchange, plan);
             } else {
-                return self.show_trunks(exchange);
+                return;
             }
         }
     }
@@ -345,29 +345,31 @@ impl Gateway {
                 let _ = self.media.count(media);
             }
         }
-        let is_spoken = |call: &Call| call.other_codec.is_some();
-        let others = self.calls.iter().filter(|(_, call)| is_spoken(call));
-        let others: Vec<LegKey> = others.map(|(key, _)| *key).collect();
-        for key in others {
-            let codec = self.calls.get_mut(&key).and_then(|call| call.other_codec.take());
-            if let Some(codec) = codec {
-                self.take_other_codec(exchange, key, codec);
-            }
-        }
-        let is_to_ask = |call: &Call| call.to_ask.is_some();
-        let asking = self.calls.iter().filter(|(_, call)| is_to_ask(call));
-        let asking: Vec<LegKey> = asking.map(|(key, _)| *key).collect();
-        for key in asking {
-            let codec = self.calls.get_mut(&key).and_then(|call| call.to_ask.take());
-            if let Some(codec) = codec {
-                self.ask_to_speak(key, codec);
-            }
-        }
+        self.change_codecs(exchange);
         self.tell_waiting();
         self.show(exchange);
     }
 
-    fn show(&self, exchange: &mut Exchange) {
+    /// What telephones speak that could not be followed at once, and what they are to be asked for.
+    fn change_codecs(&mut self, exchange: &mut Exchange) {
+        let waits = |call: &Call| call.other_codec.is_some() || call.to_ask.is_some();
+        let waiting = self.calls.iter().filter(|(_, call)| waits(call));
+        let waiting: Vec<LegKey> = waiting.map(|(key, _)| *key).collect();
+        for key in waiting {
+            let Some(call) = self.calls.get_mut(&key) else { continue };
+            let (other, asked) = (call.other_codec.take(), call.to_ask.take());
+            if let Some(codec) = other {
+                self.take_other_codec(exchange, key, codec);
+            }
+            if let Some(codec) = asked {
+                self.ask_to_speak(key, codec);
+            }
+        }
+    }
+
+    /// Not with each call: the trunks may be a thousand.
+    fn show(&mut self, exchange: &mut Exchange) {
+        self.show_trunks(exchange);
         let (legs, telephones, _) = self.agent.counts();
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let view = &mut exchange.sip_view;
@@ -405,7 +407,14 @@ impl Gateway {
         self.again_at.get_or_insert_with(|| Instant::now() + SIP_MEDIA_AGAIN);
     }
 
-    fn binding_of(&self, session: SessionId) -> Option<BindingId> {
-        self.registry.binding(session)
+    /// A call goes on as another leg of the agent's.
+    fn move_call(&mut self, from: LegKey, to: LegKey, mut call: Call) {
+        self.streams.extend(call.media.map(|media| (media, to)));
+        // What was agreed on with who did not take it is nobody's.
+        call.untold = None;
+        if self.again.remove(&from) {
+            self.try_again(to);
+        }
+        self.insert(to, call);
     }
 }

@@ -87,12 +87,7 @@ impl Gateway {
             return false;
         };
         tracing::info!(status = end.status, "SIP: a call goes by another trunk");
-        self.streams.extend(call.media.map(|media| (media, next)));
-        call.untold = None;
-        if self.again.remove(&key) {
-            self.try_again(next);
-        }
-        self.insert(next, call);
+        self.move_call(key, next, call);
         true
     }
 }

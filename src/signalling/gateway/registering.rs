@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use moqswitch_calls::{Event, Number, RegisterEvent, Registration, SessionId, Text};
+use moqswitch_calls::{DeviceKind, Event, Number, RegisterEvent, Registration, SessionId, Text};
 use moqswitch_sip::agent::{Access, Binding, BindingId, Host, Watch, Watched};
 use moqswitch_sip::digest::{Algorithm, Ha1};
 use moqswitch_sip::flow::Flow;
@@ -94,9 +94,28 @@ impl Registry {
         Some(session)
     }
 
-    /// It is gone, and has calls still.
-    pub(super) fn leave(&mut self, session: SessionId, number: Number, name: &str) {
-        self.leaving.insert(session, (number, name.to_owned()));
+    /// A device is gone, and has calls still: they go on, and end as they end. It is not rung meanwhile.
+    pub(super) fn leave(
+        &mut self,
+        exchange: &mut Exchange,
+        session: SessionId,
+        gone: (Number, String),
+        kind: DeviceKind,
+    ) {
+        let (number, name) = &gone;
+        let registration = Registration {
+            device: Some(Text::new(name)),
+            kind,
+            ringable: false,
+            meets: false,
+            expires: Some(LEAVING),
+            codecs: codecs::of_telephones(),
+            ..Registration::phone(session, number.clone())
+        };
+        match exchange.register_device(registration) {
+            Ok(_) => drop(self.leaving.insert(session, gone)),
+            Err(_) => exchange.unregister_device(session),
+        }
     }
 
     /// Its last call is over.
@@ -141,8 +160,8 @@ impl Registry {
             Access::Unknown(_) => false,
             Access::Open => true,
             Access::Password(_) => {
-                let known = self.devices.get(&id).and_then(|known| known.secret.as_ref());
-                known.is_some() && exchange.sip_secret(user, domain, Algorithm::Md5).as_ref() == known
+                let secret = exchange.sip_secret(user, domain, Algorithm::Md5);
+                self.devices.get(&id).is_some_and(|known| known.secret == secret)
             }
         }
     }
@@ -174,12 +193,9 @@ impl Host for Door<'_> {
         }
         let known = self.registry.session(id);
         let name = self.registry.name(id, binding, &number);
-        let left = if known.is_none() {
-            self.registry.left(&number, &name)
-        } else {
-            None
-        };
-        let session = known.or(left).unwrap_or_else(|| self.exchange.new_session());
+        let session = known
+            .or_else(|| self.registry.left(&number, &name))
+            .unwrap_or_else(|| self.exchange.new_session());
         let secret = self.exchange.sip_secret(&binding.user, &binding.domain, Algorithm::Md5);
         let registration = Registration {
             device: Some(Text::new(&name)),
@@ -208,7 +224,8 @@ impl Host for Door<'_> {
             Err(refusal) => {
                 if known.is_none() {
                     self.registry.forget(session);
-                    self.exchange.outlet.remove(session);
+                    // It may have had calls, of which it knows nothing any more.
+                    self.exchange.unregister_device(session);
                 }
                 Err(super::telling::status_of(refusal))
             }
@@ -251,21 +268,7 @@ impl Host for Door<'_> {
         let known = known.map(|known| (known.number.clone(), known.name.clone()));
         self.registry.forget(session);
         match known.filter(|(number, _)| self.exchange.has_legs(number, session)) {
-            // Its calls go on, and end as they end. It is not rung meanwhile.
-            Some((number, name)) => {
-                let registration = Registration {
-                    device: Some(Text::new(&name)),
-                    ringable: false,
-                    meets: false,
-                    expires: Some(LEAVING),
-                    codecs: codecs::of_telephones(),
-                    ..Registration::phone(session, number.clone())
-                };
-                match self.exchange.register_device(registration) {
-                    Ok(_) => self.registry.leave(session, number, &name),
-                    Err(_) => self.exchange.unregister_device(session),
-                }
-            }
+            Some(gone) => self.registry.leave(self.exchange, session, gone, DeviceKind::Phone),
             None => self.exchange.unregister_device(session),
         }
     }
@@ -305,7 +308,7 @@ fn place_of(contact: &str) -> String {
 }
 
 /// Longer than any call.
-pub(super) const LEAVING: Duration = Duration::from_secs(24 * 60 * 60);
+const LEAVING: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Exchange {
     fn has_legs(&self, number: &Number, session: SessionId) -> bool {

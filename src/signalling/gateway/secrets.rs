@@ -97,12 +97,7 @@ impl Gateway {
         match self.agent.call(Instant::now(), sent) {
             Ok(next) => {
                 tracing::info!("a telephone does not want SRTP, and is called without");
-                self.streams.extend(call.media.map(|media| (media, next)));
-                call.untold = None;
-                if self.again.remove(&key) {
-                    self.try_again(next);
-                }
-                self.insert(next, call);
+                self.move_call(key, next, call);
                 true
             }
             Err(error) => {

@@ -11,7 +11,6 @@ use moqswitch_sip::agent::{
 };
 use moqswitch_sip::flow::Transport;
 
-use super::registering::LEAVING;
 use super::settings::{SrtpPolicy, TrunkPlan, TrunkSettings};
 use super::view::TrunkState;
 use super::{Gateway, codecs};
@@ -289,20 +288,11 @@ impl Gateway {
 
     /// It is no way any more. Its calls go on, and end as they end.
     fn leave_way(&mut self, exchange: &mut Exchange, session: SessionId, number: Number) {
-        if !self.calls.values().any(|call| call.session == session) {
-            return exchange.unregister_device(session);
-        }
-        let registration = Registration {
-            device: Some(Text::new(DEVICE)),
-            kind: DeviceKind::Trunk,
-            ringable: false,
-            expires: Some(LEAVING),
-            codecs: codecs::of_telephones(),
-            ..Registration::phone(session, number.clone())
-        };
-        match exchange.register_device(registration) {
-            Ok(_) => self.registry.leave(session, number, DEVICE),
-            Err(_) => exchange.unregister_device(session),
+        if self.calls.values().any(|call| call.session == session) {
+            let gone = (number, DEVICE.to_owned());
+            self.registry.leave(exchange, session, gone, DeviceKind::Trunk);
+        } else {
+            exchange.unregister_device(session);
         }
     }
 
@@ -327,6 +317,7 @@ impl Gateway {
         for number in otherwise {
             self.register_way(exchange, &number);
         }
+        self.show_trunks(exchange);
     }
 
     /// Its device, as it is now.

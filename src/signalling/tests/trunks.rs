@@ -96,7 +96,14 @@ async fn a_call_goes_by_the_next_trunk_where_the_first_cannot() {
     assert!(body.contains("RTP/AVP 0 101"), "{body}");
 
     // It ends from there, and the trunk's place is free.
-    let shown = house.switch.get("/api/trunks").await.json();
+    // Calls are counted there once a second.
+    let shown = loop {
+        let shown = house.switch.get("/api/trunks").await.json();
+        if shown.to_string().contains("\"calls\":1") {
+            break shown;
+        }
+        house.switch.breathe().await;
+    };
     let calls = |name: &str| {
         let rows = shown["trunks"].as_array().unwrap();
         rows.iter().find(|row| row["name"] == name).unwrap()["calls"].clone()
