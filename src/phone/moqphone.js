@@ -358,7 +358,7 @@ export class Phone extends EventTarget {
     this.media = payload.media;
     this.#open();
     clearTimeout(this.renewal);
-    this.renewal = setTimeout(() => this.request('register', this.#registration()).catch(() => {}), payload.expires * 500);
+    this.renewal = setTimeout(() => this.request('register', this.#registration()).catch(() => {}), (payload.expires || 60) * 500);
     if (this.calls.size) this.#openMicrophone().catch((error) => this.emit('problem', { name: 'microphone', error }));
   }
 
