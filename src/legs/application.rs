@@ -49,6 +49,13 @@ impl Application {
         }
     }
 
+    fn obey_all(&mut self, host: &mut Host<'_>) {
+        for _ in 0..COMMANDS_MAX {
+            let Some(command) = self.inbox.pop() else { break };
+            self.obey(command, host);
+        }
+    }
+
     fn obey(&mut self, command: Command, host: &mut Host<'_>) {
         let now = host.now();
         match command {
@@ -254,6 +261,8 @@ impl local::Application for Application {
     }
 
     fn handle_datagram(&mut self, datagram: SocketDatagram<'_>, host: &mut Host<'_>) {
+        // What was told before the packet was sent counts for it.
+        self.obey_all(host);
         let Some(owner) = self.sockets.get(&datagram.socket) else {
             return;
         };
@@ -271,10 +280,7 @@ impl local::Application for Application {
     }
 
     fn handle_turn(&mut self, host: &mut Host<'_>) {
-        for _ in 0..COMMANDS_MAX {
-            let Some(command) = self.inbox.pop() else { break };
-            self.obey(command, host);
-        }
+        self.obey_all(host);
         let now = host.now();
         while let Some((due, name)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
             self.due.remove(&(due, name));
