@@ -1,15 +1,15 @@
 // A telephone of SIP: Debian's baresip, whose microphone is a file and whose loudspeaker is another.
 import { spawn } from 'node:child_process';
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import net from 'node:net';
 import path from 'node:path';
 
-const RATE = 8000;
+export const RATE = 8000;
 const LIMIT_MS = 20_000;
 let begun = 0;
 
 /** Samples of -1 to 1 at 8 kHz as a WAV. */
-function wav(samples) {
+export function wav(samples) {
   const bytes = Buffer.alloc(44 + samples.length * 2);
   bytes.write('RIFF', 0);
   bytes.writeUInt32LE(36 + samples.length * 2, 4);
@@ -32,7 +32,12 @@ function level(samples, tone) {
   return 20 * Math.log10((2 * Math.hypot(real, imaginary)) / samples.length / 32768 + 1e-9);
 }
 
+const samplesIn = (bytes) => Math.max(0, Math.floor((bytes - 44) / 2));
+
 export class Telephone {
+  /** baresip 1.0 decodes nothing more after it held a call itself, although packets come. */
+  hearsAfterItsHold = false;
+
   /** Registers `number` at a switch that is at these ports of loopback. */
   static async start({ work, number, tone, sip, port, transport = 'udp', codecs = 'PCMU/8000/1', encryption = '' }) {
     const telephone = new Telephone();
@@ -98,20 +103,29 @@ export class Telephone {
     return this.until('free', async () => /no active calls/.test(await this.command('callstat')));
   }
 
-  /** What it heard in the last second, as far as it is written. */
-  async last() {
+  /** What it has heard, as far as it is written: the newest file, and how many samples are in older ones. */
+  async heardSoFar() {
     const files = (await readdir(this.heard)).filter((name) => name.endsWith('dec.wav')).sort();
-    if (!files.length) return new Int16Array();
-    const bytes = await readFile(path.join(this.heard, files.at(-1)));
-    const samples = Array.from({ length: Math.floor((bytes.length - 44) / 2) }, (_, at) => bytes.readInt16LE(44 + at * 2));
-    return samples.slice(-RATE);
+    const older = await Promise.all(files.slice(0, -1).map(async (name) => (await stat(path.join(this.heard, name))).size));
+    const bytes = files.length ? await readFile(path.join(this.heard, files.at(-1))) : Buffer.alloc(0);
+    return { bytes, before: older.reduce((sum, size) => sum + samplesIn(size), 0) };
   }
 
-  /** Hears this tone, 20 dB above the others; none: nothing of any. */
+  /** The last second of it, and how many samples there are in all. */
+  async last() {
+    const { bytes, before } = await this.heardSoFar();
+    const count = samplesIn(bytes.length);
+    const first = Math.max(0, count - RATE);
+    return { samples: Array.from({ length: count - first }, (_, at) => bytes.readInt16LE(44 + (first + at) * 2)), count: before + count };
+  }
+
+  /** From here on it hears this tone, 20 dB above the others; none: nothing of any. */
   async hears(tone, others) {
+    const since = (await this.last()).count;
     await this.until(tone ? `hearing ${tone} Hz` : 'hearing nobody', async () => {
-      const samples = await this.last();
-      if (samples.length < RATE) return false;
+      const { samples, count } = await this.last();
+      // A whole second that is none of before.
+      if (samples.length < RATE || count < since + RATE) return false;
       const unheard = Math.max(...others.map((other) => level(samples, other)));
       return tone ? level(samples, tone) > Math.max(-35, unheard + 20) : unheard < -60;
     });

@@ -1,17 +1,20 @@
 // Which way messages go: proxies that stay on it, and translators of addresses.
 import { spawn } from 'node:child_process';
+import { createSocket } from 'node:dgram';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 
 import { goesWithUs } from './children.mjs';
+import { freePorts } from './ports.mjs';
 import { pause, until } from './test.mjs';
 import { description, header } from './wire.mjs';
 
-/** Debian's kamailio before the switch: it stays on the way of calls, and registrations go by it (RFC 3327). */
-export async function kamailio(test) {
+/** Debian's kamailio before the switch: it stays on the way of calls, and registrations go by it (RFC 3327). `media`: the port at
+ * which a relay of media is told of descriptions, and changes them. */
+export async function kamailio(test, media) {
   const port = test.port();
   const file = path.join(test.work, 'kamailio.cfg');
-  const modules = ['tm', 'sl', 'rr', 'pv', 'maxfwd', 'siputils', 'path'].map((name) => `loadmodule "${name}.so"`);
+  const modules = ['tm', 'sl', 'rr', 'pv', 'maxfwd', 'siputils', 'path', ...(media ? ['rtpengine'] : [])].map((name) => `loadmodule "${name}.so"`);
   writeFileSync(file, `#!KAMAILIO
 debug=0
 log_stderror=yes
@@ -20,7 +23,9 @@ disable_tcp=yes
 auto_aliases=no
 listen=udp:127.0.0.1:${port}
 ${modules.join('\n')}
+${media ? `modparam("rtpengine", "rtpengine_sock", "udp:127.0.0.1:${media}")` : ''}
 request_route {
+  ${media ? 'if (method == "INVITE" || method == "ACK" || method == "PRACK" || method == "UPDATE" || method == "BYE" || method == "CANCEL") { t_on_reply("ANSWER"); rtpengine_manage(); }' : ''}
   if (!mf_process_maxfwd_header("10")) { sl_send_reply("483", "Too Many Hops"); exit; }
   if (has_totag()) {
     if (loose_route()) { t_relay(); exit; }
@@ -35,20 +40,45 @@ request_route {
   $du = "sip:127.0.0.1:${test.sip}";
   t_relay();
 }
+onreply_route[ANSWER] { ${media ? 'rtpengine_manage();' : 'exit;'} }
 `);
   const child = goesWithUs(spawn('kamailio', ['-DD', '-E', '-f', file, '-m', '32', '-M', '8', '-Y', test.work], { stdio: ['ignore', 'ignore', 'pipe'] }));
   let said = '';
   child.stderr.on('data', (data) => (said = (said + data).slice(-3000)));
+  await isListening(test, child, port, () => `kamailio: ${said}`);
+  return port;
+}
+
+/** Debian's rtpengine, in user space: its port for orders, and how many packets it has passed on. */
+export async function rtpengine(test) {
+  const port = test.port();
+  const ports = freePorts(100);
+  const flags = ['--foreground', '--log-stderr', '--table=-1', '--interface=127.0.0.1', `--listen-ng=127.0.0.1:${port}`, `--listen-cli=127.0.0.1:${test.port()}`, `--port-min=${ports[0]}`, `--port-max=${ports.at(-1)}`, '--log-level=4'];
+  const child = goesWithUs(spawn('rtpengine', flags, { stdio: ['ignore', 'ignore', 'pipe'] }));
+  let said = '';
+  child.stderr.on('data', (data) => (said = (said + data).slice(-3000)));
+  await isListening(test, child, port, () => `rtpengine: ${said}`);
+  const relayed = () => new Promise((done, failed) => {
+    const socket = createSocket('udp4').on('error', failed).on('message', (answer) => {
+      socket.close();
+      done(Number(/relayedpacketsi(\d+)e/.exec(answer)?.[1]));
+    });
+    socket.send('1 d7:command10:statisticse', port, '127.0.0.1');
+    setTimeout(() => failed(new Error(`rtpengine does not answer: ${said}`)), 5000).unref();
+  });
+  return { port, relayed };
+}
+
+async function isListening(test, child, port, said) {
   const ended = new Promise((done) => child.once('exit', (code) => done((child.end = code ?? 'signal'))));
   test.close(() => {
     if (child.end === undefined) child.kill();
     return ended;
   });
-  await until('listening: kamailio', () => {
-    if (child.end !== undefined) throw new Error(`kamailio ended with ${child.end}: ${said}`);
+  await until('listening', () => {
+    if (child.end !== undefined) throw new Error(`it ended with ${child.end}: ${said()}`);
     return test.isBound(port);
   });
-  return port;
 }
 
 export const ROUTES = [

@@ -1,22 +1,23 @@
 // Real telephones, that call each other by the switch: Debian's baresip.
 import path from 'node:path';
 
+import { Linphone } from '../phone/linphone.mjs';
 import { Telephone } from '../phone/telephone.mjs';
 import { goesWithUs } from './children.mjs';
 import { freePorts } from './ports.mjs';
-import { kamailio } from './routes.mjs';
+import { kamailio, rtpengine } from './routes.mjs';
 import { pause, until } from './test.mjs';
 
 const TONES = [440, 660, 880];
 
 /** Telephones that are registered, each with its tone. */
-async function telephones(test, count, { transport = 'udp', sip = test.sip, encryption = '', tones = TONES } = {}) {
+async function telephones(test, count, { transport = 'udp', sip = test.sip, encryption = '', tones = TONES, makes = [Telephone] } = {}) {
   const all = [];
   // What it hears is in files whose names have to be short.
   const work = path.join(path.dirname(test.work), sip === test.sip ? transport : `by-${transport}`);
-  for (const tone of tones.slice(0, count)) {
+  for (const [at, tone] of tones.slice(0, count).entries()) {
     // Its second port is ten above the first.
-    const telephone = await Telephone.start({ work, number: test.number(), tone, sip, port: freePorts(12)[0], transport, encryption });
+    const telephone = await makes[at % makes.length].start({ work, number: test.number(), tone, sip, port: freePorts(12)[0], transport, encryption });
     test.close(() => telephone.stop());
     goesWithUs(telephone.child);
     telephone.transport = transport;
@@ -38,7 +39,7 @@ async function isQuiet(telephone) {
     const before = await telephone.last();
     await pause(500);
     const after = await telephone.last();
-    return before.length === after.length && before.every((sample, at) => sample === after[at]) ? true : Math.max(...after.slice(-4000).map(Math.abs)) < 100;
+    return before.count === after.count || Math.max(...after.samples.slice(-4000).map(Math.abs)) < 100;
   });
 }
 
@@ -59,10 +60,14 @@ async function course(test, options) {
   await isQuiet(other);
   test.equal((await test.isHeld(other.number)).state, 'held', 'state on hold');
   await one.command('resume');
-  await talkOf(test, one, other);
+  if (one.hearsAfterItsHold) await talkOf(test, one, other);
+  else await other.hears(one.tone, others(one.tone));
   const before = test.switch.events.length;
   await one.command('sndcode', '42#');
-  await until('keys', () => test.switch.events.slice(before).filter(({ kind }) => kind === 'dtmf').map(({ digits, digit }) => digits ?? digit).join('') === '42#', 10_000);
+  const keys = () => test.switch.events.slice(before).filter(({ kind }) => kind === 'dtmf').map(({ digits, digit }) => digits ?? digit).join('');
+  await until('keys', () => keys() === '42#', 10_000).catch((error) => {
+    throw new Error(`${error.message}: '${keys()}' of 42#`);
+  });
   await other.until('told of the keys', () => /DTMF|received event: '4'|event: '4'/i.test(other.output)).catch((error) => test.check(false, error.message));
   third.output = '';
   await one.command('transfer', `sip:${third.number}@127.0.0.1:${one.sip}`);
@@ -138,5 +143,32 @@ export const TELEPHONES = [
     source: 'issue 18, what it must show, 1: kamailio and baresip',
     isLong: true,
     run: async (test) => course(test, { sip: await kamailio(test) }),
+  },
+  ...['udp', 'tcp'].map((transport) => ({
+    name: `linphone and baresip talk, hold, press keys and hand on, over ${transport.toUpperCase()}`,
+    source: 'issue 18, what it must show, 1: linphone',
+    isLong: true,
+    run: (test) => course(test, { transport, makes: [Linphone, Telephone] }),
+  })),
+  {
+    name: 'linphone and baresip talk, hold, press keys and hand on, over SRTP and TLS',
+    source: 'issue 18, what it must show, 1: linphone',
+    isLong: true,
+    async run(test) {
+      const sip = await withTls(test, { MOQSWITCH_SIP_SRTP: 'require' });
+      return course(test, { transport: 'tls', sip, encryption: 'srtp-mand', makes: [Linphone, Telephone] });
+    },
+  },
+  {
+    name: 'telephones whose media goes by rtpengine talk, hold, press keys and hand on',
+    source: 'issue 18, what it must show, 1: kamailio and rtpengine between',
+    isLong: true,
+    async run(test) {
+      const media = await rtpengine(test);
+      await course(test, { sip: await kamailio(test, media.port) });
+      // Some seconds of 50 packets, of two calls, each by it twice and both ways.
+      const relayed = await media.relayed();
+      test.check(relayed > 400, `rtpengine passed on ${relayed} packets`);
+    },
   },
 ];
