@@ -33,6 +33,16 @@ async function transport(test, name, options) {
   return [alice, bob];
 }
 
+/** A click of 10 ms in each second, into silence. */
+const CLICK = Float32Array.from({ length: 48000 }, (_, at) => (at >= 24000 && at < 24480 ? 0.6 * Math.sin((2 * Math.PI * 1000 * at) / 48000) : 0));
+
+/** How long clicks were on their way. */
+function delaysOf(mouth, ear) {
+  const after = (said) => Math.min(...ear.found.filter((heard) => heard > said).map((heard) => heard - said));
+  const delays = mouth.found.map(after).filter((delay) => delay < 900).sort((a, b) => a - b);
+  return { count: delays.length, at: (share) => Math.round(delays[Math.floor(delays.length * share)]) };
+}
+
 async function codecIs(phone, codec) {
   await phone.until(`sending ${codec}`, (codec) => [...globalThis.phone.calls.values()][0]?.participants.find(({ own }) => own)?.codec == codec, codec);
 }
@@ -452,18 +462,30 @@ export const CASES = {
     await alice.until('remembering the note', () => document.querySelector('#day button')?.textContent == 'Read the note');
   },
 
+  async 'measure: from mouth to the ear of a telephone of SIP, and back'(test) {
+    const alice = await test.phone(0, { browser: await test.browser(CLICK) });
+    const desk = await test.telephone(2, { echoes: true });
+    await alice.call(desk.number);
+    await desk.isCalled();
+    await desk.command('accept');
+    await alice.isUp();
+    await new Promise((later) => setTimeout(later, 2000));
+    const [mouth, ear] = await Promise.all([alice.page.evaluate(() => globalThis.clicks(true, 25000)), alice.page.evaluate(() => globalThis.clicks(false, 25000))]);
+    const { count, at } = delaysOf(mouth, ear);
+    const { buffer } = await alice.quality();
+    test.note(`${count} clicks, there and back p50 ${at(0.5)} ms, p95 ${at(0.95)} ms, without the browser's devices, with the telephone's own buffer; half of it ${Math.round(at(0.5) / 2)} ms; the browser's buffer ${buffer} ms`);
+    if (count < 10) throw new Error(`${count} clicks of 25 came back`);
+  },
+
   async 'measure: from mouth to ear'(test) {
-    // A click of 10 ms in each second, into silence.
-    const click = Float32Array.from({ length: 48000 }, (_, at) => (at >= 24000 && at < 24480 ? 0.6 * Math.sin((2 * Math.PI * 1000 * at) / 48000) : 0));
     for (const [name, options] of [['WebTransport', {}], ['WebSocket', { init: noWebTransport }], ['WebTransport, G.711', { init: noOpus }]]) {
-      const [alice, bob] = await talk(test, [{ ...options, browser: await test.browser(click) }, options]);
+      const [alice, bob] = await talk(test, [{ ...options, browser: await test.browser(CLICK) }, options]);
       await alice.hears(bob);
       const [mouth, ear] = await Promise.all([alice.page.evaluate(() => globalThis.clicks(true, 25000)), bob.page.evaluate(() => globalThis.clicks(false, 25000))]);
-      const delays = mouth.found.map((said) => Math.min(...ear.found.filter((heard) => heard > said).map((heard) => heard - said))).filter((delay) => delay < 900).sort((a, b) => a - b);
-      const at = (share) => Math.round(delays[Math.floor(delays.length * share)]);
+      const { count, at } = delaysOf(mouth, ear);
       const { buffer, target, underruns } = await bob.quality();
-      test.note(`${name}: ${delays.length} clicks, p50 ${at(0.5)} ms, p95 ${at(0.95)} ms, without devices; the one that plays says ${Math.round(ear.device)} ms; buffer ${buffer} ms, target ${target} ms, ${underruns} gaps`);
-      if (delays.length < 10) throw new Error(`${delays.length} clicks of 25 were heard`);
+      test.note(`${name}: ${count} clicks, p50 ${at(0.5)} ms, p95 ${at(0.95)} ms, without devices; the one that plays says ${Math.round(ear.device)} ms; buffer ${buffer} ms, target ${target} ms, ${underruns} gaps`);
+      if (count < 10) throw new Error(`${count} clicks of 25 were heard`);
       await alice.click('hangupBtn');
       await bob.isFree();
     }

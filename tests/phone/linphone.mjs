@@ -35,10 +35,12 @@ export class Linphone extends Telephone {
     Object.assign(telephone, { number, tone, sip, heard: path.join(home, 'heard.wav'), output: '' });
     telephone.child = spawn('linphonec', ['-c', path.join(home, 'linphonerc')], { stdio: ['pipe', 'pipe', 'pipe'], env: { PATH: process.env.PATH, HOME: home } });
     for (const stream of [telephone.child.stdout, telephone.child.stderr]) stream.on('data', (data) => (telephone.output = (telephone.output + data).slice(-100_000)));
-    await telephone.until('started', () => /linphonec>/.test(telephone.output));
-    for (const line of ['soundcard use files', `play ${path.join(home, 'say.wav')}`, `record ${telephone.heard}`]) telephone.type(line);
-    telephone.type(`register sip:${number}@127.0.0.1:${sip} sip:127.0.0.1:${sip};transport=${transport} secret`);
-    await telephone.until('registered', async () => /registered, identity=/.test(await telephone.ask('status register')));
+    await telephone.begin(async () => {
+      await telephone.until('started', () => /linphonec>/.test(telephone.output));
+      for (const line of ['soundcard use files', `play ${path.join(home, 'say.wav')}`, `record ${telephone.heard}`]) telephone.type(line);
+      telephone.type(`register sip:${number}@127.0.0.1:${sip} sip:127.0.0.1:${sip};transport=${transport} secret`);
+      await telephone.until('registered', async () => /registered, identity=/.test(await telephone.ask('status register')));
+    });
     return telephone;
   }
 

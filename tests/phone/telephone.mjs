@@ -38,8 +38,8 @@ export class Telephone {
   /** baresip 1.0 decodes nothing more after it held a call itself, although packets come. */
   hearsAfterItsHold = false;
 
-  /** Registers `number` at a switch that is at these ports of loopback. */
-  static async start({ work, number, tone, sip, port, transport = 'udp', codecs = 'PCMU/8000/1', encryption = '' }) {
+  /** Registers `number` at a switch that is at these ports of loopback. `echoes`: it says what it hears. */
+  static async start({ work, number, tone, sip, port, transport = 'udp', codecs = 'PCMU/8000/1', encryption = '', echoes = false }) {
     const telephone = new Telephone();
     const home = path.join(work, `telephone-${++begun}`);
     const heard = path.join(home, 'heard');
@@ -48,7 +48,7 @@ export class Telephone {
     await writeFile(path.join(home, 'say.wav'), wav(samples));
     const modules = ['g711', 'g722', 'opus', 'aufile', 'aubridge', 'sndfile', ...(encryption ? ['srtp'] : [])].map((name) => `module ${name}.so`);
     const config = [
-      `sip_listen 127.0.0.1:${port}`, 'module_path /usr/lib/baresip/modules', `audio_source aufile,${path.join(home, 'say.wav')}`,
+      `sip_listen 127.0.0.1:${port}`, 'module_path /usr/lib/baresip/modules', `audio_source ${echoes ? 'aubridge,x' : `aufile,${path.join(home, 'say.wav')}`}`,
       'audio_player aubridge,x', 'ausrc_srate 8000', 'auplay_srate 8000', 'audio_channels 1', `snd_path ${heard}`, ...modules,
       'module_tmp uuid.so', 'module_app account.so', 'module_app ctrl_tcp.so', 'module_app menu.so', `ctrl_tcp_listen 127.0.0.1:${port + 10}`, '',
     ];
@@ -59,8 +59,18 @@ export class Telephone {
     Object.assign(telephone, { number, tone, sip, heard, control: port + 10, output: '' });
     telephone.child = spawn('baresip', ['-f', home, '-v'], { stdio: ['ignore', 'pipe', 'pipe'] });
     for (const stream of [telephone.child.stdout, telephone.child.stderr]) stream.on('data', (data) => (telephone.output = (telephone.output + data).slice(-100_000)));
-    await telephone.until('registered', () => /200 OK \(moqswitch\)/.test(telephone.output));
+    await telephone.begin(() => telephone.until('registered', () => /200 OK \(moqswitch\)/.test(telephone.output)));
     return telephone;
+  }
+
+  /** One that does not come up is ended. */
+  async begin(steps) {
+    try {
+      await steps();
+    } catch (error) {
+      await this.stop();
+      throw error;
+    }
   }
 
   async until(what, condition) {
