@@ -65,8 +65,9 @@ pub const SUBSCRIBE_RETRY_MIN: Duration = Duration::from_millis(250);
 /// and no longer than this.
 pub const SUBSCRIBE_RETRY_MAX: Duration = Duration::from_secs(32);
 
-/// A port that a leg has given back rests for so long: what the peer still sends is not the next leg's.
-pub const PORT_REST: Duration = Duration::from_secs(30);
+/// A port that a leg has given back rests for so long at least: what the peer still sends is not the next leg's. The longest
+/// unused one is taken first, so that ports rest for minutes where calls are few.
+pub const PORT_REST_MIN: Duration = Duration::from_secs(1);
 
 const _: () = assert!(SUBSCRIBE_RETRY_MIN.as_millis() < SUBSCRIBE_RETRY_MAX.as_millis());
 const _: () = assert!(PTIME_MAX.as_millis() * 8 <= PAYLOAD_BYTES_MAX as u128);

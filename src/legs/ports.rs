@@ -8,16 +8,16 @@ use std::time::Instant;
 
 use socket2::SockRef;
 
-use crate::limits::PORT_REST;
+use crate::limits::PORT_REST_MIN;
 
 /// Even ports of a range, one for each leg; the odd ones above them are those of RTCP (RFC 3550, section 11).
 #[derive(Debug)]
 pub struct Ports {
     address: IpAddr,
-    range: RangeInclusive<u16>,
-    next: u16,
+    capacity: usize,
     used: HashSet<u16>,
-    resting: VecDeque<(Instant, u16)>,
+    /// The longest unused one first, with when it was given back.
+    free: VecDeque<(Option<Instant>, u16)>,
 }
 
 /// Why there is no port.
@@ -34,29 +34,25 @@ pub enum PortError {
 impl Ports {
     /// Of a range on an address of this host.
     pub fn new(address: IpAddr, range: RangeInclusive<u16>) -> Self {
+        // The last one needs the odd port above it, too.
+        let all = (*range.start()..*range.end()).filter(|port| port.is_multiple_of(2));
+        let free: VecDeque<_> = all.map(|port| (None, port)).collect();
         Self {
             address,
-            next: even_from(*range.start()),
-            range,
+            capacity: free.len(),
             used: HashSet::new(),
-            resting: VecDeque::new(),
+            free,
         }
     }
 
     /// How many legs the range has ports for.
     pub fn capacity(&self) -> usize {
-        let (first, last) = (
-            usize::from(even_from(*self.range.start())),
-            usize::from(*self.range.end()),
-        );
-        // The last one needs the odd port above it, too.
-        (last + 1).saturating_sub(first) / 2
+        self.capacity
     }
 
     /// How many there are still, at `now`.
     pub fn available(&self, now: Instant) -> usize {
-        let resting = self.resting.iter().filter(|(since, _)| !is_rested(*since, now)).count();
-        self.capacity() - self.used.len() - resting
+        self.free.partition_point(|(since, _)| is_rested(*since, now))
     }
 
     /// The address that ports are of.
@@ -79,25 +75,20 @@ impl Ports {
     /// The longest unused one first: packets that are still on their way to it are gone by then. One that another program
     /// has is passed over.
     fn bind_next<T>(&mut self, now: Instant, bind: impl Fn(IpAddr, u16) -> io::Result<T>) -> Result<T, PortError> {
-        while self.resting.front().is_some_and(|(since, _)| is_rested(*since, now)) {
-            self.resting.pop_front();
-        }
-        let mut tries = self.available(now);
-        while tries > 0 {
-            let port = self.next;
-            self.advance();
-            if self.used.contains(&port) || self.resting.iter().any(|(_, resting)| *resting == port) {
-                continue;
-            }
-            tries -= 1;
+        for _ in 0..self.available(now) {
+            let Some((_, port)) = self.free.pop_front() else { break };
             match bind(self.address, port) {
                 Ok(socket) => {
                     self.used.insert(port);
                     return Ok(socket);
                 }
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-                // Another port is no remedy for an address that is not this host's.
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    self.free.push_back((Some(now), port));
+                    // Another port is no remedy for an address that is not this host's.
+                    if error.kind() != io::ErrorKind::AddrInUse {
+                        return Err(error.into());
+                    }
+                }
             }
         }
         Err(PortError::Exhausted)
@@ -106,13 +97,8 @@ impl Ports {
     /// Gives a port back.
     pub fn release(&mut self, port: u16, now: Instant) {
         if self.used.remove(&port) {
-            self.resting.push_back((now, port));
+            self.free.push_back((Some(now), port));
         }
-    }
-
-    fn advance(&mut self) {
-        let next = self.next.checked_add(2).filter(|next| *next < *self.range.end());
-        self.next = next.unwrap_or_else(|| even_from(*self.range.start()));
     }
 }
 
@@ -130,16 +116,8 @@ fn voice_socket(address: IpAddr, port: u16) -> io::Result<UdpSocket> {
     Ok(socket)
 }
 
-fn is_rested(since: Instant, now: Instant) -> bool {
-    now.saturating_duration_since(since) >= PORT_REST
-}
-
-const fn even_from(port: u16) -> u16 {
-    if port.is_multiple_of(2) {
-        port
-    } else {
-        port.saturating_add(1)
-    }
+fn is_rested(since: Option<Instant>, now: Instant) -> bool {
+    since.is_none_or(|since| now.saturating_duration_since(since) >= PORT_REST_MIN)
 }
 
 /// DSCP EF (RFC 3246).
@@ -152,7 +130,7 @@ mod tests {
     use super::*;
 
     /// Longer than a port rests.
-    const RESTED: std::time::Duration = PORT_REST.saturating_add(std::time::Duration::from_secs(1));
+    const RESTED: std::time::Duration = PORT_REST_MIN.saturating_add(std::time::Duration::from_secs(1));
     const HOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 77, 1));
 
     #[test]

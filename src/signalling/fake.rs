@@ -93,6 +93,8 @@ struct Legs {
     history: Vec<RtpCommand>,
     events: VecDeque<RtpEvent>,
     refusals: VecDeque<RtpError>,
+    /// Beyond them none can be opened. None: there are 10 000.
+    most: Option<usize>,
 }
 
 /// What legs of RTP were told.
@@ -137,6 +139,11 @@ impl RecordingRtp {
         self.legs().refusals.push_back(error);
     }
 
+    /// No more than so many are open at once from here on.
+    pub fn limit(&self, most: usize) {
+        self.legs().most = Some(most);
+    }
+
     fn legs(&self) -> MutexGuard<'_, Legs> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -159,6 +166,9 @@ impl RtpLegs for RecordingRtp {
         let mut legs = self.legs();
         if let Some(error) = legs.refusals.pop_front() {
             return Err(error);
+        }
+        if legs.most.is_some_and(|most| legs.open.len() >= most) {
+            return Err(RtpError::Exhausted);
         }
         let leg = RtpLeg(legs.opened);
         let port = 10_000 + u16::try_from(legs.opened % 10_000).unwrap_or(0) * 2;
@@ -214,7 +224,8 @@ impl RtpLegs for RecordingRtp {
     }
 
     fn available(&self) -> usize {
-        10_000 - self.legs().open.len()
+        let legs = self.legs();
+        legs.most.unwrap_or(10_000).saturating_sub(legs.open.len())
     }
 }
 

@@ -8,10 +8,11 @@ use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use moqswitch_legs::{LegEvent, LegName, LegPeer, LegSettings, Legs, LegsPort, PortError, Ports};
 use moqswitch_proto::wire::BroadcastPath;
+use moqswitch_relay::ratelimit::RateLimit;
 use moqswitch_relay::shard::ShardPort;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::Notify;
@@ -60,6 +61,7 @@ struct Pool {
     told: [VecDeque<(Pooled, LegEvent)>; 2],
     news: Arc<Notify>,
     random: SystemRandom,
+    notices: RateLimit,
 }
 
 /// What a leg has of the pool.
@@ -90,6 +92,7 @@ impl RtpPool {
             told: [VecDeque::new(), VecDeque::new()],
             news,
             random: SystemRandom::new(),
+            notices: RateLimit::new(NOTICES_PERIOD, 1),
         }))))
     }
 
@@ -171,11 +174,18 @@ impl RtpPool {
 }
 
 impl Pool {
-    fn available(&self, sockets: usize) -> usize {
+    fn available(&mut self, sockets: usize) -> usize {
         let now = Instant::now();
-        let ports = self.ports.iter().map(|ports| ports.available(now)).max();
+        let ports = self.ports.iter().map(|ports| ports.available(now)).max().unwrap_or(0);
         let free = |used: usize| SOCKETS_PER_SHARD_MAX.saturating_sub(used) / sockets.max(1);
-        ports.unwrap_or(0).min(self.used.iter().copied().map(free).sum())
+        let sockets = self.used.iter().copied().map(free).sum();
+        if ports == 0 || sockets == 0 {
+            notice(
+                &mut self.notices,
+                &format!("of ports {ports} are free, of sockets {sockets}"),
+            );
+        }
+        ports.min(sockets)
     }
 
     fn open(
@@ -194,18 +204,15 @@ impl Pool {
         let is_reached = |ports: &&mut Ports| peer.is_none_or(|peer| peer.is_ipv4() == ports.address().is_ipv4());
         let source = self.random()?;
         let ports = self.ports.iter_mut().find(is_reached).ok_or(Unpooled::NoAddress)?;
-        let failed = |error: PortError| {
-            tracing::warn!(%error, "no port for a leg of RTP");
-            Unpooled::Exhausted
-        };
         let now = Instant::now();
-        let (rtp, rtcp) = match has_rtcp {
-            true => ports
-                .bind_pair(now)
-                .map(|(rtp, rtcp)| (rtp, Some(rtcp)))
-                .map_err(failed)?,
-            false => (ports.bind(now).map_err(failed)?, None),
+        let bound = match has_rtcp {
+            true => ports.bind_pair(now).map(|(rtp, rtcp)| (rtp, Some(rtcp))),
+            false => ports.bind(now).map(|rtp| (rtp, None)),
         };
+        let (rtp, rtcp) = bound.map_err(|error: PortError| {
+            notice(&mut self.notices, &error.to_string());
+            Unpooled::Exhausted
+        })?;
         let address = rtp.local_addr().map_err(|_| Unpooled::Exhausted)?;
         let [.., s3, s2, s1, s0, n1, n0, t3, t2, t1, t0] = source.to_be_bytes();
         let source = (
@@ -287,3 +294,11 @@ impl Pool {
 
 /// Sockets of the legs of one shard: as many as its ring serves. A further leg is refused.
 const SOCKETS_PER_SHARD_MAX: usize = moqswitch_relay::limits::SOCKETS_DEFAULT as usize;
+fn notice(notices: &mut RateLimit, reason: &str) {
+    if let Some(suppressed) = notices.allow(Instant::now()) {
+        tracing::warn!(reason, suppressed, "no further leg of RTP");
+    }
+}
+
+/// One line of log in so long says that there is nothing left.
+const NOTICES_PERIOD: Duration = Duration::from_secs(10);

@@ -27,6 +27,11 @@ impl Gateway {
         if invited.replaces.is_some() {
             return Err(501);
         }
+        // Those who wait for an answer will need a leg of RTP, too: nobody is called for one that there is not.
+        let promised = self.calls.len().saturating_sub(self.streams.len());
+        if self.media.available() <= promised {
+            return Err(503);
+        }
         let Wish {
             offer,
             takes,

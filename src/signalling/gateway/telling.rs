@@ -212,7 +212,8 @@ impl Gateway {
         };
         self.calls.insert(key, call);
         let opened = opened.map_err(|error| {
-            tracing::warn!(%error, "a call of a telephone");
+            // Whoever has none has said so.
+            tracing::debug!(%error, "a call of a telephone");
             Cause::Congestion
         })?;
         if let Some(opened) = opened {

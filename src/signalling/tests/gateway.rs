@@ -256,6 +256,43 @@ async fn a_telephone_calls_a_browser_talks_and_hangs_up() {
 }
 
 #[tokio::test]
+async fn who_calls_is_refused_at_once_when_no_leg_of_rtp_is_left_for_it() {
+    let house = House::start().await;
+    house.rtp.limit(2);
+    let mut alice = house.switch.phone("alice").await;
+    // The first has not been answered, and is to have its leg all the same.
+    let mut calling = Vec::new();
+    for (user, expected) in [("desk", None), ("lab", None), ("bar", Some(503)), ("hall", Some(503))] {
+        let mut desk = house.telephone(user).await;
+        let mut invite = desk.request(Method::Invite, "sip:alice@moqswitch", "alice");
+        invite.push("Contact", desk.contact());
+        invite.set_body("application/sdp", description("0 101"));
+        desk.send(&invite).await;
+        match expected {
+            None => {
+                let incoming = alice.expect("incomingCall").await;
+                calling.push((desk, incoming["callId"].as_str().unwrap().to_owned()));
+            }
+            Some(status) => {
+                let refused = desk.response().await;
+                assert_eq!((refused.status(), refused.get("Retry-After")), (status, Some("10")));
+            }
+        }
+    }
+    for (desk, call) in &calling {
+        alice.send("answer", json!({ "callId": call })).await;
+        alice.expect("callAccepted").await;
+        assert_eq!(desk.status().await, 200);
+    }
+    // Nobody was called for those that were refused.
+    let told = alice.rest().await;
+    assert!(
+        !told.iter().any(|message| message["type"] == "incomingCall"),
+        "{told:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_browser_calls_a_telephone_that_speaks_one_of_what_it_is_offered() {
     let house = House::start().await;
     let mut alice = house.switch.phone("alice").await;
