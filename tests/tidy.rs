@@ -297,7 +297,7 @@ const LAYERS: &[Layer] = &[
         "telephony",
         &["config", "control", "directory", "limits", "state"],
         &["wire"],
-        &["auth", "limits", "routing", "shard", "RelayHandle"],
+        &["auth", "limits", "ratelimit", "routing", "shard", "RelayHandle"],
     ),
     layer("token", &["config", "generate", "keys", "limits"], &[], &["auth"]),
     layer(
