@@ -6,6 +6,8 @@
 #   set-ups         calls that come at a rate and last some seconds, digest, UDP: INVITE to 180, INVITE to 200 and its ACK,
 #                   what was lost of their speech
 #   legs            legs of PCMU that talk all the time, one number of --legs after the other until it is too many: delay, loss
+#   to-web          the same to web phones, at --rate, and at 10 and 20 times it: INVITE to 180 and to the answer, and what is refused;
+#                   needs node
 #   scanner         50 calls beside 10 000 REGISTERs a second of users that nobody has, each of which is answered; needs node
 #   cost            CPU of a packet that is forwarded, RTP to MoQ to RTP, in rounds
 #
@@ -45,7 +47,7 @@ readonly RTP_ADDRESS=127.0.0.2
 readonly DELAY_MS_MAX=20
 
 main() {
-    local json='' with_history=1 with_peers=1 steps=registrations,set-ups,legs,scanner,cost rate=100 talk=2 legs=500,1000,1500,2000 seconds=15 rounds=3 cost_calls=100 step
+    local json='' with_history=1 with_peers=1 steps=registrations,set-ups,to-web,legs,scanner,cost rate=100 talk=2 legs=500,1000,1500,2000 seconds=15 rounds=3 cost_calls=100 step
     parse "$@"
     lab_begin
     check_cores
@@ -68,8 +70,8 @@ main() {
 parse() {
     while (($#)); do
         case $1 in
-        --steps) steps=${2:-}; [[ $steps =~ ^(registrations|set-ups|legs|scanner|cost)(,(registrations|set-ups|legs|scanner|cost))*$ ]] \
-            || die 2 "--steps: registrations, set-ups, legs, scanner, cost"; shift 2 ;;
+        --steps) steps=${2:-}; [[ $steps =~ ^(registrations|set-ups|to-web|legs|scanner|cost)(,(registrations|set-ups|to-web|legs|scanner|cost))*$ ]] \
+            || die 2 "--steps: registrations, set-ups, to-web, legs, scanner, cost"; shift 2 ;;
         --rate) positive "$1" "${2:-}"; rate=$2; shift 2 ;;
         --talk) positive "$1" "${2:-}"; talk=$2; shift 2 ;;
         --legs) legs=${2:-}; [[ $legs =~ ^[1-9][0-9]{0,4}(,[1-9][0-9]{0,4})*$ ]] || die 2 "--legs: numbers with commas between"; shift 2 ;;
@@ -240,6 +242,32 @@ step_set_ups() {
     ! has_peers kamailio || { start_kamailio digest; set_ups kamailio; end_kamailio; }
 }
 
+# No passwords and no speech: it is the calls thread that is loaded.
+step_to_web() {
+    local times
+    command -v node >/dev/null || { say "no node"; return; }
+    for times in 1 10 20; do
+        start_switch open
+        taskset -c "$LOADGEN_CORE" node "$lab_directory/to-web.mjs" "$SIP_PORT" "$(http_port)" $((rate * times)) "$seconds" >"$work/to-web.json" \
+            || { last_words "$work/relay.out"; die 2 "web phones cannot be called"; }
+        jq -c --argjson rate $((rate * times)) --argjson seconds "$seconds" --argjson cpu "$(calls_thread_ms)" \
+            '{step: "to-web", of: "moqswitch", rate: $rate, calls_thread_percent: ($cpu / $seconds / 10)} + .' "$work/to-web.json" >>"$work/steps.jsonl"
+        end_relay
+    done
+}
+
+http_port() {
+    grep -o 'http=[^ ]*' "$work/relay.out" | grep -o '[0-9]*$'
+}
+
+# Of the thread that calls are made on, since it began. The kernel counts in hundredths of a second.
+calls_thread_ms() {
+    local task
+    for task in /proc/"$relay_pid"/task/*; do
+        [[ $(<"$task/comm") != calls ]] || awk '{ print ($14 + $15) * 10 }' "$task/stat"
+    done
+}
+
 # Well above what is up on average: none is to be blocked.
 set_ups() { # of what
     load set_ups "$loaded_pid" "$(calls 3 "pattern = 'poisson', rate = $rate.0" "distribution = 'exponential', mean = '${talk}s'" \
@@ -313,6 +341,9 @@ print_table() {
             "\(.step), \(.of): \(.established) of \(.attempted) calls, \(.failed) failed, \(.blocked) blocked; of \(.expected) packets \(.lost) lost, \(.late) late\(fault)",
             "    180 p50 \(.ringing_ms.p50 | figure), p99 \(.ringing_ms.p99 | figure) ms; 200 and ACK p50 \(.connected_ms.p50 | figure), p99 \(.connected_ms.p99 | figure) ms; heard p99 \(.heard_ms.p99 | figure) ms; one way p50 \(.one_way_ms.p50 | figure), p99 \(.one_way_ms.p99 | figure) ms",
             "    \(.cpu_percent | figure) % of a core, calls thread \(.calls_thread_percent | figure) %, \(.cpu_us_per_packet | figure) us of CPU for each packet; generator \(.generator_percent | figure) %, late by \(.lag_ms_p99 | figure) and \(.setup_lag_ms_p99 | figure) ms (p99)"),
+        (.sip[] | select(.step == "to-web") |
+            "\(.step), \(.rate) calls a second: 180 p50 \(.ringing_ms.p50 | figure), p99 \(.ringing_ms.p99 | figure) ms; calls thread \(.calls_thread_percent | figure) %; \(.unended) unended; generator late by \(.lag_ms_p99 | figure) ms (p99)",
+            (.final_ms_by_status | to_entries[] | "    \(.key): \(.value.calls) calls, p50 \(.value.p50 | figure), p99 \(.value.p99 | figure) ms")),
         ([.sip[] | select(.step == "cost")] | group_by(.of)[] |
             "cost, \(.[0].of): \([.[].cpu_us_per_packet] | median | figure) us of CPU for each forwarded packet (\([.[].cpu_us_per_packet | figure] | join(", "))), one way p99 \([.[].one_way_ms.p99] | median | figure) ms, \([.[].lost] | add) lost, \([.[] | select(.valid | not)] | length) rounds without a result")' \
         "$work/result.json"
