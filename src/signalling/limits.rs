@@ -264,7 +264,7 @@ const _: () = {
 };
 
 /// Datagrams of SIP that are taken in one turn. What is behind them waits in the socket, and is lost when that is full.
-pub const SIP_DATAGRAMS_PER_TURN_MAX: usize = 64;
+pub const SIP_DATAGRAMS_PER_TURN_MAX: usize = 16;
 /// Connections of SIP. Further ones are closed at once.
 pub const SIP_CONNECTIONS_MAX: usize = 10_000;
 /// Of one address, or of one network of 64 bits of IPv6.

@@ -185,6 +185,13 @@ pub const GUARD_LOG_LINES_MAX: u32 = 10;
 /// each.
 pub const GUARD_TRANSACTIONS_BUSY: usize = 20_000;
 
+/// Messages wait for so long before they are read: from then on a new call is answered 503, which costs a tenth of it, until
+/// nothing waits any more.
+pub const GUARD_BEHIND_INVITE_MAX: Duration = Duration::from_millis(40);
+
+/// The same for other requests that begin something. Over UDP they come again after half a second (RFC 3261, section 17.1.2.1).
+pub const GUARD_BEHIND_MAX: Duration = Duration::from_millis(250);
+
 /// Transactions in progress with which new ones are dropped: even the answer would cost too much.
 pub const GUARD_TRANSACTIONS_MAX: usize = 40_000;
 

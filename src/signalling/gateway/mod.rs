@@ -193,6 +193,11 @@ impl Gateway {
         self.drive(exchange);
     }
 
+    /// For how long there has been something to read all the time.
+    pub(crate) fn set_behind(&mut self, behind: Duration) {
+        self.registry.behind = behind;
+    }
+
     fn since_start(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.started)
     }

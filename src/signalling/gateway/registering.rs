@@ -16,6 +16,8 @@ use crate::limits::SIP_EXPIRES_MARGIN;
 /// Which session is of which contact.
 #[derive(Debug)]
 pub(super) struct Registry {
+    /// For how long there has been something to read all the time.
+    pub(super) behind: Duration,
     /// Who may send, and what may begin.
     pub(super) guard: Guard,
     sessions: HashMap<BindingId, SessionId>,
@@ -46,6 +48,7 @@ pub(super) struct Door<'a> {
 impl Registry {
     pub(super) fn new(guard: guard::Settings) -> Self {
         Self {
+            behind: Duration::ZERO,
             guard: Guard::new(guard),
             sessions: HashMap::new(),
             bindings: HashMap::new(),
@@ -255,6 +258,10 @@ impl Host for Door<'_> {
     }
 
     fn weigh(&mut self, traffic: Traffic, load: Load) -> Verdict {
+        let load = Load {
+            behind: self.registry.behind,
+            ..load
+        };
         // Any bits will do: nobody should come back in the same second as everybody else.
         let jitter = u32::try_from(self.exchange.new_session().0 & 0xFFFF).unwrap_or(0);
         self.registry.guard.weigh(traffic, load, jitter)

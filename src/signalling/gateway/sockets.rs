@@ -80,6 +80,7 @@ pub(crate) async fn serve(shared: Weak<Shared>, mut gateway: Gateway, listening:
     }
     let streams = gateway.media.news();
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+    let mut behind_since = None;
     let mut seconds = time::interval(Duration::from_secs(1));
     seconds.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
     loop {
@@ -94,7 +95,7 @@ pub(crate) async fn serve(shared: Weak<Shared>, mut gateway: Gateway, listening:
         };
         let Some(shared) = shared.upgrade() else { return Ok(()) };
         match what {
-            What::Datagrams => take_datagrams(&shared, &mut gateway, &sockets, &mut buffer),
+            What::Datagrams => take_datagrams(&shared, &mut gateway, &sockets, &mut buffer, &mut behind_since),
             What::Connection(transport, stream, peer) => sockets.accept(transport, stream, peer),
             What::Came(Came::Message(flow, bytes)) => {
                 gateway.receive(&mut shared.exchange.borrow_mut(), flow, &bytes);
@@ -129,16 +130,29 @@ enum What {
     Second,
 }
 
-/// As many as there are, and no more than a turn has.
-fn take_datagrams(shared: &Rc<Shared>, gateway: &mut Gateway, sockets: &Sockets, buffer: &mut [u8]) {
+/// As many as there are, and no more than a turn has. `behind_since`: when the socket was found to have something, and has had
+/// ever since.
+fn take_datagrams(
+    shared: &Rc<Shared>,
+    gateway: &mut Gateway,
+    sockets: &Sockets,
+    buffer: &mut [u8],
+    behind_since: &mut Option<Instant>,
+) {
     let Some(udp) = &sockets.udp else { return };
     for _ in 0..SIP_DATAGRAMS_PER_TURN_MAX {
         match udp.try_recv_from(buffer) {
             Ok((length, peer)) => {
+                let now = Instant::now();
+                gateway.set_behind(now.saturating_duration_since(*behind_since.get_or_insert(now)));
                 let bytes = buffer.get(..length).unwrap_or_default();
                 gateway.receive(&mut shared.exchange.borrow_mut(), Flow::datagrams(peer), bytes);
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                *behind_since = None;
+                gateway.set_behind(Duration::ZERO);
+                return;
+            }
             // Of something that was sent: its peer is not there.
             Err(_) => {}
         }

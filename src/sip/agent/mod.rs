@@ -243,6 +243,8 @@ impl Agent {
         let load = Load {
             transactions: self.transactions.open(),
             legs: self.legs.len(),
+            // What waits before us our host knows.
+            behind: Duration::ZERO,
         };
         match host.weigh(traffic, load) {
             Verdict::Accept => false,

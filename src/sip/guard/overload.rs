@@ -1,5 +1,7 @@
 //! What begins when there is too much to do already.
 
+use std::time::Duration;
+
 use super::settings::Ceilings;
 use crate::limits::{GUARD_RETRY_AFTER_S_MAX, GUARD_RETRY_AFTER_S_MIN};
 
@@ -10,6 +12,8 @@ pub struct Load {
     pub transactions: usize,
     /// Legs: sides of calls, and of those that are being made.
     pub legs: usize,
+    /// For how long there has been something to read all the time: the longest that a message may have waited.
+    pub behind: Duration,
 }
 
 /// What a message is, as far as it matters when there is too much to do.
@@ -54,13 +58,13 @@ impl Traffic {
 pub(super) fn weigh(traffic: Traffic, load: Load, ceilings: &Ceilings, jitter: u32) -> Verdict {
     let is_busy = match traffic {
         Traffic::Ongoing => return Verdict::Accept,
-        Traffic::Invite => load.legs >= ceilings.legs_max || load.transactions >= ceilings.transactions_busy,
-        Traffic::Other => load.transactions >= ceilings.transactions_busy,
+        Traffic::Invite => load.legs >= ceilings.legs_max || load.behind >= ceilings.behind_invite_max,
+        Traffic::Other => load.behind >= ceilings.behind_max,
     };
     if load.transactions >= ceilings.transactions_max {
         return Verdict::Drop;
     }
-    if !is_busy {
+    if !is_busy && load.transactions < ceilings.transactions_busy {
         return Verdict::Accept;
     }
     let range = GUARD_RETRY_AFTER_S_MAX - GUARD_RETRY_AFTER_S_MIN + 1;
@@ -77,29 +81,37 @@ mod tests {
         transactions_busy: 10,
         transactions_max: 20,
         legs_max: 5,
+        behind_invite_max: Duration::from_millis(40),
+        behind_max: Duration::from_millis(250),
     };
 
     #[test]
     fn what_begins_is_refused_and_then_dropped() {
-        let weigh = |traffic, transactions, legs| {
-            let load = Load { transactions, legs };
+        let weigh = |traffic, transactions, legs, behind_ms| {
+            let load = Load {
+                transactions,
+                legs,
+                behind: Duration::from_millis(behind_ms),
+            };
             weigh(traffic, load, &CEILINGS, 0)
         };
         let busy = Verdict::Unavailable { retry_after_s: 5 };
-        for (traffic, transactions, legs, verdict) in [
-            (Traffic::Invite, 9, 4, Verdict::Accept),
-            (Traffic::Invite, 0, 5, busy),
-            (Traffic::Invite, 10, 0, busy),
-            (Traffic::Invite, 20, 0, Verdict::Drop),
-            (Traffic::Other, 9, 5, Verdict::Accept),
-            (Traffic::Other, 19, 0, busy),
-            (Traffic::Other, 20, 0, Verdict::Drop),
-            (Traffic::Ongoing, 1000, 1000, Verdict::Accept),
+        for (traffic, transactions, legs, behind_ms, verdict) in [
+            (Traffic::Invite, 9, 4, 39, Verdict::Accept),
+            (Traffic::Invite, 0, 5, 0, busy),
+            (Traffic::Invite, 10, 0, 0, busy),
+            (Traffic::Invite, 0, 0, 40, busy),
+            (Traffic::Invite, 20, 0, 40, Verdict::Drop),
+            (Traffic::Other, 9, 5, 249, Verdict::Accept),
+            (Traffic::Other, 19, 0, 0, busy),
+            (Traffic::Other, 0, 0, 250, busy),
+            (Traffic::Other, 20, 0, 0, Verdict::Drop),
+            (Traffic::Ongoing, 1000, 1000, 1000, Verdict::Accept),
         ] {
             assert_eq!(
-                weigh(traffic, transactions, legs),
+                weigh(traffic, transactions, legs, behind_ms),
                 verdict,
-                "{traffic:?} {transactions} {legs}"
+                "{traffic:?} {transactions} {legs} {behind_ms}"
             );
         }
     }
@@ -108,7 +120,7 @@ mod tests {
     fn who_is_refused_comes_back_at_different_times() {
         let load = Load {
             transactions: 15,
-            legs: 0,
+            ..Load::default()
         };
         let mut seconds = std::collections::BTreeSet::new();
         for jitter in (0..1000).chain([u32::MAX]) {

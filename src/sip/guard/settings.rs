@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::source::Network;
 use crate::limits::{
-    GUARD_BAN, GUARD_BURST, GUARD_FAILURES_MAX, GUARD_FAILURES_PERIOD, GUARD_KNOWN_FOR, GUARD_LEGS_MAX,
-    GUARD_MESSAGES_PER_SECOND, GUARD_TRANSACTIONS_BUSY, GUARD_TRANSACTIONS_MAX,
+    GUARD_BAN, GUARD_BEHIND_INVITE_MAX, GUARD_BEHIND_MAX, GUARD_BURST, GUARD_FAILURES_MAX, GUARD_FAILURES_PERIOD,
+    GUARD_KNOWN_FOR, GUARD_LEGS_MAX, GUARD_MESSAGES_PER_SECOND, GUARD_TRANSACTIONS_BUSY, GUARD_TRANSACTIONS_MAX,
 };
 
 /// What the guard lets through.
@@ -43,6 +43,10 @@ pub struct Ceilings {
     pub transactions_max: usize,
     /// With so many legs a new call is answered 503. Default: [`GUARD_LEGS_MAX`].
     pub legs_max: usize,
+    /// When messages wait for so long a new call is answered 503. Default: [`GUARD_BEHIND_INVITE_MAX`].
+    pub behind_invite_max: Duration,
+    /// When messages wait for so long what else begins is answered 503. Default: [`GUARD_BEHIND_MAX`].
+    pub behind_max: Duration,
 }
 
 impl Default for Settings {
@@ -71,6 +75,8 @@ impl Default for Ceilings {
             transactions_busy: GUARD_TRANSACTIONS_BUSY,
             transactions_max: GUARD_TRANSACTIONS_MAX,
             legs_max: GUARD_LEGS_MAX,
+            behind_invite_max: GUARD_BEHIND_INVITE_MAX,
+            behind_max: GUARD_BEHIND_MAX,
         }
     }
 }

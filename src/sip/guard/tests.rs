@@ -355,7 +355,10 @@ fn streams_are_measured_while_they_are_read() {
 fn refusals_for_want_of_room_are_counted() {
     let mut edge = Edge::new();
     let mut weigh = |transactions| {
-        let load = Load { transactions, legs: 0 };
+        let load = Load {
+            transactions,
+            ..Load::default()
+        };
         edge.guard.weigh(Traffic::Invite, load, 3)
     };
     assert_eq!(weigh(0), Verdict::Accept);
