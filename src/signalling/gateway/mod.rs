@@ -6,6 +6,7 @@ mod calling;
 mod codecs;
 mod entrance;
 mod inviting;
+mod lag;
 mod media;
 mod outgoing;
 mod outlet;
@@ -194,8 +195,13 @@ impl Gateway {
     }
 
     /// For how long there has been something to read all the time.
-    pub(crate) fn set_behind(&mut self, behind: Duration) {
+    fn set_behind(&mut self, behind: Duration) {
         self.registry.behind = behind;
+    }
+
+    /// How late this thread is.
+    fn set_lag(&mut self, lag: Duration) {
+        self.registry.lag = lag;
     }
 
     fn since_start(&self, now: Instant) -> Duration {

@@ -18,6 +18,8 @@ use crate::limits::SIP_EXPIRES_MARGIN;
 pub(super) struct Registry {
     /// For how long there has been something to read all the time.
     pub(super) behind: Duration,
+    /// How late this thread is.
+    pub(super) lag: Duration,
     /// Who may send, and what may begin.
     pub(super) guard: Guard,
     sessions: HashMap<BindingId, SessionId>,
@@ -49,6 +51,7 @@ impl Registry {
     pub(super) fn new(guard: guard::Settings) -> Self {
         Self {
             behind: Duration::ZERO,
+            lag: Duration::ZERO,
             guard: Guard::new(guard),
             sessions: HashMap::new(),
             bindings: HashMap::new(),
@@ -258,10 +261,9 @@ impl Host for Door<'_> {
     }
 
     fn weigh(&mut self, traffic: Traffic, load: Load) -> Verdict {
-        let load = Load {
-            behind: self.registry.behind,
-            ..load
-        };
+        // A call takes the thread twice before it rings: for its INVITE, and for what its callee says.
+        let behind = self.registry.behind.max(self.registry.lag * 2);
+        let load = Load { behind, ..load };
         // Any bits will do: nobody should come back in the same second as everybody else.
         let jitter = u32::try_from(self.exchange.new_session().0 & 0xFFFF).unwrap_or(0);
         self.registry.guard.weigh(traffic, load, jitter)

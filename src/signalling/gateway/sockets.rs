@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::mpsc;
 use tokio::time;
 
+use super::lag::Lag;
 use super::{Duplex, Encrypting, Encryption, Gateway, SipSockets};
 use crate::limits::{
     SIP_CONNECT_WAIT, SIP_CONNECTION_IDLE, SIP_CONNECTIONS_MAX, SIP_CONNECTIONS_PER_ADDRESS_MAX,
@@ -81,10 +82,12 @@ pub(crate) async fn serve(shared: Weak<Shared>, mut gateway: Gateway, listening:
     let streams = gateway.media.news();
     let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
     let mut behind_since = None;
+    let mut lag = Lag::new(Instant::now());
     let mut seconds = time::interval(Duration::from_secs(1));
     seconds.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
     loop {
         let due = gateway.poll_timeout().unwrap_or_else(|| Instant::now() + IDLE);
+        let lag_due = lag.due().unwrap_or_else(|| Instant::now() + IDLE);
         let what = tokio::select! {
             what = sockets.wait() => what,
             Some(came) = came.recv() => What::Came(came),
@@ -92,10 +95,14 @@ pub(crate) async fn serve(shared: Weak<Shared>, mut gateway: Gateway, listening:
             () = streams.notified() => What::Bell,
             () = time::sleep_until(due.into()) => What::Due,
             _ = seconds.tick() => What::Second,
+            () = time::sleep_until(lag_due.into()) => What::Lag,
         };
         let Some(shared) = shared.upgrade() else { return Ok(()) };
         match what {
-            What::Datagrams => take_datagrams(&shared, &mut gateway, &sockets, &mut buffer, &mut behind_since),
+            What::Datagrams => {
+                lag.on_work(Instant::now());
+                take_datagrams(&shared, &mut gateway, &sockets, &mut buffer, &mut behind_since);
+            }
             What::Connection(transport, stream, peer) => sockets.accept(transport, stream, peer),
             What::Came(Came::Message(flow, bytes)) => {
                 gateway.receive(&mut shared.exchange.borrow_mut(), flow, &bytes);
@@ -109,6 +116,7 @@ pub(crate) async fn serve(shared: Weak<Shared>, mut gateway: Gateway, listening:
                 gateway.tick(&mut shared.exchange.borrow_mut());
                 gateway.drive(&mut shared.exchange.borrow_mut());
             }
+            What::Lag => gateway.set_lag(lag.measure(Instant::now())),
             What::Due => gateway.handle_timeout(&mut shared.exchange.borrow_mut()),
         }
         drop(shared);
@@ -127,6 +135,7 @@ enum What {
     Came(Came),
     Bell,
     Due,
+    Lag,
     Second,
 }
 
