@@ -4,6 +4,23 @@ import { Dialog, description } from './wire.mjs';
 
 export const ENDINGS = [
   {
+    name: 'the record of a call says to the millisecond how long it was, and what was heard',
+    source: 'issue 18, what it must show, 7',
+    async run(test) {
+      const call = await test.talk();
+      await pause(1500);
+      const before = performance.now();
+      const record = await test.hangUpBy(call);
+      const ended = call.line.all.findLast(({ text }) => text.startsWith('SIP/2.0 200') && /^CSeq: *\d+ BYE/im.test(text)).at;
+      // It began after the callee answered and before the caller knew of it, and ended likewise; a record has whole milliseconds.
+      const [least, most] = [Math.floor(before - call.begun), Math.ceil(ended - call.began)];
+      test.check(record.durationMs >= least && record.durationMs <= most, `it says ${record.durationMs} ms, and was between ${least} and ${most} ms`);
+      for (const { dn, codec, sent } of record.parties) {
+        test.check(codec === 'pcmu' && sent.frames > 50 && sent.lost === 0, `of ${dn} was counted: ${codec}, ${JSON.stringify(sent)}`);
+      }
+    },
+  },
+  {
     name: 'a call is cancelled while it rings',
     source: 'report 1: livekit/sip#371, PR#372',
     async run(test) {

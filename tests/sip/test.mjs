@@ -159,14 +159,16 @@ export class Test {
     dialog.send('INVITE', { body: description(one.port, offer), headers });
     const called = await this.called(phone);
     called.answer(180);
+    const began = performance.now();
     called.answer(200, { body: description(other.port, { types: '0 101', ...answer }), headers: answerHeaders });
     const answered = dialog.learn(await line.next('200 INVITE'));
+    const begun = performance.now();
     dialog.send('ACK', { number: 1 });
     await phone.next('ACK');
     [one.peer, other.peer] = [this.audioOf(answered), this.audioOf(called.invite)];
     one.speak(440, one.peer, types.one);
     other.speak(660, other.peer, types.other);
-    const call = { from, to, one, other, line, phone, dialog, called, answered };
+    const call = { from, to, one, other, line, phone, dialog, called, answered, began, begun };
     await this.bothHear(call, 'at first');
     return call;
   }
@@ -180,7 +182,7 @@ export class Test {
     dialog.send('BYE');
     this.match(await line.final('BYE', dialog.number), /^SIP\/2.0 200 /, 'answer to the BYE');
     await phone.next('BYE');
-    await this.record(to, { reason, answered: true });
+    return this.record(to, { reason, answered: true });
   }
 
   async media(port = this.port(), address) {
