@@ -15,10 +15,11 @@ use moqswitch_relay::{Relay, RelayHandle, RelayOptions};
 use crate::authority::{self, Authority};
 use crate::config::{Config, HttpTls, LogFormat};
 use crate::control::{
-    ControlHandle, ControlListener, ControlState, Lifecycle, Phase, StreamTls, Tls, TokenChecks, WebSockets,
+    ControlHandle, ControlListener, ControlState, Lifecycle, MeshState, Phase, StreamTls, Tls, TokenChecks, WebSockets,
 };
 use crate::keys::Stamp;
 use crate::logging::LevelHandle;
+use crate::mesh::Mesh;
 use crate::notify::Notifier;
 use crate::reload::{Certificates, Reloads, Seen, TokenKeys};
 use crate::telephony::{Running, Telephony};
@@ -75,7 +76,13 @@ impl Switch {
         let calls = telephony
             .map(|telephony| telephony.start(&relay, sha256.clone(), StreamTls(http.clone())))
             .transpose()?;
+        let mesh = Mesh::new(&config.mesh, relay.address(), relay.ports().to_vec())?;
         let state = ControlState {
+            mesh: MeshState {
+                hop: relay.hop(),
+                board: mesh.as_ref().map(Mesh::board),
+                routes: relay.routes(),
+            },
             calls: calls.as_ref().map(Running::router),
             mediaswitch: calls.as_ref().and_then(Running::mediaswitch_router),
             signalling: calls.as_ref().map(|calls| calls.handle.clone()),
@@ -108,9 +115,15 @@ impl Switch {
         };
         let notifier = surroundings.notifier;
         let background: Background = if surroundings.is_hosted {
-            Box::pin(beside(decides, calls))
+            Box::pin(beside(decides, calls, mesh))
         } else {
-            background(&state, reloads, notifier.clone(), decides, calls, config.drain_deadline)
+            background(
+                &state,
+                reloads,
+                notifier.clone(),
+                (decides, calls, mesh),
+                config.drain_deadline,
+            )
         };
         let control = listener.serve(state.clone()).spawn(background)?;
         state.lifecycle.set(Phase::Ready);
@@ -194,8 +207,11 @@ fn background(
     state: &ControlState,
     mut reloads: Reloads,
     notifier: Notifier,
-    decides: Option<impl Future<Output = ()> + Send + 'static>,
-    calls: Option<Running>,
+    (decides, calls, mesh): (
+        Option<impl Future<Output = ()> + Send + 'static>,
+        Option<Running>,
+        Option<Mesh>,
+    ),
     grace: Duration,
 ) -> Background {
     let state = state.clone();
@@ -239,12 +255,12 @@ fn background(
         }
     };
     Box::pin(async {
-        tokio::join!(ends, reloading, pings, beside(decides, calls));
+        tokio::join!(ends, reloading, pings, beside(decides, calls, mesh));
     })
 }
 
-/// Who decides on sessions, and calls.
-async fn beside(decides: Option<impl Future<Output = ()>>, calls: Option<Running>) {
+/// Who decides on sessions, calls, and links to other relays.
+async fn beside(decides: Option<impl Future<Output = ()>>, calls: Option<Running>, mesh: Option<Mesh>) {
     let decides = async {
         if let Some(decides) = decides {
             decides.await;
@@ -255,7 +271,12 @@ async fn beside(decides: Option<impl Future<Output = ()>>, calls: Option<Running
             calls.serve().await;
         }
     };
-    tokio::join!(decides, calls);
+    let mesh = async {
+        if let Some(mesh) = mesh {
+            mesh.serve().await;
+        }
+    };
+    tokio::join!(decides, calls, mesh);
 }
 
 fn listen(config: &Config) -> anyhow::Result<ControlListener> {

@@ -1,0 +1,43 @@
+//! How each dialled link stands, for reports. The shards know the rest.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+/// A peer that is dialled.
+#[derive(Clone, Debug)]
+pub struct Dialled {
+    /// Its shard.
+    pub shard: usize,
+    /// How often it was dialled.
+    pub attempts: u64,
+    /// Why the last link ended, or did not come to be.
+    pub last_end: Option<String>,
+    /// When it is dialled next; `None`: it is being dialled, or it is there.
+    pub next: Option<Instant>,
+}
+
+/// All of them, by name.
+#[derive(Debug, Default)]
+pub struct Board(Mutex<BTreeMap<String, Dialled>>);
+
+impl Board {
+    /// What there is now.
+    pub fn dialled(&self) -> BTreeMap<String, Dialled> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set(&self, name: &str, change: impl FnOnce(&mut Dialled)) {
+        let mut board = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        change(board.entry(name.to_owned()).or_insert_with(|| Dialled {
+            shard: 0,
+            attempts: 0,
+            last_end: None,
+            next: None,
+        }));
+    }
+
+    pub(super) fn remove(&self, name: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+}
