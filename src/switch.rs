@@ -60,14 +60,10 @@ impl Switch {
         let telephony = Telephony::new(config)?;
         let options = RelayOptions {
             admissions: authority.is_some().then_some(admissions),
-            certificates: config.certificates()?,
-            clients: config.client_authorities()?,
-            keys: config.token_keys()?,
-            reset_key: state::reset_key(&config.state_place())?,
             web_requests: Some(listener.web_requests()),
             devices: telephony.as_ref().map(Telephony::keys),
             feed: telephony.as_ref().map(Telephony::feed),
-            ..config.relay_options()
+            ..with_files(config)?
         };
         let (keys, policy) = TokenKeys::new(config, stamp, options.keys.as_deref(), options.policy());
         let clients = options.clients.clone();
@@ -78,11 +74,7 @@ impl Switch {
             .transpose()?;
         let mesh = Mesh::new(&config.mesh, relay.address(), relay.ports().to_vec())?;
         let state = ControlState {
-            mesh: MeshState {
-                hop: relay.hop(),
-                board: mesh.as_ref().map(Mesh::board),
-                routes: relay.routes(),
-            },
+            mesh: mesh_state(&relay, mesh.as_ref()),
             calls: calls.as_ref().map(Running::router),
             mediaswitch: calls.as_ref().and_then(Running::mediaswitch_router),
             signalling: calls.as_ref().map(|calls| calls.handle.clone()),
@@ -93,11 +85,7 @@ impl Switch {
             policy,
             authority: authority.clone(),
             token_checks: TokenChecks::new(config.limits.token_checks),
-            websockets: WebSockets::new(
-                relay.ports().len(),
-                config.limits.websockets_max,
-                config.quic.idle_timeout,
-            ),
+            websockets: websockets(config, &relay),
             tls: Some(Tls {
                 context: http,
                 is_required: config.http_tls == HttpTls::Required,
@@ -198,6 +186,33 @@ impl Switch {
         self.control.stop()?;
         outcome
     }
+}
+
+/// The relay's options, with what is in files.
+fn with_files(config: &Config) -> anyhow::Result<RelayOptions> {
+    Ok(RelayOptions {
+        certificates: config.certificates()?,
+        clients: config.client_authorities()?,
+        keys: config.token_keys()?,
+        reset_key: state::reset_key(&config.state_place())?,
+        ..config.relay_options()
+    })
+}
+
+fn mesh_state(relay: &RelayHandle, mesh: Option<&Mesh>) -> MeshState {
+    MeshState {
+        hop: relay.hop(),
+        board: mesh.map(Mesh::board),
+        routes: relay.routes(),
+    }
+}
+
+fn websockets(config: &Config, relay: &RelayHandle) -> Arc<WebSockets> {
+    WebSockets::new(
+        relay.ports().len(),
+        config.limits.websockets_max,
+        config.quic.idle_timeout,
+    )
 }
 
 type Background = Pin<Box<dyn Future<Output = ()> + Send>>;

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use moqswitch_proto::wire::escaped;
+use moqswitch_proto::wire::{BroadcastPath, escaped};
 use moqswitch_relay::shard::LinkView;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
@@ -16,7 +16,6 @@ use tokio::time;
 use crate::limits;
 use crate::mesh::Dialled;
 
-use super::routes::normalize;
 use super::{ControlState, ShardCommand};
 
 /// A link and the number of its shard.
@@ -86,7 +85,7 @@ fn described(links: &[Seen], mut dialled: BTreeMap<String, Dialled>, now: Instan
 }
 
 pub(super) async fn route(State(state): State<ControlState>, Path(path): Path<String>) -> Response {
-    let path = normalize(path.split('/'));
+    let path = BroadcastPath::new(&path);
     let links = match links(&state).await {
         Ok(links) => links,
         Err(reason) => return (StatusCode::SERVICE_UNAVAILABLE, reason).into_response(),
@@ -95,7 +94,7 @@ pub(super) async fn route(State(state): State<ControlState>, Path(path): Path<St
         .iter()
         .map(|(shard, link)| ((*shard, link.session), link))
         .collect();
-    let routes = (state.mesh.routes)(&path);
+    let routes = (state.mesh.routes)(path.as_str());
     let routes: Vec<Value> = routes
         .iter()
         .map(|route| {
@@ -119,7 +118,7 @@ pub(super) async fn route(State(state): State<ControlState>, Path(path): Path<St
     } else {
         StatusCode::OK
     };
-    let answer = json!({ "path": escaped(&path).to_string(), "hop": state.mesh.hop.0, "routes": routes });
+    let answer = json!({ "path": escaped(path.as_str()).to_string(), "hop": state.mesh.hop.0, "routes": routes });
     (status, answered(answer)).into_response()
 }
 

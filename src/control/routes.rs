@@ -338,7 +338,7 @@ fn serve_group(reply: FetchReply) -> Response {
     response
 }
 
-pub(super) fn normalize<'a>(segments: impl Iterator<Item = &'a str>) -> String {
+fn normalize<'a>(segments: impl Iterator<Item = &'a str>) -> String {
     let kept: Vec<_> = segments.filter(|segment| !segment.is_empty()).collect();
     kept.join("/")
 }

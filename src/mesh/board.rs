@@ -1,8 +1,9 @@
 //! How each dialled link stands, for reports. The shards know the rest.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
+
+use tokio::sync::watch;
 
 /// A peer that is dialled.
 #[derive(Clone, Debug)]
@@ -19,25 +20,28 @@ pub struct Dialled {
 
 /// All of them, by name.
 #[derive(Debug, Default)]
-pub struct Board(Mutex<BTreeMap<String, Dialled>>);
+pub struct Board(watch::Sender<BTreeMap<String, Dialled>>);
 
 impl Board {
     /// What there is now.
     pub fn dialled(&self) -> BTreeMap<String, Dialled> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.borrow().clone()
     }
 
     pub(super) fn set(&self, name: &str, change: impl FnOnce(&mut Dialled)) {
-        let mut board = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        change(board.entry(name.to_owned()).or_insert_with(|| Dialled {
-            shard: 0,
-            attempts: 0,
-            last_end: None,
-            next: None,
-        }));
+        self.0.send_modify(|board| {
+            change(board.entry(name.to_owned()).or_insert_with(|| Dialled {
+                shard: 0,
+                attempts: 0,
+                last_end: None,
+                next: None,
+            }));
+        });
     }
 
     pub(super) fn remove(&self, name: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.0.send_modify(|board| {
+            board.remove(name);
+        });
     }
 }

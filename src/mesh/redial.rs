@@ -40,10 +40,11 @@ mod tests {
     #[test]
     fn waits_double_up_to_half_a_minute_and_a_good_link_begins_anew() {
         let mut redial = Redial::default();
-        let waits: Vec<u64> = (0..8)
-            .map(|_| redial.next(None, u32::MAX).as_secs_f64().round() as u64)
-            .collect();
-        assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30, 30]);
+        let waits = (0..8).map(|_| redial.next(None, u32::MAX).as_secs_f64().round());
+        assert_eq!(
+            waits.collect::<Vec<f64>>(),
+            [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+        );
         assert!(redial.next(Some(Duration::from_secs(9)), u32::MAX) > Duration::from_secs(29));
         assert!(redial.next(Some(Duration::from_secs(10)), u32::MAX) < Duration::from_secs(1));
         assert_eq!(redial.next(None, 0), Duration::ZERO);
