@@ -53,6 +53,9 @@ impl Table for Locked {
             advertisement: Arc::new(advertisement()),
             received: 0,
             generation: 0,
+            is_forwarded: false,
+            is_draining: false,
+            tie: 0,
         };
         let mut map = self.0.write().unwrap_or_else(PoisonError::into_inner);
         map.insert((path.clone(), source), entry);

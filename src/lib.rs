@@ -5,6 +5,7 @@
 //!   control            HTTP and WebSocket on their own thread; reaches shards by messages
 //!   authority            the auth server that decides on sessions
 //!   telephony            calls: their thread, and what they ask of the relay
+//!   mesh                 links to other relays, and `moqswitch mesh`
 //!   check              will this configuration run on this host?
 //!   config             flags, environment and file to one validated configuration
 //!   directory          users, keys of programs, webhooks, secrets and dialplan from files
@@ -26,6 +27,7 @@ pub mod generate;
 pub mod keys;
 pub mod limits;
 pub mod logging;
+pub mod mesh;
 pub mod notify;
 mod reload;
 pub mod signals;

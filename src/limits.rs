@@ -12,6 +12,17 @@ pub const CONFIGURED_DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Configuration file size; a larger one is refused unread.
 pub const CONFIG_FILE_BYTES_MAX: u64 = 1024 * 1024;
 
+/// A list of other relays; a longer one is refused, and the last one stays.
+pub const PEER_LIST_BYTES_MAX: u64 = 1024 * 1024;
+/// How often such a file is looked at.
+pub const PEER_FILE_LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// How often the addresses of a name are asked for.
+pub const PEER_NAME_LOOK_INTERVAL: Duration = Duration::from_secs(10);
+/// Time for looking up where a peer is. Then the attempt has failed.
+pub const PEER_LOOK_UP_MAX: Duration = Duration::from_secs(5);
+/// What a relay may answer `moqswitch mesh`. More is an error.
+pub const MESH_ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
 /// How often the files with keys of tokens are looked at. A change is seen so much later at worst; SIGHUP is at once.
 pub const KEYS_LOOK_INTERVAL: Duration = Duration::from_secs(2);
 

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use clap::{CommandFactory, Parser};
 use moqswitch::config::{Arguments, Command, Config};
+use moqswitch::mesh::view;
 use moqswitch::notify::Notifier;
 use moqswitch::switch::{Surroundings, Switch};
 use moqswitch::{check, config, dial, generate, logging, token, user};
@@ -34,6 +35,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Some(Command::Config) => generate::print(config::template().as_bytes())?,
         Some(Command::Token { action }) => return token::run(action, &arguments.flags),
         Some(Command::User { action }) => user::run(action.clone())?,
+        Some(Command::Mesh(asked)) => view::run(asked, config?.admin)?,
         Some(Command::Dial(asked)) => dial::run(asked, &arguments.flags)?,
         Some(Command::Completions { shell }) => generate::completions(Arguments::command(), *shell)?,
         Some(Command::Man { command }) => generate::manual(Arguments::command(), command.as_deref())?,

@@ -15,10 +15,11 @@ use moqswitch_relay::{Relay, RelayHandle, RelayOptions};
 use crate::authority::{self, Authority};
 use crate::config::{Config, HttpTls, LogFormat};
 use crate::control::{
-    ControlHandle, ControlListener, ControlState, Lifecycle, Phase, StreamTls, Tls, TokenChecks, WebSockets,
+    ControlHandle, ControlListener, ControlState, Lifecycle, MeshState, Phase, StreamTls, Tls, TokenChecks, WebSockets,
 };
 use crate::keys::Stamp;
 use crate::logging::LevelHandle;
+use crate::mesh::Mesh;
 use crate::notify::Notifier;
 use crate::reload::{Certificates, Reloads, Seen, TokenKeys};
 use crate::telephony::{Running, Telephony};
@@ -59,14 +60,10 @@ impl Switch {
         let telephony = Telephony::new(config)?;
         let options = RelayOptions {
             admissions: authority.is_some().then_some(admissions),
-            certificates: config.certificates()?,
-            clients: config.client_authorities()?,
-            keys: config.token_keys()?,
-            reset_key: state::reset_key(&config.state_place())?,
             web_requests: Some(listener.web_requests()),
             devices: telephony.as_ref().map(Telephony::keys),
             feed: telephony.as_ref().map(Telephony::feed),
-            ..config.relay_options()
+            ..with_files(config)?
         };
         let (keys, policy) = TokenKeys::new(config, stamp, options.keys.as_deref(), options.policy());
         let clients = options.clients.clone();
@@ -75,7 +72,9 @@ impl Switch {
         let calls = telephony
             .map(|telephony| telephony.start(&relay, sha256.clone(), StreamTls(http.clone())))
             .transpose()?;
+        let mesh = Mesh::new(&config.mesh, relay.address(), relay.ports().to_vec())?;
         let state = ControlState {
+            mesh: mesh_state(&relay, mesh.as_ref()),
             calls: calls.as_ref().map(Running::router),
             mediaswitch: calls.as_ref().and_then(Running::mediaswitch_router),
             signalling: calls.as_ref().map(|calls| calls.handle.clone()),
@@ -86,11 +85,7 @@ impl Switch {
             policy,
             authority: authority.clone(),
             token_checks: TokenChecks::new(config.limits.token_checks),
-            websockets: WebSockets::new(
-                relay.ports().len(),
-                config.limits.websockets_max,
-                config.quic.idle_timeout,
-            ),
+            websockets: websockets(config, &relay),
             tls: Some(Tls {
                 context: http,
                 is_required: config.http_tls == HttpTls::Required,
@@ -108,9 +103,15 @@ impl Switch {
         };
         let notifier = surroundings.notifier;
         let background: Background = if surroundings.is_hosted {
-            Box::pin(beside(decides, calls))
+            Box::pin(beside(decides, calls, mesh))
         } else {
-            background(&state, reloads, notifier.clone(), decides, calls, config.drain_deadline)
+            background(
+                &state,
+                reloads,
+                notifier.clone(),
+                (decides, calls, mesh),
+                config.drain_deadline,
+            )
         };
         let control = listener.serve(state.clone()).spawn(background)?;
         state.lifecycle.set(Phase::Ready);
@@ -187,6 +188,33 @@ impl Switch {
     }
 }
 
+/// The relay's options, with what is in files.
+fn with_files(config: &Config) -> anyhow::Result<RelayOptions> {
+    Ok(RelayOptions {
+        certificates: config.certificates()?,
+        clients: config.client_authorities()?,
+        keys: config.token_keys()?,
+        reset_key: state::reset_key(&config.state_place())?,
+        ..config.relay_options()
+    })
+}
+
+fn mesh_state(relay: &RelayHandle, mesh: Option<&Mesh>) -> MeshState {
+    MeshState {
+        hop: relay.hop(),
+        board: mesh.map(Mesh::board),
+        routes: relay.routes(),
+    }
+}
+
+fn websockets(config: &Config, relay: &RelayHandle) -> Arc<WebSockets> {
+    WebSockets::new(
+        relay.ports().len(),
+        config.limits.websockets_max,
+        config.quic.idle_timeout,
+    )
+}
+
 type Background = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What runs beside HTTP on the control thread.
@@ -194,8 +222,11 @@ fn background(
     state: &ControlState,
     mut reloads: Reloads,
     notifier: Notifier,
-    decides: Option<impl Future<Output = ()> + Send + 'static>,
-    calls: Option<Running>,
+    (decides, calls, mesh): (
+        Option<impl Future<Output = ()> + Send + 'static>,
+        Option<Running>,
+        Option<Mesh>,
+    ),
     grace: Duration,
 ) -> Background {
     let state = state.clone();
@@ -239,12 +270,12 @@ fn background(
         }
     };
     Box::pin(async {
-        tokio::join!(ends, reloading, pings, beside(decides, calls));
+        tokio::join!(ends, reloading, pings, beside(decides, calls, mesh));
     })
 }
 
-/// Who decides on sessions, and calls.
-async fn beside(decides: Option<impl Future<Output = ()>>, calls: Option<Running>) {
+/// Who decides on sessions, calls, and links to other relays.
+async fn beside(decides: Option<impl Future<Output = ()>>, calls: Option<Running>, mesh: Option<Mesh>) {
     let decides = async {
         if let Some(decides) = decides {
             decides.await;
@@ -255,7 +286,12 @@ async fn beside(decides: Option<impl Future<Output = ()>>, calls: Option<Running
             calls.serve().await;
         }
     };
-    tokio::join!(decides, calls);
+    let mesh = async {
+        if let Some(mesh) = mesh {
+            mesh.serve().await;
+        }
+    };
+    tokio::join!(decides, calls, mesh);
 }
 
 fn listen(config: &Config) -> anyhow::Result<ControlListener> {

@@ -42,12 +42,13 @@ pub fn run(action: &TokenAction, flags: &Flags) -> anyhow::Result<ExitCode> {
         TokenAction::Sign {
             key: path,
             grant,
+            cluster,
             expires_in,
         } => {
             let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
             let key = Key::parse(&text).with_context(|| path.display().to_string())?;
             let expires_in = expires_in.map(|duration| *duration);
-            let claims = claims(grant, SystemTime::now(), expires_in)?;
+            let claims = claims(grant, *cluster, SystemTime::now(), expires_in)?;
             print(&key.sign(&claims, &SystemRandom::new())?)?;
         }
         TokenAction::Verify(arguments) => {
@@ -157,9 +158,23 @@ fn random_id(random: &SystemRandom) -> anyhow::Result<String> {
     Ok(format!("{:016x}", u64::from_be_bytes(bytes)))
 }
 
-fn claims(grant: &GrantArguments, now: SystemTime, expires_in: Option<Duration>) -> anyhow::Result<String> {
+fn claims(
+    grant: &GrantArguments,
+    is_peer: bool,
+    now: SystemTime,
+    expires_in: Option<Duration>,
+) -> anyhow::Result<String> {
     let seconds = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).map(|since| since.as_secs());
-    let mut claims = granted(grant);
+    let everything = GrantArguments {
+        root: String::new(),
+        publish: vec!["**".to_owned()],
+        subscribe: vec!["**".to_owned()],
+    };
+    let is_all = is_peer && grant.publish.is_empty() && grant.subscribe.is_empty();
+    let mut claims = granted(if is_all { &everything } else { grant });
+    if is_peer {
+        claims.insert("cluster".to_owned(), json!(true));
+    }
     claims.insert("iat".to_owned(), json!(seconds(now)?));
     if let Some(expires_in) = expires_in {
         let at = now.checked_add(expires_in).context("--expires-in is too long")?;
@@ -237,7 +252,7 @@ mod tests {
                 .to_public()
                 .map_or_else(|_| key.to_json(), |public| public.to_json());
             let keys = Keys::parse(&public).unwrap();
-            let claims = claims(&grant, now, Some(Duration::from_secs(60))).unwrap();
+            let claims = claims(&grant, false, now, Some(Duration::from_secs(60))).unwrap();
             let token = key.sign(&claims, &SystemRandom::new()).unwrap();
             let at = |now, path| check(&keys, &token, path, Moment(now));
             assert_eq!(

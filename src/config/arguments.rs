@@ -41,6 +41,8 @@ pub enum Command {
     },
     /// Say where a dialled number goes, and why
     Dial(DialArguments),
+    /// Show the other relays and the links to them, or the routes to a broadcast
+    Mesh(MeshArguments),
     /// Print a completion script for a shell
     Completions { shell: Shell },
     /// Print a manual page, for `man -l -`
@@ -85,6 +87,16 @@ pub struct DialArguments {
     pub json: bool,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct MeshArguments {
+    /// The routes to this broadcast instead, and why the first is chosen
+    #[arg(long, value_name = "PATH")]
+    pub route: Option<String>,
+    /// Print what the relay answers, JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum TokenAction {
     /// Make a key; without --out it is printed
@@ -112,6 +124,9 @@ pub enum TokenAction {
         key: PathBuf,
         #[command(flatten)]
         grant: GrantArguments,
+        /// It is for another relay of the mesh: everything, unless --publish or --subscribe say less
+        #[arg(long)]
+        cluster: bool,
         /// How long it is valid, such as 10m; default: without end
         #[arg(long, value_name = "DUR")]
         expires_in: Option<humantime::Duration>,
@@ -185,6 +200,18 @@ pub struct Flags {
     /// Auth server that decides on each session [env: MOQSWITCH_AUTH_URL]
     #[arg(long, value_name = "URL", global = true)]
     pub auth_url: Option<String>,
+    /// Another relay to dial, such as moql://host:4443?cost=2; repeatable [env: MOQSWITCH_CLUSTER_PEERS]
+    #[arg(long, value_name = "URL", global = true)]
+    pub cluster_peer: Vec<String>,
+    /// Where further ones are found: a JSON file, or dns:name:port [env: MOQSWITCH_CLUSTER_PEERS_FROM]
+    #[arg(long, value_name = "FILE|DNS", global = true)]
+    pub cluster_peers: Option<String>,
+    /// File with the token that is shown to them [env: MOQSWITCH_CLUSTER_TOKEN_FILE]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub cluster_token_file: Option<String>,
+    /// Take whoever answers for them; for tests [env: MOQSWITCH_CLUSTER_INSECURE]
+    #[arg(long, global = true)]
+    pub cluster_insecure: bool,
     /// Log level or filter [env: MOQSWITCH_LOG_LEVEL]
     #[arg(long, value_name = "LEVEL", global = true)]
     pub log_level: Option<String>,

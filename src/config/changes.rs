@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use super::{CallsConfig, Config, LimitsConfig};
+use super::{CallsConfig, Config, LimitsConfig, MeshConfig};
 
 /// A setting whose value is another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +48,7 @@ impl Config {
             quic,
             log,
             origin,
+            mesh,
         } = self;
         let mut values = vec![
             ("listen", text(listen)),
@@ -92,11 +93,29 @@ impl Config {
             ("origin.hop_id", text(&origin.hop_id)),
             ("origin.route_cost", text(&origin.route_cost)),
         ];
+        values.extend(mesh_values(mesh));
         values.extend(limits.values());
         values.extend(calls_values(calls.as_ref()));
         values.extend(programs_values(calls.as_ref()));
         values
     }
+}
+
+/// Of other relays.
+fn mesh_values(mesh: &MeshConfig) -> [(&'static str, String); 8] {
+    [
+        ("cluster.peers", text(&mesh.peers)),
+        ("cluster.peers_from", text(&mesh.source)),
+        ("cluster.token_file", text(&mesh.token_file)),
+        ("cluster.ca", text(&mesh.ca)),
+        (
+            "cluster.certificate",
+            text(&mesh.identity.as_ref().map(|(certificate, _)| certificate)),
+        ),
+        ("cluster.key", text(&mesh.identity.as_ref().map(|(_, key)| key))),
+        ("cluster.insecure", text(&mesh.is_insecure)),
+        ("cluster.accept", text(&mesh.is_accepting)),
+    ]
 }
 
 /// Of control programs, and of what they open.

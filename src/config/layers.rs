@@ -237,6 +237,8 @@ fn read_flags(flags: &Flags) -> Result<Values, ConfigError> {
         ("tls.client_ca", "--tls-client-ca", &flags.tls_client_ca),
         ("auth.key", "--auth-key", &flags.auth_key),
         ("auth.url", "--auth-url", &flags.auth_url),
+        ("cluster.peers_from", "--cluster-peers", &flags.cluster_peers),
+        ("cluster.token_file", "--cluster-token-file", &flags.cluster_token_file),
         ("log.level", "--log-level", &flags.log_level),
     ];
     for (path, flag, text) in ones {
@@ -246,10 +248,21 @@ fn read_flags(flags: &Flags) -> Result<Values, ConfigError> {
             values.insert(path, Given { at, content });
         }
     }
-    if !flags.auth_public.is_empty() {
-        let content = Content::List(flags.auth_public.clone());
-        let at = Source::Flag("--auth-public");
-        values.insert("auth.public", Given { at, content });
+    let lists = [
+        ("auth.public", "--auth-public", &flags.auth_public),
+        ("cluster.peers", "--cluster-peer", &flags.cluster_peer),
+    ];
+    for (path, flag, texts) in lists {
+        if !texts.is_empty() {
+            let content = Content::List(texts.clone());
+            let at = Source::Flag(flag);
+            values.insert(path, Given { at, content });
+        }
+    }
+    if flags.cluster_insecure {
+        let content = Content::One("true".to_owned());
+        let at = Source::Flag("--cluster-insecure");
+        values.insert("cluster.insecure", Given { at, content });
     }
     let at = Source::Flag("--tls-cert");
     insert_certificates(&mut values, at, flags.tls_cert.clone(), flags.tls_key.clone())?;

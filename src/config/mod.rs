@@ -10,6 +10,7 @@ mod calls;
 mod changes;
 mod error;
 mod layers;
+mod mesh;
 mod relay;
 mod resolve;
 mod setting;
@@ -30,12 +31,13 @@ use moqswitch_relay::certificate::CertificateFiles;
 use moqswitch_relay::quic::CongestionControl;
 
 pub use arguments::{
-    Arguments, Command, DialArguments, Flags, GrantArguments, TokenAction, TokenArguments, UserAction,
+    Arguments, Command, DialArguments, Flags, GrantArguments, MeshArguments, TokenAction, TokenArguments, UserAction,
 };
 pub use authority::AuthorityUrl;
 pub use calls::{CallsConfig, MediaswitchConfig, PlaneConfig, RecordsConfig, RtpConfig, SipConfig};
 pub use changes::Change;
 pub use error::{ConfigError, Source};
+pub use mesh::{MeshConfig, PEERS_MAX, PeerSource, PeerUrl};
 pub use settings::template;
 pub use values::LogLevel;
 pub use zone::Zone;
@@ -68,6 +70,8 @@ pub struct Config {
     pub quic: QuicConfig,
     pub log: LogConfig,
     pub origin: OriginConfig,
+    /// Other relays.
+    pub mesh: MeshConfig,
 }
 
 /// What the TCP address serves.

@@ -34,6 +34,7 @@ impl Config {
             grant: Grant::of(self.auth.public.clone()),
             hop: self.origin.hop_id.map(HopId),
             cost: self.origin.route_cost,
+            mesh: self.mesh.is_on(),
             connections_max: self.limits.connections_max,
             attempts_per_second: self.limits.attempts_per_second,
             token_checks: self.limits.token_checks,

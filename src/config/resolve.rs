@@ -15,7 +15,7 @@ use crate::limits;
 use super::layers::{Content, Layers};
 use super::{
     AuthConfig, AuthorityConfig, ClientAuth, Config, ConfigError, LimitsConfig, LogConfig, LogLevel, OriginConfig,
-    QuicConfig, Source, TlsConfig, calls, values,
+    QuicConfig, Source, TlsConfig, calls, mesh, values,
 };
 
 pub(super) fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
@@ -52,6 +52,7 @@ pub(super) fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
             hop_id: layers.one("origin.hop_id", values::hop_id)?,
             route_cost: layers.one("origin.route_cost", |text| values::integer(text, 0..=VARINT_MAX))?,
         },
+        mesh: mesh::mesh(layers)?,
     })
 }
 

@@ -413,4 +413,71 @@ const SETTINGS: &[Setting] = &[
             "What subscribing through this relay costs, in units of your choice; routes with a lower sum are preferred.",
         ],
     },
+    Setting {
+        path: "cluster.peers",
+        kind: Kind::List,
+        value: Value::Default("[]"),
+        help: &[
+            "Other relays to dial: `moql://host:port` by raw QUIC, `https://host:port` by WebTransport, at most 256.",
+            "`?cost=N` is what the link costs, `?jwt=T` a token of its own. Each costs a session and what is announced there.",
+        ],
+    },
+    Setting {
+        path: "cluster.peers_from",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/peers.json""#,
+        },
+        help: &[
+            "Where further ones are found: a file with a JSON array of URLs, or of objects with `url`, `cost` and `token`, read",
+            "again when it changes; or `dns:name:port`, each of whose addresses is a peer by raw QUIC. Default: nowhere.",
+        ],
+    },
+    Setting {
+        path: "cluster.token_file",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/cluster.jwt""#,
+        },
+        help: &["File with the token that is shown to peers whose URL has none. Default: none is shown."],
+    },
+    Setting {
+        path: "cluster.ca",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/cluster-ca.pem""#,
+        },
+        help: &["PEM file with who may issue the certificates of peers. Default: the system's authorities."],
+    },
+    Setting {
+        path: "cluster.certificate",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/cluster-chain.pem""#,
+        },
+        help: &["PEM file with the certificate that is shown to peers who ask for one. Default: none."],
+    },
+    Setting {
+        path: "cluster.key",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/cluster-key.pem""#,
+        },
+        help: &["PEM file with its key."],
+    },
+    Setting {
+        path: "cluster.insecure",
+        kind: Kind::One,
+        value: Value::Default("false"),
+        help: &["Take whoever answers at the address of a peer for it, and show it the token. For tests."],
+    },
+    Setting {
+        path: "cluster.accept",
+        kind: Kind::One,
+        value: Value::Default("false"),
+        help: &[
+            "This relay is of a mesh though it dials nobody: what others publish is believed of peers alone.",
+            "Always so where peers are dialled.",
+        ],
+    },
 ];

@@ -351,6 +351,17 @@ const COUNTERS: &[(&str, &str, Read)] = &[
     ("malformed_packets", "Datagrams that were no usable QUIC packet.", |s| {
         s.network.malformed_packets
     }),
+    ("links_dialled", "Links to other relays dialled.", |s| s.links.dialled),
+    (
+        "links_silent",
+        "Links to other relays given up for their silence.",
+        |s| s.links.silent,
+    ),
+    (
+        "announcements_unbelieved",
+        "Announcements of what others publish, by sessions that are no peers.",
+        |s| s.links.unbelieved,
+    ),
     (
         "local_datagrams_received",
         "Datagrams from sockets of local peers.",
@@ -391,6 +402,11 @@ const GAUGES: &[(&str, &str, Read)] = &[
         s.sessions.announcements_now
     }),
     ("cache_bytes", "Bytes in the group cache.", |s| s.media.cache_bytes_now),
+    (
+        "links",
+        "Links to other relays, those that they dialled included.",
+        |s| s.links.up_now,
+    ),
     ("local_peers", "Peers without a connection open.", |s| s.local.peers_now),
     ("local_sockets", "Sockets of local peers open.", |s| s.local.sockets_now),
 ];

@@ -4,6 +4,7 @@
 
 mod call_metrics;
 mod connections;
+mod mesh;
 mod metrics;
 mod permit;
 mod portions;
@@ -22,12 +23,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use moqswitch_relay::Announcements;
+use moqswitch_proto::wire::HopId;
 use moqswitch_relay::auth::Policy;
+use moqswitch_relay::{Announcements, Routes};
 use moqswitch_signalling::SignallingHandle;
 use tokio::sync::watch;
 
 use crate::authority::Authority;
+use crate::mesh::Board;
 
 pub use moqswitch_relay::shard::{FetchError, FetchGroup, FetchReply, FetchRequest, ShardCommand, ShardPort};
 pub use permit::TokenChecks;
@@ -56,8 +59,20 @@ pub struct ControlState {
     pub calls: Option<axum::Router>,
     /// Those of control programs, at their own address. `None`: there are none.
     pub mediaswitch: Option<axum::Router>,
+    /// Other relays.
+    pub mesh: MeshState,
     /// For the figures of calls.
     pub signalling: Option<SignallingHandle>,
+}
+
+/// What is told of other relays.
+#[derive(Clone)]
+pub struct MeshState {
+    /// The hop id of this one.
+    pub hop: HopId,
+    /// How links that are dialled stand; `None`: none are.
+    pub board: Option<Arc<Board>>,
+    pub routes: Arc<Routes>,
 }
 
 /// Where a request to the public address came from.

@@ -24,7 +24,9 @@ use crate::limits;
 use super::call_metrics::CallFigures;
 use super::metrics::Form;
 use super::permit::Permit;
-use super::{ControlState, FetchError, FetchGroup, FetchReply, FetchRequest, Phase, ShardCommand, metrics, websocket};
+use super::{
+    ControlState, FetchError, FetchGroup, FetchReply, FetchRequest, Phase, ShardCommand, mesh, metrics, websocket,
+};
 
 /// For whoever reaches the public address, over TCP or HTTP/3.
 pub(super) fn public(state: ControlState) -> Router {
@@ -57,6 +59,8 @@ pub(super) fn operators(state: ControlState) -> Router {
         .route("/announced", get(announced_all))
         .route("/announced/", get(announced_all))
         .route("/announced/{*prefix}", get(announced))
+        .route("/cluster", get(mesh::cluster))
+        .route("/route/{*path}", get(mesh::route))
         .layer(middleware::from_fn(refuse_long_paths))
         .layer(middleware::map_response(close_after))
         .with_state(state)
@@ -78,7 +82,7 @@ fn common() -> Router<ControlState> {
 
 /// Operators who look for their routes are told where they are.
 async fn elsewhere(uri: Uri) -> Response {
-    let is_of_operators = ["/metrics", "/announced"].iter().any(|route| {
+    let is_of_operators = ["/metrics", "/announced", "/cluster", "/route"].iter().any(|route| {
         uri.path()
             .strip_prefix(route)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

@@ -70,7 +70,7 @@ pub mod topology;
 
 pub use options::{RelayOptions, ServerIdentity};
 pub use quic::ResetKey;
-pub use start::{Announcements, Relay, RelayHandle, Visitor};
+pub use start::{Announcements, Relay, RelayHandle, Routes, Visitor};
 
 /// The example of the README is compiled and run.
 #[cfg(doctest)]

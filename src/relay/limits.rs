@@ -95,6 +95,9 @@ pub const LINK_MESSAGES_MAX: usize = 4;
 /// transport parameters before; then it is closed with CONTROL_MESSAGE_TIMEOUT.
 pub const SETUP_WAIT_MAX: Duration = Duration::from_secs(10);
 
+/// Links to other relays on one shard. Further ones are not dialled; further relays that dial are sessions as others are.
+pub const LINKS_MAX: usize = 256;
+
 /// Links of one shard that may have news at once. With more, all of them are looked at.
 pub const LINK_BELLS_MAX: usize = 4096;
 

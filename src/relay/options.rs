@@ -91,6 +91,11 @@ pub struct RelayOptions {
     /// Keys of tokens for devices, see [`Policy::with_devices`]. Where there are any, broadcasts of calls are counted: see
     /// [`ShardCommand::TakeCounts`](crate::shard::ShardCommand::TakeCounts). Default (`None`): there are none.
     pub devices: Option<Arc<Keys>>,
+    /// There are other relays that this one knows of: what others publish is believed of sessions alone that are, or may be,
+    /// another relay. Those are the links that it dials ([`ShardCommand::Dial`](crate::shard::ShardCommand::Dial)), sessions
+    /// whose grant [says so](Grant::is_peer), and those that may publish and hear everything at the root. Default: false, and
+    /// everybody is believed.
+    pub mesh: bool,
     /// Where sessions, announcements and subscriptions are told of. Default (`None`): nowhere, and it costs nothing.
     pub feed: Option<FeedWriter>,
 }
@@ -126,6 +131,7 @@ impl Default for RelayOptions {
             web_requests: None,
             admissions: None,
             devices: None,
+            mesh: false,
             feed: None,
         }
     }
@@ -185,6 +191,7 @@ impl RelayOptions {
             },
             qmux: self.websockets(),
             ring: self.ring.clone(),
+            mesh: self.mesh,
             policy: self.policy(),
             token_checks: self.token_checks,
         }

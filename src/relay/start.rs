@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder};
-use moqswitch_proto::wire::BroadcastPath;
+use moqswitch_proto::wire::{BroadcastPath, HopId};
 
 use crate::limits::{ADDRESS_WAIT_MAX, FILES_TO_START, LANE_MESSAGES_MAX, LOCKED_BYTES_PER_SHARD, SHARDS_MAX};
 use crate::net::wake::{self, WakeReceiver, Waker};
@@ -21,7 +21,7 @@ use crate::net::{
 };
 use crate::options::{RelayOptions, ServerIdentity};
 use crate::quic::{Secrets, TlsContext};
-use crate::routing::{AnnounceTable, ShardId};
+use crate::routing::{AnnounceTable, RouteView, ShardId};
 use crate::shard::{PostOffice, Shard, ShardCommand, ShardOptions, ShardParts, ShardPort};
 use crate::topology::{HostCores, Placement};
 
@@ -35,6 +35,7 @@ pub struct RelayHandle {
     placement: Placement,
     ports: Vec<ShardPort>,
     table: Arc<AnnounceTable>,
+    hop: HopId,
     shards: Vec<ExecutorJoinHandle<anyhow::Result<()>>>,
     /// Keeps the port ours for the life of the relay.
     _group: SocketGroup,
@@ -43,6 +44,8 @@ pub struct RelayHandle {
 /// Visits the full path of every announced broadcast at or below a prefix of whole segments,
 /// until the visitor breaks off.
 pub type Announcements = dyn Fn(&str, &mut Visitor<'_>) + Send + Sync;
+/// Gives the routes to the broadcast of a full path.
+pub type Routes = dyn Fn(&str) -> Vec<RouteView> + Send + Sync;
 /// Is told of one path after the other.
 pub type Visitor<'a> = dyn FnMut(&str) -> ControlFlow<()> + 'a;
 
@@ -102,6 +105,7 @@ impl Relay {
             placement,
             ports,
             table,
+            hop,
             shards: starts.wait_until_running()?,
             _group: group,
         })
@@ -135,6 +139,17 @@ impl RelayHandle {
         Arc::new(move |prefix, visit| {
             table.visit_under(&BroadcastPath::new(prefix), |path| visit(path.as_str()));
         })
+    }
+
+    /// The hop id by which other relays know this one.
+    pub fn hop(&self) -> HopId {
+        self.hop
+    }
+
+    /// The routes to a broadcast, the chosen first. Reads the shared table: no shard is asked.
+    pub fn routes(&self) -> Arc<Routes> {
+        let table = self.table.clone();
+        Arc::new(move |path| table.describe(&BroadcastPath::new(path)))
     }
 
     /// Says GOAWAY to all and stops accepting. Shards end when their connections have, or when `grace` has passed;

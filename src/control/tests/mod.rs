@@ -612,6 +612,11 @@ fn state(behaviour: Behaviour, paths: Vec<String>) -> (ControlState, Shards) {
     };
     let ports = (0..2).map(|shard| shards.add(shard, behaviour)).collect();
     let state = ControlState {
+        mesh: MeshState {
+            hop: HopId(7),
+            board: None,
+            routes: Arc::new(|_| Vec::new()),
+        },
         calls: None,
         mediaswitch: None,
         signalling: None,

@@ -193,6 +193,11 @@ impl Session {
         }
     }
 
+    /// How many broadcasts the peer may announce from now on, see [`SessionLimits::announced_max`].
+    pub fn set_announced_max(&mut self, announced_max: usize) {
+        self.config.limits.announced_max = announced_max;
+    }
+
     /// Whether either end has closed the session. What is queued can still be taken; nothing else comes in or goes out.
     pub fn is_closed(&self) -> bool {
         self.is_closed

@@ -13,6 +13,8 @@ pub struct Grant {
     pub subscribe: Patterns,
     /// Of both, broadcasts of telephone calls are not covered: `call`, 32 hexadecimal digits, and what is below.
     pub without_calls: bool,
+    /// The session is of another relay of the mesh: what it announces is believed with its hops.
+    pub is_peer: bool,
     /// When the grant lapses: from then on the session may do nothing. `None`: it does not lapse by this clock.
     pub until: Option<Instant>,
     /// When it lapses by the wall clock, which is what tokens go by. It is that clock which decides, also when it is set,
@@ -24,6 +26,11 @@ impl Grant {
     /// Every path, both ways, without end.
     pub fn everything() -> Self {
         Self::of(Patterns::everything())
+    }
+
+    /// Whether it is of every path both ways, calls aside.
+    pub fn is_everything(&self) -> bool {
+        self.publish.is_everything() && self.subscribe.is_everything()
     }
 
     /// Nothing.

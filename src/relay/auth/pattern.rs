@@ -259,6 +259,11 @@ impl Patterns {
         Self([Pattern::everything()].into())
     }
 
+    /// Whether one of them is that of every path.
+    pub fn is_everything(&self) -> bool {
+        self.0.contains(&Pattern::everything())
+    }
+
     /// Whether there is none, so that nothing matches.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -19,7 +19,7 @@ use super::connection::Connection;
 use super::identity::{Identity, IssuedId, ResetToken, Secrets};
 use super::rebinding::Rebinding;
 use super::timers::{Armed, Timers};
-use super::tls::{TlsContext, Trust};
+use super::tls::{ServerCertificate, TlsContext, Trust};
 use super::transport::{CONNECTION_IDS_ISSUED_MAX, TransportOptions};
 use super::web::WebDial;
 use super::{QuicError, ZeroCopy, web};
@@ -187,27 +187,52 @@ impl Endpoint {
 
     /// Prepares dialling with one trust and one list of drafts, best first.
     pub fn client(&self, trust: Trust, versions: &[Version]) -> Result<Client, QuicError> {
+        self.client_as(trust, None, versions)
+    }
+
+    /// The same with a certificate of its own, for a server that asks for one.
+    pub fn client_as(
+        &self,
+        trust: Trust,
+        own: Option<&ServerCertificate>,
+        versions: &[Version],
+    ) -> Result<Client, QuicError> {
         let config = self
             .options
             .transport
-            .configure(TlsContext::client(&trust)?, &alpns(versions))?;
+            .configure(TlsContext::client_as(&trust, own)?, &alpns(versions))?;
         let dial = None;
         Ok(Client { config, trust, dial })
     }
 
     /// Prepares dialling for sessions over HTTP/3.
     pub fn web_client(&self, trust: Trust, dial: WebDial) -> Result<Client, QuicError> {
-        let mut client = self.http_client(trust)?;
+        self.web_client_as(trust, None, dial)
+    }
+
+    /// The same with a certificate of its own.
+    pub fn web_client_as(
+        &self,
+        trust: Trust,
+        own: Option<&ServerCertificate>,
+        dial: WebDial,
+    ) -> Result<Client, QuicError> {
+        let mut client = self.http_client_as(trust, own)?;
         client.dial = Some(dial);
         Ok(client)
     }
 
     /// Prepares dialling for HTTP/3, which the caller speaks.
+    #[cfg(test)]
     pub(super) fn http_client(&self, trust: Trust) -> Result<Client, QuicError> {
+        self.http_client_as(trust, None)
+    }
+
+    fn http_client_as(&self, trust: Trust, own: Option<&ServerCertificate>) -> Result<Client, QuicError> {
         let config = self
             .options
             .transport
-            .configure(TlsContext::client(&trust)?, &[web::ALPN])?;
+            .configure(TlsContext::client_as(&trust, own)?, &[web::ALPN])?;
         let dial = None;
         Ok(Client { config, trust, dial })
     }

@@ -24,6 +24,8 @@ pub struct ServerCertificate {
 pub enum Trust {
     /// The system's roots.
     Roots,
+    /// Certificates of these authorities, in DER, and no others.
+    Authorities(Arc<[Vec<u8>]>),
     /// A certificate with this SHA-256, and no other (checked after the handshake).
     Sha256([u8; 32]),
     /// Anyone. For tests and load generation only.
@@ -136,10 +138,28 @@ impl TlsContext {
 
     /// The context that a client dials with, TLS 1.3 alone. A pinned certificate is compared after the handshake.
     pub fn client(trust: &Trust) -> Result<Self, QuicError> {
+        Self::client_as(trust, None)
+    }
+
+    /// The same, of a client with a certificate of its own.
+    pub fn client_as(trust: &Trust, own: Option<&ServerCertificate>) -> Result<Self, QuicError> {
         let mut builder = context()?;
+        if let Some(own) = own {
+            own.install(&mut builder)?;
+        }
         match trust {
             Trust::Roots => {
                 builder.set_default_verify_paths()?;
+                builder.set_verify(SslVerifyMode::PEER);
+            }
+            Trust::Authorities(authorities) => {
+                let mut store = X509StoreBuilder::new()?;
+                for der in &**authorities {
+                    let wrong =
+                        |error: boring::error::ErrorStack| QuicError::Certificate(format!("of an authority: {error}"));
+                    store.add_cert(X509::from_der(der).map_err(wrong)?).map_err(wrong)?;
+                }
+                builder.set_cert_store(store.build());
                 builder.set_verify(SslVerifyMode::PEER);
             }
             Trust::Sha256(_) | Trust::Anyone => builder.set_verify(SslVerifyMode::NONE),

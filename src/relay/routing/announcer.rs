@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
@@ -19,6 +20,7 @@ use moqswitch_proto::wire::{Advertisement, BroadcastPath, HopId, StreamId};
 use super::ids::{PeerKey, RequestKey, ShardId, Source};
 use super::route::{Entry, RouteFate};
 use super::select::{is_spliceable, select};
+use super::settling::{Dues, Settling, Verdict};
 use super::table::{AnnounceTable, BROADCASTS_MAX};
 
 /// Something to tell a peer.
@@ -94,6 +96,10 @@ pub struct Announcer {
     waiting: usize,
     /// Streams that may hear of other broadcasts than before, and have not been told what that changes.
     rescans: VecDeque<RequestKey>,
+    /// Peers of the mesh, whose streams settle before they are told of changes.
+    links: FxHashSet<PeerKey>,
+    dues: Dues,
+    now: Option<Instant>,
     /// Broadcasts that a stream was not told of because it knows its maximum.
     pub untold: u64,
 }
@@ -117,6 +123,8 @@ struct Request {
     is_rescan_queued: bool,
     /// It has missed changes for want of room, and can only be reset.
     is_lost: bool,
+    /// Of a peer of the mesh.
+    settling: Option<Box<Settling>>,
 }
 
 /// A second look at everything, after changes were missed.
@@ -149,23 +157,26 @@ impl PathChange {
         let find = |entries: &[Entry]| entries.iter().find(|entry| entry.source == source).cloned();
         match (find(&self.before), find(&self.after)) {
             (Some(before), Some(after)) if before.generation != after.generation => RouteFate::Ended,
+            // It serves until it closes, but another that will stay does that better.
+            (_, Some(leaving)) if leaving.is_draining => self.continued(&leaving).unwrap_or(RouteFate::Unchanged),
             (_, Some(_)) | (None, None) => RouteFate::Unchanged,
-            (Some(gone), None) => {
-                let same: Vec<Entry> = self
-                    .after
-                    .iter()
-                    .filter(|entry| is_spliceable(entry, &gone))
-                    .cloned()
-                    .collect();
-                match select(&same, HopId::UNKNOWN, false) {
-                    Some(entry) => RouteFate::ContinuedBy {
-                        source: entry.source,
-                        hops: entry.advertisement.hops.to_vec(),
-                    },
-                    None => RouteFate::Ended,
-                }
-            }
+            (Some(gone), None) => self.continued(&gone).unwrap_or(RouteFate::Ended),
         }
+    }
+
+    /// Another source of the same content, that takes requests if there is one that does.
+    fn continued(&self, gone: &Entry) -> Option<RouteFate> {
+        let same: Vec<Entry> = self
+            .after
+            .iter()
+            .filter(|entry| entry.source != gone.source && is_spliceable(entry, gone))
+            .filter(|entry| !gone.is_draining || !entry.is_draining)
+            .cloned()
+            .collect();
+        select(&same, HopId::UNKNOWN, false).map(|entry| RouteFate::ContinuedBy {
+            source: entry.source,
+            hops: entry.advertisement.hops.to_vec(),
+        })
     }
 }
 
@@ -185,6 +196,9 @@ impl Announcer {
             resync: Resync::Idle,
             waiting: 0,
             rescans: VecDeque::new(),
+            links: FxHashSet::default(),
+            dues: Dues::default(),
+            now: None,
             untold: 0,
         }
     }
@@ -221,6 +235,7 @@ impl Announcer {
             rescan: Resync::Idle,
             is_rescan_queued: false,
             is_lost: false,
+            settling: self.links.contains(&peer).then(Box::default),
         };
         for path in self.table.paths_under(&prefix, TOLD_PER_REQUEST_MAX) {
             let entries = self.table.entries(&path);
@@ -238,6 +253,45 @@ impl Announcer {
         self.requests.insert(key, state);
         self.set_ready(key);
         Ok(())
+    }
+
+    /// A session turns out to be another relay of the mesh: changes of routes settle before it is told of them.
+    pub fn set_link(&mut self, peer: PeerKey) {
+        self.links.insert(peer);
+        for request in self.by_peer.get(&peer).into_iter().flatten() {
+            let key = RequestKey {
+                peer,
+                request: *request,
+            };
+            if let Some(state) = self.requests.get_mut(&key) {
+                state.settling.get_or_insert_default();
+            }
+        }
+    }
+
+    /// The time of this turn. What has settled by now is told.
+    pub fn handle_time(&mut self, now: Instant) {
+        self.now = Some(now);
+        while let Some((key, path)) = self.dues.poll(now) {
+            let Some(state) = self.requests.get_mut(&key) else {
+                continue;
+            };
+            if state
+                .settling
+                .as_mut()
+                .is_some_and(|settling| settling.on_due(&path, now))
+            {
+                let before = state.changed.len();
+                state.note_change(&path, self.waiting >= CHANGED_PER_SHARD_MAX);
+                self.waiting = self.waiting + state.changed.len() - before;
+                self.set_ready(key);
+            }
+        }
+    }
+
+    /// When something will have settled.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.dues.next()
     }
 
     /// How many streams of a peer have this prefix.
@@ -347,6 +401,7 @@ impl Announcer {
 
     /// The session is over: all its announce streams are forgotten.
     pub fn handle_peer_gone(&mut self, peer: PeerKey) {
+        self.links.remove(&peer);
         for request in self.by_peer.remove(&peer).unwrap_or_default() {
             self.handle_request_ended(peer, request);
         }
@@ -492,6 +547,43 @@ impl Announcer {
         self.requests.len()
     }
 
+    /// Whether nothing is told of a path yet, because the mesh has not settled. See `settling`.
+    fn settles(&mut self, key: RequestKey, path: &BroadcastPath, wanted: Option<&Advertisement>) -> bool {
+        let (Some(state), Some(now)) = (self.requests.get_mut(&key), self.now) else {
+            return false;
+        };
+        let Some(settling) = state.settling.as_mut() else {
+            return false;
+        };
+        // What could not be seen to later is told now.
+        if self.dues.is_full() {
+            return false;
+        }
+        match (state.told.get(path), wanted) {
+            (None, None) => false,
+            (Some(told), None) => {
+                if let Some(until) = settling.on_end(path, told, now) {
+                    self.dues.quarantine(until, key, path.clone());
+                }
+                false
+            }
+            (Some(told), Some(wanted)) if **told == *wanted => {
+                settling.on_settled(path);
+                false
+            }
+            (Some(_), Some(_)) => match settling.on_update(path, now) {
+                Verdict::Tell => false,
+                Verdict::Waits => true,
+                Verdict::Wait(until) => {
+                    self.dues.hold(until, key, path.clone());
+                    true
+                }
+            },
+            // Its quarantine is among the dues already.
+            (None, Some(wanted)) => settling.on_start(path, wanted, now) != Verdict::Tell,
+        }
+    }
+
     /// Brings what a stream knows of a path to `wanted`.
     fn tell(
         &mut self,
@@ -500,6 +592,9 @@ impl Announcer {
         wanted: Option<Arc<Advertisement>>,
     ) -> Option<AnnounceAction> {
         let RequestKey { peer, request } = key;
+        if self.settles(key, path, wanted.as_deref()) {
+            return None;
+        }
         let state = self.requests.get_mut(&key)?;
         let suffix = path.strip_prefix(&state.prefix)?;
         let Some(advertisement) = wanted else {

@@ -20,6 +20,48 @@ pub struct Entry {
     pub received: u64,
     /// What `received` was when the source began to publish this content.
     pub generation: u64,
+    /// A relay passed it on; it was not published here.
+    pub is_forwarded: bool,
+    /// Its source takes no new requests: the last choice.
+    pub is_draining: bool,
+    /// Decides between equals, the lower first: [`tie`](super::tie). 0 of what was published here.
+    pub tie: u64,
+}
+
+/// What the table is to know of the session that an advertisement came by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// What subscribing through it costs (draft, "Cost Parameter").
+    pub cost: u64,
+    /// It is another relay of the mesh.
+    pub is_peer: bool,
+    /// It has said GOAWAY: what it offers costs the most that there is, and is chosen when nothing else is left.
+    pub is_draining: bool,
+}
+
+impl Link {
+    /// Of a client.
+    pub fn of_cost(cost: u64) -> Self {
+        Self {
+            cost,
+            ..Self::default()
+        }
+    }
+}
+
+/// One route to a broadcast, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteView {
+    /// Who offers it.
+    pub source: Source,
+    /// Hops, and the cost with that of the link.
+    pub advertisement: Arc<Advertisement>,
+    /// Another relay passed it on.
+    pub is_forwarded: bool,
+    /// Its source takes no new requests.
+    pub is_draining: bool,
+    /// By which property the chosen one is better. `None`: this is the chosen one.
+    pub why: Option<&'static str>,
 }
 
 /// What a change of routes means for the tracks of one source.

@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_skiplist::SkipMap;
 
-use moqswitch_proto::wire::{Advertisement, BroadcastPath};
+use moqswitch_proto::wire::{Advertisement, BroadcastPath, HopId};
 
 use super::ids::{PeerKey, ShardId, Source};
-use super::route::Entry;
-use super::select::is_same_content;
+use super::route::{Entry, Link, RouteView};
+use super::select::{is_same_content, reason, select, tie};
 
 /// One advertisement of a source; it may for a moment have two, and the later one counts.
 type Key = (BroadcastPath, Source, u64);
@@ -108,8 +108,20 @@ impl AnnounceTable {
         path: &BroadcastPath,
         source: Source,
         holder: Holder,
-        mut advertisement: Advertisement,
+        advertisement: Advertisement,
         link_cost: u64,
+    ) -> Result<(), TableFull> {
+        self.insert_by(path, source, holder, advertisement, Link::of_cost(link_cost))
+    }
+
+    /// The same, by a link that may be another relay's.
+    pub fn insert_by(
+        &self,
+        path: &BroadcastPath,
+        source: Source,
+        holder: Holder,
+        mut advertisement: Advertisement,
+        link: Link,
     ) -> Result<(), TableFull> {
         // Only the source's own shard writes its entries, so this cannot race.
         let old = self.of(path, source);
@@ -119,13 +131,24 @@ impl AnnounceTable {
         let shrunk = had.saturating_sub(entry_bytes(path, &advertisement));
         let share = old.as_ref().map_or_else(|| self.place_of(holder), |old| old.share);
         self.take_room(bytes, old.is_none().then_some(share))?;
-        advertisement.cost = advertisement.cost.plus_link(link_cost);
+        let is_draining = link.is_draining;
+        advertisement.cost = advertisement
+            .cost
+            .plus_link(if is_draining { u64::MAX } else { link.cost });
+        let is_forwarded = link.is_peer && advertisement.hops.len() > 1;
         let received = self.received.fetch_add(1, Ordering::Relaxed);
         let continued = old.as_ref().filter(|old| is_same_content(old, &advertisement));
         let entry = Entry {
             source,
             share,
             generation: continued.map_or(received, |old| old.generation),
+            is_forwarded,
+            is_draining,
+            tie: if is_forwarded {
+                tie(path, &advertisement.hops)
+            } else {
+                0
+            },
             advertisement: Arc::new(advertisement),
             received,
         };
@@ -175,6 +198,23 @@ impl AnnounceTable {
         self.shares.get(usize::from(place))
     }
 
+    /// A source takes no new requests: what it advertises becomes the last choice. False when it advertises nothing there.
+    pub fn drain(&self, path: &BroadcastPath, source: Source) -> bool {
+        let Some(old) = self.of(path, source) else { return false };
+        let received = self.received.fetch_add(1, Ordering::Relaxed);
+        let mut advertisement = (*old.advertisement).clone();
+        advertisement.cost = advertisement.cost.plus_link(u64::MAX);
+        let entry = Entry {
+            advertisement: Arc::new(advertisement),
+            is_draining: true,
+            received,
+            ..old.clone()
+        };
+        self.entries.insert((path.clone(), source, received), entry);
+        self.entries.remove(&(path.clone(), source, old.received));
+        true
+    }
+
     /// Takes a source's advertisement away. Nothing happens when it has none.
     pub fn remove(&self, path: &BroadcastPath, source: Source) {
         if let Some(old) = self.of(path, source) {
@@ -207,6 +247,24 @@ impl AnnounceTable {
             }
         }
         entries
+    }
+
+    /// What there is of one path, the chosen first, and why it is that for whoever asks and is not one of its hops.
+    pub fn describe(&self, path: &BroadcastPath) -> Vec<RouteView> {
+        let mut entries = self.entries(path);
+        let chosen = select(&entries, HopId::UNKNOWN, true).cloned();
+        entries.sort_by_key(|entry| chosen.as_ref().map(|chosen| chosen.source) != Some(entry.source));
+        let view = |entry: Entry| {
+            let better = chosen.as_ref().filter(|chosen| chosen.source != entry.source);
+            RouteView {
+                why: better.map(|better| reason(better, &entry)),
+                source: entry.source,
+                advertisement: entry.advertisement,
+                is_forwarded: entry.is_forwarded,
+                is_draining: entry.is_draining,
+            }
+        };
+        entries.into_iter().map(view).collect()
     }
 
     /// Paths announced at or below a prefix, each once, at most `limit`.

@@ -24,6 +24,7 @@ use super::authority::Decision;
 use super::grants::UnknownSession;
 use super::link::Attachment;
 use super::local::{Installation, TooManyApplications};
+use super::mesh::{LinkDial, LinkView};
 use super::statistics::ShardSnapshot;
 use super::web::{WebResponse, WebStream};
 use super::worker::{Shard, ShardLimits};
@@ -83,6 +84,12 @@ pub enum ShardCommand {
         /// Told when it is there, or that the shard has no room for it.
         reply: oneshot::Sender<Result<(), TooManyApplications>>,
     },
+    /// Dial another relay of the mesh. What comes of it is told by [`LinkDial::ended`].
+    Dial(Box<LinkDial>),
+    /// End the link that was dialled by this name, if there is one.
+    HangUp(Arc<str>),
+    /// Say which other relays there are sessions with.
+    ListLinks(oneshot::Sender<Vec<LinkView>>),
     /// Check the tokens of sessions that begin by other keys from now on; `None`: there are no tokens any more. Sessions
     /// whose token was signed by a key that is not among them end within the next turns; others keep what they were
     /// granted.
@@ -211,6 +218,12 @@ impl Shard {
                 ShardCommand::Install { application, reply } => {
                     // The asker may have gone; the application is there all the same.
                     let _ = reply.send(self.install(application));
+                }
+                ShardCommand::Dial(dial) => self.dial(*dial),
+                ShardCommand::HangUp(name) => self.hang_up(&name),
+                ShardCommand::ListLinks(reply) => {
+                    // As above.
+                    let _ = reply.send(self.list_links());
                 }
                 ShardCommand::ReplaceKeys(keys) => self.replace_keys(keys),
                 ShardCommand::ReplacePublic(public) => {

@@ -242,6 +242,9 @@ impl Shard {
             let uri: String = uri.chars().take(GOAWAY_URI_LOGGED_MAX).collect();
             tracing::info!(peer = ?address, uri, suppressed, "the peer is going away");
         }
+        if self.drain_link(peer) {
+            return;
+        }
         let source = self.session_of(peer);
         let Some(state) = self.peers.get_mut(&peer) else { return };
         state.pace.clear();
@@ -269,12 +272,20 @@ impl Shard {
             state.hop = setup.origin;
         }
         state.link_cost = setup.cost.unwrap_or(DEFAULT_COST);
+        // It was let in when its session began.
+        let is_dialled = self.links.is_dialled(peer);
+        if is_dialled && setup.origin == self.options.hop {
+            state
+                .session
+                .close(session_error::NO_ERROR, "this relay has dialled itself");
+            return;
+        }
         if has_request_path && setup.path.is_some() {
             // Draft "Path Parameter": not where the handshake carries a path.
             state.session.close(session_error::PROTOCOL_VIOLATION, "a second path");
             return;
         }
-        if has_request_path {
+        if has_request_path || is_dialled {
             self.report_opened(peer);
         } else if !self.take_root(peer, setup.path.as_deref().unwrap_or_default(), setup.role) {
             return;
@@ -314,6 +325,7 @@ impl Shard {
         state.basis = entry.basis;
         state.device = entry.device;
         self.install_grant(peer, entry.grant);
+        self.greet_neighbour(peer);
         self.report_opened(peer);
     }
 

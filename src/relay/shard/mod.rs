@@ -7,7 +7,7 @@
 //! Where to look: `worker` the loop; `service` connections to sessions; `events` sessions to
 //! routing; `actions` routing to sessions; `grants` what sessions may do;
 //! `feed` what a reader outside hears; `local` peers without a connection; `peer` what one session keeps; `mail` other
-//! shards; `command` the control thread; `web` HTTP/3; `websockets` and `link` WebSockets, whose sockets the control
+//! shards; `mesh` other relays; `command` the control thread; `web` HTTP/3; `websockets` and `link` WebSockets, whose sockets the control
 //! thread has; `carrier` what a session lives on.
 //!
 //! From outside a shard is a [`ShardPort`]: [`ShardCommand`]s go in, and each is answered on the channel that it brings
@@ -25,6 +25,7 @@ mod grants;
 mod link;
 pub mod local;
 mod mail;
+mod mesh;
 mod peer;
 mod port;
 mod publishing;
@@ -41,6 +42,7 @@ pub use feed::{FeedEvent, FeedReader, FeedWriter, feed};
 pub use grants::UnknownSession;
 pub use link::{Attachment, Bell, Doorbell, Incoming, Link, LinkPort, link};
 pub use mail::PostOffice;
+pub use mesh::{LinkDial, LinkEnd, LinkView};
 pub use port::{ShardBusy, ShardPort};
 pub use web::{WebRequest, WebRequests, WebResponse, WebStream};
 pub use worker::{Shard, ShardLimits, ShardOptions, ShardParts};

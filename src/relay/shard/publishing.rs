@@ -73,6 +73,11 @@ impl Pace {
         Some((path, advertisement))
     }
 
+    /// Of another relay, which announces what many publish.
+    pub(super) fn widen(&mut self) {
+        self.allowed = Bucket::new(LINK_ANNOUNCEMENTS_PER_SECOND, LINK_ANNOUNCEMENTS_BURST);
+    }
+
     pub(super) fn clear(&mut self) {
         self.waiting.clear();
         self.order.clear();
@@ -176,6 +181,9 @@ impl Shard {
 
     /// Puts a peer's broadcast into the table.
     fn insert_published(&mut self, peer: PeerKey, full: BroadcastPath, mut advertisement: Advertisement) {
+        if !self.believes(peer, &advertisement) {
+            return self.disbelieve(peer, &full);
+        }
         let source = self.session_of(peer);
         let holder = Holder(Some(prefix(self.address_of(peer))));
         let Some(state) = self.peers.get_mut(&peer) else { return };
@@ -186,8 +194,8 @@ impl Shard {
             Some(_) => {}
             None => advertisement.hops.push(state.hop),
         }
-        let link_cost = state.link_cost;
-        if let Err(full) = self.table.insert(&full, source, holder, advertisement, link_cost) {
+        let link = self.links.link_of(peer, state);
+        if let Err(full) = self.table.insert_by(&full, source, holder, advertisement, link) {
             return self.refuse_broadcast(peer, full);
         }
         state.published.insert(full.clone());
@@ -221,6 +229,10 @@ impl Shard {
 /// too. Further ones wait.
 const ANNOUNCEMENTS_PER_SECOND: u32 = 1_000;
 const ANNOUNCEMENTS_BURST: u32 = 4_096;
+
+/// The same of another relay.
+const LINK_ANNOUNCEMENTS_PER_SECOND: u32 = 10_000;
+const LINK_ANNOUNCEMENTS_BURST: u32 = 65_536;
 
 /// Broadcasts of a device that are remembered although it may not publish them. Further ones are refused.
 const UNPUBLISHED_MAX: usize = 64;

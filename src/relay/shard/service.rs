@@ -8,7 +8,7 @@ use crate::driver::{self, Backlog, BacklogFull, Carry};
 use crate::limits::SETUP_WAIT_MAX;
 use crate::routing::{PeerKey, RequestKey};
 use moqswitch_proto::session::{Session, SessionConfig, Side};
-use moqswitch_proto::wire::{BroadcastPath, HopId, ProbeLevel, Role, Setup, StreamId, session_error};
+use moqswitch_proto::wire::{BroadcastPath, HopId, Role, StreamId, session_error};
 
 use super::carrier::{Carrier, carrier};
 use super::link::is_link;
@@ -42,11 +42,17 @@ impl Shard {
         let Some(connection) = carrier(&mut self.endpoint, &mut self.websockets, peer) else {
             return;
         };
+        if self.links.is_given_up(peer) && !connection.is_over() {
+            return;
+        }
         if connection.is_over() {
             let is_closed = connection.is_closed();
             // What the peer sent before it closed counts.
             self.read_connection(peer);
             self.handle_events(peer);
+            if self.links.has(peer) {
+                self.lose_link(peer);
+            }
             self.end_session(peer);
             if is_closed {
                 self.remove_connection(peer);
@@ -79,6 +85,8 @@ impl Shard {
     /// do, that is not decided again.
     pub(super) fn begin_session(&mut self, peer: PeerKey, entry: Option<Entry<'_>>) -> bool {
         let hop = assigned_hop();
+        let own_setup = self.setup_of(peer);
+        let entry = entry.or_else(|| self.entry_of_link(peer));
         let Some(mut connection) = carrier(&mut self.endpoint, &mut self.websockets, peer) else {
             return false;
         };
@@ -96,13 +104,7 @@ impl Shard {
         let session = Session::new(SessionConfig {
             side,
             version,
-            setup: Setup {
-                probe: ProbeLevel::Report,
-                path: None,
-                role: Role::Both,
-                cost: self.options.cost,
-                origin: self.options.hop,
-            },
+            setup: own_setup,
             hop: self.options.hop,
             limits: self.options.sessions.clone(),
             heads: connection.stream_heads(),
@@ -230,6 +232,7 @@ impl Shard {
     }
 
     fn remove_connection(&mut self, peer: PeerKey) {
+        self.forget_link(peer);
         if is_link(peer) {
             if let Some(mut connection) = self.websockets.remove(peer) {
                 log_end(&Carrier::WebSocket(&mut connection));
@@ -241,7 +244,7 @@ impl Shard {
 
     /// A connection is over, even if late packets may come: everything its session had goes
     /// with it, before anyone is sent to it.
-    fn end_session(&mut self, peer: PeerKey) {
+    pub(super) fn end_session(&mut self, peer: PeerKey) {
         self.admissions.forget(peer);
         let Some(mut state) = self.peers.remove(&peer) else {
             return;
@@ -282,6 +285,7 @@ impl Shard {
         self.close_silent();
         self.make_room();
         self.expire_admissions();
+        self.check_links();
     }
 
     /// Closes connections whose peer has not sent the first message that its draft asks for. Drafts 03 and 04

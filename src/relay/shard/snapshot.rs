@@ -69,6 +69,7 @@ impl Shard {
                     malformed_packets: quic.malformed + quic.unknown_connection + ring.malformed + ring.truncated,
                     ..own.network.clone()
                 },
+                links: self.links.statistics(&self.peers),
                 local: self.local_statistics(),
                 drops,
             },

@@ -27,6 +27,8 @@ pub struct ShardStatistics {
     pub media: MediaStatistics,
     /// Datagrams, the ring and turns of the loop.
     pub network: NetworkStatistics,
+    /// Links to other relays of the mesh.
+    pub links: LinkStatistics,
     /// Local peers, and the sockets of their applications.
     pub local: LocalStatistics,
     /// What was not delivered, by cause.
@@ -106,6 +108,19 @@ pub struct WebStatistics {
     pub streams_refused: u64,
     /// Connections closed for a violation of HTTP/3 by the peer.
     pub violations: u64,
+}
+
+/// Links to other relays of the mesh, those that were accepted included.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinkStatistics {
+    /// Links there are.
+    pub up_now: u64,
+    /// Links dialled.
+    pub dialled: u64,
+    /// Links given up for their silence.
+    pub silent: u64,
+    /// Announcements of more than one hop by a session that may be no relay. They were not believed.
+    pub unbelieved: u64,
 }
 
 /// Media taken in and given out. A frame forwarded to three subscribers counts once in, three times out.

@@ -30,6 +30,7 @@ use super::grants::Lapses;
 use super::link::Doorbell;
 use super::local::Locals;
 use super::mail::{Mail, Mailbox, PostOffice};
+use super::mesh::Links;
 use super::peer::Peer;
 use super::statistics::ShardStatistics;
 use super::web::WebRequests;
@@ -58,6 +59,8 @@ pub struct ShardOptions {
     pub qmux: qmux::Options,
     /// Buffers of the ring.
     pub ring: RingConfig,
+    /// There are other relays: what others publish is believed of those alone that may be one.
+    pub mesh: bool,
     /// Gives each session its grant.
     pub policy: Policy,
     /// Signatures of wrong tokens that are checked in a second for one address prefix.
@@ -135,6 +138,7 @@ pub struct Shard {
     pub(super) token_checks: PrefixBuckets,
     pub(super) feed: Feed,
     pub(super) locals: Locals,
+    pub(super) links: Links,
     /// Sessions that announce faster than they may.
     pub(super) paced: VecDeque<PeerKey>,
     last_busy: Instant,
@@ -176,6 +180,7 @@ impl Shard {
             token_checks: PrefixBuckets::new(options.token_checks, now),
             feed: Feed::new(parts.feed),
             locals: Locals::default(),
+            links: Links::default(),
             paced: VecDeque::new(),
             last_busy: now,
             options,
@@ -216,6 +221,7 @@ impl Shard {
         // 3. Timers.
         self.endpoint.handle_timeouts(self.now);
         self.tracks.handle_timeout(self.now);
+        self.announcer.handle_time(self.now);
         self.check_periodically();
         self.end_lapsed_grants();
         self.publish_waiting();
@@ -323,7 +329,8 @@ impl Shard {
     }
 
     fn until_next_deadline(&self) -> Duration {
-        let probes = (!self.peers.is_empty()).then_some(self.probes_due);
+        let has_some = !self.peers.is_empty() || !self.links.is_empty();
+        let probes = has_some.then_some(self.probes_due);
         [
             self.endpoint.next_deadline(),
             self.tracks.poll_timeout(),
@@ -332,6 +339,7 @@ impl Shard {
             self.lapses.next(),
             self.locals.next_deadline(),
             self.publishing_due(),
+            self.announcer.next_deadline(),
             probes,
         ]
         .into_iter()

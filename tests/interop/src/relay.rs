@@ -38,14 +38,59 @@ impl Relay {
         Self::start_with(shards, &[]).await
     }
 
+    /// A node of a mesh: at this address, and with links to those at the others. moq-relay is the program that
+    /// MOQSWITCH_INTEROP_PEER names.
+    pub async fn start_node(
+        kind: RelayKind,
+        udp: SocketAddr,
+        shards: usize,
+        settings: &[(&str, &str)],
+        links: &[SocketAddr],
+    ) -> Result<Relay> {
+        let log = log_path();
+        let links: Vec<String> = links.iter().map(|link| format!("moql://{link}")).collect();
+        let starting = async {
+            match kind {
+                RelayKind::Moqswitch => {
+                    let (binary, _) = binary()?;
+                    let listed = links.join(",");
+                    let mut settings = settings.to_vec();
+                    settings.extend([
+                        ("MOQSWITCH_CLUSTER_PEERS", listed.as_str()),
+                        ("MOQSWITCH_CLUSTER_ACCEPT", "true"),
+                        ("MOQSWITCH_CLUSTER_INSECURE", "true"),
+                    ]);
+                    start_moqswitch(&binary, udp, shards, &settings, &log).await
+                }
+                RelayKind::MoqRelay => {
+                    let binary = std::env::var_os("MOQSWITCH_INTEROP_PEER").context("MOQSWITCH_INTEROP_PEER")?;
+                    start_moq_relay(Path::new(&binary), Some(udp), &links, &log).await
+                }
+            }
+        };
+        let (child, udp, http, admin) = tokio::time::timeout(START_LIMIT, starting)
+            .await
+            .with_context(|| format!("{kind:?} did not start, see {}", log.display()))?
+            .with_context(|| format!("start {kind:?}, see {}", log.display()))?;
+        Ok(Relay {
+            child,
+            kind,
+            shards,
+            udp,
+            http,
+            admin,
+            log,
+        })
+    }
+
     /// With further settings of moqswitch, as its environment has them.
     pub async fn start_with(shards: usize, settings: &[(&str, &str)]) -> Result<Relay> {
         let (binary, kind) = binary()?;
         let log = log_path();
         let starting = async {
             match kind {
-                RelayKind::Moqswitch => start_moqswitch(&binary, shards, settings, &log).await,
-                RelayKind::MoqRelay => start_moq_relay(&binary, &log).await,
+                RelayKind::Moqswitch => start_moqswitch(&binary, ANY_PORT, shards, settings, &log).await,
+                RelayKind::MoqRelay => start_moq_relay(&binary, None, &[], &log).await,
             }
         };
         let (child, udp, http, admin) = tokio::time::timeout(START_LIMIT, starting)
@@ -87,6 +132,11 @@ impl Relay {
     /// Where the relay's standard error went.
     pub fn log(&self) -> &Path {
         &self.log
+    }
+
+    /// What the operators' address answers to a `GET`.
+    pub async fn ask(&self, path: &str) -> Result<String> {
+        http_get(self.admin, path).await
     }
 
     pub async fn metrics(&self) -> Result<Metrics> {
@@ -208,12 +258,13 @@ fn default_binary() -> Result<PathBuf> {
 
 async fn start_moqswitch(
     binary: &Path,
+    listen: SocketAddr,
     shards: usize,
     settings: &[(&str, &str)],
     log: &Path,
 ) -> Result<(Child, SocketAddr, SocketAddr, SocketAddr)> {
     let mut child = command(binary, log)?
-        .args(["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"])
+        .args(["--listen", &listen.to_string(), "--http", "127.0.0.1:0"])
         .args(["--shards", &shards.to_string()])
         // Small enough that what the suite pumps through reaches the limit many times over.
         .env("MOQSWITCH_LIMITS_CACHE_BYTES", CACHE_BYTES)
@@ -237,11 +288,26 @@ async fn start_moqswitch(
     bail!("ended before it said where it listens ({})", child.wait().await?)
 }
 
-async fn start_moq_relay(binary: &Path, log: &Path) -> Result<(Child, SocketAddr, SocketAddr, SocketAddr)> {
+async fn start_moq_relay(
+    binary: &Path,
+    listen: Option<SocketAddr>,
+    links: &[String],
+    log: &Path,
+) -> Result<(Child, SocketAddr, SocketAddr, SocketAddr)> {
     // moq-relay does not tell which port it was given, so two free ones are chosen for it.
-    let udp = UdpSocket::bind("127.0.0.1:0")?.local_addr()?;
+    let udp = match listen {
+        Some(udp) => udp,
+        None => free_udp()?,
+    };
     let http = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    let mut child = command(binary, log)?
+    let mut command = command(binary, log)?;
+    for link in links {
+        command.args(["--cluster-connect", link]);
+    }
+    if !links.is_empty() {
+        command.arg("--connect-tls-insecure");
+    }
+    let mut child = command
         .args(["--listen", &udp.to_string()])
         .args(["--listen-tls-generate", "localhost", "--auth-public", "**"])
         .args(["--web-http-listen", &http.to_string()])
@@ -276,6 +342,11 @@ fn command(binary: &Path, log: &Path) -> Result<Command> {
     Ok(command)
 }
 
+/// A UDP port that nobody has, unless somebody takes it before it is used.
+pub fn free_udp() -> Result<SocketAddr> {
+    Ok(UdpSocket::bind(ANY_PORT)?.local_addr()?)
+}
+
 /// The value of `key` in a line of `key=value` words.
 fn token<'a>(line: &'a str, key: &str) -> Option<&'a str> {
     line.split_whitespace().find_map(|word| word.strip_prefix(key))
@@ -287,6 +358,7 @@ fn log_path() -> PathBuf {
     std::env::temp_dir().join(format!("moqswitch-interop-{}-{number}.log", std::process::id()))
 }
 
+const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 const CACHE_BYTES: &str = "32MiB";
 const START_LIMIT: Duration = Duration::from_secs(20);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);

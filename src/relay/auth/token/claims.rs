@@ -25,6 +25,8 @@ pub struct Claims {
     pub not_before: Option<i64>,
     /// `iat`, seconds since 1970. Nothing follows from it.
     pub issued: Option<i64>,
+    /// `cluster`: the session is of another relay of the mesh, see [`Grant::is_peer`].
+    pub is_peer: bool,
     /// `sub`: who the token was given to. Nothing follows from it but for a [device's](crate::auth::Policy::with_devices).
     pub subject: Option<String>,
 }
@@ -44,6 +46,10 @@ impl Claims {
             Some(Value::String(subject)) => Some(subject),
             _ => None,
         };
+        let is_peer = match members.take("cluster") {
+            None | Some(Value::Null) => false,
+            Some(value) => value.as_bool().ok_or(Refusal::Claims)?,
+        };
         let granted = Granted::take(&mut members, Prefixes::OneOrMany);
         if let Some(name) = members.left() {
             return Err(Refusal::UnknownClaim(name.chars().take(CLAIM_SHOWN_MAX).collect()));
@@ -56,6 +62,7 @@ impl Claims {
             expires,
             not_before,
             issued,
+            is_peer,
             subject,
         })
     }
@@ -72,6 +79,7 @@ impl Claims {
             publish: self.publish.clone(),
             subscribe: self.subscribe.clone(),
             without_calls: false,
+            is_peer: self.is_peer,
             until: None,
             expires: self.expires.and_then(time_of),
         })

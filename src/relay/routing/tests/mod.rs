@@ -7,6 +7,7 @@ mod delivery;
 mod endings;
 mod lifecycle;
 mod limits;
+mod mesh;
 mod revoked;
 
 use std::collections::BTreeMap;

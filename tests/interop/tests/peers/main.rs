@@ -13,6 +13,7 @@ mod grants;
 mod in_band;
 mod loadgen;
 mod local;
+mod mesh;
 mod patterns;
 mod phone;
 mod port_change;

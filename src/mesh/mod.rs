@@ -1,0 +1,295 @@
+//! The mesh, seen from the control thread: which other relays there are, where they are, and when they are dialled again. A
+//! shard does the dialling, by a command; everything else about a link is the shard's.
+#![forbid(unsafe_code)]
+
+mod board;
+mod list;
+mod redial;
+pub mod view;
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context;
+use moqswitch_relay::certificate::{CertificateFiles, CertificatePair, ClientAuthorities};
+use moqswitch_relay::quic::{ServerCertificate, Trust};
+use moqswitch_relay::shard::{LinkDial, LinkEnd, ShardCommand, ShardPort};
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use crate::config::{MeshConfig, PeerSource, PeerUrl};
+use crate::limits;
+
+pub use board::{Board, Dialled};
+
+/// Keeps links to other relays.
+pub struct Mesh {
+    config: MeshConfig,
+    dialler: Arc<Dialler>,
+}
+
+/// What it takes to dial.
+struct Dialler {
+    shards: Vec<ShardPort>,
+    /// Where the relay listens: links leave by the same sockets.
+    listen: SocketAddr,
+    trust: Trust,
+    certificate: Option<ServerCertificate>,
+    token: Option<String>,
+    board: Arc<Board>,
+    random: SystemRandom,
+}
+
+impl Mesh {
+    /// Reads the files that the configuration names. `None`: nobody is dialled.
+    pub fn new(config: &MeshConfig, listen: SocketAddr, shards: Vec<ShardPort>) -> anyhow::Result<Option<Self>> {
+        if !config.dials() {
+            return Ok(None);
+        }
+        let token = config.token_file.as_deref().map(|path| {
+            let text = std::fs::read_to_string(path);
+            let text = text.with_context(|| format!("cluster.token_file: cannot read {}", path.display()))?;
+            anyhow::Ok(text.trim().to_owned())
+        });
+        let identity = config.identity.as_ref().map(|(certificate, key)| {
+            let files = CertificateFiles {
+                certificate: certificate.clone(),
+                key: key.clone(),
+            };
+            let pair = CertificatePair::load(&files).context("cluster.certificate")?;
+            anyhow::Ok(ServerCertificate::from_der(&pair.chain, &pair.key.der)?)
+        });
+        let trust = match (&config.ca, config.is_insecure) {
+            (_, true) => {
+                tracing::warn!("cluster.insecure: whoever answers at the address of a peer is taken for it");
+                Trust::Anyone
+            }
+            (Some(path), false) => {
+                let authorities = ClientAuthorities::load(path, false).context("cluster.ca")?;
+                Trust::Authorities(authorities.certificates.into())
+            }
+            (None, false) => Trust::Roots,
+        };
+        Ok(Some(Self {
+            config: config.clone(),
+            dialler: Arc::new(Dialler {
+                shards,
+                listen,
+                trust,
+                certificate: identity.transpose()?,
+                token: token.transpose()?,
+                board: Arc::default(),
+                random: SystemRandom::new(),
+            }),
+        }))
+    }
+
+    /// How its links stand.
+    pub fn board(&self) -> Arc<Board> {
+        Arc::clone(&self.dialler.board)
+    }
+
+    /// Keeps all links, for ever.
+    pub async fn serve(self) {
+        let mut links = Links {
+            dialler: Arc::clone(&self.dialler),
+            tasks: JoinSet::new(),
+            kept: BTreeMap::new(),
+        };
+        let fixed: BTreeMap<String, PeerUrl> = self
+            .config
+            .peers
+            .iter()
+            .map(|peer| (peer.name.clone(), peer.clone()))
+            .collect();
+        links.set(&fixed);
+        let Some(source) = &self.config.source else {
+            return std::future::pending().await;
+        };
+        let interval = match source {
+            PeerSource::File(_) => limits::PEER_FILE_LOOK_INTERVAL,
+            PeerSource::Dns { .. } => limits::PEER_NAME_LOOK_INTERVAL,
+        };
+        let mut complaint = String::new();
+        loop {
+            match list::read(source).await {
+                Ok(mut listed) => {
+                    complaint.clear();
+                    listed.extend(fixed.clone());
+                    links.set(&listed);
+                }
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    if error != complaint {
+                        tracing::warn!(%error, "the list of peers stays as it was");
+                        complaint = error;
+                    }
+                }
+            }
+            tokio::time::sleep(interval).await;
+        }
+    }
+}
+
+/// The links that are kept.
+struct Links {
+    dialler: Arc<Dialler>,
+    tasks: JoinSet<()>,
+    kept: BTreeMap<String, (PeerUrl, tokio::task::AbortHandle)>,
+}
+
+impl Links {
+    /// Keeps these and no others.
+    fn set(&mut self, wanted: &BTreeMap<String, PeerUrl>) {
+        let dialler = &self.dialler;
+        self.kept.retain(|name, (peer, task)| {
+            let stays = wanted.get(name) == Some(peer);
+            if !stays {
+                task.abort();
+                dialler.hang_up(name);
+            }
+            stays
+        });
+        for (name, peer) in wanted {
+            if !self.kept.contains_key(name) {
+                let task = self.tasks.spawn(keep(Arc::clone(&self.dialler), peer.clone()));
+                self.kept.insert(name.clone(), (peer.clone(), task));
+            }
+        }
+        // Those that were aborted leave nothing behind.
+        while self.tasks.try_join_next().is_some() {}
+    }
+}
+
+/// Dials one peer again and again.
+async fn keep(dialler: Arc<Dialler>, peer: PeerUrl) {
+    let mut redial = redial::Redial::default();
+    let shard = shard_of(&peer.name, dialler.shards.len());
+    for attempt in 1.. {
+        dialler.board.set(&peer.name, |dialled| {
+            dialled.shard = shard;
+            dialled.attempts = attempt;
+            dialled.next = None;
+        });
+        let end = match dialler.dial(&peer, shard, attempt).await {
+            Ok(end) => end,
+            Err(error) => LinkEnd {
+                reason: format!("{error:#}"),
+                lasted: None,
+            },
+        };
+        let wait = redial.next(end.lasted, dialler.draw());
+        let lasted_s = end.lasted.map(|lasted| lasted.as_secs());
+        tracing::info!(
+            peer = peer.name,
+            reason = end.reason,
+            lasted_s,
+            again_ms = wait.as_millis(),
+            "a link is over"
+        );
+        dialler.board.set(&peer.name, |dialled| {
+            dialled.last_end = Some(end.reason);
+            dialled.next = Some(Instant::now() + wait);
+        });
+        tokio::time::sleep(wait).await;
+    }
+}
+
+impl Dialler {
+    /// One link, from its beginning to its end.
+    async fn dial(&self, peer: &PeerUrl, shard: usize, attempt: u64) -> anyhow::Result<LinkEnd> {
+        let looked_up = tokio::net::lookup_host((peer.host.as_str(), peer.port));
+        let found = tokio::time::timeout(limits::PEER_LOOK_UP_MAX, looked_up).await;
+        let found = found
+            .context("the name is not looked up in time")?
+            .context("the name cannot be looked up")?;
+        let usable: Vec<SocketAddr> = found.filter(|address| self.reaches(address.ip())).collect();
+        anyhow::ensure!(
+            !usable.is_empty(),
+            "the name has no address that can be reached from {}",
+            self.listen
+        );
+        // A name of several addresses gets its turn at each.
+        let turn = usize::try_from(attempt - 1).unwrap_or_default() % usable.len();
+        let remote = usable[turn];
+        let local = self.local_for(remote).context("no way there")?;
+        let with_token = match &self.token {
+            Some(token) => peer.clone().with_token(token),
+            None => peer.clone(),
+        };
+        let (ended, end) = oneshot::channel();
+        let dial = LinkDial {
+            name: peer.name.as_str().into(),
+            remote,
+            local,
+            server_name: peer.server_name.clone(),
+            target: with_token.target,
+            authority: peer.is_web.then(|| peer.authority()),
+            trust: self.trust.clone(),
+            certificate: self.certificate.clone(),
+            cost: peer.cost,
+            ended,
+        };
+        let port = self.shards.get(shard).context("no such shard")?;
+        port.send(ShardCommand::Dial(Box::new(dial)))?;
+        end.await.context("the shard is gone")
+    }
+
+    /// Links leave by the socket that is listened on, which is of one family unless it is `[::]`.
+    fn reaches(&self, ip: IpAddr) -> bool {
+        match self.listen.ip() {
+            IpAddr::V6(own) if own.is_unspecified() => true,
+            own => own.is_ipv4() == ip.is_ipv4(),
+        }
+    }
+
+    /// The address of this host that packets to another leave by.
+    fn local_for(&self, remote: SocketAddr) -> std::io::Result<IpAddr> {
+        let own = self.listen.ip();
+        if !own.is_unspecified() {
+            return Ok(own);
+        }
+        let any: SocketAddr = match remote {
+            SocketAddr::V4(_) => ([0; 4], 0).into(),
+            SocketAddr::V6(_) => ([0; 16], 0).into(),
+        };
+        // Nothing is sent: the kernel says which way it would go.
+        let socket = UdpSocket::bind(any)?;
+        socket.connect(remote)?;
+        Ok(socket.local_addr()?.ip())
+    }
+
+    fn hang_up(&self, name: &str) {
+        self.board.remove(name);
+        let shard = shard_of(name, self.shards.len());
+        if let Some(port) = self.shards.get(shard)
+            && port.send(ShardCommand::HangUp(name.into())).is_err()
+        {
+            tracing::warn!(
+                peer = name,
+                "a link that is not wanted any more stays until it ends by itself"
+            );
+        }
+    }
+
+    fn draw(&self) -> u32 {
+        let mut bytes = [0; 4];
+        // Without randomness the wait is the longest.
+        match self.random.fill(&mut bytes) {
+            Ok(()) => u32::from_le_bytes(bytes),
+            Err(_) => u32::MAX,
+        }
+    }
+}
+
+/// The links of a node are spread over its shards by the names of its peers.
+fn shard_of(name: &str, shards: usize) -> usize {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    let shards = u64::try_from(shards).unwrap_or(1).max(1);
+    usize::try_from(hasher.finish() % shards).unwrap_or_default()
+}
