@@ -82,9 +82,9 @@ async fn a_relay_that_comes_again_is_dialled_again() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_survives_the_relay_that_its_route_goes_by() -> Result<()> {
     let kinds = [RelayKind::Moqswitch; 4];
-    let gap = survive(kinds, "-KILL", Draft::Lite06).await?;
+    let gap = survive(kinds, End::Signal("-KILL"), Draft::Lite06).await?;
     println!("killed: {} ms without a group", gap.as_millis());
-    let gap = survive(kinds, "-TERM", Draft::Lite06).await?;
+    let gap = survive(kinds, End::Signal("-TERM"), Draft::Lite06).await?;
     println!("GOAWAY: {} ms without a group", gap.as_millis());
     Ok(())
 }
@@ -209,7 +209,7 @@ async fn calls_survive_in_a_mesh_of_both_kinds() -> Result<()> {
     ] {
         for draft in Draft::ALL {
             for signal in ["-KILL", "-TERM"] {
-                let gap = survive(kinds, signal, draft).await;
+                let gap = survive(kinds, End::Signal(signal), draft).await;
                 let gap = gap.with_context(|| format!("{kinds:?} {signal} {draft}"))?;
                 println!("{kinds:?} {signal} {draft}: {} ms without a group", gap.as_millis());
             }
@@ -218,9 +218,43 @@ async fn calls_survive_in_a_mesh_of_both_kinds() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a network namespace of its own: tests/mesh.sh"]
+async fn calls_survive_links_that_are_cut() -> Result<()> {
+    for (what, directions) in [
+        ("towards the hearer", [true, false]),
+        ("towards the publisher", [false, true]),
+        ("both ways", [true, true]),
+    ] {
+        let gap = survive([RelayKind::Moqswitch; 4], End::Cut(directions), Draft::Lite06).await;
+        let gap = gap.with_context(|| what.to_owned())?;
+        println!("cut {what}: {} ms without a group", gap.as_millis());
+    }
+    Ok(())
+}
+
+/// How a way ends.
+#[derive(Clone, Copy)]
+enum End<'a> {
+    Signal(&'a str),
+    /// The link to the hearer's node passes nothing on, in either direction.
+    Cut([bool; 2]),
+}
+
+/// Has the kernel drop what goes from one node to another.
+async fn cut(from: SocketAddr, to: SocketAddr) -> Result<()> {
+    let (from, to) = (from.port().to_string(), to.port().to_string());
+    let rule = [
+        "-A", "OUTPUT", "-p", "udp", "--sport", &from, "--dport", &to, "-j", "DROP",
+    ];
+    let status = tokio::process::Command::new("iptables").args(rule).status().await?;
+    ensure!(status.success(), "iptables: {status}");
+    Ok(())
+}
+
 /// A diamond: the publisher is at the first, the hearer at the last, and the two between them are the ways. One way goes, and
 /// the call goes on by the other. How long there was nothing to hear.
-async fn survive(kinds: [RelayKind; 4], signal: &str, draft: Draft) -> Result<Duration> {
+async fn survive(kinds: [RelayKind; 4], end: End<'_>, draft: Draft) -> Result<Duration> {
     let ends = Relay::start_node(kinds[3], free_udp()?, 2, WITHOUT_CALLS, &[]).await?;
     let mut ways = Vec::new();
     for kind in &kinds[1..3] {
@@ -258,7 +292,17 @@ async fn survive(kinds: [RelayKind; 4], signal: &str, draft: Draft) -> Result<Du
     }
     // Whichever it goes by: of the other nothing is heard.
     let way = the_way(&ways).await?;
-    ways[way].signal(signal).await?;
+    match end {
+        End::Signal(signal) => ways[way].signal(signal).await?,
+        End::Cut([there, back]) => {
+            if there {
+                cut(ways[way].udp(), ends.udp()).await?;
+            }
+            if back {
+                cut(ends.udp(), ways[way].udp()).await?;
+            }
+        }
+    }
     let from = Instant::now();
     let mut previous = Instant::now();
     let mut longest = Duration::ZERO;

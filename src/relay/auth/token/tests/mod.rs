@@ -132,7 +132,8 @@ fn claims_that_are_not_understood_are_refused() {
         ("[]", Refusal::Claims),
         (r#"{"put":"a","put":"b"}"#, Refusal::Claims),
         (r#"{"put":"a","aud":"x"}"#, unknown("aud")),
-        (r#"{"put":"a","cluster":true}"#, unknown("cluster")),
+        (r#"{"put":"a","clusters":true}"#, unknown("clusters")),
+        (r#"{"put":"a","cluster":1}"#, Refusal::Claims),
         (r#"{"put":"a","Root":"x"}"#, unknown("Root")),
         (r#"{"put":"a","":1}"#, unknown("")),
         (r#"{"put":"a","exp":"1"}"#, Refusal::Time("exp")),
@@ -253,4 +254,14 @@ fn parts(token: &str) -> [&str; 3] {
 
 fn moment(since_1970: Duration) -> Moment {
     Moment(SystemTime::UNIX_EPOCH + since_1970)
+}
+
+#[test]
+fn a_token_says_that_its_session_is_another_relay() {
+    let is_peer = |claims: &str| {
+        let claims = Claims::parse(claims.as_bytes()).unwrap();
+        claims.grant(Moment(SystemTime::now())).unwrap().is_peer
+    };
+    assert!(is_peer(r#"{"put":"","cluster":true}"#));
+    assert!(!is_peer(r#"{"put":"","cluster":false}"#) && !is_peer(r#"{"put":""}"#));
 }
