@@ -27,11 +27,7 @@ impl Gateway {
         if invited.replaces.is_some() {
             return Err(501);
         }
-        // Those who wait for an answer will need a leg of RTP, too: nobody is called for one that there is not.
-        let promised = self.calls.len().saturating_sub(self.streams.len());
-        if self.media.available() <= promised {
-            return Err(503);
-        }
+        self.promise_media()?;
         let Wish {
             offer,
             takes,
@@ -99,6 +95,16 @@ impl Gateway {
         self.insert(invited.leg, call);
         self.registry.prove(invited.flow.connection);
         Ok(())
+    }
+
+    /// Those who wait for an answer will need a leg of RTP, too: nobody is called for one that there is not.
+    fn promise_media(&self) -> Result<(), u16> {
+        let promised = self.calls.len().saturating_sub(self.streams.len());
+        if self.media.available() > promised {
+            Ok(())
+        } else {
+            Err(503)
+        }
     }
 
     /// What who calls wants to speak, if it can be had.
