@@ -112,6 +112,7 @@ const LAYERS: &[Layer] = &[
     layer("containers/limits", &[], &[], &[]),
     layer("containers/opus", &["limits"], &[], &[]),
     layer("containers/ogg", &["limits", "opus"], &[], &[]),
+    layer("containers/slots", &["limits"], &[], &[]),
     layer("containers/wav", &["limits"], &[], &[]),
     // SIP without I/O.
     layer("sip/sdp", &["limits", "sdp"], &[], &[]),

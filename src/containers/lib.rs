@@ -12,7 +12,9 @@
 pub mod limits;
 pub mod ogg;
 pub mod opus;
+pub mod slots;
 pub mod wav;
 
 pub use ogg::{OpusFile, OpusReadError, OpusWriter};
+pub use slots::{SlotCounts, Slots};
 pub use wav::{Encoding, Wav, WavReadError, WavWriter};
