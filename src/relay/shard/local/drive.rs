@@ -338,7 +338,14 @@ impl Shard {
                     return self.tracks.on_subscribe_refused(track, stream_error::NOT_FOUND);
                 };
                 self.tracks.on_subscribed(track, id, self.now);
-                self.tell_peer(peer, LocalEvent::Wanted { peer, tag, id, demand });
+                let event = LocalEvent::Wanted {
+                    peer,
+                    tag,
+                    id,
+                    broadcast,
+                    demand,
+                };
+                self.tell_peer(peer, event);
             }
             Action::UpdateSubscription { id, update, .. } => {
                 if let Some(tag) = self.wanted_tag(peer, id) {
