@@ -212,6 +212,16 @@ const LAYERS: &[Layer] = &[
     layer("sip/agent", ANY, &[], &[]),
     // The HTTP edge of the call plane.
     layer("signalling/limits", &[], &[], &[]),
+    layer("services/limits", &[], &["wire"], &[]),
+    layer("services/catalog", &["limits"], &[], &[]),
+    layer("services/ordering", &["limits"], &[], &[]),
+    layer("services/pool", &["limits"], &[], &[]),
+    layer(
+        "services/transcoders",
+        &["catalog", "limits", "ordering", "pool"],
+        &["wire"],
+        &["routing", "shard"],
+    ),
     layer("signalling/media", &[], &[], &[]),
     layer("signalling/fake", &["gateway", "media"], &[], &[]),
     layer("signalling/counters", &[], &[], &[]),
@@ -482,6 +492,7 @@ fn every_module_has_a_row_and_every_row_a_module() {
         ("src/audio/lib.rs", "audio/"),
         ("src/legs/lib.rs", "legs/"),
         ("src/media/lib.rs", "media/"),
+        ("src/services/lib.rs", "services/"),
         ("src/signalling/lib.rs", "signalling/"),
     ] {
         for line in fs::read_to_string(root).unwrap().lines() {
@@ -543,7 +554,17 @@ fn modules_do_not_name_each_other_in_circles() {
         (
             "src",
             "lib.rs",
-            &["proto", "relay", "audio", "calls", "legs", "media", "signalling", "sip"],
+            &[
+                "proto",
+                "relay",
+                "audio",
+                "calls",
+                "legs",
+                "media",
+                "services",
+                "signalling",
+                "sip",
+            ],
         ),
         ("src/proto", "lib.rs", &[]),
         ("src/relay", "lib.rs", &[]),
@@ -551,6 +572,7 @@ fn modules_do_not_name_each_other_in_circles() {
         ("src/audio", "lib.rs", &[]),
         ("src/legs", "lib.rs", &[]),
         ("src/media", "lib.rs", &[]),
+        ("src/services", "lib.rs", &[]),
         ("src/signalling", "lib.rs", &[]),
         ("src/sip", "lib.rs", &[]),
     ] {
