@@ -218,6 +218,16 @@ const LAYERS: &[Layer] = &[
     layer("sip/agent", ANY, &[], &[]),
     // The HTTP edge of the call plane.
     layer("signalling/limits", &[], &[], &[]),
+    layer("services/limits", &[], &["wire"], &[]),
+    layer("services/catalog", &["limits"], &[], &[]),
+    layer("services/ordering", &["limits"], &[], &[]),
+    layer("services/pool", &["limits"], &[], &[]),
+    layer(
+        "services/transcoders",
+        &["catalog", "limits", "ordering", "pool"],
+        &["wire"],
+        &["routing", "shard"],
+    ),
     layer("signalling/media", &[], &[], &[]),
     layer("signalling/fake", &["gateway", "media"], &[], &[]),
     layer("signalling/counters", &[], &[], &[]),
@@ -507,6 +517,7 @@ fn every_module_has_a_row_and_every_row_a_module() {
         ("src/containers/lib.rs", "containers/"),
         ("src/legs/lib.rs", "legs/"),
         ("src/media/lib.rs", "media/"),
+        ("src/services/lib.rs", "services/"),
         ("src/signalling/lib.rs", "signalling/"),
     ] {
         for line in fs::read_to_string(root).unwrap().lines() {
@@ -568,14 +579,15 @@ fn modules_do_not_name_each_other_in_circles() {
         (
             "src",
             "lib.rs",
-            &["proto", "relay", "audio", "calls", "legs", "media", "signalling", "sip"],
             &[
                 "proto",
                 "relay",
+                "audio",
                 "calls",
                 "containers",
                 "legs",
                 "media",
+                "services",
                 "signalling",
                 "sip",
             ],
@@ -587,6 +599,7 @@ fn modules_do_not_name_each_other_in_circles() {
         ("src/containers", "lib.rs", &[]),
         ("src/legs", "lib.rs", &[]),
         ("src/media", "lib.rs", &[]),
+        ("src/services", "lib.rs", &[]),
         ("src/signalling", "lib.rs", &[]),
         ("src/sip", "lib.rs", &[]),
     ] {

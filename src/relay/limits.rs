@@ -70,6 +70,9 @@ pub const LOCAL_EVENTS_PER_TURN_MAX: usize = 1_024;
 /// Announcements that a watch is told in one go. The rest follows in the next.
 pub const LOCAL_ANNOUNCEMENTS_PER_TURN_MAX: usize = 1_024;
 
+/// Prefixes of whose broadcasts one local peer makes tracks. A further one is refused.
+pub const LOCAL_DERIVATIONS_MAX: usize = 8;
+
 /// Bytes of one frame for a local peer, gathered from its pieces. The group of a larger one ends with FRAME_TOO_LARGE.
 pub const LOCAL_FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;
 

@@ -19,6 +19,7 @@ mod datagrams;
 mod deadlines;
 mod decisions;
 mod demand;
+mod derived;
 mod downstream;
 mod egress;
 mod fetch;

@@ -10,6 +10,7 @@ use super::cache::CacheOrder;
 use super::counting::Counting;
 use super::deadlines::Deadlines;
 use super::decisions::Decisions;
+use super::derived::Derived;
 use super::egress::{Egress, EgressStatistics};
 use super::fetch::FetchTable;
 use super::group::Groups;
@@ -69,6 +70,7 @@ pub struct Tracks {
     pub(super) decisions: Decisions,
     pub(super) sent: EgressStatistics,
     pub(super) counting: Counting,
+    pub(super) derived: Derived,
 }
 
 impl Tracks {
@@ -86,6 +88,7 @@ impl Tracks {
             decisions: Decisions::default(),
             sent: EgressStatistics::default(),
             counting: Counting::default(),
+            derived: Derived::default(),
             limits,
         }
     }
@@ -97,6 +100,7 @@ impl Tracks {
 
     /// A session is over: its requests, and as a publisher its tracks.
     pub fn handle_peer_gone(&mut self, peer: PeerKey, now: Instant) {
+        self.derived.forget(peer);
         let requests: Vec<StreamId> = self
             .peers
             .get(peer)
@@ -211,6 +215,7 @@ impl Tracks {
 
     /// The track of one name and source, made when there is none and it may be.
     pub(super) fn track_of(&mut self, broadcast: &BroadcastPath, name: &TrackName, source: Source) -> Option<TrackKey> {
+        let source = self.maker_of(broadcast, name, source);
         let key = self.store.track_of(broadcast, name, source, self.limits.tracks_max)?;
         if let Some(track) = self.store.track_mut(key)
             && track.counted.is_none()

@@ -6,13 +6,13 @@ use std::time::Instant;
 use rustc_hash::FxHashMap;
 use slab::Slab;
 
-use moqswitch_proto::wire::{BroadcastPath, ErrorCode, StreamId, SubscribeId, TrackInfo, stream_error};
+use moqswitch_proto::wire::{BroadcastPath, ErrorCode, StreamId, SubscribeId, TrackInfo, TrackName, stream_error};
 
 use crate::limits::{
     APPLICATION_ROUNDS_PER_TURN_MAX, APPLICATIONS_MAX, LOCAL_ANNOUNCEMENTS_PER_TURN_MAX, SOCKET_RECEIVES_PER_TURN_MAX,
 };
 use crate::net::{SocketEvent, SocketId};
-use crate::routing::{Action, AnnounceAction, Demand, PeerKey, RequestKey};
+use crate::routing::{Action, AnnounceAction, Demand, PeerKey, RequestKey, TrackKey};
 use crate::shard::feed::FeedEvent;
 use crate::shard::worker::Shard;
 
@@ -328,17 +328,7 @@ impl Shard {
                 demand,
                 ..
             } => {
-                let offered = self.locals.peers.get_mut(&peer).and_then(|state| {
-                    let tag = state.offered(&broadcast, &name)?.tag;
-                    let id = SubscribeId(state.next_id());
-                    state.wanted.insert(id, tag);
-                    Some((tag, id))
-                });
-                let Some((tag, id)) = offered else {
-                    return self.tracks.on_subscribe_refused(track, stream_error::NOT_FOUND);
-                };
-                self.tracks.on_subscribed(track, id, self.now);
-                self.tell_peer(peer, LocalEvent::Wanted { peer, tag, id, demand });
+                self.want_of_local(peer, track, broadcast, &name, demand);
             }
             Action::UpdateSubscription { id, update, .. } => {
                 if let Some(tag) = self.wanted_tag(peer, id) {
@@ -393,6 +383,35 @@ impl Shard {
             | Action::Fetched { .. }
             | Action::Remote(..) => {}
         }
+    }
+
+    /// Somebody wants a track of the peer.
+    fn want_of_local(
+        &mut self,
+        peer: PeerKey,
+        track: TrackKey,
+        broadcast: BroadcastPath,
+        name: &TrackName,
+        demand: Demand,
+    ) {
+        let offered = self.locals.peers.get_mut(&peer).and_then(|state| {
+            let tag = state.offered(&broadcast, name)?.tag;
+            let id = SubscribeId(state.next_id());
+            state.wanted.insert(id, tag);
+            Some((tag, id))
+        });
+        let Some((tag, id)) = offered else {
+            return self.tracks.on_subscribe_refused(track, stream_error::NOT_FOUND);
+        };
+        self.tracks.on_subscribed(track, id, self.now);
+        let event = LocalEvent::Wanted {
+            peer,
+            tag,
+            id,
+            broadcast,
+            demand,
+        };
+        self.tell_peer(peer, event);
     }
 
     fn tell_peer(&mut self, peer: PeerKey, event: LocalEvent) {

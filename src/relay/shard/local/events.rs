@@ -21,6 +21,8 @@ pub enum LocalEvent {
         tag: u64,
         /// Names the subscription in what is sent.
         id: SubscribeId,
+        /// Whose track it is: one that the peer publishes, or that it derives tracks of.
+        broadcast: BroadcastPath,
         /// What all subscribers together want.
         demand: Demand,
     },

@@ -10,7 +10,7 @@ use moqswitch_proto::wire::{
     Advertisement, BroadcastPath, ErrorCode, GroupRange, GroupSequence, StreamId, Subscribe, SubscribeId, TrackName,
 };
 
-use crate::limits::{LOCAL_PEERS_MAX, LOCAL_REQUESTS_MAX, LOCAL_TRACKS_MAX};
+use crate::limits::{LOCAL_DERIVATIONS_MAX, LOCAL_PEERS_MAX, LOCAL_REQUESTS_MAX, LOCAL_TRACKS_MAX};
 use crate::net::{AddSocketError, SocketId};
 use crate::routing::{Holder, PeerKey, RequestKey, ShardId};
 use crate::shard::feed::FeedEvent;
@@ -73,6 +73,9 @@ pub enum LocalError {
     /// The peer subscribes to and watches as much as it may.
     #[error("a local peer has at most {LOCAL_REQUESTS_MAX} requests")]
     TooManyRequests,
+    /// The peer makes tracks of as many prefixes as it may.
+    #[error("a local peer derives tracks of at most {LOCAL_DERIVATIONS_MAX} prefixes")]
+    TooManyDerivations,
     /// The relay knows as many broadcasts as it may, or the path is longer than one may be.
     #[error("the broadcast cannot be announced")]
     NotAnnounced,
@@ -154,6 +157,32 @@ impl Host<'_> {
         let is_published = self.peer(peer).is_ok_and(|state| state.offers.remove(path).is_some());
         if is_published {
             self.shard.withdraw_local(peer, path);
+        }
+    }
+
+    /// Makes tracks of others' broadcasts: whoever subscribes to one of these names, of a broadcast at or below the prefix
+    /// whose publisher is on this shard, is served by the peer instead of the publisher. `Wanted` says of which broadcast.
+    /// Where the publisher has a track of that name itself, nobody gets it. Nothing is announced by this. If several peers
+    /// make the same, the first one does.
+    pub fn derive(&mut self, peer: PeerKey, prefix: &BroadcastPath, tracks: Vec<LocalTrack>) -> Result<(), LocalError> {
+        let state = self.peer(peer)?;
+        if tracks.len() > LOCAL_TRACKS_MAX {
+            return Err(LocalError::TooManyTracks);
+        }
+        if state.derives.len() >= LOCAL_DERIVATIONS_MAX {
+            return Err(LocalError::TooManyDerivations);
+        }
+        let names = tracks.iter().map(|track| track.name.clone()).collect();
+        state.derives.push((prefix.clone(), tracks));
+        self.shard.tracks.handle_derived(peer, prefix.clone(), names);
+        Ok(())
+    }
+
+    /// Ends a track that somebody wants: all who do are told the code, or, without one, that this was all of it.
+    /// `Unwanted` does not come any more.
+    pub fn close_track(&mut self, peer: PeerKey, id: SubscribeId, code: Option<ErrorCode>) {
+        if self.peer(peer).is_ok_and(|state| state.wanted.remove(&id).is_some()) {
+            self.shard.tracks.handle_upstream_closed(peer, id, code);
         }
     }
 

@@ -35,6 +35,8 @@ pub(super) struct LocalPeer {
     pub(super) hop: HopId,
     /// Broadcasts that it publishes, with their tracks.
     pub(super) offers: FxHashMap<BroadcastPath, Vec<LocalTrack>>,
+    /// Tracks that it makes of broadcasts of others, at and below each prefix.
+    pub(super) derives: Vec<(BroadcastPath, Vec<LocalTrack>)>,
     /// Tags of tracks that somebody wants, by the names of their subscriptions.
     pub(super) wanted: FxHashMap<SubscribeId, u64>,
     pub(super) subscriptions: FxHashMap<SubscribeId, Subscription>,
@@ -69,6 +71,7 @@ impl LocalPeer {
             application,
             hop,
             offers: FxHashMap::default(),
+            derives: Vec::new(),
             wanted: FxHashMap::default(),
             subscriptions: FxHashMap::default(),
             requests: FxHashMap::default(),
@@ -86,7 +89,11 @@ impl LocalPeer {
     }
 
     pub(super) fn offered(&self, broadcast: &BroadcastPath, name: &TrackName) -> Option<&LocalTrack> {
-        self.offers.get(broadcast)?.iter().find(|track| track.name == *name)
+        let derived = self.derives.iter();
+        let derived = derived.filter(|(prefix, _)| broadcast.strip_prefix(prefix).is_some());
+        let own = self.offers.get(broadcast).into_iter();
+        let mut tracks = own.chain(derived.map(|(_, tracks)| tracks)).flatten();
+        tracks.find(|track| track.name == *name)
     }
 
     /// The subscription is over: its requests are forgotten, and its groups come to nothing.

@@ -351,7 +351,7 @@ struct Scripted {
 }
 
 /// The test's side of it.
-struct Remote {
+pub(super) struct Remote {
     port: ShardPort,
     scripts: mpsc::SyncSender<Script>,
     events: channel::Receiver<LocalEvent>,
@@ -395,7 +395,7 @@ impl Scripted {
 }
 
 impl Remote {
-    async fn install(port: &ShardPort) -> Result<Self> {
+    pub(super) async fn install(port: &ShardPort) -> Result<Self> {
         let ((scripts, events), application) = Scripted::new();
         let (reply, answer) = oneshot::channel();
         port.send(ShardCommand::Install {
@@ -412,7 +412,10 @@ impl Remote {
     }
 
     /// Runs something on the shard.
-    async fn run<R: Send + 'static>(&self, script: impl FnOnce(&mut Host<'_>) -> R + Send + 'static) -> Result<R> {
+    pub(super) async fn run<R: Send + 'static>(
+        &self,
+        script: impl FnOnce(&mut Host<'_>) -> R + Send + 'static,
+    ) -> Result<R> {
         let (reply, answer) = oneshot::channel();
         let script: Script = Box::new(move |host| {
             let _ = reply.send(script(host));
@@ -427,7 +430,7 @@ impl Remote {
     }
 
     /// The first such event that was not asked for before.
-    async fn until(&mut self, is_wanted: impl Fn(&LocalEvent) -> bool) -> Result<LocalEvent> {
+    pub(super) async fn until(&mut self, is_wanted: impl Fn(&LocalEvent) -> bool) -> Result<LocalEvent> {
         if let Some(at) = self.passed.iter().position(&is_wanted) {
             return Ok(self.passed.remove(at));
         }
@@ -497,7 +500,7 @@ impl Remote {
         Ok(id)
     }
 
-    async fn until_announced(&mut self, wanted: &str) -> Result<()> {
+    pub(super) async fn until_announced(&mut self, wanted: &str) -> Result<()> {
         self.until(|event| matches!(event, LocalEvent::Announced { tag: WATCHED, path } if path.as_str() == wanted))
             .await
             .map(drop)
@@ -543,7 +546,7 @@ fn track() -> LocalTrack {
     }
 }
 
-fn subscription(path: &str, track: &str) -> LocalSubscription {
+pub(super) fn subscription(path: &str, track: &str) -> LocalSubscription {
     LocalSubscription {
         broadcast: BroadcastPath::new(path),
         track: track.into(),
@@ -565,7 +568,7 @@ async fn snapshot(port: &ShardPort) -> Result<moqswitch_relay::shard::statistics
     Ok(timeout(LIMIT, answer).await??)
 }
 
-fn start(shards: usize) -> Result<RelayHandle> {
+pub(super) fn start(shards: usize) -> Result<RelayHandle> {
     Relay::start(RelayOptions {
         listen: ([127, 0, 0, 1], 0).into(),
         shards: NonZeroUsize::new(shards),
@@ -573,15 +576,15 @@ fn start(shards: usize) -> Result<RelayHandle> {
     })
 }
 
-async fn stop(relay: RelayHandle) -> Result<()> {
+pub(super) async fn stop(relay: RelayHandle) -> Result<()> {
     relay.drain(Duration::from_millis(100));
     tokio::task::spawn_blocking(move || relay.join()).await?
 }
 
 /// What the tests give their track, subscription and watch.
 const OFFERED: u64 = 1;
-const HEARD: u64 = 2;
-const WATCHED: u64 = 3;
+pub(super) const HEARD: u64 = 2;
+pub(super) const WATCHED: u64 = 3;
 
 const INFO: TrackInfo = TrackInfo {
     epoch: 0,
@@ -595,7 +598,7 @@ const INFO: TrackInfo = TrackInfo {
 const EVENTS_MAX: usize = 1 << 16;
 const SCRIPTS_MAX: usize = 16;
 
-const LIMIT: Duration = Duration::from_secs(20);
+pub(super) const LIMIT: Duration = Duration::from_secs(20);
 
 /// Long enough for media to come that should not.
 const QUIET: Duration = Duration::from_millis(300);

@@ -23,5 +23,6 @@ mod slow_subscriber;
 mod srtp;
 mod telephones;
 mod tokens;
+mod transcoding;
 mod web;
 mod websocket;

@@ -49,9 +49,9 @@ fn decoded(codec: Codec, rate: Rate, payload: &[u8]) -> Vec<i16> {
 
 #[test]
 fn g722_is_bit_by_bit_what_others_make_of_it() {
-    let payload = include_bytes!("samples/samples.g722");
+    let payload = include_bytes!("samples.g722");
     assert_eq!(encoded(Codec::G722, Rate::Hz16000, &samples()), payload);
-    let others = linear(include_bytes!("samples/decoded.pcm"));
+    let others = linear(include_bytes!("decoded.pcm"));
     assert_eq!(decoded(Codec::G722, Rate::Hz16000, payload), others);
 }
 
@@ -61,13 +61,13 @@ fn g711_is_decoded_bit_by_bit_and_encoded_as_nearly() {
     for (codec, pcm, payload) in [
         (
             Codec::Pcmu,
-            &include_bytes!("samples/ulaw.pcm")[..],
-            &include_bytes!("samples/samples.ulaw")[..],
+            &include_bytes!("ulaw.pcm")[..],
+            &include_bytes!("samples.ulaw")[..],
         ),
         (
             Codec::Pcma,
-            &include_bytes!("samples/alaw.pcm")[..],
-            &include_bytes!("samples/samples.alaw")[..],
+            &include_bytes!("alaw.pcm")[..],
+            &include_bytes!("samples.alaw")[..],
         ),
     ] {
         assert_eq!(decoded(codec, Rate::Hz8000, &bytes), linear(pcm), "{codec:?}");
@@ -93,7 +93,7 @@ fn g711_is_decoded_bit_by_bit_and_encoded_as_nearly() {
 #[test]
 fn opus_of_others_is_understood_at_each_rate() {
     let mut packets = Vec::new();
-    let mut bytes = &include_bytes!("samples/opus.packets")[..];
+    let mut bytes = &include_bytes!("opus.packets")[..];
     while let Some((size, rest)) = bytes.split_first_chunk() {
         let (packet, rest) = rest.split_at(usize::from(u16::from_be_bytes(*size)));
         packets.push(packet);

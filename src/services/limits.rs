@@ -1,0 +1,40 @@
+//! Bounds, and what happens there.
+
+use std::time::Duration;
+
+use moqswitch_proto::wire::ErrorCode;
+
+/// Streams of one worker. When all have so many, further subscriptions are closed with [`FULL`].
+pub const STREAMS_PER_WORKER_MAX: usize = 512;
+
+/// The code of a subscription that no worker has room for.
+pub const FULL: ErrorCode = ErrorCode(0x50);
+
+/// Thousandths of the last second that a worker was busy: from here on it takes no further stream.
+pub(crate) const BUSY_MAX: u32 = 850;
+
+/// Frames that wait for one worker. A further one is dropped and counted.
+pub(crate) const FRAMES_MAX: usize = 4096;
+
+/// Tasks that wait for one worker, frames and others. A stream that finds no room to begin is refused, one that finds none
+/// to end is ended later.
+pub(crate) const TASKS_MAX: usize = FRAMES_MAX + 2 * STREAMS_PER_WORKER_MAX;
+
+/// Frames that wait for one shard to publish them. A further one is dropped and counted.
+pub(crate) const RESULTS_MAX: usize = 8192;
+
+/// Frames that a shard publishes in one turn. The rest follows in the next.
+pub(crate) const RESULTS_PER_TURN_MAX: usize = 512;
+
+/// Bytes of one frame. A longer one is dropped.
+pub(crate) const FRAME_BYTES_MAX: usize = moqswitch_audio::PAYLOAD_BYTES_MAX;
+
+/// Bytes of a catalog. A longer one says nothing.
+pub(crate) const CATALOG_BYTES_MAX: usize = 16 * 1024;
+
+/// What waits for longer than this is of no use.
+pub(crate) const AGE_MAX: Duration = Duration::from_millis(100);
+
+/// Groups that wait for one before them, and for how long.
+pub(crate) const HELD_MAX: usize = 3;
+pub(crate) const HOLD: Duration = Duration::from_millis(40);
