@@ -32,6 +32,12 @@ pub(crate) const FRAME_BYTES_MAX: usize = moqswitch_audio::PAYLOAD_BYTES_MAX;
 /// Bytes of a catalog. A longer one says nothing.
 pub(crate) const CATALOG_BYTES_MAX: usize = 16 * 1024;
 
+/// Groups that may be missing between two. A source that jumps further has begun anew.
+pub(crate) const LOST_MAX: u64 = 64;
+
+/// The largest timestamp that there can be on the wire.
+pub(crate) const TIMESTAMP_MAX: u64 = (1 << 62) - 1;
+
 /// What waits for longer than this is of no use.
 pub(crate) const AGE_MAX: Duration = Duration::from_millis(100);
 

@@ -11,7 +11,9 @@ use crossbeam_queue::ArrayQueue;
 use moqswitch_audio::{Codec, OpusSettings, Transcoded, Transcoder};
 use rustc_hash::FxHashMap;
 
-use crate::limits::{AGE_MAX, BUSY_MAX, FRAMES_MAX, RESULTS_MAX, STREAMS_PER_WORKER_MAX, TASKS_MAX};
+use crate::limits::{
+    AGE_MAX, BUSY_MAX, FRAMES_MAX, LOST_MAX, RESULTS_MAX, STREAMS_PER_WORKER_MAX, TASKS_MAX, TIMESTAMP_MAX,
+};
 
 /// Worker threads, which end with the last clone of this.
 #[derive(Clone)]
@@ -320,10 +322,10 @@ impl Running {
     fn process(&mut self, stream: u64, frame: Frame, counters: &Counters) {
         if frame.came.elapsed() > AGE_MAX {
             counters.shed.fetch_add(1, Ordering::Relaxed);
-            self.shed += frame.lost + 1;
+            self.shed = self.shed.saturating_add(frame.lost).saturating_add(1).min(LOST_MAX);
             return;
         }
-        let lost = frame.lost + std::mem::take(&mut self.shed);
+        let lost = frame.lost.saturating_add(std::mem::take(&mut self.shed)).min(LOST_MAX);
         let ahead = |next: u64| frame.time_us.saturating_sub(next) > (lost + 1) * FRAME_US + FRAME_US;
         let mut next_us = match self.next_us {
             // Silence, or another source.
@@ -337,11 +339,11 @@ impl Running {
             let done = Done {
                 stream,
                 number: *number,
-                timestamp: next_us * clock / 1_000_000,
+                timestamp: scaled(next_us, clock, 1_000_000),
                 payload: Bytes::copy_from_slice(out.payload),
             };
             *number += 1;
-            next_us += FRAME_US;
+            next_us = next_us.saturating_add(FRAME_US);
             has_news = true;
             counters.frames.fetch_add(1, Ordering::Relaxed);
             if results.queue.push(done).is_err() {
@@ -358,5 +360,44 @@ impl Running {
     }
 }
 
+/// A time in other units, within what there can be on the wire.
+pub(crate) fn scaled(timestamp: u64, to: u64, from: u64) -> u64 {
+    let scaled = u128::from(timestamp) * u128::from(to) / u128::from(from.max(1));
+    u64::try_from(scaled).unwrap_or(u64::MAX).min(TIMESTAMP_MAX)
+}
+
 const SECOND: Duration = Duration::from_secs(1);
 const FRAME_US: u64 = 20_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_source_says_of_time_and_numbers_overflows_nothing() {
+        assert_eq!(scaled(960, 8000, 48_000), 160);
+        assert_eq!(scaled(u64::MAX, 48_000, 8000), TIMESTAMP_MAX);
+        let counters = Counters::default();
+        let results = Arc::new(Results::new(Arc::new(|| ())));
+        let transcoder = Transcoder::new(Codec::Pcmu, Codec::Pcma, OpusSettings::default()).unwrap();
+        let mut running = Running {
+            transcoder: Box::new(transcoder),
+            number: 7,
+            next_us: None,
+            shed: 0,
+            results: Arc::clone(&results),
+        };
+        for (time_us, lost) in [(0, 0), (u64::MAX, u64::MAX - 1), (TIMESTAMP_MAX, 0), (5, 1 << 60)] {
+            let frame = Frame {
+                payload: Bytes::from_static(&[0xFF; 160]),
+                lost,
+                time_us,
+                came: Instant::now(),
+            };
+            running.process(0, frame, &counters);
+        }
+        let done: Vec<Done> = std::iter::from_fn(|| results.pop()).collect();
+        assert!(done.len() >= 4 && done.iter().all(|done| done.timestamp <= TIMESTAMP_MAX));
+        assert!(done.iter().zip(7..).all(|(done, number)| done.number == number));
+    }
+}

@@ -18,9 +18,9 @@ use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 
 use crate::catalog::{CODECS, codec_of};
-use crate::limits::{FRAME_BYTES_MAX, FULL, RESULTS_PER_TURN_MAX};
+use crate::limits::{FRAME_BYTES_MAX, FULL, LOST_MAX, RESULTS_PER_TURN_MAX};
 use crate::ordering::Ordering;
-use crate::pool::{Frame, Pool, Results, Stream};
+use crate::pool::{Frame, Pool, Results, Stream, scaled};
 
 /// Lets a shard transcode. The answer comes when it does, or the shard has no room for applications.
 pub fn install(
@@ -274,6 +274,7 @@ impl Transcoders {
         let now = host.now();
         let Some(job) = self.jobs.get_mut(&name) else { return };
         while let Some((lost, (timestamp, payload))) = job.ordering.pop(now) {
+            let lost = if lost > LOST_MAX { 0 } else { lost };
             // Until the codec is known nothing can be said of it.
             let Some(from) = job.from else { continue };
             let scale = job.timescale.unwrap_or_else(|| clock_of(from));
@@ -323,11 +324,6 @@ fn offer(host: &mut Host<'_>) -> Option<PeerKey> {
 
 fn clock_of(codec: Codec) -> u64 {
     u64::from(codec.clock(Rate::Hz48000))
-}
-
-fn scaled(timestamp: u64, to: u64, from: u64) -> u64 {
-    let scaled = u128::from(timestamp) * u128::from(to) / u128::from(from.max(1));
-    u64::try_from(scaled).unwrap_or(u64::MAX)
 }
 
 fn is_catalog(tag: u64) -> bool {

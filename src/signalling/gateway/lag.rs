@@ -75,7 +75,13 @@ mod tests {
         let due = lag.due().unwrap();
         while due + Duration::from_millis(20) > Instant::now() {}
         let worked = lag.measure(Instant::now());
-        std::thread::sleep(Duration::from_millis(50));
+        let until = Instant::now() + Duration::from_millis(50);
+        while let Some(left) = until
+            .checked_duration_since(Instant::now())
+            .filter(|left| !left.is_zero())
+        {
+            std::thread::park_timeout(left);
+        }
         let slept = lag.measure(Instant::now());
         assert!(worked > slept, "{worked:?} {slept:?}");
         let due = lag.due().unwrap();
