@@ -226,7 +226,7 @@ const LAYERS: &[Layer] = &[
         "services/transcoders",
         &["catalog", "limits", "ordering", "pool"],
         &["wire"],
-        &["routing", "shard"],
+        &["ratelimit", "routing", "shard"],
     ),
     layer("signalling/media", &[], &[], &[]),
     layer("signalling/fake", &["gateway", "media"], &[], &[]),

@@ -79,7 +79,7 @@ impl Encoding {
 }
 
 impl<W: Write + Seek> WavWriter<W> {
-    /// Begins a file, at the place where the sink is.
+    /// Begins a file. The sink is at its beginning, and has nothing.
     pub fn new(mut sink: W, encoding: Encoding, channels: u16, sample_rate: u32) -> io::Result<Self> {
         let frame = encoding.bytes().saturating_mul(channels);
         let mut header = b"RIFF\0\0\0\0WAVEfmt ".to_vec();

@@ -10,12 +10,10 @@ use axum::response::{IntoResponse, Response};
 use moqswitch_proto::wire::{BroadcastPath, escaped};
 use moqswitch_relay::shard::LinkView;
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
-use tokio::time;
 
-use crate::limits;
 use crate::mesh::Dialled;
 
+use super::asking::ask_shards;
 use super::{ControlState, ShardCommand};
 
 /// A link and the number of its shard.
@@ -126,23 +124,10 @@ fn answered(answer: Value) -> Response {
     ([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response()
 }
 
-/// Asks every shard before waiting for any, with one deadline for all.
 async fn links(state: &ControlState) -> Result<Vec<Seen>, String> {
-    let deadline = time::Instant::now() + limits::SHARD_ANSWER_WAIT_MAX;
-    let mut answers = Vec::with_capacity(state.shards.len());
-    for (shard, port) in state.shards.iter().enumerate() {
-        let (reply, answer) = oneshot::channel();
-        port.send(ShardCommand::ListLinks(reply))
-            .map_err(|error| format!("shard {shard}: {error}\n"))?;
-        answers.push(answer);
-    }
-    let mut links = Vec::new();
-    for (shard, answer) in answers.into_iter().enumerate() {
-        match time::timeout_at(deadline, answer).await {
-            Ok(Ok(found)) => links.extend(found.into_iter().map(|link| (shard, link))),
-            Ok(Err(_)) => return Err(format!("shard {shard} has stopped\n")),
-            Err(_) => return Err(format!("shard {shard} does not answer\n")),
-        }
-    }
-    Ok(links)
+    let of_shards = ask_shards(state, ShardCommand::ListLinks).await?;
+    let of_shards = of_shards.into_iter().enumerate();
+    Ok(of_shards
+        .flat_map(|(shard, links)| links.into_iter().map(move |link| (shard, link)))
+        .collect())
 }

@@ -2,6 +2,7 @@
 //! It reaches shards only by bounded queues and waits for them; a shard never waits for it.
 #![forbid(unsafe_code)]
 
+mod asking;
 mod call_metrics;
 mod connections;
 mod mesh;

@@ -21,6 +21,7 @@ use tokio::time;
 
 use crate::limits;
 
+use super::asking::ask_shards;
 use super::call_metrics::CallFigures;
 use super::metrics::Form;
 use super::permit::Permit;
@@ -185,25 +186,8 @@ async fn figures(state: &ControlState) -> CallFigures {
     }
 }
 
-/// Asks every shard before waiting for any, with one deadline for all.
 pub(super) async fn snapshots(state: &ControlState) -> Result<Vec<ShardSnapshot>, String> {
-    let deadline = time::Instant::now() + limits::SHARD_ANSWER_WAIT_MAX;
-    let mut answers = Vec::with_capacity(state.shards.len());
-    for (shard, port) in state.shards.iter().enumerate() {
-        let (reply, answer) = oneshot::channel();
-        port.send(ShardCommand::Snapshot(reply))
-            .map_err(|error| format!("shard {shard}: {error}\n"))?;
-        answers.push(answer);
-    }
-    let mut snapshots = Vec::with_capacity(answers.len());
-    for (shard, answer) in answers.into_iter().enumerate() {
-        match time::timeout_at(deadline, answer).await {
-            Ok(Ok(snapshot)) => snapshots.push(snapshot),
-            Ok(Err(_)) => return Err(format!("shard {shard} has stopped\n")),
-            Err(_) => return Err(format!("shard {shard} does not answer\n")),
-        }
-    }
-    Ok(snapshots)
+    ask_shards(state, ShardCommand::Snapshot).await
 }
 
 /// Without a line end: clients compare the whole body.

@@ -1,5 +1,6 @@
 //! The transcoders of one shard: an application that derives tracks.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -8,6 +9,7 @@ use moqswitch_audio::{Codec, Rate};
 use moqswitch_proto::wire::{
     BroadcastPath, ErrorCode, GroupRange, GroupSequence, SubscribeId, TrackInfo, stream_error,
 };
+use moqswitch_relay::ratelimit::RateLimit;
 use moqswitch_relay::routing::PeerKey;
 use moqswitch_relay::shard::local::{
     Application, Delivery, Host, Installation, LocalEvent, LocalFrame, LocalSubscription, LocalTrack,
@@ -40,8 +42,10 @@ pub fn install(
             jobs: FxHashMap::default(),
             by_wanted: FxHashMap::default(),
             by_stream: FxHashMap::default(),
+            due: BTreeSet::new(),
             unended: Vec::new(),
             begun: 0,
+            notices: RateLimit::new(NOTICES_PERIOD, 1),
         }),
         reply,
     })?;
@@ -58,9 +62,12 @@ struct Transcoders {
     jobs: FxHashMap<u64, Job>,
     by_wanted: FxHashMap<SubscribeId, u64>,
     by_stream: FxHashMap<u64, u64>,
+    /// When what a job waits for is given up: each job once at most.
+    due: BTreeSet<(Instant, u64)>,
     /// Streams whose end their worker had no room for.
     unended: Vec<Stream>,
     begun: u64,
+    notices: RateLimit,
 }
 
 /// One track that somebody hears.
@@ -72,6 +79,8 @@ struct Job {
     from: Option<Codec>,
     stream: Option<Stream>,
     ordering: Ordering<(u64, Bytes)>,
+    /// As it stands among those of all.
+    due: Option<Instant>,
     /// Units of the source's timestamps in a second, once they are told.
     timescale: Option<u64>,
     /// The number of the next frame.
@@ -140,20 +149,14 @@ impl Application for Transcoders {
             }
         }
         let now = host.now();
-        let is_due = |job: &Job| job.ordering.deadline().is_some_and(|deadline| deadline <= now);
-        let due: Vec<u64> = self
-            .jobs
-            .iter()
-            .filter(|(_, job)| is_due(job))
-            .map(|(name, _)| *name)
-            .collect();
-        for name in due {
+        while let Some((due, name)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
+            self.due.remove(&(due, name));
             self.pass_on(name, host);
         }
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        self.jobs.values().filter_map(|job| job.ordering.deadline()).min()
+        self.due.first().map(|(due, _)| *due)
     }
 
     fn has_work(&self) -> bool {
@@ -196,6 +199,7 @@ impl Transcoders {
             from: None,
             stream: None,
             ordering: Ordering::default(),
+            due: None,
             timescale: None,
             number,
         };
@@ -206,6 +210,9 @@ impl Transcoders {
     fn end(&mut self, name: u64, host: &mut Host<'_>) {
         let Some(job) = self.jobs.remove(&name) else { return };
         self.by_wanted.remove(&job.wanted);
+        if let Some(due) = job.due {
+            self.due.remove(&(due, name));
+        }
         host.close_peer(job.peer);
         if let Some(stream) = job.stream {
             self.end_stream(stream);
@@ -248,7 +255,9 @@ impl Transcoders {
         }
         // Some of the stream before may be on their way.
         let Some(stream) = self.pool.begin(from, to, number + SPARE_NUMBERS, &self.results) else {
-            tracing::warn!("no room for a further transcoder");
+            if let Some(suppressed) = self.notices.allow(host.now()) {
+                tracing::warn!(suppressed, "no room for a further transcoder");
+            }
             return self.close(name, Some(FULL), host);
         };
         self.by_stream.insert(stream.name, name);
@@ -297,6 +306,11 @@ impl Transcoders {
                 host.send(maker, job.wanted, frame, Delivery::Stream);
             }
         }
+        let due = job.ordering.deadline();
+        if let Some(before) = std::mem::replace(&mut job.due, due) {
+            self.due.remove(&(before, name));
+        }
+        self.due.extend(due.map(|due| (due, name)));
     }
 }
 
@@ -340,3 +354,5 @@ const AUDIO: &str = "audio";
 const CATALOG: &str = "catalog.json";
 /// Numbers that are left out when the codec of the source changes.
 const SPARE_NUMBERS: u64 = 64;
+/// One line of log in so long says that there is no room.
+const NOTICES_PERIOD: Duration = Duration::from_secs(10);

@@ -15,6 +15,9 @@ use tokio::process::{Child, Command};
 
 use crate::metrics::{Metrics, http_get};
 
+/// A process, and where it has UDP, HTTP and HTTP for operators.
+type Running = (Child, SocketAddr, SocketAddr, SocketAddr);
+
 /// A running relay. Dropping it kills the child.
 pub struct Relay {
     child: Child,
@@ -68,19 +71,7 @@ impl Relay {
                 }
             }
         };
-        let (child, udp, http, admin) = tokio::time::timeout(START_LIMIT, starting)
-            .await
-            .with_context(|| format!("{kind:?} did not start, see {}", log.display()))?
-            .with_context(|| format!("start {kind:?}, see {}", log.display()))?;
-        Ok(Relay {
-            child,
-            kind,
-            shards,
-            udp,
-            http,
-            admin,
-            log,
-        })
+        Self::started(kind, shards, log.clone(), starting).await
     }
 
     /// With further settings of moqswitch, as its environment has them.
@@ -93,10 +84,19 @@ impl Relay {
                 RelayKind::MoqRelay => start_moq_relay(&binary, None, &[], &log).await,
             }
         };
+        Self::started(kind, shards, log.clone(), starting).await
+    }
+
+    async fn started(
+        kind: RelayKind,
+        shards: usize,
+        log: PathBuf,
+        starting: impl Future<Output = Result<Running>>,
+    ) -> Result<Relay> {
         let (child, udp, http, admin) = tokio::time::timeout(START_LIMIT, starting)
             .await
-            .with_context(|| format!("{} did not start, see {}", binary.display(), log.display()))?
-            .with_context(|| format!("start {}, see {}", binary.display(), log.display()))?;
+            .with_context(|| format!("{kind:?} did not start, see {}", log.display()))?
+            .with_context(|| format!("start {kind:?}, see {}", log.display()))?;
         Ok(Relay {
             child,
             kind,
@@ -262,7 +262,7 @@ async fn start_moqswitch(
     shards: usize,
     settings: &[(&str, &str)],
     log: &Path,
-) -> Result<(Child, SocketAddr, SocketAddr, SocketAddr)> {
+) -> Result<Running> {
     let mut child = command(binary, log)?
         .args(["--listen", &listen.to_string(), "--http", "127.0.0.1:0"])
         .args(["--shards", &shards.to_string()])
@@ -288,12 +288,7 @@ async fn start_moqswitch(
     bail!("ended before it said where it listens ({})", child.wait().await?)
 }
 
-async fn start_moq_relay(
-    binary: &Path,
-    listen: Option<SocketAddr>,
-    links: &[String],
-    log: &Path,
-) -> Result<(Child, SocketAddr, SocketAddr, SocketAddr)> {
+async fn start_moq_relay(binary: &Path, listen: Option<SocketAddr>, links: &[String], log: &Path) -> Result<Running> {
     // moq-relay does not tell which port it was given, so two free ones are chosen for it.
     let udp = match listen {
         Some(udp) => udp,
