@@ -188,6 +188,12 @@ pub const SHARD_PATIENCE_MAX: Duration = Duration::from_secs(1);
 /// of it is.
 pub const LEG_EVENTS_MAX: usize = 65_536;
 
+/// Most configurable threads that transcode and mix.
+pub const AUDIO_THREADS_MAX: u64 = 64;
+
+/// By default there is one of them for so many shards.
+pub const SHARDS_PER_AUDIO_THREAD: usize = 4;
+
 /// Legs that are over, of which the relay is to say what it counted. When full their records are written without.
 pub const LEGS_COUNTED_MAX: usize = 4096;
 

@@ -78,6 +78,7 @@ impl Switch {
             calls: calls.as_ref().map(Running::router),
             mediaswitch: calls.as_ref().and_then(Running::mediaswitch_router),
             signalling: calls.as_ref().map(|calls| calls.handle.clone()),
+            audio: calls.as_ref().and_then(|calls| calls.audio.clone()),
             shards: relay.ports().to_vec(),
             certificate_sha256: sha256,
             lifecycle: Arc::new(Lifecycle::default()),

@@ -177,6 +177,15 @@ pub(super) const CALL_SETTINGS: &[Setting] = &[
         help: &["Whether participants are told of a supervisor who listens or whispers."],
     },
     Setting {
+        path: "calls.audio_threads",
+        kind: Kind::One,
+        value: Value::Unset { example: "2" },
+        help: &[
+            "Threads that transcode for hearers of other codecs, and mix for telephones that hear several at once: 0 to 64.",
+            "0: nothing is. Default: one for each four shards, at least one.",
+        ],
+    },
+    Setting {
         path: "calls.limits.calls",
         kind: Kind::One,
         value: Value::Default(r#"65536"#),

@@ -48,6 +48,8 @@ pub struct CallsConfig {
     pub mediaswitch: Option<MediaswitchConfig>,
     /// Channels of RTP, which control programs open, and legs of telephones.
     pub rtp: RtpConfig,
+    /// Threads that transcode and mix. `None`: one for so many shards.
+    pub audio_threads: Option<usize>,
     /// Telephones of SIP. `None`: there are none.
     pub sip: Option<SipConfig>,
 }
@@ -143,6 +145,12 @@ impl CallsConfig {
         }
     }
 
+    /// Threads that transcode and mix, beside so many shards.
+    pub(crate) fn audio_threads(&self, shards: usize) -> usize {
+        self.audio_threads
+            .unwrap_or_else(|| shards.div_ceil(limits::SHARDS_PER_AUDIO_THREAD))
+    }
+
     pub(crate) fn utc_offset(&self) -> UtcOffset {
         let zone = self.time_zone.clone();
         UtcOffset::new(move |unix_ms| zone.offset_min(unix_ms))
@@ -185,6 +193,10 @@ pub(super) fn calls(layers: &Layers, addresses: [SocketAddr; 2]) -> Result<Optio
         phone: layers.one("phone.enabled", values::boolean)?,
         mediaswitch: mediaswitch(layers)?,
         rtp: rtp(layers)?,
+        audio_threads: layers.optional("calls.audio_threads", |text| {
+            let threads = values::integer(text, 0..=limits::AUDIO_THREADS_MAX)?;
+            usize::try_from(threads).map_err(|error| error.to_string())
+        })?,
         sip: None,
     };
     let is_enabled = layers.optional("calls.enabled", values::boolean)?;

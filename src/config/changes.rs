@@ -165,6 +165,7 @@ fn calls_values(calls: Option<&CallsConfig>) -> Vec<(&'static str, String)> {
         of("calls.codecs", |calls| text(&calls.plane.codecs)),
         of("calls.music", |calls| text(&calls.plane.music)),
         of("calls.supervision_told", |calls| text(&calls.plane.supervision_is_told)),
+        of("calls.audio_threads", |calls| text(&calls.audio_threads)),
         of("calls.limits.calls", |calls| text(&calls.plane.calls_max)),
         of("calls.limits.calls_per_number", |calls| {
             text(&calls.plane.calls_per_number_max)

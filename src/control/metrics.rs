@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 
 use crate::logging;
 
+use super::audio_metrics::AudioFigures;
 use super::call_metrics::CallFigures;
 
 /// The two forms of the exposition: OpenMetrics for who asks for it, the older text for all others.
@@ -43,6 +44,7 @@ pub(super) fn encode(
     snapshots: Vec<ShardSnapshot>,
     refused: Refused,
     calls: CallFigures,
+    audio: AudioFigures,
     form: Form,
 ) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("moqswitch");
@@ -51,6 +53,7 @@ pub(super) fn encode(
     registry.register_collector(Box::new(Shards(snapshots)));
     registry.register_collector(Box::new(refused));
     registry.register_collector(Box::new(calls));
+    registry.register_collector(Box::new(audio));
     registry.register_collector(Box::new(LogLines));
     let mut output = String::new();
     text::encode(&mut output, &registry)?;

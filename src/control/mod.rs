@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod asking;
+mod audio_metrics;
 mod call_metrics;
 mod connections;
 mod mesh;
@@ -27,6 +28,7 @@ use std::time::{Duration, Instant};
 use moqswitch_proto::wire::HopId;
 use moqswitch_relay::auth::Policy;
 use moqswitch_relay::{Announcements, Routes};
+use moqswitch_services::Pool;
 use moqswitch_signalling::SignallingHandle;
 use tokio::sync::watch;
 
@@ -64,6 +66,8 @@ pub struct ControlState {
     pub mesh: MeshState,
     /// For the figures of calls.
     pub signalling: Option<SignallingHandle>,
+    /// What transcodes and mixes.
+    pub audio: Option<Pool>,
 }
 
 /// What is told of other relays.

@@ -15,6 +15,7 @@ use axum::{Router, middleware};
 use futures_lite::stream;
 use moqswitch_proto::wire::escaped;
 use moqswitch_relay::shard::statistics::ShardSnapshot;
+use moqswitch_services::Pool;
 use percent_encoding::percent_decode_str;
 use tokio::sync::oneshot;
 use tokio::time;
@@ -22,6 +23,7 @@ use tokio::time;
 use crate::limits;
 
 use super::asking::ask_shards;
+use super::audio_metrics::AudioFigures;
 use super::call_metrics::CallFigures;
 use super::metrics::Form;
 use super::permit::Permit;
@@ -169,7 +171,8 @@ async fn metrics(State(state): State<ControlState>, headers: HeaderMap) -> Respo
             .flat_map(|authority| authority.answers())
             .collect(),
     };
-    match metrics::encode(snapshots, refused, figures(&state).await, form) {
+    let audio = AudioFigures(state.audio.as_ref().map(Pool::statistics));
+    match metrics::encode(snapshots, refused, figures(&state).await, audio, form) {
         Ok(text) => ([(header::CONTENT_TYPE, form.content_type())], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }

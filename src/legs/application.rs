@@ -71,7 +71,7 @@ impl Application {
                 }
             }
             Command::Agree { leg, settings, peer } => self.agree(leg, settings, peer, host),
-            Command::Hear(leg, broadcast) => self.with(leg, host, |leg, host| leg.hear(broadcast, host)),
+            Command::Hear(leg, hears) => self.with(leg, host, |leg, host| leg.hear(hears, host)),
             Command::Press {
                 leg,
                 digit,
@@ -217,7 +217,7 @@ impl Application {
 
     fn set_there(&mut self, tag: Tag, path: &BroadcastPath, is_there: bool, host: &mut Host<'_>) {
         self.with_heard(tag, host, |leg, host| {
-            if let Some(hearing) = leg.hearing.as_mut().filter(|hearing| hearing.broadcast == *path) {
+            if let Some(hearing) = leg.hearing.as_mut().filter(|hearing| hearing.hears.broadcast == *path) {
                 hearing.set_there(is_there);
                 leg.listen(host);
             }

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use moqswitch_proto::wire::BroadcastPath;
 use tokio::sync::oneshot;
 
+use crate::codec::LegCodec;
 use crate::settings::LegSettings;
 use crate::statistics::LegStatistics;
 
@@ -21,6 +22,24 @@ pub struct LegPeer {
     pub is_translated: bool,
 }
 
+/// What a leg hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LegHears {
+    /// Who.
+    pub broadcast: BroadcastPath,
+    /// Its track `audio.<codec>`. `None`: `audio`.
+    pub transcoded: Option<LegCodec>,
+}
+
+impl From<BroadcastPath> for LegHears {
+    fn from(broadcast: BroadcastPath) -> Self {
+        Self {
+            broadcast,
+            transcoded: None,
+        }
+    }
+}
+
 pub(crate) enum Command {
     Open {
         leg: LegName,
@@ -34,7 +53,7 @@ pub(crate) enum Command {
         settings: Option<Box<LegSettings>>,
         peer: Option<LegPeer>,
     },
-    Hear(LegName, Option<BroadcastPath>),
+    Hear(LegName, Option<LegHears>),
     Press {
         leg: LegName,
         digit: char,

@@ -3,19 +3,22 @@
 
 use std::time::{Duration, Instant};
 
-use moqswitch_proto::wire::{BroadcastPath, GroupRange, StreamId, SubscribeId};
+use moqswitch_proto::wire::{GroupRange, StreamId, SubscribeId};
 use moqswitch_relay::routing::PeerKey;
 use moqswitch_relay::shard::local::{Host, LocalSubscription};
 
+use crate::command::LegHears;
 use crate::digits::{Heard, Told};
 use crate::limits::{SUBSCRIBE_RETRY_MAX, SUBSCRIBE_RETRY_MIN};
 use crate::tags::{Role, TURNS, Tag};
-use crate::tracks::{AUDIO, DTMF, DigitEvent};
+use crate::tracks::{DTMF, DigitEvent, audio_track};
 
 pub(crate) struct Hearing {
     leg: u64,
     peer: PeerKey,
-    pub(crate) broadcast: BroadcastPath,
+    pub(crate) hears: LegHears,
+    /// The name of its track.
+    track: String,
     /// It is announced.
     is_there: bool,
     /// Of the newest request.
@@ -37,11 +40,12 @@ struct Wanted<T> {
 }
 
 impl Hearing {
-    pub(crate) fn begin(leg: u64, peer: PeerKey, broadcast: BroadcastPath, turn: u8, host: &mut Host<'_>) -> Self {
+    pub(crate) fn begin(leg: u64, peer: PeerKey, hears: LegHears, turn: u8, host: &mut Host<'_>) -> Self {
         let mut hearing = Self {
             leg,
             peer,
-            broadcast,
+            track: audio_track(hears.transcoded),
+            hears,
             is_there: false,
             turn,
             watch: Wanted::new(Role::Watch),
@@ -142,7 +146,7 @@ impl Hearing {
 
     fn watch(&mut self, host: &mut Host<'_>) {
         let tag = self.watch.next(self.leg, &mut self.turn);
-        match host.watch(self.peer, &self.broadcast, tag.encode()) {
+        match host.watch(self.peer, &self.hears.broadcast, tag.encode()) {
             Ok(watch) => {
                 self.watch.held = Some(watch);
                 self.watch.retry_at = None;
@@ -157,13 +161,13 @@ impl Hearing {
     fn subscribe(&mut self, role: Role, host: &mut Host<'_>) -> bool {
         let (track, name, priority) = match role {
             Role::HeardDtmf => (&mut self.dtmf, DTMF, 210),
-            _ => (&mut self.audio, AUDIO, 200),
+            _ => (&mut self.audio, self.track.as_str(), 200),
         };
         if track.held.is_some() || track.retry_at.is_some_and(|retry_at| retry_at > host.now()) {
             return false;
         }
         let wanted = LocalSubscription {
-            broadcast: self.broadcast.clone(),
+            broadcast: self.hears.broadcast.clone(),
             track: name.into(),
             priority,
             // Whoever hears it plays it in order; and one that comes when its turn is over does not leave.

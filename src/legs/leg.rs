@@ -7,13 +7,13 @@ use bytes::Bytes;
 use moqswitch_media::dtmf::{Digit, Digits};
 use moqswitch_media::rtp::{self, Packet};
 use moqswitch_media::{Egress, Ingress, Latch, Now, Own, Speech, Verdict};
-use moqswitch_proto::wire::{BroadcastPath, GroupSequence, SubscribeId, TrackInfo};
+use moqswitch_proto::wire::{GroupSequence, SubscribeId, TrackInfo};
 use moqswitch_relay::net::SocketId;
 use moqswitch_relay::routing::PeerKey;
 use moqswitch_relay::shard::local::{Delivery, Host, LocalFrame, LocalTrack};
 
 use crate::codec::LegCodec;
-use crate::command::{LegName, LegPeer};
+use crate::command::{LegHears, LegName, LegPeer};
 use crate::control::Control;
 use crate::digits::{Pressed, Pressing, Told, Turn};
 use crate::events::{LegEvent, Outbox};
@@ -197,15 +197,15 @@ impl Leg {
     }
 
     /// Hears another broadcast, or nothing.
-    pub(crate) fn hear(&mut self, broadcast: Option<BroadcastPath>, host: &mut Host<'_>) {
-        if self.hearing.as_ref().map(|hearing| &hearing.broadcast) == broadcast.as_ref() {
+    pub(crate) fn hear(&mut self, hears: Option<LegHears>, host: &mut Host<'_>) {
+        if self.hearing.as_ref().map(|hearing| &hearing.hears) == hears.as_ref() {
             return;
         }
         if let Some(before) = self.hearing.take() {
             self.turn = before.end(host);
         }
         self.egress.interrupt();
-        self.hearing = broadcast.map(|broadcast| Hearing::begin(self.name.0, self.peer, broadcast, self.turn, host));
+        self.hearing = hears.map(|hears| Hearing::begin(self.name.0, self.peer, hears, self.turn, host));
     }
 
     /// Subscribes to what it is to hear and does not.

@@ -47,7 +47,7 @@ mod tracks;
 mod way_out;
 
 pub use codec::LegCodec;
-pub use command::{LegName, LegPeer};
+pub use command::{LegHears, LegName, LegPeer};
 pub use events::{LegEvent, LegRefused};
 pub use moqswitch_media::srtp::{Key as SrtpKey, Suite as SrtpSuite};
 pub use port::{Legs, LegsBusy, LegsPort};

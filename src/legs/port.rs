@@ -6,13 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use crossbeam_queue::ArrayQueue;
-use moqswitch_proto::wire::BroadcastPath;
 use moqswitch_relay::shard::local::{Installation, TooManyApplications};
 use moqswitch_relay::shard::{ShardBusy, ShardCommand, ShardPort};
 use tokio::sync::{Notify, oneshot};
 
 use crate::application::Application;
-use crate::command::{Command, LegName, LegPeer};
+use crate::command::{Command, LegHears, LegName, LegPeer};
 use crate::events::{LegEvent, Outbox};
 use crate::limits::{COMMANDS_MAX, EVENTS_MAX};
 use crate::settings::LegSettings;
@@ -91,8 +90,8 @@ impl LegsPort {
     }
 
     /// From here on the peer hears this broadcast, or nothing. One that is not there is waited for.
-    pub fn hear(&self, leg: LegName, broadcast: Option<BroadcastPath>) -> Result<(), LegsBusy> {
-        self.send(Command::Hear(leg, broadcast))
+    pub fn hear(&self, leg: LegName, hears: Option<LegHears>) -> Result<(), LegsBusy> {
+        self.send(Command::Hear(leg, hears))
     }
 
     /// Something else was agreed on, and perhaps where the peer is. The broadcast's path and the source stay as they are,

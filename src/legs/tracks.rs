@@ -43,6 +43,11 @@ pub(crate) fn catalog(codec: LegCodec) -> Vec<u8> {
     catalog.to_string().into_bytes()
 }
 
+/// The track with what is said, as it is said or in a codec.
+pub(crate) fn audio_track(transcoded: Option<LegCodec>) -> String {
+    transcoded.map_or_else(|| AUDIO.to_owned(), |codec| format!("{AUDIO}.{}", codec.name()))
+}
+
 pub(crate) const AUDIO: &str = "audio";
 pub(crate) const DTMF: &str = "dtmf";
 pub(crate) const CATALOG: &str = "catalog.json";

@@ -45,7 +45,7 @@ pub const ADMISSION_WAIT_MAX: Duration = Duration::from_secs(15);
 pub const HTTP_FETCHES_MAX: usize = 64;
 
 /// Applications of one shard. A further one is refused.
-pub const APPLICATIONS_MAX: usize = 8;
+pub const APPLICATIONS_MAX: usize = 16;
 
 /// Local peers of one shard, of all its applications. A further one is refused.
 pub const LOCAL_PEERS_MAX: usize = 65_536;

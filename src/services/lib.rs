@@ -1,5 +1,5 @@
 //! Audio that a relay's shards make of what is published: the track `audio` in other codecs, as `audio.opus`, `audio.pcmu`,
-//! `audio.pcma` and `audio.g722`, while somebody hears them.
+//! `audio.pcma` and `audio.g722`, while somebody hears them; and several broadcasts as one, for who can take one only.
 //!
 //! [`Pool::start`] starts worker threads; [`install`] lets a shard use them. A subscription to such a track of a broadcast
 //! below `call/`, `moh/` or `prompt/` is served by the shard of the broadcast's publisher: one transcoder for each track,
@@ -17,15 +17,36 @@
 //! | the broadcast or its `audio` ends | the track ends with the same code |
 //! | nobody hears the track any more | its transcoder is gone |
 
+//!
+//! [`install_mixers`] lets a shard mix: [`MixPort::mix`] says who is heard by whom, and the shard publishes it.
+//!
+//! | what | behaviour |
+//! |---|---|
+//! | nobody hears a mix | nobody it consists of is subscribed to, and nothing is decoded |
+//! | several mixes of one call | each source is decoded once; those of G.711 who do not speak share one encoding |
+//! | who says something | does not hear itself |
+//! | more speak than four | the loudest are heard |
+//! | somebody comes or goes | two tones say so |
+//! | a source comes unevenly | up to ten of its frames wait; what is lost is concealed |
+//! | a worker is late by a frame or more | those frames are left out and counted |
+
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 mod catalog;
 mod limits;
+mod mixers;
 mod ordering;
 mod pool;
+mod results;
+mod room;
+mod source;
 mod transcoders;
+mod worker;
 
-pub use limits::{FULL, STREAMS_PER_WORKER_MAX};
+pub use moqswitch_audio::Codec;
+
+pub use limits::{FULL, MIXES_MAX, STREAMS_PER_WORKER_MAX};
+pub use mixers::{Mix, MixPort, MixersBusy, install_mixers};
 pub use pool::{Pool, PoolStatistics};
 pub use transcoders::install;

@@ -44,3 +44,31 @@ pub(crate) const AGE_MAX: Duration = Duration::from_millis(100);
 /// Groups that wait for one before them, and for how long.
 pub(crate) const HELD_MAX: usize = 3;
 pub(crate) const HOLD: Duration = Duration::from_millis(40);
+
+/// Sources of one call that are mixed. Further ones are not heard by who hears them mixed.
+pub(crate) const ROOM_SOURCES_MAX: usize = 128;
+
+/// Who hears one call mixed. Further ones hear nothing.
+pub(crate) const ROOM_HEARERS_MAX: usize = 64;
+
+/// Who is heard at once of those that are mixed: the loudest.
+pub(crate) const LOUDEST_MAX: usize = 4;
+
+/// Frames of a source that wait before the first is heard, at most.
+pub(crate) const ROOM_DEPTH_MAX: usize = 10;
+
+/// Payloads of a source that are decoded for one frame: so many of the shortest are one.
+pub(crate) const ROOM_PLAYED_PER_TICK_MAX: usize = 8;
+
+/// Milliseconds of a source that are decoded and not heard yet. What is more is dropped.
+pub(crate) const ROOM_WAITING_MS_MAX: usize = 2 * moqswitch_audio::FRAME_MS_MAX;
+
+/// What one shard mixes: streams of one hearer each. A further one is not made.
+pub const MIXES_MAX: usize = 4096;
+
+/// What waits to be told to a shard's mixers. The caller is told that there is no room.
+pub(crate) const MIX_COMMANDS_MAX: usize = 8192;
+
+/// When a source that cannot be heard is tried again: twice as late each time.
+pub(crate) const SOURCE_RETRY_MIN: Duration = Duration::from_millis(250);
+pub(crate) const SOURCE_RETRY_MAX: Duration = Duration::from_secs(32);

@@ -2,18 +2,17 @@
 //! so that is the order in which they came. A stream stays on its worker.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::thread::{JoinHandle, Thread};
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
-use moqswitch_audio::{Codec, OpusSettings, Transcoded, Transcoder};
-use rustc_hash::FxHashMap;
+use moqswitch_audio::{Codec, OpusSettings, Transcoder};
 
-use crate::limits::{
-    AGE_MAX, BUSY_MAX, FRAMES_MAX, LOST_MAX, RESULTS_MAX, STREAMS_PER_WORKER_MAX, TASKS_MAX, TIMESTAMP_MAX,
-};
+use crate::limits::{BUSY_MAX, FRAMES_MAX, STREAMS_PER_WORKER_MAX, TASKS_MAX};
+use crate::results::{Counters, Results};
+use crate::room::Plan;
+use crate::worker::{Frame, RoomPort, Task, Work};
 
 /// Worker threads, which end with the last clone of this.
 #[derive(Clone)]
@@ -32,6 +31,10 @@ pub struct PoolStatistics {
     pub malformed: u64,
     /// Subscriptions that no worker had room for.
     pub refused: u64,
+    /// Calls that are mixed: those of which somebody hears several at once.
+    pub mixers: usize,
+    /// Frames that were mixed and encoded.
+    pub mixed: u64,
 }
 
 struct Workers {
@@ -49,30 +52,6 @@ struct Worker {
     handle: Option<JoinHandle<()>>,
 }
 
-#[derive(Default)]
-struct Counters {
-    frames: AtomicU64,
-    shed: AtomicU64,
-    malformed: AtomicU64,
-    refused: AtomicU64,
-    named: AtomicU64,
-}
-
-/// Where frames of a shard's streams come back.
-pub(crate) struct Results {
-    queue: ArrayQueue<Done>,
-    wake: Arc<dyn Fn() + Send + Sync>,
-}
-
-/// A frame that came back.
-pub(crate) struct Done {
-    pub(crate) stream: u64,
-    pub(crate) number: u64,
-    /// In units of the target's clock.
-    pub(crate) timestamp: u64,
-    pub(crate) payload: Bytes,
-}
-
 /// A stream at a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stream {
@@ -80,25 +59,12 @@ pub(crate) struct Stream {
     pub(crate) name: u64,
 }
 
-/// A frame to transcode.
-pub(crate) struct Frame {
-    pub(crate) payload: Bytes,
-    /// Frames that are lost before it.
-    pub(crate) lost: u64,
-    pub(crate) time_us: u64,
-    pub(crate) came: Instant,
-}
-
-enum Task {
-    Begin {
-        stream: u64,
-        transcoder: Box<Transcoder>,
-        /// The number of its first frame.
-        number: u64,
-        results: Arc<Results>,
-    },
-    Frame(u64, Frame),
-    End(u64),
+/// A room at a worker. It is over when this is dropped.
+pub(crate) struct RoomHandle {
+    pool: Pool,
+    worker: usize,
+    name: u64,
+    port: Arc<RoomPort>,
 }
 
 impl Pool {
@@ -110,13 +76,12 @@ impl Pool {
         for index in 0..threads.max(1) {
             let tasks = Arc::new(ArrayQueue::new(TASKS_MAX));
             let busy = Arc::new(AtomicU32::new(0));
-            let mut work = Work {
-                tasks: Arc::clone(&tasks),
-                counters: Arc::clone(&counters),
-                busy: Arc::clone(&busy),
-                is_over: Arc::clone(&is_over),
-                running: FxHashMap::default(),
-            };
+            let mut work = Work::new(
+                Arc::clone(&tasks),
+                Arc::clone(&counters),
+                Arc::clone(&busy),
+                Arc::clone(&is_over),
+            );
             let builder = std::thread::Builder::new().name(format!("audio-{index}"));
             let handle = builder.spawn(move || work.run())?;
             workers.push(Worker {
@@ -141,7 +106,9 @@ impl Pool {
             shed,
             malformed,
             refused,
-            ..
+            mixers,
+            mixed,
+            named: _,
         } = &*self.0.counters;
         let streams = self
             .0
@@ -154,6 +121,8 @@ impl Pool {
             shed: shed.load(Ordering::Relaxed),
             malformed: malformed.load(Ordering::Relaxed),
             refused: refused.load(Ordering::Relaxed),
+            mixers: mixers.load(Ordering::Relaxed),
+            mixed: mixed.load(Ordering::Relaxed),
         }
     }
 
@@ -166,15 +135,55 @@ impl Pool {
         begun
     }
 
-    fn try_begin(&self, from: Codec, to: Codec, number: u64, results: &Arc<Results>) -> Option<Stream> {
+    /// Somewhere to mix what is told to come. `None`: there is no room.
+    pub(crate) fn begin_room(&self, results: &Arc<Results>) -> Option<RoomHandle> {
+        let counters = &self.0.counters;
+        let name = self.name();
+        let port = Arc::new(RoomPort {
+            plan: ArrayQueue::new(1),
+            is_over: AtomicBool::new(false),
+        });
+        let begun = self.least_busy().and_then(|(index, worker)| {
+            let task = Task::Room {
+                room: name,
+                port: Arc::clone(&port),
+                results: Arc::clone(results),
+            };
+            worker.tasks.push(task).ok()?;
+            worker.thread.unpark();
+            Some(index)
+        });
+        let Some(worker) = begun else {
+            counters.refused.fetch_add(1, Ordering::Relaxed);
+            return None;
+        };
+        counters.mixers.fetch_add(1, Ordering::Relaxed);
+        Some(RoomHandle {
+            pool: self.clone(),
+            worker,
+            name,
+            port,
+        })
+    }
+
+    /// A name that nothing else has.
+    pub(crate) fn name(&self) -> u64 {
+        self.0.counters.named.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn least_busy(&self) -> Option<(usize, &Worker)> {
         let workers = self.0.workers.iter().enumerate();
         let load = |worker: &Worker| worker.streams.load(Ordering::Relaxed);
         let with_room = workers.filter(|(_, worker)| {
             load(worker) < STREAMS_PER_WORKER_MAX && worker.busy.load(Ordering::Relaxed) < BUSY_MAX
         });
-        let (index, worker) = with_room.min_by_key(|(_, worker)| load(worker))?;
+        with_room.min_by_key(|(_, worker)| load(worker))
+    }
+
+    fn try_begin(&self, from: Codec, to: Codec, number: u64, results: &Arc<Results>) -> Option<Stream> {
+        let (index, worker) = self.least_busy()?;
         let transcoder = Transcoder::new(from, to, OpusSettings::default()).ok()?;
-        let name = self.0.counters.named.fetch_add(1, Ordering::Relaxed);
+        let name = self.name();
         let task = Task::Begin {
             stream: name,
             transcoder: Box::new(transcoder),
@@ -225,179 +234,33 @@ impl Drop for Workers {
     }
 }
 
-impl Results {
-    pub(crate) fn new(wake: Arc<dyn Fn() + Send + Sync>) -> Self {
-        Self {
-            queue: ArrayQueue::new(RESULTS_MAX),
-            wake,
-        }
+impl RoomHandle {
+    /// What the room is to be from here on.
+    pub(crate) fn set(&self, plan: Plan) {
+        self.port.plan.force_push(plan);
     }
 
-    pub(crate) fn pop(&self) -> Option<Done> {
-        self.queue.pop()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-}
-
-/// What one thread has.
-struct Work {
-    tasks: Arc<ArrayQueue<Task>>,
-    counters: Arc<Counters>,
-    busy: Arc<AtomicU32>,
-    is_over: Arc<AtomicBool>,
-    running: FxHashMap<u64, Running>,
-}
-
-struct Running {
-    transcoder: Box<Transcoder>,
-    number: u64,
-    /// When the next frame is, on the source's clock.
-    next_us: Option<u64>,
-    /// Frames that were shed, and are lost to it.
-    shed: u64,
-    results: Arc<Results>,
-}
-
-impl Work {
-    fn run(&mut self) {
-        let mut second = Instant::now();
-        let mut worked = Duration::ZERO;
-        while !self.is_over.load(Ordering::Acquire) {
-            let begin = Instant::now();
-            let mut has_worked = false;
-            while begin.elapsed() < SECOND
-                && let Some(task) = self.tasks.pop()
-            {
-                has_worked = true;
-                self.handle(task);
-            }
-            if has_worked {
-                worked += begin.elapsed();
-            } else {
-                std::thread::park_timeout(SECOND);
-            }
-            let passed = second.elapsed();
-            if passed >= SECOND {
-                let thousandths = worked.as_micros() * 1000 / passed.as_micros().max(1);
-                self.busy
-                    .store(u32::try_from(thousandths).unwrap_or(u32::MAX), Ordering::Relaxed);
-                (second, worked) = (Instant::now(), Duration::ZERO);
-            }
-        }
-    }
-
-    fn handle(&mut self, task: Task) {
-        match task {
-            Task::Begin {
-                stream,
-                transcoder,
-                number,
-                results,
-            } => {
-                let running = Running {
-                    transcoder,
-                    number,
-                    next_us: None,
-                    shed: 0,
-                    results,
-                };
-                self.running.insert(stream, running);
-            }
-            Task::Frame(stream, frame) => {
-                if let Some(running) = self.running.get_mut(&stream) {
-                    running.process(stream, frame, &self.counters);
-                }
-            }
-            Task::End(stream) => {
-                self.running.remove(&stream);
-            }
-        }
-    }
-}
-
-impl Running {
-    fn process(&mut self, stream: u64, frame: Frame, counters: &Counters) {
-        if frame.came.elapsed() > AGE_MAX {
-            counters.shed.fetch_add(1, Ordering::Relaxed);
-            self.shed = self.shed.saturating_add(frame.lost).saturating_add(1).min(LOST_MAX);
+    /// What one of its sources says. What finds no room is dropped and counted.
+    pub(crate) fn push(&self, source: u64, number: u64, payload: Bytes) {
+        let Some(worker) = self.pool.0.workers.get(self.worker) else {
             return;
-        }
-        let lost = frame.lost.saturating_add(std::mem::take(&mut self.shed)).min(LOST_MAX);
-        let ahead = |next: u64| frame.time_us.saturating_sub(next) > (lost + 1) * FRAME_US + FRAME_US;
-        let mut next_us = match self.next_us {
-            // Silence, or another source.
-            Some(next) if !ahead(next) => next,
-            _ => frame.time_us,
         };
-        let clock = u64::from(self.transcoder.clock());
-        let (number, results) = (&mut self.number, &self.results);
-        let mut has_news = false;
-        let told = self.transcoder.process(&frame.payload, lost, |out: Transcoded<'_>| {
-            let done = Done {
-                stream,
-                number: *number,
-                timestamp: scaled(next_us, clock, 1_000_000),
-                payload: Bytes::copy_from_slice(out.payload),
-            };
-            *number += 1;
-            next_us = next_us.saturating_add(FRAME_US);
-            has_news = true;
-            counters.frames.fetch_add(1, Ordering::Relaxed);
-            if results.queue.push(done).is_err() {
-                counters.shed.fetch_add(1, Ordering::Relaxed);
-            }
-        });
-        self.next_us = Some(next_us);
-        if told.is_err() {
-            counters.malformed.fetch_add(1, Ordering::Relaxed);
-        }
-        if has_news {
-            (results.wake)();
+        let task = Task::Voice {
+            room: self.name,
+            source,
+            number,
+            payload,
+        };
+        // It is waited for until the room's next turn: nobody needs to be woken.
+        if worker.tasks.len() >= FRAMES_MAX || worker.tasks.push(task).is_err() {
+            self.pool.0.counters.shed.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-/// A time in other units, within what there can be on the wire.
-pub(crate) fn scaled(timestamp: u64, to: u64, from: u64) -> u64 {
-    let scaled = u128::from(timestamp) * u128::from(to) / u128::from(from.max(1));
-    u64::try_from(scaled).unwrap_or(u64::MAX).min(TIMESTAMP_MAX)
-}
-
-const SECOND: Duration = Duration::from_secs(1);
-const FRAME_US: u64 = 20_000;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_source_says_of_time_and_numbers_overflows_nothing() {
-        assert_eq!(scaled(960, 8000, 48_000), 160);
-        assert_eq!(scaled(u64::MAX, 48_000, 8000), TIMESTAMP_MAX);
-        let counters = Counters::default();
-        let results = Arc::new(Results::new(Arc::new(|| ())));
-        let transcoder = Transcoder::new(Codec::Pcmu, Codec::Pcma, OpusSettings::default()).unwrap();
-        let mut running = Running {
-            transcoder: Box::new(transcoder),
-            number: 7,
-            next_us: None,
-            shed: 0,
-            results: Arc::clone(&results),
-        };
-        for (time_us, lost) in [(0, 0), (u64::MAX, u64::MAX - 1), (TIMESTAMP_MAX, 0), (5, 1 << 60)] {
-            let frame = Frame {
-                payload: Bytes::from_static(&[0xFF; 160]),
-                lost,
-                time_us,
-                came: Instant::now(),
-            };
-            running.process(0, frame, &counters);
-        }
-        let done: Vec<Done> = std::iter::from_fn(|| results.pop()).collect();
-        assert!(done.len() >= 4 && done.iter().all(|done| done.timestamp <= TIMESTAMP_MAX));
-        assert!(done.iter().zip(7..).all(|(done, number)| done.number == number));
+impl Drop for RoomHandle {
+    fn drop(&mut self) {
+        self.port.is_over.store(true, Ordering::Release);
+        self.pool.0.counters.mixers.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use moqswitch_audio::{Codec, Rate};
+use moqswitch_audio::Codec;
 use moqswitch_proto::wire::{
     BroadcastPath, ErrorCode, GroupRange, GroupSequence, SubscribeId, TrackInfo, stream_error,
 };
@@ -19,10 +19,12 @@ use moqswitch_relay::shard::{ShardBusy, ShardCommand, ShardPort};
 use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 
-use crate::catalog::{CODECS, codec_of};
+use crate::catalog::{CODECS, clock_of, codec_of};
 use crate::limits::{FRAME_BYTES_MAX, FULL, LOST_MAX, RESULTS_PER_TURN_MAX};
 use crate::ordering::Ordering;
-use crate::pool::{Frame, Pool, Results, Stream, scaled};
+use crate::pool::{Pool, Stream};
+use crate::results::Results;
+use crate::worker::{Frame, scaled};
 
 /// Lets a shard transcode. The answer comes when it does, or the shard has no room for applications.
 pub fn install(
@@ -334,10 +336,6 @@ fn offer(host: &mut Host<'_>) -> Option<PeerKey> {
         }
     }
     Some(peer)
-}
-
-fn clock_of(codec: Codec) -> u64 {
-    u64::from(codec.clock(Rate::Hz48000))
 }
 
 fn is_catalog(tag: u64) -> bool {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use moqswitch_calls::{Grants, SessionId};
 use tokio::sync::Notify;
 
-use crate::gateway::{RtpAgreed, RtpError, RtpEvent, RtpLeg, RtpLegs, RtpOpened, RtpStatistics, RtpWanted};
+use crate::gateway::{RtpAgreed, RtpError, RtpEvent, RtpHeard, RtpLeg, RtpLegs, RtpOpened, RtpStatistics, RtpWanted};
 use crate::media::{Busy, Media, MediaPlane};
 
 /// Told of grants, it remembers them. A clone sees the same.
@@ -110,7 +110,7 @@ pub enum RtpCommand {
     /// What was agreed on.
     Agree(RtpLeg, Box<RtpAgreed>),
     /// What is heard.
-    Hear(RtpLeg, Option<String>),
+    Hear(RtpLeg, RtpHeard),
     /// A digit that is to be sent, and how long in milliseconds.
     Press(RtpLeg, char, u32),
     /// To close one.
@@ -190,8 +190,8 @@ impl RtpLegs for RecordingRtp {
         self.told(leg, RtpCommand::Agree(leg, Box::new(agreed.clone())))
     }
 
-    fn hear(&mut self, leg: RtpLeg, path: Option<&str>) -> Result<(), RtpError> {
-        self.told(leg, RtpCommand::Hear(leg, path.map(str::to_owned)))
+    fn hear(&mut self, leg: RtpLeg, heard: &RtpHeard) -> Result<(), RtpError> {
+        self.told(leg, RtpCommand::Hear(leg, heard.clone()))
     }
 
     fn press(&mut self, leg: RtpLeg, digit: char, duration_ms: u32) -> Result<(), RtpError> {
@@ -245,7 +245,7 @@ mod tests {
         let opened = told.open("call/7/1", wanted).unwrap();
         let leg = opened.leg;
         assert!(opened.address.is_ipv6() && opened.address.port() == 10_000);
-        told.hear(leg, Some("call/7/2")).unwrap();
+        told.hear(leg, &RtpHeard::Nothing).unwrap();
         rtp.refuse(RtpError::Busy);
         assert_eq!(told.press(leg, '5', 100), Err(RtpError::Busy));
         told.press(leg, '5', 100).unwrap();

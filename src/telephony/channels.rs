@@ -54,7 +54,7 @@ impl RtpChannels {
     fn hear(&self, channel: &str, other: Option<&str>) -> Result<(), ChannelError> {
         let heard = other.map(|other| self.channel(other)).transpose()?;
         let broadcast = heard.map(|open| open.settings.broadcast.clone());
-        Ok(self.pool.hear(self.channel(channel)?.leg, broadcast)?)
+        Ok(self.pool.hear(self.channel(channel)?.leg, broadcast.map(Into::into))?)
     }
 
     fn unmix(&mut self, channel: &str) -> Result<(), ChannelError> {

@@ -13,6 +13,7 @@ use moqswitch_relay::RelayHandle;
 use moqswitch_relay::auth::token::{Algorithm, Key, Keys};
 use moqswitch_relay::limits::FEED_EVENTS_DEFAULT;
 use moqswitch_relay::shard::{FeedReader, FeedWriter, feed};
+use moqswitch_services::Pool;
 use moqswitch_signalling::{
     MediaswitchSettings, RecordSettings, Settings, Signalling, SignallingHandle, StateSettings,
 };
@@ -34,6 +35,7 @@ mod pages;
 mod pool;
 mod reload;
 mod rtp;
+mod services;
 mod sip;
 
 use channels::RtpChannels;
@@ -42,6 +44,7 @@ use devices::Devices;
 use media::RelayMedia;
 use pool::RtpPool;
 pub(crate) use reload::Reloading;
+use services::Services;
 
 /// Before there is a relay: what it is given.
 pub(crate) struct Telephony {
@@ -62,6 +65,8 @@ pub(crate) struct Running {
     counting: Counting,
     /// The pages of the web phone, if they are served.
     pages: Router,
+    /// What transcodes and mixes, if anything does.
+    pub(crate) audio: Option<Pool>,
 }
 
 impl Telephony {
@@ -140,7 +145,10 @@ impl Telephony {
             own.channels = Box::new(RtpChannels::new(shared.clone()));
             pool = Some(shared);
         }
-        self.settings.sip = sip::start(&self.config, &shards, encryption, pool)?;
+        let services = Services::start(self.config.audio_threads(shards.len()), &shards)?;
+        let audio = services.as_ref().map(|services| services.pool.clone());
+        let mixers = services.map(|services| services.mixers);
+        self.settings.sip = sip::start(&self.config, &shards, encryption, pool, mixers)?;
         let handle = Signalling::start(self.settings, Box::new(media)).context("the calls thread")?;
         let (counted, over) = mpsc::channel(LEGS_COUNTED_MAX);
         let devices = Devices::new(told, counted, self.reader, shards.clone());
@@ -152,6 +160,7 @@ impl Telephony {
             devices,
             counting,
             pages,
+            audio,
         })
     }
 }

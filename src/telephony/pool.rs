@@ -10,8 +10,7 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use moqswitch_legs::{LegEvent, LegName, LegPeer, LegSettings, Legs, LegsPort, PortError, Ports};
-use moqswitch_proto::wire::BroadcastPath;
+use moqswitch_legs::{LegEvent, LegHears, LegName, LegPeer, LegSettings, Legs, LegsPort, PortError, Ports};
 use moqswitch_relay::ratelimit::RateLimit;
 use moqswitch_relay::shard::ShardPort;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -122,8 +121,8 @@ impl RtpPool {
         self.at(leg, |port| port.meet(leg.leg, peer, is_translated).is_ok())
     }
 
-    pub(super) fn hear(&self, leg: Pooled, broadcast: Option<BroadcastPath>) -> Result<(), Unpooled> {
-        self.at(leg, |port| port.hear(leg.leg, broadcast).is_ok())
+    pub(super) fn hear(&self, leg: Pooled, hears: Option<LegHears>) -> Result<(), Unpooled> {
+        self.at(leg, |port| port.hear(leg.leg, hears).is_ok())
     }
 
     pub(super) fn press(&self, leg: Pooled, digit: char, duration_ms: u32) -> Result<(), Unpooled> {

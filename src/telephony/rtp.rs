@@ -5,21 +5,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moqswitch_legs::{
-    EventType, LegCodec, LegEvent, LegPeer, LegRefused, LegSettings, LegStatistics, Rtcp, SrtpKey, SrtpKeys, SrtpSuite,
+    EventType, LegCodec, LegEvent, LegHears, LegPeer, LegRefused, LegSettings, LegStatistics, Rtcp, SrtpKey, SrtpKeys,
+    SrtpSuite,
 };
 use moqswitch_proto::wire::BroadcastPath;
+use moqswitch_services::Mix;
 use moqswitch_signalling::calls::{Codec, Quality};
 use moqswitch_signalling::sip::sdp::{Material, Suite};
 use moqswitch_signalling::{
-    RtpAgreed, RtpError, RtpEvent, RtpEvents, RtpLeg, RtpLegs, RtpOpened, RtpRefused, RtpStatistics, RtpWanted,
+    RtpAgreed, RtpError, RtpEvent, RtpEvents, RtpHeard, RtpLeg, RtpLegs, RtpOpened, RtpRefused, RtpStatistics,
+    RtpWanted,
 };
 use tokio::sync::Notify;
 
 use super::pool::{Opener, Pooled, RtpPool, Unpooled};
+use super::services::Mixers;
 
 /// All of them.
 pub(super) struct RtpGateways {
     pool: RtpPool,
+    /// `None`: nothing is mixed, and the first of several is heard.
+    mixers: Option<Mixers>,
     opened: u64,
     legs: HashMap<RtpLeg, Open>,
     names: HashMap<Pooled, RtpLeg>,
@@ -29,12 +35,15 @@ pub(super) struct RtpGateways {
 struct Open {
     leg: Pooled,
     settings: LegSettings,
+    /// What is mixed for it.
+    mix: Option<BroadcastPath>,
 }
 
 impl RtpGateways {
-    pub(super) fn new(pool: RtpPool) -> Self {
+    pub(super) fn new(pool: RtpPool, mixers: Option<Mixers>) -> Self {
         Self {
             pool,
+            mixers,
             opened: 0,
             legs: HashMap::new(),
             names: HashMap::new(),
@@ -80,8 +89,45 @@ impl RtpGateways {
         })
     }
 
+    /// Says what is mixed for a leg, and what the leg hears then.
+    fn mix(&mut self, leg: RtpLeg, heard: &RtpHeard) -> Result<Option<LegHears>, RtpError> {
+        let open = self.legs.get_mut(&leg).ok_or(RtpError::Unknown)?;
+        let one = |path: &str, transcoded: Option<Codec>| LegHears {
+            broadcast: BroadcastPath::new(path),
+            transcoded: transcoded.map(of_legs),
+        };
+        let (hears, mix) = match (heard, &mut self.mixers) {
+            (RtpHeard::Nothing, _) => (None, None),
+            (RtpHeard::One { path, transcoded }, _) => (Some(one(path, *transcoded)), None),
+            (RtpHeard::Several(mix), Some(mixers)) => {
+                let path = BroadcastPath::new(&mix.path);
+                let wanted = Mix {
+                    codec: of_audio(mix.codec),
+                    hears: mix.hears.iter().map(|path| BroadcastPath::new(path)).collect(),
+                    own: Some(BroadcastPath::new(&mix.own)),
+                };
+                mixers.mix(&path, wanted).map_err(|_| RtpError::Busy)?;
+                (Some(one(&mix.path, None)), Some(path))
+            }
+            (RtpHeard::Several(mix), None) => (mix.hears.first().map(|first| one(first, None)), None),
+        };
+        let before = std::mem::replace(&mut open.mix, mix);
+        let before = before.filter(|before| open.mix.as_ref() != Some(before));
+        if let (Some(before), Some(mixers)) = (before, &mut self.mixers) {
+            mixers.end(before);
+        }
+        Ok(hears)
+    }
+
+    fn unmix(&mut self, mix: Option<BroadcastPath>) {
+        if let (Some(mix), Some(mixers)) = (mix, &mut self.mixers) {
+            mixers.end(mix);
+        }
+    }
+
     fn forget(&mut self, leg: RtpLeg, pooled: Pooled) {
-        self.legs.remove(&leg);
+        let open = self.legs.remove(&leg);
+        self.unmix(open.and_then(|open| open.mix));
         self.names.remove(&pooled);
     }
 }
@@ -102,7 +148,11 @@ impl RtpLegs for RtpGateways {
         self.opened += 1;
         self.names.insert(pooled, leg);
         if let Some(settings) = made {
-            let open = Open { leg: pooled, settings };
+            let open = Open {
+                leg: pooled,
+                settings,
+                mix: None,
+            };
             self.legs.insert(leg, open);
         }
         Ok(RtpOpened { leg, address })
@@ -120,8 +170,9 @@ impl RtpLegs for RtpGateways {
         Ok(())
     }
 
-    fn hear(&mut self, leg: RtpLeg, path: Option<&str>) -> Result<(), RtpError> {
-        Ok(self.pool.hear(self.leg(leg)?, path.map(BroadcastPath::new))?)
+    fn hear(&mut self, leg: RtpLeg, heard: &RtpHeard) -> Result<(), RtpError> {
+        let hears = self.mix(leg, heard)?;
+        Ok(self.pool.hear(self.leg(leg)?, hears)?)
     }
 
     fn press(&mut self, leg: RtpLeg, digit: char, duration_ms: u32) -> Result<(), RtpError> {
@@ -136,6 +187,7 @@ impl RtpLegs for RtpGateways {
         // Its name stays until its end is told.
         if let Some(open) = self.legs.remove(&leg) {
             self.pool.close(open.leg);
+            self.unmix(open.mix);
         }
     }
 
@@ -259,6 +311,15 @@ fn of_legs(codec: Codec) -> LegCodec {
     }
 }
 
+fn of_audio(codec: Codec) -> moqswitch_services::Codec {
+    match codec {
+        Codec::Opus => moqswitch_services::Codec::Opus,
+        Codec::Pcmu => moqswitch_services::Codec::Pcmu,
+        Codec::Pcma => moqswitch_services::Codec::Pcma,
+        Codec::G722 => moqswitch_services::Codec::G722,
+    }
+}
+
 fn of_calls(codec: LegCodec) -> Codec {
     match codec {
         LegCodec::Opus => Codec::Opus,
@@ -291,15 +352,15 @@ mod tests {
     async fn telephones_talk_by_legs_and_what_happens_is_told() {
         let relay = start();
         let pool = RtpPool::new(&[HOST, V6], &(22_000..=22_005), relay.ports()).unwrap();
-        let mut legs = RtpGateways::new(pool.clone());
+        let mut legs = RtpGateways::new(pool.clone(), None);
         let (first, second) = (telephone(HOST).await, telephone(V6).await);
         let one = open(&mut legs, "call/7/1", HOST);
         let two = open(&mut legs, "call/7/2", V6);
         assert!(one.address.ip() == HOST && two.address.ip() == V6);
         legs.agree(one.leg, &agreed(first.local_addr().unwrap())).unwrap();
         legs.agree(two.leg, &agreed(second.local_addr().unwrap())).unwrap();
-        legs.hear(one.leg, Some("call/7/2")).unwrap();
-        legs.hear(two.leg, Some("call/7/1")).unwrap();
+        legs.hear(one.leg, &heard("call/7/2")).unwrap();
+        legs.hear(two.leg, &heard("call/7/1")).unwrap();
         let said = speak(&first, one.address, &second).await;
         speak(&second, two.address, &first).await;
 
@@ -328,7 +389,7 @@ mod tests {
         assert_eq!(statistics.hears, None);
 
         legs.close(one.leg);
-        assert_eq!(legs.hear(one.leg, None), Err(RtpError::Unknown));
+        assert_eq!(legs.hear(one.leg, &RtpHeard::Nothing), Err(RtpError::Unknown));
         assert!(matches!(next(&mut legs).await, RtpEvent::Closed { leg, .. } if leg == one.leg));
         assert_eq!(legs.poll(), None);
         stop(relay).await;
@@ -338,7 +399,7 @@ mod tests {
     async fn channels_and_gateways_share_ports() {
         let relay = start();
         let pool = RtpPool::new(&[HOST], &(22_010..=22_015), relay.ports()).unwrap();
-        let mut legs = RtpGateways::new(pool.clone());
+        let mut legs = RtpGateways::new(pool.clone(), None);
         let mut channels = RtpChannels::new(pool);
         assert_eq!((legs.available(), channels.load().available), (3, 3));
         let opened = open(&mut legs, "call/7/1", HOST);
@@ -362,6 +423,13 @@ mod tests {
         // Ports rest.
         assert_eq!(legs.available(), 0);
         stop(relay).await;
+    }
+
+    fn heard(path: &str) -> RtpHeard {
+        RtpHeard::One {
+            path: path.to_owned(),
+            transcoded: None,
+        }
     }
 
     fn agreed(peer: SocketAddr) -> RtpAgreed {

@@ -10,6 +10,7 @@ use moqswitch_signalling::{Encryption, SipSettings, SipSockets};
 
 use super::pool::RtpPool;
 use super::rtp::RtpGateways;
+use super::services::Mixers;
 use crate::config::{CallsConfig, SipConfig};
 use crate::control::StreamTls;
 use crate::directory;
@@ -20,6 +21,7 @@ pub(super) fn start(
     shards: &[ShardPort],
     encryption: StreamTls,
     pool: Option<RtpPool>,
+    mixers: Option<Mixers>,
 ) -> anyhow::Result<Option<SipSettings>> {
     let Some(sip) = &config.sip else { return Ok(None) };
     let bound = bind(sip, encryption);
@@ -72,7 +74,7 @@ pub(super) fn start(
         srtp: sip.srtp,
         algorithms: sip.digest.clone(),
         trunks: directory::trunks(config).context("sip.trunks")?,
-        media: Box::new(RtpGateways::new(pool)),
+        media: Box::new(RtpGateways::new(pool, mixers)),
         media_addresses: told,
     }))
 }

@@ -94,6 +94,7 @@ impl Gateway {
             call.lists = call.lists.with(codec);
         }
         self.tell_codecs(exchange, key, codec);
+        self.hear(key);
     }
 
     /// Tells the plane what a telephone could speak, and speaks.

@@ -10,7 +10,7 @@ use moqswitch_sip::agent::{self, Binding, Invited, LegKey};
 use moqswitch_sip::flow::Transport;
 use moqswitch_sip::sdp::{Description, Direction, Session};
 
-use super::{Again, Call, Carried, Gateway, Guest, Outgoing, RtpOpened, RtpWanted, Secrecy, Stage, codecs};
+use super::{Again, Call, Carried, Gateway, Guest, Heard, Outgoing, RtpOpened, RtpWanted, Secrecy, Stage, codecs};
 use crate::exchange::Exchange;
 
 impl Gateway {
@@ -350,12 +350,10 @@ impl Call {
             again: None,
             stage,
             sends: None,
-            speaker: None,
-            hears: None,
+            heard: Heard::default(),
             takes_events: false,
             is_digit_heard: false,
             holds: false,
-            music: None,
             peer: peer.ip().to_canonical(),
             untold: None,
             listed: Codecs::default(),

@@ -1,5 +1,5 @@
 //! The seam to RTP: legs with an address that a telephone sends to and hears from. Each publishes one broadcast and hears
-//! at most one.
+//! others.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -28,11 +28,11 @@ pub trait RtpLegs: Send {
     /// [`RtpError::Unknown`], [`RtpError::Busy`].
     fn agree(&mut self, leg: RtpLeg, agreed: &RtpAgreed) -> Result<(), RtpError>;
 
-    /// From here on the telephone hears this broadcast, or nothing. One that is not there is waited for.
+    /// From here on the telephone hears this, and nothing else. A broadcast that is not there is waited for.
     ///
     /// # Errors
     /// [`RtpError::Unknown`], [`RtpError::Busy`].
-    fn hear(&mut self, leg: RtpLeg, path: Option<&str>) -> Result<(), RtpError>;
+    fn hear(&mut self, leg: RtpLeg, heard: &RtpHeard) -> Result<(), RtpError>;
 
     /// Sends a digit to the telephone: `0` to `9`, `*`, `#`, `A` to `D`. It is dropped if no telephone events were agreed
     /// on, or nothing is to be sent.
@@ -78,6 +78,46 @@ pub struct RtpOpened {
     pub leg: RtpLeg,
     /// Where it receives RTP. RTCP: at the port above.
     pub address: SocketAddr,
+}
+
+/// What a telephone hears.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum RtpHeard {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// A broadcast.
+    One {
+        /// Its path.
+        path: String,
+        /// Its track `audio.<codec>`. `None`: `audio`, which is in the leg's codec.
+        transcoded: Option<Codec>,
+    },
+    /// Several broadcasts at once.
+    Several(RtpMix),
+}
+
+impl RtpHeard {
+    /// Of the broadcast, if it is one.
+    pub fn path(&self) -> Option<&str> {
+        match self {
+            Self::One { path, .. } => Some(path),
+            Self::Nothing | Self::Several(_) => None,
+        }
+    }
+}
+
+/// What is mixed for a telephone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RtpMix {
+    /// Where it is published: `mix/<call>/<leg>`.
+    pub path: String,
+    /// In this codec.
+    pub codec: Codec,
+    /// The broadcasts that are heard.
+    pub hears: Vec<String>,
+    /// What the telephone says itself.
+    pub own: String,
 }
 
 /// What both ends have agreed on.
@@ -260,7 +300,7 @@ impl RtpLegs for NoRtp {
         Err(RtpError::Unknown)
     }
 
-    fn hear(&mut self, _leg: RtpLeg, _path: Option<&str>) -> Result<(), RtpError> {
+    fn hear(&mut self, _leg: RtpLeg, _heard: &RtpHeard) -> Result<(), RtpError> {
         Err(RtpError::Unknown)
     }
 

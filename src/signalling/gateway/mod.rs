@@ -5,6 +5,7 @@ mod admitting;
 mod calling;
 mod codecs;
 mod entrance;
+mod hearing;
 mod inviting;
 mod lag;
 mod media;
@@ -36,8 +37,8 @@ use crate::limits::{SIP_MEDIA_AGAIN, SIP_PROVISIONAL_INTERVAL, SIP_QUALITY_INTER
 
 pub(crate) use entrance::SipEntrance;
 pub use media::{
-    NoRtp, RtpAgreed, RtpError, RtpEvent, RtpEvents, RtpKeys, RtpLeg, RtpLegs, RtpOpened, RtpPeer, RtpRefused,
-    RtpStatistics, RtpWanted,
+    NoRtp, RtpAgreed, RtpError, RtpEvent, RtpEvents, RtpHeard, RtpKeys, RtpLeg, RtpLegs, RtpMix, RtpOpened, RtpPeer,
+    RtpRefused, RtpStatistics, RtpWanted,
 };
 pub(crate) use outlet::Outlet;
 pub use settings::{
@@ -46,6 +47,7 @@ pub use settings::{
 pub(crate) use sockets::serve;
 pub(crate) use view::{SipView, TrunkState};
 
+use hearing::Heard;
 use outgoing::Outgoing;
 use registering::Registry;
 use secrets::{Again, Secrecy};
@@ -94,18 +96,13 @@ struct Call {
     stage: Stage,
     /// What it sends, as the plane has chosen.
     sends: Option<Codec>,
-    /// Who is there to be heard.
-    speaker: Option<String>,
-    /// What it hears.
-    hears: Option<String>,
+    heard: Heard,
     /// What its telephone takes telephone events by. If not, keys go by INFO.
     takes_events: bool,
     /// Its last key came by telephone events.
     is_digit_heard: bool,
     /// The peer has the others on hold.
     holds: bool,
-    /// What was played to it while the others hold.
-    music: Option<String>,
     /// Where its signalling comes from.
     peer: IpAddr,
     /// What was agreed on, and its leg of RTP could not be told yet.

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use moqswitch_calls::{
-    Cause, Ended, LegId, LegState, Notice, Participant, Refusal, SessionId, TransferProgress, UnregisterReason,
+    CallId, Cause, Ended, LegId, LegState, Notice, Participant, Refusal, SessionId, TransferProgress, UnregisterReason,
 };
 use moqswitch_sip::agent::LegKey;
 use moqswitch_sip::sdp::Direction;
@@ -28,9 +28,13 @@ impl Gateway {
                 }
             }
             Notice::Accepted(accepted) => self.accept(accepted.leg),
-            Notice::Participants { leg, participants, .. } => {
+            Notice::Participants {
+                call,
+                leg,
+                participants,
+            } => {
                 if let Some(key) = self.legs.get(&leg).copied() {
-                    self.take_participants(exchange, key, &participants);
+                    self.take_participants(exchange, key, call, &participants);
                 }
             }
             Notice::Held { leg, music, .. } => {
@@ -100,7 +104,7 @@ impl Gateway {
 
     fn set_music(&mut self, key: LegKey, music: Option<String>) {
         if let Some(own) = self.calls.get_mut(&key) {
-            own.music = music;
+            own.heard.set_music(music);
             self.hear(key);
         }
     }
@@ -108,7 +112,7 @@ impl Gateway {
     /// Telephones hear each other's keys with the speech.
     fn hears_keys(&self, key: LegKey, by: LegId) -> bool {
         let by = self.legs.get(&by).and_then(|key| self.calls.get(key));
-        let hears = |call: &Call| call.takes_events && call.media.is_some();
+        let hears = |call: &Call| call.takes_events && call.media.is_some() && call.heard.is_one();
         by.is_some_and(|by| by.is_digit_heard) && self.calls.get(&key).is_some_and(hears)
     }
 
@@ -122,7 +126,7 @@ impl Gateway {
         self.forget_and_leave(exchange, key);
     }
 
-    fn take_participants(&mut self, exchange: &mut Exchange, key: LegKey, participants: &[Participant]) {
+    fn take_participants(&mut self, exchange: &mut Exchange, key: LegKey, id: CallId, participants: &[Participant]) {
         let own = participants.iter().find(|participant| participant.own);
         let Some(call) = self.calls.get_mut(&key) else { return };
         if let Some(own) = own {
@@ -133,31 +137,10 @@ impl Gateway {
         {
             return self.hang_up(exchange, key, cause);
         }
-        // One of them, until somebody mixes.
-        let heard = participants
-            .iter()
-            // Who is not understood would be noise.
-            .find(|other| !other.own && other.audible && other.sends.is_some() && other.heard_as.is_none());
         if let Some(call) = self.calls.get_mut(&key) {
-            call.speaker = heard.map(|other| other.leg.path());
+            call.heard.set_speakers(id, participants);
         }
         self.hear(key);
-    }
-
-    /// Says what the telephone hears: somebody, or else the music that was told.
-    pub(super) fn hear(&mut self, key: LegKey) {
-        let Some(call) = self.calls.get_mut(&key) else { return };
-        let path = call.speaker.as_ref().or(call.music.as_ref()).cloned();
-        if call.hears == path {
-            return;
-        }
-        if let Some(media) = call.media {
-            match self.media.hear(media, path.as_deref()) {
-                Ok(()) => call.hears = path,
-                Err(super::RtpError::Busy) => self.try_again(key),
-                Err(error) => tracing::warn!(%error, "a telephone does not hear who is there"),
-            }
-        }
     }
 
     /// Something is to be heard before the answer (a 183): what a carrier says.
@@ -177,7 +160,7 @@ impl Gateway {
         let now = Instant::now();
         self.agent.ring(now, key, Some(&description));
         if let Some(call) = self.calls.get_mut(&key) {
-            call.speaker = Some(speaker);
+            call.heard.set_early(speaker);
             call.told = now;
             call.early = Some(description);
         }
@@ -193,7 +176,7 @@ impl Gateway {
         match music {
             Some(music) if call.early.is_none() => self.play_early(exchange, key, music),
             Some(music) => {
-                call.speaker = Some(music);
+                call.heard.set_early(music);
                 self.hear(key);
             }
             None => self.agent.ring(Instant::now(), key, None),

@@ -370,7 +370,7 @@ impl Telephone {
     }
 
     pub(crate) fn hear(&self, path: &str) -> Result<()> {
-        Ok(self.port.hear(self.leg, Some(BroadcastPath::new(path)))?)
+        Ok(self.port.hear(self.leg, Some(BroadcastPath::new(path).into()))?)
     }
 
     /// Until what it says goes somewhere.

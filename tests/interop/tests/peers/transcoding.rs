@@ -112,16 +112,20 @@ async fn the_track_ends_with_the_broadcast_and_passes_its_own_codec_as_it_is() -
 }
 
 /// Somebody who publishes `audio`, and a catalog.
-struct Speaker {
+pub(crate) struct Speaker {
     remote: Remote,
     peer: PeerKey,
 }
 
 impl Speaker {
     async fn begin(port: &moqswitch_relay::shard::ShardPort) -> Result<Self> {
+        Self::begin_as(port, PATH).await
+    }
+
+    pub(crate) async fn begin_as(port: &moqswitch_relay::shard::ShardPort, path: &'static str) -> Result<Self> {
         let remote = Remote::install(port).await?;
         let peer = remote
-            .run(|host| {
+            .run(move |host| {
                 let track = |name: &str, tag, timescale| LocalTrack {
                     name: name.into(),
                     info: TrackInfo {
@@ -135,7 +139,7 @@ impl Speaker {
                 };
                 let tracks = vec![track("audio", AUDIO, 8000), track("catalog.json", CATALOG, 1000)];
                 let peer = host.open_peer().unwrap();
-                host.publish(peer, &BroadcastPath::new(PATH), tracks).unwrap();
+                host.publish(peer, &BroadcastPath::new(path), tracks).unwrap();
                 peer
             })
             .await?;
@@ -143,7 +147,7 @@ impl Speaker {
     }
 
     /// Waits until it is listened to, and says what it speaks.
-    async fn answer(&mut self, codec: Codec) -> Result<SubscribeId> {
+    pub(crate) async fn answer(&mut self, codec: Codec) -> Result<SubscribeId> {
         let mut ids = Vec::new();
         for wanted in [CATALOG, AUDIO] {
             let event = self
@@ -174,8 +178,15 @@ impl Speaker {
         Ok(ids[1])
     }
 
+    /// Until nobody listens to it any more.
+    pub(crate) async fn until_unwanted(&mut self) -> Result<()> {
+        let is_audio = |event: &LocalEvent| matches!(event, LocalEvent::Unwanted { tag: AUDIO, .. });
+        self.remote.until(is_audio).await?;
+        Ok(())
+    }
+
     /// So many frames of a tone of 400 Hz, of G.711.
-    async fn say(&self, id: SubscribeId, frames: u64) -> Result<()> {
+    pub(crate) async fn say(&self, id: SubscribeId, frames: u64) -> Result<()> {
         let mut encoder = Encoder::new(Codec::Pcmu, Rate::Hz8000)?;
         let samples: Vec<i16> = (0..160).map(|n| if n % 20 < 10 { 8000 } else { -8000 }).collect();
         for number in 0..frames {
@@ -199,7 +210,7 @@ impl Speaker {
 }
 
 /// The numbers and timestamps of frames of Opus, and how loud all of it is.
-async fn listen(hearer: &mut Remote, of: u64, frames: usize) -> Result<(Vec<(u64, u64)>, u8)> {
+pub(crate) async fn listen(hearer: &mut Remote, of: u64, frames: usize) -> Result<(Vec<(u64, u64)>, u8)> {
     let mut decoder = Decoder::new(Codec::Opus, Rate::Hz48000)?;
     let (mut told, mut samples) = (Vec::new(), Vec::new());
     for _ in 0..frames {
@@ -221,7 +232,7 @@ async fn listen(hearer: &mut Remote, of: u64, frames: usize) -> Result<(Vec<(u64
     Ok((told, level(&samples)))
 }
 
-async fn until(is_so: impl Fn() -> bool) -> Result<()> {
+pub(crate) async fn until(is_so: impl Fn() -> bool) -> Result<()> {
     let waiting = async {
         while !is_so() {
             sleep(Duration::from_millis(10)).await;
