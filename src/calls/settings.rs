@@ -38,6 +38,8 @@ pub struct Settings {
     pub music: Text,
     /// Are participants told of a supervisor who listens or whispers?
     pub supervision_is_told: bool,
+    /// Who has no codec in common with the others may come into a call, as its media is transcoded.
+    pub transcodes: bool,
 }
 
 impl Default for Settings {
@@ -57,6 +59,7 @@ impl Default for Settings {
             codecs: Codec::ALL.to_vec(),
             music: Text::new("default"),
             supervision_is_told: true,
+            transcodes: false,
         }
     }
 }

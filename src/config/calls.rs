@@ -141,6 +141,7 @@ impl CallsConfig {
             codecs: plane.codecs.clone(),
             music: Text::new(&plane.music),
             supervision_is_told: plane.supervision_is_told,
+            transcodes: self.audio_threads != Some(0),
             ..Settings::default()
         }
     }

@@ -218,7 +218,7 @@ impl Application {
     fn set_there(&mut self, tag: Tag, path: &BroadcastPath, is_there: bool, host: &mut Host<'_>) {
         self.with_heard(tag, host, |leg, host| {
             if let Some(hearing) = leg.hearing.as_mut().filter(|hearing| hearing.hears.broadcast == *path) {
-                hearing.set_there(is_there);
+                hearing.set_there(is_there, host);
                 leg.listen(host);
             }
         });

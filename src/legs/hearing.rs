@@ -90,14 +90,12 @@ impl Hearing {
         begins
     }
 
-    /// The broadcast is there, or there anew: it is tried at once.
-    pub(crate) fn set_there(&mut self, is_there: bool) {
+    /// The broadcast is there, or there anew: it is tried at once. By subscriptions of what was there before nothing more
+    /// comes, though they may stay open.
+    pub(crate) fn set_there(&mut self, is_there: bool, host: &mut Host<'_>) {
         self.is_there = is_there;
         self.digits = Heard::default();
-        for track in [&mut self.audio, &mut self.dtmf] {
-            track.retry_at = None;
-            track.failures = 0;
-        }
+        self.release(host);
     }
 
     /// The watch or a subscription is over.

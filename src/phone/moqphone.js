@@ -405,9 +405,10 @@ export class Phone extends EventTarget {
     this.#isConnecting = true;
     const listener = {
       announced: (/** @type {string} */ path, /** @type {boolean} */ isLive) => {
+        // One that is there already begins anew: of what it was nothing more comes.
+        this.#live.delete(path);
+        this.#sync();
         if (isLive) this.#live.add(path);
-        // A broadcast that has another source begins anew.
-        else this.#live.delete(path);
         this.#sync();
       },
       closed: () => {

@@ -25,7 +25,7 @@
 //! | nobody hears a mix | nobody it consists of is subscribed to, and nothing is decoded |
 //! | several mixes of one call | each source is decoded once; those of G.711 who do not speak share one encoding |
 //! | who says something | does not hear itself |
-//! | more speak than four | the loudest are heard |
+//! | more speak than eight | the loudest are heard |
 //! | somebody comes or goes | two tones say so |
 //! | a source comes unevenly | up to ten of its frames wait; what is lost is concealed |
 //! | a worker is late by a frame or more | those frames are left out and counted |

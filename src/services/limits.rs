@@ -51,8 +51,8 @@ pub(crate) const ROOM_SOURCES_MAX: usize = 128;
 /// Who hears one call mixed. Further ones hear nothing.
 pub(crate) const ROOM_HEARERS_MAX: usize = 64;
 
-/// Who is heard at once of those that are mixed: the loudest.
-pub(crate) const LOUDEST_MAX: usize = 4;
+/// Who is heard at once of those that are mixed, oneself among them: the loudest.
+pub(crate) const LOUDEST_MAX: usize = 8;
 
 /// Frames of a source that wait before the first is heard, at most.
 pub(crate) const ROOM_DEPTH_MAX: usize = 10;

@@ -433,11 +433,11 @@ mod tests {
     }
 
     /// What each hears while sources speak for a second.
-    fn heard(room: &mut Room, speaks: &[(u64, Vec<Bytes>)]) -> BTreeMap<u64, Vec<Bytes>> {
+    fn heard(room: &mut Room, speaks: &[(u64, Vec<Bytes>)], since: u64) -> BTreeMap<u64, Vec<Bytes>> {
         let mut heard: BTreeMap<u64, Vec<Bytes>> = BTreeMap::new();
         for turn in 0..50 {
             for (name, payloads) in speaks {
-                room.push(*name, turn as u64, payloads[turn].clone());
+                room.push(*name, since + turn as u64, payloads[turn].clone());
             }
             room.tick(|mixed| heard.entry(mixed.hearer).or_default().push(mixed.payload));
         }
@@ -472,7 +472,7 @@ mod tests {
                 .iter()
                 .map(|(name, codec, hertz)| (*name, said(*codec, *hertz)))
                 .collect();
-            let heard = heard(&mut room, &speaks);
+            let heard = heard(&mut room, &speaks, 0);
             assert_eq!(room.take_malformed(), 0);
             for PlannedHearer { name, codec, hears, .. } in &plan.hearers {
                 assert_eq!(heard[name].len(), 50);
@@ -482,6 +482,50 @@ mod tests {
                         true => assert!(loud > 5000.0, "{name} hears {source} at {loud}"),
                         false => assert!(loud < 400.0, "{name} hears {source} at {loud}"),
                     }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn when_one_goes_the_others_are_heard_as_before() {
+        let all = [
+            (1, Codec::Opus, 500.0),
+            (2, Codec::Opus, 900.0),
+            (3, Codec::Opus, 1300.0),
+        ];
+        let telephones = [(4, Codec::Pcmu, 1700.0), (5, Codec::G722, 2100.0)];
+        let voices: Vec<_> = all.into_iter().chain(telephones).collect();
+        let plan = |present: &[u64]| Plan {
+            sources: voices
+                .iter()
+                .filter(|(name, ..)| present.contains(name))
+                .map(|(name, codec, _)| (*name, *codec))
+                .collect(),
+            hearers: telephones
+                .iter()
+                .map(|(own, codec, _)| {
+                    let hears: Vec<u64> = present.iter().copied().filter(|name| name != own).collect();
+                    hearer(10 + own, *codec, &hears, Some(*own))
+                })
+                .collect(),
+        };
+        let mut room = Room::new();
+        let speaks: Vec<_> = voices
+            .iter()
+            .map(|(name, codec, hertz)| (*name, said(*codec, *hertz)))
+            .collect();
+        for (since, present) in [(0, &[3, 1, 2, 5, 4][..]), (50, &[3, 1, 5, 4])] {
+            room.set(&plan(present)).unwrap();
+            let heard = heard(&mut room, &speaks, since);
+            for (own, codec, _) in telephones {
+                for (name, _, hertz) in &voices {
+                    let loud = loud(codec, &heard[&(10 + own)], *hertz);
+                    assert_eq!(
+                        loud > 2000.0,
+                        present.contains(name) && *name != own,
+                        "{own} hears {name} at {loud}"
+                    );
                 }
             }
         }

@@ -65,6 +65,8 @@ impl Source {
 
     pub(crate) fn end(&mut self, host: &mut Host<'_>) {
         self.listens = false;
+        // It may speak another codec when it comes again.
+        self.voice = None;
         if let Some(peer) = self.peer.take() {
             host.close_peer(peer);
         }
@@ -72,11 +74,12 @@ impl Source {
 
     pub(crate) fn take(&mut self, event: LocalEvent, host: &mut Host<'_>, pool: &Pool) -> SourceNews {
         match event {
-            LocalEvent::Announced { path, .. } if path == self.path => {
-                if !self.listens {
-                    self.listen(host);
-                }
-            }
+            LocalEvent::Announced { path, .. } if path == self.path => match self.listens {
+                false => self.listen(host),
+                true => self.begin_anew(host),
+            },
+            // Its subscriptions may stay open all the same, and nothing more comes by them.
+            LocalEvent::Unannounced { path, .. } if path == self.path => self.begin_anew(host),
             LocalEvent::Frame {
                 tag, group, payload, ..
             } => {
@@ -97,7 +100,7 @@ impl Source {
             }
             LocalEvent::Closed { tag, .. } if tag & ROLE_MASK == AUDIO_ROLE => self.fail(host),
             LocalEvent::WatchClosed { .. } => self.fail(host),
-            // Without its catalog it speaks what it spoke; what is not known is asked for again.
+            // It may be there a little later. One that was told is over when it is whole.
             LocalEvent::Closed { .. } if self.voice.is_none() => self.fail(host),
             _ => {}
         }
@@ -140,6 +143,11 @@ impl Source {
         host.subscribe(peer, &subscription).map(drop)
     }
 
+    fn begin_anew(&mut self, host: &mut Host<'_>) {
+        self.end(host);
+        self.retry_at = Some(host.now() + AGAIN);
+    }
+
     /// It is tried again, later each time.
     fn fail(&mut self, host: &mut Host<'_>) {
         self.end(host);
@@ -155,6 +163,8 @@ impl Source {
     }
 }
 
+/// A later turn.
+const AGAIN: Duration = Duration::from_millis(1);
 /// Of a tag, what of a name it is.
 pub(crate) const ROLE_BITS: u32 = 2;
 pub(crate) const ROLE_MASK: u64 = (1 << ROLE_BITS) - 1;

@@ -1,5 +1,5 @@
 import { faults, play, random } from './buffer.mjs';
-import { TONES } from './tones.mjs';
+import { ALL_TONES, TONES } from './tones.mjs';
 
 // What has to hold, by name. Each case gets a Test (run.mjs) and has pages of its own.
 
@@ -225,6 +225,44 @@ export const CASES = {
     await Promise.all([alice.hears(bob, carol), bob.hears(alice, carol), carol.hears(alice, bob)]);
     await bob.click('hangupBtn');
     await Promise.all([alice.hears(carol), carol.hears(alice), bob.hears()]);
+  },
+
+  async 'three browsers and two telephones of other codecs talk together'(test) {
+    const [alice, bob] = await talk(test);
+    const carol = await test.phone(2);
+    const telephones = [await test.telephone(3), await test.telephone(4, { codecs: 'G722/16000/1' })];
+    await alice.page.click('#passOn summary');
+    const invite = async (other) => {
+      await alice.page.fill('#transferTo', other.number);
+      await alice.click('conferenceBtn');
+    };
+    const are = (count) => alice.until(`${count} in the call`, (count) => [...globalThis.phone.calls.values()][0].participants.length == count, count);
+    await invite(carol);
+    await carol.isIncoming();
+    await carol.click('answerBtn');
+    await are(3);
+    for (const telephone of telephones) {
+      await invite(telephone);
+      await telephone.isCalled();
+      await telephone.command('accept');
+      await telephone.isUp();
+      await are(4 + telephones.indexOf(telephone));
+    }
+    // Each hears all others and not itself: browsers each one by itself, telephones all in one.
+    const all = [alice, bob, carol, ...telephones];
+    const hear = (...present) => Promise.all(present.map((own) => {
+      const others = present.filter((other) => other != own);
+      if (!telephones.includes(own)) return own.hears(...others);
+      const tones = others.map(({ tone }) => tone);
+      return own.hears(tones, ALL_TONES.filter((tone) => !tones.includes(tone)));
+    }));
+    await hear(...all);
+    await bob.click('hangupBtn');
+    await hear(alice, carol, ...telephones);
+    await carol.click('hangupBtn');
+    await alice.click('hangupBtn');
+    // Two of no common codec are left.
+    await hear(...telephones);
   },
 
   async 'blind transfer'(test) {

@@ -13,7 +13,7 @@ import { parseArgs } from 'node:util';
 import { CASES } from './cases.mjs';
 import { servePages } from './pages.mjs';
 import { Telephone } from './telephone.mjs';
-import { TONES, wav, writeTones } from './tones.mjs';
+import { ALL_TONES, TONES, wav, writeTones } from './tones.mjs';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const { values: options } = parseArgs({
@@ -144,11 +144,11 @@ class Test {
     return this.browsersOfOwn.at(-1);
   }
 
-  /** A telephone of SIP that has the tone of a browser that is not in the case. */
+  /** A telephone of SIP that has the tone of a browser that is not in the case, or one of telephones alone. */
   async telephone(who, settings = {}) {
     const port = Number(options.port) + 20 + 2 * this.telephones.length;
     const number = `desk-${this.tag}${this.telephones.length}`;
-    const telephone = await Telephone.start({ work: options.work, number, tone: TONES[who], sip: Number(options.port) + 2, port, ...settings });
+    const telephone = await Telephone.start({ work: options.work, number, tone: ALL_TONES[who], sip: Number(options.port) + 2, port, ...settings });
     this.telephones.push(telephone);
     return telephone;
   }
@@ -284,7 +284,7 @@ class PagePhone {
 
   /** Hears the tones of these phones, each 20 dB above those of the others; of none: silence. */
   async hears(...others) {
-    const wanted = TONES.map((tone) => others.some((other) => other.tone == tone));
+    const wanted = ALL_TONES.map((tone) => others.some((other) => other.tone == tone));
     const title = others.length ? others.map((other) => other.number).join(' and ') : 'nobody';
     await this.until(`hearing ${title}`, ([tones, wanted]) => {
       const levels = globalThis.levels(...tones);
@@ -293,7 +293,7 @@ class PagePhone {
       const unheard = levels.filter((_, at) => !wanted[at]);
       if (!heard.length) return all < -60;
       return Math.min(...heard) > -35 && Math.max(...unheard) < Math.min(...heard) - 20;
-    }, [TONES, wanted]);
+    }, [ALL_TONES, wanted]);
   }
 
   state() {
@@ -301,7 +301,7 @@ class PagePhone {
       dn: globalThis.phone?.saved.dn, state: globalThis.phone?.state, transport: globalThis.phone?.transport, levels: globalThis.levels(...tones),
       alert: document.querySelector('#alert')?.textContent,
       calls: [...(globalThis.phone?.calls.values() ?? [])].map(({ peer, state, held, isHeld, muted, quality, participants }) => ({ peer, state, held, isHeld, muted, quality, participants: participants.map(({ dn, audible, own }) => [dn, audible, own]) })),
-    }), TONES);
+    }), ALL_TONES);
   }
 
   quality() {

@@ -21,11 +21,11 @@ export function wav(samples) {
   return bytes;
 }
 
-/** How loud a tone is in samples, in dB of full scale. */
-function level(samples, tone) {
+/** How loud a tone is in samples of so many in a second, in dB of full scale. */
+function level(samples, tone, rate) {
   let [real, imaginary] = [0, 0];
   samples.forEach((sample, at) => {
-    const angle = (2 * Math.PI * tone * at) / RATE;
+    const angle = (2 * Math.PI * tone * at) / rate;
     real += sample * Math.cos(angle);
     imaginary += sample * Math.sin(angle);
   });
@@ -76,7 +76,7 @@ export class Telephone {
   async until(what, condition) {
     const deadline = Date.now() + LIMIT_MS;
     while (!(await condition())) {
-      if (Date.now() > deadline) throw new Error(`telephone ${this.number}: not ${what} within ${LIMIT_MS} ms: ${this.output.slice(-500)}`);
+      if (Date.now() > deadline) throw new Error(`telephone ${this.number}: not ${what} within ${LIMIT_MS} ms (last heard: ${this.levels}): ${this.output.slice(-500)}`);
       await new Promise((later) => setTimeout(later, 50));
     }
   }
@@ -121,23 +121,27 @@ export class Telephone {
     return { bytes, before: older.reduce((sum, size) => sum + samplesIn(size), 0) };
   }
 
-  /** The last second of it, and how many samples there are in all. */
+  /** The last second of it, at its rate, and how many samples there are in all. */
   async last() {
     const { bytes, before } = await this.heardSoFar();
     const count = samplesIn(bytes.length);
-    const first = Math.max(0, count - RATE);
-    return { samples: Array.from({ length: count - first }, (_, at) => bytes.readInt16LE(44 + (first + at) * 2)), count: before + count };
+    const rate = bytes.length > 44 ? bytes.readUInt32LE(24) : RATE;
+    const first = Math.max(0, count - rate);
+    return { rate, samples: Array.from({ length: count - first }, (_, at) => bytes.readInt16LE(44 + (first + at) * 2)), count: before + count };
   }
 
-  /** From here on it hears this tone, 20 dB above the others; none: nothing of any. */
-  async hears(tone, others) {
+  /** From here on it hears this tone, or all of these, 20 dB above the others; none: nothing of any. */
+  async hears(wanted, others) {
     const since = (await this.last()).count;
-    await this.until(tone ? `hearing ${tone} Hz` : 'hearing nobody', async () => {
-      const { samples, count } = await this.last();
+    const tones = [wanted].flat().filter(Boolean);
+    await this.until(tones.length ? `hearing ${tones.join(' and ')} Hz` : 'hearing nobody', async () => {
+      const { samples, count, rate } = await this.last();
       // A whole second that is none of before.
-      if (samples.length < RATE || count < since + RATE) return false;
-      const unheard = Math.max(...others.map((other) => level(samples, other)));
-      return tone ? level(samples, tone) > Math.max(-35, unheard + 20) : unheard < -60;
+      if (samples.length < rate || count < since + rate) return false;
+      const unheard = Math.max(...others.map((other) => level(samples, other, rate)));
+      this.levels = [...tones, ...others].map((tone) => `${tone} Hz ${Math.round(level(samples, tone, rate))} dB`);
+      const heard = Math.min(...tones.map((tone) => level(samples, tone, rate)));
+      return tones.length ? heard > Math.max(-35, unheard + 20) : unheard < -60;
     });
   }
 

@@ -5,6 +5,9 @@ import path from 'node:path';
 /** In Hz; each browser's own. */
 export const TONES = [440, 660, 880];
 
+/** Those, and two more that only telephones have. None is a sum or a multiple of others. */
+export const ALL_TONES = [...TONES, 1010, 1290];
+
 const RATE = 48000;
 const SECONDS = 10;
 const AMPLITUDE = 0.3;

@@ -138,6 +138,12 @@ impl CallPlane {
         call.map_or_else(Codecs::all, |call| self.codecs_beside(call, leg))
     }
 
+    /// What a leg may speak beside that: it is transcoded then for others, and they for it. Nothing, where nobody transcodes.
+    pub fn may_speak(&self, leg: LegId) -> Codecs {
+        let leg = self.legs.get(&leg).filter(|_| self.settings.transcodes);
+        leg.map_or_else(Codecs::default, |leg| self.codecs_of(leg.session))
+    }
+
     fn codecs_beside(&self, call: &Call, but: LegId) -> Codecs {
         let legs = call.legs.iter().filter(|leg| **leg != but);
         let legs = legs.filter_map(|leg| self.legs.get(leg));

@@ -104,16 +104,25 @@ pub struct Announcer {
     pub untold: u64,
 }
 
+/// What a stream is told of a path.
+#[derive(Clone)]
+struct Told {
+    advertisement: Arc<Advertisement>,
+    source: Source,
+    /// Of the source's content. See [`Entry::generation`].
+    generation: u64,
+}
+
 struct Request {
     prefix: BroadcastPath,
     exclude: HopId,
     wants_ended: bool,
     visible: Option<Visible>,
-    told: FxHashMap<BroadcastPath, Arc<Advertisement>>,
+    told: FxHashMap<BroadcastPath, Told>,
     /// How many broadcasts the initial set has, until that is said.
     active_count: Option<u64>,
     /// The initial set as it was counted, until it is said.
-    initial: VecDeque<(BroadcastPath, Arc<Advertisement>)>,
+    initial: VecDeque<(BroadcastPath, Told)>,
     /// Paths that may have changed since.
     changed: VecDeque<BroadcastPath>,
     is_changed: FxHashSet<BroadcastPath>,
@@ -239,8 +248,8 @@ impl Announcer {
         };
         for path in self.table.paths_under(&prefix, TOLD_PER_REQUEST_MAX) {
             let entries = self.table.entries(&path);
-            if let Some(advertisement) = state.wanted(&path, &entries, key.source(self.shard), self.our_hop) {
-                state.initial.push_back((path.clone(), advertisement));
+            if let Some(wanted) = state.wanted(&path, &entries, key.source(self.shard), self.our_hop) {
+                state.initial.push_back((path.clone(), wanted));
             }
             // Its end must be noticed even if its beginning is never heard of.
             if !entries.is_empty() && self.followed.len() < FOLLOWED_MAX {
@@ -502,8 +511,8 @@ impl Announcer {
             self.handle_request_ended(peer, request);
             return Some(AnnounceAction::Reset { peer, request });
         }
-        if let Some((path, advertisement)) = state.initial.pop_front() {
-            return self.tell(key, &path, Some(advertisement));
+        if let Some((path, wanted)) = state.initial.pop_front() {
+            return self.tell(key, &path, Some(wanted));
         }
         loop {
             let state = self.requests.get_mut(&key)?;
@@ -562,12 +571,12 @@ impl Announcer {
         match (state.told.get(path), wanted) {
             (None, None) => false,
             (Some(told), None) => {
-                if let Some(until) = settling.on_end(path, told, now) {
+                if let Some(until) = settling.on_end(path, &told.advertisement, now) {
                     self.dues.quarantine(until, key, path.clone());
                 }
                 false
             }
-            (Some(told), Some(wanted)) if **told == *wanted => {
+            (Some(told), Some(wanted)) if *told.advertisement == *wanted => {
                 settling.on_settled(path);
                 false
             }
@@ -585,30 +594,40 @@ impl Announcer {
     }
 
     /// Brings what a stream knows of a path to `wanted`.
-    fn tell(
-        &mut self,
-        key: RequestKey,
-        path: &BroadcastPath,
-        wanted: Option<Arc<Advertisement>>,
-    ) -> Option<AnnounceAction> {
+    fn tell(&mut self, key: RequestKey, path: &BroadcastPath, wanted: Option<Told>) -> Option<AnnounceAction> {
         let RequestKey { peer, request } = key;
-        if self.settles(key, path, wanted.as_deref()) {
+        let told = self.requests.get(&key)?.told.get(path);
+        // Its source ended it and began anew since: whoever subscribed to what was there before has to know.
+        let is_anew = |wanted: &Told| {
+            told.is_some_and(|told| told.source == wanted.source && told.generation != wanted.generation)
+        };
+        let begins_anew = wanted.as_ref().is_some_and(is_anew);
+        let wanted = wanted.filter(|_| !begins_anew);
+        if self.settles(key, path, wanted.as_ref().map(|wanted| &*wanted.advertisement)) {
             return None;
         }
         let state = self.requests.get_mut(&key)?;
         let suffix = path.strip_prefix(&state.prefix)?;
-        let Some(advertisement) = wanted else {
+        let Some(wanted) = wanted else {
             state.told.remove(path)?;
+            if begins_anew && state.is_changed.insert(path.clone()) {
+                state.changed.push_front(path.clone());
+                self.waiting += 1;
+            }
             return Some(AnnounceAction::Unannounce { peer, request, suffix });
         };
-        if state.told.get(path) == Some(&advertisement) {
+        let advertisement = wanted.advertisement.clone();
+        if let Some(told) = state.told.get_mut(path)
+            && told.advertisement == advertisement
+        {
+            *told = wanted;
             return None;
         }
         if !state.told.contains_key(path) && state.told.len() >= TOLD_PER_REQUEST_MAX {
             self.untold += 1;
             return None;
         }
-        state.told.insert(path.clone(), advertisement.clone());
+        state.told.insert(path.clone(), wanted);
         Some(AnnounceAction::Announce {
             peer,
             request,
@@ -641,13 +660,7 @@ impl Request {
 
     /// What this stream shall know of a path: the best that does not come from its own
     /// peer, or pass through it, or end at us, and whose path has room for us.
-    fn wanted(
-        &self,
-        path: &BroadcastPath,
-        entries: &[Entry],
-        own: Source,
-        our_hop: HopId,
-    ) -> Option<Arc<Advertisement>> {
+    fn wanted(&self, path: &BroadcastPath, entries: &[Entry], own: Source, our_hop: HopId) -> Option<Told> {
         if self.visible.as_ref().is_some_and(|visible| !visible(path)) {
             return None;
         }
@@ -658,7 +671,12 @@ impl Request {
             .filter(|entry| entry.advertisement.hops.len() < HOPS_MAX)
             .cloned()
             .collect();
-        select(&others, self.exclude, self.wants_ended).map(|entry| entry.advertisement.clone())
+        let entry = select(&others, self.exclude, self.wants_ended)?;
+        Some(Told {
+            advertisement: entry.advertisement.clone(),
+            source: entry.source,
+            generation: entry.generation,
+        })
     }
 }
 

@@ -143,7 +143,7 @@ impl Gateway {
             call.to_ask = Some(codec);
             return;
         }
-        let wanted = codecs::in_order(Some(codec), call.lists);
+        let wanted = codecs::in_order(Some(codec), call.lists, Codecs::default());
         let offer = call.session_description.offer(&wanted, Direction::SendReceive);
         call.offered = call.lists;
         if self.agent.offer(Instant::now(), key, &offer) {
@@ -227,8 +227,10 @@ impl Gateway {
         let Some(call) = self.calls.get_mut(&key) else {
             return self.agent.refuse_offer(Instant::now(), key, 481);
         };
-        // What the others do not take would be noise to them.
-        let preferred = codecs::in_order(call.sends, exchange.plane().takes_beside(call.leg).and(beside));
+        // What the others do not take would be noise to them, unless it is transcoded.
+        let plane = exchange.plane();
+        let taken = plane.takes_beside(call.leg).and(beside);
+        let preferred = codecs::in_order(call.sends, taken, plane.may_speak(call.leg));
         let takes = preferred.iter().copied().map(codecs::of_sdp).collect();
         let Some(body) = body else {
             let offer = call.session_description.offer(&preferred, Direction::SendReceive);

@@ -37,10 +37,14 @@ pub(super) fn offered(offer: &Description) -> Codecs {
         .collect()
 }
 
-/// For an offer of ours, or to choose from another's: the chosen one first, then what else may be.
-pub(super) fn in_order(first: Option<Codec>, all: Codecs) -> Vec<sdp::Codec> {
+/// For an offer of ours, or to choose from another's: the chosen one first, then what else may be; `last` what would be
+/// transcoded.
+pub(super) fn in_order(first: Option<Codec>, all: Codecs, last: Codecs) -> Vec<sdp::Codec> {
     let others = all.iter().filter(|codec| Some(*codec) != first);
-    first.into_iter().chain(others).map(to_sdp).collect()
+    let last = last
+        .iter()
+        .filter(|codec| Some(*codec) != first && !all.contains(*codec));
+    first.into_iter().chain(others).chain(last).map(to_sdp).collect()
 }
 
 /// What telephones are registered with, as they say it only when they call.

@@ -122,7 +122,7 @@ impl Gateway {
         let secrecy = self.secrecy(invited.trunk, invited.flow.transport);
         let mut description = self.new_description(NOWHERE);
         secrecy.arm(&mut description, offer.as_deref());
-        let all = codecs::in_order(None, codecs::of_telephones());
+        let all = codecs::in_order(None, codecs::of_telephones(), Codecs::default());
         let refused = offer.as_deref().and_then(|offer| description.refuses(offer, &all));
         if let Some(refused) = refused {
             tracing::info!(%refused, "a call of a telephone");
@@ -213,7 +213,7 @@ impl Gateway {
         };
         let peer = flow.map(|flow| flow.peer);
         let offered = incoming.codecs.and(codecs::of_telephones());
-        let wanted = codecs::in_order(None, offered);
+        let wanted = codecs::in_order(None, offered, exchange.plane().may_speak(incoming.leg));
         if wanted.is_empty() {
             tracing::info!("a call to a telephone, by who takes none of its codecs");
             return Err(Cause::Incompatible);
@@ -223,7 +223,7 @@ impl Gateway {
         secrecy.arm_called(&mut description);
         let nearest = peer.unwrap_or(NOWHERE);
         let mut call = Call::new(session, incoming.leg, Stage::Called, nearest, secrecy, description);
-        call.offered = offered;
+        call.offered = wanted.iter().copied().map(codecs::of_sdp).collect();
         let leg = self.open_media(&mut call, peer).map_err(|error| {
             tracing::warn!(%error, "a call to a telephone");
             Cause::Congestion

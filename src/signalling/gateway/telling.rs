@@ -205,7 +205,8 @@ impl Gateway {
         let Some(call) = self.calls.get_mut(&key) else {
             return Err(Cause::Internal);
         };
-        let preferred = codecs::in_order(call.sends, exchange.plane().takes_beside(call.leg));
+        let plane = exchange.plane();
+        let preferred = codecs::in_order(call.sends, plane.takes_beside(call.leg), plane.may_speak(call.leg));
         let Stage::Calling { offer, .. } = &call.stage else {
             return Err(Cause::Internal);
         };

@@ -303,7 +303,8 @@ fn participant(participant: &Participant) -> Value {
         "displayName": participant.party.name.as_str(),
         "device": participant.party.device.as_str(),
         "role": views::role(participant.role),
-        "codec": participant.sends.map(|codec| codec.name()),
+        // Of that track.
+        "codec": participant.sends.map(|codec| participant.heard_as.unwrap_or(codec).name()),
         "track": track,
         "audible": participant.audible,
         "hold": participant.holds,

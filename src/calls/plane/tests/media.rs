@@ -178,6 +178,9 @@ fn whom_a_transfer_leads_to_is_offered_what_the_one_who_stays_could_speak() {
     };
     assert_eq!(incoming.codecs, [Opus, Pcmu].into_iter().collect());
     assert_eq!(switch.plane.takes_beside(incoming.leg), incoming.codecs);
+    assert_eq!(switch.plane.may_speak(incoming.leg), Codecs::default());
+    switch.plane.settings.transcodes = true;
+    assert_eq!(switch.plane.may_speak(incoming.leg), Codecs::all());
 }
 
 /// What works is left as it is, whatever the policy would choose; of two that differ one is asked, once.

@@ -187,6 +187,21 @@ fn what_does_not_change_is_not_told_again() {
 }
 
 #[test]
+fn who_ends_and_begins_anew_is_told_so_though_both_come_at_once() {
+    let mut watch = Watch::new();
+    watch.watch(1, "", 0);
+    watch.announce(50, "x", by(&[1]));
+    let (path, told) = (BroadcastPath::new("x"), watch.told);
+    watch.table.remove(&path, source(50));
+    watch.announcer.handle_change(&path);
+    watch.announce(50, "x", by(&[1]));
+    // Its end, and its beginning.
+    assert_eq!((watch.told, watch.knows(1)), (told + 2, vec!["x"]));
+    watch.announce(50, "x", by(&[1]));
+    assert_eq!(watch.told, told + 2);
+}
+
+#[test]
 fn a_source_that_ends_is_continued_by_one_of_the_same_content() {
     let mut watch = Watch::new();
     watch.announce(50, "x", by(&[7, 1]));
