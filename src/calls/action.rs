@@ -371,6 +371,8 @@ pub enum MediaAction {
         /// Record?
         on: bool,
     },
+    /// A call that is recorded is like this now: told when it begins to be, and whenever something of it changes.
+    Recorded(Box<CallView>),
     /// Say what was counted of a leg that is over:
     /// [`MediaEvent::Counters`](crate::MediaEvent::Counters) answers. Its record waits a little for it.
     Count {

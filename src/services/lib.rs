@@ -16,6 +16,8 @@
 //! | frames wait for longer than 100 ms | they are dropped and counted |
 //! | the broadcast or its `audio` ends | the track ends with the same code |
 //! | nobody hears the track any more | its transcoder is gone |
+//!
+//! [`Taps`] listen to legs for whoever wants their frames on another thread, such as a recorder.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -24,8 +26,10 @@ mod catalog;
 mod limits;
 mod ordering;
 mod pool;
+mod taps;
 mod transcoders;
 
 pub use limits::{FULL, STREAMS_PER_WORKER_MAX};
 pub use pool::{Pool, PoolStatistics};
+pub use taps::{Tap, Tapped, Taps, TapsBusy};
 pub use transcoders::install;

@@ -44,3 +44,18 @@ pub(crate) const AGE_MAX: Duration = Duration::from_millis(100);
 /// Groups that wait for one before them, and for how long.
 pub(crate) const HELD_MAX: usize = 3;
 pub(crate) const HOLD: Duration = Duration::from_millis(40);
+
+/// Legs that one shard listens to for others. Further ones are refused.
+pub const TAPS_MAX: usize = 16_384;
+
+/// Requests to listen that wait for one shard. A further one is refused.
+pub(crate) const TAP_REQUESTS_MAX: usize = 1024;
+
+/// Frames of a leg whose codec nobody has said yet. A further one is dropped.
+pub(crate) const FRAMES_UNKNOWN_MAX: usize = 8;
+
+/// After a subscription was refused or has ended, until it is tried again. Each time in a row it is twice as long,
+pub(crate) const TAP_RETRY_MIN: Duration = Duration::from_millis(250);
+
+/// and no longer than this.
+pub(crate) const TAP_RETRY_MAX: Duration = Duration::from_secs(8);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use axum::extract::{ConnectInfo, Request};
 use axum::{Router, middleware};
+use moqswitch_recording::RecorderView;
 use moqswitch_relay::RelayHandle;
 use moqswitch_relay::auth::token::{Algorithm, Key, Keys};
 use moqswitch_relay::limits::FEED_EVENTS_DEFAULT;
@@ -32,6 +33,7 @@ mod devices;
 mod media;
 mod pages;
 mod pool;
+mod recording;
 mod reload;
 mod rtp;
 mod sip;
@@ -57,6 +59,8 @@ pub(crate) struct Telephony {
 /// What runs beside HTTP.
 pub(crate) struct Running {
     pub(crate) handle: SignallingHandle,
+    /// What is recorded. `None`: nothing is.
+    pub(crate) recordings: Option<RecorderView>,
     config: CallsConfig,
     devices: Devices,
     counting: Counting,
@@ -132,7 +136,12 @@ impl Telephony {
             false => Router::new(),
         };
         let certificate = self.shows_hash.then_some(certificate);
-        let (media, told) = RelayMedia::new(url, self.key, certificate);
+        let recording = self.config.recording_settings();
+        let recording = recording
+            .map(|settings| recording::start(settings, &shards))
+            .transpose()?;
+        let (recorder, recordings) = recording.unzip();
+        let (media, told) = RelayMedia::new(url, self.key, certificate, recorder);
         let rtp = &self.config.rtp;
         let mut pool = None;
         if let (Some(own), Some(address)) = (&mut self.settings.mediaswitch, rtp.address) {
@@ -148,6 +157,7 @@ impl Telephony {
         let config = self.config;
         Ok(Running {
             handle,
+            recordings,
             config,
             devices,
             counting,
