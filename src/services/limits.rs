@@ -46,7 +46,7 @@ pub(crate) const HELD_MAX: usize = 3;
 pub(crate) const HOLD: Duration = Duration::from_millis(40);
 
 /// Legs that one shard listens to for others. Further ones are refused.
-pub const TAPS_MAX: usize = 16_384;
+pub(crate) const TAPS_MAX: usize = 16_384;
 
 /// Requests to listen that wait for one shard. A further one is refused.
 pub(crate) const TAP_REQUESTS_MAX: usize = 1024;

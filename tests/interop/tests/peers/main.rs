@@ -18,6 +18,7 @@ mod patterns;
 mod phone;
 mod port_change;
 mod probe;
+mod recording;
 mod rtp;
 mod slow_subscriber;
 mod srtp;
