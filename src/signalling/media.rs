@@ -23,6 +23,9 @@ pub trait MediaPlane: Send {
     /// Record the call, or stop.
     fn record(&mut self, _call: CallId, _on: bool) {}
 
+    /// For a while nothing is written of a call that is recorded, or is again.
+    fn pause_recording(&mut self, _call: CallId, _paused: bool) {}
+
     /// A call that is recorded is like this now.
     fn recorded(&mut self, _call: &CallView) {}
 

@@ -117,6 +117,12 @@ impl MediaPlane for RelayMedia {
         }
     }
 
+    fn pause_recording(&mut self, call: CallId, paused: bool) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.pause(call, paused, Instant::now());
+        }
+    }
+
     fn recorded(&mut self, call: &CallView) {
         if let Some(recorder) = &mut self.recorder {
             recorder.update(call, Instant::now());

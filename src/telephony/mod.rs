@@ -9,7 +9,6 @@ use std::sync::Arc;
 use anyhow::Context;
 use axum::extract::{ConnectInfo, Request};
 use axum::{Router, middleware};
-use moqswitch_recording::RecorderView;
 use moqswitch_relay::RelayHandle;
 use moqswitch_relay::auth::token::{Algorithm, Key, Keys};
 use moqswitch_relay::limits::FEED_EVENTS_DEFAULT;
@@ -59,8 +58,6 @@ pub(crate) struct Telephony {
 /// What runs beside HTTP.
 pub(crate) struct Running {
     pub(crate) handle: SignallingHandle,
-    /// What is recorded. `None`: nothing is.
-    pub(crate) recordings: Option<RecorderView>,
     config: CallsConfig,
     devices: Devices,
     counting: Counting,
@@ -140,7 +137,8 @@ impl Telephony {
         let recording = recording
             .map(|settings| recording::start(settings, &shards))
             .transpose()?;
-        let (recorder, recordings) = recording.unzip();
+        let (recorder, view) = recording.unzip();
+        self.settings.recordings = view.map(|view| Arc::new(recording::Recorded(view)) as _);
         let (media, told) = RelayMedia::new(url, self.key, certificate, recorder);
         let rtp = &self.config.rtp;
         let mut pool = None;
@@ -157,7 +155,6 @@ impl Telephony {
         let config = self.config;
         Ok(Running {
             handle,
-            recordings,
             config,
             devices,
             counting,

@@ -1,12 +1,20 @@
-//! Calls that are recorded: shards listen to their legs, and hand frames over to the thread that writes.
+//! Calls that are recorded: shards listen to their legs, and hand frames over to the thread that writes. What was recorded is
+//! shown to REST.
+
+use std::fmt;
+use std::io;
 
 use anyhow::Context;
 use moqswitch_audio::Codec;
 use moqswitch_proto::wire::BroadcastPath;
-use moqswitch_recording::{Ear, Ears, Frame, Frames, LocalDisk, Recorder, RecorderView, Settings};
+use moqswitch_recording::{
+    Archive, ArchiveError, Ear, Ears, Filter, Frame, Frames, LocalDisk, Recorder, RecorderView, RecordingId, Settings,
+};
 use moqswitch_relay::shard::ShardPort;
 use moqswitch_services::{Tapped, Taps};
 use moqswitch_signalling::calls::{CallId, LegId};
+use moqswitch_signalling::{NoRecording, RecordingFigures, RecordingFile, RecordingFilter, Recordings};
+use serde_json::{Value, json};
 
 /// Starts it.
 pub(super) fn start(settings: Settings, shards: &[ShardPort]) -> anyhow::Result<(Recorder, RecorderView)> {
@@ -55,5 +63,76 @@ fn frame(tapped: Tapped) -> Frame {
         time_us: tapped.time_us,
         came: tapped.came,
         payload: tapped.payload,
+    }
+}
+
+/// What was recorded, for REST.
+pub(super) struct Recorded(pub(super) RecorderView);
+
+impl fmt::Debug for Recorded {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Recorded")
+    }
+}
+
+impl Recorded {
+    fn of<T>(
+        &self,
+        id: &str,
+        question: impl FnOnce(&Archive, RecordingId) -> Result<T, ArchiveError>,
+    ) -> Result<T, NoRecording> {
+        let id = id.parse().map_err(|_| NoRecording::Unknown)?;
+        question(&self.0.archive(), id).map_err(|error| match error {
+            ArchiveError::Unknown => NoRecording::Unknown,
+            ArchiveError::Writing => NoRecording::Active,
+            ArchiveError::Disk(error) => NoRecording::Disk(error),
+        })
+    }
+}
+
+impl Recordings for Recorded {
+    fn list(&self, filter: &RecordingFilter) -> io::Result<(Vec<Value>, bool)> {
+        let found = self.0.archive().list(&Filter {
+            since_ms: filter.since_ms,
+            until_ms: filter.until_ms,
+            dn: filter.dn.clone(),
+            call: filter.call,
+            limit: filter.limit,
+        })?;
+        Ok((found.recordings.iter().map(|one| json!(one)).collect(), found.has_more))
+    }
+
+    fn describe(&self, id: &str) -> Result<Value, NoRecording> {
+        self.of(id, |archive, id| Ok(json!(archive.get(id)?)))
+    }
+
+    fn open(&self, id: &str, file: usize) -> Result<RecordingFile, NoRecording> {
+        self.of(id, |archive, id| {
+            let (opened, known) = archive.open_file(id, file)?;
+            Ok(RecordingFile {
+                bytes: opened.metadata()?.len(),
+                file: opened,
+                name: known.name,
+            })
+        })
+    }
+
+    fn remove(&self, id: &str) -> Result<(), NoRecording> {
+        self.of(id, Archive::remove)
+    }
+
+    fn figures(&self) -> RecordingFigures {
+        let counted = self.0.statistics();
+        RecordingFigures {
+            active: counted.active,
+            finished: counted.finished,
+            failed: counted.failed,
+            refused: counted.refused,
+            removed: counted.removed,
+            frames: counted.frames,
+            lost: counted.lost,
+            dropped: counted.dropped,
+            bytes: counted.bytes,
+        }
     }
 }
