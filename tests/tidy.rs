@@ -466,6 +466,7 @@ const LAYERS: &[Layer] = &[
             "config",
             "control",
             "keys",
+            "limits",
             "logging",
             "mesh",
             "notify",

@@ -30,7 +30,7 @@ pub struct Sidecar {
     pub call_id: String,
     /// `recording`, `complete`, `failed` or `interrupted`.
     pub state: String,
-    /// Why it ended: `stopped`, `full`, `disk` or `interrupted`.
+    /// Why it did not end as it should: `full`, `disk` or `interrupted`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// When the first was heard.

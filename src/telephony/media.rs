@@ -112,7 +112,7 @@ impl MediaPlane for RelayMedia {
             Some(recorder) if !on => recorder.end(call, Instant::now()),
             // It begins when it is known what the call is like.
             Some(_) => {}
-            None if on => tracing::warn!(%call, "a call is to be recorded, and there is no `recording.directory`"),
+            None if on => tracing::warn!(%call, "a call is to be recorded, and there is no recording.directory"),
             None => {}
         }
     }

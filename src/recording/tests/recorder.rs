@@ -74,8 +74,8 @@ fn bytes_of_g711_are_interleaved_as_they_are() {
     for number in 0..50 {
         test.push(left, Codec::Pcma, number, number * 20, vec![number as u8; 160]);
     }
-    // Of 30 ms, in no order.
-    for number in (0..33).map(|number| number ^ 1).filter(|number| *number < 33) {
+    // Of 30 ms.
+    for number in 0..33 {
         test.push(right, Codec::Pcma, number, number * 30, vec![100 + number as u8; 240]);
     }
     let sidecar = test.finish(&call, 1000);
@@ -86,9 +86,13 @@ fn bytes_of_g711_are_interleaved_as_they_are() {
     assert_eq!(samples.len(), 2 * 8000);
     for (at, frame) in samples.chunks(2).enumerate() {
         assert_eq!(frame[0] as usize, at / 160, "{at}");
+        // The last of them is half a slot.
+        if at < 33 * 240 - 80 {
+            assert_eq!(frame[1] as usize, 100 + at / 240, "{at}");
+        }
     }
     assert_eq!(sidecar.files[0].encoding, "pcma");
-    assert_eq!(sidecar.legs[0].dropped, 0);
+    assert_eq!((sidecar.legs[0].dropped, sidecar.legs[1].dropped), (0, 0));
 }
 
 #[test]
@@ -449,7 +453,7 @@ impl Test {
             view,
             frames: frames.unwrap(),
             directory,
-            begun: Instant::now(),
+            begun: Instant::now() + LEAD,
             told,
             ears: HashMap::new(),
             streams: HashMap::new(),
@@ -699,5 +703,7 @@ fn party(number: &str) -> Party {
     }
 }
 
+/// So that all frames of a test are there before the first is due, however busy the machine is.
+const LEAD: Duration = Duration::from_secs(1);
 const LIMIT: Duration = Duration::from_secs(30);
 const STEP: Duration = Duration::from_millis(10);

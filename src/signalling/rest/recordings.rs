@@ -173,7 +173,8 @@ fn part_of(range: &str, bytes: u64) -> Asks {
 }
 
 fn beyond(bytes: u64) -> Response {
-    let mut response = StatusCode::RANGE_NOT_SATISFIABLE.into_response();
+    let status = StatusCode::RANGE_NOT_SATISFIABLE;
+    let mut response = Problem::new(status, "no-such-range", "The file has no such bytes").into_response();
     if let Ok(range) = HeaderValue::from_str(&format!("bytes */{bytes}")) {
         response.headers_mut().insert(header::CONTENT_RANGE, range);
     }
