@@ -31,6 +31,8 @@ pub(crate) struct Writer {
     failed: FxHashSet<u64>,
     /// Which recording a stream is of.
     streams: FxHashMap<u64, u64>,
+    /// Room for what comes in one round.
+    batch: Vec<Frame>,
     looked: Option<Instant>,
     noticed: Option<Instant>,
 }
@@ -62,6 +64,7 @@ impl Writer {
             writing: FxHashMap::default(),
             failed: FxHashSet::default(),
             streams: FxHashMap::default(),
+            batch: Vec::new(),
             looked: None,
             noticed: None,
         }
@@ -93,18 +96,20 @@ impl Writer {
     }
 
     fn round(&mut self, now: Instant) {
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.extend(std::iter::from_fn(|| self.frames.pop()).take(FRAMES_PER_ROUND_MAX));
+        // After what came: a pause counts for all that came when it was wanted.
         for (name, order) in self.desk.take() {
             self.follow(name, order);
         }
-        // What is due is what was said until now, or until what waits behind the others came.
-        let mut clock = now;
-        for left in (0..FRAMES_PER_ROUND_MAX).rev() {
-            let Some(frame) = self.frames.pop() else { break };
-            if left == 0 {
-                clock = clock.min(frame.came);
-            }
-            self.take(&frame, now);
+        for frame in &batch {
+            self.take(frame, now);
         }
+        // What is due is what was said until now, or until what waits behind the others came.
+        let last = batch.last().filter(|_| batch.len() == FRAMES_PER_ROUND_MAX);
+        let clock = last.map_or(now, |last| last.came.min(now));
+        batch.clear();
+        self.batch = batch;
         self.look_for_room(now);
         let until = clock.checked_sub(DELAY).unwrap_or(clock);
         let mut over = Vec::new();
