@@ -163,7 +163,7 @@ const LAYERS: &[Layer] = &[
     layer("recording/form", &["settings"], &[], &[]),
     layer("recording/frames", &["counters", "limits", "Ears"], &[], &[]),
     layer("recording/sidecar", &["limits"], &[], &[]),
-    layer("recording/desk", &["form", "limits"], &[], &[]),
+    layer("recording/desk", &["form", "limits", "sidecar"], &[], &[]),
     layer(
         "recording/audio_file",
         &["counters", "disk", "form", "limits"],

@@ -6,6 +6,7 @@
 )]
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
@@ -15,16 +16,20 @@ use moqswitch_calls::{CallId, LegId};
 use rustc_hash::FxHashMap;
 
 use crate::form::Spoken;
-use crate::limits::PAUSES_MAX;
+use crate::limits::{PAUSES_MAX, UNSYNCED_MAX};
+use crate::sidecar::RecordingId;
 
 /// Shared by the threads.
 #[derive(Default)]
 pub(crate) struct Desk {
     orders: Mutex<FxHashMap<u64, Order>>,
     writing: Mutex<HashSet<String>>,
+    unsynced: Mutex<Vec<(PathBuf, RecordingId)>>,
     /// Who looks at it.
     threads: OnceLock<[Thread; 2]>,
     is_over: AtomicBool,
+    /// Nothing more is written.
+    is_written: AtomicBool,
     /// There is no room on the disk.
     is_full: AtomicBool,
 }
@@ -86,9 +91,38 @@ impl Desk {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A recording of a directory is over: the disk is to have it.
+    pub(crate) fn sync(&self, directory: PathBuf, id: RecordingId) {
+        {
+            let mut unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
+            if unsynced.len() < UNSYNCED_MAX {
+                unsynced.push((directory, id));
+            }
+        }
+        if let Some([_, keeper]) = self.threads.get() {
+            keeper.unpark();
+        }
+    }
+
+    pub(crate) fn take_unsynced(&self) -> Vec<(PathBuf, RecordingId)> {
+        std::mem::take(&mut self.unsynced.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     pub(crate) fn end(&self) {
         self.is_over.store(true, Ordering::Release);
-        self.threads.get().into_iter().flatten().for_each(Thread::unpark);
+        self.wake();
+    }
+
+    /// The writer has ended.
+    pub(crate) fn set_written(&self) {
+        self.is_written.store(true, Ordering::Release);
+        if let Some([_, keeper]) = self.threads.get() {
+            keeper.unpark();
+        }
+    }
+
+    pub(crate) fn is_written(&self) -> bool {
+        self.is_written.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_over(&self) -> bool {

@@ -1,6 +1,8 @@
-//! The thread that tidies up: what a killed process left says so, and what is too old or too much goes.
+//! The thread that tidies up: what is over is synced, what a killed process left says so, and what is too old or too much goes.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::fs::File;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{fs, io, thread};
 
 use crate::archive::{Archive, Kept};
@@ -14,13 +16,39 @@ pub(crate) fn keep(settings: &Settings, archive: &Archive, desk: &Desk, counters
     if let Err(error) = repair(archive, desk) {
         tracing::warn!(%error, "it is not known which recordings were interrupted");
     }
-    while !desk.is_over() {
-        match retain(settings, archive, desk) {
-            Ok(removed) => Counters::add(&counters.removed, removed),
-            Err(error) => tracing::warn!(%error, "old recordings are not removed"),
+    let mut looked: Option<Instant> = None;
+    loop {
+        // Looked at before: what was over by then is synced.
+        let is_written = desk.is_written();
+        for (directory, id) in desk.take_unsynced() {
+            if let Err(error) = sync(&directory, id) {
+                tracing::warn!(recording = %id, %error, "it is not known whether the disk has a recording");
+            }
+        }
+        if is_written {
+            return;
+        }
+        if looked.is_none_or(|looked| looked.elapsed() >= KEEPING_INTERVAL) {
+            looked = Some(Instant::now());
+            match retain(settings, archive, desk) {
+                Ok(removed) => Counters::add(&counters.removed, removed),
+                Err(error) => tracing::warn!(%error, "old recordings are not removed"),
+            }
         }
         thread::park_timeout(KEEPING_INTERVAL);
     }
+}
+
+/// The disk has its files, and their names.
+fn sync(directory: &Path, id: RecordingId) -> io::Result<()> {
+    let begin = format!("{id}.");
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(&begin)) {
+            File::open(entry.path())?.sync_data()?;
+        }
+    }
+    File::open(directory)?.sync_all()
 }
 
 /// Recordings that say they go on, and do not.

@@ -54,6 +54,9 @@ pub(crate) const KEEPING_INTERVAL: Duration = Duration::from_secs(60);
 /// Bytes of a description. A longer one is none.
 pub(crate) const SIDECAR_BYTES_MAX: u64 = 1 << 20;
 
+/// Recordings that are over and wait to be synced. Of a further one the system decides when the disk has it.
+pub(crate) const UNSYNCED_MAX: usize = 1024;
+
 /// Descriptions that one question reads. What is behind them needs a narrower one.
 pub const READ_MAX: usize = 10_000;
 

@@ -40,7 +40,8 @@ pub struct Recorder {
     calls_max: usize,
     named: u64,
     noticed: Option<Instant>,
-    threads: Vec<JoinHandle<()>>,
+    writer: Option<JoinHandle<()>>,
+    keeper: Option<JoinHandle<()>>,
 }
 
 /// What others see of the recorder.
@@ -109,7 +110,8 @@ impl Recorder {
             calls_max,
             named: 0,
             noticed: None,
-            threads: vec![writing, keeping],
+            writer: Some(writing),
+            keeper: Some(keeping),
             desk,
             counters,
         };
@@ -234,10 +236,10 @@ impl Drop for Recorder {
     fn drop(&mut self) {
         self.calls.clear();
         self.desk.end();
-        for thread in self.threads.drain(..) {
-            // It panicked, which is said on its own.
-            let _ = thread.join();
-        }
+        // One that panicked has said so.
+        let _ = self.writer.take().map(JoinHandle::join);
+        self.desk.set_written();
+        let _ = self.keeper.take().map(JoinHandle::join);
     }
 }
 

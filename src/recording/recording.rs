@@ -26,7 +26,7 @@ pub(crate) struct Place {
 
 pub(crate) struct Recording {
     pub(crate) id: RecordingId,
-    directory: PathBuf,
+    pub(crate) directory: PathBuf,
     zero: Instant,
     /// The next that is written.
     slot: u64,
@@ -114,13 +114,15 @@ impl Recording {
         self.ended = self.ended.or(order.ended);
     }
 
-    pub(crate) fn place(&mut self, frame: &Frame) {
+    /// A frame that nobody has a place for is dropped and counted.
+    pub(crate) fn place(&mut self, frame: &Frame, counters: &Counters) {
         if self.pauses.contain(frame.came) {
             return;
         }
         let zero = self.zero;
-        if let Some(seat) = self.seats_mut().find(|seat| seat.stream == frame.stream) {
-            seat.place(frame, zero);
+        match self.seats_mut().find(|seat| seat.stream == frame.stream) {
+            Some(seat) => seat.place(frame, zero),
+            None => Counters::add(&counters.dropped, 1),
         }
     }
 

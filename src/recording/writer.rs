@@ -171,7 +171,7 @@ impl Writer {
             return;
         };
         if let Some(recording) = self.writing.get_mut(&name) {
-            return recording.place(frame);
+            return recording.place(frame, &self.place.counters);
         }
         let is_ready = |waiting: &Waiting| !waiting.has_failed && !waiting.pauses.contain(frame.came);
         if !self.waiting.get(&name).is_some_and(is_ready) || self.desk.is_full() {
@@ -182,7 +182,7 @@ impl Writer {
         };
         match self.begin(&waiting, frame.came, now) {
             Ok(mut recording) => {
-                recording.place(frame);
+                recording.place(frame, &self.place.counters);
                 self.writing.insert(name, recording);
             }
             Err(error) => {
@@ -257,9 +257,10 @@ impl Writer {
         let Some(recording) = self.writing.remove(&name) else {
             return;
         };
-        let id = recording.id;
-        if let Err(error) = recording.finish(unix_ms(), &self.place) {
-            tracing::error!(recording = %id, %error, "a recording could not be ended");
+        let (id, directory) = (recording.id, recording.directory.clone());
+        match recording.finish(unix_ms(), &self.place) {
+            Ok(()) => self.desk.sync(directory, id),
+            Err(error) => tracing::error!(recording = %id, %error, "a recording could not be ended"),
         }
         self.release(name, id);
     }

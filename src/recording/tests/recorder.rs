@@ -278,8 +278,8 @@ fn what_was_interrupted_plays_and_says_so() {
     }
     test.until(2000);
     // As it is when the process is killed.
-    let copy = test.directory.with_extension("copy");
-    let of_day = fs::read_dir(&test.directory).unwrap().flatten();
+    let copy = test.directory.0.with_extension("copy");
+    let of_day = fs::read_dir(&test.directory.0).unwrap().flatten();
     let day = of_day.map(|entry| entry.path()).find(|path| path.is_dir()).unwrap();
     let copied = copy.join(day.file_name().unwrap());
     fs::create_dir_all(&copied).unwrap();
@@ -385,9 +385,14 @@ fn the_oldest_go_when_there_is_too_much() {
         test.push(first, Codec::Pcmu, 0, begun, vec![7; 160]);
         test.finish(&call, begun + 300);
     }
-    let directory = test.directory.clone();
+    let directory = test.directory.0.clone();
     let one = test.only_of(4).files[0].bytes;
-    let Test { recorder, view, .. } = test;
+    let Test {
+        recorder,
+        view,
+        directory: _scratch,
+        ..
+    } = test;
     drop((recorder, view));
     let settings = Settings {
         // Of two, with their descriptions.
@@ -411,7 +416,6 @@ fn the_oldest_go_when_there_is_too_much() {
     let other = Recorder::start(Settings::below(&directory), LocalDisk, |_| Deaf);
     assert!(other.is_err());
     drop((recorder, view, archive));
-    fs::remove_dir_all(directory).unwrap();
 }
 
 /// A recorder, and who hears for it.
@@ -419,11 +423,20 @@ struct Test {
     recorder: Recorder,
     view: RecorderView,
     frames: Frames,
-    directory: PathBuf,
+    directory: Scratch,
     begun: Instant,
     told: mpsc::Receiver<Told>,
     ears: HashMap<u16, bool>,
     streams: HashMap<LegId, u64>,
+}
+
+/// It is gone when the test is.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 enum Told {
@@ -452,7 +465,7 @@ impl Test {
             recorder,
             view,
             frames: frames.unwrap(),
-            directory,
+            directory: Scratch(directory),
             begun: Instant::now() + LEAD,
             told,
             ears: HashMap::new(),
