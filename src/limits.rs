@@ -49,6 +49,9 @@ pub const API_KEYS_MAX: usize = 1024;
 /// Webhooks; each has a queue of its own. With more the file is refused.
 pub const WEBHOOKS_MAX: usize = 64;
 
+/// How long the calls thread has to say farewell when the program ends, and to end what it records.
+pub const CALLS_STOP_WAIT_MAX: Duration = Duration::from_secs(5);
+
 /// How long the calls thread has for its figures. Then `/metrics` does without them.
 pub const CALLS_ANSWER_WAIT_MAX: Duration = Duration::from_secs(1);
 

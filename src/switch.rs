@@ -11,6 +11,7 @@ use moqswitch_proto::wire::Version;
 use moqswitch_relay::limits::ADDRESS_WAIT_MAX;
 use moqswitch_relay::net::{bind_by, probe_support};
 use moqswitch_relay::{Relay, RelayHandle, RelayOptions};
+use moqswitch_signalling::SignallingHandle;
 
 use crate::authority::{self, Authority};
 use crate::config::{Config, HttpTls, LogFormat};
@@ -18,6 +19,7 @@ use crate::control::{
     ControlHandle, ControlListener, ControlState, Lifecycle, MeshState, Phase, StreamTls, Tls, TokenChecks, WebSockets,
 };
 use crate::keys::Stamp;
+use crate::limits::CALLS_STOP_WAIT_MAX;
 use crate::logging::LevelHandle;
 use crate::mesh::Mesh;
 use crate::notify::Notifier;
@@ -45,6 +47,7 @@ pub struct Surroundings {
 pub struct Switch {
     relay: RelayHandle,
     control: ControlHandle,
+    signalling: Option<SignallingHandle>,
     has_phone: bool,
 }
 
@@ -114,6 +117,7 @@ impl Switch {
                 config.drain_deadline,
             )
         };
+        let signalling = state.signalling.clone();
         let control = listener.serve(state.clone()).spawn(background)?;
         state.lifecycle.set(Phase::Ready);
         notifier.ready();
@@ -121,6 +125,7 @@ impl Switch {
         Ok(Self {
             relay,
             control,
+            signalling,
             has_phone,
         })
     }
@@ -184,8 +189,22 @@ impl Switch {
     /// Waits until every shard has ended, then stops the control thread.
     pub fn join(self) -> anyhow::Result<()> {
         let outcome = self.relay.join();
+        if let Some(signalling) = self.signalling {
+            end_calls(&signalling);
+        }
         self.control.stop()?;
         outcome
+    }
+}
+
+/// Their records and recordings are whole when it returns, unless they take too long.
+fn end_calls(signalling: &SignallingHandle) {
+    signalling.stop();
+    let waiting = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let Ok(waiting) = waiting else { return };
+    let ended = async { tokio::time::timeout(CALLS_STOP_WAIT_MAX, signalling.ended()).await };
+    if waiting.block_on(ended).is_err() {
+        tracing::warn!("the calls thread does not end: what it had not written is lost");
     }
 }
 

@@ -180,7 +180,8 @@ fn names_of_calls() -> Vec<String> {
     let names = |from: &str, to: &str| {
         let (_, table) = source.split_once(from).unwrap_or_else(|| panic!("no {from}"));
         let table = table.split_once(to).map_or(table, |(table, _)| table);
-        names_in(table).into_iter().filter(|name| name.starts_with("calls"))
+        let is_name = |name: &String| name.starts_with("calls") || name.starts_with("recordings");
+        names_in(table).into_iter().filter(is_name)
     };
     let total = |name| format!("{name}_total");
     let mut all: Vec<String> = names("const CALL_GAUGES", "];").collect();
@@ -189,7 +190,16 @@ fn names_of_calls() -> Vec<String> {
     all.extend(names("const LABELLED_COUNTERS", "];").map(total));
     all.extend(names("const RECORD_GAUGES", "];"));
     all.extend(names("const RECORD_COUNTERS", "];").map(total));
-    all.extend(["calls_answering", "calls_queue_waiting", "calls_refused_total"].map(str::to_owned));
+    all.extend(names("const RECORDING_COUNTERS", "];").map(total));
+    all.extend(
+        [
+            "recordings",
+            "calls_answering",
+            "calls_queue_waiting",
+            "calls_refused_total",
+        ]
+        .map(str::to_owned),
+    );
     assert!(all.len() > 20, "only {all:?}");
     all
 }

@@ -219,6 +219,8 @@ pub enum Notice {
         leg: LegId,
         /// Recorded?
         on: bool,
+        /// For a while nothing is.
+        paused: bool,
     },
     /// What the device reported is worth a warning, or is not any more.
     QualityWarning {
@@ -371,6 +373,15 @@ pub enum MediaAction {
         /// Record?
         on: bool,
     },
+    /// For a while nothing is written of a call that is recorded, or is again.
+    PauseRecording {
+        /// Which call.
+        call: CallId,
+        /// Pause?
+        paused: bool,
+    },
+    /// A call that is recorded is like this now: told when it begins to be, and whenever something of it changes.
+    Recorded(Box<CallView>),
     /// Say what was counted of a leg that is over:
     /// [`MediaEvent::Counters`](crate::MediaEvent::Counters) answers. Its record waits a little for it.
     Count {

@@ -357,6 +357,13 @@ pub enum CallEvent {
         /// Record?
         on: bool,
     },
+    /// While a call is recorded: nothing of it is written for a while, or is again.
+    PauseRecording {
+        /// Which call.
+        call: CallId,
+        /// Pause?
+        paused: bool,
+    },
 }
 
 /// A call as it is dialled.

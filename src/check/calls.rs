@@ -7,7 +7,7 @@ use crate::config::CallsConfig;
 use crate::directory::{self, FileError};
 
 use super::access;
-use super::{API_KEYS, CALL_RECORDS, CALLERS, Check, DIALPLAN, Status, TRUNKS, WEBHOOKS};
+use super::{API_KEYS, CALL_RECORDS, CALLERS, Check, DIALPLAN, RECORDINGS, Status, TRUNKS, WEBHOOKS};
 
 pub(super) fn check(calls: Option<&CallsConfig>) -> Vec<Check> {
     let Some(calls) = calls else {
@@ -21,6 +21,7 @@ pub(super) fn check(calls: Option<&CallsConfig>) -> Vec<Check> {
         webhooks(calls),
         trunks(calls),
         records(calls),
+        recordings(calls),
     ]
 }
 
@@ -96,6 +97,39 @@ fn records(calls: &CallsConfig) -> Check {
         )
         .advise("see `calls.records` in the configuration"),
     }
+}
+
+/// The directory, or the one in which it will be made, has to be one that can be written; what is said in calls is nobody
+/// else's.
+fn recordings(calls: &CallsConfig) -> Check {
+    let Some(recording) = &calls.recording else {
+        return Check::new(RECORDINGS, Status::Pass, "none");
+    };
+    let directory = &recording.directory;
+    let there = directory
+        .ancestors()
+        .map(|path| {
+            if path.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                path
+            }
+        })
+        .find(|path| std::fs::symlink_metadata(path).is_ok());
+    let is_writable = |path: &Path| {
+        let writes = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+        path.is_dir() && rustix::fs::access(path, writes).is_ok()
+    };
+    if !there.is_some_and(is_writable) {
+        let reason = format!("{} cannot be written", directory.display());
+        return Check::new(RECORDINGS, Status::Fail, reason)
+            .advise("see `recording.directory` in the configuration; calls are not recorded there, and the switch does not start");
+    }
+    if let Some(readers) = access::readers(directory) {
+        let reason = format!("{} may be read by {readers}", directory.display());
+        return Check::new(RECORDINGS, Status::Warn, reason).advise("chmod go-rwx");
+    }
+    Check::new(RECORDINGS, Status::Pass, directory.display().to_string())
 }
 
 /// `kept` are files that others may read but not write; `secret` those that nobody else may read.

@@ -184,6 +184,7 @@ const API_KEYS: &str = "API keys";
 const WEBHOOKS: &str = "webhooks";
 const TRUNKS: &str = "trunks";
 const CALL_RECORDS: &str = "call records";
+const RECORDINGS: &str = "recordings";
 const UDP_PORT: &str = "UDP port";
 const TCP_PORT: &str = "TCP port";
 const ADMIN_PORT: &str = "admin port";

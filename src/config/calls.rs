@@ -12,6 +12,7 @@ use moqswitch_signalling::{SrtpPolicy, UtcOffset};
 use crate::limits;
 
 use super::layers::Layers;
+use super::recording::{RecordingConfig, recording};
 use super::zone::Zone;
 use super::{ConfigError, values};
 
@@ -39,6 +40,8 @@ pub struct CallsConfig {
     /// Of the times in the dialplan.
     pub time_zone: Zone,
     pub records: RecordsConfig,
+    /// `None`: nothing is recorded.
+    pub recording: Option<RecordingConfig>,
     /// Where phones reach the relay. `None`: where it listens.
     pub media_url: Option<String>,
     pub plane: PlaneConfig,
@@ -152,6 +155,10 @@ impl CallsConfig {
             .unwrap_or_else(|| shards.div_ceil(limits::SHARDS_PER_AUDIO_THREAD))
     }
 
+    pub(crate) fn recording_settings(&self) -> Option<moqswitch_recording::Settings> {
+        self.recording.as_ref().map(RecordingConfig::settings)
+    }
+
     pub(crate) fn utc_offset(&self) -> UtcOffset {
         let zone = self.time_zone.clone();
         UtcOffset::new(move |unix_ms| zone.offset_min(unix_ms))
@@ -186,6 +193,7 @@ pub(super) fn calls(layers: &Layers, addresses: [SocketAddr; 2]) -> Result<Optio
             })?,
             bytes_max: layers.one("calls.records_bytes", |text| values::bytes(text, 0..=u64::MAX))?,
         },
+        recording: recording(layers)?,
         media_url: layers.optional("calls.media_url", |text| match text.strip_prefix("https://") {
             Some(rest) if !rest.is_empty() && !rest.contains(['?', '#']) => Ok(text.to_owned()),
             _ => Err("an https URL without a query".to_owned()),

@@ -97,6 +97,7 @@ impl Config {
         values.extend(limits.values());
         values.extend(calls_values(calls.as_ref()));
         values.extend(programs_values(calls.as_ref()));
+        values.extend(recording_values(calls.as_ref()));
         values
     }
 }
@@ -115,6 +116,19 @@ fn mesh_values(mesh: &MeshConfig) -> [(&'static str, String); 8] {
         ("cluster.key", text(&mesh.identity.as_ref().map(|(_, key)| key))),
         ("cluster.insecure", text(&mesh.is_insecure)),
         ("cluster.accept", text(&mesh.is_accepting)),
+    ]
+}
+
+/// Of recordings.
+fn recording_values(calls: Option<&CallsConfig>) -> [(&'static str, String); 6] {
+    let recording = calls.and_then(|calls| calls.recording.as_ref());
+    [
+        ("recording.directory", text(&recording.map(|own| &own.directory))),
+        ("recording.format", text(&recording.map(|own| own.format))),
+        ("recording.calls", text(&recording.map(|own| own.calls_max))),
+        ("recording.age", text(&recording.map(|own| own.age_max))),
+        ("recording.bytes", text(&recording.map(|own| own.bytes_max))),
+        ("recording.free", text(&recording.map(|own| own.free_min))),
     ]
 }
 

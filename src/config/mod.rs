@@ -11,6 +11,7 @@ mod changes;
 mod error;
 mod layers;
 mod mesh;
+mod recording;
 mod relay;
 mod resolve;
 mod setting;
@@ -38,6 +39,7 @@ pub use calls::{CallsConfig, MediaswitchConfig, PlaneConfig, RecordsConfig, RtpC
 pub use changes::Change;
 pub use error::{ConfigError, Source};
 pub use mesh::{MeshConfig, PEERS_MAX, PeerSource, PeerUrl};
+pub use recording::RecordingConfig;
 pub use settings::template;
 pub use values::LogLevel;
 pub use zone::Zone;

@@ -2,12 +2,13 @@
 //!
 //! A packet goes where its timestamp says, counted from one whose place is by its arrival. Where both disagree by more than
 //! [`DRIFT_SLOTS_MAX`], arrival counts and later packets are placed from there: so jitter moves nothing, and clocks that run
-//! apart, streams that begin anew and lies about time are made good.
+//! apart, streams that begin anew and lies about time are made good. What comes in one go after it waited somewhere is behind for
+//! a moment, and moves nothing either.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::limits::{DRIFT_SLOTS_MAX, SLOTS_WAITING_MAX};
+use crate::limits::{BEHIND_MAX, BEHIND_SLOTS_MAX, DRIFT_SLOTS_MAX, SLOTS_WAITING_MAX};
 
 /// What one party has said and nobody has taken.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub struct Slots {
     next: u64,
     /// A slot, and the timestamp that is there.
     anchor: Option<(u64, u64)>,
+    /// Since when packets come further behind than they may for good.
+    behind_since: Option<Duration>,
     units: u64,
     counts: SlotCounts,
 }
@@ -43,6 +46,7 @@ impl Slots {
             waiting: BTreeMap::new(),
             next: 0,
             anchor: None,
+            behind_since: None,
             units: units.max(1),
             counts: SlotCounts::default(),
         }
@@ -88,8 +92,16 @@ impl Slots {
                 None => slot.checked_sub((begin - timestamp).div_ceil(self.units)),
             });
         if let Some(slot) = by_timestamp.filter(|slot| slot.abs_diff(by_arrival) <= DRIFT_SLOTS_MAX) {
+            self.behind_since = None;
             return slot;
         }
+        let is_behind = |slot: &u64| *slot < by_arrival && by_arrival - slot <= BEHIND_SLOTS_MAX;
+        if let Some(slot) = by_timestamp.filter(is_behind)
+            && arrived.saturating_sub(*self.behind_since.get_or_insert(arrived)) < BEHIND_MAX
+        {
+            return slot;
+        }
+        self.behind_since = None;
         self.anchor = Some((by_arrival, timestamp));
         by_arrival
     }
@@ -142,6 +154,35 @@ mod tests {
         let taken = take(&mut slots, 53);
         assert_eq!((taken[0], &taken[50..]), (Some(1), &[Some(2), Some(3), Some(4)][..]));
         assert!(taken[1..50].iter().all(Option::is_none));
+    }
+
+    #[test]
+    fn what_waited_and_comes_in_one_go_is_where_it_was_said() {
+        let mut slots = Slots::new(160);
+        slots.place(ms(0), 0, vec![0]);
+        // Half a second of it.
+        for number in 1..25u8 {
+            slots.place(ms(500), u64::from(number) * 160, vec![number]);
+        }
+        slots.place(ms(520), 25 * 160, vec![25]);
+        let taken = take(&mut slots, 26);
+        assert!(
+            taken.iter().zip(0..).all(|(said, number)| *said == Some(number)),
+            "{taken:?}"
+        );
+    }
+
+    #[test]
+    fn who_is_slower_for_good_is_where_it_arrives() {
+        let mut slots = Slots::new(160);
+        slots.place(ms(0), 0, vec![0]);
+        for number in 1..100u64 {
+            slots.place(ms(500 + number * 20), number * 160, vec![1]);
+        }
+        // Behind for 400 ms, then where they arrive.
+        let taken = take(&mut slots, 125);
+        assert_eq!((taken[1], taken[20], taken[22]), (Some(1), Some(1), None));
+        assert_eq!((taken[46], taken[124]), (Some(1), Some(1)));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use moqswitch_signalling::{Figures, Histogram, RecordFigures, SipFigures};
+use moqswitch_signalling::{Figures, Histogram, RecordFigures, RecordingFigures, SipFigures};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -66,6 +66,9 @@ impl Collector for CallFigures {
         if let Some(records) = &figures.records {
             encode_records(&mut encoder, records)?;
         }
+        if let Some(recordings) = &figures.recordings {
+            encode_recordings(&mut encoder, recordings)?;
+        }
         if let Some(sip) = &figures.sip {
             encode_sip(&mut encoder, sip)?;
         }
@@ -124,6 +127,17 @@ fn encode_records(encoder: &mut DescriptorEncoder<'_>, records: &RecordFigures) 
     Ok(())
 }
 
+fn encode_recordings(encoder: &mut DescriptorEncoder<'_>, recordings: &RecordingFigures) -> fmt::Result {
+    let help = "Recordings of calls that go on.";
+    let mut metric = encoder.encode_descriptor("recordings", help, None, MetricType::Gauge)?;
+    metric.encode_gauge(&recordings.active)?;
+    for (name, help, read) in RECORDING_COUNTERS {
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        metric.encode_counter::<NoLabelSet, u64, u64>(&read(recordings), None)?;
+    }
+    Ok(())
+}
+
 fn encode_counter(metric: &mut MetricEncoder<'_>, labels: &impl EncodeLabelSet, value: u64) -> fmt::Result {
     metric
         .encode_family(labels)?
@@ -140,6 +154,7 @@ fn encode_histogram(metric: &mut MetricEncoder<'_>, histogram: &Histogram) -> fm
 type Read<T> = fn(&Figures) -> T;
 type Labelled = Vec<(String, u64)>;
 type ReadRecords = fn(&RecordFigures) -> u64;
+type ReadRecordings = fn(&RecordingFigures) -> u64;
 
 fn named(counts: &[(&'static str, u64)]) -> Labelled {
     counts
@@ -249,6 +264,37 @@ const RECORD_COUNTERS: &[(&str, &str, ReadRecords)] = &[
     ),
 ];
 
+const RECORDING_COUNTERS: &[(&str, &str, ReadRecordings)] = &[
+    ("recordings_finished", "Recordings that ended as they should.", |r| {
+        r.finished
+    }),
+    ("recordings_failed", "Recordings that ended because of the disk.", |r| {
+        r.failed
+    }),
+    (
+        "recordings_refused",
+        "Calls that were to be recorded and are not: too many at once, or no room on the disk.",
+        |r| r.refused,
+    ),
+    (
+        "recordings_removed",
+        "Recordings that were removed because of their age or number.",
+        |r| r.removed,
+    ),
+    ("recordings_frames", "Frames that were written.", |r| r.frames),
+    (
+        "recordings_frames_lost",
+        "Frames that did not come, by their numbers, of recordings that are over.",
+        |r| r.lost,
+    ),
+    (
+        "recordings_frames_dropped",
+        "Frames that came and are in no file: too late, of no use, or without room.",
+        |r| r.dropped,
+    ),
+    ("recordings_bytes", "Bytes that were written.", |r| r.bytes),
+];
+
 #[cfg(test)]
 mod tests {
     use moqswitch_signalling::{Place, Refused};
@@ -268,6 +314,10 @@ mod tests {
                 count: 4,
             }],
             records: Some(RecordFigures::default()),
+            recordings: Some(RecordingFigures {
+                active: 3,
+                ..RecordingFigures::default()
+            }),
             sip: Some(SipFigures {
                 telephones: 7,
                 refused: vec![("banned", 5)],
@@ -289,6 +339,8 @@ mod tests {
             "moqswitch_calls_queue_waiting{queue=\"support \\\"x\\\"\"} 3",
             "moqswitch_calls_mos_bucket{le=\"+Inf\"} 0",
             "moqswitch_calls_records_lost_total 0",
+            "moqswitch_recordings 3",
+            "moqswitch_recordings_frames_total 0",
             "moqswitch_sip_telephones 7",
             "moqswitch_sip_refused_total{reason=\"banned\"} 5",
             "moqswitch_sip_trunk_available{trunk=\"city\"} 1",

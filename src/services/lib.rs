@@ -16,7 +16,8 @@
 //! | frames wait for longer than 100 ms | they are dropped and counted |
 //! | the broadcast or its `audio` ends | the track ends with the same code |
 //! | nobody hears the track any more | its transcoder is gone |
-
+//!
+//! [`Taps`] listen to legs for whoever wants their frames on another thread, such as a recorder.
 //!
 //! [`install_mixers`] lets a shard mix: [`MixPort::mix`] says who is heard by whom, and the shard publishes it.
 //!
@@ -41,6 +42,7 @@ mod pool;
 mod results;
 mod room;
 mod source;
+mod taps;
 mod transcoders;
 mod worker;
 
@@ -49,4 +51,5 @@ pub use moqswitch_audio::Codec;
 pub use limits::{FULL, MIXES_MAX, STREAMS_PER_WORKER_MAX};
 pub use mixers::{Mix, MixPort, MixersBusy, install_mixers};
 pub use pool::{Pool, PoolStatistics};
+pub use taps::{Tap, Tapped, Taps, TapsBusy};
 pub use transcoders::install;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::counters::Refused;
+use crate::recordings::RecordingFigures;
 
 /// The figures at one moment.
 #[derive(Clone, Debug, Default)]
@@ -53,6 +54,8 @@ pub struct Figures {
     pub unnoted: u64,
     /// The store of records. None: they are in memory only.
     pub records: Option<RecordFigures>,
+    /// Of recordings. None: nothing is recorded.
+    pub recordings: Option<RecordingFigures>,
     /// None: there is no SIP.
     pub sip: Option<SipFigures>,
 }

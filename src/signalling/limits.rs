@@ -111,6 +111,12 @@ pub const EVENTS_WAITING_MAX: usize = 1024;
 /// Followers of events at once. One more is answered 503.
 pub const EVENT_FOLLOWERS_MAX: usize = 256;
 
+/// Questions on recordings that wait for the disk at once. One more is answered 503.
+pub const RECORDING_QUESTIONS_MAX: usize = 8;
+
+/// Bytes of a recording that are read at once, and wait to be sent.
+pub const RECORDING_READ_BYTES: usize = 128 * 1024;
+
 /// Rows of a list by REST.
 pub const ROWS_MAX: usize = 1000;
 

@@ -1,6 +1,6 @@
 //! The seam to the relay: who may publish and subscribe what, and where media goes.
 
-use moqswitch_calls::{CallId, Grants, LegCodecs, LegId, SessionId};
+use moqswitch_calls::{CallId, CallView, Grants, LegCodecs, LegId, SessionId};
 
 /// What carries media. It is called on the calls thread: nothing here may block, and each method is for a bounded queue.
 pub trait MediaPlane: Send {
@@ -22,6 +22,12 @@ pub trait MediaPlane: Send {
 
     /// Record the call, or stop.
     fn record(&mut self, _call: CallId, _on: bool) {}
+
+    /// For a while nothing is written of a call that is recorded, or is again.
+    fn pause_recording(&mut self, _call: CallId, _paused: bool) {}
+
+    /// A call that is recorded is like this now.
+    fn recorded(&mut self, _call: &CallView) {}
 
     /// Say what was counted of a leg that is over, by
     /// [`SignallingHandle::media`](crate::SignallingHandle::media). Its record waits for it as long as the calls' settings

@@ -14,9 +14,10 @@ use crate::access::{ApiKey, Guard, Origins, TokenKey};
 use crate::counters::{Counters, Place};
 use crate::exchange::Exchange;
 use crate::gateway::TrunkPlan;
-use crate::limits::{ANSWER_WAIT_MAX, COMMANDS_MAX, SOCKETS_MAX};
+use crate::limits::{ANSWER_WAIT_MAX, COMMANDS_MAX, RECORDING_QUESTIONS_MAX, SOCKETS_MAX};
 use crate::media::Busy;
 use crate::outward::Webhook;
+use crate::recordings::Recordings;
 
 /// What other threads have of the calls thread.
 #[derive(Debug)]
@@ -25,6 +26,9 @@ pub(crate) struct Port {
     seats: Arc<Semaphore>,
     origins: watch::Sender<Origins>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) recordings: Option<Arc<dyn Recordings>>,
+    /// For whoever waits for the disk.
+    recording_places: Arc<Semaphore>,
     /// How long a request of REST may take to come and to be answered.
     pub(crate) patience: Duration,
 }
@@ -53,6 +57,7 @@ impl Port {
     pub(crate) fn new(
         origins: Origins,
         counters: Arc<Counters>,
+        recordings: Option<Arc<dyn Recordings>>,
         patience: Duration,
     ) -> (Self, mpsc::Receiver<Command>) {
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
@@ -61,6 +66,8 @@ impl Port {
             seats: Arc::new(Semaphore::new(SOCKETS_MAX)),
             origins: watch::Sender::new(origins),
             counters,
+            recordings,
+            recording_places: Arc::new(Semaphore::new(RECORDING_QUESTIONS_MAX)),
             patience,
         };
         (port, inbox)
@@ -96,6 +103,11 @@ impl Port {
     /// A place for one more socket.
     pub(crate) fn take_seat(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.seats).try_acquire_owned().ok()
+    }
+
+    /// A place for one more question on recordings.
+    pub(crate) fn recording_place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.recording_places).try_acquire_owned().ok()
     }
 
     /// Hands a socket to the calls thread. Without room there it is dropped.

@@ -12,6 +12,7 @@ use crate::control::{ChannelPool, NoChannels};
 use crate::gateway::SipSettings;
 use crate::limits;
 use crate::outward::{Callback, Webhook};
+use crate::recordings::Recordings;
 
 /// Settings of the signalling.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub struct Settings {
     pub records: Option<RecordSettings>,
     /// Where it is noted who is registered and which calls go on, for a restart. None: it is not.
     pub state: Option<StateSettings>,
+    /// What was recorded. None: nothing is.
+    pub recordings: Option<Arc<dyn Recordings>>,
     /// Who is told of events.
     pub webhooks: Vec<Webhook>,
     /// The trunk that `/api/genesys/status` tells of.
@@ -123,6 +126,7 @@ impl Default for Settings {
             origins: Vec::new(),
             records: None,
             state: None,
+            recordings: None,
             webhooks: Vec::new(),
             trunk: None,
             utc_offset: UtcOffset::fixed(0),

@@ -65,7 +65,12 @@ impl Signalling {
             .map(|own| std::mem::take(&mut own.keys).into());
         let counters = Arc::new(Counters::default());
         let origins = Origins::new(settings.origins.clone());
-        let (port, inbox) = Port::new(origins, Arc::clone(&counters), settings.times.request);
+        let (port, inbox) = Port::new(
+            origins,
+            Arc::clone(&counters),
+            settings.recordings.clone(),
+            settings.times.request,
+        );
         // What can fail comes before the runtime: that may not be dropped where another runs.
         let opened = settings.records.clone().map(Store::start).transpose()?;
         let journal = settings.state.as_ref().map(open_journal).transpose()?.flatten();
@@ -180,6 +185,7 @@ impl SignallingHandle {
         figures.commands_waiting = u64::try_from(waiting).unwrap_or(u64::MAX);
         figures.sockets = self.port.sockets();
         figures.refused = self.refused();
+        figures.recordings = self.port.recordings.as_ref().map(|recordings| recordings.figures());
         Ok(figures)
     }
 

@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use moqswitch_recording::Recorder;
 use moqswitch_relay::auth::token::Key;
-use moqswitch_signalling::calls::{Grants, LegId, SessionId};
+use moqswitch_signalling::calls::{CallId, CallView, Grants, LegId, SessionId};
 use moqswitch_signalling::{Busy, Media, MediaPlane};
 use ring::rand::SystemRandom;
 use tokio::runtime::Handle;
@@ -33,6 +34,8 @@ pub(super) struct RelayMedia {
     tell: mpsc::Sender<Told>,
     /// Of those whose end found no room: told before anything else is.
     over: Vec<SessionId>,
+    /// None: nothing is recorded.
+    recorder: Option<Recorder>,
 }
 
 impl RelayMedia {
@@ -41,6 +44,7 @@ impl RelayMedia {
         url: String,
         key: Arc<Key>,
         certificate: Option<watch::Receiver<Arc<str>>>,
+        recorder: Option<Recorder>,
     ) -> (Self, mpsc::Receiver<Told>) {
         let (tell, told) = mpsc::channel(DEVICE_CHANGES_MAX);
         let media = Self {
@@ -50,6 +54,7 @@ impl RelayMedia {
             random: SystemRandom::new(),
             tell,
             over: Vec::new(),
+            recorder,
         };
         (media, told)
     }
@@ -99,6 +104,28 @@ impl MediaPlane for RelayMedia {
             url: self.url.clone(),
             token,
             certificate_hash: self.certificate.as_ref().map(|hash| hash.borrow().to_string()),
+        }
+    }
+
+    fn record(&mut self, call: CallId, on: bool) {
+        match &mut self.recorder {
+            Some(recorder) if !on => recorder.end(call, Instant::now()),
+            // It begins when it is known what the call is like.
+            Some(_) => {}
+            None if on => tracing::warn!(%call, "a call is to be recorded, and there is no recording.directory"),
+            None => {}
+        }
+    }
+
+    fn pause_recording(&mut self, call: CallId, paused: bool) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.pause(call, paused, Instant::now());
+        }
+    }
+
+    fn recorded(&mut self, call: &CallView) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.update(call, Instant::now());
         }
     }
 

@@ -33,6 +33,7 @@ mod devices;
 mod media;
 mod pages;
 mod pool;
+mod recording;
 mod reload;
 mod rtp;
 mod services;
@@ -137,7 +138,13 @@ impl Telephony {
             false => Router::new(),
         };
         let certificate = self.shows_hash.then_some(certificate);
-        let (media, told) = RelayMedia::new(url, self.key, certificate);
+        let recording = self.config.recording_settings();
+        let recording = recording
+            .map(|settings| recording::start(settings, &shards))
+            .transpose()?;
+        let (recorder, view) = recording.unzip();
+        self.settings.recordings = view.map(|view| Arc::new(recording::Recorded(view)) as _);
+        let (media, told) = RelayMedia::new(url, self.key, certificate, recorder);
         let rtp = &self.config.rtp;
         let mut pool = None;
         if let (Some(own), Some(address)) = (&mut self.settings.mediaswitch, rtp.address) {

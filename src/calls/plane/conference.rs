@@ -188,7 +188,7 @@ impl CallPlane {
     pub(super) fn move_legs(&mut self, from: CallId, to: CallId, by: EndedBy) {
         let Some(other) = self.calls.get_mut(&from) else { return };
         let legs = std::mem::take(&mut other.legs);
-        let is_recorded = other.is_recorded;
+        let (is_recorded, is_paused) = (other.is_recorded, other.is_recording_paused);
         let Some(call) = self.calls.get_mut(&to) else { return };
         call.legs.extend(&legs);
         for id in legs {
@@ -201,6 +201,10 @@ impl CallPlane {
         self.changed.calls.insert(to);
         if is_recorded {
             self.record(to, true);
+        }
+        // Whoever has wanted that nothing is written has not said otherwise.
+        if is_paused {
+            self.pause_recording(to, true);
         }
         self.note_transfer(from, None, TransferredTo::Into(to));
         self.note_transfer(to, None, TransferredTo::From(from));

@@ -154,6 +154,7 @@ impl CallPlane {
             sdp: None,
             candidates: Vec::new(),
             is_recorded: false,
+            is_recording_paused: false,
             was_recorded: false,
             transfers: Vec::new(),
             transfers_left_out: 0,

@@ -87,6 +87,15 @@ impl CallPlane {
                 }
                 self.record(leg.call, on);
             }
+            CallEvent::PauseRecording { call, paused } => {
+                let leg = self.leg_of(actor, call)?;
+                let leg = self.legs.get(&leg).ok_or(Refusal::UnknownLeg)?;
+                let call = leg.call;
+                if !self.calls.get(&call).is_some_and(|call| call.is_recorded) {
+                    return Err(Refusal::WrongState);
+                }
+                self.pause_recording(call, paused);
+            }
         }
         Ok(true)
     }
@@ -347,12 +356,31 @@ impl CallPlane {
             return;
         }
         call.is_recorded = on;
+        call.is_recording_paused = false;
         call.was_recorded |= on;
         self.changed.calls.insert(id);
         self.staged.push(Action::Media(MediaAction::Record { call: id, on }));
+        self.tell_recording(id, on, false);
+    }
+
+    /// Nothing is written of a call that is recorded, or is again.
+    pub(super) fn pause_recording(&mut self, id: CallId, paused: bool) {
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
+        if !call.is_recorded || call.is_recording_paused == paused {
+            return;
+        }
+        call.is_recording_paused = paused;
+        self.staged
+            .push(Action::Media(MediaAction::PauseRecording { call: id, paused }));
+        self.tell_recording(id, true, paused);
+    }
+
+    fn tell_recording(&mut self, id: CallId, on: bool, paused: bool) {
         for (session, leg) in self.up(id) {
             let call = leg.call;
-            self.notify(session, Notice::Recording { call, leg, on });
+            self.notify(session, Notice::Recording { call, leg, on, paused });
         }
     }
 

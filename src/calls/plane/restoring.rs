@@ -61,6 +61,7 @@ impl CallPlane {
             sdp: None,
             candidates: Vec::new(),
             is_recorded: false,
+            is_recording_paused: false,
             was_recorded: view.recorded,
             transfers: Vec::new(),
             transfers_left_out: 0,

@@ -25,6 +25,7 @@ impl CallPlane {
         let calls = std::mem::take(&mut self.changed.calls);
         for call in &calls {
             self.settle_codecs(*call);
+            self.settle_recording(*call);
         }
         self.settle_grants();
         let staged = std::mem::take(&mut self.staged);
@@ -57,6 +58,13 @@ impl CallPlane {
                 .filter_map(|leg| self.legs.get(leg))
                 .map(|leg| leg.session);
             self.changed.sessions.extend(sessions);
+        }
+    }
+
+    fn settle_recording(&mut self, id: CallId) {
+        if let Some(call) = self.calls.get(&id).filter(|call| call.is_recorded) {
+            let view = Box::new(self.view_of(call, None));
+            self.staged.push(Action::Media(MediaAction::Recorded(view)));
         }
     }
 

@@ -91,6 +91,7 @@ pub(super) struct Call {
     /// The caller's candidates, for the same.
     pub(super) candidates: Vec<Payload>,
     pub(super) is_recorded: bool,
+    pub(super) is_recording_paused: bool,
     pub(super) was_recorded: bool,
     pub(super) transfers: Vec<Transferred>,
     pub(super) transfers_left_out: u32,

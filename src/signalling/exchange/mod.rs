@@ -449,6 +449,8 @@ impl Exchange {
             MediaAction::Grants { session, grants } => self.grant(session, grants),
             MediaAction::Codecs { call, legs } => self.media.codecs(call, &legs),
             MediaAction::Record { call, on } => self.media.record(call, on),
+            MediaAction::PauseRecording { call, paused } => self.media.pause_recording(call, paused),
+            MediaAction::Recorded(call) => self.media.recorded(&call),
             MediaAction::Count { leg } => self.media.count(leg),
         }
     }

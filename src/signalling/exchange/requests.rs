@@ -143,6 +143,9 @@ impl Exchange {
                 (CallEvent::Dtmf { call, digits, duration }, Asked::Other)
             }),
             Request::Record { call, on } => plain(call, &|call| (CallEvent::Record { call, on }, Asked::Other)),
+            Request::PauseRecording { call, paused } => {
+                plain(call, &|call| (CallEvent::PauseRecording { call, paused }, Asked::Other))
+            }
             Request::Add { call, to } => {
                 plain(call, &|call| (CallEvent::Add { call, to: to.clone() }, Asked::Transfer))
             }

@@ -129,6 +129,10 @@ pub(crate) enum Request {
         call: Text,
         on: bool,
     },
+    PauseRecording {
+        call: Text,
+        paused: bool,
+    },
     Subscribe {
         numbers: Option<Vec<Number>>,
         calls: Option<bool>,
@@ -337,9 +341,12 @@ fn more(kind: &str, fields: &Fields<'_>) -> Result<Request, BadMessage> {
             call: call()?,
             party: fields.key("party")?,
         },
-        "record" => Request::Record {
-            call: call()?,
-            on: fields.flag("on")?.unwrap_or(true),
+        "record" => match fields.flag("paused")? {
+            Some(paused) => Request::PauseRecording { call: call()?, paused },
+            None => Request::Record {
+                call: call()?,
+                on: fields.flag("on")?.unwrap_or(true),
+            },
         },
         "subscribe" => subscribe(fields)?,
         "agent" => Request::Agent {

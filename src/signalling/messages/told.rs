@@ -222,6 +222,9 @@ pub(crate) fn notice(notice: &Notice, name: &str, own: Option<LegId>, media: Opt
             let told = json!({ "callId": name, "queue": queue.as_str(), "position": position });
             Told::new("queuePosition", told).with("music", music.as_ref().map(|music| json!(music)))
         }
+        Notice::Recording { on, paused: true, .. } => {
+            Told::new("recording", json!({ "callId": name, "on": on, "paused": true }))
+        }
         Notice::Recording { on, .. } => Told::new("recording", json!({ "callId": name, "on": on })),
         Notice::QualityWarning { warning, on, .. } => Told::new(
             "qualityWarning",

@@ -24,6 +24,15 @@ impl Page {
     }
 }
 
+/// A whole number of a query, where there is one.
+pub(super) fn whole(value: Option<&String>, name: &str) -> Result<Option<u64>, Problem> {
+    let parse = |text: &String| {
+        text.parse()
+            .map_err(|_| Problem::invalid(name, "a whole number is needed"))
+    };
+    value.map(parse).transpose()
+}
+
 /// JSON that is text already.
 pub(super) fn json_text(text: String) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], text).into_response()

@@ -11,12 +11,14 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use moqswitch_calls::{CallId, Event, Number, Reply, RequestId};
 use serde_json::{Map, Value};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::problem::Problem;
 use crate::access::{Scope, peer_of};
 use crate::exchange::Exchange;
 use crate::messages;
 use crate::port::Port;
+use crate::recordings::Recordings;
 
 /// Who asks.
 #[derive(Clone)]
@@ -77,6 +79,16 @@ impl Caller {
             Reply::Refused(refusal) => Err(refusal.into()),
             reply => Ok(reply),
         }
+    }
+
+    /// What was recorded. None: nothing is.
+    pub(super) fn recordings(&self) -> Option<&Arc<dyn Recordings>> {
+        self.port.recordings.as_ref()
+    }
+
+    /// A place to wait for the disk.
+    pub(super) fn recording_place(&self) -> Option<OwnedSemaphorePermit> {
+        self.port.recording_place()
     }
 
     /// The host that the caller knows the switch by, for addresses.

@@ -122,6 +122,10 @@ fn call_event(call: CallId, verb: &str, fields: &Fields) -> Result<CallEvent, Pr
             call,
             leg: party(fields)?.ok_or_else(|| Problem::missing("party"))?,
         },
+        "record" if fields.get("paused").is_some() => CallEvent::PauseRecording {
+            call,
+            paused: fields.flag("paused", false)?,
+        },
         "record" => CallEvent::Record {
             call,
             on: fields.flag("on", true)?,

@@ -46,9 +46,9 @@ async fn serve(port: &Port, request: Request, next: Next, is_old: bool) -> Respo
     if request.method() == Method::OPTIONS {
         let mut response = StatusCode::NO_CONTENT.into_response();
         let headers = response.headers_mut();
-        let methods = HeaderValue::from_static("GET, POST, OPTIONS");
+        let methods = HeaderValue::from_static("GET, POST, DELETE, OPTIONS");
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
-        let allowed = HeaderValue::from_static("Content-Type, Authorization, Last-Event-ID");
+        let allowed = HeaderValue::from_static("Content-Type, Authorization, Last-Event-ID, Range");
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
         return response;
     }

@@ -6,6 +6,7 @@ mod calls;
 mod events;
 mod guard;
 mod problem;
+mod recordings;
 mod records;
 mod seed;
 mod trunks;
@@ -30,6 +31,7 @@ use problem::Problem;
 enum Verb {
     Get,
     Post,
+    Delete,
 }
 
 /// A path, its method, and who serves it.
@@ -60,6 +62,14 @@ const ROUTES: &[Route] = &[
     route(Verb::Get, "/api/call/{id}", |method| on(method, calls::one)),
     route(Verb::Post, "/api/call/{id}/{verb}", |method| on(method, calls::act)),
     route(Verb::Get, "/api/cdr", |method| on(method, records::list)),
+    route(Verb::Get, "/api/recordings", |method| on(method, recordings::list)),
+    route(Verb::Get, "/api/recordings/{id}", |method| on(method, recordings::one)),
+    route(Verb::Delete, "/api/recordings/{id}", |method| {
+        on(method, recordings::remove)
+    }),
+    route(Verb::Get, "/api/recordings/{id}/audio", |method| {
+        on(method, recordings::audio)
+    }),
     route(Verb::Get, "/api/stats", |method| on(method, records::stats)),
     route(Verb::Get, "/api/events", |method| on(method, events::follow)),
     route(Verb::Get, "/api/openapi.json", |method| on(method, document)),
@@ -89,6 +99,7 @@ pub(crate) fn router(port: &Arc<Port>) -> Router<Arc<Port>> {
         let method = match route.method {
             Verb::Get => MethodFilter::GET,
             Verb::Post => MethodFilter::POST,
+            Verb::Delete => MethodFilter::DELETE,
         };
         router.route(route.path, (route.serve)(method))
     };

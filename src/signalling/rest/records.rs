@@ -11,7 +11,7 @@ use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::answer::{Answer, json_text};
+use super::answer::{Answer, json_text, whole};
 use super::caller::Caller;
 use super::problem::Problem;
 use crate::access::Scope;
@@ -33,18 +33,10 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    fn whole(value: Option<&String>, name: &str) -> Result<Option<u64>, Problem> {
-        let parse = |text: &String| {
-            text.parse()
-                .map_err(|_| Problem::invalid(name, "a whole number is needed"))
-        };
-        value.map(parse).transpose()
-    }
-
     fn filter(&self) -> Result<Filter, Problem> {
         Ok(Filter {
-            since_ms: Self::whole(self.since.as_ref(), "since")?.unwrap_or(0),
-            until_ms: Self::whole(self.until.as_ref(), "until")?,
+            since_ms: whole(self.since.as_ref(), "since")?.unwrap_or(0),
+            until_ms: whole(self.until.as_ref(), "until")?,
             dn: self.dn.clone(),
             cause: self.cause.clone(),
             call: None,
@@ -54,7 +46,7 @@ impl Asked {
 
 pub(super) async fn list(caller: Caller, Query(asked): Query<Asked>) -> Answer {
     let filter = asked.filter()?;
-    let limit = Asked::whole(asked.limit.as_ref(), "limit")?.unwrap_or(100);
+    let limit = whole(asked.limit.as_ref(), "limit")?.unwrap_or(100);
     let limit = usize::try_from(limit).unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX);
     let of_memory = filter.clone();
     let look = move |exchange: &mut Exchange| {
@@ -103,7 +95,7 @@ pub(super) async fn stats(caller: Caller, Query(asked): Query<Asked>) -> Answer 
     if asked.since.is_none() {
         filter.since_ms = now.saturating_sub(DAY_MS);
     }
-    let seconds = Asked::whole(asked.interval.as_ref(), "interval")?.unwrap_or(3600);
+    let seconds = whole(asked.interval.as_ref(), "interval")?.unwrap_or(3600);
     let interval_ms = seconds.max(1).saturating_mul(1000);
     let until = filter.until_ms.unwrap_or(now);
     if until.saturating_sub(filter.since_ms) / interval_ms > u64::try_from(ROWS_MAX).unwrap_or(0) {

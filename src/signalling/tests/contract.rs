@@ -1,6 +1,7 @@
 //! The document of REST and what is answered: each status that the one has for a path, the other gives, and no other.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
@@ -12,6 +13,7 @@ use tokio::net::TcpStream;
 
 use crate::harness::{Phone, Switch};
 use crate::main_path::connect;
+use crate::recordings::Shelf;
 
 /// A method in small letters, and a path as the document has it.
 type Operation = (String, String);
@@ -130,6 +132,7 @@ async fn use_calls(client: &mut Client) {
         ("dtmf", json!({ "digit": "1" })),
         ("transfer", json!({ "to": "5003" })),
         ("add", json!({ "to": "5003" })),
+        ("record", json!({ "paused": true })),
         ("listen", chiefs.clone()),
         ("whisper", callee),
         ("barge", chiefs.clone()),
@@ -144,6 +147,7 @@ async fn use_calls(client: &mut Client) {
         ("mute", json!({})),
         ("dtmf", json!({ "digit": "1" })),
         ("record", json!({})),
+        ("record", json!({ "paused": true })),
         ("listen", chiefs.clone()),
         ("whisper", chiefs.clone()),
         ("barge", chiefs.clone()),
@@ -199,6 +203,40 @@ async fn look_at_calls(client: &mut Client, phones: [Phone; 4]) {
     }
     let queue = ("get".to_owned(), "/api/queues/{name}".to_owned());
     assert_eq!(client.ask(&queue, "support", &Value::Null).await, 200);
+}
+
+/// Of what was recorded: what is there, what is not, what goes on, and parts of a file.
+async fn use_recordings(client: &mut Client) {
+    let of = |method: &str, path: &str| (method.to_owned(), format!("/api/recordings{path}"));
+    let ask_for = ["/{id}", "/{id}/audio"].map(|path| of("get", path));
+    let remove = of("delete", "/{id}");
+    for operation in ask_for.iter().chain([&remove]) {
+        assert_eq!(client.ask(operation, "none", &Value::Null).await, 404);
+    }
+    assert_eq!(client.ask(&remove, Shelf::ACTIVE, &Value::Null).await, 409);
+    let token = client.token("listener", Scope::Supervise);
+    for (file, range, status) in [
+        (0, "", 200),
+        (1, "", 200),
+        (0, "bytes=0-3", 206),
+        (1, "bytes=0-3", 206),
+        (0, "bytes=9999-", 416),
+    ] {
+        let path = format!("/api/recordings/{}/audio?file={file}", Shelf::OVER);
+        let headers = [("Authorization", token.as_str()), ("Range", range)];
+        let answer = client.switch.http("GET", &path, &headers, "").await;
+        assert_eq!(answer.status, status, "{answer:?}");
+        let kind = answer.head.split("content-type: ").nth(1).unwrap();
+        let kind = kind.split("\r\n").next().unwrap().to_owned();
+        let seen = client.seen.entry((ask_for[1].clone(), status));
+        seen.or_default().insert(kind);
+    }
+    // Where nothing is recorded.
+    let other = Switch::plain().await;
+    let list = of("get", "");
+    let (status, kind) = asked(&other, None, &list, "", &Value::Null).await;
+    assert_eq!(status, 404);
+    client.seen.entry((list, status)).or_default().insert(kind);
 }
 
 /// One request more than may be, again and again until it is one too many.
@@ -279,6 +317,7 @@ async fn every_status_of_the_document_is_given_and_no_other() {
     let switch = Switch::start(Settings {
         api_tokens: Some(key.clone()),
         dialplan: Dialplan::parse(plan).unwrap(),
+        recordings: Some(Arc::new(Shelf::new("contract"))),
         ..Switch::settings()
     })
     .await;
@@ -289,6 +328,7 @@ async fn every_status_of_the_document_is_given_and_no_other() {
         names: 0,
     };
     use_calls(&mut client).await;
+    use_recordings(&mut client).await;
     let has = |operation: &Operation, status: u16| documented.contains_key(&(operation.clone(), status));
     let nobody = format!("{:032x}", 7);
     for operation in &operations {

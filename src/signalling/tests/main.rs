@@ -18,6 +18,7 @@ mod mediaswitch;
 mod outward;
 mod races;
 mod readme;
+mod recordings;
 mod refused;
 mod replaced;
 mod reports;

@@ -259,7 +259,7 @@ async fn pages_of_other_origins_and_other_names_are_refused() {
     assert!(
         allowed
             .head
-            .contains("access-control-allow-methods: get, post, options"),
+            .contains("access-control-allow-methods: get, post, delete, options"),
         "{}",
         allowed.head
     );

@@ -494,7 +494,12 @@ fn recording_is_told_and_in_the_record() {
     switch.done(alice, record(true));
     switch.done(alice, record(true));
     let leg = switch.leg(call, bob);
-    assert!(switch.told(bob).contains(&Notice::Recording { call, leg, on: true }));
+    assert!(switch.told(bob).contains(&Notice::Recording {
+        call,
+        leg,
+        on: true,
+        paused: false
+    }));
     switch.hang_up(bob, call);
     let switched: Vec<bool> = switch
         .media
@@ -506,6 +511,49 @@ fn recording_is_told_and_in_the_record() {
         .collect();
     assert_eq!(switched, [true, false]);
     assert!(switch.call_records()[0].recorded);
+}
+
+#[test]
+fn a_recording_pauses_and_tells_so_and_knows_what_a_call_is_like() {
+    let mut switch = Switch::new();
+    let (alice, bob) = (switch.phone(1, "5001"), switch.phone(2, "5002"));
+    let call = switch.talk(alice, bob, "5002");
+    let pause = |paused| CallEvent::PauseRecording { call, paused };
+    assert_eq!(switch.ask(alice, pause(true)), Reply::Refused(Refusal::WrongState));
+    switch.done(alice, CallEvent::Record { call, on: true });
+    switch.done(alice, CallEvent::Mute { call, muted: true });
+    switch.done(bob, pause(true));
+    switch.done(bob, pause(true));
+    let leg = switch.leg(call, alice);
+    let told = |on, paused| Notice::Recording { call, leg, on, paused };
+    assert!(switch.told(alice).contains(&told(true, true)));
+    switch.done(alice, pause(false));
+    switch.done(alice, CallEvent::Record { call, on: false });
+    switch.done(alice, CallEvent::Mute { call, muted: false });
+    let told: Vec<String> = switch
+        .media
+        .iter()
+        .filter_map(|action| match action {
+            MediaAction::Record { on, .. } => Some(format!("{on}")),
+            MediaAction::PauseRecording { paused, .. } => Some(format!("paused {paused}")),
+            MediaAction::Recorded(view) => {
+                assert_eq!((view.call, view.legs.len()), (call, 2));
+                Some(format!("muted {}", view.legs[0].muted))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "true",
+            "muted false",
+            "muted true",
+            "paused true",
+            "paused false",
+            "false"
+        ]
+    );
 }
 
 #[test]

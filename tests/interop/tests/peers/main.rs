@@ -19,6 +19,7 @@ mod patterns;
 mod phone;
 mod port_change;
 mod probe;
+mod recording;
 mod rtp;
 mod slow_subscriber;
 mod srtp;
