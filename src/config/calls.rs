@@ -11,6 +11,7 @@ use moqswitch_signalling::{SrtpPolicy, UtcOffset};
 
 use crate::limits;
 
+use super::asterisk::{AsteriskConfig, asterisk};
 use super::layers::Layers;
 use super::zone::Zone;
 use super::{ConfigError, values};
@@ -50,6 +51,8 @@ pub struct CallsConfig {
     pub rtp: RtpConfig,
     /// Telephones of SIP. `None`: there are none.
     pub sip: Option<SipConfig>,
+    /// Channels of Asterisk. `None`: there are none.
+    pub asterisk: Option<AsteriskConfig>,
 }
 
 /// Where telephones of SIP are listened for.
@@ -186,6 +189,7 @@ pub(super) fn calls(layers: &Layers, addresses: [SocketAddr; 2]) -> Result<Optio
         mediaswitch: mediaswitch(layers)?,
         rtp: rtp(layers)?,
         sip: None,
+        asterisk: asterisk(layers)?,
     };
     let is_enabled = layers.optional("calls.enabled", values::boolean)?;
     let outside = addresses

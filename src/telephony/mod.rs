@@ -25,6 +25,7 @@ use crate::directory;
 use crate::limits::LEGS_COUNTED_MAX;
 use crate::state::Place;
 
+mod asterisk;
 mod channels;
 mod counting;
 mod delivery;
@@ -141,6 +142,7 @@ impl Telephony {
             pool = Some(shared);
         }
         self.settings.sip = sip::start(&self.config, &shards, encryption, pool)?;
+        self.settings.asterisk = asterisk::start(&self.config, &shards)?;
         let handle = Signalling::start(self.settings, Box::new(media)).context("the calls thread")?;
         let (counted, over) = mpsc::channel(LEGS_COUNTED_MAX);
         let devices = Devices::new(told, counted, self.reader, shards.clone());
