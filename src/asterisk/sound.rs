@@ -215,7 +215,7 @@ impl Playout {
     }
 
     /// The next 20 ms, if there is something to be heard.
-    pub fn next(&mut self) -> Option<&[u8]> {
+    pub fn play(&mut self) -> Option<&[u8]> {
         let heard = self.next_heard();
         if let Some(tone) = self.next_tone() {
             // Who presses a key does not speak.
@@ -435,9 +435,9 @@ mod tests {
             let mut heard = Vec::new();
             for (number, frame) in (7..).zip(&frames) {
                 playout.push(number, frame);
-                heard.extend(playout.next().map(<[u8]>::to_vec));
+                heard.extend(playout.play().map(<[u8]>::to_vec));
             }
-            while let Some(frame) = playout.next() {
+            while let Some(frame) = playout.play() {
                 heard.push(frame.to_vec());
             }
             assert_eq!(heard, frames, "{format}");
@@ -453,9 +453,9 @@ mod tests {
         let mut heard = Vec::new();
         for (number, packet) in (0..).zip(&packets) {
             intake.take(packet, |frame| playout.push(number, frame));
-            heard.extend(playout.next().map(<[u8]>::to_vec));
+            heard.extend(playout.play().map(<[u8]>::to_vec));
         }
-        heard.extend(playout.next().map(<[u8]>::to_vec));
+        heard.extend(playout.play().map(<[u8]>::to_vec));
         assert_eq!(heard, packets);
     }
 
@@ -474,7 +474,7 @@ mod tests {
                 let mut number = 0;
                 let mut hear = Intake::new(format, Codec::Pcmu).unwrap();
                 for _ in 0..60 {
-                    let said = match speaking.next() {
+                    let said = match speaking.play() {
                         Some(frame) => frame.to_vec(),
                         None => speaking.silence().to_vec(),
                     };
@@ -484,7 +484,7 @@ mod tests {
                             number += 1;
                         });
                     }
-                    if let Some(frame) = playout.next() {
+                    if let Some(frame) = playout.play() {
                         hear.take(frame, |frame| back.extend(frame));
                     }
                 }
@@ -518,7 +518,7 @@ mod tests {
                     playout.push(number as u64, frame);
                     number += 1;
                 }
-                heard.extend(playout.next().into_iter().flatten());
+                heard.extend(playout.play().into_iter().flatten());
             }
             assert_eq!(heard, said, "of {length}");
         }
@@ -531,11 +531,11 @@ mod tests {
         for number in [0, 1, 3, 3, 4] {
             playout.push(number, &[u8::try_from(number).unwrap(); 160]);
         }
-        let heard: Vec<u8> = std::iter::from_fn(|| playout.next().map(|frame| frame[0])).collect();
+        let heard: Vec<u8> = std::iter::from_fn(|| playout.play().map(|frame| frame[0])).collect();
         assert_eq!(heard, [0, 1, 0xff, 3, 4]);
         playout.hear(None).unwrap();
         playout.push(5, &[5; 160]);
-        assert_eq!(playout.next(), None);
+        assert_eq!(playout.play(), None);
     }
 
     #[test]
@@ -558,7 +558,7 @@ mod tests {
                     let noise: Vec<u8> = (0..length).map(|_| u8::try_from(draw() & 0xff).unwrap()).collect();
                     intake.take(&noise, |_| {});
                     playout.push(draw() % 64, &noise);
-                    if let (Some(frame), Some(heard)) = (frame, playout.next()) {
+                    if let (Some(frame), Some(heard)) = (frame, playout.play()) {
                         assert_eq!(heard.len(), frame, "{format}");
                     }
                 }

@@ -62,11 +62,12 @@ impl Uuid {
         if filling.iter().any(|digit| *digit != END) {
             return None;
         }
-        let mut numbers = said.split(|digit| *digit == BETWEEN).map(number);
-        let to = numbers.next()??;
+        let mut numbers = said.split(|digit| *digit == BETWEEN);
+        let to = number(numbers.next()?)?;
         let from = match numbers.next() {
-            Some(from) => Some(from?),
-            None => None,
+            // Who hides has no number in a dialplan, and what is before it stays.
+            None | Some([]) => None,
+            Some(from) => Some(number(from)?),
         };
         numbers.next().is_none().then_some(Called { to, from })
     }
@@ -221,6 +222,8 @@ mod tests {
         let called = uuid.called(&key).unwrap();
         assert_eq!((called.to.as_str(), called.from.as_deref()), ("100", Some("4711")));
         assert_eq!(Uuid::calling(&key, "100", Some("4711")), Some(uuid));
+        let hidden: Uuid = "5ec2e700-1234-100e-ffff-ffffffffffff".parse().unwrap();
+        assert_eq!(hidden.called(&key).map(|called| called.from), Some(None));
         let plain: Uuid = "5ec2e700-1234-c491-2345-67fffffffff1".parse().unwrap();
         assert_eq!(plain.called(&key), None, "something is behind the end");
         let feature = Uuid::calling(&key, "*21#", None).unwrap();
@@ -239,7 +242,6 @@ mod tests {
             "5ec2e700-1235-100f-ffff-ffffffffffff",
             "5ec2e700-1234-ffff-ffff-ffffffffffff",
             "5ec2e700-1234-e100-ffff-ffffffffffff",
-            "5ec2e700-1234-100e-ffff-ffffffffffff",
             "5ec2e700-1234-100e-1e1f-ffffffffffff",
             "5ec2e700-1234-1d0f-ffff-ffffffffffff",
             "5ec2e700-1234-10f0-ffff-ffffffffffff",

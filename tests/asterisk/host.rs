@@ -27,8 +27,17 @@ impl Host {
         Self::try_start(name, settings, ways).unwrap()
     }
 
+    /// The same, with that address for AudioSocket.
+    pub(crate) fn start_at(name: &str, audiosocket: SocketAddr, settings: &str, ways: &str) -> Self {
+        Self::begin(name, audiosocket, settings, ways).unwrap()
+    }
+
     /// The same, or why it does not start.
     pub(crate) fn try_start(name: &str, settings: &str, ways: &str) -> Result<Self, String> {
+        Self::begin(name, free_port(), settings, ways)
+    }
+
+    fn begin(name: &str, audiosocket: SocketAddr, settings: &str, ways: &str) -> Result<Self, String> {
         let directory = std::env::temp_dir().join(format!("moqswitch-asterisk-{}-{name}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
         let place = |file: &str, text: &str| {
@@ -39,12 +48,10 @@ impl Host {
         let ways = place("ways.toml", ways);
         place("secret", "secret of ari\n");
         let key = place("key", &format!("{KEY}\n"));
-        let [audiosocket, websocket, admin] = [free_port(), free_port(), free_port()];
+        let [websocket, admin] = [free_port(), free_port()];
         // Who comes by a trunk reaches one only where that is said.
-        let dialplan = place(
-            "dialplan.toml",
-            "[[rules]]\nto = \"700\"\ntarget = \"trunk/700\"\ntransit = true\n",
-        );
+        let rule = |number| format!("[[rules]]\nto = \"{number}\"\ntarget = \"trunk/{number}\"\ntransit = true\n");
+        let dialplan = place("dialplan.toml", &["700", "600", "601"].map(rule).concat());
         let text = format!(
             "listen = '127.0.0.1:0'\nhttp = '127.0.0.1:0'\nstate_directory = ''\nshards = 1\n[admin]\nlisten = '{admin}'\n[calls]\nenabled = true\ndialplan = '{dialplan}'\n\
              [sip]\nudp = ''\ntcp = ''\n[asterisk]\naudiosocket = '{audiosocket}'\nwebsocket = '{websocket}'\n\
@@ -104,7 +111,7 @@ impl Drop for Host {
     }
 }
 
-fn free_port() -> SocketAddr {
+pub(crate) fn free_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 

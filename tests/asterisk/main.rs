@@ -6,4 +6,5 @@ mod examples;
 mod host;
 mod hostile;
 mod peers;
+mod real;
 mod websocket;

@@ -326,7 +326,7 @@ impl Channel {
             return;
         }
         let format = self.playout.format();
-        let sent = match self.playout.next() {
+        let sent = match self.playout.play() {
             Some(frame) if !self.is_full => self.writer.audio(format, frame),
             Some(_) => false,
             None if self.writer.needs_silence() => self.writer.audio(format, self.playout.silence()),
@@ -410,7 +410,7 @@ const FRAME: Duration = Duration::from_millis(20);
 /// This thread may be so late: it makes good what it missed.
 const LATE_MAX: Duration = Duration::from_millis(100);
 /// How long a peer of AudioSocket has to say something, by which it is known how it writes.
-const FORMAT_WAIT: Duration = Duration::from_millis(500);
+const FORMAT_WAIT: Duration = Duration::from_millis(200);
 const ASK_INTERVAL: Duration = Duration::from_secs(5);
 const CLOSE_RETRY: Duration = Duration::from_millis(20);
 /// How long a key is told to have been pressed: Asterisk tells its end only.
