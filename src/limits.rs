@@ -219,3 +219,55 @@ const _: () = {
 };
 /// Trunks of SIP.
 pub const TRUNKS_MAX: usize = 64;
+
+/// Connections of Asterisk, if nothing else is said, and at most. Further ones are closed at once.
+pub const ASTERISK_CHANNELS_MAX: usize = 4096;
+
+/// Of one address: one Asterisk has one. Further ones are closed at once.
+pub const ASTERISK_PER_ADDRESS_MAX: usize = 2048;
+
+/// Orders for channels that wait for their thread. When full the call whose order it is ends.
+pub const ASTERISK_ORDERS_MAX: usize = 16_384;
+
+/// Of one channel. When full it is hung up.
+pub const ASTERISK_ORDERS_PER_CHANNEL_MAX: usize = 256;
+
+/// What happened on channels and waits for the calls thread. When full channels are not read until there is room.
+pub const ASTERISK_EVENTS_MAX: usize = 4096;
+
+/// Messages that wait to be written to a connection: 320 ms. Audio that finds no room is lost.
+pub const ASTERISK_OUTBOX_MAX: usize = 16;
+
+/// A connection that takes nothing for so long is over.
+pub const ASTERISK_WRITE_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// A connection says within this time who it is, or is closed.
+pub const ASTERISK_HELLO_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Messages with audio that come before it is known what they are. Further ones are lost.
+pub const ASTERISK_EARLY_FRAMES_MAX: usize = 10;
+
+/// Who is called is connected within this time, and answers what it is asked.
+pub const ASTERISK_CONNECT_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Asterisk connects within this time after it was asked to.
+pub const ASTERISK_CALL_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// Frames that wait in Asterisk's queue. When there are more it drops them: it plays by its own time, so they would be late
+/// for ever.
+pub const ASTERISK_QUEUE_MAX: u32 = 5;
+
+/// Frames of one channel in a second: twice what is said. Further ones are lost.
+pub const ASTERISK_FRAMES_PER_SECOND_MAX: u32 = 100;
+
+/// Messages of one connection in a second. With more it is closed.
+pub const ASTERISK_MESSAGES_PER_SECOND_MAX: u32 = 1000;
+
+/// Bytes of one connection in a second: four times what the fastest format has. With more it is closed.
+pub const ASTERISK_BYTES_PER_SECOND_MAX: usize = 1_536_000;
+
+/// Digits of one channel in a second. With more it is closed.
+pub const ASTERISK_DIGITS_PER_SECOND_MAX: u32 = 20;
+
+/// Ways and announced UUIDs of a file, each.
+pub const ASTERISK_WAYS_MAX: usize = 1024;

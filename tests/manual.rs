@@ -10,7 +10,8 @@ use moqswitch::config::{Arguments, Config};
 include!("manual/commands.rs");
 
 /// Manuals of single folders: their links are checked, and nothing else.
-const OTHERS: [&str; 7] = [
+const OTHERS: [&str; 8] = [
+    "src/asterisk/README.md",
     "src/control-library/README.md",
     "src/signalling/mediaswitch/README.md",
     "tuning/README.md",

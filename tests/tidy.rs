@@ -98,6 +98,19 @@ const LAYERS: &[Layer] = &[
     ),
     layer("calls/plane", ANY, &[], &[]),
     // Telephone audio without I/O, and its legs on shards.
+    layer("asterisk/limits", &[], &[], &[]),
+    layer("asterisk/format", &[], &[], &[]),
+    layer("asterisk/stretch", &[], &[], &[]),
+    layer("asterisk/request", &[], &[], &[]),
+    layer("asterisk/uuid", &[], &[], &[]),
+    layer(
+        "asterisk/audiosocket",
+        &["format", "limits", "Format", "Uuid"],
+        &[],
+        &[],
+    ),
+    layer("asterisk/websocket", &["limits", "Format"], &[], &[]),
+    layer("asterisk/sound", &["stretch", "Format"], &[], &[]),
     layer("audio/rate", &[], &[], &[]),
     layer("audio/g711", &[], &[], &[]),
     layer("audio/g722", &[], &[], &[]),
@@ -267,6 +280,14 @@ const LAYERS: &[Layer] = &[
         &["shard"],
     ),
     layer(
+        "legs/frames",
+        &[
+            "codec", "command", "events", "frames", "hearing", "limits", "port", "tags", "tracks",
+        ],
+        &["wire"],
+        &["routing", "shard"],
+    ),
+    layer(
         "legs/application",
         &["command", "events", "leg", "limits", "settings", "statistics", "tags"],
         &["wire"],
@@ -325,13 +346,27 @@ const LAYERS: &[Layer] = &[
     layer("signalling/control", &["limits", "media", "outward"], &[], &[]),
     layer(
         "signalling/settings",
-        &["access", "control", "gateway", "limits", "outward", "recordings"],
+        &[
+            "access",
+            "asterisk",
+            "control",
+            "gateway",
+            "limits",
+            "outward",
+            "recordings",
+        ],
         &[],
         &[],
     ),
     layer("signalling/journal", &["limits"], &[], &[]),
     layer("signalling/records", &["figures", "limits", "settings"], &[], &[]),
     // Devices without a socket of their own.
+    layer(
+        "signalling/asterisk",
+        &["asterisk", "exchange", "figures", "socket"],
+        &[],
+        &[],
+    ),
     layer(
         "signalling/gateway",
         &["access", "control", "exchange", "figures", "limits", "socket"],
@@ -341,8 +376,8 @@ const LAYERS: &[Layer] = &[
     layer(
         "signalling/exchange",
         &[
-            "access", "control", "counters", "events", "figures", "gateway", "journal", "limits", "media", "messages",
-            "records", "settings",
+            "access", "asterisk", "control", "counters", "events", "figures", "gateway", "journal", "limits", "media",
+            "messages", "records", "settings",
         ],
         &[],
         &[],
@@ -541,6 +576,7 @@ const PURE: &[&str] = &[
     "proto/qmux",
     "relay/routing",
     "relay/auth",
+    "asterisk",
     "calls",
     "audio",
     "containers",
@@ -567,6 +603,7 @@ const CLOCKLESS: &[&str] = &[
     "proto/qmux",
     "relay/routing",
     "relay/auth",
+    "asterisk",
     "calls",
     "audio",
     "containers",

@@ -387,4 +387,76 @@ pub(super) const CALL_SETTINGS: &[Setting] = &[
         value: Value::Default(r#""10000-19999""#),
         help: &["UDP ports of RTP: an even one for each telephone or channel, and the odd one above it for RTCP."],
     },
+    Setting {
+        path: "asterisk.audiosocket",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""127.0.0.1:9092""#,
+        },
+        help: &[
+            "TCP address for connections of Asterisk by AudioSocket, each of which is a call. Plain, with no password but the",
+            "key in a UUID. Any but a loopback address also needs `asterisk.key`. Default: none.",
+        ],
+    },
+    Setting {
+        path: "asterisk.websocket",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""127.0.0.1:9093""#,
+        },
+        help: &[
+            "TCP address for connections of Asterisk's chan_websocket, each of which is a call. Plain.",
+            "Any but a loopback address also needs `asterisk.key`. Default: none.",
+        ],
+    },
+    Setting {
+        path: "asterisk.key",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/asterisk.key""#,
+        },
+        help: &[
+            "File with the key by which channels of Asterisk are let in: 12 to 16 hexadecimal digits. UUIDs of AudioSocket",
+            "begin with it; it is the password of a WebSocket. Default: none, and whoever is on this host is let in.",
+        ],
+    },
+    Setting {
+        path: "asterisk.allow",
+        kind: Kind::List,
+        value: Value::Default("[]"),
+        help: &["IP addresses that channels of Asterisk may connect from; []: all."],
+    },
+    Setting {
+        path: "asterisk.number",
+        kind: Kind::One,
+        value: Value::Default(r#""asterisk""#),
+        help: &["The number of channels of Asterisk that do not say who calls. They are a trunk of this name."],
+    },
+    Setting {
+        path: "asterisk.ways",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/asterisk.toml""#,
+        },
+        help: &[
+            "Ways by which numbers reach Asterisk, and numbers of UUIDs, as TOML; read at the start. Default: none.",
+        ],
+    },
+    Setting {
+        path: "asterisk.channels",
+        kind: Kind::One,
+        value: Value::Default("1000"),
+        help: &[
+            "Connections of Asterisk at once, 4096 at most; more are closed. Each costs some KiB, and CPU where it converts.",
+        ],
+    },
+    Setting {
+        path: "asterisk.format",
+        kind: Kind::One,
+        value: Value::Default(r#""slin""#),
+        help: &[
+            "How AudioSocket is written until a channel has said something: slin, slin16 and so on. With more than 8 kHz",
+            "channels speak G.722 as well.",
+        ],
+    },
 ];

@@ -11,6 +11,7 @@ use moqswitch_signalling::{SrtpPolicy, UtcOffset};
 
 use crate::limits;
 
+use super::asterisk::{AsteriskConfig, asterisk};
 use super::layers::Layers;
 use super::recording::{RecordingConfig, recording};
 use super::zone::Zone;
@@ -55,6 +56,8 @@ pub struct CallsConfig {
     pub audio_threads: Option<usize>,
     /// Telephones of SIP. `None`: there are none.
     pub sip: Option<SipConfig>,
+    /// Channels of Asterisk. `None`: there are none.
+    pub asterisk: Option<AsteriskConfig>,
 }
 
 /// Where telephones of SIP are listened for.
@@ -207,6 +210,7 @@ pub(super) fn calls(layers: &Layers, addresses: [SocketAddr; 2]) -> Result<Optio
             usize::try_from(threads).map_err(|error| error.to_string())
         })?,
         sip: None,
+        asterisk: asterisk(layers)?,
     };
     let is_enabled = layers.optional("calls.enabled", values::boolean)?;
     let outside = addresses

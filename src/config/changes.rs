@@ -133,10 +133,11 @@ fn recording_values(calls: Option<&CallsConfig>) -> [(&'static str, String); 6] 
 }
 
 /// Of control programs, and of what they open.
-fn programs_values(calls: Option<&CallsConfig>) -> [(&'static str, String); 14] {
+fn programs_values(calls: Option<&CallsConfig>) -> [(&'static str, String); 22] {
     let mediaswitch = calls.and_then(|calls| calls.mediaswitch.as_ref());
     let rtp = calls.map(|calls| &calls.rtp);
     let sip = calls.and_then(|calls| calls.sip.as_ref());
+    let asterisk = calls.and_then(|calls| calls.asterisk.as_ref());
     [
         ("mediaswitch.listen", text(&mediaswitch.map(|own| own.listen))),
         ("mediaswitch.key", text(&mediaswitch.map(|own| &own.key))),
@@ -150,6 +151,14 @@ fn programs_values(calls: Option<&CallsConfig>) -> [(&'static str, String); 14] 
         ("sip.digest", text(&sip.map(|sip| &sip.digest))),
         ("sip.srtp", text(&sip.map(|sip| sip.srtp))),
         ("sip.trunks", text(&sip.map(|sip| &sip.trunks))),
+        ("asterisk.audiosocket", text(&asterisk.map(|own| own.audiosocket))),
+        ("asterisk.websocket", text(&asterisk.map(|own| own.websocket))),
+        ("asterisk.key", text(&asterisk.map(|own| &own.key))),
+        ("asterisk.allow", text(&asterisk.map(|own| &own.allow))),
+        ("asterisk.number", text(&asterisk.map(|own| &own.number))),
+        ("asterisk.ways", text(&asterisk.map(|own| &own.ways))),
+        ("asterisk.channels", text(&asterisk.map(|own| own.channels_max))),
+        ("asterisk.format", text(&asterisk.map(|own| own.format))),
         ("rtp.address", text(&rtp.map(|rtp| rtp.address))),
         ("rtp.ports", text(&rtp.map(|rtp| &rtp.ports))),
     ]

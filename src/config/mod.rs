@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod asterisk;
 mod authority;
 mod call_settings;
 mod calls;
@@ -34,6 +35,7 @@ use moqswitch_relay::quic::CongestionControl;
 pub use arguments::{
     Arguments, Command, DialArguments, Flags, GrantArguments, MeshArguments, TokenAction, TokenArguments, UserAction,
 };
+pub use asterisk::AsteriskConfig;
 pub use authority::AuthorityUrl;
 pub use calls::{CallsConfig, MediaswitchConfig, PlaneConfig, RecordsConfig, RtpConfig, SipConfig};
 pub use changes::Change;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use moqswitch_signalling::{Figures, Histogram, RecordFigures, RecordingFigures, SipFigures};
+use moqswitch_signalling::{AsteriskFigures, Figures, Histogram, RecordFigures, RecordingFigures, SipFigures};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -72,6 +72,9 @@ impl Collector for CallFigures {
         if let Some(sip) = &figures.sip {
             encode_sip(&mut encoder, sip)?;
         }
+        if let Some(asterisk) = &figures.asterisk {
+            encode_asterisk(&mut encoder, asterisk)?;
+        }
         Ok(())
     }
 }
@@ -106,6 +109,44 @@ fn encode_sip(encoder: &mut DescriptorEncoder<'_>, sip: &SipFigures) -> fmt::Res
         metric
             .encode_family(&[("trunk", escaped(trunk))])?
             .encode_gauge(calls)?;
+    }
+    Ok(())
+}
+
+fn encode_asterisk(encoder: &mut DescriptorEncoder<'_>, asterisk: &AsteriskFigures) -> fmt::Result {
+    let help = "Channels of Asterisk.";
+    let mut metric = encoder.encode_descriptor("asterisk_channels", help, None, MetricType::Gauge)?;
+    metric.encode_gauge(&asterisk.channels)?;
+    let labelled = [
+        (
+            "asterisk_connections",
+            "Connections of Asterisk that were let in, by what they speak.",
+            "protocol",
+            &asterisk.connections,
+        ),
+        (
+            "asterisk_refused",
+            "Connections of Asterisk that were refused, or closed as they did what they may not, by reason.",
+            "reason",
+            &asterisk.refused,
+        ),
+    ];
+    for (name, help, label, counts) in labelled {
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (value, count) in counts {
+            encode_counter(&mut metric, &[(label, *value)], *count)?;
+        }
+    }
+    let help =
+        "Frames of 20 ms of channels of Asterisk: that came (in), that went out (out), that found no room (dropped).";
+    let mut metric = encoder.encode_descriptor("asterisk_frames", help, None, MetricType::Counter)?;
+    let frames = [
+        ("in", asterisk.frames_in),
+        ("out", asterisk.frames_out),
+        ("dropped", asterisk.frames_dropped),
+    ];
+    for (way, count) in frames {
+        encode_counter(&mut metric, &[("way", way)], count)?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! read whole or not at all, and a fault is told with its file and line. What they hold is never shown.
 #![forbid(unsafe_code)]
 
+mod asterisk;
 mod file;
 mod programs;
 mod secret;
@@ -9,12 +10,14 @@ mod trunks;
 mod users;
 mod webhooks;
 
+use moqswitch_asterisk::uuid::Key;
 use moqswitch_signalling::calls::Dialplan;
 use moqswitch_signalling::calls::limits::DIALPLAN_BYTES_MAX;
 use moqswitch_signalling::{ApiKey, Callback, Entrance, Scopes, TokenKey, TrunkPlan, Webhook};
 
 use crate::config::CallsConfig;
 
+pub(crate) use asterisk::{Announced, AriWay, Way};
 pub use file::FileError;
 
 /// Where numbers go.
@@ -66,6 +69,18 @@ pub fn control_key(config: &CallsConfig) -> Result<Option<ApiKey>, FileError> {
 pub fn trunks(config: &CallsConfig) -> Result<TrunkPlan, FileError> {
     let path = config.sip.as_ref().and_then(|sip| sip.trunks.as_deref());
     Ok(path.map(trunks::read).transpose()?.unwrap_or_default())
+}
+
+/// UUIDs of AudioSocket that call numbers, and ways to Asterisk.
+pub(crate) fn asterisk(config: &CallsConfig) -> Result<asterisk::Plan, FileError> {
+    let path = config.asterisk.as_ref().and_then(|own| own.ways.as_deref());
+    Ok(path.map(asterisk::read).transpose()?.unwrap_or_default())
+}
+
+/// By which channels of Asterisk are let in. None: whoever is on this host is.
+pub(crate) fn asterisk_key(config: &CallsConfig) -> Result<Option<Key>, FileError> {
+    let path = config.asterisk.as_ref().and_then(|own| own.key.as_deref());
+    path.map(asterisk::key).transpose()
 }
 
 /// Who is told of events.

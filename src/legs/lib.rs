@@ -23,6 +23,7 @@
 //! | RTCP (RFC 3550) | SR, RR, SDES and BYE, on the port above or with RTP, every 5 s: loss, jitter and round trip of both ways are in [`LegStatistics`]. What else comes is passed over |
 //! | a peer that ought to speak, and of which nothing comes for 30 s | is told ([`LegEvent::Silent`]) |
 //! | a leg that cannot be opened | is told ([`LegEvent::Refused`]) |
+//! | a peer whose connection is elsewhere ([`FrameLegs`]) | says frames of 20 ms and takes what is heard, by queues; what finds no room is lost |
 //! | SRTP, with keys of each side's own | what comes and is not authentic is dropped and counted before anything else is done with it, RTCP as well. Keys may change in mid-call |
 
 #![warn(missing_docs)]
@@ -35,6 +36,7 @@ mod command;
 mod control;
 mod digits;
 mod events;
+mod frames;
 mod hearing;
 mod leg;
 mod port;
@@ -49,6 +51,7 @@ mod way_out;
 pub use codec::LegCodec;
 pub use command::{LegHears, LegName, LegPeer};
 pub use events::{LegEvent, LegRefused};
+pub use frames::{FrameLeg, FrameLegSettings, FrameLegs, FrameLegsPort, HeardFrame};
 pub use moqswitch_media::srtp::{Key as SrtpKey, Suite as SrtpSuite};
 pub use port::{Legs, LegsBusy, LegsPort};
 pub use ports::{PortError, Ports};

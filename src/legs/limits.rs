@@ -69,5 +69,18 @@ pub const SUBSCRIBE_RETRY_MAX: Duration = Duration::from_secs(32);
 /// unused one is taken first, so that ports rest for minutes where calls are few.
 pub const PORT_REST_MIN: Duration = Duration::from_secs(1);
 
+/// Frames that wait to be said by the legs of frames of one shard. What finds no room is lost.
+pub const FRAMES_MAX: usize = 8192;
+
+/// Of those, in one turn. The others wait for the next.
+pub const FRAMES_PER_TURN_MAX: usize = 1024;
+
+/// Frames that a leg of frames hears and nobody has taken. The oldest goes when there is one more: 640 ms are of no use.
+pub const FRAMES_HEARD_MAX: usize = 32;
+
+/// A leg of frames whose peer has said nothing for longer was silent: what it says then is so much later. Less is a network
+/// that is uneven.
+pub const FRAME_GAP: Duration = Duration::from_millis(100);
+
 const _: () = assert!(SUBSCRIBE_RETRY_MIN.as_millis() < SUBSCRIBE_RETRY_MAX.as_millis());
 const _: () = assert!(PTIME_MAX.as_millis() * 8 <= PAYLOAD_BYTES_MAX as u128);

@@ -58,6 +58,8 @@ pub struct Figures {
     pub recordings: Option<RecordingFigures>,
     /// None: there is no SIP.
     pub sip: Option<SipFigures>,
+    /// None: there are no channels of Asterisk.
+    pub asterisk: Option<AsteriskFigures>,
 }
 
 /// How SIP does.
@@ -71,6 +73,23 @@ pub struct SipFigures {
     pub refused: Vec<(&'static str, u64)>,
     /// Trunks and groups of them: the name, whether calls can go by it, and how many do.
     pub trunks: Vec<(String, bool, u64)>,
+}
+
+/// What was counted of channels.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AsteriskFigures {
+    /// Channels that are there.
+    pub channels: u64,
+    /// Connections since the start, by what they spoke.
+    pub connections: Vec<(&'static str, u64)>,
+    /// Connections that were refused, by why.
+    pub refused: Vec<(&'static str, u64)>,
+    /// Frames of 20 ms that came, and that went out.
+    pub frames_in: u64,
+    /// As above.
+    pub frames_out: u64,
+    /// Frames that were lost for want of room, either way.
+    pub frames_dropped: u64,
 }
 
 /// How the store of records does.

@@ -9,6 +9,7 @@
 #![warn(missing_docs)]
 
 mod access;
+mod asterisk;
 mod control;
 mod counters;
 mod events;
@@ -34,11 +35,15 @@ mod socket;
 mod start;
 
 pub use access::{ApiKey, Entrance, HashError, Scope, Scopes, TokenKey, User, Users};
+pub use asterisk::{
+    AsteriskChannels, AsteriskSettings, AsteriskWay, ChannelArrived, ChannelCall, ChannelEvent, ChannelHears,
+    ChannelId, ChannelOrder, ChannelsBusy,
+};
 pub use control::{Channel, ChannelCommand, ChannelError, ChannelLoad, ChannelPool, NoChannels};
 pub use counters::{Place, Refused};
 pub use events::EVENT_KINDS;
 pub use fake::{RecordingMedia, RecordingRtp, RtpCommand};
-pub use figures::{Figures, Histogram, RecordFigures, SipFigures};
+pub use figures::{AsteriskFigures, Figures, Histogram, RecordFigures, SipFigures};
 pub use gateway::{
     Duplex, Encrypting, Encryption, NoRtp, RtpAgreed, RtpError, RtpEvent, RtpEvents, RtpHeard, RtpKeys, RtpLeg,
     RtpLegs, RtpMix, RtpOpened, RtpPeer, RtpRefused, RtpStatistics, RtpWanted, SipSettings, SipSockets, SrtpPolicy,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use moqswitch_calls::{Dialplan, Number};
 
 use crate::access::{ApiKey, Entrance, TokenKey, Users};
+use crate::asterisk::AsteriskSettings;
 use crate::control::{ChannelPool, NoChannels};
 use crate::gateway::SipSettings;
 use crate::limits;
@@ -54,6 +55,8 @@ pub struct Settings {
     pub mediaswitch: Option<MediaswitchSettings>,
     /// Telephones of SIP. None: there are none.
     pub sip: Option<SipSettings>,
+    /// Channels of Asterisk. None: there are none.
+    pub asterisk: Option<AsteriskSettings>,
     /// Times that tests shorten.
     pub times: SocketTimes,
 }
@@ -132,6 +135,7 @@ impl Default for Settings {
             utc_offset: UtcOffset::fixed(0),
             mediaswitch: None,
             sip: None,
+            asterisk: None,
             times: SocketTimes::default(),
         }
     }

@@ -15,6 +15,7 @@ use tokio::task::LocalSet;
 use tokio::time;
 
 use crate::access::{Addresses, ApiKey, Door, Entrance, Gate, Guard, Origins, TokenKey};
+use crate::asterisk::{self, Asterisk};
 use crate::control::{self, Board, DomainName};
 use crate::counters::{Counters, Refused};
 use crate::exchange::{Exchange, draw};
@@ -249,6 +250,7 @@ fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, kept: 
         let webhooks = std::mem::take(&mut settings.webhooks);
         let mediaswitch = settings.mediaswitch.take();
         let sip = settings.sip.take();
+        let channels = settings.asterisk.take();
         let mut exchange = Exchange::new(settings, media, Rc::clone(&moved), Arc::clone(&inbox.counters));
         exchange.take_entrance(&guard);
         let gateway = sip.map(|sip| begin_gateway(&mut exchange, sip));
@@ -288,6 +290,9 @@ fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, kept: 
                     tracing::error!(%error, "no SIP");
                 }
             });
+        }
+        if let Some(channels) = channels {
+            tokio::task::spawn_local(asterisk::serve(Rc::downgrade(&shared), Asterisk::new(channels)));
         }
         serve(&shared, &mut inbox, &mut stored, &moved).await;
         say_farewell(&shared).await;
@@ -346,7 +351,10 @@ async fn say_farewell(shared: &Rc<Shared>) {
         let due = shared.exchange.borrow().poll_timeout();
         let board = shared.exchange.borrow().board().map(Board::callbacks_under_way);
         // Each socket's task has a share of its own.
-        let is_told = shared.exchange.borrow().outlet.is_told();
+        let is_told = {
+            let exchange = shared.exchange.borrow();
+            exchange.outlet.is_told() && exchange.asterisk.is_told()
+        };
         if due.is_none() && Rc::strong_count(shared) == 1 && board.unwrap_or(0) == 0 && is_told {
             return;
         }

@@ -26,6 +26,7 @@ use crate::directory;
 use crate::limits::LEGS_COUNTED_MAX;
 use crate::state::Place;
 
+mod asterisk;
 mod channels;
 mod counting;
 mod delivery;
@@ -156,6 +157,7 @@ impl Telephony {
         let audio = services.as_ref().map(|services| services.pool.clone());
         let mixers = services.map(|services| services.mixers);
         self.settings.sip = sip::start(&self.config, &shards, encryption, pool, mixers)?;
+        self.settings.asterisk = asterisk::start(&self.config, &shards)?;
         let handle = Signalling::start(self.settings, Box::new(media)).context("the calls thread")?;
         let (counted, over) = mpsc::channel(LEGS_COUNTED_MAX);
         let devices = Devices::new(told, counted, self.reader, shards.clone());

@@ -41,6 +41,7 @@ impl Exchange {
             unnoted: self.journal.as_ref().map_or(0, Journal::lost),
             records: self.store.as_ref().map(Store::figures),
             sip: self.sip_view.figures(),
+            asterisk: self.asterisk_figures.clone(),
             ..Figures::default()
         }
     }

@@ -12,7 +12,7 @@ mod session;
 mod tally;
 mod telling;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -29,6 +29,7 @@ use crate::access::{Admission, Gate};
 use crate::control::Board;
 use crate::counters::Counters;
 use crate::events::Events;
+use crate::figures::AsteriskFigures;
 use crate::gateway::{Outlet, SipEntrance, SipView};
 use crate::journal::Journal;
 use crate::limits::{CLOCK_BEGINS, GRANTS_RETRY, HOOKS_ASKED_MAX, RECONNECT};
@@ -97,6 +98,11 @@ pub(crate) struct Exchange {
     moved: Rc<Notify>,
     /// Devices of the gateway.
     pub(crate) outlet: Outlet,
+    /// The same for channels of Asterisk, and what was counted of them.
+    pub(crate) asterisk: Outlet,
+    pub(crate) asterisk_figures: Option<AsteriskFigures>,
+    /// Legs whose keys are on their broadcasts, though nobody's telephone has told of them.
+    pub(crate) keys_heard: HashSet<LegId>,
     pub(crate) sip_entrance: SipEntrance,
     pub(crate) sip_view: SipView,
     is_stopping: bool,
@@ -207,6 +213,9 @@ impl Exchange {
             board: None,
             moved,
             outlet: Outlet::default(),
+            asterisk: Outlet::default(),
+            asterisk_figures: None,
+            keys_heard: HashSet::new(),
             sip_entrance: SipEntrance::default(),
             sip_view: SipView::default(),
             is_stopping: false,
@@ -403,6 +412,15 @@ impl Exchange {
         self.sessions.contains_key(&session)
     }
 
+    /// Whether the keys of a leg are on its broadcast: who hears that presses them.
+    pub(crate) fn note_keys(&mut self, leg: LegId, are_heard: bool) {
+        if are_heard {
+            self.keys_heard.insert(leg);
+        } else {
+            self.keys_heard.remove(&leg);
+        }
+    }
+
     pub(crate) fn new_session(&self) -> SessionId {
         SessionId(draw(&self.random))
     }
@@ -445,7 +463,7 @@ impl Exchange {
     fn do_media(&mut self, action: MediaAction) {
         match action {
             // The gateway's telephones have no session at the relay.
-            MediaAction::Grants { session, .. } if self.outlet.has(session) => {}
+            MediaAction::Grants { session, .. } if self.outlet.has(session) || self.asterisk.has(session) => {}
             MediaAction::Grants { session, grants } => self.grant(session, grants),
             MediaAction::Codecs { call, legs } => self.media.codecs(call, &legs),
             MediaAction::Record { call, on } => self.media.record(call, on),

@@ -218,6 +218,9 @@ impl Exchange {
         if self.outlet.has(session) {
             return self.outlet.tell(session, notice);
         }
+        if self.asterisk.has(session) {
+            return self.asterisk.tell(session, notice);
+        }
         let Some(own) = self.sessions.get_mut(&session) else {
             // One that stood in for a device of before the start.
             if let Notice::Unregistered { reason } = notice {

@@ -334,7 +334,7 @@ impl Exchange {
     }
 
     /// A device that has no socket. Refused as any other.
-    pub(super) fn register_device(&mut self, registration: Registration) -> Result<Duration, moqswitch_calls::Refusal> {
+    pub(crate) fn register_device(&mut self, registration: Registration) -> Result<Duration, moqswitch_calls::Refusal> {
         let asked = registration.expires.unwrap_or_default();
         let registration = Box::new(registration);
         let reply = self.ask_now(|request| Event::Register(RegisterEvent::Register { request, registration }));
@@ -345,7 +345,7 @@ impl Exchange {
         }
     }
 
-    pub(super) fn unregister_device(&mut self, session: SessionId) {
+    pub(crate) fn unregister_device(&mut self, session: SessionId) {
         // Who is not there needs not go.
         let _ = self.ask_now(|request| Event::Register(RegisterEvent::Unregister { request, session }));
         self.outlet.remove(session);

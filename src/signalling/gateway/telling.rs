@@ -49,7 +49,12 @@ impl Gateway {
                 duration,
                 ..
             } => {
-                if let Some(key) = self.legs.get(&leg).copied().filter(|key| !self.hears_keys(*key, by)) {
+                if let Some(key) = self
+                    .legs
+                    .get(&leg)
+                    .copied()
+                    .filter(|key| !self.hears_keys(exchange, *key, by))
+                {
                     self.press(key, digits.as_str(), duration);
                 }
             }
@@ -110,10 +115,12 @@ impl Gateway {
     }
 
     /// Telephones hear each other's keys with the speech.
-    fn hears_keys(&self, key: LegKey, by: LegId) -> bool {
+    fn hears_keys(&self, exchange: &Exchange, key: LegKey, by: LegId) -> bool {
+        let is_heard = exchange.keys_heard.contains(&by);
         let by = self.legs.get(&by).and_then(|key| self.calls.get(key));
         let hears = |call: &Call| call.takes_events && call.media.is_some() && call.heard.is_one();
-        by.is_some_and(|by| by.is_digit_heard) && self.calls.get(&key).is_some_and(hears)
+        let is_heard = is_heard || by.is_some_and(|by| by.is_digit_heard);
+        is_heard && self.calls.get(&key).is_some_and(hears)
     }
 
     /// A leg is over in the plane: so is its telephone's call.

@@ -1,0 +1,190 @@
+//! AudioSocket, both ways: a channel calls a number, which is a program behind another connection.
+
+use std::time::Duration;
+
+use moqswitch_asterisk::audiosocket::Message;
+use moqswitch_audio::{KeyDetector, KeyHeard};
+use tokio::net::TcpListener;
+use tokio::time::{interval, timeout};
+
+use crate::host::{Host, KEY, LIMIT};
+use crate::peers::{AudioSocket, Got, calling, level, level_of};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_reaches_a_number_and_both_are_heard() {
+    let program = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let ways = format!("[ways.700]\naudiosocket = '{}'\n", program.local_addr().unwrap());
+    let host = Host::start("both", "", &ways);
+    let mut asterisk = AudioSocket::connect(&host, calling("700", Some("4711"))).await;
+    let mut called = AudioSocket::accept(&program).await;
+    assert!(matches!(called.next().await, Got::Uuid(_)), "it says first who it is");
+
+    let heard = converse(&mut asterisk, &mut called).await;
+    for (who, heard) in [("the program", &heard.0), ("Asterisk", &heard.1)] {
+        // What was lost at the beginning was said before anybody listened.
+        let heard: Vec<u8> = heard.iter().copied().filter(|level| *level != SILENCE).collect();
+        assert!(heard.len() > 60, "{who} heard {heard:?}");
+        assert!(
+            heard.windows(2).all(|pair| pair[1] == pair[0] + 1),
+            "{who} heard {heard:?}"
+        );
+    }
+
+    asterisk.write(&Message::Digit('5')).await;
+    called.until(|got| *got == Got::Digit('5')).await;
+    // Asterisk would end its call on a message with a digit: it hears the tones.
+    called.write(&Message::Digit('#')).await;
+    assert_eq!(key_heard(&mut asterisk).await, '#');
+
+    assert_eq!(host.metric("moqswitch_asterisk_channels"), 2);
+    called.write(&Message::Hangup).await;
+    asterisk.until_over().await;
+    host.until("moqswitch_asterisk_channels", |channels| channels == 0)
+        .await;
+    assert!(host.metric("moqswitch_asterisk_frames_total{way=\"in\"}") > 120);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_that_goes_ends_the_call() {
+    let program = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let ways = format!("[ways.700]\naudiosocket = '{}'\n", program.local_addr().unwrap());
+    let host = Host::start("goes", "", &ways);
+    for is_said in [true, false] {
+        let mut asterisk = AudioSocket::connect(&host, calling("700", None)).await;
+        let mut called = AudioSocket::accept(&program).await;
+        asterisk.say(8000, &level(1)).await;
+        called.until(|got| matches!(got, Got::Audio(..))).await;
+        if is_said {
+            asterisk.write(&Message::Hangup).await;
+        }
+        drop(asterisk);
+        called.until_over().await;
+    }
+    host.until("moqswitch_asterisk_channels", |channels| channels == 0)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_is_not_there_ends_the_channel() {
+    let host = Host::start("nobody", "", "[ways.700]\naudiosocket = '127.0.0.1:1'\n");
+    for number in ["999", "700"] {
+        let mut asterisk = AudioSocket::connect(&host, calling(number, None)).await;
+        asterisk.until_over().await;
+    }
+    host.until("moqswitch_asterisk_channels", |channels| channels == 0)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_no_key_and_was_not_announced_is_not_let_in() {
+    let program = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let known = "40325ec2-5efd-4bd3-805f-53576e581d13";
+    let ways = format!(
+        "[uuids.{known}]\nnumber = '700'\n[ways.700]\naudiosocket = '{}'\n",
+        program.local_addr().unwrap()
+    );
+    let host = Host::start("key", "key = KEY", &ways);
+    let refused = "moqswitch_asterisk_refused_total{reason=\"unknown\"}";
+    for number in 1..=2 {
+        let mut stranger = AudioSocket::connect(&host, calling("700", None)).await;
+        stranger.until_over().await;
+        host.until(refused, |count| count == number).await;
+    }
+    let key = KEY.parse().unwrap();
+    let by_key = moqswitch_asterisk::Uuid::calling(&key, "700", Some("4711")).unwrap();
+    for uuid in [by_key, known.parse().unwrap()] {
+        let mut asterisk = AudioSocket::connect(&host, uuid).await;
+        let mut called = AudioSocket::accept(&program).await;
+        asterisk.say(8000, &level(1)).await;
+        called.until(|got| matches!(got, Got::Audio(..))).await;
+        asterisk.write(&Message::Hangup).await;
+        called.until_over().await;
+    }
+    assert_eq!(host.metric(refused), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_kind_of_audio_is_answered_in_kind() {
+    let program = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let ways = format!("[ways.700]\naudiosocket = '{}'\n", program.local_addr().unwrap());
+    let host = Host::start("kinds", "", &ways);
+    for hertz in [
+        8000,
+        12_000,
+        16_000,
+        24_000,
+        32_000,
+        44_100,
+        48_000,
+        96_000,
+        192_000_u32,
+    ] {
+        let mut asterisk = AudioSocket::connect(&host, calling("700", None)).await;
+        let mut called = AudioSocket::accept(&program).await;
+        let frame = vec![0; hertz as usize / 50 * 2];
+        asterisk.say(hertz, &frame).await;
+        let got = asterisk.until(|got| matches!(got, Got::Audio(..))).await;
+        assert_eq!(got, Got::Audio(hertz, frame), "{hertz}");
+        called
+            .until(|got| matches!(got, Got::Audio(8000, samples) if samples.len() == 320))
+            .await;
+        asterisk.write(&Message::Hangup).await;
+        called.until_over().await;
+    }
+}
+
+/// Both say levels, one after the other, at the pace of speech. What the second and the first have heard.
+async fn converse(one: &mut AudioSocket, other: &mut AudioSocket) -> (Vec<u8>, Vec<u8>) {
+    let mut ticks = interval(Duration::from_millis(20));
+    let (mut of_one, mut of_other) = (Vec::new(), Vec::new());
+    let mut said = 0_u8;
+    let talking = async {
+        while said < 100 || of_one.last() != Some(&SILENCE) || of_other.last() != Some(&SILENCE) {
+            tokio::select! {
+                _ = ticks.tick() => {
+                    said = said.saturating_add(1);
+                    if said < 100 {
+                        one.say(8000, &level(said)).await;
+                        other.say(8000, &level(said)).await;
+                    }
+                }
+                got = one.next() => take(got, &mut of_other),
+                got = other.next() => take(got, &mut of_one),
+            }
+        }
+    };
+    timeout(LIMIT, talking).await.expect("they do not hear each other");
+    (of_one, of_other)
+}
+
+fn take(got: Got, heard: &mut Vec<u8>) {
+    if let Got::Audio(8000, samples) = got {
+        heard.extend(level_of(&samples));
+    }
+}
+
+async fn key_heard(peer: &mut AudioSocket) -> char {
+    let mut detector = KeyDetector::new();
+    let listening = async {
+        loop {
+            let Got::Audio(8000, bytes) = peer.next().await else {
+                continue;
+            };
+            let (pairs, _) = bytes.as_chunks::<2>();
+            let samples: Vec<i16> = pairs.iter().map(|pair| i16::from_le_bytes(*pair)).collect();
+            let mut key = None;
+            detector.process(&samples, |heard| {
+                if let KeyHeard::Pressed(pressed) = heard {
+                    key = Some(pressed);
+                }
+            });
+            if let Some(key) = key {
+                return key;
+            }
+        }
+    };
+    timeout(LIMIT, listening).await.expect("no key is heard")
+}
+
+/// What µ-law has for nothing.
+const SILENCE: u8 = 0xff;
