@@ -157,6 +157,19 @@ const LAYERS: &[Layer] = &[
     layer("containers/wav", &["limits"], &[], &[]),
     // SIP without I/O.
     layer("sip/sdp", &["limits", "sdp"], &[], &[]),
+    // Sessions of WebRTC without I/O.
+    layer("webrtc/limits", &[], &[], &[]),
+    layer("webrtc/codec", &[], &[], &[]),
+    layer("webrtc/crypto", &["limits"], &[], &[]),
+    layer("webrtc/description", &["limits"], &[], &[]),
+    layer("webrtc/tests", ANY, &[], &[]),
+    layer("webrtc/username", &[], &[], &[]),
+    layer(
+        "webrtc/session",
+        &["codec", "crypto", "description", "limits"],
+        &[],
+        &[],
+    ),
     layer("legs/limits", &[], &[], &[]),
     layer("legs/codec", &[], &[], &[]),
     layer("legs/statistics", &[], &[], &[]),
@@ -167,7 +180,23 @@ const LAYERS: &[Layer] = &[
     layer("legs/settings", &["codec", "limits", "srtp"], &["wire"], &["shard"]),
     layer("legs/command", &["settings", "statistics"], &["wire"], &[]),
     layer("legs/events", &["codec", "command", "limits", "statistics"], &[], &[]),
-    layer("legs/way_out", &["limits", "srtp"], &[], &["net", "shard"]),
+    layer("legs/entrance", &["limits"], &[], &["net"]),
+    layer("legs/window", &[], &[], &[]),
+    layer("legs/silence", &[], &[], &[]),
+    layer("legs/expecting", &["events", "leg", "silence"], &[], &[]),
+    layer("legs/carried", &["window"], &[], &[]),
+    layer(
+        "legs/carrying",
+        &["events", "leg", "limits", "settings"],
+        &[],
+        &["shard"],
+    ),
+    layer(
+        "legs/way_out",
+        &["carried", "limits", "srtp", "window"],
+        &[],
+        &["net", "shard"],
+    ),
     layer("legs/digits", &["limits"], &[], &[]),
     layer("legs/control", &["settings", "srtp"], &[], &["net", "shard"]),
     layer(
@@ -179,6 +208,7 @@ const LAYERS: &[Layer] = &[
     layer(
         "legs/leg",
         &[
+            "carried",
             "codec",
             "command",
             "control",
@@ -187,11 +217,13 @@ const LAYERS: &[Layer] = &[
             "hearing",
             "limits",
             "settings",
+            "silence",
             "srtp",
             "statistics",
             "tags",
             "tracks",
             "way_out",
+            "window",
         ],
         &["wire"],
         &["net", "routing", "shard"],
@@ -204,7 +236,17 @@ const LAYERS: &[Layer] = &[
     ),
     layer(
         "legs/application",
-        &["command", "events", "leg", "limits", "settings", "statistics", "tags"],
+        &[
+            "carried",
+            "command",
+            "entrance",
+            "events",
+            "leg",
+            "limits",
+            "settings",
+            "statistics",
+            "tags",
+        ],
         &["wire"],
         &["net", "shard"],
     ),
@@ -331,7 +373,7 @@ const LAYERS: &[Layer] = &[
     // `control` talks to shards by messages.
     layer(
         "control",
-        &["authority", "control", "limits", "logging", "mesh"],
+        &["authority", "browsers", "control", "limits", "logging", "mesh"],
         &["limits", "qmux", "wire"],
         &[
             "auth",
@@ -348,6 +390,12 @@ const LAYERS: &[Layer] = &[
         &["config", "generate", "limits"],
         &[],
         &["certificate", "quic", "shard"],
+    ),
+    layer(
+        "browsers",
+        &["config", "directory", "limits"],
+        &["wire"],
+        &["certificate", "shard"],
     ),
     layer("generate", &[], &[], &[]),
     layer("logging", &["config"], &[], &["ratelimit"]),
@@ -375,6 +423,7 @@ const LAYERS: &[Layer] = &[
         "switch",
         &[
             "authority",
+            "browsers",
             "config",
             "control",
             "keys",
@@ -442,6 +491,7 @@ const PURE: &[&str] = &[
     "containers",
     "media",
     "sip",
+    "webrtc",
     "signalling",
     "control",
     "config",
@@ -519,6 +569,7 @@ fn every_module_has_a_row_and_every_row_a_module() {
         ("src/media/lib.rs", "media/"),
         ("src/services/lib.rs", "services/"),
         ("src/signalling/lib.rs", "signalling/"),
+        ("src/webrtc/lib.rs", "webrtc/"),
     ] {
         for line in fs::read_to_string(root).unwrap().lines() {
             let line = line.trim_start_matches("pub ");
@@ -590,6 +641,7 @@ fn modules_do_not_name_each_other_in_circles() {
                 "services",
                 "signalling",
                 "sip",
+                "webrtc",
             ],
         ),
         ("src/proto", "lib.rs", &[]),
@@ -602,6 +654,7 @@ fn modules_do_not_name_each_other_in_circles() {
         ("src/services", "lib.rs", &[]),
         ("src/signalling", "lib.rs", &[]),
         ("src/sip", "lib.rs", &[]),
+        ("src/webrtc", "lib.rs", &[]),
     ] {
         for circle in Crate::read(directory, root, but).circles() {
             let name = |module: &Vec<String>| format!("{directory}/{}", module.join("/"));

@@ -94,7 +94,7 @@ async fn elsewhere(uri: Uri) -> Response {
     }
 }
 
-async fn refuse_long_paths(request: Request, next: Next) -> Response {
+pub(super) async fn refuse_long_paths(request: Request, next: Next) -> Response {
     match request.uri().path().len() > limits::HTTP_PATH_BYTES_MAX {
         true => StatusCode::URI_TOO_LONG.into_response(),
         false => next.run(request).await,
@@ -132,7 +132,7 @@ fn preflight(request: &Request) -> Response {
 
 /// A connection carries one request, or becomes a WebSocket. To forbid keep-alive to hyper would take the
 /// `Connection: upgrade` out of the answer to the latter.
-async fn close_after(mut response: Response) -> Response {
+pub(super) async fn close_after(mut response: Response) -> Response {
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response
             .headers_mut()
@@ -272,7 +272,7 @@ fn named(uri: &Uri) -> Option<(String, String)> {
     Some((decoded(broadcast)?, decoded(track)?))
 }
 
-async fn ask_shard(
+pub(super) async fn ask_shard(
     state: &ControlState,
     broadcast: String,
     track: String,
@@ -322,7 +322,7 @@ fn serve_group(reply: FetchReply) -> Response {
     response
 }
 
-fn normalize<'a>(segments: impl Iterator<Item = &'a str>) -> String {
+pub(super) fn normalize<'a>(segments: impl Iterator<Item = &'a str>) -> String {
     let kept: Vec<_> = segments.filter(|segment| !segment.is_empty()).collect();
     kept.join("/")
 }

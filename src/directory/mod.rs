@@ -9,6 +9,8 @@ mod trunks;
 mod users;
 mod webhooks;
 
+use std::path::Path;
+
 use moqswitch_signalling::calls::Dialplan;
 use moqswitch_signalling::calls::limits::DIALPLAN_BYTES_MAX;
 use moqswitch_signalling::{ApiKey, Callback, Entrance, Scopes, TokenKey, TrunkPlan, Webhook};
@@ -60,6 +62,11 @@ pub fn control_key(config: &CallsConfig) -> Result<Option<ApiKey>, FileError> {
         .transpose()?;
     // It opens mediaswitch's HTTP and nothing else, where scopes are not looked at.
     Ok(secret.map(|secret| ApiKey::new("mediaswitch.key", &secret, Scopes::default())))
+}
+
+/// What servers of TURN have, too.
+pub fn turn_secret(path: &Path) -> Result<String, FileError> {
+    secret::read(path, secret::SECRET_BYTES_MIN)
 }
 
 /// Ways to carriers and PBXs.

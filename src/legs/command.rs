@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, UdpSocket};
 
 use moqswitch_proto::wire::BroadcastPath;
+use moqswitch_webrtc::{DescriptionError, Session};
 use tokio::sync::oneshot;
 
 use crate::settings::LegSettings;
@@ -27,6 +28,19 @@ pub(crate) enum Command {
         rtp: UdpSocket,
         rtcp: Option<UdpSocket>,
         settings: Box<LegSettings>,
+    },
+    /// All legs of WebRTC share this.
+    ServeWebrtc(UdpSocket),
+    OpenWebrtc {
+        leg: LegName,
+        session: Box<Session>,
+        settings: Box<LegSettings>,
+    },
+    /// The peer of such a leg offers something else. Told: the answer.
+    Offer {
+        leg: LegName,
+        offer: String,
+        reply: oneshot::Sender<Result<String, DescriptionError>>,
     },
     /// What is not given stays as it is.
     Agree {

@@ -9,6 +9,7 @@ use crossbeam_queue::ArrayQueue;
 use moqswitch_proto::wire::BroadcastPath;
 use moqswitch_relay::shard::local::{Installation, TooManyApplications};
 use moqswitch_relay::shard::{ShardBusy, ShardCommand, ShardPort};
+use moqswitch_webrtc::{DescriptionError, Session};
 use tokio::sync::{Notify, oneshot};
 
 use crate::application::Application;
@@ -75,6 +76,34 @@ impl LegsPort {
             settings: Box::new(settings),
         })?;
         Ok(leg)
+    }
+
+    /// Legs of WebRTC are served on this socket from here on. Once for each shard.
+    pub fn serve_webrtc(&self, socket: UdpSocket) -> Result<(), LegsBusy> {
+        self.send(Command::ServeWebrtc(socket))
+    }
+
+    /// Opens a leg that is carried by WebRTC. [`LegSettings::of_session`] has what was agreed on. When the shard has as many
+    /// as it may, [`LegEvent::Refused`] says so; when the peer is gone, or does not come, [`LegEvent::Gone`].
+    pub fn open_webrtc(&self, session: Session, settings: LegSettings) -> Result<LegName, LegsBusy> {
+        let leg = LegName(self.opened.fetch_add(1, Ordering::Relaxed));
+        self.send(Command::OpenWebrtc {
+            leg,
+            session: Box::new(session),
+            settings: Box::new(settings),
+        })?;
+        Ok(leg)
+    }
+
+    /// The peer of a leg of WebRTC offers something else. The answer comes, or nothing if there is no such leg.
+    pub fn offer(
+        &self,
+        leg: LegName,
+        offer: String,
+    ) -> Result<oneshot::Receiver<Result<String, DescriptionError>>, LegsBusy> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Offer { leg, offer, reply })?;
+        Ok(answer)
     }
 
     /// Says where the peer is. For a moment from then on its packets tell better.

@@ -54,7 +54,7 @@ impl RtpGateways {
                 let reason = match reason {
                     LegRefused::Full => RtpRefused::Full,
                     LegRefused::NotAnnounced => RtpRefused::NotAnnounced,
-                    LegRefused::Socket => RtpRefused::Socket,
+                    LegRefused::Socket | LegRefused::NoWebrtc => RtpRefused::Socket,
                 };
                 RtpEvent::Refused { leg, reason }
             }
@@ -72,7 +72,7 @@ impl RtpGateways {
                 digit,
                 duration_ms,
             },
-            LegEvent::Silent { .. } => RtpEvent::Silent { leg },
+            LegEvent::Silent { .. } | LegEvent::Gone { .. } => RtpEvent::Silent { leg },
             LegEvent::OtherCodec { codec, .. } => RtpEvent::OtherCodec {
                 leg,
                 codec: of_calls(codec),

@@ -1,0 +1,118 @@
+// In the page: what a program that speaks WebRTC does, and what of it is heard.
+
+/** Until nothing more is gathered: there are no servers to wait for. */
+async function gathered(connection) {
+  if (connection.iceGatheringState === 'complete') return;
+  await new Promise((done) => connection.addEventListener('icegatheringstatechange', () => connection.iceGatheringState === 'complete' && done()));
+}
+
+async function up(connection) {
+  while (connection.connectionState !== 'connected') {
+    if (connection.connectionState === 'failed') throw new Error('the connection fails');
+    await new Promise((changed) => connection.addEventListener('connectionstatechange', changed, { once: true }));
+  }
+}
+
+/** Posts an offer. The URL of the session. */
+async function post(connection, url, token) {
+  await connection.setLocalDescription();
+  await gathered(connection);
+  const headers = { 'Content-Type': 'application/sdp', ...(token ? { Authorization: `Bearer ${token}` } : {}) };
+  const answer = await fetch(url, { method: 'POST', headers, body: connection.localDescription.sdp });
+  if (answer.status !== 201) throw new Error(`${url}: ${answer.status} ${await answer.text()}`);
+  const location = new URL(answer.headers.get('Location'), url).href;
+  const sdp = await answer.text();
+  await connection.setRemoteDescription({ type: 'answer', sdp });
+  await up(connection);
+  return { location, sdp, link: answer.headers.get('Link') };
+}
+
+/** Listens to a stream. */
+function listen(stream) {
+  const context = new AudioContext();
+  const analyser = context.createAnalyser();
+  analyser.fftSize = 8192;
+  // Without an element that plays it Chromium decodes nothing.
+  const element = new Audio();
+  element.srcObject = stream;
+  element.muted = true;
+  void element.play();
+  context.createMediaStreamSource(stream).connect(analyser);
+  void context.resume();
+  return { context, analyser };
+}
+
+/** The loudest tone that is heard, in Hz, and how loud it is. */
+function loudest({ context, analyser }) {
+  const bins = new Float32Array(analyser.frequencyBinCount);
+  analyser.getFloatFrequencyData(bins);
+  let at = 0;
+  bins.forEach((level, index) => {
+    if (level > bins[at]) at = index;
+  });
+  return { hz: (at * context.sampleRate) / analyser.fftSize, db: bins[at] };
+}
+
+/** Until a tone is heard several times in a row. */
+async function hears(ear, hz, seconds = 15) {
+  const deadline = performance.now() + seconds * 1000;
+  let last = null;
+  for (let times = 0; times < 5; ) {
+    await new Promise((later) => setTimeout(later, 100));
+    last = loudest(ear);
+    times = Math.abs(last.hz - hz) < 15 && last.db > -60 ? times + 1 : 0;
+    if (performance.now() > deadline) throw new Error(`no ${hz} Hz, but ${last.hz.toFixed(0)} Hz with ${last.db.toFixed(0)} dB`);
+  }
+  return last;
+}
+
+window.rtc = {
+  kept: {},
+
+  async publish(url, codec = '', token = '') {
+    const connection = new RTCPeerConnection();
+    const stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } });
+    const sender = connection.addTransceiver(stream.getAudioTracks()[0], { direction: 'sendonly' });
+    if (codec) {
+      const all = RTCRtpSender.getCapabilities('audio').codecs;
+      sender.setCodecPreferences(all.filter(({ mimeType }) => mimeType.toLowerCase() === `audio/${codec}`));
+    }
+    const posted = await post(connection, url, token);
+    this.kept[url] = { connection, ...posted };
+    return posted;
+  },
+
+  async hear(url, hz, token = '') {
+    const connection = new RTCPeerConnection();
+    const transceiver = connection.addTransceiver('audio', { direction: 'recvonly' });
+    const posted = await post(connection, url, token);
+    const ear = listen(new MediaStream([transceiver.receiver.track]));
+    this.kept[url] = { connection, ear, ...posted };
+    return { ...posted, ...(await hears(ear, hz)), statistics: await this.statistics(url) };
+  },
+
+  async statistics(url) {
+    const all = [...(await this.kept[url].connection.getStats()).values()];
+    const of = (type) => all.find((one) => one.type === type);
+    const inbound = of('inbound-rtp');
+    const codec = inbound && all.find(({ id }) => id === inbound.codecId);
+    return {
+      codec: codec?.mimeType,
+      received: inbound?.packetsReceived,
+      lost: inbound?.packetsLost,
+      remote: of('remote-outbound-rtp') !== undefined,
+      told: of('remote-inbound-rtp')?.roundTripTime,
+    };
+  },
+
+  /** Until the connection is over. */
+  async over(url) {
+    const { connection } = this.kept[url];
+    while (!['disconnected', 'failed', 'closed'].includes(connection.connectionState)) {
+      await new Promise((changed) => connection.addEventListener('connectionstatechange', changed, { once: true }));
+    }
+  },
+
+  listen,
+  hears,
+};
