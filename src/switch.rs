@@ -71,10 +71,11 @@ impl Switch {
         let clients = options.clients.clone();
         let relay = Relay::start(options)?;
         let (certificates, Seen { sha256, http }) = Certificates::new(relay.identity(), clients.as_ref())?;
+        let browsers = browsers(config, &relay)?;
+        let endpoints = browsers.clone().map(Endpoints::new);
         let calls = telephony
-            .map(|telephony| telephony.start(&relay, sha256.clone(), StreamTls(http.clone())))
+            .map(|telephony| telephony.start(&relay, sha256.clone(), StreamTls(http.clone()), browsers))
             .transpose()?;
-        let endpoints = browsers(config, &relay)?.map(Endpoints::new);
         let mesh = Mesh::new(&config.mesh, relay.address(), relay.ports().to_vec())?;
         let state = ControlState {
             mesh: mesh_state(&relay, mesh.as_ref()),

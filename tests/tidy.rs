@@ -162,7 +162,6 @@ const LAYERS: &[Layer] = &[
     layer("webrtc/codec", &[], &[], &[]),
     layer("webrtc/crypto", &["limits"], &[], &[]),
     layer("webrtc/description", &["limits"], &[], &[]),
-    layer("webrtc/tests", ANY, &[], &[]),
     layer("webrtc/username", &[], &[], &[]),
     layer(
         "webrtc/session",
@@ -185,12 +184,7 @@ const LAYERS: &[Layer] = &[
     layer("legs/silence", &[], &[], &[]),
     layer("legs/expecting", &["events", "leg", "silence"], &[], &[]),
     layer("legs/carried", &["window"], &[], &[]),
-    layer(
-        "legs/carrying",
-        &["events", "leg", "limits", "settings"],
-        &[],
-        &["shard"],
-    ),
+    layer("legs/carrying", &["events", "leg", "limits"], &[], &["shard"]),
     layer(
         "legs/way_out",
         &["carried", "limits", "srtp", "window"],
@@ -327,7 +321,7 @@ const LAYERS: &[Layer] = &[
     ),
     layer(
         "signalling/routes",
-        &["access", "counters", "limits", "port", "rest"],
+        &["access", "counters", "gateway", "limits", "port", "rest"],
         &[],
         &[],
     ),
@@ -414,7 +408,7 @@ const LAYERS: &[Layer] = &[
     layer("state", &[], &[], &["ResetKey"]),
     layer(
         "telephony",
-        &["config", "control", "directory", "limits", "state"],
+        &["browsers", "config", "control", "directory", "limits", "state"],
         &["wire"],
         &["auth", "limits", "ratelimit", "routing", "shard", "RelayHandle"],
     ),

@@ -14,16 +14,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use anyhow::Context;
-use moqswitch_legs::{LegEvent, LegName, LegSettings, LegStatistics, Legs, LegsPort};
+use moqswitch_legs::{LegEvent, LegName, LegSettings, Legs, LegsPort};
 use moqswitch_proto::wire::BroadcastPath;
 use moqswitch_relay::certificate::DevelopmentCertificate;
 use moqswitch_relay::shard::ShardPort;
 use moqswitch_webrtc::{Certificate, Codec, DescriptionError, Session, SessionSettings};
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
 use crate::config::WebrtcConfig;
-use crate::limits::{BROWSER_EVENTS_MAX, SHARD_ANSWER_WAIT_MAX};
+use crate::limits::BROWSER_EVENTS_MAX;
 
 pub use relays::{IceServer, IceServers};
 
@@ -35,13 +35,13 @@ struct Shared {
     certificate: Certificate,
     ice_servers: IceServers,
     random: SystemRandom,
-    /// Of each opener: notified when something happened on its legs.
-    news: [Arc<Notify>; OPENERS],
     pool: Mutex<Pool>,
 }
 
 struct Pool {
     shards: Vec<Place>,
+    /// Of each opener: notified when something happened on its legs.
+    news: [Arc<Notify>; OPENERS],
     legs: HashMap<BrowserLeg, Opener>,
     told: [VecDeque<(BrowserLeg, LegEvent)>; OPENERS],
     /// Legs whose end their shard had no room for.
@@ -121,9 +121,9 @@ impl Browsers {
             },
             ice_servers: IceServers::load(config)?,
             random: SystemRandom::new(),
-            news: [bell, Arc::new(Notify::new())],
             pool: Mutex::new(Pool {
                 shards: places,
+                news: [bell, Arc::new(Notify::new())],
                 legs: HashMap::new(),
                 told: [VecDeque::new(), VecDeque::new()],
                 unended: Vec::new(),
@@ -182,17 +182,6 @@ impl Browsers {
         Ok(leg)
     }
 
-    /// The peer offers something else. The answer, when the shard has it.
-    pub async fn offered(&self, leg: BrowserLeg, offer: String) -> Result<String, BrowserError> {
-        let answer = self
-            .at(leg, |port| port.offer(leg.leg, offer).ok())
-            .ok_or(BrowserError::Busy)?;
-        match tokio::time::timeout(SHARD_ANSWER_WAIT_MAX, answer).await {
-            Ok(Ok(answer)) => Ok(answer?),
-            Ok(Err(_)) | Err(_) => Err(BrowserError::Busy),
-        }
-    }
-
     /// From here on the peer hears this broadcast, or nothing. False: the shard has too much to do.
     pub fn hear(&self, leg: BrowserLeg, broadcast: Option<&str>) -> bool {
         self.at(leg, |port| {
@@ -200,14 +189,19 @@ impl Browsers {
         })
     }
 
+    /// Something else was agreed on. False: the shard has too much to do.
+    pub fn change(&self, leg: BrowserLeg, settings: LegSettings) -> bool {
+        self.at(leg, |port| port.change(leg.leg, settings, None).is_ok())
+    }
+
     /// Sends a digit to the peer.
     pub fn press(&self, leg: BrowserLeg, digit: char, duration_ms: u32) -> bool {
         self.at(leg, |port| port.press(leg.leg, digit, duration_ms).is_ok())
     }
 
-    /// What was counted so far.
-    pub fn count(&self, leg: BrowserLeg) -> Option<oneshot::Receiver<LegStatistics>> {
-        self.at(leg, |port| port.count(leg.leg).ok())
+    /// Asks what was counted so far: an event is the answer.
+    pub fn count(&self, leg: BrowserLeg) -> bool {
+        self.at(leg, |port| port.count_later(leg.leg).is_ok())
     }
 
     /// Ends a leg. A shard that has too much to do is told with one of the next calls.
@@ -216,19 +210,24 @@ impl Browsers {
         if pool.legs.contains_key(&leg) && !pool.unended.contains(&leg) {
             pool.unended.push(leg);
         }
-        self.catch_up(&mut pool);
+        Self::catch_up(&mut pool);
     }
 
     /// What happened on the legs of an opener, in order.
     pub fn poll(&self, opener: Opener) -> Option<(BrowserLeg, LegEvent)> {
         let mut pool = self.lock();
-        self.catch_up(&mut pool);
+        Self::catch_up(&mut pool);
         pool.told[opener as usize].pop_front()
     }
 
     /// Notified when [`Self::poll`] may have something.
     pub fn news(&self, opener: Opener) -> Arc<Notify> {
-        Arc::clone(&self.0.news[opener as usize])
+        Arc::clone(&self.lock().news[opener as usize])
+    }
+
+    /// Has it notified instead.
+    pub fn set_news(&self, opener: Opener, news: Arc<Notify>) {
+        self.lock().news[opener as usize] = news;
     }
 
     /// 128 random bits.
@@ -252,12 +251,12 @@ impl Browsers {
 
     fn at<T>(&self, leg: BrowserLeg, ask: impl FnOnce(&LegsPort) -> T) -> T {
         let mut pool = self.lock();
-        self.catch_up(&mut pool);
+        Self::catch_up(&mut pool);
         ask(&pool.shards[leg.shard].port)
     }
 
     /// Says what could not be said, and takes what shards tell.
-    fn catch_up(&self, pool: &mut Pool) {
+    fn catch_up(pool: &mut Pool) {
         let shards = &pool.shards;
         pool.unended
             .retain(|leg| shards[leg.shard].port.close(leg.leg, None).is_err());
@@ -268,7 +267,7 @@ impl Browsers {
                     leg: event.leg(),
                 };
                 if let Some(opener) = pool.take(leg, event) {
-                    self.0.news[opener as usize].notify_one();
+                    pool.news[opener as usize].notify_one();
                 }
             }
         }

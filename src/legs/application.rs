@@ -81,12 +81,6 @@ impl Application {
                 Ok(socket) => self.entrance.serve(socket),
                 Err(error) => tracing::error!(%error, "no socket for WebRTC"),
             },
-            Command::Offer { leg, offer, reply } => self.with(leg, host, |leg, host| {
-                if let Some(answer) = leg.take_offer(&offer, host) {
-                    // Who asked may be gone.
-                    let _ = reply.send(answer);
-                }
-            }),
             Command::Agree { leg, settings, peer } => self.agree(leg, settings, peer, host),
             Command::Hear(leg, broadcast) => self.with(leg, host, |leg, host| leg.hear(broadcast, host)),
             Command::Press {

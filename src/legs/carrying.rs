@@ -5,12 +5,11 @@ use std::time::Instant;
 
 use moqswitch_media::rtp::Packet;
 use moqswitch_relay::shard::local::Host;
-use moqswitch_webrtc::{DescriptionError, SessionPacket, Told};
+use moqswitch_webrtc::{SessionPacket, Told};
 
 use crate::events::{LegEvent, Outbox};
 use crate::leg::Leg;
 use crate::limits::DATAGRAMS_PER_SECOND_MAX;
-use crate::settings::LegSettings;
 
 impl Leg {
     /// A datagram came that is its peer's, by name or by address.
@@ -20,22 +19,6 @@ impl Leg {
             true => carried.session.handle_datagram(source, datagram, now),
             false => self.note_unusable(),
         }
-    }
-
-    /// Its peer offers something else: what it says and hears may change, and by which payload types. `None`: it has no session.
-    pub(crate) fn take_offer(&mut self, offer: &str, host: &mut Host<'_>) -> Option<Result<String, DescriptionError>> {
-        let session = &mut self.carried.as_mut()?.session;
-        let answer = session.change(offer);
-        let agreed = session.agreed().clone();
-        let settings = LegSettings::of_session(self.settings.broadcast.clone(), &agreed, self.settings.source);
-        if let (Ok(_), Some(settings)) = (&answer, settings) {
-            let settings = LegSettings {
-                delivery: self.settings.delivery,
-                ..settings
-            };
-            self.agree(Some(settings), None, host);
-        }
-        Some(answer)
     }
 
     /// Where its peer is, if it is up.

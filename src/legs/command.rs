@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, UdpSocket};
 
 use moqswitch_proto::wire::BroadcastPath;
-use moqswitch_webrtc::{DescriptionError, Session};
+use moqswitch_webrtc::Session;
 use tokio::sync::oneshot;
 
 use crate::settings::LegSettings;
@@ -35,12 +35,6 @@ pub(crate) enum Command {
         leg: LegName,
         session: Box<Session>,
         settings: Box<LegSettings>,
-    },
-    /// The peer of such a leg offers something else. Told: the answer.
-    Offer {
-        leg: LegName,
-        offer: String,
-        reply: oneshot::Sender<Result<String, DescriptionError>>,
     },
     /// What is not given stays as it is.
     Agree {

@@ -9,7 +9,7 @@ use crossbeam_queue::ArrayQueue;
 use moqswitch_proto::wire::BroadcastPath;
 use moqswitch_relay::shard::local::{Installation, TooManyApplications};
 use moqswitch_relay::shard::{ShardBusy, ShardCommand, ShardPort};
-use moqswitch_webrtc::{DescriptionError, Session};
+use moqswitch_webrtc::Session;
 use tokio::sync::{Notify, oneshot};
 
 use crate::application::Application;
@@ -93,17 +93,6 @@ impl LegsPort {
             settings: Box::new(settings),
         })?;
         Ok(leg)
-    }
-
-    /// The peer of a leg of WebRTC offers something else. The answer comes, or nothing if there is no such leg.
-    pub fn offer(
-        &self,
-        leg: LegName,
-        offer: String,
-    ) -> Result<oneshot::Receiver<Result<String, DescriptionError>>, LegsBusy> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Command::Offer { leg, offer, reply })?;
-        Ok(answer)
     }
 
     /// Says where the peer is. For a moment from then on its packets tell better.

@@ -13,8 +13,8 @@ use tokio::time;
 use crate::access::{ApiKey, Guard, Origins, TokenKey};
 use crate::counters::{Counters, Place};
 use crate::exchange::Exchange;
-use crate::gateway::TrunkPlan;
-use crate::limits::{ANSWER_WAIT_MAX, COMMANDS_MAX, SOCKETS_MAX};
+use crate::gateway::{SipWebSocket, TrunkPlan};
+use crate::limits::{ANSWER_WAIT_MAX, COMMANDS_MAX, SIP_SOCKETS_WAITING_MAX, SOCKETS_MAX};
 use crate::media::Busy;
 use crate::outward::Webhook;
 
@@ -22,6 +22,8 @@ use crate::outward::Webhook;
 #[derive(Debug)]
 pub(crate) struct Port {
     commands: mpsc::Sender<Command>,
+    /// WebSockets of telephones.
+    sip: mpsc::Sender<SipWebSocket>,
     seats: Arc<Semaphore>,
     origins: watch::Sender<Origins>,
     pub(crate) counters: Arc<Counters>,
@@ -54,16 +56,18 @@ impl Port {
         origins: Origins,
         counters: Arc<Counters>,
         patience: Duration,
-    ) -> (Self, mpsc::Receiver<Command>) {
+    ) -> (Self, mpsc::Receiver<Command>, mpsc::Receiver<SipWebSocket>) {
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
+        let (sip, sip_sockets) = mpsc::channel(SIP_SOCKETS_WAITING_MAX);
         let port = Self {
             commands,
+            sip,
             seats: Arc::new(Semaphore::new(SOCKETS_MAX)),
             origins: watch::Sender::new(origins),
             counters,
             patience,
         };
-        (port, inbox)
+        (port, inbox, sip_sockets)
     }
 
     /// Whether pages of the request's origin may use the switch.
@@ -102,6 +106,18 @@ impl Port {
     pub(crate) fn hand_over(&self, socket: WebSocket, peer: Option<SocketAddr>, seat: OwnedSemaphorePermit) {
         // Counted by `send`; the client sees its socket end.
         let _ = self.send(Command::Socket(Box::new(socket), peer, seat));
+    }
+
+    /// Gives a telephone's WebSocket to the gateway. Where there is no SIP, or too much to do, it ends.
+    pub(crate) fn hand_over_telephone(&self, websocket: SipWebSocket) {
+        if self.sip.try_send(websocket).is_err() {
+            self.counters.refused(Place::Command, 503);
+        }
+    }
+
+    /// Whether there is SIP.
+    pub(crate) fn has_sip(&self) -> bool {
+        !self.sip.is_closed()
     }
 
     /// Asks something of the exchange.

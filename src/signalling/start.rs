@@ -19,7 +19,7 @@ use crate::control::{self, Board, DomainName};
 use crate::counters::{Counters, Refused};
 use crate::exchange::{Exchange, draw};
 use crate::figures::Figures;
-use crate::gateway::{self, Gateway, SipSettings, SipSockets, TrunkPlan};
+use crate::gateway::{self, Gateway, SipSettings, SipSockets, SipWebSocket, TrunkPlan};
 use crate::journal::{Found, Journal};
 use crate::limits::{BLOCKING_THREADS_MAX, COMMANDS_PER_TURN_MAX, CONTROL_SERVERS_MAX};
 use crate::media::{Busy, MediaPlane};
@@ -65,7 +65,7 @@ impl Signalling {
             .map(|own| std::mem::take(&mut own.keys).into());
         let counters = Arc::new(Counters::default());
         let origins = Origins::new(settings.origins.clone());
-        let (port, inbox) = Port::new(origins, Arc::clone(&counters), settings.times.request);
+        let (port, inbox, sip_sockets) = Port::new(origins, Arc::clone(&counters), settings.times.request);
         // What can fail comes before the runtime: that may not be dropped where another runs.
         let opened = settings.records.clone().map(Store::start).transpose()?;
         let journal = settings.state.as_ref().map(open_journal).transpose()?.flatten();
@@ -85,6 +85,7 @@ impl Signalling {
                 Kept { opened, journal },
                 Inbox {
                     commands: inbox,
+                    sip_sockets: Some(sip_sockets),
                     stopped,
                     counters,
                 },
@@ -208,6 +209,8 @@ impl SignallingHandle {
 /// What the calls thread hears of others.
 struct Inbox {
     commands: mpsc::Receiver<Command>,
+    /// Until the gateway has them.
+    sip_sockets: Option<mpsc::Receiver<SipWebSocket>>,
     stopped: watch::Receiver<bool>,
     counters: Arc<Counters>,
 }
@@ -275,10 +278,12 @@ fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, kept: 
             }
         }));
         tokio::task::spawn_local(end_failed(failed, Rc::downgrade(&shared)));
-        if let Some((gateway, sockets)) = gateway {
+        // Where there is no gateway nobody takes them, and clients are told.
+        let websockets = inbox.sip_sockets.take();
+        if let (Some((gateway, sockets)), Some(websockets)) = (gateway, websockets) {
             let shared = Rc::downgrade(&shared);
             tokio::task::spawn_local(async move {
-                if let Err(error) = gateway::serve(shared, gateway, sockets).await {
+                if let Err(error) = gateway::serve(shared, gateway, sockets, websockets).await {
                     tracing::error!(%error, "no SIP");
                 }
             });

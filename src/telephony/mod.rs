@@ -19,12 +19,14 @@ use moqswitch_signalling::{
 use ring::rand::SystemRandom;
 use tokio::sync::{mpsc, watch};
 
+use crate::browsers::Browsers;
 use crate::config::{CallsConfig, Config};
 use crate::control::StreamTls;
 use crate::directory;
 use crate::limits::LEGS_COUNTED_MAX;
 use crate::state::Place;
 
+mod browsing;
 mod channels;
 mod counting;
 mod delivery;
@@ -124,6 +126,7 @@ impl Telephony {
         relay: &RelayHandle,
         certificate: watch::Receiver<Arc<str>>,
         encryption: StreamTls,
+        browsers: Option<Browsers>,
     ) -> anyhow::Result<Running> {
         let (relay, shards) = (relay.address(), relay.ports().to_vec());
         let url = self.config.media_url.clone().unwrap_or_else(|| media::url_of(relay));
@@ -140,7 +143,7 @@ impl Telephony {
             own.channels = Box::new(RtpChannels::new(shared.clone()));
             pool = Some(shared);
         }
-        self.settings.sip = sip::start(&self.config, &shards, encryption, pool)?;
+        self.settings.sip = sip::start(&self.config, &shards, encryption, (pool, browsers))?;
         let handle = Signalling::start(self.settings, Box::new(media)).context("the calls thread")?;
         let (counted, over) = mpsc::channel(LEGS_COUNTED_MAX);
         let devices = Devices::new(told, counted, self.reader, shards.clone());

@@ -15,7 +15,9 @@ use moqswitch_signalling::{
 };
 use tokio::sync::Notify;
 
+use super::browsing::BrowserGateways;
 use super::pool::{Opener, Pooled, RtpPool, Unpooled};
+use crate::browsers::Browsers;
 
 /// All of them.
 pub(super) struct RtpGateways {
@@ -23,6 +25,8 @@ pub(super) struct RtpGateways {
     opened: u64,
     legs: HashMap<RtpLeg, Open>,
     names: HashMap<Pooled, RtpLeg>,
+    /// Those of telephones in pages, if there is WebRTC.
+    browsers: Option<BrowserGateways>,
 }
 
 /// An open one.
@@ -32,13 +36,26 @@ struct Open {
 }
 
 impl RtpGateways {
-    pub(super) fn new(pool: RtpPool) -> Self {
+    pub(super) fn new(pool: RtpPool, browsers: Option<Browsers>) -> Self {
+        let news = pool.news();
         Self {
+            browsers: browsers.map(|browsers| BrowserGateways::new(browsers, news)),
             pool,
             opened: 0,
             legs: HashMap::new(),
             names: HashMap::new(),
         }
+    }
+
+    /// Those that have a leg.
+    fn browser(&mut self, leg: RtpLeg) -> Option<&mut BrowserGateways> {
+        self.browsers.as_mut().filter(|browsers| browsers.has(leg))
+    }
+
+    fn begin(&mut self) -> RtpLeg {
+        let leg = RtpLeg(self.opened);
+        self.opened += 1;
+        leg
     }
 
     fn leg(&self, leg: RtpLeg) -> Result<Pooled, RtpError> {
@@ -48,36 +65,10 @@ impl RtpGateways {
     /// As gateways know it. `None`: of a leg that is not there.
     fn translate(&mut self, pooled: Pooled, event: LegEvent) -> Option<RtpEvent> {
         let leg = *self.names.get(&pooled)?;
-        Some(match event {
-            LegEvent::Refused { reason, .. } => {
-                self.forget(leg, pooled);
-                let reason = match reason {
-                    LegRefused::Full => RtpRefused::Full,
-                    LegRefused::NotAnnounced => RtpRefused::NotAnnounced,
-                    LegRefused::Socket | LegRefused::NoWebrtc => RtpRefused::Socket,
-                };
-                RtpEvent::Refused { leg, reason }
-            }
-            LegEvent::Closed { statistics, .. } => {
-                self.forget(leg, pooled);
-                let statistics = counted(&statistics);
-                RtpEvent::Closed { leg, statistics }
-            }
-            LegEvent::Counted { statistics, .. } => {
-                let statistics = counted(&statistics);
-                RtpEvent::Counted { leg, statistics }
-            }
-            LegEvent::Digit { digit, duration_ms, .. } => RtpEvent::Digit {
-                leg,
-                digit,
-                duration_ms,
-            },
-            LegEvent::Silent { .. } | LegEvent::Gone { .. } => RtpEvent::Silent { leg },
-            LegEvent::OtherCodec { codec, .. } => RtpEvent::OtherCodec {
-                leg,
-                codec: of_calls(codec),
-            },
-        })
+        if matches!(event, LegEvent::Refused { .. } | LegEvent::Closed { .. }) {
+            self.forget(leg, pooled);
+        }
+        Some(told(leg, event))
     }
 
     fn forget(&mut self, leg: RtpLeg, pooled: Pooled) {
@@ -98,8 +89,7 @@ impl RtpLegs for RtpGateways {
             };
             made.insert(settings).clone()
         })?;
-        let leg = RtpLeg(self.opened);
-        self.opened += 1;
+        let leg = self.begin();
         self.names.insert(pooled, leg);
         if let Some(settings) = made {
             let open = Open { leg: pooled, settings };
@@ -109,6 +99,16 @@ impl RtpLegs for RtpGateways {
     }
 
     fn agree(&mut self, leg: RtpLeg, agreed: &RtpAgreed) -> Result<(), RtpError> {
+        if let Some(browsers) = self.browser(leg) {
+            // Where its peer is, and whether it is, its session knows.
+            let before = LegSettings::new(BroadcastPath::new(""), LegCodec::Pcmu, 0, (0, 0, 0));
+            let settings = LegSettings {
+                rtcp: Rtcp::Off,
+                media_timeout: None,
+                ..settings(agreed, &before)
+            };
+            return browsers.change(leg, settings);
+        }
         let open = self.legs.get_mut(&leg).ok_or(RtpError::Unknown)?;
         let settings = settings(agreed, &open.settings);
         let peer = agreed.peer.map(|peer| LegPeer {
@@ -120,19 +120,55 @@ impl RtpLegs for RtpGateways {
         Ok(())
     }
 
+    fn serves_browsers(&self) -> bool {
+        self.browsers.is_some()
+    }
+
+    fn answer_browser(&mut self, path: &str, offer: &str, codecs: &[Codec]) -> Result<(RtpLeg, String), RtpError> {
+        let leg = self.begin();
+        let browsers = self.browsers.as_mut().ok_or(RtpError::Exhausted)?;
+        Ok((leg, browsers.answer(leg, path, offer, codecs)?))
+    }
+
+    fn offer_browser(&mut self, path: &str, codecs: &[Codec]) -> Result<(RtpLeg, String), RtpError> {
+        let leg = self.begin();
+        let browsers = self.browsers.as_mut().ok_or(RtpError::Exhausted)?;
+        Ok((leg, browsers.offer(leg, path, codecs)?))
+    }
+
+    fn take_browser_answer(&mut self, leg: RtpLeg, answer: &str) -> Result<(), RtpError> {
+        self.browser(leg).ok_or(RtpError::Unknown)?.take_answer(leg, answer)
+    }
+
+    fn answer_browser_again(&self, said: &str, sends: bool, receives: bool, offers: (&str, &str)) -> Option<String> {
+        moqswitch_webrtc::redirect(said, sends, receives, offers)
+    }
+
     fn hear(&mut self, leg: RtpLeg, path: Option<&str>) -> Result<(), RtpError> {
+        if let Some(browsers) = self.browser(leg) {
+            return browsers.hear(leg, path);
+        }
         Ok(self.pool.hear(self.leg(leg)?, path.map(BroadcastPath::new))?)
     }
 
     fn press(&mut self, leg: RtpLeg, digit: char, duration_ms: u32) -> Result<(), RtpError> {
+        if let Some(browsers) = self.browser(leg) {
+            return browsers.press(leg, digit, duration_ms);
+        }
         Ok(self.pool.press(self.leg(leg)?, digit, duration_ms)?)
     }
 
     fn count(&mut self, leg: RtpLeg) -> Result<(), RtpError> {
+        if let Some(browsers) = self.browser(leg) {
+            return browsers.count(leg);
+        }
         Ok(self.pool.count(self.leg(leg)?)?)
     }
 
     fn close(&mut self, leg: RtpLeg) {
+        if let Some(browsers) = self.browser(leg) {
+            return browsers.close(leg);
+        }
         // Its name stays until its end is told.
         if let Some(open) = self.legs.remove(&leg) {
             self.pool.close(open.leg);
@@ -140,6 +176,9 @@ impl RtpLegs for RtpGateways {
     }
 
     fn poll(&mut self) -> Option<RtpEvent> {
+        if let Some((leg, event)) = self.browsers.as_mut().and_then(BrowserGateways::poll) {
+            return Some(told(leg, event));
+        }
         loop {
             let (pooled, event) = self.pool.poll(Opener::Gateways)?;
             let told = self.translate(pooled, event);
@@ -241,6 +280,38 @@ fn counted(statistics: &LegStatistics) -> RtpStatistics {
     }
 }
 
+/// As gateways know it.
+fn told(leg: RtpLeg, event: LegEvent) -> RtpEvent {
+    match event {
+        LegEvent::Refused { reason, .. } => {
+            let reason = match reason {
+                LegRefused::Full => RtpRefused::Full,
+                LegRefused::NotAnnounced => RtpRefused::NotAnnounced,
+                LegRefused::Socket | LegRefused::NoWebrtc => RtpRefused::Socket,
+            };
+            RtpEvent::Refused { leg, reason }
+        }
+        LegEvent::Closed { statistics, .. } => {
+            let statistics = counted(&statistics);
+            RtpEvent::Closed { leg, statistics }
+        }
+        LegEvent::Counted { statistics, .. } => {
+            let statistics = counted(&statistics);
+            RtpEvent::Counted { leg, statistics }
+        }
+        LegEvent::Digit { digit, duration_ms, .. } => RtpEvent::Digit {
+            leg,
+            digit,
+            duration_ms,
+        },
+        LegEvent::Silent { .. } | LegEvent::Gone { .. } => RtpEvent::Silent { leg },
+        LegEvent::OtherCodec { codec, .. } => RtpEvent::OtherCodec {
+            leg,
+            codec: of_calls(codec),
+        },
+    }
+}
+
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -291,7 +362,7 @@ mod tests {
     async fn telephones_talk_by_legs_and_what_happens_is_told() {
         let relay = start();
         let pool = RtpPool::new(&[HOST, V6], &(22_000..=22_005), relay.ports()).unwrap();
-        let mut legs = RtpGateways::new(pool.clone());
+        let mut legs = RtpGateways::new(pool.clone(), None);
         let (first, second) = (telephone(HOST).await, telephone(V6).await);
         let one = open(&mut legs, "call/7/1", HOST);
         let two = open(&mut legs, "call/7/2", V6);
@@ -338,7 +409,7 @@ mod tests {
     async fn channels_and_gateways_share_ports() {
         let relay = start();
         let pool = RtpPool::new(&[HOST], &(22_010..=22_015), relay.ports()).unwrap();
-        let mut legs = RtpGateways::new(pool.clone());
+        let mut legs = RtpGateways::new(pool.clone(), None);
         let mut channels = RtpChannels::new(pool);
         assert_eq!((legs.available(), channels.load().available), (3, 3));
         let opened = open(&mut legs, "call/7/1", HOST);

@@ -10,6 +10,7 @@ use moqswitch_signalling::{Encryption, SipSettings, SipSockets};
 
 use super::pool::RtpPool;
 use super::rtp::RtpGateways;
+use crate::browsers::Browsers;
 use crate::config::{CallsConfig, SipConfig};
 use crate::control::StreamTls;
 use crate::directory;
@@ -19,7 +20,7 @@ pub(super) fn start(
     config: &CallsConfig,
     shards: &[ShardPort],
     encryption: StreamTls,
-    pool: Option<RtpPool>,
+    (pool, browsers): (Option<RtpPool>, Option<Browsers>),
 ) -> anyhow::Result<Option<SipSettings>> {
     let Some(sip) = &config.sip else { return Ok(None) };
     let bound = bind(sip, encryption);
@@ -72,7 +73,7 @@ pub(super) fn start(
         srtp: sip.srtp,
         algorithms: sip.digest.clone(),
         trunks: directory::trunks(config).context("sip.trunks")?,
-        media: Box::new(RtpGateways::new(pool)),
+        media: Box::new(RtpGateways::new(pool, browsers)),
         media_addresses: told,
     }))
 }

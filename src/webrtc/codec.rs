@@ -41,13 +41,17 @@ impl Codec {
     }
 }
 
-/// Only these codecs, and telephone events for the clocks that they have.
+/// Only these codecs, in this order, and telephone events for the clocks that they have.
 pub(crate) fn configure(config: &mut format::CodecConfig, codecs: &[Codec]) {
     config.clear();
-    config.enable_opus(codecs.contains(&Codec::Opus), false);
-    config.enable_pcmu(codecs.contains(&Codec::Pcmu), false);
-    config.enable_pcma(codecs.contains(&Codec::Pcma), false);
-    config.enable_g722(codecs.contains(&Codec::G722), false);
+    for codec in codecs {
+        match codec {
+            Codec::Opus => config.enable_opus(true, false),
+            Codec::Pcmu => config.enable_pcmu(true, false),
+            Codec::Pcma => config.enable_pcma(true, false),
+            Codec::G722 => config.enable_g722(true, false),
+        }
+    }
     let mut events = |payload_type: u8, clock| {
         let range = format::FormatParams::parse_line("0-15");
         config.add_config(payload_type.into(), None, format::Codec::Tele, clock, None, range);
@@ -60,6 +64,6 @@ pub(crate) fn configure(config: &mut format::CodecConfig, codecs: &[Codec]) {
     }
 }
 
-/// As Chromium has them.
+/// As telephones of SIP and Chromium have them.
 const EVENTS_OF_OPUS: u8 = 110;
-const EVENTS_USUAL: u8 = 126;
+const EVENTS_USUAL: u8 = 101;

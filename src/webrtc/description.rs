@@ -47,6 +47,49 @@ pub(crate) fn audio_of(description: &str) -> Option<&str> {
     None
 }
 
+/// What was said last, said again with another direction and the next version: the answer to an offer that changes nothing
+/// else. `None`: the offer changes more, or the peer begins ICE anew.
+pub fn redirect(said: &str, sends: bool, receives: bool, (before, offer): (&str, &str)) -> Option<String> {
+    let count = |text: &str| text.lines().filter(|line| line.starts_with("m=")).count();
+    let is_the_same = |name: &str| attribute(before, name) == attribute(offer, name);
+    if count(offer) != count(said) || !is_the_same("a=ice-ufrag:") || !is_the_same("a=fingerprint:") {
+        return None;
+    }
+    let direction = match (sends, receives) {
+        (true, true) => "a=sendrecv",
+        (true, false) => "a=sendonly",
+        (false, true) => "a=recvonly",
+        (false, false) => "a=inactive",
+    };
+    let mut text = String::with_capacity(said.len());
+    for line in said.lines() {
+        match line {
+            "a=sendrecv" | "a=sendonly" | "a=recvonly" | "a=inactive" => text.push_str(direction),
+            // It was chosen when the session began.
+            "a=setup:actpass" => text.push_str("a=setup:passive"),
+            _ if line.starts_with("o=") => text.push_str(&next_version(line)?),
+            _ => text.push_str(line),
+        }
+        text.push_str("\r\n");
+    }
+    Some(text)
+}
+
+fn attribute<'a>(description: &'a str, name: &str) -> Option<&'a str> {
+    description
+        .lines()
+        .find_map(|line| line.strip_prefix(name))
+        .map(str::trim)
+}
+
+/// `o=name id version IN IP4 address` (RFC 8866, section 5.2).
+fn next_version(origin: &str) -> Option<String> {
+    let mut fields: Vec<String> = origin.split(' ').map(str::to_owned).collect();
+    let version = fields.get_mut(2)?;
+    *version = version.parse::<u64>().ok()?.wrapping_add(1).to_string();
+    Some(fields.join(" "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,6 +100,20 @@ mod tests {
             "a=mid:x\r\nm=audio 0 RTP 0\r\na=mid:a\r\nm=video 9 RTP 0\r\na=mid:b\r\nm=audio 9 RTP 0\r\na=mid:c\r\n";
         assert_eq!(audio_of(offer), Some("c"));
         assert_eq!(audio_of("m=audio 9 RTP 0\r\n"), None);
+    }
+
+    #[test]
+    fn what_was_said_is_said_again_with_another_direction() {
+        let said =
+            "v=0\r\no=- 5 9 IN IP4 0.0.0.0\r\nm=audio 9 RTP 0\r\na=setup:actpass\r\na=sendrecv\r\na=ice-ufrag:ours\r\n";
+        let offer = "m=audio 9 RTP 0\r\na=ice-ufrag:theirs\r\na=fingerprint:x\r\na=sendonly\r\n";
+        let answer = redirect(said, false, true, (offer, offer)).unwrap();
+        let wanted = "v=0\r\no=- 5 10 IN IP4 0.0.0.0\r\nm=audio 9 RTP 0\r\na=setup:passive\r\na=recvonly\r\na=ice-ufrag:ours\r\n";
+        assert_eq!(answer, wanted);
+        let anew = offer.replace("theirs", "new");
+        assert_eq!(redirect(said, false, true, (offer, &anew)), None);
+        let more = format!("{offer}m=video 9 RTP 96\r\n");
+        assert_eq!(redirect(said, true, true, (offer, &more)), None);
     }
 
     #[test]

@@ -23,10 +23,7 @@ mod description;
 mod session;
 mod username;
 
-#[cfg(test)]
-mod tests;
-
 pub use codec::{Agreed, Codec};
-pub use description::DescriptionError;
+pub use description::{DescriptionError, redirect};
 pub use session::{Certificate, Offered, Session, SessionPacket, SessionSettings, Told};
 pub use username::{is_check, username_of};

@@ -145,14 +145,6 @@ impl Session {
         })
     }
 
-    /// The peer offers something else. The answer.
-    pub fn change(&mut self, offer: &str) -> Result<String, DescriptionError> {
-        let offer = SdpOffer::from_sdp_string(&admit(offer)?).map_err(unusable)?;
-        let answer = self.rtc.sdp_api().accept_offer(offer).map_err(unusable)?;
-        self.agreed = agreed(&self.rtc, self.mid);
-        Ok(answer.to_sdp_string())
-    }
-
     /// What its checks of ICE begin with (RFC 8445, section 7.2.2): the name of this side.
     pub fn username(&self) -> &str {
         &self.username
@@ -350,3 +342,7 @@ const SEND_BUFFER_PACKETS: usize = 50;
 
 /// The first byte of what is no STUN (RFC 7983).
 const CHECKS_BELOW: u8 = 4;
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

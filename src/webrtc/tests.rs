@@ -1,16 +1,11 @@
 //! Sessions against str0m itself as the browser, without a network.
 
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
-use str0m::config::DtlsCert;
-use str0m::media::{Direction, MediaKind, Mid};
-use str0m::net::{Protocol, Receive};
-use str0m::rtp::{RtpPacket, RtpWrite};
-use str0m::{Candidate, Event, Input, Output, Rtc, RtcConfig};
+use str0m::rtp::RtpPacket;
 
 use super::*;
+use crate::{codec, limits};
 
 const OURS: &str = "192.0.2.1:5000";
 const THEIRS: &str = "198.51.100.7:6000";

@@ -1,4 +1,5 @@
 // The cases of tests/webrtc.sh.
+import { Telephone } from '../phone/telephone.mjs';
 
 const equal = (seen, wanted, what) => {
   if (seen !== wanted) throw new Error(`${what}: ${JSON.stringify(seen)}, and not ${JSON.stringify(wanted)}`);
@@ -6,6 +7,9 @@ const equal = (seen, wanted, what) => {
 
 /** Of a session of WHIP or WHEP, by its URL. */
 const end = async (location) => (await fetch(location, { method: 'DELETE' })).status;
+
+/** A telephone of JsSIP, registered. */
+const registered = async (page, test, number) => page.evaluate(([url, number]) => telephone.begin(url, number), [`ws://${test.address}/sip`, number]);
 
 export const CASES = {
   async 'WHIP is heard by WHEP'(test) {
@@ -44,5 +48,64 @@ export const CASES = {
     const options = await fetch(`${test.base}/whip/x`, { method: 'OPTIONS' });
     equal(options.status, 204, 'OPTIONS');
     equal(options.headers.get('Accept-Post'), 'application/sdp', 'Accept-Post');
+  },
+
+  async 'telephones of JsSIP call each other'(test) {
+    const [one, other] = await test.pages(2);
+    await registered(one, test, 'page-one');
+    await registered(other, test, 'page-other');
+    await one.evaluate(() => telephone.call('page-other'));
+    await other.evaluate(() => telephone.called());
+    await other.evaluate(() => telephone.answer());
+    await Promise.all([one, other].map((page) => page.evaluate(() => telephone.up())));
+    const heard = await Promise.all([one.evaluate((hz) => telephone.hears(hz), test.tones[1]), other.evaluate((hz) => telephone.hears(hz), test.tones[0])]);
+    test.note(`${await one.evaluate(() => telephone.codec())}; ${heard.map(({ hz, db }) => `${hz.toFixed(0)} Hz at ${db.toFixed(0)} dB`).join(', ')}`);
+    await one.evaluate(() => telephone.hold());
+    await other.evaluate(() => telephone.hearsNobody());
+    await one.evaluate(() => telephone.unhold());
+    await other.evaluate((hz) => telephone.hears(hz), test.tones[0]);
+    await one.evaluate(() => telephone.hangUp());
+    equal(await other.evaluate(() => telephone.ended), 'Terminated', 'how it ends');
+    await one.evaluate(() => telephone.unregister());
+  },
+
+  async 'JsSIP calls a telephone of SIP, and is called by it'(test) {
+    const [page] = await test.pages(1);
+    const port = Number(test.address.split(':')[1]);
+    const desk = await Telephone.start({ work: test.work, number: 'desk', tone: test.tones[2], sip: port + 2, port: port + 20 });
+    test.ending.push(() => desk.stop());
+    await registered(page, test, 'page');
+    await page.evaluate(() => telephone.call('desk'));
+    await desk.isCalled();
+    await desk.command('accept');
+    await Promise.all([page.evaluate(() => telephone.up()), desk.isUp()]);
+    await Promise.all([page.evaluate((hz) => telephone.hears(hz), test.tones[2]), desk.hears(test.tones[0], test.tones.slice(1))]);
+    // Nothing is transcoded.
+    equal(await page.evaluate(() => telephone.codec()), 'audio/PCMU', 'codec');
+    await page.evaluate(() => telephone.hangUp());
+    await desk.isFree();
+
+    await page.evaluate(() => (telephone.session = null));
+    await desk.call('page');
+    await page.evaluate(() => telephone.called());
+    await page.evaluate(() => telephone.answer());
+    await page.evaluate(() => telephone.up());
+    await Promise.all([page.evaluate((hz) => telephone.hears(hz), test.tones[2]), desk.hears(test.tones[0], test.tones.slice(1))]);
+    await desk.command('hangup');
+    await page.evaluate(() => telephone.ended);
+  },
+
+  async 'JsSIP calls the web phone'(test) {
+    const [page] = await test.pages(1);
+    const bob = await test.webPhone(1, 'bob');
+    await registered(page, test, 'page');
+    await page.evaluate(() => telephone.call('bob'));
+    await bob.waitForFunction(() => [...globalThis.phone.calls.values()].some(({ state }) => state == 'incoming'));
+    await bob.click('#answerBtn');
+    await page.evaluate(() => telephone.up());
+    await Promise.all([page.evaluate((hz) => telephone.hears(hz), test.tones[1]), test.hears(bob, 0)]);
+    test.note(`${await page.evaluate(() => telephone.codec())}`);
+    await page.evaluate(() => telephone.hangUp());
+    await bob.waitForFunction(() => !globalThis.phone.calls.size);
   },
 };

@@ -116,3 +116,92 @@ window.rtc = {
   listen,
   hears,
 };
+
+const MICROPHONE = { audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false }, video: false };
+
+/** A telephone of JsSIP in the page. */
+window.telephone = {
+  /** Registers. */
+  begin(url, number) {
+    const sockets = [new JsSIP.WebSocketInterface(url)];
+    this.agent = new JsSIP.UA({ sockets, uri: `sip:${number}@moqswitch`, password: 'secret', register: true, session_timers: false });
+    this.agent.on('newRTCSession', ({ session, originator }) => {
+      this.session = session;
+      this.ended = new Promise((ended) => {
+        session.on('ended', ({ cause }) => ended(cause));
+        session.on('failed', ({ cause }) => ended(cause));
+      });
+      this.isUp = new Promise((up) => session.on('confirmed', () => up(true)));
+      this.ear = new Promise((heard) => {
+        const watch = (connection) => connection.addEventListener('track', ({ track }) => heard(listen(new MediaStream([track]))));
+        if (session.connection) watch(session.connection);
+        session.on('peerconnection', ({ peerconnection }) => watch(peerconnection));
+      });
+      this.keys = '';
+      session.on('newDTMF', ({ originator: by, dtmf }) => {
+        if (by === 'remote') this.keys += dtmf.tone;
+      });
+      if (originator === 'remote') this.ring?.();
+    });
+    return new Promise((done, failed) => {
+      this.agent.on('registered', () => done(number));
+      this.agent.on('registrationFailed', ({ cause }) => failed(new Error(cause)));
+      this.agent.start();
+    });
+  },
+
+  async unregister() {
+    const done = new Promise((done) => this.agent.on('unregistered', done));
+    this.agent.unregister();
+    await done;
+  },
+
+  call(number) {
+    this.agent.call(`sip:${number}@moqswitch`, { mediaConstraints: MICROPHONE, pcConfig: { iceServers: [] } });
+  },
+
+  async called() {
+    if (!this.session) await new Promise((ring) => (this.ring = ring));
+  },
+
+  answer() {
+    this.session.answer({ mediaConstraints: MICROPHONE, pcConfig: { iceServers: [] } });
+  },
+
+  async up() {
+    const ended = this.ended.then((cause) => Promise.reject(new Error(`the call is over: ${cause}`)));
+    await Promise.race([this.isUp, ended]);
+  },
+
+  async hears(hz) {
+    return hears(await this.ear, hz);
+  },
+
+  /** Until nothing is heard any more. */
+  async hearsNobody() {
+    const ear = await this.ear;
+    for (let times = 0; times < 5; ) {
+      await new Promise((later) => setTimeout(later, 100));
+      times = loudest(ear).db < -80 ? times + 1 : 0;
+    }
+  },
+
+  hold() {
+    return new Promise((done) => this.session.hold({}, done));
+  },
+
+  unhold() {
+    return new Promise((done) => this.session.unhold({}, done));
+  },
+
+  async codec() {
+    const all = [...(await this.session.connection.getStats()).values()];
+    const inbound = all.find(({ type }) => type === 'inbound-rtp');
+    return all.find(({ id }) => id === inbound?.codecId)?.mimeType;
+  },
+
+  async hangUp() {
+    this.session.terminate();
+    await this.ended;
+  },
+};

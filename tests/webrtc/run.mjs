@@ -25,6 +25,7 @@ const { values: options } = parseArgs({
   },
 });
 const require = createRequire(path.join(options.modules, 'package.json'));
+const { build } = require('esbuild');
 const { chromium } = require('playwright-core');
 
 const address = `127.0.0.1:${options.port}`;
@@ -63,9 +64,16 @@ function launch(file) {
   });
 }
 
+/** JsSIP as it is on npm, for a page. */
+async function jssip() {
+  const entry = `globalThis.JsSIP = require('jssip');`;
+  const made = await build({ stdin: { contents: entry, resolveDir: options.modules }, bundle: true, write: false, format: 'iife', define: { global: 'globalThis' } });
+  return made.outputFiles[0].text;
+}
+
 class Test {
-  constructor(browsers, script) {
-    Object.assign(this, { browsers, script, base, sip, address, tones: TONES, contexts: [], notes: [], complaints: [], modules: options.modules, work: options.work, ending: [] });
+  constructor(browsers, script, phoneScript) {
+    Object.assign(this, { browsers, script, phoneScript, base, sip, address, tones: TONES, contexts: [], notes: [], complaints: [], modules: options.modules, work: options.work, ending: [] });
   }
 
   note(text) {
@@ -86,6 +94,28 @@ class Test {
     }));
   }
 
+  /** The web phone, registered. */
+  async webPhone(who, number) {
+    const context = await this.browsers[who].newContext({ permissions: ['microphone'], locale: 'en' });
+    this.contexts.push(context);
+    const page = await context.newPage();
+    await page.addInitScript(this.phoneScript);
+    await page.goto(`${base}/phone/`);
+    await page.fill('#dn', number);
+    await page.click('#registerForm button');
+    await page.waitForFunction(() => globalThis.phone.state == 'ready' && document.querySelector('#dialpad'));
+    return page;
+  }
+
+  /** It hears the tone of a browser, 20 dB above the others. */
+  hears(page, who) {
+    return page.waitForFunction(([tones, who]) => {
+      const levels = globalThis.levels(...tones).slice(0, tones.length);
+      const [heard] = levels.splice(who, 1);
+      return heard > -35 && Math.max(...levels) < heard - 20;
+    }, [TONES, who], { polling: 50, timeout: 20_000 });
+  }
+
   async close() {
     await Promise.all(this.contexts.map((context) => context.close()));
     for (const end of this.ending) await end();
@@ -93,7 +123,8 @@ class Test {
 }
 
 async function main() {
-  const script = await readFile(path.join(here, 'page.js'), 'utf8');
+  const script = `${await jssip()}\n${await readFile(path.join(here, 'page.js'), 'utf8')}`;
+  const phoneScript = await readFile(path.join(here, '../phone/page.js'), 'utf8');
   const tones = await writeTones(options.work);
   const relay = await start();
   const browsers = await Promise.all(tones.map(launch));
@@ -104,7 +135,7 @@ async function main() {
     for (const [name, run] of Object.entries(CASES)) {
       if (wanted.length && !wanted.includes(name)) continue;
       const began = Date.now();
-      const test = new Test(browsers, script);
+      const test = new Test(browsers, script, phoneScript);
       let failure = '';
       try {
         await run(test);

@@ -8,9 +8,9 @@ use moqswitch_calls::{
 };
 use moqswitch_sip::agent::{self, Binding, Invited, LegKey};
 use moqswitch_sip::flow::Transport;
-use moqswitch_sip::sdp::{Description, Direction, Session};
+use moqswitch_sip::sdp::{Description, Session};
 
-use super::{Again, Call, Carried, Gateway, Guest, Outgoing, RtpOpened, RtpWanted, Secrecy, Stage, codecs};
+use super::{Again, Browser, Call, Carried, Gateway, Guest, Outgoing, RtpOpened, RtpWanted, Secrecy, Stage, codecs};
 use crate::exchange::Exchange;
 
 impl Gateway {
@@ -33,6 +33,7 @@ impl Gateway {
             takes,
             secrecy,
             description,
+            browser,
         } = self.take_offer(invited)?;
         let caller = &invited.caller;
         let dialled = match invited.trunk {
@@ -86,6 +87,7 @@ impl Gateway {
         let mut call = Call::new(session, leg, stage, peer, secrecy, description);
         call.guest = guest;
         call.trunk = invited.trunk;
+        call.browser = browser;
         let carried = Carried {
             caller: invited.leg,
             headers: invited.headers.clone(),
@@ -121,7 +123,11 @@ impl Gateway {
         }
         let secrecy = self.secrecy(invited.trunk, invited.flow.transport);
         let mut description = self.new_description(NOWHERE);
-        secrecy.arm(&mut description, offer.as_deref());
+        let browser = self.browser_of(invited.body.as_deref(), offer.as_deref());
+        match &browser {
+            Some(_) => description.set_browser(),
+            None => secrecy.arm(&mut description, offer.as_deref()),
+        }
         let all = codecs::in_order(None, codecs::of_telephones());
         let refused = offer.as_deref().and_then(|offer| description.refuses(offer, &all));
         if let Some(refused) = refused {
@@ -133,6 +139,7 @@ impl Gateway {
             takes,
             secrecy,
             description,
+            browser,
         })
     }
 
@@ -220,11 +227,19 @@ impl Gateway {
         }
         let secrecy = self.secrecy(None, flow.map_or(Transport::Udp, |flow| flow.transport));
         let mut description = self.new_description(NOWHERE);
-        secrecy.arm_called(&mut description);
+        let is_browser = flow.is_some_and(|flow| flow.transport == Transport::Ws) && self.media.serves_browsers();
+        match is_browser {
+            true => description.set_browser(),
+            false => secrecy.arm_called(&mut description),
+        }
         let nearest = peer.unwrap_or(NOWHERE);
         let mut call = Call::new(session, incoming.leg, Stage::Called, nearest, secrecy, description);
         call.offered = offered;
-        let leg = self.open_media(&mut call, peer).map_err(|error| {
+        let opened = match is_browser {
+            true => self.offer_browser(&mut call, offered),
+            false => self.open_media(&mut call, peer).map(|opened| opened.leg),
+        };
+        let leg = opened.map_err(|error| {
             tracing::warn!(%error, "a call to a telephone");
             Cause::Congestion
         })?;
@@ -251,12 +266,12 @@ impl Gateway {
         };
         match begun {
             Ok(key) => {
-                self.streams.insert(leg.leg, key);
+                self.streams.insert(leg, key);
                 self.insert(key, call);
                 Ok(())
             }
             Err(cause) => {
-                self.media.close(leg.leg);
+                self.media.close(leg);
                 Err(cause)
             }
         }
@@ -278,12 +293,12 @@ impl Gateway {
             target: binding.target(),
             from: outgoing.from,
             to: agent::address(&binding.user, domain),
-            offer: call.session_description.offer(&outgoing.codecs, Direction::SendReceive),
+            offer: call.offer(&outgoing.codecs),
             headers: outgoing.headers,
             max_forwards: outgoing.max_forwards,
             account: None,
         };
-        if call.secrecy.may_do_without() {
+        if call.secrecy.may_do_without() && call.browser.is_none() {
             call.again = Some(Box::new(Again {
                 sent: sent.clone(),
                 codecs: outgoing.codecs,
@@ -347,6 +362,7 @@ impl Call {
             media: None,
             session_description,
             secrecy,
+            browser: None,
             again: None,
             stage,
             sends: None,
@@ -378,6 +394,7 @@ struct Wish {
     takes: Codecs,
     secrecy: Secrecy,
     description: Session,
+    browser: Option<Box<Browser>>,
 }
 
 /// The part of a number that an address has before the `@`.

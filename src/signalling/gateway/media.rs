@@ -28,6 +28,48 @@ pub trait RtpLegs: Send {
     /// [`RtpError::Unknown`], [`RtpError::Busy`].
     fn agree(&mut self, leg: RtpLeg, agreed: &RtpAgreed) -> Result<(), RtpError>;
 
+    /// Whether there are legs of WebRTC.
+    fn serves_browsers(&self) -> bool {
+        false
+    }
+
+    /// Opens a leg of WebRTC that answers an offer with one of these codecs: the answer. [`Self::agree`] says what is so beside
+    /// it.
+    ///
+    /// # Errors
+    /// [`RtpError::Exhausted`], [`RtpError::Busy`]; [`RtpError::Unusable`]: the offer is.
+    fn answer_browser(&mut self, _path: &str, _offer: &str, _codecs: &[Codec]) -> Result<(RtpLeg, String), RtpError> {
+        Err(RtpError::Exhausted)
+    }
+
+    /// A leg of WebRTC that is to be, and its offer of these codecs. It is opened by [`Self::take_browser_answer`].
+    ///
+    /// # Errors
+    /// [`RtpError::Exhausted`], [`RtpError::Busy`].
+    fn offer_browser(&mut self, _path: &str, _codecs: &[Codec]) -> Result<(RtpLeg, String), RtpError> {
+        Err(RtpError::Exhausted)
+    }
+
+    /// The answer to such an offer. A second one changes nothing.
+    ///
+    /// # Errors
+    /// [`RtpError::Unknown`], [`RtpError::Busy`]; [`RtpError::Unusable`]: the answer is.
+    fn take_browser_answer(&mut self, _leg: RtpLeg, _answer: &str) -> Result<(), RtpError> {
+        Err(RtpError::Unknown)
+    }
+
+    /// What was said to a browser last, said again with another direction: the answer to an offer that changes nothing else.
+    /// `None`: it changes more. `before` is what the browser said first.
+    fn answer_browser_again(
+        &self,
+        _said: &str,
+        _sends: bool,
+        _receives: bool,
+        _offers: (&str, &str),
+    ) -> Option<String> {
+        None
+    }
+
     /// From here on the telephone hears this broadcast, or nothing. One that is not there is waited for.
     ///
     /// # Errors
@@ -245,6 +287,9 @@ pub enum RtpError {
     /// There is no such leg.
     #[error("there is no such leg")]
     Unknown,
+    /// What a browser says cannot be used.
+    #[error("the description of a browser cannot be used")]
+    Unusable,
 }
 
 /// There are none.

@@ -2,6 +2,7 @@
 //! becomes an event of the plane, and what the plane tells a device becomes SIP and RTP.
 
 mod admitting;
+mod browsing;
 mod calling;
 mod codecs;
 mod entrance;
@@ -18,6 +19,7 @@ mod telling;
 mod trunks;
 mod view;
 mod watching;
+mod websocket;
 mod writing;
 
 use std::collections::{BTreeSet, HashMap};
@@ -51,6 +53,7 @@ use registering::Registry;
 use secrets::{Again, Secrecy};
 use trunks::Trunks;
 use watching::Watches;
+pub(crate) use websocket::SipWebSocket;
 
 /// See the module's documentation.
 pub(crate) struct Gateway {
@@ -89,6 +92,8 @@ struct Call {
     media: Option<RtpLeg>,
     session_description: Session,
     secrecy: Secrecy,
+    /// Its media are those of a browser.
+    browser: Option<Box<Browser>>,
     /// What is tried when it does not want what it was offered.
     again: Option<Box<Again>>,
     stage: Stage,
@@ -125,6 +130,15 @@ struct Call {
     /// When it was told last that nobody has answered yet, and what there is to be heard meanwhile.
     told: Instant,
     early: Option<String>,
+}
+
+/// What was said of a session of WebRTC.
+#[derive(Debug, Default)]
+struct Browser {
+    /// By the browser: when it began.
+    theirs: String,
+    /// By us: last.
+    ours: String,
 }
 
 /// What goes on with a call.
