@@ -91,10 +91,7 @@ impl Switch {
             authority: authority.clone(),
             token_checks: TokenChecks::new(config.limits.token_checks),
             websockets: websockets(config, &relay),
-            tls: Some(Tls {
-                context: http,
-                is_required: config.http_tls == HttpTls::Required,
-            }),
+            tls: Some(tls(config, StreamTls(http))),
         };
         let decides = authority.map(|authority| authority::serve(authority, asked, state.shards.clone()));
         let reloads = Reloads {
@@ -209,6 +206,13 @@ fn mesh_state(relay: &RelayHandle, mesh: Option<&Mesh>) -> MeshState {
         hop: relay.hop(),
         board: mesh.map(Mesh::board),
         routes: relay.routes(),
+    }
+}
+
+fn tls(config: &Config, StreamTls(context): StreamTls) -> Tls {
+    Tls {
+        context,
+        is_required: config.http_tls == HttpTls::Required,
     }
 }
 

@@ -162,6 +162,7 @@ const LAYERS: &[Layer] = &[
     layer("webrtc/codec", &[], &[], &[]),
     layer("webrtc/crypto", &["limits"], &[], &[]),
     layer("webrtc/description", &["limits"], &[], &[]),
+    layer("webrtc/exercise", &["codec", "crypto", "session"], &[], &[]),
     layer("webrtc/username", &[], &[], &[]),
     layer(
         "webrtc/session",

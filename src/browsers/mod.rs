@@ -68,8 +68,10 @@ pub struct BrowserLeg {
 pub enum Opener {
     /// WHIP and WHEP.
     Endpoints,
-    /// Calls.
+    /// Telephones in pages.
     Gateways,
+    /// Devices by signalling of their own.
+    Devices,
 }
 
 /// A leg that is wanted.
@@ -123,9 +125,9 @@ impl Browsers {
             random: SystemRandom::new(),
             pool: Mutex::new(Pool {
                 shards: places,
-                news: [bell, Arc::new(Notify::new())],
+                news: [bell, Arc::new(Notify::new()), Arc::new(Notify::new())],
                 legs: HashMap::new(),
-                told: [VecDeque::new(), VecDeque::new()],
+                told: Default::default(),
                 unended: Vec::new(),
             }),
         })))
@@ -230,6 +232,11 @@ impl Browsers {
         self.lock().news[opener as usize] = news;
     }
 
+    /// How many legs there are on each shard.
+    pub fn legs(&self) -> Vec<usize> {
+        self.lock().shards.iter().map(|place| place.legs).collect()
+    }
+
     /// 128 random bits.
     pub fn random(&self) -> Option<u128> {
         let mut bytes = [0; 16];
@@ -323,4 +330,7 @@ impl Offer {
     }
 }
 
-const OPENERS: usize = 2;
+const OPENERS: usize = 3;
+
+#[cfg(test)]
+mod tests;

@@ -18,12 +18,10 @@ pub struct IceServers {
 }
 
 /// One of them, for one browser.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IceServer {
     pub urls: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
 }
 

@@ -169,7 +169,11 @@ async fn metrics(State(state): State<ControlState>, headers: HeaderMap) -> Respo
             .flat_map(|authority| authority.answers())
             .collect(),
     };
-    match metrics::encode(snapshots, refused, figures(&state).await, form) {
+    let webrtc = state.endpoints.as_ref().map(|endpoints| metrics::WebrtcFigures {
+        legs: endpoints.legs(),
+        sessions: endpoints.len(),
+    });
+    match metrics::encode(snapshots, refused, figures(&state).await, webrtc, form) {
         Ok(text) => ([(header::CONTENT_TYPE, form.content_type())], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }

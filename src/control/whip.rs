@@ -57,6 +57,11 @@ impl Endpoints {
         }
     }
 
+    /// Legs of WebRTC, those of calls too, of each shard.
+    pub fn legs(&self) -> Vec<usize> {
+        self.browsers.legs()
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.lock().len()

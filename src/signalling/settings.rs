@@ -9,7 +9,7 @@ use moqswitch_calls::{Dialplan, Number};
 
 use crate::access::{ApiKey, Entrance, TokenKey, Users};
 use crate::control::{ChannelPool, NoChannels};
-use crate::gateway::SipSettings;
+use crate::gateway::{NoRtp, RtpLegs, SipSettings};
 use crate::limits;
 use crate::outward::{Callback, Webhook};
 
@@ -51,6 +51,8 @@ pub struct Settings {
     pub mediaswitch: Option<MediaswitchSettings>,
     /// Telephones of SIP. None: there are none.
     pub sip: Option<SipSettings>,
+    /// Legs of WebRTC for devices that speak with who does not.
+    pub browsers: Box<dyn RtpLegs>,
     /// Times that tests shorten.
     pub times: SocketTimes,
 }
@@ -128,6 +130,7 @@ impl Default for Settings {
             utc_offset: UtcOffset::fixed(0),
             mediaswitch: None,
             sip: None,
+            browsers: Box::new(NoRtp::default()),
             times: SocketTimes::default(),
         }
     }

@@ -307,6 +307,7 @@ async fn serve(
     stored: &mut Option<mpsc::Receiver<Vec<Arc<Row>>>>,
     moved: &Notify,
 ) {
+    let browsing = shared.exchange.borrow().browsing_news();
     loop {
         let due = shared
             .exchange
@@ -330,6 +331,7 @@ async fn serve(
             }
             () = moved.notified() => {}
             () = time::sleep_until(due.into()) => shared.exchange.borrow_mut().handle_timeout(),
+            () = browsing.notified() => shared.exchange.borrow_mut().take_browsing(),
             // It ends with its thread, which ends last.
             Some(rows) = stored => shared.exchange.borrow_mut().stored(rows),
             _ = inbox.stopped.wait_for(|stop| *stop) => return,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use moqswitch_legs::{LegEvent, LegSettings};
 use moqswitch_signalling::calls::Codec;
-use moqswitch_signalling::{RtpError, RtpLeg};
+use moqswitch_signalling::{RtpError, RtpIceServer, RtpLeg};
 use moqswitch_webrtc as webrtc;
 use tokio::sync::Notify;
 
@@ -14,6 +14,7 @@ use crate::browsers::{BrowserError, BrowserLeg, BrowserWanted, Browsers, Offer, 
 /// All of them.
 pub(super) struct BrowserGateways {
     browsers: Browsers,
+    opener: Opener,
     legs: HashMap<RtpLeg, State>,
     names: HashMap<BrowserLeg, RtpLeg>,
 }
@@ -27,13 +28,24 @@ enum State {
 
 impl BrowserGateways {
     /// Whose events are told by `news`.
-    pub(super) fn new(browsers: Browsers, news: Arc<Notify>) -> Self {
-        browsers.set_news(Opener::Gateways, news);
+    pub(super) fn new(browsers: Browsers, opener: Opener, news: Arc<Notify>) -> Self {
+        browsers.set_news(opener, news);
         Self {
+            opener,
             browsers,
             legs: HashMap::new(),
             names: HashMap::new(),
         }
+    }
+
+    pub(super) fn ice_servers(&self, name: &str) -> Vec<RtpIceServer> {
+        let servers = self.browsers.ice_servers(name).into_iter();
+        let told = servers.map(|server| RtpIceServer {
+            urls: server.urls,
+            username: server.username,
+            credential: server.credential,
+        });
+        told.collect()
     }
 
     pub(super) fn has(&self, leg: RtpLeg) -> bool {
@@ -47,13 +59,16 @@ impl BrowserGateways {
         offer: &str,
         codecs: &[Codec],
     ) -> Result<String, RtpError> {
-        let (own, answer) = self.browsers.answer(&wanted(path, codecs), offer).map_err(of_browser)?;
+        let (own, answer) = self
+            .browsers
+            .answer(&self.wanted(path, codecs), offer)
+            .map_err(of_browser)?;
         self.open(leg, own);
         Ok(answer)
     }
 
     pub(super) fn offer(&mut self, leg: RtpLeg, path: &str, codecs: &[Codec]) -> Result<String, RtpError> {
-        let (offer, text) = self.browsers.offer(wanted(path, codecs)).map_err(of_browser)?;
+        let (offer, text) = self.browsers.offer(self.wanted(path, codecs)).map_err(of_browser)?;
         self.legs.insert(leg, State::Offered(Box::new(offer), None));
         Ok(text)
     }
@@ -120,7 +135,7 @@ impl BrowserGateways {
 
     pub(super) fn poll(&mut self) -> Option<(RtpLeg, LegEvent)> {
         loop {
-            let (own, event) = self.browsers.poll(Opener::Gateways)?;
+            let (own, event) = self.browsers.poll(self.opener)?;
             let Some(leg) = self.names.get(&own).copied() else {
                 continue;
             };
@@ -132,13 +147,17 @@ impl BrowserGateways {
         }
     }
 
+    fn wanted(&self, path: &str, codecs: &[Codec]) -> BrowserWanted {
+        wanted(self.opener, path, codecs)
+    }
+
     fn open(&mut self, leg: RtpLeg, own: BrowserLeg) {
         self.legs.insert(leg, State::Open(own));
         self.names.insert(own, leg);
     }
 }
 
-fn wanted(path: &str, codecs: &[Codec]) -> BrowserWanted {
+fn wanted(opener: Opener, path: &str, codecs: &[Codec]) -> BrowserWanted {
     let codec = |codec: &Codec| match codec {
         Codec::Opus => webrtc::Codec::Opus,
         Codec::Pcmu => webrtc::Codec::Pcmu,
@@ -146,7 +165,7 @@ fn wanted(path: &str, codecs: &[Codec]) -> BrowserWanted {
         Codec::G722 => webrtc::Codec::G722,
     };
     BrowserWanted {
-        opener: Opener::Gateways,
+        opener,
         broadcast: path.to_owned(),
         codecs: codecs.iter().map(codec).collect(),
         receives: true,

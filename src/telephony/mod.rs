@@ -30,6 +30,7 @@ mod browsing;
 mod channels;
 mod counting;
 mod delivery;
+mod device_legs;
 mod devices;
 mod media;
 mod pages;
@@ -40,6 +41,7 @@ mod sip;
 
 use channels::RtpChannels;
 use counting::Counting;
+use device_legs::DeviceLegs;
 use devices::Devices;
 use media::RelayMedia;
 use pool::RtpPool;
@@ -142,6 +144,9 @@ impl Telephony {
             let shared = RtpPool::new(&[address], &rtp.ports, &shards).context("legs of RTP")?;
             own.channels = Box::new(RtpChannels::new(shared.clone()));
             pool = Some(shared);
+        }
+        if let Some(browsers) = &browsers {
+            self.settings.browsers = Box::new(DeviceLegs::new(browsers.clone()));
         }
         self.settings.sip = sip::start(&self.config, &shards, encryption, (pool, browsers))?;
         let handle = Signalling::start(self.settings, Box::new(media)).context("the calls thread")?;

@@ -1,6 +1,7 @@
 //! Legs of RTP for gateways: what the calls thread wants of them, told to the shards.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use tokio::sync::Notify;
 
 use super::browsing::BrowserGateways;
 use super::pool::{Opener, Pooled, RtpPool, Unpooled};
-use crate::browsers::Browsers;
+use crate::browsers::{Browsers, Opener as BrowserOpener};
 
 /// All of them.
 pub(super) struct RtpGateways {
@@ -39,7 +40,7 @@ impl RtpGateways {
     pub(super) fn new(pool: RtpPool, browsers: Option<Browsers>) -> Self {
         let news = pool.news();
         Self {
-            browsers: browsers.map(|browsers| BrowserGateways::new(browsers, news)),
+            browsers: browsers.map(|browsers| BrowserGateways::new(browsers, BrowserOpener::Gateways, news)),
             pool,
             opened: 0,
             legs: HashMap::new(),
@@ -74,6 +75,12 @@ impl RtpGateways {
     fn forget(&mut self, leg: RtpLeg, pooled: Pooled) {
         self.legs.remove(&leg);
         self.names.remove(&pooled);
+    }
+}
+
+impl fmt::Debug for RtpGateways {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("RtpGateways")
     }
 }
 
@@ -281,7 +288,7 @@ fn counted(statistics: &LegStatistics) -> RtpStatistics {
 }
 
 /// As gateways know it.
-fn told(leg: RtpLeg, event: LegEvent) -> RtpEvent {
+pub(super) fn told(leg: RtpLeg, event: LegEvent) -> RtpEvent {
     match event {
         LegEvent::Refused { reason, .. } => {
             let reason = match reason {

@@ -17,6 +17,9 @@
 
 pub mod limits;
 
+#[cfg(any(test, feature = "exercise"))]
+pub mod exercise;
+
 mod codec;
 mod crypto;
 mod description;

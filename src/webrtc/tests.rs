@@ -2,94 +2,11 @@
 
 use std::time::Duration;
 
-use str0m::rtp::RtpPacket;
-
 use super::*;
-use crate::{codec, limits};
+use crate::exercise::Browser;
 
 const OURS: &str = "192.0.2.1:5000";
 const THEIRS: &str = "198.51.100.7:6000";
-
-/// Who calls: with ICE in full.
-struct Browser {
-    rtc: Rtc,
-    mid: Option<Mid>,
-    is_up: bool,
-    heard: Vec<RtpPacket>,
-}
-
-impl Browser {
-    fn new(now: Instant) -> Self {
-        let Certificate { certificate, key } = certificate();
-        let mut config = RtcConfig::new()
-            .set_crypto_provider(crypto::provider())
-            .set_dtls_cert(DtlsCert {
-                certificate,
-                private_key: key,
-            })
-            .set_rtp_mode(true);
-        codec::configure(config.codec_config(), &[Codec::Opus, Codec::Pcmu]);
-        let mut rtc = config.build(now);
-        rtc.add_local_candidate(Candidate::host(THEIRS.parse().unwrap(), Protocol::Udp).unwrap());
-        Self {
-            rtc,
-            mid: None,
-            is_up: false,
-            heard: Vec::new(),
-        }
-    }
-
-    fn offer(&mut self) -> (String, SdpPendingOffer) {
-        let mut changes = self.rtc.sdp_api();
-        let mid = changes.add_media(MediaKind::Audio, Direction::SendRecv, None, None, None);
-        let (offer, pending) = changes.apply().unwrap();
-        self.mid = Some(mid);
-        (offer.to_sdp_string(), pending)
-    }
-
-    fn answered(&mut self, pending: SdpPendingOffer, answer: &str) {
-        let answer = SdpAnswer::from_sdp_string(answer).unwrap();
-        self.rtc.sdp_api().accept_answer(pending, answer).unwrap();
-    }
-
-    fn speak(&mut self, payload_type: u8, sequence: u64, payload: &[u8], now: Instant) {
-        let mut direct = self.rtc.direct_api();
-        let stream = direct.stream_tx_by_mid(self.mid.unwrap(), None).unwrap();
-        let timestamp = u32::try_from(sequence).unwrap() * 960;
-        stream.write_rtp(RtpWrite::new(
-            payload_type.into(),
-            sequence.into(),
-            timestamp,
-            now,
-            payload,
-        ));
-        self.rtc.handle_input(Input::Timeout(now)).unwrap();
-    }
-
-    /// What it sends.
-    fn poll(&mut self) -> Vec<Vec<u8>> {
-        let mut sent = Vec::new();
-        loop {
-            match self.rtc.poll_output().unwrap() {
-                Output::Timeout(_) => return sent,
-                Output::Transmit(transmit) => {
-                    assert_eq!(transmit.destination, OURS.parse().unwrap());
-                    sent.push(transmit.contents.into());
-                }
-                Output::Event(Event::Connected) => self.is_up = true,
-                Output::Event(Event::MediaAdded(added)) => self.mid = Some(added.mid),
-                Output::Event(Event::RtpPacket(packet)) => self.heard.push(packet),
-                Output::Event(_) => {}
-            }
-        }
-    }
-
-    fn receive(&mut self, datagram: &[u8], now: Instant) {
-        let (source, here) = (OURS.parse().unwrap(), THEIRS.parse().unwrap());
-        let received = Receive::new(Protocol::Udp, source, here, datagram).unwrap();
-        self.rtc.handle_input(Input::Receive(now, received)).unwrap();
-    }
-}
 
 /// What a session told.
 #[derive(Default)]
@@ -97,6 +14,15 @@ struct Seen {
     up: Option<SocketAddr>,
     packets: Vec<SessionPacket<std::sync::Arc<[u8]>>>,
     is_over: bool,
+}
+
+fn browser(now: Instant) -> Browser {
+    Browser::new(
+        &certificate(),
+        THEIRS.parse().unwrap(),
+        &[Codec::Opus, Codec::Pcmu],
+        now,
+    )
 }
 
 fn certificate() -> Certificate {
@@ -121,7 +47,8 @@ fn settings<'a>(certificate: &'a Certificate, codecs: &'a [Codec], now: Instant)
 fn exchange(session: &mut Session, browser: &mut Browser, seen: &mut Seen, now: Instant) {
     loop {
         let mut is_quiet = true;
-        for datagram in browser.poll() {
+        for (destination, datagram) in browser.poll().0 {
+            assert_eq!(destination, OURS.parse().unwrap());
             is_quiet = false;
             session.handle_datagram(THEIRS.parse().unwrap(), &datagram, now);
         }
@@ -138,7 +65,7 @@ fn exchange(session: &mut Session, browser: &mut Browser, seen: &mut Seen, now: 
         });
         for datagram in sent {
             is_quiet = false;
-            browser.receive(&datagram, now);
+            browser.handle_datagram(OURS.parse().unwrap(), &datagram, now);
         }
         if is_quiet {
             return;
@@ -161,18 +88,18 @@ fn run(
         }
         *now += Duration::from_millis(10);
         session.handle_timeout(*now);
-        browser.rtc.handle_input(Input::Timeout(*now)).unwrap();
+        browser.handle_timeout(*now);
     }
     panic!("it takes too long");
 }
 
 /// A browser that has called, and is up.
 fn connected(codecs: &[Codec], now: &mut Instant) -> (Session, Browser, Seen) {
-    let (certificate, mut browser, mut seen) = (certificate(), Browser::new(*now), Seen::default());
-    let (offer, pending) = browser.offer();
+    let (certificate, mut browser, mut seen) = (certificate(), browser(*now), Seen::default());
+    let offer = browser.offer(true, true);
     let (mut session, answer) = Session::answer(&settings(&certificate, codecs, *now), &offer).unwrap();
     assert!(answer.contains("a=ice-lite") && answer.contains(session.username()));
-    browser.answered(pending, &answer);
+    browser.answered(&answer);
     run(&mut session, &mut browser, &mut seen, now, |browser, seen| {
         browser.is_up && seen.up.is_some()
     });
@@ -191,7 +118,7 @@ fn a_browser_that_calls_is_heard_and_hears_untouched() {
     };
     assert_eq!(agreed.events, [(110, 48_000)]);
     for sequence in 0..20_u8 {
-        browser.speak(payload_type, 60_000 + u64::from(sequence), &[sequence; 50], now);
+        browser.speak(payload_type, 60_000 + u32::from(sequence), &[sequence; 50], now);
         let packet = SessionPacket {
             marker: sequence == 0,
             payload_type,
@@ -210,8 +137,8 @@ fn a_browser_that_calls_is_heard_and_hears_untouched() {
     assert_eq!(seen.packets[0].sequence, 60_000);
     let heard: Vec<_> = browser.heard.iter().map(|packet| packet.payload.to_vec()).collect();
     assert_eq!(heard, (100..120).map(|byte| vec![byte; 80]).collect::<Vec<_>>());
-    assert!(browser.heard[0].header.marker && !browser.heard[1].header.marker);
-    assert_eq!(browser.heard[19].header.timestamp, 7 + 19 * 960);
+    assert!(browser.heard[0].marker && !browser.heard[1].marker);
+    assert_eq!(browser.heard[19].timestamp, 7 + 19 * 960);
     // What was not agreed on is not sent.
     let other = SessionPacket {
         marker: false,
@@ -227,11 +154,10 @@ fn a_browser_that_calls_is_heard_and_hears_untouched() {
 #[test]
 fn a_browser_that_is_called_answers() {
     let mut now = Instant::now();
-    let (certificate, mut browser, mut seen) = (certificate(), Browser::new(now), Seen::default());
+    let (certificate, mut browser, mut seen) = (certificate(), browser(now), Seen::default());
     let (mut offered, offer) = Session::offer(&settings(&certificate, &[Codec::Pcmu], now)).unwrap();
     assert!(offer.contains(&offered.username()) && offer.contains("PCMU"));
-    let offer = SdpOffer::from_sdp_string(&offer).unwrap();
-    let answer = browser.rtc.sdp_api().accept_offer(offer).unwrap().to_sdp_string();
+    let answer = browser.answer(&offer);
     let mut session = offered.accept(&answer, now).unwrap();
     assert_eq!(session.agreed().codecs, [(0, Codec::Pcmu)]);
     run(&mut session, &mut browser, &mut seen, &mut now, |browser, seen| {
@@ -256,14 +182,14 @@ fn a_peer_that_is_gone_or_never_comes_is_over() {
     }
     assert!(seen.is_over, "it is waited for for ever");
 
-    let (certificate, mut browser) = (certificate(), Browser::new(now));
-    let (offer, _) = browser.offer();
+    let (certificate, mut browser) = (certificate(), browser(now));
+    let offer = browser.offer(true, true);
     let (mut session, _) = Session::answer(&settings(&certificate, &[Codec::Opus], now), &offer).unwrap();
     let mut is_over = false;
-    session.handle_timeout(now + limits::CONNECT_TIME_MAX - Duration::from_millis(1));
+    session.handle_timeout(now + CONNECT_TIME_MAX - Duration::from_millis(1));
     session.poll(|told| is_over |= matches!(told, Told::Over));
     assert!(!is_over);
-    session.handle_timeout(now + limits::CONNECT_TIME_MAX);
+    session.handle_timeout(now + CONNECT_TIME_MAX);
     session.poll(|told| is_over |= matches!(told, Told::Over));
     assert!(is_over);
 }
@@ -272,7 +198,7 @@ fn a_peer_that_is_gone_or_never_comes_is_over() {
 fn one_side_that_ends_it_tells_the_other() {
     let mut now = Instant::now();
     let (mut session, mut browser, mut seen) = connected(&[Codec::Opus], &mut now);
-    browser.rtc.close().unwrap();
+    browser.close();
     run(&mut session, &mut browser, &mut seen, &mut now, |_, seen| seen.is_over);
     assert!(seen.is_over);
 }
@@ -320,7 +246,7 @@ fn strangers_change_nothing() {
 fn what_is_no_offer_is_refused() {
     let (certificate, now) = (certificate(), Instant::now());
     let refused = |offer: &str, codecs: &[Codec]| Session::answer(&settings(&certificate, codecs, now), offer).err();
-    let (offer, _) = Browser::new(now).offer();
+    let offer = browser(now).offer(true, true);
     let unusable = |error| matches!(error, Some(DescriptionError::Unusable(_)));
     for text in [
         "",

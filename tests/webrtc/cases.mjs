@@ -108,4 +108,56 @@ export const CASES = {
     await page.evaluate(() => telephone.hangUp());
     await bob.waitForFunction(() => !globalThis.phone.calls.size);
   },
+
+  async 'a browser by JSON calls a telephone of SIP, and is called by it'(test) {
+    const [page] = await test.pages(1);
+    const port = Number(test.address.split(':')[1]);
+    const desk = await Telephone.start({ work: test.work, number: 'desk-two', tone: test.tones[2], sip: port + 2, port: port + 30 });
+    test.ending.push(() => desk.stop());
+    await page.evaluate(([url]) => client.begin(url, 'agent'), [`ws://${test.address}/signaling`]);
+    const calling = page.evaluate(() => client.call('desk-two'));
+    await desk.isCalled();
+    await desk.command('accept');
+    await Promise.all([calling, desk.isUp()]);
+    await Promise.all([page.evaluate((hz) => client.hears(hz), test.tones[2]), desk.hears(test.tones[0], test.tones.slice(1))]);
+    await page.evaluate(() => client.hangUp());
+    await desk.isFree();
+
+    await desk.call('agent');
+    await page.evaluate(() => client.answer());
+    await Promise.all([page.evaluate((hz) => client.hears(hz), test.tones[2]), desk.hears(test.tones[0], test.tones.slice(1))]);
+    await page.evaluate(() => client.hangUp());
+    await desk.isFree();
+  },
+
+  async 'a browser by JSON calls the web phone, and is called by it'(test) {
+    const [page] = await test.pages(1);
+    const bob = await test.webPhone(1, 'bob-two');
+    await page.evaluate(([url]) => client.begin(url, 'agent-two', { webrtc: true }), [`ws://${test.address}/signaling`]);
+    const calling = page.evaluate(() => client.call('bob-two'));
+    await bob.waitForFunction(() => [...globalThis.phone.calls.values()].some(({ state }) => state == 'incoming'));
+    await bob.click('#answerBtn');
+    await calling;
+    await Promise.all([page.evaluate((hz) => client.hears(hz), test.tones[1]), test.hears(bob, 0)]);
+    await page.evaluate(() => client.hangUp());
+    await bob.waitForFunction(() => !globalThis.phone.calls.size);
+
+    await bob.fill('#destination', 'agent-two');
+    await bob.click('#callBtn');
+    await page.evaluate(() => client.answer());
+    await Promise.all([page.evaluate((hz) => client.hears(hz), test.tones[1]), test.hears(bob, 0)]);
+    await page.evaluate(() => client.hangUp());
+  },
+
+  async 'two browsers by JSON are forwarded as they come'(test) {
+    const [one, other] = await test.pages(2);
+    await one.evaluate(([url]) => client.begin(url, 'one'), [`ws://${test.address}/signaling`]);
+    await other.evaluate(([url]) => client.begin(url, 'other'), [`ws://${test.address}/signaling`]);
+    const calling = one.evaluate(() => client.call('other'));
+    await other.evaluate(() => client.answer());
+    await calling;
+    const [offer, answer] = await Promise.all([other, one].map((page) => page.evaluate(() => client.peer.remoteDescription.sdp)));
+    if (/ice-lite/.test(offer + answer)) throw new Error('the switch is between them');
+    await one.evaluate(() => client.hangUp());
+  },
 };

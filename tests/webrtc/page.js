@@ -205,3 +205,89 @@ window.telephone = {
     await this.ended;
   },
 };
+
+/** A client of the JSON signalling that speaks WebRTC, as the seed's page is one. */
+window.client = {
+  ids: 0,
+  came: [],
+  candidates: [],
+  waiting: [],
+
+  /** Registers. */
+  async begin(url, dn, extra = {}) {
+    this.socket = new WebSocket(url);
+    await new Promise((open) => (this.socket.onopen = open));
+    this.socket.onmessage = ({ data }) => {
+      const message = JSON.parse(data);
+      if (message.type === 'iceCandidate') {
+        this.candidates.push(message.payload.candidate);
+        void this.addCandidates();
+        return;
+      }
+      this.came.push(message);
+      this.waiting = this.waiting.filter(({ type, got }) => type !== message.type || (got(message.payload), false));
+    };
+    this.say('register', { dn, password: 'secret', displayName: dn, ...extra });
+    return this.hearing('registered');
+  },
+
+  say(type, payload) {
+    this.socket.send(JSON.stringify({ type, payload, id: `msg-${++this.ids}` }));
+  },
+
+  /** A message that came, or comes. */
+  hearing(type) {
+    const at = this.came.findIndex((message) => message.type === type);
+    if (at >= 0) return this.came.splice(at, 1)[0].payload;
+    return new Promise((got) => this.waiting.push({ type, got: (payload) => (this.came = this.came.filter((message) => message.payload !== payload), got(payload)) }));
+  },
+
+  /** Those of the other side, as soon as it is known what they are of. */
+  async addCandidates() {
+    while (this.peer?.remoteDescription && this.candidates.length) await this.peer.addIceCandidate(this.candidates.shift());
+  },
+
+  async connection() {
+    const connection = new RTCPeerConnection();
+    const stream = await navigator.mediaDevices.getUserMedia(MICROPHONE);
+    connection.addTrack(stream.getAudioTracks()[0], stream);
+    this.ear = new Promise((heard) => connection.addEventListener('track', ({ track }) => heard(listen(new MediaStream([track])))));
+    // As the seed's page does: trickled.
+    connection.addEventListener('icecandidate', ({ candidate }) => candidate && this.callId && this.say('iceCandidate', { callId: this.callId, candidate }));
+    this.peer = connection;
+    return connection;
+  },
+
+  async call(to) {
+    const connection = await this.connection();
+    this.callId = `call-${Date.now()}`;
+    await connection.setLocalDescription();
+    this.say('call', { to, callId: this.callId, sdp: connection.localDescription.sdp });
+    const { sdp } = await this.hearing('callAccepted');
+    if (!sdp) throw new Error('callAccepted has no sdp');
+    await connection.setRemoteDescription({ type: 'answer', sdp });
+    await this.addCandidates();
+    await up(connection);
+  },
+
+  async answer() {
+    const { callId, sdp } = await this.hearing('incomingCall');
+    if (!sdp) throw new Error('incomingCall has no sdp');
+    this.callId = callId;
+    const connection = await this.connection();
+    await connection.setRemoteDescription({ type: 'offer', sdp });
+    await connection.setLocalDescription();
+    this.say('answer', { callId, sdp: connection.localDescription.sdp });
+    await this.addCandidates();
+    await up(connection);
+  },
+
+  async hears(hz) {
+    return hears(await this.ear, hz);
+  },
+
+  async hangUp() {
+    this.say('hangup', { callId: this.callId, reason: 'user_hangup' });
+    await this.hearing('callEnded');
+  },
+};

@@ -32,6 +32,7 @@ const address = `127.0.0.1:${options.port}`;
 const base = `http://${address}`;
 const sip = `127.0.0.1:${Number(options.port) + 2}`;
 const START_MS = 20_000;
+const CASE_MS = 90_000;
 
 async function start() {
   const flags = ['--listen', address, '--http', address, '--admin', `127.0.0.1:${Number(options.port) + 1}`];
@@ -138,7 +139,7 @@ async function main() {
       const test = new Test(browsers, script, phoneScript);
       let failure = '';
       try {
-        await run(test);
+        await Promise.race([run(test), new Promise((_, failed) => setTimeout(failed, CASE_MS, new Error(`not over within ${CASE_MS} ms`)).unref())]);
         failure = test.complaints.join('; ');
       } catch (error) {
         failure = error.message;

@@ -79,21 +79,18 @@ impl Gateway {
                 });
             }
         };
-        let stage = Stage::Calling {
-            offer,
-            is_accepted: false,
-        };
-        let peer = invited.flow.peer;
-        let mut call = Call::new(session, leg, stage, peer, secrecy, description);
+        let mut call = Call::new(
+            session,
+            leg,
+            Stage::of_caller(offer),
+            invited.flow.peer,
+            secrecy,
+            description,
+        );
         call.guest = guest;
         call.trunk = invited.trunk;
         call.browser = browser;
-        let carried = Carried {
-            caller: invited.leg,
-            headers: invited.headers.clone(),
-            max_forwards: invited.max_forwards,
-        };
-        self.carried.insert(leg.call, carried);
+        self.carried.insert(leg.call, Carried::of(invited));
         self.insert(invited.leg, call);
         self.registry.prove(invited.flow.connection);
         Ok(())
@@ -341,6 +338,16 @@ impl Gateway {
     pub(super) fn new_description(&mut self, address: SocketAddr) -> Session {
         self.begun += 1;
         Session::new(address, self.begun, 1)
+    }
+}
+
+impl Carried {
+    fn of(invited: &Invited) -> Self {
+        Self {
+            caller: invited.leg,
+            headers: invited.headers.clone(),
+            max_forwards: invited.max_forwards,
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 /// Legs that speak RTP. It is called on the calls thread: nothing here may block, and each method is for a bounded queue.
 ///
 /// What is [`RtpError::Busy`] has not happened at all, and may be tried again in a moment.
-pub trait RtpLegs: Send {
+pub trait RtpLegs: Send + std::fmt::Debug {
     /// Opens a leg whose broadcast is `path`, `call/<call>/<leg>`. Nothing is sent and nothing taken before
     /// [`Self::agree`].
     ///
@@ -31,6 +31,11 @@ pub trait RtpLegs: Send {
     /// Whether there are legs of WebRTC.
     fn serves_browsers(&self) -> bool {
         false
+    }
+
+    /// Servers by which a browser finds its way, with credentials for a while.
+    fn ice_servers(&self, _name: &str) -> Vec<RtpIceServer> {
+        Vec::new()
     }
 
     /// Opens a leg of WebRTC that answers an offer with one of these codecs: the answer. [`Self::agree`] says what is so beside
@@ -100,6 +105,19 @@ pub trait RtpLegs: Send {
 
     /// How many legs could still be opened.
     fn available(&self) -> usize;
+}
+
+/// A server of STUN or TURN, as browsers want it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct RtpIceServer {
+    /// Its URL.
+    pub urls: String,
+    /// Of TURN: by which name it lets in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// Of TURN: the password of that name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
 }
 
 /// A leg, for as long as the process lives.

@@ -36,10 +36,11 @@ use moqswitch_sip::sdp::{Description, Session};
 use crate::exchange::Exchange;
 use crate::limits::{SIP_MEDIA_AGAIN, SIP_PROVISIONAL_INTERVAL, SIP_QUALITY_INTERVAL, SIP_QUALITY_PER_TICK_MAX};
 
+pub(crate) use codecs::of_sdp as codec_of;
 pub(crate) use entrance::SipEntrance;
 pub use media::{
-    NoRtp, RtpAgreed, RtpError, RtpEvent, RtpEvents, RtpKeys, RtpLeg, RtpLegs, RtpOpened, RtpPeer, RtpRefused,
-    RtpStatistics, RtpWanted,
+    NoRtp, RtpAgreed, RtpError, RtpEvent, RtpEvents, RtpIceServer, RtpKeys, RtpLeg, RtpLegs, RtpOpened, RtpPeer,
+    RtpRefused, RtpStatistics, RtpWanted,
 };
 pub(crate) use outlet::Outlet;
 pub use settings::{
@@ -163,6 +164,15 @@ enum Stage {
     Called,
     /// It talks.
     Up,
+}
+
+impl Stage {
+    fn of_caller(offer: Option<Box<Description>>) -> Self {
+        Self::Calling {
+            offer,
+            is_accepted: false,
+        }
+    }
 }
 
 impl Gateway {

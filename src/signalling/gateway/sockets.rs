@@ -65,19 +65,7 @@ pub(crate) async fn serve(
     mut websockets: mpsc::Receiver<SipWebSocket>,
 ) -> io::Result<()> {
     let (tell, mut came) = mpsc::channel(SIP_STREAM_MESSAGES_MAX);
-    let mut sockets = Sockets {
-        udp: listening.udp.map(UdpSocket::from_std).transpose()?,
-        tcp: listening.tcp.map(TcpListener::from_std).transpose()?,
-        tls: match listening.tls {
-            Some((listener, encryption)) => Some((TcpListener::from_std(listener)?, encryption)),
-            None => None,
-        },
-        connections: HashMap::new(),
-        peers: HashMap::new(),
-        per_address: HashMap::new(),
-        opened: 0,
-        tell,
-    };
+    let mut sockets = Sockets::new(listening, tell)?;
     let Some(bell) = shared.upgrade().map(|shared| shared.exchange.borrow().outlet.bell()) else {
         return Ok(());
     };
@@ -178,6 +166,22 @@ fn take_datagrams(
 }
 
 impl Sockets {
+    fn new(listening: SipSockets, tell: mpsc::Sender<Came>) -> io::Result<Self> {
+        Ok(Self {
+            udp: listening.udp.map(UdpSocket::from_std).transpose()?,
+            tcp: listening.tcp.map(TcpListener::from_std).transpose()?,
+            tls: match listening.tls {
+                Some((listener, encryption)) => Some((TcpListener::from_std(listener)?, encryption)),
+                None => None,
+            },
+            connections: HashMap::new(),
+            peers: HashMap::new(),
+            per_address: HashMap::new(),
+            opened: 0,
+            tell,
+        })
+    }
+
     /// Until there is something on a socket of ours.
     async fn wait(&self) -> What {
         let datagrams = async {
