@@ -3,6 +3,7 @@
 //! ```text
 //! switch               the whole: start order, signals, shutdown
 //!   control            HTTP and WebSocket on their own thread; reaches shards by messages
+//!   browsers             legs of WebRTC
 //!   authority            the auth server that decides on sessions
 //!   telephony            calls: their thread, and what they ask of the relay
 //!   mesh                 links to other relays, and `moqswitch mesh`
@@ -18,6 +19,7 @@
 //! `src/README.md` follows a datagram through the relay file by file; `src/OPERATING.md` is for operators.
 
 pub mod authority;
+pub mod browsers;
 pub mod check;
 pub mod config;
 pub mod control;

@@ -204,6 +204,20 @@ pub const LEGS_COUNTED_MAX: usize = 4096;
 /// for counts.
 pub const COUNTS_SETTLE: Duration = Duration::from_millis(100);
 
+/// Servers of STUN and TURN that browsers are told of. More are a configuration error.
+pub const ICE_SERVERS_MAX: usize = 8;
+
+/// For how long credentials of TURN are good, at least and at most.
+pub const TURN_LIFE_MIN: Duration = Duration::from_secs(60);
+/// See [`TURN_LIFE_MIN`].
+pub const TURN_LIFE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What happened on legs of WebRTC and was not asked for, of each who opens them. As of [`LEG_EVENTS_MAX`].
+pub const BROWSER_EVENTS_MAX: usize = 8192;
+
+/// Sessions of WHIP and WHEP. A further one is answered 503.
+pub const BROWSER_SESSIONS_MAX: usize = 4096;
+
 /// How often the shards are asked which legs have media. Several times within which a call without media ends.
 pub const FLOWING_INTERVAL: Duration = Duration::from_secs(5);
 

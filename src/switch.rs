@@ -14,9 +14,11 @@ use moqswitch_relay::{Relay, RelayHandle, RelayOptions};
 use moqswitch_signalling::SignallingHandle;
 
 use crate::authority::{self, Authority};
+use crate::browsers::Browsers;
 use crate::config::{Config, HttpTls, LogFormat};
 use crate::control::{
-    ControlHandle, ControlListener, ControlState, Lifecycle, MeshState, Phase, StreamTls, Tls, TokenChecks, WebSockets,
+    ControlHandle, ControlListener, ControlState, Endpoints, Lifecycle, MeshState, Phase, StreamTls, Tls, TokenChecks,
+    WebSockets,
 };
 use crate::keys::Stamp;
 use crate::limits::CALLS_STOP_WAIT_MAX;
@@ -72,12 +74,15 @@ impl Switch {
         let clients = options.clients.clone();
         let relay = Relay::start(options)?;
         let (certificates, Seen { sha256, http }) = Certificates::new(relay.identity(), clients.as_ref())?;
+        let browsers = browsers(config, &relay)?;
+        let endpoints = browsers.clone().map(Endpoints::new);
         let calls = telephony
-            .map(|telephony| telephony.start(&relay, sha256.clone(), StreamTls(http.clone())))
+            .map(|telephony| telephony.start(&relay, sha256.clone(), StreamTls(http.clone()), browsers))
             .transpose()?;
         let mesh = Mesh::new(&config.mesh, relay.address(), relay.ports().to_vec())?;
         let state = ControlState {
             mesh: mesh_state(&relay, mesh.as_ref()),
+            endpoints: endpoints.clone(),
             calls: calls.as_ref().map(Running::router),
             mediaswitch: calls.as_ref().and_then(Running::mediaswitch_router),
             signalling: calls.as_ref().map(|calls| calls.handle.clone()),
@@ -90,10 +95,7 @@ impl Switch {
             authority: authority.clone(),
             token_checks: TokenChecks::new(config.limits.token_checks),
             websockets: websockets(config, &relay),
-            tls: Some(Tls {
-                context: http,
-                is_required: config.http_tls == HttpTls::Required,
-            }),
+            tls: Some(tls(config, StreamTls(http))),
         };
         let decides = authority.map(|authority| authority::serve(authority, asked, state.shards.clone()));
         let reloads = Reloads {
@@ -107,13 +109,13 @@ impl Switch {
         };
         let notifier = surroundings.notifier;
         let background: Background = if surroundings.is_hosted {
-            Box::pin(beside(decides, calls, mesh))
+            Box::pin(beside(decides, calls, mesh, endpoints))
         } else {
             background(
                 &state,
                 reloads,
                 notifier.clone(),
-                (decides, calls, mesh),
+                (decides, calls, mesh, endpoints),
                 config.drain_deadline,
             )
         };
@@ -227,6 +229,25 @@ fn mesh_state(relay: &RelayHandle, mesh: Option<&Mesh>) -> MeshState {
     }
 }
 
+fn tls(config: &Config, StreamTls(context): StreamTls) -> Tls {
+    Tls {
+        context,
+        is_required: config.http_tls == HttpTls::Required,
+    }
+}
+
+/// Where nobody asked for it and it cannot be had, there is none.
+fn browsers(config: &Config, relay: &RelayHandle) -> anyhow::Result<Option<Browsers>> {
+    let Some(webrtc) = &config.webrtc else { return Ok(None) };
+    match Browsers::start(webrtc, relay.ports()) {
+        Err(error) if webrtc.is_by_itself => {
+            tracing::warn!(error = format!("{error:#}"), "no WebRTC: set `webrtc.listen`");
+            Ok(None)
+        }
+        started => started.map(Some),
+    }
+}
+
 fn websockets(config: &Config, relay: &RelayHandle) -> Arc<WebSockets> {
     WebSockets::new(
         relay.ports().len(),
@@ -242,10 +263,11 @@ fn background(
     state: &ControlState,
     mut reloads: Reloads,
     notifier: Notifier,
-    (decides, calls, mesh): (
+    (decides, calls, mesh, endpoints): (
         Option<impl Future<Output = ()> + Send + 'static>,
         Option<Running>,
         Option<Mesh>,
+        Option<Endpoints>,
     ),
     grace: Duration,
 ) -> Background {
@@ -290,12 +312,17 @@ fn background(
         }
     };
     Box::pin(async {
-        tokio::join!(ends, reloading, pings, beside(decides, calls, mesh));
+        tokio::join!(ends, reloading, pings, beside(decides, calls, mesh, endpoints));
     })
 }
 
-/// Who decides on sessions, calls, and links to other relays.
-async fn beside(decides: Option<impl Future<Output = ()>>, calls: Option<Running>, mesh: Option<Mesh>) {
+/// Who decides on sessions, calls, links to other relays, and sessions of WebRTC that end.
+async fn beside(
+    decides: Option<impl Future<Output = ()>>,
+    calls: Option<Running>,
+    mesh: Option<Mesh>,
+    endpoints: Option<Endpoints>,
+) {
     let decides = async {
         if let Some(decides) = decides {
             decides.await;
@@ -311,7 +338,12 @@ async fn beside(decides: Option<impl Future<Output = ()>>, calls: Option<Running
             mesh.serve().await;
         }
     };
-    tokio::join!(decides, calls, mesh);
+    let endpoints = async {
+        if let Some(endpoints) = endpoints {
+            endpoints.serve().await;
+        }
+    };
+    tokio::join!(decides, calls, mesh, endpoints);
 }
 
 fn listen(config: &Config) -> anyhow::Result<ControlListener> {

@@ -164,6 +164,8 @@ fn every_metric_is_explained() {
         "queue_depth",
         "queue_overflows_total",
         "websockets_refused_total",
+        "webrtc_legs",
+        "webrtc_sessions",
     ];
     for name in counters
         .chain(names_in(others))

@@ -234,6 +234,19 @@ const LAYERS: &[Layer] = &[
     ),
     // SIP without I/O.
     layer("sip/sdp", &["limits", "sdp"], &[], &[]),
+    // Sessions of WebRTC without I/O.
+    layer("webrtc/limits", &[], &[], &[]),
+    layer("webrtc/codec", &[], &[], &[]),
+    layer("webrtc/crypto", &["limits"], &[], &[]),
+    layer("webrtc/description", &["limits"], &[], &[]),
+    layer("webrtc/exercise", &["codec", "crypto", "session"], &[], &[]),
+    layer("webrtc/username", &[], &[], &[]),
+    layer(
+        "webrtc/session",
+        &["codec", "crypto", "description", "limits"],
+        &[],
+        &[],
+    ),
     layer("legs/limits", &[], &[], &[]),
     layer("legs/codec", &[], &[], &[]),
     layer("legs/statistics", &[], &[], &[]),
@@ -244,7 +257,18 @@ const LAYERS: &[Layer] = &[
     layer("legs/settings", &["codec", "limits", "srtp"], &["wire"], &["shard"]),
     layer("legs/command", &["codec", "settings", "statistics"], &["wire"], &[]),
     layer("legs/events", &["codec", "command", "limits", "statistics"], &[], &[]),
-    layer("legs/way_out", &["limits", "srtp"], &[], &["net", "shard"]),
+    layer("legs/entrance", &["limits"], &[], &["net"]),
+    layer("legs/window", &[], &[], &[]),
+    layer("legs/silence", &[], &[], &[]),
+    layer("legs/expecting", &["events", "leg", "silence"], &[], &[]),
+    layer("legs/carried", &["window"], &[], &[]),
+    layer("legs/carrying", &["events", "leg", "limits"], &[], &["shard"]),
+    layer(
+        "legs/way_out",
+        &["carried", "limits", "srtp", "window"],
+        &[],
+        &["net", "shard"],
+    ),
     layer("legs/digits", &["limits"], &[], &[]),
     layer("legs/control", &["settings", "srtp"], &[], &["net", "shard"]),
     layer(
@@ -256,6 +280,7 @@ const LAYERS: &[Layer] = &[
     layer(
         "legs/leg",
         &[
+            "carried",
             "codec",
             "command",
             "control",
@@ -264,11 +289,13 @@ const LAYERS: &[Layer] = &[
             "hearing",
             "limits",
             "settings",
+            "silence",
             "srtp",
             "statistics",
             "tags",
             "tracks",
             "way_out",
+            "window",
         ],
         &["wire"],
         &["net", "routing", "shard"],
@@ -289,7 +316,17 @@ const LAYERS: &[Layer] = &[
     ),
     layer(
         "legs/application",
-        &["command", "events", "leg", "limits", "settings", "statistics", "tags"],
+        &[
+            "carried",
+            "command",
+            "entrance",
+            "events",
+            "leg",
+            "limits",
+            "settings",
+            "statistics",
+            "tags",
+        ],
         &["wire"],
         &["net", "shard"],
     ),
@@ -423,7 +460,7 @@ const LAYERS: &[Layer] = &[
     ),
     layer(
         "signalling/routes",
-        &["access", "counters", "limits", "port", "rest"],
+        &["access", "counters", "gateway", "limits", "port", "rest"],
         &[],
         &[],
     ),
@@ -469,7 +506,7 @@ const LAYERS: &[Layer] = &[
     // `control` talks to shards by messages.
     layer(
         "control",
-        &["authority", "control", "limits", "logging", "mesh"],
+        &["authority", "browsers", "control", "limits", "logging", "mesh"],
         &["limits", "qmux", "wire"],
         &[
             "auth",
@@ -486,6 +523,12 @@ const LAYERS: &[Layer] = &[
         &["config", "generate", "limits"],
         &[],
         &["certificate", "quic", "shard"],
+    ),
+    layer(
+        "browsers",
+        &["config", "directory", "limits"],
+        &["wire"],
+        &["certificate", "shard"],
     ),
     layer("generate", &[], &[], &[]),
     layer("logging", &["config"], &[], &["ratelimit"]),
@@ -504,7 +547,7 @@ const LAYERS: &[Layer] = &[
     layer("state", &[], &[], &["ResetKey"]),
     layer(
         "telephony",
-        &["config", "control", "directory", "limits", "state"],
+        &["browsers", "config", "control", "directory", "limits", "state"],
         &["wire"],
         &["auth", "limits", "ratelimit", "routing", "shard", "RelayHandle"],
     ),
@@ -513,6 +556,7 @@ const LAYERS: &[Layer] = &[
         "switch",
         &[
             "authority",
+            "browsers",
             "config",
             "control",
             "keys",
@@ -582,6 +626,7 @@ const PURE: &[&str] = &[
     "containers",
     "media",
     "sip",
+    "webrtc",
     "signalling",
     "control",
     "config",
@@ -661,6 +706,7 @@ fn every_module_has_a_row_and_every_row_a_module() {
         ("src/recording/lib.rs", "recording/"),
         ("src/services/lib.rs", "services/"),
         ("src/signalling/lib.rs", "signalling/"),
+        ("src/webrtc/lib.rs", "webrtc/"),
     ] {
         for line in fs::read_to_string(root).unwrap().lines() {
             let line = line.trim_start_matches("pub ");
@@ -733,6 +779,7 @@ fn modules_do_not_name_each_other_in_circles() {
                 "services",
                 "signalling",
                 "sip",
+                "webrtc",
             ],
         ),
         ("src/proto", "lib.rs", &[]),
@@ -746,6 +793,7 @@ fn modules_do_not_name_each_other_in_circles() {
         ("src/services", "lib.rs", &[]),
         ("src/signalling", "lib.rs", &[]),
         ("src/sip", "lib.rs", &[]),
+        ("src/webrtc", "lib.rs", &[]),
     ] {
         for circle in Crate::read(directory, root, but).circles() {
             let name = |module: &Vec<String>| format!("{directory}/{}", module.join("/"));

@@ -459,4 +459,51 @@ pub(super) const CALL_SETTINGS: &[Setting] = &[
             "channels speak G.722 as well.",
         ],
     },
+    Setting {
+        path: "webrtc.listen",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""192.0.2.7:8443""#,
+        },
+        help: &[
+            "UDP address for browsers that speak WebRTC, by WHIP, WHEP or in calls: the port of the first shard; each further",
+            "one has the next. \"\": none. Default: ports of loopback that are free when `listen` and `http` are loopback",
+            "addresses, else none. An answer to an offer costs HTTP some 100 us, the handshake its shard a millisecond.",
+        ],
+    },
+    Setting {
+        path: "webrtc.address",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""203.0.113.7""#,
+        },
+        help: &["IP address that browsers are told. Default: that of `webrtc.listen`, which then is one of its own."],
+    },
+    Setting {
+        path: "webrtc.ice_servers",
+        kind: Kind::List,
+        value: Value::Default("[]"),
+        help: &[
+            "Servers of STUN and TURN that browsers are told of: `stun:host:port`, `turn:host:port?transport=udp`, at most 8.",
+        ],
+    },
+    Setting {
+        path: "webrtc.turn_secret",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/turn.key""#,
+        },
+        help: &[
+            "File with the secret that the servers of TURN have, too (coturn: `use-auth-secret`). Browsers are told credentials",
+            "that are made of it. Read at the start. Default: none, and they are told none.",
+        ],
+    },
+    Setting {
+        path: "webrtc.turn_life",
+        kind: Kind::One,
+        value: Value::Default(r#""1h""#),
+        help: &[
+            "For how long such credentials are good, 1m to 24h. A call that begins within that time may last longer.",
+        ],
+    },
 ];

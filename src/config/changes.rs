@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use super::{CallsConfig, Config, LimitsConfig, MeshConfig};
+use super::{CallsConfig, Config, LimitsConfig, MeshConfig, WebrtcConfig};
 
 /// A setting whose value is another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +49,7 @@ impl Config {
             log,
             origin,
             mesh,
+            webrtc,
         } = self;
         let mut values = vec![
             ("listen", text(listen)),
@@ -94,12 +95,24 @@ impl Config {
             ("origin.route_cost", text(&origin.route_cost)),
         ];
         values.extend(mesh_values(mesh));
+        values.extend(webrtc_values(webrtc.as_ref()));
         values.extend(limits.values());
         values.extend(calls_values(calls.as_ref()));
         values.extend(programs_values(calls.as_ref()));
         values.extend(recording_values(calls.as_ref()));
         values
     }
+}
+
+/// Of browsers without WebTransport.
+fn webrtc_values(webrtc: Option<&WebrtcConfig>) -> [(&'static str, String); 5] {
+    [
+        ("webrtc.listen", text(&webrtc.map(|webrtc| webrtc.listen))),
+        ("webrtc.address", text(&webrtc.map(|webrtc| webrtc.address))),
+        ("webrtc.ice_servers", text(&webrtc.map(|webrtc| &webrtc.ice_servers))),
+        ("webrtc.turn_secret", text(&webrtc.map(|webrtc| &webrtc.turn_secret))),
+        ("webrtc.turn_life", text(&webrtc.map(|webrtc| webrtc.turn_life))),
+    ]
 }
 
 /// Of other relays.

@@ -18,6 +18,7 @@ mod resolve;
 mod setting;
 mod settings;
 mod values;
+mod webrtc;
 mod zone;
 
 #[cfg(test)]
@@ -44,6 +45,7 @@ pub use mesh::{MeshConfig, PEERS_MAX, PeerSource, PeerUrl};
 pub use recording::RecordingConfig;
 pub use settings::template;
 pub use values::LogLevel;
+pub use webrtc::WebrtcConfig;
 pub use zone::Zone;
 
 /// Everything an operator may decide. Unit, default and cost of each field are in the settings table,
@@ -76,6 +78,8 @@ pub struct Config {
     pub origin: OriginConfig,
     /// Other relays.
     pub mesh: MeshConfig,
+    /// Browsers without WebTransport. `None`: they are not served.
+    pub webrtc: Option<WebrtcConfig>,
 }
 
 /// What the TCP address serves.

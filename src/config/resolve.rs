@@ -15,7 +15,7 @@ use crate::limits;
 use super::layers::{Content, Layers};
 use super::{
     AuthConfig, AuthorityConfig, ClientAuth, Config, ConfigError, LimitsConfig, LogConfig, LogLevel, OriginConfig,
-    QuicConfig, Source, TlsConfig, calls, mesh, values,
+    QuicConfig, Source, TlsConfig, calls, mesh, values, webrtc,
 };
 
 pub(super) fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
@@ -53,6 +53,7 @@ pub(super) fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
             route_cost: layers.one("origin.route_cost", |text| values::integer(text, 0..=VARINT_MAX))?,
         },
         mesh: mesh::mesh(layers)?,
+        webrtc: webrtc::webrtc(layers, [listen, http])?,
     })
 }
 

@@ -45,6 +45,7 @@ pub(super) fn encode(
     refused: Refused,
     calls: CallFigures,
     audio: AudioFigures,
+    webrtc: Option<WebrtcFigures>,
     form: Form,
 ) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("moqswitch");
@@ -54,6 +55,9 @@ pub(super) fn encode(
     registry.register_collector(Box::new(refused));
     registry.register_collector(Box::new(calls));
     registry.register_collector(Box::new(audio));
+    if let Some(webrtc) = webrtc {
+        registry.register_collector(Box::new(webrtc));
+    }
     registry.register_collector(Box::new(LogLines));
     let mut output = String::new();
     text::encode(&mut output, &registry)?;
@@ -104,6 +108,30 @@ pub(super) struct Refused {
     pub(super) tokens: u64,
     /// Answers of the auth server, by what they were; none without one.
     pub(super) authority: Vec<(&'static str, u64)>,
+}
+
+/// Legs of WebRTC. There are none where there is no WebRTC.
+#[derive(Debug)]
+pub(super) struct WebrtcFigures {
+    /// Of each shard.
+    pub(super) legs: Vec<usize>,
+    /// Sessions of WHIP and WHEP among them.
+    pub(super) sessions: usize,
+}
+
+impl Collector for WebrtcFigures {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let help = "Legs that are carried by WebRTC.";
+        let mut metric = encoder.encode_descriptor("webrtc_legs", help, None, MetricType::Gauge)?;
+        for (shard, legs) in self.legs.iter().enumerate() {
+            encode_gauge(&mut metric, &[("shard", shard.to_string())], count(*legs))?;
+        }
+        let help = "Sessions of WHIP and WHEP.";
+        encoder
+            .encode_descriptor("webrtc_sessions", help, None, MetricType::Gauge)?
+            .encode_gauge(&count(self.sessions))
+    }
 }
 
 /// Lines of the log that could not be written, which belong to no shard.

@@ -17,6 +17,7 @@ mod socket;
 mod tls;
 mod web;
 mod websocket;
+mod whip;
 
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ pub use permit::TokenChecks;
 pub use server::{ControlHandle, ControlListener, ControlServer};
 pub use tls::{StreamTls, Tls};
 pub use websocket::WebSockets;
+pub use whip::Endpoints;
 
 /// What the routes answer from.
 #[derive(Clone)]
@@ -62,6 +64,8 @@ pub struct ControlState {
     pub calls: Option<axum::Router>,
     /// Those of control programs, at their own address. `None`: there are none.
     pub mediaswitch: Option<axum::Router>,
+    /// WHIP and WHEP. `None`: there is no WebRTC.
+    pub endpoints: Option<Endpoints>,
     /// Other relays.
     pub mesh: MeshState,
     /// For the figures of calls.

@@ -96,7 +96,7 @@ async fn elsewhere(uri: Uri) -> Response {
     }
 }
 
-async fn refuse_long_paths(request: Request, next: Next) -> Response {
+pub(super) async fn refuse_long_paths(request: Request, next: Next) -> Response {
     match request.uri().path().len() > limits::HTTP_PATH_BYTES_MAX {
         true => StatusCode::URI_TOO_LONG.into_response(),
         false => next.run(request).await,
@@ -134,7 +134,7 @@ fn preflight(request: &Request) -> Response {
 
 /// A connection carries one request, or becomes a WebSocket. To forbid keep-alive to hyper would take the
 /// `Connection: upgrade` out of the answer to the latter.
-async fn close_after(mut response: Response) -> Response {
+pub(super) async fn close_after(mut response: Response) -> Response {
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         response
             .headers_mut()
@@ -172,7 +172,11 @@ async fn metrics(State(state): State<ControlState>, headers: HeaderMap) -> Respo
             .collect(),
     };
     let audio = AudioFigures(state.audio.as_ref().map(Pool::statistics));
-    match metrics::encode(snapshots, refused, figures(&state).await, audio, form) {
+    let webrtc = state.endpoints.as_ref().map(|endpoints| metrics::WebrtcFigures {
+        legs: endpoints.legs(),
+        sessions: endpoints.len(),
+    });
+    match metrics::encode(snapshots, refused, figures(&state).await, audio, webrtc, form) {
         Ok(text) => ([(header::CONTENT_TYPE, form.content_type())], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
@@ -275,7 +279,7 @@ fn named(uri: &Uri) -> Option<(String, String)> {
     Some((decoded(broadcast)?, decoded(track)?))
 }
 
-async fn ask_shard(
+pub(super) async fn ask_shard(
     state: &ControlState,
     broadcast: String,
     track: String,
@@ -325,7 +329,7 @@ fn serve_group(reply: FetchReply) -> Response {
     response
 }
 
-fn normalize<'a>(segments: impl Iterator<Item = &'a str>) -> String {
+pub(super) fn normalize<'a>(segments: impl Iterator<Item = &'a str>) -> String {
     let kept: Vec<_> = segments.filter(|segment| !segment.is_empty()).collect();
     kept.join("/")
 }

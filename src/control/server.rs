@@ -34,7 +34,7 @@ use super::portions::Portions;
 use super::remote::{Certified, Client, Remote};
 use super::tls::Tls;
 use super::websocket::WebSockets;
-use super::{ControlState, routes, tls, web};
+use super::{ControlState, routes, tls, web, whip};
 
 /// Bound listeners; nothing is served before [`ControlServer::spawn`].
 pub struct ControlServer {
@@ -72,7 +72,7 @@ impl Serving {
         Self {
             tls: state.tls.clone(),
             websockets: Some(Arc::clone(&state.websockets)),
-            router: routes::public(state),
+            router: routes::public(state.clone()).merge(whip::router(state)),
             stopped,
             connections_max: (limits::HTTP_ARRIVING_MAX, limits::HTTP_CONNECTIONS_MAX),
         }

@@ -10,6 +10,8 @@ mod trunks;
 mod users;
 mod webhooks;
 
+use std::path::Path;
+
 use moqswitch_asterisk::uuid::Key;
 use moqswitch_signalling::calls::Dialplan;
 use moqswitch_signalling::calls::limits::DIALPLAN_BYTES_MAX;
@@ -63,6 +65,11 @@ pub fn control_key(config: &CallsConfig) -> Result<Option<ApiKey>, FileError> {
         .transpose()?;
     // It opens mediaswitch's HTTP and nothing else, where scopes are not looked at.
     Ok(secret.map(|secret| ApiKey::new("mediaswitch.key", &secret, Scopes::default())))
+}
+
+/// What servers of TURN have, too.
+pub fn turn_secret(path: &Path) -> Result<String, FileError> {
+    secret::read(path, secret::SECRET_BYTES_MIN)
 }
 
 /// Ways to carriers and PBXs.

@@ -9,9 +9,12 @@ use crossbeam_queue::ArrayQueue;
 use moqswitch_proto::wire::BroadcastPath;
 use moqswitch_relay::net::{AddSocketError, SocketId};
 use moqswitch_relay::shard::local::{self, Host, LocalError, LocalEvent, SocketDatagram};
+use moqswitch_webrtc::Session;
 use rustc_hash::FxHashMap;
 
+use crate::carried::Carried;
 use crate::command::{Command, LegName, LegPeer};
+use crate::entrance::Entrance;
 use crate::events::{LegEvent, LegRefused, Outbox};
 use crate::leg::Leg;
 use crate::limits::{COMMANDS_MAX, LEGS_MAX};
@@ -26,6 +29,7 @@ pub(crate) struct Application {
     clock: (Instant, Duration),
     legs: FxHashMap<u64, Leg>,
     sockets: FxHashMap<SocketId, Owner>,
+    entrance: Entrance,
     /// When something of a leg is due: each leg once at most.
     due: BTreeSet<(Instant, u64)>,
 }
@@ -45,6 +49,7 @@ impl Application {
             clock: (Instant::now(), wall),
             legs: FxHashMap::default(),
             sockets: FxHashMap::default(),
+            entrance: Entrance::default(),
             due: BTreeSet::new(),
         }
     }
@@ -65,11 +70,17 @@ impl Application {
                 rtcp,
                 settings,
             } => {
-                if let Err(reason) = self.open(leg, rtp, rtcp, *settings, host) {
-                    tracing::warn!(%reason, "a leg is not opened");
-                    self.outbox.tell(LegEvent::Refused { leg, reason });
-                }
+                let opened = self.open(leg, rtp, rtcp, *settings, host);
+                self.tell_refused(leg, opened);
             }
+            Command::OpenWebrtc { leg, session, settings } => {
+                let opened = self.open_webrtc(leg, *session, *settings, host);
+                self.tell_refused(leg, opened);
+            }
+            Command::ServeWebrtc(socket) => match host.add_socket(socket) {
+                Ok(socket) => self.entrance.serve(socket),
+                Err(error) => tracing::error!(%error, "no socket for WebRTC"),
+            },
             Command::Agree { leg, settings, peer } => self.agree(leg, settings, peer, host),
             Command::Hear(leg, hears) => self.with(leg, host, |leg, host| leg.hear(hears, host)),
             Command::Press {
@@ -102,6 +113,47 @@ impl Application {
                 }
             }
         }
+    }
+
+    fn tell_refused(&self, leg: LegName, opened: Result<(), LegRefused>) {
+        if let Err(reason) = opened {
+            tracing::warn!(%reason, "a leg is not opened");
+            self.outbox.tell(LegEvent::Refused { leg, reason });
+        }
+    }
+
+    /// One that shares the socket of WebRTC.
+    fn open_webrtc(
+        &mut self,
+        name: LegName,
+        session: Session,
+        settings: LegSettings,
+        host: &mut Host<'_>,
+    ) -> Result<(), LegRefused> {
+        if self.legs.len() >= LEGS_MAX {
+            return Err(LegRefused::Full);
+        }
+        let socket = self.entrance.room().ok_or(match self.entrance.is_served() {
+            true => LegRefused::Full,
+            false => LegRefused::NoWebrtc,
+        })?;
+        let peer = host.open_peer().map_err(refused)?;
+        let now = host.now();
+        let (moment, wall) = self.clock;
+        let wall = wall + now.saturating_duration_since(moment);
+        let mut leg = Leg::new(name, peer, socket, None, settings, (now, wall));
+        // What is only heard has no broadcast of its own.
+        if leg.settings.receives
+            && let Err(error) = host.publish(peer, &leg.settings.broadcast, leg.tracks())
+        {
+            host.close_peer(peer);
+            return Err(refused(error));
+        }
+        self.entrance.insert(name.0, session.username());
+        leg.carried = Some(Box::new(Carried::new(session, now)));
+        self.legs.insert(name.0, leg);
+        self.with(name, host, |_, _| {});
+        Ok(())
     }
 
     fn open(
@@ -155,6 +207,7 @@ impl Application {
     fn close(&mut self, name: LegName, host: &mut Host<'_>) -> Option<LegStatistics> {
         let mut leg = self.legs.remove(&name.0)?;
         let statistics = leg.statistics(host.now());
+        self.entrance.remove(name.0);
         if let Some(due) = leg.due {
             self.due.remove(&(due, name.0));
         }
@@ -215,6 +268,18 @@ impl Application {
         }
     }
 
+    /// A datagram on the socket of WebRTC.
+    fn handle_carried(&mut self, datagram: &SocketDatagram<'_>, host: &mut Host<'_>) {
+        let legs = &self.legs;
+        let chosen = |leg| legs.get(&leg).and_then(Leg::remote);
+        if let Some(leg) = self.entrance.leg_of(datagram.source, datagram.payload, chosen) {
+            let now = host.now();
+            self.with(LegName(leg), host, |leg, _| {
+                leg.receive_carried(datagram.source, datagram.payload, now);
+            });
+        }
+    }
+
     fn set_there(&mut self, tag: Tag, path: &BroadcastPath, is_there: bool, host: &mut Host<'_>) {
         self.with_heard(tag, host, |leg, host| {
             if let Some(hearing) = leg.hearing.as_mut().filter(|hearing| hearing.hears.broadcast == *path) {
@@ -263,6 +328,9 @@ impl local::Application for Application {
     fn handle_datagram(&mut self, datagram: SocketDatagram<'_>, host: &mut Host<'_>) {
         // What was told before the packet was sent counts for it.
         self.obey_all(host);
+        if self.entrance.is(datagram.socket) {
+            return self.handle_carried(&datagram, host);
+        }
         let Some(owner) = self.sockets.get(&datagram.socket) else {
             return;
         };

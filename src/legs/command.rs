@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, UdpSocket};
 
 use moqswitch_proto::wire::BroadcastPath;
+use moqswitch_webrtc::Session;
 use tokio::sync::oneshot;
 
 use crate::codec::LegCodec;
@@ -45,6 +46,13 @@ pub(crate) enum Command {
         leg: LegName,
         rtp: UdpSocket,
         rtcp: Option<UdpSocket>,
+        settings: Box<LegSettings>,
+    },
+    /// All legs of WebRTC share this.
+    ServeWebrtc(UdpSocket),
+    OpenWebrtc {
+        leg: LegName,
+        session: Box<Session>,
         settings: Box<LegSettings>,
     },
     /// What is not given stays as it is.

@@ -42,6 +42,11 @@ pub enum LegEvent {
         /// Which.
         codec: LegCodec,
     },
+    /// The peer of a leg that is carried by WebRTC has ended it, is gone, or never came. Told once.
+    Gone {
+        /// Of which leg.
+        leg: LegName,
+    },
     /// As was asked.
     Counted {
         /// Of which leg.
@@ -67,6 +72,9 @@ pub enum LegRefused {
     /// The relay knows as many broadcasts as it may.
     #[error("its broadcast cannot be announced")]
     NotAnnounced,
+    /// The shard serves no WebRTC.
+    #[error("the shard has no socket for WebRTC")]
+    NoWebrtc,
     /// The system does not let the shard use its socket.
     #[error("its socket cannot be used")]
     Socket,
@@ -79,6 +87,7 @@ impl LegEvent {
             Self::Refused { leg, .. }
             | Self::Digit { leg, .. }
             | Self::Silent { leg }
+            | Self::Gone { leg }
             | Self::OtherCodec { leg, .. }
             | Self::Counted { leg, .. }
             | Self::Closed { leg, .. } => *leg,

@@ -12,6 +12,7 @@ use moqswitch_relay::net::SocketId;
 use moqswitch_relay::routing::PeerKey;
 use moqswitch_relay::shard::local::{Delivery, Host, LocalFrame, LocalTrack};
 
+use crate::carried::Carried;
 use crate::codec::LegCodec;
 use crate::command::{LegHears, LegName, LegPeer};
 use crate::control::Control;
@@ -20,11 +21,13 @@ use crate::events::{LegEvent, Outbox};
 use crate::hearing::Hearing;
 use crate::limits::{DIGITS_PER_SECOND_MAX, DOUBT, OTHER_CODEC_PACKETS, PACKETS_PER_SECOND_MAX, PAYLOAD_BYTES_MAX};
 use crate::settings::{Kind, LegSettings};
+use crate::silence::Silence;
 use crate::srtp::Srtp;
 use crate::statistics::{LegStatistics, duration};
 use crate::tags::{Role, Tag};
 use crate::tracks::{AUDIO, CATALOG, DTMF, DigitEvent, catalog};
-use crate::way_out::{WayOut, Window};
+use crate::way_out::WayOut;
+use crate::window::Window;
 
 pub(crate) struct Leg {
     pub(crate) name: LegName,
@@ -41,14 +44,16 @@ pub(crate) struct Leg {
     began: Instant,
     /// The same since 1970.
     began_wall: Duration,
-    last_packet: Instant,
-    silence: Silence,
-    latch: Latch,
+    pub(crate) last_packet: Instant,
+    pub(crate) silence: Silence,
+    pub(crate) latch: Latch,
     local: Option<IpAddr>,
     ingress: Ingress,
     egress: Egress,
     control: Control,
     srtp: Option<Srtp>,
+    /// What carries it, if that is WebRTC.
+    pub(crate) carried: Option<Box<Carried>>,
     digits: Digits,
     /// The source of telephone events.
     event_source: Option<u32>,
@@ -83,15 +88,6 @@ struct Subscribed {
     catalog: Option<SubscribeId>,
 }
 
-/// Whether the peer ought to speak, and does.
-enum Silence {
-    /// Nothing is expected.
-    Allowed,
-    /// It is looked at then.
-    Watched(Instant),
-    Told,
-}
-
 impl Leg {
     pub(crate) fn new(
         name: LegName,
@@ -123,6 +119,7 @@ impl Leg {
             egress,
             control: Control::new(&settings, reserved),
             srtp: Srtp::agree(None, settings.srtp.as_ref(), ssrc),
+            carried: None,
             digits: Digits::default(),
             event_source: None,
             others: 0,
@@ -286,11 +283,27 @@ impl Leg {
     }
 
     fn take(&mut self, source: SocketAddr, local: IpAddr, datagram: &[u8], host: &mut Host<'_>, outbox: &Outbox) {
+        match self.usable(datagram) {
+            Some((packet, kind)) => self.take_packet(source, Some(local), &packet, kind, host, outbox),
+            None => self.note_unusable(),
+        }
+    }
+
+    pub(crate) fn note_unusable(&mut self) {
+        self.counted.unusable += 1;
+    }
+
+    /// A packet of a payload type that was agreed on.
+    pub(crate) fn take_packet(
+        &mut self,
+        source: SocketAddr,
+        local: Option<IpAddr>,
+        packet: &Packet<'_>,
+        kind: Kind,
+        host: &mut Host<'_>,
+        outbox: &Outbox,
+    ) {
         let now = host.now();
-        let Some((packet, kind)) = self.usable(datagram) else {
-            self.counted.unusable += 1;
-            return;
-        };
         if !self.settings.receives {
             self.counted.held += 1;
             return;
@@ -304,13 +317,13 @@ impl Leg {
             self.counted.unusable += 1;
             return;
         }
-        self.local = Some(local);
+        self.local = local;
         self.heard_of(now);
         match kind {
-            Kind::Audio(codec) if codec == self.settings.codec => self.hear_audio(&packet, since, host),
+            Kind::Audio(codec) if codec == self.settings.codec => self.hear_audio(packet, since, host),
             Kind::Audio(codec) => {
                 self.counted.of_other_codec += 1;
-                self.pass(&packet);
+                self.pass(packet);
                 self.others += 1;
                 // A few are under way still of what was spoken before.
                 if self.others >= OTHER_CODEC_PACKETS && self.told_codec.replace(codec) != Some(codec) {
@@ -318,7 +331,7 @@ impl Leg {
                 }
             }
             Kind::Event { clock_hz } => {
-                self.pass(&packet);
+                self.pass(packet);
                 // Some have a source of their own for keys.
                 if self
                     .event_source
@@ -337,7 +350,7 @@ impl Leg {
             }
             Kind::ComfortNoise => {
                 self.counted.comfort += 1;
-                self.pass(&packet);
+                self.pass(packet);
             }
         }
     }
@@ -418,6 +431,12 @@ impl Leg {
 
     /// Does what is due. When it is to be called again.
     pub(crate) fn tick(&mut self, host: &mut Host<'_>, outbox: &Outbox) -> Option<Instant> {
+        let own = self.tick_own(host, outbox);
+        // Last, for what the leg itself has said.
+        own.into_iter().chain(self.carry(host, outbox)).min()
+    }
+
+    fn tick_own(&mut self, host: &mut Host<'_>, outbox: &Outbox) -> Option<Instant> {
         let since = self.since(host);
         let (mut out, egress) = self.way_out(host);
         egress.release(since, |packet| out.send(&packet));
@@ -447,10 +466,15 @@ impl Leg {
         if self.control.has_told() {
             self.report(true, host);
         }
+        if self.carried.is_some() {
+            // Its socket is that of others, too.
+            self.close_carried(host);
+            return [None, None];
+        }
         [Some(self.socket), self.control.socket()]
     }
 
-    fn since(&self, host: &Host<'_>) -> Duration {
+    pub(crate) fn since(&self, host: &Host<'_>) -> Duration {
         host.now().saturating_duration_since(self.began)
     }
 
@@ -597,43 +621,6 @@ impl Leg {
         }
     }
 
-    /// Something of the peer came.
-    fn heard_of(&mut self, now: Instant) {
-        self.last_packet = now;
-        if matches!(self.silence, Silence::Told) {
-            self.expect(now);
-            self.has_news = true;
-        }
-    }
-
-    /// The peer ought to speak from now on, unless it ought to already.
-    fn expect(&mut self, now: Instant) {
-        let is_expected = self.settings.receives && self.latch.destination().is_some();
-        self.silence = match (&self.silence, self.settings.media_timeout.filter(|_| is_expected)) {
-            (_, None) => Silence::Allowed,
-            (Silence::Watched(until), Some(_)) => Silence::Watched(*until),
-            (Silence::Allowed | Silence::Told, Some(timeout)) => Silence::Watched(now + timeout),
-        };
-    }
-
-    fn tick_silence(&mut self, now: Instant, outbox: &Outbox) -> Option<Instant> {
-        let (Silence::Watched(until), Some(timeout)) = (&self.silence, self.settings.media_timeout) else {
-            return None;
-        };
-        if *until > now {
-            return Some(*until);
-        }
-        // Looked at now and then, not with each packet.
-        let until = self.last_packet + timeout;
-        if until > now {
-            self.silence = Silence::Watched(until);
-            return Some(until);
-        }
-        self.silence = Silence::Told;
-        outbox.tell(LegEvent::Silent { leg: self.name });
-        None
-    }
-
     fn report(&mut self, is_over: bool, host: &mut Host<'_>) {
         let time = self.time(host);
         let own = Own {
@@ -654,6 +641,7 @@ impl Leg {
             packet: &mut self.packet,
             sent: &mut self.sent,
             srtp: self.srtp.as_mut(),
+            carried: self.carried.as_deref_mut(),
             host,
         };
         (out, &mut self.egress)

@@ -24,6 +24,7 @@
 //! | a peer that ought to speak, and of which nothing comes for 30 s | is told ([`LegEvent::Silent`]) |
 //! | a leg that cannot be opened | is told ([`LegEvent::Refused`]) |
 //! | a peer whose connection is elsewhere ([`FrameLegs`]) | says frames of 20 ms and takes what is heard, by queues; what finds no room is lost |
+//! | WebRTC ([`LegsPort::open_webrtc`]) | all legs of a shard share a socket. Whose a datagram is the name in its checks of ICE says, and then its address; others are dropped. A session that ends, or whose peer is gone, is told ([`LegEvent::Gone`]) |
 //! | SRTP, with keys of each side's own | what comes and is not authentic is dropped and counted before anything else is done with it, RTCP as well. Keys may change in mid-call |
 
 #![warn(missing_docs)]
@@ -31,22 +32,28 @@
 pub mod limits;
 
 mod application;
+mod carried;
+mod carrying;
 mod codec;
 mod command;
 mod control;
 mod digits;
+mod entrance;
 mod events;
+mod expecting;
 mod frames;
 mod hearing;
 mod leg;
 mod port;
 mod ports;
 mod settings;
+mod silence;
 mod srtp;
 mod statistics;
 mod tags;
 mod tracks;
 mod way_out;
+mod window;
 
 pub use codec::LegCodec;
 pub use command::{LegHears, LegName, LegPeer};

@@ -82,5 +82,17 @@ pub const FRAMES_HEARD_MAX: usize = 32;
 /// that is uneven.
 pub const FRAME_GAP: Duration = Duration::from_millis(100);
 
+/// Legs of one shard that are carried by WebRTC. A further one is refused.
+pub const WEBRTC_LEGS_MAX: usize = 2048;
+
+/// Datagrams of one such leg in a second, of all kinds and of any address that says its name. Further ones are dropped before
+/// anything is done with them, and counted.
+pub const DATAGRAMS_PER_SECOND_MAX: u32 = 1000;
+
+/// Addresses from which the peer of such a leg may come. The oldest is forgotten for another one, that which is sent to never.
+pub const ADDRESSES_PER_PEER_MAX: usize = 16;
+
+const _: () = assert!(WEBRTC_LEGS_MAX <= LEGS_MAX && ADDRESSES_PER_PEER_MAX > 1);
+const _: () = assert!(DATAGRAMS_PER_SECOND_MAX > PACKETS_PER_SECOND_MAX);
 const _: () = assert!(SUBSCRIBE_RETRY_MIN.as_millis() < SUBSCRIBE_RETRY_MAX.as_millis());
 const _: () = assert!(PTIME_MAX.as_millis() * 8 <= PAYLOAD_BYTES_MAX as u128);

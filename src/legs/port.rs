@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use crossbeam_queue::ArrayQueue;
 use moqswitch_relay::shard::local::{Installation, TooManyApplications};
 use moqswitch_relay::shard::{ShardBusy, ShardCommand, ShardPort};
+use moqswitch_webrtc::Session;
 use tokio::sync::{Notify, oneshot};
 
 use crate::application::Application;
@@ -71,6 +72,23 @@ impl LegsPort {
             leg,
             rtp,
             rtcp,
+            settings: Box::new(settings),
+        })?;
+        Ok(leg)
+    }
+
+    /// Legs of WebRTC are served on this socket from here on. Once for each shard.
+    pub fn serve_webrtc(&self, socket: UdpSocket) -> Result<(), LegsBusy> {
+        self.send(Command::ServeWebrtc(socket))
+    }
+
+    /// Opens a leg that is carried by WebRTC. [`LegSettings::of_session`] has what was agreed on. When the shard has as many
+    /// as it may, [`LegEvent::Refused`] says so; when the peer is gone, or does not come, [`LegEvent::Gone`].
+    pub fn open_webrtc(&self, session: Session, settings: LegSettings) -> Result<LegName, LegsBusy> {
+        let leg = LegName(self.opened.fetch_add(1, Ordering::Relaxed));
+        self.send(Command::OpenWebrtc {
+            leg,
+            session: Box::new(session),
             settings: Box::new(settings),
         })?;
         Ok(leg)

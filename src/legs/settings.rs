@@ -6,6 +6,7 @@ use std::time::Duration;
 use moqswitch_media::Packing;
 use moqswitch_proto::wire::BroadcastPath;
 use moqswitch_relay::shard::local::Delivery;
+use moqswitch_webrtc::{Agreed, Codec};
 
 use crate::codec::LegCodec;
 use crate::limits::{MEDIA_TIMEOUT_DEFAULT, PAYLOAD_TYPES_MAX, PTIME_MAX, PTIME_MIN};
@@ -97,6 +98,37 @@ impl LegSettings {
             source,
             delivery: Delivery::Datagram,
         }
+    }
+
+    /// What the two sides of a session of WebRTC have agreed on. The codec is the peer's favourite; of silence nothing is told,
+    /// as the session knows by itself when the peer is gone. `None`: nothing can be spoken.
+    pub fn of_session(broadcast: BroadcastPath, agreed: &Agreed, source: (u32, u16, u32)) -> Option<Self> {
+        let codec = |codec: Codec| match codec {
+            Codec::Opus => LegCodec::Opus,
+            Codec::Pcmu => LegCodec::Pcmu,
+            Codec::Pcma => LegCodec::Pcma,
+            Codec::G722 => LegCodec::G722,
+        };
+        let taken: Vec<_> = agreed.codecs.iter().map(|(kind, own)| (*kind, codec(*own))).collect();
+        let (payload_type, favourite) = *taken.first()?;
+        let events: Vec<_> = agreed
+            .events
+            .iter()
+            .map(|(payload_type, clock_hz)| EventType {
+                payload_type: *payload_type,
+                clock_hz: *clock_hz,
+            })
+            .collect();
+        let of_codec = |event: &&EventType| event.clock_hz == favourite.clock_hz();
+        Some(Self {
+            taken,
+            event_type: events.iter().find(of_codec).or(events.first()).copied(),
+            events_taken: events,
+            sends: agreed.sends,
+            receives: agreed.receives,
+            media_timeout: None,
+            ..Self::new(broadcast, favourite, payload_type, source)
+        })
     }
 
     pub(crate) fn kind(&self, payload_type: u8) -> Option<Kind> {

@@ -289,6 +289,7 @@ fn register(dn: &str) -> Result<Register, String> {
         ringable: true,
         supervisor: true,
         codecs: Vec::new(),
+        webrtc: false,
         expires: None,
     })
 }

@@ -45,9 +45,9 @@ pub use events::EVENT_KINDS;
 pub use fake::{RecordingMedia, RecordingRtp, RtpCommand};
 pub use figures::{AsteriskFigures, Figures, Histogram, RecordFigures, SipFigures};
 pub use gateway::{
-    Duplex, Encrypting, Encryption, NoRtp, RtpAgreed, RtpError, RtpEvent, RtpEvents, RtpHeard, RtpKeys, RtpLeg,
-    RtpLegs, RtpMix, RtpOpened, RtpPeer, RtpRefused, RtpStatistics, RtpWanted, SipSettings, SipSockets, SrtpPolicy,
-    TrunkGroupSettings, TrunkPlan, TrunkSettings,
+    Duplex, Encrypting, Encryption, NoRtp, RtpAgreed, RtpError, RtpEvent, RtpEvents, RtpHeard, RtpIceServer, RtpKeys,
+    RtpLeg, RtpLegs, RtpMix, RtpOpened, RtpPeer, RtpRefused, RtpStatistics, RtpWanted, SipSettings, SipSockets,
+    SrtpPolicy, TrunkGroupSettings, TrunkPlan, TrunkSettings,
 };
 pub use media::{Busy, Media, MediaPlane};
 pub use moqswitch_calls as calls;

@@ -269,6 +269,13 @@ const _: () = {
     assert!(moqswitch_calls::limits::GRACE_UP.as_millis() <= REPLAY_AGE_MAX.as_millis());
 };
 
+/// WebSockets of telephones that wait for the gateway. A further one ends at once.
+pub const SIP_SOCKETS_WAITING_MAX: usize = 256;
+
+/// Offers of browsers that call, until it is known who answers. Of further ones nothing is kept: where somebody answers who
+/// does not speak WebRTC, the browser hears nothing.
+pub const BROWSER_OFFERS_MAX: usize = 4096;
+
 /// Datagrams of SIP that are taken in one turn. What is behind them waits in the socket, and is lost when that is full.
 pub const SIP_DATAGRAMS_PER_TURN_MAX: usize = 16;
 /// Connections of SIP. Further ones are closed at once.

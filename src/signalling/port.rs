@@ -13,8 +13,8 @@ use tokio::time;
 use crate::access::{ApiKey, Guard, Origins, TokenKey};
 use crate::counters::{Counters, Place};
 use crate::exchange::Exchange;
-use crate::gateway::TrunkPlan;
-use crate::limits::{ANSWER_WAIT_MAX, COMMANDS_MAX, RECORDING_QUESTIONS_MAX, SOCKETS_MAX};
+use crate::gateway::{SipWebSocket, TrunkPlan};
+use crate::limits::{ANSWER_WAIT_MAX, COMMANDS_MAX, RECORDING_QUESTIONS_MAX, SIP_SOCKETS_WAITING_MAX, SOCKETS_MAX};
 use crate::media::Busy;
 use crate::outward::Webhook;
 use crate::recordings::Recordings;
@@ -23,6 +23,8 @@ use crate::recordings::Recordings;
 #[derive(Debug)]
 pub(crate) struct Port {
     commands: mpsc::Sender<Command>,
+    /// WebSockets of telephones.
+    sip: mpsc::Sender<SipWebSocket>,
     seats: Arc<Semaphore>,
     origins: watch::Sender<Origins>,
     pub(crate) counters: Arc<Counters>,
@@ -59,10 +61,12 @@ impl Port {
         counters: Arc<Counters>,
         recordings: Option<Arc<dyn Recordings>>,
         patience: Duration,
-    ) -> (Self, mpsc::Receiver<Command>) {
+    ) -> (Self, mpsc::Receiver<Command>, mpsc::Receiver<SipWebSocket>) {
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
+        let (sip, sip_sockets) = mpsc::channel(SIP_SOCKETS_WAITING_MAX);
         let port = Self {
             commands,
+            sip,
             seats: Arc::new(Semaphore::new(SOCKETS_MAX)),
             origins: watch::Sender::new(origins),
             counters,
@@ -70,7 +74,7 @@ impl Port {
             recording_places: Arc::new(Semaphore::new(RECORDING_QUESTIONS_MAX)),
             patience,
         };
-        (port, inbox)
+        (port, inbox, sip_sockets)
     }
 
     /// Whether pages of the request's origin may use the switch.
@@ -114,6 +118,18 @@ impl Port {
     pub(crate) fn hand_over(&self, socket: WebSocket, peer: Option<SocketAddr>, seat: OwnedSemaphorePermit) {
         // Counted by `send`; the client sees its socket end.
         let _ = self.send(Command::Socket(Box::new(socket), peer, seat));
+    }
+
+    /// Gives a telephone's WebSocket to the gateway. Where there is no SIP, or too much to do, it ends.
+    pub(crate) fn hand_over_telephone(&self, websocket: SipWebSocket) {
+        if self.sip.try_send(websocket).is_err() {
+            self.counters.refused(Place::Command, 503);
+        }
+    }
+
+    /// Whether there is SIP.
+    pub(crate) fn has_sip(&self) -> bool {
+        !self.sip.is_closed()
     }
 
     /// Asks something of the exchange.

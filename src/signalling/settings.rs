@@ -10,7 +10,7 @@ use moqswitch_calls::{Dialplan, Number};
 use crate::access::{ApiKey, Entrance, TokenKey, Users};
 use crate::asterisk::AsteriskSettings;
 use crate::control::{ChannelPool, NoChannels};
-use crate::gateway::SipSettings;
+use crate::gateway::{NoRtp, RtpLegs, SipSettings};
 use crate::limits;
 use crate::outward::{Callback, Webhook};
 use crate::recordings::Recordings;
@@ -57,6 +57,8 @@ pub struct Settings {
     pub sip: Option<SipSettings>,
     /// Channels of Asterisk. None: there are none.
     pub asterisk: Option<AsteriskSettings>,
+    /// Legs of WebRTC for devices that speak with who does not.
+    pub browsers: Box<dyn RtpLegs>,
     /// Times that tests shorten.
     pub times: SocketTimes,
 }
@@ -136,6 +138,7 @@ impl Default for Settings {
             mediaswitch: None,
             sip: None,
             asterisk: None,
+            browsers: Box::new(NoRtp::default()),
             times: SocketTimes::default(),
         }
     }

@@ -20,7 +20,7 @@ use crate::control::{self, Board, DomainName};
 use crate::counters::{Counters, Refused};
 use crate::exchange::{Exchange, draw};
 use crate::figures::Figures;
-use crate::gateway::{self, Gateway, SipSettings, SipSockets, TrunkPlan};
+use crate::gateway::{self, Gateway, SipSettings, SipSockets, SipWebSocket, TrunkPlan};
 use crate::journal::{Found, Journal};
 use crate::limits::{BLOCKING_THREADS_MAX, COMMANDS_PER_TURN_MAX, CONTROL_SERVERS_MAX};
 use crate::media::{Busy, MediaPlane};
@@ -66,7 +66,7 @@ impl Signalling {
             .map(|own| std::mem::take(&mut own.keys).into());
         let counters = Arc::new(Counters::default());
         let origins = Origins::new(settings.origins.clone());
-        let (port, inbox) = Port::new(
+        let (port, inbox, sip_sockets) = Port::new(
             origins,
             Arc::clone(&counters),
             settings.recordings.clone(),
@@ -91,6 +91,7 @@ impl Signalling {
                 Kept { opened, journal },
                 Inbox {
                     commands: inbox,
+                    sip_sockets: Some(sip_sockets),
                     stopped,
                     counters,
                 },
@@ -215,6 +216,8 @@ impl SignallingHandle {
 /// What the calls thread hears of others.
 struct Inbox {
     commands: mpsc::Receiver<Command>,
+    /// Until the gateway has them.
+    sip_sockets: Option<mpsc::Receiver<SipWebSocket>>,
     stopped: watch::Receiver<bool>,
     counters: Arc<Counters>,
 }
@@ -283,10 +286,12 @@ fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, kept: 
             }
         }));
         tokio::task::spawn_local(end_failed(failed, Rc::downgrade(&shared)));
-        if let Some((gateway, sockets)) = gateway {
+        // Where there is no gateway nobody takes them, and clients are told.
+        let websockets = inbox.sip_sockets.take();
+        if let (Some((gateway, sockets)), Some(websockets)) = (gateway, websockets) {
             let shared = Rc::downgrade(&shared);
             tokio::task::spawn_local(async move {
-                if let Err(error) = gateway::serve(shared, gateway, sockets).await {
+                if let Err(error) = gateway::serve(shared, gateway, sockets, websockets).await {
                     tracing::error!(%error, "no SIP");
                 }
             });
@@ -313,6 +318,7 @@ async fn serve(
     stored: &mut Option<mpsc::Receiver<Vec<Arc<Row>>>>,
     moved: &Notify,
 ) {
+    let browsing = shared.exchange.borrow().browsing_news();
     loop {
         let due = shared
             .exchange
@@ -336,6 +342,7 @@ async fn serve(
             }
             () = moved.notified() => {}
             () = time::sleep_until(due.into()) => shared.exchange.borrow_mut().handle_timeout(),
+            () = browsing.notified() => shared.exchange.borrow_mut().take_browsing(),
             // It ends with its thread, which ends last.
             Some(rows) = stored => shared.exchange.borrow_mut().stored(rows),
             _ = inbox.stopped.wait_for(|stop| *stop) => return,

@@ -12,6 +12,8 @@ pub enum Transport {
     Tcp,
     /// A stream, encrypted.
     Tls,
+    /// A WebSocket (RFC 7118), encrypted or not.
+    Ws,
 }
 
 impl Transport {
@@ -21,6 +23,7 @@ impl Transport {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",
             Self::Tls => "TLS",
+            Self::Ws => "WS",
         }
     }
 
@@ -30,6 +33,7 @@ impl Transport {
             Self::Udp => None,
             Self::Tcp => Some("tcp"),
             Self::Tls => Some("tls"),
+            Self::Ws => Some("ws"),
         }
     }
 
@@ -38,6 +42,7 @@ impl Transport {
         match self {
             Self::Udp | Self::Tcp => 5060,
             Self::Tls => 5061,
+            Self::Ws => 80,
         }
     }
 
@@ -45,7 +50,7 @@ impl Transport {
     pub const fn is_reliable(self) -> bool {
         match self {
             Self::Udp => false,
-            Self::Tcp | Self::Tls => true,
+            Self::Tcp | Self::Tls | Self::Ws => true,
         }
     }
 }

@@ -20,6 +20,7 @@ use moqswitch_signalling::{
 use ring::rand::SystemRandom;
 use tokio::sync::{mpsc, watch};
 
+use crate::browsers::Browsers;
 use crate::config::{CallsConfig, Config};
 use crate::control::StreamTls;
 use crate::directory;
@@ -27,11 +28,14 @@ use crate::limits::LEGS_COUNTED_MAX;
 use crate::state::Place;
 
 mod asterisk;
+mod browsing;
 mod channels;
 mod counting;
 mod delivery;
+mod device_legs;
 mod devices;
 mod media;
+mod mixing;
 mod pages;
 mod pool;
 mod recording;
@@ -42,6 +46,7 @@ mod sip;
 
 use channels::RtpChannels;
 use counting::Counting;
+use device_legs::DeviceLegs;
 use devices::Devices;
 use media::RelayMedia;
 use pool::RtpPool;
@@ -131,6 +136,7 @@ impl Telephony {
         relay: &RelayHandle,
         certificate: watch::Receiver<Arc<str>>,
         encryption: StreamTls,
+        browsers: Option<Browsers>,
     ) -> anyhow::Result<Running> {
         let (relay, shards) = (relay.address(), relay.ports().to_vec());
         let url = self.config.media_url.clone().unwrap_or_else(|| media::url_of(relay));
@@ -156,7 +162,10 @@ impl Telephony {
         let services = Services::start(self.config.audio_threads(shards.len()), &shards)?;
         let audio = services.as_ref().map(|services| services.pool.clone());
         let mixers = services.map(|services| services.mixers);
-        self.settings.sip = sip::start(&self.config, &shards, encryption, pool, mixers)?;
+        if let Some(browsers) = &browsers {
+            self.settings.browsers = Box::new(DeviceLegs::new(browsers.clone(), mixers.clone()));
+        }
+        self.settings.sip = sip::start(&self.config, &shards, encryption, (pool, browsers, mixers))?;
         self.settings.asterisk = asterisk::start(&self.config, &shards)?;
         let handle = Signalling::start(self.settings, Box::new(media)).context("the calls thread")?;
         let (counted, over) = mpsc::channel(LEGS_COUNTED_MAX);

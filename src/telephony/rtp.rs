@@ -1,15 +1,14 @@
 //! Legs of RTP for gateways: what the calls thread wants of them, told to the shards.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use moqswitch_legs::{
-    EventType, LegCodec, LegEvent, LegHears, LegPeer, LegRefused, LegSettings, LegStatistics, Rtcp, SrtpKey, SrtpKeys,
-    SrtpSuite,
+    EventType, LegCodec, LegEvent, LegPeer, LegRefused, LegSettings, LegStatistics, Rtcp, SrtpKey, SrtpKeys, SrtpSuite,
 };
 use moqswitch_proto::wire::BroadcastPath;
-use moqswitch_services::Mix;
 use moqswitch_signalling::calls::{Codec, Quality};
 use moqswitch_signalling::sip::sdp::{Material, Suite};
 use moqswitch_signalling::{
@@ -18,36 +17,51 @@ use moqswitch_signalling::{
 };
 use tokio::sync::Notify;
 
+use super::browsing::BrowserGateways;
+use super::mixing::Mixing;
 use super::pool::{Opener, Pooled, RtpPool, Unpooled};
 use super::services::Mixers;
+use crate::browsers::{Browsers, Opener as BrowserOpener};
 
 /// All of them.
 pub(super) struct RtpGateways {
     pool: RtpPool,
-    /// `None`: nothing is mixed, and the first of several is heard.
-    mixers: Option<Mixers>,
+    mixing: Mixing,
     opened: u64,
     legs: HashMap<RtpLeg, Open>,
     names: HashMap<Pooled, RtpLeg>,
+    /// Those of telephones in pages, if there is WebRTC.
+    browsers: Option<BrowserGateways>,
 }
 
 /// An open one.
 struct Open {
     leg: Pooled,
     settings: LegSettings,
-    /// What is mixed for it.
-    mix: Option<BroadcastPath>,
 }
 
 impl RtpGateways {
-    pub(super) fn new(pool: RtpPool, mixers: Option<Mixers>) -> Self {
+    pub(super) fn new(pool: RtpPool, browsers: Option<Browsers>, mixers: Option<Mixers>) -> Self {
+        let news = pool.news();
         Self {
+            browsers: browsers.map(|browsers| BrowserGateways::new(browsers, BrowserOpener::Gateways, news)),
             pool,
-            mixers,
+            mixing: Mixing::new(mixers),
             opened: 0,
             legs: HashMap::new(),
             names: HashMap::new(),
         }
+    }
+
+    /// Those that have a leg.
+    fn browser(&mut self, leg: RtpLeg) -> Option<&mut BrowserGateways> {
+        self.browsers.as_mut().filter(|browsers| browsers.has(leg))
+    }
+
+    fn begin(&mut self) -> RtpLeg {
+        let leg = RtpLeg(self.opened);
+        self.opened += 1;
+        leg
     }
 
     fn leg(&self, leg: RtpLeg) -> Result<Pooled, RtpError> {
@@ -57,78 +71,22 @@ impl RtpGateways {
     /// As gateways know it. `None`: of a leg that is not there.
     fn translate(&mut self, pooled: Pooled, event: LegEvent) -> Option<RtpEvent> {
         let leg = *self.names.get(&pooled)?;
-        Some(match event {
-            LegEvent::Refused { reason, .. } => {
-                self.forget(leg, pooled);
-                let reason = match reason {
-                    LegRefused::Full => RtpRefused::Full,
-                    LegRefused::NotAnnounced => RtpRefused::NotAnnounced,
-                    LegRefused::Socket => RtpRefused::Socket,
-                };
-                RtpEvent::Refused { leg, reason }
-            }
-            LegEvent::Closed { statistics, .. } => {
-                self.forget(leg, pooled);
-                let statistics = counted(&statistics);
-                RtpEvent::Closed { leg, statistics }
-            }
-            LegEvent::Counted { statistics, .. } => {
-                let statistics = counted(&statistics);
-                RtpEvent::Counted { leg, statistics }
-            }
-            LegEvent::Digit { digit, duration_ms, .. } => RtpEvent::Digit {
-                leg,
-                digit,
-                duration_ms,
-            },
-            LegEvent::Silent { .. } => RtpEvent::Silent { leg },
-            LegEvent::OtherCodec { codec, .. } => RtpEvent::OtherCodec {
-                leg,
-                codec: of_calls(codec),
-            },
-        })
-    }
-
-    /// Says what is mixed for a leg, and what the leg hears then.
-    fn mix(&mut self, leg: RtpLeg, heard: &RtpHeard) -> Result<Option<LegHears>, RtpError> {
-        let open = self.legs.get_mut(&leg).ok_or(RtpError::Unknown)?;
-        let one = |path: &str, transcoded: Option<Codec>| LegHears {
-            broadcast: BroadcastPath::new(path),
-            transcoded: transcoded.map(of_legs),
-        };
-        let (hears, mix) = match (heard, &mut self.mixers) {
-            (RtpHeard::Nothing, _) => (None, None),
-            (RtpHeard::One { path, transcoded }, _) => (Some(one(path, *transcoded)), None),
-            (RtpHeard::Several(mix), Some(mixers)) => {
-                let path = BroadcastPath::new(&mix.path);
-                let wanted = Mix {
-                    codec: of_audio(mix.codec),
-                    hears: mix.hears.iter().map(|path| BroadcastPath::new(path)).collect(),
-                    own: Some(BroadcastPath::new(&mix.own)),
-                };
-                mixers.mix(&path, wanted).map_err(|_| RtpError::Busy)?;
-                (Some(one(&mix.path, None)), Some(path))
-            }
-            (RtpHeard::Several(mix), None) => (mix.hears.first().map(|first| one(first, None)), None),
-        };
-        let before = std::mem::replace(&mut open.mix, mix);
-        let before = before.filter(|before| open.mix.as_ref() != Some(before));
-        if let (Some(before), Some(mixers)) = (before, &mut self.mixers) {
-            mixers.end(before);
+        if matches!(event, LegEvent::Refused { .. } | LegEvent::Closed { .. }) {
+            self.forget(leg, pooled);
         }
-        Ok(hears)
-    }
-
-    fn unmix(&mut self, mix: Option<BroadcastPath>) {
-        if let (Some(mix), Some(mixers)) = (mix, &mut self.mixers) {
-            mixers.end(mix);
-        }
+        Some(told(leg, event))
     }
 
     fn forget(&mut self, leg: RtpLeg, pooled: Pooled) {
-        let open = self.legs.remove(&leg);
-        self.unmix(open.and_then(|open| open.mix));
+        self.legs.remove(&leg);
+        self.mixing.end(leg);
         self.names.remove(&pooled);
+    }
+}
+
+impl fmt::Debug for RtpGateways {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("RtpGateways")
     }
 }
 
@@ -144,21 +102,26 @@ impl RtpLegs for RtpGateways {
             };
             made.insert(settings).clone()
         })?;
-        let leg = RtpLeg(self.opened);
-        self.opened += 1;
+        let leg = self.begin();
         self.names.insert(pooled, leg);
         if let Some(settings) = made {
-            let open = Open {
-                leg: pooled,
-                settings,
-                mix: None,
-            };
+            let open = Open { leg: pooled, settings };
             self.legs.insert(leg, open);
         }
         Ok(RtpOpened { leg, address })
     }
 
     fn agree(&mut self, leg: RtpLeg, agreed: &RtpAgreed) -> Result<(), RtpError> {
+        if let Some(browsers) = self.browser(leg) {
+            // Where its peer is, and whether it is, its session knows.
+            let before = LegSettings::new(BroadcastPath::new(""), LegCodec::Pcmu, 0, (0, 0, 0));
+            let settings = LegSettings {
+                rtcp: Rtcp::Off,
+                media_timeout: None,
+                ..settings(agreed, &before)
+            };
+            return browsers.change(leg, settings);
+        }
         let open = self.legs.get_mut(&leg).ok_or(RtpError::Unknown)?;
         let settings = settings(agreed, &open.settings);
         let peer = agreed.peer.map(|peer| LegPeer {
@@ -170,28 +133,67 @@ impl RtpLegs for RtpGateways {
         Ok(())
     }
 
+    fn serves_browsers(&self) -> bool {
+        self.browsers.is_some()
+    }
+
+    fn answer_browser(&mut self, path: &str, offer: &str, codecs: &[Codec]) -> Result<(RtpLeg, String), RtpError> {
+        let leg = self.begin();
+        let browsers = self.browsers.as_mut().ok_or(RtpError::Exhausted)?;
+        Ok((leg, browsers.answer(leg, path, offer, codecs)?))
+    }
+
+    fn offer_browser(&mut self, path: &str, codecs: &[Codec]) -> Result<(RtpLeg, String), RtpError> {
+        let leg = self.begin();
+        let browsers = self.browsers.as_mut().ok_or(RtpError::Exhausted)?;
+        Ok((leg, browsers.offer(leg, path, codecs)?))
+    }
+
+    fn take_browser_answer(&mut self, leg: RtpLeg, answer: &str) -> Result<(), RtpError> {
+        self.browser(leg).ok_or(RtpError::Unknown)?.take_answer(leg, answer)
+    }
+
+    fn answer_browser_again(&self, said: &str, sends: bool, receives: bool, offers: (&str, &str)) -> Option<String> {
+        moqswitch_webrtc::redirect(said, sends, receives, offers)
+    }
+
     fn hear(&mut self, leg: RtpLeg, heard: &RtpHeard) -> Result<(), RtpError> {
-        let hears = self.mix(leg, heard)?;
+        let hears = self.mixing.hear(leg, heard)?;
+        if let Some(browsers) = self.browser(leg) {
+            return browsers.hear(leg, hears);
+        }
         Ok(self.pool.hear(self.leg(leg)?, hears)?)
     }
 
     fn press(&mut self, leg: RtpLeg, digit: char, duration_ms: u32) -> Result<(), RtpError> {
+        if let Some(browsers) = self.browser(leg) {
+            return browsers.press(leg, digit, duration_ms);
+        }
         Ok(self.pool.press(self.leg(leg)?, digit, duration_ms)?)
     }
 
     fn count(&mut self, leg: RtpLeg) -> Result<(), RtpError> {
+        if let Some(browsers) = self.browser(leg) {
+            return browsers.count(leg);
+        }
         Ok(self.pool.count(self.leg(leg)?)?)
     }
 
     fn close(&mut self, leg: RtpLeg) {
+        if let Some(browsers) = self.browser(leg) {
+            return browsers.close(leg);
+        }
         // Its name stays until its end is told.
         if let Some(open) = self.legs.remove(&leg) {
             self.pool.close(open.leg);
-            self.unmix(open.mix);
+            self.mixing.end(leg);
         }
     }
 
     fn poll(&mut self) -> Option<RtpEvent> {
+        if let Some((leg, event)) = self.browsers.as_mut().and_then(BrowserGateways::poll) {
+            return Some(told(leg, event));
+        }
         loop {
             let (pooled, event) = self.pool.poll(Opener::Gateways)?;
             let told = self.translate(pooled, event);
@@ -293,6 +295,38 @@ fn counted(statistics: &LegStatistics) -> RtpStatistics {
     }
 }
 
+/// As gateways know it.
+pub(super) fn told(leg: RtpLeg, event: LegEvent) -> RtpEvent {
+    match event {
+        LegEvent::Refused { reason, .. } => {
+            let reason = match reason {
+                LegRefused::Full => RtpRefused::Full,
+                LegRefused::NotAnnounced => RtpRefused::NotAnnounced,
+                LegRefused::Socket | LegRefused::NoWebrtc => RtpRefused::Socket,
+            };
+            RtpEvent::Refused { leg, reason }
+        }
+        LegEvent::Closed { statistics, .. } => {
+            let statistics = counted(&statistics);
+            RtpEvent::Closed { leg, statistics }
+        }
+        LegEvent::Counted { statistics, .. } => {
+            let statistics = counted(&statistics);
+            RtpEvent::Counted { leg, statistics }
+        }
+        LegEvent::Digit { digit, duration_ms, .. } => RtpEvent::Digit {
+            leg,
+            digit,
+            duration_ms,
+        },
+        LegEvent::Silent { .. } | LegEvent::Gone { .. } => RtpEvent::Silent { leg },
+        LegEvent::OtherCodec { codec, .. } => RtpEvent::OtherCodec {
+            leg,
+            codec: of_calls(codec),
+        },
+    }
+}
+
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -302,21 +336,12 @@ fn permille(share: f32) -> u16 {
     (share.clamp(0.0, 1.0) * 1000.0).round() as u16
 }
 
-fn of_legs(codec: Codec) -> LegCodec {
+pub(super) fn of_legs(codec: Codec) -> LegCodec {
     match codec {
         Codec::Opus => LegCodec::Opus,
         Codec::Pcmu => LegCodec::Pcmu,
         Codec::Pcma => LegCodec::Pcma,
         Codec::G722 => LegCodec::G722,
-    }
-}
-
-fn of_audio(codec: Codec) -> moqswitch_services::Codec {
-    match codec {
-        Codec::Opus => moqswitch_services::Codec::Opus,
-        Codec::Pcmu => moqswitch_services::Codec::Pcmu,
-        Codec::Pcma => moqswitch_services::Codec::Pcma,
-        Codec::G722 => moqswitch_services::Codec::G722,
     }
 }
 
@@ -352,7 +377,7 @@ mod tests {
     async fn telephones_talk_by_legs_and_what_happens_is_told() {
         let relay = start();
         let pool = RtpPool::new(&[HOST, V6], &(22_000..=22_005), relay.ports()).unwrap();
-        let mut legs = RtpGateways::new(pool.clone(), None);
+        let mut legs = RtpGateways::new(pool.clone(), None, None);
         let (first, second) = (telephone(HOST).await, telephone(V6).await);
         let one = open(&mut legs, "call/7/1", HOST);
         let two = open(&mut legs, "call/7/2", V6);
@@ -399,7 +424,7 @@ mod tests {
     async fn channels_and_gateways_share_ports() {
         let relay = start();
         let pool = RtpPool::new(&[HOST], &(22_010..=22_015), relay.ports()).unwrap();
-        let mut legs = RtpGateways::new(pool.clone(), None);
+        let mut legs = RtpGateways::new(pool.clone(), None, None);
         let mut channels = RtpChannels::new(pool);
         assert_eq!((legs.available(), channels.load().available), (3, 3));
         let opened = open(&mut legs, "call/7/1", HOST);

@@ -11,7 +11,8 @@ pub(super) struct Services {
     pub(super) mixers: Mixers,
 }
 
-/// The mixers of all shards.
+/// The mixers of all shards. A clone has to tell them on its own what is over.
+#[derive(Clone)]
 pub(super) struct Mixers {
     shards: Vec<MixPort>,
     /// What is over, and its shard had no room to be told.

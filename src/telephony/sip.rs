@@ -11,6 +11,7 @@ use moqswitch_signalling::{Encryption, SipSettings, SipSockets};
 use super::pool::RtpPool;
 use super::rtp::RtpGateways;
 use super::services::Mixers;
+use crate::browsers::Browsers;
 use crate::config::{CallsConfig, SipConfig};
 use crate::control::StreamTls;
 use crate::directory;
@@ -20,8 +21,7 @@ pub(super) fn start(
     config: &CallsConfig,
     shards: &[ShardPort],
     encryption: StreamTls,
-    pool: Option<RtpPool>,
-    mixers: Option<Mixers>,
+    (pool, browsers, mixers): (Option<RtpPool>, Option<Browsers>, Option<Mixers>),
 ) -> anyhow::Result<Option<SipSettings>> {
     let Some(sip) = &config.sip else { return Ok(None) };
     let bound = bind(sip, encryption);
@@ -74,7 +74,7 @@ pub(super) fn start(
         srtp: sip.srtp,
         algorithms: sip.digest.clone(),
         trunks: directory::trunks(config).context("sip.trunks")?,
-        media: Box::new(RtpGateways::new(pool, mixers)),
+        media: Box::new(RtpGateways::new(pool, browsers, mixers)),
         media_addresses: told,
     }))
 }

@@ -612,6 +612,7 @@ fn state(behaviour: Behaviour, paths: Vec<String>) -> (ControlState, Shards) {
     };
     let ports = (0..2).map(|shard| shards.add(shard, behaviour)).collect();
     let state = ControlState {
+        endpoints: None,
         mesh: MeshState {
             hop: HopId(7),
             board: None,

@@ -1,6 +1,7 @@
 //! What the calls thread holds: the call plane, its timers, and a session for each registered device. What comes in becomes
 //! an event of the plane, and what the plane wants is carried out at once. Nothing here waits for anybody.
 
+mod browsing;
 mod control;
 mod counting;
 mod line;
@@ -9,6 +10,7 @@ mod requests;
 mod restart;
 mod returning;
 mod session;
+mod standing_in;
 mod tally;
 mod telling;
 
@@ -41,6 +43,7 @@ use crate::settings::{Settings, UtcOffset};
 pub(crate) use line::{Close, End, Inbox, Line, LineEnd};
 pub(crate) use session::unnumbered;
 
+use browsing::Browsing;
 use returning::Returning;
 use session::Session;
 use tally::Tally;
@@ -105,6 +108,8 @@ pub(crate) struct Exchange {
     pub(crate) keys_heard: HashSet<LegId>,
     pub(crate) sip_entrance: SipEntrance,
     pub(crate) sip_view: SipView,
+    /// Browsers that speak WebRTC with who does not.
+    browsing: Browsing,
     is_stopping: bool,
 }
 
@@ -218,6 +223,7 @@ impl Exchange {
             keys_heard: HashSet::new(),
             sip_entrance: SipEntrance::default(),
             sip_view: SipView::default(),
+            browsing: Browsing::new(settings.browsers),
             is_stopping: false,
         };
         let numbers = settings.numbers;
@@ -341,7 +347,8 @@ impl Exchange {
         };
         let rings_itself = register.device.is_some() && dialect == messages::Dialect::Payload;
         if own.is_none() {
-            let new = Session::new(register.dn.clone(), device, dialect, rings_itself, line.clone());
+            let mut new = Session::new(register.dn.clone(), device, dialect, rings_itself, line.clone());
+            new.speaks_webrtc = register.webrtc;
             self.sessions.insert(session, new);
         }
         let entry = self.entry_of(&registration, dialect, rings_itself, admission.proof);

@@ -77,6 +77,11 @@ impl Exchange {
             Request::Supervise { call, mode } => self.supervise(session, id, call, &mode),
             Request::Quality { call, quality } => self.take_quality(session, id.as_ref(), &call, quality),
             other => match self.call_event(session, other) {
+                Ok((name, Ok((CallEvent::Answer { call, sdp }, asked)))) => {
+                    let is_ours = self.take_browsed_answer(session, call, sdp.as_ref()).is_some();
+                    let sdp = sdp.filter(|_| !is_ours);
+                    self.ask_for(session, id, Some(name), CallEvent::Answer { call, sdp }, asked);
+                }
                 Ok((name, Ok((event, asked)))) => self.ask_for(session, id, Some(name), event, asked),
                 Ok((name, Err(refusal))) => self.refuse(session, id.as_ref(), Some(&name), &Asked::Other, refusal),
                 Err(bad) => self.reject(session, &bad, id.as_ref()),
@@ -205,6 +210,10 @@ impl Exchange {
             }
         }
         let call = CallId(draw(&self.random));
+        if let Some(offer) = &sdp {
+            own.speaks_webrtc = true;
+            self.browsing.keep(session, call, offer);
+        }
         let event = Dial {
             call: Some(call),
             alias: dial.alias.clone(),

@@ -25,6 +25,8 @@ pub(crate) struct Session {
     pub(super) dialect: Dialect,
     /// Does it say itself that it rings? If not, it rings as soon as it is told.
     pub(super) rings_itself: bool,
+    /// It takes part by WebRTC: with who does not it is given a leg here.
+    pub(super) speaks_webrtc: bool,
     /// By what it was let in last.
     pub(super) proof: Proof,
     /// As it is noted for a restart. None: it is not.
@@ -74,6 +76,7 @@ impl Session {
             device,
             dialect,
             rings_itself,
+            speaks_webrtc: false,
             proof: Proof::default(),
             entry: None,
             has_gap: false,

@@ -115,7 +115,12 @@ impl Exchange {
 
     fn told_registered(&mut self, kind: &'static str, registered: &Registered) -> Told {
         let media = self.media.media(registered.session);
-        messages::registered(kind, registered, &self.server, &media, self.ping)
+        let mut told = messages::registered(kind, registered, &self.server, &media, self.ping);
+        let servers = self.browsing.ice_servers(registered.number.as_str());
+        if !servers.is_empty() {
+            told.payload.insert("iceServers".to_owned(), serde_json::json!(servers));
+        }
+        told
     }
 
     /// The snapshot first, which counts; then the messages that the client missed.
@@ -221,6 +226,7 @@ impl Exchange {
         if self.asterisk.has(session) {
             return self.asterisk.tell(session, notice);
         }
+        self.end_browsing(session, notice);
         let Some(own) = self.sessions.get_mut(&session) else {
             // One that stood in for a device of before the start.
             if let Notice::Unregistered { reason } = notice {
@@ -243,7 +249,8 @@ impl Exchange {
         {
             self.ring_for(session, incoming.call);
         }
-        self.tell_notice(session, notice);
+        let completed = self.complete(session, notice);
+        self.tell_notice(session, completed.as_ref().unwrap_or(notice));
         match notice {
             Notice::Ended(ended) => {
                 if let Some(own) = self.sessions.get_mut(&session) {

@@ -31,6 +31,7 @@ impl Gateway {
             let call = self.calls.get_mut(&key)?;
             call.session_description.take_answer(&answer).ok()
         });
+        let early = early.filter(|_| body.is_some_and(|body| self.take_browser_answer(key, body)));
         if let Some(agreed) = &early {
             self.note_answer(key, agreed);
             self.take_agreed(exchange, key, agreed);
@@ -49,13 +50,16 @@ impl Gateway {
         let agreed = Description::parse(body)
             .ok()
             .and_then(|answer| call.session_description.take_answer(&answer).ok());
+        let agreed = agreed.filter(|_| self.take_browser_answer(key, body));
         let Some(agreed) = agreed else {
             tracing::info!(
                 "a telephone answered with a description that is none, or that has nothing that was offered"
             );
             return self.hang_up(exchange, key, Cause::Incompatible);
         };
-        call.stage = Stage::Up;
+        if let Some(call) = self.calls.get_mut(&key) {
+            call.stage = Stage::Up;
+        }
         self.note_answer(key, &agreed);
         self.take_agreed(exchange, key, &agreed);
         let answered = self.ask(exchange, key, |call| CallEvent::Answer { call, sdp: None });
@@ -138,6 +142,10 @@ impl Gateway {
         let Some(call) = self.calls.get_mut(&key).filter(|call| matches!(call.stage, Stage::Up)) else {
             return;
         };
+        // A browser has been answered with one codec, and keeps it.
+        if call.browser.is_some() {
+            return;
+        }
         if call.asked.is_some() || !self.agent.can_offer(key) {
             // Another offer is under way, and its answer is to be read by it.
             call.to_ask = Some(codec);
@@ -233,19 +241,29 @@ impl Gateway {
         let preferred = codecs::in_order(call.sends, taken, plane.may_speak(call.leg));
         let takes = preferred.iter().copied().map(codecs::of_sdp).collect();
         let Some(body) = body else {
-            let offer = call.session_description.offer(&preferred, Direction::SendReceive);
+            let offer = call.offer(&preferred);
             call.offered = takes;
             return self.agent.answer_offer(Instant::now(), key, &offer);
         };
         let Ok(offer) = Description::parse(body) else {
             return self.agent.refuse_offer(Instant::now(), key, 400);
         };
-        call.arm(Some(&offer));
+        if call.browser.is_none() {
+            call.arm(Some(&offer));
+        }
+        let is_browser = call.browser.is_some();
         match call
             .session_description
             .answer(&offer, &preferred, Direction::SendReceive)
         {
             Ok((answer, agreed)) => {
+                let (answer, call) = match is_browser {
+                    true => (self.answer_browser_again(key, body, &agreed), self.calls.get_mut(&key)),
+                    false => (Some(answer), self.calls.get_mut(&key)),
+                };
+                let (Some(answer), Some(call)) = (answer, call) else {
+                    return self.agent.refuse_offer(Instant::now(), key, 488);
+                };
                 call.listed = codecs::offered(&offer).and(codecs::of_telephones());
                 call.lists = call.listed;
                 self.agent.answer_offer(Instant::now(), key, &answer);

@@ -18,7 +18,7 @@ pub(super) const fn to_sdp(codec: Codec) -> sdp::Codec {
     }
 }
 
-pub(super) const fn of_sdp(codec: sdp::Codec) -> Codec {
+pub(crate) const fn of_sdp(codec: sdp::Codec) -> Codec {
     match codec {
         sdp::Codec::Opus => Codec::Opus,
         sdp::Codec::Pcmu => Codec::Pcmu,

@@ -1,13 +1,13 @@
-//! What telephones hear: who is there, the music of a queue or of who holds, or nothing.
+//! What legs hear that take one stream: who is there, the music of a queue or of who holds, or nothing.
 
-use moqswitch_calls::{CallId, Codec, Participant};
+use moqswitch_calls::{CallId, Codec, LegId, Participant};
 use moqswitch_sip::agent::LegKey;
 
-use super::{Call, Gateway, RtpError, RtpHeard, RtpMix, codecs};
+use super::{Gateway, RtpError, RtpHeard, RtpMix, codecs};
 
-/// What a call's telephone is to hear.
+/// What a leg is to hear.
 #[derive(Debug, Default)]
-pub(super) struct Heard {
+pub(crate) struct Heard {
     /// Who is there to be heard.
     speakers: Vec<Speaker>,
     /// In which call.
@@ -31,7 +31,7 @@ impl Heard {
         matches!(self.told, RtpHeard::One { .. })
     }
 
-    pub(super) fn set_music(&mut self, music: Option<String>) {
+    pub(crate) fn set_music(&mut self, music: Option<String>) {
         self.music = music;
     }
 
@@ -43,7 +43,7 @@ impl Heard {
         }];
     }
 
-    pub(super) fn set_speakers(&mut self, call: CallId, participants: &[Participant]) {
+    pub(crate) fn set_speakers(&mut self, call: CallId, participants: &[Participant]) {
         let heard = participants
             .iter()
             .filter(|other| !other.own && other.audible && other.sends.is_some());
@@ -55,31 +55,32 @@ impl Heard {
             })
             .collect();
     }
-}
 
-impl Call {
-    /// What it is to hear. `None`: until it has agreed on a codec nobody knows.
-    fn hears(&self) -> Option<RtpHeard> {
-        let agreed = || {
-            self.session_description
-                .agreed()
-                .map(|agreed| codecs::of_sdp(agreed.codec))
-        };
+    /// What it is to hear, if that is something else than it was told: to be told, and to be noted by [`Self::set_told`].
+    /// `None` as well: that depends on the codec that it has agreed on, and it has not.
+    pub(crate) fn news(&self, leg: LegId, agreed: Option<Codec>) -> Option<RtpHeard> {
+        self.hears(leg, agreed).filter(|hears| self.told != *hears)
+    }
+
+    pub(crate) fn set_told(&mut self, told: RtpHeard) {
+        self.told = told;
+    }
+
+    fn hears(&self, leg: LegId, agreed: Option<Codec>) -> Option<RtpHeard> {
         let one = |path: &str, transcoded: Option<Codec>| RtpHeard::One {
             path: path.to_owned(),
             transcoded,
         };
-        let heard = &self.heard;
-        match (&heard.speakers[..], &heard.music) {
+        match (&self.speakers[..], &self.music) {
             ([], None) => Some(RtpHeard::Nothing),
-            ([], Some(music)) => Some(one(music, Some(agreed()?))),
-            ([speaker], _) if speaker.may_be_foreign => Some(one(&speaker.path, Some(agreed()?))),
+            ([], Some(music)) => Some(one(music, Some(agreed?))),
+            ([speaker], _) if speaker.may_be_foreign => Some(one(&speaker.path, Some(agreed?))),
             ([speaker], _) => Some(one(&speaker.path, None)),
             (speakers, _) => Some(RtpHeard::Several(RtpMix {
-                path: format!("mix/{}/{}-{}", heard.call?, self.leg.call, self.leg.leg),
-                codec: agreed()?,
+                path: format!("mix/{}/{}-{}", self.call?, leg.call, leg.leg),
+                codec: agreed?,
                 hears: speakers.iter().map(|speaker| speaker.path.clone()).collect(),
-                own: self.leg.path(),
+                own: leg.path(),
             })),
         }
     }
@@ -89,14 +90,13 @@ impl Gateway {
     /// Says to the leg of a telephone what it hears, if that is something else than before.
     pub(super) fn hear(&mut self, key: LegKey) {
         let Some(call) = self.calls.get_mut(&key) else { return };
-        let Some((hears, media)) = call.hears().zip(call.media) else {
+        let agreed = call.session_description.agreed();
+        let agreed = agreed.map(|agreed| codecs::of_sdp(agreed.codec));
+        let Some((hears, media)) = call.heard.news(call.leg, agreed).zip(call.media) else {
             return;
         };
-        if call.heard.told == hears {
-            return;
-        }
         match self.media.hear(media, &hears) {
-            Ok(()) => call.heard.told = hears,
+            Ok(()) => call.heard.set_told(hears),
             Err(RtpError::Busy) => self.try_again(key),
             Err(error) => tracing::warn!(%error, "a telephone does not hear who is there"),
         }

@@ -8,9 +8,11 @@ use moqswitch_calls::{
 };
 use moqswitch_sip::agent::{self, Binding, Invited, LegKey};
 use moqswitch_sip::flow::Transport;
-use moqswitch_sip::sdp::{Description, Direction, Session};
+use moqswitch_sip::sdp::{Description, Session};
 
-use super::{Again, Call, Carried, Gateway, Guest, Heard, Outgoing, RtpOpened, RtpWanted, Secrecy, Stage, codecs};
+use super::{
+    Again, Browser, Call, Carried, Gateway, Guest, Heard, Outgoing, RtpOpened, RtpWanted, Secrecy, Stage, codecs,
+};
 use crate::exchange::Exchange;
 
 impl Gateway {
@@ -33,6 +35,7 @@ impl Gateway {
             takes,
             secrecy,
             description,
+            browser,
         } = self.take_offer(invited)?;
         let caller = &invited.caller;
         let dialled = match invited.trunk {
@@ -78,20 +81,18 @@ impl Gateway {
                 });
             }
         };
-        let stage = Stage::Calling {
-            offer,
-            is_accepted: false,
-        };
-        let peer = invited.flow.peer;
-        let mut call = Call::new(session, leg, stage, peer, secrecy, description);
+        let mut call = Call::new(
+            session,
+            leg,
+            Stage::of_caller(offer),
+            invited.flow.peer,
+            secrecy,
+            description,
+        );
         call.guest = guest;
         call.trunk = invited.trunk;
-        let carried = Carried {
-            caller: invited.leg,
-            headers: invited.headers.clone(),
-            max_forwards: invited.max_forwards,
-        };
-        self.carried.insert(leg.call, carried);
+        call.browser = browser;
+        self.carried.insert(leg.call, Carried::of(invited));
         self.insert(invited.leg, call);
         self.registry.prove(invited.flow.connection);
         Ok(())
@@ -121,7 +122,11 @@ impl Gateway {
         }
         let secrecy = self.secrecy(invited.trunk, invited.flow.transport);
         let mut description = self.new_description(NOWHERE);
-        secrecy.arm(&mut description, offer.as_deref());
+        let browser = self.browser_of(invited.body.as_deref(), offer.as_deref());
+        match &browser {
+            Some(_) => description.set_browser(),
+            None => secrecy.arm(&mut description, offer.as_deref()),
+        }
         let all = codecs::in_order(None, codecs::of_telephones(), Codecs::default());
         let refused = offer.as_deref().and_then(|offer| description.refuses(offer, &all));
         if let Some(refused) = refused {
@@ -133,6 +138,7 @@ impl Gateway {
             takes,
             secrecy,
             description,
+            browser,
         })
     }
 
@@ -220,11 +226,19 @@ impl Gateway {
         }
         let secrecy = self.secrecy(None, flow.map_or(Transport::Udp, |flow| flow.transport));
         let mut description = self.new_description(NOWHERE);
-        secrecy.arm_called(&mut description);
+        let is_browser = flow.is_some_and(|flow| flow.transport == Transport::Ws) && self.media.serves_browsers();
+        match is_browser {
+            true => description.set_browser(),
+            false => secrecy.arm_called(&mut description),
+        }
         let nearest = peer.unwrap_or(NOWHERE);
         let mut call = Call::new(session, incoming.leg, Stage::Called, nearest, secrecy, description);
         call.offered = wanted.iter().copied().map(codecs::of_sdp).collect();
-        let leg = self.open_media(&mut call, peer).map_err(|error| {
+        let opened = match is_browser {
+            true => self.offer_browser(&mut call, offered),
+            false => self.open_media(&mut call, peer).map(|opened| opened.leg),
+        };
+        let leg = opened.map_err(|error| {
             tracing::warn!(%error, "a call to a telephone");
             Cause::Congestion
         })?;
@@ -251,12 +265,12 @@ impl Gateway {
         };
         match begun {
             Ok(key) => {
-                self.streams.insert(leg.leg, key);
+                self.streams.insert(leg, key);
                 self.insert(key, call);
                 Ok(())
             }
             Err(cause) => {
-                self.media.close(leg.leg);
+                self.media.close(leg);
                 Err(cause)
             }
         }
@@ -278,12 +292,12 @@ impl Gateway {
             target: binding.target(),
             from: outgoing.from,
             to: agent::address(&binding.user, domain),
-            offer: call.session_description.offer(&outgoing.codecs, Direction::SendReceive),
+            offer: call.offer(&outgoing.codecs),
             headers: outgoing.headers,
             max_forwards: outgoing.max_forwards,
             account: None,
         };
-        if call.secrecy.may_do_without() {
+        if call.secrecy.may_do_without() && call.browser.is_none() {
             call.again = Some(Box::new(Again {
                 sent: sent.clone(),
                 codecs: outgoing.codecs,
@@ -329,6 +343,16 @@ impl Gateway {
     }
 }
 
+impl Carried {
+    fn of(invited: &Invited) -> Self {
+        Self {
+            caller: invited.leg,
+            headers: invited.headers.clone(),
+            max_forwards: invited.max_forwards,
+        }
+    }
+}
+
 impl Call {
     fn new(
         session: SessionId,
@@ -347,6 +371,7 @@ impl Call {
             media: None,
             session_description,
             secrecy,
+            browser: None,
             again: None,
             stage,
             sends: None,
@@ -376,6 +401,7 @@ struct Wish {
     takes: Codecs,
     secrecy: Secrecy,
     description: Session,
+    browser: Option<Box<Browser>>,
 }
 
 /// The part of a number that an address has before the `@`.

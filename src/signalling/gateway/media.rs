@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 /// Legs that speak RTP. It is called on the calls thread: nothing here may block, and each method is for a bounded queue.
 ///
 /// What is [`RtpError::Busy`] has not happened at all, and may be tried again in a moment.
-pub trait RtpLegs: Send {
+pub trait RtpLegs: Send + std::fmt::Debug {
     /// Opens a leg whose broadcast is `path`, `call/<call>/<leg>`. Nothing is sent and nothing taken before
     /// [`Self::agree`].
     ///
@@ -27,6 +27,53 @@ pub trait RtpLegs: Send {
     /// # Errors
     /// [`RtpError::Unknown`], [`RtpError::Busy`].
     fn agree(&mut self, leg: RtpLeg, agreed: &RtpAgreed) -> Result<(), RtpError>;
+
+    /// Whether there are legs of WebRTC.
+    fn serves_browsers(&self) -> bool {
+        false
+    }
+
+    /// Servers by which a browser finds its way, with credentials for a while.
+    fn ice_servers(&self, _name: &str) -> Vec<RtpIceServer> {
+        Vec::new()
+    }
+
+    /// Opens a leg of WebRTC that answers an offer with one of these codecs: the answer. [`Self::agree`] says what is so beside
+    /// it.
+    ///
+    /// # Errors
+    /// [`RtpError::Exhausted`], [`RtpError::Busy`]; [`RtpError::Unusable`]: the offer is.
+    fn answer_browser(&mut self, _path: &str, _offer: &str, _codecs: &[Codec]) -> Result<(RtpLeg, String), RtpError> {
+        Err(RtpError::Exhausted)
+    }
+
+    /// A leg of WebRTC that is to be, and its offer of these codecs. It is opened by [`Self::take_browser_answer`].
+    ///
+    /// # Errors
+    /// [`RtpError::Exhausted`], [`RtpError::Busy`].
+    fn offer_browser(&mut self, _path: &str, _codecs: &[Codec]) -> Result<(RtpLeg, String), RtpError> {
+        Err(RtpError::Exhausted)
+    }
+
+    /// The answer to such an offer. A second one changes nothing.
+    ///
+    /// # Errors
+    /// [`RtpError::Unknown`], [`RtpError::Busy`]; [`RtpError::Unusable`]: the answer is.
+    fn take_browser_answer(&mut self, _leg: RtpLeg, _answer: &str) -> Result<(), RtpError> {
+        Err(RtpError::Unknown)
+    }
+
+    /// What was said to a browser last, said again with another direction: the answer to an offer that changes nothing else.
+    /// `None`: it changes more. `before` is what the browser said first.
+    fn answer_browser_again(
+        &self,
+        _said: &str,
+        _sends: bool,
+        _receives: bool,
+        _offers: (&str, &str),
+    ) -> Option<String> {
+        None
+    }
 
     /// From here on the telephone hears this, and nothing else. A broadcast that is not there is waited for.
     ///
@@ -58,6 +105,19 @@ pub trait RtpLegs: Send {
 
     /// How many legs could still be opened.
     fn available(&self) -> usize;
+}
+
+/// A server of STUN or TURN, as browsers want it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct RtpIceServer {
+    /// Its URL.
+    pub urls: String,
+    /// Of TURN: by which name it lets in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// Of TURN: the password of that name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
 }
 
 /// A leg, for as long as the process lives.
@@ -285,6 +345,9 @@ pub enum RtpError {
     /// There is no such leg.
     #[error("there is no such leg")]
     Unknown,
+    /// What a browser says cannot be used.
+    #[error("the description of a browser cannot be used")]
+    Unusable,
 }
 
 /// There are none.

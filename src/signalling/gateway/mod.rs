@@ -2,6 +2,7 @@
 //! becomes an event of the plane, and what the plane tells a device becomes SIP and RTP.
 
 mod admitting;
+mod browsing;
 mod calling;
 mod codecs;
 mod entrance;
@@ -19,6 +20,7 @@ mod telling;
 mod trunks;
 mod view;
 mod watching;
+mod websocket;
 mod writing;
 
 use std::collections::{BTreeSet, HashMap};
@@ -35,10 +37,11 @@ use moqswitch_sip::sdp::{Description, Session};
 use crate::exchange::Exchange;
 use crate::limits::{SIP_MEDIA_AGAIN, SIP_PROVISIONAL_INTERVAL, SIP_QUALITY_INTERVAL, SIP_QUALITY_PER_TICK_MAX};
 
+pub(crate) use codecs::of_sdp as codec_of;
 pub(crate) use entrance::SipEntrance;
 pub use media::{
-    NoRtp, RtpAgreed, RtpError, RtpEvent, RtpEvents, RtpHeard, RtpKeys, RtpLeg, RtpLegs, RtpMix, RtpOpened, RtpPeer,
-    RtpRefused, RtpStatistics, RtpWanted,
+    NoRtp, RtpAgreed, RtpError, RtpEvent, RtpEvents, RtpHeard, RtpIceServer, RtpKeys, RtpLeg, RtpLegs, RtpMix,
+    RtpOpened, RtpPeer, RtpRefused, RtpStatistics, RtpWanted,
 };
 pub(crate) use outlet::Outlet;
 pub use settings::{
@@ -47,12 +50,13 @@ pub use settings::{
 pub(crate) use sockets::serve;
 pub(crate) use view::{SipView, TrunkState};
 
-use hearing::Heard;
+pub(crate) use hearing::Heard;
 use outgoing::Outgoing;
 use registering::Registry;
 use secrets::{Again, Secrecy};
 use trunks::Trunks;
 use watching::Watches;
+pub(crate) use websocket::SipWebSocket;
 
 /// See the module's documentation.
 pub(crate) struct Gateway {
@@ -91,6 +95,8 @@ struct Call {
     media: Option<RtpLeg>,
     session_description: Session,
     secrecy: Secrecy,
+    /// Its media are those of a browser.
+    browser: Option<Box<Browser>>,
     /// What is tried when it does not want what it was offered.
     again: Option<Box<Again>>,
     stage: Stage,
@@ -124,6 +130,15 @@ struct Call {
     early: Option<String>,
 }
 
+/// What was said of a session of WebRTC.
+#[derive(Debug, Default)]
+struct Browser {
+    /// By the browser: when it began.
+    theirs: String,
+    /// By us: last.
+    ours: String,
+}
+
 /// What goes on with a call.
 struct Carried {
     caller: LegKey,
@@ -146,6 +161,15 @@ enum Stage {
     Called,
     /// It talks.
     Up,
+}
+
+impl Stage {
+    fn of_caller(offer: Option<Box<Description>>) -> Self {
+        Self::Calling {
+            offer,
+            is_accepted: false,
+        }
+    }
 }
 
 impl Gateway {

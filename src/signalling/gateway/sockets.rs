@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time;
 
 use super::lag::Lag;
+use super::websocket::{SipWebSocket, serve_websocket};
 use super::{Duplex, Encrypting, Encryption, Gateway, SipSockets};
 use crate::limits::{
     SIP_CONNECT_WAIT, SIP_CONNECTION_IDLE, SIP_CONNECTIONS_MAX, SIP_CONNECTIONS_PER_ADDRESS_MAX,
@@ -25,7 +26,7 @@ use crate::limits::{
 use crate::socket::Shared;
 
 /// What comes from connections.
-enum Came {
+pub(super) enum Came {
     Message(Flow, Vec<u8>),
     Closed(u64),
 }
@@ -51,27 +52,20 @@ struct Connection {
 }
 
 /// One connection's end of it.
-struct Inbox {
-    messages: mpsc::Receiver<Arc<[u8]>>,
-    is_proven: Rc<Cell<bool>>,
+pub(super) struct Inbox {
+    pub(super) messages: mpsc::Receiver<Arc<[u8]>>,
+    pub(super) is_proven: Rc<Cell<bool>>,
 }
 
 /// Serves telephones, for as long as there are calls.
-pub(crate) async fn serve(shared: Weak<Shared>, mut gateway: Gateway, listening: SipSockets) -> io::Result<()> {
+pub(crate) async fn serve(
+    shared: Weak<Shared>,
+    mut gateway: Gateway,
+    listening: SipSockets,
+    mut websockets: mpsc::Receiver<SipWebSocket>,
+) -> io::Result<()> {
     let (tell, mut came) = mpsc::channel(SIP_STREAM_MESSAGES_MAX);
-    let mut sockets = Sockets {
-        udp: listening.udp.map(UdpSocket::from_std).transpose()?,
-        tcp: listening.tcp.map(TcpListener::from_std).transpose()?,
-        tls: match listening.tls {
-            Some((listener, encryption)) => Some((TcpListener::from_std(listener)?, encryption)),
-            None => None,
-        },
-        connections: HashMap::new(),
-        peers: HashMap::new(),
-        per_address: HashMap::new(),
-        opened: 0,
-        tell,
-    };
+    let mut sockets = Sockets::new(listening, tell)?;
     let Some(bell) = shared.upgrade().map(|shared| shared.exchange.borrow().outlet.bell()) else {
         return Ok(());
     };
@@ -91,6 +85,7 @@ pub(crate) async fn serve(shared: Weak<Shared>, mut gateway: Gateway, listening:
         let what = tokio::select! {
             what = sockets.wait() => what,
             Some(came) = came.recv() => What::Came(came),
+            Some(websocket) = websockets.recv() => What::WebSocket(websocket),
             () = bell.notified() => What::Bell,
             () = streams.notified() => What::Bell,
             () = time::sleep_until(due.into()) => What::Due,
@@ -104,6 +99,7 @@ pub(crate) async fn serve(shared: Weak<Shared>, mut gateway: Gateway, listening:
                 take_datagrams(&shared, &mut gateway, &sockets, &mut buffer, &mut behind_since);
             }
             What::Connection(transport, stream, peer) => sockets.accept(transport, stream, peer),
+            What::WebSocket(websocket) => sockets.accept_websocket(websocket),
             What::Came(Came::Message(flow, bytes)) => {
                 gateway.receive(&mut shared.exchange.borrow_mut(), flow, &bytes);
             }
@@ -132,6 +128,7 @@ pub(crate) async fn serve(shared: Weak<Shared>, mut gateway: Gateway, listening:
 enum What {
     Datagrams,
     Connection(Transport, TcpStream, SocketAddr),
+    WebSocket(SipWebSocket),
     Came(Came),
     Bell,
     Due,
@@ -169,6 +166,22 @@ fn take_datagrams(
 }
 
 impl Sockets {
+    fn new(listening: SipSockets, tell: mpsc::Sender<Came>) -> io::Result<Self> {
+        Ok(Self {
+            udp: listening.udp.map(UdpSocket::from_std).transpose()?,
+            tcp: listening.tcp.map(TcpListener::from_std).transpose()?,
+            tls: match listening.tls {
+                Some((listener, encryption)) => Some((TcpListener::from_std(listener)?, encryption)),
+                None => None,
+            },
+            connections: HashMap::new(),
+            peers: HashMap::new(),
+            per_address: HashMap::new(),
+            opened: 0,
+            tell,
+        })
+    }
+
     /// Until there is something on a socket of ours.
     async fn wait(&self) -> What {
         let datagrams = async {
@@ -210,6 +223,19 @@ impl Sockets {
                 Ok(Err(_)) | Err(_) => drop(tell.send(Came::Closed(connection)).await),
             }
         });
+    }
+
+    fn accept_websocket(&mut self, websocket: SipWebSocket) {
+        let peer = websocket.peer;
+        // Without a place it is dropped, and its client sees it end.
+        if let Some((connection, outbox)) = self.begin(peer) {
+            let flow = Flow {
+                transport: Transport::Ws,
+                peer,
+                connection,
+            };
+            tokio::task::spawn_local(serve_websocket(websocket, flow, outbox, self.tell.clone()));
+        }
     }
 
     /// A place for a connection. None: there are as many as there may be.

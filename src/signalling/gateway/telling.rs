@@ -8,7 +8,7 @@ use moqswitch_calls::{
 use moqswitch_sip::agent::LegKey;
 use moqswitch_sip::sdp::Direction;
 
-use super::{Call, Gateway, Stage, codecs};
+use super::{Call, Gateway, RtpError, Stage, codecs};
 use crate::exchange::Exchange;
 
 impl Gateway {
@@ -195,7 +195,7 @@ impl Gateway {
         let Some(mut call) = self.calls.remove(&key) else {
             return Err(Cause::Internal);
         };
-        let opened = if call.media.is_none() {
+        let opened = if call.media.is_none() && call.browser.is_none() {
             self.open_media(&mut call, None).map(Some)
         } else {
             Ok(None)
@@ -217,7 +217,9 @@ impl Gateway {
         let Stage::Calling { offer, .. } = &call.stage else {
             return Err(Cause::Internal);
         };
-        call.secrecy.arm(&mut call.session_description, offer.as_deref());
+        if call.browser.is_none() {
+            call.secrecy.arm(&mut call.session_description, offer.as_deref());
+        }
         let description = match offer {
             Some(offer) => {
                 call.listed = codecs::offered(offer).and(codecs::of_telephones());
@@ -237,9 +239,21 @@ impl Gateway {
                 return Ok(call.session_description.offer(&preferred, Direction::SendReceive));
             }
         };
-        if let Some(agreed) = call.session_description.agreed().cloned() {
-            self.take_agreed(exchange, key, &agreed);
-        }
+        let is_browser = call.browser.is_some();
+        let Some(agreed) = call.session_description.agreed().cloned() else {
+            return Ok(description);
+        };
+        let description = match is_browser {
+            true => self.answer_browser(key, agreed.codec).map_err(|error| {
+                tracing::info!(%error, "a call of a telephone in a page");
+                match error {
+                    RtpError::Unusable => Cause::Incompatible,
+                    _ => Cause::Congestion,
+                }
+            })?,
+            false => description,
+        };
+        self.take_agreed(exchange, key, &agreed);
         Ok(description)
     }
 

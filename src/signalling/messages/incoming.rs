@@ -51,6 +51,7 @@ pub(crate) struct Register {
     pub(crate) ringable: bool,
     pub(crate) supervisor: bool,
     pub(crate) codecs: Vec<String>,
+    pub(crate) webrtc: bool,
     pub(crate) expires: Option<Duration>,
 }
 
@@ -394,6 +395,7 @@ fn register(fields: &Fields<'_>) -> Result<Register, BadMessage> {
             .into_iter()
             .map(str::to_owned)
             .collect(),
+        webrtc: fields.flag("webrtc")?.unwrap_or(false),
         expires: fields.seconds("expires")?,
     })
 }
@@ -463,6 +465,7 @@ fn flat(kind: &str, fields: &Map<String, Value>) -> Result<Request, BadMessage> 
             ringable: true,
             supervisor: false,
             codecs: Vec::new(),
+            webrtc: false,
             expires: None,
         })),
         "unregister" => Request::Unregister,

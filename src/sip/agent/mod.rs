@@ -361,7 +361,8 @@ impl Agent {
     fn reached(&self, transport: Transport) -> std::net::SocketAddr {
         match transport {
             Transport::Udp => self.settings.reached.udp,
-            Transport::Tcp => self.settings.reached.tcp,
+            // What is on a WebSocket comes back by that one, whatever it is told.
+            Transport::Tcp | Transport::Ws => self.settings.reached.tcp,
             Transport::Tls => self.settings.reached.tls,
         }
     }

@@ -52,6 +52,7 @@ fn session(is_secure: bool) -> Session {
         rtcp_mux: is_secure,
         crypto: if is_secure { vec![crypto] } else { Vec::new() },
         needs_keys: false,
+        is_browser: false,
     };
     Session::new(local, 4_611_686_018, 1)
 }

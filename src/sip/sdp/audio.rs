@@ -11,6 +11,8 @@ use super::direction::Direction;
 pub struct Audio {
     /// Over SRTP, with keys by SDES: `RTP/SAVP` and `RTP/SAVPF`.
     pub is_secure: bool,
+    /// Over SRTP, with keys by DTLS, as browsers have it: `UDP/TLS/RTP/SAVPF`.
+    pub is_browser: bool,
     /// Where it is to be sent.
     pub place: Place,
     /// What it may consist of, the most wanted first. No payload type stands here twice.
@@ -68,16 +70,23 @@ impl Audio {
         let is = |protocol: &str| media.proto.eq_ignore_ascii_case(protocol);
         let is_secure = is("RTP/SAVP") || is("RTP/SAVPF");
         let is_plain = is("RTP/AVP") || is("RTP/AVPF");
-        if !media.media.eq_ignore_ascii_case("audio") || !(is_secure || is_plain) {
+        let is_browser = is("UDP/TLS/RTP/SAVPF") || is("UDP/TLS/RTP/SAVP");
+        if !media.media.eq_ignore_ascii_case("audio") || !(is_secure || is_plain || is_browser) {
             return None;
         }
         let own = Attributes(&media.attributes);
         let general = Attributes(&session.attributes);
         let connection = media.connections.first().or(session.connection.as_ref());
         let address = connection.map_or("", |connection| &connection.connection_address);
-        let place = Place::of(address, media.port);
+        let place = match Place::of(address, media.port) {
+            Place::Off => Place::Off,
+            // Where they are ICE tells.
+            _ if is_browser => Place::Unknown,
+            place => place,
+        };
         Some(Self {
             is_secure,
+            is_browser,
             place,
             formats: formats_of(formats, own),
             direction: own.direction().or_else(|| general.direction()).unwrap_or_default(),

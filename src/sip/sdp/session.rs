@@ -23,6 +23,9 @@ pub struct Local {
     pub crypto: Vec<Crypto>,
     /// A stream is over SRTP or there is none.
     pub needs_keys: bool,
+    /// Streams are as browsers have them, with keys by DTLS, and others are not taken. What is said is completed by whoever
+    /// has ICE and the keys.
+    pub is_browser: bool,
 }
 
 /// One side of a leg: who it is, what it said last, and what was agreed on last.
@@ -77,6 +80,7 @@ impl From<SocketAddr> for Local {
             rtcp_mux: false,
             crypto: Vec::new(),
             needs_keys: false,
+            is_browser: false,
         }
     }
 }
@@ -112,6 +116,11 @@ impl Session {
         (self.local.crypto, self.local.needs_keys) = (crypto, needs_keys);
     }
 
+    /// From here on streams are those of browsers.
+    pub fn set_browser(&mut self) {
+        self.local.is_browser = true;
+    }
+
     /// Whether [`Self::answer`] would refuse the offer.
     pub fn refuses(&self, offer: &Description, preferred: &[Codec]) -> Option<Refused> {
         let wants_something = offer.sections.iter().any(|section| section.port != 0);
@@ -135,10 +144,14 @@ impl Session {
         let codecs = if codecs.is_empty() { &Codec::ALL } else { codecs };
         let formats = self.numbers.offer(codecs);
         if self.outlines.is_empty() {
-            let is_secure = !self.local.crypto.is_empty();
+            let protocol = match (self.local.is_browser, self.local.crypto.is_empty()) {
+                (true, _) => "UDP/TLS/RTP/SAVPF",
+                (false, false) => "RTP/SAVP",
+                (false, true) => "RTP/AVP",
+            };
             self.outlines.push(Outline {
                 kind: "audio".to_owned(),
-                protocol: if is_secure { "RTP/SAVP" } else { "RTP/AVP" }.to_owned(),
+                protocol: protocol.to_owned(),
                 formats: String::new(),
             });
             self.place = 0;
@@ -222,6 +235,9 @@ impl Session {
             return Ok(agreed);
         }
         let keys = Crypto::take_answer(&audio.crypto, &offered.crypto).filter(|_| offered.is_secure);
+        if audio.is_browser != self.local.is_browser {
+            return Err(Refused::NoAudio);
+        }
         if audio.is_secure != offered.is_secure || offered.is_secure != keys.is_some() {
             return Err(Refused::Keys);
         }
@@ -267,8 +283,9 @@ impl Session {
     fn acceptable<'a>(&self, offer: &'a Description, preferred: &[Codec]) -> Result<Acceptable<'a>, Refused> {
         let mut refused = Refused::NoAudio;
         // What was secret stays so.
-        let needs_keys = self.local.needs_keys || self.keys().is_some();
-        for (place, audio) in offer.audios().filter(|(_, audio)| audio.place != Place::Off) {
+        let needs_keys = !self.local.is_browser && (self.local.needs_keys || self.keys().is_some());
+        let is_ours = |audio: &Audio| audio.place != Place::Off && audio.is_browser == self.local.is_browser;
+        for (place, audio) in offer.audios().filter(|(_, audio)| is_ours(audio)) {
             let keys = Crypto::answer(&audio.crypto, &self.local.crypto).filter(|_| audio.is_secure);
             if (audio.is_secure || needs_keys) && keys.is_none() {
                 refused = Refused::Keys;

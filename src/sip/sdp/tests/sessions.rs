@@ -415,3 +415,17 @@ fn material(suite: Suite, first: u8) -> Material {
 
 const OURS: &str = "b3Vyc291cnNvdXJzb3Vyc291cnNvdXJzb3VycyEh";
 const THEIRS: &str = "dGhlaXJzdGhlaXJzdGhlaXJzdGhlaXJzdGhlaXJz";
+
+#[test]
+fn browsers_are_taken_where_they_are_expected_and_nobody_else_is() {
+    let mut plain = Session::new(address("192.0.2.10:10000"), 9, 1);
+    assert_eq!(refusal(&mut plain, phones::BROWSER, &ORDER), Refused::NoAudio);
+    let mut session = Session::new(address("192.0.2.10:10000"), 9, 1);
+    session.set_browser();
+    assert_eq!(refusal(&mut session, phones::CISCO, &ORDER), Refused::NoAudio);
+    let (text, agreed) = answer(&mut session, phones::BROWSER, &ORDER);
+    assert!(text.contains(" UDP/TLS/RTP/SAVPF "), "{text}");
+    assert!(agreed.sends && agreed.receives && agreed.peer.is_none() && agreed.keys.is_none());
+    let offer = session.offer(&ORDER, Direction::SendReceive);
+    assert!(offer.contains(" UDP/TLS/RTP/SAVPF "), "{offer}");
+}
