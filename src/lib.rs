@@ -12,6 +12,7 @@
 //!   keys               keys of tokens from files
 //!   state              what outlives the process: the key of stateless resets
 //!   token user dial    `moqswitch token`, `user` and `dial`: what is made or explained for an operator
+//!   handset            `moqswitch say` and `listen`: a mouth and ears for an operator
 //!   logging signals reload notify
 //! ```
 //!
@@ -24,6 +25,7 @@ pub mod control;
 pub mod dial;
 pub mod directory;
 pub mod generate;
+pub mod handset;
 pub mod keys;
 pub mod limits;
 pub mod logging;
