@@ -5,6 +5,7 @@
 //!   control            HTTP and WebSocket on their own thread; reaches shards by messages
 //!   authority            the auth server that decides on sessions
 //!   telephony            calls: their thread, and what they ask of the relay
+//!   music                files of music and prompts, played on a shard
 //!   mesh                 links to other relays, and `moqswitch mesh`
 //!   check              will this configuration run on this host?
 //!   config             flags, environment and file to one validated configuration
@@ -30,6 +31,7 @@ pub mod keys;
 pub mod limits;
 pub mod logging;
 pub mod mesh;
+pub mod music;
 pub mod notify;
 mod reload;
 pub mod signals;

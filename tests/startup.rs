@@ -17,6 +17,8 @@ use moqswitch_relay::certificate::DevelopmentCertificate;
 mod calls;
 #[path = "startup/handset.rs"]
 mod handset;
+#[path = "startup/music.rs"]
+mod music;
 
 #[test]
 fn a_host_that_refuses_io_uring_is_told_what_to_change() {

@@ -172,7 +172,7 @@ const LAYERS: &[Layer] = &[
     layer("legs/control", &["settings", "srtp"], &[], &["net", "shard"]),
     layer(
         "legs/hearing",
-        &["digits", "limits", "tags", "tracks"],
+        &["codec", "digits", "limits", "tags", "tracks"],
         &["wire"],
         &["routing", "shard"],
     ),
@@ -339,7 +339,7 @@ const LAYERS: &[Layer] = &[
     ),
     layer(
         "check",
-        &["check", "config", "directory", "keys", "limits", "state"],
+        &["check", "config", "directory", "keys", "limits", "music", "state"],
         &[],
         &["auth", "certificate", "limits", "net", "topology"],
     ),
@@ -352,7 +352,7 @@ const LAYERS: &[Layer] = &[
     // `control` talks to shards by messages.
     layer(
         "control",
-        &["authority", "control", "limits", "logging", "mesh"],
+        &["authority", "control", "limits", "logging", "mesh", "music"],
         &["limits", "qmux", "wire"],
         &[
             "auth",
@@ -376,13 +376,14 @@ const LAYERS: &[Layer] = &[
         &["session", "wire"],
         &["certificate", "driver", "net", "quic"],
     ),
+    layer("music", &["config"], &[], &["RelayHandle"]),
     layer("generate", &[], &[], &[]),
     layer("logging", &["config"], &[], &["ratelimit"]),
     layer("signals", &[], &[], &[]),
     layer("notify", &[], &[], &[]),
     layer(
         "reload",
-        &["config", "control", "keys", "limits", "logging", "telephony"],
+        &["config", "control", "keys", "limits", "logging", "music", "telephony"],
         &[],
         &["auth", "certificate", "quic", "shard", "ServerIdentity"],
     ),
@@ -407,6 +408,7 @@ const LAYERS: &[Layer] = &[
             "keys",
             "logging",
             "mesh",
+            "music",
             "notify",
             "reload",
             "signals",

@@ -63,6 +63,7 @@ pub struct Config {
     pub spin: bool,
     /// Telephone calls. `None`: there are none.
     pub calls: Option<CallsConfig>,
+    pub media: MediaConfig,
     pub drain_deadline: Duration,
     /// `None`: that of systemd or of the user. Empty: nothing is kept.
     pub state_directory: Option<PathBuf>,
@@ -74,6 +75,13 @@ pub struct Config {
     pub origin: OriginConfig,
     /// Other relays.
     pub mesh: MeshConfig,
+}
+
+/// Where files of music and prompts are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MediaConfig {
+    pub music: Option<PathBuf>,
+    pub prompts: Option<PathBuf>,
 }
 
 /// What the TCP address serves.

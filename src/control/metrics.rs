@@ -13,6 +13,7 @@ use prometheus_client::registry::Registry;
 use crate::logging;
 
 use super::call_metrics::CallFigures;
+use super::music_metrics::MusicFigures;
 
 /// The two forms of the exposition: OpenMetrics for who asks for it, the older text for all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl Form {
 pub(super) fn encode(
     snapshots: Vec<ShardSnapshot>,
     refused: Refused,
-    calls: CallFigures,
+    (calls, music): (CallFigures, MusicFigures),
     form: Form,
 ) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("moqswitch");
@@ -51,6 +52,7 @@ pub(super) fn encode(
     registry.register_collector(Box::new(Shards(snapshots)));
     registry.register_collector(Box::new(refused));
     registry.register_collector(Box::new(calls));
+    registry.register_collector(Box::new(music));
     registry.register_collector(Box::new(LogLines));
     let mut output = String::new();
     text::encode(&mut output, &registry)?;

@@ -7,6 +7,7 @@ mod call_metrics;
 mod connections;
 mod mesh;
 mod metrics;
+mod music_metrics;
 mod permit;
 mod portions;
 mod remote;
@@ -32,6 +33,7 @@ use tokio::sync::watch;
 
 use crate::authority::Authority;
 use crate::mesh::Board;
+use crate::music::Music;
 
 pub use moqswitch_relay::shard::{FetchError, FetchGroup, FetchReply, FetchRequest, ShardCommand, ShardPort};
 pub use permit::TokenChecks;
@@ -64,6 +66,8 @@ pub struct ControlState {
     pub mesh: MeshState,
     /// For the figures of calls.
     pub signalling: Option<SignallingHandle>,
+    /// For the figures of music and prompts.
+    pub music: Option<Music>,
 }
 
 /// What is told of other relays.

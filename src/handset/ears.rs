@@ -205,10 +205,18 @@ impl<'a> Ears<'a> {
             epoch: 0,
             priority: 200,
             ordered: true,
-            max_latency_ms: LATENCY_MS_MAX,
+            max_latency_ms: self.latency_ms(),
             range: GroupRange::default(),
         };
         self.line.session().subscribe(parameters).map(|(id, _)| id)
+    }
+
+    /// How long the relay keeps a group for us. What is kept is heard at first, and a player stays behind by it.
+    fn latency_ms(&self) -> u64 {
+        match Sink::is_pipe(self.asked) {
+            true => PIPE_LATENCY_MS,
+            false => FILE_LATENCY_MS,
+        }
     }
 
     fn handle_answer(&mut self, event: &AnswerEvent, now: Instant) -> anyhow::Result<()> {
@@ -378,5 +386,5 @@ fn as_time(timestamp: u64, clock: u64) -> Duration {
 
 const SECOND: Duration = Duration::from_secs(1);
 const FRAMES_PER_SECOND: u64 = 50;
-/// How long the relay keeps a group for us.
-const LATENCY_MS_MAX: u64 = 2000;
+const PIPE_LATENCY_MS: u64 = 400;
+const FILE_LATENCY_MS: u64 = 2000;

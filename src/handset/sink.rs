@@ -44,8 +44,13 @@ pub(super) enum Moment<'a> {
 }
 
 impl Sink {
+    /// Whether it goes to standard output.
+    pub(super) fn is_pipe(asked: &ListenArguments) -> bool {
+        file(asked).is_none()
+    }
+
     pub(super) fn open(asked: &ListenArguments, codec: Codec) -> anyhow::Result<Self> {
-        let output = asked.output.as_deref().filter(|path| path.as_os_str() != "-");
+        let output = file(asked);
         let format = format(asked.format, output, codec);
         let rate = codec.full_rate();
         let Some(path) = output else {
@@ -161,6 +166,10 @@ impl Kind {
             },
         })
     }
+}
+
+fn file(asked: &ListenArguments) -> Option<&Path> {
+    asked.output.as_deref().filter(|path| path.as_os_str() != "-")
 }
 
 fn format(asked: Option<FileFormat>, output: Option<&Path>, codec: Codec) -> FileFormat {

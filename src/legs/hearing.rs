@@ -7,6 +7,7 @@ use moqswitch_proto::wire::{BroadcastPath, GroupRange, StreamId, SubscribeId};
 use moqswitch_relay::routing::PeerKey;
 use moqswitch_relay::shard::local::{Host, LocalSubscription};
 
+use crate::codec::LegCodec;
 use crate::digits::{Heard, Told};
 use crate::limits::{SUBSCRIBE_RETRY_MAX, SUBSCRIBE_RETRY_MIN};
 use crate::tags::{Role, TURNS, Tag};
@@ -16,6 +17,8 @@ pub(crate) struct Hearing {
     leg: u64,
     peer: PeerKey,
     pub(crate) broadcast: BroadcastPath,
+    /// Of what is no leg's: the codec that is heard, out of several.
+    codec: Option<LegCodec>,
     /// It is announced.
     is_there: bool,
     /// Of the newest request.
@@ -37,11 +40,22 @@ struct Wanted<T> {
 }
 
 impl Hearing {
-    pub(crate) fn begin(leg: u64, peer: PeerKey, broadcast: BroadcastPath, turn: u8, host: &mut Host<'_>) -> Self {
+    /// What a leg publishes is of its codec, which whoever hears it has agreed to. Music and prompts are of all of them.
+    pub(crate) fn begin(
+        (leg, codec): (u64, LegCodec),
+        peer: PeerKey,
+        broadcast: BroadcastPath,
+        turn: u8,
+        host: &mut Host<'_>,
+    ) -> Self {
+        let is_music = MUSIC
+            .iter()
+            .any(|prefix| broadcast.is_under(&BroadcastPath::new(prefix)));
         let mut hearing = Self {
             leg,
             peer,
             broadcast,
+            codec: is_music.then_some(codec),
             is_there: false,
             turn,
             watch: Wanted::new(Role::Watch),
@@ -82,8 +96,20 @@ impl Hearing {
             return false;
         }
         let begins = self.subscribe(Role::HeardAudio, host);
-        self.subscribe(Role::HeardDtmf, host);
+        if self.codec.is_none() {
+            self.subscribe(Role::HeardDtmf, host);
+        }
         begins
+    }
+
+    /// The leg sends another codec. True: what is heard has to be subscribed anew.
+    pub(crate) fn set_codec(&mut self, codec: LegCodec, host: &mut Host<'_>) -> bool {
+        let is_another = self.codec.is_some_and(|before| before != codec);
+        if is_another {
+            self.codec = Some(codec);
+            self.release(host);
+        }
+        is_another
     }
 
     /// The broadcast is there, or there anew: it is tried at once.
@@ -155,16 +181,21 @@ impl Hearing {
     }
 
     fn subscribe(&mut self, role: Role, host: &mut Host<'_>) -> bool {
-        let (track, name, priority) = match role {
-            Role::HeardDtmf => (&mut self.dtmf, DTMF, 210),
-            _ => (&mut self.audio, AUDIO, 200),
+        let (track, name, priority) = match (role, self.codec) {
+            (Role::HeardDtmf, _) => (&mut self.dtmf, DTMF.into(), 210),
+            (_, None) => (&mut self.audio, AUDIO.into(), 200),
+            (_, Some(codec)) => (
+                &mut self.audio,
+                format!("{AUDIO}.{}", codec.name()).as_str().into(),
+                200,
+            ),
         };
         if track.held.is_some() || track.retry_at.is_some_and(|retry_at| retry_at > host.now()) {
             return false;
         }
         let wanted = LocalSubscription {
             broadcast: self.broadcast.clone(),
-            track: name.into(),
+            track: name,
             priority,
             // Whoever hears it plays it in order; and one that comes when its turn is over does not leave.
             ordered: true,
@@ -229,6 +260,9 @@ fn retry_after(failures: u32) -> Duration {
         .saturating_mul(1 << failures.min(16))
         .min(SUBSCRIBE_RETRY_MAX)
 }
+
+/// Broadcasts below these have `audio.pcmu` and its like.
+const MUSIC: [&str; 2] = ["moh", "prompt"];
 
 /// What is older is of no use. By timestamps: a packet that silence overtook is as old as the silence was long.
 const LATENCY_MAX: Duration = Duration::from_secs(2);

@@ -205,7 +205,8 @@ impl Leg {
             self.turn = before.end(host);
         }
         self.egress.interrupt();
-        self.hearing = broadcast.map(|broadcast| Hearing::begin(self.name.0, self.peer, broadcast, self.turn, host));
+        let leg = (self.name.0, self.settings.codec);
+        self.hearing = broadcast.map(|broadcast| Hearing::begin(leg, self.peer, broadcast, self.turn, host));
     }
 
     /// Subscribes to what it is to hear and does not.
@@ -476,12 +477,15 @@ impl Leg {
         if self.settings.event_type.is_none() || !self.settings.sends {
             self.pressing.clear();
         }
+        let codec = self.settings.codec;
+        let hearing = self.hearing.as_mut();
+        let is_other = hearing.is_some_and(|hearing| hearing.set_codec(codec, host));
         if !self.settings.sends {
             self.egress.interrupt();
             if let Some(hearing) = &mut self.hearing {
                 hearing.release(host);
             }
-        } else if !before.sends {
+        } else if is_other || !before.sends {
             self.listen(host);
         }
         if self.settings.codec != before.codec {

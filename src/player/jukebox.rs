@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
 use moqswitch_audio::{Codec, Rate};
-use moqswitch_proto::wire::{BroadcastPath, GroupSequence, SubscribeId, TrackInfo};
+use moqswitch_proto::wire::{BroadcastPath, ErrorCode, GroupSequence, SubscribeId, TrackInfo, stream_error};
 use moqswitch_relay::routing::PeerKey;
 use moqswitch_relay::shard::local::{Application, Delivery, Host, LocalEvent, LocalFrame, LocalTrack};
 use serde_json::json;
@@ -256,11 +256,12 @@ impl Title {
         }
     }
 
-    /// All of it was played: those who hear it are told.
+    /// All of it was played: those who hear it are told. By a code, since a track that has ended well is served from the
+    /// cache to who comes next, all at once.
     fn end(&mut self, peer: PeerKey, host: &mut Host<'_>) {
         for wanted in &mut self.wanted[..CATALOG] {
             if let Some(id) = wanted.take() {
-                host.close_track(peer, id, None);
+                host.close_track(peer, id, Some(PLAYED));
             }
         }
     }
@@ -310,7 +311,7 @@ fn tracks(key: u64) -> Vec<LocalTrack> {
             epoch: 0,
             priority: 200,
             ordered: true,
-            max_latency_ms: 2000,
+            max_latency_ms: LATENCY_MS_MAX,
             timescale,
         },
         tag: key * TAGS + place as u64,
@@ -345,6 +346,10 @@ fn clock_of(codec: Codec) -> u64 {
     u64::from(codec.clock(Rate::Hz48000))
 }
 
+/// What is older is dropped: who comes later is not given much of the time before.
+const LATENCY_MS_MAX: u64 = 300;
+/// What the tracks of a prompt end with.
+const PLAYED: ErrorCode = stream_error::CANCEL;
 /// Who gets music without a word of its codec, as web phones do, expects this one.
 const AUDIO_CODEC: Codec = Codec::Opus;
 /// Places of tracks: those of [`CODECS`], then these.

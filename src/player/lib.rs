@@ -10,9 +10,10 @@
 //! | Ogg Opus of 20 ms | goes out as it is in the file; other packets, WAV and other codecs are encoded when the file is read |
 //! | nobody hears it | nothing is sent, and its place is kept |
 //! | music | goes on from there, and begins anew at its end |
-//! | a prompt | begins when the first one hears it; who comes meanwhile hears the rest; at its end its tracks end. Then it begins anew for the next |
+//! | a prompt | begins when the first one hears it; who comes meanwhile hears the rest; at its end its tracks are reset with CANCEL. Then it begins anew for the next |
 //! | no file `default` of music | soft tones are played as `moh/default`. They are made when they are wanted first |
 //! | numbers, timestamps | go up by 20 ms, all tracks alike, and are those of the wall clock when it begins |
+//! | who comes while it is played | hears at first what was played in the last 300 ms, at most |
 //! | the shard is late | up to 5 frames follow at once, the rest is left out and counted |
 //! | a file that is none, or finds no room | is told, and not played; others are |
 //!

@@ -102,8 +102,8 @@ impl Player {
     }
 
     /// Reads the directories, at first or anew: what is not there any more is not played any more, what has changed is
-    /// played from its beginning, and the rest goes on. Music of its own is there as `moh/default` unless a file has that
-    /// name. The answer comes when all is encoded; none, if it is asked again before.
+    /// played from its beginning, and the rest goes on. The answer comes when all is encoded, and what is wrong is logged;
+    /// none comes if it is asked again before.
     pub fn load(&self, shelves: Shelves) -> oneshot::Receiver<Outcome> {
         let (reply, answer) = oneshot::channel();
         // Who asked before is not answered.
@@ -171,7 +171,7 @@ impl Loader {
         for key in gone {
             self.take_away(key);
         }
-        self.show_melody(&found);
+        self.show_melody(shelves.has_tones && !found.contains_key(&(Shelf::Music, MELODY.to_owned())));
         for (key, file) in found {
             if self.loaded.get(&key).is_some_and(|(stamp, _)| *stamp == file.stamp) {
                 continue;
@@ -184,12 +184,15 @@ impl Loader {
             }
         }
         self.counters.faults.store(faults.len(), Ordering::Relaxed);
-        let count = |shelf| self.loaded.keys().filter(|(other, _)| *other == shelf).count();
-        Outcome {
-            music: count(Shelf::Music),
-            prompts: count(Shelf::Prompts),
-            faults,
+        for fault in &faults {
+            tracing::warn!(%fault, "not played");
         }
+        let count = |shelf| self.loaded.keys().filter(|(other, _)| *other == shelf).count();
+        let (music, prompts) = (count(Shelf::Music), count(Shelf::Prompts));
+        if shelves.music.is_some() || shelves.prompts.is_some() {
+            tracing::info!(music, prompts, "files of music and prompts are read");
+        }
+        Outcome { music, prompts, faults }
     }
 
     fn keep(&self, shelf: Shelf, found: &mut BTreeMap<(Shelf, String), Found>) {
@@ -246,20 +249,17 @@ impl Loader {
         }
     }
 
-    /// Music of our own is there, unless a file takes its name.
-    fn show_melody(&mut self, found: &BTreeMap<(Shelf, String), Found>) {
-        let name = MELODY.to_owned();
-        let is_taken = found.contains_key(&(Shelf::Music, name.clone()));
-        if !is_taken && !std::mem::replace(&mut self.has_melody, true) {
-            let shelf = Shelf::Music;
+    /// Music of our own is there, or a file has its name.
+    fn show_melody(&mut self, is_shown: bool) {
+        if is_shown && !self.has_melody {
             self.tell(Command::Put {
-                shelf,
-                name,
+                shelf: Shelf::Music,
+                name: MELODY.to_owned(),
                 clip: None,
             });
         }
-        // The file that is put takes its place.
-        self.has_melody &= !is_taken;
+        // A file that is put takes its place.
+        self.has_melody = is_shown;
     }
 
     fn fill_melody(&mut self) {

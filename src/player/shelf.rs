@@ -18,6 +18,8 @@ pub struct Shelves {
     pub music: Option<PathBuf>,
     /// Of prompts: `prompt/<name>` is played once, and anew for who comes when it is over.
     pub prompts: Option<PathBuf>,
+    /// Where no file of music is `default`, tones of our own are `moh/default`.
+    pub has_tones: bool,
 }
 
 /// What is played how.

@@ -305,7 +305,7 @@ fn interrupt(child: &Child) {
 }
 
 /// A WAV file of 440 Hz, 12 dB below the loudest.
-fn tone(rate: u32, channels: u16, seconds: f64) -> Vec<u8> {
+pub(super) fn tone(rate: u32, channels: u16, seconds: f64) -> Vec<u8> {
     let mut writer = WavWriter::new(Cursor::new(Vec::new()), Encoding::Pcm16, channels, rate).unwrap();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some seconds")]
     for n in 0..(f64::from(rate) * seconds) as u32 {

@@ -620,6 +620,7 @@ fn state(behaviour: Behaviour, paths: Vec<String>) -> (ControlState, Shards) {
         calls: None,
         mediaswitch: None,
         signalling: None,
+        music: None,
         shards: ports,
         certificate_sha256: receiver,
         lifecycle: Arc::default(),

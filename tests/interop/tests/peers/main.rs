@@ -14,6 +14,7 @@ mod in_band;
 mod loadgen;
 mod local;
 mod mesh;
+mod music;
 mod patterns;
 mod phone;
 mod port_change;
