@@ -7,10 +7,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use boring::ssl::SslContext;
 use moqswitch_proto::wire::Version;
 use moqswitch_relay::limits::ADDRESS_WAIT_MAX;
 use moqswitch_relay::net::{bind_by, probe_support};
 use moqswitch_relay::{Relay, RelayHandle, RelayOptions};
+use tokio::sync::watch;
 
 use crate::authority::{self, Authority};
 use crate::config::{Config, HttpTls, LogFormat};
@@ -89,10 +91,7 @@ impl Switch {
             authority: authority.clone(),
             token_checks: TokenChecks::new(config.limits.token_checks),
             websockets: websockets(config, &relay),
-            tls: Some(Tls {
-                context: http,
-                is_required: config.http_tls == HttpTls::Required,
-            }),
+            tls: Some(tls(config, http)),
         };
         let decides = authority.map(|authority| authority::serve(authority, asked, state.shards.clone()));
         let reloads = Reloads {
@@ -217,6 +216,13 @@ fn websockets(config: &Config, relay: &RelayHandle) -> Arc<WebSockets> {
         config.limits.websockets_max,
         config.quic.idle_timeout,
     )
+}
+
+fn tls(config: &Config, context: watch::Receiver<SslContext>) -> Tls {
+    Tls {
+        context,
+        is_required: config.http_tls == HttpTls::Required,
+    }
 }
 
 type Background = Pin<Box<dyn Future<Output = ()> + Send>>;

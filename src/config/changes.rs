@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use super::{CallsConfig, Config, LimitsConfig, MeshConfig};
+use super::{CallsConfig, Config, LimitsConfig, MediaConfig, MeshConfig};
 
 /// A setting whose value is another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,8 +63,6 @@ impl Config {
             ("drain_deadline", text(drain_deadline)),
             ("state_directory", text(state_directory)),
             ("calls.enabled", text(&calls.is_some())),
-            ("media.music", text(&media.music)),
-            ("media.prompts", text(&media.prompts)),
             ("phone.enabled", text(&calls.as_ref().map(|calls| calls.phone))),
             ("tls.certificates", text(&tls.certificates)),
             ("tls.client_ca", text(&tls.client_ca)),
@@ -96,12 +94,21 @@ impl Config {
             ("origin.hop_id", text(&origin.hop_id)),
             ("origin.route_cost", text(&origin.route_cost)),
         ];
+        values.extend(media_values(media));
         values.extend(mesh_values(mesh));
         values.extend(limits.values());
         values.extend(calls_values(calls.as_ref()));
         values.extend(programs_values(calls.as_ref()));
         values
     }
+}
+
+/// Of music and prompts.
+fn media_values(media: &MediaConfig) -> [(&'static str, String); 2] {
+    [
+        ("media.music", text(&media.music)),
+        ("media.prompts", text(&media.prompts)),
+    ]
 }
 
 /// Of other relays.

@@ -149,7 +149,7 @@ mod tests {
         assert_eq!(rate_above(11_025), Some(Rate::Hz16000));
         assert_eq!(rate_above(44_100), Some(Rate::Hz48000));
         assert_eq!((rate_above(0), rate_above(1_000_000)), (None, None));
-        assert!(super::converted(vec![1, 2, 3], 8000, Rate::Hz8000) == [1, 2, 3]);
-        assert!(super::converted(Vec::new(), 44_100, Rate::Hz48000).is_empty());
+        assert!(converted(vec![1, 2, 3], 8000, Rate::Hz8000) == [1, 2, 3]);
+        assert!(converted(Vec::new(), 44_100, Rate::Hz48000).is_empty());
     }
 }

@@ -102,7 +102,7 @@ async fn a_prompt_ends_and_begins_anew_for_who_comes_then() -> Result<()> {
     hearer.remote.until_announced("prompt/hello").await?;
     for _ in 0..3 {
         hearer.subscribe("prompt/hello", "audio").await?;
-        let (frames, code) = hearer.to_its_end().await?;
+        let (frames, code) = hearer.until_its_end().await?;
         ensure!(code == Some(stream_error::CANCEL), "it ended with {code:?}");
         // Opus is as it was in the file, which ends with a packet of silence.
         let heard: Vec<&Bytes> = frames.iter().map(|frame| &frame.payload).collect();
@@ -288,7 +288,7 @@ impl Hearer {
         Ok(heard)
     }
 
-    async fn to_its_end(&mut self) -> Result<(Vec<Heard>, Option<ErrorCode>)> {
+    async fn until_its_end(&mut self) -> Result<(Vec<Heard>, Option<ErrorCode>)> {
         let mut heard = Vec::new();
         loop {
             match self.next().await? {
