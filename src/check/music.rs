@@ -8,14 +8,11 @@ use super::{Check, MUSIC, Status};
 /// What cannot be played is left out, and keeps nothing else from being played.
 pub(super) fn check(config: &Config) -> Check {
     let inspection = music::inspect(config);
-    let mut said = match (inspection.music, inspection.prompts) {
+    let said = match (inspection.music, inspection.prompts) {
         (0, 0) => "no files".to_owned(),
         (music, prompts) => format!("{music} of music, {prompts} prompts"),
     };
     if inspection.faults.is_empty() {
-        if config.calls.is_some() && inspection.music == 0 {
-            said += "; soft tones are moh/default";
-        }
         return Check::new(MUSIC, Status::Pass, said);
     }
     let faults: Vec<String> = inspection.faults.iter().map(ToString::to_string).collect();

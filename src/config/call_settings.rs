@@ -168,7 +168,9 @@ pub(super) const CALL_SETTINGS: &[Setting] = &[
         path: "calls.music",
         kind: Kind::One,
         value: Value::Default(r#""default""#),
-        help: &["What who is put on hold hears: the broadcast moh/<name>. \"\": silence."],
+        help: &[
+            "What who is put on hold hears: the broadcast moh/<name>. \"\": silence, and no soft tones as moh/default either.",
+        ],
     },
     Setting {
         path: "calls.supervision_told",

@@ -56,7 +56,8 @@ impl Groups {
             coming.add(chunk.bytes.get(at..header).unwrap_or_default());
             at = header + usize::from(mark.header_bytes);
             coming.group.frames.push((mark.timestamp, BytesMut::new()));
-            coming.missing = Some(mark.size);
+            let is_short = mark.size <= HANDSET_FRAME_BYTES_MAX as u64;
+            coming.missing = coming.missing.and(is_short.then_some(mark.size));
         }
         coming.add(chunk.bytes.get(at..).unwrap_or_default());
         if coming.missing.is_none() {
@@ -80,8 +81,7 @@ impl Coming {
     fn add(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len();
         let missing = self.missing.and_then(|missing| missing.checked_sub(bytes.len() as u64));
-        self.missing = missing
-            .filter(|missing| *missing <= HANDSET_FRAME_BYTES_MAX as u64 && self.bytes <= HANDSET_GROUP_BYTES_MAX);
+        self.missing = missing.filter(|_| self.bytes <= HANDSET_GROUP_BYTES_MAX);
         if let (Some(_), Some((_, frame))) = (self.missing, self.group.frames.last_mut()) {
             frame.extend_from_slice(bytes);
         }
