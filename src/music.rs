@@ -47,7 +47,7 @@ fn shelves(config: &Config) -> Shelves {
     Shelves {
         music: config.media.music.clone(),
         prompts: config.media.prompts.clone(),
-        // Calls name music that somebody has to make, unless who is held is to hear silence.
-        has_tones: config.calls.as_ref().is_some_and(|calls| !calls.plane.music.is_empty()),
+        // Calls name music that somebody has to make.
+        has_tones: config.media.tones && config.calls.is_some(),
     }
 }

@@ -396,7 +396,7 @@ const LIMITS: [&str; 6] = [
 /// The other settings that it takes over.
 const OTHERS: [&str; 4] = ["tls.certificates", "auth.public", "auth.key", "log.level"];
 /// Of music and prompts, while any are played.
-const MUSIC: [&str; 2] = ["media.music", "media.prompts"];
+const MUSIC: [&str; 3] = ["media.music", "media.prompts", "media.tones"];
 /// Of telephone calls, while there are any.
 const CALLS: [&str; 18] = [
     "calls.dialplan",

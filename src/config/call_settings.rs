@@ -168,9 +168,7 @@ pub(super) const CALL_SETTINGS: &[Setting] = &[
         path: "calls.music",
         kind: Kind::One,
         value: Value::Default(r#""default""#),
-        help: &[
-            "What who is put on hold hears: the broadcast moh/<name>. \"\": silence, and no soft tones as moh/default either.",
-        ],
+        help: &["What who is put on hold hears: the broadcast moh/<name>. \"\": silence."],
     },
     Setting {
         path: "calls.supervision_told",
@@ -210,7 +208,7 @@ pub(super) const CALL_SETTINGS: &[Setting] = &[
         },
         help: &[
             "Directory of music, WAV and Ogg Opus: each file is the broadcast moh/<name>, played in a loop while somebody hears",
-            "it. Read again at SIGHUP. Default: none. Where there are calls and no file `default`, soft tones are moh/default.",
+            "it. Read again at SIGHUP. Default: none.",
         ],
     },
     Setting {
@@ -222,6 +220,14 @@ pub(super) const CALL_SETTINGS: &[Setting] = &[
         help: &[
             "Directory of prompts, the same: each file is the broadcast prompt/<name>, played once when somebody hears it.",
             "All files together may take 256 MiB when they are encoded, some 27 KiB for a second.",
+        ],
+    },
+    Setting {
+        path: "media.tones",
+        kind: Kind::One,
+        value: Value::Default("true"),
+        help: &[
+            "Where there are calls, and no file of music is named `default`: soft tones are the broadcast moh/default.",
         ],
     },
     Setting {

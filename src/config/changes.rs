@@ -104,10 +104,11 @@ impl Config {
 }
 
 /// Of music and prompts.
-fn media_values(media: &MediaConfig) -> [(&'static str, String); 2] {
+fn media_values(media: &MediaConfig) -> [(&'static str, String); 3] {
     [
         ("media.music", text(&media.music)),
         ("media.prompts", text(&media.prompts)),
+        ("media.tones", text(&media.tones)),
     ]
 }
 

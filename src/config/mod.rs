@@ -82,6 +82,8 @@ pub struct Config {
 pub struct MediaConfig {
     pub music: Option<PathBuf>,
     pub prompts: Option<PathBuf>,
+    /// Where there is no other, there is music for who is held.
+    pub tones: bool,
 }
 
 /// What the TCP address serves.

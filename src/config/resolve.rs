@@ -42,6 +42,7 @@ pub(super) fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
         media: MediaConfig {
             music: layers.optional("media.music", values::path)?,
             prompts: layers.optional("media.prompts", values::path)?,
+            tones: layers.one("media.tones", values::boolean)?,
         },
         drain_deadline: layers.one("drain_deadline", any_duration)?,
         state_directory: layers.optional("state_directory", |text| Ok(PathBuf::from(text)))?,

@@ -38,31 +38,27 @@ async fn music_goes_round_while_it_is_heard_and_keeps_its_place() -> Result<()> 
         ensure!(player.statistics().playing == 0 && player.statistics().frames == 0);
         let (begun, id) = (Instant::now(), hearer.subscribe("moh/jazz", "audio.pcmu").await?);
         let heard = hearer.frames(50).await?;
-        // In real time: the first comes at once, each next one 20 ms later.
-        ensure!(
-            begun.elapsed() >= Duration::from_millis(20 * 48),
-            "{:?}",
-            begun.elapsed()
-        );
-        ensure!(
-            heard.windows(2).all(|pair| pair[1].number == pair[0].number + 1),
-            "{heard:?}"
-        );
-        ensure!(
-            heard
-                .windows(2)
-                .all(|pair| pair[1].timestamp == pair[0].timestamp + 160)
-        );
-        ensure!(
-            (0..30).all(|n| heard[n].payload == heard[n + 20].payload),
-            "it does not go round"
-        );
-        ensure!((0..19).all(|n| heard[n].payload != heard[n + 1].payload));
+        // In real time: the first comes at once, each next one 20 ms later. A shard that is late may leave some out.
+        let (first, last) = (heard[0].number, heard[49].number);
+        let least = Duration::from_millis(20 * (last - first)).saturating_sub(Duration::from_millis(120));
+        ensure!(begun.elapsed() >= least, "{:?}, at least {least:?}", begun.elapsed());
+        for (n, frame) in heard.iter().enumerate() {
+            let later = frame.number - first;
+            ensure!(frame.timestamp == heard[0].timestamp + 160 * later, "{frame:?}");
+            let same = heard[..n].iter().find(|other| (frame.number - other.number) % 20 == 0);
+            ensure!(
+                same.is_none_or(|other| other.payload == frame.payload),
+                "it does not go round"
+            );
+            let is_another = n == 0 || frame.number != heard[n - 1].number + 1 || frame.payload != heard[n - 1].payload;
+            ensure!(is_another, "it stands still");
+        }
         ensure!((8..16).contains(&loudness(Codec::Pcmu, &heard)?), "it is another sound");
         ensure!(player.statistics().playing == 1);
         hearer.unsubscribe(id).await?;
         until(|| player.statistics().playing == 0).await?;
-        let played = player.statistics().frames;
+        let statistics = player.statistics();
+        let played = statistics.frames + statistics.left_out;
         hearer.clear();
         hearer.subscribe("moh/jazz", "audio.pcmu").await?;
         // It goes on where it was, with numbers above those before. What came when nobody heard it any more is told at first.
@@ -75,7 +71,7 @@ async fn music_goes_round_while_it_is_heard_and_keeps_its_place() -> Result<()> 
             }
             old += 1;
         };
-        ensure!(old <= 20, "{old} frames of before");
+        ensure!(old <= 40, "{old} frames of before");
         let place = heard.iter().position(|frame| frame.payload == next.payload);
         ensure!(
             place == Some(usize::try_from(played % 20)?),
@@ -104,21 +100,26 @@ async fn a_prompt_ends_and_begins_anew_for_who_comes_then() -> Result<()> {
         hearer.subscribe("prompt/hello", "audio").await?;
         let (frames, code) = hearer.until_its_end().await?;
         ensure!(code == Some(stream_error::CANCEL), "it ended with {code:?}");
-        // Opus is as it was in the file, which ends with a packet of silence.
-        let heard: Vec<&Bytes> = frames.iter().map(|frame| &frame.payload).collect();
-        ensure!(heard.len() >= 16, "{} packets", heard.len());
-        let begin = heard.len() - 16;
+        // Opus is as it was in the file, from the first packet on. Before it may be some of the time before.
+        let begin = frames.iter().rposition(|frame| frame.payload == packets[0]);
+        let heard = &frames[begin.context("it does not begin at its beginning")?..];
+        let mut of_file = packets.iter();
+        let is_file = |frame: &&Heard| of_file.any(|packet| frame.payload == packet[..]);
+        let same = heard.iter().take_while(is_file).count();
+        let left_out = usize::try_from(player.statistics().left_out)?;
         ensure!(
-            heard[begin..begin + 15]
-                .iter()
-                .zip(&packets)
-                .all(|(heard, packet)| **heard == packet[..])
+            same + left_out >= 15 && heard.len() <= same + 1,
+            "{same} of {}",
+            heard.len()
         );
-        // Beside it, nothing but the newest of the time before.
-        ensure!(begin <= 1, "{begin}");
         until(|| player.statistics().playing == 0).await?;
     }
-    ensure!(player.statistics().frames == 48, "{:?}", player.statistics());
+    // Each time, with the packet of silence that ends the file.
+    let statistics = player.statistics();
+    ensure!(
+        statistics.frames + statistics.left_out >= 48 && statistics.frames <= 48,
+        "{statistics:?}"
+    );
     stop(relay).await
 }
 
