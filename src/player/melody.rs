@@ -38,5 +38,5 @@ const NOTE_MS: usize = 800;
 const RINGS_MS: usize = 4000;
 const ATTACK_S: f64 = 0.03;
 const DECAY_S: f64 = 1.2;
-/// Some 26 dB below the loudest.
+/// Some 30 dB below the loudest, all together.
 const AMPLITUDE: f64 = 1500.0;
