@@ -6,6 +6,7 @@
 //!   browsers             legs of WebRTC
 //!   authority            the auth server that decides on sessions
 //!   telephony            calls: their thread, and what they ask of the relay
+//!   music                files of music and prompts, played on a shard
 //!   mesh                 links to other relays, and `moqswitch mesh`
 //!   check              will this configuration run on this host?
 //!   config             flags, environment and file to one validated configuration
@@ -13,6 +14,7 @@
 //!   keys               keys of tokens from files
 //!   state              what outlives the process: the key of stateless resets
 //!   token user dial    `moqswitch token`, `user` and `dial`: what is made or explained for an operator
+//!   handset            `moqswitch say` and `listen`: a mouth and ears for an operator
 //!   logging signals reload notify
 //! ```
 //!
@@ -26,10 +28,12 @@ pub mod control;
 pub mod dial;
 pub mod directory;
 pub mod generate;
+pub mod handset;
 pub mod keys;
 pub mod limits;
 pub mod logging;
 pub mod mesh;
+pub mod music;
 pub mod notify;
 mod reload;
 pub mod signals;

@@ -285,3 +285,32 @@ pub const ASTERISK_DIGITS_PER_SECOND_MAX: u32 = 20;
 
 /// Ways and announced UUIDs of a file, each.
 pub const ASTERISK_WAYS_MAX: usize = 1024;
+
+/// Addresses of a relay's name that `moqswitch say` and `listen` try; further ones are not.
+pub const HANDSET_ADDRESSES_MAX: usize = 8;
+/// What each has for the handshake. Then the next one is tried.
+pub const HANDSET_CONNECT_WAIT_MAX: Duration = Duration::from_secs(3);
+/// How often the relay is asked whether it is there.
+pub const HANDSET_PING_INTERVAL: Duration = Duration::from_secs(5);
+/// What waits for a relay that does not take it. A frame more is dropped and counted.
+pub const HANDSET_BACKLOG_BYTES_MAX: usize = 1024 * 1024;
+/// Frames that wait for one before them, and for how long. Then that is lost.
+pub const HANDSET_HELD_MAX: usize = 16;
+/// See [`HANDSET_HELD_MAX`].
+pub const HANDSET_HOLD: Duration = Duration::from_millis(80);
+/// Bytes of a frame that is heard, or of a catalog. A longer one is neither, and counts as lost.
+pub const HANDSET_FRAME_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a group that is heard; some publishers put seconds into one. A longer one counts as lost.
+pub const HANDSET_GROUP_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Groups that are being heard. The oldest makes room, and is lost.
+pub const HANDSET_GROUPS_MAX: usize = 64;
+/// Lost frames in a row that are made up. The rest of them is silence.
+pub const HANDSET_CONCEALED_MAX: u64 = 5;
+/// Silence in one piece that is written into a file. A longer one is shortened.
+pub const HANDSET_SILENCE_MAX: Duration = Duration::from_secs(60);
+/// How long a catalog is waited for. Then the codec has to be named.
+pub const HANDSET_CATALOG_WAIT_MAX: Duration = Duration::from_secs(3);
+/// Subscriptions of what is said. A further one is refused.
+pub const HANDSET_LISTENERS_MAX: usize = 64;
+/// For what was said last to leave, and for what was sent last to come.
+pub const HANDSET_FAREWELL: Duration = Duration::from_millis(300);

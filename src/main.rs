@@ -10,7 +10,7 @@ use moqswitch::config::{Arguments, Command, Config};
 use moqswitch::mesh::view;
 use moqswitch::notify::Notifier;
 use moqswitch::switch::{Surroundings, Switch};
-use moqswitch::{check, config, dial, generate, logging, token, user};
+use moqswitch::{check, config, dial, generate, handset, logging, token, user};
 use moqswitch_relay::net;
 use moqswitch_relay::topology::HostCores;
 
@@ -37,6 +37,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Some(Command::User { action }) => user::run(action.clone())?,
         Some(Command::Mesh(asked)) => view::run(asked, config?.admin)?,
         Some(Command::Dial(asked)) => dial::run(asked, &arguments.flags)?,
+        Some(Command::Say(asked)) => return handset::say(asked),
+        Some(Command::Listen(asked)) => return handset::listen(asked),
         Some(Command::Completions { shell }) => generate::completions(Arguments::command(), *shell)?,
         Some(Command::Man { command }) => generate::manual(Arguments::command(), command.as_deref())?,
         Some(Command::Check { json }) => {

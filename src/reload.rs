@@ -1,4 +1,4 @@
-//! What a relay takes over while it runs: certificates, keys, patterns, limits, the log level and the files of calls, read again at SIGHUP. Each
+//! What a relay takes over while it runs: certificates, keys, patterns, limits, the log level, the files of calls, music and prompts, read again at SIGHUP. Each
 //! is whole or not at all, and one line says which. Connections and sessions that begin from then on get them; others keep
 //! what they have.
 
@@ -21,6 +21,7 @@ use crate::control::WebSockets;
 use crate::keys::{self, KeyFileError, Stamp};
 use crate::limits;
 use crate::logging::LevelHandle;
+use crate::music::Music;
 use crate::telephony::Reloading;
 
 /// Reads the configuration again, from where it was read at the start.
@@ -38,6 +39,8 @@ pub(crate) struct Reloads {
     pub(crate) keys: TokenKeys,
     /// `None`: there are no calls.
     pub(crate) calls: Option<Reloading>,
+    /// `None`: none is played.
+    pub(crate) music: Option<Music>,
 }
 
 /// Where certificates go, beside the shards.
@@ -90,11 +93,16 @@ impl Reloads {
         if let (Some(calls), Some(config)) = (&mut self.calls, &after.calls) {
             calls.reload(config).await;
         }
+        if let Some(music) = &self.music {
+            music.reload(&after);
+            self.config.media = after.media.clone();
+        }
+        let is_of_music = |path: &str| self.music.is_some() && MUSIC.contains(&path);
         let is_of_calls = |path: &str| after.calls.is_some() && self.calls.is_some() && CALLS.contains(&path);
         let others: Vec<&str> = changes
             .iter()
             .map(|change| change.path)
-            .filter(|path| !LIMITS.contains(path) && !OTHERS.contains(path) && !is_of_calls(path))
+            .filter(|path| !LIMITS.contains(path) && !OTHERS.contains(path) && !is_of_calls(path) && !is_of_music(path))
             .collect();
         if !others.is_empty() {
             tracing::warn!(
@@ -387,6 +395,8 @@ const LIMITS: [&str; 6] = [
 ];
 /// The other settings that it takes over.
 const OTHERS: [&str; 4] = ["tls.certificates", "auth.public", "auth.key", "log.level"];
+/// Of music and prompts, while any are played.
+const MUSIC: [&str; 3] = ["media.music", "media.prompts", "media.tones"];
 /// Of telephone calls, while there are any.
 const CALLS: [&str; 18] = [
     "calls.dialplan",

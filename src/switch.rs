@@ -24,6 +24,7 @@ use crate::keys::Stamp;
 use crate::limits::CALLS_STOP_WAIT_MAX;
 use crate::logging::LevelHandle;
 use crate::mesh::Mesh;
+use crate::music::Music;
 use crate::notify::Notifier;
 use crate::reload::{Certificates, Reloads, Seen, TokenKeys};
 use crate::telephony::{Running, Telephony};
@@ -79,6 +80,7 @@ impl Switch {
         let calls = telephony
             .map(|telephony| telephony.start(&relay, sha256.clone(), StreamTls(http.clone()), browsers))
             .transpose()?;
+        let music = Music::start(config, &relay)?;
         let mesh = Mesh::new(&config.mesh, relay.address(), relay.ports().to_vec())?;
         let state = ControlState {
             mesh: mesh_state(&relay, mesh.as_ref()),
@@ -87,6 +89,7 @@ impl Switch {
             mediaswitch: calls.as_ref().and_then(Running::mediaswitch_router),
             signalling: calls.as_ref().map(|calls| calls.handle.clone()),
             audio: calls.as_ref().and_then(|calls| calls.audio.clone()),
+            music: music.clone(),
             shards: relay.ports().to_vec(),
             certificate_sha256: sha256,
             lifecycle: Arc::new(Lifecycle::default()),
@@ -106,6 +109,7 @@ impl Switch {
             certificates,
             keys,
             calls: calls.as_ref().map(Running::reloading),
+            music,
         };
         let notifier = surroundings.notifier;
         let background: Background = if surroundings.is_hosted {

@@ -171,6 +171,7 @@ fn every_metric_is_explained() {
         .chain(names_in(others))
         .chain(fixed.map(str::to_owned))
         .chain(names_of_calls())
+        .chain(names_of_music())
     {
         assert!(text.contains(&format!("`{name}`")), "{name} is not explained");
     }
@@ -204,6 +205,20 @@ fn names_of_calls() -> Vec<String> {
         .map(str::to_owned),
     );
     assert!(all.len() > 20, "only {all:?}");
+    all
+}
+
+/// Of the metrics of music and prompts.
+fn names_of_music() -> Vec<String> {
+    let source = read("src/control/music_metrics.rs");
+    let (_, tables) = source.split_once("const MUSIC_GAUGES").expect("the table of gauges");
+    let (gauges, rest) = tables
+        .split_once("const MUSIC_COUNTERS")
+        .expect("the table of counters");
+    let (counters, _) = rest.split_once("#[cfg(test)]").expect("it has tests");
+    let mut all = names_in(gauges);
+    all.extend(names_in(counters).into_iter().map(|name| format!("{name}_total")));
+    assert_eq!(all.len(), 6, "{all:?}");
     all
 }
 

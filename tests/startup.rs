@@ -15,6 +15,10 @@ use moqswitch_relay::certificate::DevelopmentCertificate;
 
 #[path = "startup/calls.rs"]
 mod calls;
+#[path = "startup/handset.rs"]
+mod handset;
+#[path = "startup/music.rs"]
+mod music;
 
 #[test]
 fn a_host_that_refuses_io_uring_is_told_what_to_change() {

@@ -8,6 +8,7 @@ mod certificates;
 mod explain;
 mod host;
 mod keys;
+mod music;
 mod network;
 mod state;
 
@@ -82,6 +83,7 @@ pub fn run(subject: &Subject<'_>) -> Report {
             checks.push(keys::check(&config.auth));
             checks.push(state::check(&config.state_place()));
             checks.extend(calls::check(config.calls.as_ref()));
+            checks.push(music::check(config));
             checks.extend(network::check(config.listen, config.http, config.admin));
         }
         Err(_) => checks.extend(CONFIGURED_CHECKS.map(|name| {
@@ -185,6 +187,7 @@ const WEBHOOKS: &str = "webhooks";
 const TRUNKS: &str = "trunks";
 const CALL_RECORDS: &str = "call records";
 const RECORDINGS: &str = "recordings";
+const MUSIC: &str = "music and prompts";
 const UDP_PORT: &str = "UDP port";
 const TCP_PORT: &str = "TCP port";
 const ADMIN_PORT: &str = "admin port";

@@ -6,6 +6,8 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use moqswitch_relay::auth::token::Algorithm;
 
+use super::{ListenArguments, SayArguments};
+
 /// A media switch for calls over Media over QUIC (moq-lite).
 ///
 /// Settings come from flags, else from MOQSWITCH_* environment variables, else from the configuration file,
@@ -43,6 +45,10 @@ pub enum Command {
     Dial(DialArguments),
     /// Show the other relays and the links to them, or the routes to a broadcast
     Mesh(MeshArguments),
+    /// Play a file as a broadcast
+    Say(SayArguments),
+    /// Hear a broadcast: as a file, or on standard output for a player
+    Listen(ListenArguments),
     /// Print a completion script for a shell
     Completions { shell: Shell },
     /// Print a manual page, for `man -l -`

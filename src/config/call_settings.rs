@@ -254,6 +254,36 @@ pub(super) const CALL_SETTINGS: &[Setting] = &[
         help: &["With less free room on the disk recordings end, and none begins; calls go on. 0: until it is full."],
     },
     Setting {
+        path: "media.music",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/music""#,
+        },
+        help: &[
+            "Directory of music, WAV and Ogg Opus: each file is the broadcast moh/<name>, played in a loop while somebody hears",
+            "it. Read again at SIGHUP. Default: none.",
+        ],
+    },
+    Setting {
+        path: "media.prompts",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/prompts""#,
+        },
+        help: &[
+            "Directory of prompts, the same: each file is the broadcast prompt/<name>, played once when somebody hears it.",
+            "All files together may take 256 MiB when they are encoded, some 27 KiB for a second.",
+        ],
+    },
+    Setting {
+        path: "media.tones",
+        kind: Kind::One,
+        value: Value::Default("true"),
+        help: &[
+            "Where there are calls, and no file of music is named `default`: soft tones are the broadcast moh/default.",
+        ],
+    },
+    Setting {
         path: "phone.enabled",
         kind: Kind::One,
         value: Value::Default("true"),

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use super::{CallsConfig, Config, LimitsConfig, MeshConfig, WebrtcConfig};
+use super::{CallsConfig, Config, LimitsConfig, MediaConfig, MeshConfig, WebrtcConfig};
 
 /// A setting whose value is another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,7 @@ impl Config {
             batch_window,
             spin,
             calls,
+            media,
             drain_deadline,
             state_directory,
             tls,
@@ -94,6 +95,7 @@ impl Config {
             ("origin.hop_id", text(&origin.hop_id)),
             ("origin.route_cost", text(&origin.route_cost)),
         ];
+        values.extend(media_values(media));
         values.extend(mesh_values(mesh));
         values.extend(webrtc_values(webrtc.as_ref()));
         values.extend(limits.values());
@@ -112,6 +114,15 @@ fn webrtc_values(webrtc: Option<&WebrtcConfig>) -> [(&'static str, String); 5] {
         ("webrtc.ice_servers", text(&webrtc.map(|webrtc| &webrtc.ice_servers))),
         ("webrtc.turn_secret", text(&webrtc.map(|webrtc| &webrtc.turn_secret))),
         ("webrtc.turn_life", text(&webrtc.map(|webrtc| webrtc.turn_life))),
+    ]
+}
+
+/// Of music and prompts.
+fn media_values(media: &MediaConfig) -> [(&'static str, String); 3] {
+    [
+        ("media.music", text(&media.music)),
+        ("media.prompts", text(&media.prompts)),
+        ("media.tones", text(&media.tones)),
     ]
 }
 

@@ -10,6 +10,7 @@ mod call_settings;
 mod calls;
 mod changes;
 mod error;
+mod handset;
 mod layers;
 mod mesh;
 mod recording;
@@ -41,6 +42,7 @@ pub use authority::AuthorityUrl;
 pub use calls::{CallsConfig, MediaswitchConfig, PlaneConfig, RecordsConfig, RtpConfig, SipConfig};
 pub use changes::Change;
 pub use error::{ConfigError, Source};
+pub use handset::{CodecName, FileFormat, ListenArguments, RelayArguments, SayArguments};
 pub use mesh::{MeshConfig, PEERS_MAX, PeerSource, PeerUrl};
 pub use recording::RecordingConfig;
 pub use settings::template;
@@ -67,6 +69,7 @@ pub struct Config {
     pub spin: bool,
     /// Telephone calls. `None`: there are none.
     pub calls: Option<CallsConfig>,
+    pub media: MediaConfig,
     pub drain_deadline: Duration,
     /// `None`: that of systemd or of the user. Empty: nothing is kept.
     pub state_directory: Option<PathBuf>,
@@ -80,6 +83,15 @@ pub struct Config {
     pub mesh: MeshConfig,
     /// Browsers without WebTransport. `None`: they are not served.
     pub webrtc: Option<WebrtcConfig>,
+}
+
+/// Where files of music and prompts are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MediaConfig {
+    pub music: Option<PathBuf>,
+    pub prompts: Option<PathBuf>,
+    /// Where there is no other, there is music for who is held.
+    pub tones: bool,
 }
 
 /// What the TCP address serves.

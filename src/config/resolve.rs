@@ -14,8 +14,8 @@ use crate::limits;
 
 use super::layers::{Content, Layers};
 use super::{
-    AuthConfig, AuthorityConfig, ClientAuth, Config, ConfigError, LimitsConfig, LogConfig, LogLevel, OriginConfig,
-    QuicConfig, Source, TlsConfig, calls, mesh, values, webrtc,
+    AuthConfig, AuthorityConfig, ClientAuth, Config, ConfigError, LimitsConfig, LogConfig, LogLevel, MediaConfig,
+    OriginConfig, QuicConfig, Source, TlsConfig, calls, mesh, values, webrtc,
 };
 
 pub(super) fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
@@ -39,6 +39,11 @@ pub(super) fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
         batch_window: layers.one("batch_window", |text| values::duration(text, limits::BATCH_WINDOW_MAX))?,
         spin: layers.one("spin", values::boolean)?,
         calls,
+        media: MediaConfig {
+            music: layers.optional("media.music", values::path)?,
+            prompts: layers.optional("media.prompts", values::path)?,
+            tones: layers.one("media.tones", values::boolean)?,
+        },
         drain_deadline: layers.one("drain_deadline", any_duration)?,
         state_directory: layers.optional("state_directory", |text| Ok(PathBuf::from(text)))?,
         tls: tls(layers)?,

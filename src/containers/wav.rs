@@ -78,21 +78,39 @@ impl Encoding {
     }
 }
 
+/// What a file begins with that is no file: samples follow for as long as there are any. Readers of pipes take the largest
+/// lengths for unknown ones.
+pub fn endless(encoding: Encoding, channels: u16, sample_rate: u32) -> Vec<u8> {
+    let mut header = header(encoding, channels, sample_rate);
+    for at in [RIFF_SIZE_AT, FACT_AT, DATA_SIZE_AT] {
+        let at = usize::try_from(at).unwrap_or(0);
+        header[at..at + 4].copy_from_slice(&u32::MAX.to_le_bytes());
+    }
+    header
+}
+
+/// Of a file that has nothing yet.
+fn header(encoding: Encoding, channels: u16, sample_rate: u32) -> Vec<u8> {
+    let frame = encoding.bytes().saturating_mul(channels);
+    let mut header = b"RIFF\0\0\0\0WAVEfmt ".to_vec();
+    header.extend_from_slice(&18u32.to_le_bytes());
+    header.extend_from_slice(&encoding.tag().to_le_bytes());
+    header.extend_from_slice(&channels.to_le_bytes());
+    header.extend_from_slice(&sample_rate.to_le_bytes());
+    header.extend_from_slice(&sample_rate.saturating_mul(frame.into()).to_le_bytes());
+    header.extend_from_slice(&frame.to_le_bytes());
+    header.extend_from_slice(&(encoding.bytes() * 8).to_le_bytes());
+    header.extend_from_slice(&[0, 0]);
+    header.extend_from_slice(b"fact\x04\0\0\0\0\0\0\0data\0\0\0\0");
+    debug_assert_eq!(header.len(), HEADER_BYTES);
+    header
+}
+
 impl<W: Write + Seek> WavWriter<W> {
     /// Begins a file. The sink is at its beginning, and has nothing.
     pub fn new(mut sink: W, encoding: Encoding, channels: u16, sample_rate: u32) -> io::Result<Self> {
         let frame = encoding.bytes().saturating_mul(channels);
-        let mut header = b"RIFF\0\0\0\0WAVEfmt ".to_vec();
-        header.extend_from_slice(&18u32.to_le_bytes());
-        header.extend_from_slice(&encoding.tag().to_le_bytes());
-        header.extend_from_slice(&channels.to_le_bytes());
-        header.extend_from_slice(&sample_rate.to_le_bytes());
-        header.extend_from_slice(&sample_rate.saturating_mul(frame.into()).to_le_bytes());
-        header.extend_from_slice(&frame.to_le_bytes());
-        header.extend_from_slice(&(encoding.bytes() * 8).to_le_bytes());
-        header.extend_from_slice(&[0, 0]);
-        header.extend_from_slice(b"fact\x04\0\0\0\0\0\0\0data\0\0\0\0");
-        debug_assert_eq!(header.len(), HEADER_BYTES);
+        let header = header(encoding, channels, sample_rate);
         sink.write_all(&header)?;
         Ok(Self {
             sink,
@@ -287,6 +305,17 @@ mod tests {
         for end in 0..HEADER_BYTES {
             assert!(Wav::read(&file[..end]).is_err());
         }
+    }
+
+    #[test]
+    fn what_has_no_end_is_read_as_far_as_it_goes() {
+        let mut stream = endless(Encoding::Pcm16, 1, 16_000);
+        stream.extend_from_slice(&samples(640));
+        let wav = Wav::read(&stream).unwrap();
+        assert_eq!(
+            (wav.encoding, wav.sample_rate, wav.data.len()),
+            (Encoding::Pcm16, 16_000, 640)
+        );
     }
 
     #[test]

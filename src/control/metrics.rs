@@ -14,6 +14,7 @@ use crate::logging;
 
 use super::audio_metrics::AudioFigures;
 use super::call_metrics::CallFigures;
+use super::music_metrics::MusicFigures;
 
 /// The two forms of the exposition: OpenMetrics for who asks for it, the older text for all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +44,7 @@ impl Form {
 pub(super) fn encode(
     snapshots: Vec<ShardSnapshot>,
     refused: Refused,
-    calls: CallFigures,
+    (calls, music): (CallFigures, MusicFigures),
     audio: AudioFigures,
     webrtc: Option<WebrtcFigures>,
     form: Form,
@@ -58,6 +59,7 @@ pub(super) fn encode(
     if let Some(webrtc) = webrtc {
         registry.register_collector(Box::new(webrtc));
     }
+    registry.register_collector(Box::new(music));
     registry.register_collector(Box::new(LogLines));
     let mut output = String::new();
     text::encode(&mut output, &registry)?;

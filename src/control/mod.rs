@@ -8,6 +8,7 @@ mod call_metrics;
 mod connections;
 mod mesh;
 mod metrics;
+mod music_metrics;
 mod permit;
 mod portions;
 mod remote;
@@ -35,6 +36,7 @@ use tokio::sync::watch;
 
 use crate::authority::Authority;
 use crate::mesh::Board;
+use crate::music::Music;
 
 pub use moqswitch_relay::shard::{FetchError, FetchGroup, FetchReply, FetchRequest, ShardCommand, ShardPort};
 pub use permit::TokenChecks;
@@ -72,6 +74,8 @@ pub struct ControlState {
     pub signalling: Option<SignallingHandle>,
     /// What transcodes and mixes.
     pub audio: Option<Pool>,
+    /// For the figures of music and prompts.
+    pub music: Option<Music>,
 }
 
 /// What is told of other relays.

@@ -21,11 +21,13 @@ use tokio::sync::oneshot;
 use tokio::time;
 
 use crate::limits;
+use crate::music::Music;
 
 use super::asking::ask_shards;
 use super::audio_metrics::AudioFigures;
 use super::call_metrics::CallFigures;
 use super::metrics::Form;
+use super::music_metrics::MusicFigures;
 use super::permit::Permit;
 use super::{
     ControlState, FetchError, FetchGroup, FetchReply, FetchRequest, Phase, ShardCommand, mesh, metrics, websocket,
@@ -176,7 +178,8 @@ async fn metrics(State(state): State<ControlState>, headers: HeaderMap) -> Respo
         legs: endpoints.legs(),
         sessions: endpoints.len(),
     });
-    match metrics::encode(snapshots, refused, figures(&state).await, audio, webrtc, form) {
+    let music = MusicFigures(state.music.as_ref().map(Music::statistics));
+    match metrics::encode(snapshots, refused, (figures(&state).await, music), audio, webrtc, form) {
         Ok(text) => ([(header::CONTENT_TYPE, form.content_type())], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use moqswitch_proto::wire::{GroupRange, StreamId, SubscribeId};
+use moqswitch_proto::wire::{BroadcastPath, GroupRange, StreamId, SubscribeId};
 use moqswitch_relay::routing::PeerKey;
 use moqswitch_relay::shard::local::{Host, LocalSubscription};
 
@@ -19,6 +19,8 @@ pub(crate) struct Hearing {
     pub(crate) hears: LegHears,
     /// The name of its track.
     track: String,
+    /// Nobody presses keys in music and mixes.
+    has_digits: bool,
     /// It is announced.
     is_there: bool,
     /// Of the newest request.
@@ -45,6 +47,9 @@ impl Hearing {
             leg,
             peer,
             track: audio_track(hears.transcoded),
+            has_digits: !OF_NOBODY
+                .iter()
+                .any(|prefix| hears.broadcast.is_under(&BroadcastPath::new(prefix))),
             hears,
             is_there: false,
             turn,
@@ -86,7 +91,9 @@ impl Hearing {
             return false;
         }
         let begins = self.subscribe(Role::HeardAudio, host);
-        self.subscribe(Role::HeardDtmf, host);
+        if self.has_digits {
+            self.subscribe(Role::HeardDtmf, host);
+        }
         begins
     }
 
@@ -231,6 +238,9 @@ fn retry_after(failures: u32) -> Duration {
         .saturating_mul(1 << failures.min(16))
         .min(SUBSCRIBE_RETRY_MAX)
 }
+
+/// Broadcasts below these have no track of digits.
+const OF_NOBODY: [&str; 3] = ["mix", "moh", "prompt"];
 
 /// What is older is of no use. By timestamps: a packet that silence overtook is as old as the silence was long.
 const LATENCY_MAX: Duration = Duration::from_secs(2);

@@ -15,6 +15,7 @@
 //! | comfort noise (RFC 3389, payload type 13) | is counted and dropped: who hears the leg has a gap in time and none in numbers, which is silence |
 //! | telephone events (RFC 4733) | are groups of JSON on `dtmf`, at the beginning and at the end of each: `{"digit":"5","duration_ms":160,"at_ms":1200}`. Whoever opened the leg is told as well, at the end. They leave no gap in the numbers of audio |
 //! | a broadcast that is heard | goes out at once in the order of its groups; what is early waits 40 ms for what is before it. With a `ptime`, frames of G.711 and G.722 are cut and joined to it |
+//! | a broadcast of music or a prompt, below `moh/` or `prompt/` | its track `audio.<codec>` is heard, that of the leg's codec; of others it is `audio` |
 //! | another broadcast, another codec | goes on with the source's numbers, and with its timestamps by the time that passed |
 //! | a subscription that is refused or closed | is tried again after 250 ms, then twice as long each time, up to 32 s |
 //! | digits of that broadcast, and those that [`LegsPort::press`] is told | go out as telephone events; what is said meanwhile does not |

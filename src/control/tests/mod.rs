@@ -622,6 +622,7 @@ fn state(behaviour: Behaviour, paths: Vec<String>) -> (ControlState, Shards) {
         mediaswitch: None,
         signalling: None,
         audio: None,
+        music: None,
         shards: ports,
         certificate_sha256: receiver,
         lifecycle: Arc::default(),

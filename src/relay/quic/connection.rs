@@ -106,6 +106,11 @@ impl Connection {
         self.quic.is_draining() || self.quic.is_closed() || self.web.as_ref().is_some_and(|web| web.is_over())
     }
 
+    /// This side has closed it, as it does when the certificate is not the pinned one. The peer may not have been told yet.
+    pub fn is_closing(&self) -> bool {
+        self.quic.local_error().is_some()
+    }
+
     /// The peer's address in use.
     pub fn peer_address(&self) -> Option<SocketAddr> {
         self.quic

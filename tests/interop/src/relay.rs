@@ -268,6 +268,8 @@ async fn start_moqswitch(
         .args(["--shards", &shards.to_string()])
         // Small enough that what the suite pumps through reaches the limit many times over.
         .env("MOQSWITCH_LIMITS_CACHE_BYTES", CACHE_BYTES)
+        // Nothing is announced but by the tests.
+        .env("MOQSWITCH_MEDIA_TONES", "false")
         // Not the state of who runs the tests.
         .env("XDG_STATE_HOME", std::env::temp_dir())
         .envs(settings.iter().copied())

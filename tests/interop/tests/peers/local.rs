@@ -429,6 +429,12 @@ impl Remote {
             .context("the script failed")
     }
 
+    /// Forgets what was told so far and was not asked for.
+    pub(super) fn forget(&mut self) {
+        self.passed.clear();
+        while self.events.try_recv().is_ok() {}
+    }
+
     /// The first such event that was not asked for before.
     pub(super) async fn until(&mut self, is_wanted: impl Fn(&LocalEvent) -> bool) -> Result<LocalEvent> {
         if let Some(at) = self.passed.iter().position(&is_wanted) {

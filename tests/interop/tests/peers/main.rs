@@ -15,6 +15,7 @@ mod loadgen;
 mod local;
 mod mesh;
 mod mixing;
+mod music;
 mod patterns;
 mod phone;
 mod port_change;

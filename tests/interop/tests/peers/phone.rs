@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures_util::{SinkExt, StreamExt};
+use moqswitch_audio::{Codec, Decoder, Rate, level};
 use moqswitch_interop::metrics::http_get;
+use moqswitch_interop::peer::read_group;
 use moqswitch_interop::relay::RelayKind;
 use moqswitch_interop::{Call, Draft, Publisher, Random, Relay, Subscriber};
 use serde_json::{Value, json};
@@ -205,6 +207,44 @@ async fn a_call_is_transferred_and_its_media_with_it() -> Result<()> {
     alice.expect("callEnded").await?;
     let record = record_of(&relay, &call).await?;
     ensure!(record["parties"].as_array().map(Vec::len) == Some(3), "{record}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_held_hears_the_music_that_it_is_told() -> Result<()> {
+    let relay = Relay::start_with(2, &[("MOQSWITCH_MEDIA_TONES", "true")]).await?;
+    if relay.kind() != RelayKind::Moqswitch {
+        return Ok(());
+    }
+    let mut alice = Phone::register(&relay, "5001").await?;
+    let mut bob = Phone::register(&relay, "5002").await?;
+    let (_alice_speaks, mut alice_hears) = alice.connect("https").await?;
+    alice.send("call", json!({"to": "5002", "callId": "c1"})).await?;
+    let call = text(&bob.expect("incomingCall").await?["callId"])?;
+    bob.send("answer", json!({"callId": call})).await?;
+    alice.expect("callAccepted").await?;
+    bob.send("hold", json!({"callId": call, "hold": true})).await?;
+    let held = alice.expect("held").await?;
+    ensure!(held["by"] == "remote" && held["music"] == "moh/default", "{held}");
+    alice_hears
+        .until_announced("moh/default", true)
+        .await
+        .context("no music")?;
+    let mut music = alice_hears.subscribe("moh/default", "audio").await?;
+    let mut decoder = Decoder::new(Codec::Opus, Rate::Hz48000)?;
+    let mut samples = Vec::new();
+    for _ in 0..25 {
+        let group = read_group(&mut music).await.context("the music")?;
+        ensure!(group.frames.len() == 1, "{} frames in a group", group.frames.len());
+        decoder.decode(&group.frames[0], &mut samples)?;
+    }
+    let loud = level(&samples[samples.len() / 2..]);
+    ensure!((18..40).contains(&loud), "{loud} dB below the loudest");
+    bob.send("hold", json!({"callId": call, "hold": false})).await?;
+    alice_hears
+        .until_announced("moh/default", false)
+        .await
+        .context("the music goes on")?;
     Ok(())
 }
 

@@ -1,0 +1,32 @@
+//! Bounds, and what happens there.
+
+use std::time::Duration;
+
+/// Longest sound. A longer one is refused.
+pub const SOUND_MAX: Duration = Duration::from_secs(30 * 60);
+
+/// Rates of samples that a file may have, in hertz. Others are refused.
+pub const FILE_RATE_MIN: u32 = 4000;
+/// See [`FILE_RATE_MIN`].
+pub const FILE_RATE_MAX: u32 = 192_000;
+
+/// Channels of a WAV file. With more it is refused.
+pub const FILE_CHANNELS_MAX: u16 = 8;
+
+/// Files of one directory. Those behind, by name, are not played.
+pub const FILES_MAX: usize = 256;
+
+/// Bytes of a file's name without its ending, which is the name of its broadcast. A longer one is not played.
+pub const NAME_BYTES_MAX: usize = 64;
+
+/// Bytes of all that is encoded, some 27 KiB for a second of sound. What finds no room is not played.
+pub const ENCODED_BYTES_MAX: usize = 256 << 20;
+
+/// Changes of what is played that wait for the shard. Who has one more waits for the shard to take some.
+pub(crate) const COMMANDS_MAX: usize = 64;
+
+/// How long it waits before it looks again.
+pub(crate) const COMMANDS_RETRY: Duration = Duration::from_millis(10);
+
+/// Frames of one broadcast that are sent in one turn. A shard that is later than that leaves the rest out.
+pub(crate) const LATE_FRAMES_MAX: u32 = 5;
