@@ -291,8 +291,8 @@ impl Pool {
     }
 }
 
-/// Sockets of the legs of one shard: as many as its ring serves. A further leg is refused.
-const SOCKETS_PER_SHARD_MAX: usize = moqswitch_relay::limits::SOCKETS_DEFAULT as usize;
+/// Sockets of the legs of one shard: as many as its ring serves, but for that of WebRTC. A further leg is refused.
+const SOCKETS_PER_SHARD_MAX: usize = moqswitch_relay::limits::SOCKETS_DEFAULT as usize - 1;
 fn notice(notices: &mut RateLimit, reason: &str) {
     if let Some(suppressed) = notices.allow(Instant::now()) {
         tracing::warn!(reason, suppressed, "no further leg of RTP");

@@ -1,4 +1,7 @@
 // The cases of tests/webrtc.sh.
+import { writeFile } from 'node:fs/promises';
+import path from 'node:path';
+
 import { Telephone } from '../phone/telephone.mjs';
 
 const equal = (seen, wanted, what) => {
@@ -48,6 +51,28 @@ export const CASES = {
     const options = await fetch(`${test.base}/whip/x`, { method: 'OPTIONS' });
     equal(options.status, 204, 'OPTIONS');
     equal(options.headers.get('Accept-Post'), 'application/sdp', 'Accept-Post');
+  },
+
+  async 'who may, and who is told of TURN'(test) {
+    const secret = path.join(test.work, 'turn.key');
+    await writeFile(secret, 'a secret of the server of TURN\n');
+    const servers = 'stun:127.0.0.1:9,turn:127.0.0.1:9?transport=udp';
+    const base = await test.another({ MOQSWITCH_AUTH_PUBLIC: 'anon/**', MOQSWITCH_WEBRTC_ICE_SERVERS: servers, MOQSWITCH_WEBRTC_TURN_SECRET: secret });
+    const [page] = await test.pages(1);
+    // Signalling is for pages of its own origin.
+    await page.goto(`${base}/healthz`);
+    await page.addScriptTag({ content: test.script });
+    const refused = await page.evaluate(([url]) => rtc.publish(url).catch(({ message }) => message), [`${base}/whip/room`]);
+    if (!/: 401 /.test(refused)) throw new Error(`it is not refused: ${JSON.stringify(refused)}`);
+    const { link, location } = await page.evaluate(([url]) => rtc.publish(url), [`${base}/whip/anon/room`]);
+    const [, until, credential] = /<turn:127\.0\.0\.1:9\?transport=udp>; rel="ice-server"; username="(\d+):\w+"; credential="([^"]+)"/.exec(link) ?? [];
+    if (!(until > Date.now() / 1000 && credential.length === 28)) throw new Error(`no credentials: ${link}`);
+    if (!link.startsWith('<stun:127.0.0.1:9>; rel="ice-server",')) throw new Error(`STUN: ${link}`);
+    await page.evaluate(([url]) => client.begin(url, 'agent').then((payload) => (client.told = payload)), [`ws${base.slice(4)}/ws`]);
+    const told = await page.evaluate(() => client.told.iceServers);
+    equal(told.map(({ urls }) => urls).join(), servers, 'iceServers');
+    equal(/^\d+:agent$/.test(told[1].username), true, 'username');
+    equal(await end(location), 200, 'DELETE');
   },
 
   async 'telephones of JsSIP call each other'(test) {

@@ -34,9 +34,13 @@ const sip = `127.0.0.1:${Number(options.port) + 2}`;
 const START_MS = 20_000;
 const CASE_MS = 90_000;
 
-async function start() {
-  const flags = ['--listen', address, '--http', address, '--admin', `127.0.0.1:${Number(options.port) + 1}`];
-  const env = { PATH: process.env.PATH, HOME: options.work, MOQSWITCH_SIP_UDP: sip, MOQSWITCH_SIP_TCP: sip };
+/** A switch, whose first port is `port`. */
+async function start(port = Number(options.port), settings = {}) {
+  const address = `127.0.0.1:${port}`;
+  const base = `http://${address}`;
+  const sip = `127.0.0.1:${port + 2}`;
+  const flags = ['--listen', address, '--http', address, '--admin', `127.0.0.1:${port + 1}`];
+  const env = { PATH: process.env.PATH, HOME: options.work, MOQSWITCH_SIP_UDP: sip, MOQSWITCH_SIP_TCP: sip, ...settings };
   const child = spawn(options.relay, flags, { stdio: ['ignore', 'ignore', 'inherit'], env });
   const deadline = Date.now() + START_MS;
   for (;;) {
@@ -79,6 +83,14 @@ class Test {
 
   note(text) {
     this.notes.push(text);
+  }
+
+  /** Another switch. Its URL. */
+  async another(settings) {
+    const port = Number(options.port) + 40;
+    const child = await start(port, settings);
+    this.ending.push(() => child.kill());
+    return `http://127.0.0.1:${port}`;
   }
 
   /** One page in each of so many browsers. */
