@@ -267,6 +267,8 @@ const GAP_MAX: u64 = 250;
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::cast_possible_truncation, reason = "numbers of tests are small")]
+
     use moqswitch_audio::Codec;
 
     use super::*;
