@@ -112,17 +112,18 @@ step_killed() {
 
 record_all() {
     printf '[[profiles]]\nfrom = "_."\nrecord = true\n' >"$work/dialplan.toml"
-    printf '[calls]\ndialplan = "%s"\n[recording]\ndirectory = "%s"\ncalls = 10000\n' "$work/dialplan.toml" "$place" >"$work/switch.toml"
+    # Telephones of the generator do not say what they speak.
+    printf '[calls]\ncodecs = ["pcmu"]\ndialplan = "%s"\n[recording]\ndirectory = "%s"\ncalls = 10000\n' "$work/dialplan.toml" "$place" >"$work/switch.toml"
 }
 
 # Calls begin over some seconds, and last.
 load() { # step
     local http_address
-    warm_up=$((calls / 50 + 5))
+    warm_up=$((calls / 20 + 5))
     cat >"$work/$1.toml" <<END
 duration = '$((warm_up + seconds))s'
 warm_up = '${warm_up}s'
-arrivals = { pattern = 'constant', rate = 50.0 }
+arrivals = { pattern = 'constant', rate = 20.0 }
 hold = { distribution = 'forever' }
 limits = { concurrent = $calls }
 shape = { kind = 'two-party' }

@@ -123,16 +123,14 @@ impl Switch {
                 config.drain_deadline,
             )
         };
-        let signalling = state.signalling.clone();
         let control = listener.serve(state.clone()).spawn(background)?;
         state.lifecycle.set(Phase::Ready);
         notifier.ready();
-        let has_phone = config.calls.as_ref().is_some_and(|calls| calls.phone);
         Ok(Self {
             relay,
             control,
-            signalling,
-            has_phone,
+            signalling: state.signalling,
+            has_phone: config.calls.as_ref().is_some_and(|calls| calls.phone),
         })
     }
 

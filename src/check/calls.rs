@@ -99,6 +99,12 @@ fn records(calls: &CallsConfig) -> Check {
     }
 }
 
+/// How many there may be.
+pub(super) fn recordings_at_once(calls: Option<&CallsConfig>) -> usize {
+    let recording = calls.and_then(|calls| calls.recording.as_ref());
+    recording.map_or(0, |recording| recording.calls_max)
+}
+
 /// The directory, or the one in which it will be made, has to be one that can be written; what is said in calls is nobody
 /// else's.
 fn recordings(calls: &CallsConfig) -> Check {

@@ -6,7 +6,7 @@ use moqswitch_relay::topology::{HostCores, Placement};
 
 use crate::config::Config;
 
-use super::{Host, LOCKED_MEMORY, OPEN_FILES, Status};
+use super::{Host, LOCKED_MEMORY, OPEN_FILES, Status, calls};
 
 /// Why the program could not start, and what to do. `host` is as it was before the start, which may have used up what it takes
 /// to look.
@@ -14,12 +14,13 @@ pub fn explain(error: &anyhow::Error, config: &Config, host: &Host) -> String {
     let said = chain(error);
     let placement = Placement::plan(&HostCores::read(), config.shards, config.cores.as_deref());
     let shards = placement.as_ref().map_or(1, |plan| plan.cores.len());
+    let recordings = calls::recordings_at_once(config.calls.as_ref());
     let causes = [
         (LOCKED_MEMORY, &MEMORY_WORDS[..], host.check_locked_memory(shards)),
         (
             OPEN_FILES,
             &FILES_WORDS[..],
-            host.check_open_files(shards, config.limits.websockets_max),
+            host.check_open_files(shards, config.limits.websockets_max, recordings),
         ),
     ];
     let mut text = String::new();

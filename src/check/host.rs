@@ -122,11 +122,13 @@ impl Host {
         }
     }
 
-    pub(super) fn check_open_files(&self, shards: usize, websockets: u32) -> Check {
+    /// Each call that is recorded has a file.
+    pub(super) fn check_open_files(&self, shards: usize, websockets: u32, recordings: usize) -> Check {
         let check = |status, reason| Check::new(OPEN_FILES, status, reason);
         let needed = limits::HTTP_CONNECTIONS_MAX
             + 2 * limits::ADMIN_CONNECTIONS_MAX
             + limits::FILES_OF_PROCESS
+            + recordings
             + shards * FILES_PER_SHARD;
         let needed = needed as u64;
         let clients = u64::from(websockets) + limits::HTTP_ARRIVING_MAX as u64;

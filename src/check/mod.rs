@@ -77,7 +77,11 @@ pub fn run(subject: &Subject<'_>) -> Report {
             let shards = placement.as_ref().map_or(1, |plan| plan.cores.len());
             checks.push(host::check_cores(&placement, subject.cores.quota_cores()));
             checks.push(host.check_locked_memory(shards));
-            checks.push(host.check_open_files(shards, config.limits.websockets_max));
+            checks.push(host.check_open_files(
+                shards,
+                config.limits.websockets_max,
+                calls::recordings_at_once(config.calls.as_ref()),
+            ));
             checks.push(host.check_socket_buffers(config.quic.socket_buffer_bytes));
             checks.extend(certificates::check(&config.tls, config.listen, subject.now));
             checks.push(keys::check(&config.auth));

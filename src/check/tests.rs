@@ -85,9 +85,9 @@ fn open_files_cover_shards_and_http_by_the_hard_limit() {
         limits: Some(LIMITS.to_owned()),
         ..Host::default()
     };
-    assert_eq!(host.check_open_files(4, 30).status, Status::Pass);
-    assert_eq!(host.check_open_files(4, 100).status, Status::Warn);
-    assert_eq!(host.check_open_files(64, 0).status, Status::Fail);
+    assert_eq!(host.check_open_files(4, 30, 0).status, Status::Pass);
+    assert_eq!(host.check_open_files(4, 100, 0).status, Status::Warn);
+    assert_eq!(host.check_open_files(64, 0, 0).status, Status::Fail);
 }
 
 #[test]
@@ -250,6 +250,34 @@ fn a_state_directory_is_usable_and_kept_from_others() {
     );
     assert_eq!(state::check(&Place::Configured(file.join("x"))).status, Status::Fail);
     assert_eq!(state::check(&Place::None).status, Status::Warn);
+}
+
+#[test]
+fn a_directory_of_recordings_is_writable_and_kept_from_others() {
+    let directory = TemporaryDirectory::new("recordings");
+    let place = directory.0.join("below");
+    let check = |place: &std::path::Path| {
+        let text = format!("[recording]\ndirectory = \"{}\"\n", place.display());
+        let config = Config::from_toml(&text).unwrap();
+        let checks = calls::check(config.calls.as_ref());
+        checks.into_iter().find(|check| check.name == RECORDINGS).unwrap()
+    };
+    assert_eq!(check(&place).status, Status::Pass);
+    assert!(!place.exists(), "checks change nothing");
+    std::fs::create_dir(&place).unwrap();
+    std::fs::set_permissions(&place, Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(check(&place).status, Status::Warn);
+    let file = directory.0.join("file");
+    std::fs::write(&file, "").unwrap();
+    for nowhere in [file.join("x"), "/proc/recordings".into()] {
+        let refused = check(&nowhere);
+        assert_eq!(refused.status, Status::Fail, "{refused:?}");
+    }
+    let none = calls::check(Config::default().calls.as_ref());
+    assert!(
+        none.iter()
+            .any(|check| check.name == RECORDINGS && check.reason == "none")
+    );
 }
 
 #[test]

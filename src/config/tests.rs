@@ -315,6 +315,24 @@ impl Drop for TemporaryFile {
 }
 
 #[test]
+fn nothing_is_recorded_without_a_directory() {
+    let calls = |text: &str| Config::from_toml(text).map(|config| config.calls.unwrap().recording);
+    assert_eq!(calls("[recording]\nformat = \"wav\"\n").unwrap(), None);
+    let text = "[recording]\ndirectory = \"/r\"\nage = \"7days\"\nbytes = \"1GiB\"\nfree = \"0\"\ncalls = 7\n";
+    let recording = calls(text).unwrap().unwrap();
+    assert_eq!(recording.directory, std::path::Path::new("/r"));
+    assert_eq!(
+        (recording.calls_max, recording.bytes_max, recording.free_min),
+        (7, 1 << 30, 0)
+    );
+    assert_eq!(recording.age_max, Duration::from_secs(7 * 24 * 3600));
+    assert_eq!(recording.settings().format, moqswitch_recording::Format::Native);
+    for wrong in ["format = \"mp3\"", "calls = 0", "calls = 10001", "bytes = \"x\""] {
+        assert!(calls(&format!("[recording]\n{wrong}\n")).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn every_setting_is_compared() {
     let config = Config::default();
     let compared: Vec<&str> = config.values().into_iter().map(|(path, _)| path).collect();

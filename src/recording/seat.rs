@@ -25,8 +25,8 @@ pub(crate) struct Seat {
     pub(crate) counts: SeatCounts,
     slots: Slots,
     taken: u64,
-    /// Of a byte stream: less than a slot, and when it was said.
-    part: Option<(u64, Spoken, Vec<u8>)>,
+    /// Of a byte stream: less than a slot, when it came and when it was said.
+    part: Option<(Duration, u64, Spoken, Vec<u8>)>,
     next_group: Option<u64>,
     /// What was decoded or cut and belongs to the next slots, as the file has it.
     ahead: VecDeque<u8>,
@@ -96,6 +96,7 @@ impl Seat {
             self.taken += 1;
         }
         self.taken += 1;
+        self.give_up_part(slot);
         let mut said = self.slots.take()?;
         let spoken = spoken_of(said.pop()?)?;
         self.spoken = Some(spoken);
@@ -176,12 +177,12 @@ impl Seat {
     /// Of codecs with a byte for each unit of time. Parts of slots are put together.
     fn place_bytes(&mut self, arrived: Duration, time_us: u64, spoken: Spoken, bytes: &[u8]) {
         let (mut time_us, mut bytes) = (time_us, bytes.to_vec());
-        if let Some((began, of, mut part)) = self.part.take() {
+        if let Some((came, began, of, mut part)) = self.part.take() {
             if of == spoken && began + bytes_time(part.len()) == time_us {
                 part.append(&mut bytes);
                 (time_us, bytes) = (began, part);
             } else {
-                self.put(arrived, began, of, part);
+                self.put(came, began, of, part);
             }
         }
         let whole = bytes.len() - bytes.len() % SLOT_BYTES;
@@ -191,7 +192,15 @@ impl Seat {
         }
         if !rest.is_empty() {
             let begins = time_us.saturating_add(bytes_time(whole));
-            self.part = Some((begins, spoken, rest));
+            self.part = Some((arrived, begins, spoken, rest));
+        }
+    }
+
+    /// What would have made a whole of it has not come, as where silence follows.
+    fn give_up_part(&mut self, slot: u64) {
+        let until = slot_time((slot - self.base).saturating_add(PART_SLOTS));
+        if let Some((came, began, of, part)) = self.part.take_if(|(came, ..)| *came <= until) {
+            self.put(came, began, of, part);
         }
     }
 
@@ -262,11 +271,15 @@ pub(crate) const SLOT_US: u64 = 20_000;
 /// Of G.711 and of G.722: 64 kbit/s.
 const SLOT_BYTES: usize = 160;
 const BYTE_US: u64 = 125;
+/// So many slots before its own is written part of one is put there: some after it came, which is long enough for the rest.
+const PART_SLOTS: u64 = 5;
 /// Numbers that may be missing between two. A source that jumps further has begun anew.
 const GAP_MAX: u64 = 250;
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::cast_possible_truncation, reason = "numbers of tests are small")]
+
     use moqswitch_audio::Codec;
 
     use super::*;
@@ -308,6 +321,21 @@ mod tests {
             assert_eq!(heard, said, "{ms} ms");
             assert_eq!((seat.counts.lost, seat.dropped()), (0, 0), "{ms} ms");
         }
+    }
+
+    #[test]
+    fn a_part_that_nothing_follows_is_in_its_place() {
+        let form = Form::Plain(moqswitch_containers::Encoding::Mulaw);
+        let zero = Instant::now();
+        let mut seat = Seat::new(1, 0, 0, None);
+        seat.place(&frame(Codec::Pcmu, 0, 0, zero, vec![1; 160]), zero);
+        seat.place(&frame(Codec::Pcmu, 1, 20, zero, vec![2; 40]), zero);
+        let before = heard(&mut seat, form, 10);
+        assert_eq!(before, [[1; 160].as_slice(), &[2; 40]].concat());
+        seat.place(&frame(Codec::Pcmu, 2, 400, zero, vec![3; 160]), zero);
+        let said = (10..30).find_map(|slot| seat.take(slot));
+        assert_eq!(said, Some((Spoken::Pcmu, vec![3; 160])));
+        assert_eq!(seat.dropped(), 0);
     }
 
     #[test]

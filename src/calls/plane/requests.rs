@@ -87,15 +87,7 @@ impl CallPlane {
                 }
                 self.record(leg.call, on);
             }
-            CallEvent::PauseRecording { call, paused } => {
-                let leg = self.leg_of(actor, call)?;
-                let leg = self.legs.get(&leg).ok_or(Refusal::UnknownLeg)?;
-                let call = leg.call;
-                if !self.calls.get(&call).is_some_and(|call| call.is_recorded) {
-                    return Err(Refusal::WrongState);
-                }
-                self.pause_recording(call, paused);
-            }
+            CallEvent::PauseRecording { call, paused } => self.pause_recording_of(actor, call, paused)?,
         }
         Ok(true)
     }
@@ -361,6 +353,17 @@ impl CallPlane {
         self.changed.calls.insert(id);
         self.staged.push(Action::Media(MediaAction::Record { call: id, on }));
         self.tell_recording(id, on, false);
+    }
+
+    fn pause_recording_of(&mut self, actor: Actor, call: CallId, paused: bool) -> Result<(), Refusal> {
+        let leg = self.leg_of(actor, call)?;
+        let leg = self.legs.get(&leg).ok_or(Refusal::UnknownLeg)?;
+        let call = leg.call;
+        if !self.calls.get(&call).is_some_and(|call| call.is_recorded) {
+            return Err(Refusal::WrongState);
+        }
+        self.pause_recording(call, paused);
+        Ok(())
     }
 
     /// Nothing is written of a call that is recorded, or is again.

@@ -1,5 +1,6 @@
 //! What is said in calls, and what is on the disk of it.
 #![allow(clippy::unwrap_used, reason = "a failure of a test is a panic")]
+#![allow(clippy::cast_possible_truncation, reason = "numbers of tests are small")]
 
 use std::collections::HashMap;
 use std::fs;

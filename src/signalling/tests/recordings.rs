@@ -1,4 +1,8 @@
 //! What was recorded, by REST: whoever asks for it, and parts of files.
+#![expect(
+    clippy::disallowed_types,
+    reason = "a test looks at what it was asked; no shard is near"
+)]
 
 use std::fs::{self, File};
 use std::io;
@@ -13,6 +17,7 @@ use serde_json::{Value, json};
 use crate::harness::Switch;
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one shelf, and all who come to it")]
 async fn recordings_are_found_heard_and_removed_by_whom_may() {
     let shelf = Arc::new(Shelf::new("rest"));
     let only = |scope: Scope| [scope].into_iter().collect();
