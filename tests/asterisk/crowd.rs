@@ -121,7 +121,8 @@ async fn cost_of_five_hundred_channels() {
                     ticks.tick().await;
                     one.say(8000, &level(10)).await;
                     other.say(8000, &level(20)).await;
-                    (one.drain(), other.drain());
+                    one.drain();
+                    other.drain();
                 }
             })
         })
