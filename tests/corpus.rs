@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::{env, fs};
 
+use moqswitch_asterisk::exercise as asterisk;
 use moqswitch_proto::{qmux, session, wire};
 use moqswitch_relay::{auth, quic};
 use moqswitch_signalling::exercise;
@@ -51,6 +52,11 @@ fn corpus_is_current_and_keeps_the_promises_of_sip() {
     check("sip_message", sip::message::seeds(), sip::message::exercise);
     check("sip_agent", sip::agent::seeds(), sip::agent::exercise);
     check("sdp", sip::description::seeds(), sip::description::exercise);
+}
+
+#[test]
+fn corpus_is_current_and_keeps_the_promises_of_asterisk() {
+    check("asterisk", asterisk::seeds(), asterisk::exercise);
 }
 
 fn check<Outcome>(

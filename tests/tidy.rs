@@ -111,6 +111,7 @@ const LAYERS: &[Layer] = &[
     ),
     layer("asterisk/websocket", &["limits", "Format"], &[], &[]),
     layer("asterisk/sound", &["stretch", "Format"], &[], &[]),
+    layer("asterisk/exercise", ANY, &[], &[]),
     layer("audio/rate", &[], &[], &[]),
     layer("audio/g711", &[], &[], &[]),
     layer("audio/g722", &[], &[], &[]),

@@ -19,6 +19,8 @@
 #![warn(missing_docs)]
 
 pub mod audiosocket;
+#[cfg(any(test, feature = "exercise"))]
+pub mod exercise;
 pub mod limits;
 pub mod request;
 pub mod uuid;

@@ -58,7 +58,7 @@ async fn talk(mut one: AudioSocket, mut other: AudioSocket) -> usize {
             heard[1] += count(&other.drain(), 10);
         }
     };
-    timeout(4 * LIMIT, talking).await.expect("they do not hear each other");
+    timeout(20 * LIMIT, talking).await.expect("they do not hear each other");
     one.write(&Message::Hangup).await;
     other.until_over().await;
     2 * FRAMES
@@ -76,7 +76,7 @@ async fn listen(mut one: Asterisk, mut other: AudioSocket) -> usize {
             heard[1] += count(&other.drain(), 30);
         }
     };
-    timeout(4 * LIMIT, talking).await.expect("they do not hear each other");
+    timeout(20 * LIMIT, talking).await.expect("they do not hear each other");
     other.write(&Message::Hangup).await;
     one.until_closed().await;
     2 * FRAMES
@@ -93,8 +93,8 @@ fn count(heard: &[Got], wanted: u8) -> usize {
     heard.iter().filter(is_it).count()
 }
 
-/// Half a second of speech. A busy machine leaves out much of what is said, and these come nevertheless.
-const FRAMES: usize = 25;
+/// A tenth of a second of speech. A busy machine leaves out much of what is said, and these come nevertheless.
+const FRAMES: usize = 5;
 
 /// For those who measure: what 500 channels cost the thread that has them. Run alone, with `--ignored --nocapture`.
 #[tokio::test(flavor = "multi_thread")]
@@ -121,7 +121,8 @@ async fn cost_of_five_hundred_channels() {
                     ticks.tick().await;
                     one.say(8000, &level(10)).await;
                     other.say(8000, &level(20)).await;
-                    (one.drain(), other.drain());
+                    one.drain();
+                    other.drain();
                 }
             })
         })

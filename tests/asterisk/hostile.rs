@@ -49,6 +49,7 @@ impl Call {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one call that goes on, and all that is done to it")]
 async fn hostile_peers_of_audiosocket_are_got_rid_of() {
     let program = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let ways = format!("[ways.700]\naudiosocket = '{}'\n", program.local_addr().unwrap());
@@ -133,7 +134,11 @@ async fn hostile_peers_of_audiosocket_are_got_rid_of() {
         bytes.extend(uuid);
         // A call, or none.
         let _ = peer
-            .write_all(if noise[0] % 2 == 0 { &bytes } else { &noise[..19] })
+            .write_all(if noise[0].is_multiple_of(2) {
+                &bytes
+            } else {
+                &noise[..19]
+            })
             .await;
         let _ = peer.write_all(&noise).await;
         drop(peer);

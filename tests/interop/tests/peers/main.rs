@@ -1,6 +1,7 @@
 //! The relay and peers that this project did not write. One program: each file more would be linked with all of them again.
 
 mod announce;
+mod asterisk;
 mod attacks;
 mod authority;
 mod certificates;

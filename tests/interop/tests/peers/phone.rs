@@ -249,14 +249,14 @@ async fn who_is_held_hears_the_music_that_it_is_told() -> Result<()> {
 }
 
 /// A phone's signalling, and what the relay lets it in by.
-pub(super) struct Phone {
+pub(crate) struct Phone {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     media: Url,
     sent: u64,
 }
 
 impl Phone {
-    pub(super) async fn register(relay: &Relay, number: &str) -> Result<Self> {
+    pub(crate) async fn register(relay: &Relay, number: &str) -> Result<Self> {
         let (socket, _) = tokio_tungstenite::connect_async(format!("ws://{}/ws", relay.http())).await?;
         let media = Url::parse("https://unknown/")?;
         let mut phone = Self { socket, media, sent: 0 };
@@ -269,7 +269,7 @@ impl Phone {
     }
 
     /// Its voice and its ear: of the peer crates each is a session of its own.
-    pub(super) async fn connect(&self, scheme: &str) -> Result<(Publisher, Subscriber)> {
+    pub(crate) async fn connect(&self, scheme: &str) -> Result<(Publisher, Subscriber)> {
         // The library that reads URLs lets only some schemes take another's place.
         let url = Url::parse(&self.media.as_str().replacen("https", scheme, 1))?;
         let publisher = Publisher::connect_to(url.clone(), DRAFT).await?;
@@ -277,14 +277,14 @@ impl Phone {
         Ok((publisher, subscriber))
     }
 
-    pub(super) async fn send(&mut self, kind: &str, payload: Value) -> Result<()> {
+    pub(crate) async fn send(&mut self, kind: &str, payload: Value) -> Result<()> {
         self.sent += 1;
         let message = json!({"type": kind, "payload": payload, "id": format!("m{}", self.sent)});
         Ok(self.socket.send(Message::text(message.to_string())).await?)
     }
 
     /// The payload of the next message of a kind. An error is one.
-    pub(super) async fn expect(&mut self, kind: &str) -> Result<Value> {
+    pub(crate) async fn expect(&mut self, kind: &str) -> Result<Value> {
         let reading = async {
             while let Some(message) = self.socket.next().await {
                 let Message::Text(message) = message? else { continue };
@@ -304,7 +304,7 @@ impl Phone {
     }
 }
 
-pub(super) fn text(value: &Value) -> Result<String> {
+pub(crate) fn text(value: &Value) -> Result<String> {
     value
         .as_str()
         .map(str::to_owned)
