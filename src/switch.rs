@@ -11,6 +11,7 @@ use moqswitch_proto::wire::Version;
 use moqswitch_relay::limits::ADDRESS_WAIT_MAX;
 use moqswitch_relay::net::{bind_by, probe_support};
 use moqswitch_relay::{Relay, RelayHandle, RelayOptions};
+use moqswitch_services::Pool;
 use moqswitch_signalling::SignallingHandle;
 
 use crate::authority::{self, Authority};
@@ -67,9 +68,7 @@ impl Switch {
         let options = RelayOptions {
             admissions: authority.is_some().then_some(admissions),
             web_requests: Some(listener.web_requests()),
-            devices: telephony.as_ref().map(Telephony::keys),
-            feed: telephony.as_ref().map(Telephony::feed),
-            ..with_files(config)?
+            ..with_files(config, telephony.as_ref())?
         };
         let (keys, policy) = TokenKeys::new(config, stamp, options.keys.as_deref(), options.policy());
         let clients = options.clients.clone();
@@ -82,13 +81,14 @@ impl Switch {
             .transpose()?;
         let music = Music::start(config, &relay)?;
         let mesh = Mesh::new(&config.mesh, relay.address(), relay.ports().to_vec())?;
+        let (signalling, audio) = handles(calls.as_ref());
         let state = ControlState {
             mesh: mesh_state(&relay, mesh.as_ref()),
             endpoints: endpoints.clone(),
             calls: calls.as_ref().map(Running::router),
             mediaswitch: calls.as_ref().and_then(Running::mediaswitch_router),
-            signalling: calls.as_ref().map(|calls| calls.handle.clone()),
-            audio: calls.as_ref().and_then(|calls| calls.audio.clone()),
+            signalling,
+            audio,
             music: music.clone(),
             shards: relay.ports().to_vec(),
             certificate_sha256: sha256,
@@ -115,13 +115,8 @@ impl Switch {
         let background: Background = if surroundings.is_hosted {
             Box::pin(beside(decides, calls, mesh, endpoints))
         } else {
-            background(
-                &state,
-                reloads,
-                notifier.clone(),
-                (decides, calls, mesh, endpoints),
-                config.drain_deadline,
-            )
+            let beside = (decides, calls, mesh, endpoints);
+            background(&state, reloads, notifier.clone(), beside, config.drain_deadline)
         };
         let control = listener.serve(state.clone()).spawn(background)?;
         state.lifecycle.set(Phase::Ready);
@@ -204,17 +199,32 @@ impl Switch {
 /// Their records and recordings are whole when it returns, unless they take too long.
 fn end_calls(signalling: &SignallingHandle) {
     signalling.stop();
-    let waiting = tokio::runtime::Builder::new_current_thread().enable_time().build();
-    let Ok(waiting) = waiting else { return };
-    let ended = async { tokio::time::timeout(CALLS_STOP_WAIT_MAX, signalling.ended()).await };
-    if waiting.block_on(ended).is_err() {
+    let ended = || {
+        let waiting = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .ok()?;
+        let ended = async { tokio::time::timeout(CALLS_STOP_WAIT_MAX, signalling.ended()).await };
+        waiting.block_on(ended).ok()
+    };
+    // On a thread of its own: whoever embeds the switch may have a runtime on this one.
+    let ended = std::thread::scope(|scope| scope.spawn(ended).join());
+    if !matches!(ended, Ok(Some(_))) {
         tracing::warn!("the calls thread does not end: what it had not written is lost");
     }
 }
 
-/// The relay's options, with what is in files.
-fn with_files(config: &Config) -> anyhow::Result<RelayOptions> {
+/// Of calls, for whoever asks.
+fn handles(calls: Option<&Running>) -> (Option<SignallingHandle>, Option<Pool>) {
+    let signalling = calls.map(|calls| calls.handle.clone());
+    (signalling, calls.and_then(|calls| calls.audio.clone()))
+}
+
+/// The relay's options, with what is in files and of calls.
+fn with_files(config: &Config, telephony: Option<&Telephony>) -> anyhow::Result<RelayOptions> {
     Ok(RelayOptions {
+        devices: telephony.map(Telephony::keys),
+        feed: telephony.map(Telephony::feed),
         certificates: config.certificates()?,
         clients: config.client_authorities()?,
         keys: config.token_keys()?,

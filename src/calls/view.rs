@@ -134,6 +134,8 @@ pub struct CallView {
     pub queue: Option<Text>,
     /// Is it recorded?
     pub recorded: bool,
+    /// Is nothing of it written at present, though it is recorded?
+    pub recording_paused: bool,
     /// Why it ended.
     pub cause: Option<Cause>,
     /// Every leg that is not over.

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use super::{CallsConfig, Config, LimitsConfig, MediaConfig, MeshConfig, WebrtcConfig};
+use super::{CallsConfig, Config, LimitsConfig, MediaConfig, MeshConfig, QuicConfig, WebrtcConfig};
 
 /// A setting whose value is another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,17 +84,12 @@ impl Config {
                 "auth.node",
                 text(&auth.authority.as_ref().map(|authority| &authority.node)),
             ),
-            ("quic.idle_timeout", text(&quic.idle_timeout)),
-            ("quic.udp_payload", text(&quic.udp_payload_bytes_max)),
-            ("quic.connection_window", text(&quic.connection_window_bytes)),
-            ("quic.stream_window", text(&quic.stream_window_bytes)),
-            ("quic.congestion_control", text(&quic.congestion_control)),
-            ("quic.socket_buffer", text(&quic.socket_buffer_bytes)),
             ("log.level", text(&log.level)),
             ("log.format", text(&log.format)),
             ("origin.hop_id", text(&origin.hop_id)),
             ("origin.route_cost", text(&origin.route_cost)),
         ];
+        values.extend(quic_values(quic));
         values.extend(media_values(media));
         values.extend(mesh_values(mesh));
         values.extend(webrtc_values(webrtc.as_ref()));
@@ -104,6 +99,18 @@ impl Config {
         values.extend(recording_values(calls.as_ref()));
         values
     }
+}
+
+/// Of connections.
+fn quic_values(quic: &QuicConfig) -> [(&'static str, String); 6] {
+    [
+        ("quic.idle_timeout", text(&quic.idle_timeout)),
+        ("quic.udp_payload", text(&quic.udp_payload_bytes_max)),
+        ("quic.connection_window", text(&quic.connection_window_bytes)),
+        ("quic.stream_window", text(&quic.stream_window_bytes)),
+        ("quic.congestion_control", text(&quic.congestion_control)),
+        ("quic.socket_buffer", text(&quic.socket_buffer_bytes)),
+    ]
 }
 
 /// Of browsers without WebTransport.

@@ -158,6 +158,12 @@ fn examples_of_the_manual_are_read() {
     let examples = blocks.filter_map(|block| block.split_once("```")?.0.split_once('\n'));
     let names: Vec<&str> = examples
         .map(|(name, text)| {
+            if name == "moqswitch.toml" {
+                assert_eq!(
+                    Config::from_toml(text).map(drop).map_err(|error| error.to_string()),
+                    Ok(())
+                );
+            }
             directory.write(name, text);
             name
         })
@@ -170,7 +176,10 @@ fn examples_of_the_manual_are_read() {
             "trunks.toml",
             "dialplan.toml",
             "keys.toml",
-            "webhooks.toml"
+            "webhooks.toml",
+            // Of recordings, of music.
+            "moqswitch.toml",
+            "moqswitch.toml",
         ]
     );
     for name in ["fax.password", "city.password", "crm.key", "crm-webhook.key"] {

@@ -55,6 +55,8 @@ impl Groups {
             let header = mark.offset as usize;
             coming.add(chunk.bytes.get(at..header).unwrap_or_default());
             at = header + usize::from(mark.header_bytes);
+            // An empty one takes room, too.
+            coming.bytes += usize::from(mark.header_bytes) + FRAME_BYTES;
             coming.group.frames.push((mark.timestamp, BytesMut::new()));
             let is_short = mark.size <= HANDSET_FRAME_BYTES_MAX as u64;
             coming.missing = coming.missing.and(is_short.then_some(mark.size));
@@ -76,6 +78,9 @@ impl Groups {
         self.0.remove(&stream);
     }
 }
+
+/// What each frame takes beside its bytes.
+const FRAME_BYTES: usize = 64;
 
 impl Coming {
     fn add(&mut self, bytes: &[u8]) {

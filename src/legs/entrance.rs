@@ -7,7 +7,7 @@ use moqswitch_relay::net::SocketId;
 use moqswitch_webrtc::username_of;
 use rustc_hash::FxHashMap;
 
-use crate::limits::{ADDRESSES_PER_PEER_MAX, WEBRTC_LEGS_MAX};
+use crate::limits::{ADDRESSES_OF_LEG_MAX, ADDRESSES_PER_PEER_MAX, WEBRTC_LEGS_MAX};
 
 /// See the module's documentation.
 #[derive(Default)]
@@ -16,7 +16,7 @@ pub(crate) struct Entrance {
     names: FxHashMap<String, u64>,
     addresses: FxHashMap<SocketAddr, u64>,
     /// The name of each leg, and where its peer was heard of, the newest last.
-    legs: FxHashMap<u64, (String, Vec<SocketAddr>)>,
+    legs: FxHashMap<u64, (String, Vec<SocketAddr>, usize)>,
 }
 
 impl Entrance {
@@ -39,11 +39,11 @@ impl Entrance {
 
     pub(crate) fn insert(&mut self, leg: u64, name: &str) {
         self.names.insert(name.to_owned(), leg);
-        self.legs.insert(leg, (name.to_owned(), Vec::new()));
+        self.legs.insert(leg, (name.to_owned(), Vec::new(), 0));
     }
 
     pub(crate) fn remove(&mut self, leg: u64) {
-        let Some((name, addresses)) = self.legs.remove(&leg) else {
+        let Some((name, addresses, _)) = self.legs.remove(&leg) else {
             return;
         };
         self.names.remove(&name);
@@ -75,7 +75,12 @@ impl Entrance {
         {
             return None;
         }
-        let (_, known) = self.legs.get_mut(&leg)?;
+        let (_, known, came) = self.legs.get_mut(&leg)?;
+        // Whoever speaks ICE remembers each of them.
+        if *came >= ADDRESSES_OF_LEG_MAX {
+            return None;
+        }
+        *came += 1;
         if known.len() >= ADDRESSES_PER_PEER_MAX {
             let kept = chosen(leg);
             let oldest = known.iter().position(|address| Some(*address) != kept)?;
@@ -135,7 +140,12 @@ mod tests {
         entrance.insert(7, "seven");
         let chosen = |_| Some(at(1));
         for port in 1..=1000 {
-            assert_eq!(entrance.leg_of(at(port), &check("seven"), chosen), Some(7));
+            let is_admitted = usize::from(port) <= ADDRESSES_OF_LEG_MAX;
+            assert_eq!(
+                entrance.leg_of(at(port), &check("seven"), chosen),
+                is_admitted.then_some(7),
+                "{port}"
+            );
         }
         assert_eq!(entrance.addresses.len(), ADDRESSES_PER_PEER_MAX);
         assert_eq!(entrance.leg_of(at(1), &[128, 0, 0], chosen), Some(7));

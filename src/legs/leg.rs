@@ -19,7 +19,9 @@ use crate::control::Control;
 use crate::digits::{Pressed, Pressing, Told, Turn};
 use crate::events::{LegEvent, Outbox};
 use crate::hearing::Hearing;
-use crate::limits::{DIGITS_PER_SECOND_MAX, DOUBT, OTHER_CODEC_PACKETS, PACKETS_PER_SECOND_MAX, PAYLOAD_BYTES_MAX};
+use crate::limits::{
+    DIGIT_BYTES_MAX, DIGITS_PER_SECOND_MAX, DOUBT, OTHER_CODEC_PACKETS, PACKETS_PER_SECOND_MAX, PAYLOAD_BYTES_MAX,
+};
 use crate::settings::{Kind, LegSettings};
 use crate::silence::Silence;
 use crate::srtp::Srtp;
@@ -402,7 +404,9 @@ impl Leg {
 
     /// A digit of who is heard: its beginning or its end.
     pub(crate) fn hear_digit(&mut self, payload: &[u8], now: Instant) {
-        let (Some(hearing), Some((event, digit))) = (&mut self.hearing, DigitEvent::parse(payload)) else {
+        // What a publisher may send may have megabytes.
+        let event = (payload.len() <= DIGIT_BYTES_MAX).then(|| DigitEvent::parse(payload));
+        let (Some(hearing), Some((event, digit))) = (&mut self.hearing, event.flatten()) else {
             return;
         };
         let told = hearing.judge_digit(&event, now);

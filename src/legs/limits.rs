@@ -89,6 +89,9 @@ pub const WEBRTC_LEGS_MAX: usize = 2048;
 /// anything is done with them, and counted.
 pub const DATAGRAMS_PER_SECOND_MAX: u32 = 1000;
 
+/// Addresses from which the peer of such a leg has come, one after the other. Further ones are dropped.
+pub const ADDRESSES_OF_LEG_MAX: usize = 256;
+
 /// Addresses from which the peer of such a leg may come. The oldest is forgotten for another one, that which is sent to never.
 pub const ADDRESSES_PER_PEER_MAX: usize = 16;
 
@@ -96,3 +99,6 @@ const _: () = assert!(WEBRTC_LEGS_MAX <= LEGS_MAX && ADDRESSES_PER_PEER_MAX > 1)
 const _: () = assert!(DATAGRAMS_PER_SECOND_MAX > PACKETS_PER_SECOND_MAX);
 const _: () = assert!(SUBSCRIBE_RETRY_MIN.as_millis() < SUBSCRIBE_RETRY_MAX.as_millis());
 const _: () = assert!(PTIME_MAX.as_millis() * 8 <= PAYLOAD_BYTES_MAX as u128);
+
+/// Bytes of a digit on a track `dtmf`. A longer one is none.
+pub const DIGIT_BYTES_MAX: usize = 1024;

@@ -170,7 +170,11 @@ fn decoded(packets: &[Bytes], rate: Rate) -> Result<Vec<i16>, SoundError> {
     let mut decoder = Decoder::new(Codec::Opus, rate)?;
     let mut samples = Vec::new();
     let mut is_heard = false;
+    let longest = rate.samples(1000) as u64 * SOUND_MAX.as_secs();
     for packet in packets {
+        if samples.len() as u64 > longest {
+            return Err(SoundError::TooLong);
+        }
         let is_whole = decoder.decode(packet, &mut samples).is_ok();
         is_heard |= is_whole;
         if !is_whole {

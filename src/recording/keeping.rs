@@ -107,6 +107,13 @@ fn interrupt(archive: &Archive, day: &str, sidecar: &mut Sidecar) {
 }
 
 /// Removes what is too old, then the oldest of what is too much. How many there were.
+/// What cannot be read or removed keeps nothing else.
+fn tried<T>(outcome: io::Result<T>, day: &str) -> Option<T> {
+    outcome
+        .inspect_err(|error| tracing::warn!(%error, day, "of recordings something cannot be removed"))
+        .ok()
+}
+
 pub(crate) fn retain(settings: &Settings, archive: &Archive, desk: &Desk) -> io::Result<u64> {
     if settings.age_max.is_zero() && settings.bytes_max == 0 {
         return Ok(0);
@@ -117,12 +124,12 @@ pub(crate) fn retain(settings: &Settings, archive: &Archive, desk: &Desk) -> io:
     let mut left: Vec<(String, u64)> = Vec::new();
     for day in archive.days()? {
         let mut bytes = 0;
-        for (id, kept) in archive.kept(&day)? {
+        for (id, kept) in tried(archive.kept(&day), &day).unwrap_or_default() {
             if desk.is_over() {
                 return Ok(removed);
             }
             let is_old = !settings.age_max.is_zero() && age(&kept) > settings.age_max;
-            if is_old && remove(archive, desk, &day, id)? {
+            if is_old && tried(remove(archive, desk, &day, id), &day).unwrap_or(false) {
                 removed += 1;
             } else {
                 bytes += kept.bytes;
@@ -135,10 +142,11 @@ pub(crate) fn retain(settings: &Settings, archive: &Archive, desk: &Desk) -> io:
         if settings.bytes_max == 0 || total <= settings.bytes_max || desk.is_over() {
             break;
         }
-        let mut of_day: Vec<(RecordingId, Kept)> = archive.kept(day)?.into_iter().collect();
+        let of_day = tried(archive.kept(day), day).unwrap_or_default();
+        let mut of_day: Vec<(RecordingId, Kept)> = of_day.into_iter().collect();
         of_day.sort_by_key(|(_, kept)| kept.changed);
         for (id, kept) in of_day {
-            if total > settings.bytes_max && remove(archive, desk, day, id)? {
+            if total > settings.bytes_max && tried(remove(archive, desk, day, id), day).unwrap_or(false) {
                 removed += 1;
                 total = total.saturating_sub(kept.bytes);
             }

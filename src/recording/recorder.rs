@@ -165,6 +165,8 @@ impl Recorder {
                 listening.ear = self.ears.listen(view.call, listening.stream, leg.leg, codec);
             }
         }
+        // It may have been paused before it began here.
+        self.pause(view.call, view.recording_paused, now);
     }
 
     /// Whether anything is written of a call that is recorded.

@@ -12,7 +12,7 @@ use crate::desk::{Order, Wanted};
 use crate::disk::Disk;
 use crate::form::{Form, Spoken};
 use crate::frames::Frame;
-use crate::limits::{FILES_MAX, FLUSH_INTERVAL, FURTHER_PARTIES_MAX, LEGS_MAX, SIDECAR_INTERVAL};
+use crate::limits::{FILES_MAX, FLUSH_INTERVAL, FURTHER_PARTIES_MAX, LEGS_MAX, PAUSES_MAX, SIDECAR_INTERVAL};
 use crate::seat::{SLOT_US, Seat, slot_time};
 use crate::settings::Format;
 use crate::sidecar::{COMPLETE, FAILED, FileOf, LegOf, Party, Pause, RECORDING, RecordingId, Sidecar};
@@ -55,8 +55,12 @@ pub(crate) struct Pauses(Vec<(Instant, Option<Instant>)>);
 impl Pauses {
     pub(crate) fn add(&mut self, changes: Vec<(Instant, bool)>) {
         for (at, is_paused) in changes {
+            let count = self.0.len();
             match (is_paused, self.0.last_mut()) {
                 (true, Some((_, None))) => {}
+                // With so many it stays paused.
+                (true, Some((_, end))) if count >= PAUSES_MAX => *end = None,
+                (false, Some((_, None))) if count >= PAUSES_MAX => {}
                 (true, _) => self.0.push((at, None)),
                 (false, Some((_, end @ None))) => *end = Some(at),
                 (false, _) => {}
@@ -153,7 +157,14 @@ impl Recording {
         for group in &mut self.groups {
             outcome = outcome.and(group.end_file(&mut self.sidecar));
         }
-        let ended = outcome.and_then(|()| self.close(COMPLETE, None, end_ms, place));
+        let ended = match outcome {
+            Ok(()) => self.close(COMPLETE, None, end_ms, place),
+            Err(error) => {
+                // What is in the file is there, and the description says that it is not all.
+                let _ = self.close(FAILED, Some(reason_of(&error)), end_ms, place);
+                Err(error)
+            }
+        };
         let counter = match &ended {
             Ok(()) => &place.counters.finished,
             Err(_) => &place.counters.failed,
@@ -402,3 +413,14 @@ fn note(seat: &Seat, sidecar: &mut Sidecar) {
 fn ms(slot: u64) -> u64 {
     slot.saturating_mul(SLOT_US / 1000)
 }
+
+pub(crate) fn reason_of(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FULL,
+        _ => DISK,
+    }
+}
+
+/// Why recordings fail.
+pub(crate) const FULL: &str = "full";
+const DISK: &str = "disk";

@@ -15,7 +15,7 @@ use crate::desk::{Desk, Order};
 use crate::disk::Disk;
 use crate::frames::{Frame, Frames};
 use crate::limits::{DELAY, FRAMES_PER_ROUND_MAX, NOTICES_PERIOD, PER_CALL_MAX, SPACE_INTERVAL, TICK};
-use crate::recording::{Pauses, Place, Recording};
+use crate::recording::{FULL, Pauses, Place, Recording, reason_of};
 use crate::settings::Settings;
 use crate::sidecar::RecordingId;
 
@@ -266,10 +266,7 @@ impl Writer {
     }
 
     fn fail(&mut self, name: u64, error: &io::Error) {
-        let reason = match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FULL,
-            _ => DISK,
-        };
+        let reason = reason_of(error);
         if let Some(recording) = self.writing.get(&name) {
             tracing::error!(recording = %recording.id, %error, "a recording ends; its call goes on");
         }
@@ -317,7 +314,4 @@ fn ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Why recordings fail.
-const FULL: &str = "full";
-const DISK: &str = "disk";
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;

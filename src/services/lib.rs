@@ -2,7 +2,7 @@
 //! `audio.pcma` and `audio.g722`, while somebody hears them; and several broadcasts as one, for who can take one only.
 //!
 //! [`Pool::start`] starts worker threads; [`install`] lets a shard use them. A subscription to such a track of a broadcast
-//! below `call/`, `moh/` or `prompt/` is served by the shard of the broadcast's publisher: one transcoder for each track,
+//! below `call/` is served by the shard of the broadcast's publisher: one transcoder for each track,
 //! however many hear it. The shard's thread decodes nothing; frames go to a worker and come back by bounded queues.
 //!
 //! | what | behaviour |
@@ -44,6 +44,7 @@ mod room;
 mod source;
 mod taps;
 mod transcoders;
+mod window;
 mod worker;
 
 pub use moqswitch_audio::Codec;

@@ -35,6 +35,10 @@ pub(crate) const CATALOG_BYTES_MAX: usize = 16 * 1024;
 /// Groups that may be missing between two. A source that jumps further has begun anew.
 pub(crate) const LOST_MAX: u64 = 64;
 
+/// Frames of one source in a second: four times what is usual, and twice the shortest that are. Further ones are dropped and
+/// counted.
+pub(crate) const SOURCE_FRAMES_PER_SECOND_MAX: u32 = 400;
+
 /// The largest timestamp that there can be on the wire.
 pub(crate) const TIMESTAMP_MAX: u64 = (1 << 62) - 1;
 
@@ -50,6 +54,9 @@ pub(crate) const ROOM_SOURCES_MAX: usize = 128;
 
 /// Who hears one call mixed. Further ones hear nothing.
 pub(crate) const ROOM_HEARERS_MAX: usize = 64;
+
+/// Streams that a call which is mixed counts for, when the least busy thread is looked for.
+pub(crate) const ROOM_STREAMS: usize = 8;
 
 /// Who is heard at once of those that are mixed, oneself among them: the loudest.
 pub(crate) const LOUDEST_MAX: usize = 8;

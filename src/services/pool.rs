@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
 use moqswitch_audio::{Codec, OpusSettings, Transcoder};
 
-use crate::limits::{BUSY_MAX, FRAMES_MAX, STREAMS_PER_WORKER_MAX, TASKS_MAX};
+use crate::limits::{BUSY_MAX, FRAMES_MAX, ROOM_STREAMS, STREAMS_PER_WORKER_MAX, TASKS_MAX};
 use crate::results::{Counters, Results};
 use crate::room::Plan;
 use crate::worker::{Frame, RoomPort, Task, Work};
@@ -46,6 +46,7 @@ struct Workers {
 struct Worker {
     tasks: Arc<ArrayQueue<Task>>,
     streams: AtomicUsize,
+    rooms: AtomicUsize,
     /// Thousandths of the last second.
     busy: Arc<AtomicU32>,
     thread: Thread,
@@ -87,6 +88,7 @@ impl Pool {
             workers.push(Worker {
                 tasks,
                 streams: AtomicUsize::new(0),
+                rooms: AtomicUsize::new(0),
                 busy,
                 thread: handle.thread().clone(),
                 handle: Some(handle),
@@ -150,6 +152,7 @@ impl Pool {
                 results: Arc::clone(results),
             };
             worker.tasks.push(task).ok()?;
+            worker.rooms.fetch_add(1, Ordering::Relaxed);
             worker.thread.unpark();
             Some(index)
         });
@@ -173,7 +176,9 @@ impl Pool {
 
     fn least_busy(&self) -> Option<(usize, &Worker)> {
         let workers = self.0.workers.iter().enumerate();
-        let load = |worker: &Worker| worker.streams.load(Ordering::Relaxed);
+        let load = |worker: &Worker| {
+            worker.streams.load(Ordering::Relaxed) + ROOM_STREAMS * worker.rooms.load(Ordering::Relaxed)
+        };
         let with_room = workers.filter(|(_, worker)| {
             load(worker) < STREAMS_PER_WORKER_MAX && worker.busy.load(Ordering::Relaxed) < BUSY_MAX
         });
@@ -204,6 +209,11 @@ impl Pool {
             self.0.counters.shed.fetch_add(1, Ordering::Relaxed);
         }
         worker.thread.unpark();
+    }
+
+    /// A frame was dropped before it came here.
+    pub(crate) fn shed(&self) {
+        self.0.counters.missed(1);
     }
 
     /// The stream is over. False: to be said again later.
@@ -262,5 +272,8 @@ impl Drop for RoomHandle {
     fn drop(&mut self) {
         self.port.is_over.store(true, Ordering::Release);
         self.pool.0.counters.mixers.fetch_sub(1, Ordering::Relaxed);
+        if let Some(worker) = self.pool.0.workers.get(self.worker) {
+            worker.rooms.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }

@@ -141,8 +141,8 @@ impl Room {
         self.sources
             .retain(|name, source| sources.get(name) == Some(&source.codec));
         for (name, codec) in sources {
-            if !self.sources.contains_key(&name) {
-                self.sources.insert(name, Source::new(codec, rate)?);
+            if let Entry::Vacant(entry) = self.sources.entry(name) {
+                entry.insert(Source::new(codec, rate)?);
             }
         }
         self.hearers
@@ -327,7 +327,8 @@ impl Hearer {
         let is_heard = own.is_some_and(|place| group.mixer.is_heard(place));
         // Nothing of what was said before is in it, so it is the same for all.
         let key = (self.group, self.codec);
-        let is_common = matches!(self.codec, Codec::Pcmu | Codec::Pcma) && !is_heard && self.tone.is_none();
+        let is_plain = matches!(self.codec, Codec::Pcmu | Codec::Pcma) && self.mouth.resampler.is_none();
+        let is_common = is_plain && !is_heard && self.tone.is_none();
         if let Some((_, payload)) = common.iter().find(|(other, _)| is_common && *other == key) {
             return Some(payload.clone());
         }

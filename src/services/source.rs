@@ -11,6 +11,7 @@ use moqswitch_relay::shard::local::{Host, LocalError, LocalEvent, LocalSubscript
 use crate::catalog::codec_of;
 use crate::limits::{FRAME_BYTES_MAX, SOURCE_RETRY_MAX, SOURCE_RETRY_MIN};
 use crate::pool::Pool;
+use crate::window::Window;
 
 pub(crate) struct Source {
     name: u64,
@@ -19,6 +20,7 @@ pub(crate) struct Source {
     peer: Option<PeerKey>,
     /// It subscribes to audio.
     listens: bool,
+    came: Window,
     voice: Option<(u64, Codec)>,
     failures: u32,
     retry_at: Option<Instant>,
@@ -40,6 +42,7 @@ impl Source {
             path,
             peer: None,
             listens: false,
+            came: Window::default(),
             voice: None,
             failures: 0,
             retry_at: None,
@@ -85,7 +88,7 @@ impl Source {
             } => {
                 self.failures = 0;
                 if tag & ROLE_MASK == AUDIO_ROLE {
-                    let is_usable = self.listens && payload.len() <= FRAME_BYTES_MAX;
+                    let is_usable = self.listens && payload.len() <= FRAME_BYTES_MAX && self.came.admits(host.now());
                     return if is_usable {
                         SourceNews::Voice(group.0, payload)
                     } else {

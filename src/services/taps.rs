@@ -221,9 +221,10 @@ impl<H: Fn(Tapped)> Application for Listeners<H> {
                 return;
             }
             (LocalEvent::Announced { path, .. }, _) if path == leg.broadcast => {
-                leg.release(host);
+                // In a later turn: what this one has yet is of what was there before.
+                let again_at = leg.release(host).then(|| now + AGAIN);
                 leg.is_there = true;
-                (leg.failures, leg.retry_at) = (0, None);
+                (leg.failures, leg.retry_at) = (0, again_at);
             }
             (LocalEvent::Unannounced { path, .. }, _) if path == leg.broadcast => {
                 leg.release(host);
@@ -331,13 +332,20 @@ impl<H> Listeners<H> {
     }
 }
 
+/// A later turn.
+const AGAIN: Duration = Duration::from_millis(1);
+
 impl Leg {
-    /// What was there is over, though its subscriptions may stay open. It may speak another codec when it comes again.
-    fn release(&mut self, host: &mut Host<'_>) {
-        for id in [self.audio.take(), self.catalog.take()].into_iter().flatten() {
-            host.unsubscribe(self.peer, id);
-            self.codec = None;
+    /// What was there is over, though its subscriptions may stay open. It may speak another codec when it comes again. Whether
+    /// there were any.
+    fn release(&mut self, host: &mut Host<'_>) -> bool {
+        let held: Vec<SubscribeId> = [self.audio.take(), self.catalog.take()].into_iter().flatten().collect();
+        for id in &held {
+            host.unsubscribe(self.peer, *id);
+            (self.codec, self.timescale) = (None, None);
+            self.unknown.clear();
         }
+        !held.is_empty()
     }
 
     fn tend(&mut self, name: u64, host: &mut Host<'_>) {

@@ -24,6 +24,7 @@ use crate::limits::{FRAME_BYTES_MAX, FULL, LOST_MAX, RESULTS_PER_TURN_MAX};
 use crate::ordering::Ordering;
 use crate::pool::{Pool, Stream};
 use crate::results::Results;
+use crate::window::Window;
 use crate::worker::{Frame, scaled};
 
 /// Lets a shard transcode. The answer comes when it does, or the shard has no room for applications.
@@ -77,6 +78,10 @@ struct Job {
     wanted: SubscribeId,
     /// It subscribes to the broadcast.
     peer: PeerKey,
+    broadcast: BroadcastPath,
+    /// It is announced.
+    is_there: bool,
+    came: Window,
     to: Codec,
     from: Option<Codec>,
     stream: Option<Stream>,
@@ -98,6 +103,19 @@ impl Application for Transcoders {
                     self.end(name, host);
                 }
             }
+            // Its subscriptions may stay open, and nothing more comes by them.
+            LocalEvent::Unannounced { tag, path } if self.is_of(job_of(tag), &path) => {
+                self.close(job_of(tag), Some(stream_error::NOT_FOUND), host);
+            }
+            LocalEvent::Announced { tag, path } if self.is_of(job_of(tag), &path) => {
+                let is_anew = self.jobs.get_mut(&job_of(tag)).is_some_and(|job| {
+                    // The first says what is there.
+                    std::mem::replace(&mut job.is_there, true)
+                });
+                if is_anew {
+                    self.close(job_of(tag), Some(stream_error::NOT_FOUND), host);
+                }
+            }
             LocalEvent::Frame {
                 tag,
                 group,
@@ -108,13 +126,13 @@ impl Application for Transcoders {
                 true => self.learn(job_of(tag), &payload, host),
                 false => self.take(job_of(tag), group, timestamp, payload, host),
             },
-            LocalEvent::Info { tag, info } if !is_catalog(tag) => {
+            LocalEvent::Info { tag, info } if role_of(tag) == AUDIO_ROLE => {
                 if let Some(job) = self.jobs.get_mut(&job_of(tag)) {
                     job.timescale = (info.timescale > 0).then_some(info.timescale);
                 }
             }
             // Without its catalog the codec stays as it is; without its audio there is nothing.
-            LocalEvent::Closed { tag, code } if !is_catalog(tag) => self.close(job_of(tag), code, host),
+            LocalEvent::Closed { tag, code } if role_of(tag) == AUDIO_ROLE => self.close(job_of(tag), code, host),
             LocalEvent::Closed { tag, code } => {
                 let is_known = self.jobs.get(&job_of(tag)).is_some_and(|job| job.from.is_some());
                 if !is_known {
@@ -167,6 +185,10 @@ impl Application for Transcoders {
 }
 
 impl Transcoders {
+    fn is_of(&self, name: u64, path: &BroadcastPath) -> bool {
+        self.jobs.get(&name).is_some_and(|job| job.broadcast == *path)
+    }
+
     /// Somebody hears a track: it is listened to.
     fn begin(&mut self, tag: u64, wanted: SubscribeId, broadcast: &BroadcastPath, host: &mut Host<'_>) {
         let Some(maker) = self.maker else { return };
@@ -176,7 +198,11 @@ impl Transcoders {
         };
         let name = self.begun;
         self.begun += 1;
-        for (track, tag) in [(CATALOG, name << 1), (AUDIO, name << 1 | 1)] {
+        if host.watch(peer, broadcast, name << ROLE_BITS | WATCH_ROLE).is_err() {
+            host.close_peer(peer);
+            return host.close_track(maker, wanted, Some(stream_error::INTERNAL));
+        }
+        for (track, role) in [(CATALOG, CATALOG_ROLE), (AUDIO, AUDIO_ROLE)] {
             let subscription = LocalSubscription {
                 broadcast: broadcast.clone(),
                 track: track.into(),
@@ -184,7 +210,7 @@ impl Transcoders {
                 ordered: true,
                 max_latency: Duration::from_secs(1),
                 range: GroupRange::default(),
-                tag,
+                tag: name << ROLE_BITS | role,
             };
             if host.subscribe(peer, &subscription).is_err() {
                 host.close_peer(peer);
@@ -197,6 +223,9 @@ impl Transcoders {
         let job = Job {
             wanted,
             peer,
+            broadcast: broadcast.clone(),
+            is_there: false,
+            came: Window::default(),
             to: *to,
             from: None,
             stream: None,
@@ -275,6 +304,9 @@ impl Transcoders {
             return;
         }
         if let Some(job) = self.jobs.get_mut(&name) {
+            if !job.came.admits(host.now()) {
+                return self.pool.shed();
+            }
             job.ordering.push(group.0, (timestamp, payload), host.now());
             self.pass_on(name, host);
         }
@@ -339,15 +371,25 @@ fn offer(host: &mut Host<'_>) -> Option<PeerKey> {
 }
 
 fn is_catalog(tag: u64) -> bool {
-    tag & 1 == 0
+    role_of(tag) == CATALOG_ROLE
+}
+
+fn role_of(tag: u64) -> u64 {
+    tag & ROLE_MASK
 }
 
 fn job_of(tag: u64) -> u64 {
-    tag >> 1
+    tag >> ROLE_BITS
 }
 
-/// Broadcasts that have telephone audio.
-const PREFIXES: [&str; 3] = ["call", "moh", "prompt"];
+/// Broadcasts that have telephone audio in one codec. Music and prompts have it in all.
+const PREFIXES: [&str; 1] = ["call"];
+/// Of a tag, what of a job it is.
+const ROLE_BITS: u32 = 2;
+const ROLE_MASK: u64 = (1 << ROLE_BITS) - 1;
+const CATALOG_ROLE: u64 = 0;
+const AUDIO_ROLE: u64 = 1;
+const WATCH_ROLE: u64 = 2;
 const AUDIO: &str = "audio";
 const CATALOG: &str = "catalog.json";
 /// Numbers that are left out when the codec of the source changes.

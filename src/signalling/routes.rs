@@ -1,6 +1,6 @@
 //! The routes, and who may have a WebSocket.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
@@ -83,6 +83,9 @@ async fn open_telephone(port: Arc<Port>, request: Request) -> Response {
     let Some(ConnectInfo(peer)) = parts.extensions.get::<ConnectInfo<SocketAddr>>().copied() else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
+    // Who comes by a proxy, or by a name that is not this host's, is nobody of this host.
+    let stranger = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), peer.port());
+    let peer = peer_of(&parts.extensions, &parts.headers).unwrap_or(stranger);
     let Some(seat) = port.take_seat() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "too many sockets\n").into_response();
     };

@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 
-use moqswitch_legs::LegHears;
+use moqswitch_legs::{LegCodec, LegHears};
 use moqswitch_proto::wire::BroadcastPath;
 use moqswitch_services::Mix;
 use moqswitch_signalling::calls::Codec;
 use moqswitch_signalling::{RtpError, RtpHeard, RtpLeg};
 
-use super::rtp::of_legs;
 use super::services::Mixers;
 
 /// Of all legs of a gateway.
@@ -68,5 +67,14 @@ fn of_audio(codec: Codec) -> moqswitch_services::Codec {
         Codec::Pcmu => moqswitch_services::Codec::Pcmu,
         Codec::Pcma => moqswitch_services::Codec::Pcma,
         Codec::G722 => moqswitch_services::Codec::G722,
+    }
+}
+
+pub(super) fn of_legs(codec: Codec) -> LegCodec {
+    match codec {
+        Codec::Opus => LegCodec::Opus,
+        Codec::Pcmu => LegCodec::Pcmu,
+        Codec::Pcma => LegCodec::Pcma,
+        Codec::G722 => LegCodec::G722,
     }
 }

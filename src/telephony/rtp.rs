@@ -18,7 +18,7 @@ use moqswitch_signalling::{
 use tokio::sync::Notify;
 
 use super::browsing::BrowserGateways;
-use super::mixing::Mixing;
+use super::mixing::{Mixing, of_legs};
 use super::pool::{Opener, Pooled, RtpPool, Unpooled};
 use super::services::Mixers;
 use crate::browsers::{Browsers, Opener as BrowserOpener};
@@ -180,6 +180,7 @@ impl RtpLegs for RtpGateways {
     }
 
     fn close(&mut self, leg: RtpLeg) {
+        self.mixing.end(leg);
         if let Some(browsers) = self.browser(leg) {
             return browsers.close(leg);
         }
@@ -334,15 +335,6 @@ pub(super) fn told(leg: RtpLeg, event: LegEvent) -> RtpEvent {
 )]
 fn permille(share: f32) -> u16 {
     (share.clamp(0.0, 1.0) * 1000.0).round() as u16
-}
-
-pub(super) fn of_legs(codec: Codec) -> LegCodec {
-    match codec {
-        Codec::Opus => LegCodec::Opus,
-        Codec::Pcmu => LegCodec::Pcmu,
-        Codec::Pcma => LegCodec::Pcma,
-        Codec::G722 => LegCodec::G722,
-    }
 }
 
 fn of_calls(codec: LegCodec) -> Codec {

@@ -1,12 +1,16 @@
 //! Offers and answers before they are read: how much they may be, and what of them is of no use.
 
-use crate::limits::{DESCRIPTION_BYTES_MAX, MEDIA_MAX};
+use std::collections::BTreeMap;
+
+use crate::limits::{DESCRIPTION_BYTES_MAX, FORMATS_MAX, MEDIA_MAX};
 
 /// Why there is no session, or it was not changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DescriptionError {
     /// It is longer than one may be, or has more media.
-    #[error("it is longer than {DESCRIPTION_BYTES_MAX} bytes, or has more than {MEDIA_MAX} media")]
+    #[error(
+        "it is longer than {DESCRIPTION_BYTES_MAX} bytes, or has more than {MEDIA_MAX} media or {FORMATS_MAX} formats"
+    )]
     TooLong,
     /// It is not a description of a WebRTC session.
     #[error("it cannot be used: {0}")]
@@ -26,12 +30,51 @@ pub(crate) fn admit(description: &str) -> Result<String, DescriptionError> {
     if lines.clone().filter(|line| line.starts_with("m=")).count() > MEDIA_MAX {
         return Err(DescriptionError::TooLong);
     }
+    if lines.clone().filter(|line| is_of_format(line)).count() > FORMATS_MAX {
+        return Err(DescriptionError::TooLong);
+    }
+    if lines.clone().any(|line| line.starts_with("m=application")) {
+        return Err(DescriptionError::Unusable("it has data channels".to_owned()));
+    }
+    check_types(lines.clone())?;
     let mut admitted = String::with_capacity(description.len());
-    for line in lines.filter(|line| !line.starts_with("a=candidate:")) {
+    // Nothing is repeated here, so that nobody needs to say by which type.
+    let is_repetition = |line: &str| line.starts_with("a=fmtp:") && line.to_ascii_lowercase().contains("apt=");
+    let is_read = |line: &&str| !line.starts_with("a=candidate:") && !is_repetition(line);
+    for line in lines.filter(is_read) {
         admitted.push_str(line);
         admitted.push_str("\r\n");
     }
     Ok(admitted)
+}
+
+fn is_of_format(line: &str) -> bool {
+    ["a=rtpmap:", "a=fmtp:", "a=rtcp-fb:"]
+        .iter()
+        .any(|attribute| line.starts_with(attribute))
+}
+
+/// A payload type is one thing in all media, which whoever reads it counts on (RFC 8843, section 9.1).
+fn check_types<'a>(lines: impl Iterator<Item = &'a str>) -> Result<(), DescriptionError> {
+    let fixed = [(0, "pcmu/8000"), (8, "pcma/8000"), (9, "g722/8000")];
+    let mut types: BTreeMap<u8, String> = fixed.map(|(kind, name)| (kind, name.to_owned())).into();
+    for line in lines.filter_map(|line| line.strip_prefix("a=rtpmap:")) {
+        let named = line.trim().split_once(' ').and_then(|(kind, name)| {
+            let name = name.trim().to_ascii_lowercase();
+            // One channel need not be said.
+            let name = name.strip_suffix("/1").map_or(name.clone(), str::to_owned);
+            Some((kind.parse::<u8>().ok()?, name))
+        });
+        let Some((kind, name)) = named else {
+            return Err(DescriptionError::Unusable("an `a=rtpmap` that is none".to_owned()));
+        };
+        if *types.entry(kind).or_insert_with(|| name.clone()) != name {
+            return Err(DescriptionError::Unusable(format!(
+                "the payload type {kind} is two things"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// How an offer names the first audio of it that is not refused (RFC 5888).
@@ -93,6 +136,28 @@ fn next_version(origin: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_type_that_is_two_things_or_too_many_of_them_are_refused() {
+        let offer =
+            |rest: &str| format!("v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=rtpmap:111 opus/48000/2\r\n{rest}");
+        let usable = |rest: &str| admit(&offer(rest));
+        assert!(usable("a=rtpmap:0 PCMU/8000/1\r\na=rtpmap:111 OPUS/48000/2\r\n").is_ok());
+        for two in [
+            "a=rtpmap:96 PCMU/8000\r\na=rtpmap:96 PCMA/8000\r\n",
+            "a=rtpmap:0 opus/48000/2\r\n",
+            "m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=rtpmap:111 PCMU/8000\r\n",
+            "a=rtpmap:96 opus/48000/2\r\na=rtpmap:96 rtx/48000\r\na=fmtp:96 apt=96\r\n",
+            "a=rtpmap:x\r\n",
+            "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n",
+        ] {
+            assert!(matches!(usable(two), Err(DescriptionError::Unusable(_))), "{two}");
+        }
+        let admitted = usable("a=rtpmap:97 rtx/48000\r\na=fmtp:97 APT=111\r\na=fmtp:111 useinbandfec=1\r\n").unwrap();
+        assert!(!admitted.contains("APT") && admitted.contains("useinbandfec"));
+        let many = "a=rtpmap:9 G722/8000\r\n".repeat(FORMATS_MAX);
+        assert_eq!(usable(&many), Err(DescriptionError::TooLong));
+    }
 
     #[test]
     fn the_first_audio_that_is_not_refused_counts() {

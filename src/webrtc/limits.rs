@@ -8,6 +8,12 @@ pub const DESCRIPTION_BYTES_MAX: usize = 32 << 10;
 /// Media of an offer, of which one is taken. One with more is refused.
 pub const MEDIA_MAX: usize = 8;
 
+/// Lines about formats (`a=rtpmap`, `a=fmtp`, `a=rtcp-fb`) of an offer or an answer. One with more is refused.
+pub const FORMATS_MAX: usize = 256;
+
+/// Sources of RTP of one session, one after the other. One that has more is over.
+pub const SOURCES_MAX: usize = 64;
+
 /// From the answer until ICE and DTLS are done. A session that is not up by then is over.
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(30);
 

@@ -13,7 +13,7 @@ use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc, RtcConfig}
 use crate::codec::{Agreed, Codec, configure};
 use crate::crypto;
 use crate::description::{DescriptionError, admit, audio_of};
-use crate::limits::{CONNECT_TIME_MAX, PAYLOAD_BYTES_MAX, TOLD_MAX};
+use crate::limits::{CONNECT_TIME_MAX, PAYLOAD_BYTES_MAX, SOURCES_MAX, TOLD_MAX};
 
 /// By which peers know this side: self-signed, with a key of ECDSA P-256. Never printed: no `Debug`.
 #[derive(Clone)]
@@ -49,6 +49,8 @@ pub struct Session {
     remote: Option<SocketAddr>,
     /// Of the packet that was sent last, counted on beyond 16 bits.
     sequence: Option<u64>,
+    /// Of its RTP, as far as they are few.
+    sources: Vec<u32>,
     is_over: bool,
 }
 
@@ -141,6 +143,7 @@ impl Session {
             connect_by: Some(now + CONNECT_TIME_MAX),
             remote: None,
             sequence: None,
+            sources: Vec::new(),
             is_over: false,
         })
     }
@@ -258,6 +261,10 @@ impl Session {
                 self.is_over = true;
                 None
             }
+            Event::RtpPacket(packet) if !self.admits(*packet.header.ssrc) => {
+                self.is_over = true;
+                None
+            }
             Event::RtpPacket(packet) if packet.payload.len() <= PAYLOAD_BYTES_MAX => {
                 Some(Told::Packet(SessionPacket {
                     marker: packet.header.marker,
@@ -270,6 +277,14 @@ impl Session {
             }
             _ => None,
         }
+    }
+
+    /// Of each source something is kept.
+    fn admits(&mut self, source: u32) -> bool {
+        if !self.sources.contains(&source) {
+            self.sources.push(source);
+        }
+        self.sources.len() <= SOURCES_MAX
     }
 
     fn handle(&mut self, input: Input<'_>) {
@@ -288,6 +303,8 @@ impl Offered {
     /// The peer answers.
     pub fn accept(mut self, answer: &str, now: Instant) -> Result<Session, DescriptionError> {
         let answer = SdpAnswer::from_sdp_string(&admit(answer)?).map_err(unusable)?;
+        // Who rang for long has as much time for the handshake as any other.
+        self.rtc.handle_input(Input::Timeout(now)).map_err(unusable)?;
         let accepted = self.rtc.sdp_api().accept_answer(self.pending, answer);
         accepted.map_err(unusable)?;
         Session::new(self.rtc, self.address, self.mid, now)

@@ -44,7 +44,7 @@ const START_MS = 20_000;
 class Switch {
   async start(settings = {}) {
     const flags = ['--listen', address, '--http', address, '--admin', '127.0.0.1:0'];
-    this.child = spawn(options.relay, flags, { stdio: ['ignore', 'ignore', 'inherit'], env: { PATH: process.env.PATH, HOME: options.work, MOQSWITCH_SIP_UDP: sip, MOQSWITCH_SIP_TCP: sip, ...settings } });
+    this.child = spawn(options.relay, flags, { stdio: ['ignore', 'ignore', 'inherit'], env: { PATH: process.env.PATH, HOME: options.work, MOQSWITCH_SIP_UDP: sip, MOQSWITCH_SIP_TCP: sip, MOQSWITCH_MEDIA_TONES: 'false', ...settings } });
     this.ended = new Promise((ended) => this.child.once('exit', ended));
     const deadline = Date.now() + START_MS;
     for (;;) {

@@ -42,6 +42,8 @@ export class Switch {
       HOME: home,
       MOQSWITCH_SIP_UDP: `127.0.0.1:${sip}`,
       MOQSWITCH_SIP_TCP: `127.0.0.1:${sip}`,
+      // Who is held hears nothing.
+      MOQSWITCH_MEDIA_TONES: 'false',
       MOQSWITCH_RTP_PORTS: `${rtp}-${rtp + rtpPorts - 1}`,
       MOQSWITCH_MEDIASWITCH_LISTEN: `127.0.0.1:${control}`,
       MOQSWITCH_SHARDS: '1',

@@ -40,7 +40,7 @@ async function start(port = Number(options.port), settings = {}) {
   const base = `http://${address}`;
   const sip = `127.0.0.1:${port + 2}`;
   const flags = ['--listen', address, '--http', address, '--admin', `127.0.0.1:${port + 1}`];
-  const env = { PATH: process.env.PATH, HOME: options.work, MOQSWITCH_SIP_UDP: sip, MOQSWITCH_SIP_TCP: sip, ...settings };
+  const env = { PATH: process.env.PATH, HOME: options.work, MOQSWITCH_SIP_UDP: sip, MOQSWITCH_SIP_TCP: sip, MOQSWITCH_MEDIA_TONES: 'false', ...settings };
   const child = spawn(options.relay, flags, { stdio: ['ignore', 'ignore', 'inherit'], env });
   const deadline = Date.now() + START_MS;
   for (;;) {

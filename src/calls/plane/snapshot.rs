@@ -146,6 +146,7 @@ impl CallPlane {
             duration: duration.unwrap_or_default(),
             queue: call.queue.clone(),
             recorded: call.is_recorded,
+            recording_paused: call.is_recording_paused,
             cause,
             legs: legs.into_iter().map(Leg::view).collect(),
         }

@@ -488,6 +488,7 @@ impl Test {
             duration: Duration::ZERO,
             queue: None,
             recorded: true,
+            recording_paused: false,
             cause: None,
             legs: Vec::new(),
         };

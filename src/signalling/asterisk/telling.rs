@@ -109,10 +109,10 @@ impl Asterisk {
             call.stage = Stage::Up;
             self.order(exchange, channel, ChannelOrder::Answer);
         }
-        // One of them, until somebody mixes. Who is not understood would be noise.
+        // One of them. Whatever it is in, the channel's thread decodes it.
         let mut others = participants.iter().filter(|other| !other.own && other.audible);
         let heard = others.find_map(|other| {
-            let codec = other.sends.filter(|_| other.heard_as.is_none())?;
+            let codec = other.sends?;
             Some(ChannelHears {
                 path: other.leg.path(),
                 codec,

@@ -223,6 +223,10 @@ impl Exchange {
             ..Dial::to(dial.to)
         };
         self.ask_for(session, id, dial.alias, CallEvent::Dial(Box::new(event)), asked);
+        if self.plane.leg_of_device(session, call).is_none() {
+            // It was refused, and nobody is told of its end.
+            self.browsing.forget(session, call);
+        }
         for signal in candidates {
             let request = self.request_id(Asker::Nobody);
             let event = CallEvent::Signal { call, to: None, signal };

@@ -212,6 +212,7 @@ impl Exchange {
             duration: Duration::ZERO,
             queue: entry.queue.as_deref().map(Text::new),
             recorded: entry.recorded,
+            recording_paused: false,
             cause: None,
             legs: entry
                 .legs

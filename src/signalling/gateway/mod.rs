@@ -6,6 +6,7 @@ mod browsing;
 mod calling;
 mod codecs;
 mod entrance;
+mod heard;
 mod hearing;
 mod inviting;
 mod lag;
@@ -50,7 +51,7 @@ pub use settings::{
 pub(crate) use sockets::serve;
 pub(crate) use view::{SipView, TrunkState};
 
-pub(crate) use hearing::Heard;
+pub(crate) use heard::Heard;
 use outgoing::Outgoing;
 use registering::Registry;
 use secrets::{Again, Secrecy};

@@ -49,12 +49,8 @@ impl Gateway {
                 duration,
                 ..
             } => {
-                if let Some(key) = self
-                    .legs
-                    .get(&leg)
-                    .copied()
-                    .filter(|key| !self.hears_keys(exchange, *key, by))
-                {
+                let key = self.legs.get(&leg).copied();
+                if let Some(key) = key.filter(|key| !self.hears_keys(exchange, *key, by)) {
                     self.press(key, digits.as_str(), duration);
                 }
             }

@@ -23,7 +23,7 @@ pub(crate) struct SipWebSocket {
 /// Reads and writes it until it ends, or nothing comes for long.
 pub(super) async fn serve_websocket(websocket: SipWebSocket, flow: Flow, outbox: Inbox, tell: mpsc::Sender<Came>) {
     let SipWebSocket { socket, seat, .. } = websocket;
-    let (mut sink, mut stream) = socket.split();
+    let (mut sink, mut stream) = (*socket).split();
     let Inbox {
         messages: mut outbox,
         is_proven,

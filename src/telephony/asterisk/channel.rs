@@ -150,8 +150,14 @@ impl Channel {
                 (came, length) = self.reader.next(&mut self.writer) => What::Came(came, length),
             };
             match what {
-                What::Order(None) => return None,
-                What::Order(Some(order)) => self.obey(order)?,
+                What::Order(Some(ChannelOrder::HangUp)) => return None,
+                // Too many orders waited, or one could not be obeyed: who gave it has to know.
+                What::Order(None) => return Some(Cause::Congestion),
+                What::Order(Some(order)) => {
+                    if self.obey(order).is_none() {
+                        return Some(Cause::Congestion);
+                    }
+                }
                 What::Due => {
                     self.play();
                     if self.writer.is_over() {
@@ -172,7 +178,7 @@ impl Channel {
         }
     }
 
-    /// None: it is to end.
+    /// None: it could not be done.
     fn obey(&mut self, order: ChannelOrder) -> Option<()> {
         match order {
             ChannelOrder::Open { path, codec } => self.open(&path, codec),

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use moqswitch_audio::{Codec, Decoder, Encoder, Rate, level};
 use moqswitch_containers::{Encoding, OpusWriter, WavWriter};
-use moqswitch_legs::{LegCodec, LegSettings};
+use moqswitch_legs::{LegCodec, LegHears, LegSettings};
 use moqswitch_player::{CODECS, Outcome, Player, Shelves};
 use moqswitch_proto::wire::{BroadcastPath, ErrorCode, SubscribeId, stream_error};
 use moqswitch_relay::routing::PeerKey;
@@ -206,8 +206,11 @@ async fn telephones_hear_music_in_their_own_codec() -> Result<()> {
         ("opus", LegCodec::Opus, 111, 1),
     ] {
         let telephone = Telephone::new(&relay, shard, &format!("call/7/{name}"), Delivery::Datagram, 1).await?;
-        // Before it is agreed what is spoken, as a leg begins.
-        telephone.hear("moh/default")?;
+        let music = LegHears {
+            broadcast: BroadcastPath::new("moh/default"),
+            transcoded: Some(codec),
+        };
+        telephone.port.hear(telephone.leg, Some(music))?;
         let settings = LegSettings {
             codec,
             payload_type,
