@@ -1,12 +1,14 @@
 //! Both ends of connections as Asterisk and its programs have them, written by the bytes.
 
+use std::time::Duration;
+
 use moqswitch_asterisk::Uuid;
 use moqswitch_asterisk::audiosocket::Message;
 use moqswitch_asterisk::uuid::Key;
 use moqswitch_audio::g711;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
 use crate::host::LIMIT;
 
@@ -153,3 +155,24 @@ pub(crate) fn level_of(samples: &[u8]) -> Option<u8> {
     let first = *coded.first()?;
     coded.iter().all(|byte| *byte == first).then_some(first)
 }
+
+/// The pace of speech. What a busy machine is late for is not made up for in one go.
+pub(crate) fn ticks() -> Interval {
+    let mut ticks = interval(Duration::from_millis(20));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticks
+}
+
+/// Levels were heard in the order in which they were said. Some are lost before anybody listens, or on a busy machine: a frame
+/// that is made up for them repeats the one before.
+pub(crate) fn assert_in_order(heard: Vec<u8>, who: &str) {
+    let mut said: Vec<u8> = heard.into_iter().filter(|level| *level <= LAST).collect();
+    said.dedup();
+    assert!(
+        said.len() > 40 && said.windows(2).all(|pair| pair[0] < pair[1]),
+        "{who} heard {said:?}"
+    );
+}
+
+/// The last of the levels that are said one after the other.
+pub(crate) const LAST: u8 = 99;
