@@ -498,7 +498,7 @@ pub(super) const CALL_SETTINGS: &[Setting] = &[
         help: &[
             "UDP address for browsers that speak WebRTC, by WHIP, WHEP or in calls: the port of the first shard; each further",
             "one has the next. \"\": none. Default: ports of loopback that are free when `listen` and `http` are loopback",
-            "addresses, else none. An answer to an offer costs HTTP some 100 us, the handshake its shard a millisecond.",
+            "addresses, else none. An offer is answered by the thread of HTTP, the handshake is its shard's.",
         ],
     },
     Setting {

@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request a
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
-use crate::limits::{ASTERISK_EARLY_FRAMES_MAX, ASTERISK_HELLO_WAIT_MAX};
+use crate::limits::{ASTERISK_EARLY_FRAMES_MAX, ASTERISK_HELLO_WAIT_MAX, ASTERISK_MESSAGES_PER_SECOND_MAX};
 
 use super::channel::Channel;
 use super::counters::Refused;
@@ -165,9 +165,9 @@ async fn greet_websocket(hub: &Rc<Hub>, stream: TcpStream, place: Place) -> Resu
     }
 }
 
-/// Until the channel is there. Audio may come before.
+/// Until the channel is there. Audio may come before, and no more messages than there may be in a second.
 async fn started(reader: &mut Reader, writer: &mut Writer, early: &mut Vec<Bytes>) -> Result<Format, Refused> {
-    loop {
+    for _ in 0..ASTERISK_MESSAGES_PER_SECOND_MAX {
         match reader.next(writer).await.0 {
             Came::Start(start) => return start.format().ok_or(Refused::Protocol),
             Came::Audio(_, bytes) if early.len() < ASTERISK_EARLY_FRAMES_MAX => early.push(bytes),
@@ -176,6 +176,7 @@ async fn started(reader: &mut Reader, writer: &mut Writer, early: &mut Vec<Bytes
             _ => {}
         }
     }
+    Err(Refused::Flood)
 }
 
 async fn shake_hands(hub: &Hub, stream: TcpStream) -> Result<(WebSocketStream<TcpStream>, Hello), Refused> {

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
 use moqswitch_asterisk::websocket::Command;
 use moqswitch_asterisk::{Format, Intake, Playout};
+use moqswitch_legs::limits::PAYLOAD_BYTES_MAX;
 use moqswitch_legs::{FrameLegSettings, FrameLegsPort, HeardFrame, LegCodec, LegName, LegRefused};
 use moqswitch_proto::wire::BroadcastPath;
 use moqswitch_signalling::calls::{Cause, Codec};
@@ -43,8 +44,8 @@ pub(super) struct Channel {
     /// What is heard, and the turn of the newest speaker.
     hears: Option<Codec>,
     turn: u32,
-    /// When there was a leg.
-    opened: Option<Instant>,
+    /// When it came.
+    began: Instant,
     /// When the next 20 ms are due.
     due: time::Instant,
     /// Asterisk takes nothing for now.
@@ -110,7 +111,7 @@ impl Channel {
             codec: None,
             hears: None,
             turn: 0,
-            opened: None,
+            began: Instant::now(),
             due: time::Instant::now() + FRAME,
             is_full: false,
             asked: now,
@@ -214,7 +215,6 @@ impl Channel {
         };
         let opened = port.open(settings).ok()?;
         self.codec = Some(codec);
-        self.opened = Some(Instant::now());
         self.leg = Some(Leg {
             port,
             name: opened.leg,
@@ -300,6 +300,7 @@ impl Channel {
         intake.take(bytes, |frame| {
             second.frames += 1;
             let is_said = second.frames <= ASTERISK_FRAMES_PER_SECOND_MAX
+                && (1..=PAYLOAD_BYTES_MAX).contains(&frame.len())
                 && leg.port.say(leg.name, Bytes::copy_from_slice(frame));
             add(
                 if is_said {
@@ -320,14 +321,19 @@ impl Channel {
         if self.due + LATE_MAX < now {
             self.due = now + FRAME;
         }
-        let Some(leg) = &self.leg else { return };
-        while let Some(frame) = leg.heard.pop() {
-            if frame.turn == self.turn {
-                self.playout.push(frame.group, &frame.payload);
+        // While the other side rings the application would end without anything.
+        if self.leg.is_none() && !self.writer.needs_silence() {
+            return;
+        }
+        if let Some(leg) = &self.leg {
+            while let Some(frame) = leg.heard.pop() {
+                if frame.turn == self.turn {
+                    self.playout.push(frame.group, &frame.payload);
+                }
             }
         }
         // Until it is known how AudioSocket is written there, nothing is; Asterisk drops what is of another rate.
-        let waited = self.opened.is_some_and(|opened| opened.elapsed() > FORMAT_WAIT);
+        let waited = self.began.elapsed() > FORMAT_WAIT;
         if !self.is_format_known && !waited {
             return;
         }

@@ -141,7 +141,7 @@ fn of_message(message: Message<'_>) -> Came {
         Message::Digit(digit) => Came::Digit(digit),
         Message::Audio { hertz, samples } => Came::Audio(Some(Format::Linear(hertz)), Bytes::copy_from_slice(samples)),
         Message::Error(code) => {
-            tracing::info!(code, "Asterisk: AudioSocket tells an error");
+            tracing::debug!(code, "Asterisk: AudioSocket tells an error");
             Came::Over
         }
         Message::Unknown(_) => Came::Other,
@@ -166,7 +166,7 @@ impl Writer {
                     Event::MediaXon => Came::Full(false),
                     Event::Status(status) => Came::Queue(status.queue_length),
                     Event::Error { text } => {
-                        tracing::info!(text, "Asterisk: chan_websocket tells an error");
+                        tracing::debug!(text, "Asterisk: chan_websocket tells an error");
                         Came::Other
                     }
                     Event::BufferingCompleted { .. }
