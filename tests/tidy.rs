@@ -351,7 +351,7 @@ const LAYERS: &[Layer] = &[
     layer("services/pool", &["limits", "results", "room", "worker"], &[], &[]),
     layer(
         "services/source",
-        &["catalog", "limits", "pool", "window"],
+        &["catalog", "limits", "window"],
         &["wire"],
         &["routing", "shard"],
     ),
@@ -363,9 +363,9 @@ const LAYERS: &[Layer] = &[
     ),
     layer(
         "services/taps",
-        &["catalog", "limits", "worker"],
+        &["limits", "source", "worker"],
         &["wire"],
-        &["routing", "shard"],
+        &["ratelimit", "shard"],
     ),
     layer(
         "services/transcoders",

@@ -78,7 +78,7 @@ pub(crate) const MIX_COMMANDS_MAX: usize = 8192;
 
 /// When a source that cannot be heard is tried again: twice as late each time.
 pub(crate) const SOURCE_RETRY_MIN: Duration = Duration::from_millis(250);
-pub(crate) const SOURCE_RETRY_MAX: Duration = Duration::from_secs(32);
+pub(crate) const SOURCE_RETRY_MAX: Duration = Duration::from_secs(8);
 
 /// Legs that one shard listens to for others. Further ones are refused.
 pub(crate) const TAPS_MAX: usize = 16_384;
@@ -88,9 +88,3 @@ pub(crate) const TAP_REQUESTS_MAX: usize = 1024;
 
 /// Frames of a leg whose codec nobody has said yet. A further one is dropped.
 pub(crate) const FRAMES_UNKNOWN_MAX: usize = 8;
-
-/// After a subscription was refused or has ended, until it is tried again. Each time in a row it is twice as long,
-pub(crate) const TAP_RETRY_MIN: Duration = Duration::from_millis(250);
-
-/// and no longer than this.
-pub(crate) const TAP_RETRY_MAX: Duration = Duration::from_secs(8);

@@ -22,7 +22,7 @@ use crate::limits::{FULL, MIX_COMMANDS_MAX, MIXES_MAX, RESULTS_PER_TURN_MAX, ROO
 use crate::pool::{Pool, RoomHandle};
 use crate::results::Results;
 use crate::room::{Change, Plan, PlannedHearer};
-use crate::source::{AUDIO_ROLE, CATALOG_ROLE, ROLE_BITS, ROLE_MASK, Source, SourceNews};
+use crate::source::{AUDIO_ROLE, CATALOG_ROLE, Means, ROLE_BITS, ROLE_MASK, Source, SourceNews};
 
 /// What somebody hears.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,6 +143,7 @@ impl Application for Mixers {
         let (LocalEvent::Wanted { tag, .. }
         | LocalEvent::Unwanted { tag, .. }
         | LocalEvent::Frame { tag, .. }
+        | LocalEvent::Info { tag, .. }
         | LocalEvent::Announced { tag, .. }
         | LocalEvent::Unannounced { tag, .. }
         | LocalEvent::WatchClosed { tag }
@@ -158,16 +159,17 @@ impl Application for Mixers {
         let is_changed = match (call.hearers.get_mut(&name), call.sources.get_mut(&name)) {
             (Some(hearer), _) => hearer.take(&event, host),
             (None, Some(source)) => {
-                let news = source.take(event, host, &self.pool);
+                let news = source.take(event, host);
                 self.due.extend(source.deadline().map(|due| (due, name)));
-                match (news, &call.room, source.voice()) {
-                    (SourceNews::Voice(number, payload), Some(room), Some((name, _))) => {
-                        room.push(name, number, payload);
-                        false
+                match (news, &call.room, voice_of(name, source)) {
+                    (SourceNews::Voice(said), Some(room), Some((voice, _))) => {
+                        room.push(voice, said.group, said.payload);
                     }
-                    (SourceNews::Voice(..) | SourceNews::None, ..) => false,
-                    (SourceNews::Changed, ..) => true,
+                    (SourceNews::Voice(_) | SourceNews::None, ..) => {}
+                    (SourceNews::Flood, ..) => self.pool.shed(),
+                    (SourceNews::Changed, ..) => return self.refresh(&path, host),
                 }
+                false
             }
             (None, None) => false,
         };
@@ -286,7 +288,7 @@ impl Mixers {
         for source in new {
             let name = self.pool.name();
             owners.insert(name, path.clone());
-            let source = Source::begin(name, source, host);
+            let source = Source::begin(name, source, None, MEANS, host);
             self.due.extend(source.deadline().map(|due| (due, name)));
             call.sources.insert(name, source);
         }
@@ -318,11 +320,10 @@ impl Mixers {
 impl Call {
     fn plan(&self, wall: Duration) -> Plan {
         let voices = || {
-            self.sources
-                .values()
-                .filter_map(|source| Some((source, source.voice()?)))
+            let all = self.sources.iter();
+            all.filter_map(|(name, source)| Some((source, voice_of(*name, source)?)))
         };
-        let voice_of = |path: &BroadcastPath| {
+        let name_of = |path: &BroadcastPath| {
             let found = voices().find(|(source, _)| source.path == *path);
             found.map(|(_, (name, _))| name)
         };
@@ -335,8 +336,8 @@ impl Call {
                 .map(|(name, hearer)| PlannedHearer {
                     name: *name,
                     codec: hearer.mix.codec,
-                    hears: hearer.mix.hears.iter().filter_map(voice_of).collect(),
-                    own: hearer.mix.own.as_ref().and_then(voice_of),
+                    hears: hearer.mix.hears.iter().filter_map(name_of).collect(),
+                    own: hearer.mix.own.as_ref().and_then(name_of),
                     number,
                     changes: hearer.changes,
                 })
@@ -432,6 +433,11 @@ impl Hearer {
     }
 }
 
+/// What a source says now, by a name that nothing else of its call has, and in what codec.
+fn voice_of(name: u64, source: &Source) -> Option<(u64, Codec)> {
+    Some((name << u32::BITS | u64::from(source.turn()), source.codec()?))
+}
+
 fn sorted(mut paths: Vec<BroadcastPath>) -> Vec<BroadcastPath> {
     paths.sort_unstable();
     paths.dedup();
@@ -444,5 +450,10 @@ fn parent(path: &BroadcastPath) -> BroadcastPath {
     BroadcastPath::new(text.rsplit_once('/').map_or("", |(parent, _)| parent))
 }
 
+/// How those who are mixed are listened to.
+const MEANS: Means = Means {
+    priority: 200,
+    max_latency: Duration::from_secs(1),
+};
 /// One line of log in so long says that there is no room.
 const NOTICES_PERIOD: Duration = Duration::from_secs(10);

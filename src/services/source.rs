@@ -8,9 +8,8 @@ use moqswitch_proto::wire::{BroadcastPath, GroupRange};
 use moqswitch_relay::routing::PeerKey;
 use moqswitch_relay::shard::local::{Host, LocalError, LocalEvent, LocalSubscription};
 
-use crate::catalog::codec_of;
+use crate::catalog::{clock_of, codec_of};
 use crate::limits::{FRAME_BYTES_MAX, SOURCE_RETRY_MAX, SOURCE_RETRY_MIN};
-use crate::pool::Pool;
 use crate::window::Window;
 
 pub(crate) struct Source {
@@ -18,32 +17,66 @@ pub(crate) struct Source {
     pub(crate) path: BroadcastPath,
     /// It watches and subscribes. Every try has its own, so that nothing of the one before is taken for its own.
     peer: Option<PeerKey>,
+    means: Means,
     /// It subscribes to audio.
     listens: bool,
     came: Window,
-    voice: Option<(u64, Codec)>,
+    /// What it speaks. `None`: nobody knows yet.
+    codec: Option<Codec>,
+    /// How often that was told, or it has begun anew.
+    turn: u32,
+    /// Units of its timestamps in a second, once they are told.
+    timescale: Option<u64>,
     failures: u32,
     retry_at: Option<Instant>,
+}
+
+/// How somebody is listened to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Means {
+    /// Against others, higher first.
+    pub(crate) priority: u8,
+    /// What is older is of no use.
+    pub(crate) max_latency: Duration,
 }
 
 /// What an event has told.
 pub(crate) enum SourceNews {
     None,
     /// It says something.
-    Voice(u64, Bytes),
+    Voice(Voice),
     /// It speaks another codec, or can be understood from now on.
     Changed,
+    /// It says more than anybody does.
+    Flood,
+}
+
+/// A frame of somebody.
+pub(crate) struct Voice {
+    pub(crate) group: u64,
+    pub(crate) timestamp: u64,
+    pub(crate) payload: Bytes,
 }
 
 impl Source {
-    pub(crate) fn begin(name: u64, path: BroadcastPath, host: &mut Host<'_>) -> Self {
+    /// `codec`: what it is said to speak, until its catalog says so.
+    pub(crate) fn begin(
+        name: u64,
+        path: BroadcastPath,
+        codec: Option<Codec>,
+        means: Means,
+        host: &mut Host<'_>,
+    ) -> Self {
         let mut source = Self {
             name,
             path,
             peer: None,
+            means,
             listens: false,
             came: Window::default(),
-            voice: None,
+            codec,
+            turn: 0,
+            timescale: None,
             failures: 0,
             retry_at: None,
         };
@@ -51,9 +84,19 @@ impl Source {
         source
     }
 
-    /// The name of what it says now, and in what codec that is. `None`: nobody knows yet.
-    pub(crate) fn voice(&self) -> Option<(u64, Codec)> {
-        self.voice
+    /// What it speaks now. `None`: nobody knows yet.
+    pub(crate) fn codec(&self) -> Option<Codec> {
+        self.codec
+    }
+
+    /// What it says is one stream for as long as this stays.
+    pub(crate) fn turn(&self) -> u32 {
+        self.turn
+    }
+
+    /// What its timestamps count in a second.
+    pub(crate) fn timescale(&self, codec: Codec) -> u64 {
+        self.timescale.unwrap_or_else(|| clock_of(codec))
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
@@ -66,16 +109,20 @@ impl Source {
         }
     }
 
+    /// Nothing more is heard of it, and it needs no time.
     pub(crate) fn end(&mut self, host: &mut Host<'_>) {
-        self.listens = false;
-        // It may speak another codec when it comes again.
-        self.voice = None;
+        self.retry_at = None;
+        if std::mem::take(&mut self.listens) {
+            // It may speak another codec when it comes again.
+            (self.codec, self.timescale) = (None, None);
+            self.turn = self.turn.wrapping_add(1);
+        }
         if let Some(peer) = self.peer.take() {
             host.close_peer(peer);
         }
     }
 
-    pub(crate) fn take(&mut self, event: LocalEvent, host: &mut Host<'_>, pool: &Pool) -> SourceNews {
+    pub(crate) fn take(&mut self, event: LocalEvent, host: &mut Host<'_>) -> SourceNews {
         match event {
             LocalEvent::Announced { path, .. } if path == self.path => match self.listens {
                 false => self.listen(host),
@@ -84,35 +131,54 @@ impl Source {
             // Its subscriptions may stay open all the same, and nothing more comes by them.
             LocalEvent::Unannounced { path, .. } if path == self.path => self.begin_anew(host),
             LocalEvent::Frame {
-                tag, group, payload, ..
+                tag,
+                group,
+                timestamp,
+                payload,
+                ..
             } => {
                 self.failures = 0;
-                if tag & ROLE_MASK == AUDIO_ROLE {
-                    let is_usable = self.listens && payload.len() <= FRAME_BYTES_MAX && self.came.admits(host.now());
-                    return if is_usable {
-                        SourceNews::Voice(group.0, payload)
-                    } else {
-                        SourceNews::None
-                    };
+                if tag & ROLE_MASK != AUDIO_ROLE {
+                    return self.learn(&payload);
                 }
-                let codec = codec_of(&payload);
-                if let Some(codec) = codec.filter(|codec| self.voice.is_none_or(|(_, before)| before != *codec)) {
-                    self.voice = Some((pool.name(), codec));
-                    return SourceNews::Changed;
+                if !self.listens || payload.len() > FRAME_BYTES_MAX {
+                    return SourceNews::None;
                 }
+                let voice = Voice {
+                    group: group.0,
+                    timestamp,
+                    payload,
+                };
+                return match self.came.admits(host.now()) {
+                    true => SourceNews::Voice(voice),
+                    false => SourceNews::Flood,
+                };
+            }
+            LocalEvent::Info { tag, info } if tag & ROLE_MASK == AUDIO_ROLE => {
+                self.timescale = (info.timescale > 0).then_some(info.timescale);
             }
             LocalEvent::Closed { tag, .. } if tag & ROLE_MASK == AUDIO_ROLE => self.fail(host),
             LocalEvent::WatchClosed { .. } => self.fail(host),
             // It may be there a little later. One that was told is over when it is whole.
-            LocalEvent::Closed { .. } if self.voice.is_none() => self.fail(host),
+            LocalEvent::Closed { .. } if self.codec.is_none() => self.fail(host),
             _ => {}
         }
         SourceNews::None
     }
 
+    /// The catalog says which codec it is.
+    fn learn(&mut self, catalog: &[u8]) -> SourceNews {
+        match codec_of(catalog) {
+            Some(codec) if self.codec.replace(codec) != Some(codec) => {
+                self.turn = self.turn.wrapping_add(1);
+                SourceNews::Changed
+            }
+            _ => SourceNews::None,
+        }
+    }
+
     fn watch(&mut self, host: &mut Host<'_>) {
         self.end(host);
-        self.retry_at = None;
         let begun = host.open_peer().and_then(|peer| {
             self.peer = Some(peer);
             host.watch(peer, &self.path, self.tag(WATCH_ROLE))
@@ -137,9 +203,9 @@ impl Source {
         let subscription = LocalSubscription {
             broadcast: self.path.clone(),
             track: track.into(),
-            priority: 200,
+            priority: self.means.priority,
             ordered: true,
-            max_latency: Duration::from_secs(1),
+            max_latency: self.means.max_latency,
             range: GroupRange::default(),
             tag: self.tag(role),
         };
