@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
@@ -14,10 +14,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, post};
 use moqswitch_legs::LegEvent;
 use moqswitch_proto::wire::BroadcastPath;
+use moqswitch_relay::auth::Grant;
 use moqswitch_webrtc::limits::DESCRIPTION_BYTES_MAX;
 use moqswitch_webrtc::{Codec, DescriptionError};
 use serde_json::Value;
-use tokio::time;
+use tokio::time::{self, MissedTickBehavior};
 
 use crate::browsers::{BrowserError, BrowserLeg, BrowserWanted, Browsers, IceServer, Opener};
 use crate::limits::BROWSER_SESSIONS_MAX;
@@ -30,7 +31,14 @@ use super::{ControlState, FetchGroup, routes};
 pub struct Endpoints {
     browsers: Browsers,
     /// By the last segment of their URLs, which nobody guesses.
-    sessions: Arc<Mutex<HashMap<u128, BrowserLeg>>>,
+    sessions: Arc<Mutex<HashMap<u128, Session>>>,
+}
+
+/// One of them.
+struct Session {
+    leg: BrowserLeg,
+    /// By which it is there.
+    grant: Arc<Grant>,
 }
 
 impl Endpoints {
@@ -41,20 +49,35 @@ impl Endpoints {
         }
     }
 
-    /// Forgets sessions that end, as long as there are any.
+    /// Ends sessions whose grant has lapsed, and forgets those that end.
     pub async fn serve(self) {
         let news = self.browsers.news(Opener::Endpoints);
+        let mut looks = time::interval(GRANTS_LOOK_INTERVAL);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             while let Some((leg, event)) = self.browsers.poll(Opener::Endpoints) {
                 match event {
                     LegEvent::Gone { .. } => self.browsers.close(leg),
                     LegEvent::Refused { .. } | LegEvent::Closed { .. } => {
-                        self.lock().retain(|_, session| *session != leg);
+                        self.lock().retain(|_, session| session.leg != leg);
                     }
                     _ => {}
                 }
             }
-            news.notified().await;
+            tokio::select! {
+                () = news.notified() => {}
+                _ = looks.tick() => self.end_lapsed(),
+            }
+        }
+    }
+
+    /// A session that is closed twice is closed once.
+    fn end_lapsed(&self) {
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        for session in self.lock().values() {
+            if session.grant.has_lapsed(now, wall) {
+                self.browsers.close(session.leg);
+            }
         }
     }
 
@@ -73,7 +96,12 @@ impl Endpoints {
         self.lock().is_empty()
     }
 
-    fn open(&self, wanted: &BrowserWanted, offer: &str) -> Result<(u128, BrowserLeg, String), StatusCode> {
+    fn open(
+        &self,
+        wanted: &BrowserWanted,
+        offer: &str,
+        grant: Arc<Grant>,
+    ) -> Result<(u128, BrowserLeg, String), StatusCode> {
         if self.len() >= BROWSER_SESSIONS_MAX {
             return Err(StatusCode::SERVICE_UNAVAILABLE);
         }
@@ -87,15 +115,16 @@ impl Endpoints {
                 BrowserError::Description(DescriptionError::Unusable(_)) => StatusCode::BAD_REQUEST,
             }
         })?;
-        self.lock().insert(id, leg);
+        self.lock().insert(id, Session { leg, grant });
         Ok((id, leg, answer))
     }
 
     fn session(&self, id: &str) -> Option<BrowserLeg> {
-        self.lock().get(&u128::from_str_radix(id, 16).ok()?).copied()
+        let id = u128::from_str_radix(id, 16).ok()?;
+        self.lock().get(&id).map(|session| session.leg)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u128, BrowserLeg>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u128, Session>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -160,8 +189,7 @@ async fn publish(
     headers: HeaderMap,
     offer: String,
 ) -> Result<Response, StatusCode> {
-    let endpoints = state.endpoints.as_ref().ok_or(StatusCode::NOT_FOUND)?;
-    let broadcast = named(&path, &headers)?;
+    let (endpoints, broadcast) = asked(&state, &path, &headers)?;
     if !grant.may_publish(&broadcast) {
         return Err(StatusCode::UNAUTHORIZED);
     }
@@ -172,7 +200,7 @@ async fn publish(
         receives: true,
         sends: false,
     };
-    let (id, _, answer) = endpoints.open(&wanted, &offer)?;
+    let (id, _, answer) = endpoints.open(&wanted, &offer, grant)?;
     Ok(created(endpoints, id, answer))
 }
 
@@ -184,8 +212,7 @@ async fn hear(
     headers: HeaderMap,
     offer: String,
 ) -> Result<Response, StatusCode> {
-    let endpoints = state.endpoints.as_ref().ok_or(StatusCode::NOT_FOUND)?;
-    let broadcast = named(&path, &headers)?;
+    let (endpoints, broadcast) = asked(&state, &path, &headers)?;
     if !grant.may_subscribe(&broadcast) {
         return Err(StatusCode::UNAUTHORIZED);
     }
@@ -197,7 +224,7 @@ async fn hear(
         receives: false,
         sends: true,
     };
-    let (id, leg, answer) = endpoints.open(&wanted, &offer)?;
+    let (id, leg, answer) = endpoints.open(&wanted, &offer, grant)?;
     if !endpoints
         .browsers
         .hear(leg, Some(BroadcastPath::new(&broadcast).into()))
@@ -240,15 +267,16 @@ async fn change(
     }
 }
 
-/// The broadcast that is meant, if an offer comes with it.
-fn named(path: &str, headers: &HeaderMap) -> Result<String, StatusCode> {
+/// The endpoints, if there are any, and the broadcast that is meant, if an offer comes with it.
+fn asked<'a>(state: &'a ControlState, path: &str, headers: &HeaderMap) -> Result<(&'a Endpoints, String), StatusCode> {
+    let endpoints = state.endpoints.as_ref().ok_or(StatusCode::NOT_FOUND)?;
     if !is_of(headers, "application/sdp") {
         return Err(StatusCode::UNSUPPORTED_MEDIA_TYPE);
     }
     let broadcast = routes::normalize(path.split('/'));
     match broadcast.is_empty() {
         true => Err(StatusCode::BAD_REQUEST),
-        false => Ok(broadcast),
+        false => Ok((endpoints, broadcast)),
     }
 }
 
@@ -331,5 +359,7 @@ fn link(server: &IceServer) -> String {
 
 const CODECS: [Codec; 4] = [Codec::Opus, Codec::Pcmu, Codec::Pcma, Codec::G722];
 const CATALOG: &str = "catalog.json";
+/// How often it is looked whether grants have lapsed.
+const GRANTS_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// A broadcast that has one says it at once.
 const CATALOG_WAIT_MAX: Duration = Duration::from_secs(2);

@@ -1,4 +1,5 @@
 // The cases of tests/webrtc.sh.
+import { execFileSync } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 
@@ -73,6 +74,29 @@ export const CASES = {
     equal(told.map(({ urls }) => urls).join(), servers, 'iceServers');
     equal(/^\d+:agent$/.test(told[1].username), true, 'username');
     equal(await end(location), 200, 'DELETE');
+  },
+
+  async 'a session ends with the token by which it began'(test) {
+    const key = path.join(test.work, 'tokens.jwk');
+    const run = (...flags) => execFileSync(test.relay, ['token', ...flags], { encoding: 'utf8', env: { PATH: process.env.PATH } }).trim();
+    await writeFile(key, run('generate', '--algorithm', 'HS256'));
+    const base = await test.another({ MOQSWITCH_AUTH_KEY: key, MOQSWITCH_AUTH_PUBLIC: 'anon/**' });
+    const [page] = await test.pages(1);
+    await page.goto(`${base}/healthz`);
+    await page.addScriptTag({ content: test.script });
+    const locations = [];
+    for (const life of ['4s', '10m']) {
+      const token = run('sign', '--key', key, '--publish', 'room/**', '--expires-in', life);
+      locations.push((await page.evaluate(([url]) => rtc.publish(url), [`${base}/whip/room/${life}?jwt=${token}`])).location);
+    }
+    const is = async (location) => (await fetch(location, { method: 'PATCH', headers: { 'Content-Type': 'application/trickle-ice-sdpfrag' }, body: 'a=end-of-candidates' })).status;
+    equal(await is(locations[0]), 204, 'while the token is good');
+    for (const deadline = Date.now() + 20_000; (await is(locations[0])) !== 404; ) {
+      if (Date.now() > deadline) throw new Error('the session outlives its token');
+      await new Promise((later) => setTimeout(later, 200));
+    }
+    equal(await is(locations[1]), 204, 'a session whose token is good');
+    equal(await end(locations[1]), 200, 'DELETE');
   },
 
   async 'telephones of JsSIP call each other'(test) {

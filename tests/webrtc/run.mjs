@@ -78,7 +78,7 @@ async function jssip() {
 
 class Test {
   constructor(browsers, script, phoneScript) {
-    Object.assign(this, { browsers, script, phoneScript, base, sip, address, tones: TONES, contexts: [], notes: [], complaints: [], modules: options.modules, work: options.work, ending: [] });
+    Object.assign(this, { browsers, script, phoneScript, base, sip, address, tones: TONES, contexts: [], notes: [], complaints: [], modules: options.modules, work: options.work, relay: options.relay, ending: [] });
   }
 
   note(text) {

@@ -47,6 +47,11 @@ impl Grant {
         }
     }
 
+    /// Whether it has lapsed by either clock.
+    pub fn has_lapsed(&self, now: Instant, wall: SystemTime) -> bool {
+        self.until.is_some_and(|until| until <= now) || self.expires.is_some_and(|expires| expires <= wall)
+    }
+
     /// Whether the session may announce this broadcast.
     pub fn may_publish(&self, path: &str) -> bool {
         self.publish.matches(path) && !self.keeps_off(path)
