@@ -253,7 +253,7 @@ const LAYERS: &[Layer] = &[
     layer("legs/statistics", &[], &[], &[]),
     layer("legs/ports", &["limits"], &[], &[]),
     layer("legs/tags", &[], &[], &[]),
-    layer("legs/tracks", &["codec"], &[], &[]),
+    layer("legs/tracks", &["codec", "tags"], &["wire"], &["shard"]),
     layer("legs/srtp", &[], &[], &[]),
     layer("legs/settings", &["codec", "limits", "srtp"], &["wire"], &["shard"]),
     layer("legs/command", &["codec", "settings", "statistics"], &["wire"], &[]),

@@ -15,34 +15,9 @@
 # beside other things of moqswitch. Exit status: 0 all cases hold, 1 one does not, 2 cannot run.
 set -euo pipefail
 
-readonly NODE_MAJOR_MIN=18
-# Below those that the kernel gives out by itself, so that none takes one between choice and use.
-readonly PORT_MIN=20000
-readonly PORT_MAX=32000
-
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/moqswitch
-work='' relay='' port='' driver_pid=''
-driver=()
-
-main() {
-    parse "$@"
-    find_relay
-    install_programs
-    install_packages
-    work=$(mktemp -d -t moqswitch-webrtc.XXXXXX)
-    # Flags alone configure the switch, never this shell's environment.
-    local name status=0
-    for name in ${!MOQ_@} ${!MOQSWITCH_@}; do unset "$name"; done
-    choose_port
-    node "$root/tests/webrtc/run.mjs" --modules "$modules" --chromium "$chromium" --relay "$relay" --port "$port" \
-        --work "$work" "${driver[@]}" &
-    driver_pid=$!
-    wait "$driver_pid" || status=$?
-    driver_pid=''
-    [ "$status" = 0 ] || KEEP=1
-    exit "$status"
-}
+readonly SUITE=webrtc
+# shellcheck source=tests/phone/driver.sh
+source "$(dirname "${BASH_SOURCE[0]}")/phone/driver.sh"
 
 parse() {
     while (($#)); do
@@ -57,82 +32,5 @@ parse() {
     done
 }
 
-value() { # option, its value
-    [ -n "${2:-}" ] || die 2 "$1 needs a value"
-    echo "$2"
-}
-
-find_relay() {
-    if [ -z "$relay" ]; then
-        local target=${CARGO_TARGET_DIR:-$root/target}
-        relay=$(ls -t "$target"/release/moqswitch "$target"/debug/moqswitch 2>/dev/null | head -n 1 || true)
-    fi
-    [ -x "$relay" ] || die 2 "no switch: cargo build --release, or name one by --relay"
-}
-
-install_programs() {
-    local missing=()
-    chromium=${CHROMIUM:-$(command -v chromium || true)}
-    [ -n "$chromium" ] || missing+=(chromium)
-    command -v node >/dev/null || missing+=(nodejs)
-    command -v npm >/dev/null || missing+=(npm)
-    command -v baresip >/dev/null || missing+=(baresip-core)
-    if ((${#missing[@]})); then
-        echo "installing ${missing[*]}" >&2
-        local as_root=()
-        ((EUID == 0)) || as_root=(sudo -n)
-        "${as_root[@]}" apt-get update -qq
-        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-            apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null || die 2 "cannot install ${missing[*]}"
-        chromium=${CHROMIUM:-$(command -v chromium)}
-    fi
-    local version
-    version=$(node --version)
-    version=${version#v}
-    ((${version%%.*} >= NODE_MAJOR_MIN)) || die 2 "node is $version, and $NODE_MAJOR_MIN is needed"
-}
-
-# Once for each lock file. None of the packages may run anything while it is installed.
-install_packages() {
-    local hash
-    hash=$(cat "$root"/tests/webrtc/package*.json | sha256sum | cut -c 1-12)
-    modules=$cache/webrtc-$hash
-    [ -e "$modules/complete" ] && return
-    echo "installing packages of npm into $modules" >&2
-    mkdir -p "$modules"
-    cp "$root"/tests/webrtc/package*.json "$modules/"
-    npm ci --prefix "$modules" --ignore-scripts --no-audit --no-fund --loglevel=error >&2 || die 2 "cannot install packages of npm"
-    touch "$modules/complete"
-}
-
-choose_port() {
-    local taken
-    taken=" $(awk '{ print $2 }' /proc/net/udp /proc/net/udp6 /proc/net/tcp /proc/net/tcp6 | cut -d: -f2 | tr '\n' ' ') "
-    for ((port = PORT_MIN + RANDOM % (PORT_MAX - PORT_MIN); port < PORT_MAX; port++)); do
-        [[ $taken == *" $(printf '%04X' "$port") "* ]] || return 0
-    done
-    die 2 "no free port below $PORT_MAX"
-}
-
-die() { # status, text
-    echo "webrtc: $2" >&2
-    [ -z "$work" ] || KEEP=1
-    exit "$1"
-}
-
-clean_up() {
-    local status=$? pid
-    trap '' INT TERM
-    # The driver takes browsers and switch with it.
-    for pid in $driver_pid; do
-        kill "$pid" 2>/dev/null || true
-        wait "$pid" 2>/dev/null || true
-    done
-    [ -z "$work" ] || [ -n "${KEEP:-}" ] || rm -rf "$work"
-    exit "$status"
-}
-
-trap clean_up EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-main "$@"
+parse "$@"
+run_driver

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use moqswitch_media::dtmf::{Digit, Digits};
 use moqswitch_media::rtp::{self, Packet};
 use moqswitch_media::{Egress, Ingress, Latch, Now, Own, Speech, Verdict};
-use moqswitch_proto::wire::{GroupSequence, SubscribeId, TrackInfo};
+use moqswitch_proto::wire::{GroupSequence, SubscribeId};
 use moqswitch_relay::net::SocketId;
 use moqswitch_relay::routing::PeerKey;
 use moqswitch_relay::shard::local::{Delivery, Host, LocalFrame, LocalTrack};
@@ -26,8 +26,8 @@ use crate::settings::{Kind, LegSettings};
 use crate::silence::Silence;
 use crate::srtp::Srtp;
 use crate::statistics::{LegStatistics, duration};
-use crate::tags::{Role, Tag};
-use crate::tracks::{AUDIO, CATALOG, DTMF, DigitEvent, catalog};
+use crate::tags::Role;
+use crate::tracks::{DigitEvent, catalog, offered};
 use crate::way_out::WayOut;
 use crate::window::Window;
 
@@ -145,27 +145,7 @@ impl Leg {
 
     /// The tracks that it offers.
     pub(crate) fn tracks(&self) -> Vec<LocalTrack> {
-        let offer = |name: &str, role: Role, priority: u8, timescale: u32| LocalTrack {
-            name: name.into(),
-            info: TrackInfo {
-                epoch: 0,
-                priority,
-                ordered: false,
-                max_latency_ms: 1000,
-                timescale: timescale.into(),
-            },
-            tag: Tag {
-                leg: self.name.0,
-                role,
-                turn: 0,
-            }
-            .encode(),
-        };
-        vec![
-            offer(AUDIO, Role::Audio, 200, self.timescale),
-            offer(DTMF, Role::Dtmf, 210, 1000),
-            offer(CATALOG, Role::Catalog, 220, 1000),
-        ]
+        offered(self.name.0, self.timescale)
     }
 
     /// As it was opened. A socket that reports come on.

@@ -1,9 +1,12 @@
 //! What is on a leg's tracks beside audio: digits, and the catalog by which players know what they get.
 
+use moqswitch_proto::wire::TrackInfo;
+use moqswitch_relay::shard::local::LocalTrack;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::codec::LegCodec;
+use crate::tags::{Role, Tag};
 
 /// A digit on the track `dtmf`: once when it begins, once more when it is over, with the same `at_ms`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +44,26 @@ pub(crate) fn catalog(codec: LegCodec) -> Vec<u8> {
     });
     let catalog = json!({ "audio": { "renditions": { AUDIO: track } } });
     catalog.to_string().into_bytes()
+}
+
+/// The tracks that a leg offers, whose audio has this timescale.
+pub(crate) fn offered(leg: u64, timescale: u32) -> Vec<LocalTrack> {
+    let offer = |name: &str, role: Role, priority: u8, timescale: u32| LocalTrack {
+        name: name.into(),
+        info: TrackInfo {
+            epoch: 0,
+            priority,
+            ordered: false,
+            max_latency_ms: 1000,
+            timescale: timescale.into(),
+        },
+        tag: Tag { leg, role, turn: 0 }.encode(),
+    };
+    vec![
+        offer(AUDIO, Role::Audio, 200, timescale),
+        offer(DTMF, Role::Dtmf, 210, 1000),
+        offer(CATALOG, Role::Catalog, 220, 1000),
+    ]
 }
 
 /// The track with what is said, as it is said or in a codec.

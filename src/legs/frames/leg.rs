@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use moqswitch_proto::wire::{BroadcastPath, GroupSequence, SubscribeId, TrackInfo};
+use moqswitch_proto::wire::{BroadcastPath, GroupSequence, SubscribeId};
 use moqswitch_relay::routing::PeerKey;
 use moqswitch_relay::shard::local::{Delivery, Host, LocalFrame, LocalTrack};
 
@@ -11,8 +11,8 @@ use crate::codec::LegCodec;
 use crate::command::LegName;
 use crate::hearing::Hearing;
 use crate::limits::{FRAME_GAP, PAYLOAD_BYTES_MAX};
-use crate::tags::{Role, Tag};
-use crate::tracks::{AUDIO, CATALOG, DTMF, DigitEvent, catalog};
+use crate::tags::Role;
+use crate::tracks::{DigitEvent, catalog, offered};
 
 use super::command::{FrameLegSettings, Heard, HeardFrame};
 
@@ -70,27 +70,7 @@ impl Leg {
 
     /// The tracks that it offers.
     pub(super) fn tracks(&self) -> Vec<LocalTrack> {
-        let offer = |name: &str, role: Role, priority: u8, timescale: u32| LocalTrack {
-            name: name.into(),
-            info: TrackInfo {
-                epoch: 0,
-                priority,
-                ordered: false,
-                max_latency_ms: 1000,
-                timescale: timescale.into(),
-            },
-            tag: Tag {
-                leg: self.name.0,
-                role,
-                turn: 0,
-            }
-            .encode(),
-        };
-        vec![
-            offer(AUDIO, Role::Audio, 200, self.timescale),
-            offer(DTMF, Role::Dtmf, 210, 1000),
-            offer(CATALOG, Role::Catalog, 220, 1000),
-        ]
+        offered(self.name.0, self.timescale)
     }
 
     /// Somebody wants one of its tracks, or nobody does any more.

@@ -377,20 +377,21 @@ async fn serve_stream(stream: Box<dyn Duplex>, flow: Flow, outbox: Inbox, tell: 
             }
         }
     };
-    // Places are few: who is not let in leaves.
-    let staying = async {
-        time::sleep(SIP_STRANGER_LIFE).await;
-        if is_proven.get() {
-            std::future::pending::<()>().await;
-        }
-    };
     tokio::select! {
         () = reading => {}
         () = writing => {}
-        () = staying => {}
+        () = stranger(&is_proven) => {}
     }
     // Nobody is there when the gateway has ended.
     let _ = tell.send(Came::Closed(flow.connection)).await;
+}
+
+/// Over when who is there has not been let in for long: places are few.
+pub(super) async fn stranger(is_proven: &Cell<bool>) {
+    time::sleep(SIP_STRANGER_LIFE).await;
+    if is_proven.get() {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// Who counts as one: of IPv6 a network, as anybody has one.

@@ -9,8 +9,8 @@ use moqswitch_sip::flow::Flow;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time;
 
-use super::sockets::{Came, Inbox};
-use crate::limits::{SIP_CONNECT_WAIT, SIP_CONNECTION_IDLE, SIP_STRANGER_LIFE};
+use super::sockets::{Came, Inbox, stranger};
+use crate::limits::{SIP_CONNECT_WAIT, SIP_CONNECTION_IDLE};
 
 /// One that came by HTTP.
 pub(crate) struct SipWebSocket {
@@ -60,17 +60,10 @@ pub(super) async fn serve_websocket(websocket: SipWebSocket, flow: Flow, outbox:
             }
         }
     };
-    // Places are few: who is not let in leaves.
-    let staying = async {
-        time::sleep(SIP_STRANGER_LIFE).await;
-        if is_proven.get() {
-            std::future::pending::<()>().await;
-        }
-    };
     tokio::select! {
         () = reading => {}
         () = writing => {}
-        () = staying => {}
+        () = stranger(&is_proven) => {}
     }
     drop(seat);
     // Nobody is there when the gateway has ended.
