@@ -171,7 +171,6 @@ impl Loader {
         for key in gone {
             self.take_away(key);
         }
-        self.show_melody(shelves.has_tones && !found.contains_key(&(Shelf::Music, MELODY.to_owned())));
         for (key, file) in found {
             if self.loaded.get(&key).is_some_and(|(stamp, _)| *stamp == file.stamp) {
                 continue;
@@ -183,6 +182,7 @@ impl Loader {
                 faults.push(fault);
             }
         }
+        self.show_melody(shelves.has_tones);
         self.counters.faults.store(faults.len(), Ordering::Relaxed);
         for fault in &faults {
             tracing::warn!(%fault, "not played");
@@ -249,17 +249,21 @@ impl Loader {
         }
     }
 
-    /// Music of our own is there, or a file has its name.
-    fn show_melody(&mut self, is_shown: bool) {
-        if is_shown && !self.has_melody {
-            self.tell(Command::Put {
-                shelf: Shelf::Music,
-                name: MELODY.to_owned(),
+    /// Music of our own is there where it is wanted, unless a file that can be played has its name.
+    fn show_melody(&mut self, is_wanted: bool) {
+        let (shelf, name) = (Shelf::Music, MELODY.to_owned());
+        let has_file = self.loaded.contains_key(&(shelf, name.clone()));
+        let had = std::mem::replace(&mut self.has_melody, is_wanted && !has_file);
+        match (had, self.has_melody) {
+            (false, true) => self.tell(Command::Put {
+                shelf,
+                name,
                 clip: None,
-            });
+            }),
+            // A file takes its place by itself.
+            (true, false) if !has_file => self.tell(Command::Remove { shelf, name }),
+            _ => {}
         }
-        // A file that is put takes its place.
-        self.has_melody = is_shown;
     }
 
     fn fill_melody(&mut self) {

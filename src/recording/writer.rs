@@ -73,9 +73,12 @@ impl Writer {
     pub(crate) fn run(&mut self) {
         loop {
             let is_over = self.desk.is_over();
-            self.round(Instant::now());
+            let has_more = self.round(Instant::now());
             if is_over {
                 break;
+            }
+            if has_more {
+                continue;
             }
             if self.waiting.is_empty() && self.writing.is_empty() {
                 thread::park_timeout(SPACE_INTERVAL);
@@ -95,7 +98,8 @@ impl Writer {
         }
     }
 
-    fn round(&mut self, now: Instant) {
+    /// Whether more waits than it took.
+    fn round(&mut self, now: Instant) -> bool {
         let mut batch = std::mem::take(&mut self.batch);
         batch.extend(std::iter::from_fn(|| self.frames.pop()).take(FRAMES_PER_ROUND_MAX));
         // After what came: a pause counts for all that came when it was wanted.
@@ -106,7 +110,8 @@ impl Writer {
             self.take(frame, now);
         }
         // What is due is what was said until now, or until what waits behind the others came.
-        let last = batch.last().filter(|_| batch.len() == FRAMES_PER_ROUND_MAX);
+        let has_more = batch.len() == FRAMES_PER_ROUND_MAX;
+        let last = batch.last().filter(|_| has_more);
         let clock = last.map_or(now, |last| last.came.min(now));
         batch.clear();
         self.batch = batch;
@@ -128,6 +133,7 @@ impl Writer {
         }
         let active = u64::try_from(self.writing.len()).unwrap_or(u64::MAX);
         self.place.counters.active.store(active, Ordering::Relaxed);
+        has_more
     }
 
     fn follow(&mut self, name: u64, order: Order) {

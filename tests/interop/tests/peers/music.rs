@@ -191,6 +191,39 @@ async fn files_that_come_change_and_go_are_told_and_what_is_none_is_left_out() -
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tones_are_there_while_they_are_wanted_and_no_file_plays_in_their_place() -> Result<()> {
+    let folder = folder("tones")?;
+    let relay = start(1)?;
+    let player = Player::start(&relay.ports()[0])?;
+    let (wanted, unwanted) = (
+        Shelves {
+            has_tones: true,
+            ..music(&folder)
+        },
+        music(&folder),
+    );
+    let loud = async |name: &'static str| -> Result<u8> {
+        let mut hearer = Hearer::new(&relay.ports()[0]).await?;
+        hearer.subscribe(name, "audio.pcmu").await?;
+        loudness(Codec::Pcmu, &hearer.frames(20).await?)
+    };
+    load(&player, &wanted).await?;
+    ensure!(loud("moh/default").await? >= 18, "the tones are soft");
+    fs::write(folder.join("default.wav"), wav(8000, 10))?;
+    load(&player, &wanted).await?;
+    ensure!(loud("moh/default").await? < 18, "the file is not");
+    // One that cannot be played is none.
+    fs::write(folder.join("default.wav"), b"RIFF")?;
+    load(&player, &wanted).await?;
+    ensure!(loud("moh/default").await? >= 18, "the tones are back");
+    let mut hearer = Hearer::new(&relay.ports()[0]).await?;
+    hearer.remote.until_announced("moh/default").await?;
+    load(&player, &unwanted).await?;
+    hearer.until_gone("moh/default").await?;
+    stop(relay).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn telephones_hear_music_in_their_own_codec() -> Result<()> {
     let relay = rtp::start()?;
     let player = Player::start(&relay.ports()[0])?;
