@@ -15,7 +15,7 @@ pub(crate) async fn curl(line: &str, variables: &[(&str, &str)]) -> Option<(u16,
     let output = command.output().await.unwrap();
     let told = String::from_utf8(output.stdout).unwrap();
     if output.status.code() == Some(127) {
-        println!("there is no curl: not tried: {line}");
+        eprintln!("SKIPPED: there is no curl: {line}");
         return None;
     }
     let (body, status) = told

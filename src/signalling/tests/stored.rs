@@ -200,7 +200,7 @@ async fn what_is_found_is_on_the_disk_and_found_after_a_restart() {
     let mut bob = switch.phone("5002").await;
     call(&mut alice, &mut bob).await;
     while switch.get("/api/cdr").await.json()["count"] == 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     // As it would be found after `kill -9`: nothing was closed or flushed.
     assert_eq!(directory.records().len(), 1);
@@ -226,7 +226,7 @@ async fn disk_that_takes_nothing_stops_no_call() {
     std::fs::remove_dir_all(&directory.0).unwrap();
     call(&mut alice, &mut bob).await;
     while switch.get("/api/stats").await.json()["now"]["store"]["failing"] == false {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     call(&mut alice, &mut bob).await;
     assert_eq!(
@@ -236,7 +236,7 @@ async fn disk_that_takes_nothing_stops_no_call() {
     );
     std::fs::create_dir_all(&directory.0).unwrap();
     while switch.get("/api/cdr").await.json()["count"] != 2 {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(directory.records().len(), 2);
     assert_eq!(switch.get("/api/stats").await.json()["now"]["store"]["failing"], false);
