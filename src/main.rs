@@ -60,6 +60,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         None => {
             let config = config?;
             let level = logging::install(&config.log)?;
+            logging::end_on_faults();
             let flags = arguments.flags.clone();
             let surroundings = Surroundings {
                 source: Some(Box::new(move || Config::load(&flags, std::env::vars()))),

@@ -276,6 +276,7 @@ fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, kept: 
             door: Door::new(guard),
             addresses: Addresses::default(),
             times,
+            began: Instant::now(),
         });
         post_to(&shared, webhooks);
         let asking = Rc::downgrade(&shared);

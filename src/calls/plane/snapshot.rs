@@ -24,6 +24,11 @@ impl CallPlane {
         calls.take(count).map(|call| self.view_of(call, None)).collect()
     }
 
+    /// What time it was at the last event.
+    pub fn now(&self) -> crate::moment::Now {
+        self.now
+    }
+
     /// How many calls there are.
     pub fn calls_count(&self) -> usize {
         self.calls.len()
