@@ -34,6 +34,7 @@ const { values: options } = parseArgs({
     minutes: { type: 'string', default: '10' },
     // Cases at once. Measurements go by themselves.
     lanes: { type: 'string', default: '3' },
+    impair: { type: 'string', default: '' },
     python: { type: 'string', default: '' },
     firefox: { type: 'string', default: '' },
   },
