@@ -326,7 +326,8 @@ export class Phone extends EventTarget {
       case 'callEnded':
         if (call) this.end(call, payload.reason, payload.code);
     }
-    this.storage.setItem(this.key, JSON.stringify(this.saved));
+    // Who has left, leaves nothing behind.
+    if (this.state != 'offline') this.storage.setItem(this.key, JSON.stringify(this.saved));
     this.#sync();
     this.emit('message', { type, payload });
     this.emit('change');

@@ -420,6 +420,32 @@ export const CASES = {
     await test.examine(chief, 'supervisor after a call');
   },
 
+  async 'desk and supervisor are accessible, in light and dark, and on a phone'(test) {
+    const [alice, bob] = await talk(test);
+    await hearEachOther(alice, bob);
+    for (const file of ['agent.html', 'supervisor.html']) {
+      for (const [name, viewport] of Object.entries({ narrow: { width: 320, height: 640 }, wide: { width: 1280, height: 900 } })) {
+        const page = await test.phone(2, { file, viewport, register: false, number: `${file.slice(0, 5)}-${test.tag}` });
+        await page.page.fill('#dn', page.number);
+        await page.page.click('#registerForm button');
+        if (file == 'agent.html') await page.until('at the desk', () => document.querySelector('#day'));
+        else {
+          await page.until('told of the quality', () => [...document.querySelectorAll('#scroll .tr')].some((row) => /^[1-4]\.[0-9]$/.test(row.children[4].textContent)));
+          await page.until('drawing charts', () => document.querySelectorAll('#charts rect').length > 0);
+        }
+        for (const colorScheme of ['light', 'dark']) {
+          await page.page.emulateMedia({ colorScheme });
+          await test.examine(page, `${file}, ${name}, ${colorScheme}`);
+          await test.shoot(page, `${file.replace('.html', '')}-${name}-${colorScheme}`);
+        }
+        const overflow = await page.page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+        if (overflow > 0) throw new Error(`${file} is ${overflow} pixels too wide at ${viewport.width}`);
+        await page.page.context().close();
+        test.phones.splice(test.phones.indexOf(page), 1);
+      }
+    }
+  },
+
   async 'a thousand calls do not make the supervisor slow'(test) {
     const { sockets, change, end } = manyCalls();
     const chief = await test.phone(2, { file: 'supervisor.html', register: false, viewport: { width: 1000, height: 800 }, sockets });

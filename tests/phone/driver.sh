@@ -93,7 +93,8 @@ install_speech() {
     if ! "$python" -c 'import pesq, scipy' 2>/dev/null; then
         install_by_apt python3-venv python3-dev gcc
         echo "installing packages of PyPI into $cache/speech" >&2
-        python3 -m venv "$cache/speech" && "$python" -m pip install -q 'pesq==0.0.4' numpy scipy >&2 || die 2 "cannot install pesq"
+        python3 -m venv "$cache/speech" || die 2 "cannot make an environment of Python"
+        "$python" -m pip install -q 'pesq==0.0.4' numpy scipy >&2 || die 2 "cannot install pesq"
     fi
     driver+=(--python "$python")
 }

@@ -178,7 +178,7 @@ export const REPORTS = {
     await alice.until('listing microphones', () => document.querySelector('#microphone').options.length > 1);
     const chosen = await alice.page.evaluate(() => [...document.querySelector('#microphone').options].at(-1).value);
     await alice.page.selectOption('#microphone', chosen);
-    await alice.until('using the other microphone', (id) => globalThis.asked.deviceId == id && globalThis.phone.audio.stream, chosen);
+    await alice.until('using the other microphone', (id) => globalThis.phone.audio.stream?.getTracks()[0].getSettings().deviceId == id, chosen);
     await hearEachOther(alice, bob);
     const speaker = await alice.page.evaluate(() => [...document.querySelector('#speaker').options].at(-1).value);
     await alice.page.selectOption('#speaker', speaker);

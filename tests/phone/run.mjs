@@ -12,6 +12,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 import { CASES } from './cases.mjs';
+import { firefoxPage } from './firefox.mjs';
 import { servePages } from './pages.mjs';
 import { Telephone } from './telephone.mjs';
 import { ALL_TONES, TONES, wav, writeTones } from './tones.mjs';
@@ -33,6 +34,7 @@ const { values: options } = parseArgs({
     minutes: { type: 'string', default: '10' },
     // Cases at once. Measurements go by themselves.
     lanes: { type: 'string', default: '3' },
+    impair: { type: 'string', default: '' },
     python: { type: 'string', default: '' },
     firefox: { type: 'string', default: '' },
   },
@@ -240,7 +242,7 @@ class Test {
    * @param who 0, 1 or 2. `isOpen`: its content security policy is not looked at
    */
   async phone(who, { init, browser = this.browsers[who], query = '', file = '', register = true, viewport, sockets, isOpen = false, number, ...context } = {}) {
-    const page = await browser.newPage({ permissions: ['microphone'], viewport: viewport ?? { width: 420, height: 900 }, locale: 'en', bypassCSP: isOpen, ...context });
+    const page = browser.isFirefox ? await firefoxPage({ ...options, tone: TONES[who], limit: LIMIT_MS }) : await browser.newPage({ permissions: ['microphone'], viewport: viewport ?? { width: 420, height: 900 }, locale: 'en', bypassCSP: isOpen, ...context });
     const phone = new PagePhone(this, page, who, number ?? `${['alice', 'bob', 'carol'][who]}-${this.tag}`);
     this.phones.push(phone);
     page.on('pageerror', (error) => this.complaints.push(`${phone.number}: ${error.stack ?? error}`));
