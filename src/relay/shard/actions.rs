@@ -123,7 +123,14 @@ impl Shard {
                 self.forget_request(peer, request);
                 self.with_session(peer, |session| session.track_info(request, &info));
             }
-            _ => {}
+            // Handled before.
+            Action::Remote(..)
+            | Action::Subscribe { .. }
+            | Action::UpdateSubscription { .. }
+            | Action::Unsubscribe { .. }
+            | Action::RequestTrack { .. }
+            | Action::Fetch { .. }
+            | Action::CancelRequest { .. } => {}
         }
     }
 
