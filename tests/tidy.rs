@@ -58,6 +58,7 @@ const LAYERS: &[Layer] = &[
     layer("relay/limits", &["limits"], &[], &[]),
     // They put a relay together.
     layer("relay/options", ANY, ANY, &[]),
+    layer("relay/succession", &["net", "quic"], &[], &[]),
     layer("relay/start", ANY, ANY, &[]),
     // The call plane has its own names only, but for the plane, which has all of them.
     layer("calls/limits", &[], &[], &[]),
@@ -604,9 +605,26 @@ const LAYERS: &[Layer] = &[
             "signals",
             "state",
             "telephony",
+            "upgrade",
         ],
         &["wire"],
         &["limits", "net", "Relay", "RelayHandle", "RelayOptions"],
+    ),
+    layer(
+        "upgrade",
+        &["config", "control", "generate", "limits", "notify"],
+        &[],
+        &[
+            "auth",
+            "certificate",
+            "limits",
+            "quic",
+            "shard",
+            "Heritage",
+            "RelayHandle",
+            "RelayOptions",
+            "Succession",
+        ],
     ),
 ];
 
