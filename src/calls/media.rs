@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// What the relay counted of one broadcast.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Frames that came from the leg.
     pub frames: u64,
@@ -18,7 +20,7 @@ pub struct Counters {
 }
 
 /// What a device says about what it hears.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Quality {
     /// Round trip to the relay.
     pub rtt: Duration,
@@ -55,7 +57,7 @@ pub struct QualitySummary {
 }
 
 /// What is worth a warning. Names and thresholds are those that phones know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Warning {
     /// Round trip of 400 ms or more.
     HighRtt,

@@ -1,14 +1,17 @@
 //! What the calls thread holds: the call plane, its timers, and a session for each registered device. What comes in becomes
 //! an event of the plane, and what the plane wants is carried out at once. Nothing here waits for anybody.
 
+mod away;
 mod browsing;
 mod control;
 mod counting;
 mod line;
+mod nodes;
 mod programs;
 mod requests;
 mod restart;
 mod returning;
+mod serving;
 mod session;
 mod standing_in;
 mod tally;
@@ -37,6 +40,7 @@ use crate::journal::Journal;
 use crate::limits::{CLOCK_BEGINS, GRANTS_RETRY, HOOKS_ASKED_MAX, RECONNECT};
 use crate::media::MediaPlane;
 use crate::messages::{self, MessageId};
+use crate::nodes::{NodeName, Nodes};
 use crate::records::{Kept, Store};
 use crate::settings::{Settings, UtcOffset};
 
@@ -110,6 +114,10 @@ pub(crate) struct Exchange {
     pub(crate) sip_view: SipView,
     /// Browsers that speak WebRTC with who does not.
     browsing: Browsing,
+    /// Other machines. None: there are none.
+    nodes: Option<Box<Nodes>>,
+    /// Events that went to them.
+    sent_away: u64,
     is_stopping: bool,
 }
 
@@ -141,6 +149,10 @@ enum Asker {
         after: Option<u64>,
     },
     Program(oneshot::Sender<Reply>),
+    /// Another machine, for one of its devices.
+    Node {
+        node: NodeName,
+    },
     Nobody,
 }
 
@@ -224,6 +236,8 @@ impl Exchange {
             sip_entrance: SipEntrance::default(),
             sip_view: SipView::default(),
             browsing: Browsing::new(settings.browsers),
+            nodes: None,
+            sent_away: 0,
             is_stopping: false,
         };
         let numbers = settings.numbers;
@@ -267,15 +281,29 @@ impl Exchange {
 
     /// Takes one event, and carries out everything that follows.
     pub(crate) fn handle(&mut self, event: Event) {
+        self.handle_one(event);
+        self.finish_turn();
+    }
+
+    /// Carries an event to who has its call, which is mostly the plane here.
+    fn handle_one(&mut self, event: Event) {
+        let Some(event) = self.send_away(event) else { return };
+        let sharing = self.before_sharing(&event);
         let now = self.now();
         self.plane.handle(now, event);
         self.carry_out();
+        if let Some(sharing) = sharing {
+            self.share(sharing);
+        }
+    }
+
+    /// Does what follows, and tells others of all of it.
+    fn finish_turn(&mut self) {
         while let Some(event) = self.follow_up.pop_front() {
-            let now = self.now();
-            self.plane.handle(now, event);
-            self.carry_out();
+            self.handle_one(event);
         }
         self.note_calls();
+        self.flush_nodes();
         self.moved.notify_one();
     }
 
@@ -283,7 +311,7 @@ impl Exchange {
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let plane = self.plane.poll_timeout();
         let plane = plane.and_then(|at| self.started.checked_add(at.saturating_sub(CLOCK_BEGINS)));
-        [plane, self.retry_at].into_iter().flatten().min()
+        [plane, self.retry_at, self.nodes_due()].into_iter().flatten().min()
     }
 
     pub(crate) fn handle_timeout(&mut self) {
@@ -293,10 +321,11 @@ impl Exchange {
                 self.grant(session, grants);
             }
         }
+        self.handle_nodes_timeout();
         let now = self.now();
         self.plane.handle_timeout(now);
         self.carry_out();
-        self.note_calls();
+        self.finish_turn();
     }
 
     /// Ends every call and every session.
@@ -310,6 +339,7 @@ impl Exchange {
             self.tell(session, &messages::goaway(RECONNECT), None);
         }
         self.handle(Event::Admin(AdminEvent::Shutdown));
+        self.leave_nodes();
     }
 
     /// Registers a device, or says why not. `session` is the one that the socket has.
@@ -471,12 +501,20 @@ impl Exchange {
         match action {
             // The gateway's telephones have no session at the relay.
             MediaAction::Grants { session, .. } if self.outlet.has(session) || self.asterisk.has(session) => {}
-            MediaAction::Grants { session, grants } => self.grant(session, grants),
+            MediaAction::Grants { session, grants } => {
+                if !self.serve_grants(session, &grants) {
+                    self.grant_by(session, None, grants);
+                }
+            }
             MediaAction::Codecs { call, legs } => self.media.codecs(call, &legs),
             MediaAction::Record { call, on } => self.media.record(call, on),
             MediaAction::PauseRecording { call, paused } => self.media.pause_recording(call, paused),
             MediaAction::Recorded(call) => self.media.recorded(&call),
-            MediaAction::Count { leg } => self.media.count(leg),
+            MediaAction::Count { leg } => {
+                if !self.serve_count(leg) {
+                    self.media.count(leg);
+                }
+            }
         }
     }
 
@@ -488,15 +526,24 @@ impl Exchange {
                 if self.journal.is_some() {
                     self.changed_calls.insert(leg.call);
                 }
+                if let Some(nodes) = &mut self.nodes {
+                    nodes.changed_calls.insert(leg.call, leg.cause);
+                }
                 self.events.push("leg", &messages::leg_view(leg));
                 if leg.is_controlled {
                     self.follow_leg(leg);
                 }
             }
-            Report::LegRecord(record) => self.events.push("legRecord", &messages::leg_record(record)),
+            Report::LegRecord(record) => {
+                if let Some(nodes) = &mut self.nodes {
+                    nodes.served.remove(&record.leg);
+                }
+                self.events.push("legRecord", &messages::leg_record(record));
+            }
             Report::CallRecord(record) => {
                 self.tally.record(record);
                 self.note_over(record.call);
+                self.share_end(record.call, record.cause);
                 self.keep(&messages::call_record(record));
             }
             Report::Supervision { call, supervisor, mode } => {
