@@ -6,6 +6,9 @@ use std::time::Duration;
 /// Longest coalescing pause of a shard; a longer one would be audible. More is a configuration error.
 pub const BATCH_WINDOW_MAX: Duration = Duration::from_millis(10);
 
+/// The longest batch window of `auto`.
+pub const BATCH_WINDOW_BY_LOAD: Duration = Duration::from_micros(750);
+
 /// Longest configurable duration of any other kind. More is a configuration error.
 pub const CONFIGURED_DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 

@@ -146,7 +146,7 @@ impl Switch {
 
     /// What an operator wants to see first.
     pub fn banner(&self, format: LogFormat) -> String {
-        let drafts: Vec<&str> = Version::EVERY.iter().map(|version| version.name()).collect();
+        let drafts: Vec<&str> = Version::SPOKEN.iter().map(|version| version.name()).collect();
         let admin = self.control.admin_address();
         let sha256 = &self.relay.identity().sha256_hex;
         let phone = self.has_phone.then(|| telephony::phone_url(self.http_address()));

@@ -10,6 +10,7 @@
 #   --screenshots FOLDER  pictures of the pages: light and dark, wide and narrow
 #   --json FILE      what was seen
 #   --loadgen PROGRAM  for measurements on a bad path                     (cases "measure: …" run when they are named)
+#   --lanes N        how many cases at once                               (default: 3)
 #   --minutes N      how long "measure: long calls" takes                 (default: 10)
 #
 #   CHROMIUM         the browser                (default: chromium of the path)
@@ -31,6 +32,7 @@ parse() {
         --pages) driver+=(--pages "$(realpath -m "$(value "$@")")") ;;
         --screenshots) driver+=(--screenshots "$(realpath -m "$(value "$@")")") ;;
         --loadgen) driver+=(--loadgen "$(realpath -m "$(value "$@")")") ;;
+        --lanes) driver+=(--lanes "$(value "$@")") ;;
         --minutes) driver+=(--minutes "$(value "$@")") ;;
         --json) driver+=(--json "$(realpath -m "$(value "$@")")") ;;
         -h | --help) awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"; exit 0 ;;

@@ -88,6 +88,28 @@ fn control_programs_have_an_address_of_their_own() {
 }
 
 #[test]
+fn every_metric_of_a_switch_is_in_the_manual() {
+    let relay = Running::start(&mut moqswitch());
+    let figures = || get(relay.admin, "/metrics").unwrap_or_default();
+    relay.until("there are figures", || figures().contains("moqswitch_calls "));
+    let text = figures();
+    let manual = std::fs::read_to_string("src/OPERATING.md").unwrap();
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    let names = samples.filter_map(|line| line.strip_prefix("moqswitch_")?.split(['{', ' ']).next());
+    let mut count = 0;
+    for name in names {
+        let whole = ["_bucket", "_sum", "_count"]
+            .iter()
+            .find_map(|end| name.strip_suffix(end))
+            .unwrap_or(name);
+        let is_told = |name: &str| manual.contains(&format!("`{name}`"));
+        assert!(is_told(name) || is_told(whole), "{name} is not explained");
+        count += 1;
+    }
+    assert!(count > 100, "only {count} samples");
+}
+
+#[test]
 fn a_reader_of_the_ready_line_may_go() {
     // Where it listens is in the line that nobody reads: the port is chosen before.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -31,6 +31,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use moqswitch_relay::BatchWindow;
 use moqswitch_relay::auth::Patterns;
 use moqswitch_relay::certificate::CertificateFiles;
 use moqswitch_relay::quic::CongestionControl;
@@ -67,7 +68,7 @@ pub struct Config {
     pub shards: Option<NonZeroUsize>,
     /// `None`: every usable core.
     pub cores: Option<Vec<usize>>,
-    pub batch_window: Duration,
+    pub batch_window: BatchWindow,
     pub spin: bool,
     /// Telephone calls. `None`: there are none.
     pub calls: Option<CallsConfig>,

@@ -36,7 +36,7 @@ pub(super) fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
             .optional("shards", |text| values::count(text, shards_max))?
             .and_then(NonZeroUsize::new),
         cores: layers.optional("cores", values::cores)?,
-        batch_window: layers.one("batch_window", |text| values::duration(text, limits::BATCH_WINDOW_MAX))?,
+        batch_window: layers.one("batch_window", values::batch_window)?,
         spin: layers.one("spin", values::boolean)?,
         calls,
         media: MediaConfig {

@@ -107,6 +107,7 @@ const SETTINGS: &[Setting] = &[
         help: &[
             "How long a busy shard gathers work before it takes a turn; 0 to 10ms.",
             "Longer costs that much latency at worst and saves CPU per frame.",
+            "auto: not at all while the shard has time to spare, up to 750us as its core fills; auto:1ms sets that bound.",
         ],
     },
     Setting {

@@ -70,6 +70,7 @@ pub mod topology;
 
 pub use options::{RelayOptions, ServerIdentity};
 pub use quic::ResetKey;
+pub use shard::BatchWindow;
 pub use start::{Announcements, Relay, RelayHandle, Routes, Visitor};
 
 /// The example of the README is compiled and run.

@@ -20,7 +20,7 @@ use crate::limits::CACHE_BYTES_MIN;
 use crate::net::{RingConfig, SocketOptions};
 use crate::quic::{EndpointOptions, ResetKey, ServerCertificate, TransportOptions};
 use crate::routing::{ShardId, TableLimits, TrackLimits};
-use crate::shard::{AdmissionRequests, FeedWriter, ShardLimits, ShardOptions, WebRequests};
+use crate::shard::{AdmissionRequests, BatchWindow, FeedWriter, ShardLimits, ShardOptions, WebRequests};
 
 /// What [`Relay::start`](crate::Relay::start) takes. [`RelayOptions::default`] listens on loopback, with a development
 /// certificate, open to everyone on this host.
@@ -34,7 +34,7 @@ pub struct RelayOptions {
     pub cores: Option<Vec<usize>>,
     /// How long a busy shard gathers work before a turn. Default 750 us: longer costs that much latency at worst and
     /// saves CPU for each frame.
-    pub batch_window: Duration,
+    pub batch_window: BatchWindow,
     /// Never let an idle shard sleep. Default false: it costs all of every shard's core.
     pub spin: bool,
     /// Chosen by server name. Default: none, and a development certificate is made.
@@ -106,7 +106,7 @@ impl Default for RelayOptions {
             listen: SocketAddr::from(([127, 0, 0, 1], 4443)),
             shards: None,
             cores: None,
-            batch_window: Duration::from_micros(750),
+            batch_window: BatchWindow::Fixed(Duration::from_micros(750)),
             spin: false,
             certificates: Vec::new(),
             clients: None,
@@ -187,7 +187,7 @@ impl RelayOptions {
                 retry_above: HANDSHAKES_BEFORE_RETRY,
                 attempts_per_second: self.attempts_per_second,
                 transport: self.transport(),
-                versions: Version::EVERY.to_vec(),
+                versions: Version::SPOKEN.to_vec(),
             },
             qmux: self.websockets(),
             ring: self.ring.clone(),
@@ -234,7 +234,7 @@ impl RelayOptions {
             ack_delay: self
                 .transport
                 .ack_delay_max
-                .saturating_sub(2 * self.batch_window)
+                .saturating_sub(2 * self.batch_window.max())
                 .max(ACK_DELAY_MIN),
             ..self.transport.clone()
         }

@@ -107,7 +107,8 @@ impl Call {
                 };
                 self.end_subscription(at, *id, &why, lines);
             }
-            AnswerEvent::SubscriptionEnd { .. }
+            AnswerEvent::TrackProperties { .. }
+            | AnswerEvent::SubscriptionEnd { .. }
             | AnswerEvent::TrackInfo { .. }
             | AnswerEvent::TrackClosed { .. }
             | AnswerEvent::FetchChunk { .. }

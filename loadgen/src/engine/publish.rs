@@ -329,6 +329,7 @@ const ACCEPTED: SubscribeOk = SubscribeOk {
     max_latency_ms: 1000,
     start: None,
     end: None,
+    timescale: None,
 };
 
 /// A stream type and GROUP, or a frame header.
