@@ -28,6 +28,7 @@ use crate::limits::CALLS_STOP_WAIT_MAX;
 use crate::logging::LevelHandle;
 use crate::mesh::Mesh;
 use crate::music::Music;
+use crate::nodes::StoreThread;
 use crate::notify::Notifier;
 use crate::reload::{Certificates, Reloads, Seen, TokenKeys};
 use crate::telephony::{Running, Telephony};
@@ -59,6 +60,8 @@ pub struct Switch {
     relay: RelayHandle,
     control: ControlHandle,
     signalling: Option<SignallingHandle>,
+    /// What carries messages to other machines.
+    store: Option<StoreThread>,
     has_phone: bool,
 }
 
@@ -81,7 +84,8 @@ impl Switch {
         let stamp = config.auth.key.as_deref().map(Stamp::of).unwrap_or_default();
         let authority = config.auth.authority.as_ref().map(Authority::new).transpose()?;
         let (admissions, asked) = authority::admissions();
-        let telephony = Telephony::new(config, takeover.as_ref().and_then(Takeover::key_of_devices))?;
+        let mut telephony = Telephony::new(config, takeover.as_ref().and_then(Takeover::key_of_devices))?;
+        let store = telephony.as_mut().and_then(Telephony::take_store);
         let options = RelayOptions {
             admissions: authority.is_some().then_some(admissions),
             web_requests: Some(listener.web_requests()),
@@ -164,6 +168,7 @@ impl Switch {
             relay,
             control,
             signalling: state.signalling,
+            store,
             has_phone: config.calls.as_ref().is_some_and(|calls| calls.phone),
         })
     }
@@ -229,6 +234,9 @@ impl Switch {
         let outcome = self.relay.join();
         if let Some(signalling) = self.signalling {
             end_calls(&signalling);
+        }
+        if let Some(store) = self.store {
+            store.join();
         }
         self.control.stop()?;
         outcome

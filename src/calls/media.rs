@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::codec::Codec;
 use crate::mos;
 
 /// What the relay counted of one broadcast.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Frames that came from the leg.
     pub frames: u64,
@@ -25,7 +27,7 @@ pub struct Counters {
 }
 
 /// What a device says about what it hears.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Quality {
     /// Round trip to the relay.
     pub rtt: Duration,
@@ -62,7 +64,7 @@ pub struct QualitySummary {
 }
 
 /// The last report of a leg, as who watches calls is told. Whole numbers, so that small changes are none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastQuality {
     /// Round trip to the relay in milliseconds.
     pub rtt_ms: u32,
@@ -101,7 +103,7 @@ impl LastQuality {
 }
 
 /// What is worth a warning. Names and thresholds are those that phones know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Warning {
     /// Round trip of 400 ms or more.
     HighRtt,

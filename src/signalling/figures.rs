@@ -64,6 +64,39 @@ pub struct Figures {
     pub sip: Option<SipFigures>,
     /// None: there are no channels of Asterisk.
     pub asterisk: Option<AsteriskFigures>,
+    /// None: there is one machine.
+    pub nodes: Option<NodeFigures>,
+}
+
+/// How it stands with other machines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeFigures {
+    /// Are messages carried?
+    pub is_up: bool,
+    /// Machines that can be heard.
+    pub peers: u64,
+    /// Their devices that are known here.
+    pub devices: u64,
+    /// Their calls.
+    pub calls: u64,
+    /// Legs of devices here in calls of others, and of theirs in calls here.
+    pub legs_away: u64,
+    /// As above.
+    pub legs_served: u64,
+    /// Messages to others.
+    pub said: u64,
+    /// For which there was no room, or nothing that carries them.
+    pub unsaid: u64,
+    /// Messages of others.
+    pub heard: u64,
+    /// That could not be read.
+    pub unread: u64,
+    /// Times that messages of others were missing.
+    pub missed: u64,
+    /// Requests that another machine did not answer in time.
+    pub unanswered: u64,
+    /// Devices of others for which there was no room here.
+    pub refused: u64,
 }
 
 /// How SIP does.

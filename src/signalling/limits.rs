@@ -328,3 +328,50 @@ pub const SIP_CODEC_INTERVAL: Duration = Duration::from_secs(1);
 pub const SIP_MEDIA_TIMEOUT: Duration = Duration::from_secs(120);
 /// How often a telephone that waits for an answer is told that there is none yet.
 pub const SIP_PROVISIONAL_INTERVAL: Duration = Duration::from_secs(55);
+
+/// Bytes of a machine's name among others.
+pub const NODE_NAME_BYTES_MAX: usize = 64;
+
+/// Other machines. What one more says is not heeded, and counted.
+pub const NODES_MAX: usize = 64;
+
+/// Messages of other machines that wait for the calls thread. One more is lost, and asked for again.
+pub const NODE_MESSAGES_IN_MAX: usize = 16_384;
+
+/// Messages to other machines that wait to be carried: as many as a table of all devices has parts, twice. One more is lost,
+/// and asked for again.
+pub const NODE_MESSAGES_OUT_MAX: usize = 16_384;
+
+/// Bytes of a message between machines. A longer one is not sent, and counted.
+pub const NODE_MESSAGE_BYTES_MAX: usize = 768 * 1024;
+
+/// Devices, calls and legs in one message of a table.
+pub const NODE_PART_ENTRIES: usize = 64;
+
+/// Changes of a table that wait while the table comes. With more it is asked for again.
+pub const NODE_CHANGES_DELAYED_MAX: usize = 1024;
+
+/// Legs of devices here in calls of other machines. One more is refused: congestion.
+pub const NODE_LEGS_MAX: usize = 65_536;
+
+/// Requests that other machines have not answered. One more is refused: 503.
+pub const NODE_REQUESTS_MAX: usize = 16_384;
+
+/// Facts about media that wait to be told to one machine. One more is left out.
+pub const NODE_FACTS_MAX: usize = 4096;
+
+/// Legs that are over, of which other machines want the counters. For one more the oldest has none in its record.
+pub const NODE_COUNTED_MAX: usize = 4096;
+
+/// From one sign of life of a machine to the next.
+pub const NODE_BEAT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A machine that gives no sign of life for so long is gone. What carries messages may be away for longer: that is no sign of
+/// anything.
+pub const NODE_SILENCE_MAX: Duration = Duration::from_secs(8);
+
+/// How long another machine may take to answer a request: then it is refused, 503.
+pub const NODE_REQUEST_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// A device that only refreshes its registration is told of once in this time.
+pub const NODE_REFRESH_INTERVAL: Duration = Duration::from_secs(3600);

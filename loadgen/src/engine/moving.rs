@@ -50,7 +50,7 @@ impl Shard {
             participant,
             generation: person.generation,
         });
-        let Ok(next) = self.lines.connect(path) else {
+        let Ok(next) = self.lines.connect(usize::from(participant), path) else {
             return self.leave_relay(call, participant, line);
         };
         person.moving = Some(Moving {

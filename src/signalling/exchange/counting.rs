@@ -44,6 +44,7 @@ impl Exchange {
             records: self.store.as_ref().map(Store::figures),
             sip: self.sip_view.figures(),
             asterisk: self.asterisk_figures.clone(),
+            nodes: self.nodes.as_ref().map(|nodes| nodes.figures()),
             ..Figures::default()
         }
     }

@@ -6,7 +6,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Instant;
 
-use moqswitch_calls::Refusal;
+use moqswitch_calls::{Refusal, Reply};
 
 use super::{Asker, Exchange};
 use crate::limits::{GRANTS_RETRY, RENEWALS_MAX, RENEWALS_PERIOD};
@@ -69,6 +69,7 @@ impl Exchange {
                     asked,
                 } => self.refuse(session, id.as_ref(), call.as_ref(), &asked, Refusal::Full),
                 Asker::Registration { .. } => self.refusal = Some(Refusal::Full),
+                Asker::Node { node } => self.reply_to_node(&node, Reply::Refused(Refusal::Full)),
                 // Its way to the answer ends, which is one.
                 Asker::Program(_) | Asker::Nobody => {}
             }

@@ -1,15 +1,18 @@
 //! What the calls thread holds: the call plane, its timers, and a session for each registered device. What comes in becomes
 //! an event of the plane, and what the plane wants is carried out at once. Nothing here waits for anybody.
 
+mod away;
 mod browsing;
 mod control;
 mod counting;
 mod failing;
 mod line;
+mod nodes;
 mod programs;
 mod requests;
 mod restart;
 mod returning;
+mod serving;
 mod session;
 mod standing_in;
 mod tally;
@@ -38,6 +41,7 @@ use crate::journal::Journal;
 use crate::limits::{CLOCK_BEGINS, GRANTS_RETRY, HANDED_ON, HOOKS_ASKED_MAX, RECONNECT};
 use crate::media::MediaPlane;
 use crate::messages::{self, MessageId};
+use crate::nodes::{NodeName, Nodes};
 use crate::records::{Kept, Store};
 use crate::settings::{Settings, UtcOffset};
 
@@ -113,6 +117,10 @@ pub(crate) struct Exchange {
     /// Browsers that speak WebRTC with who does not.
     browsing: Browsing,
     renewals: Renewals,
+    /// Other machines. None: there are none.
+    nodes: Option<Box<Nodes>>,
+    /// Events that went to them.
+    sent_away: u64,
     is_stopping: bool,
 }
 
@@ -147,6 +155,10 @@ enum Asker {
         after: Option<u64>,
     },
     Program(oneshot::Sender<Reply>),
+    /// Another machine, for one of its devices.
+    Node {
+        node: NodeName,
+    },
     Nobody,
 }
 
@@ -231,6 +243,8 @@ impl Exchange {
             sip_view: SipView::default(),
             browsing: Browsing::new(settings.browsers),
             renewals: Renewals::default(),
+            nodes: None,
+            sent_away: 0,
             is_stopping: false,
         };
         let numbers = settings.numbers;
@@ -274,11 +288,27 @@ impl Exchange {
 
     /// Takes one event, and carries out everything that follows.
     pub(crate) fn handle(&mut self, event: Event) {
+        self.handle_one(event);
+        self.finish_turn();
+    }
+
+    /// Carries an event to who has its call, which is mostly the plane here.
+    fn handle_one(&mut self, event: Event) {
+        let Some(event) = self.send_away(event) else { return };
+        let sharing = self.before_sharing(&event);
         self.feed(event);
+        if let Some(sharing) = sharing {
+            self.share(sharing);
+        }
+    }
+
+    /// Does what follows, and tells others of all of it.
+    fn finish_turn(&mut self) {
         while let Some(event) = self.follow_up.pop_front() {
-            self.feed(event);
+            self.handle_one(event);
         }
         self.note_calls();
+        self.flush_nodes();
         self.moved.notify_one();
     }
 
@@ -294,7 +324,7 @@ impl Exchange {
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let plane = self.plane.poll_timeout();
         let plane = plane.and_then(|at| self.started.checked_add(at.saturating_sub(CLOCK_BEGINS)));
-        [plane, self.retry_at].into_iter().flatten().min()
+        [plane, self.retry_at, self.nodes_due()].into_iter().flatten().min()
     }
 
     pub(crate) fn handle_timeout(&mut self) {
@@ -304,15 +334,13 @@ impl Exchange {
                 self.grant(session, grants);
             }
         }
+        self.handle_nodes_timeout();
         self.attempt(|own| {
             let now = own.now();
             own.plane.handle_timeout(now);
         });
         self.carry_out();
-        while let Some(event) = self.follow_up.pop_front() {
-            self.feed(event);
-        }
-        self.note_calls();
+        self.finish_turn();
     }
 
     /// Ends every call and every session.
@@ -326,6 +354,7 @@ impl Exchange {
             self.tell(session, &messages::goaway(RECONNECT), None);
         }
         self.handle(Event::Admin(AdminEvent::Shutdown));
+        self.leave_nodes();
     }
 
     /// Tells every session to come again, and leaves calls as they are.
@@ -500,12 +529,20 @@ impl Exchange {
         match action {
             // The gateway's telephones have no session at the relay.
             MediaAction::Grants { session, .. } if self.outlet.has(session) || self.asterisk.has(session) => {}
-            MediaAction::Grants { session, grants } => self.grant(session, grants),
+            MediaAction::Grants { session, grants } => {
+                if !self.serve_grants(session, &grants) {
+                    self.grant_by(session, None, grants);
+                }
+            }
             MediaAction::Codecs { call, legs } => self.media.codecs(call, &legs),
             MediaAction::Record { call, on } => self.media.record(call, on),
             MediaAction::PauseRecording { call, paused } => self.media.pause_recording(call, paused),
             MediaAction::Recorded(call) => self.media.recorded(&call),
-            MediaAction::Count { leg } => self.media.count(leg),
+            MediaAction::Count { leg } => {
+                if !self.serve_count(leg) {
+                    self.media.count(leg);
+                }
+            }
         }
     }
 
@@ -517,15 +554,27 @@ impl Exchange {
                 if self.journal.is_some() {
                     self.changed_calls.insert(leg.call);
                 }
+                if let Some(nodes) = &mut self.nodes {
+                    nodes.changed_calls.insert(leg.call, leg.cause);
+                }
                 self.events.push("leg", &messages::leg_view(leg));
                 if leg.is_controlled {
                     self.follow_leg(leg);
                 }
             }
-            Report::LegRecord(record) => self.events.push("legRecord", &messages::leg_record(record)),
-            Report::CallEnded(record) => self.note_ended(record.call, &messages::call_record(record)),
+            Report::LegRecord(record) => {
+                if let Some(nodes) = &mut self.nodes {
+                    nodes.served.remove(&record.leg);
+                }
+                self.events.push("legRecord", &messages::leg_record(record));
+            }
+            Report::CallEnded(record) => {
+                self.share_end(record.call, record.cause);
+                self.note_ended(record.call, &messages::call_record(record));
+            }
             Report::CallRecord(record) => {
                 self.tally.record(record);
+                self.share_end(record.call, record.cause);
                 let told = messages::call_record(record);
                 self.note_ended(record.call, &told);
                 self.keep(&told);

@@ -394,7 +394,7 @@ mod tests {
     use crate::messages;
 
     fn session() -> (Session, LineEnd) {
-        let (line, end) = Line::new(1);
+        let (line, end) = Line::new(1, None);
         let dn = Number::new("5001").unwrap();
         (Session::new(dn, Text::new("one"), Dialect::Payload, false, line), end)
     }

@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn hooks_decide_by_target_or_cause() {
-        let target = Target::Group(moqswitch_calls::Text::new("sales"));
+        let target = Target::Group(Text::new("sales"));
         assert_eq!(
             decide(r#"{"target":"group/sales","note":1}"#),
             Some(HookAnswer::Target(target))

@@ -17,6 +17,7 @@ mod innocent;
 mod library;
 mod main_path;
 mod mediaswitch;
+mod nodes;
 mod outward;
 mod races;
 mod readme;

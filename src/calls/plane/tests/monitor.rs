@@ -65,7 +65,11 @@ impl Monitor {
             ) => {
                 self.requests.insert(*request);
             }
-            Event::Register(RegisterEvent::Lost { .. }) | Event::Media(_) | Event::Admin(_) => {}
+            Event::Register(
+                RegisterEvent::Lost { .. } | RegisterEvent::Gone { .. } | RegisterEvent::Elsewhere { .. },
+            )
+            | Event::Media(_)
+            | Event::Admin(_) => {}
         }
     }
 
