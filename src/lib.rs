@@ -15,6 +15,7 @@
 //!   state              what outlives the process: the key of stateless resets
 //!   token user dial    `moqswitch token`, `user` and `dial`: what is made or explained for an operator
 //!   handset            `moqswitch say` and `listen`: a mouth and ears for an operator
+//!   upgrade            the process that follows this one, or that this one follows
 //!   logging signals reload notify
 //! ```
 //!
@@ -53,4 +54,5 @@ pub mod state;
 pub mod switch;
 mod telephony;
 pub mod token;
+pub mod upgrade;
 pub mod user;

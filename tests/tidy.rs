@@ -24,6 +24,8 @@ const LAYERS: &[Layer] = &[
     layer("proto/wire", &["wire", "limits"], &[], &[]),
     layer("proto/session", &["session", "wire", "limits"], &[], &[]),
     layer("proto/qmux", &["qmux", "wire", "limits"], &[], &[]),
+    layer("proto/ietf", &["ietf", "session", "wire", "limits"], &[], &[]),
+    layer("proto/peer", &["ietf", "session", "wire"], &[], &[]),
     layer("proto/limits", &[], &[], &[]),
     layer("relay/net", &["net", "limits"], &[], &[]),
     layer(
@@ -33,7 +35,7 @@ const LAYERS: &[Layer] = &[
         &[],
     ),
     layer("relay/routing", &["routing", "limits"], &["wire", "limits"], &[]),
-    layer("relay/driver", &["driver", "quic"], &["wire", "session"], &[]),
+    layer("relay/driver", &["driver", "quic"], &["wire", "session", "peer"], &[]),
     layer(
         "relay/shard",
         &[
@@ -46,7 +48,7 @@ const LAYERS: &[Layer] = &[
             "ratelimit",
             "limits",
         ],
-        &["wire", "session", "qmux", "limits"],
+        &["wire", "session", "peer", "qmux", "limits"],
         &[],
     ),
     layer("relay/auth", &["auth"], &[], &[]),
@@ -56,6 +58,7 @@ const LAYERS: &[Layer] = &[
     layer("relay/limits", &["limits"], &[], &[]),
     // They put a relay together.
     layer("relay/options", ANY, ANY, &[]),
+    layer("relay/succession", &["net", "quic"], &[], &[]),
     layer("relay/start", ANY, ANY, &[]),
     // The call plane has its own names only, but for the plane, which has all of them.
     layer("calls/limits", &[], &[], &[]),
@@ -602,9 +605,26 @@ const LAYERS: &[Layer] = &[
             "signals",
             "state",
             "telephony",
+            "upgrade",
         ],
         &["wire"],
         &["limits", "net", "Relay", "RelayHandle", "RelayOptions"],
+    ),
+    layer(
+        "upgrade",
+        &["config", "control", "generate", "limits", "notify"],
+        &[],
+        &[
+            "auth",
+            "certificate",
+            "limits",
+            "quic",
+            "shard",
+            "Heritage",
+            "RelayHandle",
+            "RelayOptions",
+            "Succession",
+        ],
     ),
 ];
 
@@ -652,6 +672,8 @@ const PURE: &[&str] = &[
     "proto/wire",
     "proto/session",
     "proto/qmux",
+    "proto/ietf",
+    "proto/peer",
     "relay/routing",
     "relay/auth",
     "asterisk",
@@ -680,6 +702,8 @@ const CLOCKLESS: &[&str] = &[
     "proto/wire",
     "proto/session",
     "proto/qmux",
+    "proto/ietf",
+    "proto/peer",
     "relay/routing",
     "relay/auth",
     "asterisk",
@@ -784,6 +808,7 @@ fn imports_are_of_one_module_each() {
 /// Modules that name each other in a circle; elsewhere there is none. They are one type, told in several files.
 const CIRCLES: &[&str] = &[
     "src/calls/plane",
+    "src/proto/ietf/session",
     "src/proto/session",
     "src/relay/net/ring",
     "src/relay/routing",

@@ -104,7 +104,7 @@ pub use event::{
 };
 pub use grants::Grants;
 pub use ids::{CallId, HookId, LegId, LegNumber, NameError, Number, Payload, RequestId, SessionId, Text};
-pub use media::{Counters, Quality, QualitySummary, Warning};
+pub use media::{Counters, LastQuality, Quality, QualitySummary, Warning};
 pub use moment::{LocalTime, Now};
 pub use plane::{CallPlane, IdSource};
 pub use presence::{AgentState, Status};

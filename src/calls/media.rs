@@ -61,6 +61,45 @@ pub struct QualitySummary {
     scores: u32,
 }
 
+/// The last report of a leg, as who watches calls is told. Whole numbers, so that small changes are none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastQuality {
+    /// Round trip to the relay in milliseconds.
+    pub rtt_ms: u32,
+    /// Variation of arrival in milliseconds.
+    pub jitter_ms: u32,
+    /// Frames that did not come, of a thousand.
+    pub loss_permille: u16,
+    /// Ten times the score. None: the device does not estimate it.
+    pub mos_tenths: Option<u8>,
+}
+
+impl LastQuality {
+    pub(crate) fn of(quality: &Quality) -> Self {
+        let ms = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+        // A score is at most 4.5, and not below 1.
+        let tenths = |mos: f32| {
+            (10_u8..=45)
+                .find(|tenths| f32::from(*tenths) + 0.5 > mos * 10.0)
+                .unwrap_or(45)
+        };
+        Self {
+            rtt_ms: ms(quality.rtt),
+            jitter_ms: ms(quality.jitter),
+            loss_permille: quality.loss_permille,
+            mos_tenths: quality.mos.map(tenths),
+        }
+    }
+
+    /// Is the score another one, by so much that who watches is to be told?
+    pub(crate) fn differs(self, told: Option<Self>) -> bool {
+        match (self.mos_tenths, told.and_then(|told| told.mos_tenths)) {
+            (Some(mos), Some(told)) => mos.abs_diff(told) >= TOLD_TENTHS,
+            (mos, told) => mos != told,
+        }
+    }
+}
+
 /// What is worth a warning. Names and thresholds are those that phones know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Warning {
@@ -161,12 +200,33 @@ fn share(count: u32) -> f32 {
 /// What a frame is long.
 const FRAME: Duration = Duration::from_millis(20);
 
+/// Who watches is told of a score that changed by so much, in tenths.
+const TOLD_TENTHS: u8 = 2;
+
 /// No report has more.
 const REPORTED_MAX: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn watchers_are_told_of_scores_that_changed() {
+        let of = |mos| {
+            let quality = Quality {
+                mos,
+                ..Quality::default()
+            };
+            LastQuality::of(&quality.sane())
+        };
+        assert_eq!(of(Some(4.27)).mos_tenths, Some(43));
+        assert_eq!(of(Some(9.0)).mos_tenths, Some(45));
+        assert_eq!(of(Some(0.0)).mos_tenths, Some(10));
+        assert!(of(Some(4.2)).differs(None));
+        assert!(!of(Some(4.2)).differs(Some(of(Some(4.3)))));
+        assert!(of(Some(4.2)).differs(Some(of(Some(4.0)))));
+        assert!(!of(None).differs(Some(of(None))));
+    }
 
     #[test]
     fn summaries_are_means_of_what_can_be() {

@@ -72,6 +72,8 @@ pub struct Config {
     pub calls: Option<CallsConfig>,
     pub media: MediaConfig,
     pub drain_deadline: Duration,
+    /// How long sessions may stay in a process that another has taken over from.
+    pub upgrade_deadline: Duration,
     /// `None`: that of systemd or of the user. Empty: nothing is kept.
     pub state_directory: Option<PathBuf>,
     pub tls: TlsConfig,

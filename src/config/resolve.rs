@@ -45,6 +45,7 @@ pub(super) fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
             tones: layers.one("media.tones", values::boolean)?,
         },
         drain_deadline: layers.one("drain_deadline", any_duration)?,
+        upgrade_deadline: layers.one("upgrade_deadline", any_duration)?,
         state_directory: layers.optional("state_directory", |text| Ok(PathBuf::from(text)))?,
         tls: tls(layers)?,
         limits: limits(layers)?,

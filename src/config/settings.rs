@@ -125,6 +125,15 @@ const SETTINGS: &[Setting] = &[
         ],
     },
     Setting {
+        path: "upgrade_deadline",
+        kind: Kind::One,
+        value: Value::Default(r#""10m""#),
+        help: &[
+            "After `moqswitch upgrade`, how long sessions may stay in the process before that do not follow to the new one.",
+            "Costs its memory for that time.",
+        ],
+    },
+    Setting {
         path: "state_directory",
         kind: Kind::One,
         value: Value::Unset {

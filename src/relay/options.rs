@@ -21,6 +21,7 @@ use crate::net::{RingConfig, SocketOptions};
 use crate::quic::{EndpointOptions, ResetKey, ServerCertificate, TransportOptions};
 use crate::routing::{ShardId, TableLimits, TrackLimits};
 use crate::shard::{AdmissionRequests, BatchWindow, FeedWriter, ShardLimits, ShardOptions, WebRequests};
+use crate::succession::Heritage;
 
 /// What [`Relay::start`](crate::Relay::start) takes. [`RelayOptions::default`] listens on loopback, with a development
 /// certificate, open to everyone on this host.
@@ -48,6 +49,17 @@ pub struct RelayOptions {
     /// Keys of tokens. Who has one in the query of its path gets what it grants, and not `grant`. Default (`None`): there
     /// are no tokens. [`ShardCommand::ReplaceKeys`](crate::shard::ShardCommand::ReplaceKeys) replaces them.
     pub keys: Option<Arc<Keys>>,
+    /// Processes that can follow each other at the address without a gap, by [`RelayHandle::succession`]: for so many are
+    /// sockets bound, at most [`GENERATIONS_MAX`](crate::limits::GENERATIONS_MAX) and so many as 256 sockets allow. Default
+    /// 1: nobody follows. A socket costs a kilobyte or two.
+    ///
+    /// [`RelayHandle::succession`]: crate::RelayHandle::succession
+    pub generations: usize,
+    /// What is taken over from a process that goes. Default (`None`): nothing, and the address is bound.
+    pub heritage: Option<Heritage>,
+    /// Keys of tokens by which processes that follow each other know each other. They grant what they say, whatever else
+    /// decides on sessions. Default (`None`): there are none.
+    pub kin: Option<Arc<Keys>>,
     /// What stateless reset tokens derive from. Default (`None`): drawn at random, and the clients of a relay that died
     /// learn of it when they time out. With the key of the one before at its address, they learn of it in one round trip.
     pub reset_key: Option<ResetKey>,
@@ -113,6 +125,9 @@ impl Default for RelayOptions {
             certified: None,
             grant: Grant::everything(),
             keys: None,
+            generations: 1,
+            heritage: None,
+            kin: None,
             reset_key: None,
             token_checks: 20,
             hop: None,
@@ -168,7 +183,7 @@ impl ServerIdentity {
 }
 
 impl RelayOptions {
-    pub(crate) fn shard(&self, id: ShardId, shards: usize, hop: HopId) -> ShardOptions {
+    pub(crate) fn shard(&self, id: ShardId, (slot, slots): (usize, usize), hop: HopId) -> ShardOptions {
         ShardOptions {
             id,
             hop,
@@ -181,13 +196,13 @@ impl RelayOptions {
             },
             sessions: self.sessions.clone(),
             endpoint: EndpointOptions {
-                shard: usize::from(id.0),
-                shards,
+                shard: slot,
+                shards: slots,
                 connections_max: self.connections_max,
                 retry_above: HANDSHAKES_BEFORE_RETRY,
                 attempts_per_second: self.attempts_per_second,
                 transport: self.transport(),
-                versions: Version::EVERY.to_vec(),
+                versions: Version::SPOKEN.to_vec(),
             },
             qmux: self.websockets(),
             ring: self.ring.clone(),
@@ -214,6 +229,7 @@ impl RelayOptions {
         policy
             .with_authority(self.admissions.is_some())
             .with_devices(self.devices.clone())
+            .with_kin(self.kin.clone())
     }
 
     /// The windows of QUIC: what they bound is the same.

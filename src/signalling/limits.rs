@@ -271,6 +271,9 @@ pub const GRANTS_RETRY: Duration = Duration::from_millis(50);
 /// A client that is told to come back should wait so long.
 pub const RECONNECT: Duration = Duration::from_millis(500);
 
+/// The same, where another process goes on with the calls.
+pub const HANDED_ON: Duration = Duration::from_millis(100);
+
 const _: () = {
     assert!(MESSAGE_BYTES_MAX <= moqswitch_calls::limits::PAYLOAD_BYTES_MAX);
     assert!(REPLAY_MESSAGES_MAX < OUTBOX_MESSAGES_MAX);

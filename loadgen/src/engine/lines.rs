@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use moqswitch_proto::session::{Event, Session, SessionConfig, SessionLimits, Side};
 use moqswitch_proto::wire::{
     DatagramHeader, DatagramSent, ErrorCode, HopId, ProbeLevel, Role, Setup, StreamId, Version, session_error,
@@ -324,7 +324,9 @@ impl Lines {
         let Some(connection) = self.endpoint.get_mut(key) else {
             return true;
         };
-        let sent = driver::send_datagram(connection, self.target.draft, header, payload);
+        let draft = self.target.draft;
+        let put_header = |out: &mut BytesMut| header.encode(draft, out).is_ok();
+        let sent = driver::send_datagram(connection, put_header, payload);
         let is_sent = sent == DatagramSent::Sent;
         self.given_up += u64::from(!is_sent);
         self.endpoint.mark_dirty(key);

@@ -7,7 +7,7 @@ use crate::cause::Cause;
 use crate::event::MediaEvent;
 use crate::ids::{CallId, LegId};
 use crate::limits::{LEGS_RECORDED_MAX, RECORDS_WAITING_MAX};
-use crate::media::{Counters, Quality, Warning};
+use crate::media::{Counters, LastQuality, Quality, Warning};
 use crate::moment::Now;
 use crate::record::{CallRecord, EndedBy, LegRecord, Times};
 
@@ -175,6 +175,12 @@ impl CallPlane {
             return;
         }
         leg.quality.add(&quality);
+        let last = LastQuality::of(&quality);
+        leg.last_quality = Some(last);
+        if last.differs(leg.told_quality) {
+            leg.told_quality = Some(last);
+            self.changed.calls.insert(leg.call);
+        }
         let session = leg.session;
         let before = leg.warnings;
         let applying = Warning::ALL.into_iter().filter(|warning| warning.applies(&quality));

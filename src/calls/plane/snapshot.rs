@@ -221,6 +221,7 @@ impl Leg {
             muted: self.muted,
             is_controlled: self.is_controlled,
             sends: self.choice.sends,
+            quality: self.last_quality,
             start_ms: self.started.unix_ms,
             ring_ms: self.rang.map(|at| at.unix_ms),
             answer_ms: self.answered.map(|at| at.unix_ms),

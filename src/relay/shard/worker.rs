@@ -134,6 +134,8 @@ pub struct Shard {
     pub(super) probes_due: Instant,
     pub(super) notices: RateLimit,
     pub(super) drain_deadline: Option<Instant>,
+    /// Another process takes what comes.
+    pub(super) is_retiring: bool,
     pub(super) lapses: Lapses,
     pub(super) admissions: Admissions,
     pub(super) token_checks: PrefixBuckets,
@@ -184,6 +186,7 @@ impl Shard {
             probes_due: now,
             notices: RateLimit::new(NOTICE_INTERVAL, NOTICE_BURST),
             drain_deadline: None,
+            is_retiring: false,
             lapses: Lapses::default(),
             admissions: Admissions::new(parts.admissions),
             token_checks: PrefixBuckets::new(options.token_checks, now),

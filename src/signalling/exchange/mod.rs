@@ -35,7 +35,7 @@ use crate::events::Events;
 use crate::figures::AsteriskFigures;
 use crate::gateway::{Outlet, SipEntrance, SipView};
 use crate::journal::Journal;
-use crate::limits::{CLOCK_BEGINS, GRANTS_RETRY, HOOKS_ASKED_MAX, RECONNECT};
+use crate::limits::{CLOCK_BEGINS, GRANTS_RETRY, HANDED_ON, HOOKS_ASKED_MAX, RECONNECT};
 use crate::media::MediaPlane;
 use crate::messages::{self, MessageId};
 use crate::records::{Kept, Store};
@@ -326,6 +326,17 @@ impl Exchange {
             self.tell(session, &messages::goaway(RECONNECT), None);
         }
         self.handle(Event::Admin(AdminEvent::Shutdown));
+    }
+
+    /// Tells every session to come again, and leaves calls as they are.
+    pub(crate) fn hand_on(&mut self) {
+        if std::mem::replace(&mut self.is_stopping, true) {
+            return;
+        }
+        let sessions: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for session in sessions {
+            self.tell(session, &messages::goaway(HANDED_ON), None);
+        }
     }
 
     /// Registers a device, or says why not. `session` is the one that the socket has.

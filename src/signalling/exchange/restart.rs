@@ -261,6 +261,7 @@ impl Exchange {
             holds: entry.hold,
             muted: entry.muted,
             sends: None,
+            quality: None,
             start_ms: entry.start_ms,
             ring_ms: entry.ring_ms,
             answer_ms: entry.answer_ms,

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use moqswitch_calls::{
-    CallRecord, CallView, EndedBy, LegId, LegNumber, LegRecord, LegRole, LegView, NumberView, Party, SessionId,
-    SuperviseMode, Text, Times, TransferredTo,
+    CallRecord, CallView, EndedBy, LastQuality, LegId, LegNumber, LegRecord, LegRole, LegView, NumberView, Party,
+    SessionId, SuperviseMode, Text, Times, TransferredTo,
 };
 use serde_json::{Map, Value, json};
 
@@ -53,6 +53,9 @@ pub(crate) fn leg_view(leg: &LegView) -> Value {
         "ringMs": leg.ring_ms,
         "answerMs": leg.answer_ms,
     });
+    if let (Some(fields), Some(quality)) = (value.as_object_mut(), leg.quality) {
+        fields.insert("quality".to_owned(), last_quality(quality));
+    }
     if let Some(fields) = value.as_object_mut()
         && leg.end_ms.is_some()
     {
@@ -60,6 +63,15 @@ pub(crate) fn leg_view(leg: &LegView) -> Value {
         fields.insert("reason".to_owned(), json!(leg.cause.map(|cause| cause.name())));
     }
     value
+}
+
+fn last_quality(quality: LastQuality) -> Value {
+    json!({
+        "rtt": quality.rtt_ms,
+        "jitter": quality.jitter_ms,
+        "loss": f64::from(quality.loss_permille) / 1000.0,
+        "mos": quality.mos_tenths.map(|tenths| f64::from(tenths) / 10.0),
+    })
 }
 
 pub(crate) fn call_view(call: &CallView) -> Value {

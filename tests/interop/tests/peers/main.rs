@@ -31,5 +31,6 @@ mod strangers;
 mod telephones;
 mod tokens;
 mod transcoding;
+mod upgrade;
 mod web;
 mod websocket;
