@@ -131,7 +131,8 @@ impl RtpChannels {
         Ok(())
     }
 
-    /// `{"loop": true, "files": [{"wav": "hello.wav"}]}`: one whole file, once of the prompts, or round and round of the music.
+    /// `{"loop": true, "files": [{"wav": "hello.wav"}]}`: one whole file of the music, round and round. To play
+    /// one once it would have to be known when it is over, which no leg tells.
     fn play(&mut self, channel: &str, soup: &Value) -> Result<(), ChannelError> {
         let codec = self.channel(channel)?.settings.codec;
         let broadcast = played(soup).ok_or(ChannelError::Unsupported)?;
@@ -255,7 +256,7 @@ impl fmt::Debug for RtpChannels {
     }
 }
 
-/// The broadcast of a soup of one whole file. `None`: it is more than that, or no name of a file.
+/// The broadcast of a soup of one whole file that goes on. `None`: it is something else, or no name of a file.
 fn played(soup: &Value) -> Option<BroadcastPath> {
     let [file] = soup["files"].as_array()?.as_slice() else {
         return None;
@@ -268,12 +269,9 @@ fn played(soup: &Value) -> Option<BroadcastPath> {
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_. ".contains(&byte);
     let is_name = (1..=NAME_BYTES_MAX).contains(&stem.len()) && stem.bytes().all(is_plain);
-    let is_round = |value: &Value| value.as_bool() == Some(true) || value.as_u64().is_some_and(|times| times > 1);
-    let place = match is_round(&soup["loop"]) || is_round(&file["loop"]) {
-        true => "moh",
-        false => "prompt",
-    };
-    is_name.then(|| BroadcastPath::new(&format!("{place}/{stem}")))
+    let is_round = |value: &Value| value.as_bool() == Some(true);
+    let is_round = is_round(&soup["loop"]) || is_round(&file["loop"]);
+    (is_name && is_round).then(|| BroadcastPath::new(&format!("moh/{stem}")))
 }
 
 /// What a soup calls its files, by their codecs. All of them are here in all codecs.
@@ -302,22 +300,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn soups_of_one_whole_file_are_played() {
+    fn soups_of_one_whole_file_that_goes_on_are_played() {
         let path = |soup: Value| played(&soup).map(|path| path.as_str().to_owned());
-        let hello = json!({ "files": [{ "wav": "sounds/hello.wav" }] });
-        assert_eq!(path(hello).as_deref(), Some("prompt/hello"));
-        for round in [json!(true), json!(3)] {
-            let music = json!({ "loop": round, "files": [{ "pcmu": "jazz.pcmu" }] });
-            assert_eq!(path(music).as_deref(), Some("moh/jazz"));
-        }
+        let jazz = json!({ "loop": true, "files": [{ "pcmu": "sounds/jazz.pcmu" }] });
+        assert_eq!(path(jazz).as_deref(), Some("moh/jazz"));
+        let blues = json!({ "files": [{ "wav": "blues.wav", "loop": true }] });
+        assert_eq!(path(blues).as_deref(), Some("moh/blues"));
         for not in [
             json!({}),
-            json!({ "files": [] }),
-            json!({ "files": [{ "wav": "a.wav" }, { "wav": "b.wav" }] }),
-            json!({ "files": [{ "wav": "a.wav", "start": 100 }] }),
-            json!({ "files": [{ "wav": ".wav" }] }),
-            json!({ "files": [{ "wav": "a\nb.wav" }] }),
-            json!({ "files": [{ "mp3": "a.mp3" }] }),
+            json!({ "loop": true, "files": [] }),
+            // Once, or so often, is something else.
+            json!({ "files": [{ "wav": "a.wav" }] }),
+            json!({ "loop": 3, "files": [{ "wav": "a.wav" }] }),
+            json!({ "loop": true, "files": [{ "wav": "a.wav" }, { "wav": "b.wav" }] }),
+            json!({ "loop": true, "files": [{ "wav": "a.wav", "start": 100 }] }),
+            json!({ "loop": true, "files": [{ "wav": ".wav" }] }),
+            json!({ "loop": true, "files": [{ "wav": "a\nb.wav" }] }),
+            json!({ "loop": true, "files": [{ "mp3": "a.mp3" }] }),
         ] {
             assert_eq!(path(not.clone()), None, "{not}");
         }
