@@ -539,7 +539,7 @@ impl Fixture {
         let lifecycle = Arc::clone(&state.lifecycle);
         let free = "127.0.0.1:0".parse().unwrap();
         let mut listener = ControlListener::bind(free).unwrap();
-        listener.answer_operators(server::bind(free).unwrap());
+        listener.answer_operators(bind(free).unwrap());
         let handle = listener.serve(state).spawn(std::future::pending()).unwrap();
         Self {
             address: handle.address(),
