@@ -137,40 +137,16 @@ impl Switch {
             calls: calls.as_ref().map(Running::reloading),
             music,
         };
-        let notifier = surroundings.notifier;
-        let keeper = lineage.map(|lineage| {
-            let parts = Parts {
-                state: state.clone(),
-                listeners: named(listener.listeners()?),
-                accepting: listener.accepting(),
-                keepsake: lineage.keepsake(&relay, devices),
-                notifier: notifier.clone(),
-                longest: config.upgrade_deadline,
-                program: lineage.program,
-            };
-            anyhow::Ok(Keeper::new(parts, &relay, takeover.as_mut().and_then(Takeover::take)))
-        });
-        let keeper = keeper.transpose()?.flatten();
-        let background: Background = if surroundings.is_hosted {
-            Box::pin(beside(decides, calls, mesh, endpoints))
-        } else {
-            let beside = (decides, calls, mesh, endpoints);
-            let background = background(&state, reloads, notifier.clone(), beside, config.drain_deadline);
-            Box::pin(with_keeper(background, keeper))
-        };
-        let control = listener.serve(state.clone()).spawn(background)?;
-        state.lifecycle.set(Phase::Ready);
-        if let Some(takeover) = takeover {
-            takeover.finish(&relay)?;
-        }
-        notifier.ready();
-        Ok(Self {
+        let prepared = Prepared {
             relay,
-            control,
-            signalling: state.signalling,
+            listener,
+            state,
             store,
-            has_phone: config.calls.as_ref().is_some_and(|calls| calls.phone),
-        })
+            reloads,
+            notifier: surroundings.notifier,
+            is_hosted: surroundings.is_hosted,
+        };
+        prepared.serve(config, (decides, calls, mesh, endpoints), (lineage, devices), takeover)
     }
 
     /// Where it listens for QUIC.
@@ -242,6 +218,66 @@ impl Switch {
         outcome
     }
 }
+
+/// All that serves, before anything is answered.
+struct Prepared {
+    relay: RelayHandle,
+    listener: ControlListener,
+    state: ControlState,
+    store: Option<StoreThread>,
+    reloads: Reloads,
+    notifier: Notifier,
+    is_hosted: bool,
+}
+
+impl Prepared {
+    fn serve(
+        self,
+        config: &Config,
+        beside_http: Beside<impl Future<Output = ()> + Send + 'static>,
+        (lineage, devices): (Option<Lineage>, Option<String>),
+        mut takeover: Option<Takeover>,
+    ) -> anyhow::Result<Switch> {
+        let (relay, state, notifier) = (self.relay, self.state, self.notifier);
+        let keeper = lineage.map(|lineage| {
+            let parts = Parts {
+                state: state.clone(),
+                listeners: named(self.listener.listeners()?),
+                accepting: self.listener.accepting(),
+                keepsake: lineage.keepsake(&relay, devices),
+                notifier: notifier.clone(),
+                longest: config.upgrade_deadline,
+                program: lineage.program,
+            };
+            anyhow::Ok(Keeper::new(parts, &relay, takeover.as_mut().and_then(Takeover::take)))
+        });
+        let keeper = keeper.transpose()?.flatten();
+        let background: Background = if self.is_hosted {
+            let (decides, calls, mesh, endpoints) = beside_http;
+            Box::pin(beside(decides, calls, mesh, endpoints))
+        } else {
+            let grace = config.drain_deadline;
+            let background = background(&state, self.reloads, notifier.clone(), beside_http, grace);
+            Box::pin(with_keeper(background, keeper))
+        };
+        let control = self.listener.serve(state.clone()).spawn(background)?;
+        state.lifecycle.set(Phase::Ready);
+        if let Some(takeover) = takeover {
+            takeover.finish(&relay)?;
+        }
+        notifier.ready();
+        Ok(Switch {
+            relay,
+            control,
+            signalling: state.signalling,
+            store: self.store,
+            has_phone: config.calls.as_ref().is_some_and(|calls| calls.phone),
+        })
+    }
+}
+
+/// What runs beside HTTP: who decides on sessions, calls, links to other relays, sessions of WebRTC.
+type Beside<Decides> = (Option<Decides>, Option<Running>, Option<Mesh>, Option<Endpoints>);
 
 /// Their records and recordings are whole when it returns, unless they take too long.
 fn end_calls(signalling: &SignallingHandle) {

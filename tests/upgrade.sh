@@ -3,7 +3,7 @@
 #
 #   tests/upgrade.sh [--calls N] [--upgrades N] [--shards N] [--cases LIST] [--profile debug|release]
 #
-#   --calls     two-party calls that are up, 100
+#   --calls     two-party calls that are up, 100; at most 20 of them where a process is killed
 #   --upgrades  in a row, 5
 #   --shards    of the relay, 2
 #   --cases     some of: upgrades, before, old, after, draining, port; all by default
@@ -42,6 +42,7 @@ command -v jq >/dev/null || { echo "jq is missing" >&2 && exit 2; }
 here=$(mktemp -d)
 real=$(realpath "$built/moqswitch")
 loadgen=$(realpath "$built/loadgen")
+few=$((calls < 20 ? calls : 20))
 generator='' failed=0
 
 # shellcheck disable=SC2317  # by the trap
@@ -71,10 +72,11 @@ TOML
 # What is started as the program: `real`, after what the arguments say.
 program() {
     {
-        echo '#!/bin/sh'
+        echo '#!/bin/bash'
         echo "touch $here/processes/\$\$"
         printf '%s\n' "$@"
-        echo "exec $real \"\$@\""
+        # As what it was called: that is what it starts when another is to follow.
+        echo "exec -a $here/moqswitch $real \"\$@\""
     } >"$here/next"
     chmod +x "$here/next"
     mv "$here/next" "$here/moqswitch"
@@ -170,7 +172,7 @@ fi
 if wants before; then
     for delay in 0 0.05 0.1 0.2 0.4 0.8; do
         begin
-        talk 20 14
+        talk "$few" 14
         case $delay in
         0) program "kill -9 \$\$" ;;
         *) program "(sleep $delay; kill -9 \$\$) </dev/null >/dev/null 2>&1 &" ;;
@@ -186,7 +188,7 @@ fi
 if wants old; then
     for delay in 0.05 0.2 0.5; do
         begin
-        talk 20 20
+        talk "$few" 20
         program "(sleep $delay; kill -9 $relay) </dev/null >/dev/null 2>&1 &"
         upgrade | sed 's/^/  /'
         heard "old one killed $delay s after the new one began" back
@@ -196,7 +198,7 @@ fi
 
 if wants after; then
     begin
-    talk 20 24
+    talk "$few" 24
     program
     said=$(upgrade)
     echo "  $said"
@@ -210,7 +212,7 @@ fi
 
 if wants draining; then
     begin
-    talk 20 24
+    talk "$few" 24
     upgrade | sed 's/^/  /'
     kill -9 "$relay"
     heard "old one killed while its calls leave" back
@@ -224,7 +226,7 @@ if wants port; then
     touch "$here/processes/$link"
     sleep 1
     through=$(awk '{ print $3; exit }' "$here/link")
-    talk 20 24 "--relay=moql://$through/"
+    talk "$few" 24 "--relay=moql://$through/"
     upgrade | sed 's/^/  /'
     heard "ports that change each second" nothing
     kill "$link" || true

@@ -393,17 +393,20 @@ impl Shard {
                 continue;
             }
             let silence = self.now.saturating_duration_since(neighbour.heard);
-            // The end of a process on this host is noticed otherwise, and the link to it cannot be dialled again.
-            if silence >= LINK_SILENCE_MAX && !neighbour.is_kin {
-                silent.push(*peer);
+            let (longest, reason) = match neighbour.is_kin {
+                true => (KIN_SILENCE_MAX, "silent for 10 s"),
+                false => (LINK_SILENCE_MAX, "silent for 3 s"),
+            };
+            if silence >= longest {
+                silent.push((*peer, reason));
             } else if silence >= LINK_PING_AFTER && connection.is_established() {
                 connection.ping();
                 self.endpoint.mark_dirty(connection_key(*peer));
             }
         }
-        for peer in silent {
+        for (peer, reason) in silent {
             self.links.counters.silent += 1;
-            self.give_up(peer, "silent for 3 s");
+            self.give_up(peer, reason);
         }
     }
 
@@ -510,6 +513,10 @@ const LINK_PING_AFTER: Duration = Duration::from_secs(1);
 
 /// A silence after which a link is over.
 const LINK_SILENCE_MAX: Duration = Duration::from_secs(3);
+
+/// The same of the link to a process before or after this one: it cannot be dialled again, and both share a host that may be
+/// busy.
+const KIN_SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// Broadcasts that one neighbour may announce: a quarter of the table.
 const ANNOUNCED_PER_LINK_MAX: usize = 1 << 18;
