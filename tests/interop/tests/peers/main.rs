@@ -28,5 +28,6 @@ mod srtp;
 mod telephones;
 mod tokens;
 mod transcoding;
+mod transport;
 mod web;
 mod websocket;
