@@ -32,5 +32,6 @@ mod telephones;
 mod tokens;
 mod transcoding;
 mod upgrade;
+mod transport;
 mod web;
 mod websocket;
