@@ -75,7 +75,11 @@ impl Switch {
         let relay = Relay::start(options)?;
         let (certificates, Seen { sha256, http }) = Certificates::new(relay.identity(), clients.as_ref())?;
         let browsers = browsers(config, &relay)?;
-        let endpoints = browsers.clone().map(Endpoints::new);
+        let transcodes = config
+            .calls
+            .as_ref()
+            .is_some_and(|calls| calls.audio_threads != Some(0));
+        let endpoints = browsers.clone().map(|browsers| Endpoints::new(browsers, transcodes));
         let calls = telephony
             .map(|telephony| telephony.start(&relay, sha256.clone(), StreamTls(http.clone()), browsers))
             .transpose()?;

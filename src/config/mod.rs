@@ -19,6 +19,7 @@ mod resolve;
 mod setting;
 mod settings;
 mod values;
+mod voicemail;
 mod webrtc;
 mod zone;
 
@@ -47,6 +48,7 @@ pub use mesh::{MeshConfig, PEERS_MAX, PeerSource, PeerUrl};
 pub use recording::RecordingConfig;
 pub use settings::template;
 pub use values::LogLevel;
+pub use voicemail::VoicemailConfig;
 pub use webrtc::WebrtcConfig;
 pub use zone::Zone;
 

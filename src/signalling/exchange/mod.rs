@@ -5,6 +5,7 @@ mod browsing;
 mod control;
 mod counting;
 mod line;
+mod mail;
 mod programs;
 mod requests;
 mod restart;
@@ -35,6 +36,7 @@ use crate::figures::AsteriskFigures;
 use crate::gateway::{Outlet, SipEntrance, SipView};
 use crate::journal::Journal;
 use crate::limits::{CLOCK_BEGINS, GRANTS_RETRY, HOOKS_ASKED_MAX, RECONNECT};
+use crate::mailboxes::Mailboxes;
 use crate::media::MediaPlane;
 use crate::messages::{self, MessageId};
 use crate::records::{Kept, Store};
@@ -110,6 +112,8 @@ pub(crate) struct Exchange {
     pub(crate) sip_view: SipView,
     /// Browsers that speak WebRTC with who does not.
     browsing: Browsing,
+    /// Boxes of voice mail. None: there are none.
+    mail: Option<Arc<dyn Mailboxes>>,
     is_stopping: bool,
 }
 
@@ -224,6 +228,7 @@ impl Exchange {
             sip_entrance: SipEntrance::default(),
             sip_view: SipView::default(),
             browsing: Browsing::new(settings.browsers),
+            mail: settings.mailboxes,
             is_stopping: false,
         };
         let numbers = settings.numbers;
@@ -270,20 +275,27 @@ impl Exchange {
         let now = self.now();
         self.plane.handle(now, event);
         self.carry_out();
+        self.follow_up();
+        self.note_calls();
+        self.moved.notify_one();
+    }
+
+    fn follow_up(&mut self) {
         while let Some(event) = self.follow_up.pop_front() {
             let now = self.now();
             self.plane.handle(now, event);
             self.carry_out();
         }
-        self.note_calls();
-        self.moved.notify_one();
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let plane = self.plane.poll_timeout();
         let plane = plane.and_then(|at| self.started.checked_add(at.saturating_sub(CLOCK_BEGINS)));
-        [plane, self.retry_at].into_iter().flatten().min()
+        [plane, self.retry_at, self.browsing.again_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub(crate) fn handle_timeout(&mut self) {
@@ -293,9 +305,13 @@ impl Exchange {
                 self.grant(session, grants);
             }
         }
+        if self.browsing.again_at.take_if(|at| *at <= Instant::now()).is_some() {
+            self.browse_again();
+        }
         let now = self.now();
         self.plane.handle_timeout(now);
         self.carry_out();
+        self.follow_up();
         self.note_calls();
     }
 
@@ -350,6 +366,8 @@ impl Exchange {
             let mut new = Session::new(register.dn.clone(), device, dialect, rings_itself, line.clone());
             new.speaks_webrtc = register.webrtc;
             self.sessions.insert(session, new);
+        } else if let Some(own) = self.sessions.get_mut(&session) {
+            own.speaks_webrtc |= register.webrtc;
         }
         let entry = self.entry_of(&registration, dialect, rings_itself, admission.proof);
         let request = self.request_id(Asker::Registration {
