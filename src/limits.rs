@@ -214,8 +214,8 @@ pub const SHARD_RETRY_INTERVAL: Duration = Duration::from_millis(2);
 /// commands again, it says which sessions of devices it has, and those get their grants anew.
 pub const SHARD_PATIENCE_MAX: Duration = Duration::from_secs(1);
 
-/// What happened on legs of RTP and was not asked for. Digits and the like are dropped when half of it is full, ends when all
-/// of it is.
+/// What happened on legs of RTP and was not asked for. Digits and the like are dropped when half of it is full; with so many
+/// ends no further leg is opened.
 pub const LEG_EVENTS_MAX: usize = 65_536;
 
 /// Most configurable threads that transcode and mix.
@@ -239,7 +239,8 @@ pub const TURN_LIFE_MIN: Duration = Duration::from_secs(60);
 /// See [`TURN_LIFE_MIN`].
 pub const TURN_LIFE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What happened on legs of WebRTC and was not asked for, of each who opens them. As of [`LEG_EVENTS_MAX`].
+/// What happened on legs of WebRTC and was not asked for, of each who opens them. Digits and the like are dropped when half of
+/// it is full; with so many ends no further leg is opened.
 pub const BROWSER_EVENTS_MAX: usize = 8192;
 
 /// Sessions of WHIP and WHEP. A further one is answered 503.

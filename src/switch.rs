@@ -101,7 +101,11 @@ impl Switch {
         if let Some(takeover) = &mut takeover {
             takeover.join(&relay, telephony.is_some())?;
         }
-        let endpoints = browsers.clone().map(Endpoints::new);
+        let transcodes = config
+            .calls
+            .as_ref()
+            .is_some_and(|calls| calls.audio_threads != Some(0));
+        let endpoints = browsers.clone().map(|browsers| Endpoints::new(browsers, transcodes));
         let calls = telephony
             .map(|telephony| telephony.start(&relay, sha256.clone(), StreamTls(http.clone()), browsers))
             .transpose()?;

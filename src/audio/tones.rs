@@ -59,6 +59,16 @@ impl Tone {
         Self::of(rate, vec![beep(783.99), beep(523.25)])
     }
 
+    /// One sine, at about -13 dBov. At most [`DIGIT_MS_MAX`].
+    pub fn sine(rate: Rate, hertz: f64, milliseconds: usize) -> Self {
+        let part = Part {
+            hertz: [hertz, 0.0],
+            amplitude: 10_000.0,
+            milliseconds: milliseconds.min(DIGIT_MS_MAX),
+        };
+        Self::of(rate, vec![part])
+    }
+
     fn of(rate: Rate, parts: Vec<Part>) -> Self {
         Self { rate, parts, played: 0 }
     }

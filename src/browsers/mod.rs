@@ -89,8 +89,13 @@ pub struct BrowserWanted {
 /// Why there is no leg.
 #[derive(Debug, thiserror::Error)]
 pub enum BrowserError {
-    #[error("the shards have as many legs of WebRTC as they may, or too much to do")]
+    /// Nothing would be published, or nothing heard.
+    #[error("the peer speaks, or hears, when that is not what is wanted of it")]
+    OtherWay,
+    #[error("the shard has too much to do")]
     Busy,
+    #[error("the shards have as many legs of WebRTC as they may")]
+    Full,
     #[error(transparent)]
     Description(#[from] DescriptionError),
 }
@@ -138,9 +143,9 @@ impl Browsers {
         self.0.ice_servers.for_a_while(name, SystemTime::now())
     }
 
-    /// Opens a leg that answers an offer. The answer.
+    /// Opens a leg that answers an offer. The answer. From a busy one nothing has come: the offer may be answered again.
     pub fn answer(&self, wanted: &BrowserWanted, offer: &str) -> Result<(BrowserLeg, String), BrowserError> {
-        let (shard, address) = self.lock().least_busy().ok_or(BrowserError::Busy)?;
+        let (shard, address) = self.lock().least_busy()?;
         let settings = SessionSettings {
             certificate: &self.0.certificate,
             address,
@@ -148,13 +153,24 @@ impl Browsers {
             now: Instant::now(),
         };
         let (session, answer) = Session::answer(&settings, offer)?;
-        let leg = self.open(wanted, shard, session)?;
+        let agreed = session.agreed();
+        // Who wants both ways may be held for now.
+        let is_held = wanted.receives && wanted.sends;
+        if !is_held && (wanted.receives && !agreed.receives || wanted.sends && !agreed.sends) {
+            return Err(BrowserError::OtherWay);
+        }
+        let mut answered = Some(Answered {
+            session: Box::new(session),
+            wanted: wanted.clone(),
+            shard,
+        });
+        let leg = self.open(&mut answered, None)?;
         Ok((leg, answer))
     }
 
     /// An offer, whose answer [`Offer::accept`] takes.
     pub fn offer(&self, wanted: BrowserWanted) -> Result<(Offer, String), BrowserError> {
-        let (shard, address) = self.lock().least_busy().ok_or(BrowserError::Busy)?;
+        let (shard, address) = self.lock().least_busy()?;
         let settings = SessionSettings {
             certificate: &self.0.certificate,
             address,
@@ -166,18 +182,31 @@ impl Browsers {
         Ok((offer_state, offer))
     }
 
-    fn open(&self, wanted: &BrowserWanted, shard: usize, session: Session) -> Result<BrowserLeg, BrowserError> {
+    /// Opens a leg whose description was answered, and says what it hears. Where the shard is busy, `answered` stays, and it
+    /// may be tried again.
+    pub fn open(&self, answered: &mut Option<Answered>, hears: Option<LegHears>) -> Result<BrowserLeg, BrowserError> {
+        let source = self.source()?;
+        let mut pool = self.lock();
+        Self::catch_up(&mut pool);
+        let waiting = answered.as_ref().ok_or(BrowserError::Busy)?;
+        let (shard, opener) = (waiting.shard, waiting.wanted.opener);
+        let place = pool.shards.get(shard).ok_or(BrowserError::Busy)?;
+        // Nobody else says anything to these legs, and the pool is locked.
+        if !place.port.has_room(OPENING_COMMANDS) || pool.told[opener as usize].len() >= BROWSER_EVENTS_MAX {
+            return Err(BrowserError::Busy);
+        }
+        let Answered { session, wanted, .. } = answered.take().ok_or(BrowserError::Busy)?;
         let broadcast = BroadcastPath::new(&wanted.broadcast);
-        let settings = LegSettings::of_session(broadcast, session.agreed(), self.source()?);
+        let settings = LegSettings::of_session(broadcast, session.agreed(), source);
         let mut settings = settings.ok_or(DescriptionError::NoCodec)?;
         settings.sends &= wanted.sends;
         settings.receives &= wanted.receives;
-        let mut pool = self.lock();
         let place = pool.shards.get_mut(shard).ok_or(BrowserError::Busy)?;
-        let name = place
-            .port
-            .open_webrtc(session, settings)
-            .map_err(|_| BrowserError::Busy)?;
+        let opened = place.port.open_webrtc(*session, settings);
+        let name = opened.map_err(|_| BrowserError::Busy)?;
+        if hears.is_some() {
+            place.port.hear(name, hears).map_err(|_| BrowserError::Busy)?;
+        }
         place.legs += 1;
         let leg = BrowserLeg { shard, leg: name };
         pool.legs.insert(leg, wanted.opener);
@@ -284,11 +313,12 @@ impl Browsers {
 }
 
 impl Pool {
-    fn least_busy(&self) -> Option<(usize, SocketAddr)> {
+    fn least_busy(&self) -> Result<(usize, SocketAddr), BrowserError> {
         let places = self.shards.iter().enumerate();
         let places = places.filter(|(_, place)| place.legs < moqswitch_legs::limits::WEBRTC_LEGS_MAX);
-        let (shard, place) = places.min_by_key(|(_, place)| place.legs)?;
-        Some((shard, place.address))
+        let least = places.min_by_key(|(_, place)| place.legs);
+        let (shard, place) = least.ok_or(BrowserError::Full)?;
+        Ok((shard, place.address))
     }
 
     /// Whose it is, if that is to be told.
@@ -300,17 +330,20 @@ impl Pool {
             self.shards[leg.shard].legs -= 1;
         }
         let told = &mut self.told[opener as usize];
-        let room = if is_last {
-            BROWSER_EVENTS_MAX
-        } else {
-            BROWSER_EVENTS_MAX / 2
-        };
-        if told.len() >= room {
+        // Of ends there are few for each leg, and with so many that were not asked for no leg is opened.
+        if told.len() >= BROWSER_EVENTS_MAX / 2 && !event.is_end() {
             return None;
         }
         told.push_back((leg, event));
         Some(opener)
     }
+}
+
+/// A leg that is about to be opened: both sides know of each other.
+pub struct Answered {
+    session: Box<Session>,
+    wanted: BrowserWanted,
+    shard: usize,
 }
 
 /// An offer that waits for its answer.
@@ -321,14 +354,19 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// The peer has answered: a leg is opened.
-    pub fn accept(self, browsers: &Browsers, answer: &str) -> Result<BrowserLeg, BrowserError> {
-        let session = self.offered.accept(answer, Instant::now())?;
-        browsers.open(&self.wanted, self.shard, session)
+    /// The peer has answered: [`Browsers::open`] opens the leg.
+    pub fn accept(self, answer: &str) -> Result<Answered, DescriptionError> {
+        Ok(Answered {
+            session: Box::new(self.offered.accept(answer, Instant::now())?),
+            wanted: self.wanted,
+            shard: self.shard,
+        })
     }
 }
 
 const OPENERS: usize = 3;
+/// A leg is opened, and told what it hears.
+const OPENING_COMMANDS: usize = 2;
 
 #[cfg(test)]
 mod tests;

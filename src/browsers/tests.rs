@@ -179,7 +179,7 @@ async fn who_is_called_answers_and_what_cannot_be_is_refused() {
     assert_eq!(browsers.legs(), [0], "nobody has answered");
     let mut called = Caller::new().await;
     let answer = called.browser.answer(&text);
-    let leg = offer.accept(&browsers, &answer).unwrap();
+    let leg = browsers.open(&mut offer.accept(&answer).ok(), None).unwrap();
     called.run(false, |browser| browser.is_up).await;
     assert_eq!(browsers.legs(), [1]);
     browsers.close(leg);
@@ -197,5 +197,47 @@ async fn who_is_called_answers_and_what_cannot_be_is_refused() {
     let (refused, event) = next(&browsers).await;
     assert!(refused == leg && matches!(event, LegEvent::Refused { .. }), "{event:?}");
     assert_eq!(browsers.legs(), [0]);
+    stop(relay).await;
+}
+
+#[tokio::test]
+async fn who_speaks_or_hears_when_that_is_not_wanted_is_refused() {
+    let (relay, browsers) = start();
+    for (speaks, hears) in [(false, true), (true, false)] {
+        let mut caller = Caller::new().await;
+        let offer = caller.browser.offer(speaks, hears);
+        // It is to speak where it only hears, and the other way round.
+        let refused = browsers.answer(&wanted("room/a", hears, speaks), &offer);
+        assert!(matches!(refused, Err(BrowserError::OtherWay)), "{speaks} {hears}");
+        // Who wants both may be held.
+        browsers.answer(&wanted("call/7/1", true, true), &offer).unwrap();
+    }
+    stop(relay).await;
+}
+
+#[tokio::test]
+async fn ends_are_told_however_little_was_asked_for() {
+    let (relay, browsers) = start();
+    let mut caller = Caller::new().await;
+    let offer = caller.browser.offer(true, false);
+    let (leg, _) = browsers.answer(&wanted("room/a", true, false), &offer).unwrap();
+    {
+        let mut pool = browsers.lock();
+        let digit = LegEvent::Digit {
+            leg: leg.leg,
+            digit: '1',
+            duration_ms: 100,
+        };
+        for _ in 0..2 * BROWSER_EVENTS_MAX {
+            pool.take(leg, digit.clone());
+        }
+        assert_eq!(pool.told[Opener::Endpoints as usize].len(), BROWSER_EVENTS_MAX / 2);
+        for _ in 0..BROWSER_EVENTS_MAX {
+            pool.take(leg, LegEvent::Gone { leg: leg.leg });
+        }
+    }
+    let told = std::iter::from_fn(|| browsers.poll(Opener::Endpoints));
+    let ends = told.filter(|(_, event)| matches!(event, LegEvent::Gone { .. })).count();
+    assert_eq!(ends, BROWSER_EVENTS_MAX);
     stop(relay).await;
 }

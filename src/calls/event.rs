@@ -351,6 +351,13 @@ pub enum CallEvent {
         /// Who: [`Participant::leg`](crate::Participant::leg).
         leg: LegId,
     },
+    /// In a conference these alone are heard from here on, or everybody again. Of programs alone.
+    Lecture {
+        /// Which call.
+        call: CallId,
+        /// Who is heard: legs of the call. None: everybody.
+        speakers: Option<Vec<LegId>>,
+    },
     /// Make one conference of two calls of the device.
     Merge {
         /// The call that stays.

@@ -254,6 +254,53 @@ pub(super) const CALL_SETTINGS: &[Setting] = &[
         help: &["With less free room on the disk recordings end, and none begins; calls go on. 0: until it is full."],
     },
     Setting {
+        path: "voicemail.directory",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/var/lib/moqswitch/voicemail""#,
+        },
+        help: &[
+            "Directory of voice mail, which the switch makes: a directory for each box. Default: nobody leaves messages. Calls",
+            "reach a box by trunk/voicemail in the dialplan, and its owner listens by trunk/mailbox.",
+        ],
+    },
+    Setting {
+        path: "voicemail.greeting",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/greeting.wav""#,
+        },
+        help: &[
+            "What callers of boxes hear that have no greeting of their own: WAV of 8, 16 or 48 kHz. Default: the tone alone.",
+        ],
+    },
+    Setting {
+        path: "voicemail.message",
+        kind: Kind::One,
+        value: Value::Default(r#""3min""#),
+        help: &[
+            "The longest message, 30min at most. Each costs 16 kB of memory a second while it is spoken, 8 kB on the disk.",
+        ],
+    },
+    Setting {
+        path: "voicemail.messages",
+        kind: Kind::One,
+        value: Value::Default("100"),
+        help: &["Messages of a box. Whoever calls a full one hears so, and leaves none."],
+    },
+    Setting {
+        path: "voicemail.bytes",
+        kind: Kind::One,
+        value: Value::Default(r#""1GiB""#),
+        help: &["Of all messages. Beyond it every box is full."],
+    },
+    Setting {
+        path: "voicemail.calls",
+        kind: Kind::One,
+        value: Value::Default("32"),
+        help: &["Calls that leave messages or listen to them, at once. A further one ends with congestion."],
+    },
+    Setting {
         path: "media.music",
         kind: Kind::One,
         value: Value::Unset {

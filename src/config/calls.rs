@@ -14,6 +14,7 @@ use crate::limits;
 use super::asterisk::{AsteriskConfig, asterisk};
 use super::layers::Layers;
 use super::recording::{RecordingConfig, recording};
+use super::voicemail::{VoicemailConfig, voicemail};
 use super::zone::Zone;
 use super::{ConfigError, values};
 
@@ -43,6 +44,8 @@ pub struct CallsConfig {
     pub records: RecordsConfig,
     /// `None`: nothing is recorded.
     pub recording: Option<RecordingConfig>,
+    /// `None`: nobody leaves messages.
+    pub voicemail: Option<VoicemailConfig>,
     /// Where phones reach the relay. `None`: where it listens.
     pub media_url: Option<String>,
     pub plane: PlaneConfig,
@@ -197,6 +200,7 @@ pub(super) fn calls(layers: &Layers, addresses: [SocketAddr; 2]) -> Result<Optio
             bytes_max: layers.one("calls.records_bytes", |text| values::bytes(text, 0..=u64::MAX))?,
         },
         recording: recording(layers)?,
+        voicemail: voicemail(layers)?,
         media_url: layers.optional("calls.media_url", |text| match text.strip_prefix("https://") {
             Some(rest) if !rest.is_empty() && !rest.contains(['?', '#']) => Ok(text.to_owned()),
             _ => Err("an https URL without a query".to_owned()),

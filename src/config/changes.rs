@@ -99,6 +99,7 @@ impl Config {
         values.extend(calls_values(calls.as_ref()));
         values.extend(programs_values(calls.as_ref()));
         values.extend(recording_values(calls.as_ref()));
+        values.extend(voicemail_values(calls.as_ref()));
         values
     }
 }
@@ -168,6 +169,19 @@ fn recording_values(calls: Option<&CallsConfig>) -> [(&'static str, String); 6] 
         ("recording.age", text(&recording.map(|own| own.age_max))),
         ("recording.bytes", text(&recording.map(|own| own.bytes_max))),
         ("recording.free", text(&recording.map(|own| own.free_min))),
+    ]
+}
+
+/// Of voice mail.
+fn voicemail_values(calls: Option<&CallsConfig>) -> [(&'static str, String); 6] {
+    let voicemail = calls.and_then(|calls| calls.voicemail.as_ref());
+    [
+        ("voicemail.directory", text(&voicemail.map(|own| &own.directory))),
+        ("voicemail.greeting", text(&voicemail.map(|own| &own.greeting))),
+        ("voicemail.message", text(&voicemail.map(|own| own.message_max))),
+        ("voicemail.messages", text(&voicemail.map(|own| own.messages_max))),
+        ("voicemail.bytes", text(&voicemail.map(|own| own.bytes_max))),
+        ("voicemail.calls", text(&voicemail.map(|own| own.calls_max))),
     ]
 }
 

@@ -20,6 +20,7 @@ mod setting;
 mod settings;
 mod store;
 mod values;
+mod voicemail;
 mod webrtc;
 mod zone;
 
@@ -50,6 +51,7 @@ pub use recording::RecordingConfig;
 pub use settings::template;
 pub use store::StoreConfig;
 pub use values::LogLevel;
+pub use voicemail::VoicemailConfig;
 pub use webrtc::WebrtcConfig;
 pub use zone::Zone;
 

@@ -78,6 +78,11 @@ impl Slots {
         said
     }
 
+    /// Packets that nobody has taken yet.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// What became of packets and slots so far.
     pub fn counts(&self) -> SlotCounts {
         self.counts

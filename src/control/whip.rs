@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, post};
-use moqswitch_legs::LegEvent;
+use moqswitch_legs::{LegCodec, LegEvent, LegHears};
 use moqswitch_proto::wire::BroadcastPath;
 use moqswitch_relay::auth::Grant;
 use moqswitch_webrtc::limits::DESCRIPTION_BYTES_MAX;
@@ -30,6 +30,8 @@ use super::{ControlState, FetchGroup, routes};
 #[derive(Clone)]
 pub struct Endpoints {
     browsers: Browsers,
+    /// Tracks of calls and of music can be had in any codec.
+    transcodes: bool,
     /// By the last segment of their URLs, which nobody guesses.
     sessions: Arc<Mutex<HashMap<u128, Session>>>,
 }
@@ -42,9 +44,11 @@ struct Session {
 }
 
 impl Endpoints {
-    pub fn new(browsers: Browsers) -> Self {
+    /// `transcodes`: calls are transcoded where somebody hears them in another codec.
+    pub fn new(browsers: Browsers, transcodes: bool) -> Self {
         Self {
             browsers,
+            transcodes,
             sessions: Arc::default(),
         }
     }
@@ -109,7 +113,9 @@ impl Endpoints {
         let (leg, answer) = self.browsers.answer(wanted, offer).map_err(|error| {
             tracing::debug!(%error, "an offer of WebRTC");
             match error {
-                BrowserError::Busy => StatusCode::SERVICE_UNAVAILABLE,
+                BrowserError::Busy | BrowserError::Full => StatusCode::SERVICE_UNAVAILABLE,
+                // RFC 9725, section 4.2: who publishes says so in its offer.
+                BrowserError::OtherWay => StatusCode::BAD_REQUEST,
                 BrowserError::Description(DescriptionError::NoCodec) => StatusCode::NOT_ACCEPTABLE,
                 BrowserError::Description(DescriptionError::TooLong) => StatusCode::PAYLOAD_TOO_LARGE,
                 BrowserError::Description(DescriptionError::Unusable(_)) => StatusCode::BAD_REQUEST,
@@ -117,6 +123,15 @@ impl Endpoints {
         })?;
         self.lock().insert(id, Session { leg, grant });
         Ok((id, leg, answer))
+    }
+
+    /// Whether a broadcast is to be had in each: what it speaks may change then.
+    fn has_all_codecs(&self, broadcast: &str) -> bool {
+        match broadcast.split_once('/') {
+            Some(("call", _)) => self.transcodes,
+            Some(("moh" | "prompt", _)) => true,
+            _ => false,
+        }
     }
 
     fn session(&self, id: &str) -> Option<BrowserLeg> {
@@ -217,18 +232,32 @@ async fn hear(
         return Err(StatusCode::UNAUTHORIZED);
     }
     let codec = spoken(&state, &broadcast).await?;
-    let wanted = BrowserWanted {
+    let mut wanted = BrowserWanted {
         opener: Opener::Endpoints,
         broadcast: broadcast.clone(),
         codecs: vec![codec],
         receives: false,
         sends: true,
     };
-    let (id, leg, answer) = endpoints.open(&wanted, &offer, grant)?;
-    if !endpoints
-        .browsers
-        .hear(leg, Some(BroadcastPath::new(&broadcast).into()))
-    {
+    let mut opened = endpoints.open(&wanted, &offer, Arc::clone(&grant));
+    let mut heard_as = codec;
+    // Of what is to be had in any codec, one that it has.
+    let is_any = endpoints.has_all_codecs(&broadcast);
+    for other in CODECS.iter().filter(|other| is_any && **other != codec) {
+        if !matches!(opened, Err(StatusCode::NOT_ACCEPTABLE)) {
+            break;
+        }
+        heard_as = *other;
+        wanted.codecs = vec![heard_as];
+        opened = endpoints.open(&wanted, &offer, Arc::clone(&grant));
+    }
+    let (id, leg, answer) = opened?;
+    let hears = LegHears {
+        broadcast: BroadcastPath::new(&broadcast),
+        // Whatever is spoken there later.
+        transcoded: is_any.then(|| of_legs(heard_as)),
+    };
+    if !endpoints.browsers.hear(leg, Some(hears)) {
         endpoints.browsers.close(leg);
         return Err(StatusCode::SERVICE_UNAVAILABLE);
     }
@@ -311,6 +340,15 @@ async fn spoken(state: &ControlState, broadcast: &str) -> Result<Codec, StatusCo
         Some("g722") => Ok(Codec::G722),
         Some("opus") | None => Ok(Codec::Opus),
         Some(_) => Err(StatusCode::UNPROCESSABLE_ENTITY),
+    }
+}
+
+fn of_legs(codec: Codec) -> LegCodec {
+    match codec {
+        Codec::Opus => LegCodec::Opus,
+        Codec::Pcmu => LegCodec::Pcmu,
+        Codec::Pcma => LegCodec::Pcma,
+        Codec::G722 => LegCodec::G722,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Ways by which numbers reach Asterisk, and numbers that UUIDs of AudioSocket call.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -93,11 +93,15 @@ pub(super) fn read(path: &Path) -> Result<Plan, FileError> {
         return Err(FileError::new(path, None, reason));
     }
     let mut announced = Vec::new();
+    let mut known = BTreeSet::new();
     for (uuid, called) in &file.uuids {
         let at = |reason: String| document.fault(uuid.span(), reason);
         let number = |text: &str| Number::new(text).map_err(|error| at(format!("`{text}`: {error}")));
         let called = called.get_ref();
-        let key = uuid.get_ref().parse().map_err(|error| at(format!("{error}")))?;
+        let key: Uuid = uuid.get_ref().parse().map_err(|error| at(format!("{error}")))?;
+        if !known.insert(key) {
+            return Err(at("the UUID is there twice, written in two ways".to_owned()));
+        }
         let to = number(&called.number)?;
         let from = called.from.as_deref().map(number).transpose()?;
         announced.push((key, Announced { to, from }));

@@ -17,7 +17,7 @@ use crate::command::{Command, LegName, LegPeer};
 use crate::entrance::Entrance;
 use crate::events::{LegEvent, LegRefused, Outbox};
 use crate::leg::Leg;
-use crate::limits::{COMMANDS_MAX, LEGS_MAX};
+use crate::limits::{COMMANDS_MAX, ENDS_RETRY, LEGS_MAX};
 use crate::settings::LegSettings;
 use crate::statistics::LegStatistics;
 use crate::tags::{Role, Tag};
@@ -32,6 +32,8 @@ pub(crate) struct Application {
     entrance: Entrance,
     /// When something of a leg is due: each leg once at most.
     due: BTreeSet<(Instant, u64)>,
+    /// When ends are told that nobody had room for.
+    ends_at: Option<Instant>,
 }
 
 /// Whose a socket is.
@@ -51,6 +53,7 @@ impl Application {
             sockets: FxHashMap::default(),
             entrance: Entrance::default(),
             due: BTreeSet::new(),
+            ends_at: None,
         }
     }
 
@@ -357,10 +360,12 @@ impl local::Application for Application {
                 tick(leg, &mut self.due, host, &self.outbox);
             }
         }
+        self.ends_at = (!self.outbox.tell_ends()).then(|| now + ENDS_RETRY);
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        self.due.first().map(|(due, _)| *due)
+        let due = self.due.first().map(|(due, _)| *due);
+        [due, self.ends_at].into_iter().flatten().min()
     }
 
     fn has_work(&self) -> bool {

@@ -1,5 +1,7 @@
 //! What legs tell whoever opened them.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crossbeam_queue::ArrayQueue;
@@ -7,7 +9,7 @@ use tokio::sync::Notify;
 
 use crate::codec::LegCodec;
 use crate::command::LegName;
-use crate::limits::EVENTS_MAX;
+use crate::limits::{ENDS_WAITING_MAX, EVENTS_MAX};
 use crate::statistics::LegStatistics;
 
 /// What happened on a leg.
@@ -81,6 +83,14 @@ pub enum LegRefused {
 }
 
 impl LegEvent {
+    /// It, or its peer, is over: told once.
+    pub fn is_end(&self) -> bool {
+        match self {
+            Self::Refused { .. } | Self::Closed { .. } | Self::Gone { .. } | Self::Silent { .. } => true,
+            Self::Digit { .. } | Self::OtherCodec { .. } | Self::Counted { .. } => false,
+        }
+    }
+
     /// On which leg it happened.
     pub fn leg(&self) -> LegName {
         match self {
@@ -99,19 +109,89 @@ impl LegEvent {
 pub(crate) struct Outbox {
     queue: Arc<ArrayQueue<LegEvent>>,
     news: Arc<Notify>,
+    /// Ends that the queue had no room for: nobody is told of them a second time, so they wait.
+    ends: RefCell<VecDeque<LegEvent>>,
 }
 
 impl Outbox {
     pub(crate) fn new(queue: Arc<ArrayQueue<LegEvent>>, news: Arc<Notify>) -> Self {
-        Self { queue, news }
+        Self {
+            queue,
+            news,
+            ends: RefCell::default(),
+        }
     }
 
     pub(crate) fn tell(&self, event: LegEvent) {
-        let is_answer = matches!(event, LegEvent::Refused { .. } | LegEvent::Closed { .. });
-        let has_room = is_answer || self.queue.len() < EVENTS_MAX / 2;
-        if !has_room || self.queue.push(event).is_err() {
+        if event.is_end() {
+            let mut ends = self.ends.borrow_mut();
+            if ends.len() >= ENDS_WAITING_MAX {
+                tracing::error!("nobody asks for the ends of the legs of a shard: one is lost");
+                return;
+            }
+            ends.push_back(event);
+            drop(ends);
+            self.tell_ends();
+            return;
+        }
+        if self.queue.len() >= EVENTS_MAX / 2 || self.queue.push(event).is_err() {
             return tracing::debug!("nobody asks what happened on the legs of a shard");
         }
         self.news.notify_one();
+    }
+
+    /// Tells ends that wait, as far as there is room. False: some still wait.
+    pub(crate) fn tell_ends(&self) -> bool {
+        let mut ends = self.ends.borrow_mut();
+        let before = ends.len();
+        while let Some(end) = ends.pop_front() {
+            if let Err(end) = self.queue.push(end) {
+                ends.push_front(end);
+                break;
+            }
+        }
+        if ends.len() < before {
+            self.news.notify_one();
+        }
+        ends.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_wait_for_room_and_are_told_in_order_whatever_else_is_dropped() {
+        let queue = Arc::new(ArrayQueue::new(EVENTS_MAX));
+        let outbox = Outbox::new(Arc::clone(&queue), Arc::new(Notify::new()));
+        let digit = |number| LegEvent::Digit {
+            leg: LegName(number),
+            digit: '1',
+            duration_ms: 100,
+        };
+        (0..EVENTS_MAX as u64).for_each(|number| outbox.tell(digit(number)));
+        assert_eq!(queue.len(), EVENTS_MAX / 2);
+        let ends = (EVENTS_MAX as u64 / 2) + 3;
+        (0..ends).for_each(|number| outbox.tell(LegEvent::Gone { leg: LegName(number) }));
+        assert_eq!(queue.len(), EVENTS_MAX);
+        assert!(!outbox.tell_ends());
+        let mut told = Vec::new();
+        loop {
+            while let Some(event) = queue.pop() {
+                told.extend(event.is_end().then(|| event.leg().0));
+            }
+            if outbox.tell_ends() && queue.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(told, (0..ends).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_waits_has_a_bound() {
+        let outbox = Outbox::new(Arc::new(ArrayQueue::new(1)), Arc::new(Notify::new()));
+        (0..ENDS_WAITING_MAX as u64 + 10).for_each(|number| outbox.tell(LegEvent::Silent { leg: LegName(number) }));
+        assert_eq!(outbox.ends.borrow().len(), ENDS_WAITING_MAX);
     }
 }

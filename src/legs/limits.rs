@@ -5,9 +5,16 @@ use std::time::Duration;
 /// Commands that wait for the legs of one shard. When full a command is refused, and whoever sent it says so.
 pub const COMMANDS_MAX: usize = 1024;
 
-/// What happened on the legs of one shard and nobody has asked for. What is sure to come once for a leg, its end, has half
-/// of it to itself; what finds no room is dropped.
+/// What happened on the legs of one shard and nobody has asked for. Ends of legs and of their peers have half of it to
+/// themselves, and wait for room; what else finds none is dropped.
 pub const EVENTS_MAX: usize = 2 * LEGS_MAX;
+
+/// Ends that wait for room there: of each leg that it falls silent, that its peer is gone, and that it is closed. A further
+/// one is lost, with a word in the log.
+pub const ENDS_WAITING_MAX: usize = 4 * LEGS_MAX;
+
+/// After that it is looked whether there is room for them.
+pub const ENDS_RETRY: Duration = Duration::from_millis(20);
 
 /// Legs of one shard. A further one is refused.
 pub const LEGS_MAX: usize = 8192;

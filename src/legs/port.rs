@@ -149,9 +149,14 @@ impl LegsPort {
         self.send(Command::Close(leg, reply))
     }
 
-    /// What happened, in order. If nobody asks for long, the newest is dropped.
+    /// What happened, in order. If nobody asks for long, the newest is dropped, but no end.
     pub fn poll(&self) -> Option<LegEvent> {
         self.events.pop()
+    }
+
+    /// Whether so many commands would be taken now. Of use to whoever alone sends some.
+    pub fn has_room(&self, commands: usize) -> bool {
+        self.queue.len().saturating_add(commands) <= COMMANDS_MAX
     }
 
     fn send(&self, command: Command) -> Result<(), LegsBusy> {

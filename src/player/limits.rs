@@ -16,6 +16,12 @@ pub const FILE_CHANNELS_MAX: u16 = 8;
 /// Files of one directory. Those behind, by name, are not played.
 pub const FILES_MAX: usize = 256;
 
+/// Entries of a directory. One with more is not read.
+pub const ENTRIES_MAX: usize = 10_000;
+
+/// Files that are not played and are named with the reason, of a directory. Of further ones it is told how many there are.
+pub const FAULTS_MAX: usize = 64;
+
 /// Bytes of a file's name without its ending, which is the name of its broadcast. A longer one is not played.
 pub const NAME_BYTES_MAX: usize = 64;
 

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use moqswitch_containers::limits::FILE_BYTES_MAX;
 
-use crate::limits::{FILES_MAX, NAME_BYTES_MAX};
+use crate::limits::{ENTRIES_MAX, FAULTS_MAX, FILES_MAX, NAME_BYTES_MAX};
 use crate::sound::Sound;
 
 /// Where files are.
@@ -120,10 +120,18 @@ pub(crate) fn find(directory: &Path, faults: &mut Vec<Fault>) -> Result<BTreeMap
     let cannot = |error: io::Error| fault(directory, format!("cannot be read: {error}"));
     let mut files = Vec::new();
     for entry in fs::read_dir(directory).map_err(cannot)? {
+        if files.len() >= ENTRIES_MAX {
+            return Err(fault(directory, format!("has more than {ENTRIES_MAX} entries")));
+        }
         files.push(entry.map_err(cannot)?.path());
     }
     files.sort();
     let mut found = BTreeMap::new();
+    let mut faults = Faults {
+        told: faults,
+        more: 0,
+        directory,
+    };
     for file in files {
         if file
             .file_name()
@@ -156,6 +164,33 @@ pub(crate) fn find(directory: &Path, faults: &mut Vec<Fault>) -> Result<BTreeMap
         }
     }
     Ok(found)
+}
+
+/// What is wrong with a directory, as far as somebody reads it.
+struct Faults<'a> {
+    told: &'a mut Vec<Fault>,
+    /// Those that are not told one by one.
+    more: usize,
+    directory: &'a Path,
+}
+
+impl Faults<'_> {
+    fn push(&mut self, fault: Fault) {
+        if self.told.len() < FAULTS_MAX {
+            self.told.push(fault);
+        } else {
+            self.more += 1;
+        }
+    }
+}
+
+impl Drop for Faults<'_> {
+    fn drop(&mut self) {
+        if self.more > 0 {
+            let reason = format!("{} further files are not played", self.more);
+            self.told.push(fault(self.directory, reason));
+        }
+    }
 }
 
 /// What a file has to say.
@@ -206,6 +241,20 @@ const _: () = assert!(NAME_BYTES_MAX == 64, "it is said in a text");
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn faults_of_a_directory_have_a_bound() {
+        let directory = std::env::temp_dir().join(format!("moqswitch-shelf-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        for number in 0..FAULTS_MAX + 7 {
+            fs::write(directory.join(format!("{number}.mp3")), "").unwrap();
+        }
+        let mut faults = Vec::new();
+        assert!(find(&directory, &mut faults).unwrap().is_empty());
+        assert_eq!(faults.len(), FAULTS_MAX + 1);
+        assert_eq!(faults[FAULTS_MAX].reason, "7 further files are not played");
+        fs::remove_dir_all(directory).unwrap();
+    }
 
     #[test]
     fn names_are_those_of_files_without_their_endings() {

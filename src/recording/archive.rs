@@ -1,12 +1,13 @@
 //! What was recorded: `<yyyy-mm-dd>/<recording>.json`, and its files beside it. Days are those of UTC on which recordings began.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -57,6 +58,9 @@ pub enum ArchiveError {
     /// It goes on.
     #[error("the recording goes on")]
     Writing,
+    /// To know which are the newest, more would have to be read than one question may.
+    #[error("more than {READ_MAX} recordings would have to be looked at: the question is to be narrower")]
+    TooMany,
     /// The disk.
     #[error("{0}")]
     Disk(#[from] io::Error),
@@ -89,38 +93,66 @@ impl Archive {
     /// The newest that are asked for.
     ///
     /// # Errors
-    /// The directory cannot be read.
-    pub fn list(&self, filter: &Filter) -> io::Result<Found> {
+    /// The directory cannot be read, or more would have to be looked at than may be.
+    pub fn list(&self, filter: &Filter) -> Result<Found, ArchiveError> {
+        self.list_within(filter, READ_MAX)
+    }
+
+    fn list_within(&self, filter: &Filter, mut readable: usize) -> Result<Found, ArchiveError> {
         let mut found = Found::default();
-        let mut read = 0;
         let (first, last) = (day_of(filter.since_ms), filter.until_ms.map(day_of));
         for day in self.days()?.into_iter().rev() {
             if day < first || last.as_ref().is_some_and(|last| day > *last) {
                 continue;
             }
-            let mut of_day = Vec::new();
-            for id in self.names(&day)? {
-                if filter.call.is_some_and(|call| call != id.call) {
-                    continue;
-                }
-                read += 1;
-                if read > READ_MAX {
-                    found.has_more = true;
-                    break;
-                }
-                // One that is removed meanwhile, or was damaged, is none.
-                let sidecar = Sidecar::read(&self.sidecar_path(&day, id)).ok();
-                of_day.extend(sidecar.filter(|sidecar| filter.takes(sidecar)));
-            }
-            of_day.sort_by_key(|sidecar| std::cmp::Reverse(sidecar.start_ms));
+            let left = filter.limit.saturating_sub(found.recordings.len());
+            let mut of_day = self.newest_of(&day, filter, left, &mut readable)?;
             found.recordings.append(&mut of_day);
-            if found.has_more || found.recordings.len() > filter.limit {
+            if found.recordings.len() > filter.limit {
+                found.has_more = true;
                 break;
             }
         }
-        found.has_more |= found.recordings.len() > filter.limit;
         found.recordings.truncate(filter.limit);
         Ok(found)
+    }
+
+    /// The newest of a day, one more than so many. Those whose descriptions were written before all of these began are not
+    /// read: a description is written when a recording begins, or later.
+    fn newest_of(
+        &self,
+        day: &str,
+        filter: &Filter,
+        limit: usize,
+        readable: &mut usize,
+    ) -> Result<Vec<Sidecar>, ArchiveError> {
+        let mut candidates = Vec::new();
+        for id in self.names(day)? {
+            if filter.call.is_some_and(|call| call != id.call) {
+                continue;
+            }
+            let path = self.sidecar_path(day, id);
+            // One that is removed meanwhile, or was damaged, is none.
+            let changed = fs::metadata(&path).and_then(|data| data.modified());
+            candidates.extend(changed.ok().map(|changed| (unix_ms(changed), path)));
+        }
+        candidates.sort_by(|(one, _), (other, _)| other.cmp(one));
+        let mut newest: BTreeMap<(Reverse<u64>, PathBuf), Sidecar> = BTreeMap::new();
+        for (changed_ms, path) in candidates {
+            let oldest = newest.last_key_value().map(|((Reverse(start_ms), _), _)| *start_ms);
+            if newest.len() > limit && oldest.is_some_and(|start_ms| start_ms > changed_ms) {
+                break;
+            }
+            *readable = readable.checked_sub(1).ok_or(ArchiveError::TooMany)?;
+            let Some(sidecar) = Sidecar::read(&path).ok().filter(|sidecar| filter.takes(sidecar)) else {
+                continue;
+            };
+            newest.insert((Reverse(sidecar.start_ms), path), sidecar);
+            if newest.len() > limit.saturating_add(1) {
+                newest.pop_last();
+            }
+        }
+        Ok(newest.into_values().collect())
     }
 
     /// What is known of one.
@@ -253,6 +285,11 @@ pub(crate) fn day_of(unix_ms: u64) -> String {
     moment.to_zoned(TimeZone::UTC).date().to_string()
 }
 
+fn unix_ms(at: SystemTime) -> u64 {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// What is said in calls is nobody else's.
 pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
@@ -275,6 +312,64 @@ fn split(name: &str) -> Option<(RecordingId, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_newest_are_found_however_many_there_are() {
+        let directory = std::env::temp_dir().join(format!("moqswitch-archive-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&directory);
+        let archive = Archive::open(&directory, Arc::default()).unwrap();
+        let day = "2026-11-30";
+        make_directory(&archive.day_path(day)).unwrap();
+        let write = |number: u64, start_ms: u64, dn: &str| {
+            let id = RecordingId {
+                call: CallId(number.into()),
+                number: 1,
+            };
+            let sidecar = Sidecar {
+                id: id.to_string(),
+                start_ms,
+                to: dn.to_owned(),
+                ..Sidecar::default()
+            };
+            let path = archive.sidecar_path(day, id);
+            sidecar.write(&path).unwrap();
+            let at = UNIX_EPOCH + std::time::Duration::from_millis(start_ms + 5);
+            File::options()
+                .write(true)
+                .open(path)
+                .unwrap()
+                .set_modified(at)
+                .unwrap();
+        };
+        let begin: u64 = 1_796_000_000_000;
+        // In an order that is neither that of names nor that of time; one with a number that no other has is the oldest.
+        for number in 0..600 {
+            let dn = if number == 0 { "rare" } else { "usual" };
+            write(number * 7919 % 600, begin + number * 100, dn);
+        }
+        let starts = |filter: &Filter, readable| {
+            let found = archive.list_within(filter, readable)?;
+            let starts: Vec<u64> = found.recordings.iter().map(|one| one.start_ms - begin).collect();
+            Ok::<_, ArchiveError>((starts, found.has_more))
+        };
+        let filter = |dn: Option<&str>, limit| Filter {
+            dn: dn.map(str::to_owned),
+            limit,
+            ..Filter::default()
+        };
+        assert_eq!(starts(&filter(None, 2), 5).unwrap(), (vec![59_900, 59_800], true));
+        assert_eq!(starts(&filter(Some("rare"), 2), 600).unwrap(), (vec![0], false));
+        assert!(matches!(
+            starts(&filter(Some("rare"), 2), 599),
+            Err(ArchiveError::TooMany)
+        ));
+        let before = Filter {
+            until_ms: Some(begin + 200),
+            ..filter(None, 1)
+        };
+        assert_eq!(starts(&before, 600).unwrap(), (vec![100], true));
+        fs::remove_dir_all(directory).unwrap();
+    }
 
     #[test]
     fn days_are_those_of_utc() {

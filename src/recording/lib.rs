@@ -41,4 +41,4 @@ pub use disk::{Disk, LocalDisk, Sink};
 pub use frames::{Frame, Frames};
 pub use recorder::{Ear, Ears, Recorder, RecorderView};
 pub use settings::{Format, Settings};
-pub use sidecar::{RecordingId, Sidecar};
+pub use sidecar::{Dropped, RecordingId, Sidecar};

@@ -8,6 +8,9 @@ pub const CALLS_MAX: usize = 10_000;
 /// Frames that wait to be written: three seconds of 200 calls. A further one is dropped and counted.
 pub const FRAMES_WAITING_MAX: usize = 65_536;
 
+/// Of frames that found no room, those of which it waits to be noted whose they were. Of further ones it is not.
+pub(crate) const REFUSED_WAITING_MAX: usize = FRAMES_WAITING_MAX;
+
 /// Frames that are taken in before what is due is written.
 pub(crate) const FRAMES_PER_ROUND_MAX: usize = 16_384;
 
@@ -31,7 +34,7 @@ pub(crate) const PER_CALL_MAX: u32 = 999;
 
 /// So much later than it was said something is written: whoever is late by less than that is heard. More than
 /// [`DRIFT_SLOTS_MAX`](moqswitch_containers::limits::DRIFT_SLOTS_MAX) slots.
-pub(crate) const DELAY: Duration = Duration::from_millis(240);
+pub(crate) const DELAY: Duration = Duration::from_millis(480);
 
 /// How often the writer looks at what came.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
@@ -57,8 +60,11 @@ pub(crate) const SIDECAR_BYTES_MAX: u64 = 1 << 20;
 /// Recordings that are over and wait to be synced. Of a further one the system decides when the disk has it.
 pub(crate) const UNSYNCED_MAX: usize = 1024;
 
-/// Descriptions that one question reads. What is behind them needs a narrower one.
-pub const READ_MAX: usize = 10_000;
+/// Descriptions that one question reads: some seconds. A question that needs more is refused, and is to be narrower.
+pub const READ_MAX: usize = 100_000;
+
+/// Calls of which it is known that they were refused, so that each is counted once. Of further ones every change counts.
+pub(crate) const REFUSED_CALLS_MAX: usize = 65_536;
 
 /// Bytes of a WAV file at which the next is begun.
 pub(crate) const WAV_BYTES_MAX: u32 = moqswitch_containers::limits::WAV_DATA_BYTES_MAX - (1 << 20);

@@ -8,7 +8,7 @@ use std::{io, thread};
 
 use moqswitch_audio::Codec;
 use moqswitch_calls::{CallId, CallView, LegId, LegRole, LegState, LegView, SuperviseMode};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::archive::Archive;
 use crate::counters::{Counters, Statistics};
@@ -17,7 +17,7 @@ use crate::disk::Disk;
 use crate::form::Spoken;
 use crate::frames::Frames;
 use crate::keeping::keep;
-use crate::limits::NOTICES_PERIOD;
+use crate::limits::{NOTICES_PERIOD, REFUSED_CALLS_MAX};
 use crate::settings::Settings;
 use crate::writer::Writer;
 
@@ -38,6 +38,8 @@ pub struct Recorder {
     counters: Arc<Counters>,
     calls: FxHashMap<CallId, Running>,
     calls_max: usize,
+    /// Calls that are not recorded though they were to be.
+    refused: FxHashSet<CallId>,
     named: u64,
     noticed: Option<Instant>,
     writer: Option<JoinHandle<()>>,
@@ -108,6 +110,7 @@ impl Recorder {
             ears,
             calls: FxHashMap::default(),
             calls_max,
+            refused: FxHashSet::default(),
             named: 0,
             noticed: None,
             writer: Some(writing),
@@ -185,6 +188,7 @@ impl Recorder {
 
     /// A call is not recorded any more.
     pub fn end(&mut self, call: CallId, now: Instant) {
+        self.refused.remove(&call);
         let Some(running) = self.calls.remove(&call) else {
             return;
         };
@@ -196,7 +200,13 @@ impl Recorder {
     fn begin(&mut self, view: &CallView, now: Instant) -> bool {
         let is_full = self.desk.is_full();
         if is_full || self.calls.len() >= self.calls_max {
-            Counters::add(&self.counters.refused, 1);
+            let is_known = self.refused.len() >= REFUSED_CALLS_MAX;
+            if self.refused.insert(view.call) {
+                Counters::add(&self.counters.refused, 1);
+            }
+            if is_known {
+                self.refused.remove(&view.call);
+            }
             let is_quiet = self
                 .noticed
                 .is_some_and(|noticed| now.saturating_duration_since(noticed) < NOTICES_PERIOD);
@@ -211,6 +221,7 @@ impl Recorder {
             }
             return false;
         }
+        self.refused.remove(&view.call);
         self.named += 1;
         let party = |party: &moqswitch_calls::Party| (party.number.to_string(), party.name.to_string());
         let order = Order {

@@ -126,8 +126,23 @@ impl Recording {
         let zero = self.zero;
         match self.seats_mut().find(|seat| seat.stream == frame.stream) {
             Some(seat) => seat.place(frame, zero),
+            // Who spoke has left.
             None => Counters::add(&counters.dropped, 1),
         }
+    }
+
+    /// A frame of this stream found no room on its way.
+    pub(crate) fn refuse(&mut self, stream: u64, counters: &Counters) {
+        match self.seats_mut().find(|seat| seat.stream == stream) {
+            Some(seat) => seat.refuse(),
+            None => Counters::add(&counters.dropped, 1),
+        }
+    }
+
+    /// Whether somebody of this stream has a place.
+    pub(crate) fn has(&self, stream: u64) -> bool {
+        let mut seats = self.groups.iter().flat_map(|group| group.channels.iter().flatten());
+        seats.any(|seat| seat.stream == stream)
     }
 
     /// Writes what was said until then. Whether it is over.
@@ -145,7 +160,7 @@ impl Recording {
         }
         if now.saturating_duration_since(self.described) >= SIDECAR_INTERVAL {
             self.described = now;
-            self.describe();
+            self.describe(false);
             self.sidecar.write(&self.sidecar_path())?;
         }
         Ok(self.ended.is_some_and(|ended| ended <= until))
@@ -186,7 +201,7 @@ impl Recording {
     }
 
     fn close(&mut self, state: &str, reason: Option<&str>, end_ms: u64, place: &Place) -> io::Result<()> {
-        self.describe();
+        self.describe(true);
         let counters = &place.counters;
         Counters::add(&counters.lost, self.sidecar.legs.iter().map(|leg| leg.lost).sum());
         Counters::add(&counters.dropped, self.sidecar.legs.iter().map(|leg| leg.dropped).sum());
@@ -240,9 +255,6 @@ impl Recording {
         });
         let group = &mut self.groups[group];
         group.channels[channel].push_back(Seat::new(leg.stream, index, at, leg.spoken));
-        if group.file.is_some() {
-            self.sidecar.files[group.index].legs.push(index);
-        }
     }
 
     /// The slot that begins then, or the next that is written.
@@ -262,7 +274,6 @@ impl Recording {
                 .collect();
             let spoken = said.iter().flatten().map(|(spoken, _)| *spoken);
             let spoken: Vec<Spoken> = spoken.collect();
-            Counters::add(&place.counters.frames, spoken.len() as u64);
             let fits = |file: &AudioFile| !file.is_full() && spoken.iter().all(|spoken| file.form.holds(*spoken));
             // A file of one who has left is not silent to the end of the call.
             if number > 0 && group.is_empty() {
@@ -274,9 +285,12 @@ impl Recording {
                     continue;
                 }
                 if !group.begin_file(&spoken, slot, self.id, &self.directory, &mut self.sidecar, place)? {
+                    group.pass_over(&said);
                     said.fill(None);
                 }
             }
+            group.list_legs(slot, &mut self.sidecar);
+            Counters::add(&place.counters.frames, said.iter().flatten().count() as u64);
             group.write(said)?;
         }
         Ok(())
@@ -288,7 +302,7 @@ impl Recording {
             .flat_map(|group| group.channels.iter_mut().flatten())
     }
 
-    fn describe(&mut self) {
+    fn describe(&mut self, is_over: bool) {
         self.sidecar.duration_ms = ms(self.slot);
         let zero = self.zero;
         let offset = |at: Instant| {
@@ -301,7 +315,7 @@ impl Recording {
         });
         self.sidecar.pauses = pauses.collect();
         for seat in self.groups.iter().flat_map(|group| group.channels.iter().flatten()) {
-            note(seat, &mut self.sidecar);
+            note(seat, is_over, &mut self.sidecar);
         }
     }
 }
@@ -324,10 +338,30 @@ impl Group {
         self.channels.iter().all(VecDeque::is_empty)
     }
 
+    /// Who is on its channels now has a part in its file.
+    fn list_legs(&self, slot: u64, sidecar: &mut Sidecar) {
+        let file = self.file.as_ref().and_then(|_| sidecar.files.get_mut(self.index));
+        let Some(file) = file else { return };
+        let seats = self.channels.iter().filter_map(VecDeque::front);
+        for seat in seats.filter(|seat| seat.base <= slot) {
+            if !file.legs.contains(&seat.leg) {
+                file.legs.push(seat.leg);
+            }
+        }
+    }
+
+    /// There is no file for what was said.
+    fn pass_over(&mut self, said: &[Option<(Spoken, Vec<u8>)>]) {
+        let channels = self.channels.iter_mut().zip(said);
+        for (seats, _) in channels.filter(|(_, said)| said.is_some()) {
+            seats.front_mut().into_iter().for_each(Seat::pass_over);
+        }
+    }
+
     fn vacate(&mut self, slot: u64, sidecar: &mut Sidecar) {
         for seats in &mut self.channels {
             while let Some(seat) = seats.pop_front_if(|seat| seat.left.is_some_and(|left| left <= slot)) {
-                note(&seat, sidecar);
+                note(&seat, true, sidecar);
                 if let Some(leg) = sidecar.legs.get_mut(seat.leg) {
                     leg.to_ms = Some(ms(slot));
                 }
@@ -368,7 +402,7 @@ impl Group {
             channels,
             at_ms: ms(slot),
             bytes: 0,
-            legs: seats.map(|seat| seat.leg).collect(),
+            legs: seats.filter(|seat| seat.base <= slot).map(|seat| seat.leg).collect(),
         });
         let file = AudioFile::begin(sink, form, channels, &[("TITLE", &id.to_string())], &place.counters)?;
         for seat in self.channels.iter_mut().filter_map(VecDeque::front_mut) {
@@ -399,14 +433,16 @@ impl Group {
 }
 
 /// What is known of a leg by now.
-fn note(seat: &Seat, sidecar: &mut Sidecar) {
+fn note(seat: &Seat, is_over: bool, sidecar: &mut Sidecar) {
     let Some(leg) = sidecar.legs.get_mut(seat.leg) else {
         return;
     };
     leg.frames = seat.counts.frames;
     leg.bytes = seat.counts.bytes;
-    leg.lost = seat.counts.lost;
-    leg.dropped = seat.dropped();
+    leg.lost = seat.lost();
+    leg.written = seat.written();
+    leg.dropped_as = seat.dropped(is_over);
+    leg.dropped = leg.dropped_as.sum();
     leg.codec = seat.spoken.map(|spoken| spoken.name().to_owned());
 }
 

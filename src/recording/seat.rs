@@ -10,6 +10,7 @@ use crate::audio_file::Sound;
 use crate::form::{Form, Spoken};
 use crate::frames::Frame;
 use crate::limits::SAMPLES_AHEAD_MAX;
+use crate::sidecar::Dropped;
 
 /// One leg, from when it came to when it left.
 pub(crate) struct Seat {
@@ -43,6 +44,12 @@ pub(crate) struct SeatCounts {
     pub(crate) lost: u64,
     /// Frames that are none of the codec's, or of a length that is not recorded.
     pub(crate) unfit: u64,
+    /// Frames that found no room on their way to the writer.
+    pub(crate) refused: u64,
+    /// What was said while there were as many files as there may be.
+    pub(crate) no_file: u64,
+    /// What was passed over: somebody else had the channel.
+    pub(crate) passed_over: u64,
 }
 
 struct Decoding {
@@ -92,7 +99,7 @@ impl Seat {
             return None;
         }
         while self.base + self.taken < slot {
-            self.slots.take();
+            self.counts.passed_over += u64::from(self.slots.take().is_some());
             self.taken += 1;
         }
         self.taken += 1;
@@ -133,10 +140,43 @@ impl Seat {
         self.decoding = None;
     }
 
-    /// Frames that came and are not heard.
-    pub(crate) fn dropped(&self) -> u64 {
+    /// What is in files of it, in slots.
+    pub(crate) fn written(&self) -> u64 {
+        let not = self.counts.no_file + self.counts.passed_over;
+        self.slots.counts().said.saturating_sub(not)
+    }
+
+    /// What came and is in no file. Once it is over that is what waits, too.
+    pub(crate) fn dropped(&self, is_over: bool) -> Dropped {
         let slots = self.slots.counts();
-        self.counts.unfit + slots.late + slots.doubled + slots.dropped
+        let waiting = self.slots.waiting() + usize::from(self.part.is_some());
+        let waiting = if is_over { waiting } else { 0 };
+        let waiting = u64::try_from(waiting).unwrap_or(u64::MAX);
+        Dropped {
+            late: slots.late,
+            doubled: slots.doubled,
+            no_room: slots.dropped,
+            unfit: self.counts.unfit,
+            queue_full: self.counts.refused,
+            no_file: self.counts.no_file,
+            after_end: waiting.saturating_add(self.counts.passed_over),
+        }
+    }
+
+    /// Frames that did not come, by their numbers, without those that came and found no room on their way.
+    pub(crate) fn lost(&self) -> u64 {
+        self.counts.lost.saturating_sub(self.counts.refused)
+    }
+
+    /// One that found no room on its way to the writer.
+    pub(crate) fn refuse(&mut self) {
+        self.counts.frames += 1;
+        self.counts.refused += 1;
+    }
+
+    /// What was said in a slot found no file.
+    pub(crate) fn pass_over(&mut self) {
+        self.counts.no_file += 1;
     }
 
     fn count(&mut self, frame: &Frame) {
@@ -319,7 +359,11 @@ mod tests {
             }
             let heard = heard(&mut seat, form, 60);
             assert_eq!(heard, said, "{ms} ms");
-            assert_eq!((seat.counts.lost, seat.dropped()), (0, 0), "{ms} ms");
+            assert_eq!(
+                (seat.counts.lost, seat.dropped(true)),
+                (0, Dropped::default()),
+                "{ms} ms"
+            );
         }
     }
 
@@ -335,7 +379,7 @@ mod tests {
         seat.place(&frame(Codec::Pcmu, 2, 400, zero, vec![3; 160]), zero);
         let said = (10..30).find_map(|slot| seat.take(slot));
         assert_eq!(said, Some((Spoken::Pcmu, vec![3; 160])));
-        assert_eq!(seat.dropped(), 0);
+        assert_eq!(seat.dropped(true), Dropped::default());
     }
 
     #[test]

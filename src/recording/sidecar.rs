@@ -90,8 +90,48 @@ pub struct LegOf {
     pub bytes: u64,
     /// Frames that did not come, by their numbers: loss, or silence that was not sent.
     pub lost: u64,
-    /// Frames that came and are not heard: too late, or of a length that is not recorded.
+    /// 20 ms of it each that are in files.
+    pub written: u64,
+    /// What came and is not in them.
     pub dropped: u64,
+    /// Why: their sum is `dropped`.
+    pub dropped_as: Dropped,
+}
+
+/// Why something that came is in no file. Frames of 20 ms count as one each, longer ones as so many of 20 ms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Dropped {
+    /// What was said at the time was written when it came.
+    pub late: u64,
+    /// Something else was said at the same time.
+    pub doubled: u64,
+    /// As much as may wait did: it came too fast, or its times are of no use.
+    pub no_room: u64,
+    /// None of the codec's, or of a length that is not recorded.
+    pub unfit: u64,
+    /// The queue to whoever writes was full: the disk, or the machine, is too slow.
+    pub queue_full: u64,
+    /// There were as many files as there may be.
+    pub no_file: u64,
+    /// The recording was over, or who spoke had left.
+    pub after_end: u64,
+}
+
+impl Dropped {
+    /// All of it.
+    pub fn sum(&self) -> u64 {
+        let kinds = [
+            self.late,
+            self.doubled,
+            self.no_room,
+            self.unfit,
+            self.queue_full,
+            self.no_file,
+            self.after_end,
+        ];
+        kinds.iter().fold(0, |sum: u64, kind| sum.saturating_add(*kind))
+    }
 }
 
 /// A file.

@@ -29,8 +29,10 @@ pub(crate) struct Writer {
     writing: FxHashMap<u64, Recording>,
     /// Those that ended because of the disk, as long as their calls are recorded.
     failed: FxHashSet<u64>,
-    /// Which recording a stream is of.
+    /// Which recording a stream is of, as long as there may be something of it.
     streams: FxHashMap<u64, u64>,
+    /// The streams of a recording.
+    known: FxHashMap<u64, Vec<u64>>,
     /// Room for what comes in one round.
     batch: Vec<Frame>,
     looked: Option<Instant>,
@@ -64,6 +66,7 @@ impl Writer {
             writing: FxHashMap::default(),
             failed: FxHashSet::default(),
             streams: FxHashMap::default(),
+            known: FxHashMap::default(),
             batch: Vec::new(),
             looked: None,
             noticed: None,
@@ -109,6 +112,10 @@ impl Writer {
         for frame in &batch {
             self.take(frame, now);
         }
+        for _ in 0..FRAMES_PER_ROUND_MAX {
+            let Some(stream) = self.frames.pop_refused() else { break };
+            self.refuse(stream);
+        }
         // What is due is what was said until now, or until what waits behind the others came.
         let has_more = batch.len() == FRAMES_PER_ROUND_MAX;
         let last = batch.last().filter(|_| has_more);
@@ -144,12 +151,13 @@ impl Writer {
             }
             return;
         }
-        for leg in &order.legs {
-            self.streams.insert(leg.stream, name);
-        }
+        let wanted: Vec<u64> = order.legs.iter().map(|leg| leg.stream).collect();
         if let Some(recording) = self.writing.get_mut(&name) {
-            return recording.follow(order);
+            recording.follow(order);
+            self.know(name, &wanted);
+            return;
         }
+        self.know(name, &wanted);
         match self.waiting.get_mut(&name) {
             Some(waiting) => {
                 waiting.pauses.add(order.pauses.clone());
@@ -169,6 +177,33 @@ impl Writer {
         if is_over {
             self.waiting.remove(&name);
             self.forget(name);
+        }
+    }
+
+    /// Streams of those who are wanted, and of those who have left and are written to their ends.
+    fn know(&mut self, name: u64, wanted: &[u64]) {
+        let known = self.known.entry(name).or_default();
+        let recording = self.writing.get(&name);
+        let has = |stream: &u64| recording.map_or_else(|| wanted.contains(stream), |recording| recording.has(*stream));
+        known.retain(|stream| {
+            let is_kept = has(stream);
+            if !is_kept {
+                self.streams.remove(stream);
+            }
+            is_kept
+        });
+        for stream in wanted.iter().filter(|stream| has(stream)) {
+            if self.streams.insert(*stream, name).is_none() {
+                known.push(*stream);
+            }
+        }
+    }
+
+    fn refuse(&mut self, stream: u64) {
+        let name = self.streams.get(&stream);
+        match name.and_then(|name| self.writing.get_mut(name)) {
+            Some(recording) => recording.refuse(stream, &self.place.counters),
+            None => Counters::add(&self.place.counters.dropped, 1),
         }
     }
 
@@ -298,7 +333,9 @@ impl Writer {
     }
 
     fn forget(&mut self, name: u64) {
-        self.streams.retain(|_, of| *of != name);
+        for stream in self.known.remove(&name).unwrap_or_default() {
+            self.streams.remove(&stream);
+        }
     }
 
     fn may_notice(&mut self, now: Instant) -> bool {

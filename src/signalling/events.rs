@@ -9,7 +9,15 @@ use tokio::sync::{broadcast, mpsc};
 use crate::limits::{EVENT_FOLLOWERS_MAX, EVENTS_KEPT_MAX, EVENTS_WAITING_MAX, WEBHOOK_EVENTS_MAX};
 
 /// Kinds of events, as webhooks name them.
-pub const EVENT_KINDS: [&str; 6] = ["registration", "leg", "dtmf", "supervision", "legRecord", "callRecord"];
+pub const EVENT_KINDS: [&str; 7] = [
+    "registration",
+    "leg",
+    "dtmf",
+    "supervision",
+    "voicemail",
+    "legRecord",
+    "callRecord",
+];
 
 /// One event.
 #[derive(Debug)]

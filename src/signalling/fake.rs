@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use moqswitch_calls::{Grants, SessionId};
+use moqswitch_calls::{Codec, Grants, SessionId};
 use tokio::sync::Notify;
 
 use crate::gateway::{RtpAgreed, RtpError, RtpEvent, RtpHeard, RtpLeg, RtpLegs, RtpOpened, RtpStatistics, RtpWanted};
@@ -97,6 +97,8 @@ struct Legs {
     refusals: VecDeque<RtpError>,
     /// Beyond them none can be opened. None: there are 10 000.
     most: Option<usize>,
+    /// There are legs of WebRTC.
+    has_browsers: bool,
 }
 
 /// What legs of RTP were told.
@@ -117,6 +119,8 @@ pub enum RtpCommand {
     Press(RtpLeg, char, u32),
     /// To close one.
     Close(RtpLeg),
+    /// What a browser answered.
+    Answered(RtpLeg, String),
 }
 
 impl RecordingRtp {
@@ -139,6 +143,13 @@ impl RecordingRtp {
     /// The next call that may fail does so by this; the one after it by what is said after it.
     pub fn refuse(&self, error: RtpError) {
         self.legs().refusals.push_back(error);
+    }
+
+    /// There are legs of WebRTC, too.
+    #[must_use]
+    pub fn with_browsers(self) -> Self {
+        self.legs().has_browsers = true;
+        self
     }
 
     /// No more than so many are open at once from here on.
@@ -190,6 +201,24 @@ impl RtpLegs for RecordingRtp {
 
     fn agree(&mut self, leg: RtpLeg, agreed: &RtpAgreed) -> Result<(), RtpError> {
         self.told(leg, RtpCommand::Agree(leg, Box::new(agreed.clone())))
+    }
+
+    fn serves_browsers(&self) -> bool {
+        self.legs().has_browsers
+    }
+
+    fn answer_browser(&mut self, path: &str, _: &str, _: &[Codec]) -> Result<(RtpLeg, String), RtpError> {
+        let opened = self.open(path, RtpWanted::default())?;
+        Ok((opened.leg, "an answer".to_owned()))
+    }
+
+    fn offer_browser(&mut self, path: &str, _: &[Codec]) -> Result<(RtpLeg, String), RtpError> {
+        let opened = self.open(path, RtpWanted::default())?;
+        Ok((opened.leg, "an offer".to_owned()))
+    }
+
+    fn take_browser_answer(&mut self, leg: RtpLeg, answer: &str) -> Result<(), RtpError> {
+        self.told(leg, RtpCommand::Answered(leg, answer.to_owned()))
     }
 
     fn hear(&mut self, leg: RtpLeg, heard: &RtpHeard) -> Result<(), RtpError> {

@@ -21,6 +21,7 @@ mod figures;
 mod gateway;
 mod journal;
 pub mod limits;
+mod mailboxes;
 mod media;
 mod mediaswitch;
 mod messages;
@@ -50,6 +51,7 @@ pub use gateway::{
     RtpLeg, RtpLegs, RtpMix, RtpOpened, RtpPeer, RtpRefused, RtpStatistics, RtpWanted, SipSettings, SipSockets,
     SrtpPolicy, TrunkGroupSettings, TrunkPlan, TrunkSettings,
 };
+pub use mailboxes::Mailboxes;
 pub use media::{Busy, Media, MediaPlane};
 pub use moqswitch_calls as calls;
 pub use moqswitch_sip as sip;

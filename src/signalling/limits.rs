@@ -294,6 +294,9 @@ const _: () = {
 /// WebSockets of telephones that wait for the gateway. A further one ends at once.
 pub const SIP_SOCKETS_WAITING_MAX: usize = 256;
 
+/// A shard that has too much to do is asked for so long to open the leg of a browser. Then its call ends (`congestion`).
+pub const BROWSER_AGAIN_MAX: Duration = Duration::from_secs(5);
+
 /// Offers of browsers that call, until it is known who answers. Of further ones nothing is kept: where somebody answers who
 /// does not speak WebRTC, the browser hears nothing.
 pub const BROWSER_OFFERS_MAX: usize = 4096;

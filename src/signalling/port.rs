@@ -15,6 +15,7 @@ use crate::counters::{Counters, Place};
 use crate::exchange::Exchange;
 use crate::gateway::{SipWebSocket, TrunkPlan};
 use crate::limits::{ANSWER_WAIT_MAX, COMMANDS_MAX, RECORDING_QUESTIONS_MAX, SIP_SOCKETS_WAITING_MAX, SOCKETS_MAX};
+use crate::mailboxes::Mailboxes;
 use crate::media::Busy;
 use crate::outward::Webhook;
 use crate::recordings::Recordings;
@@ -29,6 +30,7 @@ pub(crate) struct Port {
     origins: watch::Sender<Origins>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) recordings: Option<Arc<dyn Recordings>>,
+    pub(crate) mailboxes: Option<Arc<dyn Mailboxes>>,
     /// For whoever waits for the disk.
     recording_places: Arc<Semaphore>,
     /// How long a request of REST may take to come and to be answered.
@@ -59,7 +61,7 @@ impl Port {
     pub(crate) fn new(
         origins: Origins,
         counters: Arc<Counters>,
-        recordings: Option<Arc<dyn Recordings>>,
+        (recordings, mailboxes): (Option<Arc<dyn Recordings>>, Option<Arc<dyn Mailboxes>>),
         patience: Duration,
     ) -> (Self, mpsc::Receiver<Command>, mpsc::Receiver<SipWebSocket>) {
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
@@ -71,6 +73,7 @@ impl Port {
             origins: watch::Sender::new(origins),
             counters,
             recordings,
+            mailboxes,
             recording_places: Arc::new(Semaphore::new(RECORDING_QUESTIONS_MAX)),
             patience,
         };

@@ -12,8 +12,8 @@ pub trait Recordings: Debug + Send + Sync {
     /// Descriptions, the newest first, and whether there may be further ones.
     ///
     /// # Errors
-    /// The disk.
-    fn list(&self, filter: &RecordingFilter) -> io::Result<(Vec<Value>, bool)>;
+    /// The disk, or there are too many to look through.
+    fn list(&self, filter: &RecordingFilter) -> Result<(Vec<Value>, bool), NoRecording>;
 
     /// The description of one.
     ///
@@ -70,6 +70,8 @@ pub enum NoRecording {
     Unknown,
     /// It goes on.
     Active,
+    /// More would have to be looked at than one question may.
+    TooMany,
     /// The disk.
     Disk(io::Error),
 }

@@ -12,6 +12,7 @@ use crate::asterisk::AsteriskSettings;
 use crate::control::{ChannelPool, NoChannels};
 use crate::gateway::{NoRtp, RtpLegs, SipSettings};
 use crate::limits;
+use crate::mailboxes::Mailboxes;
 use crate::nodes::NodeSettings;
 use crate::outward::{Callback, Webhook};
 use crate::recordings::Recordings;
@@ -46,6 +47,8 @@ pub struct Settings {
     pub state: Option<StateSettings>,
     /// What was recorded. None: nothing is.
     pub recordings: Option<Arc<dyn Recordings>>,
+    /// Boxes of voice mail. None: there are none.
+    pub mailboxes: Option<Arc<dyn Mailboxes>>,
     /// Who is told of events.
     pub webhooks: Vec<Webhook>,
     /// The trunk that `/api/genesys/status` tells of.
@@ -135,6 +138,7 @@ impl Default for Settings {
             records: None,
             state: None,
             recordings: None,
+            mailboxes: None,
             webhooks: Vec::new(),
             trunk: None,
             utc_offset: UtcOffset::fixed(0),

@@ -70,7 +70,7 @@ impl Signalling {
         let (port, inbox, sip_sockets) = Port::new(
             origins,
             Arc::clone(&counters),
-            settings.recordings.clone(),
+            (settings.recordings.clone(), settings.mailboxes.clone()),
             settings.times.request,
         );
         // What can fail comes before the runtime: that may not be dropped where another runs.
@@ -347,6 +347,7 @@ async fn serve(
     moved: &Notify,
 ) {
     let browsing = shared.exchange.borrow().browsing_news();
+    let mail = shared.exchange.borrow().mail_news();
     loop {
         let due = shared
             .exchange
@@ -371,6 +372,7 @@ async fn serve(
             () = moved.notified() => {}
             () = time::sleep_until(due.into()) => shared.exchange.borrow_mut().handle_timeout(),
             () = browsing.notified() => shared.exchange.borrow_mut().take_browsing(),
+            () = mail.notified() => shared.exchange.borrow_mut().take_mail(),
             // It ends with its thread, which ends last.
             Some(rows) = stored => shared.exchange.borrow_mut().stored(rows),
             _ = inbox.stopped.wait_for(|stop| *stop != Stop::No) => return,

@@ -9,7 +9,7 @@ use moqswitch_signalling::{RtpError, RtpIceServer, RtpLeg};
 use moqswitch_webrtc as webrtc;
 use tokio::sync::Notify;
 
-use crate::browsers::{BrowserError, BrowserLeg, BrowserWanted, Browsers, Offer, Opener};
+use crate::browsers::{Answered, BrowserError, BrowserLeg, BrowserWanted, Browsers, Offer, Opener};
 
 /// All of them.
 pub(super) struct BrowserGateways {
@@ -23,6 +23,8 @@ pub(super) struct BrowserGateways {
 enum State {
     /// It was offered; what it hears then.
     Offered(Box<Offer>, Option<LegHears>),
+    /// It was answered, and its shard had too much to do to open it.
+    Answered(Option<Answered>, Option<LegHears>),
     Open(BrowserLeg),
 }
 
@@ -74,18 +76,28 @@ impl BrowserGateways {
     }
 
     pub(super) fn take_answer(&mut self, leg: RtpLeg, answer: &str) -> Result<(), RtpError> {
-        let (offer, hears) = match self.legs.remove(&leg).ok_or(RtpError::Unknown)? {
-            State::Offered(offer, hears) => (offer, hears),
+        let (mut answered, hears) = match self.legs.remove(&leg).ok_or(RtpError::Unknown)? {
+            State::Offered(offer, hears) => {
+                let answered = offer.accept(answer).map_err(|error| of_browser(error.into()))?;
+                (Some(answered), hears)
+            }
+            State::Answered(answered, hears) => (answered, hears),
             open @ State::Open(_) => {
                 self.legs.insert(leg, open);
                 return Ok(());
             }
         };
-        let own = offer.accept(&self.browsers, answer).map_err(of_browser)?;
-        self.open(leg, own);
-        match hears {
-            Some(hears) => self.hear(leg, Some(hears)),
-            None => Ok(()),
+        match self.browsers.open(&mut answered, hears.clone()) {
+            Ok(own) => {
+                self.open(leg, own);
+                Ok(())
+            }
+            Err(error) => {
+                if answered.is_some() {
+                    self.legs.insert(leg, State::Answered(answered, hears));
+                }
+                Err(of_browser(error))
+            }
         }
     }
 
@@ -94,7 +106,7 @@ impl BrowserGateways {
         match self.legs.get(&leg) {
             Some(State::Open(own)) => done(self.browsers.change(*own, settings)),
             // It is told when it is opened.
-            Some(State::Offered(..)) => Ok(()),
+            Some(State::Offered(..) | State::Answered(..)) => Ok(()),
             None => Err(RtpError::Unknown),
         }
     }
@@ -102,7 +114,7 @@ impl BrowserGateways {
     pub(super) fn hear(&mut self, leg: RtpLeg, heard: Option<LegHears>) -> Result<(), RtpError> {
         match self.legs.get_mut(&leg) {
             Some(State::Open(own)) => done(self.browsers.hear(*own, heard)),
-            Some(State::Offered(_, hears)) => {
+            Some(State::Offered(_, hears) | State::Answered(_, hears)) => {
                 *hears = heard;
                 Ok(())
             }
@@ -113,7 +125,7 @@ impl BrowserGateways {
     pub(super) fn press(&self, leg: RtpLeg, digit: char, duration_ms: u32) -> Result<(), RtpError> {
         match self.legs.get(&leg) {
             Some(State::Open(own)) => done(self.browsers.press(*own, digit, duration_ms)),
-            Some(State::Offered(..)) => Ok(()),
+            Some(State::Offered(..) | State::Answered(..)) => Ok(()),
             None => Err(RtpError::Unknown),
         }
     }
@@ -121,7 +133,7 @@ impl BrowserGateways {
     pub(super) fn count(&self, leg: RtpLeg) -> Result<(), RtpError> {
         match self.legs.get(&leg) {
             Some(State::Open(own)) => done(self.browsers.count(*own)),
-            Some(State::Offered(..)) => Ok(()),
+            Some(State::Offered(..) | State::Answered(..)) => Ok(()),
             None => Err(RtpError::Unknown),
         }
     }
@@ -176,6 +188,8 @@ fn wanted(opener: Opener, path: &str, codecs: &[Codec]) -> BrowserWanted {
 fn of_browser(error: BrowserError) -> RtpError {
     match error {
         BrowserError::Busy => RtpError::Busy,
+        BrowserError::Full => RtpError::Exhausted,
+        BrowserError::OtherWay => RtpError::Unusable,
         BrowserError::Description(error) => {
             tracing::debug!(%error, "a description of a browser");
             RtpError::Unusable

@@ -25,6 +25,11 @@ impl Mixing {
         }
     }
 
+    /// Whether anything is mixed and transcoded.
+    pub(super) fn is_on(&self) -> bool {
+        self.mixers.is_some()
+    }
+
     /// Says what is mixed for a leg, and what the leg hears then.
     pub(super) fn hear(&mut self, leg: RtpLeg, heard: &RtpHeard) -> Result<Option<LegHears>, RtpError> {
         let one = |path: &str, transcoded: Option<Codec>| LegHears {

@@ -44,6 +44,7 @@ mod reload;
 mod rtp;
 mod services;
 mod sip;
+mod voicemail;
 
 use channels::RtpChannels;
 use counting::Counting;
@@ -53,6 +54,7 @@ use media::RelayMedia;
 use pool::RtpPool;
 pub(crate) use reload::Reloading;
 use services::Services;
+use voicemail::Mail;
 
 /// Before there is a relay: what it is given.
 pub(crate) struct Telephony {
@@ -187,8 +189,11 @@ impl Telephony {
         if let Some(browsers) = &browsers {
             self.settings.browsers = Box::new(DeviceLegs::new(browsers.clone(), mixers.clone()));
         }
+        let mixers_of_channels = mixers.clone();
+        let mail = self.config.voicemail.as_ref().map(Mail::open).transpose()?;
+        self.settings.mailboxes = mail.clone().map(|mail| mail as _);
         self.settings.sip = sip::start(&self.config, &shards, encryption, (pool, browsers, mixers))?;
-        self.settings.asterisk = asterisk::start(&self.config, &shards)?;
+        self.settings.asterisk = asterisk::start(&self.config, &shards, mixers_of_channels, mail)?;
         let handle = Signalling::start(self.settings, Box::new(media)).context("the calls thread")?;
         let (counted, over) = mpsc::channel(LEGS_COUNTED_MAX);
         let devices = Devices::new(told, counted, self.reader, shards.clone());

@@ -195,6 +195,9 @@ impl Pool {
         settings: impl FnOnce((u32, u16, u32)) -> LegSettings,
     ) -> Result<(Pooled, SocketAddr), Unpooled> {
         self.catch_up();
+        if self.told[opener as usize].len() >= LEG_EVENTS_MAX {
+            return Err(Unpooled::Busy);
+        }
         let sockets = if has_rtcp { 2 } else { 1 };
         let shard = (0..self.used.len())
             .filter(|shard| self.used[*shard] + sockets <= SOCKETS_PER_SHARD_MAX)
@@ -273,13 +276,12 @@ impl Pool {
             }
         }
         let told = &mut self.told[opener as usize];
-        // Of channels nothing but their ends is asked for.
-        let room = match (is_last, opener) {
-            (true, _) => LEG_EVENTS_MAX,
-            (false, Opener::Gateways) => LEG_EVENTS_MAX / 2,
-            (false, Opener::Channels) => 0,
+        // Of channels nothing but their ends is asked for. With so many ends no leg is opened.
+        let is_told = match opener {
+            Opener::Gateways => event.is_end() || told.len() < LEG_EVENTS_MAX / 2,
+            Opener::Channels => is_last,
         };
-        if told.len() < room {
+        if is_told {
             told.push_back((leg, event));
         }
     }

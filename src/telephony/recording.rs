@@ -2,7 +2,6 @@
 //! shown to REST.
 
 use std::fmt;
-use std::io;
 
 use anyhow::Context;
 use moqswitch_audio::Codec;
@@ -82,23 +81,30 @@ impl Recorded {
         question: impl FnOnce(&Archive, RecordingId) -> Result<T, ArchiveError>,
     ) -> Result<T, NoRecording> {
         let id = id.parse().map_err(|_| NoRecording::Unknown)?;
-        question(&self.0.archive(), id).map_err(|error| match error {
-            ArchiveError::Unknown => NoRecording::Unknown,
-            ArchiveError::Writing => NoRecording::Active,
-            ArchiveError::Disk(error) => NoRecording::Disk(error),
-        })
+        question(&self.0.archive(), id).map_err(none_of)
+    }
+}
+
+fn none_of(error: ArchiveError) -> NoRecording {
+    match error {
+        ArchiveError::Unknown => NoRecording::Unknown,
+        ArchiveError::Writing => NoRecording::Active,
+        ArchiveError::TooMany => NoRecording::TooMany,
+        ArchiveError::Disk(error) => NoRecording::Disk(error),
     }
 }
 
 impl Recordings for Recorded {
-    fn list(&self, filter: &RecordingFilter) -> io::Result<(Vec<Value>, bool)> {
-        let found = self.0.archive().list(&Filter {
+    fn list(&self, filter: &RecordingFilter) -> Result<(Vec<Value>, bool), NoRecording> {
+        let archive = self.0.archive();
+        let found = archive.list(&Filter {
             since_ms: filter.since_ms,
             until_ms: filter.until_ms,
             dn: filter.dn.clone(),
             call: filter.call,
             limit: filter.limit,
-        })?;
+        });
+        let found = found.map_err(none_of)?;
         Ok((found.recordings.iter().map(|one| json!(one)).collect(), found.has_more))
     }
 

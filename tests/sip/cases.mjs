@@ -8,5 +8,6 @@ import { STREAMS } from './streams.mjs';
 import { TELEPHONES } from './telephones.mjs';
 import { TRANSFERS } from './transfers.mjs';
 import { TRUNKS } from './trunks.mjs';
+import { VOICEMAIL } from './voicemail.mjs';
 
-export const CASES = [...REGISTERING, ...ROUTES, ...OFFERS, ...ENDINGS, ...SESSIONS, ...STREAMS, ...TRANSFERS, ...TRUNKS, ...TELEPHONES];
+export const CASES = [...REGISTERING, ...ROUTES, ...OFFERS, ...ENDINGS, ...SESSIONS, ...STREAMS, ...TRANSFERS, ...TRUNKS, ...TELEPHONES, ...VOICEMAIL];

@@ -162,6 +162,7 @@ impl CallPlane {
             transfers_left_out: 0,
             media_at: None,
             codecs_told: Vec::new(),
+            lecture: None,
         };
         self.calls.insert(id, call);
         self.changed.calls.insert(id);

@@ -39,6 +39,9 @@ impl CallPlane {
         if !hearer.is_up() || hearer.holds || speaker.holds {
             return false;
         }
+        if self.calls.get(&speaker.call).is_some_and(|call| call.silences(speaker)) {
+            return false;
+        }
         match speaker.role {
             LegRole::Supervisor(SuperviseMode::Listen) => false,
             LegRole::Supervisor(SuperviseMode::Whisper(target)) => target == hearer.id,

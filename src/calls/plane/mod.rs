@@ -11,6 +11,7 @@ mod glare;
 mod hearing;
 mod hooks;
 mod inviting;
+mod lecture;
 mod legs;
 mod queueing;
 mod records;

@@ -219,7 +219,7 @@ impl CallPlane {
         let mut legs = call.legs.iter().filter_map(|leg| self.legs.get(leg));
         // Who is alone with a control program has nobody to send to.
         let is_alone = call.is_controlled && self.participants(call).len() < 2;
-        let is_to_be_silent = is_alone || legs.any(|leg| leg.holds || leg.muted);
+        let is_to_be_silent = is_alone || call.lecture.is_some() || legs.any(|leg| leg.holds || leg.muted);
         let silent = match call.media_at {
             Some(at) if !is_to_be_silent => self.now.since_start.saturating_sub(at),
             _ => Duration::ZERO,

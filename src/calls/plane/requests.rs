@@ -87,6 +87,7 @@ impl CallPlane {
                 }
                 self.record(leg.call, on);
             }
+            CallEvent::Lecture { call, speakers } => self.lecture(actor, call, speakers)?,
             CallEvent::PauseRecording { call, paused } => self.pause_recording_of(actor, call, paused)?,
         }
         Ok(true)

@@ -72,6 +72,7 @@ impl CallPlane {
             transfers_left_out: 0,
             media_at: None,
             codecs_told: Vec::new(),
+            lecture: None,
         };
         let lasted = self.now.since_start.saturating_sub(call.started.since_start);
         let left = self.settings.call_duration_max.saturating_sub(lasted);

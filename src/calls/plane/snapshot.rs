@@ -163,7 +163,13 @@ impl CallPlane {
             recorded: call.is_recorded,
             recording_paused: call.is_recording_paused,
             cause,
-            legs: legs.into_iter().map(Leg::view).collect(),
+            legs: legs
+                .into_iter()
+                .map(|leg| LegView {
+                    muted: leg.muted || call.silences(leg),
+                    ..leg.view()
+                })
+                .collect(),
         }
     }
 

@@ -101,6 +101,8 @@ pub(super) struct Call {
     pub(super) media_at: Option<Duration>,
     /// What legs send, as it was told last.
     pub(super) codecs_told: Vec<(LegId, Choice)>,
+    /// Those who alone are heard. `None`: everybody is.
+    pub(super) lecture: Option<Vec<LegId>>,
 }
 
 /// One device's part in a call.

@@ -51,7 +51,7 @@ impl FramesApplication {
                 }
             }
             Command::Speak(leg, codec) => self.with(leg, host, |leg, host| leg.speak(codec, host)),
-            Command::Hear(leg, turn, broadcast) => self.with(leg, host, |leg, host| leg.hear(turn, broadcast, host)),
+            Command::Hear(leg, turn, hears) => self.with(leg, host, |leg, host| leg.hear(turn, hears, host)),
             Command::Press {
                 leg,
                 digit,

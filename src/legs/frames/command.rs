@@ -8,7 +8,7 @@ use moqswitch_proto::wire::BroadcastPath;
 use tokio::sync::oneshot;
 
 use crate::codec::LegCodec;
-use crate::command::LegName;
+use crate::command::{LegHears, LegName};
 use crate::events::LegRefused;
 
 /// How a leg of frames is.
@@ -42,7 +42,7 @@ pub(super) enum Command {
         refused: oneshot::Sender<LegRefused>,
     },
     Speak(LegName, LegCodec),
-    Hear(LegName, u32, Option<BroadcastPath>),
+    Hear(LegName, u32, Option<LegHears>),
     Press {
         leg: LegName,
         digit: char,

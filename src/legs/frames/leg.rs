@@ -8,7 +8,7 @@ use moqswitch_relay::routing::PeerKey;
 use moqswitch_relay::shard::local::{Delivery, Host, LocalFrame, LocalTrack};
 
 use crate::codec::LegCodec;
-use crate::command::LegName;
+use crate::command::{LegHears, LegName};
 use crate::hearing::Hearing;
 use crate::limits::{FRAME_GAP, PAYLOAD_BYTES_MAX};
 use crate::tags::Role;
@@ -140,16 +140,15 @@ impl Leg {
     }
 
     /// Hears another broadcast, or nothing.
-    pub(super) fn hear(&mut self, speaker: u32, broadcast: Option<BroadcastPath>, host: &mut Host<'_>) {
+    pub(super) fn hear(&mut self, speaker: u32, hears: Option<LegHears>, host: &mut Host<'_>) {
         self.speaker = speaker;
-        if self.hearing.as_ref().map(|hearing| &hearing.hears.broadcast) == broadcast.as_ref() {
+        if self.hearing.as_ref().map(|hearing| &hearing.hears) == hears.as_ref() {
             return;
         }
         if let Some(before) = self.hearing.take() {
             self.turn = before.end(host);
         }
-        self.hearing =
-            broadcast.map(|broadcast| Hearing::begin(self.name.0, self.peer, broadcast.into(), self.turn, host));
+        self.hearing = hears.map(|hears| Hearing::begin(self.name.0, self.peer, hears, self.turn, host));
     }
 
     /// Subscribes to what it is to hear and does not.

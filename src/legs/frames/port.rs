@@ -5,13 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
-use moqswitch_proto::wire::BroadcastPath;
 use moqswitch_relay::shard::local::Installation;
 use moqswitch_relay::shard::{ShardBusy, ShardCommand, ShardPort};
 use tokio::sync::oneshot;
 
 use crate::codec::LegCodec;
-use crate::command::LegName;
+use crate::command::{LegHears, LegName};
 use crate::events::LegRefused;
 use crate::limits::{COMMANDS_MAX, FRAMES_HEARD_MAX, FRAMES_MAX};
 use crate::port::LegsBusy;
@@ -83,8 +82,8 @@ impl FrameLegsPort {
     }
 
     /// From here on the peer hears this broadcast, or nothing. What it hears of it has this turn.
-    pub fn hear(&self, leg: LegName, turn: u32, broadcast: Option<BroadcastPath>) -> Result<(), LegsBusy> {
-        self.send(Command::Hear(leg, turn, broadcast))
+    pub fn hear(&self, leg: LegName, turn: u32, hears: Option<LegHears>) -> Result<(), LegsBusy> {
+        self.send(Command::Hear(leg, turn, hears))
     }
 
     /// The peer has pressed a key.

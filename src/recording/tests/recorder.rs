@@ -18,7 +18,8 @@ use moqswitch_calls::{
 };
 use moqswitch_containers::{Encoding, OpusFile, Wav, opus};
 use moqswitch_recording::{
-    ArchiveError, Disk, Ear, Ears, Filter, Frame, Frames, LocalDisk, Recorder, RecorderView, Settings, Sidecar, Sink,
+    ArchiveError, Disk, Dropped, Ear, Ears, Filter, Frame, Frames, LocalDisk, Recorder, RecorderView, Settings,
+    Sidecar, Sink,
 };
 
 #[test]
@@ -264,9 +265,36 @@ fn without_room_on_the_disk_nothing_is_recorded() {
     test.wait("it ends", |test| test.view.statistics().failed == 1);
     test.recorder.end(call.call, Instant::now());
     assert_eq!(test.only().reason.as_deref(), Some("full"));
-    let _ = test.call(2, &[(1, Codec::Pcmu), (2, Codec::Pcmu)]);
+    let refused = test.call(2, &[(1, Codec::Pcmu), (2, Codec::Pcmu)]);
+    // Whatever changes of it: it is one call.
+    test.recorder.update(&refused, Instant::now());
     assert_eq!(test.view.statistics().refused, 1);
     assert_eq!(test.listened(), [] as [u16; 0]);
+}
+
+#[test]
+fn what_is_in_no_file_says_why_and_nothing_is_unexplained() {
+    let mut test = Test::new("why");
+    let call = test.call(1, &[(1, Codec::Pcmu), (2, Codec::Pcmu)]);
+    let first = test.stream(&call, 1);
+    for number in 0..50 {
+        test.push(first, Codec::Pcmu, number, number * 20, vec![1; 160]);
+    }
+    test.push(first, Codec::Pcmu, 50, 49 * 20, vec![2; 160]);
+    test.push(first, Codec::L16, 51, 1000, vec![3; 160]);
+    // The call is over by then.
+    for number in 52..57 {
+        test.push(first, Codec::Pcmu, number, number * 20, vec![4; 160]);
+    }
+    let leg = test.finish(&call, 1000).legs.remove(0);
+    let dropped = Dropped {
+        doubled: 1,
+        unfit: 1,
+        after_end: 5,
+        ..Dropped::default()
+    };
+    assert_eq!(leg.dropped_as, dropped);
+    assert_eq!((leg.frames, leg.written, leg.dropped, leg.lost), (57, 50, 7, 0));
 }
 
 #[test]

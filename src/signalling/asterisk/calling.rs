@@ -68,7 +68,7 @@ impl Asterisk {
                     codecs: arrived.codecs,
                     sends: None,
                     speaks: None,
-                    speaker: None,
+                    speakers: Vec::new(),
                     music: None,
                     hears: None,
                 };
@@ -112,7 +112,7 @@ impl Asterisk {
             codecs,
             sends: None,
             speaks: None,
-            speaker: None,
+            speakers: Vec::new(),
             music: None,
             hears: None,
         };

@@ -13,6 +13,7 @@ use moqswitch_calls::{Cause, Codec, Codecs, DeviceKind, LegId, Number, Registrat
 use tokio::time::{self, MissedTickBehavior};
 
 use crate::exchange::Exchange;
+use crate::gateway::RtpMix;
 use crate::socket::Shared;
 
 pub use seam::{
@@ -54,10 +55,26 @@ struct Call {
     /// What it publishes, once it does.
     speaks: Option<Codec>,
     /// Who is there to be heard.
-    speaker: Option<ChannelHears>,
+    speakers: Vec<Speaker>,
     /// What is played to it while the others hold.
     music: Option<String>,
-    hears: Option<ChannelHears>,
+    /// What it was told last.
+    hears: Option<Heard>,
+}
+
+/// Somebody, or something, that is heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Speaker {
+    path: String,
+    /// What is said there. `None`: nobody knows.
+    codec: Option<Codec>,
+}
+
+/// What a channel hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Heard {
+    One(Option<ChannelHears>),
+    All(RtpMix),
 }
 
 /// How far it is.

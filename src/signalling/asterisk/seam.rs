@@ -7,6 +7,7 @@ use moqswitch_calls::{Cause, Codec, Codecs, Number, Text};
 use tokio::sync::Notify;
 
 use crate::figures::AsteriskFigures;
+use crate::gateway::RtpMix;
 
 /// Channels. It is called on the calls thread: nothing here may block, and each order is for a bounded queue.
 pub trait AsteriskChannels: Send {
@@ -85,6 +86,8 @@ pub enum ChannelOrder {
     Speak(Codec),
     /// To hear a broadcast, or nothing.
     Hear(Option<ChannelHears>),
+    /// To hear several at once.
+    HearAll(RtpMix),
     /// A key was pressed by somebody else.
     Press {
         /// `0` to `9`, `*`, `#`, `A` to `D`.
@@ -114,8 +117,10 @@ pub struct ChannelCall {
 pub struct ChannelHears {
     /// The broadcast.
     pub path: String,
-    /// What is said there.
+    /// What is heard there.
     pub codec: Codec,
+    /// It is the track `audio.<codec>`, whatever is said.
+    pub is_transcoded: bool,
 }
 
 /// There is no room for an order now.

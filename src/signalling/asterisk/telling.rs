@@ -5,8 +5,9 @@ use std::time::Duration;
 use moqswitch_calls::{Codec, LegId, LegState, Notice, Participant, SessionId};
 
 use crate::exchange::Exchange;
+use crate::gateway::RtpMix;
 
-use super::{Asterisk, Call, ChannelHears, ChannelId, ChannelOrder, Stage};
+use super::{Asterisk, Call, ChannelHears, ChannelId, ChannelOrder, Heard, Speaker, Stage};
 
 impl Asterisk {
     pub(super) fn take_notice(&mut self, exchange: &mut Exchange, session: SessionId, notice: Notice) {
@@ -21,14 +22,14 @@ impl Asterisk {
                 ..
             } => {
                 let path = speaker.path();
-                self.play_early(exchange, leg, |call| ChannelHears {
-                    path,
-                    codec: narrow(call),
-                });
+                self.play_early(exchange, leg, Speaker { path, codec: None });
             }
             Notice::Queue {
                 leg, music: Some(path), ..
-            } => self.play_early(exchange, leg, |_| ChannelHears { path, codec: MUSIC }),
+            } => {
+                let codec = Some(MUSIC);
+                self.play_early(exchange, leg, Speaker { path, codec });
+            }
             Notice::Accepted(accepted) => {
                 // What to speak is told with who is there.
                 let call = self
@@ -83,7 +84,7 @@ impl Asterisk {
     }
 
     /// Something is to be heard before the answer.
-    fn play_early(&mut self, exchange: &mut Exchange, leg: LegId, what: impl FnOnce(&Call) -> ChannelHears) {
+    fn play_early(&mut self, exchange: &mut Exchange, leg: LegId, what: Speaker) {
         let Some(channel) = self.legs.get(&leg).copied() else {
             return;
         };
@@ -93,7 +94,7 @@ impl Asterisk {
         if !matches!(call.stage, Stage::Calling { is_accepted: false, .. }) {
             return;
         }
-        call.speaker = Some(what(call));
+        call.speakers = vec![what];
         self.open(exchange, channel);
         self.hear(exchange, channel);
     }
@@ -109,17 +110,15 @@ impl Asterisk {
             call.stage = Stage::Up;
             self.order(exchange, channel, ChannelOrder::Answer);
         }
-        // One of them. Whatever it is in, the channel's thread decodes it.
-        let mut others = participants.iter().filter(|other| !other.own && other.audible);
-        let heard = others.find_map(|other| {
-            let codec = other.sends?;
-            Some(ChannelHears {
-                path: other.leg.path(),
-                codec,
-            })
+        let others = participants
+            .iter()
+            .filter(|other| !other.own && other.audible && other.sends.is_some());
+        let others = others.map(|other| Speaker {
+            path: other.leg.path(),
+            codec: other.sends,
         });
         if let Some(call) = self.calls.get_mut(&channel) {
-            call.speaker = heard;
+            call.speakers = others.collect();
         }
         self.open(exchange, channel);
         self.hear(exchange, channel);
@@ -150,13 +149,19 @@ impl Asterisk {
         let Some(call) = self.calls.get_mut(&channel) else {
             return;
         };
-        let music = call.music.clone().map(|path| ChannelHears { path, codec: MUSIC });
-        let heard = call.speaker.clone().or(music);
-        if call.speaks.is_none() || call.hears == heard {
+        if call.speaks.is_none() {
             return;
         }
-        call.hears.clone_from(&heard);
-        self.order(exchange, channel, ChannelOrder::Hear(heard));
+        let heard = call.heard();
+        if call.hears.as_ref() == Some(&heard) {
+            return;
+        }
+        call.hears = Some(heard.clone());
+        let order = match heard {
+            Heard::One(heard) => ChannelOrder::Hear(heard),
+            Heard::All(mix) => ChannelOrder::HearAll(mix),
+        };
+        self.order(exchange, channel, order);
     }
 
     fn press(&mut self, exchange: &mut Exchange, channel: ChannelId, digits: &str, duration: Duration) {
@@ -165,6 +170,30 @@ impl Asterisk {
             .clamp(DIGIT_MS_MIN, DIGIT_MS_MAX);
         for digit in digits.chars() {
             self.order(exchange, channel, ChannelOrder::Press { digit, duration_ms });
+        }
+    }
+}
+
+impl Call {
+    fn heard(&self) -> Heard {
+        match &self.speakers[..] {
+            [] => Heard::One(self.music.clone().map(|path| ChannelHears {
+                path,
+                codec: MUSIC,
+                is_transcoded: false,
+            })),
+            // Whatever it is in, the channel's thread decodes it. Where nobody knows, it is brought to what is known.
+            [speaker] => Heard::One(Some(ChannelHears {
+                path: speaker.path.clone(),
+                codec: speaker.codec.unwrap_or_else(|| narrow(self)),
+                is_transcoded: speaker.codec.is_none(),
+            })),
+            speakers => Heard::All(RtpMix {
+                path: format!("mix/{}/{}-{}", self.leg.call, self.leg.call, self.leg.leg),
+                codec: narrow(self),
+                hears: speakers.iter().map(|speaker| speaker.path.clone()).collect(),
+                own: self.leg.path(),
+            }),
         }
     }
 }

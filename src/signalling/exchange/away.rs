@@ -419,7 +419,8 @@ impl Exchange {
 fn call_of(event: &CallEvent) -> Option<CallId> {
     match event {
         CallEvent::Dial(_) | CallEvent::Originate { .. } => None,
-        CallEvent::Codecs { call, .. }
+        CallEvent::Lecture { call, .. }
+        | CallEvent::Codecs { call, .. }
         | CallEvent::Ringing { call, .. }
         | CallEvent::Answer { call, .. }
         | CallEvent::Reject { call, .. }

@@ -1,11 +1,12 @@
 //! Legs of devices that speak WebRTC with somebody who does not, and what those offer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use moqswitch_calls::{CallId, Codec, Codecs, LegId, Payload, SessionId};
 
-use crate::gateway::{Heard, RtpIceServer, RtpLeg, RtpLegs};
-use crate::limits::BROWSER_OFFERS_MAX;
+use crate::gateway::{Heard, RtpError, RtpIceServer, RtpLeg, RtpLegs};
+use crate::limits::{BROWSER_OFFERS_MAX, SIP_MEDIA_AGAIN};
 
 /// Their legs.
 pub(super) struct Browsing {
@@ -13,6 +14,22 @@ pub(super) struct Browsing {
     /// Offers of those who call, until it is known who answers.
     pub(super) offers: BTreeMap<(SessionId, CallId), Payload>,
     pub(super) legs: BTreeMap<LegId, Browsed>,
+    /// Those who called, were answered, and wait for the shard to take their leg.
+    pub(super) unanswered: BTreeMap<LegId, Unanswered>,
+    /// Legs of which a shard was too busy to be told something, and when it is tried again.
+    pub(super) again: BTreeSet<LegId>,
+    pub(super) again_at: Option<Instant>,
+}
+
+/// An offer that is to be answered.
+pub(super) struct Unanswered {
+    pub(super) session: SessionId,
+    /// Who answered.
+    pub(super) by: LegId,
+    pub(super) offer: Payload,
+    pub(super) heard: Heard,
+    /// When it is given up.
+    pub(super) until: Instant,
 }
 
 /// One of them.
@@ -23,6 +40,8 @@ pub(super) struct Browsed {
     pub(super) heard: Heard,
     /// What it speaks, once that is agreed on.
     pub(super) codec: Option<Codec>,
+    /// What it answered, while the shard is too busy to open its leg, and when that is given up.
+    pub(super) unopened: Option<(Payload, Instant)>,
 }
 
 impl Browsing {
@@ -31,6 +50,9 @@ impl Browsing {
             media,
             offers: BTreeMap::new(),
             legs: BTreeMap::new(),
+            unanswered: BTreeMap::new(),
+            again: BTreeSet::new(),
+            again_at: None,
         }
     }
 
@@ -58,11 +80,20 @@ impl Browsing {
         };
         match self.media.hear(own.media, &hears) {
             Ok(()) => own.heard.set_told(hears),
+            Err(RtpError::Busy) => self.try_again(leg),
             Err(error) => tracing::warn!(%error, "a browser does not hear who is there"),
         }
     }
 
+    /// In a moment.
+    pub(super) fn try_again(&mut self, leg: LegId) {
+        self.again.insert(leg);
+        self.again_at.get_or_insert_with(|| Instant::now() + SIP_MEDIA_AGAIN);
+    }
+
     pub(super) fn close(&mut self, leg: LegId) {
+        self.unanswered.remove(&leg);
+        self.again.remove(&leg);
         if let Some(own) = self.legs.remove(&leg) {
             self.media.close(own.media);
         }

@@ -7,6 +7,7 @@ mod control;
 mod counting;
 mod failing;
 mod line;
+mod mail;
 mod nodes;
 mod programs;
 mod requests;
@@ -39,6 +40,7 @@ use crate::figures::AsteriskFigures;
 use crate::gateway::{Outlet, SipEntrance, SipView};
 use crate::journal::Journal;
 use crate::limits::{CLOCK_BEGINS, GRANTS_RETRY, HANDED_ON, HOOKS_ASKED_MAX, RECONNECT};
+use crate::mailboxes::Mailboxes;
 use crate::media::MediaPlane;
 use crate::messages::{self, MessageId};
 use crate::nodes::{NodeName, Nodes};
@@ -121,6 +123,8 @@ pub(crate) struct Exchange {
     nodes: Option<Box<Nodes>>,
     /// Events that went to them.
     sent_away: u64,
+    /// Boxes of voice mail. None: there are none.
+    mail: Option<Arc<dyn Mailboxes>>,
     is_stopping: bool,
 }
 
@@ -245,6 +249,7 @@ impl Exchange {
             renewals: Renewals::default(),
             nodes: None,
             sent_away: 0,
+            mail: settings.mailboxes,
             is_stopping: false,
         };
         let numbers = settings.numbers;
@@ -324,7 +329,10 @@ impl Exchange {
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let plane = self.plane.poll_timeout();
         let plane = plane.and_then(|at| self.started.checked_add(at.saturating_sub(CLOCK_BEGINS)));
-        [plane, self.retry_at, self.nodes_due()].into_iter().flatten().min()
+        [plane, self.retry_at, self.nodes_due(), self.browsing.again_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub(crate) fn handle_timeout(&mut self) {
@@ -333,6 +341,9 @@ impl Exchange {
             for (session, grants) in std::mem::take(&mut self.untold) {
                 self.grant(session, grants);
             }
+        }
+        if self.browsing.again_at.take_if(|at| *at <= Instant::now()).is_some() {
+            self.browse_again();
         }
         self.handle_nodes_timeout();
         self.attempt(|own| {
@@ -406,6 +417,8 @@ impl Exchange {
             let mut new = Session::new(register.dn.clone(), device, dialect, rings_itself, line.clone());
             new.speaks_webrtc = register.webrtc;
             self.sessions.insert(session, new);
+        } else if let Some(own) = self.sessions.get_mut(&session) {
+            own.speaks_webrtc |= register.webrtc;
         }
         let entry = self.entry_of(&registration, dialect, rings_itself, admission.proof);
         let request = self.request_id(Asker::Registration {

@@ -8,6 +8,7 @@ use moqswitch_calls::{
 };
 
 use super::{Asked, Asker, Exchange, Turn, draw};
+use crate::journal::Entry;
 use crate::messages::{self, BadMessage, Envelope, MessageId, Request, Supervision, ToDial};
 
 /// An event of a call, with what its reply depends on.
@@ -211,7 +212,13 @@ impl Exchange {
         }
         let call = CallId(draw(&self.random));
         if let Some(offer) = &sdp {
-            own.speaks_webrtc = true;
+            let is_news = !std::mem::replace(&mut own.speaks_webrtc, true);
+            if let Some(entry) = own.entry.as_mut().filter(|_| is_news) {
+                entry.speaks_webrtc = true;
+                if let Some(journal) = &self.journal {
+                    journal.note(Entry::Device(entry.clone()));
+                }
+            }
             self.browsing.keep(session, call, offer);
         }
         let event = Dial {

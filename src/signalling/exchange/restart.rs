@@ -94,6 +94,7 @@ impl Exchange {
         let mut own = Session::new(number, device, dialect, entry.rings_itself, line.clone());
         own.begin_after(after);
         own.proof = proof;
+        own.speaks_webrtc = entry.speaks_webrtc;
         own.entry = Some(entry);
         self.sessions.insert(session, own);
         let request = self.request_id(Asker::Registration {
@@ -150,6 +151,10 @@ impl Exchange {
                 .map(|codec| codec.name().to_owned())
                 .collect(),
             rings_itself,
+            speaks_webrtc: self
+                .sessions
+                .get(&registration.session)
+                .is_some_and(|own| own.speaks_webrtc),
             proof: proof.hexadecimal(),
             expires_ms: u64::try_from(expires.as_millis()).unwrap_or(u64::MAX),
             until_ms: 0,

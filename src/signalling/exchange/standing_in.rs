@@ -2,15 +2,18 @@
 //! a leg of its own then, which publishes and hears in their place. Two browsers are none of its business: what they say to each
 //! other is forwarded.
 
+use std::time::Instant;
+
 use moqswitch_calls::{
     Accepted, Actor, CallEvent, CallId, Cause, Codec, Codecs, Event, Incoming, LegId, Notice, Participant, Payload,
-    SessionId, Text,
+    SessionId, Signal, Text,
 };
 use moqswitch_sip::sdp::Description;
 
-use super::browsing::Browsed;
+use super::browsing::{Browsed, Unanswered};
 use super::{Asker, Exchange};
 use crate::gateway::{Heard, RtpError, RtpEvent, RtpLeg, codec_of};
+use crate::limits::BROWSER_AGAIN_MAX;
 
 impl Exchange {
     /// Rung when something happened on their legs.
@@ -76,6 +79,8 @@ impl Exchange {
                 if let Some(own) = self.browsing.legs.get_mut(leg) {
                     own.heard.set_music(music.clone());
                     self.browsing.hear(*leg);
+                } else if let Some(waiting) = self.browsing.unanswered.get_mut(leg) {
+                    waiting.heard.set_music(music.clone());
                 }
                 None
             }
@@ -89,29 +94,96 @@ impl Exchange {
         if accepted.sdp.is_some() {
             return None;
         }
-        let (takes, transcoded) = self.beside(accepted.leg);
-        let path = accepted.leg.path();
-        let answered = takes.iter().chain(transcoded.iter()).find_map(|codec| {
-            match self.browsing.media.answer_browser(&path, offer.as_str(), &[codec]) {
-                Ok((media, answer)) => Some((media, answer, codec)),
-                Err(RtpError::Unusable) => None,
-                Err(error) => {
-                    tracing::warn!(%error, "a call of a browser");
-                    None
-                }
-            }
-        });
-        let Some((media, answer, codec)) = answered else {
-            self.end_browsed(accepted.leg, Cause::Incompatible);
-            return None;
+        let waiting = Unanswered {
+            session,
+            by: accepted.leg,
+            offer,
+            heard: Heard::default(),
+            until: Instant::now() + BROWSER_AGAIN_MAX,
         };
-        self.begin_browsed(accepted.leg, media, None);
-        self.agree_browsed(accepted.leg, codec);
-        self.tell_spoken(accepted.leg, [codec].into_iter().collect(), codec);
+        let answer = self.answer_browsed(accepted.leg, waiting)?;
         Some(Notice::Accepted(Box::new(Accepted {
             sdp: Payload::new(&answer).ok(),
             ..accepted.clone()
         })))
+    }
+
+    /// Answers an offer. `None`: it cannot be, and its call ends; or the shard is too busy, and it is tried again.
+    fn answer_browsed(&mut self, leg: LegId, waiting: Unanswered) -> Option<String> {
+        let (takes, transcoded) = self.beside(leg);
+        let path = leg.path();
+        let answered = takes.iter().chain(transcoded.iter()).find_map(|codec| {
+            match self
+                .browsing
+                .media
+                .answer_browser(&path, waiting.offer.as_str(), &[codec])
+            {
+                Ok((media, answer)) => Some(Ok((media, answer, codec))),
+                Err(RtpError::Unusable) => None,
+                Err(error) => Some(Err(error)),
+            }
+        });
+        match answered {
+            Some(Ok((media, answer, codec))) => {
+                self.begin_browsed(leg, media, None, waiting.heard);
+                self.agree_browsed(leg, codec);
+                self.tell_spoken(leg, [codec].into_iter().collect(), codec);
+                return Some(answer);
+            }
+            Some(Err(RtpError::Busy)) if Instant::now() < waiting.until => {
+                self.browsing.unanswered.insert(leg, waiting);
+                self.browsing.try_again(leg);
+            }
+            Some(Err(error)) => {
+                tracing::warn!(%error, "a call of a browser");
+                self.end_browsed(leg, Cause::Congestion);
+            }
+            None => self.end_browsed(leg, Cause::Incompatible),
+        }
+        None
+    }
+
+    /// What a shard was too busy for.
+    pub(super) fn browse_again(&mut self) {
+        for leg in std::mem::take(&mut self.browsing.again) {
+            if let Some(waiting) = self.browsing.unanswered.remove(&leg) {
+                let (session, by) = (waiting.session, waiting.by);
+                let answer = self.answer_browsed(leg, waiting);
+                if let Some(sdp) = answer.and_then(|answer| Payload::new(&answer).ok()) {
+                    let (call, signal) = (leg.call, Signal::Answer(sdp));
+                    self.tell_notice(session, &Notice::Signal { call, leg, by, signal });
+                }
+            }
+            let unopened = self.browsing.legs.get_mut(&leg).and_then(|own| own.unopened.take());
+            if let Some((answer, until)) = unopened {
+                self.open_browsed(leg, answer, until);
+            }
+            self.browsing.hear(leg);
+        }
+    }
+
+    /// Opens the leg of a device that has answered, now or in a moment. False: its call ends.
+    fn open_browsed(&mut self, leg: LegId, answer: Payload, until: Instant) -> bool {
+        let Some(own) = self.browsing.legs.get_mut(&leg) else {
+            return false;
+        };
+        match self.browsing.media.take_browser_answer(own.media, answer.as_str()) {
+            Ok(()) => true,
+            Err(RtpError::Busy) if Instant::now() < until => {
+                own.unopened = Some((answer, until));
+                self.browsing.try_again(leg);
+                true
+            }
+            Err(error) => {
+                tracing::info!(%error, "what a browser answered is of no use");
+                let cause = match error {
+                    RtpError::Unusable => Cause::Incompatible,
+                    _ => Cause::Congestion,
+                };
+                self.end_browsed(leg, cause);
+                false
+            }
+        }
     }
 
     /// A device that speaks WebRTC is called by who does not: it is offered something.
@@ -125,7 +197,7 @@ impl Exchange {
         let (media, offer) = made
             .inspect_err(|error| tracing::warn!(%error, "a call to a browser"))
             .ok()?;
-        self.begin_browsed(incoming.leg, media, Some(incoming.codecs));
+        self.begin_browsed(incoming.leg, media, Some(incoming.codecs), Heard::default());
         Some(Notice::Incoming(Box::new(Incoming {
             sdp: Payload::new(&offer).ok(),
             ..incoming.clone()
@@ -143,7 +215,6 @@ impl Exchange {
         let leg = self.leg_of_device(session, call)?;
         let own = self.browsing.legs.get_mut(&leg)?;
         own.offered.take()?;
-        let media = own.media;
         let Some(answer) = answer else {
             // It takes part by other means.
             self.browsing.close(leg);
@@ -154,18 +225,16 @@ impl Exchange {
             let codecs: Vec<Codec> = audio.codecs().map(|(codec, _)| codec_of(codec)).collect();
             Some((*codecs.first()?, codecs.into_iter().collect::<Codecs>()))
         });
-        let taken = self.browsing.media.take_browser_answer(media, answer.as_str());
-        match (taken, spoken) {
-            (Ok(()), Some((codec, codecs))) => {
-                self.agree_browsed(leg, codec);
-                let speaks = Some(codec);
-                let event = self.event_of(leg, |call| CallEvent::Codecs { call, codecs, speaks });
-                self.handle(event);
-            }
-            (taken, _) => {
-                tracing::info!(?taken, "what a browser answered is of no use");
-                self.end_browsed(leg, Cause::Incompatible);
-            }
+        let Some((codec, codecs)) = spoken else {
+            tracing::info!("what a browser answered has no codec");
+            self.end_browsed(leg, Cause::Incompatible);
+            return Some(());
+        };
+        if self.open_browsed(leg, answer.clone(), Instant::now() + BROWSER_AGAIN_MAX) {
+            self.agree_browsed(leg, codec);
+            let speaks = Some(codec);
+            let event = self.event_of(leg, |call| CallEvent::Codecs { call, codecs, speaks });
+            self.handle(event);
         }
         Some(())
     }
@@ -173,6 +242,8 @@ impl Exchange {
     fn take_participants(&mut self, leg: LegId, call: CallId, participants: &[Participant]) {
         if let Some(own) = self.browsing.legs.get_mut(&leg) {
             own.heard.set_speakers(call, participants);
+        } else if let Some(waiting) = self.browsing.unanswered.get_mut(&leg) {
+            waiting.heard.set_speakers(call, participants);
         }
         self.browsing.hear(leg);
     }
@@ -184,12 +255,13 @@ impl Exchange {
         self.browsing.hear(leg);
     }
 
-    fn begin_browsed(&mut self, leg: LegId, media: RtpLeg, offered: Option<Codecs>) {
+    fn begin_browsed(&mut self, leg: LegId, media: RtpLeg, offered: Option<Codecs>, heard: Heard) {
         let own = Browsed {
             media,
             offered,
-            heard: Heard::default(),
+            heard,
             codec: None,
+            unopened: None,
         };
         self.browsing.legs.insert(leg, own);
     }

@@ -318,7 +318,7 @@ impl Exchange {
         }
     }
 
-    fn tell_notice(&mut self, session: SessionId, notice: &Notice) {
+    pub(super) fn tell_notice(&mut self, session: SessionId, notice: &Notice) {
         let id = self.id_for(session, notice);
         let media = match notice {
             Notice::Accepted(_) => Some(self.media.media(session)),

@@ -1,11 +1,14 @@
 //! Telephones in pages: their media are sessions of WebRTC. What codec is spoken and who holds is agreed on as with others; what
 //! is said of ICE and keys comes from the leg.
 
+use std::time::Instant;
+
 use moqswitch_calls::{Codec, Codecs};
 use moqswitch_sip::agent::LegKey;
 use moqswitch_sip::sdp::{self, Agreed, Description, Direction};
 
 use super::{Browser, Call, Gateway, RtpError, RtpLeg, codecs};
+use crate::limits::BROWSER_AGAIN_MAX;
 
 impl Gateway {
     /// What a browser offers, if it is one.
@@ -18,6 +21,7 @@ impl Gateway {
         let browser = Browser {
             theirs,
             ours: String::new(),
+            unopened_until: None,
         };
         (is_browser && self.media.serves_browsers()).then(|| Box::new(browser))
     }
@@ -30,6 +34,7 @@ impl Gateway {
         call.browser = Some(Box::new(Browser {
             theirs: String::new(),
             ours: offer,
+            unopened_until: None,
         }));
         Ok(leg)
     }
@@ -63,11 +68,40 @@ impl Gateway {
             return false;
         };
         browser.theirs = answer.to_owned();
-        let taken = self.media.take_browser_answer(media, answer);
-        if let Err(error) = &taken {
-            tracing::info!(%error, "a telephone in a page answered");
+        match self.media.take_browser_answer(media, answer) {
+            Ok(()) => true,
+            Err(RtpError::Busy) => {
+                browser.unopened_until = Some(Instant::now() + BROWSER_AGAIN_MAX);
+                self.try_again(key);
+                true
+            }
+            Err(error) => {
+                tracing::info!(%error, "a telephone in a page answered");
+                false
+            }
         }
-        taken.is_ok()
+    }
+
+    /// The shard was too busy to open its leg. False: it cannot be opened at all.
+    pub(super) fn open_browser_again(&mut self, key: LegKey) -> bool {
+        let Some(call) = self.calls.get_mut(&key) else {
+            return true;
+        };
+        let (Some(browser), Some(media)) = (&mut call.browser, call.media) else {
+            return true;
+        };
+        let Some(until) = browser.unopened_until.take() else {
+            return true;
+        };
+        match self.media.take_browser_answer(media, &browser.theirs) {
+            Ok(()) => true,
+            Err(RtpError::Busy) if Instant::now() < until => {
+                browser.unopened_until = Some(until);
+                self.try_again(key);
+                true
+            }
+            Err(_) => false,
+        }
     }
 
     /// The answer to another offer of a browser. `None`: it changes more than who speaks.

@@ -261,7 +261,9 @@ impl Gateway {
                     false => (Some(answer), self.calls.get_mut(&key)),
                 };
                 let (Some(answer), Some(call)) = (answer, call) else {
-                    return self.agent.refuse_offer(Instant::now(), key, 488);
+                    // What was agreed on before goes on (RFC 3261, section 14.2).
+                    let warning = [("Warning", NO_RESTART)];
+                    return self.agent.refuse_offer_saying(Instant::now(), key, 488, &warning);
                 };
                 call.listed = codecs::offered(&offer).and(codecs::of_telephones());
                 call.lists = call.listed;
@@ -444,3 +446,6 @@ fn cause_of(end: &End) -> Cause {
 
 /// As a header Reason has it (RFC 3326).
 pub(super) const ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
+
+/// To a browser whose offer changes more than who speaks (RFC 3261, section 20.43).
+const NO_RESTART: &str = "399 moqswitch \"ICE restarts, other keys and further media are not taken up\"";

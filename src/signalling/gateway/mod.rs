@@ -29,7 +29,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use moqswitch_calls::{CallId, Codec, Codecs, LegId, MediaEvent, Number, SessionId};
+use moqswitch_calls::{CallId, Cause, Codec, Codecs, LegId, MediaEvent, Number, SessionId};
 use moqswitch_sip::agent::{Agent, Event, LegKey, Noticed, Settings, TrunkId};
 use moqswitch_sip::flow::Flow;
 use moqswitch_sip::guard::{self, Outcome};
@@ -138,6 +138,8 @@ struct Browser {
     theirs: String,
     /// By us: last.
     ours: String,
+    /// Until when it is tried to open its leg, which its shard was too busy for.
+    unopened_until: Option<Instant>,
 }
 
 /// What goes on with a call.
@@ -334,7 +336,7 @@ impl Gateway {
             RtpEvent::Refused { leg, reason } => {
                 if let Some(key) = self.streams.get(&leg).copied() {
                     tracing::warn!(%reason, "a shard did not take a leg of RTP");
-                    self.hang_up(exchange, key, moqswitch_calls::Cause::Congestion);
+                    self.hang_up(exchange, key, Cause::Congestion);
                 }
             }
             RtpEvent::OtherCodec { leg, codec } => {
@@ -354,7 +356,7 @@ impl Gateway {
             // It is gone without a word.
             RtpEvent::Silent { leg } => {
                 if let Some(key) = self.streams.get(&leg).copied() {
-                    self.hang_up(exchange, key, moqswitch_calls::Cause::MediaTimeout);
+                    self.hang_up(exchange, key, Cause::MediaTimeout);
                 }
             }
             RtpEvent::Closed { .. } => {}
@@ -430,6 +432,9 @@ impl Gateway {
             let untold = self.calls.get_mut(&key).and_then(|call| call.untold.take());
             if let Some(agreed) = untold {
                 self.tell_agreed(exchange, key, *agreed);
+            }
+            if !self.open_browser_again(key) {
+                self.hang_up(exchange, key, Cause::Congestion);
             }
             self.hear(key);
         }

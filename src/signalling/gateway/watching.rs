@@ -63,8 +63,10 @@ impl Exchange {
     /// What there is to tell of a number.
     pub(super) fn sip_state(&self, number: &Number, package: Package) -> Watched {
         match package {
-            // Nobody leaves messages here.
-            Package::Messages => Watched::Messages(Waiting::default()),
+            Package::Messages => Watched::Messages(Waiting {
+                messages: self.waiting_messages(number),
+                ..Waiting::default()
+            }),
             Package::Dialog => Watched::Dialogs(self.dialogs_of(number)),
             Package::Presence => {
                 let status = self.plane().number(number).map_or(Status::Offline, |view| view.status);

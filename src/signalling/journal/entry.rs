@@ -73,6 +73,9 @@ pub(crate) struct DeviceEntry {
     pub(crate) supervisor: bool,
     pub(crate) codecs: Vec<String>,
     pub(crate) rings_itself: bool,
+    /// It is offered WebRTC by who has none.
+    #[serde(default)]
+    pub(crate) speaks_webrtc: bool,
     /// Of its password. None: it was let in by something else.
     pub(crate) proof: Option<String>,
     /// For how long it is registered.

@@ -16,6 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::problem::Problem;
 use crate::access::{Scope, peer_of};
 use crate::exchange::Exchange;
+use crate::mailboxes::Mailboxes;
 use crate::messages;
 use crate::port::Port;
 use crate::recordings::Recordings;
@@ -84,6 +85,11 @@ impl Caller {
     /// What was recorded. None: nothing is.
     pub(super) fn recordings(&self) -> Option<&Arc<dyn Recordings>> {
         self.port.recordings.as_ref()
+    }
+
+    /// Boxes of voice mail. None: there are none.
+    pub(super) fn mailboxes(&self) -> Option<&Arc<dyn Mailboxes>> {
+        self.port.mailboxes.as_ref()
     }
 
     /// A place to wait for the disk.

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query};
 use axum::response::IntoResponse;
+use moqswitch_calls::limits::LEGS_PER_CALL_MAX;
 use moqswitch_calls::{
     Actor, CallEvent, CallId, Event, LegId, Number, SessionId, SuperviseEvent, SuperviseMode, Text, TransferTo,
 };
@@ -122,6 +123,13 @@ fn call_event(call: CallId, verb: &str, fields: &Fields) -> Result<CallEvent, Pr
             call,
             leg: party(fields)?.ok_or_else(|| Problem::missing("party"))?,
         },
+        "lecture" => CallEvent::Lecture {
+            call,
+            speakers: match fields.get("speakers") {
+                Some(speakers) => Some(legs(speakers)?),
+                None => None,
+            },
+        },
         "record" if fields.get("paused").is_some() => CallEvent::PauseRecording {
             call,
             paused: fields.flag("paused", false)?,
@@ -138,6 +146,14 @@ fn call_event(call: CallId, verb: &str, fields: &Fields) -> Result<CallEvent, Pr
             ));
         }
     })
+}
+
+/// Parties of a call.
+fn legs(value: &Value) -> Result<Vec<LegId>, Problem> {
+    let invalid = || Problem::invalid("speakers", "no list of parties");
+    let parties = value.as_array().ok_or_else(invalid)?.iter().take(LEGS_PER_CALL_MAX);
+    let read = parties.map(|party| party.as_str().and_then(messages::leg_id).ok_or_else(invalid));
+    read.collect()
 }
 
 /// Does a body say enough for this verb?

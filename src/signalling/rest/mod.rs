@@ -10,6 +10,7 @@ mod recordings;
 mod records;
 mod seed;
 mod trunks;
+mod voicemail;
 
 use std::sync::Arc;
 
@@ -70,6 +71,13 @@ const ROUTES: &[Route] = &[
     route(Verb::Get, "/api/recordings/{id}/audio", |method| {
         on(method, recordings::audio)
     }),
+    route(Verb::Get, "/api/voicemail/{dn}", |method| on(method, voicemail::list)),
+    route(Verb::Delete, "/api/voicemail/{dn}/{id}", |method| {
+        on(method, voicemail::remove)
+    }),
+    route(Verb::Get, "/api/voicemail/{dn}/{id}/audio", |method| {
+        on(method, voicemail::audio)
+    }),
     route(Verb::Get, "/api/stats", |method| on(method, records::stats)),
     route(Verb::Get, "/api/events", |method| on(method, events::follow)),
     route(Verb::Get, "/api/openapi.json", |method| on(method, document)),
@@ -85,6 +93,7 @@ const VERBS: &[&str] = &[
     "transfer",
     "add",
     "remove",
+    "lecture",
     "record",
     "listen",
     "whisper",

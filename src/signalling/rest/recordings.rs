@@ -48,9 +48,7 @@ pub(super) async fn list(caller: Caller, Query(asked): Query<Asked>) -> Answer {
         call: call.map_err(|_| Problem::invalid("call", "no call"))?,
         limit: usize::try_from(limit).unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX),
     };
-    let found = look(&caller, Scope::Read, move |recordings| {
-        recordings.list(&filter).map_err(NoRecording::Disk)
-    });
+    let found = look(&caller, Scope::Read, move |recordings| recordings.list(&filter));
     let (rows, has_more) = found.await?;
     Ok(Json(json!({ "count": rows.len(), "recordings": rows, "more": has_more })).into_response())
 }
@@ -71,8 +69,16 @@ pub(super) async fn audio(caller: Caller, Path(id): Path<String>, Query(which): 
     let index = usize::try_from(index).unwrap_or(usize::MAX);
     let range = caller.header("range");
     let opened = look(&caller, Scope::Supervise, move |recordings| recordings.open(&id, index));
-    let RecordingFile { mut file, name, bytes } = opened.await?;
-    let part = match range.as_deref().map(|range| part_of(range, bytes)) {
+    send(opened.await?, range.as_deref())
+}
+
+/// A file, or the range of it that the caller asks for.
+pub(super) fn send_file(caller: &Caller, file: RecordingFile) -> Answer {
+    send(file, caller.header("range").as_deref())
+}
+
+fn send(RecordingFile { mut file, name, bytes }: RecordingFile, range: Option<&str>) -> Answer {
+    let part = match range.map(|range| part_of(range, bytes)) {
         None | Some(Asks::Nothing) => None,
         Some(Asks::Part(first, last)) => Some((first, last)),
         Some(Asks::Beyond) => return Ok(beyond(bytes)),
@@ -116,11 +122,21 @@ async fn look<T: Send + 'static>(
         drop(place);
         answer
     });
-    asked.await.map_err(|_| Busy)?.map_err(|why| match why {
+    asked.await.map_err(|_| Busy)?.map_err(failed_question)
+}
+
+/// Why a question has no answer.
+pub(super) fn failed_question(why: NoRecording) -> Problem {
+    match why {
         NoRecording::Unknown => unknown(),
         NoRecording::Active => Problem::new(StatusCode::CONFLICT, "recording-active", "The recording goes on"),
+        NoRecording::TooMany => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too-many-recordings",
+            "There are too many to look through: ask for a shorter time",
+        ),
         NoRecording::Disk(error) => failed(&error),
-    })
+    }
 }
 
 fn none() -> Problem {

@@ -77,9 +77,13 @@ async fn asked(switch: &Switch, token: Option<&str>, operation: &Operation, fill
     let (method, path) = operation;
     let (fill, query) = fill.split_once('?').unwrap_or((fill, ""));
     let mut filled = path.clone();
-    if let (Some(from), Some(to)) = (path.find('{'), path.find('}')) {
-        filled.replace_range(from..=to, fill);
+    // What stands between further braces comes behind a semicolon.
+    for fill in fill.split(';') {
+        if let (Some(from), Some(to)) = (filled.find('{'), filled.find('}')) {
+            filled.replace_range(from..=to, fill);
+        }
     }
+    let filled = filled.replace(['{', '}'], "");
     let body = if body.is_null() {
         String::new()
     } else {
@@ -166,6 +170,9 @@ async fn use_calls(client: &mut Client) {
     carol.send("answer", json!({ "callId": incoming["callId"] })).await;
     carol.expect("callAccepted").await;
     assert_eq!(client.call("takeover", &call, over).await, 200);
+    let lecture = json!({ "speakers": [format!("{call}/2")] });
+    assert_eq!(client.call("lecture", &call, lecture).await, 200);
+    assert_eq!(client.call("lecture", &call, json!({ "speakers": "all" })).await, 400);
     let out = json!({ "party": format!("{call}/2") });
     assert_eq!(client.call("remove", &call, out).await, 200);
     assert_eq!(client.call("disconnect", &call, json!({})).await, 200);
@@ -235,6 +242,36 @@ async fn use_recordings(client: &mut Client) {
     let other = Switch::plain().await;
     let list = of("get", "");
     let (status, kind) = asked(&other, None, &list, "", &Value::Null).await;
+    assert_eq!(status, 404);
+    client.seen.entry((list, status)).or_default().insert(kind);
+}
+
+/// Of a box of voice mail.
+async fn use_voicemail(client: &mut Client) {
+    let of = |method: &str, path: &str| (method.to_owned(), format!("/api/voicemail{path}"));
+    let (list, sound, remove) = (
+        of("get", "/{dn}"),
+        of("get", "/{dn}/{id}/audio"),
+        of("delete", "/{dn}/{id}"),
+    );
+    let message = format!("5001;{}", Shelf::MESSAGE);
+    assert_eq!(client.ask(&list, "5001", &Value::Null).await, 200);
+    assert_eq!(client.ask(&sound, "5001;7", &Value::Null).await, 404);
+    assert_eq!(client.ask(&remove, "5001;7", &Value::Null).await, 404);
+    assert_eq!(client.ask(&sound, &message, &Value::Null).await, 200);
+    let token = client.token("another listener", Scope::Supervise);
+    for (range, status) in [("bytes=0-3", 206), ("bytes=9999-", 416)] {
+        let path = format!("/api/voicemail/5001/{}/audio", Shelf::MESSAGE);
+        let headers = [("Authorization", token.as_str()), ("Range", range)];
+        let answer = client.switch.http("GET", &path, &headers, "").await;
+        assert_eq!(answer.status, status, "{answer:?}");
+        let kind = answer.head.split("content-type: ").nth(1).unwrap();
+        let kind = kind.split("\r\n").next().unwrap().to_owned();
+        client.seen.entry((sound.clone(), status)).or_default().insert(kind);
+    }
+    assert_eq!(client.ask(&remove, &message, &Value::Null).await, 200);
+    let other = Switch::plain().await;
+    let (status, kind) = asked(&other, None, &list, "5001", &Value::Null).await;
     assert_eq!(status, 404);
     client.seen.entry((list, status)).or_default().insert(kind);
 }
@@ -313,11 +350,13 @@ async fn every_status_of_the_document_is_given_and_no_other() {
     let documented = documented();
     let operations: BTreeSet<Operation> = documented.keys().map(|(operation, _)| operation.clone()).collect();
     let key = TokenKey::new(b"secret");
+    let shelf = Arc::new(Shelf::new("contract"));
     let plan = "[queues.support]\nagents = [\"5002\"]\n";
     let switch = Switch::start(Settings {
         api_tokens: Some(key.clone()),
         dialplan: Dialplan::parse(plan).unwrap(),
-        recordings: Some(Arc::new(Shelf::new("contract"))),
+        recordings: Some(Arc::clone(&shelf) as _),
+        mailboxes: Some(shelf as _),
         ..Switch::settings()
     })
     .await;
@@ -329,6 +368,7 @@ async fn every_status_of_the_document_is_given_and_no_other() {
     };
     use_calls(&mut client).await;
     use_recordings(&mut client).await;
+    use_voicemail(&mut client).await;
     let has = |operation: &Operation, status: u16| documented.contains_key(&(operation.clone(), status));
     let nobody = format!("{:032x}", 7);
     for operation in &operations {

@@ -4,6 +4,7 @@
 mod control;
 mod harness;
 
+mod browsing;
 mod complete;
 mod contract;
 mod crowd;

@@ -42,8 +42,8 @@ async fn examples_are_answered() {
         let expected = match path.as_str() {
             "/api/genesys/status" => 503,
             "/api/call/make" => 202,
-            // Nothing is recorded.
-            path if path.starts_with("/api/recordings") => 404,
+            // Nothing is recorded, and nobody leaves messages.
+            path if path.starts_with("/api/recordings") || path.starts_with("/api/voicemail") => 404,
             _ => 200,
         };
         assert_eq!(status, expected, "{example}");

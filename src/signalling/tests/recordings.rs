@@ -5,14 +5,15 @@
 )]
 
 use std::fs::{self, File};
-use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use moqswitch_signalling::calls::Number;
 use moqswitch_signalling::{
-    ApiKey, NoRecording, RecordingFigures, RecordingFile, RecordingFilter, Recordings, Scope, Settings,
+    ApiKey, Mailboxes, NoRecording, RecordingFigures, RecordingFile, RecordingFilter, Recordings, Scope, Settings,
 };
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::harness::Switch;
 
@@ -108,10 +109,12 @@ pub(crate) struct Shelf {
     place: PathBuf,
     asked: Mutex<RecordingFilter>,
     removed: Mutex<Vec<String>>,
+    news: Arc<Notify>,
 }
 
 impl Shelf {
     pub(crate) const OVER: &str = "00000000000000000000000000000007";
+    pub(crate) const MESSAGE: &str = "0000000000007-0001";
     pub(crate) const ACTIVE: &str = "00000000000000000000000000000008";
 
     pub(crate) fn new(name: &str) -> Self {
@@ -121,6 +124,7 @@ impl Shelf {
             place,
             asked: Mutex::default(),
             removed: Mutex::default(),
+            news: Arc::default(),
         }
     }
 }
@@ -132,7 +136,7 @@ impl Drop for Shelf {
 }
 
 impl Recordings for Shelf {
-    fn list(&self, filter: &RecordingFilter) -> io::Result<(Vec<Value>, bool)> {
+    fn list(&self, filter: &RecordingFilter) -> Result<(Vec<Value>, bool), NoRecording> {
         *self.asked.lock().unwrap() = filter.clone();
         Ok((vec![json!({ "id": Self::OVER })], true))
     }
@@ -145,7 +149,7 @@ impl Recordings for Shelf {
     }
 
     fn open(&self, id: &str, file: usize) -> Result<RecordingFile, NoRecording> {
-        self.describe(id)?;
+        Recordings::describe(self, id)?;
         let end = ["opus", "wav"].get(file).ok_or(NoRecording::Unknown)?;
         Ok(RecordingFile {
             file: File::open(&self.place).map_err(NoRecording::Disk)?,
@@ -155,7 +159,7 @@ impl Recordings for Shelf {
     }
 
     fn remove(&self, id: &str) -> Result<(), NoRecording> {
-        self.describe(id)?;
+        Recordings::describe(self, id)?;
         if id == Self::ACTIVE {
             return Err(NoRecording::Active);
         }
@@ -172,3 +176,87 @@ impl Recordings for Shelf {
 }
 
 const CONTENT: &str = "abcdefghijklmnopqrstuvwxyz";
+
+/// A box with one message, of 5001.
+impl Mailboxes for Shelf {
+    fn list(&self, number: &Number) -> Result<Vec<Value>, NoRecording> {
+        Ok(match number.as_str() {
+            "5001" => vec![json!({ "id": Self::MESSAGE })],
+            _ => Vec::new(),
+        })
+    }
+
+    fn open(&self, number: &Number, id: &str) -> Result<RecordingFile, NoRecording> {
+        if (number.as_str(), id) != ("5001", Self::MESSAGE) {
+            return Err(NoRecording::Unknown);
+        }
+        Ok(RecordingFile {
+            file: File::open(&self.place).map_err(NoRecording::Disk)?,
+            name: format!("{id}.wav"),
+            bytes: 26,
+        })
+    }
+
+    fn remove(&self, number: &Number, id: &str) -> Result<(), NoRecording> {
+        Mailboxes::open(self, number, id)?;
+        self.removed.lock().unwrap().push(id.to_owned());
+        self.news.notify_one();
+        Ok(())
+    }
+
+    fn waiting(&self, number: &Number) -> (u32, u32) {
+        (u32::from(number.as_str() == "5001"), 0)
+    }
+
+    fn take_changed(&self) -> Vec<Number> {
+        Number::new("5001").into_iter().collect()
+    }
+
+    fn news(&self) -> Arc<Notify> {
+        Arc::clone(&self.news)
+    }
+}
+
+#[tokio::test]
+async fn messages_of_a_box_are_found_heard_and_removed_by_whom_may_and_changes_are_told() {
+    let shelf = Arc::new(Shelf::new("voicemail"));
+    let only = |scope: Scope| [scope].into_iter().collect();
+    let switch = Switch::start(Settings {
+        keys: vec![
+            ApiKey::new("reader", "read", only(Scope::Read)),
+            ApiKey::new("listener", "supervise", only(Scope::Supervise)),
+            ApiKey::new("owner", "admin", only(Scope::Admin)),
+        ],
+        mailboxes: Some(Arc::clone(&shelf) as _),
+        ..Switch::settings()
+    })
+    .await;
+    let ask = async |method: &str, key: &str, path: &str| {
+        let authorization = format!("Bearer {key}");
+        let headers = [("Authorization", authorization.as_str()), ("Range", "bytes=1-3")];
+        switch
+            .http(method, &format!("/api/voicemail{path}"), &headers, "")
+            .await
+    };
+    let one = format!("/5001/{}", Shelf::MESSAGE);
+    let sound = format!("{one}/audio");
+    let listed = ask("GET", "read", "/5001").await.json();
+    assert_eq!(
+        listed,
+        json!({ "dn": "5001", "new": 1, "old": 0, "messages": [{ "id": Shelf::MESSAGE }] })
+    );
+    assert_eq!(ask("GET", "read", "/5002").await.json()["messages"], json!([]));
+    for (method, key, path, status) in [
+        ("GET", "none", "/5001", 401),
+        ("GET", "read", "/no%20number", 404),
+        ("GET", "read", &sound, 403),
+        ("GET", "supervise", &sound, 206),
+        ("GET", "supervise", "/5002/7/audio", 404),
+        ("DELETE", "supervise", &one, 403),
+        ("DELETE", "admin", "/5002/7", 404),
+        ("DELETE", "admin", &one, 200),
+    ] {
+        assert_eq!(ask(method, key, path).await.status, status, "{method} {key} {path}");
+    }
+    assert_eq!(*shelf.removed.lock().unwrap(), [Shelf::MESSAGE]);
+}

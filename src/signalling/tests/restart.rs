@@ -264,3 +264,35 @@ async fn what_control_programs_pushed_stands_until_it_is_pushed_again() {
     edge.push(&control.url(), &["1000"]).await;
     assert_eq!(edge.get(&domain).await.json()["users"], json!(["1000"]));
 }
+
+#[tokio::test]
+async fn a_page_that_spoke_webrtc_before_is_offered_it_after() {
+    use moqswitch_signalling::RecordingRtp;
+    let host = Host::new("webrtc");
+    let settings = |run| Settings {
+        browsers: Box::new(RecordingRtp::default().with_browsers()),
+        ..host.settings(run)
+    };
+    let switch = Switch::start(settings(1)).await;
+    let mut alice = Phone::connect(switch.address, "/ws").await;
+    alice
+        .send("register", json!({ "dn": "5001", "device": "page", "webrtc": true }))
+        .await;
+    let registered = alice.expect("registered").await;
+    alice.session = registered["session"].as_str().map(str::to_owned);
+    // Another one says so by what it calls with.
+    let mut bob = switch.phone("5002").await;
+    bob.send("call", json!({ "to": "4242", "sdp": "an offer" })).await;
+    bob.expect("callEnded").await;
+    host.crash(1, |text| text.matches("\"speaksWebrtc\":true").count() >= 2)
+        .await;
+
+    let switch = Switch::start(settings(2)).await;
+    for (page, number) in [(&alice, "5001"), (&bob, "5002")] {
+        let mut page = resume(&switch, &page.session.clone().unwrap(), page.last_seq()).await;
+        page.expect("resumed").await;
+        let mut carol = switch.phone("5003").await;
+        carol.send("call", json!({ "to": number })).await;
+        assert_eq!(page.expect("incomingCall").await["sdp"], "an offer", "{number}");
+    }
+}

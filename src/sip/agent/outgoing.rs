@@ -335,9 +335,14 @@ impl Agent {
 
     /// Does not take the peer's offer. What was before goes on.
     pub fn refuse_offer(&mut self, now: Instant, key: LegKey, status: u16) {
+        self.refuse_offer_saying(now, key, status, &[]);
+    }
+
+    /// With further headers, such as a `Warning` (RFC 3261, section 20.43).
+    pub fn refuse_offer_saying(&mut self, now: Instant, key: LegKey, status: u16, headers: &[(&str, &str)]) {
         if let Some((id, message)) = self.take_pending(key) {
             self.servers.remove(&id);
-            self.respond_in(now, key, id, &message, status, &[]);
+            self.respond_in(now, key, id, &message, status, headers);
         }
     }
 

@@ -100,7 +100,8 @@ fn place(hub: &Rc<Hub>, peer: SocketAddr) -> Option<Place> {
 }
 
 async fn greet_audiosocket(hub: &Rc<Hub>, stream: TcpStream, place: Place) -> Result<(), Refused> {
-    let (mut reader, mut writer) = wire::audiosocket(stream, true);
+    let place = Rc::new(place);
+    let (mut reader, mut writer) = wire::audiosocket(stream, true, place.clone());
     let first = time::timeout(ASTERISK_HELLO_WAIT_MAX, reader.next(&mut writer)).await;
     let uuid = match first.map_err(|_| Refused::Silent)? {
         (Came::Uuid(uuid), _) => uuid,
@@ -151,7 +152,8 @@ fn wish(to: Option<&str>, from: Option<&str>, name: Option<&str>) -> Result<Wish
 async fn greet_websocket(hub: &Rc<Hub>, stream: TcpStream, place: Place) -> Result<(), Refused> {
     let shaken = time::timeout(ASTERISK_HELLO_WAIT_MAX, shake_hands(hub, stream)).await;
     let (stream, hello) = shaken.map_err(|_| Refused::Silent)??;
-    let (mut reader, mut writer) = wire::websocket(stream);
+    let place = Rc::new(place);
+    let (mut reader, mut writer) = wire::websocket(stream, place.clone());
     let mut early = Vec::new();
     let started = time::timeout(ASTERISK_HELLO_WAIT_MAX, started(&mut reader, &mut writer, &mut early)).await;
     let format = started.map_err(|_| Refused::Silent)??;
@@ -191,6 +193,7 @@ async fn shake_hands(hub: &Hub, stream: TcpStream) -> Result<(WebSocketStream<Tc
         if let Err(reason) = &found {
             let status = match reason {
                 Refused::Unknown => StatusCode::UNAUTHORIZED,
+                Refused::Origin => StatusCode::FORBIDDEN,
                 Refused::Number => StatusCode::NOT_FOUND,
                 _ => StatusCode::BAD_REQUEST,
             };
@@ -217,6 +220,10 @@ fn of_request(hub: &Hub, asked: &Asked) -> Result<Hello, Refused> {
         let uuid: Uuid = channel.parse().map_err(|_| Refused::Unknown)?;
         let is_awaited = hub.is_awaited(uuid);
         return is_awaited.then_some(Hello::Awaited(uuid)).ok_or(Refused::Unknown);
+    }
+    // A browser says which page it is of, and opens it for any; Asterisk says nothing of the kind.
+    if hub.settings.key.is_none() && asked.headers().contains_key(header::ORIGIN) {
+        return Err(Refused::Origin);
     }
     if let Some(key) = &hub.settings.key {
         let password = password(asked);
@@ -248,7 +255,7 @@ fn offers_media(asked: &Asked) -> bool {
     offered.contains(SUBPROTOCOL)
 }
 
-fn connection(reader: Reader, writer: Writer, format: Format, early: Vec<Bytes>, place: Place) -> Connection {
+fn connection(reader: Reader, writer: Writer, format: Format, early: Vec<Bytes>, place: Rc<Place>) -> Connection {
     Connection {
         reader,
         writer,

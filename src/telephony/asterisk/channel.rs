@@ -10,7 +10,7 @@ use crossbeam_queue::ArrayQueue;
 use moqswitch_asterisk::websocket::Command;
 use moqswitch_asterisk::{Format, Intake, Playout};
 use moqswitch_legs::limits::PAYLOAD_BYTES_MAX;
-use moqswitch_legs::{FrameLegSettings, FrameLegsPort, HeardFrame, LegCodec, LegName, LegRefused};
+use moqswitch_legs::{FrameLegSettings, FrameLegsPort, HeardFrame, LegCodec, LegHears, LegName, LegRefused};
 use moqswitch_proto::wire::BroadcastPath;
 use moqswitch_signalling::calls::{Cause, Codec};
 use moqswitch_signalling::{ChannelEvent, ChannelHears, ChannelId, ChannelOrder};
@@ -54,7 +54,7 @@ pub(super) struct Channel {
     second: Second,
     early: Vec<Bytes>,
     /// It is a connection as long as this is there.
-    _place: Place,
+    _place: Rc<Place>,
 }
 
 /// A leg on a shard.
@@ -190,6 +190,8 @@ impl Channel {
                 self.with_leg(|leg| leg.port.speak(leg.name, of_legs(codec)).is_ok())
             }
             ChannelOrder::Hear(heard) => self.hear(heard),
+            // What is mixed for it is one broadcast by now.
+            ChannelOrder::HearAll(_) => Some(()),
             ChannelOrder::Press { digit, duration_ms } => {
                 if !self.writer.digit(digit) {
                     let milliseconds = usize::try_from(duration_ms).unwrap_or(usize::MAX);
@@ -235,9 +237,12 @@ impl Channel {
         self.listen();
         // What Asterisk has still of who spoke before is of no use. Packets of Opus do not wait there.
         let is_told = is_first || self.format == Format::Opus || self.writer.command(&Command::Flush);
-        let broadcast = heard.map(|heard| BroadcastPath::new(&heard.path));
+        let hears = heard.map(|heard| LegHears {
+            broadcast: BroadcastPath::new(&heard.path),
+            transcoded: heard.is_transcoded.then(|| of_legs(heard.codec)),
+        });
         let turn = self.turn;
-        self.with_leg(|leg| leg.port.hear(leg.name, turn, broadcast).is_ok() && is_told)
+        self.with_leg(|leg| leg.port.hear(leg.name, turn, hears).is_ok() && is_told)
     }
 
     /// Some: it is over, and why.

@@ -20,6 +20,7 @@ pub(super) struct Counters {
 pub(super) enum Spoken {
     AudioSocket,
     WebSocket,
+    Voicemail,
 }
 
 /// Why a connection was refused, or was ended as it did what it may not.
@@ -37,6 +38,9 @@ pub(super) enum Refused {
     /// It is not known, or has no key.
     #[error("unknown")]
     Unknown,
+    /// A page of some web site has opened it, and there is no key.
+    #[error("origin")]
+    Origin,
     /// It calls nobody that there could be.
     #[error("number")]
     Number,
@@ -49,22 +53,24 @@ pub(super) enum Refused {
 }
 
 impl Spoken {
-    const ALL: [Self; 2] = [Self::AudioSocket, Self::WebSocket];
+    const ALL: [Self; 3] = [Self::AudioSocket, Self::WebSocket, Self::Voicemail];
 
     const fn name(self) -> &'static str {
         match self {
             Self::AudioSocket => "audiosocket",
             Self::WebSocket => "websocket",
+            Self::Voicemail => "voicemail",
         }
     }
 }
 
 impl Refused {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Full,
         Self::Address,
         Self::Silent,
         Self::Unknown,
+        Self::Origin,
         Self::Number,
         Self::Protocol,
         Self::Flood,
@@ -76,6 +82,7 @@ impl Refused {
             Self::Address => "address",
             Self::Silent => "silent",
             Self::Unknown => "unknown",
+            Self::Origin => "origin",
             Self::Number => "number",
             Self::Protocol => "protocol",
             Self::Flood => "flood",

@@ -17,17 +17,20 @@ use super::accepting::prepare;
 use super::ari;
 use super::channel::Channel;
 use super::hub::{Connection, Hub};
+use super::mail;
 use super::ways::codecs;
 use super::wire;
 use crate::directory::{AriWay, Way};
 
 /// Calls, and serves the channel.
 pub(super) async fn call(hub: Rc<Hub>, id: ChannelId, call: ChannelCall, mut inbox: mpsc::Receiver<ChannelOrder>) {
-    let Some(way) = hub.settings.ways.get(&call.way) else {
-        return hub.fail(id, Cause::Unreachable).await;
-    };
+    let desk = mail::desk_of(&hub, &call.way);
+    let way = hub.settings.ways.get(&call.way);
     let reached = async {
-        match way {
+        if let Some(desk) = desk {
+            return mail::connect(&hub, desk, call.clone());
+        }
+        match way.ok_or(Cause::Unreachable)? {
             Way::AudioSocket { address, format } => connect(&hub, *address, *format).await,
             Way::Ari(way) => ask(&hub, id, way, &call).await,
         }
@@ -51,14 +54,14 @@ pub(super) async fn call(hub: Rc<Hub>, id: ChannelId, call: ChannelCall, mut inb
 /// As Asterisk does.
 async fn connect(hub: &Rc<Hub>, address: SocketAddr, format: Format) -> Result<Connection, Cause> {
     let uuid = draw()?;
+    let place = Rc::new(hub.outgoing_place(address.ip()).ok_or(Cause::Congestion)?);
     let connecting = time::timeout(ASTERISK_CONNECT_WAIT_MAX, TcpStream::connect(address)).await;
     let stream = connecting.map_err(|_| Cause::Unreachable)?.map_err(|error| {
         tracing::info!(%address, %error, "Asterisk: nobody takes a connection of AudioSocket");
         Cause::Unreachable
     })?;
     prepare(&stream);
-    let place = hub.outgoing_place(address.ip()).ok_or(Cause::Congestion)?;
-    let (reader, writer) = wire::audiosocket(stream, false);
+    let (reader, writer) = wire::audiosocket(stream, false, place.clone());
     if !writer.uuid(uuid) {
         return Err(Cause::Unreachable);
     }

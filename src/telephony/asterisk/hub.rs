@@ -19,6 +19,7 @@ use crate::limits::{ASTERISK_ORDERS_PER_CHANNEL_MAX, ASTERISK_PER_ADDRESS_MAX};
 use super::counters::{Counters, Refused, Spoken};
 use super::wire::{Reader, Writer};
 use crate::directory::{Announced, Way};
+use crate::telephony::voicemail::Mail;
 
 /// See the module's documentation.
 pub(super) struct Hub {
@@ -46,6 +47,8 @@ pub(super) struct HubSettings {
     pub(super) channels_max: usize,
     /// Of AudioSocket, until a channel has said something.
     pub(super) format: Format,
+    /// Boxes of voice mail. `None`: there are none.
+    pub(super) mail: Option<Arc<Mail>>,
 }
 
 /// A connection whose channel is known.
@@ -55,7 +58,7 @@ pub(super) struct Connection {
     pub(super) format: Format,
     /// What has come of it before it was known what it is.
     pub(super) early: Vec<bytes::Bytes>,
-    pub(super) place: Place,
+    pub(super) place: Rc<Place>,
 }
 
 /// A place among connections, given back when it is dropped.

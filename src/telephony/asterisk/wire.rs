@@ -1,6 +1,8 @@
 //! A connection of a channel: what is read of it, in the same words whatever it speaks, and what is written. Whoever writes
 //! waits for nobody: what finds no room is lost.
 
+use std::any::Any;
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -47,6 +49,8 @@ pub(super) enum Came {
 pub(super) enum Reader {
     AudioSocket(OwnedReadHalf, BytesMut),
     WebSocket(SplitStream<WebSocketStream<TcpStream>>),
+    /// Of this process.
+    Local(mpsc::Receiver<Came>),
 }
 
 /// What is written to a connection. It is closed when all that was written has left.
@@ -62,29 +66,57 @@ enum Kind {
         is_asterisk: bool,
     },
     WebSocket(Spelling),
+    Local,
 }
 
-enum Out {
+/// What is written.
+pub(super) enum Out {
     Bytes(Vec<u8>),
     Text(String),
+    /// To this process.
+    Digit(char),
+}
+
+/// Who is at the other end, where that is this process. It is over when this is dropped.
+pub(super) struct Peer {
+    pub(super) says: mpsc::Sender<Came>,
+    pub(super) hears: mpsc::Receiver<Out>,
+    /// Of the connection.
+    _place: Rc<dyn Any>,
 }
 
 /// Splits a connection of AudioSocket.
-pub(super) fn audiosocket(stream: TcpStream, is_asterisk: bool) -> (Reader, Writer) {
+pub(super) fn audiosocket(stream: TcpStream, is_asterisk: bool, place: Rc<dyn Any>) -> (Reader, Writer) {
     let (read, write) = stream.into_split();
     let (outbox, messages) = mpsc::channel(ASTERISK_OUTBOX_MAX);
-    tokio::task::spawn_local(write_stream(write, messages));
+    tokio::task::spawn_local(write_stream(write, messages, place));
     let kind = Kind::AudioSocket { is_asterisk };
     (Reader::AudioSocket(read, BytesMut::new()), Writer { outbox, kind })
 }
 
 /// Splits a connection of `chan_websocket`.
-pub(super) fn websocket(stream: WebSocketStream<TcpStream>) -> (Reader, Writer) {
+pub(super) fn websocket(stream: WebSocketStream<TcpStream>, place: Rc<dyn Any>) -> (Reader, Writer) {
     let (sink, stream) = stream.split();
     let (outbox, messages) = mpsc::channel(ASTERISK_OUTBOX_MAX);
-    tokio::task::spawn_local(write_websocket(sink, messages));
+    tokio::task::spawn_local(write_websocket(sink, messages, place));
     let kind = Kind::WebSocket(Spelling::Plain);
     (Reader::WebSocket(stream), Writer { outbox, kind })
+}
+
+/// A connection within this process.
+pub(super) fn local(place: Rc<dyn Any>) -> (Reader, Writer, Peer) {
+    let (outbox, hears) = mpsc::channel(ASTERISK_OUTBOX_MAX);
+    let (says, came) = mpsc::channel(ASTERISK_OUTBOX_MAX);
+    let writer = Writer {
+        outbox,
+        kind: Kind::Local,
+    };
+    let peer = Peer {
+        says,
+        hears,
+        _place: place,
+    };
+    (Reader::Local(came), writer, peer)
 }
 
 impl Reader {
@@ -92,6 +124,7 @@ impl Reader {
         match self {
             Self::AudioSocket(..) => Spoken::AudioSocket,
             Self::WebSocket(_) => Spoken::WebSocket,
+            Self::Local(_) => Spoken::Voicemail,
         }
     }
 
@@ -128,6 +161,14 @@ impl Reader {
                     let is_reset = error.to_string().contains("closing handshake");
                     (if is_end || is_reset { Came::Over } else { Came::Broken }, 0)
                 }
+                None => (Came::Over, 0),
+            },
+            Self::Local(came) => match came.recv().await {
+                Some(Came::Audio(format, bytes)) => {
+                    let length = bytes.len();
+                    (Came::Audio(format, bytes), length)
+                }
+                Some(came) => (came, 0),
                 None => (Came::Over, 0),
             },
         }
@@ -187,12 +228,18 @@ impl Writer {
                 self.message(&Message::Audio { hertz, samples: frame })
             }
             (Kind::AudioSocket { .. }, _) => false,
-            (Kind::WebSocket(_), _) => self.outbox.try_send(Out::Bytes(frame.to_vec())).is_ok(),
+            (Kind::Local, Format::Linear(_)) | (Kind::WebSocket(_), _) => {
+                self.outbox.try_send(Out::Bytes(frame.to_vec())).is_ok()
+            }
+            (Kind::Local, _) => false,
         }
     }
 
     /// A key, where there is a message for it. False: there is none.
     pub(super) fn digit(&self, digit: char) -> bool {
+        if self.kind == Kind::Local {
+            return self.outbox.try_send(Out::Digit(digit)).is_ok();
+        }
         // Asterisk would end the call.
         self.kind == Kind::AudioSocket { is_asterisk: false } && self.message(&Message::Digit(digit))
     }
@@ -213,12 +260,13 @@ impl Writer {
 
     /// Whether silence has to be sent where there is nothing to hear: an application of Asterisk ends without.
     pub(super) fn needs_silence(&self) -> bool {
-        matches!(self.kind, Kind::AudioSocket { .. })
+        matches!(self.kind, Kind::AudioSocket { .. } | Kind::Local)
     }
 
     /// The peer has taken nothing for long, or is gone.
     pub(super) fn is_over(&self) -> bool {
-        self.outbox.is_closed()
+        // One of this process says by its end that it is over.
+        self.kind != Kind::Local && self.outbox.is_closed()
     }
 
     /// It is over.
@@ -226,6 +274,7 @@ impl Writer {
         match self.kind {
             Kind::AudioSocket { .. } => drop(self.message(&Message::Hangup)),
             Kind::WebSocket(_) => drop(self.command(&Command::Hangup)),
+            Kind::Local => {}
         }
     }
 
@@ -235,7 +284,8 @@ impl Writer {
     }
 }
 
-async fn write_stream(mut stream: OwnedWriteHalf, mut messages: mpsc::Receiver<Out>) {
+/// The connection has its place until its last byte has left, or is given up.
+async fn write_stream(mut stream: OwnedWriteHalf, mut messages: mpsc::Receiver<Out>, _place: Rc<dyn Any>) {
     while let Some(Out::Bytes(bytes)) = messages.recv().await {
         let written = time::timeout(ASTERISK_WRITE_WAIT_MAX, stream.write_all(&bytes)).await;
         if !matches!(written, Ok(Ok(()))) {
@@ -249,11 +299,13 @@ async fn write_stream(mut stream: OwnedWriteHalf, mut messages: mpsc::Receiver<O
 async fn write_websocket(
     mut sink: SplitSink<WebSocketStream<TcpStream>, WebSocketMessage>,
     mut messages: mpsc::Receiver<Out>,
+    _place: Rc<dyn Any>,
 ) {
     while let Some(out) = messages.recv().await {
         let message = match out {
             Out::Bytes(bytes) => WebSocketMessage::Binary(bytes.into()),
             Out::Text(text) => WebSocketMessage::Text(text.into()),
+            Out::Digit(_) => continue,
         };
         let written = time::timeout(ASTERISK_WRITE_WAIT_MAX, sink.send(message)).await;
         if !matches!(written, Ok(Ok(()))) {

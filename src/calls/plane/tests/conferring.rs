@@ -466,3 +466,45 @@ fn a_transfer_that_fails_never_looks_as_if_it_was_done() {
         assert_eq!(switch.plane.call(call).unwrap().state, CallState::Up);
     }
 }
+
+#[test]
+fn in_a_lecture_those_who_are_named_are_heard_and_whoever_comes_later_listens() {
+    let (mut switch, alice, bob, carol) = three();
+    let call = switch.talk(alice, bob, "5002");
+    let leg = |number| LegId {
+        call,
+        leg: LegNumber(number),
+    };
+    let lecture = |speakers: Option<Vec<LegId>>| CallEvent::Lecture { call, speakers };
+    assert_eq!(
+        switch.ask(alice, lecture(Some(vec![leg(1)]))),
+        Reply::Refused(Refusal::NotAllowed),
+        "nobody in a call stands above the others"
+    );
+    let program = Actor::Api { leg: None };
+    assert_eq!(
+        switch.ask_as(program, lecture(Some(vec![leg(7)]))),
+        Reply::Refused(Refusal::UnknownLeg)
+    );
+    assert_eq!(switch.ask_as(program, lecture(Some(vec![leg(1)]))), Reply::Done);
+    assert_eq!(switch.may(bob).1, [format!("call/{call}/1/**")]);
+    assert!(switch.may(alice).1.is_empty(), "nobody else is heard");
+    switch.done(
+        alice,
+        CallEvent::Add {
+            call,
+            to: number("5003"),
+        },
+    );
+    switch.answer(carol, call);
+    assert_eq!(switch.may(carol).1, [format!("call/{call}/1/**")]);
+    assert_eq!(switch.may(bob).1, [format!("call/{call}/1/**")]);
+    let view = switch.plane.call(call).unwrap();
+    let muted: Vec<bool> = view.legs.iter().map(|leg| leg.muted).collect();
+    assert_eq!(muted, [false, true, true], "what nobody hears is not recorded");
+    assert_eq!(switch.ask_as(program, lecture(Some(vec![leg(1), leg(3)]))), Reply::Done);
+    assert_eq!(switch.may(alice).1, [format!("call/{call}/3/**")]);
+    assert_eq!(switch.ask_as(program, lecture(None)), Reply::Done);
+    assert_eq!(switch.may(alice).1, [format!("call/{call}/**")]);
+    assert_eq!(switch.may(bob).1, [format!("call/{call}/**")]);
+}

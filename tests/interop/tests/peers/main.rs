@@ -31,7 +31,7 @@ mod strangers;
 mod telephones;
 mod tokens;
 mod transcoding;
-mod upgrade;
 mod transport;
+mod upgrade;
 mod web;
 mod websocket;
