@@ -24,17 +24,12 @@
 # from when the schedule wanted a frame sent, and by how much the generator was late itself at its p99, which is in that
 # delay; resident memory at the end; frames that were owed to listeners and did not arrive, of all rounds.
 set -euo pipefail
-relay=${MOQSWITCH:-} peer=${MOQ_RELAY:-}
+relay=${MOQSWITCH:-} named_peer=${MOQ_RELAY:-}
 # shellcheck source-path=SCRIPTDIR
 source "$(dirname "${BASH_SOURCE[0]}")/lab.sh"
+# shellcheck source-path=SCRIPTDIR
+source "$(dirname "${BASH_SOURCE[0]}")/peer.sh"
 
-readonly PEER_VERSION=0.17.10
-readonly MODE_NAMES=(tokio workers-1 io-uring)
-declare -rA MODES=(
-    [tokio]=""
-    [workers-1]="--runtime-workers 1"
-    [io-uring]="--runtime-workers 1 --runtime-io-uring"
-)
 # Of the frames of the load, for a mode to be compared with.
 readonly DELIVERED_PERCENT_MIN=99
 
@@ -49,7 +44,7 @@ main() {
     need openssl "apt-get install openssl"
     build
     choose_relay "$relay"
-    find_peer
+    find_peer "$named_peer"
     make_certificate
     local stamp round contender
     stamp=$(stamp)
@@ -93,15 +88,6 @@ parse() {
     ((${#workloads[@]})) || readarray -t workloads < <(workload_names)
 }
 
-find_peer() {
-    if [[ -z $peer ]]; then
-        install_crate peers moq-relay "$PEER_VERSION" moq-relay --features io-uring \
-            || die 2 "cannot install moq-relay $PEER_VERSION, see above; MOQ_RELAY names one that was built otherwise"
-        peer=$installed
-    fi
-    [[ -x $peer ]] || die 2 "MOQ_RELAY=$peer is not a program"
-}
-
 measure() { # workload, contender, round
     local status failure
     for _ in 1 2; do
@@ -128,39 +114,8 @@ measure() { # workload, contender, round
     done
 }
 
-last_line() { # output file
-    local line
-    line=$(cat "$1" "$1.err" | grep . | tail -n 1 | cut -c 1-200) || line="it said nothing"
-    echo "$line"
-}
-
 launch() { # contender
     if [[ $1 == moqswitch ]]; then launch_moqswitch "$moqswitch"; else launch_peer "$1"; fi
-}
-
-launch_peer() { # mode
-    local flags
-    read -ra flags <<<"${MODES[$1]}"
-    launch_relay "$peer" --listen 127.0.0.1:0 --auth-public '**' --log-level warn \
-        --listen-tls-cert "$work/certificate.pem" --listen-tls-key "$work/key.pem" "${flags[@]}"
-    await_relay find_peer_address
-}
-
-# It does not say which port it was given: that of its UDP socket on 127.0.0.1.
-find_peer_address() {
-    local sockets port
-    sockets=$(readlink "/proc/$relay_pid/fd/"* 2>/dev/null | sed -n 's/^socket:\[\(.*\)\]$/\1/p')
-    port=$(awk -v sockets="$sockets" '
-        BEGIN { split(sockets, list, "\n"); for (i in list) is_own[list[i]] = 1 }
-        is_own[$10] && sub(/^0100007F:/, "", $2) { print $2; exit }' /proc/net/udp)
-    [[ -n $port ]] && relay_address=127.0.0.1:$((16#$port))
-}
-
-# For this run only. Made here because some of its modes do not make one themselves.
-make_certificate() {
-    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
-        -addext subjectAltName=DNS:localhost -keyout "$work/key.pem" -out "$work/certificate.pem" 2>"$work/openssl.err" \
-        || die 2 "openssl makes no certificate: $(tail -n 1 "$work/openssl.err")"
 }
 
 # One run, as it goes into the history.

@@ -279,6 +279,9 @@ pub(crate) struct Flags {
     /// Talk without pauses.
     #[arg(long)]
     no_pauses: bool,
+    /// Who loses the connection dials again, and what it misses is counted.
+    #[arg(long)]
+    redial: bool,
     /// Add video of this bit rate, in kbit/s.
     #[arg(long)]
     video: Option<u32>,
@@ -417,6 +420,7 @@ impl Flags {
         if let Some(mean) = self.hold {
             scenario.hold = Hold::Exponential { mean };
         }
+        scenario.behaviour.redials |= self.redial;
         self.apply_media(&mut scenario)?;
         scenario.check()?;
         Ok(scenario)

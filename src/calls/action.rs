@@ -408,6 +408,9 @@ pub enum Report {
     Leg(Box<LegView>),
     /// A leg's record. Each has one.
     LegRecord(Box<LegRecord>),
+    /// A call is over, and its record waits for counters of the relay: what is known of it so far. Its record follows, but for
+    /// a process that is gone by then.
+    CallEnded(Box<CallRecord>),
     /// A call's record, after those of its legs. Each has one.
     CallRecord(Box<CallRecord>),
     /// A supervisor did something: for the audit.

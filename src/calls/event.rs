@@ -559,11 +559,28 @@ pub enum AdminEvent {
     Shutdown,
 }
 
+/// What a hook decided beside where the call goes. What is none stays as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookDecision {
+    /// Where it goes.
+    pub target: Target,
+    /// How long that rings, unless its own rule or group says so.
+    pub ring: Option<Duration>,
+    /// Is it recorded?
+    pub record: Option<bool>,
+    /// What the caller may speak and hear of what it could. None of it: the call ends, `incompatible`.
+    pub codecs: Option<Codecs>,
+    /// What the caller is called.
+    pub name: Option<Text>,
+}
+
 /// What a hook decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HookAnswer {
     /// The call goes there.
     Target(Target),
+    /// The call goes there, and something else is so from here on.
+    Decided(Box<HookDecision>),
     /// The call ends.
     Reject(Cause),
     /// Nobody answered, or nonsense: the rule's fallback decides.

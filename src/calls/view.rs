@@ -6,6 +6,7 @@ use crate::cause::Cause;
 use crate::codec::Codec;
 use crate::event::{DeviceKind, SuperviseMode};
 use crate::ids::{CallId, LegId, Number, SessionId, Text};
+use crate::media::LastQuality;
 use crate::presence::{AgentState, Status};
 use crate::state::LegState;
 
@@ -167,6 +168,8 @@ pub struct LegView {
     pub is_controlled: bool,
     /// What it sends.
     pub sends: Option<Codec>,
+    /// What it said last of what it hears.
+    pub quality: Option<LastQuality>,
     /// When it began, rang, was answered and ended, in milliseconds since 1970.
     pub start_ms: u64,
     /// When it rang.

@@ -30,6 +30,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use moqswitch_relay::BatchWindow;
 use moqswitch_relay::auth::Patterns;
 use moqswitch_relay::certificate::CertificateFiles;
 use moqswitch_relay::quic::CongestionControl;
@@ -65,12 +66,14 @@ pub struct Config {
     pub shards: Option<NonZeroUsize>,
     /// `None`: every usable core.
     pub cores: Option<Vec<usize>>,
-    pub batch_window: Duration,
+    pub batch_window: BatchWindow,
     pub spin: bool,
     /// Telephone calls. `None`: there are none.
     pub calls: Option<CallsConfig>,
     pub media: MediaConfig,
     pub drain_deadline: Duration,
+    /// How long sessions may stay in a process that another has taken over from.
+    pub upgrade_deadline: Duration,
     /// `None`: that of systemd or of the user. Empty: nothing is kept.
     pub state_directory: Option<PathBuf>,
     pub tls: TlsConfig,

@@ -107,6 +107,7 @@ const SETTINGS: &[Setting] = &[
         help: &[
             "How long a busy shard gathers work before it takes a turn; 0 to 10ms.",
             "Longer costs that much latency at worst and saves CPU per frame.",
+            "auto: not at all while the shard has time to spare, up to 750us as its core fills; auto:1ms sets that bound.",
         ],
     },
     Setting {
@@ -121,6 +122,15 @@ const SETTINGS: &[Setting] = &[
         value: Value::Default(r#""10s""#),
         help: &[
             "After SIGTERM, how long sessions may stay before they are closed. Costs that much shutdown time at worst.",
+        ],
+    },
+    Setting {
+        path: "upgrade_deadline",
+        kind: Kind::One,
+        value: Value::Default(r#""10m""#),
+        help: &[
+            "After `moqswitch upgrade`, how long sessions may stay in the process before that do not follow to the new one.",
+            "Costs its memory for that time.",
         ],
     },
     Setting {

@@ -240,6 +240,16 @@ const CALL_COUNTERS: &[(&str, &str, Read<u64>)] = &[
         |f| f.grants_refused,
     ),
     (
+        "calls_faults",
+        "Faults of this program on the calls thread that were caught.",
+        |f| f.faults,
+    ),
+    (
+        "calls_renewals",
+        "Faults after which the call plane began anew: what was under way ended, calls that were up went on.",
+        |f| f.renewals,
+    ),
+    (
         "calls_unnoted",
         "Registrations and calls that were not noted for a restart.",
         |f| f.unnoted,

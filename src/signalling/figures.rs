@@ -40,6 +40,10 @@ pub struct Figures {
     pub slow_clients: u64,
     /// Grants that the relay had no room for at once.
     pub grants_refused: u64,
+    /// Faults of this program on the calls thread that were caught.
+    pub faults: u64,
+    /// After so many of these the call plane began anew: what was under way ended.
+    pub renewals: u64,
     /// Questions to hooks of the dialplan that were not asked, for want of room.
     pub hooks_unasked: u64,
     /// What waits for the calls thread.

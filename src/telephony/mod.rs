@@ -78,12 +78,16 @@ pub(crate) struct Running {
 
 impl Telephony {
     /// `None`: calls are not configured.
-    pub(crate) fn new(config: &Config) -> anyhow::Result<Option<Self>> {
+    /// `key`: by which the process before knew devices.
+    pub(crate) fn new(config: &Config, key: Option<&str>) -> anyhow::Result<Option<Self>> {
         // Browsers take the hash of a certificate for two weeks, and need none of one that somebody vouches for.
         let shows_hash = config.tls.certificates.is_empty();
         let (state, http) = (config.state_place(), config.http);
         let Some(config) = &config.calls else { return Ok(None) };
-        let key = Key::generate(Algorithm::HS256, KEY_NAME, &SystemRandom::new()).context("a key for devices")?;
+        let key = match key {
+            Some(key) => Key::parse(key).context("the key for devices of the process before")?,
+            None => Key::generate(Algorithm::HS256, KEY_NAME, &SystemRandom::new()).context("a key for devices")?,
+        };
         let keys = Keys::parse(&format!(r#"{{"keys":[{}]}}"#, key.to_json())).context("a key for devices")?;
         let (writer, reader) = feed(FEED_EVENTS_DEFAULT);
         let entrance = directory::entrance(config).context("calls")?;
@@ -123,6 +127,11 @@ impl Telephony {
     /// By which the relay knows devices.
     pub(crate) fn keys(&self) -> Arc<Keys> {
         self.keys.clone()
+    }
+
+    /// The key for devices, for a process that follows.
+    pub(crate) fn key(&self) -> String {
+        self.key.to_json()
     }
 
     /// Where the relay tells of sessions.

@@ -90,6 +90,11 @@ pub(super) enum Due {
     RejoinCheck {
         of: Member,
     },
+    Move {
+        of: Member,
+        line: ConnectionKey,
+        tries: u32,
+    },
     Redial {
         call: CallId,
         participant: u16,
@@ -234,6 +239,13 @@ impl Shard {
                 continue;
             };
             match happening {
+                Happening::Established if self.is_on_its_way(call, participant, line) => {
+                    self.arrive(call, participant, line);
+                }
+                Happening::Ended(_) if self.is_on_its_way(call, participant, line) => {
+                    self.by_line.remove(&line);
+                    self.stop_moving(call, participant);
+                }
                 Happening::Established => self.handle_established(call, participant, line),
                 Happening::Ended(reason) => self.handle_ended(call, participant, line, &reason),
                 Happening::Session(event) => self.handle_event(call, participant, line, event),
@@ -267,7 +279,7 @@ impl Shard {
             // It is counted by the end of its connections.
             Event::Session(SessionEvent::Goaway { .. }) => {
                 at.note("the relay said that it goes away (GOAWAY)");
-                return self.follow_goaway(call, participant, line);
+                return self.begin_moving(call, participant, line);
             }
             Event::Session(SessionEvent::Setup(_) | SessionEvent::SessionUpdate { .. }) => {}
         }
@@ -469,6 +481,7 @@ impl Shard {
                 attempt,
             } => self.redial(call, participant, attempt),
             Due::RejoinCheck { of } => self.check_rejoined(of),
+            Due::Move { of, line, tries } => self.handle_move(of, line, tries),
             Due::Floor { call } => self.pass_floor(call, due_ns),
             Due::Settle { call } => {
                 self.look_at_lines(call);
@@ -576,7 +589,12 @@ impl Shard {
         let people = u16::try_from(state.people.len()).unwrap_or(u16::MAX);
         for participant in 0..people {
             state.unannounce(participant, &mut self.lines);
-            if let Some(line) = state.people[usize::from(participant)].line {
+            let person = &mut state.people[usize::from(participant)];
+            if let Some(moving) = person.moving.take() {
+                self.by_line.remove(&moving.line);
+                self.lines.close(moving.line);
+            }
+            if let Some(line) = person.line {
                 self.by_line.remove(&line);
             }
             state.disconnect(participant, self.now_ns, &mut self.lines);

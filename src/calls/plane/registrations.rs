@@ -210,7 +210,7 @@ impl CallPlane {
     }
 
     /// It is registered for as long as it was: who only comes back again and again is not checked again.
-    fn come_back(&mut self, session: SessionId) {
+    pub(super) fn come_back(&mut self, session: SessionId) {
         let Some(device) = self.devices.get_mut(&session) else {
             return;
         };

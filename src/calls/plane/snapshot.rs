@@ -24,6 +24,11 @@ impl CallPlane {
         calls.take(count).map(|call| self.view_of(call, None)).collect()
     }
 
+    /// What time it was at the last event.
+    pub fn now(&self) -> crate::moment::Now {
+        self.now
+    }
+
     /// How many calls there are.
     pub fn calls_count(&self) -> usize {
         self.calls.len()
@@ -216,6 +221,7 @@ impl Leg {
             muted: self.muted,
             is_controlled: self.is_controlled,
             sends: self.choice.sends,
+            quality: self.last_quality,
             start_ms: self.started.unix_ms,
             ring_ms: self.rang.map(|at| at.unix_ms),
             answer_ms: self.answered.map(|at| at.unix_ms),

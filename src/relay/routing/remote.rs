@@ -356,7 +356,22 @@ impl Tracks {
             } => self.with_current(track, |tracks, key| {
                 tracks.on_datagram(key, sequence, timestamp, &payload, now);
             }),
-            _ => {}
+            // Handled before.
+            RemoteMessage::Subscribe { .. }
+            | RemoteMessage::Update { .. }
+            | RemoteMessage::Unsubscribe { .. }
+            | RemoteMessage::Track { .. }
+            | RemoteMessage::Fetch { .. }
+            | RemoteMessage::CancelFetch { .. }
+            | RemoteMessage::FetchChunks { .. }
+            | RemoteMessage::FetchClosed { .. }
+            | RemoteMessage::Accepted { .. }
+            | RemoteMessage::Info { .. }
+            | RemoteMessage::InfoRefused { .. }
+            | RemoteMessage::Refused { .. }
+            | RemoteMessage::End { .. }
+            | RemoteMessage::Drop { .. }
+            | RemoteMessage::Finished { .. } => {}
         }
     }
 
@@ -476,7 +491,21 @@ impl Tracks {
                 let closed = RemoteMessage::FetchClosed { fetch, code };
                 self.decisions.send_first(shard, closed);
             }
-            _ => {}
+            // What must arrive waits elsewhere; of the rest nothing is kept.
+            RemoteMessage::Unsubscribe { .. }
+            | RemoteMessage::CancelFetch { .. }
+            | RemoteMessage::FetchClosed { .. }
+            | RemoteMessage::Accepted { .. }
+            | RemoteMessage::Info { .. }
+            | RemoteMessage::InfoRefused { .. }
+            | RemoteMessage::Refused { .. }
+            | RemoteMessage::End { .. }
+            | RemoteMessage::Drop { .. }
+            | RemoteMessage::Finished { .. }
+            | RemoteMessage::Chunk { .. }
+            | RemoteMessage::GroupEnd { .. }
+            | RemoteMessage::GroupReset { .. }
+            | RemoteMessage::Datagram { .. } => {}
         }
     }
 

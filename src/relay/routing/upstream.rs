@@ -80,6 +80,12 @@ impl Tracks {
         Some(action)
     }
 
+    /// Whether a track comes from this peer. What was asked of a session before another source took its place is not.
+    fn is_source(&self, key: TrackKey, peer: PeerKey) -> bool {
+        let source = self.track(key).map(|track| track.source());
+        source.is_some_and(|source| source.shard == self.shard && source.peer == peer)
+    }
+
     /// Drafts from 05 on tell a track's properties apart from its subscription.
     fn ask_info_if_there(&mut self, key: TrackKey, now: Instant) {
         let Some(source) = self.track(key).map(|track| track.source()) else {
@@ -94,11 +100,11 @@ impl Tracks {
         }
     }
 
-    /// The session has subscribed under this id.
-    pub fn on_subscribed(&mut self, key: TrackKey, id: SubscribeId, now: Instant) {
+    /// The session of this peer has subscribed under this id. The track may have another source by now.
+    pub fn on_subscribed(&mut self, key: TrackKey, peer: PeerKey, id: SubscribeId, now: Instant) {
+        let is_source = self.is_source(key, peer);
         let Some(track) = self.track_mut(key) else { return };
-        let peer = track.source().peer;
-        if !track.set_subscribed(id) {
+        if !is_source || !track.set_subscribed(id) {
             return self.decisions.push(Action::Unsubscribe { peer, id });
         }
         self.names.add_subscription(peer, id, key);
@@ -107,23 +113,27 @@ impl Tracks {
     }
 
     /// The session could not subscribe.
-    pub fn on_subscribe_refused(&mut self, key: TrackKey, code: ErrorCode) {
-        self.end_track(key, code);
+    pub fn on_subscribe_refused(&mut self, key: TrackKey, peer: PeerKey, code: ErrorCode) {
+        if self.is_source(key, peer) {
+            self.end_track(key, code);
+        }
     }
 
     /// The session asks for TRACK_INFO on this stream.
-    pub fn on_track_requested(&mut self, key: TrackKey, stream: StreamId) {
+    pub fn on_track_requested(&mut self, key: TrackKey, peer: PeerKey, stream: StreamId) {
+        let is_source = self.is_source(key, peer);
         let Some(track) = self.track_mut(key) else { return };
-        let peer = track.source().peer;
-        if !track.properties.set_stream(stream) {
+        if !is_source || !track.properties.set_stream(stream) {
             return self.decisions.push(Action::CancelRequest { peer, stream });
         }
         self.names.add_info(peer, stream, key);
     }
 
     /// The session could not ask for TRACK_INFO.
-    pub fn on_track_refused(&mut self, key: TrackKey, code: ErrorCode) {
-        self.on_info_refused(key, code);
+    pub fn on_track_refused(&mut self, key: TrackKey, peer: PeerKey, code: ErrorCode) {
+        if self.is_source(key, peer) {
+            self.on_info_refused(key, code);
+        }
     }
 
     /// SUBSCRIBE_OK of drafts 03 and 04.

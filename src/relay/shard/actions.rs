@@ -129,7 +129,14 @@ impl Shard {
                 self.forget_request(peer, request);
                 self.with_session(peer, |session| session.track_info(request, &info));
             }
-            _ => {}
+            // Handled before.
+            Action::Remote(..)
+            | Action::Subscribe { .. }
+            | Action::UpdateSubscription { .. }
+            | Action::Unsubscribe { .. }
+            | Action::RequestTrack { .. }
+            | Action::Fetch { .. }
+            | Action::CancelRequest { .. } => {}
         }
     }
 
@@ -142,7 +149,7 @@ impl Shard {
         demand: Demand,
     ) {
         let Some(state) = self.peers.get_mut(&peer) else {
-            return self.tracks.on_subscribe_refused(track, stream_error::UNROUTABLE);
+            return self.tracks.on_subscribe_refused(track, peer, stream_error::UNROUTABLE);
         };
         let update = demand.update();
         let subscribed = state.session.subscribe(SubscribeParameters {
@@ -155,22 +162,22 @@ impl Shard {
             range: update.range,
         });
         match subscribed {
-            Some((id, _)) => self.tracks.on_subscribed(track, id, self.now),
-            None => self.tracks.on_subscribe_refused(track, stream_error::GOING_AWAY),
+            Some((id, _)) => self.tracks.on_subscribed(track, peer, id, self.now),
+            None => self.tracks.on_subscribe_refused(track, peer, stream_error::GOING_AWAY),
         }
         self.transmit(peer);
     }
 
     fn request_track(&mut self, peer: PeerKey, track: TrackKey, mut request: TrackRequest) {
         let Some(state) = self.peers.get_mut(&peer) else {
-            return self.tracks.on_track_refused(track, stream_error::UNROUTABLE);
+            return self.tracks.on_track_refused(track, peer, stream_error::UNROUTABLE);
         };
         if let Some(relative) = request.broadcast.strip_prefix(&state.root) {
             request.broadcast = relative;
         }
         match state.session.track(&request) {
-            Some(stream) => self.tracks.on_track_requested(track, stream),
-            None => self.tracks.on_track_refused(track, stream_error::GOING_AWAY),
+            Some(stream) => self.tracks.on_track_requested(track, peer, stream),
+            None => self.tracks.on_track_refused(track, peer, stream_error::GOING_AWAY),
         }
         self.transmit(peer);
     }

@@ -75,6 +75,8 @@ pub(super) enum Basis {
     Certificate,
     /// The auth server says so. When its grant lapses the session is closed.
     Authority,
+    /// It is a process that follows this one.
+    Kin,
 }
 
 /// How a session is let in.
@@ -94,6 +96,7 @@ impl<'a> From<Admission<'a>> for Entry<'a> {
             grant: admission.grant,
             basis: match admission.key {
                 Some(key) => Basis::Token(key),
+                None if admission.is_kin => Basis::Kin,
                 None if admission.is_certified => Basis::Certificate,
                 None => Basis::Open,
             },

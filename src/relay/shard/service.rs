@@ -274,6 +274,9 @@ impl Shard {
             state.session.request_announce(&BroadcastPath::root());
             self.transmit(peer);
         }
+        if self.is_retiring {
+            self.send_away(peer);
+        }
     }
 
     /// What is checked periodically, once in `PROBE_INTERVAL`.
@@ -373,6 +376,43 @@ impl Shard {
             }
             self.endpoint.mark_dirty(key);
         }
+    }
+
+    /// Tells every session to go to the process that follows, and goes on: what it says, and what is said to it, is carried
+    /// until it has gone.
+    pub(super) fn retire(&mut self) {
+        if std::mem::replace(&mut self.is_retiring, true) || self.drain_deadline.is_some() {
+            return;
+        }
+        let peers: Vec<PeerKey> = self.peers.keys().copied().collect();
+        for peer in peers {
+            self.send_away(peer);
+        }
+    }
+
+    /// GOAWAY to one session, unless it is of a process before or after this one.
+    pub(super) fn send_away(&mut self, peer: PeerKey) {
+        if self.is_kin(peer) {
+            return;
+        }
+        if let Some(state) = self.peers.get_mut(&peer) {
+            state.session.goaway("");
+        }
+        self.transmit(peer);
+        if is_link(peer) {
+            return;
+        }
+        let key = connection_key(peer);
+        if let Some(connection) = self.endpoint.get_mut(key)
+            && connection.has_session()
+        {
+            connection.drain_session();
+            self.endpoint.mark_dirty(key);
+        }
+    }
+
+    pub(super) fn is_kin(&self, peer: PeerKey) -> bool {
+        self.links.is_kin(peer) || self.peers.get(&peer).is_some_and(|state| state.basis == Basis::Kin)
     }
 
     /// Closes what is left after the deadline, and gives the packets a last turn.

@@ -30,6 +30,8 @@ impl Exchange {
             messages: counts.messages,
             slow_clients: counts.slow_clients,
             grants_refused: counts.grants_refused,
+            faults: counts.faults,
+            renewals: counts.renewals,
             hooks_unasked: counts.hooks_unasked,
             event_followers: count(self.events.followers()),
             webhook_events_waiting: count(self.events.posting().1),

@@ -4,6 +4,7 @@
 mod browsing;
 mod control;
 mod counting;
+mod failing;
 mod line;
 mod programs;
 mod requests;
@@ -34,7 +35,7 @@ use crate::events::Events;
 use crate::figures::AsteriskFigures;
 use crate::gateway::{Outlet, SipEntrance, SipView};
 use crate::journal::Journal;
-use crate::limits::{CLOCK_BEGINS, GRANTS_RETRY, HOOKS_ASKED_MAX, RECONNECT};
+use crate::limits::{CLOCK_BEGINS, GRANTS_RETRY, HANDED_ON, HOOKS_ASKED_MAX, RECONNECT};
 use crate::media::MediaPlane;
 use crate::messages::{self, MessageId};
 use crate::records::{Kept, Store};
@@ -44,6 +45,7 @@ pub(crate) use line::{Close, End, Inbox, Line, LineEnd};
 pub(crate) use session::unnumbered;
 
 use browsing::Browsing;
+use failing::Renewals;
 use returning::Returning;
 use session::Session;
 use tally::Tally;
@@ -110,6 +112,7 @@ pub(crate) struct Exchange {
     pub(crate) sip_view: SipView,
     /// Browsers that speak WebRTC with who does not.
     browsing: Browsing,
+    renewals: Renewals,
     is_stopping: bool,
 }
 
@@ -124,6 +127,9 @@ pub(crate) struct Counts {
     /// Events that a webhook took, and that it did not, however often they were posted.
     pub(crate) webhooks_taken: u64,
     pub(crate) webhooks_refused: u64,
+    /// Faults of this program that were caught, and after how many of them the plane began anew.
+    pub(crate) faults: u64,
+    pub(crate) renewals: u64,
 }
 
 /// Who waits for a reply of the plane.
@@ -224,6 +230,7 @@ impl Exchange {
             sip_entrance: SipEntrance::default(),
             sip_view: SipView::default(),
             browsing: Browsing::new(settings.browsers),
+            renewals: Renewals::default(),
             is_stopping: false,
         };
         let numbers = settings.numbers;
@@ -262,21 +269,25 @@ impl Exchange {
     /// A way to a socket that was opened just now.
     pub(crate) fn open_line(&mut self) -> (Line, LineEnd) {
         self.lines += 1;
-        Line::new(self.lines)
+        Line::new(self.lines, self.journal.as_ref().map(Journal::noted))
     }
 
     /// Takes one event, and carries out everything that follows.
     pub(crate) fn handle(&mut self, event: Event) {
-        let now = self.now();
-        self.plane.handle(now, event);
-        self.carry_out();
+        self.feed(event);
         while let Some(event) = self.follow_up.pop_front() {
-            let now = self.now();
-            self.plane.handle(now, event);
-            self.carry_out();
+            self.feed(event);
         }
         self.note_calls();
         self.moved.notify_one();
+    }
+
+    fn feed(&mut self, event: Event) {
+        self.attempt(|own| {
+            let now = own.now();
+            own.plane.handle(now, event);
+        });
+        self.carry_out();
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
@@ -293,9 +304,14 @@ impl Exchange {
                 self.grant(session, grants);
             }
         }
-        let now = self.now();
-        self.plane.handle_timeout(now);
+        self.attempt(|own| {
+            let now = own.now();
+            own.plane.handle_timeout(now);
+        });
         self.carry_out();
+        while let Some(event) = self.follow_up.pop_front() {
+            self.feed(event);
+        }
         self.note_calls();
     }
 
@@ -310,6 +326,17 @@ impl Exchange {
             self.tell(session, &messages::goaway(RECONNECT), None);
         }
         self.handle(Event::Admin(AdminEvent::Shutdown));
+    }
+
+    /// Tells every session to come again, and leaves calls as they are.
+    pub(crate) fn hand_on(&mut self) {
+        if std::mem::replace(&mut self.is_stopping, true) {
+            return;
+        }
+        let sessions: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for session in sessions {
+            self.tell(session, &messages::goaway(HANDED_ON), None);
+        }
     }
 
     /// Registers a device, or says why not. `session` is the one that the socket has.
@@ -458,12 +485,14 @@ impl Exchange {
 
     /// Tells the relay, now or in a moment.
     fn grant(&mut self, session: SessionId, grants: Grants) {
-        if self.media.grants(session, &grants).is_ok() {
+        // Before anything can fail: what was not told is told again.
+        let told = self.untold.entry(session).or_default();
+        *told = grants;
+        if self.media.grants(session, told).is_ok() {
             self.untold.remove(&session);
             return;
         }
         self.counts.grants_refused += 1;
-        self.untold.insert(session, grants);
         self.retry_at.get_or_insert_with(|| Instant::now() + GRANTS_RETRY);
     }
 
@@ -494,10 +523,12 @@ impl Exchange {
                 }
             }
             Report::LegRecord(record) => self.events.push("legRecord", &messages::leg_record(record)),
+            Report::CallEnded(record) => self.note_ended(record.call, &messages::call_record(record)),
             Report::CallRecord(record) => {
                 self.tally.record(record);
-                self.note_over(record.call);
-                self.keep(&messages::call_record(record));
+                let told = messages::call_record(record);
+                self.note_ended(record.call, &told);
+                self.keep(&told);
             }
             Report::Supervision { call, supervisor, mode } => {
                 let supervisor = supervisor.as_ref().map(|number| number.as_str().to_owned());

@@ -65,9 +65,10 @@ impl Exchange {
         self.kept = kept;
     }
 
-    /// The disk has these.
+    /// The disk has these, or never will.
     pub(crate) fn stored(&mut self, rows: Vec<Arc<Row>>) {
         for row in rows {
+            self.note_over(&row.call);
             self.events.push_text("callRecord", row.line.to_string());
             self.kept.push(row);
         }

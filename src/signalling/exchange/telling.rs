@@ -17,14 +17,19 @@ use crate::messages::{self, Dialect, MessageId, Told};
 impl Exchange {
     pub(super) fn carry_out(&mut self) {
         while let Some(action) = self.plane.poll_action() {
-            match action {
-                Action::Reply { request, reply } => self.reply(request, reply),
-                Action::Notify { session, notice } => self.notify(session, &notice),
-                Action::Media(action) => self.do_media(action),
-                Action::Report(report) => self.report(&report),
-                Action::AskHook(question) => self.ask_hook(question),
-                Action::Control(notice) => self.take_control(notice),
-            }
+            // What fails of it is left out: the others are owed what is theirs.
+            self.try_out(|own| own.do_action(action));
+        }
+    }
+
+    fn do_action(&mut self, action: Action) {
+        match action {
+            Action::Reply { request, reply } => self.reply(request, reply),
+            Action::Notify { session, notice } => self.notify(session, &notice),
+            Action::Media(action) => self.do_media(action),
+            Action::Report(report) => self.report(&report),
+            Action::AskHook(question) => self.ask_hook(question),
+            Action::Control(notice) => self.take_control(notice),
         }
     }
 

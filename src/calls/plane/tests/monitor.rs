@@ -215,6 +215,18 @@ impl Monitor {
                     format!("{} is recorded twice", record.leg)
                 })
             }
+            Report::CallEnded(record) => {
+                require(!self.recorded.contains(&record.call), || {
+                    format!("{} ends after its record", record.call)
+                })?;
+                for seen in self.legs.values().filter(|seen| seen.view.call == record.call) {
+                    let is_in = record.legs.iter().any(|leg| leg.leg == seen.view.leg);
+                    require(is_in || record.legs_left_out > 0, || {
+                        format!("{} is not in what is known of {}", seen.view.leg, record.call)
+                    })?;
+                }
+                Ok(())
+            }
             Report::CallRecord(record) => {
                 require(self.begun.contains(&record.call), || {
                     format!("{} never began", record.call)
