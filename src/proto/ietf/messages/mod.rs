@@ -2,6 +2,7 @@
 
 pub(super) mod datagram;
 pub(super) mod fields;
+mod kind;
 pub(super) mod message;
 pub(super) mod name;
 pub(super) mod parameters;

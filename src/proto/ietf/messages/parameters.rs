@@ -203,7 +203,7 @@ fn flag(byte: u8, least: u8, what: &'static str) -> Result<bool, DecodeError> {
 
 /// Whether a message may have a parameter (section 9.2.1 and the definition of each).
 fn is_allowed(parameter: u64, message: u64) -> bool {
-    use super::message::kind::*;
+    use super::kind::*;
     let messages: &[u64] = match parameter {
         TOKEN => &[
             PUBLISH,
