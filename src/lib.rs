@@ -15,7 +15,20 @@
 //!   state              what outlives the process: the key of stateless resets
 //!   token user dial    `moqswitch token`, `user` and `dial`: what is made or explained for an operator
 //!   handset            `moqswitch say` and `listen`: a mouth and ears for an operator
+//!   upgrade            the process that follows this one, or that this one follows
 //!   logging signals reload notify
+//! ```
+//!
+//! A configuration is what an operator writes, or what is not right about it:
+//!
+//! ```
+//! use moqswitch::config::Config;
+//!
+//! let config = Config::from_toml("listen = '127.0.0.1:4443'\nshards = 2")?;
+//! assert_eq!(config.relay_options().listen.port(), 4443);
+//! let error = Config::from_toml("shards = 'two'").expect_err("that is no number");
+//! assert!(error.to_string().contains("shards"));
+//! # Ok::<(), moqswitch::config::ConfigError>(())
 //! ```
 //!
 //! `src/README.md` follows a datagram through the relay file by file; `src/OPERATING.md` is for operators.
@@ -34,6 +47,7 @@ pub mod limits;
 pub mod logging;
 pub mod mesh;
 pub mod music;
+mod nodes;
 pub mod notify;
 mod reload;
 pub mod signals;
@@ -41,4 +55,5 @@ pub mod state;
 pub mod switch;
 mod telephony;
 pub mod token;
+pub mod upgrade;
 pub mod user;

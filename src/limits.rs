@@ -6,6 +6,9 @@ use std::time::Duration;
 /// Longest coalescing pause of a shard; a longer one would be audible. More is a configuration error.
 pub const BATCH_WINDOW_MAX: Duration = Duration::from_millis(10);
 
+/// The longest batch window of `auto`.
+pub const BATCH_WINDOW_BY_LOAD: Duration = Duration::from_micros(750);
+
 /// Longest configurable duration of any other kind. More is a configuration error.
 pub const CONFIGURED_DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -48,6 +51,30 @@ pub const API_KEYS_MAX: usize = 1024;
 
 /// Webhooks; each has a queue of its own. With more the file is refused.
 pub const WEBHOOKS_MAX: usize = 64;
+
+/// What a process hands to the one that follows: a description of so many bytes, and so many descriptors. With more nobody
+/// follows.
+pub const HANDED_BYTES_MAX: usize = 64 * 1024;
+/// See [`HANDED_BYTES_MAX`]: 256 sockets, listeners, and signs of life.
+pub const HANDED_DESCRIPTORS_MAX: usize = 288;
+/// Time for the process that follows until it serves. Then it is ended, and the one that ran goes on.
+pub const UPGRADE_START_MAX: Duration = Duration::from_secs(45);
+/// Time for one word between both. Then the other counts as dead.
+pub const UPGRADE_WORD_WAIT_MAX: Duration = Duration::from_secs(15);
+/// Time for the link between both. Then nobody follows.
+pub const UPGRADE_LINK_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How long `moqswitch upgrade` waits for an answer.
+pub const UPGRADE_ANSWER_WAIT_MAX: Duration = Duration::from_secs(60);
+/// How long the service manager takes the process before for the main one, so that it goes on if the new one dies.
+pub const UPGRADE_TRIAL: Duration = Duration::from_secs(30);
+/// How often the process before looks whether its sessions have gone.
+pub const UPGRADE_LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// So many looks must find none, one after the other.
+pub const UPGRADE_QUIET_LOOKS: u32 = 2;
+/// Time for the process before to hang up what is left, and for its shards to be told.
+pub const UPGRADE_LAST_WORDS: Duration = Duration::from_millis(500);
+/// Pause between two tries to tell a shard.
+pub const UPGRADE_RETRY_INTERVAL: Duration = Duration::from_millis(5);
 
 /// How long the calls thread has to say farewell when the program ends, and to end what it records.
 pub const CALLS_STOP_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -314,3 +341,21 @@ pub const HANDSET_CATALOG_WAIT_MAX: Duration = Duration::from_secs(3);
 pub const HANDSET_LISTENERS_MAX: usize = 64;
 /// For what was said last to leave, and for what was sent last to come.
 pub const HANDSET_FAREWELL: Duration = Duration::from_millis(300);
+
+/// What the client of NATS tells of itself and waits to be looked at. With more it waits.
+pub const STORE_EVENTS_MAX: usize = 64;
+
+/// For a connection to a server of NATS.
+pub const STORE_CONNECT_MAX: Duration = Duration::from_secs(2);
+
+/// From one question whether the server is there to the next: after two without an answer it is not. That is found out before
+/// other machines would count as gone ([`NODE_SILENCE_MAX`](moqswitch_signalling::limits::NODE_SILENCE_MAX)).
+pub const STORE_PING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The longest wait before a server of NATS is dialled again.
+pub const STORE_RETRY_MAX: Duration = Duration::from_secs(1);
+
+/// How long the end waits until other machines are told of it.
+pub const NODES_FAREWELL: Duration = Duration::from_secs(1);
+
+const _: () = assert!(STORE_PING_INTERVAL.as_secs() * 4 < moqswitch_signalling::limits::NODE_SILENCE_MAX.as_secs());

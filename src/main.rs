@@ -1,7 +1,9 @@
 //! The `moqswitch` command: arguments to configuration to a running relay, until it is told
 //! to stop.
 
+use std::ffi::OsString;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -10,6 +12,7 @@ use moqswitch::config::{Arguments, Command, Config};
 use moqswitch::mesh::view;
 use moqswitch::notify::Notifier;
 use moqswitch::switch::{Surroundings, Switch};
+use moqswitch::upgrade::{self, Takeover};
 use moqswitch::{check, config, dial, generate, handset, logging, token, user};
 use moqswitch_relay::net;
 use moqswitch_relay::topology::HostCores;
@@ -36,6 +39,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Some(Command::Token { action }) => return token::run(action, &arguments.flags),
         Some(Command::User { action }) => user::run(action.clone())?,
         Some(Command::Mesh(asked)) => view::run(asked, config?.admin)?,
+        Some(Command::Upgrade) => upgrade::command::run(config?.listen)?,
         Some(Command::Dial(asked)) => dial::run(asked, &arguments.flags)?,
         Some(Command::Say(asked)) => return handset::say(asked),
         Some(Command::Listen(asked)) => return handset::listen(asked),
@@ -60,8 +64,12 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         None => {
             let config = config?;
             let level = logging::install(&config.log)?;
+            logging::end_on_faults();
             let flags = arguments.flags.clone();
+            let takeover = Takeover::find()?;
             let surroundings = Surroundings {
+                takeover,
+                program: Some(own_program()?),
                 source: Some(Box::new(move || Config::load(&flags, std::env::vars()))),
                 level: Some(level),
                 notifier: Notifier::find(|name| std::env::var_os(name)),
@@ -77,4 +85,14 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The file that is started when another process is to follow, and how this one was called. As it was named: what is behind
+/// the name may be another file by then.
+fn own_program() -> std::io::Result<(PathBuf, Vec<OsString>)> {
+    let mut arguments = std::env::args_os();
+    let named = arguments.next().map(PathBuf::from);
+    let named = named.filter(|path| path.components().count() > 1);
+    let program = named.map_or_else(std::env::current_exe, Ok)?;
+    Ok((program, arguments.collect()))
 }

@@ -57,6 +57,11 @@ impl Notifier {
         self.say("STOPPING=1\nSTATUS=draining\n");
     }
 
+    /// Another process is the main one of the service from now on.
+    pub fn followed_by(&self, process: u32) {
+        self.say(&format!("MAINPID={process}\nREADY=1\nSTATUS=serving\n"));
+    }
+
     /// Says that all is well as long as `is_well` says so, several times in each interval that is asked for. Ends at once
     /// when nobody asks.
     pub async fn watch<W: Future<Output = Result<(), String>>>(self, is_well: impl Fn() -> W) {

@@ -1,8 +1,10 @@
 //! The whole program: a relay, and the control thread beside it. Start order, signals, shutdown.
 
+use std::ffi::OsString;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -26,10 +28,12 @@ use crate::limits::CALLS_STOP_WAIT_MAX;
 use crate::logging::LevelHandle;
 use crate::mesh::Mesh;
 use crate::music::Music;
+use crate::nodes::StoreThread;
 use crate::notify::Notifier;
 use crate::reload::{Certificates, Reloads, Seen, TokenKeys};
 use crate::telephony::{Running, Telephony};
-use crate::{signals, state, telephony};
+use crate::upgrade::{Keeper, Kind, Lineage, Parts, Takeover};
+use crate::{control, signals, state, telephony};
 
 pub use crate::reload::Source;
 
@@ -44,6 +48,10 @@ pub struct Surroundings {
     pub notifier: Notifier,
     /// It is part of another program, whose signals are none of its business. It ends by [`Switch::stop`].
     pub is_hosted: bool,
+    /// What it takes over from a process that ends.
+    pub takeover: Option<Takeover>,
+    /// The program file and how it was called: by them it is followed by another process. `None`: nobody follows.
+    pub program: Option<(PathBuf, Vec<OsString>)>,
 }
 
 /// A running relay with its control thread. SIGTERM or SIGINT ends it: the first drains, the second exits at once.
@@ -52,29 +60,47 @@ pub struct Switch {
     relay: RelayHandle,
     control: ControlHandle,
     signalling: Option<SignallingHandle>,
+    /// What carries messages to other machines.
+    store: Option<StoreThread>,
     has_phone: bool,
 }
 
 impl Switch {
     /// Binds, starts every shard and the control thread; returns once all of them serve.
-    pub fn start(config: &Config, surroundings: Surroundings) -> anyhow::Result<Self> {
+    pub fn start(config: &Config, mut surroundings: Surroundings) -> anyhow::Result<Self> {
+        let channel = surroundings.takeover.as_ref().map(Takeover::channel).transpose()?;
+        let takeover = surroundings.takeover.take();
+        let started = Self::start_with(config, surroundings, takeover);
+        if let (Err(error), Some(channel)) = (&started, &channel) {
+            Takeover::say_failed(channel, error);
+        }
+        started
+    }
+
+    fn start_with(config: &Config, surroundings: Surroundings, mut takeover: Option<Takeover>) -> anyhow::Result<Self> {
         // What the host refuses is said before what is in use.
         probe_support()?;
-        let listener = listen(config)?;
+        let listener = listen(config, takeover.as_mut())?;
         let stamp = config.auth.key.as_deref().map(Stamp::of).unwrap_or_default();
         let authority = config.auth.authority.as_ref().map(Authority::new).transpose()?;
         let (admissions, asked) = authority::admissions();
-        let telephony = Telephony::new(config)?;
+        let mut telephony = Telephony::new(config, takeover.as_ref().and_then(Takeover::key_of_devices))?;
+        let store = telephony.as_mut().and_then(Telephony::take_store);
         let options = RelayOptions {
             admissions: authority.is_some().then_some(admissions),
             web_requests: Some(listener.web_requests()),
             ..with_files(config, telephony.as_ref())?
         };
+        let (lineage, options) = Lineage::begin(config, options, surroundings.program, takeover.as_ref())?;
         let (keys, policy) = TokenKeys::new(config, stamp, options.keys.as_deref(), options.policy());
         let clients = options.clients.clone();
         let relay = Relay::start(options)?;
         let (certificates, Seen { sha256, http }) = Certificates::new(relay.identity(), clients.as_ref())?;
-        let browsers = browsers(config, &relay)?;
+        let browsers = browsers(config, &relay, takeover.is_some())?;
+        let devices = telephony.as_ref().map(Telephony::key);
+        if let Some(takeover) = &mut takeover {
+            takeover.join(&relay, telephony.is_some())?;
+        }
         let endpoints = browsers.clone().map(Endpoints::new);
         let calls = telephony
             .map(|telephony| telephony.start(&relay, sha256.clone(), StreamTls(http.clone()), browsers))
@@ -111,22 +137,16 @@ impl Switch {
             calls: calls.as_ref().map(Running::reloading),
             music,
         };
-        let notifier = surroundings.notifier;
-        let background: Background = if surroundings.is_hosted {
-            Box::pin(beside(decides, calls, mesh, endpoints))
-        } else {
-            let beside = (decides, calls, mesh, endpoints);
-            background(&state, reloads, notifier.clone(), beside, config.drain_deadline)
-        };
-        let control = listener.serve(state.clone()).spawn(background)?;
-        state.lifecycle.set(Phase::Ready);
-        notifier.ready();
-        Ok(Self {
+        let prepared = Prepared {
             relay,
-            control,
-            signalling: state.signalling,
-            has_phone: config.calls.as_ref().is_some_and(|calls| calls.phone),
-        })
+            listener,
+            state,
+            store,
+            reloads,
+            notifier: surroundings.notifier,
+            is_hosted: surroundings.is_hosted,
+        };
+        prepared.serve(config, (decides, calls, mesh, endpoints), (lineage, devices), takeover)
     }
 
     /// Where it listens for QUIC.
@@ -141,7 +161,7 @@ impl Switch {
 
     /// What an operator wants to see first.
     pub fn banner(&self, format: LogFormat) -> String {
-        let drafts: Vec<&str> = Version::EVERY.iter().map(|version| version.name()).collect();
+        let drafts: Vec<&str> = Version::SPOKEN.iter().map(|version| version.name()).collect();
         let admin = self.control.admin_address();
         let sha256 = &self.relay.identity().sha256_hex;
         let phone = self.has_phone.then(|| telephony::phone_url(self.http_address()));
@@ -191,10 +211,73 @@ impl Switch {
         if let Some(signalling) = self.signalling {
             end_calls(&signalling);
         }
+        if let Some(store) = self.store {
+            store.join();
+        }
         self.control.stop()?;
         outcome
     }
 }
+
+/// All that serves, before anything is answered.
+struct Prepared {
+    relay: RelayHandle,
+    listener: ControlListener,
+    state: ControlState,
+    store: Option<StoreThread>,
+    reloads: Reloads,
+    notifier: Notifier,
+    is_hosted: bool,
+}
+
+impl Prepared {
+    fn serve(
+        self,
+        config: &Config,
+        beside_http: Beside<impl Future<Output = ()> + Send + 'static>,
+        (lineage, devices): (Option<Lineage>, Option<String>),
+        mut takeover: Option<Takeover>,
+    ) -> anyhow::Result<Switch> {
+        let (relay, state, notifier) = (self.relay, self.state, self.notifier);
+        let keeper = lineage.map(|lineage| {
+            let parts = Parts {
+                state: state.clone(),
+                listeners: named(self.listener.listeners()?),
+                accepting: self.listener.accepting(),
+                keepsake: lineage.keepsake(&relay, devices),
+                notifier: notifier.clone(),
+                longest: config.upgrade_deadline,
+                program: lineage.program,
+            };
+            anyhow::Ok(Keeper::new(parts, &relay, takeover.as_mut().and_then(Takeover::take)))
+        });
+        let keeper = keeper.transpose()?.flatten();
+        let background: Background = if self.is_hosted {
+            let (decides, calls, mesh, endpoints) = beside_http;
+            Box::pin(beside(decides, calls, mesh, endpoints))
+        } else {
+            let grace = config.drain_deadline;
+            let background = background(&state, self.reloads, notifier.clone(), beside_http, grace);
+            Box::pin(with_keeper(background, keeper))
+        };
+        let control = self.listener.serve(state.clone()).spawn(background)?;
+        state.lifecycle.set(Phase::Ready);
+        if let Some(takeover) = takeover {
+            takeover.finish(&relay)?;
+        }
+        notifier.ready();
+        Ok(Switch {
+            relay,
+            control,
+            signalling: state.signalling,
+            store: self.store,
+            has_phone: config.calls.as_ref().is_some_and(|calls| calls.phone),
+        })
+    }
+}
+
+/// What runs beside HTTP: who decides on sessions, calls, links to other relays, sessions of WebRTC.
+type Beside<Decides> = (Option<Decides>, Option<Running>, Option<Mesh>, Option<Endpoints>);
 
 /// Their records and recordings are whole when it returns, unless they take too long.
 fn end_calls(signalling: &SignallingHandle) {
@@ -218,6 +301,22 @@ fn end_calls(signalling: &SignallingHandle) {
 fn handles(calls: Option<&Running>) -> (Option<SignallingHandle>, Option<Pool>) {
     let signalling = calls.map(|calls| calls.handle.clone());
     (signalling, calls.and_then(|calls| calls.audio.clone()))
+}
+
+/// Beside all else: a process that is to follow.
+async fn with_keeper(background: Background, keeper: Option<Keeper>) {
+    let keeper = async {
+        if let Some(keeper) = keeper {
+            keeper.serve().await;
+        }
+    };
+    tokio::join!(background, keeper);
+}
+
+fn named(listeners: [Option<TcpListener>; 3]) -> Vec<(Kind, TcpListener)> {
+    let kinds = [Kind::Http, Kind::Admin, Kind::Mediaswitch];
+    let named = kinds.into_iter().zip(listeners);
+    named.filter_map(|(kind, listener)| Some((kind, listener?))).collect()
 }
 
 /// The relay's options, with what is in files and of calls.
@@ -249,9 +348,14 @@ fn tls(config: &Config, StreamTls(context): StreamTls) -> Tls {
 }
 
 /// Where nobody asked for it and it cannot be had, there is none.
-fn browsers(config: &Config, relay: &RelayHandle) -> anyhow::Result<Option<Browsers>> {
+fn browsers(config: &Config, relay: &RelayHandle, follows: bool) -> anyhow::Result<Option<Browsers>> {
     let Some(webrtc) = &config.webrtc else { return Ok(None) };
-    match Browsers::start(webrtc, relay.ports()) {
+    let mut webrtc = webrtc.clone();
+    if follows && webrtc.is_by_itself {
+        // The process before has the usual ports. Browsers are told which these are.
+        webrtc.listen.set_port(0);
+    }
+    match Browsers::start(&webrtc, relay.ports()) {
         Err(error) if webrtc.is_by_itself => {
             tracing::warn!(error = format!("{error:#}"), "no WebRTC: set `webrtc.listen`");
             Ok(None)
@@ -358,18 +462,24 @@ async fn beside(
     tokio::join!(decides, calls, mesh, endpoints);
 }
 
-fn listen(config: &Config) -> anyhow::Result<ControlListener> {
+fn listen(config: &Config, mut takeover: Option<&mut Takeover>) -> anyhow::Result<ControlListener> {
     let deadline = Instant::now() + ADDRESS_WAIT_MAX;
     let is_in_use = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
-    let mut listener = bind_by(deadline, is_in_use, || ControlListener::bind(config.http))
-        .map_err(|error| cannot_listen(config.http, "--http", error))?;
+    let mut bind = |kind: Kind, address: SocketAddr, flag: &str| match takeover
+        .as_mut()
+        .and_then(|takeover| takeover.listener(kind, address))
+    {
+        Some(listener) => Ok(listener),
+        None => {
+            bind_by(deadline, is_in_use, || control::bind(address)).map_err(|error| cannot_listen(address, flag, error))
+        }
+    };
+    let mut listener = ControlListener::new(bind(Kind::Http, config.http, "--http")?)?;
     if let Some(address) = config.admin {
-        bind_by(deadline, is_in_use, || listener.bind_admin(address))
-            .map_err(|error| cannot_listen(address, "--admin", error))?;
+        listener.answer_operators(bind(Kind::Admin, address, "--admin")?);
     }
     if let Some(own) = config.calls.as_ref().and_then(|calls| calls.mediaswitch.as_ref()) {
-        bind_by(deadline, is_in_use, || listener.bind_mediaswitch(own.listen))
-            .map_err(|error| cannot_listen(own.listen, "`mediaswitch.listen`", error))?;
+        listener.answer_programs(bind(Kind::Mediaswitch, own.listen, "`mediaswitch.listen`")?);
     }
     Ok(listener)
 }

@@ -2,31 +2,26 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use moqswitch::config::{Arguments, Config};
 
 include!("manual/commands.rs");
 
-/// Manuals of single folders: their links are checked, and nothing else.
-const OTHERS: [&str; 8] = [
-    "src/asterisk/README.md",
-    "src/control-library/README.md",
-    "src/signalling/mediaswitch/README.md",
-    "tuning/README.md",
-    "perf/README.md",
-    "benches/README.md",
-    "tests/browser/README.md",
-    "src/phone/README.md",
-];
-
 const FRONT_PAGE_LINES_MAX: usize = 120;
 
 #[test]
 fn links_lead_somewhere() {
     let mut offences = Vec::new();
-    for name in MANUALS.iter().chain(&OTHERS) {
+    let pages = pages();
+    for manual in MANUALS {
+        assert!(
+            pages.iter().any(|page| page == manual),
+            "{manual} is not among {pages:?}"
+        );
+    }
+    for name in &pages {
         for link in links_of(&read(name)) {
             if !link.contains("://") && !leads_somewhere(name, &link) {
                 offences.push(format!("{name}: {link}"));
@@ -34,6 +29,51 @@ fn links_lead_somewhere() {
         }
     }
     assert!(offences.is_empty(), "\n{}", offences.join("\n"));
+}
+
+/// Every page of the repository; what is built or fetched has none that count.
+fn pages() -> Vec<String> {
+    let mut pages = Vec::new();
+    let mut pending = vec![PathBuf::from(".")];
+    while let Some(folder) = pending.pop() {
+        for entry in fs::read_dir(&folder)
+            .expect("a folder of the repository is readable")
+            .flatten()
+        {
+            let (path, name) = (entry.path(), entry.file_name().into_string().unwrap_or_default());
+            if path.is_dir() && !path.is_symlink() {
+                if !name.starts_with('.') && name != "target" && name != "node_modules" {
+                    pending.push(path);
+                }
+            } else if name.ends_with(".md") {
+                let path = path.strip_prefix(".").unwrap_or(&path);
+                pages.push(path.to_string_lossy().into_owned());
+            }
+        }
+    }
+    pages.sort();
+    pages
+}
+
+#[test]
+fn the_unit_may_write_where_the_manual_says() {
+    let unit = read("tuning/moqswitch.service");
+    let line = unit.lines().find_map(|line| line.strip_prefix("StateDirectory="));
+    let places: Vec<&str> = line.expect("it has places to write to").split(' ').collect();
+    assert_eq!(places.len(), 3, "{places:?}");
+    let text = read("src/OPERATING.md");
+    for place in places {
+        assert!(
+            text.contains(&format!("`/var/lib/{place}`")),
+            "{place} is not in the manual"
+        );
+    }
+    for example in [
+        "records = \"/var/lib/moqswitch/records\"",
+        "directory = \"/var/lib/moqswitch/recordings\"",
+    ] {
+        assert!(text.contains(example), "the example has another place than {example}");
+    }
 }
 
 #[test]
@@ -50,7 +90,7 @@ fn files_that_manuals_name_are_there() {
 }
 
 #[test]
-fn the_front_page_is_short_and_has_the_two_commands() {
+fn the_front_page_is_short_and_has_its_commands() {
     let text = read("README.md");
     let lines = text.lines().count();
     assert!(
@@ -60,6 +100,7 @@ fn the_front_page_is_short_and_has_the_two_commands() {
     let blocks = blocks_of("sh", &text);
     let first = blocks.first().expect("the front page begins with commands");
     for command in [
+        "tuning/prepare.sh && cargo run --release ",
         "tuning/prepare.sh && cargo run --release -p loadgen",
         "tuning/prepare.sh && cargo test --workspace",
     ] {
@@ -184,6 +225,7 @@ fn names_of_calls() -> Vec<String> {
     let names = |from: &str, to: &str| {
         let (_, table) = source.split_once(from).unwrap_or_else(|| panic!("no {from}"));
         let table = table.split_once(to).map_or(table, |(table, _)| table);
+        // The rest are labels.
         let is_name = |name: &String| name.starts_with("calls") || name.starts_with("recordings");
         names_in(table).into_iter().filter(is_name)
     };

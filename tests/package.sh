@@ -99,6 +99,8 @@ user_is_there() {
 }
 
 enabled() {
+    inside systemctl --root=/ cat moqswitch >"$work/unit"
+    grep -x 'ExecStart=moqswitch --config /etc/moqswitch/moqswitch.toml' "$work/unit"
     [[ $(inside systemctl --root=/ is-enabled moqswitch) == enabled ]]
     # Exits with 1 for a unit that is not.
     [[ $(inside systemctl --root=/ is-enabled moqswitch-tuning || true) == disabled ]]
@@ -109,6 +111,10 @@ documents() {
     for file in man/man1/{moqswitch,moqswitch-check,loadgen,loadgen-call}.1.gz doc/moqswitch/{copyright,third-party-licences.txt.gz} \
         bash-completion/completions/moqswitch.bash zsh/vendor-completions/_moqswitch fish/vendor_completions.d/moqswitch.fish; do
         [[ -s $system/usr/share/$file ]] || { echo "there is no $file"; return 1; }
+    done
+    for file in README.md OPERATING.md signalling.md mediaswitch.md phone.md asterisk.md loadgen.md tuning.md; do
+        # dpkg-deb may have compressed it.
+        [[ -s $system/usr/share/doc/moqswitch/$file || -s $system/usr/share/doc/moqswitch/$file.gz ]] || { echo "there is no $file"; return 1; }
     done
     gzip -dc "$system/usr/share/man/man1/moqswitch.1.gz" | grep 'auth.*public' >/dev/null
     bash -n "$system/usr/share/bash-completion/completions/moqswitch.bash"

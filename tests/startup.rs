@@ -88,6 +88,28 @@ fn control_programs_have_an_address_of_their_own() {
 }
 
 #[test]
+fn every_metric_of_a_switch_is_in_the_manual() {
+    let relay = Running::start(&mut moqswitch());
+    let figures = || get(relay.admin, "/metrics").unwrap_or_default();
+    relay.until("there are figures", || figures().contains("moqswitch_calls "));
+    let text = figures();
+    let manual = std::fs::read_to_string("src/OPERATING.md").unwrap();
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    let names = samples.filter_map(|line| line.strip_prefix("moqswitch_")?.split(['{', ' ']).next());
+    let mut count = 0;
+    for name in names {
+        let whole = ["_bucket", "_sum", "_count"]
+            .iter()
+            .find_map(|end| name.strip_suffix(end))
+            .unwrap_or(name);
+        let is_told = |name: &str| manual.contains(&format!("`{name}`"));
+        assert!(is_told(name) || is_told(whole), "{name} is not explained");
+        count += 1;
+    }
+    assert!(count > 100, "only {count} samples");
+}
+
+#[test]
 fn a_reader_of_the_ready_line_may_go() {
     // Where it listens is in the line that nobody reads: the port is chosen before.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -402,10 +424,18 @@ fn the_ready_line_is_json_where_logs_are() {
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     let read = BufReader::new(child.stdout.take().unwrap()).read_line(&mut line);
+    let ready: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+    let page = ready["http"].as_str().and_then(|http| {
+        let http: SocketAddr = http.parse().ok()?;
+        // It is what the line says, on this host.
+        let path = ready["phone"].as_str()?.strip_prefix(&format!("http://{http}"))?;
+        answer_to(&http.to_string(), http, path)
+    });
     child.kill().unwrap();
     child.wait().unwrap();
     read.unwrap();
-    let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let page = page.unwrap_or_else(|| panic!("no page of the phone: {line}"));
+    assert!(page.starts_with("HTTP/1.1 200") && page.contains("<html"), "{page}");
     assert_eq!(
         (&ready["message"], &ready["level"]),
         (&"ready".into(), &"INFO".into()),

@@ -142,9 +142,9 @@ impl FanOut {
     fn apply_actions(&mut self) {
         while let Some(action) = self.tracks.poll_action() {
             match action {
-                Action::Subscribe { track, .. } => self.tracks.on_subscribed(track, UPSTREAM, self.now),
+                Action::Subscribe { peer, track, .. } => self.tracks.on_subscribed(track, peer, UPSTREAM, self.now),
                 Action::RequestTrack { track, peer, .. } => {
-                    self.tracks.on_track_requested(track, StreamId(4));
+                    self.tracks.on_track_requested(track, peer, StreamId(4));
                     self.tracks.handle_track_info(peer, StreamId(4), &INFO, self.now);
                 }
                 _ => {}

@@ -14,6 +14,19 @@
 //! | [`limits::TEXT_BYTES_MAX`] | 4096 | a longer text of Asterisk is no event |
 //! | [`limits::COMMAND_BYTES_MAX`] | 128 | a longer command would be passed over by Asterisk without a word: it is not written |
 //! | [`limits::WORDS_MAX`] | 64 | what is behind them in a plain event is passed over |
+//!
+//! # Example
+//!
+//! ```
+//! use moqswitch_asterisk::audiosocket::Message;
+//!
+//! let mut bytes = Vec::new();
+//! assert!(Message::Audio { hertz: 8000, samples: &[0; 320] }.write(&mut bytes));
+//! let (message, length) = Message::read(&bytes).expect("it is none that is wrong").expect("all of it is there");
+//! assert_eq!((message, length), (Message::Audio { hertz: 8000, samples: &[0; 320] }, bytes.len()));
+//! // What is not there yet is waited for.
+//! assert_eq!(Message::read(&bytes[..100]), Ok(None));
+//! ```
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

@@ -19,6 +19,27 @@
 //! | [`WAITING_MAX`] | 64 frames | a jitter buffer begins anew |
 //! | [`VOICES_MAX`] | 256 | further voices are not heard |
 //! | [`DIGIT_MS_MAX`] | 5 s | the tone of a key is cut |
+//!
+//! # Example
+//!
+//! A frame of G.711 as Opus, and what of it is left when it is decoded again:
+//!
+//! ```
+//! use moqswitch_audio::{Codec, Decoder, OpusSettings, Rate, Transcoder};
+//!
+//! # fn main() -> Result<(), moqswitch_audio::CodecError> {
+//! let mut transcoder = Transcoder::new(Codec::Pcmu, Codec::Opus, OpusSettings::default())?;
+//! let mut decoder = Decoder::new(Codec::Opus, Rate::Hz48000)?;
+//! let mut samples = Vec::new();
+//! // 20 ms of silence, and nothing was lost before.
+//! transcoder.process(&[0xff; 160], 0, |frame| {
+//!     assert_eq!((frame.number, frame.timestamp), (0, 0));
+//!     decoder.decode(frame.payload, &mut samples).expect("our own encoder made it");
+//! })?;
+//! assert_eq!(samples.len(), 960);
+//! # Ok(())
+//! # }
+//! ```
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

@@ -45,6 +45,8 @@ pub enum Command {
     Dial(DialArguments),
     /// Show the other relays and the links to them, or the routes to a broadcast
     Mesh(MeshArguments),
+    /// Start the program file anew in place of the relay that runs at --listen: sessions follow, and nothing is lost
+    Upgrade,
     /// Play a file as a broadcast
     Say(SayArguments),
     /// Hear a broadcast: as a file, or on standard output for a player

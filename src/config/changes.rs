@@ -42,6 +42,7 @@ impl Config {
             calls,
             media,
             drain_deadline,
+            upgrade_deadline,
             state_directory,
             tls,
             auth,
@@ -62,6 +63,7 @@ impl Config {
             ("batch_window", text(batch_window)),
             ("spin", text(spin)),
             ("drain_deadline", text(drain_deadline)),
+            ("upgrade_deadline", text(upgrade_deadline)),
             ("state_directory", text(state_directory)),
             ("calls.enabled", text(&calls.is_some())),
             ("phone.enabled", text(&calls.as_ref().map(|calls| calls.phone))),
@@ -134,7 +136,8 @@ fn media_values(media: &MediaConfig) -> [(&'static str, String); 3] {
 }
 
 /// Of other relays.
-fn mesh_values(mesh: &MeshConfig) -> [(&'static str, String); 8] {
+fn mesh_values(mesh: &MeshConfig) -> [(&'static str, String); 13] {
+    let store = mesh.store.as_ref();
     [
         ("cluster.peers", text(&mesh.peers)),
         ("cluster.peers_from", text(&mesh.source)),
@@ -147,6 +150,11 @@ fn mesh_values(mesh: &MeshConfig) -> [(&'static str, String); 8] {
         ("cluster.key", text(&mesh.identity.as_ref().map(|(_, key)| key))),
         ("cluster.insecure", text(&mesh.is_insecure)),
         ("cluster.accept", text(&mesh.is_accepting)),
+        ("cluster.store.servers", text(&store.map(|store| &store.servers))),
+        ("cluster.store.node", text(&store.map(|store| &store.node))),
+        ("cluster.store.subject", text(&store.map(|store| &store.subject))),
+        ("cluster.store.ca", text(&store.map(|store| &store.ca))),
+        ("cluster.store.token_file", text(&store.map(|store| &store.token_file))),
     ]
 }
 

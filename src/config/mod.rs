@@ -18,6 +18,7 @@ mod relay;
 mod resolve;
 mod setting;
 mod settings;
+mod store;
 mod values;
 mod webrtc;
 mod zone;
@@ -30,6 +31,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use moqswitch_relay::BatchWindow;
 use moqswitch_relay::auth::Patterns;
 use moqswitch_relay::certificate::CertificateFiles;
 use moqswitch_relay::quic::CongestionControl;
@@ -46,6 +48,7 @@ pub use handset::{CodecName, FileFormat, ListenArguments, RelayArguments, SayArg
 pub use mesh::{MeshConfig, PEERS_MAX, PeerSource, PeerUrl};
 pub use recording::RecordingConfig;
 pub use settings::template;
+pub use store::StoreConfig;
 pub use values::LogLevel;
 pub use webrtc::WebrtcConfig;
 pub use zone::Zone;
@@ -65,12 +68,14 @@ pub struct Config {
     pub shards: Option<NonZeroUsize>,
     /// `None`: every usable core.
     pub cores: Option<Vec<usize>>,
-    pub batch_window: Duration,
+    pub batch_window: BatchWindow,
     pub spin: bool,
     /// Telephone calls. `None`: there are none.
     pub calls: Option<CallsConfig>,
     pub media: MediaConfig,
     pub drain_deadline: Duration,
+    /// How long sessions may stay in a process that another has taken over from.
+    pub upgrade_deadline: Duration,
     /// `None`: that of systemd or of the user. Empty: nothing is kept.
     pub state_directory: Option<PathBuf>,
     pub tls: TlsConfig,

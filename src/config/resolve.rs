@@ -36,7 +36,7 @@ pub(super) fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
             .optional("shards", |text| values::count(text, shards_max))?
             .and_then(NonZeroUsize::new),
         cores: layers.optional("cores", values::cores)?,
-        batch_window: layers.one("batch_window", |text| values::duration(text, limits::BATCH_WINDOW_MAX))?,
+        batch_window: layers.one("batch_window", values::batch_window)?,
         spin: layers.one("spin", values::boolean)?,
         calls,
         media: MediaConfig {
@@ -45,6 +45,7 @@ pub(super) fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
             tones: layers.one("media.tones", values::boolean)?,
         },
         drain_deadline: layers.one("drain_deadline", any_duration)?,
+        upgrade_deadline: layers.one("upgrade_deadline", any_duration)?,
         state_directory: layers.optional("state_directory", |text| Ok(PathBuf::from(text)))?,
         tls: tls(layers)?,
         limits: limits(layers)?,

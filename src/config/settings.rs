@@ -107,6 +107,7 @@ const SETTINGS: &[Setting] = &[
         help: &[
             "How long a busy shard gathers work before it takes a turn; 0 to 10ms.",
             "Longer costs that much latency at worst and saves CPU per frame.",
+            "auto: not at all while the shard has time to spare, up to 750us as its core fills; auto:1ms sets that bound.",
         ],
     },
     Setting {
@@ -121,6 +122,15 @@ const SETTINGS: &[Setting] = &[
         value: Value::Default(r#""10s""#),
         help: &[
             "After SIGTERM, how long sessions may stay before they are closed. Costs that much shutdown time at worst.",
+        ],
+    },
+    Setting {
+        path: "upgrade_deadline",
+        kind: Kind::One,
+        value: Value::Default(r#""10m""#),
+        help: &[
+            "After `moqswitch upgrade`, how long sessions may stay in the process before that do not follow to the new one.",
+            "Costs its memory for that time.",
         ],
     },
     Setting {
@@ -479,5 +489,46 @@ const SETTINGS: &[Setting] = &[
             "This relay is of a mesh though it dials nobody: what others publish is believed of peers alone.",
             "Always so where peers are dialled.",
         ],
+    },
+    Setting {
+        path: "cluster.store.servers",
+        kind: Kind::List,
+        value: Value::Default("[]"),
+        help: &[
+            "Servers of one NATS, at most 16: `nats://host:port`, `tls://host:port`, with `user:password@` if need be. By it",
+            "machines know each other's telephones and calls. None: calls are of this machine alone.",
+        ],
+    },
+    Setting {
+        path: "cluster.store.node",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""berlin-1""#,
+        },
+        help: &[
+            "What this machine is called among the others; no two may be called the same. Default: the host's name.",
+        ],
+    },
+    Setting {
+        path: "cluster.store.subject",
+        kind: Kind::One,
+        value: Value::Default(r#""moqswitch""#),
+        help: &["What subjects begin with. Another phone system on the same servers has another."],
+    },
+    Setting {
+        path: "cluster.store.ca",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/nats-ca.pem""#,
+        },
+        help: &["PEM file with who may issue the servers' certificates. Default: the system's authorities."],
+    },
+    Setting {
+        path: "cluster.store.token_file",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/nats.token""#,
+        },
+        help: &["File with the token that lets this machine in at the servers. Default: what their URLs say."],
     },
 ];

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use moqswitch_relay::RelayOptions;
+use moqswitch_relay::{BatchWindow, RelayOptions};
 
 use super::*;
 
@@ -65,7 +65,7 @@ fn defaults_are_loopback_and_open() {
     assert_eq!(config.http, config.listen);
     assert_eq!(config.admin, Some("127.0.0.1:4444".parse().unwrap()));
     assert!(config.auth.public.matches("") && config.auth.public.matches("a/b/c"));
-    assert_eq!(config.batch_window, Duration::from_micros(750));
+    assert_eq!(config.batch_window, BatchWindow::Fixed(Duration::from_micros(750)));
     assert_eq!(config.limits.cache_bytes_max, 256 << 20);
     assert_eq!(config.origin.hop_id, None);
 }
@@ -80,7 +80,7 @@ fn flags_win_over_environment_over_file() {
     let environment = [("MOQSWITCH_SHARDS", "2"), ("MOQSWITCH_BATCH_WINDOW", "2ms")];
     let config = Config::load(&flags, variables(&environment)).unwrap();
     assert_eq!(config.shards, NonZeroUsize::new(3));
-    assert_eq!(config.batch_window, Duration::from_millis(2));
+    assert_eq!(config.batch_window, BatchWindow::Fixed(Duration::from_millis(2)));
     assert_eq!(config.limits.cache_age_max, Duration::from_secs(1));
     assert_eq!(config.quic.idle_timeout, Duration::from_secs(30));
 }
@@ -213,6 +213,8 @@ fn values_out_of_range_say_what_is_allowed() {
         ("shards = -1", "1 to 256"),
         ("batch_window = \"11ms\"", "at most 10ms"),
         ("batch_window = 200", "unit"),
+        ("batch_window = \"auto:11ms\"", "at most 10ms"),
+        ("batch_window = \"automatic\"", "auto:1ms"),
         ("listen = \"4443\"", "127.0.0.1:4443"),
         ("listen = [\"127.0.0.1:1\", \"[::1]:1\"]", "single"),
         ("cores = \"3-1\"", "3-1"),
@@ -267,7 +269,12 @@ fn syntax_errors_name_the_line() {
 #[test]
 fn zero_means_zero_for_linger_and_window() {
     let config = Config::from_toml("batch_window = \"0s\"\n[limits]\ntrack_linger = \"0s\"").unwrap();
-    assert_eq!(config.batch_window, Duration::ZERO);
+    assert_eq!(config.batch_window, BatchWindow::Fixed(Duration::ZERO));
+    for (text, us) in [("auto", 750), ("auto:1ms", 1000)] {
+        let config = Config::from_toml(&format!("batch_window = \"{text}\"")).unwrap();
+        let max = Duration::from_micros(us);
+        assert_eq!(config.batch_window, BatchWindow::ByLoad { max });
+    }
     assert_eq!(config.limits.track_linger, Duration::ZERO);
 }
 

@@ -7,11 +7,14 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use moqswitch_proto::limits::VARINT_MAX;
+use moqswitch_relay::BatchWindow;
 use moqswitch_relay::quic::CongestionControl;
 use moqswitch_relay::topology;
 use moqswitch_signalling::Callback;
 use moqswitch_signalling::calls::limits::TEXT_BYTES_MAX;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+
+use crate::limits;
 
 use super::{ClientAuth, HttpTls, LogFormat};
 
@@ -120,6 +123,21 @@ pub(super) fn duration(text: &str, max: Duration) -> Result<Duration, String> {
         return Err(format!("at most {}", humantime::format_duration(max)));
     }
     Ok(value)
+}
+
+/// `auto`, `auto:1ms` or a time.
+pub(super) fn batch_window(text: &str) -> Result<BatchWindow, String> {
+    let time = |text| duration(text, limits::BATCH_WINDOW_MAX);
+    match text.strip_prefix("auto") {
+        Some("") => Ok(BatchWindow::ByLoad {
+            max: limits::BATCH_WINDOW_BY_LOAD,
+        }),
+        Some(rest) => {
+            let max = rest.strip_prefix(':').ok_or("write auto, auto:1ms, or a time")?;
+            Ok(BatchWindow::ByLoad { max: time(max)? })
+        }
+        None => Ok(BatchWindow::Fixed(time(text)?)),
+    }
 }
 
 pub(super) fn bytes(text: &str, range: RangeInclusive<u64>) -> Result<u64, String> {

@@ -440,6 +440,11 @@ const GAUGES: &[(&str, &str, Read)] = &[
         "Links to other relays, those that they dialled included.",
         |s| s.links.up_now,
     ),
+    (
+        "batch_window_microseconds",
+        "How long a busy shard gathers work before a turn.",
+        |s| s.network.batch_window_us_now,
+    ),
     ("local_peers", "Peers without a connection open.", |s| s.local.peers_now),
     ("local_sockets", "Sockets of local peers open.", |s| s.local.sockets_now),
 ];

@@ -40,7 +40,7 @@ use crate::music::Music;
 
 pub use moqswitch_relay::shard::{FetchError, FetchGroup, FetchReply, FetchRequest, ShardCommand, ShardPort};
 pub use permit::TokenChecks;
-pub use server::{ControlHandle, ControlListener, ControlServer};
+pub use server::{ControlHandle, ControlListener, ControlServer, bind};
 pub use tls::{StreamTls, Tls};
 pub use websocket::WebSockets;
 pub use whip::Endpoints;
@@ -110,6 +110,16 @@ impl ControlState {
         routes::snapshots(self).await.map(drop)
     }
 
+    /// Sessions of clients: of all but other relays. `None`: a shard does not answer.
+    pub async fn clients(&self) -> Option<u64> {
+        let snapshots = routes::snapshots(self).await.ok()?;
+        let of_clients = |snapshot: &moqswitch_relay::shard::statistics::ShardSnapshot| {
+            let statistics = &snapshot.statistics;
+            statistics.sessions.open_now.saturating_sub(statistics.links.up_now)
+        };
+        Some(snapshots.iter().map(of_clients).sum())
+    }
+
     /// Turns `/readyz` to 503 and has every shard drain until `grace` has passed.
     /// Keeps trying while a command queue is full, so a busy shard is not forgotten.
     pub async fn drain(&self, grace: Duration) {
@@ -127,6 +137,11 @@ impl Lifecycle {
     /// Phases only advance: a drain that begins during start-up is not undone by `Ready`.
     pub fn set(&self, phase: Phase) {
         self.0.fetch_max(phase as u8, Ordering::AcqRel);
+    }
+
+    /// Whoever was to follow is gone: it goes on.
+    pub fn resume(&self) {
+        self.0.store(Phase::Ready as u8, Ordering::Release);
     }
 
     pub fn phase(&self) -> Phase {

@@ -44,6 +44,7 @@ pub struct ControlServer {
     runtime: Runtime,
     state: ControlState,
     web_requests: mpsc::Receiver<WebRequest>,
+    accepting: watch::Sender<bool>,
 }
 
 /// The running control thread. Dropping it leaves the thread running; [`ControlHandle::stop`] ends it.
@@ -62,14 +63,17 @@ pub(super) struct Serving {
     /// Those that are waited for at the end.
     websockets: Option<Arc<WebSockets>>,
     stopped: watch::Receiver<bool>,
+    /// Another process accepts them when it is false.
+    accepting: watch::Receiver<bool>,
     /// Connections whose request has not come, and those that are served.
     connections_max: (usize, usize),
 }
 
 impl Serving {
     /// On the public address.
-    pub(super) fn new(state: ControlState, stopped: watch::Receiver<bool>) -> Self {
+    pub(super) fn new(state: ControlState, stopped: watch::Receiver<bool>, accepting: watch::Receiver<bool>) -> Self {
         Self {
+            accepting,
             tls: state.tls.clone(),
             websockets: Some(Arc::clone(&state.websockets)),
             router: routes::public(state.clone()).merge(whip::router(state)),
@@ -79,21 +83,25 @@ impl Serving {
     }
 
     /// On the operators' address: without TLS, and with places that no client takes.
-    fn operators(state: ControlState, stopped: watch::Receiver<bool>) -> Self {
-        Self::apart(routes::operators(state), limits::ADMIN_CONNECTIONS_MAX, stopped)
+    fn operators(state: ControlState, stopped: watch::Receiver<bool>, accepting: watch::Receiver<bool>) -> Self {
+        let router = routes::operators(state);
+        Self::apart(router, limits::ADMIN_CONNECTIONS_MAX, stopped, accepting)
     }
 
     /// On the address of control programs, likewise.
-    fn mediaswitch(router: Router, stopped: watch::Receiver<bool>) -> Self {
-        Self::apart(
-            routes::mediaswitch(router),
-            limits::MEDIASWITCH_CONNECTIONS_MAX,
-            stopped,
-        )
+    fn mediaswitch(router: Router, stopped: watch::Receiver<bool>, accepting: watch::Receiver<bool>) -> Self {
+        let router = routes::mediaswitch(router);
+        Self::apart(router, limits::MEDIASWITCH_CONNECTIONS_MAX, stopped, accepting)
     }
 
-    fn apart(router: Router, connections_max: usize, stopped: watch::Receiver<bool>) -> Self {
+    fn apart(
+        router: Router,
+        connections_max: usize,
+        stopped: watch::Receiver<bool>,
+        accepting: watch::Receiver<bool>,
+    ) -> Self {
         Self {
+            accepting,
             tls: None,
             websockets: None,
             router,
@@ -110,29 +118,46 @@ pub struct ControlListener {
     mediaswitch: Option<TcpListener>,
     runtime: Runtime,
     requests: (WebRequests, mpsc::Receiver<WebRequest>),
+    accepting: watch::Sender<bool>,
 }
 
 impl ControlListener {
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        Self::new(bind(address)?)
+    }
+
+    /// On a listener that is there.
+    pub fn new(listener: TcpListener) -> io::Result<Self> {
         Ok(Self {
-            listener: listen(address)?,
+            listener,
             admin: None,
             mediaswitch: None,
             runtime: runtime()?,
             requests: mpsc::channel(limits::HTTP3_REQUESTS_MAX),
+            accepting: watch::channel(true).0,
         })
     }
 
     /// Answers operators at another address. They are answered nowhere else.
-    pub fn bind_admin(&mut self, address: SocketAddr) -> io::Result<()> {
-        self.admin = Some(listen(address)?);
-        Ok(())
+    pub fn answer_operators(&mut self, listener: TcpListener) {
+        self.admin = Some(listener);
     }
 
     /// Answers control programs at an address of their own.
-    pub fn bind_mediaswitch(&mut self, address: SocketAddr) -> io::Result<()> {
-        self.mediaswitch = Some(listen(address)?);
-        Ok(())
+    pub fn answer_programs(&mut self, listener: TcpListener) {
+        self.mediaswitch = Some(listener);
+    }
+
+    /// The listeners, for another process: the public one, the operators' and that of control programs.
+    pub fn listeners(&self) -> io::Result<[Option<TcpListener>; 3]> {
+        let others = [&self.admin, &self.mediaswitch].map(|one| one.as_ref().map(TcpListener::try_clone).transpose());
+        let [admin, mediaswitch] = others;
+        Ok([Some(self.listener.try_clone()?), admin?, mediaswitch?])
+    }
+
+    /// Whether connections are accepted: false while another process does.
+    pub fn accepting(&self) -> watch::Sender<bool> {
+        self.accepting.clone()
     }
 
     /// Where shards send requests that come to them by HTTP/3.
@@ -149,6 +174,7 @@ impl ControlListener {
             runtime: self.runtime,
             state,
             web_requests: self.requests.1,
+            accepting: self.accepting,
         }
     }
 }
@@ -166,12 +192,13 @@ impl ControlServer {
         let runtime = self.runtime;
         let (stop, stopped) = watch::channel(false);
         let shards = self.state.shards.clone();
-        let operators = Serving::operators(self.state.clone(), stopped.clone());
+        let accepting = || self.accepting.subscribe();
+        let operators = Serving::operators(self.state.clone(), stopped.clone(), accepting());
         let router = self.state.mediaswitch.clone().unwrap_or_default();
-        let programs = Serving::mediaswitch(router, stopped.clone());
+        let programs = Serving::mediaswitch(router, stopped.clone(), accepting());
         // What tells pages from programs does not come with those requests: calls are not for them.
         let over_http3 = routes::relay(self.state.clone());
-        let serving = Serving::new(self.state, stopped);
+        let serving = Serving::new(self.state, stopped, self.accepting.subscribe());
         let thread = thread::Builder::new().name("control".to_owned()).spawn(move || {
             runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(self.listener)?;
@@ -228,7 +255,8 @@ fn runtime() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// A listener for [`ControlListener::new`].
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
@@ -239,8 +267,9 @@ pub(super) async fn serve(listener: tokio::net::TcpListener, mut serving: Servin
     let mut connections = Connections::new(arriving_max, served_max);
     let mut complaints = RateLimit::new(COMPLAINT_PERIOD, 1);
     loop {
+        let is_accepting = *serving.accepting.borrow_and_update();
         let (stream, remote) = tokio::select! {
-            accepted = listener.accept() => match accepted {
+            accepted = listener.accept(), if is_accepting => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of file descriptors, most likely; the backlog waits meanwhile.
@@ -252,6 +281,7 @@ pub(super) async fn serve(listener: tokio::net::TcpListener, mut serving: Servin
                 }
             },
             () = connections.changed() => continue,
+            () = changed(&mut serving.accepting) => continue,
             () = stop_requested(&mut serving.stopped) => break,
         };
         let serving = serving.clone();
@@ -313,6 +343,12 @@ async fn handle_http(
         () = stop_requested(&mut serving.stopped) => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
+}
+
+async fn changed(accepting: &mut watch::Receiver<bool>) {
+    if accepting.changed().await.is_err() {
+        std::future::pending().await
+    }
 }
 
 async fn stop_requested(stopped: &mut watch::Receiver<bool>) {

@@ -15,6 +15,28 @@
 //! One packet is one group of one frame. The group's number is the packet's sequence number, counted on beyond 2^16; so a
 //! gap in the numbers is a packet that was lost. Packets that are no frames, digits and comfort noise, have no group. The frame's timestamp is the packet's, counted on beyond 2^32, in the
 //! codec's clock. Silence suppression leaves a gap in timestamps, not in numbers. Both survive the way there and back.
+//!
+//! # Example
+//!
+//! A packet becomes a group's number and timestamp, and no more is done to it:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use moqswitch_media::Ingress;
+//! use moqswitch_media::rtp::Packet;
+//!
+//! # fn main() -> Result<(), moqswitch_media::rtp::Malformed> {
+//! // Version 2, payload type 0, number 7, timestamp 160, source 1; then a payload.
+//! let datagram = [[0x80, 0, 0, 7, 0, 0, 0, 160, 0, 0, 0, 1].as_slice(), &[0xff; 160]].concat();
+//! let packet = Packet::parse(&datagram)?;
+//! let mut ingress = Ingress::new(8000);
+//! let heard = ingress.take(&packet, Duration::ZERO).expect("the first one is taken");
+//! assert_eq!((heard.group, heard.timestamp), (0, 0));
+//! assert_eq!(packet.payload.len(), 160);
+//! # Ok(())
+//! # }
+//! ```
 
 #![warn(missing_docs)]
 

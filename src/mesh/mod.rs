@@ -232,6 +232,7 @@ impl Dialler {
             trust: self.trust.clone(),
             certificate: self.certificate.clone(),
             cost: peer.cost,
+            is_kin: false,
             ended,
         };
         let port = self.shards.get(shard).context("no such shard")?;

@@ -44,6 +44,7 @@
 //!
 //! ```text
 //! start, options       the whole: start order, drain
+//! succession           what one process hands to the next
 //!   shard              the event loop of a core; ties the layers below together
 //!     routing          pure: who gets what
 //!     driver           a session on its connection
@@ -66,11 +67,14 @@ pub mod ratelimit;
 pub mod routing;
 pub mod shard;
 mod start;
+mod succession;
 pub mod topology;
 
 pub use options::{RelayOptions, ServerIdentity};
 pub use quic::ResetKey;
+pub use shard::BatchWindow;
 pub use start::{Announcements, Relay, RelayHandle, Routes, Visitor};
+pub use succession::{Heritage, Succession};
 
 /// The example of the README is compiled and run.
 #[cfg(doctest)]

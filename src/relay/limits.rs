@@ -108,8 +108,15 @@ pub const LINK_BELLS_MAX: usize = 4096;
 /// id only when it has this length.
 pub const CONNECTION_ID_BYTES: usize = 16;
 
-/// Which byte of an issued connection id names the shard.
+/// Which byte of an issued connection id names the shard, and its generation.
 pub const STEERING_BYTE_INDEX: usize = 0;
+
+/// Which byte tells such an id from one that a client chose.
+pub const STEERING_CHECK_INDEX: usize = 1;
+
+/// Processes that may have connections of one address at once: one that takes new ones, and those that end theirs. With one
+/// more an upgrade is refused.
+pub const GENERATIONS_MAX: usize = 4;
 
 /// How long an address that is in use is tried for: the kernel lets go of what an io_uring had some time after its process
 /// has ended. Then the start fails.
@@ -170,7 +177,7 @@ const _: () = assert!(FILES_TO_START <= FILES_PER_SHARD);
 
 const _: () = assert!(CONNECTION_ID_BYTES >= 8 && CONNECTION_ID_BYTES <= 20);
 
-const _: () = assert!(STEERING_BYTE_INDEX < CONNECTION_ID_BYTES);
+const _: () = assert!(STEERING_BYTE_INDEX < STEERING_CHECK_INDEX && STEERING_CHECK_INDEX + 2 < CONNECTION_ID_BYTES);
 
 const _: () = assert!(SHARDS_MAX == 1 << u8::BITS);
 

@@ -20,7 +20,8 @@ use crate::limits::CACHE_BYTES_MIN;
 use crate::net::{RingConfig, SocketOptions};
 use crate::quic::{EndpointOptions, ResetKey, ServerCertificate, TransportOptions};
 use crate::routing::{ShardId, TableLimits, TrackLimits};
-use crate::shard::{AdmissionRequests, FeedWriter, ShardLimits, ShardOptions, WebRequests};
+use crate::shard::{AdmissionRequests, BatchWindow, FeedWriter, ShardLimits, ShardOptions, WebRequests};
+use crate::succession::Heritage;
 
 /// What [`Relay::start`](crate::Relay::start) takes. [`RelayOptions::default`] listens on loopback, with a development
 /// certificate, open to everyone on this host.
@@ -34,7 +35,7 @@ pub struct RelayOptions {
     pub cores: Option<Vec<usize>>,
     /// How long a busy shard gathers work before a turn. Default 750 us: longer costs that much latency at worst and
     /// saves CPU for each frame.
-    pub batch_window: Duration,
+    pub batch_window: BatchWindow,
     /// Never let an idle shard sleep. Default false: it costs all of every shard's core.
     pub spin: bool,
     /// Chosen by server name. Default: none, and a development certificate is made.
@@ -48,6 +49,17 @@ pub struct RelayOptions {
     /// Keys of tokens. Who has one in the query of its path gets what it grants, and not `grant`. Default (`None`): there
     /// are no tokens. [`ShardCommand::ReplaceKeys`](crate::shard::ShardCommand::ReplaceKeys) replaces them.
     pub keys: Option<Arc<Keys>>,
+    /// Processes that can follow each other at the address without a gap, by [`RelayHandle::succession`]: for so many are
+    /// sockets bound, at most [`GENERATIONS_MAX`](crate::limits::GENERATIONS_MAX) and so many as 256 sockets allow. Default
+    /// 1: nobody follows. A socket costs a kilobyte or two.
+    ///
+    /// [`RelayHandle::succession`]: crate::RelayHandle::succession
+    pub generations: usize,
+    /// What is taken over from a process that goes. Default (`None`): nothing, and the address is bound.
+    pub heritage: Option<Heritage>,
+    /// Keys of tokens by which processes that follow each other know each other. They grant what they say, whatever else
+    /// decides on sessions. Default (`None`): there are none.
+    pub kin: Option<Arc<Keys>>,
     /// What stateless reset tokens derive from. Default (`None`): drawn at random, and the clients of a relay that died
     /// learn of it when they time out. With the key of the one before at its address, they learn of it in one round trip.
     pub reset_key: Option<ResetKey>,
@@ -106,13 +118,16 @@ impl Default for RelayOptions {
             listen: SocketAddr::from(([127, 0, 0, 1], 4443)),
             shards: None,
             cores: None,
-            batch_window: Duration::from_micros(750),
+            batch_window: BatchWindow::Fixed(Duration::from_micros(750)),
             spin: false,
             certificates: Vec::new(),
             clients: None,
             certified: None,
             grant: Grant::everything(),
             keys: None,
+            generations: 1,
+            heritage: None,
+            kin: None,
             reset_key: None,
             token_checks: 20,
             hop: None,
@@ -168,7 +183,7 @@ impl ServerIdentity {
 }
 
 impl RelayOptions {
-    pub(crate) fn shard(&self, id: ShardId, shards: usize, hop: HopId) -> ShardOptions {
+    pub(crate) fn shard(&self, id: ShardId, (slot, slots): (usize, usize), hop: HopId) -> ShardOptions {
         ShardOptions {
             id,
             hop,
@@ -181,13 +196,13 @@ impl RelayOptions {
             },
             sessions: self.sessions.clone(),
             endpoint: EndpointOptions {
-                shard: usize::from(id.0),
-                shards,
+                shard: slot,
+                shards: slots,
                 connections_max: self.connections_max,
                 retry_above: HANDSHAKES_BEFORE_RETRY,
                 attempts_per_second: self.attempts_per_second,
                 transport: self.transport(),
-                versions: Version::EVERY.to_vec(),
+                versions: Version::SPOKEN.to_vec(),
             },
             qmux: self.websockets(),
             ring: self.ring.clone(),
@@ -214,6 +229,7 @@ impl RelayOptions {
         policy
             .with_authority(self.admissions.is_some())
             .with_devices(self.devices.clone())
+            .with_kin(self.kin.clone())
     }
 
     /// The windows of QUIC: what they bound is the same.
@@ -234,7 +250,7 @@ impl RelayOptions {
             ack_delay: self
                 .transport
                 .ack_delay_max
-                .saturating_sub(2 * self.batch_window)
+                .saturating_sub(2 * self.batch_window.max())
                 .max(ACK_DELAY_MIN),
             ..self.transport.clone()
         }

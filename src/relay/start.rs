@@ -13,7 +13,9 @@ use anyhow::Context;
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder};
 use moqswitch_proto::wire::{BroadcastPath, HopId};
 
-use crate::limits::{ADDRESS_WAIT_MAX, FILES_TO_START, LANE_MESSAGES_MAX, LOCKED_BYTES_PER_SHARD, SHARDS_MAX};
+use crate::limits::{
+    ADDRESS_WAIT_MAX, FILES_TO_START, GENERATIONS_MAX, LANE_MESSAGES_MAX, LOCKED_BYTES_PER_SHARD, SHARDS_MAX,
+};
 use crate::net::wake::{self, WakeReceiver, Waker};
 use crate::net::{
     BindError, SocketGroup, SocketOptions, bind_by, bind_client, bind_group, locked_memory_limit, probe_support,
@@ -23,6 +25,7 @@ use crate::options::{RelayOptions, ServerIdentity};
 use crate::quic::{Secrets, TlsContext};
 use crate::routing::{AnnounceTable, RouteView, ShardId};
 use crate::shard::{PostOffice, Shard, ShardCommand, ShardOptions, ShardParts, ShardPort};
+use crate::succession::Succession;
 use crate::topology::{HostCores, Placement};
 
 /// Starts relays.
@@ -38,7 +41,8 @@ pub struct RelayHandle {
     hop: HopId,
     shards: Vec<ExecutorJoinHandle<anyhow::Result<()>>>,
     /// Keeps the port ours for the life of the relay.
-    _group: SocketGroup,
+    group: Arc<SocketGroup>,
+    succession: Succession,
 }
 
 /// Visits the full path of every announced broadcast at or below a prefix of whole segments,
@@ -64,7 +68,8 @@ impl Relay {
         check_locked_memory(shard_count)?;
         let identity = ServerIdentity::new(&options.certificates, options.listen)?;
         let clients = options.clients.as_ref();
-        let mut group = bind(&options, shard_count)?;
+        let (group, generation, secrets) = succession(&options, shard_count)?;
+        let local = group.local;
         let table = Arc::new(AnnounceTable::with_limits(options.announcements));
         let (wakers, receivers) = wake_channels(shard_count)?;
         let ports: Vec<ShardPort> = wakers
@@ -74,18 +79,15 @@ impl Relay {
             .collect();
         let office = Arc::new(PostOffice::new(wakers, LANE_MESSAGES_MAX));
         let hop = options.hop();
-        let mut secrets = Secrets::generate().map_err(|_| anyhow::anyhow!("the system gave no randomness"))?;
-        if let Some(key) = &options.reset_key {
-            secrets = secrets.with_reset_key(key, group.local);
-        }
         try_files(shard_count * FILES_TO_START).context("opening the files of shards")?;
         let mut starts = Starts::new(ports.as_slice().into());
-        let sockets = std::mem::take(&mut group.sockets);
+        let (first, slots) = (generation * shard_count, group.sockets.len());
+        let sockets = group.of_generation(generation)?;
         for (index, ((socket, wake), port)) in sockets.into_iter().zip(receivers).zip(&ports).enumerate() {
-            let shard = options.shard(ShardId(u8::try_from(index)?), shard_count, hop);
+            let shard = options.shard(ShardId(u8::try_from(index)?), (first + index, slots), hop);
             let parts = ShardParts {
                 socket,
-                local: group.local,
+                local,
                 wake,
                 office: office.clone(),
                 table: table.clone(),
@@ -100,14 +102,15 @@ impl Relay {
             starts.spawn(placement.cores[index], index, shard, parts)?;
         }
         Ok(RelayHandle {
-            address: group.local,
+            address: local,
             identity,
             placement,
             ports,
             table,
             hop,
             shards: starts.wait_until_running()?,
-            _group: group,
+            succession: Succession::new(&group, generation, secrets),
+            group,
         })
     }
 }
@@ -126,6 +129,11 @@ impl RelayHandle {
     /// The core of each shard.
     pub fn cores(&self) -> &[usize] {
         &self.placement.cores
+    }
+
+    /// For a process that is to take over from this one.
+    pub fn succession(&self) -> Succession {
+        self.succession.clone()
     }
 
     /// How to reach each shard; the index is the shard's number.
@@ -168,7 +176,10 @@ impl RelayHandle {
         for (index, shard) in self.shards.into_iter().enumerate() {
             outcome = outcome.and(join_shard(index, shard));
         }
-        wait_until_free(self.address);
+        drop(self.group);
+        if !self.succession.is_handed_on() {
+            wait_until_free(self.address);
+        }
         outcome
     }
 }
@@ -214,11 +225,34 @@ fn check_locked_memory(shards: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What was left to this relay, or what it has for those that come.
+fn succession(options: &RelayOptions, shards: usize) -> anyhow::Result<(Arc<SocketGroup>, usize, Secrets)> {
+    if let Some(heritage) = &options.heritage {
+        anyhow::ensure!(
+            heritage.group.shards == shards,
+            "the sockets taken over are of {} shards, and there are to be {shards}",
+            heritage.group.shards
+        );
+        let (group, secrets) = (Arc::clone(&heritage.group), heritage.secrets.clone());
+        return Ok((group, heritage.generation, secrets));
+    }
+    let group = bind(options, shards)?;
+    let mut secrets = Secrets::generate().map_err(|_| anyhow::anyhow!("the system gave no randomness"))?;
+    if let Some(key) = &options.reset_key {
+        secrets = secrets.with_reset_key(key, group.local);
+    }
+    Ok((Arc::new(group), 0, secrets))
+}
+
 fn bind(options: &RelayOptions, shards: usize) -> anyhow::Result<SocketGroup> {
+    let generations = options
+        .generations
+        .clamp(1, GENERATIONS_MAX)
+        .min((SHARDS_MAX / shards).max(1));
     let group = bind_by(
         Instant::now() + ADDRESS_WAIT_MAX,
         |error| matches!(error, BindError::InUse { .. }),
-        || bind_group(options.listen, shards, &options.sockets),
+        || bind_group(options.listen, shards, generations, &options.sockets),
     )?;
     let wanted = options.sockets.receive_buffer_bytes;
     if group.granted.receive_buffer_bytes < wanted {

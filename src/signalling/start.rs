@@ -25,6 +25,7 @@ use crate::journal::{Found, Journal};
 use crate::limits::{BLOCKING_THREADS_MAX, COMMANDS_PER_TURN_MAX, CONTROL_SERVERS_MAX};
 use crate::media::{Busy, MediaPlane};
 use crate::mediaswitch;
+use crate::nodes::FromEngine;
 use crate::outward::{self, Webhook};
 use crate::port::{Command, Port, Replacement};
 use crate::records::{Opened, Row, Store};
@@ -42,7 +43,7 @@ pub struct SignallingHandle {
     port: Arc<Port>,
     /// Who may use mediaswitch's HTTP. None: there is none.
     mediaswitch: Option<Arc<[ApiKey]>>,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Stop>,
     /// The thread has the one permit while it lives.
     living: Arc<Semaphore>,
 }
@@ -75,7 +76,7 @@ impl Signalling {
         // What can fail comes before the runtime: that may not be dropped where another runs.
         let opened = settings.records.clone().map(Store::start).transpose()?;
         let journal = settings.state.as_ref().map(open_journal).transpose()?.flatten();
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(Stop::default());
         let living = Arc::new(Semaphore::new(1));
         let runtime = Builder::new_current_thread()
             .enable_all()
@@ -203,7 +204,16 @@ impl SignallingHandle {
 
     /// Ends every call, tells every client, and then the thread.
     pub fn stop(&self) {
-        self.stop.send_replace(true);
+        self.stop
+            .send_if_modified(|stop| *stop == Stop::No && std::mem::replace(stop, Stop::Farewell) == Stop::No);
+    }
+
+    /// Ends the thread and nothing else: calls and devices stay in the journal, for a switch that is started with the same
+    /// state. Clients are told to come again. What is not in the journal ends: legs of SIP and of WebRTC, and records of
+    /// them that were not written.
+    pub fn hand_on(&self) {
+        self.stop
+            .send_if_modified(|stop| *stop == Stop::No && std::mem::replace(stop, Stop::HandOn) == Stop::No);
     }
 
     /// Waits until the thread has ended.
@@ -213,12 +223,23 @@ impl SignallingHandle {
     }
 }
 
+/// Whether the calls thread is to end, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stop {
+    #[default]
+    No,
+    /// With all calls.
+    Farewell,
+    /// For another that goes on with them.
+    HandOn,
+}
+
 /// What the calls thread hears of others.
 struct Inbox {
     commands: mpsc::Receiver<Command>,
     /// Until the gateway has them.
     sip_sockets: Option<mpsc::Receiver<SipWebSocket>>,
-    stopped: watch::Receiver<bool>,
+    stopped: watch::Receiver<Stop>,
     counters: Arc<Counters>,
 }
 
@@ -254,8 +275,10 @@ fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, kept: 
         let mediaswitch = settings.mediaswitch.take();
         let sip = settings.sip.take();
         let channels = settings.asterisk.take();
+        let nodes = settings.nodes.take();
         let mut exchange = Exchange::new(settings, media, Rc::clone(&moved), Arc::clone(&inbox.counters));
         exchange.take_entrance(&guard);
+        let heard = nodes.and_then(|nodes| exchange.join_nodes(nodes));
         let gateway = sip.map(|sip| begin_gateway(&mut exchange, sip));
         let (tell_failed, failed) = mpsc::channel(CONTROL_SERVERS_MAX);
         if let Some(own) = mediaswitch {
@@ -276,6 +299,7 @@ fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, kept: 
             door: Door::new(guard),
             addresses: Addresses::default(),
             times,
+            began: Instant::now(),
         });
         post_to(&shared, webhooks);
         let asking = Rc::downgrade(&shared);
@@ -286,6 +310,9 @@ fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, kept: 
             }
         }));
         tokio::task::spawn_local(end_failed(failed, Rc::downgrade(&shared)));
+        if let Some(heard) = heard {
+            tokio::task::spawn_local(hear_nodes(heard, Rc::downgrade(&shared)));
+        }
         // Where there is no gateway nobody takes them, and clients are told.
         let websockets = inbox.sip_sockets.take();
         if let (Some((gateway, sockets)), Some(websockets)) = (gateway, websockets) {
@@ -300,7 +327,8 @@ fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, kept: 
             tokio::task::spawn_local(asterisk::serve(Rc::downgrade(&shared), Asterisk::new(channels)));
         }
         serve(&shared, &mut inbox, &mut stored, &moved).await;
-        say_farewell(&shared).await;
+        let is_handed_on = *inbox.stopped.borrow() == Stop::HandOn;
+        say_farewell(&shared, is_handed_on).await;
         let mut exchange = shared.exchange.borrow_mut();
         (exchange.take_store(), exchange.take_journal())
     });
@@ -345,15 +373,27 @@ async fn serve(
             () = browsing.notified() => shared.exchange.borrow_mut().take_browsing(),
             // It ends with its thread, which ends last.
             Some(rows) = stored => shared.exchange.borrow_mut().stored(rows),
-            _ = inbox.stopped.wait_for(|stop| *stop) => return,
+            _ = inbox.stopped.wait_for(|stop| *stop != Stop::No) => return,
         }
     }
 }
 
+/// What other machines say.
+async fn hear_nodes(mut heard: mpsc::Receiver<FromEngine>, shared: Weak<Shared>) {
+    while let Some(message) = heard.recv().await {
+        let Some(shared) = shared.upgrade() else { return };
+        shared.exchange.borrow_mut().take_from_engine(message);
+    }
+}
+
 /// Calls end, sockets are told why, records wait for their counters: for a moment.
-async fn say_farewell(shared: &Rc<Shared>) {
-    shared.exchange.borrow_mut().stop();
-    let deadline = time::Instant::now() + FAREWELL;
+async fn say_farewell(shared: &Rc<Shared>, is_handed_on: bool) {
+    match is_handed_on {
+        true => shared.exchange.borrow_mut().hand_on(),
+        false => shared.exchange.borrow_mut().stop(),
+    }
+    let patience = if is_handed_on { HANDING_ON } else { FAREWELL };
+    let deadline = time::Instant::now() + patience;
     while time::Instant::now() < deadline {
         let due = shared.exchange.borrow().poll_timeout();
         let board = shared.exchange.borrow().board().map(Board::callbacks_under_way);
@@ -453,6 +493,9 @@ fn post_to(shared: &Rc<Shared>, webhooks: Vec<Webhook>) {
 
 /// Without anything to wait for, timers are looked at so often.
 const IDLE: Duration = Duration::from_secs(60);
+
+/// Sockets have so long to be told where to come again: calls wait for their devices meanwhile.
+const HANDING_ON: Duration = Duration::from_millis(200);
 
 /// How long that moment is at most.
 const FAREWELL: Duration = Duration::from_secs(3);

@@ -25,6 +25,7 @@ use crate::config::{CallsConfig, Config};
 use crate::control::StreamTls;
 use crate::directory;
 use crate::limits::LEGS_COUNTED_MAX;
+use crate::nodes::{self, StoreThread};
 use crate::state::Place;
 
 mod asterisk;
@@ -62,6 +63,8 @@ pub(crate) struct Telephony {
     settings: Settings,
     config: CallsConfig,
     shows_hash: bool,
+    /// What carries messages between machines.
+    store: Option<StoreThread>,
 }
 
 /// What runs beside HTTP.
@@ -78,15 +81,22 @@ pub(crate) struct Running {
 
 impl Telephony {
     /// `None`: calls are not configured.
-    pub(crate) fn new(config: &Config) -> anyhow::Result<Option<Self>> {
+    /// `key`: by which the process before knew devices.
+    pub(crate) fn new(config: &Config, key: Option<&str>) -> anyhow::Result<Option<Self>> {
         // Browsers take the hash of a certificate for two weeks, and need none of one that somebody vouches for.
         let shows_hash = config.tls.certificates.is_empty();
         let (state, http) = (config.state_place(), config.http);
+        let store = config.mesh.store.as_ref();
         let Some(config) = &config.calls else { return Ok(None) };
-        let key = Key::generate(Algorithm::HS256, KEY_NAME, &SystemRandom::new()).context("a key for devices")?;
+        let key = match key {
+            Some(key) => Key::parse(key).context("the key for devices of the process before")?,
+            None => Key::generate(Algorithm::HS256, KEY_NAME, &SystemRandom::new()).context("a key for devices")?,
+        };
         let keys = Keys::parse(&format!(r#"{{"keys":[{}]}}"#, key.to_json())).context("a key for devices")?;
         let (writer, reader) = feed(FEED_EVENTS_DEFAULT);
         let entrance = directory::entrance(config).context("calls")?;
+        let store = store.map(nodes::start).transpose().context("cluster.store")?;
+        let (nodes, store) = store.unzip();
         let (keys_of_programs, api_tokens) = directory::programs(config).context("calls.keys")?;
         let settings = Settings {
             calls: config.plane_settings(),
@@ -107,6 +117,7 @@ impl Telephony {
             }),
             state: journal(&state, http),
             mediaswitch: mediaswitch(config)?,
+            nodes,
             ..Settings::default()
         };
         Ok(Some(Self {
@@ -117,12 +128,23 @@ impl Telephony {
             settings,
             config: config.clone(),
             shows_hash,
+            store,
         }))
+    }
+
+    /// What is to be waited for at the end.
+    pub(crate) fn take_store(&mut self) -> Option<StoreThread> {
+        self.store.take()
     }
 
     /// By which the relay knows devices.
     pub(crate) fn keys(&self) -> Arc<Keys> {
         self.keys.clone()
+    }
+
+    /// The key for devices, for a process that follows.
+    pub(crate) fn key(&self) -> String {
+        self.key.to_json()
     }
 
     /// Where the relay tells of sessions.

@@ -2,7 +2,7 @@
 //! depends on the module that holds it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The names of a module and of those around it, the outermost first; none for the crate's root.
 type Module = Vec<String>;
@@ -19,7 +19,7 @@ struct Names {
 
 impl Crate {
     /// The modules below a directory, with the root's file, but for those below some other directories in it.
-    pub(super) fn read(directory: &str, root: &str, but: &[&str]) -> Self {
+    pub(super) fn read(directory: &str, root: &str, but: &[PathBuf]) -> Self {
         let is_left_out = |path: &Path| {
             but.iter().any(|other| path.starts_with(other))
                 || ["tests.rs", "main.rs", "lib.rs"]

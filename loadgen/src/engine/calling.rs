@@ -212,7 +212,7 @@ impl Shard {
             for (request, below) in &phones.all[phone].requests {
                 if let Some(suffix) = path.strip_prefix(below) {
                     session.announce(*request, &suffix, &Advertisement::default());
-                    person.announced_on.push((*request, suffix));
+                    person.announced_on.push((line, *request, suffix));
                 }
             }
         }
@@ -269,7 +269,7 @@ impl Shard {
                     session.announce(*request, &suffix, &Advertisement::default());
                     call.people[usize::from(participant)]
                         .announced_on
-                        .push((*request, suffix));
+                        .push((line, *request, suffix));
                 }
                 true
             }
@@ -353,12 +353,12 @@ impl Shard {
             let Some(line) = person.line.take() else { continue };
             self.by_line.remove(&line);
             for track in &mut person.tracks {
-                end_group(track, Some(line), &mut self.lines);
+                end_group(track, &mut self.lines);
             }
             let Some(session) = self.lines.session(line) else {
                 continue;
             };
-            for subscription in person.subscriptions.keys() {
+            for (_, subscription) in person.subscriptions.keys() {
                 session.unsubscribe(*subscription);
             }
             for track in &person.tracks {

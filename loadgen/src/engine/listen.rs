@@ -20,22 +20,25 @@ impl Call {
         match event {
             MediaEvent::GroupStart { stream, header } => {
                 let person = &mut self.people[usize::from(at.participant)];
-                if let Some(Some(leg)) = person.subscriptions.get(&header.subscribe) {
+                if let Some(Some(leg)) = person.subscriptions.get(&(at.line, header.subscribe)) {
                     let arriving = Arriving {
                         leg: *leg,
                         group: header.sequence.0,
                         index: header.frame_start,
                         frame: None,
                     };
-                    person.arriving.insert(*stream, arriving);
+                    person.arriving.insert((at.line, *stream), arriving);
                 }
             }
             MediaEvent::GroupChunk { stream, chunk, .. } => self.handle_chunk(at, *stream, chunk),
             MediaEvent::GroupEnd { stream, .. } => {
-                self.people[usize::from(at.participant)].arriving.remove(stream);
+                self.people[usize::from(at.participant)]
+                    .arriving
+                    .remove(&(at.line, *stream));
             }
             MediaEvent::GroupReset { stream, code, .. } => {
-                let arriving = self.people[usize::from(at.participant)].arriving.remove(stream);
+                let person = &mut self.people[usize::from(at.participant)];
+                let arriving = person.arriving.remove(&(at.line, *stream));
                 if let Some(arriving) = arriving {
                     at.note(&format!("a group was reset with {}", reasons::of_stream(*code)));
                     self.skip(at, arriving.leg, arriving.group..=arriving.group);
@@ -47,6 +50,9 @@ impl Call {
 
     /// Who can be heard, and what the relay wants to be told of it.
     pub(super) fn handle_announcement(&mut self, at: &mut Arrival<'_>, event: AnnouncementEvent, lines: &mut Lines) {
+        if self.is_moving_to(at.participant, at.line) && self.handle_announcement_there(at, &event, lines) {
+            return;
+        }
         match event {
             AnnouncementEvent::Announced { path, .. } => {
                 if let Some(publisher) = self.participant(&path) {
@@ -75,7 +81,9 @@ impl Call {
             AnnouncementEvent::AnnounceRequestEnded { request } => {
                 let person = &mut self.people[usize::from(at.participant)];
                 let before = person.announced_on.len();
-                person.announced_on.retain(|(announced, _)| *announced != request);
+                person
+                    .announced_on
+                    .retain(|(line, announced, _)| (*line, *announced) != (at.line, request));
                 let is_refused = person.announced_on.len() < before && person.leaving_ns.is_none();
                 if is_refused && self.ending_ns.is_none() {
                     at.note("the relay wants no more announcements of a publisher");
@@ -88,14 +96,15 @@ impl Call {
     pub(super) fn handle_answer(&mut self, at: &mut Arrival<'_>, event: &AnswerEvent, lines: &mut Lines) {
         match event {
             AnswerEvent::SubscriptionOk { id, .. } | AnswerEvent::SubscriptionStart { id, .. } => {
-                if let Some(leg) = self.leg_of(at.participant, *id) {
+                if let Some(leg) = self.leg_of(at, *id) {
                     self.accept(at, leg);
+                    self.note_accepted(at.participant, at.line, *id);
                 }
             }
             AnswerEvent::SubscriptionDrop {
                 id, start, end, code, ..
             } => {
-                if let Some(leg) = self.leg_of(at.participant, *id) {
+                if let Some(leg) = self.leg_of(at, *id) {
                     at.note(&format!("groups were dropped with {}", reasons::of_stream(*code)));
                     self.skip(at, leg, start.0..=end.0);
                 }
@@ -107,7 +116,8 @@ impl Call {
                 };
                 self.end_subscription(at, *id, &why, lines);
             }
-            AnswerEvent::SubscriptionEnd { .. }
+            AnswerEvent::TrackProperties { .. }
+            | AnswerEvent::SubscriptionEnd { .. }
             | AnswerEvent::TrackInfo { .. }
             | AnswerEvent::TrackClosed { .. }
             | AnswerEvent::FetchChunk { .. }
@@ -151,7 +161,8 @@ impl Call {
         if self.load.has_catalog
             && let Some((id, _)) = session.subscribe(parameters(CATALOG, 100, 10_000))
         {
-            self.people[usize::from(at.participant)].subscriptions.insert(id, None);
+            let person = &mut self.people[usize::from(at.participant)];
+            person.subscriptions.insert((at.line, id), None);
         }
         let load = self.load.clone();
         for (track, plan) in (0..).zip(&load.tracks) {
@@ -161,7 +172,7 @@ impl Call {
             match session.subscribe(parameters(plan.name, plan.priority, max_latency_ms)) {
                 Some((id, _)) => {
                     let person = &mut self.people[usize::from(at.participant)];
-                    person.subscriptions.insert(id, Some(leg));
+                    person.subscriptions.insert((at.line, id), Some(leg));
                 }
                 // Nothing can come: what is sent from here on is lost.
                 None => lose(at, "a subscription could not be asked for: the session is ending"),
@@ -179,11 +190,11 @@ impl Call {
         let gone: Vec<SubscribeId> = person
             .subscriptions
             .iter()
-            .filter(|(_, leg)| {
-                leg.and_then(|leg| self.legs.get(leg))
-                    .is_some_and(|leg| leg.publisher == publisher)
+            .filter(|((line, _), leg)| {
+                let leg = leg.and_then(|leg| self.legs.get(leg));
+                *line == at.line && leg.is_some_and(|leg| leg.publisher == publisher)
             })
-            .map(|(id, _)| *id)
+            .map(|((_, id), _)| *id)
             .collect();
         for id in gone {
             let why = "a broadcast was withdrawn although its publisher talks";
@@ -193,10 +204,14 @@ impl Call {
 
     /// A subscription has come to an end, by the relay's fault or because somebody hung up.
     fn end_subscription(&mut self, at: &mut Arrival<'_>, id: SubscribeId, why: &str, lines: &mut Lines) {
-        if !self.loses(at.participant, id) {
+        // Where it is moving to, it is not yet, and it is heard by the other line.
+        if self.people[usize::from(at.participant)].moving.is_some() {
+            return self.forget_subscription(at, id, lines);
+        }
+        if !self.loses(at, id) {
             return self.close_subscription(at, id, lines);
         }
-        let leg = self.leg_of(at.participant, id).and_then(|leg| self.legs.get(leg));
+        let leg = self.leg_of(at, id).and_then(|leg| self.legs.get(leg));
         // The loss of a connection is counted as that.
         if leg.is_some_and(|leg| !self.people[usize::from(leg.publisher)].is_lost) {
             lose(at, why);
@@ -218,8 +233,9 @@ impl Call {
 
     /// Whether the end of a subscription is the relay's fault: nobody at either end has hung up
     /// since.
-    fn loses(&self, listener: u16, id: SubscribeId) -> bool {
-        let leg = self.leg_of(listener, id).and_then(|leg| self.legs.get(leg));
+    fn loses(&self, at: &Arrival<'_>, id: SubscribeId) -> bool {
+        let listener = at.participant;
+        let leg = self.leg_of(at, id).and_then(|leg| self.legs.get(leg));
         self.ending_ns.is_none()
             && leg.is_some_and(|leg| {
                 leg.closed_ns.is_none()
@@ -260,7 +276,7 @@ impl Call {
 
     /// The subscription is over, and nothing more is owed.
     fn close_subscription(&mut self, at: &Arrival<'_>, id: SubscribeId, lines: &mut Lines) {
-        if let Some(leg) = self.leg_of(at.participant, id) {
+        if let Some(leg) = self.leg_of(at, id) {
             self.close(leg, at.now_ns);
         }
         self.forget_subscription(at, id, lines);
@@ -268,16 +284,19 @@ impl Call {
 
     fn forget_subscription(&mut self, at: &Arrival<'_>, id: SubscribeId, lines: &mut Lines) {
         let person = &mut self.people[usize::from(at.participant)];
-        if let Some(leg) = person.subscriptions.remove(&id).flatten() {
-            person.arriving.retain(|_, arriving| arriving.leg != leg);
+        if let Some(leg) = person.subscriptions.remove(&(at.line, id)).flatten() {
+            person
+                .arriving
+                .retain(|(line, _), arriving| *line != at.line || arriving.leg != leg);
         }
         if let Some(session) = lines.session(at.line) {
             session.unsubscribe(id);
         }
     }
 
-    fn leg_of(&self, participant: u16, id: SubscribeId) -> Option<usize> {
-        self.people[usize::from(participant)].subscriptions.get(&id).copied()?
+    fn leg_of(&self, at: &Arrival<'_>, id: SubscribeId) -> Option<usize> {
+        let person = &self.people[usize::from(at.participant)];
+        person.subscriptions.get(&(at.line, id)).copied()?
     }
 
     /// The relay says that groups will not come.
@@ -296,7 +315,7 @@ impl Call {
 
     fn handle_chunk(&mut self, at: &mut Arrival<'_>, stream: StreamId, chunk: &Chunk) {
         let person = &mut self.people[usize::from(at.participant)];
-        let Some(mut arriving) = person.arriving.remove(&stream) else {
+        let Some(mut arriving) = person.arriving.remove(&(at.line, stream)) else {
             return;
         };
         let mut from = 0;
@@ -312,7 +331,7 @@ impl Call {
         self.handle_payload(at, &mut arriving, &chunk.bytes[from..]);
         self.people[usize::from(at.participant)]
             .arriving
-            .insert(stream, arriving);
+            .insert((at.line, stream), arriving);
     }
 
     /// Takes bytes of the frame that is coming in, and the frame when it is complete.
@@ -338,7 +357,7 @@ impl Call {
     }
 
     fn handle_datagram(&mut self, at: &mut Arrival<'_>, header: &DatagramHeader, payload: &[u8]) {
-        if let Some(leg) = self.leg_of(at.participant, header.subscribe) {
+        if let Some(leg) = self.leg_of(at, header.subscribe) {
             let place = Place {
                 group: header.sequence.0,
                 index: 0,

@@ -35,6 +35,7 @@ impl Shard {
         let interval = self.ledger.at(self.now_ns);
         interval.counts.connections_lost += 1;
         interval.note(reason, 1);
+        self.stop_moving(call, participant);
         let Some(state) = self.calls.get_mut(&call) else { return };
         if !state.is_established || state.ending_ns.is_some() {
             state.disconnect(participant, self.now_ns, &mut self.lines);

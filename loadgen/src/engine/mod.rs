@@ -11,6 +11,7 @@ mod ids;
 mod lines;
 mod listen;
 mod lost;
+mod moving;
 mod paths;
 mod person;
 mod phone;

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use moqswitch_proto::wire::{BroadcastPath, StreamId, SubscribeId};
 use moqswitch_relay::quic::ConnectionKey;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::load::{Load, TrackPlan};
 use crate::model::codec::Source;
@@ -16,6 +16,8 @@ use super::ids::CallId;
 /// One participant's place in the call.
 pub(super) struct Person {
     pub(super) line: Option<ConnectionKey>,
+    /// The line that is to take the place of that one, while both carry what it says and hears.
+    pub(super) moving: Option<Moving>,
     /// How many lines it has had: what is due for an earlier one is stale.
     pub(super) generation: u32,
     /// The relay or the network ended its connection. What it would say and hear is still owed, until
@@ -25,9 +27,9 @@ pub(super) struct Person {
     pub(super) joined_ns: u64,
     pub(super) tracks: Vec<Published>,
     /// The relay's requests for announcements, on which the end of this one's broadcast is announced too.
-    pub(super) announced_on: Vec<(StreamId, BroadcastPath)>,
+    pub(super) announced_on: Vec<(ConnectionKey, StreamId, BroadcastPath)>,
     /// Our subscriptions, with the leg that each feeds; `None` for a catalog.
-    pub(super) subscriptions: FxHashMap<SubscribeId, Option<usize>>,
+    pub(super) subscriptions: FxHashMap<(ConnectionKey, SubscribeId), Option<usize>>,
     /// Who is announced at present, and how many are not that it is to hear.
     pub(super) sees: Vec<bool>,
     pub(super) unseen: usize,
@@ -35,7 +37,7 @@ pub(super) struct Person {
     pub(super) hearing: FxHashMap<(u16, u8), usize>,
     /// How many others are to hear it.
     pub(super) audience: u64,
-    pub(super) arriving: FxHashMap<StreamId, Arriving>,
+    pub(super) arriving: FxHashMap<(ConnectionKey, StreamId), Arriving>,
     pub(super) is_muted: bool,
     /// How often it muted or spoke again.
     pub(super) mutes: u32,
@@ -51,6 +53,18 @@ pub(super) struct Person {
     pub(super) phase: Phase,
     /// When it came into this phase.
     pub(super) phase_began_ns: u64,
+}
+
+/// The way of a participant from one connection to another.
+pub(super) struct Moving {
+    pub(super) line: ConnectionKey,
+    pub(super) is_established: bool,
+    /// Who is announced there.
+    pub(super) sees: Vec<bool>,
+    /// Subscriptions there that were accepted.
+    pub(super) accepted: FxHashSet<SubscribeId>,
+    /// Since when it hears all there.
+    pub(super) complete_ns: Option<u64>,
 }
 
 /// How far a participant has come since it dialled.
@@ -87,6 +101,7 @@ pub(super) struct OpenGroup {
 
 #[derive(Clone, Copy)]
 pub(super) struct Subscriber {
+    pub(super) line: ConnectionKey,
     pub(super) id: SubscribeId,
     pub(super) request: StreamId,
     /// The stream of the group that is open.
@@ -115,6 +130,7 @@ impl Person {
         let tracks: &[TrackPlan] = if load.shape.publishes(index) { &load.tracks } else { &[] };
         Self {
             line: None,
+            moving: None,
             generation: 0,
             is_lost: false,
             joined_ns,

@@ -3,13 +3,15 @@
 use bytes::{Bytes, BytesMut};
 use moqswitch_proto::session::RequestEvent;
 use moqswitch_proto::wire::{
-    Advertisement, BroadcastPath, DatagramHeader, FrameHeader, GroupHeader, GroupSequence, StreamId, SubscribeId,
-    SubscribeOk, TrackInfo,
+    Advertisement, BroadcastPath, DatagramHeader, FrameHeader, GroupHeader, GroupSequence, HopId, StreamId,
+    SubscribeId, SubscribeOk, TrackInfo,
 };
 use moqswitch_relay::quic::ConnectionKey;
+use rand::RngExt;
 
 use crate::load::{CATALOG, TrackPlan};
 use crate::model::codec::Content;
+use crate::model::{Purpose, random};
 use crate::truth::interval::{Ledger, Measure};
 use crate::truth::stamp::{self, Stamp};
 
@@ -43,7 +45,7 @@ impl Call {
         let Some(content) = tick.frame.filter(|_| may_talk) else {
             // Whoever is silenced in the middle of a group ends it as well.
             if (tick.ends_group || !may_talk) && published.group.as_ref().is_some_and(|group| !group.is_complete) {
-                end_group(published, line, lines);
+                end_group(published, lines);
             }
             return;
         };
@@ -53,14 +55,14 @@ impl Call {
         let counts = &mut ledger.at(intended_ns).counts;
         counts.frames_offered += audience;
         counts.frames_not_owed += audience.saturating_sub(published.listeners);
-        let Some(line) = line else {
+        if line.is_none() {
             // The connection is lost: who was to hear it does not.
             published.log.push(intended_ns, None);
             if let Some(group) = &mut published.group {
                 group.is_complete = tick.completes_group || plan.datagrams;
             }
             return;
-        };
+        }
         let payload = match content {
             Content::Synthetic(bytes) => {
                 let stamp = Stamp {
@@ -87,7 +89,7 @@ impl Call {
         group.frames.push((payload, timestamp_ms));
         let mut is_sent = true;
         for subscriber in &mut published.subscribers {
-            let delivery = Delivery { plan, line, group };
+            let delivery = Delivery { plan, group };
             is_sent &= delivery.send(subscriber, group.frames.len() - 1, lines);
         }
         if !is_sent {
@@ -104,9 +106,9 @@ impl Call {
         let Some(session) = lines.session(at.line) else { return };
         session.announce_ok(request, u64::from(suffix.is_some()));
         if let Some(suffix) = suffix {
-            session.announce(request, &suffix, &Advertisement::default());
+            session.announce(request, &suffix, &self.advertisement(at.participant));
             let person = &mut self.people[usize::from(at.participant)];
-            person.announced_on.push((request, suffix));
+            person.announced_on.push((at.line, request, suffix));
         }
     }
 
@@ -146,12 +148,13 @@ impl Call {
                 let first = published.group.as_ref().map_or(0, |group| group.number);
                 session.subscribe_start(request, GroupSequence(first));
                 let mut subscriber = Subscriber {
+                    line,
                     id: message.id,
                     request,
                     stream: None,
                 };
                 if let Some(group) = published.group.as_ref().filter(|_| !plan.datagrams) {
-                    let delivery = Delivery { plan, line, group };
+                    let delivery = Delivery { plan, group };
                     if !(0..group.frames.len()).all(|frame| delivery.send(&mut subscriber, frame, lines)) {
                         published.log.give_up(group.number);
                     }
@@ -161,7 +164,8 @@ impl Call {
             }
             RequestEvent::SubscribeEnded { request } => {
                 for track in &mut person.tracks {
-                    track.subscribers.retain(|subscriber| subscriber.request != request);
+                    let is_it = |subscriber: &Subscriber| subscriber.line == line && subscriber.request == request;
+                    track.subscribers.retain(|subscriber| !is_it(subscriber));
                 }
             }
             RequestEvent::Fetch { request, .. } => session.refuse(request, NO_SUCH_TRACK),
@@ -176,11 +180,20 @@ impl Call {
     /// Says that a participant's broadcast ends.
     pub(super) fn unannounce(&mut self, participant: u16, lines: &mut Lines) {
         let person = &mut self.people[usize::from(participant)];
-        let Some(session) = person.line.and_then(|line| lines.session(line)) else {
-            return;
-        };
-        for (request, suffix) in person.announced_on.drain(..) {
-            session.unannounce(request, &suffix);
+        for (line, request, suffix) in person.announced_on.drain(..) {
+            if let Some(session) = lines.session(line) {
+                session.unannounce(request, &suffix);
+            }
+        }
+    }
+
+    /// What is said of a broadcast: whose it is, on whichever connection it is announced.
+    fn advertisement(&self, participant: u16) -> Advertisement {
+        let id = (u64::from(self.id) << 16) | u64::from(participant);
+        let hop = random(self.load.seed, Purpose::Behaviour, id ^ HOPS).random::<u64>() >> 2;
+        Advertisement {
+            hops: vec![HopId(hop.max(1))],
+            ..Advertisement::default()
         }
     }
 
@@ -211,7 +224,6 @@ impl Call {
 /// A group on its way to subscribers.
 struct Delivery<'a> {
     plan: &'a TrackPlan,
-    line: ConnectionKey,
     group: &'a OpenGroup,
 }
 
@@ -226,7 +238,7 @@ impl Delivery<'_> {
                 sequence,
                 timestamp: u64::try_from(*timestamp_ms).unwrap_or(0),
             };
-            return lines.send_datagram(self.line, &header, payload);
+            return lines.send_datagram(subscriber.line, &header, payload);
         }
         let is_last = self.group.is_complete && frame + 1 == self.group.frames.len();
         let previous_ms = frame.checked_sub(1).map_or(0, |before| self.group.frames[before].1);
@@ -236,7 +248,7 @@ impl Delivery<'_> {
                 sequence,
                 frame_start: 0,
             };
-            subscriber.stream = open_stream(self.line, &header, lines);
+            subscriber.stream = open_stream(subscriber.line, &header, lines);
         }
         let Some(stream) = subscriber.stream else {
             return frame > 0;
@@ -246,7 +258,7 @@ impl Delivery<'_> {
             payload: payload.clone(),
             is_last,
         };
-        let is_taken = write_frame(self.line, stream, frame, lines);
+        let is_taken = write_frame(subscriber.line, stream, frame, lines);
         if is_last || !is_taken {
             subscriber.stream = None;
         }
@@ -263,14 +275,15 @@ fn begin_group(published: &mut Published) {
 }
 
 /// A group that is not complete ends where it is.
-pub(super) fn end_group(published: &mut Published, line: Option<ConnectionKey>, lines: &mut Lines) {
+pub(super) fn end_group(published: &mut Published, lines: &mut Lines) {
     if let Some(group) = &mut published.group {
         group.is_complete = true;
     }
-    let streams = published.subscribers.iter_mut().map(|one| one.stream.take());
-    for (stream, line) in streams.filter_map(|stream| stream.zip(line)) {
-        // Nothing is nothing too much.
-        lines.write(line, stream, Bytes::new(), true);
+    for subscriber in &mut published.subscribers {
+        if let Some(stream) = subscriber.stream.take() {
+            // Nothing is nothing too much.
+            lines.write(subscriber.line, stream, Bytes::new(), true);
+        }
     }
 }
 
@@ -329,7 +342,11 @@ const ACCEPTED: SubscribeOk = SubscribeOk {
     max_latency_ms: 1000,
     start: None,
     end: None,
+    timescale: None,
 };
+
+/// Tells what publishers are called from what else is drawn for them.
+const HOPS: u64 = 0x4855_0000_0000_0000;
 
 /// A stream type and GROUP, or a frame header.
 const HEAD_BYTES: usize = 64;

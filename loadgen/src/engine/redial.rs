@@ -13,8 +13,8 @@ use super::person::Phase;
 use super::shard::{Due, Shard};
 
 impl Shard {
-    /// A relay that goes away is left for the one that comes. Nothing was lost so far.
-    pub(super) fn follow_goaway(&mut self, call: CallId, participant: u16, line: ConnectionKey) {
+    /// A relay that goes away, and that nobody follows who answers, is left for the one that comes. Nothing was lost so far.
+    pub(super) fn leave_relay(&mut self, call: CallId, participant: u16, line: ConnectionKey) {
         let Some(state) = self.calls.get_mut(&call) else { return };
         if !state.load.behaviour.redials || !state.is_established || state.ending_ns.is_some() {
             return;
@@ -46,7 +46,7 @@ impl Shard {
             participant,
             generation: person.generation,
         });
-        if let Ok(line) = self.lines.connect(path) {
+        if let Ok(line) = self.lines.connect(usize::from(participant), path) {
             self.by_line.insert(line, (call, participant));
             person.line = Some(line);
         }

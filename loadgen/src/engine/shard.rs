@@ -31,7 +31,8 @@ pub(crate) struct ShardParts {
     /// Among the shards of all processes.
     pub(crate) index: u64,
     pub(crate) load: Arc<Load>,
-    pub(crate) target: Target,
+    /// At least one. Participants are at them in turn.
+    pub(crate) targets: Vec<Target>,
     pub(crate) clock: Clock,
     /// When the run begins, once that is known.
     pub(crate) epoch_ns: u64,
@@ -89,6 +90,11 @@ pub(super) enum Due {
     },
     RejoinCheck {
         of: Member,
+    },
+    Move {
+        of: Member,
+        line: ConnectionKey,
+        tries: u32,
     },
     Redial {
         call: CallId,
@@ -154,7 +160,7 @@ impl Shard {
         let impairment = parts.load.paths.impairment.clone();
         let paths = impairment.map(|impairment| Paths::new(impairment, parts.load.seed, Instant::now()));
         Ok(Self {
-            lines: Lines::new(parts.target.clone(), connections_max, &ack, paths, parts.clock)?,
+            lines: Lines::new(parts.targets.clone(), connections_max, &ack, paths, parts.clock)?,
             calls: FxHashMap::default(),
             by_line: FxHashMap::default(),
             phones: None,
@@ -234,6 +240,13 @@ impl Shard {
                 continue;
             };
             match happening {
+                Happening::Established if self.is_on_its_way(call, participant, line) => {
+                    self.arrive(call, participant, line);
+                }
+                Happening::Ended(_) if self.is_on_its_way(call, participant, line) => {
+                    self.by_line.remove(&line);
+                    self.stop_moving(call, participant);
+                }
                 Happening::Established => self.handle_established(call, participant, line),
                 Happening::Ended(reason) => self.handle_ended(call, participant, line, &reason),
                 Happening::Session(event) => self.handle_event(call, participant, line, event),
@@ -267,7 +280,7 @@ impl Shard {
             // It is counted by the end of its connections.
             Event::Session(SessionEvent::Goaway { .. }) => {
                 at.note("the relay said that it goes away (GOAWAY)");
-                return self.follow_goaway(call, participant, line);
+                return self.begin_moving(call, participant, line);
             }
             Event::Session(SessionEvent::Setup(_) | SessionEvent::SessionUpdate { .. }) => {}
         }
@@ -424,7 +437,7 @@ impl Shard {
             participant,
             generation,
         });
-        match self.lines.connect(path) {
+        match self.lines.connect(usize::from(participant), path) {
             Ok(line) => {
                 self.by_line.insert(line, (call, participant));
                 if let Some(call) = self.calls.get_mut(&call) {
@@ -469,6 +482,7 @@ impl Shard {
                 attempt,
             } => self.redial(call, participant, attempt),
             Due::RejoinCheck { of } => self.check_rejoined(of),
+            Due::Move { of, line, tries } => self.handle_move(of, line, tries),
             Due::Floor { call } => self.pass_floor(call, due_ns),
             Due::Settle { call } => {
                 self.look_at_lines(call);
@@ -576,7 +590,12 @@ impl Shard {
         let people = u16::try_from(state.people.len()).unwrap_or(u16::MAX);
         for participant in 0..people {
             state.unannounce(participant, &mut self.lines);
-            if let Some(line) = state.people[usize::from(participant)].line {
+            let person = &mut state.people[usize::from(participant)];
+            if let Some(moving) = person.moving.take() {
+                self.by_line.remove(&moving.line);
+                self.lines.close(moving.line);
+            }
+            if let Some(line) = person.line {
                 self.by_line.remove(&line);
             }
             state.disconnect(participant, self.now_ns, &mut self.lines);

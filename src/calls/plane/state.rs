@@ -27,6 +27,8 @@ pub(super) struct Device {
     /// Since when its socket is lost.
     pub(super) lost: Option<Duration>,
     pub(super) legs: Vec<LegId>,
+    /// Those in calls of other machines, and whether one is more than called.
+    pub(super) elsewhere: (u16, bool),
     /// What the relay was told last.
     pub(super) granted: Grants,
     /// Numbers that it watches.

@@ -406,7 +406,7 @@ fn client_that_never_ends_its_request_head_is_disconnected() {
             stop.send_replace(true);
             answer
         });
-        server::serve(listener, server::Serving::new(state, stopped)).await;
+        server::serve(listener, server::Serving::new(state, stopped, watch::channel(true).1)).await;
         let answer = client.join().unwrap();
         assert!(!answer.starts_with(b"HTTP/1.1 200"), "{answer:?}");
     });
@@ -539,7 +539,7 @@ impl Fixture {
         let lifecycle = Arc::clone(&state.lifecycle);
         let free = "127.0.0.1:0".parse().unwrap();
         let mut listener = ControlListener::bind(free).unwrap();
-        listener.bind_admin(free).unwrap();
+        listener.answer_operators(bind(free).unwrap());
         let handle = listener.serve(state).spawn(std::future::pending()).unwrap();
         Self {
             address: handle.address(),

@@ -20,6 +20,8 @@ pub struct Policy {
     has_authority: bool,
     /// Keys of tokens that say which device a session is of, and by themselves grant nothing.
     devices: Option<Arc<Keys>>,
+    /// Keys of tokens of processes that follow each other.
+    kin: Option<Arc<Keys>>,
 }
 
 /// What a client shows beside the query of its path.
@@ -46,6 +48,8 @@ pub struct Admission<'a> {
     /// The device that the session is of. What it may do is for an embedder to say, by
     /// [`ShardCommand::SetGrant`](crate::shard::ShardCommand::SetGrant).
     pub device: Option<Arc<str>>,
+    /// The session is of a process that follows this one, or that this one follows.
+    pub is_kin: bool,
 }
 
 impl Policy {
@@ -57,7 +61,15 @@ impl Policy {
             certified: None,
             has_authority: false,
             devices: None,
+            kin: None,
         }
+    }
+
+    /// The same with tokens by which processes that follow each other know each other: they grant what they say, and nobody
+    /// else is asked.
+    #[must_use]
+    pub fn with_kin(self, kin: Option<Arc<Keys>>) -> Self {
+        Self { kin, ..self }
     }
 
     /// The same with tokens for devices: whoever has one that these keys have signed is let in with no grant at all, and
@@ -111,7 +123,8 @@ impl Policy {
     /// Whether an auth server decides on a session of this path and query: on all but those of devices.
     pub fn asks_authority(&self, target: &str) -> bool {
         let query = target.split_once('?').map_or("", |(_, query)| query);
-        self.has_authority && matches!(self.device_in(query), Ok(None))
+        let is_known_here = |keys| !matches!(named(keys, query), Ok(None));
+        self.has_authority && !is_known_here(&self.devices) && !is_known_here(&self.kin)
     }
 
     /// What a session has that names no path.
@@ -132,7 +145,17 @@ impl Policy {
         may_compute: impl FnOnce() -> bool,
     ) -> Result<Admission<'a>, Refusal> {
         let (root, query) = target.split_once('?').unwrap_or((target, ""));
-        if let Some(claims) = self.device_in(query)? {
+        if let Some(claims) = named(&self.kin, query)? {
+            return Ok(Admission {
+                root,
+                grant: Arc::new(claims.grant(moment)?),
+                key: None,
+                is_certified: false,
+                device: None,
+                is_kin: true,
+            });
+        }
+        if let Some(claims) = named(&self.devices, query)? {
             // Past its time it is refused like any token.
             claims.grant(moment)?;
             let device = claims.subject.unwrap_or_default().into();
@@ -143,6 +166,7 @@ impl Policy {
                 key: None,
                 is_certified: false,
                 device: Some(device),
+                is_kin: false,
             });
         }
         let token = self.choose_token(credentials.bearer, query)?;
@@ -156,6 +180,7 @@ impl Policy {
                 key,
                 is_certified,
                 device: None,
+                is_kin: false,
             }),
             (false, true) => Err(Refusal::Elsewhere),
             (false, false) => Err(Refusal::NotPublic),
@@ -200,19 +225,6 @@ impl Policy {
         };
         let Verified { claims, key } = keys.check(token, may_compute)?;
         Ok((Arc::new(claims.grant(moment)?), Some(key)))
-    }
-
-    /// The claims of a token for a device. Any other token is for others to judge; one that only says that it is for a
-    /// device is as good as none of theirs.
-    fn device_in(&self, query: &str) -> Result<Option<Claims>, Refusal> {
-        let token = query
-            .split('&')
-            .filter_map(|pair| pair.strip_prefix("jwt="))
-            .next_back();
-        match (&self.devices, token) {
-            (Some(devices), Some(token)) if devices.is_named_by(token) => devices.verify(token).map(Some),
-            _ => Ok(None),
-        }
     }
 
     /// Whether tokens of this key are taken.
@@ -276,6 +288,19 @@ fn decode_percent(text: &str) -> Option<Cow<'_, str>> {
         bytes.push(u8::try_from(value).ok()?);
     }
     String::from_utf8(bytes).ok().map(Cow::Owned)
+}
+
+/// The claims of a token that names one of the keys. Any other token is for others to judge; one that only says that it is
+/// of these is as good as none of theirs.
+fn named(keys: &Option<Arc<Keys>>, query: &str) -> Result<Option<Claims>, Refusal> {
+    let token = query
+        .split('&')
+        .filter_map(|pair| pair.strip_prefix("jwt="))
+        .next_back();
+    match (keys, token) {
+        (Some(keys), Some(token)) if keys.is_named_by(token) => keys.verify(token).map(Some),
+        _ => Ok(None),
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! Limits of this process: open files, and locked memory.
+//! Limits of this process, open files and locked memory, and the time that a thread has used.
 
 use std::fs::File;
 use std::io;
+use std::time::Duration;
 
 /// Raises the soft limit on open files to the hard one, which takes no privilege. Nothing happens when it cannot be
 /// raised: `moqswitch check` tells what is needed.
@@ -31,6 +32,15 @@ pub fn try_files(count: usize) -> io::Result<()> {
 /// The soft limit on locked memory, in bytes. `None`: the system does not say.
 pub fn locked_memory_limit() -> Option<u64> {
     limit_of(libc::RLIMIT_MEMLOCK).map(|limit| limit.rlim_cur)
+}
+
+/// The CPU time that the calling thread has used since it began. `None`: the system does not say.
+pub fn thread_cpu_time() -> Option<Duration> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a whole `timespec` that outlives the call.
+    let is_told = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) } == 0;
+    let (seconds, nanoseconds) = (u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?);
+    is_told.then(|| Duration::new(seconds, nanoseconds))
 }
 
 fn limit_of(resource: libc::__rlimit_resource_t) -> Option<libc::rlimit> {

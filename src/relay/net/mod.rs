@@ -26,7 +26,7 @@ pub mod wake;
 
 pub use buffers::Received;
 pub use error::RingError;
-pub use files::{locked_memory_limit, raise_file_limit, try_files};
+pub use files::{locked_memory_limit, raise_file_limit, thread_cpu_time, try_files};
 pub use patience::bind_by;
 pub use probe::probe_support;
 pub use ring::{AddSocketError, RingConfig, SocketEvent, SocketId, Turn, UdpRing, Wait};

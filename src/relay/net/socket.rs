@@ -9,8 +9,8 @@ use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::steering;
-use crate::limits::{SHARDS_MAX, SOCKET_BUFFER_BYTES_DEFAULT};
+use super::steering::{self, Steering};
+use crate::limits::{GENERATIONS_MAX, SHARDS_MAX, SOCKET_BUFFER_BYTES_DEFAULT};
 
 /// What is asked of the kernel for each UDP socket.
 #[derive(Clone, Debug)]
@@ -34,12 +34,14 @@ impl Default for SocketOptions {
     }
 }
 
-/// The sockets of all shards, in shard order. The kernel steers by that order, so none may be
-/// closed while another is in use.
+/// The sockets of all shards, those of one generation after those of another. The kernel steers by that order, so none
+/// may be closed while another is in use.
 #[derive(Debug)]
 pub struct SocketGroup {
-    /// One for each shard, in shard order.
+    /// One for each shard of each generation.
     pub sockets: Vec<UdpSocket>,
+    /// Shards of a generation.
+    pub shards: usize,
     /// The address that all of them are bound to, its port chosen.
     pub local: SocketAddr,
     /// What the kernel granted of the buffers asked for; less means `net.core.rmem_max` or
@@ -52,7 +54,7 @@ pub struct SocketGroup {
 /// Marks the address as taken by this process; keep it as long as the sockets.
 #[derive(Debug)]
 pub struct InstanceGuard {
-    _name: Option<UnixDatagram>,
+    name: Option<UnixDatagram>,
 }
 
 /// Why sockets could not be had. Each message says what to change.
@@ -85,7 +87,7 @@ pub enum BindError {
         /// What the system said.
         source: io::Error,
     },
-    /// No shard, or more than [`SHARDS_MAX`].
+    /// No shard, or more than [`SHARDS_MAX`] of all generations.
     #[error("{shards} shards asked for; between 1 and {SHARDS_MAX} are possible")]
     Shards {
         /// The shards asked for.
@@ -98,10 +100,19 @@ pub enum BindError {
 /// The first bind is exclusive, without SO_REUSEPORT, so that it fails when anyone has the
 /// address, even a group that would let us join; only then is the group opened to our other
 /// sockets. A program that asks for SO_REUSEPORT under our user id *later* can still join; another
-/// moqswitch cannot, because its first bind is exclusive too. A lone shard needs no group and
+/// moqswitch cannot, because its first bind is exclusive too. A lone socket needs no group and
 /// keeps the address to itself.
-pub fn bind_group(addr: SocketAddr, shards: usize, options: &SocketOptions) -> Result<SocketGroup, BindError> {
-    if !(1..=SHARDS_MAX).contains(&shards) {
+///
+/// Sockets of generations to come are there from the beginning and cost a kilobyte or two each: nothing is steered to
+/// them. The first generation is the current one.
+pub fn bind_group(
+    addr: SocketAddr,
+    shards: usize,
+    generations: usize,
+    options: &SocketOptions,
+) -> Result<SocketGroup, BindError> {
+    let count = shards.saturating_mul(generations);
+    if !(1..=SHARDS_MAX).contains(&count) || generations > GENERATIONS_MAX {
         return Err(BindError::Shards { shards });
     }
     let early_guard = if addr.port() == 0 {
@@ -123,21 +134,91 @@ pub fn bind_group(addr: SocketAddr, shards: usize, options: &SocketOptions) -> R
         }
     };
     let mut sockets = vec![first];
-    if shards > 1 {
+    if count > 1 {
         sockets[0].set_reuse_port(true).map_err(set("SO_REUSEPORT"))?;
-        for _ in 1..shards {
+        for _ in 1..count {
             sockets.push(bind(local, options, Sharing::Group)?);
         }
-        steering::attach(&sockets[0], shards).map_err(set("SO_ATTACH_REUSEPORT_CBPF"))?;
     }
     let granted = granted(&sockets[0]).map_err(set("SO_RCVBUF"))?;
     let sockets = sockets.into_iter().map(UdpSocket::from).collect();
-    Ok(SocketGroup {
+    let group = SocketGroup {
         sockets,
+        shards,
         local,
         granted,
         guard,
-    })
+    };
+    if count > 1 {
+        group.steer(0, &[]).map_err(set("SO_ATTACH_REUSEPORT_CBPF"))?;
+    }
+    Ok(group)
+}
+
+impl SocketGroup {
+    /// A group that another process has bound, of which this one was given the descriptors, and the name that keeps
+    /// others away.
+    ///
+    /// # Errors
+    ///
+    /// They are no sockets that are bound, or not so many for each generation.
+    pub fn inherit(sockets: Vec<UdpSocket>, shards: usize, guard: Option<UnixDatagram>) -> io::Result<Self> {
+        let first = sockets.first().ok_or(io::ErrorKind::InvalidInput)?;
+        if shards == 0 || !sockets.len().is_multiple_of(shards) || sockets.len() > SHARDS_MAX {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let local = first.local_addr()?;
+        let granted = granted(&first.try_clone()?.into())?;
+        Ok(Self {
+            sockets,
+            shards,
+            local,
+            granted,
+            guard: InstanceGuard { name: guard },
+        })
+    }
+
+    /// How many generations it has sockets for.
+    pub fn generations(&self) -> usize {
+        self.sockets.len() / self.shards
+    }
+
+    /// From now on new connections are one generation's, and what belongs to generations that are not named as living
+    /// beside it. Of a lone socket there is nothing to decide.
+    ///
+    /// # Errors
+    ///
+    /// The group has no such generation, or the kernel refuses the program.
+    pub fn steer(&self, current: usize, others: &[usize]) -> io::Result<()> {
+        let Some(first) = self.sockets.first().filter(|_| self.sockets.len() > 1) else {
+            return Ok(());
+        };
+        let steering = Steering {
+            shards: self.shards,
+            generations: self.generations(),
+            current,
+            others: others.to_vec(),
+        };
+        steering::attach(first, &steering)
+    }
+
+    /// The sockets of one generation, in shard order.
+    ///
+    /// # Errors
+    ///
+    /// There is no such generation, or the process has no descriptors left.
+    pub fn of_generation(&self, generation: usize) -> io::Result<Vec<UdpSocket>> {
+        let own = self.sockets.chunks(self.shards).nth(generation);
+        let own = own.ok_or(io::ErrorKind::InvalidInput)?;
+        own.iter().map(UdpSocket::try_clone).collect()
+    }
+}
+
+impl InstanceGuard {
+    /// What keeps others away, to be handed on.
+    pub fn name(&self) -> Option<&UnixDatagram> {
+        self.name.as_ref()
+    }
 }
 
 /// Binds one socket for dialing out, with the same options.
@@ -282,10 +363,10 @@ impl InstanceGuard {
     fn take(addr: SocketAddr) -> Result<Self, BindError> {
         let name = UnixAddr::from_abstract_name(format!("moqswitch/udp/{addr}"));
         match name.and_then(|name| UnixDatagram::bind_addr(&name)) {
-            Ok(socket) => Ok(Self { _name: Some(socket) }),
+            Ok(socket) => Ok(Self { name: Some(socket) }),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(BindError::InUse { addr }),
             // Unix sockets may be forbidden to the service; the exclusive bind still protects.
-            Err(_) => Ok(Self { _name: None }),
+            Err(_) => Ok(Self { name: None }),
         }
     }
 }

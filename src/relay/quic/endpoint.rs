@@ -36,9 +36,9 @@ pub struct ConnectionKey {
 /// How an endpoint behaves.
 #[derive(Clone, Debug)]
 pub struct EndpointOptions {
-    /// The number of this shard, which is written into the connection ids it issues.
+    /// The number of this shard's socket in its group, which is written into the connection ids it issues.
     pub shard: usize,
-    /// Shards of the relay, 1 to 256.
+    /// Sockets of the group, 1 to 256: one for each shard of each generation.
     pub shards: usize,
     /// Connections held at once. Further Initial packets are dropped and counted.
     pub connections_max: usize,

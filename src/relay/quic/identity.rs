@@ -24,7 +24,7 @@ pub(super) type ResetToken = [u8; 16];
 /// Keys shared by all shards of a relay, so that a token made by one is good on another.
 #[derive(Clone)]
 pub struct Secrets {
-    reset: hmac::Key,
+    reset: [u8; 32],
     token: [u8; 32],
     ticket: [u8; TICKET_KEY_BYTES],
 }
@@ -54,19 +54,37 @@ impl Secrets {
         random.fill(&mut reset)?;
         random.fill(&mut token)?;
         random.fill(&mut ticket)?;
-        Ok(Self {
-            reset: hmac::Key::new(hmac::HMAC_SHA256, &reset),
-            token,
-            ticket,
-        })
+        Ok(Self { reset, token, ticket })
     }
+
+    /// Those of another process, which it gave away by [`Self::to_bytes`].
+    pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
+        let (mut reset, mut token, mut ticket) = ([0; 32], [0; 32], [0; TICKET_KEY_BYTES]);
+        reset.copy_from_slice(&bytes[..32]);
+        token.copy_from_slice(&bytes[32..64]);
+        ticket.copy_from_slice(&bytes[64..]);
+        Self { reset, token, ticket }
+    }
+
+    /// For the process that takes over from this one. Who has them can end connections, and read what is sent on those
+    /// that are resumed: for nobody else.
+    pub fn to_bytes(&self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[..32].copy_from_slice(&self.reset);
+        bytes[32..64].copy_from_slice(&self.token);
+        bytes[64..].copy_from_slice(&self.ticket);
+        bytes
+    }
+
+    /// Length of all of them.
+    pub const BYTES: usize = 64 + TICKET_KEY_BYTES;
 
     /// With reset tokens that derive from a key that was kept. The address goes into them: two relays that were given one
     /// key must not tell each other's tokens to whoever asks (section 10.3.2).
     pub fn with_reset_key(mut self, key: &ResetKey, address: SocketAddr) -> Self {
         let whole = hmac::Key::new(hmac::HMAC_SHA256, &key.0);
         let own = hmac::sign(&whole, format!("moqswitch stateless reset {address}").as_bytes());
-        self.reset = hmac::Key::new(hmac::HMAC_SHA256, own.as_ref());
+        self.reset.copy_from_slice(own.as_ref());
         self
     }
 
@@ -99,7 +117,7 @@ impl Identity {
             shard,
             shards,
             random: SystemRandom::new(),
-            reset: secrets.reset.clone(),
+            reset: hmac::Key::new(hmac::HMAC_SHA256, &secrets.reset),
             token: LessSafeKey::new(key),
         }
     }
@@ -210,7 +228,7 @@ mod tests {
         let identity = identity(2);
         let ids: std::collections::HashSet<IssuedId> = (0..500).map(|_| identity.connection_id()).collect();
         assert_eq!(ids.len(), 500);
-        assert!(ids.iter().all(|id| steering::shard_of(id, 3) == 2));
+        assert!(ids.iter().all(|id| steering::slot_of(id, 3) == 2));
     }
 
     #[test]
@@ -223,6 +241,18 @@ mod tests {
         assert_ne!(kept(1), kept(2));
         assert_ne!(token(Secrets::generate().unwrap()), token(Secrets::generate().unwrap()));
         assert_eq!(format!("{key:?}"), "ResetKey { .. }");
+    }
+
+    #[test]
+    fn secrets_that_were_handed_over_make_the_same_tokens() {
+        let secrets = Secrets::generate().unwrap();
+        let copy = Secrets::from_bytes(&secrets.to_bytes());
+        let (one, other) = (Identity::new(0, 1, &secrets), Identity::new(2, 4, &copy));
+        assert_eq!(one.reset_token(b"an id"), other.reset_token(b"an id"));
+        let (peer, now) = ("192.0.2.1:4000".parse().unwrap(), SystemTime::now());
+        let token = one.retry_token(peer, b"original", now);
+        assert!(other.open_retry_token(peer, &token, now).is_some());
+        assert_eq!(secrets.ticket_key(), copy.ticket_key());
     }
 
     #[test]

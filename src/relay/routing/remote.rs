@@ -78,6 +78,8 @@ pub enum RemoteMessage {
     Accepted {
         /// The subscription.
         track: RemoteTrack,
+        /// What the publisher says of the track in words of its own.
+        said: Option<Bytes>,
     },
     /// The properties of a track.
     Info {
@@ -288,7 +290,12 @@ impl Tracks {
                 }
                 self.close_fetch(fetch, code);
             }
-            RemoteMessage::Accepted { track } => self.with_current(track, |tracks, key| tracks.on_accepted(key)),
+            RemoteMessage::Accepted { track, said } => self.with_current(track, |tracks, key| {
+                if let Some(track) = tracks.track_mut(key) {
+                    track.properties.set_said(said);
+                }
+                tracks.on_accepted(key);
+            }),
             RemoteMessage::Info { track, info } => {
                 self.with_current(track, |tracks, key| tracks.on_info(key, info, now));
             }
@@ -349,7 +356,22 @@ impl Tracks {
             } => self.with_current(track, |tracks, key| {
                 tracks.on_datagram(key, sequence, timestamp, &payload, now);
             }),
-            _ => {}
+            // Handled before.
+            RemoteMessage::Subscribe { .. }
+            | RemoteMessage::Update { .. }
+            | RemoteMessage::Unsubscribe { .. }
+            | RemoteMessage::Track { .. }
+            | RemoteMessage::Fetch { .. }
+            | RemoteMessage::CancelFetch { .. }
+            | RemoteMessage::FetchChunks { .. }
+            | RemoteMessage::FetchClosed { .. }
+            | RemoteMessage::Accepted { .. }
+            | RemoteMessage::Info { .. }
+            | RemoteMessage::InfoRefused { .. }
+            | RemoteMessage::Refused { .. }
+            | RemoteMessage::End { .. }
+            | RemoteMessage::Drop { .. }
+            | RemoteMessage::Finished { .. } => {}
         }
     }
 
@@ -469,7 +491,21 @@ impl Tracks {
                 let closed = RemoteMessage::FetchClosed { fetch, code };
                 self.decisions.send_first(shard, closed);
             }
-            _ => {}
+            // What must arrive waits elsewhere; of the rest nothing is kept.
+            RemoteMessage::Unsubscribe { .. }
+            | RemoteMessage::CancelFetch { .. }
+            | RemoteMessage::FetchClosed { .. }
+            | RemoteMessage::Accepted { .. }
+            | RemoteMessage::Info { .. }
+            | RemoteMessage::InfoRefused { .. }
+            | RemoteMessage::Refused { .. }
+            | RemoteMessage::End { .. }
+            | RemoteMessage::Drop { .. }
+            | RemoteMessage::Finished { .. }
+            | RemoteMessage::Chunk { .. }
+            | RemoteMessage::GroupEnd { .. }
+            | RemoteMessage::GroupReset { .. }
+            | RemoteMessage::Datagram { .. } => {}
         }
     }
 

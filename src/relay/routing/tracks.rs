@@ -303,7 +303,7 @@ impl Tracks {
                 let track = track.remote_name(key);
                 self.decisions.send(source.shard, RemoteMessage::Unsubscribe { track });
             }
-            _ => {}
+            Upstream::Idle | Upstream::Requested | Upstream::Finished => {}
         }
     }
 

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
+use bytes::Bytes;
 use moqswitch_proto::wire::{ErrorCode, GroupSequence, StreamId, SubscribeId, SubscribeOk, TrackInfo, stream_error};
 
 use super::action::Action;
@@ -79,6 +80,12 @@ impl Tracks {
         Some(action)
     }
 
+    /// Whether a track comes from this peer. What was asked of a session before another source took its place is not.
+    fn is_source(&self, key: TrackKey, peer: PeerKey) -> bool {
+        let source = self.track(key).map(|track| track.source());
+        source.is_some_and(|source| source.shard == self.shard && source.peer == peer)
+    }
+
     /// Drafts from 05 on tell a track's properties apart from its subscription.
     fn ask_info_if_there(&mut self, key: TrackKey, now: Instant) {
         let Some(source) = self.track(key).map(|track| track.source()) else {
@@ -93,11 +100,11 @@ impl Tracks {
         }
     }
 
-    /// The session has subscribed under this id.
-    pub fn on_subscribed(&mut self, key: TrackKey, id: SubscribeId, now: Instant) {
+    /// The session of this peer has subscribed under this id. The track may have another source by now.
+    pub fn on_subscribed(&mut self, key: TrackKey, peer: PeerKey, id: SubscribeId, now: Instant) {
+        let is_source = self.is_source(key, peer);
         let Some(track) = self.track_mut(key) else { return };
-        let peer = track.source().peer;
-        if !track.set_subscribed(id) {
+        if !is_source || !track.set_subscribed(id) {
             return self.decisions.push(Action::Unsubscribe { peer, id });
         }
         self.names.add_subscription(peer, id, key);
@@ -106,23 +113,27 @@ impl Tracks {
     }
 
     /// The session could not subscribe.
-    pub fn on_subscribe_refused(&mut self, key: TrackKey, code: ErrorCode) {
-        self.end_track(key, code);
+    pub fn on_subscribe_refused(&mut self, key: TrackKey, peer: PeerKey, code: ErrorCode) {
+        if self.is_source(key, peer) {
+            self.end_track(key, code);
+        }
     }
 
     /// The session asks for TRACK_INFO on this stream.
-    pub fn on_track_requested(&mut self, key: TrackKey, stream: StreamId) {
+    pub fn on_track_requested(&mut self, key: TrackKey, peer: PeerKey, stream: StreamId) {
+        let is_source = self.is_source(key, peer);
         let Some(track) = self.track_mut(key) else { return };
-        let peer = track.source().peer;
-        if !track.properties.set_stream(stream) {
+        if !is_source || !track.properties.set_stream(stream) {
             return self.decisions.push(Action::CancelRequest { peer, stream });
         }
         self.names.add_info(peer, stream, key);
     }
 
     /// The session could not ask for TRACK_INFO.
-    pub fn on_track_refused(&mut self, key: TrackKey, code: ErrorCode) {
-        self.on_info_refused(key, code);
+    pub fn on_track_refused(&mut self, key: TrackKey, peer: PeerKey, code: ErrorCode) {
+        if self.is_source(key, peer) {
+            self.on_info_refused(key, code);
+        }
     }
 
     /// SUBSCRIBE_OK of drafts 03 and 04.
@@ -131,10 +142,20 @@ impl Tracks {
             return;
         };
         if self.track(key).is_some_and(|track| track.properties.info().is_none()) {
-            let info = plain_info(Some(ok), self.limits.cache_age_max);
-            self.on_info(key, info, now);
+            if let Some(version) = self.peers.version(peer) {
+                let info = plain_info(version, Some(ok), self.limits.cache_age_max);
+                self.on_info(key, info, now);
+            }
         }
         self.on_accepted(key);
+    }
+
+    /// What the publisher says of the track in words of its own.
+    pub fn handle_upstream_properties(&mut self, peer: PeerKey, id: SubscribeId, said: Bytes) {
+        let key = self.names.subscription(peer, id);
+        if let Some(track) = key.and_then(|key| self.track_mut(key)) {
+            track.properties.set_said(Some(said));
+        }
     }
 
     /// SUBSCRIBE_START: the subscription stands.

@@ -102,6 +102,11 @@ pub enum ShardCommand {
     /// Hold to other bounds from now on. The certificates are those in force: what connections declare is laid down with
     /// them.
     ReplaceLimits(Box<(ShardLimits, TlsContext)>),
+    /// Another process takes what comes: send GOAWAY to every session, those that begin from now on included, and go on until
+    /// told to drain.
+    Retire,
+    /// The other process is gone: sessions that begin from now on may stay.
+    Resume,
     /// Send GOAWAY to every session and close what is left at the deadline.
     Drain {
         /// When connections that are still there are closed.
@@ -238,6 +243,8 @@ impl Shard {
                     let (limits, tls) = *replacement;
                     self.replace_limits(limits, tls);
                 }
+                ShardCommand::Retire => self.retire(),
+                ShardCommand::Resume => self.is_retiring = false,
                 ShardCommand::Drain { deadline } => self.begin_drain(deadline),
             }
         }

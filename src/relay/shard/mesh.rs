@@ -46,6 +46,9 @@ pub struct LinkDial {
     pub certificate: Option<ServerCertificate>,
     /// What the link costs. `None`: what the other relay declares, else 1.
     pub cost: Option<u64>,
+    /// The other is a process that this one follows: its routes are the last choice from the beginning, and neither says
+    /// GOAWAY to the other.
+    pub is_kin: bool,
     /// Told when the link is over, or that it never came to be.
     pub ended: oneshot::Sender<LinkEnd>,
 }
@@ -111,6 +114,8 @@ pub(super) struct Links {
 
 struct Neighbour {
     dialled: Option<Dialled>,
+    /// It is a process before or after this one.
+    is_kin: bool,
     since: Instant,
     is_draining: bool,
     /// Packets that had come when this was last looked at, and when there were more than before.
@@ -123,6 +128,7 @@ struct Dialled {
     target: String,
     is_web: bool,
     cost: Option<u64>,
+    is_kin: bool,
     ended: Option<oneshot::Sender<LinkEnd>>,
 }
 
@@ -130,6 +136,7 @@ impl Neighbour {
     fn new(dialled: Option<Dialled>, now: Instant) -> Self {
         Self {
             dialled,
+            is_kin: false,
             since: now,
             is_draining: false,
             packets: 0,
@@ -160,6 +167,11 @@ impl Links {
 
     fn dialled(&self, peer: PeerKey) -> Option<&Dialled> {
         self.by_session.get(&peer)?.dialled.as_ref()
+    }
+
+    /// Whether a session is of a process that this one follows.
+    pub(super) fn is_kin(&self, peer: PeerKey) -> bool {
+        self.dialled(peer).is_some_and(|dialled| dialled.is_kin)
     }
 
     /// The path of a dialled link's SETUP; over WebTransport the request has it.
@@ -226,9 +238,11 @@ impl Shard {
                     target: dial.target,
                     is_web: dial.authority.is_some(),
                     cost: dial.cost,
+                    is_kin: dial.is_kin,
                     ended: Some(dial.ended),
                 };
-                let neighbour = Neighbour::new(Some(dialled), self.now);
+                let mut neighbour = Neighbour::new(Some(dialled), self.now);
+                neighbour.is_draining = dial.is_kin;
                 self.links.by_session.insert(peer_key(key), neighbour);
             }
             Err(error) => {
@@ -297,6 +311,7 @@ impl Shard {
 
     fn make_neighbour(&mut self, peer: PeerKey) {
         let has_room = self.links.has(peer) || self.links.by_session.len() < LINKS_MAX;
+        let is_kin = self.is_kin(peer);
         let (Some(state), true) = (self.peers.get_mut(&peer), has_room) else {
             return;
         };
@@ -310,6 +325,7 @@ impl Shard {
             .or_insert_with(|| Neighbour::new(None, now));
         neighbour.heard = now;
         neighbour.since = now;
+        neighbour.is_kin = is_kin;
         self.announcer.set_link(peer);
     }
 
@@ -337,6 +353,19 @@ impl Shard {
             return false;
         };
         neighbour.is_draining = true;
+        // It may be followed by another at its address: who dialled it dials that one, while this one is still there.
+        if let Some(dialled) = &mut neighbour.dialled
+            && let Some(ended) = dialled.ended.take()
+        {
+            dialled.name = format!("{} (leaving)", dialled.name).into();
+            let lasted = self
+                .peers
+                .get(&peer)
+                .map(|state| self.now.saturating_duration_since(state.opened));
+            let reason = "it goes away".to_owned();
+            // Who dialled may have gone.
+            let _ = ended.send(LinkEnd { reason, lasted });
+        }
         let source = self.session_of(peer);
         let published = self.peers.get(&peer).map(|state| state.published.clone());
         for path in published.into_iter().flatten() {
@@ -364,16 +393,20 @@ impl Shard {
                 continue;
             }
             let silence = self.now.saturating_duration_since(neighbour.heard);
-            if silence >= LINK_SILENCE_MAX {
-                silent.push(*peer);
+            let (longest, reason) = match neighbour.is_kin {
+                true => (KIN_SILENCE_MAX, "silent for 10 s"),
+                false => (LINK_SILENCE_MAX, "silent for 3 s"),
+            };
+            if silence >= longest {
+                silent.push((*peer, reason));
             } else if silence >= LINK_PING_AFTER && connection.is_established() {
                 connection.ping();
                 self.endpoint.mark_dirty(connection_key(*peer));
             }
         }
-        for peer in silent {
+        for (peer, reason) in silent {
             self.links.counters.silent += 1;
-            self.give_up(peer, "silent for 3 s");
+            self.give_up(peer, reason);
         }
     }
 
@@ -480,6 +513,10 @@ const LINK_PING_AFTER: Duration = Duration::from_secs(1);
 
 /// A silence after which a link is over.
 const LINK_SILENCE_MAX: Duration = Duration::from_secs(3);
+
+/// The same of the link to a process before or after this one: it cannot be dialled again, and both share a host that may be
+/// busy.
+const KIN_SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// Broadcasts that one neighbour may announce: a quarter of the table.
 const ANNOUNCED_PER_LINK_MAX: usize = 1 << 18;

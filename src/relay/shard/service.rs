@@ -7,7 +7,8 @@ use crate::auth::Grant;
 use crate::driver::{self, Backlog, BacklogFull, Carry};
 use crate::limits::SETUP_WAIT_MAX;
 use crate::routing::{PeerKey, RequestKey};
-use moqswitch_proto::session::{Session, SessionConfig, Side};
+use moqswitch_proto::peer::PeerSession;
+use moqswitch_proto::session::{SessionConfig, Side};
 use moqswitch_proto::wire::{BroadcastPath, HopId, Role, StreamId, session_error};
 
 use super::carrier::{Carrier, carrier};
@@ -91,7 +92,7 @@ impl Shard {
             return false;
         };
         let Some(version) = connection.version() else {
-            connection.close(session_error::VERSION, "no moq-lite draft in ALPN");
+            connection.close(session_error::VERSION, "no draft of MoQ in ALPN");
             self.mark_dirty(peer);
             return false;
         };
@@ -101,7 +102,7 @@ impl Shard {
         } else {
             Side::Client
         };
-        let session = Session::new(SessionConfig {
+        let session = PeerSession::new(SessionConfig {
             side,
             version,
             setup: own_setup,
@@ -273,6 +274,9 @@ impl Shard {
             state.session.request_announce(&BroadcastPath::root());
             self.transmit(peer);
         }
+        if self.is_retiring {
+            self.send_away(peer);
+        }
     }
 
     /// What is checked periodically, once in `PROBE_INTERVAL`.
@@ -374,6 +378,43 @@ impl Shard {
         }
     }
 
+    /// Tells every session to go to the process that follows, and goes on: what it says, and what is said to it, is carried
+    /// until it has gone.
+    pub(super) fn retire(&mut self) {
+        if std::mem::replace(&mut self.is_retiring, true) || self.drain_deadline.is_some() {
+            return;
+        }
+        let peers: Vec<PeerKey> = self.peers.keys().copied().collect();
+        for peer in peers {
+            self.send_away(peer);
+        }
+    }
+
+    /// GOAWAY to one session, unless it is of a process before or after this one.
+    pub(super) fn send_away(&mut self, peer: PeerKey) {
+        if self.is_kin(peer) {
+            return;
+        }
+        if let Some(state) = self.peers.get_mut(&peer) {
+            state.session.goaway("");
+        }
+        self.transmit(peer);
+        if is_link(peer) {
+            return;
+        }
+        let key = connection_key(peer);
+        if let Some(connection) = self.endpoint.get_mut(key)
+            && connection.has_session()
+        {
+            connection.drain_session();
+            self.endpoint.mark_dirty(key);
+        }
+    }
+
+    pub(super) fn is_kin(&self, peer: PeerKey) -> bool {
+        self.links.is_kin(peer) || self.peers.get(&peer).is_some_and(|state| state.basis == Basis::Kin)
+    }
+
     /// Closes what is left after the deadline, and gives the packets a last turn.
     pub(super) fn close_remaining(&mut self) {
         for key in self.endpoint.keys() {
@@ -407,7 +448,7 @@ impl Shard {
 }
 
 /// A session as it is before anything is known of its peer.
-fn begun(session: Session, grant: Arc<Grant>, hop: HopId, now: Instant) -> Peer {
+fn begun(session: PeerSession, grant: Arc<Grant>, hop: HopId, now: Instant) -> Peer {
     Peer {
         session,
         root: BroadcastPath::root(),

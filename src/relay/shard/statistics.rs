@@ -171,6 +171,8 @@ pub struct NetworkStatistics {
     pub parks_failed: u64,
     /// Loop turns.
     pub turns: u64,
+    /// How long arrivals are gathered before a turn, in us.
+    pub batch_window_us_now: u64,
     /// Datagrams that were no QUIC packet or belonged to no connection.
     pub malformed_packets: u64,
 }

@@ -18,7 +18,7 @@ use rustc_hash::FxHashMap;
 
 use crate::auth::{Policy, is_of_a_call};
 use crate::net::wake::WakeReceiver;
-use crate::net::{RingConfig, UdpRing, Wait};
+use crate::net::{self, RingConfig, UdpRing, Wait};
 use crate::quic::{Endpoint, EndpointOptions, ReadArena, Secrets, TlsContext, TransportOptions};
 use crate::ratelimit::{PrefixBuckets, RateLimit};
 use crate::routing::{AnnounceTable, Announcer, PeerKey, ShardId, TrackLimits, Tracks};
@@ -26,13 +26,14 @@ use crate::routing::{AnnounceTable, Announcer, PeerKey, ShardId, TrackLimits, Tr
 use super::authority::{AdmissionRequests, Admissions};
 use super::command::{Fetches, ShardCommand};
 use super::feed::{Feed, FeedWriter};
+use super::gathering::{BatchWindow, Gathering};
 use super::grants::Lapses;
 use super::link::Doorbell;
 use super::local::Locals;
 use super::mail::{Mail, Mailbox, PostOffice};
 use super::mesh::Links;
 use super::peer::Peer;
-use super::statistics::ShardStatistics;
+use super::statistics::{NetworkStatistics, ShardStatistics};
 use super::web::WebRequests;
 use super::websockets::WebSocketConnections;
 
@@ -46,7 +47,7 @@ pub struct ShardOptions {
     /// What subscribing from this relay costs its peers (SETUP "Cost").
     pub cost: Option<u64>,
     /// How long receptions are gathered before a turn begins.
-    pub batch_window: Duration,
+    pub batch_window: BatchWindow,
     /// Never sleep: lower latency for a whole core.
     pub spin: bool,
     /// Bounds of the shard's tracks and of its group cache.
@@ -133,6 +134,8 @@ pub struct Shard {
     pub(super) probes_due: Instant,
     pub(super) notices: RateLimit,
     pub(super) drain_deadline: Option<Instant>,
+    /// Another process takes what comes.
+    pub(super) is_retiring: bool,
     pub(super) lapses: Lapses,
     pub(super) admissions: Admissions,
     pub(super) token_checks: PrefixBuckets,
@@ -142,6 +145,7 @@ pub struct Shard {
     /// Sessions that announce faster than they may.
     pub(super) paced: VecDeque<PeerKey>,
     last_busy: Instant,
+    gathering: Gathering,
 }
 
 impl Shard {
@@ -150,6 +154,7 @@ impl Shard {
         let now = Instant::now();
         let ring = UdpRing::new(parts.socket, parts.wake, &options.ring)?;
         let endpoint = Endpoint::new(options.endpoint.clone(), &parts.secrets, Some(parts.tls))?;
+        let gathering = Gathering::new(options.batch_window);
         let mut tracks = Tracks::new(options.id, options.tracks.clone());
         if options.policy.has_devices() {
             tracks.count_broadcasts(is_of_a_call);
@@ -169,12 +174,19 @@ impl Shard {
             commands: parts.commands,
             web_requests: parts.web_requests,
             fetches: Fetches::default(),
-            statistics: ShardStatistics::default(),
+            statistics: ShardStatistics {
+                network: NetworkStatistics {
+                    batch_window_us_now: gathering.window_us(),
+                    ..NetworkStatistics::default()
+                },
+                ..ShardStatistics::default()
+            },
             now,
             started: now,
             probes_due: now,
             notices: RateLimit::new(NOTICE_INTERVAL, NOTICE_BURST),
             drain_deadline: None,
+            is_retiring: false,
             lapses: Lapses::default(),
             admissions: Admissions::new(parts.admissions),
             token_checks: PrefixBuckets::new(options.token_checks, now),
@@ -183,6 +195,7 @@ impl Shard {
             links: Links::default(),
             paced: VecDeque::new(),
             last_busy: now,
+            gathering,
             options,
         })
     }
@@ -246,6 +259,10 @@ impl Shard {
         if received + mail + commands + rung + told > 0 {
             self.last_busy = self.now;
         }
+        if self.gathering.is_due(self.now) {
+            self.gathering.handle_cpu(self.now, net::thread_cpu_time());
+            self.statistics.network.batch_window_us_now = self.gathering.window_us();
+        }
     }
 
     fn receive(&mut self) -> usize {
@@ -307,7 +324,7 @@ impl Shard {
         } else {
             HOT_WAIT_MAX
         };
-        let batch_window = self.options.batch_window;
+        let batch_window = self.gathering.window();
         Wait::Until {
             // Timers are no more exact than the rest: a turn for each costs more than all they do.
             timeout: self.until_next_deadline().min(longest).max(batch_window),

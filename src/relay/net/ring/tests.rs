@@ -402,7 +402,7 @@ fn ring(addr: &str) -> UdpRing {
 }
 
 fn ring_and_waker(addr: &str, config: &RingConfig) -> (UdpRing, Waker) {
-    let group = bind_group(addr.parse().unwrap(), 1, &SocketOptions::default()).unwrap();
+    let group = bind_group(addr.parse().unwrap(), 1, 1, &SocketOptions::default()).unwrap();
     let SocketGroup { mut sockets, .. } = group;
     let (waker, receiver) = wake::channel().unwrap();
     (UdpRing::new(sockets.remove(0), receiver, config).unwrap(), waker)

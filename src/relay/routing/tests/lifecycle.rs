@@ -339,6 +339,48 @@ fn subscribers_go_on_at_a_source_of_the_same_content() {
     assert!(refusals(&shard).is_empty());
 }
 
+/// Both in one turn: the session of the first is asked when the track has the second already.
+#[test]
+fn a_source_that_is_replaced_before_it_was_asked_serves_nothing() {
+    let mut shard = shard_with_publisher();
+    let (first, other) = (
+        shard.source(),
+        Source {
+            shard: ShardId(0),
+            peer: peer(9),
+        },
+    );
+    shard.tracks.handle_peer(peer(9), Version::Lite06, true);
+    shard.tracks.handle_peer(peer(1), Version::Lite06, true);
+    shard
+        .tracks
+        .handle_subscribe(request(1, REQUEST), HopId::UNKNOWN, &subscribe_message(), Some(first));
+    let path = BroadcastPath::new("room/alice");
+    shard
+        .tracks
+        .handle_route_changed(&path, shard.now, |_| RouteFate::ContinuedBy {
+            source: other,
+            hops: Vec::new(),
+        });
+    shard.settle();
+    let asked: Vec<PeerKey> = shard.upstream.iter().map(|(peer, _)| *peer).collect();
+    assert_eq!(asked, [peer(PUBLISHER), peer(9)]);
+    let given_back = |action: &Action| matches!(action, Action::Unsubscribe { peer: from, .. } if *from == first.peer);
+    assert_eq!(shard.actions.iter().filter(|action| given_back(action)).count(), 1);
+    let id = shard.upstream_id();
+    let token = shard
+        .tracks
+        .group_started(peer(9), id, GroupSequence(1), shard.now)
+        .expect("the second serves");
+    for chunk in chunks(FrameForm::Timed, 20, &[b"from the other"], usize::MAX) {
+        shard.tracks.group_chunk(token, chunk);
+    }
+    shard.tracks.group_ended(token);
+    let mut wire = Wire::open();
+    shard.pump(1, &mut wire);
+    assert!(wire.group(1).unwrap().fin);
+}
+
 #[test]
 fn nothing_stays_when_everyone_is_gone() {
     let mut shard = shard_with_publisher();

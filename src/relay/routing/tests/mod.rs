@@ -166,10 +166,11 @@ impl Shard {
                 Action::Subscribe { peer, track, .. } => {
                     self.upstream.push((peer, track));
                     self.next_id += 1;
-                    self.tracks.on_subscribed(track, SubscribeId(self.next_id), self.now);
+                    self.tracks
+                        .on_subscribed(track, peer, SubscribeId(self.next_id), self.now);
                 }
                 Action::RequestTrack { track, peer, .. } => {
-                    self.tracks.on_track_requested(track, StreamId(4));
+                    self.tracks.on_track_requested(track, peer, StreamId(4));
                     self.tracks.handle_track_info(peer, StreamId(4), &INFO, self.now);
                 }
                 Action::Remote(shard, message) => self.remote.push((shard, message)),
@@ -317,6 +318,7 @@ pub(super) const OK: SubscribeOk = SubscribeOk {
     max_latency_ms: 500,
     start: None,
     end: None,
+    timescale: None,
 };
 
 #[allow(dead_code, reason = "used by some of the test files")]

@@ -350,9 +350,9 @@ impl Shard {
                     Some((info, StreamId(state.next_id())))
                 });
                 let Some((info, stream)) = offered else {
-                    return self.tracks.on_track_refused(track, stream_error::NOT_FOUND);
+                    return self.tracks.on_track_refused(track, peer, stream_error::NOT_FOUND);
                 };
-                self.tracks.on_track_requested(track, stream);
+                self.tracks.on_track_requested(track, peer, stream);
                 self.tracks.handle_track_info(peer, stream, &info, self.now);
             }
             // What was published is in the cache, or gone.
@@ -401,9 +401,9 @@ impl Shard {
             Some((tag, id))
         });
         let Some((tag, id)) = offered else {
-            return self.tracks.on_subscribe_refused(track, stream_error::NOT_FOUND);
+            return self.tracks.on_subscribe_refused(track, peer, stream_error::NOT_FOUND);
         };
-        self.tracks.on_subscribed(track, id, self.now);
+        self.tracks.on_subscribed(track, peer, id, self.now);
         let event = LocalEvent::Wanted {
             peer,
             tag,
