@@ -117,6 +117,8 @@ export const table = {
   'That call is over.': 'Dieses Gespräch ist vorbei.',
   'That did not work. Try again, or register anew.': 'Das ging nicht. Versuchen Sie es noch einmal, oder melden Sie sich neu an.',
   'The transfer failed, and the call goes on.': 'Das Vermitteln ging nicht, und das Gespräch geht weiter.',
+  'The switch cannot be reached. Check the network, then try again.':
+    'Die Vermittlung ist nicht zu erreichen. Prüfen Sie das Netz, und versuchen Sie es wieder.',
   'Connected again.': 'Wieder verbunden.',
   'The connection for sound is lost. The phone tries again by itself.':
     'Die Verbindung für den Ton ist verloren. Das Telefon versucht es von selbst wieder.',

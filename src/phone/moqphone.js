@@ -241,7 +241,7 @@ export class Phone extends EventTarget {
     };
     socket.onclose = ({ code }) => {
       if (socket != this.#socket || this.state == 'offline') return;
-      this.#entered?.failed({ reason: 'unreachable' });
+      this.#entered?.failed({ reason: 'offline' });
       if (code == 4403 || (this.#entered && !session)) {
         if (code == 4403) this.emit('problem', { name: 'elsewhere' });
         return this.#leave();

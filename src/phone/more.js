@@ -66,6 +66,7 @@ const REASONS = {
   lost: 'The call ended while there was no connection. Call again.',
   unregistered: '',
   again: 'Connected again.',
+  offline: 'The switch cannot be reached. Check the network, then try again.',
   cut: 'The connection for sound is lost. The phone tries again by itself.',
   elsewhere: 'This phone is open in another window. Go on there, or register here again.',
   NotAllowedError: 'The microphone may not be used. Allow it beside the address of this page, then call again.',
