@@ -3,19 +3,24 @@
 #
 #   idle      N phones with a socket that do nothing: CPU of the process, and of its calls thread, memory for each
 #   set-ups   calls that come at a rate and last some seconds: `call` to ringing, answer to first frame, what was lost
-#   up        as many calls as are up at once in `set-ups`, which all last: what set-ups do to the delay of frames
+#   up        calls that all last: what so many cost, and what becomes of their frames
 #
-#   perf/phone.sh [--steps S,...] [--idle N] [--rate R] [--talk S] [--seconds S] [--json FILE] [--no-history]
+#   perf/phone.sh [--steps S,...] [--idle N] [--rate R] [--talk S] [--up N] [--frames R] [--seconds S] [--json FILE] [--no-history]
 #
 #   --steps S,...   which of them                                       (default: all)
 #   --idle N        phones of `idle`                                    (default: 10000)
 #   --rate R        calls that begin in a second                        (default: 200)
 #   --talk S        how long those last, in the mean, seconds           (default: 1)
+#   --up N          calls of `up`                                   (default: 1000)
+#   --frames R      frames in a second that each party sends        (default: 10)
 #   --seconds S     measured in each step, after phones are registered  (default: 20)
 #   --json FILE     writes the result
 #   --no-history    does not append the result to perf/history.jsonl
 #
 #   MOQSWITCH    a switch to measure instead of this tree's
+#
+# Calls speak little by default: at 200 set-ups a second with 50 frames a second from each party the generator, which has one core
+# for its sessions and their signalling, is the bottleneck, and what is measured here is signalling. `--frames 50` is speech.
 #
 # The whole switch, shard, calls thread and all, has one core, and the generator with its sockets another. Memory for each
 # phone is a slope: resident memory with N idle phones less that with a tenth of them. Exit status: 0 measured, 2 cannot run.
@@ -25,7 +30,7 @@ switch=${MOQSWITCH:-}
 source "$(dirname "${BASH_SOURCE[0]}")/lab.sh"
 
 main() {
-    local json='' with_history=1 steps=idle,set-ups,up idle=10000 rate=200 talk=1 seconds=20 step
+    local json='' with_history=1 steps=idle,set-ups,up idle=10000 rate=200 talk=1 up=1000 frames=10 seconds=20 step
     parse "$@"
     lab_begin
     check_cores
@@ -50,6 +55,8 @@ parse() {
         --idle) positive "$1" "${2:-}"; idle=$2; shift 2 ;;
         --rate) positive "$1" "${2:-}"; rate=$2; shift 2 ;;
         --talk) positive "$1" "${2:-}"; talk=$2; shift 2 ;;
+        --up) positive "$1" "${2:-}"; up=$2; shift 2 ;;
+        --frames) positive "$1" "${2:-}"; frames=$2; shift 2 ;;
         --seconds) positive "$1" "${2:-}"; seconds=$2; shift 2 ;;
         --json) json=${2:-}; [[ -n $json ]] || die 2 "--json needs a file"; shift 2 ;;
         --no-history) with_history=0; shift ;;
@@ -83,7 +90,7 @@ arrivals = { $3 }
 hold = { $2 }
 limits = { concurrent = $4 }
 shape = { kind = 'two-party' }
-audio = { media = { codec = 'pcmu' }, pauses = true }
+audio = { media = { codec = 'fixed', bytes = 200, rate = $frames.0 } }
 phone = { answer = { $1 } }
 END
 }
@@ -113,9 +120,8 @@ step_set_ups() {
 }
 
 step_up() {
-    local calls=$((rate * talk))
     phones up "$(scenario "distribution = 'fixed', time = '100ms'" "distribution = 'forever'" \
-        "pattern = 'constant', rate = 50.0" "$calls" $((calls / 50 + 5)))"
+        "pattern = 'constant', rate = 50.0" "$up" $((up / 50 + 5)))"
     figures up up
 }
 

@@ -47,6 +47,7 @@ pub mod limits;
 pub mod logging;
 pub mod mesh;
 pub mod music;
+mod nodes;
 pub mod notify;
 mod reload;
 pub mod signals;

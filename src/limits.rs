@@ -341,3 +341,21 @@ pub const HANDSET_CATALOG_WAIT_MAX: Duration = Duration::from_secs(3);
 pub const HANDSET_LISTENERS_MAX: usize = 64;
 /// For what was said last to leave, and for what was sent last to come.
 pub const HANDSET_FAREWELL: Duration = Duration::from_millis(300);
+
+/// What the client of NATS tells of itself and waits to be looked at. With more it waits.
+pub const STORE_EVENTS_MAX: usize = 64;
+
+/// For a connection to a server of NATS.
+pub const STORE_CONNECT_MAX: Duration = Duration::from_secs(2);
+
+/// From one question whether the server is there to the next: after two without an answer it is not. That is found out before
+/// other machines would count as gone ([`NODE_SILENCE_MAX`](moqswitch_signalling::limits::NODE_SILENCE_MAX)).
+pub const STORE_PING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The longest wait before a server of NATS is dialled again.
+pub const STORE_RETRY_MAX: Duration = Duration::from_secs(1);
+
+/// How long the end waits until other machines are told of it.
+pub const NODES_FAREWELL: Duration = Duration::from_secs(1);
+
+const _: () = assert!(STORE_PING_INTERVAL.as_secs() * 4 < moqswitch_signalling::limits::NODE_SILENCE_MAX.as_secs());

@@ -64,6 +64,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         None => {
             let config = config?;
             let level = logging::install(&config.log)?;
+            logging::end_on_faults();
             let flags = arguments.flags.clone();
             let takeover = Takeover::find()?;
             let surroundings = Surroundings {

@@ -28,6 +28,7 @@ use crate::limits::CALLS_STOP_WAIT_MAX;
 use crate::logging::LevelHandle;
 use crate::mesh::Mesh;
 use crate::music::Music;
+use crate::nodes::StoreThread;
 use crate::notify::Notifier;
 use crate::reload::{Certificates, Reloads, Seen, TokenKeys};
 use crate::telephony::{Running, Telephony};
@@ -59,6 +60,8 @@ pub struct Switch {
     relay: RelayHandle,
     control: ControlHandle,
     signalling: Option<SignallingHandle>,
+    /// What carries messages to other machines.
+    store: Option<StoreThread>,
     has_phone: bool,
 }
 
@@ -81,7 +84,8 @@ impl Switch {
         let stamp = config.auth.key.as_deref().map(Stamp::of).unwrap_or_default();
         let authority = config.auth.authority.as_ref().map(Authority::new).transpose()?;
         let (admissions, asked) = authority::admissions();
-        let telephony = Telephony::new(config, takeover.as_ref().and_then(Takeover::key_of_devices))?;
+        let mut telephony = Telephony::new(config, takeover.as_ref().and_then(Takeover::key_of_devices))?;
+        let store = telephony.as_mut().and_then(Telephony::take_store);
         let options = RelayOptions {
             admissions: authority.is_some().then_some(admissions),
             web_requests: Some(listener.web_requests()),
@@ -135,6 +139,7 @@ impl Switch {
         };
         let prepared = Prepared {
             relay,
+            store,
             listener,
             state,
             reloads,
@@ -156,7 +161,7 @@ impl Switch {
 
     /// What an operator wants to see first.
     pub fn banner(&self, format: LogFormat) -> String {
-        let drafts: Vec<&str> = Version::EVERY.iter().map(|version| version.name()).collect();
+        let drafts: Vec<&str> = Version::SPOKEN.iter().map(|version| version.name()).collect();
         let admin = self.control.admin_address();
         let sha256 = &self.relay.identity().sha256_hex;
         let phone = self.has_phone.then(|| telephony::phone_url(self.http_address()));
@@ -206,6 +211,9 @@ impl Switch {
         if let Some(signalling) = self.signalling {
             end_calls(&signalling);
         }
+        if let Some(store) = self.store {
+            store.join();
+        }
         self.control.stop()?;
         outcome
     }
@@ -214,6 +222,7 @@ impl Switch {
 /// All that serves, before anything is answered.
 struct Prepared {
     relay: RelayHandle,
+    store: Option<StoreThread>,
     listener: ControlListener,
     state: ControlState,
     reloads: Reloads,
@@ -261,6 +270,7 @@ impl Prepared {
             relay,
             control,
             signalling: state.signalling,
+            store: self.store,
             has_phone: config.calls.as_ref().is_some_and(|calls| calls.phone),
         })
     }

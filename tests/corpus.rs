@@ -7,7 +7,7 @@ use std::path::Path;
 use std::{env, fs};
 
 use moqswitch_asterisk::exercise as asterisk;
-use moqswitch_proto::{qmux, session, wire};
+use moqswitch_proto::{ietf, qmux, session, wire};
 use moqswitch_relay::{auth, quic};
 use moqswitch_signalling::exercise;
 use moqswitch_sip::exercise as sip;
@@ -22,6 +22,12 @@ fn corpus_is_current_and_keeps_the_promises_of_the_codec() {
 fn corpus_is_current_and_keeps_the_promises_of_the_session() {
     let seeds = session::exercise::seeds();
     check("session_operations", seeds, session::exercise::exercise);
+}
+
+#[test]
+fn corpus_is_current_and_keeps_the_promises_of_moq_transport() {
+    let seeds = ietf::exercise::seeds();
+    check("ietf_operations", seeds, ietf::exercise::exercise);
 }
 
 #[test]

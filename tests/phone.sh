@@ -9,8 +9,10 @@
 #   --pages FOLDER   pages to test in place of those in the program, such as src/phone/dist
 #   --screenshots FOLDER  pictures of the pages: light and dark, wide and narrow
 #   --json FILE      what was seen
-#   --loadgen PROGRAM  for measurements on a bad path                     (cases "measure: …" run when they are named)
+#   --loadgen PROGRAM  for bad paths, and one that is cut                 (default: beside the switch)
+#   --lanes N        how many cases at once                               (default: 3)
 #   --minutes N      how long "measure: long calls" takes                 (default: 10)
+#   --impair FAULTS  its path, as `loadgen link` has it                   (default: none)
 #
 #   CHROMIUM         the browser                (default: chromium of the path)
 #   KEEP             keep the work files        (default: only on failure)
@@ -31,6 +33,8 @@ parse() {
         --pages) driver+=(--pages "$(realpath -m "$(value "$@")")") ;;
         --screenshots) driver+=(--screenshots "$(realpath -m "$(value "$@")")") ;;
         --loadgen) driver+=(--loadgen "$(realpath -m "$(value "$@")")") ;;
+        --impair) driver+=(--impair "$(value "$@")") ;;
+        --lanes) driver+=(--lanes "$(value "$@")") ;;
         --minutes) driver+=(--minutes "$(value "$@")") ;;
         --json) driver+=(--json "$(realpath -m "$(value "$@")")") ;;
         -h | --help) awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$0"; exit 0 ;;
@@ -41,4 +45,8 @@ parse() {
 }
 
 parse "$@"
+# Cuts the way of some cases: as a rule it is built with the switch.
+find_relay
+loadgen=$(dirname "$relay")/loadgen
+[[ " ${driver[*]} " == *' --loadgen '* || ! -x $loadgen ]] || driver+=(--loadgen "$loadgen")
 run_driver

@@ -424,10 +424,18 @@ fn the_ready_line_is_json_where_logs_are() {
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     let read = BufReader::new(child.stdout.take().unwrap()).read_line(&mut line);
+    let ready: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+    let page = ready["http"].as_str().and_then(|http| {
+        let http: SocketAddr = http.parse().ok()?;
+        // It is what the line says, on this host.
+        let path = ready["phone"].as_str()?.strip_prefix(&format!("http://{http}"))?;
+        answer_to(&http.to_string(), http, path)
+    });
     child.kill().unwrap();
     child.wait().unwrap();
     read.unwrap();
-    let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let page = page.unwrap_or_else(|| panic!("no page of the phone: {line}"));
+    assert!(page.starts_with("HTTP/1.1 200") && page.contains("<html"), "{page}");
     assert_eq!(
         (&ready["message"], &ready["level"]),
         (&"ready".into(), &"INFO".into()),

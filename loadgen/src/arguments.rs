@@ -186,12 +186,13 @@ pub(crate) enum CodecName {
 #[derive(Args, Clone, Default)]
 pub(crate) struct Flags {
     /// Relay to load, `moql://host:port/path` (raw QUIC) or `https://host:port/path` (WebTransport). None: one is started in this process.
+    /// Given several times the participants of a call are at different ones: who calls at the first, who is called at the second.
     #[arg(long)]
-    pub(crate) relay: Option<String>,
+    pub(crate) relay: Vec<String>,
     /// Signalling of the switch, `ws://host:port/path`, for telephones. By default `/ws` at the host and port of --relay; and
-    /// --relay by default raw QUIC at those of --ws.
+    /// --relay by default raw QUIC at those of --ws. Of several --relay each has its own, in the same order.
     #[arg(long)]
-    pub(crate) ws: Option<String>,
+    pub(crate) ws: Vec<String>,
     /// Where telephones of SIP register and call, `host:port`.
     #[arg(long)]
     pub(crate) relay_sip: Option<String>,
@@ -359,10 +360,7 @@ impl Flags {
     /// `keeps_pattern` is asked for its own arrivals and hold times.
     pub(crate) fn apply(&self, mut scenario: Scenario, keeps_pattern: bool) -> anyhow::Result<Scenario> {
         anyhow::ensure!(
-            [&self.relay, &self.ws, &self.relay_sip]
-                .iter()
-                .any(|given| given.is_some())
-                || self.relay_pid.is_none(),
+            !self.relay.is_empty() || !self.ws.is_empty() || self.relay_sip.is_some() || self.relay_pid.is_none(),
             "--relay-pid is of a --relay; without one it is started in this process"
         );
         anyhow::ensure!(
@@ -371,15 +369,15 @@ impl Flags {
         );
         let listeners = scenario.sip.as_ref().map(|sip| sip.listeners);
         anyhow::ensure!(
-            listeners.is_none_or(|listeners| listeners == 0) || self.relay.is_some() && self.relay_sip.is_some(),
+            listeners.is_none_or(|listeners| listeners == 0) || self.relay.len() == 1 && self.relay_sip.is_some(),
             "--moq-listeners are let in by a token: --relay moql://host:port/?jwt=TOKEN, beside --relay-sip"
         );
         anyhow::ensure!(
-            scenario.sip.is_none() || self.ws.is_none() && (self.relay.is_none() || self.relay_sip.is_some()),
+            scenario.sip.is_none() || self.ws.is_empty() && (self.relay.is_empty() || self.relay_sip.is_some()),
             "telephones of SIP have no --ws, and --relay is for listeners: --relay-sip says where they register"
         );
         anyhow::ensure!(
-            scenario.phone.is_some() || self.ws.is_none() && self.password.is_none() && self.idle.is_none(),
+            scenario.phone.is_some() || self.ws.is_empty() && self.password.is_none() && self.idle.is_none(),
             "--ws, --password and --idle are of telephones: `phone`, or a scenario with `[phone]`"
         );
         if let (Some(phone), Some(idle)) = (&mut scenario.phone, self.idle) {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::cause::Cause;
 use crate::codec::{Codec, Codecs};
 use crate::event::{Signal, SuperviseMode};
@@ -80,7 +82,7 @@ pub struct Registered {
 
 /// What a device is told without having asked. `call` is the call as the device knows it, `leg` its own leg there (`own`,
 /// where `leg` is another's). A trunk with several legs in a call is told for each.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Notice {
     /// Somebody calls.
     Incoming(Box<Incoming>),
@@ -254,7 +256,7 @@ pub enum Notice {
 }
 
 /// Somebody calls.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Incoming {
     /// Which call.
     pub call: CallId,
@@ -280,7 +282,7 @@ pub struct Incoming {
 }
 
 /// A leg is up.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Accepted {
     /// Which call.
     pub call: CallId,
@@ -297,7 +299,7 @@ pub struct Accepted {
 }
 
 /// A leg is over.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ended {
     /// Which call.
     pub call: CallId,
@@ -322,7 +324,7 @@ pub struct Ended {
 }
 
 /// How far a transfer is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TransferProgress {
     /// The other is called.
     Trying,
@@ -335,7 +337,7 @@ pub enum TransferProgress {
 }
 
 /// Why a session is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UnregisterReason {
     /// It wanted so.
     Requested,
@@ -408,6 +410,9 @@ pub enum Report {
     Leg(Box<LegView>),
     /// A leg's record. Each has one.
     LegRecord(Box<LegRecord>),
+    /// A call is over, and its record waits for counters of the relay: what is known of it so far. Its record follows, but for
+    /// a process that is gone by then.
+    CallEnded(Box<CallRecord>),
     /// A call's record, after those of its legs. Each has one.
     CallRecord(Box<CallRecord>),
     /// A supervisor did something: for the audit.

@@ -4,10 +4,12 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::limits::CODECS_PER_DEVICE_MAX;
 
 /// A codec of audio, by the names of the catalog.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Codec {
     /// 48 kHz (RFC 6716).
     Opus,
@@ -20,7 +22,8 @@ pub enum Codec {
 }
 
 /// What a device takes and sends. Order has no meaning.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "u8", from = "u8")]
 pub struct Codecs(u8);
 
 /// The text names no codec.
@@ -49,6 +52,19 @@ impl Codec {
             Self::Pcma => 4,
             Self::G722 => 8,
         }
+    }
+}
+
+impl From<Codecs> for u8 {
+    fn from(codecs: Codecs) -> Self {
+        codecs.0
+    }
+}
+
+/// Codecs of another machine. Those that are not known here are left out.
+impl From<u8> for Codecs {
+    fn from(bits: u8) -> Self {
+        Self(bits).and(Self::all())
     }
 }
 

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::cause::Cause;
 use crate::codec::{Codec, Codecs};
 use crate::dialplan::{Dialplan, Target};
@@ -59,7 +61,7 @@ pub enum Event {
 }
 
 /// Who makes a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Actor {
     /// A registered device, for its own leg. Of several that a trunk has in a call it is the first that is up; to ring, to
     /// answer and to reject it is the first that is called.
@@ -105,6 +107,21 @@ pub enum RegisterEvent {
         request: RequestId,
         /// Who.
         session: SessionId,
+    },
+    /// A device of another machine is gone, or that machine is: its legs end, [`Cause::Unreachable`].
+    Gone {
+        /// Which.
+        session: SessionId,
+    },
+    /// The legs that a device has in calls of other machines: they count for who watches it, for who looks for a device that
+    /// is free, and for how many calls its number may have.
+    Elsewhere {
+        /// Whose.
+        session: SessionId,
+        /// How many.
+        legs: u16,
+        /// Is one of them more than called?
+        is_busy: bool,
     },
 }
 
@@ -163,7 +180,7 @@ impl Registration {
 }
 
 /// What a device is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeviceKind {
     /// A phone, for one caller.
     Phone,
@@ -232,7 +249,7 @@ pub struct Invite {
 }
 
 /// What somebody wants of a call.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum CallEvent {
     /// Call a number. Of a session only.
     Dial(Box<Dial>),
@@ -367,7 +384,7 @@ pub enum CallEvent {
 }
 
 /// A call as it is dialled.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Dial {
     /// The number.
     pub to: Number,
@@ -404,7 +421,7 @@ impl Dial {
 }
 
 /// Why a callee does not want a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RejectReason {
     /// Busy: [`Cause::Busy`].
     Busy,
@@ -413,7 +430,7 @@ pub enum RejectReason {
 }
 
 /// For whom a callee's device speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RejectScope {
     /// It alone stops ringing.
     Device,
@@ -422,7 +439,7 @@ pub enum RejectScope {
 }
 
 /// With whom the others are to be connected.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TransferTo {
     /// Blind: a number that is called. Who transfers is on hold until it answers; if it does not, the old call goes on.
     Number(Number),
@@ -434,7 +451,7 @@ pub enum TransferTo {
 }
 
 /// What WebRTC browsers tell each other.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Signal {
     /// An offer, the first or a later one.
     Offer(Payload),
@@ -445,7 +462,7 @@ pub enum Signal {
 }
 
 /// What a supervisor wants.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum SuperviseEvent {
     /// Take part in a call as `mode` says; once more with another mode changes it.
     Join {
@@ -481,7 +498,7 @@ pub enum SuperviseEvent {
 }
 
 /// How a supervisor takes part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum SuperviseMode {
     /// Hears everybody, is heard by nobody.
     Listen,
@@ -559,11 +576,28 @@ pub enum AdminEvent {
     Shutdown,
 }
 
+/// What a hook decided beside where the call goes. What is none stays as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookDecision {
+    /// Where it goes.
+    pub target: Target,
+    /// How long that rings, unless its own rule or group says so.
+    pub ring: Option<Duration>,
+    /// Is it recorded?
+    pub record: Option<bool>,
+    /// What the caller may speak and hear of what it could. None of it: the call ends, `incompatible`.
+    pub codecs: Option<Codecs>,
+    /// What the caller is called.
+    pub name: Option<Text>,
+}
+
 /// What a hook decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HookAnswer {
     /// The call goes there.
     Target(Target),
+    /// The call goes there, and something else is so from here on.
+    Decided(Box<HookDecision>),
     /// The call ends.
     Reject(Cause),
     /// Nobody answered, or nonsense: the rule's fallback decides.

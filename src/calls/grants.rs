@@ -1,10 +1,12 @@
 //! Who may publish and subscribe what: always the complete list of one session, never a change of it. So a lost or
 //! repeated command does no harm.
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::{CallId, LegId, Text};
 
 /// Everything that one session may do at the relay. Patterns are those of the relay: `**` is any number of segments.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grants {
     /// What it may publish, in order.
     pub publish: Vec<String>,

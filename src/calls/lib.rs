@@ -81,6 +81,7 @@ mod ids;
 pub mod limits;
 mod media;
 mod moment;
+mod mos;
 mod plane;
 mod presence;
 mod record;
@@ -97,12 +98,13 @@ pub use cause::{Cause, UnknownCause};
 pub use codec::{Choice, Codec, Codecs, UnknownCodec};
 pub use dialplan::{Dialplan, Target};
 pub use event::{
-    Actor, AdminEvent, CallEvent, ControlEvent, DeviceKind, Dial, Event, HookAnswer, Invite, MediaEvent, RegisterEvent,
-    Registration, RejectReason, RejectScope, Signal, SuperviseEvent, SuperviseMode, TransferTo, WatchEvent,
+    Actor, AdminEvent, CallEvent, ControlEvent, DeviceKind, Dial, Event, HookAnswer, HookDecision, Invite, MediaEvent,
+    RegisterEvent, Registration, RejectReason, RejectScope, Signal, SuperviseEvent, SuperviseMode, TransferTo,
+    WatchEvent,
 };
 pub use grants::Grants;
 pub use ids::{CallId, HookId, LegId, LegNumber, NameError, Number, Payload, RequestId, SessionId, Text};
-pub use media::{Counters, Quality, QualitySummary, Warning};
+pub use media::{Counters, LastQuality, Quality, QualitySummary, Warning};
 pub use moment::{LocalTime, Now};
 pub use plane::{CallPlane, IdSource};
 pub use presence::{AgentState, Status};

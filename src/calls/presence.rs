@@ -1,7 +1,9 @@
 //! How a number is, for those who watch it, and how its agent is.
 
+use serde::{Deserialize, Serialize};
+
 /// How a number is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Status {
     /// No device is registered that could be rung: none at all, or a trunk that is down.
     #[default]
@@ -17,7 +19,7 @@ pub enum Status {
 }
 
 /// How the agent of a number is. Queues ring who is ready.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum AgentState {
     /// Takes calls of queues.
     #[default]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::cause::Cause;
 use crate::codec::Codec;
 use crate::ids::{CallId, LegId, Number, Text};
@@ -9,7 +11,7 @@ use crate::media::{Counters, QualitySummary};
 use crate::view::{LegRole, Party};
 
 /// Who ended a leg or a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EndedBy {
     /// The participant with this leg.
     Leg(LegId),

@@ -1,7 +1,9 @@
 //! Why a request is refused: a closed set, each with a status for messages and for HTTP.
 
+use serde::{Deserialize, Serialize};
+
 /// Why nothing was done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error, Serialize, Deserialize)]
 pub enum Refusal {
     /// The session is not registered, or not any more: register again.
     #[error("the session is not registered")]
@@ -57,11 +59,14 @@ pub enum Refusal {
     /// The switch stops.
     #[error("the switch stops")]
     Stopping,
+    /// The machine that has the call does not answer.
+    #[error("the machine that has the call does not answer")]
+    Away,
 }
 
 impl Refusal {
     /// Every refusal.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::UnknownSession,
         Self::UnknownCall,
         Self::UnknownLeg,
@@ -80,6 +85,7 @@ impl Refusal {
         Self::TooManyLegs,
         Self::Full,
         Self::Stopping,
+        Self::Away,
     ];
 
     /// For messages of the signalling: statuses of SIP. 481 is what a late answer gets.
@@ -93,7 +99,7 @@ impl Refusal {
             Self::Pending => 491,
             Self::Malformed => 400,
             Self::TooManyDevices | Self::TooManyCalls | Self::TooManyWatched | Self::TooManyLegs => 429,
-            Self::Full | Self::Stopping => 503,
+            Self::Full | Self::Stopping | Self::Away => 503,
         }
     }
 
@@ -116,7 +122,8 @@ impl Refusal {
             | Self::TooManyWatched
             | Self::TooManyLegs
             | Self::Full
-            | Self::Stopping => self.code(),
+            | Self::Stopping
+            | Self::Away => self.code(),
         }
     }
 
@@ -141,6 +148,7 @@ impl Refusal {
             Self::TooManyLegs => "too_many_legs",
             Self::Full => "full",
             Self::Stopping => "stopping",
+            Self::Away => "away",
         }
     }
 }

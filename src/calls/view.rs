@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::cause::Cause;
 use crate::codec::Codec;
 use crate::event::{DeviceKind, SuperviseMode};
 use crate::ids::{CallId, LegId, Number, SessionId, Text};
+use crate::media::LastQuality;
 use crate::presence::{AgentState, Status};
 use crate::state::LegState;
 
 /// Who is at one end.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Party {
     /// The number.
     pub number: Number,
@@ -21,7 +24,7 @@ pub struct Party {
 }
 
 /// The part of a leg in a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum LegRole {
     /// Called somebody.
     Caller,
@@ -48,7 +51,7 @@ impl LegRole {
 }
 
 /// Somebody in a call, as one of the others sees them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Participant {
     /// The leg. Its path is the broadcast.
     pub leg: LegId,
@@ -71,7 +74,7 @@ pub struct Participant {
 }
 
 /// How far a call is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum CallState {
     /// It is being decided where it goes.
     Routing,
@@ -110,7 +113,7 @@ impl CallState {
 }
 
 /// A call.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallView {
     /// Which.
     pub call: CallId,
@@ -143,7 +146,7 @@ pub struct CallView {
 }
 
 /// A leg.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LegView {
     /// Which.
     pub leg: LegId,
@@ -167,6 +170,8 @@ pub struct LegView {
     pub is_controlled: bool,
     /// What it sends.
     pub sends: Option<Codec>,
+    /// What it said last of what it hears.
+    pub quality: Option<LastQuality>,
     /// When it began, rang, was answered and ended, in milliseconds since 1970.
     pub start_ms: u64,
     /// When it rang.

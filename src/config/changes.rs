@@ -136,7 +136,8 @@ fn media_values(media: &MediaConfig) -> [(&'static str, String); 3] {
 }
 
 /// Of other relays.
-fn mesh_values(mesh: &MeshConfig) -> [(&'static str, String); 8] {
+fn mesh_values(mesh: &MeshConfig) -> [(&'static str, String); 13] {
+    let store = mesh.store.as_ref();
     [
         ("cluster.peers", text(&mesh.peers)),
         ("cluster.peers_from", text(&mesh.source)),
@@ -149,6 +150,11 @@ fn mesh_values(mesh: &MeshConfig) -> [(&'static str, String); 8] {
         ("cluster.key", text(&mesh.identity.as_ref().map(|(_, key)| key))),
         ("cluster.insecure", text(&mesh.is_insecure)),
         ("cluster.accept", text(&mesh.is_accepting)),
+        ("cluster.store.servers", text(&store.map(|store| &store.servers))),
+        ("cluster.store.node", text(&store.map(|store| &store.node))),
+        ("cluster.store.subject", text(&store.map(|store| &store.subject))),
+        ("cluster.store.ca", text(&store.map(|store| &store.ca))),
+        ("cluster.store.token_file", text(&store.map(|store| &store.token_file))),
     ]
 }
 

@@ -9,6 +9,7 @@ use moqswitch_proto::limits::VARINT_MAX;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::layers::Layers;
+use super::store::{StoreConfig, store};
 use super::{ConfigError, values};
 
 /// The other relays.
@@ -28,6 +29,8 @@ pub struct MeshConfig {
     pub is_insecure: bool,
     /// There is a mesh even if nobody is dialled.
     pub is_accepting: bool,
+    /// What carries messages about calls. `None`: calls are of this machine alone.
+    pub store: Option<StoreConfig>,
 }
 
 impl MeshConfig {
@@ -241,6 +244,7 @@ pub(super) fn mesh(layers: &Layers) -> Result<MeshConfig, ConfigError> {
         identity: certificate.zip(key),
         is_insecure: layers.one("cluster.insecure", values::boolean)?,
         is_accepting: layers.one("cluster.accept", values::boolean)?,
+        store: store(layers)?,
     })
 }
 

@@ -18,6 +18,7 @@ mod relay;
 mod resolve;
 mod setting;
 mod settings;
+mod store;
 mod values;
 mod webrtc;
 mod zone;
@@ -47,6 +48,7 @@ pub use handset::{CodecName, FileFormat, ListenArguments, RelayArguments, SayArg
 pub use mesh::{MeshConfig, PEERS_MAX, PeerSource, PeerUrl};
 pub use recording::RecordingConfig;
 pub use settings::template;
+pub use store::StoreConfig;
 pub use values::LogLevel;
 pub use webrtc::WebrtcConfig;
 pub use zone::Zone;

@@ -490,4 +490,45 @@ const SETTINGS: &[Setting] = &[
             "Always so where peers are dialled.",
         ],
     },
+    Setting {
+        path: "cluster.store.servers",
+        kind: Kind::List,
+        value: Value::Default("[]"),
+        help: &[
+            "Servers of one NATS, at most 16: `nats://host:port`, `tls://host:port`, with `user:password@` if need be. By it",
+            "machines know each other's telephones and calls. None: calls are of this machine alone.",
+        ],
+    },
+    Setting {
+        path: "cluster.store.node",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""berlin-1""#,
+        },
+        help: &[
+            "What this machine is called among the others; no two may be called the same. Default: the host's name.",
+        ],
+    },
+    Setting {
+        path: "cluster.store.subject",
+        kind: Kind::One,
+        value: Value::Default(r#""moqswitch""#),
+        help: &["What subjects begin with. Another phone system on the same servers has another."],
+    },
+    Setting {
+        path: "cluster.store.ca",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/nats-ca.pem""#,
+        },
+        help: &["PEM file with who may issue the servers' certificates. Default: the system's authorities."],
+    },
+    Setting {
+        path: "cluster.store.token_file",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/nats.token""#,
+        },
+        help: &["File with the token that lets this machine in at the servers. Default: what their URLs say."],
+    },
 ];

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use moqswitch_signalling::{AsteriskFigures, Figures, Histogram, RecordFigures, RecordingFigures, SipFigures};
+use moqswitch_signalling::{
+    AsteriskFigures, Figures, Histogram, NodeFigures, RecordFigures, RecordingFigures, SipFigures,
+};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -72,6 +74,9 @@ impl Collector for CallFigures {
         if let Some(sip) = &figures.sip {
             encode_sip(&mut encoder, sip)?;
         }
+        if let Some(nodes) = &figures.nodes {
+            encode_nodes(&mut encoder, nodes)?;
+        }
         if let Some(asterisk) = &figures.asterisk {
             encode_asterisk(&mut encoder, asterisk)?;
         }
@@ -109,6 +114,61 @@ fn encode_sip(encoder: &mut DescriptorEncoder<'_>, sip: &SipFigures) -> fmt::Res
         metric
             .encode_family(&[("trunk", escaped(trunk))])?
             .encode_gauge(calls)?;
+    }
+    Ok(())
+}
+
+fn encode_nodes(encoder: &mut DescriptorEncoder<'_>, nodes: &NodeFigures) -> fmt::Result {
+    for (name, help, value) in [
+        (
+            "nodes_up",
+            "Are messages to other machines carried?",
+            u64::from(nodes.is_up),
+        ),
+        ("nodes_peers", "Machines that can be heard.", nodes.peers),
+        ("nodes_devices", "Devices of others that are known here.", nodes.devices),
+        ("nodes_calls", "Calls of others.", nodes.calls),
+        (
+            "nodes_legs_away",
+            "Legs of devices here in calls of others.",
+            nodes.legs_away,
+        ),
+        (
+            "nodes_legs_served",
+            "Legs of others' devices in calls here.",
+            nodes.legs_served,
+        ),
+    ] {
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        metric.encode_gauge(&value)?;
+    }
+    for (name, help, value) in [
+        ("nodes_said", "Messages to other machines.", nodes.said),
+        (
+            "nodes_unsaid",
+            "Messages for which there was no room, or nothing that carries them.",
+            nodes.unsaid,
+        ),
+        ("nodes_heard", "Messages of other machines.", nodes.heard),
+        ("nodes_unread", "Messages that could not be read.", nodes.unread),
+        (
+            "nodes_missed",
+            "Times that messages of others were missing.",
+            nodes.missed,
+        ),
+        (
+            "nodes_unanswered",
+            "Requests that another machine did not answer in time.",
+            nodes.unanswered,
+        ),
+        (
+            "nodes_devices_refused",
+            "Devices of others for which there was no room.",
+            nodes.refused,
+        ),
+    ] {
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        metric.encode_counter::<NoLabelSet, u64, u64>(&value, None)?;
     }
     Ok(())
 }
@@ -240,6 +300,16 @@ const CALL_COUNTERS: &[(&str, &str, Read<u64>)] = &[
         |f| f.grants_refused,
     ),
     (
+        "calls_faults",
+        "Faults of this program on the calls thread that were caught.",
+        |f| f.faults,
+    ),
+    (
+        "calls_renewals",
+        "Faults after which the call plane began anew: what was under way ended, calls that were up went on.",
+        |f| f.renewals,
+    ),
+    (
         "calls_unnoted",
         "Registrations and calls that were not noted for a restart.",
         |f| f.unnoted,
@@ -365,6 +435,10 @@ mod tests {
                 trunks: vec![("city".to_owned(), true, 2)],
                 ..SipFigures::default()
             }),
+            nodes: Some(NodeFigures {
+                peers: 2,
+                ..NodeFigures::default()
+            }),
             ..Figures::default()
         };
         let mut registry = Registry::with_prefix("moqswitch");
@@ -382,6 +456,8 @@ mod tests {
             "moqswitch_calls_records_lost_total 0",
             "moqswitch_recordings 3",
             "moqswitch_recordings_frames_total 0",
+            "moqswitch_nodes_peers 2",
+            "moqswitch_nodes_missed_total 0",
             "moqswitch_sip_telephones 7",
             "moqswitch_sip_refused_total{reason=\"banned\"} 5",
             "moqswitch_sip_trunk_available{trunk=\"city\"} 1",

@@ -320,6 +320,7 @@ const ACCEPTED: SubscribeOk = SubscribeOk {
     max_latency_ms: 2000,
     start: None,
     end: None,
+    timescale: None,
 };
 
 const FRAME: Duration = Duration::from_millis(20);

@@ -50,7 +50,10 @@ export class Audio {
     this.close();
     this.stream = stream;
     const [track] = stream.getTracks();
-    track.onended = () => this.onlost();
+    track.onended = () => {
+      this.close();
+      this.onlost();
+    };
     this.source = this.context?.createMediaStreamSource(stream);
     if (this.capture) this.source?.connect(this.capture);
   }

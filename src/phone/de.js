@@ -117,5 +117,8 @@ export const table = {
   'That call is over.': 'Dieses Gespräch ist vorbei.',
   'That did not work. Try again, or register anew.': 'Das ging nicht. Versuchen Sie es noch einmal, oder melden Sie sich neu an.',
   'The transfer failed, and the call goes on.': 'Das Vermitteln ging nicht, und das Gespräch geht weiter.',
+  'Connected again.': 'Wieder verbunden.',
+  'The connection for sound is lost. The phone tries again by itself.':
+    'Die Verbindung für den Ton ist verloren. Das Telefon versucht es von selbst wieder.',
   'The switch is restarted. Calls go on if they can.': 'Die Vermittlung wird neu gestartet. Gespräche gehen weiter, wenn sie können.',
 };

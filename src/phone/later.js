@@ -22,22 +22,64 @@ export const mosOf = (ms, loss) => {
   return Math.max(1, 1 + 0.035 * r + 7e-6 * r * (r - 60) * (100 - r));
 };
 
-/** Phones that are told when the network may be there again. @type {Set<Phone>} */
-const phones = new Set();
-const hurry = () => phones.forEach((phone) => phone.hurry());
-globalThis.addEventListener?.('online', hurry);
+/* How often the relay is asked during a call whether it is there, and for how long an answer is waited for: in ms. */
+const ASK_MS = 1000;
+const SILENCE_MS = 3000;
+/* The same when the network has just changed. */
+const HASTE_MS = 1000;
+/* How long nobody tries UDP after it did not come up, in ms. Then the next connection does. */
+const BLOCKED_MS = 300000;
+
+/** Phones, and what each looks for when the network may be another. @type {Map<Phone, (silence: number) => void>} */
+const phones = new Map();
+const hurry = () => phones.forEach((look, phone) => {
+  phone.hurry();
+  look(HASTE_MS);
+});
+globalThis.addEventListener?.('online', () => {
+  for (const phone of phones.keys()) phone.isUdpBlocked = false;
+  hurry();
+});
 globalThis.document?.addEventListener('visibilitychange', hurry);
 
-/** Has the relay tell the round-trip time. @param {Phone} phone @param {any} session */
-export const probe = (phone, session) =>
-  phones.add(phone) &&
-  session.ask(pack(4, message(0, 0)), async (/** @type {any} */ answers) => {
+/**
+ * Has the relay tell the round-trip time, and looks whether it is still there: a network that went away tells nobody. Who
+ * does not answer is left, and media begins anew.
+ * @param {Phone} phone @param {any} session
+ */
+export const probe = (phone, session) => {
+  const isAgain = phones.has(phone);
+  const ask = (/** @type {() => void} */ told) => session.ask(pack(4, message(0, 0)), async (/** @type {any} */ answers) => {
     for (;;) {
       const report = await answers.message();
       report.int();
       phone.rtt = report.int() || session.carrier.rtt || phone.rtt;
+      told();
     }
   });
+  let isOver = false;
+  let isAsking = false;
+  const look = (/** @type {number} */ silence) => {
+    if (isOver || !phone.calls.size || (isAsking && silence == SILENCE_MS)) return;
+    isAsking = true;
+    const answered = () => {
+      clearTimeout(patience);
+      isAsking = false;
+      cancel();
+    };
+    const patience = setTimeout(() => session.carrier.close(), silence);
+    const cancel = ask(answered);
+  };
+  const asking = setInterval(() => look(SILENCE_MS), ASK_MS);
+  session.carrier.closed.catch(() => {}).then(() => {
+    isOver = true;
+    clearInterval(asking);
+  });
+  phones.set(phone, look);
+  ask(() => {});
+  if (phone.isUdpBlocked) setTimeout(() => (phone.isUdpBlocked = false), BLOCKED_MS);
+  if (isAgain && phone.calls.size) phone.emit('problem', { name: 'again' });
+};
 
 /** What an ordinary player is told of a track (hang's catalog). @param {string} codec */
 export const catalog = (codec) => {
@@ -62,6 +104,8 @@ export const measure = (phone, call, path, stats) => {
   const rtt = phone.rtt || phone.signalRtt;
   const mos = mosOf(rtt / 2 + buffer + DEVICE_MS, loss);
   call.quality = { ...stats, rtt, loss, mos };
+  const from = call.participants.find(({ broadcast }) => broadcast == path);
+  if (from) from.quality = call.quality;
   if (performance.now() - last.told > QUALITY_MS && call.state == 'up' && phone.state == 'ready') {
     told.set(call, of.set(path, { told: performance.now(), frames, lost }));
     phone.request('quality', { callId: call.id, rtt, jitter, loss, buffer, underruns, mos }).catch(() => {});

@@ -367,7 +367,7 @@ export class Session {
   }
 }
 
-/** Whether WebTransport carries a call here. That of Safari stalls after some thousand streams. */
+/** Whether WebTransport carries a call here. That of Safari is said to stall after some thousand streams. */
 const isUsable = () =>
   'WebTransport' in globalThis && !(/Safari/.test(navigator.userAgent) && !/Chrom/.test(navigator.userAgent));
 

@@ -8,7 +8,7 @@ import { connect, Track } from './moq.js';
 /**
  * @typedef {'calling' | 'ringing' | 'incoming' | 'up' | 'ended'} CallState
  * @typedef {{party: string, broadcast: string, dn: string, displayName: string, role: string, codec: string | null,
- *   track: string | null, audible: boolean, hold: boolean, muted: boolean, own: boolean}} Participant
+ *   track: string | null, audible: boolean, hold: boolean, muted: boolean, own: boolean, quality?: Quality}} Participant
  * @typedef {{rtt: number, jitter: number, loss: number, buffer: number, underruns: number, mos: number}} Quality
  * @typedef {object} Call
  * @property {string} id
@@ -133,6 +133,8 @@ export class Phone extends EventTarget {
   /** @param {Call} call */
   async answer(call) {
     await this.#openMicrophone();
+    // It may have ended meanwhile.
+    if (call.state == 'ended') return this.#rest();
     this.#holdOthers(call);
     await this.request('answer', { callId: call.id });
   }
@@ -324,7 +326,8 @@ export class Phone extends EventTarget {
       case 'callEnded':
         if (call) this.end(call, payload.reason, payload.code);
     }
-    this.storage.setItem(this.key, JSON.stringify(this.saved));
+    // Who has left, leaves nothing behind.
+    if (this.state != 'offline') this.storage.setItem(this.key, JSON.stringify(this.saved));
     this.#sync();
     this.emit('message', { type, payload });
     this.emit('change');
@@ -376,8 +379,13 @@ export class Phone extends EventTarget {
     this.calls.delete(call.id);
     Object.assign(call, { state: 'ended', reason, code });
     this.#sync();
-    if (!this.calls.size && !this.lost.size) this.audio.close();
+    this.#rest();
     this.emit('ended', call);
+  }
+
+  /** Nobody needs the microphone any more. */
+  #rest() {
+    if (!this.calls.size && !this.lost.size) this.audio.close();
   }
 
   /** @param {Call} [but] */

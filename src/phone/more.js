@@ -65,6 +65,8 @@ const REASONS = {
   restarted: 'The switch was started anew. The call is put through again …',
   lost: 'The call ended while there was no connection. Call again.',
   unregistered: '',
+  again: 'Connected again.',
+  cut: 'The connection for sound is lost. The phone tries again by itself.',
   elsewhere: 'This phone is open in another window. Go on there, or register here again.',
   NotAllowedError: 'The microphone may not be used. Allow it beside the address of this page, then call again.',
   NotFoundError: 'There is no microphone. Connect one, then call again.',
@@ -86,6 +88,20 @@ export const reason = (name, error) => {
   const detail = error?.message ?? error?.reason ?? name;
   return `${t('That did not work. Try again, or register anew.')} (${detail})`;
 };
+
+/* So long something that is well again is said, and a loss waits before it is said, in ms. */
+const SAID_MS = 5000;
+const CUT_MS = 1500;
+/** @type {any} */
+let cut;
+phone.addEventListener('change', () => {
+  const isCut = phone.state == 'ready' && !phone.transport && [...phone.calls.values()].some(({ state }) => state == 'up');
+  if (!isCut) cut = clearTimeout(cut);
+  else cut ??= setTimeout(() => alert(reason('cut')), CUT_MS);
+});
+phone.addEventListener('problem', (/** @type {any} */ { detail: { name } }) => {
+  if (name == 'again') setTimeout(() => $('alert').textContent == reason('again') && alert(), SAID_MS);
+});
 
 phone.addEventListener('ended', (/** @type {any} */ { detail: call }) => {
   ring();
@@ -345,12 +361,15 @@ document.addEventListener('visibilitychange', () => {
   keepAwake();
 });
 
+const meter = el('meter', { id: 'mos', min: 1, max: 4.5, low: 3, high: 3.8, optimum: 4.4, ariaLabel: t('Quality'), hidden: true });
+$('timer').after(' ', meter);
+
 /** @param {Call | undefined} call */
 export const render = (call) => {
   const all = [...phone.calls.values()];
   document.title = call ? `${describe(call)} – ${nameOf(call)}` : t('Phone');
-  $('mos').hidden = call?.state != 'up' || !call.quality;
-  $('mos').value = call?.quality?.mos ?? 1;
+  meter.hidden = call?.state != 'up' || !call.quality;
+  meter.value = call?.quality?.mos ?? 1;
   const others = all.filter((other) => other != call);
   const shown = others.map((other) => [other.id, other.state, other.held, other.name, call?.state].join()).join();
   if (calls.dataset.shown != shown) {

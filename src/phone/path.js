@@ -36,7 +36,7 @@ export const verdict = (call) => {
 /** @param {HTMLDetailsElement} place @param {Call | undefined} call */
 export const show = (place, call) => {
   if (!place.open) return;
-  const { rtt, jitter, loss, buffer, underruns, mos } = call?.quality ?? {};
+  const { rtt, buffer, underruns } = call?.quality ?? {};
   const ms = (/** @type {number | undefined} */ value) => (value === undefined ? '–' : `${Math.round(value)} ms`);
   const hop = (/** @type {string} */ name, /** @type {boolean} */ isBad, /** @type {string[]} */ ...facts) =>
     el('li', { className: isBad ? 'bad' : '' }, el('strong', {}, name), ...facts.map((fact) => el('div', {}, fact)));
@@ -48,7 +48,7 @@ export const show = (place, call) => {
     hop(t('This device'), phone.audio.context?.state != 'running', `${t('sends')} ${own?.codec ?? '–'}`, `${t('held back')} ${ms(buffer)}`, `${t('gaps')} ${underruns ?? '–'}`),
     link(phone.transport || '✕'),
     hop(t('Relay'), !phone.transport || (rtt ?? 0) > RTT_MAX, relay, `${t('there and back')} ${ms(phone.rtt)}`, `${t('switch')} ${ms(phone.signalRtt)}`),
-    ...others.flatMap(({ dn, displayName, codec, hold, muted }) => [
+    ...others.flatMap(({ dn, displayName, codec, hold, muted, quality: { loss, jitter, mos } = /** @type {Partial<import('./moqphone.js').Quality>} */ ({}) }) => [
       link('↔'),
       hop(displayName || dn, (loss ?? 0) > LOSS_MAX || (jitter ?? 0) > JITTER_MAX, `${t('sends')} ${codec ?? '–'}`, `${t('lost')} ${loss === undefined ? '–' : (loss * 100).toFixed(1) + ' %'}`,
         `${t('jitter')} ${ms(jitter)}`, hold ? t('On hold') : muted ? t('muted') : `MOS ${mos?.toFixed(1) ?? '–'}`),

@@ -48,6 +48,14 @@ const nameOf = (party) => (party?.displayName && party.displayName != party.dn ?
 const others = ({ parties, to }) => parties.filter((/** @type {any} */ one) => !['caller', 'listen', 'whisper'].includes(one.role) && one.state != 'hangup').map(nameOf).join(', ') || to;
 const STATES = /** @type {Record<string, string>} */ ({ routing: 'Calling', alerting: 'Ringing', queued: 'Waiting', up: 'Talking', held: 'On hold' });
 
+/** What who hears worst says of it: 1 to 4.5. Undefined: nobody has said anything yet. @param {any} call @returns {number | undefined} */
+const worst = ({ parties }) => {
+  const said = parties.filter((/** @type {any} */ one) => one.state == 'up' && one.quality?.mos).map((/** @type {any} */ one) => one.quality.mos);
+  return said.length ? Math.min(...said) : undefined;
+};
+/* Below it a call sounds bad; switch and phone warn there, too. */
+const MOS_MIN = 3;
+
 /** @param {any} call */
 const duration = ({ answerMs, startMs }) => {
   const seconds = Math.max(0, Math.floor((Date.now() - (answerMs ?? startMs)) / 1000));
@@ -88,7 +96,7 @@ const place = () => {
 
 const row = () => {
   const element = Object.assign(document.createElement('div'), { className: 'tr', role: 'row' });
-  for (let cell = 0; cell < 4; cell++) element.append(Object.assign(document.createElement('span'), { role: 'cell' }));
+  for (let cell = 0; cell < 5; cell++) element.append(Object.assign(document.createElement('span'), { role: 'cell' }));
   const act = Object.assign(document.createElement('span'), { role: 'cell' });
   for (const [how, text] of [['listen', 'Listen'], ['disconnect', 'End']]) {
     act.append(Object.assign(document.createElement('button'), {
@@ -110,14 +118,16 @@ const fill = (element, call, at) => {
   element.ariaRowIndex = String(at + 2);
   element.style.transform = `translateY(${at * ROW}px)`;
   element.classList.toggle('chosen', call.callId == listening);
-  const texts = [nameOf(call.from), others(call), STATES[call.state] ?? call.state, duration(call)];
+  const mos = worst(call);
+  const texts = [nameOf(call.from), others(call), STATES[call.state] ?? call.state, duration(call), mos?.toFixed(1) ?? '–'];
+  element.children[4].classList.toggle('poor', mos !== undefined && mos < MOS_MIN);
   texts.forEach((text, cell) => {
     if (element.children[cell].textContent != text) element.children[cell].textContent = text;
   });
   const names = `${call.from?.dn} – ${call.to}`;
-  element.children[4].children[0].ariaLabel = `Listen to ${names}`;
-  element.children[4].children[1].ariaLabel = `End ${names}`;
-  element.children[4].children[0].disabled = !['up', 'held'].includes(call.state);
+  element.children[5].children[0].ariaLabel = `Listen to ${names}`;
+  element.children[5].children[1].ariaLabel = `End ${names}`;
+  element.children[5].children[0].disabled = !['up', 'held'].includes(call.state);
 };
 
 const show = () => {
@@ -171,21 +181,20 @@ const chart = (name, values, said) => {
   return figure;
 };
 
-const charts = async () => {
+const charts = () => {
   if (phone.state != 'ready') return;
   load.push(calls.size);
   if (load.length > POINTS_MAX) load.shift();
-  /** @type {any} a switch that wants a key for this has no such charts here */
-  const stats = await fetch(new URL('/api/stats', phone.url.href.replace(/^ws/, 'http'))).then((answer) => (answer.ok ? answer.json() : {}), () => ({}));
   const answered = [...calls.values()].filter(({ answerMs }) => answerMs).map(({ answerMs, startMs }) => (answerMs - startMs) / 1000);
   const mean = answered.length ? answered.reduce((sum, seconds) => sum + seconds, 0) / answered.length : 0;
   const bins = [1, 2, 3, 5, 8, 13, 21, Infinity].map((most, at, all) => answered.filter((seconds) => seconds < most && seconds >= (all[at - 1] ?? 0)).length);
-  const mos = stats.mos ?? [];
-  const judged = mos.reduce((/** @type {number} */ sum, /** @type {any} */ { calls }) => sum + calls, 0);
+  const judged = [...calls.values()].map(worst).filter((mos) => mos !== undefined);
+  const mos = [1.5, 2, 2.5, 3, 3.5, 4, Infinity].map((most, at, all) => judged.filter((mos) => mos < most && mos >= (all[at - 1] ?? 0)).length);
+  const poor = judged.filter((mos) => mos < MOS_MIN).length;
   $('charts').replaceChildren(
     chart('Calls', load, `${calls.size} now`),
     chart('Answered after', bins, answered.length ? `${mean.toFixed(1)} s on average` : 'no call yet'),
-    ...(mos.length ? [chart('Quality of past calls (MOS 1 to 4.5)', mos.map((/** @type {any} */ { calls }) => calls), judged ? `${judged} calls` : 'no call yet')] : []),
+    chart('Quality (MOS 1 to 4.5)', mos, judged.length ? `${poor} of ${judged.length} sound bad` : 'nobody has said yet'),
   );
 };
 

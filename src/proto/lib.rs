@@ -7,10 +7,12 @@
 //!
 //! - [`wire`]: bytes to messages and back, for each draft (moq-lite-01 to -06 and gomoqt's dialect of 01).
 //! - [`session`]: one peer as a state machine. Streams go in, [`Event`](session::Event)s come out.
+//! - [`ietf`]: the same for the IETF's moq-transport (draft 18).
+//! - [`peer`]: a session of either, as its connection has agreed on.
 //! - [`qmux`]: the streams, datagrams and flow control of QUIC over an ordered, reliable carrier.
 //! - [`limits`]: every bound of what is on the wire.
 //!
-//! `session` and `qmux` use `wire` and do not know each other. Who has a QUIC connection begins with
+//! `session`, `ietf` and `qmux` use `wire`; `ietf` tells what it has to tell by the events of `session`. Who has a QUIC connection begins with
 //! [`Session`](session::Session); who has a WebSocket puts a [`qmux::Connection`] between; who only looks at bytes needs
 //! [`wire`] alone.
 //!
@@ -95,7 +97,9 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod ietf;
 pub mod limits;
+pub mod peer;
 pub mod qmux;
 pub mod session;
 pub mod wire;

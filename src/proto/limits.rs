@@ -48,7 +48,11 @@ pub const DATAGRAM_BODY_BYTES_MAX: usize = 1200;
 /// Payload of one frame. A larger one is refused as soon as its header is read.
 pub const FRAME_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
+/// Properties of one object of moq-transport. An object with more is refused.
+pub const OBJECT_PROPERTIES_BYTES_MAX: usize = 16 * 1024;
+
 const _: () = {
+    assert!(OBJECT_PROPERTIES_BYTES_MAX + 64 < u16::MAX as usize);
     // The largest message of each family fits in a message: a SUBSCRIBE has a path, a name and at
     // most eight integers, an announcement has a path, its hops and at most five integers.
     assert!(PATH_BYTES_MAX + TRACK_NAME_BYTES_MAX + 10 * 8 < MESSAGE_BYTES_MAX);

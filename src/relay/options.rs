@@ -202,7 +202,7 @@ impl RelayOptions {
                 retry_above: HANDSHAKES_BEFORE_RETRY,
                 attempts_per_second: self.attempts_per_second,
                 transport: self.transport(),
-                versions: Version::EVERY.to_vec(),
+                versions: Version::SPOKEN.to_vec(),
             },
             qmux: self.websockets(),
             ring: self.ring.clone(),

@@ -220,7 +220,7 @@ impl Conversation {
     fn listen(&mut self) -> Result<(), String> {
         for phone in &mut self.phones {
             while let Some(text) = phone.end.inbox.try_recv() {
-                phone.hear(&text)?;
+                phone.hear(&text.text)?;
             }
         }
         Ok(())

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use moqswitch_calls::{Grants, SessionId};
 use tokio::sync::Notify;
@@ -70,6 +71,7 @@ impl MediaPlane for RecordingMedia {
         Media {
             url: "https://127.0.0.1:4443/".to_owned(),
             token: format!("token-of-{session}"),
+            expires: Duration::from_secs(3600),
             certificate_hash: Some("00".repeat(32)),
         }
     }

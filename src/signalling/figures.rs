@@ -40,6 +40,10 @@ pub struct Figures {
     pub slow_clients: u64,
     /// Grants that the relay had no room for at once.
     pub grants_refused: u64,
+    /// Faults of this program on the calls thread that were caught.
+    pub faults: u64,
+    /// After so many of these the call plane began anew: what was under way ended.
+    pub renewals: u64,
     /// Questions to hooks of the dialplan that were not asked, for want of room.
     pub hooks_unasked: u64,
     /// What waits for the calls thread.
@@ -60,6 +64,39 @@ pub struct Figures {
     pub sip: Option<SipFigures>,
     /// None: there are no channels of Asterisk.
     pub asterisk: Option<AsteriskFigures>,
+    /// None: there is one machine.
+    pub nodes: Option<NodeFigures>,
+}
+
+/// How it stands with other machines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeFigures {
+    /// Are messages carried?
+    pub is_up: bool,
+    /// Machines that can be heard.
+    pub peers: u64,
+    /// Their devices that are known here.
+    pub devices: u64,
+    /// Their calls.
+    pub calls: u64,
+    /// Legs of devices here in calls of others, and of theirs in calls here.
+    pub legs_away: u64,
+    /// As above.
+    pub legs_served: u64,
+    /// Messages to others.
+    pub said: u64,
+    /// For which there was no room, or nothing that carries them.
+    pub unsaid: u64,
+    /// Messages of others.
+    pub heard: u64,
+    /// That could not be read.
+    pub unread: u64,
+    /// Times that messages of others were missing.
+    pub missed: u64,
+    /// Requests that another machine did not answer in time.
+    pub unanswered: u64,
+    /// Devices of others for which there was no room here.
+    pub refused: u64,
 }
 
 /// How SIP does.

@@ -24,6 +24,7 @@ pub mod limits;
 mod media;
 mod mediaswitch;
 mod messages;
+mod nodes;
 mod outward;
 mod port;
 mod recordings;
@@ -43,7 +44,7 @@ pub use control::{Channel, ChannelCommand, ChannelError, ChannelLoad, ChannelPoo
 pub use counters::{Place, Refused};
 pub use events::EVENT_KINDS;
 pub use fake::{RecordingMedia, RecordingRtp, RtpCommand};
-pub use figures::{AsteriskFigures, Figures, Histogram, RecordFigures, SipFigures};
+pub use figures::{AsteriskFigures, Figures, Histogram, NodeFigures, RecordFigures, SipFigures};
 pub use gateway::{
     Duplex, Encrypting, Encryption, NoRtp, RtpAgreed, RtpError, RtpEvent, RtpEvents, RtpHeard, RtpIceServer, RtpKeys,
     RtpLeg, RtpLegs, RtpMix, RtpOpened, RtpPeer, RtpRefused, RtpStatistics, RtpWanted, SipSettings, SipSockets,
@@ -52,6 +53,7 @@ pub use gateway::{
 pub use media::{Busy, Media, MediaPlane};
 pub use moqswitch_calls as calls;
 pub use moqswitch_sip as sip;
+pub use nodes::{FromEngine, NodeEngine, NodeLink, NodeName, NodeSettings, NodeTimes, ToEngine, node_link};
 pub use outward::{Callback, Webhook};
 pub use recordings::{NoRecording, RecordingFigures, RecordingFile, RecordingFilter, Recordings};
 pub use settings::{MediaswitchSettings, RecordSettings, Settings, SocketTimes, StateSettings, UtcOffset};

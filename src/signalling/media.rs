@@ -1,5 +1,7 @@
 //! The seam to the relay: who may publish and subscribe what, and where media goes.
 
+use std::time::Duration;
+
 use moqswitch_calls::{CallId, CallView, Grants, LegCodecs, LegId, SessionId};
 
 /// What carries media. It is called on the calls thread: nothing here may block, and each method is for a bounded queue.
@@ -46,6 +48,8 @@ pub struct Media {
     pub url: String,
     /// For the query `jwt`, or as the relay wants it.
     pub token: String,
+    /// For how long it lets in who connects. What is connected stays.
+    pub expires: Duration,
     /// The SHA-256 of the relay's certificate in hexadecimal, where no authority vouches for it.
     pub certificate_hash: Option<String>,
 }

@@ -12,6 +12,7 @@ use crate::asterisk::AsteriskSettings;
 use crate::control::{ChannelPool, NoChannels};
 use crate::gateway::{NoRtp, RtpLegs, SipSettings};
 use crate::limits;
+use crate::nodes::NodeSettings;
 use crate::outward::{Callback, Webhook};
 use crate::recordings::Recordings;
 
@@ -59,6 +60,8 @@ pub struct Settings {
     pub asterisk: Option<AsteriskSettings>,
     /// Legs of WebRTC for devices that speak with who does not.
     pub browsers: Box<dyn RtpLegs>,
+    /// The other machines of one phone system. None: this is the only one.
+    pub nodes: Option<NodeSettings>,
     /// Times that tests shorten.
     pub times: SocketTimes,
 }
@@ -139,6 +142,7 @@ impl Default for Settings {
             sip: None,
             asterisk: None,
             browsers: Box::new(NoRtp::default()),
+            nodes: None,
             times: SocketTimes::default(),
         }
     }

@@ -16,7 +16,7 @@ use tokio::time::{self, interval_at, timeout, timeout_at};
 use crate::access::{Addresses, Bucket, Credentials, Door};
 use crate::counters::Place;
 use crate::exchange::{Close, End, Exchange, Inbox, Line, LineEnd, Newcomer, unnumbered};
-use crate::limits::{MESSAGE_BYTES_MAX, MESSAGES_PER_SECOND_MAX, REGISTER_ATTEMPTS_MAX, WRITE_WAIT_MAX};
+use crate::limits::{MESSAGE_BYTES_MAX, MESSAGES_PER_SECOND_MAX, PING_GRID, REGISTER_ATTEMPTS_MAX, WRITE_WAIT_MAX};
 use crate::messages::{self, BadMessage, Dialect, Envelope, MessageId, Register, Request, Told};
 use crate::settings::SocketTimes;
 
@@ -26,13 +26,15 @@ pub(crate) struct Shared {
     pub(crate) door: Door,
     pub(crate) addresses: Addresses,
     pub(crate) times: SocketTimes,
+    /// When this thread began.
+    pub(crate) began: Instant,
 }
 
 /// Serves a socket until it ends.
 pub(crate) async fn serve(socket: WebSocket, peer: Option<SocketAddr>, shared: Rc<Shared>) {
     let (line, LineEnd { inbox, end }) = shared.exchange.borrow_mut().open_line();
     let (sink, mut stream) = socket.split();
-    let written = tokio::task::spawn_local(write(sink, inbox, Rc::clone(&end), shared.times));
+    let written = tokio::task::spawn_local(write(sink, inbox, Rc::clone(&end), pings(&shared)));
     let mut caller = Caller::new(line, peer, Rc::clone(&shared));
     let place = shared.addresses.take(peer.map(|peer| peer.ip()));
     if place.is_none() {
@@ -88,15 +90,27 @@ fn why_unread(error: axum::Error) -> Close {
     }
 }
 
+/// Sockets are pinged together, so that those that do nothing wake nobody one by one: each at the first moment of a grid
+/// that is no sooner than it is due.
+fn pings(shared: &Shared) -> time::Interval {
+    let ping = shared.times.ping;
+    let due = shared.began.elapsed() + ping;
+    let steps = due.as_micros().div_ceil(PING_GRID.as_micros().max(1));
+    let at = PING_GRID.checked_mul(u32::try_from(steps).unwrap_or(u32::MAX));
+    interval_at((shared.began + at.unwrap_or(due)).into(), ping)
+}
+
 /// Writes what there is, and pings; last the reason for the end.
-async fn write(mut sink: SplitSink<WebSocket, Message>, mut inbox: Inbox, end: Rc<End>, times: SocketTimes) {
-    let mut pings = interval_at(time::Instant::now() + times.ping, times.ping);
+async fn write(mut sink: SplitSink<WebSocket, Message>, mut inbox: Inbox, end: Rc<End>, mut pings: time::Interval) {
     let close = loop {
         let message = tokio::select! {
             biased;
             close = end.closed() => break close,
-            text = inbox.recv() => match text {
-                Some(text) => Message::Text((&*text).into()),
+            said = inbox.recv() => match said {
+                Some(said) => {
+                    inbox.may_tell(&said).await;
+                    Message::Text((&*said.text).into())
+                }
                 None => break Close::GONE,
             },
             _ = pings.tick() => Message::Ping(Vec::new().into()),
@@ -108,10 +122,11 @@ async fn write(mut sink: SplitSink<WebSocket, Message>, mut inbox: Inbox, end: R
     };
     let deadline = time::Instant::now() + WRITE_WAIT_MAX;
     while close != Close::SLOW
-        && let Some(text) = inbox.try_recv()
+        && let Some(said) = inbox.try_recv()
     {
+        inbox.may_tell(&said).await;
         if !matches!(
-            timeout_at(deadline, sink.send(Message::Text((&*text).into()))).await,
+            timeout_at(deadline, sink.send(Message::Text((&*said.text).into()))).await,
             Ok(Ok(()))
         ) {
             return;

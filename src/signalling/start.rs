@@ -25,6 +25,7 @@ use crate::journal::{Found, Journal};
 use crate::limits::{BLOCKING_THREADS_MAX, COMMANDS_PER_TURN_MAX, CONTROL_SERVERS_MAX};
 use crate::media::{Busy, MediaPlane};
 use crate::mediaswitch;
+use crate::nodes::FromEngine;
 use crate::outward::{self, Webhook};
 use crate::port::{Command, Port, Replacement};
 use crate::records::{Opened, Row, Store};
@@ -274,8 +275,10 @@ fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, kept: 
         let mediaswitch = settings.mediaswitch.take();
         let sip = settings.sip.take();
         let channels = settings.asterisk.take();
+        let nodes = settings.nodes.take();
         let mut exchange = Exchange::new(settings, media, Rc::clone(&moved), Arc::clone(&inbox.counters));
         exchange.take_entrance(&guard);
+        let heard = nodes.and_then(|nodes| exchange.join_nodes(nodes));
         let gateway = sip.map(|sip| begin_gateway(&mut exchange, sip));
         let (tell_failed, failed) = mpsc::channel(CONTROL_SERVERS_MAX);
         if let Some(own) = mediaswitch {
@@ -296,6 +299,7 @@ fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, kept: 
             door: Door::new(guard),
             addresses: Addresses::default(),
             times,
+            began: Instant::now(),
         });
         post_to(&shared, webhooks);
         let asking = Rc::downgrade(&shared);
@@ -306,6 +310,9 @@ fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, kept: 
             }
         }));
         tokio::task::spawn_local(end_failed(failed, Rc::downgrade(&shared)));
+        if let Some(heard) = heard {
+            tokio::task::spawn_local(hear_nodes(heard, Rc::downgrade(&shared)));
+        }
         // Where there is no gateway nobody takes them, and clients are told.
         let websockets = inbox.sip_sockets.take();
         if let (Some((gateway, sockets)), Some(websockets)) = (gateway, websockets) {
@@ -368,6 +375,14 @@ async fn serve(
             Some(rows) = stored => shared.exchange.borrow_mut().stored(rows),
             _ = inbox.stopped.wait_for(|stop| *stop != Stop::No) => return,
         }
+    }
+}
+
+/// What other machines say.
+async fn hear_nodes(mut heard: mpsc::Receiver<FromEngine>, shared: Weak<Shared>) {
+    while let Some(message) = heard.recv().await {
+        let Some(shared) = shared.upgrade() else { return };
+        shared.exchange.borrow_mut().take_from_engine(message);
     }
 }
 

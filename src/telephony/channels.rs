@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use moqswitch_legs::{LegCodec, LegEvent, LegSettings};
+use moqswitch_legs::{LegCodec, LegEvent, LegHears, LegSettings};
 use moqswitch_proto::wire::BroadcastPath;
 use moqswitch_signalling::calls::{CallId, LegId, LegNumber};
 use moqswitch_signalling::{Channel, ChannelCommand, ChannelError, ChannelLoad, ChannelPool};
@@ -27,6 +27,8 @@ struct Open {
     offered: Vec<u8>,
     /// Whom it hears, and who hears it.
     mixed: Option<String>,
+    /// What is played to it, if anything is.
+    played: Option<BroadcastPath>,
 }
 
 impl RtpChannels {
@@ -58,6 +60,12 @@ impl RtpChannels {
     }
 
     fn unmix(&mut self, channel: &str) -> Result<(), ChannelError> {
+        if self.channel(channel)?.played.is_some() {
+            self.hear(channel, None)?;
+        }
+        if let Some(open) = self.channels.get_mut(channel) {
+            open.played = None;
+        }
         let Some(other) = self.channel(channel)?.mixed.clone() else {
             return Ok(());
         };
@@ -123,6 +131,26 @@ impl RtpChannels {
         Ok(())
     }
 
+    /// `{"loop": true, "files": [{"wav": "hello.wav"}]}`: one whole file of the music, round and round. To play
+    /// one once it would have to be known when it is over, which no leg tells.
+    fn play(&mut self, channel: &str, soup: &Value) -> Result<(), ChannelError> {
+        let codec = self.channel(channel)?.settings.codec;
+        let broadcast = played(soup).ok_or(ChannelError::Unsupported)?;
+        self.unmix(channel)?;
+        let hears = LegHears {
+            broadcast: broadcast.clone(),
+            transcoded: Some(codec),
+        };
+        self.pool.hear(self.channel(channel)?.leg, Some(hears))?;
+        let open = self.channels.get_mut(channel).ok_or(ChannelError::Unknown)?;
+        open.played = Some(broadcast);
+        // Its peer may be where its packets come from, as when it is mixed.
+        if let Some(target) = open.target {
+            self.pool.meet(open.leg, target, false)?;
+        }
+        Ok(())
+    }
+
     /// `{"ip", "port", "audio": {"payloads": [0]}}`: the first payload type that is known is spoken.
     fn target(&mut self, channel: &str, target: &Value) -> Result<(), ChannelError> {
         let open = self.channel(channel)?;
@@ -183,6 +211,7 @@ impl ChannelPool for RtpChannels {
             target: None,
             offered: vec![0],
             mixed: None,
+            played: None,
         };
         self.channels.insert(uuid.clone(), open);
         Ok(Channel {
@@ -207,7 +236,7 @@ impl ChannelPool for RtpChannels {
             ChannelCommand::Target(target) => self.target(channel, &target),
             ChannelCommand::Mix(other) => self.mix(channel, &other),
             ChannelCommand::Unmix => self.unmix(channel),
-            ChannelCommand::Play(_) => self.channel(channel).and(Err(ChannelError::Unsupported)),
+            ChannelCommand::Play(soup) => self.play(channel, &soup),
         }
     }
 }
@@ -227,6 +256,30 @@ impl fmt::Debug for RtpChannels {
     }
 }
 
+/// The broadcast of a soup of one whole file that goes on. `None`: it is something else, or no name of a file.
+fn played(soup: &Value) -> Option<BroadcastPath> {
+    let [file] = soup["files"].as_array()?.as_slice() else {
+        return None;
+    };
+    if ["start", "stop"].iter().any(|part| !file[part].is_null()) {
+        return None;
+    }
+    let name = KINDS.iter().find_map(|kind| file[kind].as_str())?;
+    let name = name.rsplit_once('/').map_or(name, |(_, name)| name);
+    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_. ".contains(&byte);
+    let is_name = (1..=NAME_BYTES_MAX).contains(&stem.len()) && stem.bytes().all(is_plain);
+    let is_round = |value: &Value| value.as_bool() == Some(true);
+    let is_round = is_round(&soup["loop"]) || is_round(&file["loop"]);
+    (is_name && is_round).then(|| BroadcastPath::new(&format!("moh/{stem}")))
+}
+
+/// What a soup calls its files, by their codecs. All of them are here in all codecs.
+const KINDS: [&str; 7] = ["wav", "pcma", "pcmu", "l168k", "l1616k", "ilbc", "g722"];
+
+/// Of a file's name without its end.
+const NAME_BYTES_MAX: usize = 128;
+
 /// The 128 bits of the broadcast's call, as other servers write them.
 fn uuid(id: u128) -> String {
     let digits = format!("{id:032x}");
@@ -238,4 +291,34 @@ fn uuid(id: u128) -> String {
         &digits[20..],
     );
     format!("{a}-{b}-{c}-{d}-{e}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn soups_of_one_whole_file_that_goes_on_are_played() {
+        let path = |soup: Value| played(&soup).map(|path| path.as_str().to_owned());
+        let jazz = json!({ "loop": true, "files": [{ "pcmu": "sounds/jazz.pcmu" }] });
+        assert_eq!(path(jazz).as_deref(), Some("moh/jazz"));
+        let blues = json!({ "files": [{ "wav": "blues.wav", "loop": true }] });
+        assert_eq!(path(blues).as_deref(), Some("moh/blues"));
+        for not in [
+            json!({}),
+            json!({ "loop": true, "files": [] }),
+            // Once, or so often, is something else.
+            json!({ "files": [{ "wav": "a.wav" }] }),
+            json!({ "loop": 3, "files": [{ "wav": "a.wav" }] }),
+            json!({ "loop": true, "files": [{ "wav": "a.wav" }, { "wav": "b.wav" }] }),
+            json!({ "loop": true, "files": [{ "wav": "a.wav", "start": 100 }] }),
+            json!({ "loop": true, "files": [{ "wav": ".wav" }] }),
+            json!({ "loop": true, "files": [{ "wav": "a\nb.wav" }] }),
+            json!({ "loop": true, "files": [{ "mp3": "a.mp3" }] }),
+        ] {
+            assert_eq!(path(not.clone()), None, "{not}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::mem;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use moqswitch_proto::wire::BroadcastPath;
 use moqswitch_relay::limits::COUNTS_ASKED_MAX;
@@ -75,7 +75,9 @@ impl Counting {
                 frames: sum.frames,
                 bytes: sum.bytes,
                 lost: sum.missing,
+                paused: sum.paused,
                 late: sum.late,
+                jitter: jitter(&sum),
                 delivered: sum.delivered,
             };
             let told = self.calls.media(MediaEvent::Counters { leg: *leg, counters });
@@ -121,3 +123,12 @@ impl Counting {
         Err(Silent)
     }
 }
+
+/// The mean distance of frames from where they would have been if they had come evenly. None: too few came to say.
+fn jitter(counts: &BroadcastCounts) -> Option<Duration> {
+    let mean = counts.unevenness_us.checked_div(counts.steps)?;
+    (counts.steps >= STEPS_MIN).then(|| Duration::from_micros(mean))
+}
+
+/// As many as a second of speech.
+const STEPS_MIN: u64 = 50;

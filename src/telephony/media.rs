@@ -103,6 +103,7 @@ impl MediaPlane for RelayMedia {
         Media {
             url: self.url.clone(),
             token,
+            expires: DEVICE_TOKEN_LIFE,
             certificate_hash: self.certificate.as_ref().map(|hash| hash.borrow().to_string()),
         }
     }

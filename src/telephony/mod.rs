@@ -25,6 +25,7 @@ use crate::config::{CallsConfig, Config};
 use crate::control::StreamTls;
 use crate::directory;
 use crate::limits::LEGS_COUNTED_MAX;
+use crate::nodes::{self, StoreThread};
 use crate::state::Place;
 
 mod asterisk;
@@ -62,6 +63,8 @@ pub(crate) struct Telephony {
     settings: Settings,
     config: CallsConfig,
     shows_hash: bool,
+    /// What carries messages between machines.
+    store: Option<StoreThread>,
 }
 
 /// What runs beside HTTP.
@@ -83,6 +86,7 @@ impl Telephony {
         // Browsers take the hash of a certificate for two weeks, and need none of one that somebody vouches for.
         let shows_hash = config.tls.certificates.is_empty();
         let (state, http) = (config.state_place(), config.http);
+        let store = config.mesh.store.as_ref();
         let Some(config) = &config.calls else { return Ok(None) };
         let key = match key {
             Some(key) => Key::parse(key).context("the key for devices of the process before")?,
@@ -91,6 +95,8 @@ impl Telephony {
         let keys = Keys::parse(&format!(r#"{{"keys":[{}]}}"#, key.to_json())).context("a key for devices")?;
         let (writer, reader) = feed(FEED_EVENTS_DEFAULT);
         let entrance = directory::entrance(config).context("calls")?;
+        let store = store.map(nodes::start).transpose().context("cluster.store")?;
+        let (nodes, store) = store.unzip();
         let (keys_of_programs, api_tokens) = directory::programs(config).context("calls.keys")?;
         let settings = Settings {
             calls: config.plane_settings(),
@@ -111,6 +117,7 @@ impl Telephony {
             }),
             state: journal(&state, http),
             mediaswitch: mediaswitch(config)?,
+            nodes,
             ..Settings::default()
         };
         Ok(Some(Self {
@@ -121,7 +128,13 @@ impl Telephony {
             settings,
             config: config.clone(),
             shows_hash,
+            store,
         }))
+    }
+
+    /// What is to be waited for at the end.
+    pub(crate) fn take_store(&mut self) -> Option<StoreThread> {
+        self.store.take()
     }
 
     /// By which the relay knows devices.

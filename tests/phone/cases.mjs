@@ -1,25 +1,11 @@
 import { faults, play, random } from './buffer.mjs';
+import { MEASUREMENTS } from './measurements.mjs';
+import { NETWORK } from './network.mjs';
+import { REPORTS } from './reports.mjs';
+import { codecIs, hearEachOther, noOpus, noWebTransport, talk } from './talk.mjs';
 import { ALL_TONES, TONES } from './tones.mjs';
 
 // What has to hold, by name. Each case gets a Test (run.mjs) and has pages of its own.
-
-/** Two phones in a call. */
-async function talk(test, options = [{}, {}]) {
-  const alice = await test.phone(0, options[0]);
-  const bob = await test.phone(1, options[1]);
-  await alice.call(bob.number);
-  await bob.isIncoming();
-  await bob.click('answerBtn');
-  await Promise.all([alice.isUp(), bob.isUp()]);
-  return [alice, bob];
-}
-
-async function hearEachOther(alice, bob) {
-  await Promise.all([alice.hears(bob), bob.hears(alice)]);
-}
-
-const noWebTransport = () => delete globalThis.WebTransport;
-const noOpus = () => delete globalThis.AudioEncoder;
 
 async function transport(test, name, options) {
   const [alice, bob] = await talk(test, options);
@@ -31,20 +17,6 @@ async function transport(test, name, options) {
     if (!echoCancellation || !noiseSuppression) throw new Error('echo would not be cancelled');
   }
   return [alice, bob];
-}
-
-/** A click of 10 ms in each second, into silence. */
-const CLICK = Float32Array.from({ length: 48000 }, (_, at) => (at >= 24000 && at < 24480 ? 0.6 * Math.sin((2 * Math.PI * 1000 * at) / 48000) : 0));
-
-/** How long clicks were on their way. */
-function delaysOf(mouth, ear) {
-  const after = (said) => Math.min(...ear.found.filter((heard) => heard > said).map((heard) => heard - said));
-  const delays = mouth.found.map(after).filter((delay) => delay < 900).sort((a, b) => a - b);
-  return { count: delays.length, at: (share) => Math.round(delays[Math.floor(delays.length * share)]) };
-}
-
-async function codecIs(phone, codec) {
-  await phone.until(`sending ${codec}`, (codec) => [...globalThis.phone.calls.values()][0]?.participants.find(({ own }) => own)?.codec == codec, codec);
 }
 
 /** What the jitter buffer does with frames that come so. */
@@ -290,6 +262,7 @@ export const CASES = {
   },
 
   async 'the switch is killed and comes back: so does the call'(test) {
+    await test.ownSwitch();
     const [alice, bob] = await talk(test);
     await hearEachOther(alice, bob);
     await test.relay.kill();
@@ -447,6 +420,32 @@ export const CASES = {
     await test.examine(chief, 'supervisor after a call');
   },
 
+  async 'desk and supervisor are accessible, in light and dark, and on a phone'(test) {
+    const [alice, bob] = await talk(test);
+    await hearEachOther(alice, bob);
+    for (const file of ['agent.html', 'supervisor.html']) {
+      for (const [name, viewport] of Object.entries({ narrow: { width: 320, height: 640 }, wide: { width: 1280, height: 900 } })) {
+        const page = await test.phone(2, { file, viewport, register: false, number: `${file.slice(0, 5)}-${test.tag}` });
+        await page.page.fill('#dn', page.number);
+        await page.page.click('#registerForm button');
+        if (file == 'agent.html') await page.until('at the desk', () => document.querySelector('#day'));
+        else {
+          await page.until('told of the quality', () => [...document.querySelectorAll('#scroll .tr')].some((row) => /^[1-4]\.[0-9]$/.test(row.children[4].textContent)));
+          await page.until('drawing charts', () => document.querySelectorAll('#charts rect').length > 0);
+        }
+        for (const colorScheme of ['light', 'dark']) {
+          await page.page.emulateMedia({ colorScheme });
+          await test.examine(page, `${file}, ${name}, ${colorScheme}`);
+          await test.shoot(page, `${file.replace('.html', '')}-${name}-${colorScheme}`);
+        }
+        const overflow = await page.page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+        if (overflow > 0) throw new Error(`${file} is ${overflow} pixels too wide at ${viewport.width}`);
+        await page.page.context().close();
+        test.phones.splice(test.phones.indexOf(page), 1);
+      }
+    }
+  },
+
   async 'a thousand calls do not make the supervisor slow'(test) {
     const { sockets, change, end } = manyCalls();
     const chief = await test.phone(2, { file: 'supervisor.html', register: false, viewport: { width: 1000, height: 800 }, sockets });
@@ -500,72 +499,9 @@ export const CASES = {
     await alice.until('remembering the note', () => document.querySelector('#day button')?.textContent == 'Read the note');
   },
 
-  async 'measure: from mouth to the ear of a telephone of SIP, and back'(test) {
-    const alice = await test.phone(0, { browser: await test.browser(CLICK) });
-    const desk = await test.telephone(2, { echoes: true });
-    await alice.call(desk.number);
-    await desk.isCalled();
-    await desk.command('accept');
-    await alice.isUp();
-    await new Promise((later) => setTimeout(later, 2000));
-    const [mouth, ear] = await Promise.all([alice.page.evaluate(() => globalThis.clicks(true, 25000)), alice.page.evaluate(() => globalThis.clicks(false, 25000))]);
-    const { count, at } = delaysOf(mouth, ear);
-    const { buffer } = await alice.quality();
-    test.note(`${count} clicks, there and back p50 ${at(0.5)} ms, p95 ${at(0.95)} ms, without the browser's devices, with the telephone's own buffer; half of it ${Math.round(at(0.5) / 2)} ms; the browser's buffer ${buffer} ms`);
-    if (count < 10) throw new Error(`${count} clicks of 25 came back`);
-  },
-
-  async 'measure: from mouth to ear'(test) {
-    for (const [name, options] of [['WebTransport', {}], ['WebSocket', { init: noWebTransport }], ['WebTransport, G.711', { init: noOpus }]]) {
-      const [alice, bob] = await talk(test, [{ ...options, browser: await test.browser(CLICK) }, options]);
-      await alice.hears(bob);
-      const [mouth, ear] = await Promise.all([alice.page.evaluate(() => globalThis.clicks(true, 25000)), bob.page.evaluate(() => globalThis.clicks(false, 25000))]);
-      const { count, at } = delaysOf(mouth, ear);
-      const { buffer, target, underruns } = await bob.quality();
-      test.note(`${name}: ${count} clicks, p50 ${at(0.5)} ms, p95 ${at(0.95)} ms, without devices; the one that plays says ${Math.round(ear.device)} ms; buffer ${buffer} ms, target ${target} ms, ${underruns} gaps`);
-      if (count < 10) throw new Error(`${count} clicks of 25 were heard`);
-      await alice.click('hangupBtn');
-      await bob.isFree();
-    }
-  },
-
-  async 'measure: loss and jitter'(test) {
-    await test.impair('delay=20ms,jitter=20ms,loss=1.5%');
-    for (const [name, options] of [['WebTransport', {}], ['WebTransport, G.711', { init: noOpus }]]) {
-      const [alice, bob] = await talk(test, [options, options]);
-      await hearEachOther(alice, bob);
-      await new Promise((later) => setTimeout(later, 20_000));
-      for (const phone of [alice, bob]) {
-        const { frames, lost, late, underruns, edits, jitter, buffer, target, rtt, mos } = await phone.quality();
-        test.note(`${name}, ${phone.number}: ${frames} frames, ${lost} lost, ${late} late, ${underruns} underruns, ${edits} edits, jitter ${jitter.toFixed(1)} ms, buffer ${buffer} of ${target} ms, round trip ${rtt} ms, MOS ${mos.toFixed(2)}`);
-      }
-      await hearEachOther(alice, bob);
-      await alice.click('hangupBtn');
-      await bob.isFree();
-    }
-  },
-
-  async 'measure: long calls'(test) {
-    const calls = [];
-    for (const [name, options] of [['WebTransport', {}], ['WebSocket', { init: noWebTransport }]]) {
-      const [alice, bob] = await talk(test, [options, options]);
-      await hearEachOther(alice, bob);
-      calls.push([name, alice, bob]);
-    }
-    const minutes = Number(test.options.minutes);
-    for (let minute = 0; minute <= minutes; minute++) {
-      for (const [name, alice, bob] of calls) {
-        await hearEachOther(alice, bob);
-        const { frames, lost, underruns, buffer, target } = await bob.quality();
-        const heap = await bob.page.evaluate(() => {
-          globalThis.gc?.();
-          return performance.memory.usedJSHeapSize / 1e6;
-        });
-        if (minute % 5 == 0) test.note(`${name}, minute ${minute}: ${frames} frames, ${lost} lost, ${underruns} underruns, buffer ${buffer} of ${target} ms, heap ${heap.toFixed(1)} MB`);
-      }
-      if (minute < minutes) await new Promise((later) => setTimeout(later, 60_000));
-    }
-  },
+  ...REPORTS,
+  ...NETWORK,
+  ...MEASUREMENTS,
 };
 
 /** A switch that has a thousand calls, and changes fifty of them when it is told to. */

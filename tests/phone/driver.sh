@@ -17,6 +17,9 @@ run_driver() {
     find_relay
     install_programs
     install_packages
+    # What few cases need is installed when one of them is named.
+    [[ " ${driver[*]} " != *'measure: speech'* ]] || install_speech
+    [[ " ${driver[*]} " != *Firefox* ]] || install_firefox
     work=$(mktemp -d -t "moqswitch-$SUITE.XXXXXX")
     # Flags alone configure the switch, never this shell's environment.
     local name status=0
@@ -52,18 +55,22 @@ install_programs() {
     command -v npm >/dev/null || missing+=(npm)
     command -v baresip >/dev/null || missing+=(baresip-core)
     if ((${#missing[@]})); then
-        echo "installing ${missing[*]}" >&2
-        local as_root=()
-        ((EUID == 0)) || as_root=(sudo -n)
-        "${as_root[@]}" apt-get update -qq
-        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-            apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null || die 2 "cannot install ${missing[*]}"
+        install_by_apt "${missing[@]}"
         chromium=${CHROMIUM:-$(command -v chromium)}
     fi
     local version
     version=$(node --version)
     version=${version#v}
     ((${version%%.*} >= NODE_MAJOR_MIN)) || die 2 "node is $version, and $NODE_MAJOR_MIN is needed"
+}
+
+install_by_apt() { # packages
+    echo "installing $*" >&2
+    local as_root=()
+    ((EUID == 0)) || as_root=(sudo -n)
+    "${as_root[@]}" apt-get update -qq
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "$@" >/dev/null || die 2 "cannot install $*"
 }
 
 # Once for each lock file. None of the packages may run anything while it is installed.
@@ -77,6 +84,24 @@ install_packages() {
     cp "$root/tests/$SUITE"/package*.json "$modules/"
     npm ci --prefix "$modules" --ignore-scripts --no-audit --no-fund --loglevel=error >&2 || die 2 "cannot install packages of npm"
     touch "$modules/complete"
+}
+
+# What speaks, and what judges speech.
+install_speech() {
+    local python=$cache/speech/bin/python
+    command -v espeak-ng >/dev/null || install_by_apt espeak-ng
+    if ! "$python" -c 'import pesq, scipy' 2>/dev/null; then
+        install_by_apt python3-venv python3-dev gcc
+        echo "installing packages of PyPI into $cache/speech" >&2
+        python3 -m venv "$cache/speech" || die 2 "cannot make an environment of Python"
+        "$python" -m pip install -q 'pesq==0.0.4' numpy scipy >&2 || die 2 "cannot install pesq"
+    fi
+    driver+=(--python "$python")
+}
+
+install_firefox() {
+    command -v firefox-esr >/dev/null || install_by_apt firefox-esr
+    driver+=(--firefox "$(command -v firefox-esr)")
 }
 
 choose_port() {

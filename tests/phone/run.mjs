@@ -6,11 +6,13 @@
 import { spawn } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
+import net from 'node:net';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 import { CASES } from './cases.mjs';
+import { firefoxPage } from './firefox.mjs';
 import { servePages } from './pages.mjs';
 import { Telephone } from './telephone.mjs';
 import { ALL_TONES, TONES, wav, writeTones } from './tones.mjs';
@@ -30,34 +32,76 @@ const { values: options } = parseArgs({
     json: { type: 'string', default: '' },
     loadgen: { type: 'string', default: '' },
     minutes: { type: 'string', default: '10' },
+    // Cases at once. Measurements go by themselves.
+    lanes: { type: 'string', default: '3' },
+    impair: { type: 'string', default: '' },
+    python: { type: 'string', default: '' },
+    firefox: { type: 'string', default: '' },
   },
 });
 const require = createRequire(path.join(options.modules, 'package.json'));
 const { chromium } = require('playwright-core');
 
-const address = `127.0.0.1:${options.port}`;
-const sip = `127.0.0.1:${Number(options.port) + 2}`;
-let base = `http://${address}/phone/`;
 const START_MS = 20_000;
 
-/** The switch, which a case may kill and start again. */
+/* Of ports: below those that the kernel gives out by itself, so that none is taken between choice and use. */
+const PORT_MIN = 20_000;
+const PORT_MAX = 32_000;
+let nextPort = Number(options.port);
+
+/** The first of so many ports in a row that nobody listens at. */
+async function freePorts(count) {
+  for (let tries = 0; tries < 1000; tries++) {
+    const first = nextPort;
+    nextPort = first + count < PORT_MAX ? first + count : PORT_MIN;
+    const tests = await Promise.all(Array.from({ length: count }, (_, at) => new Promise((free) => {
+      const server = net.createServer().once('error', () => free(false)).listen(first + at, '127.0.0.1', () => server.close(() => free(true)));
+    })));
+    if (tests.every(Boolean)) return first;
+  }
+  throw new Error('no free ports');
+}
+
+/** A switch, which a case may kill and start again if it is its own. */
 class Switch {
+  static async begin(settings) {
+    const one = new Switch();
+    one.port = await freePorts(4);
+    one.address = `127.0.0.1:${one.port}`;
+    one.sip = one.port + 2;
+    one.server = options.pages && (await servePages(options.pages, one.port));
+    one.base = `http://${one.server ? `127.0.0.1:${one.server.address().port}` : one.address}/phone/`;
+    await one.start(settings);
+    return one;
+  }
+
   async start(settings = {}) {
+    const { address } = this;
+    const sip = `127.0.0.1:${this.sip}`;
     const flags = ['--listen', address, '--http', address, '--admin', '127.0.0.1:0'];
-    this.child = spawn(options.relay, flags, { stdio: ['ignore', 'ignore', 'inherit'], env: { PATH: process.env.PATH, HOME: options.work, MOQSWITCH_SIP_UDP: sip, MOQSWITCH_SIP_TCP: sip, MOQSWITCH_MEDIA_TONES: 'false', ...settings } });
+    const env = { PATH: process.env.PATH, HOME: options.work, MOQSWITCH_SIP_UDP: sip, MOQSWITCH_SIP_TCP: sip, MOQSWITCH_MEDIA_TONES: 'false', MOQSWITCH_CALLS_RING: '2m', ...settings };
+    this.child = spawn(options.relay, flags, { stdio: ['ignore', 'ignore', 'pipe'], env });
+    // Kept for who asks why it did not come up, or ended.
+    this.log = '';
+    this.child.stderr.on('data', (data) => (this.log = (this.log + data).slice(-4000)));
     this.ended = new Promise((ended) => this.child.once('exit', ended));
     const deadline = Date.now() + START_MS;
     for (;;) {
       const isUp = await fetch(`http://${address}/readyz`).then((answer) => answer.ok, () => false);
       if (isUp) return;
-      if (this.child.exitCode !== null || Date.now() > deadline) throw new Error('the switch does not come up');
+      if (this.child.exitCode !== null || Date.now() > deadline) throw new Error(`the switch does not come up: ${this.log}`);
       await new Promise((later) => setTimeout(later, 50));
     }
   }
 
-  async kill() {
-    this.child.kill('SIGKILL');
+  async kill(signal = 'SIGKILL') {
+    this.child.kill(signal);
     await this.ended;
+  }
+
+  async end() {
+    if (this.server) this.server.close();
+    await this.kill();
   }
 }
 
@@ -71,6 +115,8 @@ function launch(file) {
       `--use-file-for-fake-audio-capture=${file}`,
       '--autoplay-policy=user-gesture-required',
       '--enable-precise-memory-info',
+      // Nothing is to be seen: what draws takes time from what sounds.
+      '--disable-gpu',
       // Nothing but loopback is to be reached.
       '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
     ],
@@ -81,44 +127,49 @@ async function main() {
   const page = await readFile(path.join(here, 'page.js'), 'utf8');
   const axe = await readFile(require.resolve('axe-core/axe.min.js'), 'utf8');
   if (options.screenshots) await mkdir(options.screenshots, { recursive: true });
-  const server = options.pages && (await servePages(options.pages, Number(options.port)));
-  if (server) base = `http://127.0.0.1:${server.address().port}/phone/`;
+  const wanted = options.cases.split(';').filter(Boolean);
+  for (const name of wanted) if (!CASES[name]) throw new Error(`no case '${name}'; there are: ${Object.keys(CASES).join(', ')}`);
+  // Measurements take their time, and Firefox must be installed: they are asked for by name.
+  const chosen = Object.keys(CASES).filter((name) => (wanted.length ? wanted.includes(name) : !isMeasurement(name) && !name.startsWith('Firefox')));
   const tones = await writeTones(options.work);
-  const relay = new Switch();
-  await relay.start();
+  const relay = await Switch.begin();
   const browsers = await Promise.all(tones.map(launch));
   const results = [];
-  try {
-    const wanted = options.cases.split(';').filter(Boolean);
-    for (const name of wanted) if (!CASES[name]) throw new Error(`no case '${name}'; there are: ${Object.keys(CASES).join(', ')}`);
-    for (const [name, run] of Object.entries(CASES)) {
-      // Measurements take their time, and are asked for by name.
-      if (wanted.length ? !wanted.includes(name) : name.startsWith('measure')) continue;
-      const start = Date.now();
-      const test = new Test(name, { browsers, page, axe, relay });
-      let failure = '';
-      try {
-        await run(test);
-        failure = test.complaints.join('; ');
-      } catch (error) {
-        failure = error.message;
-        await test.describe().then((text) => (failure += `\n     ${text}`), () => {});
-      }
-      await test.close();
-      const seconds = ((Date.now() - start) / 1000).toFixed(1);
-      results.push({ name, holds: !failure, seconds: Number(seconds), failure, notes: test.notes });
-      console.log(`${failure ? 'FAIL' : 'ok  '} ${name} (${seconds} s)${failure ? `: ${failure}` : ''}${test.notes.map((note) => `\n     ${note}`).join('')}`);
+  const run = async (name) => {
+    const start = Date.now();
+    const test = new Test(name, { browsers, page, axe, relay });
+    let failure = '';
+    try {
+      await CASES[name](test);
+      failure = test.complaints.join('; ');
+    } catch (error) {
+      failure = error.message;
+      await test.describe().then((text) => (failure += `\n     ${text}`), () => {});
     }
+    await test.close();
+    const seconds = ((Date.now() - start) / 1000).toFixed(1);
+    results.push({ name, holds: !failure, seconds: Number(seconds), failure, notes: test.notes });
+    console.log(`${failure ? 'FAIL' : 'ok  '} ${name} (${seconds} s)${failure ? `: ${failure}` : ''}${test.notes.map((note) => `\n     ${note}`).join('')}`);
+  };
+  // Some cases at once, since most of each is waiting. None shares anything with another but the browsers and the switch.
+  const waiting = chosen.filter((name) => !isMeasurement(name));
+  const lane = async () => {
+    for (let name = waiting.shift(); name; name = waiting.shift()) await run(name);
+  };
+  try {
+    await Promise.all(Array.from({ length: Number(options.lanes) }, lane));
+    for (const name of chosen.filter(isMeasurement)) await run(name);
   } finally {
     await Promise.all(browsers.map((browser) => browser.close()));
-    await relay.kill();
-    if (server) server.close();
+    await relay.end();
   }
   const failed = results.filter(({ holds }) => !holds).length;
   if (options.json) await writeFile(options.json, JSON.stringify({ date: new Date().toISOString(), results }, null, 2));
   console.log(failed || !results.length ? `FAIL: ${failed} of ${results.length} cases` : `PASS: ${results.length} cases`);
   return failed || !results.length ? 1 : 0;
 }
+
+const isMeasurement = (name) => name.startsWith('measure');
 
 /** One case: its pages, and what was seen that should not be. */
 class Test {
@@ -136,31 +187,51 @@ class Test {
   browsersOfOwn = [];
   telephones = [];
 
-  /** A further browser, whose microphone has these samples of 48 kHz, again and again. */
-  async browser(samples) {
-    const file = path.join(options.work, `${this.tag}-${this.browsersOfOwn.length}.wav`);
-    await writeFile(file, wav(samples));
+  /** A further browser, whose microphone has this file, or these samples of 48 kHz, again and again. */
+  async browser(sound) {
+    const file = typeof sound == 'string' ? sound : path.join(options.work, `${this.tag}-${this.browsersOfOwn.length}.wav`);
+    if (file != sound) await writeFile(file, wav(sound));
     this.browsersOfOwn.push(await launch(file));
     return this.browsersOfOwn.at(-1);
   }
 
   /** A telephone of SIP that has the tone of a browser that is not in the case, or one of telephones alone. */
   async telephone(who, settings = {}) {
-    const port = Number(options.port) + 20 + 2 * this.telephones.length;
+    // Its own, and 10 above it that of its commands.
+    const port = await freePorts(12);
     const number = `desk-${this.tag}${this.telephones.length}`;
-    const telephone = await Telephone.start({ work: options.work, number, tone: ALL_TONES[who], sip: Number(options.port) + 2, port, ...settings });
+    const telephone = await Telephone.start({ work: options.work, number, tone: ALL_TONES[who], sip: this.relay.sip, port, ...settings });
     this.telephones.push(telephone);
     return telephone;
   }
 
-  /** A path of these faults between phones and relay, on which the switch is started anew. */
-  async impair(impair) {
-    if (!options.loadgen) throw new Error('--loadgen names the load generator, whose `link` is needed');
-    const port = Number(options.port) + 1;
-    this.link = spawn(options.loadgen, ['link', '--listen', `127.0.0.1:${port}`, '--to', address, '--impair', impair], { stdio: 'ignore' });
-    await this.relay.kill();
-    await this.relay.start({ MOQSWITCH_CALLS_MEDIA_URL: `https://127.0.0.1:${port}/` });
+  /** From here on the case has a switch of its own, with these settings, which it may end. */
+  async ownSwitch(settings) {
+    this.relay = this.own = await Switch.begin(settings);
+    return this.relay;
   }
+
+  /** A switch of its own, and a path of these faults between phones and relay. */
+  async impair(impair, settings = {}) {
+    if (!options.loadgen) throw new Error('--loadgen names the load generator, whose `link` is needed');
+    this.linkPort = await freePorts(1);
+    await this.ownSwitch({ MOQSWITCH_CALLS_MEDIA_URL: `https://127.0.0.1:${this.linkPort}/`, ...settings });
+    this.startLink(impair);
+  }
+
+  startLink(impair) {
+    const faults = impair ? ['--impair', impair] : [];
+    this.link = spawn(options.loadgen, ['link', '--listen', `127.0.0.1:${this.linkPort}`, '--to', this.relay.address, ...faults], { stdio: 'ignore' });
+  }
+
+  /** The path is cut: nothing goes, and nobody says so. */
+  async cutLink() {
+    const ended = new Promise((ended) => this.link.once('exit', ended));
+    this.link.kill('SIGKILL');
+    await ended;
+  }
+
+  freePorts = freePorts;
 
   note(text) {
     this.notes.push(text);
@@ -168,12 +239,11 @@ class Test {
 
   /**
    * A page in a browser of its own tone, registered as a number of its own.
-   * @param who 0, 1 or 2
+   * @param who 0, 1 or 2. `isOpen`: its content security policy is not looked at
    */
-  async phone(who, { init, browser = this.browsers[who], query = '', file = '', register = true, viewport, colorScheme, sockets } = {}) {
-    const context = await browser.newContext({ permissions: ['microphone'], viewport: viewport ?? { width: 420, height: 900 }, colorScheme, locale: 'en' });
-    const page = await context.newPage();
-    const phone = new PagePhone(this, page, who, `${['alice', 'bob', 'carol'][who]}-${this.tag}`);
+  async phone(who, { init, browser = this.browsers[who], query = '', file = '', register = true, viewport, sockets, isOpen = false, number, ...context } = {}) {
+    const page = browser.isFirefox ? await firefoxPage({ ...options, tone: TONES[who], limit: LIMIT_MS }) : await browser.newPage({ permissions: ['microphone'], viewport: viewport ?? { width: 420, height: 900 }, locale: 'en', bypassCSP: isOpen, ...context });
+    const phone = new PagePhone(this, page, who, number ?? `${['alice', 'bob', 'carol'][who]}-${this.tag}`);
     this.phones.push(phone);
     page.on('pageerror', (error) => this.complaints.push(`${phone.number}: ${error.stack ?? error}`));
     page.on('console', (message) => {
@@ -183,11 +253,12 @@ class Test {
     page.on('request', (request) => {
       if (!/^(http|ws)s?:\/\/127\.0\.0\.1[:/]|^data:|^blob:/.test(request.url())) this.complaints.push(`${phone.number} asked ${request.url()}`);
     });
+    page.setDefaultTimeout(LIMIT_MS);
     await page.addInitScript(this.page);
     if (init) await page.addInitScript(init);
     if (sockets) await page.routeWebSocket(/\/ws$/, sockets);
     await phone.route?.();
-    await page.goto(`${base}${file}${query}`);
+    await page.goto(`${this.relay.base}${file}${query}`);
     if (register) await phone.register();
     return phone;
   }
@@ -212,14 +283,13 @@ class Test {
     await Promise.all(this.phones.map((phone) => phone.page.context().close().catch(() => {})));
     await Promise.all(this.browsersOfOwn.map((browser) => browser.close()));
     await Promise.all(this.telephones.map((telephone) => telephone.stop()));
-    if (!this.link) return;
-    this.link.kill();
-    await this.relay.kill();
-    await this.relay.start();
+    this.link?.kill();
+    await this.own?.end();
   }
 }
 
-const LIMIT_MS = 20_000;
+/* Generous: others may use the machine, too. */
+const LIMIT_MS = 45_000;
 /* What a browser logs as an error when the switch is gone: a part of the case. */
 const NOISE = [/ERR_CONNECTION_REFUSED|ERR_QUIC|WebTransport connection|ERR_CONNECTION_RESET|WebSocket connection to/];
 
@@ -250,6 +320,25 @@ class PagePhone {
 
   key(key) {
     return this.page.keyboard.press(key);
+  }
+
+  /** Goes on by the keyboard until this has the focus, as who has no mouse does. */
+  async tabTo(selector) {
+    for (let presses = 0; presses < 100; presses++) {
+      if (await this.page.evaluate((selector) => document.activeElement?.matches(selector), selector)) return;
+      await this.key('Tab');
+    }
+    throw new Error(`${this.number}: ${selector} cannot be reached by the keyboard`);
+  }
+
+  async press(selector) {
+    await this.tabTo(selector);
+    await this.key('Enter');
+  }
+
+  async types(selector, text) {
+    await this.tabTo(selector);
+    await this.page.keyboard.type(text);
   }
 
   /** Waits until something holds in the page. */

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use moqswitch_proto::session::{Event, Session, SessionConfig, SessionLimits, Side};
 use moqswitch_proto::wire::{
     DatagramHeader, DatagramSent, ErrorCode, HopId, ProbeLevel, Role, Setup, StreamId, Version, session_error,
@@ -20,8 +20,8 @@ use moqswitch_relay::net::socket::{SocketOptions, bind_client};
 use moqswitch_relay::net::wake::{self, Waker};
 use moqswitch_relay::net::{RingConfig, UdpRing, Wait};
 use moqswitch_relay::quic::{
-    Client, Connection, ConnectionKey, Endpoint, EndpointOptions, Outgoing, ReadArena, Secrets, TransportOptions,
-    Trust, WebDial,
+    Client, Connection, ConnectionKey, Endpoint, EndpointOptions, Outgoing, QuicError, ReadArena, Secrets,
+    TransportOptions, Trust, WebDial,
 };
 use rustc_hash::FxHashMap;
 
@@ -52,10 +52,12 @@ pub(crate) enum Happening {
 pub(crate) struct Lines {
     ring: UdpRing,
     endpoint: Endpoint,
-    client: Client,
+    /// One for each target.
+    clients: Vec<Client>,
     local: SocketAddr,
     arena: ReadArena,
-    target: Target,
+    /// At least one.
+    targets: Vec<Target>,
     lines: FxHashMap<ConnectionKey, Line>,
     /// Of lines that are impaired.
     paths: Option<Paths>,
@@ -73,6 +75,8 @@ pub(crate) struct Lines {
 }
 
 struct Line {
+    /// Which of the targets it goes to.
+    target: usize,
     session: Option<Session>,
     /// Control bytes and groups that congestion and flow control did not take yet.
     backlog: Backlog,
@@ -82,8 +86,9 @@ struct Line {
 }
 
 impl Line {
-    fn new(place: Option<String>) -> Self {
+    fn new(target: usize, place: Option<String>) -> Self {
         Self {
+            target,
             place,
             session: None,
             backlog: Backlog::new(BACKLOG),
@@ -93,19 +98,16 @@ impl Line {
 }
 
 impl Lines {
+    /// Connects to `targets`, of which there is one at least.
     pub(crate) fn new(
-        target: Target,
+        targets: Vec<Target>,
         connections_max: usize,
         ack: &AckHabit,
         paths: Option<Paths>,
         clock: Clock,
     ) -> anyhow::Result<Self> {
-        let unspecified: SocketAddr = if target.address.is_ipv4() {
-            "0.0.0.0:0"
-        } else {
-            "[::]:0"
-        }
-        .parse()?;
+        let first = targets.first().context("there is nothing to connect to")?;
+        let unspecified: SocketAddr = if first.address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }.parse()?;
         let socket = bind_client(
             unspecified,
             &SocketOptions {
@@ -134,28 +136,22 @@ impl Lines {
                 ack_every: ack.every,
                 ..TransportOptions::default()
             },
-            versions: vec![target.draft],
+            versions: vec![first.draft],
         };
         let secrets = Secrets::generate().map_err(|_| anyhow::anyhow!("the system gave no randomness"))?;
         let endpoint = Endpoint::new(options, &secrets, None)?;
-        let client = match &target.authority {
-            None => endpoint.client(Trust::Anyone, &[target.draft])?,
-            Some(authority) => endpoint.web_client(
-                Trust::Anyone,
-                WebDial {
-                    authority: authority.clone(),
-                    path: target.path.clone(),
-                    versions: vec![target.draft],
-                },
-            )?,
+        let client = |target: &Target| match &target.authority {
+            None => endpoint.client(Trust::Anyone, &[target.draft]),
+            Some(_) => web_client(&endpoint, target, &target.path),
         };
+        let clients = targets.iter().map(client).collect::<Result<_, _>>()?;
         Ok(Self {
             ring,
-            client,
+            clients,
             endpoint,
             local,
             arena: ReadArena::default(),
-            target,
+            targets,
             lines: FxHashMap::default(),
             paths,
             happenings: VecDeque::new(),
@@ -168,39 +164,36 @@ impl Lines {
         })
     }
 
-    /// Dials, on an impaired path if it is somebody's; [`Happening::Established`] follows, or
-    /// [`Happening::Ended`].
-    pub(crate) fn connect(&mut self, path: Option<Owner>) -> anyhow::Result<ConnectionKey> {
+    /// Somebody dials, on an impaired path if it is theirs; [`Happening::Established`] follows, or [`Happening::Ended`]. Of
+    /// several targets those who are counted up are at one after the other.
+    pub(crate) fn connect(&mut self, who: usize, path: Option<Owner>) -> anyhow::Result<ConnectionKey> {
+        let at = who % self.targets.len();
+        let target = &self.targets[at];
         let key = self
             .endpoint
-            .connect(&mut self.client, self.target.address, self.local, &self.target.name)?;
-        self.insert(key, None, path);
+            .connect(&mut self.clients[at], target.address, self.local, &target.name)?;
+        self.insert(key, Line::new(at, None), path);
         Ok(key)
     }
 
     /// As [`Self::connect`], with a path and query of its own.
-    pub(crate) fn connect_to(&mut self, place: &str, path: Option<Owner>) -> anyhow::Result<ConnectionKey> {
-        let mut own = match &self.target.authority {
+    pub(crate) fn connect_to(&mut self, who: usize, place: &str, path: Option<Owner>) -> anyhow::Result<ConnectionKey> {
+        let at = who % self.targets.len();
+        let target = &self.targets[at];
+        let mut own = match &target.authority {
             None => None,
-            Some(authority) => Some(self.endpoint.web_client(
-                Trust::Anyone,
-                WebDial {
-                    authority: authority.clone(),
-                    path: place.to_owned(),
-                    versions: vec![self.target.draft],
-                },
-            )?),
+            Some(_) => Some(web_client(&self.endpoint, target, place)?),
         };
-        let client = own.as_mut().unwrap_or(&mut self.client);
+        let client = own.as_mut().unwrap_or(&mut self.clients[at]);
         let key = self
             .endpoint
-            .connect(client, self.target.address, self.local, &self.target.name)?;
-        self.insert(key, Some(place.to_owned()), path);
+            .connect(client, target.address, self.local, &target.name)?;
+        self.insert(key, Line::new(at, Some(place.to_owned())), path);
         Ok(key)
     }
 
-    fn insert(&mut self, key: ConnectionKey, place: Option<String>, path: Option<Owner>) {
-        self.lines.insert(key, Line::new(place));
+    fn insert(&mut self, key: ConnectionKey, line: Line, path: Option<Owner>) {
+        self.lines.insert(key, line);
         if let (Some(paths), Some(owner)) = (&mut self.paths, path) {
             paths.insert(key, owner);
         }
@@ -283,7 +276,7 @@ impl Lines {
     }
 
     pub(crate) fn draft(&self) -> Version {
-        self.target.draft
+        self.targets[0].draft
     }
 
     /// Writes media to a stream; what congestion control does not take waits. False when too much
@@ -324,7 +317,9 @@ impl Lines {
         let Some(connection) = self.endpoint.get_mut(key) else {
             return true;
         };
-        let sent = driver::send_datagram(connection, self.target.draft, header, payload);
+        let draft = self.targets[0].draft;
+        let put_header = |out: &mut BytesMut| header.encode(draft, out).is_ok();
+        let sent = driver::send_datagram(connection, put_header, payload);
         let is_sent = sent == DatagramSent::Sent;
         self.given_up += u64::from(!is_sent);
         self.endpoint.mark_dirty(key);
@@ -460,7 +455,11 @@ impl Lines {
             Some(session) => session,
             none => {
                 self.happenings.push_back((self.now, key, Happening::Established));
-                none.insert(Session::new(config(&self.target, line.place.as_deref(), connection)?))
+                none.insert(Session::new(config(
+                    &self.targets[line.target],
+                    line.place.as_deref(),
+                    connection,
+                )?))
             }
         };
         driver::read(connection, session, &mut self.arena, 0, READS_MAX);
@@ -508,6 +507,16 @@ pub(crate) struct AckHabit {
     /// So many packets at the latest.
     pub(crate) every: u32,
     pub(crate) delay_max: Duration,
+}
+
+/// What dials a target by WebTransport, at a path.
+fn web_client(endpoint: &Endpoint, target: &Target, path: &str) -> Result<Client, QuicError> {
+    let dial = WebDial {
+        authority: target.authority.clone().unwrap_or_default(),
+        path: path.to_owned(),
+        versions: vec![target.draft],
+    };
+    endpoint.web_client(Trust::Anyone, dial)
 }
 
 /// A publisher that far behind gives the group up.

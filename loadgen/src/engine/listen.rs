@@ -116,7 +116,8 @@ impl Call {
                 };
                 self.end_subscription(at, *id, &why, lines);
             }
-            AnswerEvent::SubscriptionEnd { .. }
+            AnswerEvent::TrackProperties { .. }
+            | AnswerEvent::SubscriptionEnd { .. }
             | AnswerEvent::TrackInfo { .. }
             | AnswerEvent::TrackClosed { .. }
             | AnswerEvent::FetchChunk { .. }

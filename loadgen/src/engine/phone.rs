@@ -28,6 +28,8 @@ pub(super) struct Phones {
     pub(super) by_line: FxHashMap<ConnectionKey, usize>,
     /// Those that may be called, the one that has been free for the longest time first.
     free: VecDeque<usize>,
+    /// How many switches they are at, in turn.
+    switches: usize,
     /// Calls that are over, of which not every phone was told so.
     pub(super) parting: usize,
     /// The phone that is next to keep its line from being idle.
@@ -123,6 +125,7 @@ impl Phones {
             state: PhoneState::Coming,
         };
         Self {
+            switches: sockets.switches(),
             sockets,
             all: numbers.into_iter().enumerate().map(phone).collect(),
             by_line: FxHashMap::default(),
@@ -166,18 +169,25 @@ impl Phones {
         self.parting += 1;
     }
 
-    /// Two phones for a call.
+    /// Two phones for a call, at two switches where there are several.
     pub(super) fn take_two(&mut self) -> Option<[usize; 2]> {
         self.free_up();
-        if self.free.len() < 2 {
-            return None;
-        }
-        Some([self.free.pop_front()?, self.free.pop_front()?])
+        let partner = self.partner()?;
+        let callee = self.free.remove(partner)?;
+        Some([self.free.pop_front()?, callee])
     }
 
     pub(super) fn has_two(&mut self) -> bool {
         self.free_up();
-        self.free.len() >= 2
+        self.partner().is_some()
+    }
+
+    /// Whom the first that is free calls: where in the row.
+    fn partner(&self) -> Option<usize> {
+        let caller = self.free.front()?;
+        let is_partner = |phone: &usize| self.switches == 1 || phone % self.switches != caller % self.switches;
+        let partner = self.free.iter().skip(1).position(is_partner)?;
+        Some(partner + 1)
     }
 
     /// Forgets those at the front that were lost while they were free.

@@ -342,6 +342,7 @@ const ACCEPTED: SubscribeOk = SubscribeOk {
     max_latency_ms: 1000,
     start: None,
     end: None,
+    timescale: None,
 };
 
 /// Tells what publishers are called from what else is drawn for them.

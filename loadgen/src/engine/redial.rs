@@ -46,7 +46,7 @@ impl Shard {
             participant,
             generation: person.generation,
         });
-        if let Ok(line) = self.lines.connect(path) {
+        if let Ok(line) = self.lines.connect(usize::from(participant), path) {
             self.by_line.insert(line, (call, participant));
             person.line = Some(line);
         }

@@ -153,7 +153,7 @@ impl Shard {
                 participant: 0,
                 generation: 0,
             });
-            let line = self.lines.connect_to(&phone.place, path)?;
+            let line = self.lines.connect_to(number, &phone.place, path)?;
             self.parts.controls.dials.fetch_add(1, Ordering::Relaxed);
             phone.line = Some(line);
             phones.by_line.insert(line, number);

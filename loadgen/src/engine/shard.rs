@@ -31,7 +31,8 @@ pub(crate) struct ShardParts {
     /// Among the shards of all processes.
     pub(crate) index: u64,
     pub(crate) load: Arc<Load>,
-    pub(crate) target: Target,
+    /// At least one. Participants are at them in turn.
+    pub(crate) targets: Vec<Target>,
     pub(crate) clock: Clock,
     /// When the run begins, once that is known.
     pub(crate) epoch_ns: u64,
@@ -159,7 +160,7 @@ impl Shard {
         let impairment = parts.load.paths.impairment.clone();
         let paths = impairment.map(|impairment| Paths::new(impairment, parts.load.seed, Instant::now()));
         Ok(Self {
-            lines: Lines::new(parts.target.clone(), connections_max, &ack, paths, parts.clock)?,
+            lines: Lines::new(parts.targets.clone(), connections_max, &ack, paths, parts.clock)?,
             calls: FxHashMap::default(),
             by_line: FxHashMap::default(),
             phones: None,
@@ -436,7 +437,7 @@ impl Shard {
             participant,
             generation,
         });
-        match self.lines.connect(path) {
+        match self.lines.connect(usize::from(participant), path) {
             Ok(line) => {
                 self.by_line.insert(line, (call, participant));
                 if let Some(call) = self.calls.get_mut(&call) {

@@ -11,6 +11,7 @@ mod target;
 
 use std::net::SocketAddr;
 
+use anyhow::Context;
 use moqswitch_relay::net;
 
 use crate::arguments::Flags;
@@ -38,33 +39,41 @@ pub(crate) fn run(scenario: &Scenario, flags: &Flags) -> anyhow::Result<Summary>
         return run_sip(scenario, flags, &cores, &thresholds);
     }
     let has_phones = scenario.phone.is_some();
-    let given = if has_phones {
-        target::both(flags.relay.as_deref(), flags.ws.as_deref())?
+    let mut relays = if has_phones {
+        target::both(&flags.relay, &flags.ws)?
     } else {
-        flags.relay.clone().map(|relay| (relay, String::new()))
+        flags.relay.iter().map(|relay| (relay.clone(), String::new())).collect()
     };
     if has_phones {
         // Each telephone has a socket, and so has a switch in this process for it.
-        raise_file_limit(scenario, if given.is_some() { 1 } else { 2 });
+        raise_file_limit(scenario, if relays.is_empty() { 2 } else { 1 });
     }
-    let own = match given {
-        Some(_) => None,
-        None => Some(Own::start(&cores, has_phones)?),
+    let own = match relays.is_empty() {
+        false => None,
+        true => Some(Own::start(&cores, has_phones)?),
     };
-    let (relay, ws) = match (given, &own) {
-        (Some(given), _) => given,
-        (None, Some(own)) => (own.relay_url(), own.signalling_url().unwrap_or_default()),
-        (None, None) => unreachable!("one of the two was just made"),
-    };
-    let signalling = has_phones.then(|| target::parse_signalling(&ws)).transpose()?;
-    let (target, addresses) = target::parse(&relay, scenario.client.draft)?;
+    if let Some(own) = &own {
+        relays.push((own.relay_url(), own.signalling_url().unwrap_or_default()));
+    }
+    let (mut targets, mut signalling, mut first) = (Vec::new(), Vec::new(), None);
+    for (relay, ws) in &relays {
+        let (target, addresses) = target::parse(relay, scenario.client.draft)?;
+        targets.push(target);
+        first.get_or_insert(addresses);
+        if has_phones {
+            signalling.push(target::parse_signalling(ws)?);
+        }
+    }
+    target::ensure_alike(&targets)?;
+    let plain = |relay: &str| relay.split_once('?').map_or(relay, |(plain, _)| plain).to_owned();
+    let names: Vec<String> = relays.iter().map(|(relay, _)| plain(relay)).collect();
     let plan = Plan {
         scenario,
         flags,
         cores: &cores,
-        loaded: Loaded::Relay { target, signalling },
-        addresses,
-        relay: relay.split_once('?').map_or(&*relay, |(plain, _)| plain),
+        loaded: Loaded::Relay { targets, signalling },
+        addresses: first.context("there is no relay")?,
+        relay: &names.join(" "),
     };
     load(&plan, own, &thresholds)
 }
@@ -85,7 +94,7 @@ fn run_sip(scenario: &Scenario, flags: &Flags, cores: &Cores, thresholds: &[Thre
     let transport = scenario.sip.as_ref().map(|sip| sip.transport).unwrap_or_default();
     let (domain, addresses) = target::parse_sip(&given, transport)?;
     let has_listeners = scenario.sip.as_ref().is_some_and(|sip| sip.listeners > 0);
-    let relay = flags.relay.as_deref().filter(|_| has_listeners);
+    let relay = flags.relay.first().filter(|_| has_listeners);
     let relay = relay
         .map(|relay| target::parse(relay, scenario.client.draft))
         .transpose()?;

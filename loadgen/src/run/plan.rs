@@ -13,18 +13,18 @@ pub(super) struct Plan<'a> {
     pub(super) flags: &'a Flags,
     pub(super) cores: &'a Cores,
     pub(super) loaded: Loaded,
-    /// Of its name.
+    /// Of the name of the first.
     pub(super) addresses: Addresses,
-    /// As it is reported: a URL without its query, which may hold a credential.
+    /// As it is reported: URLs without their queries, which may hold a credential.
     pub(super) relay: &'a str,
 }
 
 /// What is loaded.
 pub(super) enum Loaded {
-    /// A relay, and where telephones register, if there are any.
+    /// Relays, at least one, and where telephones register at each, if there are any.
     Relay {
-        target: Target,
-        signalling: Option<Signalling>,
+        targets: Vec<Target>,
+        signalling: Vec<Signalling>,
     },
     /// A switch, by SIP. Addresses name this domain. Its relay, if somebody listens there.
     Sip { domain: String, relay: Option<Target> },

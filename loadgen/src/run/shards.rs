@@ -207,7 +207,7 @@ impl Shards {
 
     /// A relay that nobody gets through to is none.
     fn check_answered(&mut self, plan: &Plan<'_>) -> anyhow::Result<()> {
-        let Loaded::Relay { target, .. } = &plan.loaded else {
+        let Loaded::Relay { targets, .. } = &plan.loaded else {
             // Who registers finds that out before.
             return Ok(());
         };
@@ -226,7 +226,7 @@ impl Shards {
             waited < ANSWER_MAX && reason.is_none(),
             "no relay answers at {} ({}): {}{}. Is it running there, and does it speak this draft over {}?",
             plan.relay,
-            target.address,
+            targets[0].address,
             reason.unwrap_or_else(|| format!("no handshake within {ANSWER_MAX:?}")),
             plan.addresses,
             if plan.relay.starts_with("https:") {
@@ -288,12 +288,12 @@ impl ShardPlan {
             fresh,
         } = common;
         Ok(match &plan.loaded {
-            Loaded::Relay { target, signalling } => Self::Relay(Box::new(ShardParts {
+            Loaded::Relay { targets, signalling } => Self::Relay(Box::new(ShardParts {
                 index: number,
                 core,
-                phones: phones_of(plan, signalling.as_ref(), number, shards)?,
+                phones: phones_of(plan, signalling, number, shards)?,
                 load,
-                target: target.clone(),
+                targets: targets.clone(),
                 clock,
                 epoch_ns: 0,
                 controls,
@@ -348,13 +348,13 @@ fn telephones_of(plan: &Plan<'_>, number: u64, shards: u64) -> anyhow::Result<Te
 /// The telephones of a shard, among those of all processes.
 fn phones_of(
     plan: &Plan<'_>,
-    signalling: Option<&Signalling>,
+    signalling: &[Signalling],
     number: u64,
     shards: u64,
 ) -> anyhow::Result<Option<PhonesPlan>> {
     let scenario = plan.scenario;
-    let (Some(signalling), Some(phone), Some((talking, idle))) =
-        (signalling, &scenario.phone, scenario.phones_for(shards))
+    let (false, Some(phone), Some((talking, idle))) =
+        (signalling.is_empty(), &scenario.phone, scenario.phones_for(shards))
     else {
         return Ok(None);
     };
@@ -363,8 +363,7 @@ fn phones_of(
     Ok(Some(PhonesPlan {
         talking,
         sockets: SocketsPlan {
-            address: signalling.address,
-            url: signalling.url.clone(),
+            switches: signalling.iter().map(|one| (one.address, one.url.clone())).collect(),
             numbers: (first..first + each).map(|number| number.to_string()).collect(),
             password: plan.flags.password.clone(),
         },

@@ -42,6 +42,17 @@ pub(super) fn parse(relay: &str, draft: u8) -> anyhow::Result<(Target, Addresses
     Ok((target, addresses))
 }
 
+/// Whether one client can reach all of them: each shard has one socket, and one kind of handshake.
+pub(super) fn ensure_alike(targets: &[Target]) -> anyhow::Result<()> {
+    let kind = |target: &Target| (target.address.is_ipv4(), target.authority.is_some());
+    let is_alike = targets.windows(2).all(|pair| kind(&pair[0]) == kind(&pair[1]));
+    anyhow::ensure!(
+        is_alike && targets.len() <= RELAYS_MAX,
+        "several --relay, at most {RELAYS_MAX}, are all moql:// or all https://, and all of IPv4 or all of IPv6"
+    );
+    Ok(())
+}
+
 /// Where telephones register.
 #[derive(Clone, Debug)]
 pub(super) struct Signalling {
@@ -49,20 +60,27 @@ pub(super) struct Signalling {
     pub(super) url: String,
 }
 
-/// URLs of relay and signalling, each made of the other where it was not given.
-pub(super) fn both(relay: Option<&str>, ws: Option<&str>) -> anyhow::Result<Option<(String, String)>> {
+/// URLs of relays with their signalling, each made of the other where it was not given.
+pub(super) fn both(relays: &[String], ws: &[String]) -> anyhow::Result<Vec<(String, String)>> {
+    anyhow::ensure!(
+        relays.is_empty() || ws.is_empty() || relays.len() == ws.len(),
+        "there are {} --relay and {} --ws: give as many, in the same order, or one kind only",
+        relays.len(),
+        ws.len()
+    );
     let authority = |text: &str| -> anyhow::Result<String> {
         let url = url::Url::parse(text).with_context(|| format!("`{text}` is no URL"))?;
         let host = url.host_str().context("the URL names no host")?;
         let port = url.port().unwrap_or(4443);
         Ok(format!("{host}:{port}"))
     };
-    Ok(match (relay, ws) {
-        (Some(relay), Some(ws)) => Some((relay.to_owned(), ws.to_owned())),
-        (Some(relay), None) => Some((relay.to_owned(), format!("ws://{}/ws", authority(relay)?))),
-        (None, Some(ws)) => Some((format!("moql://{}/", authority(ws)?), ws.to_owned())),
-        (None, None) => None,
-    })
+    let pair = |at: usize| match (relays.get(at), ws.get(at)) {
+        (Some(relay), Some(ws)) => Ok((relay.clone(), ws.clone())),
+        (Some(relay), None) => Ok((relay.clone(), format!("ws://{}/ws", authority(relay)?))),
+        (None, Some(ws)) => Ok((format!("moql://{}/", authority(ws)?), ws.clone())),
+        (None, None) => anyhow::bail!("there is no such switch"),
+    };
+    (0..relays.len().max(ws.len())).map(pair).collect()
 }
 
 /// What the URL of the signalling says.
@@ -117,6 +135,9 @@ fn sip_answers(address: SocketAddr) -> io::Result<()> {
     socket.recv(&mut [0; 2048]).map(drop)
 }
 
+/// Participants are told apart by less; more relays would have nobody.
+const RELAYS_MAX: usize = 64;
+
 /// RFC 3261, section 19.1.2.
 const SIP_PORT: u16 = 5060;
 const CONNECT_MAX: Duration = Duration::from_secs(1);
@@ -127,19 +148,20 @@ mod tests {
 
     #[test]
     fn of_relay_and_signalling_one_is_enough() {
-        let urls = |relay: Option<&str>, ws: Option<&str>| both(relay, ws).unwrap();
-        let pair = |relay: &str, ws: &str| Some((relay.to_owned(), ws.to_owned()));
+        let list = |urls: &[&str]| -> Vec<String> { urls.iter().map(|url| (*url).to_owned()).collect() };
+        let urls = |relays: &[&str], ws: &[&str]| both(&list(relays), &list(ws)).unwrap();
+        let pair = |relay: &str, ws: &str| vec![(relay.to_owned(), ws.to_owned())];
         assert_eq!(
-            urls(Some("https://[::1]:9/x"), None),
+            urls(&["https://[::1]:9/x"], &[]),
             pair("https://[::1]:9/x", "ws://[::1]:9/ws")
         );
-        assert_eq!(urls(None, Some("ws://h:9/ws")), pair("moql://h:9/", "ws://h:9/ws"));
-        assert_eq!(
-            urls(Some("moql://a/"), Some("ws://b/ws")),
-            pair("moql://a/", "ws://b/ws")
-        );
-        assert_eq!(urls(None, None), None);
-        assert!(both(Some("nonsense"), None).is_err());
+        assert_eq!(urls(&[], &["ws://h:9/ws"]), pair("moql://h:9/", "ws://h:9/ws"));
+        assert_eq!(urls(&["moql://a/"], &["ws://b/ws"]), pair("moql://a/", "ws://b/ws"));
+        assert_eq!(urls(&[], &[]), []);
+        assert!(both(&list(&["nonsense"]), &[]).is_err());
+        let two = urls(&["moql://a:1/", "moql://b:2/"], &[]);
+        assert_eq!(two[1], ("moql://b:2/".to_owned(), "ws://b:2/ws".to_owned()));
+        assert!(both(&list(&["moql://a/", "moql://b/"]), &list(&["ws://a/ws"])).is_err());
         assert!(parse_signalling("wss://127.0.0.1:9/ws").is_err());
         assert_eq!(
             parse_signalling("ws://127.0.0.1:9/ws").unwrap().address,

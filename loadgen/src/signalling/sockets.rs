@@ -27,9 +27,8 @@ use super::message::{UNREGISTER, Word, register};
 /// What the sockets are opened for.
 #[derive(Clone, Debug)]
 pub(crate) struct SocketsPlan {
-    pub(crate) address: SocketAddr,
-    /// `ws://host:port/path`.
-    pub(crate) url: String,
+    /// Addresses with their URLs, `ws://host:port/path`. The phones are at them in turn.
+    pub(crate) switches: Vec<(SocketAddr, String)>,
     pub(crate) numbers: Vec<String>,
     pub(crate) password: Option<String>,
 }
@@ -65,6 +64,7 @@ pub(crate) enum What {
 
 /// All sockets of a shard.
 pub(crate) struct Sockets {
+    switches: usize,
     phones: Vec<mpsc::Sender<Said>>,
     news: Arc<ArrayQueue<News>>,
     thread: Option<JoinHandle<()>>,
@@ -74,6 +74,7 @@ impl Sockets {
     /// Opens them, and registers each number. `wake` is rung for what is to be looked at.
     pub(crate) fn start(plan: SocketsPlan, core: usize, wake: Waker) -> anyhow::Result<Self> {
         let (phones, inboxes): (Vec<_>, Vec<_>) = plan.numbers.iter().map(|_| mpsc::channel(SAID_MAX)).unzip();
+        let switches = plan.switches.len();
         let news = Arc::new(ArrayQueue::new(NEWS_MAX + plan.numbers.len() * 2));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let bell = Bell {
@@ -88,6 +89,7 @@ impl Sockets {
             })
             .context("no thread for the sockets of phones")?;
         Ok(Self {
+            switches,
             phones,
             news,
             thread: Some(thread),
@@ -97,6 +99,11 @@ impl Sockets {
     /// Says something; false when the phone's socket is gone, or does not take it.
     pub(crate) fn say(&self, phone: usize, said: Said) -> bool {
         self.phones[phone].try_send(said).is_ok()
+    }
+
+    /// How many switches they are at, in turn.
+    pub(crate) fn switches(&self) -> usize {
+        self.switches
     }
 
     pub(crate) fn poll(&self) -> Option<News> {
@@ -172,7 +179,7 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let place = places.acquire().await?;
     let began = Instant::now();
-    let mut socket = time::timeout(OPEN_MAX, open(plan))
+    let mut socket = time::timeout(OPEN_MAX, open(&plan.switches[phone % plan.switches.len()]))
         .await
         .context("no socket in time")??;
     let registers = register(&plan.numbers[phone], plan.password.as_deref());
@@ -223,18 +230,18 @@ async fn serve(
     }
 }
 
-async fn open(plan: &SocketsPlan) -> anyhow::Result<WebSocketStream<TcpStream>> {
-    let stream = TcpStream::connect(plan.address)
+async fn open((address, url): &(SocketAddr, String)) -> anyhow::Result<WebSocketStream<TcpStream>> {
+    let stream = TcpStream::connect(address)
         .await
-        .with_context(|| format!("no switch answers at {}", plan.url))?;
+        .with_context(|| format!("no switch answers at {url}"))?;
     stream.set_nodelay(true)?;
     // There may be ten thousand of them.
     let config = WebSocketConfig::default()
         .read_buffer_size(BUFFER_BYTES)
         .write_buffer_size(0)
         .max_message_size(Some(MESSAGE_BYTES_MAX));
-    let opened = tokio_tungstenite::client_async_with_config(&plan.url, stream, Some(config)).await;
-    let (socket, _) = opened.with_context(|| format!("no WebSocket at {}", plan.url))?;
+    let opened = tokio_tungstenite::client_async_with_config(url, stream, Some(config)).await;
+    let (socket, _) = opened.with_context(|| format!("no WebSocket at {url}"))?;
     Ok(socket)
 }
 

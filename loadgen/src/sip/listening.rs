@@ -46,10 +46,10 @@ impl Listeners {
             every: 2,
             delay_max: Duration::from_millis(25),
         };
-        let mut lines = Lines::new(target, usize::from(count).max(CONNECTIONS_MIN), &ack, None, clock)?;
+        let mut lines = Lines::new(vec![target], usize::from(count).max(CONNECTIONS_MIN), &ack, None, clock)?;
         let mut by_line = FxHashMap::default();
         for listener in 0..usize::from(count) {
-            by_line.insert(lines.connect(None)?, listener);
+            by_line.insert(lines.connect(0, None)?, listener);
         }
         let all = (0..count).map(|_| Listener::default()).collect();
         Ok(Self { lines, all, by_line })

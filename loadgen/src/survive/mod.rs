@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 use std::{io, thread};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 
 use crate::arguments::Flags;
 use crate::disturbance::Disturbance;
@@ -29,7 +29,9 @@ pub(crate) fn survive(
     command: Option<&str>,
     only: &[Disturbance],
 ) -> anyhow::Result<Survival> {
-    let url = flags.relay.as_deref().context("name the relay by --relay")?;
+    let [url] = &flags.relay[..] else {
+        bail!("name the relay by --relay, one: it is the one that is disturbed");
+    };
     ensure!(
         flags.jsonl.is_none() && flags.part.is_none() && flags.threshold.is_empty(),
         "there are several runs: no --jsonl, --part or --threshold"
@@ -171,14 +173,14 @@ impl Link {
             .split_whitespace()
             .nth(2)
             .with_context(|| format!("the link says `{line}`"))?;
-        let url = flags.relay.as_deref().unwrap_or_default();
+        let url = flags.relay.first().map_or("", String::as_str);
         let mut url = url::Url::parse(url)?;
         let address: SocketAddr = address.parse()?;
         url.set_ip_host(address.ip())
             .map_err(|()| anyhow::anyhow!("{url} has no host"))?;
         url.set_port(Some(address.port()))
             .map_err(|()| anyhow::anyhow!("{url} has no port"))?;
-        flags.relay = Some(url.into());
+        flags.relay = vec![url.into()];
         Ok(link)
     }
 }

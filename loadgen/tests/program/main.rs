@@ -7,6 +7,7 @@ mod finished;
 mod merge;
 mod output;
 mod phone;
+mod relays;
 mod replay;
 mod report;
 mod sip;

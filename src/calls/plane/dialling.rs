@@ -109,11 +109,13 @@ impl CallPlane {
         Ok(())
     }
 
-    /// Legs of a number, over all its devices.
+    /// Legs of a number, over all its devices, in calls of other machines as well.
     pub(super) fn legs_of_number(&self, number: &Number) -> usize {
         let devices = self.numbers.get(number).map_or(&[][..], |entry| &entry.devices);
         let devices = devices.iter().filter_map(|session| self.devices.get(session));
-        devices.map(|device| device.legs.len()).sum()
+        devices
+            .map(|device| device.legs.len() + usize::from(device.elsewhere.0))
+            .sum()
     }
 
     /// `by`: the trunk that it comes by.

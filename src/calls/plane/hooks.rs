@@ -1,8 +1,9 @@
 //! Where rules cannot decide, a hook does. Nobody waits for it longer than its rule says.
 
 use crate::action::{Action, HookQuestion};
+use crate::cause::Cause;
 use crate::dialplan::{Hook, Target};
-use crate::event::HookAnswer;
+use crate::event::{HookAnswer, HookDecision};
 use crate::ids::{CallId, HookId};
 
 use super::CallPlane;
@@ -54,6 +55,7 @@ impl CallPlane {
         match answer {
             // What it says may be what the caller dialled.
             HookAnswer::Target(target) => self.go_on(id, target, false),
+            HookAnswer::Decided(decision) => self.carry_out_decision(id, *decision),
             HookAnswer::Reject(cause) => self.fail_attempt(id, cause),
             // Without a fallback it is as if there were no hook: the number's own devices.
             HookAnswer::Failed => {
@@ -62,5 +64,35 @@ impl CallPlane {
                 self.go_on(id, target, is_sent_on);
             }
         }
+    }
+
+    fn carry_out_decision(&mut self, id: CallId, decision: HookDecision) {
+        let HookDecision {
+            target,
+            ring,
+            record,
+            codecs,
+            name,
+        } = decision;
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        if let Some(attempt) = call.attempt.as_mut().filter(|_| ring.is_some()) {
+            attempt.asked = ring;
+        }
+        let caller = call.caller.and_then(|caller| self.legs.get_mut(&caller));
+        if let Some(name) = name {
+            call.from.name = name;
+        }
+        if let Some(leg) = caller {
+            leg.party.name = call.from.name.clone();
+            let allowed = codecs.map_or(leg.codecs, |codecs| leg.codecs.and(codecs));
+            if allowed.is_empty() || leg.speaks.is_some_and(|codec| !allowed.contains(codec)) {
+                return self.fail_attempt(id, Cause::Incompatible);
+            }
+            leg.codecs = allowed;
+        }
+        if let Some(on) = record {
+            self.record(id, on);
+        }
+        self.go_on(id, target, false);
     }
 }

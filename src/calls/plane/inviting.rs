@@ -38,7 +38,8 @@ impl CallPlane {
                 cause = Cause::Forbidden;
                 continue;
             }
-            let is_taken = is_full || (!self.settings.call_waiting && !device.legs.is_empty());
+            let has_calls = !device.legs.is_empty() || device.elsewhere.0 > 0;
+            let is_taken = is_full || (!self.settings.call_waiting && has_calls);
             let has_place = self.has_place_in(session, id) && !self.is_called(session, id);
             if (is_phone && is_taken) || !has_place || !self.invite_device(id, session) {
                 cause = Cause::Busy;

@@ -70,6 +70,8 @@ impl CallPlane {
             rang: None,
             answered: None,
             quality: QualitySummary::default(),
+            last_quality: None,
+            told_quality: None,
             warnings: 0,
             counters: None,
             told: Vec::new(),

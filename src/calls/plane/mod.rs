@@ -15,6 +15,7 @@ mod legs;
 mod queueing;
 mod records;
 mod registrations;
+mod renewing;
 mod requests;
 mod restoring;
 mod settle;

@@ -7,7 +7,7 @@ use crate::cause::Cause;
 use crate::event::MediaEvent;
 use crate::ids::{CallId, LegId};
 use crate::limits::{LEGS_RECORDED_MAX, RECORDS_WAITING_MAX};
-use crate::media::{Counters, Quality, Warning};
+use crate::media::{Counters, LastQuality, Quality, Warning};
 use crate::moment::Now;
 use crate::record::{CallRecord, EndedBy, LegRecord, Times};
 
@@ -24,6 +24,13 @@ pub(super) struct Book {
     waiting: Vec<LegRecord>,
     /// The call, when it is over.
     call: Option<Box<CallRecord>>,
+}
+
+impl Book {
+    /// Is anything of it to be counted yet?
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
 }
 
 impl CallPlane {
@@ -59,7 +66,7 @@ impl CallPlane {
         self.staged.push(Action::Media(MediaAction::Count { leg: leg.id }));
     }
 
-    fn file_leg(&mut self, record: LegRecord) {
+    pub(super) fn file_leg(&mut self, record: LegRecord) {
         let book = self.books.entry(record.call).or_default();
         if book.legs.len() < LEGS_RECORDED_MAX {
             book.legs.push(record.clone());
@@ -87,7 +94,24 @@ impl CallPlane {
             legs: Vec::new(),
             legs_left_out: 0,
         };
-        self.books.entry(id).or_default().call = Some(Box::new(record));
+        let book = self.books.entry(id).or_default();
+        if !book.waiting.is_empty() {
+            let mut so_far = record.clone();
+            so_far.legs = book
+                .legs
+                .iter()
+                .chain(&book.waiting)
+                .take(LEGS_RECORDED_MAX)
+                .cloned()
+                .collect();
+            let known = book.legs.len() + book.waiting.len();
+            let left_out = u32::try_from(known - so_far.legs.len()).unwrap_or(u32::MAX);
+            so_far.legs_left_out = book.legs_left_out.saturating_add(left_out);
+            book.call = Some(Box::new(record));
+            self.report(Report::CallEnded(Box::new(so_far)));
+            return;
+        }
+        book.call = Some(Box::new(record));
         self.file_call(id);
     }
 
@@ -151,6 +175,12 @@ impl CallPlane {
             return;
         }
         leg.quality.add(&quality);
+        let last = LastQuality::of(&quality);
+        leg.last_quality = Some(last);
+        if last.differs(leg.told_quality) {
+            leg.told_quality = Some(last);
+            self.changed.calls.insert(leg.call);
+        }
         let session = leg.session;
         let before = leg.warnings;
         let applying = Warning::ALL.into_iter().filter(|warning| warning.applies(&quality));

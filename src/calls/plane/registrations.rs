@@ -42,6 +42,8 @@ impl CallPlane {
             }
             RegisterEvent::Lost { session } => self.lose(session),
             RegisterEvent::Resume { request, session } => self.resume(request, session),
+            RegisterEvent::Gone { session } => self.remove_device(session, UnregisterReason::Lost),
+            RegisterEvent::Elsewhere { session, legs, is_busy } => self.set_elsewhere(session, (legs, is_busy)),
         }
     }
 
@@ -93,6 +95,7 @@ impl CallPlane {
             expires,
             lost: None,
             legs,
+            elsewhere: (0, false),
             granted: Grants::default(),
             watched: Vec::new(),
         };
@@ -172,6 +175,13 @@ impl CallPlane {
         })
     }
 
+    fn set_elsewhere(&mut self, session: SessionId, elsewhere: (u16, bool)) {
+        if let Some(device) = self.devices.get_mut(&session) {
+            device.elsewhere = elsewhere;
+            self.changed.numbers.insert(device.registration.number.clone());
+        }
+    }
+
     pub(super) fn lose(&mut self, session: SessionId) {
         let Some(device) = self.devices.get_mut(&session) else {
             return;
@@ -210,7 +220,7 @@ impl CallPlane {
     }
 
     /// It is registered for as long as it was: who only comes back again and again is not checked again.
-    fn come_back(&mut self, session: SessionId) {
+    pub(super) fn come_back(&mut self, session: SessionId) {
         let Some(device) = self.devices.get_mut(&session) else {
             return;
         };

@@ -164,10 +164,16 @@ impl CallPlane {
         let devices = entry.devices.iter().filter_map(|session| self.devices.get(session));
         // A trunk is not busy with one call, and has too many to look at each.
         let phones = devices.filter(|device| device.registration.kind == DeviceKind::Phone);
+        let mut is_ringing = false;
+        for (legs, is_busy) in phones.clone().map(|device| device.elsewhere) {
+            if is_busy {
+                return Status::Busy;
+            }
+            is_ringing |= legs > 0;
+        }
         let legs = phones
             .flat_map(|device| &device.legs)
             .filter_map(|leg| self.legs.get(leg));
-        let mut is_ringing = false;
         for leg in legs {
             match (leg.state, leg.role) {
                 (LegState::Up, _) | (_, LegRole::Caller) => return Status::Busy,

@@ -12,6 +12,16 @@ use super::CallPlane;
 use super::state::{Call, Device, Leg, NumberEntry, Wait};
 
 impl CallPlane {
+    /// Who is told of every call.
+    pub fn call_watchers(&self) -> impl Iterator<Item = SessionId> {
+        self.call_watchers.iter().copied()
+    }
+
+    /// The session of a leg.
+    pub fn session_of_leg(&self, id: LegId) -> Option<SessionId> {
+        self.legs.get(&id).map(|leg| leg.session)
+    }
+
     /// A call by its id.
     pub fn call(&self, id: CallId) -> Option<CallView> {
         self.calls.get(&id).map(|call| self.view_of(call, None))
@@ -22,6 +32,11 @@ impl CallPlane {
         let first = after.map_or(0, |CallId(id)| id.saturating_add(1));
         let calls = self.calls.range(CallId(first)..).map(|(_, call)| call);
         calls.take(count).map(|call| self.view_of(call, None)).collect()
+    }
+
+    /// What time it was at the last event.
+    pub fn now(&self) -> crate::moment::Now {
+        self.now
     }
 
     /// How many calls there are.
@@ -216,6 +231,7 @@ impl Leg {
             muted: self.muted,
             is_controlled: self.is_controlled,
             sends: self.choice.sends,
+            quality: self.last_quality,
             start_ms: self.started.unix_ms,
             ring_ms: self.rang.map(|at| at.unix_ms),
             answer_ms: self.answered.map(|at| at.unix_ms),

@@ -9,7 +9,7 @@ use crate::dialplan::{Fallbacks, Target, Trail};
 use crate::event::Registration;
 use crate::grants::Grants;
 use crate::ids::{CallId, HookId, LegId, Number, Payload, RequestId, SessionId, Text};
-use crate::media::{Counters, QualitySummary};
+use crate::media::{Counters, LastQuality, QualitySummary};
 use crate::moment::Now;
 use crate::presence::{AgentState, Status};
 use crate::record::Transferred;
@@ -27,6 +27,8 @@ pub(super) struct Device {
     /// Since when its socket is lost.
     pub(super) lost: Option<Duration>,
     pub(super) legs: Vec<LegId>,
+    /// Those in calls of other machines, and whether one is more than called.
+    pub(super) elsewhere: (u16, bool),
     /// What the relay was told last.
     pub(super) granted: Grants,
     /// Numbers that it watches.
@@ -133,6 +135,9 @@ pub(super) struct Leg {
     pub(super) rang: Option<Now>,
     pub(super) answered: Option<Now>,
     pub(super) quality: QualitySummary,
+    /// The last report, and the one that watchers were told of.
+    pub(super) last_quality: Option<LastQuality>,
+    pub(super) told_quality: Option<LastQuality>,
     /// Warnings in force, a bit each.
     pub(super) warnings: u8,
     pub(super) counters: Option<Counters>,

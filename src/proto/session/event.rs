@@ -139,6 +139,14 @@ pub enum AnswerEvent {
         /// The publisher's preferences. On versions whose message does not say the priority, it is the one asked for.
         ok: SubscribeOk,
     },
+    /// moq-transport, before [`SubscriptionOk`](Self::SubscriptionOk): what the publisher says of the track, as it came. It
+    /// is for subscribers who speak moq-transport too.
+    TrackProperties {
+        /// Our subscription.
+        id: SubscribeId,
+        /// Key-Value-Pairs; may be empty.
+        properties: Bytes,
+    },
     /// SUBSCRIBE_START came (05 and later): the first group that will be delivered is known.
     SubscriptionStart {
         /// Our subscription.
@@ -336,7 +344,7 @@ impl From<SessionEvent> for Event {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct EventQueue {
+pub(crate) struct EventQueue {
     queue: VecDeque<Event>,
     /// What the caller said of groups that may have events in the queue. Emptied with it, so it
     /// never has more entries than calls were made in between.
@@ -350,23 +358,23 @@ enum Override {
 }
 
 impl EventQueue {
-    pub(super) fn push(&mut self, event: impl Into<Event>) {
+    pub(crate) fn push(&mut self, event: impl Into<Event>) {
         self.queue.push_back(event.into());
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.queue.len()
     }
 
-    pub(super) fn set_token(&mut self, stream: StreamId, token: u64) {
+    pub(crate) fn set_token(&mut self, stream: StreamId, token: u64) {
         self.override_group(stream, Override::Token(token));
     }
 
-    pub(super) fn discard_group(&mut self, stream: StreamId) {
+    pub(crate) fn discard_group(&mut self, stream: StreamId) {
         self.override_group(stream, Override::Discarded);
     }
 
-    pub(super) fn poll(&mut self) -> Option<Event> {
+    pub(crate) fn poll(&mut self) -> Option<Event> {
         while let Some(mut event) = self.queue.pop_front() {
             let is_wanted = self.overrides.is_empty() || self.correct(&mut event);
             if self.queue.is_empty() {

@@ -15,20 +15,20 @@
 mod announced;
 mod announcing;
 mod config;
-mod event;
+pub(crate) mod event;
 #[cfg(any(test, feature = "exercise"))]
 pub mod exercise;
 mod handshake;
 mod incoming;
 pub mod limits;
 mod opened;
-mod partial;
+pub(crate) mod partial;
 mod publisher;
 mod requests;
-mod seen;
+pub(crate) mod seen;
 mod subscriber;
-mod subscriptions;
-mod transmit;
+pub(crate) mod subscriptions;
+pub(crate) mod transmit;
 
 use std::collections::VecDeque;
 

@@ -10,7 +10,7 @@ use crate::wire::DecodeError;
 
 /// The unread bytes of a control stream.
 #[derive(Debug)]
-pub(super) enum Input {
+pub(crate) enum Input {
     Received(Bytes),
     Joined(BytesMut),
     /// The same after something was taken off its front, which it still holds.
@@ -18,7 +18,7 @@ pub(super) enum Input {
 }
 
 impl Input {
-    pub(super) fn new(mut partial: BytesMut, data: Bytes) -> Self {
+    pub(crate) fn new(mut partial: BytesMut, data: Bytes) -> Self {
         if partial.is_empty() {
             return Self::Received(data);
         }
@@ -26,16 +26,16 @@ impl Input {
         Self::Joined(partial)
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.as_slice().len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.as_slice().is_empty()
     }
 
     /// The next message, or `None` when more bytes are needed for it.
-    pub(super) fn take<M>(
+    pub(crate) fn take<M>(
         &mut self,
         decode: impl FnOnce(&[u8]) -> Result<(M, usize), DecodeError>,
     ) -> Result<Option<M>, DecodeError> {
@@ -50,7 +50,7 @@ impl Input {
     }
 
     /// What is to be kept until more arrives.
-    pub(super) fn into_partial(self) -> BytesMut {
+    pub(crate) fn into_partial(self) -> BytesMut {
         match self {
             _ if self.is_empty() => BytesMut::new(),
             Self::Received(bytes) => BytesMut::from(&bytes[..]),
@@ -60,7 +60,7 @@ impl Input {
         }
     }
 
-    pub(super) fn into_bytes(self) -> Bytes {
+    pub(crate) fn into_bytes(self) -> Bytes {
         match self {
             Self::Received(bytes) => bytes,
             Self::Joined(bytes) | Self::Shortened(bytes) => bytes.freeze(),

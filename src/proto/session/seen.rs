@@ -4,14 +4,14 @@
 //! stream go when it ends, and its late bytes still be known for what they are.
 
 #[derive(Debug)]
-pub(super) struct SeenSet {
+pub(crate) struct SeenSet {
     /// Inclusive, ascending, with at least one number between two of them.
     ranges: Vec<(u64, u64)>,
     ranges_max: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sighting {
+pub(crate) enum Sighting {
     New,
     Repeated,
     /// New, but there is no room to remember it.
@@ -19,14 +19,14 @@ pub(super) enum Sighting {
 }
 
 impl SeenSet {
-    pub(super) fn new(ranges_max: usize) -> Self {
+    pub(crate) fn new(ranges_max: usize) -> Self {
         Self {
             ranges: Vec::new(),
             ranges_max,
         }
     }
 
-    pub(super) fn insert(&mut self, number: u64) -> Sighting {
+    pub(crate) fn insert(&mut self, number: u64) -> Sighting {
         let index = match self.ranges.last_mut() {
             Some((_, end)) if end.checked_add(1) == Some(number) => {
                 *end = number;

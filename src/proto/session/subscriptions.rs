@@ -10,7 +10,7 @@ use super::limits::SUBSCRIPTIONS_ENDED_MAX;
 use crate::wire::{StreamId, SubscribeId};
 
 #[derive(Debug, Default)]
-pub(super) struct Subscriptions {
+pub(crate) struct Subscriptions {
     next_id: u64,
     live: FxHashMap<SubscribeId, Subscription>,
     /// Finished by the publisher, oldest first: a group stream can arrive after the FIN of the
@@ -27,11 +27,11 @@ struct Subscription {
 
 impl Subscriptions {
     /// The id the next one gets. Ids are never reused (draft "SUBSCRIBE").
-    pub(super) fn next_id(&self) -> SubscribeId {
+    pub(crate) fn next_id(&self) -> SubscribeId {
         SubscribeId(self.next_id)
     }
 
-    pub(super) fn insert(&mut self, stream: StreamId) -> SubscribeId {
+    pub(crate) fn insert(&mut self, stream: StreamId) -> SubscribeId {
         let id = self.next_id();
         self.next_id += 1;
         let subscription = Subscription {
@@ -42,22 +42,22 @@ impl Subscriptions {
         id
     }
 
-    pub(super) fn stream(&self, id: SubscribeId) -> Option<StreamId> {
+    pub(crate) fn stream(&self, id: SubscribeId) -> Option<StreamId> {
         self.live.get(&id)?.stream
     }
 
     /// Whether groups and datagrams of it are wanted.
-    pub(super) fn contains(&self, id: SubscribeId) -> bool {
+    pub(crate) fn contains(&self, id: SubscribeId) -> bool {
         self.live.contains_key(&id)
     }
 
     /// How many have their stream open.
-    pub(super) fn open_count(&self) -> usize {
+    pub(crate) fn open_count(&self) -> usize {
         self.live.len() - self.ended.len()
     }
 
     /// False when there is no such subscription.
-    pub(super) fn add_group(&mut self, id: SubscribeId, group: StreamId) -> bool {
+    pub(crate) fn add_group(&mut self, id: SubscribeId, group: StreamId) -> bool {
         match self.live.get_mut(&id) {
             Some(subscription) => {
                 subscription.groups.push(group);
@@ -67,7 +67,7 @@ impl Subscriptions {
         }
     }
 
-    pub(super) fn remove_group(&mut self, id: SubscribeId, group: StreamId) {
+    pub(crate) fn remove_group(&mut self, id: SubscribeId, group: StreamId) {
         if let Some(subscription) = self.live.get_mut(&id)
             && let Some(index) = subscription.groups.iter().position(|stream| *stream == group)
         {
@@ -76,7 +76,7 @@ impl Subscriptions {
     }
 
     /// The publisher finished. Stragglers are still accepted until the caller or age ends that.
-    pub(super) fn end(&mut self, id: SubscribeId) {
+    pub(crate) fn end(&mut self, id: SubscribeId) {
         if let Some(subscription) = self.live.get_mut(&id)
             && subscription.stream.take().is_some()
         {
@@ -90,7 +90,7 @@ impl Subscriptions {
     }
 
     /// Forgets it. Returns its stream if that is open, and its group streams.
-    pub(super) fn remove(&mut self, id: SubscribeId) -> (Option<StreamId>, SmallVec<[StreamId; 2]>) {
+    pub(crate) fn remove(&mut self, id: SubscribeId) -> (Option<StreamId>, SmallVec<[StreamId; 2]>) {
         let Some(subscription) = self.live.remove(&id) else {
             return (None, SmallVec::new());
         };
@@ -100,7 +100,7 @@ impl Subscriptions {
         (subscription.stream, subscription.groups)
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.live.clear();
         self.ended.clear();
     }

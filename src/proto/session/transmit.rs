@@ -45,7 +45,7 @@ pub enum Transmit {
 
 /// Transmits that wait to be taken. Consecutive messages for one stream become one write.
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
+pub(crate) struct Outbox {
     queue: VecDeque<Queued>,
 }
 
@@ -60,7 +60,7 @@ enum Queued {
 }
 
 impl Outbox {
-    pub(super) fn poll(&mut self) -> Option<Transmit> {
+    pub(crate) fn poll(&mut self) -> Option<Transmit> {
         Some(match self.queue.pop_front()? {
             Queued::Write { stream, data, fin } => Transmit::Write {
                 stream,
@@ -72,7 +72,7 @@ impl Outbox {
     }
 
     /// Queues what `encode` appends. When it fails nothing is queued.
-    pub(super) fn write(
+    pub(crate) fn write(
         &mut self,
         stream: StreamId,
         encode: impl FnOnce(&mut BytesMut) -> Result<(), EncodeError>,
@@ -98,7 +98,7 @@ impl Outbox {
         Ok(())
     }
 
-    pub(super) fn finish(&mut self, stream: StreamId) {
+    pub(crate) fn finish(&mut self, stream: StreamId) {
         if let Some(Queued::Write { stream: last, fin, .. }) = self.queue.back_mut()
             && *last == stream
         {
@@ -112,16 +112,16 @@ impl Outbox {
         });
     }
 
-    pub(super) fn reset(&mut self, stream: StreamId, code: ErrorCode) {
+    pub(crate) fn reset(&mut self, stream: StreamId, code: ErrorCode) {
         self.queue.push_back(Queued::Other(Transmit::Reset { stream, code }));
     }
 
-    pub(super) fn stop_sending(&mut self, stream: StreamId, code: ErrorCode) {
+    pub(crate) fn stop_sending(&mut self, stream: StreamId, code: ErrorCode) {
         self.queue
             .push_back(Queued::Other(Transmit::StopSending { stream, code }));
     }
 
-    pub(super) fn close(&mut self, code: ErrorCode, reason: String) {
+    pub(crate) fn close(&mut self, code: ErrorCode, reason: String) {
         self.queue.push_back(Queued::Other(Transmit::Close { code, reason }));
     }
 }

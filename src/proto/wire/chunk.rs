@@ -11,6 +11,7 @@
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
+use super::object::{NORMAL, ObjectHeader};
 use super::{DecodeError, FrameForm, FrameHeader};
 
 /// Where one frame header sits in a chunk, and what it says.
@@ -18,12 +19,14 @@ use super::{DecodeError, FrameForm, FrameHeader};
 pub struct FrameMark {
     /// Byte offset of the header in the chunk.
     pub offset: u32,
-    /// Bytes of the header, 1 to 16. The payload begins behind them.
-    pub header_bytes: u8,
+    /// Bytes of the header: 1 to 16, of objects with their properties more. The payload begins behind them.
+    pub header_bytes: u16,
     /// Absolute, in units of the track's timescale. On a Plain upstream the arrival time.
     pub timestamp: u64,
     /// Payload bytes of the whole frame, which may go on beyond this chunk.
     pub size: u64,
+    /// No frame, but an object that says where the group or the track ends. Peers of moq-lite are not told of it.
+    pub is_end: bool,
 }
 
 /// A run of bytes of one group.
@@ -46,6 +49,8 @@ pub struct GroupParser {
     /// Payload bytes still to come of the frame being received.
     payload_left: u64,
     timestamp: u64,
+    /// Units per second of the timestamps in properties of objects; without it they do not count.
+    timescale: Option<u64>,
 }
 
 impl GroupParser {
@@ -56,23 +61,32 @@ impl GroupParser {
             partial_header: BytesMut::new(),
             payload_left: 0,
             timestamp: 0,
+            timescale: None,
+        }
+    }
+
+    /// The same for objects of a track that says how many units per second the timestamps in their properties count.
+    pub fn with_timescale(form: FrameForm, timescale: Option<u64>) -> Self {
+        Self {
+            timescale,
+            ..Self::new(form)
         }
     }
 
     /// Takes the next bytes of the group's stream. `None` when they end inside a header.
     ///
     /// A Plain stream carries no timestamps: its frames get `arrival_timestamp`, in
-    /// milliseconds.
+    /// milliseconds. Objects that say none get the same. Their timestamps are in [`OBJECT_TIMESCALE`].
     pub fn push(&mut self, data: Bytes, arrival_timestamp: u64) -> Result<Option<Chunk>, DecodeError> {
         let mut bytes = self.join_partial_header(data);
         let mut marks = SmallVec::new();
         let mut offset = self.skip_payload(0, bytes.len());
 
         while offset < bytes.len() {
-            match FrameHeader::decode(self.form, &bytes[offset..]) {
-                Ok((header, header_bytes)) => {
-                    marks.push(self.begin_frame(&header, offset, header_bytes, arrival_timestamp)?);
-                    offset = self.skip_payload(offset + header_bytes, bytes.len());
+            match self.begin_frame(&bytes[offset..], offset, arrival_timestamp) {
+                Ok(mark) => {
+                    offset = self.skip_payload(offset + usize::from(mark.header_bytes), bytes.len());
+                    marks.push(mark);
                 }
                 Err(DecodeError::Truncated) => {
                     self.partial_header.extend_from_slice(&bytes[offset..]);
@@ -105,26 +119,39 @@ impl GroupParser {
         joined.freeze()
     }
 
-    fn begin_frame(
-        &mut self,
-        header: &FrameHeader,
-        offset: usize,
-        header_bytes: usize,
-        arrival_timestamp: u64,
-    ) -> Result<FrameMark, DecodeError> {
-        self.timestamp = match self.form {
-            FrameForm::Plain => arrival_timestamp,
-            FrameForm::Timed => self
-                .timestamp
-                .checked_add_signed(header.timestamp_delta)
-                .ok_or(DecodeError::Invalid("frame timestamp below zero"))?,
+    #[inline]
+    fn begin_frame(&mut self, input: &[u8], offset: usize, arrival_timestamp: u64) -> Result<FrameMark, DecodeError> {
+        let (size, header_bytes, is_end) = match self.form {
+            FrameForm::Plain => {
+                let (header, used) = FrameHeader::decode(FrameForm::Plain, input)?;
+                self.timestamp = arrival_timestamp;
+                (header.size, used, false)
+            }
+            FrameForm::Timed => {
+                let (header, used) = FrameHeader::decode(FrameForm::Timed, input)?;
+                self.timestamp = self
+                    .timestamp
+                    .checked_add_signed(header.timestamp_delta)
+                    .ok_or(DecodeError::Invalid("frame timestamp below zero"))?;
+                (header.size, used, false)
+            }
+            FrameForm::Objects | FrameForm::BareObjects => {
+                let (header, used) = ObjectHeader::decode(self.form == FrameForm::Objects, input)?;
+                let said = header.timestamp.zip(self.timescale);
+                self.timestamp = said.map_or_else(
+                    || rescaled(arrival_timestamp, PLAIN_TIMESCALE),
+                    |(timestamp, timescale)| rescaled(timestamp, timescale),
+                );
+                (header.size, used, header.status != NORMAL)
+            }
         };
-        self.payload_left = header.size;
+        self.payload_left = size;
         Ok(FrameMark {
             offset: u32::try_from(offset).map_err(|_| DecodeError::TooLarge("chunk"))?,
-            header_bytes: u8::try_from(header_bytes).map_err(|_| DecodeError::TooLarge("frame header"))?,
+            header_bytes: u16::try_from(header_bytes).map_err(|_| DecodeError::TooLarge("frame header"))?,
             timestamp: self.timestamp,
-            size: header.size,
+            size,
+            is_end,
         })
     }
 
@@ -162,9 +189,10 @@ impl GroupWriter {
             .expect("delta and size are within the varint range");
         let mark = FrameMark {
             offset: 0,
-            header_bytes: u8::try_from(head.len()).expect("at most two varints"),
+            header_bytes: u16::try_from(head.len()).expect("at most two varints"),
             timestamp,
             size: header.size,
+            is_end: false,
         };
         head.extend_from_slice(&payload[..joined_bytes]);
         let first = Chunk {
@@ -225,25 +253,40 @@ impl Transcoder {
             out(chunk.bytes.slice(..first));
         }
         for (index, mark) in chunk.marks.iter().enumerate() {
-            let payload_start = mark.offset as usize + usize::from(mark.header_bytes);
+            let head_start = mark.offset as usize;
+            let payload_start = head_start + usize::from(mark.header_bytes);
             let payload_end = chunk
                 .marks
                 .get(index + 1)
                 .map_or(chunk.bytes.len(), |next| next.offset as usize);
-            self.push_frame(mark, chunk.bytes.slice(payload_start..payload_end), out);
+            let head = (chunk.form, chunk.bytes.slice(head_start..payload_start));
+            self.push_frame(mark, head, chunk.bytes.slice(payload_start..payload_end), out);
         }
     }
 
-    fn push_frame(&mut self, mark: &FrameMark, payload: Bytes, out: &mut impl FnMut(Bytes)) {
+    fn push_frame(&mut self, mark: &FrameMark, head: (FrameForm, Bytes), payload: Bytes, out: &mut impl FnMut(Bytes)) {
+        if mark.is_end && !self.form.is_of_objects() {
+            self.in_range = false;
+            return;
+        }
         self.in_range =
             self.frame_index >= self.frame_start && self.frame_end.is_none_or(|end| self.frame_index <= end);
         self.frame_index += 1;
         if !self.in_range {
             return;
         }
-        // Deltas start from 0 in each group (FRAME, "Timestamp Delta"), and so they do in a
-        // group that is served from a later frame on. A timestamp that a zigzag varint
-        // cannot carry is held at the last one that it can.
+        out(match self.form.is_of_objects() {
+            true => object_head(mark, &head),
+            false => self.frame_head(mark),
+        });
+        if !payload.is_empty() {
+            out(payload);
+        }
+    }
+
+    /// Deltas start from 0 in each group (FRAME, "Timestamp Delta"), and so they do in a group that is served from a
+    /// later frame on. A timestamp that a zigzag varint cannot carry is held at the last one that it can.
+    fn frame_head(&mut self, mark: &FrameMark) -> Bytes {
         let timestamp = mark.timestamp.min(TIMESTAMP_MAX);
         let header = FrameHeader {
             timestamp_delta: timestamp.cast_signed() - self.timestamp.cast_signed(),
@@ -254,12 +297,40 @@ impl Transcoder {
         header
             .encode(self.form, &mut head)
             .expect("delta and size are within the varint range");
-        out(head.freeze());
-        if !payload.is_empty() {
-            out(payload);
-        }
+        head.freeze()
     }
 }
+
+/// The head of an object with properties, from that of a frame or of an object. Frames of moq-lite are the objects from 0
+/// on, without gaps.
+fn object_head(mark: &FrameMark, (form, bytes): &(FrameForm, Bytes)) -> Bytes {
+    let header = match form {
+        FrameForm::Objects => return bytes.clone(),
+        FrameForm::BareObjects => {
+            ObjectHeader::decode(false, bytes).map_or_else(|_| ObjectHeader::default(), |it| it.0)
+        }
+        FrameForm::Plain | FrameForm::Timed => ObjectHeader {
+            timestamp: Some(mark.timestamp),
+            size: mark.size,
+            ..ObjectHeader::default()
+        },
+    };
+    let mut head = BytesMut::with_capacity(FRAME_HEADER_BYTES_MAX);
+    header.encode(&mut head);
+    head.freeze()
+}
+
+/// A timestamp of so many units per second in [`OBJECT_TIMESCALE`].
+pub fn rescaled(timestamp: u64, timescale: u64) -> u64 {
+    let scaled = u128::from(timestamp) * u128::from(OBJECT_TIMESCALE) / u128::from(timescale.max(1));
+    u64::try_from(scaled).unwrap_or(u64::MAX)
+}
+
+/// Units per second of the timestamps of objects, whatever their track counts in.
+pub const OBJECT_TIMESCALE: u64 = 1_000_000;
+
+/// Units per second of the time of arrival.
+const PLAIN_TIMESCALE: u64 = 1000;
 
 /// Payload up to so many bytes is copied behind its header.
 const JOINED_BYTES_MAX: usize = 512;
@@ -389,5 +460,57 @@ mod tests {
         };
         header.encode(FrameForm::Timed, &mut out).unwrap();
         assert!(GroupParser::new(FrameForm::Timed).push(out.freeze(), 0).is_err());
+    }
+
+    #[test]
+    fn objects_become_frames_and_frames_objects() {
+        let mut bytes = BytesMut::new();
+        // Ids 0, 2 and 3, then the end of the group; the second has a property that is none of ours.
+        bytes.extend_from_slice(&[
+            0, 2, 0x10, 20, 1, b'a', 1, 4, 0x0b, 2, 7, 7, 2, b'b', b'c', 0, 0, 0, 0, 0, 0, 0, 3,
+        ]);
+        let bytes = bytes.freeze();
+        for step in 1..=bytes.len() {
+            let mut parser = GroupParser::with_timescale(FrameForm::Objects, Some(1000));
+            let mut chunks = Vec::new();
+            for piece in bytes.chunks(step) {
+                chunks.extend(parser.push(Bytes::copy_from_slice(piece), 5).unwrap());
+            }
+            assert!(parser.is_at_boundary());
+            assert_eq!(joined(&chunks), bytes.to_vec());
+            assert!(Transcoder::new(FrameForm::Objects, 0, None).is_identity(chunks[0].form));
+            let timed = transcoded(&chunks, FrameForm::Timed);
+            assert_eq!(
+                timed,
+                group(FrameForm::Timed, &[(20_000, b"a"), (5000, b"bc"), (5000, b"")]).to_vec()
+            );
+        }
+        let chunks = parse(
+            FrameForm::Timed,
+            &group(FrameForm::Timed, &[(20, b"a"), (21, b"")]),
+            2,
+            0,
+        );
+        assert_eq!(
+            transcoded(&chunks, FrameForm::Objects),
+            [0, 2, 0x10, 20, 1, b'a', 0, 2, 0x10, 21, 0, 0]
+        );
+    }
+
+    #[test]
+    fn objects_without_properties_keep_their_ids_and_ends() {
+        let bytes = Bytes::from_static(&[4, 1, b'a', 2, 0, 3]);
+        let chunks = parse(FrameForm::BareObjects, &bytes, 1, 9);
+        assert_eq!(transcoded(&chunks, FrameForm::Objects), [4, 0, 1, b'a', 2, 0, 0, 3]);
+        assert_eq!(transcoded(&chunks, FrameForm::Plain), [1, b'a']);
+    }
+
+    fn transcoded(chunks: &[Chunk], form: FrameForm) -> Vec<u8> {
+        let mut transcoder = Transcoder::new(form, 0, None);
+        let mut out = Vec::new();
+        for chunk in chunks {
+            transcoder.push(chunk, &mut |piece| out.extend_from_slice(&piece));
+        }
+        out
     }
 }

@@ -281,6 +281,7 @@ fn add_subscribe_responses(seeds: &mut Seeds) {
         max_latency_ms: 5000,
         start: Some(GroupSequence(7)),
         end: None,
+        timescale: None,
     };
     let drop = SubscribeResponse::Drop {
         start: GroupSequence(1),

@@ -28,6 +28,9 @@ impl FrameHeader {
     /// Appends the header. `TooLarge` above [`FRAME_BYTES_MAX`].
     #[inline]
     pub fn encode(&self, form: FrameForm, out: &mut BytesMut) -> Result<(), EncodeError> {
+        if form.is_of_objects() {
+            return Err(EncodeError::NotInVersion("frame that is no object"));
+        }
         if self.size > FRAME_BYTES_MAX {
             return Err(EncodeError::TooLarge("frame"));
         }
@@ -47,6 +50,9 @@ impl FrameHeader {
                 let (delta, used) = varint::get(input)?;
                 (unzigzag(delta), used)
             }
+            FrameForm::Objects | FrameForm::BareObjects => {
+                return Err(DecodeError::Invalid("frame that is no object"));
+            }
         };
         let (size, size_bytes) = varint::get(input.get(delta_bytes..).unwrap_or_default())?;
         if size > FRAME_BYTES_MAX {
@@ -59,7 +65,7 @@ impl FrameHeader {
     #[inline]
     pub fn encoded_len(&self, form: FrameForm) -> usize {
         let delta_bytes = match form {
-            FrameForm::Plain => 0,
+            FrameForm::Plain | FrameForm::Objects | FrameForm::BareObjects => 0,
             FrameForm::Timed => varint::len(zigzag(self.timestamp_delta)),
         };
         delta_bytes + varint::len(self.size)

@@ -37,6 +37,8 @@ pub struct SubscribeOk {
     pub start: Option<GroupSequence>,
     /// Inclusive; `None`: unbounded.
     pub end: Option<GroupSequence>,
+    /// Units per second of the timestamps. On the wire of moq-transport alone; `None`: not said.
+    pub timescale: Option<u64>,
 }
 
 /// One message of a publisher on a Subscribe Stream.
@@ -154,6 +156,7 @@ impl SubscribeOk {
             max_latency_ms: 0,
             start: None,
             end: None,
+            timescale: None,
         })
     }
 
@@ -165,6 +168,7 @@ impl SubscribeOk {
             max_latency_ms: body.integer()?,
             start: body.offset_sequence()?,
             end: body.offset_sequence()?,
+            timescale: None,
         })
     }
 }
@@ -199,6 +203,7 @@ mod tests {
             max_latency_ms: 100,
             start: Some(GroupSequence(7)),
             end: None,
+            timescale: None,
         };
         fixture(&OLD, SubscribeResponse::Ok(ok), &[0, 6, 200, 1, 0x40, 100, 8, 0]);
         let drop = SubscribeResponse::Drop {
@@ -233,6 +238,7 @@ mod tests {
                 max_latency_ms: 0,
                 start: None,
                 end: None,
+                timescale: None,
             })
         };
         fixture(&[Version::Lite01], ok(200), &[1, 200]);

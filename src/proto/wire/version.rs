@@ -23,6 +23,8 @@ pub enum Version {
     Lite05,
     /// draft-lcurley-moq-lite-06, the newest.
     Lite06,
+    /// draft-ietf-moq-transport-18: not moq-lite, but the IETF's. Its messages are in [`ietf`](crate::ietf).
+    Moqt18,
 }
 
 /// How frames are headed inside a group.
@@ -32,6 +34,18 @@ pub enum FrameForm {
     Plain,
     /// 05 and 06: zigzag timestamp delta, size, payload.
     Timed,
+    /// moq-transport: objects of a subgroup with properties.
+    Objects,
+    /// moq-transport: objects of a subgroup without properties. Received, never sent.
+    BareObjects,
+}
+
+impl FrameForm {
+    /// Whether it is one of moq-transport.
+    #[inline]
+    pub fn is_of_objects(self) -> bool {
+        matches!(self, Self::Objects | Self::BareObjects)
+    }
 }
 
 impl Version {
@@ -41,7 +55,10 @@ impl Version {
     /// Those that are agreed on in band, newest first.
     pub const IN_BAND: [Version; 3] = [Version::Lite02, Version::Lite01, Version::Gomoqt];
 
-    /// All of both, newest first.
+    /// Those of the IETF's moq-transport, newest first. Offered behind those of moq-lite.
+    pub const TRANSPORT: [Version; 1] = [Version::Moqt18];
+
+    /// All of moq-lite, newest first.
     pub const EVERY: [Version; 7] = [
         Version::Lite06,
         Version::Lite05,
@@ -51,6 +68,23 @@ impl Version {
         Version::Lite01,
         Version::Gomoqt,
     ];
+
+    /// All that are spoken here, in the order in which they are offered.
+    pub const SPOKEN: [Version; 8] = [
+        Version::Lite06,
+        Version::Lite05,
+        Version::Lite04,
+        Version::Lite03,
+        Version::Lite02,
+        Version::Lite01,
+        Version::Gomoqt,
+        Version::Moqt18,
+    ];
+
+    /// Whether it is a draft of the IETF's moq-transport.
+    pub fn is_transport(self) -> bool {
+        self == Version::Moqt18
+    }
 
     /// The ALPN token (draft "Session"). Those of [`IN_BAND`](Self::IN_BAND) share theirs, with each
     /// other or with moq-transport-14.
@@ -64,7 +98,8 @@ impl Version {
 
     /// The version that an ALPN token names.
     pub fn from_alpn(alpn: &[u8]) -> Option<Version> {
-        Self::ALL.into_iter().find(|version| version.alpn() == alpn)
+        let mut named = Self::ALL.into_iter().chain(Self::TRANSPORT);
+        named.find(|version| version.alpn() == alpn)
     }
 
     /// The newest version that may be agreed on in band under an ALPN token.
@@ -97,6 +132,7 @@ impl Version {
             Version::Lite04 => "moq-lite-04",
             Version::Lite05 => "moq-lite-05",
             Version::Lite06 => "moq-lite-06",
+            Version::Moqt18 => "moqt-18",
         }
     }
 
@@ -140,7 +176,7 @@ impl Version {
 
     /// FETCH: one group on request.
     pub fn has_fetch(self) -> bool {
-        self >= Version::Lite03
+        self >= Version::Lite03 && !self.is_transport()
     }
 
     /// PROBE: estimates of the bitrate on request.
@@ -158,9 +194,9 @@ impl Version {
         self >= Version::Lite05
     }
 
-    /// The Track Stream, SUBSCRIBE_START/END and timestamps in frames.
+    /// The Track Stream, SUBSCRIBE_START/END and timestamps in frames. moq-transport says in SUBSCRIBE_OK what a track is.
     pub fn has_track_stream(self) -> bool {
-        self >= Version::Lite05
+        self >= Version::Lite05 && !self.is_transport()
     }
 
     /// ANNOUNCE_OK before the announcements, which leave the sender's own hop out.
@@ -190,7 +226,7 @@ impl Version {
 
     /// SUBSCRIBE, SUBSCRIBE_UPDATE, FETCH and GROUP carry frame indices.
     pub fn has_frame_bounds(self) -> bool {
-        self >= Version::Lite06
+        self == Version::Lite06
     }
 
     /// ANNOUNCE_REQUEST carries the hop whose announcements are not wanted.
@@ -203,12 +239,20 @@ impl Version {
         self.has_delivery_preferences() && self <= Version::Lite05
     }
 
+    /// Units per second of timestamps in tracks that do not say it, which are times of arrival.
+    pub fn plain_timescale(self) -> u64 {
+        match self.is_transport() {
+            true => 1_000_000,
+            false => 1000,
+        }
+    }
+
     /// How frames are headed inside its groups.
     pub fn frame_form(self) -> FrameForm {
-        if self >= Version::Lite05 {
-            FrameForm::Timed
-        } else {
-            FrameForm::Plain
+        match self {
+            Version::Moqt18 => FrameForm::Objects,
+            Version::Lite05 | Version::Lite06 => FrameForm::Timed,
+            _ => FrameForm::Plain,
         }
     }
 }
@@ -231,7 +275,7 @@ mod tests {
 
     #[test]
     fn alpn_tokens_name_each_draft_and_nothing_else() {
-        for version in Version::ALL {
+        for version in Version::ALL.into_iter().chain(Version::TRANSPORT) {
             assert_eq!(Version::from_alpn(version.alpn()), Some(version));
             assert_eq!(version.to_string().as_bytes(), version.alpn());
         }
@@ -255,6 +299,8 @@ mod tests {
         assert!(Version::EVERY.windows(2).all(|pair| pair[0] > pair[1]));
         assert_eq!(Version::EVERY[..4], Version::ALL);
         assert_eq!(Version::EVERY[4..], Version::IN_BAND);
+        assert_eq!(Version::SPOKEN[..7], Version::EVERY);
+        assert_eq!(Version::SPOKEN[7..], Version::TRANSPORT);
     }
 
     #[test]

@@ -702,6 +702,7 @@ fn leg(call: &CallView, number: u16, codec: Codec) -> LegView {
         muted: false,
         is_controlled: false,
         sends: Some(sends),
+        quality: None,
         start_ms: 0,
         ring_ms: None,
         answer_ms: None,

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use moqswitch_proto::session::{Session, Transmit};
+use moqswitch_proto::peer::Drive;
+use moqswitch_proto::session::Transmit;
 use moqswitch_proto::wire::{ErrorCode, StreamId, Written};
 
 use super::Carry;
@@ -62,7 +63,7 @@ impl Backlog {
     /// Does what a session wants done on its connection, in order. False when that is nothing.
     ///
     /// After an error the rest is still in the session: the caller may call again.
-    pub fn transmit(&mut self, session: &mut Session, connection: &mut impl Carry) -> Result<bool, BacklogFull> {
+    pub fn transmit(&mut self, session: &mut impl Drive, connection: &mut impl Carry) -> Result<bool, BacklogFull> {
         let mut has_spoken = false;
         while let Some(transmit) = session.poll_transmit() {
             has_spoken = true;
@@ -107,7 +108,7 @@ impl Backlog {
     /// nothing waits any more, and the session knows.
     pub fn poll_writable(
         &mut self,
-        session: &mut Session,
+        session: &mut impl Drive,
         connection: &mut impl Carry,
     ) -> Option<(StreamId, Option<ErrorCode>)> {
         let (stream, stopped) = connection.poll_writable()?;

@@ -1,21 +1,20 @@
 //! A group of one frame as a datagram.
 
 use bytes::BytesMut;
-use moqswitch_proto::wire::{DatagramHeader, DatagramSent, Version};
+use moqswitch_proto::wire::DatagramSent;
 
 use super::Carry;
 
-/// Sends a frame as a datagram, if it can leave at once.
+/// Sends a frame as a datagram, if it can leave at once. `put_header` writes what stands before its payload; false when it cannot.
 pub fn send_datagram(
     connection: &mut impl Carry,
-    version: Version,
-    header: &DatagramHeader,
+    put_header: impl FnOnce(&mut BytesMut) -> bool,
     payload: &[u8],
 ) -> DatagramSent {
     let head = connection.datagram_head();
-    let mut datagram = BytesMut::with_capacity(head.len() + DatagramHeader::BYTES_MAX + payload.len());
+    let mut datagram = BytesMut::with_capacity(head.len() + HEADER_BYTES + payload.len());
     datagram.extend_from_slice(head);
-    if header.encode(version, &mut datagram).is_err() {
+    if !put_header(&mut datagram) {
         return DatagramSent::TooLarge;
     }
     datagram.extend_from_slice(payload);
@@ -29,3 +28,6 @@ pub fn send_datagram(
         DatagramSent::Full
     }
 }
+
+/// Of moq-lite three integers; of moq-transport two, and a timestamp as a property.
+const HEADER_BYTES: usize = 40;

@@ -1,6 +1,6 @@
 //! From the connection into the session.
 
-use moqswitch_proto::session::Session;
+use moqswitch_proto::peer::Drive;
 use moqswitch_proto::wire::Read;
 
 use crate::quic::ReadArena;
@@ -13,7 +13,7 @@ use super::Carry;
 /// `arrival_timestamp_ms` is for frames of drafts that carry no timestamps.
 pub fn read(
     connection: &mut impl Carry,
-    session: &mut Session,
+    session: &mut impl Drive,
     arena: &mut ReadArena,
     arrival_timestamp_ms: u64,
     reads_max: usize,

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use moqswitch_proto::wire::{DatagramHeader, DatagramSent, GroupSequence, SubscribeId, Version, stream_error};
 use moqswitch_proto::wire::{ErrorCode, Read, StreamId, Written};
 
@@ -98,7 +98,8 @@ fn a_datagram_has_its_head_and_is_no_longer_than_the_path_carries() {
 }
 
 fn send(connection: &mut Connection, header: &DatagramHeader) -> DatagramSent {
-    send_datagram(connection, Version::Lite06, header, b"audio")
+    let put_header = |out: &mut BytesMut| header.encode(Version::Lite06, out).is_ok();
+    send_datagram(connection, put_header, b"audio")
 }
 
 fn backlog(bytes_max: usize, refusals_max: usize) -> Backlog {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use moqswitch_proto::wire::{
     BroadcastPath, ErrorCode, Fetch, GroupSequence, StreamId, SubscribeId, SubscribeOk, SubscribeUpdate, TrackInfo,
     TrackName, TrackRequest,
@@ -115,6 +116,8 @@ pub enum Action {
         request: StreamId,
         /// The message to send.
         ok: SubscribeOk,
+        /// What the publisher says of the track in words of its own, for those who speak the same.
+        said: Option<Bytes>,
     },
     /// Tell a subscriber SUBSCRIBE_START (05 and later).
     Start {

@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
@@ -25,8 +26,15 @@ pub struct BroadcastCounts {
     pub bytes: u64,
     /// Numbers of groups between those that came, of groups that did not.
     pub missing: u64,
+    /// Of these, those of gaps so long that the publisher may have meant to be silent.
+    pub paused: u64,
     /// Groups that came too late to be of use to anybody.
     pub late: u64,
+    /// Groups that came right behind the one before, of a track, and how far off its own mean each of these steps was in sum,
+    /// in microseconds.
+    pub steps: u64,
+    /// See `steps`.
+    pub unevenness_us: u64,
     /// Frames that were sent to subscribers, once for each.
     pub delivered: u64,
 }
@@ -37,7 +45,10 @@ impl BroadcastCounts {
         self.frames += other.frames;
         self.bytes += other.bytes;
         self.missing = self.missing.saturating_add(other.missing);
+        self.paused = self.paused.saturating_add(other.paused);
         self.late += other.late;
+        self.steps += other.steps;
+        self.unevenness_us = self.unevenness_us.saturating_add(other.unevenness_us);
         self.delivered += other.delivered;
     }
 }
@@ -68,6 +79,16 @@ pub(super) struct CountedTrack {
     broadcast: Rc<Counted>,
     /// The newest group since the publisher was last asked for the track.
     newest: Option<GroupSequence>,
+    /// When that came.
+    arrived: Option<Instant>,
+    pace: Pace,
+}
+
+/// How far apart groups come that follow each other.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace {
+    steps: u64,
+    mean_us: u64,
 }
 
 /// What of a group is counted.
@@ -91,6 +112,8 @@ impl Counting {
         Some(CountedTrack {
             broadcast,
             newest: None,
+            arrived: None,
+            pace: Pace::default(),
         })
     }
 
@@ -167,10 +190,12 @@ impl CountedTrack {
     /// The publisher is asked anew: what it did not send meanwhile is not missing.
     pub(super) fn begin(&mut self) {
         self.newest = None;
+        self.arrived = None;
     }
 
     /// A group came from the publisher. One that is not the newest was missing until now.
-    fn arrive(&mut self, sequence: GroupSequence) {
+    fn arrive(&mut self, sequence: GroupSequence, now: Instant) {
+        let before = self.arrived.replace(now);
         let Some(newest) = self.newest else {
             return self.newest = Some(sequence);
         };
@@ -178,9 +203,36 @@ impl CountedTrack {
             None => counts.missing = counts.missing.saturating_sub(1),
             // So many at once are another count, not a loss.
             Some(step) if step > GAP_MAX => {}
-            Some(step) => counts.missing = counts.missing.saturating_add(step.saturating_sub(1)),
+            Some(step) => {
+                counts.missing = counts.missing.saturating_add(step.saturating_sub(1));
+                if step > PAUSE_MIN {
+                    counts.paused = counts.paused.saturating_add(step - 1);
+                }
+            }
         });
+        if let Some(before) = before.filter(|_| sequence.0 == newest.0.wrapping_add(1)) {
+            let uneven_us = self.pace.step(now.saturating_duration_since(before));
+            self.broadcast.change(|counts| {
+                counts.steps += 1;
+                counts.unevenness_us = counts.unevenness_us.saturating_add(uneven_us);
+            });
+        }
         self.newest = Some(newest.max(sequence));
+    }
+}
+
+impl Pace {
+    /// How far off the mean a step is, in microseconds.
+    fn step(&mut self, took: Duration) -> u64 {
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.steps += 1;
+        // The mean of all at first, of the last few seconds later: clocks drift.
+        let share = self.steps.min(PACE_STEPS);
+        self.mean_us = match took_us.checked_sub(self.mean_us) {
+            Some(more) => self.mean_us + more / share,
+            None => self.mean_us - (self.mean_us - took_us) / share,
+        };
+        took_us.abs_diff(self.mean_us)
     }
 }
 
@@ -194,6 +246,12 @@ impl CountedGroup {
 /// Numbers of groups that may be missing in a row: as many as RFC 3550 (appendix A.1) takes for a loss of packets.
 const GAP_MAX: u64 = 3000;
 
+/// A longer step of numbers may be a pause: half a second of frames of 20 ms. What is not said is not sent.
+const PAUSE_MIN: u64 = 25;
+
+/// Steps that the mean is of.
+const PACE_STEPS: u64 = 256;
+
 impl Tracks {
     /// Counts the broadcasts for whose path this is true, from those on that are subscribed to next.
     pub fn count_broadcasts(&mut self, is_counted: fn(&str) -> bool) {
@@ -201,13 +259,13 @@ impl Tracks {
     }
 
     /// A group begins, and this is how it is counted.
-    pub(super) fn count_group(&mut self, key: TrackKey, sequence: GroupSequence) -> Option<CountedGroup> {
+    pub(super) fn count_group(&mut self, key: TrackKey, sequence: GroupSequence, now: Instant) -> Option<CountedGroup> {
         let own = self.shard;
         let track = self.track_mut(key)?;
         let is_first_hand = track.source().shard == own;
         let counted = track.counted.as_mut()?;
         if is_first_hand {
-            counted.arrive(sequence);
+            counted.arrive(sequence, now);
         }
         Some(counted.group(is_first_hand))
     }
@@ -218,8 +276,9 @@ impl Tracks {
         key: TrackKey,
         sequence: GroupSequence,
         payload: &Bytes,
+        now: Instant,
     ) -> Option<CountedGroup> {
-        let counted = self.count_group(key, sequence)?;
+        let counted = self.count_group(key, sequence, now)?;
         if counted.is_first_hand {
             self.counting.add_frames(&counted.broadcast, 1, payload.len());
         }

@@ -51,7 +51,7 @@ impl Tracks {
         }
         let is_counted = track.counted.is_some();
         let counted = is_counted
-            .then(|| self.count_datagram(key, sequence, payload))
+            .then(|| self.count_datagram(key, sequence, payload, now))
             .flatten();
         let mut as_stream: Option<GroupToken> = None;
         for slot in self.slots(key) {

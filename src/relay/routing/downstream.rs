@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use moqswitch_proto::wire::{
     BroadcastPath, ErrorCode, GroupSequence, HopId, StreamId, Subscribe, SubscribeOk, SubscribeUpdate, TrackInfo,
-    TrackName, TrackRequest, stream_error,
+    TrackName, TrackRequest, Version, stream_error,
 };
 
 use super::action::Action;
@@ -246,7 +246,7 @@ impl Tracks {
                 track: key,
                 request,
             }),
-            Some(_) => self.on_info(key, plain_info(None, self.limits.cache_age_max), now),
+            Some(version) => self.on_info(key, plain_info(version, None, self.limits.cache_age_max), now),
             None => self.on_info_refused(key, stream_error::UNROUTABLE),
         }
     }
@@ -303,7 +303,7 @@ impl Tracks {
     /// Tells a subscriber that its subscription stands (03 and 04: SUBSCRIBE_OK).
     pub(super) fn accept(&mut self, key: TrackKey, slot: usize) {
         let Some(track) = self.track_mut(key) else { return };
-        let info = track.properties.info();
+        let (info, said) = (track.properties.info(), track.properties.said());
         let Some(subscription) = track.subscription_mut(slot) else {
             return;
         };
@@ -318,12 +318,18 @@ impl Tracks {
                     max_latency_ms: info.map_or(0, |info| info.max_latency_ms),
                     start: None,
                     end: None,
+                    timescale: info.map(|info| info.timescale),
                 };
                 let RequestKey { peer, request } = key;
-                self.decisions.push(Action::Accept { peer, request, ok });
+                self.decisions.push(Action::Accept {
+                    peer,
+                    request,
+                    ok,
+                    said,
+                });
             }
             Target::Peer { .. } => {}
-            Target::Shard { shard, track } => self.decisions.send(shard, RemoteMessage::Accepted { track }),
+            Target::Shard { shard, track } => self.decisions.send(shard, RemoteMessage::Accepted { track, said }),
         }
     }
 
@@ -420,7 +426,7 @@ impl Tracks {
 
 /// TRACK_INFO of a track whose publisher's draft has none: times are milliseconds of this
 /// relay's clock.
-pub(super) fn plain_info(ok: Option<&SubscribeOk>, cache_age: std::time::Duration) -> TrackInfo {
+pub(super) fn plain_info(version: Version, ok: Option<&SubscribeOk>, cache_age: std::time::Duration) -> TrackInfo {
     TrackInfo {
         epoch: 0,
         priority: ok.map_or(0, |ok| ok.priority),
@@ -429,7 +435,7 @@ pub(super) fn plain_info(ok: Option<&SubscribeOk>, cache_age: std::time::Duratio
             .map(|ok| ok.max_latency_ms)
             .filter(|age| *age > 0)
             .unwrap_or_else(|| u64::try_from(cache_age.as_millis()).unwrap_or(u64::MAX)),
-        timescale: PLAIN_TIMESCALE,
+        timescale: version.plain_timescale(),
     }
 }
 

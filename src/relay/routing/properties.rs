@@ -1,5 +1,6 @@
 //! What TRACK_INFO says of one track, the request for it, and who waits for its answer.
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 
 use moqswitch_proto::wire::{StreamId, TrackInfo};
@@ -19,6 +20,8 @@ pub(super) type InfoWaiters = SmallVec<[InfoWaiter; 1]>;
 #[derive(Debug, Default)]
 pub(super) struct Properties {
     info: Option<TrackInfo>,
+    /// What a publisher says beside that in words of its own, for subscribers who speak the same.
+    said: Option<Bytes>,
     /// Where the publisher was asked.
     stream: Option<StreamId>,
     is_requested: bool,
@@ -33,6 +36,14 @@ impl Properties {
     /// The publisher's, as far as it is known.
     pub(super) fn priority(&self) -> u8 {
         self.info.map_or(0, |info| info.priority)
+    }
+
+    pub(super) fn said(&self) -> Option<Bytes> {
+        self.said.clone()
+    }
+
+    pub(super) fn set_said(&mut self, said: Option<Bytes>) {
+        self.said = said;
     }
 
     /// False when the publisher need not be asked: it was, or has answered.

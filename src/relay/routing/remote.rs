@@ -78,6 +78,8 @@ pub enum RemoteMessage {
     Accepted {
         /// The subscription.
         track: RemoteTrack,
+        /// What the publisher says of the track in words of its own.
+        said: Option<Bytes>,
     },
     /// The properties of a track.
     Info {
@@ -288,7 +290,12 @@ impl Tracks {
                 }
                 self.close_fetch(fetch, code);
             }
-            RemoteMessage::Accepted { track } => self.with_current(track, |tracks, key| tracks.on_accepted(key)),
+            RemoteMessage::Accepted { track, said } => self.with_current(track, |tracks, key| {
+                if let Some(track) = tracks.track_mut(key) {
+                    track.properties.set_said(said);
+                }
+                tracks.on_accepted(key);
+            }),
             RemoteMessage::Info { track, info } => {
                 self.with_current(track, |tracks, key| tracks.on_info(key, info, now));
             }

@@ -60,7 +60,7 @@ impl Tracks {
         let is_counted = track.counted.is_some();
         let token = self.groups.insert(Some(key), sequence, now);
         if is_counted {
-            let counted = self.count_group(key, sequence);
+            let counted = self.count_group(key, sequence, now);
             if let Some(group) = self.groups.get_mut(token) {
                 group.set_counted(counted);
             }

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
+use bytes::Bytes;
 use moqswitch_proto::wire::{ErrorCode, GroupSequence, StreamId, SubscribeId, SubscribeOk, TrackInfo, stream_error};
 
 use super::action::Action;
@@ -141,10 +142,20 @@ impl Tracks {
             return;
         };
         if self.track(key).is_some_and(|track| track.properties.info().is_none()) {
-            let info = plain_info(Some(ok), self.limits.cache_age_max);
-            self.on_info(key, info, now);
+            if let Some(version) = self.peers.version(peer) {
+                let info = plain_info(version, Some(ok), self.limits.cache_age_max);
+                self.on_info(key, info, now);
+            }
         }
         self.on_accepted(key);
+    }
+
+    /// What the publisher says of the track in words of its own.
+    pub fn handle_upstream_properties(&mut self, peer: PeerKey, id: SubscribeId, said: Bytes) {
+        let key = self.names.subscription(peer, id);
+        if let Some(track) = key.and_then(|key| self.track_mut(key)) {
+            track.properties.set_said(Some(said));
+        }
     }
 
     /// SUBSCRIBE_START: the subscription stands.

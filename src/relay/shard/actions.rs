@@ -1,6 +1,7 @@
 //! What routing decided, taken to sessions and to other shards.
 
-use moqswitch_proto::session::{Session, SubscribeParameters};
+use moqswitch_proto::peer::PeerSession;
+use moqswitch_proto::session::SubscribeParameters;
 use moqswitch_proto::wire::{BroadcastPath, Fetch, TrackName, TrackRequest, stream_error};
 
 use crate::routing::{Action, AnnounceAction, Demand, FetchKey, PeerKey, TrackKey};
@@ -87,8 +88,13 @@ impl Shard {
     /// Answers to requests of downstream peers.
     fn apply_answer(&mut self, action: Action) {
         match action {
-            Action::Accept { peer, request, ok } => {
-                self.with_session(peer, |session| session.subscribe_ok(request, &ok));
+            Action::Accept {
+                peer,
+                request,
+                ok,
+                said,
+            } => {
+                self.with_session(peer, |session| session.subscribe_ok(request, &ok, said.as_ref()));
             }
             Action::Start { peer, request, group } => {
                 self.with_session(peer, |session| session.subscribe_start(request, group));
@@ -187,13 +193,13 @@ impl Shard {
         match state.session.fetch(&message) {
             Some(stream) => self.tracks.on_fetching(peer, fetch, stream),
             None if can_fetch => self.tracks.on_fetch_refused(fetch, stream_error::GOING_AWAY),
-            // 01 and 02 have no FETCH: the group is not to be had.
+            // 01 and 02 have no FETCH, and moq-transport has none of one group: it is not to be had.
             None => self.tracks.on_fetch_refused(fetch, stream_error::NOT_FOUND),
         }
         self.transmit(peer);
     }
 
-    fn with_session(&mut self, peer: PeerKey, command: impl FnOnce(&mut Session)) {
+    fn with_session(&mut self, peer: PeerKey, command: impl FnOnce(&mut PeerSession)) {
         if let Some(state) = self.peers.get_mut(&peer) {
             command(&mut state.session);
             if self.to_transmit.last() != Some(&peer) {
@@ -203,7 +209,7 @@ impl Shard {
     }
 }
 
-fn tell(session: &mut Session, action: AnnounceAction) {
+fn tell(session: &mut PeerSession, action: AnnounceAction) {
     match action {
         AnnounceAction::Ok {
             request, active_count, ..

@@ -3,6 +3,7 @@
 
 use crate::auth::token::Refusal;
 use crate::routing::{PeerKey, RequestKey, Source};
+use moqswitch_proto::peer::PeerSession;
 use moqswitch_proto::session::{AnnouncementEvent, AnswerEvent, Event, MediaEvent, RequestEvent, SessionEvent};
 use moqswitch_proto::wire::{BroadcastPath, HopId, Role, Setup, StreamId, session_error, stream_error};
 
@@ -130,6 +131,9 @@ impl Shard {
     fn handle_answer(&mut self, peer: PeerKey, event: AnswerEvent) {
         match event {
             AnswerEvent::SubscriptionOk { id, ok } => self.tracks.handle_upstream_ok(peer, id, &ok, self.now),
+            AnswerEvent::TrackProperties { id, properties } => {
+                self.tracks.handle_upstream_properties(peer, id, properties);
+            }
             AnswerEvent::SubscriptionStart { id, .. } => self.tracks.handle_upstream_start(peer, id),
             AnswerEvent::SubscriptionEnd { id, end } => self.tracks.handle_upstream_end(peer, id, end),
             AnswerEvent::SubscriptionDrop { id, start, end, code } => {
@@ -368,7 +372,7 @@ impl Shard {
 }
 
 /// The hop id in the peer's SETUP.
-fn declared(session: &moqswitch_proto::session::Session) -> HopId {
+fn declared(session: &PeerSession) -> HopId {
     session.peer_setup().map_or(HopId::UNKNOWN, |setup| setup.origin)
 }
 

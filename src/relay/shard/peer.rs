@@ -13,7 +13,7 @@ use crate::auth::{Admission, Grant};
 use crate::driver::{self, Backlog, BacklogLimits, Carry};
 use crate::quic::Written;
 use crate::routing::{self, PeerKey};
-use moqswitch_proto::session::Session;
+use moqswitch_proto::peer::PeerSession;
 use moqswitch_proto::wire::{
     Advertisement, BroadcastPath, DatagramHeader, DatagramSent, ErrorCode, GroupHeader, HopId, StreamId, session_error,
 };
@@ -24,7 +24,7 @@ use super::publishing::Pace;
 
 /// A session and its surroundings.
 pub(super) struct Peer {
-    pub(super) session: Session,
+    pub(super) session: PeerSession,
     /// Where this session's paths are rooted: the path of its SETUP.
     pub(super) root: BroadcastPath,
     /// What it may do: of the policy, or of whoever has set another since.
@@ -246,12 +246,14 @@ impl routing::Transport for PeerOutlet<'_> {
 
     fn reset(&mut self, stream: StreamId, code: ErrorCode) {
         self.peer.forget(stream);
+        let code = self.peer.session.reset_code(code);
         self.connection.reset(stream, code);
     }
 
     fn datagram(&mut self, header: &DatagramHeader, payload: &Bytes) -> DatagramSent {
-        let version = self.peer.session.version();
-        let sent = driver::send_datagram(&mut self.connection, version, header, payload);
+        let session = &self.peer.session;
+        let put_header = |out: &mut BytesMut| session.datagram_header(header, out);
+        let sent = driver::send_datagram(&mut self.connection, put_header, payload);
         if sent == DatagramSent::Sent {
             self.sent.datagrams += 1;
             self.sent.bytes += payload.len() as u64;

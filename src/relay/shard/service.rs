@@ -7,7 +7,8 @@ use crate::auth::Grant;
 use crate::driver::{self, Backlog, BacklogFull, Carry};
 use crate::limits::SETUP_WAIT_MAX;
 use crate::routing::{PeerKey, RequestKey};
-use moqswitch_proto::session::{Session, SessionConfig, Side};
+use moqswitch_proto::peer::PeerSession;
+use moqswitch_proto::session::{SessionConfig, Side};
 use moqswitch_proto::wire::{BroadcastPath, HopId, Role, StreamId, session_error};
 
 use super::carrier::{Carrier, carrier};
@@ -91,7 +92,7 @@ impl Shard {
             return false;
         };
         let Some(version) = connection.version() else {
-            connection.close(session_error::VERSION, "no moq-lite draft in ALPN");
+            connection.close(session_error::VERSION, "no draft of MoQ in ALPN");
             self.mark_dirty(peer);
             return false;
         };
@@ -101,7 +102,7 @@ impl Shard {
         } else {
             Side::Client
         };
-        let session = Session::new(SessionConfig {
+        let session = PeerSession::new(SessionConfig {
             side,
             version,
             setup: own_setup,
@@ -447,7 +448,7 @@ impl Shard {
 }
 
 /// A session as it is before anything is known of its peer.
-fn begun(session: Session, grant: Arc<Grant>, hop: HopId, now: Instant) -> Peer {
+fn begun(session: PeerSession, grant: Arc<Grant>, hop: HopId, now: Instant) -> Peer {
     Peer {
         session,
         root: BroadcastPath::root(),

@@ -1,5 +1,5 @@
-//! Domains of control programs, with their users: a tree by label. What is pushed stays until it is pushed again; it is in
-//! memory only.
+//! Domains of control programs, with their users: a tree by label. What is pushed stays until it is pushed again. Of secrets
+//! only hashes are known, here as in the journal.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -132,6 +132,39 @@ impl Directory {
             removed: was.difference(&is).cloned().collect(),
             changed,
         })
+    }
+
+    /// What was pushed to the process before, by hashes. What is none is left out.
+    pub(crate) fn restore(
+        &mut self,
+        name: &DomainName,
+        control: Option<String>,
+        users: impl Iterator<Item = (String, String, String)>,
+    ) -> Result<Vec<String>, Full> {
+        let secret = |sha256: &str, md5: &str| {
+            Some(Secret {
+                sha256: Ha1::from_hex(Algorithm::Sha256, sha256)?,
+                md5: Ha1::from_hex(Algorithm::Md5, md5)?,
+            })
+        };
+        let users: BTreeMap<String, Secret> = users
+            .filter(|(user, ..)| User::new(user, "").is_some())
+            .filter_map(|(user, sha256, md5)| Some((user, secret(&sha256, &md5)?)))
+            .collect();
+        let is_full = self.users + users.len() > DIRECTORY_USERS_MAX || self.domains.len() >= DIRECTORY_DOMAINS_MAX;
+        if is_full || self.domains.contains_key(&name.path()) {
+            return Err(Full);
+        }
+        self.users += users.len();
+        let names = users.keys().cloned().collect();
+        self.domains.insert(name.path(), Domain { control, users });
+        Ok(names)
+    }
+
+    /// The hashes of a user's secret, SHA-256 and MD5, to be kept.
+    pub(crate) fn hashes(&self, name: &DomainName, user: &str) -> Option<(&str, &str)> {
+        let secret = self.domains.get(&name.path())?.users.get(user)?;
+        Some((secret.sha256.hex(), secret.md5.hex()))
     }
 
     /// Changes what is said, and removes nothing. `None`: there is no such domain.

@@ -1,6 +1,6 @@
 //! Control programs and the call plane: what they decide becomes events, and what becomes of their dialogs is told to them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use moqswitch_calls::{
     AdminEvent, CallId, Cause, ControlEvent, ControlNotice, Event, Grants, Invite, LegState, LegView, Number, Reply,
@@ -9,6 +9,7 @@ use moqswitch_calls::{
 
 use super::{Asker, Exchange, draw, unix_ms};
 use crate::control::{Begun, Board, Change, DomainName, Failure, Invitation, NoRoom, NotPushed, Untold, User};
+use crate::journal::{DomainEntry, DomainFound, Entry, UserEntry};
 
 impl Exchange {
     /// Control programs may come, from here on.
@@ -49,6 +50,7 @@ impl Exchange {
                 .merge(domain, control, users)
                 .ok_or(NotPushed::UnknownDomain)??
         };
+        self.note_domain(domain, users, is_whole);
         self.follow_directory(domain, &change);
         Ok(())
     }
@@ -58,6 +60,7 @@ impl Exchange {
         let Some(board) = &mut self.board else { return false };
         let removed = board.directory.remove(domain);
         for (domain, removed) in &removed {
+            self.note(Entry::NoDomain(domain.as_str().to_owned()));
             let change = Change {
                 removed: removed.clone(),
                 ..Change::default()
@@ -71,6 +74,10 @@ impl Exchange {
     pub(crate) fn remove_user(&mut self, domain: &DomainName, user: &str) -> Option<()> {
         let was_there = self.board.as_mut()?.directory.remove_user(domain, user)?;
         if was_there {
+            self.note(Entry::NoUser {
+                domain: domain.as_str().to_owned(),
+                user: user.to_owned(),
+            });
             let removed = vec![user.to_owned()];
             self.follow_directory(
                 domain,
@@ -81,6 +88,48 @@ impl Exchange {
             );
         }
         Some(())
+    }
+
+    /// Notes what was pushed, by its hashes: who is there already registers again before it is pushed anew.
+    fn note_domain(&self, domain: &DomainName, users: &[User], is_whole: bool) {
+        let Some(directory) = self.board.as_ref().map(|board| &board.directory) else {
+            return;
+        };
+        let names: BTreeSet<&str> = users.iter().map(|user| user.name.as_str()).collect();
+        let users = names.into_iter().filter_map(|name| {
+            let (sha256, md5) = directory.hashes(domain, name)?;
+            Some(UserEntry {
+                name: name.to_owned(),
+                sha256: sha256.to_owned(),
+                md5: md5.to_owned(),
+            })
+        });
+        let control = directory.control(domain);
+        for entry in DomainEntry::several(domain.as_str(), control, is_whole, users) {
+            self.note(entry);
+        }
+    }
+
+    /// What was pushed to the process before stands until it is pushed again. What finds no room, or is no domain, is gone.
+    pub(super) fn restore_domains(&mut self, found: BTreeMap<String, DomainFound>) {
+        for (name, found) in found {
+            let Some(board) = &mut self.board else { return };
+            let users = found.users.into_values().map(|user| (user.name, user.sha256, user.md5));
+            let control = found.control.filter(|url| board.check_server(url).is_ok());
+            let domain = DomainName::parse(&name);
+            let restored = domain
+                .as_ref()
+                .and_then(|domain| board.directory.restore(domain, control, users).ok());
+            let (Some(domain), Some(added)) = (domain, restored) else {
+                self.note(Entry::NoDomain(name));
+                continue;
+            };
+            let change = Change {
+                added,
+                ..Change::default()
+            };
+            self.follow_directory(&domain, &change);
+        }
     }
 
     /// The plane knows which numbers exist, and whose calls a program decides on.

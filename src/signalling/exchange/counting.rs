@@ -30,6 +30,8 @@ impl Exchange {
             messages: counts.messages,
             slow_clients: counts.slow_clients,
             grants_refused: counts.grants_refused,
+            faults: counts.faults,
+            renewals: counts.renewals,
             hooks_unasked: counts.hooks_unasked,
             event_followers: count(self.events.followers()),
             webhook_events_waiting: count(self.events.posting().1),
@@ -42,6 +44,7 @@ impl Exchange {
             records: self.store.as_ref().map(Store::figures),
             sip: self.sip_view.figures(),
             asterisk: self.asterisk_figures.clone(),
+            nodes: self.nodes.as_ref().map(|nodes| nodes.figures()),
             ..Figures::default()
         }
     }

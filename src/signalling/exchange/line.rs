@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, mpsc};
 
+use crate::journal::Noted;
 use crate::limits::{OUTBOX_BYTES_MAX, OUTBOX_MESSAGES_MAX};
 
 /// Why a socket is closed, by the codes of the contract.
@@ -37,7 +38,7 @@ impl Close {
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
     number: u64,
-    outbox: mpsc::Sender<Arc<str>>,
+    outbox: mpsc::Sender<Said>,
     bytes: Rc<Cell<usize>>,
     end: Rc<End>,
 }
@@ -52,26 +53,42 @@ pub(crate) struct LineEnd {
 /// What is to be written.
 #[derive(Debug)]
 pub(crate) struct Inbox {
-    messages: mpsc::Receiver<Arc<str>>,
+    messages: mpsc::Receiver<Said>,
     bytes: Rc<Cell<usize>>,
+    noted: Option<Noted>,
+}
+
+/// A message to a client.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) text: Arc<str>,
+    /// It is not told before what was noted outlives the process.
+    is_final: bool,
 }
 
 impl Inbox {
     /// The next message. None: nobody will say anything any more.
-    pub(crate) async fn recv(&mut self) -> Option<Arc<str>> {
-        let text = self.messages.recv().await?;
-        Some(self.taken(text))
+    pub(crate) async fn recv(&mut self) -> Option<Said> {
+        let said = self.messages.recv().await?;
+        Some(self.taken(said))
     }
 
     /// The next message, if there is one.
-    pub(crate) fn try_recv(&mut self) -> Option<Arc<str>> {
-        let text = self.messages.try_recv().ok()?;
-        Some(self.taken(text))
+    pub(crate) fn try_recv(&mut self) -> Option<Said> {
+        let said = self.messages.try_recv().ok()?;
+        Some(self.taken(said))
     }
 
-    fn taken(&self, text: Arc<str>) -> Arc<str> {
-        self.bytes.set(self.bytes.get().saturating_sub(text.len()));
-        text
+    /// Waits for what has to be before this is told.
+    pub(crate) async fn may_tell(&self, said: &Said) {
+        if let Some(noted) = self.noted.as_ref().filter(|_| said.is_final) {
+            noted.written().await;
+        }
+    }
+
+    fn taken(&self, said: Said) -> Said {
+        self.bytes.set(self.bytes.get().saturating_sub(said.text.len()));
+        said
     }
 }
 
@@ -105,7 +122,7 @@ impl End {
 }
 
 impl Line {
-    pub(crate) fn new(number: u64) -> (Self, LineEnd) {
+    pub(crate) fn new(number: u64, noted: Option<Noted>) -> (Self, LineEnd) {
         let (outbox, inbox) = mpsc::channel(OUTBOX_MESSAGES_MAX);
         let (end, bytes) = (Rc::new(End::default()), Rc::new(Cell::new(0)));
         let line = Self {
@@ -115,7 +132,7 @@ impl Line {
             end: Rc::clone(&end),
         };
         let messages = inbox;
-        let inbox = Inbox { messages, bytes };
+        let inbox = Inbox { messages, bytes, noted };
         (line, LineEnd { inbox, end })
     }
 
@@ -125,8 +142,18 @@ impl Line {
 
     /// False: there is no room, and the socket is closed.
     pub(crate) fn send(&self, text: Arc<str>) -> bool {
+        self.put(text, false)
+    }
+
+    /// The same of what must be true even if this process is killed as soon as it is read.
+    pub(crate) fn send_final(&self, text: Arc<str>) -> bool {
+        self.put(text, true)
+    }
+
+    fn put(&self, text: Arc<str>, is_final: bool) -> bool {
         let bytes = self.bytes.get() + text.len();
-        let is_sent = bytes <= OUTBOX_BYTES_MAX && self.outbox.try_send(text).is_ok();
+        let said = Said { text, is_final };
+        let is_sent = bytes <= OUTBOX_BYTES_MAX && self.outbox.try_send(said).is_ok();
         if is_sent {
             self.bytes.set(bytes);
         } else {
@@ -146,13 +173,13 @@ mod tests {
 
     #[tokio::test]
     async fn who_does_not_read_is_closed_and_not_waited_for() {
-        let (line, end) = Line::new(1);
+        let (line, end) = Line::new(1, None);
         for _ in 0..OUTBOX_MESSAGES_MAX {
             assert!(line.send("x".into()));
         }
         assert!(!line.send("x".into()));
         assert_eq!(end.end.closed().await, Close::SLOW);
-        let (line, mut end) = Line::new(2);
+        let (line, mut end) = Line::new(2, None);
         let long: Arc<str> = "x".repeat(OUTBOX_BYTES_MAX).into();
         assert!(line.send(Arc::clone(&long)));
         assert!(end.inbox.try_recv().is_some());

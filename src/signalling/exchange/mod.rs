@@ -1,14 +1,18 @@
 //! What the calls thread holds: the call plane, its timers, and a session for each registered device. What comes in becomes
 //! an event of the plane, and what the plane wants is carried out at once. Nothing here waits for anybody.
 
+mod away;
 mod browsing;
 mod control;
 mod counting;
+mod failing;
 mod line;
+mod nodes;
 mod programs;
 mod requests;
 mod restart;
 mod returning;
+mod serving;
 mod session;
 mod standing_in;
 mod tally;
@@ -37,6 +41,7 @@ use crate::journal::Journal;
 use crate::limits::{CLOCK_BEGINS, GRANTS_RETRY, HANDED_ON, HOOKS_ASKED_MAX, RECONNECT};
 use crate::media::MediaPlane;
 use crate::messages::{self, MessageId};
+use crate::nodes::{NodeName, Nodes};
 use crate::records::{Kept, Store};
 use crate::settings::{Settings, UtcOffset};
 
@@ -44,6 +49,7 @@ pub(crate) use line::{Close, End, Inbox, Line, LineEnd};
 pub(crate) use session::unnumbered;
 
 use browsing::Browsing;
+use failing::Renewals;
 use returning::Returning;
 use session::Session;
 use tally::Tally;
@@ -110,6 +116,11 @@ pub(crate) struct Exchange {
     pub(crate) sip_view: SipView,
     /// Browsers that speak WebRTC with who does not.
     browsing: Browsing,
+    renewals: Renewals,
+    /// Other machines. None: there are none.
+    nodes: Option<Box<Nodes>>,
+    /// Events that went to them.
+    sent_away: u64,
     is_stopping: bool,
 }
 
@@ -124,6 +135,9 @@ pub(crate) struct Counts {
     /// Events that a webhook took, and that it did not, however often they were posted.
     pub(crate) webhooks_taken: u64,
     pub(crate) webhooks_refused: u64,
+    /// Faults of this program that were caught, and after how many of them the plane began anew.
+    pub(crate) faults: u64,
+    pub(crate) renewals: u64,
 }
 
 /// Who waits for a reply of the plane.
@@ -141,6 +155,10 @@ enum Asker {
         after: Option<u64>,
     },
     Program(oneshot::Sender<Reply>),
+    /// Another machine, for one of its devices.
+    Node {
+        node: NodeName,
+    },
     Nobody,
 }
 
@@ -224,6 +242,9 @@ impl Exchange {
             sip_entrance: SipEntrance::default(),
             sip_view: SipView::default(),
             browsing: Browsing::new(settings.browsers),
+            renewals: Renewals::default(),
+            nodes: None,
+            sent_away: 0,
             is_stopping: false,
         };
         let numbers = settings.numbers;
@@ -262,28 +283,48 @@ impl Exchange {
     /// A way to a socket that was opened just now.
     pub(crate) fn open_line(&mut self) -> (Line, LineEnd) {
         self.lines += 1;
-        Line::new(self.lines)
+        Line::new(self.lines, self.journal.as_ref().map(Journal::noted))
     }
 
     /// Takes one event, and carries out everything that follows.
     pub(crate) fn handle(&mut self, event: Event) {
-        let now = self.now();
-        self.plane.handle(now, event);
-        self.carry_out();
+        self.handle_one(event);
+        self.finish_turn();
+    }
+
+    /// Carries an event to who has its call, which is mostly the plane here.
+    fn handle_one(&mut self, event: Event) {
+        let Some(event) = self.send_away(event) else { return };
+        let sharing = self.before_sharing(&event);
+        self.feed(event);
+        if let Some(sharing) = sharing {
+            self.share(sharing);
+        }
+    }
+
+    /// Does what follows, and tells others of all of it.
+    fn finish_turn(&mut self) {
         while let Some(event) = self.follow_up.pop_front() {
-            let now = self.now();
-            self.plane.handle(now, event);
-            self.carry_out();
+            self.handle_one(event);
         }
         self.note_calls();
+        self.flush_nodes();
         self.moved.notify_one();
+    }
+
+    fn feed(&mut self, event: Event) {
+        self.attempt(|own| {
+            let now = own.now();
+            own.plane.handle(now, event);
+        });
+        self.carry_out();
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let plane = self.plane.poll_timeout();
         let plane = plane.and_then(|at| self.started.checked_add(at.saturating_sub(CLOCK_BEGINS)));
-        [plane, self.retry_at].into_iter().flatten().min()
+        [plane, self.retry_at, self.nodes_due()].into_iter().flatten().min()
     }
 
     pub(crate) fn handle_timeout(&mut self) {
@@ -293,10 +334,13 @@ impl Exchange {
                 self.grant(session, grants);
             }
         }
-        let now = self.now();
-        self.plane.handle_timeout(now);
+        self.handle_nodes_timeout();
+        self.attempt(|own| {
+            let now = own.now();
+            own.plane.handle_timeout(now);
+        });
         self.carry_out();
-        self.note_calls();
+        self.finish_turn();
     }
 
     /// Ends every call and every session.
@@ -310,6 +354,7 @@ impl Exchange {
             self.tell(session, &messages::goaway(RECONNECT), None);
         }
         self.handle(Event::Admin(AdminEvent::Shutdown));
+        self.leave_nodes();
     }
 
     /// Tells every session to come again, and leaves calls as they are.
@@ -469,12 +514,14 @@ impl Exchange {
 
     /// Tells the relay, now or in a moment.
     fn grant(&mut self, session: SessionId, grants: Grants) {
-        if self.media.grants(session, &grants).is_ok() {
+        // Before anything can fail: what was not told is told again.
+        let told = self.untold.entry(session).or_default();
+        *told = grants;
+        if self.media.grants(session, told).is_ok() {
             self.untold.remove(&session);
             return;
         }
         self.counts.grants_refused += 1;
-        self.untold.insert(session, grants);
         self.retry_at.get_or_insert_with(|| Instant::now() + GRANTS_RETRY);
     }
 
@@ -482,12 +529,20 @@ impl Exchange {
         match action {
             // The gateway's telephones have no session at the relay.
             MediaAction::Grants { session, .. } if self.outlet.has(session) || self.asterisk.has(session) => {}
-            MediaAction::Grants { session, grants } => self.grant(session, grants),
+            MediaAction::Grants { session, grants } => {
+                if !self.serve_grants(session, &grants) {
+                    self.grant_by(session, None, grants);
+                }
+            }
             MediaAction::Codecs { call, legs } => self.media.codecs(call, &legs),
             MediaAction::Record { call, on } => self.media.record(call, on),
             MediaAction::PauseRecording { call, paused } => self.media.pause_recording(call, paused),
             MediaAction::Recorded(call) => self.media.recorded(&call),
-            MediaAction::Count { leg } => self.media.count(leg),
+            MediaAction::Count { leg } => {
+                if !self.serve_count(leg) {
+                    self.media.count(leg);
+                }
+            }
         }
     }
 
@@ -499,16 +554,30 @@ impl Exchange {
                 if self.journal.is_some() {
                     self.changed_calls.insert(leg.call);
                 }
+                if let Some(nodes) = &mut self.nodes {
+                    nodes.changed_calls.insert(leg.call, leg.cause);
+                }
                 self.events.push("leg", &messages::leg_view(leg));
                 if leg.is_controlled {
                     self.follow_leg(leg);
                 }
             }
-            Report::LegRecord(record) => self.events.push("legRecord", &messages::leg_record(record)),
+            Report::LegRecord(record) => {
+                if let Some(nodes) = &mut self.nodes {
+                    nodes.served.remove(&record.leg);
+                }
+                self.events.push("legRecord", &messages::leg_record(record));
+            }
+            Report::CallEnded(record) => {
+                self.share_end(record.call, record.cause);
+                self.note_ended(record.call, &messages::call_record(record));
+            }
             Report::CallRecord(record) => {
                 self.tally.record(record);
-                self.note_over(record.call);
-                self.keep(&messages::call_record(record));
+                self.share_end(record.call, record.cause);
+                let told = messages::call_record(record);
+                self.note_ended(record.call, &told);
+                self.keep(&told);
             }
             Report::Supervision { call, supervisor, mode } => {
                 let supervisor = supervisor.as_ref().map(|number| number.as_str().to_owned());

@@ -22,12 +22,16 @@ impl Exchange {
         replied
     }
 
-    /// Asks the plane. It answers each request before it is done with it.
+    /// Asks the plane. It answers each request before it is done with it; what goes to another machine is done as far as that
+    /// is known.
     pub(crate) fn ask_now(&mut self, event: impl FnOnce(RequestId) -> Event) -> Reply {
+        let before = self.sent_away;
         let mut replied = self.ask(event);
-        replied
-            .try_recv()
-            .unwrap_or(Reply::Refused(moqswitch_calls::Refusal::Stopping))
+        replied.try_recv().unwrap_or(match self.sent_away > before {
+            // Another machine has it. What comes of it is told.
+            true => Reply::Done,
+            false => Reply::Refused(moqswitch_calls::Refusal::Stopping),
+        })
     }
 
     /// From here on these are let in. Devices of users who are not among them, or have another password, go: their calls end.
@@ -65,9 +69,10 @@ impl Exchange {
         self.kept = kept;
     }
 
-    /// The disk has these.
+    /// The disk has these, or never will.
     pub(crate) fn stored(&mut self, rows: Vec<Arc<Row>>) {
         for row in rows {
+            self.note_over(&row.call);
             self.events.push_text("callRecord", row.line.to_string());
             self.kept.push(row);
         }

@@ -223,7 +223,7 @@ impl Exchange {
             ..Dial::to(dial.to)
         };
         self.ask_for(session, id, dial.alias, CallEvent::Dial(Box::new(event)), asked);
-        if self.plane.leg_of_device(session, call).is_none() {
+        if self.leg_of_device(session, call).is_none() && !self.awaits(session, call) {
             // It was refused, and nobody is told of its end.
             self.browsing.forget(session, call);
         }
@@ -341,7 +341,7 @@ impl Exchange {
 
     /// Who is whispered to unless somebody is named: who answered, as agents do.
     pub(crate) fn callee(&self, call: CallId) -> Option<LegId> {
-        let call = self.plane.call(call)?;
+        let call = self.call(call)?;
         let callee = call
             .legs
             .iter()
@@ -351,7 +351,7 @@ impl Exchange {
 
     fn take_quality(&mut self, session: SessionId, id: Option<&MessageId>, name: &Text, quality: messages::Quality) {
         match self.resolve(session, name) {
-            Ok(call) => match self.plane.leg_of_device(session, call) {
+            Ok(call) => match self.leg_of_device(session, call) {
                 Some(leg) => {
                     let quality = measured(quality);
                     self.handle(Event::Media(MediaEvent::Quality { leg, quality }));

@@ -8,6 +8,7 @@ use moqswitch_calls::{
     CallId, CallState, CallView, Event, LegId, LegRole, LegState, LegView, Number, Party, RegisterEvent, Registration,
     SessionId, Text,
 };
+use serde_json::Value;
 
 use super::line::Line;
 use super::session::Session;
@@ -15,7 +16,7 @@ use super::{Asker, Exchange, draw, unix_ms};
 use crate::access::{Door, Proof};
 use crate::journal::{CallEntry, DeviceEntry, Entry, Found, Journal, LegEntry, PartyEntry, SessionHash};
 use crate::messages::{self, MessageId};
-use crate::records::Filter;
+use crate::records::{Filter, Row};
 
 impl Exchange {
     /// Takes over what there was before, and notes what is from here on. Who does not come back in time is gone, and the
@@ -45,6 +46,14 @@ impl Exchange {
         }
         let (devices, ongoing) = (registrations.len(), calls.len());
         self.journal = Some(journal);
+        self.restore_domains(found.domains);
+        for (id, record) in found.ended {
+            if recorded.contains(&id) || Row::of(&record).is_none() {
+                self.note_over(&id);
+            } else {
+                self.keep(&record);
+            }
+        }
         let now = self.now();
         self.plane.restore(now, registrations, calls);
         self.carry_out();
@@ -179,10 +188,20 @@ impl Exchange {
         }
     }
 
-    pub(super) fn note_over(&mut self, call: CallId) {
+    /// A call is over. What is known of it stays in the journal until the disk has its record.
+    pub(super) fn note_ended(&mut self, call: CallId, record: &Value) {
         self.changed_calls.remove(&call);
+        self.note(Entry::Ended(record.clone()));
+    }
+
+    /// Nothing more can be done for a record, or has to be.
+    pub(super) fn note_over(&self, call: &str) {
+        self.note(Entry::Over(call.to_owned()));
+    }
+
+    pub(super) fn note(&self, entry: Entry) {
         if let Some(journal) = &self.journal {
-            journal.note(Entry::over(call));
+            journal.note(entry);
         }
     }
 
@@ -242,6 +261,7 @@ impl Exchange {
             holds: entry.hold,
             muted: entry.muted,
             sends: None,
+            quality: None,
             start_ms: entry.start_ms,
             ring_ms: entry.ring_ms,
             answer_ms: entry.answer_ms,

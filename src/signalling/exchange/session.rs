@@ -165,6 +165,9 @@ impl Session {
         {
             seen.reply.get_or_insert_with(|| Arc::clone(&text));
         }
+        if told.is_end() {
+            return self.write_by(text, Line::send_final);
+        }
         self.write(text)
     }
 
@@ -188,8 +191,12 @@ impl Session {
     }
 
     fn write(&mut self, text: Arc<str>) -> bool {
+        self.write_by(text, Line::send)
+    }
+
+    fn write_by(&mut self, text: Arc<str>, send: impl FnOnce(&Line, Arc<str>) -> bool) -> bool {
         let Some(line) = &self.line else { return true };
-        let is_sent = line.send(text);
+        let is_sent = send(line, text);
         if !is_sent {
             self.line = None;
         }
@@ -387,7 +394,7 @@ mod tests {
     use crate::messages;
 
     fn session() -> (Session, LineEnd) {
-        let (line, end) = Line::new(1);
+        let (line, end) = Line::new(1, None);
         let dn = Number::new("5001").unwrap();
         (Session::new(dn, Text::new("one"), Dialect::Payload, false, line), end)
     }

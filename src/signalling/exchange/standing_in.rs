@@ -89,8 +89,7 @@ impl Exchange {
         if accepted.sdp.is_some() {
             return None;
         }
-        let takes = self.plane.takes_beside(accepted.leg);
-        let transcoded = self.plane.may_speak(accepted.leg);
+        let (takes, transcoded) = self.beside(accepted.leg);
         let path = accepted.leg.path();
         let answered = takes.iter().chain(transcoded.iter()).find_map(|codec| {
             match self.browsing.media.answer_browser(&path, offer.as_str(), &[codec]) {
@@ -141,7 +140,7 @@ impl Exchange {
         call: CallId,
         answer: Option<&Payload>,
     ) -> Option<()> {
-        let leg = self.plane.leg_of_device(session, call)?;
+        let leg = self.leg_of_device(session, call)?;
         let own = self.browsing.legs.get_mut(&leg)?;
         own.offered.take()?;
         let media = own.media;

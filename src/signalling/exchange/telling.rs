@@ -17,14 +17,19 @@ use crate::messages::{self, Dialect, MessageId, Told};
 impl Exchange {
     pub(super) fn carry_out(&mut self) {
         while let Some(action) = self.plane.poll_action() {
-            match action {
-                Action::Reply { request, reply } => self.reply(request, reply),
-                Action::Notify { session, notice } => self.notify(session, &notice),
-                Action::Media(action) => self.do_media(action),
-                Action::Report(report) => self.report(&report),
-                Action::AskHook(question) => self.ask_hook(question),
-                Action::Control(notice) => self.take_control(notice),
-            }
+            // What fails of it is left out: the others are owed what is theirs.
+            self.try_out(|own| own.do_action(action));
+        }
+    }
+
+    fn do_action(&mut self, action: Action) {
+        match action {
+            Action::Reply { request, reply } => self.reply(request, reply),
+            Action::Notify { session, notice } => self.notify(session, &notice),
+            Action::Media(action) => self.do_media(action),
+            Action::Report(report) => self.report(&report),
+            Action::AskHook(question) => self.ask_hook(question),
+            Action::Control(notice) => self.take_control(notice),
         }
     }
 
@@ -62,10 +67,14 @@ impl Exchange {
         }
     }
 
-    fn reply(&mut self, request: RequestId, reply: Reply) {
+    pub(super) fn reply(&mut self, request: RequestId, mut reply: Reply) {
+        if let Reply::Registered(registered) | Reply::Resumed(registered) = &mut reply {
+            self.add_calls_elsewhere(registered);
+        }
         match self.askers.remove(&request) {
             // Who asked may be gone by now.
             Some(Asker::Program(sender)) => drop(sender.send(reply)),
+            Some(Asker::Node { node }) => self.reply_to_node(&node, reply),
             Some(Asker::Registration { session, id, after }) => self.reply_registration(session, id, after, reply),
             Some(Asker::Session {
                 session,
@@ -219,7 +228,10 @@ impl Exchange {
         self.tell(session, &told, Some(&id));
     }
 
-    fn notify(&mut self, session: SessionId, notice: &Notice) {
+    pub(super) fn notify(&mut self, session: SessionId, notice: &Notice) {
+        if self.serve_notice(session, notice) || self.is_of_another(session, notice) {
+            return;
+        }
         if self.outlet.has(session) {
             return self.outlet.tell(session, notice);
         }
@@ -282,7 +294,7 @@ impl Exchange {
         let (mut after, mut told_bytes) = (after, 0);
         loop {
             let (mut calls, mut bytes) = (Vec::new(), 0);
-            let views = self.plane.calls(after, CALL_STATES_MAX);
+            let views = self.calls(after, CALL_STATES_MAX);
             for view in &views {
                 let call = messages::call_view(view);
                 let size = call.to_string().len();
@@ -296,7 +308,7 @@ impl Exchange {
             if calls.is_empty() {
                 return;
             }
-            let has_more = !self.plane.calls(after, 1).is_empty();
+            let has_more = !self.calls(after, 1).is_empty();
             let is_enough = told_bytes + CALL_STATES_BYTES_MAX > CALL_STATES_TOLD_BYTES_MAX;
             let next = after.filter(|_| has_more && is_enough);
             self.tell(session, &messages::call_states(calls, next), None);

@@ -236,9 +236,8 @@ impl Gateway {
             return self.agent.refuse_offer(Instant::now(), key, 481);
         };
         // What the others do not take would be noise to them, unless it is transcoded.
-        let plane = exchange.plane();
-        let taken = plane.takes_beside(call.leg).and(beside);
-        let preferred = codecs::in_order(call.sends, taken, plane.may_speak(call.leg));
+        let (taken, transcoded) = exchange.beside(call.leg);
+        let preferred = codecs::in_order(call.sends, taken.and(beside), transcoded);
         let takes = preferred.iter().copied().map(codecs::of_sdp).collect();
         let Some(body) = body else {
             let offer = call.offer(&preferred);

@@ -219,7 +219,7 @@ impl Gateway {
         };
         let peer = flow.map(|flow| flow.peer);
         let offered = incoming.codecs.and(codecs::of_telephones());
-        let wanted = codecs::in_order(None, offered, exchange.plane().may_speak(incoming.leg));
+        let wanted = codecs::in_order(None, offered, exchange.beside(incoming.leg).1);
         if wanted.is_empty() {
             tracing::info!("a call to a telephone, by who takes none of its codecs");
             return Err(Cause::Incompatible);

@@ -208,8 +208,8 @@ impl Gateway {
         let Some(call) = self.calls.get_mut(&key) else {
             return Err(Cause::Internal);
         };
-        let plane = exchange.plane();
-        let preferred = codecs::in_order(call.sends, plane.takes_beside(call.leg), plane.may_speak(call.leg));
+        let (takes, transcoded) = exchange.beside(call.leg);
+        let preferred = codecs::in_order(call.sends, takes, transcoded);
         let Stage::Calling { offer, .. } = &call.stage else {
             return Err(Cause::Internal);
         };
@@ -309,7 +309,7 @@ pub(super) const fn status_of(refusal: Refusal) -> u16 {
         Refusal::WrongState | Refusal::Pending | Refusal::Duplicate => 491,
         Refusal::TooManyCalls => 486,
         Refusal::TooManyDevices | Refusal::TooManyWatched | Refusal::TooManyLegs => 403,
-        Refusal::Full | Refusal::Stopping => 503,
+        Refusal::Full | Refusal::Stopping | Refusal::Away => 503,
     }
 }
 

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use moqswitch_calls::{CallId, CallView, LegRole, LegState, LegView, SessionId};
+use moqswitch_calls::{CallView, LegRole, LegState, LegView, SessionId};
 use ring::digest;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::limits::JOURNAL_USERS_MAX;
 
 /// A session by its SHA-256: who reads the file can be nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,8 +24,41 @@ pub(crate) enum Entry {
     Gone(String),
     /// A call goes on.
     Call(Box<CallEntry>),
-    /// It is over, and has its record.
+    /// It is over, and this is its record, or what was known of it by then.
+    Ended(Value),
+    /// It is over, and nothing has to be kept of it here: the disk has its record.
     Over(String),
+    /// Users of a control program's domain are what they are from here on.
+    Domain(DomainEntry),
+    /// Such a domain is not there any more; those below it have entries of their own.
+    NoDomain(String),
+    /// A user of such a domain is not there any more.
+    NoUser {
+        /// The domain.
+        domain: String,
+        /// The user.
+        user: String,
+    },
+}
+
+/// What was pushed for a domain, or a part of it: a long list is several entries.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DomainEntry {
+    pub(crate) domain: String,
+    /// None: it is what it was.
+    pub(crate) control: Option<String>,
+    /// Is it in the place of what was there, or beside it?
+    pub(crate) is_whole: bool,
+    pub(crate) users: Vec<UserEntry>,
+}
+
+/// A user by the hashes of its secret, never by the secret.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct UserEntry {
+    pub(crate) name: String,
+    pub(crate) sha256: String,
+    pub(crate) md5: String,
 }
 
 /// A device.
@@ -94,6 +130,17 @@ pub(crate) struct PartyEntry {
 pub(crate) struct Found {
     pub(crate) devices: BTreeMap<String, Box<DeviceEntry>>,
     pub(crate) calls: BTreeMap<String, Box<CallEntry>>,
+    /// Records of calls that are over, which may be in no file.
+    pub(crate) ended: BTreeMap<String, Value>,
+    /// What control programs pushed.
+    pub(crate) domains: BTreeMap<String, DomainFound>,
+}
+
+/// A domain as it was last.
+#[derive(Debug, Default)]
+pub(crate) struct DomainFound {
+    pub(crate) control: Option<String>,
+    pub(crate) users: BTreeMap<String, UserEntry>,
 }
 
 impl SessionHash {
@@ -145,12 +192,39 @@ impl CallEntry {
 }
 
 impl Entry {
-    pub(crate) fn over(call: CallId) -> Self {
-        Self::Over(call.to_string())
-    }
-
     pub(crate) fn gone(session: SessionId) -> Self {
         Self::Gone(SessionHash::of(session).to_string())
+    }
+}
+
+impl DomainEntry {
+    /// Lines of a length that is read back, the first with what there is beside users.
+    pub(crate) fn several(
+        domain: &str,
+        control: Option<&str>,
+        is_whole: bool,
+        users: impl Iterator<Item = UserEntry>,
+    ) -> Vec<Entry> {
+        let mut entries = vec![Self {
+            domain: domain.to_owned(),
+            control: control.map(str::to_owned),
+            is_whole,
+            users: Vec::new(),
+        }];
+        for user in users {
+            if entries.last().is_none_or(|last| last.users.len() >= JOURNAL_USERS_MAX) {
+                entries.push(Self {
+                    domain: domain.to_owned(),
+                    control: None,
+                    is_whole: false,
+                    users: Vec::new(),
+                });
+            }
+            if let Some(last) = entries.last_mut() {
+                last.users.push(user);
+            }
+        }
+        entries.into_iter().map(Entry::Domain).collect()
     }
 }
 
@@ -166,8 +240,32 @@ impl Found {
             Entry::Call(call) => {
                 self.calls.insert(call.call.clone(), call);
             }
+            Entry::Ended(record) => {
+                if let Some(call) = record.get("callId").and_then(Value::as_str).map(str::to_owned) {
+                    self.calls.remove(&call);
+                    self.ended.insert(call, record);
+                }
+            }
             Entry::Over(call) => {
                 self.calls.remove(&call);
+                self.ended.remove(&call);
+            }
+            Entry::Domain(entry) => {
+                let domain = self.domains.entry(entry.domain).or_default();
+                if entry.is_whole {
+                    *domain = DomainFound::default();
+                }
+                domain.control = entry.control.or(domain.control.take());
+                let users = entry.users.into_iter().map(|user| (user.name.clone(), user));
+                domain.users.extend(users);
+            }
+            Entry::NoDomain(domain) => {
+                self.domains.remove(&domain);
+            }
+            Entry::NoUser { domain, user } => {
+                if let Some(domain) = self.domains.get_mut(&domain) {
+                    domain.users.remove(&user);
+                }
             }
         }
     }
@@ -175,6 +273,12 @@ impl Found {
     /// Everything as entries.
     pub(super) fn entries(&self) -> impl Iterator<Item = Entry> {
         let devices = self.devices.values().cloned().map(Entry::Device);
-        devices.chain(self.calls.values().cloned().map(Entry::Call))
+        let calls = self.calls.values().cloned().map(Entry::Call);
+        let ended = self.ended.values().cloned().map(Entry::Ended);
+        let domains = self.domains.iter();
+        let domains = domains.flat_map(|(name, found)| {
+            DomainEntry::several(name, found.control.as_deref(), true, found.users.values().cloned())
+        });
+        devices.chain(calls).chain(ended).chain(domains)
     }
 }

@@ -7,6 +7,8 @@
 mod entry;
 mod file;
 
+mod noted;
+
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,11 +16,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use crate::limits::JOURNAL_WAITING_MAX;
+use crate::limits::{JOURNAL_PER_FLUSH_MAX, JOURNAL_WAITING_MAX};
 
-pub(crate) use entry::{CallEntry, DeviceEntry, Entry, Found, LegEntry, PartyEntry, SessionHash};
+pub(crate) use entry::{
+    CallEntry, DeviceEntry, DomainEntry, DomainFound, Entry, Found, LegEntry, PartyEntry, SessionHash, UserEntry,
+};
+pub(crate) use noted::Noted;
 
 use file::File;
+use noted::Written;
 
 /// The way to the journal's thread.
 #[derive(Debug)]
@@ -26,6 +32,7 @@ pub(crate) struct Journal {
     entries: SyncSender<Entry>,
     thread: thread::JoinHandle<()>,
     lost: Arc<AtomicU64>,
+    noted: Noted,
 }
 
 impl Journal {
@@ -35,19 +42,32 @@ impl Journal {
         let (entries, inbox) = sync_channel(JOURNAL_WAITING_MAX);
         let lost = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&lost);
+        let written = Arc::new(Written::default());
+        let noted = Noted::new(Arc::clone(&written));
         let thread = thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || run(file, &inbox, &counted))?;
-        let journal = Self { entries, thread, lost };
+            .spawn(move || run(file, &inbox, &counted, &written))?;
+        let journal = Self {
+            entries,
+            thread,
+            lost,
+            noted,
+        };
         Ok((journal, found))
     }
 
     /// Notes something. Without room it is lost and counted: then a device has to register again after a restart, or a call
     /// has no record.
     pub(crate) fn note(&self, entry: Entry) {
-        if self.entries.try_send(entry).is_err() {
-            count_lost(&self.lost);
+        match self.entries.try_send(entry) {
+            Ok(()) => self.noted.count(),
+            Err(_) => count_lost(&self.lost),
         }
+    }
+
+    /// By which others wait until what was noted outlives the process.
+    pub(crate) fn noted(&self) -> Noted {
+        self.noted.clone()
     }
 
     /// What is not in the file.
@@ -71,19 +91,21 @@ fn count_lost(lost: &AtomicU64) {
     }
 }
 
-fn run(mut file: File, inbox: &Receiver<Entry>, lost: &AtomicU64) {
+fn run(mut file: File, inbox: &Receiver<Entry>, lost: &AtomicU64, written: &Written) {
     while let Ok(entry) = inbox.recv() {
-        let mut next = Some(entry);
-        while let Some(entry) = next {
+        let mut count = 0;
+        for entry in std::iter::once(entry).chain(inbox.try_iter().take(JOURNAL_PER_FLUSH_MAX - 1)) {
             if let Err(error) = file.append(&entry) {
                 tracing::debug!(%error, "the journal cannot be written");
                 count_lost(lost);
             }
-            next = inbox.try_recv().ok();
+            count += 1;
         }
         if let Err(error) = file.flush() {
             tracing::debug!(%error, "the journal cannot be written");
             count_lost(lost);
         }
+        // Whether it worked or not: nobody waits for a disk that fails.
+        written.add(count);
     }
 }

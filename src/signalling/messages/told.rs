@@ -38,6 +38,11 @@ impl Told {
         u16::try_from(code).ok()
     }
 
+    /// Does it say that a call is over?
+    pub(crate) fn is_end(&self) -> bool {
+        matches!(self.kind, "callEnded" | "call_ended" | "call_failed")
+    }
+
     fn with(mut self, name: &str, value: Option<Value>) -> Self {
         if let Some(value) = value {
             self.payload.insert(name.to_owned(), value);
@@ -75,7 +80,8 @@ pub(crate) fn registered(
 }
 
 fn media_of(media: &Media) -> Value {
-    let mut value = json!({ "url": media.url, "token": media.token });
+    let expires = media.expires.as_secs();
+    let mut value = json!({ "url": media.url, "token": media.token, "expires": expires });
     if let (Some(hash), Some(fields)) = (&media.certificate_hash, value.as_object_mut()) {
         fields.insert("certificateHash".to_owned(), json!(hash));
     }

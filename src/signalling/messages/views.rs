@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use moqswitch_calls::{
-    CallRecord, CallView, EndedBy, LegId, LegNumber, LegRecord, LegRole, LegView, NumberView, Party, SessionId,
-    SuperviseMode, Text, Times, TransferredTo,
+    CallRecord, CallView, EndedBy, LastQuality, LegId, LegNumber, LegRecord, LegRole, LegView, NumberView, Party,
+    SessionId, SuperviseMode, Text, Times, TransferredTo,
 };
 use serde_json::{Map, Value, json};
 
@@ -53,6 +53,9 @@ pub(crate) fn leg_view(leg: &LegView) -> Value {
         "ringMs": leg.ring_ms,
         "answerMs": leg.answer_ms,
     });
+    if let (Some(fields), Some(quality)) = (value.as_object_mut(), leg.quality) {
+        fields.insert("quality".to_owned(), last_quality(quality));
+    }
     if let Some(fields) = value.as_object_mut()
         && leg.end_ms.is_some()
     {
@@ -60,6 +63,15 @@ pub(crate) fn leg_view(leg: &LegView) -> Value {
         fields.insert("reason".to_owned(), json!(leg.cause.map(|cause| cause.name())));
     }
     value
+}
+
+fn last_quality(quality: LastQuality) -> Value {
+    json!({
+        "rtt": quality.rtt_ms,
+        "jitter": quality.jitter_ms,
+        "loss": f64::from(quality.loss_permille) / 1000.0,
+        "mos": quality.mos_tenths.map(|tenths| f64::from(tenths) / 10.0),
+    })
 }
 
 pub(crate) fn call_view(call: &CallView) -> Value {
@@ -128,6 +140,15 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// Milliseconds as a table wants them.
+fn tenths(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
+fn hundredths(score: f32) -> f64 {
+    (f64::from(score) * 100.0).round() / 100.0
+}
+
 fn put_times(fields: &mut Map<String, Value>, times: &Times) {
     fields.insert("startMs".to_owned(), json!(times.start_ms));
     fields.insert("ringMs".to_owned(), json!(times.ring_ms));
@@ -143,8 +164,11 @@ pub(crate) fn leg_record(record: &LegRecord) -> Value {
             "frames": counters.frames,
             "bytes": counters.bytes,
             "lost": counters.lost,
+            "paused": counters.paused,
             "late": counters.late,
             "delivered": counters.delivered,
+            "jitterMs": counters.jitter.map(tenths),
+            "mos": record.codec.and_then(|codec| counters.mos(codec, record.quality.rtt)).map(hundredths),
         })
     });
     let quality = &record.quality;
@@ -201,6 +225,7 @@ pub(crate) fn call_record(record: &CallRecord) -> Value {
         "rule": record.rule.as_ref().map(Text::as_str),
         "queue": record.queue.as_ref().map(Text::as_str),
         "recorded": record.recorded,
+        "recording": record.recorded.then(|| format!("/api/recordings/{}", record.call)),
         "transfers": record.transfers.iter().map(transfer).collect::<Vec<_>>(),
         "transfersLeftOut": record.transfers_left_out,
         "parties": record.legs.iter().map(leg_record).collect::<Vec<_>>(),

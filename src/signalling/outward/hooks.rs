@@ -1,8 +1,9 @@
 //! Hooks: where a call goes that the dialplan's rules leave to a program.
 
 use std::rc::Rc;
+use std::time::Duration;
 
-use moqswitch_calls::{Cause, HookAnswer, HookId, HookQuestion, Target};
+use moqswitch_calls::{Cause, Codec, Codecs, HookAnswer, HookDecision, HookId, HookQuestion, Target, Text};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
@@ -13,11 +14,17 @@ use crate::limits::HOOKS_ASKED_MAX;
 /// A question of the plane.
 pub(crate) type Question = Box<HookQuestion>;
 
-/// `{"target": "group/sales"}` or `{"reject": "busy"}`.
+/// `{"target": "group/sales"}` or `{"reject": "busy"}`. With a target more may be said.
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Decision {
     target: Option<String>,
     reject: Option<String>,
+    /// Seconds that it rings.
+    timeout: Option<u16>,
+    record: Option<bool>,
+    codecs: Option<Vec<String>>,
+    display_name: Option<String>,
 }
 
 /// Asks what comes, several at once, and gives the answers back.
@@ -66,11 +73,36 @@ fn decide(body: &str) -> Option<HookAnswer> {
         return None;
     }
     let decision: Decision = serde_json::from_str(body).ok()?;
-    match (decision.target, decision.reject) {
-        (Some(target), None) => target.parse::<Target>().ok().map(HookAnswer::Target),
-        (None, Some(cause)) => cause.parse::<Cause>().ok().map(HookAnswer::Reject),
-        (Some(_), Some(_)) | (None, None) => None,
-    }
+    let target = match (&decision.target, &decision.reject) {
+        (Some(target), None) => target.parse::<Target>().ok()?,
+        (None, Some(cause)) => return cause.parse::<Cause>().ok().map(HookAnswer::Reject),
+        (Some(_), Some(_)) | (None, None) => return None,
+    };
+    let codecs = decision.codecs.map(|names| {
+        let codecs = names.iter().map(|name| name.parse::<Codec>().ok());
+        codecs.collect::<Option<Codecs>>()
+    });
+    let decided = HookDecision {
+        target,
+        ring: decision.timeout.map(|seconds| Duration::from_secs(seconds.into())),
+        record: decision.record,
+        codecs: match codecs {
+            // One that nobody knows is nonsense.
+            Some(codecs) => Some(codecs?),
+            None => None,
+        },
+        name: decision.display_name.as_deref().map(Text::new),
+    };
+    Some(match decided {
+        HookDecision {
+            target,
+            ring: None,
+            record: None,
+            codecs: None,
+            name: None,
+        } => HookAnswer::Target(target),
+        decided => HookAnswer::Decided(Box::new(decided)),
+    })
 }
 
 #[cfg(test)]
@@ -79,13 +111,29 @@ mod tests {
 
     #[test]
     fn hooks_decide_by_target_or_cause() {
-        let target = Target::Group(moqswitch_calls::Text::new("sales"));
+        let target = Target::Group(Text::new("sales"));
         assert_eq!(
             decide(r#"{"target":"group/sales","note":1}"#),
             Some(HookAnswer::Target(target))
         );
         assert_eq!(decide(r#"{"reject":"busy"}"#), Some(HookAnswer::Reject(Cause::Busy)));
+        let more = r#"{"target":"1","timeout":20,"record":true,"codecs":["pcmu","opus"],"displayName":"A\u202eB"}"#;
+        let Some(HookAnswer::Decided(decided)) = decide(more) else {
+            panic!("more was said")
+        };
+        assert_eq!(
+            (decided.ring, decided.record),
+            (Some(Duration::from_secs(20)), Some(true))
+        );
+        assert!(
+            decided
+                .codecs
+                .is_some_and(|codecs| codecs.contains(Codec::Pcmu) && !codecs.contains(Codec::G722))
+        );
+        assert_eq!(decided.name.unwrap().as_str(), "A B", "names are only names");
         for nonsense in [
+            r#"{"target":"1","codecs":["ilbc"]}"#,
+            r#"{"target":"1","timeout":-1}"#,
             "",
             "{}",
             "[]",

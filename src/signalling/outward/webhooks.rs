@@ -1,7 +1,7 @@
 //! Webhooks: events are posted to others, signed, in order, and again where they were not taken.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use ring::{digest, hmac};
 use tokio::sync::mpsc;
@@ -75,26 +75,33 @@ impl Webhook {
 
     /// Until it is taken, or it cannot be, or has been tried often enough. Was it taken?
     async fn deliver(&self, event: &Event) -> bool {
-        let mut wait = WEBHOOK_BACK_OFF;
-        for attempt in 1..=WEBHOOK_ATTEMPTS_MAX {
+        let mut waits = waits();
+        loop {
             let (why, is_final) = match self.post(event).await {
                 Ok(answer) if (200..300).contains(&answer.status) => return true,
-                // What was refused for what it is will be refused again.
-                Ok(answer) => {
-                    let is_final = (400..500).contains(&answer.status) && ![408, 429].contains(&answer.status);
-                    (format!("status {}", answer.status), is_final)
-                }
+                Ok(answer) => (format!("status {}", answer.status), is_final(answer.status)),
                 Err(error) => (error.to_string(), false),
             };
-            if is_final || attempt == WEBHOOK_ATTEMPTS_MAX {
+            let Some(wait) = waits.next().filter(|_| !is_final) else {
                 tracing::warn!(address = ?self.address, event = event.id, why, "a webhook was not taken");
                 return false;
-            }
+            };
             sleep(wait).await;
-            wait = (wait * 2).min(WEBHOOK_BACK_OFF_MAX);
         }
-        false
     }
+}
+
+/// How long is waited after each attempt but the last.
+fn waits() -> impl Iterator<Item = Duration> {
+    let doubled = std::iter::successors(Some(WEBHOOK_BACK_OFF), |wait| {
+        Some((*wait * 2).min(WEBHOOK_BACK_OFF_MAX))
+    });
+    (1..WEBHOOK_ATTEMPTS_MAX).zip(doubled).map(|(_, wait)| wait)
+}
+
+/// What was refused for what it is will be refused again.
+fn is_final(status: u16) -> bool {
+    (400..500).contains(&status) && ![408, 429].contains(&status)
 }
 
 /// Posts what comes, one after the other, until there is no more to come; says of each whether it was taken.
@@ -111,5 +118,33 @@ impl std::fmt::Debug for Webhook {
             .field("address", &self.address)
             .field("kinds", &self.kinds)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_taken_is_posted_again_after_1_2_4_8_and_16_seconds() {
+        let seconds: Vec<u64> = waits().map(|wait| wait.as_secs()).collect();
+        assert_eq!(seconds, [1, 2, 4, 8, 16]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_event_itself_is_not() {
+        for (status, is_so) in [
+            (400, true),
+            (404, true),
+            (410, true),
+            (499, true),
+            (408, false),
+            (429, false),
+        ] {
+            assert_eq!(is_final(status), is_so, "{status}");
+        }
+        for status in [100, 199, 301, 500, 503, 599] {
+            assert!(!is_final(status), "{status}");
+        }
     }
 }

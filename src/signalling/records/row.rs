@@ -16,7 +16,7 @@ pub(crate) struct Row {
     pub(crate) duration_ms: u64,
     pub(crate) is_answered: bool,
     pub(crate) cause: String,
-    /// The mean of what its parties heard.
+    /// The mean of what its parties heard, or where none said so of what the relay got.
     pub(crate) mos: Option<f64>,
     /// Every number that had a part in it, and the dialled one.
     numbers: Vec<String>,
@@ -46,11 +46,12 @@ impl Row {
         numbers.extend(value.get("from").and_then(|from| text(from.get("dn")?)));
         numbers.sort_unstable();
         numbers.dedup();
-        let scores: Vec<f64> = parties
-            .iter()
-            .filter_map(|party| party.get("heard")?.get("mos")?.as_f64())
-            .collect();
-        let count = f64::from(u16::try_from(scores.len()).unwrap_or(u16::MAX));
+        let scores = |of: &str| {
+            parties
+                .iter()
+                .map(|party| party.get(of)?.get("mos")?.as_f64())
+                .collect()
+        };
         Some(Self {
             line: value.to_string().into(),
             call: text(value.get("callId")?)?,
@@ -58,7 +59,7 @@ impl Row {
             duration_ms: number("durationMs")?,
             is_answered: number("answerMs").is_some(),
             cause: text(value.get("reason")?)?,
-            mos: (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / count),
+            mos: mean(scores("heard")).or_else(|| mean(scores("sent"))),
             numbers,
         })
     }
@@ -76,8 +77,44 @@ impl Row {
             // It fails only where memory does.
             let _ = write!(line, "{separator}{}", quoted(&cell));
         }
+        for cell in self.media_cells(&value) {
+            let _ = write!(line, ",{}", quoted(&cell));
+        }
         line + "\r\n"
     }
+}
+
+impl Row {
+    /// What its parties sent, and how that came: codecs, frames, what was lost of them, the worst jitter, and the score.
+    fn media_cells(&self, record: &Value) -> [String; 5] {
+        let parties = record.get("parties").and_then(Value::as_array);
+        let parties = parties.map_or(&[][..], Vec::as_slice);
+        let mut codecs: Vec<&str> = parties
+            .iter()
+            .filter_map(|party| party.get("codec")?.as_str())
+            .collect();
+        codecs.dedup();
+        let sent = |name: &'static str| parties.iter().filter_map(move |party| party.get("sent")?.get(name));
+        let sum = |name| {
+            let counts: Vec<u64> = sent(name).filter_map(Value::as_u64).collect();
+            (!counts.is_empty()).then(|| counts.iter().sum::<u64>().to_string())
+        };
+        let jitter = sent("jitterMs").filter_map(Value::as_f64).reduce(f64::max);
+        [
+            codecs.join(" "),
+            sum("frames").unwrap_or_default(),
+            sum("lost").unwrap_or_default(),
+            jitter.map(|jitter| jitter.to_string()).unwrap_or_default(),
+            self.mos.map(|mos| format!("{mos:.2}")).unwrap_or_default(),
+        ]
+    }
+}
+
+/// Of those that there are.
+pub(super) fn mean(scores: Vec<Option<f64>>) -> Option<f64> {
+    let scores: Vec<f64> = scores.into_iter().flatten().collect();
+    let count = f64::from(u16::try_from(scores.len()).unwrap_or(u16::MAX));
+    (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / count)
 }
 
 impl Filter {
@@ -129,10 +166,9 @@ fn quoted(cell: &str) -> String {
 const CLOCK_SLACK_MS: u64 = 3_600_000;
 
 /// The first line of a table.
-pub(crate) const CSV_HEAD: &str =
-    "callId,startMs,ringMs,answerMs,endMs,durationMs,from,fromName,to,answeredBy,reason,code,q850,by,recorded\r\n";
+pub(crate) const CSV_HEAD: &str = "callId,startMs,ringMs,answerMs,endMs,durationMs,from,fromName,to,answeredBy,reason,code,q850,by,recorded,recording,codecs,frames,lost,jitterMs,mos\r\n";
 
-const CSV_PATHS: [&str; 15] = [
+const CSV_PATHS: [&str; 16] = [
     "/callId",
     "/startMs",
     "/ringMs",
@@ -148,6 +184,7 @@ const CSV_PATHS: [&str; 15] = [
     "/q850",
     "/by",
     "/recorded",
+    "/recording",
 ];
 
 #[cfg(test)]
@@ -202,9 +239,28 @@ mod tests {
     }
 
     #[test]
+    fn tables_say_how_it_sounded() {
+        let mut record = record(1, 1000);
+        let sent =
+            |lost: u32, jitter: f64, mos: f64| json!({ "frames": 100, "lost": lost, "jitterMs": jitter, "mos": mos });
+        record["recording"] = json!("/api/recordings/1");
+        record["parties"] = json!([
+            { "dn": "5001", "codec": "opus", "sent": sent(1, 2.5, 4.0), "heard": null },
+            { "dn": "5002", "codec": "pcmu", "sent": sent(2, 1.5, 3.0), "heard": null },
+        ]);
+        let line = Row::of(&record).unwrap().csv();
+        let end = r#","/api/recordings/1","opus pcmu","200","3","2.5","3.50""#;
+        assert!(line.trim_end().ends_with(end), "{line}");
+        // What was heard counts more.
+        record["parties"][1]["heard"] = json!({ "mos": 2.0 });
+        assert_eq!(Row::of(&record).unwrap().mos, Some(2.0));
+    }
+
+    #[test]
     fn tables_are_quoted_and_have_no_formulas() {
         let line = Row::of(&record(1, 1000)).unwrap().csv();
         assert!(line.contains(r#","'=1+1""","#), "{line}");
         assert_eq!(line.matches("\",").count() + 1, CSV_HEAD.split(',').count());
+        assert!(line.ends_with(",\"\",\"\",\"\",\"\",\"3.00\"\r\n"), "{line}");
     }
 }

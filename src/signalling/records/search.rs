@@ -253,4 +253,38 @@ mod tests {
         }
         fs::remove_file(path).unwrap();
     }
+
+    #[tokio::test]
+    async fn so_many_queries_wait_and_none_for_longer_than_it_may() {
+        assert_eq!(
+            (SEARCHES_WAITING_MAX, SEARCH_WAIT_MAX.as_secs()),
+            (16, 20),
+            "as their page says"
+        );
+        // Nobody answers.
+        let (questions, inbox) = sync_channel(SEARCHES_WAITING_MAX);
+        let search = Search { questions };
+        let mut waiting = tokio::task::JoinSet::new();
+        for _ in 0..SEARCHES_WAITING_MAX {
+            let search = search.clone();
+            waiting.spawn(async move { search.list(Filter::default(), 1).await });
+        }
+        tokio::task::yield_now().await;
+        assert_eq!(search.list(Filter::default(), 1).await.unwrap_err(), NoAnswer::Busy);
+        // Their time is over when they have their turn.
+        let directory = std::env::temp_dir().join(format!("moqswitch-queries-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let (late, overdue) = sync_channel(SEARCHES_WAITING_MAX);
+        while let Ok((deadline, question)) = inbox.try_recv() {
+            assert!(deadline > Instant::now());
+            late.send((Instant::now().checked_sub(SEARCH_WAIT_MAX).unwrap(), question))
+                .unwrap();
+        }
+        drop(late);
+        serve(&directory, &overdue);
+        while let Some(answer) = waiting.join_next().await {
+            assert_eq!(answer.unwrap().unwrap_err(), NoAnswer::Late);
+        }
+        fs::remove_dir_all(directory).unwrap();
+    }
 }

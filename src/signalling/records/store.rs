@@ -168,7 +168,7 @@ fn run(mut files: Files, rows: &Receiver<Arc<Row>>, stored: &mpsc::Sender<Vec<Ar
         batch.extend(rows.try_iter().take(RECORDS_PER_SYNC_MAX - 1));
         let lines: String = batch.iter().flat_map(|row| [&*row.line, "\n"]).collect();
         let count = u64::try_from(batch.len()).unwrap_or(u64::MAX);
-        let is_written = write(&mut files, &lines, counts);
+        let is_written = write(&mut files, &lines, count, counts);
         counts.waiting.fetch_sub(count, Ordering::Relaxed);
         if !is_written {
             continue;
@@ -180,15 +180,15 @@ fn run(mut files: Files, rows: &Receiver<Arc<Row>>, stored: &mpsc::Sender<Vec<Ar
 }
 
 /// Tries until the disk has it.
-fn write(files: &mut Files, lines: &str, counts: &StoreCounts) -> bool {
+fn write(files: &mut Files, lines: &str, count: u64, counts: &StoreCounts) -> bool {
     while let Err(error) = files.append(lines) {
         let failures = counts.failures.fetch_add(1, Ordering::Relaxed) + 1;
         if !counts.is_failing.swap(true, Ordering::Relaxed) {
             tracing::error!(%error, failures, "records of calls cannot be written; they wait");
         }
         if counts.is_stopping.load(Ordering::Relaxed) {
-            counts.lost.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(lines, "these records are lost");
+            counts.lost.fetch_add(count, Ordering::Relaxed);
+            tracing::error!(count, lines, "these records are lost");
             return false;
         }
         thread::park_timeout(RECORDS_RETRY);
@@ -212,3 +212,31 @@ const RETAIN_EVERY: Duration = Duration::from_secs(60);
 
 /// Batches of which the calls thread has not heard yet. This thread waits then.
 const BATCHES_TOLD_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_lost_at_a_stop_is_counted_record_by_record() {
+        let directory = std::env::temp_dir().join(format!("moqswitch-store-{}", std::process::id()));
+        let files = Files::open(RecordSettings::below(&directory)).unwrap();
+        std::fs::remove_dir_all(&directory).unwrap();
+        let counts = StoreCounts::default();
+        counts.is_stopping.store(true, Ordering::Relaxed);
+        let (waiting, rows) = sync_channel(8);
+        for call in 0..5 {
+            let record = json!({ "callId": format!("{call}"), "startMs": 1, "durationMs": 0, "reason": "busy" });
+            waiting.send(Arc::new(Row::of(&record).unwrap())).unwrap();
+            counts.waiting.fetch_add(1, Ordering::Relaxed);
+        }
+        drop(waiting);
+        let (stored, _) = mpsc::channel(1);
+        run(files, &rows, &stored, &counts);
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        assert_eq!((count(&counts.lost), count(&counts.waiting)), (5, 0));
+        assert_eq!((count(&counts.failures), count(&counts.stored)), (1, 0), "one batch");
+    }
+}

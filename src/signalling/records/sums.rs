@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::row::Row;
+use super::row::{Row, mean};
 
 /// Of a record, what is added up.
 #[derive(Debug, Deserialize)]
@@ -20,11 +20,12 @@ pub(crate) struct Brief {
 
 #[derive(Debug, Deserialize)]
 struct Party {
-    heard: Option<Heard>,
+    heard: Option<Score>,
+    sent: Option<Score>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Heard {
+struct Score {
     mos: Option<f64>,
 }
 
@@ -54,13 +55,9 @@ impl Sums {
     }
 
     pub(super) fn add(&mut self, record: &Brief) {
-        let scores: Vec<f64> = record
-            .parties
-            .iter()
-            .filter_map(|party| party.heard.as_ref()?.mos)
-            .collect();
-        let count = f64::from(u16::try_from(scores.len()).unwrap_or(u16::MAX));
-        let mos = (!scores.is_empty()).then(|| scores.iter().sum::<f64>() / count);
+        let scores =
+            |of: fn(&Party) -> &Option<Score>| record.parties.iter().map(|party| of(party).as_ref()?.mos).collect();
+        let mos = mean(scores(|party| &party.heard)).or_else(|| mean(scores(|party| &party.sent)));
         let is_answered = record.answer_ms.is_some();
         self.add_call(record.start_ms, record.duration_ms, is_answered, &record.reason, mos);
     }

@@ -23,7 +23,7 @@ pub(super) async fn list(caller: Caller, Query(page): Query<Page>) -> Answer {
     let after = page.after.as_deref().map(call_id);
     let after = after.transpose().map_err(|_| Problem::invalid("after", "no call"))?;
     let calls = caller
-        .ask(Scope::Read, move |exchange| exchange.plane().calls(after, limit))
+        .ask(Scope::Read, move |exchange| exchange.calls(after, limit))
         .await?;
     let next = (calls.len() == limit)
         .then(|| calls.last().map(|call| call.call.to_string()))
@@ -41,7 +41,7 @@ pub(super) async fn one(caller: Caller, Path(id): Path<String>) -> Answer {
     };
     let of_memory = filter.clone();
     let look = move |exchange: &mut Exchange| {
-        if let Some(view) = exchange.plane().call(call) {
+        if let Some(view) = exchange.call(call) {
             return (Some(messages::call_view(&view).to_string()), None);
         }
         let row = exchange.records(&of_memory).next();

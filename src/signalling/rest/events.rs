@@ -72,3 +72,29 @@ fn events(following: Following, types: Option<Vec<String>>) -> impl Stream<Item 
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt;
+    use serde_json::json;
+
+    use super::*;
+    use crate::limits::EVENTS_WAITING_MAX;
+
+    #[tokio::test]
+    async fn who_lags_is_cut_off_and_may_come_back() {
+        let mut history = Events::new(7);
+        let keeps_up = history.follow(None).unwrap();
+        let lags = history.follow(None).unwrap();
+        assert_eq!(EVENTS_WAITING_MAX, 1024, "as its page says");
+        for number in 0..EVENTS_WAITING_MAX {
+            history.push("leg", &json!(number));
+        }
+        let told: Vec<_> = events(keeps_up, None).take(EVENTS_WAITING_MAX).collect().await;
+        assert_eq!(told.len(), EVENTS_WAITING_MAX);
+        history.push("leg", &json!("one more"));
+        assert_eq!(events(lags, None).count().await, 0, "its stream ends");
+        let again = history.follow(Some("7-0")).unwrap();
+        assert!(!again.is_gap && again.missed.len() == EVENTS_WAITING_MAX + 1);
+    }
+}

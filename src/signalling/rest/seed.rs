@@ -30,7 +30,7 @@ pub(super) async fn health(caller: Caller) -> Answer {
             "timestamp": timestamp(),
             "uptime": exchange.uptime().as_secs(),
             "registered_agents": exchange.plane().devices_count(),
-            "active_calls": exchange.plane().calls_count(),
+            "active_calls": exchange.calls_count(),
         })
     };
     let health = caller.ask_freely(look).await.map_err(Problem::old)?;
@@ -133,7 +133,7 @@ fn trunk_status(found: Result<Option<NumberView>, Problem>, service: &str) -> An
 }
 
 pub(super) async fn active_calls(caller: Caller) -> Answer {
-    let look = |exchange: &mut Exchange| (exchange.plane().calls_count(), exchange.plane().calls(None, ROWS_MAX));
+    let look = |exchange: &mut Exchange| (exchange.calls_count(), exchange.calls(None, ROWS_MAX));
     let (count, calls) = caller.ask(Scope::Read, look).await.map_err(Problem::old)?;
     let row = |call: &CallView| {
         json!({
@@ -159,7 +159,7 @@ pub(super) async fn calls_of(caller: Caller, Path(dn): Path<String>) -> Answer {
     let look = move |exchange: &mut Exchange| {
         let number = Number::new(&dn).ok()?;
         exchange.plane().number(&number)?;
-        Some(exchange.plane().calls_of(&number))
+        Some(exchange.calls_of(&number))
     };
     let calls = caller.ask(Scope::Read, look).await.map_err(Problem::old)?;
     let calls = calls.ok_or_else(|| Problem::no_number(&shown).old())?;

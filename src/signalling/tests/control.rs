@@ -27,9 +27,13 @@ pub(crate) struct Edge {
 
 impl Edge {
     pub(crate) async fn start(own: MediaswitchSettings) -> Self {
+        Self::with(own, Switch::settings()).await
+    }
+
+    pub(crate) async fn with(own: MediaswitchSettings, settings: Settings) -> Self {
         let settings = Settings {
             mediaswitch: Some(own),
-            ..Switch::settings()
+            ..settings
         };
         let switch = Switch::start(settings).await;
         let router = switch.handle().mediaswitch_router().unwrap();

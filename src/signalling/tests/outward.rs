@@ -126,6 +126,107 @@ async fn hooks_decide_where_calls_go() {
 }
 
 #[tokio::test]
+async fn hook_that_does_not_answer_in_time_leaves_it_to_the_fallback() {
+    let (server, address) = Server::start().await;
+    let plan = format!(
+        "[[rules]]\nto = \"_0800.\"\nhook = \"http://{address}/route\"\nhook_timeout_ms = 200\nhook_fallback = \"number/5003\"\n"
+    );
+    let settings = Settings {
+        dialplan: Dialplan::parse(&plan).unwrap(),
+        ..Switch::patient()
+    };
+    let switch = Switch::start(settings).await;
+    let mut alice = switch.phone("5001").await;
+    let mut bob = switch.phone("5002").await;
+    let mut carol = switch.phone("5003").await;
+    alice.send("call", json!({ "to": "08001", "callId": "c" })).await;
+    let (mut asked, _) = server.0.accept().await.unwrap();
+    read(&mut asked).await;
+    // It is asked, and says nothing until the fallback rings.
+    let incoming = carol.expect("incomingCall").await;
+    let body = r#"{"target":"number/5002"}"#;
+    let late = format!("HTTP/1.1 200 X\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    // It may be closed by now.
+    let _ = asked.write_all(late.as_bytes()).await;
+    carol.send("answer", json!({ "callId": incoming["callId"] })).await;
+    assert_eq!(alice.expect("callAccepted").await["peer"]["dn"], "5003");
+    assert!(bob.rest().await.is_empty(), "it was too late");
+}
+
+#[tokio::test]
+async fn hook_says_more_than_where_a_call_goes() {
+    let (server, address) = Server::start().await;
+    let plan = format!("[[rules]]\nto = \"_0800.\"\nhook = \"http://{address}/route\"\nhook_timeout_ms = 30000\n");
+    let settings = Settings {
+        dialplan: Dialplan::parse(&plan).unwrap(),
+        ..Switch::settings()
+    };
+    let switch = Switch::start(settings).await;
+    let mut alice = switch.phone("5001").await;
+    let mut bob = switch.phone("5002").await;
+    alice.send("call", json!({ "to": "08001", "callId": "c" })).await;
+    let body = r#"{"target":"number/5002","timeout":1,"record":true,"codecs":["pcmu"],"displayName":"ACME Ltd"}"#;
+    server.answer(200, body).await;
+    let incoming = bob.expect("incomingCall").await;
+    assert_eq!(
+        (&incoming["displayName"], &incoming["lifetime"]),
+        (&json!("ACME Ltd"), &json!(1))
+    );
+    bob.send("answer", json!({ "callId": incoming["callId"] })).await;
+    alice.expect("callAccepted").await;
+    let told = alice.expect("participants").await;
+    let codecs: Vec<&Value> = told["participants"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| &one["codec"])
+        .collect();
+    assert_eq!(codecs, ["pcmu", "pcmu"], "{told}");
+    let call = switch
+        .get(&format!("/api/call/{}", incoming["callId"].as_str().unwrap()))
+        .await
+        .json();
+    assert_eq!(
+        (&call["recording"], &call["from"]["displayName"]),
+        (&json!(true), &json!("ACME Ltd"))
+    );
+    alice.send("hangup", json!({ "callId": "c" })).await;
+    alice.expect("callEnded").await;
+    // What nobody has, nobody can speak.
+    let plain = json!({ "dn": "5004", "codecs": ["opus"] });
+    let mut dave = Phone::connect(switch.address, "/ws").await;
+    dave.send("register", plain).await;
+    dave.expect("registered").await;
+    dave.send("call", json!({ "to": "08002" })).await;
+    server
+        .answer(200, r#"{"target":"number/5002","codecs":["g722"]}"#)
+        .await;
+    assert_eq!(dave.expect("callEnded").await["reason"], "incompatible");
+}
+
+#[tokio::test]
+async fn what_a_webhook_refuses_for_what_it_is_is_not_posted_again() {
+    let (server, address) = Server::start().await;
+    let webhook = Webhook::new(&format!("http://{address}/"), b"s", vec!["registration".to_owned()]);
+    let settings = Settings {
+        webhooks: vec![webhook.unwrap()],
+        ..Switch::settings()
+    };
+    let switch = Switch::start(settings).await;
+    let _alice = switch.phone("5001").await;
+    let _bob = switch.phone("5002").await;
+    let (_, first) = server.answer(404, "").await;
+    let (_, second) = server.answer(200, "").await;
+    let dn = |body: &str| serde_json::from_str::<Value>(body).unwrap()["data"]["dn"].clone();
+    assert_eq!((dn(&first), dn(&second)), (json!("5001"), json!("5002")));
+    let counted = || async { switch.handle().figures().await.unwrap().webhook_events };
+    while counted().await[0].1 + counted().await[1].1 < 2 {
+        switch.breathe().await;
+    }
+    assert_eq!(counted().await, [("taken", 1), ("refused", 1), ("dropped", 0)]);
+}
+
+#[tokio::test]
 async fn program_says_who_may_register() {
     let (server, address) = Server::start().await;
     let settings = Settings {

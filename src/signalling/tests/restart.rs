@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use moqswitch_signalling::{RecordSettings, Settings, StateSettings, User, Users};
+use moqswitch_signalling::{MediaswitchSettings, RecordSettings, Settings, StateSettings, User, Users};
 use serde_json::{Value, json};
 
+use crate::control::{Control, DOMAIN, Edge};
 use crate::harness::{Phone, Switch};
 use crate::main_path::connect;
 
@@ -204,4 +205,62 @@ async fn devices_come_back_after_a_stop_and_those_that_left_do_not() {
     assert_eq!(alice.expect("resumed").await["calls"], json!([]));
     let mut bob = resume(&switch, &bobs, 0).await;
     assert_eq!(bob.expect("error").await["code"], 404);
+}
+
+#[tokio::test]
+async fn what_control_programs_pushed_stands_until_it_is_pushed_again() {
+    let host = Host::new("directory");
+    let mut control = Control::start().await;
+    let edge = Edge::with(MediaswitchSettings::default(), host.settings(1)).await;
+    let domain = format!("/dir/{DOMAIN}");
+    edge.push(&control.url(), &["1000", "1001"]).await;
+    // Users beside them, one that goes, another secret, and domains that come and go.
+    let many: Vec<Value> = (2000..3100)
+        .map(|user| json!({ "username": user.to_string(), "secret": "s" }))
+        .collect();
+    for (method, path, body) in [
+        ("PATCH", domain.clone(), json!({ "users": many })),
+        ("DELETE", format!("{domain}/1001"), json!({})),
+        ("PUT", format!("{domain}/2000"), json!({ "secret": "another" })),
+        ("PUT", "/dir/gone.example".to_owned(), json!({ "users": [] })),
+        ("DELETE", "/dir/gone.example".to_owned(), json!({})),
+        (
+            "PUT",
+            "/dir/last.example".to_owned(),
+            json!({ "users": [{ "username": "9", "secret": "s" }] }),
+        ),
+    ] {
+        let answer = edge.ask(method, &path, &body.to_string()).await;
+        assert!(answer.status < 300, "{method} {path}: {answer:?}");
+    }
+    let before = edge.get(&domain).await.body;
+    host.crash(1, |text| text.contains("last.example")).await;
+    let noted = std::fs::read_to_string(host.0.join("state-2/journal.ndjson")).unwrap();
+    assert!(!noted.contains("another"), "no secret is in it");
+
+    // Twice, as the file is written anew at a start.
+    for run in [2, 3] {
+        let edge = Edge::with(MediaswitchSettings::default(), host.settings(run)).await;
+        assert_eq!(edge.get(&domain).await.body, before);
+        assert_eq!(edge.get("/dir/gone.example").await.status, 404);
+        // Its user registers by the secret that was pushed, and its program decides on calls.
+        let mut phone = edge.phone("3000").await;
+        let (what, _) = control.next().await;
+        assert_eq!(what, format!("PUT /reg/{DOMAIN}/3000"));
+        phone.send("call", json!({ "to": format!("1000@{DOMAIN}") })).await;
+        let (what, _) = control.next().await;
+        assert!(what.starts_with("PUT /dialog/"), "{what}");
+        let mut old = Phone::connect(edge.switch.address, "/ws").await;
+        let as_before = json!({ "dn": format!("2000@{DOMAIN}"), "password": "s" });
+        old.send("register", as_before).await;
+        assert_eq!(old.expect("registrationFailed").await["code"], 403);
+        phone.send("unregister", json!({})).await;
+        phone.expect("unregistered").await;
+        while !control.next().await.0.starts_with("DELETE /reg/") {}
+        host.crash(run, |text| text.contains("\"over\"")).await;
+    }
+    // What is pushed takes the place of all that.
+    let edge = Edge::with(MediaswitchSettings::default(), host.settings(4)).await;
+    edge.push(&control.url(), &["1000"]).await;
+    assert_eq!(edge.get(&domain).await.json()["users"], json!(["1000"]));
 }

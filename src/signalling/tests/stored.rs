@@ -1,8 +1,9 @@
 //! Records on disk.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use moqswitch_signalling::{RecordSettings, Settings};
+use moqswitch_signalling::{RecordSettings, Settings, StateSettings};
 use serde_json::{Value, json};
 
 use crate::harness::{Phone, Switch};
@@ -19,8 +20,16 @@ impl Directory {
     }
 
     fn settings(&self) -> Settings {
+        Self::kept(&self.0)
+    }
+
+    fn kept(path: &Path) -> Settings {
         Settings {
-            records: Some(RecordSettings::below(&self.0)),
+            records: Some(RecordSettings::below(path)),
+            state: Some(StateSettings {
+                directory: path.join("state"),
+                is_required: true,
+            }),
             ..Switch::settings()
         }
     }
@@ -51,10 +60,11 @@ async fn process_that_is_killed() {
     let Some(path) = std::env::var_os("RECORDS_OF_CHILD") else {
         return;
     };
-    let settings = Settings {
-        records: Some(RecordSettings::below(PathBuf::from(&path))),
-        ..Switch::settings()
-    };
+    let mut settings = Directory::kept(&PathBuf::from(&path));
+    // Nobody counts, and what is to be counted is waited for: the record is not written before the end.
+    if std::env::var_os("COUNTERS_OF_CHILD").is_some() {
+        settings.calls.counters_wait = Duration::from_secs(600);
+    }
     let switch = Switch::start(settings).await;
     let told = PathBuf::from(path).join("address");
     std::fs::write(told.with_extension("part"), switch.address.to_string()).unwrap();
@@ -62,23 +72,102 @@ async fn process_that_is_killed() {
     std::future::pending::<()>().await;
 }
 
+/// Such a process, which does not outlive the test.
+struct Child(std::process::Child);
+
+impl Child {
+    async fn start(directory: &Directory, waits_for_counters: bool) -> (Self, Switch) {
+        std::fs::create_dir_all(&directory.0).unwrap();
+        let told = directory.0.join("address");
+        let _ = std::fs::remove_file(&told);
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["--exact", "stored::process_that_is_killed", "--ignored"])
+            .env("RECORDS_OF_CHILD", &directory.0)
+            .stdout(std::process::Stdio::null());
+        if waits_for_counters {
+            command.env("COUNTERS_OF_CHILD", "1");
+        }
+        let mut child = Self(command.spawn().unwrap());
+        while !told.exists() {
+            assert!(child.0.try_wait().unwrap().is_none(), "it has ended");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let address = std::fs::read_to_string(told).unwrap().parse().unwrap();
+        (child, Switch::elsewhere(address))
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn call_that_was_told_to_be_over_has_one_record_after_kill_9() {
+    let directory = Directory::new("ended");
+    let mut causes = Vec::new();
+    for run in 0..20 {
+        let (child, switch) = Child::start(&directory, true).await;
+        let (mut alice, mut bob) = (switch.phone("5001").await, switch.phone("5002").await);
+        causes.push(match run % 4 {
+            0 => {
+                let (alices, _) = connect(&mut alice, &mut bob, "5002").await;
+                alice.send("hangup", json!({ "callId": alices })).await;
+                alice.expect("callEnded").await["reason"].clone()
+            }
+            1 => {
+                let (_, bobs) = connect(&mut alice, &mut bob, "5002").await;
+                bob.send("hangup", json!({ "callId": bobs })).await;
+                alice.expect("callEnded").await["reason"].clone()
+            }
+            2 => {
+                alice.send("call", json!({ "to": "5002" })).await;
+                let call = bob.expect("incomingCall").await["callId"].clone();
+                bob.send("reject", json!({ "callId": call, "reason": "busy" })).await;
+                alice.expect("callEnded").await["reason"].clone()
+            }
+            _ => {
+                alice.send("call", json!({ "to": "5009" })).await;
+                alice.expect("callEnded").await["reason"].clone()
+            }
+        });
+        drop(child);
+    }
+    // The last of them left its record to this one.
+    let switch = Switch::start(directory.settings()).await;
+    while switch.get("/api/cdr?limit=100").await.json()["count"].as_u64() < Some(20) {
+        switch.breathe().await;
+    }
+    let mut records = directory.records();
+    records.sort_by_key(|record| record["startMs"].as_u64());
+    let found: Vec<Value> = records.iter().map(|record| record["reason"].clone()).collect();
+    assert_eq!(found, causes, "each once, and as it was");
+    assert_eq!(
+        (&causes[0], &causes[2], &causes[3]),
+        (&json!("normal_clearing"), &json!("busy"), &json!("unallocated"))
+    );
+    let parties = records[0]["parties"].as_array().unwrap();
+    assert_eq!(
+        (parties.len(), &parties[0]["sent"]),
+        (2, &Value::Null),
+        "what was not counted is not known"
+    );
+    // Nothing is left for the process after this one.
+    switch.handle().stop();
+    switch.handle().ended().await;
+    let switch = Switch::start(directory.settings()).await;
+    switch.handle().stop();
+    switch.handle().ended().await;
+    assert_eq!(directory.records().len(), 20);
+}
+
 #[tokio::test]
 async fn what_was_told_is_there_after_kill_9() {
     let directory = Directory::new("killed");
-    std::fs::create_dir_all(&directory.0).unwrap();
-    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "stored::process_that_is_killed", "--ignored"])
-        .env("RECORDS_OF_CHILD", &directory.0)
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    let told = directory.0.join("address");
-    while !told.exists() {
-        assert!(child.try_wait().unwrap().is_none(), "it has ended");
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    let address = std::fs::read_to_string(told).unwrap().parse().unwrap();
-    let switch = Switch::elsewhere(address);
+    let (mut child, switch) = Child::start(&directory, false).await;
     let (mut alice, mut bob) = (switch.phone("5001").await, switch.phone("5002").await);
     for _ in 0..5 {
         call(&mut alice, &mut bob).await;
@@ -90,8 +179,8 @@ async fn what_was_told_is_there_after_kill_9() {
     // Another ends in this moment: it may be there or not, but nothing is spoilt.
     connect(&mut alice, &mut bob, "5002").await;
     alice.send("hangup", json!({ "callId": "call-1" })).await;
-    child.kill().unwrap();
-    child.wait().unwrap();
+    child.0.kill().unwrap();
+    child.0.wait().unwrap();
     let switch = Switch::start(directory.settings()).await;
     assert!(switch.get("/api/cdr").await.json()["count"].as_u64().unwrap() >= 5);
 }
@@ -111,7 +200,7 @@ async fn what_is_found_is_on_the_disk_and_found_after_a_restart() {
     let mut bob = switch.phone("5002").await;
     call(&mut alice, &mut bob).await;
     while switch.get("/api/cdr").await.json()["count"] == 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     // As it would be found after `kill -9`: nothing was closed or flushed.
     assert_eq!(directory.records().len(), 1);
@@ -137,7 +226,7 @@ async fn disk_that_takes_nothing_stops_no_call() {
     std::fs::remove_dir_all(&directory.0).unwrap();
     call(&mut alice, &mut bob).await;
     while switch.get("/api/stats").await.json()["now"]["store"]["failing"] == false {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     call(&mut alice, &mut bob).await;
     assert_eq!(
@@ -147,7 +236,7 @@ async fn disk_that_takes_nothing_stops_no_call() {
     );
     std::fs::create_dir_all(&directory.0).unwrap();
     while switch.get("/api/cdr").await.json()["count"] != 2 {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(directory.records().len(), 2);
     assert_eq!(switch.get("/api/stats").await.json()["now"]["store"]["failing"], false);

@@ -5,7 +5,7 @@ use std::fmt;
 use anyhow::Result;
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// A moq-lite draft. Each client is restricted to exactly one.
+/// A draft of moq-lite, or of the IETF's moq-transport. Each client is restricted to exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Draft {
     Lite01,
@@ -14,6 +14,7 @@ pub enum Draft {
     Lite04,
     Lite05,
     Lite06,
+    Moqt18,
 }
 
 impl Draft {
@@ -30,9 +31,18 @@ impl Draft {
         Draft::Lite06,
     ];
 
+    /// Those of moq-transport.
+    pub const TRANSPORT: [Draft; 1] = [Draft::Moqt18];
+
+    /// Whether there is a binding of it to WebSocket.
+    pub fn is_lite(self) -> bool {
+        self < Draft::Moqt18
+    }
+
     pub fn alpn(self) -> &'static str {
         match self {
             Draft::Lite01 | Draft::Lite02 => "moql",
+            Draft::Moqt18 => "moqt-18",
             _ => self.name(),
         }
     }
@@ -45,6 +55,7 @@ impl Draft {
             Draft::Lite04 => "moq-lite-04",
             Draft::Lite05 => "moq-lite-05",
             Draft::Lite06 => "moq-lite-06",
+            Draft::Moqt18 => "moq-transport-18",
         }
     }
 

@@ -7,6 +7,7 @@ mod races;
 mod random;
 mod reference;
 mod registering;
+mod renewing;
 mod routing;
 mod switch;
 mod trunks;

@@ -65,7 +65,11 @@ impl Monitor {
             ) => {
                 self.requests.insert(*request);
             }
-            Event::Register(RegisterEvent::Lost { .. }) | Event::Media(_) | Event::Admin(_) => {}
+            Event::Register(
+                RegisterEvent::Lost { .. } | RegisterEvent::Gone { .. } | RegisterEvent::Elsewhere { .. },
+            )
+            | Event::Media(_)
+            | Event::Admin(_) => {}
         }
     }
 
@@ -214,6 +218,18 @@ impl Monitor {
                 require(!std::mem::replace(&mut seen.recorded, true), || {
                     format!("{} is recorded twice", record.leg)
                 })
+            }
+            Report::CallEnded(record) => {
+                require(!self.recorded.contains(&record.call), || {
+                    format!("{} ends after its record", record.call)
+                })?;
+                for seen in self.legs.values().filter(|seen| seen.view.call == record.call) {
+                    let is_in = record.legs.iter().any(|leg| leg.leg == seen.view.leg);
+                    require(is_in || record.legs_left_out > 0, || {
+                        format!("{} is not in what is known of {}", seen.view.leg, record.call)
+                    })?;
+                }
+                Ok(())
             }
             Report::CallRecord(record) => {
                 require(self.begun.contains(&record.call), || {

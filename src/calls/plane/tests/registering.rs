@@ -426,3 +426,44 @@ fn a_switch_that_stops_ends_everything_and_lets_nothing_in() {
     assert_eq!(reply, Reply::Refused(Refusal::Stopping));
     switch.assert_empty();
 }
+
+#[test]
+fn calls_of_other_machines_make_a_number_busy_and_a_device_that_is_gone_ends_its_legs() {
+    let mut switch = Switch::with(Settings {
+        call_waiting: false,
+        calls_per_number_max: 3,
+        counters_wait: std::time::Duration::ZERO,
+        ..Settings::default()
+    });
+    let (alice, bob) = (switch.phone(1, "5001"), switch.phone(2, "5002"));
+    let elsewhere = |switch: &mut Switch, legs, is_busy| {
+        switch.handle(Event::Register(RegisterEvent::Elsewhere {
+            session: bob,
+            legs,
+            is_busy,
+        }));
+        switch.plane.number(&number("5002")).unwrap().status
+    };
+    assert_eq!(elsewhere(&mut switch, 1, false), Status::Ringing);
+    assert_eq!(elsewhere(&mut switch, 1, true), Status::Busy);
+    let call = switch.dial(alice, "5002");
+    assert_eq!(switch.ended(alice), [(call, Cause::Busy)]);
+    assert_eq!(elsewhere(&mut switch, 0, false), Status::Available);
+    let call = switch.dial(alice, "5002");
+    switch.answer(bob, call);
+    switch.handle(Event::Register(RegisterEvent::Gone { session: bob }));
+    assert_eq!(switch.ended(alice), [(call, Cause::Unreachable)]);
+    assert!(switch.plane.device(bob).is_none());
+    // Of one that is not there nothing follows.
+    switch.handle(Event::Register(RegisterEvent::Gone { session: bob }));
+    assert_eq!(elsewhere_of_nobody(&mut switch), None);
+}
+
+fn elsewhere_of_nobody(switch: &mut Switch) -> Option<Status> {
+    switch.handle(Event::Register(RegisterEvent::Elsewhere {
+        session: session(77),
+        legs: 1,
+        is_busy: true,
+    }));
+    switch.plane.number(&number("5077")).map(|view| view.status)
+}

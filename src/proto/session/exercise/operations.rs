@@ -588,6 +588,7 @@ fn ok() -> SubscribeOk {
         max_latency_ms: 3,
         start: None,
         end: None,
+        timescale: None,
     }
 }
 

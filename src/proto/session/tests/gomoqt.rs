@@ -65,6 +65,7 @@ const OK: SubscribeOk = SubscribeOk {
     max_latency_ms: 5000,
     start: None,
     end: None,
+    timescale: None,
 };
 
 #[test]

@@ -486,6 +486,7 @@ const OK: SubscribeOk = SubscribeOk {
     max_latency_ms: 9,
     start: Some(GroupSequence(3)),
     end: None,
+    timescale: None,
 };
 
 #[test]

@@ -194,6 +194,7 @@ fn answer(network: &mut Network, caller: &mut Caller, end: usize, request: &Requ
                 max_latency_ms: 0,
                 start: None,
                 end: None,
+                timescale: None,
             };
             session.subscribe_ok(*request, &ok);
             session.subscribe_drop(*request, GroupSequence(0), GroupSequence(1), stream_error::OLD);

@@ -38,6 +38,7 @@ fn subscription(network: &mut Network, subscriber: usize, publisher: usize) {
         max_latency_ms: 9,
         start: Some(GroupSequence(3)),
         end: None,
+        timescale: None,
     };
     network.ends[publisher].subscribe_ok(request, &ok);
     network.ends[publisher].subscribe_start(request, GroupSequence(3));

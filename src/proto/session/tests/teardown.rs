@@ -70,6 +70,7 @@ fn answer(network: &mut Network, kind: Kind, stream: StreamId) {
                 max_latency_ms: 0,
                 start: None,
                 end: None,
+                timescale: None,
             };
             server.subscribe_ok(stream, &ok);
             server.subscribe_start(stream, GroupSequence(1));

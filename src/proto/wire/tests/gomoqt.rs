@@ -187,6 +187,7 @@ fn subscribe_ok_message() {
         max_latency_ms: 0,
         start: None,
         end: None,
+        timescale: None,
     };
     fixture(
         SubscribeResponse::Ok(ok),

@@ -33,8 +33,8 @@ fn each_frame_is_counted_once_as_it_comes_and_once_for_each_hearer() {
         frames: 4,
         bytes: 3 + 5 + 4 + 1,
         missing: 1,
-        late: 0,
         delivered: 8,
+        ..BroadcastCounts::default()
     };
     assert_eq!(shard.tracks.take_flowing(), [path()]);
     assert_eq!(shard.tracks.take_counts(&path()), counts);
@@ -87,6 +87,30 @@ fn other_broadcasts_are_not_counted() {
     assert!(shard.tracks.take_flowing().is_empty());
     let path = BroadcastPath::new("hall/alice");
     assert_eq!(shard.tracks.take_counts(&path), BroadcastCounts::default());
+}
+
+#[test]
+fn uneven_arrival_and_pauses_are_told_from_loss() {
+    let mut shard = counted_shard(0);
+    shard.tracks.handle_peer(peer(PUBLISHER), Version::Lite06, true);
+    shard.subscribe(1, Version::Lite06, |_| {});
+    shard.publish(1, &[b"x"]);
+    // 20 ms apart, each second one 5 ms late.
+    for sequence in 2..=401 {
+        let step = if sequence % 2 == 0 { 25 } else { 15 };
+        shard.pass(Duration::from_millis(step));
+        shard.publish(sequence, &[b"x"]);
+    }
+    // Two are lost, then nothing is said for a second.
+    shard.pass(Duration::from_millis(60));
+    shard.publish(404, &[b"x"]);
+    shard.pass(Duration::from_secs(1));
+    shard.publish(454, &[b"x"]);
+    let counts = shard.tracks.take_counts(&path());
+    assert_eq!((counts.frames, counts.missing, counts.paused), (403, 2 + 49, 49));
+    assert_eq!(counts.steps, 400, "gaps say nothing of it");
+    let mean_us = counts.unevenness_us / counts.steps;
+    assert!((4_800..=5_200).contains(&mean_us), "{mean_us}");
 }
 
 /// Messages between the two, until there are none.

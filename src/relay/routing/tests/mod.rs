@@ -318,6 +318,7 @@ pub(super) const OK: SubscribeOk = SubscribeOk {
     max_latency_ms: 500,
     start: None,
     end: None,
+    timescale: None,
 };
 
 #[allow(dead_code, reason = "used by some of the test files")]

@@ -73,8 +73,9 @@ async fn meet(mut random: Random) -> Result<()> {
 
 /// Every draft over every carrier.
 fn ends() -> impl Iterator<Item = Dial> {
-    let drafts = Draft::EVERY.into_iter();
-    drafts.flat_map(|draft| Carrier::ALL.map(|carrier| carrier.with(draft)))
+    let drafts = Draft::EVERY.into_iter().chain(Draft::TRANSPORT);
+    let dials = drafts.flat_map(|draft| Carrier::ALL.map(|carrier| carrier.with(draft)));
+    dials.filter(|dial| dial.draft.is_lite() || dial.carrier != Carrier::WebSocket)
 }
 
 /// Announces a broadcast with one group in it, from shard 0.

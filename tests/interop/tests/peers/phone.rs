@@ -138,14 +138,14 @@ async fn talk(scheme: &str, shards: usize) -> Result<()> {
 }
 
 /// Frames and bytes that the relay got, and frames that it sent.
-async fn counted(relay: &Relay) -> Result<[u64; 3]> {
+pub(crate) async fn counted(relay: &Relay) -> Result<[u64; 3]> {
     let metrics = relay.metrics().await?;
     let of = |name: &str| metrics.sum_containing(name) as u64;
     Ok(["moqswitch_frames_in", "moqswitch_bytes_in", "moqswitch_frames_out"].map(of))
 }
 
 /// The record of a call that is over: it waits for what the relay counted.
-async fn record_of(relay: &Relay, call: &str) -> Result<Value> {
+pub(crate) async fn record_of(relay: &Relay, call: &str) -> Result<Value> {
     let waiting = async {
         loop {
             let records: Value = serde_json::from_str(&http_get(relay.http(), "/api/cdr").await?)?;
@@ -257,15 +257,30 @@ pub(crate) struct Phone {
 
 impl Phone {
     pub(crate) async fn register(relay: &Relay, number: &str) -> Result<Self> {
+        Self::register_as(relay, number, None).await
+    }
+
+    /// With a name of its own.
+    pub(crate) async fn register_as(relay: &Relay, number: &str, device: Option<&str>) -> Result<Self> {
         let (socket, _) = tokio_tungstenite::connect_async(format!("ws://{}/ws", relay.http())).await?;
         let media = Url::parse("https://unknown/")?;
         let mut phone = Self { socket, media, sent: 0 };
-        phone.send("register", json!({"dn": number})).await?;
+        let mut payload = json!({"dn": number});
+        if let Some(device) = device {
+            payload["device"] = json!(device);
+        }
+        phone.send("register", payload).await?;
         let registered = phone.expect("registered").await?;
         let (url, token) = (&registered["media"]["url"], text(&registered["media"]["token"])?);
         phone.media = Url::parse(&text(url)?)?;
         phone.media.set_query(Some(&format!("jwt={token}")));
         Ok(phone)
+    }
+
+    /// By which the relay lets it in.
+    pub(crate) fn token(&self) -> Result<&str> {
+        let query = self.media.query().and_then(|query| query.strip_prefix("jwt="));
+        query.context("no token")
     }
 
     /// Its voice and its ear: of the peer crates each is a session of its own.

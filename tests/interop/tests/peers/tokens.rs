@@ -273,7 +273,7 @@ async fn until_logged(relay: &Relay, text: &str) -> Result<()> {
 }
 
 /// The SETUP stream of a client that names its path.
-fn setup_with_path(path: &str) -> Result<Vec<u8>> {
+pub(crate) fn setup_with_path(path: &str) -> Result<Vec<u8>> {
     let setup = Setup {
         path: Some(path.into()),
         ..Setup::default()

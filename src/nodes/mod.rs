@@ -1,0 +1,195 @@
+//! What carries messages between the machines of one phone system: a client of NATS on a thread of its own. Nothing waits for
+//! it: what it has no room for is lost, and the machines find out (`signalling/nodes`).
+#![forbid(unsafe_code)]
+
+use std::sync::mpsc as threads;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+use async_nats::{Client, ConnectOptions, Event, ServerAddr, Subscriber};
+use futures_util::StreamExt;
+use moqswitch_signalling::{FromEngine, NodeEngine, NodeName, NodeSettings, NodeTimes, ToEngine, node_link};
+use tokio::sync::mpsc;
+
+use crate::config::StoreConfig;
+use crate::limits::{NODES_FAREWELL, STORE_CONNECT_MAX, STORE_EVENTS_MAX, STORE_PING_INTERVAL, STORE_RETRY_MAX};
+
+/// The thread that has the client. It ends when nobody has anything to say any more.
+pub(crate) struct StoreThread {
+    ended: threads::Receiver<()>,
+}
+
+/// Starts the client, whether a server can be reached or not.
+pub(crate) fn start(config: &StoreConfig) -> anyhow::Result<(NodeSettings, StoreThread)> {
+    let options = options(config)?;
+    let servers: Vec<ServerAddr> = config
+        .servers
+        .iter()
+        .map(|server| server.parse().context("cluster.store.servers"))
+        .collect::<anyhow::Result<_>>()?;
+    let (link, engine) = node_link();
+    let (ends, ended) = threads::sync_channel(1);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (subject, node) = (config.subject.clone(), config.node.clone());
+    thread::Builder::new().name("nodes".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            if let Err(error) = serve(options, servers, &subject, &node, engine).await {
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "other machines cannot be reached: cluster.store"
+                );
+            }
+        });
+        // Nobody may wait for it.
+        let _ = ends.send(());
+    })?;
+    let settings = NodeSettings {
+        name: config.node.clone(),
+        link,
+        times: NodeTimes::default(),
+    };
+    Ok((settings, StoreThread { ended }))
+}
+
+impl StoreThread {
+    /// Waits until everything is said, not for ever.
+    pub(crate) fn join(self) {
+        if self.ended.recv_timeout(NODES_FAREWELL).is_err() {
+            tracing::warn!("other machines were not told everything");
+        }
+    }
+}
+
+fn options(config: &StoreConfig) -> anyhow::Result<ConnectOptions> {
+    let mut options = ConnectOptions::new()
+        .name(format!("moqswitch {}", config.node))
+        .no_echo()
+        .retry_on_initial_connect()
+        .connection_timeout(STORE_CONNECT_MAX)
+        .ping_interval(STORE_PING_INTERVAL)
+        .reconnect_delay_callback(|attempts| {
+            let doublings = u32::try_from(attempts.min(16)).unwrap_or(16);
+            (Duration::from_millis(25) * 2_u32.pow(doublings)).min(STORE_RETRY_MAX)
+        });
+    if let Some(path) = &config.ca {
+        options = options.add_root_certificates(path.clone());
+    }
+    if let Some(path) = &config.token_file {
+        let token = std::fs::read_to_string(path);
+        let token = token.with_context(|| format!("cluster.store.token_file: cannot read {}", path.display()))?;
+        options = options.token(token.trim().to_owned());
+    }
+    Ok(options)
+}
+
+async fn serve(
+    options: ConnectOptions,
+    servers: Vec<ServerAddr>,
+    subject: &str,
+    node: &NodeName,
+    engine: NodeEngine,
+) -> anyhow::Result<()> {
+    let (tell, mut events) = mpsc::channel(STORE_EVENTS_MAX);
+    let options = options.event_callback(move |event| {
+        let tell = tell.clone();
+        async move {
+            // Those that matter wait for room; the client goes on meanwhile.
+            let _ = tell.send(event).await;
+        }
+    });
+    let client = options.connect(servers).await.context("cluster.store.servers")?;
+    let mut subscriptions = Subscriptions {
+        all: client.subscribe(to_all(subject)).await?,
+        own: client.subscribe(to_one(subject, node)).await?,
+    };
+    let NodeEngine { heard, mut said } = engine;
+    let mut is_up = false;
+    let mut lost: u64 = 0;
+    loop {
+        tokio::select! {
+            event = events.recv() => {
+                let Some(event) = event else { anyhow::bail!("the client has ended") };
+                let told = match event {
+                    Event::Connected => Some(true),
+                    Event::Disconnected | Event::Closed => Some(false),
+                    other => {
+                        complain(&other);
+                        None
+                    }
+                };
+                if let Some(told) = told && told != is_up {
+                    is_up = told;
+                    let told = if told { FromEngine::Up } else { FromEngine::Down };
+                    // It may not be lost.
+                    if heard.send(told).await.is_err() {
+                        return Ok(());
+                    }
+                }
+            }
+            message = subscriptions.next() => {
+                let Some(message) = message else { anyhow::bail!("the subscriptions have ended") };
+                if heard.try_send(FromEngine::Message(message)).is_err() {
+                    lost += 1;
+                    if lost.is_power_of_two() {
+                        tracing::warn!(lost, "messages of other machines find no room");
+                    }
+                }
+            }
+            message = said.recv() => {
+                let Some(ToEngine { to, message }) = message else {
+                    // Who has said all has ended.
+                    let _ = tokio::time::timeout(NODES_FAREWELL / 2, client.flush()).await;
+                    return Ok(());
+                };
+                // What is not carried now is missed, and asked for when it can be.
+                if is_up {
+                    publish(&client, subject, to.as_ref(), message).await;
+                }
+            }
+        }
+    }
+}
+
+async fn publish(client: &Client, subject: &str, to: Option<&NodeName>, message: Vec<u8>) {
+    let subject = match to {
+        None => to_all(subject),
+        Some(node) => to_one(subject, node),
+    };
+    if let Err(error) = client.publish(subject, message.into()).await {
+        tracing::debug!(%error, "a message to other machines");
+    }
+}
+
+fn to_all(subject: &str) -> String {
+    format!("{subject}.all")
+}
+
+fn to_one(subject: &str, node: &NodeName) -> String {
+    format!("{subject}.node.{node}")
+}
+
+fn complain(event: &Event) {
+    match event {
+        Event::SlowConsumer(_) => tracing::warn!("messages of other machines come faster than they are taken"),
+        Event::ServerError(error) => tracing::warn!(%error, "cluster.store: the server"),
+        Event::ClientError(error) => tracing::warn!(%error, "cluster.store"),
+        other => tracing::debug!(event = %other, "cluster.store"),
+    }
+}
+
+/// What is said to all, and to this machine.
+struct Subscriptions {
+    all: Subscriber,
+    own: Subscriber,
+}
+
+impl Subscriptions {
+    async fn next(&mut self) -> Option<Vec<u8>> {
+        let message = tokio::select! {
+            message = self.own.next() => message,
+            message = self.all.next() => message,
+        };
+        message.map(|message| message.payload.to_vec())
+    }
+}

@@ -1,0 +1,106 @@
+//! A fault of this program on the calls thread ends no call that is up: it is caught where it happens. What was to be told is
+//! left out; where the plane itself failed, another takes its place with what it had.
+//!
+//! Media does not notice. It is on other threads, and grants are told anew as they were.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::Instant;
+
+use moqswitch_calls::{Refusal, Reply};
+
+use super::{Asker, Exchange};
+use crate::limits::{GRANTS_RETRY, RENEWALS_MAX, RENEWALS_PERIOD};
+
+/// When the plane began anew lately.
+#[derive(Debug, Default)]
+pub(super) struct Renewals {
+    since: Option<Instant>,
+    count: u32,
+}
+
+impl Renewals {
+    /// False: that it does so again and again helps nobody.
+    fn may_again(&mut self, now: Instant) -> bool {
+        let is_over = self
+            .since
+            .is_none_or(|since| now.saturating_duration_since(since) > RENEWALS_PERIOD);
+        if is_over {
+            (self.since, self.count) = (Some(now), 0);
+        }
+        self.count += 1;
+        self.count <= RENEWALS_MAX
+    }
+}
+
+impl Exchange {
+    /// Has the plane do something. When it fails, another takes its place: devices stay, calls that are up go on, and what was
+    /// under way ends, each with its record.
+    pub(super) fn attempt(&mut self, what: impl FnOnce(&mut Self)) {
+        let Err(fault) = catch_unwind(AssertUnwindSafe(|| what(&mut *self))) else {
+            return;
+        };
+        self.counts.faults += 1;
+        if !self.renewals.may_again(Instant::now()) {
+            tracing::error!(
+                "the call plane fails again and again: no more signalling until the switch is started anew"
+            );
+            resume_unwind(fault);
+        }
+        self.counts.renewals += 1;
+        tracing::error!(
+            faults = self.counts.faults,
+            "a fault of this program: calls that are up go on, what was under way ends"
+        );
+        // What it wanted before it failed is done first.
+        self.carry_out();
+        let now = catch_unwind(AssertUnwindSafe(|| self.now()));
+        self.plane.renew(now.unwrap_or_else(|_| self.plane.now()));
+        self.refuse_all();
+    }
+
+    /// Whoever asked for what failed is told so.
+    fn refuse_all(&mut self) {
+        for asker in std::mem::take(&mut self.askers).into_values() {
+            match asker {
+                Asker::Session {
+                    session,
+                    id,
+                    call,
+                    asked,
+                } => self.refuse(session, id.as_ref(), call.as_ref(), &asked, Refusal::Full),
+                Asker::Registration { .. } => self.refusal = Some(Refusal::Full),
+                Asker::Node { node } => self.reply_to_node(&node, Reply::Refused(Refusal::Full)),
+                // Its way to the answer ends, which is one.
+                Asker::Program(_) | Asker::Nobody => {}
+            }
+        }
+    }
+
+    /// Does something on which nothing else depends.
+    pub(super) fn try_out(&mut self, what: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| what(&mut *self))).is_err() {
+            self.counts.faults += 1;
+            if !self.untold.is_empty() {
+                self.retry_at.get_or_insert_with(|| Instant::now() + GRANTS_RETRY);
+            }
+            tracing::error!(
+                faults = self.counts.faults,
+                "a fault of this program: somebody is not told something"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_fails_again_and_again_gives_up_and_who_fails_now_and_then_does_not() {
+        let (mut renewals, now) = (Renewals::default(), Instant::now());
+        assert!((0..RENEWALS_MAX).all(|_| renewals.may_again(now)));
+        assert!(!renewals.may_again(now));
+        let later = now + RENEWALS_PERIOD * 2;
+        assert!(renewals.may_again(later));
+    }
+}
