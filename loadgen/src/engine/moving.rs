@@ -37,10 +37,10 @@ impl Shard {
                 .calls
                 .get(&call)
                 .and_then(|state| state.people[usize::from(participant)].line);
-            return match line {
-                Some(line) => self.begin_moving(call, participant, line),
-                None => {}
-            };
+            if let Some(line) = line {
+                self.begin_moving(call, participant, line);
+            }
+            return;
         }
         if person.line != Some(line) || person.moving.is_some() || person.phase == Phase::Dialling {
             return;
