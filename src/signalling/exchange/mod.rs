@@ -7,6 +7,7 @@ mod counting;
 mod failing;
 mod line;
 mod programs;
+mod renewals;
 mod requests;
 mod restart;
 mod returning;
@@ -45,7 +46,7 @@ pub(crate) use line::{Close, End, Inbox, Line, LineEnd};
 pub(crate) use session::unnumbered;
 
 use browsing::Browsing;
-use failing::Renewals;
+use renewals::Renewals;
 use returning::Returning;
 use session::Session;
 use tally::Tally;
