@@ -9,28 +9,7 @@ use std::time::Instant;
 use moqswitch_calls::{Refusal, Reply};
 
 use super::{Asker, Exchange};
-use crate::limits::{GRANTS_RETRY, RENEWALS_MAX, RENEWALS_PERIOD};
-
-/// When the plane began anew lately.
-#[derive(Debug, Default)]
-pub(super) struct Renewals {
-    since: Option<Instant>,
-    count: u32,
-}
-
-impl Renewals {
-    /// False: that it does so again and again helps nobody.
-    fn may_again(&mut self, now: Instant) -> bool {
-        let is_over = self
-            .since
-            .is_none_or(|since| now.saturating_duration_since(since) > RENEWALS_PERIOD);
-        if is_over {
-            (self.since, self.count) = (Some(now), 0);
-        }
-        self.count += 1;
-        self.count <= RENEWALS_MAX
-    }
-}
+use crate::limits::GRANTS_RETRY;
 
 impl Exchange {
     /// Has the plane do something. When it fails, another takes its place: devices stay, calls that are up go on, and what was
@@ -88,19 +67,5 @@ impl Exchange {
                 "a fault of this program: somebody is not told something"
             );
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_fails_again_and_again_gives_up_and_who_fails_now_and_then_does_not() {
-        let (mut renewals, now) = (Renewals::default(), Instant::now());
-        assert!((0..RENEWALS_MAX).all(|_| renewals.may_again(now)));
-        assert!(!renewals.may_again(now));
-        let later = now + RENEWALS_PERIOD * 2;
-        assert!(renewals.may_again(later));
     }
 }

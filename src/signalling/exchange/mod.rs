@@ -10,6 +10,7 @@ mod line;
 mod mail;
 mod nodes;
 mod programs;
+mod renewals;
 mod requests;
 mod restart;
 mod returning;
@@ -51,7 +52,7 @@ pub(crate) use line::{Close, End, Inbox, Line, LineEnd};
 pub(crate) use session::unnumbered;
 
 use browsing::Browsing;
-use failing::Renewals;
+use renewals::Renewals;
 use returning::Returning;
 use session::Session;
 use tally::Tally;
