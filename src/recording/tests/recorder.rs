@@ -425,7 +425,7 @@ fn the_oldest_go_when_there_is_too_much() {
     drop((recorder, view));
     let settings = Settings {
         // Of two, with their descriptions.
-        bytes_max: 2 * one + 3000,
+        bytes_max: 2 * one + 4500,
         ..Settings::below(&directory)
     };
     let (recorder, view) = Recorder::start(settings, LocalDisk, |_| Deaf).unwrap();
