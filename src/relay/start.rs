@@ -22,7 +22,7 @@ use crate::net::{
 use crate::options::{RelayOptions, ServerIdentity};
 use crate::quic::{Secrets, TlsContext};
 use crate::routing::{AnnounceTable, RouteView, ShardId};
-use crate::shard::{PostOffice, Shard, ShardCommand, ShardOptions, ShardParts, ShardPort};
+use crate::shard::{Memory, PostOffice, Shard, ShardCommand, ShardOptions, ShardParts, ShardPort};
 use crate::topology::{HostCores, Placement};
 
 /// Starts relays.
@@ -65,7 +65,8 @@ impl Relay {
         let identity = ServerIdentity::new(&options.certificates, options.listen)?;
         let clients = options.clients.as_ref();
         let mut group = bind(&options, shard_count)?;
-        let table = Arc::new(AnnounceTable::with_limits(options.announcements));
+        let table = Arc::new(AnnounceTable::with_limits(options.announcements).with_names(options.names));
+        let memory = Memory::new(shard_count);
         let (wakers, receivers) = wake_channels(shard_count)?;
         let ports: Vec<ShardPort> = wakers
             .iter()
@@ -94,6 +95,7 @@ impl Relay {
                 admissions: options.admissions.clone(),
                 doorbell: port.doorbell.clone(),
                 feed: options.feed.clone(),
+                memory: memory.clone(),
                 secrets: secrets.clone(),
                 tls: TlsContext::server(&identity.certificates, clients)?,
             };
