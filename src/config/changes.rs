@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use super::{CallsConfig, Config, LimitsConfig, MediaConfig, MeshConfig, QuicConfig, WebrtcConfig};
+use super::{AuthConfig, CallsConfig, Config, LimitsConfig, MediaConfig, MeshConfig, QuicConfig, WebrtcConfig};
 
 /// A setting whose value is another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,28 +70,12 @@ impl Config {
             ("tls.certificates", text(&tls.certificates)),
             ("tls.client_ca", text(&tls.client_ca)),
             ("tls.client_auth", text(&tls.client_auth)),
-            ("auth.public", auth.public.to_string()),
-            ("auth.client_publish", auth.client_publish.to_string()),
-            ("auth.client_subscribe", auth.client_subscribe.to_string()),
-            ("auth.key", text(&auth.key)),
-            (
-                "auth.url",
-                text(&auth.authority.as_ref().map(|authority| &authority.url)),
-            ),
-            (
-                "auth.url_ca",
-                text(&auth.authority.as_ref().map(|authority| &authority.ca)),
-            ),
-            (
-                "auth.node",
-                text(&auth.authority.as_ref().map(|authority| &authority.node)),
-            ),
-            ("auth.names", text(&auth.names)),
             ("log.level", text(&log.level)),
             ("log.format", text(&log.format)),
             ("origin.hop_id", text(&origin.hop_id)),
             ("origin.route_cost", text(&origin.route_cost)),
         ];
+        values.extend(auth_values(auth));
         values.extend(quic_values(quic));
         values.extend(media_values(media));
         values.extend(mesh_values(mesh));
@@ -102,6 +86,29 @@ impl Config {
         values.extend(recording_values(calls.as_ref()));
         values
     }
+}
+
+/// Of who may do what.
+fn auth_values(auth: &AuthConfig) -> Vec<(&'static str, String)> {
+    vec![
+        ("auth.public", auth.public.to_string()),
+        ("auth.client_publish", auth.client_publish.to_string()),
+        ("auth.client_subscribe", auth.client_subscribe.to_string()),
+        ("auth.key", text(&auth.key)),
+        (
+            "auth.url",
+            text(&auth.authority.as_ref().map(|authority| &authority.url)),
+        ),
+        (
+            "auth.url_ca",
+            text(&auth.authority.as_ref().map(|authority| &authority.ca)),
+        ),
+        (
+            "auth.node",
+            text(&auth.authority.as_ref().map(|authority| &authority.node)),
+        ),
+        ("auth.names", text(&auth.names)),
+    ]
 }
 
 /// Of connections.
