@@ -63,6 +63,7 @@ struct Stalling(Arc<AtomicBool>);
 impl Application for Stalling {
     fn handle(&mut self, _event: LocalEvent, _host: &mut Host<'_>) {}
 
+    #[expect(clippy::disallowed_methods, reason = "the shard is to be held up")]
     fn handle_turn(&mut self, _host: &mut Host<'_>) {
         if self.0.load(Ordering::Relaxed) {
             std::thread::sleep(Duration::from_millis(60));
