@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use moqswitch_proto::wire::{Advertisement, BroadcastPath, HopId};
-use moqswitch_relay::routing::{AnnounceTable, Entry, Holder, PeerKey, ShardId, Source};
+use moqswitch_relay::routing::{AnnounceTable, Entry, Holder, PeerKey, Precedence, Publisher, ShardId, Source};
 
 mod workload;
 use workload::timing::each_for;
@@ -56,6 +56,11 @@ impl Table for Locked {
             is_forwarded: false,
             is_draining: false,
             tie: 0,
+            publisher: Publisher(0),
+            since: 0,
+            claimed: 0,
+            is_epoch_believed: false,
+            precedence: Precedence::default(),
         };
         let mut map = self.0.write().unwrap_or_else(PoisonError::into_inner);
         map.insert((path.clone(), source), entry);

@@ -135,6 +135,15 @@ impl Reloads {
         // Other limits of the new configuration need a restart, and are as they were.
         let mut taken = self.config.clone();
         taken.limits = LimitsConfig {
+            attempts_per_second: self.config.limits.attempts_per_second,
+            connections_per_address: self.config.limits.connections_per_address,
+            retry_above: self.config.limits.retry_above,
+            answers_per_second: self.config.limits.answers_per_second,
+            lateness: self.config.limits.lateness,
+            memory_bytes_max: self.config.limits.memory_bytes_max,
+            session_bytes_max: self.config.limits.session_bytes_max,
+            operations_per_second: self.config.limits.operations_per_second,
+            announcements_per_second: self.config.limits.announcements_per_second,
             cache_bytes_max: self.config.limits.cache_bytes_max,
             cache_age_max: self.config.limits.cache_age_max,
             track_linger: self.config.limits.track_linger,

@@ -18,7 +18,7 @@ use moqswitch_signalling::SignallingHandle;
 
 use crate::authority::{self, Authority};
 use crate::browsers::Browsers;
-use crate::config::{Config, HttpTls, LogFormat};
+use crate::config::{CallsConfig, Config, HttpTls, LogFormat};
 use crate::control::{
     ControlHandle, ControlListener, ControlState, Endpoints, Lifecycle, MeshState, Phase, StreamTls, Tls, TokenChecks,
     WebSockets,
@@ -101,11 +101,7 @@ impl Switch {
         if let Some(takeover) = &mut takeover {
             takeover.join(&relay, telephony.is_some())?;
         }
-        let transcodes = config
-            .calls
-            .as_ref()
-            .is_some_and(|calls| calls.audio_threads != Some(0));
-        let endpoints = browsers.clone().map(|browsers| Endpoints::new(browsers, transcodes));
+        let endpoints = browsers.clone().map(|browsers| endpoints(config, browsers));
         let calls = telephony
             .map(|telephony| telephony.start(&relay, sha256.clone(), StreamTls(http.clone()), browsers))
             .transpose()?;
@@ -221,6 +217,12 @@ impl Switch {
         self.control.stop()?;
         outcome
     }
+}
+
+/// Whom WHIP and WHEP are for; in which codecs they hear depends on whether there are threads of audio.
+fn endpoints(config: &Config, browsers: Browsers) -> Endpoints {
+    let has_threads = |calls: &CallsConfig| calls.audio_threads != Some(0);
+    Endpoints::new(browsers, config.calls.as_ref().is_some_and(has_threads))
 }
 
 /// All that serves, before anything is answered.

@@ -20,7 +20,7 @@ set -euo pipefail
 # shellcheck source-path=SCRIPTDIR/../perf
 source "$(dirname "${BASH_SOURCE[0]}")/../perf/lab.sh"
 
-readonly CALLS=50 MIB=1048576
+readonly CALLS=50
 readonly FLOODS=' garbage resets initials versions half-open '
 # A pause after which memory has to be back.
 REST_SECONDS=${REST_SECONDS:-60}
@@ -50,6 +50,7 @@ main() {
         "$attack" | grep -q "^$name " || die 2 "no attack is called '$name'"
         row "$name" "$rounds" "$seconds" || failed=1
     done
+    rounds_run=$rounds seconds_run=$seconds
     ((write)) && write_table
     return "$failed"
 }
@@ -59,6 +60,7 @@ row() { # attack, rounds, seconds
     : >"$work/runs"
     # shellcheck disable=SC2086 # flags are words
     launch_moqswitch "$moqswitch" ${RELAY_FLAGS:-} || relay_failed
+    http_address=$(grep -o ' http=[^ ]*' "$work/relay.out" | cut -d= -f2)
     decoy
     local before peak after
     # Once, so that what every relay holds after its first calls is not taken for the attack's.
@@ -90,7 +92,7 @@ run_once() { # attack, with or without, seconds
     local target=$relay_address
     [[ $2 == without ]] && target=$decoy_address
     if [[ $2 == with || $FLOODS == *" $1 "* ]]; then
-        taskset -c "$LOADGEN_CORE" "$attack" "$1" --relay "$target" --seconds "$(($3 + 2))" >"$work/attack.json" 2>"$work/attack.err" &
+        taskset -c "$LOADGEN_CORE" "$attack" "$1" --relay "$target" --http "$http_address" --seconds "$(($3 + 2))" >"$work/attack.json" 2>"$work/attack.err" &
         local attacking=$!
     else
         echo '{"sent":0,"closed":0,"code":null}' >"$work/attack.json"
@@ -133,12 +135,30 @@ max() { awk -v a="$1" -v b="$2" 'BEGIN { print a > b ? a : b }'; }
 write_table() {
     local file=$root/tests/ATTACKS.md
     {
-        sed '/^| attack /,$d' "$file" 2>/dev/null || true
+        heading
         echo "| attack | sent | sessions closed (code) | innocent frames lost or late, without / with | p99 in ms, without / with | RSS in MiB, before / peak / a minute after | holds |"
         echo "|---|---|---|---|---|---|---|"
         jq -r '"| \(.attack) | \(.sent) | \(.closed // 0) (\(.code // "-")) | \(.lost_without) / \(.lost_with) | \(.p99_without) / \(.p99_with) | \(.rss_before) / \(.rss_peak) / \(.rss_after) | \(if .holds then "yes" else "no" end) |"' "$work/table"
     } >"$work/ATTACKS.md"
     cp "$work/ATTACKS.md" "$file"
+}
+
+# What the figures are of, and what they say.
+heading() {
+    local others='nobody else worked on the host'
+    awk '{ exit !($1 > 2) }' /proc/loadavg && others='**others worked on the host meanwhile**: look at what is lost, less at times'
+    cat <<END
+# What attacks cost the callers
+
+Written by \`tests/attacks.sh --write\`; [README.md](README.md#attacks) says what it does.
+
+- $(date -u +%F), commit $(git -C "$root" rev-parse --short HEAD), $(uname -sr), $(nproc) cores of $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1); $others.
+- One shard on a core of its own, the attack and $CALLS calls on the other. Each row: $rounds_run rounds of $seconds_run s without the
+  attack and with it in turn, and $REST_SECONDS s of rest before memory is looked at for the last time.
+- A row holds when no more frames of the calls are lost or late than without, the median p99 is at most twice that without or
+  10 ms above it, and memory is back within 10 % and 8 MiB.
+
+END
 }
 
 main "$@"

@@ -43,6 +43,12 @@ fn corpus_is_current_and_keeps_the_promises_of_http3() {
 }
 
 #[test]
+fn corpus_is_current_and_keeps_the_promises_of_paths_and_packets() {
+    check("paths", wire::normal_form::seeds(), wire::normal_form::exercise);
+    check("quic_packets", quic::packets::seeds(), quic::packets::exercise);
+}
+
+#[test]
 fn corpus_is_current_and_keeps_the_promises_of_tokens_and_patterns() {
     let seeds = auth::exercise::seeds();
     check("auth", seeds, auth::exercise::exercise);

@@ -97,7 +97,7 @@ pub(super) struct Granted {
     pub(super) revalidate: Option<Duration>,
 }
 
-/// The answer as it is written. What is not here widens nothing: `mounts`, `tier` and `peer` are passed over.
+/// The answer as it is written. What is not here widens nothing: `mounts` and `tier` are passed over.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Reply {
@@ -108,6 +108,8 @@ struct Reply {
     expires: Option<i64>,
     /// In seconds.
     revalidate: Option<u64>,
+    /// The session is another relay's.
+    peer: bool,
 }
 
 #[derive(Serialize)]
@@ -231,7 +233,11 @@ impl Granted {
         }
         Ok(Self {
             root,
-            grant: Grant { expires, ..grant },
+            grant: Grant {
+                expires,
+                is_peer: reply.peer,
+                ..grant
+            },
             revalidate,
         })
     }

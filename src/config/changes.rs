@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use super::{CallsConfig, Config, LimitsConfig, MediaConfig, MeshConfig, QuicConfig, WebrtcConfig};
+use super::{AuthConfig, CallsConfig, Config, LimitsConfig, MediaConfig, MeshConfig, QuicConfig, WebrtcConfig};
 
 /// A setting whose value is another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +43,7 @@ impl Config {
             media,
             drain_deadline,
             upgrade_deadline,
+            drain_uri,
             state_directory,
             tls,
             auth,
@@ -64,33 +65,19 @@ impl Config {
             ("spin", text(spin)),
             ("drain_deadline", text(drain_deadline)),
             ("upgrade_deadline", text(upgrade_deadline)),
+            ("drain_uri", text(drain_uri)),
             ("state_directory", text(state_directory)),
             ("calls.enabled", text(&calls.is_some())),
             ("phone.enabled", text(&calls.as_ref().map(|calls| calls.phone))),
             ("tls.certificates", text(&tls.certificates)),
             ("tls.client_ca", text(&tls.client_ca)),
             ("tls.client_auth", text(&tls.client_auth)),
-            ("auth.public", auth.public.to_string()),
-            ("auth.client_publish", auth.client_publish.to_string()),
-            ("auth.client_subscribe", auth.client_subscribe.to_string()),
-            ("auth.key", text(&auth.key)),
-            (
-                "auth.url",
-                text(&auth.authority.as_ref().map(|authority| &authority.url)),
-            ),
-            (
-                "auth.url_ca",
-                text(&auth.authority.as_ref().map(|authority| &authority.ca)),
-            ),
-            (
-                "auth.node",
-                text(&auth.authority.as_ref().map(|authority| &authority.node)),
-            ),
             ("log.level", text(&log.level)),
             ("log.format", text(&log.format)),
             ("origin.hop_id", text(&origin.hop_id)),
             ("origin.route_cost", text(&origin.route_cost)),
         ];
+        values.extend(auth_values(auth));
         values.extend(quic_values(quic));
         values.extend(media_values(media));
         values.extend(mesh_values(mesh));
@@ -102,6 +89,29 @@ impl Config {
         values.extend(voicemail_values(calls.as_ref()));
         values
     }
+}
+
+/// Of who may do what.
+fn auth_values(auth: &AuthConfig) -> Vec<(&'static str, String)> {
+    vec![
+        ("auth.public", auth.public.to_string()),
+        ("auth.client_publish", auth.client_publish.to_string()),
+        ("auth.client_subscribe", auth.client_subscribe.to_string()),
+        ("auth.key", text(&auth.key)),
+        (
+            "auth.url",
+            text(&auth.authority.as_ref().map(|authority| &authority.url)),
+        ),
+        (
+            "auth.url_ca",
+            text(&auth.authority.as_ref().map(|authority| &authority.ca)),
+        ),
+        (
+            "auth.node",
+            text(&auth.authority.as_ref().map(|authority| &authority.node)),
+        ),
+        ("auth.names", text(&auth.names)),
+    ]
 }
 
 /// Of connections.
@@ -259,6 +269,14 @@ impl LimitsConfig {
         vec![
             ("limits.connections", text(&limits.connections_max)),
             ("limits.attempts", text(&limits.attempts_per_second)),
+            ("limits.connections_per_address", text(&limits.connections_per_address)),
+            ("limits.retry_above", text(&limits.retry_above)),
+            ("limits.answers", text(&limits.answers_per_second)),
+            ("limits.lateness", text(&limits.lateness)),
+            ("limits.memory", text(&limits.memory_bytes_max)),
+            ("limits.session_bytes", text(&limits.session_bytes_max)),
+            ("limits.operations", text(&limits.operations_per_second)),
+            ("limits.announce_rate", text(&limits.announcements_per_second)),
             ("limits.announce_bytes", text(&limits.announce_bytes_max)),
             ("limits.token_checks", text(&limits.token_checks)),
             ("limits.websockets", text(&limits.websockets_max)),

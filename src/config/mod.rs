@@ -36,6 +36,7 @@ use moqswitch_relay::BatchWindow;
 use moqswitch_relay::auth::Patterns;
 use moqswitch_relay::certificate::CertificateFiles;
 use moqswitch_relay::quic::CongestionControl;
+use moqswitch_relay::routing::NameRule;
 
 pub use arguments::{
     Arguments, Command, DialArguments, Flags, GrantArguments, MeshArguments, TokenAction, TokenArguments, UserAction,
@@ -78,6 +79,8 @@ pub struct Config {
     pub drain_deadline: Duration,
     /// How long sessions may stay in a process that another has taken over from.
     pub upgrade_deadline: Duration,
+    /// Where GOAWAY sends sessions; empty: nowhere.
+    pub drain_uri: String,
     /// `None`: that of systemd or of the user. Empty: nothing is kept.
     pub state_directory: Option<PathBuf>,
     pub tls: TlsConfig,
@@ -138,6 +141,8 @@ pub struct AuthConfig {
     pub key: Option<PathBuf>,
     /// Who decides on each session instead of both. `None`: nobody else.
     pub authority: Option<AuthorityConfig>,
+    /// Who is heard of several clients that publish one path.
+    pub names: NameRule,
 }
 
 /// The auth server.
@@ -156,6 +161,22 @@ pub struct LimitsConfig {
     pub connections_max: usize,
     /// Connections that one address may begin on a shard in a second.
     pub attempts_per_second: u32,
+    /// Connections that one address may have on a shard.
+    pub connections_per_address: usize,
+    /// Unfinished handshakes of a shard from which on a Retry is asked for.
+    pub retry_above: usize,
+    /// Answers of a shard to packets of no connection in a second.
+    pub answers_per_second: u32,
+    /// Mean time of turns from which on a shard refuses sessions; zero: it does not.
+    pub lateness: Duration,
+    /// What all sessions, caches and broadcasts may take.
+    pub memory_bytes_max: u64,
+    /// What one session may hold.
+    pub session_bytes_max: u64,
+    /// Requests of one session in a second.
+    pub operations_per_second: u32,
+    /// Broadcasts that one session announces in a second.
+    pub announcements_per_second: u32,
     /// WebSocket connections of the process.
     pub websockets_max: u32,
     /// Per session.

@@ -24,6 +24,10 @@ impl Config {
     pub fn relay_options(&self) -> RelayOptions {
         let socket_buffer_bytes = usize::try_from(self.quic.socket_buffer_bytes).unwrap_or(usize::MAX);
         let defaults = RelayOptions::default();
+        let (mut overload, mut memory) = (defaults.overload, defaults.memory);
+        overload.lateness = self.limits.lateness;
+        memory.session_bytes_max = self.limits.session_bytes_max;
+        memory.process_bytes_max = self.limits.memory_bytes_max;
         RelayOptions {
             listen: self.listen,
             shards: self.shards,
@@ -35,8 +39,17 @@ impl Config {
             hop: self.origin.hop_id.map(HopId),
             cost: self.origin.route_cost,
             mesh: self.mesh.is_on(),
+            names: self.auth.names,
+            drain_uri: self.drain_uri.as_str().into(),
             connections_max: self.limits.connections_max,
             attempts_per_second: self.limits.attempts_per_second,
+            connections_per_address: self.limits.connections_per_address,
+            retry_above: self.limits.retry_above,
+            answers_per_second: self.limits.answers_per_second,
+            overload,
+            memory,
+            operations_per_second: self.limits.operations_per_second,
+            announcements_per_second: self.limits.announcements_per_second,
             token_checks: self.limits.token_checks,
             transport: TransportOptions {
                 idle_timeout: self.quic.idle_timeout,

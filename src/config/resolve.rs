@@ -46,6 +46,7 @@ pub(super) fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
         },
         drain_deadline: layers.one("drain_deadline", any_duration)?,
         upgrade_deadline: layers.one("upgrade_deadline", any_duration)?,
+        drain_uri: layers.optional("drain_uri", values::uri)?.unwrap_or_default(),
         state_directory: layers.optional("state_directory", |text| Ok(PathBuf::from(text)))?,
         tls: tls(layers)?,
         limits: limits(layers)?,
@@ -161,6 +162,7 @@ fn auth(layers: &Layers, addresses: [SocketAddr; 2], is_decided: bool) -> Result
         client_subscribe,
         key,
         authority,
+        names: layers.one("auth.names", values::name_rule)?,
     })
 }
 
@@ -245,12 +247,23 @@ fn tls(layers: &Layers) -> Result<TlsConfig, ConfigError> {
 
 fn limits(layers: &Layers) -> Result<LimitsConfig, ConfigError> {
     let count = |path, max| layers.one(path, move |text| values::count(text, max));
+    let rate = |path| {
+        layers.one(path, |text| {
+            let rate = values::integer(text, 1..=1_000_000)?;
+            u32::try_from(rate).map_err(|error| error.to_string())
+        })
+    };
     Ok(LimitsConfig {
         connections_max: count("limits.connections", 1_000_000)?,
-        attempts_per_second: layers.one("limits.attempts", |text| {
-            let attempts = values::integer(text, 1..=1_000_000)?;
-            u32::try_from(attempts).map_err(|error| error.to_string())
-        })?,
+        attempts_per_second: rate("limits.attempts")?,
+        connections_per_address: count("limits.connections_per_address", 1_000_000)?,
+        retry_above: count("limits.retry_above", 1_000_000)?,
+        answers_per_second: rate("limits.answers")?,
+        lateness: layers.one("limits.lateness", any_duration)?,
+        memory_bytes_max: layers.one("limits.memory", |text| values::bytes(text, MEBIBYTE..=TEBIBYTE))?,
+        session_bytes_max: layers.one("limits.session_bytes", |text| values::bytes(text, MEBIBYTE..=TEBIBYTE))?,
+        operations_per_second: rate("limits.operations")?,
+        announcements_per_second: rate("limits.announce_rate")?,
         websockets_max: layers.one("limits.websockets", |text| {
             let count = values::integer(text, 0..=u64::from(limits::WEBSOCKETS_MAX))?;
             u32::try_from(count).map_err(|error| error.to_string())

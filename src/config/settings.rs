@@ -134,6 +134,17 @@ const SETTINGS: &[Setting] = &[
         ],
     },
     Setting {
+        path: "drain_uri",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""https://relay-2.example:4443/""#,
+        },
+        help: &[
+            "Where GOAWAY sends sessions after SIGTERM, at most 8192 bytes. Many clients refuse another host. Other relays are",
+            "not sent there. Default: nowhere, and they come back to the same address.",
+        ],
+    },
+    Setting {
         path: "state_directory",
         kind: Kind::One,
         value: Value::Unset {
@@ -257,6 +268,15 @@ const SETTINGS: &[Setting] = &[
         help: &["What this relay calls itself to `auth.url`. Default: the name of the host."],
     },
     Setting {
+        path: "auth.names",
+        kind: Kind::One,
+        value: Value::Default(r#""holder""#),
+        help: &[
+            "Of clients that publish one path, who is heard: `holder`, who began first, for as long as it is there; `newest`,",
+            "who began last; `epoch`, whose broadcast says the highest epoch, then who began first.",
+        ],
+    },
+    Setting {
         path: "limits.connections",
         kind: Kind::One,
         value: Value::Default("10000"),
@@ -270,6 +290,69 @@ const SETTINGS: &[Setting] = &[
             "Connections that one address (of IPv6: one /56) may begin on a shard in a second. Further first packets are",
             "dropped; a client sends its own again.",
         ],
+    },
+    Setting {
+        path: "limits.connections_per_address",
+        kind: Kind::One,
+        value: Value::Default("5000"),
+        help: &[
+            "Connections that one address (of IPv6: one /56) may have on a shard at once; all behind it share them. Further",
+            "first packets are dropped.",
+        ],
+    },
+    Setting {
+        path: "limits.retry_above",
+        kind: Kind::One,
+        value: Value::Default("1024"),
+        help: &[
+            "Unfinished handshakes of a shard from which on clients must prove their address by a Retry, which costs them a",
+            "round trip.",
+        ],
+    },
+    Setting {
+        path: "limits.answers",
+        kind: Kind::One,
+        value: Value::Default("500"),
+        help: &["Version negotiations and stateless resets of a shard in a second. Further ones are left out."],
+    },
+    Setting {
+        path: "limits.lateness",
+        kind: Kind::One,
+        value: Value::Default(r#""20ms""#),
+        help: &[
+            "Mean time of a shard's turns from which on it refuses new sessions, if it uses its core up: those that are there",
+            "come first. Devices and other relays are let in. 0 is never.",
+        ],
+    },
+    Setting {
+        path: "limits.memory",
+        kind: Kind::One,
+        value: Value::Default(r#""4GiB""#),
+        help: &[
+            "What sessions, group caches and broadcasts may take together. Beyond it no session begins, and those that hold",
+            "most are closed. Should be less than the host has.",
+        ],
+    },
+    Setting {
+        path: "limits.session_bytes",
+        kind: Kind::One,
+        value: Value::Default(r#""64MiB""#),
+        help: &["What one session may hold: streams, requests, unread control bytes. One with more is closed."],
+    },
+    Setting {
+        path: "limits.operations",
+        kind: Kind::One,
+        value: Value::Default("2000"),
+        help: &[
+            "Requests of one session in a second, four times as many at once: subscriptions, updates, fetches, announce",
+            "streams, probes. One with more is closed.",
+        ],
+    },
+    Setting {
+        path: "limits.announce_rate",
+        kind: Kind::One,
+        value: Value::Default("1000"),
+        help: &["Broadcasts that one session announces in a second, four times as many at once. Further ones wait."],
     },
     Setting {
         path: "limits.websockets",

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use moqswitch_proto::limits::VARINT_MAX;
+use moqswitch_proto::limits::{GOAWAY_URI_BYTES_MAX, VARINT_MAX};
 use moqswitch_relay::BatchWindow;
 use moqswitch_relay::quic::CongestionControl;
+use moqswitch_relay::routing::NameRule;
 use moqswitch_relay::topology;
 use moqswitch_signalling::Callback;
 use moqswitch_signalling::calls::limits::TEXT_BYTES_MAX;
@@ -177,6 +178,25 @@ pub(super) fn http_tls(text: &str) -> Result<HttpTls, String> {
         "optional" => Ok(HttpTls::Optional),
         "required" => Ok(HttpTls::Required),
         _ => Err("write optional or required".to_owned()),
+    }
+}
+
+pub(super) fn uri(text: &str) -> Result<String, String> {
+    match text {
+        _ if text.len() > GOAWAY_URI_BYTES_MAX => Err(format!("at most {GOAWAY_URI_BYTES_MAX} bytes")),
+        _ if text.chars().any(|letter| letter.is_control() || letter.is_whitespace()) => {
+            Err("a URI has neither spaces nor control characters".to_owned())
+        }
+        _ => Ok(text.to_owned()),
+    }
+}
+
+pub(super) fn name_rule(text: &str) -> Result<NameRule, String> {
+    match text {
+        "holder" => Ok(NameRule::Holder),
+        "newest" => Ok(NameRule::Newest),
+        "epoch" => Ok(NameRule::Epoch),
+        _ => Err("write holder, newest or epoch".to_owned()),
     }
 }
 

@@ -396,6 +396,16 @@ const COUNTERS: &[(&str, &str, Read)] = &[
         |s| s.links.unbelieved,
     ),
     (
+        "announcements_contested",
+        "Broadcasts announced though somebody else published them already.",
+        |s| s.sessions.contested,
+    ),
+    (
+        "names_yielded",
+        "Broadcasts whose holder lost them to another because it had fallen silent.",
+        |s| s.sessions.yielded,
+    ),
+    (
         "local_datagrams_received",
         "Datagrams from sockets of local peers.",
         |s| s.local.datagrams_received,
@@ -434,6 +444,14 @@ const GAUGES: &[(&str, &str, Read)] = &[
     ("announcements", "Broadcasts announced by peers of the shard.", |s| {
         s.sessions.announcements_now
     }),
+    ("session_bytes", "Bytes that sessions hold.", |s| {
+        s.sessions.held_bytes_now
+    }),
+    (
+        "overloaded",
+        "Whether new sessions are refused because there is too much to do.",
+        |s| s.sessions.overloaded_now,
+    ),
     ("cache_bytes", "Bytes in the group cache.", |s| s.media.cache_bytes_now),
     (
         "links",

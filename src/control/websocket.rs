@@ -48,6 +48,8 @@ pub(super) enum Refusal {
     Subprotocol,
     /// As many as there may be.
     Limit,
+    /// Each shard has too much to do.
+    Overloaded,
     /// The shard takes no commands; the client is told when it has been upgraded.
     ShardBusy,
 }
@@ -111,12 +113,17 @@ impl WebSockets {
     }
 
     /// A place on the shard that has the fewest.
-    fn take_seat(self: &Arc<Self>) -> Option<Seat> {
-        let permit = Arc::clone(&self.seats).try_acquire_owned().ok()?;
-        let loads = self.open.iter().map(|open| open.load(Ordering::Relaxed));
-        let (shard, _) = loads.enumerate().min_by_key(|(_, load)| *load)?;
+    fn take_seat(self: &Arc<Self>, is_overloaded: impl Fn(usize) -> bool) -> Result<Seat, Refusal> {
+        let permit = Arc::clone(&self.seats)
+            .try_acquire_owned()
+            .map_err(|_| Refusal::Limit)?;
+        let loads = self.open.iter().map(|open| open.load(Ordering::Relaxed)).enumerate();
+        let (shard, _) = loads
+            .filter(|(shard, _)| !is_overloaded(*shard))
+            .min_by_key(|(_, load)| *load)
+            .ok_or(Refusal::Overloaded)?;
         self.open[shard].fetch_add(1, Ordering::Relaxed);
-        Some(Seat {
+        Ok(Seat {
             websockets: Arc::clone(self),
             shard,
             _permit: permit,
@@ -125,13 +132,14 @@ impl WebSockets {
 }
 
 impl Refusal {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Malformed,
         Self::LongPath,
         Self::NotReady,
         Self::Unauthorized,
         Self::Subprotocol,
         Self::Limit,
+        Self::Overloaded,
         Self::ShardBusy,
     ];
 
@@ -144,6 +152,7 @@ impl Refusal {
             Self::Unauthorized => "unauthorized",
             Self::Subprotocol => "subprotocol",
             Self::Limit => "limit",
+            Self::Overloaded => "overload",
             Self::ShardBusy => "shard_busy",
         }
     }
@@ -156,8 +165,19 @@ impl Refusal {
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "Authorization is not one token\n"),
             Self::Subprotocol => (StatusCode::BAD_REQUEST, "no supported subprotocol\n"),
             Self::Limit => (StatusCode::SERVICE_UNAVAILABLE, "too many WebSockets\n"),
+            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "the relay has too much to do\n"),
             Self::ShardBusy => (StatusCode::SERVICE_UNAVAILABLE, "the shard is busy\n"),
         }
+    }
+
+    /// Who finds no room is told when to ask again.
+    fn respond(self) -> Response {
+        let mut response = self.answer().into_response();
+        if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+            let seconds = HeaderValue::from_static(RETRY_AFTER_SECONDS);
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        }
+        response
     }
 }
 
@@ -180,7 +200,7 @@ pub(super) async fn intercept(State(state): State<ControlState>, request: Reques
     match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
         Ok(upgrade) => upgrade_to_session(&state, &parts, upgrade).unwrap_or_else(|refusal| {
             state.websockets.count(refusal);
-            refusal.answer().into_response()
+            refusal.respond()
         }),
         Err(rejection) => {
             state.websockets.count(Refusal::Malformed);
@@ -201,7 +221,10 @@ fn upgrade_to_session(state: &ControlState, parts: &Parts, upgrade: WebSocketUpg
     let subprotocol = choose(parts).ok_or(Refusal::Subprotocol)?;
     // What came by HTTP/3 has no socket of its own.
     let Remote(remote) = *parts.extensions.get::<Remote>().ok_or(Refusal::Malformed)?;
-    let seat = state.websockets.take_seat().ok_or(Refusal::Limit)?;
+    let seat = state.websockets.take_seat(|shard| {
+        let port = state.shards.get(shard);
+        port.is_some_and(|port| port.doorbell.is_overloaded())
+    })?;
     let port = state.shards.get(seat.shard).cloned().ok_or(Refusal::ShardBusy)?;
     let bearer = bearer(state, parts)?;
     let identity = parts.extensions.get::<Certified>().map(|certified| certified.0.clone());
@@ -276,30 +299,48 @@ async fn attach(port: &ShardPort, attachment: Attachment) -> bool {
     true
 }
 
+/// For those who are answered 503.
+const RETRY_AFTER_SECONDS: &str = "5";
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_comes_to_shards_with_too_much_to_do_is_told_when_to_ask_again() {
+        let websockets = WebSockets::new(2, 2, Duration::from_secs(30));
+        let seat = websockets.take_seat(|shard| shard == 0).unwrap();
+        assert_eq!(seat.shard, 1);
+        let refusal = websockets.take_seat(|_| true).err();
+        assert_eq!(refusal, Some(Refusal::Overloaded));
+        let response = Refusal::Overloaded.respond();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[header::RETRY_AFTER], RETRY_AFTER_SECONDS);
+        // The place that was looked for is free again.
+        assert!(websockets.take_seat(|_| false).is_ok());
+    }
 
     #[test]
     fn places_can_become_more_and_fewer() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             let websockets = WebSockets::new(1, 2, Duration::from_secs(30));
-            let (first, second) = (websockets.take_seat(), websockets.take_seat());
-            assert!(first.is_some() && second.is_some() && websockets.take_seat().is_none());
+            let take = |websockets: &Arc<WebSockets>| websockets.take_seat(|_| false).ok();
+            let (first, second) = (take(&websockets), take(&websockets));
+            assert!(first.is_some() && second.is_some() && take(&websockets).is_none());
             websockets.resize(3);
-            let third = websockets.take_seat();
-            assert!(third.is_some() && websockets.take_seat().is_none());
+            let third = take(&websockets);
+            assert!(third.is_some() && take(&websockets).is_none());
             // Those that are too many stay until they end, and leave no place behind.
             websockets.resize(1);
             tokio::task::yield_now().await;
             drop((first, second));
             tokio::task::yield_now().await;
-            assert!(websockets.take_seat().is_none());
+            assert!(take(&websockets).is_none());
             drop(third);
             tokio::task::yield_now().await;
-            let last = websockets.take_seat();
-            assert!(last.is_some() && websockets.take_seat().is_none());
+            let last = take(&websockets);
+            assert!(last.is_some() && take(&websockets).is_none());
             drop(last);
             websockets.ended().await;
         });

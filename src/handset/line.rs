@@ -267,6 +267,8 @@ impl Wires {
             retry_above: 1,
             // It accepts none.
             attempts_per_second: 1,
+            connections_per_address: 1,
+            answers_per_second: 1,
             transport: TransportOptions::default(),
             versions: Version::ALL.to_vec(),
         };

@@ -19,8 +19,10 @@ use crate::certificate::{CertificatePair, ClientAuthorities, DevelopmentCertific
 use crate::limits::CACHE_BYTES_MIN;
 use crate::net::{RingConfig, SocketOptions};
 use crate::quic::{EndpointOptions, ResetKey, ServerCertificate, TransportOptions};
-use crate::routing::{ShardId, TableLimits, TrackLimits};
-use crate::shard::{AdmissionRequests, BatchWindow, FeedWriter, ShardLimits, ShardOptions, WebRequests};
+use crate::routing::{NameRule, ShardId, TableLimits, TrackLimits};
+use crate::shard::{
+    AdmissionRequests, BatchWindow, FeedWriter, MemoryLimits, OverloadOptions, ShardLimits, ShardOptions, WebRequests,
+};
 use crate::succession::Heritage;
 
 /// What [`Relay::start`](crate::Relay::start) takes. [`RelayOptions::default`] listens on loopback, with a development
@@ -76,6 +78,24 @@ pub struct RelayOptions {
     /// Connections that one address (of IPv6: one /56) may begin on a shard in a second. Default: 2,000. Further first
     /// packets are dropped and counted; a client sends its own again.
     pub attempts_per_second: u32,
+    /// Connections that clients of one address (of IPv6: one /56) may have on a shard at once. Default: 5,000. Further first
+    /// packets are dropped and counted.
+    pub connections_per_address: usize,
+    /// Unfinished handshakes of a shard from which on clients must prove their address by a Retry. Default: 1024.
+    pub retry_above: usize,
+    /// Version negotiations and stateless resets of a shard in a second. Default: 500. Further ones are left out.
+    pub answers_per_second: u32,
+    /// When a shard refuses new sessions because it has too much to do. Default: while its turns take 20 ms in the mean, and
+    /// it uses 80 hundredths of its core or more. Those of devices and of other relays are let in.
+    pub overload: OverloadOptions,
+    /// What sessions may hold. Default: 64 MiB each, and 4 GiB of all with group caches and announce table. What is beyond is
+    /// closed.
+    pub memory: MemoryLimits,
+    /// Requests of one session in a second (subscriptions, updates, fetches, announce streams, probes), and four times as
+    /// many at once. Default: 2,000. One that asks for more is closed.
+    pub operations_per_second: u32,
+    /// Broadcasts that one session announces in a second, and four times as many at once. Default: 1,000. Further ones wait.
+    pub announcements_per_second: u32,
     /// QUIC's windows, timeouts and congestion control; QMux gets the same windows. Default: 8 MiB in flight on a
     /// connection, 2 MiB on a stream, 1024 streams of each kind, 30 s of silence, CUBIC. A peer may cost the window of
     /// its connection.
@@ -105,9 +125,14 @@ pub struct RelayOptions {
     pub devices: Option<Arc<Keys>>,
     /// There are other relays that this one knows of: what others publish is believed of sessions alone that are, or may be,
     /// another relay. Those are the links that it dials ([`ShardCommand::Dial`](crate::shard::ShardCommand::Dial)), sessions
-    /// whose grant [says so](Grant::is_peer), and those that may publish and hear everything at the root. Default: false, and
-    /// everybody is believed.
+    /// whose grant [says so](Grant::is_peer), and those that may publish and hear everything at the root. Default: false:
+    /// of others' broadcasts a session is taken for the publisher, unless its grant says that it is a peer.
     pub mesh: bool,
+    /// Where GOAWAY sends sessions when the relay drains, at most 8192 bytes. Default: empty, and they come back to the same
+    /// address. Other relays are not sent anywhere.
+    pub drain_uri: Arc<str>,
+    /// Who is heard of several clients that publish one path. Default: who began first, for as long as it is there.
+    pub names: NameRule,
     /// Where sessions, announcements and subscriptions are told of. Default (`None`): nowhere, and it costs nothing.
     pub feed: Option<FeedWriter>,
 }
@@ -134,6 +159,13 @@ impl Default for RelayOptions {
             cost: 1,
             connections_max: 10_000,
             attempts_per_second: 2_000,
+            connections_per_address: 5_000,
+            retry_above: 1024,
+            answers_per_second: 500,
+            overload: OverloadOptions::default(),
+            memory: MemoryLimits::default(),
+            operations_per_second: 2_000,
+            announcements_per_second: 1_000,
             transport: TransportOptions::default(),
             tracks: TrackLimits::default(),
             sessions: SessionLimits {
@@ -147,6 +179,8 @@ impl Default for RelayOptions {
             admissions: None,
             devices: None,
             mesh: false,
+            drain_uri: "".into(),
+            names: NameRule::Holder,
             feed: None,
         }
     }
@@ -199,8 +233,10 @@ impl RelayOptions {
                 shard: slot,
                 shards: slots,
                 connections_max: self.connections_max,
-                retry_above: HANDSHAKES_BEFORE_RETRY,
+                retry_above: self.retry_above,
                 attempts_per_second: self.attempts_per_second,
+                connections_per_address: self.connections_per_address,
+                answers_per_second: self.answers_per_second,
                 transport: self.transport(),
                 versions: Version::SPOKEN.to_vec(),
             },
@@ -209,6 +245,11 @@ impl RelayOptions {
             mesh: self.mesh,
             policy: self.policy(),
             token_checks: self.token_checks,
+            overload: self.overload,
+            memory: self.memory,
+            drain_uri: self.drain_uri.clone(),
+            operations_per_second: self.operations_per_second,
+            announcements_per_second: self.announcements_per_second,
         }
     }
 
@@ -273,9 +314,6 @@ fn random_hop() -> HopId {
 
 /// Broadcasts that one session may announce to a relay. A client is told of many more.
 const ANNOUNCED_PER_SESSION_MAX: usize = 4096;
-
-/// Unfinished handshakes of one shard from which on clients must prove their address.
-const HANDSHAKES_BEFORE_RETRY: usize = 1024;
 
 /// Acknowledgements wait so long for media at least, however long turns are.
 const ACK_DELAY_MIN: Duration = Duration::from_millis(5);

@@ -24,7 +24,7 @@ use crate::net::{
 use crate::options::{RelayOptions, ServerIdentity};
 use crate::quic::{Secrets, TlsContext};
 use crate::routing::{AnnounceTable, RouteView, ShardId};
-use crate::shard::{PostOffice, Shard, ShardCommand, ShardOptions, ShardParts, ShardPort};
+use crate::shard::{Memory, PostOffice, Shard, ShardCommand, ShardOptions, ShardParts, ShardPort};
 use crate::succession::Succession;
 use crate::topology::{HostCores, Placement};
 
@@ -70,7 +70,8 @@ impl Relay {
         let clients = options.clients.as_ref();
         let (group, generation, secrets) = succession(&options, shard_count)?;
         let local = group.local;
-        let table = Arc::new(AnnounceTable::with_limits(options.announcements));
+        let table = Arc::new(AnnounceTable::with_limits(options.announcements).with_names(options.names));
+        let memory = Memory::new(shard_count);
         let (wakers, receivers) = wake_channels(shard_count)?;
         let ports: Vec<ShardPort> = wakers
             .iter()
@@ -96,6 +97,7 @@ impl Relay {
                 admissions: options.admissions.clone(),
                 doorbell: port.doorbell.clone(),
                 feed: options.feed.clone(),
+                memory: memory.clone(),
                 secrets: secrets.clone(),
                 tls: TlsContext::server(&identity.certificates, clients)?,
             };

@@ -56,12 +56,15 @@ pub(crate) enum Replacement {
 /// Something to be done or looked up on the calls thread.
 pub(crate) type Question = Box<dyn FnOnce(&mut Exchange) + Send>;
 
+/// What was recorded, and voice mail; each where there is any.
+pub(crate) type Kept = (Option<Arc<dyn Recordings>>, Option<Arc<dyn Mailboxes>>);
+
 impl Port {
     /// A way, and its other end.
     pub(crate) fn new(
         origins: Origins,
         counters: Arc<Counters>,
-        (recordings, mailboxes): (Option<Arc<dyn Recordings>>, Option<Arc<dyn Mailboxes>>),
+        (recordings, mailboxes): Kept,
         patience: Duration,
     ) -> (Self, mpsc::Receiver<Command>, mpsc::Receiver<SipWebSocket>) {
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use moqswitch_calls::{AdminEvent, Event, MediaEvent};
+use moqswitch_calls::{AdminEvent, Event, HookQuestion, MediaEvent};
 use ring::rand::SystemRandom;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
@@ -302,13 +302,7 @@ fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, kept: 
             began: Instant::now(),
         });
         post_to(&shared, webhooks);
-        let asking = Rc::downgrade(&shared);
-        tokio::task::spawn_local(outward::answer_questions(questions, move |hook, answer| {
-            if let Some(shared) = asking.upgrade() {
-                let answered = AdminEvent::HookAnswered { hook, answer };
-                shared.exchange.borrow_mut().handle(Event::Admin(answered));
-            }
-        }));
+        begin_asking(&shared, questions);
         tokio::task::spawn_local(end_failed(failed, Rc::downgrade(&shared)));
         if let Some(heard) = heard {
             tokio::task::spawn_local(hear_nodes(heard, Rc::downgrade(&shared)));
@@ -338,6 +332,17 @@ fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, kept: 
     if let Some(journal) = journal {
         journal.close();
     }
+}
+
+/// Hooks of the dialplan are asked beside everything else.
+fn begin_asking(shared: &Rc<Shared>, questions: mpsc::Receiver<Box<HookQuestion>>) {
+    let asking = Rc::downgrade(shared);
+    tokio::task::spawn_local(outward::answer_questions(questions, move |hook, answer| {
+        if let Some(shared) = asking.upgrade() {
+            let answered = AdminEvent::HookAnswered { hook, answer };
+            shared.exchange.borrow_mut().handle(Event::Admin(answered));
+        }
+    }));
 }
 
 async fn serve(

@@ -97,6 +97,7 @@ impl Devices {
             }
             FeedEvent::SessionOpened { device: None, .. }
             | FeedEvent::Published { .. }
+            | FeedEvent::Contested { .. }
             | FeedEvent::Ended { .. }
             | FeedEvent::Subscribed { .. }
             | FeedEvent::Unsubscribed { .. } => {}

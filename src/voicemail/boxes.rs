@@ -253,7 +253,7 @@ impl Boxes {
         let bytes = fs::read(path).ok()?;
         let read = Sound::read(&bytes);
         let read = read.inspect_err(|error| tracing::warn!(%number, %error, "the greeting of a box is not heard"));
-        read.ok().map(Sound::as_greeting)
+        read.ok().map(Sound::for_greeting)
     }
 
     /// From here on callers of a box hear this.

@@ -130,6 +130,8 @@ impl Lines {
             retry_above: connections_max,
             // It accepts none.
             attempts_per_second: 1,
+            connections_per_address: 1,
+            answers_per_second: 1,
             transport: TransportOptions {
                 ack_delay_max: ack.delay_max,
                 ack_delay: ack.delay_max,

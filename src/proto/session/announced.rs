@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::limits::HOPS_MAX;
 use crate::wire::{Advertisement, Announce, AnnounceOk, BroadcastPath, HopId, StreamId, Version};
@@ -27,6 +27,8 @@ pub(super) struct Announced {
     paths: HashMap<BroadcastPath, Path>,
     /// Suffixes by announce id (06).
     ids: FxHashMap<u64, BroadcastPath>,
+    /// Announce ids whose paths were refused: too long to be held.
+    refused: FxHashSet<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +61,7 @@ impl Announced {
             next_id: 0,
             paths: HashMap::new(),
             ids: FxHashMap::default(),
+            refused: FxHashSet::default(),
         }
     }
 
@@ -81,12 +84,21 @@ impl Announced {
 
     /// Paths the peer believes we hold.
     pub(super) fn len(&self) -> usize {
-        self.paths.len()
+        self.paths.len() + self.refused.len()
     }
 
     pub(super) fn handle(&mut self, announce: Announce) -> Result<Outcome, AnnounceFault> {
         match announce {
             Announce::Start { suffix, advertisement } => self.handle_start(suffix, advertisement),
+            Announce::Update { id, .. } if self.refused.contains(&id) => Ok(Outcome::Discarded),
+            Announce::EndId { id } if self.refused.remove(&id) => Ok(Outcome::Nothing),
+            Announce::TooLong { is_start } => {
+                if is_start && self.version.has_announce_ids() {
+                    self.refused.insert(self.next_id);
+                    self.next_id += 1;
+                }
+                Ok(if is_start { Outcome::Discarded } else { Outcome::Nothing })
+            }
             Announce::Update { id, advertisement } => {
                 let suffix = self.ids.get(&id).cloned().ok_or(AnnounceFault)?;
                 Ok(self.replace(suffix, advertisement))
@@ -182,6 +194,50 @@ impl Announced {
                 path: self.prefix.join(suffix),
             }),
             _ => Outcome::Nothing,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_is_too_long_is_refused_alone() {
+        let start = |text: &str| Announce::Start {
+            suffix: BroadcastPath::new(text),
+            advertisement: Advertisement::default(),
+        };
+        for version in Version::EVERY {
+            let mut announced = Announced::new(StreamId(1), BroadcastPath::root(), version, HopId::UNKNOWN);
+            let mut told = Vec::new();
+            for message in [start("a"), Announce::TooLong { is_start: true }, start("b")] {
+                if let Outcome::Event(AnnouncementEvent::Announced { path, .. }) = announced.handle(message).unwrap() {
+                    told.push(path);
+                }
+            }
+            assert_eq!(told, [BroadcastPath::new("a"), BroadcastPath::new("b")], "{version}");
+            if !version.has_announce_ids() {
+                let end = announced.handle(Announce::TooLong { is_start: false });
+                assert!(matches!(end, Ok(Outcome::Nothing)), "{version}");
+                continue;
+            }
+            assert_eq!(announced.len(), 3);
+            let update = Announce::Update {
+                id: 1,
+                advertisement: Advertisement::default(),
+            };
+            assert!(matches!(announced.handle(update), Ok(Outcome::Discarded)));
+            assert!(matches!(
+                announced.handle(Announce::EndId { id: 1 }),
+                Ok(Outcome::Nothing)
+            ));
+            assert!(announced.handle(Announce::EndId { id: 1 }).is_err());
+            // The one behind it has the id that it would have had.
+            let end = announced.handle(Announce::EndId { id: 2 });
+            assert!(
+                matches!(end, Ok(Outcome::Event(AnnouncementEvent::Unannounced { path, .. })) if path.as_str() == "b")
+            );
         }
     }
 }

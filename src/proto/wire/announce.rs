@@ -58,6 +58,12 @@ pub enum Announce {
         /// Its route and state from now on.
         advertisement: Advertisement,
     },
+    /// About a broadcast whose path is longer than peers accept: it is refused by itself, and the stream goes on. Never
+    /// sent.
+    TooLong {
+        /// It begins, and on 06 takes an announce id.
+        is_start: bool,
+    },
     /// 06: a type we do not know, skipped by its length. It assigns no announce id. Never sent.
     Unknown {
         /// The message type as it came.
@@ -129,7 +135,8 @@ impl AnnounceOk {
 
 impl Announce {
     /// Appends the message, in the form of the version. `NotInVersion` for an id before 06 and for a suffix to be ended
-    /// on 06; `Invalid` for [`Unknown`](Self::Unknown) and for a chain of hops that no peer accepts.
+    /// on 06; `Invalid` for [`Unknown`](Self::Unknown) and for a chain of hops that no peer accepts;
+    /// `TooLarge` for a path that none does.
     pub fn encode(&self, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
         if version.has_announce_ids() {
             self.encode_typed(out)
@@ -169,6 +176,7 @@ impl Announce {
                 advertisement.put_released(out)
             }),
             Announce::EndSuffix { .. } => Err(EncodeError::NotInVersion("announcement ended by path")),
+            Announce::TooLong { .. } => Err(EncodeError::TooLarge("broadcast path")),
             Announce::Unknown { .. } => Err(EncodeError::Invalid("announcement of unknown type")),
         }
     }
@@ -176,9 +184,12 @@ impl Announce {
     fn typed(kind: u64, body: &mut Body<'_>) -> Result<Self, DecodeError> {
         match kind {
             START => {
-                let suffix = body.path()?;
+                let suffix = body.path_or_too_long()?;
                 let advertisement = body.released_or_draft(Advertisement::get_released, Advertisement::get_draft)?;
-                Ok(Announce::Start { suffix, advertisement })
+                Ok(match suffix {
+                    Some(suffix) => Announce::Start { suffix, advertisement },
+                    None => Announce::TooLong { is_start: true },
+                })
             }
             END => Ok(Announce::EndId { id: body.integer()? }),
             UPDATE => {
@@ -211,6 +222,7 @@ impl Announce {
             Announce::EndId { .. } | Announce::Update { .. } => {
                 return Err(EncodeError::NotInVersion("announcement by id"));
             }
+            Announce::TooLong { .. } => return Err(EncodeError::TooLarge("broadcast path")),
             Announce::Unknown { .. } => {
                 return Err(EncodeError::Invalid("announcement of unknown type"));
             }
@@ -227,24 +239,32 @@ impl Announce {
 
     fn status(version: Version, body: &mut Body<'_>) -> Result<Self, DecodeError> {
         let status = body.integer()?;
-        let suffix = body.path()?;
+        let suffix = body.path_or_too_long()?;
         let hops = if version.has_hops() {
             advertisement::get_hops(version, body)?
         } else {
             Vec::new()
         };
         match status {
-            STATUS_ENDED => Ok(Announce::EndSuffix { suffix }),
+            STATUS_ENDED => Ok(
+                suffix.map_or(Announce::TooLong { is_start: false }, |suffix| Announce::EndSuffix {
+                    suffix,
+                }),
+            ),
             // 05 replaces by a second active (draft appendix A); the released peers take an
             // explicit restart for the same.
             STATUS_RESTART if version != Version::Lite05 => Err(DecodeError::Invalid("announce status")),
-            STATUS_ACTIVE | STATUS_RESTART => Ok(Announce::Start {
-                suffix,
-                advertisement: Advertisement {
-                    hops,
-                    ..Advertisement::default()
-                },
-            }),
+            STATUS_ACTIVE | STATUS_RESTART => {
+                Ok(
+                    suffix.map_or(Announce::TooLong { is_start: true }, |suffix| Announce::Start {
+                        suffix,
+                        advertisement: Advertisement {
+                            hops,
+                            ..Advertisement::default()
+                        },
+                    }),
+                )
+            }
             _ => Err(DecodeError::Invalid("announce status")),
         }
     }

@@ -43,7 +43,8 @@ impl AnnounceInit {
         })
     }
 
-    /// May be longer than other messages: a relay says all it has in one.
+    /// May be longer than other messages: a relay says all it has in one. Paths that are longer than peers accept are left
+    /// out.
     pub fn decode(version: Version, input: &[u8]) -> Result<(Self, usize), DecodeError> {
         if !version.has_announce_init() {
             return Err(DecodeError::Invalid("ANNOUNCE_INIT after moq-lite-02"));
@@ -60,7 +61,7 @@ impl AnnounceInit {
         // Each takes a byte at least, so no count makes more room than there are bytes.
         let mut suffixes = Vec::with_capacity(count.min(body.len()));
         for _ in 0..count {
-            suffixes.push(body.path()?);
+            suffixes.extend(body.path_or_too_long()?);
         }
         Ok(Self { suffixes })
     }

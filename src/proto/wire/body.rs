@@ -114,6 +114,15 @@ impl<'a> Body<'a> {
         }
     }
 
+    /// A path of a message that goes on without it: `None` where it is longer than peers accept.
+    pub(super) fn path_or_too_long(&mut self) -> Result<Option<BroadcastPath>, DecodeError> {
+        let text = self.text(self.rest.len(), "broadcast path")?;
+        if text.len() > PATH_BYTES_MAX + ROOT_BYTES {
+            return Ok(None);
+        }
+        Ok(Some(BroadcastPath::new(text)).filter(BroadcastPath::is_within_limits))
+    }
+
     pub(super) fn track_name(&mut self) -> Result<TrackName, DecodeError> {
         self.text(TRACK_NAME_BYTES_MAX, "track name").map(TrackName::from)
     }

@@ -349,7 +349,7 @@ fn sent_announce(_: Version, message: Announce) -> Option<Announce> {
             advertisement.ended = false;
         }
         Announce::EndSuffix { .. } | Announce::EndId { .. } => {}
-        Announce::Unknown { .. } => return None,
+        Announce::TooLong { .. } | Announce::Unknown { .. } => return None,
     }
     Some(message)
 }

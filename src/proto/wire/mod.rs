@@ -34,6 +34,8 @@ pub mod goaway;
 pub mod group;
 pub mod handshake;
 pub mod ids;
+#[cfg(any(test, feature = "exercise"))]
+pub mod normal_form;
 pub mod object;
 pub mod path;
 pub mod probe;

@@ -17,15 +17,18 @@ pub(super) struct Admission {
     /// Attempts from unproven addresses that came to nothing.
     failures: Bucket,
     attempts: PrefixBuckets,
+    /// Connections that begin though there is too much to do.
+    told: Bucket,
 }
 
 impl Admission {
-    pub(super) fn new(attempts_per_second: u32, now: Instant) -> Self {
+    pub(super) fn new(attempts_per_second: u32, answers_per_second: u32, now: Instant) -> Self {
         Self {
-            answers: Bucket::new(ANSWERS_PER_SECOND, ANSWERS_BURST),
+            answers: Bucket::new(answers_per_second, answers_per_second.div_ceil(ANSWERS_BURST_PART)),
             retries: Bucket::new(RETRIES_PER_SECOND, RETRIES_BURST),
             failures: Bucket::new(FAILURES_PER_SECOND, FAILURES_BURST),
             attempts: PrefixBuckets::with_depth(attempts_per_second, ATTEMPTS_DEPTH, now),
+            told: Bucket::new(TOLD_PER_SECOND, TOLD_PER_SECOND),
         }
     }
 
@@ -42,6 +45,11 @@ impl Admission {
     /// Whether an address may begin one more connection.
     pub(super) fn may_begin(&mut self, source: SocketAddr, now: Instant) -> bool {
         self.attempts.take(source.ip(), now)
+    }
+
+    /// Whether one more client may be told that there is too much to do.
+    pub(super) fn may_be_told(&mut self, now: Instant) -> bool {
+        self.told.take(now)
     }
 
     /// An attempt from an address that was not proven came to nothing.
@@ -131,10 +139,12 @@ const VERSION_BYTES: usize = 4;
 
 const AMPLIFICATION_MAX: u64 = 3;
 
-/// Stateless resets and version negotiations of one shard. Further ones are left out and counted: whoever waits for one
-/// asks again.
-const ANSWERS_PER_SECOND: u32 = 500;
-const ANSWERS_BURST: u32 = 100;
+/// Of what may be answered in a second this part may be at once. Further ones are left out and counted: whoever waits
+/// for one asks again.
+const ANSWERS_BURST_PART: u32 = 5;
+
+/// Handshakes of a shard that has too much to do, for clients to be told so. Further first packets are dropped and counted.
+const TOLD_PER_SECOND: u32 = 20;
 
 /// Retries of one shard. Further first packets are dropped and counted; a client sends its own again.
 const RETRIES_PER_SECOND: u32 = 5_000;
@@ -168,7 +178,7 @@ mod tests {
     #[test]
     fn one_prefix_uses_up_its_own_attempts_only() {
         let now = Instant::now();
-        let mut admission = Admission::new(10, now);
+        let mut admission = Admission::new(10, 500, now);
         let one: SocketAddr = "192.0.2.1:1000".parse().unwrap();
         let begun = (0..50u16)
             .filter(|port| admission.may_begin(SocketAddr::new(one.ip(), 1_000 + port), now))
@@ -185,7 +195,7 @@ mod tests {
     #[test]
     fn failures_make_it_suspicious_until_they_end() {
         let now = Instant::now();
-        let mut admission = Admission::new(10, now);
+        let mut admission = Admission::new(10, 500, now);
         for _ in 0..FAILURES_BURST {
             assert!(!admission.is_suspicious(now));
             admission.on_failure(now);

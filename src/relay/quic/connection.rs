@@ -32,6 +32,8 @@ pub struct Connection {
     pub(super) reset_token: Option<super::identity::ResetToken>,
     /// A stateless reset has come.
     pub(super) was_reset: bool,
+    /// Of whose share of connections it is: of a client, where it began.
+    pub(super) prefix: Option<u64>,
     pub(super) rebinding: Rebinding,
     pub(super) acknowledgement: Acknowledgement,
     /// As they were when quiche had last taken something in.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
 
 use crate::limits::CONNECTION_ID_BYTES;
+use crate::ratelimit::prefix;
 
 use super::ZeroCopy;
 use super::admission::Unproven;
@@ -13,9 +14,22 @@ use super::identity::IssuedId;
 impl Endpoint {
     /// Takes one datagram; it is decrypted in place.
     pub fn handle_datagram(&mut self, datagram: &mut [u8], source: SocketAddr, local: SocketAddr, now: Instant) {
-        if let Some(key) = self.find_short(datagram) {
-            return self.deliver(key, datagram, source, local, now);
+        if !self.handle_known(datagram, source, local, now) {
+            self.handle_stranger(datagram, source, local, now);
         }
+    }
+
+    /// Takes one datagram of a connection that is here. False: it is of none, and was not touched.
+    pub fn handle_known(&mut self, datagram: &mut [u8], source: SocketAddr, local: SocketAddr, now: Instant) -> bool {
+        let Some(key) = self.connection_of(datagram) else {
+            return false;
+        };
+        self.deliver(key, datagram, source, local, now);
+        true
+    }
+
+    /// Takes one datagram of no connection that is here: it may begin one, or is answered without state, or dropped.
+    pub fn handle_stranger(&mut self, datagram: &mut [u8], source: SocketAddr, local: SocketAddr, now: Instant) {
         let header = match quiche::Header::from_slice(datagram, CONNECTION_ID_BYTES) {
             Ok(header) => header,
             Err(error) => {
@@ -23,6 +37,7 @@ impl Endpoint {
                 return self.notice(source, || format!("a datagram that is no QUIC packet: {error}"));
             }
         };
+        // It may have begun since.
         if let Some(key) = self.find(&header.dcid) {
             return self.deliver(key, datagram, source, local, now);
         }
@@ -163,6 +178,16 @@ impl Endpoint {
             self.is_crowded = true;
             return;
         }
+        if self.is_overloaded && !self.admission.may_be_told(now) {
+            self.statistics.refused_overload += 1;
+            return;
+        }
+        let prefix = prefix(source.ip());
+        let held = self.by_prefix.get(&prefix).copied().unwrap_or_default();
+        if held >= self.options.connections_per_address {
+            self.statistics.refused_address += 1;
+            return self.notice(source, || format!("its address has {held} connections"));
+        }
         let token = header.token.as_deref().unwrap_or_default();
         let original = self.identity.open_retry_token(source, token, SystemTime::now());
         let is_crowded = self.handshaking >= self.options.retry_above || self.admission.is_suspicious(now);
@@ -196,6 +221,10 @@ impl Endpoint {
             Ok(quic) => {
                 self.statistics.accepted += 1;
                 let key = self.insert(quic, id, source, Some(header.dcid.to_vec()));
+                *self.by_prefix.entry(prefix).or_default() += 1;
+                if let Some(connection) = self.get_mut(key) {
+                    connection.prefix = Some(prefix);
+                }
                 if original.is_none()
                     && let Some(connection) = self.get_mut(key)
                 {
@@ -214,7 +243,7 @@ impl Endpoint {
     fn negotiate_version(&mut self, header: &quiche::Header, source: SocketAddr, local: SocketAddr, now: Instant) {
         if !self.admission.may_answer(now) {
             self.statistics.unanswered += 1;
-            return;
+            return self.notice(source, || "too many answers were due: it got none".into());
         }
         let mut answer = vec![0; STATELESS_BYTES_MAX];
         if let Ok(length) = quiche::negotiate_version(&header.scid, &header.dcid, &mut answer) {
@@ -245,7 +274,7 @@ impl Endpoint {
     fn reset_statelessly(&mut self, id: &[u8], length: usize, source: SocketAddr, local: SocketAddr, now: Instant) {
         if !self.admission.may_answer(now) {
             self.statistics.unanswered += 1;
-            return;
+            return self.notice(source, || "too many answers were due: it got none".into());
         }
         let mut answer = vec![0; STATELESS_BYTES_MAX];
         if let Some(length) = self.identity.stateless_reset(id, length, &mut answer) {

@@ -4,6 +4,7 @@
 //! `is_ready` and `is_dirty` say whether it is in the queue of that name; nothing here
 //! blocks, and every map is bounded by `connections_max`.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -47,6 +48,10 @@ pub struct EndpointOptions {
     pub retry_above: usize,
     /// Connections that one address (of IPv6: one /56) may begin in a second. Further first packets are dropped.
     pub attempts_per_second: u32,
+    /// Connections that clients of one address (of IPv6: one /56) may have at once. Further first packets are dropped.
+    pub connections_per_address: usize,
+    /// Version negotiations and stateless resets in a second. Further ones are left out.
+    pub answers_per_second: u32,
     /// What the endpoint declares to its peers, and how it sends.
     pub transport: TransportOptions,
     /// Drafts offered and accepted, best first.
@@ -86,6 +91,10 @@ pub struct EndpointStatistics {
     pub migrations: u64,
     /// First packets dropped because their address began too many connections.
     pub refused_attempts: u64,
+    /// First packets dropped because their address has too many connections.
+    pub refused_address: u64,
+    /// First packets dropped because there is too much to do.
+    pub refused_overload: u64,
     /// Version negotiations, Retries and stateless resets left out because too many were due.
     pub unanswered: u64,
     /// Packets of connections that were handed to the ring.
@@ -130,6 +139,10 @@ pub struct Endpoint {
     pub(super) is_draining: bool,
     /// Somebody found no room.
     pub(super) is_crowded: bool,
+    /// There is more to do than can be done.
+    pub(super) is_overloaded: bool,
+    /// Connections that clients have here, by address prefix: no more entries than connections.
+    pub(super) by_prefix: HashMap<u64, usize>,
 }
 
 impl Endpoint {
@@ -139,7 +152,7 @@ impl Endpoint {
         let server = server.map(|tls| accept_with(tls, &options, &ticket_key)).transpose()?;
         Ok(Self {
             identity: Identity::new(options.shard, options.shards, secrets),
-            admission: Admission::new(options.attempts_per_second, Instant::now()),
+            admission: Admission::new(options.attempts_per_second, options.answers_per_second, Instant::now()),
             options,
             server,
             ticket_key,
@@ -158,6 +171,8 @@ impl Endpoint {
             statistics: EndpointStatistics::default(),
             is_draining: false,
             is_crowded: false,
+            is_overloaded: false,
+            by_prefix: HashMap::new(),
         })
     }
 
@@ -317,6 +332,14 @@ impl Endpoint {
     pub fn remove(&mut self, key: ConnectionKey) -> Option<Connection> {
         self.get_mut(key)?;
         let (_, connection) = self.connections.remove(key.index as usize);
+        if let Some(prefix) = connection.prefix
+            && let Entry::Occupied(mut held) = self.by_prefix.entry(prefix)
+        {
+            *held.get_mut() -= 1;
+            if *held.get() == 0 {
+                held.remove();
+            }
+        }
         for id in &connection.issued {
             self.issued.remove(id);
         }
@@ -334,6 +357,11 @@ impl Endpoint {
             }
         }
         Some(connection)
+    }
+
+    /// While there is more to do than can be done, few connections begin: enough to tell their clients so.
+    pub(crate) fn set_overloaded(&mut self, is_overloaded: bool) {
+        self.is_overloaded = is_overloaded;
     }
 
     /// Stops accepting: Initial packets of unknown connections are dropped.
@@ -469,6 +497,7 @@ impl Endpoint {
                 unproven: None,
                 reset_token: None,
                 was_reset: false,
+                prefix: None,
                 dial: None,
                 web: None,
             },

@@ -19,6 +19,8 @@ mod endpoint;
 mod ends;
 mod flush;
 mod identity;
+#[cfg(any(test, feature = "exercise"))]
+pub mod packets;
 mod rebinding;
 mod timers;
 mod tls;

@@ -20,6 +20,8 @@ fn endpoint(retry_above: usize, connections_max: usize, certificates: Option<&[S
         connections_max,
         retry_above,
         attempts_per_second: 10_000,
+        connections_per_address: connections_max,
+        answers_per_second: 500,
         transport: TransportOptions::default(),
         versions: Version::EVERY.to_vec(),
     };

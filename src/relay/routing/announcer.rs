@@ -160,6 +160,11 @@ pub struct PathChange {
 }
 
 impl PathChange {
+    /// The sources that the path has.
+    pub fn entries(&self) -> &[Entry] {
+        &self.after
+    }
+
     /// What became of a source's broadcast (draft, "Routing": live subscriptions may go on
     /// at another source of the same content at a group boundary).
     pub fn fate_of(&self, source: Source) -> RouteFate {

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
 use slab::Slab;
 use smallvec::SmallVec;
 
@@ -167,10 +168,14 @@ impl Groups {
         Some(group)
     }
 
-    /// Appends a chunk and counts its bytes.
-    pub(super) fn append(&mut self, token: GroupToken, chunk: Chunk) {
+    /// Appends a chunk and counts its bytes. A small one is copied: what is kept of it would hold the whole block that it
+    /// was read into.
+    pub(super) fn append(&mut self, token: GroupToken, mut chunk: Chunk) {
         let bytes = cost_of(&chunk);
         let Some(group) = self.get_mut(token) else { return };
+        if chunk.bytes.len() < COPIED_BYTES_MAX {
+            chunk.bytes = Bytes::copy_from_slice(&chunk.bytes);
+        }
         group.bytes += bytes;
         if group.first_timestamp.is_none() {
             group.first_timestamp = chunk.marks.first().map(|mark| mark.timestamp);
@@ -195,6 +200,12 @@ fn index(token: GroupToken) -> usize {
 
 const GENERATION: u64 = u32::MAX as u64;
 
+/// Chunks below are copied.
+const COPIED_BYTES_MAX: usize = 1024;
+
+/// What another counts for at least: with it, no more than four times of what is counted is held.
+const PINNED_BYTES_MIN: usize = 4096;
+
 /// Memory that a cached chunk takes. Marks cost more than the empty frames they stand for.
 pub(super) fn cost_of(chunk: &Chunk) -> usize {
     let marks = if chunk.marks.spilled() {
@@ -202,5 +213,36 @@ pub(super) fn cost_of(chunk: &Chunk) -> usize {
     } else {
         0
     };
-    size_of::<Chunk>() + chunk.bytes.len() + marks * size_of::<FrameMark>()
+    let length = chunk.bytes.len();
+    let held = match length < COPIED_BYTES_MAX {
+        true => length,
+        false => length.max(PINNED_BYTES_MIN),
+    };
+    size_of::<Chunk>() + held + marks * size_of::<FrameMark>()
+}
+
+#[cfg(test)]
+mod tests {
+    use moqswitch_proto::wire::FrameForm;
+
+    use super::*;
+
+    #[test]
+    fn a_small_chunk_does_not_hold_the_block_that_it_was_read_into() {
+        let block = Bytes::from(vec![7; 16 * 1024]);
+        let mut groups = Groups::default();
+        let token = groups.insert(None, GroupSequence(0), Instant::now());
+        let chunk = |range: std::ops::Range<usize>| Chunk {
+            bytes: block.slice(range),
+            marks: SmallVec::new(),
+            form: FrameForm::Plain,
+        };
+        groups.append(token, chunk(0..COPIED_BYTES_MAX - 1));
+        assert!(block.is_unique());
+        groups.append(token, chunk(0..COPIED_BYTES_MAX));
+        assert!(!block.is_unique());
+        assert!(groups.bytes() >= COPIED_BYTES_MAX + PINNED_BYTES_MIN - 1);
+        groups.remove(token);
+        assert_eq!(groups.bytes(), 0);
+    }
 }

@@ -26,7 +26,43 @@ pub struct Entry {
     pub is_draining: bool,
     /// Decides between equals, the lower first: [`tie`](super::tie). 0 of what was published here.
     pub tie: u64,
+    /// Who says this, as far as it can be told over several sessions.
+    pub publisher: Publisher,
+    /// Since when the name is held: what `received` was when this publisher took it, by whichever of its sessions.
+    pub since: u64,
+    /// What `received` was when this session took it.
+    pub claimed: u64,
+    /// Its epoch counts for more than its turn.
+    pub is_epoch_believed: bool,
+    /// Decides between those that publish the path here, the higher first.
+    pub precedence: Precedence,
 }
+
+impl Entry {
+    /// Whether a later session of the same publisher has taken its place.
+    pub fn is_superseded_by(&self, other: &Entry) -> bool {
+        self.publisher != Publisher::UNKNOWN && self.publisher == other.publisher && self.claimed < other.claimed
+    }
+
+    /// Whether both say that they are the origin of one path, and are not the same publisher.
+    pub fn is_rival_of(&self, other: &Entry) -> bool {
+        let is_same = self.publisher != Publisher::UNKNOWN && self.publisher == other.publisher;
+        self.source != other.source && !self.is_forwarded && !other.is_forwarded && !is_same
+    }
+}
+
+/// Who publishes, whichever session it does so by: a number that tells nothing else of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Publisher(pub u64);
+
+impl Publisher {
+    /// Nothing tells it from others: each of its sessions is one by itself.
+    pub const UNKNOWN: Self = Self(0);
+}
+
+/// The turn of who publishes a path, by the [`NameRule`](super::NameRule): first whose it is, then which of its sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Precedence(pub u64, pub u64);
 
 /// What the table is to know of the session that an advertisement came by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +73,8 @@ pub struct Link {
     pub is_peer: bool,
     /// It has said GOAWAY: what it offers costs the most that there is, and is chosen when nothing else is left.
     pub is_draining: bool,
+    /// Whose session it is.
+    pub publisher: Publisher,
 }
 
 impl Link {

@@ -5,7 +5,19 @@ use std::cmp::Reverse;
 
 use moqswitch_proto::wire::{Advertisement, BroadcastPath, HopId};
 
-use super::route::Entry;
+use super::route::{Entry, Precedence};
+
+/// Who is heard of those that publish one path here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NameRule {
+    /// Who began first, for as long as it is there. Then the next.
+    #[default]
+    Holder,
+    /// Who began last.
+    Newest,
+    /// Whose content says the highest epoch (draft, "ANNOUNCE_START"); of those that say the same, or none, who began first.
+    Epoch,
+}
 
 /// What an advertisement is worth; the greatest is chosen.
 type Rank = (
@@ -16,14 +28,16 @@ type Rank = (
     bool,
     Reverse<usize>,
     Reverse<u64>,
+    Precedence,
     u64,
 );
 
 /// The best entry for a subscriber who declared `exclude`.
 ///
-/// One whose whole path is named comes before one with an unknown hop. Then the highest epoch wins, any above none; the
-/// lowest cost; what was published here before what a peer passed on; the shortest path; of peers' paths the one with the
-/// lower [`tie`]; and what was received last. What passed through the subscriber never qualifies.
+/// One whose whole path is named comes before one with an unknown hop. Then the highest epoch that is believed wins, any
+/// above none; the lowest cost; what was published here before what a peer passed on; the shortest path; of peers' paths the
+/// one with the lower [`tie`]; of what was published here what the [`NameRule`] says; and what was received last. What passed
+/// through the subscriber never qualifies.
 pub fn select(entries: &[Entry], exclude: HopId, wants_ended: bool) -> Option<&Entry> {
     entries
         .iter()
@@ -36,12 +50,17 @@ fn rank(entry: &Entry) -> Rank {
     let advertisement = &entry.advertisement;
     (
         !advertisement.hops.contains(&HopId::UNKNOWN),
-        advertisement.epoch,
+        if entry.is_epoch_believed {
+            advertisement.epoch
+        } else {
+            0
+        },
         Reverse(advertisement.cost.warm),
         Reverse(advertisement.cost.cold),
         !entry.is_forwarded,
         Reverse(advertisement.hops.len()),
         Reverse(entry.tie),
+        entry.precedence,
         entry.received,
     )
 }
@@ -56,6 +75,7 @@ pub fn reason(chosen: &Entry, other: &Entry) -> &'static str {
         () if one.4 != two.4 => "published elsewhere",
         () if one.5 != two.5 => "hops",
         () if one.6 != two.6 => "hash",
+        () if one.7.0 != two.7.0 => "name held",
         () => "older",
     }
 }
@@ -103,7 +123,7 @@ mod tests {
     use moqswitch_proto::wire::RouteCost;
 
     use super::*;
-    use crate::routing::{PeerKey, ShardId, Source};
+    use crate::routing::{PeerKey, Publisher, ShardId, Source};
 
     #[test]
     fn the_order_is_that_of_moq_relay() {
@@ -175,6 +195,11 @@ mod tests {
             is_forwarded,
             is_draining: false,
             tie: 0,
+            publisher: Publisher::UNKNOWN,
+            since: 0,
+            claimed: 0,
+            is_epoch_believed: true,
+            precedence: Precedence::default(),
         }
     }
 }

@@ -13,8 +13,8 @@ use crossbeam_skiplist::SkipMap;
 use moqswitch_proto::wire::{Advertisement, BroadcastPath, HopId};
 
 use super::ids::{PeerKey, ShardId, Source};
-use super::route::{Entry, Link, RouteView};
-use super::select::{is_same_content, reason, select, tie};
+use super::route::{Entry, Link, Precedence, Publisher, RouteView};
+use super::select::{NameRule, is_same_content, reason, select, tie};
 
 /// One advertisement of a source; it may for a moment have two, and the later one counts.
 type Key = (BroadcastPath, Source, u64);
@@ -74,6 +74,7 @@ pub struct AnnounceTable {
     /// How many each holder has, in places of which holders may share one.
     shares: Box<[AtomicU32]>,
     hasher: RandomState,
+    names: NameRule,
 }
 
 impl Default for AnnounceTable {
@@ -98,7 +99,31 @@ impl AnnounceTable {
             bytes: AtomicUsize::new(0),
             shares: (0..SHARE_PLACES).map(|_| AtomicU32::new(0)).collect(),
             hasher: RandomState::new(),
+            names: NameRule::default(),
         }
+    }
+
+    /// The same, with another rule for paths that several publish.
+    #[must_use]
+    pub fn with_names(self, names: NameRule) -> Self {
+        Self { names, ..self }
+    }
+
+    /// The hop id of a session that is no peer, in place of the one that it says of itself or was given: the same for the
+    /// same credential and the same hop, and nobody who hears it can say it.
+    pub fn hop_of(&self, credential: Option<u64>, declared: HopId) -> HopId {
+        HopId((self.hasher.hash_one((credential, declared.0)) >> 2).max(1))
+    }
+
+    /// Whose session it is: who shows one credential, else who says one hop. `hop` is that of [`Self::hop_of`].
+    pub fn publisher_of(&self, credential: Option<u64>, hop: Option<HopId>) -> Publisher {
+        let by_credential = credential.map(|credential| self.hasher.hash_one(credential).max(1));
+        by_credential.map_or_else(|| Publisher(hop.map_or(0, |hop| hop.0)), Publisher)
+    }
+
+    /// A number for what a session shows, which tells nothing of it.
+    pub fn credential_of(&self, shown: (&str, &str)) -> u64 {
+        self.hasher.hash_one(shown)
     }
 
     /// Adds a source's advertisement or replaces the one it had. `link_cost` is what the
@@ -112,9 +137,10 @@ impl AnnounceTable {
         link_cost: u64,
     ) -> Result<(), TableFull> {
         self.insert_by(path, source, holder, advertisement, Link::of_cost(link_cost))
+            .map(|_| ())
     }
 
-    /// The same, by a link that may be another relay's.
+    /// The same, by a link that may be another relay's. True: it is new there, and somebody else publishes the path.
     pub fn insert_by(
         &self,
         path: &BroadcastPath,
@@ -122,7 +148,7 @@ impl AnnounceTable {
         holder: Holder,
         mut advertisement: Advertisement,
         link: Link,
-    ) -> Result<(), TableFull> {
+    ) -> Result<bool, TableFull> {
         // Only the source's own shard writes its entries, so this cannot race.
         let old = self.of(path, source);
         // What replaces something takes only what it is larger by.
@@ -138,7 +164,8 @@ impl AnnounceTable {
         let is_forwarded = link.is_peer && advertisement.hops.len() > 1;
         let received = self.received.fetch_add(1, Ordering::Relaxed);
         let continued = old.as_ref().filter(|old| is_same_content(old, &advertisement));
-        let entry = Entry {
+        let others = if old.is_none() { self.entries(path) } else { Vec::new() };
+        let mut entry = Entry {
             source,
             share,
             generation: continued.map_or(received, |old| old.generation),
@@ -149,16 +176,43 @@ impl AnnounceTable {
             } else {
                 0
             },
+            publisher: link.publisher,
+            since: old.as_ref().map_or(received, |old| old.since),
+            claimed: old.as_ref().map_or(received, |old| old.claimed),
+            is_epoch_believed: link.is_peer || self.names == NameRule::Epoch,
+            precedence: Precedence::default(),
             advertisement: Arc::new(advertisement),
             received,
         };
+        // Who comes back by another session has its turn, not a new one.
+        let earlier = others.iter().filter(|other| other.is_superseded_by(&entry));
+        entry.since = earlier.map(|other| other.since).fold(entry.since, u64::min);
+        entry.precedence = self.precedence_of(&entry);
+        let is_contested = others.iter().any(|other| other.is_rival_of(&entry));
         // The new one first: readers never find the source without any.
         self.entries.insert((path.clone(), source, received), entry);
         if let Some(old) = old {
             self.entries.remove(&(path.clone(), source, old.received));
             self.bytes.fetch_sub(shrunk, Ordering::Relaxed);
         }
-        Ok(())
+        Ok(is_contested)
+    }
+
+    fn precedence_of(&self, entry: &Entry) -> Precedence {
+        match self.names {
+            // Between peers' routes nobody holds anything: they come and go with the mesh.
+            _ if entry.is_forwarded => Precedence::default(),
+            NameRule::Holder | NameRule::Epoch => Precedence(u64::MAX - entry.since, entry.claimed),
+            NameRule::Newest => Precedence(entry.claimed, 0),
+        }
+    }
+
+    /// A source has lost its turn at a path: others that publish it come first. False when it publishes nothing there.
+    pub fn yield_turn(&self, path: &BroadcastPath, source: Source) -> bool {
+        self.rewrite(path, source, |entry| {
+            entry.since = entry.received;
+            entry.precedence = self.precedence_of(entry);
+        })
     }
 
     /// Takes room for an advertisement, and a place of the share for a source's first. Nothing is taken when there is not
@@ -200,16 +254,23 @@ impl AnnounceTable {
 
     /// A source takes no new requests: what it advertises becomes the last choice. False when it advertises nothing there.
     pub fn drain(&self, path: &BroadcastPath, source: Source) -> bool {
+        self.rewrite(path, source, |entry| {
+            let mut advertisement = (*entry.advertisement).clone();
+            advertisement.cost = advertisement.cost.plus_link(u64::MAX);
+            entry.advertisement = Arc::new(advertisement);
+            entry.is_draining = true;
+        })
+    }
+
+    /// Changes what a source has at a path, which takes no more room then than before.
+    fn rewrite(&self, path: &BroadcastPath, source: Source, change: impl FnOnce(&mut Entry)) -> bool {
         let Some(old) = self.of(path, source) else { return false };
         let received = self.received.fetch_add(1, Ordering::Relaxed);
-        let mut advertisement = (*old.advertisement).clone();
-        advertisement.cost = advertisement.cost.plus_link(u64::MAX);
-        let entry = Entry {
-            advertisement: Arc::new(advertisement),
-            is_draining: true,
+        let mut entry = Entry {
             received,
             ..old.clone()
         };
+        change(&mut entry);
         self.entries.insert((path.clone(), source, received), entry);
         self.entries.remove(&(path.clone(), source, old.received));
         true
@@ -334,6 +395,11 @@ impl AnnounceTable {
     /// Advertisements in the table, one for each path and source.
     pub fn len(&self) -> usize {
         self.count.load(Ordering::Relaxed)
+    }
+
+    /// What the advertisements take.
+    pub fn held_bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Whether nothing is advertised.

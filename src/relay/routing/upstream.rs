@@ -141,11 +141,11 @@ impl Tracks {
         let Some(key) = self.names.subscription(peer, id) else {
             return;
         };
-        if self.track(key).is_some_and(|track| track.properties.info().is_none()) {
-            if let Some(version) = self.peers.version(peer) {
-                let info = plain_info(version, Some(ok), self.limits.cache_age_max);
-                self.on_info(key, info, now);
-            }
+        if self.track(key).is_some_and(|track| track.properties.info().is_none())
+            && let Some(version) = self.peers.version(peer)
+        {
+            let info = plain_info(version, Some(ok), self.limits.cache_age_max);
+            self.on_info(key, info, now);
         }
         self.on_accepted(key);
     }

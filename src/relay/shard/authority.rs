@@ -229,7 +229,9 @@ impl Shard {
         self.note_refusal(peer, refusal);
         if let Some(state) = self.peers.get_mut(&peer) {
             let code = match refusal {
-                Refusal::AuthorityUnavailable | Refusal::AuthorityInvalid => session_error::INTERNAL,
+                Refusal::AuthorityUnavailable | Refusal::AuthorityInvalid | Refusal::Overloaded | Refusal::Full => {
+                    session_error::INTERNAL
+                }
                 _ => session_error::UNAUTHORIZED,
             };
             state.session.close(code, &refusal.to_string());

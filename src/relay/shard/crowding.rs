@@ -26,11 +26,13 @@ impl Shard {
             .close_without_session(self.now, SETUP_WAIT_MAX, LEAVING_MAX);
         self.statistics.drops.add(DropCause::Evicted, begun as u64);
         let leaving = self.choose_idle();
+        let address = leaving.first().map(|peer| self.address_of(*peer));
         if let Some(suppressed) = self.notices.allow(self.now) {
             let (count, limit) = (begun + leaving.len(), self.options.endpoint.connections_max);
             tracing::warn!(
                 limit,
                 closing = count,
+                of = address.map(tracing::field::display),
                 suppressed,
                 "no room for more connections: idle ones are closed"
             );

@@ -1,6 +1,7 @@
 //! What sessions say, taken to routing. Paths get the session's root in front, and every
 //! publish and subscribe is checked against the policy here.
 
+use crate::auth::Admission;
 use crate::auth::token::Refusal;
 use crate::routing::{PeerKey, RequestKey, Source};
 use moqswitch_proto::peer::PeerSession;
@@ -27,7 +28,11 @@ impl Shard {
                 Event::Media(event) => self.handle_media(peer, event),
                 Event::Announcement(event) => self.handle_announcement(peer, event),
                 Event::Answer(event) => self.handle_answer(peer, event),
-                Event::Request(event) => self.handle_request(peer, event),
+                Event::Request(event) => {
+                    if self.may_ask(peer, &event) {
+                        self.handle_request(peer, event);
+                    }
+                }
                 Event::Session(event) => self.handle_session(peer, event),
             }
         }
@@ -90,13 +95,16 @@ impl Shard {
                 self.publish(peer, &path, advertisement);
             }
             AnnouncementEvent::Unannounced { path, .. } => self.unpublish(peer, &path),
+            AnnouncementEvent::AnnounceRequest { .. } if !self.take_operation(peer) => {}
             AnnouncementEvent::AnnounceRequest { request, message } => {
                 let Some(state) = self.peers.get_mut(&peer) else { return };
                 // Drafts 04 and 05 name the peer here, if not in SETUP.
                 if declared(&state.session) == HopId::UNKNOWN && message.exclude_hop != HopId::UNKNOWN {
                     state.hop = message.exclude_hop;
+                    state.is_hop_declared = true;
                 }
-                let exclude = state.hop;
+                let exclude = self.hop_of(peer);
+                let Some(state) = self.peers.get_mut(&peer) else { return };
                 let root = state.root.clone();
                 let visible = visible_by(&state.grant);
                 let prefix = root.join(&message.prefix);
@@ -125,6 +133,7 @@ impl Shard {
         let change = self.announcer.handle_change(path);
         self.tracks
             .handle_route_changed(path, self.now, |source| change.fate_of(source));
+        self.watch_holders(path, change.entries());
     }
 
     /// Answers to what we asked of this peer.
@@ -149,6 +158,39 @@ impl Shard {
         }
     }
 
+    /// What ends is no burden, and must not be missed.
+    fn may_ask(&mut self, peer: PeerKey, event: &RequestEvent) -> bool {
+        let is_end = matches!(
+            event,
+            RequestEvent::SubscribeEnded { .. }
+                | RequestEvent::TrackEnded { .. }
+                | RequestEvent::FetchEnded { .. }
+                | RequestEvent::ProbeEnded { .. }
+        );
+        is_end || self.take_operation(peer)
+    }
+
+    /// Whether a session may ask for one more thing. One that may not is closed. Another relay asks for many.
+    fn take_operation(&mut self, peer: PeerKey) -> bool {
+        let is_neighbour = self.links.has(peer);
+        let Some(state) = self.peers.get_mut(&peer) else {
+            return false;
+        };
+        if is_neighbour || state.operations.take(self.now) {
+            return true;
+        }
+        if state.session.is_closed() {
+            return false;
+        }
+        let limit = self.options.operations_per_second;
+        let reason = format!("more than {limit} requests in a second");
+        state.session.close(session_error::INTERNAL, &reason);
+        self.statistics.drops.add(DropCause::OperationLimit, 1);
+        self.log_refusal(peer, &reason);
+        self.transmit(peer);
+        false
+    }
+
     /// What this peer asks of us.
     fn handle_request(&mut self, peer: PeerKey, event: RequestEvent) {
         match event {
@@ -166,7 +208,7 @@ impl Shard {
                     peer,
                 );
                 message.broadcast = full;
-                let hop = self.peers.get(&peer).map_or(HopId::UNKNOWN, |state| state.hop);
+                let hop = self.hop_of(peer);
                 let key = RequestKey { peer, request };
                 self.tracks.handle_subscribe(key, hop, &message, source);
             }
@@ -274,6 +316,7 @@ impl Shard {
         let Some(state) = self.peers.get_mut(&peer) else { return };
         if setup.origin != HopId::UNKNOWN {
             state.hop = setup.origin;
+            state.is_hop_declared = true;
         }
         state.link_cost = setup.cost.unwrap_or(DEFAULT_COST);
         // It was let in when its session began.
@@ -305,12 +348,17 @@ impl Shard {
         let connection = carrier(&mut self.endpoint, &mut self.websockets, peer);
         let bearer = connection.and_then(|connection| connection.bearer().map(str::to_owned));
         if self.options.policy.asks_authority(target) {
+            if let Some(refusal) = self.cannot_take() {
+                self.turn_away(peer, &refusal);
+                return false;
+            }
             if !self.ask_authority(peer, target, bearer.as_deref(), role) {
                 self.turn_away(peer, &Refusal::AuthorityUnavailable);
             }
             return false;
         }
-        match self.admit(peer, target, bearer.as_deref()) {
+        let admission = self.admit(peer, target, bearer.as_deref());
+        match admission.and_then(|admission| self.take_in(admission)) {
             Ok(admission) => {
                 self.let_in(peer, admission.into());
                 true
@@ -322,12 +370,23 @@ impl Shard {
         }
     }
 
+    /// Whether there is room for whoever is admitted. A device may be one of a call that goes on, and another relay carries
+    /// those of others.
+    pub(super) fn take_in<'a>(&self, admission: Admission<'a>) -> Result<Admission<'a>, Refusal> {
+        let is_part = admission.device.is_some() || admission.grant.is_peer;
+        match self.cannot_take().filter(|_| !is_part) {
+            Some(refusal) => Err(refusal),
+            None => Ok(admission),
+        }
+    }
+
     /// Gives a session the root and the grant that were decided on.
     pub(super) fn let_in(&mut self, peer: PeerKey, entry: Entry<'_>) {
         let Some(state) = self.peers.get_mut(&peer) else { return };
         state.root = BroadcastPath::new(entry.root);
         state.basis = entry.basis;
         state.device = entry.device;
+        self.note_credential(peer);
         self.install_grant(peer, entry.grant);
         self.greet_neighbour(peer);
         self.report_opened(peer);
@@ -342,9 +401,9 @@ impl Shard {
         epoch: u64,
         is_subscription: bool,
     ) -> Option<(BroadcastPath, Option<Source>)> {
+        let exclude = self.hop_of(peer);
         let state = self.peers.get_mut(&peer)?;
         let full = state.root.join(broadcast);
-        let exclude = state.hop;
         if full.has_control_characters() || !state.grant.may_subscribe(full.as_str()) {
             self.statistics.drops.add(DropCause::Unauthorized, 1);
             self.refuse(peer, request, stream_error::NOT_FOUND);

@@ -47,6 +47,13 @@ pub enum FeedEvent {
         /// The full path of the broadcast.
         path: BroadcastPath,
     },
+    /// A session has announced a broadcast, of which `Published` was just told, that somebody else publishes already.
+    Contested {
+        /// The session that came later.
+        session: Source,
+        /// The full path of the broadcast.
+        path: BroadcastPath,
+    },
     /// A session publishes a broadcast no more.
     Ended {
         /// The session that published.

@@ -154,6 +154,8 @@ impl Shard {
         let cause = match refusal {
             Refusal::TooManyChecks => DropCause::TokenChecks,
             Refusal::AuthorityUnavailable | Refusal::AuthorityInvalid => DropCause::Authority,
+            Refusal::Overloaded => DropCause::Overload,
+            Refusal::Full => DropCause::Memory,
             _ => DropCause::Unauthorized,
         };
         self.statistics.drops.add(cause, 1);

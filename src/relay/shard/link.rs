@@ -25,6 +25,7 @@ pub struct Doorbell {
     rung: ArrayQueue<PeerKey>,
     /// A ring found no place: every link may have news.
     is_overrun: AtomicBool,
+    is_overloaded: AtomicBool,
     wake: Arc<dyn Fn() + Send + Sync>,
 }
 
@@ -116,8 +117,18 @@ impl Doorbell {
         Arc::new(Self {
             rung: ArrayQueue::new(LINK_BELLS_MAX),
             is_overrun: AtomicBool::new(false),
+            is_overloaded: AtomicBool::new(false),
             wake,
         })
+    }
+
+    /// The shard has too much to do for one more connection.
+    pub fn is_overloaded(&self) -> bool {
+        self.is_overloaded.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_overloaded(&self, is_overloaded: bool) {
+        self.is_overloaded.store(is_overloaded, Ordering::Relaxed);
     }
 
     pub(super) fn is_silent(&self) -> bool {

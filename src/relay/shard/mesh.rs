@@ -23,6 +23,7 @@ use super::carrier::carrier;
 use super::feed::FeedEvent;
 use super::link::is_link;
 use super::peer::{Basis, Entry, Peer, connection_key, peer_key};
+use super::service::DEFAULT_COST;
 use super::statistics::LinkStatistics;
 use super::worker::Shard;
 
@@ -183,7 +184,8 @@ impl Links {
     /// What the table is to know of a session.
     pub(super) fn link_of(&self, peer: PeerKey, state: &Peer) -> Link {
         let Some(neighbour) = self.by_session.get(&peer) else {
-            return Link::of_cost(state.link_cost);
+            // What it says of itself could take a name from another.
+            return Link::of_cost(DEFAULT_COST);
         };
         let own = neighbour.dialled.as_ref().and_then(|dialled| dialled.cost);
         Link {
@@ -191,6 +193,7 @@ impl Links {
             cost: own.unwrap_or(state.link_cost.max(COST_DECLARED_MIN)),
             is_peer: true,
             is_draining: neighbour.is_draining,
+            ..Link::default()
         }
     }
 
@@ -329,22 +332,25 @@ impl Shard {
         self.announcer.set_link(peer);
     }
 
-    /// Whether what a session announces is believed with its hops. More than one make it a neighbour, if it may be one: who
-    /// may publish and hear everything at the root cannot do more by them. Others are clients, or lie.
+    /// Whether what a session announces is there at all. In a mesh several hops make it a neighbour, if it may be one.
+    /// Others that say so are clients, or lie.
     pub(super) fn believes(&mut self, peer: PeerKey, advertisement: &Advertisement) -> bool {
         if !self.options.mesh || advertisement.hops.len() <= 1 || self.links.has(peer) {
             return true;
         }
-        let may_be_one = self
-            .peers
-            .get(&peer)
-            .is_some_and(|state| state.root == BroadcastPath::root() && state.grant.is_everything());
+        let may_be_one = self.may_be_neighbour(peer);
         if may_be_one {
             self.make_neighbour(peer);
         } else {
             self.links.counters.unbelieved += 1;
         }
         may_be_one
+    }
+
+    /// In a mesh, who may publish and hear everything at the root cannot do more as a neighbour.
+    pub(super) fn may_be_neighbour(&self, peer: PeerKey) -> bool {
+        let is_of_all = |state: &Peer| state.root == BroadcastPath::root() && state.grant.is_everything();
+        self.options.mesh && self.peers.get(&peer).is_some_and(is_of_all)
     }
 
     /// A neighbour goes away: its routes are the last choice from now on. False: it is none.

@@ -12,6 +12,7 @@ use crate::auth::token::KeyPrint;
 use crate::auth::{Admission, Grant};
 use crate::driver::{self, Backlog, BacklogLimits, Carry};
 use crate::quic::Written;
+use crate::ratelimit::Bucket;
 use crate::routing::{self, PeerKey};
 use moqswitch_proto::peer::PeerSession;
 use moqswitch_proto::wire::{
@@ -39,8 +40,15 @@ pub(super) struct Peer {
     pub(super) is_reported: bool,
     /// Requests that are not over.
     pub(super) requested: FxHashMap<StreamId, Requested>,
-    /// Whom not to route back to: the hop id that the peer declared, else one assigned.
+    /// The hop id that the peer declared, else one assigned. Of those who are no peers of the mesh nobody hears it: see
+    /// `hop_of`.
     pub(super) hop: HopId,
+    /// The peer has said that it is this hop.
+    pub(super) is_hop_declared: bool,
+    /// A number for the token, certificate or device by which it was let in.
+    pub(super) credential: Option<u64>,
+    /// The first broadcast that it announced and may not publish, until it has been told.
+    pub(super) refused: Option<BroadcastPath>,
     /// What subscribing from this peer costs (draft, "Cost Parameter").
     pub(super) link_cost: u64,
     /// When its session began.
@@ -51,6 +59,8 @@ pub(super) struct Peer {
     pub(super) published: FxHashSet<BroadcastPath>,
     /// How fast it gets there.
     pub(super) pace: Pace,
+    /// How much it may ask for.
+    pub(super) operations: Bucket,
     /// The device that the session is of. Its grant changes with its calls.
     pub(super) device: Option<Arc<str>>,
     /// What a device announces and may not, or not yet: a grant and what it is for come by different ways.

@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use moqswitch_proto::wire::{Advertisement, BroadcastPath, ErrorCode, HopId, escaped, session_error};
+use moqswitch_proto::wire::{Advertisement, BroadcastPath, ErrorCode, escaped, session_error};
 use rustc_hash::FxHashMap;
 
 use crate::ratelimit::{Bucket, prefix};
-use crate::routing::{Holder, PeerKey, TableFull};
+use crate::routing::{Holder, Link, PeerKey, TableFull};
 
 use super::feed::FeedEvent;
 use super::statistics::DropCause;
@@ -27,19 +27,18 @@ pub(super) struct Pace {
     is_queued: bool,
 }
 
-impl Default for Pace {
-    fn default() -> Self {
+impl Pace {
+    /// So many a second, and four times as many at once.
+    pub(super) fn new(per_second: u32) -> Self {
         Self {
-            allowed: Bucket::new(ANNOUNCEMENTS_PER_SECOND, ANNOUNCEMENTS_BURST),
+            allowed: Bucket::new(per_second, per_second.saturating_mul(ANNOUNCEMENTS_DEPTH)),
             waiting: FxHashMap::default(),
             order: BTreeMap::new(),
             next: 0,
             is_queued: false,
         }
     }
-}
 
-impl Pace {
     /// Gives the advertisement back if it may be told at once.
     fn pass(&mut self, path: &BroadcastPath, advertisement: Advertisement, now: Instant) -> Option<Advertisement> {
         if let Some((_, waiting)) = self.waiting.get_mut(path) {
@@ -78,6 +77,11 @@ impl Pace {
         self.allowed = Bucket::new(LINK_ANNOUNCEMENTS_PER_SECOND, LINK_ANNOUNCEMENTS_BURST);
     }
 
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
     pub(super) fn clear(&mut self) {
         self.waiting.clear();
         self.order.clear();
@@ -97,7 +101,8 @@ impl Shard {
                 return;
             }
             self.statistics.drops.add(DropCause::Unauthorized, 1);
-            return self.log_unpublished(peer, &full);
+            self.note_unpublished(peer, &full);
+            return;
         }
         self.publish_full(peer, full, advertisement);
     }
@@ -186,20 +191,22 @@ impl Shard {
         }
         let source = self.session_of(peer);
         let holder = Holder(Some(prefix(self.address_of(peer))));
+        let publisher = self.name_publisher(peer, &mut advertisement);
         let Some(state) = self.peers.get_mut(&peer) else { return };
-        // A peer that names itself nowhere gets the identity assigned to its session:
-        // otherwise nothing could tell its broadcasts from those of another such peer.
-        match advertisement.hops.last_mut() {
-            Some(last) if *last == HopId::UNKNOWN => *last = state.hop,
-            Some(_) => {}
-            None => advertisement.hops.push(state.hop),
-        }
-        let link = self.links.link_of(peer, state);
-        if let Err(full) = self.table.insert_by(&full, source, holder, advertisement, link) {
-            return self.refuse_broadcast(peer, full);
-        }
+        let link = Link {
+            publisher,
+            ..self.links.link_of(peer, state)
+        };
+        let is_contested = match self.table.insert_by(&full, source, holder, advertisement, link) {
+            Ok(is_contested) => is_contested,
+            Err(full) => return self.refuse_broadcast(peer, full),
+        };
         state.published.insert(full.clone());
+        state.refused = None;
         self.changed_here(&full);
+        if is_contested {
+            self.note_contest(peer, &full);
+        }
         self.report(|session| FeedEvent::Published { session, path: full }, peer);
     }
 
@@ -216,7 +223,14 @@ impl Shard {
         self.transmit(peer);
     }
 
-    fn log_unpublished(&mut self, peer: PeerKey, path: &BroadcastPath) {
+    /// The log says it at once, and the publisher is told if it has nothing else to do here: see `tell_refused`.
+    fn note_unpublished(&mut self, peer: PeerKey, path: &BroadcastPath) {
+        if let Some(state) = self.peers.get_mut(&peer)
+            && state.refused.is_none()
+        {
+            state.refused = Some(path.clone());
+            self.contests.note_refused(peer, self.now);
+        }
         let address = self.address_of(peer);
         if let Some(suppressed) = self.notices.allow(self.now) {
             let shown: String = path.as_str().chars().take(PATH_LOGGED_MAX).collect();
@@ -225,12 +239,11 @@ impl Shard {
     }
 }
 
-/// Broadcasts that a session may announce in a second, and at once; those announced again with something else count
+/// A session may announce at once what it may in so many seconds; broadcasts announced again with something else count
 /// too. Further ones wait.
-const ANNOUNCEMENTS_PER_SECOND: u32 = 1_000;
-const ANNOUNCEMENTS_BURST: u32 = 4_096;
+const ANNOUNCEMENTS_DEPTH: u32 = 4;
 
-/// The same of another relay.
+/// The rate of another relay, and what it may announce at once.
 const LINK_ANNOUNCEMENTS_PER_SECOND: u32 = 10_000;
 const LINK_ANNOUNCEMENTS_BURST: u32 = 65_536;
 
@@ -252,6 +265,8 @@ const PATH_LOGGED_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {
+    use moqswitch_proto::wire::HopId;
+
     use super::*;
 
     fn path(number: u32) -> BroadcastPath {
@@ -259,8 +274,8 @@ mod tests {
     }
 
     fn full(now: Instant) -> Pace {
-        let mut pace = Pace::default();
-        for number in 0..ANNOUNCEMENTS_BURST {
+        let mut pace = Pace::new(1_000);
+        for number in 0..4_000 {
             assert!(pace.pass(&path(number), Advertisement::default(), now).is_some());
         }
         pace

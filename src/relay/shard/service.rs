@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::auth::Grant;
 use crate::driver::{self, Backlog, BacklogFull, Carry};
 use crate::limits::SETUP_WAIT_MAX;
+use crate::ratelimit::Bucket;
 use crate::routing::{PeerKey, RequestKey};
 use moqswitch_proto::peer::PeerSession;
 use moqswitch_proto::session::{SessionConfig, Side};
@@ -15,6 +16,7 @@ use super::carrier::{Carrier, carrier};
 use super::link::is_link;
 use super::local::is_local;
 use super::peer::{BACKLOG, BACKLOG_CODE, Basis, Entry, Peer, PeerOutlet, connection_key, peer_key};
+use super::publishing::Pace;
 use super::statistics::DropCause;
 use super::worker::Shard;
 
@@ -111,9 +113,16 @@ impl Shard {
             heads: connection.stream_heads(),
         });
         let is_setup_due = version.has_setup() || session.is_negotiating();
+        let refused = self
+            .cannot_take()
+            .filter(|_| entry.is_none() && !is_setup_due && path.is_none());
         let grant = self.options.policy.default_grant();
+        let rates = (
+            self.options.announcements_per_second,
+            self.options.operations_per_second,
+        );
         self.lapses.note(peer, &grant);
-        self.peers.insert(peer, begun(session, grant, hop, self.now));
+        self.peers.insert(peer, begun(session, grant, hop, self.now, rates));
         self.statistics.sessions.opened += 1;
         self.begin_routing(peer);
         // What names no path and says no SETUP is asked about too, where somebody is to be asked.
@@ -125,6 +134,11 @@ impl Shard {
             && !self.take_root(peer, &path, Role::Both)
         {
             self.transmit(peer);
+            return true;
+        }
+        if let Some(refusal) = refused {
+            // It will say nothing that could be looked at first.
+            self.turn_away(peer, &refusal);
             return true;
         }
         if !is_setup_due {
@@ -259,6 +273,7 @@ impl Shard {
         }
         let source = self.session_of(peer);
         self.announcer.handle_peer_gone(peer);
+        self.contests.forget(peer);
         // Routes first: a track may go on from another source.
         for path in &state.published {
             self.table.remove(path, source);
@@ -290,6 +305,9 @@ impl Shard {
         self.make_room();
         self.expire_admissions();
         self.check_links();
+        self.check_holders();
+        self.check_memory();
+        self.tell_refused();
     }
 
     /// Closes connections whose peer has not sent the first message that its draft asks for. Drafts 03 and 04
@@ -359,8 +377,14 @@ impl Shard {
         self.endpoint.drain();
         let peers: Vec<PeerKey> = self.peers.keys().copied().collect();
         for peer in peers {
+            // Another relay knows others, and keeps its routes until the end.
+            let uri = if self.links.has(peer) {
+                ""
+            } else {
+                &*self.options.drain_uri
+            };
             if let Some(state) = self.peers.get_mut(&peer) {
-                state.session.goaway("");
+                state.session.goaway(uri);
             }
             self.transmit(peer);
         }
@@ -448,7 +472,13 @@ impl Shard {
 }
 
 /// A session as it is before anything is known of its peer.
-fn begun(session: PeerSession, grant: Arc<Grant>, hop: HopId, now: Instant) -> Peer {
+fn begun(
+    session: PeerSession,
+    grant: Arc<Grant>,
+    hop: HopId,
+    now: Instant,
+    (announcements_per_second, operations_per_second): (u32, u32),
+) -> Peer {
     Peer {
         session,
         root: BroadcastPath::root(),
@@ -459,11 +489,18 @@ fn begun(session: PeerSession, grant: Arc<Grant>, hop: HopId, now: Instant) -> P
         is_reported: false,
         requested: Default::default(),
         hop,
+        is_hop_declared: false,
+        credential: None,
+        refused: None,
         link_cost: DEFAULT_COST,
         opened: now,
         setup_deadline: now + SETUP_WAIT_MAX,
         published: Default::default(),
-        pace: Default::default(),
+        pace: Pace::new(announcements_per_second),
+        operations: Bucket::new(
+            operations_per_second,
+            operations_per_second.saturating_mul(OPERATIONS_DEPTH),
+        ),
         device: None,
         unpublished: Default::default(),
         probes: Default::default(),
@@ -489,6 +526,9 @@ pub(super) fn assigned_hop() -> HopId {
 
 /// The price of a link that nobody priced (draft, "Cost Parameter").
 pub(super) const DEFAULT_COST: u64 = 1;
+
+/// A session may use up at once what it has in so many seconds.
+const OPERATIONS_DEPTH: u32 = 4;
 
 const CONNECTIONS_PER_TURN_MAX: usize = 4096;
 const READS_PER_SERVICE_MAX: usize = 512;

@@ -1,8 +1,8 @@
 //! What the shard counts, put together for the control thread.
 
 use super::statistics::{
-    ConnectionStatistics, DropCause, LocalStatistics, MediaStatistics, NetworkStatistics, QueueKind, QueueSnapshot,
-    SessionStatistics, ShardSnapshot, ShardStatistics,
+    ConnectionStatistics, DropCause, DropStatistics, LocalStatistics, MediaStatistics, NetworkStatistics, QueueKind,
+    QueueSnapshot, SessionStatistics, ShardSnapshot, ShardStatistics,
 };
 use super::worker::Shard;
 
@@ -12,20 +12,8 @@ impl Shard {
         let quic = self.endpoint.statistics();
         let ring = self.ring.statistics();
         let tracks = self.tracks.statistics();
-        let mut drops = own.drops.clone();
-        drops.add(DropCause::Expired, tracks.egress.expired);
-        drops.add(DropCause::SlowSubscriber, tracks.egress.evicted);
-        drops.add(DropCause::CacheFull, tracks.cache_full);
-        drops.add(DropCause::Datagram, tracks.egress.datagrams_dropped);
-        drops.add(DropCause::SendBuffer, ring.send_errors.total());
-        drops.add(DropCause::ConnectionLimit, quic.refused_full);
-        drops.add(DropCause::AttemptLimit, quic.refused_attempts);
-        drops.add(DropCause::AnswerLimit, quic.unanswered);
         let queues = self.queues();
-        drops.add(
-            DropCause::QueueFull,
-            queues.iter().filter_map(|queue| queue.overflows).sum(),
-        );
+        let drops = self.drops(&queues);
         let streams: usize = self.peers.values().map(|peer| peer.session.stats().streams).sum();
         let open = self.endpoint.connection_count() as u64;
         ShardSnapshot {
@@ -47,6 +35,7 @@ impl Shard {
                     upstream_subscriptions_now: tracks.upstream_subscriptions as u64,
                     announcements_now: (self.peers.values().map(|peer| peer.published.len()).sum::<usize>()
                         + self.locals.published_count()) as u64,
+                    overloaded_now: u64::from(self.load.is_overloaded()),
                     ..own.sessions.clone()
                 },
                 web: own.web.clone(),
@@ -75,6 +64,29 @@ impl Shard {
             },
             queues,
         }
+    }
+
+    /// Those that are counted elsewhere, too.
+    fn drops(&self, queues: &[QueueSnapshot]) -> DropStatistics {
+        let quic = self.endpoint.statistics();
+        let tracks = self.tracks.statistics();
+        let mut drops = self.statistics.drops.clone();
+        drops.add(DropCause::Expired, tracks.egress.expired);
+        drops.add(DropCause::SlowSubscriber, tracks.egress.evicted);
+        drops.add(DropCause::CacheFull, tracks.cache_full);
+        drops.add(DropCause::Datagram, tracks.egress.datagrams_dropped);
+        drops.add(DropCause::SendBuffer, self.ring.statistics().send_errors.total());
+        drops.add(DropCause::ConnectionLimit, quic.refused_full);
+        drops.add(DropCause::AttemptLimit, quic.refused_attempts);
+        drops.add(DropCause::AddressLimit, quic.refused_address);
+        drops.add(DropCause::Overload, quic.refused_overload);
+        drops.add(DropCause::StrangerLimit, self.strangers.dropped);
+        drops.add(DropCause::AnswerLimit, quic.unanswered);
+        drops.add(
+            DropCause::QueueFull,
+            queues.iter().filter_map(|queue| queue.overflows).sum(),
+        );
+        drops
     }
 
     fn local_statistics(&self) -> LocalStatistics {

@@ -92,6 +92,14 @@ pub struct SessionStatistics {
     pub upstream_subscriptions_now: u64,
     /// Broadcasts announced by this shard's peers.
     pub announcements_now: u64,
+    /// Broadcasts announced by this shard's peers that somebody else published already.
+    pub contested: u64,
+    /// Bytes that sessions hold, as far as that is counted.
+    pub held_bytes_now: u64,
+    /// Whether new sessions are refused because there is too much to do: 0 or 1.
+    pub overloaded_now: u64,
+    /// Names that their holder lost to another because it had fallen silent.
+    pub yielded: u64,
 }
 
 /// HTTP/3 and the sessions over it.
@@ -216,6 +224,16 @@ pub enum DropCause {
     Evicted,
     /// A first packet from an address that began too many connections.
     AttemptLimit,
+    /// A first packet from an address that has too many connections.
+    AddressLimit,
+    /// A session, or the first packet of one, that was refused because there was too much to do.
+    Overload,
+    /// A session that was closed or refused because of what it, or the whole process, holds.
+    Memory,
+    /// A session that asked for too much in a second.
+    OperationLimit,
+    /// A packet of no connection that was not looked at, because too many of them waited.
+    StrangerLimit,
     /// A version negotiation, Retry or stateless reset that was left out because too many were due.
     AnswerLimit,
     /// A broadcast that found no room in the announce table. Its session was closed.
@@ -262,7 +280,7 @@ pub enum QueueKind {
 
 impl DropCause {
     /// Every cause, each at the index that `as usize` gives it.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 21] = [
         Self::Expired,
         Self::SlowSubscriber,
         Self::QueueFull,
@@ -272,6 +290,11 @@ impl DropCause {
         Self::ConnectionLimit,
         Self::Evicted,
         Self::AttemptLimit,
+        Self::AddressLimit,
+        Self::Overload,
+        Self::Memory,
+        Self::OperationLimit,
+        Self::StrangerLimit,
         Self::AnswerLimit,
         Self::AnnounceLimit,
         Self::SessionLimit,
@@ -293,6 +316,11 @@ impl DropCause {
             Self::ConnectionLimit => "connection_limit",
             Self::Evicted => "evicted",
             Self::AttemptLimit => "attempt_limit",
+            Self::AddressLimit => "address_limit",
+            Self::Overload => "overload",
+            Self::Memory => "memory",
+            Self::OperationLimit => "operation_limit",
+            Self::StrangerLimit => "stranger_limit",
             Self::AnswerLimit => "answer_limit",
             Self::AnnounceLimit => "announce_limit",
             Self::SessionLimit => "session_limit",

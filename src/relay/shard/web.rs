@@ -182,7 +182,11 @@ impl Shard {
         let bearer = bearer.map(|bearer| bearer.map(str::to_owned));
         let admission = bearer.and_then(|bearer| {
             if !self.options.policy.asks_authority(path) {
-                return self.admit(peer, path, bearer.as_deref()).map(Some);
+                let admission = self.admit(peer, path, bearer.as_deref())?;
+                return self.take_in(admission).map(Some);
+            }
+            if let Some(refusal) = self.cannot_take() {
+                return Err(refusal);
             }
             match self.ask_authority(peer, path, bearer.as_deref(), Role::Both) {
                 true => Ok(None),

@@ -44,6 +44,11 @@ pub(super) struct WebSocketConnections {
 }
 
 impl WebSocketConnections {
+    /// Who has the sockets sees it before one more is handed over.
+    pub(super) fn set_overloaded(&self, is_overloaded: bool) {
+        self.doorbell.set_overloaded(is_overloaded);
+    }
+
     pub(super) fn new(options: qmux::Options, doorbell: Arc<Doorbell>) -> Self {
         Self {
             options,

@@ -25,15 +25,19 @@ use crate::routing::{AnnounceTable, Announcer, PeerKey, ShardId, TrackLimits, Tr
 
 use super::authority::{AdmissionRequests, Admissions};
 use super::command::{Fetches, ShardCommand};
+use super::contest::Contests;
 use super::feed::{Feed, FeedWriter};
 use super::gathering::{BatchWindow, Gathering};
 use super::grants::Lapses;
 use super::link::Doorbell;
+use super::load::{Load, OverloadOptions};
 use super::local::Locals;
 use super::mail::{Mail, Mailbox, PostOffice};
+use super::memory::{Memory, MemoryLimits};
 use super::mesh::Links;
 use super::peer::Peer;
 use super::statistics::{NetworkStatistics, ShardStatistics};
+use super::strangers::Strangers;
 use super::web::WebRequests;
 use super::websockets::WebSocketConnections;
 
@@ -66,6 +70,16 @@ pub struct ShardOptions {
     pub policy: Policy,
     /// Signatures of wrong tokens that are checked in a second for one address prefix.
     pub token_checks: u32,
+    /// When new sessions are refused because there is too much to do.
+    pub overload: OverloadOptions,
+    /// What sessions may hold.
+    pub memory: MemoryLimits,
+    /// Where GOAWAY sends sessions.
+    pub drain_uri: Arc<str>,
+    /// What one session may ask for in a second.
+    pub operations_per_second: u32,
+    /// What one session may announce in a second.
+    pub announcements_per_second: u32,
 }
 
 /// Bounds of a shard that can be changed while it runs. What is there already keeps what it has.
@@ -103,6 +117,8 @@ pub struct ShardParts {
     pub doorbell: Arc<Doorbell>,
     /// Who hears of what happens, if anybody.
     pub feed: Option<FeedWriter>,
+    /// What all shards of the process hold.
+    pub memory: Arc<Memory>,
     /// Keys that all shards of the relay must have in common.
     pub secrets: Secrets,
     /// The certificates to accept connections with.
@@ -142,6 +158,11 @@ pub struct Shard {
     pub(super) feed: Feed,
     pub(super) locals: Locals,
     pub(super) links: Links,
+    pub(super) contests: Contests,
+    pub(super) strangers: Strangers,
+    pub(super) load: Load,
+    pub(super) memory: Arc<Memory>,
+    pub(super) is_memory_full: bool,
     /// Sessions that announce faster than they may.
     pub(super) paced: VecDeque<PeerKey>,
     last_busy: Instant,
@@ -193,6 +214,11 @@ impl Shard {
             feed: Feed::new(parts.feed),
             locals: Locals::default(),
             links: Links::default(),
+            contests: Contests::default(),
+            strangers: Strangers::default(),
+            load: Load::new(options.overload, now),
+            memory: parts.memory,
+            is_memory_full: false,
             paced: VecDeque::new(),
             last_busy: now,
             gathering,
@@ -256,6 +282,7 @@ impl Shard {
         self.mailbox.wake_receivers();
         self.report_losses();
         self.log_notices();
+        self.note_turn();
         if received + mail + commands + rung + told > 0 {
             self.last_busy = self.now;
         }
@@ -265,9 +292,14 @@ impl Shard {
         }
     }
 
+    /// Datagrams of connections first, whatever else comes: what strangers send waits for what is left of the turn, and
+    /// then for the next.
     fn receive(&mut self) -> usize {
         let mut datagrams = 0;
         for _ in 0..RECEIVES_PER_TURN_MAX {
+            if datagrams >= DATAGRAMS_PER_TURN_MAX {
+                break;
+            }
             let Some(mut received) = self.ring.poll_receive() else {
                 break;
             };
@@ -275,10 +307,30 @@ impl Shard {
             let source = received.source;
             for datagram in received.datagrams() {
                 datagrams += 1;
-                self.endpoint.handle_datagram(datagram, source, local, self.now);
+                if !self.endpoint.handle_known(datagram, source, local, self.now) {
+                    self.strangers.push(datagram, source, local);
+                }
             }
         }
+        self.receive_strangers();
         datagrams
+    }
+
+    fn receive_strangers(&mut self) {
+        if self.strangers.is_empty() {
+            return;
+        }
+        let until = self.now + STRANGERS_TIME_MAX;
+        for served in 0..STRANGERS_PER_TURN_MAX {
+            if served > 0 && Instant::now() >= until {
+                break;
+            }
+            let Some((mut datagram, source, local)) = self.strangers.pop() else {
+                break;
+            };
+            self.endpoint.handle_stranger(&mut datagram, source, local, self.now);
+            self.strangers.give_back(datagram);
+        }
     }
 
     fn read_mail(&mut self) -> usize {
@@ -336,6 +388,7 @@ impl Shard {
     fn has_work(&self) -> bool {
         self.endpoint.has_ready()
             || self.endpoint.has_dirty()
+            || !self.strangers.is_empty()
             || self.websockets.has_work()
             || self.mailbox.has_mail()
             || self.announcer.has_ready()
@@ -445,6 +498,14 @@ const COLD_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Receptions handled in one turn; each holds up to 64 datagrams.
 const RECEIVES_PER_TURN_MAX: usize = 256;
+
+/// Datagrams handled in one turn, but for those of the last reception. The rest follows in the next, behind what has to
+/// be sent.
+const DATAGRAMS_PER_TURN_MAX: usize = 4096;
+
+/// Datagrams of no connection that are looked at in one turn, and the time for them. The rest waits.
+const STRANGERS_PER_TURN_MAX: usize = 512;
+const STRANGERS_TIME_MAX: Duration = Duration::from_millis(2);
 const MAIL_PER_TURN_MAX: usize = 1024;
 const RESYNC_PATHS_PER_TURN_MAX: usize = 256;
 

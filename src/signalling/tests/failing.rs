@@ -35,7 +35,8 @@ async fn plane_that_fails_costs_what_was_under_way_and_no_call_that_is_up() {
     bob.sync().await;
     let before = (switch.grants(&alice), switch.grants(&bob));
     let told = switch.media.history().len();
-    (alice.heard(), bob.heard());
+    alice.heard();
+    bob.heard();
 
     fails.store(true, Ordering::SeqCst);
     dave.send("subscribe", json!({ "dns": ["5001"] })).await;

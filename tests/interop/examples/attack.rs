@@ -1,4 +1,4 @@
-//! `attack NAME --relay ADDRESS [--seconds S] [--rate R] [--count N]`: one attack of `moqswitch_interop::attack`, and a
+//! `attack NAME --relay ADDRESS [--http ADDRESS] [--seconds S] [--rate R] [--count N]`: one attack of `moqswitch_interop::attack`, and a
 //! line of JSON that says what it did. Without a name: what there is.
 
 use std::time::Duration;
@@ -18,12 +18,13 @@ fn main() -> Result<()> {
         .iter()
         .find(|attack| attack.0 == name)
         .with_context(|| format!("no attack is called '{name}'"))?;
-    let mut relay = None;
+    let (mut relay, mut http) = (None, None);
     let (mut seconds, mut rate, mut count) = (10, rate, count);
     while let Some(flag) = arguments.next() {
         let value = arguments.next().with_context(|| format!("{flag} needs a value"))?;
         match flag.as_str() {
             "--relay" => relay = Some(value.parse().context("--relay")?),
+            "--http" => http = Some(value.parse().context("--http")?),
             "--seconds" => seconds = value.parse().context("--seconds")?,
             "--rate" => rate = value.parse().context("--rate")?,
             "--count" => count = value.parse().context("--count")?,
@@ -32,6 +33,7 @@ fn main() -> Result<()> {
     }
     let target = Target {
         relay: relay.context("--relay is missing")?,
+        http,
         duration: Duration::from_secs(seconds),
         rate,
         count,

@@ -2,6 +2,8 @@
 //! NAT does that has forgotten a mapping, or its host, as a phone does that leaves the house.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -13,6 +15,7 @@ use tokio::time::Instant;
 pub struct Forwarder {
     address: SocketAddr,
     rebind: mpsc::Sender<(Ipv4Addr, oneshot::Sender<SocketAddr>)>,
+    is_cut: Arc<AtomicBool>,
 }
 
 impl Forwarder {
@@ -21,17 +24,28 @@ impl Forwarder {
         let relay_side = connected_socket(HOST, relay).await?;
         let address = client_side.local_addr()?;
         let (rebind, requests) = mpsc::channel(1);
+        let is_cut = Arc::new(AtomicBool::new(false));
+        let swallows = is_cut.clone();
         tokio::spawn(async move {
-            if let Err(error) = forward(client_side, relay_side, relay, requests).await {
+            if let Err(error) = forward(client_side, relay_side, relay, requests, &swallows).await {
                 eprintln!("forwarder ended: {error:#}");
             }
         });
-        Ok(Forwarder { address, rebind })
+        Ok(Forwarder {
+            address,
+            rebind,
+            is_cut,
+        })
     }
 
     /// What the client dials.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// From now on packets are lost, both ways, and nobody is told: the client is dead as far as the relay can see.
+    pub fn cut(&self) {
+        self.is_cut.store(true, Ordering::Relaxed);
     }
 
     /// Goes on from a new port, which is returned; what still comes to the old one is lost.
@@ -56,6 +70,7 @@ async fn forward(
     mut relay_side: UdpSocket,
     relay: SocketAddr,
     mut requests: mpsc::Receiver<(Ipv4Addr, oneshot::Sender<SocketAddr>)>,
+    is_cut: &AtomicBool,
 ) -> Result<()> {
     let mut client = None;
     let mut end = None;
@@ -68,10 +83,13 @@ async fn forward(
             received = client_side.recv_from(&mut up) => {
                 let (length, from) = received?;
                 client = Some(from);
+                if is_cut.load(Ordering::Relaxed) {
+                    continue;
+                }
                 relay_side.send(&up[..length]).await.ok();
             }
             received = relay_side.recv(&mut down) => {
-                if let (Ok(length), Some(client)) = (received, client) {
+                if let (Ok(length), Some(client), false) = (received, client, is_cut.load(Ordering::Relaxed)) {
                     client_side.send_to(&down[..length], client).await.ok();
                 }
             }

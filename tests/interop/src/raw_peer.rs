@@ -168,8 +168,13 @@ impl RawPeer {
     /// Hands a few bytes to a stream, moving packets for a moment where the congestion window asks for it. False when they
     /// were not taken.
     pub async fn try_send(&mut self, stream: u64, bytes: &[u8]) -> bool {
+        self.try_end(stream, bytes, false).await
+    }
+
+    /// The same, and the stream may end with them.
+    pub async fn try_end(&mut self, stream: u64, bytes: &[u8], fin: bool) -> bool {
         for _ in 0..TRIES {
-            match self.connection.stream_send(stream, bytes, false) {
+            match self.connection.stream_send(stream, bytes, fin) {
                 Ok(sent) if sent == bytes.len() => return true,
                 Ok(_) => return false,
                 Err(quiche::Error::Done) => {
@@ -181,6 +186,12 @@ impl RawPeer {
             }
         }
         false
+    }
+
+    /// Gives a stream up.
+    pub fn reset(&mut self, stream: u64, code: u64) {
+        // One that is over already is as good.
+        let _ = self.connection.stream_shutdown(stream, quiche::Shutdown::Write, code);
     }
 
     /// Sends what there is to send and takes the packets that have come, without waiting for any.

@@ -158,6 +158,8 @@ impl Relay {
             connections_max: 1000,
             retry_above: 1000,
             attempts_per_second: 100_000,
+            connections_per_address: 1000,
+            answers_per_second: 500,
             transport: TransportOptions::default(),
             versions: vec![Version::Lite06],
         };

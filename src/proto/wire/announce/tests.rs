@@ -320,6 +320,36 @@ fn paths_are_normalised_and_limited() {
 }
 
 #[test]
+fn a_path_that_is_too_long_does_not_spoil_the_stream() {
+    let deep = vec!["a"; PATH_SEGMENTS_MAX + 1].join("/");
+    for text in ["a".repeat(PATH_BYTES_MAX + 1), "b".repeat(40_000), deep] {
+        for version in Version::EVERY {
+            let mut input = BytesMut::new();
+            let put = |out: &mut BytesMut, status: Option<u64>| {
+                status.map_or(Ok(()), |status| varint::put(out, status))?;
+                body::put_bytes(out, text.as_bytes(), usize::MAX, "")?;
+                if version.has_announce_ids() {
+                    Advertisement::default().put_released(out)
+                } else if version.has_hops() {
+                    advertisement::put_hops(version, out, &[])
+                } else {
+                    Ok(())
+                }
+            };
+            if version.has_announce_ids() {
+                framing::encode_typed(&mut input, START, |out| put(out, None)).unwrap();
+            } else {
+                framing::encode(&mut input, |out| put(out, Some(STATUS_ACTIVE))).unwrap();
+            }
+            let length = input.len();
+            input.extend_from_slice(&[1, 2, 3]);
+            let refused = Announce::TooLong { is_start: true };
+            assert_eq!(Announce::decode(version, &input), Ok((refused, length)), "{version}");
+        }
+    }
+}
+
+#[test]
 fn announcements_before_03_have_no_hops() {
     for version in Version::IN_BAND {
         let mut out = BytesMut::new();

@@ -65,6 +65,10 @@ pub enum Refusal {
     AuthorityInvalid,
     #[error("the auth server cannot be asked; try again later")]
     AuthorityUnavailable,
+    #[error("the relay has too much to do; try again later")]
+    Overloaded,
+    #[error("the memory of the relay is full; try again later")]
+    Full,
     #[error("what was granted has been taken back")]
     Revoked,
     #[error("the token has expired")]
@@ -82,6 +86,7 @@ impl Refusal {
             Self::NotPublic | Self::Elsewhere => 403,
             Self::TooManyChecks => 429,
             Self::AuthorityUnavailable | Self::AuthorityInvalid => 502,
+            Self::Overloaded | Self::Full => 503,
             _ => 401,
         }
     }

@@ -10,6 +10,9 @@ pub mod exercise;
 mod http;
 mod peer_streams;
 mod records;
+/// For those who are refused because there is no room.
+const RETRY_AFTER_SECONDS: &str = "5";
+
 #[cfg(test)]
 mod tests;
 
@@ -281,7 +284,12 @@ impl Web {
         for held in std::mem::take(&mut self.held) {
             self.turn_away(quic, held.stream, code::SESSION_GONE);
         }
-        self.write(quic, stream, Response::whole(status, &[], &Bytes::new()), true);
+        // Who finds no room is told when to ask again (RFC 9110, section 15.6.4).
+        let fields: &[(&str, &str)] = match status {
+            503 => &[("retry-after", RETRY_AFTER_SECONDS)],
+            _ => &[],
+        };
+        self.write(quic, stream, Response::whole(status, fields, &Bytes::new()), true);
     }
 
     /// Answers an ordinary request.

@@ -18,7 +18,11 @@ struct Watch {
 
 impl Watch {
     fn new() -> Self {
-        let table = Arc::new(AnnounceTable::new());
+        Self::by_rule(NameRule::Holder)
+    }
+
+    fn by_rule(names: NameRule) -> Self {
+        let table = Arc::new(AnnounceTable::new().with_names(names));
         Self {
             announcer: Announcer::new(table.clone(), ShardId(0), OUR_HOP),
             table,
@@ -125,28 +129,63 @@ fn prefixes_match_whole_segments_and_updates_are_live() {
 
 #[test]
 fn the_best_of_several_sources_is_told_and_the_next_when_it_ends() {
-    let mut watch = Watch::new();
-    watch.watch(1, "", 0);
-    watch.announce(50, "x", by(&[1, 2]));
-    watch.announce(51, "x", by(&[3]));
-    assert_eq!(watch.known[&1]["x"].hops, [HopId(3)], "the shorter path");
-    watch.announce(52, "x", by(&[4]));
-    assert_eq!(watch.known[&1]["x"].hops, [HopId(4)], "the most recent of equals");
-    let mut costly = by(&[5]);
-    costly.cost = RouteCost { warm: 9, cold: 9 };
-    watch.announce(53, "x", costly);
-    assert_eq!(watch.known[&1]["x"].hops, [HopId(4)], "the cheaper");
-    let mut newer = by(&[6, 7, 8]);
-    newer.epoch = 5;
-    watch.announce(54, "x", newer);
-    assert_eq!(watch.known[&1]["x"].hops.len(), 3, "the highest epoch before all");
-    watch.withdraw(54, "x");
-    watch.withdraw(52, "x");
-    assert_eq!(watch.known[&1]["x"].hops, [HopId(3)]);
-    for from in [51, 50, 53] {
-        watch.withdraw(from, "x");
+    for rule in [NameRule::Holder, NameRule::Newest, NameRule::Epoch] {
+        let mut watch = Watch::by_rule(rule);
+        watch.watch(1, "", 0);
+        watch.announce(50, "x", by(&[1, 2]));
+        watch.announce(51, "x", by(&[3]));
+        assert_eq!(watch.known[&1]["x"].hops, [HopId(3)], "the shorter path");
+        watch.announce(52, "x", by(&[4]));
+        let of_equals = HopId(if rule == NameRule::Newest { 4 } else { 3 });
+        assert_eq!(watch.known[&1]["x"].hops, [of_equals], "{rule:?}");
+        let mut costly = by(&[5]);
+        costly.cost = RouteCost { warm: 9, cold: 9 };
+        watch.announce(53, "x", costly);
+        assert_eq!(watch.known[&1]["x"].hops, [of_equals], "the cheaper");
+        let mut newer = by(&[6, 7, 8]);
+        newer.epoch = 5;
+        watch.announce(54, "x", newer);
+        let is_believed = rule == NameRule::Epoch;
+        assert_eq!(watch.known[&1]["x"].hops.len() == 3, is_believed, "{rule:?}");
+        watch.withdraw(54, "x");
+        watch.withdraw(52, "x");
+        assert_eq!(watch.known[&1]["x"].hops, [HopId(3)]);
+        for from in [51, 50, 53] {
+            watch.withdraw(from, "x");
+        }
+        assert!(watch.knows(1).is_empty());
     }
-    assert!(watch.knows(1).is_empty());
+}
+
+#[test]
+fn who_comes_back_has_its_name_and_who_yields_has_the_last_turn() {
+    let table = AnnounceTable::new();
+    let path = BroadcastPath::new("x");
+    let link = |publisher| Link {
+        cost: 1,
+        publisher: Publisher(publisher),
+        ..Link::default()
+    };
+    let announce = |from, hop: u64, publisher| {
+        let holder = Holder::OURS;
+        table.insert_by(&path, source(from), holder, by(&[hop]), link(publisher))
+    };
+    let chosen = || select(&table.entries(&path), HopId::UNKNOWN, false).map(|entry| entry.source);
+    assert_eq!(announce(1, 7, 70), Ok(false));
+    assert_eq!(announce(2, 8, 80), Ok(true), "it is contested");
+    assert_eq!(announce(2, 9, 80), Ok(false), "once");
+    assert_eq!(chosen(), Some(source(1)));
+    // By another session, which takes the place of the first; that one may say what it will.
+    announce(3, 7, 70).unwrap();
+    assert_eq!(chosen(), Some(source(3)));
+    announce(1, 7, 70).unwrap();
+    assert_eq!(chosen(), Some(source(3)));
+    table.remove(&path, source(1));
+    assert_eq!(chosen(), Some(source(3)), "its turn is that of the first");
+    assert!(table.yield_turn(&path, source(3)));
+    assert_eq!(chosen(), Some(source(2)));
+    table.remove(&path, source(2));
+    assert_eq!(chosen(), Some(source(3)));
 }
 
 #[test]

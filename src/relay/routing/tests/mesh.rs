@@ -533,7 +533,7 @@ impl Node {
         let link = Link {
             cost,
             is_peer: true,
-            is_draining: false,
+            ..Link::default()
         };
         self.insert(path, peer, advertisement, link);
     }

@@ -21,11 +21,20 @@ pub async fn churn(target: &Target, mut random: Random) -> Result<Done> {
 }
 
 /// The same, before `count` sessions that have 64 announce streams for everything each, and read them or not.
-pub async fn watched(target: &Target, mut random: Random, read: bool) -> Result<Done> {
+pub async fn watched(target: &Target, random: Random, read: bool) -> Result<Done> {
+    watched_by(target, random, read, STREAMS).await
+}
+
+/// The same before many that have one each, and read it.
+pub async fn crowd(target: &Target, random: Random) -> Result<Done> {
+    watched_by(target, random, true, 1).await
+}
+
+async fn watched_by(target: &Target, mut random: Random, read: bool, streams: u64) -> Result<Done> {
     let mut watchers = Vec::new();
     for _ in 0..target.count {
         let mut peer = RawPeer::connect(target.relay, Draft::Lite05, &mut random).await?;
-        for index in 0..STREAMS {
+        for index in 0..streams {
             let mut request = BytesMut::from(&[ANNOUNCE_STREAM][..]);
             let wanted = AnnounceRequest {
                 prefix: BroadcastPath::root(),

@@ -1,4 +1,4 @@
-//! Attacks on a relay, by name, for `tests/attacks.sh` and for the short forms in `tests/attacks.rs`.
+//! Attacks on a relay, by name, for `tests/attacks.sh` and for the short forms in `tests/peers/attacks.rs`.
 //!
 //! Each does one thing as fast as it is told to, for as long as it is told to, and says what it did.
 //! Only for relays of your own: what is attacked is named by address.
@@ -12,14 +12,19 @@ use crate::payload::Random;
 
 pub mod announcements;
 pub mod floods;
+pub mod groups;
 pub mod idle;
+pub mod requests;
 pub mod subscriptions;
+pub mod tcp;
 
 /// What to attack, and how hard.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// Where the relay listens by UDP.
     pub relay: SocketAddr,
+    /// Where it listens by TCP, for attacks that come by it.
+    pub http: Option<SocketAddr>,
     /// How long to go on.
     pub duration: Duration,
     /// Datagrams, connections or announcements in a second; what it means is said by each attack.
@@ -41,6 +46,13 @@ pub struct Done {
     pub closed: u64,
     /// The code of the last of them.
     pub code: Option<u64>,
+}
+
+impl Target {
+    /// The same at another rate.
+    pub(crate) fn with_rate(&self, rate: u64) -> Self {
+        Self { rate, ..self.clone() }
+    }
 }
 
 /// All names, with what each does and the rate and count it has by itself.
@@ -70,6 +82,39 @@ pub const ATTACKS: &[(&str, &str, u64, usize)] = &[
         1,
     ),
     ("table", "4,096 broadcasts announced by each of many sessions", 0, 258),
+    (
+        "crowd",
+        "1,000 sessions with one announce stream each that read, and a churner",
+        2_000,
+        1_000,
+    ),
+    ("tiny-groups", "groups of one byte, without end", 5_000, 1),
+    ("backwards", "groups whose numbers go back", 5_000, 1),
+    ("lying-sizes", "frames that say more than they have", 5_000, 1),
+    (
+        "endless-frames",
+        "frames of 16 MiB that never end, 64 at once",
+        5_000,
+        1,
+    ),
+    (
+        "rapid-resets",
+        "groups that are reset as soon as they have begun",
+        5_000,
+        1,
+    ),
+    ("updates", "updates of one subscription, without end", 20_000, 1),
+    ("fetches", "groups fetched, without end", 20_000, 1),
+    ("probes", "reports asked for, without end", 20_000, 1),
+    ("slow-http", "requests whose headers come a byte at a time", 0, 500),
+    ("slow-tls", "TLS handshakes that come a byte at a time", 0, 500),
+    ("header-bomb", "requests whose headers have no end", 0, 50),
+    (
+        "websocket-flood",
+        "WebSockets that send what is no QMux, at line rate",
+        0,
+        20,
+    ),
     (
         "streams",
         "streams of one byte, as many as a connection may have",
@@ -109,6 +154,12 @@ async fn run_sessions(name: &str, target: &Target) -> Result<Done> {
         "churn" => announcements::churn(target, random).await,
         "watchers" => announcements::watched(target, random, true).await,
         "mute-watchers" => announcements::watched(target, random, false).await,
+        "crowd" => announcements::crowd(target, random).await,
+        "tiny-groups" | "backwards" | "lying-sizes" | "endless-frames" | "rapid-resets" => {
+            groups::run(name, target, random).await
+        }
+        "updates" | "fetches" | "probes" => requests::run(name, target, random).await,
+        "slow-http" | "slow-tls" | "header-bomb" | "websocket-flood" => tcp::run(name, target).await,
         "table" => announcements::table(target, random).await,
         "same-track" => subscriptions::same_track(target, random).await,
         "unread" => subscriptions::unread(target, random).await,

@@ -49,14 +49,14 @@ pub async fn unread(target: &Target, mut random: Random) -> Result<Done> {
 }
 
 /// The track that is subscribed to.
-struct Source {
+pub(super) struct Source {
     published: PublishedTrack,
     sequence: u64,
     _publisher: Publisher,
 }
 
 impl Source {
-    async fn start(target: &Target, random: &mut Random) -> Result<Self> {
+    pub(super) async fn start(target: &Target, random: &mut Random) -> Result<Self> {
         let publisher = Publisher::connect(target.relay, Draft::Lite05).await?;
         let published = publisher.publish(BROADCAST, TRACK, &random.group(0, &[FRAME_BYTES]))?;
         Ok(Self {
@@ -66,7 +66,7 @@ impl Source {
         })
     }
 
-    fn write(&mut self, target: &Target, started: Instant, random: &mut Random) -> Result<()> {
+    pub(super) fn write(&mut self, target: &Target, started: Instant, random: &mut Random) -> Result<()> {
         let due = started.elapsed().as_millis() * u128::from(target.rate) / 1_000;
         while u128::from(self.sequence) < due {
             self.sequence += 1;
@@ -100,7 +100,7 @@ fn note_close(peer: &RawPeer, done: &mut Done) {
     }
 }
 
-const BROADCAST: &str = "anon/attacked";
-const TRACK: &str = "audio";
+pub(super) const BROADCAST: &str = "anon/attacked";
+pub(super) const TRACK: &str = "audio";
 const FRAME_BYTES: usize = 120;
 const SUBSCRIPTIONS: u64 = 1_000;

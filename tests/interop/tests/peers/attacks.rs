@@ -146,6 +146,113 @@ async fn a_subscriber_that_asks_for_one_track_a_thousand_times_harms_nobody() ->
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_that_are_not_as_they_should_be_harm_nobody() -> Result<()> {
+    for name in [
+        "tiny-groups",
+        "backwards",
+        "lying-sizes",
+        "endless-frames",
+        "rapid-resets",
+    ] {
+        let Some(relay) = start(&[]).await? else { return Ok(()) };
+        let before = relay.resident_bytes()?;
+        let done = beside_a_call(&relay, name, 2_000, 1).await?;
+        ensure!(done.sent > 100, "{name}: only {} were sent", done.sent);
+        let grown = relay.resident_bytes()?.saturating_sub(before) / MIB;
+        // The test's relay may cache 32 MiB, of which at most four times may be held.
+        ensure!(grown < 160, "{name}: the relay grew by {grown} MiB");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_without_end_is_closed_and_counted() -> Result<()> {
+    let settings = [("MOQSWITCH_LIMITS_OPERATIONS", "100")];
+    let Some(relay) = start(&settings).await? else {
+        return Ok(());
+    };
+    for name in ["updates", "fetches", "probes"] {
+        let before = operations_refused(&relay).await?;
+        // It ends when it is closed.
+        let done = beside_a_call_for(&relay, name, 5_000, 1, LIMIT).await?;
+        ensure!(done.closed == 1, "{name}: it was not closed after {}", done.sent);
+        ensure!(operations_refused(&relay).await? > before, "{name}: it was not counted");
+    }
+    let log = std::fs::read_to_string(relay.log())?;
+    ensure!(
+        log.contains("more than 100 requests in a second"),
+        "it was not logged:\n{log}"
+    );
+    Ok(())
+}
+
+async fn operations_refused(relay: &Relay) -> Result<f64> {
+    Ok(relay.metrics().await?.sum_containing("cause=\"operation_limit\""))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_has_so_many_connections_and_no_more() -> Result<()> {
+    let settings = [("MOQSWITCH_LIMITS_CONNECTIONS_PER_ADDRESS", "4")];
+    let Some(relay) = start(&settings).await? else {
+        return Ok(());
+    };
+    let mut random = Random::new(8);
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(RawPeer::connect(relay.udp(), Draft::Lite05, &mut random).await?);
+    }
+    let fifth = RawPeer::connect(relay.udp(), Draft::Lite05, &mut random).await;
+    ensure!(fifth.is_err(), "a fifth was let in");
+    ensure!(
+        relay.metrics().await?.sum_containing("cause=\"address_limit\"") >= 1.0,
+        "it was not counted"
+    );
+    let log = std::fs::read_to_string(relay.log())?;
+    ensure!(
+        log.contains("its address has 4 connections"),
+        "it was not logged:\n{log}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_bytes_of_streams_and_tcp_cost_a_call_nothing() -> Result<()> {
+    let Some(relay) = start(&[]).await? else { return Ok(()) };
+    let before = relay.resident_bytes()?;
+    for (name, count) in [
+        ("slow-http", 50),
+        ("slow-tls", 50),
+        ("header-bomb", 10),
+        ("websocket-flood", 4),
+    ] {
+        beside_a_call(&relay, name, 0, count).await?;
+    }
+    let grown = relay.resident_bytes()?.saturating_sub(before) / MIB;
+    ensure!(grown < 64, "the relay grew by {grown} MiB");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_holds_too_much_is_closed_and_the_call_goes_on() -> Result<()> {
+    let settings = [("MOQSWITCH_LIMITS_SESSION_BYTES", "1MiB")];
+    let Some(relay) = start(&settings).await? else {
+        return Ok(());
+    };
+    let done = beside_a_call(&relay, "streams", 0, 2).await?;
+    ensure!(done.closed >= 1, "nobody was closed after {} streams", done.sent);
+    ensure!(
+        relay.metrics().await?.sum_containing("cause=\"memory\"") >= 1.0,
+        "it was not counted"
+    );
+    let log = std::fs::read_to_string(relay.log())?;
+    ensure!(
+        log.contains("the session holds more than it may"),
+        "it was not logged:\n{log}"
+    );
+    Ok(())
+}
+
 /// Drafts allow them; a list with a line for each broadcast does not.
 #[tokio::test(flavor = "multi_thread")]
 async fn names_with_control_characters_are_refused() -> Result<()> {
@@ -174,11 +281,21 @@ async fn start(settings: &[(&str, &str)]) -> Result<Option<Relay>> {
 
 /// Attacks for a while and exchanges groups of a call meanwhile, of which none may be missing.
 async fn beside_a_call(relay: &Relay, name: &'static str, rate: u64, count: usize) -> Result<Done> {
+    beside_a_call_for(relay, name, rate, count, Duration::from_secs(2)).await
+}
+
+async fn beside_a_call_for(
+    relay: &Relay,
+    name: &'static str,
+    rate: u64,
+    count: usize,
+    duration: Duration,
+) -> Result<Done> {
     let publisher = Publisher::connect(relay.udp(), Draft::Lite06).await?;
     let path = format!("innocent/{name}");
     let mut subscriber = Subscriber::connect_with_prefix(relay.udp(), Draft::Lite06, &path).await?;
     let mut call = Call::start(&publisher, &mut subscriber, &path, Random::new(1)).await?;
-    let attacking = flood(relay, name, rate, count, Duration::from_secs(2));
+    let attacking = flood(relay, name, rate, count, duration);
     tokio::pin!(attacking);
     let began = Instant::now();
     loop {
@@ -204,7 +321,7 @@ fn flood(
     count: usize,
     duration: Duration,
 ) -> impl Future<Output = Result<Done>> {
-    let relay = relay.udp();
+    let (relay, http) = (relay.udp(), relay.http());
     async move {
         ensure!(
             ATTACKS.iter().any(|attack| attack.0 == name),
@@ -212,6 +329,7 @@ fn flood(
         );
         let target = Target {
             relay,
+            http: Some(http),
             duration,
             rate,
             count,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use moqswitch_interop::relay::RelayKind;
-use moqswitch_interop::{Carrier, Draft, PlannedGroup, Publisher, Random, Relay, Subscriber};
+use moqswitch_interop::{Call, Carrier, Draft, PlannedGroup, Publisher, Random, RawPeer, Relay, Subscriber};
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use tokio::time::{sleep, timeout};
 use url::Url;
@@ -53,6 +53,64 @@ async fn who_needs_a_certificate_and_has_none_gets_no_connection() -> Result<()>
         ensure!(edge.is_connected(), "{carrier:?}: who has one was closed");
     }
     Ok(())
+}
+
+/// New ones for who comes, and nothing for who is there; what is wrong changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn new_certificates_are_shown_to_who_comes_and_a_call_goes_on() -> Result<()> {
+    let place = |part: &str| std::env::temp_dir().join(format!("moqswitch-reloaded-{}-{part}.pem", std::process::id()));
+    let (chain, key) = (place("chain"), place("key"));
+    let renew = || -> Result<Vec<u8>> {
+        let own = KeyPair::generate()?;
+        let made = CertificateParams::new(vec!["localhost".to_owned()])?.self_signed(&own)?;
+        std::fs::write(&chain, made.pem())?;
+        std::fs::write(&key, own.serialize_pem())?;
+        Ok(made.der().to_vec())
+    };
+    let first = renew()?;
+    let settings = [
+        ("MOQSWITCH_TLS_CERT", chain.to_str().context("a path")?),
+        ("MOQSWITCH_TLS_KEY", key.to_str().context("a path")?),
+    ];
+    let relay = Relay::start_with(1, &settings).await?;
+    if relay.kind() != RelayKind::Moqswitch {
+        return Ok(());
+    }
+    let publisher = Publisher::connect(relay.udp(), DRAFT).await?;
+    let mut subscriber = Subscriber::connect(relay.udp(), DRAFT).await?;
+    let mut call = Call::start(&publisher, &mut subscriber, "room/call", Random::new(1)).await?;
+    ensure!(shown(&relay).await? == first);
+    let second = renew()?;
+    relay.signal("-HUP").await?;
+    let taken = async {
+        while shown(&relay).await? != second {
+            call.exchange().await?;
+        }
+        anyhow::Ok(())
+    };
+    timeout(LIMIT, taken).await.context("the new one is not shown")??;
+    std::fs::write(&chain, "this is no certificate")?;
+    relay.signal("-HUP").await?;
+    let said = async {
+        while !std::fs::read_to_string(relay.log())?.contains("certificates not reloaded") {
+            call.exchange().await?;
+        }
+        anyhow::Ok(())
+    };
+    timeout(LIMIT, said).await.context("nothing is said of the bad one")??;
+    ensure!(shown(&relay).await? == second, "a bad one took the place of a good one");
+    call.exchange().await?;
+    ensure!(publisher.is_connected() && subscriber.is_connected());
+    std::fs::remove_file(chain)?;
+    std::fs::remove_file(key)?;
+    Ok(())
+}
+
+/// The certificate that a client sees who comes now.
+async fn shown(relay: &Relay) -> Result<Vec<u8>> {
+    let mut peer = RawPeer::connect(relay.udp(), DRAFT, &mut Random::new(2)).await?;
+    peer.drive_some().await;
+    Ok(peer.certificate().context("none is shown")?.to_vec())
 }
 
 /// A certificate authority, and a client's certificate of it.

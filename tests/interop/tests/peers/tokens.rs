@@ -96,7 +96,14 @@ async fn what_a_token_granted_ends_when_it_expires() -> Result<()> {
     let watching = key.sign(r#"{"get":""}"#)?;
     let mut subscriber = Subscriber::connect_to(url(Carrier::Quic, &relay, "/", &watching), DRAFT, "").await?;
     let mut delays = Vec::new();
-    for carrier in Carrier::ALL {
+    // A busy machine may hold one of them up, but not each time.
+    for carrier in Carrier::ALL.into_iter().flat_map(|carrier| [carrier; TRIES]) {
+        if delays
+            .last()
+            .is_some_and(|(tried, late)| *tried == carrier && *late < LAPSE_MAX)
+        {
+            continue;
+        }
         // Seconds are whole: between one and two from now on.
         let expires = since_1970(SystemTime::now())?.as_secs() + 2;
         let token = key.sign(&format!(r#"{{"put":"call","exp":{expires}}}"#))?;
@@ -105,7 +112,7 @@ async fn what_a_token_granted_ends_when_it_expires() -> Result<()> {
         subscriber.until_announced("call/mic", true).await?;
         subscriber.until_announced("call/mic", false).await?;
         let late = since_1970(SystemTime::now())?.checked_sub(Duration::from_secs(expires));
-        delays.push(late.with_context(|| format!("{carrier:?}: it ended early"))?);
+        delays.push((carrier, late.with_context(|| format!("{carrier:?}: it ended early"))?));
         let closed = async {
             while publisher.is_connected() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -115,8 +122,10 @@ async fn what_a_token_granted_ends_when_it_expires() -> Result<()> {
             .await
             .with_context(|| format!("{carrier:?}: the session stays"))?;
     }
-    // A busy machine may hold one of them up.
-    ensure!(delays.iter().min() < Some(&LAPSE_MAX), "{delays:?}");
+    for carrier in Carrier::ALL {
+        let is_exact = |(tried, late): &(Carrier, Duration)| *tried == carrier && *late < LAPSE_MAX;
+        ensure!(delays.iter().any(is_exact), "{carrier:?}: {delays:?}");
+    }
     Ok(())
 }
 
@@ -292,4 +301,6 @@ const LIMIT: Duration = Duration::from_secs(20);
 const QUIET: Duration = Duration::from_millis(300);
 
 /// What was granted ends so soon.
+/// Of each carrier.
+const TRIES: usize = 5;
 const LAPSE_MAX: Duration = Duration::from_millis(100);
