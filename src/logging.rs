@@ -90,20 +90,17 @@ fn level_handle<S: 'static>(handle: reload::Handle<EnvFilter, S>) -> LevelHandle
     }))
 }
 
-/// A panic is a fault of this program, and ends it: what it left half done is not gone on with. Only the calls thread catches
-/// its own, so that media does not stop because signalling does.
+/// A panic is a fault of this program, and ends it: what it left half done is not gone on with. Only faults of the call plane
+/// are caught, on the calls thread, so that media does not stop because of them.
 pub fn end_on_faults() {
     let say = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |fault| {
         say(fault);
-        if std::thread::current().name() != Some(CALLS_THREAD) {
+        if !moqswitch_signalling::is_fault_caught() {
             std::process::abort();
         }
     }));
 }
-
-/// Its name.
-const CALLS_THREAD: &str = "calls";
 
 #[cfg(test)]
 mod tests {

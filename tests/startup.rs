@@ -573,7 +573,11 @@ fn answer(http: SocketAddr, path: &str) -> Option<String> {
 fn answer_to(host: &str, http: SocketAddr, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(http).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(1))).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").ok()?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    )
+    .ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     Some(answer)

@@ -87,7 +87,7 @@ const LAYERS: &[Layer] = &[
     ),
     layer(
         "calls/view",
-        &["cause", "codec", "event", "ids", "presence", "state"],
+        &["cause", "codec", "event", "ids", "media", "presence", "state"],
         &[],
         &[],
     ),

@@ -9,6 +9,7 @@ mod authority;
 mod call_settings;
 mod calls;
 mod changes;
+mod cluster_settings;
 mod error;
 mod handset;
 mod layers;

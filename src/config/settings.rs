@@ -4,11 +4,12 @@
 use std::fmt::Write;
 
 use super::call_settings::CALL_SETTINGS;
+use super::cluster_settings::CLUSTER_SETTINGS;
 use super::setting::{Kind, Setting, Value};
 
 /// Every setting.
 pub(super) fn all() -> impl Iterator<Item = &'static Setting> {
-    SETTINGS.iter().chain(CALL_SETTINGS)
+    SETTINGS.iter().chain(CLUSTER_SETTINGS).chain(CALL_SETTINGS)
 }
 
 /// A configuration file with every setting at its default, explained.
@@ -329,8 +330,8 @@ const SETTINGS: &[Setting] = &[
         kind: Kind::One,
         value: Value::Default(r#""4GiB""#),
         help: &[
-            "What sessions, group caches and broadcasts may take together. Beyond it no session begins, and those that hold",
-            "most are closed. Should be less than the host has.",
+            "What sessions and broadcasts may take together, beside the group caches. Beyond it no session begins, and those",
+            "that hold most are closed. Should be less than the host has.",
         ],
     },
     Setting {
@@ -505,113 +506,5 @@ const SETTINGS: &[Setting] = &[
         help: &[
             "What subscribing through this relay costs, in units of your choice; routes with a lower sum are preferred.",
         ],
-    },
-    Setting {
-        path: "cluster.peers",
-        kind: Kind::List,
-        value: Value::Default("[]"),
-        help: &[
-            "Other relays to dial: `moql://host:port` by raw QUIC, `https://host:port` by WebTransport, at most 256.",
-            "`?cost=N` is what the link costs, `?jwt=T` a token of its own. Each costs a session and what is announced there.",
-        ],
-    },
-    Setting {
-        path: "cluster.peers_from",
-        kind: Kind::One,
-        value: Value::Unset {
-            example: r#""/etc/moqswitch/peers.json""#,
-        },
-        help: &[
-            "Where further ones are found: a file with a JSON array of URLs, or of objects with `url`, `cost` and `token`, read",
-            "again when it changes; or `dns:name:port`, each of whose addresses is a peer by raw QUIC. Default: nowhere.",
-        ],
-    },
-    Setting {
-        path: "cluster.token_file",
-        kind: Kind::One,
-        value: Value::Unset {
-            example: r#""/etc/moqswitch/cluster.jwt""#,
-        },
-        help: &["File with the token that is shown to peers whose URL has none. Default: none is shown."],
-    },
-    Setting {
-        path: "cluster.ca",
-        kind: Kind::One,
-        value: Value::Unset {
-            example: r#""/etc/moqswitch/cluster-ca.pem""#,
-        },
-        help: &["PEM file with who may issue the certificates of peers. Default: the system's authorities."],
-    },
-    Setting {
-        path: "cluster.certificate",
-        kind: Kind::One,
-        value: Value::Unset {
-            example: r#""/etc/moqswitch/cluster-chain.pem""#,
-        },
-        help: &["PEM file with the certificate that is shown to peers who ask for one. Default: none."],
-    },
-    Setting {
-        path: "cluster.key",
-        kind: Kind::One,
-        value: Value::Unset {
-            example: r#""/etc/moqswitch/cluster-key.pem""#,
-        },
-        help: &["PEM file with its key."],
-    },
-    Setting {
-        path: "cluster.insecure",
-        kind: Kind::One,
-        value: Value::Default("false"),
-        help: &["Take whoever answers at the address of a peer for it, and show it the token. For tests."],
-    },
-    Setting {
-        path: "cluster.accept",
-        kind: Kind::One,
-        value: Value::Default("false"),
-        help: &[
-            "This relay is of a mesh though it dials nobody: what others publish is believed of peers alone.",
-            "Always so where peers are dialled.",
-        ],
-    },
-    Setting {
-        path: "cluster.store.servers",
-        kind: Kind::List,
-        value: Value::Default("[]"),
-        help: &[
-            "Servers of one NATS, at most 16: `nats://host:port`, `tls://host:port`, with `user:password@` if need be. By it",
-            "machines know each other's telephones and calls. None: calls are of this machine alone.",
-        ],
-    },
-    Setting {
-        path: "cluster.store.node",
-        kind: Kind::One,
-        value: Value::Unset {
-            example: r#""berlin-1""#,
-        },
-        help: &[
-            "What this machine is called among the others; no two may be called the same. Default: the host's name.",
-        ],
-    },
-    Setting {
-        path: "cluster.store.subject",
-        kind: Kind::One,
-        value: Value::Default(r#""moqswitch""#),
-        help: &["What subjects begin with. Another phone system on the same servers has another."],
-    },
-    Setting {
-        path: "cluster.store.ca",
-        kind: Kind::One,
-        value: Value::Unset {
-            example: r#""/etc/moqswitch/nats-ca.pem""#,
-        },
-        help: &["PEM file with who may issue the servers' certificates. Default: the system's authorities."],
-    },
-    Setting {
-        path: "cluster.store.token_file",
-        kind: Kind::One,
-        value: Value::Unset {
-            example: r#""/etc/moqswitch/nats.token""#,
-        },
-        help: &["File with the token that lets this machine in at the servers. Default: what their URLs say."],
     },
 ];

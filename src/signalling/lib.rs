@@ -44,6 +44,7 @@ pub use asterisk::{
 pub use control::{Channel, ChannelCommand, ChannelError, ChannelLoad, ChannelPool, NoChannels};
 pub use counters::{Place, Refused};
 pub use events::EVENT_KINDS;
+pub use exchange::is_fault_caught;
 pub use fake::{RecordingMedia, RecordingRtp, RtpCommand};
 pub use figures::{AsteriskFigures, Figures, Histogram, NodeFigures, RecordFigures, SipFigures};
 pub use gateway::{

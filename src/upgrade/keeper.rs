@@ -177,6 +177,16 @@ impl Keeper {
                 drop(asker);
                 self.retire(successor, watched).await
             }
+            Err(error) if self.has_lost_calls => {
+                tracing::error!(
+                    "no other process has taken over; this one goes on without telephone calls: start it anew: {error:#}"
+                );
+                self.parts.state.lifecycle.set(Phase::Draining);
+                let what = "the process that ran goes on, but it has no telephone calls any more: start it anew";
+                say(&mut asker, &format!("{FAILED}{error:#}; {what}")).await;
+                self.steer();
+                Fate::GoesOn
+            }
             Err(error) => {
                 tracing::error!("no other process has taken over, this one goes on: {error:#}");
                 say(&mut asker, &format!("{FAILED}{error:#}; the process that ran goes on")).await;

@@ -107,6 +107,7 @@ impl CallPlane {
         // Who hears everybody needs one pattern, which stays the same when somebody comes or goes.
         let is_of_call = |leg: LegId| leg.call == call.id;
         if leg.is_up()
+            && call.lecture.is_none()
             && !heard.is_empty()
             && heard.len() == speakers.len()
             && is_of_call(id)

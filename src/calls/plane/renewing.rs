@@ -163,6 +163,9 @@ impl CallPlane {
             }
             if let Some(device) = self.devices.get_mut(&session) {
                 device.watched = watched;
+                if let Some(old) = old.devices.get(&session) {
+                    device.elsewhere = old.elsewhere;
+                }
             }
             if old.call_watchers.contains(&session) {
                 self.call_watchers.insert(session);
@@ -180,6 +183,7 @@ impl CallPlane {
         for (id, call) in &mut self.calls {
             let Some(old) = old.calls.remove(id) else { continue };
             call.by = old.by;
+            call.lecture = old.lecture;
             call.legs_ever = old.legs_ever;
             call.rule = old.rule;
             call.music = old.music;

@@ -256,7 +256,8 @@ impl Shard {
                 return;
             }
             self.contests.refused.pop_front();
-            let is_neighbour = self.links.has(peer);
+            // Who waits for announcements has found something to do.
+            let is_neighbour = self.links.has(peer) || self.announcer.has_requests(peer);
             let Some(state) = self.peers.get_mut(&peer) else {
                 continue;
             };

@@ -2,7 +2,7 @@
 //! While the process has more than it may, no session begins, and those that hold most are closed one after the other.
 //!
 //! Counted is what grows with what a peer does: streams, requests, messages that are not whole, control bytes that it does
-//! not read, announcements. The group cache and the announce table have bounds of their own, and are added for the process.
+//! not read, announcements. The announce table is added for the process; the group cache has a bound of its own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +23,7 @@ use super::worker::Shard;
 pub struct MemoryLimits {
     /// Of one session.
     pub session_bytes_max: u64,
-    /// Of all sessions, group caches and the announce table of the process together.
+    /// Of all sessions and the announce table of the process together.
     pub process_bytes_max: u64,
 }
 
@@ -95,8 +95,8 @@ impl Shard {
             }
         }
         self.statistics.sessions.held_bytes_now = total;
-        let cache = self.tracks.statistics().cache_bytes as u64;
-        self.memory.set(usize::from(self.options.id.0), total + cache);
+        // Caches have a bound of their own, and to close a session frees none of what they have.
+        self.memory.set(usize::from(self.options.id.0), total);
         let process = self.memory.total() + self.table.held_bytes() as u64;
         self.is_memory_full = process > limits.process_bytes_max;
         for (held, peer) in beyond {

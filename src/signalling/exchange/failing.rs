@@ -3,11 +3,12 @@
 //!
 //! Media does not notice. It is on other threads, and grants are told anew as they were.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::time::Instant;
 
 use moqswitch_calls::{Refusal, Reply};
 
+use super::catching::caught;
 use super::{Asker, Exchange};
 use crate::limits::GRANTS_RETRY;
 
@@ -15,7 +16,7 @@ impl Exchange {
     /// Has the plane do something. When it fails, another takes its place: devices stay, calls that are up go on, and what was
     /// under way ends, each with its record.
     pub(super) fn attempt(&mut self, what: impl FnOnce(&mut Self)) {
-        let Err(fault) = catch_unwind(AssertUnwindSafe(|| what(&mut *self))) else {
+        let Err(fault) = caught(|| what(&mut *self)) else {
             return;
         };
         self.counts.faults += 1;
@@ -32,7 +33,7 @@ impl Exchange {
         );
         // What it wanted before it failed is done first.
         self.carry_out();
-        let now = catch_unwind(AssertUnwindSafe(|| self.now()));
+        let now = caught(|| self.now());
         self.plane.renew(now.unwrap_or_else(|_| self.plane.now()));
         self.refuse_all();
     }
@@ -57,7 +58,7 @@ impl Exchange {
 
     /// Does something on which nothing else depends.
     pub(super) fn try_out(&mut self, what: impl FnOnce(&mut Self)) {
-        if catch_unwind(AssertUnwindSafe(|| what(&mut *self))).is_err() {
+        if caught(|| what(&mut *self)).is_err() {
             self.counts.faults += 1;
             if !self.untold.is_empty() {
                 self.retry_at.get_or_insert_with(|| Instant::now() + GRANTS_RETRY);

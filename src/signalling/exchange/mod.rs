@@ -3,6 +3,7 @@
 
 mod away;
 mod browsing;
+mod catching;
 mod control;
 mod counting;
 mod failing;
@@ -32,6 +33,8 @@ use moqswitch_calls::{
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::json;
 use tokio::sync::{Notify, mpsc, oneshot};
+
+pub use catching::is_fault_caught;
 
 use crate::access::{Admission, Gate};
 use crate::control::Board;

@@ -258,7 +258,7 @@ mod tests {
     async fn so_many_queries_wait_and_none_for_longer_than_it_may() {
         assert_eq!(
             (SEARCHES_WAITING_MAX, SEARCH_WAIT_MAX.as_secs()),
-            (16, 20),
+            (16, 10),
             "as their page says"
         );
         // Nobody answers.
