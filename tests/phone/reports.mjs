@@ -66,6 +66,29 @@ export const REPORTS = {
       !document.querySelector('#registerForm').hidden && document.querySelector('#dn').value == '5001' && !document.querySelector('#password').value);
   },
 
+  async 'a switch that cannot be reached is said to be that, and is entered when it is there again'(test) {
+    const relay = await test.ownSwitch();
+    const alice = await test.phone(0, { register: false });
+    const bob = await test.phone(1, { register: false });
+    // Its signalling alone is away, and then all of it: pages that were not loaded yet cannot be.
+    await bob.page.evaluate(() => (globalThis.isCut = true));
+    await bob.enter();
+    await bob.says('The switch cannot be reached');
+    await mendSignalling(bob);
+    await bob.register();
+    await relay.kill();
+    await alice.enter();
+    await alice.says('The switch cannot be reached');
+    await alice.until('asking who it is', () => !document.querySelector('#registerForm').hidden);
+    await relay.start();
+    await alice.register();
+    await bob.until('back', () => globalThis.phone.state == 'ready');
+    await alice.call(bob.number);
+    await bob.isIncoming();
+    await bob.click('answerBtn');
+    await hearEachOther(alice, bob);
+  },
+
   async 'from the keyboard alone: cancel, transfers, conference, a second call'(test) {
     const [alice, bob] = await talk(test);
     const carol = await test.phone(2);
