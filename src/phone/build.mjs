@@ -40,4 +40,4 @@ for (const name of files.filter((file) => /\.(css|html)$/.test(file))) {
   await writeFile(path.join(out, name), small);
 }
 // The agent's desk is the phone, and what agent.js puts beside it.
-await writeFile(path.join(out, 'agent.html'), (await readFile(path.join(here, 'index.html'), 'utf8')).replace('<title>Phone', "<title>Agent's desk"));
+await writeFile(path.join(out, 'agent.html'), (await readFile(path.join(here, 'index.html'), 'utf8')).replaceAll(/<(title|h1)>Phone/g, "<$1>Agent's desk"));

@@ -22,7 +22,7 @@ export const alert = (text = '') => {
 };
 
 /** @param {string} name a reason of the switch, or of the browser @param {any} [error] */
-export const explain = async (name, error) => alert((await extras()).reason(name, error));
+export const explain = (name, error) => extras().then(({ reason }) => alert(reason(name, error)), () => alert('The switch cannot be reached.'));
 
 /** The call that the buttons are for: what rings first, then what is heard. */
 export const current = () => {

@@ -12,7 +12,9 @@ const phone = new Phone({ role: 'supervisor' });
 /* In pixels; more.css has the same. */
 const ROW = 48;
 const SHOW_MS = 250;
-const CHARTS_MS = 10000;
+/* Calls are counted for a bar so often, and charts drawn anew. */
+const BAR_MS = 10000;
+const CHARTS_MS = 2000;
 /* Points of a chart. */
 const POINTS_MAX = 120;
 
@@ -158,6 +160,7 @@ const show = () => {
 
 /** @type {number[]} calls, each ten seconds */
 const load = [];
+let counted = 0;
 const SVG = 'http://www.w3.org/2000/svg';
 
 /** @param {string} name @param {number[]} values @param {string} said what it shows, in words */
@@ -183,6 +186,8 @@ const chart = (name, values, said) => {
 
 const charts = () => {
   if (phone.state != 'ready') return;
+  if (Date.now() - counted < BAR_MS) load.pop();
+  else counted = Date.now();
   load.push(calls.size);
   if (load.length > POINTS_MAX) load.shift();
   const answered = [...calls.values()].filter(({ answerMs }) => answerMs).map(({ answerMs, startMs }) => (answerMs - startMs) / 1000);
@@ -212,6 +217,7 @@ phone.addEventListener('message', (/** @type {any} */ { detail: { type, payload 
     else calls.set(call.callId, call);
   }
   // The switch tells some of them at a time.
+  if (type == 'callStates' && !payload.next) charts();
   if (type == 'callStates' && payload.next) attempt(() => phone.request('subscribe', { calls: true, after: payload.next }));
   if (type == 'registered' || type == 'resumed') attempt(watch);
   due();

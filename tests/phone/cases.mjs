@@ -2,7 +2,7 @@ import { faults, play, random } from './buffer.mjs';
 import { MEASUREMENTS } from './measurements.mjs';
 import { NETWORK } from './network.mjs';
 import { REPORTS } from './reports.mjs';
-import { codecIs, hearEachOther, noOpus, noWebTransport, talk } from './talk.mjs';
+import { codecIs, hearEachOther, noOpus, noWebTransport, patient, talk } from './talk.mjs';
 import { ALL_TONES, TONES } from './tones.mjs';
 
 // What has to hold, by name. Each case gets a Test (run.mjs) and has pages of its own.
@@ -49,7 +49,7 @@ export const CASES = {
   },
 
   async 'call by WebTransport'(test) {
-    const [alice, bob] = await transport(test, 'WebTransport');
+    const [alice, bob] = await transport(test, 'WebTransport', [{ init: patient }, { init: patient }]);
     await codecIs(alice, 'opus');
     await alice.click('hangupBtn');
     await Promise.all([alice.isFree(), bob.isFree(), alice.hears(), bob.hears()]);

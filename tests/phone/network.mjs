@@ -1,7 +1,7 @@
 // What the network does to a call, and which transport a browser takes.
 import net from 'node:net';
 
-import { hearEachOther, talk } from './talk.mjs';
+import { hearEachOther, patient, talk } from './talk.mjs';
 
 const goesBy = (phone, transport) => phone.until(`going by ${transport}`, (transport) => globalThis.phone.transport == transport, transport);
 const SAFARI = 'Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/26.0 Safari/605.1.15';
@@ -42,7 +42,7 @@ export const NETWORK = {
   },
 
   async 'Safari goes by WebSocket, though it has WebTransport'(test) {
-    const [alice, bob] = await talk(test, [{ userAgent: SAFARI }, {}]);
+    const [alice, bob] = await talk(test, [{ userAgent: SAFARI }, { init: patient }]);
     await hearEachOther(alice, bob);
     await Promise.all([goesBy(alice, 'WebSocket'), goesBy(bob, 'WebTransport')]);
   },

@@ -6,7 +6,6 @@
 import { spawn } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import net from 'node:net';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -14,6 +13,7 @@ import { parseArgs } from 'node:util';
 import { CASES } from './cases.mjs';
 import { firefoxPage } from './firefox.mjs';
 import { servePages } from './pages.mjs';
+import { portsFrom } from './ports.mjs';
 import { Telephone } from './telephone.mjs';
 import { ALL_TONES, TONES, wav, writeTones } from './tones.mjs';
 
@@ -44,23 +44,7 @@ const { chromium } = require('playwright-core');
 
 const START_MS = 20_000;
 
-/* Of ports: below those that the kernel gives out by itself, so that none is taken between choice and use. */
-const PORT_MIN = 20_000;
-const PORT_MAX = 32_000;
-let nextPort = Number(options.port);
-
-/** The first of so many ports in a row that nobody listens at. */
-async function freePorts(count) {
-  for (let tries = 0; tries < 1000; tries++) {
-    const first = nextPort;
-    nextPort = first + count < PORT_MAX ? first + count : PORT_MIN;
-    const tests = await Promise.all(Array.from({ length: count }, (_, at) => new Promise((free) => {
-      const server = net.createServer().once('error', () => free(false)).listen(first + at, '127.0.0.1', () => server.close(() => free(true)));
-    })));
-    if (tests.every(Boolean)) return first;
-  }
-  throw new Error('no free ports');
-}
+const freePorts = portsFrom(Number(options.port));
 
 /** A switch, which a case may kill and start again if it is its own. */
 class Switch {
@@ -289,7 +273,7 @@ class Test {
 }
 
 /* Generous: others may use the machine, too. */
-const LIMIT_MS = 45_000;
+const LIMIT_MS = 90_000;
 /* What a browser logs as an error when the switch is gone: a part of the case. */
 const NOISE = [/ERR_CONNECTION_REFUSED|ERR_QUIC|WebTransport connection|ERR_CONNECTION_RESET|WebSocket connection to/];
 
@@ -303,9 +287,13 @@ class PagePhone {
     return TONES[this.who];
   }
 
-  async register() {
+  async enter() {
     await this.page.fill('#dn', this.number);
     await this.page.click('#registerForm button');
+  }
+
+  async register() {
+    await this.enter();
     await this.until('registered', () => globalThis.phone.state == 'ready' && document.querySelector('#dialpad'));
   }
 

@@ -54,7 +54,7 @@ function loudest({ context, analyser }) {
 }
 
 /** Until a tone is heard several times in a row. */
-async function hears(ear, hz, seconds = 15) {
+async function hears(ear, hz, seconds = 40) {
   const deadline = performance.now() + seconds * 1000;
   let last = null;
   for (let times = 0; times < 5; ) {

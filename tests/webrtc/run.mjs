@@ -9,6 +9,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
+import { portsFrom } from '../phone/ports.mjs';
 import { TONES, writeTones } from '../phone/tones.mjs';
 import { CASES } from './cases.mjs';
 
@@ -28,14 +29,17 @@ const require = createRequire(path.join(options.modules, 'package.json'));
 const { build } = require('esbuild');
 const { chromium } = require('playwright-core');
 
-const address = `127.0.0.1:${options.port}`;
+const freePorts = portsFrom(Number(options.port));
+const port = await freePorts(4);
+const address = `127.0.0.1:${port}`;
 const base = `http://${address}`;
-const sip = `127.0.0.1:${Number(options.port) + 2}`;
 const START_MS = 20_000;
-const CASE_MS = 90_000;
+/* Generous: others may use the machine, too. */
+const CASE_MS = 150_000;
+const LIMIT_MS = 45_000;
 
 /** A switch, whose first port is `port`. */
-async function start(port = Number(options.port), settings = {}) {
+async function start(port, settings = {}) {
   const address = `127.0.0.1:${port}`;
   const base = `http://${address}`;
   const sip = `127.0.0.1:${port + 2}`;
@@ -78,7 +82,7 @@ async function jssip() {
 
 class Test {
   constructor(browsers, script, phoneScript) {
-    Object.assign(this, { browsers, script, phoneScript, base, sip, address, tones: TONES, contexts: [], notes: [], complaints: [], modules: options.modules, work: options.work, relay: options.relay, ending: [] });
+    Object.assign(this, { browsers, script, phoneScript, base, sip: port + 2, freePorts, address, tones: TONES, contexts: [], notes: [], complaints: [], modules: options.modules, work: options.work, relay: options.relay, ending: [] });
   }
 
   note(text) {
@@ -87,7 +91,7 @@ class Test {
 
   /** Another switch. Its URL. */
   async another(settings) {
-    const port = Number(options.port) + 40;
+    const port = await freePorts(4);
     const child = await start(port, settings);
     this.ending.push(() => child.kill());
     return `http://127.0.0.1:${port}`;
@@ -112,6 +116,7 @@ class Test {
     const context = await this.browsers[who].newContext({ permissions: ['microphone'], locale: 'en' });
     this.contexts.push(context);
     const page = await context.newPage();
+    page.setDefaultTimeout(LIMIT_MS);
     await page.addInitScript(this.phoneScript);
     await page.goto(`${base}/phone/`);
     await page.fill('#dn', number);
@@ -126,7 +131,7 @@ class Test {
       const levels = globalThis.levels(...tones).slice(0, tones.length);
       const [heard] = levels.splice(who, 1);
       return heard > -35 && Math.max(...levels) < heard - 20;
-    }, [TONES, who], { polling: 50, timeout: 20_000 });
+    }, [TONES, who], { polling: 50, timeout: LIMIT_MS });
   }
 
   async close() {
@@ -139,7 +144,7 @@ async function main() {
   const script = `${await jssip()}\n${await readFile(path.join(here, 'page.js'), 'utf8')}`;
   const phoneScript = await readFile(path.join(here, '../phone/page.js'), 'utf8');
   const tones = await writeTones(options.work);
-  const relay = await start();
+  const relay = await start(port);
   const browsers = await Promise.all(tones.map(launch));
   const results = [];
   try {
