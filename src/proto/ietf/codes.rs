@@ -18,9 +18,11 @@ pub(crate) mod request_code {
     pub(crate) const GOING_AWAY: u64 = 0x6;
     pub(crate) const EXCESSIVE_LOAD: u64 = 0x9;
     pub(crate) const DOES_NOT_EXIST: u64 = 0x10;
+    pub(crate) const INVALID_RANGE: u64 = 0x11;
     pub(crate) const MALFORMED_TRACK: u64 = 0x12;
     pub(crate) const DUPLICATE_SUBSCRIPTION: u64 = 0x19;
     pub(crate) const PREFIX_OVERLAP: u64 = 0x30;
+    pub(crate) const UNSUPPORTED_EXTENSION: u64 = 0x33;
 }
 
 /// Codes of PUBLISH_DONE.
@@ -42,6 +44,7 @@ pub(crate) fn refusal(code: ErrorCode) -> u64 {
         stream_error::TOO_FAR_BEHIND => request_code::EXCESSIVE_LOAD,
         stream_error::DELIVERY_TIMEOUT => request_code::TIMEOUT,
         stream_error::MALFORMED_TRACK => request_code::MALFORMED_TRACK,
+        stream_error::UNSUPPORTED_EXTENSION => request_code::UNSUPPORTED_EXTENSION,
         _ => request_code::INTERNAL_ERROR,
     }
 }
@@ -64,6 +67,7 @@ pub(crate) fn refused(code: u64) -> ErrorCode {
         request_code::GOING_AWAY => stream_error::GOING_AWAY,
         request_code::EXCESSIVE_LOAD => stream_error::TOO_FAR_BEHIND,
         request_code::MALFORMED_TRACK => stream_error::MALFORMED_TRACK,
+        request_code::UNSUPPORTED_EXTENSION => stream_error::UNSUPPORTED_EXTENSION,
         _ => stream_error::INTERNAL,
     }
 }

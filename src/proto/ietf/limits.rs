@@ -14,17 +14,14 @@ pub const REASON_BYTES_MAX: usize = 1024;
 /// Parameters of one message. More close the session.
 pub const PARAMETERS_MAX: usize = 64;
 
-/// Properties of a track, in bytes as they came. They are kept for those who subscribe to it. More are refused.
+/// Properties of a track, in bytes as they came. They are kept for those who subscribe to it. A track with more is refused.
 pub const TRACK_PROPERTIES_BYTES_MAX: usize = 4096;
-
-/// Tokens of one message. Others are passed over.
-pub const TOKENS_MAX: usize = 4;
 
 /// Streams of groups whose track alias is not known yet. One more gets STOP_SENDING.
 pub const UNBOUND_STREAMS_MAX: usize = 64;
 
 /// Bytes of one of them. With more it gets STOP_SENDING.
-pub const UNBOUND_BYTES_MAX: usize = 64 * 1024;
+pub const UNBOUND_BYTES_MAX: usize = 32 * 1024;
 
 /// Track aliases of subscriptions that are over, which late streams still name. The oldest is forgotten.
 pub const RETIRED_ALIASES_MAX: usize = 256;
@@ -36,6 +33,6 @@ pub const PUBLISHED_TRACKS_MAX: usize = 1024;
 pub const REQUEST_ID_GAPS_MAX: usize = 1024;
 
 const _: () = {
-    assert!(UNBOUND_STREAMS_MAX * UNBOUND_BYTES_MAX <= crate::session::limits::CONTROL_BYTES_MAX);
+    assert!(UNBOUND_STREAMS_MAX * UNBOUND_BYTES_MAX <= crate::session::limits::CONTROL_BYTES_MAX / 2);
     assert!(FULL_NAME_BYTES_MAX + TRACK_PROPERTIES_BYTES_MAX < u16::MAX as usize);
 };

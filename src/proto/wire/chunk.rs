@@ -8,6 +8,8 @@
 //! Invariants: a chunk never splits a frame header; marks ascend by offset; bytes before
 //! the first mark continue the payload of a frame begun in an earlier chunk.
 
+use std::ops::Range;
+
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
@@ -51,6 +53,8 @@ pub struct GroupParser {
     timestamp: u64,
     /// Units per second of the timestamps in properties of objects; without it they do not count.
     timescale: Option<u64>,
+    /// The id of the last object, of which heads only say how far the next one is.
+    object: Option<u64>,
 }
 
 impl GroupParser {
@@ -62,6 +66,7 @@ impl GroupParser {
             payload_left: 0,
             timestamp: 0,
             timescale: None,
+            object: None,
         }
     }
 
@@ -78,9 +83,26 @@ impl GroupParser {
     /// A Plain stream carries no timestamps: its frames get `arrival_timestamp`, in
     /// milliseconds. Objects that say none get the same. Their timestamps are in [`OBJECT_TIMESCALE`].
     pub fn push(&mut self, data: Bytes, arrival_timestamp: u64) -> Result<Option<Chunk>, DecodeError> {
-        let mut bytes = self.join_partial_header(data);
+        let mut bytes = data;
         let mut marks = SmallVec::new();
-        let mut offset = self.skip_payload(0, bytes.len());
+        let mut payload_start = 0;
+        if !self.partial_header.is_empty() {
+            let mut held = std::mem::take(&mut self.partial_header);
+            held.extend_from_slice(&bytes);
+            match self.begin_frame(&held, 0, arrival_timestamp) {
+                Ok(mark) => {
+                    payload_start = usize::from(mark.header_bytes);
+                    marks.push(mark);
+                }
+                Err(DecodeError::Truncated) => {
+                    self.partial_header = held;
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+            }
+            bytes = held.freeze();
+        }
+        let mut offset = self.skip_payload(payload_start, bytes.len());
 
         while offset < bytes.len() {
             match self.begin_frame(&bytes[offset..], offset, arrival_timestamp) {
@@ -108,15 +130,9 @@ impl GroupParser {
         self.payload_left == 0 && self.partial_header.is_empty()
     }
 
-    /// Puts a held-back header in front of the bytes that complete it. The copy happens
-    /// only when a read ended inside a header.
-    fn join_partial_header(&mut self, data: Bytes) -> Bytes {
-        if self.partial_header.is_empty() {
-            return data;
-        }
-        let mut joined = std::mem::take(&mut self.partial_header);
-        joined.extend_from_slice(&data);
-        joined.freeze()
+    /// Bytes of a header that are kept until its end arrives.
+    pub fn held_bytes(&self) -> usize {
+        self.partial_header.len()
     }
 
     #[inline]
@@ -137,6 +153,7 @@ impl GroupParser {
             }
             FrameForm::Objects | FrameForm::BareObjects => {
                 let (header, used) = ObjectHeader::decode(self.form == FrameForm::Objects, input)?;
+                self.object = Some(self.object_after(header.id_delta)?);
                 let said = header.timestamp.zip(self.timescale);
                 self.timestamp = said.map_or_else(
                     || rescaled(arrival_timestamp, PLAIN_TIMESCALE),
@@ -153,6 +170,13 @@ impl GroupParser {
             size,
             is_end,
         })
+    }
+
+    /// Section 11.4.2: ids that overflow close the session, and nobody else is to see them.
+    fn object_after(&self, id_delta: u64) -> Result<u64, DecodeError> {
+        let next = self.object.map_or(Some(0), |last| last.checked_add(1));
+        next.and_then(|next| next.checked_add(id_delta))
+            .ok_or(DecodeError::Invalid("object id above 2^64-1"))
     }
 
     /// The offset behind the payload that is present from `offset` on.
@@ -253,18 +277,16 @@ impl Transcoder {
             out(chunk.bytes.slice(..first));
         }
         for (index, mark) in chunk.marks.iter().enumerate() {
-            let head_start = mark.offset as usize;
-            let payload_start = head_start + usize::from(mark.header_bytes);
+            let payload_start = mark.offset as usize + usize::from(mark.header_bytes);
             let payload_end = chunk
                 .marks
                 .get(index + 1)
                 .map_or(chunk.bytes.len(), |next| next.offset as usize);
-            let head = (chunk.form, chunk.bytes.slice(head_start..payload_start));
-            self.push_frame(mark, head, chunk.bytes.slice(payload_start..payload_end), out);
+            self.push_frame(chunk, mark, payload_start..payload_end, out);
         }
     }
 
-    fn push_frame(&mut self, mark: &FrameMark, head: (FrameForm, Bytes), payload: Bytes, out: &mut impl FnMut(Bytes)) {
+    fn push_frame(&mut self, chunk: &Chunk, mark: &FrameMark, payload: Range<usize>, out: &mut impl FnMut(Bytes)) {
         if mark.is_end && !self.form.is_of_objects() {
             self.in_range = false;
             return;
@@ -276,11 +298,11 @@ impl Transcoder {
             return;
         }
         out(match self.form.is_of_objects() {
-            true => object_head(mark, &head),
+            true => object_head(chunk, mark),
             false => self.frame_head(mark),
         });
         if !payload.is_empty() {
-            out(payload);
+            out(chunk.bytes.slice(payload));
         }
     }
 
@@ -303,11 +325,13 @@ impl Transcoder {
 
 /// The head of an object with properties, from that of a frame or of an object. Frames of moq-lite are the objects from 0
 /// on, without gaps.
-fn object_head(mark: &FrameMark, (form, bytes): &(FrameForm, Bytes)) -> Bytes {
-    let header = match form {
-        FrameForm::Objects => return bytes.clone(),
+fn object_head(chunk: &Chunk, mark: &FrameMark) -> Bytes {
+    let start = mark.offset as usize;
+    let head = start..start + usize::from(mark.header_bytes);
+    let header = match chunk.form {
+        FrameForm::Objects => return chunk.bytes.slice(head),
         FrameForm::BareObjects => {
-            ObjectHeader::decode(false, bytes).map_or_else(|_| ObjectHeader::default(), |it| it.0)
+            ObjectHeader::decode(false, &chunk.bytes[head]).map_or_else(|_| ObjectHeader::default(), |it| it.0)
         }
         FrameForm::Plain | FrameForm::Timed => ObjectHeader {
             timestamp: Some(mark.timestamp),
@@ -503,6 +527,32 @@ mod tests {
         let chunks = parse(FrameForm::BareObjects, &bytes, 1, 9);
         assert_eq!(transcoded(&chunks, FrameForm::Objects), [4, 0, 1, b'a', 2, 0, 0, 3]);
         assert_eq!(transcoded(&chunks, FrameForm::Plain), [1, b'a']);
+    }
+
+    #[test]
+    fn object_ids_do_not_overflow() {
+        let most = [0xff; 9];
+        let (last, one, none) = ([&most[..], &[1, b'a']].concat(), [1, 0, 0], [0, 0, 0]);
+        let nearly = [&[0xff; 8][..], &[0xfe, 1, b'a']].concat();
+        for (first, second, is_valid) in [(&last, none, false), (&nearly, none, true), (&nearly, one, false)] {
+            let mut parser = GroupParser::new(FrameForm::BareObjects);
+            assert!(parser.push(Bytes::from(first.clone()), 0).is_ok());
+            let pushed = parser.push(Bytes::copy_from_slice(&second), 0);
+            assert_eq!(pushed.is_ok(), is_valid, "{first:?} {second:?}");
+        }
+    }
+
+    #[test]
+    fn a_head_in_pieces_is_held_and_counted() {
+        let mut parser = GroupParser::new(FrameForm::Objects);
+        let head = Bytes::from_static(&[0, 4, 0x0b, 2, 7, 7, 1]);
+        for (at, byte) in head.iter().enumerate() {
+            assert_eq!(parser.held_bytes(), at);
+            let chunk = parser.push(Bytes::copy_from_slice(&[*byte]), 0).unwrap();
+            assert_eq!(chunk.is_some(), at + 1 == head.len());
+        }
+        assert_eq!(parser.held_bytes(), 0);
+        assert!(!parser.is_at_boundary());
     }
 
     fn transcoded(chunks: &[Chunk], form: FrameForm) -> Vec<u8> {

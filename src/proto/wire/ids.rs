@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::limits::VARINT_MAX;
+
 /// A subscription within a session, chosen by the subscriber and never reused (draft "SUBSCRIBE").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubscribeId(pub u64);
@@ -31,6 +33,11 @@ impl HopId {
     pub fn is_unknown(self) -> bool {
         self == Self::UNKNOWN
     }
+}
+
+impl GroupSequence {
+    /// As the start of a range: no group is wanted. It is the last that all drafts can say as one.
+    pub const NEVER: GroupSequence = GroupSequence(VARINT_MAX - 1);
 }
 
 impl StreamId {

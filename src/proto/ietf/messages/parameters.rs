@@ -11,7 +11,7 @@ use bytes::BytesMut;
 
 use super::fields::{Fields, put_bytes};
 use super::name::Namespace;
-use crate::ietf::limits::{PARAMETERS_MAX, TOKENS_MAX};
+use crate::ietf::limits::PARAMETERS_MAX;
 use crate::wire::{DecodeError, EncodeError, vi64};
 
 /// Those of one message, as far as they are of use here.
@@ -50,7 +50,7 @@ impl Parameters {
             return Err(DecodeError::TooLarge("number of parameters"));
         }
         let mut parameters = Self::default();
-        let (mut kind, mut tokens) = (0u64, 0);
+        let mut kind = 0u64;
         for index in 0..count {
             let delta = fields.integer()?;
             kind = kind
@@ -62,10 +62,6 @@ impl Parameters {
             }
             if !is_allowed(kind, message) {
                 return Err(DecodeError::Invalid("parameter that the message does not have"));
-            }
-            tokens += usize::from(kind == TOKEN);
-            if tokens > TOKENS_MAX {
-                return Err(DecodeError::TooLarge("number of tokens"));
             }
             parameters.read(kind, fields)?;
         }

@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use super::fields::Fields;
 use super::message::{self, Message, Request};
 use super::name::{FullName, Namespace, put_namespace};
-use super::{Filter, ObjectDatagram, Parameters, Setup, SubgroupHeader, TrackProperties, UniStream};
+use super::{Filter, ObjectDatagram, Parameters, Refusal, Setup, SubgroupHeader, TrackProperties, UniStream};
 use crate::wire::{BroadcastPath, DecodeError, TrackName, vi64};
 
 #[test]
@@ -117,6 +117,27 @@ fn what_cannot_be_is_refused() {
             "{what}: {result:?}"
         );
     }
+}
+
+#[test]
+fn properties_that_close_a_session_are_refused() {
+    // Group order 0 and 3, dynamic groups 2, a priority of 256; the same where no relay may change them.
+    let invalid: [&[u8]; 5] = [
+        &[0x22, 0],
+        &[0x22, 3],
+        &[0x30, 2],
+        &[0x0e, 0x81, 0],
+        &[0x0b, 2, 0x22, 3],
+    ];
+    for bytes in invalid {
+        let result = TrackProperties::decode(&mut Fields::new(bytes));
+        assert!(matches!(result, Err(DecodeError::Invalid(_))), "{bytes:?}: {result:?}");
+    }
+    let properties = TrackProperties::decode(&mut Fields::new(&[0x0b, 4, 0x08, 9, 0x1a, 2, 0x25, 1])).unwrap();
+    assert_eq!((properties.timescale, properties.refusal), (Some(9), None));
+    // What cannot be read where no relay may change it is the matter of the track alone.
+    let properties = TrackProperties::decode(&mut Fields::new(&[0x0b, 1, 0x22])).unwrap();
+    assert_eq!(properties.refusal, Some(Refusal::Malformed));
 }
 
 #[test]

@@ -144,7 +144,7 @@ impl Session {
         self.abandon(stream, code);
     }
 
-    fn abandon(&mut self, stream: StreamId, code: ErrorCode) {
+    pub(super) fn abandon(&mut self, stream: StreamId, code: ErrorCode) {
         self.outbox.reset(stream, code);
         self.outbox.stop_sending(stream, code);
     }

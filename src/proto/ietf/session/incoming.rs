@@ -90,7 +90,7 @@ impl Session {
         self.events.discard_group(stream);
         if let Some(Incoming::Group(group)) = self.incoming.get(&stream) {
             let subscribe = group.subscribe;
-            self.incoming.remove(&stream);
+            self.remove_group(stream);
             self.subscriptions.remove_group(subscribe, stream);
             self.outbox.stop_sending(stream, code);
         }
@@ -134,6 +134,7 @@ impl Session {
             }
             Some(Incoming::Padding) => {}
             Some(Incoming::Group(group)) => {
+                self.buffered_bytes -= group.parser.held_bytes();
                 self.subscriptions.remove_group(group.subscribe, stream);
                 let token = group.token;
                 self.events.push(MediaEvent::GroupReset { stream, token, code });
@@ -167,7 +168,7 @@ impl Session {
     /// Stops the groups of a subscription that is given up.
     pub(super) fn stop_groups(&mut self, groups: &[StreamId], code: ErrorCode) {
         for stream in groups {
-            self.incoming.remove(stream);
+            self.remove_group(*stream);
             self.events.discard_group(*stream);
             self.outbox.stop_sending(*stream, code);
         }
@@ -279,6 +280,12 @@ impl Session {
         self.handle_group(stream, data, fin);
     }
 
+    fn remove_group(&mut self, stream: StreamId) {
+        if let Some(Incoming::Group(group)) = self.incoming.remove(&stream) {
+            self.buffered_bytes -= group.parser.held_bytes();
+        }
+    }
+
     fn refuse_group(&mut self, stream: StreamId) {
         self.counters.groups_refused += 1;
         self.outbox.stop_sending(stream, stream_error::CANCEL);
@@ -292,7 +299,10 @@ impl Session {
         let failure = if data.is_empty() {
             None
         } else {
-            match group.parser.push(data, self.arrival_ms) {
+            self.buffered_bytes -= group.parser.held_bytes();
+            let pushed = group.parser.push(data, self.arrival_ms);
+            self.buffered_bytes += group.parser.held_bytes();
+            match pushed {
                 Ok(Some(chunk)) => {
                     self.events.push(MediaEvent::GroupChunk { stream, token, chunk });
                     None
@@ -319,7 +329,7 @@ impl Session {
             None => MediaEvent::GroupEnd { stream, token },
             Some(code) => MediaEvent::GroupReset { stream, token, code },
         });
-        self.incoming.remove(&stream);
+        self.remove_group(stream);
         self.subscriptions.remove_group(subscribe, stream);
     }
 }

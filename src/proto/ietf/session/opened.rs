@@ -38,6 +38,8 @@ enum Next {
     Keep,
     /// It is over; why, if not as planned.
     End(Option<ErrorCode>),
+    /// We do not want what was accepted.
+    Cancel(ErrorCode),
 }
 
 impl Opened {
@@ -66,9 +68,16 @@ impl Session {
             if self.is_closed {
                 return;
             }
-            if let Next::End(code) = next {
-                self.outbox.finish(stream);
-                return self.push_closed(stream, opened.state, code);
+            match next {
+                Next::Keep => {}
+                Next::End(code) => {
+                    self.outbox.finish(stream);
+                    return self.push_closed(stream, opened.state, code);
+                }
+                Next::Cancel(code) => {
+                    self.abandon(stream, stream_error::CANCEL);
+                    return self.push_closed(stream, opened.state, Some(code));
+                }
             }
         }
         if fin {
@@ -203,6 +212,11 @@ impl Session {
             let reason = "track alias of another track".to_owned();
             self.violate_with(session_code::DUPLICATE_TRACK_ALIAS, reason);
             return Next::Keep;
+        }
+        if let Some(refusal) = properties.refusal {
+            self.tracks.retire(id);
+            self.release_unbound(alias);
+            return Next::Cancel(refusal.code());
         }
         self.push_accepted(id, properties);
         self.release_unbound(alias);

@@ -6,7 +6,7 @@
 use bytes::{Bytes, BytesMut};
 use rustc_hash::FxHashSet;
 
-use crate::ietf::codes::{request_code, session_code};
+use crate::ietf::codes::{self, request_code, session_code};
 use crate::ietf::limits::PUBLISHED_TRACKS_MAX;
 use crate::ietf::messages::{
     Filter, FullName, Message, Namespace, Parameters, Request as Asked, TrackProperties, message,
@@ -249,6 +249,9 @@ impl Session {
             return Err((request_code::EXCESSIVE_LOAD, "too many subscriptions"));
         }
         let (broadcast, track) = name.0.ok_or(UNMAPPABLE)?;
+        if matches!(parameters.filter, Some(Filter::From { group, .. }) if group >= GroupSequence::NEVER.0) {
+            return Err((request_code::INVALID_RANGE, "start above 2^62-3"));
+        }
         if id > VARINT_MAX {
             return Err((request_code::NOT_SUPPORTED, "request id above 2^62-1"));
         }
@@ -306,6 +309,9 @@ impl Session {
         properties: TrackProperties,
     ) -> Result<State, Refusal> {
         let name = name.0.ok_or((request_code::NOT_SUPPORTED, UNMAPPABLE.1))?;
+        if let Some(refusal) = properties.refusal {
+            return Err((codes::refusal(refusal.code()), "properties of the track"));
+        }
         if self.published.len() >= PUBLISHED_TRACKS_MAX || !self.has_room_for(&name.0) {
             return Err((request_code::EXCESSIVE_LOAD, "too many tracks"));
         }
@@ -447,7 +453,7 @@ impl Session {
         let stream = self.published.remove(name);
         if let Some(id) = subscriber {
             let code = match status {
-                Some(status) => crate::ietf::codes::ended(status),
+                Some(status) => codes::ended(status),
                 None => Some(stream_error::SESSION_CLOSED),
             };
             match code {
@@ -540,21 +546,22 @@ fn preferences(parameters: &Parameters) -> SubscribeUpdate {
     };
     // Nothing is sent to those who want nothing sent.
     let start = match parameters.forward {
-        Some(false) => Some(VARINT_MAX),
-        _ => start,
+        Some(false) => Some(GroupSequence::NEVER),
+        _ => start.map(|start| GroupSequence(start).min(GroupSequence::NEVER)),
     };
-    let sequence = |group: u64| GroupSequence(group.min(VARINT_MAX));
     SubscribeUpdate {
         priority: u8::MAX - parameters.priority.unwrap_or(PRIORITY_DEFAULT),
         ordered: parameters.ascending == Some(true),
         max_latency_ms: parameters
             .object_timeout_ms
+            // 0 is none.
+            .filter(|timeout| *timeout > 0)
             .map_or(SubscribeUpdate::UNSTATED.max_latency_ms, |timeout| {
                 timeout.min(VARINT_MAX)
             }),
         range: GroupRange {
-            start: start.map(sequence),
-            end: end.map(sequence),
+            start,
+            end: end.map(GroupSequence).filter(|end| *end < GroupSequence::NEVER),
             frame_start: 0,
             frame_end: None,
         },

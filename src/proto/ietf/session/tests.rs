@@ -296,6 +296,117 @@ fn a_group_that_begins_in_its_middle_is_told_so() {
     }
 }
 
+#[test]
+fn who_wants_nothing_gets_nothing_until_told_otherwise() {
+    let mut server = server();
+    set_up(&mut server);
+    // FORWARD 0, then 1.
+    server.handle_stream(
+        StreamId(0),
+        Bytes::from_static(b"\x03\x00\x09\x00\x01\x01a\x01b\x01\x10\x00"),
+        false,
+        0,
+    );
+    let (_, message) = asked(&mut server);
+    assert_eq!(message.range.start, Some(GroupSequence::NEVER));
+    server.handle_stream(StreamId(0), Bytes::from_static(&[0x02, 0, 4, 2, 1, 0x10, 1]), false, 0);
+    let update = events(&mut server).into_iter().find_map(|event| match event {
+        Event::Request(RequestEvent::SubscribeUpdate { message, .. }) => Some(message),
+        _ => None,
+    });
+    assert_eq!(update.expect("an update").range.start, None);
+    // AbsoluteStart of 2^64-1.
+    let mut absolute = b"\x03\x00\x14\x04\x01\x01a\x01b\x01\x21\x0b\x03".to_vec();
+    absolute.extend_from_slice(&[0xff; 9]);
+    absolute.extend_from_slice(&[0]);
+    absolute[2] = u8::try_from(absolute.len() - 3).unwrap();
+    let _ = written(&mut server);
+    server.handle_stream(StreamId(4), Bytes::from(absolute), false, 0);
+    let answers = written(&mut server);
+    assert_eq!((answers[0].1[0], answers[0].1[3]), (0x05, 0x11));
+    assert!(!server.is_closed());
+}
+
+#[test]
+fn ids_of_objects_that_overflow_close_the_publisher_and_go_no_further() {
+    let mut server = server();
+    set_up(&mut server);
+    let (_, stream) = server.subscribe(parameters("a", "b")).unwrap();
+    server.handle_stream(stream, Bytes::from_static(&[0x04, 0, 2, 9, 0]), false, 0);
+    let mut group = vec![0x30, 9, 0];
+    group.extend_from_slice(&[0xff; 9]);
+    group.extend_from_slice(&[1, b'x', 0, 1, b'y']);
+    server.handle_stream(StreamId(6), Bytes::from(group), true, 0);
+    assert!(server.is_closed());
+    let heard = events(&mut server);
+    assert!(
+        !heard
+            .iter()
+            .any(|event| matches!(event, Event::Media(MediaEvent::GroupChunk { .. })))
+    );
+    assert!(heard.iter().any(|event| matches!(
+        event,
+        Event::Session(SessionEvent::Violation {
+            code: session_error::PROTOCOL_VIOLATION,
+            ..
+        })
+    )));
+}
+
+#[test]
+fn a_track_whose_properties_are_not_for_us_is_refused_and_the_session_goes_on() {
+    let large = [&[0x0d, 0x90, 0x01][..], &[7; 4097]].concat();
+    let cases: [(Vec<u8>, u8, ErrorCode); 3] = [
+        (vec![0xc0, 0x40, 0x00, 1], 0x33, stream_error::UNSUPPORTED_EXTENSION),
+        (vec![0x0b, 2, 0x0b, 0], 0x12, stream_error::MALFORMED_TRACK),
+        (large, 0x09, stream_error::TOO_FAR_BEHIND),
+    ];
+    for (properties, refusal, closed) in cases {
+        let mut server = server();
+        set_up(&mut server);
+        let (_, stream) = server.subscribe(parameters("a", "b")).unwrap();
+        let _ = written(&mut server);
+        let message = |kind: u8, head: &[u8]| {
+            let length = u16::try_from(head.len() + properties.len()).unwrap().to_be_bytes();
+            Bytes::from([&[kind][..], &length, head, &properties].concat())
+        };
+        server.handle_stream(StreamId(0), message(0x1d, b"\x00\x01\x01a\x01c\x08\x00"), false, 0);
+        let answers = written(&mut server);
+        assert_eq!((answers[0].1[0], answers[0].1[3]), (0x05, refusal));
+        server.handle_stream(stream, message(0x04, &[9, 0]), false, 0);
+        let code = events(&mut server).into_iter().find_map(|event| match event {
+            Event::Answer(AnswerEvent::SubscriptionClosed { code, .. }) => code,
+            _ => None,
+        });
+        assert_eq!(code, Some(closed));
+        let transmits: Vec<_> = std::iter::from_fn(|| server.poll_transmit()).collect();
+        assert!(
+            matches!(transmits[..], [Transmit::Reset { .. }, Transmit::StopSending { .. }]),
+            "{transmits:?}"
+        );
+        server.handle_stream(StreamId(6), Bytes::from_static(&[0x30, 9, 0, 0, 1, b'x']), true, 0);
+        assert_eq!(server.stats().counters.groups_refused, 1);
+        assert!(!server.is_closed());
+    }
+}
+
+#[test]
+fn a_head_in_pieces_counts_and_is_forgotten_with_its_group() {
+    let mut server = server();
+    set_up(&mut server);
+    let (id, stream) = server.subscribe(parameters("a", "b")).unwrap();
+    server.handle_stream(stream, Bytes::from_static(&[0x04, 0, 2, 9, 0]), false, 0);
+    for (stream, is_reset) in [(StreamId(6), true), (StreamId(10), false)] {
+        server.handle_stream(stream, Bytes::from_static(&[0x31, 9, 0, 0, 100, 0x0b, 98]), false, 0);
+        assert_eq!(server.stats().live.buffered_bytes, 4);
+        match is_reset {
+            true => server.handle_reset(stream, ErrorCode(0)),
+            false => server.unsubscribe(id),
+        }
+        assert_eq!(server.stats().live.buffered_bytes, 0);
+    }
+}
+
 fn pair() -> (Session, Session) {
     let (mut client, mut server) = (session(Side::Client), server());
     carry(&mut client, &mut server);
