@@ -65,6 +65,7 @@ async fn who_comes_back_by_the_same_token_has_its_name_at_once() -> Result<()> {
     let settings = [
         ("MOQSWITCH_AUTH_KEY", file.to_str().context("a path")?),
         ("MOQSWITCH_AUTH_PUBLIC", "**"),
+        ("MOQSWITCH_AUTH_NAMES", "holder"),
     ];
     let Some(relay) = start(&settings).await? else {
         return Ok(());
