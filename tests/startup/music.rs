@@ -77,9 +77,15 @@ fn who_waits_hears_tones_or_the_files_of_a_directory() {
 /// How loud a second of a broadcast is, a little after its beginning. `None`: nothing came. Who has no time to play and to
 /// listen hears less than that, and listens again.
 fn heard(relay: &Running, broadcast: &str, file: &Path) -> Option<u8> {
-    let samples =
-        (0..10).find_map(|_| Some(listened(relay, broadcast, file)?).filter(|samples| !samples.is_empty()))?;
-    Some(level(&samples))
+    let mut loud = None;
+    for _ in 0..10 {
+        let samples = listened(relay, broadcast, file)?;
+        loud = (!samples.is_empty()).then(|| level(&samples));
+        if loud.is_some_and(|loud| loud < 60) {
+            break;
+        }
+    }
+    loud
 }
 
 fn listened(relay: &Running, broadcast: &str, file: &Path) -> Option<Vec<i16>> {
