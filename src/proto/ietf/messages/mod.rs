@@ -16,6 +16,6 @@ pub(super) use datagram::ObjectDatagram;
 pub(super) use message::{Message, Request};
 pub(super) use name::{FullName, Namespace};
 pub(super) use parameters::{Filter, Parameters};
-pub(super) use properties::{Refusal, TrackProperties};
+pub(super) use properties::TrackProperties;
 pub(super) use setup::Setup;
 pub(super) use subgroup::{SubgroupHeader, UniStream};

@@ -5,7 +5,8 @@ use bytes::BytesMut;
 use super::fields::Fields;
 use super::message::{self, Message, Request};
 use super::name::{FullName, Namespace, put_namespace};
-use super::{Filter, ObjectDatagram, Parameters, Refusal, Setup, SubgroupHeader, TrackProperties, UniStream};
+use super::properties::Refusal;
+use super::{Filter, ObjectDatagram, Parameters, Setup, SubgroupHeader, TrackProperties, UniStream};
 use crate::wire::{BroadcastPath, DecodeError, TrackName, vi64};
 
 #[test]

@@ -159,7 +159,7 @@ fn the_best_of_several_sources_is_told_and_the_next_when_it_ends() {
 
 #[test]
 fn who_comes_back_has_its_name_and_who_yields_has_the_last_turn() {
-    let table = AnnounceTable::new();
+    let table = AnnounceTable::new().with_names(NameRule::Holder);
     let path = BroadcastPath::new("x");
     let link = |publisher| Link {
         cost: 1,
