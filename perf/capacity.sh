@@ -88,7 +88,7 @@ step_capacity() {
     local load round contender
     for load in "${loads[@]}"; do
         for ((round = 1; round <= rounds; round++)); do
-            for contender in ours peer; do
+            for contender in moqswitch moq-relay; do
                 say "capacity of $load, round $round: $contender"
                 search "$load" "$contender" "${DELAYS[$load]}"
             done
@@ -100,7 +100,7 @@ step_latency() {
     local name capacity share round contender calls
     for name in "${workloads[@]}"; do
         say "latency of $name: what does moq-relay carry?"
-        search "$name" peer $DELAY_MAX_MS latency
+        search "$name" moq-relay $DELAY_MAX_MS latency
         capacity=$(jq -r '.calls // 0' "$work/search.json")
         if ((capacity == 0)); then
             say "  it carries none"
@@ -111,7 +111,7 @@ step_latency() {
             calls=$(((capacity * share + 50) / 100))
             ((calls)) || calls=1
             for ((round = 1; round <= rounds; round++)); do
-                for contender in ours peer; do
+                for contender in moqswitch moq-relay; do
                     say "latency of $name at $share %, round $round: $contender"
                     run "$name" "$contender" "$share" "$calls" "$capacity"
                 done
@@ -120,17 +120,13 @@ step_latency() {
     done
 }
 
-launch() { # contender
-    if [[ $1 == ours ]]; then launch_moqswitch "$moqswitch"; else launch_peer "$mode"; fi
-}
-
 # The most calls with which a contender meets the objective; leaves what was found in `search.json`.
 search() { # scenario, contender, p99 in ms, purpose
     local status=0
     printf '%s\n' "thresholds = ['calls_failed == 0', 'frames_lost == 0', 'one_way_ms.p99 <= $3']" \
         'repeats = 1' 'calls_min = 1' "ramp = '${RAMP_SECONDS}s'" "measure = '${seconds}s'" >"$work/objective.toml"
     rm -f "$work/found.json"
-    if launch "$2"; then
+    if launch_either "$2"; then
         start_child "$work/loadgen.out" "$loadgen" capacity --slo "$work/objective.toml" --scenario "$SCENARIOS/$1.toml" \
             --relay "moql://$relay_address/" --relay-pid "$relay_pid" --cores "$LOADGEN_CORE" --json "$work/found.json"
         load_pid=$child_pid
@@ -150,7 +146,7 @@ run() { # scenario, contender, share, calls, capacity
     local status failure
     for _ in 1 2; do
         status=0 failure=''
-        if launch "$2"; then
+        if launch_either "$2"; then
             start_load "$work/summary.json" "$((seconds + RAMP_SECONDS))" run "$SCENARIOS/$1.toml" --calls "$4" --rate "$((($4 + RAMP_SECONDS - 1) / RAMP_SECONDS))"
             await_load || status=$?
             kill -0 "$relay_pid" 2>/dev/null || failure="the relay ended under the load"
@@ -181,13 +177,13 @@ sum_up() {
         --slurpfile searches "$work/searches.jsonl" --slurpfile runs "$work/runs.jsonl" "$MEDIAN"'
         def most(load; contender): [$searches[] | select(.purpose == "capacity" and .load == load and .contender == contender)]
             | {value: (map((.calls // 0) * $factors[load]) | median), bound: any(.is_lower_bound), all: map((.calls // 0) * $factors[load])};
-        def entry(load): most(load; "ours") as $ours | most(load; "peer") as $peer
+        def entry(load): most(load; "moqswitch") as $ours | most(load; "moq-relay") as $peer
             | {ours: $ours.value, peer: $peer.value, ratio: (if ($peer.value // 0) > 0 then $ours.value / $peer.value else null end),
                 unit: $units[load], ours_is_lower_bound: $ours.bound, peer_is_lower_bound: $peer.bound, ours_all: $ours.all, peer_all: $peer.all};
         def side(contender): map(select(.contender == contender and .is_valid));
         $stamp + {peer: $peer, mode: $mode,
             capacity: ([$searches[] | select(.purpose == "capacity").load] | unique | map({(.): entry(.)}) | add // {}),
-            latency: ($runs | group_by([.workload, .share]) | map(side("ours") as $ours | side("peer") as $peer | {
+            latency: ($runs | group_by([.workload, .share]) | map(side("moqswitch") as $ours | side("moq-relay") as $peer | {
                 workload: .[0].workload, share: .[0].share, calls: .[0].calls, peer_capacity: .[0].capacity,
                 ours_p50_ms: ($ours | map(.p50_ms) | median), ours_p99_ms: ($ours | map(.p99_ms) | median),
                 peer_p50_ms: ($peer | map(.p50_ms) | median), peer_p99_ms: ($peer | map(.p99_ms) | median),

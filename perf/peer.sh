@@ -29,6 +29,11 @@ launch_peer() { # mode
     await_relay find_peer_address
 }
 
+# The one or the other, the latter in the mode that was chosen (`mode`).
+launch_either() { # moqswitch or moq-relay
+    if [[ $1 == moqswitch ]]; then launch_moqswitch "$moqswitch"; else launch_peer "$mode"; fi
+}
+
 # It does not say which port it was given: that of its UDP socket on 127.0.0.1.
 find_peer_address() {
     local sockets port

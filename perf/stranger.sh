@@ -96,14 +96,10 @@ find_bench() {
     [[ -x $bench ]] || die 2 "MOQ_BENCH=$bench is not a program"
 }
 
-launch() { # contender
-    if [[ $1 == moqswitch ]]; then launch_moqswitch "$moqswitch"; else launch_peer "$mode"; fi
-}
-
 run() { # workload, contender, instrument
     local failure=''
     rm -f "$work/figures.json"
-    if launch "$2"; then
+    if launch_either "$2"; then
         "load_$3" "$1" || failure="no figures: $(last_line "$work/loadgen.out")"
         kill -0 "$relay_pid" 2>/dev/null || failure="the relay ended under the load: $(last_line "$work/relay.out")"
     else

@@ -375,46 +375,32 @@ pub trait Drive {
     fn poll_transmit(&mut self) -> Option<Transmit>;
 }
 
-impl Drive for session::Session {
-    fn handle_stream(&mut self, stream: StreamId, data: Bytes, fin: bool, arrival_timestamp_ms: u64) {
-        self.handle_stream(stream, data, fin, arrival_timestamp_ms);
-    }
+/// Both say it in methods of their own.
+macro_rules! drive {
+    ($session:ty) => {
+        impl Drive for $session {
+            fn handle_stream(&mut self, stream: StreamId, data: Bytes, fin: bool, arrival_timestamp_ms: u64) {
+                self.handle_stream(stream, data, fin, arrival_timestamp_ms);
+            }
 
-    fn handle_reset(&mut self, stream: StreamId, code: ErrorCode) {
-        self.handle_reset(stream, code);
-    }
+            fn handle_reset(&mut self, stream: StreamId, code: ErrorCode) {
+                self.handle_reset(stream, code);
+            }
 
-    fn handle_stop_sending(&mut self, stream: StreamId, code: ErrorCode) {
-        self.handle_stop_sending(stream, code);
-    }
+            fn handle_stop_sending(&mut self, stream: StreamId, code: ErrorCode) {
+                self.handle_stop_sending(stream, code);
+            }
 
-    fn handle_datagram(&mut self, data: Bytes) {
-        self.handle_datagram(data);
-    }
+            fn handle_datagram(&mut self, data: Bytes) {
+                self.handle_datagram(data);
+            }
 
-    fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.poll_transmit()
-    }
+            fn poll_transmit(&mut self) -> Option<Transmit> {
+                self.poll_transmit()
+            }
+        }
+    };
 }
 
-impl Drive for PeerSession {
-    fn handle_stream(&mut self, stream: StreamId, data: Bytes, fin: bool, arrival_timestamp_ms: u64) {
-        self.handle_stream(stream, data, fin, arrival_timestamp_ms);
-    }
-
-    fn handle_reset(&mut self, stream: StreamId, code: ErrorCode) {
-        self.handle_reset(stream, code);
-    }
-
-    fn handle_stop_sending(&mut self, stream: StreamId, code: ErrorCode) {
-        self.handle_stop_sending(stream, code);
-    }
-
-    fn handle_datagram(&mut self, data: Bytes) {
-        self.handle_datagram(data);
-    }
-
-    fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.poll_transmit()
-    }
-}
+drive!(session::Session);
+drive!(PeerSession);

@@ -81,7 +81,8 @@ impl Shard {
             }
             return Publisher::UNKNOWN;
         }
-        let said = advertisement.hops.last().copied().filter(|hop| !hop.is_unknown());
+        // A session that names itself nowhere adds nobody behind what it says of its broadcasts.
+        let said = advertisement.hops.iter().rev().copied().find(|hop| !hop.is_unknown());
         let declared = said.or(Some(state.hop).filter(|_| state.is_hop_declared));
         let credential = state.credential;
         let hop = self.table.hop_of(credential, declared.unwrap_or(state.hop));
