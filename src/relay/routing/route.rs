@@ -48,10 +48,18 @@ impl Entry {
 
     /// Whether its publisher has followed to the process after this one, which passes on what it says there.
     pub fn is_followed_by(&self, other: &Entry) -> bool {
-        let first = |entry: &Entry| entry.advertisement.hops.first().copied();
         let is_after = other.is_of_kin && !other.is_draining && self.claimed < other.claimed;
-        let is_same = first(self) == first(other) && first(self).is_some_and(|hop| !hop.is_unknown());
-        is_after && is_same && !self.is_forwarded
+        is_after && !self.is_forwarded && self.has_origin_of(other)
+    }
+
+    /// Whether its publisher has come from the process before this one, which passes on what it says there.
+    pub fn has_come_from(&self, other: &Entry) -> bool {
+        other.is_of_kin && other.is_draining && !self.is_forwarded && self.has_origin_of(other)
+    }
+
+    fn has_origin_of(&self, other: &Entry) -> bool {
+        let first = |entry: &Entry| entry.advertisement.hops.first().copied();
+        first(self) == first(other) && first(self).is_some_and(|hop| !hop.is_unknown())
     }
 
     /// Whether both say that they are the origin of one path, and are not the same publisher.

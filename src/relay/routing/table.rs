@@ -214,8 +214,10 @@ impl AnnounceTable {
             received,
         };
         // Who comes back by another session has its turn, not a new one.
-        let earlier = others.iter().filter(|other| other.is_superseded_by(&entry));
-        entry.since = earlier.map(|other| other.since).fold(entry.since, u64::min);
+        let is_earlier = |other: &&Entry| other.is_superseded_by(&entry) || entry.has_come_from(other);
+        let earlier = others.iter().filter(is_earlier);
+        let since = earlier.map(|other| other.since).fold(entry.since, u64::min);
+        entry.since = since;
         entry.precedence = self.precedence_of(&entry);
         let is_contested = others.iter().any(|other| other.is_rival_of(&entry));
         // The new one first: readers never find the source without any.

@@ -225,6 +225,16 @@ fn who_moves_to_the_process_that_follows_is_heard_there_and_its_tracks_go_on() {
             let chosen = select(&entries, HopId::UNKNOWN, false).map(|entry| entry.source);
             assert_eq!(chosen, Some(source(2)), "{rule:?}");
             assert!(is_spliceable(&entries[0], &entries[1]));
+            // Who was quicker does not keep the name from it.
+            after.remove(&path, source(2));
+            after.insert(&path, source(3), Holder::OURS, by(&[6]), 1).unwrap();
+            let chosen = || select(&after.entries(&path), HopId::UNKNOWN, false).map(|entry| entry.source);
+            assert_eq!(chosen(), Some(source(3)), "{rule:?}");
+            after
+                .insert_by(&path, source(2), Holder::OURS, by(&[own.0]), session)
+                .unwrap();
+            assert_eq!(chosen(), Some(source(2)), "{rule:?}");
+            after.remove(&path, source(3));
             // In the process before, its session there comes first until it has gone.
             before
                 .insert_by(&path, source(2), Holder::OURS, by(&[own.0]), session)
