@@ -95,7 +95,9 @@ impl AnnounceTable {
     /// The same, with other bounds.
     pub fn with_limits(limits: TableLimits) -> Self {
         let hasher = RandomState::new();
-        let key: Vec<u8> = (0..4u8).flat_map(|place| hasher.hash_one(place).to_le_bytes()).collect();
+        let key: Vec<u8> = (0..4u8)
+            .flat_map(|place| hasher.hash_one(place).to_le_bytes())
+            .collect();
         Self {
             entries: SkipMap::new(),
             received: AtomicU64::new(0),

@@ -256,7 +256,10 @@ fn who_moves_to_the_process_that_follows_is_heard_there_and_its_tracks_go_on() {
             };
             assert!(find(&before, 2).is_followed_by(&find(&before, 1)));
             assert!(!find(&before, 1).is_followed_by(&find(&before, 2)));
-            assert!(!find(&after, 2).is_followed_by(&find(&after, 1)), "the one before follows nobody");
+            assert!(
+                !find(&after, 2).is_followed_by(&find(&after, 1)),
+                "the one before follows nobody"
+            );
             before.remove(&path, source(2));
             assert_eq!(chosen(), Some(source(1)), "{rule:?}");
             before.remove(&path, source(1));
