@@ -54,6 +54,7 @@ impl Table for Locked {
             received: 0,
             generation: 0,
             is_forwarded: false,
+            is_of_kin: false,
             is_draining: false,
             tie: 0,
             publisher: Publisher(0),

@@ -70,7 +70,8 @@ impl Relay {
         let clients = options.clients.as_ref();
         let (group, generation, secrets) = succession(&options, shard_count)?;
         let local = group.local;
-        let table = Arc::new(AnnounceTable::with_limits(options.announcements).with_names(options.names));
+        let table = AnnounceTable::with_limits(options.announcements).with_names(options.names);
+        let table = Arc::new(table.with_publishers(&secrets.publisher_key()));
         let memory = Memory::new(shard_count);
         let (wakers, receivers) = wake_channels(shard_count)?;
         let ports: Vec<ShardPort> = wakers

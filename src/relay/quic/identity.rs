@@ -88,6 +88,15 @@ impl Secrets {
         self
     }
 
+    /// What publishers are told apart by. The process that takes over knows the same publisher by the same number, so that
+    /// its tracks go on there.
+    pub(crate) fn publisher_key(&self) -> [u8; 32] {
+        let token = hmac::Key::new(hmac::HMAC_SHA256, &self.token);
+        let mut key = [0; 32];
+        key.copy_from_slice(hmac::sign(&token, b"moqswitch publishers").as_ref());
+        key
+    }
+
     /// What tickets are sealed with, so that a client resumes its TLS session on whichever shard it lands.
     pub(super) fn ticket_key(&self) -> &[u8] {
         &self.ticket

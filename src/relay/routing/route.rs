@@ -22,6 +22,8 @@ pub struct Entry {
     pub generation: u64,
     /// A relay passed it on; it was not published here.
     pub is_forwarded: bool,
+    /// The process before or after this one passed it on.
+    pub is_of_kin: bool,
     /// Its source takes no new requests: the last choice.
     pub is_draining: bool,
     /// Decides between equals, the lower first: [`tie`](super::tie). 0 of what was published here.
@@ -42,6 +44,22 @@ impl Entry {
     /// Whether a later session of the same publisher has taken its place.
     pub fn is_superseded_by(&self, other: &Entry) -> bool {
         self.publisher != Publisher::UNKNOWN && self.publisher == other.publisher && self.claimed < other.claimed
+    }
+
+    /// Whether its publisher has followed to the process after this one, which passes on what it says there.
+    pub fn is_followed_by(&self, other: &Entry) -> bool {
+        let is_after = other.is_of_kin && !other.is_draining && self.claimed < other.claimed;
+        is_after && !self.is_forwarded && self.has_origin_of(other)
+    }
+
+    /// Whether its publisher has come from the process before this one, which passes on what it says there.
+    pub fn has_come_from(&self, other: &Entry) -> bool {
+        other.is_of_kin && other.is_draining && !self.is_forwarded && self.has_origin_of(other)
+    }
+
+    fn has_origin_of(&self, other: &Entry) -> bool {
+        let first = |entry: &Entry| entry.advertisement.hops.first().copied();
+        first(self) == first(other) && first(self).is_some_and(|hop| !hop.is_unknown())
     }
 
     /// Whether both say that they are the origin of one path, and are not the same publisher.
@@ -71,6 +89,9 @@ pub struct Link {
     pub cost: u64,
     /// It is another relay of the mesh.
     pub is_peer: bool,
+    /// It is the process before or after this one, which takes no name from those that publish here: their epoch is not
+    /// believed, so its is not either.
+    pub is_kin: bool,
     /// It has said GOAWAY: what it offers costs the most that there is, and is chosen when nothing else is left.
     pub is_draining: bool,
     /// Whose session it is.

@@ -193,6 +193,7 @@ mod tests {
             received: 0,
             generation: 0,
             is_forwarded,
+            is_of_kin: false,
             is_draining: false,
             tie: 0,
             publisher: Publisher::UNKNOWN,

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crossbeam_skiplist::SkipMap;
 
 use moqswitch_proto::wire::{Advertisement, BroadcastPath, HopId};
+use ring::hmac;
 
 use super::ids::{PeerKey, ShardId, Source};
 use super::route::{Entry, Link, Precedence, Publisher, RouteView};
@@ -74,6 +75,8 @@ pub struct AnnounceTable {
     /// How many each holder has, in places of which holders may share one.
     shares: Box<[AtomicU32]>,
     hasher: RandomState,
+    /// Of publishers' numbers.
+    publishers: hmac::Key,
     names: NameRule,
 }
 
@@ -91,6 +94,10 @@ impl AnnounceTable {
 
     /// The same, with other bounds.
     pub fn with_limits(limits: TableLimits) -> Self {
+        let hasher = RandomState::new();
+        let key: Vec<u8> = (0..4u8)
+            .flat_map(|place| hasher.hash_one(place).to_le_bytes())
+            .collect();
         Self {
             entries: SkipMap::new(),
             received: AtomicU64::new(0),
@@ -98,7 +105,8 @@ impl AnnounceTable {
             count: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             shares: (0..SHARE_PLACES).map(|_| AtomicU32::new(0)).collect(),
-            hasher: RandomState::new(),
+            hasher,
+            publishers: hmac::Key::new(hmac::HMAC_SHA256, &key),
             names: NameRule::default(),
         }
     }
@@ -109,21 +117,43 @@ impl AnnounceTable {
         Self { names, ..self }
     }
 
+    /// The same, with the key of another table: both have the same numbers for the same publishers.
+    #[must_use]
+    pub fn with_publishers(self, key: &[u8; 32]) -> Self {
+        let publishers = hmac::Key::new(hmac::HMAC_SHA256, key);
+        Self { publishers, ..self }
+    }
+
     /// The hop id of a session that is no peer, in place of the one that it says of itself or was given: the same for the
     /// same credential and the same hop, and nobody who hears it can say it.
     pub fn hop_of(&self, credential: Option<u64>, declared: HopId) -> HopId {
-        HopId((self.hasher.hash_one((credential, declared.0)) >> 2).max(1))
+        let shown = credential.map(u64::to_le_bytes);
+        let shown = shown.as_ref().map_or(&[][..], |shown| &shown[..]);
+        HopId((self.number("hop", [&declared.0.to_le_bytes(), shown]) >> 2).max(1))
     }
 
     /// Whose session it is: who shows one credential, else who says one hop. `hop` is that of [`Self::hop_of`].
     pub fn publisher_of(&self, credential: Option<u64>, hop: Option<HopId>) -> Publisher {
-        let by_credential = credential.map(|credential| self.hasher.hash_one(credential).max(1));
+        let number = |credential: u64| self.number("publisher", [&credential.to_le_bytes(), &[]]).max(1);
+        let by_credential = credential.map(number);
         by_credential.map_or_else(|| Publisher(hop.map_or(0, |hop| hop.0)), Publisher)
     }
 
     /// A number for what a session shows, which tells nothing of it.
     pub fn credential_of(&self, shown: (&str, &str)) -> u64 {
-        self.hasher.hash_one(shown)
+        self.number("credential", [shown.0.as_bytes(), shown.1.as_bytes()])
+    }
+
+    /// By a key that nobody knows but processes that follow each other.
+    fn number(&self, kind: &str, parts: [&[u8]; 2]) -> u64 {
+        let mut context = hmac::Context::with_key(&self.publishers);
+        for part in [kind.as_bytes(), parts[0], parts[1]] {
+            context.update(&(part.len() as u64).to_le_bytes());
+            context.update(part);
+        }
+        let tag = context.sign();
+        let number = tag.as_ref().first_chunk().copied().unwrap_or_default();
+        u64::from_le_bytes(number)
     }
 
     /// Adds a source's advertisement or replaces the one it had. `link_cost` is what the
@@ -170,6 +200,7 @@ impl AnnounceTable {
             share,
             generation: continued.map_or(received, |old| old.generation),
             is_forwarded,
+            is_of_kin: link.is_kin,
             is_draining,
             tie: if is_forwarded {
                 tie(path, &advertisement.hops)
@@ -179,14 +210,16 @@ impl AnnounceTable {
             publisher: link.publisher,
             since: old.as_ref().map_or(received, |old| old.since),
             claimed: old.as_ref().map_or(received, |old| old.claimed),
-            is_epoch_believed: link.is_peer || self.names == NameRule::Epoch,
+            is_epoch_believed: (link.is_peer && !link.is_kin) || self.names == NameRule::Epoch,
             precedence: Precedence::default(),
             advertisement: Arc::new(advertisement),
             received,
         };
         // Who comes back by another session has its turn, not a new one.
-        let earlier = others.iter().filter(|other| other.is_superseded_by(&entry));
-        entry.since = earlier.map(|other| other.since).fold(entry.since, u64::min);
+        let is_earlier = |other: &&Entry| other.is_superseded_by(&entry) || entry.has_come_from(other);
+        let earlier = others.iter().filter(is_earlier);
+        let since = earlier.map(|other| other.since).fold(entry.since, u64::min);
+        entry.since = since;
         entry.precedence = self.precedence_of(&entry);
         let is_contested = others.iter().any(|other| other.is_rival_of(&entry));
         // The new one first: readers never find the source without any.

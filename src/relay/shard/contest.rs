@@ -131,8 +131,11 @@ impl Shard {
         let is_ours = |entry: &&Entry| {
             entry.source.shard == shard && !entry.is_forwarded && self.peers.contains_key(&entry.source.peer)
         };
-        // What peers pass on takes nothing from anybody.
-        if entries.iter().filter(|entry| !entry.is_forwarded).count() < 2 {
+        let is_followed = |entry: &Entry| entries.iter().any(|other| entry.is_followed_by(other));
+        // What peers pass on takes nothing from anybody, unless it is the same publisher at the process that follows.
+        if entries.iter().filter(|entry| !entry.is_forwarded).count() < 2
+            && !entries.iter().filter(is_ours).any(is_followed)
+        {
             if let Some(alone) = entries
                 .iter()
                 .find(is_ours)
@@ -161,7 +164,7 @@ impl Shard {
             if is_superseded && !entry.is_draining {
                 superseded.push(entry.source);
             }
-            match is_superseded || first == Some(entry.source) {
+            match is_superseded || first == Some(entry.source) || is_followed(entry) {
                 true => watched.push(entry.source.peer),
                 false => self.contests.unwatch(entry.source.peer, path),
             }
@@ -232,7 +235,8 @@ impl Shard {
             let Some(own) = entries.iter().find(|entry| entry.source == source) else {
                 continue;
             };
-            if entries.iter().any(|other| own.is_superseded_by(other)) {
+            let is_over = |other: &Entry| own.is_superseded_by(other) || own.is_followed_by(other);
+            if entries.iter().any(is_over) {
                 is_superseded = true;
             } else if entries.iter().any(|other| own.is_rival_of(other)) && self.table.yield_turn(&path, source) {
                 self.statistics.sessions.yielded += 1;

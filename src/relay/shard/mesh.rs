@@ -192,6 +192,7 @@ impl Links {
             // A link for nothing would hide its hop; only the owner of the mesh may say that it is free.
             cost: own.unwrap_or(state.link_cost.max(COST_DECLARED_MIN)),
             is_peer: true,
+            is_kin: neighbour.is_kin,
             is_draining: neighbour.is_draining,
             ..Link::default()
         }

@@ -189,6 +189,87 @@ fn who_comes_back_has_its_name_and_who_yields_has_the_last_turn() {
 }
 
 #[test]
+fn who_moves_to_the_process_that_follows_is_heard_there_and_its_tracks_go_on() {
+    for rule in [NameRule::Holder, NameRule::Newest] {
+        let [before, after] = [(); 2].map(|()| AnnounceTable::new().with_names(rule).with_publishers(&[7; 32]));
+        let path = BroadcastPath::new("x");
+        for credential in [None, Some(before.credential_of(("token", "a.b.c")))] {
+            // Both processes know a publisher by the same number.
+            let own = before.hop_of(credential, HopId(5));
+            assert_eq!(own, after.hop_of(credential, HopId(5)));
+            let publisher = before.publisher_of(credential, Some(own));
+            assert_eq!(publisher, after.publisher_of(credential, Some(own)));
+            assert_ne!(own, AnnounceTable::new().hop_of(credential, HopId(5)));
+            let kin = Link {
+                cost: 1,
+                is_peer: true,
+                is_kin: true,
+                is_draining: true,
+                ..Link::default()
+            };
+            // What it said of its epoch to the process before counts for no more than what it says here.
+            let mut passed_on = by(&[own.0, OUR_HOP.0]);
+            passed_on.epoch = 9;
+            let old = after.insert_by(&path, source(1), Holder::OURS, passed_on, kin);
+            assert_eq!(old, Ok(false));
+            let session = Link {
+                cost: 1,
+                publisher,
+                ..Link::default()
+            };
+            let mut direct = by(&[own.0]);
+            direct.epoch = 9;
+            let new = after.insert_by(&path, source(2), Holder::OURS, direct, session);
+            assert_eq!(new, Ok(false), "the link holds no name");
+            let entries = after.entries(&path);
+            let chosen = select(&entries, HopId::UNKNOWN, false).map(|entry| entry.source);
+            assert_eq!(chosen, Some(source(2)), "{rule:?}");
+            assert!(is_spliceable(&entries[0], &entries[1]));
+            // Who was quicker does not keep the name from it.
+            after.remove(&path, source(2));
+            after.insert(&path, source(3), Holder::OURS, by(&[6]), 1).unwrap();
+            let chosen = || select(&after.entries(&path), HopId::UNKNOWN, false).map(|entry| entry.source);
+            assert_eq!(chosen(), Some(source(3)), "{rule:?}");
+            after
+                .insert_by(&path, source(2), Holder::OURS, by(&[own.0]), session)
+                .unwrap();
+            assert_eq!(chosen(), Some(source(2)), "{rule:?}");
+            after.remove(&path, source(3));
+            // In the process before, its session there comes first until it has gone.
+            before
+                .insert_by(&path, source(2), Holder::OURS, by(&[own.0]), session)
+                .unwrap();
+            let staying = Link {
+                is_draining: false,
+                ..kin
+            };
+            let mut passed_on = by(&[own.0, OUR_HOP.0]);
+            passed_on.epoch = 9;
+            let back = before.insert_by(&path, source(1), Holder::OURS, passed_on, staying);
+            assert_eq!(back, Ok(false), "nor does it want one");
+            let chosen = || select(&before.entries(&path), HopId::UNKNOWN, false).map(|entry| entry.source);
+            assert_eq!(chosen(), Some(source(2)), "{rule:?}");
+            // And is known to be over if nothing more comes by it.
+            let find = |table: &AnnounceTable, of| {
+                let entries = table.entries(&path);
+                entries.into_iter().find(|entry| entry.source == source(of)).unwrap()
+            };
+            assert!(find(&before, 2).is_followed_by(&find(&before, 1)));
+            assert!(!find(&before, 1).is_followed_by(&find(&before, 2)));
+            assert!(
+                !find(&after, 2).is_followed_by(&find(&after, 1)),
+                "the one before follows nobody"
+            );
+            before.remove(&path, source(2));
+            assert_eq!(chosen(), Some(source(1)), "{rule:?}");
+            before.remove(&path, source(1));
+            after.remove(&path, source(1));
+            after.remove(&path, source(2));
+        }
+    }
+}
+
+#[test]
 fn nobody_is_told_what_passed_through_him_or_us() {
     let mut watch = Watch::new();
     watch.watch(1, "", 42);
