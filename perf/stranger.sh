@@ -158,9 +158,9 @@ await_report() { # pid, which
 cpu_ticks() { awk '{ print $14 + $15 }' "/proc/$relay_pid/stat"; }
 
 sum_up() {
-    jq -s --argjson stamp "$(stamp)" --arg peer "$("$peer" --version)" --arg bench "$("$bench" --version)" "$MEDIAN"'
+    jq -s --argjson stamp "$(stamp)" --argjson built "$(built_otherwise "$relay")" --arg peer "$("$peer" --version)" --arg bench "$("$bench" --version)" "$MEDIAN"'
         def figures: {us: (map(.us) | median), us_all: map(.us), per_s: (map(.per_s) | median), lost: (map(.lost) | add), of: (map(.of) | add), rounds: length};
-        $stamp + {peer: $peer, bench: $bench, workloads: (group_by([.workload, .contender]) | map(
+        $stamp + $built + {peer: $peer, bench: $bench, workloads: (group_by([.workload, .contender]) | map(
             (map(select(.instrument == "bench" and .is_valid)) | figures) as $bench
             | (map(select(.instrument == "loadgen" and .is_valid)) | figures) as $loadgen
             | {workload: .[0].workload, relay: .[0].contender, bench: $bench, loadgen: $loadgen,

@@ -37,10 +37,11 @@ main() {
         'ip link set lo up && exec "$1" mesh:: --include-ignored --nocapture --test-threads 1' sh "$tests" || exit 1
 }
 
+# The same that perf/peer.sh installs, in the same place.
 install_peer() {
     local directory=${XDG_CACHE_HOME:-$HOME/.cache}/moqswitch/peers/moq-relay-$PEER_VERSION
     if [[ ! -x $directory/bin/moq-relay ]]; then
-        local command=(env -u CARGO_TARGET_DIR cargo install moq-relay --version "$PEER_VERSION" --root "$directory")
+        local command=(env -u CARGO_TARGET_DIR cargo install moq-relay --version "$PEER_VERSION" --features io-uring --root "$directory")
         # A registry that mirrors crates.io need not have every version that is locked.
         "${command[@]}" --locked >&2 || "${command[@]}" >&2 || die "cannot install moq-relay"
     fi

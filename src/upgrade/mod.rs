@@ -1,4 +1,4 @@
-//! An upgrade without a gap: the process starts the program file that it was started from once more, hands it its sockets and
+//! An upgrade of a relay that serves: the process starts the program file that it was started from once more, hands it its sockets and
 //! secrets, and ends when its sessions have followed.
 //!
 //! ```text

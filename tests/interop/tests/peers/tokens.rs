@@ -300,7 +300,8 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// Long enough for a refusal to come.
 const QUIET: Duration = Duration::from_millis(300);
 
-/// What was granted ends so soon.
 /// Of each carrier.
 const TRIES: usize = 5;
+
+/// What was granted ends so soon.
 const LAPSE_MAX: Duration = Duration::from_millis(100);
