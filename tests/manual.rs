@@ -58,7 +58,10 @@ fn pages() -> Vec<String> {
 #[test]
 fn each_module_of_the_peers_has_a_row() {
     let text = read("tests/README.md");
-    for entry in fs::read_dir("tests/interop/tests/peers").expect("it is a folder").flatten() {
+    for entry in fs::read_dir("tests/interop/tests/peers")
+        .expect("it is a folder")
+        .flatten()
+    {
         let name = entry.file_name().into_string().expect("names are ASCII");
         let is_told = name == "main.rs" || text.contains(&format!("| `{name}` |"));
         assert!(is_told, "{name} has no row in tests/README.md");
