@@ -88,8 +88,8 @@ pub struct RelayOptions {
     /// When a shard refuses new sessions because it has too much to do. Default: while its turns take 20 ms in the mean, and
     /// it uses 80 hundredths of its core or more. Those of devices and of other relays are let in.
     pub overload: OverloadOptions,
-    /// What sessions may hold. Default: 64 MiB each, and 4 GiB of all with group caches and announce table. What is beyond is
-    /// closed.
+    /// What sessions may hold. Default: 64 MiB each, and 4 GiB of all with the announce table. What is beyond is closed. Group
+    /// caches have a bound of their own.
     pub memory: MemoryLimits,
     /// Requests of one session in a second (subscriptions, updates, fetches, announce streams, probes), and four times as
     /// many at once. Default: 2,000. One that asks for more is closed.

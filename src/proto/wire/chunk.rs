@@ -346,8 +346,22 @@ fn object_head(chunk: &Chunk, mark: &FrameMark) -> Bytes {
 
 /// A timestamp of so many units per second in [`OBJECT_TIMESCALE`].
 pub fn rescaled(timestamp: u64, timescale: u64) -> u64 {
-    let scaled = u128::from(timestamp) * u128::from(OBJECT_TIMESCALE) / u128::from(timescale.max(1));
-    u64::try_from(scaled).unwrap_or(u64::MAX)
+    converted(timestamp, timescale, OBJECT_TIMESCALE)
+}
+
+/// A timestamp of so many units per second in others.
+pub fn converted(timestamp: u64, from: u64, to: u64) -> u64 {
+    if from == to {
+        return timestamp;
+    }
+    let from = from.max(1);
+    match timestamp.checked_mul(to) {
+        Some(product) => product / from,
+        None => {
+            let scaled = u128::from(timestamp) * u128::from(to) / u128::from(from);
+            u64::try_from(scaled).unwrap_or(u64::MAX)
+        }
+    }
 }
 
 /// Units per second of the timestamps of objects, whatever their track counts in.
@@ -539,6 +553,17 @@ mod tests {
             assert!(parser.push(Bytes::from(first.clone()), 0).is_ok());
             let pushed = parser.push(Bytes::copy_from_slice(&second), 0);
             assert_eq!(pushed.is_ok(), is_valid, "{first:?} {second:?}");
+        }
+    }
+
+    #[test]
+    fn timestamps_are_converted_the_same_by_each_way() {
+        for timestamp in [0, 1, 90_001, 1 << 40, 1 << 62, u64::MAX] {
+            for timescale in [0, 1, 1000, 48_000, OBJECT_TIMESCALE, 1 << 62, u64::MAX] {
+                let wide = u128::from(timestamp) * u128::from(OBJECT_TIMESCALE) / u128::from(timescale.max(1));
+                let right = u64::try_from(wide).unwrap_or(u64::MAX);
+                assert_eq!(rescaled(timestamp, timescale), right, "{timestamp} {timescale}");
+            }
         }
     }
 

@@ -199,24 +199,25 @@ impl CountedTrack {
         let Some(newest) = self.newest else {
             return self.newest = Some(sequence);
         };
-        self.broadcast.change(|counts| match sequence.0.checked_sub(newest.0) {
-            None => counts.missing = counts.missing.saturating_sub(1),
-            // So many at once are another count, not a loss.
-            Some(step) if step > GAP_MAX => {}
-            Some(step) => {
-                counts.missing = counts.missing.saturating_add(step.saturating_sub(1));
-                if step > PAUSE_MIN {
-                    counts.paused = counts.paused.saturating_add(step - 1);
+        let next_after = before.filter(|_| sequence.0 == newest.0.wrapping_add(1));
+        let uneven_us = next_after.map(|before| self.pace.step(now.saturating_duration_since(before)));
+        self.broadcast.change(|counts| {
+            match sequence.0.checked_sub(newest.0) {
+                None => counts.missing = counts.missing.saturating_sub(1),
+                // So many at once are another count, not a loss.
+                Some(step) if step > GAP_MAX => {}
+                Some(step) => {
+                    counts.missing = counts.missing.saturating_add(step.saturating_sub(1));
+                    if step > PAUSE_MIN {
+                        counts.paused = counts.paused.saturating_add(step - 1);
+                    }
                 }
             }
-        });
-        if let Some(before) = before.filter(|_| sequence.0 == newest.0.wrapping_add(1)) {
-            let uneven_us = self.pace.step(now.saturating_duration_since(before));
-            self.broadcast.change(|counts| {
+            if let Some(uneven_us) = uneven_us {
                 counts.steps += 1;
                 counts.unevenness_us = counts.unevenness_us.saturating_add(uneven_us);
-            });
-        }
+            }
+        });
         self.newest = Some(newest.max(sequence));
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_skiplist::SkipMap;
+use crossbeam_skiplist::map::Entry as SkipEntry;
 
 use moqswitch_proto::wire::{Advertisement, BroadcastPath, HopId};
 use ring::hmac;
@@ -194,7 +195,6 @@ impl AnnounceTable {
         let is_forwarded = link.is_peer && advertisement.hops.len() > 1;
         let received = self.received.fetch_add(1, Ordering::Relaxed);
         let continued = old.as_ref().filter(|old| is_same_content(old, &advertisement));
-        let others = if old.is_none() { self.entries(path) } else { Vec::new() };
         let mut entry = Entry {
             source,
             share,
@@ -215,13 +215,19 @@ impl AnnounceTable {
             advertisement: Arc::new(advertisement),
             received,
         };
-        // Who comes back by another session has its turn, not a new one.
-        let is_earlier = |other: &&Entry| other.is_superseded_by(&entry) || entry.has_come_from(other);
-        let earlier = others.iter().filter(is_earlier);
-        let since = earlier.map(|other| other.since).fold(entry.since, u64::min);
-        entry.since = since;
+        let mut is_contested = false;
+        if old.is_none() {
+            let mut since = entry.since;
+            self.visit(path, |other| {
+                // Who comes back by another session has its turn, not a new one.
+                if other.is_superseded_by(&entry) || entry.has_come_from(other) {
+                    since = since.min(other.since);
+                }
+                is_contested |= other.is_rival_of(&entry);
+            });
+            entry.since = since;
+        }
         entry.precedence = self.precedence_of(&entry);
-        let is_contested = others.iter().any(|other| other.is_rival_of(&entry));
         // The new one first: readers never find the source without any.
         self.entries.insert((path.clone(), source, received), entry);
         if let Some(old) = old {
@@ -329,18 +335,22 @@ impl AnnounceTable {
 
     /// What the sources of one path advertise.
     pub fn entries(&self, path: &BroadcastPath) -> Vec<Entry> {
-        let mut entries: Vec<Entry> = Vec::new();
-        for entry in self.entries.range((path.clone(), SOURCE_MIN, 0)..) {
-            if entry.key().0 != *path {
-                break;
-            }
-            let entry = entry.value().clone();
-            match entries.last_mut() {
-                Some(last) if last.source == entry.source => *last = entry,
-                _ => entries.push(entry),
+        let mut entries = Vec::new();
+        self.visit(path, |entry| entries.push(entry.clone()));
+        entries
+    }
+
+    /// Looks at what each source of one path advertises.
+    fn visit(&self, path: &BroadcastPath, mut look: impl FnMut(&Entry)) {
+        let from_path = self.entries.range((path.clone(), SOURCE_MIN, 0)..);
+        let mut of_path = from_path.take_while(|entry| entry.key().0 == *path).peekable();
+        while let Some(entry) = of_path.next() {
+            // Of two of one source the later counts.
+            let is_last = |next: &SkipEntry<'_, Key, Entry>| next.value().source != entry.value().source;
+            if of_path.peek().is_none_or(is_last) {
+                look(entry.value());
             }
         }
-        entries
     }
 
     /// What there is of one path, the chosen first, and why it is that for whoever asks and is not one of its hops.

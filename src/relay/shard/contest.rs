@@ -29,7 +29,7 @@ struct Watched {
     /// Packets that had come when this was last looked at, and when there were more than before.
     packets: usize,
     heard: Instant,
-    /// What it publishes and others do too: no more than it has announced.
+    /// What it publishes and others do too: no more than it has in the table.
     paths: FxHashSet<BroadcastPath>,
 }
 
@@ -42,7 +42,17 @@ impl Contests {
         self.refused.push_back((now, peer));
     }
 
-    fn unwatch(&mut self, peer: PeerKey, path: &BroadcastPath) {
+    /// The session of which so many packets have come is to be there for a path.
+    fn watch(&mut self, peer: PeerKey, path: &BroadcastPath, packets: usize, now: Instant) {
+        let watched = self.by_session.entry(peer).or_insert_with(|| Watched {
+            packets,
+            heard: now,
+            paths: FxHashSet::default(),
+        });
+        watched.paths.insert(path.clone());
+    }
+
+    pub(super) fn unwatch(&mut self, peer: PeerKey, path: &BroadcastPath) {
         if let Some(watched) = self.by_session.get_mut(&peer) {
             watched.paths.remove(path);
             if watched.paths.is_empty() {
@@ -118,8 +128,8 @@ impl Shard {
         self.statistics.sessions.contested += 1;
         let address = self.address_of(peer);
         if let Some(suppressed) = self.notices.allow(self.now) {
-            let shown: String = path.as_str().chars().take(PATH_LOGGED_MAX).collect();
-            tracing::info!(peer = %address, path = %escaped(&shown), suppressed, "somebody else publishes this already");
+            let path = shown(path, PATH_LOGGED_MAX);
+            tracing::info!(peer = %address, path, suppressed, "somebody else publishes this already");
         }
         let path = path.clone();
         self.report(|session| FeedEvent::Contested { session, path }, peer);
@@ -136,10 +146,8 @@ impl Shard {
         if entries.iter().filter(|entry| !entry.is_forwarded).count() < 2
             && !entries.iter().filter(is_ours).any(is_followed)
         {
-            if let Some(alone) = entries
-                .iter()
-                .find(is_ours)
-                .filter(|_| !self.contests.by_session.is_empty())
+            if !self.contests.by_session.is_empty()
+                && let Some(alone) = entries.iter().find(is_ours)
             {
                 self.contests.unwatch(alone.source.peer, path);
             }
@@ -172,11 +180,13 @@ impl Shard {
         for peer in watched {
             self.watch(peer, path);
         }
+        // Their tracks go on by the other session, if the content is the same. All first: a change looks at holders again.
+        let mut is_changed = false;
         for source in superseded {
-            // Its tracks go on by the other session, if the content is the same.
-            if self.table.drain(path, source) {
-                self.changed_here(path);
-            }
+            is_changed |= self.table.drain(path, source);
+        }
+        if is_changed {
+            self.changed_here(path);
         }
     }
 
@@ -189,13 +199,7 @@ impl Shard {
         let (false, Some(packets)) = (is_link(peer), packets) else {
             return;
         };
-        let now = self.now;
-        let watched = self.contests.by_session.entry(peer).or_insert_with(|| Watched {
-            packets,
-            heard: now,
-            paths: FxHashSet::default(),
-        });
-        watched.paths.insert(path.clone());
+        self.contests.watch(peer, path, packets, self.now);
     }
 
     /// Asks those whose names others want for a sign of life. Who gives none loses them.
@@ -209,6 +213,7 @@ impl Shard {
             if packets != watched.packets {
                 watched.packets = packets;
                 watched.heard = self.now;
+                continue;
             }
             let silence = self.now.saturating_duration_since(watched.heard);
             if silence >= HOLDER_SILENCE_MAX {
@@ -266,7 +271,17 @@ impl Shard {
             let Some(state) = self.peers.get_mut(&peer) else {
                 continue;
             };
-            let Some(path) = state.refused.take() else { continue };
+            state.is_refusal_queued = false;
+            let Some((refused, path)) = state.refused.take() else {
+                continue;
+            };
+            // Since then it had found something, and has lost that: its time begins anew.
+            if self.now.saturating_duration_since(refused) < REFUSED_AFTER {
+                state.refused = Some((refused, path));
+                state.is_refusal_queued = true;
+                self.contests.note_refused(peer, self.now);
+                continue;
+            }
             let is_idle = state.published.is_empty()
                 && state.unpublished.is_empty()
                 && state.pace.is_empty()
@@ -275,12 +290,17 @@ impl Shard {
             if is_neighbour || !is_idle || state.session.is_closed() {
                 continue;
             }
-            let shown: String = path.as_str().chars().take(PATH_TOLD_MAX).collect();
-            let reason = format!("may not publish {}", escaped(&shown));
+            let reason = format!("may not publish {}", shown(&path, PATH_TOLD_MAX));
             state.session.close(session_error::UNAUTHORIZED, &reason);
             self.transmit(peer);
         }
     }
+}
+
+/// As much of a path as is to be read, without what a terminal would take for something else.
+pub(super) fn shown(path: &BroadcastPath, characters_max: usize) -> String {
+    let cut: String = path.as_str().chars().take(characters_max).collect();
+    escaped(&cut).to_string()
 }
 
 /// A silence after which who holds a name loses it, if others publish it.
@@ -290,7 +310,32 @@ const HOLDER_SILENCE_MAX: Duration = Duration::from_secs(2);
 const REFUSED_AFTER: Duration = Duration::from_secs(2);
 
 /// Characters of a path that are logged.
-const PATH_LOGGED_MAX: usize = 256;
+pub(super) const PATH_LOGGED_MAX: usize = 256;
 
 /// Characters of a path that a close reason has.
 const PATH_TOLD_MAX: usize = 96;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_back_is_watched_no_more() {
+        let now = Instant::now();
+        let mut contests = Contests::default();
+        let peer = PeerKey {
+            index: 0,
+            generation: 1,
+        };
+        let kept = BroadcastPath::new("call/kept");
+        contests.watch(peer, &kept, 0, now);
+        for number in 0..1000 {
+            let path = BroadcastPath::new(&format!("call/{number}"));
+            contests.watch(peer, &path, 0, now);
+            assert_eq!(contests.by_session[&peer].paths.len(), 2);
+            contests.unwatch(peer, &path);
+        }
+        contests.unwatch(peer, &kept);
+        assert!(contests.by_session.is_empty());
+    }
+}

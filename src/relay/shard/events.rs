@@ -291,14 +291,11 @@ impl Shard {
         if self.drain_link(peer) {
             return;
         }
-        let source = self.session_of(peer);
         let Some(state) = self.peers.get_mut(&peer) else { return };
         state.pace.clear();
         state.unpublished.clear();
         for path in std::mem::take(&mut state.published) {
-            self.table.remove(&path, source);
-            self.changed_here(&path);
-            self.report(|session| FeedEvent::Ended { session, path }, peer);
+            self.withdraw(peer, path);
         }
     }
 

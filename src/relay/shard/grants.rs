@@ -232,9 +232,7 @@ impl Shard {
             .collect();
         for path in revoked {
             self.statistics.drops.add(DropCause::Unauthorized, 1);
-            self.table.remove(&path, source);
-            self.changed_here(&path);
-            self.report(|session| FeedEvent::Ended { session, path }, peer);
+            self.withdraw(peer, path);
         }
         self.tracks
             .handle_revoked(source, |path| grant.may_publish(path.as_str()));

@@ -20,7 +20,6 @@ use crate::quic::{Client, QuicError, ServerCertificate, Trust, WebDial};
 use crate::routing::{Link, PeerKey};
 
 use super::carrier::carrier;
-use super::feed::FeedEvent;
 use super::link::is_link;
 use super::peer::{Basis, Entry, Peer, connection_key, peer_key};
 use super::service::DEFAULT_COST;
@@ -501,13 +500,9 @@ impl Shard {
             );
         }
         // What it said before of the same path does not hold either.
-        let source = self.session_of(peer);
         let Some(state) = self.peers.get_mut(&peer) else { return };
         if state.published.remove(full) {
-            self.table.remove(full, source);
-            self.changed_here(full);
-            let path = full.clone();
-            self.report(|session| FeedEvent::Ended { session, path }, peer);
+            self.withdraw(peer, full.clone());
         }
     }
 }

@@ -47,8 +47,10 @@ pub(super) struct Peer {
     pub(super) is_hop_declared: bool,
     /// A number for the token, certificate or device by which it was let in.
     pub(super) credential: Option<u64>,
-    /// The first broadcast that it announced and may not publish, until it has been told.
-    pub(super) refused: Option<BroadcastPath>,
+    /// The first broadcast that it announced and may not publish, and when, until it has been told.
+    pub(super) refused: Option<(Instant, BroadcastPath)>,
+    /// It is among those that may have to be told.
+    pub(super) is_refusal_queued: bool,
     /// What subscribing from this peer costs (draft, "Cost Parameter").
     pub(super) link_cost: u64,
     /// When its session began.

@@ -7,12 +7,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use moqswitch_proto::wire::{Advertisement, BroadcastPath, ErrorCode, escaped, session_error};
+use moqswitch_proto::wire::{Advertisement, BroadcastPath, ErrorCode, session_error};
 use rustc_hash::FxHashMap;
 
 use crate::ratelimit::{Bucket, prefix};
 use crate::routing::{Holder, Link, PeerKey, TableFull};
 
+use super::contest::{PATH_LOGGED_MAX, shown};
 use super::feed::FeedEvent;
 use super::statistics::DropCause;
 use super::worker::Shard;
@@ -131,7 +132,6 @@ impl Shard {
     }
 
     pub(super) fn unpublish(&mut self, peer: PeerKey, path: &BroadcastPath) {
-        let source = self.session_of(peer);
         let Some(state) = self.peers.get_mut(&peer) else { return };
         let full = state.root.join(path);
         state.pace.forget(&full);
@@ -139,9 +139,16 @@ impl Shard {
         if !state.published.remove(&full) {
             return;
         }
-        self.table.remove(&full, source);
-        self.changed_here(&full);
-        self.report(|session| FeedEvent::Ended { session, path: full }, peer);
+        self.withdraw(peer, full);
+    }
+
+    /// A session publishes no more what it had in the table: others find it elsewhere, and it holds the name no longer.
+    pub(super) fn withdraw(&mut self, peer: PeerKey, path: BroadcastPath) {
+        let source = self.session_of(peer);
+        self.table.remove(&path, source);
+        self.contests.unwatch(peer, &path);
+        self.changed_here(&path);
+        self.report(|session| FeedEvent::Ended { session, path }, peer);
     }
 
     /// Announcements whose turn has come.
@@ -228,13 +235,15 @@ impl Shard {
         if let Some(state) = self.peers.get_mut(&peer)
             && state.refused.is_none()
         {
-            state.refused = Some(path.clone());
-            self.contests.note_refused(peer, self.now);
+            state.refused = Some((self.now, path.clone()));
+            if !std::mem::replace(&mut state.is_refusal_queued, true) {
+                self.contests.note_refused(peer, self.now);
+            }
         }
         let address = self.address_of(peer);
         if let Some(suppressed) = self.notices.allow(self.now) {
-            let shown: String = path.as_str().chars().take(PATH_LOGGED_MAX).collect();
-            tracing::info!(peer = %address, path = %escaped(&shown), suppressed, "may not publish this");
+            let path = shown(path, PATH_LOGGED_MAX);
+            tracing::info!(peer = %address, path, suppressed, "may not publish this");
         }
     }
 }
@@ -259,9 +268,6 @@ const WAITING_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The relay has no room, whoever asks.
 const TABLE_FULL_CODE: ErrorCode = session_error::INTERNAL;
-
-/// Characters of a path that are logged.
-const PATH_LOGGED_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {

@@ -492,6 +492,7 @@ fn begun(
         is_hop_declared: false,
         credential: None,
         refused: None,
+        is_refusal_queued: false,
         link_cost: DEFAULT_COST,
         opened: now,
         setup_deadline: now + SETUP_WAIT_MAX,

@@ -1,5 +1,7 @@
 //! What the shard counts, put together for the control thread.
 
+use crate::routing::TracksStatistics;
+
 use super::statistics::{
     ConnectionStatistics, DropCause, DropStatistics, LocalStatistics, MediaStatistics, NetworkStatistics, QueueKind,
     QueueSnapshot, SessionStatistics, ShardSnapshot, ShardStatistics,
@@ -13,7 +15,7 @@ impl Shard {
         let ring = self.ring.statistics();
         let tracks = self.tracks.statistics();
         let queues = self.queues();
-        let drops = self.drops(&queues);
+        let drops = self.drops(&queues, &tracks);
         let streams: usize = self.peers.values().map(|peer| peer.session.stats().streams).sum();
         let open = self.endpoint.connection_count() as u64;
         ShardSnapshot {
@@ -67,9 +69,8 @@ impl Shard {
     }
 
     /// Those that are counted elsewhere, too.
-    fn drops(&self, queues: &[QueueSnapshot]) -> DropStatistics {
+    fn drops(&self, queues: &[QueueSnapshot], tracks: &TracksStatistics) -> DropStatistics {
         let quic = self.endpoint.statistics();
-        let tracks = self.tracks.statistics();
         let mut drops = self.statistics.drops.clone();
         drops.add(DropCause::Expired, tracks.egress.expired);
         drops.add(DropCause::SlowSubscriber, tracks.egress.evicted);

@@ -6,9 +6,9 @@ use bytes::{Bytes, BytesMut};
 use crate::ietf::codes::{self, done_code, request_code};
 use crate::ietf::messages::fields::Fields;
 use crate::ietf::messages::{ObjectDatagram, Parameters, SubgroupHeader, TrackProperties, message};
-use crate::wire::chunk::OBJECT_TIMESCALE;
+use crate::wire::chunk::{OBJECT_TIMESCALE, converted};
 use crate::wire::{
-    Advertisement, BroadcastPath, DatagramHeader, ErrorCode, GroupHeader, StreamId, SubscribeId, SubscribeOk, TrackInfo,
+    Advertisement, BroadcastPath, DatagramHeader, ErrorCode, GroupHeader, StreamId, SubscribeOk, TrackInfo,
 };
 
 use super::Session;
@@ -62,8 +62,6 @@ impl Session {
         let Some(State::Subscribe {
             id,
             is_accepted: is_accepted @ false,
-            timescale,
-            is_foreign,
             ..
         }) = self.request_state(request)
         else {
@@ -74,8 +72,11 @@ impl Session {
             Some(bytes) => TrackProperties::decode(&mut Fields::new(bytes)).unwrap_or_default(),
             None => TrackProperties::of(ok.timescale, u8::MAX - ok.priority),
         };
-        *timescale = properties.timescale;
-        *is_foreign = said.is_some();
+        let id = *id;
+        if properties.timescale.is_some() {
+            self.downstream
+                .insert(id, properties.timescale.filter(|_| said.is_some()));
+        }
         let alias = id.0;
         let sent = self
             .outbox
@@ -157,28 +158,13 @@ impl Session {
 
     /// What stands before the payload of a datagram.
     pub fn datagram_header(&self, header: &DatagramHeader, out: &mut BytesMut) -> bool {
-        let timestamp = self.timescale_of(header.subscribe).map(|timescale| match timescale {
-            (timescale, true) => {
-                let scaled = u128::from(header.timestamp) * u128::from(timescale) / u128::from(OBJECT_TIMESCALE);
-                u64::try_from(scaled).unwrap_or(u64::MAX)
-            }
-            _ => header.timestamp,
+        let timescale = self.downstream.get(&header.subscribe);
+        let timestamp = timescale.map(|named| match *named {
+            Some(timescale) => converted(header.timestamp, OBJECT_TIMESCALE, timescale),
+            None => header.timestamp,
         });
         ObjectDatagram::put_whole(header.subscribe.0, header.sequence.0, timestamp, out);
         true
-    }
-
-    /// What was said of the timestamps of a subscription of the peer, and whether by another than us.
-    fn timescale_of(&self, subscription: SubscribeId) -> Option<(u64, bool)> {
-        let stream = self.downstream.get(&subscription)?;
-        match &self.requests.get(stream)?.state {
-            State::Subscribe {
-                timescale: Some(timescale),
-                is_foreign,
-                ..
-            } => Some((*timescale, *is_foreign)),
-            _ => None,
-        }
     }
 
     fn request_state(&mut self, request: StreamId) -> Option<&mut State> {

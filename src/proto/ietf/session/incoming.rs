@@ -108,7 +108,7 @@ impl Session {
             Some(Incoming::Padding) => self.keep_padding(stream, fin),
             Some(Incoming::Unbound { header, mut bytes, .. }) => {
                 self.buffered_bytes -= bytes.len();
-                self.unbound -= 1;
+                self.unbound.retain(|unbound| *unbound != stream);
                 bytes.extend_from_slice(&data);
                 self.hold_unbound(stream, header, bytes, fin);
             }
@@ -130,7 +130,7 @@ impl Session {
             Some(Incoming::Header(bytes) | Incoming::Beginning { bytes, .. }) => self.buffered_bytes -= bytes.len(),
             Some(Incoming::Unbound { bytes, .. }) => {
                 self.buffered_bytes -= bytes.len();
-                self.unbound -= 1;
+                self.unbound.retain(|unbound| *unbound != stream);
             }
             Some(Incoming::Padding) => {}
             Some(Incoming::Group(group)) => {
@@ -144,22 +144,13 @@ impl Session {
 
     /// An alias is known from here on: groups that waited for it go on.
     pub(super) fn release_unbound(&mut self, alias: u64) {
-        if self.unbound == 0 {
-            return;
-        }
-        let is_released =
-            |incoming: &Incoming| matches!(incoming, Incoming::Unbound { header, .. } if header.alias == alias);
-        let mut streams: Vec<StreamId> = self
-            .incoming
-            .iter()
-            .filter(|(_, incoming)| is_released(incoming))
-            .map(|(stream, _)| *stream)
-            .collect();
+        let incoming = &self.incoming;
+        let is_released = |stream: &mut StreamId| matches!(incoming.get(stream), Some(Incoming::Unbound { header, .. }) if header.alias == alias);
+        let mut streams: Vec<StreamId> = self.unbound.extract_if(.., is_released).collect();
         streams.sort_unstable();
         for stream in streams {
             if let Some(Incoming::Unbound { header, bytes, fin }) = self.incoming.remove(&stream) {
                 self.buffered_bytes -= bytes.len();
-                self.unbound -= 1;
                 self.route_group(stream, header, bytes.freeze(), fin);
             }
         }
@@ -222,10 +213,10 @@ impl Session {
     }
 
     fn hold_unbound(&mut self, stream: StreamId, header: SubgroupHeader, bytes: BytesMut, fin: bool) {
-        if self.unbound >= UNBOUND_STREAMS_MAX || bytes.len() > UNBOUND_BYTES_MAX {
+        if self.unbound.len() >= UNBOUND_STREAMS_MAX || bytes.len() > UNBOUND_BYTES_MAX {
             return self.refuse_group(stream);
         }
-        self.unbound += 1;
+        self.unbound.push(stream);
         self.buffered_bytes += bytes.len();
         self.incoming.insert(stream, Incoming::Unbound { header, bytes, fin });
     }

@@ -65,15 +65,17 @@ pub struct Session {
     /// Two-way streams of the peer.
     requests: FxHashMap<StreamId, Request>,
     counts: RequestCounts,
-    /// The streams of the peer's subscriptions.
-    downstream: FxHashMap<SubscribeId, StreamId>,
+    /// Subscriptions of the peer that were told of timestamps: the units per second that their publisher named, if it speaks
+    /// moq-transport as well.
+    downstream: FxHashMap<SubscribeId, Option<u64>>,
     /// Requests that wait for the peer's SETUP, in order.
     held: VecDeque<StreamId>,
     /// Two-way streams of ours.
     opened: FxHashMap<StreamId, Opened>,
     /// One-way streams of the peer.
     incoming: FxHashMap<StreamId, Incoming>,
-    unbound: usize,
+    /// Those that wait for a track alias: at most [`UNBOUND_STREAMS_MAX`](super::limits::UNBOUND_STREAMS_MAX).
+    unbound: Vec<StreamId>,
     subscriptions: Subscriptions,
     tracks: Tracks,
     /// Tracks that the peer publishes by PUBLISH, and the streams of those.
@@ -115,7 +117,7 @@ impl Session {
             held: VecDeque::new(),
             opened: FxHashMap::default(),
             incoming: FxHashMap::default(),
-            unbound: 0,
+            unbound: Vec::new(),
             subscriptions: Subscriptions::default(),
             tracks: Tracks::default(),
             published: FxHashMap::default(),
@@ -308,7 +310,7 @@ impl Session {
         self.held.clear();
         self.opened.clear();
         self.incoming.clear();
-        self.unbound = 0;
+        self.unbound.clear();
         self.subscriptions.clear();
         self.tracks = Tracks::default();
         self.published.clear();
@@ -317,6 +319,9 @@ impl Session {
         self.outbox.close(code, reason);
     }
 }
+
+/// Of subscriptions and of tracks that name none (sections 9.2.7 and 12.4).
+const PRIORITY_DEFAULT: u8 = 128;
 
 /// Bits of a stream id that say opener and direction, below its ordinal.
 const STREAM_ID_INDEX_SHIFT: u32 = 2;

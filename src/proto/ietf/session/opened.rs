@@ -9,8 +9,8 @@ use crate::session::partial::Input;
 use crate::session::{AnnouncementEvent, AnswerEvent};
 use crate::wire::{BroadcastPath, ErrorCode, StreamId, SubscribeId, SubscribeOk, stream_error};
 
-use super::Session;
 use super::tracks::Track;
+use super::{PRIORITY_DEFAULT, Session};
 
 #[derive(Debug)]
 pub(super) struct Opened {
@@ -244,6 +244,3 @@ fn named(prefix: &BroadcastPath, suffix: Namespace) -> Option<(BroadcastPath, Br
     let path = prefix.join(&suffix);
     path.is_within_limits().then_some((suffix, path))
 }
-
-/// Section 12.4.
-const PRIORITY_DEFAULT: u8 = 128;

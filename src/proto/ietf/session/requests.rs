@@ -20,8 +20,8 @@ use crate::wire::{
     SubscribeUpdate, TrackName, TrackRequest, stream_error,
 };
 
-use super::Session;
 use super::tracks::Track;
+use super::{PRIORITY_DEFAULT, Session};
 
 #[derive(Debug)]
 pub(super) struct Request {
@@ -41,10 +41,6 @@ pub(super) enum State {
         id: SubscribeId,
         is_accepted: bool,
         parameters: Box<Parameters>,
-        /// What its objects' timestamps are said to count.
-        timescale: Option<u64>,
-        /// Its publisher speaks moq-transport as well, and named its timescale.
-        is_foreign: bool,
     },
     TrackStatus,
     PublishNamespace(BroadcastPath),
@@ -65,7 +61,8 @@ pub(super) enum State {
 #[derive(Debug, Default)]
 pub(super) struct RequestCounts {
     subscriptions: usize,
-    prefixes: usize,
+    /// What those for namespaces ask for: at most `announce_requests_max`.
+    prefixes: Vec<BroadcastPath>,
     statuses: usize,
 }
 
@@ -257,7 +254,6 @@ impl Session {
         }
         self.counts.subscriptions += 1;
         let id = SubscribeId(id);
-        self.downstream.insert(id, stream);
         let preferences = preferences(&parameters);
         let message = Subscribe {
             id,
@@ -277,8 +273,6 @@ impl Session {
             id,
             is_accepted: false,
             parameters: Box::new(parameters),
-            timescale: None,
-            is_foreign: false,
         })
     }
 
@@ -357,19 +351,16 @@ impl Session {
     }
 
     fn begin_subscribe_namespace(&mut self, stream: StreamId, prefix: Namespace) -> Result<State, Refusal> {
-        if self.counts.prefixes >= self.config.limits.announce_requests_max {
+        if self.counts.prefixes.len() >= self.config.limits.announce_requests_max {
             return Err((request_code::EXCESSIVE_LOAD, "too many requests"));
         }
         let prefix = prefix.path.ok_or(UNMAPPABLE)?;
         // Section 9.17: no two whose namespaces could be the same.
-        let overlaps = |request: &Request| match &request.state {
-            State::SubscribeNamespace { prefix: other, .. } => prefix.is_under(other) || other.is_under(&prefix),
-            _ => false,
-        };
-        if self.requests.values().any(overlaps) {
+        let overlaps = |other: &BroadcastPath| prefix.is_under(other) || other.is_under(&prefix);
+        if self.counts.prefixes.iter().any(overlaps) {
             return Err((request_code::PREFIX_OVERLAP, "prefix of another request"));
         }
-        self.counts.prefixes += 1;
+        self.counts.prefixes.push(prefix.clone());
         let message = AnnounceRequest {
             prefix: prefix.clone(),
             exclude_hop: HopId::UNKNOWN,
@@ -515,7 +506,7 @@ impl Session {
                 self.counts.subscriptions -= 1;
                 self.downstream.remove(id);
             }
-            State::SubscribeNamespace { .. } => self.counts.prefixes -= 1,
+            State::SubscribeNamespace { prefix, .. } => self.counts.prefixes.retain(|live| live != prefix),
             State::TrackStatus => self.counts.statuses -= 1,
             _ => {}
         }
@@ -570,8 +561,5 @@ fn preferences(parameters: &Parameters) -> SubscribeUpdate {
 
 /// Why a request is refused.
 type Refusal = (u64, &'static str);
-
-/// Section 9.2.7.
-const PRIORITY_DEFAULT: u8 = 128;
 
 const UNMAPPABLE: Refusal = (request_code::DOES_NOT_EXIST, "name that is not text, or too long");
