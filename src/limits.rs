@@ -346,6 +346,15 @@ pub const HANDSET_FAREWELL: Duration = Duration::from_millis(300);
 /// What the client of NATS tells of itself and waits to be looked at. With more it waits.
 pub const STORE_EVENTS_MAX: usize = 64;
 
+/// What waits to be written to a server of NATS. With more, what is said to other machines waits before it.
+pub const STORE_COMMANDS_MAX: usize = 2048;
+
+/// Messages of one subscription that wait to be heard. One more is lost, and asked for again.
+pub const STORE_HEARD_MAX: usize = moqswitch_signalling::limits::NODE_MESSAGES_IN_MAX;
+
+/// How often it is looked whether a server of NATS is there, beside what the client tells of it.
+pub const STORE_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
 /// For a connection to a server of NATS.
 pub const STORE_CONNECT_MAX: Duration = Duration::from_secs(2);
 

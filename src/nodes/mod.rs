@@ -7,13 +7,18 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
+use async_nats::connection::State;
 use async_nats::{Client, ConnectOptions, Event, ServerAddr, Subscriber};
 use futures_util::StreamExt;
 use moqswitch_signalling::{FromEngine, NodeEngine, NodeName, NodeSettings, NodeTimes, ToEngine, node_link};
 use tokio::sync::mpsc;
+use tokio::time::{self, MissedTickBehavior};
 
 use crate::config::StoreConfig;
-use crate::limits::{NODES_FAREWELL, STORE_CONNECT_MAX, STORE_EVENTS_MAX, STORE_PING_INTERVAL, STORE_RETRY_MAX};
+use crate::limits::{
+    NODES_FAREWELL, STORE_COMMANDS_MAX, STORE_CONNECT_MAX, STORE_EVENTS_MAX, STORE_HEARD_MAX, STORE_LOOK_INTERVAL,
+    STORE_PING_INTERVAL, STORE_RETRY_MAX,
+};
 
 /// The thread that has the client. It ends when nobody has anything to say any more.
 pub(crate) struct StoreThread {
@@ -63,6 +68,8 @@ impl StoreThread {
 
 fn options(config: &StoreConfig) -> anyhow::Result<ConnectOptions> {
     let mut options = ConnectOptions::new()
+        .client_capacity(STORE_COMMANDS_MAX)
+        .subscription_capacity(STORE_HEARD_MAX)
         .name(format!("moqswitch {}", config.node))
         .no_echo()
         .retry_on_initial_connect()
@@ -90,12 +97,12 @@ async fn serve(
     node: &NodeName,
     engine: NodeEngine,
 ) -> anyhow::Result<()> {
-    let (tell, mut events) = mpsc::channel(STORE_EVENTS_MAX);
+    let (teller, mut events) = mpsc::channel(STORE_EVENTS_MAX);
     let options = options.event_callback(move |event| {
-        let tell = tell.clone();
+        let teller = teller.clone();
         async move {
             // Those that matter wait for room; the client goes on meanwhile.
-            let _ = tell.send(event).await;
+            let _ = teller.send(event).await;
         }
     });
     let client = options.connect(servers).await.context("cluster.store.servers")?;
@@ -103,52 +110,76 @@ async fn serve(
         all: client.subscribe(to_all(subject)).await?,
         own: client.subscribe(to_one(subject, node)).await?,
     };
-    let NodeEngine { heard, mut said } = engine;
+    let NodeEngine { heard, said } = engine;
+    // Each goes on while the other waits: publishing does, as long as the server is away.
+    tokio::select! {
+        error = hear(&client, &mut events, &mut subscriptions, &heard) => Err(error),
+        () = tell(&client, subject, said) => Ok(()),
+    }
+}
+
+/// Passes on what others say, and whether they can be heard. Why it has ended.
+async fn hear(
+    client: &Client,
+    events: &mut mpsc::Receiver<Event>,
+    subscriptions: &mut Subscriptions,
+    heard: &mpsc::Sender<FromEngine>,
+) -> anyhow::Error {
     let mut is_up = false;
-    let mut lost: u64 = 0;
+    let mut look = time::interval(STORE_LOOK_INTERVAL);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut lost, mut complaints): (u64, u64) = (0, 0);
     loop {
+        let mut was_cut = false;
         tokio::select! {
-            event = events.recv() => {
-                let Some(event) = event else { anyhow::bail!("the client has ended") };
-                let told = match event {
-                    Event::Connected => Some(true),
-                    Event::Disconnected | Event::Closed => Some(false),
-                    other => {
-                        complain(&other);
-                        None
-                    }
-                };
-                if let Some(told) = told && told != is_up {
-                    is_up = told;
-                    let told = if told { FromEngine::Up } else { FromEngine::Down };
-                    // It may not be lost.
-                    if heard.send(told).await.is_err() {
-                        return Ok(());
-                    }
+            event = events.recv() => match event {
+                // It may be there again already.
+                Some(Event::Disconnected | Event::Closed) => was_cut = true,
+                Some(Event::Connected) => {}
+                Some(other) => {
+                    complaints += 1;
+                    complain(&other, complaints);
                 }
-            }
+                None => return anyhow::anyhow!("the client has ended"),
+            },
             message = subscriptions.next() => {
-                let Some(message) = message else { anyhow::bail!("the subscriptions have ended") };
+                let Some(message) = message else { return anyhow::anyhow!("the subscriptions have ended") };
                 if heard.try_send(FromEngine::Message(message)).is_err() {
                     lost += 1;
                     if lost.is_power_of_two() {
                         tracing::warn!(lost, "messages of other machines find no room");
                     }
                 }
+                continue;
             }
-            message = said.recv() => {
-                let Some(ToEngine { to, message }) = message else {
-                    // Who has said all has ended.
-                    let _ = tokio::time::timeout(NODES_FAREWELL / 2, client.flush()).await;
-                    return Ok(());
-                };
-                // What is not carried now is missed, and asked for when it can be.
-                if is_up {
-                    publish(&client, subject, to.as_ref(), message).await;
-                }
+            // An event may have been left out.
+            _ = look.tick() => {}
+        }
+        let is_connected = client.connection_state() == State::Connected;
+        for told in [is_connected && !was_cut, is_connected] {
+            if told == is_up {
+                continue;
+            }
+            is_up = told;
+            let told = if told { FromEngine::Up } else { FromEngine::Down };
+            // It may not be lost.
+            if heard.send(told).await.is_err() {
+                // Nobody listens any more. What is said still is carried.
+                return std::future::pending().await;
             }
         }
     }
+}
+
+/// Carries what is said, until who says it has ended.
+async fn tell(client: &Client, subject: &str, mut said: mpsc::Receiver<ToEngine>) {
+    while let Some(ToEngine { to, message }) = said.recv().await {
+        // What is not carried now is missed, and asked for when it can be.
+        if client.connection_state() == State::Connected {
+            publish(client, subject, to.as_ref(), message).await;
+        }
+    }
+    let _ = time::timeout(NODES_FAREWELL / 2, client.flush()).await;
 }
 
 async fn publish(client: &Client, subject: &str, to: Option<&NodeName>, message: Vec<u8>) {
@@ -169,7 +200,11 @@ fn to_one(subject: &str, node: &NodeName) -> String {
     format!("{subject}.node.{node}")
 }
 
-fn complain(event: &Event) {
+/// A server can make it say so as often as it likes: not each is a line.
+fn complain(event: &Event, complaints: u64) {
+    if !complaints.is_power_of_two() {
+        return tracing::debug!(event = %event, complaints, "cluster.store");
+    }
     match event {
         Event::SlowConsumer(_) => tracing::warn!("messages of other machines come faster than they are taken"),
         Event::ServerError(error) => tracing::warn!(%error, "cluster.store: the server"),

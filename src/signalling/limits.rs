@@ -348,8 +348,11 @@ pub const NODE_MESSAGES_OUT_MAX: usize = 16_384;
 /// Bytes of a message between machines. A longer one is not sent, and counted.
 pub const NODE_MESSAGE_BYTES_MAX: usize = 768 * 1024;
 
-/// Devices, calls and legs in one message of a table.
+/// Devices, calls, legs and orders in one message. More of them are several messages.
 pub const NODE_PART_ENTRIES: usize = 64;
+
+/// Bytes of them in one message: what is beside them is short.
+pub const NODE_PART_BYTES_MAX: usize = NODE_MESSAGE_BYTES_MAX - 4096;
 
 /// Changes of a table that wait while the table comes. With more it is asked for again.
 pub const NODE_CHANGES_DELAYED_MAX: usize = 1024;

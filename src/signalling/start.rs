@@ -391,6 +391,10 @@ async fn hear_nodes(mut heard: mpsc::Receiver<FromEngine>, shared: Weak<Shared>)
         let Some(shared) = shared.upgrade() else { return };
         shared.exchange.borrow_mut().take_from_engine(message);
     }
+    // What carries them has ended.
+    if let Some(shared) = shared.upgrade() {
+        shared.exchange.borrow_mut().take_from_engine(FromEngine::Down);
+    }
 }
 
 /// Calls end, sockets are told why, records wait for their counters: for a moment.

@@ -48,7 +48,13 @@ impl Mail {
     /// What callers of a box hear. It waits for the disk.
     pub(super) fn greeting(&self, number: &Number) -> Sound {
         let own = self.boxes.greeting(number);
-        let of_all = || Sound::read(&fs::read(self.greeting.as_ref()?).ok()?).ok();
+        let of_all = || {
+            Some(
+                Sound::read(&fs::read(self.greeting.as_ref()?).ok()?)
+                    .ok()?
+                    .for_greeting(),
+            )
+        };
         own.or_else(of_all).unwrap_or_default()
     }
 

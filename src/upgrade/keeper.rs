@@ -59,9 +59,12 @@ pub(crate) struct Parts {
 /// The process that follows.
 struct Successor {
     child: Child,
-    said: Lines<BufReader<OwnedReadHalf>>,
+    said: Says,
     answers: OwnedWriteHalf,
 }
+
+/// Line after line.
+type Says = Lines<BufReader<OwnedReadHalf>>;
 
 /// What has become of this process after it was followed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -162,7 +165,13 @@ impl Keeper {
     }
 
     async fn answer(&mut self, mut asker: UnixStream, watched: &mut Vec<(usize, pipe::Receiver)>) -> Fate {
-        match self.hand_on(&mut asker).await {
+        // Anybody here can connect: who may not ask makes no line.
+        if let Err(error) = check(&mut asker).await {
+            tracing::debug!("a request for an upgrade is refused: {error:#}");
+            say(&mut asker, &format!("{FAILED}{error:#}; the process that ran goes on")).await;
+            return Fate::GoesOn;
+        }
+        match self.hand_on().await {
             Ok(successor) => {
                 let process = successor.child.id();
                 tracing::info!(
@@ -197,8 +206,7 @@ impl Keeper {
     }
 
     /// The process that follows, when it serves. If it comes to nothing it is ended, and all is as it was.
-    async fn hand_on(&mut self, asker: &mut UnixStream) -> anyhow::Result<Successor> {
-        check(asker).await?;
+    async fn hand_on(&mut self) -> anyhow::Result<Successor> {
         let mut successor = self.start()?;
         let ready = time::timeout(limits::UPGRADE_START_MAX, self.wait_until_ready(&mut successor));
         let outcome = match ready.await {
@@ -209,9 +217,7 @@ impl Keeper {
             )),
         };
         if outcome.is_err() {
-            // It may have ended by itself.
-            let _ = successor.child.kill();
-            let _ = successor.child.wait();
+            end(&mut successor.child);
         }
         outcome.map(|()| successor)
     }
@@ -226,7 +232,7 @@ impl Keeper {
         })?;
         let (ours, theirs) = StdUnixStream::pair()?;
         let (program, arguments) = &self.parts.program;
-        let child = Command::new(program)
+        let mut child = Command::new(program)
             .args(arguments)
             .env(VARIABLE, STANDARD_INPUT)
             // It would be for another process.
@@ -234,6 +240,19 @@ impl Keeper {
             .stdin(OwnedFd::from(theirs))
             .spawn()
             .with_context(|| format!("{} does not start", program.display()))?;
+        match self.hand_over(ours, generation) {
+            Ok((said, answers)) => Ok(Successor { child, said, answers }),
+            Err(error) => {
+                end(&mut child);
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives the process that follows what there is. What it says, and the way to answer.
+    fn hand_over(&self, ours: StdUnixStream, generation: usize) -> anyhow::Result<(Says, OwnedWriteHalf)> {
+        let own = self.succession.generation();
+        let lives = std::iter::once(own).chain(self.lives.iter().map(|(generation, _)| *generation));
         let (sockets, guard) = self.succession.descriptors()?;
         let listeners = &self.parts.listeners;
         let addresses = listeners
@@ -248,7 +267,7 @@ impl Keeper {
             version: VERSION,
             shards: self.succession.shards(),
             generation,
-            lives: lives().collect(),
+            lives: lives.collect(),
             listeners: addresses.collect::<std::io::Result<_>>()?,
             sockets: sockets.len(),
             has_guard: guard.is_some(),
@@ -265,11 +284,7 @@ impl Keeper {
         offer::send(&ours, &offer, &self.parts.keepsake, &descriptors).context("handing over")?;
         ours.set_nonblocking(true)?;
         let (said, answers) = UnixStream::from_std(ours)?.into_split();
-        Ok(Successor {
-            child,
-            said: BufReader::new(said).lines(),
-            answers,
-        })
+        Ok((BufReader::new(said).lines(), answers))
     }
 
     async fn wait_until_ready(&mut self, successor: &mut Successor) -> anyhow::Result<()> {
@@ -321,6 +336,8 @@ impl Keeper {
                 }
             }
         }
+        // It may have closed the link only: two that serve are too many.
+        let _ = successor.child.kill();
         let status = successor
             .child
             .wait()
@@ -343,11 +360,22 @@ impl Keeper {
         }
     }
 
+    /// All of them together have so long, and one that takes nothing keeps none of the others from it.
     async fn tell_shards(&self, command: impl Fn() -> ShardCommand) {
-        for port in &self.parts.state.shards {
-            while port.send(command()).is_err() {
-                time::sleep(limits::UPGRADE_RETRY_INTERVAL).await;
+        let deadline = Instant::now() + limits::UPGRADE_WORD_WAIT_MAX;
+        let mut left: Vec<_> = self.parts.state.shards.iter().collect();
+        loop {
+            left.retain(|port| port.send(command()).is_err());
+            if left.is_empty() {
+                return;
             }
+            if Instant::now() >= deadline {
+                return tracing::error!(
+                    shards = left.len(),
+                    "shards take no commands: their sessions are not told"
+                );
+            }
+            time::sleep(limits::UPGRADE_RETRY_INTERVAL).await;
         }
     }
 }
@@ -370,6 +398,12 @@ async fn check(asker: &mut UnixStream) -> anyhow::Result<()> {
     read.await.context("nothing was asked for")??;
     anyhow::ensure!(asked.starts_with(ASKED.as_bytes()), "something else was asked for");
     Ok(())
+}
+
+/// It may have ended by itself.
+fn end(child: &mut Child) {
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 async fn say(asker: &mut UnixStream, line: &str) {

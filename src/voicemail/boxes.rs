@@ -28,7 +28,7 @@ pub struct Settings {
     pub message_max: Duration,
     /// Messages of a box. A further one is refused.
     pub messages_max: usize,
-    /// Bytes of all messages. Beyond, none is taken.
+    /// Bytes of all messages and greetings. Beyond, no message is taken.
     pub bytes_max: u64,
 }
 
@@ -88,7 +88,7 @@ pub struct Boxes {
 #[derive(Debug, Default)]
 struct Known {
     tallies: BTreeMap<Number, Tally>,
-    /// Of the messages of each.
+    /// Of the messages of each, and of its greeting.
     bytes: BTreeMap<Number, u64>,
     /// Boxes of which something has changed, until it is asked for.
     changed: BTreeSet<Number>,
@@ -266,7 +266,8 @@ impl Boxes {
         }
         let directory = self.directory(number)?;
         make_directory(&directory)?;
-        Ok(write(&directory.join(GREETING), &sound.write()?)?)
+        write(&directory.join(GREETING), &sound.write()?)?;
+        Ok(self.count(number)?)
     }
 
     fn room(&self, number: &Number) -> Result<(), BoxError> {
@@ -284,10 +285,10 @@ impl Boxes {
     fn count(&self, number: &Number) -> io::Result<()> {
         let Some(name) = name_of(number) else { return Ok(()) };
         let directory = self.settings.directory.join(name);
-        let (mut tally, mut bytes) = (Tally::default(), 0);
+        let size = |name: &str| fs::metadata(directory.join(name)).map_or(0, |data| data.len());
+        let (mut tally, mut bytes) = (Tally::default(), size(GREETING));
         for id in names(&directory)? {
-            let data = fs::metadata(directory.join(format!("{id}.wav")));
-            bytes += data.map_or(0, |data| data.len());
+            bytes += size(&format!("{id}.wav"));
             match read_description(&directory, &id) {
                 Ok(message) if message.heard => tally.old += 1,
                 Ok(_) => tally.new += 1,

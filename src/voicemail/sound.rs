@@ -102,7 +102,8 @@ impl Sound {
     }
 
     /// Without what is behind the longest greeting.
-    pub(crate) fn for_greeting(mut self) -> Self {
+    #[must_use]
+    pub fn for_greeting(mut self) -> Self {
         let most = Rate::Hz8000.samples(1000) * usize::try_from(GREETING_MAX.as_secs()).unwrap_or(usize::MAX);
         self.0.truncate(most);
         self

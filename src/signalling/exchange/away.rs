@@ -1,5 +1,6 @@
 //! Devices here in calls of other machines: what they want goes there, and what they are told comes from there.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use moqswitch_calls::{
@@ -297,10 +298,11 @@ impl Exchange {
     /// All legs that devices here have in calls of another. What both do not agree on ends.
     pub(super) fn compare_legs(&mut self, from: &NodeName, legs: Vec<(SessionId, LegId, bool)>) {
         let Some(nodes) = &self.nodes else { return };
-        let known = nodes.legs_at(from);
-        let forgotten: Vec<LegId> = known
+        let told: BTreeSet<LegId> = legs.iter().map(|(_, leg, _)| *leg).collect();
+        let forgotten: Vec<LegId> = nodes
+            .legs_at(from)
             .into_iter()
-            .filter(|leg| !legs.iter().any(|(_, told, _)| told == leg))
+            .filter(|leg| !told.contains(leg))
             .collect();
         let unknown: Vec<LegId> = legs
             .into_iter()

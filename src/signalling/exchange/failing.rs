@@ -3,6 +3,7 @@
 //!
 //! Media does not notice. It is on other threads, and grants are told anew as they were.
 
+use std::collections::BTreeMap;
 use std::panic::resume_unwind;
 use std::time::Instant;
 
@@ -38,9 +39,15 @@ impl Exchange {
         self.refuse_all();
     }
 
-    /// Whoever asked for what failed is told so.
+    /// Whoever asked for what failed is told so. What another machine is to answer has not failed.
     fn refuse_all(&mut self) {
-        for asker in std::mem::take(&mut self.askers).into_values() {
+        let (kept, failed): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.askers).into_iter().partition(|(request, _)| {
+                let mut nodes = self.nodes.iter();
+                nodes.any(|nodes| nodes.awaited.contains_key(request))
+            });
+        self.askers = kept;
+        for asker in failed.into_values() {
             match asker {
                 Asker::Session {
                     session,

@@ -590,11 +590,8 @@ impl Exchange {
                 self.note_ended(record.call, &messages::call_record(record));
             }
             Report::CallRecord(record) => {
-                self.tally.record(record);
                 self.share_end(record.call, record.cause);
-                let told = messages::call_record(record);
-                self.note_ended(record.call, &told);
-                self.keep(&told);
+                self.file_record(record);
             }
             Report::Supervision { call, supervisor, mode } => {
                 let supervisor = supervisor.as_ref().map(|number| number.as_str().to_owned());

@@ -3,14 +3,13 @@
 use std::time::Instant;
 
 use moqswitch_calls::{
-    AgentState, CallId, CallRecord, CallView, Cause, DeviceKind, EndedBy, Event, LegRecord, LegState, Notice,
-    QualitySummary, RegisterEvent, Registration, SessionId, Text, Times, WatchEvent, limits,
+    CallId, CallRecord, CallView, Cause, DeviceKind, EndedBy, Event, LegRecord, LegState, Notice, QualitySummary,
+    RegisterEvent, Registration, SessionId, Text, Times, WatchEvent, limits,
 };
 use tokio::sync::mpsc;
 
 use super::{Asker, Exchange, draw, unix_ms};
 use crate::limits::NODE_REFRESH_INTERVAL;
-use crate::messages;
 use crate::nodes::{
     Body, Change, FromEngine, News, NodeName, NodeSettings, Nodes, OwnDevice, Remains, Shadow, SharedDevice,
 };
@@ -23,9 +22,7 @@ pub(super) enum Sharing {
         replaced: Option<SessionId>,
         was_lost: bool,
     },
-    Lost(SessionId),
-    Back(SessionId),
-    Agent(SessionId, AgentState),
+    Change(Change),
 }
 
 impl Exchange {
@@ -267,7 +264,7 @@ impl Exchange {
             legs: legs.collect(),
             legs_left_out: 0,
         };
-        self.keep(&messages::call_record(&record));
+        self.file_record(&record);
     }
 
     fn note_call_elsewhere(&mut self, call: CallId, view: Option<&CallView>) {
@@ -326,16 +323,18 @@ impl Exchange {
                 })
             }
             Event::Register(RegisterEvent::Lost { session }) if nodes.own.contains_key(session) => {
-                Some(Sharing::Lost(*session))
+                Some(Sharing::Change(Change::Lost(nodes.public(*session))))
             }
             Event::Register(RegisterEvent::Resume { session, .. }) if nodes.own.contains_key(session) => {
-                Some(Sharing::Back(*session))
+                Some(Sharing::Change(Change::Back(nodes.public(*session))))
             }
             Event::Watch {
                 session,
                 event: WatchEvent::Agent(state),
                 ..
-            } if nodes.own.contains_key(session) => Some(Sharing::Agent(*session, *state)),
+            } if nodes.own.contains_key(session) => {
+                Some(Sharing::Change(Change::Agent(nodes.public(*session), *state)))
+            }
             _ => None,
         }
     }
@@ -349,18 +348,7 @@ impl Exchange {
                 replaced,
                 was_lost,
             } => self.share_device(&registration, replaced, was_lost),
-            Sharing::Lost(session) => {
-                let session = nodes.public(session);
-                nodes.pending.push(Change::Lost(session));
-            }
-            Sharing::Back(session) => {
-                let session = nodes.public(session);
-                nodes.pending.push(Change::Back(session));
-            }
-            Sharing::Agent(session, state) => {
-                let session = nodes.public(session);
-                nodes.pending.push(Change::Agent(session, state));
-            }
+            Sharing::Change(change) => nodes.pending.push(change),
         }
     }
 
@@ -407,6 +395,7 @@ impl Exchange {
         nodes.insert_own(session, own);
         nodes.pending.push(Change::Device(Box::new(shared)));
         if replaced.is_some() {
+            self.tell_elsewhere(session);
             self.grant_again(session);
         }
     }
@@ -475,6 +464,7 @@ impl Exchange {
         let Some(nodes) = self.nodes.as_mut().filter(|nodes| nodes.beat_at <= now) else {
             return;
         };
+        let late = now.saturating_duration_since(nodes.beat_at);
         nodes.beat_at = now + nodes.times.beat;
         self.give_up_requests(now);
         let Some(nodes) = &mut self.nodes else { return };
@@ -483,6 +473,10 @@ impl Exchange {
         }
         nodes.say_beat();
         nodes.flush_facts();
+        // This machine was held up. What others said meanwhile still waits to be heard.
+        if late > nodes.times.silence / 2 {
+            nodes.peers.begin_anew(now);
+        }
         for (name, remains) in nodes.peers.silent(now, nodes.times.silence) {
             self.take_leave(&name, *remains);
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use moqswitch_calls::{AdminEvent, Event, Number, RegisterEvent, Reply, RequestId, SessionId};
+use moqswitch_calls::{AdminEvent, CallRecord, Event, Number, RegisterEvent, Reply, RequestId, SessionId};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
@@ -11,6 +11,7 @@ use super::line::Close;
 use super::session::Session;
 use super::{Asker, Exchange};
 use crate::access::{Guard, Users};
+use crate::messages;
 use crate::records::{Filter, Kept, Row, Search, Store, StoreCounts};
 
 impl Exchange {
@@ -105,6 +106,14 @@ impl Exchange {
     /// No record comes any more.
     pub(crate) fn take_store(&mut self) -> Option<Store> {
         self.store.take()
+    }
+
+    /// A call is over, and its record is written here.
+    pub(super) fn file_record(&mut self, record: &CallRecord) {
+        self.tally.record(record);
+        let told = messages::call_record(record);
+        self.note_ended(record.call, &told);
+        self.keep(&told);
     }
 
     /// A record is found, and told of, when the disk has it. What there is no room for is found all the same.

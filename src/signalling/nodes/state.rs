@@ -1,16 +1,20 @@
 //! What one machine holds of several: its own devices as others know them, theirs, and legs on both sides.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
 use std::time::Instant;
 
 use moqswitch_calls::{CallId, CallView, Codecs, Grants, LegId, Notice, RequestId, SessionId};
 use ring::digest;
+use serde::Serialize;
 
 use super::link::{FromEngine, NodeLink, NodeName, NodeSettings, NodeTimes, ToEngine};
 use super::message::{Body, Change, Envelope, FORM, Fact, Order, SharedDevice};
 use super::peers::Peers;
 use crate::figures::NodeFigures;
-use crate::limits::{NODE_COUNTED_MAX, NODE_FACTS_MAX, NODE_LEGS_MAX, NODE_MESSAGE_BYTES_MAX, NODE_PART_ENTRIES};
+use crate::limits::{
+    NODE_COUNTED_MAX, NODE_FACTS_MAX, NODE_LEGS_MAX, NODE_MESSAGE_BYTES_MAX, NODE_PART_BYTES_MAX, NODE_PART_ENTRIES,
+};
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -50,7 +54,8 @@ pub(crate) struct Nodes {
     /// Legs that are over, of which the counters are to come, with who wants them.
     counted: VecDeque<(LegId, NodeName)>,
     facts: BTreeMap<NodeName, Vec<Fact>>,
-    /// Which legs a device has in calls of others, by call; and who is in each call of others.
+    /// Which legs a device has in calls of others, by call; and who is in each call of others. Sessions are as others know
+    /// them: a device that comes back as another is the same.
     elsewhere: BTreeMap<SessionId, BTreeMap<CallId, bool>>,
     present: BTreeMap<CallId, Vec<SessionId>>,
     pub(crate) counts: NodeCounts,
@@ -65,6 +70,8 @@ pub(crate) struct NodeCounts {
     pub(crate) heard: u64,
     /// That could not be read, or came of too many.
     pub(crate) unread: u64,
+    /// Of these, those of another machine with the same name.
+    namesakes: u64,
     /// Times that others said something that was lost.
     pub(crate) missed: u64,
     /// Requests that nobody answered in time.
@@ -301,7 +308,11 @@ impl Nodes {
 
     /// The calls of others that a device is in.
     pub(crate) fn calls_of(&self, session: SessionId) -> impl Iterator<Item = &CallView> {
-        let calls = self.elsewhere.get(&session).into_iter().flat_map(BTreeMap::keys);
+        let calls = self
+            .elsewhere
+            .get(&self.public(session))
+            .into_iter()
+            .flat_map(BTreeMap::keys);
         calls.filter_map(|call| self.call(*call).map(|(_, view)| view))
     }
 
@@ -371,27 +382,17 @@ impl Nodes {
             self.say_orders(&node, answers, orders);
         }
         self.pending.extend(calls);
-        let mut pending = std::mem::take(&mut self.pending);
-        while !pending.is_empty() {
-            let rest = pending.split_off(pending.len().min(NODE_PART_ENTRIES));
+        for changes in parts(std::mem::take(&mut self.pending)) {
             self.version += 1;
-            let (version, changes) = (self.version, std::mem::replace(&mut pending, rest));
+            let version = self.version;
             self.say(None, Body::Changes { version, changes });
         }
     }
 
     /// In order, in as many messages as it takes: only notices with descriptions are long.
-    fn say_orders(&mut self, node: &NodeName, answers: Option<u64>, mut orders: Vec<Order>) {
-        while !orders.is_empty() {
-            let rest = orders.split_off(orders.len().min(ORDERS_PER_MESSAGE));
-            let orders_here = std::mem::replace(&mut orders, rest);
-            self.say(
-                Some(node),
-                Body::Told {
-                    answers,
-                    orders: orders_here,
-                },
-            );
+    fn say_orders(&mut self, node: &NodeName, answers: Option<u64>, orders: Vec<Order>) {
+        for orders in parts(orders) {
+            self.say(Some(node), Body::Told { answers, orders });
         }
     }
 
@@ -409,44 +410,23 @@ impl Nodes {
             };
             Change::Device(Box::new(shared))
         });
-        let mut changes: Vec<Change> = devices.chain(extras).chain(calls).collect();
+        let changes: Vec<Change> = devices.chain(extras).chain(calls).collect();
         let version = self.version;
-        for part in 0.. {
-            let rest = changes.split_off(changes.len().min(NODE_PART_ENTRIES));
-            let is_last = rest.is_empty();
-            let changes_here = std::mem::replace(&mut changes, rest);
-            self.say(
-                Some(node),
-                Body::Table {
-                    version,
-                    part,
-                    is_last,
-                    changes: changes_here,
-                },
-            );
-            if is_last {
-                return;
-            }
+        for (part, is_last, changes) in numbered_parts(changes) {
+            let table = Body::Table {
+                version,
+                part,
+                is_last,
+                changes,
+            };
+            self.say(Some(node), table);
         }
     }
 
     /// Tells one which legs its devices have here.
-    pub(crate) fn say_legs(&mut self, node: &NodeName, mut legs: Vec<(SessionId, LegId, bool)>) {
-        for part in 0.. {
-            let rest = legs.split_off(legs.len().min(NODE_PART_ENTRIES));
-            let is_last = rest.is_empty();
-            let legs_here = std::mem::replace(&mut legs, rest);
-            self.say(
-                Some(node),
-                Body::Legs {
-                    legs: legs_here,
-                    part,
-                    is_last,
-                },
-            );
-            if is_last {
-                return;
-            }
+    pub(crate) fn say_legs(&mut self, node: &NodeName, legs: Vec<(SessionId, LegId, bool)>) {
+        for (part, is_last, legs) in numbered_parts(legs) {
+            self.say(Some(node), Body::Legs { legs, part, is_last });
         }
     }
 
@@ -501,6 +481,9 @@ impl Nodes {
         if envelope.from == self.name {
             if envelope.run != self.run {
                 self.counts.unread += 1;
+                self.counts.namesakes += 1;
+            }
+            if envelope.run != self.run && self.counts.namesakes.is_power_of_two() {
                 tracing::error!(node = %self.name, "another machine has the same name: set `cluster.store.node`");
             }
             return None;
@@ -508,7 +491,7 @@ impl Nodes {
         Some(envelope)
     }
 
-    /// A call of another machine is like this now, or over. Who has other legs elsewhere than before.
+    /// A call of another machine is like this now, or over. Who has other legs elsewhere than before, as it is here.
     pub(crate) fn note_call(&mut self, id: CallId, call: Option<&CallView>) -> BTreeSet<SessionId> {
         let mut touched = BTreeSet::new();
         for session in self.present.remove(&id).unwrap_or_default() {
@@ -518,16 +501,15 @@ impl Nodes {
                     self.elsewhere.remove(&session);
                 }
             }
-            touched.insert(session);
+            touched.insert(self.local(session));
         }
         let Some(call) = call else { return touched };
         let mut present = Vec::new();
         for leg in &call.legs {
-            let session = self.local(leg.session);
             let is_called = leg.state != moqswitch_calls::LegState::Up && leg.role != moqswitch_calls::LegRole::Caller;
-            self.elsewhere.entry(session).or_default().insert(id, !is_called);
-            present.push(session);
-            touched.insert(session);
+            self.elsewhere.entry(leg.session).or_default().insert(id, !is_called);
+            present.push(leg.session);
+            touched.insert(self.local(leg.session));
         }
         self.present.insert(id, present);
         touched
@@ -535,7 +517,7 @@ impl Nodes {
 
     /// How many legs a device has in calls of others, and whether one is more than called.
     pub(crate) fn elsewhere(&self, session: SessionId) -> (u16, bool) {
-        let calls = self.elsewhere.get(&session);
+        let calls = self.elsewhere.get(&self.public(session));
         let legs = calls.map_or(0, BTreeMap::len);
         let is_busy = calls.is_some_and(|calls| calls.values().any(|is_busy| *is_busy));
         (u16::try_from(legs).unwrap_or(u16::MAX), is_busy)
@@ -565,5 +547,88 @@ pub(crate) fn leg_of_notice(notice: &Notice) -> Option<LegId> {
     }
 }
 
-/// With descriptions of 64 KiB they are within a message.
-const ORDERS_PER_MESSAGE: usize = 6;
+/// What is too much for one message, in order. What is too long alone is alone.
+fn parts<T: Serialize>(all: Vec<T>) -> Vec<Vec<T>> {
+    let (mut parts, mut part, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for one in all {
+        let weight = weight_of(&one);
+        if part.len() >= NODE_PART_ENTRIES || bytes + weight > NODE_PART_BYTES_MAX && !part.is_empty() {
+            parts.push(std::mem::take(&mut part));
+            bytes = 0;
+        }
+        bytes += weight;
+        part.push(one);
+    }
+    if !part.is_empty() {
+        parts.push(part);
+    }
+    parts
+}
+
+/// The same, each with its number and whether it is the last. Of nothing there is one, too.
+fn numbered_parts<T: Serialize>(all: Vec<T>) -> impl Iterator<Item = (u32, bool, Vec<T>)> {
+    let mut parts = parts(all);
+    if parts.is_empty() {
+        parts.push(Vec::new());
+    }
+    let count = parts.len();
+    parts
+        .into_iter()
+        .enumerate()
+        .map(move |(at, part)| (u32::try_from(at).unwrap_or(u32::MAX), at + 1 == count, part))
+}
+
+/// The bytes of it in a message, with the comma.
+fn weight_of(one: &impl Serialize) -> usize {
+    let mut weight = Weight(1);
+    // It is counted only: there is nothing that could fail but what cannot be said, which is found when it is.
+    let _ = serde_json::to_writer(&mut weight, one);
+    weight.0
+}
+
+/// Counts what is written.
+struct Weight(usize);
+
+impl io::Write for Weight {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = self.0.saturating_add(bytes.len());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_within_a_message_and_in_order() {
+        let long = "x".repeat(NODE_PART_BYTES_MAX / 3);
+        let all: Vec<String> = (0..7).map(|at| format!("{at}{long}")).collect();
+        let split = parts(all.clone());
+        assert_eq!(split.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 2, 1]);
+        assert!(
+            split
+                .iter()
+                .all(|part| serde_json::to_vec(part).unwrap().len() <= NODE_MESSAGE_BYTES_MAX)
+        );
+        assert_eq!(split.concat(), all);
+        // By count, too, and what is too long is alone.
+        let short: Vec<usize> = (0..NODE_PART_ENTRIES + 1).collect();
+        assert_eq!(
+            parts(short).iter().map(Vec::len).collect::<Vec<_>>(),
+            [NODE_PART_ENTRIES, 1]
+        );
+        let all = vec![String::new(), long.repeat(4), String::new()];
+        assert_eq!(parts(all).iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 1]);
+        let numbers = |count: usize| {
+            let numbered = numbered_parts(vec![0; count]).map(|(part, is_last, _)| (part, is_last));
+            numbered.collect::<Vec<_>>()
+        };
+        assert_eq!(numbers(0), [(0, true)]);
+        assert_eq!(numbers(NODE_PART_ENTRIES + 1), [(0, false), (1, true)]);
+    }
+}
