@@ -33,7 +33,7 @@ use crate::notify::Notifier;
 use crate::reload::{Certificates, Reloads, Seen, TokenKeys};
 use crate::telephony::{Running, Telephony};
 use crate::upgrade::{Keeper, Kind, Lineage, Parts, Takeover};
-use crate::{control, signals, state, telephony};
+use crate::{check, control, signals, state, telephony};
 
 pub use crate::reload::Source;
 
@@ -99,6 +99,9 @@ impl Switch {
         let browsers = browsers(config, &relay, takeover.is_some())?;
         let devices = telephony.as_ref().map(Telephony::key);
         if let Some(takeover) = &mut takeover {
+            // There is no way back from where it gives up its calls.
+            let obstacle = config.calls.as_ref().and_then(check::find_obstacle);
+            anyhow::ensure!(obstacle.is_none(), "{}", obstacle.unwrap_or_default());
             takeover.join(&relay, telephony.is_some())?;
         }
         let endpoints = browsers.clone().map(|browsers| endpoints(config, browsers));

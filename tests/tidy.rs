@@ -638,6 +638,7 @@ const LAYERS: &[Layer] = &[
         &[
             "authority",
             "browsers",
+            "check",
             "config",
             "control",
             "keys",

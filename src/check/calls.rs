@@ -3,11 +3,13 @@
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
+use moqswitch_voicemail::Sound;
+
 use crate::config::CallsConfig;
 use crate::directory::{self, FileError};
 
 use super::access;
-use super::{API_KEYS, CALL_RECORDS, CALLERS, Check, DIALPLAN, RECORDINGS, Status, TRUNKS, WEBHOOKS};
+use super::{API_KEYS, CALL_RECORDS, CALLERS, Check, DIALPLAN, RECORDINGS, Status, TRUNKS, VOICE_MAIL, WEBHOOKS};
 
 pub(super) fn check(calls: Option<&CallsConfig>) -> Vec<Check> {
     let Some(calls) = calls else {
@@ -22,7 +24,15 @@ pub(super) fn check(calls: Option<&CallsConfig>) -> Vec<Check> {
         trunks(calls),
         records(calls),
         recordings(calls),
+        voice_mail(calls),
     ]
+}
+
+/// Why calls would not start, of what is on the disk: for who takes them from another process.
+pub(crate) fn find_obstacle(calls: &CallsConfig) -> Option<String> {
+    let checks = [recordings(calls), voice_mail(calls)];
+    let failed = checks.into_iter().find(|check| check.status == Status::Fail)?;
+    Some(format!("{}: {}", failed.name, failed.reason))
 }
 
 fn dialplan(calls: &CallsConfig) -> Check {
@@ -111,7 +121,25 @@ fn recordings(calls: &CallsConfig) -> Check {
     let Some(recording) = &calls.recording else {
         return Check::new(RECORDINGS, Status::Pass, "none");
     };
-    let directory = &recording.directory;
+    kept_in(RECORDINGS, &recording.directory, "recording.directory")
+}
+
+fn voice_mail(calls: &CallsConfig) -> Check {
+    let Some(voicemail) = &calls.voicemail else {
+        return Check::new(VOICE_MAIL, Status::Pass, "none");
+    };
+    if let Some(path) = &voicemail.greeting {
+        let read = std::fs::read(path).map_err(|error| error.to_string());
+        let sound = read.and_then(|file| Sound::read(&file).map_err(|error| error.to_string()));
+        if let Err(error) = sound {
+            let reason = format!("voicemail.greeting: {}: {error}", path.display());
+            return Check::new(VOICE_MAIL, Status::Fail, reason).advise("a WAV file of 16 bits, or none");
+        }
+    }
+    kept_in(VOICE_MAIL, &voicemail.directory, "voicemail.directory")
+}
+
+fn kept_in(name: &'static str, directory: &Path, setting: &str) -> Check {
     let there = directory
         .ancestors()
         .map(|path| {
@@ -128,14 +156,15 @@ fn recordings(calls: &CallsConfig) -> Check {
     };
     if !there.is_some_and(is_writable) {
         let reason = format!("{} cannot be written", directory.display());
-        return Check::new(RECORDINGS, Status::Fail, reason)
-            .advise("see `recording.directory` in the configuration; calls are not recorded there, and the switch does not start");
+        return Check::new(name, Status::Fail, reason).advise(format!(
+            "see `{setting}` in the configuration; with it the switch does not start"
+        ));
     }
     if let Some(readers) = access::readers(directory) {
         let reason = format!("{} may be read by {readers}", directory.display());
-        return Check::new(RECORDINGS, Status::Warn, reason).advise("chmod go-rwx");
+        return Check::new(name, Status::Warn, reason).advise("chmod go-rwx");
     }
-    Check::new(RECORDINGS, Status::Pass, directory.display().to_string())
+    Check::new(name, Status::Pass, directory.display().to_string())
 }
 
 /// `kept` are files that others may read but not write; `secret` those that nobody else may read.

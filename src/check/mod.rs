@@ -24,6 +24,7 @@ use serde::Serialize;
 
 use crate::config::{Config, ConfigError};
 
+pub(crate) use calls::find_obstacle;
 pub use explain::{chain, explain};
 pub use host::Host;
 
@@ -191,6 +192,7 @@ const WEBHOOKS: &str = "webhooks";
 const TRUNKS: &str = "trunks";
 const CALL_RECORDS: &str = "call records";
 const RECORDINGS: &str = "recordings";
+const VOICE_MAIL: &str = "voice mail";
 const MUSIC: &str = "music and prompts";
 const UDP_PORT: &str = "UDP port";
 const TCP_PORT: &str = "TCP port";

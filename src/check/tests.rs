@@ -1,7 +1,7 @@
 use std::fs::Permissions;
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use moqswitch_relay::auth::token::{Algorithm, Key};
@@ -256,11 +256,20 @@ fn a_state_directory_is_usable_and_kept_from_others() {
 fn a_directory_of_recordings_is_writable_and_kept_from_others() {
     let directory = TemporaryDirectory::new("recordings");
     let place = directory.0.join("below");
-    let check = |place: &std::path::Path| {
-        let text = format!("[recording]\ndirectory = \"{}\"\n", place.display());
-        let config = Config::from_toml(&text).unwrap();
-        let checks = calls::check(config.calls.as_ref());
-        checks.into_iter().find(|check| check.name == RECORDINGS).unwrap()
+    let check = |place: &Path| {
+        let of = |section: &str, name: &str| {
+            let text = format!("[{section}]\ndirectory = \"{}\"\n", place.display());
+            let config = Config::from_toml(&text).unwrap();
+            let calls = config.calls.as_ref().unwrap();
+            let found = calls::check(Some(calls)).into_iter().find(|check| check.name == name);
+            let found = found.unwrap();
+            let obstacle = find_obstacle(calls);
+            assert_eq!(obstacle.is_some(), found.status == Status::Fail, "{obstacle:?}");
+            found
+        };
+        let (recordings, mail) = (of("recording", RECORDINGS), of("voicemail", VOICE_MAIL));
+        assert_eq!(recordings.status, mail.status);
+        recordings
     };
     assert_eq!(check(&place).status, Status::Pass);
     assert!(!place.exists(), "checks change nothing");

@@ -6,7 +6,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
@@ -22,7 +22,7 @@ pub struct Archive {
     directory: PathBuf,
     desk: Arc<Desk>,
     /// Locked as long as this is held.
-    _lock: File,
+    lock: Mutex<Option<File>>,
 }
 
 /// Which recordings are asked for.
@@ -86,8 +86,13 @@ impl Archive {
         Ok(Self {
             directory: directory.to_owned(),
             desk,
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         })
+    }
+
+    /// Nothing is removed from here on, so that another process may write there. What there is can still be read.
+    pub fn release(&self) {
+        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// The newest that are asked for.
@@ -184,6 +189,10 @@ impl Archive {
     /// # Errors
     /// There is none, it goes on, or it cannot be removed.
     pub fn remove(&self, id: RecordingId) -> Result<(), ArchiveError> {
+        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if lock.is_none() {
+            return Err(io::Error::other("another process has the recordings now").into());
+        }
         let day = self.day(id)?;
         if self.desk.writing().contains(&id.to_string()) {
             return Err(ArchiveError::Writing);
@@ -312,6 +321,24 @@ fn split(name: &str) -> Option<(RecordingId, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_process_has_what_was_released_and_reading_goes_on() {
+        let directory = std::env::temp_dir().join(format!("moqswitch-archive-released-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&directory);
+        let archive = Archive::open(&directory, Arc::default()).unwrap();
+        assert!(Archive::open(&directory, Arc::default()).is_err(), "one process alone");
+        archive.release();
+        let next = Archive::open(&directory, Arc::default()).unwrap();
+        assert!(archive.list(&Filter::default()).is_ok());
+        let id = RecordingId {
+            call: CallId(1),
+            number: 1,
+        };
+        assert!(matches!(archive.remove(id), Err(ArchiveError::Disk(_))));
+        assert!(matches!(next.remove(id), Err(ArchiveError::Unknown)));
+        let _ = fs::remove_dir_all(&directory);
+    }
 
     #[test]
     fn the_newest_are_found_however_many_there_are() {

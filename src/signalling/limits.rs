@@ -247,6 +247,9 @@ pub const CONTROL_ANSWER_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Threads for passwords and for names of hosts.
 pub const BLOCKING_THREADS_MAX: usize = PASSWORD_CHECKS_MAX + 2;
 
+/// For what waits for the disk when calls have ended. Beyond, it is left behind.
+pub const BLOCKING_END_MAX: Duration = Duration::from_secs(2);
+
 /// How long the calls thread has to answer REST. Then it is 503.
 pub const ANSWER_WAIT_MAX: Duration = Duration::from_secs(5);
 

@@ -29,6 +29,9 @@ pub trait Mailboxes: Debug + Send + Sync {
     /// There is none.
     fn remove(&self, number: &Number, id: &str) -> Result<(), NoRecording>;
 
+    /// Calls have ended, and nothing is written any more: another process may. It can wait for the disk.
+    fn release(&self);
+
     /// How many nobody has listened to, and how many others there are. It does not wait.
     fn waiting(&self, number: &Number) -> (u32, u32);
 

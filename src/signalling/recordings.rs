@@ -33,6 +33,9 @@ pub trait Recordings: Debug + Send + Sync {
     /// There is none, it goes on, or it cannot be removed.
     fn remove(&self, id: &str) -> Result<(), NoRecording>;
 
+    /// Calls have ended, and nothing is written any more: another process may. It can wait for the disk.
+    fn release(&self);
+
     /// What was recorded so far.
     fn figures(&self) -> RecordingFigures;
 }

@@ -22,7 +22,7 @@ use crate::exchange::{Exchange, draw};
 use crate::figures::Figures;
 use crate::gateway::{self, Gateway, SipSettings, SipSockets, SipWebSocket, TrunkPlan};
 use crate::journal::{Found, Journal};
-use crate::limits::{BLOCKING_THREADS_MAX, COMMANDS_PER_TURN_MAX, CONTROL_SERVERS_MAX};
+use crate::limits::{BLOCKING_END_MAX, BLOCKING_THREADS_MAX, COMMANDS_PER_TURN_MAX, CONTROL_SERVERS_MAX};
 use crate::media::{Busy, MediaPlane};
 use crate::mediaswitch;
 use crate::nodes::FromEngine;
@@ -67,10 +67,11 @@ impl Signalling {
             .map(|own| std::mem::take(&mut own.keys).into());
         let counters = Arc::new(Counters::default());
         let origins = Origins::new(settings.origins.clone());
+        let (recordings, mailboxes) = (settings.recordings.clone(), settings.mailboxes.clone());
         let (port, inbox, sip_sockets) = Port::new(
             origins,
             Arc::clone(&counters),
-            (settings.recordings.clone(), settings.mailboxes.clone()),
+            (recordings.clone(), mailboxes.clone()),
             settings.times.request,
         );
         // What can fail comes before the runtime: that may not be dropped where another runs.
@@ -97,6 +98,10 @@ impl Signalling {
                     counters,
                 },
             );
+            // What waits for the disk ends first.
+            runtime.shutdown_timeout(BLOCKING_END_MAX);
+            recordings.inspect(|recordings| recordings.release());
+            mailboxes.inspect(|mailboxes| mailboxes.release());
             drop(alive);
         })?;
         Ok(SignallingHandle {

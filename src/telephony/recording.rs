@@ -127,6 +127,10 @@ impl Recordings for Recorded {
         self.of(id, Archive::remove)
     }
 
+    fn release(&self) {
+        self.0.archive().release();
+    }
+
     fn figures(&self) -> RecordingFigures {
         let counted = self.0.statistics();
         RecordingFigures {

@@ -91,6 +91,10 @@ impl Mailboxes for Mail {
         removed
     }
 
+    fn release(&self) {
+        self.boxes.release();
+    }
+
     fn waiting(&self, number: &Number) -> (u32, u32) {
         let tally = self.boxes.tally(number);
         (tally.new, tally.old)

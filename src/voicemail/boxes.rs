@@ -81,8 +81,8 @@ pub enum BoxError {
 pub struct Boxes {
     settings: Settings,
     known: Mutex<Known>,
-    /// Locked as long as this is held.
-    _lock: File,
+    /// Locked as long as this is held. `None`: another process may write there.
+    lock: Mutex<Option<File>>,
 }
 
 #[derive(Debug, Default)]
@@ -111,7 +111,7 @@ impl Boxes {
         let boxes = Self {
             settings,
             known: Mutex::default(),
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         };
         for entry in fs::read_dir(&boxes.settings.directory)?.take(BOXES_MAX) {
             let entry = entry?;
@@ -124,6 +124,11 @@ impl Boxes {
         }
         boxes.known().changed.clear();
         Ok(boxes)
+    }
+
+    /// Nothing is written from here on, so that another process may. What there is can still be read.
+    pub fn release(&self) {
+        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// What was decided.
@@ -196,6 +201,7 @@ impl Boxes {
     /// # Errors
     /// There is no room, or the disk.
     pub fn add(&self, number: &Number, from: (&Number, &Text), sound: &Sound, at_ms: u64) -> Result<Message, BoxError> {
+        let _lock = self.writing()?;
         self.room(number)?;
         let directory = self.directory(number)?;
         make_directory(&directory)?;
@@ -224,6 +230,7 @@ impl Boxes {
     /// # Errors
     /// There is none, or the disk.
     pub fn set_heard(&self, number: &Number, id: &str, heard: bool) -> Result<(), BoxError> {
+        let _lock = self.writing()?;
         let mut message = self.get(number, id)?;
         if message.heard != heard {
             message.heard = heard;
@@ -238,6 +245,7 @@ impl Boxes {
     /// # Errors
     /// There is none, or the disk.
     pub fn remove(&self, number: &Number, id: &str) -> Result<(), BoxError> {
+        let _lock = self.writing()?;
         let directory = self.directory(number)?;
         check(id)?;
         // The description goes first: what is left is nobody's.
@@ -261,6 +269,7 @@ impl Boxes {
     /// # Errors
     /// The disk.
     pub fn set_greeting(&self, number: &Number, sound: &Sound) -> Result<(), BoxError> {
+        let _lock = self.writing()?;
         if !self.known().tallies.contains_key(number) && self.known().tallies.len() >= BOXES_MAX {
             return Err(BoxError::Full);
         }
@@ -307,6 +316,15 @@ impl Boxes {
     fn directory(&self, number: &Number) -> Result<PathBuf, BoxError> {
         let name = name_of(number).ok_or(BoxError::NoBox)?;
         Ok(self.settings.directory.join(name))
+    }
+
+    /// As long as this is held, no other process writes: [`release`](Self::release) waits.
+    fn writing(&self) -> io::Result<MutexGuard<'_, Option<File>>> {
+        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        match *lock {
+            Some(_) => Ok(lock),
+            None => Err(io::Error::other("another process has the boxes now")),
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -436,6 +454,22 @@ mod tests {
     fn add(boxes: &Boxes, of: &str, at_ms: u64) -> Result<Message, BoxError> {
         let sound = Sound::new(vec![500; 16_000]);
         boxes.add(&number(of), (&number("5001"), &Text::new("Somebody")), &sound, at_ms)
+    }
+
+    #[test]
+    fn another_process_has_what_was_released_and_reading_goes_on() {
+        let place = Place::new("released");
+        let boxes = place.open();
+        let message = add(&boxes, "1002", 1000).unwrap();
+        boxes.release();
+        let next = place.open();
+        assert!(boxes.sound(&number("1002"), &message.id).is_ok());
+        assert!(matches!(add(&boxes, "1002", 2000), Err(BoxError::Disk(_))));
+        assert!(matches!(
+            boxes.remove(&number("1002"), &message.id),
+            Err(BoxError::Disk(_))
+        ));
+        next.remove(&number("1002"), &message.id).unwrap();
     }
 
     #[test]

@@ -129,7 +129,7 @@ impl Shard {
         let address = self.address_of(peer);
         if let Some(suppressed) = self.notices.allow(self.now) {
             let path = shown(path, PATH_LOGGED_MAX);
-            tracing::info!(peer = %address, path, suppressed, "somebody else publishes this already");
+            tracing::info!(peer = %address, %path, suppressed, "somebody else publishes this already");
         }
         let path = path.clone();
         self.report(|session| FeedEvent::Contested { session, path }, peer);

@@ -243,7 +243,7 @@ impl Shard {
         let address = self.address_of(peer);
         if let Some(suppressed) = self.notices.allow(self.now) {
             let path = shown(path, PATH_LOGGED_MAX);
-            tracing::info!(peer = %address, path, suppressed, "may not publish this");
+            tracing::info!(peer = %address, %path, suppressed, "may not publish this");
         }
     }
 }
