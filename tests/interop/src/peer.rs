@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use moq_net::{Pattern, Patterns, Timescale, Timestamp, announce, broadcast, group, origin, track};
 use moq_tokio::{Client, Connection};
@@ -75,6 +75,11 @@ impl Publisher {
     pub fn is_connected(&self) -> bool {
         self.connection.connected()
     }
+
+    /// Why it is connected no more.
+    pub async fn why_ended(&self) -> String {
+        why_ended(&self.connection).await
+    }
 }
 
 impl Subscriber {
@@ -108,7 +113,9 @@ impl Subscriber {
 
     /// The next announcement change: the path, and whether it is live.
     pub async fn next_announcement(&mut self) -> Result<(String, bool)> {
-        let update = self.announced.next().await.context("announcements ended")?;
+        let Some(update) = self.announced.next().await else {
+            bail!("announcements ended: {}", why_ended(&self.connection).await);
+        };
         Ok((update.prefix.as_str().to_owned(), update.kind.is_active()))
     }
 
@@ -164,6 +171,14 @@ impl Subscriber {
 
     pub fn is_connected(&self) -> bool {
         self.connection.connected()
+    }
+}
+
+async fn why_ended(connection: &Connection) -> String {
+    match tokio::time::timeout(Duration::from_secs(1), connection.closed()).await {
+        Ok(Ok(())) => "closed".to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "the connection goes on".to_owned(),
     }
 }
 

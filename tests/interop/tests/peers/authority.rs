@@ -164,7 +164,7 @@ async fn an_outage_ends_nothing_early_and_nothing_outlives_its_time() -> Result<
         .context("nobody decided")?;
     until(|| !short.is_connected()).await.context("it outlives its time")?;
     let early = time_of(expires).duration_since(SystemTime::now());
-    ensure!(early.is_err(), "it ended {early:?} early");
+    ensure!(early.is_err(), "it ended {early:?} early: {}", short.why_ended().await);
     call.exchange().await.context("what has its time goes on")?;
 
     // The server comes back, at the same address.
