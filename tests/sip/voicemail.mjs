@@ -1,5 +1,5 @@
 // Voice mail: a message is left, shown on a telephone, listened to by keys, and goes.
-import { writeFileSync } from 'node:fs';
+import { readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 
 import { digitPackets, level } from './media.mjs';
@@ -23,8 +23,8 @@ function came(media, tone, since) {
 /** What a telephone was told last of how many messages wait: new and old. */
 const waiting = (phone) => /^Voice-Message: *(\d+\/\d+)/m.exec(phone.requests('NOTIFY').at(-1) ?? '')?.[1];
 
-async function house(test) {
-  const settings = { MOQSWITCH_VOICEMAIL_DIRECTORY: path.join(test.work, 'boxes'), MOQSWITCH_CALLS_DIALPLAN: path.join(test.work, 'dialplan.toml') };
+async function house(test, more = {}) {
+  const settings = { ...more, MOQSWITCH_VOICEMAIL_DIRECTORY: path.join(test.work, 'boxes'), MOQSWITCH_CALLS_DIALPLAN: path.join(test.work, 'dialplan.toml') };
   await test.ownSwitch(settings, (work) => writeFileSync(path.join(work, 'dialplan.toml'), PLAN));
 }
 
@@ -115,6 +115,19 @@ export const VOICEMAIL = [
         return body.messages.length && body.messages;
       });
       test.equal(messages.length, 1, 'messages');
+    },
+  },
+  {
+    name: 'a message is kept that is being left when the switch ends',
+    source: 'issue 19: voice mail',
+    async run(test) {
+      await house(test, { MOQSWITCH_DRAIN_DEADLINE: '1s' });
+      const phone = await test.phone(test.number());
+      await leave(test, phone, 2500);
+      test.switch.child.kill('SIGTERM');
+      await test.switch.ended;
+      const files = readdirSync(path.join(test.work, 'boxes', phone.user));
+      test.equal(files.filter((name) => name.endsWith('.wav')).length, 1, `messages in ${files}`);
     },
   },
 ];

@@ -87,8 +87,15 @@ async fn leave(mail: Arc<Mail>, call: ChannelCall, mut peer: Peer, seat: OwnedSe
         let has_room = mail.boxes.has_room(&number);
         has_room.then(|| Leaving::new(Some(mail.greeting(&number)), message_max))
     });
-    let mut leaving = begun.await.flatten().unwrap_or_else(Leaving::full);
-    while let Some(out) = peer.hears.recv().await {
+    let leaving = begun.await.flatten().unwrap_or_else(Leaving::full);
+    let mut draft = Draft {
+        leaving: Some(leaving),
+        mail: Arc::clone(&mail),
+        call,
+    };
+    while let Some(leaving) = &mut draft.leaving
+        && let Some(out) = peer.hears.recv().await
+    {
         match out {
             Out::Bytes(frame) => {
                 let mut says = [0; FRAME_SAMPLES];
@@ -103,18 +110,35 @@ async fn leave(mail: Arc<Mail>, call: ChannelCall, mut peer: Peer, seat: OwnedSe
         }
     }
     drop(peer);
-    if let Left::Message(sound) = leaving.finish() {
-        let kept = on_disk(&mail, move |mail| {
-            let from = (&call.from, &call.name);
-            mail.boxes.add(&call.to, from, &sound, unix_ms())
-        });
-        match kept.await {
-            Some(Ok(message)) => tracing::debug!(message.id, "voice mail"),
-            Some(Err(error)) => tracing::error!(%error, "a message is lost"),
-            None => {}
+    on_disk(&mail, move |_| draft.keep()).await;
+    drop(seat);
+}
+
+/// A message that is being left. It is kept, too, when nobody goes on with it: calls end with the process.
+struct Draft {
+    leaving: Option<Leaving>,
+    mail: Arc<Mail>,
+    call: ChannelCall,
+}
+
+impl Draft {
+    /// Waits for the disk.
+    fn keep(&mut self) {
+        let Some(Left::Message(sound)) = self.leaving.take().map(Leaving::finish) else {
+            return;
+        };
+        let from = (&self.call.from, &self.call.name);
+        match self.mail.boxes.add(&self.call.to, from, &sound, unix_ms()) {
+            Ok(message) => tracing::debug!(message.id, "voice mail"),
+            Err(error) => tracing::error!(%error, "a message is lost"),
         }
     }
-    drop(seat);
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        self.keep();
+    }
 }
 
 /// Somebody listens to the own box.
