@@ -19,6 +19,7 @@ export class Audio {
   onframe = () => {};
   /** @type {() => void} the microphone went away */
   onlost = () => {};
+  /** @type {ConstrainDOMString} */
   microphone = '';
 
   /** Once, best in a click: browsers let no page sound without one. */
@@ -52,6 +53,7 @@ export class Audio {
     const [track] = stream.getTracks();
     track.onended = () => {
       this.close();
+      this.microphone = '';
       this.onlost();
     };
     this.source = this.context?.createMediaStreamSource(stream);

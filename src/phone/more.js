@@ -70,6 +70,7 @@ const REASONS = {
   cut: 'The connection for sound is lost. The phone tries again by itself.',
   elsewhere: 'This phone is open in another window. Go on there, or register here again.',
   NotAllowedError: 'The microphone may not be used. Allow it beside the address of this page, then call again.',
+  OverconstrainedError: 'There is no microphone. Connect one, then call again.',
   NotFoundError: 'There is no microphone. Connect one, then call again.',
   NotReadableError: 'Another program has the microphone. Close that program, then call again.',
   'Invalid credentials': 'The number or the password is wrong. Check both, then register again.',
@@ -287,7 +288,9 @@ const chooser = (id, label, use) => el('label', {}, t(label), el('select', {
   }),
 }));
 const useMicrophone = async (/** @type {string} */ id) => {
-  phone.audio.microphone = id;
+  // A browser may take a wish for any. One that is not there would be refused.
+  const devices = await navigator.mediaDevices.enumerateDevices();
+  phone.audio.microphone = id && devices.some(({ deviceId }) => deviceId == id) ? { exact: id } : '';
   if (phone.audio.stream) await phone.audio.open();
 };
 const useSpeaker = (/** @type {string} */ id) => /** @type {any} */ (phone.audio.context)?.setSinkId?.(id);
@@ -428,7 +431,7 @@ export const translate = async (language) => {
 
 watch([...presence.keys()]);
 showHistory();
-if (stored('microphone', '')) phone.audio.microphone = stored('microphone', '');
+if (stored('microphone', '')) useMicrophone(stored('microphone', '')).catch(() => {});
 renderPage();
 // The agent's desk is this page under another name.
 if (/\/agent\.html$/.test(location.pathname)) import('./agent.js');
