@@ -77,7 +77,7 @@ pub const UPGRADE_LAST_WORDS: Duration = Duration::from_millis(500);
 pub const UPGRADE_RETRY_INTERVAL: Duration = Duration::from_millis(5);
 
 /// How long the calls thread has to say farewell when the program ends, and to end what it records.
-pub const CALLS_STOP_WAIT_MAX: Duration = Duration::from_secs(5);
+pub const CALLS_STOP_WAIT_MAX: Duration = Duration::from_secs(8);
 
 /// How long the calls thread has for its figures. Then `/metrics` does without them.
 pub const CALLS_ANSWER_WAIT_MAX: Duration = Duration::from_secs(1);

@@ -30,7 +30,7 @@ pub(super) fn check(calls: Option<&CallsConfig>) -> Vec<Check> {
 
 /// Why calls would not start, of what is on the disk: for who takes them from another process.
 pub(crate) fn find_obstacle(calls: &CallsConfig) -> Option<String> {
-    let checks = [recordings(calls), voice_mail(calls)];
+    let checks = [records(calls), recordings(calls), voice_mail(calls)];
     let failed = checks.into_iter().find(|check| check.status == Status::Fail)?;
     Some(format!("{}: {}", failed.name, failed.reason))
 }

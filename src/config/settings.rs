@@ -271,7 +271,7 @@ const SETTINGS: &[Setting] = &[
     Setting {
         path: "auth.names",
         kind: Kind::One,
-        value: Value::Default(r#""newest""#),
+        value: Value::Default(r#""holder""#),
         help: &[
             "Of clients that publish one path, who is heard: `holder`, who began first, for as long as it is there; `newest`,",
             "who began last; `epoch`, whose broadcast says the highest epoch, then who began first.",

@@ -53,7 +53,6 @@ export class Audio {
     const [track] = stream.getTracks();
     track.onended = () => {
       this.close();
-      this.microphone = '';
       this.onlost();
     };
     this.source = this.context?.createMediaStreamSource(stream);

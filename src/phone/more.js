@@ -70,7 +70,6 @@ const REASONS = {
   cut: 'The connection for sound is lost. The phone tries again by itself.',
   elsewhere: 'This phone is open in another window. Go on there, or register here again.',
   NotAllowedError: 'The microphone may not be used. Allow it beside the address of this page, then call again.',
-  OverconstrainedError: 'There is no microphone. Connect one, then call again.',
   NotFoundError: 'There is no microphone. Connect one, then call again.',
   NotReadableError: 'Another program has the microphone. Close that program, then call again.',
   'Invalid credentials': 'The number or the password is wrong. Check both, then register again.',
@@ -288,11 +287,17 @@ const chooser = (id, label, use) => el('label', {}, t(label), el('select', {
   }),
 }));
 const useMicrophone = async (/** @type {string} */ id) => {
-  // A browser may take a wish for any. One that is not there would be refused.
-  const devices = await navigator.mediaDevices.enumerateDevices();
-  phone.audio.microphone = id && devices.some(({ deviceId }) => deviceId == id) ? { exact: id } : '';
+  // Of a mere wish Chromium takes no notice.
+  phone.audio.microphone = id && { exact: id };
   if (phone.audio.stream) await phone.audio.open();
 };
+const { open } = phone.audio;
+phone.audio.open = () => open.call(phone.audio).catch((error) => {
+  if (error.name != 'OverconstrainedError') throw error;
+  // The one that was chosen is not there: until it is, the system's.
+  phone.audio.microphone = '';
+  return open.call(phone.audio);
+});
 const useSpeaker = (/** @type {string} */ id) => /** @type {any} */ (phone.audio.context)?.setSinkId?.(id);
 const heard = el('p', { className: 'soft' });
 const settings = fold(
@@ -316,7 +321,7 @@ settings.addEventListener('toggle', showDevices);
 navigator.mediaDevices?.addEventListener?.('devicechange', async () => {
   showDevices();
   // A headset that was taken away ends its track; one that was put in is used if it had been chosen.
-  if (phone.audio.stream && stored('microphone', '')) await useMicrophone(stored('microphone', '')).catch(() => {});
+  if (stored('microphone', '')) await useMicrophone(stored('microphone', '')).catch(() => {});
 });
 
 const network = fold('network', 'Way of the call');

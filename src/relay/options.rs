@@ -131,7 +131,7 @@ pub struct RelayOptions {
     /// Where GOAWAY sends sessions when the relay drains, at most 8192 bytes. Default: empty, and they come back to the same
     /// address. Other relays are not sent anywhere.
     pub drain_uri: Arc<str>,
-    /// Who is heard of several clients that publish one path. Default: who began last.
+    /// Who is heard of several clients that publish one path. Default: who began first, for as long as it is there.
     pub names: NameRule,
     /// Where sessions, announcements and subscriptions are told of. Default (`None`): nowhere, and it costs nothing.
     pub feed: Option<FeedWriter>,
@@ -180,7 +180,7 @@ impl Default for RelayOptions {
             devices: None,
             mesh: false,
             drain_uri: "".into(),
-            names: NameRule::Newest,
+            names: NameRule::Holder,
             feed: None,
         }
     }

@@ -23,11 +23,13 @@ use crate::figures::Figures;
 use crate::gateway::{self, Gateway, SipSettings, SipSockets, SipWebSocket, TrunkPlan};
 use crate::journal::{Found, Journal};
 use crate::limits::{BLOCKING_END_MAX, BLOCKING_THREADS_MAX, COMMANDS_PER_TURN_MAX, CONTROL_SERVERS_MAX};
+use crate::mailboxes::Mailboxes;
 use crate::media::{Busy, MediaPlane};
 use crate::mediaswitch;
 use crate::nodes::FromEngine;
 use crate::outward::{self, Webhook};
 use crate::port::{Command, Port, Replacement};
+use crate::recordings::Recordings;
 use crate::records::{Opened, Row, Store};
 use crate::routes;
 use crate::settings::{MediaswitchSettings, Settings, StateSettings};
@@ -85,7 +87,10 @@ impl Signalling {
             .thread_name("calls-blocking")
             .build()?;
         let alive = Arc::clone(&living).try_acquire_owned().map_err(io::Error::other)?;
+        let kept = Written { recordings, mailboxes };
         thread::Builder::new().name("calls".to_owned()).spawn(move || {
+            // From the last to the first, if the thread panics, too.
+            let (_alive, _kept, runtime) = (alive, kept, runtime);
             run(
                 &runtime,
                 settings,
@@ -100,9 +105,6 @@ impl Signalling {
             );
             // What waits for the disk ends first.
             runtime.shutdown_timeout(BLOCKING_END_MAX);
-            recordings.inspect(|recordings| recordings.release());
-            mailboxes.inspect(|mailboxes| mailboxes.release());
-            drop(alive);
         })?;
         Ok(SignallingHandle {
             port: Arc::new(port),
@@ -225,6 +227,19 @@ impl SignallingHandle {
     pub async fn ended(&self) {
         // It fails only when the semaphore is closed, which it never is.
         let _ = self.living.acquire().await;
+    }
+}
+
+/// What calls are written to. When they have ended, another process may.
+struct Written {
+    recordings: Option<Arc<dyn Recordings>>,
+    mailboxes: Option<Arc<dyn Mailboxes>>,
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        self.recordings.iter().for_each(|recordings| recordings.release());
+        self.mailboxes.iter().for_each(|mailboxes| mailboxes.release());
     }
 }
 

@@ -58,7 +58,7 @@ pub(crate) struct Parts {
 
 /// The process that follows.
 struct Successor {
-    child: Child,
+    child: Offspring,
     said: Says,
     answers: OwnedWriteHalf,
 }
@@ -173,7 +173,7 @@ impl Keeper {
         }
         match self.hand_on().await {
             Ok(successor) => {
-                let process = successor.child.id();
+                let process = successor.child.child.id();
                 tracing::info!(
                     process,
                     "another process has taken over; this one ends when its sessions have gone"
@@ -216,10 +216,9 @@ impl Keeper {
                 limits::UPGRADE_START_MAX
             )),
         };
-        if outcome.is_err() {
-            end(&mut successor.child);
-        }
-        outcome.map(|()| successor)
+        outcome?;
+        successor.child.serves = true;
+        Ok(successor)
     }
 
     fn start(&self) -> anyhow::Result<Successor> {
@@ -232,7 +231,7 @@ impl Keeper {
         })?;
         let (ours, theirs) = StdUnixStream::pair()?;
         let (program, arguments) = &self.parts.program;
-        let mut child = Command::new(program)
+        let child = Command::new(program)
             .args(arguments)
             .env(VARIABLE, STANDARD_INPUT)
             // It would be for another process.
@@ -240,13 +239,9 @@ impl Keeper {
             .stdin(OwnedFd::from(theirs))
             .spawn()
             .with_context(|| format!("{} does not start", program.display()))?;
-        match self.hand_over(ours, generation) {
-            Ok((said, answers)) => Ok(Successor { child, said, answers }),
-            Err(error) => {
-                end(&mut child);
-                Err(error)
-            }
-        }
+        let child = Offspring { child, serves: false };
+        let (said, answers) = self.hand_over(ours, generation)?;
+        Ok(Successor { child, said, answers })
     }
 
     /// Gives the process that follows what there is. What it says, and the way to answer.
@@ -322,14 +317,14 @@ impl Keeper {
                 place = ended(watched) => self.forget(watched, place),
                 () = time::sleep(limits::UPGRADE_LOOK_INTERVAL) => {
                     if begun.elapsed() >= limits::UPGRADE_TRIAL && !std::mem::replace(&mut is_manager_told, true) {
-                        self.parts.notifier.followed_by(successor.child.id());
+                        self.parts.notifier.followed_by(successor.child.child.id());
                     }
                     // Who is on its way from one connection to another is seen a moment later.
                     let is_left = self.parts.state.clients().await == Some(0) && self.lives.is_empty();
                     quiet = if is_left { quiet + 1 } else { 0 };
                     if quiet > limits::UPGRADE_QUIET_LOOKS || begun.elapsed() >= self.parts.longest {
                         tracing::info!(left = !is_left, "this process ends, another has taken over");
-                        self.parts.notifier.followed_by(successor.child.id());
+                        self.parts.notifier.followed_by(successor.child.child.id());
                         self.parts.state.drain(limits::UPGRADE_LAST_WORDS).await;
                         return Fate::Ends;
                     }
@@ -337,8 +332,9 @@ impl Keeper {
             }
         }
         // It may have closed the link only: two that serve are too many.
-        let _ = successor.child.kill();
+        let _ = successor.child.child.kill();
         let status = successor
+            .child
             .child
             .wait()
             .map_or_else(|error| error.to_string(), |status| status.to_string());
@@ -400,10 +396,20 @@ async fn check(asker: &mut UnixStream) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// It may have ended by itself.
-fn end(child: &mut Child) {
-    let _ = child.kill();
-    let _ = child.wait();
+/// A process of ours. It is ended with this, unless it serves.
+struct Offspring {
+    child: Child,
+    serves: bool,
+}
+
+impl Drop for Offspring {
+    fn drop(&mut self) {
+        if !self.serves {
+            // It may have ended by itself.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
 }
 
 async fn say(asker: &mut UnixStream, line: &str) {

@@ -218,6 +218,14 @@ export const REPORTS = {
     });
     await alice.until('using what is left', () => globalThis.phone.audio.stream && globalThis.phone.audio.stream != globalThis.gone && document.querySelector('#microphone').value == '');
     await hearEachOther(alice, bob);
+    // What was chosen and is not there is no reason to be silent in the next call.
+    await alice.click('hangupBtn');
+    await Promise.all([alice.isFree(), bob.isFree()]);
+    await alice.page.evaluate(() => (globalThis.phone.audio.microphone = { exact: 'gone' }));
+    await alice.call(bob.number);
+    await bob.isIncoming();
+    await bob.click('answerBtn');
+    await hearEachOther(alice, bob);
   },
 
   // SIP.js#685, JsSIP#977, wazo-js-sdk#878.

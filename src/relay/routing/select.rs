@@ -11,9 +11,9 @@ use super::route::{Entry, Precedence};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NameRule {
     /// Who began first, for as long as it is there. Then the next.
+    #[default]
     Holder,
     /// Who began last.
-    #[default]
     Newest,
     /// Whose content says the highest epoch (draft, "ANNOUNCE_START"); of those that say the same, or none, who began first.
     Epoch,

@@ -137,7 +137,10 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        self.keep();
+        // What it holds may be half of something.
+        if !std::thread::panicking() {
+            self.keep();
+        }
     }
 }
 
