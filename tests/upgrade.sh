@@ -10,7 +10,7 @@
 #   --profile   whose programs, release
 #   --logs      where the log of all processes and the last summary are kept, nowhere
 #
-# upgrades: one after the other, in one run of calls. Nothing may be lost: that is the aim, and fails on two busy cores.
+# upgrades: one after the other, in one run of calls. Nothing may be lost.
 # before:   the new process is killed (kill -9) at several times before it serves. Nothing may be lost.
 # old:      the old process is killed (kill -9) at several times while the new one starts. The calls are lost once and come
 #           back at the new one, which is said.
