@@ -3,11 +3,12 @@
 //! ```text
 //! switch               the whole: start order, signals, shutdown
 //!   control            HTTP and WebSocket on their own thread; reaches shards by messages
-//!   browsers             legs of WebRTC
-//!   authority            the auth server that decides on sessions
-//!   telephony            calls: their thread, and what they ask of the relay
-//!   music                files of music and prompts, played on a shard
-//!   mesh                 links to other relays, and `moqswitch mesh`
+//!   browsers           legs of WebRTC
+//!   authority          the auth server that decides on sessions
+//!   telephony          calls: their thread, and what they ask of the relay
+//!   music              files of music and prompts, played on a shard
+//!   mesh               links to other relays, and `moqswitch mesh`
+//!   nodes              other machines of one phone system, by NATS
 //!   check              will this configuration run on this host?
 //!   config             flags, environment and file to one validated configuration
 //!   directory          users, keys of programs, webhooks, secrets and dialplan from files
@@ -16,7 +17,9 @@
 //!   token user dial    `moqswitch token`, `user` and `dial`: what is made or explained for an operator
 //!   handset            `moqswitch say` and `listen`: a mouth and ears for an operator
 //!   upgrade            the process that follows this one, or that this one follows
-//!   logging signals reload notify
+//!   generate           what is printed for an operator: completions, manual pages, what others have made
+//!   reload             SIGHUP: what has changed is sent to those it is for
+//!   logging signals notify limits
 //! ```
 //!
 //! A configuration is what an operator writes, or what is not right about it:

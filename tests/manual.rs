@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use moqswitch::config::{Arguments, Config};
 
+#[path = "manual/crates.rs"]
+mod crates;
+
 include!("manual/commands.rs");
 
 const FRONT_PAGE_LINES_MAX: usize = 120;
