@@ -27,6 +27,46 @@
 //! | a peer whose connection is elsewhere ([`FrameLegs`]) | says frames of 20 ms and takes what is heard, by queues; what finds no room is lost |
 //! | WebRTC ([`LegsPort::open_webrtc`]) | all legs of a shard share a socket. Whose a datagram is the name in its checks of ICE says, and then its address; others are dropped. A session that ends, or whose peer is gone, is told ([`LegEvent::Gone`]) |
 //! | SRTP, with keys of each side's own | what comes and is not authentic is dropped and counted before anything else is done with it, RTCP as well. Keys may change in mid-call |
+//!
+//! # Example
+//!
+//! A leg that speaks G.711 is opened, told where its peer is, and hears somebody:
+//!
+//! ```
+//! use std::net::UdpSocket;
+//! use std::num::NonZeroUsize;
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//!
+//! use moqswitch_legs::{LegCodec, LegSettings, Legs};
+//! use moqswitch_proto::wire::BroadcastPath;
+//! use moqswitch_relay::{Relay, RelayOptions};
+//! use tokio::sync::{Notify, oneshot};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let relay = Relay::start(RelayOptions {
+//!     listen: ([127, 0, 0, 1], 0).into(),
+//!     shards: NonZeroUsize::new(1),
+//!     ..RelayOptions::default()
+//! })?;
+//! let (legs, is_installed) = Legs::install(&relay.ports()[0], Arc::new(Notify::new()))?;
+//! is_installed.blocking_recv()??;
+//!
+//! // What comes to this socket is the broadcast `call/7/bob`. Payload type 0; the source is to be random.
+//! let rtp = UdpSocket::bind("127.0.0.1:0")?;
+//! let settings = LegSettings::new(BroadcastPath::new("call/7/bob"), LegCodec::Pcmu, 0, (0x1234_5678, 1, 160));
+//! let leg = legs.open(rtp, None, settings)?;
+//! legs.meet(leg, "127.0.0.1:5004".parse()?, false)?;
+//! legs.hear(leg, Some(BroadcastPath::new("call/7/alice").into()))?;
+//!
+//! let (reply, counted) = oneshot::channel();
+//! legs.close(leg, Some(reply))?;
+//! assert_eq!(counted.blocking_recv()?.foreign, 0);
+//! relay.drain(Duration::ZERO);
+//! relay.join()?;
+//! # Ok(())
+//! # }
+//! ```
 
 #![warn(missing_docs)]
 

@@ -18,6 +18,43 @@
 //! | a file that is none, or finds no room | is told, and not played; others are |
 //!
 //! Limits are in [`limits`].
+//!
+//! # Example
+//!
+//! A file of music becomes the broadcast `moh/jazz`:
+//!
+//! ```
+//! use std::num::NonZeroUsize;
+//! use std::time::Duration;
+//!
+//! use moqswitch_player::{Player, Shelves};
+//! use moqswitch_relay::{Relay, RelayOptions};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let relay = Relay::start(RelayOptions {
+//!     listen: ([127, 0, 0, 1], 0).into(),
+//!     shards: NonZeroUsize::new(1),
+//!     ..RelayOptions::default()
+//! })?;
+//! let music = std::env::temp_dir().join(format!("moqswitch-music-{}", std::process::id()));
+//! # use moqswitch_containers::{Encoding, WavWriter};
+//! # std::fs::create_dir_all(&music)?;
+//! # let file = std::fs::File::create(music.join("jazz.wav"))?;
+//! # let mut wav = WavWriter::new(file, Encoding::Mulaw, 1, 8000)?;
+//! # wav.write(&[0xff; 8000])?;
+//! # wav.finish()?;
+//! let player = Player::start(&relay.ports()[0])?;
+//! // The answer comes when everything is read and encoded; this may be asked again when files have changed.
+//! let outcome = player.load(Shelves { music: Some(music.clone()), ..Shelves::default() }).blocking_recv()?;
+//! assert_eq!((outcome.music, outcome.faults.len()), (1, 0));
+//!
+//! drop(player);
+//! relay.drain(Duration::ZERO);
+//! relay.join()?;
+//! # std::fs::remove_dir_all(music)?;
+//! # Ok(())
+//! # }
+//! ```
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

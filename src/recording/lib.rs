@@ -15,6 +15,48 @@
 //! | the process is killed | the file plays, and lacks less than a second |
 //! | the disk is full or fails | that recording ends, the call goes on |
 //! | frames wait for longer than the queue has room | they are dropped and counted |
+//!
+//! # Example
+//!
+//! Who embeds it says how legs are listened to, and tells of calls:
+//!
+//! ```
+//! use std::time::Instant;
+//!
+//! use moqswitch_audio::Codec;
+//! use moqswitch_calls::{CallId, CallView, LegId};
+//! use moqswitch_recording::{Ear, Ears, Filter, Frames, LocalDisk, Recorder, Settings};
+//!
+//! struct Listeners {
+//!     frames: Frames,
+//! }
+//!
+//! impl Ears for Listeners {
+//!     fn listen(&mut self, _call: CallId, _stream: u64, _leg: LegId, _codec: Option<Codec>) -> Option<Ear> {
+//!         // Whoever gets the leg's audio has such a clone, and pushes each frame under this stream.
+//!         Some(Ear::new(self.frames.clone()))
+//!     }
+//! }
+//!
+//! fn tell(recorder: &mut Recorder, call: &CallView) {
+//!     match call.recorded {
+//!         true => recorder.update(call, Instant::now()),
+//!         false => recorder.end(call.call, Instant::now()),
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let directory = std::env::temp_dir().join(format!("moqswitch-recordings-{}", std::process::id()));
+//! let settings = Settings::below(&directory);
+//! let (recorder, view) = Recorder::start(settings, LocalDisk, |frames| Listeners { frames })?;
+//! let found = view.archive().list(&Filter { limit: 10, ..Filter::default() })?;
+//! assert!(found.recordings.is_empty());
+//! // What goes on ends, and is written.
+//! drop(recorder);
+//! # std::fs::remove_dir_all(directory)?;
+//! # Ok(())
+//! # }
+//! ```
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

@@ -30,6 +30,39 @@
 //! | somebody comes or goes | two tones say so |
 //! | a source comes unevenly | up to ten of its frames wait; what is lost is concealed |
 //! | a worker is late by a frame or more | those frames are left out and counted |
+//!
+//! # Example
+//!
+//! A shard transcodes what is published below `call/`, and somebody hears two others as one:
+//!
+//! ```
+//! use std::num::NonZeroUsize;
+//! use std::time::Duration;
+//!
+//! use moqswitch_proto::wire::BroadcastPath;
+//! use moqswitch_relay::{Relay, RelayOptions};
+//! use moqswitch_services::{Codec, Mix, Pool, install, install_mixers};
+//!
+//! let relay = Relay::start(RelayOptions {
+//!     listen: ([127, 0, 0, 1], 0).into(),
+//!     shards: NonZeroUsize::new(1),
+//!     ..RelayOptions::default()
+//! })?;
+//! let (shard, pool) = (&relay.ports()[0], Pool::start(1)?);
+//! install(shard, &pool)?.blocking_recv()??;
+//! let (mixers, is_installed) = install_mixers(shard, &pool)?;
+//! is_installed.blocking_recv()??;
+//!
+//! let path = |name: &str| BroadcastPath::new(name);
+//! let hears = vec![path("call/7/alice"), path("call/7/bob")];
+//! mixers.mix(path("mix/7/carol"), Mix { codec: Codec::Opus, hears, own: Some(path("call/7/carol")) })?;
+//! mixers.end(path("mix/7/carol"))?;
+//! // Nobody subscribed, so nothing was decoded.
+//! assert_eq!(pool.statistics().frames, 0);
+//! relay.drain(Duration::ZERO);
+//! relay.join()?;
+//! # Ok::<(), anyhow::Error>(())
+//! ```
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

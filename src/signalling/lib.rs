@@ -5,6 +5,45 @@
 //! What carries media is told by a [`MediaPlane`] who may do what.
 //!
 //! The README beside this crate's manifest documents the interfaces.
+//!
+//! # Example
+//!
+//! A switch without media: whoever carries it implements [`MediaPlane`]. The routes are for a server of the embedder's.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use moqswitch_signalling::calls::{Grants, Number, SessionId};
+//! use moqswitch_signalling::{Busy, Media, MediaPlane, Settings, Signalling};
+//!
+//! struct Relay;
+//!
+//! impl MediaPlane for Relay {
+//!     fn grants(&mut self, session: SessionId, grants: &Grants) -> Result<(), Busy> {
+//!         // From here on this session may do what `grants` lists, and nothing else.
+//!         let _ = (session, grants);
+//!         Ok(())
+//!     }
+//!
+//!     fn media(&mut self, session: SessionId) -> Media {
+//!         let url = "https://relay.example:4443/".to_owned();
+//!         Media { url, token: format!("of-{session}"), expires: Duration::from_secs(3600), certificate_hash: None }
+//!     }
+//!
+//!     fn over(&mut self, _session: SessionId) {}
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let settings = Settings { numbers: vec![Number::new("100")?], ..Settings::default() };
+//! let signalling = Signalling::start(settings, Box::new(Relay))?;
+//! let routes: axum::Router = signalling.router();
+//! # drop(routes);
+//! // Every call ends, every client is told.
+//! signalling.stop();
+//! tokio::runtime::Builder::new_current_thread().build()?.block_on(signalling.ended());
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

@@ -11,6 +11,38 @@
 //! | the box is full | a low tone, and the call ends |
 //! | the owner of a box listens | so many beeps as there are new messages, five at most; each message after a beep, those that are new first |
 //! | the owner's keys | `1` again, `2` or `#` the next, `7` or `3` removes it, `5` records the greeting of the box, `*` ends |
+//!
+//! # Example
+//!
+//! A caller presses `#` during the greeting, speaks for two seconds and hangs up:
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use moqswitch_calls::{Number, Text};
+//! use moqswitch_voicemail::{Boxes, FRAME_SAMPLES, Leaving, Left, Settings, Sound};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let directory = std::env::temp_dir().join(format!("moqswitch-boxes-{}", std::process::id()));
+//! let message_max = Duration::from_secs(120);
+//! let boxes = Boxes::open(Settings { directory: directory.clone(), message_max, messages_max: 50, bytes_max: 1 << 30 })?;
+//! let number = Number::new("100")?;
+//!
+//! // Without a greeting of the box's own, that of all is played; this one is short.
+//! let greeting = boxes.greeting(&number).unwrap_or(Sound::new(vec![0; 8000]));
+//! let mut caller = Leaving::new(Some(greeting), message_max);
+//! caller.press('#');
+//! let mut played = [0; FRAME_SAMPLES];
+//! for _ in 0..150 {
+//!     caller.step(&[3000; FRAME_SAMPLES], &mut played);
+//! }
+//! let Left::Message(sound) = caller.finish() else { panic!("a message was left") };
+//! let message = boxes.add(&number, (&Number::new("200")?, &Text::new("Bob")), &sound, 0)?;
+//! assert_eq!((boxes.tally(&number).new, boxes.list(&number)?), (1, vec![message]));
+//! # std::fs::remove_dir_all(directory)?;
+//! # Ok(())
+//! # }
+//! ```
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

@@ -1,4 +1,5 @@
-//! What `src/README.md` and `src/lib.rs` say of crates and modules, compared with what is there.
+//! What `src/README.md`, `src/lib.rs` and the front pages of libraries say of crates and modules, compared with what is
+//! there.
 
 use std::collections::BTreeSet;
 
@@ -109,3 +110,28 @@ fn the_front_page_of_the_program_has_each_module() {
     assert!(modules.len() > 20, "{modules:?}");
     assert_eq!(told, modules);
 }
+
+#[test]
+fn each_library_has_an_example_on_its_front_page() {
+    let mut offences = Vec::new();
+    for member in Member::all() {
+        let page = match &*member.folder {
+            "." => "src/lib.rs".to_owned(),
+            folder if folder.starts_with("src/") => format!("{folder}/lib.rs"),
+            // Programs and tests, which nobody embeds.
+            _ => continue,
+        };
+        let text = read(&page);
+        let front = text.lines().map_while(|line| line.strip_prefix("//!"));
+        let front: Vec<&str> = front.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect();
+        // Of blocks those without a tag are run.
+        let blocks = super::blocks_of("", &(front.join("\n") + "\n"));
+        if !blocks.iter().any(|block| block.lines().count() >= EXAMPLE_LINES_MIN) {
+            offences.push(page);
+        }
+    }
+    assert!(offences.is_empty(), "no example that is run: {}", offences.join(", "));
+}
+
+/// With fewer it shows nothing.
+const EXAMPLE_LINES_MIN: usize = 4;
