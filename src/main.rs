@@ -50,7 +50,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 config: &config,
                 host: &check::Host::read(),
                 cores: &HostCores::read(),
-                io_uring_probe: &|| net::probe_support().map_err(|error| error.to_string()),
+                io_uring_probe: &net::probe_support,
                 now: SystemTime::now(),
             });
             let text = if *json { report.to_json() } else { report.to_string() };

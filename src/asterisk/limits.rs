@@ -11,6 +11,3 @@ pub const COMMAND_BYTES_MAX: usize = 128;
 
 /// Words of a plain event. What is behind them is passed over.
 pub const WORDS_MAX: usize = 64;
-
-/// Bytes of a message with audio that Asterisk takes: a longer one ends the call.
-pub const MEDIA_BYTES_MAX: usize = 65_500;

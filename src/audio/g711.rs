@@ -2,11 +2,6 @@
 //!
 //! Each function converts as many samples as both slices hold, and says how many that were.
 
-/// What a µ-law byte of silence is.
-pub const ULAW_SILENCE: u8 = 0xff;
-/// What an A-law byte of silence is.
-pub const ALAW_SILENCE: u8 = 0xd5;
-
 /// Samples as µ-law. Returns how many were converted: the shorter of both lengths.
 pub fn encode_ulaw(samples: &[i16], payload: &mut [u8]) -> usize {
     convert(samples, payload, ulaw_of)

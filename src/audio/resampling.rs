@@ -44,14 +44,6 @@ impl Resampler {
         }
     }
 
-    /// By how much what comes out is later than what went in, in microseconds.
-    pub fn delay_us(&self, lower: Rate) -> u32 {
-        match self.way {
-            Way::Same => 0,
-            Way::Up(_) | Way::Down(_) => 24 * 1_000_000 / lower.hertz(),
-        }
-    }
-
     /// The next samples; what becomes of them is added to `out`. Of `n` samples come `n * to / from`, over time.
     pub fn process(&mut self, samples: &[i16], out: &mut Vec<i16>) {
         if self.way == Way::Same {

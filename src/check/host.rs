@@ -3,6 +3,7 @@
 use std::fs;
 
 use moqswitch_relay::limits::{FILES_PER_SHARD, LOCKED_BYTES_PER_SHARD};
+use moqswitch_relay::net::RingError;
 use moqswitch_relay::topology::{Placement, TopologyError, format_core_list};
 
 use crate::limits;
@@ -14,8 +15,6 @@ use super::{CORES, Check, LOCKED_MEMORY, OPEN_FILES, SOCKET_BUFFERS, Status};
 pub struct Host {
     /// `/proc/sys/kernel/osrelease`
     pub kernel_release: Option<String>,
-    /// `/proc/sys/kernel/io_uring_disabled`; absent before Linux 6.6
-    pub io_uring_disabled: Option<String>,
     /// `/proc/self/status`
     pub status: Option<String>,
     /// `/proc/self/limits`
@@ -41,7 +40,6 @@ impl Host {
         };
         Self {
             kernel_release: read("/proc/sys/kernel/osrelease"),
-            io_uring_disabled: read("/proc/sys/kernel/io_uring_disabled"),
             status: read("/proc/self/status"),
             limits: read("/proc/self/limits"),
             receive_buffer_max: read("/proc/sys/net/core/rmem_max"),
@@ -66,33 +64,6 @@ impl Host {
             )
             .advise("Linux 6.12 or later costs less CPU"),
             Some(_) => check(Status::Pass, format!("Linux {release}")),
-        }
-    }
-
-    pub(super) fn check_io_uring(&self, probe: &dyn Fn() -> Result<(), String>) -> Check {
-        let check = |status, reason| Check::new("io_uring", status, reason);
-        let Err(reason) = probe() else {
-            return check(Status::Pass, "permitted".to_owned());
-        };
-        // The setting is looked at first: where it forbids io_uring, a filter does not matter.
-        match self.io_uring_disabled.as_deref() {
-            Some("2") => check(Status::Fail, format!("kernel.io_uring_disabled is 2: {reason}"))
-                .advise("sysctl -w kernel.io_uring_disabled=0, and in /etc/sysctl.d to keep it"),
-            Some("1") => check(
-                Status::Fail,
-                format!("kernel.io_uring_disabled is 1, and this user is not permitted: {reason}"),
-            )
-            .advise("add the user to the group in kernel.io_uring_group, or sysctl -w kernel.io_uring_disabled=0"),
-            _ if self.status_field("Seccomp") == Some("2") => check(
-                Status::Fail,
-                format!("a seccomp filter is active and probably forbids it: {reason}"),
-            )
-            .advise(
-                "permit io_uring_setup, io_uring_enter and io_uring_register: in Docker by a seccomp profile or \
-                 --security-opt seccomp=unconfined, in systemd by SystemCallFilter=",
-            ),
-            _ => check(Status::Fail, reason)
-                .advise("make sure that the kernel has CONFIG_IO_URING, and see `locked memory`"),
         }
     }
 
@@ -214,6 +185,19 @@ impl Host {
             "unlimited" => Some(u64::MAX),
             number => number.parse().ok(),
         }
+    }
+}
+
+/// Whether a ring can be set up, and if not what the relay would say.
+pub(super) fn check_io_uring(probe: &dyn Fn() -> Result<(), RingError>) -> Check {
+    let check = |status, reason| Check::new("io_uring", status, reason);
+    let Err(error) = probe() else {
+        return check(Status::Pass, "permitted".to_owned());
+    };
+    let failed = check(Status::Fail, error.cause());
+    match error.advice() {
+        Some(advice) => failed.advise(advice),
+        None => failed,
     }
 }
 

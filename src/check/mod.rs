@@ -19,6 +19,7 @@ use std::fmt;
 use std::fmt::Write;
 use std::time::SystemTime;
 
+use moqswitch_relay::net::RingError;
 use moqswitch_relay::topology::{HostCores, Placement};
 use serde::Serialize;
 
@@ -33,8 +34,8 @@ pub struct Subject<'a> {
     pub config: &'a Result<Config, ConfigError>,
     pub host: &'a Host,
     pub cores: &'a HostCores,
-    /// Sets up a ring as a shard would; the reason when it cannot.
-    pub io_uring_probe: &'a dyn Fn() -> Result<(), String>,
+    /// Sets up a ring as a shard would.
+    pub io_uring_probe: &'a dyn Fn() -> Result<(), RingError>,
     pub now: SystemTime,
 }
 
@@ -70,7 +71,7 @@ pub fn run(subject: &Subject<'_>) -> Report {
     let mut checks = vec![
         configuration(subject.config),
         host.check_kernel(),
-        host.check_io_uring(subject.io_uring_probe),
+        host::check_io_uring(subject.io_uring_probe),
     ];
     match subject.config {
         Ok(config) => {

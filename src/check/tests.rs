@@ -32,29 +32,23 @@ fn kernel_is_judged_by_version() {
 }
 
 #[test]
-fn io_uring_refusal_names_its_likely_cause() {
-    let check = |host: Host| host.check_io_uring(&|| Err("Operation not permitted".to_owned()));
-    let disabled = check(Host {
-        io_uring_disabled: Some("2".to_owned()),
-        ..Host::default()
-    });
+fn io_uring_refusal_is_told_as_the_relay_tells_it() {
+    let disabled = host::check_io_uring(&|| Err(RingError::Disabled { value: 2 }));
     assert_eq!(disabled.status, Status::Fail);
     assert!(disabled.reason.contains("kernel.io_uring_disabled is 2"));
-    let group = check(Host {
-        io_uring_disabled: Some("1".to_owned()),
-        ..Host::default()
-    });
+    assert!(disabled.advice.unwrap().contains("kernel.io_uring_disabled=0"));
+    let group = host::check_io_uring(&|| Err(RingError::Disabled { value: 1 }));
     assert!(group.advice.unwrap().contains("kernel.io_uring_group"));
-    let filtered = check(Host {
-        io_uring_disabled: Some("0".to_owned()),
-        status: Some("Name:\tx\nSeccomp:\t2\nSeccomp_filters:\t1".to_owned()),
-        ..Host::default()
-    });
+    let filtered = host::check_io_uring(&|| Err(RingError::NotPermitted));
     assert!(filtered.reason.contains("seccomp"));
     assert!(filtered.advice.unwrap().contains("io_uring_setup"));
-    let other = check(Host::default());
-    assert_eq!(other.reason, "Operation not permitted");
-    let permitted = Host::default().check_io_uring(&|| Ok(()));
+    let other = host::check_io_uring(&|| {
+        let source = std::io::Error::other("out of luck");
+        let operation = "opening";
+        Err(RingError::Io { operation, source })
+    });
+    assert_eq!((&*other.reason, other.advice), ("opening failed: out of luck", None));
+    let permitted = host::check_io_uring(&|| Ok(()));
     assert_eq!(permitted.status, Status::Pass);
 }
 

@@ -1,4 +1,4 @@
-//! moq-lite without I/O: messages, sessions, and QMux over the messages of a WebSocket.
+//! moq-lite, and the IETF's moq-transport-18, without I/O: messages, sessions, and QMux over the messages of a WebSocket.
 //!
 //! No socket, no clock, no thread: whoever embeds this crate hands bytes in and takes bytes and events out. It builds for
 //! any target that has `std`, WebAssembly included, and needs no C compiler.
@@ -36,7 +36,7 @@
 //!         match transmit {
 //!             Transmit::Write { stream, data, fin } => to.handle_stream(stream, data, fin, 0),
 //!             Transmit::Reset { stream, code } => to.handle_reset(stream, code),
-//!             Transmit::StopSending { stream, code } => to.handle_stop_sending(stream, code),
+//!             Transmit::StopSending { stream, .. } => to.handle_stop_sending(stream),
 //!             Transmit::Close { code, reason } => panic!("closed with {code}: {reason}"),
 //!         }
 //!     }

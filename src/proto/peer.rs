@@ -53,10 +53,10 @@ impl PeerSession {
     }
 
     /// The peer does not read our sending side any more.
-    pub fn handle_stop_sending(&mut self, stream: StreamId, code: ErrorCode) {
+    pub fn handle_stop_sending(&mut self, stream: StreamId) {
         match self {
-            Self::Lite(session) => session.handle_stop_sending(stream, code),
-            Self::Transport(session) => session.handle_stop_sending(stream, code),
+            Self::Lite(session) => session.handle_stop_sending(stream),
+            Self::Transport(session) => session.handle_stop_sending(stream),
         }
     }
 
@@ -152,7 +152,7 @@ impl PeerSession {
     pub fn announce_ok(&mut self, request: StreamId, active_count: u64) {
         match self {
             Self::Lite(session) => session.announce_ok(request, active_count),
-            Self::Transport(session) => session.announce_ok(request, active_count),
+            Self::Transport(session) => session.announce_ok(request),
         }
     }
 
@@ -160,7 +160,7 @@ impl PeerSession {
     pub fn announce(&mut self, request: StreamId, suffix: &BroadcastPath, advertisement: &Advertisement) {
         match self {
             Self::Lite(session) => session.announce(request, suffix, advertisement),
-            Self::Transport(session) => session.announce(request, suffix, advertisement),
+            Self::Transport(session) => session.announce(request, suffix),
         }
     }
 
@@ -368,7 +368,7 @@ pub trait Drive {
     /// The peer reset its sending side.
     fn handle_reset(&mut self, stream: StreamId, code: ErrorCode);
     /// The peer does not read our sending side any more.
-    fn handle_stop_sending(&mut self, stream: StreamId, code: ErrorCode);
+    fn handle_stop_sending(&mut self, stream: StreamId);
     /// A datagram came.
     fn handle_datagram(&mut self, data: Bytes);
     /// The next thing to do on the connection, in order.
@@ -387,8 +387,8 @@ macro_rules! drive {
                 self.handle_reset(stream, code);
             }
 
-            fn handle_stop_sending(&mut self, stream: StreamId, code: ErrorCode) {
-                self.handle_stop_sending(stream, code);
+            fn handle_stop_sending(&mut self, stream: StreamId) {
+                self.handle_stop_sending(stream);
             }
 
             fn handle_datagram(&mut self, data: Bytes) {

@@ -164,7 +164,7 @@ impl Call {
         for (listener, publisher) in missing {
             let interval = ledger.at(now_ns);
             interval.counts.subscriptions_lost += 1;
-            interval.note("somebody who came back was not announced in time, or nobody to him", 1);
+            interval.note("somebody who came back was not announced in time, or nobody to them", 1);
             self.open_missing(listener, publisher, now_ns);
         }
     }

@@ -15,7 +15,7 @@ fn carry(from: &mut Session, to: &mut Session) {
         match transmit {
             Transmit::Write { stream, data, fin } => to.handle_stream(stream, data, fin, 0),
             Transmit::Reset { stream, code } => to.handle_reset(stream, code),
-            Transmit::StopSending { stream, code } => to.handle_stop_sending(stream, code),
+            Transmit::StopSending { stream, .. } => to.handle_stop_sending(stream),
             Transmit::Close { code, reason } => panic!("closed with {code}: {reason}"),
         }
     }

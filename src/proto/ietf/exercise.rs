@@ -11,8 +11,8 @@ use crate::session::{
     SubscribeParameters, Transmit,
 };
 use crate::wire::{
-    Advertisement, BroadcastPath, ErrorCode, GroupHeader, GroupRange, GroupSequence, HopId, Setup, StreamHeads,
-    StreamId, SubscribeOk, TrackName, Transcoder, Version, stream_error,
+    BroadcastPath, ErrorCode, GroupHeader, GroupRange, GroupSequence, HopId, Setup, StreamHeads, StreamId, SubscribeOk,
+    TrackName, Transcoder, Version, stream_error,
 };
 
 /// Runs an input. An error says what does not hold.
@@ -131,7 +131,7 @@ impl Exercise {
             0 => self.session.handle_stream(id, bytes, false, stream),
             1 => self.session.handle_stream(id, bytes, true, stream),
             2 => self.session.handle_reset(id, ErrorCode(1)),
-            3 => self.session.handle_stop_sending(id, ErrorCode(1)),
+            3 => self.session.handle_stop_sending(id),
             4 => self.session.handle_datagram(bytes),
             5 => drop(self.session.request_announce(&BroadcastPath::root())),
             6 => {
@@ -198,7 +198,7 @@ impl Exercise {
             Event::Announcement(AnnouncementEvent::AnnounceRequest { request, .. }) => {
                 self.requests.push(request);
                 let suffix = BroadcastPath::new("x");
-                self.session.announce(request, &suffix, &Advertisement::default());
+                self.session.announce(request, &suffix);
                 self.session.unannounce(request, &suffix);
             }
             Event::Media(MediaEvent::GroupChunk { chunk, .. }) => {

@@ -163,7 +163,7 @@ impl Session {
 
     /// The peer does not read our sending side any more. For group streams, which the caller
     /// writes, that is the caller's to act on.
-    pub fn handle_stop_sending(&mut self, stream: StreamId, _code: ErrorCode) {
+    pub fn handle_stop_sending(&mut self, stream: StreamId) {
         if self.is_closed || stream.is_uni() {
             return;
         }

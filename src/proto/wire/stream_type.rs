@@ -73,17 +73,13 @@ impl BidiType {
 
     /// Appends the stream type. `NotInVersion` for one that the version does not have.
     pub fn encode(self, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
-        if !self.is_in(version) {
-            return Err(EncodeError::NotInVersion("stream type"));
-        }
-        varint::put(out, self.code())
+        put(self.code(), self.is_in(version), out)
     }
 
     /// `None` for a type the version does not have: the stream is reset, the session goes on
     /// (draft "STREAM_TYPE").
     pub fn decode(version: Version, input: &[u8]) -> Result<(Option<Self>, usize), DecodeError> {
-        let (code, used) = varint::get(input)?;
-        Ok((Self::from_code(version, code), used))
+        get(input, |code| Self::from_code(version, code))
     }
 
     fn is_in(self, version: Version) -> bool {
@@ -116,17 +112,13 @@ impl UniType {
 
     /// Appends the stream type. `NotInVersion` for one that the version does not have.
     pub fn encode(self, version: Version, out: &mut BytesMut) -> Result<(), EncodeError> {
-        if !self.is_in(version) {
-            return Err(EncodeError::NotInVersion("stream type"));
-        }
-        varint::put(out, self.code())
+        put(self.code(), self.is_in(version), out)
     }
 
     /// `None` for a type the version does not have: the stream is refused, the session goes on
     /// (draft "STREAM_TYPE").
     pub fn decode(version: Version, input: &[u8]) -> Result<(Option<Self>, usize), DecodeError> {
-        let (code, used) = varint::get(input)?;
-        Ok((Self::from_code(version, code), used))
+        get(input, |code| Self::from_code(version, code))
     }
 
     fn is_in(self, version: Version) -> bool {
@@ -135,6 +127,19 @@ impl UniType {
             UniType::Setup => version.has_setup(),
         }
     }
+}
+
+/// Of either kind.
+fn put(code: u64, is_in_version: bool, out: &mut BytesMut) -> Result<(), EncodeError> {
+    match is_in_version {
+        true => varint::put(out, code),
+        false => Err(EncodeError::NotInVersion("stream type")),
+    }
+}
+
+fn get<T>(input: &[u8], from_code: impl Fn(u64) -> Option<T>) -> Result<(Option<T>, usize), DecodeError> {
+    let (code, used) = varint::get(input)?;
+    Ok((from_code(code), used))
 }
 
 #[cfg(test)]

@@ -112,9 +112,9 @@ impl Backlog {
         connection: &mut impl Carry,
     ) -> Option<(StreamId, Option<ErrorCode>)> {
         let (stream, stopped) = connection.poll_writable()?;
-        if let Some(code) = stopped {
+        if stopped.is_some() {
             self.forget(stream);
-            session.handle_stop_sending(stream, code);
+            session.handle_stop_sending(stream);
         }
         Some((stream, stopped))
     }

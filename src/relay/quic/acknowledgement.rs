@@ -9,13 +9,15 @@
 
 use std::time::{Duration, Instant};
 
-/// What was taken in since packets were last sent.
+/// What was taken in since packets were last sent, and whether the answer may wait.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Acknowledgement {
+    /// How many with something in them: more than [`BARE_BYTES_MAX`]. As many as can be once something was written.
     packets: u32,
+    /// When the answer is due. `None`: nothing came that is owed one.
     due: Option<Instant>,
-    /// More was written than may have left at once, so acknowledgements may let more go: how many
-    /// in a row that let nothing go are still answered at once.
+    /// While it is above zero nothing waits: quiche may hold back what an acknowledgement of the peer lets go. Each look that
+    /// lets nothing go takes one off.
     patience: u8,
 }
 

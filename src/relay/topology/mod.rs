@@ -80,11 +80,6 @@ impl Placement {
     }
 }
 
-/// Pins the calling thread; false when the kernel refuses.
-pub fn pin_current_thread(core: usize) -> bool {
-    core_affinity::set_for_current(core_affinity::CoreId { id: core })
-}
-
 /// The kernel's list format, `0-3,6`: ascending, without repeats.
 pub fn parse_core_list(text: &str) -> Result<Vec<usize>, String> {
     let reason = || format!("write core numbers and ranges, such as 0-3,6 (in `{text}`)");

@@ -113,16 +113,11 @@ fn cgroup_directories_lead_to_the_mount() {
 }
 
 #[test]
-fn this_host_has_a_core_and_a_thread_can_be_pinned_to_it() {
-    let host = HostCores::read();
-    let placement = Placement::plan(&host, NonZeroUsize::new(1), None).unwrap();
-    let core = placement.cores[0];
-    let pinned = std::thread::spawn(move || {
-        assert!(pin_current_thread(core));
-        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
-        affinity(&status)
-    });
-    assert_eq!(pinned.join().unwrap(), Some(vec![core]));
+fn this_host_has_a_core_for_a_shard() {
+    let placement = Placement::plan(&HostCores::read(), NonZeroUsize::new(1), None).unwrap();
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+    let usable = affinity(&status).unwrap();
+    assert!(usable.contains(&placement.cores[0]), "{:?}", placement.cores);
 }
 
 fn host(affinity: std::ops::Range<usize>) -> HostCores {

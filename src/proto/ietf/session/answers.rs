@@ -7,16 +7,14 @@ use crate::ietf::codes::{self, done_code, request_code};
 use crate::ietf::messages::fields::Fields;
 use crate::ietf::messages::{ObjectDatagram, Parameters, SubgroupHeader, TrackProperties, message};
 use crate::wire::chunk::{OBJECT_TIMESCALE, converted};
-use crate::wire::{
-    Advertisement, BroadcastPath, DatagramHeader, ErrorCode, GroupHeader, StreamId, SubscribeOk, TrackInfo,
-};
+use crate::wire::{BroadcastPath, DatagramHeader, ErrorCode, GroupHeader, StreamId, SubscribeOk, TrackInfo};
 
 use super::Session;
 use super::requests::State;
 
 impl Session {
     /// Accepts a SUBSCRIBE_NAMESPACE, once.
-    pub fn announce_ok(&mut self, request: StreamId, _active_count: u64) {
+    pub fn announce_ok(&mut self, request: StreamId) {
         if let Some(State::SubscribeNamespace { is_accepted, .. }) = self.request_state(request)
             && !std::mem::replace(is_accepted, true)
         {
@@ -28,8 +26,8 @@ impl Session {
     }
 
     /// Tells of a namespace. By which way it is reached is not said.
-    pub fn announce(&mut self, request: StreamId, suffix: &BroadcastPath, _advertisement: &Advertisement) {
-        self.announce_ok(request, 0);
+    pub fn announce(&mut self, request: StreamId, suffix: &BroadcastPath) {
+        self.announce_ok(request);
         if let Some(State::SubscribeNamespace { live, .. }) = self.request_state(request)
             && live.insert(suffix.clone())
         {

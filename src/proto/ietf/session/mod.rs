@@ -162,7 +162,7 @@ impl Session {
     }
 
     /// The peer does not read our sending side any more: of its own requests it wants nothing more.
-    pub fn handle_stop_sending(&mut self, stream: StreamId, _code: ErrorCode) {
+    pub fn handle_stop_sending(&mut self, stream: StreamId) {
         if self.is_closed {
             return;
         }

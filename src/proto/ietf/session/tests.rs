@@ -8,8 +8,8 @@ use crate::session::{
     SubscribeParameters, Transmit,
 };
 use crate::wire::{
-    Advertisement, BroadcastPath, ErrorCode, GroupHeader, GroupRange, GroupSequence, HopId, Setup, StreamHeads,
-    StreamId, SubscribeId, SubscribeOk, TrackName, Transcoder, Version, session_error, stream_error,
+    BroadcastPath, ErrorCode, GroupHeader, GroupRange, GroupSequence, HopId, Setup, StreamHeads, StreamId, SubscribeId,
+    SubscribeOk, TrackName, Transcoder, Version, session_error, stream_error,
 };
 
 #[test]
@@ -100,9 +100,9 @@ fn namespaces_are_told_once_and_withdrawn() {
             _ => None,
         })
         .expect("asked");
-    telling.announce_ok(request, 1);
+    telling.announce_ok(request);
     for _ in 0..2 {
-        telling.announce(request, &BroadcastPath::new("room/ali"), &Advertisement::default());
+        telling.announce(request, &BroadcastPath::new("room/ali"));
     }
     carry(&mut telling, &mut asking);
     assert_eq!(paths(&mut asking), ["+room/ali"]);
@@ -445,7 +445,7 @@ fn carry(from: &mut Session, to: &mut Session) {
         match transmit {
             Transmit::Write { stream, data, fin } => to.handle_stream(stream, data, fin, 0),
             Transmit::Reset { stream, code } => to.handle_reset(stream, code),
-            Transmit::StopSending { stream, code } => to.handle_stop_sending(stream, code),
+            Transmit::StopSending { stream, .. } => to.handle_stop_sending(stream),
             Transmit::Close { code, reason } => panic!("closed with {code}: {reason}"),
         }
     }

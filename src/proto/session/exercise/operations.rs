@@ -94,7 +94,7 @@ impl<'a> Performer<'a> {
             }
             2 => {
                 let stream = self.any_stream();
-                self.session.handle_stop_sending(stream, stream_error::CANCEL);
+                self.session.handle_stop_sending(stream);
             }
             3 => self.datagram(),
             4 | 5 => self.whole_request(),

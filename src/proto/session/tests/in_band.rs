@@ -260,7 +260,7 @@ fn a_handshake_that_ends_early_closes_the_session() {
             match ending {
                 0 => server.handle_stream(SESSION_STREAM, Bytes::new(), true, 0),
                 1 => server.handle_reset(SESSION_STREAM, stream_error::CANCEL),
-                _ => server.handle_stop_sending(SESSION_STREAM, stream_error::CANCEL),
+                _ => server.handle_stop_sending(SESSION_STREAM),
             }
             assert_closed(&mut server, session_error::VERSION, true);
         }
@@ -306,7 +306,7 @@ fn the_end_of_the_session_stream_is_that_of_the_session() {
                 match ending {
                     0 => session.handle_stream(SESSION_STREAM, Bytes::new(), true, 0),
                     1 => session.handle_reset(SESSION_STREAM, stream_error::CANCEL),
-                    _ => session.handle_stop_sending(SESSION_STREAM, stream_error::CANCEL),
+                    _ => session.handle_stop_sending(SESSION_STREAM),
                 }
                 assert_closed(session, session_error::NO_ERROR, false);
             }

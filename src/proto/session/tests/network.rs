@@ -254,8 +254,8 @@ impl Network {
 
     fn deliver(&mut self, (sender, stream): (usize, StreamId)) {
         let pipe = self.pipes.get_mut(&(sender, stream)).unwrap();
-        if let Some(code) = pipe.stop.take() {
-            return self.ends[sender].handle_stop_sending(stream, code);
+        if pipe.stop.take().is_some() {
+            return self.ends[sender].handle_stop_sending(stream);
         }
         if let Some(code) = pipe.reset {
             pipe.is_over = true;

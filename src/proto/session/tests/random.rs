@@ -135,7 +135,7 @@ fn act(network: &mut Network, caller: &mut Caller, end: usize, random: &mut Rand
         7 if !caller.opened.is_empty() => {
             // The transport says that the other end has had enough.
             let stream = caller.opened[random.below(caller.opened.len())];
-            session.handle_stop_sending(stream, ErrorCode(1));
+            session.handle_stop_sending(stream);
         }
         8 if !caller.groups.is_empty() => {
             let stream = caller.groups.swap_remove(random.below(caller.groups.len()));
@@ -255,7 +255,7 @@ fn random_bytes_on_random_streams_never_panic() {
             let data: Vec<u8> = (0..length).map(|_| (random.next() % 8).to_le_bytes()[0]).collect();
             match random.below(8) {
                 0 => server.handle_reset(stream, ErrorCode(random.next())),
-                1 => server.handle_stop_sending(stream, ErrorCode(random.next())),
+                1 => server.handle_stop_sending(stream),
                 2 => server.handle_datagram(Bytes::from(data)),
                 choice => server.handle_stream(stream, Bytes::from(data), choice == 3, 1),
             }

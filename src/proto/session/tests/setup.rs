@@ -132,7 +132,7 @@ fn a_held_request_that_is_given_up_is_never_heard_of() {
             assert_eq!(server.stats().live.requests_held, 1);
             match end {
                 0 => server.handle_reset(stream, stream_error::CANCEL),
-                1 => server.handle_stop_sending(stream, stream_error::CANCEL),
+                1 => server.handle_stop_sending(stream),
                 // A FIN is an end too, but one that comes after the request.
                 _ => server.handle_stream(stream, Bytes::new(), true, 0),
             }

@@ -92,9 +92,9 @@ fn end(network: &mut Network, stream: StreamId, ending: Ending) {
     let code = stream_error::CANCEL;
     match ending {
         Ending::ServerSeesReset => network.ends[SERVER].handle_reset(stream, code),
-        Ending::ServerSeesStop => network.ends[SERVER].handle_stop_sending(stream, code),
+        Ending::ServerSeesStop => network.ends[SERVER].handle_stop_sending(stream),
         Ending::ClientSeesReset => network.ends[CLIENT].handle_reset(stream, code),
-        Ending::ClientSeesStop => network.ends[CLIENT].handle_stop_sending(stream, code),
+        Ending::ClientSeesStop => network.ends[CLIENT].handle_stop_sending(stream),
         Ending::ClientCancels => network.ends[CLIENT].cancel(stream, code),
         Ending::ServerRefuses => network.ends[SERVER].refuse(stream, code),
         Ending::ServerFinishes => network.ends[SERVER].finish(stream),
@@ -216,7 +216,7 @@ fn a_request_cut_anywhere_leaves_nothing_and_is_closed_once() {
                     server.handle_stream(stream, bytes.slice(..length), false, 0);
                     match ending {
                         0 => server.handle_reset(stream, stream_error::CANCEL),
-                        1 => server.handle_stop_sending(stream, stream_error::CANCEL),
+                        1 => server.handle_stop_sending(stream),
                         _ => server.handle_stream(stream, Bytes::new(), true, 0),
                     }
                     assert_eq!(
@@ -290,7 +290,7 @@ fn an_answer_after_stop_sending_is_still_read() {
         };
         let mut answer = BytesMut::new();
         info.encode(network.version, &mut answer).unwrap();
-        network.ends[CLIENT].handle_stop_sending(stream, stream_error::INTERNAL);
+        network.ends[CLIENT].handle_stop_sending(stream);
         network.ends[CLIENT].handle_stream(stream, answer.freeze(), true, 0);
         network.take_events(CLIENT);
         while let Some(event) = network.ends[CLIENT].poll_event() {

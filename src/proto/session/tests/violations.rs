@@ -53,7 +53,7 @@ fn assert_closed(mut network: Network) {
     // Nothing goes in or out any more.
     server.handle_stream(StreamId(400), Bytes::from_static(&[4]), false, 0);
     server.handle_reset(StreamId(404), stream_error::CANCEL);
-    server.handle_stop_sending(StreamId(408), stream_error::CANCEL);
+    server.handle_stop_sending(StreamId(408));
     server.handle_datagram(Bytes::from_static(&[0, 0, 0]));
     server.goaway("");
     server.close(session_error::NO_ERROR, "again");

@@ -145,6 +145,7 @@ pub struct UdpRing {
     sends: usize,
     /// The device behind the socket can segment, as far as is known.
     segmentation: bool,
+    /// The kernel does the batch window, rather than two waits in a row.
     kernel_batch_window: bool,
     receive_failures: u32,
     receive_failure: Option<io::Error>,
@@ -317,11 +318,6 @@ impl UdpRing {
     /// The address that the socket is bound to.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
-    }
-
-    /// Whether the kernel does the batch window, rather than two waits in a row.
-    pub fn has_kernel_batch_window(&self) -> bool {
-        self.kernel_batch_window
     }
 
     /// What the ring has counted since it was made.

@@ -73,7 +73,7 @@ fn a_late_joiner_starts_at_the_first_frame_of_the_latest_group() {
 }
 
 #[test]
-fn a_newest_draft_subscriber_starts_as_far_back_as_his_latency_reaches() {
+fn a_newest_draft_subscriber_starts_as_far_back_as_its_latency_reaches() {
     let mut shard = shard_with_publisher();
     shard.subscribe(1, Version::Lite06, |_| {});
     for sequence in 0..10 {
