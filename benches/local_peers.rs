@@ -127,7 +127,16 @@ impl Application for Measured {
                 self.count();
             }
             LocalEvent::Closed { code, .. } => assert_eq!(code, None, "the subscription fails"),
-            _ => {}
+            LocalEvent::DemandChanged { .. }
+            | LocalEvent::Unwanted { .. }
+            | LocalEvent::GroupEnded { .. }
+            | LocalEvent::GroupsDropped { .. }
+            | LocalEvent::Info { .. }
+            | LocalEvent::Announced { .. }
+            | LocalEvent::Unannounced { .. }
+            | LocalEvent::WatchClosed { .. }
+            | LocalEvent::SocketStopped { .. }
+            | LocalEvent::Draining { .. } => {}
         }
     }
 

@@ -157,12 +157,19 @@ impl<'a> Ears<'a> {
                 | RequestEvent::Track { request, .. }
                 | RequestEvent::Fetch { request, .. },
             ) => self.line.session().refuse(request, stream_error::NOT_FOUND),
-            Event::Request(_) => {}
+            Event::Request(
+                RequestEvent::SubscribeUpdate { .. }
+                | RequestEvent::SubscribeEnded { .. }
+                | RequestEvent::FetchEnded { .. }
+                | RequestEvent::TrackEnded { .. }
+                | RequestEvent::Probe { .. }
+                | RequestEvent::ProbeEnded { .. },
+            ) => {}
             Event::Session(SessionEvent::Violation { reason, .. }) => {
                 anyhow::bail!("the relay broke the protocol: {reason}")
             }
             Event::Session(SessionEvent::Goaway { .. }) => tell(&"the relay is about to go away"),
-            Event::Session(_) => {}
+            Event::Session(SessionEvent::Setup(_) | SessionEvent::SessionUpdate { .. }) => {}
         }
         Ok(())
     }
@@ -178,7 +185,12 @@ impl<'a> Ears<'a> {
             AnnouncementEvent::Unannounced { path, .. } if path == self.broadcast => {
                 self.ending.get_or_insert(now + HANDSET_FAREWELL);
             }
-            _ => {}
+            // Of another broadcast, or the same one by another way.
+            AnnouncementEvent::Announced { .. }
+            | AnnouncementEvent::AnnounceReplaced { .. }
+            | AnnouncementEvent::Unannounced { .. }
+            | AnnouncementEvent::AnnounceStreamEnded { .. }
+            | AnnouncementEvent::AnnounceRequestEnded { .. } => {}
         }
     }
 
@@ -242,7 +254,19 @@ impl<'a> Ears<'a> {
                     self.broadcast
                 );
             }
-            _ => {}
+            // To another question, or of no use.
+            AnswerEvent::SubscriptionOk { .. }
+            | AnswerEvent::TrackProperties { .. }
+            | AnswerEvent::SubscriptionStart { .. }
+            | AnswerEvent::SubscriptionEnd { .. }
+            | AnswerEvent::SubscriptionDrop { .. }
+            | AnswerEvent::SubscriptionClosed { .. }
+            | AnswerEvent::TrackInfo { .. }
+            | AnswerEvent::TrackClosed { .. }
+            | AnswerEvent::FetchChunk { .. }
+            | AnswerEvent::FetchClosed { .. }
+            | AnswerEvent::ProbeReport { .. }
+            | AnswerEvent::ProbeClosed { .. } => {}
         }
         Ok(())
     }

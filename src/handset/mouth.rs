@@ -205,7 +205,23 @@ impl Mouth<'_> {
                 anyhow::bail!("the relay broke the protocol: {reason}")
             }
             Event::Session(SessionEvent::Goaway { .. }) => tell(&"the relay is about to go away"),
-            _ => {}
+            Event::Session(SessionEvent::Setup(_) | SessionEvent::SessionUpdate { .. })
+            | Event::Request(
+                RequestEvent::SubscribeUpdate { .. }
+                | RequestEvent::FetchEnded { .. }
+                | RequestEvent::TrackEnded { .. }
+                | RequestEvent::Probe { .. }
+                | RequestEvent::ProbeEnded { .. },
+            ) => {}
+            // Nothing is asked here.
+            Event::Announcement(
+                AnnouncementEvent::Announced { .. }
+                | AnnouncementEvent::AnnounceReplaced { .. }
+                | AnnouncementEvent::Unannounced { .. }
+                | AnnouncementEvent::AnnounceStreamEnded { .. },
+            )
+            | Event::Answer(_)
+            | Event::Media(_) => {}
         }
         Ok(())
     }

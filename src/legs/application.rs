@@ -267,7 +267,13 @@ impl Application {
                     hearing.closed(tag.role, host.now());
                 }
             }),
-            _ => {}
+            LocalEvent::Wanted { .. }
+            | LocalEvent::DemandChanged { .. }
+            | LocalEvent::Unwanted { .. }
+            | LocalEvent::GroupEnded { .. }
+            | LocalEvent::GroupsDropped { .. }
+            | LocalEvent::SocketStopped { .. }
+            | LocalEvent::Draining { .. } => {}
         }
     }
 

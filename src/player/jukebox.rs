@@ -272,7 +272,17 @@ impl Application for Jukebox {
         match event {
             LocalEvent::Wanted { tag, id, .. } => self.set_wanted(tag, Some(id), host),
             LocalEvent::Unwanted { tag, .. } => self.set_wanted(tag, None, host),
-            _ => {}
+            LocalEvent::DemandChanged { .. }
+            | LocalEvent::Frame { .. }
+            | LocalEvent::GroupEnded { .. }
+            | LocalEvent::GroupsDropped { .. }
+            | LocalEvent::Info { .. }
+            | LocalEvent::Closed { .. }
+            | LocalEvent::Announced { .. }
+            | LocalEvent::Unannounced { .. }
+            | LocalEvent::WatchClosed { .. }
+            | LocalEvent::SocketStopped { .. }
+            | LocalEvent::Draining { .. } => {}
         }
         self.count();
     }

@@ -161,7 +161,18 @@ impl Source {
             LocalEvent::WatchClosed { .. } => self.fail(host),
             // It may be there a little later. One that was told is over when it is whole.
             LocalEvent::Closed { .. } if self.codec.is_none() => self.fail(host),
-            _ => {}
+            // Of another path, of the catalog or of others.
+            LocalEvent::Wanted { .. }
+            | LocalEvent::DemandChanged { .. }
+            | LocalEvent::Unwanted { .. }
+            | LocalEvent::GroupEnded { .. }
+            | LocalEvent::GroupsDropped { .. }
+            | LocalEvent::Info { .. }
+            | LocalEvent::Closed { .. }
+            | LocalEvent::Announced { .. }
+            | LocalEvent::Unannounced { .. }
+            | LocalEvent::SocketStopped { .. }
+            | LocalEvent::Draining { .. } => {}
         }
         SourceNews::None
     }

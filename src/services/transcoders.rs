@@ -139,7 +139,16 @@ impl Application for Transcoders {
                     self.close(job_of(tag), code.or(Some(stream_error::NOT_FOUND)), host);
                 }
             }
-            _ => {}
+            // Of another path or of the catalog, and what does not matter.
+            LocalEvent::DemandChanged { .. }
+            | LocalEvent::GroupEnded { .. }
+            | LocalEvent::GroupsDropped { .. }
+            | LocalEvent::Info { .. }
+            | LocalEvent::Announced { .. }
+            | LocalEvent::Unannounced { .. }
+            | LocalEvent::WatchClosed { .. }
+            | LocalEvent::SocketStopped { .. }
+            | LocalEvent::Draining { .. } => {}
         }
     }
 

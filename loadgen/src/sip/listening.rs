@@ -159,7 +159,34 @@ impl Listeners {
             Event::Media(MediaEvent::GroupEnd { stream, .. } | MediaEvent::GroupReset { stream, .. }) => {
                 own.arriving.remove(&stream);
             }
-            _ => {}
+            Event::Announcement(
+                AnnouncementEvent::AnnounceReplaced { .. }
+                | AnnouncementEvent::AnnounceStreamEnded { .. }
+                | AnnouncementEvent::AnnounceRequestEnded { .. },
+            )
+            | Event::Request(
+                RequestEvent::SubscribeUpdate { .. }
+                | RequestEvent::SubscribeEnded { .. }
+                | RequestEvent::FetchEnded { .. }
+                | RequestEvent::TrackEnded { .. }
+                | RequestEvent::Probe { .. }
+                | RequestEvent::ProbeEnded { .. },
+            )
+            | Event::Answer(
+                AnswerEvent::SubscriptionOk { .. }
+                | AnswerEvent::TrackProperties { .. }
+                | AnswerEvent::SubscriptionStart { .. }
+                | AnswerEvent::SubscriptionEnd { .. }
+                | AnswerEvent::SubscriptionDrop { .. }
+                | AnswerEvent::TrackInfo { .. }
+                | AnswerEvent::TrackClosed { .. }
+                | AnswerEvent::FetchChunk { .. }
+                | AnswerEvent::FetchClosed { .. }
+                | AnswerEvent::ProbeReport { .. }
+                | AnswerEvent::ProbeClosed { .. },
+            )
+            | Event::Media(MediaEvent::GroupStart { .. })
+            | Event::Session(_) => {}
         }
         Vec::new()
     }

@@ -128,7 +128,14 @@ impl FramesApplication {
                     hearing.closed(tag.role, host.now());
                 }
             }),
-            _ => {}
+            LocalEvent::Wanted { .. }
+            | LocalEvent::DemandChanged { .. }
+            | LocalEvent::Unwanted { .. }
+            | LocalEvent::GroupEnded { .. }
+            | LocalEvent::GroupsDropped { .. }
+            | LocalEvent::Info { .. }
+            | LocalEvent::SocketStopped { .. }
+            | LocalEvent::Draining { .. } => {}
         }
     }
 
@@ -164,7 +171,12 @@ impl Application for FramesApplication {
                     self.handle_heard(tag, event, host);
                 }
             }
-            _ => {}
+            LocalEvent::DemandChanged { .. }
+            | LocalEvent::GroupEnded { .. }
+            | LocalEvent::GroupsDropped { .. }
+            | LocalEvent::Info { .. }
+            | LocalEvent::SocketStopped { .. }
+            | LocalEvent::Draining { .. } => {}
         }
     }
 

@@ -38,7 +38,18 @@
 //!         match event {
 //!             LocalEvent::Wanted { id, .. } => self.wanted = Some(id),
 //!             LocalEvent::Unwanted { .. } => self.wanted = None,
-//!             _ => {}
+//!             // Nothing is subscribed to or watched here.
+//!             LocalEvent::DemandChanged { .. }
+//!             | LocalEvent::Frame { .. }
+//!             | LocalEvent::GroupEnded { .. }
+//!             | LocalEvent::GroupsDropped { .. }
+//!             | LocalEvent::Info { .. }
+//!             | LocalEvent::Closed { .. }
+//!             | LocalEvent::Announced { .. }
+//!             | LocalEvent::Unannounced { .. }
+//!             | LocalEvent::WatchClosed { .. }
+//!             | LocalEvent::SocketStopped { .. }
+//!             | LocalEvent::Draining { .. } => {}
 //!         }
 //!     }
 //!
