@@ -355,24 +355,77 @@ fn every_setting_is_compared() {
     );
 }
 
-/// One source of defaults: the table of settings says what the library does by itself.
+/// One source of defaults: the table of settings says what the library does by itself. Each option is here, so that one
+/// which is added does not go unlooked at.
 #[test]
 fn defaults_of_the_table_are_those_of_the_relay() {
-    let (table, library) = (Config::default().relay_options(), RelayOptions::default());
-    assert_eq!(table.listen, library.listen);
-    assert_eq!((table.shards, &table.cores), (library.shards, &library.cores));
-    assert_eq!((table.batch_window, table.spin), (library.batch_window, library.spin));
-    assert_eq!(table.grant, library.grant);
-    assert_eq!((table.hop, table.cost), (library.hop, library.cost));
-    assert_eq!(table.connections_max, library.connections_max);
-    assert_eq!(table.attempts_per_second, library.attempts_per_second);
-    assert_eq!(table.announcements, library.announcements);
+    let table = Config::default().relay_options();
+    let RelayOptions {
+        listen,
+        shards,
+        cores,
+        batch_window,
+        spin,
+        certified,
+        grant,
+        hop,
+        cost,
+        connections_max,
+        attempts_per_second,
+        connections_per_address,
+        retry_above,
+        answers_per_second,
+        token_checks,
+        overload,
+        memory,
+        operations_per_second,
+        announcements_per_second,
+        transport,
+        tracks,
+        sessions,
+        announcements,
+        sockets,
+        ring,
+        mesh,
+        drain_uri,
+        names,
+        // What is read from files or made at the start.
+        certificates: _,
+        clients: _,
+        keys: _,
+        kin: _,
+        reset_key: _,
+        devices: _,
+        generations: _,
+        heritage: _,
+        // What the program takes part in.
+        web_requests: _,
+        admissions: _,
+        feed: _,
+    } = RelayOptions::default();
+    assert_eq!(table.listen, listen);
+    assert_eq!((table.shards, table.cores), (shards, cores));
+    assert_eq!((table.batch_window, table.spin), (batch_window, spin));
+    assert_eq!((table.certified, table.grant), (certified, grant));
+    assert_eq!((table.hop, table.cost), (hop, cost));
+    assert_eq!(table.connections_max, connections_max);
+    assert_eq!(table.attempts_per_second, attempts_per_second);
+    assert_eq!(table.connections_per_address, connections_per_address);
+    assert_eq!(table.retry_above, retry_above);
+    assert_eq!(table.answers_per_second, answers_per_second);
+    assert_eq!(table.token_checks, token_checks);
+    assert_eq!((table.overload, table.memory), (overload, memory));
+    assert_eq!(table.operations_per_second, operations_per_second);
+    assert_eq!(table.announcements_per_second, announcements_per_second);
+    assert_eq!(table.announcements, announcements);
+    assert_eq!((table.mesh, table.drain_uri), (mesh, drain_uri));
+    assert_eq!(table.names, names);
     for (table, library) in [
-        (format!("{:?}", table.transport), format!("{:?}", library.transport)),
-        (format!("{:?}", table.tracks), format!("{:?}", library.tracks)),
-        (format!("{:?}", table.sessions), format!("{:?}", library.sessions)),
-        (format!("{:?}", table.sockets), format!("{:?}", library.sockets)),
-        (format!("{:?}", table.ring), format!("{:?}", library.ring)),
+        (format!("{:?}", table.transport), format!("{transport:?}")),
+        (format!("{:?}", table.tracks), format!("{tracks:?}")),
+        (format!("{:?}", table.sessions), format!("{sessions:?}")),
+        (format!("{:?}", table.sockets), format!("{sockets:?}")),
+        (format!("{:?}", table.ring), format!("{ring:?}")),
     ] {
         assert_eq!(table, library);
     }
