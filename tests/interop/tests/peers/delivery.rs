@@ -7,8 +7,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use moq_net::group;
 use moqswitch_interop::matrix::{carrier_pairs, same_draft};
+use moqswitch_interop::payload::seed;
 use moqswitch_interop::peer::{ANSWER_LIMIT, check_same, read_frame, read_frames, read_group, timestamp, write_group};
-use moqswitch_interop::{Carrier, Case, Draft, PlannedGroup, run_matrix};
+use moqswitch_interop::relay::RelayKind;
+use moqswitch_interop::{Carrier, Case, Draft, PlannedGroup, Publisher, Random, Relay, Subscriber, run_matrix};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn published_bytes_arrive_identical() {
@@ -72,6 +74,63 @@ async fn older_group_is_fetched() {
 #[tokio::test(flavor = "multi_thread")]
 async fn datagrams_arrive() {
     run_matrix(&same_draft(&DATAGRAM_DRAFTS), LIMIT, send_datagrams).await;
+}
+
+/// What a path does not carry goes as a stream, and nothing is lost by it: on a narrow one (`quic.udp_payload`) groups of
+/// 1190 bytes, which a datagram of the usual size has room for.
+#[tokio::test(flavor = "multi_thread")]
+async fn datagram_too_large_for_a_narrow_path_comes_as_a_stream() -> Result<()> {
+    for (udp_payload, has_room) in [("1200", false), ("1350", true)] {
+        for carrier in [Carrier::Quic, Carrier::WebTransport] {
+            let relay = Relay::start_with(1, &[("MOQSWITCH_QUIC_UDP_PAYLOAD", udp_payload)]).await?;
+            if relay.kind() != RelayKind::Moqswitch {
+                return Ok(());
+            }
+            send_large_datagrams(&relay, carrier, has_room)
+                .await
+                .with_context(|| format!("{udp_payload} bytes, {carrier:?}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// A publisher whose own path, a WebSocket, carries datagrams of any size.
+async fn send_large_datagrams(relay: &Relay, carrier: Carrier, has_room: bool) -> Result<()> {
+    let draft = Draft::Lite06;
+    let publisher = Publisher::connect_to(Carrier::WebSocket.url(relay), draft).await?;
+    let mut subscriber = Subscriber::connect_to(carrier.url(relay), draft, "").await?;
+    let mut random = Random::new(seed());
+    let first = random.group(0, &[17]);
+    let mut published = publisher.publish(PATH, TRACK, &first)?;
+    subscriber.until_announced(PATH, true).await?;
+    let mut subscription = subscriber.subscribe(PATH, TRACK).await?;
+    check_same(&read_group(&mut subscription).await?, &first)?;
+    for round in 0..5 {
+        for (length, is_datagram) in [(1_000, true), (1_190, has_room)] {
+            let payload = random.bytes(length);
+            let sequence = published.track.append_datagram(timestamp(1), payload.clone())?;
+            let arrived = async {
+                if is_datagram {
+                    let datagram = subscription.recv_datagram().await?.context("the track ended")?;
+                    ensure!(
+                        (datagram.sequence, &datagram.payload) == (sequence, &payload),
+                        "it differs"
+                    );
+                    return Ok(());
+                }
+                let frames = vec![payload];
+                check_same(
+                    &read_group(&mut subscription).await?,
+                    &PlannedGroup { sequence, frames },
+                )
+            };
+            tokio::time::timeout(ANSWER_LIMIT, arrived)
+                .await
+                .with_context(|| format!("round {round}: {length} bytes never arrived"))?
+                .with_context(|| format!("round {round}: {length} bytes"))?;
+        }
+    }
+    Ok(())
 }
 
 async fn publish_and_compare(mut case: Case) -> Result<()> {
