@@ -13,7 +13,7 @@ mod circles;
 /// What each module may name: of its own crate, of `moqswitch_proto` and of `moqswitch_relay`. Every module of a crate has
 /// a row; what cargo enforces (who depends on which crate) has none.
 struct Layer {
-    /// Below `src/`.
+    /// Below `src/`; of the load generator, below `loadgen/src/`.
     place: &'static str,
     own: &'static [&'static str],
     proto: &'static [&'static str],
@@ -673,6 +673,82 @@ const LAYERS: &[Layer] = &[
             "Succession",
         ],
     ),
+    // The load generator: of the relay it has the client's side.
+    layer(
+        "loadgen/arguments",
+        &["disturbance", "link", "load", "model", "output", "scenario"],
+        &[],
+        &[],
+    ),
+    layer(
+        "loadgen/capacity",
+        &["arguments", "engine", "model", "output", "run", "scenario"],
+        &[],
+        &[],
+    ),
+    layer("loadgen/clock", &["output"], &[], &[]),
+    layer("loadgen/disturbance", &[], &[], &[]),
+    layer(
+        "loadgen/engine",
+        &["clock", "link", "load", "model", "signalling", "truth"],
+        &["session", "wire"],
+        &["driver", "net", "quic"],
+    ),
+    layer("loadgen/host", &[], &[], &[]),
+    layer("loadgen/interrupt", &["output", "terminal"], &[], &[]),
+    layer("loadgen/link", &["host", "interrupt", "model", "output"], &[], &["net"]),
+    layer(
+        "loadgen/live",
+        &["engine", "host", "interrupt", "output", "terminal", "truth"],
+        &[],
+        &[],
+    ),
+    layer("loadgen/load", &["link", "media", "model"], &[], &[]),
+    layer("loadgen/media", &[], &[], &[]),
+    layer("loadgen/merge", &["host", "output", "truth"], &[], &[]),
+    layer("loadgen/model", &["media", "truth"], &[], &[]),
+    layer("loadgen/output", &["clock", "host", "scenario", "truth"], &[], &[]),
+    layer("loadgen/report", &["merge", "output"], &[], &[]),
+    layer(
+        "loadgen/run",
+        &[
+            "arguments",
+            "clock",
+            "engine",
+            "host",
+            "interrupt",
+            "live",
+            "load",
+            "output",
+            "scenario",
+            "signalling",
+            "sip",
+            "truth",
+        ],
+        &["wire"],
+        &["Relay", "RelayHandle", "RelayOptions", "net"],
+    ),
+    layer(
+        "loadgen/scenario",
+        &["engine", "link", "load", "media", "model", "output"],
+        &[],
+        &[],
+    ),
+    layer("loadgen/signalling", &[], &[], &["net"]),
+    layer(
+        "loadgen/sip",
+        &["clock", "engine", "load", "model", "truth"],
+        &["session", "wire"],
+        &["net", "quic"],
+    ),
+    layer(
+        "loadgen/survive",
+        &["arguments", "disturbance", "host", "output", "run", "scenario"],
+        &[],
+        &[],
+    ),
+    layer("loadgen/terminal", &[], &[], &[]),
+    layer("loadgen/truth", &[], &["wire"], &[]),
 ];
 
 const ANY: &[&str] = &["*"];
@@ -800,16 +876,24 @@ fn every_module_has_a_row_and_every_row_a_module() {
     for layer in LAYERS {
         assert!(!files_of(layer.place).is_empty(), "no files of {}", layer.place);
     }
+    let mut roots = vec![(PathBuf::from("loadgen/src/main.rs"), "loadgen/".to_owned())];
     for library in libraries() {
-        let root = library.join("lib.rs");
         let folder = match library.strip_prefix("src").expect("libraries are below src").to_str() {
             Some("") => String::new(),
             Some(folder) => format!("{folder}/"),
             None => unreachable!("names are ASCII"),
         };
-        for line in fs::read_to_string(root).unwrap().lines() {
+        roots.push((library.join("lib.rs"), folder));
+    }
+    for (root, folder) in roots {
+        let text = fs::read_to_string(&root).unwrap();
+        let mut is_elsewhere = false;
+        for line in text.lines() {
+            let is_of_other = std::mem::replace(&mut is_elsewhere, line.starts_with("#[path = "));
             let line = line.trim_start_matches("pub ");
-            if let Some(name) = line.strip_prefix("mod ").and_then(|name| name.strip_suffix(';')) {
+            let name = line.strip_prefix("mod ").and_then(|name| name.strip_suffix(';'));
+            // The file of another crate has its row there.
+            if let Some(name) = name.filter(|_| !is_of_other) {
                 let place = format!("{folder}{name}");
                 assert!(LAYERS.iter().any(|layer| layer.place == place), "no row for {place}");
             }
@@ -830,6 +914,10 @@ fn the_checker_sees_each_form_of_a_name() {
     assert_eq!(names_below(text, "crate"), ["limits", "shard", "wire", "quic", "net"]);
     assert_eq!(names_below("use crate::shard::{A, b::C};", "crate::shard"), ["A", "b"]);
     assert!(names_below("use mycrate::wire;", "crate").is_empty());
+    assert_eq!(
+        names_below("use moqswitch_relay::{Relay, shard};", "moqswitch_relay"),
+        ["Relay", "shard"]
+    );
 }
 
 #[test]
@@ -969,15 +1057,29 @@ fn pure_layers_have_no_clock_no_sockets_and_no_unsafe() {
 }
 
 #[test]
-fn loadgen_never_uses_shard_or_routing() {
+fn loadgen_never_uses_shard_or_routing_and_the_program_in_one_place() {
     for file in rust_files("loadgen/src") {
-        for (number, line) in code_lines(&file) {
-            for forbidden in ["moqswitch_relay::shard", "moqswitch_relay::routing"] {
-                assert!(!line.contains(forbidden), "{}:{number}: {forbidden}", file.display());
-            }
+        let text = code(&file);
+        for used in names_below(&text, "moqswitch_relay") {
+            let is_of_shards = ["shard", "routing", "self"].contains(&used.as_str());
+            assert!(!is_of_shards, "{}: moqswitch_relay::{used}", file.display());
         }
+        let is_renamed = ["moqswitch_relay as", "moqswitch_relay;"]
+            .iter()
+            .any(|text_of| text.contains(text_of));
+        assert!(!is_renamed, "{}: the relay by another name, or whole", file.display());
+        let program = names_below(&text, "moqswitch");
+        assert!(
+            program.is_empty() || file.ends_with(OWN_SWITCH),
+            "{}: moqswitch::{program:?}",
+            file.display()
+        );
     }
+    assert!(!names_below(&code(Path::new(OWN_SWITCH)), "moqswitch").is_empty());
 }
+
+/// Where the load generator starts a switch in its own process.
+const OWN_SWITCH: &str = "loadgen/src/run/own.rs";
 
 #[test]
 fn files_are_not_too_long() {
@@ -1096,8 +1198,12 @@ fn code_lines(file: &Path) -> impl Iterator<Item = (usize, String)> + use<> {
 
 /// The files of a layer: `src/name.rs` and everything below `src/name/`, tests left out.
 fn files_of(layer: &str) -> Vec<PathBuf> {
-    let single = Path::new("src").join(format!("{layer}.rs"));
-    rust_files("src")
+    let (folder, name) = match layer.strip_prefix("loadgen/") {
+        Some(name) => ("loadgen/src", name),
+        None => ("src", layer),
+    };
+    let single = Path::new(folder).join(format!("{name}.rs"));
+    rust_files(folder)
         .into_iter()
         .filter(|file| *file == single || file.starts_with(single.with_extension("")))
         .filter(|file| {
