@@ -1079,7 +1079,7 @@ fn loadgen_never_uses_shard_or_routing_and_the_program_in_one_place() {
 }
 
 /// Where the load generator starts a switch in its own process.
-const OWN_SWITCH: &str = "loadgen/src/run/own.rs";
+const OWN_SWITCH: &str = "loadgen/src/run/own/switch.rs";
 
 #[test]
 fn files_are_not_too_long() {
