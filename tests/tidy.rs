@@ -271,7 +271,7 @@ const LAYERS: &[Layer] = &[
     layer("legs/limits", &[], &[], &[]),
     layer("legs/codec", &[], &[], &[]),
     layer("legs/statistics", &[], &[], &[]),
-    layer("legs/ports", &["limits"], &[], &[]),
+    layer("legs/udp_ports", &["limits"], &[], &[]),
     layer("legs/tags", &[], &[], &[]),
     layer("legs/tracks", &["codec", "tags"], &["wire"], &["shard"]),
     layer("legs/srtp", &[], &[], &[]),

@@ -1,6 +1,6 @@
 //! The settings of telephone calls: path, default, unit and cost of each.
 
-use super::setting::{Kind, Setting, Value};
+use super::form::{Kind, Setting, Value};
 
 /// Grouped by section.
 pub(super) const CALL_SETTINGS: &[Setting] = &[

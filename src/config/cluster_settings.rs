@@ -1,6 +1,6 @@
 //! The table of settings, those of other relays and other machines: as `config/settings.rs`.
 
-use super::setting::{Kind, Setting, Value};
+use super::form::{Kind, Setting, Value};
 
 pub(super) const CLUSTER_SETTINGS: &[Setting] = &[
     Setting {

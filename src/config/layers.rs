@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 use crate::limits;
 
 use super::error::nearest;
-use super::setting::{Kind, Setting, VARIABLE_PREFIX};
+use super::form::{Kind, Setting, VARIABLE_PREFIX};
 use super::{ConfigError, Flags, Source, settings};
 
 /// The winning text of each setting, by path.

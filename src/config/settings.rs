@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::call_settings::CALL_SETTINGS;
 use super::cluster_settings::CLUSTER_SETTINGS;
-use super::setting::{Kind, Setting, Value};
+use super::form::{Kind, Setting, Value};
 
 /// Every setting.
 pub(super) fn all() -> impl Iterator<Item = &'static Setting> {

@@ -8,9 +8,9 @@ use moqswitch_proto::wire::{ErrorCode, Read, StreamId, Version, Written, session
 use rustc_hash::FxHashSet;
 
 use super::acknowledgement::Acknowledgement;
-use super::admission::{Unproven, look_at_packets};
 use super::alpn::version_of;
 use super::buffers::{ReadArena, Unacknowledged, ZeroCopy};
+use super::doorkeeper::{Unproven, look_at_packets};
 use super::ends::Ends;
 use super::rebinding::Rebinding;
 use super::timers::Armed;

@@ -7,7 +7,7 @@ use crate::limits::CONNECTION_ID_BYTES;
 use crate::ratelimit::prefix;
 
 use super::ZeroCopy;
-use super::admission::Unproven;
+use super::doorkeeper::Unproven;
 use super::endpoint::{ConnectionKey, Endpoint};
 use super::identity::IssuedId;
 
@@ -178,7 +178,7 @@ impl Endpoint {
             self.is_crowded = true;
             return;
         }
-        if self.is_overloaded && !self.admission.may_be_told(now) {
+        if self.is_overloaded && !self.doorkeeper.may_be_told(now) {
             self.statistics.refused_overload += 1;
             return;
         }
@@ -190,11 +190,11 @@ impl Endpoint {
         }
         let token = header.token.as_deref().unwrap_or_default();
         let original = self.identity.open_retry_token(source, token, SystemTime::now());
-        let is_crowded = self.handshaking >= self.options.retry_above || self.admission.is_suspicious(now);
+        let is_crowded = self.handshaking >= self.options.retry_above || self.doorkeeper.is_suspicious(now);
         if original.is_none() && is_crowded {
             return self.ask_for_retry(header, source, local, now);
         }
-        if !self.admission.may_begin(source, now) {
+        if !self.doorkeeper.may_begin(source, now) {
             self.statistics.refused_attempts += 1;
             return self.notice(source, || "too many attempts to connect".into());
         }
@@ -241,7 +241,7 @@ impl Endpoint {
 
     /// RFC 9000, section 6.1: tell a client of an unknown version which ones are spoken.
     fn negotiate_version(&mut self, header: &quiche::Header, source: SocketAddr, local: SocketAddr, now: Instant) {
-        if !self.admission.may_answer(now) {
+        if !self.doorkeeper.may_answer(now) {
             self.statistics.unanswered += 1;
             return self.notice(source, || "too many answers were due: it got none".into());
         }
@@ -254,7 +254,7 @@ impl Endpoint {
     }
 
     fn ask_for_retry(&mut self, header: &quiche::Header, source: SocketAddr, local: SocketAddr, now: Instant) {
-        if !self.admission.may_retry(now) {
+        if !self.doorkeeper.may_retry(now) {
             self.statistics.unanswered += 1;
             return;
         }
@@ -272,7 +272,7 @@ impl Endpoint {
 
     /// RFC 9000, section 10.3.
     fn reset_statelessly(&mut self, id: &[u8], length: usize, source: SocketAddr, local: SocketAddr, now: Instant) {
-        if !self.admission.may_answer(now) {
+        if !self.doorkeeper.may_answer(now) {
             self.statistics.unanswered += 1;
             return self.notice(source, || "too many answers were due: it got none".into());
         }

@@ -14,9 +14,9 @@ use rustc_hash::FxHashMap;
 use slab::Slab;
 
 use super::acknowledgement::Acknowledgement;
-use super::admission::Admission;
 use super::alpn::alpns;
 use super::connection::Connection;
+use super::doorkeeper::Doorkeeper;
 use super::identity::{Identity, IssuedId, ResetToken, Secrets};
 use super::rebinding::Rebinding;
 use super::timers::{Armed, Timers};
@@ -126,7 +126,7 @@ pub struct Endpoint {
     /// these. At most one for each connection.
     pub(super) resets: HashMap<ResetToken, ConnectionKey>,
     pub(super) handshaking: usize,
-    pub(super) admission: Admission,
+    pub(super) doorkeeper: Doorkeeper,
     ready: VecDeque<ConnectionKey>,
     pub(super) dirty: VecDeque<ConnectionKey>,
     pub(super) timers: Timers<ConnectionKey>,
@@ -152,7 +152,7 @@ impl Endpoint {
         let server = server.map(|tls| accept_with(tls, &options, &ticket_key)).transpose()?;
         Ok(Self {
             identity: Identity::new(options.shard, options.shards, secrets),
-            admission: Admission::new(options.attempts_per_second, options.answers_per_second, Instant::now()),
+            doorkeeper: Doorkeeper::new(options.attempts_per_second, options.answers_per_second, Instant::now()),
             options,
             server,
             ticket_key,
@@ -353,7 +353,7 @@ impl Endpoint {
             self.handshaking -= 1;
             self.statistics.handshakes_failed += 1;
             if connection.unproven.is_some() {
-                self.admission.on_failure(Instant::now());
+                self.doorkeeper.on_failure(Instant::now());
             }
         }
         Some(connection)

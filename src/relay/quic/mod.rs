@@ -10,11 +10,11 @@
 //! connection the caller says so by [`Endpoint::mark_dirty`]; nothing leaves before.
 
 mod acknowledgement;
-mod admission;
 mod alpn;
 mod buffers;
 mod connection;
 mod dispatch;
+mod doorkeeper;
 mod endpoint;
 mod ends;
 mod flush;

@@ -53,7 +53,7 @@ pub use demand::Demand;
 pub use egress::EgressStatistics;
 pub use ids::{FetchKey, PeerKey, RemoteTrack, RequestKey, ShardId, Source, TrackKey};
 pub use remote::RemoteMessage;
-pub use route::{Entry, Link, Precedence, Publisher, RouteFate, RouteView};
+pub use route::{Entry, Precedence, Provenance, Publisher, RouteFate, RouteView};
 pub use select::{NameRule, is_spliceable, reason, select, tie};
 pub use table::{AnnounceTable, BROADCASTS_MAX, Holder, TableFull, TableLimits};
 pub use tracks::{Tracks, TracksStatistics};

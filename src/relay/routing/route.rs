@@ -84,7 +84,7 @@ pub struct Precedence(pub u64, pub u64);
 
 /// What the table is to know of the session that an advertisement came by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Link {
+pub struct Provenance {
     /// What subscribing through it costs (draft, "Cost Parameter").
     pub cost: u64,
     /// It is another relay of the mesh.
@@ -98,7 +98,7 @@ pub struct Link {
     pub publisher: Publisher,
 }
 
-impl Link {
+impl Provenance {
     /// Of a client.
     pub fn of_cost(cost: u64) -> Self {
         Self {

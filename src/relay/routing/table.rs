@@ -15,7 +15,7 @@ use moqswitch_proto::wire::{Advertisement, BroadcastPath, HopId};
 use ring::hmac;
 
 use super::ids::{PeerKey, ShardId, Source};
-use super::route::{Entry, Link, Precedence, Publisher, RouteView};
+use super::route::{Entry, Precedence, Provenance, Publisher, RouteView};
 use super::select::{NameRule, is_same_content, reason, select, tie};
 
 /// One advertisement of a source; it may for a moment have two, and the later one counts.
@@ -167,7 +167,7 @@ impl AnnounceTable {
         advertisement: Advertisement,
         link_cost: u64,
     ) -> Result<(), TableFull> {
-        self.insert_by(path, source, holder, advertisement, Link::of_cost(link_cost))
+        self.insert_by(path, source, holder, advertisement, Provenance::of_cost(link_cost))
             .map(|_| ())
     }
 
@@ -178,7 +178,7 @@ impl AnnounceTable {
         source: Source,
         holder: Holder,
         mut advertisement: Advertisement,
-        link: Link,
+        provenance: Provenance,
     ) -> Result<bool, TableFull> {
         // Only the source's own shard writes its entries, so this cannot race.
         let old = self.of(path, source);
@@ -188,11 +188,11 @@ impl AnnounceTable {
         let shrunk = had.saturating_sub(entry_bytes(path, &advertisement));
         let share = old.as_ref().map_or_else(|| self.place_of(holder), |old| old.share);
         self.take_room(bytes, old.is_none().then_some(share))?;
-        let is_draining = link.is_draining;
+        let is_draining = provenance.is_draining;
         advertisement.cost = advertisement
             .cost
-            .plus_link(if is_draining { u64::MAX } else { link.cost });
-        let is_forwarded = link.is_peer && advertisement.hops.len() > 1;
+            .plus_link(if is_draining { u64::MAX } else { provenance.cost });
+        let is_forwarded = provenance.is_peer && advertisement.hops.len() > 1;
         let received = self.received.fetch_add(1, Ordering::Relaxed);
         let continued = old.as_ref().filter(|old| is_same_content(old, &advertisement));
         let mut entry = Entry {
@@ -200,17 +200,17 @@ impl AnnounceTable {
             share,
             generation: continued.map_or(received, |old| old.generation),
             is_forwarded,
-            is_of_kin: link.is_kin,
+            is_of_kin: provenance.is_kin,
             is_draining,
             tie: if is_forwarded {
                 tie(path, &advertisement.hops)
             } else {
                 0
             },
-            publisher: link.publisher,
+            publisher: provenance.publisher,
             since: old.as_ref().map_or(received, |old| old.since),
             claimed: old.as_ref().map_or(received, |old| old.claimed),
-            is_epoch_believed: (link.is_peer && !link.is_kin) || self.names == NameRule::Epoch,
+            is_epoch_believed: (provenance.is_peer && !provenance.is_kin) || self.names == NameRule::Epoch,
             precedence: Precedence::default(),
             advertisement: Arc::new(advertisement),
             received,

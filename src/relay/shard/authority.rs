@@ -17,7 +17,7 @@ use crate::routing::PeerKey;
 use super::carrier::carrier;
 use super::grants::UnknownSession;
 use super::link::is_link;
-use super::peer::{Basis, Entry, Peer, connection_key};
+use super::peer::{Basis, Peer, Terms, connection_key};
 use super::worker::Shard;
 
 /// A session that asks to be let in: what the relay knows of it. Answered by
@@ -159,7 +159,7 @@ impl Shard {
         match decision {
             Decision::Admit { root, grant, ended } => {
                 let waiting = self.admissions.waiting.remove(&peer).ok_or(UnknownSession)?;
-                let entry = Entry {
+                let terms = Terms {
                     root: &root,
                     grant,
                     basis: Basis::Authority,
@@ -167,9 +167,9 @@ impl Shard {
                 };
                 if !self.peers.contains_key(&peer) {
                     // Over WebTransport there is no session before it is let in.
-                    self.open_web_session(connection_key(peer), entry);
+                    self.open_web_session(connection_key(peer), terms);
                 } else {
-                    self.let_in(peer, entry);
+                    self.let_in(peer, terms);
                     // One that has not said SETUP is asked when it has.
                     let has_said = |state: &Peer| !state.session.is_setup_due();
                     if waiting.may_publish && self.peers.get(&peer).is_some_and(has_said) {

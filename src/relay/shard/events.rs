@@ -11,7 +11,7 @@ use moqswitch_proto::wire::{BroadcastPath, HopId, Role, Setup, StreamId, session
 use super::carrier::carrier;
 use super::feed::FeedEvent;
 use super::grants::visible_by;
-use super::peer::{Entry, Peer, Requested};
+use super::peer::{Peer, Requested, Terms};
 use super::service::DEFAULT_COST;
 use super::statistics::DropCause;
 use super::worker::Shard;
@@ -378,13 +378,13 @@ impl Shard {
     }
 
     /// Gives a session the root and the grant that were decided on.
-    pub(super) fn let_in(&mut self, peer: PeerKey, entry: Entry<'_>) {
+    pub(super) fn let_in(&mut self, peer: PeerKey, terms: Terms<'_>) {
         let Some(state) = self.peers.get_mut(&peer) else { return };
-        state.root = BroadcastPath::new(entry.root);
-        state.basis = entry.basis;
-        state.device = entry.device;
+        state.root = BroadcastPath::new(terms.root);
+        state.basis = terms.basis;
+        state.device = terms.device;
         self.note_credential(peer);
-        self.install_grant(peer, entry.grant);
+        self.install_grant(peer, terms.grant);
         self.greet_neighbour(peer);
         self.report_opened(peer);
     }

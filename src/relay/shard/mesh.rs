@@ -17,11 +17,11 @@ use tokio::sync::oneshot;
 use crate::auth::Grant;
 use crate::limits::LINKS_MAX;
 use crate::quic::{Client, QuicError, ServerCertificate, Trust, WebDial};
-use crate::routing::{Link, PeerKey};
+use crate::routing::{PeerKey, Provenance};
 
 use super::carrier::carrier;
 use super::link::is_link;
-use super::peer::{Basis, Entry, Peer, connection_key, peer_key};
+use super::peer::{Basis, Peer, Terms, connection_key, peer_key};
 use super::service::DEFAULT_COST;
 use super::statistics::LinkStatistics;
 use super::worker::Shard;
@@ -181,19 +181,19 @@ impl Links {
     }
 
     /// What the table is to know of a session.
-    pub(super) fn link_of(&self, peer: PeerKey, state: &Peer) -> Link {
+    pub(super) fn provenance_of(&self, peer: PeerKey, state: &Peer) -> Provenance {
         let Some(neighbour) = self.by_session.get(&peer) else {
             // What it says of itself could take a name from another.
-            return Link::of_cost(DEFAULT_COST);
+            return Provenance::of_cost(DEFAULT_COST);
         };
         let own = neighbour.dialled.as_ref().and_then(|dialled| dialled.cost);
-        Link {
+        Provenance {
             // A link for nothing would hide its hop; only the owner of the mesh may say that it is free.
             cost: own.unwrap_or(state.link_cost.max(COST_DECLARED_MIN)),
             is_peer: true,
             is_kin: neighbour.is_kin,
             is_draining: neighbour.is_draining,
-            ..Link::default()
+            ..Provenance::default()
         }
     }
 
@@ -294,9 +294,9 @@ impl Shard {
         }
     }
 
-    /// The entry of a dialled link: whom it reaches was decided by who dials.
-    pub(super) fn entry_of_link(&self, peer: PeerKey) -> Option<Entry<'static>> {
-        self.links.is_dialled(peer).then(|| Entry {
+    /// On which terms a dialled link is let in: whom it reaches was decided by who dials.
+    pub(super) fn terms_of_link(&self, peer: PeerKey) -> Option<Terms<'static>> {
+        self.links.is_dialled(peer).then(|| Terms {
             root: "",
             grant: Arc::new(Grant::everything()),
             basis: Basis::Open,
@@ -465,7 +465,7 @@ impl Shard {
         for (peer, neighbour) in &self.links.by_session {
             let state = self.peers.get(peer);
             let connection = carrier(&mut self.endpoint, &mut self.websockets, *peer);
-            let cost = state.map(|state| self.links.link_of(*peer, state).cost);
+            let cost = state.map(|state| self.links.provenance_of(*peer, state).cost);
             let own = neighbour.dialled.as_ref().and_then(|dialled| dialled.cost);
             views.push(LinkView {
                 name: neighbour.dialled.as_ref().map(|dialled| Arc::clone(&dialled.name)),

@@ -91,8 +91,8 @@ pub(super) enum Basis {
     Kin,
 }
 
-/// How a session is let in.
-pub(super) struct Entry<'a> {
+/// On which terms a session is let in.
+pub(super) struct Terms<'a> {
     /// Where its paths are rooted.
     pub(super) root: &'a str,
     pub(super) grant: Arc<Grant>,
@@ -101,7 +101,7 @@ pub(super) struct Entry<'a> {
     pub(super) device: Option<Arc<str>>,
 }
 
-impl<'a> From<Admission<'a>> for Entry<'a> {
+impl<'a> From<Admission<'a>> for Terms<'a> {
     fn from(admission: Admission<'a>) -> Self {
         Self {
             root: admission.root,

@@ -11,7 +11,7 @@ use moqswitch_proto::wire::{Advertisement, BroadcastPath, ErrorCode, session_err
 use rustc_hash::FxHashMap;
 
 use crate::ratelimit::{Bucket, prefix};
-use crate::routing::{Holder, Link, PeerKey, TableFull};
+use crate::routing::{Holder, PeerKey, Provenance, TableFull};
 
 use super::contest::{PATH_LOGGED_MAX, shown};
 use super::feed::FeedEvent;
@@ -200,11 +200,11 @@ impl Shard {
         let holder = Holder(Some(prefix(self.address_of(peer))));
         let publisher = self.name_publisher(peer, &mut advertisement);
         let Some(state) = self.peers.get_mut(&peer) else { return };
-        let link = Link {
+        let provenance = Provenance {
             publisher,
-            ..self.links.link_of(peer, state)
+            ..self.links.provenance_of(peer, state)
         };
-        let is_contested = match self.table.insert_by(&full, source, holder, advertisement, link) {
+        let is_contested = match self.table.insert_by(&full, source, holder, advertisement, provenance) {
             Ok(is_contested) => is_contested,
             Err(full) => return self.refuse_broadcast(peer, full),
         };

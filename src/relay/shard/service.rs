@@ -15,7 +15,7 @@ use moqswitch_proto::wire::{BroadcastPath, HopId, Role, StreamId, session_error}
 use super::carrier::{Carrier, carrier};
 use super::link::is_link;
 use super::local::is_local;
-use super::peer::{BACKLOG, BACKLOG_CODE, Basis, Entry, Peer, PeerOutlet, connection_key, peer_key};
+use super::peer::{BACKLOG, BACKLOG_CODE, Basis, Peer, PeerOutlet, Terms, connection_key, peer_key};
 use super::publishing::Pace;
 use super::statistics::DropCause;
 use super::worker::Shard;
@@ -86,10 +86,10 @@ impl Shard {
 
     /// Starts the session of a connection that has agreed on a draft, or on how to. If it was decided already what it may
     /// do, that is not decided again.
-    pub(super) fn begin_session(&mut self, peer: PeerKey, entry: Option<Entry<'_>>) -> bool {
+    pub(super) fn begin_session(&mut self, peer: PeerKey, terms: Option<Terms<'_>>) -> bool {
         let hop = assigned_hop();
         let own_setup = self.setup_of(peer);
-        let entry = entry.or_else(|| self.entry_of_link(peer));
+        let terms = terms.or_else(|| self.terms_of_link(peer));
         let Some(mut connection) = carrier(&mut self.endpoint, &mut self.websockets, peer) else {
             return false;
         };
@@ -115,7 +115,7 @@ impl Shard {
         let is_setup_due = version.has_setup() || session.is_negotiating();
         let refused = self
             .cannot_take()
-            .filter(|_| entry.is_none() && !is_setup_due && path.is_none());
+            .filter(|_| terms.is_none() && !is_setup_due && path.is_none());
         let grant = self.options.policy.default_grant();
         let rates = (
             self.options.announcements_per_second,
@@ -128,8 +128,8 @@ impl Shard {
         // What names no path and says no SETUP is asked about too, where somebody is to be asked.
         let has_authority = self.options.policy.has_authority();
         let path = path.or_else(|| (has_authority && !is_setup_due).then(String::new));
-        if let Some(entry) = entry {
-            self.let_in(peer, entry);
+        if let Some(terms) = terms {
+            self.let_in(peer, terms);
         } else if let Some(path) = path
             && !self.take_root(peer, &path, Role::Both)
         {

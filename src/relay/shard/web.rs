@@ -14,7 +14,7 @@ use crate::quic::{ConnectionKey, WebEvent};
 use crate::routing::PeerKey;
 
 use super::carrier::carrier;
-use super::peer::{Entry, peer_key};
+use super::peer::{Terms, peer_key};
 use super::worker::Shard;
 
 /// An ordinary request over HTTP/3, answered by [`super::ShardCommand::Respond`].
@@ -202,7 +202,7 @@ impl Shard {
     }
 
     /// Accepts the session that was asked for.
-    pub(super) fn open_web_session(&mut self, key: ConnectionKey, entry: Entry<'_>) {
+    pub(super) fn open_web_session(&mut self, key: ConnectionKey, terms: Terms<'_>) {
         let Some(connection) = self.endpoint.get_mut(key) else {
             return;
         };
@@ -210,7 +210,7 @@ impl Shard {
             self.statistics.web.sessions_refused += 1;
             return self.log_refusal(peer_key(key), "it offers no draft that is spoken here");
         }
-        if self.begin_session(peer_key(key), Some(entry)) {
+        if self.begin_session(peer_key(key), Some(terms)) {
             self.statistics.web.sessions_opened += 1;
             self.endpoint.mark_ready(key);
         }

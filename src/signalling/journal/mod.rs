@@ -24,7 +24,7 @@ pub(crate) use entry::{
 pub(crate) use noted::Noted;
 
 use file::File;
-use noted::Written;
+use noted::Filed;
 
 /// The way to the journal's thread.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Journal {
         let (entries, inbox) = sync_channel(JOURNAL_WAITING_MAX);
         let lost = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&lost);
-        let written = Arc::new(Written::default());
+        let written = Arc::new(Filed::default());
         let noted = Noted::new(Arc::clone(&written));
         let thread = thread::Builder::new()
             .name("journal".to_owned())
@@ -91,7 +91,7 @@ fn count_lost(lost: &AtomicU64) {
     }
 }
 
-fn run(mut file: File, inbox: &Receiver<Entry>, lost: &AtomicU64, written: &Written) {
+fn run(mut file: File, inbox: &Receiver<Entry>, lost: &AtomicU64, written: &Filed) {
     while let Ok(entry) = inbox.recv() {
         let mut count = 0;
         for entry in std::iter::once(entry).chain(inbox.try_iter().take(JOURNAL_PER_FLUSH_MAX - 1)) {

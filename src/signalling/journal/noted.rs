@@ -10,12 +10,12 @@ use crate::limits::NOTED_WAIT_MAX;
 
 /// What the journal's thread has handed to the system, or could not.
 #[derive(Debug, Default)]
-pub(super) struct Written {
+pub(super) struct Filed {
     count: AtomicU64,
     bell: Notify,
 }
 
-impl Written {
+impl Filed {
     pub(super) fn add(&self, count: u64) {
         self.count.fetch_add(count, Ordering::Release);
         self.bell.notify_waiters();
@@ -26,11 +26,11 @@ impl Written {
 #[derive(Clone, Debug)]
 pub(crate) struct Noted {
     count: Arc<AtomicU64>,
-    written: Arc<Written>,
+    written: Arc<Filed>,
 }
 
 impl Noted {
-    pub(super) fn new(written: Arc<Written>) -> Self {
+    pub(super) fn new(written: Arc<Filed>) -> Self {
         let count = Arc::default();
         Self { count, written }
     }
@@ -67,7 +67,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_goes_on_when_it_is_written_and_not_before() {
-        let written = Arc::new(Written::default());
+        let written = Arc::new(Filed::default());
         let noted = Noted::new(Arc::clone(&written));
         noted.written().await;
         noted.count();

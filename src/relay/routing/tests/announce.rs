@@ -161,10 +161,10 @@ fn the_best_of_several_sources_is_told_and_the_next_when_it_ends() {
 fn who_comes_back_has_its_name_and_who_yields_has_the_last_turn() {
     let table = AnnounceTable::new().with_names(NameRule::Holder);
     let path = BroadcastPath::new("x");
-    let link = |publisher| Link {
+    let link = |publisher| Provenance {
         cost: 1,
         publisher: Publisher(publisher),
-        ..Link::default()
+        ..Provenance::default()
     };
     let announce = |from, hop: u64, publisher| {
         let holder = Holder::OURS;
@@ -200,22 +200,22 @@ fn who_moves_to_the_process_that_follows_is_heard_there_and_its_tracks_go_on() {
             let publisher = before.publisher_of(credential, Some(own));
             assert_eq!(publisher, after.publisher_of(credential, Some(own)));
             assert_ne!(own, AnnounceTable::new().hop_of(credential, HopId(5)));
-            let kin = Link {
+            let kin = Provenance {
                 cost: 1,
                 is_peer: true,
                 is_kin: true,
                 is_draining: true,
-                ..Link::default()
+                ..Provenance::default()
             };
             // What it said of its epoch to the process before counts for no more than what it says here.
             let mut passed_on = by(&[own.0, OUR_HOP.0]);
             passed_on.epoch = 9;
             let old = after.insert_by(&path, source(1), Holder::OURS, passed_on, kin);
             assert_eq!(old, Ok(false));
-            let session = Link {
+            let session = Provenance {
                 cost: 1,
                 publisher,
-                ..Link::default()
+                ..Provenance::default()
             };
             let mut direct = by(&[own.0]);
             direct.epoch = 9;
@@ -239,10 +239,8 @@ fn who_moves_to_the_process_that_follows_is_heard_there_and_its_tracks_go_on() {
             before
                 .insert_by(&path, source(2), Holder::OURS, by(&[own.0]), session)
                 .unwrap();
-            let staying = Link {
-                is_draining: false,
-                ..kin
-            };
+            let mut staying = kin;
+            staying.is_draining = false;
             let mut passed_on = by(&[own.0, OUR_HOP.0]);
             passed_on.epoch = 9;
             let back = before.insert_by(&path, source(1), Holder::OURS, passed_on, staying);

@@ -13,7 +13,7 @@ use moqswitch_proto::limits::HOPS_MAX;
 use moqswitch_proto::wire::{Advertisement, BroadcastPath, HopId, RouteCost, StreamId};
 
 use super::super::{
-    AnnounceAction, AnnounceTable, Announcer, Holder, Link, PeerKey, RequestKey, ShardId, Source, select,
+    AnnounceAction, AnnounceTable, Announcer, Holder, PeerKey, Provenance, RequestKey, ShardId, Source, select,
 };
 
 #[test]
@@ -266,7 +266,7 @@ impl Mesh {
             hops: vec![publisher(number)],
             ..Advertisement::default()
         };
-        self.nodes[node].insert(&name(number), CLIENT, advertisement, Link::of_cost(1));
+        self.nodes[node].insert(&name(number), CLIENT, advertisement, Provenance::of_cost(1));
         self.tell(node);
     }
 
@@ -482,7 +482,7 @@ impl Node {
         }
     }
 
-    fn insert(&mut self, path: &BroadcastPath, peer: PeerKey, advertisement: Advertisement, link: Link) {
+    fn insert(&mut self, path: &BroadcastPath, peer: PeerKey, advertisement: Advertisement, link: Provenance) {
         let inserted = self
             .table
             .insert_by(path, source(peer), Holder::OURS, advertisement, link);
@@ -530,10 +530,10 @@ impl Node {
             cost: offered,
             ..Advertisement::default()
         };
-        let link = Link {
+        let link = Provenance {
             cost,
             is_peer: true,
-            ..Link::default()
+            ..Provenance::default()
         };
         self.insert(path, peer, advertisement, link);
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::ratelimit::{Bucket, PrefixBuckets};
 
 /// What a shard answers to packets of no connection, and which of them may begin one.
-pub(super) struct Admission {
+pub(super) struct Doorkeeper {
     /// Stateless resets and version negotiations.
     answers: Bucket,
     retries: Bucket,
@@ -21,7 +21,7 @@ pub(super) struct Admission {
     told: Bucket,
 }
 
-impl Admission {
+impl Doorkeeper {
     pub(super) fn new(attempts_per_second: u32, answers_per_second: u32, now: Instant) -> Self {
         Self {
             answers: Bucket::new(answers_per_second, answers_per_second.div_ceil(ANSWERS_BURST_PART)),
@@ -178,30 +178,30 @@ mod tests {
     #[test]
     fn one_prefix_uses_up_its_own_attempts_only() {
         let now = Instant::now();
-        let mut admission = Admission::new(10, 500, now);
+        let mut doorkeeper = Doorkeeper::new(10, 500, now);
         let one: SocketAddr = "192.0.2.1:1000".parse().unwrap();
         let begun = (0..50u16)
-            .filter(|port| admission.may_begin(SocketAddr::new(one.ip(), 1_000 + port), now))
+            .filter(|port| doorkeeper.may_begin(SocketAddr::new(one.ip(), 1_000 + port), now))
             .count();
         assert_eq!(begun, 10);
         // One place of 4,096 is used up: of a hundred others hardly any shares it.
         let others = (0..100u8)
-            .filter(|last| admission.may_begin(SocketAddr::from(([198, 51, 100, *last], 1)), now))
+            .filter(|last| doorkeeper.may_begin(SocketAddr::from(([198, 51, 100, *last], 1)), now))
             .count();
         assert!(others >= 98, "{others} of 100");
-        assert!(admission.may_begin(one, now + Duration::from_secs(1)));
+        assert!(doorkeeper.may_begin(one, now + Duration::from_secs(1)));
     }
 
     #[test]
     fn failures_make_it_suspicious_until_they_end() {
         let now = Instant::now();
-        let mut admission = Admission::new(10, 500, now);
+        let mut doorkeeper = Doorkeeper::new(10, 500, now);
         for _ in 0..FAILURES_BURST {
-            assert!(!admission.is_suspicious(now));
-            admission.on_failure(now);
+            assert!(!doorkeeper.is_suspicious(now));
+            doorkeeper.on_failure(now);
         }
-        assert!(admission.is_suspicious(now));
-        assert!(!admission.is_suspicious(now + Duration::from_millis(100)));
+        assert!(doorkeeper.is_suspicious(now));
+        assert!(!doorkeeper.is_suspicious(now + Duration::from_millis(100)));
     }
 
     #[test]

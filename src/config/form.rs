@@ -1,4 +1,4 @@
-//! One setting of the configuration, as the tables have it.
+//! The form of a setting, as the tables have it.
 
 /// One setting. `default` and `example` are TOML values.
 pub(super) struct Setting {
