@@ -185,7 +185,7 @@ pub enum DeviceKind {
     /// A phone, for one caller.
     Phone,
     /// A way to other numbers (a SIP trunk, a gateway): it may name the caller, may be sent any number, has as many legs
-    /// as there is room for, several of them in one call, and may send media before the answer.
+    /// as there is room for, and several of them in one call.
     Trunk,
 }
 
@@ -279,7 +279,8 @@ pub enum CallEvent {
     Ringing {
         /// The call that it was told of.
         call: CallId,
-        /// Does it send media before the answer? Heeded of trunks only.
+        /// Does it send media before the answer? Heeded of trunks and telephones ([`Registration::meets`] is false): of several that
+        /// ring the caller hears the first, in a queue its music.
         early_media: bool,
         /// An answer for that media.
         sdp: Option<Payload>,

@@ -2,8 +2,8 @@
 
 use crate::action::{Accepted, Notice, TransferProgress};
 use crate::cause::Cause;
-use crate::event::{RejectReason, RejectScope};
-use crate::ids::{CallId, LegId, Payload};
+use crate::event::{DeviceKind, RejectReason, RejectScope};
+use crate::ids::{CallId, LegId, Payload, SessionId};
 use crate::record::EndedBy;
 use crate::refusal::Refusal;
 use crate::state::LegState;
@@ -11,7 +11,7 @@ use crate::view::Party;
 
 use super::CallPlane;
 use super::inviting::party_of_number;
-use super::state::{Dialler, Purpose};
+use super::state::{Dialler, Purpose, Wait};
 use super::timers::Timer;
 
 impl CallPlane {
@@ -19,9 +19,11 @@ impl CallPlane {
     pub(super) fn ring(&mut self, id: LegId, early_media: bool, sdp: Option<Payload>) -> Result<(), Refusal> {
         self.check_fork(id)?;
         let leg = self.legs.get(&id).ok_or(Refusal::UnknownLeg)?;
-        let (call, session) = (leg.call, leg.session);
-        let is_early = early_media && !leg.is_early && self.is_trunk(session);
+        let (call, session, was_early) = (leg.call, leg.session, leg.is_early);
+        let wants_early = early_media && self.may_want_early(session);
+        let is_early = wants_early && !was_early && self.hears_nobody_early(call);
         let leg = self.legs.get_mut(&id).ok_or(Refusal::UnknownLeg)?;
+        leg.wants_early |= wants_early;
         if leg.state == LegState::Ringing && !is_early {
             return Ok(());
         }
@@ -40,6 +42,40 @@ impl CallPlane {
         }
         self.tell_progress(call, LegState::Ringing, is_early.then_some((id, sdp)));
         Ok(())
+    }
+
+    /// Trunks and telephones have something to say before they answer. Who is answered by the plane has not.
+    fn may_want_early(&self, session: SessionId) -> bool {
+        let device = self.devices.get(&session);
+        device.is_some_and(|device| device.registration.kind == DeviceKind::Trunk || !device.registration.meets)
+    }
+
+    /// Is there a caller who could hear the first of them that says something, and hears no music of a queue?
+    fn hears_nobody_early(&self, id: CallId) -> bool {
+        let Some(call) = self.calls.get(&id) else { return false };
+        let Some(attempt) = &call.attempt else { return false };
+        let mut forks = attempt.forks.iter().filter_map(|fork| self.legs.get(fork));
+        call.caller.is_some()
+            && attempt.purpose == Purpose::Dial
+            && attempt.wait == Wait::Forks
+            && !forks.any(|fork| fork.is_early)
+    }
+
+    /// Who was heard before the answer is gone: the caller hears the next one that has something to say.
+    pub(super) fn hand_on_early(&mut self, id: CallId) {
+        if !self.hears_nobody_early(id) {
+            return;
+        }
+        let forks = self.calls.get(&id).and_then(|call| call.attempt.as_ref());
+        let mut forks = forks.map_or(&[][..], |attempt| &attempt.forks).iter();
+        let next = forks.find(|fork| self.legs.get(fork).is_some_and(|leg| leg.wants_early));
+        let Some(next) = next.copied() else { return };
+        if let Some(leg) = self.legs.get_mut(&next) {
+            leg.is_early = true;
+            self.changed.sessions.insert(leg.session);
+        }
+        self.changed.calls.insert(id);
+        self.tell_progress(id, LegState::Ringing, Some((next, None)));
     }
 
     /// Only a leg that is being called can ring, answer or decline.

@@ -192,6 +192,9 @@ impl CallPlane {
             }
         }
         self.write_leg(&leg, cause, by);
+        if leg.is_early && leg.answered.is_none() {
+            self.hand_on_early(leg.call);
+        }
     }
 
     pub(super) fn duration_is_over(&mut self, id: CallId) {

@@ -49,8 +49,8 @@ impl CallPlane {
         }
     }
 
-    /// The caller hears the first of those who send media before the answer.
-    fn hears_early(&self, hearer: &Leg, speaker: &Leg) -> bool {
+    /// The caller hears the one that is to be heard before the answer.
+    pub(super) fn hears_early(&self, hearer: &Leg, speaker: &Leg) -> bool {
         let Some(call) = self.calls.get(&hearer.call) else {
             return false;
         };

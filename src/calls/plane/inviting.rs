@@ -9,7 +9,7 @@ use crate::state::LegState;
 use crate::view::{LegRole, Party};
 
 use super::CallPlane;
-use super::state::{Attempt, Call, Purpose};
+use super::state::{Attempt, Call, Leg, Purpose};
 use super::timers::Timer;
 
 impl CallPlane {
@@ -155,7 +155,9 @@ impl CallPlane {
             Purpose::Dial | Purpose::First { .. } | Purpose::Invite | Purpose::Add { .. } => None,
         });
         let legs = legs.filter(|leg| Some(leg.id) != goes);
-        let heard = legs.filter(|leg| leg.is_up() || call.caller == Some(leg.id));
+        let hearer = self.legs.get(&but);
+        let is_early = |leg: &Leg| leg.is_early && hearer.is_some_and(|hearer| self.hears_early(hearer, leg));
+        let heard = legs.filter(|leg| leg.is_up() || call.caller == Some(leg.id) || is_early(leg));
         heard.fold(Codecs::all(), |common, leg| common.and(leg.codecs))
     }
 

@@ -58,6 +58,7 @@ impl CallPlane {
             holds: false,
             muted: false,
             is_early: false,
+            wants_early: false,
             is_controlled: false,
             has_referred: false,
             request: None,

@@ -117,8 +117,10 @@ pub(super) struct Leg {
     pub(super) state: LegState,
     pub(super) holds: bool,
     pub(super) muted: bool,
-    /// Sends media before the answer.
+    /// Sends media before the answer, and is heard.
     pub(super) is_early: bool,
+    /// Would be heard before the answer, if nobody else were.
+    pub(super) wants_early: bool,
     /// It is of a dialog that a control program decides on.
     pub(super) is_controlled: bool,
     /// Its device waits for what it asked for by a transfer.

@@ -24,7 +24,7 @@ impl Gateway {
                 ..
             } => {
                 if let Some(key) = self.legs.get(&leg).copied() {
-                    self.ring(exchange, key, early.map(|(speaker, _)| speaker.path()));
+                    self.ring(exchange, key, early.map(|(speaker, _)| speaker));
                 }
             }
             Notice::Accepted(accepted) => self.accept(accepted.leg),
@@ -88,10 +88,23 @@ impl Gateway {
     }
 
     /// Somebody is rung, and perhaps there is something to hear.
-    fn ring(&mut self, exchange: &mut Exchange, key: LegKey, early: Option<String>) {
-        match early {
-            Some(speaker) => self.play_early(exchange, key, speaker),
-            None => self.agent.ring(Instant::now(), key, None),
+    fn ring(&mut self, exchange: &mut Exchange, key: LegKey, early: Option<LegId>) {
+        let Some(speaker) = early else {
+            return self.agent.ring(Instant::now(), key, None);
+        };
+        self.prefer_codec_of(exchange, key, speaker);
+        self.play_early(exchange, key, speaker.path());
+    }
+
+    /// What another telephone speaks need not be transcoded for this one.
+    fn prefer_codec_of(&mut self, exchange: &Exchange, key: LegKey, speaker: LegId) {
+        let speaker = self.legs.get(&speaker).and_then(|speaker| self.calls.get(speaker));
+        let spoken = speaker.and_then(|speaker| speaker.session_description.agreed());
+        let spoken = spoken.map(|agreed| codecs::of_sdp(agreed.codec));
+        if let (Some(codec), Some(call)) = (spoken, self.calls.get_mut(&key))
+            && exchange.beside(call.leg).0.contains(codec)
+        {
+            call.sends.get_or_insert(codec);
         }
     }
 
@@ -146,8 +159,14 @@ impl Gateway {
         self.hear(key);
     }
 
-    /// Something is to be heard before the answer (a 183): what a carrier says.
+    /// Something is to be heard before the answer (a 183): what a carrier or a telephone says.
     fn play_early(&mut self, exchange: &mut Exchange, key: LegKey, speaker: String) {
+        // Where that was said before, or was not needed, another one is heard.
+        let known = self.calls.get_mut(&key);
+        if let Some(call) = known.filter(|call| call.early.is_some() || matches!(call.stage, Stage::Up)) {
+            call.heard.set_early(speaker);
+            return self.hear(key);
+        }
         let is_calling = self
             .calls
             .get(&key)
@@ -172,16 +191,12 @@ impl Gateway {
 
     /// Who calls is in a queue, and hears its music.
     fn wait(&mut self, exchange: &mut Exchange, key: LegKey, music: Option<String>) {
-        let Some(call) = self.calls.get_mut(&key) else { return };
+        let Some(call) = self.calls.get(&key) else { return };
         if !matches!(call.stage, Stage::Calling { is_accepted: false, .. }) {
             return;
         }
         match music {
-            Some(music) if call.early.is_none() => self.play_early(exchange, key, music),
-            Some(music) => {
-                call.heard.set_early(music);
-                self.hear(key);
-            }
+            Some(music) => self.play_early(exchange, key, music),
             None => self.agent.ring(Instant::now(), key, None),
         }
     }

@@ -158,6 +158,16 @@ impl Telephone {
         }
     }
 
+    /// The next response that is provisional and says something.
+    pub(crate) async fn provisional(&self) -> Message {
+        loop {
+            let message = self.receive().await;
+            if message.method().is_none() && (101..200).contains(&message.status()) {
+                return message;
+            }
+        }
+    }
+
     pub(crate) async fn incoming(&self, method: &Method) -> Message {
         loop {
             let message = self.receive().await;
@@ -325,6 +335,47 @@ async fn a_browser_calls_a_telephone_that_speaks_one_of_what_it_is_offered() {
     assert_eq!(bye.get("Reason"), Some("Q.850;cause=16;text=\"normal_clearing\""));
     desk.answer(&bye, 200, None).await;
     house.told(|command| matches!(command, RtpCommand::Close(_))).await;
+}
+
+#[tokio::test]
+async fn what_a_telephone_plays_before_it_answers_is_told_to_who_calls() {
+    let house = House::start().await;
+    let mut alice = house.switch.phone("alice").await;
+    let mut desk = house.telephone("desk").await;
+    let lab = house.telephone("lab").await;
+    let mut invite = desk.request(Method::Invite, "sip:lab@moqswitch", "lab");
+    invite.push("Contact", desk.contact());
+    invite.set_body("application/sdp", description("0 8 101"));
+    desk.send(&invite).await;
+    let called = lab.incoming(&Method::Invite).await;
+    lab.answer(&called, 180, None).await;
+    lab.answer(&called, 183, Some(&description("8 101"))).await;
+    let told = loop {
+        let told = desk.provisional().await;
+        if told.status() == 183 {
+            break told;
+        }
+    };
+    // In the codec that the callee speaks, so that nobody transcodes.
+    let body = String::from_utf8_lossy(&told.body).into_owned();
+    assert!(body.contains("RTP/AVP 8 "), "{body}");
+    let is_early = |command: &RtpCommand| matches!(command, RtpCommand::Hear(_, heard) if heard.path().is_some_and(|path| path.ends_with("/2")));
+    house.told(is_early).await;
+    lab.answer(&called, 200, Some(&description("8 101"))).await;
+    lab.incoming(&Method::Ack).await;
+    assert_eq!(desk.status().await, 200);
+    // Who calls by messages is told of the broadcast.
+    alice.send("call", json!({ "to": "lab" })).await;
+    let called = lab.incoming(&Method::Invite).await;
+    lab.answer(&called, 183, Some(&description("0 101"))).await;
+    let progress = loop {
+        let progress = alice.expect("callProgress").await;
+        if progress["state"] == "ringing" {
+            break progress;
+        }
+    };
+    let path = progress["earlyMedia"].as_str().unwrap_or_default();
+    assert!(path.starts_with("call/") && path.ends_with("/2"), "{progress}");
 }
 
 #[tokio::test]

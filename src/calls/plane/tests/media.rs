@@ -573,7 +573,7 @@ fn muting_is_information_and_changes_no_grant() {
 }
 
 #[test]
-fn a_trunk_may_be_heard_before_the_answer_by_the_caller_alone() {
+fn trunks_and_telephones_may_be_heard_before_the_answer_by_the_caller_alone() {
     let mut switch = Switch::planned(
         Settings::default(),
         Dialplan::parse("[[rules]]\nto = \"_0.\"\nstrip = 1\ntarget = \"trunk/city\"").unwrap(),
@@ -590,12 +590,7 @@ fn a_trunk_may_be_heard_before_the_answer_by_the_caller_alone() {
         panic!("{told:?}")
     };
     assert_eq!(incoming.dialled, number("301"));
-    let ringing = CallEvent::Ringing {
-        call,
-        early_media: true,
-        sdp: None,
-    };
-    switch.done(session(2), ringing);
+    ring_early(&mut switch, session(2), call);
     assert_eq!(switch.may(alice), (vec![], vec![&*format!("call/{call}/2/**")]));
     assert!(
         switch
@@ -608,14 +603,93 @@ fn a_trunk_may_be_heard_before_the_answer_by_the_caller_alone() {
         switch.may(alice),
         (vec![&*format!("call/{call}/1/**")], vec![&*format!("call/{call}/**")])
     );
-    // A phone is not.
+    // A browser, which the plane can have answer, is not.
     let bob = switch.phone(3, "5002");
     let call = switch.dial(alice, "5002");
+    ring_early(&mut switch, bob, call);
+    assert!(!switch.grants.contains_key(&bob));
+    let desk = switch.telephone(4, "5003");
+    let call = switch.dial(alice, "5003");
+    ring_early(&mut switch, desk, call);
+    assert_eq!(early(&mut switch, alice), [2]);
+    let own = format!("call/{call}/2/**");
+    assert_eq!(switch.may(desk), (vec![&*own], vec![]));
+    assert!(switch.may(alice).1.contains(&&*own));
+}
+
+fn ring_early(switch: &mut Switch, session: SessionId, call: CallId) {
     let ringing = CallEvent::Ringing {
         call,
         early_media: true,
         sdp: None,
     };
-    switch.done(bob, ringing);
-    assert!(!switch.grants.contains_key(&bob));
+    switch.done(session, ringing);
+}
+
+/// The legs that a caller was told to hear before the answer.
+fn early(switch: &mut Switch, caller: SessionId) -> Vec<u16> {
+    let told = switch.told(caller).into_iter();
+    let early = told.filter_map(|notice| match notice {
+        Notice::Progress { early, .. } => early.map(|(leg, _)| leg.leg.0),
+        _ => None,
+    });
+    early.collect()
+}
+
+#[test]
+fn of_several_the_first_is_heard_before_the_answer_then_the_next() {
+    let mut switch = Switch::new();
+    let alice = switch.phone(1, "5001");
+    let desks = [
+        switch.telephone(2, "5002"),
+        switch.telephone(3, "5002"),
+        switch.telephone(4, "5002"),
+    ];
+    let call = switch.dial(alice, "5002");
+    // Who speaks first is heard, not who was called first; a second time it is nothing new.
+    for desk in [desks[2], desks[0], desks[2], desks[1]] {
+        ring_early(&mut switch, desk, call);
+    }
+    assert_eq!(early(&mut switch, alice), [4]);
+    let heard = |leg: u16| format!("call/{call}/{leg}/**");
+    assert_eq!(switch.may(alice), (vec![], vec![&*heard(4)]));
+    for (gone, next) in [(desks[2], 2), (desks[0], 3)] {
+        let reject = CallEvent::Reject {
+            call,
+            reason: RejectReason::Busy,
+            scope: RejectScope::Device,
+        };
+        switch.done(gone, reject);
+        assert_eq!(early(&mut switch, alice), [next]);
+        assert_eq!(switch.may(alice), (vec![], vec![&*heard(next)]));
+    }
+    switch.answer(desks[1], call);
+    assert_eq!(early(&mut switch, alice), []);
+    assert_eq!(switch.may(alice).1, [&*format!("call/{call}/**")]);
+}
+
+#[test]
+fn who_waits_in_a_queue_or_is_transferred_hears_music_and_no_early_media() {
+    let plan =
+        "[queues.line]\nagents = [\"5002\"]\nmusic = \"jazz\"\n[[rules]]\nto = \"80\"\ntarget = \"queue/line\"\n";
+    let mut switch = Switch::planned(Settings::default(), Dialplan::parse(plan).unwrap());
+    let (alice, bob, desk) = (
+        switch.phone(1, "5001"),
+        switch.phone(2, "5003"),
+        switch.telephone(3, "5002"),
+    );
+    let call = switch.dial(alice, "80");
+    ring_early(&mut switch, desk, call);
+    assert_eq!(early(&mut switch, alice), []);
+    assert_eq!(switch.may(alice), (vec![], vec!["moh/jazz"]));
+    assert_eq!(switch.may(desk), (vec![], vec![]));
+    switch.hang_up(alice, call);
+    let call = switch.dial(alice, "5003");
+    switch.answer(bob, call);
+    let to = TransferTo::Number(number("5002"));
+    switch.done(bob, CallEvent::Transfer { call, to });
+    switch.told.clear();
+    ring_early(&mut switch, desk, call);
+    assert_eq!(early(&mut switch, alice), []);
+    assert_eq!(switch.may(desk), (vec![], vec![]));
 }
