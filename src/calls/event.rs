@@ -264,6 +264,9 @@ pub enum CallEvent {
         /// How long each of them rings.
         timeout: Option<Duration>,
     },
+    /// Come in the place of another leg: that of a device of the same number, or somebody else's behind the same trunk. Of a session
+    /// only.
+    Replace(Box<Replace>),
     /// What the device takes and sends in this call, as its program and the switch agreed. Nothing of it that its profile allows,
     /// or to speak what that does not: [`Refusal::Incompatible`](crate::Refusal::Incompatible), and it stays as it was.
     Codecs {
@@ -426,6 +429,17 @@ impl Dial {
             codecs: Codecs::default(),
         }
     }
+}
+
+/// A device wants to be in a call in the place of another.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Replace {
+    /// Whose place: one that is up, or one that rings, for which the call is answered.
+    pub leg: LegId,
+    /// Who comes, with a name. Heeded of trunks only.
+    pub from: Option<(Number, Text)>,
+    /// What it takes and sends in this call. Empty: what it registered with.
+    pub codecs: Codecs,
 }
 
 /// Why a callee does not want a call.

@@ -99,7 +99,7 @@ pub use codec::{Choice, Codec, Codecs, UnknownCodec};
 pub use dialplan::{Dialplan, Target};
 pub use event::{
     Actor, AdminEvent, CallEvent, ControlEvent, DeviceKind, Dial, Event, HookAnswer, HookDecision, Invite, MediaEvent,
-    RegisterEvent, Registration, RejectReason, RejectScope, Signal, SuperviseEvent, SuperviseMode, TransferTo,
+    RegisterEvent, Registration, RejectReason, RejectScope, Replace, Signal, SuperviseEvent, SuperviseMode, TransferTo,
     WatchEvent,
 };
 pub use grants::Grants;

@@ -44,6 +44,9 @@ pub const CREDENTIALS_MAX: usize = 8;
 pub const BINDINGS_MAX: usize = 100_000;
 /// Contacts of one user, and of one request. Further ones are answered 403.
 pub const BINDINGS_PER_USER_MAX: usize = 10;
+/// Dialogs that are over and remembered, so that a call in the place of one is told so (603). Of earlier ones it is told that there
+/// is none (481).
+pub const REPLACED_LATE_MAX: usize = 1024;
 /// Legs. Further calls are answered 503.
 pub const LEGS_MAX: usize = 50_000;
 /// A registration is at least so long by default.

@@ -115,6 +115,62 @@ export const TRANSFERS = [
       await test.hangUpBy(call);
     },
   },
+  {
+    name: 'another telephone of a number takes a call over',
+    source: 'RFC 3891: INVITE with Replaces',
+    async run(test) {
+      const call = await test.talk();
+      const tag = (text) => /;tag=([^;>\s]+)/.exec(text)[1];
+      const named = `${call.called.id};to-tag=${tag(call.called.to)};from-tag=${call.called.tag}`;
+      const asks = async (line, user, replaces) => {
+        const dialog = new Dialog(line, user, call.from);
+        dialog.send('INVITE', { body: description(line.media.port), headers: { Replaces: replaces } });
+        return { dialog, answer: dialog.learn(await line.final('INVITE', 1)) };
+      };
+      const stranger = await test.phone(test.number());
+      test.equal(statusOf((await asks(stranger, stranger.user, named)).answer), 403, 'of another number');
+      const second = await test.phone(call.to);
+      test.equal(statusOf((await asks(second, call.to, `x${named}`)).answer), 481, 'of a call that is none');
+      test.equal(statusOf((await asks(second, call.to, `${named};early-only`)).answer), 486, 'only if it rings');
+      const { dialog, answer } = await asks(second, call.to, named);
+      test.equal(statusOf(answer), 200, 'of its own number');
+      dialog.send('ACK', { number: 1 });
+      await call.phone.next('BYE');
+      second.media.speak(880, test.audioOf(answer));
+      await talkOf(test, call.one, second.media, [440, 880]);
+      test.equal(statusOf((await asks(second, call.to, named)).answer), 603, 'of one that is over');
+      await endBy(test, dialog, second, call.line);
+    },
+  },
+  {
+    name: 'another telephone of a number answers for one that rings',
+    source: 'RFC 3891, section 3: an early dialog that the switch began',
+    async run(test) {
+      const [from, to] = [test.number(), test.number()];
+      const phone = await test.phone(to);
+      const [line, one] = [await test.line(), await test.media()];
+      const dialog = new Dialog(line, from, to);
+      dialog.send('INVITE', { body: description(one.port) });
+      const called = await test.called(phone);
+      called.answer(180);
+      await line.next('180');
+      const second = await test.phone(to);
+      const pickup = new Dialog(second, to, from);
+      const own = /;tag=([^;>\s]+)/.exec(called.to)[1];
+      pickup.send('INVITE', { body: description(second.media.port), headers: { Replaces: `${called.id};to-tag=${own};from-tag=${called.tag}` } });
+      const answer = pickup.learn(await second.final('INVITE', 1));
+      test.equal(statusOf(answer), 200, 'INVITE with Replaces');
+      pickup.send('ACK', { number: 1 });
+      phone.answer(await phone.next('CANCEL'), 200);
+      called.answer(487);
+      const accepted = dialog.learn(await line.final('INVITE', 1));
+      dialog.send('ACK', { number: 1 });
+      one.speak(440, test.audioOf(accepted));
+      second.media.speak(880, test.audioOf(answer));
+      await talkOf(test, one, second.media, [440, 880]);
+      await endBy(test, pickup, second, line);
+    },
+  },
   ...[true, false].map((isKnown) => ({
     name: `an attended transfer by a telephone that is ${isKnown ? '' : 'not '}registered`,
     source: 'report 23: siphon PR#295; RFC 3891',

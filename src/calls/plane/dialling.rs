@@ -192,7 +192,7 @@ impl CallPlane {
     }
 
     /// The reply goes first, whatever becomes of the call at once.
-    fn reply_calling(&mut self, request: RequestId, call: CallId, leg: LegId, session: SessionId) {
+    pub(super) fn reply_calling(&mut self, request: RequestId, call: CallId, leg: LegId, session: SessionId) {
         self.reply(request, Reply::Calling { call, leg: Some(leg) });
         self.notify(
             session,

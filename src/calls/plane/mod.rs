@@ -17,6 +17,7 @@ mod queueing;
 mod records;
 mod registrations;
 mod renewing;
+mod replacing;
 mod requests;
 mod restoring;
 mod settle;

@@ -33,6 +33,7 @@ impl CallPlane {
             } => {
                 return self.originate(request, actor, from, to, call, timeout).map(|()| false);
             }
+            CallEvent::Replace(replace) => return self.come_for(request, actor, *replace).map(|()| false),
             CallEvent::Codecs { call, codecs, speaks } => {
                 let leg = self.leg_of(actor, call)?;
                 self.set_codecs(leg, codecs, speaks)?;

@@ -82,6 +82,11 @@ impl Exchange {
         }
     }
 
+    /// Is a leg in a call of another machine?
+    pub(crate) fn is_away(&self, leg: LegId) -> bool {
+        self.nodes.as_ref().is_some_and(|nodes| nodes.leg(leg).is_some())
+    }
+
     fn request_away(&mut self, node: &NodeName, request: RequestId, asked: Asked) {
         let Some(nodes) = &mut self.nodes else { return };
         let dialled = match &asked {
@@ -420,7 +425,7 @@ impl Exchange {
 /// The call that an event names. None: it begins one.
 fn call_of(event: &CallEvent) -> Option<CallId> {
     match event {
-        CallEvent::Dial(_) | CallEvent::Originate { .. } => None,
+        CallEvent::Dial(_) | CallEvent::Originate { .. } | CallEvent::Replace(_) => None,
         CallEvent::Lecture { call, .. }
         | CallEvent::Codecs { call, .. }
         | CallEvent::Ringing { call, .. }

@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use moqswitch_calls::{
-    Actor, CallEvent, Cause, Codecs, Dial, Event, Incoming, LegId, Number, Registration, Reply, SessionId, Text,
+    Actor, CallEvent, Cause, Codecs, Dial, Event, Incoming, LegId, Number, Refusal, Registration, Replace, Reply,
+    SessionId, Text,
 };
 use moqswitch_sip::agent::{self, Binding, Invited, LegKey};
 use moqswitch_sip::flow::Transport;
@@ -25,10 +26,6 @@ impl Gateway {
     }
 
     fn begin_calling(&mut self, exchange: &mut Exchange, invited: &Invited) -> Result<(), u16> {
-        // Taking the place of another in a call is asked for by REFER, of which we are told ourselves.
-        if invited.replaces.is_some() {
-            return Err(501);
-        }
         self.promise_media()?;
         let Wish {
             offer,
@@ -37,12 +34,8 @@ impl Gateway {
             description,
             browser,
         } = self.take_offer(invited)?;
+        let event = self.wanted(exchange, invited, takes)?;
         let caller = &invited.caller;
-        let dialled = match invited.trunk {
-            Some(trunk) => self.trunks.read(trunk, &invited.to),
-            None => invited.to.clone(),
-        };
-        let to = exchange.sip_number(&dialled, &invited.domain).ok_or(484_u16)?;
         let binding = caller.binding.and_then(|binding| self.registry.session(binding));
         let (session, guest) = match (invited.trunk, binding) {
             // Who comes by a trunk is never anybody of here, whatever is said.
@@ -50,24 +43,11 @@ impl Gateway {
             (None, Some(session)) => (session, None),
             (None, None) => self.begin_guest(exchange, caller, invited.flow.peer)?,
         };
-        let mut dial = Dial::to(to);
-        dial.codecs = takes;
-        if let Some(trunk) = invited.trunk {
-            if !self.trunks.begin(trunk) {
-                return Err(503);
-            }
-            // Who calls is somebody behind it.
-            let (user, name) = invited
-                .asserted()
-                .unwrap_or_else(|| (caller.user.clone(), caller.name.clone()));
-            let from = Number::new(&self.trunks.read(trunk, &user)).ok();
-            dial.from = from.map(|from| (from, Text::new(&name)));
+        if invited.trunk.is_some_and(|trunk| !self.trunks.begin(trunk)) {
+            return Err(503);
         }
-        let reply = exchange.ask_now(|request| Event::Call {
-            request,
-            actor: Actor::Session(session),
-            event: CallEvent::Dial(Box::new(dial)),
-        });
+        let actor = Actor::Session(session);
+        let reply = exchange.ask_now(|request| Event::Call { request, actor, event });
         let leg = match reply {
             Reply::Calling { leg: Some(leg), .. } => leg,
             other => {
@@ -76,6 +56,12 @@ impl Gateway {
                     self.trunks.leave(trunk);
                 }
                 return Err(match other {
+                    // What it names is there no more (RFC 3891, section 3).
+                    Reply::Refused(Refusal::UnknownLeg | Refusal::UnknownCall | Refusal::WrongState)
+                        if invited.replaces.is_some() =>
+                    {
+                        481
+                    }
                     Reply::Refused(refusal) => super::telling::status_of(refusal),
                     _ => 500,
                 });
@@ -92,10 +78,40 @@ impl Gateway {
         call.guest = guest;
         call.trunk = invited.trunk;
         call.browser = browser;
-        self.carried.insert(leg.call, Carried::of(invited));
+        if invited.replaces.is_none() {
+            self.carried.insert(leg.call, Carried::of(invited));
+        }
         self.insert(invited.leg, call);
         self.registry.prove(invited.flow.connection);
         Ok(())
+    }
+
+    /// What is asked of the plane: a call, or a place in one that there is.
+    fn wanted(&self, exchange: &Exchange, invited: &Invited, codecs: Codecs) -> Result<CallEvent, u16> {
+        // Who calls by a trunk is somebody behind it.
+        let from = invited.trunk.and_then(|trunk| {
+            let caller = &invited.caller;
+            let (user, name) = invited
+                .asserted()
+                .unwrap_or_else(|| (caller.user.clone(), caller.name.clone()));
+            let from = Number::new(&self.trunks.read(trunk, &user)).ok()?;
+            Some((from, Text::new(&name)))
+        });
+        if let Some(other) = invited.replaces {
+            let leg = self.calls.get(&other).ok_or(481_u16)?.leg;
+            if exchange.is_away(leg) {
+                return Err(503);
+            }
+            return Ok(CallEvent::Replace(Box::new(Replace { leg, from, codecs })));
+        }
+        let dialled = match invited.trunk {
+            Some(trunk) => self.trunks.read(trunk, &invited.to),
+            None => invited.to.clone(),
+        };
+        let to = exchange.sip_number(&dialled, &invited.domain).ok_or(484_u16)?;
+        let mut dial = Dial::to(to);
+        (dial.codecs, dial.from) = (codecs, from);
+        Ok(CallEvent::Dial(Box::new(dial)))
     }
 
     /// Those who wait for an answer will need a leg of RTP, too: nobody is called for one that there is not.

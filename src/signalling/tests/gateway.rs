@@ -379,6 +379,62 @@ async fn what_a_telephone_plays_before_it_answers_is_told_to_who_calls() {
 }
 
 #[tokio::test]
+async fn another_telephone_of_a_number_takes_its_call_over() {
+    let house = House::start().await;
+    let mut alice = house.switch.phone("alice").await;
+    let desk = house.telephone("desk").await;
+    alice.send("call", json!({ "to": "desk" })).await;
+    let called = desk.incoming(&Method::Invite).await;
+    desk.answer(&called, 200, Some(&description("0 101"))).await;
+    alice.expect("callAccepted").await;
+    desk.incoming(&Method::Ack).await;
+    let named = format!(
+        "{};to-tag={};from-tag=own",
+        called.call_id(),
+        called.from_tag().unwrap()
+    );
+    let wanted = |telephone: &mut Telephone, named: &str| {
+        let mut invite = telephone.request(Method::Invite, "sip:alice@moqswitch", "alice");
+        invite.set("Call-ID", format!("{}-{}", telephone.user, telephone.sent));
+        invite.push("Contact", telephone.contact());
+        invite.push("Replaces", named);
+        invite.set_body("application/sdp", description("0 101"));
+        invite
+    };
+    let mut lab = house.telephone("lab").await;
+    for (named, status) in [(named.clone(), 403), (named.replace("=own", "=other"), 481)] {
+        let invite = wanted(&mut lab, &named);
+        lab.send(&invite).await;
+        assert_eq!(lab.status().await, status);
+    }
+    let mut mobile = house.telephone("desk").await;
+    let invite = wanted(&mut mobile, &named);
+    mobile.send(&invite).await;
+    assert_eq!(mobile.status().await, 200);
+    let bye = desk.incoming(&Method::Bye).await;
+    desk.answer(&bye, 200, None).await;
+    let is_heard = |command: &RtpCommand| matches!(command, RtpCommand::Open { path, .. } if path.ends_with("/3"));
+    house.told(is_heard).await;
+    loop {
+        let told = alice.expect("participants").await;
+        let all = told["participants"].as_array().unwrap();
+        if all.len() == 2 && all.iter().any(|one| one["dn"] == "desk" && one["audible"] == true) {
+            break;
+        }
+    }
+    // What it named is over.
+    let invite = wanted(&mut mobile, &named);
+    mobile.send(&invite).await;
+    loop {
+        let response = mobile.response().await;
+        if response.cseq() == invite.cseq() {
+            assert_eq!(response.status(), 603);
+            break;
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_first_to_answer_has_the_call_and_the_telephone_is_told_so() {
     let house = House::start().await;
     let mut alice = house.switch.phone("alice").await;

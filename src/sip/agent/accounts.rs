@@ -128,12 +128,14 @@ impl Agent {
                         invite,
                         can_cancel,
                         early,
+                        rung,
                         ..
                     } = &mut leg.state
                 {
                     *invite = sent;
                     *can_cancel = false;
                     early.clear();
+                    rung.clear();
                 }
             }
             Purpose::Offer(key) => {

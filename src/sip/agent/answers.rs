@@ -91,6 +91,7 @@ impl Agent {
         let Some(tag) = response.to_tag().filter(|_| response.status() > 100) else {
             return;
         };
+        self.note_rung(key, &tag);
         if response.lists("Require", "100rel")
             && let Some(number) = response.number("RSeq")
             && !self.acknowledge_provisional(now, id, key, response, (tag, number))

@@ -189,27 +189,6 @@ impl Agent {
         known.is_some_and(|(_, number)| Some(*number) == cseq)
     }
 
-    /// The leg in whose place a call is to come (RFC 3891).
-    fn replaced(&self, message: &Message) -> Result<Option<LegKey>, u16> {
-        let Some(value) = message.get("Replaces") else {
-            return Ok(None);
-        };
-        self.leg_of_replaces(value).map(Some).ok_or(481)
-    }
-
-    /// `call;to-tag=…;from-tag=…`, as its peer would say of it: `to` is our side.
-    pub(super) fn leg_of_replaces(&self, value: &str) -> Option<LegKey> {
-        let (call, parameters) = value.split_once(';')?;
-        let parameters = crate::message::syntax::Parameters::parse(parameters);
-        let (to, from) = (parameters.value("to-tag")?, parameters.value("from-tag")?);
-        // Who names a dialog has the one tag or the other first, by who called; both are ours to find.
-        [(to, from), (from, to)].into_iter().find_map(|(own, other)| {
-            let key = *self.dialogs.get(&(call.trim().to_owned(), own.to_owned()))?;
-            let leg = self.legs.get(&key)?;
-            (leg.is_up() && leg.dialog.remote_tag.as_deref() == Some(other)).then_some(key)
-        })
-    }
-
     pub(super) fn take_ack(&mut self, now: Instant, message: &Message) {
         let Some(tag) = message.to_tag() else { return };
         let Some(key) = self.dialogs.get(&(message.call_id().to_owned(), tag)).copied() else {
@@ -349,6 +328,7 @@ impl Agent {
         let Some(leg) = self.legs.remove(&key) else {
             return false;
         };
+        self.bygone.note(&leg);
         if !leg.is_caller {
             let peers = (leg.dialog.call_id.clone(), leg.dialog.remote_tag.unwrap_or_default());
             // A later call may have the same name.

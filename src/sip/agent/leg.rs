@@ -88,6 +88,8 @@ pub(super) enum State {
         cancel: Option<Option<String>>,
         /// Those who said something so far.
         early: Vec<Early>,
+        /// The tags of those who said that they ring, reliably or not.
+        rung: Vec<String>,
         /// Provisional answers that were acknowledged.
         provisionals: u32,
         can_cancel: bool,

@@ -32,6 +32,7 @@ mod passing;
 mod referring;
 mod registering;
 mod registrar;
+mod replacing;
 mod texts;
 mod timers;
 mod trunks;
@@ -67,6 +68,7 @@ use flows::Flows;
 use leg::Leg;
 use referring::Referring;
 use registrar::Registrar;
+use replacing::Bygone;
 use trunks::Trunks;
 use watching::Watching;
 
@@ -133,6 +135,7 @@ pub struct Agent {
     texts: HashSet<TextId>,
     flows: Flows,
     referring: HashMap<LegKey, Referring>,
+    bygone: Bygone,
     timers: BTreeSet<(Instant, Timer)>,
     /// What each timer is set to.
     set: HashMap<Timer, Instant>,
@@ -200,6 +203,7 @@ impl Agent {
             texts: HashSet::new(),
             flows: Flows::default(),
             referring: HashMap::new(),
+            bygone: Bygone::default(),
             timers: BTreeSet::new(),
             set: HashMap::new(),
             begun: 0,

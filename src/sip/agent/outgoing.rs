@@ -95,6 +95,7 @@ impl Agent {
                 invite: sent,
                 cancel: None,
                 early: Vec::new(),
+                rung: Vec::new(),
                 provisionals: 0,
                 can_cancel: false,
             },

@@ -8,6 +8,7 @@ mod random;
 mod reference;
 mod registering;
 mod renewing;
+mod replacing;
 mod routing;
 mod switch;
 mod trunks;

@@ -6,6 +6,7 @@ mod chance;
 mod doors;
 mod forked;
 mod hostile;
+mod replacing;
 mod rfc4475;
 mod rfc5118;
 mod sessions;
