@@ -424,6 +424,17 @@ pub enum Report {
         /// What. None: left.
         mode: Option<SuperviseMode>,
     },
+    /// A telephone that was called would have another number called.
+    Forward {
+        /// Which call.
+        call: CallId,
+        /// Whose telephone.
+        by: Number,
+        /// Where to.
+        to: Number,
+        /// Why it is not followed. None: it is.
+        refused: Option<Cause>,
+    },
     /// Digits were pressed: for control programs.
     Dtmf {
         /// Who.

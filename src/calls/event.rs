@@ -304,6 +304,14 @@ pub enum CallEvent {
         /// For whom.
         scope: RejectScope,
     },
+    /// The device, which is called, would have another number called. It is followed as the dialplan says, and as the profiles of the
+    /// caller and of the device's number allow; of trunks, in queues and where a program decides it is not. The leg ends either way.
+    Forward {
+        /// The call that it was told of.
+        call: CallId,
+        /// Where to.
+        to: Number,
+    },
     /// Hang up: a session its own leg, a program the call. Before the answer the caller cancels by it.
     Hangup {
         /// Which call.

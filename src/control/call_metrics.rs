@@ -319,6 +319,16 @@ const CALL_COUNTERS: &[(&str, &str, Read<u64>)] = &[
         "Questions to hooks of the dialplan that were not asked, for want of room.",
         |f| f.hooks_unasked,
     ),
+    (
+        "calls_forwards",
+        "Calls that a telephone sent on to another number (302).",
+        |f| f.forwards,
+    ),
+    (
+        "calls_forwards_refused",
+        "Calls that a telephone would have sent on, and may not.",
+        |f| f.forwards_refused,
+    ),
 ];
 
 /// A name, what is said of it, and where it is.

@@ -46,6 +46,10 @@ pub struct Figures {
     pub renewals: u64,
     /// Questions to hooks of the dialplan that were not asked, for want of room.
     pub hooks_unasked: u64,
+    /// Calls that telephones sent on to another number (302).
+    pub forwards: u64,
+    /// The same, where that was not followed.
+    pub forwards_refused: u64,
     /// What waits for the calls thread.
     pub commands_waiting: u64,
     /// Who follows `/api/events`.

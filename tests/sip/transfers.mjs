@@ -116,6 +116,42 @@ export const TRANSFERS = [
     },
   },
   {
+    name: 'a telephone sends a call on to another number, and not in circles or to other hosts',
+    source: 'RFC 3261, section 8.1.3.4 (302); toll fraud by forwards',
+    async run(test) {
+      const [from, to, third] = [test.number(), test.number(), test.number()];
+      const [phone, other] = [await test.phone(to), await test.phone(third)];
+      const [line, one] = [await test.line(), await test.media()];
+      const call = () => {
+        const dialog = new Dialog(line, from, to);
+        dialog.send('INVITE', { body: description(one.port) });
+        return dialog;
+      };
+      const sendOn = async (by, target) => {
+        const called = await test.called(by);
+        called.answer(302, { headers: { Contact: `<sip:${target}>` } });
+        await by.next('ACK');
+      };
+      const dialog = call();
+      await sendOn(phone, `${third}@127.0.0.1:${line.sip}`);
+      const called = await take(test, other);
+      const accepted = dialog.learn(await line.final('INVITE', 1));
+      dialog.send('ACK', { number: 1 });
+      one.speak(440, test.audioOf(accepted));
+      await talkOf(test, one, other.media, [440, 880]);
+      await endBy(test, called, other, line);
+      const circle = call();
+      await sendOn(phone, `${third}@127.0.0.1`);
+      await sendOn(other, `${to}@127.0.0.1`);
+      test.equal(statusOf(await line.final('INVITE', 1)), 482, 'where two telephones send a call to each other');
+      circle.send('ACK', { number: 1 });
+      const away = call();
+      await sendOn(phone, `${third}@192.0.2.7`);
+      test.equal(statusOf(await line.final('INVITE', 1)), 480, 'where it is sent to another host');
+      away.send('ACK', { number: 1 });
+    },
+  },
+  {
     name: 'another telephone of a number takes a call over',
     source: 'RFC 3891: INVITE with Replaces',
     async run(test) {

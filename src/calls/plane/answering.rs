@@ -214,6 +214,9 @@ impl CallPlane {
         };
         self.drop_fork(id, cause, EndedBy::Leg(id));
         if scope == RejectScope::All {
+            if let Some(attempt) = self.calls.get_mut(&call).and_then(|call| call.attempt.as_mut()) {
+                attempt.forward.take_if(|forward| forward.by == number);
+            }
             let forks = self.calls.get(&call).and_then(|call| call.attempt.as_ref());
             let forks = forks.map(|attempt| attempt.forks.clone()).unwrap_or_default();
             for fork in forks {

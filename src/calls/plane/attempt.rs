@@ -40,7 +40,13 @@ impl CallPlane {
         }
         // No translation and no forward leads where the caller may not call, or who transfers.
         let is_forbidden_to = |number: &Number| self.forbids(number, dialler.trunk.as_ref(), &dialled);
-        if self.forbids(&from, by.as_ref(), &dialled) || dialler.number.as_ref().is_some_and(is_forbidden_to) {
+        let is_forbidden = self.forbids(&from, by.as_ref(), &dialled)
+            || dialler.number.as_ref().is_some_and(is_forbidden_to)
+            || dialler
+                .forwarders
+                .iter()
+                .any(|number| self.forbids(number, None, &dialled));
+        if is_forbidden {
             self.fail_attempt(id, Cause::Forbidden);
             return;
         }
@@ -151,7 +157,7 @@ impl CallPlane {
 
     /// Goes on when nothing rings any more.
     pub(super) fn stage_is_over(&mut self, id: CallId) {
-        let Some(attempt) = self.calls.get(&id).and_then(|call| call.attempt.as_ref()) else {
+        let Some(attempt) = self.calls.get_mut(&id).and_then(|call| call.attempt.as_mut()) else {
             return;
         };
         if !attempt.forks.is_empty() {
@@ -159,7 +165,10 @@ impl CallPlane {
         }
         self.timers.clear(&Timer::Ring(id));
         match &attempt.wait {
-            Wait::Forks => self.advance(id),
+            Wait::Forks => match attempt.forward.take() {
+                Some(forward) => self.follow_forward(id, forward),
+                None => self.advance(id),
+            },
             Wait::Hook { .. } => {}
             Wait::Control => self.control_is_late(id),
             Wait::Queue { .. } => self.agent_failed(id),

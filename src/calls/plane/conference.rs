@@ -95,6 +95,7 @@ impl CallPlane {
         Dialler {
             number: leg.map(|leg| leg.party.number.clone()),
             trunk: leg.and_then(|leg| self.trunk_of(leg.session)).cloned(),
+            forwarders: Vec::new(),
             transit: matches!(actor, Actor::Api { .. }),
         }
     }

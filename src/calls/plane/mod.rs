@@ -7,6 +7,7 @@ mod conference;
 mod control;
 mod dialling;
 mod ending;
+mod forwarding;
 mod glare;
 mod hearing;
 mod hooks;

@@ -53,6 +53,10 @@ impl CallPlane {
                 let leg = self.fork_of(actor, call)?;
                 self.reject(leg, reason, scope)?;
             }
+            CallEvent::Forward { call, to } => {
+                let leg = self.fork_of(actor, call)?;
+                self.forward(leg, to)?;
+            }
             CallEvent::Hangup { call, cause } => match actor {
                 Actor::Session(_) | Actor::Leg(_) => {
                     let leg = self.leg_of(actor, call)?;

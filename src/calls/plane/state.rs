@@ -57,6 +57,8 @@ pub(super) struct Dialler {
     pub(super) number: Option<Number>,
     /// The trunk that they are on.
     pub(super) trunk: Option<Number>,
+    /// Who has sent the call on, whose profiles count as well: no more than a call is sent on.
+    pub(super) forwarders: Vec<Number>,
     /// May it go out by a trunk, though they are on one? A rule or a program says so, or a number that was reached.
     pub(super) transit: bool,
 }
@@ -171,6 +173,17 @@ pub(super) struct Attempt {
     pub(super) wait: Wait,
     /// Who sent the call on.
     pub(super) forwarded_by: Option<Number>,
+    /// Where a telephone that rang would have it go, as soon as nothing rings.
+    pub(super) forward: Option<Forward>,
+}
+
+/// A telephone sends a call on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Forward {
+    /// Its number.
+    pub(super) by: Number,
+    /// Where to.
+    pub(super) to: Number,
 }
 
 /// Why somebody is being called.
@@ -258,6 +271,7 @@ impl Attempt {
             cause: None,
             wait: Wait::Forks,
             forwarded_by: None,
+            forward: None,
         }
     }
 

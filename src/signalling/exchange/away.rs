@@ -130,7 +130,8 @@ impl Exchange {
     /// The leg that ends by a request of its device.
     fn leaves(&self, actor: Actor, event: &CallEvent) -> Option<LegId> {
         let nodes = self.nodes.as_ref()?;
-        let (CallEvent::Hangup { call, .. } | CallEvent::Reject { call, .. }) = event else {
+        let (CallEvent::Hangup { call, .. } | CallEvent::Reject { call, .. } | CallEvent::Forward { call, .. }) = event
+        else {
             return None;
         };
         match actor {
@@ -431,6 +432,7 @@ fn call_of(event: &CallEvent) -> Option<CallId> {
         | CallEvent::Ringing { call, .. }
         | CallEvent::Answer { call, .. }
         | CallEvent::Reject { call, .. }
+        | CallEvent::Forward { call, .. }
         | CallEvent::Hangup { call, .. }
         | CallEvent::Hold { call, .. }
         | CallEvent::Mute { call, .. }

@@ -33,6 +33,8 @@ impl Exchange {
             faults: counts.faults,
             renewals: counts.renewals,
             hooks_unasked: counts.hooks_unasked,
+            forwards: counts.forwards,
+            forwards_refused: counts.forwards_refused,
             event_followers: count(self.events.followers()),
             webhook_events_waiting: count(self.events.posting().1),
             webhook_events: [

@@ -140,6 +140,9 @@ pub(crate) struct Counts {
     pub(crate) slow_clients: u64,
     pub(crate) grants_refused: u64,
     pub(crate) hooks_unasked: u64,
+    /// Calls that telephones sent on, and that they would have sent on.
+    pub(crate) forwards: u64,
+    pub(crate) forwards_refused: u64,
     /// Events that a webhook took, and that it did not, however often they were posted.
     pub(crate) webhooks_taken: u64,
     pub(crate) webhooks_refused: u64,
@@ -602,6 +605,13 @@ impl Exchange {
                 });
                 let told = json!({ "callId": call.to_string(), "supervisor": supervisor, "mode": mode });
                 self.events.push("supervision", &told);
+            }
+            Report::Forward { call, by, to, refused } => {
+                match refused {
+                    Some(_) => self.counts.forwards_refused += 1,
+                    None => self.counts.forwards += 1,
+                }
+                tracing::info!(%call, %by, %to, ?refused, "a telephone sends a call on");
             }
             Report::Dtmf { by, digits } => {
                 self.events

@@ -344,6 +344,11 @@ impl Gateway {
             return;
         }
         let Some(call) = self.calls.get(&key) else { return };
+        let forward = end.forward.as_ref().filter(|_| matches!(call.stage, Stage::Called));
+        if let Some(to) = forward.and_then(|to| exchange.sip_number(to, "")) {
+            let _ = self.ask(exchange, key, |call| CallEvent::Forward { call, to });
+            return self.forget_and_leave(exchange, key);
+        }
         let event = match (&call.stage, end.status) {
             (Stage::Called, 486 | 600) => Refusing::Reject(RejectReason::Busy, scope_of(end.status)),
             (Stage::Called, 603 | 607 | 608) => Refusing::Reject(RejectReason::Declined, RejectScope::All),

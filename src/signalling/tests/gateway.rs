@@ -379,6 +379,40 @@ async fn what_a_telephone_plays_before_it_answers_is_told_to_who_calls() {
 }
 
 #[tokio::test]
+async fn a_telephone_sends_a_call_on_to_a_number_of_here_and_nowhere_else() {
+    let house = House::start().await;
+    let mut alice = house.switch.phone("alice").await;
+    let desk = house.telephone("desk").await;
+    let lab = house.telephone("lab").await;
+    for (contact, is_followed) in [
+        ("<sip:lab@elsewhere.example>", false),
+        ("<sip:lab@moqswitch>", true),
+        ("<tel:lab>", true),
+    ] {
+        alice.send("call", json!({ "to": "desk" })).await;
+        let called = desk.incoming(&Method::Invite).await;
+        let mut moved = Message::response(&called, 302, "Moved Temporarily");
+        moved.set("To", format!("{};tag=own", called.get("To").unwrap()));
+        moved.push("Contact", contact);
+        desk.send(&moved).await;
+        desk.incoming(&Method::Ack).await;
+        if !is_followed {
+            let ended = alice.expect("callEnded").await;
+            assert_eq!(ended["reason"], "unreachable", "{contact}: {ended}");
+            continue;
+        }
+        let sent_on = lab.incoming(&Method::Invite).await;
+        lab.answer(&sent_on, 200, Some(&description("0 101"))).await;
+        let accepted = alice.expect("callAccepted").await;
+        lab.incoming(&Method::Ack).await;
+        alice.send("hangup", json!({ "callId": accepted["callId"] })).await;
+        let bye = lab.incoming(&Method::Bye).await;
+        lab.answer(&bye, 200, None).await;
+        alice.expect("callEnded").await;
+    }
+}
+
+#[tokio::test]
 async fn another_telephone_of_a_number_takes_its_call_over() {
     let house = House::start().await;
     let mut alice = house.switch.phone("alice").await;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::flow::Flow;
 use crate::limits::{DESCRIPTION_BYTES_MAX, NAME_BYTES_MAX, PROVISIONALS_MAX};
-use crate::message::syntax::NameAddress;
+use crate::message::syntax::{Host, NameAddress};
 use crate::message::{Message, Method};
 use crate::transaction::{ClientId, Expired, ServerId};
 
@@ -72,10 +72,31 @@ impl Agent {
         self.note_refusal(now, key, response);
         let end = End {
             cause: cause_of(response),
-            forward: forward_of(response),
+            forward: self.forward_of(key, response),
             ..End::of(EndedBy::Peer, status)
         };
         self.end(key, end);
+    }
+
+    /// The number that the peer would have called instead. What is at somebody else's is not for us to call.
+    fn forward_of(&self, key: LegKey, response: &Message) -> Option<String> {
+        let (_, remote) = self.legs.get(&key)?.dialog.parties()?;
+        let domain = remote.address()?.host;
+        let reached = self.settings.reached;
+        let own = [reached.udp, reached.tcp, reached.tls].map(|at| Host::Ip(at.ip()));
+        let is_ours = |host: &Host| {
+            Some(host) == domain.as_ref()
+                || own.contains(host)
+                || Host::parse(&self.settings.realm).as_ref() == Some(host)
+        };
+        let contacts = response
+            .items("Contact")
+            .filter(|_| (300..=302).contains(&response.status()));
+        let addresses = contacts.filter_map(|contact| NameAddress::parse(contact)?.address());
+        let mut users = addresses
+            .filter(|address| address.host.as_ref().is_none_or(is_ours))
+            .map(|address| address.user);
+        users.find(|user| !user.is_empty() && user.len() <= NAME_BYTES_MAX)
     }
 
     fn take_provisional(&mut self, now: Instant, id: ClientId, key: LegKey, response: &Message) {
@@ -433,15 +454,6 @@ impl Agent {
         request.set("Min-SE", least.to_string());
         self.send_again(now, id, request).is_some()
     }
-}
-
-/// Where the peer sends the call (300 to 302): the first Contact that has a user, or a number.
-fn forward_of(response: &Message) -> Option<String> {
-    let contacts = response
-        .items("Contact")
-        .filter(|_| (300..=302).contains(&response.status()));
-    let mut users = contacts.filter_map(|contact| Some(NameAddress::parse(contact)?.address()?.user));
-    users.find(|user| !user.is_empty() && user.len() <= NAME_BYTES_MAX)
 }
 
 const NO_ANSWER: End = End::of(EndedBy::Time, 408);

@@ -187,7 +187,7 @@ pub struct End {
     pub status: u16,
     /// The cause of Q.850, where the peer says one (RFC 3326).
     pub cause: Option<u8>,
-    /// The number that the peer would have called instead (300 to 302): a forward, if whoever drives the agent lets it.
+    /// The number of ours that the peer would have called instead (300 to 302): a forward, if whoever drives the agent lets it.
     pub forward: Option<String>,
 }
 

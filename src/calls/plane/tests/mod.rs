@@ -1,6 +1,7 @@
 mod basic;
 mod conferring;
 mod control;
+mod forwarding;
 mod media;
 mod monitor;
 mod races;

@@ -245,7 +245,9 @@ impl Monitor {
                 }
                 Ok(())
             }
-            Report::Supervision { .. } | Report::Dtmf { .. } | Report::Registration { .. } => Ok(()),
+            Report::Supervision { .. } | Report::Forward { .. } | Report::Dtmf { .. } | Report::Registration { .. } => {
+                Ok(())
+            }
         }
     }
 

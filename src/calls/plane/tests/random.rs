@@ -340,6 +340,10 @@ impl Run {
                 codecs: self.random.of(&[Codecs::default().with(Codec::Pcmu), Codecs::all()]),
                 speaks: self.random.of(&[None, Some(Codec::Pcmu), Some(Codec::Pcma)]),
             },
+            16 if self.random.below(3) == 0 => CallEvent::Forward {
+                call,
+                to: self.dialled(),
+            },
             16 => CallEvent::Reject {
                 call,
                 reason: self.random.of(&[RejectReason::Busy, RejectReason::Declined]),

@@ -142,6 +142,9 @@ fn where_a_peer_sends_a_call_is_told() {
         ),
         (301, "<tel:+49-30>", Some("+4930")),
         (302, "<sip:host>", None),
+        (302, "<sip:1005@192.0.2.1:5060>", Some("1005")),
+        // At somebody else's.
+        (302, "<sip:1005@elsewhere>, <sip:1006@203.0.113.99>", None),
         (302, "<http://x>", None),
         (305, "<sip:1005@proxy>", None),
         (486, "<sip:1005@realm>", None),
