@@ -221,6 +221,9 @@ pub const LEG_EVENTS_MAX: usize = 65_536;
 /// Most configurable threads that transcode and mix.
 pub const AUDIO_THREADS_MAX: u64 = 64;
 
+/// Most configurable calls that one number begins within an hour.
+pub const CALLS_PER_HOUR_MAX: u64 = 1_000_000;
+
 /// By default there is one of them for so many shards.
 pub const SHARDS_PER_AUDIO_THREAD: usize = 4;
 

@@ -407,7 +407,7 @@ const OTHERS: [&str; 4] = ["tls.certificates", "auth.public", "auth.key", "log.l
 /// Of music and prompts, while any are played.
 const MUSIC: [&str; 3] = ["media.music", "media.prompts", "media.tones"];
 /// Of telephone calls, while there are any.
-const CALLS: [&str; 18] = [
+const CALLS: [&str; 19] = [
     "calls.dialplan",
     "calls.users",
     "calls.tokens",
@@ -424,6 +424,7 @@ const CALLS: [&str; 18] = [
     "calls.supervision_told",
     "calls.limits.calls",
     "calls.limits.calls_per_number",
+    "calls.limits.calls_per_hour",
     "calls.limits.devices_per_number",
     "calls.limits.duration",
 ];

@@ -40,6 +40,10 @@ pub const LEGS_PER_TRUNK_MAX: usize = 4096;
 /// Calls of one number at once. It is busy for one more, and may make none.
 pub const CALLS_PER_NUMBER_MAX: usize = 8;
 
+/// What is counted of the calls that a number begins within an hour, each by itself: so long after an hour they are forgotten at the
+/// latest.
+pub const BEGUN_SLICE: Duration = Duration::from_secs(300);
+
 /// Calls at once. One more is refused.
 pub const CALLS_MAX: usize = 65_536;
 

@@ -47,6 +47,9 @@ pub enum Refusal {
     /// The number, or the device, has as many calls as it may have.
     #[error("there are as many calls of the number as it may have")]
     TooManyCalls,
+    /// The number has begun as many calls within an hour as it may.
+    #[error("the number has begun as many calls within an hour as it may")]
+    TooOften,
     /// The session watches as much as it may.
     #[error("the session watches as much as it may")]
     TooManyWatched,
@@ -66,7 +69,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every refusal.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::UnknownSession,
         Self::UnknownCall,
         Self::UnknownLeg,
@@ -81,6 +84,7 @@ impl Refusal {
         Self::Malformed,
         Self::TooManyDevices,
         Self::TooManyCalls,
+        Self::TooOften,
         Self::TooManyWatched,
         Self::TooManyLegs,
         Self::Full,
@@ -98,7 +102,9 @@ impl Refusal {
             Self::Incompatible => 488,
             Self::Pending => 491,
             Self::Malformed => 400,
-            Self::TooManyDevices | Self::TooManyCalls | Self::TooManyWatched | Self::TooManyLegs => 429,
+            Self::TooManyDevices | Self::TooManyCalls | Self::TooOften | Self::TooManyWatched | Self::TooManyLegs => {
+                429
+            }
             Self::Full | Self::Stopping | Self::Away => 503,
         }
     }
@@ -119,6 +125,7 @@ impl Refusal {
             | Self::Malformed
             | Self::TooManyDevices
             | Self::TooManyCalls
+            | Self::TooOften
             | Self::TooManyWatched
             | Self::TooManyLegs
             | Self::Full
@@ -144,6 +151,7 @@ impl Refusal {
             Self::Malformed => "malformed",
             Self::TooManyDevices => "too_many_devices",
             Self::TooManyCalls => "too_many_calls",
+            Self::TooOften => "too_often",
             Self::TooManyWatched => "too_many_watched",
             Self::TooManyLegs => "too_many_legs",
             Self::Full => "full",

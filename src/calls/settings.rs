@@ -30,6 +30,8 @@ pub struct Settings {
     pub devices_per_number_max: usize,
     /// Calls of one number at once. A caller profile may lower it.
     pub calls_per_number_max: usize,
+    /// Calls that one number begins within an hour. 0: as many as it likes.
+    pub calls_per_hour_max: u32,
     /// May a device that is in a call be rung?
     pub call_waiting: bool,
     /// The policy: of what all hearers take, the first in this order is sent.
@@ -55,6 +57,7 @@ impl Default for Settings {
             calls_max: limits::CALLS_MAX,
             devices_per_number_max: limits::DEVICES_PER_NUMBER_MAX,
             calls_per_number_max: limits::CALLS_PER_NUMBER_MAX,
+            calls_per_hour_max: 0,
             call_waiting: true,
             codecs: Codec::ALL.to_vec(),
             music: Text::new("default"),

@@ -198,6 +198,12 @@ pub(super) const CALL_SETTINGS: &[Setting] = &[
         help: &["Calls of one number at once; more are refused. A profile of the dialplan may lower it."],
     },
     Setting {
+        path: "calls.limits.calls_per_hour",
+        kind: Kind::One,
+        value: Value::Default(r#"0"#),
+        help: &["Calls that one number begins within an hour; more are refused. 0: no limit."],
+    },
+    Setting {
         path: "calls.limits.devices_per_number",
         kind: Kind::One,
         value: Value::Default(r#"4"#),

@@ -124,6 +124,8 @@ pub struct RecordsConfig {
 pub struct PlaneConfig {
     pub calls_max: usize,
     pub calls_per_number_max: usize,
+    /// 0: as many as it likes.
+    pub calls_per_hour_max: u32,
     pub devices_per_number_max: usize,
     pub call_duration_max: Duration,
     pub registration_expires: Duration,
@@ -142,6 +144,7 @@ impl CallsConfig {
         Settings {
             calls_max: plane.calls_max,
             calls_per_number_max: plane.calls_per_number_max,
+            calls_per_hour_max: plane.calls_per_hour_max,
             devices_per_number_max: plane.devices_per_number_max,
             call_duration_max: plane.call_duration_max,
             registration_expires: plane.registration_expires,
@@ -394,6 +397,10 @@ fn plane(layers: &Layers) -> Result<PlaneConfig, ConfigError> {
     Ok(PlaneConfig {
         calls_max: count("calls.limits.calls", ceilings::CALLS_MAX)?,
         calls_per_number_max: count("calls.limits.calls_per_number", ceilings::CALLS_PER_NUMBER_MAX)?,
+        calls_per_hour_max: layers.one("calls.limits.calls_per_hour", |text| {
+            let count = values::integer(text, 0..=limits::CALLS_PER_HOUR_MAX)?;
+            u32::try_from(count).map_err(|error| error.to_string())
+        })?,
         devices_per_number_max: count("calls.limits.devices_per_number", ceilings::DEVICES_PER_NUMBER_MAX)?,
         call_duration_max: time("calls.limits.duration", SECOND, ceilings::CALL_DURATION_MAX)?,
         registration_expires: time("calls.registration", MINUTE, ceilings::REGISTRATION_EXPIRES_MAX)?,

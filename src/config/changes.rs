@@ -256,6 +256,9 @@ fn calls_values(calls: Option<&CallsConfig>) -> Vec<(&'static str, String)> {
         of("calls.limits.calls_per_number", |calls| {
             text(&calls.plane.calls_per_number_max)
         }),
+        of("calls.limits.calls_per_hour", |calls| {
+            text(&calls.plane.calls_per_hour_max)
+        }),
         of("calls.limits.devices_per_number", |calls| {
             text(&calls.plane.devices_per_number_max)
         }),

@@ -320,6 +320,11 @@ const CALL_COUNTERS: &[(&str, &str, Read<u64>)] = &[
         |f| f.hooks_unasked,
     ),
     (
+        "calls_too_often",
+        "Calls, transfers and additions refused because their number had begun as many within an hour as it may.",
+        |f| f.too_often,
+    ),
+    (
         "calls_forwards",
         "Calls that a telephone sent on to another number (302).",
         |f| f.forwards,

@@ -46,6 +46,8 @@ pub struct Figures {
     pub renewals: u64,
     /// Questions to hooks of the dialplan that were not asked, for want of room.
     pub hooks_unasked: u64,
+    /// Calls that were refused as their number had begun too many within an hour.
+    pub too_often: u64,
     /// Calls that telephones sent on to another number (302).
     pub forwards: u64,
     /// The same, where that was not followed.

@@ -152,6 +152,22 @@ export const TRANSFERS = [
     },
   },
   {
+    name: 'a number begins no more calls within an hour than it may',
+    source: 'issue 18: toll fraud limits',
+    async run(test) {
+      await test.ownSwitch({ MOQSWITCH_CALLS_LIMITS_CALLS_PER_HOUR: '2' });
+      const [from, to] = [test.number(), test.number()];
+      for (let count = 0; count < 2; count++) await test.hangUpBy(await test.talk({ from, to: test.number() }));
+      const [line, one] = [await test.line(), await test.media()];
+      await test.phone(to);
+      const dialog = new Dialog(line, from, to);
+      dialog.send('INVITE', { body: description(one.port) });
+      test.equal(statusOf(await line.final('INVITE', 1)), 403, 'its third call');
+      // Another one calls.
+      await test.hangUpBy(await test.talk({ from: test.number(), to: test.number() }));
+    },
+  },
+  {
     name: 'another telephone of a number takes a call over',
     source: 'RFC 3891: INVITE with Replaces',
     async run(test) {

@@ -44,6 +44,7 @@ impl CallPlane {
             return Err(Refusal::UnknownLeg);
         };
         let (held, by) = (leg.holds, leg.party.number.clone());
+        self.count_begun_by(id)?;
         self.reply(request, Reply::Done);
         self.note_transfer(call, Some(by), TransferredTo::Target(Text::new(number.as_str())));
         self.set_hold(id, true);
@@ -64,6 +65,7 @@ impl CallPlane {
             return Err(Refusal::NotAllowed);
         }
         let call = self.check_invitation(id, &number)?;
+        self.count_begun_by(id)?;
         self.reply(request, Reply::Done);
         let dialler = self.dialler(actor, id);
         self.begin_attempt(call, Purpose::Add { by: Some(id) }, dialler, number, None);

@@ -32,6 +32,7 @@ impl CallPlane {
         if codecs.is_some_and(Codecs::is_empty) {
             return Err(Refusal::Incompatible);
         }
+        self.count_begun(&from.number, by.as_ref())?;
         let id = self.begin_call(dial.call, from.clone(), by.clone(), dial.to.clone())?;
         let leg = match self.add_leg(id, session, LegRole::Caller) {
             Ok(leg) => leg,
@@ -85,6 +86,7 @@ impl CallPlane {
         let mut party = self.party_of(session).ok_or(Refusal::UnknownNumber)?;
         party.device = Text::default();
         self.check_caller(&from, None, &to)?;
+        self.count_begun(&from, None)?;
         let call = self.begin_call(id, party, None, to.clone())?;
         self.reply(request, Reply::Calling { call, leg: None });
         let first = Purpose::First { to, timeout };

@@ -16,7 +16,10 @@ impl CallPlane {
         self.check_fork(id)?;
         let leg = self.legs.get(&id).ok_or(Refusal::UnknownLeg)?;
         let call = self.calls.get(&leg.call).ok_or(Refusal::UnknownCall)?;
-        let (call, by, refused) = (call.id, leg.party.number.clone(), self.refuses_forward(call, leg, &to));
+        let (call, by, mut refused) = (call.id, leg.party.number.clone(), self.refuses_forward(call, leg, &to));
+        if refused.is_none() && self.count_begun(&by, None).is_err() {
+            refused = Some(Cause::Forbidden);
+        }
         self.report(Report::Forward {
             call,
             by: by.clone(),

@@ -3,6 +3,7 @@
 
 mod answering;
 mod attempt;
+mod begun;
 mod conference;
 mod control;
 mod dialling;
@@ -41,6 +42,7 @@ use crate::moment::Now;
 use crate::refusal::Refusal;
 use crate::settings::Settings;
 
+use begun::Begun;
 use records::Book;
 use state::{Call, Device, Leg, NumberEntry};
 use timers::{Timer, Timers};
@@ -63,6 +65,7 @@ pub struct CallPlane {
     queues: BTreeMap<Text, VecDeque<CallId>>,
     hooks: BTreeMap<HookId, CallId>,
     hooks_asked: u64,
+    begun: Begun,
     call_watchers: BTreeSet<SessionId>,
     /// Domains whose calls a control program decides on.
     controlled: BTreeSet<Text>,
@@ -103,6 +106,7 @@ impl CallPlane {
             queues: BTreeMap::new(),
             hooks: BTreeMap::new(),
             hooks_asked: 0,
+            begun: Begun::default(),
             call_watchers: BTreeSet::new(),
             controlled: BTreeSet::new(),
             books: BTreeMap::new(),

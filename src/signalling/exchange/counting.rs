@@ -33,6 +33,7 @@ impl Exchange {
             faults: counts.faults,
             renewals: counts.renewals,
             hooks_unasked: counts.hooks_unasked,
+            too_often: counts.too_often,
             forwards: counts.forwards,
             forwards_refused: counts.forwards_refused,
             event_followers: count(self.events.followers()),

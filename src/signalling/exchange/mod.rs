@@ -140,6 +140,8 @@ pub(crate) struct Counts {
     pub(crate) slow_clients: u64,
     pub(crate) grants_refused: u64,
     pub(crate) hooks_unasked: u64,
+    /// Calls that were refused as their number had begun too many.
+    pub(crate) too_often: u64,
     /// Calls that telephones sent on, and that they would have sent on.
     pub(crate) forwards: u64,
     pub(crate) forwards_refused: u64,

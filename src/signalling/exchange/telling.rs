@@ -71,6 +71,9 @@ impl Exchange {
         if let Reply::Registered(registered) | Reply::Resumed(registered) = &mut reply {
             self.add_calls_elsewhere(registered);
         }
+        if let Reply::Refused(Refusal::TooOften) = reply {
+            self.counts.too_often += 1;
+        }
         match self.askers.remove(&request) {
             // Who asked may be gone by now.
             Some(Asker::Program(sender)) => drop(sender.send(reply)),

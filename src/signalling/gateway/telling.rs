@@ -318,7 +318,11 @@ impl Gateway {
 pub(super) const fn status_of(refusal: Refusal) -> u16 {
     match refusal {
         Refusal::UnknownNumber | Refusal::UnknownCall | Refusal::UnknownLeg => 404,
-        Refusal::NotAllowed | Refusal::Forbidden | Refusal::AnswersItself | Refusal::UnknownSession => 403,
+        Refusal::NotAllowed
+        | Refusal::Forbidden
+        | Refusal::TooOften
+        | Refusal::AnswersItself
+        | Refusal::UnknownSession => 403,
         Refusal::Incompatible => 488,
         Refusal::Malformed => 484,
         Refusal::WrongState | Refusal::Pending | Refusal::Duplicate => 491,

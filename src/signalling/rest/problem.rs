@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use moqswitch_calls::Refusal;
+use moqswitch_calls::{Refusal, limits};
 use serde_json::json;
 
 use crate::access::Denied;
@@ -115,6 +115,9 @@ impl From<Refusal> for Problem {
         let mut problem = Self::new(status, refusal.name(), refusal.to_string());
         if matches!(refusal, Refusal::Full | Refusal::TooManyCalls) {
             problem.retry_after = Some(1);
+        }
+        if refusal == Refusal::TooOften {
+            problem.retry_after = Some(limits::BEGUN_SLICE.as_secs());
         }
         problem
     }

@@ -4,6 +4,7 @@ mod control;
 mod forwarding;
 mod media;
 mod monitor;
+mod often;
 mod races;
 mod random;
 mod reference;
