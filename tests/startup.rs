@@ -19,6 +19,8 @@ mod calls;
 mod handset;
 #[path = "startup/music.rs"]
 mod music;
+#[path = "startup/sip.rs"]
+mod sip;
 
 #[test]
 fn a_host_that_refuses_io_uring_is_told_what_to_change() {

@@ -1,6 +1,6 @@
 // How calls end, and what crosses on the way.
 import { pause, until } from './test.mjs';
-import { Dialog, description } from './wire.mjs';
+import { Dialog, description, header } from './wire.mjs';
 
 export const ENDINGS = [
   {
@@ -18,6 +18,41 @@ export const ENDINGS = [
       for (const { dn, codec, sent } of record.parties) {
         test.check(codec === 'pcmu' && sent.frames > 50 && sent.lost === 0, `of ${dn} was counted: ${codec}, ${JSON.stringify(sent)}`);
       }
+    },
+  },
+  {
+    name: 'the record of a call says what its telephone hears, as that reports it',
+    source: 'issue 18, what it must show, 7: MOS from RTCP; RFC 3550, section 6.4.2',
+    async run(test) {
+      const call = await test.talk();
+      // Every fifth packet is lost on the way to the caller. It is asked each five seconds.
+      for (let second = 0; second < 7; second++) {
+        await call.one.report(call.one.peer, Math.round(call.one.packets.length / 4));
+        await pause(1000);
+      }
+      const { parties } = await test.hangUpBy(call);
+      const of = (number) => parties.find(({ dn }) => dn === number);
+      const { heard } = of(call.from);
+      test.check(heard?.loss > 0.1 && heard.loss < 0.3, `the caller lost a fifth, and the record says ${JSON.stringify(heard)}`);
+      test.check(heard?.mos >= 1 && heard.mos < 3.5, `MOS of a call that lost a fifth: ${heard?.mos}`);
+      test.check(of(call.from).sent.lost === 0 && of(call.to).sent.lost === 0, 'what the relay got was whole');
+      test.equal(of(call.to).heard, null, 'what a telephone hears that reports nothing');
+    },
+  },
+  {
+    name: 'a telephone from which nothing comes any more is hung up, and the record says so',
+    source: 'issue 18: media time-out; Q.850, cause 102',
+    isLong: true,
+    async run(test) {
+      const call = await test.talk();
+      call.one.hush();
+      const since = performance.now();
+      const bye = await call.line.next('BYE', 140_000);
+      const after = (performance.now() - since) / 1000;
+      test.check(after > 110 && after < 135, `hung up after ${after.toFixed(1)} s of silence, not 120`);
+      test.match(header(bye, 'Reason'), /^Q\.850;cause=102\b/, 'Reason of the BYE');
+      await call.phone.next('BYE');
+      await test.record(call.to, { reason: 'media_timeout', answered: true });
     },
   },
   {

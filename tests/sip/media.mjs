@@ -90,6 +90,31 @@ export class Media {
     this.socket.send(packet, port, address);
   }
 
+  /** A report of what it hears (RFC 3550, section 6.4.2), from the port above: so many packets lost of those that came and did not. */
+  async report(port, lost) {
+    this.reports ??= await new Promise((done) => {
+      const socket = dgram.createSocket('udp4');
+      socket.on('error', () => {});
+      socket.bind(this.port + 1, '127.0.0.1', () => done(socket));
+    });
+    const { ssrc, sequence } = this.packets.at(-1);
+    const came = this.packets.filter((packet) => packet.ssrc === ssrc).length;
+    const name = `tone@127.0.0.1`;
+    const report = Buffer.alloc(32);
+    report.set([0x81, 201, 0, 7]);
+    report.writeUInt32BE(this.ssrc >>> 0, 4);
+    report.writeUInt32BE(ssrc, 8);
+    report.writeUInt32BE(Math.round((lost / (lost + came)) * 256) * 2 ** 24 + lost, 12);
+    report.writeUInt32BE(sequence, 16);
+    const words = Math.ceil((4 + 2 + name.length + 1) / 4);
+    const source = Buffer.alloc(4 + 4 * words);
+    source.set([0x81, 202, 0, words]);
+    source.writeUInt32BE(this.ssrc >>> 0, 4);
+    source.set([1, name.length], 8);
+    source.write(name, 10);
+    this.reports.send(Buffer.concat([report, source]), port + 1, '127.0.0.1');
+  }
+
   /** Speaks a tone to a port, until `hush`. */
   speak(tone, port, { type = 0, ptime = 20, codec = type, address } = {}) {
     this.hush();
@@ -134,6 +159,7 @@ export class Media {
 
   close() {
     this.hush();
+    this.reports?.close();
     return new Promise((done) => this.socket.close(done));
   }
 }

@@ -379,6 +379,41 @@ async fn what_a_telephone_plays_before_it_answers_is_told_to_who_calls() {
 }
 
 #[tokio::test]
+async fn a_telephone_that_is_not_heard_any_more_is_hung_up_and_everybody_is_told_why() {
+    let house = House::start().await;
+    let mut alice = house.switch.phone("alice").await;
+    let desk = house.telephone("desk").await;
+    alice.send("call", json!({ "to": "desk" })).await;
+    let called = desk.incoming(&Method::Invite).await;
+    desk.answer(&called, 200, Some(&description("0 101"))).await;
+    let call = alice.expect("callAccepted").await["call"].as_str().unwrap().to_owned();
+    desk.incoming(&Method::Ack).await;
+    let told = house.told(|command| matches!(command, RtpCommand::Agree(..))).await;
+    let leg = told.iter().find_map(|command| match command {
+        RtpCommand::Agree(leg, _) => Some(*leg),
+        _ => None,
+    });
+    house.rtp.tell(RtpEvent::Silent { leg: leg.unwrap() });
+    let bye = desk.incoming(&Method::Bye).await;
+    assert_eq!(bye.get("Reason"), Some("Q.850;cause=102;text=\"media_timeout\""));
+    desk.answer(&bye, 200, None).await;
+    let ended = alice.expect("callEnded").await;
+    assert_eq!(ended["reason"], "media_timeout", "{ended}");
+    loop {
+        let records = house.switch.get("/api/cdr").await.json();
+        let records = records["records"].as_array().unwrap();
+        if let Some(record) = records
+            .iter()
+            .find(|record| record["call"] == call || record["callId"] == call)
+        {
+            assert_eq!(record["reason"], "media_timeout", "{record}");
+            break;
+        }
+        house.switch.breathe().await;
+    }
+}
+
+#[tokio::test]
 async fn a_telephone_sends_a_call_on_to_a_number_of_here_and_nowhere_else() {
     let house = House::start().await;
     let mut alice = house.switch.phone("alice").await;
