@@ -84,14 +84,7 @@ impl CallPlane {
                 let leg = self.leg_of(actor, call)?;
                 self.signal(leg, to, signal)?;
             }
-            CallEvent::Record { call, on } => {
-                let leg = self.leg_of(actor, call)?;
-                let leg = self.legs.get(&leg).ok_or(Refusal::UnknownLeg)?;
-                if !leg.is_up() && !matches!(actor, Actor::Api { .. }) {
-                    return Err(Refusal::WrongState);
-                }
-                self.record(leg.call, on);
-            }
+            CallEvent::Record { call, on } => self.record_of(actor, call, on)?,
             CallEvent::Lecture { call, speakers } => self.lecture(actor, call, speakers)?,
             CallEvent::PauseRecording { call, paused } => self.pause_recording_of(actor, call, paused)?,
         }
@@ -359,6 +352,16 @@ impl CallPlane {
         self.changed.calls.insert(id);
         self.staged.push(Action::Media(MediaAction::Record { call: id, on }));
         self.tell_recording(id, on, false);
+    }
+
+    fn record_of(&mut self, actor: Actor, call: CallId, on: bool) -> Result<(), Refusal> {
+        let leg = self.leg_of(actor, call)?;
+        let leg = self.legs.get(&leg).ok_or(Refusal::UnknownLeg)?;
+        if !leg.is_up() && !matches!(actor, Actor::Api { .. }) {
+            return Err(Refusal::WrongState);
+        }
+        self.record(leg.call, on);
+        Ok(())
     }
 
     fn pause_recording_of(&mut self, actor: Actor, call: CallId, paused: bool) -> Result<(), Refusal> {

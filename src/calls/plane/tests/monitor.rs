@@ -20,6 +20,8 @@ pub(super) struct Monitor {
     requests: BTreeSet<RequestId>,
     replied: BTreeSet<RequestId>,
     begun: BTreeSet<CallId>,
+    /// Those that are for a place in a call that there is.
+    replacing: BTreeSet<RequestId>,
     /// Calls that a callee has answered.
     won: BTreeSet<CallId>,
     accepted: BTreeSet<LegId>,
@@ -51,6 +53,14 @@ fn may_follow(from: LegState, to: LegState) -> bool {
 
 impl Monitor {
     pub(super) fn asked(&mut self, event: &Event) {
+        if let Event::Call {
+            request,
+            event: CallEvent::Replace(_),
+            ..
+        } = event
+        {
+            self.replacing.insert(*request);
+        }
         match event {
             Event::Call { request, .. }
             | Event::Supervise { request, .. }
@@ -83,6 +93,9 @@ impl Monitor {
                     format!("{request:?} is answered twice")
                 })?;
                 match reply {
+                    Reply::Calling { call, .. } if self.replacing.contains(request) => {
+                        require(self.begun.contains(call), || format!("{call} was none"))?;
+                    }
                     Reply::Calling { call, .. } => {
                         require(self.begun.insert(*call), || format!("{call} begins twice"))?;
                     }

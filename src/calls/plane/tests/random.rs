@@ -340,15 +340,7 @@ impl Run {
                 codecs: self.random.of(&[Codecs::default().with(Codec::Pcmu), Codecs::all()]),
                 speaks: self.random.of(&[None, Some(Codec::Pcmu), Some(Codec::Pcma)]),
             },
-            16 if self.random.below(3) == 0 => CallEvent::Forward {
-                call,
-                to: self.dialled(),
-            },
-            16 => CallEvent::Reject {
-                call,
-                reason: self.random.of(&[RejectReason::Busy, RejectReason::Declined]),
-                scope: self.random.of(&[RejectScope::Device, RejectScope::All]),
-            },
+            16 => self.other_event(call),
             17..=18 => CallEvent::Hangup { call, cause: None },
             19..=20 => CallEvent::Hold {
                 call,
@@ -378,6 +370,28 @@ impl Run {
             _ => CallEvent::Record {
                 call,
                 on: self.random.below(2) == 0,
+            },
+        }
+    }
+
+    /// Who is called wants it to end otherwise; or somebody comes in its place.
+    fn other_event(&mut self, call: CallId) -> CallEvent {
+        match self.random.below(4) {
+            0 => CallEvent::Forward {
+                call,
+                to: self.dialled(),
+            },
+            1..=2 => CallEvent::Replace(Box::new(Replace {
+                leg: self.leg_in(call),
+                from: Some((self.dialled(), Text::default())),
+                codecs: self
+                    .random
+                    .of(&[Codecs::default(), Codecs::default().with(Codec::Pcmu)]),
+            })),
+            _ => CallEvent::Reject {
+                call,
+                reason: self.random.of(&[RejectReason::Busy, RejectReason::Declined]),
+                scope: self.random.of(&[RejectScope::Device, RejectScope::All]),
             },
         }
     }
