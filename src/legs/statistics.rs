@@ -50,9 +50,12 @@ impl LegStatistics {
         share(received.lost, received.packets + received.passed + received.lost)
     }
 
-    /// What was lost on the way to the peer, as it tells.
+    /// What was lost on the way to the peer, as it tells. One that tells of what it plays counts what came too late as well.
     pub fn peer_loss(&self) -> f32 {
-        share(self.peer.lost.into(), self.sent.packets)
+        match self.peer.played {
+            Some(played) => share(u64::from(played.lost) + u64::from(played.discarded), 256),
+            None => share(self.peer.lost.into(), self.sent.packets),
+        }
     }
 
     /// What is heard of the peer, 1 to 4.5; see [`quality::mos`]. `None`: nothing was.
@@ -63,6 +66,13 @@ impl LegStatistics {
 
     /// What the peer hears. `None`: it does not tell.
     pub fn peer_mos(&self) -> Option<f32> {
+        let played = self.peer.played;
+        let told = played.and_then(|played| played.conversation.or(played.listening));
+        let told = told.map(|tenths| f32::from(tenths) / 10.0);
+        // It knows its own player best.
+        if let Some(mos) = told.or_else(|| Some(quality::of_rating(played?.rating?.into()))) {
+            return Some(mos);
+        }
         let delay = quality::mouth_to_ear(self.peer.rtt.unwrap_or_default(), self.peer_jitter);
         (self.peer.reports > 0 && self.sent.packets > 0).then(|| quality::mos(delay, self.peer_loss()))
     }
@@ -83,6 +93,8 @@ fn share(part: u64, whole: u64) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use moqswitch_media::rtcp::Played;
+
     use super::*;
 
     #[test]
@@ -108,5 +120,29 @@ mod tests {
         let slow = statistics.mos();
         statistics.peer.rtt = Some(Duration::from_millis(20));
         assert!(statistics.mos() > slow && statistics.peer_mos() > statistics.mos());
+        // Who plays it knows better: by its opinion, or by its rating.
+        let mut played = Played {
+            ssrc: 1,
+            lost: 32,
+            discarded: 32,
+            rating: Some(50),
+            listening: Some(35),
+            conversation: Some(31),
+        };
+        let by = |played: Played| {
+            let mut statistics = statistics;
+            statistics.peer.played = Some(played);
+            (statistics.peer_loss(), statistics.peer_mos().unwrap_or_default())
+        };
+        let is = |found: f32, wanted: f32| assert!((found - wanted).abs() < 0.01, "{found}, not {wanted}");
+        let (loss, mos) = by(played);
+        is(loss, 0.25);
+        is(mos, 3.1);
+        played.conversation = None;
+        is(by(played).1, 3.5);
+        played.listening = None;
+        is(by(played).1, 2.58);
+        played.rating = None;
+        assert!(by(played).1 < statistics.peer_mos().unwrap_or_default());
     }
 }

@@ -14,7 +14,12 @@ pub fn mos(delay: Duration, loss: f32) -> f32 {
     let loss = if loss.is_finite() { loss.clamp(0.0, 1.0) } else { 1.0 };
     let of_delay = 0.024 * delay_ms + 0.11 * (delay_ms - 177.3).max(0.0);
     let of_loss = 95.0 * loss / (loss + 0.1);
-    let rating = (93.2 - of_delay - of_loss).max(0.0);
+    of_rating(93.2 - of_delay - of_loss)
+}
+
+/// The same of a rating, 0 to 100.
+pub fn of_rating(rating: f32) -> f32 {
+    let rating = rating.clamp(0.0, 100.0);
     (1.0 + 0.035 * rating + rating * (rating - 60.0) * (100.0 - rating) * 7e-6).max(1.0)
 }
 

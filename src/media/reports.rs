@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::egress::EgressStatistics;
 use crate::ingress::Reception;
-use crate::rtcp::{self, Block, Report, Sent, Told};
+use crate::rtcp::{self, Block, Played, Report, Sent, Told};
 
 /// The reports of one end.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub struct PeerStatistics {
     pub jitter: u32,
     /// There and back, as of the last report that says. `None`: none did.
     pub rtt: Option<Duration>,
+    /// What it has told of what it plays, last. `None`: it does not.
+    pub played: Option<Played>,
 }
 
 /// What time it is.
@@ -107,7 +109,8 @@ impl Reports {
         rtcp::read(datagram, |told| match told {
             Told::Sent(sent) => last = Some((sent, now.since)),
             Told::Heard(block) if block.ssrc == ssrc => peer.take(&block, now.wall),
-            Told::Heard(_) => {}
+            Told::Played(played) if played.ssrc == ssrc => peer.played = Some(played),
+            Told::Heard(_) | Told::Played(_) => {}
             Told::Over { ssrc } => last = last.filter(|(sent, _)| sent.ssrc != ssrc),
         });
         (self.last, self.peer) = (last, peer);

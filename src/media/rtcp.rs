@@ -1,4 +1,5 @@
-//! Packets of RTCP (RFC 3550, section 6): those that tell of quality are read and written, others passed over.
+//! Packets of RTCP (RFC 3550, section 6): those that tell of quality are read and written, others passed over. Of extended reports
+//! (RFC 3611) the VoIP metrics are read.
 //!
 //! ```text
 //! V=2|P|count (8) | type (8) | words behind this one (16)      type 200 SR, 201 RR, 202 SDES, 203 BYE; several in a datagram
@@ -6,6 +7,7 @@
 //! RR    ssrc | blocks...
 //! block ssrc | of 256 lost (8), lost (24) | highest number | jitter | time of the last SR | since then
 //! SDES  ssrc | CNAME=1 (8) | length (8) | text | 0 up to a word       BYE   ssrc...
+//! XR    ssrc | 7 (8) | 0 (8) | 8 (16) | ssrc | of 256 lost (8), discarded (8) | ... | R (8) | R of others (8) | MOS-LQ (8), MOS-CQ (8) | ...
 //! ```
 
 /// What a datagram says.
@@ -15,6 +17,8 @@ pub enum Told {
     Sent(Sent),
     /// A source is heard like this.
     Heard(Block),
+    /// A source is heard like this by who plays it.
+    Played(Played),
     /// A source has ended.
     Over {
         /// Which.
@@ -56,6 +60,23 @@ pub struct Block {
     pub delay: u32,
 }
 
+/// How a source is heard by who plays it: with what comes too late (RFC 3611, section 4.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Played {
+    /// Which source.
+    pub ssrc: u32,
+    /// Lost since the source began, of 256.
+    pub lost: u8,
+    /// Thrown away since then, as it came too early or too late, of 256.
+    pub discarded: u8,
+    /// The rating of G.107, 0 to 100. None: it is not told, as below.
+    pub rating: Option<u8>,
+    /// The opinion of a listener, in tenths, 10 to 50.
+    pub listening: Option<u8>,
+    /// The opinion of who talks as well, for whom delay counts.
+    pub conversation: Option<u8>,
+}
+
 /// A datagram that is to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report<'a> {
@@ -91,6 +112,11 @@ pub fn read(datagram: &[u8], mut on: impl FnMut(Told)) {
             HEARD => {
                 if let Some((_, blocks)) = body.split_first_chunk::<4>() {
                     read_blocks(blocks, count, &mut on);
+                }
+            }
+            EXTENDED => {
+                if let Some((_, blocks)) = body.split_first_chunk::<4>() {
+                    read_extended(blocks, &mut on);
                 }
             }
             OVER => {
@@ -173,6 +199,31 @@ fn read_blocks(blocks: &[u8], count: usize, on: &mut impl FnMut(Told)) {
     }
 }
 
+/// Blocks of other kinds are passed over.
+fn read_extended(blocks: &[u8], on: &mut impl FnMut(Told)) {
+    let mut rest = blocks;
+    while let Some(([kind, _, length @ ..], behind)) = rest.split_first_chunk::<4>() {
+        let bytes = usize::from(u16::from_be_bytes(*length)) * 4;
+        let Some((body, next)) = behind.split_at_checked(bytes) else {
+            return;
+        };
+        rest = next;
+        if let Some(body) = body.first_chunk::<32>().filter(|_| *kind == PLAYED) {
+            let [a, b, c, d, lost, discarded, ..] = *body;
+            // 127 says that it is not known.
+            let within = |at: usize, least: u8, most: u8| Some(body[at]).filter(|value| (least..=most).contains(value));
+            on(Told::Played(Played {
+                ssrc: u32::from_be_bytes([a, b, c, d]),
+                lost,
+                discarded,
+                rating: within(20, 0, 100),
+                listening: within(22, 10, 50),
+                conversation: within(23, 10, 50),
+            }));
+        }
+    }
+}
+
 fn word(bytes: &[u8; 24], at: usize) -> u32 {
     let (words, _) = bytes.as_chunks::<4>();
     words.get(at).map_or(0, |word| u32::from_be_bytes(*word))
@@ -196,7 +247,10 @@ const SENT: u8 = 200;
 const HEARD: u8 = 201;
 const NAMES: u8 = 202;
 const OVER: u8 = 203;
+const EXTENDED: u8 = 207;
 const CNAME: u8 = 1;
+/// The block of VoIP metrics.
+const PLAYED: u8 = 7;
 /// As much as 24 bits say.
 const LOST_MAX: i32 = (1 << 23) - 1;
 
@@ -293,6 +347,60 @@ mod tests {
         assert_eq!(told[0], Told::Sent(SENT_BY_US));
         assert_eq!(told[2], Told::Heard(Block { lost: 77, ..BLOCK }));
         assert_eq!(told[3..], [Told::Over { ssrc: 7 }, Told::Over { ssrc: 8 }]);
+    }
+
+    /// As telephones send them: behind their reports, with other blocks around.
+    #[test]
+    fn what_a_player_tells_is_read_from_extended_reports() {
+        let played = |rating: u8, listening: u8, conversation: u8| {
+            let mut block = vec![PLAYED, 0, 0, 8];
+            block.extend_from_slice(&BLOCK.ssrc.to_be_bytes());
+            block.extend_from_slice(&[26, 13, 200, 1, 0, 120, 3, 232, 0, 90, 0, 60, 226, 193, 127, 16]);
+            block.extend_from_slice(&[rating, 127, listening, conversation, 0xb0, 0, 0, 40, 0, 80, 0, 120]);
+            block
+        };
+        let mut body = 7_u32.to_be_bytes().to_vec();
+        // A block of receiver times, and one that nobody knows and that has nothing.
+        body.extend_from_slice(&[4, 0, 0, 2, 1, 2, 3, 4, 5, 6, 7, 8, 99, 0, 0, 0]);
+        body.extend(played(82, 41, 38));
+        body.extend(played(127, 127, 51));
+        let mut datagram = Vec::new();
+        let at = begin(&mut datagram, EXTENDED, 0);
+        datagram.extend_from_slice(&body);
+        end(&mut datagram, at);
+        let mut told = Vec::new();
+        read(&datagram, |one| told.push(one));
+        let first = Played {
+            ssrc: BLOCK.ssrc,
+            lost: 26,
+            discarded: 13,
+            rating: Some(82),
+            listening: Some(41),
+            conversation: Some(38),
+        };
+        let second = Played {
+            rating: None,
+            listening: None,
+            conversation: None,
+            ..first
+        };
+        assert_eq!(told, [Told::Played(first), Told::Played(second)]);
+        // Cut off, or with lengths that lie: nothing that is not there is read.
+        for length in 0..datagram.len() {
+            let mut cut = datagram[..length].to_vec();
+            read(&cut, |_| panic!("it is not whole"));
+            if length >= 4 {
+                end(&mut cut, 0);
+                read(&cut, |_| {});
+            }
+        }
+        for at in 0..datagram.len() {
+            for byte in [0, 7, 0x80, 0xff] {
+                let mut broken = datagram.clone();
+                broken[at] = byte;
+                read(&broken, |_| {});
+            }
+        }
     }
 
     #[test]

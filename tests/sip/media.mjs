@@ -90,8 +90,8 @@ export class Media {
     this.socket.send(packet, port, address);
   }
 
-  /** A report of what it hears (RFC 3550, section 6.4.2), from the port above: so many packets lost of those that came and did not. */
-  async report(port, lost) {
+  /** A report of what it hears (RFC 3550, section 6.4.2), from the port above: so many packets lost beside those that came. */
+  async report(port, lost, played) {
     this.reports ??= await new Promise((done) => {
       const socket = dgram.createSocket('udp4');
       socket.on('error', () => {});
@@ -112,7 +112,19 @@ export class Media {
     source.writeUInt32BE(this.ssrc >>> 0, 4);
     source.set([1, name.length], 8);
     source.write(name, 10);
-    this.reports.send(Buffer.concat([report, source]), port + 1, '127.0.0.1');
+    const all = [report, source];
+    if (played) {
+      // What it plays (RFC 3611, section 4.7): of 256 lost and discarded, the rating, MOS in tenths.
+      const extended = Buffer.alloc(44);
+      extended.set([0x80, 207, 0, 10]);
+      extended.writeUInt32BE(this.ssrc >>> 0, 4);
+      extended.set([7, 0, 0, 8], 8);
+      extended.writeUInt32BE(ssrc, 12);
+      extended.set([played.lost, played.discarded], 16);
+      extended.set([played.rating ?? 127, 127, played.listening ?? 127, played.conversation ?? 127], 32);
+      all.push(extended);
+    }
+    this.reports.send(Buffer.concat(all), port + 1, '127.0.0.1');
   }
 
   /** Speaks a tone to a port, until `hush`. */
