@@ -33,20 +33,12 @@ impl CallPlane {
         attempt.fallbacks = route.fallbacks;
         attempt.wait = Wait::Forks;
         attempt.dialler.transit |= route.transit;
-        let (from, by) = (call.from.number.clone(), call.by.clone());
-        let (dialled, dialler) = (attempt.dialled.clone(), attempt.dialler.clone());
+        let dialled = attempt.dialled.clone();
         if route.record {
             self.record(id, true);
         }
-        // No translation and no forward leads where the caller may not call, or who transfers.
-        let is_forbidden_to = |number: &Number| self.forbids(number, dialler.trunk.as_ref(), &dialled);
-        let is_forbidden = self.forbids(&from, by.as_ref(), &dialled)
-            || dialler.number.as_ref().is_some_and(is_forbidden_to)
-            || dialler
-                .forwarders
-                .iter()
-                .any(|number| self.forbids(number, None, &dialled));
-        if is_forbidden {
+        // No translation and no forward leads where one of them may not call.
+        if self.is_forbidden(id, &dialled) {
             self.fail_attempt(id, Cause::Forbidden);
             return;
         }
@@ -57,6 +49,21 @@ impl CallPlane {
             Destination::Hook(hook) => self.ask_hook(id, hook),
             Destination::Reject(cause) => self.fail_attempt(id, cause),
         }
+    }
+
+    /// May the caller not call this, or who transfers, or one of those who have sent the call on?
+    pub(super) fn is_forbidden(&self, id: CallId, to: &Number) -> bool {
+        let Some(call) = self.calls.get(&id) else {
+            return false;
+        };
+        let dialler = call.attempt.as_ref().map(|attempt| &attempt.dialler);
+        self.forbids(&call.from.number, call.by.as_ref(), to)
+            || dialler.is_some_and(|dialler| {
+                let of_dialler = dialler.number.iter().map(|number| (number, dialler.trunk.as_ref()));
+                let forwarders = dialler.forwarders.iter().map(|number| (number, None));
+                let mut all = of_dialler.chain(forwarders);
+                all.any(|(number, trunk)| self.forbids(number, trunk, to))
+            })
     }
 
     fn add_stages(&mut self, id: CallId, stages: Vec<Vec<Number>>) {
@@ -184,7 +191,7 @@ impl CallPlane {
         match target {
             // There is no such number that could send the call on: the caller's own choice would go on with its digits.
             Some(target) if cause == Cause::Unallocated && !matches!(target, Target::Dial(_)) => {
-                self.go_on(id, target, false);
+                self.go_on(id, target, false, None);
             }
             Some(target) => self.send_on(id, target),
             None => self.fail_attempt(id, cause),
@@ -193,16 +200,17 @@ impl CallPlane {
 
     /// The attempt goes on at another target, as a number or a group that was reached says.
     pub(super) fn send_on(&mut self, id: CallId, target: Target) {
-        self.go_on(id, target, true);
+        self.go_on(id, target, true, None);
     }
 
-    /// The attempt goes on at another target. `is_sent_on`: it is not the caller's choice, so it may go out by a trunk.
-    pub(super) fn go_on(&mut self, id: CallId, target: Target, is_sent_on: bool) {
+    /// The attempt goes on at another target. `is_sent_on`: it is not the caller's choice, so it may go out by a trunk. `by`: whose telephone
+    /// says so.
+    pub(super) fn go_on(&mut self, id: CallId, target: Target, is_sent_on: bool, by: Option<Number>) {
         let Some(call) = self.calls.get_mut(&id) else {
             return;
         };
         call.note_transfer(Transferred {
-            by: None,
+            by,
             to: TransferredTo::Target(Text::new(&target.to_string())),
             at_ms: self.now.unix_ms,
         });

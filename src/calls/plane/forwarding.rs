@@ -62,11 +62,15 @@ impl CallPlane {
 
     /// The call goes on as its caller would have dialled the number, and as who sends it on may.
     pub(super) fn follow_forward(&mut self, id: CallId, forward: Forward) {
+        // As it is written, too: no telephone gets a number called that its caller could not dial.
+        if self.is_forbidden(id, &forward.to) {
+            return self.fail_attempt(id, Cause::Forbidden);
+        }
         if let Some(attempt) = self.calls.get_mut(&id).and_then(|call| call.attempt.as_mut()) {
             // What a rule allowed was for another number.
             attempt.dialler.transit = false;
-            attempt.dialler.forwarders.push(forward.by);
+            attempt.dialler.forwarders.push(forward.by.clone());
         }
-        self.go_on(id, Target::Dial(forward.to), false);
+        self.go_on(id, Target::Dial(forward.to), false, Some(forward.by));
     }
 }

@@ -26,6 +26,9 @@ target = "trunk/city"
 [[profiles]]
 from = "5003"
 forbidden = ["0900", "0800"]
+[[profiles]]
+from = "5006"
+forbidden = ["0"]
 "#;
 
 fn planned() -> Switch {
@@ -145,6 +148,59 @@ fn nobody_calls_by_a_forward_what_caller_or_telephone_may_not() {
     assert_eq!(dialled(&mut switch, city), None);
     assert_eq!(switch.ended(far), [(call, Cause::Unallocated)]);
     switch.assert_empty();
+}
+
+#[test]
+fn nobody_calls_by_a_forward_what_caller_forwarder_or_transferor_may_not_dial() {
+    let mut switch = planned();
+    let (bound, alice, desk, second, city) = (
+        switch.telephone(1, "5006"),
+        switch.phone(2, "5001"),
+        switch.telephone(3, "5002"),
+        switch.telephone(4, "5007"),
+        switch.trunk(9, "city"),
+    );
+    let dial = CallEvent::Dial(Box::new(Dial::to(number("0301"))));
+    assert_eq!(switch.ask(bound, dial), Reply::Refused(Refusal::Forbidden));
+    // The caller.
+    let call = switch.dial(bound, "5002");
+    forward(&mut switch, desk, call, "0301");
+    assert_eq!(switch.ended(bound), [(call, Cause::Forbidden)]);
+    // Who has sent it on before.
+    let call = switch.dial(alice, "5006");
+    forward(&mut switch, bound, call, "5007");
+    forward(&mut switch, second, call, "0301");
+    assert_eq!(switch.ended(alice), [(call, Cause::Forbidden)]);
+    // Who transfers.
+    let call = switch.dial(alice, "5006");
+    switch.answer(bound, call);
+    let to = TransferTo::Number(number("5002"));
+    switch.done(bound, CallEvent::Transfer { call, to });
+    forward(&mut switch, desk, call, "0301");
+    switch.hang_up(alice, call);
+    assert_eq!(dialled(&mut switch, city), None);
+    switch.assert_empty();
+}
+
+#[test]
+fn the_record_says_who_sent_a_call_on() {
+    let mut switch = planned();
+    let (alice, desk, bob) = (
+        switch.phone(1, "5001"),
+        switch.telephone(2, "5002"),
+        switch.phone(3, "5004"),
+    );
+    let call = switch.dial(alice, "5002");
+    forward(&mut switch, desk, call, "5004");
+    switch.answer(bob, call);
+    switch.hang_up(alice, call);
+    let records = switch.call_records();
+    let by: Vec<_> = records[0]
+        .transfers
+        .iter()
+        .map(|transfer| transfer.by.clone())
+        .collect();
+    assert_eq!(by, [Some(number("5002"))]);
 }
 
 #[test]
