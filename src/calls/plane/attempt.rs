@@ -104,7 +104,8 @@ impl CallPlane {
         ring.clamp(Duration::from_secs(1), RING_MAX)
     }
 
-    /// Rings the next stage that can ring; without one the attempt has failed, or goes where a fallback says.
+    /// Rings the next stage that can ring; without one the attempt goes where a telephone that rang has sent it, or has failed, or goes
+    /// where a fallback says.
     pub(super) fn advance(&mut self, id: CallId) {
         loop {
             let Some(attempt) = self.calls.get_mut(&id).and_then(|call| call.attempt.as_mut()) else {
@@ -115,6 +116,9 @@ impl CallPlane {
             }
             let ring = attempt.ring;
             let Some(numbers) = attempt.stages.pop_front() else {
+                if let Some(forward) = attempt.forward.take() {
+                    return self.follow_forward(id, forward);
+                }
                 let cause = attempt.cause.unwrap_or(Cause::Unreachable);
                 self.fall_back(id, cause);
                 return;
@@ -172,10 +176,7 @@ impl CallPlane {
         }
         self.timers.clear(&Timer::Ring(id));
         match &attempt.wait {
-            Wait::Forks => match attempt.forward.take() {
-                Some(forward) => self.follow_forward(id, forward),
-                None => self.advance(id),
-            },
+            Wait::Forks => self.advance(id),
             Wait::Hook { .. } => {}
             Wait::Control => self.control_is_late(id),
             Wait::Queue { .. } => self.agent_failed(id),
@@ -191,7 +192,7 @@ impl CallPlane {
         match target {
             // There is no such number that could send the call on: the caller's own choice would go on with its digits.
             Some(target) if cause == Cause::Unallocated && !matches!(target, Target::Dial(_)) => {
-                self.go_on(id, target, false, None);
+                self.go_on(id, target, false);
             }
             Some(target) => self.send_on(id, target),
             None => self.fail_attempt(id, cause),
@@ -200,28 +201,37 @@ impl CallPlane {
 
     /// The attempt goes on at another target, as a number or a group that was reached says.
     pub(super) fn send_on(&mut self, id: CallId, target: Target) {
-        self.go_on(id, target, true, None);
+        self.go_on(id, target, true);
     }
 
-    /// The attempt goes on at another target. `is_sent_on`: it is not the caller's choice, so it may go out by a trunk. `by`: whose telephone
-    /// says so.
-    pub(super) fn go_on(&mut self, id: CallId, target: Target, is_sent_on: bool, by: Option<Number>) {
-        let Some(call) = self.calls.get_mut(&id) else {
-            return;
-        };
+    /// The attempt goes on at another target. `is_sent_on`: it is not the caller's choice, so it may go out by a trunk.
+    pub(super) fn go_on(&mut self, id: CallId, target: Target, is_sent_on: bool) {
+        if let Some(route) = self.route_on(id, target, is_sent_on, None) {
+            self.take_route(id, route);
+        }
+    }
+
+    /// Where another target leads. `by`: whose telephone says so.
+    pub(super) fn route_on(
+        &mut self,
+        id: CallId,
+        target: Target,
+        is_sent_on: bool,
+        by: Option<Number>,
+    ) -> Option<Route> {
+        let call = self.calls.get_mut(&id)?;
         call.note_transfer(Transferred {
             by,
             to: TransferredTo::Target(Text::new(&target.to_string())),
             at_ms: self.now.unix_ms,
         });
         let from = call.from.number.clone();
-        let Some(attempt) = call.attempt.as_mut() else {
-            return;
-        };
+        let attempt = call.attempt.as_mut()?;
         attempt.cause = None;
         attempt.dialler.transit |= is_sent_on;
         let dialler = attempt.dialler.clone();
         attempt.stages.clear();
+        attempt.forward = None;
         let dialled = attempt.dialled.clone();
         attempt.forwarded_by = Some(dialled.clone());
         let query = Query {
@@ -231,8 +241,7 @@ impl CallPlane {
             by: dialler.trunk.as_ref(),
             is_sent_on: dialler.transit,
         };
-        let route = self.dialplan.follow(query, target, &mut attempt.trail);
-        self.take_route(id, route);
+        Some(self.dialplan.follow(query, target, &mut attempt.trail))
     }
 
     /// The attempt is over without an answer.

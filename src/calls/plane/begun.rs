@@ -14,7 +14,7 @@ use super::CallPlane;
 pub(super) struct Begun {
     numbers: BTreeMap<Number, Slices>,
     /// When it was looked for some to forget.
-    tidied: u64,
+    tidied: Option<u64>,
 }
 
 /// Calls in each slice of an hour, and the slice before it, of which a part may be within the hour.
@@ -61,10 +61,10 @@ impl Begun {
 
     /// Once in a slice, as it looks at all.
     fn tidy(&mut self, slice: u64) {
-        if self.tidied == slice {
+        if self.tidied == Some(slice) {
             return;
         }
-        self.tidied = slice;
+        self.tidied = Some(slice);
         self.numbers.retain(|_, slices| {
             slices.advance(slice);
             slices.sum() > 0
@@ -123,6 +123,15 @@ mod tests {
         assert!(begun.take(at(600), &other, 1));
         assert!(!begun.take(at(659), &other, 1));
         assert!(begun.take(at(665), &other, 1));
+    }
+
+    #[test]
+    fn at_the_very_start_room_is_made_as_well() {
+        let mut begun = Begun::default();
+        for number in 0..NUMBERS_MAX {
+            assert!(!begun.take(at(0), &Number::new(&format!("{number}")).unwrap(), 0));
+        }
+        assert!(begun.take(at(0), &Number::new("next").unwrap(), 1));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::action::Report;
 use crate::cause::Cause;
-use crate::dialplan::Target;
+use crate::dialplan::{Destination, Target};
 use crate::ids::{CallId, LegId, Number};
 use crate::record::EndedBy;
 use crate::refusal::Refusal;
@@ -11,32 +11,33 @@ use super::CallPlane;
 use super::state::{Call, Forward, Leg, Purpose, Wait};
 
 impl CallPlane {
-    /// Its leg is over. Where nothing else rings for the call, that goes where the telephone says; else when nothing does any more.
+    /// Its leg is over. Where nobody else rings for the call or is left to ring, that goes where the telephone says; else when it is so.
     pub(super) fn forward(&mut self, id: LegId, to: Number) -> Result<(), Refusal> {
         self.check_fork(id)?;
         let leg = self.legs.get(&id).ok_or(Refusal::UnknownLeg)?;
         let call = self.calls.get(&leg.call).ok_or(Refusal::UnknownCall)?;
-        let (call, by, mut refused) = (call.id, leg.party.number.clone(), self.refuses_forward(call, leg, &to));
-        if refused.is_none() && self.count_begun(&by, None).is_err() {
-            refused = Some(Cause::Forbidden);
-        }
-        self.report(Report::Forward {
-            call,
-            by: by.clone(),
-            to: to.clone(),
-            refused,
-        });
+        let (call, refused) = (call.id, self.refuses_forward(call, leg, &to));
+        let by = leg.party.number.clone();
+        let forward = Forward { by, to };
         match refused {
-            Some(cause) => self.drop_fork(id, cause, EndedBy::Leg(id)),
+            Some(cause) => {
+                self.report_forward(call, forward, refused);
+                self.drop_fork(id, cause, EndedBy::Leg(id));
+            }
             None => {
                 if let Some(attempt) = self.calls.get_mut(&call).and_then(|call| call.attempt.as_mut()) {
-                    attempt.forward.get_or_insert(Forward { by, to });
+                    attempt.forward.get_or_insert(forward);
                 }
                 self.end_leg(id, Cause::Transferred, EndedBy::Leg(id), None);
             }
         }
         self.stage_is_over(call);
         Ok(())
+    }
+
+    fn report_forward(&mut self, call: CallId, forward: Forward, refused: Option<Cause>) {
+        let Forward { by, to } = forward;
+        self.report(Report::Forward { call, by, to, refused });
     }
 
     /// Why it is not followed.
@@ -64,6 +65,7 @@ impl CallPlane {
     pub(super) fn follow_forward(&mut self, id: CallId, forward: Forward) {
         // As it is written, too: no telephone gets a number called that its caller could not dial.
         if self.is_forbidden(id, &forward.to) {
+            self.report_forward(id, forward, Some(Cause::Forbidden));
             return self.fail_attempt(id, Cause::Forbidden);
         }
         if let Some(attempt) = self.calls.get_mut(&id).and_then(|call| call.attempt.as_mut()) {
@@ -71,6 +73,22 @@ impl CallPlane {
             attempt.dialler.transit = false;
             attempt.dialler.forwarders.push(forward.by.clone());
         }
-        self.go_on(id, Target::Dial(forward.to), false, Some(forward.by));
+        let target = Target::Dial(forward.to.clone());
+        let Some(route) = self.route_on(id, target, false, Some(forward.by.clone())) else {
+            return;
+        };
+        let refused = match route.destination {
+            _ if self.is_forbidden(id, &route.dialled) => Some(Cause::Forbidden),
+            Destination::Reject(cause) => Some(cause),
+            _ => None,
+        };
+        // Within the house it costs nothing: else any caller could use up the calls of who is away.
+        let is_charged = refused.is_none() && matches!(route.destination, Destination::Trunk(_));
+        if is_charged && self.count_begun(&forward.by, None).is_err() {
+            self.report_forward(id, forward, Some(Cause::Forbidden));
+            return self.fail_attempt(id, Cause::Forbidden);
+        }
+        self.report_forward(id, forward, refused);
+        self.take_route(id, route);
     }
 }

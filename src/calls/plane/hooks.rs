@@ -54,14 +54,14 @@ impl CallPlane {
         let dialled = attempt.dialled.clone();
         match answer {
             // What it says may be what the caller dialled.
-            HookAnswer::Target(target) => self.go_on(id, target, false, None),
+            HookAnswer::Target(target) => self.go_on(id, target, false),
             HookAnswer::Decided(decision) => self.carry_out_decision(id, *decision),
             HookAnswer::Reject(cause) => self.fail_attempt(id, cause),
             // Without a fallback it is as if there were no hook: the number's own devices.
             HookAnswer::Failed => {
                 let target = fallback.unwrap_or(Target::Number(dialled));
                 let is_sent_on = matches!(target, Target::Dial(_));
-                self.go_on(id, target, is_sent_on, None);
+                self.go_on(id, target, is_sent_on);
             }
         }
     }
@@ -93,6 +93,6 @@ impl CallPlane {
         if let Some(on) = record {
             self.record(id, on);
         }
-        self.go_on(id, target, false, None);
+        self.go_on(id, target, false);
     }
 }

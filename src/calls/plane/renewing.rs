@@ -31,6 +31,7 @@ impl CallPlane {
         new.controlled = std::mem::take(&mut self.controlled);
         new.books = std::mem::take(&mut self.books);
         new.counted = std::mem::take(&mut self.counted);
+        new.begun = std::mem::take(&mut self.begun);
         new.take_numbers(self);
         let views: Vec<CallView> = self.calls(None, CALLS_MAX).into_iter().map(without_dialogs).collect();
         let lost: BTreeSet<SessionId> = self.lost_devices();

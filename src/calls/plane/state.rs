@@ -173,7 +173,7 @@ pub(super) struct Attempt {
     pub(super) wait: Wait,
     /// Who sent the call on.
     pub(super) forwarded_by: Option<Number>,
-    /// Where a telephone that rang would have it go, as soon as nothing rings.
+    /// Where a telephone that rang would have it go, as soon as nothing rings and nobody is left to ring.
     pub(super) forward: Option<Forward>,
 }
 

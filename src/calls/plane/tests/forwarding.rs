@@ -6,11 +6,17 @@ use crate::*;
 const PLAN: &str = r#"
 [groups.all]
 members = ["5002", "5003"]
+[groups.turn]
+members = ["5002", "5003", "5005"]
+strategy = "in-turn"
 [queues.line]
 agents = ["5002"]
 [[rules]]
 to = "80"
 target = "group/all"
+[[rules]]
+to = "82"
+target = "group/turn"
 [[rules]]
 to = "81"
 target = "queue/line"
@@ -94,6 +100,8 @@ fn forwards_that_lead_back_or_too_far_end_the_call() {
     forward(&mut switch, one, call, "5005");
     forward(&mut switch, two, call, "5002");
     assert_eq!(switch.ended(alice), [(call, Cause::LoopDetected)]);
+    let looped = Some(Cause::LoopDetected);
+    assert_eq!(forwards(&mut switch), [looped, None, looped]);
     let chain: Vec<SessionId> = (0..12)
         .map(|at| switch.telephone(100 + at, &format!("61{at:02}")))
         .collect();
@@ -127,7 +135,11 @@ fn nobody_calls_by_a_forward_what_caller_or_telephone_may_not() {
         assert_eq!(switch.ended(alice), [(call, Cause::Forbidden)], "{to}");
         assert_eq!(dialled(&mut switch, city), None);
     }
-    assert_eq!(forwards(&mut switch), [Some(Cause::Forbidden), None]);
+    assert_eq!(
+        forwards(&mut switch),
+        [Some(Cause::Forbidden), Some(Cause::Forbidden)],
+        "what comes of it is told, not what is asked"
+    );
     // The caller's own profile counts as well.
     let careful = switch.phone(3, "5003");
     let desk = switch.telephone(4, "5002");
@@ -240,6 +252,37 @@ fn while_others_ring_a_forward_waits_and_an_answer_comes_first() {
     switch.done(second, reject);
     assert_eq!(dialled(&mut switch, bob), None);
     assert_eq!(switch.ended(alice).last(), Some(&(call, Cause::Rejected)));
+    switch.assert_empty();
+}
+
+#[test]
+fn one_member_does_not_take_the_calls_of_a_group_that_rings_in_turn() {
+    let mut switch = planned();
+    let (alice, one, two, bob) = (
+        switch.phone(1, "5001"),
+        switch.telephone(2, "5002"),
+        switch.telephone(3, "5003"),
+        switch.phone(4, "5004"),
+    );
+    let call = switch.dial(alice, "82");
+    forward(&mut switch, one, call, "5004");
+    assert_eq!(dialled(&mut switch, bob), None);
+    switch.answer(two, call);
+    switch.hang_up(alice, call);
+    assert_eq!(switch.ended(two), [(call, Cause::Normal)]);
+    assert_eq!(forwards(&mut switch), [], "nobody was called by it");
+    // When nobody is left to ring it is followed. The third has no telephone.
+    let call = switch.dial(alice, "82");
+    forward(&mut switch, one, call, "5004");
+    let reject = CallEvent::Reject {
+        call,
+        reason: RejectReason::Busy,
+        scope: RejectScope::All,
+    };
+    switch.done(two, reject);
+    assert_eq!(dialled(&mut switch, bob), Some(number("5004")));
+    assert_eq!(forwards(&mut switch), [None]);
+    switch.hang_up(alice, call);
     switch.assert_empty();
 }
 
