@@ -9,7 +9,7 @@ use crate::state::LegState;
 use crate::view::{LegRole, Party};
 
 use super::CallPlane;
-use super::state::Purpose;
+use super::state::{Leg, Purpose};
 use super::timers::Timer;
 
 impl CallPlane {
@@ -153,7 +153,7 @@ impl CallPlane {
                 attempt.forks.retain(|other| *other != id);
             }
         }
-        if leg.answered.is_some() {
+        if leg.answered.is_some() && !self.talks_on(&leg) {
             let number = self.number_of(leg.session);
             if let Some(entry) = number.and_then(|number| self.numbers.get_mut(&number)) {
                 entry.last_call = Some(self.now.since_start);
@@ -195,6 +195,20 @@ impl CallPlane {
         if leg.is_early && leg.answered.is_none() {
             self.hand_on_early(leg.call);
         }
+    }
+
+    /// Its number is still in the call, by another device.
+    fn talks_on(&self, leg: &Leg) -> bool {
+        let number = self.number_of(leg.session);
+        let devices = number.and_then(|number| Some(&self.numbers.get(&number)?.devices));
+        let devices = devices
+            .into_iter()
+            .flatten()
+            .filter_map(|session| self.devices.get(session));
+        let mut legs = devices
+            .flat_map(|device| &device.legs)
+            .filter_map(|id| self.legs.get(id));
+        legs.any(|other| other.call == leg.call && other.is_up() && !other.is_supervisor())
     }
 
     pub(super) fn duration_is_over(&mut self, id: CallId) {

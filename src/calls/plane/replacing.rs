@@ -1,7 +1,7 @@
 //! A device comes in the place of another: of one that talks, or of one that rings (RFC 3891).
 
 use crate::cause::Cause;
-use crate::event::{Actor, Replace};
+use crate::event::{Actor, Replace, SuperviseMode};
 use crate::ids::{CallId, LegId, RequestId, SessionId, Text};
 use crate::record::{EndedBy, TransferredTo};
 use crate::refusal::Refusal;
@@ -100,13 +100,38 @@ impl CallPlane {
             .map(|call| self.participants(call))
             .unwrap_or_default();
         let peer = talking.into_iter().find(|id| *id != leg && *id != other);
-        let by = self.legs.get(&leg).map(|leg| leg.party.number.clone());
-        if let Some(number) = &by {
-            let to = TransferredTo::Target(Text::new(number.as_str()));
-            self.note_transfer(call, by.clone(), to);
+        let number_of = |id| self.legs.get(&id).map(|leg: &Leg| leg.party.number.clone());
+        let (by, to) = (number_of(other), number_of(leg));
+        if let Some(to) = to {
+            self.note_transfer(call, by, TransferredTo::Target(Text::new(to.as_str())));
         }
+        self.inherit(call, leg, other);
         self.come_in(call, leg, peer);
         self.end_leg(other, Cause::Transferred, EndedBy::Leg(leg), None);
         self.review(call, Cause::Normal, EndedBy::System);
+    }
+
+    /// What is said of the other leg is said of the one in its place: who called, who is muted, who is heard in a lecture, to whom a
+    /// supervisor whispers.
+    fn inherit(&mut self, id: CallId, leg: LegId, other: LegId) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        let is_muted = self.legs.get(&other).is_some_and(|other| other.muted);
+        if call.caller == Some(other) {
+            call.caller = Some(leg);
+        }
+        for speaker in call.lecture.iter_mut().flatten().filter(|speaker| **speaker == other) {
+            *speaker = leg;
+        }
+        for beside in call.legs.clone() {
+            if let Some(beside) = self.legs.get_mut(&beside)
+                && let LegRole::Supervisor(SuperviseMode::Whisper(target)) = &mut beside.role
+                && *target == other
+            {
+                *target = leg;
+            }
+        }
+        if let Some(own) = self.legs.get_mut(&leg) {
+            own.muted = is_muted;
+        }
     }
 }

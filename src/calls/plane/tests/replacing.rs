@@ -151,5 +151,111 @@ fn who_is_behind_a_trunk_comes_in_the_place_of_another_behind_it() {
     );
     assert_eq!(view.legs.len(), 2);
     switch.hang_up(alice, call);
+    let records = switch.call_records();
+    let transfer = &records[0].transfers[0];
+    let to = TransferredTo::Target(Text::new("030222"));
+    assert_eq!((&transfer.by, &transfer.to), (&Some(number("030111")), &to));
     switch.assert_empty();
+}
+
+/// Two talk, and the second telephone of the second number is there.
+fn talking() -> (Switch, CallId, [SessionId; 3]) {
+    let mut switch = Switch::new();
+    let (alice, desk, mobile) = (
+        switch.phone(1, "5001"),
+        switch.telephone(2, "5002"),
+        switch.telephone(3, "5002"),
+    );
+    let call = switch.dial(alice, "5002");
+    switch.answer(desk, call);
+    (switch, call, [alice, desk, mobile])
+}
+
+fn come(switch: &mut Switch, session: SessionId, other: LegId) -> LegId {
+    let reply = switch.ask(session, replace(other));
+    let Reply::Calling { leg: Some(own), .. } = reply else {
+        panic!("{reply:?}")
+    };
+    own
+}
+
+#[test]
+fn who_comes_in_the_place_of_one_who_lectures_is_heard() {
+    let (mut switch, call, [alice, desk, mobile]) = talking();
+    let speakers = Some(vec![switch.leg(call, desk)]);
+    let program = Actor::Api { leg: None };
+    assert_eq!(
+        switch.ask_as(program, CallEvent::Lecture { call, speakers }),
+        Reply::Done
+    );
+    let old = switch.leg(call, desk);
+    let own = come(&mut switch, mobile, old);
+    assert_eq!(switch.may(alice).1, [format!("call/{call}/{}/**", own.leg.0)]);
+    assert!(switch.may(mobile).1.is_empty(), "nobody else is heard");
+    switch.hang_up(alice, call);
+    switch.assert_empty();
+}
+
+#[test]
+fn to_who_comes_in_the_place_of_another_a_supervisor_whispers_on() {
+    let (mut switch, call, [alice, desk, mobile]) = talking();
+    let boss = switch.supervisor(4, "5004");
+    let old = switch.leg(call, desk);
+    switch.supervise(boss, call, SuperviseMode::Whisper(old));
+    let own = come(&mut switch, mobile, old);
+    let all = format!("call/{call}/**");
+    assert_eq!(switch.may(mobile).1, [&*all]);
+    assert_eq!(
+        switch.may(alice).1,
+        [format!("call/{call}/{}/**", own.leg.0)],
+        "the customer hears the agent alone"
+    );
+    switch.hang_up(alice, call);
+    switch.assert_empty();
+}
+
+#[test]
+fn who_comes_in_the_place_of_another_is_muted_as_that_was_and_the_caller() {
+    let (mut switch, call, [alice, desk, _]) = talking();
+    let second = switch.telephone(5, "5001");
+    let old = switch.leg(call, alice);
+    switch.done(alice, CallEvent::Mute { call, muted: true });
+    let own = come(&mut switch, second, old);
+    let view = switch.plane.call(call).unwrap();
+    let muted: Vec<LegId> = view.legs.iter().filter(|leg| leg.muted).map(|leg| leg.leg).collect();
+    assert_eq!(muted, [own]);
+    assert_eq!(switch.plane.calls[&call].caller, Some(own));
+    switch.hang_up(desk, call);
+    switch.assert_empty();
+}
+
+#[test]
+fn an_agent_who_goes_on_by_another_telephone_does_not_write_up_yet() {
+    let plan = r#"
+[queues.line]
+agents = ["5002"]
+wrap_up = 15
+[[rules]]
+to = "80"
+target = "queue/line"
+"#;
+    let settings = Settings {
+        counters_wait: seconds(0),
+        half_dead: seconds(0),
+        ..Settings::default()
+    };
+    let mut switch = Switch::planned(settings, Dialplan::parse(plan).unwrap());
+    let (alice, desk, mobile) = (
+        switch.phone(1, "5001"),
+        switch.telephone(2, "5002"),
+        switch.telephone(3, "5002"),
+    );
+    let call = switch.dial(alice, "80");
+    switch.answer(desk, call);
+    let old = switch.leg(call, desk);
+    come(&mut switch, mobile, old);
+    let agent = |switch: &Switch| switch.plane.number(&number("5002")).unwrap().agent;
+    assert_eq!(agent(&switch), AgentState::Ready);
+    switch.hang_up(alice, call);
+    assert_eq!(agent(&switch), AgentState::WrapUp);
 }
