@@ -289,6 +289,16 @@ impl World {
 
     /// A call from one agent to another that is up: the leg of each.
     pub(super) fn talk(&mut self, from: usize, to: usize) -> [LegKey; 2] {
+        let (own, other) = self.ring(from, to);
+        self.agents[to].answer(self.now, other, "v=0 answer");
+        self.settle();
+        self.events[from].clear();
+        self.events[to].clear();
+        [own, other]
+    }
+
+    /// A call from one agent to another that rings: the leg of each.
+    pub(super) fn ring(&mut self, from: usize, to: usize) -> (LegKey, LegKey) {
         let call = Call {
             target: Target {
                 flow: flow(to),
@@ -305,11 +315,9 @@ impl World {
         let own = self.agents[from].call(self.now, call).unwrap();
         self.settle();
         let other = self.invited(to).leg;
-        self.agents[to].answer(self.now, other, "v=0 answer");
+        self.agents[to].ring(self.now, other, None);
         self.settle();
-        self.events[from].clear();
-        self.events[to].clear();
-        [own, other]
+        (own, other)
     }
 
     /// Nothing is held when everything is over.

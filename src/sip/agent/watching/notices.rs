@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::agent::errands::{Alarm, Errand};
 use crate::agent::event::LegKey;
+use crate::agent::leg::State;
 use crate::agent::{Agent, Purpose, Timer, address};
 use crate::limits::{NOTICE_INTERVAL, NOTICES_MISSED_MAX};
 use crate::message::{Message, Method};
@@ -104,10 +105,16 @@ impl Agent {
 
     /// How the user's telephone names its call: the other side there is ours.
     fn names_of(&self, dialog: &WatchedDialog) -> Option<Names> {
-        let dialog = &self.legs.get(&dialog.leg?)?.dialog;
+        let leg = self.legs.get(&dialog.leg?)?;
+        let dialog = &leg.dialog;
+        // Of one that rings it is the tag of who rang first.
+        let rung = match &leg.state {
+            State::Calling { rung, .. } => rung.first(),
+            _ => None,
+        };
         Some((
             dialog.call_id.clone(),
-            dialog.remote_tag.clone(),
+            dialog.remote_tag.as_ref().or(rung).cloned(),
             dialog.local_tag.clone(),
         ))
     }

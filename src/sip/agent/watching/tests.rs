@@ -659,6 +659,43 @@ fn a_call_is_named_to_who_may_take_it() {
     world.assert_empty();
 }
 
+#[test]
+fn a_call_that_rings_is_named_as_well() {
+    let mut world = World::new(2);
+    let (own, other) = world.ring(0, 1);
+    ask(&mut world, &ASK);
+    let id = subscribed(&mut world).subscription;
+    notice(&mut world);
+    world.seconds(1);
+    let Watched::Dialogs(mut dialogs) = ringing(DialogStage::Early) else {
+        panic!()
+    };
+    dialogs[0].leg = Some(own);
+    notify(&mut world, id, Watched::Dialogs(dialogs));
+    let told = body(&notice(&mut world));
+    let theirs = world.agents[1].legs[&other].dialog.local_tag.clone();
+    let dialog = &world.agents[0].legs[&own].dialog;
+    let names = format!(
+        "call-id=\"{}\" local-tag=\"{theirs}\" remote-tag=\"{}\"",
+        dialog.call_id, dialog.local_tag
+    );
+    assert!(told.contains(&names), "{told}");
+    // By that name a telephone may take it.
+    let value = format!(
+        "{};to-tag={theirs};from-tag={};early-only",
+        dialog.call_id, dialog.local_tag
+    );
+    let mut invite = Message::request(Method::Invite, "sip:1002@realm");
+    invite.push("Replaces", value);
+    assert_eq!(world.agents[0].replaced(&invite), Ok(Some(own)));
+    world.agents[0].hang_up(world.now, own, 487, None);
+    assert!(world.agents[0].end_subscription(world.now, id, Over::Deactivated));
+    world.settle();
+    world.events[1].clear();
+    world.heard.clear();
+    world.assert_empty();
+}
+
 fn publish(number: u32, expires: u32, state: Option<&Presence>, more: &str) -> String {
     let body = state
         .map(|state| bodies::presence("sip:1002@realm", state))
