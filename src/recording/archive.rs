@@ -1,4 +1,8 @@
 //! What was recorded: `<yyyy-mm-dd>/<recording>.json`, and its files beside it. Days are those of UTC on which recordings began.
+#![expect(
+    clippy::disallowed_types,
+    reason = "threads that wait for the disk and the one that decides on calls share it, none of them a shard"
+)]
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
