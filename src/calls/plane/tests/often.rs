@@ -106,11 +106,11 @@ target = "trunk/city"
     switch.told.clear();
     switch.done(desk, send_on(call, "0301"));
     assert_eq!(switch.ended(bob), [(call, Cause::Forbidden)]);
-    let refused = switch.reports.iter().filter_map(|report| match report {
+    let mut refused = switch.reports.iter().filter_map(|report| match report {
         Report::Forward { refused, .. } => Some(*refused),
         _ => None,
     });
-    assert_eq!(refused.last(), Some(Some(Cause::Forbidden)));
+    assert_eq!(refused.next_back(), Some(Some(Cause::Forbidden)));
     switch.assert_empty();
 }
 
