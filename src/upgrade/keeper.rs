@@ -377,10 +377,15 @@ impl Keeper {
 }
 
 impl Successor {
-    /// `None`: it has ended, or says what nobody understands.
+    /// `None`: it has ended.
     async fn next(&mut self) -> Option<Said> {
-        let line = self.said.next_line().await.ok()??;
-        serde_json::from_str(&line).ok()
+        loop {
+            let line = self.said.next_line().await.ok()??;
+            match serde_json::from_str(&line) {
+                Ok(said) => return Some(said),
+                Err(error) => tracing::warn!(%error, "the process that follows says what is not understood"),
+            }
+        }
     }
 }
 
