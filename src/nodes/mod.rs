@@ -2,6 +2,8 @@
 //! it: what it has no room for is lost, and the machines find out (`signalling/nodes`).
 #![forbid(unsafe_code)]
 
+use std::collections::HashMap;
+use std::mem::{Discriminant, discriminant};
 use std::sync::mpsc as threads;
 use std::thread;
 use std::time::Duration;
@@ -128,7 +130,8 @@ async fn hear(
     let mut is_up = false;
     let mut look = time::interval(STORE_LOOK_INTERVAL);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut lost, mut complaints): (u64, u64) = (0, 0);
+    let mut lost: u64 = 0;
+    let mut complaints: HashMap<Discriminant<Event>, u64> = HashMap::new();
     loop {
         let mut was_cut = false;
         tokio::select! {
@@ -137,8 +140,9 @@ async fn hear(
                 Some(Event::Disconnected | Event::Closed) => was_cut = true,
                 Some(Event::Connected) => {}
                 Some(other) => {
-                    complaints += 1;
-                    complain(&other, complaints);
+                    let complaints = complaints.entry(discriminant(&other)).or_default();
+                    *complaints += 1;
+                    complain(&other, *complaints);
                 }
                 None => return anyhow::anyhow!("the client has ended"),
             },
@@ -200,7 +204,7 @@ fn to_one(subject: &str, node: &NodeName) -> String {
     format!("{subject}.node.{node}")
 }
 
-/// A server can make it say so as often as it likes: not each is a line.
+/// A server can make it say so as often as it likes: not each of a kind is a line.
 fn complain(event: &Event, complaints: u64) {
     if !complaints.is_power_of_two() {
         return tracing::debug!(event = %event, complaints, "cluster.store");

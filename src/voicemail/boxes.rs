@@ -10,7 +10,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use moqswitch_calls::{Number, Text};
@@ -82,7 +82,7 @@ pub struct Boxes {
     settings: Settings,
     known: Mutex<Known>,
     /// Locked as long as this is held. `None`: another process may write there.
-    lock: Mutex<Option<File>>,
+    lock: RwLock<Option<File>>,
 }
 
 #[derive(Debug, Default)]
@@ -111,7 +111,7 @@ impl Boxes {
         let boxes = Self {
             settings,
             known: Mutex::default(),
-            lock: Mutex::new(Some(lock)),
+            lock: RwLock::new(Some(lock)),
         };
         for entry in fs::read_dir(&boxes.settings.directory)?.take(BOXES_MAX) {
             let entry = entry?;
@@ -128,7 +128,7 @@ impl Boxes {
 
     /// Nothing is written from here on, so that another process may. What there is can still be read.
     pub fn release(&self) {
-        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.lock.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// What was decided.
@@ -319,8 +319,8 @@ impl Boxes {
     }
 
     /// As long as this is held, no other process writes: [`release`](Self::release) waits.
-    fn writing(&self) -> io::Result<MutexGuard<'_, Option<File>>> {
-        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+    fn writing(&self) -> io::Result<RwLockReadGuard<'_, Option<File>>> {
+        let lock = self.lock.read().unwrap_or_else(PoisonError::into_inner);
         match *lock {
             Some(_) => Ok(lock),
             None => Err(io::Error::other("another process has the boxes now")),
