@@ -124,8 +124,7 @@ export const VOICEMAIL = [
       await house(test, { MOQSWITCH_DRAIN_DEADLINE: '1s' });
       const phone = await test.phone(test.number());
       await leave(test, phone, 2500);
-      test.switch.child.kill('SIGTERM');
-      await test.switch.ended;
+      await test.endSwitch();
       const files = readdirSync(path.join(test.work, 'boxes', phone.user));
       test.equal(files.filter((name) => name.endsWith('.wav')).length, 1, `messages in ${files}`);
     },
