@@ -1,6 +1,6 @@
 //! The figures, from what was counted and from what is so now.
 
-use moqswitch_calls::Text;
+use moqswitch_calls::{CallId, Text};
 
 use super::Exchange;
 use crate::figures::Figures;
@@ -8,6 +8,12 @@ use crate::journal::Journal;
 use crate::records::Store;
 
 impl Exchange {
+    /// A telephone would have its call go to somebody else's.
+    pub(crate) fn refuse_forward(&mut self, call: CallId) {
+        self.counts.forwards_refused += 1;
+        tracing::info!(%call, "a telephone sends a call on to somebody else's, which is not followed");
+    }
+
     /// How the switch does. What other threads know of it is left out.
     pub(crate) fn figures(&self) -> Figures {
         let (tally, counts) = (&self.tally, &self.counts);

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use moqswitch_calls::Number;
-use moqswitch_sip::agent::Access;
+use moqswitch_sip::agent::{Access, Named};
 use moqswitch_sip::digest::{Algorithm, Ha1};
 
 use crate::control::DomainName;
@@ -59,6 +59,13 @@ impl Exchange {
             Some(numbers) => numbers.into_iter().next_back(),
             None => Number::new(user).ok(),
         }
+    }
+
+    /// The same of whom a telephone names that is at `own`: at a domain that there is, or else at its own. Other domains have numbers of
+    /// the same digits.
+    pub(super) fn sip_number_at(&self, named: &Named, own: &str) -> Option<Number> {
+        let is_there = self.domain_of_directory(&named.domain).is_some();
+        self.sip_number(&named.user, if is_there { &named.domain } else { own })
     }
 
     fn domain_of_directory(&self, domain: &str) -> Option<DomainName> {

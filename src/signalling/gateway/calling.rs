@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use moqswitch_calls::{
-    Actor, CallEvent, CallId, Cause, Codec, Codecs, Event, Refusal, RejectReason, RejectScope, Reply, Text, TransferTo,
+    Actor, CallEvent, CallId, Cause, Codec, Codecs, Event, Number, Refusal, RejectReason, RejectScope, Reply, Text,
+    TransferTo,
 };
-use moqswitch_sip::agent::{End, EndedBy, LegKey};
+use moqswitch_sip::agent::{End, EndedBy, Forward, LegKey, Named};
 use moqswitch_sip::sdp::{Agreed, Description, Direction};
 
 use super::{Call, Gateway, RtpAgreed, RtpError, Stage, codecs};
@@ -322,10 +323,10 @@ impl Gateway {
         let _ = self.ask(exchange, key, |call| CallEvent::Dtmf { call, digits, duration });
     }
 
-    pub(super) fn take_transfer(&mut self, exchange: &mut Exchange, key: LegKey, to: &str, replaces: Option<LegKey>) {
+    pub(super) fn take_transfer(&mut self, exchange: &mut Exchange, key: LegKey, to: &Named, replaces: Option<LegKey>) {
         let target = match replaces {
             Some(other) => self.calls.get(&other).map(|other| TransferTo::Leg(other.leg)),
-            None => exchange.sip_number(to, "").map(TransferTo::Number),
+            None => self.named(exchange, key, to).map(TransferTo::Number),
         };
         let Some(to) = target else {
             return self.agent.tell_transfer(Instant::now(), key, 404);
@@ -339,15 +340,27 @@ impl Gateway {
         }
     }
 
+    /// The number that a telephone names.
+    fn named(&self, exchange: &Exchange, key: LegKey, named: &Named) -> Option<Number> {
+        exchange.sip_number_at(named, &self.calls.get(&key)?.domain)
+    }
+
     pub(super) fn take_ended(&mut self, exchange: &mut Exchange, key: LegKey, end: &End) {
         if self.call_again(key, end.status) || self.call_by_another(key, end) {
             return;
         }
         let Some(call) = self.calls.get(&key) else { return };
         let forward = end.forward.as_ref().filter(|_| matches!(call.stage, Stage::Called));
-        if let Some(to) = forward.and_then(|to| exchange.sip_number(to, "")) {
+        let to = match forward {
+            Some(Forward::To(to)) => self.named(exchange, key, to),
+            Some(Forward::Elsewhere) | None => None,
+        };
+        if let Some(to) = to {
             let _ = self.ask(exchange, key, |call| CallEvent::Forward { call, to });
             return self.forget_and_leave(exchange, key);
+        }
+        if forward.is_some() {
+            exchange.refuse_forward(call.leg.call);
         }
         let event = match (&call.stage, end.status) {
             (Stage::Called, 486 | 600) => Refusing::Reject(RejectReason::Busy, scope_of(end.status)),

@@ -7,7 +7,7 @@ use moqswitch_calls::{
     Actor, CallEvent, Cause, Codecs, Dial, Event, Incoming, LegId, Number, Refusal, Registration, Replace, Reply,
     SessionId, Text,
 };
-use moqswitch_sip::agent::{self, Binding, Invited, LegKey};
+use moqswitch_sip::agent::{self, Binding, Invited, LegKey, TrunkId};
 use moqswitch_sip::flow::Transport;
 use moqswitch_sip::sdp::{Description, Session};
 
@@ -43,7 +43,10 @@ impl Gateway {
             (None, Some(session)) => (session, None),
             (None, None) => self.begin_guest(exchange, caller, invited.flow.peer)?,
         };
-        if invited.trunk.is_some_and(|trunk| !self.trunks.begin(trunk)) {
+        if invited
+            .trunk
+            .is_some_and(|trunk| !self.begin_by(trunk, invited.replaces))
+        {
             return Err(503);
         }
         let actor = Actor::Session(session);
@@ -75,6 +78,9 @@ impl Gateway {
             secrecy,
             description,
         );
+        if invited.trunk.is_none() {
+            call.domain.clone_from(&caller.domain);
+        }
         call.guest = guest;
         call.trunk = invited.trunk;
         call.browser = browser;
@@ -84,6 +90,16 @@ impl Gateway {
         self.insert(invited.leg, call);
         self.registry.prove(invited.flow.connection);
         Ok(())
+    }
+
+    /// A place of the trunk: one for one where another call of it is replaced.
+    fn begin_by(&mut self, trunk: TrunkId, replaces: Option<LegKey>) -> bool {
+        let replaced = replaces.and_then(|other| self.calls.get(&other));
+        if replaced.is_some_and(|replaced| replaced.trunk == Some(trunk)) {
+            self.trunks.begin_instead(trunk);
+            return true;
+        }
+        self.trunks.begin(trunk)
     }
 
     /// What is asked of the plane: a call, or a place in one that there is.
@@ -275,6 +291,7 @@ impl Gateway {
             (Some(way), _) => self.call_by_trunk(&mut call, way, outgoing),
             (None, Some(binding)) => {
                 let realm = &exchange.sip_entrance.realm;
+                call.domain.clone_from(&binding.domain);
                 self.call_contact(&mut call, &binding, realm, outgoing)
             }
             (None, None) => Err(Cause::Unreachable),
@@ -381,6 +398,7 @@ impl Call {
         Self {
             session,
             leg,
+            domain: String::new(),
             guest: None,
             trunk: None,
             outgoing: None,

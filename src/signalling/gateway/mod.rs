@@ -87,6 +87,8 @@ struct Call {
     session: SessionId,
     /// As the plane knows it.
     leg: LegId,
+    /// The domain of its number. Empty: it has none, or is behind a trunk.
+    domain: String,
     /// It called, and was not registered: its session ends with its last call.
     guest: Option<Guest>,
     /// The trunk that it has a place of.

@@ -120,6 +120,12 @@ impl Trunks {
         self.loads.begin(trunk)
     }
 
+    /// The same for one in the place of another one of the trunk, which ends.
+    pub(super) fn begin_instead(&mut self, trunk: TrunkId) {
+        self.has_changed = true;
+        self.loads.begin_instead(trunk);
+    }
+
     /// Its call is over. True: another one may be tried.
     pub(super) fn end(&mut self, trunk: TrunkId, end: &End) -> bool {
         self.has_changed = true;

@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use moqswitch_signalling::calls::{AdminEvent, Codec, Dialplan};
 use moqswitch_signalling::sip::agent::Reached;
-use moqswitch_signalling::sip::digest::Algorithm;
+use moqswitch_signalling::sip::digest::{Algorithm, Attempt, Client, Credentials, Place, Secret};
 use moqswitch_signalling::sip::message::{Message, Method};
 use moqswitch_signalling::{
-    RecordingRtp, RtpAgreed, RtpCommand, RtpEvent, RtpHeard, SipSettings, SipSockets, SrtpPolicy, TrunkPlan,
+    MediaswitchSettings, RecordingRtp, RtpAgreed, RtpCommand, RtpEvent, RtpHeard, Settings, SipSettings, SipSockets,
+    SrtpPolicy, TrunkPlan,
 };
 use serde_json::json;
 use tokio::net::UdpSocket;
 
-use crate::harness::Switch;
+use crate::control::Edge;
+use crate::harness::{Phone, Switch};
 
 /// A switch with SIP.
 pub(crate) struct House {
@@ -41,6 +43,55 @@ impl House {
     }
 
     pub(crate) async fn with_trunks(srtp: SrtpPolicy, trunks: TrunkPlan) -> Self {
+        let (settings, rtp, sip) = Self::settings(srtp, trunks);
+        let switch = Switch::start(settings).await;
+        Self { switch, rtp, sip }
+    }
+
+    /// With domains of a directory: each of their users has the secret `s`.
+    async fn with_domains(domains: &[(&str, &[&str])]) -> Self {
+        let (settings, rtp, sip) = Self::settings(SrtpPolicy::Accept, TrunkPlan::default());
+        let edge = Edge::with(MediaswitchSettings::default(), settings).await;
+        for (domain, users) in domains {
+            let users = users.iter().map(|user| json!({ "username": user, "secret": "s" }));
+            let body = json!({ "users": users.collect::<Vec<_>>() });
+            assert_eq!(edge.put(&format!("/dir/{domain}"), &body).await.status, 201);
+        }
+        let switch = edge.switch;
+        Self { switch, rtp, sip }
+    }
+
+    /// The telephone of a domain's user.
+    async fn telephone_of(&self, user: &str, domain: &str) -> Telephone {
+        let mut telephone = Telephone {
+            socket: UdpSocket::bind("127.0.0.1:0").await.unwrap(),
+            switch: self.sip,
+            user: user.to_owned(),
+            sent: 0,
+        };
+        let uri = format!("sip:{domain}");
+        let mut client = Client::new(user, Secret::Password("s".to_owned()));
+        let (mut attempt, mut answers) = (Attempt::default(), Vec::new());
+        loop {
+            let mut register = telephone.request(Method::Register, &uri, user);
+            register.set("From", format!("<sip:{user}@{domain}>;tag=t{user}"));
+            register.set("To", format!("<sip:{user}@{domain}>"));
+            register.push("Contact", telephone.contact());
+            for Credentials { place, value } in answers {
+                register.push(place.answering(), value);
+            }
+            telephone.send(&register).await;
+            let response = telephone.response().await;
+            if response.status() == 200 {
+                return telephone;
+            }
+            let challenge = response.get(Place::Server.asking()).expect("a challenge");
+            let answer = client.answer(&mut attempt, Place::Server, &[challenge], "REGISTER", &uri, "c");
+            answers = answer.unwrap();
+        }
+    }
+
+    fn settings(srtp: SrtpPolicy, trunks: TrunkPlan) -> (Settings, RecordingRtp, SocketAddr) {
         let socket = Socket::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
         let sip = socket.local_addr().unwrap();
@@ -64,8 +115,7 @@ impl House {
             media: Box::new(rtp.clone()),
             media_addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
         });
-        let switch = Switch::start(settings).await;
-        Self { switch, rtp, sip }
+        (settings, rtp, sip)
     }
 
     pub(crate) async fn telephone(&self, user: &str) -> Telephone {
@@ -445,6 +495,79 @@ async fn a_telephone_sends_a_call_on_to_a_number_of_here_and_nowhere_else() {
         lab.answer(&bye, 200, None).await;
         alice.expect("callEnded").await;
     }
+    let figures = house.switch.handle().figures().await.unwrap();
+    assert_eq!((figures.forwards, figures.forwards_refused), (2, 1));
+}
+
+#[tokio::test]
+async fn a_number_that_a_telephone_names_is_one_of_its_own_domain() {
+    let house = House::with_domains(&[
+        ("a.example", &["1001", "1002"]),
+        ("b.example", &["1001", "1002", "1003"]),
+    ])
+    .await;
+    // Others with the same digits: of another domain, and of none.
+    let _others = (
+        house.telephone_of("1002", "a.example").await,
+        house.telephone("1002").await,
+    );
+    let desk = house.telephone_of("1001", "b.example").await;
+    let lab = house.telephone_of("1002", "b.example").await;
+    let mut alice = Phone::connect(house.switch.address, "/ws").await;
+    alice
+        .send("register", json!({ "dn": "1003@b.example", "password": "s" }))
+        .await;
+    alice.expect("registered").await;
+    let at_switch = format!("<sip:1002@{}>", house.sip());
+    for contact in ["<sip:1002@b.example>", "<tel:1002>", "<sip:1002@moqswitch>", &at_switch] {
+        alice.send("call", json!({ "to": "1001@b.example" })).await;
+        let called = desk.incoming(&Method::Invite).await;
+        let mut moved = Message::response(&called, 302, "Moved Temporarily");
+        moved.set("To", format!("{};tag=own", called.get("To").unwrap()));
+        moved.push("Contact", contact);
+        desk.send(&moved).await;
+        desk.incoming(&Method::Ack).await;
+        let sent_on = within(contact, lab.incoming(&Method::Invite)).await;
+        lab.answer(&sent_on, 486, None).await;
+        lab.incoming(&Method::Ack).await;
+        assert_eq!(alice.expect("callEnded").await["reason"], "busy", "{contact}");
+    }
+    // Whom it transfers to, as well.
+    for target in ["<sip:1002@b.example>", "<tel:1002>", &at_switch] {
+        alice.send("call", json!({ "to": "1001@b.example" })).await;
+        let called = desk.incoming(&Method::Invite).await;
+        desk.answer(&called, 200, Some(&description("0 101"))).await;
+        desk.incoming(&Method::Ack).await;
+        let accepted = alice.expect("callAccepted").await;
+        let uri = called.get("Contact").unwrap().trim_matches(['<', '>']).to_owned();
+        let mut refer = Message::request(Method::Refer, &uri);
+        let at = desk.socket.local_addr().unwrap();
+        refer.push(
+            "Via",
+            format!("SIP/2.0/UDP {at};branch=z9hG4bKr{};rport", called.call_id()),
+        );
+        refer.push("From", format!("{};tag=own", called.get("To").unwrap()));
+        refer.push("To", called.get("From").unwrap());
+        refer.push("Call-ID", called.call_id());
+        refer.push("CSeq", "1 REFER");
+        refer.push("Contact", desk.contact());
+        refer.push("Refer-To", target);
+        desk.send(&refer).await;
+        let sent_on = within(target, lab.incoming(&Method::Invite)).await;
+        lab.answer(&sent_on, 486, None).await;
+        lab.incoming(&Method::Ack).await;
+        alice.send("hangup", json!({ "callId": accepted["callId"] })).await;
+        let bye = desk.incoming(&Method::Bye).await;
+        desk.answer(&bye, 200, None).await;
+        alice.expect("callEnded").await;
+    }
+}
+
+/// What comes, or whose fault it is that it does not.
+async fn within<T>(what: &str, awaited: impl Future<Output = T>) -> T {
+    let patience = Duration::from_secs(60);
+    let came = tokio::time::timeout(patience, awaited).await;
+    came.unwrap_or_else(|_| panic!("{what}: somebody else was called"))
 }
 
 #[tokio::test]

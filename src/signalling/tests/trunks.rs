@@ -116,6 +116,58 @@ async fn a_call_goes_by_the_next_trunk_where_the_first_cannot() {
 }
 
 #[tokio::test]
+async fn who_takes_a_place_behind_a_full_trunk_is_one_for_one() {
+    let mut there = carrier("+4917012345").await;
+    let mut city = trunk("city", &there);
+    city.calls_max = 1;
+    let house = House::with(TrunkPlan {
+        trunks: vec![city],
+        groups: Vec::new(),
+    })
+    .await;
+    let mut alice = house.switch.phone("alice").await;
+    there.switch = house.sip();
+    let wanted = |there: &mut Telephone, call: &str| {
+        let mut invite = there.request(Method::Invite, "sip:alice@moqswitch", "alice");
+        invite.set("Call-ID", call);
+        invite.push("Contact", there.contact());
+        invite.set_body("application/sdp", description("0"));
+        invite
+    };
+    let mut named: Option<String> = None;
+    // More than once: each leaves the place that it took.
+    for call in ["one", "two", "three"] {
+        let mut invite = wanted(&mut there, call);
+        if let Some(named) = &named {
+            invite.push("Replaces", named);
+        }
+        there.send(&invite).await;
+        if named.is_none() {
+            let incoming = alice.expect("incomingCall").await;
+            alice.send("answer", json!({ "callId": incoming["callId"] })).await;
+        }
+        let answer = there.response().await;
+        assert_eq!((answer.status(), answer.call_id()), (200, call));
+        let tag = answer.to_tag().unwrap();
+        let mut ack = Message::request(Method::Ack, answer.get("Contact").unwrap().trim_matches(['<', '>']));
+        for header in ["Via", "From", "To", "Call-ID"] {
+            ack.push(header, answer.get(header).unwrap());
+        }
+        ack.push("CSeq", format!("{} ACK", answer.cseq().unwrap().0));
+        there.send(&ack).await;
+        if named.is_some() {
+            let bye = there.incoming(&Method::Bye).await;
+            there.answer(&bye, 200, None).await;
+        }
+        let from = answer.from_tag().unwrap();
+        named = Some(format!("{call};to-tag={tag};from-tag={from}"));
+    }
+    let other = wanted(&mut there, "other");
+    there.send(&other).await;
+    assert_eq!(there.status().await, 503);
+}
+
+#[tokio::test]
 async fn callers_of_a_carrier_are_nobody_of_here_and_have_so_many_places() {
     let mut there = carrier("+4917012345").await;
     let mut city = trunk("city", &there);

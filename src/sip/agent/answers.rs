@@ -9,7 +9,7 @@ use crate::message::{Message, Method};
 use crate::transaction::{ClientId, Expired, ServerId};
 
 use super::accounts::copy_credentials;
-use super::event::{End, EndedBy, Event, LegKey};
+use super::event::{End, EndedBy, Event, Forward, LegKey, Named};
 use super::inside::cause_of;
 use super::leg::{Leg, Offer, State, early_of};
 use super::{Agent, Purpose, body_of};
@@ -78,8 +78,8 @@ impl Agent {
         self.end(key, end);
     }
 
-    /// The number that the peer would have called instead. What is at somebody else's is not for us to call.
-    fn forward_of(&self, key: LegKey, response: &Message) -> Option<String> {
+    /// Whom the peer would have called instead. What is at somebody else's is not for us to call.
+    fn forward_of(&self, key: LegKey, response: &Message) -> Option<Forward> {
         let (_, remote) = self.legs.get(&key)?.dialog.parties()?;
         let domain = remote.address()?.host;
         let reached = self.settings.reached;
@@ -93,10 +93,12 @@ impl Agent {
             .items("Contact")
             .filter(|_| (300..=302).contains(&response.status()));
         let addresses = contacts.filter_map(|contact| NameAddress::parse(contact)?.address());
-        let mut users = addresses
-            .filter(|address| address.host.as_ref().is_none_or(is_ours))
-            .map(|address| address.user);
-        users.find(|user| !user.is_empty() && user.len() <= NAME_BYTES_MAX)
+        let mut addresses = addresses
+            .filter(|address| !address.user.is_empty() && address.user.len() <= NAME_BYTES_MAX)
+            .peekable();
+        addresses.peek()?;
+        let ours = addresses.find(|address| address.host.as_ref().is_none_or(is_ours));
+        Some(ours.map_or(Forward::Elsewhere, |address| Forward::To(Named::of(address))))
     }
 
     fn take_provisional(&mut self, now: Instant, id: ClientId, key: LegKey, response: &Message) {

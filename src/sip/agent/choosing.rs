@@ -148,6 +148,11 @@ impl TrunkLoads {
         true
     }
 
+    /// A call begins in the place of another one of the trunk, which ends: it may have as many as it may.
+    pub fn begin_instead(&mut self, trunk: TrunkId) {
+        self.loads.entry(trunk).or_default().calls += 1;
+    }
+
     /// A call that began is over. True: it came to nothing by the trunk's fault, and another one may be tried.
     pub fn end(&mut self, now: Instant, trunk: TrunkId, end: &End) -> bool {
         let load = self.loads.entry(trunk).or_default();

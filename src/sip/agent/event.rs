@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::digest::{Algorithm, Ha1};
 use crate::flow::Flow;
 use crate::guard::{Load, Traffic, Verdict};
+use crate::message::syntax::{self, Uri};
 
 use super::registrar::Binding;
 use super::texts::{Text, TextId};
@@ -78,7 +79,7 @@ pub enum Event {
         /// Whose.
         leg: LegKey,
         /// Whom.
-        to: String,
+        to: Named,
         /// In the place of the other side of this call of the peer's.
         replaces: Option<LegKey>,
     },
@@ -187,8 +188,39 @@ pub struct End {
     pub status: u16,
     /// The cause of Q.850, where the peer says one (RFC 3326).
     pub cause: Option<u8>,
-    /// The number of ours that the peer would have called instead (300 to 302): a forward, if whoever drives the agent lets it.
-    pub forward: Option<String>,
+    /// Whom the peer would have called instead (300 to 302): a forward, if whoever drives the agent lets it.
+    pub forward: Option<Forward>,
+}
+
+/// Where a peer would have a call go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Forward {
+    /// To a number of ours.
+    To(Named),
+    /// To somebody else's, which is not for us to call.
+    Elsewhere,
+}
+
+/// A number that a peer names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// The number.
+    pub user: String,
+    /// Its domain. Empty: none is said, as in `tel:` or with an address; it is the peer's own.
+    pub domain: String,
+}
+
+impl Named {
+    pub(super) fn of(address: Uri) -> Self {
+        let domain = match address.host {
+            Some(syntax::Host::Name(name)) => name,
+            Some(syntax::Host::Ip(_)) | None => String::new(),
+        };
+        Self {
+            user: address.user,
+            domain,
+        }
+    }
 }
 
 impl End {

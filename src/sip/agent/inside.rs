@@ -7,7 +7,7 @@ use crate::limits::SESSION_MIN;
 use crate::message::{Message, Method};
 use crate::transaction::ServerId;
 
-use super::event::{End, EndedBy, Event, Host, LegKey};
+use super::event::{End, EndedBy, Event, Host, LegKey, Named};
 use super::incoming::address_in;
 use super::leg::{Offer, State};
 use super::{ALLOW, Agent, body_of, is_refresh_method};
@@ -233,7 +233,7 @@ impl Agent {
         self.respond_in(now, key, id, message, 202, &[]);
         self.events.push_back(Event::Transfer {
             leg: key,
-            to: to.user,
+            to: Named::of(to),
             replaces,
         });
     }

@@ -51,7 +51,9 @@ use crate::message::{Message, Method};
 use crate::transaction::{ClientId, Received, ServerId, Transactions};
 
 pub use choosing::{Member, NoTrunk, TrunkGroup, TrunkLoads, fails_over};
-pub use event::{Access, BindingId, Caller, End, EndedBy, Event, Host, Invited, LegKey, Noticed, Reached, Target};
+pub use event::{
+    Access, BindingId, Caller, End, EndedBy, Event, Forward, Host, Invited, LegKey, Named, Noticed, Reached, Target,
+};
 pub use numbers::{NumberRule, NumberRules, TooManyRules};
 pub use outgoing::{Call, address};
 pub use passing::{Passes, PassesError};

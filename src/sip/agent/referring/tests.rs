@@ -2,7 +2,7 @@
 
 use super::super::event::{EndedBy, Event as Told};
 use super::super::exercise::{PEER, World, flow};
-use super::super::{Call, Target, Trunk, TrunkId};
+use super::super::{Call, Named, Target, Trunk, TrunkId};
 use super::*;
 use crate::digest::Secret;
 
@@ -25,7 +25,10 @@ fn a_peer_is_asked_to_call_somebody_else_and_tells_how_it_goes() {
     assert!(!refer(&mut world, own, None), "one is under way");
     let asked = Told::Transfer {
         leg: other,
-        to: "1003".to_owned(),
+        to: Named {
+            user: "1003".to_owned(),
+            domain: "realm".to_owned(),
+        },
         replaces: None,
     };
     assert!(world.told(1, &asked));

@@ -134,17 +134,27 @@ fn who_rings_for_too_long_is_told_to_stop() {
 
 #[test]
 fn where_a_peer_sends_a_call_is_told() {
+    let to = |user: &str, domain: &str| {
+        Some(Forward::To(Named {
+            user: user.to_owned(),
+            domain: domain.to_owned(),
+        }))
+    };
     for (status, contact, forward) in [
         (
             302,
             "<sip:nobody>, \"Al\" <sip:1005@realm>;q=0.5, <sip:1006@realm>",
-            Some("1005"),
+            to("1005", "realm"),
         ),
-        (301, "<tel:+49-30>", Some("+4930")),
+        (301, "<tel:+49-30>", to("+4930", "")),
         (302, "<sip:host>", None),
-        (302, "<sip:1005@192.0.2.1:5060>", Some("1005")),
+        (302, "<sip:1005@192.0.2.1:5060>", to("1005", "")),
         // At somebody else's.
-        (302, "<sip:1005@elsewhere>, <sip:1006@203.0.113.99>", None),
+        (
+            302,
+            "<sip:1005@elsewhere>, <sip:1006@203.0.113.99>",
+            Some(Forward::Elsewhere),
+        ),
         (302, "<http://x>", None),
         (305, "<sip:1005@proxy>", None),
         (486, "<sip:1005@realm>", None),
@@ -155,7 +165,7 @@ fn where_a_peer_sends_a_call_is_told() {
         response.set("Contact", contact);
         bench.take(&response.to_bytes());
         let end = End {
-            forward: forward.map(str::to_owned),
+            forward,
             ..End::of(EndedBy::Peer, status)
         };
         assert_eq!(bench.told, [Event::Ended { leg: key, end }]);

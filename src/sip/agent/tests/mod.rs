@@ -519,7 +519,10 @@ fn keys_and_transfers_are_told() {
         1,
         &Event::Transfer {
             leg: other,
-            to: "1003".to_owned(),
+            to: Named {
+                user: "1003".to_owned(),
+                domain: "realm".to_owned(),
+            },
             replaces: None
         }
     ));
