@@ -96,11 +96,11 @@ target = "trunk/city"
         switch.answer(third, call);
         switch.hang_up(far, call);
     }
-    for caller in [alice, alice] {
-        let call = switch.dial(caller, "5003");
+    for _ in 0..2 {
+        let call = switch.dial(alice, "5003");
         switch.done(desk, send_on(call, "0301"));
         switch.answer(city, call);
-        switch.hang_up(caller, call);
+        switch.hang_up(alice, call);
     }
     let call = switch.dial(bob, "5003");
     switch.told.clear();
