@@ -66,10 +66,7 @@ async fn announcements_without_end_wait_and_what_is_withdrawn_was_never_there() 
         let grown = relay.resident_bytes()?.saturating_sub(before) / MIB;
         ensure!(grown < 64, "{name}: the relay grew by {grown} MiB");
         // Whoever comes is found, and what the churner left is not in the way.
-        let publisher = Publisher::connect(relay.udp(), Draft::Lite05).await?;
-        let mut subscriber = Subscriber::connect_with_prefix(relay.udp(), Draft::Lite05, "anon/after").await?;
-        let mut call = Call::start(&publisher, &mut subscriber, "anon/after", Random::new(3)).await?;
-        call.exchange().await.context(name)?;
+        call_afterwards(&relay).await.context(name)?;
     }
     Ok(())
 }
@@ -91,9 +88,7 @@ async fn whose_broadcasts_find_no_room_is_told_so_and_the_others_have_theirs() -
         "it was not logged:\n{log}"
     );
     // With those who filled it their broadcasts went.
-    let publisher = Publisher::connect(relay.udp(), Draft::Lite05).await?;
-    let mut subscriber = Subscriber::connect(relay.udp(), Draft::Lite05).await?;
-    Call::start(&publisher, &mut subscriber, "anon/after", Random::new(4)).await?;
+    call_afterwards(&relay).await?;
     Ok(())
 }
 
@@ -341,4 +336,28 @@ fn flood(
 }
 
 const MIB: u64 = 1024 * 1024;
+/// A call of newcomers. While the attack still has the core busy they are refused, and try again.
+async fn call_afterwards(relay: &Relay) -> Result<()> {
+    let began = Instant::now();
+    loop {
+        let path = format!("anon/after/{}", began.elapsed().as_millis());
+        let trying = async {
+            let publisher = Publisher::connect(relay.udp(), Draft::Lite05).await?;
+            let mut subscriber = Subscriber::connect_with_prefix(relay.udp(), Draft::Lite05, &path).await?;
+            let mut call = Call::start(&publisher, &mut subscriber, &path, Random::new(3)).await?;
+            call.exchange().await
+        };
+        let tried = tokio::time::timeout(LIMIT / 6, trying)
+            .await
+            .context("nothing was heard");
+        match tried.and_then(|tried| tried) {
+            Err(error) if began.elapsed() < LIMIT => {
+                eprintln!("tried again: {error:#}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            tried => return tried,
+        }
+    }
+}
+
 const LIMIT: Duration = Duration::from_secs(60);
