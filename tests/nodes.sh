@@ -159,9 +159,11 @@ check_calls() {
 }
 
 no_calls() { [[ $(get "$a" /api/calls | jq '.calls | length') == 0 && $(get "$b" /api/calls | jq '.calls | length') == 0 ]]; }
-some_calls() { (($(get "$a" /api/calls | jq '[.calls[] | select(.state == "up")] | length') >= calls)); }
+# Telephones of loadgen hold now and then.
+some_calls() { (($(get "$a" /api/calls | jq '[.calls[] | select(.answerMs)] | length') >= calls)); }
 
-# The server is away in the middle of calls: they go on, and media never noticed.
+# The server is away in the middle of calls: they go on, and media never noticed. What a telephone wants of a call that the other
+# machine has is refused meanwhile, which makes loadgen's verdict.
 check_away() {
     local run status=0
     "$loadgen" phone --calls "$calls" --duration "$((away + 15))s" --relay "moql://127.0.0.1:$a/" --relay "moql://127.0.0.1:$b/" \
@@ -175,9 +177,10 @@ check_away() {
     start_nats
     until_true "both hear each other again" both_hear
     wait "$run" || status=$?
-    ((status == 0 || status == 3)) || { cat "$work/away.text" >&2; fail "calls while the server was away: status $status"; }
-    jq -e '.calls_failed == 0 and .frames_lost == 0' "$work/away.json" >/dev/null || fail "calls suffered: $(jq -c .reasons "$work/away.json")"
-    say "calls went on for ${away} s without the server"
+    ((status == 0 || status == 1 || status == 3)) || { cat "$work/away.text" >&2; fail "calls while the server was away: status $status"; }
+    jq -e --argjson calls "$calls" '.calls_established == $calls and .calls_failed == 0 and .connections_lost == 0 and .frames_lost == 0' \
+        "$work/away.json" >/dev/null || fail "calls suffered: $(jq -c .reasons "$work/away.json")"
+    say "calls went on for ${away} s without the server, of $(jq .frames_expected "$work/away.json") frames none was lost"
     until_true "no call is left" no_calls
 }
 
