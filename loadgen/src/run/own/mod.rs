@@ -19,16 +19,16 @@ use switch::OwnSwitch;
 
 /// It ends when the run does.
 pub(super) enum Own {
-    Relay(RelayHandle),
-    Switch(OwnSwitch),
+    Relay(Box<RelayHandle>),
+    Switch(Box<OwnSwitch>),
 }
 
 impl Own {
     pub(super) fn start(cores: &Cores, has_phones: bool) -> anyhow::Result<Self> {
         let options = cores.relay_options();
         match has_phones {
-            true => Ok(Self::Switch(OwnSwitch::start(options)?)),
-            false => Ok(Self::Relay(Relay::start(options)?)),
+            true => Ok(Self::Switch(Box::new(OwnSwitch::start(options)?))),
+            false => Ok(Self::Relay(Box::new(Relay::start(options)?))),
         }
     }
 
