@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream as StdUnixStream};
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -173,7 +173,7 @@ impl Keeper {
         }
         match self.hand_on().await {
             Ok(successor) => {
-                let process = successor.child.child.id();
+                let process = successor.child.id();
                 tracing::info!(
                     process,
                     "another process has taken over; this one ends when its sessions have gone"
@@ -317,14 +317,14 @@ impl Keeper {
                 place = ended(watched) => self.forget(watched, place),
                 () = time::sleep(limits::UPGRADE_LOOK_INTERVAL) => {
                     if begun.elapsed() >= limits::UPGRADE_TRIAL && !std::mem::replace(&mut is_manager_told, true) {
-                        self.parts.notifier.followed_by(successor.child.child.id());
+                        self.parts.notifier.followed_by(successor.child.id());
                     }
                     // Who is on its way from one connection to another is seen a moment later.
                     let is_left = self.parts.state.clients().await == Some(0) && self.lives.is_empty();
                     quiet = if is_left { quiet + 1 } else { 0 };
                     if quiet > limits::UPGRADE_QUIET_LOOKS || begun.elapsed() >= self.parts.longest {
                         tracing::info!(left = !is_left, "this process ends, another has taken over");
-                        self.parts.notifier.followed_by(successor.child.child.id());
+                        self.parts.notifier.followed_by(successor.child.id());
                         self.parts.state.drain(limits::UPGRADE_LAST_WORDS).await;
                         return Fate::Ends;
                     }
@@ -332,11 +332,9 @@ impl Keeper {
             }
         }
         // It may have closed the link only: two that serve are too many.
-        let _ = successor.child.child.kill();
         let status = successor
             .child
-            .child
-            .wait()
+            .end()
             .map_or_else(|error| error.to_string(), |status| status.to_string());
         tracing::error!(status, "the process that had taken over has ended: this one goes on");
         self.steer();
@@ -407,12 +405,23 @@ struct Offspring {
     serves: bool,
 }
 
+impl Offspring {
+    fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it has ended, by itself or by this.
+    fn end(&mut self) -> std::io::Result<ExitStatus> {
+        // One that has ended cannot be killed.
+        let _ = self.child.kill();
+        self.child.wait()
+    }
+}
+
 impl Drop for Offspring {
     fn drop(&mut self) {
         if !self.serves {
-            // It may have ended by itself.
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+            let _ = self.end();
         }
     }
 }

@@ -168,7 +168,7 @@ impl CallPlane {
 
     /// Goes on when nothing rings any more.
     pub(super) fn stage_is_over(&mut self, id: CallId) {
-        let Some(attempt) = self.calls.get_mut(&id).and_then(|call| call.attempt.as_mut()) else {
+        let Some(attempt) = self.calls.get(&id).and_then(|call| call.attempt.as_ref()) else {
             return;
         };
         if !attempt.forks.is_empty() {

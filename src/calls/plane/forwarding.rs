@@ -65,8 +65,7 @@ impl CallPlane {
     pub(super) fn follow_forward(&mut self, id: CallId, forward: Forward) {
         // As it is written, too: no telephone gets a number called that its caller could not dial.
         if self.is_forbidden(id, &forward.to) {
-            self.report_forward(id, forward, Some(Cause::Forbidden));
-            return self.fail_attempt(id, Cause::Forbidden);
+            return self.forbid_forward(id, forward);
         }
         if let Some(attempt) = self.calls.get_mut(&id).and_then(|call| call.attempt.as_mut()) {
             // What a rule allowed was for another number.
@@ -85,10 +84,14 @@ impl CallPlane {
         // Within the house it costs nothing: else any caller could use up the calls of who is away.
         let is_charged = refused.is_none() && matches!(route.destination, Destination::Trunk(_));
         if is_charged && self.count_begun(&forward.by, None).is_err() {
-            self.report_forward(id, forward, Some(Cause::Forbidden));
-            return self.fail_attempt(id, Cause::Forbidden);
+            return self.forbid_forward(id, forward);
         }
         self.report_forward(id, forward, refused);
         self.take_route(id, route);
+    }
+
+    fn forbid_forward(&mut self, id: CallId, forward: Forward) {
+        self.report_forward(id, forward, Some(Cause::Forbidden));
+        self.fail_attempt(id, Cause::Forbidden);
     }
 }

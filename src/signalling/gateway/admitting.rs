@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use moqswitch_calls::Number;
-use moqswitch_sip::agent::{Access, Named};
+use moqswitch_sip::agent::Access;
 use moqswitch_sip::digest::{Algorithm, Ha1};
 
 use crate::control::DomainName;
@@ -61,11 +61,13 @@ impl Exchange {
         }
     }
 
-    /// The same of whom a telephone names that is at `own`: at a domain that there is, or else at its own. Other domains have numbers of
-    /// the same digits.
-    pub(super) fn sip_number_at(&self, named: &Named, own: &str) -> Option<Number> {
-        let is_there = self.domain_of_directory(&named.domain).is_some();
-        self.sip_number(&named.user, if is_there { &named.domain } else { own })
+    /// The domain of whom a telephone names that is at `own`: one that there is, or else its own. Other domains have numbers of the
+    /// same digits.
+    pub(super) fn sip_domain<'a>(&self, named: &'a str, own: &'a str) -> &'a str {
+        match self.domain_of_directory(named) {
+            Some(_) => named,
+            None => own,
+        }
     }
 
     fn domain_of_directory(&self, domain: &str) -> Option<DomainName> {

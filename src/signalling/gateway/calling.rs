@@ -342,7 +342,8 @@ impl Gateway {
 
     /// The number that a telephone names.
     fn named(&self, exchange: &Exchange, key: LegKey, named: &Named) -> Option<Number> {
-        exchange.sip_number_at(named, &self.calls.get(&key)?.domain)
+        let own = &self.calls.get(&key)?.domain;
+        exchange.sip_number(&named.user, exchange.sip_domain(&named.domain, own))
     }
 
     pub(super) fn take_ended(&mut self, exchange: &mut Exchange, key: LegKey, end: &End) {

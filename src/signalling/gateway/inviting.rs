@@ -120,11 +120,14 @@ impl Gateway {
             }
             return Ok(CallEvent::Replace(Box::new(Replace { leg, from, codecs })));
         }
-        let dialled = match invited.trunk {
-            Some(trunk) => self.trunks.read(trunk, &invited.to),
-            None => invited.to.clone(),
+        let (dialled, domain) = match invited.trunk {
+            Some(trunk) => (self.trunks.read(trunk, &invited.to), &*invited.domain),
+            None => {
+                let domain = exchange.sip_domain(&invited.domain, &invited.caller.domain);
+                (invited.to.clone(), domain)
+            }
         };
-        let to = exchange.sip_number(&dialled, &invited.domain).ok_or(484_u16)?;
+        let to = exchange.sip_number(&dialled, domain).ok_or(484_u16)?;
         let mut dial = Dial::to(to);
         (dial.codecs, dial.from) = (codecs, from);
         Ok(CallEvent::Dial(Box::new(dial)))

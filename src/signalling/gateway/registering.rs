@@ -239,11 +239,10 @@ impl Host for Door<'_> {
     }
 
     fn watch(&mut self, watch: &Watch) -> Result<Watched, u16> {
-        let number = self.exchange.sip_number(&watch.user, &watch.domain).ok_or(404_u16)?;
+        let domain = self.exchange.sip_domain(&watch.domain, &watch.watcher.1);
+        let number = self.exchange.sip_number(&watch.user, domain).ok_or(404_u16)?;
         // Who is not there may come: that is what lamps are for.
-        let access = self
-            .exchange
-            .sip_access(&watch.user, &watch.domain, watch.flow.peer.ip());
+        let access = self.exchange.sip_access(&watch.user, domain, watch.flow.peer.ip());
         if matches!(access, Access::Unknown(_)) && self.exchange.plane().number(&number).is_none() {
             return Err(404);
         }
@@ -257,7 +256,7 @@ impl Host for Door<'_> {
     }
 
     fn text(&mut self, text: &moqswitch_sip::agent::Text) -> u16 {
-        self.exchange.sip_takes_texts(&text.to.0, &text.to.1)
+        self.exchange.sip_takes_texts(text)
     }
 
     fn weigh(&mut self, traffic: Traffic, load: Load) -> Verdict {

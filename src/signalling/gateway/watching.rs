@@ -20,7 +20,8 @@ pub(super) struct Watches {
 
 impl Gateway {
     pub(super) fn take_watch(&mut self, exchange: &mut Exchange, watch: &Watch) {
-        let Some(number) = exchange.sip_number(&watch.user, &watch.domain) else {
+        let domain = exchange.sip_domain(&watch.domain, &watch.watcher.1);
+        let Some(number) = exchange.sip_number(&watch.user, domain) else {
             return;
         };
         exchange.outlet.watch(number.clone());

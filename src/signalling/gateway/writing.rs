@@ -11,8 +11,7 @@ use crate::exchange::Exchange;
 impl Gateway {
     /// A text goes to every telephone of whom it is for. Browsers have none.
     pub(super) fn take_text(&mut self, exchange: &Exchange, text: &agent::Text) {
-        let (user, domain) = &text.to;
-        let Some(number) = exchange.sip_number(user, domain) else {
+        let Some(number) = exchange.number_of_text(text) else {
             return;
         };
         let contacts: Vec<Binding> = self.contacts(exchange, &number).cloned().collect();
@@ -78,11 +77,18 @@ impl Gateway {
 
 impl Exchange {
     /// Has the number a telephone? Whether it takes texts is not known before.
-    pub(super) fn sip_takes_texts(&self, user: &str, domain: &str) -> u16 {
-        let number = self.sip_number(user, domain);
+    pub(super) fn sip_takes_texts(&self, text: &agent::Text) -> u16 {
+        let number = self.number_of_text(text);
         let view = number.and_then(|number| self.plane().number(&number));
         let Some(view) = view else { return 404 };
         let has_telephone = view.devices.iter().any(|device| self.outlet.has(device.session));
         if has_telephone { 202 } else { 480 }
+    }
+
+    /// Whom a text is for.
+    fn number_of_text(&self, text: &agent::Text) -> Option<Number> {
+        let (user, domain) = &text.to;
+        let (_, own, _) = &text.from;
+        self.sip_number(user, self.sip_domain(domain, own))
     }
 }

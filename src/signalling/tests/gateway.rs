@@ -69,26 +69,15 @@ impl House {
             user: user.to_owned(),
             sent: 0,
         };
-        let uri = format!("sip:{domain}");
-        let mut client = Client::new(user, Secret::Password("s".to_owned()));
-        let (mut attempt, mut answers) = (Attempt::default(), Vec::new());
-        loop {
-            let mut register = telephone.request(Method::Register, &uri, user);
+        let contact = telephone.contact();
+        let of_domain = |register: &mut Message| {
             register.set("From", format!("<sip:{user}@{domain}>;tag=t{user}"));
             register.set("To", format!("<sip:{user}@{domain}>"));
-            register.push("Contact", telephone.contact());
-            for Credentials { place, value } in answers {
-                register.push(place.answering(), value);
-            }
-            telephone.send(&register).await;
-            let response = telephone.response().await;
-            if response.status() == 200 {
-                return telephone;
-            }
-            let challenge = response.get(Place::Server.asking()).expect("a challenge");
-            let answer = client.answer(&mut attempt, Place::Server, &[challenge], "REGISTER", &uri, "c");
-            answers = answer.unwrap();
-        }
+            register.push("Contact", contact.clone());
+        };
+        let uri = format!("sip:{domain}");
+        assert_eq!(telephone.ask(&Method::Register, &uri, of_domain).await.status(), 200);
+        telephone
     }
 
     fn settings(srtp: SrtpPolicy, trunks: TrunkPlan) -> (Settings, RecordingRtp, SocketAddr) {
@@ -182,6 +171,43 @@ impl Telephone {
         request.push("Call-ID", format!("call-of-{}", self.user));
         request.push("CSeq", format!("{} {method}", self.sent));
         request
+    }
+
+    /// Asks, and shows its password where that is asked for. The first response that asks for none.
+    async fn ask(&mut self, method: &Method, uri: &str, fill: impl Fn(&mut Message)) -> Message {
+        let mut client = Client::new(&self.user, Secret::Password("s".to_owned()));
+        let (mut attempt, mut answers) = (Attempt::default(), Vec::new());
+        loop {
+            let mut request = self.request(method.clone(), uri, &self.user.clone());
+            fill(&mut request);
+            for Credentials { place, value } in answers {
+                request.push(place.answering(), value);
+            }
+            self.send(&request).await;
+            let response = loop {
+                let message = self.receive().await;
+                if message.method().is_none() && message.get("CSeq") == request.get("CSeq") {
+                    break message;
+                }
+            };
+            let place = match response.status() {
+                401 => Place::Server,
+                407 => Place::Proxy,
+                _ => return response,
+            };
+            let challenge = response.get(place.asking()).expect("a challenge");
+            let answer = client.answer(&mut attempt, place, &[challenge], &method.to_string(), uri, "c");
+            answers = answer.unwrap();
+            if *method == Method::Invite {
+                let mut ack = Message::request(Method::Ack, uri);
+                for name in ["Via", "From", "Call-ID"] {
+                    ack.push(name, request.get(name).unwrap());
+                }
+                ack.push("To", response.get("To").unwrap());
+                ack.push("CSeq", format!("{} ACK", self.sent));
+                self.send(&ack).await;
+            }
+        }
     }
 
     pub(crate) async fn send(&self, message: &Message) {
@@ -497,6 +523,34 @@ async fn a_telephone_sends_a_call_on_to_a_number_of_here_and_nowhere_else() {
     }
     let figures = house.switch.handle().figures().await.unwrap();
     assert_eq!((figures.forwards, figures.forwards_refused), (2, 1));
+}
+
+#[tokio::test]
+async fn whom_a_telephone_calls_or_writes_to_at_the_switch_is_of_its_own_domain() {
+    let house = House::with_domains(&[
+        ("a.example", &["1001", "1002"]),
+        ("b.example", &["1001", "1002", "1003"]),
+    ])
+    .await;
+    let _other = house.telephone("1002").await;
+    let mut desk = house.telephone_of("1001", "b.example").await;
+    let lab = house.telephone_of("1002", "b.example").await;
+    let (uri, contact) = (format!("sip:1002@{}", house.sip()), desk.contact());
+    for (method, kind, body) in [
+        (Method::Invite, "application/sdp", description("0 101")),
+        (Method::Message, "text/plain", "Coffee?".to_owned()),
+    ] {
+        let to_lab = |request: &mut Message| {
+            request.set("From", "<sip:1001@b.example>;tag=own");
+            request.set("To", format!("<{uri}>"));
+            request.push("Contact", contact.clone());
+            request.set_body(kind, body.clone());
+        };
+        let response = desk.ask(&method, &uri, to_lab).await;
+        assert!(response.status() < 300, "{method}: {}", response.status());
+        let came = within("an address of the switch", lab.incoming(&method)).await;
+        lab.answer(&came, 486, None).await;
+    }
 }
 
 #[tokio::test]

@@ -15,9 +15,29 @@ use tokio::time;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_follow_from_one_process_to_the_next_without_a_gap() -> Result<()> {
+    for left in (0..TRIES).rev() {
+        let Some(summary) = follow().await? else { return Ok(()) };
+        ensure!(
+            summary["connections_lost"] == 0 && summary["subscriptions_lost"] == 0,
+            "{summary}"
+        );
+        ensure!(summary["reconnects"] == 4, "not all went over: {summary}");
+        let delivered = summary["frames_delivered"].as_u64();
+        if summary["frames_lost"] == 0 && delivered > Some(0) {
+            return Ok(());
+        }
+        // Where the generator did not get its time, neither did the relays.
+        ensure!(left > 0 && summary["verdict"] == "invalid", "{summary}");
+        eprintln!("tried again: the machine had no time for it");
+    }
+    Ok(())
+}
+
+/// What calls say of an upgrade in the middle of them. `None`: the relay under test has none.
+async fn follow() -> Result<Option<Value>> {
     let mut relay = Relay::start_with(1, &[("MOQSWITCH_CALLS_ENABLED", "false")]).await?;
     if relay.kind() != RelayKind::Moqswitch {
-        return Ok(());
+        return Ok(None);
     }
     let calls = Command::new(programs()?.join("loadgen"))
         .args([
@@ -47,15 +67,7 @@ async fn calls_follow_from_one_process_to_the_next_without_a_gap() -> Result<()>
     let text = String::from_utf8_lossy(&output.stdout);
     let summary = text.find('{').context("no summary")?;
     let mut values = serde_json::Deserializer::from_str(&text[summary..]).into_iter::<Value>();
-    let summary = values.next().context("no summary")??;
-    ensure!(
-        summary["connections_lost"] == 0 && summary["subscriptions_lost"] == 0,
-        "{summary}"
-    );
-    ensure!(summary["reconnects"] == 4, "not all went over: {summary}");
-    let delivered = summary["frames_delivered"].as_u64();
-    ensure!(summary["frames_lost"] == 0 && delivered > Some(0), "{summary}");
-    Ok(())
+    Ok(Some(values.next().context("no summary")??))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -156,3 +168,6 @@ impl Drop for Next {
         let _ = std::process::Command::new("kill").args(["-9", &self.0]).status();
     }
 }
+
+/// Of a machine that may be busy.
+const TRIES: u32 = 3;
