@@ -403,11 +403,19 @@ const LIMITS: [&str; 6] = [
     "limits.datagram_queue",
 ];
 /// The other settings that it takes over.
-const OTHERS: [&str; 4] = ["tls.certificates", "auth.public", "auth.key", "log.level"];
+const OTHERS: [&str; 6] = [
+    "tls.certificates",
+    "tls.client_ca",
+    "tls.client_auth",
+    "auth.public",
+    "auth.key",
+    "log.level",
+];
 /// Of music and prompts, while any are played.
 const MUSIC: [&str; 3] = ["media.music", "media.prompts", "media.tones"];
 /// Of telephone calls, while there are any.
-const CALLS: [&str; 19] = [
+const CALLS: [&str; 20] = [
+    "sip.trunks",
     "calls.dialplan",
     "calls.users",
     "calls.tokens",
