@@ -80,7 +80,10 @@ pub use asterisk::{
     AsteriskChannels, AsteriskSettings, AsteriskWay, ChannelArrived, ChannelCall, ChannelEvent, ChannelHears,
     ChannelId, ChannelOrder, ChannelsBusy,
 };
-pub use control::{Channel, ChannelCommand, ChannelError, ChannelLoad, ChannelPool, NoChannels};
+pub use control::{
+    Channel, ChannelCommand, ChannelCounts, ChannelError, ChannelLoad, ChannelNews, ChannelNotice, ChannelPool,
+    NoChannels,
+};
 pub use counters::{Place, Refused};
 pub use events::EVENT_KINDS;
 pub use exchange::is_fault_caught;

@@ -324,6 +324,7 @@ fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, kept: 
         post_to(&shared, webhooks);
         begin_asking(&shared, questions);
         tokio::task::spawn_local(end_failed(failed, Rc::downgrade(&shared)));
+        tokio::task::spawn_local(tell_of_channels(Rc::downgrade(&shared)));
         if let Some(heard) = heard {
             tokio::task::spawn_local(hear_nodes(heard, Rc::downgrade(&shared)));
         }
@@ -467,6 +468,27 @@ fn board(own: MediaswitchSettings, failed: mpsc::Sender<control::Failed>) -> Boa
     Board::new(plain, own.channels, own.control_wait, failed)
 }
 
+/// Control servers are told of their channels.
+async fn tell_of_channels(shared: Weak<Shared>) {
+    loop {
+        let wait = {
+            let Some(shared) = shared.upgrade() else { return };
+            let exchange = &mut shared.exchange.borrow_mut();
+            match exchange.board_mut() {
+                None => return,
+                Some(board) => {
+                    board.tell_of_channels();
+                    match board.channels.load().active {
+                        0 => CHANNELS_IDLE_PERIOD,
+                        _ => CHANNELS_PERIOD,
+                    }
+                }
+            }
+        };
+        time::sleep(wait).await;
+    }
+}
+
 /// Dialogs end whose control server fails.
 async fn end_failed(mut failed: mpsc::Receiver<control::Failed>, shared: Weak<Shared>) {
     while let Some(dialogs) = failed.recv().await {
@@ -521,6 +543,11 @@ fn post_to(shared: &Rc<Shared>, webhooks: Vec<Webhook>) {
         }));
     }
 }
+
+/// How soon control servers are told of their channels, while there are any.
+const CHANNELS_PERIOD: Duration = Duration::from_millis(20);
+/// Until the first of them is seen.
+const CHANNELS_IDLE_PERIOD: Duration = Duration::from_millis(500);
 
 /// Without anything to wait for, timers are looked at so often.
 const IDLE: Duration = Duration::from_secs(60);

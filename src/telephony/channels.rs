@@ -1,14 +1,18 @@
 //! Channels of mediaswitch's HTTP, as legs on the shards: an RTP port each, whose audio is the broadcast of a call.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use moqswitch_legs::{LegCodec, LegEvent, LegHears, LegSettings};
+use moqswitch_legs::{LegCodec, LegEvent, LegHears, LegSettings, LegStatistics};
 use moqswitch_proto::wire::BroadcastPath;
 use moqswitch_signalling::calls::{CallId, LegId, LegNumber};
-use moqswitch_signalling::{Channel, ChannelCommand, ChannelError, ChannelLoad, ChannelPool};
+use moqswitch_signalling::{
+    Channel, ChannelCommand, ChannelCounts, ChannelError, ChannelLoad, ChannelNews, ChannelNotice, ChannelPool,
+};
 use serde_json::Value;
+
+use crate::limits::LEG_EVENTS_MAX;
 
 use super::pool::{Opener, Pooled, RtpPool, Unpooled};
 
@@ -16,6 +20,10 @@ use super::pool::{Opener, Pooled, RtpPool, Unpooled};
 pub(super) struct RtpChannels {
     pool: RtpPool,
     channels: HashMap<String, Open>,
+    /// Those whose end their shard has not told yet, with their control servers.
+    closing: HashMap<Pooled, (String, String)>,
+    /// What was not asked for yet.
+    told: VecDeque<ChannelNotice>,
 }
 
 /// An open one.
@@ -29,6 +37,8 @@ struct Open {
     mixed: Option<String>,
     /// What is played to it, if anything is.
     played: Option<BroadcastPath>,
+    /// Where its events go.
+    control: Option<String>,
 }
 
 impl RtpChannels {
@@ -36,16 +46,60 @@ impl RtpChannels {
         Self {
             pool,
             channels: HashMap::new(),
+            closing: HashMap::new(),
+            told: VecDeque::new(),
         }
     }
 
-    /// Channels that their shard refused are not there.
-    fn forget_refused(&mut self) {
+    /// Takes what shards tell. Channels that their shard refused are not there.
+    fn catch_up(&mut self) {
         while let Some((leg, event)) = self.pool.poll(Opener::Channels) {
-            if let LegEvent::Refused { reason, .. } = event {
-                tracing::warn!(%reason, "a channel of RTP is not opened after all");
-                self.channels.retain(|_, open| open.leg != leg);
+            match event {
+                LegEvent::Refused { reason, .. } => {
+                    tracing::warn!(%reason, "a channel of RTP is not opened after all");
+                    let named = self.channels.iter().find(|(_, open)| open.leg == leg);
+                    let named = named.map(|(name, open)| (name.clone(), open.control.clone()));
+                    self.channels.retain(|_, open| open.leg != leg);
+                    let news = ChannelNews::Closed {
+                        reason: "refused",
+                        counts: ChannelCounts::default(),
+                    };
+                    match (self.closing.remove(&leg), named) {
+                        (Some((channel, control)), _) | (None, Some((channel, Some(control)))) => {
+                            self.tell(channel, control, news);
+                        }
+                        (None, _) => {}
+                    }
+                }
+                LegEvent::Digit { digit, duration_ms, .. } => {
+                    let named = self.channels.iter().find(|(_, open)| open.leg == leg);
+                    let named = named.and_then(|(name, open)| Some((name.clone(), open.control.clone()?)));
+                    if let Some((channel, control)) = named {
+                        self.tell(channel, control, ChannelNews::Digit { digit, duration_ms });
+                    }
+                }
+                LegEvent::Closed { statistics, .. } => {
+                    if let Some((channel, control)) = self.closing.remove(&leg) {
+                        let counts = counts(&statistics);
+                        let news = ChannelNews::Closed {
+                            reason: "requested",
+                            counts,
+                        };
+                        self.tell(channel, control, news);
+                    }
+                }
+                LegEvent::Silent { .. }
+                | LegEvent::OtherCodec { .. }
+                | LegEvent::Gone { .. }
+                | LegEvent::Counted { .. } => {}
             }
+        }
+    }
+
+    /// A control server is told; what nobody asks for is bounded, and the newest is lost.
+    fn tell(&mut self, channel: String, control: String, news: ChannelNews) {
+        if self.told.len() < LEG_EVENTS_MAX {
+            self.told.push_back(ChannelNotice { channel, control, news });
         }
     }
 
@@ -191,8 +245,8 @@ impl ChannelPool for RtpChannels {
         }
     }
 
-    fn open(&mut self, _control: Option<&str>) -> Result<Channel, ChannelError> {
-        self.forget_refused();
+    fn open(&mut self, control: Option<&str>) -> Result<Channel, ChannelError> {
+        self.catch_up();
         let id = self.pool.random()?;
         let broadcast = LegId {
             call: CallId(id),
@@ -212,6 +266,7 @@ impl ChannelPool for RtpChannels {
             offered: vec![0],
             mixed: None,
             played: None,
+            control: control.map(str::to_owned),
         };
         self.channels.insert(uuid.clone(), open);
         Ok(Channel {
@@ -222,22 +277,30 @@ impl ChannelPool for RtpChannels {
     }
 
     fn close(&mut self, channel: &str) -> Result<(), ChannelError> {
-        self.forget_refused();
+        self.catch_up();
         self.unmix(channel)?;
         if let Some(open) = self.channels.remove(channel) {
+            if let Some(control) = open.control {
+                self.closing.insert(open.leg, (channel.to_owned(), control));
+            }
             self.pool.close(open.leg);
         }
         Ok(())
     }
 
     fn command(&mut self, channel: &str, command: ChannelCommand) -> Result<(), ChannelError> {
-        self.forget_refused();
+        self.catch_up();
         match command {
             ChannelCommand::Target(target) => self.target(channel, &target),
             ChannelCommand::Mix(other) => self.mix(channel, &other),
             ChannelCommand::Unmix => self.unmix(channel),
             ChannelCommand::Play(soup) => self.play(channel, &soup),
         }
+    }
+
+    fn poll_event(&mut self) -> Option<ChannelNotice> {
+        self.catch_up();
+        self.told.pop_front()
     }
 }
 
@@ -253,6 +316,18 @@ impl fmt::Debug for RtpChannels {
             .debug_struct("RtpChannels")
             .field("load", &self.load())
             .finish()
+    }
+}
+
+fn counts(statistics: &LegStatistics) -> ChannelCounts {
+    let (received, sent) = (&statistics.received, &statistics.sent);
+    ChannelCounts {
+        received: received.packets + received.passed,
+        dropped: received.refused + statistics.unusable + statistics.foreign + statistics.unauthentic,
+        lost: received.lost,
+        mos: statistics.mos(),
+        sent: sent.packets,
+        unsent: sent.lost + sent.late,
     }
 }
 

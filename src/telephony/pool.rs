@@ -268,6 +268,7 @@ impl Pool {
             return;
         };
         let is_last = matches!(event, LegEvent::Refused { .. } | LegEvent::Closed { .. });
+        let is_digit = matches!(event, LegEvent::Digit { .. });
         if is_last {
             // A second time where it was closed, which changes nothing.
             self.release(leg);
@@ -276,10 +277,10 @@ impl Pool {
             }
         }
         let told = &mut self.told[opener as usize];
-        // Of channels nothing but their ends is asked for. With so many ends no leg is opened.
+        // With so many ends no leg is opened.
         let is_told = match opener {
             Opener::Gateways => event.is_end() || told.len() < LEG_EVENTS_MAX / 2,
-            Opener::Channels => is_last,
+            Opener::Channels => is_last || (is_digit && told.len() < LEG_EVENTS_MAX / 2),
         };
         if is_told {
             told.push_back((leg, event));

@@ -353,7 +353,7 @@ mod tests {
 
     use moqswitch_media::rtp::Packet;
     use moqswitch_relay::{Relay, RelayHandle, RelayOptions};
-    use moqswitch_signalling::{ChannelPool, RtpPeer};
+    use moqswitch_signalling::{ChannelCounts, ChannelNews, ChannelPool, RtpPeer};
     use tokio::net::UdpSocket;
     use tokio::time::timeout;
 
@@ -420,7 +420,7 @@ mod tests {
         let mut channels = RtpChannels::new(pool);
         assert_eq!((legs.available(), channels.load().available), (3, 3));
         let opened = open(&mut legs, "call/7/1", HOST);
-        let channel = channels.open(None).unwrap();
+        let channel = channels.open(Some("http://127.0.0.1:1")).unwrap();
         assert_ne!(channel.port, opened.address.port());
         assert_eq!((legs.available(), channels.load().available), (1, 1));
         let wanted = RtpWanted { peer: Some(V6) };
@@ -439,6 +439,19 @@ mod tests {
         assert_eq!(channels.load().active, 0);
         // Ports rest.
         assert_eq!(legs.available(), 0);
+        let notice = loop {
+            match channels.poll_event() {
+                Some(notice) => break notice,
+                None => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        };
+        assert_eq!((notice.channel, notice.control.as_str()), (channel.uuid, "http://127.0.0.1:1"));
+        let counts = ChannelCounts::default();
+        let closed = ChannelNews::Closed {
+            reason: "requested",
+            counts,
+        };
+        assert_eq!(notice.news, closed);
         stop(relay).await;
     }
 

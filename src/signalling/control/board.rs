@@ -1,14 +1,14 @@
 //! What is known of control programs: the directory that they pushed, the dialogs that they decide on, and the way to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
 use moqswitch_calls::{CallId, Number, Party, SessionId, Text};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::channels::ChannelPool;
+use super::channels::{ChannelNews, ChannelNotice, ChannelPool};
 use super::dialog::{Dialog, Failure, Invited, Refer, Remote, halves};
 use super::directory::{Directory, DomainName, Full};
 use super::servers::{Callback, Failed, Server, Servers};
@@ -26,6 +26,8 @@ pub(crate) struct Board {
     /// Why the dialog ended that was forgotten last.
     last_failure: Option<Failure>,
     servers: Servers,
+    /// Of channels, the last few that were told something: what comes next for one is behind it.
+    told: VecDeque<Rc<Server>>,
     /// Of domains.
     controls: BTreeMap<DomainName, Rc<Server>>,
 }
@@ -92,6 +94,7 @@ impl Board {
             begun: 0,
             last_failure: None,
             servers: Servers::new(wait, failed),
+            told: VecDeque::new(),
             controls: BTreeMap::new(),
         }
     }
@@ -99,6 +102,32 @@ impl Board {
     /// Dialogs that there are, and that there ever were.
     pub(crate) fn counts(&self) -> (usize, u64) {
         (self.dialogs.len(), self.begun)
+    }
+
+    /// Tells control servers what happened on their channels. What a server has no room for, or does not take, is lost: it ends no
+    /// call.
+    pub(crate) fn tell_of_channels(&mut self) {
+        for _ in 0..CHANNEL_EVENTS_MAX {
+            let Some(event) = self.channels.poll_event() else {
+                return;
+            };
+            let Some(server) = self.servers.of(&event.control) else {
+                continue;
+            };
+            let callback = Callback {
+                method: "PUT",
+                path: format!("/channel/{}", event.channel),
+                body: Some(body_of(&event).to_string()),
+                dialogs: Vec::new(),
+            };
+            let digits = event.channel.replace('-', "");
+            server.tell(u128::from_str_radix(&digits, 16).unwrap_or_default(), callback);
+            self.told.retain(|told| !Rc::ptr_eq(told, &server));
+            self.told.push_back(server);
+            if self.told.len() > CHANNEL_SERVERS_KEPT {
+                self.told.pop_front();
+            }
+        }
     }
 
     /// Callbacks that are not answered yet.
@@ -340,3 +369,30 @@ impl std::fmt::Debug for Board {
         shown.field("dialogs", &self.dialogs.len()).finish_non_exhaustive()
     }
 }
+
+/// As projectrtp says it.
+fn body_of(event: &ChannelNotice) -> Value {
+    match &event.news {
+        ChannelNews::Digit { digit, duration_ms } => {
+            json!({ "action": "telephone-event", "event": digit.to_string(), "duration": duration_ms })
+        }
+        ChannelNews::Closed { reason, counts } => json!({
+            "action": "close",
+            "reason": reason,
+            "stats": {
+                "in": {
+                    "count": counts.received,
+                    "dropped": counts.dropped,
+                    "skip": counts.lost,
+                    "mos": f64::from((counts.mos.unwrap_or_default() * 100.0).round()) / 100.0,
+                },
+                "out": { "count": counts.sent, "skip": counts.unsent },
+            },
+        }),
+    }
+}
+
+/// Servers of channels to which the way is kept.
+const CHANNEL_SERVERS_KEPT: usize = 16;
+/// Events of channels that are told in one go.
+const CHANNEL_EVENTS_MAX: usize = 256;

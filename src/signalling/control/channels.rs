@@ -24,6 +24,56 @@ pub trait ChannelPool: Send + std::fmt::Debug {
     /// # Errors
     /// [`ChannelError::Unknown`], also of the other channel; [`ChannelError::Unsupported`].
     fn command(&mut self, channel: &str, command: ChannelCommand) -> Result<(), ChannelError>;
+
+    /// What happened on one for which a `control` was named, in order.
+    fn poll_event(&mut self) -> Option<ChannelNotice>;
+}
+
+/// Something that the control server of a channel is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChannelNotice {
+    /// Of which channel.
+    pub channel: String,
+    /// The server, as it was named.
+    pub control: String,
+    /// What.
+    pub news: ChannelNews,
+}
+
+/// What happens on a channel.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ChannelNews {
+    /// Its peer has pressed a digit (RFC 4733), which is over.
+    Digit {
+        /// `0` to `9`, `*`, `#`, `A` to `D`.
+        digit: char,
+        /// How long.
+        duration_ms: u32,
+    },
+    /// It is closed, and nothing more is told of it.
+    Closed {
+        /// `requested`, or `refused`: its shard could not open it after all.
+        reason: &'static str,
+        /// What was counted.
+        counts: ChannelCounts,
+    },
+}
+
+/// Packets of a channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ChannelCounts {
+    /// That were taken.
+    pub received: u64,
+    /// That came twice, too late, or were of no use.
+    pub dropped: u64,
+    /// That are missing by their numbers.
+    pub lost: u64,
+    /// What is heard of the peer, 1 to 4.5. `None`: nothing was.
+    pub mos: Option<f32>,
+    /// That went to the peer.
+    pub sent: u64,
+    /// Of whom it hears: that did not come in time, and that came when their turn was over.
+    pub unsent: u64,
 }
 
 /// How busy a [`ChannelPool`] is.
@@ -92,5 +142,9 @@ impl ChannelPool for NoChannels {
 
     fn command(&mut self, _channel: &str, _command: ChannelCommand) -> Result<(), ChannelError> {
         Err(ChannelError::Unknown)
+    }
+
+    fn poll_event(&mut self) -> Option<ChannelNotice> {
+        None
     }
 }

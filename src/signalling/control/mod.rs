@@ -8,7 +8,10 @@ mod directory;
 mod servers;
 
 pub(crate) use board::{Begun, Board, Invitation, NoRoom, NotPushed, Untold};
-pub use channels::{Channel, ChannelCommand, ChannelError, ChannelLoad, ChannelPool, NoChannels};
+pub use channels::{
+    Channel, ChannelCommand, ChannelCounts, ChannelError, ChannelLoad, ChannelNews, ChannelNotice, ChannelPool,
+    NoChannels,
+};
 pub(crate) use dialog::{Failure, MAX_FORWARDS, Remote, cause_of, reason_of};
 pub(crate) use directory::{Change, DomainName, User};
 pub(crate) use servers::Failed;

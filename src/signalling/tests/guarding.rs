@@ -1,9 +1,12 @@
 //! Mediaswitch's HTTP in other hands: who may use it, what breaks it, and channels.
 
+use std::collections::VecDeque;
+
 use moqswitch_signalling::{
-    ApiKey, Channel, ChannelCommand, ChannelError, ChannelLoad, ChannelPool, MediaswitchSettings, Scope,
+    ApiKey, Channel, ChannelCommand, ChannelCounts, ChannelError, ChannelLoad, ChannelNews, ChannelNotice, ChannelPool,
+    MediaswitchSettings, Scope,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -183,6 +186,110 @@ impl ChannelPool for Two {
         self.done.push(command);
         Ok(())
     }
+
+    fn poll_event(&mut self) -> Option<ChannelNotice> {
+        None
+    }
+}
+
+/// One channel, on which a digit is pressed as soon as it is there.
+#[derive(Debug, Default)]
+struct Pressed {
+    control: Option<String>,
+    told: VecDeque<ChannelNotice>,
+}
+
+const PRESSED: &str = "0123abcd-0123-0123-0123-0123456789ab";
+
+impl Pressed {
+    fn tell(&mut self, news: ChannelNews) {
+        let control = self.control.clone().expect("it was opened with a control");
+        let channel = PRESSED.to_owned();
+        self.told.push_back(ChannelNotice { channel, control, news });
+    }
+}
+
+impl ChannelPool for Pressed {
+    fn load(&self) -> ChannelLoad {
+        ChannelLoad {
+            active: usize::from(self.control.is_some()),
+            available: usize::from(self.control.is_none()),
+        }
+    }
+
+    fn open(&mut self, control: Option<&str>) -> Result<Channel, ChannelError> {
+        self.control = control.map(str::to_owned);
+        self.tell(ChannelNews::Digit {
+            digit: '#',
+            duration_ms: 120,
+        });
+        Ok(Channel {
+            uuid: PRESSED.to_owned(),
+            ip: "127.0.0.1".to_owned(),
+            port: 10_000,
+        })
+    }
+
+    fn close(&mut self, _: &str) -> Result<(), ChannelError> {
+        let counts = ChannelCounts {
+            received: 500,
+            dropped: 2,
+            lost: 1,
+            mos: Some(4.25),
+            sent: 499,
+            unsent: 3,
+        };
+        self.tell(ChannelNews::Closed {
+            reason: "requested",
+            counts,
+        });
+        self.control = None;
+        Ok(())
+    }
+
+    fn command(&mut self, _: &str, _: ChannelCommand) -> Result<(), ChannelError> {
+        Err(ChannelError::Unsupported)
+    }
+
+    fn poll_event(&mut self) -> Option<ChannelNotice> {
+        self.told.pop_front()
+    }
+}
+
+#[tokio::test]
+async fn what_happens_on_a_channel_is_told_to_the_server_that_was_named_with_it() {
+    let mut control = Control::start().await;
+    let edge = Edge::start(MediaswitchSettings {
+        channels: Box::new(Pressed::default()),
+        ..MediaswitchSettings::default()
+    })
+    .await;
+    let body = json!({ "control": control.url() });
+    assert_eq!(edge.post("/", &body).await.status, 200);
+    let (request, body) = control.next().await;
+    assert_eq!(request, format!("PUT /channel/{PRESSED}"));
+    let body: Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!(
+        body,
+        json!({ "action": "telephone-event", "event": "#", "duration": 120 })
+    );
+    // A server that refuses what it is told loses it, and nothing else.
+    control.answer(500);
+    assert_eq!(edge.ask("DELETE", &format!("/channel/{PRESSED}"), "").await.status, 200);
+    let (request, body) = control.next().await;
+    assert_eq!(request, format!("PUT /channel/{PRESSED}"));
+    let body: Value = serde_json::from_str(&body).expect("JSON");
+    let stats = json!({
+        "in": { "count": 500, "dropped": 2, "skip": 1, "mos": 4.25 },
+        "out": { "count": 499, "skip": 3 },
+    });
+    assert_eq!(
+        body,
+        json!({ "action": "close", "reason": "requested", "stats": stats })
+    );
+    control.answer(200);
+    assert_eq!(edge.post("/", &json!({ "control": control.url() })).await.status, 200);
+    assert_eq!(control.next().await.0, format!("PUT /channel/{PRESSED}"));
 }
 
 #[tokio::test]
