@@ -30,10 +30,10 @@ struct Connection {
 }
 
 impl Transport for Connection {
-    fn open_group(&mut self, _header: &GroupHeader, bytes: Bytes, fin: bool) -> Option<(StreamId, Written)> {
+    fn open_group(&mut self, _header: &GroupHeader, bytes: &Bytes, fin: bool) -> Option<(StreamId, Written)> {
         self.streams += 1;
         let stream = StreamId(4 * self.streams + 3);
-        Some((stream, self.write(stream, bytes, fin)))
+        Some((stream, self.write(stream, bytes.clone(), fin)))
     }
 
     fn write(&mut self, _stream: StreamId, bytes: Bytes, fin: bool) -> Written {

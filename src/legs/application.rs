@@ -5,6 +5,7 @@ use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
 use moqswitch_proto::wire::BroadcastPath;
 use moqswitch_relay::net::{AddSocketError, SocketId};
@@ -58,6 +59,10 @@ impl Application {
     }
 
     fn obey_all(&mut self, host: &mut Host<'_>) {
+        // Cheaper than to take from an empty one.
+        if self.inbox.is_empty() {
+            return;
+        }
         for _ in 0..COMMANDS_MAX {
             let Some(command) = self.inbox.pop() else { break };
             self.obey(command, host);
@@ -238,6 +243,19 @@ impl Application {
         }
     }
 
+    /// A frame of audio: what comes of it at once is only that some of it may wait.
+    fn handle_heard_audio(&mut self, tag: Tag, (group, timestamp): (u64, u64), payload: Bytes, host: &mut Host<'_>) {
+        let Some(leg) = self.legs.get_mut(&tag.leg) else { return };
+        let Some(hearing) = leg.hearing.as_mut().filter(|hearing| hearing.has(tag)) else {
+            return;
+        };
+        hearing.came(tag.role);
+        leg.speak(group, timestamp, payload, host);
+        if leg.has_more_to_say() || std::mem::take(&mut leg.has_news) {
+            tick(leg, &mut self.due, host, &self.outbox);
+        }
+    }
+
     /// Something of what a leg hears.
     fn handle_heard(&mut self, tag: Tag, event: LocalEvent, host: &mut Host<'_>) {
         match event {
@@ -246,14 +264,12 @@ impl Application {
                 timestamp,
                 payload,
                 ..
-            } => self.with_heard(tag, host, |leg, host| {
+            } if tag.role != Role::HeardDtmf => self.handle_heard_audio(tag, (group.0, timestamp), payload, host),
+            LocalEvent::Frame { payload, .. } => self.with_heard(tag, host, |leg, host| {
                 if let Some(hearing) = &mut leg.hearing {
                     hearing.came(tag.role);
                 }
-                match tag.role {
-                    Role::HeardDtmf => leg.hear_digit(&payload, host.now()),
-                    _ => leg.speak(group.0, timestamp, payload, host),
-                }
+                leg.hear_digit(&payload, host.now());
             }),
             LocalEvent::Info { info, .. } => self.with_heard(tag, host, |leg, _| {
                 if tag.role == Role::HeardAudio {

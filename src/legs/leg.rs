@@ -382,6 +382,11 @@ impl Leg {
         egress.take(speech, now, |packet| out.send(&packet));
     }
 
+    /// Something of what it was told to say waits for its time, or for a connection that is asked.
+    pub(crate) fn has_more_to_say(&self) -> bool {
+        self.egress.deadline().is_some() || self.carried.is_some()
+    }
+
     /// A digit of who is heard: its beginning or its end.
     pub(crate) fn hear_digit(&mut self, payload: &[u8], now: Instant) {
         // What a publisher may send may have megabytes.

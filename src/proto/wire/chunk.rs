@@ -207,13 +207,15 @@ impl GroupWriter {
         self.timestamp = timestamp;
         let is_joined = payload.len() <= JOINED_BYTES_MAX;
         let joined_bytes = if is_joined { payload.len() } else { 0 };
-        let mut head = BytesMut::with_capacity(FRAME_HEADER_BYTES_MAX + joined_bytes);
+        let header_bytes = header.encoded_len(FrameForm::Timed);
+        // No more than it needs: what is larger is shared by way of one more allocation.
+        let mut head = BytesMut::with_capacity(header_bytes + joined_bytes);
         header
             .encode(FrameForm::Timed, &mut head)
             .expect("delta and size are within the varint range");
         let mark = FrameMark {
             offset: 0,
-            header_bytes: u16::try_from(head.len()).expect("at most two varints"),
+            header_bytes: u16::try_from(header_bytes).expect("at most two varints"),
             timestamp,
             size: header.size,
             is_end: false,

@@ -1,8 +1,8 @@
 //! The buffers that stream data lives in on its way through quiche.
 //!
-//! Sending: quiche keeps `Bytes` clones instead of copies ([`ZeroCopy`]). Receiving: the
-//! one copy out of quiche's reassembly goes into a shared arena ([`ReadArena`]), so that
-//! small frames cost no allocation each.
+//! Sending: quiche keeps `Bytes` clones instead of copies ([`ZeroCopy`]). Receiving: what is read out of quiche's
+//! reassembly goes into a block ([`ReadArena`]). Much of it is shared from there; a little gets memory of its own, so that it
+//! does not hold the block.
 
 use std::rc::Rc;
 
@@ -66,10 +66,10 @@ impl BufSplit for Unacknowledged {
     }
 }
 
-/// Space that received stream bytes are copied into once and then shared from.
+/// Space that streams are read into.
 ///
-/// A slice pins the whole block it was cut from, hence the modest block size: the memory
-/// that a cached 200 B frame can hold on to is at most one block.
+/// A slice pins the whole block it was cut from. So a read of less than [`OWNED_BYTES_MAX`] is copied out of it, into as much
+/// memory as it needs, and the block is read into once more.
 #[derive(Debug, Default)]
 pub struct ReadArena {
     block: BytesMut,
@@ -103,17 +103,24 @@ impl ReadArena {
             self.block = BytesMut::with_capacity(BLOCK_BYTES.max(bytes.len()));
         }
         self.block.extend_from_slice(bytes);
-        self.take()
+        self.block.split().freeze()
     }
 
-    /// Cuts off what the last read put into the space.
+    /// What the last read put into the space.
     fn take(&mut self) -> Bytes {
+        if self.block.len() < OWNED_BYTES_MAX {
+            let bytes = Bytes::copy_from_slice(&self.block);
+            self.block.clear();
+            return bytes;
+        }
         self.block.split().freeze()
     }
 }
 
 const BLOCK_BYTES: usize = 16 * 1024;
 const READ_BYTES_MIN: usize = 2 * 1024;
+/// Reads of fewer bytes have memory of their own.
+const OWNED_BYTES_MAX: usize = 2 * 1024;
 
 const _: () = assert!(READ_BYTES_MIN <= BLOCK_BYTES);
 
@@ -123,24 +130,35 @@ mod tests {
 
     #[test]
     fn reads_share_a_block_until_it_is_full() {
+        let slices = reads(OWNED_BYTES_MAX);
+        let adjacent = slices
+            .windows(2)
+            .filter(|pair| pair[0].as_ptr_range().end == pair[1].as_ptr())
+            .count();
+        assert!(adjacent > 150, "only {adjacent} of 199 slices lie behind each other");
+    }
+
+    #[test]
+    fn small_reads_hold_no_block() {
+        let slices = reads(OWNED_BYTES_MAX - 1);
+        assert!(slices.iter().all(Bytes::is_unique));
+    }
+
+    fn reads(length: usize) -> Vec<Bytes> {
         let mut arena = ReadArena::default();
         let mut slices = Vec::new();
         for value in 0..200u8 {
             {
                 let mut space = arena.space();
                 assert!(space.remaining_mut() >= READ_BYTES_MIN);
-                space.put_bytes(value, 300);
+                space.put_bytes(value, length);
             }
             slices.push(arena.take());
         }
         for (value, slice) in (0..200u8).zip(&slices) {
-            assert!(slice.len() == 300 && slice.iter().all(|byte| *byte == value));
+            assert!(slice.len() == length && slice.iter().all(|byte| *byte == value));
         }
-        let adjacent = slices
-            .windows(2)
-            .filter(|pair| pair[0].as_ptr_range().end == pair[1].as_ptr())
-            .count();
-        assert!(adjacent > 190, "only {adjacent} of 199 slices lie behind each other");
+        slices
     }
 
     #[test]

@@ -13,7 +13,7 @@ use moqswitch_proto::wire::{DatagramHeader, DatagramSent, GroupSequence, GroupWr
 
 use super::counting::CountedGroup;
 use super::egress::QueuedDatagram;
-use super::group::{GroupToken, Groups, Progress};
+use super::group::{GroupToken, Groups, Progress, unpinned};
 use super::ids::{PeerKey, TrackKey};
 use super::remote::RemoteMessage;
 use super::subscription::Target;
@@ -188,7 +188,7 @@ impl Groups {
     ) -> GroupToken {
         let token = self.insert(None, sequence, now);
         for chunk in GroupWriter::default().push(timestamp, payload) {
-            self.append(token, chunk);
+            self.append(token, unpinned(chunk));
         }
         if let Some(group) = self.get_mut(token) {
             group.conclude(Progress::Ended);

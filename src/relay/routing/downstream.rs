@@ -303,17 +303,18 @@ impl Tracks {
     /// Tells a subscriber that its subscription stands (03 and 04: SUBSCRIBE_OK).
     pub(super) fn accept(&mut self, key: TrackKey, slot: usize) {
         let Some(track) = self.track_mut(key) else { return };
-        let (info, said) = (track.properties.info(), track.properties.said());
         let Some(subscription) = track.subscription_mut(slot) else {
             return;
         };
         if !subscription.accept() {
             return;
         }
-        match subscription.target() {
+        let (target, priority) = (subscription.target(), subscription.priority());
+        let (info, said) = (track.properties.info(), track.properties.said());
+        match target {
             Target::Peer { key, version, .. } if !version.has_track_stream() => {
                 let ok = SubscribeOk {
-                    priority: info.map_or(subscription.priority(), |info| info.priority),
+                    priority: info.map_or(priority, |info| info.priority),
                     ordered: false,
                     max_latency_ms: info.map_or(0, |info| info.max_latency_ms),
                     start: None,

@@ -168,14 +168,10 @@ impl Groups {
         Some(group)
     }
 
-    /// Appends a chunk and counts its bytes. A small one is copied: what is kept of it would hold the whole block that it
-    /// was read into.
-    pub(super) fn append(&mut self, token: GroupToken, mut chunk: Chunk) {
+    /// Appends a chunk that is [`unpinned`], and counts its bytes.
+    pub(super) fn append(&mut self, token: GroupToken, chunk: Chunk) {
         let bytes = cost_of(&chunk);
         let Some(group) = self.get_mut(token) else { return };
-        if chunk.bytes.len() < COPIED_BYTES_MAX {
-            chunk.bytes = Bytes::copy_from_slice(&chunk.bytes);
-        }
         group.bytes += bytes;
         if group.first_timestamp.is_none() {
             group.first_timestamp = chunk.marks.first().map(|mark| mark.timestamp);
@@ -199,6 +195,14 @@ fn index(token: GroupToken) -> usize {
 }
 
 const GENERATION: u64 = u32::MAX as u64;
+
+/// A chunk that may be kept. A small one that shares its memory is copied: it would hold the whole block that it was read into.
+pub(super) fn unpinned(mut chunk: Chunk) -> Chunk {
+    if chunk.bytes.len() < COPIED_BYTES_MAX && !chunk.bytes.is_unique() {
+        chunk.bytes = Bytes::copy_from_slice(&chunk.bytes);
+    }
+    chunk
+}
 
 /// Chunks below are copied.
 const COPIED_BYTES_MAX: usize = 1024;
@@ -237,9 +241,9 @@ mod tests {
             marks: SmallVec::new(),
             form: FrameForm::Plain,
         };
-        groups.append(token, chunk(0..COPIED_BYTES_MAX - 1));
+        groups.append(token, unpinned(chunk(0..COPIED_BYTES_MAX - 1)));
         assert!(block.is_unique());
-        groups.append(token, chunk(0..COPIED_BYTES_MAX));
+        groups.append(token, unpinned(chunk(0..COPIED_BYTES_MAX)));
         assert!(!block.is_unique());
         assert!(groups.bytes() >= COPIED_BYTES_MAX + PINNED_BYTES_MIN - 1);
         groups.remove(token);

@@ -1,5 +1,6 @@
 //! Media out: one peer's connection is given what it takes now, the most important first.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -215,18 +216,21 @@ fn write_group(
     loop {
         fill(out, group, form);
         let is_last = out.chunk + 1 >= group.chunks().len();
-        let (bytes, is_end) = match next_piece(out, group) {
-            Some(bytes) => (bytes, has_ended && is_last && out.pieces.len() <= 1),
+        let empty = Bytes::new();
+        let (piece, is_end) = match next_piece(out, group) {
+            Some(piece) => (piece, has_ended && is_last && out.pieces.len() <= 1),
             // Everything there is was sent; an end that came later goes by itself.
-            None if has_ended => (Bytes::new(), true),
+            None if has_ended => (&empty, true),
             None if out.stream.or(*opened).is_some() => return Outcome::Idle,
-            None => (Bytes::new(), false),
+            None => (&empty, false),
         };
-        let length = bytes.len();
+        let offset = out.offset.min(piece.len());
+        let length = piece.len() - offset;
         let written = match out.stream.or(*opened) {
-            Some(stream) => transport.write(stream, bytes, is_end),
+            Some(stream) => transport.write(stream, piece.slice(offset..), is_end),
             None => {
-                let begun = header(out).and_then(|header| transport.open_group(&header, bytes, is_end));
+                let begun =
+                    header(out).and_then(|header| transport.open_group(&header, &begins(piece, offset), is_end));
                 let Some((stream, written)) = begun else {
                     return Outcome::Unopened;
                 };
@@ -286,12 +290,20 @@ fn fill(out: &mut Out, group: &Group, form: FrameForm) {
     }
 }
 
-fn next_piece(out: &Out, group: &Group) -> Option<Bytes> {
+/// Of which what is behind `out.offset` was not sent.
+fn next_piece<'a>(out: &'a Out, group: &'a Group) -> Option<&'a Bytes> {
     if out.transcoder.is_some() {
-        return out.pieces.front().map(|piece| piece.slice(out.offset..));
+        return out.pieces.front();
     }
-    let chunk = group.chunks().get(out.chunk)?;
-    Some(chunk.bytes.slice(out.offset..))
+    Some(&group.chunks().get(out.chunk)?.bytes)
+}
+
+/// A group's stream begins with the whole of a piece, but where one could not be opened in the middle of it.
+fn begins(piece: &Bytes, offset: usize) -> Cow<'_, Bytes> {
+    match offset {
+        0 => Cow::Borrowed(piece),
+        offset => Cow::Owned(piece.slice(offset..)),
+    }
 }
 
 /// A piece was taken whole.

@@ -335,7 +335,7 @@ impl Tracks {
             } => self.with_current(track, |tracks, key| tracks.begin_incoming(key, sequence, chunks, now)),
             RemoteMessage::Chunk { track, sequence, chunk } => {
                 if let Some(token) = self.incoming(track, sequence) {
-                    self.append(token, chunk);
+                    self.append_unpinned(token, chunk);
                 }
             }
             RemoteMessage::GroupEnd { track, sequence } => {
@@ -384,7 +384,7 @@ impl Tracks {
             track.add_incoming(sequence, token);
         }
         for chunk in chunks {
-            self.append(token, chunk);
+            self.append_unpinned(token, chunk);
         }
     }
 

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use moqswitch_proto::wire::{Chunk, ErrorCode, GroupSequence, SubscribeId, Version, stream_error};
 
 use super::egress::{Out, OutState, Rank, Serves};
-use super::group::{GroupToken, Progress, Reader, cost_of};
+use super::group::{GroupToken, Progress, Reader, cost_of, unpinned};
 use super::ids::{PeerKey, RemoteTrack, ShardId, TrackKey};
 use super::remote::RemoteMessage;
 use super::subscription::Target;
@@ -173,7 +173,13 @@ impl Tracks {
         Some(index)
     }
 
+    /// A chunk of a group that came here.
     pub(super) fn append(&mut self, token: GroupToken, chunk: Chunk) {
+        self.append_unpinned(token, unpinned(chunk));
+    }
+
+    /// One that may be kept as it is: another shard keeps it, too.
+    pub(super) fn append_unpinned(&mut self, token: GroupToken, chunk: Chunk) {
         let Some(group) = self.groups.get(token) else { return };
         if group.progress() != Progress::Open {
             return;

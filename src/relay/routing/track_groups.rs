@@ -51,7 +51,8 @@ impl TrackGroups {
 
     /// Notes a group that came as a datagram; false when there was one of its sequence.
     pub(super) fn insert_datagram(&mut self, sequence: GroupSequence, now: Instant) -> bool {
-        if self.find(sequence).is_ok() || self.has_datagram(sequence) {
+        // What is newer than all cannot have been here.
+        if self.latest >= Some(sequence) && (self.find(sequence).is_ok() || self.has_datagram(sequence)) {
             return false;
         }
         if self.datagrams.len() >= DATAGRAMS_REMEMBERED_MAX {
@@ -108,7 +109,11 @@ impl TrackGroups {
 
     /// Whether a group is cached and at most `count` are from it on.
     pub(super) fn is_among_newest(&self, sequence: GroupSequence, count: usize) -> bool {
-        self.find(sequence).is_ok_and(|at| self.cached.len() - at <= count)
+        self.cached
+            .iter()
+            .rev()
+            .take(count)
+            .any(|(cached, _)| *cached == sequence)
     }
 
     /// Whether no group is missing between the oldest cached one and `last`.

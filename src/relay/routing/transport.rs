@@ -10,7 +10,7 @@ pub trait Transport {
     /// Opens a stream for a group and writes its header and the first bytes behind it, `fin` if they
     /// are the last. `None`: the peer allows no further stream at present, or nothing can be sent now
     /// at all, and nothing was taken.
-    fn open_group(&mut self, header: &GroupHeader, bytes: Bytes, fin: bool) -> Option<(StreamId, Written)>;
+    fn open_group(&mut self, header: &GroupHeader, bytes: &Bytes, fin: bool) -> Option<(StreamId, Written)>;
     /// What was not taken whole waits until [`Tracks::handle_writable`] names the stream.
     ///
     /// [`Tracks::handle_writable`]: super::Tracks::handle_writable

@@ -210,7 +210,7 @@ impl Carry for Carrier<'_> {
             Self::Quic(connection) => connection.read(stream, arena),
             Self::WebSocket(connection) => match connection.qmux.read(stream) {
                 Read::Data { bytes, fin } => Read::Data {
-                    bytes: unpinned(bytes, arena),
+                    bytes: unpinned(bytes),
                     fin,
                 },
                 other => other,
@@ -223,7 +223,9 @@ impl Carry for Carrier<'_> {
             Self::Quic(connection) => connection.poll_datagram(),
             Self::WebSocket(connection) => {
                 let datagram = connection.qmux.poll_datagram()?;
-                Some(unpinned(datagram, arena))
+                // Kept for as long as it waits to leave: all that wait share a block.
+                let is_small = datagram.len() < COPIED_BYTES_MAX;
+                Some(if is_small { arena.copy(&datagram) } else { datagram })
             }
         }
     }
@@ -287,9 +289,9 @@ impl Carry for Carrier<'_> {
 
 /// What came by WebSocket is a slice of the block that the socket was read into, and the cache counts
 /// the slice. A small one is copied out, whatever else its block holds.
-fn unpinned(bytes: Bytes, arena: &mut ReadArena) -> Bytes {
+fn unpinned(bytes: Bytes) -> Bytes {
     if bytes.len() < COPIED_BYTES_MAX {
-        arena.copy(&bytes)
+        Bytes::copy_from_slice(&bytes)
     } else {
         bytes
     }
@@ -305,11 +307,10 @@ mod tests {
 
     #[test]
     fn small_payload_pins_no_block_and_a_large_one_is_not_copied() {
-        let mut arena = ReadArena::default();
         let block = Bytes::from(vec![7; WEBSOCKET_READ_BYTES]);
-        let small = unpinned(block.slice(..COPIED_BYTES_MAX - 1), &mut arena);
+        let small = unpinned(block.slice(..COPIED_BYTES_MAX - 1));
         assert!(block.is_unique() && small[..] == block[..COPIED_BYTES_MAX - 1]);
-        let large = unpinned(block.slice(..COPIED_BYTES_MAX), &mut arena);
+        let large = unpinned(block.slice(..COPIED_BYTES_MAX));
         assert_eq!(large.as_ptr(), block.as_ptr());
     }
 }

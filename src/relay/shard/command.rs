@@ -424,10 +424,10 @@ impl Collector {
 }
 
 impl routing::Transport for Collector {
-    fn open_group(&mut self, header: &GroupHeader, bytes: Bytes, fin: bool) -> Option<(StreamId, Written)> {
+    fn open_group(&mut self, header: &GroupHeader, bytes: &Bytes, fin: bool) -> Option<(StreamId, Written)> {
         // The first group to come is the latest; no other is wanted.
         if *self.group.get_or_insert(header.sequence) == header.sequence {
-            Some((GROUP, self.write(GROUP, bytes, fin)))
+            Some((GROUP, self.write(GROUP, bytes.clone(), fin)))
         } else {
             None
         }

@@ -124,9 +124,11 @@ pub(super) struct Requested {
     pub(super) is_subscription: bool,
 }
 
-/// Group headers that the connection took in part. Few: the first makes the connection count as blocked.
+/// Group headers on their way. Those that the connection took in part are few: the first makes the connection count as blocked.
 #[derive(Default)]
 pub(super) struct GroupHeads {
+    /// Of the newest.
+    scratch: BytesMut,
     rests: SmallVec<[(StreamId, Bytes); 2]>,
     /// A stream that was opened for a group when nothing could be written; the next group
     /// takes it.
@@ -196,7 +198,7 @@ impl<'a> PeerOutlet<'a> {
 }
 
 impl routing::Transport for PeerOutlet<'_> {
-    fn open_group(&mut self, header: &GroupHeader, bytes: Bytes, fin: bool) -> Option<(StreamId, Written)> {
+    fn open_group(&mut self, header: &GroupHeader, bytes: &Bytes, fin: bool) -> Option<(StreamId, Written)> {
         let heads = &mut self.peer.heads;
         let stream = match heads.unused.take() {
             Some(stream) => stream,
@@ -205,14 +207,16 @@ impl routing::Transport for PeerOutlet<'_> {
         };
         let is_joined = bytes.len() <= JOINED_BYTES_MAX;
         let joined_bytes = if is_joined { bytes.len() } else { 0 };
-        let mut head = BytesMut::with_capacity(GROUP_HEAD_BYTES + joined_bytes);
-        self.peer.session.group_header(header, &mut head);
-        let head_bytes = head.len();
-        head.extend_from_slice(&bytes[..joined_bytes]);
-        let mut head = head.freeze();
-        let written = match self.connection.write(stream, head.clone(), fin && is_joined) {
+        heads.scratch.clear();
+        self.peer.session.group_header(header, &mut heads.scratch);
+        let head_bytes = heads.scratch.len();
+        // No more than it needs: what is larger is shared by way of one more allocation.
+        let mut joined = Vec::with_capacity(head_bytes + joined_bytes);
+        joined.extend_from_slice(&heads.scratch);
+        joined.extend_from_slice(&bytes[..joined_bytes]);
+        let written = match self.connection.write(stream, joined.into(), fin && is_joined) {
             Written::All if is_joined => Written::All,
-            Written::All => self.write(stream, bytes, fin),
+            Written::All => self.write(stream, bytes.clone(), fin),
             Written::Partial(0) | Written::Blocked | Written::NoStreamCredit => {
                 self.is_blocked = true;
                 heads.unused = Some(stream);
@@ -221,8 +225,8 @@ impl routing::Transport for PeerOutlet<'_> {
             Written::Partial(taken) if taken < head_bytes => {
                 // The next would fare no better, and heads that wait are few.
                 self.is_blocked = true;
-                head.truncate(head_bytes);
-                heads.rests.push((stream, head.split_off(taken)));
+                let rest = Bytes::copy_from_slice(&heads.scratch[taken..]);
+                heads.rests.push((stream, rest));
                 Written::Partial(0)
             }
             Written::Partial(taken) => Written::Partial(taken - head_bytes),
@@ -302,9 +306,6 @@ pub(super) const BACKLOG: BacklogLimits = BacklogLimits {
 
 /// Control bytes beyond which announcements wait with the announcer instead.
 const ANNOUNCE_BACKLOG_MAX: usize = 64 * 1024;
-
-/// Stream type, length and three varints.
-const GROUP_HEAD_BYTES: usize = 32;
 
 /// First bytes of a group up to so many are copied behind its header: one buffer less for quiche to
 /// keep until it is acknowledged costs less than the copy.

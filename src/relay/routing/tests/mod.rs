@@ -76,13 +76,13 @@ impl Wire {
 }
 
 impl Transport for Wire {
-    fn open_group(&mut self, header: &GroupHeader, bytes: Bytes, fin: bool) -> Option<(StreamId, Written)> {
+    fn open_group(&mut self, header: &GroupHeader, bytes: &Bytes, fin: bool) -> Option<(StreamId, Written)> {
         self.credit = self.credit.checked_sub(1)?;
         self.next += 4;
         let stream = StreamId(self.next + 3);
         self.order.push(header.sequence);
         self.streams.entry(stream).or_default().header = Some(*header);
-        Some((stream, self.write(stream, bytes, fin)))
+        Some((stream, self.write(stream, bytes.clone(), fin)))
     }
 
     fn write(&mut self, stream: StreamId, bytes: Bytes, fin: bool) -> Written {

@@ -134,7 +134,7 @@ impl LocalOutlet<'_> {
 }
 
 impl Transport for LocalOutlet<'_> {
-    fn open_group(&mut self, header: &GroupHeader, bytes: Bytes, fin: bool) -> Option<(StreamId, Written)> {
+    fn open_group(&mut self, header: &GroupHeader, bytes: &Bytes, fin: bool) -> Option<(StreamId, Written)> {
         if self.is_full() {
             return None;
         }
@@ -143,7 +143,7 @@ impl Transport for LocalOutlet<'_> {
             return Some((stream, Written::Stopped(stream_error::CANCEL)));
         };
         let mut group = OpenGroup::new(subscription.tag, header.sequence);
-        let written = self.push(&mut group, bytes, fin);
+        let written = self.push(&mut group, bytes.clone(), fin);
         if written == Written::All && !fin {
             self.peer.open.insert(stream, (header.subscribe, group));
         }
