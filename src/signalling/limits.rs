@@ -235,6 +235,9 @@ pub const DIALOG_CHILDREN_MAX: usize = 64;
 /// Control servers that there are at once, in the directory and by dialogs. One more is refused, 503.
 pub const CONTROL_SERVERS_MAX: usize = 256;
 
+/// Ends of channels that wait for room at their control servers. With more they are not told.
+pub const CHANNEL_ENDS_WAITING_MAX: usize = 16_384;
+
 /// Callbacks that are under way to one control server at once. Those of one dialog go one after the other.
 pub const CALLBACKS_AT_ONCE_MAX: usize = 8;
 

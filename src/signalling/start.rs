@@ -471,21 +471,13 @@ fn board(own: MediaswitchSettings, failed: mpsc::Sender<control::Failed>) -> Boa
 /// Control servers are told of their channels.
 async fn tell_of_channels(shared: Weak<Shared>) {
     loop {
-        let wait = {
+        {
             let Some(shared) = shared.upgrade() else { return };
             let exchange = &mut shared.exchange.borrow_mut();
-            match exchange.board_mut() {
-                None => return,
-                Some(board) => {
-                    board.tell_of_channels();
-                    match board.channels.load().active {
-                        0 => CHANNELS_IDLE_PERIOD,
-                        _ => CHANNELS_PERIOD,
-                    }
-                }
-            }
-        };
-        time::sleep(wait).await;
+            let Some(board) = exchange.board_mut() else { return };
+            board.tell_of_channels();
+        }
+        time::sleep(CHANNELS_PERIOD).await;
     }
 }
 
@@ -544,10 +536,8 @@ fn post_to(shared: &Rc<Shared>, webhooks: Vec<Webhook>) {
     }
 }
 
-/// How soon control servers are told of their channels, while there are any.
-const CHANNELS_PERIOD: Duration = Duration::from_millis(20);
-/// Until the first of them is seen.
-const CHANNELS_IDLE_PERIOD: Duration = Duration::from_millis(500);
+/// How soon control servers are told of their channels.
+const CHANNELS_PERIOD: Duration = Duration::from_millis(50);
 
 /// Without anything to wait for, timers are looked at so often.
 const IDLE: Duration = Duration::from_secs(60);

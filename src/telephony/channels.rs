@@ -20,6 +20,8 @@ use super::pool::{Opener, Pooled, RtpPool, Unpooled};
 pub(super) struct RtpChannels {
     pool: RtpPool,
     channels: HashMap<String, Open>,
+    /// Which channel a leg is.
+    names: HashMap<Pooled, String>,
     /// Those whose end their shard has not told yet, with their control servers.
     closing: HashMap<Pooled, (String, String)>,
     /// What was not asked for yet.
@@ -46,6 +48,7 @@ impl RtpChannels {
         Self {
             pool,
             channels: HashMap::new(),
+            names: HashMap::new(),
             closing: HashMap::new(),
             told: VecDeque::new(),
         }
@@ -57,36 +60,27 @@ impl RtpChannels {
             match event {
                 LegEvent::Refused { reason, .. } => {
                     tracing::warn!(%reason, "a channel of RTP is not opened after all");
-                    let named = self.channels.iter().find(|(_, open)| open.leg == leg);
-                    let named = named.map(|(name, open)| (name.clone(), open.control.clone()));
-                    self.channels.retain(|_, open| open.leg != leg);
+                    let told = self.told_of(leg);
+                    if let Some(name) = self.names.remove(&leg) {
+                        self.channels.remove(&name);
+                    }
+                    self.closing.remove(&leg);
                     let news = ChannelNews::Closed {
                         reason: "refused",
                         counts: ChannelCounts::default(),
                     };
-                    match (self.closing.remove(&leg), named) {
-                        (Some((channel, control)), _) | (None, Some((channel, Some(control)))) => {
-                            self.tell(channel, control, news);
-                        }
-                        (None, _) => {}
-                    }
+                    self.tell(told, news);
                 }
                 LegEvent::Digit { digit, duration_ms, .. } => {
-                    let named = self.channels.iter().find(|(_, open)| open.leg == leg);
-                    let named = named.and_then(|(name, open)| Some((name.clone(), open.control.clone()?)));
-                    if let Some((channel, control)) = named {
-                        self.tell(channel, control, ChannelNews::Digit { digit, duration_ms });
+                    if self.told.len() < LEG_EVENTS_MAX / 2 {
+                        self.tell(self.told_of(leg), ChannelNews::Digit { digit, duration_ms });
                     }
                 }
                 LegEvent::Closed { statistics, .. } => {
-                    if let Some((channel, control)) = self.closing.remove(&leg) {
-                        let counts = counts(&statistics);
-                        let news = ChannelNews::Closed {
-                            reason: "requested",
-                            counts,
-                        };
-                        self.tell(channel, control, news);
-                    }
+                    let told = self.closing.remove(&leg);
+                    let counts = counts(&statistics);
+                    let reason = "requested";
+                    self.tell(told, ChannelNews::Closed { reason, counts });
                 }
                 LegEvent::Silent { .. }
                 | LegEvent::OtherCodec { .. }
@@ -96,9 +90,20 @@ impl RtpChannels {
         }
     }
 
-    /// A control server is told; what nobody asks for is bounded, and the newest is lost.
-    fn tell(&mut self, channel: String, control: String, news: ChannelNews) {
-        if self.told.len() < LEG_EVENTS_MAX {
+    /// A channel and the control server that is told of it, if one is.
+    fn told_of(&self, leg: Pooled) -> Option<(String, String)> {
+        let Some(name) = self.names.get(&leg) else {
+            return self.closing.get(&leg).cloned();
+        };
+        let open = self.channels.get(name)?;
+        Some((name.clone(), open.control.clone()?))
+    }
+
+    /// What nobody asks for is bounded, and the newest is lost; of digits before it is of ends.
+    fn tell(&mut self, of: Option<(String, String)>, news: ChannelNews) {
+        if let Some((channel, control)) = of
+            && self.told.len() < LEG_EVENTS_MAX
+        {
             self.told.push_back(ChannelNotice { channel, control, news });
         }
     }
@@ -268,6 +273,7 @@ impl ChannelPool for RtpChannels {
             played: None,
             control: control.map(str::to_owned),
         };
+        self.names.insert(leg, uuid.clone());
         self.channels.insert(uuid.clone(), open);
         Ok(Channel {
             uuid,
@@ -280,6 +286,7 @@ impl ChannelPool for RtpChannels {
         self.catch_up();
         self.unmix(channel)?;
         if let Some(open) = self.channels.remove(channel) {
+            self.names.remove(&open.leg);
             if let Some(control) = open.control {
                 self.closing.insert(open.leg, (channel.to_owned(), control));
             }

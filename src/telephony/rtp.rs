@@ -445,7 +445,10 @@ mod tests {
                 None => tokio::time::sleep(Duration::from_millis(5)).await,
             }
         };
-        assert_eq!((notice.channel, notice.control.as_str()), (channel.uuid, "http://127.0.0.1:1"));
+        assert_eq!(
+            (notice.channel, notice.control.as_str()),
+            (channel.uuid, "http://127.0.0.1:1")
+        );
         let counts = ChannelCounts::default();
         let closed = ChannelNews::Closed {
             reason: "requested",

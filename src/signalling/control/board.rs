@@ -12,7 +12,7 @@ use super::channels::{ChannelNews, ChannelNotice, ChannelPool};
 use super::dialog::{Dialog, Failure, Invited, Refer, Remote, halves};
 use super::directory::{Directory, DomainName, Full};
 use super::servers::{Callback, Failed, Server, Servers};
-use crate::limits::DIALOGS_MAX;
+use crate::limits::{CHANNEL_ENDS_WAITING_MAX, CONTROL_SERVERS_MAX, DIALOGS_MAX};
 use crate::media::Media;
 
 /// See the module's documentation.
@@ -26,8 +26,12 @@ pub(crate) struct Board {
     /// Why the dialog ended that was forgotten last.
     last_failure: Option<Failure>,
     servers: Servers,
-    /// Of channels, the last few that were told something: what comes next for one is behind it.
-    told: VecDeque<Rc<Server>>,
+    /// The ways to control servers of channels. They are others than those of dialogs, which end when there is no room.
+    channel_servers: Servers,
+    /// Those that are told something, or were.
+    told: BTreeMap<String, Rc<Server>>,
+    /// Ends of channels for which a server had no room.
+    late: VecDeque<ChannelNotice>,
     /// Of domains.
     controls: BTreeMap<DomainName, Rc<Server>>,
 }
@@ -93,8 +97,10 @@ impl Board {
             dialogs: BTreeMap::new(),
             begun: 0,
             last_failure: None,
-            servers: Servers::new(wait, failed),
-            told: VecDeque::new(),
+            servers: Servers::new(wait, failed.clone(), "its calls end"),
+            channel_servers: Servers::new(wait, failed, "events of its channels are lost"),
+            told: BTreeMap::new(),
+            late: VecDeque::new(),
             controls: BTreeMap::new(),
         }
     }
@@ -104,30 +110,54 @@ impl Board {
         (self.dialogs.len(), self.begun)
     }
 
-    /// Tells control servers what happened on their channels. What a server has no room for, or does not take, is lost: it ends no
-    /// call.
+    /// Tells control servers what happened on their channels. What a server does not take is lost: it ends no call. A digit for which it
+    /// has no room is lost, too; an end waits.
     pub(crate) fn tell_of_channels(&mut self) {
+        for late in std::mem::take(&mut self.late) {
+            self.tell_of_channel(late);
+        }
         for _ in 0..CHANNEL_EVENTS_MAX {
             let Some(event) = self.channels.poll_event() else {
                 return;
             };
-            let Some(server) = self.servers.of(&event.control) else {
-                continue;
-            };
-            let callback = Callback {
-                method: "PUT",
-                path: format!("/channel/{}", event.channel),
-                body: Some(body_of(&event).to_string()),
-                dialogs: Vec::new(),
-            };
-            let digits = event.channel.replace('-', "");
-            server.tell(u128::from_str_radix(&digits, 16).unwrap_or_default(), callback);
-            self.told.retain(|told| !Rc::ptr_eq(told, &server));
-            self.told.push_back(server);
-            if self.told.len() > CHANNEL_SERVERS_KEPT {
-                self.told.pop_front();
-            }
+            self.tell_of_channel(event);
         }
+    }
+
+    fn tell_of_channel(&mut self, event: ChannelNotice) {
+        let Some(server) = self.server_of_channels(&event.control) else {
+            return;
+        };
+        let callback = Callback {
+            method: "PUT",
+            path: format!("/channel/{}", event.channel),
+            body: Some(body_of(&event).to_string()),
+            dialogs: Vec::new(),
+        };
+        let digits = event.channel.replace('-', "");
+        let is_told = server.tell(u128::from_str_radix(&digits, 16).unwrap_or_default(), callback);
+        let is_end = matches!(event.news, ChannelNews::Closed { .. });
+        if !is_told && is_end && self.late.len() < CHANNEL_ENDS_WAITING_MAX {
+            self.late.push_back(event);
+        }
+    }
+
+    /// Is there a way to a control server of channels, or can there be one?
+    pub(crate) fn reaches_for_channels(&mut self, url: &str) -> bool {
+        self.server_of_channels(url).is_some()
+    }
+
+    /// The way to a control server of channels. `None`: it is no address, or so many are told something just now.
+    fn server_of_channels(&mut self, url: &str) -> Option<Rc<Server>> {
+        if let Some(server) = self.told.get(url) {
+            return Some(Rc::clone(server));
+        }
+        if self.told.len() >= CONTROL_SERVERS_MAX {
+            self.told.retain(|_, server| !server.is_idle());
+        }
+        let server = self.channel_servers.of(url)?;
+        self.told.insert(url.to_owned(), Rc::clone(&server));
+        Some(server)
     }
 
     /// Callbacks that are not answered yet.
@@ -392,7 +422,5 @@ fn body_of(event: &ChannelNotice) -> Value {
     }
 }
 
-/// Servers of channels to which the way is kept.
-const CHANNEL_SERVERS_KEPT: usize = 16;
 /// Events of channels that are told in one go.
 const CHANNEL_EVENTS_MAX: usize = 256;

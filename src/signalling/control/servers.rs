@@ -19,6 +19,8 @@ pub(super) struct Servers {
     failed: mpsc::Sender<Failed>,
     wait: Duration,
     under_way: Rc<Cell<usize>>,
+    /// What it means that one fails.
+    loss: &'static str,
 }
 
 /// One control server.
@@ -44,12 +46,13 @@ pub(crate) type Failed = Vec<CallId>;
 
 impl Servers {
     /// `failed` is told of dialogs that have to end.
-    pub(super) fn new(wait: Duration, failed: mpsc::Sender<Failed>) -> Self {
+    pub(super) fn new(wait: Duration, failed: mpsc::Sender<Failed>, loss: &'static str) -> Self {
         Self {
             known: BTreeMap::new(),
             failed,
             wait,
             under_way: Rc::default(),
+            loss,
         }
     }
 
@@ -72,6 +75,7 @@ impl Servers {
                 failed: self.failed.clone(),
                 is_well: Rc::clone(&is_well),
                 under_way: Rc::clone(&self.under_way),
+                loss: self.loss,
             };
             tokio::task::spawn_local(other_end.carry(callbacks));
             lane
@@ -101,6 +105,11 @@ impl Server {
         }
         is_taken
     }
+
+    /// Nothing waits for it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.capacity() == lane.max_capacity())
+    }
 }
 
 struct Lane {
@@ -110,6 +119,7 @@ struct Lane {
     /// Of the whole server: it is said once when it fails, and once when it is back.
     is_well: Rc<Cell<bool>>,
     under_way: Rc<Cell<usize>>,
+    loss: &'static str,
 }
 
 impl Lane {
@@ -130,7 +140,7 @@ impl Lane {
                 Err(error) => error.to_string(),
             };
             if self.is_well.replace(false) {
-                tracing::warn!(server = ?self.address, why, "a control server fails: its calls end");
+                tracing::warn!(server = ?self.address, why, "a control server fails: {}", self.loss);
             }
             // It fails when the calls thread ends.
             if !callback.dialogs.is_empty() && self.failed.send(callback.dialogs).await.is_err() {

@@ -125,6 +125,11 @@ fn serve_channel(exchange: &mut Exchange, method: &Method, rest: &[String], fiel
     let Some(board) = exchange.board_mut() else {
         return Answer::NOT_FOUND;
     };
+    if let (Some(Ok(control)), "POST", []) = (fields.control(), method.as_str(), rest)
+        && !board.reaches_for_channels(&control)
+    {
+        return Answer::new(503, "Too many control servers");
+    }
     let pool = &mut *board.channels;
     match (method.as_str(), rest) {
         ("POST", []) => channels::open(pool, &fields),
