@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # What does each attack cost the callers of a relay? 50 calls go through it, without the attack and with it in turn.
+# Some relays are smaller than they are by default, so that an attack reaches a limit: `flags_of` below.
 #
 #   tests/attacks.sh [--rounds R] [--seconds S] [--write] [ATTACK]...
 #
 #   --rounds R     of each, with and without in turn                              (default: 3)
-#   --seconds S    of each run                                                    (default: 10)
+#   --seconds S    of each run, at least; some attacks take longer                (default: 10)
 #   --write        writes the table of tests/ATTACKS.md anew from what was run
 #   ATTACK         names of attacks; without one all (`attack` without arguments lists them)
 #
@@ -14,14 +15,17 @@
 # Where an attack is a flood, the rounds without it have the same flood against a socket beside the relay: what sending it
 # costs this host is no cost of the relay's. Everything is on loopback, and ends with the script.
 # A row fails when more innocent frames are lost than without the attack, when the median p99 is twice the one without and
-# more than 10 ms above it, when memory is not back within 10 % and 8 MiB after a minute, or when the relay has ended.
+# more than 10 ms above it, when memory is not back within 10 % and 8 MiB after a minute, when the attack found what must not
+# be (it says what), when what has to be counted or closed was not, or when the relay has ended.
 # Exit status: 0 all rows hold, 1 one does not, 2 cannot run.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR/../perf
 source "$(dirname "${BASH_SOURCE[0]}")/../perf/lab.sh"
 
 readonly CALLS=50
-readonly FLOODS=' garbage resets initials versions half-open '
+readonly FLOODS=' garbage resets initials versions half-open forged-ids '
+# Attacks that begin when the calls are up: while memory is full nobody comes in, which is what is stated.
+readonly LATE=' full-memory '
 # A pause after which memory has to be back.
 REST_SECONDS=${REST_SECONDS:-60}
 
@@ -40,14 +44,19 @@ main() {
     lab_begin
     check_cores
     need python3 "apt-get install python3"
+    # Ten thousand connections have as many files.
+    ulimit -n "$(ulimit -Hn)"
     build
     choose_relay "${MOQSWITCH:-}"
     cargo build --quiet --release --manifest-path "$root/Cargo.toml" --workspace --example attack || die 2 "the build of the attacks failed"
     attack=$(target_directory)/release/examples/attack
-    ((${#attacks[@]})) || mapfile -t attacks < <("$attack" | cut -d ' ' -f 1)
-    local name failed=0
+    local known name failed=0
+    mapfile -t known < <("$attack" | cut -d ' ' -f 1)
+    ((${#attacks[@]})) || attacks=("${known[@]}")
     for name in "${attacks[@]}"; do
-        "$attack" | grep -q "^$name " || die 2 "no attack is called '$name'"
+        [[ " ${known[*]} " == *" $name "* ]] || die 2 "no attack is called '$name'"
+    done
+    for name in "${attacks[@]}"; do
         row "$name" "$rounds" "$seconds" || failed=1
     done
     rounds_run=$rounds seconds_run=$seconds
@@ -57,52 +66,117 @@ main() {
 
 row() { # attack, rounds, seconds
     local name=$1 round
+    local seconds
+    seconds=$(max "$3" "$(seconds_of "$name")")
+    say "$name: $2 rounds of $seconds s"
     : >"$work/runs"
-    # shellcheck disable=SC2086 # flags are words
-    launch_moqswitch "$moqswitch" ${RELAY_FLAGS:-} || relay_failed
+    # shellcheck disable=SC2046,SC2086 # flags are words
+    launch_moqswitch "$(program_of "$name")" $(flags_of "$name") ${RELAY_FLAGS:-} || relay_failed
     http_address=$(grep -o ' http=[^ ]*' "$work/relay.out" | cut -d= -f2)
+    admin_address=$(grep -o ' admin=[^ ]*' "$work/relay.out" | cut -d= -f2)
     decoy
     local before peak after
+    dropped >"$work/dropped"
     # Once, so that what every relay holds after its first calls is not taken for the attack's.
     calls 3 /dev/null
     before=$(resident)
     peak=$before
     for ((round = 1; round <= rounds; round++)); do
-        run_once "$name" without "$3"
-        run_once "$name" with "$3"
+        run_once "$name" without "$seconds"
+        run_once "$name" with "$seconds"
         peak=$(max "$peak" "$(high_water)")
     done
     pause "$REST_SECONDS"
     kill -0 "$relay_pid" 2>/dev/null || { say "$name: the relay has ended"; return 1; }
     after=$(resident)
+    dropped >"$work/dropped.after"
     end_relay
     kill "$decoy_pid" 2>/dev/null || true
-    jq -s --arg name "$name" --argjson before "$before" --argjson peak "$peak" --argjson after "$after" "$MEDIAN"'
+    jq -s --arg name "$name" --argjson need "$(needs "$name")" --slurpfile was "$work/dropped" --slurpfile is "$work/dropped.after" --argjson before "$before" --argjson peak "$peak" --argjson after "$after" "$MEDIAN"'
         def of($kind; f): map(select(.kind == $kind) | f);
-        {attack: $name, sent: (of("with"; .sent) | median), closed: (of("with"; .closed) | max), code: (of("with"; .code) | last),
+        ($is[0] | with_entries(.value -= ($was[0][.key] // 0)) | with_entries(select(.value > 0))) as $counted |
+        {attack: $name, counted: $counted, failed: (of("with"; .failed // empty) | last), late: (of("with"; .late) | max), sent: (of("with"; .sent) | median), closed: (of("with"; .closed) | max), code: (of("with"; .code) | last),
          lost_without: (of("without"; .lost) | add), lost_with: (of("with"; .lost) | add),
          p99_without: (of("without"; .p99) | median), p99_with: (of("with"; .p99) | median),
          rss_before: $before, rss_peak: $peak, rss_after: $after}
-        | .holds = (all(.p99_without, .p99_with, .lost_with, .lost_without; type == "number") and .lost_with <= .lost_without and (.p99_with <= 2 * .p99_without or .p99_with <= .p99_without + 10)
+        | .holds = (all(.p99_without, .p99_with, .lost_with, .lost_without; type == "number") and .failed == null
+            and ($need.counted == null or ($counted[$need.counted] // 0) > 0) and (.closed // 0) >= $need.closed and .lost_with <= .lost_without and (.p99_with <= 2 * .p99_without or .p99_with <= .p99_without + 10)
             and .rss_after <= .rss_before * 1.1 + 8)' "$work/runs" | tee -a "$work/table"
     jq -es 'last.holds' "$work/table" >/dev/null
 }
 
+# The least that an attack takes to do what it is there for.
+seconds_of() { # attack
+    case $1 in
+    idle) echo 25 ;;
+    stops) echo 24 ;;
+    full-memory) echo 15 ;;
+    *) echo 1 ;;
+    esac
+}
+
+flags_of() { # attack
+    case $1 in
+    # Room for its ten thousand and for the calls.
+    idle) echo --limits-connections 12000 ;;
+    full-memory) echo --limits-memory 27MiB ;;
+    esac
+}
+
+# A relay with few files, where those are what runs out.
+program_of() { # attack
+    [[ $1 == files ]] || { echo "$moqswitch"; return; }
+    printf '#!/bin/sh\nulimit -n 600\nexec "%s" "$@"\n' "$moqswitch" >"$work/few-files"
+    chmod +x "$work/few-files"
+    echo "$work/few-files"
+}
+
+# What has to be seen: a cause that is counted, and sessions that are closed.
+needs() { # attack
+    case $1 in
+    full-memory) echo '{"counted":"memory","closed":1}' ;;
+    optimistic-acks) echo '{"counted":null,"closed":1}' ;;
+    updates | fetches | probes) echo '{"counted":"operation_limit","closed":1}' ;;
+    *) echo '{"counted":null,"closed":0}' ;;
+    esac
+}
+
+# By cause, what the relay has dropped, as JSON.
+dropped() {
+    # shellcheck disable=SC2016
+    python3 -c '
+import json, re, sys, urllib.request
+counts = {}
+for line in urllib.request.urlopen("http://" + sys.argv[1] + "/metrics", timeout=10).read().decode().splitlines():
+    found = re.match(r"moqswitch_drops_total\{.*cause=\"(\w+)\".*\} (\S+)", line)
+    if found:
+        counts[found[1]] = counts.get(found[1], 0) + int(float(found[2]))
+print(json.dumps(counts))' "$admin_address" || echo '{}'
+}
+
 run_once() { # attack, with or without, seconds
-    local target=$relay_address
+    local target=$relay_address began=0 attacking=''
+    [[ $LATE == *" $1 "* ]] && began=$(($3 / 3))
     [[ $2 == without ]] && target=$decoy_address
     if [[ $2 == with || $FLOODS == *" $1 "* ]]; then
-        taskset -c "$LOADGEN_CORE" "$attack" "$1" --relay "$target" --http "$http_address" --seconds "$(($3 + 2))" >"$work/attack.json" 2>"$work/attack.err" &
-        local attacking=$!
+        {
+            pause "$began"
+            exec taskset -c "$LOADGEN_CORE" "$attack" "$1" --relay "$target" --http "$http_address" --seconds "$(($3 + 2 - began))"
+        } >"$work/attack.json" 2>"$work/attack.err" &
+        attacking=$!
     else
         echo '{"sent":0,"closed":0,"code":null}' >"$work/attack.json"
-        local attacking=''
     fi
-    pause 1
+    ((began)) || pause 1
     calls "$3" "$work/calls.json"
-    [[ -z $attacking ]] || wait "$attacking" || say "$1: $(tail -n 1 "$work/attack.err")"
-    jq -c --arg kind "$2" --slurpfile attack "$work/attack.json" \
-        '{kind: $kind, lost: (.frames_lost + .frames_late), p99: .one_way_ms.p99} + ($attack[0] // {} | {sent, closed, code})' \
+    local failed=''
+    if [[ -n $attacking ]] && ! wait "$attacking"; then
+        failed=$(tail -n 1 "$work/attack.err")
+        say "$1: $failed"
+    fi
+    jq -c --arg kind "$2" --arg failed "$failed" --slurpfile attack "$work/attack.json" \
+        '{kind: $kind, lost: (.frames_lost + .frames_late), p99: .one_way_ms.p99}
+            + (if $failed == "" then {} else {failed: $failed} end) + ($attack[0] // {} | {sent, closed, code, late: (.late // 0)})' \
         "$work/calls.json" | tee -a "$work/runs" >&2
 }
 
@@ -130,15 +204,15 @@ time.sleep(3600)' >"$work/decoy" &
 
 resident() { awk '/^VmRSS/ { printf "%.1f", $2 / 1024 }' "/proc/$relay_pid/status"; }
 high_water() { awk '/^VmHWM/ { printf "%.1f", $2 / 1024 }' "/proc/$relay_pid/status"; }
-max() { awk -v a="$1" -v b="$2" 'BEGIN { print a > b ? a : b }'; }
+max() { awk -v a="$1" -v b="$2" 'BEGIN { print (a + 0 > b + 0 ? a : b) }'; }
 
 write_table() {
     local file=$root/tests/ATTACKS.md
     {
         heading
-        echo "| attack | sent | sessions closed (code) | innocent frames lost or late, without / with | p99 in ms, without / with | RSS in MiB, before / peak / a minute after | holds |"
-        echo "|---|---|---|---|---|---|---|"
-        jq -r '"| \(.attack) | \(.sent) | \(.closed // 0) (\(.code // "-")) | \(.lost_without) / \(.lost_with) | \(.p99_without) / \(.p99_with) | \(.rss_before) / \(.rss_peak) / \(.rss_after) | \(if .holds then "yes" else "no" end) |"' "$work/table"
+        echo "| attack | sent | sessions closed (code) | what the relay counted as dropped | innocent frames lost or late, without / with | p99 in ms, without / with | RSS in MiB, before / peak / after | holds |"
+        echo "|---|---|---|---|---|---|---|---|"
+        jq -r '"| \(.attack) | \(.sent) | \(.closed // 0) (\(.code // "-")) | \(.counted | to_entries | map("\(.key) \(.value)") | join(", ")) | \(.lost_without) / \(.lost_with) | \(.p99_without) / \(.p99_with) | \(.rss_before) / \(.rss_peak) / \(.rss_after) | \(if .holds then "yes" elif .failed then "no: \(.failed)" else "no" end) |"' "$work/table"
     } >"$work/ATTACKS.md"
     cp "$work/ATTACKS.md" "$file"
 }
@@ -153,10 +227,13 @@ heading() {
 Written by \`tests/attacks.sh --write\`; [README.md](README.md#attacks) says what it does.
 
 - $(date -u +%F), commit $(git -C "$root" rev-parse --short HEAD), $(uname -sr), $(nproc) cores of $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1); $others.
-- One shard on a core of its own, the attack and $CALLS calls on the other. Each row: $rounds_run rounds of $seconds_run s without the
-  attack and with it in turn, and $REST_SECONDS s of rest before memory is looked at for the last time.
+- One shard on a core of its own, the attack and $CALLS calls on the other. Each row: $rounds_run rounds of $seconds_run s or more without
+  the attack and with it in turn, and $REST_SECONDS s of rest before memory is looked at for the last time. \`attack\` without
+  arguments says what each does and how much of it.
 - A row holds when no more frames of the calls are lost or late than without, the median p99 is at most twice that without or
-  10 ms above it, and memory is back within 10 % and 8 MiB.
+  10 ms above it, memory is back within 10 % and 8 MiB, and the attack found nothing that must not be.
+- \`idle\` has ten thousand connections before a relay with room for 12 000; \`full-memory\` has 80 MiB before one whose
+  \`limits.memory\` is 27 MiB; \`files\` has 2000 before one that may open 600 files.
 
 END
 }

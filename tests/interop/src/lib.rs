@@ -8,6 +8,7 @@ pub mod attack;
 pub mod call;
 pub mod carrier;
 pub mod draft;
+pub mod forger;
 pub mod forwarder;
 pub mod matrix;
 pub mod metrics;

@@ -1,7 +1,9 @@
 //! A QUIC client driven by hand, for what a well-behaved peer never does: wrong ALPN, random
 //! streams, subscribing without ever reading.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -9,6 +11,7 @@ use quiche::h3;
 use tokio::net::UdpSocket;
 
 use crate::draft::Draft;
+use crate::forger::Forger;
 use crate::payload::Random;
 
 /// One connection and its socket. Nothing moves unless it is driven.
@@ -16,6 +19,8 @@ pub struct RawPeer {
     socket: UdpSocket,
     connection: quiche::Connection,
     local: SocketAddr,
+    /// The secrets of its keys, as lines of a key log.
+    secrets: mpsc::Receiver<Vec<u8>>,
 }
 
 /// How a stream ended.
@@ -29,32 +34,46 @@ pub enum StreamEnd {
 impl RawPeer {
     /// A connection that has sent nothing yet.
     pub async fn dial(relay: SocketAddr, alpn: &[u8], random: &mut Random) -> Result<RawPeer> {
-        Self::dial_as(relay, alpn, None, random).await
+        Self::dial_as(relay, alpn, None, LOCALHOST, random).await
     }
 
     /// The same, for a server of a name.
     pub async fn dial_name(relay: SocketAddr, alpn: &[u8], name: &str, random: &mut Random) -> Result<RawPeer> {
-        Self::dial_as(relay, alpn, Some(name), random).await
+        Self::dial_as(relay, alpn, Some(name), LOCALHOST, random).await
     }
 
-    async fn dial_as(relay: SocketAddr, alpn: &[u8], name: Option<&str>, random: &mut Random) -> Result<RawPeer> {
-        let socket = UdpSocket::bind("127.0.0.1:0").await?;
+    async fn dial_as(
+        relay: SocketAddr,
+        alpn: &[u8],
+        name: Option<&str>,
+        from: IpAddr,
+        random: &mut Random,
+    ) -> Result<RawPeer> {
+        let socket = UdpSocket::bind((from, 0)).await?;
         let local = socket.local_addr()?;
         socket.connect(relay).await?;
         let mut config = config(alpn)?;
         let id = random.bytes(16);
         let id = quiche::ConnectionId::from_ref(&id);
-        let connection = quiche::connect(name, &id, local, relay, &mut config)?;
+        let mut connection = quiche::connect(name, &id, local, relay, &mut config)?;
+        let (writer, secrets) = mpsc::sync_channel(SECRETS_MAX);
+        connection.set_keylog(Box::new(KeyLog(writer)));
         Ok(RawPeer {
             socket,
             connection,
             local,
+            secrets,
         })
     }
 
     /// A handshaken connection speaking `draft`, its SETUP sent.
     pub async fn connect(relay: SocketAddr, draft: Draft, random: &mut Random) -> Result<RawPeer> {
-        let mut peer = Self::dial(relay, draft.alpn().as_bytes(), random).await?;
+        Self::connect_from(LOCALHOST, relay, draft, random).await
+    }
+
+    /// The same, from another address of this host.
+    pub async fn connect_from(from: IpAddr, relay: SocketAddr, draft: Draft, random: &mut Random) -> Result<RawPeer> {
+        let mut peer = Self::dial_as(relay, draft.alpn().as_bytes(), None, from, random).await?;
         peer.handshake().await?;
         if let Some(setup) = draft.setup_stream() {
             peer.send(FIRST_UNI, &setup, true).await?;
@@ -229,6 +248,36 @@ impl RawPeer {
         bytes
     }
 
+    /// The same, and what it was of groups: the first bytes of each stream, in the order in which they came.
+    pub fn read_heads(&mut self, scratch: &mut [u8]) -> Vec<(u64, Vec<u8>)> {
+        let mut heads = Vec::new();
+        for stream in self.connection.readable() {
+            let mut is_first = true;
+            while let Ok((length, is_end)) = self.connection.stream_recv(stream, scratch) {
+                if std::mem::take(&mut is_first) {
+                    heads.push((stream, scratch[..length.min(HEAD_BYTES)].to_vec()));
+                }
+                if is_end {
+                    break;
+                }
+            }
+        }
+        heads
+    }
+
+    /// What the relay calls this connection.
+    pub fn relay_id(&self) -> Vec<u8> {
+        self.connection.destination_id().to_vec()
+    }
+
+    /// Goes on by hand, with the keys of this connection.
+    pub fn into_forger(self) -> Result<Forger> {
+        let own_id_bytes = self.connection.source_id().len();
+        let lines: Vec<Vec<u8>> = self.secrets.try_iter().collect();
+        let id = self.relay_id();
+        Forger::new(self.socket, id, own_id_bytes, &lines)
+    }
+
     /// The code the relay closed with: (is it the application's, code).
     pub fn peer_close(&self) -> Option<(bool, u64)> {
         let error = self.connection.peer_error()?;
@@ -292,6 +341,21 @@ impl RawPeer {
     }
 }
 
+/// Where a connection says the secrets of its keys, a line at a time.
+struct KeyLog(mpsc::SyncSender<Vec<u8>>);
+
+impl io::Write for KeyLog {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        // Of later keys nobody asks.
+        let _ = self.0.try_send(line.to_vec());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// The HEADERS frame of a CONNECT request for a session.
 pub fn connect_request(path: &str) -> Vec<u8> {
     let fields = [
@@ -314,6 +378,7 @@ fn config(alpn: &[u8]) -> Result<quiche::Config> {
     let mut config = quiche::Config::new(quiche::PROTOCOL_VERSION)?;
     config.set_application_protos(&[alpn])?;
     config.verify_peer(false);
+    config.log_keys();
     config.set_max_idle_timeout(120_000);
     config.set_max_recv_udp_payload_size(DATAGRAM_BYTES_MAX);
     config.set_initial_max_data(WINDOW_BYTES);
@@ -338,6 +403,11 @@ const HTTP3_HEADERS: u8 = 1;
 /// `:status 200` of the static table (RFC 9204, appendix A).
 const STATUS_200: u8 = 0xc0 | 25;
 
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// Lines of secrets that are kept: those of a handshake.
+const SECRETS_MAX: usize = 16;
+/// As many bytes of a stream as tell what it is.
+const HEAD_BYTES: usize = 32;
 const WINDOW_BYTES: u64 = 1024 * 1024;
 const STREAMS_MAX: u64 = 256;
 const DATAGRAM_BYTES_MAX: usize = 2048;

@@ -1,15 +1,14 @@
-//! Datagrams by the hundred thousand, from a thread of their own.
+//! Datagrams by the hundred thousand, from a thread of their own; and what a relay says to who never answers.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 use super::{Done, Target};
 use crate::payload::Random;
 
-/// Sends datagrams of one kind at the rate asked for, in bursts of a millisecond.
-#[expect(clippy::disallowed_methods, reason = "a thread of its own, whose pace it is")]
+/// Sends datagrams of one kind.
 pub fn run(kind: &str, target: &Target) -> Result<Done> {
     let mut random = Random::new(target.seed);
     let datagrams = match kind {
@@ -17,16 +16,38 @@ pub fn run(kind: &str, target: &Target) -> Result<Done> {
         "resets" => prepare(|| short_header(&mut random)),
         "initials" => prepare(|| initial(&mut random, [0, 0, 0, 1])),
         "versions" => prepare(|| initial(&mut random, [0x1a, 0x2a, 0x3a, 0x4a])),
-        "half-open" => first_flights(target.relay, &mut random)?,
+        "half-open" | "amplification" => first_flights(target.relay, &mut random)?,
         _ => bail!("no flood is called '{kind}'"),
     };
+    let done = send(&datagrams, target)?;
+    if kind == "amplification" {
+        let sent = done.sent * datagrams.iter().map(Vec::len).max().unwrap_or_default() as u64;
+        ensure!(
+            done.heard <= AMPLIFICATION_MAX * sent,
+            "{} bytes were answered by {}",
+            sent,
+            done.heard
+        );
+    }
+    Ok(done)
+}
+
+/// Sends them in turn at the rate asked for, in bursts of a millisecond, and counts what comes back.
+#[expect(clippy::disallowed_methods, reason = "a thread of its own, whose pace it is")]
+pub(super) fn send(datagrams: &[Vec<u8>], target: &Target) -> Result<Done> {
     // Several, so that the kernel spreads them over the shards.
     let sockets = (0..SOCKETS).map(|_| socket(target.relay)).collect::<Result<Vec<_>>>()?;
     let started = Instant::now();
     let mut done = Done::default();
+    let mut answer = [0; 2048];
     while started.elapsed() < target.duration {
         let due = started.elapsed().as_micros() * u128::from(target.rate) / 1_000_000;
         if u128::from(done.sent) >= due {
+            for socket in &sockets {
+                while let Ok(length) = socket.recv(&mut answer) {
+                    done.heard += length as u64;
+                }
+            }
             std::thread::sleep(Duration::from_micros(500));
             continue;
         }
@@ -42,10 +63,11 @@ fn socket(relay: SocketAddr) -> Result<UdpSocket> {
     let any = if relay.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     let socket = UdpSocket::bind(any)?;
     socket.connect(relay)?;
+    socket.set_nonblocking(true)?;
     Ok(socket)
 }
 
-fn prepare(mut make: impl FnMut() -> Vec<u8>) -> Vec<Vec<u8>> {
+pub(super) fn prepare(mut make: impl FnMut() -> Vec<u8>) -> Vec<Vec<u8>> {
     (0..DATAGRAMS).map(|_| make()).collect()
 }
 
@@ -96,6 +118,8 @@ fn first_flights(relay: SocketAddr, random: &mut Random) -> Result<Vec<Vec<u8>>>
 }
 
 const SOCKETS: usize = 64;
+/// RFC 9000, section 8.1.
+const AMPLIFICATION_MAX: u64 = 3;
 const DATAGRAMS: usize = 4_096;
 const FLIGHTS: usize = 8_192;
 const INITIAL_BYTES: usize = 1_200;

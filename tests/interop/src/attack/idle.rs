@@ -1,8 +1,10 @@
 //! Connections that do nothing, and streams that never go on.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use anyhow::Result;
+use futures_util::StreamExt;
 
 use super::{Done, Target};
 use crate::draft::Draft;
@@ -12,10 +14,19 @@ use crate::raw_peer::{FIRST_BIDI, FIRST_UNI, RawPeer, STREAM_STEP};
 /// `count` connections, kept until the time is over.
 pub async fn connections(target: &Target, mut random: Random) -> Result<Done> {
     let until = Instant::now() + target.duration;
-    let mut peers = Vec::new();
     let mut done = Done::default();
-    while peers.len() < target.count && Instant::now() < until {
-        match RawPeer::connect(target.relay, Draft::Lite05, &mut random).await {
+    let seeds: Vec<u64> = (0..target.count).map(|_| random.number()).collect();
+    let mut connecting = futures_util::stream::iter(seeds.into_iter().enumerate())
+        .map(|(number, seed)| async move {
+            let from = address(number);
+            RawPeer::connect_from(from, target.relay, Draft::Lite05, &mut Random::new(seed)).await
+        })
+        .buffer_unordered(AT_ONCE);
+    let mut peers = Vec::new();
+    while Instant::now() < until
+        && let Some(connected) = connecting.next().await
+    {
+        match connected {
             Ok(peer) => {
                 done.sent += 1;
                 peers.push(peer);
@@ -26,6 +37,12 @@ pub async fn connections(target: &Target, mut random: Random) -> Result<Done> {
     }
     tokio::time::sleep(until.saturating_duration_since(Instant::now())).await;
     Ok(done)
+}
+
+/// Addresses of this host's loopback, each with as many as one may have.
+fn address(number: usize) -> IpAddr {
+    let last = u8::try_from(number / PER_ADDRESS + 1).unwrap_or(u8::MAX);
+    IpAddr::from([127, 0, 0, last])
 }
 
 /// `count` connections with streams of one byte each, as many as the relay lets them have.
@@ -62,4 +79,7 @@ pub async fn streams(target: &Target, mut random: Random) -> Result<Done> {
     Ok(done)
 }
 
+/// Handshakes at the same time.
+const AT_ONCE: usize = 32;
+const PER_ADDRESS: usize = 1_000;
 const STREAMS: u64 = 1_020;

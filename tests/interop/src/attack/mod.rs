@@ -14,7 +14,9 @@ pub mod announcements;
 pub mod floods;
 pub mod groups;
 pub mod idle;
+pub mod packets;
 pub mod requests;
+pub mod stops;
 pub mod subscriptions;
 pub mod tcp;
 
@@ -42,6 +44,8 @@ pub struct Done {
     pub sent: u64,
     /// Bytes that came of it, where an attack reads.
     pub heard: u64,
+    /// Groups that came though they were too old for who subscribed.
+    pub late: u64,
     /// Sessions that the relay closed meanwhile.
     pub closed: u64,
     /// The code of the last of them.
@@ -67,7 +71,32 @@ pub const ATTACKS: &[(&str, &str, u64, usize)] = &[
     ("initials", "Initial packets that cannot be decrypted", 50_000, 1),
     ("versions", "packets of a QUIC version that does not exist", 100_000, 1),
     ("half-open", "true first packets, and nothing after", 5_000, 1),
-    ("idle", "connections that do nothing after their handshake", 0, 2_000),
+    (
+        "amplification",
+        "true first packets, and nothing after: an error if more than three times as much comes back",
+        50,
+        1,
+    ),
+    ("forged-ids", "packets with the id of a live connection and noise in them", 50_000, 1),
+    (
+        "path-challenges",
+        "packets of one connection by 32 ports, full of challenges",
+        5_000,
+        1,
+    ),
+    (
+        "retired-ids",
+        "packets of one connection full of ids, each of which retires those before",
+        5_000,
+        1,
+    ),
+    (
+        "optimistic-acks",
+        "acknowledgements of what was never sent, each on a connection of its own",
+        50,
+        1,
+    ),
+    ("idle", "connections that do nothing after their handshake", 0, 10_000),
     ("churn", "announced and soon withdrawn, without end", 100_000, 1),
     (
         "watchers",
@@ -122,6 +151,12 @@ pub const ATTACKS: &[(&str, &str, u64, usize)] = &[
         20,
     ),
     (
+        "full-memory",
+        "the same, of a relay whose `limits.memory` is a third of what they hold",
+        0,
+        20,
+    ),
+    (
         "same-track",
         "one track subscribed 1,000 times by one session that reads",
         50,
@@ -133,12 +168,24 @@ pub const ATTACKS: &[(&str, &str, u64, usize)] = &[
         50,
         8,
     ),
+    (
+        "stops",
+        "subscribers that take nothing for 20 s: an error unless the newest comes soon, and what is too old not at all",
+        200,
+        8,
+    ),
+    (
+        "files",
+        "TCP connections that say nothing, more than the relay may have files",
+        0,
+        2_000,
+    ),
 ];
 
 /// Runs the attack of a name.
 pub fn run(name: &str, target: &Target) -> Result<Done> {
     match name {
-        "garbage" | "resets" | "initials" | "versions" | "half-open" => floods::run(name, target),
+        "garbage" | "resets" | "initials" | "versions" | "half-open" | "amplification" => floods::run(name, target),
         _ => tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?
@@ -150,7 +197,7 @@ async fn run_sessions(name: &str, target: &Target) -> Result<Done> {
     let random = Random::new(target.seed);
     match name {
         "idle" => idle::connections(target, random).await,
-        "streams" => idle::streams(target, random).await,
+        "streams" | "full-memory" => idle::streams(target, random).await,
         "churn" => announcements::churn(target, random).await,
         "watchers" => announcements::watched(target, random, true).await,
         "mute-watchers" => announcements::watched(target, random, false).await,
@@ -159,7 +206,10 @@ async fn run_sessions(name: &str, target: &Target) -> Result<Done> {
             groups::run(name, target, random).await
         }
         "updates" | "fetches" | "probes" => requests::run(name, target, random).await,
-        "slow-http" | "slow-tls" | "header-bomb" | "websocket-flood" => tcp::run(name, target).await,
+        "path-challenges" | "retired-ids" | "optimistic-acks" => packets::run(name, target, random).await,
+        "forged-ids" => packets::forged_ids(target, random).await,
+        "stops" => stops::run(target, random).await,
+        "files" | "slow-http" | "slow-tls" | "header-bomb" | "websocket-flood" => tcp::run(name, target).await,
         "table" => announcements::table(target, random).await,
         "same-track" => subscriptions::same_track(target, random).await,
         "unread" => subscriptions::unread(target, random).await,

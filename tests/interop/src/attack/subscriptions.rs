@@ -66,6 +66,11 @@ impl Source {
         })
     }
 
+    /// The number of the last group.
+    pub(super) fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
     pub(super) fn write(&mut self, target: &Target, started: Instant, random: &mut Random) -> Result<()> {
         let due = started.elapsed().as_millis() * u128::from(target.rate) / 1_000;
         while u128::from(self.sequence) < due {

@@ -1,4 +1,4 @@
-//! What comes by TCP: requests and handshakes that never end, headers without end, a WebSocket that says more than it
+//! What comes by TCP: connections that say nothing, requests and handshakes that never end, headers without end, a WebSocket that says more than it
 //! hears.
 
 use std::io;
@@ -23,6 +23,7 @@ pub async fn run(name: &str, target: &Target) -> Result<Done> {
         };
         let head: &[u8] = match name {
             // The beginning of a ClientHello of 512 bytes.
+            "files" => &[],
             "slow-tls" => &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc],
             "websocket-flood" => UPGRADE,
             _ => b"GET /certificate.sha256 HTTP/1.1\r\nHost: relay\r\n",
@@ -33,12 +34,16 @@ pub async fn run(name: &str, target: &Target) -> Result<Done> {
         }
     }
     let piece = match name {
+        "files" => Vec::new(),
         "slow-http" => b"X".to_vec(),
         "slow-tls" => vec![0],
         "header-bomb" => format!("X-{}: {}\r\n", "y".repeat(100), "z".repeat(4_000)).into_bytes(),
         _ => frames(),
     };
-    let is_slow = name.starts_with("slow");
+    let is_slow = name == "files" || name.starts_with("slow");
+    if name == "files" {
+        done.sent = connections.len() as u64;
+    }
     while Instant::now() < until && !connections.is_empty() {
         let mut open = Vec::new();
         for stream in connections {

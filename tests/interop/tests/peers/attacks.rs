@@ -18,6 +18,9 @@ async fn floods_cost_a_call_nothing_and_are_answered_within_limits() -> Result<(
         ("versions", 10_000, Some("answer_limit")),
         ("initials", 5_000, None),
         ("half-open", 200, None),
+        // Fails by itself when more comes back than may.
+        ("amplification", 20, None),
+        ("forged-ids", 5_000, None),
     ] {
         let before = relay.metrics().await?;
         let done = beside_a_call(&relay, name, rate, 1).await?;
@@ -26,6 +29,8 @@ async fn floods_cost_a_call_nothing_and_are_answered_within_limits() -> Result<(
             "{name}: only {} were sent",
             done.sent
         );
+        // Whose id it is goes on.
+        ensure!(done.closed == 0, "{name}: {:?}", done.code);
         if let Some(cause) = least {
             let cause = format!("cause=\"{cause}\"");
             let after = relay.metrics().await?;
@@ -51,6 +56,74 @@ async fn initials_that_cannot_be_decrypted_make_everybody_prove_an_address() -> 
     let retries = relay.metrics().await?.sum_containing("retries_total");
     ensure!(retries >= 1.0, "no Retry was sent");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_acknowledges_what_was_never_sent_is_closed() -> Result<()> {
+    let Some(relay) = start(&[]).await? else { return Ok(()) };
+    let done = beside_a_call(&relay, "optimistic-acks", 20, 1).await?;
+    ensure!(done.sent >= 3, "only {} were sent", done.sent);
+    ensure!(
+        (done.closed, done.code) == (done.sent, Some(PROTOCOL_VIOLATION)),
+        "{} of {} were closed, by {:?}",
+        done.closed,
+        done.sent,
+        done.code
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn challenges_and_ids_without_end_harm_nobody() -> Result<()> {
+    for name in ["path-challenges", "retired-ids"] {
+        let Some(relay) = start(&[]).await? else { return Ok(()) };
+        let before = relay.resident_bytes()?;
+        let done = beside_a_call(&relay, name, 1_000, 1).await?;
+        ensure!(done.sent > 100, "{name}: only {} were sent", done.sent);
+        // Less comes back than went there: packets of 1,200 bytes.
+        ensure!(
+            done.heard > 0 && done.heard < done.sent * 1_200,
+            "{name}: {} bytes for {}",
+            done.heard,
+            done.sent
+        );
+        let grown = relay.resident_bytes()?.saturating_sub(before) / MIB;
+        ensure!(grown < 32, "{name}: the relay grew by {grown} MiB");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_stops_for_a_while_hears_the_newest_and_not_what_is_too_old() -> Result<()> {
+    let Some(relay) = start(&[]).await? else { return Ok(()) };
+    // An error unless it is so.
+    let done = beside_a_call_for(&relay, "stops", 200, 2, Duration::from_secs(8)).await?;
+    ensure!(done.closed == 0, "closed by {:?}", done.code);
+    ensure!(done.heard > 50, "only {} groups were heard", done.heard);
+    Ok(())
+}
+
+/// What all sessions hold together: who holds most goes, one after the other, and nobody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_memory_is_full_those_that_hold_most_are_closed_and_the_call_goes_on() -> Result<()> {
+    let settings = [("MOQSWITCH_LIMITS_MEMORY", "6MiB")];
+    let Some(relay) = start(&settings).await? else {
+        return Ok(());
+    };
+    let done = beside_a_call_for(&relay, "full-memory", 0, 4, Duration::from_secs(6)).await?;
+    ensure!(done.closed >= 1, "nobody was closed after {} streams", done.sent);
+    let counted = relay.metrics().await?.sum_containing("cause=\"memory\"");
+    ensure!(counted >= 1.0, "it was not counted");
+    let log = std::fs::read_to_string(relay.log())?;
+    ensure!(
+        log.contains("the memory of the relay is full, and this session holds most"),
+        "it was not logged:\n{log}"
+    );
+    ensure!(
+        !log.contains("the session holds more than it may"),
+        "by another limit:\n{log}"
+    );
+    call_afterwards(&relay).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -336,6 +409,8 @@ fn flood(
 }
 
 const MIB: u64 = 1024 * 1024;
+/// RFC 9000, section 20.1.
+const PROTOCOL_VIOLATION: u64 = 0x0a;
 /// A call of newcomers. While the attack still has the core busy they are refused, and try again.
 async fn call_afterwards(relay: &Relay) -> Result<()> {
     let began = Instant::now();
