@@ -11,7 +11,7 @@ use moqswitch_relay::auth::token::Keys;
 use moqswitch_relay::certificate::{CertificatePair, ClientAuthorities};
 use moqswitch_relay::net::SocketOptions;
 use moqswitch_relay::quic::{ServerCertificate, TransportOptions};
-use moqswitch_relay::routing::{TableLimits, TrackLimits};
+use moqswitch_relay::routing::TrackLimits;
 
 use crate::keys::{self, KeyFileError};
 use crate::state::Place;
@@ -73,10 +73,9 @@ impl Config {
                 announced_max: self.limits.announces_max,
                 ..defaults.sessions
             },
-            announcements: TableLimits {
-                bytes_max: usize::try_from(self.limits.announce_bytes_max).unwrap_or(usize::MAX),
-                ..defaults.announcements
-            },
+            announcements: defaults
+                .announcements
+                .with_bytes(usize::try_from(self.limits.announce_bytes_max).unwrap_or(usize::MAX)),
             sockets: SocketOptions {
                 receive_buffer_bytes: socket_buffer_bytes,
                 send_buffer_bytes: socket_buffer_bytes,

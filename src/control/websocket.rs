@@ -223,7 +223,7 @@ fn upgrade_to_session(state: &ControlState, parts: &Parts, upgrade: WebSocketUpg
     let Remote(remote) = *parts.extensions.get::<Remote>().ok_or(Refusal::Malformed)?;
     let seat = state.websockets.take_seat(|shard| {
         let port = state.shards.get(shard);
-        port.is_some_and(|port| port.doorbell.is_overloaded())
+        port.is_some_and(|port| !port.doorbell.has_place_for(remote.ip()))
     })?;
     let port = state.shards.get(seat.shard).cloned().ok_or(Refusal::ShardBusy)?;
     let bearer = bearer(state, parts)?;

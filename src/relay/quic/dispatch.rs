@@ -178,10 +178,6 @@ impl Endpoint {
             self.is_crowded = true;
             return;
         }
-        if self.is_overloaded && !self.doorkeeper.may_be_told(now) {
-            self.statistics.refused_overload += 1;
-            return;
-        }
         let prefix = prefix(source.ip());
         let held = self.by_prefix.get(&prefix).copied().unwrap_or_default();
         if held >= self.options.connections_per_address {
@@ -191,8 +187,13 @@ impl Endpoint {
         let token = header.token.as_deref().unwrap_or_default();
         let original = self.identity.open_retry_token(source, token, SystemTime::now());
         let is_crowded = self.handshaking >= self.options.retry_above || self.doorkeeper.is_suspicious(now);
-        if original.is_none() && is_crowded {
+        // What each address may have while there is too much to do is given to whoever is there.
+        if original.is_none() && (is_crowded || self.is_overloaded) {
             return self.ask_for_retry(header, source, local, now);
+        }
+        if self.is_overloaded && !self.doorkeeper.may_be_told(source, now) {
+            self.statistics.refused_overload += 1;
+            return;
         }
         if !self.doorkeeper.may_begin(source, now) {
             self.statistics.refused_attempts += 1;

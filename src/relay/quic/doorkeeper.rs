@@ -19,6 +19,8 @@ pub(super) struct Doorkeeper {
     attempts: PrefixBuckets,
     /// Connections that begin though there is too much to do.
     told: Bucket,
+    /// The same of each prefix.
+    told_each: PrefixBuckets,
 }
 
 impl Doorkeeper {
@@ -29,6 +31,7 @@ impl Doorkeeper {
             failures: Bucket::new(FAILURES_PER_SECOND, FAILURES_BURST),
             attempts: PrefixBuckets::with_depth(attempts_per_second, ATTEMPTS_DEPTH, now),
             told: Bucket::new(TOLD_PER_SECOND, TOLD_PER_SECOND),
+            told_each: PrefixBuckets::with_depth(TOLD_EACH_PER_SECOND, ATTEMPTS_DEPTH, now),
         }
     }
 
@@ -47,9 +50,17 @@ impl Doorkeeper {
         self.attempts.take(source.ip(), now)
     }
 
-    /// Whether one more client may be told that there is too much to do.
-    pub(super) fn may_be_told(&mut self, now: Instant) -> bool {
-        self.told.take(now)
+    /// Whether one more client of an address that was proven may begin though there is too much to do: to be told so, or to
+    /// be let in.
+    pub(super) fn may_be_told(&mut self, source: SocketAddr, now: Instant) -> bool {
+        if !self.told_each.take(source.ip(), now) {
+            return false;
+        }
+        let is_left = self.told.take(now);
+        if !is_left {
+            self.told_each.give_back(source.ip());
+        }
+        is_left
     }
 
     /// An attempt from an address that was not proven came to nothing.
@@ -143,8 +154,9 @@ const AMPLIFICATION_MAX: u64 = 3;
 /// for one asks again.
 const ANSWERS_BURST_PART: u32 = 5;
 
-/// Handshakes of a shard that has too much to do, for clients to be told so. Further first packets are dropped and counted.
-const TOLD_PER_SECOND: u32 = 20;
+/// Handshakes of a shard that has too much to do, and those of one prefix. Further first packets are dropped and counted.
+const TOLD_PER_SECOND: u32 = 40;
+const TOLD_EACH_PER_SECOND: u32 = 10;
 
 /// Retries of one shard. Further first packets are dropped and counted; a client sends its own again.
 const RETRIES_PER_SECOND: u32 = 5_000;
@@ -190,6 +202,21 @@ mod tests {
             .count();
         assert!(others >= 98, "{others} of 100");
         assert!(doorkeeper.may_begin(one, now + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn one_prefix_is_not_told_in_the_place_of_others() {
+        let now = Instant::now();
+        let mut doorkeeper = Doorkeeper::new(10, 500, now);
+        let mut told = |last: u8| {
+            let source = SocketAddr::from(([192, 0, 2, last], 1));
+            (0..100).filter(|_| doorkeeper.may_be_told(source, now)).count()
+        };
+        assert_eq!(told(1), 10);
+        // Hardly any of them shares its place.
+        let others: usize = (2..9).map(&mut told).sum();
+        assert!((20..=30).contains(&others), "{others}");
+        assert!(doorkeeper.may_be_told(SocketAddr::from(([192, 0, 2, 1], 1)), now + Duration::from_secs(1)));
     }
 
     #[test]

@@ -33,6 +33,9 @@ pub enum TableFull {
     /// [`TableLimits::share_max`].
     #[error("one address has its maximum of {0} broadcasts")]
     Share(usize),
+    /// [`TableLimits::share_bytes_max`].
+    #[error("the broadcasts of one address take their maximum of {0} bytes")]
+    ShareBytes(usize),
 }
 
 /// How much an announce table holds.
@@ -44,14 +47,29 @@ pub struct TableLimits {
     pub bytes_max: usize,
     /// Advertisements of the sources of one holder. Default: a quarter of all.
     pub share_max: usize,
+    /// What those take. Default: a quarter of all.
+    pub share_bytes_max: usize,
+}
+
+impl TableLimits {
+    /// So many bytes, and the default part of them for one holder.
+    #[must_use]
+    pub fn with_bytes(self, bytes_max: usize) -> Self {
+        Self {
+            bytes_max,
+            share_bytes_max: bytes_max / SHARES,
+            ..self
+        }
+    }
 }
 
 impl Default for TableLimits {
     fn default() -> Self {
         Self {
             broadcasts_max: BROADCASTS_MAX,
-            bytes_max: 512 * 1024 * 1024,
-            share_max: BROADCASTS_MAX / 4,
+            bytes_max: BYTES_MAX,
+            share_max: BROADCASTS_MAX / SHARES,
+            share_bytes_max: BYTES_MAX / SHARES,
         }
     }
 }
@@ -61,7 +79,8 @@ impl Default for TableLimits {
 pub struct Holder(pub Option<u64>);
 
 impl Holder {
-    /// The relay's own broadcasts, and those of its applications: bound by the size of the table alone.
+    /// The relay's own broadcasts, those of its applications, and what another relay passes on for many: bound by the size
+    /// of the table alone.
     pub const OURS: Self = Self(None);
 }
 
@@ -73,12 +92,19 @@ pub struct AnnounceTable {
     limits: TableLimits,
     count: AtomicUsize,
     bytes: AtomicUsize,
-    /// How many each holder has, in places of which holders may share one.
-    shares: Box<[AtomicU32]>,
+    /// What each holder has, in places of which holders may share one.
+    shares: Box<[Share]>,
     hasher: RandomState,
     /// Of publishers' numbers.
     publishers: hmac::Key,
     names: NameRule,
+}
+
+/// Of one place.
+#[derive(Debug, Default)]
+struct Share {
+    count: AtomicU32,
+    bytes: AtomicUsize,
 }
 
 impl Default for AnnounceTable {
@@ -105,7 +131,7 @@ impl AnnounceTable {
             limits,
             count: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
-            shares: (0..SHARE_PLACES).map(|_| AtomicU32::new(0)).collect(),
+            shares: (0..SHARE_PLACES).map(|_| Share::default()).collect(),
             hasher,
             publishers: hmac::Key::new(hmac::HMAC_SHA256, &key),
             names: NameRule::default(),
@@ -187,7 +213,7 @@ impl AnnounceTable {
         let bytes = entry_bytes(path, &advertisement).saturating_sub(had);
         let shrunk = had.saturating_sub(entry_bytes(path, &advertisement));
         let share = old.as_ref().map_or_else(|| self.place_of(holder), |old| old.share);
-        self.take_room(bytes, old.is_none().then_some(share))?;
+        self.take_room(bytes, share, old.is_none())?;
         let is_draining = provenance.is_draining;
         advertisement.cost = advertisement
             .cost
@@ -232,7 +258,7 @@ impl AnnounceTable {
         self.entries.insert((path.clone(), source, received), entry);
         if let Some(old) = old {
             self.entries.remove(&(path.clone(), source, old.received));
-            self.bytes.fetch_sub(shrunk, Ordering::Relaxed);
+            self.give_back(shrunk, share);
         }
         Ok(is_contested)
     }
@@ -254,30 +280,40 @@ impl AnnounceTable {
         })
     }
 
-    /// Takes room for an advertisement, and a place of the share for a source's first. Nothing is taken when there is not
-    /// enough of all.
-    fn take_room(&self, bytes: usize, share: Option<u16>) -> Result<(), TableFull> {
+    /// Takes room for an advertisement, of all and of a share, and a place if it is a source's first. Nothing is taken when
+    /// there is not enough of all.
+    fn take_room(&self, bytes: usize, share: u16, is_first: bool) -> Result<(), TableFull> {
         let limits = &self.limits;
-        if self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > limits.bytes_max {
-            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return Err(TableFull::Bytes(limits.bytes_max));
-        }
-        let Some(share) = share else { return Ok(()) };
-        let failed = if self.count.fetch_add(1, Ordering::Relaxed) >= limits.broadcasts_max {
-            Some(TableFull::Broadcasts(limits.broadcasts_max))
-        } else {
-            let taken = self
-                .share(share)
-                .map_or(0, |share| share.fetch_add(1, Ordering::Relaxed));
-            (taken as usize >= limits.share_max).then_some(TableFull::Share(limits.share_max))
+        let of_all = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let of_share = self
+            .share(share)
+            .map_or(0, |share| share.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes);
+        // What another shard takes meanwhile may be counted here too, and then there is room for less.
+        let places = u32::from(is_first);
+        let all = self.count.fetch_add(places as usize, Ordering::Relaxed);
+        let taken = self
+            .share(share)
+            .map_or(0, |share| share.count.fetch_add(places, Ordering::Relaxed));
+        let failed = match () {
+            () if of_all > limits.bytes_max => TableFull::Bytes(limits.bytes_max),
+            () if bytes > 0 && of_share > limits.share_bytes_max => TableFull::ShareBytes(limits.share_bytes_max),
+            () if is_first && all >= limits.broadcasts_max => TableFull::Broadcasts(limits.broadcasts_max),
+            () if is_first && taken as usize >= limits.share_max => TableFull::Share(limits.share_max),
+            () => return Ok(()),
         };
-        let Some(failed) = failed else { return Ok(()) };
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        self.count.fetch_sub(1, Ordering::Relaxed);
-        if let (TableFull::Share(_), Some(share)) = (failed, self.share(share)) {
-            share.fetch_sub(1, Ordering::Relaxed);
+        self.give_back(bytes, share);
+        self.count.fetch_sub(places as usize, Ordering::Relaxed);
+        if let Some(share) = self.share(share) {
+            share.count.fetch_sub(places, Ordering::Relaxed);
         }
         Err(failed)
+    }
+
+    fn give_back(&self, bytes: usize, share: u16) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(share) = self.share(share) {
+            share.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
     }
 
     /// By a key that nobody knows: nobody can look for another's place. Beyond the last one no share is counted.
@@ -287,7 +323,7 @@ impl AnnounceTable {
         u16::try_from(place).unwrap_or(u16::MAX)
     }
 
-    fn share(&self, place: u16) -> Option<&AtomicU32> {
+    fn share(&self, place: u16) -> Option<&Share> {
         self.shares.get(usize::from(place))
     }
 
@@ -320,10 +356,9 @@ impl AnnounceTable {
         if let Some(old) = self.of(path, source) {
             self.entries.remove(&(path.clone(), source, old.received));
             self.count.fetch_sub(1, Ordering::Relaxed);
-            self.bytes
-                .fetch_sub(entry_bytes(path, &old.advertisement), Ordering::Relaxed);
+            self.give_back(entry_bytes(path, &old.advertisement), old.share);
             if let Some(share) = self.share(old.share) {
-                share.fetch_sub(1, Ordering::Relaxed);
+                share.count.fetch_sub(1, Ordering::Relaxed);
             }
         }
     }
@@ -486,6 +521,12 @@ const SOURCE_MAX: Source = Source {
 /// Advertisements of all sources together by default. Further ones are refused.
 pub const BROADCASTS_MAX: usize = 1 << 20;
 
+/// What they take by default.
+const BYTES_MAX: usize = 512 * 1024 * 1024;
+
+/// One holder has this part of the table at most.
+const SHARES: usize = 4;
+
 /// Places in which the shares of holders are counted.
 const SHARE_PLACES: usize = 4_096;
 
@@ -533,6 +574,26 @@ mod tests {
         }
         assert_eq!(insert(&table, "h", 3, other), Err(TableFull::Broadcasts(6)));
         assert_eq!(table.len(), 6);
+    }
+
+    #[test]
+    fn long_paths_of_one_holder_leave_room_for_others() {
+        let table = AnnounceTable::with_limits(TableLimits::default().with_bytes(40_000));
+        let long = |number: u32| format!("{number}/{}", "x".repeat(900));
+        let (one, other) = (Holder(Some(1)), Holder(Some(2)));
+        let taken = |from, holder| {
+            let numbers = 0..100;
+            numbers
+                .take_while(|number| insert(&table, &long(*number), from, holder).is_ok())
+                .count()
+        };
+        assert_eq!(taken(1, one), 4);
+        assert_eq!(insert(&table, &long(9), 1, one), Err(TableFull::ShareBytes(10_000)));
+        assert_eq!(taken(2, other), 4);
+        assert_eq!(insert(&table, &long(0), 1, one), Ok(()), "what it has may change");
+        table.remove(&BroadcastPath::new(&long(0)), source(1));
+        assert_eq!(insert(&table, &long(9), 1, one), Ok(()));
+        assert_eq!(taken(3, Holder::OURS), 40_000 / 2_200 - 8);
     }
 
     #[test]

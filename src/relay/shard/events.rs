@@ -345,7 +345,7 @@ impl Shard {
         let connection = carrier(&mut self.endpoint, &mut self.websockets, peer);
         let bearer = connection.and_then(|connection| connection.bearer().map(str::to_owned));
         if self.options.policy.asks_authority(target) {
-            if let Some(refusal) = self.cannot_take() {
+            if let Some(refusal) = self.cannot_take(peer) {
                 self.turn_away(peer, &refusal);
                 return false;
             }
@@ -355,7 +355,7 @@ impl Shard {
             return false;
         }
         let admission = self.admit(peer, target, bearer.as_deref());
-        match admission.and_then(|admission| self.take_in(admission)) {
+        match admission.and_then(|admission| self.take_in(peer, admission)) {
             Ok(admission) => {
                 self.let_in(peer, admission.into());
                 true
@@ -369,9 +369,9 @@ impl Shard {
 
     /// Whether there is room for whoever is admitted. A device may be one of a call that goes on, and another relay carries
     /// those of others.
-    pub(super) fn take_in<'a>(&self, admission: Admission<'a>) -> Result<Admission<'a>, Refusal> {
+    pub(super) fn take_in<'a>(&mut self, peer: PeerKey, admission: Admission<'a>) -> Result<Admission<'a>, Refusal> {
         let is_part = admission.device.is_some() || admission.grant.is_peer;
-        match self.cannot_take().filter(|_| !is_part) {
+        match self.cannot_take(peer).filter(|_| !is_part) {
             Some(refusal) => Err(refusal),
             None => Ok(admission),
         }

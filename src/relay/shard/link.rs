@@ -6,7 +6,7 @@
 //! the other's by its queue, which closes.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 use crate::auth::ClientIdentity;
 use crate::limits::{LINK_BELLS_MAX, LINK_MESSAGES_MAX};
+use crate::ratelimit::prefix;
 use crate::routing::PeerKey;
 
 /// Tells a shard which of its links have news.
@@ -26,6 +27,9 @@ pub struct Doorbell {
     /// A ring found no place: every link may have news.
     is_overrun: AtomicBool,
     is_overloaded: AtomicBool,
+    /// Whose sessions are what is too much, or [`NOBODY`], and how many others may begin.
+    heaviest: AtomicU64,
+    places: AtomicU32,
     wake: Arc<dyn Fn() + Send + Sync>,
 }
 
@@ -118,17 +122,36 @@ impl Doorbell {
             rung: ArrayQueue::new(LINK_BELLS_MAX),
             is_overrun: AtomicBool::new(false),
             is_overloaded: AtomicBool::new(false),
+            heaviest: AtomicU64::new(NOBODY),
+            places: AtomicU32::new(0),
             wake,
         })
     }
 
-    /// The shard has too much to do for one more connection.
-    pub fn is_overloaded(&self) -> bool {
-        self.is_overloaded.load(Ordering::Relaxed)
+    /// Whether one more connection may begin from there. Not while the shard has too much to do; unless that comes from
+    /// elsewhere, and few others have come.
+    pub fn has_place_for(&self, address: IpAddr) -> bool {
+        if !self.is_overloaded.load(Ordering::Relaxed) {
+            return true;
+        }
+        let heaviest = self.heaviest.load(Ordering::Relaxed);
+        let take_one = |places: u32| places.checked_sub(1);
+        heaviest != NOBODY
+            && heaviest != prefix(address)
+            && self
+                .places
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take_one)
+                .is_ok()
     }
 
     pub(super) fn set_overloaded(&self, is_overloaded: bool) {
+        self.heaviest.store(NOBODY, Ordering::Relaxed);
         self.is_overloaded.store(is_overloaded, Ordering::Relaxed);
+    }
+
+    pub(super) fn share_places(&self, heaviest: Option<u64>) {
+        self.places.store(PLACES, Ordering::Relaxed);
+        self.heaviest.store(heaviest.unwrap_or(NOBODY), Ordering::Relaxed);
     }
 
     pub(super) fn is_silent(&self) -> bool {
@@ -264,6 +287,12 @@ fn next_key() -> PeerKey {
         generation: u32::try_from(number >> LINK_NUMBER_BITS.count_ones() & u64::from(u32::MAX)).unwrap_or(0),
     }
 }
+
+/// No prefix is this one.
+const NOBODY: u64 = u64::MAX;
+
+/// Connections that may begin in half a second though there is too much to do, of those that have no part in it.
+const PLACES: u32 = 10;
 
 const LINK_MARK: u32 = 1 << 31;
 const LINK_NUMBER_BITS: u32 = (1 << 30) - 1;

@@ -124,21 +124,30 @@ impl Shard {
         self.transmit(peer);
     }
 
-    /// Why no session may begin now, whoever asks.
-    pub(super) fn cannot_take(&self) -> Option<Refusal> {
-        match () {
-            () if self.is_memory_full => Some(Refusal::Full),
-            () if self.load.is_overloaded() => Some(Refusal::Overloaded),
-            () => None,
+    /// Why no session may begin now that comes from where this one does.
+    pub(super) fn cannot_take(&mut self, peer: PeerKey) -> Option<Refusal> {
+        if self.is_memory_full {
+            return Some(Refusal::Full);
         }
+        if !self.load.is_overloaded() {
+            return None;
+        }
+        let address = self.address_of(peer);
+        (!self.shares.has_place_for(address)).then_some(Refusal::Overloaded)
     }
 
     /// The turn has ended: whether there is too much to do shows in how long it took.
     pub(super) fn note_turn(&mut self) {
-        if !self.load.on_turn(self.now, Instant::now(), thread_cpu_time) {
+        let ended = Instant::now();
+        let is_changed = self.load.on_turn(self.now, ended, thread_cpu_time);
+        let is_overloaded = self.load.is_overloaded();
+        if is_overloaded && self.shares.on_turn(self.now, ended) {
+            self.websockets.share_places(self.shares.heaviest());
+        }
+        if !is_changed {
             return;
         }
-        let is_overloaded = self.load.is_overloaded();
+        self.shares.clear(ended);
         self.endpoint.set_overloaded(is_overloaded);
         self.websockets.set_overloaded(is_overloaded);
         if let Some(suppressed) = self.notices.allow(self.now) {

@@ -34,6 +34,7 @@ mod peer;
 mod port;
 mod publishing;
 mod service;
+mod shares;
 mod snapshot;
 pub mod statistics;
 mod strangers;

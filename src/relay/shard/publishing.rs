@@ -177,7 +177,7 @@ impl Shard {
                 left -= 1;
                 // Its grant may have changed meanwhile.
                 if state.grant.may_publish(path.as_str()) {
-                    self.insert_published(peer, path, advertisement);
+                    self.count_share(peer, |shard| shard.insert_published(peer, path, advertisement));
                 }
             }
             if !is_done {
@@ -197,7 +197,10 @@ impl Shard {
             return self.disbelieve(peer, &full);
         }
         let source = self.session_of(peer);
-        let holder = Holder(Some(prefix(self.address_of(peer))));
+        let holder = match self.links.has(peer) {
+            true => Holder::OURS,
+            false => Holder(Some(prefix(self.address_of(peer)))),
+        };
         let publisher = self.name_publisher(peer, &mut advertisement);
         let Some(state) = self.peers.get_mut(&peer) else { return };
         let provenance = Provenance {

@@ -24,7 +24,8 @@ impl Shard {
     pub(super) fn service_connections(&mut self) {
         for _ in 0..CONNECTIONS_PER_TURN_MAX {
             let Some(key) = self.endpoint.poll_ready() else { break };
-            self.service(peer_key(key));
+            let peer = peer_key(key);
+            self.count_share(peer, |shard| shard.service(peer));
         }
         // Of one that has more the rest waits for the next turn: the control thread may go on for ever.
         for _ in 0..self.websockets.ready_count().min(CONNECTIONS_PER_TURN_MAX) {
@@ -35,7 +36,7 @@ impl Shard {
                 continue;
             }
             self.websockets.receive(peer);
-            self.service(peer);
+            self.count_share(peer, |shard| shard.service(peer));
             self.websockets.mark_dirty(peer);
         }
     }
@@ -114,7 +115,7 @@ impl Shard {
         });
         let is_setup_due = version.has_setup() || session.is_negotiating();
         let refused = self
-            .cannot_take()
+            .cannot_take(peer)
             .filter(|_| terms.is_none() && !is_setup_due && path.is_none());
         let grant = self.options.policy.default_grant();
         let rates = (

@@ -183,9 +183,9 @@ impl Shard {
         let admission = bearer.and_then(|bearer| {
             if !self.options.policy.asks_authority(path) {
                 let admission = self.admit(peer, path, bearer.as_deref())?;
-                return self.take_in(admission).map(Some);
+                return self.take_in(peer, admission).map(Some);
             }
-            if let Some(refusal) = self.cannot_take() {
+            if let Some(refusal) = self.cannot_take(peer) {
                 return Err(refusal);
             }
             match self.ask_authority(peer, path, bearer.as_deref(), Role::Both) {

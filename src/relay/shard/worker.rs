@@ -36,6 +36,7 @@ use super::mail::{Mail, Mailbox, PostOffice};
 use super::memory::{Memory, MemoryLimits};
 use super::mesh::Links;
 use super::peer::Peer;
+use super::shares::Shares;
 use super::statistics::{NetworkStatistics, ShardStatistics};
 use super::strangers::Strangers;
 use super::web::WebRequests;
@@ -161,6 +162,7 @@ pub struct Shard {
     pub(super) contests: Contests,
     pub(super) strangers: Strangers,
     pub(super) load: Load,
+    pub(super) shares: Shares,
     pub(super) memory: Arc<Memory>,
     pub(super) is_memory_full: bool,
     /// Sessions that announce faster than they may.
@@ -217,6 +219,7 @@ impl Shard {
             contests: Contests::default(),
             strangers: Strangers::default(),
             load: Load::new(options.overload, now),
+            shares: Shares::new(now),
             memory: parts.memory,
             is_memory_full: false,
             paced: VecDeque::new(),

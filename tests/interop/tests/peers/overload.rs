@@ -1,10 +1,14 @@
 //! A shard with too much to do: who comes is refused, who is there goes on, and it ends.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use moqswitch_interop::attack::Target;
+use moqswitch_interop::attack::announcements::churn;
+use moqswitch_interop::raw_peer::FIRST_BIDI_OF_RELAY;
 use moqswitch_interop::{Call, Draft, Publisher, Random, RawPeer, Subscriber};
 use moqswitch_relay::shard::local::{Application, Host, Installation, LocalEvent};
 use moqswitch_relay::shard::{OverloadOptions, ShardCommand};
@@ -30,7 +34,7 @@ async fn who_comes_to_a_shard_with_too_much_to_do_is_refused_and_who_is_there_go
     let mut subscriber = Subscriber::connect(address, Draft::Lite06).await?;
     let mut call = Call::start(&publisher, &mut subscriber, "room/call", Random::new(1)).await?;
     let is_stalled = Arc::new(AtomicBool::new(true));
-    install(&relay, Stalling(is_stalled.clone())).await?;
+    install(&relay, Stalling(is_stalled.clone(), Duration::from_millis(60))).await?;
 
     let mut random = Random::new(2);
     until(async || {
@@ -57,8 +61,56 @@ async fn who_comes_to_a_shard_with_too_much_to_do_is_refused_and_who_is_there_go
     call.exchange().await
 }
 
-/// Takes 60 ms of each turn, and has always more to do.
-struct Stalling(Arc<AtomicBool>);
+/// One that announces without end shuts out who comes from where it is, and nobody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_from_elsewhere_is_let_in_while_one_address_is_what_is_too_much() -> Result<()> {
+    let options = RelayOptions {
+        listen: ([127, 0, 0, 1], 0).into(),
+        shards: std::num::NonZeroUsize::new(1),
+        overload: OverloadOptions {
+            lateness: Duration::from_millis(2),
+            core_share_min: 0,
+        },
+        ..RelayOptions::default()
+    };
+    let relay = tokio::task::spawn_blocking(move || Relay::start(options)).await??;
+    let address = relay.address();
+    let is_stalled = Arc::new(AtomicBool::new(false));
+    install(&relay, Stalling(is_stalled.clone(), Duration::from_millis(2))).await?;
+    let target = Target {
+        relay: address,
+        http: None,
+        duration: LIMIT * 4,
+        rate: 100_000,
+        count: 1,
+        seed: 1,
+    };
+    let announcing = tokio::spawn(async move { churn(&target, Random::new(1)).await });
+    until(async || Ok(announced(&relay).await? > 0))
+        .await
+        .context("nothing is announced")?;
+    is_stalled.store(true, Ordering::Relaxed);
+
+    let mut random = Random::new(2);
+    let [here, elsewhere] = [1, 2].map(|last| IpAddr::from([127, 0, 0, last]));
+    until(async || {
+        let was_overloaded = overloaded(&relay).await?.0 == 1;
+        let mut neighbour = RawPeer::connect_from(here, address, Draft::Lite06, &mut random).await?;
+        let closed = neighbour.until_closed(Duration::from_secs(2)).await;
+        let mut innocent = RawPeer::connect_from(elsewhere, address, Draft::Lite06, &mut random).await?;
+        // Whoever is let in is asked for announcements.
+        let is_let_in = innocent.receive(FIRST_BIDI_OF_RELAY, 2).await.is_ok();
+        let is_overloaded = was_overloaded && overloaded(&relay).await?.0 == 1;
+        Ok(is_overloaded && is_let_in && closed.is_ok_and(|closed| closed == (true, INTERNAL)))
+    })
+    .await?;
+    ensure!(!announcing.is_finished(), "whoever announces was closed");
+    announcing.abort();
+    Ok(())
+}
+
+/// Takes so long of each turn, and has always more to do.
+struct Stalling(Arc<AtomicBool>, Duration);
 
 impl Application for Stalling {
     fn handle(&mut self, _event: LocalEvent, _host: &mut Host<'_>) {}
@@ -66,7 +118,7 @@ impl Application for Stalling {
     #[expect(clippy::disallowed_methods, reason = "the shard is to be held up")]
     fn handle_turn(&mut self, _host: &mut Host<'_>) {
         if self.0.load(Ordering::Relaxed) {
-            std::thread::sleep(Duration::from_millis(60));
+            std::thread::sleep(self.1);
         }
     }
 
@@ -81,6 +133,13 @@ async fn install(relay: &moqswitch_relay::RelayHandle, stalling: Stalling) -> Re
     relay.ports()[0].send(ShardCommand::Install { application, reply })?;
     installed.await??;
     Ok(())
+}
+
+/// Broadcasts that are in the table.
+async fn announced(relay: &moqswitch_relay::RelayHandle) -> Result<u64> {
+    let (reply, answer) = oneshot::channel();
+    relay.ports()[0].send(ShardCommand::Snapshot(reply))?;
+    Ok(answer.await?.statistics.sessions.announcements_now)
 }
 
 /// The gauge, and whether sessions were refused for it.
