@@ -23,7 +23,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../perf/lab.sh"
 
 readonly CALLS=50
-readonly FLOODS=' garbage resets initials versions half-open forged-ids '
+readonly FLOODS=' garbage resets initials versions half-open '
 # Attacks that begin when the calls are up: while memory is full nobody comes in, which is what is stated.
 readonly LATE=' full-memory '
 # A pause after which memory has to be back.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use moqswitch_interop::attack::{ATTACKS, Target, run};
+use moqswitch_interop::attack::{ATTACKS, Target, address_before, run};
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
@@ -31,8 +31,10 @@ fn main() -> Result<()> {
             _ => bail!("unknown flag '{flag}'"),
         }
     }
+    let relay = relay.context("--relay is missing")?;
     let target = Target {
-        relay: relay.context("--relay is missing")?,
+        relay,
+        from: address_before(relay),
         http,
         duration: Duration::from_secs(seconds),
         rate,

@@ -16,7 +16,7 @@ pub struct Forger {
     ours: Keys,
     theirs: Keys,
     next: u64,
-    /// The largest number of a packet that came.
+    /// The largest number of a packet that came; the relay's first packets were of the handshake.
     largest: u64,
 }
 
@@ -49,10 +49,10 @@ impl Forger {
         let number_at = packet.len();
         packet.extend_from_slice(&u32::try_from(number)?.to_be_bytes());
         let mut payload = frames.to_vec();
-        let sealed = self
-            .ours
-            .packet
-            .seal_in_place_append_tag(self.ours.nonce(number), Aad::from(&packet), &mut payload);
+        let sealed =
+            self.ours
+                .packet
+                .seal_in_place_append_tag(self.ours.nonce(number), Aad::from(&packet), &mut payload);
         sealed.ok().context("not sealed")?;
         packet.extend_from_slice(&payload);
         let mask = self.ours.mask(&packet, number_at)?;
@@ -88,6 +88,21 @@ impl Forger {
         (bytes, None)
     }
 
+    /// Waits for a packet of the relay, and takes what has come: its bytes.
+    pub async fn until_heard(&mut self, limit: Duration) -> Result<u64> {
+        let hearing = async {
+            let mut heard = 0;
+            while self.largest == 0 {
+                self.socket.readable().await?;
+                heard += self.take().0;
+            }
+            anyhow::Ok(heard)
+        };
+        tokio::time::timeout(limit, hearing)
+            .await
+            .context("nothing was heard")?
+    }
+
     /// Waits until the relay has closed the connection: by which code.
     pub async fn until_closed(&mut self, limit: Duration) -> Result<u64> {
         let closing = async {
@@ -98,7 +113,9 @@ impl Forger {
                 }
             }
         };
-        tokio::time::timeout(limit, closing).await.context("it was not closed")?
+        tokio::time::timeout(limit, closing)
+            .await
+            .context("it was not closed")?
     }
 
     /// The largest number of a packet that is known to have been sent.
@@ -158,7 +175,9 @@ impl Keys {
         expand(&secret, "quic key", &mut key)?;
         let packet = UnboundKey::new(aead, &key).ok().context("no key")?;
         expand(&secret, "quic hp", &mut key)?;
-        let header = quic::HeaderProtectionKey::new(protection, &key).ok().context("no key")?;
+        let header = quic::HeaderProtectionKey::new(protection, &key)
+            .ok()
+            .context("no key")?;
         Ok(Self {
             packet: LessSafeKey::new(packet),
             iv,
@@ -228,7 +247,9 @@ fn nearest(expected: u64, truncated: u64, bytes: usize) -> u64 {
 fn varint(input: &[u8]) -> Option<u64> {
     let first = *input.first()?;
     let bytes = input.get(1..1 << (first >> 6))?;
-    let whole = bytes.iter().fold(u64::from(first & 0x3f), |value, byte| value << 8 | u64::from(*byte));
+    let whole = bytes
+        .iter()
+        .fold(u64::from(first & 0x3f), |value, byte| value << 8 | u64::from(*byte));
     Some(whole)
 }
 
@@ -262,7 +283,9 @@ mod tests {
         expand(&prk, "quic key", &mut key).unwrap();
         assert_eq!(
             key,
-            [0x1f, 0x36, 0x96, 0x13, 0xdd, 0x76, 0xd5, 0x46, 0x77, 0x30, 0xef, 0xcb, 0xe3, 0xb1, 0xa2, 0x2d]
+            [
+                0x1f, 0x36, 0x96, 0x13, 0xdd, 0x76, 0xd5, 0x46, 0x77, 0x30, 0xef, 0xcb, 0xe3, 0xb1, 0xa2, 0x2d
+            ]
         );
         assert_eq!(
             Keys::of(&secret).unwrap().iv,
@@ -273,6 +296,9 @@ mod tests {
     #[test]
     fn numbers_are_the_nearest_to_what_is_expected() {
         assert_eq!(nearest(0xa82f_30eb, 0x9b32, 2), 0xa82f_9b32);
-        assert_eq!((nearest(5, 4, 1), nearest(250, 3, 1), nearest(259, 250, 1)), (4, 259, 250));
+        assert_eq!(
+            (nearest(5, 4, 1), nearest(250, 3, 1), nearest(259, 250, 1)),
+            (4, 259, 250)
+        );
     }
 }

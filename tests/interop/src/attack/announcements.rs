@@ -33,7 +33,7 @@ pub async fn crowd(target: &Target, random: Random) -> Result<Done> {
 async fn watched_by(target: &Target, mut random: Random, read: bool, streams: u64) -> Result<Done> {
     let mut watchers = Vec::new();
     for _ in 0..target.count {
-        let mut peer = RawPeer::connect(target.relay, Draft::Lite05, &mut random).await?;
+        let mut peer = target.connect(Draft::Lite05, &mut random).await?;
         for index in 0..streams {
             let mut request = BytesMut::from(&[ANNOUNCE_STREAM][..]);
             let wanted = AnnounceRequest {
@@ -78,7 +78,7 @@ pub async fn table(target: &Target, mut random: Random) -> Result<Done> {
     let mut sessions = Vec::new();
     let mut done = Done::default();
     for number in 0..target.count {
-        let Ok(mut peer) = RawPeer::connect(target.relay, Draft::Lite05, &mut random).await else {
+        let Ok(mut peer) = target.connect(Draft::Lite05, &mut random).await else {
             done.closed += 1;
             continue;
         };
@@ -119,7 +119,7 @@ struct Churner {
 
 impl Churner {
     async fn connect(target: &Target, random: &mut Random) -> Result<Self> {
-        let mut peer = RawPeer::connect(target.relay, Draft::Lite05, random).await?;
+        let mut peer = target.connect(Draft::Lite05, random).await?;
         let begin = accept_announcing(&mut peer).await?;
         peer.send(FIRST_BIDI_OF_RELAY, &begin, false).await?;
         Ok(Self { peer, number: 0 })

@@ -36,7 +36,7 @@ pub fn run(kind: &str, target: &Target) -> Result<Done> {
 #[expect(clippy::disallowed_methods, reason = "a thread of its own, whose pace it is")]
 pub(super) fn send(datagrams: &[Vec<u8>], target: &Target) -> Result<Done> {
     // Several, so that the kernel spreads them over the shards.
-    let sockets = (0..SOCKETS).map(|_| socket(target.relay)).collect::<Result<Vec<_>>>()?;
+    let sockets = (0..SOCKETS).map(|_| socket(target)).collect::<Result<Vec<_>>>()?;
     let started = Instant::now();
     let mut done = Done::default();
     let mut answer = [0; 2048];
@@ -59,10 +59,9 @@ pub(super) fn send(datagrams: &[Vec<u8>], target: &Target) -> Result<Done> {
     Ok(done)
 }
 
-fn socket(relay: SocketAddr) -> Result<UdpSocket> {
-    let any = if relay.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-    let socket = UdpSocket::bind(any)?;
-    socket.connect(relay)?;
+fn socket(target: &Target) -> Result<UdpSocket> {
+    let socket = UdpSocket::bind((target.from, 0))?;
+    socket.connect(target.relay)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }

@@ -95,7 +95,7 @@ async fn send(name: &str, peer: &mut RawPeer, subscription: SubscribeId, number:
 }
 
 async fn begin(target: &Target, random: &mut Random) -> Result<(RawPeer, RawPeer, SubscribeId)> {
-    let mut publisher = RawPeer::connect(target.relay, Draft::Lite04, random).await?;
+    let mut publisher = target.connect(Draft::Lite04, random).await?;
     // The relay's announce stream: its type and the length of the request.
     publisher.receive(FIRST_BIDI_OF_RELAY, 2).await?;
     let broadcast = format!("anon/groups{}", random.number());
@@ -106,7 +106,7 @@ async fn begin(target: &Target, random: &mut Random) -> Result<(RawPeer, RawPeer
     };
     start.encode(VERSION, &mut bytes)?;
     publisher.send(FIRST_BIDI_OF_RELAY, &bytes, false).await?;
-    let mut subscriber = RawPeer::connect(target.relay, Draft::Lite05, random).await?;
+    let mut subscriber = target.connect(Draft::Lite05, random).await?;
     let wanted = Draft::Lite05.subscribe_stream(0, &broadcast, TRACK);
     let relay_stream = FIRST_BIDI_OF_RELAY + STREAM_STEP;
     let deadline = Instant::now() + SUBSCRIBED_LIMIT;

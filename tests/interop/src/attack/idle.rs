@@ -41,7 +41,7 @@ pub async fn connections(target: &Target, mut random: Random) -> Result<Done> {
 
 /// Addresses of this host's loopback, each with as many as one may have.
 fn address(number: usize) -> IpAddr {
-    let last = u8::try_from(number / PER_ADDRESS + 1).unwrap_or(u8::MAX);
+    let last = u8::try_from(number / PER_ADDRESS + 2).unwrap_or(u8::MAX);
     IpAddr::from([127, 0, 0, last])
 }
 
@@ -51,7 +51,7 @@ pub async fn streams(target: &Target, mut random: Random) -> Result<Done> {
     let mut peers = Vec::new();
     let mut done = Done::default();
     for _ in 0..target.count {
-        let Ok(mut peer) = RawPeer::connect(target.relay, Draft::Lite05, &mut random).await else {
+        let Ok(mut peer) = target.connect(Draft::Lite05, &mut random).await else {
             done.closed += 1;
             continue;
         };

@@ -3,12 +3,14 @@
 //! Each does one thing as fast as it is told to, for as long as it is told to, and says what it did.
 //! Only for relays of your own: what is attacked is named by address.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use crate::draft::Draft;
 use crate::payload::Random;
+use crate::raw_peer::RawPeer;
 
 pub mod announcements;
 pub mod floods;
@@ -25,6 +27,8 @@ pub mod tcp;
 pub struct Target {
     /// Where the relay listens by UDP.
     pub relay: SocketAddr,
+    /// Where the attack comes from: what is shared out by address is shared with nobody else then.
+    pub from: IpAddr,
     /// Where it listens by TCP, for attacks that come by it.
     pub http: Option<SocketAddr>,
     /// How long to go on.
@@ -53,6 +57,11 @@ pub struct Done {
 }
 
 impl Target {
+    /// A connection from where the attack comes from.
+    pub(crate) async fn connect(&self, draft: Draft, random: &mut Random) -> Result<RawPeer> {
+        RawPeer::connect_from(self.from, self.relay, draft, random).await
+    }
+
     /// The same at another rate.
     pub(crate) fn with_rate(&self, rate: u64) -> Self {
         Self { rate, ..self.clone() }
@@ -77,7 +86,12 @@ pub const ATTACKS: &[(&str, &str, u64, usize)] = &[
         50,
         1,
     ),
-    ("forged-ids", "packets with the id of a live connection and noise in them", 50_000, 1),
+    (
+        "forged-ids",
+        "packets with the id of a live connection and noise in them",
+        50_000,
+        1,
+    ),
     (
         "path-challenges",
         "packets of one connection by 32 ports, full of challenges",
@@ -181,6 +195,15 @@ pub const ATTACKS: &[(&str, &str, u64, usize)] = &[
         2_000,
     ),
 ];
+
+/// An address of this host's loopback that is nobody else's, or any for a relay that is elsewhere.
+pub fn address_before(relay: SocketAddr) -> IpAddr {
+    match relay.ip() {
+        IpAddr::V4(address) if address.is_loopback() => IpAddr::from([127, 0, 0, 2]),
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
 
 /// Runs the attack of a name.
 pub fn run(name: &str, target: &Target) -> Result<Done> {

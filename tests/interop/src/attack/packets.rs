@@ -11,7 +11,7 @@ use super::{Done, Target, floods};
 use crate::draft::Draft;
 use crate::forger::Forger;
 use crate::payload::Random;
-use crate::raw_peer::{FIRST_BIDI, RawPeer};
+use crate::raw_peer::FIRST_BIDI;
 
 /// `rate` packets a second. Whoever is closed comes again.
 pub async fn run(name: &str, target: &Target, mut random: Random) -> Result<Done> {
@@ -21,7 +21,7 @@ pub async fn run(name: &str, target: &Target, mut random: Random) -> Result<Done
     let started = Instant::now();
     while started.elapsed() < target.duration {
         source.write(&target.with_rate(SOURCE_RATE), started, &mut random)?;
-        let Ok(mut peer) = RawPeer::connect(target.relay, Draft::Lite05, &mut random).await else {
+        let Ok(mut peer) = target.connect(Draft::Lite05, &mut random).await else {
             // So many handshakes in a second and no more.
             tokio::time::sleep(PAUSE).await;
             continue;
@@ -46,7 +46,8 @@ async fn acknowledge(forger: &mut Forger, target: &Target, started: Instant, don
     while u128::from(done.sent) >= started.elapsed().as_micros() * u128::from(target.rate) / 1_000_000 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let (heard, _) = forger.take();
+    // A relay that has sent nothing yet has nothing to compare it with.
+    let heard = forger.until_heard(CLOSED_LIMIT).await?;
     let beyond = [1_000, 100_000, 100_000_000][usize::try_from(done.sent % 3)?];
     let last = u32::try_from(forger.largest() + beyond)?;
     // Everything up to it, as if it had all come, and no delay (RFC 9000, section 19.3).
@@ -75,11 +76,13 @@ async fn insist(
     let mut id = 1_000;
     while started.elapsed() < target.duration {
         let due = begun.0.elapsed().as_micros() * u128::from(target.rate) / 1_000_000;
-        let due = u64::try_from(due).unwrap_or(u64::MAX).min(done.sent - begun.1 + BATCH_MAX);
+        let due = u64::try_from(due)
+            .unwrap_or(u64::MAX)
+            .min(done.sent - begun.1 + BATCH_MAX);
         while done.sent - begun.1 < due {
             let (frames, is_ours) = match name {
                 "retired-ids" => (connection_ids(&mut id, random), true),
-                _ => (challenges(random), done.sent % 2 == 0),
+                _ => (challenges(random), done.sent.is_multiple_of(2)),
             };
             let packet = forger.seal(&frames)?;
             let other = &others[usize::try_from(done.sent)? % others.len()];
@@ -107,7 +110,7 @@ async fn insist(
 
 /// The id of a live connection, and behind it what nobody can decrypt, `rate` times a second from many ports.
 pub async fn forged_ids(target: &Target, mut random: Random) -> Result<Done> {
-    let mut peer = RawPeer::connect(target.relay, Draft::Lite05, &mut random).await?;
+    let mut peer = target.connect(Draft::Lite05, &mut random).await?;
     let id = peer.relay_id();
     let datagrams = floods::prepare(|| {
         let mut datagram = vec![0x40 | (random.bytes(1)[0] & 0x3f)];
@@ -138,7 +141,7 @@ pub async fn forged_ids(target: &Target, mut random: Random) -> Result<Done> {
 async fn sockets(target: &Target) -> Result<Vec<UdpSocket>> {
     let mut sockets = Vec::new();
     for _ in 0..SOCKETS {
-        let socket = UdpSocket::bind("127.0.0.1:0").await?;
+        let socket = UdpSocket::bind((target.from, 0)).await?;
         socket.connect(target.relay).await?;
         sockets.push(socket);
     }

@@ -18,7 +18,7 @@ use crate::raw_peer::{FIRST_BIDI, RawPeer, STREAM_STEP};
 pub async fn run(name: &str, target: &Target, mut random: Random) -> Result<Done> {
     let mut source = Source::start(target, &mut random).await?;
     let mut done = Done::default();
-    let mut peer = RawPeer::connect(target.relay, Draft::Lite05, &mut random).await?;
+    let mut peer = target.connect(Draft::Lite05, &mut random).await?;
     let subscribe = Draft::Lite05.subscribe_stream(0, BROADCAST, TRACK);
     peer.send(FIRST_BIDI, &subscribe, false).await?;
     let mut scratch = vec![0; 64 * 1024];

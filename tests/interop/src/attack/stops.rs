@@ -77,7 +77,7 @@ struct Stopping {
 
 impl Stopping {
     async fn subscribe(target: &Target, random: &mut Random) -> Result<Self> {
-        let mut peer = RawPeer::connect(target.relay, Draft::Lite05, random).await?;
+        let mut peer = target.connect(Draft::Lite05, random).await?;
         let mut bytes = BytesMut::new();
         BidiType::Subscribe.encode(VERSION, &mut bytes)?;
         let subscribe = Subscribe {

@@ -89,7 +89,7 @@ impl Source {
 }
 
 async fn subscribe(target: &Target, random: &mut Random, done: &mut Done) -> Result<RawPeer> {
-    let mut peer = RawPeer::connect(target.relay, Draft::Lite05, random).await?;
+    let mut peer = target.connect(Draft::Lite05, random).await?;
     for index in 0..SUBSCRIPTIONS {
         let stream = Draft::Lite05.subscribe_stream(index, BROADCAST, TRACK);
         done.sent += u64::from(peer.try_send(FIRST_BIDI + index * STREAM_STEP, &stream).await);

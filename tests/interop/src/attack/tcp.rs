@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::{Done, Target};
 
@@ -17,7 +17,9 @@ pub async fn run(name: &str, target: &Target) -> Result<Done> {
     let mut done = Done::default();
     let mut connections = Vec::new();
     for _ in 0..target.count {
-        let Ok(Ok(mut stream)) = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(address)).await else {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((target.from, 0).into())?;
+        let Ok(Ok(mut stream)) = tokio::time::timeout(CONNECT_LIMIT, socket.connect(address)).await else {
             done.closed += 1;
             continue;
         };

@@ -157,7 +157,7 @@ async fn whose_broadcasts_find_no_room_is_told_so_and_the_others_have_theirs() -
     ensure!(refused >= 1.0, "it was not counted");
     let log = std::fs::read_to_string(relay.log())?;
     ensure!(
-        log.contains("found no room") && log.contains("127.0.0.1"),
+        log.contains("found no room") && log.contains("127.0.0.2"),
         "it was not logged:\n{log}"
     );
     // With those who filled it their broadcasts went.
@@ -398,6 +398,7 @@ fn flood(
         );
         let target = Target {
             relay,
+            from: attack::address_before(relay),
             http: Some(http),
             duration,
             rate,

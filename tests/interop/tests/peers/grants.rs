@@ -94,6 +94,48 @@ async fn revoke(draft: Draft, shards: usize) -> Result<()> {
     Ok(())
 }
 
+/// The thread that reads the feed does nothing for a while. What finds no room is lost to it, and told; the shard goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_goes_on_while_the_thread_that_reads_its_feed_stands_still() -> Result<()> {
+    let (writer, mut events) = feed(4);
+    let relay = start(1, Some(writer))?;
+    let (release, released) = std::sync::mpsc::sync_channel::<()>(1);
+    let runtime = tokio::runtime::Handle::current();
+    let reading = tokio::task::spawn_blocking(move || {
+        released.recv()?;
+        runtime.block_on(until(&mut events, |event| matches!(event, FeedEvent::Lost { .. })))
+    });
+    let draft = Draft::Lite06;
+    let publisher = Publisher::connect(relay.address(), draft).await?;
+    let mut subscriber = Subscriber::connect(relay.address(), draft).await?;
+    let mut call = Call::start(&publisher, &mut subscriber, "call/7/alice", Random::new(7)).await?;
+    let before = turns(&relay).await?;
+    for _ in 0..20 {
+        // Each is told of, or would be.
+        let newcomer = Publisher::connect(relay.address(), draft).await?;
+        call.exchange().await?;
+        drop(newcomer);
+    }
+    ensure!(!reading.is_finished(), "it read");
+    ensure!(turns(&relay).await? > before, "the shard stood still too");
+    release.send(())?;
+    let lost = timeout(LIMIT, reading).await???;
+    ensure!(
+        matches!(lost, FeedEvent::Lost { count, .. } if count > 0),
+        "nothing was lost: {lost:?}"
+    );
+    call.exchange().await?;
+    relay.drain(Duration::from_millis(100));
+    tokio::task::spawn_blocking(move || relay.join()).await?
+}
+
+/// Turns that the shard has made. It answers by itself.
+async fn turns(relay: &RelayHandle) -> Result<u64> {
+    let (reply, answer) = oneshot::channel();
+    relay.ports()[0].send(ShardCommand::Snapshot(reply))?;
+    Ok(timeout(LIMIT, answer).await??.statistics.network.turns)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_is_over_gets_no_grant() -> Result<()> {
     let (writer, mut events) = feed(1024);

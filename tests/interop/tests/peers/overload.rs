@@ -77,8 +77,10 @@ async fn who_comes_from_elsewhere_is_let_in_while_one_address_is_what_is_too_muc
     let address = relay.address();
     let is_stalled = Arc::new(AtomicBool::new(false));
     install(&relay, Stalling(is_stalled.clone(), Duration::from_millis(2))).await?;
+    let [here, elsewhere] = [1, 2].map(|last| IpAddr::from([127, 0, 0, last]));
     let target = Target {
         relay: address,
+        from: here,
         http: None,
         duration: LIMIT * 4,
         rate: 100_000,
@@ -92,7 +94,6 @@ async fn who_comes_from_elsewhere_is_let_in_while_one_address_is_what_is_too_muc
     is_stalled.store(true, Ordering::Relaxed);
 
     let mut random = Random::new(2);
-    let [here, elsewhere] = [1, 2].map(|last| IpAddr::from([127, 0, 0, last]));
     until(async || {
         let was_overloaded = overloaded(&relay).await?.0 == 1;
         let mut neighbour = RawPeer::connect_from(here, address, Draft::Lite06, &mut random).await?;
