@@ -8,6 +8,7 @@
 //!   telephony          calls: their thread, and what they ask of the relay
 //!   music              files of music and prompts, played on a shard
 //!   mesh               links to other relays, and `moqswitch mesh`
+//!   connector          connections to those who are asked by HTTP
 //!   nodes              other machines of one phone system, by NATS
 //!   check              will this configuration run on this host?
 //!   config             flags, environment and file to one validated configuration
@@ -40,6 +41,7 @@ pub mod authority;
 pub mod browsers;
 pub mod check;
 pub mod config;
+mod connector;
 pub mod control;
 pub mod dial;
 pub mod directory;

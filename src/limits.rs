@@ -16,9 +16,15 @@ pub const CONFIGURED_DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 pub const CONFIG_FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// A list of other relays; a longer one is refused, and the last one stays.
-pub const PEER_LIST_BYTES_MAX: u64 = 1024 * 1024;
+pub const PEER_LIST_BYTES_MAX: usize = 1024 * 1024;
 /// How often such a file is looked at.
 pub const PEER_FILE_LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// How often a URL may be asked for such a list. Other intervals are configuration errors.
+pub const PEER_ASK_INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// See [`PEER_ASK_INTERVAL_MIN`].
+pub const PEER_ASK_INTERVAL_MAX: Duration = Duration::from_secs(60 * 60);
+/// Time for one such answer, from the connection to its last byte. Then there is none.
+pub const PEER_LIST_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How often the addresses of a name are asked for.
 pub const PEER_NAME_LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// Time for looking up where a peer is. Then the attempt has failed.

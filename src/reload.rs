@@ -1,5 +1,5 @@
-//! What a relay takes over while it runs: certificates, keys, patterns, limits, the log level, the files of calls, music and prompts, read again at SIGHUP. Each
-//! is whole or not at all, and one line says which. Connections and sessions that begin from then on get them; others keep
+//! What a relay takes over while it runs: certificates, keys, patterns, limits, the log level, links to other relays, the
+//! files of calls, music and prompts, read again at SIGHUP. Each is whole or not at all, and one line says which. Connections and sessions that begin from then on get them; others keep
 //! what they have.
 
 use std::path::PathBuf;
@@ -16,11 +16,12 @@ use moqswitch_relay::quic::{ServerCertificate, TlsContext};
 use moqswitch_relay::shard::{ShardCommand, ShardPort};
 use tokio::sync::watch;
 
-use crate::config::{Change, Config, ConfigError, LimitsConfig};
+use crate::config::{Change, Config, ConfigError, LimitsConfig, MeshConfig};
 use crate::control::WebSockets;
 use crate::keys::{self, KeyFileError, Stamp};
 use crate::limits;
 use crate::logging::LevelHandle;
+use crate::mesh::{Difference, MeshHandle, Plan};
 use crate::music::Music;
 use crate::telephony::Reloading;
 
@@ -41,6 +42,7 @@ pub(crate) struct Reloads {
     pub(crate) calls: Option<Reloading>,
     /// `None`: none is played.
     pub(crate) music: Option<Music>,
+    pub(crate) mesh: MeshHandle,
 }
 
 /// Where certificates go, beside the shards.
@@ -90,6 +92,7 @@ impl Reloads {
         if self.keys.reload_from(after.auth.key.clone(), shards).await {
             self.config.auth.key.clone_from(&after.auth.key);
         }
+        self.reload_mesh(&after, &changes, shards).await;
         if let (Some(calls), Some(config)) = (&mut self.calls, &after.calls) {
             calls.reload(config).await;
         }
@@ -102,7 +105,8 @@ impl Reloads {
         let others: Vec<&str> = changes
             .iter()
             .map(|change| change.path)
-            .filter(|path| !LIMITS.contains(path) && !OTHERS.contains(path) && !is_of_calls(path) && !is_of_music(path))
+            .filter(|path| !LIMITS.contains(path) && !OTHERS.contains(path) && !is_of_mesh(path))
+            .filter(|path| !is_of_calls(path) && !is_of_music(path))
             .collect();
         if !others.is_empty() {
             tracing::warn!(
@@ -180,6 +184,36 @@ impl Reloads {
         say("patterns", changes, outcome);
     }
 
+    /// Whom to dial, how, and whether this relay is of a mesh. The files that are named are read anew each time.
+    async fn reload_mesh(&mut self, after: &Config, changes: &[Change], shards: &[ShardPort]) {
+        let before = &self.config.mesh;
+        let wanted = MeshConfig {
+            store: before.store.clone(),
+            ..after.mesh.clone()
+        };
+        if !before.is_on() && !wanted.is_on() {
+            return;
+        }
+        let peers = Difference::of(&before.peers, &wanted.peers);
+        let settings: Vec<&str> = changes.iter().map(|change| change.path).filter(is_of_mesh).collect();
+        let settings = settings.join(", ");
+        let config = wanted.clone();
+        let replaced = async {
+            // What is wrong with a file is said before anything is another.
+            let plan = tokio::task::spawn_blocking(move || Plan::read(&config)).await??;
+            let commands = shards.iter().map(|_| ShardCommand::SetMesh(wanted.is_on()));
+            install_all(shards, commands).await?;
+            self.mesh.replace(plan).await
+        };
+        match replaced.await {
+            Ok(()) => {
+                tracing::info!(%peers, settings, "mesh reloaded");
+                self.config.mesh = wanted;
+            }
+            Err(error) => tracing::error!(%peers, settings, "mesh not reloaded: {error:#}"),
+        }
+    }
+
     fn reload_level(&mut self, after: &Config, changes: &[Change]) {
         let Some(level) = self.level.as_ref().filter(|_| !changes.is_empty()) else {
             return;
@@ -190,6 +224,11 @@ impl Reloads {
         }
         say("log level", changes, outcome);
     }
+}
+
+/// Settings of other relays; those of machines of one phone system are not taken over.
+fn is_of_mesh(path: &&str) -> bool {
+    path.starts_with("cluster.") && !path.starts_with("cluster.store.")
 }
 
 /// One line for what was taken over, or was not.

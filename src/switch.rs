@@ -26,7 +26,7 @@ use crate::control::{
 use crate::keys::Stamp;
 use crate::limits::CALLS_STOP_WAIT_MAX;
 use crate::logging::LevelHandle;
-use crate::mesh::Mesh;
+use crate::mesh::{Mesh, MeshHandle};
 use crate::music::Music;
 use crate::nodes::StoreThread;
 use crate::notify::Notifier;
@@ -55,7 +55,7 @@ pub struct Surroundings {
 }
 
 /// A running relay with its control thread. SIGTERM or SIGINT ends it: the first drains, the second exits at once.
-/// SIGHUP reloads certificates, keys of tokens, patterns, limits, the log level and the files of calls.
+/// SIGHUP reloads certificates, keys of tokens, patterns, limits, the log level, links to other relays and the files of calls.
 pub struct Switch {
     relay: RelayHandle,
     control: ControlHandle,
@@ -99,20 +99,17 @@ impl Switch {
         let browsers = browsers(config, &relay, takeover.is_some())?;
         let devices = telephony.as_ref().map(Telephony::key);
         if let Some(takeover) = &mut takeover {
-            // There is no way back from where it gives up its calls.
-            let obstacle = config.calls.as_ref().and_then(check::find_obstacle);
-            anyhow::ensure!(obstacle.is_none(), "{}", obstacle.unwrap_or_default());
-            takeover.join(&relay, telephony.is_some())?;
+            join(config, takeover, &relay, telephony.is_some())?;
         }
         let endpoints = browsers.clone().map(|browsers| endpoints(config, browsers));
         let calls = telephony
             .map(|telephony| telephony.start(&relay, sha256.clone(), StreamTls(http.clone()), browsers))
             .transpose()?;
         let music = Music::start(config, &relay)?;
-        let mesh = Mesh::new(&config.mesh, relay.address(), relay.ports().to_vec())?;
+        let (mesh, links) = Mesh::new(&config.mesh, relay.address(), relay.ports().to_vec())?;
         let (signalling, audio) = handles(calls.as_ref());
         let state = ControlState {
-            mesh: mesh_state(&relay, mesh.as_ref()),
+            mesh: mesh_state(&relay, &links),
             endpoints: endpoints.clone(),
             calls: calls.as_ref().map(Running::router),
             mediaswitch: calls.as_ref().and_then(Running::mediaswitch_router),
@@ -139,6 +136,7 @@ impl Switch {
             keys,
             calls: calls.as_ref().map(Running::reloading),
             music,
+            mesh: links,
         };
         let prepared = Prepared {
             relay,
@@ -222,6 +220,13 @@ impl Switch {
     }
 }
 
+/// There is no way back from where the process before gives up its calls.
+fn join(config: &Config, takeover: &mut Takeover, relay: &RelayHandle, has_calls: bool) -> anyhow::Result<()> {
+    let obstacle = config.calls.as_ref().and_then(check::find_obstacle);
+    anyhow::ensure!(obstacle.is_none(), "{}", obstacle.unwrap_or_default());
+    takeover.join(relay, has_calls)
+}
+
 /// Whom WHIP and WHEP are for; in which codecs they hear depends on whether there are threads of audio.
 fn endpoints(config: &Config, browsers: Browsers) -> Endpoints {
     let has_threads = |calls: &CallsConfig| calls.audio_threads != Some(0);
@@ -286,7 +291,7 @@ impl Prepared {
 }
 
 /// What runs beside HTTP: who decides on sessions, calls, links to other relays, sessions of WebRTC.
-type Beside<Decides> = (Option<Decides>, Option<Running>, Option<Mesh>, Option<Endpoints>);
+type Beside<Decides> = (Option<Decides>, Option<Running>, Mesh, Option<Endpoints>);
 
 /// Their records and recordings are whole when it returns, unless they take too long.
 fn end_calls(signalling: &SignallingHandle) {
@@ -341,10 +346,10 @@ fn with_files(config: &Config, telephony: Option<&Telephony>) -> anyhow::Result<
     })
 }
 
-fn mesh_state(relay: &RelayHandle, mesh: Option<&Mesh>) -> MeshState {
+fn mesh_state(relay: &RelayHandle, links: &MeshHandle) -> MeshState {
     MeshState {
         hop: relay.hop(),
-        board: mesh.map(Mesh::board),
+        board: links.board(),
         routes: relay.routes(),
     }
 }
@@ -391,7 +396,7 @@ fn background(
     (decides, calls, mesh, endpoints): (
         Option<impl Future<Output = ()> + Send + 'static>,
         Option<Running>,
-        Option<Mesh>,
+        Mesh,
         Option<Endpoints>,
     ),
     grace: Duration,
@@ -445,7 +450,7 @@ fn background(
 async fn beside(
     decides: Option<impl Future<Output = ()>>,
     calls: Option<Running>,
-    mesh: Option<Mesh>,
+    mesh: Mesh,
     endpoints: Option<Endpoints>,
 ) {
     let decides = async {
@@ -458,17 +463,12 @@ async fn beside(
             calls.serve().await;
         }
     };
-    let mesh = async {
-        if let Some(mesh) = mesh {
-            mesh.serve().await;
-        }
-    };
     let endpoints = async {
         if let Some(endpoints) = endpoints {
             endpoints.serve().await;
         }
     };
-    tokio::join!(decides, calls, mesh, endpoints);
+    tokio::join!(decides, calls, mesh.serve(), endpoints);
 }
 
 fn listen(config: &Config, mut takeover: Option<&mut Takeover>) -> anyhow::Result<ControlListener> {

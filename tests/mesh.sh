@@ -34,7 +34,7 @@ main() {
     ((EUID == 0)) || user=(--map-root-user)
     # The tests of one program run one after the other: their nodes are many.
     MOQSWITCH_INTEROP_PEER=$peer unshare "${user[@]}" --net sh -c \
-        'ip link set lo up && exec "$1" mesh:: --include-ignored --nocapture --test-threads 1' sh "$tests" || exit 1
+        'ip link set lo up && exec "$1" mesh --include-ignored --nocapture --test-threads 1' sh "$tests" || exit 1
 }
 
 # The same that perf/peer.sh installs, in the same place.

@@ -563,10 +563,11 @@ const LAYERS: &[Layer] = &[
     ),
     layer(
         "authority",
-        &["authority", "config", "limits"],
+        &["authority", "config", "connector", "limits"],
         &["wire"],
         &["auth", "ratelimit", "shard"],
     ),
+    layer("connector", &["config"], &[], &[]),
     // `control` talks to shards by messages.
     layer(
         "control",
@@ -584,7 +585,7 @@ const LAYERS: &[Layer] = &[
     ),
     layer(
         "mesh",
-        &["config", "generate", "limits"],
+        &["config", "connector", "generate", "limits"],
         &[],
         &["certificate", "quic", "shard"],
     ),
@@ -608,7 +609,16 @@ const LAYERS: &[Layer] = &[
     layer("notify", &[], &[], &[]),
     layer(
         "reload",
-        &["config", "control", "keys", "limits", "logging", "music", "telephony"],
+        &[
+            "config",
+            "control",
+            "keys",
+            "limits",
+            "logging",
+            "mesh",
+            "music",
+            "telephony",
+        ],
         &[],
         &["auth", "certificate", "quic", "shard", "ServerIdentity"],
     ),

@@ -12,10 +12,9 @@ use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use moqswitch_relay::auth::token::Refusal;
 
-use crate::config::AuthorityUrl;
+use crate::config::ServiceUrl;
+use crate::connector::{Connector, Credentials};
 use crate::limits;
-
-use super::transport::Connector;
 
 pub(super) struct Client {
     http: legacy::Client<Connector, Body>,
@@ -33,8 +32,9 @@ pub(super) struct Failure {
 }
 
 impl Client {
-    pub(super) fn new(url: &AuthorityUrl, ca: Option<&Path>) -> anyhow::Result<Self> {
-        let connector = Connector::new(url, ca)?;
+    pub(super) fn new(url: &ServiceUrl, ca: Option<&Path>) -> anyhow::Result<Self> {
+        let credentials = Credentials { ca, own: None };
+        let connector = Connector::new(url, &credentials).context("auth.url, auth.url_ca")?;
         let http = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_MAX)

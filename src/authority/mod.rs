@@ -9,7 +9,6 @@ mod client;
 mod contract;
 mod lease;
 mod server;
-mod transport;
 
 pub use contract::HttpRequest;
 pub use lease::{admissions, serve};

@@ -211,8 +211,8 @@ pub struct Flags {
     /// Another relay to dial, such as moql://host:4443?cost=2; repeatable [env: MOQSWITCH_CLUSTER_PEERS]
     #[arg(long, value_name = "URL", global = true)]
     pub cluster_peer: Vec<String>,
-    /// Where further ones are found: a JSON file, or dns:name:port [env: MOQSWITCH_CLUSTER_PEERS_FROM]
-    #[arg(long, value_name = "FILE|DNS", global = true)]
+    /// Where further ones are found: a JSON file, its URL, or dns:name:port [env: MOQSWITCH_CLUSTER_PEERS_FROM]
+    #[arg(long, value_name = "FILE|URL|DNS", global = true)]
     pub cluster_peers: Option<String>,
     /// File with the token that is shown to them [env: MOQSWITCH_CLUSTER_TOKEN_FILE]
     #[arg(long, value_name = "FILE", global = true)]

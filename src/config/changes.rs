@@ -147,11 +147,16 @@ fn media_values(media: &MediaConfig) -> [(&'static str, String); 3] {
 }
 
 /// Of other relays.
-fn mesh_values(mesh: &MeshConfig) -> [(&'static str, String); 13] {
+fn mesh_values(mesh: &MeshConfig) -> [(&'static str, String); 18] {
     let store = mesh.store.as_ref();
     [
         ("cluster.peers", text(&mesh.peers)),
         ("cluster.peers_from", text(&mesh.source)),
+        ("cluster.peers_interval", text(&mesh.interval)),
+        ("cluster.peers_ca", text(&mesh.source_ca)),
+        ("cluster.node", text(&mesh.node)),
+        ("cluster.region", text(&mesh.prices.region)),
+        ("cluster.costs", text(&mesh.prices.costs)),
         ("cluster.token_file", text(&mesh.token_file)),
         ("cluster.ca", text(&mesh.ca)),
         (

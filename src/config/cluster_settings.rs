@@ -9,7 +9,8 @@ pub(super) const CLUSTER_SETTINGS: &[Setting] = &[
         value: Value::Default("[]"),
         help: &[
             "Other relays to dial: `moql://host:port` by raw QUIC, `https://host:port` by WebTransport, at most 256.",
-            "`?cost=N` is what the link costs, `?jwt=T` a token of its own. Each costs a session and what is announced there.",
+            "`?cost=N` is what the link costs, `?region=R` where the other is, `?jwt=T` a token of its own. Each costs a session",
+            "and what is announced there.",
         ],
     },
     Setting {
@@ -20,8 +21,49 @@ pub(super) const CLUSTER_SETTINGS: &[Setting] = &[
         },
         help: &[
             "Where further ones are found: a file with a JSON array of URLs, or of objects with `url`, `cost` and `token`, read",
-            "again when it changes; or `dns:name:port`, each of whose addresses is a peer by raw QUIC. Default: nowhere.",
+            "again when it changes; the URL of such a list (https://, http:// on loopback, unix:///path), asked again and again;",
+            "or `dns:name:port`, each of whose addresses is a peer by raw QUIC. Default: nowhere.",
         ],
+    },
+    Setting {
+        path: "cluster.peers_interval",
+        kind: Kind::One,
+        value: Value::Default(r#""30s""#),
+        help: &["How often a URL of `cluster.peers_from` is asked, 1s to 1h. Each time costs it a request."],
+    },
+    Setting {
+        path: "cluster.peers_ca",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/list-ca.pem""#,
+        },
+        help: &["PEM file with the certificate authorities of such a URL. Default: those of the system."],
+    },
+    Setting {
+        path: "cluster.node",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""moql://relay-a.example:4443""#,
+        },
+        help: &[
+            "Where others dial this relay. A URL of `cluster.peers_from` is told it as `?node=`, and a list that has it does",
+            "not make the relay dial itself. Default: it is not told.",
+        ],
+    },
+    Setting {
+        path: "cluster.region",
+        kind: Kind::One,
+        value: Value::Unset { example: r#""eu""# },
+        help: &[
+            "Where this relay is. A link to a relay whose URL says `?region=` costs 1 within a region, and 10 between two,",
+            "unless `cluster.costs` or `?cost=` says otherwise. Default: it is not said.",
+        ],
+    },
+    Setting {
+        path: "cluster.costs",
+        kind: Kind::List,
+        value: Value::Default("[]"),
+        help: &["What a link to a relay of a region costs, `region=cost`, at most 256."],
     },
     Setting {
         path: "cluster.token_file",

@@ -1,16 +1,19 @@
 //! The mesh: which other relays there are, and how they are dialled.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use moqswitch_proto::limits::VARINT_MAX;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::layers::Layers;
 use super::store::{StoreConfig, store};
-use super::{ConfigError, values};
+use super::{ConfigError, ServiceUrl, values};
+use crate::limits;
 
 /// The other relays.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +22,14 @@ pub struct MeshConfig {
     pub peers: Vec<PeerUrl>,
     /// Where further ones are found. `None`: nowhere.
     pub source: Option<PeerSource>,
+    /// How often a URL of the source is asked.
+    pub interval: Duration,
+    /// Who may issue the certificate of that URL. `None`: the system's authorities.
+    pub source_ca: Option<PathBuf>,
+    /// Where others dial this relay. `None`: it is not said. A list that has it does not make the relay dial itself.
+    pub node: Option<PeerUrl>,
+    /// What links cost, by where the others are.
+    pub prices: Prices,
     /// File with the token that is shown to those whose URL has none. `None`: none is shown.
     pub token_file: Option<PathBuf>,
     /// Who may issue their certificates. `None`: the system's authorities.
@@ -45,6 +56,27 @@ impl MeshConfig {
     }
 }
 
+/// What a link costs whose URL has no price of its own, by the regions at its ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Prices {
+    /// Where this relay is. `None`: it is not said.
+    pub region: Option<String>,
+    /// What is agreed, by region of the other relay.
+    pub costs: BTreeMap<String, u64>,
+}
+
+impl Prices {
+    /// `None`: what the other relay declares.
+    fn of(&self, peer: &PeerUrl) -> Option<u64> {
+        let other = peer.region.as_deref()?;
+        let usual = self.region.as_deref().map(|own| match own == other {
+            true => COST_WITHIN,
+            false => COST_BETWEEN,
+        });
+        self.costs.get(other).copied().or(usual)
+    }
+}
+
 /// Where peers are found besides those that the configuration names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PeerSource {
@@ -57,6 +89,19 @@ pub enum PeerSource {
         /// The port of all of them.
         port: u16,
     },
+    /// Asked again and again for what the file would have.
+    Url(ServiceUrl),
+}
+
+impl PeerSource {
+    /// For reports, without what may be secret.
+    pub fn shown(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Dns { name, port } => format!("dns:{name}:{port}"),
+            Self::Url(url) => url.shown(),
+        }
+    }
 }
 
 impl FromStr for PeerSource {
@@ -65,8 +110,8 @@ impl FromStr for PeerSource {
     fn from_str(text: &str) -> Result<Self, String> {
         let Some(rest) = text.strip_prefix("dns:") else {
             return match text {
-                "" => Err("write a file, or dns:name:port".to_owned()),
-                text if text.contains("://") => Err("write a file, or dns:name:port; URLs are not asked".to_owned()),
+                "" => Err("write a file, dns:name:port, or https://".to_owned()),
+                text if text.contains("://") => text.parse().map(Self::Url),
                 path => Ok(Self::File(path.into())),
             };
         };
@@ -81,7 +126,7 @@ impl FromStr for PeerSource {
     }
 }
 
-/// Where another relay is: `moql://host:port/path?cost=2` for raw QUIC, `https://` for WebTransport.
+/// Where another relay is: `moql://host:port/path?cost=2`, or `moqt://`, for raw QUIC, `https://` for WebTransport.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PeerUrl {
     /// Without the query: what it is called in reports.
@@ -96,6 +141,8 @@ pub struct PeerUrl {
     pub is_web: bool,
     /// What the link costs. `None`: what the other relay declares.
     pub cost: Option<u64>,
+    /// Where it is. `None`: that is not known.
+    pub region: Option<String>,
     /// What its certificate is for; usually the host.
     pub server_name: String,
 }
@@ -112,11 +159,7 @@ impl PeerUrl {
     /// The same with a token, if it has none of its own.
     #[must_use]
     pub fn with_token(mut self, token: &str) -> Self {
-        let has_one = self
-            .target
-            .split_once('?')
-            .is_some_and(|(_, query)| query.split('&').any(|part| part.starts_with("jwt=")));
-        if !has_one {
+        if !self.has_token() {
             let mark = if self.target.contains('?') { '&' } else { '?' };
             // A token is base64url and dots, which need no escape; a file may hold anything.
             let escaped = utf8_percent_encode(token, NON_ALPHANUMERIC).to_string();
@@ -126,6 +169,24 @@ impl PeerUrl {
             self.target = format!("{}{mark}jwt={}", self.target, if plain { token } else { &escaped });
         }
         self
+    }
+
+    /// Whether a token is in it.
+    pub fn has_token(&self) -> bool {
+        let query = self.target.split_once('?').map_or("", |(_, query)| query);
+        query.split('&').any(|part| part.starts_with("jwt="))
+    }
+
+    /// Whether both are of one place, by whatever they are dialled there.
+    pub fn is_where(&self, other: &Self) -> bool {
+        self.port == other.port && self.host.eq_ignore_ascii_case(&other.host)
+    }
+
+    /// The same at the price of its region, if it has none.
+    #[must_use]
+    pub fn priced(self, prices: &Prices) -> Self {
+        let cost = self.cost.or_else(|| prices.of(&self));
+        Self { cost, ..self }
     }
 
     /// The same at a price.
@@ -153,7 +214,7 @@ impl FromStr for PeerUrl {
             .split_once("://")
             .ok_or("write moql://host:port for raw QUIC, or https://host:port for WebTransport")?;
         let is_web = match scheme {
-            "moql" => false,
+            "moql" | "moqt" => false,
             "https" => true,
             other => {
                 return Err(format!(
@@ -168,14 +229,13 @@ impl FromStr for PeerUrl {
         }
         let (host, port) = split(authority, if is_web { HTTPS_PORT } else { MOQ_PORT })?;
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let mut cost = None;
+        let (mut cost, mut place) = (None, None);
         let mut kept = Vec::new();
         for part in query.split('&').filter(|part| !part.is_empty()) {
-            match part.strip_prefix("cost=") {
-                Some(text) => {
-                    cost = Some(values::integer(text, 0..=VARINT_MAX).map_err(|error| format!("cost: {error}"))?)
-                }
-                None => kept.push(part),
+            match part.split_once('=') {
+                Some(("cost", text)) => cost = Some(price(text).map_err(|error| format!("cost: {error}"))?),
+                Some(("region", text)) => place = Some(region(text).map_err(|error| format!("region: {error}"))?),
+                _ => kept.push(part),
             }
         }
         let path = if path.is_empty() { "/" } else { path };
@@ -192,6 +252,7 @@ impl FromStr for PeerUrl {
             },
             is_web,
             cost,
+            region: place,
         })
     }
 }
@@ -217,7 +278,12 @@ fn split(authority: &str, default: u16) -> Result<(String, u16), String> {
 }
 
 pub(super) fn mesh(layers: &Layers) -> Result<MeshConfig, ConfigError> {
-    let peers = layers.list("cluster.peers", str::parse)?.unwrap_or_default();
+    let peers: Vec<PeerUrl> = layers.list("cluster.peers", str::parse)?.unwrap_or_default();
+    let costs = layers.list("cluster.costs", agreed)?.unwrap_or_default();
+    let prices = Prices {
+        region: layers.optional("cluster.region", region)?,
+        costs: costs.iter().cloned().collect(),
+    };
     let certificate = layers.optional("cluster.certificate", values::path)?;
     let key = layers.optional("cluster.key", values::path)?;
     let refuse = |key: &'static str, reason: String| ConfigError::Value {
@@ -233,12 +299,21 @@ pub(super) fn mesh(layers: &Layers) -> Result<MeshConfig, ConfigError> {
         };
         return Err(refuse(key, format!("set `{other}` too")));
     }
-    if peers.len() > PEERS_MAX {
-        return Err(refuse("cluster.peers", format!("at most {PEERS_MAX}")));
+    for (key, count) in [("cluster.peers", peers.len()), ("cluster.costs", costs.len())] {
+        if count > PEERS_MAX {
+            return Err(refuse(key, format!("at most {PEERS_MAX}")));
+        }
+    }
+    if prices.costs.len() < costs.len() {
+        return Err(refuse("cluster.costs", "one cost for each region".to_owned()));
     }
     Ok(MeshConfig {
-        peers,
+        peers: peers.into_iter().map(|peer| peer.priced(&prices)).collect(),
+        prices,
         source: layers.optional("cluster.peers_from", str::parse)?,
+        interval: layers.one("cluster.peers_interval", interval)?,
+        source_ca: layers.optional("cluster.peers_ca", values::path)?,
+        node: layers.optional("cluster.node", str::parse)?,
         token_file: layers.optional("cluster.token_file", values::path)?,
         ca: layers.optional("cluster.ca", values::path)?,
         identity: certificate.zip(key),
@@ -248,8 +323,43 @@ pub(super) fn mesh(layers: &Layers) -> Result<MeshConfig, ConfigError> {
     })
 }
 
+fn price(text: &str) -> Result<u64, String> {
+    values::integer(text, 0..=VARINT_MAX)
+}
+
+fn region(text: &str) -> Result<String, String> {
+    let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    match (1..=REGION_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_fit) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("letters, digits, - and _, at most {REGION_BYTES_MAX}")),
+    }
+}
+
+/// `region=cost`.
+fn agreed(text: &str) -> Result<(String, u64), String> {
+    let (name, cost) = text.split_once('=').ok_or("write region=cost, such as us=20")?;
+    Ok((region(name)?, price(cost)?))
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = values::duration(text, limits::PEER_ASK_INTERVAL_MAX)?;
+    match interval < limits::PEER_ASK_INTERVAL_MIN {
+        true => Err(format!(
+            "at least {}",
+            humantime::format_duration(limits::PEER_ASK_INTERVAL_MIN)
+        )),
+        false => Ok(interval),
+    }
+}
+
 /// Other relays that one dials. With more the configuration, or the list, is refused.
 pub const PEERS_MAX: usize = 256;
+
+/// What a link costs between relays of one region, and of two.
+const COST_WITHIN: u64 = 1;
+const COST_BETWEEN: u64 = 10;
+
+const REGION_BYTES_MAX: usize = 64;
 
 const HTTPS_PORT: u16 = 443;
 const MOQ_PORT: u16 = 4443;
@@ -273,6 +383,34 @@ mod tests {
             (url.authority().as_str(), url.target.as_str(), url.cost),
             ("[::1]:443", "/", None)
         );
+    }
+
+    #[test]
+    fn a_link_costs_what_its_region_does_unless_it_has_a_price_of_its_own() {
+        let prices = Prices {
+            region: Some("eu".to_owned()),
+            costs: [("us".to_owned(), 20)].into(),
+        };
+        let cost = |url: &str, prices: &Prices| url.parse::<PeerUrl>().unwrap().priced(prices).cost;
+        assert_eq!(cost("moql://a?region=us", &prices), Some(20));
+        assert_eq!(cost("moql://a?region=us&cost=3", &prices), Some(3));
+        assert_eq!(cost("moql://a?region=eu", &prices), Some(1));
+        assert_eq!(cost("moql://a?region=ap", &prices), Some(10));
+        assert_eq!(cost("moql://a", &prices), None);
+        // Where one end does not say where it is nothing is known.
+        assert_eq!(cost("moql://a?region=ap", &Prices::default()), None);
+        let url: PeerUrl = "moql://a/eu?region=us&jwt=x".parse().unwrap();
+        assert_eq!((url.target.as_str(), url.name.as_str()), ("/eu?jwt=x", "moql://a/eu"));
+        assert!(
+            agreed("us=20").is_ok() && agreed("us").is_err() && agreed("u s=1").is_err() && agreed("us=-1").is_err()
+        );
+    }
+
+    #[test]
+    fn a_place_is_one_by_whatever_it_is_dialled() {
+        let url = |text: &str| text.parse::<PeerUrl>().unwrap();
+        assert!(url("moql://Relay.example:443").is_where(&url("https://relay.example/eu")));
+        assert!(!url("moql://relay.example:444").is_where(&url("https://relay.example/eu")));
     }
 
     #[test]
@@ -304,6 +442,10 @@ mod tests {
                 port: 4443
             })
         );
-        assert!("dns:relays".parse::<PeerSource>().is_err() && "https://x/".parse::<PeerSource>().is_err());
+        for text in ["dns:relays", "", "http://relays.example/", "ftp://relays.example/"] {
+            assert!(text.parse::<PeerSource>().is_err(), "{text}");
+        }
+        let asked: PeerSource = "https://relays.example/list?key=secret".parse().unwrap();
+        assert_eq!(asked.shown(), "https://relays.example:443/list");
     }
 }

@@ -5,7 +5,6 @@
 
 mod arguments;
 mod asterisk;
-mod authority;
 mod call_settings;
 mod calls;
 mod changes;
@@ -18,6 +17,7 @@ mod mesh;
 mod recording;
 mod relay;
 mod resolve;
+mod service_url;
 mod settings;
 mod store;
 mod values;
@@ -43,13 +43,13 @@ pub use arguments::{
     Arguments, Command, DialArguments, Flags, GrantArguments, MeshArguments, TokenAction, TokenArguments, UserAction,
 };
 pub use asterisk::AsteriskConfig;
-pub use authority::AuthorityUrl;
 pub use calls::{CallsConfig, MediaswitchConfig, PlaneConfig, RecordsConfig, RtpConfig, SipConfig};
 pub use changes::Change;
 pub use error::{ConfigError, Source};
 pub use handset::{CodecName, FileFormat, ListenArguments, RelayArguments, SayArguments};
-pub use mesh::{MeshConfig, PEERS_MAX, PeerSource, PeerUrl};
+pub use mesh::{MeshConfig, PEERS_MAX, PeerSource, PeerUrl, Prices};
 pub use recording::RecordingConfig;
+pub use service_url::ServiceUrl;
 pub use settings::template;
 pub use store::StoreConfig;
 pub use values::LogLevel;
@@ -149,7 +149,7 @@ pub struct AuthConfig {
 /// The auth server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthorityConfig {
-    pub url: AuthorityUrl,
+    pub url: ServiceUrl,
     /// Certificate authorities of its certificate. `None`: those of the system.
     pub ca: Option<PathBuf>,
     /// What this relay calls itself there.

@@ -11,7 +11,7 @@ use moqswitch_proto::wire::{BroadcastPath, escaped};
 use moqswitch_relay::shard::LinkView;
 use serde_json::{Value, json};
 
-use crate::mesh::Dialled;
+use crate::mesh::{Dialled, List, ListCounts};
 
 use super::asking::ask_shards;
 use super::{ControlState, ShardCommand};
@@ -24,17 +24,20 @@ pub(super) async fn cluster(State(state): State<ControlState>) -> Response {
         Ok(links) => links,
         Err(reason) => return (StatusCode::SERVICE_UNAVAILABLE, reason).into_response(),
     };
-    let dialled = state
-        .mesh
-        .board
-        .as_ref()
-        .map(|board| board.dialled())
-        .unwrap_or_default();
     let now = Instant::now();
-    let answer = json!({
+    let mut answer = json!({
         "hop": state.mesh.hop.0,
-        "links": described(&links, dialled, now),
+        "links": described(&links, state.mesh.board.dialled(), now),
     });
+    let list = state.mesh.board.list();
+    if let Some(from) = list.from {
+        answer["list"] = json!({
+            "from": from,
+            "peers": list.peers,
+            "good_s": list.good.map(|good| now.saturating_duration_since(good).as_secs()),
+            "fault": list.fault,
+        });
+    }
     answered(answer)
 }
 
@@ -80,6 +83,19 @@ fn described(links: &[Seen], mut dialled: BTreeMap<String, Dialled>, now: Instan
         })
     }));
     all
+}
+
+/// Looks at the list of whom to dial, by what came of them; none where there is no list.
+pub(super) fn looks(list: &List) -> Vec<(&'static str, u64)> {
+    let ListCounts {
+        taken,
+        unchanged,
+        refused,
+    } = list.counts;
+    match list.from {
+        Some(_) => vec![("taken", taken), ("unchanged", unchanged), ("refused", refused)],
+        None => Vec::new(),
+    }
 }
 
 pub(super) async fn route(State(state): State<ControlState>, Path(path): Path<String>) -> Response {

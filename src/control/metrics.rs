@@ -110,6 +110,8 @@ pub(super) struct Refused {
     pub(super) tokens: u64,
     /// Answers of the auth server, by what they were; none without one.
     pub(super) authority: Vec<(&'static str, u64)>,
+    /// Looks at the list of other relays, by what came of them; none without one.
+    pub(super) lists: Vec<(&'static str, u64)>,
 }
 
 /// Legs of WebRTC. There are none where there is no WebRTC.
@@ -160,13 +162,26 @@ impl Collector for Refused {
         encoder
             .encode_descriptor("http_tokens_refused", help, None, MetricType::Counter)?
             .encode_counter::<NoLabelSet, u64, u64>(&self.tokens, None)?;
-        if self.authority.is_empty() {
-            return Ok(());
-        }
-        let help = "Requests to the auth server, by answer.";
-        let mut metric = encoder.encode_descriptor("authority_answers", help, None, MetricType::Counter)?;
-        for (answer, count) in &self.authority {
-            encode_counter(&mut metric, &[("answer", *answer)], *count)?;
+        let by_answer = [
+            (
+                "authority_answers",
+                "Requests to the auth server, by answer.",
+                &self.authority,
+            ),
+            (
+                "peer_lists",
+                "Looks at the list of other relays, by answer.",
+                &self.lists,
+            ),
+        ];
+        for (name, help, answers) in by_answer {
+            if answers.is_empty() {
+                continue;
+            }
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (answer, count) in answers {
+                encode_counter(&mut metric, &[("answer", *answer)], *count)?;
+            }
         }
         Ok(())
     }

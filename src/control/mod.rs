@@ -83,8 +83,8 @@ pub struct ControlState {
 pub struct MeshState {
     /// The hop id of this one.
     pub hop: HopId,
-    /// How links that are dialled stand; `None`: none are.
-    pub board: Option<Arc<Board>>,
+    /// How links that are dialled stand, and the list of whom to dial.
+    pub board: Arc<Board>,
     pub routes: Arc<Routes>,
 }
 

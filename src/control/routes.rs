@@ -172,6 +172,7 @@ async fn metrics(State(state): State<ControlState>, headers: HeaderMap) -> Respo
             .iter()
             .flat_map(|authority| authority.answers())
             .collect(),
+        lists: mesh::looks(&state.mesh.board.list()),
     };
     let audio = AudioFigures(state.audio.as_ref().map(Pool::statistics));
     let webrtc = state.endpoints.as_ref().map(|endpoints| metrics::WebrtcFigures {

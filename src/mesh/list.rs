@@ -1,91 +1,192 @@
-//! Lists of peers that change: a file that is looked at, and the addresses of a name. A list is taken as a whole or not at
-//! all; the last good one stays.
+//! Lists of peers that change: a file that is looked at, a URL that is asked, and the addresses of a name. A list is taken as
+//! a whole or not at all; the last good one stays.
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use serde::Deserialize;
+use serde_json::Value;
 
-use crate::config::{PEERS_MAX, PeerSource, PeerUrl};
+use crate::config::{MeshConfig, PEERS_MAX, PeerSource, PeerUrl, Prices};
 use crate::limits;
 
-/// An entry of the file, as moq-relay has it.
+use super::asking::Asking;
+
+/// Peers, by name.
+pub(super) type Named = BTreeMap<String, PeerUrl>;
+
+/// An entry with more than a URL, as moq-relay has it: a field that is not known is a mistake.
 #[derive(Deserialize)]
-#[serde(untagged)]
-enum Listed {
-    Url(String),
-    Object {
-        url: String,
-        #[serde(default)]
-        cost: Option<u64>,
-        #[serde(default)]
-        token: Option<String>,
-    },
+#[serde(deny_unknown_fields)]
+struct Listed {
+    url: String,
+    #[serde(default)]
+    cost: Option<u64>,
+    #[serde(default)]
+    egress: Option<u64>,
+    #[serde(default)]
+    token: Option<String>,
 }
 
-/// What a source says now, by name.
-pub(super) async fn read(source: &PeerSource) -> anyhow::Result<BTreeMap<String, PeerUrl>> {
-    match source {
-        PeerSource::File(path) => {
-            let path = path.clone();
-            // A file may be on a disk that is gone; the control thread does not wait for it.
-            tokio::task::spawn_blocking(move || read_file(&path)).await?
-        }
-        PeerSource::Dns { name, port } => {
-            let found = tokio::net::lookup_host((name.as_str(), *port)).await;
-            let addresses = found.with_context(|| format!("cannot look up {name}"))?;
-            by_name(addresses.map(|address| {
-                // The name is what their certificates are for.
-                let url = format!("moql://{address}").parse::<PeerUrl>();
-                let peer = url.map_err(anyhow::Error::msg)?;
-                Ok(PeerUrl {
-                    server_name: name.clone(),
-                    ..peer
-                })
-            }))
-        }
+/// Reads the list of a source.
+pub(super) struct Reader {
+    /// What it is called in reports.
+    pub(super) shown: String,
+    from: From,
+    /// Where this relay is; nobody dials himself.
+    node: Option<PeerUrl>,
+    prices: Prices,
+    interval: Duration,
+}
+
+enum From {
+    File(PathBuf),
+    Dns { name: String, port: u16 },
+    Url(Box<Asking>),
+}
+
+impl Reader {
+    /// `None`: the configuration names no source.
+    pub(super) fn new(config: &MeshConfig) -> anyhow::Result<Option<Self>> {
+        let Some(source) = &config.source else { return Ok(None) };
+        let (from, interval) = match source {
+            PeerSource::File(path) => (From::File(path.clone()), limits::PEER_FILE_LOOK_INTERVAL),
+            PeerSource::Dns { name, port } => {
+                let (name, port) = (name.clone(), *port);
+                (From::Dns { name, port }, limits::PEER_NAME_LOOK_INTERVAL)
+            }
+            PeerSource::Url(url) => {
+                let asking = Asking::new(url, config).context("cluster.peers_from")?;
+                (From::Url(Box::new(asking)), config.interval)
+            }
+        };
+        Ok(Some(Self {
+            shown: source.shown(),
+            from,
+            node: config.node.clone(),
+            prices: config.prices.clone(),
+            interval: interval.max(limits::PEER_ASK_INTERVAL_MIN),
+        }))
+    }
+
+    /// From the end of one look at it to the next.
+    pub(super) fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    /// What the source says now. `None`: what it said before.
+    pub(super) async fn read(&mut self) -> anyhow::Result<Option<Named>> {
+        let listed = match &mut self.from {
+            From::File(path) => {
+                let path = path.clone();
+                // A file may be on a disk that is gone; the control thread does not wait for it.
+                Some(tokio::task::spawn_blocking(move || read_file(&path)).await??)
+            }
+            From::Dns { name, port } => Some(look_up(name, *port).await?),
+            From::Url(asking) => match asking.ask().await? {
+                Some(answer) => {
+                    let listed = parse(&answer.text).with_context(|| self.shown.clone())?;
+                    asking.keep(answer);
+                    Some(listed)
+                }
+                None => None,
+            },
+        };
+        Ok(listed.map(|listed| {
+            let is_other = |peer: &PeerUrl| self.node.as_ref().is_none_or(|node| !peer.is_where(node));
+            let others = listed.into_iter().filter(|(_, peer)| is_other(peer));
+            others.map(|(name, peer)| (name, peer.priced(&self.prices))).collect()
+        }))
     }
 }
 
-fn read_file(path: &Path) -> anyhow::Result<BTreeMap<String, PeerUrl>> {
-    let file = std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut text = String::new();
-    file.take(limits::PEER_LIST_BYTES_MAX + 1).read_to_string(&mut text)?;
-    anyhow::ensure!(
-        text.len() as u64 <= limits::PEER_LIST_BYTES_MAX,
-        "{} is longer than {} bytes",
-        path.display(),
-        limits::PEER_LIST_BYTES_MAX
-    );
-    parse(&text).with_context(|| path.display().to_string())
-}
-
-fn parse(text: &str) -> anyhow::Result<BTreeMap<String, PeerUrl>> {
-    let listed: Vec<Listed> = serde_json::from_str(text).context("no JSON array of URLs, or of objects with `url`")?;
-    by_name(listed.into_iter().map(|listed| {
-        let (url, cost, token) = match listed {
-            Listed::Url(url) => (url, None, None),
-            Listed::Object { url, cost, token } => (url, cost, token),
-        };
-        let parsed = url.parse::<PeerUrl>().map_err(anyhow::Error::msg);
-        let peer = parsed.with_context(|| format!("`{}`", url.split('?').next().unwrap_or_default()))?;
-        let peer = peer.with_cost(cost);
-        Ok(match token {
-            Some(token) => peer.with_token(&token),
-            None => peer,
+async fn look_up(name: &str, port: u16) -> anyhow::Result<Named> {
+    let found = tokio::net::lookup_host((name, port)).await;
+    let addresses = found.with_context(|| format!("cannot look up {name}"))?;
+    by_name(addresses.map(|address| {
+        // The name is what their certificates are for.
+        let url = format!("moql://{address}").parse::<PeerUrl>();
+        let peer = url.map_err(anyhow::Error::msg)?;
+        Ok(PeerUrl {
+            server_name: name.to_owned(),
+            ..peer
         })
     }))
 }
 
-fn by_name(peers: impl Iterator<Item = anyhow::Result<PeerUrl>>) -> anyhow::Result<BTreeMap<String, PeerUrl>> {
-    let mut named = BTreeMap::new();
+fn read_file(path: &Path) -> anyhow::Result<Named> {
+    let file = std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut text = String::new();
+    file.take(limits::PEER_LIST_BYTES_MAX as u64 + 1)
+        .read_to_string(&mut text)?;
+    anyhow::ensure!(
+        text.len() <= limits::PEER_LIST_BYTES_MAX,
+        "{} is longer than {} bytes",
+        path.display(),
+        limits::PEER_LIST_BYTES_MAX
+    );
+    parse(text.as_bytes()).with_context(|| path.display().to_string())
+}
+
+fn parse(text: &[u8]) -> anyhow::Result<Named> {
+    let listed: Vec<Value> =
+        serde_json::from_slice(text).context("no JSON array of URLs, or of objects with `url`, `cost` and `token`")?;
+    by_name(listed.into_iter().enumerate().map(|(place, listed)| {
+        let listed = match listed {
+            Value::String(url) => Listed {
+                url,
+                cost: None,
+                egress: None,
+                token: None,
+            },
+            object => Listed::deserialize(object).with_context(|| format!("entry {}", place + 1))?,
+        };
+        peer(&listed).with_context(|| format!("`{}`", listed.url.split('?').next().unwrap_or_default()))
+    }))
+}
+
+/// By moq-relay's rules: what a URL says, the fields beside it do not say again.
+fn peer(listed: &Listed) -> anyhow::Result<PeerUrl> {
+    let url = match listed.url.contains("://") {
+        true => listed.url.clone(),
+        // Lists may have hosts alone.
+        false => format!("https://{}/", listed.url),
+    };
+    let peer: PeerUrl = url.parse().map_err(anyhow::Error::msg)?;
+    let is_priced = listed.cost.is_some() || listed.egress.is_some();
+    anyhow::ensure!(
+        !is_priced || peer.cost.is_none(),
+        "`cost` or `egress` beside a URL with `?cost=`"
+    );
+    let peer = peer.with_cost(listed.cost);
+    let price = peer.cost.unwrap_or(1);
+    anyhow::ensure!(
+        listed.egress.is_none_or(|egress| egress == price),
+        "`egress` must be what `cost` is"
+    );
+    Ok(match listed.token.as_deref().filter(|token| !token.is_empty()) {
+        Some(token) => {
+            anyhow::ensure!(!peer.has_token(), "`token` beside a URL with `?jwt=`");
+            peer.with_token(token)
+        }
+        None => peer,
+    })
+}
+
+fn by_name(peers: impl Iterator<Item = anyhow::Result<PeerUrl>>) -> anyhow::Result<Named> {
+    let mut named = Named::new();
     for peer in peers {
         let peer = peer?;
-        anyhow::ensure!(named.len() < PEERS_MAX, "more than {PEERS_MAX} peers");
         let name = peer.name.clone();
-        anyhow::ensure!(named.insert(name.clone(), peer).is_none(), "{name} is there twice");
+        let before = named.insert(name.clone(), peer.clone());
+        anyhow::ensure!(
+            before.is_none_or(|before| before == peer),
+            "{name} is there twice, and not the same"
+        );
+        anyhow::ensure!(named.len() <= PEERS_MAX, "more than {PEERS_MAX} peers");
     }
     Ok(named)
 }
@@ -96,21 +197,39 @@ mod tests {
 
     #[test]
     fn a_list_is_that_of_moq_relay() {
-        let peers =
-            parse(r#"["moql://a:1", {"url": "https://b/?cost=4", "token": "x.y.z"}, {"url": "moql://c", "cost": 9}]"#);
-        let peers = peers.unwrap();
+        let text = r#"["moql://a:1", {"url": "https://b/?cost=4", "token": "x.y.z"}, {"url": "moqt://c", "cost": 9}, "d:5",
+            {"url": "moql://a:1/"}, {"url": "moql://e", "cost": 2, "egress": 2}, {"url": "moql://f", "egress": 1}]"#;
+        let peers = parse(text.as_bytes()).unwrap();
         assert_eq!(peers["moql://a:1"].cost, None);
         assert_eq!(
             (peers["https://b"].cost, peers["https://b"].target.as_str()),
             (Some(4), "/?jwt=x.y.z")
         );
-        assert_eq!(peers["moql://c"].cost, Some(9));
+        assert_eq!((peers["moqt://c"].cost, peers["moqt://c"].is_web), (Some(9), false));
+        assert_eq!((peers["https://d:5"].port, peers["https://d:5"].is_web), (5, true));
+        assert_eq!((peers["moql://e"].cost, peers["moql://f"].cost), (Some(2), None));
+        assert_eq!(peers.len(), 6);
+        assert_eq!(parse(b"[]").unwrap().len(), 0);
     }
 
     #[test]
     fn one_bad_entry_spoils_the_list() {
-        for text in ["{}", r#"["a:1"]"#, r#"["moql://a", "moql://a/"]"#, r#"["moql://a", 7]"#] {
-            assert!(parse(text).is_err(), "{text}");
+        for (text, words) in [
+            ("{}", "no JSON array"),
+            (r#"["moql://a", "wss://b"]"#, "`wss://b`"),
+            (r#"["moql://a?cost=1", "moql://a?cost=2"]"#, "twice"),
+            (r#"["moql://a", 7]"#, "entry 2"),
+            (r#"[{"url": "moql://a", "cosst": 1}]"#, "cosst"),
+            (r#"[{"url": "moql://a", "cost": "cheap"}]"#, "cheap"),
+            (r#"[{"url": "moql://a?cost=1", "cost": 1}]"#, "beside"),
+            (r#"[{"url": "moql://a?jwt=x", "token": "x"}]"#, "beside"),
+            (r#"[{"url": "moql://a", "egress": 2}]"#, "egress"),
+        ] {
+            let error = format!("{:#}", parse(text.as_bytes()).unwrap_err());
+            assert!(error.contains(words), "{text}: {error}");
         }
+        let many: Vec<String> = (0..=PEERS_MAX).map(|peer| format!("moql://a:{}", peer + 1)).collect();
+        assert!(parse(&serde_json::to_vec(&many).unwrap()).is_err());
+        assert!(parse(&serde_json::to_vec(&many[1..]).unwrap()).is_ok());
     }
 }

@@ -2,7 +2,9 @@
 //! shard does the dialling, by a command; everything else about a link is the shard's.
 #![forbid(unsafe_code)]
 
+mod asking;
 mod board;
+mod difference;
 mod list;
 mod redial;
 pub mod view;
@@ -18,18 +20,36 @@ use moqswitch_relay::certificate::{CertificateFiles, CertificatePair, ClientAuth
 use moqswitch_relay::quic::{ServerCertificate, Trust};
 use moqswitch_relay::shard::{LinkDial, LinkEnd, ShardCommand, ShardPort};
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use crate::config::{MeshConfig, PeerSource, PeerUrl};
+use crate::config::{MeshConfig, PeerUrl};
 use crate::limits;
 
-pub use board::{Board, Dialled};
+use list::Named;
+
+pub use board::{Board, Dialled, List, ListCounts};
+pub use difference::Difference;
 
 /// Keeps links to other relays.
 pub struct Mesh {
-    config: MeshConfig,
+    plan: Plan,
+    plans: mpsc::Receiver<Plan>,
     dialler: Arc<Dialler>,
+}
+
+/// Gives a [`Mesh`] that runs another plan.
+#[derive(Clone)]
+pub struct MeshHandle {
+    plans: mpsc::Sender<Plan>,
+    board: Arc<Board>,
+}
+
+/// What is wanted, with the files that the configuration names read.
+pub struct Plan {
+    fixed: Named,
+    reader: Option<list::Reader>,
+    credentials: Credentials,
 }
 
 /// What it takes to dial.
@@ -37,18 +57,55 @@ struct Dialler {
     shards: Vec<ShardPort>,
     /// Where the relay listens: links leave by the same sockets.
     listen: SocketAddr,
-    trust: Trust,
-    certificate: Option<ServerCertificate>,
-    token: Option<String>,
+    credentials: watch::Sender<Credentials>,
     board: Arc<Board>,
     random: SystemRandom,
 }
 
-impl Mesh {
-    /// Reads the files that the configuration names. `None`: nobody is dialled.
-    pub fn new(config: &MeshConfig, listen: SocketAddr, shards: Vec<ShardPort>) -> anyhow::Result<Option<Self>> {
+/// Who this relay is, and whom it believes, when it dials.
+#[derive(Clone)]
+struct Credentials {
+    trust: Trust,
+    certificate: Option<ServerCertificate>,
+    token: Option<String>,
+}
+
+impl Plan {
+    /// Reads the files, as a whole or not at all. It may take a moment.
+    pub fn read(config: &MeshConfig) -> anyhow::Result<Self> {
+        let named = |peer: &PeerUrl| (peer.name.clone(), peer.clone());
+        Ok(Self {
+            fixed: config.peers.iter().map(named).collect(),
+            reader: list::Reader::new(config)?,
+            credentials: Credentials::read(config)?,
+        })
+    }
+
+    /// Those that the configuration names, and those of its list, where the former count.
+    fn wanted(&self, listed: &Named) -> Named {
+        let mut wanted = listed.clone();
+        wanted.extend(self.fixed.clone());
+        wanted
+    }
+
+    /// When it is due; without a list never.
+    async fn listed(&mut self, due: tokio::time::Instant) -> anyhow::Result<Option<Named>> {
+        let Some(reader) = &mut self.reader else {
+            return std::future::pending().await;
+        };
+        tokio::time::sleep_until(due).await;
+        reader.read().await
+    }
+}
+
+impl Credentials {
+    fn read(config: &MeshConfig) -> anyhow::Result<Self> {
         if !config.dials() {
-            return Ok(None);
+            return Ok(Self {
+                trust: Trust::Roots,
+                certificate: None,
+                token: None,
+            });
         }
         let token = config.token_file.as_deref().map(|path| {
             let text = std::fs::read_to_string(path);
@@ -64,73 +121,125 @@ impl Mesh {
             anyhow::Ok(ServerCertificate::from_der(&pair.chain, &pair.key.der)?)
         });
         let trust = match (&config.ca, config.is_insecure) {
-            (_, true) => {
-                tracing::warn!("cluster.insecure: whoever answers at the address of a peer is taken for it");
-                Trust::Anyone
-            }
+            (_, true) => Trust::Anyone,
             (Some(path), false) => {
                 let authorities = ClientAuthorities::load(path, false).context("cluster.ca")?;
                 Trust::Authorities(authorities.certificates.into())
             }
             (None, false) => Trust::Roots,
         };
-        Ok(Some(Self {
-            config: config.clone(),
+        if config.is_insecure {
+            tracing::warn!("cluster.insecure: whoever answers at the address of a peer is taken for it");
+        }
+        Ok(Self {
+            trust,
+            certificate: identity.transpose()?,
+            token: token.transpose()?,
+        })
+    }
+}
+
+impl MeshHandle {
+    /// How links stand.
+    pub fn board(&self) -> Arc<Board> {
+        Arc::clone(&self.board)
+    }
+
+    /// Links that are wanted no more end, others are dialled. Those that stay keep what they were dialled with.
+    ///
+    /// # Errors
+    ///
+    /// The mesh does not run.
+    pub async fn replace(&self, plan: Plan) -> anyhow::Result<()> {
+        let taken = self.plans.send(plan).await;
+        taken.map_err(|_| anyhow::anyhow!("nobody keeps links"))
+    }
+}
+
+impl Mesh {
+    /// Reads the files that the configuration names. Without peers in it nobody is dialled, until there is another plan.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be read.
+    pub fn new(config: &MeshConfig, listen: SocketAddr, shards: Vec<ShardPort>) -> anyhow::Result<(Self, MeshHandle)> {
+        let plan = Plan::read(config)?;
+        let (sender, plans) = mpsc::channel(1);
+        let board = Arc::<Board>::default();
+        let handle = MeshHandle {
+            plans: sender,
+            board: Arc::clone(&board),
+        };
+        let mesh = Self {
             dialler: Arc::new(Dialler {
                 shards,
                 listen,
-                trust,
-                certificate: identity.transpose()?,
-                token: token.transpose()?,
-                board: Arc::default(),
+                credentials: watch::Sender::new(plan.credentials.clone()),
+                board,
                 random: SystemRandom::new(),
             }),
-        }))
-    }
-
-    /// How its links stand.
-    pub fn board(&self) -> Arc<Board> {
-        Arc::clone(&self.dialler.board)
+            plan,
+            plans,
+        };
+        Ok((mesh, handle))
     }
 
     /// Keeps all links, for ever.
-    pub async fn serve(self) {
+    pub async fn serve(mut self) {
         let mut links = Links {
             dialler: Arc::clone(&self.dialler),
             tasks: JoinSet::new(),
             kept: BTreeMap::new(),
         };
-        let fixed: BTreeMap<String, PeerUrl> = self
-            .config
-            .peers
-            .iter()
-            .map(|peer| (peer.name.clone(), peer.clone()))
-            .collect();
-        links.set(&fixed);
-        let Some(source) = &self.config.source else {
-            return std::future::pending().await;
-        };
-        let interval = match source {
-            PeerSource::File(_) => limits::PEER_FILE_LOOK_INTERVAL,
-            PeerSource::Dns { .. } => limits::PEER_NAME_LOOK_INTERVAL,
-        };
-        let mut complaint = String::new();
+        let mut listed = Named::new();
+        let mut due = tokio::time::Instant::now();
+        self.begin_list(&listed);
         loop {
-            match list::read(source).await {
-                Ok(mut listed) => {
-                    complaint.clear();
-                    listed.extend(fixed.clone());
-                    links.set(&listed);
-                }
-                Err(error) => {
-                    let error = format!("{error:#}");
-                    if error != complaint {
-                        tracing::warn!(%error, "the list of peers stays as it was");
-                        complaint = error;
+            links.set(&self.plan.wanted(&listed));
+            tokio::select! {
+                Some(plan) = self.plans.recv() => {
+                    self.plan = plan;
+                    self.dialler.credentials.send_replace(self.plan.credentials.clone());
+                    // Of another list the last one stays until there is one of it.
+                    if self.plan.reader.is_none() {
+                        listed.clear();
                     }
+                    self.begin_list(&listed);
+                    due = tokio::time::Instant::now();
+                }
+                read = self.plan.listed(due) => {
+                    let interval = self.plan.reader.as_ref().map(list::Reader::interval);
+                    due = tokio::time::Instant::now() + interval.unwrap_or_default();
+                    self.take(read, &mut listed);
                 }
             }
-            tokio::time::sleep(interval).await;
+        }
+    }
+
+    fn begin_list(&self, listed: &Named) {
+        let from = self.plan.reader.as_ref().map(|reader| reader.shown.clone());
+        self.dialler.board.begin_list(from, listed.len());
+    }
+
+    /// What the source of the list has said, or why it has said nothing that counts.
+    fn take(&self, read: anyhow::Result<Option<Named>>, listed: &mut Named) {
+        let board = &self.dialler.board;
+        match read {
+            Ok(None) => board.list_taken(listed.len(), false),
+            Ok(Some(found)) => {
+                let difference = Difference::between(listed, &found);
+                if !difference.is_empty() {
+                    tracing::info!(%difference, "the list of peers is another");
+                }
+                board.list_taken(found.len(), !difference.is_empty());
+                *listed = found;
+            }
+            Err(error) => {
+                let fault = format!("{error:#}");
+                if board.list_refused(&fault) {
+                    tracing::warn!(error = fault, "the list of peers stays as it was");
+                }
+            }
         }
     }
 }
@@ -144,7 +253,7 @@ struct Links {
 
 impl Links {
     /// Keeps these and no others.
-    fn set(&mut self, wanted: &BTreeMap<String, PeerUrl>) {
+    fn set(&mut self, wanted: &Named) {
         let dialler = &self.dialler;
         self.kept.retain(|name, (peer, task)| {
             let stays = wanted.get(name) == Some(peer);
@@ -217,7 +326,12 @@ impl Dialler {
         let turn = usize::try_from(attempt - 1).unwrap_or_default() % usable.len();
         let remote = usable[turn];
         let local = self.local_for(remote).context("no way there")?;
-        let with_token = match &self.token {
+        let Credentials {
+            trust,
+            certificate,
+            token,
+        } = self.credentials.borrow().clone();
+        let with_token = match &token {
             Some(token) => peer.clone().with_token(token),
             None => peer.clone(),
         };
@@ -229,8 +343,8 @@ impl Dialler {
             server_name: peer.server_name.clone(),
             target: with_token.target,
             authority: peer.is_web.then(|| peer.authority()),
-            trust: self.trust.clone(),
-            certificate: self.certificate.clone(),
+            trust,
+            certificate,
             cost: peer.cost,
             is_kin: false,
             ended,

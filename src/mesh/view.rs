@@ -87,7 +87,28 @@ fn links(answer: &Value) -> String {
             last_end,
         ]);
     }
-    format!("this relay is hop {}\n{}", text(&answer["hop"]), table(&rows))
+    format!(
+        "this relay is hop {}\n{}{}",
+        text(&answer["hop"]),
+        table(&rows),
+        list(&answer["list"])
+    )
+}
+
+/// A line about the list of peers, if there is one.
+fn list(list: &Value) -> String {
+    let Some(from) = list["from"].as_str() else {
+        return String::new();
+    };
+    let good = match list["good_s"].as_u64() {
+        Some(seconds) => format!("good {seconds} s ago"),
+        None => "not good yet".to_owned(),
+    };
+    let fault = list["fault"]
+        .as_str()
+        .map(|fault| format!("; {fault}"))
+        .unwrap_or_default();
+    format!("{} peers by {from}, {good}{fault}\n", text(&list["peers"]))
 }
 
 fn routes(answer: &Value) -> String {
@@ -167,9 +188,10 @@ mod tests {
               "subscriptions": 2, "since_s": 60 },
             { "peer": "moql://c:1", "state": "waiting", "last_end": "silent for 3 s", "again_ms": 400 },
             { "remote": "[::1]:5", "state": "up" },
-        ] }));
+        ], "list": { "from": "https://l:443/", "peers": 2, "good_s": 9, "fault": "it answered 500" } }));
         let lines: Vec<&str> = shown.lines().collect();
-        assert_eq!(lines.len(), 5);
+        assert_eq!(lines.len(), 6);
+        assert_eq!(lines[5], "2 peers by https://l:443/, good 9 s ago; it answered 500");
         assert!(
             lines[2].starts_with("moql://b:1    up       9    moq-lite-06  1.2"),
             "{shown}"

@@ -615,7 +615,7 @@ fn state(behaviour: Behaviour, paths: Vec<String>) -> (ControlState, Shards) {
         endpoints: None,
         mesh: MeshState {
             hop: HopId(7),
-            board: None,
+            board: Arc::default(),
             routes: Arc::new(|_| Vec::new()),
         },
         calls: None,

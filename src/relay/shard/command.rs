@@ -88,6 +88,8 @@ pub enum ShardCommand {
     Dial(Box<LinkDial>),
     /// End the link that was dialled by this name, if there is one.
     HangUp(Arc<str>),
+    /// Whether this relay is of a mesh from now on. Announcements that are there stay believed, or not, as they were.
+    SetMesh(bool),
     /// Say which other relays there are sessions with.
     ListLinks(oneshot::Sender<Vec<LinkView>>),
     /// Check the tokens of sessions that begin by other keys from now on; `None`: there are no tokens any more. Sessions
@@ -226,6 +228,7 @@ impl Shard {
                 }
                 ShardCommand::Dial(dial) => self.dial(*dial),
                 ShardCommand::HangUp(name) => self.hang_up(&name),
+                ShardCommand::SetMesh(is_one) => self.options.mesh = is_one,
                 ShardCommand::ListLinks(reply) => {
                     // As above.
                     let _ = reply.send(self.list_links());

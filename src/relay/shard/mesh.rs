@@ -285,11 +285,13 @@ impl Shard {
 
     /// SETUP of a session: what a dialled one has besides what all have.
     pub(super) fn setup_of(&self, peer: PeerKey) -> Setup {
+        // What a link costs is for who dials it to say, for both directions: the other declares nothing of its own.
+        let own = self.links.dialled(peer).and_then(|dialled| dialled.cost);
         Setup {
             probe: ProbeLevel::Report,
             path: self.links.setup_path(peer),
             role: Role::Both,
-            cost: self.options.cost,
+            cost: own.or(self.options.cost),
             origin: self.options.hop,
         }
     }

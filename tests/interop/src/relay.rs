@@ -59,15 +59,18 @@ impl Relay {
                     let listed = links.join(",");
                     let mut settings = settings.to_vec();
                     settings.extend([
-                        ("MOQSWITCH_CLUSTER_PEERS", listed.as_str()),
                         ("MOQSWITCH_CLUSTER_ACCEPT", "true"),
                         ("MOQSWITCH_CLUSTER_INSECURE", "true"),
                     ]);
+                    // The settings may have their own.
+                    if !links.is_empty() {
+                        settings.push(("MOQSWITCH_CLUSTER_PEERS", &listed));
+                    }
                     start_moqswitch(&binary, udp, shards, &settings, &log).await
                 }
                 RelayKind::MoqRelay => {
                     let binary = std::env::var_os("MOQSWITCH_INTEROP_PEER").context("MOQSWITCH_INTEROP_PEER")?;
-                    start_moq_relay(Path::new(&binary), Some(udp), &links, &log).await
+                    start_moq_relay(Path::new(&binary), Some(udp), &links, settings, &log).await
                 }
             }
         };
@@ -81,7 +84,7 @@ impl Relay {
         let starting = async {
             match kind {
                 RelayKind::Moqswitch => start_moqswitch(&binary, ANY_PORT, shards, settings, &log).await,
-                RelayKind::MoqRelay => start_moq_relay(&binary, None, &[], &log).await,
+                RelayKind::MoqRelay => start_moq_relay(&binary, None, &[], &[], &log).await,
             }
         };
         Self::started(kind, shards, log.clone(), starting).await
@@ -290,7 +293,14 @@ async fn start_moqswitch(
     bail!("ended before it said where it listens ({})", child.wait().await?)
 }
 
-async fn start_moq_relay(binary: &Path, listen: Option<SocketAddr>, links: &[String], log: &Path) -> Result<Running> {
+/// Of the settings it gets its own, which begin with `MOQ_`.
+async fn start_moq_relay(
+    binary: &Path,
+    listen: Option<SocketAddr>,
+    links: &[String],
+    settings: &[(&str, &str)],
+    log: &Path,
+) -> Result<Running> {
     // moq-relay does not tell which port it was given, so two free ones are chosen for it.
     let udp = match listen {
         Some(udp) => udp,
@@ -301,10 +311,13 @@ async fn start_moq_relay(binary: &Path, listen: Option<SocketAddr>, links: &[Str
     for link in links {
         command.args(["--cluster-connect", link]);
     }
-    if !links.is_empty() {
+    let settings = settings.iter().copied();
+    let settings: Vec<(&str, &str)> = settings.filter(|(name, _)| name.starts_with("MOQ_")).collect();
+    if !links.is_empty() || !settings.is_empty() {
         command.arg("--connect-tls-insecure");
     }
     let mut child = command
+        .envs(settings)
         .args(["--listen", &udp.to_string()])
         .args(["--listen-tls-generate", "localhost", "--auth-public", "**"])
         .args(["--web-http-listen", &http.to_string()])

@@ -15,6 +15,7 @@ mod in_band;
 mod loadgen;
 mod local;
 mod mesh;
+mod mesh_lists;
 mod mixing;
 mod music;
 mod names;

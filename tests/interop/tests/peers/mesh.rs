@@ -172,6 +172,50 @@ async fn who_has_no_token_of_a_peer_passes_nothing_on() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_way_is_the_cheapest_one_however_many_relays_it_has() -> Result<()> {
+    let [far, near, own] = [free_udp()?, free_udp()?, free_udp()?];
+    let node = async |address: SocketAddr, region: &str, peers: &[String]| {
+        let peers = peers.join(",");
+        let mut settings = WITHOUT_CALLS.to_vec();
+        settings.extend([
+            ("MOQSWITCH_CLUSTER_REGION", region),
+            ("MOQSWITCH_CLUSTER_COSTS", "us=20"),
+            ("MOQSWITCH_CLUSTER_PEERS", &peers),
+        ]);
+        Relay::start_node(RelayKind::Moqswitch, address, 2, &settings, &[]).await
+    };
+    // Straight it is dear; by the third relay, which has agreed on a price with the one, it is not.
+    let far = node(far, "us", &[]).await?;
+    let near = node(near, "eu", &[format!("moql://{}?cost=3", far.udp())]).await?;
+    let own = node(
+        own,
+        "eu",
+        &[
+            format!("moql://{}?region=us", far.udp()),
+            format!("moql://{}?region=eu", near.udp()),
+        ],
+    )
+    .await?;
+    links_up(&own, 2).await?;
+    let publisher = Publisher::connect(own.udp(), Draft::Lite06).await?;
+    let _published = publisher.publish("room/dear", "audio", &group(0))?;
+    // Both ends of a link know its price, though one of them alone has been told.
+    until("there are two routes, and the cheap one is taken", async || {
+        let answer: Value =
+            serde_json::from_str(&far.ask("/route/room/dear").await.unwrap_or_default()).unwrap_or_default();
+        let costs = |is_chosen: bool| -> Vec<u64> {
+            let routes = answer["routes"].as_array().into_iter().flatten();
+            let routes = routes.filter(|route| route["chosen"] == is_chosen);
+            routes.filter_map(|route| route["cost"][0].as_u64()).collect()
+        };
+        let (chosen, other) = (costs(true), costs(false));
+        Ok(chosen.len() == 1 && other.len() == 1 && other[0] == chosen[0] + 16)
+    })
+    .await?;
+    exchange(&own, &far, Draft::Lite06).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_relay_that_dials_itself_has_no_link() -> Result<()> {
     let own = free_udp()?;
     let relay = Relay::start_node(RelayKind::Moqswitch, own, 2, WITHOUT_CALLS, &[own]).await?;

@@ -1,17 +1,28 @@
-//! Where the auth server is.
+//! Where something is asked by HTTP: the auth server, or who has a list of other relays.
 
 use std::path::PathBuf;
 use std::str::FromStr;
 
 /// `https://` anywhere, `http://` on this host, or `unix://` with the path of a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AuthorityUrl {
+pub enum ServiceUrl {
     Https { host: String, port: u16, target: String },
     Http { host: String, port: u16, target: String },
     Unix(PathBuf),
 }
 
-impl AuthorityUrl {
+impl ServiceUrl {
+    /// For the log: without the query, in which there may be a secret.
+    pub fn shown(&self) -> String {
+        match self {
+            Self::Unix(path) => format!("unix://{}", path.display()),
+            _ => {
+                let uri = self.request_uri();
+                uri.split('?').next().unwrap_or_default().to_owned()
+            }
+        }
+    }
+
     /// What a request names. The socket, or the connection, is chosen beside it.
     pub fn request_uri(&self) -> String {
         match self {
@@ -22,7 +33,7 @@ impl AuthorityUrl {
     }
 }
 
-impl FromStr for AuthorityUrl {
+impl FromStr for ServiceUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -96,8 +107,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_of_an_auth_server_are_read() {
-        let uri = |text: &str| text.parse::<AuthorityUrl>().unwrap().request_uri();
+    fn addresses_of_a_server_are_read() {
+        let uri = |text: &str| text.parse::<ServiceUrl>().unwrap().request_uri();
         assert_eq!(uri("https://auth.example"), "https://auth.example:443/");
         assert_eq!(
             uri("https://auth.example:8443/moq?a=b"),
@@ -106,8 +117,10 @@ mod tests {
         assert_eq!(uri("http://127.0.0.1:4440/"), "http://127.0.0.1:4440/");
         assert_eq!(uri("http://[::1]:4440"), "http://[::1]:4440/");
         assert_eq!(uri("http://localhost?x=1"), "http://localhost:80/?x=1");
+        let secret: ServiceUrl = "https://auth.example/list?key=secret".parse().unwrap();
+        assert_eq!(secret.shown(), "https://auth.example:443/list");
         let unix = "unix:///run/auth.sock".parse();
-        assert_eq!(unix, Ok(AuthorityUrl::Unix("/run/auth.sock".into())));
+        assert_eq!(unix, Ok(ServiceUrl::Unix("/run/auth.sock".into())));
     }
 
     #[test]
@@ -123,7 +136,7 @@ mod tests {
             ("https://auth.example:x", "no port"),
             ("https://[::1", "`]`"),
         ] {
-            let error = text.parse::<AuthorityUrl>().unwrap_err();
+            let error = text.parse::<ServiceUrl>().unwrap_err();
             assert!(error.contains(words), "{text}: {error}");
         }
     }

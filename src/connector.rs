@@ -1,4 +1,5 @@
-//! Connections to the auth server: TLS, plain TCP on this host, or a unix socket.
+//! Connections to those who are asked by HTTP: TLS, plain TCP on this host, or a unix socket.
+#![forbid(unsafe_code)]
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use std::{fs, io};
 
 use anyhow::Context as _;
 use axum::http::Uri;
-use boring::ssl::{SslConnector, SslMethod};
+use boring::ssl::{SslConnector, SslConnectorBuilder, SslFiletype, SslMethod};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
@@ -17,11 +18,19 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_boring::SslStream;
 use tower::Service;
 
-use crate::config::AuthorityUrl;
+use crate::config::ServiceUrl;
 
 /// Makes connections to one place, whatever is asked for.
 #[derive(Clone)]
-pub(super) struct Connector(Arc<Place>);
+pub(crate) struct Connector(Arc<Place>);
+
+/// What TLS is done with.
+pub(crate) struct Credentials<'a> {
+    /// PEM file with the authorities that the server's certificate may be of. `None`: those of the system.
+    pub(crate) ca: Option<&'a Path>,
+    /// PEM files of the certificate that is shown if it is asked for, and of its key.
+    pub(crate) own: Option<(&'a Path, &'a Path)>,
+}
 
 enum Place {
     Tcp { host: String, port: u16 },
@@ -30,37 +39,49 @@ enum Place {
 }
 
 /// A connection.
-pub(super) enum Transport {
+pub(crate) enum Transport {
     Tcp(TokioIo<TcpStream>),
     Tls(Box<TokioIo<SslStream<TcpStream>>>),
     Unix(TokioIo<UnixStream>),
 }
 
 impl Connector {
-    /// `ca`: PEM file with the authorities that the server's certificate may be of, in place of the system's.
-    pub(super) fn new(url: &AuthorityUrl, ca: Option<&Path>) -> anyhow::Result<Self> {
+    pub(crate) fn new(url: &ServiceUrl, credentials: &Credentials<'_>) -> anyhow::Result<Self> {
         Ok(Self(Arc::new(match url.clone() {
-            AuthorityUrl::Http { host, port, .. } => Place::Tcp { host, port },
-            AuthorityUrl::Unix(path) => Place::Unix(path),
-            AuthorityUrl::Https { host, port, .. } => {
+            ServiceUrl::Http { host, port, .. } => Place::Tcp { host, port },
+            ServiceUrl::Unix(path) => Place::Unix(path),
+            ServiceUrl::Https { host, port, .. } => {
                 let mut tls = SslConnector::builder(SslMethod::tls())?;
-                match ca {
-                    Some(ca) => {
-                        let read = fs::metadata(ca).map_err(anyhow::Error::new);
-                        read.and_then(|_| Ok(tls.set_ca_file(ca)?))
-                            .with_context(|| format!("auth.url_ca: cannot use {}", ca.display()))?;
-                    }
-                    None => {
-                        let system = SYSTEM_BUNDLES.iter().find(|path| Path::new(path).exists());
-                        if let Some(path) = system {
-                            tls.set_ca_file(path).with_context(|| format!("cannot use {path}"))?;
-                        }
-                    }
-                }
+                credentials.install(&mut tls)?;
                 let tls = tls.build();
                 Place::Tls { host, port, tls }
             }
         })))
+    }
+}
+
+impl Credentials<'_> {
+    fn install(&self, tls: &mut SslConnectorBuilder) -> anyhow::Result<()> {
+        match self.ca {
+            Some(ca) => {
+                let read = fs::metadata(ca).map_err(anyhow::Error::new);
+                read.and_then(|_| Ok(tls.set_ca_file(ca)?))
+                    .with_context(|| format!("cannot use {}", ca.display()))?;
+            }
+            None => {
+                let system = SYSTEM_BUNDLES.iter().find(|path| Path::new(path).exists());
+                if let Some(path) = system {
+                    tls.set_ca_file(path).with_context(|| format!("cannot use {path}"))?;
+                }
+            }
+        }
+        if let Some((certificate, key)) = self.own {
+            tls.set_certificate_chain_file(certificate)
+                .with_context(|| format!("cannot use {}", certificate.display()))?;
+            tls.set_private_key_file(key, SslFiletype::PEM)
+                .with_context(|| format!("cannot use {}", key.display()))?;
+        }
+        Ok(())
     }
 }
 
