@@ -28,6 +28,8 @@ use crate::output::file::{complain, say};
 struct Tally {
     clients: AtomicU64,
     taken: AtomicU64,
+    /// Payload of those.
+    bytes: AtomicU64,
     /// As the impairment says.
     lost: AtomicU64,
     /// Of clients that no path could be made for, and those that a path had no room for.
@@ -163,7 +165,7 @@ impl Proxy {
     }
 
     fn handle_datagram(&mut self, client: SocketAddr, datagram: &[u8]) {
-        self.tally.taken.fetch_add(1, Ordering::Relaxed);
+        self.tally.count(datagram.len());
         if self.clients.get(&client).is_none_or(mpsc::Sender::is_closed)
             && let Err(error) = self.open(client)
         {
@@ -255,7 +257,7 @@ impl ClientPath {
                 },
                 received = self.relay.recv(&mut buffer) => {
                     if let Ok(bytes) = received {
-                        self.down.tally.taken.fetch_add(1, Ordering::Relaxed);
+                        self.down.tally.count(bytes);
                         self.down.take(buffer[..bytes].to_vec());
                     }
                 }
@@ -354,6 +356,12 @@ impl Watch {
 }
 
 impl Tally {
+    fn count(&self, bytes: usize) {
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        self.bytes
+            .fetch_add(u64::try_from(bytes).unwrap_or_default(), Ordering::Relaxed);
+    }
+
     /// What was lost beside the plan, by the proxy.
     fn own(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed) + self.overflowed.load(Ordering::Relaxed)
@@ -365,9 +373,10 @@ impl fmt::Display for Tally {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
         write!(
             out,
-            "{} clients, {} datagrams, {} lost as asked for, {} dropped for want of room, {} by its sockets, {} could not be sent",
+            "{} clients, {} datagrams, {} bytes, {} lost as asked for, {} dropped for want of room, {} by its sockets, {} could not be sent",
             of(&self.clients),
             of(&self.taken),
+            of(&self.bytes),
             of(&self.lost),
             of(&self.dropped),
             of(&self.overflowed),
@@ -415,7 +424,12 @@ mod tests {
                 assert_eq!(&buffer[..bytes], expected.as_bytes());
             }
             assert_eq!(proxy.tally.own(), 1, "{}", proxy.tally);
-            assert!(proxy.tally.to_string().starts_with("1 clients, 3 datagrams, 0 lost"));
+            assert!(
+                proxy
+                    .tally
+                    .to_string()
+                    .starts_with("1 clients, 3 datagrams, 11 bytes, 0 lost")
+            );
         });
     }
 
