@@ -205,7 +205,14 @@ impl Reloads {
             install_all(shards, commands).await?;
             self.mesh.replace(plan).await
         };
-        match replaced.await {
+        let replaced = replaced.await;
+        if replaced.is_err() {
+            // Those that have it already go back: what was is on or off at all of them.
+            let commands = shards.iter().map(|_| ShardCommand::SetMesh(before.is_on()));
+            let undone = install_all(shards, commands).await;
+            undone.unwrap_or_else(|error| tracing::error!("the mesh is not as it was: {error:#}"));
+        }
+        match replaced {
             Ok(()) => {
                 tracing::info!(%peers, settings, "mesh reloaded");
                 self.config.mesh = wanted;

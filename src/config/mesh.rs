@@ -182,11 +182,25 @@ impl PeerUrl {
         self.port == other.port && self.host.eq_ignore_ascii_case(&other.host)
     }
 
+    /// Whether both are one peer, however they are spelled.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let path = |peer: &Self| {
+            let path = peer.target.split('?').next().unwrap_or_default();
+            path.trim_end_matches('/').to_owned()
+        };
+        self.is_where(other) && path(self) == path(other)
+    }
+
     /// The same at the price of its region, if it has none.
     #[must_use]
     pub fn priced(self, prices: &Prices) -> Self {
         let cost = self.cost.or_else(|| prices.of(&self));
-        Self { cost, ..self }
+        // Another region is another peer only where that is another price.
+        Self {
+            cost,
+            region: None,
+            ..self
+        }
     }
 
     /// The same at a price.
@@ -217,15 +231,20 @@ impl FromStr for PeerUrl {
             "moql" | "moqt" => false,
             "https" => true,
             other => {
+                let other = other.chars().take(SCHEME_SHOWN_MAX).collect::<String>();
                 return Err(format!(
-                    "`{other}` is not dialled: moql:// is raw QUIC, https:// is WebTransport"
+                    "`{}` is not dialled: moql:// is raw QUIC, https:// is WebTransport",
+                    other.escape_debug()
                 ));
             }
         };
         let at = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, target) = rest.split_at(at);
-        if authority.contains('@') || target.contains('#') || text.contains(char::is_whitespace) {
-            return Err("no user, no fragment and no space, please".to_owned());
+        if authority.contains('@')
+            || target.contains('#')
+            || text.contains(|one: char| one.is_whitespace() || one.is_control())
+        {
+            return Err("no user, no fragment, no space and no control character, please".to_owned());
         }
         let (host, port) = split(authority, if is_web { HTTPS_PORT } else { MOQ_PORT })?;
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
@@ -361,12 +380,25 @@ const COST_BETWEEN: u64 = 10;
 
 const REGION_BYTES_MAX: usize = 64;
 
+/// Of a scheme that is none.
+const SCHEME_SHOWN_MAX: usize = 32;
+
 const HTTPS_PORT: u16 = 443;
 const MOQ_PORT: u16 = 4443;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_peer_may_be_spelled_in_several_ways() {
+        let url = |text: &str| text.parse::<PeerUrl>().unwrap();
+        assert!(url("https://B").is_same(&url("https://b:443/?jwt=x")));
+        assert!(url("moql://b:1/eu/").is_same(&url("moqt://b:1/eu?cost=4")));
+        assert!(!url("moql://b:1/eu").is_same(&url("moql://b:1/us")));
+        assert!(!url("moql://b:1").is_same(&url("moql://b:2")));
+        assert!("moql://b\u{1b}[2J:1".parse::<PeerUrl>().is_err());
+    }
 
     #[test]
     fn a_url_says_where_how_and_at_what_price() {

@@ -227,6 +227,9 @@ fn upgrade_to_session(state: &ControlState, parts: &Parts, upgrade: WebSocketUpg
     })?;
     let port = state.shards.get(seat.shard).cloned().ok_or(Refusal::ShardBusy)?;
     let bearer = bearer(state, parts)?;
+    if !port.doorbell.take_place_for(remote.ip()) {
+        return Err(Refusal::Overloaded);
+    }
     let identity = parts.extensions.get::<Certified>().map(|certified| certified.0.clone());
     let path = path.to_owned();
     let (link, end) = link(&port.doorbell);

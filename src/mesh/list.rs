@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use moqswitch_proto::limits::{SETUP_PATH_BYTES_MAX, VARINT_MAX};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -142,9 +143,16 @@ fn parse(text: &[u8]) -> anyhow::Result<Named> {
                 egress: None,
                 token: None,
             },
-            object => Listed::deserialize(object).with_context(|| format!("entry {}", place + 1))?,
+            // What is in it may be secret, and of any length: of an entry with a fault only its place is said.
+            object if object.is_object() => Listed::deserialize(object).map_err(|_| {
+                anyhow::anyhow!(
+                    "entry {}: no object of `url`, and perhaps `cost`, `egress` and `token`",
+                    place + 1
+                )
+            })?,
+            _ => anyhow::bail!("entry {}: neither a URL nor an object", place + 1),
         };
-        peer(&listed).with_context(|| format!("`{}`", listed.url.split('?').next().unwrap_or_default()))
+        peer(&listed).with_context(|| format!("entry {}", place + 1))
     }))
 }
 
@@ -156,6 +164,10 @@ fn peer(listed: &Listed) -> anyhow::Result<PeerUrl> {
         false => format!("https://{}/", listed.url),
     };
     let peer: PeerUrl = url.parse().map_err(anyhow::Error::msg)?;
+    anyhow::ensure!(
+        listed.cost.is_none_or(|cost| cost <= VARINT_MAX),
+        "`cost` is above {VARINT_MAX}"
+    );
     let is_priced = listed.cost.is_some() || listed.egress.is_some();
     anyhow::ensure!(
         !is_priced || peer.cost.is_none(),
@@ -167,13 +179,18 @@ fn peer(listed: &Listed) -> anyhow::Result<PeerUrl> {
         listed.egress.is_none_or(|egress| egress == price),
         "`egress` must be what `cost` is"
     );
-    Ok(match listed.token.as_deref().filter(|token| !token.is_empty()) {
+    let peer = match listed.token.as_deref().filter(|token| !token.is_empty()) {
         Some(token) => {
             anyhow::ensure!(!peer.has_token(), "`token` beside a URL with `?jwt=`");
             peer.with_token(token)
         }
         None => peer,
-    })
+    };
+    anyhow::ensure!(
+        peer.target.len() <= SETUP_PATH_BYTES_MAX,
+        "path and token have more than {SETUP_PATH_BYTES_MAX} bytes"
+    );
+    Ok(peer)
 }
 
 fn by_name(peers: impl Iterator<Item = anyhow::Result<PeerUrl>>) -> anyhow::Result<Named> {
@@ -196,6 +213,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_a_list_says_wrong_is_not_repeated() {
+        let secret = "eyJhbGciOiJIUzI1NiJ9".repeat(50);
+        for text in [
+            format!(r#"[{{"url":"moql://a:1","cost":4611686018427387904}}]"#),
+            format!(r#"[["moql://a:1","{secret}"]]"#),
+            format!(r#"[{{"token":"{secret}"}}]"#),
+            format!(r#"["https://user:{secret}@host"]"#),
+            format!(r#"["{secret}://host"]"#),
+            format!(r#"[{{"url":"moql://a:1","token":"{}"}}]"#, "x".repeat(8192)),
+        ] {
+            let error = format!("{:#}", parse(text.as_bytes()).expect_err("it is wrong"));
+            assert!(error.contains("entry 1"), "{error}");
+            assert!(error.len() < 300 && !error.contains(&secret[..40]), "{error}");
+        }
+    }
+
+    #[test]
     fn a_list_is_that_of_moq_relay() {
         let text = r#"["moql://a:1", {"url": "https://b/?cost=4", "token": "x.y.z"}, {"url": "moqt://c", "cost": 9}, "d:5",
             {"url": "moql://a:1/"}, {"url": "moql://e", "cost": 2, "egress": 2}, {"url": "moql://f", "egress": 1}]"#;
@@ -216,11 +250,14 @@ mod tests {
     fn one_bad_entry_spoils_the_list() {
         for (text, words) in [
             ("{}", "no JSON array"),
-            (r#"["moql://a", "wss://b"]"#, "`wss://b`"),
+            (r#"["moql://a", "wss://b"]"#, "entry 2: `wss` is not dialled"),
             (r#"["moql://a?cost=1", "moql://a?cost=2"]"#, "twice"),
             (r#"["moql://a", 7]"#, "entry 2"),
-            (r#"[{"url": "moql://a", "cosst": 1}]"#, "cosst"),
-            (r#"[{"url": "moql://a", "cost": "cheap"}]"#, "cheap"),
+            (r#"[{"url": "moql://a", "cosst": 1}]"#, "entry 1: no object of `url`"),
+            (
+                r#"[{"url": "moql://a", "cost": "cheap"}]"#,
+                "entry 1: no object of `url`",
+            ),
             (r#"[{"url": "moql://a?cost=1", "cost": 1}]"#, "beside"),
             (r#"[{"url": "moql://a?jwt=x", "token": "x"}]"#, "beside"),
             (r#"[{"url": "moql://a", "egress": 2}]"#, "egress"),

@@ -83,7 +83,10 @@ impl Plan {
 
     /// Those that the configuration names, and those of its list, where the former count.
     fn wanted(&self, listed: &Named) -> Named {
+        // A list may spell one of them otherwise.
+        let is_fixed = |peer: &PeerUrl| self.fixed.values().any(|fixed| fixed.is_same(peer));
         let mut wanted = listed.clone();
+        wanted.retain(|_, peer| !is_fixed(peer));
         wanted.extend(self.fixed.clone());
         wanted
     }
@@ -235,7 +238,8 @@ impl Mesh {
                 *listed = found;
             }
             Err(error) => {
-                let fault = format!("{error:#}");
+                let fault: String = format!("{error:#}").chars().take(FAULT_CHARS_MAX).collect();
+                let fault = fault.escape_debug().to_string();
                 if board.list_refused(&fault) {
                     tracing::warn!(error = fault, "the list of peers stays as it was");
                 }
@@ -408,3 +412,6 @@ fn shard_of(name: &str, shards: usize) -> usize {
     let shards = u64::try_from(shards).unwrap_or(1).max(1);
     usize::try_from(hasher.finish() % shards).unwrap_or_default()
 }
+
+/// What is said of a list with a fault.
+const FAULT_CHARS_MAX: usize = 300;

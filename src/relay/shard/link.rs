@@ -30,6 +30,8 @@ pub struct Doorbell {
     /// Whose sessions are what is too much, or [`NOBODY`], and how many others may begin.
     heaviest: AtomicU64,
     places: AtomicU32,
+    /// Of those, by prefix; several share a count.
+    places_taken: [AtomicU32; PLACE_COUNTS],
     wake: Arc<dyn Fn() + Send + Sync>,
 }
 
@@ -124,6 +126,7 @@ impl Doorbell {
             is_overloaded: AtomicBool::new(false),
             heaviest: AtomicU64::new(NOBODY),
             places: AtomicU32::new(0),
+            places_taken: std::array::from_fn(|_| AtomicU32::new(0)),
             wake,
         })
     }
@@ -135,13 +138,34 @@ impl Doorbell {
             return true;
         }
         let heaviest = self.heaviest.load(Ordering::Relaxed);
-        let take_one = |places: u32| places.checked_sub(1);
         heaviest != NOBODY
             && heaviest != prefix(address)
+            && self.places.load(Ordering::Relaxed) > 0
+            && self.taken_by(address).load(Ordering::Relaxed) < PLACES_EACH
+    }
+
+    /// The same, of a connection that begins now: its place is taken.
+    pub fn take_place_for(&self, address: IpAddr) -> bool {
+        if !self.is_overloaded.load(Ordering::Relaxed) {
+            return true;
+        }
+        let take_one = |places: u32| places.checked_sub(1);
+        let is_taken = self.has_place_for(address)
             && self
                 .places
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take_one)
-                .is_ok()
+                .is_ok();
+        if is_taken {
+            self.taken_by(address).fetch_add(1, Ordering::Relaxed);
+        }
+        is_taken
+    }
+
+    /// Places that were taken by its prefix, and by others that share the count.
+    fn taken_by(&self, address: IpAddr) -> &AtomicU32 {
+        let slots = self.places_taken.len() as u64;
+        let mixed = prefix(address).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        &self.places_taken[usize::try_from(mixed % slots).unwrap_or(0)]
     }
 
     pub(super) fn set_overloaded(&self, is_overloaded: bool) {
@@ -151,6 +175,9 @@ impl Doorbell {
 
     pub(super) fn share_places(&self, heaviest: Option<u64>) {
         self.places.store(PLACES, Ordering::Relaxed);
+        for taken in &self.places_taken {
+            taken.store(0, Ordering::Relaxed);
+        }
         self.heaviest.store(heaviest.unwrap_or(NOBODY), Ordering::Relaxed);
     }
 
@@ -293,6 +320,12 @@ const NOBODY: u64 = u64::MAX;
 
 /// Connections that may begin in half a second though there is too much to do, of those that have no part in it.
 const PLACES: u32 = 10;
+
+/// Of them, those of one prefix: one that begins and begins again shuts out nobody else.
+const PLACES_EACH: u32 = 2;
+
+/// Prefixes that are counted apart; more share a count.
+const PLACE_COUNTS: usize = 64;
 
 const LINK_MARK: u32 = 1 << 31;
 const LINK_NUMBER_BITS: u32 = (1 << 30) - 1;

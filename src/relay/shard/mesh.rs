@@ -272,13 +272,14 @@ impl Shard {
         }
     }
 
-    /// Ends a link that was dialled by this name, as if it had ended by itself.
+    /// Ends links that were dialled by this name, as if they had ended by themselves; one that leaves as well.
     pub(super) fn hang_up(&mut self, name: &str) {
-        let found = self.links.by_session.iter().find(|(_, neighbour)| {
+        let found = self.links.by_session.iter().filter(|(_, neighbour)| {
             let dialled = neighbour.dialled.as_ref();
-            dialled.is_some_and(|dialled| &*dialled.name == name)
+            dialled.is_some_and(|dialled| &*dialled.name == name || dialled.name.strip_suffix(LEAVING) == Some(name))
         });
-        if let Some(peer) = found.map(|(peer, _)| *peer) {
+        let found: Vec<PeerKey> = found.map(|(peer, _)| *peer).collect();
+        for peer in found {
             self.give_up(peer, "the link is not wanted any more");
         }
     }
@@ -349,10 +350,18 @@ impl Shard {
         may_be_one
     }
 
-    /// In a mesh, who may publish and hear everything at the root cannot do more as a neighbour.
+    /// In a mesh, who may publish and hear everything at the root may be a neighbour. One of whom nothing was asked has no more room
+    /// in the table for it: see [`is_trusted_link`](Self::is_trusted_link).
     pub(super) fn may_be_neighbour(&self, peer: PeerKey) -> bool {
         let is_of_all = |state: &Peer| state.root == BroadcastPath::root() && state.grant.is_everything();
         self.options.mesh && self.peers.get(&peer).is_some_and(is_of_all)
+    }
+
+    /// A neighbour that this relay dialled, or that has shown who it is. One of its own saying, where everybody may do everything, has
+    /// the share of its address still.
+    pub(super) fn is_trusted_link(&self, peer: PeerKey) -> bool {
+        let has_shown = |state: &Peer| state.basis != Basis::Open;
+        self.links.dialled(peer).is_some() || (self.links.has(peer) && self.peers.get(&peer).is_some_and(has_shown))
     }
 
     /// A neighbour goes away: its routes are the last choice from now on. False: it is none.
@@ -365,7 +374,7 @@ impl Shard {
         if let Some(dialled) = &mut neighbour.dialled
             && let Some(ended) = dialled.ended.take()
         {
-            dialled.name = format!("{} (leaving)", dialled.name).into();
+            dialled.name = format!("{}{LEAVING}", dialled.name).into();
             let lasted = self
                 .peers
                 .get(&peer)
@@ -527,3 +536,6 @@ const ANNOUNCED_PER_LINK_MAX: usize = 1 << 18;
 
 /// A neighbour that declares less costs this.
 const COST_DECLARED_MIN: u64 = 1;
+
+/// Behind the name of a neighbour that goes away.
+const LEAVING: &str = " (leaving)";

@@ -197,7 +197,7 @@ impl Shard {
             return self.disbelieve(peer, &full);
         }
         let source = self.session_of(peer);
-        let holder = match self.links.has(peer) {
+        let holder = match self.is_trusted_link(peer) {
             true => Holder::OURS,
             false => Holder(Some(prefix(self.address_of(peer)))),
         };

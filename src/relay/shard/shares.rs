@@ -69,7 +69,7 @@ impl Shard {
     /// Has something done for a session, and takes note of whose time it is.
     pub(super) fn count_share<T>(&mut self, peer: PeerKey, work: impl FnOnce(&mut Self) -> T) -> T {
         // Another relay carries what many do.
-        if !self.load.is_overloaded() || self.links.has(peer) {
+        if !self.load.is_overloaded() || self.is_trusted_link(peer) {
             return work(self);
         }
         let address = self.address_of(peer);
