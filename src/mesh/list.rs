@@ -216,7 +216,7 @@ mod tests {
     fn what_a_list_says_wrong_is_not_repeated() {
         let secret = "eyJhbGciOiJIUzI1NiJ9".repeat(50);
         for text in [
-            format!(r#"[{{"url":"moql://a:1","cost":4611686018427387904}}]"#),
+            r#"[{"url":"moql://a:1","cost":4611686018427387904}]"#.to_owned(),
             format!(r#"[["moql://a:1","{secret}"]]"#),
             format!(r#"[{{"token":"{secret}"}}]"#),
             format!(r#"["https://user:{secret}@host"]"#),
