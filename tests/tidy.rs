@@ -586,7 +586,7 @@ const LAYERS: &[Layer] = &[
     layer(
         "mesh",
         &["config", "connector", "generate", "limits"],
-        &[],
+        &["limits"],
         &["certificate", "quic", "shard"],
     ),
     layer(
