@@ -23,6 +23,8 @@ pub struct IceServer {
     pub urls: String,
     pub username: Option<String>,
     pub credential: Option<String>,
+    /// For how long both are good.
+    pub life: Option<Duration>,
 }
 
 impl IceServers {
@@ -55,6 +57,7 @@ impl IceServers {
             IceServer {
                 urls: urls.clone(),
                 username: credential.is_some().then(|| username.clone()),
+                life: credential.is_some().then_some(self.life),
                 credential,
             }
         };
@@ -75,6 +78,7 @@ mod tests {
         };
         let told = servers.for_a_while("7001", UNIX_EPOCH + Duration::from_secs(1_000_000));
         assert_eq!((&told[0].username, &told[0].credential), (&None, &None));
+        assert_eq!((told[0].life, told[1].life), (None, Some(Duration::from_secs(600))));
         assert_eq!(told[1].username.as_deref(), Some("1000600:7001"));
         // `printf 1000600:7001 | openssl dgst -sha1 -hmac north -binary | base64`
         assert_eq!(told[1].credential.as_deref(), Some("iWxNOp0HJqPZFW2ZYEa9Mb+DYJw="));

@@ -359,6 +359,7 @@ export class Phone extends EventTarget {
       else this.#send(id);
     }
     this.media = payload.media;
+    this.iceServers = payload.iceServers;
     this.#open();
     clearTimeout(this.renewal);
     this.renewal = setTimeout(() => this.request('register', this.#registration()).catch(() => {}), (payload.expires || 60) * 500);

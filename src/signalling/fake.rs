@@ -12,7 +12,9 @@ use std::time::Duration;
 use moqswitch_calls::{Codec, Grants, SessionId};
 use tokio::sync::Notify;
 
-use crate::gateway::{RtpAgreed, RtpError, RtpEvent, RtpHeard, RtpLeg, RtpLegs, RtpOpened, RtpStatistics, RtpWanted};
+use crate::gateway::{
+    RtpAgreed, RtpError, RtpEvent, RtpHeard, RtpIceServer, RtpLeg, RtpLegs, RtpOpened, RtpStatistics, RtpWanted,
+};
 use crate::media::{Busy, Media, MediaPlane};
 
 /// Told of grants, it remembers them. A clone sees the same.
@@ -99,6 +101,8 @@ struct Legs {
     most: Option<usize>,
     /// There are legs of WebRTC.
     has_browsers: bool,
+    /// What browsers are told of; the name of each is that of who asks.
+    ice_servers: Vec<RtpIceServer>,
 }
 
 /// What legs of RTP were told.
@@ -149,6 +153,13 @@ impl RecordingRtp {
     #[must_use]
     pub fn with_browsers(self) -> Self {
         self.legs().has_browsers = true;
+        self
+    }
+
+    /// Browsers are told of these, by their own name.
+    #[must_use]
+    pub fn with_ice_servers(self, servers: Vec<RtpIceServer>) -> Self {
+        self.legs().ice_servers = servers;
         self
     }
 
@@ -205,6 +216,14 @@ impl RtpLegs for RecordingRtp {
 
     fn serves_browsers(&self) -> bool {
         self.legs().has_browsers
+    }
+
+    fn ice_servers(&self, name: &str) -> Vec<RtpIceServer> {
+        let mut servers = self.legs().ice_servers.clone();
+        for server in &mut servers {
+            server.username = server.username.take().map(|_| name.to_owned());
+        }
+        servers
     }
 
     fn answer_browser(&mut self, path: &str, _: &str, _: &[Codec]) -> Result<(RtpLeg, String), RtpError> {

@@ -46,6 +46,7 @@ impl BrowserGateways {
             urls: server.urls,
             username: server.username,
             credential: server.credential,
+            expires: server.life.map(|life| life.as_secs()),
         });
         told.collect()
     }

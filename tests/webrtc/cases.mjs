@@ -73,6 +73,7 @@ export const CASES = {
     const told = await page.evaluate(() => client.told.iceServers);
     equal(told.map(({ urls }) => urls).join(), servers, 'iceServers');
     equal(/^\d+:agent$/.test(told[1].username), true, 'username');
+    equal(told[1].expires, 3600, 'expires');
     equal(await end(location), 200, 'DELETE');
   },
 

@@ -118,6 +118,9 @@ pub struct RtpIceServer {
     /// Of TURN: the password of that name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
+    /// Seconds for which both are good. Whoever registers again has new ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<u64>,
 }
 
 /// A leg, for as long as the process lives.
