@@ -243,6 +243,11 @@ pub const COUNTS_SETTLE: Duration = Duration::from_millis(100);
 /// Servers of STUN and TURN that browsers are told of. More are a configuration error.
 pub const ICE_SERVERS_MAX: usize = 8;
 
+/// From one tone that says that a call is recorded to the next, at least and at most.
+pub const RECORDING_TONE_MIN: Duration = Duration::from_secs(5);
+/// See [`RECORDING_TONE_MIN`].
+pub const RECORDING_TONE_MAX: Duration = Duration::from_secs(10 * 60);
+
 /// For how long credentials of TURN are good, at least and at most.
 pub const TURN_LIFE_MIN: Duration = Duration::from_secs(60);
 /// See [`TURN_LIFE_MIN`].

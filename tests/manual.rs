@@ -283,7 +283,7 @@ fn names_of_music() -> Vec<String> {
 #[test]
 fn every_setting_is_explained() {
     let text = read("src/OPERATING.md");
-    let files = ["settings", "cluster_settings", "call_settings"];
+    let files = ["settings", "cluster_settings", "call_settings", "recording_settings"];
     let source: String = files
         .iter()
         .map(|name| read(&format!("src/config/{name}.rs")))

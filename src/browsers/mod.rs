@@ -11,7 +11,7 @@ mod relays;
 use std::collections::{HashMap, VecDeque};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use moqswitch_legs::{LegEvent, LegHears, LegName, LegSettings, Legs, LegsPort};
@@ -216,6 +216,12 @@ impl Browsers {
     /// From here on the peer hears this broadcast, or nothing. False: the shard has too much to do.
     pub fn hear(&self, leg: BrowserLeg, hears: Option<LegHears>) -> bool {
         self.at(leg, |port| port.hear(leg.leg, hears).is_ok())
+    }
+
+    /// A tone says to the peer that it is recorded, at once and after each such time; or no longer. False: the shard has too
+    /// much to do.
+    pub fn announce(&self, leg: BrowserLeg, every: Option<Duration>) -> bool {
+        self.at(leg, |port| port.announce(leg.leg, every).is_ok())
     }
 
     /// Something else was agreed on. False: the shard has too much to do.

@@ -223,6 +223,9 @@ pub enum Notice {
         on: bool,
         /// For a while nothing is.
         paused: bool,
+        /// The device is to hear a tone that says so, at once and after each such time.
+        #[serde(default)]
+        tone: Option<Duration>,
     },
     /// What the device reported is worth a warning, or is not any more.
     QualityWarning {

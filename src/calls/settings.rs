@@ -38,6 +38,8 @@ pub struct Settings {
     pub codecs: Vec<Codec>,
     /// Music for who is put on hold: the broadcast `moh/<name>`. Empty: silence.
     pub music: Text,
+    /// Who is recorded hears a tone, at once and after each such time. Zero: nobody does.
+    pub recording_tone: Duration,
     /// Are participants told of a supervisor who listens or whispers?
     pub supervision_is_told: bool,
     /// Who has no codec in common with the others may come into a call, as its media is transcoded.
@@ -61,6 +63,7 @@ impl Default for Settings {
             call_waiting: true,
             codecs: Codec::ALL.to_vec(),
             music: Text::new("default"),
+            recording_tone: Duration::ZERO,
             supervision_is_told: true,
             transcodes: false,
         }

@@ -216,50 +216,6 @@ pub(super) const CALL_SETTINGS: &[Setting] = &[
         help: &["How long a call may last."],
     },
     Setting {
-        path: "recording.directory",
-        kind: Kind::One,
-        value: Value::Unset {
-            example: r#""/var/lib/moqswitch/recordings""#,
-        },
-        help: &[
-            "Directory of recordings of calls, which the switch makes: a directory for each day (UTC) on which some began.",
-            "Default: nothing is recorded. What is said is in it: it, and each file, is for the user of the switch alone.",
-        ],
-    },
-    Setting {
-        path: "recording.format",
-        kind: Kind::One,
-        value: Value::Default(r#""native""#),
-        help: &[
-            "native: as it is spoken where one file can have that, Ogg Opus or WAV of G.711, and else WAV of samples.",
-            "wav: WAV, always. What cannot be written as it is costs decoding.",
-        ],
-    },
-    Setting {
-        path: "recording.calls",
-        kind: Kind::One,
-        value: Value::Default("500"),
-        help: &["Calls that are recorded at once, with a file or more each. Further ones are not recorded."],
-    },
-    Setting {
-        path: "recording.age",
-        kind: Kind::One,
-        value: Value::Default(r#""0s""#),
-        help: &["Recordings that ended longer ago are removed; 0: none is. A week is 7days."],
-    },
-    Setting {
-        path: "recording.bytes",
-        kind: Kind::One,
-        value: Value::Default(r#""0""#),
-        help: &["Beyond this the oldest recordings are removed; 0: none is."],
-    },
-    Setting {
-        path: "recording.free",
-        kind: Kind::One,
-        value: Value::Default(r#""1GiB""#),
-        help: &["With less free room on the disk recordings end, and none begins; calls go on. 0: until it is full."],
-    },
-    Setting {
         path: "voicemail.directory",
         kind: Kind::One,
         value: Value::Unset {

@@ -152,6 +152,10 @@ impl CallsConfig {
             call_waiting: plane.call_waiting,
             codecs: plane.codecs.clone(),
             music: Text::new(&plane.music),
+            recording_tone: self
+                .recording
+                .as_ref()
+                .map_or(Duration::ZERO, |recording| recording.tone),
             supervision_is_told: plane.supervision_is_told,
             transcodes: self.audio_threads != Some(0),
             ..Settings::default()

@@ -175,7 +175,7 @@ fn mesh_values(mesh: &MeshConfig) -> [(&'static str, String); 18] {
 }
 
 /// Of recordings.
-fn recording_values(calls: Option<&CallsConfig>) -> [(&'static str, String); 6] {
+fn recording_values(calls: Option<&CallsConfig>) -> [(&'static str, String); 7] {
     let recording = calls.and_then(|calls| calls.recording.as_ref());
     [
         ("recording.directory", text(&recording.map(|own| &own.directory))),
@@ -184,6 +184,7 @@ fn recording_values(calls: Option<&CallsConfig>) -> [(&'static str, String); 6] 
         ("recording.age", text(&recording.map(|own| own.age_max))),
         ("recording.bytes", text(&recording.map(|own| own.bytes_max))),
         ("recording.free", text(&recording.map(|own| own.free_min))),
+        ("recording.tone", text(&recording.map(|own| own.tone))),
     ]
 }
 

@@ -15,6 +15,7 @@ mod handset;
 mod layers;
 mod mesh;
 mod recording;
+mod recording_settings;
 mod relay;
 mod resolve;
 mod service_url;

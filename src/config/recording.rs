@@ -24,6 +24,8 @@ pub struct RecordingConfig {
     pub bytes_max: u64,
     /// With less free room nothing is recorded.
     pub free_min: u64,
+    /// Who is recorded hears a tone, at once and after each such time. Zero: nobody does.
+    pub tone: Duration,
 }
 
 impl RecordingConfig {
@@ -51,6 +53,12 @@ pub(super) fn recording(layers: &Layers) -> Result<Option<RecordingConfig>, Conf
     let age_max = layers.one("recording.age", |text| values::duration(text, limits::RECORDS_AGE_MAX))?;
     let bytes_max = layers.one("recording.bytes", |text| values::bytes(text, 0..=u64::MAX))?;
     let free_min = layers.one("recording.free", |text| values::bytes(text, 0..=u64::MAX))?;
+    let tone = layers.one("recording.tone", |text| {
+        match values::duration(text, limits::RECORDING_TONE_MAX)? {
+            tone if !tone.is_zero() && tone < limits::RECORDING_TONE_MIN => Err("at least 5s, or 0s".to_owned()),
+            tone => Ok(tone),
+        }
+    })?;
     let directory = layers.optional("recording.directory", values::path)?;
     Ok(directory.map(|directory| RecordingConfig {
         directory,
@@ -59,5 +67,6 @@ pub(super) fn recording(layers: &Layers) -> Result<Option<RecordingConfig>, Conf
         age_max,
         bytes_max,
         free_min,
+        tone,
     }))
 }

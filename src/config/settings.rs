@@ -6,10 +6,15 @@ use std::fmt::Write;
 use super::call_settings::CALL_SETTINGS;
 use super::cluster_settings::CLUSTER_SETTINGS;
 use super::form::{Kind, Setting, Value};
+use super::recording_settings::RECORDING_SETTINGS;
 
 /// Every setting.
 pub(super) fn all() -> impl Iterator<Item = &'static Setting> {
-    SETTINGS.iter().chain(CLUSTER_SETTINGS).chain(CALL_SETTINGS)
+    SETTINGS
+        .iter()
+        .chain(CLUSTER_SETTINGS)
+        .chain(CALL_SETTINGS)
+        .chain(RECORDING_SETTINGS)
 }
 
 /// A configuration file with every setting at its default, explained.

@@ -325,7 +325,8 @@ impl Drop for TemporaryFile {
 fn nothing_is_recorded_without_a_directory() {
     let calls = |text: &str| Config::from_toml(text).map(|config| config.calls.unwrap().recording);
     assert_eq!(calls("[recording]\nformat = \"wav\"\n").unwrap(), None);
-    let text = "[recording]\ndirectory = \"/r\"\nage = \"7days\"\nbytes = \"1GiB\"\nfree = \"0\"\ncalls = 7\n";
+    let text =
+        "[recording]\ndirectory = \"/r\"\nage = \"7days\"\nbytes = \"1GiB\"\nfree = \"0\"\ncalls = 7\ntone = \"15s\"\n";
     let recording = calls(text).unwrap().unwrap();
     assert_eq!(recording.directory, std::path::Path::new("/r"));
     assert_eq!(
@@ -333,8 +334,16 @@ fn nothing_is_recorded_without_a_directory() {
         (7, 1 << 30, 0)
     );
     assert_eq!(recording.age_max, Duration::from_secs(7 * 24 * 3600));
+    assert_eq!(recording.tone, Duration::from_secs(15));
     assert_eq!(recording.settings().format, moqswitch_recording::Format::Native);
-    for wrong in ["format = \"mp3\"", "calls = 0", "calls = 10001", "bytes = \"x\""] {
+    for wrong in [
+        "format = \"mp3\"",
+        "calls = 0",
+        "calls = 10001",
+        "bytes = \"x\"",
+        "tone = \"1s\"",
+        "tone = \"1h\"",
+    ] {
         assert!(calls(&format!("[recording]\n{wrong}\n")).is_err(), "{wrong}");
     }
 }

@@ -91,6 +91,7 @@ impl Application {
             },
             Command::Agree { leg, settings, peer } => self.agree(leg, settings, peer, host),
             Command::Hear(leg, hears) => self.with(leg, host, |leg, host| leg.hear(hears, host)),
+            Command::Announce(leg, wanted) => self.with(leg, host, |leg, host| leg.announce(wanted, host.now())),
             Command::Press {
                 leg,
                 digit,

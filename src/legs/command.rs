@@ -1,6 +1,8 @@
 //! What the legs of a shard are told.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
 
 use moqswitch_proto::wire::BroadcastPath;
 use moqswitch_webrtc::Session;
@@ -9,6 +11,7 @@ use tokio::sync::oneshot;
 use crate::codec::LegCodec;
 use crate::settings::LegSettings;
 use crate::statistics::LegStatistics;
+use crate::tone::Tones;
 
 /// A leg, among those of its shard. No two have the same, one after the other neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,6 +65,8 @@ pub(crate) enum Command {
         peer: Option<LegPeer>,
     },
     Hear(LegName, Option<LegHears>),
+    /// From one tone to the next.
+    Announce(LegName, Option<(Duration, Arc<Tones>)>),
     Press {
         leg: LegName,
         digit: char,

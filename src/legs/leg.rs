@@ -27,6 +27,7 @@ use crate::silence::Silence;
 use crate::srtp::Srtp;
 use crate::statistics::{LegStatistics, duration};
 use crate::tags::Role;
+use crate::tone::Announcing;
 use crate::tracks::{DigitEvent, catalog, offered};
 use crate::way_out::WayOut;
 use crate::window::Window;
@@ -51,7 +52,9 @@ pub(crate) struct Leg {
     pub(crate) latch: Latch,
     local: Option<IpAddr>,
     ingress: Ingress,
-    egress: Egress,
+    pub(crate) egress: Egress,
+    /// Its peer is told that it is recorded.
+    pub(crate) announcing: Option<Box<Announcing>>,
     control: Control,
     srtp: Option<Srtp>,
     /// What carries it, if that is WebRTC.
@@ -119,6 +122,7 @@ impl Leg {
             local: None,
             ingress: Ingress::new(clock_hz),
             egress,
+            announcing: None,
             control: Control::new(&settings, reserved),
             srtp: Srtp::agree(None, settings.srtp.as_ref(), ssrc),
             carried: None,
@@ -373,6 +377,14 @@ impl Leg {
             self.counted.too_long += 1;
             return;
         }
+        let codec = self.settings.codec;
+        let payload = match &mut self.announcing {
+            None => payload,
+            Some(announcing) => match announcing.speak(codec, payload, host.now()) {
+                Some(payload) => payload,
+                None => return,
+            },
+        };
         let speech = Speech {
             group,
             timestamp,
@@ -433,6 +445,7 @@ impl Leg {
             self.tell_digit(digit, host, outbox);
         }
         let digit = self.tick_digits(host);
+        let tone = self.tick_tone(host);
         let silence = self.tick_silence(host.now(), outbox);
         if self.control.is_due(since) {
             self.report(false, host);
@@ -446,6 +459,7 @@ impl Leg {
         let own = deadlines.into_iter().flatten().map(|deadline| self.began + deadline);
         own.chain(digit)
             .chain(silence)
+            .chain(tone)
             .chain(hearing.and_then(Hearing::deadline))
             .min()
     }
@@ -621,8 +635,13 @@ impl Leg {
         self.control.send(&own, is_over, time, latch, self.socket, srtp, host);
     }
 
+    /// Nothing else is sent than what is heard, and that may be.
+    pub(crate) fn may_sound(&self) -> bool {
+        self.settings.sends && self.latch.destination().is_some() && !self.pressing.is_sending()
+    }
+
     /// Where packets go, and what makes them.
-    fn way_out<'a, 'h>(&'a mut self, host: &'a mut Host<'h>) -> (WayOut<'a, 'h>, &'a mut Egress) {
+    pub(crate) fn way_out<'a, 'h>(&'a mut self, host: &'a mut Host<'h>) -> (WayOut<'a, 'h>, &'a mut Egress) {
         let out = WayOut {
             socket: self.socket,
             destination: self.latch.destination(),

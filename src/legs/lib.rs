@@ -19,6 +19,7 @@
 //! | another broadcast, another codec | goes on with the source's numbers, and with its timestamps by the time that passed |
 //! | a subscription that is refused or closed | is tried again after 250 ms, then twice as long each time, up to 32 s |
 //! | digits of that broadcast, and those that [`LegsPort::press`] is told | go out as telephone events; what is said meanwhile does not |
+//! | a leg whose peer is told that it is recorded ([`LegsPort::announce`]) | sends a tone at once and again after a while: with G.711 on top of what is heard, otherwise in its place. On hold it waits |
 //! | a leg that does not send | is not subscribed to what it hears, and sends nothing but RTCP |
 //! | a leg that does not receive | drops what comes. Where its peer is does not change by it |
 //! | RTCP (RFC 3550) | SR, RR, SDES and BYE, on the port above or with RTP, every 5 s: loss, jitter and round trip of both ways are in [`LegStatistics`]. What else comes is passed over |
@@ -72,6 +73,7 @@
 
 pub mod limits;
 
+mod announcing;
 mod application;
 mod carried;
 mod carrying;
@@ -91,6 +93,7 @@ mod silence;
 mod srtp;
 mod statistics;
 mod tags;
+mod tone;
 mod tracks;
 mod udp_ports;
 mod way_out;

@@ -38,6 +38,9 @@ pub const PTIME_MIN: Duration = Duration::from_millis(10);
 /// The longest. What is agreed on beyond either is this.
 pub const PTIME_MAX: Duration = Duration::from_millis(60);
 
+/// From one tone that says that somebody is recorded to the next, at least.
+pub const TONE_EVERY_MIN: Duration = Duration::from_secs(1);
+
 /// Digits that wait to be sent on one leg. A further one is dropped.
 pub const DIGITS_MAX: usize = 64;
 

@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crossbeam_queue::ArrayQueue;
 use moqswitch_relay::shard::local::{Installation, TooManyApplications};
@@ -14,9 +14,10 @@ use tokio::sync::{Notify, oneshot};
 use crate::application::Application;
 use crate::command::{Command, LegHears, LegName, LegPeer};
 use crate::events::{LegEvent, Outbox};
-use crate::limits::{COMMANDS_MAX, EVENTS_MAX};
+use crate::limits::{COMMANDS_MAX, EVENTS_MAX, TONE_EVERY_MIN};
 use crate::settings::LegSettings;
 use crate::statistics::LegStatistics;
+use crate::tone::Tones;
 
 /// Starts legs on shards.
 pub struct Legs;
@@ -110,6 +111,13 @@ impl LegsPort {
     /// From here on the peer hears this broadcast, or nothing. One that is not there is waited for.
     pub fn hear(&self, leg: LegName, hears: Option<LegHears>) -> Result<(), LegsBusy> {
         self.send(Command::Hear(leg, hears))
+    }
+
+    /// A tone says to the peer that it is recorded, at once and after each such time; or no longer. Of less than a second
+    /// it is one.
+    pub fn announce(&self, leg: LegName, every: Option<Duration>) -> Result<(), LegsBusy> {
+        let wanted = every.map(|every| (every.max(TONE_EVERY_MIN), Tones::get()));
+        self.send(Command::Announce(leg, wanted))
     }
 
     /// Something else was agreed on, and perhaps where the peer is. The broadcast's path and the source stay as they are,

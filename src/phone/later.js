@@ -30,6 +30,40 @@ const HASTE_MS = 1000;
 /* How long nobody tries UDP after it did not come up, in ms. Then the next connection does. */
 const BLOCKED_MS = 300000;
 
+/* The tone that says that a call is recorded: hertz, seconds, and how loud. */
+const RECORDED = [1400, 0.2, 0.1];
+
+/** Calls that are recorded, and what sounds the tone again. @type {Map<string, any>} */
+const recorded = new Map();
+
+/** Sounds it in the phone itself: what is heard is untouched. @param {Phone} phone */
+const sound = ({ audio: { context, out } }) => {
+  if (!context || !out) return;
+  const [hertz, seconds, loudness] = RECORDED;
+  const oscillator = new OscillatorNode(context, { frequency: hertz });
+  const gain = new GainNode(context, { gain: loudness });
+  oscillator.connect(gain).connect(out);
+  oscillator.start();
+  oscillator.stop(context.currentTime + seconds);
+};
+
+/** @param {Phone} phone */
+const announce = (phone) => phone.addEventListener('message', (/** @type {any} */ { detail: { type, payload } }) => {
+  const { callId, tone } = payload;
+  if (type != 'recording' && type != 'callEnded') return;
+  clearInterval(recorded.get(callId));
+  recorded.delete(callId);
+  if (!tone) return;
+  sound(phone);
+  const again = setInterval(() => {
+    const call = phone.calls.get(callId);
+    if (!call) clearInterval(again);
+    // A held call is silent.
+    else if (!call.held) sound(phone);
+  }, tone * 1000);
+  recorded.set(callId, again);
+});
+
 /** Phones, and what each looks for when the network may be another. @type {Map<Phone, (silence: number) => void>} */
 const phones = new Map();
 const hurry = () => phones.forEach((look, phone) => {
@@ -75,6 +109,7 @@ export const probe = (phone, session) => {
     isOver = true;
     clearInterval(asking);
   });
+  if (!isAgain) announce(phone);
   phones.set(phone, look);
   ask(() => {});
   if (phone.isUdpBlocked) setTimeout(() => (phone.isUdpBlocked = false), BLOCKED_MS);

@@ -119,6 +119,8 @@ pub enum RtpCommand {
     Agree(RtpLeg, Box<RtpAgreed>),
     /// What is heard.
     Hear(RtpLeg, RtpHeard),
+    /// A tone that says that it is recorded, from one to the next.
+    Announce(RtpLeg, Option<Duration>),
     /// A digit that is to be sent, and how long in milliseconds.
     Press(RtpLeg, char, u32),
     /// To close one.
@@ -242,6 +244,10 @@ impl RtpLegs for RecordingRtp {
 
     fn hear(&mut self, leg: RtpLeg, heard: &RtpHeard) -> Result<(), RtpError> {
         self.told(leg, RtpCommand::Hear(leg, heard.clone()))
+    }
+
+    fn announce(&mut self, leg: RtpLeg, every: Option<Duration>) -> Result<(), RtpError> {
+        self.told(leg, RtpCommand::Announce(leg, every))
     }
 
     fn press(&mut self, leg: RtpLeg, digit: char, duration_ms: u32) -> Result<(), RtpError> {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use moqswitch_legs::{LegEvent, LegHears, LegSettings};
 use moqswitch_signalling::calls::Codec;
@@ -119,6 +120,15 @@ impl BrowserGateways {
                 *hears = heard;
                 Ok(())
             }
+            None => Err(RtpError::Unknown),
+        }
+    }
+
+    pub(super) fn announce(&self, leg: RtpLeg, every: Option<Duration>) -> Result<(), RtpError> {
+        match self.legs.get(&leg) {
+            Some(State::Open(own)) => done(self.browsers.announce(*own, every)),
+            // It is to be said when there is somebody to hear it.
+            Some(State::Offered(..) | State::Answered(..)) => Err(RtpError::Busy),
             None => Err(RtpError::Unknown),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use moqswitch_signalling::calls::Codec;
 use moqswitch_signalling::{
@@ -75,6 +76,10 @@ impl RtpLegs for DeviceLegs {
     fn hear(&mut self, leg: RtpLeg, heard: &RtpHeard) -> Result<(), RtpError> {
         let hears = self.mixing.hear(leg, heard)?;
         self.browsers.hear(leg, hears)
+    }
+
+    fn announce(&mut self, leg: RtpLeg, every: Option<Duration>) -> Result<(), RtpError> {
+        self.browsers.announce(leg, every)
     }
 
     fn press(&mut self, leg: RtpLeg, digit: char, duration_ms: u32) -> Result<(), RtpError> {

@@ -125,6 +125,10 @@ impl RtpPool {
         self.at(leg, |port| port.hear(leg.leg, hears).is_ok())
     }
 
+    pub(super) fn announce(&self, leg: Pooled, every: Option<Duration>) -> Result<(), Unpooled> {
+        self.at(leg, |port| port.announce(leg.leg, every).is_ok())
+    }
+
     pub(super) fn press(&self, leg: Pooled, digit: char, duration_ms: u32) -> Result<(), Unpooled> {
         self.at(leg, |port| port.press(leg.leg, digit, duration_ms).is_ok())
     }

@@ -165,6 +165,13 @@ impl RtpLegs for RtpGateways {
         Ok(self.pool.hear(self.leg(leg)?, hears)?)
     }
 
+    fn announce(&mut self, leg: RtpLeg, every: Option<Duration>) -> Result<(), RtpError> {
+        if let Some(browsers) = self.browser(leg) {
+            return browsers.announce(leg, every);
+        }
+        Ok(self.pool.announce(self.leg(leg)?, every)?)
+    }
+
     fn press(&mut self, leg: RtpLeg, digit: char, duration_ms: u32) -> Result<(), RtpError> {
         if let Some(browsers) = self.browser(leg) {
             return browsers.press(leg, digit, duration_ms);

@@ -75,6 +75,7 @@ impl CallPlane {
             told_quality: None,
             warnings: 0,
             counters: None,
+            told_recording: (false, false),
             told: Vec::new(),
         };
         self.legs.insert(id, leg);

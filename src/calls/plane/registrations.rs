@@ -211,6 +211,7 @@ impl CallPlane {
         for id in self.legs_of(session) {
             if let Some(leg) = self.legs.get_mut(&id) {
                 leg.told.clear();
+                leg.told_recording = (false, false);
                 self.changed.calls.insert(leg.call);
             }
             if begins_anew {

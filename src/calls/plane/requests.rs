@@ -351,7 +351,7 @@ impl CallPlane {
         call.was_recorded |= on;
         self.changed.calls.insert(id);
         self.staged.push(Action::Media(MediaAction::Record { call: id, on }));
-        self.tell_recording(id, on, false);
+        self.tell_recording(id);
     }
 
     fn record_of(&mut self, actor: Actor, call: CallId, on: bool) -> Result<(), Refusal> {
@@ -386,13 +386,28 @@ impl CallPlane {
         call.is_recording_paused = paused;
         self.staged
             .push(Action::Media(MediaAction::PauseRecording { call: id, paused }));
-        self.tell_recording(id, true, paused);
+        self.tell_recording(id);
     }
 
-    fn tell_recording(&mut self, id: CallId, on: bool, paused: bool) {
+    /// Every leg that is up is told once, whether it was when the recording began or comes later.
+    pub(super) fn tell_recording(&mut self, id: CallId) {
+        let Some(call) = self.calls.get(&id) else { return };
+        let state = (call.is_recorded, call.is_recording_paused);
+        let (on, paused) = state;
+        let tone = Some(self.settings.recording_tone).filter(|tone| on && !paused && !tone.is_zero());
         for (session, leg) in self.up(id) {
-            let call = leg.call;
-            self.notify(session, Notice::Recording { call, leg, on, paused });
+            let Some(own) = self.legs.get_mut(&leg) else { continue };
+            if std::mem::replace(&mut own.told_recording, state) == state {
+                continue;
+            }
+            let notice = Notice::Recording {
+                call: leg.call,
+                leg,
+                on,
+                paused,
+                tone,
+            };
+            self.notify(session, notice);
         }
     }
 

@@ -62,6 +62,7 @@ impl CallPlane {
     }
 
     fn settle_recording(&mut self, id: CallId) {
+        self.tell_recording(id);
         if let Some(call) = self.calls.get(&id).filter(|call| call.is_recorded) {
             let view = Box::new(self.view_of(call, None));
             self.staged.push(Action::Media(MediaAction::Recorded(view)));

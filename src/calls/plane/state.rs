@@ -147,6 +147,8 @@ pub(super) struct Leg {
     /// Warnings in force, a bit each.
     pub(super) warnings: u8,
     pub(super) counters: Option<Counters>,
+    /// Whether the call is recorded, and whether that pauses, as it was told last.
+    pub(super) told_recording: (bool, bool),
     /// Who is in the call, as it was told last.
     pub(super) told: Vec<Participant>,
 }

@@ -1,7 +1,7 @@
 //! Legs of devices that speak WebRTC with somebody who does not, and what those offer.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use moqswitch_calls::{CallId, Codec, Codecs, LegId, Payload, SessionId};
 
@@ -73,7 +73,33 @@ impl Browsing {
         self.offers.remove(&(session, call));
     }
 
+    /// A device that is recorded hears a tone, or no longer. False: none of these legs stands in for it.
+    pub(super) fn set_tone(&mut self, leg: LegId, tone: Option<Duration>) -> bool {
+        if let Some(waiting) = self.unanswered.get_mut(&leg) {
+            waiting.heard.set_tone(tone);
+            return true;
+        }
+        let Some(own) = self.legs.get_mut(&leg) else {
+            return false;
+        };
+        own.heard.set_tone(tone);
+        self.announce(leg);
+        true
+    }
+
+    /// One that is recorded hears a tone, or no longer.
+    fn announce(&mut self, leg: LegId) {
+        let Some(own) = self.legs.get_mut(&leg) else { return };
+        let Some(tone) = own.heard.tone_news() else { return };
+        match self.media.announce(own.media, tone) {
+            Ok(()) => own.heard.set_tone_told(tone),
+            Err(RtpError::Busy) => self.try_again(leg),
+            Err(error) => tracing::warn!(%error, "a browser hears no tone that it is recorded"),
+        }
+    }
+
     pub(super) fn hear(&mut self, leg: LegId) {
+        self.announce(leg);
         let Some(own) = self.legs.get_mut(&leg) else { return };
         let Some(hears) = own.heard.news(leg, own.codec) else {
             return;

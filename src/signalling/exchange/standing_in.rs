@@ -75,6 +75,20 @@ impl Exchange {
                 self.take_participants(*leg, *call, participants);
                 None
             }
+            // The leg that stands in for it sounds: it need not itself.
+            Notice::Recording {
+                call,
+                leg,
+                on,
+                paused,
+                tone,
+            } if self.browsing.set_tone(*leg, *tone) => Some(Notice::Recording {
+                call: *call,
+                leg: *leg,
+                on: *on,
+                paused: *paused,
+                tone: None,
+            }),
             Notice::Held { leg, music, .. } => {
                 if let Some(own) = self.browsing.legs.get_mut(leg) {
                     own.heard.set_music(music.clone());

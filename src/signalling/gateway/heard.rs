@@ -1,5 +1,7 @@
 //! What legs hear that take one stream: who is there, the music of a queue or of who holds, or nothing.
 
+use std::time::Duration;
+
 use moqswitch_calls::{CallId, Codec, LegId, Participant};
 
 use super::media::{RtpHeard, RtpMix};
@@ -13,8 +15,11 @@ pub(crate) struct Heard {
     call: Option<CallId>,
     /// What is played to it while the others hold.
     music: Option<String>,
+    /// From one tone to the next that says that it is recorded.
+    tone: Option<Duration>,
     /// What its leg was told.
     told: RtpHeard,
+    told_tone: Option<Duration>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -32,6 +37,20 @@ impl Heard {
 
     pub(crate) fn set_music(&mut self, music: Option<String>) {
         self.music = music;
+    }
+
+    /// It is recorded, and hears a tone; or it is not.
+    pub(crate) fn set_tone(&mut self, tone: Option<Duration>) {
+        self.tone = tone;
+    }
+
+    /// From one tone to the next, if that is something else than its leg was told.
+    pub(crate) fn tone_news(&self) -> Option<Option<Duration>> {
+        (self.tone != self.told_tone).then_some(self.tone)
+    }
+
+    pub(crate) fn set_tone_told(&mut self, told: Option<Duration>) {
+        self.told_tone = told;
     }
 
     /// Something that is there before anybody is: what a carrier says, or a queue's music.

@@ -81,6 +81,14 @@ pub trait RtpLegs: Send + std::fmt::Debug {
     /// [`RtpError::Unknown`], [`RtpError::Busy`].
     fn hear(&mut self, leg: RtpLeg, heard: &RtpHeard) -> Result<(), RtpError>;
 
+    /// A tone says to the telephone that it is recorded, at once and after each such time; or no longer.
+    ///
+    /// # Errors
+    /// [`RtpError::Unknown`], [`RtpError::Busy`].
+    fn announce(&mut self, _leg: RtpLeg, _every: Option<Duration>) -> Result<(), RtpError> {
+        Ok(())
+    }
+
     /// Sends a digit to the telephone: `0` to `9`, `*`, `#`, `A` to `D`. It is dropped if no telephone events were agreed
     /// on, or nothing is to be sent.
     ///

@@ -64,6 +64,7 @@ impl Gateway {
                     self.ask_to_speak(key, codec);
                 }
             }
+            Notice::Recording { leg, tone, .. } => self.set_tone(leg, tone),
             Notice::Queue { leg, music, .. } => {
                 if let Some(key) = self.legs.get(&leg).copied() {
                     self.wait(exchange, key, music);
@@ -80,7 +81,6 @@ impl Gateway {
             | Notice::Left { .. }
             | Notice::Muted { .. }
             | Notice::Signal { .. }
-            | Notice::Recording { .. }
             | Notice::QualityWarning { .. }
             | Notice::Presence { .. }
             | Notice::Call(_) => {}

@@ -228,10 +228,9 @@ pub(crate) fn notice(notice: &Notice, name: &str, own: Option<LegId>, media: Opt
             let told = json!({ "callId": name, "queue": queue.as_str(), "position": position });
             Told::new("queuePosition", told).with("music", music.as_ref().map(|music| json!(music)))
         }
-        Notice::Recording { on, paused: true, .. } => {
-            Told::new("recording", json!({ "callId": name, "on": on, "paused": true }))
-        }
-        Notice::Recording { on, .. } => Told::new("recording", json!({ "callId": name, "on": on })),
+        Notice::Recording { on, paused, tone, .. } => Told::new("recording", json!({ "callId": name, "on": on }))
+            .with("paused", paused.then_some(json!(true)))
+            .with("tone", tone.map(|tone| json!(tone.as_secs()))),
         Notice::QualityWarning { warning, on, .. } => Told::new(
             "qualityWarning",
             json!({ "callId": name, "name": warning.name(), "value": on }),

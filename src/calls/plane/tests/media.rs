@@ -1,5 +1,7 @@
 //! Codecs, counters, reports of quality, calls without media, DTMF, signals and recordings.
 
+use std::time::Duration;
+
 use super::switch::*;
 use crate::*;
 
@@ -253,7 +255,7 @@ fn what_hearers_report_is_in_the_record_and_worth_a_warning() {
     let leg = switch.leg(call, bob);
     let report = |rtt, mos| {
         let quality = Quality {
-            rtt: std::time::Duration::from_millis(rtt),
+            rtt: Duration::from_millis(rtt),
             mos: Some(mos),
             ..Quality::default()
         };
@@ -498,7 +500,8 @@ fn recording_is_told_and_in_the_record() {
         call,
         leg,
         on: true,
-        paused: false
+        paused: false,
+        tone: None,
     }));
     switch.hang_up(bob, call);
     let switched: Vec<bool> = switch
@@ -525,7 +528,13 @@ fn a_recording_pauses_and_tells_so_and_knows_what_a_call_is_like() {
     switch.done(bob, pause(true));
     switch.done(bob, pause(true));
     let leg = switch.leg(call, alice);
-    let told = |on, paused| Notice::Recording { call, leg, on, paused };
+    let told = |on, paused| Notice::Recording {
+        call,
+        leg,
+        on,
+        paused,
+        tone: None,
+    };
     assert!(switch.told(alice).contains(&told(true, true)));
     switch.done(alice, pause(false));
     switch.done(alice, CallEvent::Record { call, on: false });
@@ -554,6 +563,43 @@ fn a_recording_pauses_and_tells_so_and_knows_what_a_call_is_like() {
             "false"
         ]
     );
+}
+
+#[test]
+fn who_comes_into_a_recorded_call_is_told_and_hears_a_tone_unless_it_pauses() {
+    let mut switch = Switch::new();
+    switch.plane.settings.recording_tone = Duration::from_secs(15);
+    let (alice, bob) = (switch.phone(1, "5001"), switch.phone(2, "5002"));
+    let call = switch.dial(alice, "5002");
+    // A rule or a hook says so before anybody answers.
+    let record = CallEvent::Record { call, on: true };
+    assert_eq!(switch.ask_as(Actor::Api { leg: None }, record), Reply::Done);
+    assert!(
+        !switch
+            .told(alice)
+            .iter()
+            .any(|notice| matches!(notice, Notice::Recording { .. }))
+    );
+    switch.answer(bob, call);
+    let told = |switch: &mut Switch, device| -> Vec<(bool, bool, Option<Duration>)> {
+        let notices = switch.told(device);
+        let of = |notice: &Notice| match notice {
+            Notice::Recording { on, paused, tone, .. } => Some((*on, *paused, *tone)),
+            _ => None,
+        };
+        notices.iter().filter_map(of).collect()
+    };
+    let sounds = Some(Duration::from_secs(15));
+    for device in [alice, bob] {
+        assert_eq!(told(&mut switch, device), [(true, false, sounds)]);
+    }
+    switch.done(alice, CallEvent::PauseRecording { call, paused: true });
+    switch.done(alice, CallEvent::PauseRecording { call, paused: false });
+    switch.done(alice, CallEvent::Record { call, on: false });
+    let expected = [(true, true, None), (true, false, sounds), (false, false, None)];
+    for device in [alice, bob] {
+        assert_eq!(told(&mut switch, device), expected);
+    }
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod patterns;
 mod phone;
 mod port_change;
 mod probe;
+mod recorded;
 mod recording;
 mod records;
 mod rtp;
