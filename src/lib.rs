@@ -6,6 +6,7 @@
 //!   browsers           legs of WebRTC
 //!   authority          the auth server that decides on sessions
 //!   telephony          calls: their thread, and what they ask of the relay
+//!   uploads            finished recordings to an S3-compatible store
 //!   music              files of music and prompts, played on a shard
 //!   mesh               links to other relays, and `moqswitch mesh`
 //!   connector          connections to those who are asked by HTTP
@@ -61,4 +62,5 @@ pub mod switch;
 mod telephony;
 pub mod token;
 pub mod upgrade;
+mod uploads;
 pub mod user;

@@ -248,6 +248,30 @@ pub const RECORDING_TONE_MIN: Duration = Duration::from_secs(5);
 /// See [`RECORDING_TONE_MIN`].
 pub const RECORDING_TONE_MAX: Duration = Duration::from_secs(10 * 60);
 
+/// Recordings that are looked at, at once, of those that wait to be uploaded. Further ones wait with their marks on the disk.
+pub const UPLOADS_WAITING_MAX: usize = 1024;
+
+/// How often it is looked whether recordings are over that are to be uploaded.
+pub const UPLOAD_LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// After a failure nothing is uploaded for so long, twice as long after each further one.
+pub const UPLOAD_BACK_OFF_MIN: Duration = Duration::from_secs(1);
+/// And never longer.
+pub const UPLOAD_BACK_OFF_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// A file of so many bytes or more is uploaded in parts of so many, one in memory at a time. Stores want 5 MiB at least; of
+/// the 10 000 parts that they take, a recording has none too many.
+pub const UPLOAD_PART_BYTES: usize = 8 << 20;
+
+/// A request to the store that takes longer has failed.
+pub const UPLOAD_REQUEST_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// Bytes of what the store answers. With more the request has failed.
+pub const UPLOAD_ANSWER_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of the file with the key of the store.
+pub const UPLOAD_CREDENTIALS_BYTES_MAX: u64 = 8 << 10;
+
 /// For how long credentials of TURN are good, at least and at most.
 pub const TURN_LIFE_MIN: Duration = Duration::from_secs(60);
 /// See [`TURN_LIFE_MIN`].

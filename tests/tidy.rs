@@ -195,6 +195,7 @@ const LAYERS: &[Layer] = &[
         &[],
     ),
     layer("recording/archive", &["desk", "limits", "sidecar"], &[], &[]),
+    layer("recording/pending", &["archive", "desk", "sidecar"], &[], &[]),
     layer(
         "recording/recording",
         &[
@@ -227,6 +228,7 @@ const LAYERS: &[Layer] = &[
             "disk",
             "frames",
             "limits",
+            "pending",
             "recording",
             "settings",
             "sidecar",
@@ -237,7 +239,8 @@ const LAYERS: &[Layer] = &[
     layer(
         "recording/recorder",
         &[
-            "archive", "counters", "desk", "disk", "form", "frames", "keeping", "limits", "settings", "writer",
+            "archive", "counters", "desk", "disk", "form", "frames", "keeping", "limits", "pending", "settings",
+            "writer",
         ],
         &[],
         &[],
@@ -584,6 +587,7 @@ const LAYERS: &[Layer] = &[
         &["auth", "ratelimit", "shard"],
     ),
     layer("connector", &["config"], &[], &[]),
+    layer("uploads", &["config", "connector", "limits", "uploads"], &[], &[]),
     // `control` talks to shards by messages.
     layer(
         "control",
@@ -654,6 +658,7 @@ const LAYERS: &[Layer] = &[
             "nodes",
             "state",
             "telephony",
+            "uploads",
         ],
         &["wire"],
         &["auth", "limits", "ratelimit", "routing", "shard", "RelayHandle"],

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use moqswitch_voicemail::Sound;
 
-use crate::config::CallsConfig;
+use crate::config::{CallsConfig, UploadConfig};
 use crate::directory::{self, FileError};
 
 use super::access;
@@ -121,6 +121,10 @@ fn recordings(calls: &CallsConfig) -> Check {
     let Some(recording) = &calls.recording else {
         return Check::new(RECORDINGS, Status::Pass, "none");
     };
+    if let Some(Err(error)) = recording.upload.as_ref().map(UploadConfig::read_credentials) {
+        let reason = format!("they cannot be uploaded: {error:#}");
+        return Check::new(RECORDINGS, Status::Fail, reason).advise("see `recording.upload` in the configuration");
+    }
     kept_in(RECORDINGS, &recording.directory, "recording.directory")
 }
 

@@ -274,6 +274,21 @@ fn a_directory_of_recordings_is_writable_and_kept_from_others() {
     std::fs::write(&file, "").unwrap();
     let refused = check(&file.join("x"));
     assert_eq!(refused.status, Status::Fail, "{refused:?}");
+    let key = directory.0.join("store.key");
+    for (content, status) in [("id\n", Status::Fail), ("id\nsecret\n", Status::Pass)] {
+        std::fs::write(&key, content).unwrap();
+        let (below, key) = (
+            directory.0.join("kept").display().to_string(),
+            key.display().to_string(),
+        );
+        let text = format!(
+            "[recording]\ndirectory = \"{below}\"\n[recording.upload]\nbucket = \"b\"\ncredentials = \"{key}\"\n"
+        );
+        let config = Config::from_toml(&text).unwrap();
+        let found = calls::check(config.calls.as_ref());
+        let found = found.iter().find(|check| check.name == RECORDINGS).unwrap();
+        assert_eq!(found.status, status, "{}", found.reason);
+    }
     let none = calls::check(Config::default().calls.as_ref());
     assert!(
         none.iter()

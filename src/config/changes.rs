@@ -175,8 +175,9 @@ fn mesh_values(mesh: &MeshConfig) -> [(&'static str, String); 18] {
 }
 
 /// Of recordings.
-fn recording_values(calls: Option<&CallsConfig>) -> [(&'static str, String); 7] {
+fn recording_values(calls: Option<&CallsConfig>) -> [(&'static str, String); 12] {
     let recording = calls.and_then(|calls| calls.recording.as_ref());
+    let upload = recording.and_then(|recording| recording.upload.as_ref());
     [
         ("recording.directory", text(&recording.map(|own| &own.directory))),
         ("recording.format", text(&recording.map(|own| own.format))),
@@ -185,6 +186,17 @@ fn recording_values(calls: Option<&CallsConfig>) -> [(&'static str, String); 7] 
         ("recording.bytes", text(&recording.map(|own| own.bytes_max))),
         ("recording.free", text(&recording.map(|own| own.free_min))),
         ("recording.tone", text(&recording.map(|own| own.tone))),
+        (
+            "recording.upload.bucket",
+            text(&upload.map(|own| (&own.bucket, &own.prefix))),
+        ),
+        ("recording.upload.region", text(&upload.map(|own| &own.region))),
+        ("recording.upload.endpoint", text(&upload.map(|own| &own.endpoint))),
+        (
+            "recording.upload.credentials",
+            text(&upload.map(|own| &own.credentials)),
+        ),
+        ("recording.upload.ca", text(&upload.map(|own| &own.ca))),
     ]
 }
 

@@ -8,6 +8,7 @@ use moqswitch_recording::{Format, Settings, limits as ceilings};
 use crate::limits;
 
 use super::layers::Layers;
+use super::upload::{UploadConfig, upload};
 use super::{ConfigError, values};
 
 /// `None` of these: nothing is recorded.
@@ -26,6 +27,8 @@ pub struct RecordingConfig {
     pub free_min: u64,
     /// Who is recorded hears a tone, at once and after each such time. Zero: nobody does.
     pub tone: Duration,
+    /// Where recordings go that are over. `None`: they stay where they are, alone.
+    pub upload: Option<UploadConfig>,
 }
 
 impl RecordingConfig {
@@ -36,6 +39,7 @@ impl RecordingConfig {
             age_max: self.age_max,
             bytes_max: self.bytes_max,
             free_min: self.free_min,
+            uploads: self.upload.is_some(),
             ..Settings::below(&self.directory)
         }
     }
@@ -59,6 +63,7 @@ pub(super) fn recording(layers: &Layers) -> Result<Option<RecordingConfig>, Conf
             tone => Ok(tone),
         }
     })?;
+    let upload = upload(layers)?;
     let directory = layers.optional("recording.directory", values::path)?;
     Ok(directory.map(|directory| RecordingConfig {
         directory,
@@ -68,5 +73,6 @@ pub(super) fn recording(layers: &Layers) -> Result<Option<RecordingConfig>, Conf
         bytes_max,
         free_min,
         tone,
+        upload,
     }))
 }

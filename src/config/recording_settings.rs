@@ -57,4 +57,48 @@ pub(super) const RECORDING_SETTINGS: &[Setting] = &[
             "Not while it pauses.",
         ],
     },
+    Setting {
+        path: "recording.upload.bucket",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""calls/north""#,
+        },
+        help: &[
+            "Recordings that are over go to this bucket of an S3-compatible store as well, with what is behind a slash before",
+            "their names. Default: they stay where they are, alone.",
+        ],
+    },
+    Setting {
+        path: "recording.upload.region",
+        kind: Kind::One,
+        value: Value::Default(r#""us-east-1""#),
+        help: &["Region of the store, which its signatures have. Stores other than Amazon's mostly want this one."],
+    },
+    Setting {
+        path: "recording.upload.endpoint",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""https://store.example:9000""#,
+        },
+        help: &["Where the store is; http:// for this host alone. Default: Amazon's, of that region."],
+    },
+    Setting {
+        path: "recording.upload.credentials",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/store.key""#,
+        },
+        help: &[
+            "File with the id of the key and, on the next line, its secret. Default: AWS_ACCESS_KEY_ID and",
+            "AWS_SECRET_ACCESS_KEY of the environment. Read at the start.",
+        ],
+    },
+    Setting {
+        path: "recording.upload.ca",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/store-ca.pem""#,
+        },
+        help: &["PEM file with the authorities that the store's certificate may be of. Default: the system's."],
+    },
 ];

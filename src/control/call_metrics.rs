@@ -232,6 +232,9 @@ fn encode_recordings(encoder: &mut DescriptorEncoder<'_>, recordings: &Recording
     let help = "Recordings of calls that go on.";
     let mut metric = encoder.encode_descriptor("recordings", help, None, MetricType::Gauge)?;
     metric.encode_gauge(&recordings.active)?;
+    let help = "Recordings that are over and wait to be uploaded.";
+    let mut metric = encoder.encode_descriptor("recordings_uploads_waiting", help, None, MetricType::Gauge)?;
+    metric.encode_gauge(&recordings.uploads_waiting)?;
     for (name, help, read) in RECORDING_COUNTERS {
         let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         metric.encode_counter::<NoLabelSet, u64, u64>(&read(recordings), None)?;
@@ -419,6 +422,12 @@ const RECORDING_COUNTERS: &[(&str, &str, ReadRecordings)] = &[
         |r| r.dropped,
     ),
     ("recordings_bytes", "Bytes that were written.", |r| r.bytes),
+    ("recordings_uploads", "Recordings that were uploaded.", |r| r.uploaded),
+    (
+        "recordings_uploads_failed",
+        "Attempts to upload a recording that failed.",
+        |r| r.upload_failures,
+    ),
 ];
 
 #[cfg(test)]

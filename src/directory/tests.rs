@@ -177,7 +177,8 @@ fn examples_of_the_manual_are_read() {
             "dialplan.toml",
             "keys.toml",
             "webhooks.toml",
-            // Of recordings, of music.
+            // Of recordings and their uploads, of music.
+            "moqswitch.toml",
             "moqswitch.toml",
             "moqswitch.toml",
         ]

@@ -257,6 +257,15 @@ impl Archive {
         self.directory.join(day).join(format!("{id}.json"))
     }
 
+    /// Where what is to be uploaded has its marks.
+    pub(crate) fn uploads_path(&self) -> PathBuf {
+        self.directory.join(UPLOADS)
+    }
+
+    pub(crate) fn is_released(&self) -> bool {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
     pub(crate) fn day_path(&self, day: &str) -> PathBuf {
         self.directory.join(day)
     }
@@ -308,7 +317,7 @@ pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-fn is_day(name: &str) -> bool {
+pub(crate) fn is_day(name: &str) -> bool {
     let is_of_day = |(place, byte): (usize, u8)| match place {
         4 | 7 => byte == b'-',
         _ => byte.is_ascii_digit(),
@@ -321,6 +330,9 @@ fn split(name: &str) -> Option<(RecordingId, &str)> {
     let (id, rest) = name.split_once('.')?;
     Some((id.parse().ok()?, rest))
 }
+
+/// No day.
+pub(crate) const UPLOADS: &str = "uploads";
 
 #[cfg(test)]
 mod tests {

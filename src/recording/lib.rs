@@ -14,6 +14,7 @@
 //! | paused | all channels are silent |
 //! | the process is killed | the file plays, and lacks less than a second |
 //! | the disk is full or fails | that recording ends, the call goes on |
+//! | [`Settings::uploads`] | what is over waits in [`Pending`] for who uploads it, a restart of the process as well |
 //! | frames wait for longer than the queue has room | they are dropped and counted |
 //!
 //! # Example
@@ -70,6 +71,7 @@ mod form;
 mod frames;
 mod keeping;
 pub mod limits;
+mod pending;
 mod recorder;
 mod recording;
 mod seat;
@@ -81,6 +83,7 @@ pub use archive::{Archive, ArchiveError, Filter, Found};
 pub use counters::Statistics;
 pub use disk::{Disk, LocalDisk, Sink};
 pub use frames::{Frame, Frames};
+pub use pending::{Pending, PendingFile, PendingRecording};
 pub use recorder::{Ear, Ears, Recorder, RecorderView};
 pub use settings::{Format, Settings};
 pub use sidecar::{Dropped, RecordingId, Sidecar};

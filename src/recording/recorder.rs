@@ -18,6 +18,7 @@ use crate::form::Spoken;
 use crate::frames::Frames;
 use crate::keeping::keep;
 use crate::limits::{NOTICES_PERIOD, REFUSED_CALLS_MAX};
+use crate::pending::Pending;
 use crate::settings::Settings;
 use crate::writer::Writer;
 
@@ -51,6 +52,7 @@ pub struct Recorder {
 pub struct RecorderView {
     counters: Arc<Counters>,
     archive: Arc<Archive>,
+    desk: Arc<Desk>,
 }
 
 /// A call that is recorded.
@@ -101,6 +103,7 @@ impl Recorder {
         let view = RecorderView {
             counters: Arc::clone(&counters),
             archive: Arc::clone(&archive),
+            desk: Arc::clone(&desk),
         };
         let keeping = thread::Builder::new().name("recordings".to_owned());
         let (of_keeper, also_counted) = (Arc::clone(&desk), Arc::clone(&counters));
@@ -260,6 +263,11 @@ impl RecorderView {
     /// What was done so far.
     pub fn statistics(&self) -> Statistics {
         self.counters.read()
+    }
+
+    /// What waits to be uploaded. One at most takes from it.
+    pub fn pending(&self) -> Pending {
+        Pending::new(self.archive(), Arc::clone(&self.desk))
     }
 
     /// What was recorded.

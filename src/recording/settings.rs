@@ -18,6 +18,8 @@ pub struct Settings {
     pub bytes_max: u64,
     /// With less free room on the disk nothing is recorded.
     pub free_min: u64,
+    /// Somebody uploads what is over: it waits for that.
+    pub uploads: bool,
 }
 
 /// What files there are.
@@ -40,6 +42,7 @@ impl Settings {
             age_max: Duration::ZERO,
             bytes_max: 0,
             free_min: 1 << 30,
+            uploads: false,
         }
     }
 }

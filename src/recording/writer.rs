@@ -15,6 +15,7 @@ use crate::desk::{Desk, Order};
 use crate::disk::Disk;
 use crate::frames::{Frame, Frames};
 use crate::limits::{DELAY, FRAMES_PER_ROUND_MAX, NOTICES_PERIOD, PER_CALL_MAX, SPACE_INTERVAL, TICK};
+use crate::pending::mark;
 use crate::recording::{FULL, Pauses, Place, Recording, reason_of};
 use crate::settings::Settings;
 use crate::sidecar::RecordingId;
@@ -241,6 +242,11 @@ impl Writer {
         make_directory(&directory)?;
         let id = self.name(waiting.order.call, start_ms)?;
         self.desk.writing().insert(id.to_string());
+        if self.settings.uploads
+            && let Err(error) = mark(&self.settings.directory, &day_of(start_ms), id)
+        {
+            tracing::warn!(recording = %id, %error, "a recording will not be uploaded");
+        }
         let moment = (came, start_ms);
         let begun = Recording::begin(id, &directory, &waiting.order, waiting.pauses.clone(), moment);
         if begun.is_err() {

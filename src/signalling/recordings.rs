@@ -100,4 +100,10 @@ pub struct RecordingFigures {
     pub dropped: u64,
     /// Bytes that were written.
     pub bytes: u64,
+    /// Recordings that are over and wait to be uploaded.
+    pub uploads_waiting: u64,
+    /// Recordings that were.
+    pub uploaded: u64,
+    /// Attempts that failed.
+    pub upload_failures: u64,
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use axum::extract::{ConnectInfo, Request};
 use axum::{Router, middleware};
+use moqswitch_recording::RecorderView;
 use moqswitch_relay::RelayHandle;
 use moqswitch_relay::auth::token::{Algorithm, Key, Keys};
 use moqswitch_relay::limits::FEED_EVENTS_DEFAULT;
@@ -27,6 +28,7 @@ use crate::directory;
 use crate::limits::LEGS_COUNTED_MAX;
 use crate::nodes::{self, StoreThread};
 use crate::state::Place;
+use crate::uploads::Uploads;
 
 mod asterisk;
 mod browsing;
@@ -174,7 +176,13 @@ impl Telephony {
             .map(|settings| recording::start(settings, &shards))
             .transpose()?;
         let (recorder, view) = recording.unzip();
-        self.settings.recordings = view.map(|view| Arc::new(recording::Recorded(view)) as _);
+        let uploads = self.config.recording.as_ref().and_then(|own| own.upload.as_ref());
+        let recorded = |view: RecorderView| {
+            let uploads = uploads.map(|config| Uploads::start(config, view.pending()));
+            let uploads = uploads.transpose().context("recordings cannot be uploaded")?;
+            anyhow::Ok(Arc::new(recording::Recorded { view, uploads }) as _)
+        };
+        self.settings.recordings = view.map(recorded).transpose()?;
         let (media, told) = RelayMedia::new(url, self.key, certificate, recorder);
         let rtp = &self.config.rtp;
         let mut pool = None;

@@ -2,6 +2,7 @@
 //! shown to REST.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context;
 use moqswitch_audio::Codec;
@@ -14,6 +15,8 @@ use moqswitch_services::{Tapped, Taps};
 use moqswitch_signalling::calls::{CallId, LegId};
 use moqswitch_signalling::{NoRecording, RecordingFigures, RecordingFile, RecordingFilter, Recordings};
 use serde_json::{Value, json};
+
+use crate::uploads::{UploadCounts, Uploads};
 
 /// Starts it.
 pub(super) fn start(settings: Settings, shards: &[ShardPort]) -> anyhow::Result<(Recorder, RecorderView)> {
@@ -65,8 +68,11 @@ fn frame(tapped: Tapped) -> Frame {
     }
 }
 
-/// What was recorded, for REST.
-pub(super) struct Recorded(pub(super) RecorderView);
+/// What was recorded, for REST; and what uploads it, if anything does.
+pub(super) struct Recorded {
+    pub(super) view: RecorderView,
+    pub(super) uploads: Option<Uploads>,
+}
 
 impl fmt::Debug for Recorded {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -81,7 +87,7 @@ impl Recorded {
         question: impl FnOnce(&Archive, RecordingId) -> Result<T, ArchiveError>,
     ) -> Result<T, NoRecording> {
         let id = id.parse().map_err(|_| NoRecording::Unknown)?;
-        question(&self.0.archive(), id).map_err(none_of)
+        question(&self.view.archive(), id).map_err(none_of)
     }
 }
 
@@ -96,7 +102,7 @@ fn none_of(error: ArchiveError) -> NoRecording {
 
 impl Recordings for Recorded {
     fn list(&self, filter: &RecordingFilter) -> Result<(Vec<Value>, bool), NoRecording> {
-        let archive = self.0.archive();
+        let archive = self.view.archive();
         let found = archive.list(&Filter {
             since_ms: filter.since_ms,
             until_ms: filter.until_ms,
@@ -128,11 +134,18 @@ impl Recordings for Recorded {
     }
 
     fn release(&self) {
-        self.0.archive().release();
+        if let Some(uploads) = &self.uploads {
+            uploads.stop();
+        }
+        self.view.archive().release();
     }
 
     fn figures(&self) -> RecordingFigures {
-        let counted = self.0.statistics();
+        let counted = self.view.statistics();
+        let count = |of: fn(&UploadCounts) -> &AtomicU64| {
+            let uploads = self.uploads.as_ref();
+            uploads.map_or(0, |uploads| of(uploads.counts()).load(Ordering::Relaxed))
+        };
         RecordingFigures {
             active: counted.active,
             finished: counted.finished,
@@ -143,6 +156,9 @@ impl Recordings for Recorded {
             lost: counted.lost,
             dropped: counted.dropped,
             bytes: counted.bytes,
+            uploads_waiting: count(|uploads| &uploads.waiting),
+            uploaded: count(|uploads| &uploads.uploaded),
+            upload_failures: count(|uploads| &uploads.failures),
         }
     }
 }
