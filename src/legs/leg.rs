@@ -630,6 +630,8 @@ impl Leg {
             sent: self.egress.statistics(),
             timestamp: self.egress.timestamp(time.since),
             heard: self.ingress.report(),
+            clock_hz: self.settings.codec.clock_hz(),
+            has_metrics: self.settings.has_metrics,
         };
         let (latch, srtp) = (&self.latch, self.srtp.as_mut());
         self.control.send(&own, is_over, time, latch, self.socket, srtp, host);

@@ -22,7 +22,7 @@
 //! | a leg whose peer is told that it is recorded ([`LegsPort::announce`]) | sends a tone at once and again after a while: with G.711 on top of what is heard, otherwise in its place. On hold it waits |
 //! | a leg that does not send | is not subscribed to what it hears, and sends nothing but RTCP |
 //! | a leg that does not receive | drops what comes. Where its peer is does not change by it |
-//! | RTCP (RFC 3550) | SR, RR, SDES and BYE, on the port above or with RTP, every 5 s: loss, jitter and round trip of both ways are in [`LegStatistics`]. What else comes is passed over |
+//! | RTCP (RFC 3550) | SR, RR, SDES and BYE, on the port above or with RTP, every 5 s: loss, jitter and round trip of both ways are in [`LegStatistics`]. With `has_metrics` also VoIP metrics (RFC 3611), which are read in any case. What else comes is passed over |
 //! | a peer that ought to speak, and of which nothing comes for 30 s | is told ([`LegEvent::Silent`]) |
 //! | a leg that cannot be opened | is told ([`LegEvent::Refused`]) |
 //! | a peer whose connection is elsewhere ([`FrameLegs`]) | says frames of 20 ms and takes what is heard, by queues; what finds no room is lost |

@@ -36,6 +36,8 @@ pub struct LegSettings {
     pub receives: bool,
     /// Reports of quality.
     pub rtcp: Rtcp,
+    /// They have VoIP metrics as well (RFC 3611, section 4.7).
+    pub has_metrics: bool,
     /// Everything is over SRTP, with these. `None`: nothing is.
     pub srtp: Option<SrtpKeys>,
     /// After so long without anything of a peer that ought to speak it is told. `None`: never.
@@ -93,6 +95,7 @@ impl LegSettings {
             sends: true,
             receives: true,
             rtcp: Rtcp::Off,
+            has_metrics: false,
             srtp: None,
             media_timeout: Some(MEDIA_TIMEOUT_DEFAULT),
             source,

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::burst::{Bursts, Losses};
 use crate::rtp::{Packet, units};
 
 /// Where a packet belongs.
@@ -50,6 +51,10 @@ pub struct Reception {
     pub highest: u32,
     /// As [`IngressStatistics::jitter`].
     pub jitter: u32,
+    /// Lost since the source began, of 256.
+    pub lost_of_all: u8,
+    /// How losses lie.
+    pub bursts: Bursts,
 }
 
 /// Packets of one sender. It keeps the numbers of the last packets, and no packets.
@@ -76,10 +81,14 @@ struct Source {
     span: u64,
     /// Numbers that came, of the newest and the 63 before it: the lowest bit is the newest.
     seen: u64,
+    /// Of those before.
+    losses: Losses,
     /// Those of them that have no group.
     passed: u64,
     /// Its newest frame.
     newest: Option<Newest>,
+    /// From one frame to the next, in units of the clock, as two in a row had it last. 0: none did.
+    step: u32,
     /// Packets that came, of whatever kind; and what of them was in the report before: those expected, those that came.
     received: u64,
     reported: (u64, u64),
@@ -155,6 +164,10 @@ impl Ingress {
         let interval = expected - expected_before;
         let lost = interval.saturating_sub(received - received_before);
         let fraction = (lost * 256).checked_div(interval).unwrap_or(0);
+        let lost_of_all = (expected.saturating_sub(received) * 256)
+            .checked_div(expected)
+            .unwrap_or(0);
+        let bursts = source.losses.bursts(packet_length(source, self.clock_hz));
         let highest = (u64::from(source.first) + source.span) & 0xffff_ffff;
         Some(Reception {
             ssrc: source.ssrc,
@@ -162,6 +175,8 @@ impl Ingress {
             lost: u32::try_from(expected.saturating_sub(received)).unwrap_or(u32::MAX),
             highest: u32::try_from(highest).unwrap_or(u32::MAX),
             jitter,
+            lost_of_all: u8::try_from(lost_of_all).unwrap_or(u8::MAX),
+            bursts,
         })
     }
 
@@ -175,11 +190,27 @@ impl Ingress {
         self.statistics.bytes += packet.payload.len() as u64;
         let had_source = self.source.is_some() || self.last.is_some();
         let behind = self.note(&place, packet, true);
+        self.measure(&place, packet);
         Some(Heard {
             group: self.next_group.saturating_sub(1 + behind),
             timestamp: self.time(packet, matches!(place, Place::Behind(_)), now),
             is_new_source: matches!(place, Place::First) && had_source,
         })
+    }
+
+    /// How long packets are, by two frames in a row.
+    fn measure(&mut self, place: &Place, packet: &Packet<'_>) {
+        let Some(source) = self.source.as_mut().filter(|_| matches!(place, Place::Ahead(1))) else {
+            return;
+        };
+        let step = source
+            .newest
+            .as_ref()
+            .map(|newest| packet.timestamp.wrapping_sub(newest.timestamp));
+        // Longer ones are silence, or another count.
+        if let Some(step) = step.filter(|step| (1..=self.clock_hz / PACKETS_PER_SECOND_MIN).contains(step)) {
+            source.step = step;
+        }
     }
 
     /// A packet came that is no frame: a digit, or comfort noise. It has a number and no group, so that nothing is missing
@@ -224,6 +255,7 @@ impl Ingress {
             (Place::Ahead(ahead), Some(source)) => {
                 self.probation = None;
                 let ahead = u64::from(*ahead);
+                source.forget(ahead);
                 let shift = |bits: u64| if ahead < 64 { bits << ahead } else { 0 };
                 source.span += ahead;
                 source.seen = shift(source.seen) | 1;
@@ -249,8 +281,10 @@ impl Ingress {
                     first: packet.sequence,
                     span: 0,
                     seen: 1,
+                    losses: Losses::default(),
                     passed,
                     newest: None,
+                    step: 0,
                     received: 1,
                     reported: (0, 0),
                 });
@@ -301,12 +335,34 @@ impl Ingress {
 }
 
 impl Source {
+    /// So many numbers are beyond the newest: of as many before, nothing comes any more.
+    fn forget(&mut self, ahead: u64) {
+        let kept = (self.span + 1).min(WINDOW.into());
+        // Those that were never in the window are missing.
+        for place in (0..kept).rev().take_while(|place| place + ahead >= WINDOW.into()) {
+            self.losses.note(self.seen & (1 << place) != 0);
+        }
+        (0..(ahead - 1).saturating_sub(u64::from(WINDOW) - 1)).for_each(|_| self.losses.note(false));
+    }
+
     /// Of the newest packet.
     fn sequence(&self) -> u16 {
         self.first.wrapping_add((self.span & 0xffff) as u16)
     }
 }
 
+/// From one packet to the next: 20 ms, unless two frames in a row say something else.
+fn packet_length(source: &Source, clock_hz: u32) -> Duration {
+    match source.step {
+        0 => PACKET_USUAL,
+        step => Duration::from_secs(1) * step / clock_hz.max(1),
+    }
+}
+
+/// As nearly everybody has them.
+const PACKET_USUAL: Duration = Duration::from_millis(20);
+/// Longer packets nobody sends.
+const PACKETS_PER_SECOND_MIN: u32 = 8;
 /// A packet so far ahead begins a new count (RFC 3550, appendix A.1).
 const MAX_DROPOUT: u16 = 3000;
 /// Packets that may come out of order.
@@ -491,6 +547,32 @@ mod tests {
         assert_eq!((heard.group, heard.timestamp), (2, 501 * 960));
         let heard = ingress.take(&packet(7, 502, 123 + 960), at(502)).unwrap();
         assert_eq!((heard.group, heard.timestamp), (3, 502 * 960));
+    }
+
+    #[test]
+    fn losses_lie_in_bursts_and_gaps_whatever_overtakes() {
+        let mut ingress = Ingress::new(8000);
+        // 60 ms each. A burst of four, one alone, one that comes late after all; at last more than a window is missing.
+        let missing = [200..204, 300..301, 600..700];
+        let mut order: Vec<u16> = (0..900)
+            .filter(|index| !missing.iter().any(|run| run.contains(index)))
+            .collect();
+        let late = order.remove(400);
+        order.insert(430, late);
+        for index in order {
+            let packet = packet(7, 65_000_u16.wrapping_add(index), u32::from(index) * 480);
+            ingress.take(&packet, at(u32::from(index) * 3)).unwrap();
+        }
+        let report = ingress.report().unwrap();
+        assert_eq!((report.lost, report.lost_of_all), (105, 29));
+        let bursts = report.bursts;
+        assert_eq!((bursts.burst_density, bursts.gap_density), (255, 0));
+        // 52 packets of 60 ms; 731 of the rest, but for those that may still be overtaken, to each of both.
+        assert_eq!(bursts.burst, Duration::from_millis(60 * 52));
+        assert!(
+            (Duration::from_secs(18)..Duration::from_secs(24)).contains(&bursts.gap),
+            "{bursts:?}"
+        );
     }
 
     #[test]

@@ -46,12 +46,14 @@ pub mod rtcp;
 pub mod rtp;
 pub mod srtp;
 
+mod burst;
 mod egress;
 mod ingress;
 mod latch;
 mod packets;
 mod reports;
 
+pub use burst::Bursts;
 pub use egress::{Egress, EgressStatistics, Speech};
 pub use ingress::{Heard, Ingress, IngressStatistics, Reception};
 pub use latch::{Latch, Verdict};

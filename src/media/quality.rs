@@ -10,11 +10,16 @@ use std::time::Duration;
 /// MOS = 1 + 0.035 R + R (R - 60) (100 - R) 7e-6                                                         (G.107, annex B)
 /// ```
 pub fn mos(delay: Duration, loss: f32) -> f32 {
+    of_rating(rating(delay, loss))
+}
+
+/// The rating that it is made of, 0 to 100.
+pub fn rating(delay: Duration, loss: f32) -> f32 {
     let delay_ms = delay.as_secs_f32() * 1000.0;
     let loss = if loss.is_finite() { loss.clamp(0.0, 1.0) } else { 1.0 };
     let of_delay = 0.024 * delay_ms + 0.11 * (delay_ms - 177.3).max(0.0);
     let of_loss = 95.0 * loss / (loss + 0.1);
-    of_rating(93.2 - of_delay - of_loss)
+    (93.2 - of_delay - of_loss).clamp(0.0, 100.0)
 }
 
 /// The same of a rating, 0 to 100.

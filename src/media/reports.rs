@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::egress::EgressStatistics;
 use crate::ingress::Reception;
-use crate::rtcp::{self, Block, Played, Report, Sent, Told};
+use crate::quality;
+use crate::rtcp::{self, Block, Metrics, Played, Report, Sent, Told};
 
 /// The reports of one end.
 #[derive(Debug)]
@@ -57,6 +58,10 @@ pub struct Own {
     pub timestamp: u32,
     /// How the peer is heard.
     pub heard: Option<Reception>,
+    /// Units of the clock of what is heard in a second.
+    pub clock_hz: u32,
+    /// The peer wants to know more of that: the metrics of RFC 3611, section 4.7.
+    pub has_metrics: bool,
 }
 
 impl Reports {
@@ -144,11 +149,32 @@ impl Reports {
             sent: is_sender.then_some(sent),
             heard: own.heard.map(block),
             name: &self.name,
+            metrics: own
+                .heard
+                .filter(|_| own.has_metrics)
+                .map(|heard| self.metrics(&heard, own.clock_hz)),
             is_over,
         };
         report.write(out);
         self.written += 1;
         self.due = (!is_over).then(|| now.since + self.spread(INTERVAL));
+    }
+
+    /// What the peer sounds like here: as it sounds to who hears it without further loss.
+    fn metrics(&self, heard: &Reception, clock_hz: u32) -> Metrics {
+        let loss = f32::from(heard.lost_of_all) / 256.0;
+        let jitter = Duration::from_secs(1).saturating_mul(heard.jitter) / clock_hz.max(1);
+        let rtt = self.peer.rtt.unwrap_or_default();
+        let delay = quality::mouth_to_ear(rtt, jitter);
+        Metrics {
+            ssrc: heard.ssrc,
+            lost: heard.lost_of_all,
+            bursts: heard.bursts,
+            rtt,
+            rating: whole(quality::rating(delay, loss)),
+            listening: whole(quality::mos(Duration::ZERO, loss) * 10.0),
+            conversation: whole(quality::mos(delay, loss) * 10.0),
+        }
     }
 
     /// Half as long to one and a half times as long (section 6.3.1).
@@ -201,6 +227,16 @@ fn middle(fixed: u64) -> u32 {
     low(fixed >> 16)
 }
 
+/// Of a score, which is neither less than nothing nor beyond a byte.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "it is from 0 to 100"
+)]
+fn whole(score: f32) -> u8 {
+    score.round().clamp(0.0, 100.0) as u8
+}
+
 fn low(count: u64) -> u32 {
     (count & 0xffff_ffff) as u32
 }
@@ -217,6 +253,7 @@ const ROUNDING: i32 = -3277;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Bursts;
 
     const SECOND: Duration = Duration::from_secs(1);
     /// Beyond 2^16 seconds, and a moment before the middle of the fraction wraps.
@@ -239,6 +276,8 @@ mod tests {
             },
             timestamp: 77,
             heard,
+            clock_hz: 8000,
+            has_metrics: false,
         }
     }
 
@@ -248,6 +287,13 @@ mod tests {
         lost: 30_000_000,
         highest: 70_000,
         jitter: 40,
+        lost_of_all: 26,
+        bursts: Bursts {
+            burst_density: 0,
+            gap_density: 26,
+            burst: Duration::ZERO,
+            gap: Duration::from_secs(9),
+        },
     };
 
     #[test]
@@ -308,6 +354,35 @@ mod tests {
             over.extend(matches!(told, Told::Over { ssrc: 1 }).then_some(told))
         });
         assert_eq!((over.len(), reports.deadline(), reports.written()), (1, None, 7));
+    }
+
+    #[test]
+    fn who_wants_metrics_has_them_and_nobody_else_does() {
+        let mut reports = Reports::new(1, "one".to_owned(), 5);
+        let mut out = Vec::new();
+        let mut told = |has_metrics, heard| {
+            let own = Own {
+                has_metrics,
+                ..own(5, heard)
+            };
+            reports.write(&own, false, at(0), &mut out);
+            let mut played = None;
+            rtcp::read(&out, |told| {
+                if let Told::Played(one) = told {
+                    played = Some(one);
+                }
+            });
+            played
+        };
+        assert_eq!(told(false, Some(HEARD)), None);
+        assert_eq!(told(true, None), None, "it is not heard");
+        let played = told(true, Some(HEARD)).unwrap();
+        assert_eq!((played.ssrc, played.lost, played.discarded), (2, 26, 0));
+        // 10 % are lost: the same as everywhere else.
+        assert_eq!(
+            (played.rating, played.listening, played.conversation),
+            (Some(43), Some(23), Some(22))
+        );
     }
 
     #[test]

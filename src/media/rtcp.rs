@@ -1,5 +1,5 @@
-//! Packets of RTCP (RFC 3550, section 6): those that tell of quality are read and written, others passed over. Of extended reports
-//! (RFC 3611) the VoIP metrics are read.
+//! Packets of RTCP (RFC 3550, section 6): those that tell of quality are read and written, others passed over. So are the VoIP
+//! metrics of extended reports (RFC 3611).
 //!
 //! ```text
 //! V=2|P|count (8) | type (8) | words behind this one (16)      type 200 SR, 201 RR, 202 SDES, 203 BYE; several in a datagram
@@ -9,6 +9,10 @@
 //! SDES  ssrc | CNAME=1 (8) | length (8) | text | 0 up to a word       BYE   ssrc...
 //! XR    ssrc | 7 (8) | 0 (8) | 8 (16) | ssrc | of 256 lost (8), discarded (8) | ... | R (8) | R of others (8) | MOS-LQ (8), MOS-CQ (8) | ...
 //! ```
+
+use std::time::Duration;
+
+use crate::burst::{Bursts, GAP_MIN};
 
 /// What a datagram says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,8 +92,29 @@ pub struct Report<'a> {
     pub heard: Option<Block>,
     /// Names who reports, of 255 bytes at most (RFC 7022).
     pub name: &'a str,
+    /// The same of who wants more.
+    pub metrics: Option<Metrics>,
     /// It has ended.
     pub is_over: bool,
+}
+
+/// How a source is heard here (RFC 3611, section 4.7). Nobody plays it: nothing is held back against jitter, or discarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Which source.
+    pub ssrc: u32,
+    /// Lost since the source began, of 256.
+    pub lost: u8,
+    /// How losses lie.
+    pub bursts: Bursts,
+    /// There and back. Zero: it is not known.
+    pub rtt: Duration,
+    /// The rating of G.107, 0 to 100.
+    pub rating: u8,
+    /// The opinion of a listener, in tenths, 10 to 50.
+    pub listening: u8,
+    /// The opinion of who talks as well.
+    pub conversation: u8,
 }
 
 /// Reads a datagram. What is not known, or ends too early, is passed over, so a strange packet hides no report.
@@ -163,11 +188,34 @@ impl Report<'_> {
         // At least one zero ends the items, as many as fill a word.
         out.resize(at + (out.len() - at) / 4 * 4 + 4, 0);
         end(out, at);
+        if let Some(metrics) = &self.metrics {
+            let at = begin(out, EXTENDED, 0);
+            out.extend_from_slice(&self.ssrc.to_be_bytes());
+            metrics.write(out);
+            end(out, at);
+        }
         if self.is_over {
             let at = begin(out, OVER, 1);
             out.extend_from_slice(&self.ssrc.to_be_bytes());
             end(out, at);
         }
+    }
+}
+
+impl Metrics {
+    fn write(&self, out: &mut Vec<u8>) {
+        let ms = |time: Duration| u16::try_from(time.as_millis()).unwrap_or(u16::MAX).to_be_bytes();
+        let (burst, gap, rtt) = (ms(self.bursts.burst), ms(self.bursts.gap), ms(self.rtt));
+        out.extend_from_slice(&[PLAYED, 0, 0, 8]);
+        out.extend_from_slice(&self.ssrc.to_be_bytes());
+        out.extend_from_slice(&[self.lost, 0, self.bursts.burst_density, self.bursts.gap_density]);
+        out.extend_from_slice(&[burst[0], burst[1], gap[0], gap[1]]);
+        // Nothing is known of what is behind the switch.
+        out.extend_from_slice(&[rtt[0], rtt[1], 0, 0]);
+        out.extend_from_slice(&[UNKNOWN, UNKNOWN, UNKNOWN, GAP_MIN.to_be_bytes()[7]]);
+        out.extend_from_slice(&[self.rating, UNKNOWN, self.listening, self.conversation]);
+        // No concealment, no jitter buffer, and its depths.
+        out.extend_from_slice(&[0; 8]);
     }
 }
 
@@ -251,6 +299,8 @@ const EXTENDED: u8 = 207;
 const CNAME: u8 = 1;
 /// The block of VoIP metrics.
 const PLAYED: u8 = 7;
+/// What stands there for what is not known.
+const UNKNOWN: u8 = 127;
 /// As much as 24 bits say.
 const LOST_MAX: i32 = (1 << 23) - 1;
 
@@ -274,6 +324,7 @@ mod tests {
                 sent,
                 heard,
                 name,
+                metrics: None,
                 is_over,
             };
             let mut out = vec![1, 2, 3];
@@ -349,6 +400,66 @@ mod tests {
         assert_eq!(told[3..], [Told::Over { ssrc: 7 }, Told::Over { ssrc: 8 }]);
     }
 
+    #[test]
+    fn metrics_are_written_byte_by_byte_as_the_standard_has_them() {
+        let ms = Duration::from_millis;
+        let metrics = Metrics {
+            ssrc: BLOCK.ssrc,
+            lost: 13,
+            bursts: Bursts {
+                burst_density: 200,
+                gap_density: 2,
+                burst: ms(120),
+                gap: ms(70_000),
+            },
+            rtt: ms(258),
+            rating: 82,
+            listening: 41,
+            conversation: 38,
+        };
+        let mut report = Report {
+            ssrc: 7,
+            sent: None,
+            heard: Some(BLOCK),
+            name: "name",
+            metrics: None,
+            is_over: false,
+        };
+        let mut plain = Vec::new();
+        report.write(&mut plain);
+        report.metrics = Some(metrics);
+        let mut out = Vec::new();
+        report.write(&mut out);
+        let (before, extended) = out.split_at(plain.len());
+        assert_eq!(before, plain);
+        #[rustfmt::skip]
+        let expected = [
+            0x80, 207, 0, 10, 0, 0, 0, 7,
+            7, 0, 0, 8, 0xfe, 0xdc, 0xba, 0x98,
+            13, 0, 200, 2,
+            0, 120, 0xff, 0xff,
+            1, 2, 0, 0,
+            127, 127, 127, 16,
+            82, 127, 41, 38,
+            0, 0, 0, 0,
+            0, 0, 0, 0,
+        ];
+        assert_eq!(extended, expected);
+        let mut told = Vec::new();
+        read(&out, |one| told.push(one));
+        let played = Played {
+            ssrc: BLOCK.ssrc,
+            lost: 13,
+            discarded: 0,
+            rating: Some(82),
+            listening: Some(41),
+            conversation: Some(38),
+        };
+        assert_eq!(told[1..], [Told::Played(played)]);
+        let packets = Compound::parse(&out).unwrap().map(Result::unwrap).count();
+        assert_eq!(packets, 3);
+    }
+
     /// As telephones send them: behind their reports, with other blocks around.
     #[test]
     fn what_a_player_tells_is_read_from_extended_reports() {
@@ -410,6 +521,7 @@ mod tests {
             sent: Some(SENT_BY_US),
             heard: Some(BLOCK),
             name: "name",
+            metrics: None,
             is_over: true,
         };
         let mut out = Vec::new();

@@ -254,6 +254,7 @@ fn settings(agreed: &RtpAgreed, before: &LegSettings) -> LegSettings {
             (false, Some(address)) => Rtcp::Apart(address),
             (false, None) => Rtcp::Off,
         },
+        has_metrics: agreed.has_metrics,
         srtp: agreed.srtp.as_ref().map(|keys| SrtpKeys {
             ours: key(&keys.ours),
             theirs: key(&keys.theirs),
@@ -489,6 +490,7 @@ mod tests {
             }),
             rtcp: None,
             rtcp_mux: true,
+            has_metrics: false,
             srtp: None,
             sends: true,
             receives: true,

@@ -214,6 +214,7 @@ mod tests {
             peer: None,
             rtcp: None,
             rtcp_mux: false,
+            has_metrics: false,
             sends: true,
             receives: true,
             ptime_ms: 20,

@@ -89,6 +89,7 @@ pub(super) fn to_rtp(agreed: &Agreed, is_translated: bool) -> Option<RtpAgreed> 
         // The port above, if nothing is said (RFC 3550, section 11).
         rtcp: agreed.rtcp.or_else(|| agreed.peer.and_then(above)),
         rtcp_mux: agreed.rtcp_mux,
+        has_metrics: agreed.has_metrics,
         srtp,
         sends: agreed.sends,
         receives: agreed.receives,

@@ -212,6 +212,8 @@ pub struct RtpAgreed {
     pub rtcp: Option<SocketAddr>,
     /// RTCP goes with RTP (RFC 5761).
     pub rtcp_mux: bool,
+    /// The telephone wants VoIP metrics in it (RFC 3611).
+    pub has_metrics: bool,
     /// All of it goes over SRTP. What is not protected by the telephone's key is dropped. `None`: nothing does.
     pub srtp: Option<RtpKeys>,
     /// The telephone hears what the leg hears: neither side holds, or music is heard.

@@ -30,6 +30,8 @@ pub struct Agreed {
     pub rtcp: Option<SocketAddr>,
     /// RTCP goes and comes where the stream does.
     pub rtcp_mux: bool,
+    /// They want VoIP metrics in RTCP (RFC 3611, section 5).
+    pub has_metrics: bool,
     /// We may send.
     pub sends: bool,
     /// They may send.
@@ -60,6 +62,7 @@ impl Agreed {
             peer,
             rtcp: if rtcp_mux { peer } else { audio.rtcp },
             rtcp_mux,
+            has_metrics: audio.has_metrics,
             sends: direction.sends(),
             receives: direction.receives(),
             ptime_ms: packet_time_ms(codec, audio.ptime_ms, audio.maxptime_ms),

@@ -28,6 +28,8 @@ pub struct Audio {
     pub rtcp: Option<SocketAddr>,
     /// RTCP may go where the stream goes (RFC 5761).
     pub rtcp_mux: bool,
+    /// They want VoIP metrics in its RTCP (RFC 3611, section 5).
+    pub has_metrics: bool,
     /// Keys that are offered, or the one that is answered.
     pub crypto: Vec<Crypto>,
 }
@@ -96,6 +98,7 @@ impl Audio {
                 .or_else(|| general.milliseconds("maxptime")),
             rtcp: rtcp_of(place, own),
             rtcp_mux: own.has("rtcp-mux"),
+            has_metrics: own.wants_metrics() || general.wants_metrics(),
             crypto: own.values("crypto").filter_map(Crypto::parse).collect(),
         })
     }
@@ -129,6 +132,11 @@ impl<'a> Attributes<'a> {
     fn values(self, name: &str) -> impl Iterator<Item = &'a str> {
         let named = self.0.iter().filter(move |attribute| attribute.attribute == name);
         named.filter_map(|attribute| attribute.value.as_deref().map(str::trim))
+    }
+
+    fn wants_metrics(self) -> bool {
+        let mut formats = self.values("rtcp-xr").flat_map(str::split_whitespace);
+        formats.any(|format| format.eq_ignore_ascii_case("voip-metrics"))
     }
 
     /// The last one told.

@@ -170,6 +170,7 @@ impl Session {
             direction,
             ptime_ms: PTIME_MS,
             rtcp_mux: self.local.rtcp_mux,
+            has_metrics: false,
             crypto: &crypto,
         }));
         self.offered = Some(Offered {
@@ -212,6 +213,7 @@ impl Session {
             direction,
             ptime_ms: agreed.ptime_ms,
             rtcp_mux: agreed.rtcp_mux,
+            has_metrics: agreed.has_metrics,
             crypto: &crypto,
         }));
         self.agreed = Some(agreed.clone());

@@ -23,6 +23,7 @@ pub(super) struct Stream<'a> {
     pub(super) direction: Direction,
     pub(super) ptime_ms: u32,
     pub(super) rtcp_mux: bool,
+    pub(super) has_metrics: bool,
     pub(super) crypto: &'a [Crypto],
 }
 
@@ -77,6 +78,9 @@ fn write_stream(out: &mut String, outline: &Outline, stream: &Stream<'_>) {
     line(out, format_args!("a={}", stream.direction.name()));
     if stream.rtcp_mux {
         line(out, format_args!("a=rtcp-mux"));
+    }
+    if stream.has_metrics {
+        line(out, format_args!("a=rtcp-xr:voip-metrics"));
     }
     for crypto in stream.crypto {
         line(out, format_args!("a=crypto:{}", crypto.write()));

@@ -285,6 +285,32 @@ fn rtcp_goes_with_the_stream_if_both_want_it() {
 }
 
 #[test]
+fn who_wants_metrics_in_rtcp_is_told_that_it_has_them() {
+    for (offer, wants) in [(phones::LINPHONE, true), (phones::BARESIP, false)] {
+        let (text, agreed) = answer(&mut session(), offer, &ORDER);
+        assert_eq!(
+            (agreed.has_metrics, text.contains("a=rtcp-xr:voip-metrics\r\n")),
+            (wants, wants)
+        );
+    }
+    let of = |format: &str| phones::of("4000 RTP/AVP 0", &[format]);
+    for (offer, wants) in [
+        (of("rtcp-xr:rcvr-rtt=all:10000 VOIP-METRICS"), true),
+        (of("rtcp-xr:stat-summary=loss,dup,jitt,TTL"), false),
+        (of("rtcp-xr"), false),
+    ] {
+        let mut caller = session();
+        let text = caller.offer(&NARROW, Direction::SendReceive);
+        assert!(!text.contains("rtcp-xr"), "nobody is asked for what it may not know");
+        assert_eq!(
+            caller.take_answer(&parsed(&offer)).unwrap().has_metrics,
+            wants,
+            "{offer}"
+        );
+    }
+}
+
+#[test]
 fn a_name_is_no_address_but_no_hold_either() {
     let offer = phones::of("4000 RTP/AVP 0", &[]).replace("c=IN IP4 203.0.113.5", "c=IN IP4 phone.example.com");
     let (text, agreed) = answer(&mut session(), &offer, &NARROW);

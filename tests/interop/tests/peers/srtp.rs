@@ -142,6 +142,7 @@ fn report(sealer: &mut Sealer) -> Vec<u8> {
         }),
         heard: None,
         name: "telephone",
+        metrics: None,
         is_over: false,
     };
     let mut datagram = Vec::new();

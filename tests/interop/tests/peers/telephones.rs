@@ -240,6 +240,8 @@ async fn both_ends_report_how_they_are_heard() -> Result<()> {
             } else {
                 Rtcp::Apart(control.local_addr()?)
             },
+            // One of both wants to know more.
+            has_metrics: is_mux,
             ..telephone.settings.clone()
         };
         telephone.port.change(telephone.leg, settings, None)?;
@@ -260,6 +262,7 @@ async fn both_ends_report_how_they_are_heard() -> Result<()> {
             sent: Some(sent),
             heard: None,
             name: "them",
+            metrics: None,
             is_over: false,
         };
         let mut out = Vec::new();
@@ -280,6 +283,11 @@ async fn both_ends_report_how_they_are_heard() -> Result<()> {
         );
         ensure!(block.highest == 65_300 + 3 && block.delay > 0, "{block:?}");
         ensure!(!told.iter().any(|told| matches!(told, Told::Sent(_))), "{told:?}");
+        let played = told.iter().find_map(|told| match told {
+            Told::Played(played) => Some((played.ssrc, played.lost, played.discarded)),
+            _ => None,
+        });
+        ensure!(played == is_mux.then_some((99, 64, 0)), "{played:?}");
         // Of another source than the leg's nothing is taken.
         for ssrc in [8, 7] {
             let heard = Block {
