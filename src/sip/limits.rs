@@ -351,6 +351,18 @@ pub const TEXT_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of a whole message with a text on datagrams (RFC 3428, section 8). A longer one does not go out.
 pub const TEXT_DATAGRAM_BYTES_MAX: usize = 1300;
 
+/// Bytes of a request that go as one datagram (RFC 3261, section 18.1.1). A longer one goes by TCP.
+pub const REQUEST_DATAGRAM_BYTES_MAX: usize = 1300;
+
+/// For so long a request that went by TCP for its length waits for any answer. Then it goes as a datagram.
+pub const STREAM_WAIT: Duration = Duration::from_secs(2);
+
+/// For so long it is believed that a peer takes no TCP.
+pub const STREAMLESS_LIFE: Duration = Duration::from_secs(3600);
+
+/// Peers of which that is known. Of a further one it is not, and it is tried each time.
+pub const STREAMLESS_PEERS_MAX: usize = 4096;
+
 /// How long a peer that took a transfer may say nothing of it. Then it counts as one that failed.
 pub const REFER_WAIT: Duration = Duration::from_secs(185);
 

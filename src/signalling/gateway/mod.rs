@@ -258,6 +258,11 @@ impl Gateway {
         self.drive(exchange);
     }
 
+    pub(crate) fn connection_refused(&mut self, exchange: &mut Exchange, peer: SocketAddr) {
+        self.agent.connection_refused(Instant::now(), peer);
+        self.drive(exchange);
+    }
+
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         [self.agent.poll_timeout(), self.again_at].into_iter().flatten().min()
     }

@@ -29,6 +29,8 @@ use crate::socket::Shared;
 pub(super) enum Came {
     Message(Flow, Vec<u8>),
     Closed(u64),
+    /// One that was to be opened, and where to.
+    Refused(u64, SocketAddr),
 }
 
 /// What the gateway's task holds.
@@ -106,6 +108,11 @@ pub(crate) async fn serve(
             What::Came(Came::Closed(connection)) => {
                 sockets.forget(connection);
                 gateway.connection_closed(&mut shared.exchange.borrow_mut(), connection);
+            }
+            What::Came(Came::Refused(connection, peer)) => {
+                sockets.forget(connection);
+                gateway.connection_closed(&mut shared.exchange.borrow_mut(), connection);
+                gateway.connection_refused(&mut shared.exchange.borrow_mut(), peer);
             }
             What::Bell => gateway.drive(&mut shared.exchange.borrow_mut()),
             What::Second => {
@@ -314,7 +321,7 @@ impl Sockets {
         tokio::task::spawn_local(async move {
             match time::timeout(SIP_CONNECT_WAIT, TcpStream::connect(peer)).await {
                 Ok(Ok(stream)) => serve_stream(Box::new(stream), flow, outbox, tell).await,
-                Ok(Err(_)) | Err(_) => drop(tell.send(Came::Closed(connection)).await),
+                Ok(Err(_)) | Err(_) => drop(tell.send(Came::Refused(connection, peer)).await),
             }
         });
         Some(connection)

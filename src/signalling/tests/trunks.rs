@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use moqswitch_signalling::calls::Number;
 use moqswitch_signalling::sip::agent::{NumberRule, NumberRules, Passes, Trunk};
 use moqswitch_signalling::sip::flow::Flow;
-use moqswitch_signalling::sip::message::{Message, Method};
+use moqswitch_signalling::sip::message::{Framed, Framer, Message, Method};
 use moqswitch_signalling::{TrunkGroupSettings, TrunkPlan, TrunkSettings};
 use serde_json::json;
-use tokio::net::UdpSocket;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, UdpSocket};
 
 use crate::gateway::{House, Telephone, description};
 
@@ -193,4 +194,61 @@ async fn callers_of_a_carrier_are_nobody_of_here_and_have_so_many_places() {
     other.set_body("application/sdp", description("0"));
     there.send(&other).await;
     assert_eq!(there.status().await, 503);
+}
+
+#[tokio::test]
+async fn what_is_too_long_for_a_datagram_goes_to_a_carrier_by_tcp_if_it_takes_that() {
+    let (mut first, second) = (carrier("first").await, carrier("second").await);
+    let listener = TcpListener::bind(second.socket.local_addr().unwrap()).await.unwrap();
+    let plan = |name: &str, carrier: &Telephone| {
+        let mut trunk = trunk(name, carrier);
+        trunk.trunk.passes = Passes::new(&["X-*"]).unwrap();
+        trunk
+    };
+    let house = House::with(TrunkPlan {
+        trunks: vec![plan("city", &first), plan("spare", &second)],
+        groups: vec![group(&[("city", 0, 1), ("spare", 1, 1)])],
+    })
+    .await;
+    house.plan("[[rules]]\nto = \"_0.\"\ntarget = \"trunk/out\"\n").await;
+    let mut desk = house.telephone("desk").await;
+    let mut invite = desk.request(Method::Invite, "sip:030123@moqswitch", "030123");
+    invite.push("Contact", desk.contact());
+    for number in 0..6 {
+        invite.push(&format!("X-Customer-{number}"), "7".repeat(200));
+    }
+    invite.set_body("application/sdp", description("0 101"));
+    desk.send(&invite).await;
+
+    // Nobody takes connections there: it comes as a datagram, in pieces if need be.
+    let at_first = invited(&mut first).await;
+    assert!(at_first.to_bytes().len() > 1300 && at_first.get("Via").unwrap().starts_with("SIP/2.0/UDP "));
+    first.answer(&at_first, 503, None).await;
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut framer = Framer::default();
+    let at_second = loop {
+        let mut bytes = [0; 4096];
+        let length = stream.read(&mut bytes).await.unwrap();
+        framer.push(&bytes[..length]);
+        if let Ok(Some(Framed::Message(message))) = framer.poll() {
+            break Message::parse(&message).unwrap();
+        }
+    };
+    assert!(
+        at_second.get("Via").unwrap().starts_with("SIP/2.0/TCP "),
+        "{at_second:?}"
+    );
+    let mut answer = Message::response(&at_second, 200, "OK");
+    answer.set("To", format!("{};tag=second", at_second.get("To").unwrap()));
+    answer.push(
+        "Contact",
+        format!("<sip:second@{}>", second.socket.local_addr().unwrap()),
+    );
+    answer.set_body("application/sdp", description("0 101"));
+    stream.write_all(&answer.to_bytes()).await.unwrap();
+    assert_eq!(desk.response().await.status(), 200);
+    // What is short comes as it always did.
+    let mut bytes = [0; 4096];
+    let (length, _) = second.socket.recv_from(&mut bytes).await.unwrap();
+    assert_eq!(Message::parse(&bytes[..length]).unwrap().method(), Some(&Method::Ack));
 }

@@ -40,6 +40,7 @@ mod watching;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -279,6 +280,11 @@ impl Agent {
         self.cut_legs(connection);
     }
 
+    /// No connection to a peer could be opened that was to carry what is too long for a datagram.
+    pub fn connection_refused(&mut self, now: Instant, peer: SocketAddr) {
+        self.transactions.refuse_streams(now, peer);
+    }
+
     /// What is to be sent.
     pub fn poll_send(&mut self) -> Option<(Flow, Arc<[u8]>)> {
         self.transactions.poll_send()
@@ -364,7 +370,7 @@ impl Agent {
         format!("SIP/2.0/{} {reached};branch=z9hG4bK{branch};rport", transport.name())
     }
 
-    fn reached(&self, transport: Transport) -> std::net::SocketAddr {
+    fn reached(&self, transport: Transport) -> SocketAddr {
         match transport {
             Transport::Udp => self.settings.reached.udp,
             // What is on a WebSocket comes back by that one, whatever it is told.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::flow::Flow;
-use crate::limits::PROVISIONAL_WAIT;
+use crate::flow::{Flow, Transport};
+use crate::limits::{PROVISIONAL_WAIT, REQUEST_DATAGRAM_BYTES_MAX, STREAM_WAIT};
 use crate::message::{Message, Method};
 
 use super::times::{T1, T1X64, T2, T4};
@@ -14,8 +14,14 @@ use super::times::{T1, T1X64, T2, T4};
 pub(super) struct Client {
     pub(super) key: Box<str>,
     pub(super) flow: Flow,
+    /// The way that it goes: by a stream where it is too long for a datagram.
+    pub(super) way: Flow,
     request: Message,
     bytes: Arc<[u8]>,
+    /// The same as a datagram, as long as nobody has answered by the stream.
+    datagram: Option<Arc<[u8]>>,
+    /// Nobody answered by the stream, which is to be remembered.
+    is_refused: bool,
     is_invite: bool,
     state: State,
 }
@@ -46,22 +52,68 @@ pub(super) enum Due {
 }
 
 impl Client {
-    pub(super) fn new(now: Instant, flow: Flow, request: Message, key: Box<str>, wait: Duration) -> Self {
-        let bytes: Arc<[u8]> = request.to_bytes().into();
-        let is_reliable = flow.transport.is_reliable();
+    /// `may_stream`: what is too long for a datagram goes by TCP (section 18.1.1), and as a datagram if nobody answers there.
+    pub(super) fn new(
+        now: Instant,
+        flow: Flow,
+        mut request: Message,
+        key: Box<str>,
+        wait: Duration,
+        may_stream: bool,
+    ) -> Self {
+        let mut bytes: Arc<[u8]> = request.to_bytes().into();
+        let (mut way, mut datagram) = (flow, None);
+        if may_stream && flow.transport == Transport::Udp && bytes.len() > REQUEST_DATAGRAM_BYTES_MAX {
+            let as_datagram = request.clone();
+            if streamed(&mut request) {
+                way = Flow {
+                    transport: Transport::Tcp,
+                    connection: 0,
+                    ..flow
+                };
+                datagram = Some(std::mem::replace(&mut bytes, request.to_bytes().into()));
+                request = as_datagram;
+            }
+        }
+        let is_stream = datagram.is_some();
+        let again = match (is_stream, flow.transport.is_reliable()) {
+            (true, _) => Some(now + STREAM_WAIT),
+            (false, true) => None,
+            (false, false) => Some(now + T1),
+        };
         Self {
             key,
             flow,
+            way,
+            datagram,
+            is_refused: false,
             is_invite: request.method() == Some(&Method::Invite),
             request,
             bytes,
             state: State::Calling {
-                at: (!is_reliable).then(|| now + T1),
+                at: again,
                 after: T1,
                 end: now + wait,
                 is_provisional: false,
             },
         }
+    }
+
+    /// By a stream nobody takes it: as a datagram, from now on. None: it is none, or somebody has answered.
+    pub(super) fn refused(&mut self, now: Instant) -> Option<Arc<[u8]>> {
+        let datagram = self.datagram.take()?;
+        let State::Calling { at, after, .. } = &mut self.state else {
+            return None;
+        };
+        (*at, *after) = (Some(now + T1), T1);
+        self.way = self.flow;
+        self.bytes = datagram.clone();
+        Some(datagram)
+    }
+
+    /// Whether nobody has answered by a stream. It is told once.
+    pub(super) fn take_refused(&mut self) -> bool {
+        std::mem::take(&mut self.is_refused)
     }
 
     pub(super) fn bytes(&self) -> Arc<[u8]> {
@@ -89,6 +141,12 @@ impl Client {
     /// Takes an answer. True: it is to be told.
     pub(super) fn take(&mut self, now: Instant, response: &Message) -> bool {
         let status = response.status();
+        if self.datagram.take().is_some()
+            && let State::Calling { at, .. } = &mut self.state
+        {
+            // The stream carries it: it need not be said again.
+            *at = None;
+        }
         match (&mut self.state, status) {
             (
                 State::Calling {
@@ -126,7 +184,7 @@ impl Client {
             (State::Proceeding { is_cancelled: true, .. }, 100..200) => false,
             (State::Calling { .. } | State::Proceeding { .. }, _) => {
                 let is_accepted = self.is_invite && status < 300;
-                let is_reliable = self.flow.transport.is_reliable();
+                let is_reliable = self.way.transport.is_reliable();
                 let wait = match (self.is_invite, is_reliable) {
                     (true, _) if is_accepted => T1X64,
                     (true, false) => T1X64,
@@ -176,11 +234,14 @@ impl Client {
         };
     }
 
-    /// With the same Via, route, From, To and call.
+    /// With the same Via of the way that it went, route, From, To and call.
     fn like(&self, method: Method) -> Option<Message> {
         let mut message = Message::request(method.clone(), self.request.uri());
         for name in ["Via", "From", "To", "Call-ID"] {
             message.push(name, self.request.get(name)?);
+        }
+        if self.way.transport != self.flow.transport {
+            streamed(&mut message);
         }
         let (number, _) = self.request.cseq()?;
         message.push("CSeq", format!("{number} {method}"));
@@ -199,6 +260,12 @@ impl Client {
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Due {
+        if matches!(self.state, State::Calling { end, .. } if now < end)
+            && let Some(datagram) = self.refused(now)
+        {
+            self.is_refused = true;
+            return Due::Repeat(datagram);
+        }
         match &mut self.state {
             State::Calling {
                 at: Some(at),
@@ -222,4 +289,14 @@ impl Client {
             State::Completed { .. } => Due::Over { is_unanswered: false },
         }
     }
+}
+
+/// Says in the first Via that it goes by a stream. False: there is none of a datagram.
+fn streamed(request: &mut Message) -> bool {
+    let Some(rest) = request.get("Via").and_then(|via| via.strip_prefix("SIP/2.0/UDP ")) else {
+        return false;
+    };
+    let via = format!("SIP/2.0/TCP {rest}");
+    request.set("Via", via);
+    true
 }

@@ -11,12 +11,12 @@ mod server;
 mod times;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::flow::Flow;
-use crate::limits::{CLIENT_TRANSACTIONS_MAX, SERVER_TRANSACTIONS_MAX};
+use crate::limits::{CLIENT_TRANSACTIONS_MAX, SERVER_TRANSACTIONS_MAX, STREAMLESS_LIFE, STREAMLESS_PEERS_MAX};
 use crate::message::{Message, Method};
 
 use client::Client;
@@ -77,6 +77,8 @@ pub struct Transactions {
     begun: u64,
     outgoing: VecDeque<(Flow, Arc<[u8]>)>,
     expired: VecDeque<Expired>,
+    /// Who takes no streams, and until when that is believed.
+    streamless: HashMap<SocketAddr, Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -211,13 +213,42 @@ impl Transactions {
             return Err(NoRoom);
         }
         let id = ClientId(self.next());
-        let client = Client::new(now, flow, request, key.clone(), wait);
-        self.outgoing.push_back((flow, client.bytes()));
+        let may_stream = self.streamless.get(&flow.peer).is_none_or(|until| *until <= now);
+        let client = Client::new(now, flow, request, key.clone(), wait, may_stream);
+        self.outgoing.push_back((client.way, client.bytes()));
         self.timers.insert((client.due(), Timer::Client(id)));
         self.clients.insert(id, client);
         self.client_keys.insert(key, id);
         self.waiting += 1;
         Ok(id)
+    }
+
+    /// No stream to a peer could be opened: what was to go by one, and was not answered, goes as datagrams, and so does what
+    /// is said to it within the next hour.
+    pub fn refuse_streams(&mut self, now: Instant, peer: SocketAddr) {
+        self.note_streamless(now, peer);
+        let all = self.clients.iter().filter(|(_, client)| client.way.peer == peer);
+        let all: Vec<ClientId> = all.map(|(id, _)| *id).collect();
+        for id in all {
+            let Some(client) = self.clients.get_mut(&id) else {
+                continue;
+            };
+            let was = client.due();
+            if let Some(datagram) = client.refused(now) {
+                self.outgoing.push_back((client.way, datagram));
+                self.reschedule(Timer::Client(id), Some(was));
+            }
+        }
+    }
+
+    /// Beyond so many nobody is remembered, and each is asked again.
+    fn note_streamless(&mut self, now: Instant, peer: SocketAddr) {
+        if self.streamless.len() >= STREAMLESS_PEERS_MAX {
+            self.streamless.retain(|_, until| *until > now);
+        }
+        if self.streamless.len() < STREAMLESS_PEERS_MAX {
+            self.streamless.insert(peer, now + STREAMLESS_LIFE);
+        }
     }
 
     /// Gives an INVITE up that was answered provisionally (section 9.1). False: there was no answer yet, or a final one.
@@ -232,7 +263,7 @@ impl Transactions {
         if let Some(reason) = reason {
             cancel.push("Reason", reason);
         }
-        let flow = client.flow;
+        let flow = client.way;
         let was = client.due();
         client.expect_end(now);
         self.reschedule(Timer::Client(id), Some(was));
@@ -382,7 +413,7 @@ impl Transactions {
         let is_told = client.take(now, &message);
         self.waiting -= usize::from(client.is_finished() && !was_finished);
         if let Some(ack) = client.acknowledgement(&message) {
-            self.outgoing.push_back((client.flow, ack));
+            self.outgoing.push_back((client.way, ack));
         }
         self.reschedule(Timer::Client(id), Some(was));
         if is_told {
@@ -416,7 +447,11 @@ impl Transactions {
         };
         match client.handle_timeout(now) {
             client::Due::Repeat(bytes) => {
-                self.outgoing.push_back((client.flow, bytes));
+                let (way, is_refused) = (client.way, client.take_refused());
+                self.outgoing.push_back((way, bytes));
+                if is_refused {
+                    self.note_streamless(now, way.peer);
+                }
                 self.reschedule(Timer::Client(id), None);
             }
             client::Due::TooLong if self.cancel(now, id, Some(TOO_LONG)) => {

@@ -2,6 +2,7 @@ use super::times::T1X64;
 use std::time::Duration;
 
 use super::*;
+use crate::flow::Transport;
 
 const PEER: &str = "192.0.2.9:5070";
 
@@ -382,4 +383,119 @@ fn the_table_is_bounded() {
     transactions.check().unwrap();
     assert_eq!(sent(&mut transactions), ["SIP/2.0 503 Service Unavailable"]);
     assert_eq!(transactions.count(), SERVER_TRANSACTIONS_MAX);
+}
+
+/// What is sent, whole, and by what.
+fn gone(transactions: &mut Transactions) -> Vec<(Transport, String)> {
+    std::iter::from_fn(|| transactions.poll_send())
+        .map(|(flow, bytes)| {
+            assert_eq!((flow.peer, flow.connection), (self::flow().peer, 0));
+            (flow.transport, String::from_utf8(bytes.to_vec()).unwrap())
+        })
+        .collect()
+}
+
+/// A request of so many bytes.
+fn of_bytes(method: &str, branch: &str, bytes: usize) -> Message {
+    let mut message = request(method, branch, "192.0.2.1:5060");
+    // The length of the body has four digits in any case.
+    message.set_body("text/plain", vec![b'a'; 1000]);
+    let rest = bytes - message.to_bytes().len();
+    message.set_body("text/plain", vec![b'a'; 1000 + rest]);
+    assert_eq!(message.to_bytes().len(), bytes);
+    message
+}
+
+#[test]
+fn what_is_too_long_for_a_datagram_goes_by_tcp_with_all_that_belongs_to_it() {
+    let (mut transactions, mut now) = (Transactions::default(), Instant::now());
+    transactions
+        .request(now, flow(), of_bytes("INVITE", "z9hG4bK1", 1300))
+        .unwrap();
+    assert_eq!(gone(&mut transactions)[0].0, Transport::Udp, "section 18.1.1");
+    let id = transactions
+        .request(now, flow(), of_bytes("INVITE", "z9hG4bK2", 1301))
+        .unwrap();
+    let sent = gone(&mut transactions);
+    assert!(
+        sent[0].0 == Transport::Tcp
+            && sent[0]
+                .1
+                .contains("Via: SIP/2.0/TCP 192.0.2.1:5060;branch=z9hG4bK2\r\n")
+    );
+    assert_eq!(transactions.flow_of(id), Some(flow()), "the peer is who it was");
+    let invite = transactions.sent(id).unwrap().clone();
+    take(&mut transactions, now, Message::response(&invite, 180, "Ringing"));
+    // It was answered: it is not said as a datagram, and not said again.
+    let later = run(&mut transactions, &mut now, Duration::from_secs(20));
+    assert!(
+        gone(&mut transactions)
+            .iter()
+            .all(|(transport, _)| *transport == Transport::Udp),
+        "{later:?}"
+    );
+    assert!(transactions.cancel(now, id, None));
+    let cancel = gone(&mut transactions).remove(0);
+    assert!(cancel.0 == Transport::Tcp && cancel.1.starts_with("CANCEL ") && cancel.1.contains("Via: SIP/2.0/TCP "));
+    take(
+        &mut transactions,
+        now,
+        Message::response(&invite, 487, "Request Terminated"),
+    );
+    let ack = gone(&mut transactions).remove(0);
+    assert!(ack.0 == Transport::Tcp && ack.1.starts_with("ACK ") && ack.1.contains("Via: SIP/2.0/TCP "));
+}
+
+#[test]
+fn who_takes_no_streams_has_a_datagram_at_once_and_for_an_hour() {
+    let (mut transactions, mut now) = (Transactions::default(), Instant::now());
+    let long = |branch: &str| of_bytes("OPTIONS", branch, 1500);
+    transactions.request(now, flow(), long("z9hG4bK1")).unwrap();
+    assert_eq!(gone(&mut transactions)[0].0, Transport::Tcp);
+    transactions.refuse_streams(now, flow().peer);
+    transactions.refuse_streams(now, flow().peer);
+    let sent = gone(&mut transactions);
+    assert_eq!(sent.len(), 1);
+    assert!(sent[0].0 == Transport::Udp && sent[0].1.contains("Via: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK1"));
+    // It is lost, and said again.
+    assert_eq!(
+        run(&mut transactions, &mut now, Duration::from_millis(1600)),
+        [500, 1500]
+    );
+    for (branch, after, transport) in [
+        ("z9hG4bK2", Duration::ZERO, Transport::Udp),
+        ("z9hG4bK3", Duration::from_secs(3600), Transport::Tcp),
+    ] {
+        now += after;
+        transactions.request(now, flow(), long(branch)).unwrap();
+        assert_eq!(gone(&mut transactions).pop().unwrap().0, transport);
+    }
+    // A peer of streams never has datagrams.
+    let stream = Flow {
+        transport: Transport::Tls,
+        ..flow()
+    };
+    transactions.request(now, stream, long("z9hG4bK4")).unwrap();
+    assert_eq!(gone(&mut transactions).pop().unwrap().0, Transport::Tls);
+}
+
+#[test]
+fn who_says_nothing_by_a_stream_is_asked_by_a_datagram_and_remembered() {
+    let (mut transactions, mut now) = (Transactions::default(), Instant::now());
+    let begin = now;
+    transactions
+        .request(now, flow(), of_bytes("OPTIONS", "z9hG4bK1", 1500))
+        .unwrap();
+    assert_eq!(gone(&mut transactions)[0].0, Transport::Tcp);
+    assert_eq!(run(&mut transactions, &mut now, Duration::from_secs(3)), [2000, 2500]);
+    let answer = Message::response(&of_bytes("OPTIONS", "z9hG4bK1", 1500), 200, "OK");
+    assert!(matches!(take(&mut transactions, now, answer), Received::Response(..)));
+    transactions
+        .request(now, flow(), of_bytes("OPTIONS", "z9hG4bK2", 1500))
+        .unwrap();
+    assert_eq!(gone(&mut transactions).pop().unwrap().0, Transport::Udp);
+    // Nobody answers at all: it ends when it would have.
+    let over = run(&mut transactions, &mut now, T1X64 + T1X64);
+    assert!(!over.is_empty() && now > begin + T1X64);
+    assert_eq!(transactions.open(), 0);
 }

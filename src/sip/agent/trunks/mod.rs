@@ -362,7 +362,10 @@ impl Agent {
         let ip = flow.peer.ip().to_canonical();
         let Trunks { addresses, held, .. } = &mut self.trunks;
         for (_, id) in addresses.range((ip, TrunkId(0))..=(ip, TrunkId(u64::MAX))) {
-            if let Some(held) = held.get_mut(id).filter(|held| held.trunk.target.peer == flow.peer) {
+            if let Some(held) = held
+                .get_mut(id)
+                .filter(|held| held.trunk.target.peer == flow.peer && held.trunk.target.transport == flow.transport)
+            {
                 held.connection = flow.connection;
             }
         }
