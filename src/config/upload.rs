@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context, bail};
 
 use super::layers::Layers;
-use super::{ServiceUrl, ConfigError, values};
+use super::{ConfigError, ServiceUrl, values};
 use crate::limits;
 
 /// An S3-compatible store.

@@ -145,9 +145,12 @@ impl Announcing {
     /// What is due. `may`: something may be sent, and nothing else is that would be disturbed.
     pub(crate) fn poll(&mut self, codec: LegCodec, may: bool, now: Instant) -> Step {
         if !may && (self.playing != Playing::Rest || self.next <= now) {
-            // Who is on hold hears it afterwards.
+            // Who is on hold hears it afterwards, and one that was cut once more.
+            self.next = match self.playing {
+                Playing::Rest => self.next.max(now + AGAIN),
+                _ => now + AGAIN,
+            };
             self.playing = Playing::Rest;
-            self.next = self.next.max(now + AGAIN);
         }
         if self.playing == Playing::Rest {
             if self.next > now {

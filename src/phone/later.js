@@ -49,7 +49,12 @@ const sound = ({ audio: { context, out } }) => {
 
 /** @param {Phone} phone */
 const announce = (phone) => phone.addEventListener('message', (/** @type {any} */ { detail: { type, payload } }) => {
-  const { callId, tone } = payload;
+  const { callId, tone } = payload ?? {};
+  // What is recorded still is told again behind it.
+  if (type == 'resumed') {
+    recorded.forEach(clearInterval);
+    recorded.clear();
+  }
   if (type != 'recording' && type != 'callEnded') return;
   clearInterval(recorded.get(callId));
   recorded.delete(callId);

@@ -129,7 +129,10 @@ pub(crate) fn retain(settings: &Settings, archive: &Archive, desk: &Desk) -> io:
                 return Ok(removed);
             }
             let is_old = !settings.age_max.is_zero() && age(&kept) > settings.age_max;
-            if is_old && tried(remove(archive, desk, &day, id), &day).unwrap_or(false) {
+            if is_old
+                && !is_waiting(settings, archive, &day, id)
+                && tried(remove(archive, desk, &day, id), &day).unwrap_or(false)
+            {
                 removed += 1;
             } else {
                 bytes += kept.bytes;
@@ -146,7 +149,10 @@ pub(crate) fn retain(settings: &Settings, archive: &Archive, desk: &Desk) -> io:
         let mut of_day: Vec<(RecordingId, Kept)> = of_day.into_iter().collect();
         of_day.sort_by_key(|(_, kept)| kept.changed);
         for (id, kept) in of_day {
-            if total > settings.bytes_max && tried(remove(archive, desk, day, id), day).unwrap_or(false) {
+            if total > settings.bytes_max
+                && !is_waiting(settings, archive, day, id)
+                && tried(remove(archive, desk, day, id), day).unwrap_or(false)
+            {
                 removed += 1;
                 total = total.saturating_sub(kept.bytes);
             }
@@ -157,6 +163,11 @@ pub(crate) fn retain(settings: &Settings, archive: &Archive, desk: &Desk) -> io:
         let _ = fs::remove_dir(archive.day_path(&day));
     }
     Ok(removed)
+}
+
+/// It is to be uploaded still: it may be the only copy.
+fn is_waiting(settings: &Settings, archive: &Archive, day: &str, id: RecordingId) -> bool {
+    settings.uploads && archive.uploads_path().join(format!("{day}.{id}")).exists()
 }
 
 fn remove(archive: &Archive, desk: &Desk, day: &str, id: RecordingId) -> io::Result<bool> {

@@ -354,9 +354,6 @@ pub const TEXT_DATAGRAM_BYTES_MAX: usize = 1300;
 /// Bytes of a request that go as one datagram (RFC 3261, section 18.1.1). A longer one goes by TCP.
 pub const REQUEST_DATAGRAM_BYTES_MAX: usize = 1300;
 
-/// For so long a request that went by TCP for its length waits for any answer. Then it goes as a datagram.
-pub const STREAM_WAIT: Duration = Duration::from_secs(2);
-
 /// For so long it is believed that a peer takes no TCP.
 pub const STREAMLESS_LIFE: Duration = Duration::from_secs(3600);
 

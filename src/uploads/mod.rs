@@ -52,7 +52,11 @@ impl Uploads {
             back_off: UPLOAD_BACK_OFF_MIN,
         };
         let thread = std::thread::Builder::new().name("uploads".to_owned());
-        let thread = thread.spawn(move || runtime.block_on(work.run()));
+        let thread = thread.spawn(move || {
+            runtime.block_on(work.run());
+            // A look-up of a name may go on for longer than anybody waits.
+            runtime.shutdown_background();
+        });
         Ok(Self {
             counts,
             stop,
@@ -104,6 +108,7 @@ impl Work {
                 Vec::new()
             });
             let is_all = next.is_empty();
+            let mut failed = 0;
             for (index, one) in next.iter().enumerate() {
                 let waiting = u64::try_from(next.len() - index).unwrap_or(u64::MAX);
                 self.counts.waiting.store(waiting, Ordering::Relaxed);
@@ -112,9 +117,10 @@ impl Work {
                 }
                 if let Err(error) = self.upload(one).await {
                     self.fail(one, &error).await;
+                    failed += 1;
                 }
             }
-            self.counts.waiting.store(0, Ordering::Relaxed);
+            self.counts.waiting.store(failed, Ordering::Relaxed);
             if is_all {
                 tokio::time::sleep(UPLOAD_LOOK_INTERVAL).await;
             }

@@ -98,7 +98,11 @@ impl Audio {
                 .or_else(|| general.milliseconds("maxptime")),
             rtcp: rtcp_of(place, own),
             rtcp_mux: own.has("rtcp-mux"),
-            has_metrics: own.wants_metrics() || general.wants_metrics(),
+            // What the media says counts for it (RFC 3611, section 5.1).
+            has_metrics: match own.values("rtcp-xr").next() {
+                Some(_) => own.wants_metrics(),
+                None => general.wants_metrics(),
+            },
             crypto: own.values("crypto").filter_map(Crypto::parse).collect(),
         })
     }

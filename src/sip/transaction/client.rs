@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::flow::{Flow, Transport};
-use crate::limits::{PROVISIONAL_WAIT, REQUEST_DATAGRAM_BYTES_MAX, STREAM_WAIT};
+use crate::limits::{PROVISIONAL_WAIT, REQUEST_DATAGRAM_BYTES_MAX};
 use crate::message::{Message, Method};
 
 use super::times::{T1, T1X64, T2, T4};
@@ -20,8 +20,6 @@ pub(super) struct Client {
     bytes: Arc<[u8]>,
     /// The same as a datagram, as long as nobody has answered by the stream.
     datagram: Option<Arc<[u8]>>,
-    /// Nobody answered by the stream, which is to be remembered.
-    is_refused: bool,
     is_invite: bool,
     state: State,
 }
@@ -52,7 +50,7 @@ pub(super) enum Due {
 }
 
 impl Client {
-    /// `may_stream`: what is too long for a datagram goes by TCP (section 18.1.1), and as a datagram if nobody answers there.
+    /// `may_stream`: what is too long for a datagram goes by TCP (section 18.1.1), and as a datagram if no connection comes about.
     pub(super) fn new(
         now: Instant,
         flow: Flow,
@@ -76,17 +74,12 @@ impl Client {
             }
         }
         let is_stream = datagram.is_some();
-        let again = match (is_stream, flow.transport.is_reliable()) {
-            (true, _) => Some(now + STREAM_WAIT),
-            (false, true) => None,
-            (false, false) => Some(now + T1),
-        };
+        let again = (!is_stream && !flow.transport.is_reliable()).then(|| now + T1);
         Self {
             key,
             flow,
             way,
             datagram,
-            is_refused: false,
             is_invite: request.method() == Some(&Method::Invite),
             request,
             bytes,
@@ -109,11 +102,6 @@ impl Client {
         self.way = self.flow;
         self.bytes = datagram.clone();
         Some(datagram)
-    }
-
-    /// Whether nobody has answered by a stream. It is told once.
-    pub(super) fn take_refused(&mut self) -> bool {
-        std::mem::take(&mut self.is_refused)
     }
 
     pub(super) fn bytes(&self) -> Arc<[u8]> {
@@ -260,12 +248,6 @@ impl Client {
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Due {
-        if matches!(self.state, State::Calling { end, .. } if now < end)
-            && let Some(datagram) = self.refused(now)
-        {
-            self.is_refused = true;
-            return Due::Repeat(datagram);
-        }
         match &mut self.state {
             State::Calling {
                 at: Some(at),

@@ -10,7 +10,7 @@ mod key;
 mod server;
 mod times;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -77,7 +77,9 @@ pub struct Transactions {
     begun: u64,
     outgoing: VecDeque<(Flow, Arc<[u8]>)>,
     expired: VecDeque<Expired>,
-    /// Who takes no streams, and until when that is believed.
+    /// Who may be sent by streams what is too long for a datagram.
+    streamed: HashSet<SocketAddr>,
+    /// Who of them takes no streams, and until when that is believed.
     streamless: HashMap<SocketAddr, Instant>,
 }
 
@@ -213,7 +215,8 @@ impl Transactions {
             return Err(NoRoom);
         }
         let id = ClientId(self.next());
-        let may_stream = self.streamless.get(&flow.peer).is_none_or(|until| *until <= now);
+        let is_streamless = self.streamless.get(&flow.peer).is_some_and(|until| *until > now);
+        let may_stream = self.streamed.contains(&flow.peer) && !is_streamless;
         let client = Client::new(now, flow, request, key.clone(), wait, may_stream);
         self.outgoing.push_back((client.way, client.bytes()));
         self.timers.insert((client.due(), Timer::Client(id)));
@@ -221,6 +224,12 @@ impl Transactions {
         self.client_keys.insert(key, id);
         self.waiting += 1;
         Ok(id)
+    }
+
+    /// Who may be sent by streams what is too long for a datagram: servers at addresses that stay, and no telephones, whose addresses may
+    /// be those of a translator.
+    pub fn set_streamed(&mut self, peers: HashSet<SocketAddr>) {
+        self.streamed = peers;
     }
 
     /// No stream to a peer could be opened: what was to go by one, and was not answered, goes as datagrams, and so does what
@@ -447,11 +456,7 @@ impl Transactions {
         };
         match client.handle_timeout(now) {
             client::Due::Repeat(bytes) => {
-                let (way, is_refused) = (client.way, client.take_refused());
-                self.outgoing.push_back((way, bytes));
-                if is_refused {
-                    self.note_streamless(now, way.peer);
-                }
+                self.outgoing.push_back((client.way, bytes));
                 self.reschedule(Timer::Client(id), None);
             }
             client::Due::TooLong if self.cancel(now, id, Some(TOO_LONG)) => {

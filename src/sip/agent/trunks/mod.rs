@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::digest::{Client, Secret};
-use crate::flow::Flow;
+use crate::flow::{Flow, Transport};
 use crate::limits::{TRUNK_ADDRESSES_MAX, TRUNKS_MAX};
 use crate::message::syntax::{Uri, escape, host_and_port};
 use crate::transaction::ClientId;
@@ -256,6 +256,7 @@ impl Agent {
             connection: 0,
         };
         self.trunks.held.insert(id, held);
+        self.name_streamed();
         if let Some(line) = line {
             self.register_again(now, line);
         }
@@ -267,6 +268,7 @@ impl Agent {
     /// False: there is none.
     pub fn remove_trunk(&mut self, now: Instant, id: TrunkId) -> bool {
         let Some(held) = self.take_trunk(id) else { return false };
+        self.name_streamed();
         self.set_timer(super::Timer::Alarm(Alarm::Probe(id)), None);
         let client = self.accounts.remove(&id.0);
         if let Some(line) = held.line {
@@ -299,6 +301,14 @@ impl Agent {
             round_trip: held.health.round_trip,
             busy_until: held.busy_until,
         })
+    }
+
+    /// What is too long for a datagram may go to trunks by a stream: they stay where they are.
+    fn name_streamed(&mut self) {
+        let targets = self.trunks.held.values().map(|held| &held.trunk.target);
+        let peers = targets.filter(|target| target.transport == Transport::Udp);
+        let peers = peers.map(|target| target.peer).collect();
+        self.transactions.set_streamed(peers);
     }
 
     /// Every trunk.
@@ -349,7 +359,7 @@ impl Agent {
     }
 
     /// Our Contact, by which calls to it are known to be the trunk's.
-    fn line_contact(&self, user: &str, token: &str, transport: crate::flow::Transport) -> String {
+    fn line_contact(&self, user: &str, token: &str, transport: Transport) -> String {
         let contact = self.contact(user, transport);
         format!("{};line={token}>", contact.trim_end_matches('>'))
     }

@@ -472,7 +472,7 @@ fn a_trunk_is_asked_whether_it_is_there() {
 fn a_trunk_on_a_stream_is_registered_with_anew_when_that_ends() {
     let mut world = World::new(1);
     let tcp = |connection: u64| Flow {
-        transport: crate::flow::Transport::Tcp,
+        transport: Transport::Tcp,
         connection,
         ..flow(PEER)
     };
@@ -566,7 +566,7 @@ fn calls_by_a_trunk_are_in_its_words() {
     assert_eq!(others, (None, None, 1));
     let streams = Trunk {
         target: Flow {
-            transport: crate::flow::Transport::Tls,
+            transport: Transport::Tls,
             ..flow(PEER)
         },
         ..carrier()
