@@ -59,36 +59,43 @@ try() { # algorithm
         || "$moqswitch" token generate --algorithm "$algorithm" --kid ours --out "$place/ours.jwk" >/dev/null
     [[ -s $place/ours.pub ]] || cp "$place/ours.jwk" "$place/ours.pub"
 
-    local by token now
+    local by other token old foreign now
     now=$(date +%s)
     for by in theirs ours; do
         start_relay "$place/$by.pub"
+        other=ours
+        [[ $by == theirs ]] || other=theirs
         token=$(sign "$place/$by.jwk" "$((now + 3600))")
+        old=$(sign "$place/$by.jwk" "$((now - 60))")
+        foreign=$(sign "$place/$other.jwk" "$((now + 3600))")
         holds "$algorithm, key of $by: explained" explained "$place/$by.pub" "$token"
         holds "$algorithm, key of $by: calls go by it" calls "$ROOM" "$token"
         fails "$algorithm, key of $by: elsewhere" calls other/7 "$token"
-        fails "$algorithm, key of $by: without a token" calls "$ROOM" ''
-        fails "$algorithm, key of $by: an old one" calls "$ROOM" "$(sign "$place/$by.jwk" "$((now - 60))")"
-        local other=ours
-        [[ $by == theirs ]] || other=theirs
-        fails "$algorithm, key of $by: by another key" calls "$ROOM" "$(sign "$place/$other.jwk" "$((now + 3600))")"
+        fails "$algorithm, key of $by: without a token" calls "$ROOM"
+        fails "$algorithm, key of $by: an old one" calls "$ROOM" "$old"
+        fails "$algorithm, key of $by: by another key" calls "$ROOM" "$foreign"
         end_relay
     done
     token=$("$moqswitch" token sign --key "$place/ours.jwk" --root "$ROOM" --publish '**' --subscribe '**' --expires-in 1h)
+    [[ -n $token ]] || die 2 "no token was signed by $place/ours.jwk"
     holds "$algorithm: jose verifies ours" verified "$algorithm" "$place/ours.pub" "$token"
     fails "$algorithm: jose verifies ours by another key" verified "$algorithm" "$place/theirs.pub" "$token"
 }
 
+# Ends the script when there is none: without a token, anything would be refused.
 sign() { # key, until when
-    "${moq_token[@]}" sign --key "$1" --root "$ROOM" --publish '' --subscribe '' --expires "$2"
+    local token
+    token=$("${moq_token[@]}" sign --key "$1" --root "$ROOM" --publish '' --subscribe '' --expires "$2") || token=''
+    [[ -n $token ]] || die 2 "moq-token signs nothing with ${1##*/}"
+    echo "$token"
 }
 
 explained() { # public key, token
     [[ $("$moqswitch" token explain --auth-key "$1" "$2") == "may publish $ROOM/**; may subscribe $ROOM/**; until "* ]]
 }
 
-calls() { # path, token
-    "$loadgen" call --calls 1 --duration 2s --warm-up 0s --cool-down 0s --relay "moql://$relay_address/$1?jwt=$2"
+calls() { # path, a token or none
+    "$loadgen" call --calls 1 --duration 2s --warm-up 0s --cool-down 0s --relay "moql://$relay_address/$1${2:+?jwt=$2}"
 }
 
 verified() { # algorithm, public key, token

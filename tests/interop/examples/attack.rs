@@ -44,8 +44,8 @@ fn main() -> Result<()> {
     let done = run(&name, &target)?;
     let code = done.code.map_or_else(|| "null".to_owned(), |code| code.to_string());
     println!(
-        "{{\"attack\":\"{name}\",\"sent\":{},\"late\":{},\"closed\":{},\"code\":{code}}}",
-        done.sent, done.late, done.closed
+        "{{\"attack\":\"{name}\",\"sent\":{},\"late\":{},\"refused\":{},\"closed\":{},\"code\":{code}}}",
+        done.sent, done.late, done.refused, done.closed
     );
     Ok(())
 }

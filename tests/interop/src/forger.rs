@@ -18,6 +18,8 @@ pub struct Forger {
     next: u64,
     /// The largest number of a packet that came; the relay's first packets were of the handshake.
     largest: u64,
+    /// The most challenges that one packet answered.
+    responses_max: usize,
 }
 
 struct Keys {
@@ -37,6 +39,7 @@ impl Forger {
             theirs: Keys::of(&secret(lines, "SERVER_TRAFFIC_SECRET_0")?)?,
             next: FIRST_NUMBER,
             largest: 0,
+            responses_max: 0,
         })
     }
 
@@ -123,13 +126,26 @@ impl Forger {
         self.largest
     }
 
+    /// The most challenges that one of the packets answered that came.
+    pub fn responses_max(&self) -> usize {
+        self.responses_max
+    }
+
+    /// Takes note of a packet that came by another socket.
+    pub fn note(&mut self, datagram: &mut [u8]) {
+        self.closed_by(datagram);
+    }
+
     /// The code, if a packet closes the connection. Nothing is acknowledged in such a one, so this comes first in it.
     fn closed_by(&mut self, datagram: &mut [u8]) -> Option<u64> {
         let frames = self.open(datagram)?;
-        match frames.split_first()? {
+        let responses = responses(frames);
+        let code = match frames.split_first()? {
             (&(CONNECTION_CLOSE | APPLICATION_CLOSE), rest) => varint(rest),
             _ => None,
-        }
+        };
+        self.responses_max = self.responses_max.max(responses);
+        code
     }
 
     /// The frames of a packet with a short header.
@@ -243,6 +259,40 @@ fn nearest(expected: u64, truncated: u64, bytes: usize) -> u64 {
     }
 }
 
+/// How many challenges are answered before the first frame of a kind that comes later in a packet of the relay.
+fn responses(mut frames: &[u8]) -> usize {
+    let mut count = 0;
+    while let Some((&kind, rest)) = frames.split_first() {
+        let after = match kind {
+            PADDING | PING => Some(rest),
+            ACK => after_ack(rest),
+            PATH_RESPONSE => rest.get(8..),
+            _ => None,
+        };
+        let Some(after) = after else { break };
+        count += usize::from(kind == PATH_RESPONSE);
+        frames = after;
+    }
+    count
+}
+
+/// RFC 9000, section 19.3.
+fn after_ack(frame: &[u8]) -> Option<&[u8]> {
+    let number = |from: &mut &[u8]| {
+        let value = varint(from)?;
+        *from = &from[1 << (from[0] >> 6)..];
+        Some(value)
+    };
+    let mut rest = frame;
+    let (_largest, _delay) = (number(&mut rest)?, number(&mut rest)?);
+    let ranges = number(&mut rest)?;
+    let _first = number(&mut rest)?;
+    for _ in 0..ranges {
+        let (_gap, _length) = (number(&mut rest)?, number(&mut rest)?);
+    }
+    Some(rest)
+}
+
 /// RFC 9000, section 16.
 fn varint(input: &[u8]) -> Option<u64> {
     let first = *input.first()?;
@@ -262,6 +312,10 @@ const SHORT_PROTECTED: u8 = 0x1f;
 const NUMBER_BYTES: usize = 4;
 /// Above all that the connection itself has sent.
 const FIRST_NUMBER: u64 = 1_000;
+const PADDING: u8 = 0x00;
+const PING: u8 = 0x01;
+const ACK: u8 = 0x02;
+const PATH_RESPONSE: u8 = 0x1b;
 const CONNECTION_CLOSE: u8 = 0x1c;
 const APPLICATION_CLOSE: u8 = 0x1d;
 const DATAGRAM_BYTES_MAX: usize = 2048;
@@ -290,6 +344,18 @@ mod tests {
         assert_eq!(
             Keys::of(&secret).unwrap().iv,
             [0xfa, 0x04, 0x4b, 0x2f, 0x42, 0xa3, 0xfd, 0x3b, 0x46, 0xfb, 0x25, 0x5c]
+        );
+    }
+
+    #[test]
+    fn answers_are_counted_behind_acknowledgements() {
+        // Up to 0x1234, with one gap; two answers; a stream.
+        let ack = [ACK, 0x52, 0x34, 0, 1, 2, 3, 4];
+        let response = [PATH_RESPONSE, 1, 2, 3, 4, 5, 6, 7, 8];
+        let frames = [&ack[..], &response, &[PING], &response, &[0x08, 0, 7]].concat();
+        assert_eq!(
+            (responses(&frames), responses(&frames[..12]), responses(&[])),
+            (2, 0, 0)
         );
     }
 

@@ -79,7 +79,7 @@ pub async fn table(target: &Target, mut random: Random) -> Result<Done> {
     let mut done = Done::default();
     for number in 0..target.count {
         let Ok(mut peer) = target.connect(Draft::Lite05, &mut random).await else {
-            done.closed += 1;
+            done.refused += 1;
             continue;
         };
         let mut bytes = accept_announcing(&mut peer).await?;
@@ -158,7 +158,7 @@ impl Churner {
 }
 
 /// The answer to the announce stream that the relay opens.
-async fn accept_announcing(peer: &mut RawPeer) -> Result<BytesMut> {
+pub async fn accept_announcing(peer: &mut RawPeer) -> Result<BytesMut> {
     // Its type and the length of the request.
     peer.receive(FIRST_BIDI_OF_RELAY, 2).await?;
     let mut bytes = BytesMut::new();
@@ -170,7 +170,7 @@ async fn accept_announcing(peer: &mut RawPeer) -> Result<BytesMut> {
     Ok(bytes)
 }
 
-fn start(path: &str) -> Announce {
+pub fn start(path: &str) -> Announce {
     Announce::Start {
         suffix: BroadcastPath::new(path),
         // The sender, whom ANNOUNCE_OK names, is not among its hops.

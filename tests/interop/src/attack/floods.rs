@@ -11,23 +11,61 @@ use crate::payload::Random;
 /// Sends datagrams of one kind.
 pub fn run(kind: &str, target: &Target) -> Result<Done> {
     let mut random = Random::new(target.seed);
+    if kind == "amplification" {
+        return amplify(target, &mut random);
+    }
     let datagrams = match kind {
         "garbage" => prepare(|| garbage(&mut random)),
         "resets" => prepare(|| short_header(&mut random)),
         "initials" => prepare(|| initial(&mut random, [0, 0, 0, 1])),
         "versions" => prepare(|| initial(&mut random, [0x1a, 0x2a, 0x3a, 0x4a])),
-        "half-open" | "amplification" => first_flights(target.relay, &mut random)?,
+        "half-open" => {
+            let flights = first_flights(target.relay, &mut random, FLIGHTS)?;
+            flights
+                .into_iter()
+                .filter_map(|flight| flight.into_iter().next())
+                .collect()
+        }
         _ => bail!("no flood is called '{kind}'"),
     };
-    let done = send(&datagrams, target)?;
-    if kind == "amplification" {
-        let sent = done.sent * datagrams.iter().map(Vec::len).max().unwrap_or_default() as u64;
-        ensure!(
-            done.heard <= AMPLIFICATION_MAX * sent,
-            "{} bytes were answered by {}",
-            sent,
-            done.heard
-        );
+    send(&datagrams, target)
+}
+
+/// First packets, those of each connection by a port of its own, and then long silence: what is sent again counts as well (RFC 9000,
+/// section 8.1). An error if any port hears more than it may.
+#[expect(clippy::disallowed_methods, reason = "a thread of its own, whose pace it is")]
+fn amplify(target: &Target, random: &mut Random) -> Result<Done> {
+    let flights = first_flights(target.relay, random, PORTS_MAX)?;
+    let sending = target.duration.saturating_sub(LISTENING).max(SENDING_MIN);
+    let mut ports = Vec::new();
+    let mut answer = [0; 2048];
+    let mut done = Done::default();
+    let started = Instant::now();
+    while started.elapsed() < sending + LISTENING {
+        let due = started.elapsed().min(sending).as_millis() * u128::from(target.rate) / 1_000;
+        if let Some(flight) = flights.get(ports.len())
+            && (ports.len() as u128) < due
+        {
+            let socket = socket(target)?;
+            let mut sent = 0;
+            for datagram in flight {
+                sent += socket.send(datagram)? as u64;
+                done.sent += 1;
+            }
+            ports.push((socket, sent, 0));
+            continue;
+        }
+        for (socket, sent, heard) in &mut ports {
+            while let Ok(length) = socket.recv(&mut answer) {
+                *heard += length as u64;
+                done.heard += length as u64;
+            }
+            ensure!(
+                *heard <= AMPLIFICATION_MAX * *sent,
+                "{sent} bytes were answered by {heard}"
+            );
+        }
+        std::thread::sleep(Duration::from_millis(2));
     }
     Ok(done)
 }
@@ -99,19 +137,22 @@ fn initial(random: &mut Random, version: [u8; 4]) -> Vec<u8> {
     datagram
 }
 
-fn first_flights(relay: SocketAddr, random: &mut Random) -> Result<Vec<Vec<u8>>> {
+/// All that clients send before they hear anything.
+fn first_flights(relay: SocketAddr, random: &mut Random, count: usize) -> Result<Vec<Vec<Vec<u8>>>> {
     let mut config = quiche::Config::new(quiche::PROTOCOL_VERSION)?;
     config.set_application_protos(&[b"moq-lite-05"])?;
     let local = SocketAddr::from(([127, 0, 0, 1], 1));
     let mut flights = Vec::new();
-    for _ in 0..FLIGHTS {
+    for _ in 0..count {
         let id = random.bytes(16);
         let id = quiche::ConnectionId::from_ref(&id);
         let mut connection = quiche::connect(None, &id, local, relay, &mut config)?;
+        let mut flight = Vec::new();
         let mut datagram = vec![0; 1_350];
-        let (length, _) = connection.send(&mut datagram)?;
-        datagram.truncate(length);
-        flights.push(datagram);
+        while let Ok((length, _)) = connection.send(&mut datagram) {
+            flight.push(datagram[..length].to_vec());
+        }
+        flights.push(flight);
     }
     Ok(flights)
 }
@@ -121,4 +162,9 @@ const SOCKETS: usize = 64;
 const AMPLIFICATION_MAX: u64 = 3;
 const DATAGRAMS: usize = 4_096;
 const FLIGHTS: usize = 8_192;
+/// Of one connection each.
+const PORTS_MAX: usize = 500;
+const SENDING_MIN: Duration = Duration::from_secs(1);
+/// Three times what is sent again comes in this: after one second, three, and seven.
+const LISTENING: Duration = Duration::from_secs(8);
 const INITIAL_BYTES: usize = 1_200;

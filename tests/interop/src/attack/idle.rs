@@ -32,7 +32,7 @@ pub async fn connections(target: &Target, mut random: Random) -> Result<Done> {
                 peers.push(peer);
             }
             // The relay takes no more: that is its answer.
-            Err(_) => done.closed += 1,
+            Err(_) => done.refused += 1,
         }
     }
     tokio::time::sleep(until.saturating_duration_since(Instant::now())).await;
@@ -52,7 +52,7 @@ pub async fn streams(target: &Target, mut random: Random) -> Result<Done> {
     let mut done = Done::default();
     for _ in 0..target.count {
         let Ok(mut peer) = target.connect(Draft::Lite05, &mut random).await else {
-            done.closed += 1;
+            done.refused += 1;
             continue;
         };
         for index in 0..STREAMS {

@@ -50,6 +50,8 @@ pub struct Done {
     pub heard: u64,
     /// Groups that came though they were too old for who subscribed.
     pub late: u64,
+    /// Connections that it did not let in.
+    pub refused: u64,
     /// Sessions that the relay closed meanwhile.
     pub closed: u64,
     /// The code of the last of them.
@@ -94,7 +96,7 @@ pub const ATTACKS: &[(&str, &str, u64, usize)] = &[
     ),
     (
         "path-challenges",
-        "packets of one connection by 32 ports, full of challenges",
+        "packets of one connection by 32 ports, full of challenges: an error if one packet answers more than three of them",
         5_000,
         1,
     ),
@@ -184,7 +186,7 @@ pub const ATTACKS: &[(&str, &str, u64, usize)] = &[
     ),
     (
         "stops",
-        "subscribers that take nothing for 20 s: an error unless the newest comes soon, and what is too old not at all",
+        "subscribers that take nothing for 20 s: an error unless the newest comes soon, and of what is too old only what was on its way",
         200,
         8,
     ),

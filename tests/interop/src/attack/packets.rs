@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use tokio::net::UdpSocket;
 
 use super::subscriptions::{BROADCAST, Source, TRACK};
@@ -19,6 +19,7 @@ pub async fn run(name: &str, target: &Target, mut random: Random) -> Result<Done
     let mut source = Source::start(target, &mut random).await?;
     let others = sockets(target).await?;
     let started = Instant::now();
+    let mut answered = 0;
     while started.elapsed() < target.duration {
         source.write(&target.with_rate(SOURCE_RATE), started, &mut random)?;
         let Ok(mut peer) = target.connect(Draft::Lite05, &mut random).await else {
@@ -33,11 +34,17 @@ pub async fn run(name: &str, target: &Target, mut random: Random) -> Result<Done
             "optimistic-acks" => acknowledge(&mut forger, target, started, &mut done).await?,
             _ => insist(name, &mut forger, &others, target, started, &mut random, &mut done).await?,
         };
+        answered = forger.responses_max().max(answered);
+        ensure!(answered <= RESPONSES_MAX, "{answered} challenges were answered at once");
         if let Some(code) = ends {
             done.closed += 1;
             done.code = Some(code);
         }
     }
+    ensure!(
+        name != "path-challenges" || answered > 0,
+        "no challenge was answered: nothing was tried"
+    );
     Ok(done)
 }
 
@@ -98,6 +105,7 @@ async fn insist(
         for other in others {
             while let Ok(length) = other.try_recv(&mut scratch) {
                 done.heard += length as u64;
+                forger.note(&mut scratch[..length]);
             }
         }
         if code.is_some() {
@@ -108,8 +116,10 @@ async fn insist(
     Ok(None)
 }
 
-/// The id of a live connection, and behind it what nobody can decrypt, `rate` times a second from many ports.
+/// The id of a live connection, and behind it what nobody can decrypt, `rate` times a second from many ports. An error unless
+/// the connection goes on afterwards, or is closed.
 pub async fn forged_ids(target: &Target, mut random: Random) -> Result<Done> {
+    let _source = Source::start(target, &mut random).await?;
     let mut peer = target.connect(Draft::Lite05, &mut random).await?;
     let id = peer.relay_id();
     let datagrams = floods::prepare(|| {
@@ -127,13 +137,18 @@ pub async fn forged_ids(target: &Target, mut random: Random) -> Result<Done> {
             () = tokio::time::sleep(Duration::from_millis(5)) => peer.drive_some().await,
         }
     };
-    peer.drive_some().await;
-    // Its own packets are as good as before.
+    // Its own packets are as good as before: they are answered.
     let subscribe = Draft::Lite05.subscribe_stream(0, BROADCAST, TRACK);
-    let is_alive = peer.peer_close().is_none() && peer.send(FIRST_BIDI, &subscribe, false).await.is_ok();
-    if !is_alive {
+    let asking = async {
+        peer.send(FIRST_BIDI, &subscribe, false).await?;
+        peer.receive(FIRST_BIDI, 1).await
+    };
+    if let Err(error) = asking.await {
+        let Some((_, code)) = peer.peer_close() else {
+            return Err(error.context("its own packets are answered no more"));
+        };
         done.closed += 1;
-        done.code = peer.peer_close().map(|(_, code)| code);
+        done.code = Some(code);
     }
     Ok(done)
 }
@@ -184,6 +199,8 @@ const PATH_CHALLENGE: u8 = 0x1a;
 /// What a packet of 1,200 bytes has room for.
 const CHALLENGES: usize = 128;
 const CONNECTION_IDS: usize = 26;
+/// Of challenges that come together, the relay answers so many.
+const RESPONSES_MAX: usize = 3;
 const SOCKETS: usize = 32;
 /// Groups a second of the track that is subscribed to.
 const SOURCE_RATE: u64 = 50;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use bytes::BytesMut;
 use moqswitch_proto::wire::{BidiType, BroadcastPath, GroupHeader, GroupRange, Subscribe, SubscribeId, Version};
 
@@ -14,8 +14,8 @@ use crate::payload::Random;
 use crate::raw_peer::{FIRST_BIDI, FIRST_UNI_OF_RELAY, RawPeer, STREAM_STEP};
 
 /// `count` sessions subscribe to a track with `rate` groups a second, take nothing for 20 s or what `duration` leaves for
-/// it, and then go on: an error unless the newest comes soon, and what is too old for them stays away. What was sent to
-/// them before they stopped, or before the relay noticed, comes all the same: it is on its way.
+/// it, and then go on: an error if one is closed, and unless the newest comes soon and what is too old for them stays away
+/// but what was on its way: what was sent to them before they stopped, or before the relay noticed, comes all the same.
 pub async fn run(target: &Target, mut random: Random) -> Result<Done> {
     let mut source = Source::start(target, &mut random).await?;
     let mut done = Done::default();
@@ -51,9 +51,7 @@ pub async fn run(target: &Target, mut random: Random) -> Result<Done> {
     let latency = u64::try_from(LATENCY.as_millis())? * target.rate / 1_000;
     for peer in &peers {
         if let Some((_, code)) = peer.peer.peer_close() {
-            done.closed += 1;
-            done.code = Some(code);
-            continue;
+            bail!("one was closed, by {code}, after {} groups", peer.heard.len());
         }
         ensure!(peer.newest >= last, "of {last} groups it heard up to {}", peer.newest);
         let of_the_pause = |sequence: &&u64| (first..last.saturating_sub(latency)).contains(*sequence);

@@ -20,7 +20,7 @@ pub async fn run(name: &str, target: &Target) -> Result<Done> {
         let socket = TcpSocket::new_v4()?;
         socket.bind((target.from, 0).into())?;
         let Ok(Ok(mut stream)) = tokio::time::timeout(CONNECT_LIMIT, socket.connect(address)).await else {
-            done.closed += 1;
+            done.refused += 1;
             continue;
         };
         let head: &[u8] = match name {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use moqswitch_interop::attack::Target;
 use moqswitch_interop::attack::announcements::churn;
 use moqswitch_interop::raw_peer::FIRST_BIDI_OF_RELAY;
@@ -167,12 +167,23 @@ async fn overloaded(relay: &moqswitch_relay::RelayHandle) -> Result<(u64, bool)>
 }
 
 async fn until(mut ask: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+    let mut last = None;
     let asking = async {
-        while !ask().await.unwrap_or(false) {
+        loop {
+            match ask().await {
+                Ok(true) => break,
+                Ok(false) => {}
+                Err(error) => last = Some(error),
+            }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(LIMIT, asking).await.context("not in time")
+    match tokio::time::timeout(LIMIT, asking).await {
+        Ok(()) => Ok(()),
+        Err(_) => Err(last
+            .unwrap_or_else(|| anyhow!("each time the answer was no"))
+            .context("not in time")),
+    }
 }
 
 const INTERNAL: u64 = 1;
