@@ -193,6 +193,9 @@ impl RawPeer {
     /// The same, and the stream may end with them.
     pub async fn try_end(&mut self, stream: u64, bytes: &[u8], fin: bool) -> bool {
         for _ in 0..TRIES {
+            if self.peer_close().is_some() {
+                return false;
+            }
             match self.connection.stream_send(stream, bytes, fin) {
                 Ok(sent) if sent == bytes.len() => return true,
                 Ok(_) => return false,

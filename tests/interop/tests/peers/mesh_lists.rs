@@ -58,7 +58,7 @@ async fn links_follow_a_list_that_is_asked_for() -> Result<()> {
         (Fault::Text("<html>"), "no JSON array"),
         (
             Fault::Text(r#"["moql://127.0.0.1:1", {"url": "moql://x", "prize": 1}]"#),
-            "prize",
+            "entry 2: no object of",
         ),
         (Fault::Long, "longer than 1048576 bytes"),
     ] {
