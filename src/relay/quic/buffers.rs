@@ -68,7 +68,7 @@ impl BufSplit for Unacknowledged {
 
 /// Space that streams are read into.
 ///
-/// A slice pins the whole block it was cut from. So a read of less than [`OWNED_BYTES_MAX`] is copied out of it, into as much
+/// A slice pins the whole block it was cut from. So a read of less than `OWNED_BYTES_MAX` is copied out of it, into as much
 /// memory as it needs, and the block is read into once more.
 #[derive(Debug, Default)]
 pub struct ReadArena {

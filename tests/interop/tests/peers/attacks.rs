@@ -457,10 +457,7 @@ async fn beside_a_call_for(
         longest <= standstill_max,
         "{name}: the call stood still for {longest:?}"
     );
-    ensure!(
-        exchanged >= GROUPS_MIN,
-        "{name}: {exchanged} groups in {took:?}"
-    );
+    ensure!(exchanged >= GROUPS_MIN, "{name}: {exchanged} groups in {took:?}");
     Ok(done)
 }
 
