@@ -57,7 +57,8 @@ export const MEASUREMENTS = {
 
   async 'measure: speech'(test) {
     await speechThrough(test, 'Opus', 'wb', 3.8, {}, talk);
-    await speechThrough(test, 'PCMU', 'nb', 4.0, { init: noOpus }, talk);
+    // This speech has 3.96 by the codec alone, without a call.
+    await speechThrough(test, 'PCMU', 'nb', 3.9, { init: noOpus }, talk);
     await test.impair('loss=3%');
     await speechThrough(test, 'Opus, 3 % lost', 'wb', 3.2, {}, talk);
   },
