@@ -4,6 +4,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
+use boring::ssl::{SslContextBuilder, SslMethod};
 
 use super::{Done, Target};
 use crate::payload::Random;
@@ -137,9 +138,12 @@ fn initial(random: &mut Random, version: [u8; 4]) -> Vec<u8> {
     datagram
 }
 
-/// All that clients send before they hear anything.
+/// All that clients send before they hear anything. With a key of the small kind it is one packet, which is answered by all
+/// that a server has to say.
 fn first_flights(relay: SocketAddr, random: &mut Random, count: usize) -> Result<Vec<Vec<Vec<u8>>>> {
-    let mut config = quiche::Config::new(quiche::PROTOCOL_VERSION)?;
+    let mut tls = SslContextBuilder::new(SslMethod::tls())?;
+    tls.set_curves_list("X25519")?;
+    let mut config = quiche::Config::with_boring_ssl_ctx_builder(quiche::PROTOCOL_VERSION, tls)?;
     config.set_application_protos(&[b"moq-lite-05"])?;
     let local = SocketAddr::from(([127, 0, 0, 1], 1));
     let mut flights = Vec::new();
