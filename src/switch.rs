@@ -2,12 +2,13 @@
 
 use std::ffi::OsString;
 use std::future::Future;
-use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime};
+use std::{io, thread};
 
 use moqswitch_proto::wire::Version;
 use moqswitch_relay::limits::ADDRESS_WAIT_MAX;
@@ -31,9 +32,10 @@ use crate::music::Music;
 use crate::nodes::StoreThread;
 use crate::notify::Notifier;
 use crate::reload::{Certificates, Reloads, Seen, TokenKeys};
+use crate::signals::{Hangups, Signals};
 use crate::telephony::{Running, Telephony};
 use crate::upgrade::{Keeper, Kind, Lineage, Parts, Takeover};
-use crate::{check, control, signals, state, telephony};
+use crate::{check, control, state, telephony};
 
 pub use crate::reload::Source;
 
@@ -70,7 +72,12 @@ impl Switch {
     pub fn start(config: &Config, mut surroundings: Surroundings) -> anyhow::Result<Self> {
         let channel = surroundings.takeover.as_ref().map(Takeover::channel).transpose()?;
         let takeover = surroundings.takeover.take();
-        let started = Self::start_with(config, surroundings, takeover);
+        // What was made before it fails has runtimes, and where one runs none may be dropped: it is on another thread there.
+        let started = match tokio::runtime::Handle::try_current() {
+            Err(_) => Self::start_with(config, surroundings, takeover),
+            Ok(_) => thread::scope(|scope| scope.spawn(|| Self::start_with(config, surroundings, takeover)).join())
+                .unwrap_or_else(|panic| resume_unwind(panic)),
+        };
         if let (Err(error), Some(channel)) = (&started, &channel) {
             Takeover::say_failed(channel, error);
         }
@@ -266,15 +273,19 @@ impl Prepared {
             anyhow::Ok(Keeper::new(parts, &relay, takeover.as_mut().and_then(Takeover::take)))
         });
         let keeper = keeper.transpose()?.flatten();
+        let (watching, is_watching) = mpsc::channel();
         let background: Background = if self.is_hosted {
+            drop(watching);
             let (decides, calls, mesh, endpoints) = beside_http;
             Box::pin(beside(decides, calls, mesh, endpoints))
         } else {
             let grace = config.drain_deadline;
-            let background = background(&state, self.reloads, notifier.clone(), beside_http, grace);
+            let background = background(&state, self.reloads, notifier.clone(), beside_http, (grace, watching));
             Box::pin(with_keeper(background, keeper))
         };
         let control = self.listener.serve(state.clone()).spawn(background)?;
+        // Whoever reads that it is ready may send a signal. Nothing is ever sent here: it ends.
+        let _ = is_watching.recv();
         state.lifecycle.set(Phase::Ready);
         if let Some(takeover) = takeover {
             takeover.finish(&relay)?;
@@ -305,7 +316,7 @@ fn end_calls(signalling: &SignallingHandle) {
         waiting.block_on(ended).ok()
     };
     // On a thread of its own: whoever embeds the switch may have a runtime on this one.
-    let ended = std::thread::scope(|scope| scope.spawn(ended).join());
+    let ended = thread::scope(|scope| scope.spawn(ended).join());
     if !matches!(ended, Ok(Some(_))) {
         tracing::warn!("the calls thread does not end: what it had not written is lost");
     }
@@ -399,7 +410,7 @@ fn background(
         Mesh,
         Option<Endpoints>,
     ),
-    grace: Duration,
+    (grace, watching): (Duration, mpsc::Sender<()>),
 ) -> Background {
     let state = state.clone();
     let shards = state.shards.clone();
@@ -410,7 +421,7 @@ fn background(
     });
     let (stops, restarts) = (notifier.clone(), notifier);
     let signalling = calls.as_ref().map(|calls| calls.handle.clone());
-    let ends = async move {
+    let ends = async move |signals: io::Result<Signals>| {
         let drain = || async move {
             stops.stopping();
             if let Some(signalling) = signalling {
@@ -418,12 +429,13 @@ fn background(
             }
             state.drain(grace).await;
         };
-        if let Err(error) = signals::watch(drain, |status| std::process::exit(status)).await {
-            tracing::error!(%error, "signals cannot be watched; only SIGKILL will end this process");
+        match signals {
+            Ok(signals) => signals.watch(drain, |status| std::process::exit(status)).await,
+            Err(error) => tracing::error!(%error, "signals cannot be watched; only SIGKILL will end this process"),
         }
     };
-    let reloading = async move {
-        let mut hangups = match signals::Hangups::install() {
+    let mut reloading = async move |hangups: io::Result<Hangups>| {
+        let mut hangups = match hangups {
             Ok(hangups) => hangups,
             Err(error) => return tracing::error!(%error, "SIGHUP cannot be watched; nothing is reloaded"),
         };
@@ -441,8 +453,15 @@ fn background(
             }
         }
     };
-    Box::pin(async {
-        tokio::join!(ends, reloading, pings, beside(decides, calls, mesh, endpoints));
+    Box::pin(async move {
+        let (signals, hangups) = (Signals::install(), Hangups::install());
+        drop(watching);
+        tokio::join!(
+            ends(signals),
+            reloading(hangups),
+            pings,
+            beside(decides, calls, mesh, endpoints)
+        );
     })
 }
 

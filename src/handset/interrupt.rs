@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context;
 use moqswitch_relay::net::Waker;
 
-use crate::signals;
+use crate::signals::Signals;
 
 /// Whether it is to end.
 #[derive(Clone, Debug, Default)]
@@ -22,9 +22,12 @@ impl Interrupt {
             asked.0.store(true, Ordering::Release);
             waker.wake();
         };
+        let signals = runtime
+            .block_on(async { Signals::install() })
+            .context("signals cannot be watched")?;
         std::thread::Builder::new()
             .name("signals".to_owned())
-            .spawn(move || runtime.block_on(signals::watch(ask, |status| std::process::exit(status))))
+            .spawn(move || runtime.block_on(signals.watch(ask, |status| std::process::exit(status))))
             .context("signals cannot be watched")?;
         Ok(interrupt)
     }

@@ -37,6 +37,14 @@ async fn a_channel_reaches_a_number_and_both_are_heard() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_taken_is_an_error_in_a_program_with_a_runtime() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let begun = Host::begin("taken", taken.local_addr().unwrap(), "", "");
+    let error = begun.err().expect("it starts");
+    assert!(error.contains("Address already in use"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_channel_that_goes_ends_the_call() {
     let program = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let ways = format!("[ways.700]\naudiosocket = '{}'\n", program.local_addr().unwrap());
