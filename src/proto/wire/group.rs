@@ -32,15 +32,15 @@ impl GroupHeader {
         if !with_frame && self.frame_start != 0 {
             return Err(EncodeError::NotInVersion("first frame of a group"));
         }
-        framing::encode(out, |out| {
-            varint::put(out, self.subscribe.0)?;
-            varint::put(out, self.sequence.0)?;
-            if with_frame {
-                varint::put(out, self.frame_start)
-            } else {
-                Ok(())
-            }
-        })
+        // There is one of these for each group and subscriber: its length is known before it is written.
+        let (subscribe, sequence) = (self.subscribe.0, self.sequence.0);
+        let length = varint::len(subscribe) + varint::len(sequence);
+        if with_frame {
+            let length = (length + varint::len(self.frame_start)) as u64;
+            varint::put_all(out, [length, subscribe, sequence, self.frame_start])
+        } else {
+            varint::put_all(out, [length as u64, subscribe, sequence])
+        }
     }
 
     /// Reads the message from the front of `input`; also returns how many bytes it took.

@@ -8,6 +8,8 @@ use super::{DecodeError, EncodeError};
 /// The largest value the wire carries.
 pub const VALUE_MAX: u64 = (1 << 62) - 1;
 
+const TOO_LARGE: EncodeError = EncodeError::TooLarge("integer above 2^62-1");
+
 /// Appends a value.
 #[inline]
 pub fn put(out: &mut BytesMut, value: u64) -> Result<(), EncodeError> {
@@ -16,8 +18,31 @@ pub fn put(out: &mut BytesMut, value: u64) -> Result<(), EncodeError> {
         2 => out.extend_from_slice(&(value | 0b01 << 14).to_be_bytes()[6..]),
         4 => out.extend_from_slice(&(value | 0b10 << 30).to_be_bytes()[4..]),
         _ if value <= VALUE_MAX => out.extend_from_slice(&(value | 0b11 << 62).to_be_bytes()),
-        _ => return Err(EncodeError::TooLarge("integer above 2^62-1")),
+        _ => return Err(TOO_LARGE),
     }
+    Ok(())
+}
+
+/// Appends some values, or none of them.
+#[inline]
+pub fn put_all<const COUNT: usize>(out: &mut BytesMut, values: [u64; COUNT]) -> Result<(), EncodeError> {
+    if values.iter().any(|value| *value > VALUE_MAX) {
+        return Err(TOO_LARGE);
+    }
+    let mut words = [[0; 8]; COUNT];
+    let mut length = 0;
+    let bytes = words.as_flattened_mut();
+    for value in values {
+        // What is behind the value in its word is written over by the next.
+        let value_bytes = len(value);
+        let tag = (value_bytes.trailing_zeros() as u64) << 62;
+        let word = value << (64 - 8 * value_bytes) | tag;
+        if let Some(place) = bytes.get_mut(length..).and_then(|rest| rest.first_chunk_mut()) {
+            *place = word.to_be_bytes();
+        }
+        length += value_bytes;
+    }
+    out.extend_from_slice(bytes.get(..length).unwrap_or_default());
     Ok(())
 }
 
@@ -91,6 +116,9 @@ mod tests {
             put(&mut out, value).unwrap();
             assert_eq!((out.len(), len(value)), (bytes, bytes));
             assert_eq!(get(&out), Ok((value, bytes)));
+            let mut all = BytesMut::from(&b"before"[..]);
+            put_all(&mut all, [value, 63, value]).unwrap();
+            assert_eq!(all, [&b"before"[..], &out, &[63], &out].concat());
             for cut in 0..bytes {
                 assert_eq!(get(&out[..cut]), Err(DecodeError::Truncated));
             }
@@ -102,6 +130,7 @@ mod tests {
         for value in [VALUE_MAX + 1, u64::MAX] {
             let mut out = BytesMut::new();
             assert!(matches!(put(&mut out, value), Err(EncodeError::TooLarge(_))));
+            assert!(matches!(put_all(&mut out, [1, value]), Err(EncodeError::TooLarge(_))));
             assert!(out.is_empty());
         }
     }

@@ -111,10 +111,11 @@ impl Endpoint {
             self.on_established(key);
         }
         self.mark_ready(key);
-        if may_wait && !newly_established {
-            self.rearm(key, now);
-        } else {
+        if !may_wait || newly_established {
             self.mark_dirty(key);
+        } else if self.get_mut(key).is_some_and(|connection| !connection.is_dirty) {
+            // Dirty ones are armed by the flush that follows.
+            self.rearm(key, now);
         }
     }
 

@@ -130,8 +130,8 @@ pub struct Endpoint {
     ready: VecDeque<ConnectionKey>,
     pub(super) dirty: VecDeque<ConnectionKey>,
     pub(super) timers: Timers<ConnectionKey>,
-    /// What the slots of far timers count from.
-    started: Instant,
+    /// The end of the slot that far timers fire in.
+    far: Instant,
     /// Datagrams that belong to no connection: version negotiation, Retry, stateless reset.
     pub(super) stateless: VecDeque<(SocketAddr, IpAddr, Vec<u8>)>,
     notices: VecDeque<Notice>,
@@ -165,7 +165,7 @@ impl Endpoint {
             ready: VecDeque::new(),
             dirty: VecDeque::new(),
             timers: Timers::new(),
-            started: Instant::now(),
+            far: Instant::now(),
             stateless: VecDeque::new(),
             notices: VecDeque::new(),
             statistics: EndpointStatistics::default(),
@@ -570,13 +570,18 @@ impl Endpoint {
             // would else leave an entry behind with each nearer deadline that fires. All at a few
             // times, so that a thousand idle connections do not wake the shard a thousand times.
             let horizon = now + TIMER_HORIZON;
-            let deadline = connection.deadline().map(|deadline| {
-                if deadline <= horizon {
-                    return deadline;
+            if horizon >= self.far {
+                let slots = (horizon - self.far).as_millis() / TIMER_SLOT.as_millis() + 1;
+                self.far += TIMER_SLOT * u32::try_from(slots).unwrap_or(u32::MAX);
+            }
+            let nearest = |deadline| {
+                if deadline > horizon {
+                    self.far.min(deadline)
+                } else {
+                    deadline
                 }
-                let slots = (horizon - self.started).as_millis() / TIMER_SLOT.as_millis() + 1;
-                deadline.min(self.started + TIMER_SLOT * u32::try_from(slots).unwrap_or(u32::MAX))
-            });
+            };
+            let deadline = connection.deadline().map(nearest);
             self.timers.arm(&mut connection.armed, key, deadline);
         }
     }

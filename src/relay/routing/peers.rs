@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use moqswitch_proto::wire::Version;
 
-use super::egress::{Egress, Requested};
+use super::egress::{Egress, Out, Requested};
 use super::group::Reader;
 use super::ids::{PeerKey, RequestKey};
 
@@ -17,6 +17,13 @@ pub(super) struct Peers {
     egresses: FxHashMap<PeerKey, Egress>,
     dirty: VecDeque<PeerKey>,
     arrivals: u64,
+}
+
+/// Why a cursor has no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unplaced {
+    NoPeer,
+    Full,
 }
 
 impl Peers {
@@ -57,6 +64,20 @@ impl Peers {
         {
             self.dirty.push_back(peer);
         }
+    }
+
+    /// A new cursor, which has something to send. `Err`: there is no such peer, or it has as many as it may.
+    pub(super) fn add_out(&mut self, peer: PeerKey, out: Out) -> Result<u32, Unplaced> {
+        let egress = self.egresses.get_mut(&peer).ok_or(Unplaced::NoPeer)?;
+        if egress.is_full() {
+            return Err(Unplaced::Full);
+        }
+        let index = egress.insert(out);
+        egress.mark_ready(index);
+        if egress.mark_dirty() {
+            self.dirty.push_back(peer);
+        }
+        Ok(index)
     }
 
     /// A cursor has something to send.

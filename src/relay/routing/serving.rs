@@ -10,6 +10,7 @@ use moqswitch_proto::wire::{Chunk, ErrorCode, GroupSequence, SubscribeId, Versio
 use super::egress::{Out, OutState, Rank, Serves};
 use super::group::{GroupToken, Progress, Reader, cost_of, unpinned};
 use super::ids::{PeerKey, RemoteTrack, ShardId, TrackKey};
+use super::peers::Unplaced;
 use super::remote::RemoteMessage;
 use super::subscription::Target;
 use super::tracks::Tracks;
@@ -161,16 +162,17 @@ impl Tracks {
     /// Puts a cursor into a peer's egress. `None` when it has too many already.
     pub(super) fn add_out(&mut self, peer: PeerKey, out: Out) -> Option<u32> {
         let token = out.group;
-        let egress = self.peers.get_mut(peer)?;
-        if egress.is_full() {
-            self.sent.count_given_up(stream_error::DELIVERY_TIMEOUT);
-            return None;
+        match self.peers.add_out(peer, out) {
+            Ok(index) => {
+                self.groups.get_mut(token)?.add_reader(Reader { peer, out: index });
+                Some(index)
+            }
+            Err(Unplaced::Full) => {
+                self.sent.count_given_up(stream_error::DELIVERY_TIMEOUT);
+                None
+            }
+            Err(Unplaced::NoPeer) => None,
         }
-        let index = egress.insert(out);
-        egress.mark_ready(index);
-        self.groups.get_mut(token)?.add_reader(Reader { peer, out: index });
-        self.peers.mark_dirty(peer);
-        Some(index)
     }
 
     /// A chunk of a group that came here.
