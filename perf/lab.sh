@@ -7,7 +7,7 @@ readonly RELAY_CORE=${RELAY_CORE:-0}
 readonly LOADGEN_CORE=${LOADGEN_CORE:-1}
 # Left out of the figures at the beginning of each run: connections and calls come up in it.
 readonly WARM_UP_SECONDS=3
-readonly READY_SECONDS_MAX=20
+READY_SECONDS_MAX=${READY_SECONDS_MAX:-20}
 readonly END_SECONDS_MAX=2
 # Samples in a second of CPU; no round number, so that nothing periodic keeps step with it.
 readonly SAMPLE_HERTZ=997
