@@ -1,5 +1,9 @@
 //! AudioSocket, both ways: a channel calls a number, which is a program behind another connection.
 
+use std::net::{SocketAddr, UdpSocket};
+
+use moqswitch::config::Config;
+use moqswitch::switch::{Surroundings, Switch};
 use moqswitch_asterisk::audiosocket::Message;
 use moqswitch_audio::{KeyDetector, KeyHeard};
 use tokio::net::TcpListener;
@@ -37,11 +41,26 @@ async fn a_channel_reaches_a_number_and_both_are_heard() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_that_is_taken_is_an_error_in_a_program_with_a_runtime() {
+async fn a_start_that_fails_says_why_within_a_runtime_and_leaves_nothing() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let begun = Host::begin("taken", taken.local_addr().unwrap(), "", "");
-    let error = begun.err().expect("it starts");
-    assert!(error.contains("Address already in use"), "{error}");
+    let listen = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let start = |audiosocket: SocketAddr| {
+        let text = format!(
+            "listen = '{listen}'\nhttp = '127.0.0.1:0'\nstate_directory = ''\nshards = 1\n[calls]\nenabled = true\n\
+             [sip]\nudp = ''\ntcp = ''\n[asterisk]\naudiosocket = '{audiosocket}'\n"
+        );
+        let surroundings = Surroundings {
+            is_hosted: true,
+            ..Surroundings::default()
+        };
+        Switch::start(&Config::from_toml(&text).unwrap(), surroundings)
+    };
+    let error = start(taken.local_addr().unwrap()).err().expect("it starts");
+    assert!(format!("{error:#}").contains("Address already in use"), "{error:#}");
+    // Its relay had begun by then. The address is free again.
+    let switch = start("127.0.0.1:0".parse().unwrap()).unwrap();
+    assert_eq!(switch.address(), listen);
+    switch.stop().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,8 +43,7 @@ impl Host {
         }
     }
 
-    /// The same, or why it does not start.
-    pub(crate) fn begin(name: &str, audiosocket: SocketAddr, settings: &str, ways: &str) -> Result<Self, String> {
+    fn begin(name: &str, audiosocket: SocketAddr, settings: &str, ways: &str) -> Result<Self, String> {
         let directory = std::env::temp_dir().join(format!("moqswitch-asterisk-{}-{name}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
         let place = |file: &str, text: &str| {
