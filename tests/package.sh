@@ -99,7 +99,8 @@ user_is_there() {
 }
 
 enabled() {
-    inside systemctl --root=/ cat moqswitch >"$work/unit"
+    # `systemctl cat` wants a systemd that runs.
+    inside systemd-analyze cat-config systemd/system/moqswitch.service >"$work/unit"
     grep -x 'ExecStart=moqswitch --config /etc/moqswitch/moqswitch.toml' "$work/unit"
     [[ $(inside systemctl --root=/ is-enabled moqswitch) == enabled ]]
     # Exits with 1 for a unit that is not.
