@@ -9,7 +9,8 @@ const BITRATE = 32000;
 /* Frames that a decoder may have; with more it is behind, and another begins. */
 const DECODING_MAX = 50;
 
-export const hasOpus = 'AudioEncoder' in globalThis && 'AudioDecoder' in globalThis;
+/* Who has one has a decoder, too. */
+export const hasOpus = 'AudioEncoder' in globalThis;
 /** Units of the timestamps of a codec in a second. @param {string} codec */
 export const clockOf = (codec) => (codec == 'opus' ? 48000 : 8000);
 
@@ -75,8 +76,9 @@ export class Audio {
     node.port.onmessage = ({ data }) => onstats(data);
     const decode = decoderOf(codec, (time, samples, at) => node.port.postMessage({ time, samples, at }, [samples.buffer]));
     return {
-      /** @param {number} timestamp @param {Uint8Array} payload */
-      take: (timestamp, payload) => decode((timestamp * 48000) / clockOf(codec), payload, performance.now()),
+      node,
+      /** @param {number} timestamp @param {Uint8Array} payload @param {number} [at] when it came, in ms */
+      take: (timestamp, payload, at = performance.now()) => decode((timestamp * 48000) / clockOf(codec), payload, at),
       close() {
         node.port.postMessage(0);
         node.disconnect();
@@ -134,11 +136,13 @@ export const encoderOf = (codec, onPayload) => {
     import('./g711.js').then((g711) => (encode = g711.encoder(codec)));
     return (samples, count) => encode && onPayload(count, encode(samples));
   }
+  /** @type {number[]} frames that the encoder has. Firefox says of each that it is the first */
+  const counts = [];
   const encoder = new AudioEncoder({
     output(chunk) {
       const payload = new Uint8Array(chunk.byteLength);
       chunk.copyTo(payload);
-      onPayload(Math.round(chunk.timestamp / 20000), payload);
+      onPayload(/** @type {number} */ (counts.shift()), payload);
     },
     error() {},
   });
@@ -146,6 +150,7 @@ export const encoderOf = (codec, onPayload) => {
   encoder.configure(/** @type {any} */ ({ codec: 'opus', sampleRate: 48000, numberOfChannels: 1, bitrate: BITRATE, opus }));
   return (data, count) => {
     if (encoder.state != 'configured') return;
+    counts.push(count);
     const timestamp = count * 20000;
     const sound = new AudioData({
       format: 'f32-planar', sampleRate: 48000, numberOfFrames: FRAME, numberOfChannels: 1, timestamp, data: new Float32Array(data),

@@ -18,11 +18,14 @@ const SCRIPTS = {
   'more.js': [],
   'path.js': [],
   'de.js': [],
-  'later.js': ['moq.js', 'audio.js'],
+  'later.js': ['moq.js', 'audio.js', 'again.js'],
   'qmux.js': ['moq.js'],
   'g711.js': [],
   'worklet.js': [],
 };
+
+/** HTML without tags that may be left out, and without space that is not seen. */
+const smaller = (html) => html.replaceAll(/<\/?(head|body)>\n|<\/html>\n?|(?<=>)\n(?=<(?!button|span|input))/g, '');
 
 const files = await readdir(here);
 await mkdir(out, { recursive: true });
@@ -36,8 +39,8 @@ for (const [name, inside] of Object.entries(SCRIPTS)) {
 }
 for (const name of files.filter((file) => /\.(css|html)$/.test(file))) {
   const text = await readFile(path.join(here, name), 'utf8');
-  const small = name.endsWith('.css') ? (await transform(text, { loader: 'css', minify: true })).code : text;
+  const small = name.endsWith('.css') ? (await transform(text, { loader: 'css', minify: true })).code : smaller(text);
   await writeFile(path.join(out, name), small);
 }
 // The agent's desk is the phone, and what agent.js puts beside it.
-await writeFile(path.join(out, 'agent.html'), (await readFile(path.join(here, 'index.html'), 'utf8')).replaceAll(/<(title|h1)>Phone/g, "<$1>Agent's desk"));
+await writeFile(path.join(out, 'agent.html'), smaller(await readFile(path.join(here, 'index.html'), 'utf8')).replaceAll(/<(title|h1)>Phone/g, "<$1>Agent's desk"));

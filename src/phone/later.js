@@ -2,6 +2,7 @@
 /* What a phone has beside calls: quality, calls that were there before the page was, and calls that the switch has lost. */
 import { message, pack, Track } from './moq.js';
 import { clockOf } from './audio.js';
+import { mend, repeat } from './again.js';
 
 /** @typedef {import('./moqphone.js').Phone} Phone */
 /** @typedef {import('./moqphone.js').Call} Call */
@@ -121,8 +122,11 @@ export const probe = (phone, session) => {
   if (isAgain && phone.calls.size) phone.emit('problem', { name: 'again' });
 };
 
+/** What there is beside sound: the catalog, and frames again. @param {Record<string, Track>} tracks @param {string} codec */
+export const beside = (tracks, codec) => Object.assign(tracks, { again: repeat(tracks.audio), 'catalog.json': catalog(codec) });
+
 /** What an ordinary player is told of a track (hang's catalog). @param {string} codec */
-export const catalog = (codec) => {
+const catalog = (codec) => {
   const rendition = { codec, sampleRate: clockOf(codec), numberOfChannels: 1, container: { kind: 'raw' } };
   const text = JSON.stringify({ audio: { renditions: { audio: rendition } } });
   return new Track(1000, (session, id) => session.uni(pack(0, message(id, 0), 0, text)));
@@ -134,8 +138,9 @@ const told = new WeakMap();
 /**
  * What a player says every second. Each broadcast that is heard in a call has counters of its own.
  * @param {Phone} phone @param {Call} call @param {string} path @param {any} stats
+ * @param {import('./again.js').Player} player @param {import('./moq.js').Session | undefined} session
  */
-export const measure = (phone, call, path, stats) => {
+export const measure = (phone, call, path, stats, player, session) => {
   const { frames, lost, underruns, jitter, buffer } = stats;
   const of = told.get(call) ?? new Map();
   const last = of.get(path) ?? { told: 0, frames: 0, lost: 0 };
@@ -146,6 +151,7 @@ export const measure = (phone, call, path, stats) => {
   call.quality = { ...stats, rtt, loss, mos };
   const from = call.participants.find(({ broadcast }) => broadcast == path);
   if (from) from.quality = call.quality;
+  if (from?.track == 'audio' && session) mend(player, stats, (onFrame) => session.subscribe(path, 'again', onFrame));
   if (performance.now() - last.told > QUALITY_MS && call.state == 'up' && phone.state == 'ready') {
     told.set(call, of.set(path, { told: performance.now(), frames, lost }));
     phone.request('quality', { callId: call.id, rtt, jitter, loss, buffer, underruns, mos }).catch(() => {});

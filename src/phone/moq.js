@@ -367,9 +367,12 @@ export class Session {
   }
 }
 
-/** Whether WebTransport carries a call here. That of Safari is said to stall after some thousand streams. */
+/**
+ * Whether WebTransport carries a call here: it must choose a protocol, which that of Firefox 153 cannot. That of Safari is said to
+ * stall after some thousand streams.
+ */
 const isUsable = () =>
-  'WebTransport' in globalThis && !(/Safari/.test(navigator.userAgent) && !/Chrom/.test(navigator.userAgent));
+  'protocol' in (globalThis.WebTransport?.prototype ?? {}) && !(/Safari/.test(navigator.userAgent) && !/Chrom/.test(navigator.userAgent));
 
 /**
  * Connects by WebTransport, or by WebSocket where that does not come up.
@@ -390,7 +393,7 @@ export async function connect({ url, token, certificateHash }, listener, isBlock
     }));
     carrier.closed.catch(() => {});
     const isLate = new Promise((late) => setTimeout(late, CONNECT_MS, true));
-    if (!(await Promise.race([carrier.ready, isLate]).catch(() => true)) && carrier.protocol == 'moq-lite-05') {
+    if (!(await Promise.race([carrier.ready, isLate]).catch(() => true))) {
       // A page that is busy for a while loses nothing by that.
       carrier.datagrams.incomingHighWaterMark = 64;
       return Object.assign(new Session(carrier, listener), { transport: 'WebTransport' });

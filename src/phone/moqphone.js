@@ -28,8 +28,9 @@ import { connect, Track } from './moq.js';
  * @property {number} [code] SIP's
  */
 
-/* Waits before the next attempt to connect, in ms. */
-const WAITS = [0, 300, 1200, 2700, 4800, 7000];
+/* Waits before the next attempt to connect, and before further ones, in ms. */
+const WAITS = [0, 300, 1200, 2700, 4800];
+const WAIT_MAX = 7000;
 /* A request without an answer for so long: the socket is dead, whatever the system thinks. */
 const ANSWER_MS = 10000;
 /* Requests that wait for an answer; a further one is refused. */
@@ -247,7 +248,7 @@ export class Phone extends EventTarget {
         return this.#leave();
       }
       this.state = 'lost';
-      this.retry = setTimeout(() => this.#connect(), WAITS[Math.min(this.#tries++, WAITS.length - 1)] + Math.random() * 500);
+      this.retry = setTimeout(() => this.#connect(), (WAITS[this.#tries++] ?? WAIT_MAX) + Math.random() * 500);
       this.emit('change');
     };
     this.emit('change');
@@ -445,7 +446,7 @@ export class Phone extends EventTarget {
 
   #reopen() {
     this.emit('change');
-    const wait = WAITS[Math.min(this.#mediaTries++, WAITS.length - 1)] + Math.random() * 200;
+    const wait = (WAITS[this.#mediaTries++] ?? WAIT_MAX) + Math.random() * 200;
     setTimeout(() => this.state != 'offline' && this.#open(), wait);
   }
 
@@ -480,7 +481,7 @@ export class Phone extends EventTarget {
     }
     for (const [path, { codec, track, call }] of hear) {
       if (!this.#live.has(path) || this.#heard.has(path) || !this.#session || !this.audio.capture) continue;
-      const player = this.audio.player(codec, (stats) => later().then(({ measure }) => measure(this, call, path, stats)));
+      const player = this.audio.player(codec, (stats) => later().then(({ measure }) => measure(this, call, path, stats, player, this.#session)));
       const ended = () => {
         player.close();
         this.#heard.delete(path);
@@ -502,7 +503,7 @@ export class Phone extends EventTarget {
     const encode = encoderOf(codec, (count, payload) => audio.send(count, (count * clock) / 50, payload));
     /** @type {Record<string, Track>} */
     const tracks = { audio };
-    later().then(({ catalog }) => (tracks['catalog.json'] = catalog(codec)));
+    later().then(({ beside }) => beside(tracks, codec));
     return { codec, call, audio, encode, tracks };
   }
 

@@ -55,6 +55,8 @@ registerProcessor('play', class extends AudioWorkletProcessor {
     let shortest = Infinity;
     let last = 0;
     let target = 2 * FRAME;
+    /* What is held beside that, for frames that are sent again. 0 is the end. */
+    let extra = 1;
     /* What is left when a frame comes, smoothed. */
     let ahead = FRAME;
     let sinceEdit = 0;
@@ -119,7 +121,7 @@ registerProcessor('play', class extends AudioWorkletProcessor {
       let bin = 0;
       for (let sum = bins[0]; sum < total * 0.95; sum += bins[++bin]);
       // Up at once, down by a frame in a second.
-      target = Math.max((bin + 1) * BIN + FRAME, target - FRAME / 50);
+      target = Math.max((bin + 1) * BIN + FRAME + extra, target - FRAME / 50);
       if (weight < 1e9) return;
       bins.forEach((count, bin) => (bins[bin] = count / weight));
       weight = 1;
@@ -183,7 +185,7 @@ registerProcessor('play', class extends AudioWorkletProcessor {
       edits++;
     };
 
-    this.port.onmessage = ({ data }) => (data ? take(data.time, data.samples, data.at) : (isOver = true));
+    this.port.onmessage = ({ data }) => (data.samples ? take(data.time, data.samples, data.at) : (isOver = !(extra = data)));
     this.process = (_, [[output]]) => {
       if (isPlaying && end - pos < 128) {
         isStarved = true;

@@ -32,21 +32,22 @@ export function random(seed) {
 
 /**
  * Plays so many ms. `delay` says when a frame comes, in ms after it was sent; undefined: never. `drift`: by how much the
- * sender's clock is slower.
+ * sender's clock is slower. `isAgain` says which frames come 20 ms later, as the copy that is beside the next one.
  */
-export function play({ ms, delay, drift = 0 }) {
+export function play({ ms, delay, drift = 0, isAgain }) {
   const node = player();
+  if (isAgain) node.port.onmessage({ data: FRAME });
   const coming = [];
   for (let frame = 0; frame * 20 < ms; frame++) {
     const late = delay(frame);
     if (late === undefined) continue;
-    coming.push({ time: BASE + frame * FRAME, samples: tone[frame % tone.length], at: frame * 20 * (1 + drift) + late });
+    coming.push({ time: BASE + frame * FRAME, samples: tone[frame % tone.length], at: frame * 20 * (1 + drift) + late, comes: frame * 20 * (1 + drift) + late + (isAgain?.(frame) ? 19.9 : 0) });
   }
-  coming.sort((one, other) => one.at - other.at);
+  coming.sort((one, other) => one.comes - other.comes);
   const heard = new Float32Array(Math.ceil((ms * RATE) / 128000) * 128);
   const reports = [];
   for (let at = 0; at < heard.length; at += 128) {
-    while (coming.length && coming[0].at <= (at * 1000) / RATE) node.port.onmessage({ data: coming.shift() });
+    while (coming.length && coming[0].comes <= (at * 1000) / RATE) node.port.onmessage({ data: coming.shift() });
     node.process([], [[heard.subarray(at, at + 128)]]);
     if (at % RATE < 128) reports.push({ ...node.report });
   }

@@ -42,6 +42,9 @@ export const CASES = {
     const lossy = random(3);
     const { lost } = expectBuffer(test, '3 % lost', { delay: () => (lossy() < 0.03 ? undefined : 1) }, { heldMax: 60 });
     if (lost < 20 || lost > 70) throw new Error(`${lost} of some 45 were said to be lost`);
+    const mended = random(4);
+    const last = expectBuffer(test, '5 % come again', { delay: () => 1, isAgain: () => mended() < 0.05 }, { heldMax: 80 });
+    if (last.lost || last.late) throw new Error(`${last.lost} that came again were lost, ${last.late} late`);
     expectBuffer(test, 'a slower sender', { ms: 60_000, delay: () => 1, drift: 1e-3 }, { heldMax: 60 });
     expectBuffer(test, 'a faster sender', { ms: 60_000, delay: () => 1, drift: -1e-3 }, { heldMax: 80 });
     // What piles up in a stall is not kept.

@@ -19,7 +19,7 @@ run_driver() {
     install_packages
     # What few cases need is installed when one of them is named.
     [[ " ${driver[*]} " != *'measure: speech'* ]] || install_speech
-    [[ " ${driver[*]} " != *Firefox* ]] || install_firefox
+    ! needs_firefox || install_firefox
     work=$(mktemp -d -t "moqswitch-$SUITE.XXXXXX")
     # Flags alone configure the switch, never this shell's environment.
     local name status=0
@@ -99,8 +99,14 @@ install_speech() {
     driver+=(--python "$python")
 }
 
+# One case of the phone does, unless others are named.
+needs_firefox() {
+    [ "$SUITE" = phone ] && [[ " ${driver[*]} " != *' --cases '* || " ${driver[*]} " == *Firefox* ]]
+}
+
 install_firefox() {
-    command -v firefox-esr >/dev/null || install_by_apt firefox-esr
+    # What it plays goes to a PulseAudio, as it has to go somewhere.
+    command -v firefox-esr >/dev/null && command -v pulseaudio >/dev/null || install_by_apt firefox-esr pulseaudio
     driver+=(--firefox "$(command -v firefox-esr)")
 }
 

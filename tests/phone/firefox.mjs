@@ -1,12 +1,39 @@
 // Firefox as Debian has it, by WebDriver BiDi, as a browser of a case. Its fake microphone has a tone of its own.
+//
+// Where there is no loudspeaker, the clock of its sound stands still, and with it the microphone. So it gets a PulseAudio whose
+// only loudspeaker goes nowhere.
+import { spawn } from 'node:child_process';
+import { mkdir, stat } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 
+const START_MS = 20_000;
+
+/** A server of sound that this Firefox alone knows. */
+async function startSound(work) {
+  const home = path.join(work, 'sound');
+  const socket = path.join(home, 'native');
+  await mkdir(home, { recursive: true });
+  const child = spawn('pulseaudio', [
+    '-n', '--daemonize=no', '--use-pid-file=no', '--exit-idle-time=-1', '--disable-shm=yes',
+    '-L', 'module-null-sink', '-L', `module-native-protocol-unix socket=${socket} auth-anonymous=1`,
+  ], { stdio: 'ignore', env: { PATH: process.env.PATH, HOME: home, XDG_RUNTIME_DIR: home } });
+  let failure = '';
+  child.on('error', (error) => (failure = error.message));
+  child.on('exit', () => (failure ||= 'it ended'));
+  for (const deadline = Date.now() + START_MS; !(await stat(socket).catch(() => false)); await new Promise((later) => setTimeout(later, 50))) {
+    if (failure || Date.now() > deadline) throw new Error(`pulseaudio does not come up: ${failure || 'no socket'}`);
+  }
+  return { address: `unix:${socket}`, end: () => child.kill() };
+}
+
 /** A page of Firefox with what cases use of one of Chromium. It ends with its context. */
-export async function firefoxPage({ modules, firefox, tone, limit }) {
+export async function firefoxPage({ modules, firefox, work, tone, limit }) {
   const require = createRequire(path.join(modules, 'package.json'));
   const { default: puppeteer } = await import(require.resolve('puppeteer-core'));
+  const sound = await startSound(work);
   const browser = await puppeteer.launch({
+    env: { ...process.env, PULSE_SERVER: sound.address },
     browser: 'firefox', executablePath: firefox, headless: true, timeout: 3 * limit, protocolTimeout: 3 * limit,
     extraPrefsFirefox: {
       'media.navigator.permission.disabled': true,
@@ -21,7 +48,7 @@ export async function firefoxPage({ modules, firefox, tone, limit }) {
   });
   const page = await browser.newPage();
   const wrapped = {
-    context: () => ({ close: () => browser.close() }),
+    context: () => ({ close: () => browser.close().finally(sound.end) }),
     on: (name, handler) => {
       if (name == 'pageerror') page.on(name, handler);
       if (name == 'console') page.on(name, handler);

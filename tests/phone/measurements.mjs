@@ -59,6 +59,9 @@ export const MEASUREMENTS = {
     await speechThrough(test, 'Opus', 'wb', 3.8, {}, talk);
     // This speech has 3.96 by the codec alone, without a call.
     await speechThrough(test, 'PCMU', 'nb', 3.9, { init: noOpus }, talk);
+  },
+
+  async 'measure: speech over a path that loses'(test) {
     await test.impair('loss=3%');
     await speechThrough(test, 'Opus, 3 % lost', 'wb', 3.2, {}, talk);
   },

@@ -47,6 +47,30 @@ export const NETWORK = {
     await Promise.all([goesBy(alice, 'WebSocket'), goesBy(bob, 'WebTransport')]);
   },
 
+  async 'what a path loses comes again beside the frame behind it'(test) {
+    // Both ways together lose one frame in ten.
+    await test.impair('loss=5%');
+    const [alice, bob] = await talk(test);
+    await hearEachOther(alice, bob);
+    const counts = async () => {
+      const { frames, lost } = await bob.quality();
+      return { frames, lost };
+    };
+    await bob.until('having lost some', () => [...globalThis.phone.calls.values()][0].quality?.lost > 5);
+    const first = await counts();
+    // Of 500 frames, since in a second chance alone may lose none.
+    await bob.until('hearing frames again', ({ frames, lost }) => {
+      const { quality } = [...globalThis.phone.calls.values()][0];
+      globalThis.windowOf ??= { frames, lost };
+      if (quality.frames - globalThis.windowOf.frames < 500) return false;
+      const gone = quality.lost - globalThis.windowOf.lost;
+      globalThis.windowOf = { frames: quality.frames, lost: quality.lost, gone };
+      return gone < 15;
+    }, first);
+    test.note(`${await bob.page.evaluate(() => globalThis.windowOf.gone)} lost in 500 frames, of some 50`);
+    await hearEachOther(alice, bob);
+  },
+
   async 'Firefox and Chromium call each other'(test) {
     const alice = await test.phone(0);
     const carol = await test.phone(2, { browser: { isFirefox: true } });

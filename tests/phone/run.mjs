@@ -113,8 +113,8 @@ async function main() {
   if (options.screenshots) await mkdir(options.screenshots, { recursive: true });
   const wanted = options.cases.split(';').filter(Boolean);
   for (const name of wanted) if (!CASES[name]) throw new Error(`no case '${name}'; there are: ${Object.keys(CASES).join(', ')}`);
-  // Measurements take their time, and Firefox must be installed: they are asked for by name.
-  const chosen = Object.keys(CASES).filter((name) => (wanted.length ? wanted.includes(name) : !isMeasurement(name) && !name.startsWith('Firefox')));
+  // Measurements take their time: they are asked for by name.
+  const chosen = Object.keys(CASES).filter((name) => (wanted.length ? wanted.includes(name) : !isMeasurement(name)));
   const tones = await writeTones(options.work);
   const relay = await Switch.begin();
   const browsers = await Promise.all(tones.map(launch));
