@@ -18,7 +18,7 @@ const SCRIPTS = {
   'more.js': [],
   'path.js': [],
   'de.js': [],
-  'later.js': ['moq.js', 'audio.js', 'again.js'],
+  'later.js': ['moq.js', 'audio.js', 'again.js', 'early.js'],
   'qmux.js': ['moq.js'],
   'g711.js': [],
   'worklet.js': [],

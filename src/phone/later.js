@@ -3,6 +3,7 @@
 import { message, pack, Track } from './moq.js';
 import { clockOf } from './audio.js';
 import { mend, repeat } from './again.js';
+import { hearEarly } from './early.js';
 
 /** @typedef {import('./moqphone.js').Phone} Phone */
 /** @typedef {import('./moqphone.js').Call} Call */
@@ -50,7 +51,8 @@ const sound = ({ audio: { context, out } }) => {
 
 /** @param {Phone} phone */
 const announce = (phone) => phone.addEventListener('message', (/** @type {any} */ { detail: { type, payload } }) => {
-  const { callId, tone } = payload ?? {};
+  const { callId, tone, earlyMedia } = payload ?? {};
+  if (type == 'callProgress' && earlyMedia) hearEarly(phone, () => sessions.get(phone), callId, earlyMedia);
   // What is recorded still is told again behind it.
   if (type == 'resumed') {
     recorded.forEach(clearInterval);
@@ -72,6 +74,8 @@ const announce = (phone) => phone.addEventListener('message', (/** @type {any} *
 
 /** Phones, and what each looks for when the network may be another. @type {Map<Phone, (silence: number) => void>} */
 const phones = new Map();
+/** @type {WeakMap<Phone, import('./moq.js').Session>} */
+const sessions = new WeakMap();
 const hurry = () => phones.forEach((look, phone) => {
   phone.hurry();
   look(HASTE_MS);
@@ -89,6 +93,7 @@ globalThis.document?.addEventListener('visibilitychange', hurry);
  */
 export const probe = (phone, session) => {
   const isAgain = phones.has(phone);
+  sessions.set(phone, session);
   const ask = (/** @type {() => void} */ told) => session.ask(pack(4, message(0, 0)), async (/** @type {any} */ answers) => {
     for (;;) {
       const report = await answers.message();
@@ -114,6 +119,7 @@ export const probe = (phone, session) => {
   session.carrier.closed.catch(() => {}).then(() => {
     isOver = true;
     clearInterval(asking);
+    if (sessions.get(phone) == session) sessions.delete(phone);
   });
   if (!isAgain) announce(phone);
   phones.set(phone, look);

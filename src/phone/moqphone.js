@@ -23,6 +23,7 @@ import { connect, Track } from './moq.js';
  * @property {number} since when it was answered, in ms since 1970; 0 before
  * @property {Participant[]} participants
  * @property {Quality} [quality] of what is heard
+ * @property {boolean} [early] something is heard before the answer
  * @property {string} [music] a broadcast that is played meanwhile
  * @property {string} [reason] why it ended
  * @property {number} [code] SIP's

@@ -163,7 +163,7 @@ const ring = () => {
   const calls = [...phone.calls.values()];
   const isTalking = calls.some((call) => call.state == 'up');
   const incoming = calls.find((call) => call.state == 'incoming');
-  const wanted = incoming ? (isTalking ? 'waiting' : 'ring') : calls.some((call) => call.state == 'ringing') ? 'back' : '';
+  const wanted = incoming ? (isTalking ? 'waiting' : 'ring') : calls.some((call) => call.state == 'ringing' && !call.early) ? 'back' : '';
   if (wanted == ringing) return;
   ringing = wanted;
   quiet();

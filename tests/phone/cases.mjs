@@ -1,4 +1,5 @@
 import { faults, play, random } from './buffer.mjs';
+import { EARLY } from './early.mjs';
 import { MEASUREMENTS } from './measurements.mjs';
 import { NETWORK } from './network.mjs';
 import { REPORTS } from './reports.mjs';
@@ -504,6 +505,7 @@ export const CASES = {
 
   ...REPORTS,
   ...NETWORK,
+  ...EARLY,
   ...MEASUREMENTS,
 };
 
