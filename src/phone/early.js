@@ -10,15 +10,23 @@ const CODECS = ['opus', 'pcmu', 'pcma'];
 const WAIT_MS = 300;
 
 const text = new TextDecoder();
-/** How to leave what is heard, by call. @type {Map<string, () => void>} */
+/** What is heard, and how to leave it, by call. @type {Map<string, {path: string, end(): void}>} */
 const heard = new Map();
 
-/** @param {Phone} phone @param {() => Session | undefined} sessionOf @param {string} callId @param {string} path */
-export const hearEarly = (phone, sessionOf, callId, path) => {
-  const call = phone.calls.get(callId);
-  if (!call) return;
-  // The one before has gone, and another has something to say.
-  heard.get(callId)?.();
+/** Of all calls. @param {Phone} phone @param {() => Session | undefined} sessionOf */
+export const hearEarly = (phone, sessionOf) => {
+  for (const call of phone.calls.values()) {
+    const { id, state, earlyMedia } = call;
+    const before = heard.get(id);
+    if (!earlyMedia || state == 'up' || before?.path == earlyMedia) continue;
+    // The one before has gone, and another has something to say.
+    before?.end();
+    hearOne(phone, sessionOf, call, earlyMedia);
+  }
+};
+
+/** @param {Phone} phone @param {() => Session | undefined} sessionOf @param {import('./moqphone.js').Call} call @param {string} path */
+const hearOne = (phone, sessionOf, call, path) => {
   /** @type {(() => void)[]} */
   let leaving = [];
   const leave = () => {
@@ -28,11 +36,11 @@ export const hearEarly = (phone, sessionOf, callId, path) => {
   let isOver = false;
   const end = () => {
     isOver = true;
-    heard.delete(callId);
+    heard.delete(call.id);
     phone.removeEventListener('change', look);
     leave();
   };
-  const look = () => (phone.calls.get(callId) != call || !['calling', 'ringing'].includes(call.state)) && end();
+  const look = () => (phone.calls.get(call.id) != call || !['calling', 'ringing'].includes(call.state)) && end();
 
   const begin = () => {
     leave();
@@ -60,7 +68,7 @@ const session = !isOver && sessionOf();
     }, () => isKnown || again());
     leaving.push(cancel);
   };
-  heard.set(callId, end);
+  heard.set(call.id, { path, end });
   phone.addEventListener('change', look);
   begin();
 };

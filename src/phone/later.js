@@ -51,8 +51,8 @@ const sound = ({ audio: { context, out } }) => {
 
 /** @param {Phone} phone */
 const announce = (phone) => phone.addEventListener('message', (/** @type {any} */ { detail: { type, payload } }) => {
-  const { callId, tone, earlyMedia } = payload ?? {};
-  if (type == 'callProgress' && earlyMedia) hearEarly(phone, () => sessions.get(phone), callId, earlyMedia);
+  const { callId, tone } = payload ?? {};
+  if (type == 'callProgress') hearEarly(phone, () => sessions.get(phone));
   // What is recorded still is told again behind it.
   if (type == 'resumed') {
     recorded.forEach(clearInterval);
@@ -94,6 +94,8 @@ globalThis.document?.addEventListener('visibilitychange', hurry);
 export const probe = (phone, session) => {
   const isAgain = phones.has(phone);
   sessions.set(phone, session);
+  // What was told before the session was there.
+  hearEarly(phone, () => sessions.get(phone));
   const ask = (/** @type {() => void} */ told) => session.ask(pack(4, message(0, 0)), async (/** @type {any} */ answers) => {
     for (;;) {
       const report = await answers.message();

@@ -23,7 +23,8 @@ import { connect, Track } from './moq.js';
  * @property {number} since when it was answered, in ms since 1970; 0 before
  * @property {Participant[]} participants
  * @property {Quality} [quality] of what is heard
- * @property {boolean} [early] something is heard before the answer
+ * @property {string} [earlyMedia] a broadcast that is there before the answer
+ * @property {boolean} [early] it is heard
  * @property {string} [music] a broadcast that is played meanwhile
  * @property {string} [reason] why it ended
  * @property {number} [code] SIP's
@@ -307,7 +308,7 @@ export class Phone extends EventTarget {
         break;
       }
       case 'callProgress':
-        if (call && call.state != 'up') call.state = payload.state;
+        if (call && call.state != 'up') Object.assign(call, payload);
         break;
       case 'callAccepted': {
         const accepted = call ?? this.add({ id: payload.callId });
