@@ -97,6 +97,7 @@ export const MEASUREMENTS = {
       for (const call of calls) {
         const { name, alice, bob, devtools } = call;
         await hearEachOther(alice, bob);
+        await bob.until('told how it sounds', () => [...globalThis.phone.calls.values()][0].quality);
         const { frames, lost, underruns, buffer, target } = await bob.quality();
         const heap = await heapOf(devtools);
         const text = `${name}, minute ${minute}: ${frames} frames, ${lost} lost, ${underruns} underruns, buffer ${buffer} of ${target} ms, heap ${(heap / 1e6).toFixed(1)} MB`;
