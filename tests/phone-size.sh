@@ -53,6 +53,13 @@ check_build() {
     cp "$phone"/*.js "$phone"/*.mjs "$phone"/*.html "$phone"/*.css "$phone"/*.json "$work/"
     ln -s "$modules/node_modules" "$work/node_modules"
     (cd "$work" && npx --no-install tsc --noEmit) || { echo "types do not hold" >&2; exit 1; }
+    # What a file of the package loads is in the package, too.
+    (cd "$work" && node -e '
+        const { readFileSync } = require("node:fs");
+        const { files } = JSON.parse(readFileSync("package.json"));
+        for (const file of files.filter((name) => name.endsWith(".js")))
+            for (const [, name] of readFileSync(file, "utf8").matchAll(/(?:from|import\()\s?.\.\/([a-z0-9]+\.js)/g))
+                if (!files.includes(name)) throw new Error(`${file} loads ${name}, which package.json does not list`);') >&2 || exit 1
     (cd "$work" && node build.mjs dist)
     diff -r "$work/dist" "$phone/dist" >/dev/null || { echo "src/phone/dist is old: npm run build in src/phone" >&2; exit 1; }
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The web phone in a browser: three headless Chromiums whose microphones have a tone each call each other through the switch,
-# and what each of them plays is looked at. By WebTransport, and by WebSocket with WebTransport disabled.
+# and what each of them plays is looked at. By WebTransport, and by WebSocket with WebTransport disabled. One case has a Firefox.
 #
 #   tests/phone.sh [flags]
 #
@@ -17,7 +17,7 @@
 #   CHROMIUM         the browser                (default: chromium of the path)
 #   KEEP             keep the work files        (default: only on failure)
 #
-# Installs what is missing: Debian's chromium, baresip, nodejs and npm by apt (as root or by sudo), packages of npm into a cache
+# Installs what is missing: Debian's chromium, firefox-esr, pulseaudio, baresip, nodejs and npm by apt (as root or by sudo), packages of npm into a cache
 # beside other things of moqswitch. Exit status: 0 all cases hold, 1 one does not, 2 cannot run.
 set -euo pipefail
 

@@ -7,12 +7,14 @@ import { Track } from './moq.js';
 
 /* Frames lost in the last 5 s from which on they are heard again: of 250. */
 const LOST_MAX = 3;
+/* In so many reports of those some were lost: muting leaves a gap in one. */
+const LOSING_MIN = 2;
 /* So long nothing was of use that came again, in ms: it is heard no more. */
 const USELESS_MS = 30000;
 /* What is lost although all comes twice, from which on the path is taken for full: twice as much does not help it. */
 const FULL = 0.1;
-/* How long such a path is left alone, in ms. */
-const FULL_MS = 60000;
+/* How long who was not helped, or has no such track, is left alone, in ms. */
+const ALONE_MS = 60000;
 /* Frames of late that are known, to leave out what came before. */
 const KNOWN_MAX = 64;
 /* Seconds that are looked back on. */
@@ -42,31 +44,50 @@ const states = new WeakMap();
 /**
  * What a player says every second: whether it is to hear frames again.
  * @param {Player} player @param {{frames: number, lost: number}} stats
- * @param {(onFrame: import('./moq.js').OnFrame) => () => void} subscribe
+ * @param {(onFrame: import('./moq.js').OnFrame, ended: () => void) => () => void} subscribe
  */
 export const mend = (player, { frames, lost }, subscribe) => {
-  const state = states.get(player) ?? { past: [], until: 0 };
-  states.set(player, state);
-  state.past.push({ frames, lost });
-  if (state.past.length > REPORTS + 1) state.past.shift();
-  const since = lost - state.past[0].lost;
+  const state = states.get(player) ?? begin(player);
+  // A player that is closed may have the last word.
+  if (state.isOver) return;
+  const { past } = state;
+  past.push({ frames, lost });
+  if (past.length > REPORTS + 1) past.shift();
+  const since = lost - past[0].lost;
+  const losing = past.filter((/** @type {any} */ one, /** @type {number} */ at) => at && one.lost > past[at - 1].lost).length;
   const now = performance.now();
-  if (!state.stop && since >= LOST_MAX && now > state.until) {
+  const leave = () => {
+    state.stop?.();
+    state.stop = undefined;
+    state.until = performance.now() + ALONE_MS;
+  };
+  if (!state.stop && since >= LOST_MAX && losing >= LOSING_MIN && now > state.until) {
     state.used = now;
     state.past = [{ frames, lost }];
-    state.stop = hearAgain(player, subscribe, () => (state.used = performance.now()));
+    state.stop = hearAgain(player, subscribe, () => (state.used = performance.now()), () => state.isOver || leave());
   } else if (state.stop) {
-    const isFull = since > FULL * (frames - state.past[0].frames + since) && state.past.length > REPORTS;
-    if (isFull) state.until = now + FULL_MS;
-    if (!isFull && now - state.used < USELESS_MS) return;
-    state.stop();
-    state.stop = undefined;
+    const isFull = since > FULL * (frames - past[0].frames + since) && past.length > REPORTS;
+    if (isFull || now - state.used >= USELESS_MS) leave();
   }
 };
 
-/** @param {Player} player @param {(onFrame: import('./moq.js').OnFrame) => () => void} subscribe @param {() => void} onUse */
-const hearAgain = (player, subscribe, onUse) => {
-  const { take, close } = player;
+/** @param {Player} player */
+const begin = (player) => {
+  const { close } = player;
+  /** @type {any} */
+  const state = { past: [], until: 0 };
+  player.close = () => {
+    state.isOver = true;
+    state.stop?.();
+    close();
+  };
+  states.set(player, state);
+  return state;
+};
+
+/** @param {Player} player @param {Parameters<typeof mend>[2]} subscribe @param {() => void} onUse @param {() => void} onEnd */
+const hearAgain = (player, subscribe, onUse, onEnd) => {
+  const { take } = player;
   /** @type {Set<number>} */
   const known = new Set();
   player.take = (time, payload, at) => {
@@ -80,14 +101,10 @@ const hearAgain = (player, subscribe, onUse) => {
   };
   // What comes again comes a frame later: so much more is held, and no more than that.
   player.node.port.postMessage(FRAME);
-  const cancel = subscribe((_, time, payload) => player.take(time, payload, performance.now() - FRAME_MS));
-  player.close = () => {
-    cancel();
-    close();
-  };
+  const cancel = subscribe((_, time, payload) => player.take(time, payload, performance.now() - FRAME_MS), onEnd);
   return () => {
     cancel();
-    Object.assign(player, { take, close });
+    player.take = take;
     player.node.port.postMessage(1);
   };
 };

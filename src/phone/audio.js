@@ -136,7 +136,7 @@ export const encoderOf = (codec, onPayload) => {
     import('./g711.js').then((g711) => (encode = g711.encoder(codec)));
     return (samples, count) => encode && onPayload(count, encode(samples));
   }
-  /** @type {number[]} frames that the encoder has. Firefox says of each that it is the first */
+  /** @type {number[]} frames that the encoder has: one packet comes of each. Firefox says of each that it is the first */
   const counts = [];
   const encoder = new AudioEncoder({
     output(chunk) {
@@ -150,12 +150,12 @@ export const encoderOf = (codec, onPayload) => {
   encoder.configure(/** @type {any} */ ({ codec: 'opus', sampleRate: 48000, numberOfChannels: 1, bitrate: BITRATE, opus }));
   return (data, count) => {
     if (encoder.state != 'configured') return;
-    counts.push(count);
     const timestamp = count * 20000;
     const sound = new AudioData({
       format: 'f32-planar', sampleRate: 48000, numberOfFrames: FRAME, numberOfChannels: 1, timestamp, data: new Float32Array(data),
     });
     encoder.encode(sound);
+    counts.push(count);
     sound.close();
   };
 };

@@ -44,19 +44,26 @@ const hearOne = (phone, sessionOf, call, path) => {
 
   const begin = () => {
     leave();
-const session = !isOver && sessionOf();
+    const session = !isOver && sessionOf();
     if (session) hear(session);
     else if (!isOver) setTimeout(begin, WAIT_MS);
   };
   const hear = (/** @type {Session} */ session) => {
     let isKnown = false;
-    const again = () => setTimeout(begin, WAIT_MS);
+    const again = () => {
+      // Nothing plays: the phone's own tone is of use again.
+      if (call.early) {
+        call.early = false;
+        phone.emit('change');
+      }
+      setTimeout(begin, WAIT_MS);
+    };
     const cancel = session.subscribe(path, 'catalog.json', (_, __, payload) => {
       if (isKnown || isOver) return;
-      isKnown = true;
       const { codec } = JSON.parse(text.decode(payload)).audio.renditions.audio;
       const isOurs = CODECS.includes(codec);
       const player = phone.audio.player(isOurs ? codec : 'opus', () => {});
+      isKnown = true;
       const stop = session.subscribe(path, isOurs ? 'audio' : 'audio.opus', (_, time, payload) => {
         player.take(time, payload);
         if (call.early) return;

@@ -159,8 +159,9 @@ export const measure = (phone, call, path, stats, player, session) => {
   call.quality = { ...stats, rtt, loss, mos };
   const from = call.participants.find(({ broadcast }) => broadcast == path);
   if (from) from.quality = call.quality;
-  // A player that is closed may have the last word.
-  if (from?.track == 'audio' && session && call.state == 'up' && !call.held) mend(player, stats, (onFrame) => session.subscribe(path, 'again', onFrame));
+  if (from?.track == 'audio' && session && call.state == 'up' && !call.held) {
+    mend(player, stats, (onFrame, ended) => session.subscribe(path, 'again', onFrame, ended));
+  }
   if (performance.now() - last.told > QUALITY_MS && call.state == 'up' && phone.state == 'ready') {
     told.set(call, of.set(path, { told: performance.now(), frames, lost }));
     phone.request('quality', { callId: call.id, rtt, jitter, loss, buffer, underruns, mos }).catch(() => {});

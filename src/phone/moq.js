@@ -14,7 +14,7 @@ const utf8 = new TextEncoder();
 const text = new TextDecoder();
 
 /* Frames that wait for the carrier; a further one is dropped, since late audio is of no use. */
-const UNSENT_MAX = 8;
+const UNSENT_MAX = 16;
 /* How late a group may be, in ms. */
 const LATENCY_MAX = 500;
 /* Bytes of one message or frame. A peer that sends a longer one is cut off. */
@@ -395,7 +395,7 @@ export async function connect({ url, token, certificateHash }, listener, isBlock
     const isLate = new Promise((late) => setTimeout(late, CONNECT_MS, true));
     if (!(await Promise.race([carrier.ready, isLate]).catch(() => true))) {
       // A page that is busy for a while loses nothing by that.
-      carrier.datagrams.incomingHighWaterMark = 64;
+      carrier.datagrams.incomingHighWaterMark = 128;
       return Object.assign(new Session(carrier, listener), { transport: 'WebTransport' });
     }
     carrier.close();

@@ -1,4 +1,5 @@
 import { faults, play, random } from './buffer.mjs';
+import { AGAIN } from './again.mjs';
 import { EARLY } from './early.mjs';
 import { MEASUREMENTS } from './measurements.mjs';
 import { NETWORK } from './network.mjs';
@@ -505,6 +506,7 @@ export const CASES = {
 
   ...REPORTS,
   ...NETWORK,
+  ...AGAIN,
   ...EARLY,
   ...MEASUREMENTS,
 };

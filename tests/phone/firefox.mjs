@@ -22,9 +22,12 @@ async function startSound(work) {
   child.on('error', (error) => (failure = error.message));
   child.on('exit', () => (failure ||= 'it ended'));
   for (const deadline = Date.now() + START_MS; !(await stat(socket).catch(() => false)); await new Promise((later) => setTimeout(later, 50))) {
-    if (failure || Date.now() > deadline) throw new Error(`pulseaudio does not come up: ${failure || 'no socket'}`);
+    if (failure || Date.now() > deadline) {
+      child.kill();
+      throw new Error(`pulseaudio does not come up: ${failure || 'no socket'}`);
+    }
   }
-  return { address: `unix:${socket}`, end: () => child.kill() };
+  return { home, address: `unix:${socket}`, end: () => child.kill() };
 }
 
 /** A page of Firefox with what cases use of one of Chromium. It ends with its context. */
@@ -32,8 +35,9 @@ export async function firefoxPage({ modules, firefox, work, tone, limit }) {
   const require = createRequire(path.join(modules, 'package.json'));
   const { default: puppeteer } = await import(require.resolve('puppeteer-core'));
   const sound = await startSound(work);
-  const browser = await puppeteer.launch({
-    env: { ...process.env, PULSE_SERVER: sound.address },
+  const launched = puppeteer.launch({
+    // It refuses a home of another user.
+    env: { ...process.env, HOME: sound.home, PULSE_SERVER: sound.address },
     browser: 'firefox', executablePath: firefox, headless: true, timeout: 3 * limit, protocolTimeout: 3 * limit,
     extraPrefsFirefox: {
       'media.navigator.permission.disabled': true,
@@ -46,7 +50,15 @@ export async function firefoxPage({ modules, firefox, work, tone, limit }) {
       'network.connectivity-service.enabled': false,
     },
   });
-  const page = await browser.newPage();
+  let browser, page;
+  try {
+    browser = await launched;
+    page = await browser.newPage();
+  } catch (error) {
+    await browser?.close().catch(() => {});
+    sound.end();
+    throw error;
+  }
   const wrapped = {
     context: () => ({ close: () => browser.close().finally(sound.end) }),
     on: (name, handler) => {

@@ -114,7 +114,7 @@ async function main() {
   const wanted = options.cases.split(';').filter(Boolean);
   for (const name of wanted) if (!CASES[name]) throw new Error(`no case '${name}'; there are: ${Object.keys(CASES).join(', ')}`);
   // Measurements take their time: they are asked for by name.
-  const chosen = Object.keys(CASES).filter((name) => (wanted.length ? wanted.includes(name) : !isMeasurement(name)));
+  const chosen = Object.keys(CASES).filter((name) => (wanted.length ? wanted.includes(name) : !isMeasurement(name) && (options.firefox || !name.startsWith('Firefox'))));
   const tones = await writeTones(options.work);
   const relay = await Switch.begin();
   const browsers = await Promise.all(tones.map(launch));
