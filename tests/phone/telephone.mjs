@@ -125,7 +125,8 @@ export class Telephone {
   async last() {
     const { bytes, before } = await this.heardSoFar();
     const count = samplesIn(bytes.length);
-    const rate = bytes.length > 44 ? bytes.readUInt32LE(24) : RATE;
+    // Linphone writes the head of its file at the end.
+    const rate = (bytes.length > 44 && bytes.readUInt32LE(24)) || RATE;
     const first = Math.max(0, count - rate);
     return { rate, samples: Array.from({ length: count - first }, (_, at) => bytes.readInt16LE(44 + (first + at) * 2)), count: before + count };
   }

@@ -99,6 +99,20 @@ async function withTls(test, settings) {
   return tls;
 }
 
+/** One that takes SRTP alone calls one that has none, and is called by it; each is heard in either call. */
+async function secretAndPlain(test, makes) {
+  const sip = await withTls(test, { MOQSWITCH_SIP_SRTP: 'offer' });
+  const [secret] = await telephones(test, 1, { transport: 'tls', sip, encryption: 'srtp-mand', makes });
+  const [plain] = await telephones(test, 1, { tones: TONES.slice(1) });
+  for (const [one, other] of [[secret, plain], [plain, secret]]) {
+    await connect(one, other);
+    await talkOf(test, one, other);
+    await one.command('hangup');
+    await Promise.all([one.isFree(), other.isFree()]);
+  }
+  await test.record(plain.number, { reason: 'normal_clearing', answered: true, count: 2 });
+}
+
 export const TELEPHONES = [
   ...BY_TRANSPORT,
   {
@@ -112,18 +126,13 @@ export const TELEPHONES = [
   {
     name: 'a telephone on SRTP and TLS, and a plain one on UDP, call each other',
     source: 'RFC 4568, section 5.1: each leg has what its telephone wants',
-    async run(test) {
-      const sip = await withTls(test, { MOQSWITCH_SIP_SRTP: 'offer' });
-      const [secret] = await telephones(test, 1, { transport: 'tls', sip, encryption: 'srtp-mand' });
-      const [plain] = await telephones(test, 1, { tones: TONES.slice(1) });
-      for (const [one, other] of [[secret, plain], [plain, secret]]) {
-        await connect(one, other);
-        await talkOf(test, one, other);
-        await one.command('hangup');
-        await Promise.all([one.isFree(), other.isFree()]);
-      }
-      await test.record(plain.number, { reason: 'normal_clearing', answered: true, count: 2 });
-    },
+    run: (test) => secretAndPlain(test, [Telephone]),
+  },
+  {
+    name: 'linphone on SRTP and TLS, and a plain baresip on UDP, call each other',
+    source: 'RFC 4568, section 5.1: each leg has what its telephone wants',
+    isLong: true,
+    run: (test) => secretAndPlain(test, [Linphone]),
   },
   {
     name: 'a telephone on TLS that has no SRTP is called without it',
