@@ -313,6 +313,11 @@ pub const SIP_DATAGRAMS_PER_TURN_MAX: usize = 16;
 pub const SIP_CONNECTIONS_MAX: usize = 10_000;
 /// Of one address, or of one network of 64 bits of IPv6.
 pub const SIP_CONNECTIONS_PER_ADDRESS_MAX: usize = 1000;
+/// Connections to trunks by UDP, for what is too long for a datagram. A further one is not opened: that goes as a datagram, and the next
+/// such message tries again.
+pub const SIP_LENGTH_CONNECTIONS_MAX: usize = 256;
+/// How long one of these may be silent. An INVITE is answered within this time, or not at all.
+pub const SIP_LENGTH_CONNECTION_IDLE: Duration = Duration::from_secs(200);
 /// How long a connection lives on which nobody is let in.
 pub const SIP_STRANGER_LIFE: Duration = Duration::from_secs(60);
 /// How long any other may be silent.

@@ -48,6 +48,7 @@ pub(crate) use outlet::Outlet;
 pub use settings::{
     Duplex, Encrypting, Encryption, SipSettings, SipSockets, SrtpPolicy, TrunkGroupSettings, TrunkPlan, TrunkSettings,
 };
+use sockets::Purpose;
 pub(crate) use sockets::serve;
 pub(crate) use view::{SipView, TrunkState};
 
@@ -261,6 +262,19 @@ impl Gateway {
     pub(crate) fn connection_refused(&mut self, exchange: &mut Exchange, peer: SocketAddr) {
         self.agent.connection_refused(Instant::now(), peer);
         self.drive(exchange);
+    }
+
+    /// There is no place for a connection that was to be opened for something long.
+    fn connection_missing(&mut self, peer: SocketAddr) {
+        self.agent.connection_missing(Instant::now(), peer);
+    }
+
+    /// What a connection is that is to be opened.
+    fn purpose(&self, flow: Flow) -> Purpose {
+        match self.agent.is_for_length(flow) {
+            true => Purpose::Length,
+            false => Purpose::Peer,
+        }
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {

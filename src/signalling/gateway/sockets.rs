@@ -21,7 +21,7 @@ use super::websocket::{SipWebSocket, serve_websocket};
 use super::{Duplex, Encrypting, Encryption, Gateway, SipSockets};
 use crate::limits::{
     SIP_CONNECT_WAIT, SIP_CONNECTION_IDLE, SIP_CONNECTIONS_MAX, SIP_CONNECTIONS_PER_ADDRESS_MAX,
-    SIP_DATAGRAMS_PER_TURN_MAX, SIP_OUTBOX_MESSAGES_MAX, SIP_STRANGER_LIFE, SIP_STREAM_MESSAGES_MAX,
+    SIP_DATAGRAMS_PER_TURN_MAX, SIP_LENGTH_CONNECTION_IDLE, SIP_LENGTH_CONNECTIONS_MAX, SIP_OUTBOX_MESSAGES_MAX, SIP_STRANGER_LIFE, SIP_STREAM_MESSAGES_MAX,
 };
 use crate::socket::Shared;
 
@@ -42,12 +42,27 @@ struct Sockets {
     /// To peers, so that a connection is used again.
     peers: HashMap<SocketAddr, u64>,
     per_address: HashMap<IpAddr, usize>,
+    /// Those for what is too long for a datagram.
+    for_length: usize,
     opened: u64,
     tell: mpsc::Sender<Came>,
 }
 
+/// What a connection of ours is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Everything that is said to a peer.
+    Peer,
+    /// What is too long for a datagram.
+    Length,
+}
+
+/// There are as many connections as there may be.
+struct NoPlace;
+
 struct Connection {
     peer: SocketAddr,
+    purpose: Purpose,
     outbox: mpsc::Sender<Arc<[u8]>>,
     /// Somebody was let in on it, or it is to somebody of ours.
     is_proven: Rc<Cell<bool>>,
@@ -57,6 +72,8 @@ struct Connection {
 pub(super) struct Inbox {
     pub(super) messages: mpsc::Receiver<Arc<[u8]>>,
     pub(super) is_proven: Rc<Cell<bool>>,
+    /// How long it may be silent.
+    pub(super) idle: Duration,
 }
 
 /// Serves telephones, for as long as there are calls.
@@ -127,7 +144,11 @@ pub(crate) async fn serve(
             sockets.prove(connection);
         }
         while let Some((flow, bytes)) = gateway.poll_send() {
-            sockets.send(flow, bytes);
+            let purpose = gateway.purpose(flow);
+            if sockets.send(flow, purpose, bytes).is_err() && purpose == Purpose::Length {
+                // As a datagram, with the next turn of this loop.
+                gateway.connection_missing(flow.peer);
+            }
         }
     }
 }
@@ -184,6 +205,7 @@ impl Sockets {
             connections: HashMap::new(),
             peers: HashMap::new(),
             per_address: HashMap::new(),
+            for_length: 0,
             opened: 0,
             tell,
         })
@@ -207,7 +229,7 @@ impl Sockets {
     }
 
     fn accept(&mut self, transport: Transport, stream: TcpStream, peer: SocketAddr) {
-        let Some((connection, outbox)) = self.begin(peer) else {
+        let Some((connection, outbox)) = self.begin(peer, Purpose::Peer) else {
             return;
         };
         let (flow, tell) = (
@@ -235,7 +257,7 @@ impl Sockets {
     fn accept_websocket(&mut self, websocket: SipWebSocket) {
         let peer = websocket.peer;
         // Without a place it is dropped, and its client sees it end.
-        if let Some((connection, outbox)) = self.begin(peer) {
+        if let Some((connection, outbox)) = self.begin(peer, Purpose::Peer) {
             let flow = Flow {
                 transport: Transport::Ws,
                 peer,
@@ -246,25 +268,36 @@ impl Sockets {
     }
 
     /// A place for a connection. None: there are as many as there may be.
-    fn begin(&mut self, peer: SocketAddr) -> Option<(u64, Inbox)> {
+    fn begin(&mut self, peer: SocketAddr, purpose: Purpose) -> Option<(u64, Inbox)> {
         let ip = site_of(peer);
         let of_address = self.per_address.get(&ip).copied().unwrap_or(0);
         // Who is refused leaves nothing behind.
         if self.connections.len() >= SIP_CONNECTIONS_MAX || of_address >= SIP_CONNECTIONS_PER_ADDRESS_MAX {
             return None;
         }
+        let is_for_length = purpose == Purpose::Length;
+        if is_for_length && self.for_length >= SIP_LENGTH_CONNECTIONS_MAX {
+            return None;
+        }
+        self.for_length += usize::from(is_for_length);
         self.per_address.insert(ip, of_address + 1);
         self.opened += 1;
         let (outbox, messages) = mpsc::channel(SIP_OUTBOX_MESSAGES_MAX);
         let is_proven = Rc::new(Cell::new(false));
         let connection = Connection {
             peer,
+            purpose,
             outbox,
             is_proven: Rc::clone(&is_proven),
         };
         self.connections.insert(self.opened, connection);
         self.peers.insert(peer, self.opened);
-        Some((self.opened, Inbox { messages, is_proven }))
+        let inbox = Inbox {
+            messages,
+            is_proven,
+            idle: SIP_CONNECTION_IDLE,
+        };
+        Some((self.opened, inbox))
     }
 
     /// Somebody was let in on it: it may be silent for long.
@@ -281,6 +314,7 @@ impl Sockets {
         if self.peers.get(&connection.peer) == Some(&number) {
             self.peers.remove(&connection.peer);
         }
+        self.for_length -= usize::from(connection.purpose == Purpose::Length);
         let ip = site_of(connection.peer);
         if let Some(count) = self.per_address.get_mut(&ip) {
             *count -= 1;
@@ -290,27 +324,36 @@ impl Sockets {
         }
     }
 
-    fn send(&mut self, flow: Flow, bytes: Arc<[u8]>) {
+    /// # Errors
+    /// It takes a connection, and there is no place for one.
+    fn send(&mut self, flow: Flow, purpose: Purpose, bytes: Arc<[u8]>) -> Result<(), NoPlace> {
         if flow.transport == Transport::Udp {
             if let Some(udp) = &self.udp {
                 // What does not go now is sent again by its transaction.
                 let _ = udp.try_send_to(&bytes, flow.peer);
             }
-            return;
+            return Ok(());
         }
         let known = Some(flow.connection).filter(|connection| self.connections.contains_key(connection));
         let number = known.or_else(|| self.peers.get(&flow.peer).copied());
         // A telephone that came by a connection is reached by that one, or by another that it makes.
         let is_ours = flow.transport == Transport::Tcp && flow.connection == 0;
-        let number = number.or_else(|| is_ours.then(|| self.connect(flow.peer)).flatten());
+        let number = match number {
+            None if is_ours => Some(self.connect(flow.peer, purpose).ok_or(NoPlace)?),
+            number => number,
+        };
         if let Some(connection) = number.and_then(|number| self.connections.get(&number)) {
             // A peer that does not read loses what it does not read.
             let _ = connection.outbox.try_send(bytes);
         }
+        Ok(())
     }
 
-    fn connect(&mut self, peer: SocketAddr) -> Option<u64> {
-        let (connection, outbox) = self.begin(peer)?;
+    fn connect(&mut self, peer: SocketAddr, purpose: Purpose) -> Option<u64> {
+        let (connection, mut outbox) = self.begin(peer, purpose)?;
+        if purpose == Purpose::Length {
+            outbox.idle = SIP_LENGTH_CONNECTION_IDLE;
+        }
         outbox.is_proven.set(true);
         let flow = Flow {
             transport: Transport::Tcp,
@@ -348,11 +391,12 @@ async fn serve_stream(stream: Box<dyn Duplex>, flow: Flow, outbox: Inbox, tell: 
     let Inbox {
         messages: mut outbox,
         is_proven,
+        idle,
     } = outbox;
     let (pong, mut pongs) = mpsc::channel::<()>(1);
     let reading = async {
         let (mut framer, mut buffer) = (Framer::default(), [0; READ_BYTES]);
-        while let Ok(Ok(length @ 1..)) = time::timeout(SIP_CONNECTION_IDLE, reader.read(&mut buffer)).await {
+        while let Ok(Ok(length @ 1..)) = time::timeout(idle, reader.read(&mut buffer)).await {
             framer.push(buffer.get(..length).unwrap_or_default());
             loop {
                 match framer.poll() {
@@ -415,3 +459,23 @@ const DATAGRAM_BYTES_MAX: usize = 65_536;
 const READ_BYTES: usize = 4096;
 const IDLE: Duration = Duration::from_secs(3600);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_for_what_is_long_leave_room_for_all_others() {
+        let (tell, _came) = mpsc::channel(1);
+        let mut sockets = Sockets::new(SipSockets::default(), tell).unwrap();
+        let peer = |port| SocketAddr::from(([192, 0, 2, 1], port));
+        let begun: Vec<_> = (1..=SIP_LENGTH_CONNECTIONS_MAX)
+            .map(|port| sockets.begin(peer(port.try_into().unwrap()), Purpose::Length).unwrap().0)
+            .collect();
+        assert!(sockets.begin(peer(9000), Purpose::Length).is_none());
+        assert!(sockets.begin(peer(9001), Purpose::Peer).is_some());
+        sockets.forget(begun[0]);
+        assert!(sockets.begin(peer(9002), Purpose::Length).is_some());
+        assert!(sockets.begin(peer(9003), Purpose::Length).is_none());
+    }
+}

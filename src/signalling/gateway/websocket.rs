@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time;
 
 use super::sockets::{Came, Inbox, stranger};
-use crate::limits::{SIP_CONNECT_WAIT, SIP_CONNECTION_IDLE};
+use crate::limits::SIP_CONNECT_WAIT;
 
 /// One that came by HTTP.
 pub(crate) struct SipWebSocket {
@@ -27,10 +27,11 @@ pub(super) async fn serve_websocket(websocket: SipWebSocket, flow: Flow, outbox:
     let Inbox {
         messages: mut outbox,
         is_proven,
+        idle,
     } = outbox;
     let (pong, mut pongs) = mpsc::channel::<()>(1);
     let reading = async {
-        while let Ok(Some(Ok(message))) = time::timeout(SIP_CONNECTION_IDLE, stream.next()).await {
+        while let Ok(Some(Ok(message))) = time::timeout(idle, stream.next()).await {
             let bytes = match message {
                 Message::Text(text) => text.as_bytes().to_vec(),
                 Message::Binary(bytes) => bytes.to_vec(),

@@ -1,6 +1,6 @@
 //! Telephones of SIP and phones by WebSocket call each other. Media is what the legs of RTP were told.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket as Socket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket as Socket};
 use std::time::Duration;
 
 use moqswitch_signalling::calls::{AdminEvent, Codec, Dialplan};
@@ -84,16 +84,21 @@ impl House {
         let socket = Socket::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
         let sip = socket.local_addr().unwrap();
+        // At another port than datagrams.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let tcp = listener.local_addr().unwrap();
         let rtp = RecordingRtp::default();
         let mut settings = Switch::settings();
         settings.sip = Some(SipSettings {
             sockets: SipSockets {
                 udp: Some(socket),
+                tcp: Some(listener),
                 ..SipSockets::default()
             },
             reached: Reached {
                 udp: sip,
-                tcp: sip,
+                tcp,
                 tls: sip,
             },
             realm: "moqswitch".to_owned(),

@@ -285,6 +285,11 @@ impl Agent {
         self.transactions.refuse_streams(now, peer);
     }
 
+    /// There is no place for a connection to a peer that was to carry what is too long for a datagram.
+    pub fn connection_missing(&mut self, now: Instant, peer: SocketAddr) {
+        self.transactions.leave_streams(now, peer);
+    }
+
     /// What is to be sent.
     pub fn poll_send(&mut self) -> Option<(Flow, Arc<[u8]>)> {
         self.transactions.poll_send()

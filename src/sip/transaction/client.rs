@@ -1,5 +1,6 @@
 //! Requests that went out.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,8 @@ pub(super) struct Client {
     pub(super) flow: Flow,
     /// The way that it goes: by a stream where it is too long for a datagram.
     pub(super) way: Flow,
+    /// Where we are reached by streams, if it may go by one.
+    streamed: Option<SocketAddr>,
     request: Message,
     bytes: Arc<[u8]>,
     /// The same as a datagram, as long as nobody has answered by the stream.
@@ -50,20 +53,22 @@ pub(super) enum Due {
 }
 
 impl Client {
-    /// `may_stream`: what is too long for a datagram goes by TCP (section 18.1.1), and as a datagram if no connection comes about.
+    /// `streamed`: what is too long for a datagram goes by TCP (section 18.1.1), and as a datagram if no connection comes about. It is
+    /// where we are reached by TCP, which Via says then: answers come there whose connection is gone (section 18.2.2).
     pub(super) fn new(
         now: Instant,
         flow: Flow,
         mut request: Message,
         key: Box<str>,
         wait: Duration,
-        may_stream: bool,
+        streamed: Option<SocketAddr>,
     ) -> Self {
         let mut bytes: Arc<[u8]> = request.to_bytes().into();
         let (mut way, mut datagram) = (flow, None);
-        if may_stream && flow.transport == Transport::Udp && bytes.len() > REQUEST_DATAGRAM_BYTES_MAX {
+        let is_long = flow.transport == Transport::Udp && bytes.len() > REQUEST_DATAGRAM_BYTES_MAX;
+        if let Some(reached) = streamed.filter(|_| is_long) {
             let as_datagram = request.clone();
-            if streamed(&mut request) {
+            if say_stream(&mut request, reached) {
                 way = Flow {
                     transport: Transport::Tcp,
                     connection: 0,
@@ -79,6 +84,7 @@ impl Client {
             key,
             flow,
             way,
+            streamed,
             datagram,
             is_invite: request.method() == Some(&Method::Invite),
             request,
@@ -228,8 +234,8 @@ impl Client {
         for name in ["Via", "From", "To", "Call-ID"] {
             message.push(name, self.request.get(name)?);
         }
-        if self.way.transport != self.flow.transport {
-            streamed(&mut message);
+        if let Some(reached) = self.streamed.filter(|_| self.way.transport != self.flow.transport) {
+            say_stream(&mut message, reached);
         }
         let (number, _) = self.request.cseq()?;
         message.push("CSeq", format!("{number} {method}"));
@@ -273,12 +279,13 @@ impl Client {
     }
 }
 
-/// Says in the first Via that it goes by a stream. False: there is none of a datagram.
-fn streamed(request: &mut Message) -> bool {
+/// Says in the first Via that it goes by a stream, and where answers to it are taken. False: there is none of a datagram.
+fn say_stream(request: &mut Message, reached: SocketAddr) -> bool {
     let Some(rest) = request.get("Via").and_then(|via| via.strip_prefix("SIP/2.0/UDP ")) else {
         return false;
     };
-    let via = format!("SIP/2.0/TCP {rest}");
+    let parameters = rest.find(';').and_then(|at| rest.get(at..)).unwrap_or_default();
+    let via = format!("SIP/2.0/TCP {reached}{parameters}");
     request.set("Via", via);
     true
 }

@@ -15,7 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::flow::Flow;
+use crate::flow::{Flow, Transport};
 use crate::limits::{CLIENT_TRANSACTIONS_MAX, SERVER_TRANSACTIONS_MAX, STREAMLESS_LIFE, STREAMLESS_PEERS_MAX};
 use crate::message::{Message, Method};
 
@@ -77,8 +77,9 @@ pub struct Transactions {
     begun: u64,
     outgoing: VecDeque<(Flow, Arc<[u8]>)>,
     expired: VecDeque<Expired>,
-    /// Who may be sent by streams what is too long for a datagram.
+    /// Who may be sent by streams what is too long for a datagram, and where we are reached by these.
     streamed: HashSet<SocketAddr>,
+    reached: Option<SocketAddr>,
     /// Who of them takes no streams, and until when that is believed.
     streamless: HashMap<SocketAddr, Instant>,
 }
@@ -216,8 +217,10 @@ impl Transactions {
         }
         let id = ClientId(self.next());
         let is_streamless = self.streamless.get(&flow.peer).is_some_and(|until| *until > now);
-        let may_stream = self.streamed.contains(&flow.peer) && !is_streamless;
-        let client = Client::new(now, flow, request, key.clone(), wait, may_stream);
+        let streamed = self
+            .reached
+            .filter(|_| self.streamed.contains(&flow.peer) && !is_streamless);
+        let client = Client::new(now, flow, request, key.clone(), wait, streamed);
         self.outgoing.push_back((client.way, client.bytes()));
         self.timers.insert((client.due(), Timer::Client(id)));
         self.clients.insert(id, client);
@@ -227,15 +230,25 @@ impl Transactions {
     }
 
     /// Who may be sent by streams what is too long for a datagram: servers at addresses that stay, and no telephones, whose addresses may
-    /// be those of a translator.
-    pub fn set_streamed(&mut self, peers: HashSet<SocketAddr>) {
-        self.streamed = peers;
+    /// be those of a translator. `reached`: where we are by streams.
+    pub fn set_streamed(&mut self, peers: HashSet<SocketAddr>, reached: SocketAddr) {
+        (self.streamed, self.reached) = (peers, Some(reached));
+    }
+
+    /// Does a connection by which something is to go carry what is too long for a datagram, and nothing else?
+    pub fn is_for_length(&self, flow: Flow) -> bool {
+        flow.transport == Transport::Tcp && flow.connection == 0 && self.streamed.contains(&flow.peer)
     }
 
     /// No stream to a peer could be opened: what was to go by one, and was not answered, goes as datagrams, and so does what
     /// is said to it within the next hour.
     pub fn refuse_streams(&mut self, now: Instant, peer: SocketAddr) {
         self.note_streamless(now, peer);
+        self.leave_streams(now, peer);
+    }
+
+    /// There is no place for a stream to a peer: what was to go by one goes as datagrams. What is said later is tried again.
+    pub fn leave_streams(&mut self, now: Instant, peer: SocketAddr) {
         let all = self.clients.iter().filter(|(_, client)| client.way.peer == peer);
         let all: Vec<ClientId> = all.map(|(id, _)| *id).collect();
         for id in all {

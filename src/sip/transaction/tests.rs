@@ -421,7 +421,8 @@ fn what_is_too_long_for_a_datagram_goes_by_tcp_with_all_that_belongs_to_it() {
         sent[0].0 == Transport::Tcp
             && sent[0]
                 .1
-                .contains("Via: SIP/2.0/TCP 192.0.2.1:5060;branch=z9hG4bK2\r\n")
+                .contains("Via: SIP/2.0/TCP 192.0.2.1:5070;branch=z9hG4bK2\r\n"),
+        "answers come to our port of TCP, section 18.2.2"
     );
     assert_eq!(transactions.flow_of(id), Some(flow()), "the peer is who it was");
     let invite = transactions.sent(id).unwrap().clone();
@@ -436,14 +437,35 @@ fn what_is_too_long_for_a_datagram_goes_by_tcp_with_all_that_belongs_to_it() {
     );
     assert!(transactions.cancel(now, id, None));
     let cancel = gone(&mut transactions).remove(0);
-    assert!(cancel.0 == Transport::Tcp && cancel.1.starts_with("CANCEL ") && cancel.1.contains("Via: SIP/2.0/TCP "));
+    assert!(cancel.0 == Transport::Tcp && cancel.1.starts_with("CANCEL ") && cancel.1.contains(VIA));
     take(
         &mut transactions,
         now,
         Message::response(&invite, 487, "Request Terminated"),
     );
     let ack = gone(&mut transactions).remove(0);
-    assert!(ack.0 == Transport::Tcp && ack.1.starts_with("ACK ") && ack.1.contains("Via: SIP/2.0/TCP "));
+    assert!(ack.0 == Transport::Tcp && ack.1.starts_with("ACK ") && ack.1.contains(VIA));
+}
+
+/// Of what goes by a stream.
+const VIA: &str = "Via: SIP/2.0/TCP 192.0.2.1:5070;branch=z9hG4bK2\r\n";
+
+#[test]
+fn what_there_is_no_place_for_on_streams_goes_as_a_datagram_and_the_next_is_tried_again() {
+    let (mut transactions, now) = (streaming(), Instant::now());
+    let long = |branch: &str| of_bytes("OPTIONS", branch, 1500);
+    transactions.request(now, flow(), long("z9hG4bK1")).unwrap();
+    assert_eq!(gone(&mut transactions)[0].0, Transport::Tcp);
+    let way = Flow {
+        transport: Transport::Tcp,
+        ..flow()
+    };
+    assert!(transactions.is_for_length(way) && !transactions.is_for_length(flow()));
+    assert!(!transactions.is_for_length(Flow { connection: 7, ..way }), "it is there");
+    transactions.leave_streams(now, flow().peer);
+    assert_eq!(gone(&mut transactions)[0].0, Transport::Udp);
+    transactions.request(now, flow(), long("z9hG4bK2")).unwrap();
+    assert_eq!(gone(&mut transactions)[0].0, Transport::Tcp, "there may be a place by now");
 }
 
 #[test]
@@ -498,6 +520,6 @@ fn who_was_not_named_has_datagrams_of_any_length_and_a_slow_one_is_not_asked_twi
 /// To whose peer what is long may go by a stream.
 fn streaming() -> Transactions {
     let mut transactions = Transactions::default();
-    transactions.set_streamed([flow().peer].into());
+    transactions.set_streamed([flow().peer].into(), "192.0.2.1:5070".parse().unwrap());
     transactions
 }

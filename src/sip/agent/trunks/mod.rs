@@ -308,7 +308,13 @@ impl Agent {
         let targets = self.trunks.held.values().map(|held| &held.trunk.target);
         let peers = targets.filter(|target| target.transport == Transport::Udp);
         let peers = peers.map(|target| target.peer).collect();
-        self.transactions.set_streamed(peers);
+        self.transactions.set_streamed(peers, self.settings.reached.tcp);
+    }
+
+    /// Is a connection that is to be opened for something there only because that is too long for a datagram?
+    pub fn is_for_length(&self, flow: Flow) -> bool {
+        let is_by_streams = |held: &Held| held.trunk.target == flow;
+        self.transactions.is_for_length(flow) && !self.trunks.held.values().any(is_by_streams)
     }
 
     /// Every trunk.
