@@ -111,9 +111,8 @@ impl Switch {
             join(config, takeover, &relay, telephony.is_some())?;
         }
         let endpoints = browsers.clone().map(|browsers| endpoints(config, browsers));
-        let calls = telephony
-            .map(|telephony| telephony.start(&relay, sha256.clone(), StreamTls(http.clone()), browsers))
-            .transpose()?;
+        let start = |own: Telephony| own.start(&relay, sha256.clone(), StreamTls(http.clone()), browsers);
+        let calls = telephony.map(start).transpose()?;
         let music = Music::start(config, &relay)?;
         let (mesh, links) = Mesh::new(&config.mesh, relay.address(), relay.ports().to_vec())?;
         let (signalling, audio) = handles(calls.as_ref());
@@ -147,7 +146,7 @@ impl Switch {
             music,
             mesh: links,
         };
-        let prepared = Prepared {
+        Prepared {
             relay,
             listener,
             state,
@@ -155,10 +154,9 @@ impl Switch {
             reloads,
             notifier: surroundings.notifier,
             is_hosted: surroundings.is_hosted,
-        };
-        let switch = prepared.serve(config, (decides, calls, mesh, endpoints), (lineage, devices), takeover)?;
-        begun.0.clear();
-        Ok(switch)
+        }
+        .serve(config, (decides, calls, mesh, endpoints), (lineage, devices), takeover)
+        .inspect(|_| begun.0.clear())
     }
 
     /// Where it listens for QUIC.
@@ -290,7 +288,7 @@ impl Prepared {
             anyhow::Ok(Keeper::new(parts, &relay, takeover.as_mut().and_then(Takeover::take)))
         });
         let keeper = keeper.transpose()?.flatten();
-        let (watching, is_watching) = mpsc::channel();
+        let (watching, is_watching) = mpsc::sync_channel(0);
         let background: Background = if self.is_hosted {
             drop(watching);
             let (decides, calls, mesh, endpoints) = beside_http;
@@ -427,7 +425,7 @@ fn background(
         Mesh,
         Option<Endpoints>,
     ),
-    (grace, watching): (Duration, mpsc::Sender<()>),
+    (grace, watching): (Duration, mpsc::SyncSender<()>),
 ) -> Background {
     let state = state.clone();
     let shards = state.shards.clone();

@@ -21,7 +21,8 @@ use super::websocket::{SipWebSocket, serve_websocket};
 use super::{Duplex, Encrypting, Encryption, Gateway, SipSockets};
 use crate::limits::{
     SIP_CONNECT_WAIT, SIP_CONNECTION_IDLE, SIP_CONNECTIONS_MAX, SIP_CONNECTIONS_PER_ADDRESS_MAX,
-    SIP_DATAGRAMS_PER_TURN_MAX, SIP_LENGTH_CONNECTION_IDLE, SIP_LENGTH_CONNECTIONS_MAX, SIP_OUTBOX_MESSAGES_MAX, SIP_STRANGER_LIFE, SIP_STREAM_MESSAGES_MAX,
+    SIP_DATAGRAMS_PER_TURN_MAX, SIP_LENGTH_CONNECTION_IDLE, SIP_LENGTH_CONNECTIONS_MAX, SIP_OUTBOX_MESSAGES_MAX,
+    SIP_STRANGER_LIFE, SIP_STREAM_MESSAGES_MAX,
 };
 use crate::socket::Shared;
 
@@ -470,7 +471,12 @@ mod tests {
         let mut sockets = Sockets::new(SipSockets::default(), tell).unwrap();
         let peer = |port| SocketAddr::from(([192, 0, 2, 1], port));
         let begun: Vec<_> = (1..=SIP_LENGTH_CONNECTIONS_MAX)
-            .map(|port| sockets.begin(peer(port.try_into().unwrap()), Purpose::Length).unwrap().0)
+            .map(|port| {
+                sockets
+                    .begin(peer(port.try_into().unwrap()), Purpose::Length)
+                    .unwrap()
+                    .0
+            })
             .collect();
         assert!(sockets.begin(peer(9000), Purpose::Length).is_none());
         assert!(sockets.begin(peer(9001), Purpose::Peer).is_some());

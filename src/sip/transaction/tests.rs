@@ -461,11 +461,18 @@ fn what_there_is_no_place_for_on_streams_goes_as_a_datagram_and_the_next_is_trie
         ..flow()
     };
     assert!(transactions.is_for_length(way) && !transactions.is_for_length(flow()));
-    assert!(!transactions.is_for_length(Flow { connection: 7, ..way }), "it is there");
+    assert!(
+        !transactions.is_for_length(Flow { connection: 7, ..way }),
+        "it is there"
+    );
     transactions.leave_streams(now, flow().peer);
     assert_eq!(gone(&mut transactions)[0].0, Transport::Udp);
     transactions.request(now, flow(), long("z9hG4bK2")).unwrap();
-    assert_eq!(gone(&mut transactions)[0].0, Transport::Tcp, "there may be a place by now");
+    assert_eq!(
+        gone(&mut transactions)[0].0,
+        Transport::Tcp,
+        "there may be a place by now"
+    );
 }
 
 #[test]
