@@ -13,7 +13,6 @@ use std::{io, thread};
 use moqswitch_proto::wire::Version;
 use moqswitch_relay::limits::ADDRESS_WAIT_MAX;
 use moqswitch_relay::net::{bind_by, probe_support};
-use moqswitch_relay::shard::{ShardCommand, ShardPort};
 use moqswitch_relay::{Relay, RelayHandle, RelayOptions};
 use moqswitch_services::Pool;
 use moqswitch_signalling::SignallingHandle;
@@ -103,7 +102,7 @@ impl Switch {
         let (keys, policy) = TokenKeys::new(config, stamp, options.keys.as_deref(), options.policy());
         let clients = options.clients.clone();
         let relay = Relay::start(options)?;
-        let mut begun = Begun(relay.ports().to_vec());
+        let mut begun = relay.begun();
         let (certificates, Seen { sha256, http }) = Certificates::new(relay.identity(), clients.as_ref())?;
         let browsers = browsers(config, &relay, takeover.is_some())?;
         let devices = telephony.as_ref().map(Telephony::key);
@@ -156,7 +155,7 @@ impl Switch {
             is_hosted: surroundings.is_hosted,
         }
         .serve(config, (decides, calls, mesh, endpoints), (lineage, devices), takeover)
-        .inspect(|_| begun.0.clear())
+        .inspect(|_| begun.keep())
     }
 
     /// Where it listens for QUIC.
@@ -226,19 +225,6 @@ impl Switch {
         }
         self.control.stop()?;
         outcome
-    }
-}
-
-/// Shards that end when something else cannot begin.
-struct Begun(Vec<ShardPort>);
-
-impl Drop for Begun {
-    fn drop(&mut self) {
-        let deadline = Instant::now();
-        for port in &self.0 {
-            // One whose queue is full is about to end by itself, or has ended.
-            let _ = port.send(ShardCommand::Drain { deadline });
-        }
     }
 }
 

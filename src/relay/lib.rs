@@ -73,7 +73,7 @@ pub mod topology;
 pub use options::{RelayOptions, ServerIdentity};
 pub use quic::ResetKey;
 pub use shard::BatchWindow;
-pub use start::{Announcements, Relay, RelayHandle, Routes, Visitor};
+pub use start::{Announcements, Begun, Relay, RelayHandle, Routes, Visitor};
 pub use succession::{Heritage, Succession};
 
 /// The example of the README is compiled and run.

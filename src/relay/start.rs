@@ -163,6 +163,11 @@ impl RelayHandle {
         Arc::new(move |path| table.describe(&BroadcastPath::new(path)))
     }
 
+    /// Ends the shards when it is dropped: for as long as what is to go with them may fail.
+    pub fn begun(&self) -> Begun {
+        Begun(self.ports.clone())
+    }
+
     /// Says GOAWAY to all and stops accepting. Shards end when their connections have, or when `grace` has passed;
     /// [`RelayHandle::join`] waits for that.
     pub fn drain(&self, grace: Duration) {
@@ -184,6 +189,22 @@ impl RelayHandle {
             wait_until_free(self.address);
         }
         outcome
+    }
+}
+
+/// See [`RelayHandle::begun`].
+pub struct Begun(Vec<ShardPort>);
+
+impl Begun {
+    /// All went well: the shards stay.
+    pub fn keep(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        drain_each(&self.0, Duration::ZERO);
     }
 }
 

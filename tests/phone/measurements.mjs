@@ -63,7 +63,7 @@ export const MEASUREMENTS = {
 
   async 'measure: speech over a path that loses'(test) {
     await test.impair('loss=3%');
-    await speechThrough(test, 'Opus, 3 % lost', 'wb', 3.5, {}, talk);
+    await speechThrough(test, 'Opus, 3 % lost', 'wb', 3.2, {}, talk);
   },
 
   async 'measure: loss and jitter'(test) {

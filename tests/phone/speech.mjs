@@ -30,9 +30,9 @@ export async function speechThrough(test, title, mode, least, options, talk) {
   await writeFile(file('heard.f32'), Buffer.from(heard, 'base64'));
   const { stdout } = await run(python, [program, 'score', file('microphone.wav'), file('heard.f32'), mode]);
   const scores = JSON.parse(stdout).map(({ pesq }) => pesq).sort((one, other) => one - other);
-  const median = scores[Math.floor(scores.length / 2)];
+  const median = (scores[(scores.length - 1) >> 1] + scores[scores.length >> 1]) / 2;
   const since = (name) => after[name] - (before?.[name] ?? 0);
-  test.note(`${title} (${codec}, ${mode}): PESQ ${median}, of ${scores.join(' ')}; ${since('lost')} of ${since('frames')} frames lost, ${since('underruns')} gaps, ${since('edits')} edits`);
+  test.note(`${title} (${codec}, ${mode}): PESQ ${median.toFixed(3)}, of ${scores.join(' ')}; ${since('lost')} of ${since('frames')} frames lost, ${since('underruns')} gaps, ${since('edits')} edits`);
   await alice.click('hangupBtn');
   await bob.isFree();
   if (!(median >= least)) throw new Error(`${title}: PESQ ${median}, and ${least} is the least`);
