@@ -180,11 +180,11 @@ sum_up() {
     units=$(for load in "${LOADS[@]}"; do jq -nc --arg load "$load" --arg unit "${UNITS[$load]}" '{($load): $unit}'; done | jq -s add)
     jq -n --argjson stamp "$(stamp)" --argjson built "$(built_otherwise "$relay")" --arg peer "$("$peer" --version)" --arg mode "$mode" --argjson factors "$factors" --argjson units "$units" \
         --slurpfile searches "$work/searches.jsonl" --slurpfile runs "$work/runs.jsonl" "$MEDIAN"'
-        def most(load; contender): [$searches[] | select(.purpose == "capacity" and .load == load and .contender == contender)]
-            | {value: (map((.calls // 0) * $factors[load]) | median), bound: any(.is_lower_bound), all: map((.calls // 0) * $factors[load])};
-        def entry(load): most(load; "moqswitch") as $ours | most(load; "moq-relay") as $peer
+        def most($load; $contender): [$searches[] | select(.purpose == "capacity" and .load == $load and .contender == $contender)]
+            | {value: (map((.calls // 0) * $factors[$load]) | median), bound: any(.is_lower_bound), all: map((.calls // 0) * $factors[$load])};
+        def entry($load): most($load; "moqswitch") as $ours | most($load; "moq-relay") as $peer
             | {ours: $ours.value, peer: $peer.value, ratio: (if ($peer.value // 0) > 0 then $ours.value / $peer.value else null end),
-                unit: $units[load], ours_is_lower_bound: $ours.bound, peer_is_lower_bound: $peer.bound, ours_all: $ours.all, peer_all: $peer.all};
+                unit: $units[$load], ours_is_lower_bound: $ours.bound, peer_is_lower_bound: $peer.bound, ours_all: $ours.all, peer_all: $peer.all};
         def side(contender): map(select(.contender == contender and .is_valid));
         $stamp + $built + {peer: $peer, mode: $mode,
             capacity: ([$searches[] | select(.purpose == "capacity").load] | unique | map({(.): entry(.)}) | add // {}),
