@@ -307,6 +307,8 @@ export const CASES = {
 
   async 'from the keyboard alone'(test) {
     const alice = await test.phone(0, { register: false });
+    // The browser gives it the focus when it first draws the page.
+    await alice.until('ready to be typed into', () => document.activeElement?.id == 'dn');
     await alice.page.keyboard.type(alice.number);
     await alice.key('Enter');
     await alice.until('registered', () => document.activeElement?.id == 'destination');
