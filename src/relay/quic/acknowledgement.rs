@@ -57,6 +57,11 @@ impl Acknowledgement {
         };
     }
 
+    /// Whether quiche may hold something back.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.patience > 0
+    }
+
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }

@@ -14,6 +14,7 @@ use super::doorkeeper::{Unproven, look_at_packets};
 use super::ends::Ends;
 use super::rebinding::Rebinding;
 use super::timers::Armed;
+use super::unsent::Unsent;
 use super::web;
 use super::web::{Web, WebDial};
 
@@ -36,6 +37,7 @@ pub struct Connection {
     pub(super) prefix: Option<u64>,
     pub(super) rebinding: Rebinding,
     pub(super) acknowledgement: Acknowledgement,
+    pub(super) unsent: Unsent,
     /// As they were when quiche had last taken something in.
     pub(super) counts: Counts,
     pub(super) refused: Refused,
@@ -150,6 +152,7 @@ impl Connection {
             let stopped = match self.quic.stream_capacity(stream) {
                 Err(quiche::Error::StreamStopped(code)) => {
                     // Collects the stopped stream's state.
+                    self.unsent.on_other();
                     let _ = self.quic.stream_send(stream, &[], true);
                     Some(self.code_of(code))
                 }
@@ -176,6 +179,7 @@ impl Connection {
             (true, 0) if !self.ends.may_be_told(stream) => return Written::All,
             (true, _) => bytes.into(),
         };
+        self.unsent.on_stream(stream);
         match self.quic.stream_send_zc(stream.0, bytes, fin) {
             Ok((sent, _)) if sent == length => {
                 if fin {
@@ -279,6 +283,7 @@ impl Connection {
 
     /// Sends a datagram if it can leave at once (draft, "Datagrams").
     pub fn send_datagram(&mut self, body: Bytes) -> bool {
+        self.unsent.on_other();
         !self.quic.is_dgram_send_queue_full() && self.quic.dgram_send_buf(body).is_ok()
     }
 
@@ -439,6 +444,8 @@ impl Connection {
             if let quiche::PathEvent::PeerMigrated(_, peer) = event {
                 has_moved |= self.rebinding.on_migrated(peer);
             }
+            // Paths are tried by packets of their own.
+            self.unsent.on_other();
         }
         if after.lost > before.lost {
             // Retransmissions do not wait.
@@ -461,11 +468,25 @@ impl Connection {
         Some(sent)
     }
 
+    /// Notes the first packet of a flush; true when quiche is known to have no other one.
+    pub(super) fn has_sent_all(&mut self, packet_bytes: usize, packet_bytes_max: usize) -> bool {
+        let has_web_written = self.web.as_mut().is_some_and(|web| web.take_unsent());
+        if has_web_written
+            || self.acknowledgement.is_blocked()
+            || self.unproven.is_some()
+            || !self.quic.is_established()
+        {
+            self.unsent.on_other();
+        }
+        self.unsent.is_all_in(packet_bytes, packet_bytes_max)
+    }
+
     /// Tells the ends of streams that waited for acknowledgements.
     fn tell_ends(&mut self) {
         while let Some(stream) = self.ends.poll() {
             // Fails only for a stream that the peer has stopped.
             let _ = self.quic.stream_send_zc(stream.0, Unacknowledged::default(), true);
+            self.unsent.on_stream(stream);
             self.acknowledgement.on_written();
         }
     }

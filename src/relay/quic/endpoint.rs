@@ -22,6 +22,7 @@ use super::rebinding::Rebinding;
 use super::timers::{Armed, Timers};
 use super::tls::{ServerCertificate, TlsContext, Trust};
 use super::transport::{CONNECTION_IDS_ISSUED_MAX, TransportOptions};
+use super::unsent::Unsent;
 use super::web::WebDial;
 use super::{QuicError, ZeroCopy, web};
 
@@ -490,6 +491,7 @@ impl Endpoint {
                 pinned_sha256: None,
                 rebinding: Rebinding::new(peer),
                 acknowledgement: Acknowledgement::default(),
+                unsent: Unsent::default(),
                 counts: Default::default(),
                 refused: Default::default(),
                 ends: Default::default(),

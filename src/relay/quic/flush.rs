@@ -8,6 +8,7 @@ use crate::net::{Train, UdpRing};
 
 use super::connection::Connection;
 use super::endpoint::{ConnectionKey, Endpoint};
+use super::transport::CongestionControl;
 
 /// Datagrams for one address that are ready to leave, all of one length but for the last.
 #[derive(Debug)]
@@ -92,6 +93,8 @@ impl Endpoint {
         depart: &mut impl FnMut(&mut UdpRing, Option<ConnectionKey>, Outgoing),
     ) -> bool {
         let payload_bytes_max = self.options.transport.udp_payload_bytes_max;
+        // BBR learns from being asked that there was nothing more.
+        let may_know = self.options.transport.congestion_control == CongestionControl::Cubic;
         let mut packets = 0;
         loop {
             let Some(train) = ring.acquire_train() else {
@@ -101,7 +104,7 @@ impl Endpoint {
                 return true;
             };
             let mut departure = Departure::new(train, payload_bytes_max);
-            let more = departure.fill(connection);
+            let more = departure.fill(connection, may_know && packets == 0);
             packets += departure.packets;
             if !more {
                 connection.acknowledgement.on_flushed(packets);
@@ -153,14 +156,15 @@ impl Departure {
     }
 
     /// Takes packets until the train is full (true: the connection may have more) or the
-    /// connection has none left (false).
-    fn fill(&mut self, connection: &mut Connection) -> bool {
+    /// connection has none left (false), which may be known after the first of a flush.
+    fn fill(&mut self, connection: &mut Connection, may_know: bool) -> bool {
         while self.packets < TRAIN_SEGMENTS_MAX {
             let spare = self.train.spare_mut();
             if spare.len() < self.payload_bytes_max {
                 return true;
             }
             let Some((length, info)) = connection.send(&mut spare[..self.payload_bytes_max]) else {
+                connection.unsent.on_asked();
                 return false;
             };
             let path = (connection.rebinding.destination(info.to), info.from);
@@ -173,6 +177,9 @@ impl Departure {
             }
             self.train.commit(length);
             self.packets += 1;
+            if may_know && self.packets == 1 && connection.has_sent_all(length, self.payload_bytes_max) {
+                return false;
+            }
             if length < self.segment {
                 return true;
             }

@@ -25,6 +25,7 @@ mod rebinding;
 mod timers;
 mod tls;
 mod transport;
+mod unsent;
 mod web;
 mod webtransport;
 

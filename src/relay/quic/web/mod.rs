@@ -98,6 +98,8 @@ pub(super) struct Web {
     /// What the connection did not take yet.
     outgoing: VecDeque<(StreamId, Bytes, bool)>,
     has_written: bool,
+    /// As `has_written`, since a flush last looked.
+    has_unsent: bool,
     /// Streams of the peer that were given up, since this was last asked.
     turned_away: u64,
     draft: Option<Version>,
@@ -167,6 +169,7 @@ impl Web {
             unanswered: 0,
             outgoing: VecDeque::new(),
             has_written: false,
+            has_unsent: true,
             turned_away: 0,
             draft: None,
             path: None,
@@ -223,6 +226,16 @@ impl Web {
     /// Whether something was written since this was last asked.
     pub(super) fn take_written(&mut self) -> bool {
         std::mem::take(&mut self.has_written)
+    }
+
+    /// Whether something was written since this was last asked, what was tried again included.
+    pub(super) fn take_unsent(&mut self) -> bool {
+        std::mem::take(&mut self.has_unsent)
+    }
+
+    fn on_written(&mut self) {
+        self.has_written = true;
+        self.has_unsent = true;
     }
 
     pub(super) fn take_turned_away(&mut self) -> u64 {
@@ -471,7 +484,7 @@ impl Web {
         self.stage = Stage::Over;
         self.held.clear();
         self.reason = Some(reason.to_owned());
-        self.has_written = true;
+        self.on_written();
         let _ = quic.close(true, code::NO_ERROR, b"");
     }
 
@@ -481,7 +494,7 @@ impl Web {
         let reason = format!("HTTP/3 error {:#x}: {}", violation.code, violation.reason);
         self.events.push_back(WebEvent::Failed { reason: reason.clone() });
         self.reason = Some(reason);
-        self.has_written = true;
+        self.on_written();
         let _ = quic.close(true, violation.code, violation.reason.as_bytes());
     }
 
@@ -512,13 +525,14 @@ impl Web {
     }
 
     fn write(&mut self, quic: &mut Quic, stream: StreamId, bytes: Bytes, fin: bool) {
-        self.has_written = true;
+        self.on_written();
         self.outgoing.push_back((stream, bytes, fin));
         self.retry(quic);
     }
 
     /// Tries again what waits. A stream that the peer does not read holds up no other.
     fn retry(&mut self, quic: &mut Quic) {
+        self.has_unsent |= !self.outgoing.is_empty();
         let mut blocked: SmallVec<[StreamId; 4]> = SmallVec::new();
         self.outgoing.retain_mut(|(stream, bytes, fin)| {
             if blocked.contains(stream) {
