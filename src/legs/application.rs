@@ -386,6 +386,13 @@ impl local::Application for Application {
         self.ends_at = (!self.outbox.tell_ends()).then(|| now + ENDS_RETRY);
     }
 
+    fn wants_turn(&self, now: Instant) -> bool {
+        self.has_work()
+            || self.ends_at.is_some()
+            || self.outbox.has_ends()
+            || self.due.first().is_some_and(|(due, _)| *due <= now)
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
         let due = self.due.first().map(|(due, _)| *due);
         [due, self.ends_at].into_iter().flatten().min()

@@ -150,6 +150,11 @@ impl Outbox {
         self.news.notify_one();
     }
 
+    /// Some ends wait for room.
+    pub(crate) fn has_ends(&self) -> bool {
+        !self.ends.borrow().is_empty()
+    }
+
     /// Tells ends that wait, as far as there is room. False: some still wait.
     pub(crate) fn tell_ends(&self) -> bool {
         let mut ends = self.ends.borrow_mut();

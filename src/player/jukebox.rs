@@ -305,6 +305,10 @@ impl Application for Jukebox {
         self.count();
     }
 
+    fn wants_turn(&self, now: Instant) -> bool {
+        self.has_work() || self.peer.is_none() || self.due.first().is_some_and(|(due, _)| *due <= now)
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
         self.due.first().map(|(due, _)| *due)
     }

@@ -184,6 +184,13 @@ impl Application for Transcoders {
         }
     }
 
+    fn wants_turn(&self, now: Instant) -> bool {
+        self.has_work()
+            || self.maker.is_none()
+            || !self.unended.is_empty()
+            || self.due.first().is_some_and(|(due, _)| *due <= now)
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
         self.due.first().map(|(due, _)| *due)
     }

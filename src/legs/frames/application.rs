@@ -205,6 +205,10 @@ impl Application for FramesApplication {
         }
     }
 
+    fn wants_turn(&self, now: Instant) -> bool {
+        self.has_work() || self.due.first().is_some_and(|(due, _)| *due <= now)
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
         self.due.first().map(|(due, _)| *due)
     }

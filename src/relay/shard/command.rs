@@ -181,6 +181,10 @@ struct Collector {
 
 impl Shard {
     pub(super) fn handle_commands(&mut self) -> usize {
+        // Cheaper than to take from an empty one.
+        if self.commands.is_empty() {
+            return 0;
+        }
         let mut handled = 0;
         let mut snapshot = None;
         while handled < SHARD_COMMANDS_MAX

@@ -23,6 +23,11 @@ pub trait Application {
     /// [`ShardPort::wake`](crate::shard::ShardPort::wake).
     fn handle_turn(&mut self, _host: &mut Host<'_>) {}
 
+    /// Whether [`Self::handle_turn`] has anything to do now. The shard asks in each turn before it calls that, which costs more.
+    fn wants_turn(&self, _now: Instant) -> bool {
+        true
+    }
+
     /// When it wants [`Self::handle_turn`] at the latest. Timers are no more exact than the shard's batch window.
     fn next_deadline(&self) -> Option<Instant> {
         None

@@ -134,7 +134,9 @@ impl Shard {
     /// Each application gets its turn.
     pub(in crate::shard) fn turn_applications(&mut self) {
         for index in 0..self.locals.applications.capacity() {
-            if self.locals.applications.contains(index) {
+            let running = self.locals.applications.get(index);
+            let application = running.and_then(|running| running.application.as_ref());
+            if application.is_some_and(|application| application.wants_turn(self.now)) {
                 self.call(index, |application, host| application.handle_turn(host));
             }
         }
