@@ -4,14 +4,17 @@
 #   idle      N phones with a socket that do nothing: CPU of the process, and of its calls thread, memory for each
 #   set-ups   calls that come at a rate and last some seconds: `call` to ringing, answer to first frame, what was lost
 #   up        calls that all last: what so many cost, and what becomes of their frames
+#   beside    calls of speech that last, first alone, then beside calls that come at half of the rate from a second generator
 #
-#   perf/phone.sh [--steps S,...] [--idle N] [--rate R] [--talk S] [--up N] [--frames R] [--seconds S] [--json FILE] [--no-history]
+#   perf/phone.sh [--steps S,...] [--idle N] [--rate R] [--talk S] [--up N] [--beside N] [--frames R] [--seconds S] [--json FILE]
+#                 [--no-history]
 #
 #   --steps S,...   which of them                                       (default: all)
 #   --idle N        phones of `idle`                                    (default: 10000)
 #   --rate R        calls that begin in a second                        (default: 200)
 #   --talk S        how long those last, in the mean, seconds           (default: 1)
 #   --up N          calls of `up`                                   (default: 1000)
+#   --beside N      calls of `beside`                               (default: 200)
 #   --frames R      frames in a second that each party sends        (default: 10)
 #   --seconds S     measured in each step, after phones are registered  (default: 20)
 #   --json FILE     writes the result
@@ -30,7 +33,7 @@ switch=${MOQSWITCH:-}
 source "$(dirname "${BASH_SOURCE[0]}")/lab.sh"
 
 main() {
-    local json='' with_history=1 steps=idle,set-ups,up idle=10000 rate=200 talk=1 up=1000 frames=10 seconds=20 step
+    local json='' with_history=1 steps=idle,set-ups,up,beside idle=10000 rate=200 talk=1 up=1000 beside=200 frames=10 seconds=20 step
     parse "$@"
     lab_begin
     check_cores
@@ -51,11 +54,12 @@ main() {
 parse() {
     while (($#)); do
         case $1 in
-        --steps) steps=${2:-}; [[ $steps =~ ^(idle|set-ups|up)(,(idle|set-ups|up))*$ ]] || die 2 "--steps: idle, set-ups, up"; shift 2 ;;
+        --steps) steps=${2:-}; [[ $steps =~ ^(idle|set-ups|up|beside)(,(idle|set-ups|up|beside))*$ ]] || die 2 "--steps: idle, set-ups, up, beside"; shift 2 ;;
         --idle) positive "$1" "${2:-}"; idle=$2; shift 2 ;;
         --rate) positive "$1" "${2:-}"; rate=$2; shift 2 ;;
         --talk) positive "$1" "${2:-}"; talk=$2; shift 2 ;;
         --up) positive "$1" "${2:-}"; up=$2; shift 2 ;;
+        --beside) positive "$1" "${2:-}"; beside=$2; shift 2 ;;
         --frames) positive "$1" "${2:-}"; frames=$2; shift 2 ;;
         --seconds) positive "$1" "${2:-}"; seconds=$2; shift 2 ;;
         --json) json=${2:-}; [[ -n $json ]] || die 2 "--json needs a file"; shift 2 ;;
@@ -71,18 +75,28 @@ phones() { # name, scenario, further flags...
     local name=$1 status=0
     printf '%s\n' "$2" >"$work/$name.toml"
     shift 2
-    local http_address
     start_moqswitch "$moqswitch"
+    [[ -z ${neighbour:-} ]] || { printf '%s\n' "$neighbour" >"$work/neighbour.toml"; generate neighbour; }
+    local neighbour_pid=${load_pid:-}
+    generate "$name" "$@"
+    await_load || status=$?
+    # Its figures are of no interest, but that it was there is.
+    [[ -z ${neighbour:-} ]] || { load_pid=$neighbour_pid await_load || (($? == 3)) || die 2 "the second generator ended early"; }
+    end_relay
+    load_pid=''
+    ((status == 0 || status == 3)) || load_failed "$status"
+}
+
+generate() { # name, further flags...
+    local name=$1 http_address
+    shift
     http_address=$(grep -o 'http=[^ ]*' "$work/relay.out" | cut -d= -f2)
     start_child "$work/loadgen.out" "$loadgen" run "$work/$name.toml" --relay "moql://$relay_address/" --ws "ws://$http_address/ws" \
         --relay-pid "$relay_pid" --cores "$LOADGEN_CORE" --json "$work/$name.json" --jsonl "$work/$name.jsonl" "$@"
     load_pid=$child_pid
-    await_load || status=$?
-    end_relay
-    ((status == 0 || status == 3)) || load_failed "$status"
 }
 
-scenario() { # answer, hold, arrivals, concurrent, warm-up
+scenario() { # answer, hold, arrivals, concurrent, warm-up, further keys of the telephones
     cat <<END
 duration = '$(($5 + seconds))s'
 warm_up = '$5s'
@@ -91,7 +105,7 @@ hold = { $2 }
 limits = { concurrent = $4 }
 shape = { kind = 'two-party' }
 audio = { media = { codec = 'fixed', bytes = 200, rate = $frames.0 } }
-phone = { answer = { $1 } }
+phone = { answer = { $1 }${6:+, $6} }
 END
 }
 
@@ -123,6 +137,22 @@ step_up() {
     phones up "$(scenario "distribution = 'fixed', time = '100ms'" "distribution = 'forever'" \
         "pattern = 'constant', rate = 50.0" "$up" $((up / 50 + 5)))"
     figures up up
+}
+
+step_beside() {
+    local frames=50 lasting calling neighbour=''
+    lasting=$(scenario "distribution = 'fixed', time = '100ms'" "distribution = 'forever'" "pattern = 'constant', rate = 50.0" "$beside" \
+        $((beside / 50 + 5)))
+    phones alone "$lasting"
+    figures alone alone
+    frames=10
+    calling=$(scenario "distribution = 'exponential', mean = '300ms'" "distribution = 'exponential', mean = '${talk}s'" \
+        "pattern = 'poisson', rate = $((rate / 2)).0" $((rate * (talk + 2))) $((beside / 50 + 5)) \
+        "first_number = 8000000000")
+    neighbour=$calling
+    phones beside "$lasting"
+    figures beside beside
+    figures "which came" neighbour
 }
 
 figures() { # step, file
