@@ -51,9 +51,7 @@ impl Connector {
             ServiceUrl::Http { host, port, .. } => Place::Tcp { host, port },
             ServiceUrl::Unix(path) => Place::Unix(path),
             ServiceUrl::Https { host, port, .. } => {
-                let mut tls = SslConnector::builder(SslMethod::tls())?;
-                credentials.install(&mut tls)?;
-                let tls = tls.build();
+                let tls = credentials.connector()?;
                 Place::Tls { host, port, tls }
             }
         })))
@@ -61,6 +59,13 @@ impl Connector {
 }
 
 impl Credentials<'_> {
+    /// What connections are made with.
+    pub(crate) fn connector(&self) -> anyhow::Result<SslConnector> {
+        let mut tls = SslConnector::builder(SslMethod::tls())?;
+        self.install(&mut tls)?;
+        Ok(tls.build())
+    }
+
     fn install(&self, tls: &mut SslConnectorBuilder) -> anyhow::Result<()> {
         match self.ca {
             Some(ca) => {

@@ -17,7 +17,7 @@ use moqswitch_relay::shard::{ShardCommand, ShardPort};
 use tokio::sync::watch;
 
 use crate::config::{Change, Config, ConfigError, LimitsConfig, MeshConfig};
-use crate::control::WebSockets;
+use crate::control::{StreamContext, WebSockets};
 use crate::keys::{self, KeyFileError, Stamp};
 use crate::limits;
 use crate::logging::LevelHandle;
@@ -50,6 +50,7 @@ pub(crate) struct Certificates {
     /// SHA-256 of the first, in hexadecimal.
     sha256: watch::Sender<Arc<str>>,
     http: watch::Sender<SslContext>,
+    sip: watch::Sender<StreamContext>,
     /// Those in force, and who issues those of clients.
     shown: (Vec<ServerCertificate>, Option<ClientAuthorities>),
 }
@@ -58,6 +59,7 @@ pub(crate) struct Certificates {
 pub(crate) struct Seen {
     pub(crate) sha256: watch::Receiver<Arc<str>>,
     pub(crate) http: watch::Receiver<SslContext>,
+    pub(crate) sip: watch::Receiver<StreamContext>,
 }
 
 /// Where keys of tokens come from, and where they go beside the shards.
@@ -250,15 +252,29 @@ fn say(what: &str, changes: &[Change], outcome: anyhow::Result<()>) {
 }
 
 impl Certificates {
-    pub(crate) fn new(identity: &ServerIdentity, clients: Option<&ClientAuthorities>) -> anyhow::Result<(Self, Seen)> {
+    /// The configuration says who issues those of trunks.
+    pub(crate) fn new(
+        identity: &ServerIdentity,
+        clients: Option<&ClientAuthorities>,
+        config: &Config,
+    ) -> anyhow::Result<(Self, Seen)> {
+        let trunks = config.trunk_authorities()?;
         let (sha256, sha256_seen) = watch::channel(identity.sha256_hex.as_str().into());
         let (http, http_seen) = watch::channel(TlsContext::http_server(&identity.certificates, clients)?);
+        let (sip, sip_seen) = watch::channel(stream_context(&identity.certificates, clients, trunks.as_ref())?);
         let seen = Seen {
             sha256: sha256_seen,
             http: http_seen,
+            sip: sip_seen,
         };
         let shown = (identity.certificates.clone(), clients.cloned());
-        Ok((Self { sha256, http, shown }, seen))
+        let own = Self {
+            sha256,
+            http,
+            sip,
+            shown,
+        };
+        Ok((own, seen))
     }
 
     /// Whether there are others. What is wrong with them is logged, and the old ones stay.
@@ -279,10 +295,11 @@ impl Certificates {
         let files = config.clone();
         let read = move || {
             let identity = ServerIdentity::new(&files.certificates()?, files.listen)?;
-            anyhow::Ok((identity, files.client_authorities()?))
+            anyhow::Ok((identity, files.client_authorities()?, files.trunk_authorities()?))
         };
-        let (identity, clients) = tokio::task::spawn_blocking(read).await??;
+        let (identity, clients, trunks) = tokio::task::spawn_blocking(read).await??;
         let http = TlsContext::http_server(&identity.certificates, clients.as_ref())?;
+        let sip = stream_context(&identity.certificates, clients.as_ref(), trunks.as_ref())?;
         let before = std::mem::replace(&mut self.shown, (identity.certificates, clients));
         let installed = match self.contexts(shards.len()) {
             Ok(contexts) => {
@@ -296,6 +313,7 @@ impl Certificates {
             return installed;
         }
         self.http.send_replace(http);
+        self.sip.send_replace(sip);
         self.sha256.send_replace(identity.sha256_hex.as_str().into());
         Ok(())
     }
@@ -306,6 +324,18 @@ impl Certificates {
         let contexts = (0..shards).map(|_| TlsContext::server(certificates, clients.as_ref()));
         Ok(contexts.collect::<Result<_, _>>()?)
     }
+}
+
+/// What telephones and trunks are accepted with: as others, where nobody is named who issues certificates of trunks.
+fn stream_context(
+    certificates: &[ServerCertificate],
+    clients: Option<&ClientAuthorities>,
+    trunks: Option<&ClientAuthorities>,
+) -> anyhow::Result<StreamContext> {
+    Ok(StreamContext {
+        context: TlsContext::http_server(certificates, trunks.or(clients))?,
+        names_peers: trunks.is_some(),
+    })
 }
 
 impl TokenKeys {
@@ -460,8 +490,9 @@ const OTHERS: [&str; 6] = [
 /// Of music and prompts, while any are played.
 const MUSIC: [&str; 3] = ["media.music", "media.prompts", "media.tones"];
 /// Of telephone calls, while there are any.
-const CALLS: [&str; 20] = [
+const CALLS: [&str; 21] = [
     "sip.trunks",
+    "sip.tls_client_ca",
     "calls.dialplan",
     "calls.users",
     "calls.tokens",

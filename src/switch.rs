@@ -10,12 +10,14 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant, SystemTime};
 use std::{io, thread};
 
+use boring::ssl::SslContext;
 use moqswitch_proto::wire::Version;
 use moqswitch_relay::limits::ADDRESS_WAIT_MAX;
 use moqswitch_relay::net::{bind_by, probe_support};
 use moqswitch_relay::{Relay, RelayHandle, RelayOptions};
 use moqswitch_services::Pool;
 use moqswitch_signalling::SignallingHandle;
+use tokio::sync::watch;
 
 use crate::authority::{self, Authority};
 use crate::browsers::Browsers;
@@ -103,14 +105,15 @@ impl Switch {
         let clients = options.clients.clone();
         let relay = Relay::start(options)?;
         let mut begun = relay.begun();
-        let (certificates, Seen { sha256, http }) = Certificates::new(relay.identity(), clients.as_ref())?;
+        let (certificates, seen) = Certificates::new(relay.identity(), clients.as_ref(), config)?;
+        let Seen { sha256, http, sip } = seen;
         let browsers = browsers(config, &relay, takeover.is_some())?;
         let devices = telephony.as_ref().map(Telephony::key);
         if let Some(takeover) = &mut takeover {
             join(config, takeover, &relay, telephony.is_some())?;
         }
         let endpoints = browsers.clone().map(|browsers| endpoints(config, browsers));
-        let start = |own: Telephony| own.start(&relay, sha256.clone(), StreamTls(http.clone()), browsers);
+        let start = |own: Telephony| own.start(&relay, sha256.clone(), StreamTls(sip), browsers);
         let calls = telephony.map(start).transpose()?;
         let music = Music::start(config, &relay)?;
         let (mesh, links) = Mesh::new(&config.mesh, relay.address(), relay.ports().to_vec())?;
@@ -131,7 +134,7 @@ impl Switch {
             authority: authority.clone(),
             token_checks: TokenChecks::new(config.limits.token_checks),
             websockets: websockets(config, &relay),
-            tls: Some(tls(config, StreamTls(http))),
+            tls: Some(tls(config, http)),
         };
         let decides = authority.map(|authority| authority::serve(authority, asked, state.shards.clone()));
         let reloads = Reloads {
@@ -366,7 +369,7 @@ fn mesh_state(relay: &RelayHandle, links: &MeshHandle) -> MeshState {
     }
 }
 
-fn tls(config: &Config, StreamTls(context): StreamTls) -> Tls {
+fn tls(config: &Config, context: watch::Receiver<SslContext>) -> Tls {
     Tls {
         context,
         is_required: config.http_tls == HttpTls::Required,

@@ -21,6 +21,8 @@ mod handset;
 mod music;
 #[path = "startup/sip.rs"]
 mod sip;
+#[path = "startup/trunk_tls.rs"]
+mod trunk_tls;
 
 #[test]
 fn a_host_that_refuses_io_uring_is_told_what_to_change() {

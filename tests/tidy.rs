@@ -649,7 +649,7 @@ const LAYERS: &[Layer] = &[
         &["auth", "certificate", "quic", "shard", "ServerIdentity"],
     ),
     layer("keys", &[], &[], &["auth"]),
-    layer("directory", &["config", "directory", "limits"], &[], &[]),
+    layer("directory", &["config", "connector", "directory", "limits"], &[], &[]),
     layer("user", &["config", "generate", "limits"], &[], &[]),
     layer("dial", &["config", "directory", "generate"], &[], &[]),
     layer("state", &[], &[], &["ResetKey"]),

@@ -18,22 +18,25 @@ pub(super) fn check(tls: &TlsConfig, listen: SocketAddr, now: SystemTime) -> Vec
     if checks.is_empty() {
         checks.push(check_development(listen));
     }
-    checks.extend(tls.client_ca.as_deref().map(check_clients));
+    let clients = tls.client_ca.as_deref();
+    checks.extend(clients.map(|path| check_issuers("clients", "tls.client_ca", path)));
     checks
 }
 
-fn check_clients(path: &Path) -> Check {
+/// Who may issue certificates of those who connect.
+pub(super) fn check_issuers(whose: &str, setting: &str, path: &Path) -> Check {
     match ClientAuthorities::load(path, false) {
         Ok(authorities) => {
             let count = authorities.certificates.len();
             Check::new(
                 CERTIFICATE,
                 Status::Pass,
-                format!("clients: {count} in {}", path.display()),
+                format!("{whose}: {count} in {}", path.display()),
             )
         }
-        Err(error) => Check::new(CERTIFICATE, Status::Fail, error.to_string())
-            .advise("check the path in `tls.client_ca`, and that the user running moqswitch may read it"),
+        Err(error) => Check::new(CERTIFICATE, Status::Fail, error.to_string()).advise(format!(
+            "check the path in `{setting}`, and that the user running moqswitch may read it"
+        )),
     }
 }
 

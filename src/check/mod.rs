@@ -89,6 +89,9 @@ pub fn run(subject: &Subject<'_>) -> Report {
             checks.push(keys::check(&config.auth));
             checks.push(state::check(&config.state_place()));
             checks.extend(calls::check(config.calls.as_ref()));
+            let sip = config.calls.as_ref().and_then(|calls| calls.sip.as_ref());
+            let trunks = sip.and_then(|sip| sip.tls_client_ca.as_deref());
+            checks.extend(trunks.map(|path| certificates::check_issuers("trunks", "sip.tls_client_ca", path)));
             checks.push(music::check(config));
             checks.extend(network::check(config.listen, config.http, config.admin));
         }

@@ -359,6 +359,17 @@ pub(super) const CALL_SETTINGS: &[Setting] = &[
         help: &["TCP address for telephones of SIP over TLS, with the certificates of `tls`. Default: none."],
     },
     Setting {
+        path: "sip.tls_client_ca",
+        kind: Kind::One,
+        value: Value::Unset {
+            example: r#""/etc/moqswitch/carriers.pem""#,
+        },
+        help: &[
+            "Who may issue certificates of trunks that call by TLS: a PEM file. Others need none. Default: as `tls.client_ca` says,",
+            "and no trunk is known by its certificate.",
+        ],
+    },
+    Setting {
         path: "sip.address",
         kind: Kind::One,
         value: Value::Unset {

@@ -72,6 +72,8 @@ pub struct SipConfig {
     pub tcp: Option<SocketAddr>,
     /// Encrypted streams.
     pub tls: Option<SocketAddr>,
+    /// Who may issue certificates of trunks that call by TLS. `None`: trunks are known by their addresses.
+    pub tls_client_ca: Option<PathBuf>,
     /// Nobody asked for it: without a port it is not there, and that is no error.
     pub is_by_itself: bool,
     /// Told to telephones. `None`: the address that is listened on.
@@ -282,6 +284,7 @@ fn sip(layers: &Layers, is_here: bool, has_entrance: bool) -> Result<Option<SipC
         udp,
         tcp,
         tls,
+        tls_client_ca: layers.optional("sip.tls_client_ca", values::path)?,
         is_by_itself,
         address: layers.optional("sip.address", |text| match text.parse::<IpAddr>() {
             Ok(address) if address.is_unspecified() => Err("an address that others reach".to_owned()),

@@ -214,7 +214,7 @@ fn voicemail_values(calls: Option<&CallsConfig>) -> [(&'static str, String); 6] 
 }
 
 /// Of control programs, and of what they open.
-fn programs_values(calls: Option<&CallsConfig>) -> [(&'static str, String); 22] {
+fn programs_values(calls: Option<&CallsConfig>) -> [(&'static str, String); 23] {
     let mediaswitch = calls.and_then(|calls| calls.mediaswitch.as_ref());
     let rtp = calls.map(|calls| &calls.rtp);
     let sip = calls.and_then(|calls| calls.sip.as_ref());
@@ -226,6 +226,7 @@ fn programs_values(calls: Option<&CallsConfig>) -> [(&'static str, String); 22] 
         ("sip.udp", text(&sip.map(|sip| sip.udp))),
         ("sip.tcp", text(&sip.map(|sip| sip.tcp))),
         ("sip.tls", text(&sip.map(|sip| sip.tls))),
+        ("sip.tls_client_ca", text(&sip.map(|sip| &sip.tls_client_ca))),
         ("sip.address", text(&sip.map(|sip| sip.address))),
         ("sip.realm", text(&sip.map(|sip| &sip.realm))),
         ("sip.ping", text(&sip.map(|sip| sip.ping))),

@@ -106,6 +106,14 @@ impl Config {
         Ok(Some(authorities))
     }
 
+    /// Reads who may issue certificates of trunks that call by TLS; `None` if no trunk is known by one.
+    pub fn trunk_authorities(&self) -> anyhow::Result<Option<ClientAuthorities>> {
+        let sip = self.calls.as_ref().and_then(|calls| calls.sip.as_ref());
+        let path = sip.and_then(|sip| sip.tls_client_ca.as_deref());
+        let load = |path| ClientAuthorities::load(path, false).context("sip.tls_client_ca");
+        path.map(load).transpose()
+    }
+
     /// What such a certificate grants; `None`: nothing by itself.
     fn certified(&self) -> Option<Grant> {
         let (publish, subscribe) = (&self.auth.client_publish, &self.auth.client_subscribe);

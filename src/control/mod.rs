@@ -41,7 +41,7 @@ use crate::music::Music;
 pub use moqswitch_relay::shard::{FetchError, FetchGroup, FetchReply, FetchRequest, ShardCommand, ShardPort};
 pub use permit::TokenChecks;
 pub use server::{ControlHandle, ControlListener, ControlServer, bind};
-pub use tls::{StreamTls, Tls};
+pub use tls::{StreamContext, StreamTls, Tls};
 pub use websocket::WebSockets;
 pub use whip::Endpoints;
 

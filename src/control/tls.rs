@@ -3,8 +3,10 @@
 
 use std::{fmt, io};
 
+use boring::nid::Nid;
 use boring::ssl::{Ssl, SslContext};
-use moqswitch_signalling::{Duplex, Encrypting, Encryption};
+use boring::x509::X509Ref;
+use moqswitch_signalling::{Duplex, Encrypted, Encrypting, Encryption};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -35,20 +37,52 @@ impl Tls {
     }
 }
 
-/// What encrypts streams of telephones: the same certificates.
+/// What connections of telephones and trunks are accepted with.
 #[derive(Clone)]
-pub struct StreamTls(pub watch::Receiver<SslContext>);
+pub struct StreamContext {
+    /// The same certificates.
+    pub context: SslContext,
+    /// Trunks are known by the names in theirs.
+    pub names_peers: bool,
+}
+
+/// What encrypts streams of telephones, as it is now.
+#[derive(Clone)]
+pub struct StreamTls(pub watch::Receiver<StreamContext>);
 
 impl Encryption for StreamTls {
     fn accept(&self, stream: TcpStream) -> Encrypting {
-        let ssl = Ssl::new(&self.0.borrow());
+        let StreamContext { context, names_peers } = self.0.borrow().clone();
+        let ssl = Ssl::new(&context);
         Box::pin(async move {
             let ssl = ssl.map_err(io::Error::other)?;
             let stream = SslStreamBuilder::new(ssl, stream).accept().await;
             let stream = stream.map_err(|error| io::Error::other(error.to_string()))?;
-            Ok(Box::new(stream) as Box<dyn Duplex>)
+            let shown = stream.ssl().peer_certificate().filter(|_| names_peers);
+            let names = shown.as_deref().map(names_of).unwrap_or_default();
+            let stream = Box::new(stream) as Box<dyn Duplex>;
+            Ok(Encrypted { stream, names })
         })
     }
+}
+
+/// Whom a certificate is of (RFC 5922, section 7.1): domains of `sip:` and names of DNS; the common name where there are none.
+fn names_of(certificate: &X509Ref) -> Vec<String> {
+    let alternatives = certificate.subject_alt_names();
+    let names = alternatives
+        .iter()
+        .flatten()
+        .filter_map(|name| match (name.uri(), name.dnsname()) {
+            (Some(uri), _) => uri.strip_prefix("sip:").filter(|domain| !domain.contains('@')),
+            (None, name) => name,
+        });
+    let names: Vec<String> = names.map(str::to_ascii_lowercase).collect();
+    if !names.is_empty() {
+        return names;
+    }
+    let common = certificate.subject_name().entries_by_nid(Nid::COMMONNAME);
+    let common = common.filter_map(|entry| Some(entry.data().as_utf8().ok()?.to_ascii_lowercase()));
+    common.collect()
 }
 
 impl fmt::Debug for StreamTls {

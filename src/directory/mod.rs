@@ -6,6 +6,7 @@ mod asterisk;
 mod file;
 mod programs;
 mod secret;
+mod trunk_tls;
 mod trunks;
 mod users;
 mod webhooks;
@@ -74,8 +75,11 @@ pub fn turn_secret(path: &Path) -> Result<String, FileError> {
 
 /// Ways to carriers and PBXs.
 pub fn trunks(config: &CallsConfig) -> Result<TrunkPlan, FileError> {
-    let path = config.sip.as_ref().and_then(|sip| sip.trunks.as_deref());
-    Ok(path.map(trunks::read).transpose()?.unwrap_or_default())
+    let sip = config.sip.as_ref();
+    let knows_certificates = sip.is_some_and(|sip| sip.tls_client_ca.is_some());
+    let path = sip.and_then(|sip| sip.trunks.as_deref());
+    let plan = path.map(|path| trunks::read(path, knows_certificates));
+    Ok(plan.transpose()?.unwrap_or_default())
 }
 
 /// UUIDs of AudioSocket that call numbers, and ways to Asterisk.

@@ -187,7 +187,7 @@ fn examples_of_the_manual_are_read() {
         directory.write(name, "0123456789abcdef\n");
     }
     let config = directory.config("users = U\nkeys = K\nwebhooks = W\n");
-    let plan = trunks::read(&directory.0.join("trunks.toml")).unwrap();
+    let plan = trunks::read(&directory.0.join("trunks.toml"), false).unwrap();
     assert_eq!((plan.trunks.len(), plan.groups[0].members.len()), (2, 2));
     assert_eq!(entrance(&config).unwrap().users.map(|users| users.len()), Some(2));
     assert_eq!(programs(&config).unwrap().0.len(), 2);
@@ -200,7 +200,7 @@ fn trunks_are_read_and_faults_say_where() {
     let path = directory.0.join("trunks.toml");
     let read = |text: &str| {
         directory.write("trunks.toml", text);
-        trunks::read(&path)
+        trunks::read(&path, false)
     };
     let city = "[trunks.city]\naddress = \"127.0.0.1:5060\"\n";
     let rules = "numbers_out = [{ begins = \"0\", strip = 1, add = \"+49\" }]\nnumbers_in = [{ begins = \"+49\", strip = 3, add = \"0\" }]\n";
@@ -222,6 +222,20 @@ fn trunks_are_read_and_faults_say_where() {
             "no trunk `town`",
         ),
         (format!("{city}calls = -1\n"), 3, "-1"),
+        (format!("{city}tls = true\ntcp = true\n"), 1, "not by both"),
+        (format!("{city}ca = \"ca.pem\"\n"), 1, "need `tls`"),
+        (
+            format!("{city}tls = true\ncertificate = \"own.pem\"\n"),
+            1,
+            "each other",
+        ),
+        (format!("{city}tls = true\nca = \"nowhere.pem\"\n"), 1, "nowhere.pem"),
+        (format!("{city}certificate_name = \"city\"\n"), 1, "sip.tls_client_ca"),
+        (
+            format!("{city}tls = true\n[trunks.town]\naddress = \"127.0.0.1:5060\"\ntls = true\ndomain = \"town\"\n"),
+            1,
+            "has this address",
+        ),
     ] {
         let error = read(&text).unwrap_err().to_string();
         assert!(error.contains(&format!(":{line}:")) && error.contains(why), "{error}");

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use moqswitch_signalling::calls::Number;
 use moqswitch_signalling::sip::agent::{NumberRule, NumberRules, Passes, Trunk};
 use moqswitch_signalling::sip::digest::Secret;
 use moqswitch_signalling::sip::flow::{Flow, Transport};
-use moqswitch_signalling::{SrtpPolicy, TrunkGroupSettings, TrunkPlan, TrunkSettings};
+use moqswitch_signalling::sip::message::syntax::host_and_port;
+use moqswitch_signalling::{SrtpPolicy, TrunkEncryption, TrunkGroupSettings, TrunkPlan, TrunkSettings};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -17,6 +19,7 @@ use crate::limits::{PROGRAMS_BYTES_MAX, TRUNKS_MAX};
 
 use super::file::{Document, FileError};
 use super::secret;
+use super::trunk_tls::TrunkTls;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,6 +42,15 @@ struct Entry {
     domain: Option<Spanned<String>>,
     #[serde(default)]
     tcp: bool,
+    #[serde(default)]
+    tls: bool,
+    /// Who may issue its certificate. Default: whom the system believes.
+    ca: Option<Spanned<PathBuf>>,
+    /// PEM files of what it is shown, where it asks for a certificate.
+    certificate: Option<Spanned<PathBuf>>,
+    private_key: Option<Spanned<PathBuf>>,
+    /// The name in its certificate, by which it is known instead of by its addresses.
+    certificate_name: Option<Spanned<String>>,
     #[serde(default)]
     user: String,
     login: Option<String>,
@@ -119,11 +131,15 @@ const fn one() -> u16 {
     1
 }
 
-pub(super) fn read(path: &Path) -> Result<TrunkPlan, FileError> {
+/// `knows_certificates`: those who call by TLS are asked for one.
+pub(super) fn read(path: &Path, knows_certificates: bool) -> Result<TrunkPlan, FileError> {
     let (document, File { trunks, groups }) = Document::read::<File>(path, PROGRAMS_BYTES_MAX)?;
     if trunks.len() > TRUNKS_MAX || groups.len() > TRUNKS_MAX {
         let reason = format!("has more than {TRUNKS_MAX} trunks, or groups of them");
         return Err(FileError::new(path, None, reason));
+    }
+    for (name, entry) in &trunks {
+        check_encryption(&document, (name, entry), &trunks, knows_certificates)?;
     }
     let names: BTreeSet<&str> = trunks.keys().map(|name| name.get_ref().as_str()).collect();
     let groups: Result<Vec<TrunkGroupSettings>, FileError> = groups
@@ -201,7 +217,11 @@ fn trunk(document: &Document, name: &Spanned<String>, entry: &Entry) -> Result<T
         return Err(document.fault(name.span(), reason));
     }
     let target = Flow {
-        transport: if entry.tcp { Transport::Tcp } else { Transport::Udp },
+        transport: match (entry.tls, entry.tcp) {
+            (true, _) => Transport::Tls,
+            (false, true) => Transport::Tcp,
+            (false, false) => Transport::Udp,
+        },
         peer,
         connection: 0,
     };
@@ -221,6 +241,10 @@ fn trunk(document: &Document, name: &Spanned<String>, entry: &Entry) -> Result<T
         is_trusted: entry.trusted,
         is_from_line: entry.from_line.unwrap_or(entry.register),
         addresses: entry.addresses.clone(),
+        certificate_name: entry
+            .certificate_name
+            .as_ref()
+            .map(|name| name.get_ref().to_ascii_lowercase()),
         passes,
         ..Trunk::to(target, domain, &entry.user)
     };
@@ -233,6 +257,7 @@ fn trunk(document: &Document, name: &Spanned<String>, entry: &Entry) -> Result<T
     })?;
     Ok(TrunkSettings {
         number,
+        encryption: encryption(document, name, entry, domain)?,
         srtp: entry.srtp.map(SrtpPolicy::from),
         trunk,
         calls_max: entry.calls,
@@ -241,6 +266,65 @@ fn trunk(document: &Document, name: &Spanned<String>, entry: &Entry) -> Result<T
     })
 }
 
+/// What is said of TLS, and nobody could keep.
+fn check_encryption(
+    document: &Document,
+    (name, entry): (&Spanned<String>, &Entry),
+    trunks: &BTreeMap<Spanned<String>, Entry>,
+    knows_certificates: bool,
+) -> Result<(), FileError> {
+    let fault = |reason: &str| Err(document.fault(name.span(), format!("{}: {reason}", name.get_ref())));
+    let is_any = entry.ca.is_some() || entry.certificate.is_some() || entry.private_key.is_some();
+    if entry.tls && entry.tcp {
+        return fault("it is reached by `tls` or by `tcp`, not by both");
+    }
+    if is_any && !entry.tls {
+        return fault("`ca`, `certificate` and `private_key` need `tls`");
+    }
+    if entry.certificate.is_some() != entry.private_key.is_some() {
+        return fault("`certificate` and `private_key` need each other");
+    }
+    if let Some(name) = &entry.certificate_name {
+        if !knows_certificates {
+            return fault("`certificate_name` needs `sip.tls_client_ca`: nobody is asked for a certificate");
+        }
+        if name.get_ref().is_empty() || name.get_ref().len() > CERTIFICATE_NAME_BYTES_MAX {
+            return fault("`certificate_name` is no name");
+        }
+    }
+    // A connection is of an address, and has shown one certificate.
+    let shown = |entry: &Entry| {
+        let file = |path: &Option<Spanned<PathBuf>>| path.as_ref().map(|path| path.get_ref().clone());
+        let text = |text: &Option<Spanned<String>>| text.as_ref().map(|text| text.get_ref().clone());
+        let files = (file(&entry.ca), file(&entry.certificate), file(&entry.private_key));
+        (files, text(&entry.certificate_name), text(&entry.domain))
+    };
+    let mut others = trunks.values().filter(|other| other.tls && entry.tls);
+    if others.any(|other| other.address.get_ref() == entry.address.get_ref() && shown(other) != shown(entry)) {
+        return fault("another trunk by TLS has this address, and another certificate or domain");
+    }
+    Ok(())
+}
+
+fn encryption(
+    document: &Document,
+    name: &Spanned<String>,
+    entry: &Entry,
+    domain: &str,
+) -> Result<Option<Arc<dyn TrunkEncryption>>, FileError> {
+    if !entry.tls {
+        return Ok(None);
+    }
+    let file = |path: &Option<Spanned<PathBuf>>| path.as_ref().map(|path| document.beside(path.get_ref()));
+    let (ca, certificate, key) = (file(&entry.ca), file(&entry.certificate), file(&entry.private_key));
+    let host = host_and_port(domain).map_or_else(|| domain.to_owned(), |(host, _)| host.to_string());
+    let made = TrunkTls::new(&host, ca.as_deref(), certificate.as_deref().zip(key.as_deref()));
+    let made = made.map_err(|error| document.fault(name.span(), format!("{}: {error:#}", name.get_ref())))?;
+    Ok(Some(Arc::new(made)))
+}
+
+/// Of a name in a certificate (RFC 5280, section 4.2.1.6, by DNS).
+const CERTIFICATE_NAME_BYTES_MAX: usize = 255;
 /// How long a registration is asked for.
 const REGISTERED: Duration = Duration::from_secs(600);
 /// Between questions whether a trunk is there, in seconds.

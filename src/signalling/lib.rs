@@ -90,9 +90,9 @@ pub use exchange::is_fault_caught;
 pub use fake::{RecordingMedia, RecordingRtp, RtpCommand};
 pub use figures::{AsteriskFigures, Figures, Histogram, NodeFigures, RecordFigures, SipFigures};
 pub use gateway::{
-    Duplex, Encrypting, Encryption, NoRtp, RtpAgreed, RtpError, RtpEvent, RtpEvents, RtpHeard, RtpIceServer, RtpKeys,
-    RtpLeg, RtpLegs, RtpMix, RtpOpened, RtpPeer, RtpRefused, RtpStatistics, RtpWanted, SipSettings, SipSockets,
-    SrtpPolicy, TrunkGroupSettings, TrunkPlan, TrunkSettings,
+    Duplex, Encrypted, Encrypting, Encryption, NoRtp, RtpAgreed, RtpError, RtpEvent, RtpEvents, RtpHeard, RtpIceServer,
+    RtpKeys, RtpLeg, RtpLegs, RtpMix, RtpOpened, RtpPeer, RtpRefused, RtpStatistics, RtpWanted, SipSettings,
+    SipSockets, SrtpPolicy, TrunkEncryption, TrunkGroupSettings, TrunkPlan, TrunkSettings,
 };
 pub use mailboxes::Mailboxes;
 pub use media::{Busy, Media, MediaPlane};

@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use moqswitch_calls::{CallId, Cause, Codec, Codecs, LegId, MediaEvent, Number, SessionId};
 use moqswitch_sip::agent::{Agent, Event, LegKey, Noticed, Settings, TrunkId};
-use moqswitch_sip::flow::Flow;
+use moqswitch_sip::flow::{Flow, Transport};
 use moqswitch_sip::guard::{self, Outcome};
 use moqswitch_sip::sdp::{Description, Session};
 
@@ -46,7 +46,8 @@ pub use media::{
 };
 pub(crate) use outlet::Outlet;
 pub use settings::{
-    Duplex, Encrypting, Encryption, SipSettings, SipSockets, SrtpPolicy, TrunkGroupSettings, TrunkPlan, TrunkSettings,
+    Duplex, Encrypted, Encrypting, Encryption, SipSettings, SipSockets, SrtpPolicy, TrunkEncryption,
+    TrunkGroupSettings, TrunkPlan, TrunkSettings,
 };
 use sockets::Purpose;
 pub(crate) use sockets::serve;
@@ -271,9 +272,19 @@ impl Gateway {
 
     /// What a connection is that is to be opened.
     fn purpose(&self, flow: Flow) -> Purpose {
+        if flow.connection == 0 && flow.transport == Transport::Tls {
+            return self.trunks.encryption(flow.peer).map_or(Purpose::Peer, Purpose::Trunk);
+        }
         match self.agent.is_for_length(flow) {
             true => Purpose::Length,
             false => Purpose::Peer,
+        }
+    }
+
+    /// Who is at the other end of a connection has shown who it is.
+    fn certify(&mut self, connection: u64, names: Vec<String>) {
+        if self.agent.certify(connection, names) {
+            self.registry.prove(connection);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -51,6 +52,8 @@ pub struct TrunkSettings {
     pub number: Number,
     /// How it is reached.
     pub trunk: Trunk,
+    /// What encrypts streams to it, where it is reached by TLS.
+    pub encryption: Option<Arc<dyn TrunkEncryption>>,
     /// Whether it talks over SRTP. `None`: as telephones do.
     pub srtp: Option<SrtpPolicy>,
     /// How many calls it has at most, both ways together. 0: as many as there are.
@@ -103,8 +106,22 @@ pub trait Encryption: Send + fmt::Debug {
     fn accept(&self, stream: TcpStream) -> Encrypting;
 }
 
+/// What encrypts streams to a trunk, and finds out that it is the trunk.
+pub trait TrunkEncryption: Send + Sync + fmt::Debug {
+    /// Shakes hands with who was connected to.
+    fn connect(&self, stream: TcpStream) -> Encrypting;
+}
+
 /// A handshake.
-pub type Encrypting = Pin<Box<dyn Future<Output = io::Result<Box<dyn Duplex>>>>>;
+pub type Encrypting = Pin<Box<dyn Future<Output = io::Result<Encrypted>>>>;
+
+/// What comes of it.
+pub struct Encrypted {
+    /// What is said.
+    pub stream: Box<dyn Duplex>,
+    /// The names in the other side's certificate, in small letters, where it has one that is believed and trunks are known by them.
+    pub names: Vec<String>,
+}
 
 /// A stream both ways.
 pub trait Duplex: AsyncRead + AsyncWrite + Unpin {}

@@ -17,8 +17,9 @@ use tokio::sync::mpsc;
 use tokio::time;
 
 use super::lag::Lag;
+use super::trunks::Secure;
 use super::websocket::{SipWebSocket, serve_websocket};
-use super::{Duplex, Encrypting, Encryption, Gateway, SipSockets};
+use super::{Duplex, Encrypted, Encrypting, Encryption, Gateway, SipSockets};
 use crate::limits::{
     SIP_CONNECT_WAIT, SIP_CONNECTION_IDLE, SIP_CONNECTIONS_MAX, SIP_CONNECTIONS_PER_ADDRESS_MAX,
     SIP_DATAGRAMS_PER_TURN_MAX, SIP_LENGTH_CONNECTION_IDLE, SIP_LENGTH_CONNECTIONS_MAX, SIP_OUTBOX_MESSAGES_MAX,
@@ -29,6 +30,8 @@ use crate::socket::Shared;
 /// What comes from connections.
 pub(super) enum Came {
     Message(Flow, Vec<u8>),
+    /// Who is at the other end is who its certificate says: before anything of it.
+    Certified(u64, Vec<String>),
     Closed(u64),
     /// One that was to be opened, and where to.
     Refused(u64, SocketAddr),
@@ -41,7 +44,7 @@ struct Sockets {
     tls: Option<(TcpListener, Box<dyn Encryption>)>,
     connections: HashMap<u64, Connection>,
     /// To peers, so that a connection is used again.
-    peers: HashMap<SocketAddr, u64>,
+    peers: HashMap<(Transport, SocketAddr), u64>,
     per_address: HashMap<IpAddr, usize>,
     /// Those for what is too long for a datagram.
     for_length: usize,
@@ -50,8 +53,10 @@ struct Sockets {
 }
 
 /// What a connection of ours is opened for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Purpose {
+    /// Everything that is said to a trunk by TLS.
+    Trunk(Secure),
     /// Everything that is said to a peer.
     Peer,
     /// What is too long for a datagram.
@@ -62,8 +67,10 @@ pub(super) enum Purpose {
 struct NoPlace;
 
 struct Connection {
-    peer: SocketAddr,
-    purpose: Purpose,
+    peer: (Transport, SocketAddr),
+    is_for_length: bool,
+    /// To a trunk, that has shown who it is.
+    is_to_trunk: bool,
     outbox: mpsc::Sender<Arc<[u8]>>,
     /// Somebody was let in on it, or it is to somebody of ours.
     is_proven: Rc<Cell<bool>>,
@@ -123,6 +130,7 @@ pub(crate) async fn serve(
             What::Came(Came::Message(flow, bytes)) => {
                 gateway.receive(&mut shared.exchange.borrow_mut(), flow, &bytes);
             }
+            What::Came(Came::Certified(connection, names)) => gateway.certify(connection, names),
             What::Came(Came::Closed(connection)) => {
                 sockets.forget(connection);
                 gateway.connection_closed(&mut shared.exchange.borrow_mut(), connection);
@@ -146,8 +154,8 @@ pub(crate) async fn serve(
         }
         while let Some((flow, bytes)) = gateway.poll_send() {
             let purpose = gateway.purpose(flow);
-            if sockets.send(flow, purpose, bytes).is_err() && purpose == Purpose::Length {
-                // As a datagram, with the next turn of this loop.
+            if let Err(NoPlace) = sockets.send(flow, purpose, bytes) {
+                // What may go as a datagram does so, with the next turn of this loop.
                 gateway.connection_missing(flow.peer);
             }
         }
@@ -230,7 +238,7 @@ impl Sockets {
     }
 
     fn accept(&mut self, transport: Transport, stream: TcpStream, peer: SocketAddr) {
-        let Some((connection, outbox)) = self.begin(peer, Purpose::Peer) else {
+        let Some((connection, outbox)) = self.begin((transport, peer), &Purpose::Peer) else {
             return;
         };
         let (flow, tell) = (
@@ -245,11 +253,15 @@ impl Sockets {
         let _ = stream.set_nodelay(true);
         let encrypting: Encrypting = match &self.tls {
             Some((_, encryption)) if transport == Transport::Tls => encryption.accept(stream),
-            _ => Box::pin(std::future::ready(Ok(Box::new(stream) as Box<dyn Duplex>))),
+            _ => plain(stream),
         };
         tokio::task::spawn_local(async move {
             match time::timeout(SIP_CONNECT_WAIT, encrypting).await {
-                Ok(Ok(stream)) => serve_stream(stream, flow, outbox, tell).await,
+                Ok(Ok(Encrypted { stream, names })) => {
+                    if certify(&tell, connection, names).await {
+                        serve_stream(stream, flow, outbox, tell).await;
+                    }
+                }
                 Ok(Err(_)) | Err(_) => drop(tell.send(Came::Closed(connection)).await),
             }
         });
@@ -258,7 +270,7 @@ impl Sockets {
     fn accept_websocket(&mut self, websocket: SipWebSocket) {
         let peer = websocket.peer;
         // Without a place it is dropped, and its client sees it end.
-        if let Some((connection, outbox)) = self.begin(peer, Purpose::Peer) {
+        if let Some((connection, outbox)) = self.begin((Transport::Ws, peer), &Purpose::Peer) {
             let flow = Flow {
                 transport: Transport::Ws,
                 peer,
@@ -269,14 +281,14 @@ impl Sockets {
     }
 
     /// A place for a connection. None: there are as many as there may be.
-    fn begin(&mut self, peer: SocketAddr, purpose: Purpose) -> Option<(u64, Inbox)> {
-        let ip = site_of(peer);
+    fn begin(&mut self, peer: (Transport, SocketAddr), purpose: &Purpose) -> Option<(u64, Inbox)> {
+        let ip = site_of(peer.1);
         let of_address = self.per_address.get(&ip).copied().unwrap_or(0);
         // Who is refused leaves nothing behind.
         if self.connections.len() >= SIP_CONNECTIONS_MAX || of_address >= SIP_CONNECTIONS_PER_ADDRESS_MAX {
             return None;
         }
-        let is_for_length = purpose == Purpose::Length;
+        let is_for_length = matches!(purpose, Purpose::Length);
         if is_for_length && self.for_length >= SIP_LENGTH_CONNECTIONS_MAX {
             return None;
         }
@@ -287,7 +299,8 @@ impl Sockets {
         let is_proven = Rc::new(Cell::new(false));
         let connection = Connection {
             peer,
-            purpose,
+            is_for_length,
+            is_to_trunk: matches!(purpose, Purpose::Trunk(_)),
             outbox,
             is_proven: Rc::clone(&is_proven),
         };
@@ -315,8 +328,8 @@ impl Sockets {
         if self.peers.get(&connection.peer) == Some(&number) {
             self.peers.remove(&connection.peer);
         }
-        self.for_length -= usize::from(connection.purpose == Purpose::Length);
-        let ip = site_of(connection.peer);
+        self.for_length -= usize::from(connection.is_for_length);
+        let ip = site_of(connection.peer.1);
         if let Some(count) = self.per_address.get_mut(&ip) {
             *count -= 1;
             if *count == 0 {
@@ -336,11 +349,18 @@ impl Sockets {
             return Ok(());
         }
         let known = Some(flow.connection).filter(|connection| self.connections.contains_key(connection));
-        let number = known.or_else(|| self.peers.get(&flow.peer).copied());
+        let is_to_trunk = matches!(purpose, Purpose::Trunk(_));
+        // What is for a trunk by TLS goes to who has shown that it is the trunk.
+        let is_right = |number: &u64| {
+            let connection = self.connections.get(number);
+            connection.is_some_and(|connection| !is_to_trunk || connection.is_to_trunk)
+        };
+        let peer = self.peers.get(&(flow.transport, flow.peer)).copied();
+        let number = known.or_else(|| peer.filter(is_right));
         // A telephone that came by a connection is reached by that one, or by another that it makes.
-        let is_ours = flow.transport == Transport::Tcp && flow.connection == 0;
+        let is_ours = is_to_trunk || flow.transport == Transport::Tcp && flow.connection == 0;
         let number = match number {
-            None if is_ours => Some(self.connect(flow.peer, purpose).ok_or(NoPlace)?),
+            None if is_ours => Some(self.connect(flow, purpose).ok_or(NoPlace)?),
             number => number,
         };
         if let Some(connection) = number.and_then(|number| self.connections.get(&number)) {
@@ -350,26 +370,60 @@ impl Sockets {
         Ok(())
     }
 
-    fn connect(&mut self, peer: SocketAddr, purpose: Purpose) -> Option<u64> {
-        let (connection, mut outbox) = self.begin(peer, purpose)?;
-        if purpose == Purpose::Length {
+    fn connect(&mut self, flow: Flow, purpose: Purpose) -> Option<u64> {
+        let peer = flow.peer;
+        let (connection, mut outbox) = self.begin((flow.transport, peer), &purpose)?;
+        if matches!(purpose, Purpose::Length) {
             outbox.idle = SIP_LENGTH_CONNECTION_IDLE;
         }
         outbox.is_proven.set(true);
-        let flow = Flow {
-            transport: Transport::Tcp,
-            peer,
-            connection,
-        };
-        let tell = self.tell.clone();
+        let (flow, tell) = (Flow { connection, ..flow }, self.tell.clone());
         tokio::task::spawn_local(async move {
-            match time::timeout(SIP_CONNECT_WAIT, TcpStream::connect(peer)).await {
-                Ok(Ok(stream)) => serve_stream(Box::new(stream), flow, outbox, tell).await,
-                Ok(Err(_)) | Err(_) => drop(tell.send(Came::Refused(connection, peer)).await),
+            match time::timeout(SIP_CONNECT_WAIT, open(peer, purpose)).await {
+                Ok(Ok(Encrypted { stream, names })) => {
+                    if certify(&tell, connection, names).await {
+                        serve_stream(stream, flow, outbox, tell).await;
+                    }
+                }
+                refused => {
+                    if let Ok(Err(error)) = refused {
+                        tracing::info!(%peer, %error, "SIP: no connection");
+                    }
+                    drop(tell.send(Came::Refused(connection, peer)).await);
+                }
             }
         });
         Some(connection)
     }
+}
+
+/// A connection to who is there.
+async fn open(peer: SocketAddr, purpose: Purpose) -> io::Result<Encrypted> {
+    let stream = TcpStream::connect(peer).await?;
+    // Small messages that are waited for.
+    let _ = stream.set_nodelay(true);
+    let Purpose::Trunk(secure) = purpose else {
+        return plain(stream).await;
+    };
+    let encrypted = secure.encryption.connect(stream).await?;
+    Ok(Encrypted {
+        names: secure.name.into_iter().collect(),
+        ..encrypted
+    })
+}
+
+/// One that is not encrypted.
+fn plain(stream: TcpStream) -> Encrypting {
+    let encrypted = Encrypted {
+        stream: Box::new(stream),
+        names: Vec::new(),
+    };
+    Box::pin(std::future::ready(Ok(encrypted)))
+}
+
+/// Tells who is there. False: nobody is told anything any more.
+async fn certify(tell: &mpsc::Sender<Came>, connection: u64, names: Vec<String>) -> bool {
+    names.is_empty() || tell.send(Came::Certified(connection, names)).await.is_ok()
 }
 
 /// Who connects. Without a listener nobody does.
@@ -469,19 +523,19 @@ mod tests {
     fn connections_for_what_is_long_leave_room_for_all_others() {
         let (tell, _came) = mpsc::channel(1);
         let mut sockets = Sockets::new(SipSockets::default(), tell).unwrap();
-        let peer = |port| SocketAddr::from(([192, 0, 2, 1], port));
+        let peer = |port| (Transport::Tcp, SocketAddr::from(([192, 0, 2, 1], port)));
         let begun: Vec<_> = (1..=SIP_LENGTH_CONNECTIONS_MAX)
             .map(|port| {
                 sockets
-                    .begin(peer(port.try_into().unwrap()), Purpose::Length)
+                    .begin(peer(port.try_into().unwrap()), &Purpose::Length)
                     .unwrap()
                     .0
             })
             .collect();
-        assert!(sockets.begin(peer(9000), Purpose::Length).is_none());
-        assert!(sockets.begin(peer(9001), Purpose::Peer).is_some());
+        assert!(sockets.begin(peer(9000), &Purpose::Length).is_none());
+        assert!(sockets.begin(peer(9001), &Purpose::Peer).is_some());
         sockets.forget(begun[0]);
-        assert!(sockets.begin(peer(9002), Purpose::Length).is_some());
-        assert!(sockets.begin(peer(9003), Purpose::Length).is_none());
+        assert!(sockets.begin(peer(9002), &Purpose::Length).is_some());
+        assert!(sockets.begin(peer(9003), &Purpose::Length).is_none());
     }
 }

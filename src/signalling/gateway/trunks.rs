@@ -2,7 +2,8 @@
 //! be reached, it is not rung, and its calls go on.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use moqswitch_calls::{DeviceKind, Number, Registration, SessionId, Text};
@@ -11,7 +12,7 @@ use moqswitch_sip::agent::{
 };
 use moqswitch_sip::flow::Transport;
 
-use super::settings::{SrtpPolicy, TrunkPlan, TrunkSettings};
+use super::settings::{SrtpPolicy, TrunkEncryption, TrunkPlan, TrunkSettings};
 use super::view::TrunkState;
 use super::{Gateway, codecs};
 use crate::exchange::Exchange;
@@ -35,9 +36,11 @@ pub(super) struct Trunks {
 struct Known {
     number: Number,
     peer: IpAddr,
+    address: SocketAddr,
     /// Where its messages come from: this one, and others.
     addresses: Vec<IpAddr>,
     contact: String,
+    encryption: Option<Secure>,
     srtp: Option<SrtpPolicy>,
     transport: Transport,
     registers: bool,
@@ -46,6 +49,14 @@ struct Known {
     calls_max: u32,
     numbers_out: NumberRules,
     numbers_in: NumberRules,
+}
+
+/// How a trunk is reached by TLS.
+#[derive(Clone, Debug)]
+pub(super) struct Secure {
+    pub(super) encryption: Arc<dyn TrunkEncryption>,
+    /// The trunk's own name, by which what comes by such a connection is known.
+    pub(super) name: Option<String>,
 }
 
 /// What `trunk/…` of the dialplan names: a trunk, or several.
@@ -78,6 +89,12 @@ impl Trunks {
     pub(super) fn session(&self, trunk: TrunkId) -> Option<SessionId> {
         let known = self.known.get(&trunk)?;
         self.ways.get(&known.number)?.session
+    }
+
+    /// What encrypts streams to who is there.
+    pub(super) fn encryption(&self, peer: SocketAddr) -> Option<Secure> {
+        let is_there = |known: &&Known| known.transport == Transport::Tls && known.address == peer;
+        self.known.values().find(is_there)?.encryption.clone()
     }
 
     pub(super) fn peer(&self, trunk: TrunkId) -> Option<IpAddr> {
@@ -218,6 +235,7 @@ impl Gateway {
         let TrunkSettings {
             number,
             trunk,
+            encryption,
             srtp,
             calls_max,
             numbers_out,
@@ -226,6 +244,11 @@ impl Gateway {
         let id = self.trunks.id(&number);
         let mut known = Known {
             peer: trunk.target.peer.ip().to_canonical(),
+            address: trunk.target.peer,
+            encryption: encryption.map(|encryption| Secure {
+                encryption,
+                name: trunk.certificate_name.clone(),
+            }),
             addresses: trunk
                 .addresses
                 .iter()

@@ -29,6 +29,7 @@ pub(crate) fn trunk(name: &str, carrier: &Telephone) -> TrunkSettings {
     TrunkSettings {
         number: Number::new(name).unwrap(),
         trunk: Trunk::to(Flow::datagrams(peer), "carrier.example", "line"),
+        encryption: None,
         srtp: None,
         calls_max: 0,
         numbers_out: NumberRules::default(),

@@ -51,13 +51,22 @@ impl Agent {
         Some(&self.trunks.held.get(&trunk)?.host)
     }
 
-    /// The trunk that a request outside of calls comes from: by what our Contact there says and nobody else knows, or else
-    /// by the address. Of several there, by their port, by whom they ask for, by the domain they call from.
+    /// The trunk that a request outside of calls comes from: by what our Contact there says and nobody else knows, by its
+    /// certificate, or else by the address. Of several there, by their port, by whom they ask for, by the domain they call from. One
+    /// that has a name for its certificate is none without that.
     pub(in crate::agent) fn trunk_of(&self, flow: Flow, message: &Message) -> Option<TrunkId> {
         let uri = Uri::parse(message.uri())?;
+        let names = self
+            .trunks
+            .certified
+            .get(&flow.connection)
+            .map_or(&[][..], Vec::as_slice);
+        let has_shown = |held: &Held| held.certificate_name().is_some_and(|name| names.contains(name));
         let line = uri.parameters.value("line");
         if let Some(trunk) = line.and_then(|line| self.trunks.lines.get(line)) {
-            return Some(*trunk);
+            let held = self.trunks.held.get(trunk);
+            let is_it = held.is_none_or(|held| held.certificate_name().is_none() || has_shown(held));
+            return is_it.then_some(*trunk);
         }
         let ip = flow.peer.ip().to_canonical();
         let all = self.trunks.addresses.range((ip, TrunkId(0))..=(ip, TrunkId(u64::MAX)));
@@ -69,8 +78,16 @@ impl Agent {
             let is_domain = from.as_ref().is_some_and(|from| domain_of(from) == held.host);
             (!is_port, !is_user, !is_domain)
         };
+        if !names.is_empty() {
+            let certified = self.trunks.held.iter().filter(|(_, held)| has_shown(held));
+            let first = certified.min_by_key(|(id, held)| (is_likely(held), **id));
+            if let Some((id, _)) = first {
+                return Some(*id);
+            }
+        }
         // On one host there are many programs.
-        let may_be = |held: &Held| !ip.is_loopback() || held.trunk.target.peer.port() == flow.peer.port();
+        let is_here = |held: &Held| !ip.is_loopback() || held.trunk.target.peer.port() == flow.peer.port();
+        let may_be = |held: &Held| held.certificate_name().is_none() && is_here(held);
         let first = all.by_ref().filter(|(_, held)| may_be(held));
         let (id, _) = first.min_by_key(|(id, held)| (is_likely(held), *id))?;
         let is_telephone = from.is_some_and(|from| self.is_telephone(&from, flow));

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::digest::{Client, Secret};
 use crate::flow::{Flow, Transport};
-use crate::limits::{TRUNK_ADDRESSES_MAX, TRUNKS_MAX};
+use crate::limits::{CERTIFICATE_NAMES_MAX, TRUNK_ADDRESSES_MAX, TRUNKS_MAX};
 use crate::message::syntax::{Uri, escape, host_and_port};
 use crate::transaction::ClientId;
 
@@ -49,6 +49,9 @@ pub struct Trunk {
     pub ping: Duration,
     /// Further addresses that its calls come from.
     pub addresses: Vec<IpAddr>,
+    /// The name in its certificate, in small letters. What comes from it is known by that alone, wherever it comes from. None: by its
+    /// addresses.
+    pub certificate_name: Option<String>,
     /// It is told by P-Asserted-Identity (RFC 3325) who calls: it believes us, and is believed.
     pub is_trusted: bool,
     /// Calls are from our own user there, whoever calls; who that is is told in P-Asserted-Identity alone.
@@ -146,6 +149,8 @@ pub(super) struct Trunks {
     lines: HashMap<String, TrunkId>,
     /// By where calls come from.
     addresses: BTreeSet<(IpAddr, TrunkId)>,
+    /// Names in the certificates of who is at the other end of connections.
+    certified: HashMap<u64, Vec<String>>,
 }
 
 #[derive(Debug)]
@@ -160,6 +165,12 @@ struct Held {
     connection: u64,
 }
 
+impl Held {
+    fn certificate_name(&self) -> Option<&String> {
+        self.trunk.certificate_name.as_ref()
+    }
+}
+
 impl Trunk {
     /// One that we do not register with, and that is not asked whether it is there.
     pub fn to(target: Flow, domain: &str, user: &str) -> Self {
@@ -172,6 +183,7 @@ impl Trunk {
             registers: None,
             ping: Duration::ZERO,
             addresses: Vec::new(),
+            certificate_name: None,
             is_trusted: false,
             is_from_line: false,
             passes: Passes::default(),
@@ -387,8 +399,21 @@ impl Agent {
         }
     }
 
+    /// Who is at the other end of a connection has shown a certificate with these names, which its host believes. True: a trunk has one
+    /// of them.
+    pub fn certify(&mut self, connection: u64, mut names: Vec<String>) -> bool {
+        names.truncate(CERTIFICATE_NAMES_MAX);
+        let mut all = self.trunks.held.values();
+        let is_trunk = all.any(|held| held.certificate_name().is_some_and(|name| names.contains(name)));
+        if connection != 0 && !names.is_empty() {
+            self.trunks.certified.insert(connection, names);
+        }
+        is_trunk
+    }
+
     /// The connection to a trunk is gone, and with it the way to us: we register by another one.
     pub(super) fn end_trunk_connection(&mut self, connection: u64) {
+        self.trunks.certified.remove(&connection);
         let all = self.trunks.held.values_mut();
         let lines: Vec<LineKey> = all
             .filter(|held| connection != 0 && held.connection == connection)
@@ -431,12 +456,13 @@ fn uri_of(contact: &str) -> Option<Uri> {
 #[cfg(test)]
 impl Trunks {
     /// Of each table how many.
-    pub(super) fn counts(&self) -> [usize; 4] {
+    pub(super) fn counts(&self) -> [usize; 5] {
         [
             self.held.len(),
             self.registrations.len(),
             self.lines.len(),
             self.addresses.len(),
+            self.certified.len(),
         ]
     }
 }

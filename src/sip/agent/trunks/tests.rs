@@ -797,6 +797,46 @@ fn a_telephone_beside_a_trunk_needs_its_password() {
 }
 
 #[test]
+fn a_trunk_with_a_certificate_is_none_without_it_and_one_with_it_wherever_it_is() {
+    let mut world = World::new(1);
+    world.houses[0].access = Access::Password("realm".to_owned());
+    let certified = Trunk {
+        certificate_name: Some("carrier".to_owned()),
+        ..Trunk::to(flow(1), "realm", "4930")
+    };
+    world.agents[0].set_trunk(world.now, ID, certified).unwrap();
+    let by = |peer: Flow, connection| Flow {
+        transport: Transport::Tls,
+        connection,
+        ..peer
+    };
+    let call = Message::parse(invite("sip:100@realm", "sip:49@realm", "").as_bytes()).unwrap();
+    let (there, elsewhere) = (by(flow(1), 3), by(flow(5), 4));
+    assert_eq!(
+        world.agents[0].trunk_of(flow(1), &call),
+        None,
+        "its address does not count"
+    );
+    assert!(!world.agents[0].certify(4, vec!["somebody".to_owned()]));
+    assert_eq!(world.agents[0].trunk_of(elsewhere, &call), None);
+    assert!(world.agents[0].certify(4, vec!["somebody".to_owned(), "carrier".to_owned()]));
+    assert_eq!(world.agents[0].trunk_of(elsewhere, &call), Some(ID));
+    assert_eq!(world.agents[0].trunk_of(there, &call), None, "another connection");
+    // What our Contact there says was heard by somebody else.
+    let line = ("0123".to_owned(), ID);
+    world.agents[0].trunks.lines.extend([line]);
+    let named = Message::parse(invite("sip:4930@192.0.2.1;line=0123", "sip:49@realm", "").as_bytes()).unwrap();
+    assert_eq!(world.agents[0].trunk_of(there, &named), None);
+    assert_eq!(world.agents[0].trunk_of(elsewhere, &named), Some(ID));
+    world.agents[0].trunks.lines.clear();
+    // The next one of that number has to show it again.
+    world.agents[0].end_trunk_connection(4);
+    assert_eq!(world.agents[0].trunk_of(elsewhere, &call), None);
+    remove(&mut world);
+    world.assert_empty();
+}
+
+#[test]
 fn a_call_fails_over_to_the_next_trunk() {
     let mut world = World::new(2);
     let other = TrunkId(8);
