@@ -407,6 +407,9 @@ pub enum CallEvent {
 pub struct Dial {
     /// The number.
     pub to: Number,
+    /// One of its devices, which is called alone where the number is that of its devices. None: all of them.
+    #[serde(default)]
+    pub device: Option<SessionId>,
     /// 128 random bits of the adapter's. None: the plane's source of ids.
     pub call: Option<CallId>,
     /// The caller's own name for the call. It is handed back with what concerns the caller's leg.
@@ -428,6 +431,7 @@ impl Dial {
     pub fn to(to: Number) -> Self {
         Self {
             to,
+            device: None,
             call: None,
             alias: None,
             timeout: None,
@@ -473,6 +477,8 @@ pub enum RejectScope {
 pub enum TransferTo {
     /// Blind: a number that is called. Who transfers is on hold until it answers; if it does not, the old call goes on.
     Number(Number),
+    /// The same, where one of its devices is meant.
+    Device(Number, SessionId),
     /// Attended: who is in another call of the device. Both are up. Of several legs of a trunk in it the first that is up is
     /// meant.
     Call(CallId),

@@ -3,7 +3,7 @@
 use crate::action::{Reply, TransferProgress};
 use crate::cause::Cause;
 use crate::event::{Actor, TransferTo};
-use crate::ids::{CallId, LegId, Number, RequestId, Text};
+use crate::ids::{CallId, LegId, Number, RequestId, SessionId, Text};
 use crate::limits::LEGS_PER_CALL_MAX;
 use crate::record::{EndedBy, Transferred, TransferredTo};
 use crate::refusal::Refusal;
@@ -27,7 +27,8 @@ impl CallPlane {
             return Ok(());
         }
         match to {
-            TransferTo::Number(number) => self.transfer_blind(request, actor, leg, number),
+            TransferTo::Number(number) => self.transfer_blind(request, actor, leg, (number, None)),
+            TransferTo::Device(number, device) => self.transfer_blind(request, actor, leg, (number, Some(device))),
             TransferTo::Call(_) | TransferTo::Leg(_) => {
                 let (call, other) = self.check_merger(leg, &to, false)?;
                 self.reply(request, Reply::Done);
@@ -38,7 +39,13 @@ impl CallPlane {
     }
 
     /// The others are to talk to a number. Who transfers is on hold until it answers; the others hear music.
-    fn transfer_blind(&mut self, request: RequestId, actor: Actor, id: LegId, number: Number) -> Result<(), Refusal> {
+    fn transfer_blind(
+        &mut self,
+        request: RequestId,
+        actor: Actor,
+        id: LegId,
+        (number, device): (Number, Option<SessionId>),
+    ) -> Result<(), Refusal> {
         let call = self.check_invitation(id, &number)?;
         let Some(leg) = self.legs.get(&id) else {
             return Err(Refusal::UnknownLeg);
@@ -48,7 +55,8 @@ impl CallPlane {
         self.reply(request, Reply::Done);
         self.note_transfer(call, Some(by), TransferredTo::Target(Text::new(number.as_str())));
         self.set_hold(id, true);
-        let dialler = self.dialler(actor, id);
+        let mut dialler = self.dialler(actor, id);
+        dialler.device = device.map(|device| (number.clone(), device));
         self.begin_attempt(call, Purpose::Transfer { by: id, held }, dialler, number, None);
         Ok(())
     }
@@ -99,6 +107,7 @@ impl CallPlane {
             trunk: leg.and_then(|leg| self.trunk_of(leg.session)).cloned(),
             forwarders: Vec::new(),
             transit: matches!(actor, Actor::Api { .. }),
+            device: None,
         }
     }
 
@@ -149,7 +158,7 @@ impl CallPlane {
     /// The other leg of a device that a transfer or a merger is about.
     pub(super) fn second_leg(&self, own: &Leg, to: &TransferTo) -> Result<&Leg, Refusal> {
         let second = match to {
-            TransferTo::Number(_) => return Err(Refusal::UnknownCall),
+            TransferTo::Number(_) | TransferTo::Device(..) => return Err(Refusal::UnknownCall),
             TransferTo::Call(call) => self.leg_of(Actor::Session(own.session), *call)?,
             TransferTo::Leg(leg) => *leg,
         };

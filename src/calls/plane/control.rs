@@ -273,7 +273,7 @@ impl CallPlane {
             return Err(Refusal::Pending);
         }
         let (to, replaces) = match to {
-            TransferTo::Number(number) => (number, None),
+            TransferTo::Number(number) | TransferTo::Device(number, _) => (number, None),
             TransferTo::Call(_) | TransferTo::Leg(_) => {
                 let second = self.second_leg(leg, &to)?;
                 let call = self.calls.get(&second.call).ok_or(Refusal::UnknownCall)?;

@@ -62,6 +62,7 @@ impl CallPlane {
         } else if !self.settle_glare(id, session, &dial.to) {
             let dialler = Dialler {
                 trunk: by,
+                device: dial.device.map(|device| (dial.to.clone(), device)),
                 ..Dialler::default()
             };
             self.begin_attempt(id, Purpose::Dial, dialler, dial.to, dial.timeout);

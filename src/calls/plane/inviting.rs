@@ -25,12 +25,15 @@ impl CallPlane {
         // By whatever name the dialplan calls a trunk, who comes by one reaches it only where that is said.
         let attempt = self.calls.get(&id).and_then(|call| call.attempt.as_ref());
         let may_transit = attempt.is_none_or(|Attempt { dialler, .. }| dialler.transit || dialler.trunk.is_none());
+        let only = attempt.and_then(|attempt| attempt.dialler.device.as_ref());
+        let only = only.filter(|(own, _)| own == number).map(|(_, device)| *device);
         let is_full = self.legs_of_number(number) >= self.settings.calls_per_number_max;
         for session in sessions {
             let Some(device) = self.devices.get(&session) else {
                 continue;
             };
-            if !device.registration.ringable || invited == left {
+            let is_another = only.is_some_and(|only| only != session);
+            if is_another || !device.registration.ringable || invited == left {
                 continue;
             }
             let is_phone = device.registration.kind == DeviceKind::Phone;

@@ -61,6 +61,8 @@ pub(super) struct Dialler {
     pub(super) forwarders: Vec<Number>,
     /// May it go out by a trunk, though they are on one? A rule or a program says so, or a number that was reached.
     pub(super) transit: bool,
+    /// A device of this number, which is called alone.
+    pub(super) device: Option<(Number, SessionId)>,
 }
 
 /// One conversation.

@@ -325,11 +325,16 @@ impl Gateway {
 
     pub(super) fn take_transfer(&mut self, exchange: &mut Exchange, key: LegKey, to: &Named, replaces: Option<LegKey>) {
         let target = match replaces {
-            Some(other) => self.calls.get(&other).map(|other| TransferTo::Leg(other.leg)),
-            None => self.named(exchange, key, to).map(TransferTo::Number),
+            Some(other) => self
+                .calls
+                .get(&other)
+                .map(|other| TransferTo::Leg(other.leg))
+                .ok_or(404),
+            None => self.transferred(exchange, key, to),
         };
-        let Some(to) = target else {
-            return self.agent.tell_transfer(Instant::now(), key, 404);
+        let to = match target {
+            Ok(to) => to,
+            Err(status) => return self.agent.tell_transfer(Instant::now(), key, status),
         };
         self.agent.tell_transfer(Instant::now(), key, 100);
         // How it goes on is told by notices.
@@ -338,6 +343,25 @@ impl Gateway {
             self.agent
                 .tell_transfer(Instant::now(), key, super::telling::status_of(refusal));
         }
+    }
+
+    /// Where a telephone wants to transfer to, or the status that says why that cannot be.
+    fn transferred(&self, exchange: &Exchange, key: LegKey, to: &Named) -> Result<TransferTo, u16> {
+        let number = self.named(exchange, key, to).ok_or(404_u16)?;
+        let Some(gr) = &to.gr else {
+            return Ok(TransferTo::Number(number));
+        };
+        let own = self.calls.get(&key).map_or("", |call| &*call.domain);
+        let domains = [to.domain.as_str(), own]
+            .into_iter()
+            .filter(|domain| !domain.is_empty());
+        let found = domains.map(|domain| self.agent.device_named(&to.user, domain, gr));
+        // Where it is said that one is away, it is none of another domain.
+        let device = found
+            .max_by_key(|found| (found.is_ok(), *found == Err(480)))
+            .unwrap_or(Err(404))?;
+        let session = self.registry.session(device).ok_or(480_u16)?;
+        Ok(TransferTo::Device(number, session))
     }
 
     /// The number that a telephone names.

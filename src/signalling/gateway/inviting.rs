@@ -127,8 +127,13 @@ impl Gateway {
                 (invited.to.clone(), domain)
             }
         };
-        let to = exchange.sip_number(&dialled, domain).ok_or(484_u16)?;
-        let mut dial = Dial::to(to);
+        let device = invited.device.and_then(|device| self.agent.binding(device));
+        let to = match device {
+            Some(device) => exchange.sip_number(&device.user, &device.domain),
+            None => exchange.sip_number(&dialled, domain),
+        };
+        let mut dial = Dial::to(to.ok_or(484_u16)?);
+        dial.device = invited.device.and_then(|device| self.registry.session(device));
         (dial.codecs, dial.from) = (codecs, from);
         Ok(CallEvent::Dial(Box::new(dial)))
     }

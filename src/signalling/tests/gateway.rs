@@ -112,13 +112,18 @@ impl House {
         (settings, rtp, sip)
     }
 
-    pub(crate) async fn telephone(&self, user: &str) -> Telephone {
-        let mut telephone = Telephone {
+    /// One that has not registered.
+    pub(crate) async fn telephone_at(&self, user: &str) -> Telephone {
+        Telephone {
             socket: UdpSocket::bind("127.0.0.1:0").await.unwrap(),
             switch: self.sip,
             user: user.to_owned(),
             sent: 0,
-        };
+        }
+    }
+
+    pub(crate) async fn telephone(&self, user: &str) -> Telephone {
+        let mut telephone = self.telephone_at(user).await;
         let contact = telephone.contact();
         let mut register = telephone.request(Method::Register, "sip:moqswitch", user);
         register.push("Contact", contact);

@@ -13,6 +13,7 @@ mod deciding;
 mod failing;
 mod faults;
 mod gateway;
+mod gruu;
 mod guarding;
 mod innocent;
 mod library;

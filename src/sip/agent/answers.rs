@@ -232,6 +232,7 @@ impl Agent {
         let Some(leg) = self.legs.get(&key) else { return };
         let flow = leg.dialog.next_hop();
         let mut ack = leg.dialog.request_numbered(Method::Ack, number);
+        self.resolve(&mut ack);
         ack.push_front("Via", self.via(flow.transport));
         if let Some(invite) = self.transactions.sent(id) {
             copy_credentials(invite, &mut ack);

@@ -166,6 +166,10 @@ impl Dialog {
         let Some(uri) = Uri::parse(first.as_deref().unwrap_or(&self.target)) else {
             return self.flow;
         };
+        // A device that is named is where its messages come from: the host is ours (RFC 5627).
+        if first.is_none() && uri.parameters.has("gr") {
+            return self.flow;
+        }
         let is_udp = uri
             .parameters
             .value("transport")

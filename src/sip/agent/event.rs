@@ -152,6 +152,8 @@ pub struct Invited {
     pub domain: String,
     /// The offer. None: the peer wants ours.
     pub body: Option<Vec<u8>>,
+    /// The device that is called, where one is named (RFC 5627). None: all of its user.
+    pub device: Option<BindingId>,
     /// Whose place it takes: a leg of ours.
     pub replaces: Option<LegKey>,
     /// Where it came from.
@@ -208,6 +210,8 @@ pub struct Named {
     pub user: String,
     /// Its domain. Empty: none is said, as in `tel:` or with an address; it is the peer's own.
     pub domain: String,
+    /// Which of its devices (RFC 5627), as the address says it. None: any.
+    pub gr: Option<String>,
 }
 
 impl Named {
@@ -216,9 +220,11 @@ impl Named {
             Some(syntax::Host::Name(name)) => name,
             Some(syntax::Host::Ip(_)) | None => String::new(),
         };
+        let gr = address.parameters.value("gr").map(str::to_owned);
         Self {
             user: address.user,
             domain,
+            gr,
         }
     }
 }

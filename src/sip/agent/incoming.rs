@@ -9,7 +9,7 @@ use crate::message::{Message, Method};
 use crate::transaction::ServerId;
 
 use super::dialog::{Dialog, contact_of};
-use super::event::{Caller, End, EndedBy, Event, Host, Invited, LegKey};
+use super::event::{BindingId, Caller, End, EndedBy, Event, Host, Invited, LegKey};
 use super::leg::{Device, Leg, Offer, Session, State};
 use super::registering::domain_of;
 use super::trunks::TrunkId;
@@ -97,8 +97,9 @@ impl Agent {
         if self.legs.len() >= LEGS_MAX {
             return self.reply(now, id, &message, 503, &[("Retry-After", "10")]);
         }
-        let replaces = match self.replaced(&message) {
-            Ok(replaces) => replaces,
+        let device = self.registrar.device_of(&to).transpose();
+        let (replaces, device) = match self.replaced(&message).and_then(|replaces| Ok((replaces, device?))) {
+            Ok(found) => found,
             Err(status) => return self.reply(now, id, &message, status, &[]),
         };
         let contact = contact_of(&message);
@@ -110,7 +111,8 @@ impl Agent {
             name,
             binding,
         };
-        self.begin_called(now, flow, id, message, (caller, trunk, to, replaces));
+        let parties = (caller, trunk, to, (replaces, device));
+        self.begin_called(now, flow, id, message, parties);
     }
 
     fn begin_called(
@@ -119,7 +121,7 @@ impl Agent {
         flow: Flow,
         id: ServerId,
         message: Message,
-        (caller, trunk, to, replaces): (Caller, Option<TrunkId>, Uri, Option<LegKey>),
+        (caller, trunk, to, (replaces, device)): Parties,
     ) {
         let tag = self.random_text();
         // Where its answers go, its requests go, too.
@@ -137,6 +139,7 @@ impl Agent {
             domain: domain_of(&to),
             to: to.user.clone(),
             body: body_of(&message),
+            device,
             replaces,
             flow,
             agent: message.get("User-Agent").unwrap_or_default().chars().take(80).collect(),
@@ -356,6 +359,9 @@ impl Agent {
         true
     }
 }
+
+/// Who calls, by which trunk, whom; in whose place, and at which device.
+type Parties = (Caller, Option<TrunkId>, Uri, (Option<LegKey>, Option<BindingId>));
 
 /// For a call that is made of one that came (RFC 7332).
 fn one_hop_less(hops: u32) -> u8 {

@@ -21,6 +21,7 @@ mod errands;
 mod event;
 mod flows;
 mod forks;
+mod gruu;
 mod incoming;
 mod inside;
 #[cfg(any(test, feature = "exercise"))]
@@ -473,7 +474,7 @@ const REASONS: &[(u16, &str)] = &[
 const ALLOW: &str =
     "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO, REFER, NOTIFY, SUBSCRIBE, PUBLISH, MESSAGE";
 /// Extensions that are known.
-const SUPPORTED: &str = "100rel, timer, replaces, path, outbound";
+const SUPPORTED: &str = "100rel, timer, replaces, path, outbound, gruu";
 /// Bodies that are taken.
 const ACCEPT: &str = "application/sdp, multipart/mixed";
 /// The kind of descriptions.

@@ -60,7 +60,12 @@ impl Agent {
             Outcome::Refused(503) => self.reply(now, id, message, 503, &[("Retry-After", "30")]),
             Outcome::Refused(status) => self.reply(now, id, message, status, &[]),
             Outcome::Done => {
-                let contacts = self.registrar.contacts(now, &user, &domain);
+                let wants_gruu = ["Supported", "Require"].iter().any(|name| message.lists(name, "gruu"));
+                let own = super::address(&user, &domain);
+                let own = address.port.map_or(own.clone(), |port| format!("{own}:{port}"));
+                let contacts = self
+                    .registrar
+                    .contacts(now, &user, &domain, Some(&*own).filter(|_| wants_gruu));
                 let mut headers: Vec<(&str, &str)> =
                     contacts.iter().map(|contact| ("Contact", contact.as_str())).collect();
                 // Hops that are to be gone through again (RFC 3327, section 5.3).

@@ -10,6 +10,7 @@ use crate::message::syntax::{NameAddress, Uri, without_headers};
 
 use super::dialog::hops;
 use super::event::{BindingId, Host, Target};
+use super::gruu::Away;
 use super::leg::Device;
 
 /// One contact of a user.
@@ -62,6 +63,7 @@ pub(super) struct Registrar {
     pub(super) users: HashMap<String, Vec<BindingId>>,
     /// Those that are reached by a connection.
     pub(super) connections: BTreeSet<(u64, BindingId)>,
+    pub(super) away: Away,
     begun: u64,
 }
 
@@ -305,6 +307,7 @@ impl Registrar {
             return;
         };
         self.connections.remove(&(binding.flow.connection, id));
+        self.away.note(&binding);
         let key = name_of(&binding.user, &binding.domain);
         if let Some(all) = self.users.get_mut(&key) {
             all.retain(|other| *other != id);
@@ -315,8 +318,9 @@ impl Registrar {
         host.unregister(id);
     }
 
-    /// Of a 200: every contact of the user, and for how long (section 10.3, step 8).
-    pub(super) fn contacts(&self, now: Instant, user: &str, domain: &str) -> Vec<String> {
+    /// Of a 200: every contact of the user, and for how long (section 10.3, step 8). `gruus_of`: and the address of each device, made of
+    /// that of the user.
+    pub(super) fn contacts(&self, now: Instant, user: &str, domain: &str, gruus_of: Option<&str>) -> Vec<String> {
         let all = self.of_user(user, domain);
         let bindings = all.iter().filter_map(|id| self.bindings.get(id));
         let written = bindings.map(|binding| {
@@ -325,7 +329,10 @@ impl Registrar {
                 .instance
                 .as_ref()
                 .map(|instance| format!(";+sip.instance=\"{instance}\""));
-            format!("<{}>;expires={left}{}", binding.contact, instance.unwrap_or_default())
+            let gruu = gruus_of.and_then(|address| binding.gruu(address));
+            let gruu = gruu.map(|gruu| format!(";pub-gruu=\"{gruu}\""));
+            let (instance, gruu) = (instance.unwrap_or_default(), gruu.unwrap_or_default());
+            format!("<{}>;expires={left}{instance}{gruu}", binding.contact)
         });
         written.collect()
     }

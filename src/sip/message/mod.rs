@@ -186,6 +186,13 @@ impl Message {
         }
     }
 
+    /// Of somebody else from now on. A response is of nobody.
+    pub fn set_uri(&mut self, to: &str) {
+        if let Start::Request { uri, .. } = &mut self.start {
+            *uri = clean(to);
+        }
+    }
+
     /// The status of a response, 0 of a request.
     pub fn status(&self) -> u16 {
         match &self.start {

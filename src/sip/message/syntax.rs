@@ -388,7 +388,7 @@ pub fn quote(text: &str) -> String {
 }
 
 /// `%40` is `@`, and `%00` a letter like others (RFC 4475, 3.1.1.4). None: what comes out is no text.
-fn unescape(text: &str) -> Option<String> {
+pub(crate) fn unescape(text: &str) -> Option<String> {
     if !text.contains('%') {
         return Some(text.to_owned());
     }

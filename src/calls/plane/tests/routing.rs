@@ -421,3 +421,42 @@ fn only_supervisors_watch_all_calls() {
     use CallState::{Alerting, Ended, Held, Up};
     assert_eq!(states, [Alerting, Alerting, Up, Held, Ended]);
 }
+
+#[test]
+fn one_device_of_a_number_is_called_alone_where_the_number_is_that_of_its_devices() {
+    let plan = "[[rules]]\nto = \"80\"\ntarget = \"number/5003\"\n";
+    let mut switch = Switch::planned(Settings::default(), Dialplan::parse(plan).unwrap());
+    let caller = switch.phone(1, "5001");
+    let device = |switch: &mut Switch, id: u128, text: &str, name: &str| {
+        let registration = Registration {
+            device: Some(Text::new(name)),
+            ..Registration::phone(session(id), number(text))
+        };
+        assert!(matches!(switch.register(registration), Reply::Registered(_)));
+        session(id)
+    };
+    let (first, second) = (device(&mut switch, 2, "5002", "a"), device(&mut switch, 3, "5002", "b"));
+    let third = switch.phone(4, "5003");
+    let is_called = |switch: &mut Switch, session: SessionId| {
+        let told = switch.told(session);
+        told.iter().any(|notice| matches!(notice, Notice::Incoming(_)))
+    };
+    let dial = |switch: &mut Switch, to: &str, device: SessionId| {
+        let mut dial = Dial::to(number(to));
+        dial.device = Some(device);
+        match switch.ask(caller, CallEvent::Dial(Box::new(dial))) {
+            Reply::Calling { call, .. } => call,
+            other => panic!("{other:?}"),
+        }
+    };
+    let call = dial(&mut switch, "5002", second);
+    assert!(is_called(&mut switch, second) && !is_called(&mut switch, first));
+    switch.hang_up(caller, call);
+    // A rule that leads elsewhere does so, and nobody is left out there.
+    dial(&mut switch, "80", second);
+    assert!(is_called(&mut switch, third) && !is_called(&mut switch, second) && !is_called(&mut switch, first));
+    // It is gone meanwhile: no other is called in its place.
+    let call = dial(&mut switch, "5002", session(9));
+    assert!(!is_called(&mut switch, second) && !is_called(&mut switch, first));
+    assert!(switch.ended(caller).contains(&(call, Cause::Unreachable)));
+}

@@ -28,6 +28,7 @@ fn a_peer_is_asked_to_call_somebody_else_and_tells_how_it_goes() {
         to: Named {
             user: "1003".to_owned(),
             domain: "realm".to_owned(),
+            gr: None,
         },
         replaces: None,
     };

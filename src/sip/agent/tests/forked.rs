@@ -138,6 +138,7 @@ fn where_a_peer_sends_a_call_is_told() {
         Some(Forward::To(Named {
             user: user.to_owned(),
             domain: domain.to_owned(),
+            gr: None,
         }))
     };
     for (status, contact, forward) in [

@@ -522,6 +522,7 @@ fn keys_and_transfers_are_told() {
             to: Named {
                 user: "1003".to_owned(),
                 domain: "realm".to_owned(),
+                gr: None,
             },
             replaces: None
         }
