@@ -47,9 +47,9 @@ pub const BINDINGS_PER_USER_MAX: usize = 10;
 /// Dialogs that are over and remembered, so that a call in the place of one is told so (603). Of earlier ones it is told that there
 /// is none (481).
 pub const REPLACED_LATE_MAX: usize = 1024;
-/// Devices with names that were registered and are remembered as away: who asks for one is answered 480. Of those that went before
-/// them nobody knows any more (404).
-pub const GRUUS_AWAY_MAX: usize = 4096;
+/// Users whose devices with names that were registered are remembered as away: who asks for one is answered 480. Of each user as many
+/// as it may have contacts, the last ones; of users those whose devices went last. Of others nobody knows any more (404).
+pub const GRUUS_AWAY_USERS_MAX: usize = 4096;
 /// Bytes of the user and domain of such a device. One with more is not remembered.
 pub const GRUU_AWAY_NAME_BYTES_MAX: usize = 256;
 /// Legs. Further calls are answered 503.

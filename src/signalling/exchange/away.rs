@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use moqswitch_calls::{
     Actor, CallEvent, CallId, CallView, Cause, Codecs, Ended, EndedBy, Event, Grants, LegId, LegState, MediaEvent,
-    Notice, Number, Refusal, Registered, Reply, RequestId, SessionId, SuperviseEvent,
+    Notice, Number, Refusal, Registered, Reply, RequestId, SessionId, SuperviseEvent, TransferTo,
 };
 
 use super::{Asker, Exchange, Turn};
@@ -24,7 +24,7 @@ impl Exchange {
         match event {
             Event::Call { request, actor, event } => {
                 let actor = public_actor(nodes, actor);
-                let event = Box::new(event);
+                let event = Box::new(public_event(nodes, event));
                 self.request_away(&node, request, Asked::Call { actor, event });
             }
             Event::Supervise { request, actor, event } => {
@@ -451,6 +451,24 @@ fn public_actor(nodes: &Nodes, actor: Actor) -> Actor {
     match actor {
         Actor::Session(session) => Actor::Session(nodes.public(session)),
         Actor::Leg(_) | Actor::Api { .. } => actor,
+    }
+}
+
+/// Sessions of devices here are known to this machine alone. A transfer is for the number: machines of before know nothing else.
+fn public_event(nodes: &Nodes, event: CallEvent) -> CallEvent {
+    match event {
+        CallEvent::Transfer {
+            call,
+            to: TransferTo::Device(number, _),
+        } => CallEvent::Transfer {
+            call,
+            to: TransferTo::Number(number),
+        },
+        CallEvent::Dial(mut dial) => {
+            dial.device = dial.device.map(|device| nodes.public(device));
+            CallEvent::Dial(dial)
+        }
+        other => other,
     }
 }
 

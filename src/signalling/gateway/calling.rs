@@ -360,7 +360,7 @@ impl Gateway {
         let device = found
             .max_by_key(|found| (found.is_ok(), *found == Err(480)))
             .unwrap_or(Err(404))?;
-        let session = self.registry.session(device).ok_or(480_u16)?;
+        let session = self.device_of(exchange, device, &number)?;
         Ok(TransferTo::Device(number, session))
     }
 

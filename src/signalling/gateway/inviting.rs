@@ -7,7 +7,7 @@ use moqswitch_calls::{
     Actor, CallEvent, Cause, Codecs, Dial, Event, Incoming, LegId, Number, Refusal, Registration, Replace, Reply,
     SessionId, Text,
 };
-use moqswitch_sip::agent::{self, Binding, Invited, LegKey, TrunkId};
+use moqswitch_sip::agent::{self, Binding, BindingId, Invited, LegKey, TrunkId};
 use moqswitch_sip::flow::Transport;
 use moqswitch_sip::sdp::{Description, Session};
 
@@ -127,15 +127,23 @@ impl Gateway {
                 (invited.to.clone(), domain)
             }
         };
-        let device = invited.device.and_then(|device| self.agent.binding(device));
-        let to = match device {
-            Some(device) => exchange.sip_number(&device.user, &device.domain),
-            None => exchange.sip_number(&dialled, domain),
-        };
-        let mut dial = Dial::to(to.ok_or(484_u16)?);
-        dial.device = invited.device.and_then(|device| self.registry.session(device));
+        let to = exchange.sip_number(&dialled, domain).ok_or(484_u16)?;
+        // Whoever names a device reaches the number that it would reach without that.
+        let device = invited.device.map(|device| self.device_of(exchange, device, &to));
+        let mut dial = Dial::to(to);
+        dial.device = device.transpose()?;
         (dial.codecs, dial.from) = (codecs, from);
         Ok(CallEvent::Dial(Box::new(dial)))
+    }
+
+    /// A device that is named, where it is one of the number that is meant.
+    pub(super) fn device_of(&self, exchange: &Exchange, device: BindingId, number: &Number) -> Result<SessionId, u16> {
+        let binding = self.agent.binding(device).ok_or(404_u16)?;
+        let own = exchange.sip_number(&binding.user, &binding.domain);
+        if own.as_ref() != Some(number) {
+            return Err(404);
+        }
+        self.registry.session(device).ok_or(480)
     }
 
     /// Those who wait for an answer will need a leg of RTP, too: nobody is called for one that there is not.

@@ -1,9 +1,12 @@
 //! Addresses of single devices (RFC 5627): who calls one, or is handed to one, reaches it and no other telephone of its number.
 
+use moqswitch_signalling::TrunkPlan;
+use moqswitch_signalling::sip::agent::{NumberRule, NumberRules};
 use moqswitch_signalling::sip::message::{Message, Method};
 use serde_json::json;
 
 use crate::gateway::{House, Telephone, description};
+use crate::trunks::{carrier, trunk};
 
 /// A telephone with a name for ever, and the address that it is told for it.
 async fn named(house: &House, user: &str, name: &str) -> (Telephone, String) {
@@ -117,22 +120,82 @@ async fn a_device_that_is_away_is_another_thing_than_one_that_nobody_knows() {
     let (_second, answer) = register(second, "b", 0).await;
     assert!(answer.items("Contact").all(|contact| !contact.contains("uuid:b")));
     let mut caller = house.telephone("caller").await;
-    for (uri, status) in [
+    for (number, (uri, status)) in [
         (gruu.as_str(), 480),
         ("sip:desk@moqswitch;gr=urn:uuid:c", 404),
         ("sip:desk@moqswitch;gr", 404),
         ("sip:nobody@moqswitch;gr=urn:uuid:a", 404),
-    ] {
-        let name = format!("call-of-{}", uri.len());
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("call-{number}");
         invite(&mut caller, uri, &name).await;
-        // Answers to those before are repeated.
-        let answer = loop {
-            let answer = caller.response().await;
-            if answer.call_id() == name {
-                break answer;
-            }
-        };
-        assert_eq!(answer.status(), status, "{uri}");
+        assert_eq!(answer_to(&caller, &name).await.status(), status, "{uri}");
+    }
+}
+
+#[tokio::test]
+async fn who_calls_by_a_trunk_reaches_a_device_only_where_it_reaches_its_number() {
+    let mut there = carrier("030").await;
+    let mut city = trunk("city", &there);
+    // Whatever is called there, it is the desk.
+    city.numbers_in = NumberRules::new(vec![NumberRule::new("third", 5, "desk")]).unwrap();
+    let house = House::with(TrunkPlan {
+        trunks: vec![city],
+        groups: Vec::new(),
+    })
+    .await;
+    there.switch = house.sip();
+    let (third, to_third) = named(&house, "third", "a").await;
+    let (desk, to_desk) = named(&house, "desk", "b").await;
+    for (number, uri) in [&to_third, "sip:desk@moqswitch;gr=urn:uuid:a"].into_iter().enumerate() {
+        let name = format!("call-{number}");
+        invite(&mut there, uri, &name).await;
+        assert_eq!(answer_to(&there, &name).await.status(), 404, "{uri}");
+    }
+    invite(&mut there, &to_desk, "to-desk").await;
+    let called = desk.incoming(&Method::Invite).await;
+    desk.answer(&called, 486, None).await;
+    assert_eq!(answer_to(&there, "to-desk").await.status(), 486);
+    // This is the first that the other one hears.
+    let mut caller = house.telephone("caller").await;
+    invite(&mut caller, &to_third, "to-third").await;
+    let called = third.incoming(&Method::Invite).await;
+    assert!(called.get("From").unwrap().contains("sip:caller@"), "{called:?}");
+}
+
+#[tokio::test]
+async fn where_a_device_of_another_is_reached_is_told_to_nobody() {
+    let house = House::start().await;
+    let (victim, gruu) = named(&house, "victim", "a").await;
+    let thief = house.telephone("thief").await;
+    let mut caller = house.telephone("caller").await;
+    invite(&mut caller, "sip:thief@moqswitch", "one").await;
+    let called = thief.incoming(&Method::Invite).await;
+    accept(&thief, &called, &gruu).await;
+    let accepted = caller.response().await;
+    assert_eq!(accepted.status(), 200);
+    let ack = inside(&mut caller, Method::Ack, &accepted);
+    caller.send(&ack).await;
+    let bye = inside(&mut caller, Method::Bye, &accepted);
+    caller.send(&bye).await;
+    let place = victim.contact();
+    let place = place.trim_matches(['<', '>']);
+    for method in [Method::Ack, Method::Bye] {
+        let heard = thief.incoming(&method).await;
+        assert_eq!(heard.uri(), gruu);
+        assert!(!String::from_utf8_lossy(&heard.to_bytes()).contains(place), "{heard:?}");
+    }
+}
+
+/// The final one to a call of this name. Answers to those before are repeated.
+async fn answer_to(caller: &Telephone, name: &str) -> Message {
+    loop {
+        let answer = caller.response().await;
+        if answer.call_id() == name {
+            return answer;
+        }
     }
 }
 

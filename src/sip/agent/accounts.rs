@@ -35,7 +35,7 @@ impl Agent {
         purpose: Purpose,
         (account, wait): (Option<u64>, Option<Duration>),
     ) -> Result<ClientId, NoRoom> {
-        self.resolve(&mut request);
+        self.resolve(&mut request, account);
         request.push_front("Via", self.via(flow.transport));
         let asked = self.say_credentials(account, &mut request);
         let id = match wait {

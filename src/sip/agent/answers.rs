@@ -232,7 +232,7 @@ impl Agent {
         let Some(leg) = self.legs.get(&key) else { return };
         let flow = leg.dialog.next_hop();
         let mut ack = leg.dialog.request_numbered(Method::Ack, number);
-        self.resolve(&mut ack);
+        self.resolve(&mut ack, leg.account);
         ack.push_front("Via", self.via(flow.transport));
         if let Some(invite) = self.transactions.sent(id) {
             copy_credentials(invite, &mut ack);
