@@ -90,14 +90,17 @@ impl Reloads {
         self.reload_level(&after, &of(&["log.level"]));
         if self.certificates.reload(&after, shards).await {
             self.config.tls = after.tls.clone();
+            let issuers = after.calls.as_ref().and_then(|calls| calls.sip.as_ref());
+            let issuers = issuers.and_then(|sip| sip.tls_client_ca.clone());
+            if let Some(sip) = self.config.calls.as_mut().and_then(|calls| calls.sip.as_mut()) {
+                sip.tls_client_ca = issuers;
+            }
         }
         if self.keys.reload_from(after.auth.key.clone(), shards).await {
             self.config.auth.key.clone_from(&after.auth.key);
         }
         self.reload_mesh(&after, &changes, shards).await;
-        if let (Some(calls), Some(config)) = (&mut self.calls, &after.calls) {
-            calls.reload(config).await;
-        }
+        self.reload_calls(&after).await;
         if let Some(music) = &self.music {
             music.reload(&after);
             self.config.media = after.media.clone();
@@ -116,6 +119,20 @@ impl Reloads {
                 "these settings have changed, and need a restart"
             );
         }
+    }
+
+    /// What could not be taken over is as it was, and stays so when nothing can be read the next time.
+    async fn reload_calls(&mut self, after: &Config) {
+        let (Some(calls), Some(mut after)) = (&mut self.calls, after.calls.clone()) else {
+            return;
+        };
+        let before = self.config.calls.as_ref().and_then(|calls| calls.sip.as_ref());
+        if let Some(sip) = &mut after.sip {
+            // With the certificates, which may not have been taken.
+            sip.tls_client_ca = before.and_then(|sip| sip.tls_client_ca.clone());
+        }
+        calls.reload(&after).await;
+        self.config.calls = Some(calls.config().clone());
     }
 
     /// `None`: it is not read again, or it is wrong, which is logged.

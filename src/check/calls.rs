@@ -78,12 +78,23 @@ fn webhooks(calls: &CallsConfig) -> Check {
 
 fn trunks(calls: &CallsConfig) -> Check {
     let path = calls.sip.as_ref().and_then(|sip| sip.trunks.clone());
-    let loaded = directory::trunks(calls).map(|plan| match (plan.trunks.len(), plan.groups.len()) {
+    let plan = directory::trunks(calls);
+    let without = plan
+        .as_ref()
+        .ok()
+        .and_then(|plan| directory::without_way_in(calls, plan));
+    let loaded = plan.map(|plan| match (plan.trunks.len(), plan.groups.len()) {
         (0, _) => "none".to_owned(),
         (trunks, 0) => trunks.to_string(),
         (trunks, groups) => format!("{trunks}, and {groups} groups of them"),
     });
-    judged(TRUNKS, loaded, &[&path], &[])
+    let judged = judged(TRUNKS, loaded, &[&path], &[]);
+    match without.filter(|_| judged.status == Status::Pass) {
+        Some(reason) => {
+            Check::new(TRUNKS, Status::Warn, reason).advise("set `sip.tls`, and tell the carrier the address")
+        }
+        None => judged,
+    }
 }
 
 /// The directory is made when it is not there; what is there has to be one that can be written.

@@ -365,8 +365,9 @@ pub(super) const CALL_SETTINGS: &[Setting] = &[
             example: r#""/etc/moqswitch/carriers.pem""#,
         },
         help: &[
-            "Who may issue certificates of trunks that call by TLS: a PEM file. Others need none. Default: as `tls.client_ca` says,",
-            "and no trunk is known by its certificate.",
+            "Who may issue certificates of trunks that call by TLS: a PEM file, in the place of `tls.client_ca`. Others need none; who",
+            "shows one of another issuer gets no connection. Not where `tls.client_auth` is `required`. Default: as `tls.client_ca`",
+            "says, and no trunk is known by its certificate.",
         ],
     },
     Setting {

@@ -19,6 +19,24 @@ use super::{
 };
 
 pub(super) fn resolve(layers: &Layers) -> Result<Config, ConfigError> {
+    let config = resolved(layers)?;
+    let sip = config.calls.as_ref().and_then(|calls| calls.sip.as_ref());
+    let issuers = sip.and_then(|sip| sip.tls_client_ca.as_ref());
+    if let Some(path) = issuers.filter(|_| config.tls.client_auth == ClientAuth::Required) {
+        return Err(ConfigError::Value {
+            at: layers.source("sip.tls_client_ca"),
+            key: "sip.tls_client_ca",
+            text: path.display().to_string(),
+            reason:
+                "for `sip.tls` it is in the place of `tls.client_ca`, and nobody needs a certificate there: it does \
+                     not go with `tls.client_auth = \"required\"`"
+                    .to_owned(),
+        });
+    }
+    Ok(config)
+}
+
+fn resolved(layers: &Layers) -> Result<Config, ConfigError> {
     let listen = layers.one("listen", values::address)?;
     let http = match layers.optional("http", values::address)? {
         Some(address) => address,

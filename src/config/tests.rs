@@ -296,6 +296,22 @@ fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(owned).collect()
 }
 
+#[test]
+fn certificates_that_everybody_needs_and_those_of_trunks_do_not_go_together() {
+    let text = |auth: &str| {
+        format!(
+            "[tls]\nclient_ca = \"clients.pem\"\nclient_auth = \"{auth}\"\n[sip]\ntls = \"127.0.0.1:5061\"\n\
+             tls_client_ca = \"carriers.pem\"\n"
+        )
+    };
+    assert!(Config::from_toml(&text("optional")).is_ok());
+    let error = error_of(&text("required"));
+    assert!(
+        error.contains("line 6") && error.contains("sip.tls_client_ca") && error.contains("required"),
+        "{error}"
+    );
+}
+
 fn error_of(text: &str) -> String {
     Config::from_toml(text).unwrap_err().to_string()
 }

@@ -66,23 +66,28 @@ impl Encryption for StreamTls {
     }
 }
 
-/// Whom a certificate is of (RFC 5922, section 7.1): domains of `sip:` and names of DNS; the common name where there are none.
+/// Whom a certificate is of (RFC 5922, section 7.1): the domains of `sip:` that it names, or names of DNS where there are none, or the
+/// common name where it names nothing else.
 fn names_of(certificate: &X509Ref) -> Vec<String> {
-    let alternatives = certificate.subject_alt_names();
-    let names = alternatives
-        .iter()
-        .flatten()
-        .filter_map(|name| match (name.uri(), name.dnsname()) {
-            (Some(uri), _) => uri.strip_prefix("sip:").filter(|domain| !domain.contains('@')),
-            (None, name) => name,
-        });
-    let names: Vec<String> = names.map(str::to_ascii_lowercase).collect();
-    if !names.is_empty() {
-        return names;
+    let Some(alternatives) = certificate.subject_alt_names() else {
+        let common = certificate.subject_name().entries_by_nid(Nid::COMMONNAME);
+        let common = common.filter_map(|entry| Some(entry.data().as_utf8().ok()?.to_ascii_lowercase()));
+        return common.collect();
+    };
+    let uris = alternatives.iter().filter_map(|name| name.uri());
+    let domains: Vec<String> = uris.filter_map(domain_of).collect();
+    if !domains.is_empty() {
+        return domains;
     }
-    let common = certificate.subject_name().entries_by_nid(Nid::COMMONNAME);
-    let common = common.filter_map(|entry| Some(entry.data().as_utf8().ok()?.to_ascii_lowercase()));
-    common.collect()
+    let hosts = alternatives.iter().filter_map(|name| name.dnsname());
+    hosts.map(str::to_ascii_lowercase).collect()
+}
+
+/// `sip:carrier.example` is a domain; `sip:somebody@carrier.example` is somebody.
+fn domain_of(uri: &str) -> Option<String> {
+    let (scheme, domain) = uri.split_once(':')?;
+    let is_domain = scheme.eq_ignore_ascii_case("sip") && !domain.is_empty() && !domain.contains(['@', ';', '?', ':']);
+    is_domain.then(|| domain.to_ascii_lowercase())
 }
 
 impl fmt::Debug for StreamTls {
@@ -115,3 +120,41 @@ pub(super) fn tune(stream: &TcpStream) {
 }
 
 const TLS_HANDSHAKE: u8 = 0x16;
+
+#[cfg(test)]
+mod tests {
+    use boring::x509::X509;
+    use rcgen::{CertificateParams, DnType, KeyPair, SanType};
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_of_its_sip_domain_or_its_host_or_its_common_name() {
+        let uri = |text: &str| SanType::URI(text.try_into().unwrap());
+        let host = |text: &str| SanType::DnsName(text.try_into().unwrap());
+        let names = |alternatives: Vec<SanType>| {
+            let mut parameters = CertificateParams::default();
+            parameters.subject_alt_names = alternatives;
+            parameters.distinguished_name.push(DnType::CommonName, "Common.example");
+            let signed = parameters.self_signed(&KeyPair::generate().unwrap()).unwrap();
+            names_of(&X509::from_der(signed.der()).unwrap())
+        };
+        assert_eq!(names(Vec::new()), ["common.example"]);
+        assert_eq!(names(vec![host("Host.example")]), ["host.example"]);
+        let both = vec![
+            host("host.example"),
+            uri("SIP:Carrier.example"),
+            uri("sip:other.example"),
+        ];
+        assert_eq!(names(both), ["carrier.example", "other.example"]);
+        // Somebody is no domain, and what is not of SIP none of ours.
+        let people = vec![
+            uri("sip:alice@carrier.example"),
+            uri("https://carrier.example"),
+            host("host.example"),
+        ];
+        assert_eq!(names(people), ["host.example"]);
+        let nobody: Vec<String> = names(vec![uri("sip:alice@carrier.example")]);
+        assert!(nobody.is_empty(), "{nobody:?}");
+    }
+}

@@ -82,6 +82,21 @@ pub fn trunks(config: &CallsConfig) -> Result<TrunkPlan, FileError> {
     Ok(plan.transpose()?.unwrap_or_default())
 }
 
+/// Says which trunks by TLS cannot connect to us. `None`: all can.
+pub fn without_way_in(config: &CallsConfig, plan: &TrunkPlan) -> Option<String> {
+    let listens = config.sip.as_ref().is_some_and(|sip| sip.tls.is_some());
+    let mut secure = plan.trunks.iter().filter(|trunk| trunk.encryption.is_some());
+    let first = secure.next().filter(|_| !listens)?;
+    let others = match secure.count() {
+        0 => String::new(),
+        count => format!(" and {count} others"),
+    };
+    Some(format!(
+        "`{}`{others}: without `sip.tls` a trunk by TLS calls only by the connection that the switch made to it",
+        first.number
+    ))
+}
+
 /// UUIDs of AudioSocket that call numbers, and ways to Asterisk.
 pub(crate) fn asterisk(config: &CallsConfig) -> Result<asterisk::Plan, FileError> {
     let path = config.asterisk.as_ref().and_then(|own| own.ways.as_deref());

@@ -175,6 +175,7 @@ fn examples_of_the_manual_are_read() {
             "users.toml",
             "trunks.toml",
             "dialplan.toml",
+            "trunks-by-tls.toml",
             "keys.toml",
             "webhooks.toml",
             // Of recordings and their uploads, of music.
@@ -189,6 +190,19 @@ fn examples_of_the_manual_are_read() {
     let config = directory.config("users = U\nkeys = K\nwebhooks = W\n");
     let plan = trunks::read(&directory.0.join("trunks.toml"), false).unwrap();
     assert_eq!((plan.trunks.len(), plan.groups[0].members.len()), (2, 2));
+    for name in ["carrier-ca", "switch"] {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let parameters = rcgen::CertificateParams::new(vec![format!("{name}.example")]).unwrap();
+        let certificate = parameters.self_signed(&key).unwrap();
+        directory.write(&format!("{name}.pem"), &certificate.pem());
+        directory.write(&format!("{name}.key"), &key.serialize_pem());
+    }
+    let plan = trunks::read(&directory.0.join("trunks-by-tls.toml"), true).unwrap();
+    let of_plan = plan
+        .trunks
+        .first()
+        .map(|own| (own.encryption.is_some(), own.trunk.certificate_name.as_deref()));
+    assert_eq!(of_plan, Some((true, Some("sip.carrier.example"))));
     assert_eq!(entrance(&config).unwrap().users.map(|users| users.len()), Some(2));
     assert_eq!(programs(&config).unwrap().0.len(), 2);
     assert_eq!(webhooks(&config).unwrap().len(), 1);
@@ -233,13 +247,62 @@ fn trunks_are_read_and_faults_say_where() {
         (format!("{city}certificate_name = \"city\"\n"), 1, "sip.tls_client_ca"),
         (
             format!("{city}tls = true\n[trunks.town]\naddress = \"127.0.0.1:5060\"\ntls = true\ndomain = \"town\"\n"),
-            1,
+            4,
+            "has this address",
+        ),
+        // However it is written.
+        (
+            format!("{city}tls = true\n[trunks.town]\naddress = \"127.1:5060\"\ntls = true\ndomain = \"town\"\n"),
+            4,
             "has this address",
         ),
     ] {
         let error = read(&text).unwrap_err().to_string();
         assert!(error.contains(&format!(":{line}:")) && error.contains(why), "{error}");
     }
+}
+
+#[test]
+fn trunks_by_tls_are_the_same_while_their_files_are_and_one_of_ipv6_is_called_as_certificates_have_it() {
+    let directory = Directory::new("trunks-by-tls");
+    let path = directory.0.join("trunks.toml");
+    let read = || trunks::read(&path, false).unwrap().trunks.remove(0).encryption.unwrap();
+    let issue = || {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let parameters = rcgen::CertificateParams::new(vec!["ca.example".to_owned()]).unwrap();
+        directory.write("ca.pem", &parameters.self_signed(&key).unwrap().pem());
+    };
+    issue();
+    directory.write(
+        "trunks.toml",
+        "[trunks.city]\naddress = \"[::1]:5061\"\ntls = true\nca = \"ca.pem\"\n",
+    );
+    let first = read();
+    assert_eq!(format!("{first:?}"), "TrunkTls to ::1");
+    assert_eq!(first.fingerprint(), read().fingerprint());
+    issue();
+    assert_ne!(first.fingerprint(), read().fingerprint());
+}
+
+#[test]
+fn a_trunk_by_tls_is_told_apart_that_cannot_connect_to_us() {
+    let directory = Directory::new("trunks-no-way-in");
+    directory.write(
+        "trunks.toml",
+        "[trunks.city]\naddress = \"127.0.0.1:5061\"\ntls = true\n",
+    );
+    let of = |listens: &str| {
+        let path = directory.0.join("trunks.toml");
+        let text = format!(
+            "listen = \"127.0.0.1:0\"\n[sip]\nudp = \"127.0.0.1:0\"\n{listens}trunks = \"{}\"\n",
+            path.display()
+        );
+        let calls = Config::from_toml(&text).unwrap().calls.unwrap();
+        let plan = trunks(&calls).unwrap();
+        without_way_in(&calls, &plan)
+    };
+    assert!(of("").is_some_and(|reason| reason.contains("`city`") && reason.contains("sip.tls")));
+    assert_eq!(of("tls = \"127.0.0.1:0\"\n"), None);
 }
 
 struct Directory(PathBuf);

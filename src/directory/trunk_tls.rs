@@ -1,9 +1,9 @@
 //! TLS to trunks: whom they have to be, and who we show ourselves to be.
 
-use std::fmt;
-use std::io;
 use std::path::Path;
+use std::{fmt, fs, io};
 
+use boring::sha::Sha256;
 use boring::ssl::SslConnector;
 use moqswitch_signalling::{Encrypted, Encrypting, TrunkEncryption};
 use tokio::net::TcpStream;
@@ -15,14 +15,27 @@ pub(super) struct TrunkTls {
     connector: SslConnector,
     /// What its certificate has to be for.
     host: String,
+    fingerprint: [u8; 32],
 }
 
 impl TrunkTls {
     /// `ca`: who may issue its certificate; none: whom the system believes. `own`: files of ours, and of its key.
     pub(super) fn new(host: &str, ca: Option<&Path>, own: Option<(&Path, &Path)>) -> anyhow::Result<Self> {
+        let connector = Credentials { ca, own }.connector()?;
+        let mut fingerprint = Sha256::new();
+        let mut count = |bytes: &[u8]| {
+            fingerprint.update(&bytes.len().to_be_bytes());
+            fingerprint.update(bytes);
+        };
+        count(host.as_bytes());
+        let files = [ca, own.map(|(certificate, _)| certificate), own.map(|(_, key)| key)];
+        for file in files {
+            count(&file.map(fs::read).transpose()?.unwrap_or_default());
+        }
         Ok(Self {
-            connector: Credentials { ca, own }.connector()?,
+            connector,
             host: host.to_owned(),
+            fingerprint: fingerprint.finish(),
         })
     }
 }
@@ -39,6 +52,10 @@ impl TrunkEncryption for TrunkTls {
                 names: Vec::new(),
             })
         })
+    }
+
+    fn fingerprint(&self) -> [u8; 32] {
+        self.fingerprint
     }
 }
 

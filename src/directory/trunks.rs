@@ -1,6 +1,6 @@
 //! Trunks: ways to carriers and PBXs, by SIP, and groups of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use moqswitch_signalling::calls::Number;
 use moqswitch_signalling::sip::agent::{NumberRule, NumberRules, Passes, Trunk};
 use moqswitch_signalling::sip::digest::Secret;
 use moqswitch_signalling::sip::flow::{Flow, Transport};
-use moqswitch_signalling::sip::message::syntax::host_and_port;
+use moqswitch_signalling::sip::message::syntax::{Host, host_and_port};
 use moqswitch_signalling::{SrtpPolicy, TrunkEncryption, TrunkGroupSettings, TrunkPlan, TrunkSettings};
 use serde::Deserialize;
 use toml::Spanned;
@@ -139,21 +139,44 @@ pub(super) fn read(path: &Path, knows_certificates: bool) -> Result<TrunkPlan, F
         return Err(FileError::new(path, None, reason));
     }
     for (name, entry) in &trunks {
-        check_encryption(&document, (name, entry), &trunks, knows_certificates)?;
+        check_encryption(&document, (name, entry), knows_certificates)?;
     }
     let names: BTreeSet<&str> = trunks.keys().map(|name| name.get_ref().as_str()).collect();
     let groups: Result<Vec<TrunkGroupSettings>, FileError> = groups
         .iter()
         .map(|(name, group)| members(&document, &names, name, group))
         .collect();
-    let trunks: Result<Vec<TrunkSettings>, FileError> = trunks
+    let settings: Result<Vec<TrunkSettings>, FileError> = trunks
         .iter()
         .map(|(name, entry)| trunk(&document, name, entry))
         .collect();
+    let settings = settings?;
+    check_places(&document, &trunks, &settings)?;
     Ok(TrunkPlan {
-        trunks: trunks?,
+        trunks: settings,
         groups: groups?,
     })
+}
+
+/// A connection is of an address, however that is written, and has shown one certificate.
+fn check_places(
+    document: &Document,
+    trunks: &BTreeMap<Spanned<String>, Entry>,
+    settings: &[TrunkSettings],
+) -> Result<(), FileError> {
+    let mut shown = HashMap::new();
+    for (name, own) in trunks.keys().zip(settings) {
+        let Some(encryption) = &own.encryption else { continue };
+        let own_shown = (encryption.fingerprint(), &own.trunk.certificate_name);
+        if *shown.entry(own.trunk.target.peer).or_insert(own_shown) != own_shown {
+            let reason = format!(
+                "{}: another trunk by TLS has this address, and another certificate or domain",
+                name.get_ref()
+            );
+            return Err(document.fault(name.span(), reason));
+        }
+    }
+    Ok(())
 }
 
 fn number(document: &Document, name: &Spanned<String>) -> Result<Number, FileError> {
@@ -270,7 +293,6 @@ fn trunk(document: &Document, name: &Spanned<String>, entry: &Entry) -> Result<T
 fn check_encryption(
     document: &Document,
     (name, entry): (&Spanned<String>, &Entry),
-    trunks: &BTreeMap<Spanned<String>, Entry>,
     knows_certificates: bool,
 ) -> Result<(), FileError> {
     let fault = |reason: &str| Err(document.fault(name.span(), format!("{}: {reason}", name.get_ref())));
@@ -292,17 +314,6 @@ fn check_encryption(
             return fault("`certificate_name` is no name");
         }
     }
-    // A connection is of an address, and has shown one certificate.
-    let shown = |entry: &Entry| {
-        let file = |path: &Option<Spanned<PathBuf>>| path.as_ref().map(|path| path.get_ref().clone());
-        let text = |text: &Option<Spanned<String>>| text.as_ref().map(|text| text.get_ref().clone());
-        let files = (file(&entry.ca), file(&entry.certificate), file(&entry.private_key));
-        (files, text(&entry.certificate_name), text(&entry.domain))
-    };
-    let mut others = trunks.values().filter(|other| other.tls && entry.tls);
-    if others.any(|other| other.address.get_ref() == entry.address.get_ref() && shown(other) != shown(entry)) {
-        return fault("another trunk by TLS has this address, and another certificate or domain");
-    }
     Ok(())
 }
 
@@ -317,7 +328,12 @@ fn encryption(
     }
     let file = |path: &Option<Spanned<PathBuf>>| path.as_ref().map(|path| document.beside(path.get_ref()));
     let (ca, certificate, key) = (file(&entry.ca), file(&entry.certificate), file(&entry.private_key));
-    let host = host_and_port(domain).map_or_else(|| domain.to_owned(), |(host, _)| host.to_string());
+    // As certificates have it: an address of IPv6 without brackets.
+    let host = match host_and_port(domain) {
+        Some((Host::Ip(ip), _)) => ip.to_string(),
+        Some((Host::Name(name), _)) => name,
+        None => domain.to_owned(),
+    };
     let made = TrunkTls::new(&host, ca.as_deref(), certificate.as_deref().zip(key.as_deref()));
     let made = made.map_err(|error| document.fault(name.span(), format!("{}: {error:#}", name.get_ref())))?;
     Ok(Some(Arc::new(made)))

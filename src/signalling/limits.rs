@@ -324,6 +324,8 @@ pub const SIP_STRANGER_LIFE: Duration = Duration::from_secs(60);
 pub const SIP_CONNECTION_IDLE: Duration = Duration::from_secs(7200);
 /// How long a peer may take to be connected to, and to read a message.
 pub const SIP_CONNECT_WAIT: Duration = Duration::from_secs(5);
+/// Who comes and cannot shake hands is told to the log so often at most, with how many were left out.
+pub const SIP_HANDSHAKES_LOGGED_EVERY: Duration = Duration::from_secs(5);
 /// Messages that wait for a connection. Further ones are dropped.
 pub const SIP_OUTBOX_MESSAGES_MAX: usize = 64;
 /// Messages of all connections that wait for the calls thread. Their senders wait.

@@ -37,8 +37,16 @@ impl Reloading {
         Self { handle, config }
     }
 
-    /// Reads everything again, from where it is now.
+    /// What is in force.
+    pub(crate) fn config(&self) -> &CallsConfig {
+        &self.config
+    }
+
+    /// Reads everything again, from where it is now. Who may issue certificates of trunks is in force by then.
     pub(crate) async fn reload(&mut self, after: &CallsConfig) {
+        if let (Some(own), Some(after)) = (&mut self.config.sip, &after.sip) {
+            own.tls_client_ca.clone_from(&after.tls_client_ca);
+        }
         self.reload_dialplan(after).await;
         self.reload_entrance(after).await;
         self.reload_programs(after).await;
@@ -140,6 +148,9 @@ impl Reloading {
         let handle = self.handle.clone();
         let replace = move |config: &CallsConfig| -> Result<String, Kept> {
             let plan = directory::trunks(config)?;
+            if let Some(reason) = directory::without_way_in(config, &plan) {
+                tracing::warn!("{reason}");
+            }
             let (trunks, groups) = (plan.trunks.len(), plan.groups.len());
             handle.replace_trunks(plan)?;
             Ok(format!("{trunks} trunks, {groups} groups"))

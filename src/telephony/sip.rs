@@ -45,6 +45,10 @@ pub(super) fn start(
     let Some(any) = udp.or(tcp).or(tls) else {
         return Ok(None);
     };
+    let trunks = directory::trunks(config).context("sip.trunks")?;
+    if let Some(reason) = directory::without_way_in(config, &trunks) {
+        tracing::warn!("{reason}");
+    }
     let address = sip.address.unwrap_or_else(|| reached(any.ip()));
     let bound = config.rtp.address.unwrap_or(any.ip());
     let pool = match pool {
@@ -73,7 +77,7 @@ pub(super) fn start(
         ping: sip.ping,
         srtp: sip.srtp,
         algorithms: sip.digest.clone(),
-        trunks: directory::trunks(config).context("sip.trunks")?,
+        trunks,
         media: Box::new(RtpGateways::new(pool, browsers, mixers)),
         media_addresses: told,
     }))

@@ -1,16 +1,17 @@
 //! A trunk by TLS where both sides show certificates: which is believed, whose calls are let in by it, and others at SIGHUP.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::thread;
+use std::time::Instant;
 
 use boring::ssl::{SslAcceptor, SslConnector, SslFiletype, SslMethod, SslStream, SslVerifyMode};
 use moqswitch_signalling::User;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
-use super::{LIMIT, Running, moqswitch};
+use super::{LIMIT, Running, STEP, moqswitch};
 
 #[test]
 fn both_sides_of_a_trunk_show_certificates_and_others_are_strangers() {
@@ -25,18 +26,20 @@ fn both_sides_of_a_trunk_show_certificates_and_others_are_strangers() {
         place.issue(name, authority, host);
     }
     place.write("authority.pem", &ours.pem);
+    place.write("others.pem", &others.pem);
+    place.write("carriers.pem", &ours.pem);
     place.write(
         "5001.toml",
         &format!("[users.5001]\nhash = \"{}\"\n", User::hash("x").unwrap()),
     );
-    let carrier = TcpListener::bind("127.0.0.1:0").unwrap();
+    let carrier = listener();
     place.write("trunks.toml", &trunks(carrier.local_addr().unwrap()));
+    place.believe("authority.pem");
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let log = place.0.join("log");
     let mut command = moqswitch();
-    command.stderr(File::create(&log).unwrap()).envs([
+    command.stderr(File::create(place.0.join("log")).unwrap()).envs([
+        ("MOQSWITCH_CONFIG", place.path("moqswitch.toml")),
         ("MOQSWITCH_SIP_TLS", address.to_string()),
-        ("MOQSWITCH_SIP_TLS_CLIENT_CA", place.path("authority.pem")),
         ("MOQSWITCH_SIP_TRUNKS", place.path("trunks.toml")),
         ("MOQSWITCH_CALLS_USERS", place.path("5001.toml")),
         ("MOQSWITCH_TLS_CERT", place.path("switch.pem")),
@@ -45,10 +48,10 @@ fn both_sides_of_a_trunk_show_certificates_and_others_are_strangers() {
     let switch = Running::start(&mut command);
 
     // It asks whether we are there, and shows who it is.
-    let mut stream = accepted(&place, &carrier);
+    let mut stream = accepted(&place, &carrier, ("carrier", "authority.pem"));
     let shown = stream.ssl().peer_certificate().unwrap().to_der().unwrap();
     assert_eq!(shown, fs::read(place.0.join("switch.der")).unwrap());
-    let asked = message(&mut stream);
+    let asked = read(&mut stream).expect("it says something");
     assert!(
         asked.starts_with("OPTIONS ") && asked.contains("Via: SIP/2.0/TLS "),
         "{asked}"
@@ -65,16 +68,33 @@ fn both_sides_of_a_trunk_show_certificates_and_others_are_strangers() {
         None,
         "its authority is none of ours"
     );
+    switch.until("that is told", || place.logged("SIP: a handshake failed") > 0);
 
-    // Another authority.
-    place.write("authority.pem", &others.pem);
-    let told = Command::new("kill")
-        .args(["-HUP", &switch.child.id().to_string()])
-        .status();
-    assert!(told.unwrap().success());
+    // Nothing is another: the connection goes on.
+    switch.signal("-HUP");
+    switch.until("it is read", || place.logged("trunks reloaded") == 1);
+    assert_eq!(invited(&mut stream, "again"), Some(480));
+
+    // Another authority: a connection to who shows what that says, and the one before ends.
+    place.believe("others.pem");
+    place.write("carriers.pem", &others.pem);
+    place.issue("switch", &others, "switch.example");
+    switch.signal("-HUP");
     switch.until("the other one is believed", || {
         invited_by(&place, address, Some("forger")) == Some(480)
     });
+    assert_eq!(invited_by(&place, address, Some("carrier")), None);
+    let mut other = accepted(&place, &carrier, ("forger", "others.pem"));
+    assert_eq!(invited(&mut other, "other"), Some(480));
+    assert!(is_over(&mut stream), "the one before");
+
+    // Nothing can be read: what was taken stays.
+    place.write("moqswitch.toml", "nothing that is known = 1\n");
+    let before = place.logged("trunks reloaded");
+    switch.signal("-HUP");
+    switch.until("it is read", || place.logged("trunks reloaded") == before + 1);
+    assert_eq!(place.logged("configuration not reloaded"), 1);
+    assert_eq!(invited_by(&place, address, Some("forger")), Some(480));
     assert_eq!(invited_by(&place, address, Some("carrier")), None);
     drop(switch);
     fs::remove_dir_all(&place.0).unwrap();
@@ -84,25 +104,14 @@ fn both_sides_of_a_trunk_show_certificates_and_others_are_strangers() {
 fn a_carrier_that_is_somebody_else_is_not_spoken_to() {
     let place = Place::new();
     let (ours, others) = (Authority::new(), Authority::new());
-    place.issue("switch", &ours, "switch.example");
     place.issue("somebody", &ours, "somebody.example");
     place.issue("forger", &others, "carrier.example");
-    place.write("authority.pem", &ours.pem);
-    let carrier = TcpListener::bind("127.0.0.1:0").unwrap();
-    place.write("trunks.toml", &trunks(carrier.local_addr().unwrap()));
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mut command = moqswitch();
-    command.envs([
-        ("MOQSWITCH_SIP_TLS", address.to_string()),
-        ("MOQSWITCH_SIP_TLS_CLIENT_CA", place.path("authority.pem")),
-        ("MOQSWITCH_SIP_TRUNKS", place.path("trunks.toml")),
-    ]);
-    let switch = Running::start(&mut command);
+    let carrier = listener();
+    let switch = place.start(&ours, &carrier);
     for name in ["somebody", "forger"] {
-        let (stream, _) = carrier.accept().unwrap();
         // It hangs up in the handshake, or right behind it.
-        let heard = acceptor(&place, name)
-            .accept(stream)
+        let heard = acceptor(&place, (name, "authority.pem"))
+            .accept(taken(&carrier))
             .map(|mut stream| read(&mut stream));
         assert!(
             heard.is_err() || heard.is_ok_and(|heard| heard.is_none()),
@@ -113,14 +122,56 @@ fn a_carrier_that_is_somebody_else_is_not_spoken_to() {
     fs::remove_dir_all(&place.0).unwrap();
 }
 
+#[test]
+fn a_carrier_that_does_not_believe_us_is_told_of_and_is_down() {
+    let place = Place::new();
+    let (ours, others) = (Authority::new(), Authority::new());
+    place.issue("carrier", &ours, "carrier.example");
+    place.write("others.pem", &others.pem);
+    let carrier = listener();
+    let switch = place.start(&ours, &carrier);
+    let end = Instant::now() + LIMIT;
+    while place.logged("change=Down") == 0 {
+        assert!(Instant::now() < end, "it is not down");
+        // Our handshake is over when it says so.
+        let refused = acceptor(&place, ("carrier", "others.pem")).accept(taken(&carrier));
+        assert!(refused.is_err());
+    }
+    assert!(place.logged("SIP: no connection") > 0);
+    drop(switch);
+    fs::remove_dir_all(&place.0).unwrap();
+}
+
 fn trunks(carrier: SocketAddr) -> String {
     format!(
-        "[trunks.city]\naddress = \"{carrier}\"\ndomain = \"carrier.example\"\ntls = true\nca = \"authority.pem\"\n\
+        "[trunks.city]\naddress = \"{carrier}\"\ndomain = \"carrier.example\"\ntls = true\nca = \"carriers.pem\"\n\
          certificate = \"switch.pem\"\nprivate_key = \"switch.key\"\ncertificate_name = \"Carrier.example\"\nping = 1\n"
     )
 }
 
-fn acceptor(place: &Place, name: &str) -> SslAcceptor {
+/// One that nobody is waited for at for ever.
+fn listener() -> TcpListener {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    listener
+}
+
+/// Who connects.
+fn taken(listener: &TcpListener) -> TcpStream {
+    let end = Instant::now() + LIMIT;
+    loop {
+        if let Ok((stream, _)) = listener.accept() {
+            stream.set_nonblocking(false).unwrap();
+            stream.set_read_timeout(Some(LIMIT)).unwrap();
+            return stream;
+        }
+        assert!(Instant::now() < end, "nobody connects within {LIMIT:?}");
+        thread::park_timeout(STEP);
+    }
+}
+
+/// Shows this certificate, and believes those of this authority.
+fn acceptor(place: &Place, (name, authority): (&str, &str)) -> SslAcceptor {
     let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls()).unwrap();
     acceptor
         .set_certificate_chain_file(place.path(&format!("{name}.pem")))
@@ -128,15 +179,27 @@ fn acceptor(place: &Place, name: &str) -> SslAcceptor {
     acceptor
         .set_private_key_file(place.path(&format!("{name}.key")), SslFiletype::PEM)
         .unwrap();
-    acceptor.set_ca_file(place.path("authority.pem")).unwrap();
+    acceptor.set_ca_file(place.path(authority)).unwrap();
     acceptor.set_verify(SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT);
     acceptor.build()
 }
 
-fn accepted(place: &Place, carrier: &TcpListener) -> SslStream<TcpStream> {
-    let (stream, _) = carrier.accept().unwrap();
-    stream.set_read_timeout(Some(LIMIT)).unwrap();
-    acceptor(place, "carrier").accept(stream).unwrap()
+fn accepted(place: &Place, carrier: &TcpListener, shown: (&str, &str)) -> SslStream<TcpStream> {
+    acceptor(place, shown).accept(taken(carrier)).unwrap()
+}
+
+/// Whether nothing more comes. What came before is read.
+fn is_over(stream: &mut SslStream<TcpStream>) -> bool {
+    let end = Instant::now() + LIMIT;
+    let mut bytes = [0; 8192];
+    while Instant::now() < end {
+        match stream.read(&mut bytes) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(error) => return !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+        }
+    }
+    false
 }
 
 /// The status of a call of ours that shows this certificate. None: nobody speaks to us.
@@ -178,10 +241,6 @@ fn invited(stream: &mut SslStream<TcpStream>, branch: &str) -> Option<u16> {
     }
 }
 
-fn message(stream: &mut SslStream<TcpStream>) -> String {
-    read(stream).expect("it says something")
-}
-
 /// What is said next. None: nothing any more.
 fn read(stream: &mut SslStream<TcpStream>) -> Option<String> {
     let mut bytes = [0; 8192];
@@ -211,7 +270,7 @@ struct Place(PathBuf);
 
 impl Place {
     fn new() -> Self {
-        let name = format!("trunk-tls-{}-{:?}", std::process::id(), std::thread::current().id());
+        let name = format!("trunk-tls-{}-{:?}", std::process::id(), thread::current().id());
         let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         fs::create_dir_all(&place).unwrap();
         Self(place)
@@ -223,6 +282,34 @@ impl Place {
 
     fn write(&self, name: &str, text: &str) {
         fs::write(self.0.join(name), text).unwrap();
+    }
+
+    /// Who may issue certificates of trunks.
+    fn believe(&self, name: &str) {
+        let path = self.path(name);
+        self.write("moqswitch.toml", &format!("[sip]\ntls_client_ca = \"{path}\"\n"));
+    }
+
+    /// How often the log says this.
+    fn logged(&self, text: &str) -> usize {
+        let log = fs::read_to_string(self.0.join("log")).unwrap_or_default();
+        log.matches(text).count()
+    }
+
+    /// A switch that has a certificate of this authority, and believes it.
+    fn start(&self, authority: &Authority, carrier: &TcpListener) -> Running {
+        self.issue("switch", authority, "switch.example");
+        self.write("authority.pem", &authority.pem);
+        self.write("carriers.pem", &authority.pem);
+        self.write("trunks.toml", &trunks(carrier.local_addr().unwrap()));
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut command = moqswitch();
+        command.stderr(File::create(self.0.join("log")).unwrap()).envs([
+            ("MOQSWITCH_SIP_TLS", address.to_string()),
+            ("MOQSWITCH_SIP_TLS_CLIENT_CA", self.path("authority.pem")),
+            ("MOQSWITCH_SIP_TRUNKS", self.path("trunks.toml")),
+        ]);
+        Running::start(&mut command)
     }
 
     fn issue(&self, name: &str, authority: &Authority, host: &str) {

@@ -110,6 +110,8 @@ pub trait Encryption: Send + fmt::Debug {
 pub trait TrunkEncryption: Send + Sync + fmt::Debug {
     /// Shakes hands with who was connected to.
     fn connect(&self, stream: TcpStream) -> Encrypting;
+    /// The same for two that are the same but for where they are in memory: connections of one do for the other.
+    fn fingerprint(&self) -> [u8; 32];
 }
 
 /// A handshake.

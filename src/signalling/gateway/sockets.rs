@@ -19,11 +19,11 @@ use tokio::time;
 use super::lag::Lag;
 use super::trunks::Secure;
 use super::websocket::{SipWebSocket, serve_websocket};
-use super::{Duplex, Encrypted, Encrypting, Encryption, Gateway, SipSockets};
+use super::{Duplex, Encrypted, Encrypting, Encryption, Gateway, SipSockets, TrunkEncryption};
 use crate::limits::{
     SIP_CONNECT_WAIT, SIP_CONNECTION_IDLE, SIP_CONNECTIONS_MAX, SIP_CONNECTIONS_PER_ADDRESS_MAX,
-    SIP_DATAGRAMS_PER_TURN_MAX, SIP_LENGTH_CONNECTION_IDLE, SIP_LENGTH_CONNECTIONS_MAX, SIP_OUTBOX_MESSAGES_MAX,
-    SIP_STRANGER_LIFE, SIP_STREAM_MESSAGES_MAX,
+    SIP_DATAGRAMS_PER_TURN_MAX, SIP_HANDSHAKES_LOGGED_EVERY, SIP_LENGTH_CONNECTION_IDLE, SIP_LENGTH_CONNECTIONS_MAX,
+    SIP_OUTBOX_MESSAGES_MAX, SIP_STRANGER_LIFE, SIP_STREAM_MESSAGES_MAX,
 };
 use crate::socket::Shared;
 
@@ -33,7 +33,9 @@ pub(super) enum Came {
     /// Who is at the other end is who its certificate says: before anything of it.
     Certified(u64, Vec<String>),
     Closed(u64),
-    /// One that was to be opened, and where to.
+    /// Who came, and could not shake hands.
+    Declined(u64, SocketAddr, io::Error),
+    /// One that was to be opened, and where to; or to a trunk, which ended it before it said anything.
     Refused(u64, SocketAddr),
 }
 
@@ -49,6 +51,8 @@ struct Sockets {
     /// Those for what is too long for a datagram.
     for_length: usize,
     opened: u64,
+    /// When it was said that somebody could not shake hands, and how many could not since.
+    declined: Option<(Instant, u64)>,
     tell: mpsc::Sender<Came>,
 }
 
@@ -69,8 +73,8 @@ struct NoPlace;
 struct Connection {
     peer: (Transport, SocketAddr),
     is_for_length: bool,
-    /// To a trunk, that has shown who it is.
-    is_to_trunk: bool,
+    /// What the trunk at the other end has shown itself by.
+    trunk: Option<Arc<dyn TrunkEncryption>>,
     outbox: mpsc::Sender<Arc<[u8]>>,
     /// Somebody was let in on it, or it is to somebody of ours.
     is_proven: Rc<Cell<bool>>,
@@ -135,6 +139,10 @@ pub(crate) async fn serve(
                 sockets.forget(connection);
                 gateway.connection_closed(&mut shared.exchange.borrow_mut(), connection);
             }
+            What::Came(Came::Declined(connection, peer, error)) => {
+                sockets.forget(connection);
+                sockets.log_declined(peer, &error);
+            }
             What::Came(Came::Refused(connection, peer)) => {
                 sockets.forget(connection);
                 gateway.connection_closed(&mut shared.exchange.borrow_mut(), connection);
@@ -151,6 +159,9 @@ pub(crate) async fn serve(
         drop(shared);
         while let Some(connection) = gateway.poll_proven() {
             sockets.prove(connection);
+        }
+        if gateway.trunks.poll_replaced() {
+            sockets.leave_trunks(|peer| gateway.trunks.encryption(peer));
         }
         while let Some((flow, bytes)) = gateway.poll_send() {
             let purpose = gateway.purpose(flow);
@@ -216,6 +227,7 @@ impl Sockets {
             per_address: HashMap::new(),
             for_length: 0,
             opened: 0,
+            declined: None,
             tell,
         })
     }
@@ -259,10 +271,13 @@ impl Sockets {
             match time::timeout(SIP_CONNECT_WAIT, encrypting).await {
                 Ok(Ok(Encrypted { stream, names })) => {
                     if certify(&tell, connection, names).await {
-                        serve_stream(stream, flow, outbox, tell).await;
+                        serve_stream(stream, flow, outbox, &tell).await;
+                        // Nobody is there when the gateway has ended.
+                        let _ = tell.send(Came::Closed(connection)).await;
                     }
                 }
-                Ok(Err(_)) | Err(_) => drop(tell.send(Came::Closed(connection)).await),
+                Ok(Err(error)) => drop(tell.send(Came::Declined(connection, peer, error)).await),
+                Err(_) => drop(tell.send(Came::Closed(connection)).await),
             }
         });
     }
@@ -300,7 +315,10 @@ impl Sockets {
         let connection = Connection {
             peer,
             is_for_length,
-            is_to_trunk: matches!(purpose, Purpose::Trunk(_)),
+            trunk: match purpose {
+                Purpose::Trunk(secure) => Some(Arc::clone(&secure.encryption)),
+                Purpose::Peer | Purpose::Length => None,
+            },
             outbox,
             is_proven: Rc::clone(&is_proven),
         };
@@ -338,6 +356,33 @@ impl Sockets {
         }
     }
 
+    /// Those to trunks that are others by now, or none, end when what waits for them is said. What is said later goes by others.
+    fn leave_trunks(&mut self, encryption: impl Fn(SocketAddr) -> Option<Secure>) {
+        let is_left = |connection: &Connection| {
+            let Some(own) = &connection.trunk else { return false };
+            let now = encryption(connection.peer.1);
+            now.is_none_or(|now| !Arc::ptr_eq(&now.encryption, own))
+        };
+        let all = self.connections.iter().filter(|(_, connection)| is_left(connection));
+        let left: Vec<u64> = all.map(|(number, _)| *number).collect();
+        for number in left {
+            self.forget(number);
+        }
+    }
+
+    /// Anybody may fail, as often as he likes.
+    fn log_declined(&mut self, peer: SocketAddr, error: &io::Error) {
+        let now = Instant::now();
+        if let Some((since, left_out)) = &mut self.declined
+            && now.saturating_duration_since(*since) < SIP_HANDSHAKES_LOGGED_EVERY
+        {
+            *left_out += 1;
+            return;
+        }
+        let left_out = self.declined.replace((now, 0)).map_or(0, |(_, left_out)| left_out);
+        tracing::info!(%peer, %error, left_out, "SIP: a handshake failed");
+    }
+
     /// # Errors
     /// It takes a connection, and there is no place for one.
     fn send(&mut self, flow: Flow, purpose: Purpose, bytes: Arc<[u8]>) -> Result<(), NoPlace> {
@@ -349,11 +394,15 @@ impl Sockets {
             return Ok(());
         }
         let known = Some(flow.connection).filter(|connection| self.connections.contains_key(connection));
-        let is_to_trunk = matches!(purpose, Purpose::Trunk(_));
-        // What is for a trunk by TLS goes to who has shown that it is the trunk.
+        let wanted = match &purpose {
+            Purpose::Trunk(secure) => Some(&secure.encryption),
+            Purpose::Peer | Purpose::Length => None,
+        };
+        let is_to_trunk = wanted.is_some();
+        // What is for a trunk by TLS goes to who has shown that it is the trunk, as it is now.
         let is_right = |number: &u64| {
-            let connection = self.connections.get(number);
-            connection.is_some_and(|connection| !is_to_trunk || connection.is_to_trunk)
+            let trunk = self.connections.get(number).map(|connection| connection.trunk.as_ref());
+            trunk.is_some_and(|trunk| wanted.is_none_or(|wanted| trunk.is_some_and(|trunk| Arc::ptr_eq(trunk, wanted))))
         };
         let peer = self.peers.get(&(flow.transport, flow.peer)).copied();
         let number = known.or_else(|| peer.filter(is_right));
@@ -378,12 +427,23 @@ impl Sockets {
         }
         outbox.is_proven.set(true);
         let (flow, tell) = (Flow { connection, ..flow }, self.tell.clone());
+        let is_to_trunk = matches!(purpose, Purpose::Trunk(_));
         tokio::task::spawn_local(async move {
             match time::timeout(SIP_CONNECT_WAIT, open(peer, purpose)).await {
                 Ok(Ok(Encrypted { stream, names })) => {
-                    if certify(&tell, connection, names).await {
-                        serve_stream(stream, flow, outbox, tell).await;
+                    if !certify(&tell, connection, names).await {
+                        return;
                     }
+                    let came = match serve_stream(stream, flow, outbox, &tell).await {
+                        // Who does not believe our certificate says so behind the handshake (RFC 8446, section 4.4.2).
+                        Ended::Unheard(error) if is_to_trunk => {
+                            tracing::info!(%peer, %error, "SIP: no connection");
+                            Came::Refused(connection, peer)
+                        }
+                        Ended::Unheard(_) | Ended::Heard => Came::Closed(connection),
+                    };
+                    // Nobody is there when the gateway has ended.
+                    let _ = tell.send(came).await;
                 }
                 refused => {
                     if let Ok(Err(error)) = refused {
@@ -440,8 +500,16 @@ async fn accepted(listener: Option<&TcpListener>) -> (TcpStream, SocketAddr) {
     }
 }
 
+/// How a connection ended.
+enum Ended {
+    /// The other side, before it said anything: why.
+    Unheard(io::Error),
+    /// In any other way.
+    Heard,
+}
+
 /// Reads and writes one connection until it ends, or nothing comes for long.
-async fn serve_stream(stream: Box<dyn Duplex>, flow: Flow, outbox: Inbox, tell: mpsc::Sender<Came>) {
+async fn serve_stream(stream: Box<dyn Duplex>, flow: Flow, outbox: Inbox, tell: &mpsc::Sender<Came>) -> Ended {
     let (mut reader, mut writer) = tokio::io::split(stream);
     let Inbox {
         messages: mut outbox,
@@ -449,21 +517,29 @@ async fn serve_stream(stream: Box<dyn Duplex>, flow: Flow, outbox: Inbox, tell: 
         idle,
     } = outbox;
     let (pong, mut pongs) = mpsc::channel::<()>(1);
+    let is_heard = Cell::new(false);
     let reading = async {
         let (mut framer, mut buffer) = (Framer::default(), [0; READ_BYTES]);
-        while let Ok(Ok(length @ 1..)) = time::timeout(idle, reader.read(&mut buffer)).await {
+        loop {
+            let length = match time::timeout(idle, reader.read(&mut buffer)).await {
+                Ok(Ok(length @ 1..)) => length,
+                Ok(Ok(0)) => return Some(io::ErrorKind::UnexpectedEof.into()),
+                Ok(Err(error)) => return Some(error),
+                Err(_) => return None,
+            };
+            is_heard.set(true);
             framer.push(buffer.get(..length).unwrap_or_default());
             loop {
                 match framer.poll() {
                     Ok(Some(Framed::Message(message))) => {
                         if tell.send(Came::Message(flow, message)).await.is_err() {
-                            return;
+                            return None;
                         }
                     }
                     // One answer is enough for what comes at once.
                     Ok(Some(Framed::Ping)) => drop(pong.try_send(())),
                     Ok(None) => break,
-                    Err(_) => return,
+                    Err(_) => return None,
                 }
             }
         }
@@ -473,23 +549,26 @@ async fn serve_stream(stream: Box<dyn Duplex>, flow: Flow, outbox: Inbox, tell: 
             let bytes: Arc<[u8]> = tokio::select! {
                 bytes = outbox.recv() => match bytes {
                     Some(bytes) => bytes,
-                    None => return,
+                    None => return None,
                 },
                 Some(()) = pongs.recv() => Arc::from(&b"\r\n"[..]),
             };
-            let written = time::timeout(SIP_CONNECT_WAIT, writer.write_all(&bytes)).await;
-            if !matches!(written, Ok(Ok(()))) {
-                return;
+            match time::timeout(SIP_CONNECT_WAIT, writer.write_all(&bytes)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Some(error),
+                Err(_) => return Some(io::ErrorKind::TimedOut.into()),
             }
         }
     };
-    tokio::select! {
-        () = reading => {}
-        () = writing => {}
-        () = stranger(&is_proven) => {}
+    let error = tokio::select! {
+        error = reading => error,
+        error = writing => error,
+        () = stranger(&is_proven) => None,
+    };
+    match error.filter(|_| !is_heard.get()) {
+        Some(error) => Ended::Unheard(error),
+        None => Ended::Heard,
     }
-    // Nobody is there when the gateway has ended.
-    let _ = tell.send(Came::Closed(flow.connection)).await;
 }
 
 /// Over when who is there has not been let in for long: places are few.

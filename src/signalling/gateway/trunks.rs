@@ -30,6 +30,8 @@ pub(super) struct Trunks {
     turns: u64,
     /// Something is to be shown otherwise.
     has_changed: bool,
+    /// Others were taken, and connections to those before may be left over.
+    were_replaced: bool,
 }
 
 #[derive(Debug)]
@@ -57,6 +59,12 @@ pub(super) struct Secure {
     pub(super) encryption: Arc<dyn TrunkEncryption>,
     /// The trunk's own name, by which what comes by such a connection is known.
     pub(super) name: Option<String>,
+}
+
+impl Secure {
+    fn is_as(&self, other: &Self) -> bool {
+        self.name == other.name && self.encryption.fingerprint() == other.encryption.fingerprint()
+    }
 }
 
 /// What `trunk/…` of the dialplan names: a trunk, or several.
@@ -95,6 +103,11 @@ impl Trunks {
     pub(super) fn encryption(&self, peer: SocketAddr) -> Option<Secure> {
         let is_there = |known: &&Known| known.transport == Transport::Tls && known.address == peer;
         self.known.values().find(is_there)?.encryption.clone()
+    }
+
+    /// Whether others were taken since this was asked.
+    pub(super) fn poll_replaced(&mut self) -> bool {
+        std::mem::take(&mut self.were_replaced)
     }
 
     pub(super) fn peer(&self, trunk: TrunkId) -> Option<IpAddr> {
@@ -228,6 +241,7 @@ impl Gateway {
             self.trunks.known.remove(&id);
             self.trunks.forget_load(id);
         }
+        self.trunks.were_replaced = true;
         self.set_ways(exchange, ways);
     }
 
@@ -242,13 +256,17 @@ impl Gateway {
             numbers_in,
         } = settings;
         let id = self.trunks.id(&number);
+        let encryption = encryption.map(|encryption| Secure {
+            encryption,
+            name: trunk.certificate_name.clone(),
+        });
+        // Connections go on where nothing is another.
+        let before = self.trunks.known.get(&id).and_then(|known| known.encryption.clone());
+        let kept = before.filter(|before| encryption.as_ref().is_some_and(|after| after.is_as(before)));
         let mut known = Known {
             peer: trunk.target.peer.ip().to_canonical(),
             address: trunk.target.peer,
-            encryption: encryption.map(|encryption| Secure {
-                encryption,
-                name: trunk.certificate_name.clone(),
-            }),
+            encryption: kept.or(encryption),
             addresses: trunk
                 .addresses
                 .iter()

@@ -281,9 +281,11 @@ impl Agent {
         self.cut_legs(connection);
     }
 
-    /// No connection to a peer could be opened that was to carry what is too long for a datagram.
+    /// No connection to a peer could be opened. What was too long for a datagram goes as one; a trunk that is reached by streams
+    /// alone is not there.
     pub fn connection_refused(&mut self, now: Instant, peer: SocketAddr) {
         self.transactions.refuse_streams(now, peer);
+        self.probes_refused(now, peer);
     }
 
     /// There is no place for a connection to a peer that was to carry what is too long for a datagram.

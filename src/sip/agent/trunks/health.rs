@@ -1,6 +1,7 @@
 //! Whether a trunk is there: it is asked what it can (OPTIONS), and whatever it answers, it is. But for 408 and 503, by which
 //! somebody before it says that it is not.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::agent::errands::{Alarm, Errand};
@@ -8,7 +9,7 @@ use crate::agent::{Agent, Timer};
 use crate::limits::{TRUNK_PING_AGAIN, TRUNK_PING_INTERVAL_MIN, TRUNK_PING_WAIT, TRUNK_PINGS_MISSED_MAX};
 use crate::message::{Message, Method};
 
-use super::{ClientId, Reachable, TrunkChange, TrunkId, retry_after};
+use super::{ClientId, Held, Reachable, TrunkChange, TrunkId, retry_after};
 
 /// What is known of that.
 #[derive(Debug, Default)]
@@ -100,6 +101,17 @@ impl Agent {
         self.set_timer(Timer::Alarm(Alarm::Probe(trunk)), Some(next.max(now)));
         if let Some(change) = change {
             self.tell_trunk(trunk, change);
+        }
+    }
+
+    /// A connection to who is there could not be opened: its answer is not waited for.
+    pub(in crate::agent) fn probes_refused(&mut self, now: Instant, peer: SocketAddr) {
+        let is_there = |held: &Held| held.trunk.target.transport.is_reliable() && held.trunk.target.peer == peer;
+        let there = self.trunks.held.iter().filter(|(_, held)| is_there(held));
+        let missed = there.filter_map(|(id, held)| Some((*id, held.health.ping?.1)));
+        let missed: Vec<(TrunkId, Instant)> = missed.collect();
+        for (id, sent) in missed {
+            self.ping_missed(now, id, sent);
         }
     }
 
