@@ -33,7 +33,7 @@ use crate::mesh::{Mesh, MeshHandle};
 use crate::music::Music;
 use crate::nodes::StoreThread;
 use crate::notify::Notifier;
-use crate::reload::{Certificates, Reloads, Seen, TokenKeys};
+use crate::reload::{Certificates, Reloads, TokenKeys};
 use crate::signals::{Hangups, Signals};
 use crate::telephony::{Running, Telephony};
 use crate::upgrade::{Keeper, Kind, Lineage, Parts, Takeover};
@@ -106,14 +106,13 @@ impl Switch {
         let relay = Relay::start(options)?;
         let mut begun = relay.begun();
         let (certificates, seen) = Certificates::new(relay.identity(), clients.as_ref(), config)?;
-        let Seen { sha256, http, sip } = seen;
         let browsers = browsers(config, &relay, takeover.is_some())?;
         let devices = telephony.as_ref().map(Telephony::key);
         if let Some(takeover) = &mut takeover {
             join(config, takeover, &relay, telephony.is_some())?;
         }
         let endpoints = browsers.clone().map(|browsers| endpoints(config, browsers));
-        let start = |own: Telephony| own.start(&relay, sha256.clone(), StreamTls(sip), browsers);
+        let start = |own: Telephony| own.start(&relay, seen.sha256.clone(), StreamTls(seen.sip), browsers);
         let calls = telephony.map(start).transpose()?;
         let music = Music::start(config, &relay)?;
         let (mesh, links) = Mesh::new(&config.mesh, relay.address(), relay.ports().to_vec())?;
@@ -127,14 +126,14 @@ impl Switch {
             audio,
             music: music.clone(),
             shards: relay.ports().to_vec(),
-            certificate_sha256: sha256,
+            certificate_sha256: seen.sha256,
             lifecycle: Arc::new(Lifecycle::default()),
             announcements: relay.announcements(),
             policy,
             authority: authority.clone(),
             token_checks: TokenChecks::new(config.limits.token_checks),
             websockets: websockets(config, &relay),
-            tls: Some(tls(config, http)),
+            tls: Some(tls(config, seen.http)),
         };
         let decides = authority.map(|authority| authority::serve(authority, asked, state.shards.clone()));
         let reloads = Reloads {

@@ -18,34 +18,15 @@ fn both_sides_of_a_trunk_show_certificates_and_others_are_strangers() {
     let place = Place::new();
     let (ours, others) = (Authority::new(), Authority::new());
     for (name, authority, host) in [
-        ("switch", &ours, "switch.example"),
         ("carrier", &ours, "carrier.example"),
         ("somebody", &ours, "somebody.example"),
         ("forger", &others, "carrier.example"),
     ] {
         place.issue(name, authority, host);
     }
-    place.write("authority.pem", &ours.pem);
     place.write("others.pem", &others.pem);
-    place.write("carriers.pem", &ours.pem);
-    place.write(
-        "5001.toml",
-        &format!("[users.5001]\nhash = \"{}\"\n", User::hash("x").unwrap()),
-    );
     let carrier = listener();
-    place.write("trunks.toml", &trunks(carrier.local_addr().unwrap()));
-    place.believe("authority.pem");
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let mut command = moqswitch();
-    command.stderr(File::create(place.0.join("log")).unwrap()).envs([
-        ("MOQSWITCH_CONFIG", place.path("moqswitch.toml")),
-        ("MOQSWITCH_SIP_TLS", address.to_string()),
-        ("MOQSWITCH_SIP_TRUNKS", place.path("trunks.toml")),
-        ("MOQSWITCH_CALLS_USERS", place.path("5001.toml")),
-        ("MOQSWITCH_TLS_CERT", place.path("switch.pem")),
-        ("MOQSWITCH_TLS_KEY", place.path("switch.key")),
-    ]);
-    let switch = Running::start(&mut command);
+    let (switch, address) = place.start(&ours, &carrier);
 
     // It asks whether we are there, and shows who it is.
     let mut stream = accepted(&place, &carrier, ("carrier", "authority.pem"));
@@ -90,9 +71,9 @@ fn both_sides_of_a_trunk_show_certificates_and_others_are_strangers() {
 
     // Nothing can be read: what was taken stays.
     place.write("moqswitch.toml", "nothing that is known = 1\n");
-    let before = place.logged("trunks reloaded");
+    switch.until("the other one is read", || place.logged("trunks reloaded") == 2);
     switch.signal("-HUP");
-    switch.until("it is read", || place.logged("trunks reloaded") == before + 1);
+    switch.until("it is read", || place.logged("trunks reloaded") == 3);
     assert_eq!(place.logged("configuration not reloaded"), 1);
     assert_eq!(invited_by(&place, address, Some("forger")), Some(480));
     assert_eq!(invited_by(&place, address, Some("carrier")), None);
@@ -107,7 +88,7 @@ fn a_carrier_that_is_somebody_else_is_not_spoken_to() {
     place.issue("somebody", &ours, "somebody.example");
     place.issue("forger", &others, "carrier.example");
     let carrier = listener();
-    let switch = place.start(&ours, &carrier);
+    let (switch, _) = place.start(&ours, &carrier);
     for name in ["somebody", "forger"] {
         // It hangs up in the handshake, or right behind it.
         let heard = acceptor(&place, (name, "authority.pem"))
@@ -129,7 +110,7 @@ fn a_carrier_that_does_not_believe_us_is_told_of_and_is_down() {
     place.issue("carrier", &ours, "carrier.example");
     place.write("others.pem", &others.pem);
     let carrier = listener();
-    let switch = place.start(&ours, &carrier);
+    let (switch, _) = place.start(&ours, &carrier);
     let end = Instant::now() + LIMIT;
     while place.logged("change=Down") == 0 {
         assert!(Instant::now() < end, "it is not down");
@@ -296,20 +277,26 @@ impl Place {
         log.matches(text).count()
     }
 
-    /// A switch that has a certificate of this authority, and believes it.
-    fn start(&self, authority: &Authority, carrier: &TcpListener) -> Running {
+    /// A switch that has a certificate of this authority, and believes it; and where it is.
+    fn start(&self, authority: &Authority, carrier: &TcpListener) -> (Running, SocketAddr) {
         self.issue("switch", authority, "switch.example");
         self.write("authority.pem", &authority.pem);
         self.write("carriers.pem", &authority.pem);
         self.write("trunks.toml", &trunks(carrier.local_addr().unwrap()));
+        let hash = User::hash("x").unwrap();
+        self.write("5001.toml", &format!("[users.5001]\nhash = \"{hash}\"\n"));
+        self.believe("authority.pem");
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let mut command = moqswitch();
         command.stderr(File::create(self.0.join("log")).unwrap()).envs([
+            ("MOQSWITCH_CONFIG", self.path("moqswitch.toml")),
             ("MOQSWITCH_SIP_TLS", address.to_string()),
-            ("MOQSWITCH_SIP_TLS_CLIENT_CA", self.path("authority.pem")),
             ("MOQSWITCH_SIP_TRUNKS", self.path("trunks.toml")),
+            ("MOQSWITCH_CALLS_USERS", self.path("5001.toml")),
+            ("MOQSWITCH_TLS_CERT", self.path("switch.pem")),
+            ("MOQSWITCH_TLS_KEY", self.path("switch.key")),
         ]);
-        Running::start(&mut command)
+        (Running::start(&mut command), address)
     }
 
     fn issue(&self, name: &str, authority: &Authority, host: &str) {

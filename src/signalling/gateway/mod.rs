@@ -272,7 +272,8 @@ impl Gateway {
 
     /// What a connection is that is to be opened.
     fn purpose(&self, flow: Flow) -> Purpose {
-        if flow.connection == 0 && flow.transport == Transport::Tls {
+        // By another one, where its own is gone.
+        if flow.transport == Transport::Tls {
             return self.trunks.encryption(flow.peer).map_or(Purpose::Peer, Purpose::Trunk);
         }
         match self.agent.is_for_length(flow) {

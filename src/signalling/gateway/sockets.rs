@@ -131,23 +131,7 @@ pub(crate) async fn serve(
             }
             What::Connection(transport, stream, peer) => sockets.accept(transport, stream, peer),
             What::WebSocket(websocket) => sockets.accept_websocket(websocket),
-            What::Came(Came::Message(flow, bytes)) => {
-                gateway.receive(&mut shared.exchange.borrow_mut(), flow, &bytes);
-            }
-            What::Came(Came::Certified(connection, names)) => gateway.certify(connection, names),
-            What::Came(Came::Closed(connection)) => {
-                sockets.forget(connection);
-                gateway.connection_closed(&mut shared.exchange.borrow_mut(), connection);
-            }
-            What::Came(Came::Declined(connection, peer, error)) => {
-                sockets.forget(connection);
-                sockets.log_declined(peer, &error);
-            }
-            What::Came(Came::Refused(connection, peer)) => {
-                sockets.forget(connection);
-                gateway.connection_closed(&mut shared.exchange.borrow_mut(), connection);
-                gateway.connection_refused(&mut shared.exchange.borrow_mut(), peer);
-            }
+            What::Came(came) => take_came(&shared, &mut gateway, &mut sockets, came),
             What::Bell => gateway.drive(&mut shared.exchange.borrow_mut()),
             What::Second => {
                 gateway.tick(&mut shared.exchange.borrow_mut());
@@ -156,12 +140,14 @@ pub(crate) async fn serve(
             What::Lag => gateway.set_lag(lag.measure(Instant::now())),
             What::Due => gateway.handle_timeout(&mut shared.exchange.borrow_mut()),
         }
+        if gateway.trunks.poll_replaced() {
+            for connection in sockets.leave_trunks(|peer| gateway.trunks.encryption(peer)) {
+                gateway.connection_closed(&mut shared.exchange.borrow_mut(), connection);
+            }
+        }
         drop(shared);
         while let Some(connection) = gateway.poll_proven() {
             sockets.prove(connection);
-        }
-        if gateway.trunks.poll_replaced() {
-            sockets.leave_trunks(|peer| gateway.trunks.encryption(peer));
         }
         while let Some((flow, bytes)) = gateway.poll_send() {
             let purpose = gateway.purpose(flow);
@@ -182,6 +168,27 @@ enum What {
     Due,
     Lag,
     Second,
+}
+
+fn take_came(shared: &Rc<Shared>, gateway: &mut Gateway, sockets: &mut Sockets, came: Came) {
+    let mut exchange = shared.exchange.borrow_mut();
+    match came {
+        Came::Message(flow, bytes) => gateway.receive(&mut exchange, flow, &bytes),
+        Came::Certified(connection, names) => gateway.certify(connection, names),
+        Came::Closed(connection) => {
+            sockets.forget(connection);
+            gateway.connection_closed(&mut exchange, connection);
+        }
+        Came::Declined(connection, peer, error) => {
+            sockets.forget(connection);
+            sockets.log_declined(peer, &error);
+        }
+        Came::Refused(connection, peer) => {
+            sockets.forget(connection);
+            gateway.connection_closed(&mut exchange, connection);
+            gateway.connection_refused(&mut exchange, peer);
+        }
+    }
 }
 
 /// As many as there are, and no more than a turn has. `behind_since`: when the socket was found to have something, and has had
@@ -357,7 +364,7 @@ impl Sockets {
     }
 
     /// Those to trunks that are others by now, or none, end when what waits for them is said. What is said later goes by others.
-    fn leave_trunks(&mut self, encryption: impl Fn(SocketAddr) -> Option<Secure>) {
+    fn leave_trunks(&mut self, encryption: impl Fn(SocketAddr) -> Option<Secure>) -> Vec<u64> {
         let is_left = |connection: &Connection| {
             let Some(own) = &connection.trunk else { return false };
             let now = encryption(connection.peer.1);
@@ -365,9 +372,10 @@ impl Sockets {
         };
         let all = self.connections.iter().filter(|(_, connection)| is_left(connection));
         let left: Vec<u64> = all.map(|(number, _)| *number).collect();
-        for number in left {
-            self.forget(number);
+        for number in &left {
+            self.forget(*number);
         }
+        left
     }
 
     /// Anybody may fail, as often as he likes.
