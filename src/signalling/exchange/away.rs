@@ -491,3 +491,36 @@ fn public_supervision(nodes: &Nodes, event: SuperviseEvent) -> SuperviseEvent {
         SuperviseEvent::Disconnect { call } => SuperviseEvent::Disconnect { call },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use moqswitch_calls::Dial;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::nodes::{NodeLink, NodeSettings, NodeTimes};
+
+    #[test]
+    fn devices_of_here_are_told_to_others_as_they_know_them_or_not_at_all() {
+        let ((_, heard), (said, _)) = (mpsc::channel(1), mpsc::channel(1));
+        let settings = NodeSettings {
+            name: "here".parse().unwrap(),
+            link: NodeLink { heard, said },
+            times: NodeTimes::default(),
+        };
+        let nodes = Nodes::new(settings, 7, Instant::now());
+        let (number, device, call) = (Number::new("1001").unwrap(), SessionId(5), CallId(3));
+        let to = TransferTo::Device(number.clone(), device);
+        let CallEvent::Transfer { to, .. } = public_event(&nodes, CallEvent::Transfer { call, to }) else {
+            panic!("another event");
+        };
+        assert_eq!(to, TransferTo::Number(number.clone()));
+        let mut dial = Dial::to(number);
+        dial.device = Some(device);
+        let CallEvent::Dial(dial) = public_event(&nodes, CallEvent::Dial(Box::new(dial))) else {
+            panic!("another event");
+        };
+        assert_eq!(dial.device, Some(nodes.public(device)));
+        assert_ne!(dial.device, Some(device), "by which it comes back");
+    }
+}

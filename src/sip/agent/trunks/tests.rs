@@ -3,6 +3,7 @@
 use super::super::exercise::{PEER, World, at, flow};
 use super::super::{Access, Call, End, EndedBy, Member, NoTrunk, Noticed, TrunkGroup, TrunkLoads};
 use super::*;
+use crate::limits::TRUNK_PINGS_MISSED_MAX;
 use crate::message::{Message, Method};
 
 const ID: TrunkId = TrunkId(7);
@@ -504,6 +505,39 @@ fn a_trunk_on_a_stream_is_registered_with_anew_when_that_ends() {
     world.seconds(1);
     take(&mut world, 7);
     assert_eq!(world.changes(0), [TrunkChange::Registered]);
+    remove(&mut world);
+    world.assert_empty();
+}
+
+#[test]
+fn a_trunk_on_a_stream_is_down_when_connections_to_it_are_refused_often_enough() {
+    let mut world = World::new(1);
+    let stream = Flow {
+        transport: Transport::Tls,
+        ..flow(PEER)
+    };
+    let pinged = Trunk {
+        target: stream,
+        ping: Duration::from_secs(10),
+        registers: None,
+        ..trunk(PEER)
+    };
+    world.agents[0].set_trunk(world.now, ID, pinged).unwrap();
+    world.settle();
+    for _ in 1..TRUNK_PINGS_MISSED_MAX {
+        // Nothing is waited for twice, nor for somebody else.
+        for peer in [flow(PEER), flow(PEER), flow(5)] {
+            world.agents[0].connection_refused(world.now, peer.peer);
+        }
+        assert_eq!(view(&world).reachable, Reachable::Unknown);
+        world.seconds(10);
+    }
+    world.agents[0].connection_refused(world.now, flow(PEER).peer);
+    world.settle();
+    assert_eq!(
+        (view(&world).reachable, world.changes(0)),
+        (Reachable::Down, vec![TrunkChange::Down])
+    );
     remove(&mut world);
     world.assert_empty();
 }
