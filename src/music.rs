@@ -32,6 +32,11 @@ impl Music {
         drop(self.0.load(shelves(config)));
     }
 
+    /// What plays.
+    pub(crate) fn player(&self) -> &Player {
+        &self.0
+    }
+
     /// What is played, and was.
     pub(crate) fn statistics(&self) -> PlayerStatistics {
         self.0.statistics()

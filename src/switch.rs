@@ -112,9 +112,10 @@ impl Switch {
             join(config, takeover, &relay, telephony.is_some())?;
         }
         let endpoints = browsers.clone().map(|browsers| endpoints(config, browsers));
-        let start = |own: Telephony| own.start(&relay, seen.sha256.clone(), StreamTls(seen.sip), browsers);
-        let calls = telephony.map(start).transpose()?;
         let music = Music::start(config, &relay)?;
+        let player = music.as_ref().map(Music::player);
+        let start = |own: Telephony| own.start(&relay, seen.sha256.clone(), StreamTls(seen.sip), browsers, player);
+        let calls = telephony.map(start).transpose()?;
         let (mesh, links) = Mesh::new(&config.mesh, relay.address(), relay.ports().to_vec())?;
         let (signalling, audio) = handles(calls.as_ref());
         let state = ControlState {

@@ -8,7 +8,7 @@ use crate::cause::Cause;
 use crate::codec::{Codec, Codecs};
 use crate::event::{Signal, SuperviseMode};
 use crate::grants::Grants;
-use crate::ids::{CallId, HookId, LegId, Number, Payload, RequestId, SessionId, Text};
+use crate::ids::{CallId, HookId, LegId, Number, Payload, PlayId, RequestId, SessionId, Text};
 use crate::media::Warning;
 use crate::presence::{AgentState, Status};
 use crate::record::{CallRecord, EndedBy, LegRecord};
@@ -213,6 +213,17 @@ pub enum Notice {
         /// What is heard meanwhile: a broadcast.
         music: Option<String>,
     },
+    /// Something is played to the device once, before the call goes on.
+    Announcement {
+        /// Which call.
+        call: CallId,
+        /// The device's leg.
+        leg: LegId,
+        /// What.
+        name: Text,
+        /// A broadcast. None: it is over.
+        music: Option<String>,
+    },
     /// The call is recorded, or is not any more.
     Recording {
         /// Which call.
@@ -387,6 +398,20 @@ pub enum MediaAction {
     },
     /// A call that is recorded is like this now: told when it begins to be, and whenever something of it changes.
     Recorded(Box<CallView>),
+    /// Play something once: [`MediaEvent::Played`](crate::MediaEvent::Played) says when it is over.
+    Play {
+        /// By which name its end is told.
+        play: PlayId,
+        /// What.
+        name: Text,
+        /// As which broadcast.
+        path: String,
+    },
+    /// Play it no longer.
+    StopPlaying {
+        /// Which broadcast.
+        path: String,
+    },
     /// Say what was counted of a leg that is over:
     /// [`MediaEvent::Counters`](crate::MediaEvent::Counters) answers. Its record waits a little for it.
     Count {
@@ -437,6 +462,15 @@ pub enum Report {
         to: Number,
         /// Why it is not followed. None: it is.
         refused: Option<Cause>,
+    },
+    /// Something is played to a caller once, or is over.
+    Announcement {
+        /// Which call.
+        call: CallId,
+        /// What.
+        name: Text,
+        /// None: it begins. False: it was not heard to its end.
+        whole: Option<bool>,
     },
     /// Digits were pressed: for control programs.
     Dtmf {

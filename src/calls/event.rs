@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::cause::Cause;
 use crate::codec::{Codec, Codecs};
 use crate::dialplan::{Dialplan, Target};
-use crate::ids::{CallId, HookId, LegId, LegNumber, Number, Payload, RequestId, SessionId, Text};
+use crate::ids::{CallId, HookId, LegId, LegNumber, Number, Payload, PlayId, RequestId, SessionId, Text};
 use crate::media::{Counters, Quality};
 use crate::presence::AgentState;
 use crate::settings::Settings;
@@ -570,6 +570,13 @@ pub enum MediaEvent {
         /// What.
         quality: Quality,
     },
+    /// What was to be played once is over.
+    Played {
+        /// What.
+        play: PlayId,
+        /// To its end. False: there is no such thing, or no room for it.
+        whole: bool,
+    },
     /// What the relay counted of a leg's broadcast until now.
     Counters {
         /// Whose.
@@ -617,6 +624,8 @@ pub enum AdminEvent {
 pub struct HookDecision {
     /// Where it goes.
     pub target: Target,
+    /// What the caller hears once before that.
+    pub play: Option<Text>,
     /// How long that rings, unless its own rule or group says so.
     pub ring: Option<Duration>,
     /// Is it recorded?

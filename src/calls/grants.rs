@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{CallId, LegId, Text};
+use crate::ids::{CallId, LegId, PlayId, Text};
 
 /// Everything that one session may do at the relay. Patterns are those of the relay: `**` is any number of segments.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +43,11 @@ pub(crate) fn leg_pattern(leg: LegId) -> String {
 /// Every broadcast of a call.
 pub(crate) fn call_pattern(call: CallId) -> String {
     format!("call/{call}/**")
+}
+
+/// The broadcast of an announcement that is played once, for one caller.
+pub(crate) fn announcement_path(name: &Text, call: CallId, play: PlayId) -> String {
+    format!("prompt/{name}/{call}-{}", play.0)
 }
 
 /// The broadcast of a piece of music.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::{NUMBER_BYTES_MAX, PAYLOAD_BYTES_MAX, TEXT_BYTES_MAX};
+use crate::limits::{FILE_NAME_BYTES_MAX, NUMBER_BYTES_MAX, PAYLOAD_BYTES_MAX, TEXT_BYTES_MAX};
 
 /// One conversation: 128 random bits. It is part of the paths of its media.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -36,6 +36,10 @@ pub struct SessionId(pub u128);
 /// A request of an adapter. Its one [`Reply`](crate::Reply) has the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RequestId(pub u64);
+
+/// An announcement that is played once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PlayId(pub u64);
 
 /// A question to a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,6 +93,15 @@ impl LegId {
             leg: LegNumber(number),
         };
         (id.path() == path).then_some(id)
+    }
+}
+
+impl Text {
+    /// The name of a file of sound without its ending. `None`: files are not called so.
+    pub fn of_file(text: &str) -> Option<Self> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_. ".contains(&byte);
+        let is_name = (1..=FILE_NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(is_plain);
+        (is_name && text.trim() == text && !text.starts_with('.')).then(|| Self::new(text))
     }
 }
 

@@ -103,7 +103,7 @@ pub use event::{
     WatchEvent,
 };
 pub use grants::Grants;
-pub use ids::{CallId, HookId, LegId, LegNumber, NameError, Number, Payload, RequestId, SessionId, Text};
+pub use ids::{CallId, HookId, LegId, LegNumber, NameError, Number, Payload, PlayId, RequestId, SessionId, Text};
 pub use media::{Counters, LastQuality, Quality, QualitySummary, Warning};
 pub use moment::{LocalTime, Now};
 pub use plane::{CallPlane, IdSource};

@@ -143,6 +143,12 @@ pub const HOOK_TIMEOUT_MAX: Duration = Duration::from_secs(30);
 /// How long a control program may leave a caller without an answer. Then the call ends, 480.
 pub const CONTROL_WAIT: Duration = Duration::from_secs(180);
 
+/// Bytes of the name of a file that is played. A longer one is none.
+pub const FILE_NAME_BYTES_MAX: usize = 64;
+
+/// How long an announcement may take, whose end nobody tells. Then the call goes on.
+pub const PLAY_MAX: Duration = Duration::from_secs(600);
+
 /// How long a caller waits in a queue.
 pub const QUEUE_WAIT: Duration = Duration::from_secs(600);
 

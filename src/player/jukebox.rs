@@ -14,7 +14,8 @@ use moqswitch_relay::shard::local::{Application, Delivery, Host, LocalEvent, Loc
 use serde_json::json;
 
 use crate::clip::{CODECS, Clip};
-use crate::limits::{COMMANDS_MAX, LATE_FRAMES_MAX};
+use crate::ending::Told;
+use crate::limits::{COMMANDS_MAX, LATE_FRAMES_MAX, ONCE_MAX, ONCE_WAIT_MAX};
 use crate::shelf::Shelf;
 use crate::statistics::Counters;
 
@@ -31,6 +32,15 @@ pub(crate) enum Command {
     Fill { name: String, clip: Arc<Clip> },
     /// Not this one any more.
     Remove { shelf: Shelf, name: String },
+    /// A file once, as a broadcast of its own: a prompt, or music where no prompt has the name.
+    Once {
+        id: u64,
+        name: String,
+        path: BroadcastPath,
+        told: Arc<Told>,
+    },
+    /// What was to be played once is not wanted any more. Nothing is told.
+    Stop { path: BroadcastPath },
 }
 
 pub(crate) struct Jukebox {
@@ -44,6 +54,8 @@ pub(crate) struct Jukebox {
     peer: Option<PeerKey>,
     titles: BTreeMap<u64, Title>,
     by_name: BTreeMap<(Shelf, String), u64>,
+    /// Those that are played once.
+    once: BTreeMap<BroadcastPath, u64>,
     /// When the next frame of each is.
     due: BTreeSet<(Instant, u64)>,
     begun: u64,
@@ -60,6 +72,8 @@ struct Title {
     number: u64,
     due: Option<Instant>,
     catalogs: u64,
+    /// Who is told of its end. `None`: it is played again and again.
+    once: Option<(u64, Arc<Told>)>,
 }
 
 impl Jukebox {
@@ -77,6 +91,7 @@ impl Jukebox {
             peer: None,
             titles: BTreeMap::new(),
             by_name: BTreeMap::new(),
+            once: BTreeMap::new(),
             due: BTreeSet::new(),
             begun: 0,
         }
@@ -103,7 +118,71 @@ impl Jukebox {
                 }
             }
             Command::Remove { shelf, name } => self.remove(shelf, &name, host),
+            Command::Once { id, name, path, told } => {
+                if !self.put_once(id, &name, path, &told, host) {
+                    told.tell(id, false);
+                }
+            }
+            Command::Stop { path } => {
+                if let Some(key) = self.once.get(&path).copied() {
+                    self.take_away(key, host);
+                }
+            }
         }
+    }
+
+    /// It begins when somebody hears it, and without anybody a little later: whoever waits for its end goes on. False: there
+    /// is nothing of that name, or no room.
+    fn put_once(&mut self, id: u64, name: &str, path: BroadcastPath, told: &Arc<Told>, host: &mut Host<'_>) -> bool {
+        let mut shelves = [Shelf::Prompts, Shelf::Music].into_iter();
+        let found = shelves.find_map(|shelf| {
+            let title = self.titles.get(self.by_name.get(&(shelf, name.to_owned()))?)?;
+            title.clip.clone()
+        });
+        let (Some(clip), Some(peer)) = (found, self.peer) else {
+            return false;
+        };
+        if self.once.len() >= ONCE_MAX || self.once.contains_key(&path) {
+            return false;
+        }
+        let key = self.begun;
+        if let Err(error) = host.publish(peer, &path, tracks(key)) {
+            tracing::warn!(%error, path = path.as_str(), "a file is not played once");
+            return false;
+        }
+        self.begun += 1;
+        let mut title = Title::new(Shelf::Prompts, path.clone(), Some(clip));
+        title.once = Some((id, Arc::clone(told)));
+        self.once.insert(path, key);
+        self.titles.insert(key, title);
+        self.wait(key, host.now() + ONCE_WAIT_MAX, host);
+        true
+    }
+
+    /// One that is played once is over, or not wanted any more.
+    fn take_away(&mut self, key: u64, host: &mut Host<'_>) {
+        let Some(title) = self.titles.remove(&key) else { return };
+        self.once.remove(&title.path);
+        if let Some(due) = title.due {
+            self.due.remove(&(due, key));
+        }
+        if let Some(peer) = self.peer {
+            host.unpublish(peer, &title.path);
+        }
+    }
+
+    /// From then on it is played.
+    fn wait(&mut self, key: u64, due: Instant, host: &Host<'_>) {
+        let wall = self.clock.1 + host.now().saturating_duration_since(self.clock.0);
+        let Some(title) = self.titles.get_mut(&key) else { return };
+        // Above all that the tracks have had: no number is used in less than the time of a frame, and a process that comes
+        // after this one goes on behind it.
+        let number = u64::try_from(wall.as_millis() / FRAME.as_millis()).unwrap_or(0);
+        title.number = number.max(title.number + 1);
+        if let Some(before) = title.due.replace(due) {
+            self.due.remove(&(before, key));
+        }
+        self.due.insert((due, key));
     }
 
     fn put(&mut self, shelf: Shelf, name: String, clip: Option<Arc<Clip>>, host: &mut Host<'_>) {
@@ -115,17 +194,7 @@ impl Jukebox {
             tracing::warn!(%error, path = path.as_str(), "a broadcast is not played");
             return;
         }
-        let title = Title {
-            shelf,
-            path,
-            clip,
-            wanted: [None; TRACKS],
-            position: 0,
-            number: 0,
-            due: None,
-            catalogs: 0,
-        };
-        self.titles.insert(key, title);
+        self.titles.insert(key, Title::new(shelf, path, clip));
         self.by_name.insert((shelf, name), key);
     }
 
@@ -145,9 +214,9 @@ impl Jukebox {
 
     /// Somebody hears it: it is played, if there is something to play.
     fn begin(&mut self, key: u64, host: &mut Host<'_>) {
-        let wall = self.clock.1 + host.now().saturating_duration_since(self.clock.0);
         let Some(title) = self.titles.get_mut(&key) else { return };
-        if title.due.is_some() || title.wanted[..CATALOG].iter().all(Option::is_none) {
+        let waits_for_somebody = title.once.is_some() && title.position == 0;
+        if (title.due.is_some() && !waits_for_somebody) || title.wanted[..CATALOG].iter().all(Option::is_none) {
             return;
         }
         if title.clip.is_none() {
@@ -160,12 +229,7 @@ impl Jukebox {
         if title.shelf == Shelf::Prompts {
             title.position = 0;
         }
-        // Above all that the tracks have had: no number is used in less than the time of a frame, and a process that comes
-        // after this one goes on behind it.
-        let number = u64::try_from(wall.as_millis() / FRAME.as_millis()).unwrap_or(0);
-        title.number = number.max(title.number + 1);
-        title.due = Some(host.now());
-        self.due.insert((host.now(), key));
+        self.wait(key, host.now(), host);
     }
 
     /// Sends what is due of a title.
@@ -197,12 +261,24 @@ impl Jukebox {
             if title.position >= clip.frames() {
                 match title.shelf {
                     Shelf::Music => title.position %= clip.frames().max(1),
-                    Shelf::Prompts => return title.end(peer, host),
+                    Shelf::Prompts => {
+                        title.end(peer, host);
+                        return self.is_over(key, host);
+                    }
                 }
             }
         }
         title.due = Some(due);
         self.due.insert((due, key));
+    }
+
+    /// All of it was played. Who waits for that is told.
+    fn is_over(&mut self, key: u64, host: &mut Host<'_>) {
+        let once = self.titles.get(&key).and_then(|title| title.once.clone());
+        if let Some((id, told)) = once {
+            self.take_away(key, host);
+            told.tell(id, true);
+        }
     }
 
     fn set_wanted(&mut self, tag: u64, id: Option<SubscribeId>, host: &mut Host<'_>) {
@@ -224,7 +300,8 @@ impl Jukebox {
             }
         } else if id.is_some() {
             self.begin(key, host);
-        } else if title.wanted[..CATALOG].iter().all(Option::is_none)
+        } else if title.once.is_none()
+            && title.wanted[..CATALOG].iter().all(Option::is_none)
             && let Some(due) = title.due.take()
         {
             self.due.remove(&(due, key));
@@ -238,6 +315,20 @@ impl Jukebox {
 }
 
 impl Title {
+    fn new(shelf: Shelf, path: BroadcastPath, clip: Option<Arc<Clip>>) -> Self {
+        Self {
+            shelf,
+            path,
+            clip,
+            wanted: [None; TRACKS],
+            position: 0,
+            number: 0,
+            due: None,
+            catalogs: 0,
+            once: None,
+        }
+    }
+
     fn send(&self, peer: PeerKey, clip: &Clip, host: &mut Host<'_>) {
         for (codec, id) in self.wanted[..CATALOG]
             .iter()

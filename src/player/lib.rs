@@ -12,6 +12,7 @@
 //! | music | goes on from there, and begins anew at its end |
 //! | a prompt | begins when the first one hears it; who comes meanwhile hears the rest; at its end its tracks are reset with CANCEL. Then it begins anew for the next |
 //! | no file `default` of music | soft tones are played as `moh/default`. They are made when they are wanted first |
+//! | a file that is played once ([`Player::announcer`]) | is a broadcast of its own, which begins when it is heard first, or after 2 s; at its end it is gone, and who asked is told |
 //! | numbers, timestamps | go up by 20 ms, all tracks alike, and are those of the wall clock when it begins |
 //! | who comes while it is played | hears at first what was played in the last 300 ms, at most |
 //! | the shard is late | up to 5 frames follow at once, the rest is left out and counted |
@@ -61,9 +62,11 @@
 
 mod clip;
 mod conversion;
+mod ending;
 mod jukebox;
 pub mod limits;
 mod melody;
+mod once;
 mod player;
 mod shelf;
 mod sound;
@@ -71,7 +74,9 @@ mod statistics;
 mod track;
 
 pub use clip::{CODECS, Clip};
+pub use ending::Played;
 pub use melody::melody;
+pub use once::Announcer;
 pub use player::{Outcome, Player};
 pub use shelf::{Fault, Inspection, Shelf, Shelves};
 pub use sound::{Sound, SoundError};

@@ -36,3 +36,12 @@ pub(crate) const COMMANDS_RETRY: Duration = Duration::from_millis(10);
 
 /// Frames of one broadcast that are sent in one turn. A shard that is later than that leaves the rest out.
 pub(crate) const LATE_FRAMES_MAX: u32 = 5;
+
+/// Files that are played once at the same time, each for somebody of its own. One more is not played, and told to be over.
+pub const ONCE_MAX: usize = 4096;
+
+/// How long one waits for somebody to hear it. Then it is played nevertheless: who waits for its end waits no longer than that.
+pub const ONCE_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Ends that wait to be taken by who has asked for what has ended. As many as there may be at once: none is lost.
+pub(crate) const ENDS_MAX: usize = 2 * ONCE_MAX;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread::{self, Thread};
 use std::time::SystemTime;
 
@@ -14,9 +14,11 @@ use moqswitch_relay::shard::{ShardCommand, ShardPort};
 use tokio::sync::oneshot;
 
 use crate::clip::Clip;
+use crate::ending::Told;
 use crate::jukebox::{Command, Jukebox};
 use crate::limits::{COMMANDS_MAX, COMMANDS_RETRY, ENCODED_BYTES_MAX};
 use crate::melody::melody;
+use crate::once::Announcer;
 use crate::shelf::{Fault, Found, Shelf, Shelves, Stamp, fault, find, read};
 use crate::sound::Sound;
 use crate::statistics::{Counters, PlayerStatistics};
@@ -26,6 +28,9 @@ pub struct Player {
     wishes: Arc<Wishes>,
     loader: Thread,
     counters: Arc<Counters>,
+    /// Of the shard and the thread: who asks does not keep it.
+    outbox: Weak<ArrayQueue<Command>>,
+    wake: Arc<dyn Fn() + Send + Sync>,
 }
 
 /// What came of reading the directories.
@@ -80,6 +85,7 @@ impl Player {
         let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let (asked, thread, counted) = (Arc::clone(&wishes), loader.clone(), Arc::clone(&counters));
         let (reply, _) = oneshot::channel();
+        let own = Arc::downgrade(&outbox);
         let install = ShardCommand::Install {
             application: Installation::new(move || {
                 let ask = move |_: &str| {
@@ -94,6 +100,8 @@ impl Player {
             wishes,
             loader,
             counters,
+            outbox: own,
+            wake: Arc::clone(&shard.wake),
         };
         match shard.send(install) {
             Ok(()) => Ok(player),
@@ -110,6 +118,15 @@ impl Player {
         self.wishes.shelves.force_push((shelves, reply));
         self.loader.unpark();
         answer
+    }
+
+    /// Has files played once. What it is told of are ends of its own.
+    pub fn announcer(&self) -> Announcer {
+        Announcer {
+            outbox: Weak::clone(&self.outbox),
+            wake: Arc::clone(&self.wake),
+            told: Told::new(),
+        }
     }
 
     /// What is played, and was.

@@ -9,11 +9,12 @@ use tokio::sync::{broadcast, mpsc};
 use crate::limits::{EVENT_FOLLOWERS_MAX, EVENTS_KEPT_MAX, EVENTS_WAITING_MAX, WEBHOOK_EVENTS_MAX};
 
 /// Kinds of events, as webhooks name them.
-pub const EVENT_KINDS: [&str; 7] = [
+pub const EVENT_KINDS: [&str; 8] = [
     "registration",
     "leg",
     "dtmf",
     "supervision",
+    "announcement",
     "voicemail",
     "legRecord",
     "callRecord",

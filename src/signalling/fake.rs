@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use moqswitch_calls::{Codec, Grants, SessionId};
+use moqswitch_calls::{Codec, Grants, PlayId, SessionId};
 use tokio::sync::Notify;
 
 use crate::gateway::{
@@ -27,6 +27,10 @@ struct Told {
     history: Vec<(SessionId, Grants)>,
     over: Vec<SessionId>,
     refusals: u32,
+    /// There is something that plays files.
+    plays: bool,
+    played: Vec<(PlayId, String)>,
+    stopped: Vec<String>,
 }
 
 impl RecordingMedia {
@@ -43,6 +47,22 @@ impl RecordingMedia {
     /// Sessions that are over, in order.
     pub fn over(&self) -> Vec<SessionId> {
         self.with(|told| told.over.clone())
+    }
+
+    /// From here on there is something that plays files, which tells of no end by itself.
+    pub fn with_player(self) -> Self {
+        self.with(|told| told.plays = true);
+        self
+    }
+
+    /// What was to be played, by broadcast, in order.
+    pub fn played(&self) -> Vec<(PlayId, String)> {
+        self.with(|told| told.played.clone())
+    }
+
+    /// What is not to be played any more.
+    pub fn stopped(&self) -> Vec<String> {
+        self.with(|told| told.stopped.clone())
     }
 
     /// The next so many grants are not taken, as if the relay's queue were full.
@@ -76,6 +96,17 @@ impl MediaPlane for RecordingMedia {
             expires: Duration::from_secs(3600),
             certificate_hash: Some("00".repeat(32)),
         }
+    }
+
+    fn play(&mut self, play: PlayId, _name: &str, path: &str) -> bool {
+        self.with(|told| {
+            told.played.push((play, path.to_owned()));
+            told.plays
+        })
+    }
+
+    fn stop_playing(&mut self, path: &str) {
+        self.with(|told| told.stopped.push(path.to_owned()));
     }
 
     fn over(&mut self, session: SessionId) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use moqswitch_calls::{CallId, CallView, Grants, LegCodecs, LegId, SessionId};
+use moqswitch_calls::{CallId, CallView, Grants, LegCodecs, LegId, PlayId, SessionId};
 
 /// What carries media. It is called on the calls thread: nothing here may block, and each method is for a bounded queue.
 pub trait MediaPlane: Send {
@@ -30,6 +30,15 @@ pub trait MediaPlane: Send {
 
     /// A call that is recorded is like this now.
     fn recorded(&mut self, _call: &CallView) {}
+
+    /// Play a file once, as this broadcast. [`SignallingHandle::media`](crate::SignallingHandle::media) tells that it is over.
+    /// False: there is nothing that plays, and nothing is told.
+    fn play(&mut self, _play: PlayId, _name: &str, _path: &str) -> bool {
+        false
+    }
+
+    /// Play it no longer.
+    fn stop_playing(&mut self, _path: &str) {}
 
     /// Say what was counted of a leg that is over, by
     /// [`SignallingHandle::media`](crate::SignallingHandle::media). Its record waits for it as long as the calls' settings

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use moqswitch_legs::{LegCodec, LegEvent, LegHears, LegSettings, LegStatistics};
+use moqswitch_player::{Announcer, Played};
 use moqswitch_proto::wire::BroadcastPath;
 use moqswitch_signalling::calls::{CallId, LegId, LegNumber};
 use moqswitch_signalling::{
@@ -26,6 +27,12 @@ pub(super) struct RtpChannels {
     closing: HashMap<Pooled, (String, String)>,
     /// What was not asked for yet.
     told: VecDeque<ChannelNotice>,
+    /// What plays files once. `None`: there are none.
+    announcer: Option<Announcer>,
+    /// Which channel hears one, until it has ended.
+    once: HashMap<u64, String>,
+    /// So many were.
+    begun: u64,
 }
 
 /// An open one.
@@ -39,18 +46,23 @@ struct Open {
     mixed: Option<String>,
     /// What is played to it, if anything is.
     played: Option<BroadcastPath>,
+    /// It is played once, by this name.
+    once: Option<u64>,
     /// Where its events go.
     control: Option<String>,
 }
 
 impl RtpChannels {
-    pub(super) fn new(pool: RtpPool) -> Self {
+    pub(super) fn new(pool: RtpPool, announcer: Option<Announcer>) -> Self {
         Self {
             pool,
             channels: HashMap::new(),
             names: HashMap::new(),
             closing: HashMap::new(),
             told: VecDeque::new(),
+            announcer,
+            once: HashMap::new(),
+            begun: 0,
         }
     }
 
@@ -90,6 +102,22 @@ impl RtpChannels {
         }
     }
 
+    /// Takes what the player tells: what was played once is over.
+    fn catch_up_with_player(&mut self) {
+        while let Some(Played { id, whole }) = self.announcer.as_ref().and_then(Announcer::poll) {
+            let Some(channel) = self.once.remove(&id) else { continue };
+            let Some(open) = self.channels.get_mut(&channel) else {
+                continue;
+            };
+            (open.once, open.played) = (None, None);
+            let leg = open.leg;
+            // It hears nothing by now: a full shard may keep the subscription, which finds nothing.
+            let _ = self.pool.hear(leg, None);
+            let reason = if whole { "completed" } else { "doesntexist" };
+            self.tell(self.told_of(leg), ChannelNews::Played { event: "end", reason });
+        }
+    }
+
     /// A channel and the control server that is told of it, if one is.
     fn told_of(&self, leg: Pooled) -> Option<(String, String)> {
         let Some(name) = self.names.get(&leg) else {
@@ -123,7 +151,15 @@ impl RtpChannels {
             self.hear(channel, None)?;
         }
         if let Some(open) = self.channels.get_mut(channel) {
-            open.played = None;
+            let (played, leg) = (open.played.take(), open.leg);
+            if let (Some(id), Some(path)) = (open.once.take(), played) {
+                self.once.remove(&id);
+                if let Some(announcer) = &self.announcer {
+                    announcer.stop(&path);
+                }
+                let (event, reason) = ("end", "replaced");
+                self.tell(self.told_of(leg), ChannelNews::Played { event, reason });
+            }
         }
         let Some(other) = self.channel(channel)?.mixed.clone() else {
             return Ok(());
@@ -190,22 +226,39 @@ impl RtpChannels {
         Ok(())
     }
 
-    /// `{"loop": true, "files": [{"wav": "hello.wav"}]}`: one whole file of the music, round and round. To play
-    /// one once it would have to be known when it is over, which no leg tells.
+    /// `{"loop": true, "files": [{"wav": "hello.wav"}]}`: one whole file of the music, round and round. Without `loop` a
+    /// prompt, or music, once.
     fn play(&mut self, channel: &str, soup: &Value) -> Result<(), ChannelError> {
-        let codec = self.channel(channel)?.settings.codec;
-        let broadcast = played(soup).ok_or(ChannelError::Unsupported)?;
+        let open = self.channel(channel)?;
+        let (codec, leg) = (open.settings.codec, open.leg);
+        let (name, is_round) = asked(soup).ok_or(ChannelError::Unsupported)?;
         self.unmix(channel)?;
+        let (broadcast, once) = match is_round {
+            true => (BroadcastPath::new(&format!("moh/{name}")), None),
+            false => {
+                let announcer = self.announcer.as_ref().ok_or(ChannelError::Unsupported)?;
+                self.begun += 1;
+                let path = BroadcastPath::new(&format!("prompt/{name}/{channel}-{}", self.begun));
+                announcer.play(self.begun, name, &path);
+                (path, Some(self.begun))
+            }
+        };
         let hears = LegHears {
             broadcast: broadcast.clone(),
             transcoded: Some(codec),
         };
         self.pool.hear(self.channel(channel)?.leg, Some(hears))?;
         let open = self.channels.get_mut(channel).ok_or(ChannelError::Unknown)?;
-        open.played = Some(broadcast);
+        (open.played, open.once) = (Some(broadcast), once);
+        let target = open.target;
+        if let Some(id) = once {
+            self.once.insert(id, channel.to_owned());
+            let (event, reason) = ("start", "new");
+            self.tell(self.told_of(leg), ChannelNews::Played { event, reason });
+        }
         // Its peer may be where its packets come from, as when it is mixed.
-        if let Some(target) = open.target {
-            self.pool.meet(open.leg, target, false)?;
+        if let Some(target) = target {
+            self.pool.meet(leg, target, false)?;
         }
         Ok(())
     }
@@ -271,6 +324,7 @@ impl ChannelPool for RtpChannels {
             offered: vec![0],
             mixed: None,
             played: None,
+            once: None,
             control: control.map(str::to_owned),
         };
         self.names.insert(leg, uuid.clone());
@@ -307,6 +361,7 @@ impl ChannelPool for RtpChannels {
 
     fn poll_event(&mut self) -> Option<ChannelNotice> {
         self.catch_up();
+        self.catch_up_with_player();
         self.told.pop_front()
     }
 }
@@ -338,8 +393,8 @@ fn counts(statistics: &LegStatistics) -> ChannelCounts {
     }
 }
 
-/// The broadcast of a soup of one whole file that goes on. `None`: it is something else, or no name of a file.
-fn played(soup: &Value) -> Option<BroadcastPath> {
+/// The name of a soup's one whole file, and whether it goes on. `None`: it is something else, or no name of a file.
+fn asked(soup: &Value) -> Option<(&str, bool)> {
     let [file] = soup["files"].as_array()?.as_slice() else {
         return None;
     };
@@ -351,9 +406,13 @@ fn played(soup: &Value) -> Option<BroadcastPath> {
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_. ".contains(&byte);
     let is_name = (1..=NAME_BYTES_MAX).contains(&stem.len()) && stem.bytes().all(is_plain);
-    let is_round = |value: &Value| value.as_bool() == Some(true);
-    let is_round = is_round(&soup["loop"]) || is_round(&file["loop"]);
-    (is_name && is_round).then(|| BroadcastPath::new(&format!("moh/{stem}")))
+    let mut repeats = [&soup["loop"], &file["loop"]]
+        .into_iter()
+        .filter(|repeat| !repeat.is_null());
+    let is_round = repeats.clone().any(|repeat| repeat.as_bool() == Some(true));
+    // So often is neither once nor for ever.
+    let is_known = is_round || repeats.all(|repeat| repeat.as_bool() == Some(false));
+    (is_name && is_known).then_some((stem, is_round))
 }
 
 /// What a soup calls its files, by their codecs. All of them are here in all codecs.
@@ -382,17 +441,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn soups_of_one_whole_file_that_goes_on_are_played() {
-        let path = |soup: Value| played(&soup).map(|path| path.as_str().to_owned());
+    fn soups_of_one_whole_file_are_played_once_or_round_and_round() {
+        let path = |soup: Value| asked(&soup).map(|(name, is_round)| format!("{name} {is_round}"));
         let jazz = json!({ "loop": true, "files": [{ "pcmu": "sounds/jazz.pcmu" }] });
-        assert_eq!(path(jazz).as_deref(), Some("moh/jazz"));
+        assert_eq!(path(jazz).as_deref(), Some("jazz true"));
         let blues = json!({ "files": [{ "wav": "blues.wav", "loop": true }] });
-        assert_eq!(path(blues).as_deref(), Some("moh/blues"));
+        assert_eq!(path(blues).as_deref(), Some("blues true"));
+        for once in [
+            json!({ "files": [{ "wav": "a.wav" }] }),
+            json!({ "loop": false, "files": [{ "wav": "a.wav" }] }),
+        ] {
+            assert_eq!(path(once).as_deref(), Some("a false"));
+        }
         for not in [
             json!({}),
             json!({ "loop": true, "files": [] }),
-            // Once, or so often, is something else.
-            json!({ "files": [{ "wav": "a.wav" }] }),
+            // So often is something else.
             json!({ "loop": 3, "files": [{ "wav": "a.wav" }] }),
             json!({ "loop": true, "files": [{ "wav": "a.wav" }, { "wav": "b.wav" }] }),
             json!({ "loop": true, "files": [{ "wav": "a.wav", "start": 100 }] }),

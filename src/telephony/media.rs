@@ -4,9 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use moqswitch_player::Announcer;
+use moqswitch_proto::wire::BroadcastPath;
 use moqswitch_recording::Recorder;
 use moqswitch_relay::auth::token::Key;
-use moqswitch_signalling::calls::{CallId, CallView, Grants, LegId, SessionId};
+use moqswitch_signalling::calls::{CallId, CallView, Grants, LegId, PlayId, SessionId};
 use moqswitch_signalling::{Busy, Media, MediaPlane};
 use ring::rand::SystemRandom;
 use tokio::runtime::Handle;
@@ -36,6 +38,8 @@ pub(super) struct RelayMedia {
     over: Vec<SessionId>,
     /// None: nothing is recorded.
     recorder: Option<Recorder>,
+    /// None: no files are played.
+    announcer: Option<Announcer>,
 }
 
 impl RelayMedia {
@@ -45,6 +49,7 @@ impl RelayMedia {
         key: Arc<Key>,
         certificate: Option<watch::Receiver<Arc<str>>>,
         recorder: Option<Recorder>,
+        announcer: Option<Announcer>,
     ) -> (Self, mpsc::Receiver<Told>) {
         let (tell, told) = mpsc::channel(DEVICE_CHANGES_MAX);
         let media = Self {
@@ -55,6 +60,7 @@ impl RelayMedia {
             tell,
             over: Vec::new(),
             recorder,
+            announcer,
         };
         (media, told)
     }
@@ -134,6 +140,21 @@ impl MediaPlane for RelayMedia {
         // Behind what takes the leg's grants away. Without room its record says that nothing is known.
         if self.tell.try_send(Told::Count(leg)).is_err() {
             tracing::warn!("devices: no room to ask what was counted of a leg");
+        }
+    }
+
+    fn play(&mut self, play: PlayId, name: &str, path: &str) -> bool {
+        let Some(announcer) = &self.announcer else {
+            tracing::warn!(name, "an announcement is to be played, and there are no media.prompts");
+            return false;
+        };
+        announcer.play(play.0, name, &BroadcastPath::new(path));
+        true
+    }
+
+    fn stop_playing(&mut self, path: &str) {
+        if let Some(announcer) = &self.announcer {
+            announcer.stop(&BroadcastPath::new(path));
         }
     }
 

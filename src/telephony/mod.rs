@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use axum::extract::{ConnectInfo, Request};
 use axum::{Router, middleware};
+use moqswitch_player::Player;
 use moqswitch_recording::RecorderView;
 use moqswitch_relay::RelayHandle;
 use moqswitch_relay::auth::token::{Algorithm, Key, Keys};
@@ -30,6 +31,7 @@ use crate::nodes::{self, StoreThread};
 use crate::state::Place;
 use crate::uploads::Uploads;
 
+mod announcing;
 mod asterisk;
 mod browsing;
 mod channels;
@@ -48,6 +50,7 @@ mod services;
 mod sip;
 mod voicemail;
 
+use announcing::Announcing;
 use channels::RtpChannels;
 use counting::Counting;
 use device_legs::DeviceLegs;
@@ -77,6 +80,7 @@ pub(crate) struct Running {
     config: CallsConfig,
     devices: Devices,
     counting: Counting,
+    announcing: Announcing,
     /// The pages of the web phone, if they are served.
     pages: Router,
     /// What transcodes and mixes, if anything does.
@@ -163,6 +167,7 @@ impl Telephony {
         certificate: watch::Receiver<Arc<str>>,
         encryption: StreamTls,
         browsers: Option<Browsers>,
+        player: Option<&Player>,
     ) -> anyhow::Result<Running> {
         let (relay, shards) = (relay.address(), relay.ports().to_vec());
         let url = self.config.media_url.clone().unwrap_or_else(|| media::url_of(relay));
@@ -183,12 +188,13 @@ impl Telephony {
             anyhow::Ok(Arc::new(recording::Recorded { view, uploads }) as _)
         };
         self.settings.recordings = view.map(recorded).transpose()?;
-        let (media, told) = RelayMedia::new(url, self.key, certificate, recorder);
+        let announcer = player.map(Player::announcer);
+        let (media, told) = RelayMedia::new(url, self.key, certificate, recorder, announcer.clone());
         let rtp = &self.config.rtp;
         let mut pool = None;
         if let (Some(own), Some(address)) = (&mut self.settings.mediaswitch, rtp.address) {
             let shared = RtpPool::new(&[address], &rtp.ports, &shards).context("legs of RTP")?;
-            own.channels = Box::new(RtpChannels::new(shared.clone()));
+            own.channels = Box::new(RtpChannels::new(shared.clone(), player.map(Player::announcer)));
             pool = Some(shared);
         }
         let services = Services::start(self.config.audio_threads(shards.len()), &shards)?;
@@ -206,12 +212,14 @@ impl Telephony {
         let (counted, over) = mpsc::channel(LEGS_COUNTED_MAX);
         let devices = Devices::new(told, counted, self.reader, shards.clone());
         let counting = Counting::new(over, shards, handle.clone());
+        let announcing = Announcing::new(announcer, handle.clone());
         let config = self.config;
         Ok(Running {
             handle,
             config,
             devices,
             counting,
+            announcing,
             pages,
             audio,
         })
@@ -239,7 +247,10 @@ impl Running {
     /// Carries grants to sessions and counts from them, for as long as there are calls.
     pub(crate) async fn serve(self) {
         // The one is over when the other is: it holds the sending end.
-        tokio::join!(self.devices.serve(), self.counting.serve());
+        tokio::select! {
+            _ = async { tokio::join!(self.devices.serve(), self.counting.serve()) } => {}
+            () = self.announcing.serve() => {}
+        }
     }
 }
 

@@ -425,7 +425,7 @@ mod tests {
         let relay = start();
         let pool = RtpPool::new(&[HOST], &(22_010..=22_015), relay.ports()).unwrap();
         let mut legs = RtpGateways::new(pool.clone(), None, None);
-        let mut channels = RtpChannels::new(pool);
+        let mut channels = RtpChannels::new(pool, None);
         assert_eq!((legs.available(), channels.load().available), (3, 3));
         let opened = open(&mut legs, "call/7/1", HOST);
         let channel = channels.open(Some("http://127.0.0.1:1")).unwrap();

@@ -71,6 +71,9 @@ impl fmt::Display for Explanation {
             Some((rule, line)) => write!(formatter, "rule {rule} (line {line}): ")?,
             None => write!(formatter, "no rule: ")?,
         }
+        if let Some(name) = &route.play {
+            write!(formatter, "plays {name}, then ")?;
+        }
         match &route.destination {
             Destination::Number(number) => write!(formatter, "rings {number}")?,
             Destination::Trunk(trunk) => write!(formatter, "{} by trunk {trunk}", route.dialled)?,

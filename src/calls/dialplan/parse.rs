@@ -193,6 +193,7 @@ fn read_rule(table: &Table<'_>, ordinal: usize) -> Result<Rule, DialplanError> {
         "unless",
         "strip",
         "prepend",
+        "play",
         "target",
         "hook",
         "hook_timeout_ms",
@@ -230,12 +231,27 @@ fn read_rule(table: &Table<'_>, ordinal: usize) -> Result<Rule, DialplanError> {
         unless: table.name("unless")?,
         strip: table.count("strip")?.unwrap_or(0),
         prepend: prepend.transpose()?.unwrap_or_default(),
+        play: read_play(table)?,
         target,
         hook,
         ring: ring(table)?,
         record: table.flag("record")?.unwrap_or(false),
         fallbacks: fallbacks(table)?,
     })
+}
+
+/// The name of a file, which is a part of a broadcast's name.
+fn read_play(table: &Table<'_>) -> Result<Option<Text>, DialplanError> {
+    let Some(value) = table.get("play") else {
+        return Ok(None);
+    };
+    match Text::of_file(value.string()?) {
+        Some(name) => Ok(Some(name)),
+        None => Err(value.fault(Fault::Kind {
+            key: "play".to_owned(),
+            expected: "a file's name without its ending: letters, digits, - _ . and spaces, at most 64 bytes",
+        })),
+    }
 }
 
 fn read_hook(table: &Table<'_>) -> Result<Option<Hook>, DialplanError> {

@@ -43,6 +43,8 @@ pub(super) struct Rule {
     pub(super) strip: usize,
     /// Put before what is left.
     pub(super) prepend: String,
+    /// What the caller hears once, before the call goes anywhere.
+    pub(super) play: Option<Text>,
     /// None: the number's devices.
     pub(super) target: Option<Target>,
     pub(super) hook: Option<Hook>,

@@ -22,6 +22,8 @@ pub struct Route {
     pub ring: Option<Duration>,
     /// What then.
     pub fallbacks: Fallbacks,
+    /// What the caller hears once before that: of the last rule that says so.
+    pub play: Option<Text>,
     /// Is the call to be recorded?
     pub record: bool,
     /// May a caller on a trunk go out by a trunk? The rule says so, or a number that was reached sends the call on.
@@ -120,6 +122,7 @@ impl Dialplan {
             dialled: query.to.clone(),
             ring: None,
             fallbacks: Fallbacks::default(),
+            play: None,
             record: false,
             transit: query.is_sent_on,
         };
@@ -153,6 +156,10 @@ impl Dialplan {
             route.rule = Some((rule.name.clone(), rule.line));
             route.ring = rule.ring.or(route.ring);
             route.record |= rule.record;
+            if let Some(name) = &rule.play {
+                tell(format!("plays {name} once"), Some(rule.line));
+                route.play = Some(name.clone());
+            }
             route.transit |= rule.transit;
             route.fallbacks = rule.fallbacks.clone();
             let Some(translated) = rule.translate(&number) else {

@@ -17,6 +17,9 @@ use super::timers::Timer;
 impl CallPlane {
     /// An attempt goes where the dialplan says.
     pub(super) fn take_route(&mut self, id: CallId, route: Route) {
+        let Some(route) = self.play_first(id, route) else {
+            return;
+        };
         let ring = self.ring_time(
             route.ring,
             self.calls.get(&id).and_then(|call| call.attempt.as_ref()?.asked),
@@ -177,7 +180,7 @@ impl CallPlane {
         self.timers.clear(&Timer::Ring(id));
         match &attempt.wait {
             Wait::Forks => self.advance(id),
-            Wait::Hook { .. } => {}
+            Wait::Hook { .. } | Wait::Play { .. } => {}
             Wait::Control => self.control_is_late(id),
             Wait::Queue { .. } => self.agent_failed(id),
         }
@@ -283,6 +286,7 @@ impl CallPlane {
                 self.hooks.remove(hook);
                 self.timers.clear(&Timer::Hook(*hook));
             }
+            Wait::Play { play, name, path, .. } => self.stop_playing(id, *play, name.clone(), path.clone()),
             Wait::Queue { name, .. } => self.leave_queue(id, &name.clone()),
         }
     }

@@ -72,6 +72,11 @@ impl CallPlane {
             let music = self.dialplan.queue(name).map(|queue| &queue.music);
             return music.filter(|music| !music.is_empty()).map(music_path);
         }
+        if let Some(Wait::Play { path, .. }) = call.attempt.as_ref().map(|attempt| &attempt.wait)
+            && call.caller == Some(id)
+        {
+            return Some(path.clone());
+        }
         if !leg.is_up() || leg.holds || leg.is_supervisor() || call.music.is_empty() {
             return None;
         }

@@ -48,7 +48,7 @@ impl CallPlane {
         };
         let fallback = match &attempt.wait {
             Wait::Hook { fallback, .. } => fallback.clone(),
-            Wait::Forks | Wait::Control | Wait::Queue { .. } => return,
+            Wait::Forks | Wait::Control | Wait::Play { .. } | Wait::Queue { .. } => return,
         };
         attempt.wait = Wait::Forks;
         let dialled = attempt.dialled.clone();
@@ -69,6 +69,7 @@ impl CallPlane {
     fn carry_out_decision(&mut self, id: CallId, decision: HookDecision) {
         let HookDecision {
             target,
+            play,
             ring,
             record,
             codecs,
@@ -93,6 +94,9 @@ impl CallPlane {
         if let Some(on) = record {
             self.record(id, on);
         }
-        self.go_on(id, target, false);
+        if let Some(mut route) = self.route_on(id, target, false, None) {
+            route.play = play.or(route.play);
+            self.take_route(id, route);
+        }
     }
 }

@@ -15,6 +15,7 @@ mod hooks;
 mod inviting;
 mod lecture;
 mod legs;
+mod playing;
 mod queueing;
 mod records;
 mod registrations;
@@ -36,7 +37,7 @@ use std::time::Duration;
 use crate::action::{Action, Notice, Reply, Report};
 use crate::dialplan::Dialplan;
 use crate::event::{AdminEvent, Event, HookAnswer};
-use crate::ids::{CallId, HookId, LegId, Number, RequestId, SessionId, Text};
+use crate::ids::{CallId, HookId, LegId, Number, PlayId, RequestId, SessionId, Text};
 use crate::limits::{NUMBERS_MAX, TIMERS_PER_TURN_MAX};
 use crate::moment::Now;
 use crate::refusal::Refusal;
@@ -65,6 +66,9 @@ pub struct CallPlane {
     queues: BTreeMap<Text, VecDeque<CallId>>,
     hooks: BTreeMap<HookId, CallId>,
     hooks_asked: u64,
+    /// Announcements that are played, and how many there were.
+    plays: BTreeMap<PlayId, CallId>,
+    plays_begun: u64,
     begun: Begun,
     call_watchers: BTreeSet<SessionId>,
     /// Domains whose calls a control program decides on.
@@ -106,6 +110,8 @@ impl CallPlane {
             queues: BTreeMap::new(),
             hooks: BTreeMap::new(),
             hooks_asked: 0,
+            plays: BTreeMap::new(),
+            plays_begun: 0,
             begun: Begun::default(),
             call_watchers: BTreeSet::new(),
             controlled: BTreeSet::new(),
@@ -176,6 +182,7 @@ impl CallPlane {
             Timer::Duration(call) => self.duration_is_over(call),
             Timer::HalfDead(call) => self.look_for_media(call),
             Timer::Hook(hook) => self.handle_hook(hook, HookAnswer::Failed),
+            Timer::Play(play) => self.play_is_late(play),
             Timer::QueueWait(call) => self.queue_wait_is_over(call),
             Timer::WrapUp(number) => self.wrap_up_is_over(number),
             Timer::Record(call) => self.counters_are_late(call),

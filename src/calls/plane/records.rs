@@ -149,6 +149,7 @@ impl CallPlane {
                 }
             }
             MediaEvent::Quality { leg, quality } => self.take_quality(leg, quality.sane()),
+            MediaEvent::Played { play, whole } => self.play_is_over(play, whole),
             MediaEvent::Counters { leg, counters } => self.take_counters(leg, counters),
         }
     }

@@ -216,7 +216,7 @@ fn state_of(call: &Call, legs: &[&Leg]) -> CallState {
     }
     match call.attempt.as_ref().map(|attempt| &attempt.wait) {
         Some(Wait::Queue { .. }) => CallState::Queued,
-        Some(Wait::Hook { .. }) => CallState::Routing,
+        Some(Wait::Hook { .. } | Wait::Play { .. }) => CallState::Routing,
         Some(Wait::Control) if call.rang.is_none() => CallState::Routing,
         Some(Wait::Forks | Wait::Control) => CallState::Alerting,
         None => CallState::Up,

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::cause::Cause;
 use crate::codec::{Choice, Codec, Codecs, Voice};
-use crate::dialplan::{Fallbacks, Target, Trail};
+use crate::dialplan::{Fallbacks, Route, Target, Trail};
 use crate::event::Registration;
 use crate::grants::Grants;
-use crate::ids::{CallId, HookId, LegId, Number, Payload, RequestId, SessionId, Text};
+use crate::ids::{CallId, HookId, LegId, Number, Payload, PlayId, RequestId, SessionId, Text};
 use crate::media::{Counters, LastQuality, QualitySummary};
 use crate::moment::Now;
 use crate::presence::{AgentState, Status};
@@ -206,7 +206,7 @@ pub(super) enum Purpose {
 }
 
 /// What an attempt waits for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Wait {
     /// For phones.
     Forks,
@@ -214,6 +214,13 @@ pub(super) enum Wait {
     Control,
     /// For a hook; then for its answer's target, or for this one.
     Hook { hook: HookId, fallback: Option<Target> },
+    /// For the end of an announcement; then it goes where the route says.
+    Play {
+        play: PlayId,
+        name: Text,
+        path: String,
+        then: Box<Route>,
+    },
     /// For an agent of a queue. The agent that rings, if one does.
     Queue {
         name: Text,

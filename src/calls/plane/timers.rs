@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::ids::{CallId, HookId, Number, SessionId};
+use crate::ids::{CallId, HookId, Number, PlayId, SessionId};
 
 /// What a timer is for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +22,8 @@ pub(super) enum Timer {
     HalfDead(CallId),
     /// A hook has not answered.
     Hook(HookId),
+    /// Nobody tells that an announcement is over.
+    Play(PlayId),
     /// A caller has waited long enough.
     QueueWait(CallId),
     /// Counters have not come.

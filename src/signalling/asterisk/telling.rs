@@ -26,6 +26,9 @@ impl Asterisk {
             }
             Notice::Queue {
                 leg, music: Some(path), ..
+            }
+            | Notice::Announcement {
+                leg, music: Some(path), ..
             } => {
                 let codec = Some(MUSIC);
                 self.play_early(exchange, leg, Speaker { path, codec });
@@ -70,6 +73,7 @@ impl Asterisk {
             // For displays that a channel does not have.
             Notice::Progress { .. }
             | Notice::Queue { .. }
+            | Notice::Announcement { .. }
             | Notice::Joined { .. }
             | Notice::Left { .. }
             | Notice::Muted { .. }

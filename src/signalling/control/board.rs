@@ -406,6 +406,7 @@ fn body_of(event: &ChannelNotice) -> Value {
         ChannelNews::Digit { digit, duration_ms } => {
             json!({ "action": "telephone-event", "event": digit.to_string(), "duration": duration_ms })
         }
+        ChannelNews::Played { event, reason } => json!({ "action": "play", "event": event, "reason": reason }),
         ChannelNews::Closed { reason, counts } => json!({
             "action": "close",
             "reason": reason,

@@ -50,6 +50,13 @@ pub enum ChannelNews {
         /// How long.
         duration_ms: u32,
     },
+    /// Something is played once to it: it begins, or is over.
+    Played {
+        /// `start` or `end`.
+        event: &'static str,
+        /// Why: `new`; `completed`, `replaced` by something else or nothing, `doesntexist`.
+        reason: &'static str,
+    },
     /// It is closed, and nothing more is told of it.
     Closed {
         /// `requested`, or `refused`: its shard could not open it after all.

@@ -78,7 +78,11 @@ impl Exchange {
             },
             Event::Media(MediaEvent::Flowing { leg } | MediaEvent::Quality { leg, .. }) => of_leg(*leg),
             Event::Media(MediaEvent::Counters { leg, .. }) => nodes.wanted_counters(*leg),
-            Event::Register(_) | Event::Watch { .. } | Event::Control { .. } | Event::Admin(_) => None,
+            Event::Media(MediaEvent::Played { .. })
+            | Event::Register(_)
+            | Event::Watch { .. }
+            | Event::Control { .. }
+            | Event::Admin(_) => None,
         }
     }
 

@@ -27,8 +27,8 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use moqswitch_calls::{
-    AdminEvent, CallId, CallPlane, Event, Grants, HookQuestion, LegId, MediaAction, Now, RegisterEvent, Registration,
-    Reply, Report, RequestId, SessionId, Text,
+    AdminEvent, CallId, CallPlane, Event, Grants, HookQuestion, LegId, MediaAction, MediaEvent, Now, RegisterEvent,
+    Registration, Reply, Report, RequestId, SessionId, Text,
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::json;
@@ -560,6 +560,14 @@ impl Exchange {
             MediaAction::Record { call, on } => self.media.record(call, on),
             MediaAction::PauseRecording { call, paused } => self.media.pause_recording(call, paused),
             MediaAction::Recorded(call) => self.media.recorded(&call),
+            MediaAction::Play { play, name, path } => {
+                if !self.media.play(play, name.as_str(), &path) {
+                    let (now, whole) = (self.now(), false);
+                    let over = Event::Media(MediaEvent::Played { play, whole });
+                    self.plane.handle(now, over);
+                }
+            }
+            MediaAction::StopPlaying { path } => self.media.stop_playing(&path),
             MediaAction::Count { leg } => {
                 if !self.serve_count(leg) {
                     self.media.count(leg);
@@ -614,6 +622,11 @@ impl Exchange {
                     None => self.counts.forwards += 1,
                 }
                 tracing::info!(%call, %by, %to, ?refused, "a telephone sends a call on");
+            }
+            Report::Announcement { call, name, whole } => {
+                let told =
+                    json!({ "callId": call.to_string(), "name": name.as_str(), "on": whole.is_none(), "whole": whole });
+                self.events.push("announcement", &told);
             }
             Report::Dtmf { by, digits } => {
                 self.events

@@ -60,13 +60,11 @@ impl Exchange {
 
     pub(super) fn take_facts(&mut self, from: &NodeName, facts: Vec<Fact>) {
         for fact in facts {
-            let event = match fact {
-                Fact::Flowing(leg) => MediaEvent::Flowing { leg },
-                Fact::Quality(leg, quality) => MediaEvent::Quality { leg, quality },
-                Fact::Counters(leg, counters) => MediaEvent::Counters { leg, counters },
+            let (leg, event) = match fact {
+                Fact::Flowing(leg) => (leg, MediaEvent::Flowing { leg }),
+                Fact::Quality(leg, quality) => (leg, MediaEvent::Quality { leg, quality }),
+                Fact::Counters(leg, counters) => (leg, MediaEvent::Counters { leg, counters }),
             };
-            let (MediaEvent::Flowing { leg } | MediaEvent::Quality { leg, .. } | MediaEvent::Counters { leg, .. }) =
-                event;
             let served = self.nodes.as_ref().and_then(|nodes| nodes.served.get(&leg));
             if served.is_some_and(|(node, _)| node == from) {
                 self.handle_one(Event::Media(event));

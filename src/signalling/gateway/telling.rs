@@ -65,7 +65,7 @@ impl Gateway {
                 }
             }
             Notice::Recording { leg, tone, .. } => self.set_tone(leg, tone),
-            Notice::Queue { leg, music, .. } => {
+            Notice::Queue { leg, music, .. } | Notice::Announcement { leg, music, .. } => {
                 if let Some(key) = self.legs.get(&leg).copied() {
                     self.wait(exchange, key, music);
                 }

@@ -166,6 +166,7 @@ pub(crate) fn call_of(notice: &Notice) -> Option<CallId> {
         | Notice::Speak { call, .. }
         | Notice::Transfer { call, .. }
         | Notice::Queue { call, .. }
+        | Notice::Announcement { call, .. }
         | Notice::Recording { call, .. }
         | Notice::QualityWarning { call, .. } => Some(*call),
         Notice::Presence { .. } | Notice::Call(_) | Notice::Unregistered { .. } => None,
@@ -227,6 +228,12 @@ pub(crate) fn notice(notice: &Notice, name: &str, own: Option<LegId>, media: Opt
         } => {
             let told = json!({ "callId": name, "queue": queue.as_str(), "position": position });
             Told::new("queuePosition", told).with("music", music.as_ref().map(|music| json!(music)))
+        }
+        Notice::Announcement {
+            name: played, music, ..
+        } => {
+            let told = json!({ "callId": name, "name": played.as_str(), "on": music.is_some() });
+            Told::new("announcement", told).with("music", music.as_ref().map(|music| json!(music)))
         }
         Notice::Recording { on, paused, tone, .. } => Told::new("recording", json!({ "callId": name, "on": on }))
             .with("paused", paused.then_some(json!(true)))

@@ -541,6 +541,7 @@ pub(crate) fn leg_of_notice(notice: &Notice) -> Option<LegId> {
         | Notice::Speak { leg, .. }
         | Notice::Transfer { leg, .. }
         | Notice::Queue { leg, .. }
+        | Notice::Announcement { leg, .. }
         | Notice::Recording { leg, .. }
         | Notice::QualityWarning { leg, .. } => Some(*leg),
         Notice::Presence { .. } | Notice::Call(_) | Notice::Unregistered { .. } => None,

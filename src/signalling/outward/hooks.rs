@@ -20,6 +20,8 @@ pub(crate) type Question = Box<HookQuestion>;
 struct Decision {
     target: Option<String>,
     reject: Option<String>,
+    /// What the caller hears once before.
+    play: Option<String>,
     /// Seconds that it rings.
     timeout: Option<u16>,
     record: Option<bool>,
@@ -75,15 +77,23 @@ fn decide(body: &str) -> Option<HookAnswer> {
     let decision: Decision = serde_json::from_str(body).ok()?;
     let target = match (&decision.target, &decision.reject) {
         (Some(target), None) => target.parse::<Target>().ok()?,
-        (None, Some(cause)) => return cause.parse::<Cause>().ok().map(HookAnswer::Reject),
+        (None, Some(cause)) => Target::Reject(cause.parse::<Cause>().ok()?),
         (Some(_), Some(_)) | (None, None) => return None,
     };
     let codecs = decision.codecs.map(|names| {
         let codecs = names.iter().map(|name| name.parse::<Codec>().ok());
         codecs.collect::<Option<Codecs>>()
     });
+    let play = match &decision.play {
+        Some(name) => Some(Text::of_file(name)?),
+        None => None,
+    };
+    if let (Target::Reject(cause), None, Some(_)) = (&target, &play, &decision.reject) {
+        return Some(HookAnswer::Reject(*cause));
+    }
     let decided = HookDecision {
         target,
+        play,
         ring: decision.timeout.map(|seconds| Duration::from_secs(seconds.into())),
         record: decision.record,
         codecs: match codecs {
@@ -96,6 +106,7 @@ fn decide(body: &str) -> Option<HookAnswer> {
     Some(match decided {
         HookDecision {
             target,
+            play: None,
             ring: None,
             record: None,
             codecs: None,
@@ -131,7 +142,15 @@ mod tests {
                 .is_some_and(|codecs| codecs.contains(Codec::Pcmu) && !codecs.contains(Codec::G722))
         );
         assert_eq!(decided.name.unwrap().as_str(), "A B", "names are only names");
+        let Some(HookAnswer::Decided(decided)) = decide(r#"{"play":"closed","reject":"busy"}"#) else {
+            panic!("something is played first")
+        };
+        assert_eq!(
+            (decided.target, decided.play.unwrap().as_str()),
+            (Target::Reject(Cause::Busy), "closed")
+        );
         for nonsense in [
+            r#"{"target":"1","play":"../secret"}"#,
             r#"{"target":"1","codecs":["ilbc"]}"#,
             r#"{"target":"1","timeout":-1}"#,
             "",

@@ -1,7 +1,7 @@
 //! Transcripts of every message, compared exactly.
 
-use moqswitch_signalling::Settings;
-use moqswitch_signalling::calls::Dialplan;
+use moqswitch_signalling::calls::{Dialplan, MediaEvent};
+use moqswitch_signalling::{RecordingMedia, Settings};
 use serde_json::json;
 
 use crate::harness::{Phone, Switch, compare};
@@ -238,4 +238,48 @@ async fn calls_that_are_up_and_offers_that_come_later() {
     chief.send("subscribe", json!({ "calls": true })).await;
     chief.sync().await;
     compare("late.txt", &[("alice", &alice), ("bob", &bob), ("chief", &chief)]);
+}
+
+/// What is played once to a caller, before its call goes on and before it ends.
+#[tokio::test]
+async fn announcements_are_heard_before_the_call_goes_on() {
+    let plan = "[[rules]]\nto = \"900\"\nplay = \"welcome\"\ntarget = \"number/5002\"\nbusy = \"dial/901\"\n\
+                [[rules]]\nto = \"901\"\nplay = \"all busy\"\ntarget = \"reject/busy\"\n";
+    let settings = Settings {
+        dialplan: Dialplan::parse(plan).unwrap(),
+        ..Switch::settings()
+    };
+    let media = RecordingMedia::default().with_player();
+    let switch = Switch::with_media(settings, media.clone(), Box::new(media.clone())).await;
+    let (mut alice, mut bob) = (switch.phone("5001").await, switch.phone("5002").await);
+    let over = |play, whole| switch.handle().media(MediaEvent::Played { play, whole }).unwrap();
+    alice.send("call", json!({ "to": "900", "callId": "c" })).await;
+    let told = alice.expect("announcement").await;
+    let (play, path) = media.played().remove(0);
+    assert_eq!((&told["on"], &told["music"]), (&json!(true), &json!(path)));
+    assert_eq!(
+        switch.grants(&alice).subscribe,
+        [path.clone()],
+        "it may be heard, and nothing else"
+    );
+    over(play, true);
+    assert_eq!(alice.expect("announcement").await["on"], false);
+    let incoming = bob.expect("incomingCall").await;
+    assert!(switch.grants(&alice).subscribe.is_empty());
+    bob.send("reject", json!({ "callId": incoming["callId"], "reason": "busy" }))
+        .await;
+    while alice.expect("announcement").await["name"] != "all busy" {}
+    let (play, _) = media.played().remove(1);
+    over(play, true);
+    assert_eq!(alice.expect("callEnded").await["reason"], "busy");
+    bob.sync().await;
+    alice.sync().await;
+    compare("announcement.txt", &[("alice", &alice), ("bob", &bob)]);
+    // Who hangs up hears no more of it, and nothing is waited for.
+    alice.send("call", json!({ "to": "900", "callId": "d" })).await;
+    alice.expect("announcement").await;
+    alice.send("hangup", json!({ "callId": "d" })).await;
+    alice.expect("callEnded").await;
+    let (_, path) = media.played().remove(2);
+    assert_eq!(media.stopped(), [path]);
 }

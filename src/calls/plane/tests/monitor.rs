@@ -258,9 +258,11 @@ impl Monitor {
                 }
                 Ok(())
             }
-            Report::Supervision { .. } | Report::Forward { .. } | Report::Dtmf { .. } | Report::Registration { .. } => {
-                Ok(())
-            }
+            Report::Supervision { .. }
+            | Report::Forward { .. }
+            | Report::Dtmf { .. }
+            | Report::Announcement { .. }
+            | Report::Registration { .. } => Ok(()),
         }
     }
 
@@ -365,6 +367,7 @@ fn own_leg(notice: &Notice) -> Option<(CallId, LegId)> {
         | Notice::Speak { call, leg, .. }
         | Notice::Transfer { call, leg, .. }
         | Notice::Queue { call, leg, .. }
+        | Notice::Announcement { call, leg, .. }
         | Notice::Recording { call, leg, .. }
         | Notice::QualityWarning { call, leg, .. } => Some((*call, *leg)),
         Notice::Presence { .. } | Notice::Call(_) | Notice::Unregistered { .. } => None,

@@ -87,6 +87,10 @@ record = true
 [[rules]]
 to = "2"
 no_answer = "dial/1"
+[[rules]]
+to = "89"
+play = "welcome"
+target = "dial/1"
 [[profiles]]
 from = "3"
 calls = 3
@@ -159,6 +163,11 @@ impl Run {
                     let counters = Counters::default();
                     let event = MediaEvent::Counters { leg: *leg, counters };
                     self.plane.handle(self.now, Event::Media(event));
+                }
+                Action::Media(MediaAction::Play { play, .. }) if self.random.below(2) == 0 => {
+                    let (play, whole) = (*play, self.random.below(2) == 0);
+                    self.plane
+                        .handle(self.now, Event::Media(MediaEvent::Played { play, whole }));
                 }
                 _ => {}
             }
@@ -237,7 +246,7 @@ impl Run {
     fn dialled(&mut self) -> Number {
         let numbers = [
             "1", "1", "2", "2", "3", "3", "4", "4", "4", "5", "5", "5", "7@C", "7@C", "7@c", "80", "81", "82", "83",
-            "84", "85", "85", "86", "87", "88", "99",
+            "84", "85", "85", "86", "87", "88", "89", "89", "99",
         ];
         number(self.random.of(&numbers))
     }

@@ -171,6 +171,154 @@ fn hooks_decide_and_their_fallback_does_when_they_do_not() {
     assert!(switch.told.is_empty());
 }
 
+const ANNOUNCED: &str = r#"
+[[rules]]
+to = "80"
+play = "welcome"
+target = "number/1"
+no_answer = "dial/81"
+[[rules]]
+to = "81"
+play = "nobody is here"
+target = "reject/no_answer"
+[[rules]]
+to = "82"
+hook = "http://127.0.0.1:1/"
+hook_fallback = "reject/busy"
+"#;
+
+/// What is played, by name and broadcast, and what is no longer.
+fn played(switch: &mut Switch) -> (Vec<(PlayId, String, String)>, Vec<String>) {
+    let (mut begun, mut stopped) = (Vec::new(), Vec::new());
+    for action in std::mem::take(&mut switch.media) {
+        match action {
+            MediaAction::Play { play, name, path } => begun.push((play, name.to_string(), path)),
+            MediaAction::StopPlaying { path } => stopped.push(path),
+            _ => {}
+        }
+    }
+    (begun, stopped)
+}
+
+fn announced(switch: &mut Switch, session: SessionId) -> Vec<(String, Option<String>)> {
+    let told = switch.told(session).into_iter();
+    let announced = told.filter_map(|notice| match notice {
+        Notice::Announcement { name, music, .. } => Some((name.to_string(), music)),
+        _ => None,
+    });
+    announced.collect()
+}
+
+#[test]
+fn an_announcement_is_heard_once_and_then_the_call_goes_on() {
+    let mut switch = planned(ANNOUNCED);
+    let (caller, callee) = (switch.phone(7, "7"), switch.phone(1, "1"));
+    let call = switch.dial(caller, "80");
+    let (begun, stopped) = played(&mut switch);
+    let [(play, name, path)] = &begun[..] else {
+        panic!("{begun:?}")
+    };
+    assert_eq!((name.as_str(), stopped.len()), ("welcome", 0));
+    assert_eq!(*path, format!("prompt/welcome/{call}-{}", play.0));
+    assert_eq!(
+        announced(&mut switch, caller),
+        [("welcome".to_owned(), Some(path.clone()))]
+    );
+    assert_eq!(switch.may(caller), (vec![], vec![path.as_str()]));
+    assert!(!rings(&mut switch, callee), "nobody is called yet");
+    assert_eq!(switch.plane.call(call).unwrap().state, CallState::Routing);
+
+    let over = |play, whole| Event::Media(MediaEvent::Played { play, whole });
+    switch.handle(over(PlayId(99), true));
+    assert!(!rings(&mut switch, callee), "another one is over");
+    switch.handle(over(*play, true));
+    assert!(rings(&mut switch, callee));
+    assert_eq!(announced(&mut switch, caller), [("welcome".to_owned(), None)]);
+    assert_eq!(switch.may(caller), (vec![], vec![]));
+    switch.handle(over(*play, true));
+    // Nobody answers: another one is heard, of a rule that the call comes to later.
+    switch.pass(limits::RING_MAX);
+    let (begun, _) = played(&mut switch);
+    let [(play, name, _)] = &begun[..] else {
+        panic!("{begun:?}")
+    };
+    assert_eq!(name, "nobody is here");
+    assert!(switch.ended(caller).is_empty());
+    switch.handle(over(*play, true));
+    assert_eq!(switch.ended(caller), [(call, Cause::NoAnswer)]);
+    let told = switch.reports.iter().filter_map(|report| match report {
+        Report::Announcement { whole, .. } => Some(*whole),
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [None, Some(true), None, Some(true)]);
+    switch.assert_empty();
+}
+
+#[test]
+fn an_announcement_that_nobody_ends_or_hears_holds_nobody_up() {
+    let mut switch = planned(ANNOUNCED);
+    let (caller, callee) = (switch.phone(7, "7"), switch.phone(1, "1"));
+    // There is no such file.
+    let call = switch.dial(caller, "80");
+    let (begun, _) = played(&mut switch);
+    let (play, whole) = (begun[0].0, false);
+    switch.handle(Event::Media(MediaEvent::Played { play, whole }));
+    assert!(rings(&mut switch, callee));
+    switch.hang_up(caller, call);
+    // Nobody says that it is over.
+    let call = switch.dial(caller, "80");
+    switch.pass(limits::PLAY_MAX);
+    assert!(rings(&mut switch, callee));
+    assert_eq!(played(&mut switch).1.len(), 1, "it is stopped");
+    switch.hang_up(caller, call);
+    // The caller goes.
+    let call = switch.dial(caller, "80");
+    let (begun, _) = played(&mut switch);
+    switch.hang_up(caller, call);
+    assert_eq!(played(&mut switch).1, [begun[0].2.clone()]);
+    switch.assert_empty();
+    // Who transfers is up, and whom it transfers hears music.
+    let other = switch.phone(8, "8");
+    let call = switch.talk(caller, other, "8");
+    let to = TransferTo::Number(number("80"));
+    switch.done(caller, CallEvent::Transfer { call, to });
+    assert!(rings(&mut switch, callee));
+    assert!(played(&mut switch).0.is_empty());
+}
+
+#[test]
+fn a_hook_has_something_played_before_the_call_goes_on_or_ends() {
+    let mut switch = planned(ANNOUNCED);
+    let (caller, callee) = (switch.phone(7, "7"), switch.phone(1, "1"));
+    for target in ["1", "reject/forbidden"] {
+        switch.told.clear();
+        let call = switch.dial(caller, "82");
+        let hook = switch.questions.pop().unwrap().hook;
+        let decision = HookDecision {
+            target: target.parse().unwrap(),
+            play: Text::of_file("closed"),
+            ring: None,
+            record: None,
+            codecs: None,
+            name: None,
+        };
+        let answer = HookAnswer::Decided(Box::new(decision));
+        switch.handle(Event::Admin(AdminEvent::HookAnswered { hook, answer }));
+        let (begun, _) = played(&mut switch);
+        assert_eq!((begun.len(), begun[0].1.as_str()), (1, "closed"));
+        assert!(!rings(&mut switch, callee) && switch.ended(caller).is_empty());
+        let (play, whole) = (begun[0].0, true);
+        switch.handle(Event::Media(MediaEvent::Played { play, whole }));
+        if target == "1" {
+            assert!(rings(&mut switch, callee));
+            switch.hang_up(caller, call);
+        } else {
+            assert_eq!(switch.ended(caller), [(call, Cause::Forbidden)]);
+        }
+    }
+    switch.assert_empty();
+}
+
 const QUEUE: &str = r#"
 [queues.line]
 agents = ["1", "2"]

@@ -261,6 +261,7 @@ impl Switch {
     pub(super) fn assert_empty(&self) {
         assert_eq!(self.plane.calls_count(), 0);
         assert!(self.plane.legs.is_empty());
+        assert!(self.plane.plays.is_empty());
         assert!(self.plane.hooks.is_empty() && self.plane.books.is_empty() && self.plane.counted.is_empty());
         assert!(self.plane.queues.values().all(|waiting| waiting.is_empty()));
         for (session, grants) in &self.grants {

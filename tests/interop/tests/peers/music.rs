@@ -10,7 +10,7 @@ use bytes::Bytes;
 use moqswitch_audio::{Codec, Decoder, Encoder, Rate, level};
 use moqswitch_containers::{Encoding, OpusWriter, WavWriter};
 use moqswitch_legs::{LegCodec, LegHears, LegSettings};
-use moqswitch_player::{CODECS, Outcome, Player, Shelves};
+use moqswitch_player::{CODECS, Outcome, Played, Player, Shelves};
 use moqswitch_proto::wire::{BroadcastPath, ErrorCode, SubscribeId, stream_error};
 use moqswitch_relay::routing::PeerKey;
 use moqswitch_relay::shard::ShardPort;
@@ -120,6 +120,56 @@ async fn a_prompt_ends_and_begins_anew_for_who_comes_then() -> Result<()> {
         statistics.frames + statistics.left_out >= 48 && statistics.frames <= 48,
         "{statistics:?}"
     );
+    stop(relay).await
+}
+
+/// Each has it to itself, from the beginning, also while others hear it; and whoever asked is told of its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_played_once_is_whole_for_each_and_its_end_is_told() -> Result<()> {
+    let folder = folder("once")?;
+    let packets = opus(15);
+    fs::write(folder.join("hello.ogg"), ogg(&packets)?)?;
+    let relay = start(1)?;
+    let player = Player::start(&relay.ports()[0])?;
+    let shelves = Shelves {
+        prompts: Some(folder),
+        ..Shelves::default()
+    };
+    ensure!(load(&player, &shelves).await?.prompts == 1);
+    let announcer = player.announcer();
+    let ended = async || -> Result<Played> {
+        loop {
+            if let Some(played) = announcer.poll() {
+                return Ok(played);
+            }
+            timeout(LIMIT, announcer.news()).await.context("no end is told")?;
+        }
+    };
+    for (id, path) in [(1, "prompt/hello/1"), (2, "prompt/hello/2"), (3, "prompt/hello/3")] {
+        let mut hearer = Hearer::new(&relay.ports()[0]).await?;
+        announcer.play(id, "hello", &BroadcastPath::new(path));
+        hearer.remote.until_announced(path).await?;
+        hearer.subscribe(path, "audio").await?;
+        let (frames, _) = hearer.until_its_end().await?;
+        let begin = frames.iter().position(|frame| frame.payload == packets[0]);
+        // A shard that is late leaves some out, and says so.
+        let left_out = usize::try_from(player.statistics().left_out)?;
+        ensure!(begin == Some(0) || left_out > 0, "it does not begin at its beginning");
+        let heard = frames
+            .iter()
+            .filter(|frame| packets.iter().any(|packet| frame.payload == packet[..]));
+        ensure!(heard.count() + left_out >= 15, "{} of 15 and {left_out}", frames.len());
+        ensure!(ended().await? == Played { id, whole: true });
+        hearer.until_gone(path).await?;
+    }
+    // Without anybody who hears it it ends as well; of what there is not it is told at once; and what is stopped tells nothing.
+    announcer.play(5, "hello", &BroadcastPath::new("prompt/hello/5"));
+    announcer.stop(&BroadcastPath::new("prompt/hello/5"));
+    announcer.play(6, "nothing", &BroadcastPath::new("prompt/nothing/6"));
+    ensure!(ended().await? == Played { id: 6, whole: false });
+    announcer.play(7, "hello", &BroadcastPath::new("prompt/hello/7"));
+    ensure!(ended().await? == Played { id: 7, whole: true });
+    until(|| player.statistics().broadcasts == 1 && player.statistics().playing == 0).await?;
     stop(relay).await
 }
 
