@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use std::{io, thread};
 
 use boring::ssl::SslContext;
+use moqswitch_player::Player;
 use moqswitch_proto::wire::Version;
 use moqswitch_relay::limits::ADDRESS_WAIT_MAX;
 use moqswitch_relay::net::{bind_by, probe_support};
@@ -113,8 +114,7 @@ impl Switch {
         }
         let endpoints = browsers.clone().map(|browsers| endpoints(config, browsers));
         let music = Music::start(config, &relay)?;
-        let player = music.as_ref().map(Music::player);
-        let start = |own: Telephony| own.start(&relay, seen.sha256.clone(), StreamTls(seen.sip), browsers, player);
+        let start = |it: Telephony| it.start(&relay, seen.sha256.clone(), StreamTls(seen.sip), browsers, plays(&music));
         let calls = telephony.map(start).transpose()?;
         let (mesh, links) = Mesh::new(&config.mesh, relay.address(), relay.ports().to_vec())?;
         let (signalling, audio) = handles(calls.as_ref());
@@ -346,6 +346,10 @@ fn named(listeners: [Option<TcpListener>; 3]) -> Vec<(Kind, TcpListener)> {
     let kinds = [Kind::Http, Kind::Admin, Kind::Mediaswitch];
     let named = kinds.into_iter().zip(listeners);
     named.filter_map(|(kind, listener)| Some((kind, listener?))).collect()
+}
+
+fn plays(music: &Option<Music>) -> Option<&Player> {
+    music.as_ref().map(Music::player)
 }
 
 /// The relay's options, with what is in files and of calls.

@@ -507,6 +507,7 @@ const LAYERS: &[Layer] = &[
         &[
             "access",
             "asterisk",
+            "clock",
             "control",
             "counters",
             "events",

@@ -49,6 +49,7 @@
 
 mod access;
 mod asterisk;
+mod clock;
 mod control;
 mod counters;
 mod events;
@@ -80,6 +81,7 @@ pub use asterisk::{
     AsteriskChannels, AsteriskSettings, AsteriskWay, ChannelArrived, ChannelCall, ChannelEvent, ChannelHears,
     ChannelId, ChannelOrder, ChannelsBusy,
 };
+pub use clock::WallClock;
 pub use control::{
     Channel, ChannelCommand, ChannelCounts, ChannelError, ChannelLoad, ChannelNews, ChannelNotice, ChannelPool,
     NoChannels,
@@ -101,5 +103,5 @@ pub use moqswitch_sip as sip;
 pub use nodes::{FromEngine, NodeEngine, NodeLink, NodeName, NodeSettings, NodeTimes, ToEngine, node_link};
 pub use outward::{Callback, Webhook};
 pub use recordings::{NoRecording, RecordingFigures, RecordingFile, RecordingFilter, Recordings};
-pub use settings::{MediaswitchSettings, RecordSettings, Settings, SocketTimes, StateSettings, UtcOffset};
+pub use settings::{BeforeSync, MediaswitchSettings, RecordSettings, Settings, SocketTimes, StateSettings, UtcOffset};
 pub use start::{Signalling, SignallingHandle};

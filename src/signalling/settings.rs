@@ -9,6 +9,7 @@ use moqswitch_calls::{Dialplan, Number};
 
 use crate::access::{ApiKey, Entrance, TokenKey, Users};
 use crate::asterisk::AsteriskSettings;
+use crate::clock::WallClock;
 use crate::control::{ChannelPool, NoChannels};
 use crate::gateway::{NoRtp, RtpLegs, SipSettings};
 use crate::limits;
@@ -55,6 +56,8 @@ pub struct Settings {
     pub trunk: Option<Number>,
     /// For the times of the dialplan.
     pub utc_offset: UtcOffset,
+    /// By which calls say when they began, and what is noted for a restart lapses.
+    pub clock: WallClock,
     /// Control programs by mediaswitch's HTTP. None: there are none.
     pub mediaswitch: Option<MediaswitchSettings>,
     /// Telephones of SIP. None: there are none.
@@ -107,7 +110,13 @@ pub struct RecordSettings {
     pub total_bytes_max: u64,
     /// A file whose last record is older goes. Zero: none goes.
     pub age_max: Duration,
+    /// What is done before the disk is waited for.
+    pub before_sync: BeforeSync,
 }
+
+/// Something that is done by the thread of records before it waits for the disk: nothing, but for tests of a disk that is slow.
+#[derive(Clone, Default)]
+pub struct BeforeSync(Option<Arc<dyn Fn() + Send + Sync>>);
 
 /// How long sockets and requests are waited for.
 #[derive(Clone, Copy, Debug)]
@@ -142,6 +151,7 @@ impl Default for Settings {
             webhooks: Vec::new(),
             trunk: None,
             utc_offset: UtcOffset::fixed(0),
+            clock: WallClock::default(),
             mediaswitch: None,
             sip: None,
             asterisk: None,
@@ -204,7 +214,27 @@ impl RecordSettings {
             file_bytes_max: 64 << 20,
             total_bytes_max: 4 << 30,
             age_max: Duration::ZERO,
+            before_sync: BeforeSync::default(),
         }
+    }
+}
+
+impl BeforeSync {
+    /// This.
+    pub fn new(what: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(what)))
+    }
+
+    pub(crate) fn run(&self) {
+        if let Some(what) = &self.0 {
+            what();
+        }
+    }
+}
+
+impl fmt::Debug for BeforeSync {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("BeforeSync")
     }
 }
 

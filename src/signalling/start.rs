@@ -299,7 +299,7 @@ fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, kept: 
         let mut exchange = Exchange::new(settings, media, Rc::clone(&moved), Arc::clone(&inbox.counters));
         exchange.take_entrance(&guard);
         let heard = nodes.and_then(|nodes| exchange.join_nodes(nodes));
-        let gateway = sip.map(|sip| begin_gateway(&mut exchange, sip));
+        let mut gateway = sip.map(|sip| begin_gateway(&mut exchange, sip));
         let (tell_failed, failed) = mpsc::channel(CONTROL_SERVERS_MAX);
         if let Some(own) = mediaswitch {
             exchange.set_board(board(own, tell_failed));
@@ -311,6 +311,9 @@ fn run(runtime: &Runtime, settings: Settings, media: Box<dyn MediaPlane>, kept: 
         }
         if let Some((journal, found)) = kept.journal {
             exchange.keep_journal(journal, found);
+            if let Some((gateway, _)) = &mut gateway {
+                gateway.restore(&mut exchange);
+            }
         }
         let questions = exchange.take_questions();
         let exchange = exchange.into();

@@ -153,15 +153,7 @@ impl Dialplan {
                 };
                 return route;
             };
-            route.rule = Some((rule.name.clone(), rule.line));
-            route.ring = rule.ring.or(route.ring);
-            route.record |= rule.record;
-            if let Some(name) = &rule.play {
-                tell(format!("plays {name} once"), Some(rule.line));
-                route.play = Some(name.clone());
-            }
-            route.transit |= rule.transit;
-            route.fallbacks = rule.fallbacks.clone();
+            route.take(rule, tell);
             let Some(translated) = rule.translate(&number) else {
                 tell(
                     "nothing is left of the number after translation".to_owned(),
@@ -260,6 +252,21 @@ impl Dialplan {
             return Some(format!("it is {name}"));
         }
         None
+    }
+}
+
+impl Route {
+    /// What a rule says beside where to.
+    fn take(&mut self, rule: &Rule, tell: &mut dyn FnMut(String, Option<usize>)) {
+        self.rule = Some((rule.name.clone(), rule.line));
+        self.ring = rule.ring.or(self.ring);
+        self.record |= rule.record;
+        if let Some(name) = &rule.play {
+            tell(format!("plays {name} once"), Some(rule.line));
+            self.play = Some(name.clone());
+        }
+        self.transit |= rule.transit;
+        self.fallbacks = rule.fallbacks.clone();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, header};
 use ring::digest;
@@ -174,10 +174,7 @@ impl Gate {
         if let Some((index, key)) = self.keys.iter().enumerate().find(|(_, key)| key.hash == hash) {
             return Ok((Caller::Key(index), key.scopes));
         }
-        let token = self
-            .tokens
-            .as_ref()
-            .and_then(|key| key.check_scopes(secret, SystemTime::now()));
+        let token = self.tokens.as_ref().and_then(|key| key.check_scopes(secret, key.now()));
         token
             .map(|(name, scopes)| (Caller::Token(name), scopes))
             .ok_or(Denied::Unknown)
@@ -202,6 +199,8 @@ const RETRY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
 
     fn sending(secret: &str) -> HeaderMap {

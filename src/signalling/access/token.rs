@@ -9,11 +9,16 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::scope::{Scope, Scopes};
+use crate::clock::WallClock;
 use crate::messages::is_bounded;
 
 /// The key that tokens are signed with.
 #[derive(Clone)]
-pub struct TokenKey(hmac::Key);
+pub struct TokenKey {
+    key: hmac::Key,
+    /// By which tokens lapse.
+    clock: WallClock,
+}
 
 /// What a token says.
 #[derive(Debug, Deserialize)]
@@ -42,7 +47,20 @@ struct Header {
 impl TokenKey {
     /// A shared secret; 32 random bytes are right.
     pub fn new(secret: &[u8]) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
+        Self {
+            key: hmac::Key::new(hmac::HMAC_SHA256, secret),
+            clock: WallClock::default(),
+        }
+    }
+
+    /// Its tokens lapse by this clock.
+    #[must_use]
+    pub fn with_clock(self, clock: WallClock) -> Self {
+        Self { clock, ..self }
+    }
+
+    pub(super) fn now(&self) -> SystemTime {
+        self.clock.now()
     }
 
     /// A token for a number's devices, valid until `expires`.
@@ -62,7 +80,7 @@ impl TokenKey {
             "{header}.{}",
             Base64UrlUnpadded::encode_string(claims.to_string().as_bytes())
         );
-        let signature = hmac::sign(&self.0, signed.as_bytes());
+        let signature = hmac::sign(&self.key, signed.as_bytes());
         format!("{signed}.{}", Base64UrlUnpadded::encode_string(signature.as_ref()))
     }
 
@@ -85,7 +103,7 @@ impl TokenKey {
         let (signed, signature) = token.rsplit_once('.')?;
         let (header, claims) = signed.split_once('.')?;
         let signature = Base64UrlUnpadded::decode_vec(signature).ok()?;
-        hmac::verify(&self.0, signed.as_bytes(), &signature).ok()?;
+        hmac::verify(&self.key, signed.as_bytes(), &signature).ok()?;
         let header: Header = read(header)?;
         let claims: Claims = read(claims)?;
         let now = seconds(now);
@@ -143,7 +161,7 @@ mod tests {
         // Signed rightly, by another algorithm than it says.
         let claims = token.split('.').nth(1).unwrap();
         let signed = format!("{}.{claims}", Base64UrlUnpadded::encode_string(br#"{"alg":"none"}"#));
-        let signature = Base64UrlUnpadded::encode_string(hmac::sign(&key.0, signed.as_bytes()).as_ref());
+        let signature = Base64UrlUnpadded::encode_string(hmac::sign(&key.key, signed.as_bytes()).as_ref());
         assert_eq!(key.check(&format!("{signed}.{signature}"), &dn, now), None);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
@@ -328,7 +328,7 @@ impl Door {
             callback,
         } = &guard.entrance;
         if let (Some(key), Some(token)) = (tokens, token) {
-            let checked = key.check(token, dn, SystemTime::now());
+            let checked = key.check(token, dn, key.now());
             return checked
                 .map(|(supervisor, left)| Admission {
                     valid_for: Some(left),

@@ -30,8 +30,7 @@ impl Asterisk {
             | Notice::Announcement {
                 leg, music: Some(path), ..
             } => {
-                let codec = Some(MUSIC);
-                self.play_early(exchange, leg, Speaker { path, codec });
+                self.play_music(exchange, leg, path);
             }
             Notice::Accepted(accepted) => {
                 // What to speak is told with who is there.
@@ -85,6 +84,11 @@ impl Asterisk {
             | Notice::Presence { .. }
             | Notice::Call(_) => {}
         }
+    }
+
+    fn play_music(&mut self, exchange: &mut Exchange, leg: LegId, path: String) {
+        let codec = Some(MUSIC);
+        self.play_early(exchange, leg, Speaker { path, codec });
     }
 
     /// Something is to be heard before the answer.

@@ -37,6 +37,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 pub use catching::is_fault_caught;
 
 use crate::access::{Admission, Gate};
+use crate::clock::WallClock;
 use crate::control::Board;
 use crate::counters::Counters;
 use crate::events::Events;
@@ -67,6 +68,7 @@ pub(crate) struct Exchange {
     server: String,
     ping: std::time::Duration,
     utc_offset: UtcOffset,
+    clock: WallClock,
     trunk: Option<moqswitch_calls::Number>,
     /// Of the users: they exist, whether anybody is registered or not.
     users: BTreeSet<moqswitch_calls::Number>,
@@ -221,6 +223,7 @@ impl Exchange {
             server: settings.server,
             ping: settings.times.ping,
             utc_offset: settings.utc_offset,
+            clock: settings.clock,
             trunk: settings.trunk,
             users: BTreeSet::new(),
             started: Instant::now(),
@@ -517,7 +520,7 @@ impl Exchange {
     }
 
     fn now(&self) -> Now {
-        let unix_ms = unix_ms();
+        let unix_ms = self.clock.unix_ms();
         Now {
             since_start: self.started.elapsed().saturating_add(CLOCK_BEGINS),
             unix_ms,

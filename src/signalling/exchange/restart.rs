@@ -8,13 +8,16 @@ use moqswitch_calls::{
     CallId, CallState, CallView, Event, LegId, LegRole, LegState, LegView, Number, Party, RegisterEvent, Registration,
     SessionId, Text,
 };
+use moqswitch_sip::agent::{Access, KeptBinding};
+use moqswitch_sip::digest::{Algorithm, Ha1};
+use ring::digest;
 use serde_json::Value;
 
 use super::line::Line;
 use super::session::Session;
-use super::{Asker, Exchange, draw, unix_ms};
+use super::{Asker, Exchange, draw};
 use crate::access::{Door, Proof};
-use crate::journal::{CallEntry, DeviceEntry, Entry, Found, Journal, LegEntry, PartyEntry, SessionHash};
+use crate::journal::{CallEntry, ContactEntry, DeviceEntry, Entry, Found, Journal, LegEntry, PartyEntry, SessionHash};
 use crate::messages::{self, MessageId};
 use crate::records::{Filter, Row};
 
@@ -22,10 +25,10 @@ impl Exchange {
     /// Takes over what there was before, and notes what is from here on. Who does not come back in time is gone, and the
     /// calls with them: those have records then.
     pub(crate) fn keep_journal(&mut self, journal: Journal, found: Found) {
-        let now = unix_ms();
+        let now = self.clock.unix_ms();
         let mut registrations = Vec::new();
         for (hash, entry) in found.devices {
-            let registration = registration_of(SessionId(draw(&self.random)), &entry);
+            let registration = registration_of(SessionId(draw(&self.random)), &entry, now);
             match registration.filter(|_| entry.until_ms > now) {
                 Some(registration) => {
                     self.returning.by_hash.insert(hash, registration.session);
@@ -44,6 +47,7 @@ impl Exchange {
                 None => journal.note(Entry::Over(id)),
             }
         }
+        self.returning.contacts = found.contacts.into_values().map(|contact| *contact).collect();
         let (devices, ongoing) = (registrations.len(), calls.len());
         self.journal = Some(journal);
         self.restore_domains(found.domains);
@@ -81,7 +85,7 @@ impl Exchange {
         let Some(entry) = place.and_then(|place| self.returning.devices.get(&place)).cloned() else {
             return false;
         };
-        let Some(registration) = registration_of(session, &entry) else {
+        let Some(registration) = registration_of(session, &entry, self.clock.unix_ms()) else {
             return false;
         };
         let proof = entry.proof.as_deref().map_or(Some(Proof::default()), Proof::parse);
@@ -115,11 +119,12 @@ impl Exchange {
 
     /// Notes a device as it is.
     pub(super) fn note_device(&mut self, session: SessionId) {
+        let now = self.clock.unix_ms();
         let Some(journal) = &self.journal else { return };
         let Some(entry) = self.sessions.get_mut(&session).and_then(|own| own.entry.as_mut()) else {
             return;
         };
-        entry.until_ms = unix_ms().saturating_add(entry.expires_ms);
+        entry.until_ms = now.saturating_add(entry.expires_ms);
         journal.note(Entry::Device(entry.clone()));
     }
 
@@ -158,10 +163,78 @@ impl Exchange {
             proof: proof.hexadecimal(),
             expires_ms: u64::try_from(expires.as_millis()).unwrap_or(u64::MAX),
             until_ms: 0,
-            valid_until_ms: registration
-                .valid_for
-                .map(|left| unix_ms().saturating_add(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))),
+            valid_until_ms: registration.valid_for.map(|left| {
+                self.clock
+                    .unix_ms()
+                    .saturating_add(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
+            }),
         }))
+    }
+
+    /// A telephone of SIP is registered, or is so from another place.
+    pub(crate) fn note_contact(&self, key: String, kept: KeptBinding, secret: Option<&Ha1>, expires: Duration) {
+        if self.journal.is_none() {
+            return;
+        }
+        let expires_ms = u64::try_from(expires.as_millis()).unwrap_or(u64::MAX);
+        self.note(Entry::Contact(Box::new(ContactEntry {
+            key,
+            user: kept.user,
+            domain: kept.domain,
+            name: kept.name,
+            contact: kept.contact,
+            peer: kept.peer,
+            path: kept.path,
+            instance: kept.instance,
+            agent: kept.agent,
+            call_id: kept.call_id,
+            cseq: kept.cseq,
+            proof: secret.map(proof_of),
+            expires_ms,
+            until_ms: self.clock.unix_ms().saturating_add(expires_ms),
+        })));
+    }
+
+    /// It is not registered any more, or not in a way that outlives the process.
+    pub(crate) fn note_no_contact(&self, key: String) {
+        self.note(Entry::NoContact(key));
+    }
+
+    /// Telephones of SIP of the process before, for as long as is left: those whose users are let in as they were then.
+    pub(crate) fn take_contacts(&mut self) -> Vec<(KeptBinding, Duration)> {
+        let now = self.clock.unix_ms();
+        let mut kept = Vec::new();
+        for entry in std::mem::take(&mut self.returning.contacts) {
+            // The clock may have been set back.
+            let left = entry.until_ms.saturating_sub(now).min(entry.expires_ms);
+            let is_let_in = match self.sip_access(&entry.user, &entry.domain, entry.peer.ip()) {
+                Access::Unknown(_) => false,
+                Access::Open => true,
+                Access::Password(_) => {
+                    let secret = self.sip_secret(&entry.user, &entry.domain, Algorithm::Md5);
+                    secret.is_some_and(|secret| entry.proof == Some(proof_of(&secret)))
+                }
+            };
+            // Who comes back is noted anew.
+            self.note(Entry::NoContact(entry.key));
+            if !is_let_in || left == 0 {
+                continue;
+            }
+            let binding = KeptBinding {
+                user: entry.user,
+                domain: entry.domain,
+                name: entry.name,
+                contact: entry.contact,
+                peer: entry.peer,
+                path: entry.path,
+                instance: entry.instance,
+                agent: entry.agent,
+                call_id: entry.call_id,
+                cseq: entry.cseq,
+            };
+            kept.push((binding, Duration::from_millis(left)));
+        }
+        kept
     }
 
     /// A session is over. What the process takes with it may come back.
@@ -277,12 +350,18 @@ impl Exchange {
     }
 }
 
-fn registration_of(session: SessionId, entry: &DeviceEntry) -> Option<Registration> {
+/// Of a password's hash, from which that cannot be had.
+fn proof_of(secret: &Ha1) -> String {
+    let digest = digest::digest(&digest::SHA256, secret.hex().as_bytes());
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn registration_of(session: SessionId, entry: &DeviceEntry, now_ms: u64) -> Option<Registration> {
     let codecs = entry.codecs.iter().filter_map(|codec| codec.parse().ok());
     let valid_for = match entry.valid_until_ms {
         // It is over: it is let in by something else, or not at all.
         Some(until) => Some(Duration::from_millis(
-            until.checked_sub(unix_ms()).filter(|left| *left > 0)?,
+            until.checked_sub(now_ms).filter(|left| *left > 0)?,
         )),
         None => None,
     };

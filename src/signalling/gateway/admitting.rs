@@ -11,7 +11,7 @@ use crate::exchange::Exchange;
 
 impl Exchange {
     /// How a user of SIP is let in.
-    pub(super) fn sip_access(&self, user: &str, domain: &str, ip: IpAddr) -> Access {
+    pub(crate) fn sip_access(&self, user: &str, domain: &str, ip: IpAddr) -> Access {
         if let Some(name) = self.domain_of_directory(domain) {
             let is_there = self
                 .board()
@@ -40,7 +40,7 @@ impl Exchange {
     }
 
     /// What the digest of a user starts from. None: nobody has such a secret.
-    pub(super) fn sip_secret(&self, user: &str, domain: &str, algorithm: Algorithm) -> Option<Ha1> {
+    pub(crate) fn sip_secret(&self, user: &str, domain: &str, algorithm: Algorithm) -> Option<Ha1> {
         if let Some(name) = self.domain_of_directory(domain) {
             return self.board()?.directory.digest(&name, user, algorithm);
         }

@@ -1,7 +1,7 @@
 //! Telephones register: each contact is a device of its number.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use moqswitch_calls::{DeviceKind, Event, Number, RegisterEvent, Registration, SessionId, Text};
 use moqswitch_sip::agent::{Access, Binding, BindingId, Host, Watch, Watched};
@@ -39,6 +39,13 @@ struct Known {
     name: String,
     /// By which it was let in.
     secret: Option<Ha1>,
+}
+
+impl Known {
+    /// By which it is noted.
+    fn key(&self) -> String {
+        format!("{} {}", self.number, self.name)
+    }
 }
 
 /// What the agent asks.
@@ -148,6 +155,15 @@ impl Registry {
         self.bindings.get(&session).copied()
     }
 
+    /// The session is over, and nothing of it is to outlive the process.
+    pub(super) fn turn_away(&mut self, exchange: &Exchange, session: SessionId) -> Option<BindingId> {
+        let known = self.binding(session).and_then(|id| self.devices.get(&id));
+        if let Some(known) = known {
+            exchange.note_no_contact(known.key());
+        }
+        self.forget(session)
+    }
+
     /// The session is over, whatever the contact says. None: it has no contact.
     pub(super) fn forget(&mut self, session: SessionId) -> Option<BindingId> {
         let binding = self.bindings.remove(&session)?;
@@ -194,7 +210,7 @@ impl Host for Door<'_> {
             .get(&id)
             .is_some_and(|known| known.number != number);
         if let Some(session) = self.registry.session(id).filter(|_| is_another) {
-            self.registry.forget(session);
+            self.registry.turn_away(self.exchange, session);
             self.exchange.unregister_device(session);
         }
         let known = self.registry.session(id);
@@ -221,15 +237,22 @@ impl Host for Door<'_> {
             self.registry.bindings.insert(session, id);
             self.registry.names.insert((number.clone(), name.clone()), id);
         }
-        self.registry.devices.insert(id, Known { number, name, secret });
+        let own = Known { number, name, secret };
+        let (key, secret) = (own.key(), own.secret.clone());
+        self.registry.devices.insert(id, own);
         match self.exchange.register_device(registration) {
             Ok(granted) => {
                 self.registry.prove(binding.flow.connection);
-                Ok(granted.min(expires))
+                let granted = granted.min(expires);
+                match binding.kept() {
+                    Some(kept) => self.exchange.note_contact(key, kept, secret.as_ref(), granted),
+                    None => self.exchange.note_no_contact(key),
+                }
+                Ok(granted)
             }
             Err(refusal) => {
                 if known.is_none() {
-                    self.registry.forget(session);
+                    self.registry.turn_away(self.exchange, session);
                     // It may have had calls, of which it knows nothing any more.
                     self.exchange.unregister_device(session);
                 }
@@ -274,7 +297,7 @@ impl Host for Door<'_> {
         };
         let known = self.registry.devices.get(&id);
         let known = known.map(|known| (known.number.clone(), known.name.clone()));
-        self.registry.forget(session);
+        self.registry.turn_away(self.exchange, session);
         match known.filter(|(number, _)| self.exchange.has_legs(number, session)) {
             Some(gone) => self.registry.leave(self.exchange, session, gone, DeviceKind::Phone),
             None => self.exchange.unregister_device(session),
@@ -283,6 +306,21 @@ impl Host for Door<'_> {
 }
 
 impl Gateway {
+    /// Telephones of the process before are rung where they were. What was called there is not known any more.
+    pub(crate) fn restore(&mut self, exchange: &mut Exchange) {
+        let now = Instant::now();
+        let contacts = exchange.take_contacts();
+        let count = contacts.len();
+        let mut host = self.registry.host(exchange);
+        let restored = contacts
+            .into_iter()
+            .filter(|(kept, left)| self.agent.restore(now, kept.clone(), *left, &mut host))
+            .count();
+        if count > 0 {
+            tracing::info!(restored, count, "telephones of SIP are known from before the start");
+        }
+    }
+
     /// Who is not let in any more, or has another password, goes with its calls.
     pub(super) fn turn_out(&mut self, exchange: &mut Exchange) {
         let bindings = self.agent.bindings();
@@ -290,7 +328,7 @@ impl Gateway {
         let out: Vec<BindingId> = out.map(|(id, _)| id).collect();
         for id in out {
             if let Some(session) = self.registry.session(id) {
-                self.registry.forget(session);
+                self.registry.turn_away(exchange, session);
                 exchange.unregister_device(session);
             }
             let mut host = self.registry.host(exchange);

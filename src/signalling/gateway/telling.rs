@@ -304,7 +304,12 @@ impl Gateway {
         self.registry.has_left(session);
         self.trunks.forget(session);
         self.guests.retain(|_, (guest, _)| *guest != session);
-        let Some(binding) = self.registry.forget(session) else {
+        let forgotten = match reason {
+            // It is rung by the process that comes after this one.
+            UnregisterReason::Shutdown => self.registry.forget(session),
+            _ => self.registry.turn_away(exchange, session),
+        };
+        let Some(binding) = forgotten else {
             return;
         };
         if reason != UnregisterReason::Requested {

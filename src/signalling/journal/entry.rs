@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 
 use moqswitch_calls::{CallView, LegRole, LegState, LegView, SessionId};
 use ring::digest;
@@ -22,6 +23,10 @@ pub(crate) enum Entry {
     Device(Box<DeviceEntry>),
     /// It is not registered any more.
     Gone(String),
+    /// A telephone of SIP that is reached by datagrams is registered.
+    Contact(Box<ContactEntry>),
+    /// It is not any more.
+    NoContact(String),
     /// A call goes on.
     Call(Box<CallEntry>),
     /// It is over, and this is its record, or what was known of it by then.
@@ -86,6 +91,29 @@ pub(crate) struct DeviceEntry {
     pub(crate) valid_until_ms: Option<u64>,
 }
 
+/// A telephone of SIP, and where it is reached.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ContactEntry {
+    /// Its number and its name among the number's devices.
+    pub(crate) key: String,
+    pub(crate) user: String,
+    pub(crate) domain: String,
+    pub(crate) name: String,
+    pub(crate) contact: String,
+    pub(crate) peer: SocketAddr,
+    pub(crate) path: Vec<String>,
+    pub(crate) instance: Option<String>,
+    pub(crate) agent: String,
+    pub(crate) call_id: String,
+    pub(crate) cseq: u32,
+    /// Of its password. None: there was none.
+    pub(crate) proof: Option<String>,
+    /// For how long it is registered.
+    pub(crate) expires_ms: u64,
+    pub(crate) until_ms: u64,
+}
+
 /// A call.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -132,6 +160,7 @@ pub(crate) struct PartyEntry {
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     pub(crate) devices: BTreeMap<String, Box<DeviceEntry>>,
+    pub(crate) contacts: BTreeMap<String, Box<ContactEntry>>,
     pub(crate) calls: BTreeMap<String, Box<CallEntry>>,
     /// Records of calls that are over, which may be in no file.
     pub(crate) ended: BTreeMap<String, Value>,
@@ -240,6 +269,12 @@ impl Found {
             Entry::Gone(session) => {
                 self.devices.remove(&session);
             }
+            Entry::Contact(contact) => {
+                self.contacts.insert(contact.key.clone(), contact);
+            }
+            Entry::NoContact(key) => {
+                self.contacts.remove(&key);
+            }
             Entry::Call(call) => {
                 self.calls.insert(call.call.clone(), call);
             }
@@ -276,12 +311,13 @@ impl Found {
     /// Everything as entries.
     pub(super) fn entries(&self) -> impl Iterator<Item = Entry> {
         let devices = self.devices.values().cloned().map(Entry::Device);
+        let contacts = self.contacts.values().cloned().map(Entry::Contact);
         let calls = self.calls.values().cloned().map(Entry::Call);
         let ended = self.ended.values().cloned().map(Entry::Ended);
         let domains = self.domains.iter();
         let domains = domains.flat_map(|(name, found)| {
             DomainEntry::several(name, found.control.as_deref(), true, found.users.values().cloned())
         });
-        devices.chain(calls).chain(ended).chain(domains)
+        devices.chain(contacts).chain(calls).chain(ended).chain(domains)
     }
 }

@@ -19,7 +19,8 @@ use std::thread;
 use crate::limits::{JOURNAL_PER_FLUSH_MAX, JOURNAL_WAITING_MAX};
 
 pub(crate) use entry::{
-    CallEntry, DeviceEntry, DomainEntry, DomainFound, Entry, Found, LegEntry, PartyEntry, SessionHash, UserEntry,
+    CallEntry, ContactEntry, DeviceEntry, DomainEntry, DomainFound, Entry, Found, LegEntry, PartyEntry, SessionHash,
+    UserEntry,
 };
 pub(crate) use noted::Noted;
 

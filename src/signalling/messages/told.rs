@@ -173,6 +173,26 @@ pub(crate) fn call_of(notice: &Notice) -> Option<CallId> {
     }
 }
 
+/// What is heard by who waits.
+fn told_waiting(notice: &Notice, name: &str) -> Option<Told> {
+    let (told, music) = match notice {
+        Notice::Queue {
+            queue, position, music, ..
+        } => {
+            let told = json!({ "callId": name, "queue": queue.as_str(), "position": position });
+            (Told::new("queuePosition", told), music)
+        }
+        Notice::Announcement {
+            name: played, music, ..
+        } => {
+            let told = json!({ "callId": name, "name": played.as_str(), "on": music.is_some() });
+            (Told::new("announcement", told), music)
+        }
+        _ => return None,
+    };
+    Some(told.with("music", music.as_ref().map(|music| json!(music))))
+}
+
 /// One notice. `name` is the call as the client knows it, `own` its leg there. None: sockets are not told of it.
 pub(crate) fn notice(notice: &Notice, name: &str, own: Option<LegId>, media: Option<&Media>) -> Option<Told> {
     Some(match notice {
@@ -223,18 +243,7 @@ pub(crate) fn notice(notice: &Notice, name: &str, own: Option<LegId>, media: Opt
         // A browser speaks what its own part says, and is never asked.
         Notice::Speak { .. } => return None,
         Notice::Transfer { progress, .. } => told_transfer(name, *progress),
-        Notice::Queue {
-            queue, position, music, ..
-        } => {
-            let told = json!({ "callId": name, "queue": queue.as_str(), "position": position });
-            Told::new("queuePosition", told).with("music", music.as_ref().map(|music| json!(music)))
-        }
-        Notice::Announcement {
-            name: played, music, ..
-        } => {
-            let told = json!({ "callId": name, "name": played.as_str(), "on": music.is_some() });
-            Told::new("announcement", told).with("music", music.as_ref().map(|music| json!(music)))
-        }
+        Notice::Queue { .. } | Notice::Announcement { .. } => return told_waiting(notice, name),
         Notice::Recording { on, paused, tone, .. } => Told::new("recording", json!({ "callId": name, "on": on }))
             .with("paused", paused.then_some(json!(true)))
             .with("tone", tone.map(|tone| json!(tone.as_secs()))),

@@ -78,10 +78,10 @@ impl Files {
             Some(_) | None => self.next_file()?,
         };
         let current = self.current.insert(current);
-        let written = current
-            .file
-            .write_all(lines.as_bytes())
-            .and_then(|()| current.file.sync_data());
+        let written = current.file.write_all(lines.as_bytes()).and_then(|()| {
+            self.settings.before_sync.run();
+            current.file.sync_data()
+        });
         match written {
             Ok(()) => {
                 current.bytes += u64::try_from(lines.len()).unwrap_or(u64::MAX);

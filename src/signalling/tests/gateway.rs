@@ -34,6 +34,17 @@ impl House {
         Self::with(TrunkPlan::default()).await
     }
 
+    /// A switch of these settings, with SIP.
+    pub(crate) async fn of(settings: Settings) -> Self {
+        let (own, rtp, sip) = Self::settings(SrtpPolicy::Accept, TrunkPlan::default());
+        let switch = Switch::start(Settings {
+            sip: own.sip,
+            ..settings
+        })
+        .await;
+        Self { switch, rtp, sip }
+    }
+
     pub(crate) async fn with(trunks: TrunkPlan) -> Self {
         Self::with_trunks(SrtpPolicy::Accept, trunks).await
     }

@@ -5,6 +5,7 @@ mod control;
 mod harness;
 
 mod browsing;
+mod clock;
 mod complete;
 mod contract;
 mod crowd;

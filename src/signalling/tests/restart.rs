@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use moqswitch_signalling::sip::message::Method;
 use moqswitch_signalling::{MediaswitchSettings, RecordSettings, Settings, StateSettings, User, Users};
 use serde_json::{Value, json};
 
 use crate::control::{Control, DOMAIN, Edge};
+use crate::gateway::House;
 use crate::harness::{Phone, Switch};
 use crate::main_path::connect;
 
@@ -295,4 +297,66 @@ async fn a_page_that_spoke_webrtc_before_is_offered_it_after() {
         carol.send("call", json!({ "to": number })).await;
         assert_eq!(page.expect("incomingCall").await["sdp"], "an offer", "{number}");
     }
+}
+
+/// Telephones of SIP do not know that the switch was started again: they are rung where they were. Who has gone by then is not.
+#[tokio::test]
+async fn telephones_of_sip_are_rung_after_a_restart() {
+    let host = Host::new("sip");
+    let house = House::of(host.settings(1)).await;
+    let desk = house.telephone("5002").await;
+    let mut gone = house.telephone("5003").await;
+    let contact = gone.contact();
+    let mut leaving = gone.request(Method::Register, "sip:moqswitch", "5003");
+    leaving.push("Contact", contact);
+    leaving.push("Expires", "0");
+    gone.send(&leaving).await;
+    assert_eq!(gone.status().await, 200);
+    host.crash(1, |text| {
+        text.matches("\"contact\":{").count() == 2 && text.contains("\"noContact\"")
+    })
+    .await;
+    // Twice, as the file is written anew at a start.
+    for run in [2, 3] {
+        let house = House::of(host.settings(run)).await;
+        let mut alice = house.switch.phone("5001").await;
+        alice.send("call", json!({ "to": "5003", "callId": "nobody" })).await;
+        assert_eq!(alice.expect("callEnded").await["reason"], "unallocated");
+        alice.send("call", json!({ "to": "5002", "callId": "c" })).await;
+        desk.incoming(&Method::Invite).await;
+        alice.send("hangup", json!({ "callId": "c" })).await;
+        alice.expect("callEnded").await;
+        host.crash(run, |text| text.contains("\"5002 ")).await;
+    }
+    // Users are another matter: who would not be let in is not rung.
+    let settings = Settings {
+        users: Some(Users::default()),
+        ..host.settings(4)
+    };
+    let _house = House::of(settings).await;
+    host.crash(4, |text| text.rfind("\"noContact\"") > text.rfind("\"contact\":{"))
+        .await;
+}
+
+/// Clients of the other dialect have no word for coming back: they register anew, and are then what they were.
+#[tokio::test]
+async fn clients_of_the_other_dialect_register_anew_after_a_restart() {
+    let host = Host::new("flat");
+    let switch = Switch::start(host.settings(1)).await;
+    let register = async |switch: &Switch| {
+        let mut bob = Phone::connect(switch.address, "/ws").await;
+        bob.raw(json!({ "type": "register", "user_id": "5002" })).await;
+        bob.expect("registered").await;
+        bob
+    };
+    let _bob = register(&switch).await;
+    let _alice = switch.phone("5001").await;
+    host.crash(1, |text| text.contains("5001")).await;
+    let switch = Switch::start(host.settings(2)).await;
+    let mut alice = switch.phone("5001").await;
+    alice.send("call", json!({ "to": "5002", "callId": "early" })).await;
+    assert_eq!(alice.expect("callEnded").await["reason"], "unallocated");
+    let mut bob = register(&switch).await;
+    alice.send("call", json!({ "to": "5002", "callId": "c" })).await;
+    while bob.next().await.unwrap()["type"] != "incoming_call" {}
 }

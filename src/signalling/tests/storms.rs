@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use moqswitch_signalling::calls::{CallId, Dialplan, Grants, LegCodecs, LegId, SessionId};
-use moqswitch_signalling::{Busy, Media, MediaPlane, Place, RecordSettings, RecordingMedia, Settings, Webhook};
+use moqswitch_signalling::{
+    BeforeSync, Busy, Media, MediaPlane, Place, RecordSettings, RecordingMedia, Settings, StateSettings, Webhook,
+};
 use serde_json::{Value, json};
 
 use crate::harness::{Phone, Switch};
@@ -244,6 +246,69 @@ async fn store_that_is_full_loses_no_call_and_says_what_it_lost() {
         (&json!(false), &json!(lost)),
         "{store}"
     );
+}
+
+/// The disk takes what it is given, and does not come back from it for as long as more calls begin and end than records wait for
+/// it. No call waits; what finds no room is counted, and found by queries all the same; the rest is stored when the disk is done.
+#[tokio::test]
+async fn store_that_is_slow_holds_no_call_up_and_loses_what_it_says() {
+    let directory = Directory::new("slow");
+    let (is_slow, waits) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
+    let (slow, told) = (Arc::clone(&is_slow), Arc::clone(&waits));
+    let settings = Settings {
+        records: Some(RecordSettings {
+            before_sync: BeforeSync::new(move || {
+                while slow.load(Ordering::SeqCst) {
+                    told.store(true, Ordering::SeqCst);
+                    std::thread::park_timeout(Duration::from_millis(10));
+                }
+            }),
+            ..RecordSettings::below(directory.0.join("records"))
+        }),
+        state: Some(StateSettings {
+            directory: directory.0.join("state"),
+            is_required: true,
+        }),
+        ..Switch::patient()
+    };
+    let switch = Switch::start(settings).await;
+    let mut innocent = Innocent::talk(&switch).await;
+    // The first record is on its way to the disk from here on.
+    dial_nobody(&switch, 9999, 1).await;
+    while !waits.load(Ordering::SeqCst) {
+        switch.breathe().await;
+    }
+    let sockets = 200;
+    join_all((0..sockets).map(|number| dial_nobody(&switch, number, 45))).await;
+    let store = switch.get("/api/stats").await.json()["now"]["store"].clone();
+    let ended = sockets as u64 * 45 + 1;
+    let lost = store["lost"].as_u64().unwrap();
+    // Slow is not broken.
+    assert_eq!(
+        (&store["failing"], &store["stored"]),
+        (&json!(false), &json!(0)),
+        "{store}"
+    );
+    // 8192 wait, and the first is being written.
+    assert_eq!(lost, ended - 8192 - 1, "{store}");
+    assert_eq!(
+        switch.get("/api/stats").await.json()["calls"],
+        lost + 1,
+        "what is lost on disk is found all the same, and what is in the file but not safe yet"
+    );
+    innocent.is_untouched(&switch).await;
+    // Whole calls begin, are answered and end meanwhile.
+    talk_often(&switch, 1, 3).await;
+    is_slow.store(false, Ordering::SeqCst);
+    while switch.get("/api/stats").await.json()["calls"] != ended + 3 {
+        switch.breathe().await;
+    }
+    innocent.hang_up_later(&switch).await;
+    while switch.get("/api/stats").await.json()["now"]["store"]["stored"] != 8192 + 1 + 1 {
+        switch.breathe().await;
+    }
+    let store = switch.get("/api/stats").await.json()["now"]["store"].clone();
+    assert_eq!((&store["failing"], &store["lost"]), (&json!(false), &json!(lost + 3)));
 }
 
 /// A directory of records that cannot be used ends the start, and says so; it is nothing that is found out later.

@@ -259,7 +259,7 @@ async fn announcements_are_heard_before_the_call_goes_on() {
     assert_eq!((&told["on"], &told["music"]), (&json!(true), &json!(path)));
     assert_eq!(
         switch.grants(&alice).subscribe,
-        [path.clone()],
+        std::slice::from_ref(&path),
         "it may be heard, and nothing else"
     );
     over(play, true);

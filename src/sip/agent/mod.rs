@@ -59,7 +59,7 @@ pub use event::{
 pub use numbers::{NumberRule, NumberRules, TooManyRules};
 pub use outgoing::{Call, address};
 pub use passing::{Passes, PassesError};
-pub use registrar::Binding;
+pub use registrar::{Binding, KeptBinding};
 pub use texts::{Letter, Text, TextError, TextId};
 pub use trunks::{Reachable, Registered, Trunk, TrunkChange, TrunkError, TrunkId, TrunkView};
 pub use watching::{

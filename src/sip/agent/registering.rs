@@ -1,6 +1,6 @@
 //! Requests outside of calls: registrations, and questions what we can.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::digest::{self, Challenger, Fault, Verdict};
 use crate::flow::Flow;
@@ -10,7 +10,7 @@ use crate::message::{Message, Method};
 use crate::transaction::ServerId;
 
 use super::event::{Access, BindingId, Host, Noticed};
-use super::registrar::{Outcome, Request};
+use super::registrar::{KeptBinding, Outcome, Request};
 use super::{ACCEPT, ALLOW, Agent, Purpose, SUPPORTED, Timer, draw_key};
 
 impl Agent {
@@ -161,6 +161,16 @@ impl Agent {
             };
             Challenger::with(realm, key, settings)
         })
+    }
+
+    /// A contact of the process before is one again, for as long as is left of its time. False: its host does not want it, or
+    /// there is no room.
+    pub fn restore(&mut self, now: Instant, kept: KeptBinding, left: Duration, host: &mut dyn Host) -> bool {
+        let Some(id) = self.registrar.restore(now, kept, left, host) else {
+            return false;
+        };
+        self.watch_binding(now, id);
+        true
     }
 
     fn watch_binding(&mut self, now: Instant, id: BindingId) {

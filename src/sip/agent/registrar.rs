@@ -1,6 +1,7 @@
 //! Who can be reached where (RFC 3261, section 10).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::flow::Flow;
@@ -39,7 +40,48 @@ pub struct Binding {
     pub(super) outstanding_pings: u32,
 }
 
+/// A contact that is reached by datagrams, as it is kept for the process that comes after this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptBinding {
+    /// The user.
+    pub user: String,
+    /// Its domain.
+    pub domain: String,
+    /// The name for people.
+    pub name: String,
+    /// Where it says that it is reached.
+    pub contact: String,
+    /// Where it is reached.
+    pub peer: SocketAddr,
+    /// Hops before it (RFC 3327).
+    pub path: Vec<String>,
+    /// Its name for ever (RFC 5626), or none.
+    pub instance: Option<String>,
+    /// What its program calls itself.
+    pub agent: String,
+    /// Of its last REGISTER: an earlier one is not heeded.
+    pub call_id: String,
+    /// See `call_id`.
+    pub cseq: u32,
+}
+
 impl Binding {
+    /// What is to be kept of it. None: it is reached by a connection, which ends with the process.
+    pub fn kept(&self) -> Option<KeptBinding> {
+        (self.flow == Flow::datagrams(self.flow.peer)).then(|| KeptBinding {
+            user: self.user.clone(),
+            domain: self.domain.clone(),
+            name: self.name.clone(),
+            contact: self.contact.clone(),
+            peer: self.flow.peer,
+            path: self.path.clone(),
+            instance: self.instance.clone(),
+            agent: self.agent.clone(),
+            call_id: self.call_id.clone(),
+            cseq: self.cseq,
+        })
+    }
+
     /// Where requests for it go.
     pub fn target(&self) -> Target {
         Target {
@@ -223,6 +265,42 @@ impl Registrar {
             }
         }
         (Outcome::Done, changed)
+    }
+
+    /// A contact of the process before. None: its host does not want it, or there is no room.
+    pub(super) fn restore(
+        &mut self,
+        now: Instant,
+        kept: KeptBinding,
+        left: Duration,
+        host: &mut dyn Host,
+    ) -> Option<BindingId> {
+        let name = name_of(&kept.user, &kept.domain);
+        let beside = self.users.get(&name).map_or(0, Vec::len);
+        if beside >= BINDINGS_PER_USER_MAX || self.bindings.len() >= BINDINGS_MAX {
+            return None;
+        }
+        let binding = Binding {
+            user: kept.user,
+            domain: kept.domain,
+            name: kept.name,
+            contact: kept.contact,
+            flow: Flow::datagrams(kept.peer),
+            path: kept.path,
+            instance: kept.instance,
+            agent: kept.agent,
+            call_id: kept.call_id,
+            cseq: kept.cseq,
+            end: now + left,
+            outstanding_pings: 0,
+        };
+        self.begun += 1;
+        let id = BindingId(self.begun);
+        let granted = host.register(id, &binding, left).ok()?;
+        let end = now + granted.min(left);
+        self.users.entry(name).or_default().push(id);
+        self.bindings.insert(id, Binding { end, ..binding });
+        Some(id)
     }
 
     /// The status of the refusal, where there are too many.
