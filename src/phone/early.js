@@ -1,5 +1,6 @@
 // @ts-check
-/* What is heard before a call is answered: what a telephone or a trunk plays until then. Its catalog says in which codec. */
+/* What is heard before a call is answered: what a telephone or a trunk plays until then, an announcement, or the music of a
+   queue. Its catalog says in which codec. */
 
 /** @typedef {import('./moqphone.js').Phone} Phone */
 /** @typedef {import('./moq.js').Session} Session */
@@ -18,10 +19,10 @@ export const hearEarly = (phone, sessionOf) => {
   for (const call of phone.calls.values()) {
     const { id, state, earlyMedia } = call;
     const before = heard.get(id);
-    if (!earlyMedia || state == 'up' || before?.path == earlyMedia) continue;
-    // The one before has gone, and another has something to say.
+    if (state == 'up' || before?.path == earlyMedia) continue;
+    // The one before has gone, and another may have something to say.
     before?.end();
-    hearOne(phone, sessionOf, call, earlyMedia);
+    if (earlyMedia) hearOne(phone, sessionOf, call, earlyMedia);
   }
 };
 
@@ -39,6 +40,7 @@ const hearOne = (phone, sessionOf, call, path) => {
     heard.delete(call.id);
     phone.removeEventListener('change', look);
     leave();
+    call.early = false;
   };
   const look = () => (phone.calls.get(call.id) != call || !['calling', 'ringing'].includes(call.state)) && end();
 

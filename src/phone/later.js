@@ -52,7 +52,9 @@ const sound = ({ audio: { context, out } }) => {
 /** @param {Phone} phone */
 const announce = (phone) => phone.addEventListener('message', (/** @type {any} */ { detail: { type, payload } }) => {
   const { callId, tone } = payload ?? {};
-  if (type == 'callProgress') hearEarly(phone, () => sessions.get(phone));
+  const call = phone.calls.get(callId);
+  if (call && (type == 'announcement' || type == 'queuePosition')) call.earlyMedia = payload.music;
+  if (call) hearEarly(phone, () => sessions.get(phone));
   // What is recorded still is told again behind it.
   if (type == 'resumed') {
     recorded.forEach(clearInterval);

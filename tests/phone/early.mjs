@@ -1,7 +1,9 @@
-// What a telephone of SIP plays before it answers: single messages, since baresip says that it plays, and does not.
+// What is heard before an answer. Of what a telephone of SIP plays: single messages, since baresip says that it plays, and does not.
+import { mkdir, writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import { Media } from '../sip/media.mjs';
 import { Dialog, Line, description, register } from '../sip/wire.mjs';
-import { ALL_TONES } from './tones.mjs';
+import { ALL_TONES, toneFor } from './tones.mjs';
 
 const WAIT_MS = 60_000;
 const portOf = (text) => Number(/m=audio (\d+)/.exec(text)?.[1]);
@@ -104,5 +106,54 @@ export const EARLY = {
     call.answer(486);
     await desk.line.next('ACK', WAIT_MS);
     await alice.isFree();
+  },
+
+  async 'the music of a queue is heard until an agent answers'(test) {
+    const played = { tone: ALL_TONES[4], number: 'the music' };
+    const music = path.join(test.options.work, `${test.tag}-music`);
+    const dialplan = path.join(test.options.work, `${test.tag}-dialplan.toml`);
+    await mkdir(music);
+    await writeFile(path.join(music, 'calm.wav'), toneFor(played.tone, 6));
+    await writeFile(dialplan, `[queues.support]\nagents = ["bob-${test.tag}"]\nmusic = "calm"\n[[rules]]\nto = "900"\ntarget = "queue/support"\n`);
+    await test.ownSwitch({ MOQSWITCH_CALLS_DIALPLAN: dialplan, MOQSWITCH_MEDIA_MUSIC: music });
+    const [alice, bob, carol] = [await test.phone(0), await test.phone(1), await test.phone(2)];
+    await carol.call(bob.number);
+    await bob.isIncoming();
+    await bob.click('answerBtn');
+    await Promise.all([carol.hears(bob), bob.hears(carol)]);
+    // The only agent talks.
+    await alice.call('900');
+    await alice.hears(played);
+    await carol.click('hangupBtn');
+    await bob.isIncoming();
+    await bob.click('answerBtn');
+    await Promise.all([alice.hears(bob), bob.hears(alice)]);
+    await alice.click('hangupBtn');
+    await Promise.all([alice.isFree(), bob.isFree()]);
+  },
+
+  async 'an announcement is heard once, and then the call goes on'(test) {
+    const announced = { tone: ALL_TONES[4], number: 'the announcement' };
+    const prompts = path.join(test.options.work, `${test.tag}-prompts`);
+    const dialplan = path.join(test.options.work, `${test.tag}-dialplan.toml`);
+    await mkdir(prompts);
+    await writeFile(path.join(prompts, 'closed.wav'), toneFor(announced.tone, 6));
+    await writeFile(dialplan, `[[rules]]\nto = "100"\nplay = "closed"\ntarget = "number/bob-${test.tag}"\n`);
+    await test.ownSwitch({ MOQSWITCH_CALLS_DIALPLAN: dialplan, MOQSWITCH_MEDIA_PROMPTS: prompts });
+    const [alice, bob] = [await test.phone(0), await test.phone(1)];
+    await alice.call('100');
+    await alice.hears(announced);
+    if ((await stateOf(alice)) != 'calling true') throw new Error(`the call is ${await stateOf(alice)}`);
+    await bob.isIncoming();
+    await alice.until('ringing without it', () => [...globalThis.phone.calls.values()].every(({ state, early }) => state == 'ringing' && !early));
+    await bob.click('answerBtn');
+    await Promise.all([alice.hears(bob), bob.hears(alice)]);
+    await alice.click('hangupBtn');
+    await Promise.all([alice.isFree(), bob.isFree()]);
+    // Who gives up hears no more of it, and nobody is rung.
+    await alice.call('100');
+    await alice.hears(announced);
+    await alice.click('hangupBtn');
+    await Promise.all([alice.isFree(), alice.hears(), bob.isFree()]);
   },
 };

@@ -25,12 +25,15 @@ export function wav(samples) {
   return bytes;
 }
 
+/** A tone for some seconds, as a WAV. */
+export const toneFor = (tone, seconds) =>
+  wav(Float32Array.from({ length: RATE * seconds }, (_, at) => AMPLITUDE * Math.sin((2 * Math.PI * tone * at) / RATE)));
+
 /** Whole periods, so that the tone goes on without a step when the file begins anew. */
 export async function writeTones(directory) {
   return Promise.all(TONES.map(async (tone) => {
     const file = path.join(directory, `${tone}.wav`);
-    const samples = Float32Array.from({ length: RATE * SECONDS }, (_, at) => AMPLITUDE * Math.sin((2 * Math.PI * tone * at) / RATE));
-    await writeFile(file, wav(samples));
+    await writeFile(file, toneFor(tone, SECONDS));
     return file;
   }));
 }
