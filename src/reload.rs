@@ -351,7 +351,7 @@ fn stream_context(
 ) -> anyhow::Result<StreamContext> {
     Ok(StreamContext {
         context: TlsContext::http_server(certificates, trunks.or(clients))?,
-        names_peers: trunks.is_some(),
+        authorities: trunks.map(|trunks| trunks.certificates.clone().into()),
     })
 }
 

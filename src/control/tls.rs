@@ -1,6 +1,8 @@
 //! TLS on the TCP side. One port serves TLS and plain HTTP: the first byte of a connection tells
 //! them apart, as no HTTP request begins with that of a TLS handshake.
 
+use std::pin::Pin;
+use std::sync::Arc;
 use std::{fmt, io};
 
 use boring::nid::Nid;
@@ -42,8 +44,8 @@ impl Tls {
 pub struct StreamContext {
     /// The same certificates.
     pub context: SslContext,
-    /// Trunks are known by the names in theirs.
-    pub names_peers: bool,
+    /// Who issues those of trunks (DER), which are known by the names in them. None: they are not.
+    pub authorities: Option<Arc<[Vec<u8>]>>,
 }
 
 /// What encrypts streams of telephones, as it is now.
@@ -52,16 +54,28 @@ pub struct StreamTls(pub watch::Receiver<StreamContext>);
 
 impl Encryption for StreamTls {
     fn accept(&self, stream: TcpStream) -> Encrypting {
-        let StreamContext { context, names_peers } = self.0.borrow().clone();
+        let mut seen = self.0.clone();
+        let StreamContext { context, authorities } = seen.borrow().clone();
         let ssl = Ssl::new(&context);
         Box::pin(async move {
             let ssl = ssl.map_err(io::Error::other)?;
             let stream = SslStreamBuilder::new(ssl, stream).accept().await;
             let stream = stream.map_err(|error| io::Error::other(error.to_string()))?;
-            let shown = stream.ssl().peer_certificate().filter(|_| names_peers);
+            let shown = stream.ssl().peer_certificate().filter(|_| authorities.is_some());
             let names = shown.as_deref().map(names_of).unwrap_or_default();
             let stream = Box::new(stream) as Box<dyn Duplex>;
-            Ok(Encrypted { stream, names })
+            let is_named = !names.is_empty();
+            let distrusted: Pin<Box<dyn Future<Output = ()>>> = Box::pin(async move {
+                let others = |other: &StreamContext| other.authorities != authorities;
+                if !is_named || seen.wait_for(others).await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            });
+            Ok(Encrypted {
+                stream,
+                names,
+                distrusted,
+            })
         })
     }
 }
@@ -71,8 +85,7 @@ impl Encryption for StreamTls {
 fn names_of(certificate: &X509Ref) -> Vec<String> {
     let Some(alternatives) = certificate.subject_alt_names() else {
         let common = certificate.subject_name().entries_by_nid(Nid::COMMONNAME);
-        let common = common.filter_map(|entry| Some(entry.data().as_utf8().ok()?.to_ascii_lowercase()));
-        return common.collect();
+        return common.filter_map(|entry| host_of(entry.data().as_slice())).collect();
     };
     let uris = alternatives.iter().filter_map(|name| name.uri());
     let domains: Vec<String> = uris.filter_map(domain_of).collect();
@@ -81,6 +94,12 @@ fn names_of(certificate: &X509Ref) -> Vec<String> {
     }
     let hosts = alternatives.iter().filter_map(|name| name.dnsname());
     hosts.map(str::to_ascii_lowercase).collect()
+}
+
+/// A common name as it is. What would be cut at a zero by some is none, nor is what is no UTF-8.
+fn host_of(common: &[u8]) -> Option<String> {
+    let name = str::from_utf8(common).ok().filter(|name| !name.contains('\0'));
+    name.map(str::to_ascii_lowercase)
 }
 
 /// `sip:carrier.example` is a domain; `sip:somebody@carrier.example` is somebody.
@@ -132,14 +151,17 @@ mod tests {
     fn a_certificate_is_of_its_sip_domain_or_its_host_or_its_common_name() {
         let uri = |text: &str| SanType::URI(text.try_into().unwrap());
         let host = |text: &str| SanType::DnsName(text.try_into().unwrap());
-        let names = |alternatives: Vec<SanType>| {
+        let named = |alternatives: Vec<SanType>, common: &str| {
             let mut parameters = CertificateParams::default();
             parameters.subject_alt_names = alternatives;
-            parameters.distinguished_name.push(DnType::CommonName, "Common.example");
+            parameters.distinguished_name.push(DnType::CommonName, common);
             let signed = parameters.self_signed(&KeyPair::generate().unwrap()).unwrap();
             names_of(&X509::from_der(signed.der()).unwrap())
         };
+        let names = |alternatives| named(alternatives, "Common.example");
         assert_eq!(names(Vec::new()), ["common.example"]);
+        let cut = named(Vec::new(), "carrier.example\0.evil.example");
+        assert!(cut.is_empty(), "{cut:?}");
         assert_eq!(names(vec![host("Host.example")]), ["host.example"]);
         let both = vec![
             host("host.example"),

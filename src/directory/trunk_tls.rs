@@ -50,6 +50,7 @@ impl TrunkEncryption for TrunkTls {
             Ok(Encrypted {
                 stream: Box::new(stream),
                 names: Vec::new(),
+                distrusted: Box::pin(std::future::pending()),
             })
         })
     }

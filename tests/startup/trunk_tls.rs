@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Instant;
 
-use boring::ssl::{SslAcceptor, SslConnector, SslFiletype, SslMethod, SslStream, SslVerifyMode};
+use boring::ssl::{
+    HandshakeError, SslAcceptor, SslConnector, SslConnectorBuilder, SslFiletype, SslMethod, SslStream, SslVerifyMode,
+};
 use moqswitch_signalling::User;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
@@ -51,10 +53,16 @@ fn both_sides_of_a_trunk_show_certificates_and_others_are_strangers() {
     );
     switch.until("that is told", || place.logged("SIP: a handshake failed") > 0);
 
-    // Nothing is another: the connection goes on.
+    // One that it made to us, and what it is known by.
+    let (connector, plain) = connecting(&place, address, Some("carrier"));
+    let mut incoming = connected(connector, plain).unwrap();
+    assert_eq!(invited(&mut incoming, "incoming"), Some(480));
+
+    // Nothing is another: the connections go on.
     switch.signal("-HUP");
     switch.until("it is read", || place.logged("trunks reloaded") == 1);
     assert_eq!(invited(&mut stream, "again"), Some(480));
+    assert_eq!(invited(&mut incoming, "incoming-again"), Some(480));
 
     // Another authority: a connection to who shows what that says, and the one before ends.
     place.believe("others.pem");
@@ -68,6 +76,7 @@ fn both_sides_of_a_trunk_show_certificates_and_others_are_strangers() {
     let mut other = accepted(&place, &carrier, ("forger", "others.pem"));
     assert_eq!(invited(&mut other, "other"), Some(480));
     assert!(is_over(&mut stream), "the one before");
+    assert!(is_over(&mut incoming), "who is not believed any more");
 
     // Nothing can be read: what was taken stays.
     place.write("moqswitch.toml", "nothing that is known = 1\n");
@@ -183,8 +192,23 @@ fn is_over(stream: &mut SslStream<TcpStream>) -> bool {
     false
 }
 
-/// The status of a call of ours that shows this certificate. None: nobody speaks to us.
+/// The status of a call of ours that shows this certificate. None: we are refused. Who says nothing at all fails the test.
 fn invited_by(place: &Place, address: SocketAddr, name: Option<&str>) -> Option<u16> {
+    let (connector, stream) = connecting(place, address, name);
+    let branch = stream.local_addr().unwrap().port().to_string();
+    invited(&mut connected(connector, stream)?, &branch)
+}
+
+/// None: we are refused.
+fn connected(connector: SslConnectorBuilder, stream: TcpStream) -> Option<SslStream<TcpStream>> {
+    match connector.build().connect("localhost", stream) {
+        Ok(stream) => Some(stream),
+        Err(HandshakeError::WouldBlock(_)) => panic!("no handshake within {LIMIT:?}"),
+        Err(_) => None,
+    }
+}
+
+fn connecting(place: &Place, address: SocketAddr, name: Option<&str>) -> (SslConnectorBuilder, TcpStream) {
     let mut connector = SslConnector::builder(SslMethod::tls()).unwrap();
     connector.set_verify(SslVerifyMode::NONE);
     if let Some(name) = name {
@@ -197,9 +221,7 @@ fn invited_by(place: &Place, address: SocketAddr, name: Option<&str>) -> Option<
     }
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
-    let branch = stream.local_addr().unwrap().port().to_string();
-    let mut stream = connector.build().connect("localhost", stream).ok()?;
-    invited(&mut stream, &branch)
+    (connector, stream)
 }
 
 fn invited(stream: &mut SslStream<TcpStream>, branch: &str) -> Option<u16> {
@@ -225,7 +247,16 @@ fn invited(stream: &mut SslStream<TcpStream>, branch: &str) -> Option<u16> {
 /// What is said next. None: nothing any more.
 fn read(stream: &mut SslStream<TcpStream>) -> Option<String> {
     let mut bytes = [0; 8192];
-    let length = stream.read(&mut bytes).ok().filter(|length| *length > 0)?;
+    let length = match stream.read(&mut bytes) {
+        Ok(length) => length,
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+            panic!("nothing is said within {LIMIT:?}, and it is not over")
+        }
+        Err(_) => 0,
+    };
+    if length == 0 {
+        return None;
+    }
     Some(String::from_utf8_lossy(&bytes[..length]).into_owned())
 }
 

@@ -123,6 +123,8 @@ pub struct Encrypted {
     pub stream: Box<dyn Duplex>,
     /// The names in the other side's certificate, in small letters, where it has one that is believed and trunks are known by them.
     pub names: Vec<String>,
+    /// Over when those who vouched for these names are not believed any more: what is said is over, too.
+    pub distrusted: Pin<Box<dyn Future<Output = ()>>>,
 }
 
 /// A stream both ways.

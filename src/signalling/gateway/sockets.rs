@@ -276,15 +276,27 @@ impl Sockets {
         };
         tokio::task::spawn_local(async move {
             match time::timeout(SIP_CONNECT_WAIT, encrypting).await {
-                Ok(Ok(Encrypted { stream, names })) => {
+                Ok(Ok(Encrypted {
+                    stream,
+                    names,
+                    distrusted,
+                })) => {
                     if certify(&tell, connection, names).await {
-                        serve_stream(stream, flow, outbox, &tell).await;
+                        // First whether it is believed, then what it says.
+                        tokio::select! {
+                            biased;
+                            () = distrusted => {}
+                            _ = serve_stream(stream, flow, outbox, &tell) => {}
+                        }
                         // Nobody is there when the gateway has ended.
                         let _ = tell.send(Came::Closed(connection)).await;
                     }
                 }
                 Ok(Err(error)) => drop(tell.send(Came::Declined(connection, peer, error)).await),
-                Err(_) => drop(tell.send(Came::Closed(connection)).await),
+                Err(_) => drop(
+                    tell.send(Came::Declined(connection, peer, io::ErrorKind::TimedOut.into()))
+                        .await,
+                ),
             }
         });
     }
@@ -438,7 +450,7 @@ impl Sockets {
         let is_to_trunk = matches!(purpose, Purpose::Trunk(_));
         tokio::task::spawn_local(async move {
             match time::timeout(SIP_CONNECT_WAIT, open(peer, purpose)).await {
-                Ok(Ok(Encrypted { stream, names })) => {
+                Ok(Ok(Encrypted { stream, names, .. })) => {
                     if !certify(&tell, connection, names).await {
                         return;
                     }
@@ -485,6 +497,7 @@ fn plain(stream: TcpStream) -> Encrypting {
     let encrypted = Encrypted {
         stream: Box::new(stream),
         names: Vec::new(),
+        distrusted: Box::pin(std::future::pending()),
     };
     Box::pin(std::future::ready(Ok(encrypted)))
 }
