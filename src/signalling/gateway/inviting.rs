@@ -129,7 +129,10 @@ impl Gateway {
         };
         let to = exchange.sip_number(&dialled, domain).ok_or(484_u16)?;
         // Whoever names a device reaches the number that it would reach without that.
-        let device = invited.device.map(|device| self.device_of(exchange, device, &to));
+        let device = invited.device.map(|device| match device {
+            Ok(device) => self.device_of(exchange, device, &to),
+            Err(status) => absent(exchange, status, invited, &to),
+        });
         let mut dial = Dial::to(to);
         dial.device = device.transpose()?;
         (dial.codecs, dial.from) = (codecs, from);
@@ -390,6 +393,16 @@ impl Gateway {
         self.begun += 1;
         Session::new(address, self.begun, 1)
     }
+}
+
+/// A device that is named and is not there, of the number that is meant: nobody has it, so the plane says that it is not reached,
+/// unless the dialplan leads elsewhere.
+fn absent(exchange: &Exchange, status: u16, invited: &Invited, number: &Number) -> Result<SessionId, u16> {
+    let own = exchange.sip_number(&invited.to, &invited.domain);
+    if status != 480 || own.as_ref() != Some(number) {
+        return Err(404);
+    }
+    Ok(exchange.new_session())
 }
 
 impl Carried {

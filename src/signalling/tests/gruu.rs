@@ -163,6 +163,32 @@ async fn who_calls_by_a_trunk_reaches_a_device_only_where_it_reaches_its_number(
     invite(&mut caller, &to_third, "to-third").await;
     let called = third.incoming(&Method::Invite).await;
     assert!(called.get("From").unwrap().contains("sip:caller@"), "{called:?}");
+
+    // Nobody is told of a device that is away where its number is not reached.
+    let (_third, _) = register(third, "a", 0).await;
+    let _second = named(&house, "desk", "c").await;
+    let (_desk, _) = register(desk, "b", 0).await;
+    for (name, uri, status) in [("away", &to_third, 404), ("away-desk", &to_desk, 480)] {
+        invite(&mut there, uri, name).await;
+        assert_eq!(answer_to(&there, name).await.status(), status, "{uri}");
+    }
+}
+
+#[tokio::test]
+async fn a_rule_that_leads_elsewhere_does_so_for_a_device_that_is_away() {
+    let house = House::start().await;
+    let (_first, _) = named(&house, "desk", "a").await;
+    let (second, gruu) = named(&house, "desk", "b").await;
+    register(second, "b", 0).await;
+    let other = house.telephone("other").await;
+    house
+        .plan("[[rules]]\nto = \"desk\"\ntarget = \"number/other\"\n")
+        .await;
+    let mut caller = house.telephone("caller").await;
+    invite(&mut caller, &gruu, "one").await;
+    let called = other.incoming(&Method::Invite).await;
+    other.answer(&called, 486, None).await;
+    assert_eq!(answer_to(&caller, "one").await.status(), 486);
 }
 
 #[tokio::test]

@@ -152,8 +152,8 @@ pub struct Invited {
     pub domain: String,
     /// The offer. None: the peer wants ours.
     pub body: Option<Vec<u8>>,
-    /// The device that is called, where one is named (RFC 5627). None: all of its user.
-    pub device: Option<BindingId>,
+    /// The device that is called, where one is named (RFC 5627): 480 where it is away, 404 where nobody knows it. None: all of its user.
+    pub device: Option<Result<BindingId, u16>>,
     /// Whose place it takes: a leg of ours.
     pub replaces: Option<LegKey>,
     /// Where it came from.

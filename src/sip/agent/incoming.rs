@@ -97,8 +97,9 @@ impl Agent {
         if self.legs.len() >= LEGS_MAX {
             return self.reply(now, id, &message, 503, &[("Retry-After", "10")]);
         }
-        let device = self.registrar.device_of(&to).transpose();
-        let (replaces, device) = match self.replaced(&message).and_then(|replaces| Ok((replaces, device?))) {
+        // What comes of it is judged with the number: who may not know of a device is told nothing by a status.
+        let device = self.registrar.device_of(&to);
+        let replaces = match self.replaced(&message) {
             Ok(found) => found,
             Err(status) => return self.reply(now, id, &message, status, &[]),
         };
@@ -361,7 +362,12 @@ impl Agent {
 }
 
 /// Who calls, by which trunk, whom; in whose place, and at which device.
-type Parties = (Caller, Option<TrunkId>, Uri, (Option<LegKey>, Option<BindingId>));
+type Parties = (
+    Caller,
+    Option<TrunkId>,
+    Uri,
+    (Option<LegKey>, Option<Result<BindingId, u16>>),
+);
 
 /// For a call that is made of one that came (RFC 7332).
 fn one_hop_less(hops: u32) -> u8 {
