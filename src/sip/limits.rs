@@ -234,8 +234,8 @@ pub const TRUNKS_MAX: usize = 1000;
 /// Addresses that calls of one trunk come from, beside the one that it is reached at. With more it is not taken.
 pub const TRUNK_ADDRESSES_MAX: usize = 32;
 
-/// Names in one certificate by which a trunk may be known. Further ones are not looked at.
-pub const CERTIFICATE_NAMES_MAX: usize = 16;
+/// Names in one certificate by which a trunk may be known. Further ones are not looked at, and it is told that there are.
+pub const CERTIFICATE_NAMES_MAX: usize = 100;
 
 /// Trunks of one group. Further ones are left out.
 pub const TRUNKS_PER_GROUP_MAX: usize = 32;

@@ -33,6 +33,7 @@ use moqswitch_calls::{CallId, Cause, Codec, Codecs, LegId, MediaEvent, Number, S
 use moqswitch_sip::agent::{Agent, Event, LegKey, Noticed, Settings, TrunkId};
 use moqswitch_sip::flow::{Flow, Transport};
 use moqswitch_sip::guard::{self, Outcome};
+use moqswitch_sip::limits::CERTIFICATE_NAMES_MAX;
 use moqswitch_sip::sdp::{Description, Session};
 
 use crate::exchange::Exchange;
@@ -284,6 +285,10 @@ impl Gateway {
 
     /// Who is at the other end of a connection has shown who it is.
     fn certify(&mut self, connection: u64, names: Vec<String>) {
+        if names.len() > CERTIFICATE_NAMES_MAX {
+            let (all, first) = (names.len(), names.first());
+            tracing::info!(all, first, "SIP: a certificate has more names than count");
+        }
         if self.agent.certify(connection, names) {
             self.registry.prove(connection);
         }
