@@ -59,6 +59,12 @@ impl Connector {
 }
 
 impl Credentials<'_> {
+    /// What is read for a connector, the system's bundle included where that is who is believed.
+    pub(crate) fn files(&self) -> [Option<&Path>; 3] {
+        let (certificate, key) = self.own.unzip();
+        [self.ca.or(system_bundle()), certificate, key]
+    }
+
     /// What connections are made with.
     pub(crate) fn connector(&self) -> anyhow::Result<SslConnector> {
         let mut tls = SslConnector::builder(SslMethod::tls())?;
@@ -74,9 +80,9 @@ impl Credentials<'_> {
                     .with_context(|| format!("cannot use {}", ca.display()))?;
             }
             None => {
-                let system = SYSTEM_BUNDLES.iter().find(|path| Path::new(path).exists());
-                if let Some(path) = system {
-                    tls.set_ca_file(path).with_context(|| format!("cannot use {path}"))?;
+                if let Some(path) = system_bundle() {
+                    tls.set_ca_file(path)
+                        .with_context(|| format!("cannot use {}", path.display()))?;
                 }
             }
         }
@@ -166,6 +172,10 @@ impl Write for Transport {
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
+}
+
+fn system_bundle() -> Option<&'static Path> {
+    SYSTEM_BUNDLES.iter().map(Path::new).find(|path| path.exists())
 }
 
 /// Where Debian, Red Hat and Alpine have theirs. BoringSSL knows none of them by itself.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::{fmt, fs, io};
 
+use anyhow::Context;
 use boring::sha::Sha256;
 use boring::ssl::SslConnector;
 use moqswitch_signalling::{Encrypted, Encrypting, TrunkEncryption};
@@ -21,19 +22,21 @@ pub(super) struct TrunkTls {
 impl TrunkTls {
     /// `ca`: who may issue its certificate; none: whom the system believes. `own`: files of ours, and of its key.
     pub(super) fn new(host: &str, ca: Option<&Path>, own: Option<(&Path, &Path)>) -> anyhow::Result<Self> {
-        let connector = Credentials { ca, own }.connector()?;
+        let credentials = Credentials { ca, own };
         let mut fingerprint = Sha256::new();
         let mut count = |bytes: &[u8]| {
             fingerprint.update(&bytes.len().to_be_bytes());
             fingerprint.update(bytes);
         };
         count(host.as_bytes());
-        let files = [ca, own.map(|(certificate, _)| certificate), own.map(|(_, key)| key)];
-        for file in files {
-            count(&file.map(fs::read).transpose()?.unwrap_or_default());
+        // Before they are loaded: one that changes meanwhile is another one the next time.
+        for file in credentials.files() {
+            let path = file.map(|path| (path, fs::read(path)));
+            let read = path.map(|(path, read)| read.with_context(|| format!("cannot use {}", path.display())));
+            count(&read.transpose()?.unwrap_or_default());
         }
         Ok(Self {
-            connector,
+            connector: credentials.connector()?,
             host: host.to_owned(),
             fingerprint: fingerprint.finish(),
         })
@@ -63,5 +66,23 @@ impl TrunkEncryption for TrunkTls {
 impl fmt::Debug for TrunkTls {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "TrunkTls to {}", self.host)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_the_system_believes_counts_as_what_is_loaded() {
+        let bundle = Credentials { ca: None, own: None }.files();
+        let Some(bundle) = bundle[0] else { return };
+        let print = |ca| TrunkTls::new("carrier.example", ca, None).unwrap().fingerprint;
+        assert_eq!(print(None), print(Some(bundle)), "the same bytes");
+        let other = std::env::temp_dir().join(format!("moqswitch-bundle-{}.pem", std::process::id()));
+        let text = fs::read_to_string(bundle).unwrap();
+        fs::write(&other, format!("{text}\n")).unwrap();
+        assert_ne!(print(None), print(Some(&other)), "what has changed");
+        fs::remove_file(&other).unwrap();
     }
 }
